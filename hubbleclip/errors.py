@@ -1,0 +1,56 @@
+"""Every error that a user can meet. Each message is one line that says what to change."""
+
+from __future__ import annotations
+
+
+class HubbleclipError(Exception):
+    """Base of the errors that end a command with exit code 2 and one line."""
+
+
+class SettingsError(HubbleclipError):
+    """A setting is missing, unknown or out of range."""
+
+
+class ArchiveError(HubbleclipError):
+    """The archive answered wrongly, or not at all."""
+
+
+class ArchiveUnreachableError(ArchiveError):
+    """No connection to the archive's host could be made."""
+
+
+class DownloadError(ArchiveError):
+    """One file could not be fetched, or is not what the archive said it was."""
+
+
+class ImageError(HubbleclipError):
+    """A file holds no usable image. `reason` is the short code stored in a Rejection."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+        self.detail = detail
+
+
+class ContractError(HubbleclipError):
+    """Rows break the data contract; the message names table, column, rule and rows."""
+
+
+class CatalogError(HubbleclipError):
+    """The catalog cannot be opened, is of a newer version, or a query is wrong."""
+
+
+class CatalogLockedError(CatalogError):
+    """Another living process writes the catalog."""
+
+
+class DatasetError(HubbleclipError):
+    """A dataset directory is missing, empty, damaged or of another contract version."""
+
+
+class TrainingError(HubbleclipError):
+    """Training cannot start or go on (no samples, NaN loss, unknown loss or model)."""
+
+
+class EvaluationError(HubbleclipError):
+    """Evaluation cannot be done (no run, no test samples)."""

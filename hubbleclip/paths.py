@@ -1,0 +1,119 @@
+"""Names of files: made and parsed here and nowhere else. Nothing from outside reaches the disk unchecked."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from hubbleclip.errors import ArchiveError
+
+SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
+SHARD_NAME = re.compile(r"(train|val|test)-(\d{6})\.tar")
+SUFFIXES = (".fits.gz", ".fits", ".fit.gz", ".fit", ".jpg", ".jpeg")
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where a profile keeps what. `root` is `data/<profile>`; paths in the catalog are relative to it."""
+
+    root: Path
+
+    @property
+    def raw(self) -> Path:
+        """Answers of the archive as they landed."""
+        return self.root / "raw"
+
+    @property
+    def products(self) -> Path:
+        return self.root / "products"
+
+    @property
+    def tiles(self) -> Path:
+        return self.root / "tiles"
+
+    @property
+    def catalog(self) -> Path:
+        """The published snapshot that people read."""
+        return self.root / "catalog.duckdb"
+
+    @property
+    def working_catalog(self) -> Path:
+        """The flow's own copy."""
+        return self.root / "catalog.writing.duckdb"
+
+    @property
+    def lock(self) -> Path:
+        return self.root / "catalog.lock"
+
+    @property
+    def datasets(self) -> Path:
+        return self.root / "datasets"
+
+    @property
+    def runs(self) -> Path:
+        return self.root / "runs"
+
+    @property
+    def reports(self) -> Path:
+        return self.root / "reports"
+
+    @property
+    def home(self) -> Path:
+        """Home of the libraries' caches and of Prefect, so that nothing is written elsewhere."""
+        return self.root / ".home"
+
+    def part(self, uri: str) -> Path:
+        """Where the bytes of a product stand while they are fetched."""
+        return self.products / ".part" / f"{hashlib.sha256(uri.encode()).hexdigest()[:32]}.part"
+
+    def product(self, sha256: str, file_name: str) -> Path:
+        """Content-addressed place of a product; only the suffix comes from the archive's name."""
+        return self.products / sha256[:2] / f"{sha256}{product_suffix(file_name)}"
+
+    def tile(self, tile_id: str) -> Path:
+        return self.tiles / tile_id[:2] / f"{tile_id}.png"
+
+    def relative(self, path: Path) -> str:
+        """`path` as the catalog stores it: relative to the root where it stands below it."""
+        return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else path.as_posix()
+
+    def absolute(self, stored: str) -> Path:
+        """The inverse of `relative`."""
+        return self.root / stored
+
+
+def product_suffix(file_name: str) -> str:
+    """The known suffix of a product's name, lower case; `.fits` for an unknown one."""
+    lower = file_name.lower()
+    return next((suffix for suffix in SUFFIXES if lower.endswith(suffix)), ".fits")
+
+
+def safe_name(name: str) -> str:
+    """`name` if it is a plain file name. Raises ArchiveError for separators, dots in front, NUL, or 200 characters and more."""
+    if not SAFE_NAME.fullmatch(name):
+        raise ArchiveError(f"refused the file name {name[:80]!r}: only letters, digits and . _ + - are taken, at most 200")
+    return name
+
+
+def shard_name(split: str, index: int) -> str:
+    return f"{split}-{index:06d}.tar"
+
+
+def parse_shard_name(name: str) -> tuple[str, int]:
+    """Split and index of a shard. Raises ValueError for another name."""
+    match = SHARD_NAME.fullmatch(name)
+    if match is None:
+        raise ValueError(f"{name!r} is not a shard's name")
+    return match[1], int(match[2])
+
+
+def checkpoint_name(step: int) -> str:
+    return f"step-{step:08d}.pt"
+
+
+def tile_id(product_sha256: str, chip: int, y0: int, x0: int, settings_digest: str) -> str:
+    """Identity of a tile: 32 hex digits, free of dots, so that it serves as a WebDataset key."""
+    text = f"{product_sha256}:{chip}:{y0}:{x0}:{settings_digest}"
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
