@@ -10,7 +10,7 @@ import hashlib
 import json
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -25,14 +25,17 @@ class Section(BaseModel):
     """A group of settings with a digest of its own, so that a stage knows which settings made a row."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    not_in_digest: ClassVar[frozenset[str]] = frozenset()
+    """Settings that change how an answer is got, never the answer."""
 
     def digest(self) -> str:
         """16 hex digits over the sorted JSON of the section; equal settings give equal digests on every machine."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        text = json.dumps(self.model_dump(mode="json", exclude=set(self.not_in_digest)), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 class ArchiveSettings(Section):
+    not_in_digest: ClassVar[frozenset[str]] = frozenset({"mast_url", "proposals_url", "programs_url", "page_size"})
     name: str = "hst"
     """Which archive to ask, by its name in the registry: `hst`, `simulated` or `local`."""
     mast_url: str = "https://mast.stsci.edu"
