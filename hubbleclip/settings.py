@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from hubbleclip.errors import SettingsError
 
@@ -234,12 +234,10 @@ class Settings(BaseSettings):
 
     @classmethod
     def settings_customise_sources(
-        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource, dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:  # fmt: skip
-        """Let the environment win over the files, which come in through the constructor."""
-        return env_settings, init_settings
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **_: PydanticBaseSettingsSource
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take what the constructor is given and nothing else: `read_settings` lays the layers, the environment among them."""
+        return (init_settings,)
 
     @property
     def root(self) -> Path:
@@ -276,11 +274,13 @@ def read_settings(profile: str, *overrides: dict[str, Any]) -> Settings:
     """Settings of a profile. Raises SettingsError that names the setting to change."""
     values = read_toml(SITE_FILE) if SITE_FILE.is_file() else {}
     file = profile_file(profile)
-    for layer in (read_toml(file), {"profile": file.stem}, *overrides):
+    for layer in (read_toml(file), EnvSettingsSource(Settings)(), {"profile": file.stem}, *overrides):
         values = merge(values, layer)
     try:
         return Settings(**values)
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise SettingsError(f"there is no setting {name}: see hubbleclip.toml for all of them") from error
         raise SettingsError(f"setting {name}: {first['msg']} (got {first.get('input')!r})") from error

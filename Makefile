@@ -1,0 +1,68 @@
+# hubbleclip: `make demo` builds, trains and evaluates the demo; `make help` lists the rest.
+PROFILE ?= demo
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUN := $(BIN)/hubbleclip
+LOCAL_FLAGS := $(if $(LOCAL),--local $(LOCAL)) $(if $(PROPOSALS),--proposals $(PROPOSALS))
+FLAGS := --profile $(PROFILE) $(if $(DATA),--data $(DATA)) $(LOCAL_FLAGS)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo dataset train evaluate pipeline status sql test test-slow lint contracts bench pictures clean
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
+	@echo "  PROFILE=demo|hubble|local  LOCAL=folder of FITS  PROPOSALS=file.jsonl  DATA=where to write"
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "hubbleclip needs Python 3.11 or later: set PYTHON=python3.x"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+setup: $(VENV)/.installed  ## make .venv and install
+
+demo: setup  ## the whole road on the simulated archive: dataset, training, report
+	$(RUN) pipeline --profile demo $(if $(DATA),--data $(DATA))
+
+dataset: setup  ## archive to shards
+	$(RUN) dataset $(FLAGS)
+
+train: setup  ## train on the newest dataset
+	$(RUN) train $(FLAGS)
+
+evaluate: setup  ## evaluate the run and write its report
+	$(RUN) evaluate $(FLAGS)
+
+pipeline: setup  ## dataset, train, evaluate
+	$(RUN) pipeline $(FLAGS)
+
+status: setup  ## what there is and what is still to do
+	$(RUN) status $(FLAGS)
+
+sql: setup  ## ask the catalog: make sql Q="FROM coverage"
+	$(RUN) sql "$(Q)" $(FLAGS)
+
+test: setup  ## the quick tests
+	$(BIN)/pytest -m "not slow"
+
+test-slow: setup  ## servers, whole pipelines, kills
+	$(BIN)/pytest -m slow --timeout 1500
+
+lint: setup  ## ruff, mypy, the import walls
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+contracts: setup  ## check the contracts' rules against the profile's catalog
+	$(BIN)/python -m flows.check_contracts $(FLAGS)
+
+bench: setup  ## every benchmark, results under benchmarks/results
+	for script in benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
+
+pictures: setup  ## the README's pictures, from the demo's report
+	$(BIN)/python -m flows.pictures docs/pictures
+
+clean:  ## remove .venv and caches; data stay
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""The data contracts, as files; `hubbleclip.contracts` reads them."""

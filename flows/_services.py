@@ -1,0 +1,33 @@
+"""What must run beside a flow: the simulated archive needs its server, the others nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+from hubbleclip.settings import ArchiveSettings, Settings
+
+
+@contextmanager
+def _served_already(settings: Settings) -> Iterator[ArchiveSettings]:
+    yield settings.archive
+
+
+@contextmanager
+def _simulated(settings: Settings) -> Iterator[ArchiveSettings]:
+    from hubbleclip.simulator.server import running_simulator  # noqa: PLC0415 - only the demo pays for it
+
+    if settings.archive.mast_url != ArchiveSettings().mast_url:
+        yield settings.archive
+        return
+    with running_simulator(settings.simulator) as url:
+        urls = {"mast_url": url, "programs_url": url, "proposals_url": f"{url}/hst/proposal_abstracts.html"}
+        yield settings.archive.model_copy(update=urls)
+
+
+SERVICES: dict[str, Callable[[Settings], AbstractContextManager[ArchiveSettings]]] = {"simulated": _simulated}
+
+
+def archive_service(settings: Settings) -> AbstractContextManager[ArchiveSettings]:
+    """Archive settings that can be asked, for as long as the block lasts."""
+    return SERVICES.get(settings.archive.name, _served_already)(settings)

@@ -1,0 +1,247 @@
+"""The command line: `hubbleclip COMMAND --profile NAME`. Every failure is one line and exit code 2."""
+
+from __future__ import annotations
+
+import importlib
+import json as jsonlib
+import logging
+import os
+import sys
+import tomllib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, CycloptsError, Parameter
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from flows._server import prefect_server
+from flows.status import Status, read_status
+from hubbleclip import __version__
+from hubbleclip.catalog import read_catalog, read_sql
+from hubbleclip.errors import CatalogError, HubbleclipError, SettingsError
+from hubbleclip.paths import Layout
+from hubbleclip.settings import Settings, read_settings
+
+app = App(name="hubbleclip", help="From the Hubble archive to image-text models.", version=__version__)
+out = Console()
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Options of every command that reads settings."""
+
+    profile: Annotated[str, Parameter(help="demo, hubble, local, or the path of a TOML file of settings.")] = "demo"
+    data: Annotated[Path | None, Parameter(help="Root of everything that is written.")] = None
+    local: Annotated[Path | None, Parameter(help="Folder of FITS files, for the profile local.")] = None
+    proposals: Annotated[Path | None, Parameter(help="JSON-lines file of proposals, for the profile local.")] = None
+    set: Annotated[
+        tuple[str, ...], Parameter(help="One setting, as section.name=value.", negative=(), consume_multiple=False)
+    ] = ()
+
+    def overrides(self) -> dict[str, Any]:
+        """Settings that the options change, as plain values that also travel to a Prefect server."""
+        values: dict[str, Any] = {}
+        for assignment in self.set:
+            put(values, *parse_assignment(assignment))
+        for path, value in (("data", self.data), ("archive.folder", self.local), ("archive.proposals_file", self.proposals)):
+            if value is not None:
+                put(values, path, str(value.absolute()))
+        return values
+
+    def settings(self) -> Settings:
+        """The settings of the profile with the options applied."""
+        return read_settings(self.profile, self.overrides())
+
+
+def parse_assignment(text: str) -> tuple[str, Any]:
+    """`train.steps=100` as path and value; the value is TOML, or else plain text. Raises SettingsError without an `=`."""
+    path, equals, raw = text.partition("=")
+    if not equals:
+        raise SettingsError(f"--set {text!r}: write it as section.name=value")
+    try:
+        return path.strip(), tomllib.loads(f"value = {raw}")["value"]
+    except tomllib.TOMLDecodeError:
+        return path.strip(), raw
+
+
+def put(values: dict[str, Any], path: str, value: Any) -> None:
+    """Set `values[a][b] = value` for the path `a.b`."""
+    *sections, name = path.split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
+    values[name] = value
+
+
+def run_flow(module: str, name: str, options: Options) -> None:
+    """Check the settings, then run a flow, with a Prefect server of our own where the environment names none."""
+    layout = Layout(options.settings().root)
+    keep_home(layout)
+    with prefect_server(layout.home / "prefect"):
+        flow = getattr(importlib.import_module(f"flows.{module}"), name)
+        flow(options.profile, options.overrides())
+
+
+def keep_home(layout: Layout) -> None:
+    """Let the libraries write their caches below the data root and nowhere else."""
+    homes = {"MPLCONFIGDIR": "matplotlib", "XDG_CACHE_HOME": "cache", "XDG_CONFIG_HOME": "config", "HF_HOME": "huggingface"}
+    for variable, folder in homes.items():
+        os.environ.setdefault(variable, str((layout.home / folder).absolute()))
+    for folder in ("cache/astropy", "config/astropy"):
+        (layout.home / folder).mkdir(parents=True, exist_ok=True)
+
+
+@app.command
+def ingest(options: Options = Options()) -> None:
+    """Ask the archive what is new and fetch it."""
+    run_flow("ingest", "ingest", options)
+
+
+@app.command
+def tiles(options: Options = Options()) -> None:
+    """Cut the fetched files into PNG tiles."""
+    run_flow("tiles", "tiles", options)
+
+
+@app.command
+def shards(options: Options = Options()) -> None:
+    """Split the tiles and pack them into a dataset."""
+    run_flow("shards", "shards", options)
+
+
+@app.command
+def dataset(options: Options = Options()) -> None:
+    """Ingest, tiles and shards."""
+    run_flow("pipeline", "dataset", options)
+    print_status(read_status(options.settings()))
+
+
+@app.command
+def train(options: Options = Options()) -> None:
+    """Train on the newest dataset."""
+    run_flow("train", "train", options)
+
+
+@app.command
+def evaluate(options: Options = Options()) -> None:
+    """Evaluate the run on the newest dataset and write its report."""
+    run_flow("evaluate", "evaluate", options)
+
+
+@app.command
+def pipeline(options: Options = Options()) -> None:
+    """Everything: dataset, training, evaluation."""
+    run_flow("pipeline", "pipeline", options)
+    print_status(read_status(options.settings()))
+
+
+@app.command
+def status(options: Options = Options(), *, json: bool = False) -> None:
+    """What there is, what was left out, and what is still to do."""
+    found = read_status(options.settings())
+    if json:
+        print_json(asdict(found))
+    else:
+        print_status(found)
+
+
+@app.command
+def sql(query: str, options: Options = Options()) -> None:
+    """Ask the catalog in SQL; it is opened read-only."""
+    with read_catalog(Layout(options.settings().root)) as catalog:
+        rows = catalog.rows(query)
+    table = RichTable(*(rows[0] if rows else ()), highlight=True)
+    for row in rows:
+        table.add_row(*("" if value is None else str(value) for value in row.values()))
+    out.print(table)
+
+
+@app.command
+def explain(tile_id: str, options: Options = Options(), *, json: bool = False) -> None:
+    """Where a tile comes from: shard, product, observation, proposal."""
+    with read_catalog(Layout(options.settings().root)) as catalog:
+        rows = catalog.rows(read_sql("explain"), {"tile_id": tile_id})
+    if not rows:
+        raise CatalogError(f"there is no tile {tile_id!r}: see `hubbleclip sql \"FROM tile\"`")
+    if json:
+        print_json(rows[0])
+        return
+    for name, value in rows[0].items():
+        out.print(f"[bold]{name:20}[/bold] {'' if value is None else value}", highlight=False, markup=True)
+
+
+@app.command
+def search(text: str, options: Options = Options(), *, k: Annotated[int, Parameter(name=("-k", "--k"))] = 10, json: bool = False) -> None:
+    """Tiles nearest to a text, by the model of the newest report."""
+    from hubbleclip.evaluation.search import search as search_tiles  # noqa: PLC0415 - brings torch
+
+    settings = options.settings()
+    layout = Layout(settings.root)
+    keep_home(layout)
+    found = read_status(settings)
+    if not (found.report and found.run and found.dataset):
+        raise HubbleclipError("there is no report to search by: run `hubbleclip pipeline` first")
+    hits = search_tiles(text, Path(found.dataset), Path(found.run), Path(found.report).parent, k)
+    if json:
+        print_json([asdict(hit) for hit in hits])
+        return
+    table = RichTable("score", "tile", "split", "target", "title")
+    for hit in hits:
+        table.add_row(f"{hit.score:.3f}", hit.tile_id, hit.split, hit.target_name or "", hit.title)
+    out.print(table)
+
+
+@app.command
+def tile(files: Annotated[list[Path], Parameter(negative=())], *, out_dir: Annotated[Path, Parameter(name="--out")], options: Options = Options()) -> None:
+    """Cut FITS files into tiles, with a contact sheet; no catalog, no archive."""
+    from flows.one_off import tile_files  # noqa: PLC0415 - brings astropy
+
+    for line in tile_files(files, out_dir, options.settings().tiles):
+        out.print(line, highlight=False, markup=False)
+
+
+@app.command
+def simulate(options: Options = Options()) -> None:
+    """Serve the simulated archive until it is interrupted."""
+    from hubbleclip.simulator.server import serve  # noqa: PLC0415 - brings the web server
+
+    keep_home(Layout(options.settings().root))
+    serve(options.settings().simulator)
+
+
+def print_status(found: Status) -> None:
+    """The status for people."""
+    for name in ("catalog", "dataset", "run", "report"):
+        out.print(f"{name:8} {getattr(found, name) or 'none yet'}", highlight=False, soft_wrap=True)
+    counted = {name: num for name, num in found.counts.items() if isinstance(num, int)}
+    out.print("rows     " + ", ".join(f"{num} {name}" for name, num in counted.items() if num), highlight=False, soft_wrap=True)
+    for stage, reasons in found.counts["rejections"].items():
+        out.print(f"left out in {stage}: " + ", ".join(f"{n} {reason}" for reason, n in reasons.items()), highlight=False)
+    waiting = {name: num for name, num in found.pending.items() if num}
+    out.print("pending  " + (", ".join(f"{num} {name}" for name, num in waiting.items()) or "nothing"), highlight=False)
+
+
+def print_json(value: Any) -> None:
+    """One JSON value on standard output."""
+    sys.stdout.write(jsonlib.dumps(value, indent=2, default=str) + "\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command; an error that a user can mend becomes one line and exit code 2."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    logging.getLogger("hubbleclip").setLevel(logging.INFO)
+    try:
+        app(arguments, exit_on_error=False, print_error=False)
+    except (HubbleclipError, CycloptsError) as error:
+        sys.stderr.write(f"hubbleclip: {' '.join(str(error).split())}\n")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.stderr.write("hubbleclip: stopped; the same command goes on from here\n")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

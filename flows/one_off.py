@@ -1,0 +1,47 @@
+"""`hubbleclip tile`: FITS files to PNG tiles and a contact sheet, without catalog or archive."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from flows._run import attempt
+from hubbleclip.errors import HubbleclipError
+from hubbleclip.files import sha256_file, write_bytes
+from hubbleclip.images.sheet import write_sheet
+from hubbleclip.images.tiles import CutResult, tile_file
+from hubbleclip.records import Rejection
+from hubbleclip.settings import TileSettings
+
+
+def tile_files(files: Sequence[Path], out_dir: Path, settings: TileSettings) -> Iterator[str]:
+    """Cut the files into `out_dir`; yield a line a file, and at the end the path of the sheet.
+
+    Raises HubbleclipError when a file does not exist.
+    """
+    missing = [file for file in files if not file.is_file()]
+    if missing:
+        raise HubbleclipError(f"there is no file {missing[0]}: give paths of FITS files")
+    shown = []
+    for file in files:
+        cut = cut_file(file, settings)
+        if isinstance(cut, Rejection):
+            yield f"{file.name}: left out, {cut.reason}: {cut.detail}"
+            continue
+        for tile in cut.tiles:
+            write_bytes(out_dir / f"{file.name.split('.')[0]}-{tile.tile_id}.png", tile.png)
+            shown.append((tile.png, file.name))
+        reasons = "".join(f", left out {r.tile_key.split(':', 1)[1]}: {r.reason}" for r in cut.rejections)
+        yield f"{file.name}: {len(cut.tiles)} tiles{reasons}"
+    if shown:
+        sheet = out_dir / "sheet.png"
+        write_sheet([png for png, _ in shown], [name for _, name in shown], sheet)
+        yield f"{len(shown)} tiles and {sheet}"
+
+
+def cut_file(file: Path, settings: TileSettings) -> CutResult | Rejection:
+    """Tiles of one file, or why there are none."""
+    return attempt(
+        lambda: tile_file(file, sha256_file(file), settings),
+        entity="product", entity_id=file.name, stage="tiles", digest=settings.digest(),
+    )  # fmt: skip

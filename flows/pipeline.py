@@ -1,0 +1,43 @@
+"""All stages in order: the dataset, a training, its evaluation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+from prefect.deployments import run_deployment
+
+from flows.evaluate import evaluate
+from flows.ingest import ingest
+from flows.shards import shards
+from flows.tiles import tiles
+from flows.train import train
+from hubbleclip.errors import TrainingError
+from hubbleclip.settings import read_settings
+
+
+@flow(name="dataset")
+def dataset(profile: str = "demo", overrides: dict[str, Any] | None = None) -> None:
+    """Ingest, tiles and shards."""
+    ingest(profile, overrides)
+    tiles(profile, overrides)
+    shards(profile, overrides)
+
+
+@flow(name="pipeline")
+def pipeline(profile: str = "demo", overrides: dict[str, Any] | None = None) -> None:
+    """The dataset, then training (by a deployment where the settings name one, else here), then evaluation."""
+    dataset(profile, overrides)
+    start_training(profile, overrides)
+    evaluate(profile, overrides)
+
+
+def start_training(profile: str, overrides: dict[str, Any] | None) -> None:
+    """Train here, or hand over to the deployment on the GPU machine and wait. Raises TrainingError when that one fails."""
+    deployment = read_settings(profile, overrides or {}).flows.train_deployment
+    if not deployment:
+        train(profile, overrides)
+        return
+    run = run_deployment(deployment, parameters={"profile": profile, "overrides": overrides or {}})
+    if run.state is None or not run.state.is_completed():  # type: ignore[union-attr]
+        raise TrainingError(f"the deployment {deployment} did not complete: look at its run in the Prefect UI")

@@ -1,0 +1,85 @@
+"""What stands and what is still to do, read from the published catalog and the run directories."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hubbleclip.catalog import Catalog, read_catalog
+from hubbleclip.paths import Layout
+from hubbleclip.settings import Settings
+from hubbleclip.training.runs import find_run
+
+NEWEST_DATASET = "SELECT digest, path FROM dataset ORDER BY built_at DESC, digest LIMIT 1"
+NEWEST_REPORT = """
+SELECT report.path, report.run_id, run.path AS run_path FROM report JOIN run USING (run_id) ORDER BY made_at DESC LIMIT 1
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """One object for `status --json`; paths are None where there is nothing yet."""
+
+    profile: str
+    catalog: str | None
+    dataset: str | None
+    run: str | None
+    report: str | None
+    counts: dict[str, Any]
+    pending: dict[str, int]
+
+
+def read_status(settings: Settings) -> Status:
+    """The status of a profile; before the first run everything is None and nothing is counted."""
+    layout = Layout(settings.root)
+    if not layout.catalog.exists():
+        return Status(
+            profile=settings.profile, catalog=None, dataset=None, run=None, report=None,
+            counts={"rejections": {}}, pending={},
+        )  # fmt: skip
+    with read_catalog(layout) as catalog:
+        dataset = newest(catalog, layout, NEWEST_DATASET, "path")
+        report = newest(catalog, layout, NEWEST_REPORT, "path")
+        run = newest(catalog, layout, NEWEST_REPORT, "run_path")
+        return Status(
+            profile=settings.profile,
+            catalog=str(layout.catalog),
+            dataset=dataset and str(dataset),
+            run=run and str(run),
+            report=report and str(report / "index.html"),
+            counts=catalog.counts() | {"rejections": rejections(catalog)},
+            pending=pending(catalog, layout, settings),
+        )
+
+
+def newest(catalog: Catalog, layout: Layout, sql: str, column: str) -> Path | None:
+    """The path that a query finds, if it still stands on disk."""
+    rows = catalog.rows(sql)
+    path = layout.absolute(rows[0][column]) if rows else None
+    return path if path and path.exists() else None
+
+
+def rejections(catalog: Catalog) -> dict[str, dict[str, int]]:
+    """Number of items left out, by stage and reason."""
+    counted: dict[str, dict[str, int]] = {}
+    for row in catalog.rows("FROM rejection_count"):
+        counted.setdefault(row["stage"], {})[row["reason"]] = row["num"]
+    return counted
+
+
+def pending(catalog: Catalog, layout: Layout, settings: Settings) -> dict[str, int]:
+    """Number of items that each stage has still to do; a training and an evaluation count as one."""
+    archive, cut = settings.archive.digest(), settings.tiles.digest()
+    waiting = {
+        "products": len(catalog.named("pending_products", settings_digest=archive)),
+        "proposals": len(catalog.named("pending_proposals", again=False)),
+        "fetch": len(catalog.named("pending_fetch", again=False)),
+        "tiles": len(catalog.named("pending_tiles", settings_digest=cut)),
+    }
+    waiting |= {row["stage"]: row["num"] for row in catalog.named("pending_counts", tile_settings=cut)}
+    digests = [row["digest"] for row in catalog.rows(NEWEST_DATASET)]
+    trained = [find_run(layout.runs, digest, settings.model, settings.train) for digest in digests]
+    reported = catalog.rows(NEWEST_REPORT)
+    is_reported = bool(reported) and any(run and run.name == reported[0]["run_id"] for run in trained)
+    return waiting | {"train": trained.count(None), "evaluate": int(bool(digests) and not is_reported)}

@@ -1,0 +1,65 @@
+"""Train on an immutable dataset directory; the result is an immutable run directory. The catalog is only read."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+
+from flows._run import LOG_EVERY_S, log
+from hubbleclip.catalog import read_catalog
+from hubbleclip.code_version import code_version
+from hubbleclip.errors import DatasetError
+from hubbleclip.paths import Layout
+from hubbleclip.settings import Settings, TrainSettings, read_settings
+from hubbleclip.training.loop import train as train_model
+
+NEWEST_DATASET = "SELECT path FROM dataset ORDER BY built_at DESC, digest LIMIT 1"
+
+
+def train_run(dataset_dir: Path, settings: Settings, train_settings: TrainSettings) -> Path:
+    """One training, begun or gone on with; a line every ten seconds says how far it is."""
+    logged = time.monotonic()
+
+    def report(step: int, metrics: dict[str, float]) -> None:
+        nonlocal logged
+        if time.monotonic() - logged > LOG_EVERY_S or step == train_settings.steps:
+            logged = time.monotonic()
+            figures = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+            log.info("train: step %d of %d, %s", step, train_settings.steps, figures)
+
+    runs = Layout(settings.root).runs
+    return train_model(dataset_dir, runs, settings.model, train_settings, code_version=code_version(), on_progress=report)
+
+
+task_train = task(train_run, name="train-run", cache_policy=NO_CACHE)
+
+
+@flow(name="train")
+def train(profile: str = "demo", overrides: dict[str, Any] | None = None) -> None:
+    """Train the model, and the shuffled-pairs baseline where the evaluation asks for one."""
+    settings = read_settings(profile, overrides or {})
+    dataset_dir = newest_dataset(Layout(settings.root))
+    for train_settings in trainings(settings):
+        run_dir = task_train(dataset_dir, settings, train_settings)
+        log.info("train: %s is ready", run_dir)
+
+
+def trainings(settings: Settings) -> list[TrainSettings]:
+    """Settings of the trainings that a profile asks for: the model first, then its shuffled baseline."""
+    wanted = [settings.train]
+    if settings.evaluation.shuffled_steps:
+        wanted.append(settings.train.model_copy(update={"shuffled": True, "steps": settings.evaluation.shuffled_steps}))
+    return wanted
+
+
+def newest_dataset(layout: Layout) -> Path:
+    """Folder of the dataset built last. Raises DatasetError when there is none."""
+    with read_catalog(layout) as catalog:
+        rows = catalog.rows(NEWEST_DATASET)
+    if not rows or not layout.absolute(rows[0]["path"]).is_dir():
+        raise DatasetError("there is no dataset yet: run `hubbleclip dataset` first")
+    return layout.absolute(rows[0]["path"])

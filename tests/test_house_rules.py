@@ -1,0 +1,73 @@
+"""Rules of the house that no linter knows."""
+
+import ast
+import re
+import statistics
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+CODE = sorted([*(ROOT / "hubbleclip").rglob("*.py"), *(ROOT / "flows").rglob("*.py")])
+ALL_PYTHON = sorted([*CODE, *(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")])
+BANNED_NAMES = re.compile(r"process|handle|manager|utils|helper", re.IGNORECASE)
+
+
+def functions(path: Path) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+
+
+def length(node: ast.AST) -> int:
+    return node.end_lineno - node.lineno + 1
+
+
+def test_functions_are_short() -> None:
+    lengths = {f"{path.name}:{node.name}": length(node) for path in CODE for node in functions(path)}
+    assert {name: n for name, n in lengths.items() if n > 60} == {}
+    assert statistics.median(lengths.values()) <= 17
+    assert sum(n <= 30 for n in lengths.values()) / len(lengths) >= 0.8
+
+
+def test_files_are_short() -> None:
+    lengths = {str(p.relative_to(ROOT)): len(p.read_text(encoding="utf-8").splitlines()) for p in ALL_PYTHON}
+    assert {name: n for name, n in lengths.items() if n > 400} == {}
+
+
+def test_names_say_what_a_thing_does() -> None:
+    names = [f"{p.name}:{n.name}" for p in CODE for n in functions(p) if BANNED_NAMES.search(n.name)]
+    files = [p.name for p in CODE if BANNED_NAMES.search(p.stem)]
+    assert names + files == []
+
+
+def test_settings_are_made_in_flows_only() -> None:
+    made = [p for p in CODE if re.search(r"\b(Settings|read_settings)\(", p.read_text(encoding="utf-8"))]
+    assert [p.name for p in made if p.parent.name != "flows" and p.name != "settings.py"] == []
+
+
+def test_broad_except_is_in_one_place() -> None:
+    broad = [
+        p.name
+        for p in CODE
+        for node in ast.walk(ast.parse(p.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ExceptHandler) and (node.type is None or ast.unparse(node.type) == "Exception")
+    ]
+    assert broad == ["_run.py"]
+
+
+def test_records_and_settings_sections_are_frozen() -> None:
+    text = (ROOT / "hubbleclip/records.py").read_text(encoding="utf-8")
+    assert text.count("@dataclass(frozen=True, slots=True, kw_only=True)") == text.count("\nclass ")
+
+
+@pytest.mark.parametrize("pattern", ["/work/", "/root/", "/home/"])
+def test_no_path_of_a_machine(pattern: str) -> None:
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    texts = [ROOT / name for name in tracked if not name.endswith((".png", ".jpg")) and name != "tests/test_house_rules.py"]
+    assert [p.name for p in texts if p.is_file() and pattern in p.read_text(encoding="utf-8", errors="ignore")] == []
+
+
+def test_nothing_large_is_tracked() -> None:
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    assert [name for name in tracked if (ROOT / name).is_file() and (ROOT / name).stat().st_size > 200_000] == []
