@@ -1,0 +1,255 @@
+"""The only FITS reader: from a file to images of the sky, each with its mask, its WCS and what its header says of it."""
+
+from __future__ import annotations
+
+import gzip
+import logging
+import tempfile
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from astropy.io import fits as pyfits
+from astropy.wcs import WCS
+from numpy.typing import NDArray
+
+from hubbleclip.errors import ImageError
+from hubbleclip.images import cameras, masks
+from hubbleclip.images.cameras import Camera, Look
+from hubbleclip.images.geometry import read_wcs
+from hubbleclip.images.selection import Layer, image_shape, science_layers
+
+log = logging.getLogger(__name__)
+
+BLOCK_BYTES = 2880
+MAX_HEADER_BYTES = 8 << 20
+COPY_BYTES = 1 << 20
+BYTES_A_PIXEL = 16
+ROWS_A_STEP = 256
+SINGLE_EXPOSURE = ("_raw", "_flt", "_flc", "_c0f", "_c0m", "_d0f", "_d0m", "_cal")
+DAMAGE = (OSError, ValueError, TypeError, KeyError, IndexError, EOFError, RuntimeError, zlib.error, pyfits.VerifyError)
+"""What astropy and zlib raise on damaged files; anything else is our own mistake."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScienceImage:
+    """Pixels of the sky in (y, x) order. `data_yx` is float32 in `unit`; where `valid_yx` is False it means nothing.
+
+    `chip` is the FITS extension (plus 1000 a plane in WFPC2's cubes). Saturated pixels are valid: they are bright.
+    """
+
+    data_yx: NDArray[np.float32]
+    valid_yx: NDArray[np.bool_]
+    wcs: WCS | None
+    chip: int
+    unit: str | None
+    instrument: str | None
+    filter: str | None
+    target: str | None
+    exposure_s: float | None
+    is_drizzled: bool
+    camera: Camera = cameras.UNKNOWN
+
+
+def read_science_images(path: Path, max_pixels: int, file_name: str | None = None) -> list[ScienceImage]:
+    """Every image of the sky in a FITS file, plain or gzipped, in file order.
+
+    `max_pixels` bounds each image before memory is taken. `file_name` is the archive's name for a file that is kept
+    under another one; weight maps and exposures are told by it. Raises ImageError with reason `empty`, `unreadable`,
+    `truncated`, `no_image`, `not_an_image`, `calibration` or `too_large`.
+    """
+    name = (file_name or path.name).lower().removesuffix(".gz")
+    with warnings.catch_warnings(), _open_hdus(path, max_pixels) as hdus:
+        warnings.simplefilter("ignore")
+        try:
+            return _read_images(hdus, name.rsplit(".", 1)[0], max_pixels)
+        except MemoryError as error:
+            raise ImageError("too_large", "the image does not fit into memory") from error
+        except DAMAGE as error:
+            raise ImageError("unreadable", _one_line(error)) from error
+
+
+@contextmanager
+def _open_hdus(path: Path, max_pixels: int) -> Iterator[pyfits.HDUList]:
+    with _open_plain(path, max_pixels * BYTES_A_PIXEL) as file:
+        _check_header(file)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                hdus = pyfits.open(file, memmap=True, do_not_scale_image_data=True, lazy_load_hdus=False)
+        except DAMAGE as error:
+            raise ImageError("unreadable", _one_line(error)) from error
+        with hdus:
+            yield hdus
+
+
+@contextmanager
+def _open_plain(path: Path, max_bytes: int) -> Iterator[IO[bytes]]:
+    """The file, unpacked into an unnamed temporary one if it is gzipped, so that it can be mapped into memory."""
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise ImageError("unreadable", _one_line(error)) from error
+    with file, tempfile.TemporaryFile() as unpacked:
+        is_gzip = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        if is_gzip:
+            _unpack(file, unpacked, max_bytes)
+        plain = unpacked if is_gzip else file
+        with open(plain.fileno(), "rb", closefd=False) as readable:  # noqa: PTH123
+            readable.seek(0)
+            yield readable
+
+
+def _unpack(source: IO[bytes], target: IO[bytes], max_bytes: int) -> None:
+    try:
+        with gzip.GzipFile(fileobj=source) as stream:
+            while chunk := stream.read(COPY_BYTES):
+                target.write(chunk)
+                if target.tell() > max_bytes:
+                    raise ImageError("too_large", f"unpacks to more than {max_bytes} bytes")
+    except EOFError as error:
+        raise ImageError("truncated", "the gzip stream ends early") from error
+    except (OSError, zlib.error) as error:
+        raise ImageError("unreadable", _one_line(error)) from error
+    target.flush()
+    target.seek(0)
+
+
+def _check_header(file: IO[bytes]) -> None:
+    """Refuse what is no FITS file, and headers without an end, before astropy reads them whole."""
+    block = file.read(BLOCK_BYTES)
+    if not block:
+        raise ImageError("empty", "the file has no bytes")
+    if not block.startswith(b"SIMPLE"):
+        raise ImageError("unreadable", f"not a FITS file: it begins with {block[:24]!r}")
+    read = len(block)
+    while b"END     " not in block and not block.rstrip(b" \0\r\n").endswith(b"END"):
+        block = file.read(BLOCK_BYTES)
+        read += len(block)
+        if not block or read > MAX_HEADER_BYTES:
+            raise ImageError("truncated", "the header has no END")
+    file.seek(0)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+
+
+def _read_images(hdus: pyfits.HDUList, stem: str, max_pixels: int) -> list[ScienceImage]:
+    look = _looker(hdus[0].header, hdus[0].header)
+    instrument = cameras.instrument_name(look)
+    camera = cameras.camera_of(instrument)
+    layers = science_layers(hdus, stem, camera, instrument)
+    for layer in layers:
+        _check_layer(hdus, layer, max_pixels)
+    return [_read_image(hdus, layer, stem) for layer in layers]
+
+
+def _looker(header: pyfits.Header, primary: pyfits.Header) -> Look:
+    def look(key: str) -> Any:
+        values = (source[key] for source in (header, primary) if key in source)
+        stripped = (value.strip() if isinstance(value, str) else value for value in values)
+        return next((v for v in stripped if v != "" and not isinstance(v, pyfits.card.Undefined)), None)
+
+    return look
+
+
+def _check_layer(hdus: pyfits.HDUList, layer: Layer, max_pixels: int) -> None:
+    """Refuse a layer by what its headers say: no sky, too many pixels, or fewer bytes in the file than claimed."""
+    hdu = hdus[layer.extension]
+    problem = cameras.not_sky_reason(_looker(hdu.header, hdus[0].header))
+    if problem:
+        raise ImageError(*problem)
+    num_pixels = int(np.prod([int(side) for side in image_shape(hdu)], dtype=object))
+    if num_pixels > max_pixels:
+        raise ImageError("too_large", f"the header claims {num_pixels} pixels, more than {max_pixels}")
+    for index in (layer.extension, layer.quality, layer.weight):
+        if index is not None and _is_cut_short(hdus, index):
+            raise ImageError("truncated", f"the pixels of extension {index} end early")
+
+
+def _is_cut_short(hdus: pyfits.HDUList, index: int) -> bool:
+    info = hdus[index].fileinfo()
+    is_compressed = isinstance(hdus[index], pyfits.CompImageHDU)
+    needed = info["datSpan"] - BLOCK_BYTES + 1 if is_compressed else hdus[index].size
+    file = info["file"]
+    position = file.tell()
+    file.seek(0, 2)
+    size = file.tell()
+    file.seek(position)
+    return bool(info["datLoc"] + max(needed, 0) > size)
+
+
+def _read_image(hdus: pyfits.HDUList, layer: Layer, stem: str) -> ScienceImage:
+    header = hdus[layer.extension].header
+    look = _looker(header, hdus[0].header)
+    instrument = cameras.instrument_name(look)
+    camera = cameras.camera_of(instrument)
+    data_yx, valid_yx = _read_pixels(hdus, layer)
+    _mask(hdus, layer, camera, data_yx, valid_yx)
+    exposure = look("EXPTIME")
+    return ScienceImage(
+        data_yx=data_yx,
+        valid_yx=valid_yx,
+        wcs=read_wcs(hdus, layer.extension, layer.plane or 0),
+        chip=layer.chip,
+        unit=look("BUNIT") if isinstance(look("BUNIT"), str) else None,
+        instrument=instrument,
+        filter=cameras.filter_name(look),
+        target=str(look("TARGNAME")) if look("TARGNAME") is not None else None,
+        exposure_s=float(exposure) if isinstance(exposure, (int, float)) else None,
+        is_drizzled=_is_drizzled(hdus, layer, look, stem),
+        camera=camera,
+    )
+
+
+def _is_drizzled(hdus: pyfits.HDUList, layer: Layer, look: Look, stem: str) -> bool:
+    """True unless the file is known to be one exposure: named as one, with a DQ extension, or a WFPC2 cube."""
+    if look("DRIZCORR") == "COMPLETE" or layer.weight is not None or look("CRCORR") == "COMPLETE":
+        return True
+    has_quality = any(str(hdu.name).upper() == "DQ" for hdu in hdus)
+    return not (stem.endswith(SINGLE_EXPOSURE) or has_quality or layer.plane is not None)
+
+
+def _read_pixels(hdus: pyfits.HDUList, layer: Layer) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Pixels scaled by BSCALE and BZERO, and where they are finite and not BLANK; rows at a time, to spare memory."""
+    hdu = hdus[layer.extension]
+    raw_yx = _plane(hdu, layer)
+    scale, zero = (float(hdu.header.get(key, default)) for key, default in (("BSCALE", 1), ("BZERO", 0)))
+    blank = hdu.header.get("BLANK") if raw_yx.dtype.kind in "iu" else None
+    data_yx = np.empty(raw_yx.shape, np.float32)
+    valid_yx = np.empty(raw_yx.shape, np.bool_)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for top in range(0, len(raw_yx), ROWS_A_STEP):
+            rows = slice(top, top + ROWS_A_STEP)
+            raw = raw_yx[rows]
+            data_yx[rows] = raw if (scale, zero) == (1, 0) else raw.astype(np.float64) * scale + zero
+            valid_yx[rows] = np.isfinite(data_yx[rows]) & (True if blank is None else raw != blank)
+    return data_yx, valid_yx
+
+
+def _plane(hdu: Any, layer: Layer) -> NDArray[Any]:
+    data = hdu.data
+    plane_yx: NDArray[Any] = data.reshape(-1, *data.shape[-2:])[layer.plane or 0]
+    return plane_yx
+
+
+def _mask(
+    hdus: pyfits.HDUList, layer: Layer, camera: Camera, data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_]
+) -> None:
+    """Clear `valid_yx` where DQ, weight or an exact-zero border says that nothing was measured."""
+    if layer.weight is not None:
+        valid_yx &= _plane(hdus[layer.weight], layer) > 0
+    if layer.quality is not None:
+        quality, zero = hdus[layer.quality], int(hdus[layer.quality].header.get("BZERO", 0))
+        valid_yx &= ((_plane(quality, layer).astype(np.int64) + zero) & camera.bad_dq) == 0
+    counts = camera.counts_photons
+    border_yx = None if counts else masks.zero_border(data_yx)
+    if border_yx is not None:
+        valid_yx &= ~border_yx

@@ -1,0 +1,252 @@
+"""Square tiles from images: where they lie, their pixels, and everything that the catalog keeps of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from hubbleclip import paths
+from hubbleclip.errors import ImageError
+from hubbleclip.images.cosmic import clean_cosmic_rays
+from hubbleclip.images.fits import ScienceImage, read_science_images
+from hubbleclip.images.geometry import TileGeometry, tile_geometry
+from hubbleclip.images.masks import repair_pinholes
+from hubbleclip.images.png import encode_png
+from hubbleclip.images.stretch import Stretch, apply_stretch, fit_stretch
+from hubbleclip.paths import Layout
+from hubbleclip.records import Product, Tile
+from hubbleclip.settings import TileSettings
+
+MAX_LEFTOVER_SHARE = 0.25
+SMOOTHING_PX = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CutTile:
+    """A tile in memory: what a Tile row needs but for its product's names, its path and the time."""
+
+    tile_id: str
+    png: bytes
+    png_sha256: str
+    chip: int
+    y0: int
+    x0: int
+    size_px: int
+    instrument: str | None
+    filter: str | None
+    unit: str | None
+    geometry: TileGeometry | None
+    valid_share: float
+    stretch: Stretch
+    settings_digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TileRejection:
+    """An image or tile left out. `entity_id` is `sha256:chip` or `sha256:chip:y0:x0`, the same in every run."""
+
+    entity_id: str
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CutResult:
+    """What a product gave."""
+
+    tiles: list[CutTile]
+    rejections: list[TileRejection]
+
+
+def tile_file(path: Path, product_sha256: str, settings: TileSettings, file_name: str | None = None) -> CutResult:
+    """Read a FITS file and cut it. `file_name` is the archive's name for it, where `path` has another.
+
+    Raises ImageError, with the reason, where the file as a whole gives nothing; see `read_science_images`.
+    """
+    return cut_tiles(read_science_images(path, settings.max_pixels, file_name), product_sha256, settings)
+
+
+def cut_tiles(images: Sequence[ScienceImage], product_sha256: str, settings: TileSettings) -> CutResult:
+    """Tiles of the images of one product. Raises ImageError with the first image's reason where no image is usable."""
+    tiles: list[CutTile] = []
+    rejections: list[TileRejection] = []
+    refused: list[ImageError] = []
+    for image in images:
+        try:
+            outcomes = list(_cut_image(image, product_sha256, settings))
+        except ImageError as error:
+            refused.append(error)
+            entity_id = f"{product_sha256}:{image.chip}"
+            rejections.append(TileRejection(entity_id=entity_id, reason=error.reason, detail=error.detail))
+            continue
+        tiles += [outcome for outcome in outcomes if isinstance(outcome, CutTile)]
+        rejections += [outcome for outcome in outcomes if isinstance(outcome, TileRejection)]
+    if len(refused) == len(images):
+        others = f" (the first of {len(refused)} images)" if len(refused) > 1 else ""
+        raise ImageError(refused[0].reason, f"{refused[0].detail}{others}")
+    return CutResult(tiles=tiles, rejections=rejections)
+
+
+def plan_grid(shape_yx: tuple[int, int], size_px: int, overlap_px: int) -> list[tuple[int, int]]:
+    """First pixels (y0, x0) of the fewest tiles that cover an image but for at most an eighth of a tile at each edge.
+
+    Neighbours share at least `overlap_px`. Tiles are spread evenly and centred; an image smaller than a tile gets one
+    with a negative start, which is padded.
+    """
+    starts_y, starts_x = (_plan_axis(length, size_px, overlap_px) for length in shape_yx)
+    return [(y0, x0) for y0 in starts_y for x0 in starts_x]
+
+
+def _plan_axis(length: int, size: int, overlap: int) -> list[int]:
+    step = max(1, size - overlap)
+    count = max(1, -(-(length - overlap - int(MAX_LEFTOVER_SHARE * size)) // step))
+    covered = count * step + overlap if count > 1 else size
+    if covered <= length or count == 1:
+        first = (length - covered) // 2
+        return [first + index * step for index in range(count)]
+    return [round(index * (length - size) / (count - 1)) for index in range(count)]
+
+
+def _cut_image(image: ScienceImage, product_sha256: str, settings: TileSettings) -> Iterator[CutTile | TileRejection]:
+    height, width = image.data_yx.shape
+    if min(height, width) < settings.min_side_px:
+        raise ImageError("too_small", f"{width} x {height} pixels, the shorter side must have {settings.min_side_px}")
+    shown, shown_yx, stretch = _prepare(image, settings)
+    for y0, x0 in plan_grid((height, width), settings.size_px, settings.overlap_px):
+        try:
+            yield _cut_one(shown, shown_yx, stretch, product_sha256, y0, x0, settings)
+        except ImageError as error:
+            entity_id = f"{product_sha256}:{image.chip}:{y0}:{x0}"
+            yield TileRejection(entity_id=entity_id, reason=error.reason, detail=error.detail)
+
+
+def _prepare(image: ScienceImage, settings: TileSettings) -> tuple[ScienceImage, NDArray[np.bool_], Stretch]:
+    """The image as it is shown, the mask of pixels fit to be shown, and the stretch.
+
+    Single CCD exposures are cleaned of cosmic rays before the stretch is fitted, so that rays do not set its white.
+    """
+    data_yx, shown_yx = repair_pinholes(image.data_yx, image.valid_yx)
+    repaired = replace(image, data_yx=data_yx)
+    stretch = fit_stretch(repaired, settings)
+    if image.is_drizzled or not image.camera.is_ccd:
+        return repaired, shown_yx, stretch
+    filled_yx = np.where(shown_yx, data_yx, np.float32(stretch.sky))
+    cleaned = replace(image, data_yx=clean_cosmic_rays(filled_yx, stretch.sky, stretch.noise))
+    return cleaned, shown_yx, fit_stretch(cleaned, settings)
+
+
+def _cut_one(
+    image: ScienceImage,
+    shown_yx: NDArray[np.bool_],
+    stretch: Stretch,
+    product_sha256: str,
+    y0: int,
+    x0: int,
+    settings: TileSettings,
+) -> CutTile:
+    size = settings.size_px
+    valid_yx = _window(image.valid_yx, y0, x0, size)
+    data_yx = _window(image.data_yx, y0, x0, size)
+    area = _area_inside(image.data_yx.shape, y0, x0, size)
+    valid_share = np.count_nonzero(valid_yx) / area
+    _check_worth(data_yx, valid_yx, valid_share, stretch, settings)
+    png = encode_png(apply_stretch(data_yx, _window(shown_yx, y0, x0, size), stretch))
+    digest = settings.digest()
+    return CutTile(
+        tile_id=paths.tile_id(product_sha256, image.chip, y0, x0, digest),
+        png=png,
+        png_sha256=hashlib.sha256(png).hexdigest(),
+        chip=image.chip,
+        y0=y0,
+        x0=x0,
+        size_px=size,
+        instrument=image.instrument,
+        filter=image.filter,
+        unit=image.unit,
+        geometry=None if image.wcs is None else tile_geometry(image.wcs, y0, x0, size),
+        valid_share=valid_share,
+        stretch=stretch,
+        settings_digest=digest,
+    )
+
+
+def _window(values_yx: NDArray[np.generic], y0: int, x0: int, size_px: int) -> NDArray[np.generic]:
+    """The square at (y0, x0), padded with zeros (False: not valid) where it leaves the image."""
+    height, width = values_yx.shape
+    inside = values_yx[max(y0, 0) : y0 + size_px, max(x0, 0) : x0 + size_px]
+    if inside.shape == (size_px, size_px):
+        return inside
+    padded = np.zeros((size_px, size_px), values_yx.dtype)
+    top, left = max(-y0, 0), max(-x0, 0)
+    padded[top : top + inside.shape[0], left : left + inside.shape[1]] = inside
+    return padded
+
+
+def _area_inside(shape_yx: tuple[int, ...], y0: int, x0: int, size_px: int) -> int:
+    """Pixels of a tile that the image has: padding counts neither as valid nor as invalid."""
+    spans = (min(start + size_px, length) - max(start, 0) for start, length in zip((y0, x0), shape_yx, strict=True))
+    return int(np.prod(list(spans)))
+
+
+def _check_worth(
+    data_yx: NDArray[np.float32],
+    valid_yx: NDArray[np.bool_],
+    valid_share: float,
+    stretch: Stretch,
+    settings: TileSettings,
+) -> None:
+    """Raise ImageError `too_little_valid`, or `no_signal` where a 3x3 mean rises above the sky almost nowhere."""
+    if valid_share < settings.min_valid_share:
+        raise ImageError("too_little_valid", f"{valid_share:.1%} of the pixels, needs {settings.min_valid_share:.0%}")
+    height_yx = np.where(valid_yx, data_yx, np.float32(stretch.sky)) - np.float32(stretch.sky)
+    ceiling = np.float32(10 * settings.signal_sigma * stretch.noise)
+    smooth_yx = ndimage.uniform_filter(np.minimum(height_yx, ceiling), SMOOTHING_PX, mode="nearest")
+    bright = np.count_nonzero((smooth_yx > settings.signal_sigma * stretch.noise) & valid_yx)
+    share = bright / max(1, np.count_nonzero(valid_yx))
+    if share < settings.min_signal_share:
+        raise ImageError(
+            "no_signal", f"{share:.3%} of the pixels rise above the sky, needs {settings.min_signal_share:.3%}"
+        )
+
+
+def to_tile_record(cut: CutTile, product: Product, layout: Layout, cut_at: datetime) -> Tile:
+    """The catalog's row of a tile of `product`; `product.sha256` must be set."""
+    if product.sha256 is None:
+        raise ImageError("not_fetched", f"{product.uri} has no sha256 yet: fetch it before its tiles are recorded")
+    where, stretch = cut.geometry, cut.stretch
+    return Tile(
+        tile_id=cut.tile_id,
+        product_uri=product.uri,
+        product_sha256=product.sha256,
+        obs_id=product.obs_id,
+        proposal_id=product.proposal_id,
+        path=layout.relative(layout.tile(cut.tile_id)),
+        png_sha256=cut.png_sha256,
+        chip=cut.chip,
+        y0=cut.y0,
+        x0=cut.x0,
+        size_px=cut.size_px,
+        instrument=cut.instrument,
+        filter=cut.filter,
+        unit=cut.unit,
+        ra_deg=where.ra_deg if where else None,
+        dec_deg=where.dec_deg if where else None,
+        corners_deg=where.corners_deg if where else [],
+        pixel_scale_arcsec=where.pixel_scale_arcsec if where else None,
+        wcs=where.wcs if where else None,
+        valid_share=cut.valid_share,
+        sky=stretch.sky,
+        noise=stretch.noise,
+        black=stretch.black,
+        white=stretch.white,
+        softening=stretch.softening,
+        settings_digest=cut.settings_digest,
+        cut_at=cut_at,
+    )
