@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from flows._server import prefect_server
+from flows.settings_file import settings_toml
 from flows.status import Status, read_status
 from hubbleclip import __version__
 from hubbleclip.catalog import read_catalog, read_sql
@@ -201,6 +202,12 @@ def tile(files: Annotated[list[Path], Parameter(negative=())], *, out_dir: Annot
 
     for line in tile_files(files, out_dir, options.settings().tiles):
         out.print(line, highlight=False, markup=False)
+
+
+@app.command
+def settings(options: Options = Options()) -> None:
+    """All settings of a profile as commented TOML."""
+    sys.stdout.write(settings_toml(options.settings()))
 
 
 @app.command

@@ -30,11 +30,10 @@ def read_steps() -> list[tuple[int, str, str]]:
 
 def schema_version(connection: duckdb.DuckDBPyConnection) -> int:
     """The newest step that a catalog has run; 0 for an empty file."""
-    known = connection.execute("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'migration'").fetchone()
-    if not known or not known[0]:
+    if not connection.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = 'migration'").fetchall():
         return 0
-    row = connection.execute(SELECT_VERSION).fetchone()
-    return int(row[0]) if row else 0
+    ((version,),) = connection.execute(SELECT_VERSION).fetchall()
+    return int(version)
 
 
 def check_version(connection: duckdb.DuckDBPyConnection) -> None:

@@ -1,0 +1,32 @@
+"""`hubbleclip settings`: all settings as TOML, each under a comment that says what it does."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hubbleclip.settings import Section, Settings
+
+HEAD = """\
+# All settings with their defaults. Change one here for every profile; a profile's own TOML, the environment
+# (HUBBLECLIP_TRAIN__STEPS=100) and the command line (--set train.steps=100) win over this file.
+"""
+
+
+def settings_toml(settings: Settings) -> str:
+    """The settings as a commented TOML file."""
+    blocks = [HEAD]
+    for name, field in type(settings).model_fields.items():
+        section = getattr(settings, name)
+        if isinstance(section, Section):
+            lines = [_entry(n, f.description, getattr(section, n)) for n, f in type(section).model_fields.items()]
+            blocks.append(f"[{name}]\n" + "\n".join(lines))
+        elif name != "profile":
+            blocks.append(_entry(name, field.description, section))
+    return "\n".join(blocks)
+
+
+def _entry(name: str, description: str | None, value: Any) -> str:
+    is_unset = value is None
+    text = '""' if is_unset else json.dumps(value, default=str)
+    return f"# {description}\n{'# ' if is_unset else ''}{name} = {text}\n"

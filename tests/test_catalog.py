@@ -1,0 +1,167 @@
+"""The catalog: one writer, any number of readers, nothing lost by a kill."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from hubbleclip.catalog import read_catalog, writing_catalog
+from hubbleclip.errors import CatalogError, CatalogLockedError, ContractError
+from hubbleclip.paths import Layout
+from hubbleclip.records import Rejection, Watermark
+
+NOW = datetime(2024, 1, 2, tzinfo=UTC)
+
+
+def mark(archive: str, mjd: float = 1.0) -> Watermark:
+    return Watermark(archive=archive, query_digest="q", released_mjd=mjd, updated_at=NOW)
+
+
+def rejection(entity_id: str) -> Rejection:
+    return Rejection(
+        entity="product", entity_id=entity_id, stage="fetch", reason="download", detail="", settings_digest="d", rejected_at=NOW
+    )
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    return Layout(tmp_path / "demo")
+
+
+def test_upsert_replaces_by_key(layout: Layout) -> None:
+    with writing_catalog(layout) as catalog:
+        catalog.upsert({"watermark": [mark("a", 1.0), mark("b", 1.0)]})
+        catalog.upsert({"watermark": [mark("a", 2.0)]})
+        assert catalog.rows("SELECT archive, released_mjd FROM watermark ORDER BY ALL") == [
+            {"archive": "a", "released_mjd": 2.0},
+            {"archive": "b", "released_mjd": 1.0},
+        ]
+
+
+def test_a_batch_is_written_whole_or_not_at_all(layout: Layout) -> None:
+    with writing_catalog(layout) as catalog:
+        with pytest.raises(ContractError):
+            catalog.upsert({"watermark": [mark("a")], "rejection": [rejection("x"), rejection("x")]})
+        assert catalog.counts()["watermark"] == 0
+
+
+def test_cleared_rejections_are_gone(layout: Layout) -> None:
+    with writing_catalog(layout) as catalog:
+        catalog.upsert({"rejection": [rejection("x"), rejection("y")]})
+        catalog.clear_rejections("product", "fetch", ["x"])
+        assert [row["entity_id"] for row in catalog.rows("FROM rejection")] == ["y"]
+
+
+def test_readers_see_the_published_snapshot_while_a_flow_writes(layout: Layout) -> None:
+    with writing_catalog(layout) as catalog:
+        catalog.upsert({"watermark": [mark("a")]})
+    with writing_catalog(layout) as catalog:
+        catalog.upsert({"watermark": [mark("b")]})
+        with read_catalog(layout) as reader:
+            assert reader.counts()["watermark"] == 1
+        with duckdb.connect(str(layout.catalog), read_only=True) as plain:
+            assert plain.execute("SELECT archive FROM watermark").fetchall() == [("a",)]
+    with read_catalog(layout) as reader:
+        assert reader.counts()["watermark"] == 2
+
+
+def test_the_snapshot_is_read_only(layout: Layout) -> None:
+    with writing_catalog(layout):
+        pass
+    with read_catalog(layout) as reader, pytest.raises(CatalogError, match="read-only"):
+        reader.query("DELETE FROM watermark")
+
+
+def test_an_error_keeps_what_was_committed(layout: Layout) -> None:
+    with pytest.raises(RuntimeError), writing_catalog(layout) as catalog:
+        catalog.upsert({"watermark": [mark("a")]})
+        raise RuntimeError
+    with read_catalog(layout) as reader:
+        assert reader.counts()["watermark"] == 1
+
+
+def test_a_lost_working_copy_is_taken_from_the_snapshot(layout: Layout) -> None:
+    with writing_catalog(layout) as catalog:
+        catalog.upsert({"watermark": [mark("a")]})
+    layout.working_catalog.unlink()
+    with writing_catalog(layout) as catalog:
+        assert catalog.counts()["watermark"] == 1
+
+
+def test_second_writer_is_told_who_holds_the_lock(layout: Layout) -> None:
+    with writing_catalog(layout), pytest.raises(CatalogLockedError, match=f"process {os.getpid()} on "):  # noqa: SIM117
+        with writing_catalog(layout):
+            pass
+
+
+WRITER = """
+import sys, time, json
+from pathlib import Path
+from hubbleclip.catalog import writing_catalog
+from hubbleclip.paths import Layout
+sys.path.insert(0, sys.argv[2])
+from test_catalog import mark
+with writing_catalog(Layout(Path(sys.argv[1]))) as catalog:
+    catalog.upsert({"watermark": [mark("committed")]})
+    catalog.connection.begin()
+    catalog.connection.execute("INSERT INTO watermark VALUES ('open', 'q', 1, now()::TIMESTAMP)")
+    print("ready", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_killed_writer_leaves_a_good_catalog_and_no_lock(layout: Layout) -> None:
+    arguments = [sys.executable, "-c", WRITER, str(layout.root), str(Path(__file__).parent)]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "ready\n"
+        held = json.loads(layout.lock.read_text())
+        assert held["pid"] == writer.pid
+        writer.send_signal(signal.SIGKILL)
+        writer.wait()
+    with writing_catalog(layout) as catalog:
+        assert [row["archive"] for row in catalog.rows("FROM watermark")] == ["committed"]
+
+
+def test_catalog_of_a_newer_version_is_refused(layout: Layout) -> None:
+    with writing_catalog(layout) as catalog:
+        catalog.connection.execute("INSERT INTO migration VALUES (9999, 'future', now()::TIMESTAMP)")
+        catalog.changed = True
+    with pytest.raises(CatalogError, match="upgrade hubbleclip"), read_catalog(layout):
+        pass
+
+
+def test_garbage_in_place_of_the_catalog_is_one_clear_line(layout: Layout) -> None:
+    layout.root.mkdir(parents=True)
+    layout.catalog.write_bytes(b"this is not a database" * 1000)
+    with pytest.raises(CatalogError, match="move it away"), read_catalog(layout):
+        pass
+
+
+def test_missing_catalog_says_what_to_run(layout: Layout) -> None:
+    with pytest.raises(CatalogError, match="hubbleclip dataset"), read_catalog(layout):
+        pass
+
+
+def test_broken_rules_are_counted(layout: Layout) -> None:
+    with writing_catalog(layout) as catalog:
+        assert catalog.broken_rules() == []
+        catalog.connection.execute("INSERT INTO caption VALUES ('p', 'k', '  ')")
+        assert catalog.broken_rules() == [("caption", "caption_not_blank", 1)]
+
+
+def test_publishing_a_second_time_without_change_leaves_the_file_alone(layout: Layout) -> None:
+    with writing_catalog(layout) as catalog:
+        catalog.upsert({"watermark": [mark("a")]})
+    before = layout.catalog.stat().st_mtime_ns
+    time.sleep(0.01)
+    with writing_catalog(layout):
+        pass
+    assert layout.catalog.stat().st_mtime_ns == before
