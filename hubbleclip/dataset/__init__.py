@@ -1,0 +1,1 @@
+"""Tiles and captions into splits, samples and shards, and shards into batches."""
