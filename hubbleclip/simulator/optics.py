@@ -1,0 +1,58 @@
+"""Point-spread function: an obstructed aperture's core and wings, with the four spikes of the secondary's support."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+import scipy.fft
+
+from hubbleclip.simulator.instruments import Camera
+
+Image = npt.NDArray[np.float32]
+PAD_PX = 24
+SPIKE_SHARE = 0.035
+WING_SHARE = 0.10
+
+
+def convolve(image_yx: Image, camera: Camera, wave_nm: float, tilt_deg: float) -> Image:
+    """`image_yx` as the telescope sees it; mirrored beyond its edges so that none of them darkens."""
+    padded = np.pad(image_yx, PAD_PX, mode="reflect")
+    shape = tuple(scipy.fft.next_fast_len(side, real=True) for side in padded.shape)
+    kernel = _transformed_psf(camera.name, round(_fwhm_px(camera, wave_nm), 2), tilt_deg, shape)
+    spectrum = scipy.fft.rfft2(padded, s=shape, workers=1)
+    spectrum *= kernel
+    seen: Image = scipy.fft.irfft2(spectrum, s=shape, workers=1)
+    return seen[PAD_PX : PAD_PX + image_yx.shape[0], PAD_PX : PAD_PX + image_yx.shape[1]]
+
+
+def _fwhm_px(camera: Camera, wave_nm: float) -> float:
+    """Diffraction widens the core with the wavelength; the camera's value holds at its bluest tenth."""
+    reference = 1250.0 if camera.detector == "IR" else 600.0
+    return float(camera.psf_fwhm_px * np.sqrt(0.5 + 0.5 * (wave_nm / reference) ** 2))
+
+
+@lru_cache(maxsize=12)
+def _transformed_psf(name: str, fwhm_px: float, tilt_deg: float, shape: tuple[int, ...]) -> npt.NDArray[np.complex64]:
+    psf = psf_image(fwhm_px, 45.0 + tilt_deg, shape, 5.0 if name == "WFC3/IR" else 0.0)
+    transformed: npt.NDArray[np.complex64] = scipy.fft.rfft2(psf, workers=1).astype(np.complex64)
+    return transformed
+
+
+def psf_image(fwhm_px: float, spikes_deg: float, shape: tuple[int, ...], ring_px: float = 0.0) -> Image:
+    """The PSF, sum 1, its peak at pixel (0, 0) and wrapped round, as an FFT wants it."""
+    y, x = (np.minimum(np.arange(n), n - np.arange(n)) * np.where(np.arange(n) <= n // 2, 1, -1) for n in shape)
+    y_yx, x_yx = y.astype(np.float32)[:, None], x.astype(np.float32)[None, :]
+    r2_yx = x_yx**2 + y_yx**2
+    radius_yx = np.sqrt(r2_yx)
+    core = np.exp(-2.77 * r2_yx / fwhm_px**2)
+    wings = (1 + r2_yx / (1.6 * fwhm_px) ** 2) ** -1.6
+    wings *= 1 + 0.5 * np.cos(radius_yx * (2 * np.pi / (1.35 * fwhm_px + 0.2 * ring_px)))
+    spikes = np.zeros_like(core)
+    for angle in np.deg2rad([spikes_deg, spikes_deg + 90.0]):
+        across = x_yx * np.sin(angle) - y_yx * np.cos(angle)
+        spikes += np.exp(-0.5 * (across / 0.65) ** 2) / (1 + (radius_yx / 6.0) ** 1.5) * np.exp(-radius_yx / 90.0)
+    core_share = 1 - WING_SHARE - SPIKE_SHARE
+    psf = core_share * core / core.sum() + WING_SHARE * wings / wings.sum() + SPIKE_SHARE * spikes / spikes.sum()
+    return psf.astype(np.float32)
