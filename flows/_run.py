@@ -1,6 +1,8 @@
-"""What every stage shares: open the catalog, send batches to tasks, write each batch in one transaction, say how far it is.
+"""What every stage shares: open the catalog, send batches to tasks, write each batch in one transaction, say how far
+it is.
 
-Prefect adds order and visibility and nothing else: what is left to do comes from the catalog, the work from the library.
+Prefect adds order and visibility and nothing else: what is left to do comes from the catalog, the work from the
+library.
 """
 
 from __future__ import annotations
@@ -74,7 +76,8 @@ def batches(items: Sequence[Item], size: int) -> list[Sequence[Item]]:
 
 
 def run_batches(stage: Stage, task: Task[..., Batch], work: Sequence[Sequence[Any]], *args: Any) -> None:
-    """Send each batch of `work` to `task(batch, *args)`; write what it returns as soon as it and those before it are done.
+    """Send each batch of `work` to `task(batch, *args)`; write what it returns as soon as it and those before it are
+    done.
 
     A few more batches than workers are under way, so memory stays bounded and the writer never waits for the last one.
     Raises HubbleclipError when more than `flows.max_rejected_share` of the items is rejected.
@@ -90,7 +93,7 @@ def run_batches(stage: Stage, task: Task[..., Batch], work: Sequence[Sequence[An
         _write(stage, *under_way.popleft(), total)
     if total and stage.rejected / total > stage.settings.flows.max_rejected_share:
         raise HubbleclipError(
-            f"{stage.name}: {stage.rejected} of {total} items were left out, more than flows.max_rejected_share allows: "
+            f"{stage.name}: {stage.rejected} of {total} items were left out, more than flows.max_rejected_share: "
             'see `hubbleclip sql "FROM rejection_count"`'
         )
 

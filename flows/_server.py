@@ -1,8 +1,8 @@
 """A Prefect server of our own for runs that have none: it lives as long as the command, in the profile's folder.
 
-Prefect's temporary server is torn down while its clients still talk to it and prints tracebacks at exit; it also sends telemetry.
-This one starts before Prefect is imported, sends nothing, and ends when the pipe to its parent closes, so a killed parent leaves
-no stray process.
+Prefect's temporary server is torn down while its clients still talk to it and prints tracebacks at exit; it also
+sends telemetry. This one starts before Prefect is imported, sends nothing, and ends when the pipe to its parent
+closes, so a killed parent leaves no stray process.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ QUIET = {
 
 @contextmanager
 def prefect_server(home: Path) -> Iterator[None]:
-    """Set `PREFECT_API_URL` to a running server: the user's own if it is set already, else one that stands under `home`."""
+    """Set `PREFECT_API_URL` to a running server: the user's own if it is set already, else one that stands under
+    `home`.
+    """
     if os.environ.get("PREFECT_API_URL"):
         yield
         return
@@ -76,7 +78,9 @@ def main() -> None:
     import uvicorn  # noqa: PLC0415 - the parent must not pay for these imports
     from prefect.server.api.server import create_app  # noqa: PLC0415
 
-    config = uvicorn.Config(create_app(), host="127.0.0.1", port=int(sys.argv[1]), log_level="critical", timeout_graceful_shutdown=1)
+    config = uvicorn.Config(
+        create_app(), host="127.0.0.1", port=int(sys.argv[1]), log_level="critical", timeout_graceful_shutdown=1
+    )
     server = uvicorn.Server(config)
 
     def watch() -> None:

@@ -48,7 +48,11 @@ class Options:
         values: dict[str, Any] = {}
         for assignment in self.set:
             put(values, *parse_assignment(assignment))
-        for path, value in (("data", self.data), ("archive.folder", self.local), ("archive.proposals_file", self.proposals)):
+        for path, value in (
+            ("data", self.data),
+            ("archive.folder", self.local),
+            ("archive.proposals_file", self.proposals),
+        ):
             if value is not None:
                 put(values, path, str(value.absolute()))
         return values
@@ -59,7 +63,9 @@ class Options:
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:
-    """`train.steps=100` as path and value; the value is TOML, or else plain text. Raises SettingsError without an `=`."""
+    """`train.steps=100` as path and value; the value is TOML, or else plain text. Raises SettingsError without an
+    `=`.
+    """
     path, equals, raw = text.partition("=")
     if not equals:
         raise SettingsError(f"--set {text!r}: write it as section.name=value")
@@ -88,7 +94,12 @@ def run_flow(module: str, name: str, options: Options) -> None:
 
 def keep_home(layout: Layout) -> None:
     """Let the libraries write their caches below the data root and nowhere else."""
-    homes = {"MPLCONFIGDIR": "matplotlib", "XDG_CACHE_HOME": "cache", "XDG_CONFIG_HOME": "config", "HF_HOME": "huggingface"}
+    homes = {
+        "MPLCONFIGDIR": "matplotlib",
+        "XDG_CACHE_HOME": "cache",
+        "XDG_CONFIG_HOME": "config",
+        "HF_HOME": "huggingface",
+    }
     for variable, folder in homes.items():
         os.environ.setdefault(variable, str((layout.home / folder).absolute()))
     for folder in ("cache/astropy", "config/astropy"):
@@ -166,7 +177,7 @@ def explain(tile_id: str, options: Options = Options(), *, json: bool = False) -
     with read_catalog(Layout(options.settings().root)) as catalog:
         rows = catalog.rows(read_sql("explain"), {"tile_id": tile_id})
     if not rows:
-        raise CatalogError(f"there is no tile {tile_id!r}: see `hubbleclip sql \"FROM tile\"`")
+        raise CatalogError(f'there is no tile {tile_id!r}: see `hubbleclip sql "FROM tile"`')
     if json:
         print_json(rows[0])
         return
@@ -175,7 +186,13 @@ def explain(tile_id: str, options: Options = Options(), *, json: bool = False) -
 
 
 @app.command
-def search(text: str, options: Options = Options(), *, k: Annotated[int, Parameter(name=("-k", "--k"))] = 10, json: bool = False) -> None:
+def search(
+    text: str,
+    options: Options = Options(),
+    *,
+    k: Annotated[int, Parameter(name=("-k", "--k"))] = 10,
+    json: bool = False,
+) -> None:
     """Tiles nearest to a text, by the model of the newest report."""
     from hubbleclip.evaluation.search import search as search_tiles  # noqa: PLC0415 - brings torch
 
@@ -196,12 +213,17 @@ def search(text: str, options: Options = Options(), *, k: Annotated[int, Paramet
 
 
 @app.command
-def tile(files: Annotated[list[Path], Parameter(negative=())], *, out_dir: Annotated[Path, Parameter(name="--out")], options: Options = Options()) -> None:
+def tile(
+    files: Annotated[list[Path], Parameter(negative=())],
+    *,
+    out_dir: Annotated[Path, Parameter(name="--out")],
+    options: Options = Options(),
+) -> None:
     """Cut FITS files into tiles, with a contact sheet; no catalog, no archive."""
     from flows.one_off import tile_files  # noqa: PLC0415 - brings astropy
 
     for line in tile_files(files, out_dir, options.settings().tiles):
-        out.print(line, highlight=False, markup=False)
+        out.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command
@@ -224,9 +246,15 @@ def print_status(found: Status) -> None:
     for name in ("catalog", "dataset", "run", "report"):
         out.print(f"{name:8} {getattr(found, name) or 'none yet'}", highlight=False, soft_wrap=True)
     counted = {name: num for name, num in found.counts.items() if isinstance(num, int)}
-    out.print("rows     " + ", ".join(f"{num} {name}" for name, num in counted.items() if num), highlight=False, soft_wrap=True)
+    out.print(
+        "rows     " + ", ".join(f"{num} {name}" for name, num in counted.items() if num),
+        highlight=False,
+        soft_wrap=True,
+    )
     for stage, reasons in found.counts["rejections"].items():
-        out.print(f"left out in {stage}: " + ", ".join(f"{n} {reason}" for reason, n in reasons.items()), highlight=False)
+        out.print(
+            f"left out in {stage}: " + ", ".join(f"{n} {reason}" for reason, n in reasons.items()), highlight=False
+        )
     waiting = {name: num for name, num in found.pending.items() if num}
     out.print("pending  " + (", ".join(f"{num} {name}" for name, num in waiting.items()) or "nothing"), highlight=False)
 

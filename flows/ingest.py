@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
 
 from astropy.time import Time
-from prefect import flow, task
-from prefect.cache_policies import NO_CACHE
+from prefect import Task, flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows._run import Batch, Stage, attempt, batches, from_rows, log, open_stage, run_batches
@@ -20,9 +19,9 @@ from hubbleclip.records import Observation, Product, Rejection, Watermark
 from hubbleclip.settings import Settings, read_settings
 
 
-def list_products(observations: Sequence[Observation], archive: Archive) -> Batch:
-    """Choose the files of whole proposals."""
-    products, rejections = archive.list_products(observations)
+def list_products(observations: Sequence[Observation], archive: Archive, taken: Mapping[str, int]) -> Batch:
+    """Choose the files of whole proposals; `taken` counts the files that each proposal has already."""
+    products, rejections = archive.list_products(observations, taken)
     return {"product": products, "rejection": rejections}
 
 
@@ -49,12 +48,12 @@ def fetch_products(products: Sequence[Product], archive: Archive, settings: Sett
     }
 
 
-task_list_products = task(list_products, name="list-products", cache_policy=NO_CACHE)
-task_fetch_proposals = task(fetch_proposals, name="fetch-proposals", cache_policy=NO_CACHE)
-task_fetch_products = task(fetch_products, name="fetch-products", cache_policy=NO_CACHE)
+task_list_products = Task(list_products, name="list-products", persist_result=False)
+task_fetch_proposals = Task(fetch_proposals, name="fetch-proposals", persist_result=False)
+task_fetch_products = Task(fetch_products, name="fetch-products", persist_result=False)
 
 
-@flow(name="ingest", task_runner=ThreadPoolTaskRunner(max_workers=1), validate_parameters=True)
+@flow(name="ingest", task_runner=ThreadPoolTaskRunner[Batch](max_workers=1))
 def ingest(profile: str = "demo", overrides: dict[str, Any] | None = None) -> None:
     """Bring the catalog up to the archive: only what was released since the last complete answer is asked for."""
     settings = read_settings(profile, overrides or {})
@@ -62,8 +61,11 @@ def ingest(profile: str = "demo", overrides: dict[str, Any] | None = None) -> No
         archive = open_archive(served, settings.fetch, stage.layout)
         query_observations(stage, archive)
         by_proposal = pending_products(stage)
-        run_batches(stage, task_list_products, by_proposal, archive)
-        run_batches(stage, task_fetch_proposals, batches(pending_proposals(stage), settings.flows.batch_size * 8), archive)
+        taken = stage.catalog.rows("SELECT proposal_id, count(*) AS num FROM product GROUP BY proposal_id")
+        run_batches(stage, task_list_products, by_proposal, archive, {row["proposal_id"]: row["num"] for row in taken})
+        run_batches(
+            stage, task_fetch_proposals, batches(pending_proposals(stage), settings.flows.batch_size * 8), archive
+        )
         products = from_rows(Product, stage.catalog.named("pending_fetch", again=True))
         run_batches(stage, task_fetch_products, batches(products, settings.flows.batch_size), archive, settings)
         fetched = stage.catalog.rows("SELECT uri FROM product WHERE sha256 IS NOT NULL")
@@ -89,7 +91,9 @@ def query_observations(stage: Stage, archive: Archive) -> None:
 
 
 def pending_products(stage: Stage) -> list[list[Observation]]:
-    """Observations without a product list, in batches of whole proposals, since the choice is made a proposal at a time."""
+    """Observations without a product list, in batches of whole proposals, since the choice is made a proposal at a
+    time.
+    """
     digest = stage.settings.archive.digest()
     found = from_rows(Observation, stage.catalog.named("pending_products", settings_digest=digest))
     work: list[list[Observation]] = []

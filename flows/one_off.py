@@ -8,6 +8,7 @@ from pathlib import Path
 from flows._run import attempt
 from hubbleclip.errors import HubbleclipError
 from hubbleclip.files import sha256_file, write_bytes
+from hubbleclip.images.png import decode_png
 from hubbleclip.images.sheet import write_sheet
 from hubbleclip.images.tiles import CutResult, tile_file
 from hubbleclip.records import Rejection
@@ -31,11 +32,11 @@ def tile_files(files: Sequence[Path], out_dir: Path, settings: TileSettings) -> 
         for tile in cut.tiles:
             write_bytes(out_dir / f"{file.name.split('.')[0]}-{tile.tile_id}.png", tile.png)
             shown.append((tile.png, file.name))
-        reasons = "".join(f", left out {r.tile_key.split(':', 1)[1]}: {r.reason}" for r in cut.rejections)
+        reasons = "".join(f", left out {r.entity_id.split(':', 1)[1]}: {r.reason}" for r in cut.rejections)
         yield f"{file.name}: {len(cut.tiles)} tiles{reasons}"
     if shown:
         sheet = out_dir / "sheet.png"
-        write_sheet([png for png, _ in shown], [name for _, name in shown], sheet)
+        write_sheet([decode_png(png) for png, _ in shown], [name for _, name in shown], sheet)
         yield f"{len(shown)} tiles and {sheet}"
 
 

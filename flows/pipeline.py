@@ -33,7 +33,9 @@ def pipeline(profile: str = "demo", overrides: dict[str, Any] | None = None) -> 
 
 
 def start_training(profile: str, overrides: dict[str, Any] | None) -> None:
-    """Train here, or hand over to the deployment on the GPU machine and wait. Raises TrainingError when that one fails."""
+    """Train here, or hand over to the deployment on the GPU machine and wait. Raises TrainingError when that one
+    fails.
+    """
     deployment = read_settings(profile, overrides or {}).flows.train_deployment
     if not deployment:
         train(profile, overrides)

@@ -29,4 +29,4 @@ def settings_toml(settings: Settings) -> str:
 def _entry(name: str, description: str | None, value: Any) -> str:
     is_unset = value is None
     text = '""' if is_unset else json.dumps(value, default=str)
-    return f"# {description}\n{'# ' if is_unset else ''}{name} = {text}\n"
+    return f"# {' '.join((description or '').split())}\n{'# ' if is_unset else ''}{name} = {text}\n"

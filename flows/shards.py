@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from prefect import flow, task
-from prefect.cache_policies import NO_CACHE
+from hubbleclip.dataset.samples import make_samples
+from hubbleclip.dataset.splits import assign_splits
+from prefect import Task, flow
 
 from flows._run import Stage, from_rows, log, open_stage
 from hubbleclip.captions import make_captions
 from hubbleclip.code_version import code_version
 from hubbleclip.contracts import contract_version
-from hubbleclip.dataset.samples import make_samples
 from hubbleclip.dataset.shards import BuiltDataset, build_dataset, inputs_digest
-from hubbleclip.dataset.splits import assign_splits
 from hubbleclip.paths import Layout
 from hubbleclip.records import Observation, Proposal, Sample, SplitAssignment, Tile
 from hubbleclip.settings import Settings, read_settings
@@ -29,11 +28,13 @@ def pack_dataset(samples: Sequence[Sample], layout: Layout, settings: Settings) 
         settings.shards,
         contract_version=contract_version("shards"),
         code_version=code_version(),
+        settings_digests={"tiles": settings.tiles.digest(), "splits": settings.splits.digest()},
+        read_png_size=lambda tile_id: layout.tile(tile_id).stat().st_size,
     )
 
 
-task_assign_splits = task(assign_splits, name="assign-splits", cache_policy=NO_CACHE)
-task_pack_dataset = task(pack_dataset, name="pack-dataset", cache_policy=NO_CACHE)
+task_assign_splits = Task(assign_splits, name="assign-splits", persist_result=False)
+task_pack_dataset = Task(pack_dataset, name="pack-dataset", persist_result=False)
 
 
 @flow(name="shards")
@@ -42,9 +43,8 @@ def shards(profile: str = "demo", overrides: dict[str, Any] | None = None) -> No
     settings = read_settings(profile, overrides or {})
     with open_stage("shards", settings) as stage:
         samples = sample_tiles(stage)
-        built = stage.catalog.rows(
-            "SELECT path FROM dataset WHERE inputs_digest = ?", [inputs_digest(samples, settings.shards)]
-        )
+        digest = inputs_digest(samples, settings.shards, contract_version=contract_version("shards"))
+        built = stage.catalog.rows("SELECT path FROM dataset WHERE inputs_digest = ?", [digest])
         if built and stage.layout.absolute(built[0]["path"]).is_dir():
             log.info("shards: %s is up to date", built[0]["path"])
             return

@@ -9,11 +9,12 @@ from typing import Any
 from hubbleclip.catalog import Catalog, read_catalog
 from hubbleclip.paths import Layout
 from hubbleclip.settings import Settings
-from hubbleclip.training.runs import find_run
+from hubbleclip.training.runs import find_run, settings_digest
 
 NEWEST_DATASET = "SELECT digest, path FROM dataset ORDER BY built_at DESC, digest LIMIT 1"
 NEWEST_REPORT = """
-SELECT report.path, report.run_id, run.path AS run_path FROM report JOIN run USING (run_id) ORDER BY made_at DESC LIMIT 1
+SELECT report.path, report.run_id, run.path AS run_path FROM report JOIN run USING (run_id) ORDER BY made_at DESC
+LIMIT 1
 """
 
 
@@ -45,9 +46,9 @@ def read_status(settings: Settings) -> Status:
         return Status(
             profile=settings.profile,
             catalog=str(layout.catalog),
-            dataset=dataset and str(dataset),
-            run=run and str(run),
-            report=report and str(report / "index.html"),
+            dataset=str(dataset) if dataset else None,
+            run=str(run) if run else None,
+            report=str(report / "index.html") if report else None,
             counts=catalog.counts() | {"rejections": rejections(catalog)},
             pending=pending(catalog, layout, settings),
         )
@@ -79,7 +80,8 @@ def pending(catalog: Catalog, layout: Layout, settings: Settings) -> dict[str, i
     }
     waiting |= {row["stage"]: row["num"] for row in catalog.named("pending_counts", tile_settings=cut)}
     digests = [row["digest"] for row in catalog.rows(NEWEST_DATASET)]
-    trained = [find_run(layout.runs, digest, settings.model, settings.train) for digest in digests]
+    wanted = settings_digest(settings.model, settings.train)
+    trained = [find_run(layout.runs, digest, wanted) for digest in digests[:1]]
     reported = catalog.rows(NEWEST_REPORT)
     is_reported = bool(reported) and any(run and run.name == reported[0]["run_id"] for run in trained)
     return waiting | {"train": trained.count(None), "evaluate": int(bool(digests) and not is_reported)}

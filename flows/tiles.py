@@ -8,8 +8,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from prefect import flow, task
-from prefect.cache_policies import NO_CACHE
+from prefect import Task, flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows._run import Batch, attempt, batches, from_rows, open_stage, run_batches
@@ -40,7 +39,7 @@ def cut_products(products: Sequence[Product], layout: Layout, settings: TileSett
 def cut_product(product: Product, layout: Layout, settings: TileSettings) -> tuple[list[Tile], list[Rejection]]:
     """Write the tiles of one product. Raises ImageError with the commonest reason when there is none."""
     now = datetime.now(UTC)
-    cut = tile_file(layout.absolute(product.path or ""), product.sha256 or "", settings)
+    cut = tile_file(layout.absolute(product.path or ""), product.sha256 or "", settings, product.file_name)
     if not cut.tiles:
         counted = Counter(rejection.reason for rejection in cut.rejections)
         reason = counted.most_common(1)[0][0] if counted else "no_image"
@@ -50,7 +49,7 @@ def cut_product(product: Product, layout: Layout, settings: TileSettings) -> tup
         write_bytes(layout.absolute(record.path), tile.png)
     rejections = [
         Rejection(
-            entity="tile", entity_id=r.tile_key, stage="tiles", reason=r.reason, detail=r.detail,
+            entity="tile", entity_id=r.entity_id, stage="tiles", reason=r.reason, detail=r.detail,
             settings_digest=settings.digest(), rejected_at=now,
         )
         for r in cut.rejections
@@ -58,10 +57,10 @@ def cut_product(product: Product, layout: Layout, settings: TileSettings) -> tup
     return tiles, rejections
 
 
-task_cut_products = task(cut_products, name="cut-products", cache_policy=NO_CACHE)
+task_cut_products = Task(cut_products, name="cut-products", persist_result=False)
 
 
-@flow(name="tiles", task_runner=ThreadPoolTaskRunner(max_workers=2))
+@flow(name="tiles", task_runner=ThreadPoolTaskRunner[Batch](max_workers=2))
 def tiles(profile: str = "demo", overrides: dict[str, Any] | None = None) -> None:
     """Cut what is fetched and not yet cut under the present tile settings."""
     settings = read_settings(profile, overrides or {})

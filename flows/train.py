@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from prefect import flow, task
-from prefect.cache_policies import NO_CACHE
+from prefect import Task, flow
 
 from flows._run import LOG_EVERY_S, log
 from hubbleclip.catalog import read_catalog
@@ -24,7 +24,7 @@ def train_run(dataset_dir: Path, settings: Settings, train_settings: TrainSettin
     """One training, begun or gone on with; a line every ten seconds says how far it is."""
     logged = time.monotonic()
 
-    def report(step: int, metrics: dict[str, float]) -> None:
+    def report(step: int, metrics: Mapping[str, float]) -> None:
         nonlocal logged
         if time.monotonic() - logged > LOG_EVERY_S or step == train_settings.steps:
             logged = time.monotonic()
@@ -32,10 +32,12 @@ def train_run(dataset_dir: Path, settings: Settings, train_settings: TrainSettin
             log.info("train: step %d of %d, %s", step, train_settings.steps, figures)
 
     runs = Layout(settings.root).runs
-    return train_model(dataset_dir, runs, settings.model, train_settings, code_version=code_version(), on_progress=report)
+    return train_model(
+        dataset_dir, runs, settings.model, train_settings, code_version=code_version(), on_progress=report
+    )
 
 
-task_train = task(train_run, name="train-run", cache_policy=NO_CACHE)
+task_train = Task(train_run, name="train-run", persist_result=False)
 
 
 @flow(name="train")

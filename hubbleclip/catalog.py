@@ -1,7 +1,7 @@
 """The catalog: one DuckDB file with every fact. One writer at a time; readers see a published snapshot.
 
-The flow writes its own working copy under a lock; when it ends, the copy is published by an atomic rename. So people and pages
-read `catalog.duckdb` at any time, and a killed flow leaves both files good.
+The flow writes its own working copy under a lock; when it ends, the copy is published by an atomic rename. So people
+and pages read `catalog.duckdb` at any time, and a killed flow leaves both files good.
 """
 
 from __future__ import annotations
@@ -60,7 +60,9 @@ class Catalog:
         return self.rows(read_sql(name), parameters)
 
     def upsert(self, batch: Mapping[str, Sequence[Record] | pa.Table]) -> None:
-        """Write the rows of several tables in one transaction, each cast to its contract. Raises ContractError, and writes nothing."""
+        """Write the rows of several tables in one transaction, each cast to its contract. Raises ContractError, and
+        writes nothing.
+        """
         arrows = {name: to_arrow(name, rows) for name, rows in batch.items() if len(rows)}
         if not arrows:
             return
@@ -89,13 +91,15 @@ class Catalog:
 
     def counts(self) -> dict[str, int]:
         """Rows a table."""
-        sql = " UNION ALL ".join(f"SELECT '{name}' AS name, count(*) AS num FROM \"{name}\"" for name in tables())  # noqa: S608
+        selects = (f"SELECT '{name}' AS name, count(*) AS num FROM \"{name}\"" for name in tables())  # noqa: S608
+        sql = " UNION ALL ".join(selects)
         return {row["name"]: row["num"] for row in self.rows(sql)}
 
     def broken_rules(self) -> list[tuple[str, str, int]]:
         """(table, rule, number of rows) of every contract rule that does not hold."""
-        checks = [(t.name, rule.name, self.query(rule.sql)[0][0].as_py()) for t in tables().values() for rule in t.rules]
-        return [check for check in checks if check[2]]
+        rules = [(table.name, rule) for table in tables().values() for rule in table.rules]
+        checked = [(name, rule.name, self.query(rule.sql)[0][0].as_py()) for name, rule in rules]
+        return [check for check in checked if check[2]]
 
     def _upsert_table(self, name: str, arrow: pa.Table) -> None:
         table = tables()[name]
@@ -125,7 +129,8 @@ def read_catalog(layout: Layout) -> Iterator[Catalog]:
     try:
         connection = duckdb.connect(str(layout.catalog), read_only=True)
     except duckdb.Error as error:
-        raise CatalogError(f"{layout.catalog} cannot be opened as a DuckDB file: move it away and run again ({error})") from error
+        message = f"{layout.catalog} cannot be opened as a DuckDB file: move it away and run again ({error})"
+        raise CatalogError(message) from error
     try:
         check_version(connection)
         yield Catalog(connection)
@@ -178,7 +183,8 @@ def _locked(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise CatalogLockedError(f"the catalog is being written by {_holder(file)}: wait for it or stop it") from error
+            message = f"the catalog is being written by {_holder(file)}: wait for it or stop it"
+            raise CatalogLockedError(message) from error
         file.seek(0)
         file.truncate()
         started = datetime.now(UTC).isoformat(timespec="seconds")

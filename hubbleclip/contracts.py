@@ -1,7 +1,7 @@
 """Tables, columns, keys and rules, read from `data_contracts/*.odcs.yaml`, their single source.
 
-From a contract come the Arrow schema (unit and description as field metadata), the DuckDB DDL, and the check that rows must
-pass before they are written. Format: Open Data Contract Standard 3.1, https://bitol-io.github.io/open-data-contract-standard/.
+From a contract come the Arrow schema (unit and description as field metadata), the DuckDB DDL, and the check that
+rows must pass before they are written. Format: Open Data Contract Standard 3.1, https://bitol-io.github.io/open-data-contract-standard/.
 """
 
 from __future__ import annotations
@@ -124,8 +124,8 @@ def _column(prop: SchemaProperty) -> Column:
 def to_arrow(table_name: str, rows: Sequence[Record] | pa.Table) -> pa.Table:
     """Rows cast to the contract's schema.
 
-    Raises ContractError naming table, column, rule and rows when a column is missing, a type does not fit, a required value
-    is null or a key comes twice.
+    Raises ContractError naming table, column, rule and rows when a column is missing, a type does not fit, a required
+    value is null or a key comes twice.
     """
     table = tables()[table_name]
     arrow = rows if isinstance(rows, pa.Table) else _from_records(table, rows)

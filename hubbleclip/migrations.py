@@ -1,6 +1,7 @@
 """Steps that bring a catalog to the present schema; a step and its record are one transaction.
 
-A step is a frozen SQL file `sql/migrations/NNNN_name.sql`: once released it is never edited, since catalogs out there have run it.
+A step is a frozen SQL file `sql/migrations/NNNN_name.sql`: once released it is never edited, since catalogs out there
+have run it.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ def check_version(connection: duckdb.DuckDBPyConnection) -> None:
     newest = read_steps()[-1][0]
     found = schema_version(connection)
     if found > newest:
-        raise CatalogError(f"the catalog has schema version {found}, this hubbleclip knows {newest}: upgrade hubbleclip")
+        raise CatalogError(
+            f"the catalog has schema version {found}, this hubbleclip knows {newest}: upgrade hubbleclip"
+        )
 
 
 def migrate(connection: duckdb.DuckDBPyConnection) -> None:

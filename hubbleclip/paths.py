@@ -27,10 +27,12 @@ class Layout:
 
     @property
     def products(self) -> Path:
+        """Fetched files, by content."""
         return self.root / "products"
 
     @property
     def tiles(self) -> Path:
+        """PNG tiles."""
         return self.root / "tiles"
 
     @property
@@ -45,18 +47,22 @@ class Layout:
 
     @property
     def lock(self) -> Path:
+        """Held by the process that writes the catalog."""
         return self.root / "catalog.lock"
 
     @property
     def datasets(self) -> Path:
+        """Immutable dataset directories."""
         return self.root / "datasets"
 
     @property
     def runs(self) -> Path:
+        """Immutable run directories."""
         return self.root / "runs"
 
     @property
     def reports(self) -> Path:
+        """Evaluations."""
         return self.root / "reports"
 
     @property
@@ -73,6 +79,7 @@ class Layout:
         return self.products / sha256[:2] / f"{sha256}{product_suffix(file_name)}"
 
     def tile(self, tile_id: str) -> Path:
+        """Place of a tile's PNG."""
         return self.tiles / tile_id[:2] / f"{tile_id}.png"
 
     def relative(self, path: Path) -> str:
@@ -91,13 +98,18 @@ def product_suffix(file_name: str) -> str:
 
 
 def safe_name(name: str) -> str:
-    """`name` if it is a plain file name. Raises ArchiveError for separators, dots in front, NUL, or 200 characters and more."""
+    """`name` if it is a plain file name. Raises ArchiveError for separators, dots in front, NUL, or 200 characters
+    and more.
+    """
     if not SAFE_NAME.fullmatch(name):
-        raise ArchiveError(f"refused the file name {name[:80]!r}: only letters, digits and . _ + - are taken, at most 200")
+        raise ArchiveError(
+            f"refused the file name {name[:80]!r}: only letters, digits and . _ + - are taken, at most 200"
+        )
     return name
 
 
 def shard_name(split: str, index: int) -> str:
+    """Such as `train-000003.tar`."""
     return f"{split}-{index:06d}.tar"
 
 
@@ -110,6 +122,7 @@ def parse_shard_name(name: str) -> tuple[str, int]:
 
 
 def checkpoint_name(step: int) -> str:
+    """Such as `step-00000100.pt`."""
     return f"step-{step:08d}.pt"
 
 

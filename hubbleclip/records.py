@@ -71,8 +71,9 @@ class Product:
 class Tile:
     """A square PNG cut from a product. `chip` is the FITS extension; (y0, x0) may be negative where a tile is padded.
 
-    A display level is `255 * f((value - black) / (white - black))`; sky, noise, black, white and softening are in `unit`.
-    `corners_deg` is ra, dec of the outer corners in the order (y0, x0), (y0, x1), (y1, x1), (y1, x0); empty without WCS.
+    A display level is `255 * f((value - black) / (white - black))`; sky, noise, black, white and softening are in
+    `unit`. `corners_deg` is ra, dec of the outer corners in the order (y0, x0), (y0, x1), (y1, x1), (y1, x0); empty
+    without WCS.
     """
 
     tile_id: str
@@ -248,7 +249,9 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """One figure of a report: `model` is fine_tuned, base, shuffled, random, bm25 or oracle; `low`, `high` the 95 % interval."""
+    """One figure of a report: `model` is fine_tuned, base, shuffled, random, bm25 or oracle; `low`, `high` the 95 %
+    interval.
+    """
 
     run_id: str
     protocol: str

@@ -35,6 +35,8 @@ class Section(BaseModel):
 
 
 class ArchiveSettings(Section):
+    """What to ask of which archive."""
+
     not_in_digest: ClassVar[frozenset[str]] = frozenset({"mast_url", "proposals_url", "programs_url", "page_size"})
     name: str = "hst"
     """Which archive to ask, by its name in the registry: `hst`, `simulated` or `local`."""
@@ -65,6 +67,8 @@ class ArchiveSettings(Section):
 
 
 class FetchSettings(Section):
+    """How to download, politely."""
+
     connections: int = Field(8, ge=1, le=64)
     """Downloads at a time."""
     requests_per_s: float = Field(10.0, gt=0)
@@ -80,6 +84,8 @@ class FetchSettings(Section):
 
 
 class SimulatorSettings(Section):
+    """The simulated archive."""
+
     seed: int = 20240313
     """Seed of the simulated sky and its proposals."""
     num_proposals: int = Field(320, ge=1)
@@ -95,12 +101,16 @@ class SimulatorSettings(Section):
 
 
 class TileSettings(Section):
+    """How an image becomes tiles."""
+
     size_px: int = Field(512, ge=32, le=4096)
     """Side of a tile in pixels."""
     overlap_px: int = Field(0, ge=0)
     """Pixels that neighbouring tiles share at least."""
     min_side_px: int = Field(64, ge=1)
-    """An image whose shorter side is below this is rejected; between this and `size_px` it is padded with its sky level."""
+    """An image whose shorter side is below this is rejected; between this and `size_px` it is padded with its sky
+    level.
+    """
     min_valid_share: float = Field(0.4, ge=0, le=1)
     """Least share of valid pixels of a tile."""
     min_signal_share: float = Field(0.0005, ge=0, le=1)
@@ -120,6 +130,8 @@ class TileSettings(Section):
 
 
 class SplitSettings(Section):
+    """How tiles are split without a leak."""
+
     val_share: float = Field(0.05, gt=0, lt=0.5)
     """Share of proposal groups for validation."""
     test_share: float = Field(0.05, gt=0, lt=0.5)
@@ -133,6 +145,8 @@ class SplitSettings(Section):
 
 
 class ShardSettings(Section):
+    """How samples are packed."""
+
     max_mb: int = Field(256, ge=1)
     """Largest size of a shard."""
     caption_kinds: tuple[str, ...] = ("abstract", "title")
@@ -140,6 +154,8 @@ class ShardSettings(Section):
 
 
 class ModelSettings(Section):
+    """Which model to start from."""
+
     name: str = "ViT-B-16"
     """An open_clip model name, or `hubbleclip-tiny`, the demo's own."""
     pretrained: str = "openai"
@@ -147,6 +163,8 @@ class ModelSettings(Section):
 
 
 class TrainSettings(Section):
+    """How to train."""
+
     loss: str = "multi_positive"
     """Loss by its name in the registry: `info_nce`, `siglip` or `multi_positive`."""
     steps: int = Field(20_000, ge=1)
@@ -169,6 +187,10 @@ class TrainSettings(Section):
     """Random crops keep at least this share of a tile's area."""
     full_abstract_share: float = Field(0.2, ge=0, le=1)
     """How often the caption is the whole text (cut at the model's context) instead of random sentences."""
+    other_caption_share: float = Field(0.1, ge=0, le=1)
+    """How often the caption is another one of the proposal, such as its title."""
+    gain_jitter: float = Field(0.2, ge=0, le=2)
+    """Brightness is multiplied by a random factor between exp(-gain_jitter) and exp(gain_jitter)."""
     workers: int = Field(4, ge=0)
     """Loader processes; 0 loads in the training process."""
     seed: int = 1
@@ -186,6 +208,8 @@ class TrainSettings(Section):
 
 
 class EvaluationSettings(Section):
+    """How to evaluate."""
+
     batch_size: int = Field(256, ge=1)
     """Items an embedding batch."""
     bootstrap: int = Field(2000, ge=100)
@@ -199,6 +223,8 @@ class EvaluationSettings(Section):
 
 
 class FlowSettings(Section):
+    """How stages run."""
+
     batch_size: int = Field(64, ge=1)
     """Items a task; every finished batch is kept when the run is interrupted."""
     workers: int = Field(2, ge=1)
@@ -233,10 +259,10 @@ class Settings(BaseSettings):
     flows: FlowSettings = FlowSettings()
 
     @classmethod
-    def settings_customise_sources(
-        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **_: PydanticBaseSettingsSource
+    def settings_customise_sources(  # type: ignore[override]
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **_: Any
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take what the constructor is given and nothing else: `read_settings` lays the layers, the environment among them."""
+        """Take what the constructor is given: `read_settings` lays the layers, the environment among them."""
         return (init_settings,)
 
     @property

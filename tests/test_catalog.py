@@ -26,7 +26,13 @@ def mark(archive: str, mjd: float = 1.0) -> Watermark:
 
 def rejection(entity_id: str) -> Rejection:
     return Rejection(
-        entity="product", entity_id=entity_id, stage="fetch", reason="download", detail="", settings_digest="d", rejected_at=NOW
+        entity="product",
+        entity_id=entity_id,
+        stage="fetch",
+        reason="download",
+        detail="",
+        settings_digest="d",
+        rejected_at=NOW,
     )
 
 

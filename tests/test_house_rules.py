@@ -64,7 +64,9 @@ def test_records_and_settings_sections_are_frozen() -> None:
 @pytest.mark.parametrize("pattern", ["/work/", "/root/", "/home/"])
 def test_no_path_of_a_machine(pattern: str) -> None:
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
-    texts = [ROOT / name for name in tracked if not name.endswith((".png", ".jpg")) and name != "tests/test_house_rules.py"]
+    texts = [
+        ROOT / name for name in tracked if not name.endswith((".png", ".jpg")) and name != "tests/test_house_rules.py"
+    ]
     assert [p.name for p in texts if p.is_file() and pattern in p.read_text(encoding="utf-8", errors="ignore")] == []
 
 

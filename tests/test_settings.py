@@ -32,7 +32,10 @@ def test_shipped_file_of_settings_is_the_defaults() -> None:
 
 
 def test_every_setting_is_described() -> None:
-    fields = [*Settings.model_fields.items(), *((n, f) for s in SECTIONS for n, f in type(s.default).model_fields.items())]
+    fields = [
+        *Settings.model_fields.items(),
+        *((n, f) for s in SECTIONS for n, f in type(s.default).model_fields.items()),
+    ]
     assert [name for name, field in fields if not isinstance(field.default, Section) and not field.description] == []
 
 
