@@ -1,4 +1,4 @@
-"""The only FITS reader: from a file to images of the sky, each with its mask, its WCS and what its header says of it."""
+"""The only FITS reader: from a file to images of the sky, each with its mask, its WCS and its header's facts."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ DAMAGE = (OSError, ValueError, TypeError, KeyError, IndexError, EOFError, Runtim
 class ScienceImage:
     """Pixels of the sky in (y, x) order. `data_yx` is float32 in `unit`; where `valid_yx` is False it means nothing.
 
-    `chip` is the FITS extension (plus 1000 a plane in WFPC2's cubes). Saturated pixels are valid: they are bright.
+    `may_hold_rays` says that it is one CCD exposure, or that its header does not say that several were combined. `chip`
+    is the FITS extension (plus 1000 a plane in WFPC2's cubes). Saturated pixels are valid: they are bright.
     """
 
     data_yx: NDArray[np.float32]
@@ -53,7 +54,7 @@ class ScienceImage:
     target: str | None
     exposure_s: float | None
     is_drizzled: bool
-    camera: Camera = cameras.UNKNOWN
+    may_hold_rays: bool = False
 
 
 def read_science_images(path: Path, max_pixels: int, file_name: str | None = None) -> list[ScienceImage]:
@@ -101,7 +102,7 @@ def _open_plain(path: Path, max_bytes: int) -> Iterator[IO[bytes]]:
         if is_gzip:
             _unpack(file, unpacked, max_bytes)
         plain = unpacked if is_gzip else file
-        with open(plain.fileno(), "rb", closefd=False) as readable:  # noqa: PTH123
+        with open(plain.fileno(), "rb", closefd=False) as readable:
             readable.seek(0)
             yield readable
 
@@ -145,7 +146,12 @@ def _read_images(hdus: pyfits.HDUList, stem: str, max_pixels: int) -> list[Scien
     look = _looker(hdus[0].header, hdus[0].header)
     instrument = cameras.instrument_name(look)
     camera = cameras.camera_of(instrument)
-    layers = science_layers(hdus, stem, camera, instrument)
+    try:
+        layers = science_layers(hdus, stem, camera, instrument)
+    except ImageError as error:
+        if error.reason == "no_image" and any(_is_cut_short(hdus, index) for index in range(len(hdus))):
+            raise ImageError("truncated", "the file ends before its headers say") from error
+        raise
     for layer in layers:
         _check_layer(hdus, layer, max_pixels)
     return [_read_image(hdus, layer, stem) for layer in layers]
@@ -205,16 +211,21 @@ def _read_image(hdus: pyfits.HDUList, layer: Layer, stem: str) -> ScienceImage:
         target=str(look("TARGNAME")) if look("TARGNAME") is not None else None,
         exposure_s=float(exposure) if isinstance(exposure, (int, float)) else None,
         is_drizzled=_is_drizzled(hdus, layer, look, stem),
-        camera=camera,
+        may_hold_rays=not (_is_combined(look) or camera.counts_photons or camera.reads_ramps),
     )
 
 
 def _is_drizzled(hdus: pyfits.HDUList, layer: Layer, look: Look, stem: str) -> bool:
     """True unless the file is known to be one exposure: named as one, with a DQ extension, or a WFPC2 cube."""
-    if look("DRIZCORR") == "COMPLETE" or layer.weight is not None or look("CRCORR") == "COMPLETE":
+    if look("DRIZCORR") == "COMPLETE" or layer.weight is not None:
         return True
     has_quality = any(str(hdu.name).upper() == "DQ" for hdu in hdus)
     return not (stem.endswith(SINGLE_EXPOSURE) or has_quality or layer.plane is not None)
+
+
+def _is_combined(look: Look) -> bool:
+    counts = (look(key) for key in ("NDRIZIM", "NCOMBINE", "CRSPLIT"))
+    return look("CRCORR") == "COMPLETE" or any(isinstance(count, int) and count > 1 for count in counts)
 
 
 def _read_pixels(hdus: pyfits.HDUList, layer: Layer) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

@@ -27,7 +27,7 @@ BAD_WCS = (ValueError, KeyError, TypeError, AttributeError, IndexError, OSError,
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TileGeometry:
-    """Position of a tile: centre and outer corners in ICRS degrees as the full WCS has them, and a header's text."""
+    """Position of a tile: centre and outer corners in ICRS degrees by the full WCS, and a header's text."""
 
     ra_deg: float
     dec_deg: float
@@ -83,7 +83,7 @@ def _is_usable(wcs: WCS) -> bool:
 
 
 def tile_geometry(wcs: WCS, y0: int, x0: int, size_px: int) -> TileGeometry | None:
-    """Geometry of the tile whose first pixel is (y0, x0) of the image; None where the WCS has no finite answer there."""
+    """Geometry of the tile whose first pixel is (y0, x0); None where the WCS has no finite answer there."""
     low_y, low_x, high_y, high_x = y0 - 0.5, x0 - 0.5, y0 + size_px - 0.5, x0 + size_px - 0.5
     middle = (size_px - 1) / 2
     points_xy = [(low_x, low_y), (high_x, low_y), (high_x, high_y), (low_x, high_y), (x0 + middle, y0 + middle)]
@@ -100,7 +100,7 @@ def tile_geometry(wcs: WCS, y0: int, x0: int, size_px: int) -> TileGeometry | No
 
 
 def _to_icrs(wcs: WCS, points_xy: NDArray[np.float64]) -> NDArray[np.float64]:
-    """ICRS degrees of 0-based pixels, as an (n, 2) array of ra, dec. FK5 (WFPC2's old frames) differs by 0.1 arcsec at most."""
+    """ICRS degrees of 0-based pixels, (n, 2) as ra, dec. FK5 of 2000 is taken as ICRS: 0.1 arcsec at most."""
     if str(wcs.wcs.radesys or "ICRS").upper() in ("ICRS", "FK5") and abs((wcs.wcs.equinox or 2000) - 2000) < 1:
         radec: NDArray[np.float64] = wcs.all_pix2world(points_xy, 0)
         return radec if wcs.wcs.lng == 0 else radec[:, ::-1]
@@ -126,7 +126,10 @@ def _header_text(wcs: WCS, y0: int, x0: int, size_px: int) -> str:
 def _table_shift(wcs: WCS, y0: int, x0: int, size_px: int) -> tuple[float, float]:
     if not any((wcs.cpdis1, wcs.cpdis2, wcs.det2im1, wcs.det2im2)):
         return 0.0, 0.0
-    x, y = (grid.ravel() + start for grid, start in zip(np.meshgrid(PROBES * size_px, PROBES * size_px), (x0, y0)))
+    x, y = (
+        grid.ravel() + start
+        for grid, start in zip(np.meshgrid(PROBES * size_px, PROBES * size_px), (x0, y0), strict=True)
+    )
     bare = wcs.deepcopy()
     bare.cpdis1 = bare.cpdis2 = bare.det2im1 = bare.det2im2 = None
     try:

@@ -19,7 +19,7 @@ def zero_border(data_yx: NDArray[np.float32]) -> NDArray[np.bool_] | None:
     A connected region of exact zeros counts when it holds 0.05 % of the image. In an image of whole numbers a zero is
     a count of nothing, thus a measurement, and no region counts. None where there is no such region.
     """
-    zeros_yx = data_yx == 0
+    zeros_yx: NDArray[np.bool_] = data_yx == 0
     num_zeros = np.count_nonzero(zeros_yx)
     if num_zeros == data_yx.size:
         return zeros_yx

@@ -24,7 +24,7 @@ PLANE_STEP = 1000
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One image to read: its extension, the plane of a cube (None for a 2-D image), and the HDUs that say what is valid."""
+    """One image to read: its extension, the plane of a cube (None if 2-D), and the HDUs of its quality and weight."""
 
     extension: int
     plane: int | None

@@ -10,15 +10,19 @@ from astropy.visualization import ZScaleInterval
 from numpy.typing import NDArray
 
 from hubbleclip.errors import ImageError, SettingsError
-from hubbleclip.images.fits import ScienceImage
 from hubbleclip.settings import TileSettings
 
 SAMPLE_PIXELS = 1 << 18
 CLIP_SIGMA = 3.0
 CLIP_ROUNDS = 12
 MIN_RANGE_SIGMA = 30.0
-EXTENDED_QUANTILE = 0.98
-EXTENDED_RATIO = 30.0
+FLAT_SOFTENING = 0.05
+SKY_DEPTH = 0.2
+FILLED_RATIO = 3.0
+FILLED_SKY_QUANTILE = 0.05
+LAG_PX = 4
+LAG_PIXELS = 1 << 16
+MAD_TO_SIGMA = 1.4826
 SIGMA_QUANTILES = (0.15866, 0.84134)
 
 Curve = Callable[[NDArray[np.float32], float], NDArray[np.float32]]
@@ -46,7 +50,8 @@ class StretchKind:
 
 
 def _asinh(height: NDArray[np.float32], softening: float) -> NDArray[np.float32]:
-    return np.arcsinh(height / np.float32(softening))
+    bent: NDArray[np.float32] = np.arcsinh(height / np.float32(softening))
+    return bent
 
 
 def _linear(height: NDArray[np.float32], softening: float) -> NDArray[np.float32]:
@@ -74,21 +79,53 @@ STRETCHES: dict[str, StretchKind] = {
 }
 
 
-def fit_stretch(image: ScienceImage, settings: TileSettings) -> Stretch:
-    """The stretch of a whole image, so that its tiles agree where they meet.
+def fit_stretch(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], settings: TileSettings) -> Stretch:
+    """Fit the stretch of a whole image, so that its tiles agree where they meet.
 
-    Sky and noise come from sigma clipping every n-th row and column that leaves at most 262,144 pixels. White is a high
-    quantile, at least 30 noise sigmas above black so that an empty field stays dark. asinh (Lupton et al. 1999, AJ 118,
-    1406) softens at `softening_sigma`, or, where 2 % of the image is far brighter (a planet, a nucleus), at a thirtieth
-    of that brightness, lest the disc become one white blob. Raises ImageError `all_invalid` or `no_signal` (constant).
+    White is a high quantile, at least 30 noise sigmas above black so that an empty field stays dark. asinh (Lupton et
+    al. 1999, AJ 118, 1406) softens at `softening_sigma`, or at the spread of what fills the frame; where the bright part is
+    flat (a planet's disc) softening rises with it, lest the disc become one white blob. Raises ImageError `all_invalid` or `no_signal` (constant).
     """
     kind = _kind(settings.stretch)
-    ordered = _ordered_sample(image.data_yx, image.valid_yx)
-    sky, noise = clipped_sky(ordered)
+    ordered = _ordered_sample(data_yx, valid_yx)
+    sky, noise, spread = _sky_noise_spread(ordered, lagged_noise(data_yx, valid_yx))
     black, white = kind.limits(ordered, sky, noise, settings)
-    extended = (_quantile(ordered, EXTENDED_QUANTILE) - sky) / EXTENDED_RATIO
-    softening = max(settings.softening_sigma * noise, extended)
+    flat = FLAT_SOFTENING * flatness(ordered, sky, white) ** 3 * (white - sky)
+    softening = max(settings.softening_sigma * noise, flat, spread)
+    black = min(black, sky - SKY_DEPTH * softening)
     return Stretch(kind=settings.stretch, black=black, white=white, softening=softening, sky=sky, noise=noise)
+
+
+def flatness(ordered: NDArray[np.float32], sky: float, white: float) -> float:
+    """How much of what is brighter than 4 % of white is brighter than 40 %: 0.9 for a disc, 0.1 for stars."""
+    faint, bright = np.searchsorted(ordered, [sky + 0.04 * (white - sky), sky + 0.4 * (white - sky)])
+    return float((len(ordered) - bright) / max(1, len(ordered) - faint))
+
+
+def sky_and_noise(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_]) -> tuple[float, float]:
+    """Sky level and noise sigma of an image, from every n-th row and column that leaves at most 262,144 pixels.
+
+    By sigma clipping; where that finds three times the noise that pixels 4 apart have between them, the frame is filled
+    (a planet's map, a nebula): then the sky is its fifth percentile and the noise that of the pixels.
+    """
+    sky, noise, _ = _sky_noise_spread(_ordered_sample(data_yx, valid_yx), lagged_noise(data_yx, valid_yx))
+    return sky, noise
+
+
+def _sky_noise_spread(ordered: NDArray[np.float32], noise_of_pixels: float) -> tuple[float, float, float]:
+    """Sky, noise, and the spread of what fills the frame (0 for a frame that is mostly sky)."""
+    sky, noise = clipped_sky(ordered)
+    if 0 < FILLED_RATIO * noise_of_pixels < noise:
+        return _quantile(ordered, FILLED_SKY_QUANTILE), noise_of_pixels, noise
+    return sky, noise, 0.0
+
+
+def lagged_noise(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_]) -> float:
+    """Noise sigma from differences of pixels 4 columns apart, beyond drizzle's correlations; 0 without any."""
+    step = max(1, int(np.ceil(np.sqrt(data_yx.size / LAG_PIXELS))))
+    both_yx = valid_yx[::step, LAG_PX::step] & valid_yx[::step, :-LAG_PX:step]
+    differences = (data_yx[::step, LAG_PX::step] - data_yx[::step, :-LAG_PX:step])[both_yx]
+    return float(np.median(np.abs(differences))) * MAD_TO_SIGMA / np.sqrt(2) if differences.size else 0.0
 
 
 def apply_stretch(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], stretch: Stretch) -> NDArray[np.uint8]:
@@ -100,7 +137,8 @@ def apply_stretch(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], str
         height_yx = np.clip(height_yx, 0, span)
     top = curve(np.array([span], np.float32), stretch.softening)[0]
     levels_yx = curve(height_yx, stretch.softening) * (np.float32(255) / top)
-    return np.rint(np.clip(levels_yx, 0, 255)).astype(np.uint8)
+    rounded_yx: NDArray[np.uint8] = np.rint(np.clip(levels_yx, 0, 255)).astype(np.uint8)
+    return rounded_yx
 
 
 def clipped_sky(ordered: NDArray[np.float32]) -> tuple[float, float]:

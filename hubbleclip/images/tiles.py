@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +15,12 @@ from scipy import ndimage
 
 from hubbleclip import paths
 from hubbleclip.errors import ImageError
-from hubbleclip.images.cosmic import clean_cosmic_rays
+from hubbleclip.images.cosmic import find_cosmic_rays
 from hubbleclip.images.fits import ScienceImage, read_science_images
 from hubbleclip.images.geometry import TileGeometry, tile_geometry
 from hubbleclip.images.masks import repair_pinholes
 from hubbleclip.images.png import encode_png
-from hubbleclip.images.stretch import Stretch, apply_stretch, fit_stretch
+from hubbleclip.images.stretch import Stretch, apply_stretch, fit_stretch, sky_and_noise
 from hubbleclip.paths import Layout
 from hubbleclip.records import Product, Tile
 from hubbleclip.settings import TileSettings
@@ -118,46 +119,47 @@ def _cut_image(image: ScienceImage, product_sha256: str, settings: TileSettings)
     height, width = image.data_yx.shape
     if min(height, width) < settings.min_side_px:
         raise ImageError("too_small", f"{width} x {height} pixels, the shorter side must have {settings.min_side_px}")
-    shown, shown_yx, stretch = _prepare(image, settings)
+    prepared = _prepare(image, settings)
     for y0, x0 in plan_grid((height, width), settings.size_px, settings.overlap_px):
         try:
-            yield _cut_one(shown, shown_yx, stretch, product_sha256, y0, x0, settings)
+            yield _cut_one(prepared, product_sha256, (y0, x0), settings)
         except ImageError as error:
             entity_id = f"{product_sha256}:{image.chip}:{y0}:{x0}"
             yield TileRejection(entity_id=entity_id, reason=error.reason, detail=error.detail)
 
 
-def _prepare(image: ScienceImage, settings: TileSettings) -> tuple[ScienceImage, NDArray[np.bool_], Stretch]:
-    """The image as it is shown, the mask of pixels fit to be shown, and the stretch.
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """An image as it is shown: repaired, with the mask of pixels fit to be shown, and its stretch."""
 
-    Single CCD exposures are cleaned of cosmic rays before the stretch is fitted, so that rays do not set its white.
+    image: ScienceImage
+    shown_yx: NDArray[np.bool_]
+    stretch: Stretch
+
+
+def _prepare(image: ScienceImage, settings: TileSettings) -> _Prepared:
+    """Repair an image and fit its stretch.
+
+    Cosmic rays of an uncombined exposure are taken out before the stretch is fitted, lest they set its white.
     """
-    data_yx, shown_yx = repair_pinholes(image.data_yx, image.valid_yx)
-    repaired = replace(image, data_yx=data_yx)
-    stretch = fit_stretch(repaired, settings)
-    if image.is_drizzled or not image.camera.is_ccd:
-        return repaired, shown_yx, stretch
-    filled_yx = np.where(shown_yx, data_yx, np.float32(stretch.sky))
-    cleaned = replace(image, data_yx=clean_cosmic_rays(filled_yx, stretch.sky, stretch.noise))
-    return cleaned, shown_yx, fit_stretch(cleaned, settings)
+    sound_yx = image.valid_yx
+    if image.may_hold_rays:
+        sky, noise = sky_and_noise(image.data_yx, image.valid_yx)
+        sound_yx = sound_yx & ~find_cosmic_rays(image.data_yx, image.valid_yx, sky, noise)
+    data_yx, shown_yx = repair_pinholes(image.data_yx, sound_yx)
+    stretch = fit_stretch(data_yx, sound_yx, settings)
+    return _Prepared(replace(image, data_yx=data_yx), shown_yx, stretch)
 
 
-def _cut_one(
-    image: ScienceImage,
-    shown_yx: NDArray[np.bool_],
-    stretch: Stretch,
-    product_sha256: str,
-    y0: int,
-    x0: int,
-    settings: TileSettings,
-) -> CutTile:
+def _cut_one(prepared: _Prepared, product_sha256: str, start_yx: tuple[int, int], settings: TileSettings) -> CutTile:
+    image, stretch, (y0, x0) = prepared.image, prepared.stretch, start_yx
     size = settings.size_px
     valid_yx = _window(image.valid_yx, y0, x0, size)
     data_yx = _window(image.data_yx, y0, x0, size)
     area = _area_inside(image.data_yx.shape, y0, x0, size)
-    valid_share = np.count_nonzero(valid_yx) / area
+    valid_share = float(np.count_nonzero(valid_yx) / area)
     _check_worth(data_yx, valid_yx, valid_share, stretch, settings)
-    png = encode_png(apply_stretch(data_yx, _window(shown_yx, y0, x0, size), stretch))
+    png = encode_png(apply_stretch(data_yx, _window(prepared.shown_yx, y0, x0, size), stretch))
     digest = settings.digest()
     return CutTile(
         tile_id=paths.tile_id(product_sha256, image.chip, y0, x0, digest),
@@ -177,9 +179,8 @@ def _cut_one(
     )
 
 
-def _window(values_yx: NDArray[np.generic], y0: int, x0: int, size_px: int) -> NDArray[np.generic]:
+def _window(values_yx: NDArray[Any], y0: int, x0: int, size_px: int) -> NDArray[Any]:
     """The square at (y0, x0), padded with zeros (False: not valid) where it leaves the image."""
-    height, width = values_yx.shape
     inside = values_yx[max(y0, 0) : y0 + size_px, max(x0, 0) : x0 + size_px]
     if inside.shape == (size_px, size_px):
         return inside
@@ -191,8 +192,8 @@ def _window(values_yx: NDArray[np.generic], y0: int, x0: int, size_px: int) -> N
 
 def _area_inside(shape_yx: tuple[int, ...], y0: int, x0: int, size_px: int) -> int:
     """Pixels of a tile that the image has: padding counts neither as valid nor as invalid."""
-    spans = (min(start + size_px, length) - max(start, 0) for start, length in zip((y0, x0), shape_yx, strict=True))
-    return int(np.prod(list(spans)))
+    (height, width), end_y, end_x = shape_yx, y0 + size_px, x0 + size_px
+    return (min(end_y, height) - max(y0, 0)) * (min(end_x, width) - max(x0, 0))
 
 
 def _check_worth(
@@ -217,7 +218,7 @@ def _check_worth(
 
 
 def to_tile_record(cut: CutTile, product: Product, layout: Layout, cut_at: datetime) -> Tile:
-    """The catalog's row of a tile of `product`; `product.sha256` must be set."""
+    """Make the catalog's row of a tile of `product`; `product.sha256` must be set."""
     if product.sha256 is None:
         raise ImageError("not_fetched", f"{product.uri} has no sha256 yet: fetch it before its tiles are recorded")
     where, stretch = cut.geometry, cut.stretch
