@@ -1,0 +1,102 @@
+"""What an archive must be able to do, and the words that all of them share."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Protocol
+
+from hubbleclip.errors import DownloadError
+from hubbleclip.records import Observation, Product, Proposal, Rejection
+
+NO_PROPOSAL = "unknown"
+
+
+class Archive(Protocol):
+    """A mission's archive. Records come out normalised: the stages never see a service's own columns."""
+
+    @property
+    def name(self) -> str:
+        """The first half of every `proposal_id`."""
+
+    def count_observations(self, since_mjd: float, until_mjd: float) -> int:
+        """Observations released from `since_mjd` to `until_mjd`, both included. Raises ArchiveError."""
+
+    def query_observations(self, since_mjd: float) -> Iterator[list[Observation]]:
+        """Pages of the observations released since; raises ArchiveError unless their sum is the archive's own count."""
+
+    def list_products(
+        self, observations: Sequence[Observation], taken: Mapping[str, int] | None = None
+    ) -> tuple[list[Product], list[Rejection]]:
+        """One file an observation, or the reason why there is none. Raises ArchiveError.
+
+        Give all waiting observations of a proposal in one call; `taken` says how many files each proposal id has
+        from earlier calls, which count towards the limit and stay as they are.
+        """
+
+    def fetch_proposals(self, numbers: Sequence[str]) -> tuple[list[Proposal], list[Rejection]]:
+        """The proposals of these numbers, or the reason why one is missing. Raises ArchiveError."""
+
+    def fetch_product(self, product: Product) -> Product:
+        """The product with sha256, path, size and time once its bytes are on the disk and checked.
+
+        Raises DownloadError for this file, ArchiveUnreachableError when no file could be had.
+        """
+
+
+def now_utc() -> datetime:
+    """The time now, with its zone."""
+    return datetime.now(UTC)
+
+
+def proposal_id_of(archive: str, number: str | None) -> str:
+    """`archive:number`; a number's leading zeros are dropped, a missing one is `unknown`."""
+    text = (number or "").strip()
+    return f"{archive}:{text.lstrip('0') or NO_PROPOSAL}" if text.isdigit() else f"{archive}:{text or NO_PROPOSAL}"
+
+
+def reject(entity: str, entity_id: str, stage: str, *, reason: str, detail: str, settings_digest: str) -> Rejection:
+    """A Rejection of now."""
+    return Rejection(
+        entity=entity,
+        entity_id=entity_id,
+        stage=stage,
+        reason=reason,
+        detail=detail,
+        settings_digest=settings_digest,
+        rejected_at=now_utc(),
+    )
+
+
+def draw_key(observation: Observation) -> tuple[str, str]:
+    """Order in which a proposal's observations are drawn: a hash of the name, which no later observation changes."""
+    return observation.proposal_id, hashlib.sha256(observation.obs_id.encode()).hexdigest()
+
+
+def fetch_products(
+    archive: Archive, products: Sequence[Product], connections: int, settings_digest: str
+) -> tuple[list[Product], list[Rejection]]:
+    """Fetch a batch over several connections; a file that cannot be had is a Rejection, and the rest goes on.
+
+    Both lists keep the order of `products`. Raises ArchiveUnreachableError when the archive is gone.
+    """
+
+    def fetch(product: Product) -> Product | Rejection:
+        try:
+            return archive.fetch_product(product)
+        except DownloadError as error:
+            return reject(
+                "product",
+                product.uri,
+                "fetch",
+                reason="download_failed",
+                detail=str(error),
+                settings_digest=settings_digest,
+            )
+
+    with ThreadPoolExecutor(max_workers=connections, thread_name_prefix="fetch") as pool:
+        results = list(pool.map(fetch, products))
+    fetched = [item for item in results if isinstance(item, Product)]
+    return fetched, [item for item in results if isinstance(item, Rejection)]

@@ -1,0 +1,25 @@
+"""The archives by name. A new one is one entry here and one file beside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hubbleclip.archives.base import Archive
+from hubbleclip.archives.hst import HstArchive
+from hubbleclip.archives.local import open_local
+from hubbleclip.errors import SettingsError
+from hubbleclip.paths import Layout
+from hubbleclip.settings import ArchiveSettings, FetchSettings
+
+Opener = Callable[[ArchiveSettings, FetchSettings, Layout], Archive]
+
+ARCHIVES: dict[str, Opener] = {"hst": HstArchive, "simulated": HstArchive, "local": open_local}
+"""The simulated archive is asked by the very code that asks MAST; only its addresses differ."""
+
+
+def open_archive(settings: ArchiveSettings, fetch: FetchSettings, layout: Layout) -> Archive:
+    """The archive that the settings name. Raises SettingsError for an unknown name or a missing folder."""
+    opener = ARCHIVES.get(settings.name)
+    if opener is None:
+        raise SettingsError(f"no archive {settings.name!r}: set archive.name to one of {', '.join(sorted(ARCHIVES))}")
+    return opener(settings, fetch, layout)
