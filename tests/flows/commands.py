@@ -1,0 +1,77 @@
+"""Running hubbleclip as a person does: in a process of its own, on a folder of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+SMALL = {
+    "simulator.num_proposals": 30, "simulator.frame_px": 200, "tiles.size_px": 160, "tiles.min_side_px": 32,
+    "flows.batch_size": 8, "splits.val_share": 0.2, "splits.test_share": 0.3,
+    "train.steps": 30, "train.batch_size": 12, "train.warmup_steps": 2, "train.checkpoint_every": 5,
+    "train.validate_every": 10, "train.log_every": 5,
+    "evaluation.shuffled_steps": 4, "evaluation.bootstrap": 200, "evaluation.num_example_tiles": 2,
+}  # fmt: skip
+SERVERS = ("flows._server", "hubbleclip.simulator")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+    took_s: float
+
+
+def command(*words: str, data: Path, profile: str = "demo", settings: dict | None = None) -> list[str]:
+    sets = [f"--set={name}={json.dumps(value)}" for name, value in (settings or {}).items()]
+    return [sys.executable, "-m", "flows.cli", *words, "--profile", profile, "--data", str(data), *sets]
+
+
+def environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT", "HUBBLECLIP"))}
+
+
+def run(
+    *words: str, data: Path, profile: str = "demo", settings: dict | None = None, timeout_s: float = 900
+) -> Outcome:
+    started = time.monotonic()
+    done = subprocess.run(
+        command(*words, data=data, profile=profile, settings=settings),
+        capture_output=True, text=True, timeout=timeout_s, env=environment(), check=False,
+    )  # fmt: skip
+    return Outcome(done.returncode, done.stdout, done.stderr, time.monotonic() - started)
+
+
+def kill_when(ready: Callable[[], bool], *words: str, data: Path, settings: dict, timeout_s: float = 600) -> None:
+    """Start a command and send it SIGKILL at the first moment that `ready` holds."""
+    with subprocess.Popen(
+        command(*words, data=data, settings=settings),
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment(),
+    ) as process:  # fmt: skip
+        deadline = time.monotonic() + timeout_s
+        while not ready():
+            assert process.poll() is None, "the command ended before the moment to kill it"
+            assert time.monotonic() < deadline, "the moment to kill it never came"
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+
+
+def servers() -> set[int]:
+    """Pids of the servers that commands start."""
+    found = set()
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = entry.read_bytes().decode(errors="replace")
+        except OSError:
+            continue
+        if any(name in line for name in SERVERS):
+            found.add(int(entry.parent.name))
+    return found

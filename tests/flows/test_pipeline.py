@@ -1,0 +1,141 @@
+"""The whole road on a small simulated archive: done once, done again, killed, repeated elsewhere."""
+
+import json
+import time
+from pathlib import Path
+
+import duckdb
+import pytest
+from commands import SMALL, Outcome, kill_when, run, servers
+
+pytestmark = pytest.mark.slow
+
+RUN_TABLES = {"run", "checkpoint", "metric", "report"}
+
+
+def shard_hashes(data: Path) -> list[tuple]:
+    with duckdb.connect(str(data / "demo/catalog.duckdb"), read_only=True) as catalog:
+        return catalog.execute("SELECT shard, sha256 FROM shard ORDER BY ALL").fetchall()
+
+
+def rows(data: Path) -> dict[str, list[tuple]]:
+    """All rows of the tables that a dataset is made of, but for times of running and the addresses of the servers."""
+    found = {}
+    with duckdb.connect(str(data / "demo/catalog.duckdb"), read_only=True) as catalog:
+        names = [name for (name,) in catalog.execute("SELECT table_name FROM duckdb_tables() ORDER BY 1").fetchall()]
+        for name in sorted(set(names) - RUN_TABLES - {"migration"}):
+            columns = [row[0] for row in catalog.execute(f'DESCRIBE "{name}"').fetchall()]
+            kept = ", ".join(f'"{column}"' for column in columns if not column.endswith("_at"))
+            found[name] = catalog.execute(f'SELECT {kept} FROM "{name}" ORDER BY ALL').fetchall()
+    return found
+
+
+def pipeline(data: Path) -> Outcome:
+    return run("pipeline", data=data, settings=SMALL)
+
+
+def status(data: Path) -> dict:
+    return json.loads(run("status", "--json", data=data, settings=SMALL).out)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
+    data = tmp_path_factory.mktemp("undisturbed")
+    return data, pipeline(data)
+
+
+def test_pipeline_ends_cleanly_with_a_report(undisturbed: tuple[Path, Outcome]) -> None:
+    data, outcome = undisturbed
+    assert outcome.code == 0, outcome.err
+    assert "Traceback" not in outcome.err + outcome.out
+    told = status(data)
+    assert not any(told["pending"].values()), told["pending"]
+    assert Path(told["report"]).is_file()
+    assert Path(told["report"]).with_name("metrics.json").is_file()
+    assert told["counts"]["tile"] > 30
+    assert told["counts"]["sample"] == told["counts"]["placement"] > 30
+
+
+def test_no_process_outlives_the_command(undisturbed: tuple[Path, Outcome]) -> None:
+    before = servers()
+    run("ingest", data=undisturbed[0], settings=SMALL)
+    time.sleep(1)
+    assert servers() <= before
+
+
+def test_second_run_does_nothing_and_is_quick(undisturbed: tuple[Path, Outcome]) -> None:
+    data, _ = undisturbed
+    files = {path: path.stat().st_mtime_ns for path in (data / "demo").rglob("*.[ptf]*") if ".home" not in path.parts}
+    before = rows(data)
+    outcome = pipeline(data)
+    assert outcome.code == 0, outcome.err
+    assert outcome.took_s < 60
+    assert rows(data) == before
+    assert {path: path.stat().st_mtime_ns for path in files} == files
+
+
+def test_every_sample_is_explained_back_to_its_abstract(undisturbed: tuple[Path, Outcome]) -> None:
+    data, _ = undisturbed
+    with duckdb.connect(str(data / "demo/catalog.duckdb"), read_only=True) as catalog:
+        tile_id, abstract = catalog.execute("SELECT tile_id, captions[1] FROM sample ORDER BY 1 LIMIT 1").fetchall()[0]
+    chain = json.loads(run("explain", tile_id, "--json", data=data).out)
+    shard = next((data / "demo/datasets").glob("*")) / chain["shard"]
+    png = (data / "demo" / chain["png"]).read_bytes()
+    assert shard.read_bytes()[chain["offset"] : chain["offset"] + chain["length"]] == png
+    assert chain["abstract"] == abstract
+
+
+def test_rules_of_the_contracts_hold(undisturbed: tuple[Path, Outcome]) -> None:
+    from hubbleclip.catalog import read_catalog
+    from hubbleclip.paths import Layout
+
+    with read_catalog(Layout(undisturbed[0] / "demo")) as catalog:
+        assert catalog.broken_rules() == []
+
+
+def test_search_finds_tiles(undisturbed: tuple[Path, Outcome]) -> None:
+    outcome = run("search", "a planet with rings", "-k", "3", "--json", data=undisturbed[0], settings=SMALL)
+    hits = json.loads(outcome.out)
+    assert len(hits) == 3
+    assert hits[0]["score"] >= hits[1]["score"] >= hits[2]["score"]
+
+
+def test_same_seed_elsewhere_gives_the_same_shards(undisturbed: tuple[Path, Outcome], tmp_path: Path) -> None:
+    outcome = run("dataset", data=tmp_path / "else where", settings=SMALL)
+    assert outcome.code == 0, outcome.err
+    assert shard_hashes(tmp_path / "else where") == shard_hashes(undisturbed[0])
+
+
+MOMENTS = {
+    "fetching": ("products/*/*.fits*", 12),
+    "cutting": ("tiles/*/*.png", 12),
+    "training": ("runs/*/checkpoints/*.pt", 1),
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_killed_pipeline_ends_as_the_undisturbed_one(
+    moment: str, undisturbed: tuple[Path, Outcome], tmp_path: Path
+) -> None:
+    pattern, num = MOMENTS[moment]
+    before = servers()
+    kill_when(lambda: len(list((tmp_path / "demo").glob(pattern))) >= num, "pipeline", data=tmp_path, settings=SMALL)
+    time.sleep(3)
+    assert servers() <= before, "a server outlived the killed pipeline"
+    outcome = pipeline(tmp_path)
+    assert outcome.code == 0, outcome.err
+    assert shard_hashes(tmp_path) == shard_hashes(undisturbed[0])
+    assert rows(tmp_path) == rows(undisturbed[0])
+    assert len(list((tmp_path / "demo/runs").glob("[!.]*"))) == len(list((undisturbed[0] / "demo/runs").glob("[!.]*")))
+
+
+def test_a_new_night_adds_and_moves_nothing(undisturbed: tuple[Path, Outcome], tmp_path: Path) -> None:
+    first = run("dataset", data=tmp_path, settings=SMALL)
+    assert first.code == 0, first.err
+    before = rows(tmp_path)
+    second = run("dataset", data=tmp_path, settings=SMALL | {"simulator.nights": 2})
+    assert second.code == 0, second.err
+    after = rows(tmp_path)
+    for table in ("split", "tile", "proposal", "observation"):
+        assert len(after[table]) > len(before[table])
+        assert set(map(str, before[table])) <= set(map(str, after[table]))
