@@ -19,7 +19,9 @@ from typing import Any, TypeVar
 
 from prefect import Task
 from prefect.futures import PrefectFuture
+from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
+from prefect.utilities.callables import get_call_parameters
 
 from hubbleclip.catalog import Catalog, writing_catalog
 from hubbleclip.errors import ArchiveUnreachableError, HubbleclipError, ImageError
@@ -84,13 +86,16 @@ def run_batches(stage: Stage, task: Task[..., Batch], work: Sequence[Sequence[An
     """
     total = sum(len(batch) for batch in work)
     under_way: deque[tuple[int, PrefectFuture[Batch]]] = deque()
-    constant = [quote(arg) for arg in args]
-    for batch in work:
-        under_way.append((len(batch), task.submit(quote(batch), *constant)))
-        if len(under_way) > stage.settings.flows.workers + 1:
+    workers = stage.settings.flows.workers
+    with ThreadPoolTaskRunner[Batch](max_workers=workers) as runner:
+        for batch in work:
+            # `quote` keeps Prefect from walking through thousands of records in search of futures.
+            parameters = get_call_parameters(task.fn, tuple(quote(arg) for arg in (batch, *args)), {})
+            under_way.append((len(batch), runner.submit(task, parameters)))
+            if len(under_way) > workers + 1:
+                _write(stage, *under_way.popleft(), total)
+        while under_way:
             _write(stage, *under_way.popleft(), total)
-    while under_way:
-        _write(stage, *under_way.popleft(), total)
     if total and stage.rejected / total > stage.settings.flows.max_rejected_share:
         raise HubbleclipError(
             f"{stage.name}: {stage.rejected} of {total} items were left out, more than flows.max_rejected_share: "

@@ -10,7 +10,6 @@ from typing import Any
 
 from astropy.time import Time
 from prefect import Task, flow
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows._run import Batch, Stage, attempt, batches, from_rows, log, open_stage, run_batches
 from flows._services import archive_service
@@ -40,7 +39,7 @@ def fetch_products(products: Sequence[Product], archive: Archive, settings: Sett
             entity="product", entity_id=product.uri, stage="fetch", digest=settings.archive.digest(),
         )  # fmt: skip
 
-    with ThreadPoolExecutor(settings.fetch.connections) as pool:
+    with ThreadPoolExecutor(max(1, settings.fetch.connections // settings.flows.workers)) as pool:
         results = list(pool.map(fetch, products))
     return {
         "product": [r for r in results if isinstance(r, Product)],
@@ -53,7 +52,7 @@ task_fetch_proposals = Task(fetch_proposals, name="fetch-proposals", persist_res
 task_fetch_products = Task(fetch_products, name="fetch-products", persist_result=False)
 
 
-@flow(name="ingest", task_runner=ThreadPoolTaskRunner[Batch](max_workers=1))
+@flow(name="ingest")
 def ingest(profile: str = "demo", overrides: dict[str, Any] | None = None) -> None:
     """Bring the catalog up to the archive: only what was released since the last complete answer is asked for."""
     settings = read_settings(profile, overrides or {})

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from hubbleclip.dataset.samples import make_samples
-from hubbleclip.dataset.splits import assign_splits
 from prefect import Task, flow
 
 from flows._run import Stage, from_rows, log, open_stage
 from hubbleclip.captions import make_captions
 from hubbleclip.code_version import code_version
 from hubbleclip.contracts import contract_version
+from hubbleclip.dataset.samples import make_samples
 from hubbleclip.dataset.shards import BuiltDataset, build_dataset, inputs_digest
+from hubbleclip.dataset.splits import assign_splits
 from hubbleclip.paths import Layout
 from hubbleclip.records import Observation, Proposal, Sample, SplitAssignment, Tile
 from hubbleclip.settings import Settings, read_settings
@@ -33,7 +33,7 @@ def pack_dataset(samples: Sequence[Sample], layout: Layout, settings: Settings) 
     )
 
 
-task_assign_splits = Task(assign_splits, name="assign-splits", persist_result=False)
+task_assign_splits: Task[..., list[SplitAssignment]] = Task(assign_splits, name="assign-splits", persist_result=False)
 task_pack_dataset = Task(pack_dataset, name="pack-dataset", persist_result=False)
 
 
@@ -43,7 +43,7 @@ def shards(profile: str = "demo", overrides: dict[str, Any] | None = None) -> No
     settings = read_settings(profile, overrides or {})
     with open_stage("shards", settings) as stage:
         samples = sample_tiles(stage)
-        digest = inputs_digest(samples, settings.shards, contract_version=contract_version("shards"))
+        digest = inputs_digest(samples, settings.shards)
         built = stage.catalog.rows("SELECT path FROM dataset WHERE inputs_digest = ?", [digest])
         if built and stage.layout.absolute(built[0]["path"]).is_dir():
             log.info("shards: %s is up to date", built[0]["path"])

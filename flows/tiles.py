@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any
 
 from prefect import Task, flow
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows._run import Batch, attempt, batches, from_rows, open_stage, run_batches
 from hubbleclip.errors import ImageError
@@ -60,7 +59,7 @@ def cut_product(product: Product, layout: Layout, settings: TileSettings) -> tup
 task_cut_products = Task(cut_products, name="cut-products", persist_result=False)
 
 
-@flow(name="tiles", task_runner=ThreadPoolTaskRunner[Batch](max_workers=2))
+@flow(name="tiles")
 def tiles(profile: str = "demo", overrides: dict[str, Any] | None = None) -> None:
     """Cut what is fetched and not yet cut under the present tile settings."""
     settings = read_settings(profile, overrides or {})
