@@ -1,0 +1,244 @@
+"""The simulated archive over HTTP: what MAST and STScI answer, as far as this project asks, and labelled as simulated.
+
+astroquery itself is the client, so the paths, the form-encoded JSON request and its answers are MAST's own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+import socket
+import threading
+import zlib
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qs
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from hubbleclip.errors import SettingsError
+from hubbleclip.settings import SimulatorSettings
+from hubbleclip.simulator import pages, tables
+from hubbleclip.simulator.faults import FaultMiddleware, FaultPlan
+from hubbleclip.simulator.store import Store
+
+LOG = logging.getLogger(__name__)
+HOME = """<!DOCTYPE html><html><head><title>Simulated archive (not real)</title></head><body><h1>Simulated archive</h1>
+<p>Everything here is made by hubbleclip; nothing is of the real sky.
+<a href="/hst/proposal_abstracts.html">Proposals</a></p></body></html>"""
+RANGE = re.compile(r"bytes=(\d+)-(\d*)")
+EXECUTING_EVERY = 5
+MAX_ROWS = 50_000
+MEDIA_TYPES = {".jpg": "image/jpeg", ".fits": "application/fits"}
+
+
+class LabelMiddleware:
+    """Says `X-Simulated: true` on every answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the request, and label the answer."""
+
+        async def label(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["X-Simulated"] = "true"
+            await send(message)
+
+        await self.app(scope, receive, label)
+
+
+class Mashup:
+    """MAST's query service: one address, a JSON request that names a service, pages, and a poll now and then."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._polled: set[int] = set()
+        self._lock = threading.Lock()
+
+    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The answer to a request, as MAST words it; a wrong one is status ERROR with HTTP 200, as there."""
+        if self._is_first_poll(request):
+            return {"status": "EXECUTING", "msg": "", "data": [], "fields": []}
+        service, params = request.get("service"), request.get("params") or {}
+        try:
+            if service == "Mast.Caom.Filtered":
+                rows, types = self.store.find_observations(params.get("filters", [])), tables.OBSERVATION_FIELDS
+            elif service == "Mast.Caom.Products":
+                numbers = [int(part) for part in str(params.get("obsid", "")).split(",")]
+                rows, types = self.store.find_products(numbers), tables.PRODUCT_FIELDS
+            else:
+                return _error(f"Service {service!r} is not known to the simulated archive.")
+        except (ValueError, KeyError) as error:
+            return _error(str(error))
+        if "COUNT_BIG" in str(params.get("columns", "")):
+            rows, types = [{"Column1": len(rows)}], {"Column1": "string"}
+        return _page(rows, types, int(request.get("page") or 1), int(request.get("pagesize") or MAX_ROWS))
+
+    def _is_first_poll(self, request: dict[str, Any]) -> bool:
+        """True once for one request in five: a real query may take longer than the service lets a client wait."""
+        known = {key: value for key, value in request.items() if key != "cacheBreaker"}
+        key = zlib.crc32(json.dumps(known, sort_keys=True).encode())
+        with self._lock:
+            is_first = key % EXECUTING_EVERY == 0 and key not in self._polled
+            self._polled.add(key)
+            return is_first
+
+
+def _error(message: str) -> dict[str, Any]:
+    return {"status": "ERROR", "msg": message, "data": [], "fields": []}
+
+
+def _page(rows: list[tables.Row], types: dict[str, str], page: int, page_size: int) -> dict[str, Any]:
+    """One page of rows under MAST's paging object; no answer has more than 50,000 rows."""
+    page_size = min(max(page_size, 1), MAX_ROWS)
+    shown = rows[(page - 1) * page_size : page * page_size]
+    num_pages = max(-(-len(rows) // page_size), 1)
+    paging = {"page": page, "pageSize": page_size, "pagesFiltered": num_pages, "rows": len(shown),
+              "rowsFiltered": len(rows), "rowsTotal": len(rows)}  # fmt: skip
+    return {"status": "COMPLETE", "msg": "", "data": shown, "fields": tables.fields_of(types), "paging": paging}
+
+
+def _span_of(request: Request, etag: str, size: int) -> tuple[int, int] | None:
+    """First and last byte asked for; None for the whole file, also when it is another version by now (If-Range)."""
+    match = RANGE.fullmatch(request.headers.get("Range", ""))
+    if match is None or request.headers.get("If-Range", etag) != etag:
+        return None
+    return int(match[1]), min(int(match[2] or size - 1), size - 1)
+
+
+class Endpoints:
+    """The addresses that the archive answers at."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.mashup = Mashup(store)
+
+    def routes(self) -> list[Route]:
+        """The paths are MAST's and STScI's own."""
+        return [
+            Route("/", lambda _: HTMLResponse(HOME)),
+            Route("/api/v0/invoke", self.invoke, methods=["GET", "POST"]),
+            Route("/portal/Mashup/Mashup.asmx/columnsconfig", self.columns_config, methods=["POST"]),
+            Route("/api/v0.1/Download/file", self.download, methods=["GET", "HEAD"]),
+            Route("/hst/proposal_abstracts.html", lambda _: HTMLResponse(pages.BULK_PAGE)),
+            Route("/hst/abstracts.cat", self.abstracts),
+            Route("/hst-program-info/download/hst/apt/{number}/", self.apt),
+            Route("/hst-program-info/program/", self.program),
+        ]
+
+    async def invoke(self, request: Request) -> Response:
+        """A query. The body is `request=` and URL-encoded JSON."""
+        form = parse_qs((await request.body()).decode() or request.url.query)
+        try:
+            query = json.loads(form["request"][0])
+        except (KeyError, json.JSONDecodeError):
+            return PlainTextResponse("request= with JSON is missing", status_code=400)
+        return JSONResponse(await asyncio.to_thread(self.mashup.answer, query))
+
+    async def columns_config(self, request: Request) -> Response:
+        """The columns of a service's table."""
+        config_id = parse_qs((await request.body()).decode()).get("colConfigId", [""])[0]
+        return JSONResponse(tables.columns_config(config_id))
+
+    async def download(self, request: Request) -> Response:
+        """A file, whole or from a byte on; rendered only when its bytes are asked for."""
+        uri = request.query_params.get("uri", "")
+        found = await asyncio.to_thread(self.store.find_file, uri)
+        if found is None:
+            return PlainTextResponse(f"no file {uri}", status_code=404)
+        observation, product = found
+        etag, size = self.store.etag(uri), product.size_bytes
+        suffix = product.file_name[product.file_name.rfind(".") :]
+        headers = {"ETag": etag, "Accept-Ranges": "bytes", "Content-Length": str(size)}
+        headers["Content-Disposition"] = f'attachment; filename="{product.file_name}"'
+        media_type = MEDIA_TYPES.get(suffix, "application/octet-stream")
+        if request.method == "HEAD":
+            return Response(headers=headers, media_type=media_type)
+        span = _span_of(request, etag, size)
+        if span is not None and span[0] > span[1]:
+            return Response(status_code=416, headers={"Content-Range": f"bytes */{size}", "ETag": etag})
+        data = await asyncio.wrap_future(self.store.render(observation, product))
+        if span is None:
+            return Response(data, headers=headers, media_type=media_type)
+        first, last = span
+        headers |= {"Content-Length": str(last - first + 1), "Content-Range": f"bytes {first}-{last}/{size}"}
+        return Response(data[first : last + 1], status_code=206, headers=headers, media_type=media_type)
+
+    def abstracts(self, request: Request) -> Response:
+        """The bulk list of proposals, with a version, so that an unchanged one is not sent again."""
+        data = self.store.abstracts_cat
+        etag = f'"{zlib.crc32(data):08x}-{len(data)}"'
+        if request.headers.get("If-None-Match") == etag:
+            return Response(status_code=304, headers={"ETag": etag})
+        return Response(data, headers={"ETag": etag}, media_type="text/plain; charset=utf-8")
+
+    def apt(self, request: Request) -> Response:
+        """A programme's APT file."""
+        proposal = self.store.proposals.get(request.path_params["number"])
+        if proposal is None:
+            return HTMLResponse("<title>Simulated: no such programme</title>", status_code=404)
+        return Response(pages.apt_xml(proposal), media_type="application/xml")
+
+    def program(self, request: Request) -> Response:
+        """A programme's page."""
+        proposal = self.store.proposals.get(request.query_params.get("program", ""))
+        if proposal is None:
+            return HTMLResponse("<title>Simulated: no such programme</title>", status_code=404)
+        return HTMLResponse(pages.program_page(proposal))
+
+
+def make_app(settings: SimulatorSettings, faults: FaultPlan | None = None) -> ASGIApp:
+    """The archive as an ASGI application."""
+    middleware = [Middleware(LabelMiddleware)]
+    app: ASGIApp = Starlette(routes=Endpoints(Store(settings)).routes(), middleware=middleware)
+    return FaultMiddleware(app, faults) if faults and faults.rules else app
+
+
+class AnnouncingServer(uvicorn.Server):
+    """Tells when it listens."""
+
+    def __init__(self, config: uvicorn.Config, announce: Callable[[], None]) -> None:
+        super().__init__(config)
+        self.announce = announce
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, then announce."""
+        await super().startup(sockets)
+        self.announce()
+
+
+def serve(
+    settings: SimulatorSettings,
+    faults: FaultPlan | None = None,
+    *,
+    announce: Callable[[str, uvicorn.Server], None] = lambda url, _: LOG.info("simulated archive at %s", url),
+) -> None:
+    """Serve until interrupted. `announce` is called with the address and the server once it answers.
+
+    Raises SettingsError when the port is taken.
+    """
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+    except OSError as error:
+        listener.close()
+        raise SettingsError(
+            f"cannot serve on {settings.host}:{settings.port} ({error.strerror}): set simulator.port to 0 or a free one"
+        ) from error
+    url = f"http://{settings.host}:{listener.getsockname()[1]}"
+    config = uvicorn.Config(make_app(settings, faults), log_level="critical", access_log=False, lifespan="off")
+    server = AnnouncingServer(config, lambda: announce(url, server))
+    with listener:
+        server.run(sockets=[listener])
