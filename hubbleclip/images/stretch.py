@@ -83,8 +83,9 @@ def fit_stretch(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], setti
     """Fit the stretch of a whole image, so that its tiles agree where they meet.
 
     White is a high quantile, at least 30 noise sigmas above black so that an empty field stays dark. asinh (Lupton et
-    al. 1999, AJ 118, 1406) softens at `softening_sigma`, or at the spread of what fills the frame; where the bright part is
-    flat (a planet's disc) softening rises with it, lest the disc become one white blob. Raises ImageError `all_invalid` or `no_signal` (constant).
+    al. 1999, AJ 118, 1406) softens at `softening_sigma`, or at the spread of what fills the frame; where the bright
+    part is flat (a planet's disc) softening rises with it, lest the disc become one white blob. Raises ImageError
+    `all_invalid` or `no_signal` (constant).
     """
     kind = _kind(settings.stretch)
     ordered = _ordered_sample(data_yx, valid_yx)

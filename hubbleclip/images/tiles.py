@@ -156,8 +156,8 @@ def _cut_one(prepared: _Prepared, product_sha256: str, start_yx: tuple[int, int]
     size = settings.size_px
     valid_yx = _window(image.valid_yx, y0, x0, size)
     data_yx = _window(image.data_yx, y0, x0, size)
-    area = _area_inside(image.data_yx.shape, y0, x0, size)
-    valid_share = float(np.count_nonzero(valid_yx) / area)
+    num_inside = _area_inside(image.data_yx.shape, y0, x0, size)
+    valid_share = int(np.count_nonzero(valid_yx)) / num_inside
     _check_worth(data_yx, valid_yx, valid_share, stretch, settings)
     png = encode_png(apply_stretch(data_yx, _window(prepared.shown_yx, y0, x0, size), stretch))
     digest = settings.digest()
@@ -192,8 +192,9 @@ def _window(values_yx: NDArray[Any], y0: int, x0: int, size_px: int) -> NDArray[
 
 def _area_inside(shape_yx: tuple[int, ...], y0: int, x0: int, size_px: int) -> int:
     """Pixels of a tile that the image has: padding counts neither as valid nor as invalid."""
-    (height, width), end_y, end_x = shape_yx, y0 + size_px, x0 + size_px
-    return (min(end_y, height) - max(y0, 0)) * (min(end_x, width) - max(x0, 0))
+    height, width = shape_yx
+    inside_y, inside_x = min(y0 + size_px, height) - max(y0, 0), min(x0 + size_px, width) - max(x0, 0)
+    return inside_y * inside_x
 
 
 def _check_worth(
@@ -209,8 +210,8 @@ def _check_worth(
     height_yx = np.where(valid_yx, data_yx, np.float32(stretch.sky)) - np.float32(stretch.sky)
     ceiling = np.float32(10 * settings.signal_sigma * stretch.noise)
     smooth_yx = ndimage.uniform_filter(np.minimum(height_yx, ceiling), SMOOTHING_PX, mode="nearest")
-    bright = np.count_nonzero((smooth_yx > settings.signal_sigma * stretch.noise) & valid_yx)
-    share = bright / max(1, np.count_nonzero(valid_yx))
+    bright = int(np.count_nonzero((smooth_yx > settings.signal_sigma * stretch.noise) & valid_yx))
+    share = bright / max(1, int(np.count_nonzero(valid_yx)))
     if share < settings.min_signal_share:
         raise ImageError(
             "no_signal", f"{share:.3%} of the pixels rise above the sky, needs {settings.min_signal_share:.3%}"

@@ -1,0 +1,44 @@
+"""Synthetic FITS files: a WCS with roll, and pixels whose values are all different."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+
+
+def wcs_header(shape_yx, scale_arcsec=0.05, roll_deg=30.0):
+    height, width = shape_yx
+    roll, scale = np.deg2rad(roll_deg), scale_arcsec / 3600
+    cards = {
+        "CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 150.1, "CRVAL2": 2.2,
+        "CRPIX1": width / 2 + 0.5, "CRPIX2": height / 2 + 0.5,
+        "CD1_1": -scale * np.cos(roll), "CD1_2": scale * np.sin(roll),
+        "CD2_1": scale * np.sin(roll), "CD2_2": scale * np.cos(roll), "RADESYS": "ICRS",
+    }  # fmt: skip
+    return fits.Header(cards.items())
+
+
+def starry_sky(shape_yx, seed=1, num_stars=150, fwhm_px=2.2):
+    """Noise of sigma 1 about a sky of 5, with Moffat stars."""
+    rng = np.random.default_rng(seed)
+    data = rng.normal(5, 1, shape_yx).astype(np.float32)
+    y, x = np.mgrid[-12:13, -12:13]
+    for _ in range(num_stars):
+        cy, cx = (int(rng.integers(13, side - 13)) for side in shape_yx)
+        dy, dx = rng.uniform(-0.5, 0.5, 2)
+        psf = (1 + ((y - dy) ** 2 + (x - dx) ** 2) / (0.9 * fwhm_px) ** 2) ** -2.5
+        data[cy - 12 : cy + 13, cx - 12 : cx + 13] += 10 ** rng.uniform(1.5, 4) * psf
+    return data
+
+
+def write_drz(path: Path, data, instrument=("WFC3", "UVIS"), primary=None, **extensions):
+    header = fits.Header({"TELESCOP": "HST", "INSTRUME": instrument[0], "DETECTOR": instrument[1], "FILTER": "F606W",
+                          "TARGNAME": "TEST", "EXPTIME": 100.0, "NDRIZIM": 4, "FILETYPE": "SCI"} | (primary or {}))  # fmt: skip
+    science = wcs_header(data.shape[-2:])
+    science["BUNIT"] = "ELECTRONS/S"
+    hdus = [fits.PrimaryHDU(header=header), fits.ImageHDU(data, science, name="SCI", ver=1)]
+    hdus += [fits.ImageHDU(values, name=name, ver=1) for name, values in extensions.items()]
+    fits.HDUList(hdus).writeto(path, overwrite=True)
+    return path

@@ -1,0 +1,221 @@
+from __future__ import annotations
+
+import gzip
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from synthetic_fits import starry_sky, wcs_header, write_drz
+
+from hubbleclip.errors import ImageError
+from hubbleclip.images.fits import read_science_images
+
+LIMIT = 10_000_000
+
+
+def read_one(path, **options):
+    (image,) = read_science_images(path, LIMIT, **options)
+    return image
+
+
+def reason_of(path, max_pixels=LIMIT, **options):
+    with pytest.raises(ImageError) as caught:
+        read_science_images(path, max_pixels, **options)
+    return caught.value.reason
+
+
+def test_science_is_chosen_by_name_among_extensions_of_the_same_shape(tmp_path, sky):
+    hdus = [fits.PrimaryHDU(fits.Header({"INSTRUME": "ACS"}) and None)]
+    hdus += [fits.ImageHDU(np.full_like(sky, value), name=name) for value, name in ((1, "WHT"), (2, "ERR"), (3, "CTX"))]
+    hdus.append(fits.ImageHDU(sky, name="SCI"))
+    fits.HDUList(hdus).writeto(tmp_path / "a.fits")
+    image = read_one(tmp_path / "a.fits")
+    assert image.chip == 4
+    np.testing.assert_array_equal(image.data_yx, sky)
+
+
+def test_primary_image_is_read_where_there_is_no_sci(tmp_path, sky):
+    fits.PrimaryHDU(sky).writeto(tmp_path / "a.fits")
+    assert read_one(tmp_path / "a.fits").chip == 0
+
+
+def test_every_sci_extension_is_an_image(tmp_path, sky):
+    fits.HDUList([fits.PrimaryHDU()] + [fits.ImageHDU(sky + k, name="SCI", ver=k) for k in (1, 2)]).writeto(
+        tmp_path / "a.fits"
+    )
+    images = read_science_images(tmp_path / "a.fits", LIMIT)
+    assert [image.chip for image in images] == [1, 2]
+    np.testing.assert_array_equal(images[1].data_yx, sky + 2)
+
+
+def test_only_the_last_read_of_an_infrared_ramp_is_taken(tmp_path, sky):
+    hdus = [fits.PrimaryHDU(header=fits.Header({"INSTRUME": "WFC3", "DETECTOR": "IR", "FILTER": "F160W"}))]
+    for ver in (1, 2, 3):
+        hdus += [fits.ImageHDU(sky, name="SCI", ver=ver), fits.ImageHDU(name="SAMP", ver=ver)]
+    fits.HDUList(hdus).writeto(tmp_path / "a_ima.fits")
+    assert read_one(tmp_path / "a_ima.fits").chip == 1
+
+
+def test_wfpc2_cube_gives_an_image_a_chip_with_numbers_of_their_own(tmp_path):
+    cube = np.stack([starry_sky((128, 128), seed) for seed in range(4)])
+    fits.PrimaryHDU(
+        cube, fits.Header({"INSTRUME": "WFPC2", "DETECTOR": 1, "FILTNAM1": "F606W", "FILTER1": 44})
+    ).writeto(tmp_path / "u_c0f.fits")
+    images = read_science_images(tmp_path / "u_c0f.fits", LIMIT)
+    assert [image.chip for image in images] == [0, 1000, 2000, 3000]
+    assert {(image.instrument, image.filter, image.is_drizzled) for image in images} == {("WFPC2", "F606W", False)}
+    np.testing.assert_array_equal(images[2].data_yx, cube[2])
+
+
+def test_other_cubes_are_no_images(tmp_path):
+    fits.PrimaryHDU(np.ones((9, 80, 80), np.float32)).writeto(tmp_path / "a.fits")
+    assert reason_of(tmp_path / "a.fits") == "not_an_image"
+
+
+@pytest.mark.parametrize("dtype", [">i2", "<f4", ">f4", ">f8", ">i4", "uint16", "uint8"])
+def test_every_pixel_type_is_read_true(tmp_path, dtype):
+    data = (np.arange(80 * 70).reshape(80, 70) % 251 + 1).astype(dtype)
+    fits.PrimaryHDU(data).writeto(tmp_path / "a.fits")
+    image = read_one(tmp_path / "a.fits")
+    assert image.data_yx.dtype == np.float32 and image.data_yx.dtype.isnative
+    np.testing.assert_array_equal(image.data_yx, data.astype(np.float32))
+
+
+def test_int16_with_float_scale_and_blank_is_scaled_and_masked(tmp_path):
+    stored = np.arange(-3000, 2600, dtype=np.int16).reshape(80, 70)
+    hdu = fits.PrimaryHDU(stored)
+    hdu.header["BLANK"] = -3000
+    hdu.writeto(tmp_path / "a.fits")
+    with fits.open(tmp_path / "a.fits", mode="update", do_not_scale_image_data=True) as hdus:
+        hdus[0].header["BSCALE"], hdus[0].header["BZERO"] = 0.25, 1000.5
+    image = read_one(tmp_path / "a.fits")
+    np.testing.assert_allclose(image.data_yx, stored * 0.25 + 1000.5)
+    assert not image.valid_yx[0, 0] and image.valid_yx.sum() == stored.size - 1
+
+
+def test_int32_with_a_large_zero_keeps_small_counts(tmp_path):
+    data = np.arange(80 * 70, dtype=np.uint32).reshape(80, 70)
+    fits.PrimaryHDU(data).writeto(tmp_path / "a.fits")
+    np.testing.assert_array_equal(read_one(tmp_path / "a.fits").data_yx, data)
+
+
+@pytest.mark.parametrize("kind", ["RICE_1", "GZIP_1"])
+def test_compressed_images_are_read(tmp_path, kind):
+    data = np.random.default_rng(0).integers(100, 3000, (90, 80)).astype(np.int16)
+    fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(data, compression_type=kind, name="SCI")]).writeto(
+        tmp_path / "a.fits"
+    )
+    np.testing.assert_array_equal(read_one(tmp_path / "a.fits").data_yx, data)
+
+
+def test_quantized_compressed_floats_stay_within_their_noise(tmp_path, sky):
+    fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(sky, compression_type="RICE_1", name="SCI")]).writeto(
+        tmp_path / "a.fits"
+    )
+    assert np.abs(read_one(tmp_path / "a.fits").data_yx - sky).max() < 0.5
+
+
+def test_gzip_gives_the_same_image_under_any_name(tmp_path, sky):
+    plain = write_drz(tmp_path / "a.fits", sky)
+    (tmp_path / "b.fits").write_bytes(gzip.compress(plain.read_bytes()))
+    np.testing.assert_array_equal(read_one(tmp_path / "b.fits").data_yx, read_one(plain).data_yx)
+
+
+def test_nan_infinity_weight_and_bad_quality_are_masked_and_saturation_is_not(tmp_path, sky):
+    weight, quality = np.ones_like(sky), np.zeros(sky.shape, np.int16)
+    sky[0, 0], sky[0, 1], weight[1, 0] = np.nan, np.inf, 0
+    quality[2, 0], quality[2, 1], quality[2, 2] = 16, 256, 4 | 2048
+    image = read_one(write_drz(tmp_path / "a.fits", sky, WHT=weight, DQ=quality))
+    bad = {(0, 0), (0, 1), (1, 0), (2, 0), (2, 2)}
+    assert {tuple(map(int, place)) for place in np.argwhere(~image.valid_yx)} == bad
+
+
+def test_zero_border_is_masked_but_a_lone_zero_is_not(tmp_path, sky):
+    sky[:30], sky[300, 300] = 0, 0
+    valid = read_one(write_drz(tmp_path / "a.fits", sky)).valid_yx
+    assert not valid[:30].any() and valid[30:].all()
+
+
+def test_zeros_of_a_photon_counter_are_measurements(tmp_path):
+    counts = np.random.default_rng(3).poisson(0.02, (300, 300)).astype(np.int16)
+    fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(counts, name="SCI")]).writeto(tmp_path / "a.fits")
+    assert read_one(tmp_path / "a.fits").valid_yx.all()
+
+
+@pytest.mark.parametrize(
+    ("primary", "expected"),
+    [
+        ({"FILTER": "F160W"}, "F160W"),
+        ({"FILTER": "", "FILTER1": "CLEAR1S", "FILTER2": "F814W"}, "F814W"),
+        ({"FILTER": "", "FILTER1": "F555W", "FILTER2": "CLEAR2S"}, "F555W"),
+        ({"FILTER": "", "FILTER1": "F606W", "FILTER2": "POL0V"}, "F606W+POL0V"),
+        ({"FILTER": "", "FILTER1": "F140LP", "FILTER2": "N/A"}, "F140LP"),
+    ],
+)
+def test_the_filter_is_the_one_in_the_beam(tmp_path, sky, primary, expected):
+    assert read_one(write_drz(tmp_path / "a.fits", sky, primary=primary)).filter == expected
+
+
+@pytest.mark.parametrize(
+    ("primary", "reason"),
+    [({"FILTER": "G141"}, "not_an_image"), ({"OBSTYPE": "SPECTROSCOPIC"}, "not_an_image"),
+     ({"FILTER": "PR200L"}, "not_an_image"), ({"IMAGETYP": "DARK"}, "calibration"), ({"FILETYPE": "ERR"}, "not_an_image")],
+)  # fmt: skip
+def test_what_is_no_picture_of_the_sky_is_refused(tmp_path, sky, primary, reason):
+    assert reason_of(write_drz(tmp_path / "a.fits", sky, primary=primary)) == reason
+
+
+def test_a_weight_map_is_told_by_the_archives_name(tmp_path, sky):
+    fits.PrimaryHDU(sky).writeto(tmp_path / "0123.fits")
+    assert reason_of(tmp_path / "0123.fits", file_name="hst_1_wfc3_f606w_wht.fits.gz") == "not_an_image"
+
+
+def test_a_claim_of_too_many_pixels_is_refused_before_memory_is_taken(tmp_path):
+    header = fits.PrimaryHDU(np.zeros((10, 10), np.float32)).header
+    header["NAXIS1"] = header["NAXIS2"] = 10**6
+    (tmp_path / "a.fits").write_bytes(header.tostring().encode())
+    assert reason_of(tmp_path / "a.fits") == "too_large"
+
+
+def test_a_gzip_bomb_is_refused_at_the_bound(tmp_path):
+    data = fits.PrimaryHDU().header.tostring().encode() + bytes(40_000_000)
+    (tmp_path / "a.fits.gz").write_bytes(gzip.compress(data, 1))
+    assert reason_of(tmp_path / "a.fits.gz", max_pixels=1_000_000) == "too_large"
+
+
+@pytest.mark.parametrize("keep", [0.3, 0.6, 0.9])
+def test_a_file_cut_short_is_truncated(tmp_path, sky, keep):
+    whole = write_drz(tmp_path / "a.fits", sky, WHT=np.ones_like(sky)).read_bytes()
+    (tmp_path / "b.fits").write_bytes(whole[: int(len(whole) * keep)])
+    assert reason_of(tmp_path / "b.fits") == "truncated"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(b"", "empty"), (b"<html>not found</html>", "unreadable"), (b"SIMPLE  =   T" + b" " * 2867, "truncated"),
+     (b"\x1f\x8b broken, and long enough to show it", "unreadable"), (gzip.compress(bytes(9000))[:-12], "truncated")],
+)  # fmt: skip
+def test_what_is_no_fits_file_is_refused_with_its_reason(tmp_path, content, reason):
+    (tmp_path / "a.fits").write_bytes(content)
+    assert reason_of(tmp_path / "a.fits") == reason
+
+
+def test_random_damage_never_raises_anything_but_an_image_error(tmp_path, sky):
+    whole = bytearray(write_drz(tmp_path / "a.fits", sky[:100, :100].copy()).read_bytes())
+    rng = np.random.default_rng(5)
+    for _ in range(60):
+        damaged = whole.copy()
+        for place in rng.integers(0, 8640, 4):
+            damaged[place] = int(rng.integers(0, 256))
+        (tmp_path / "b.fits").write_bytes(damaged)
+        try:
+            read_science_images(tmp_path / "b.fits", LIMIT)
+        except ImageError as error:
+            assert "\n" not in str(error)
+
+
+def test_a_wcs_without_sense_is_none(tmp_path, sky):
+    header = wcs_header(sky.shape)
+    header["CD1_1"] = header["CD1_2"] = header["CD2_1"] = header["CD2_2"] = 0.0
+    fits.PrimaryHDU(sky, header).writeto(tmp_path / "a.fits")
+    assert read_one(tmp_path / "a.fits").wcs is None

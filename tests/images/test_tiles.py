@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import itertools
+from datetime import UTC, datetime
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.wcs import WCS
+from hypothesis import given
+from hypothesis import strategies as st
+from synthetic_fits import starry_sky, wcs_header, write_drz
+
+from hubbleclip.errors import ImageError
+from hubbleclip.images.fits import read_science_images
+from hubbleclip.images.png import decode_png
+from hubbleclip.images.stretch import apply_stretch
+from hubbleclip.images.tiles import cut_tiles, plan_grid, tile_file, to_tile_record
+from hubbleclip.paths import Layout
+from hubbleclip.records import Product
+from hubbleclip.settings import TileSettings
+
+SHA = "ab" * 32
+SETTINGS = TileSettings()
+
+
+@given(st.integers(1, 6000), st.integers(32, 600), st.integers(0, 31))
+def test_the_grid_covers_an_axis_but_for_an_eighth_of_a_tile_with_the_fewest_tiles(length, size, overlap):
+    starts = [x0 for _, x0 in plan_grid((size, length), size, overlap)]
+    if length <= size:
+        assert starts == [(length - size) // 2]
+        return
+    margin = int(size * 0.25) // 2 + 1
+    assert 0 <= starts[0] <= margin and length - margin <= starts[-1] + size <= length
+    assert all(overlap <= a + size - b for a, b in itertools.pairwise(starts))
+    fewer = len(starts) - 1
+    assert fewer == 0 or fewer * (size - overlap) + overlap + int(size * 0.25) < length
+
+
+def test_a_slightly_larger_image_gives_one_centred_tile():
+    assert plan_grid((560, 639), 512, 0) == [(24, 63)]
+
+
+def test_every_pixel_of_every_tile_is_the_files_own(tmp_path):
+    data = starry_sky((700, 1100))
+    (image,) = read_science_images(write_drz(tmp_path / "a.fits", data), 10**7)
+    result = cut_tiles([image], SHA, SETTINGS)
+    assert [(t.y0, t.x0) for t in result.tiles] == [(0, 38), (0, 550), (188, 38), (188, 550)]
+    for tile in result.tiles:
+        window = data[tile.y0 : tile.y0 + 512, tile.x0 : tile.x0 + 512]
+        s = tile.stretch
+        scaled = np.arcsinh(np.clip(window.astype(float) - s.black, 0, s.white - s.black) / s.softening)
+        expected = 255 * scaled / np.arcsinh((s.white - s.black) / s.softening)
+        assert np.abs(decode_png(tile.png) - expected).max() < 0.51
+
+
+def test_tiles_agree_where_they_overlap(tmp_path):
+    result = tile_file(write_drz(tmp_path / "a.fits", starry_sky((512, 900))), SHA, SETTINGS)
+    left, right = (decode_png(tile.png) for tile in result.tiles)
+    shift = result.tiles[1].x0 - result.tiles[0].x0
+    np.testing.assert_array_equal(left[:, shift:], right[:, : 512 - shift])
+
+
+def test_a_small_image_is_padded_with_the_level_of_its_sky(tmp_path):
+    data = starry_sky((100, 120), num_stars=20)
+    (tile,) = tile_file(write_drz(tmp_path / "a.fits", data), SHA, SETTINGS).tiles
+    levels = decode_png(tile.png)
+    assert (tile.y0, tile.x0, tile.valid_share) == (-206, -196, 1.0)
+    inside = np.zeros(levels.shape, bool)
+    inside[206:306, 196:316] = True
+    (padding,) = np.unique(levels[~inside])
+    assert abs(int(padding) - np.median(levels[inside])) <= 3
+
+
+def with_sip(header):
+    header["CTYPE1"], header["CTYPE2"] = "RA---TAN-SIP", "DEC--TAN-SIP"
+    header.update({"A_ORDER": 2, "B_ORDER": 2, "A_2_0": 8e-6, "B_0_2": -5e-6, "A_1_1": 3e-6, "B_1_1": 2e-6})
+    return header
+
+
+@pytest.mark.parametrize("distort", [lambda header: header, with_sip])
+def test_the_tiles_wcs_gives_centre_and_corners_within_a_tenth_of_a_pixel(tmp_path, distort):
+    data, header = starry_sky((700, 1100)), distort(wcs_header((700, 1100)))
+    fits.PrimaryHDU(data, header).writeto(tmp_path / "a.fits")
+    truth = WCS(header)
+    for tile in tile_file(tmp_path / "a.fits", SHA, SETTINGS).tiles:
+        where = tile.geometry
+        own = WCS(fits.Header.fromstring(where.wcs, sep="\n"))
+        corners = np.array(where.corners_deg).reshape(4, 2)
+        x, y = truth.all_world2pix(*corners.T, 0)
+        expected = np.array([(0, 0), (0, 512), (512, 512), (512, 0)]) + np.array([tile.y0 - 0.5, tile.x0 - 0.5])
+        assert np.abs(np.column_stack([y, x]) - expected).max() < 0.01
+        assert np.abs(np.array(own.all_world2pix(*corners.T, 0)) - [x - tile.x0, y - tile.y0]).max() < 0.1
+        np.testing.assert_allclose(own.all_world2pix(where.ra_deg, where.dec_deg, 0), 255.5, atol=0.1)
+        assert where.pixel_scale_arcsec == pytest.approx(0.05, rel=1e-3)
+
+
+def test_lookup_distortion_is_met_within_a_tenth_of_a_pixel(tmp_path):
+    header = with_sip(wcs_header((600, 600)))
+    for axis in (1, 2):
+        header[f"CPDIS{axis}"], header[f"DP{axis}"] = "Lookup", f"EXTVER: {axis}"
+        header[f"DP{axis}"] = "NAXES: 2"
+    science = fits.ImageHDU(starry_sky((600, 600)), header, name="SCI")
+    for axis in (1, 2):
+        del science.header[f"DP{axis}"]
+        for key, value in (("EXTVER", axis), ("NAXES", 2), ("AXIS.1", 1), ("AXIS.2", 2)):
+            science.header.append((f"DP{axis}", f"{key}: {value}"), end=True)
+    tables = []
+    for axis in (1, 2):
+        table = fits.ImageHDU(np.full((6, 6), 0.4 * axis, np.float32), name="WCSDVARR", ver=axis)
+        table.header.update({"CRVAL1": 1, "CRVAL2": 1, "CRPIX1": 1, "CRPIX2": 1, "CDELT1": 120, "CDELT2": 120})
+        tables.append(table)
+    fits.HDUList([fits.PrimaryHDU(), science, *tables]).writeto(tmp_path / "a.fits")
+    with fits.open(tmp_path / "a.fits") as hdus:
+        truth = WCS(hdus[1].header, hdus)
+    assert truth.cpdis1 is not None
+    (tile,) = tile_file(tmp_path / "a.fits", SHA, SETTINGS).tiles
+    ra, dec = truth.all_pix2world(tile.x0 + 255.5, tile.y0 + 255.5, 0)
+    np.testing.assert_allclose([tile.geometry.ra_deg, tile.geometry.dec_deg], [ra, dec], atol=1e-9)
+    own = WCS(fits.Header.fromstring(tile.geometry.wcs, sep="\n"))
+    np.testing.assert_allclose(own.all_world2pix(ra, dec, 0), 255.5, atol=0.1)
+
+
+def test_the_same_file_gives_the_same_bytes_and_ids_twice(tmp_path, sky):
+    path = write_drz(tmp_path / "a.fits", sky)
+    first, second = (tile_file(path, SHA, SETTINGS).tiles[0] for _ in range(2))
+    assert (first.png, first.tile_id, first.png_sha256) == (second.png, second.tile_id, second.png_sha256)
+
+
+def test_other_settings_give_another_id(tmp_path, sky):
+    path = write_drz(tmp_path / "a.fits", sky)
+    ids = {tile_file(path, SHA, TileSettings(softening_sigma=s)).tiles[0].tile_id for s in (2.0, 3.0)}
+    assert len(ids) == 2
+
+
+def test_an_empty_tile_is_rejected_and_its_neighbour_kept(tmp_path):
+    data = starry_sky((512, 1024), num_stars=0)
+    data[:, :512] = starry_sky((512, 512))
+    result = tile_file(write_drz(tmp_path / "a.fits", data), SHA, SETTINGS)
+    assert [(tile.y0, tile.x0) for tile in result.tiles] == [(0, 0)]
+    assert [(r.entity_id, r.reason) for r in result.rejections] == [(f"{SHA}:1:0:512", "no_signal")]
+
+
+def test_a_tile_with_few_valid_pixels_is_rejected(tmp_path):
+    data = starry_sky((512, 1024))
+    data[:, 600:] = np.nan
+    result = tile_file(write_drz(tmp_path / "a.fits", data), SHA, SETTINGS)
+    assert [r.reason for r in result.rejections] == ["too_little_valid"]
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [(lambda: np.full((600, 600), np.nan, np.float32), "all_invalid"), (lambda: np.full((600, 600), 3.5, np.float32), "no_signal"),
+     (lambda: np.zeros((600, 600), np.float32), "all_invalid"), (lambda: starry_sky((40, 600), num_stars=0), "too_small")],
+)  # fmt: skip
+def test_an_image_without_use_is_refused_with_its_reason(tmp_path, make, reason):
+    with pytest.raises(ImageError) as caught:
+        tile_file(write_drz(tmp_path / "a.fits", make()), SHA, SETTINGS)
+    assert caught.value.reason == reason
+
+
+def test_negative_skies_stay_dark(tmp_path, sky):
+    (tile,) = tile_file(write_drz(tmp_path / "a.fits", sky - 20), SHA, SETTINGS).tiles
+    assert 8 <= np.median(decode_png(tile.png)) <= 45 and tile.stretch.sky < 0
+
+
+def test_cosmic_rays_of_an_exposure_do_not_reach_the_tile(tmp_path):
+    clean = starry_sky((560, 560), num_stars=60)
+    struck = clean.copy()
+    rng = np.random.default_rng(2)
+    for y, x in rng.integers(20, 530, (200, 2)):
+        struck[y : y + 2, x : x + 8] += 2000
+    quality = np.zeros(clean.shape, np.int16)
+    with_rays = tile_file(write_drz(tmp_path / "a_flt.fits", struck, primary={"NDRIZIM": 0}, DQ=quality), SHA, SETTINGS)
+    without = tile_file(write_drz(tmp_path / "b_flt.fits", clean, primary={"NDRIZIM": 0}, DQ=quality), SHA, SETTINGS)
+    seen, truth = (decode_png(result.tiles[0].png).astype(int) for result in (with_rays, without))
+    assert np.count_nonzero(np.abs(seen - truth) > 60) < 0.02 * 200 * 16
+    assert with_rays.tiles[0].stretch.white == pytest.approx(without.tiles[0].stretch.white, rel=0.1)
+
+
+def test_hot_pixels_are_filled_from_their_neighbours(tmp_path):
+    data = np.full((560, 560), 5, np.float32) + np.random.default_rng(1).normal(0, 1, (560, 560)).astype(np.float32)
+    data[200:400, 200:400] += 500
+    quality = np.zeros(data.shape, np.int16)
+    quality[300, 300], data[300, 300] = 16, 1e6
+    (tile,) = tile_file(write_drz(tmp_path / "a_flt.fits", data, DQ=quality), SHA, SETTINGS).tiles
+    levels = decode_png(tile.png)[300 - tile.y0 - 2 : 303 - tile.y0, 300 - tile.x0 - 2 : 303 - tile.x0].astype(int)
+    assert np.ptp(levels) <= 5
+
+
+def test_the_record_holds_what_was_cut(tmp_path, sky):
+    (tile,) = tile_file(write_drz(tmp_path / "a.fits", sky), SHA, SETTINGS).tiles
+    product = Product(
+        uri="mast:HST/a",
+        obs_id="o",
+        proposal_id="hst:1",
+        file_name="a.fits",
+        kind="DRZ",
+        size_bytes=1,
+        choice="",
+        sha256=SHA,
+    )
+    record = to_tile_record(tile, product, Layout(tmp_path), datetime(2026, 1, 1, tzinfo=UTC))
+    assert record.path == f"tiles/{tile.tile_id[:2]}/{tile.tile_id}.png"
+    assert (record.y0, record.x0, record.chip, record.instrument, record.filter) == (24, 24, 1, "WFC3/UVIS", "F606W")
+    assert (
+        len(record.corners_deg) == 8
+        and record.sky == pytest.approx(5, abs=0.1)
+        and record.noise == pytest.approx(1, abs=0.1)
+    )
+
+
+def test_masked_pixels_are_set_to_the_sky_before_the_cast():
+    stretch = SimpleNamespace(kind="asinh", black=0.0, white=10.0, softening=1.0, sky=1.0)
+    data = np.array([[np.nan, np.inf, -1e30, 3e38, 10.0, -5.0]], np.float32)
+    valid = np.array([[False, False, False, True, True, True]])
+    sky_level = round(255 * np.arcsinh(1) / np.arcsinh(10))
+    assert apply_stretch(data, valid, stretch).tolist() == [[sky_level, sky_level, sky_level, 255, 255, 0]]
