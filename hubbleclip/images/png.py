@@ -17,7 +17,7 @@ ENCODER = f"pillow {pillow_version} (zlib {features.version('zlib')}), level {CO
 
 
 def encode_png(levels_yx: NDArray[np.uint8]) -> bytes:
-    """PNG of grey levels (uint8, 0 black). Level 4 costs half of the default 6 for 1 % more bytes on noisy sky."""
+    """PNG of grey levels (uint8, 0 black). Level 4 takes 30 % less time than the default 6 for the same size."""
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(levels_yx), mode=None).save(buffer, "PNG", compress_level=COMPRESS_LEVEL)
     return buffer.getvalue()

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy.io import fits
+from astropy.wcs import WCS
 
 from hubbleclip.errors import ImageError
 from hubbleclip.images.fits import read_science_images
@@ -78,3 +80,14 @@ def test_wfpc2_chips_have_a_wcs_each():
     images = read_science_images(DATA / "hst_fits/HST_WFPC_II.fits", SETTINGS.max_pixels)
     centres = [tuple(image.wcs.wcs.crval) for image in images]
     assert len(set(centres)) == 4
+
+
+@pytest.mark.parametrize("name", ["sample_ipppssoot_flc", "sample_svm_flc"])
+def test_lookup_tables_of_an_flc_are_in_its_wcs(name):
+    path = DATA / f"hst_fits/{name}.fits"
+    with fits.open(path) as hdus:
+        for image in read_science_images(path, SETTINGS.max_pixels):
+            truth = WCS(hdus[image.chip].header, hdus)
+            assert truth.cpdis1 is not None and truth.det2im1 is not None
+            points = [[3, 4], [1, 9]]
+            np.testing.assert_allclose(image.wcs.all_pix2world(points, 0), truth.all_pix2world(points, 0), atol=1e-10)
