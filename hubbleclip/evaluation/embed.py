@@ -1,0 +1,72 @@
+"""Features of images and texts, of length 1, by any model that training can load.
+
+A text that is longer than the model's context is cut between sentences into pieces that fit; its feature is the
+normalised mean of the pieces' features, so that no sentence is lost. The rule is the same for every model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from hubbleclip.captions import split_sentences
+from hubbleclip.dataset.loader import iterate_eval_images, open_split
+from hubbleclip.dataset.shards import DatasetInfo
+from hubbleclip.evaluation.retrieval import Floats
+from hubbleclip.training.model import LoadedModel
+
+
+def on_best_device(loaded: LoadedModel) -> LoadedModel:
+    """The same model, moved to the GPU where there is one."""
+    loaded.model.to("cuda" if torch.cuda.is_available() else "cpu")
+    return loaded
+
+
+def embed_tiles(loaded: LoadedModel, info: DatasetInfo, split: str, batch_size: int) -> tuple[list[str], Floats]:
+    """Tile ids and features (n, d) of a split, in order of tile id, seen whole and without augmentation."""
+    tiles = open_split(info, split)
+    parts = [loaded.encode_images(batch) for batch in iterate_eval_images(tiles, loaded.image_size, batch_size)]
+    return [row["tile_id"] for row in tiles.rows], torch.cat(parts).double().numpy()
+
+
+def embed_texts(loaded: LoadedModel, texts: Sequence[str], batch_size: int) -> Floats:
+    """Features (n, d) of whole texts of any length."""
+    pieces = [fitting_pieces(loaded, text) for text in texts]
+    owner_p = np.repeat(np.arange(len(texts)), [len(of_text) for of_text in pieces])
+    feat_pd = embed_pieces(loaded, [piece for of_text in pieces for piece in of_text], batch_size)
+    sums_nd = np.zeros((len(texts), feat_pd.shape[1]))
+    np.add.at(sums_nd, owner_p, feat_pd)
+    return unit(sums_nd)
+
+
+def embed_pieces(loaded: LoadedModel, pieces: Sequence[str], batch_size: int) -> Floats:
+    """Features (p, d) of texts that fit the context; longer ones are cut off."""
+    batches = [pieces[start : start + batch_size] for start in range(0, len(pieces), batch_size)]
+    features: Floats = torch.cat([loaded.encode_texts(batch) for batch in batches]).double().numpy()
+    return features
+
+
+def unit(feat_nd: Floats) -> Floats:
+    """Rows scaled to length 1."""
+    scaled_nd: Floats = feat_nd / np.maximum(np.linalg.norm(feat_nd, axis=1, keepdims=True), 1e-12)
+    return scaled_nd
+
+
+def fitting_pieces(loaded: LoadedModel, text: str) -> list[str]:
+    """Runs of whole sentences, each as long as fits the context; a sentence too long alone is left to be cut."""
+    pieces: list[str] = []
+    for sentence in split_sentences(text) or [text]:
+        longer = f"{pieces[-1]} {sentence}" if pieces else sentence
+        if pieces and fits(loaded, longer):
+            pieces[-1] = longer
+        else:
+            pieces.append(sentence)
+    return pieces
+
+
+def fits(loaded: LoadedModel, text: str) -> bool:
+    """Whether no token is lost: given one place more than the context, the tokenizer leaves it empty."""
+    last_of_text, padding = loaded.tokenizer([text, ""], context_length=loaded.context_length + 1)[:, -1].tolist()
+    return bool(last_of_text == padding)

@@ -1,0 +1,221 @@
+"""The report's page: what stands where, and in which words. One HTML file that carries its pictures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from hubbleclip.dataset.shards import DatasetInfo
+from hubbleclip.evaluation import figures
+from hubbleclip.evaluation.pictures import data_uri, read_thumbnails
+from hubbleclip.evaluation.retrieval import Floats, cosine_scores
+from hubbleclip.evaluation.testset import TestSet, example_tiles, pair_similarities
+from hubbleclip.evaluation.zeroshot import Match, Vocabulary, nearest
+from hubbleclip.records import Metric, Sample
+from hubbleclip.settings import EvaluationSettings
+
+TEMPLATES_DIR = Path(__file__).parent / "templates"
+THUMBNAIL_PX = 192
+NUM_PHRASES = 5
+NUM_TILES = 4
+SHOWN = ("fine_tuned", "base")
+COLUMNS = ("fine_tuned", "base", "shuffled", "bm25", "random", "oracle")
+NAMES = {
+    "fine_tuned": "fine-tuned", "base": "base model", "shuffled": "shuffled pairs", "bm25": "BM25",
+    "random": "chance", "oracle": "kind oracle",
+}  # fmt: skip
+RIVAL_NAMES = {"base": "the base model", "shuffled": "training on shuffled pairs", "bm25": "text search (BM25)"}
+ROWS = {
+    "Image to text": (
+        ("i2t_accuracy_at_10pct", "Accuracy at top 10 %"), ("i2t_recall_at_1", "Recall at 1"),
+        ("i2t_recall_at_5", "Recall at 5"), ("i2t_recall_at_10", "Recall at 10"), ("i2t_median_rank", "Median rank"),
+    ),
+    "Text to image": (
+        ("t2i_accuracy_at_10pct", "Accuracy at top 10 %"), ("t2i_found_at_10pct", "Share of tiles found at top 10 %"),
+        ("t2i_recall_at_1", "Recall at 1"), ("t2i_recall_at_5", "Recall at 5"), ("t2i_recall_at_10", "Recall at 10"),
+        ("t2i_median_rank", "Median rank"),
+    ),
+}  # fmt: skip
+PAPERCLIP_ROWS = (("i2t_accuracy_at_10pct", "Image to text"), ("t2i_accuracy_at_10pct", "Text to image"))
+DIRECTIONS = {"i2t": "image to text", "t2i": "text to image"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Features:
+    """What one model makes of the test tiles (t, d), their captions (g, d) and the phrases (p, d); rows of length 1."""
+
+    tiles_td: Floats
+    captions_gd: Floats
+    objects_pd: Floats
+    hypotheses_pd: Floats
+    queries_pd: Floats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Results:
+    """All that a page tells: `features` by model, and the `facts` about data, run, settings and code."""
+
+    test_set: TestSet
+    features: Mapping[str, Features]
+    vocabulary: Vocabulary
+    metrics: Sequence[Metric]
+    facts: Mapping[str, Any]
+
+
+def render(info: DatasetInfo, results: Results, settings: EvaluationSettings) -> str:
+    """Render the whole page. Reads the pictures of the tiles that it shows from the shards."""
+    test_set, features, vocabulary = results.test_set, results.features, results.vocabulary
+    metrics, facts = results.metrics, results.facts
+    examples = example_tiles(test_set, settings.num_example_tiles)
+    found = {
+        name: nearest(features[name].queries_pd, features[name].tiles_td, min(NUM_TILES, len(test_set.samples)))
+        for name in SHOWN
+    }
+    shown = [*examples, *(match.index for rows in found.values() for row in rows for match in row)]
+    pictures = read_thumbnails(info, (test_set.samples[tile].tile_id for tile in shown), THUMBNAIL_PX)
+    return environment().get_template("report.html").render(
+        facts=facts,
+        settings_json=json.dumps({"evaluation": facts["settings"], **facts["training"]}, indent=2, sort_keys=True),
+        names=NAMES,
+        shown=SHOWN,
+        vocabulary_sizes={"objects": len(vocabulary.object_classes), "hypotheses": len(vocabulary.science_hypotheses)},
+        lede=lede(metrics),
+        verdicts=verdicts(metrics),
+        tables=fair_tables(metrics),
+        paperclip=table(metrics, "paperclip", PAPERCLIP_ROWS),
+        curve_uri=svg_uri(figures.retrieval_figure(metrics)),
+        histogram_uri=svg_uri(figures.similarity_figure(similarities(test_set, features, settings.seed))),
+        examples=[example_card(test_set, features, vocabulary, tile, pictures) for tile in examples],
+        queries=query_rows(test_set, vocabulary, found, pictures),
+    )  # fmt: skip
+
+
+def environment() -> Environment:
+    """Jinja with escaping on and undefined names an error."""
+    jinja = Environment(loader=FileSystemLoader(TEMPLATES_DIR), autoescape=True, undefined=StrictUndefined,
+                        trim_blocks=True, lstrip_blocks=True)  # fmt: skip
+    jinja.filters["kind"] = kind_name
+    return jinja
+
+
+def svg_uri(figure: Any) -> str:
+    """The figure as a data URI."""
+    return data_uri(figures.picture_bytes(figure, "svg"), "image/svg+xml")
+
+
+def kind_name(target_class: str | None) -> str:
+    """A target class for people: `SIMULATED;SPIRAL GALAXY` is `spiral galaxy (simulated)`."""
+    if not target_class:
+        return ""
+    mark, _, kind = target_class.partition(";")
+    return f"{kind.lower()} (simulated)" if mark == "SIMULATED" and kind else target_class.replace(";", ", ").lower()
+
+
+def value_text(metric: Metric) -> str:
+    """The value: a share in per cent, a rank as it is."""
+    return f"{metric.value:.1f}" if "rank" in metric.name else f"{100 * metric.value:.1f} %"
+
+
+def interval_text(metric: Metric) -> str:
+    """The 95 % interval in the unit of the value; empty without one."""
+    if metric.low is None or metric.high is None:
+        return ""
+    scale = 1 if "rank" in metric.name else 100
+    return f"{scale * metric.low:.1f} – {scale * metric.high:.1f}"
+
+
+def cell(metric: Metric | None) -> dict[str, str]:
+    """A table's cell; a dash where nothing was scored."""
+    return (
+        {"value": value_text(metric), "interval": interval_text(metric)} if metric else {"value": "–", "interval": ""}
+    )
+
+
+def lede(metrics: Sequence[Metric]) -> dict[str, str]:
+    """Words of the page's first sentence: the headline figure of the fine-tuned model beside chance."""
+    name = ROWS["Image to text"][0][0]
+    found = {metric.model: metric for metric in metrics if metric.protocol == "fair" and metric.name == name}
+    return {**cell(found["fine_tuned"]), "chance": value_text(found["random"])}
+
+
+def table(metrics: Sequence[Metric], protocol: str, rows: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """Columns for the scorers that were scored, a row a figure."""
+    found = {(metric.model, metric.name): metric for metric in metrics if metric.protocol == protocol}
+    columns = [model for model in COLUMNS if any(key[0] == model for key in found)]
+    body = [{"label": label, "cells": [cell(found.get((model, name))) for model in columns]} for name, label in rows]
+    return {"columns": columns, "rows": body}
+
+
+def fair_tables(metrics: Sequence[Metric]) -> dict[str, Any]:
+    """The headline table by direction."""
+    return {direction: table(metrics, "fair", rows) for direction, rows in ROWS.items()}
+
+
+def verdicts(metrics: Sequence[Metric]) -> list[dict[str, Any]]:
+    """A sentence a comparison. `better` is said only where the paired 95 % interval excludes 0."""
+    out = []
+    for metric in metrics:
+        name, _, rival = metric.name.partition("_minus_")
+        if not rival or metric.low is None or metric.high is None:
+            continue
+        is_better, is_worse = metric.low > 0, metric.high < 0
+        word = "better than" if is_better else "worse than" if is_worse else "not shown to differ from"
+        numbers = f"{100 * metric.value:+.1f} points, {100 * metric.low:+.1f} to {100 * metric.high:+.1f}"
+        text = f"{word} {RIVAL_NAMES[rival]} ({numbers})"
+        out.append({"direction": DIRECTIONS[name[:3]], "text": text, "is_better": is_better})
+    return out
+
+
+def similarities(test_set: TestSet, features: Mapping[str, Features], seed: int) -> dict[str, tuple[Floats, Floats]]:
+    """True and shuffled pairs' similarities of the models that are shown."""
+    return {
+        name: pair_similarities(
+            cosine_scores(features[name].tiles_td, features[name].captions_gd), test_set.group_t, seed
+        )
+        for name in reversed(SHOWN)
+    }
+
+
+def example_card(
+    test_set: TestSet, features: Mapping[str, Features], vocabulary: Vocabulary, tile: int, pictures: Mapping[str, str]
+) -> dict[str, Any]:
+    """A tile with its nearest phrases by each model, beside the abstract that it belongs to."""
+    sample = test_set.samples[tile]
+    phrases = {}
+    for name in SHOWN:
+        of_model = features[name]
+        feat_1d = of_model.tiles_td[tile : tile + 1]
+        phrases[name] = {
+            "objects": named(nearest(feat_1d, of_model.objects_pd, NUM_PHRASES)[0], vocabulary.object_classes),
+            "hypotheses": named(
+                nearest(feat_1d, of_model.hypotheses_pd, NUM_PHRASES)[0], vocabulary.science_hypotheses
+            ),
+        }
+    abstract = test_set.captions_g[test_set.group_t[tile]]
+    return {"sample": sample, "picture": pictures[sample.tile_id], "abstract": abstract, "phrases": phrases}
+
+
+def named(matches: Sequence[Match], phrases: Sequence[str]) -> list[dict[str, str]]:
+    """Phrases with their similarities."""
+    return [{"text": phrases[match.index], "score": f"{match.score:.2f}"} for match in matches]
+
+
+def query_rows(
+    test_set: TestSet, vocabulary: Vocabulary, found: Mapping[str, list[list[Match]]], pictures: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """For each query the nearest tiles by each model."""
+    return [
+        {"text": text, "tiles": {name: [tile_card(test_set.samples[match.index], pictures) for match in rows[number]]
+                                 for name, rows in found.items()}}
+        for number, text in enumerate(vocabulary.queries)
+    ]  # fmt: skip
+
+
+def tile_card(sample: Sample, pictures: Mapping[str, str]) -> dict[str, Any]:
+    """A tile's picture and what it shows."""
+    return {"picture": pictures[sample.tile_id], "sample": sample}

@@ -1,0 +1,69 @@
+import math
+
+import numpy as np
+import pytest
+from evaluation_samples import sample
+
+from hubbleclip.evaluation import baselines, retrieval
+
+
+def slow_bm25(query, documents):
+    split = [document.lower().split() for document in documents]
+    mean = sum(map(len, split)) / len(split)
+    scores = []
+    for words in split:
+        score = 0.0
+        for term in set(query.lower().split()):
+            holders = sum(term in other for other in split)
+            f = words.count(term)
+            idf = math.log(1 + (len(split) - holders + 0.5) / (holders + 0.5))
+            score += idf * f * 2.2 / (f + 1.2 * (0.25 + 0.75 * len(words) / mean))
+        scores.append(score)
+    return scores
+
+
+def test_bm25_equals_the_formula_written_out():
+    documents = ["spiral galaxy in a group of galaxies", "dust in a spiral spiral arm", "a comet", "galaxy"]
+    queries = ["spiral galaxy", "comet tail", "nothing here matches"]
+    expected = [slow_bm25(query, documents) for query in queries]
+    np.testing.assert_allclose(baselines.bm25_scores(queries, documents), expected, atol=1e-8)
+    assert expected[0][0] > 0
+
+
+def test_bm25_takes_empty_documents():
+    assert baselines.bm25_scores(["galaxy", ""], ["", "galaxy"]).tolist()[1] == [0.0, 0.0]
+
+
+def test_metadata_text_tells_nothing_of_the_proposal():
+    one = sample(0, target_name="NGC 1300", instrument="ACS/WFC", filter=None, title="secret", target_class="KIND")
+    assert baselines.metadata_text(one) == "NGC 1300 ACS/WFC"
+
+
+def test_oracle_puts_groups_that_hold_the_class_first():
+    kinds = ["A", "A", "B", None]
+    samples = [sample(i, target_class=kind) for i, kind in enumerate(kinds)]
+    scores_tg = baselines.oracle_scores(samples, np.array([0, 1, 1, 2]), 3)
+    assert scores_tg.tolist() == [[1, 1, 0], [1, 1, 0], [0, 1, 0], [0, 0, 0]]
+
+
+def test_oracle_is_absent_without_classes():
+    assert baselines.oracle_scores([sample(0, target_class=None)], np.array([0]), 1) is None
+
+
+def test_simulated_chance_agrees_with_random_scores():
+    positives_q = np.array([1, 4, 9])
+    rank_bq = baselines.simulated_chance_ranks(positives_q, 30, 4000, 0)
+    rng = np.random.default_rng(1)
+    drawn = [[rng.permutation(30)[:p].min() + 1 for p in positives_q] for _ in range(4000)]
+    np.testing.assert_allclose(rank_bq.mean(axis=0), np.mean(drawn, axis=0), rtol=0.06)
+    np.testing.assert_allclose(
+        (rank_bq <= 3).mean(axis=0),
+        retrieval.hit_probability(baselines.chance_ranking(positives_q, 30), 3),
+        atol=0.03,
+    )
+
+
+@pytest.mark.parametrize("num_top", [1, 6, 64])
+def test_chance_of_one_positive_is_the_share_of_items_looked_at(num_top):
+    ranking = baselines.chance_ranking(np.array([1]), 64)
+    assert retrieval.hit_probability(ranking, num_top)[0] == pytest.approx(num_top / 64)

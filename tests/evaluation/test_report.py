@@ -1,0 +1,153 @@
+import base64
+import io
+import json
+import re
+
+import made_dataset
+import numpy as np
+import pytest
+from PIL import Image
+
+from hubbleclip.dataset.shards import read_dataset
+from hubbleclip.errors import EvaluationError, TrainingError
+from hubbleclip.evaluation import embed, report, search
+from hubbleclip.settings import EvaluationSettings
+from hubbleclip.training.model import load_model
+
+SETTINGS = EvaluationSettings(bootstrap=200, num_example_tiles=3)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    root = tmp_path_factory.mktemp("evaluated")
+    dataset_dir = made_dataset.build(root / "datasets")
+    run_dir = made_dataset.train_briefly(dataset_dir, root / "runs", steps=25)
+    shuffled_dir = made_dataset.train_briefly(dataset_dir, root / "runs", steps=2, shuffled=True)
+    return root, dataset_dir, run_dir, shuffled_dir
+
+
+@pytest.fixture(scope="module")
+def evaluation(made):
+    root, dataset_dir, run_dir, shuffled_dir = made
+    return report.evaluate(dataset_dir, run_dir, shuffled_dir, root / "reports/a", SETTINGS, code_version="1.2.3+gabc")
+
+
+def test_every_scorer_has_every_figure_with_its_interval(evaluation):
+    fair = [metric for metric in evaluation.metrics if metric.protocol == "fair" and "_minus_" not in metric.name]
+    names = {model: {m.name for m in fair if m.model == model} for model in {m.model for m in fair}}
+    assert set(names) == {"fine_tuned", "base", "shuffled", "bm25", "oracle", "random"}
+    assert all(of_model == names["fine_tuned"] for of_model in names.values())
+    assert all(metric.low <= metric.high for metric in evaluation.metrics)
+
+
+def test_metrics_have_one_row_a_key(evaluation):
+    keys = [(m.run_id, m.protocol, m.split, m.model, m.name) for m in evaluation.metrics]
+    assert len(set(keys)) == len(keys)
+
+
+def test_training_shows_against_the_base_model(evaluation):
+    found = {(m.model, m.name): m.value for m in evaluation.metrics if m.protocol == "fair"}
+    assert found["fine_tuned", "i2t_median_rank"] < found["base", "i2t_median_rank"]
+
+
+def test_metrics_json_says_what_was_returned_and_the_same_bytes_again(made, evaluation):
+    root, dataset_dir, run_dir, shuffled_dir = made
+    again = report.evaluate(dataset_dir, run_dir, shuffled_dir, root / "reports/b", SETTINGS, code_version="1.2.3+gabc")
+    names = ("metrics.json", "index.html", "embeddings.npz")
+    assert [(evaluation.path / name).read_bytes() for name in names] == [
+        (again.path / name).read_bytes() for name in names
+    ]
+    written = json.loads((evaluation.path / "metrics.json").read_text())
+    assert [row["value"] for row in written["metrics"]] == [metric.value for metric in evaluation.metrics]
+    assert (written["num_tiles"], written["num_groups"], written["is_simulated"]) == (36, 12, True)
+
+
+def test_the_page_carries_all_that_it_shows(evaluation):
+    html = (evaluation.path / "index.html").read_text(encoding="utf-8")
+    assert "Simulated sky" in html
+    assert evaluation.dataset_digest in html
+    assert "1.2.3+gabc" in html
+    assert re.findall(r"(?:src|href)=\"(?!data:)", html) == []
+    assert "http://" not in re.sub(r"data:[^\"]*", "", html)
+    pictures = [base64.b64decode(text) for text in re.findall(r"data:image/jpeg;base64,([^\"]+)", html)]
+    assert len(pictures) == 3 + 12 * 2 * 4
+    sizes = {Image.open(io.BytesIO(picture)).size for picture in pictures}
+    assert sizes == {(192, 192)}
+
+
+def test_a_report_replaces_an_older_one_and_leaves_nothing_beside_it(made, evaluation):
+    root, dataset_dir, run_dir, _ = made
+    out_dir = root / "replaced/c"
+    out_dir.mkdir(parents=True)
+    (out_dir / "stale.txt").write_text("old")
+    done = report.evaluate(dataset_dir, run_dir, None, out_dir, SETTINGS, code_version="1")
+    assert {path.name for path in out_dir.iterdir()} == {"index.html", "metrics.json", "embeddings.npz"}
+    assert [path.name for path in out_dir.parent.iterdir()] == ["c"]
+    assert "shuffled" not in {metric.model for metric in done.metrics}
+    assert "Shuffled pairs" not in (out_dir / "index.html").read_text()
+
+
+def test_search_finds_in_every_split_what_a_slow_look_finds(made, evaluation):
+    _, dataset_dir, run_dir, _ = made
+    hits = search.search("a globular cluster", dataset_dir, run_dir, evaluation.path, 90)
+    assert len({hit.tile_id for hit in hits}) == 90
+    assert {hit.split for hit in hits} == {"train", "val", "test"}
+    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+    kept = search.read_embeddings(evaluation.path)
+    loaded = report.load_run_model(run_dir)
+    query = loaded.encode_texts(["a globular cluster"]).numpy()[0]
+    slow = {tile: float(np.dot(feat, query)) for tile, feat in zip(kept.tile_ids, kept.feat_nd, strict=True)}
+    for hit in hits:
+        assert hit.score == pytest.approx(slow[hit.tile_id], abs=1e-5)
+    assert hits[0].target.startswith("FIELD-")
+
+
+def test_search_refuses_a_report_of_another_dataset_and_empty_text(made, evaluation, tmp_path):
+    _, _, run_dir, _ = made
+    other = made_dataset.build(tmp_path / "datasets", num_groups=6, tiles_per_group=1, num_test_groups=2)
+    with pytest.raises(EvaluationError, match="another dataset"):
+        search.search("comet", other, run_dir, evaluation.path, 3)
+    with pytest.raises(EvaluationError, match="needs some text"):
+        search.search("  ", other, run_dir, evaluation.path, 3)
+    with pytest.raises(EvaluationError, match="run `hubbleclip evaluate`"):
+        search.read_embeddings(tmp_path)
+
+
+def test_a_test_split_of_one_group_and_a_missing_run_are_refused(made, tmp_path):
+    _, dataset_dir, run_dir, _ = made
+    lonely = made_dataset.build(tmp_path / "datasets", num_groups=5, tiles_per_group=2, num_test_groups=1)
+    with pytest.raises(EvaluationError, match="has 1 proposal groups"):
+        report.evaluate(lonely, run_dir, None, tmp_path / "out", SETTINGS, code_version="1")
+    with pytest.raises(TrainingError, match="is no run"):
+        report.evaluate(dataset_dir, tmp_path, None, tmp_path / "out", SETTINGS, code_version="1")
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_sentence_of_a_long_text_is_lost():
+    loaded = load_model(made_dataset.MODEL, 0)
+    sentences = [f"Sentence {number} tells of galaxies, their stars and their gas." for number in range(30)]
+    pieces = embed.fitting_pieces(loaded, " ".join(sentences))
+    assert 1 < len(pieces) < 30
+    assert " ".join(pieces) == " ".join(sentences)
+    assert all(embed.fits(loaded, piece) for piece in pieces)
+    assert embed.fitting_pieces(loaded, "short") == ["short"]
+    mean = loaded.encode_texts(pieces).double().numpy().mean(axis=0)
+    np.testing.assert_allclose(
+        embed.embed_texts(loaded, [" ".join(sentences)], 7)[0], mean / np.linalg.norm(mean), atol=1e-5
+    )
+
+
+def test_a_text_of_exactly_the_context_fits_and_one_more_token_does_not():
+    loaded = load_model(made_dataset.MODEL, 0)
+    longest = " ".join(["star"] * (loaded.context_length - 2))
+    assert embed.fits(loaded, longest)
+    assert not embed.fits(loaded, f"{longest} star")
+
+
+def test_tiles_are_embedded_alike_in_any_batch_size(made):
+    _, dataset_dir, run_dir, _ = made
+    loaded, info = report.load_run_model(run_dir), read_dataset(dataset_dir)
+    whole, pieces = (embed.embed_tiles(loaded, info, "test", size) for size in (256, 5))
+    assert whole[0] == pieces[0]
+    np.testing.assert_allclose(whole[1], pieces[1], atol=2e-6)
+    np.testing.assert_allclose(np.linalg.norm(whole[1], axis=1), 1, atol=1e-5)

@@ -1,0 +1,95 @@
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hubbleclip.evaluation import retrieval
+
+
+def orderings(scores_i):
+    """Every order of the items that the scores allow, each as likely as the next."""
+    levels = sorted(set(scores_i), reverse=True)
+    tiers = [[i for i, score in enumerate(scores_i) if score == level] for level in levels]
+    for choice in itertools.product(*(list(itertools.permutations(tier)) for tier in tiers)):
+        yield [item for tier in choice for item in tier]
+
+
+def slow_hit(scores_i, positive_i, num_top):
+    hits = [any(positive_i[item] for item in order[:num_top]) for order in orderings(scores_i)]
+    return sum(hits) / len(hits)
+
+
+def slow_rank(scores_i, positive_i):
+    ranks = [min(place for place, item in enumerate(order, 1) if positive_i[item]) for order in orderings(scores_i)]
+    return sum(ranks) / len(ranks)
+
+
+def slow_share(scores_i, positive_i, num_top):
+    found = [sum(positive_i[item] for item in order[:num_top]) for order in orderings(scores_i)]
+    return sum(found) / len(found) / sum(positive_i)
+
+
+queries = st.integers(1, 6).flatmap(
+    lambda size: st.tuples(
+        st.lists(st.integers(0, 2), min_size=size, max_size=size),
+        st.lists(st.booleans(), min_size=size, max_size=size).filter(any),
+        st.integers(1, size),
+    )
+)
+
+
+@settings(deadline=None, max_examples=150)
+@given(queries)
+def test_hits_ranks_and_shares_equal_the_mean_over_all_orders_of_the_ties(query):
+    scores_i, positive_i, num_top = query
+    scores_qi, positive_qi = np.array([scores_i], dtype=float), np.array([positive_i])
+    ranking = retrieval.rank_positives(scores_qi, positive_qi)
+    assert retrieval.hit_probability(ranking, num_top)[0] == pytest.approx(slow_hit(scores_i, positive_i, num_top))
+    assert retrieval.expected_rank(ranking)[0] == pytest.approx(slow_rank(scores_i, positive_i))
+    found = retrieval.share_found(scores_qi, positive_qi, num_top)[0]
+    assert found == pytest.approx(slow_share(scores_i, positive_i, num_top))
+
+
+def test_all_queries_at_once_equal_one_query_at_a_time():
+    rng = np.random.default_rng(0)
+    scores_qi = rng.integers(0, 5, (30, 40)).astype(float)
+    positive_qi = rng.random((30, 40)) < 0.1
+    positive_qi[:, 3] = True
+    whole = retrieval.hit_probability(retrieval.rank_positives(scores_qi, positive_qi), 7)
+    single = [
+        retrieval.hit_probability(retrieval.rank_positives(scores_qi[q : q + 1], positive_qi[q : q + 1]), 7)[0]
+        for q in range(30)
+    ]
+    np.testing.assert_allclose(whole, single)
+
+
+@pytest.mark.parametrize(
+    ("percent", "num_items", "expected"),
+    [(10, 64, 6), (10, 69, 6), (10, 70, 7), (1, 64, 1), (100, 64, 64), (29, 100, 29)],
+)
+def test_top_percent_is_rounded_down_but_never_empty(percent, num_items, expected):
+    assert retrieval.top_count(percent, num_items) == expected
+
+
+def test_a_perfect_scorer_is_first_and_a_reversed_one_last():
+    scores = np.eye(10)
+    perfect = retrieval.rank_positives(scores, scores == 1)
+    reversed_ = retrieval.rank_positives(-scores, scores == 1)
+    assert set(retrieval.expected_rank(perfect)) == {1.0}
+    assert set(retrieval.expected_rank(reversed_)) == {10.0}
+    assert retrieval.hit_probability(reversed_, 9).sum() == 0
+
+
+def test_features_that_differ_by_rounding_only_are_tied():
+    feat = np.array([[1.0, 0.0], [1.0, 1e-9]])
+    ranking = retrieval.rank_positives(retrieval.cosine_scores(feat[:1], feat), np.array([[True, False]]))
+    assert ranking.tied_q[0] == 2
+
+
+def test_scores_ignore_nothing_but_the_cosine():
+    rng = np.random.default_rng(1)
+    feat = rng.normal(size=(5, 8))
+    feat /= np.linalg.norm(feat, axis=1, keepdims=True)
+    np.testing.assert_allclose(retrieval.cosine_scores(feat, feat), feat @ feat.T, atol=1e-6)
