@@ -1,0 +1,99 @@
+"""The sky guard: what is in a val or test tile is not in a train tile, whoever asked for it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from hubbleclip.dataset.sky import Bools, Footprints, Ints, footprints, touching
+from hubbleclip.records import Observation, Tile
+
+EXCLUDED = "excluded"
+RULES = (("test", (), ("train", "val")), ("val", ("test",), ("train",)), ("train", ("test", "val"), ()))
+"""Split, the splits it gives way to, and those it gives way to only where their tiles are frozen; in this order."""
+MAJOR_BODIES = frozenset(
+    re.findall(
+        r"\w+",
+        "MERCURY VENUS EARTH MOON MARS CERES VESTA PALLAS JUPITER IO EUROPA GANYMEDE CALLISTO SATURN TITAN ENCELADUS "
+        "RHEA DIONE TETHYS MIMAS IAPETUS URANUS ARIEL UMBRIEL TITANIA OBERON MIRANDA NEPTUNE TRITON PLUTO CHARON ERIS",
+    )
+)
+
+Labels = npt.NDArray[np.object_]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """Where tiles are: `row_of_tile` (n,) is the row among the footprints, -1 for none; `targets` the moving bodies."""
+
+    footprints: Footprints
+    row_of_tile: Ints
+    targets: Sequence[str | None]
+
+
+def normal_target(name: str) -> str:
+    """One name of a moving target: `Jupiter-North_Pole` is `JUPITER`; other names lose only their marks."""
+    words = re.findall(r"[A-Z0-9]+", name.upper())
+    return next((word for word in words if word in MAJOR_BODIES), "".join(words))
+
+
+def moving_target(observation: Observation | None) -> str | None:
+    """Normalised name of an observation's moving target; None for what stands still, and for the nameless."""
+    if observation is None or not observation.is_moving or not observation.target_name:
+        return None
+    return normal_target(observation.target_name) or None
+
+
+def locate(tiles: Sequence[Tile], observations: Mapping[str, Observation]) -> Places:
+    """Where each tile is. A moving target has a name and no place; a tile without WCS has none either."""
+    targets = [moving_target(observations.get(tile.obs_id)) for tile in tiles]
+    placed = [
+        index
+        for index, (tile, target) in enumerate(zip(tiles, targets, strict=True))
+        if target is None and len(tile.corners_deg) == 8 and np.isfinite(tile.corners_deg).all()
+    ]
+    row_of_tile = np.full(len(tiles), -1, dtype=np.int64)
+    row_of_tile[placed] = np.arange(len(placed))
+    corners = footprints([tiles[index].corners_deg for index in placed])
+    return Places(footprints=corners, row_of_tile=row_of_tile, targets=targets)
+
+
+def clashes(places: Places, mine: Ints, others: Ints, guard_arcsec: float) -> dict[int, str]:
+    """Tiles of `mine` that show what a tile of `others` shows, with the cause: `overlap` or `moving_target`."""
+    bodies = {places.targets[index] for index in others} - {None}
+    found = {int(index): "moving_target" for index in mine if places.targets[index] in bodies}
+    mine_placed, others_placed = (index[places.row_of_tile[index] >= 0] for index in (mine, others))
+    if mine_placed.size and others_placed.size:
+        hit = touching(
+            places.footprints.at(places.row_of_tile[mine_placed]),
+            places.footprints.at(places.row_of_tile[others_placed]),
+            guard_arcsec,
+        )
+        found |= dict.fromkeys(mine_placed[hit].tolist(), "overlap")
+    return found
+
+
+def guard_sky(places: Places, labels: Sequence[str], is_frozen: Bools, guard_arcsec: float) -> dict[int, str]:
+    """Tiles to exclude, by index, each with its reason.
+
+    Test wins over val, and both over train; a frozen tile is never touched, so that a new tile gives way to it:
+    `sky_guard:overlap`, `sky_guard:moving_target`, or `sky_guard:old_train` and `sky_guard:old_val` for the latter.
+    """
+    current: Labels = np.array(labels, dtype=object)
+    reasons: dict[int, str] = {}
+    for split, winners, elders in RULES:
+        mine = np.flatnonzero((current == split) & ~is_frozen)
+        out: dict[int, str] = {}
+        for elder in elders:
+            old = np.flatnonzero((current == elder) & is_frozen)
+            out |= dict.fromkeys(clashes(places, mine, old, guard_arcsec), f"sky_guard:old_{elder}")
+        for winner in winners:
+            found = clashes(places, mine, np.flatnonzero(current == winner), guard_arcsec)
+            out |= {index: f"sky_guard:{cause}" for index, cause in found.items()}
+        current[list(out)] = EXCLUDED
+        reasons |= out
+    return reasons

@@ -1,0 +1,139 @@
+import io
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from made_samples import make_samples_with_pngs
+from PIL import Image
+
+from hubbleclip.dataset.loader import (
+    iterate_batches,
+    iterate_eval_images,
+    open_split,
+    open_train_batches,
+    token_counter,
+)
+from hubbleclip.dataset.shards import build_dataset, read_dataset
+from hubbleclip.errors import DatasetError
+from hubbleclip.settings import ShardSettings, TrainSettings
+
+SETTINGS = TrainSettings(steps=6, batch_size=4, workers=0, seed=5)
+TOKENIZER = open_clip.SimpleTokenizer(context_length=16)
+PARTS = ("tiles_b1ss", "theta_b23", "gain_b", "tokens_bl", "group_ids_b")
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, bytes]]:
+    samples, pngs = make_samples_with_pngs()
+    root = tmp_path_factory.mktemp("datasets")
+    made = build_dataset(samples, pngs.__getitem__, root, ShardSettings(), contract_version="1", code_version="test")
+    return root / made.dataset.digest, pngs
+
+
+def open_batches(folder: Path, settings: TrainSettings = SETTINGS, *, rank: int = 0, world: int = 1):
+    tiles = open_split(read_dataset(folder), "train")
+    return open_train_batches(
+        tiles, settings, image_size=8, tokenizer=TOKENIZER, context_length=16, rank=rank, world=world
+    )
+
+
+def same(one, other) -> bool:
+    return all(torch.equal(getattr(one, part), getattr(other, part)) for part in PARTS)
+
+
+def test_evaluation_sees_every_tile_once_in_order_of_tile_id(built) -> None:
+    folder, pngs = built
+    tiles = open_split(read_dataset(folder), "test")
+    seen = torch.cat(list(iterate_eval_images(tiles, 16, 3)))[:, 0]
+    ids = sorted(row["tile_id"] for row in tiles.rows)
+    assert [row["tile_id"] for row in tiles.rows] == ids
+    assert all(np.array_equal(seen[i], np.asarray(Image.open(io.BytesIO(pngs[t])))) for i, t in enumerate(ids))
+
+
+def test_tiles_are_reduced_by_area(built) -> None:
+    folder, pngs = built
+    tiles = open_split(read_dataset(folder), "val")
+    whole = np.asarray(Image.open(io.BytesIO(pngs[tiles.rows[0]["tile_id"]]))).astype(float)
+    assert np.abs(tiles.read_levels(0, 4) - whole.reshape(4, 4, 4, 4).mean((1, 3))).max() <= 1
+
+
+def test_a_batch_depends_on_seed_and_step_only(built) -> None:
+    folder, _ = built
+    first, again = open_batches(folder), open_batches(folder)
+    assert same(first[3], again[3])
+    assert not same(first[3], first[4])
+    assert not same(first[3], open_batches(folder, SETTINGS.model_copy(update={"seed": 6}))[3])
+
+
+def test_loader_processes_change_nothing(built) -> None:
+    folder, _ = built
+    alone = list(iterate_batches(open_batches(folder), 2, pin=False))
+    others = list(iterate_batches(open_batches(folder, SETTINGS.model_copy(update={"workers": 2})), 2, pin=False))
+    assert len(alone) == 4
+    assert all(same(one, other) for one, other in zip(alone, others, strict=True))
+
+
+def test_ranks_share_one_batch(built) -> None:
+    folder, _ = built
+    whole, halves = open_batches(folder)[1], [open_batches(folder, rank=rank, world=2)[1] for rank in (0, 1)]
+    for part in PARTS:
+        both = torch.stack([getattr(half, part) for half in halves], dim=1).flatten(0, 1)
+        assert torch.equal(both, getattr(whole, part))
+
+
+def test_tiles_read_from_the_shard_equal_the_cached(built) -> None:
+    batches = open_batches(built[0])
+    rows = np.array([0, 3, 1])
+    assert np.array_equal(batches.cached[rows], np.stack([batches.tiles.read_levels(r, 16) for r in rows]))
+
+
+def words(batches, step: int) -> list[str]:
+    return [TOKENIZER.decode(row[row > 0].tolist()) for row in batches[step].tokens_bl]
+
+
+def test_texts_are_those_of_the_tile(built) -> None:
+    settings = SETTINGS.model_copy(update={"full_abstract_share": 1.0})
+    batches = open_batches(built[0], settings)
+    for step in range(6):
+        for row, text in zip(batches.order.rows(step), words(batches, step), strict=True):
+            assert text.split("proposal ")[1].split(" ")[0] == batches.tiles.rows[row]["proposal_id"].split(":")[1]
+
+
+def test_shuffled_pairs_never_keep_a_group_with_its_own_text(built) -> None:
+    settings = SETTINGS.model_copy(update={"full_abstract_share": 1.0, "shuffled": True})
+    batches, partners = open_batches(built[0], settings), {}
+    for step in range(6):
+        for row, text in zip(batches.order.rows(step), words(batches, step), strict=True):
+            own, seen = batches.tiles.rows[row]["proposal_id"].split(":")[1], text.split("proposal ")[1].split(" ")[0]
+            assert own != seen
+            assert partners.setdefault(own, seen) == seen
+    assert max(Counter(partners.values()).values()) == 1
+
+
+def test_one_group_is_refused(tmp_path) -> None:
+    samples, pngs = make_samples_with_pngs(4, 1)
+    made = build_dataset(
+        samples, pngs.__getitem__, tmp_path, ShardSettings(), contract_version="1", code_version="test"
+    )
+    with pytest.raises(DatasetError, match="1 proposal group"):
+        open_batches(tmp_path / made.dataset.digest)
+
+
+def test_a_damaged_tile_is_named(built, tmp_path) -> None:
+    info = read_dataset(built[0])
+    tiles = open_split(info, "train")
+    tiles.rows[0]["offset"] += 7
+    with pytest.raises(DatasetError, match=tiles.rows[0]["tile_id"]):
+        tiles.read_levels(0, 16)
+
+
+def test_tokens_are_counted_alike_with_and_without_an_encoder() -> None:
+    class Bare:
+        def __call__(self, texts):
+            return TOKENIZER(texts, context_length=40)
+
+    text = "A spiral galaxy, seen face-on."
+    assert token_counter(TOKENIZER)(text) == token_counter(Bare())(text) == len(TOKENIZER.encode(text))

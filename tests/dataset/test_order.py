@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hubbleclip.dataset.order import BatchOrder, derangement, draw_views, positive_ids
+from hubbleclip.errors import DatasetError
+
+
+def order_of(sizes: list[int], batch_size: int, seed: int = 0) -> BatchOrder:
+    ends = np.cumsum([0, *sizes])
+    return BatchOrder(
+        tiles_of=[np.arange(low, high) for low, high in zip(ends[:-1], ends[1:], strict=True)],
+        batch_size=batch_size, seed=seed,
+    )  # fmt: skip
+
+
+@given(sizes=st.lists(st.integers(1, 5), min_size=2, max_size=30), batch=st.integers(2, 40), step=st.integers(0, 200))
+@settings(max_examples=60, deadline=None)
+def test_a_batch_has_as_few_tiles_a_group_as_the_data_allow(sizes, batch, step) -> None:
+    order = order_of(sizes, batch)
+    group_of = np.repeat(np.arange(len(sizes)), sizes)
+    rows = order.rows(step)
+    assert np.array_equal(group_of[rows], order.groups(step))
+    most = np.bincount(group_of[rows]).max()
+    assert most <= -(-batch // len(sizes))
+    if batch <= sum(min(size, most) for size in sizes) and most <= min(sizes):
+        assert len(set(rows.tolist())) == batch
+
+
+def test_every_group_and_tile_comes_in_turn() -> None:
+    order = order_of([3] * 8, 4)
+    seen = [order.rows(step).tolist() for step in range(6)]
+    assert sorted(row for rows in seen for row in rows) == list(range(24))
+
+
+def test_epochs_differ_in_order() -> None:
+    order = order_of([1] * 20, 20)
+    assert order.groups(0).tolist() != order.groups(1).tolist()
+    assert sorted(order.groups(0)) == sorted(order.groups(1)) == list(range(20))
+
+
+@given(num=st.integers(2, 60), seed=st.integers(0, 2**32))
+def test_derangement_moves_every_group(num, seed) -> None:
+    out = derangement(num, seed)
+    assert sorted(out) == list(range(num))
+    assert (out != np.arange(num)).all()
+
+
+def test_one_group_cannot_be_shuffled() -> None:
+    with pytest.raises(DatasetError, match="at least 2"):
+        derangement(1, 0)
+
+
+def naive_positive_ids(groups, texts) -> np.ndarray:
+    linked = np.array(
+        [[g == h or t == u for h, u in zip(groups, texts, strict=True)] for g, t in zip(groups, texts, strict=True)]
+    )
+    for _ in groups:
+        linked = (linked.astype(int) @ linked.astype(int)) > 0
+    return linked
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.sampled_from("abcdef")), min_size=1, max_size=12))
+def test_rows_that_share_group_or_text_are_positives(pairs) -> None:
+    groups, texts = zip(*pairs, strict=True)
+    ids = positive_ids(groups, texts)
+    assert np.array_equal(ids[:, None] == ids[None, :], naive_positive_ids(groups, texts))
+
+
+def test_views_stay_inside_the_tile_and_keep_their_share() -> None:
+    theta = draw_views(np.random.default_rng(0), 2000, 0.4).astype(float)
+    corners = np.array([[x, y, 1] for x in (-1, 1) for y in (-1, 1)]).T
+    assert np.abs(theta @ corners).max() <= 1 + 1e-6
+    area = np.abs(np.linalg.det(theta[:, :, :2]))
+    assert 0.4 - 1e-6 <= area.min() < 0.41
+    assert 0.99 < area.max() <= 1 + 1e-6
+
+
+def test_views_show_all_eight_orientations_alike() -> None:
+    theta = draw_views(np.random.default_rng(0), 4000, 0.4)[:, :, :2]
+    turns, counts = np.unique(np.sign(np.round(theta, 6)).reshape(-1, 4), axis=0, return_counts=True)
+    assert len(turns) == 8
+    assert counts.min() > 400

@@ -1,0 +1,267 @@
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sky_cases import observation, proposal, slow_gap_arcsec, square, tile
+
+from hubbleclip.dataset.groups import group_id
+from hubbleclip.dataset.sky_guard import normal_target
+from hubbleclip.dataset.splits import GROUP_CONFLICT, assign_splits, draw_splits, leak_report
+from hubbleclip.records import SplitAssignment
+from hubbleclip.settings import SplitSettings
+
+SETTINGS = SplitSettings(val_share=0.2, test_share=0.2, guard_arcsec=2.0)
+
+
+def by_tile(assignments):
+    return {a.tile_id: a for a in assignments}
+
+
+def proposals_of(tiles):
+    return {t.proposal_id: proposal(t.proposal_id) for t in tiles}
+
+
+def frozen(one, split, group="g" * 16, reason=None):
+    return {one.tile_id: SplitAssignment(tile_id=one.tile_id, group_id=group, split=split, reason=reason)}
+
+
+def drawn_home(split, taken=()):
+    """A proposal that the hash alone puts into `split`."""
+    for i in range(1000):
+        name = f"{split}{i}"
+        if name not in taken and draw_splits({group_id(name), "a", "b", "c"}, {}, SETTINGS)[group_id(name)] == split:
+            return name
+    raise AssertionError
+
+
+CROWDED = st.lists(
+    st.tuples(st.integers(0, 11), st.sampled_from([0, 1]), st.floats(-90, 90), st.floats(-90, 90), st.floats(0, 90),
+              st.sampled_from([None, None, None, "IO", "Jupiter", "JUPITER-POLE"])),
+    min_size=1, max_size=40,
+)  # fmt: skip
+
+
+def crowded_sky(drawn):
+    """Tiles of 12 proposals crowded into two fields, one at the pole, some of moving targets."""
+    tiles, observations = [], {}
+    for i, (number, field, east, north, roll, moving) in enumerate(drawn):
+        corners = (
+            square((30 + east / 3600) % 360, north / 3600, 20, roll)
+            if field
+            else square((east * 4) % 360, 89.97 + north / 3600, 20, roll)
+        )
+        tiles.append(tile(i, f"p{number}", corners, f"o{i}"))
+        observations[f"o{i}"] = observation(f"o{i}", f"p{number}", moving or "FIELD", moving is not None)
+    return tiles, observations
+
+
+def slow_clash(a, b, observations):
+    """Obvious rule for one pair of tiles: the same body, or less than the guard apart."""
+    bodies = [observations[t.obs_id].target_name if observations[t.obs_id].is_moving else None for t in (a, b)]
+    if any(bodies):
+        return all(bodies) and bodies[0].upper()[:2] == bodies[1].upper()[:2]
+    return slow_gap_arcsec(a.corners_deg, b.corners_deg) < SETTINGS.guard_arcsec
+
+
+def assert_leak_free(tiles, observations, plans):
+    for a in tiles:
+        for b in tiles:
+            splits = {plans[a.tile_id].split, plans[b.tile_id].split}
+            if len(splits) == 2 and "excluded" not in splits:
+                assert not slow_clash(a, b, observations)
+    of_proposal = {}
+    for t in tiles:
+        if plans[t.tile_id].split != "excluded":
+            of_proposal.setdefault(t.proposal_id, set()).add(plans[t.tile_id].split)
+    assert all(len(splits) == 1 for splits in of_proposal.values())
+
+
+@settings(deadline=None, max_examples=60)
+@given(CROWDED)
+def test_no_tile_shows_what_another_split_shows_and_no_proposal_straddles(drawn):
+    tiles, observations = crowded_sky(drawn)
+    plans = by_tile(assign_splits(tiles, observations, proposals_of(tiles), {}, SETTINGS))
+    assert plans.keys() == {t.tile_id for t in tiles}
+    assert_leak_free(tiles, observations, plans)
+
+
+@settings(deadline=None, max_examples=60)
+@given(CROWDED, st.integers(0, 40))
+def test_a_new_night_moves_no_old_tile_and_leaks_nothing(drawn, first_night):
+    tiles, observations = crowded_sky(drawn)
+    old = by_tile(assign_splits(tiles[:first_night], observations, proposals_of(tiles[:first_night]), {}, SETTINGS))
+    new = by_tile(assign_splits(tiles, observations, proposals_of(tiles), old, SETTINGS))
+    assert not old.keys() & new.keys()
+    assert (old | new).keys() == {t.tile_id for t in tiles}
+    assert_leak_free(tiles, observations, old | new)
+
+
+@settings(deadline=None, max_examples=30)
+@given(CROWDED, st.randoms())
+def test_the_order_of_the_tiles_plays_no_part(drawn, rng):
+    tiles, observations = crowded_sky(drawn)
+    plans = assign_splits(tiles, observations, proposals_of(tiles), {}, SETTINGS)
+    rng.shuffle(tiles)
+    assert assign_splits(tiles, observations, proposals_of(tiles), {}, SETTINGS) == plans
+
+
+@settings(deadline=None, max_examples=40)
+@given(CROWDED)
+def test_only_what_clashes_is_excluded(drawn):
+    tiles, observations = crowded_sky(drawn)
+    plans = by_tile(assign_splits(tiles, observations, proposals_of(tiles), {}, SETTINGS))
+    for t in tiles:
+        if plans[t.tile_id].split == "excluded":
+            held_out = [b for b in tiles if plans[b.tile_id].split in ("val", "test")]
+            assert any(slow_clash(t, b, observations) for b in held_out)
+
+
+def test_nothing_new_gives_nothing():
+    one = tile("a", "p")
+    assert assign_splits([one], {}, proposals_of([one]), frozen(one, "train"), SETTINGS) == []
+
+
+def test_a_train_tile_on_a_test_tile_is_excluded_with_the_reason():
+    train, test = tile("a", drawn_home("train"), square(5, 5, 20)), tile("b", drawn_home("test"), square(5, 5, 20, 30))
+    others = [tile(i, f"q{i}") for i in range(5)]
+    tiles = [train, test, *others]
+    plans = by_tile(assign_splits(tiles, {}, proposals_of(tiles), {}, SETTINGS))
+    assert (plans[train.tile_id].split, plans[train.tile_id].reason) == ("excluded", "sky_guard:overlap")
+    assert plans[test.tile_id].split == "test"
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_a_new_held_out_tile_gives_way_to_an_old_train_tile(split):
+    old, new = tile("old", "p-old", square(5, 5, 20)), tile("new", drawn_home(split), square(5, 5, 20, 30))
+    tiles = [old, new]
+    held = {str(i): SplitAssignment(tile_id=str(i), group_id=str(i), split="train", reason=None) for i in range(3)}
+    existing = (
+        held
+        | frozen(old, "train")
+        | {"v": replace(held["0"], group_id="v", split="val"), "t": replace(held["0"], group_id="t", split="test")}
+    )
+    (plan,) = assign_splits(tiles, {}, proposals_of(tiles), existing, SETTINGS)
+    assert (plan.split, plan.reason) == ("excluded", "sky_guard:old_train")
+
+
+def test_a_tile_that_gave_way_excludes_nothing_itself():
+    at = square(5, 5, 20)
+    old, test, train = tile("old", "p-old", at), tile("new", drawn_home("test"), at), tile("t", drawn_home("train"), at)
+    tiles = [old, test, train]
+    existing = frozen(old, "train") | {
+        s: SplitAssignment(tile_id=s, group_id=s, split=s, reason=None) for s in ("val", "test")
+    }
+    plans = by_tile(assign_splits(tiles, {}, proposals_of(tiles), existing, SETTINGS))
+    assert plans[test.tile_id].split == "excluded"
+    assert plans[train.tile_id].split == "train"
+
+
+def test_a_moving_target_is_guarded_by_name_and_not_by_place():
+    names = {"train": "Jupiter-South_Pole", "test": "JUPITER", "free": "SATURN"}
+    homes = {
+        "train": drawn_home("train"),
+        "test": drawn_home("test"),
+        "free": drawn_home("train", {drawn_home("train")}),
+    }
+    tiles = [tile(key, home, square(5, 5, 20), key) for key, home in homes.items()]
+    observations = {key: observation(key, homes[key], names[key], is_moving=True) for key in homes}
+    tiles += [tile(i, f"q{i}") for i in range(5)]
+    plans = by_tile(assign_splits(tiles, observations, proposals_of(tiles), {}, SETTINGS))
+    assert plans[tiles[0].tile_id].reason == "sky_guard:moving_target"
+    assert plans[tiles[2].tile_id].split == "train"
+
+
+@pytest.mark.parametrize(
+    ("name", "normal"),
+    [("Jupiter-North_Pole", "JUPITER"), ("KBO 12", "KBO12"), ("kbo-12", "KBO12"), ("COMET-IO-1", "IO"), ("--", "")],
+)  # fmt: skip
+def test_names_of_moving_targets(name, normal):
+    assert normal_target(name) == normal
+
+
+def test_a_tile_without_wcs_or_with_a_broken_one_has_no_place():
+    tiles = [tile("a", drawn_home("train"), [float("nan")] * 8), tile("b", drawn_home("test"), square(5, 5, 20))]
+    tiles += [tile("c", drawn_home("train"), []), *(tile(i, f"q{i}") for i in range(4))]
+    plans = assign_splits(tiles, {}, proposals_of(tiles), {}, SETTINGS)
+    assert all(plan.split != "excluded" for plan in plans)
+
+
+def test_near_duplicate_abstracts_share_group_and_split():
+    text = " ".join(f"word{i}" for i in range(60))
+    tiles = [tile(i, f"p{i}") for i in range(12)]
+    proposals = {f"p{i}": proposal(f"p{i}", f"{text} last{i}" if i % 2 else None) for i in range(12)}
+    plans = by_tile(assign_splits(tiles, {}, proposals, {}, SETTINGS))
+    odd = {(plans[t.tile_id].group_id, plans[t.tile_id].split) for t in tiles[1::2]}
+    assert odd == {(group_id("p1"), odd.copy().pop()[1])}
+    assert len({plans[t.tile_id].group_id for t in tiles}) == 7
+
+
+def test_a_new_near_duplicate_joins_the_old_group_even_with_a_smaller_id():
+    old, new = tile("old", "p5"), tile("new", "p1")
+    same = {
+        "p5": proposal("p5", "the same words as before here"),
+        "p1": proposal("p1", "the same words as before here"),
+    }
+    (plan,) = assign_splits([old, new], {}, same, frozen(old, "val", "a" * 16), SETTINGS)
+    assert (plan.group_id, plan.split) == ("a" * 16, "val")
+
+
+def test_a_new_proposal_between_two_old_splits_is_excluded_for_good():
+    text = [f"word{i}" for i in range(60)]
+    texts = {"a": " ".join(text), "b": " ".join([*text[16:], *(f"b{i}" for i in range(16))]), "c": " ".join(text[8:])}
+    a, b, c, c2 = tile("a", "a"), tile("b", "b"), tile("c", "c"), tile("c2", "c")
+    proposals = {key: proposal(key, value) for key, value in texts.items()}
+    old = frozen(a, "train", "a" * 16) | frozen(b, "test", "b" * 16)
+    settings = SplitSettings(near_duplicate=0.6)
+    (plan,) = assign_splits([a, b, c], {}, proposals, old, settings)
+    assert (plan.split, plan.reason) == ("excluded", GROUP_CONFLICT)
+    (later,) = assign_splits([a, b, c, c2], {}, proposals, old | {c.tile_id: plan}, settings)
+    assert (later.split, later.reason) == ("excluded", GROUP_CONFLICT)
+
+
+def test_other_tile_settings_keep_a_group_where_it_was():
+    tiles = [tile(i, f"p{i}") for i in range(30)]
+    first = assign_splits(tiles, {}, proposals_of(tiles), {}, SETTINGS)
+    cut_again = [tile(f"again{i}", f"p{i}") for i in range(30)]
+    moved = {a.group_id: {"train": "test", "test": "val", "val": "train"}[a.split] for a in first}
+    existing = {a.tile_id: replace(a, split=moved[a.group_id]) for a in first}
+    again = assign_splits(cut_again, {}, proposals_of(tiles), existing, SETTINGS)
+    assert {a.group_id: a.split for a in again} == moved
+
+
+@given(st.integers(3, 12), st.text(max_size=5))
+def test_three_groups_or_more_leave_no_split_empty(num_groups, salt):
+    drawn = draw_splits({f"g{i}" for i in range(num_groups)}, {}, SplitSettings(salt=salt))
+    assert set(drawn.values()) == {"train", "val", "test"}
+
+
+@pytest.mark.parametrize("num_groups", [1, 2])
+def test_fewer_groups_all_train(num_groups):
+    assert set(draw_splits({f"g{i}" for i in range(num_groups)}, {}, SETTINGS).values()) == {"train"}
+
+
+def test_shares_are_kept_within_chance():
+    counts = Counter(draw_splits({f"g{i}" for i in range(4000)}, {}, SETTINGS).values())
+    assert counts["test"] == pytest.approx(800, abs=100)
+    assert counts["val"] == pytest.approx(800, abs=100)
+
+
+def test_a_group_is_drawn_alike_in_a_larger_catalog():
+    few = draw_splits({f"g{i}" for i in range(100)}, {}, SETTINGS)
+    many = draw_splits({f"g{i}" for i in range(1000)}, {}, SETTINGS)
+    assert few.items() <= many.items()
+
+
+def test_a_random_split_of_tiles_leaks_nearly_all_of_a_crowded_field():
+    tiles = [tile(i, f"p{i // 20}", square(5, 5, 20, i)) for i in range(200)]
+    report = leak_report(tiles, {}, proposals_of(tiles), SETTINGS, seed=1)
+    assert report.num_leaking == report.num_train == report.num_overlap
+    assert report.num_train < 200
+
+
+def test_a_random_split_of_lone_tiles_leaks_nothing():
+    tiles = [tile(i, f"p{i}", square(i, 5, 20)) for i in range(100)]
+    report = leak_report(tiles, {}, proposals_of(tiles), SETTINGS, seed=1)
+    assert (report.num_leaking, report.num_shared_abstract) == (0, 0)
