@@ -165,6 +165,8 @@ class ModelSettings(Section):
 class TrainSettings(Section):
     """How to train."""
 
+    not_in_digest: ClassVar[frozenset[str]] = frozenset({"workers"})
+
     loss: str = "multi_positive"
     """Loss by its name in the registry: `info_nce`, `siglip` or `multi_positive`."""
     steps: int = Field(20_000, ge=1)

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +12,7 @@ from hubbleclip.errors import DatasetError
 def order_of(sizes: list[int], batch_size: int, seed: int = 0) -> BatchOrder:
     ends = np.cumsum([0, *sizes])
     return BatchOrder(
-        tiles_of=[np.arange(low, high) for low, high in zip(ends[:-1], ends[1:], strict=True)],
+        tiles_of=[np.arange(low, high) for low, high in itertools.pairwise(ends)],
         batch_size=batch_size, seed=seed,
     )  # fmt: skip
 

@@ -1,0 +1,87 @@
+"""Which tiles make up which batch: a pure function of seed and step, so that a run resumes anywhere without replay."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from hubbleclip.errors import DatasetError
+
+Ints = npt.NDArray[np.int64]
+ORDER, TILES, PAIRING, DRAWS = range(4)  # streams of random numbers, one a purpose
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class BatchOrder:
+    """Groups in a fresh order each epoch; a batch has one tile a group, or several where the groups are too few.
+
+    `tiles_of` has the row numbers of each group. A group shows its tiles in turn, so that all are seen.
+    """
+
+    tiles_of: Sequence[Ints]
+    batch_size: int
+    seed: int
+
+    def groups(self, step: int) -> Ints:
+        """Group numbers (batch_size,) of a step; distinct while the groups last."""
+        num_groups = len(self.tiles_of)
+        epoch, batch = divmod(step, max(1, num_groups // self.batch_size))
+        order = np.random.default_rng([self.seed, ORDER, epoch]).permutation(num_groups)
+        return order[(batch * self.batch_size + np.arange(self.batch_size)) % num_groups]
+
+    def rows(self, step: int) -> Ints:
+        """Row numbers (batch_size,) of a step. A tile comes twice in a batch only where its group has too few."""
+        groups_b = self.groups(step)
+        epoch = step // max(1, len(self.tiles_of) // self.batch_size)
+        views = -(-self.batch_size // len(self.tiles_of))
+        turn_b = epoch * views + np.arange(self.batch_size) // len(self.tiles_of)
+        return np.array([self._tile(int(group), int(turn)) for group, turn in zip(groups_b, turn_b, strict=True)])
+
+    def _tile(self, group: int, turn: int) -> int:
+        tiles = self.tiles_of[group]
+        round_, place = divmod(turn, len(tiles))
+        return int(np.random.default_rng([self.seed, TILES, group, round_]).permutation(tiles)[place])
+
+
+def derangement(num_groups: int, seed: int) -> Ints:
+    """A seeded permutation (num_groups,) that leaves no group in its place. Raises DatasetError for fewer than 2."""
+    if num_groups < 2:
+        raise DatasetError(
+            "shuffled pairs need at least 2 proposal groups in train: add proposals or set train.shuffled = false"
+        )
+    order = np.random.default_rng([seed, PAIRING]).permutation(num_groups)
+    out = np.empty(num_groups, dtype=np.int64)
+    out[order] = np.roll(order, 1)
+    return out
+
+
+def positive_ids(group_b: Sequence[int], text_b: Sequence[str]) -> Ints:
+    """Ids (b,) that are equal where rows share a group or a text, directly or through others (union-find)."""
+    parent = list(range(len(group_b)))
+
+    def root(row: int) -> int:
+        while parent[row] != row:
+            row = parent[row]
+        return row
+
+    first: dict[int | str, int] = {}
+    for row, keys in enumerate(zip(group_b, text_b, strict=True)):
+        for key in keys:
+            low, high = sorted((root(first.setdefault(key, row)), root(row)))
+            parent[high] = low
+    return np.array([root(row) for row in range(len(group_b))], dtype=np.int64)
+
+
+def draw_views(rng: np.random.Generator, num: int, min_crop_share: float) -> npt.NDArray[np.float32]:
+    """Affine maps (num, 2, 3) from view to tile in [-1, 1]: a square crop of at least `min_crop_share` of the area,
+    anywhere inside, turned by a multiple of 90 degrees and mirrored or not, each as likely.
+    """
+    side = np.sqrt(rng.uniform(min_crop_share, 1, num))
+    centre = rng.uniform(-1, 1, (num, 2)) * (1 - side)[:, None]
+    quarter, mirror = rng.integers(4, size=num), rng.choice([-1, 1], num)
+    cos, sin = np.array([1, 0, -1, 0])[quarter], np.array([0, 1, 0, -1])[quarter]
+    turn = np.stack([np.stack([cos * mirror, -sin], -1), np.stack([sin * mirror, cos], -1)], 1)
+    return np.concatenate([side[:, None, None] * turn, centre[:, :, None]], axis=2).astype(np.float32)

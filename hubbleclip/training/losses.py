@@ -1,0 +1,93 @@
+"""Contrastive losses that know proposal groups: rows of one group share a caption and are never negatives.
+
+A loss takes normalised features and gives a dict of `*_loss` entries, which the loop sums. A new loss is one function
+and one entry of `LOSSES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hubbleclip.errors import TrainingError
+
+Compute = Callable[[Tensor, Tensor, Tensor, Tensor | None, Tensor], dict[str, Tensor]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loss:
+    """A registered loss. `starts_at` is the (scale, bias) of a loss with a bias, given to a model without one."""
+
+    compute: Compute
+    starts_at: tuple[float, float] | None = None
+
+
+def info_nce(
+    image_bd: Tensor, text_bd: Tensor, scale: Tensor, bias: Tensor | None, group_ids_b: Tensor
+) -> dict[str, Tensor]:
+    """Symmetric InfoNCE with the diagonal as the one positive (CLIP, arXiv 2103.00020, figure 3).
+
+    `scale` is exp(logit_scale). Other rows of the same group are left out of the sums. In nats, at least 0.
+    """
+    logits_bb = _logits(image_bd, text_bd, scale, bias).masked_fill(_others_of_group(group_ids_b), -torch.inf)
+    target_b = torch.arange(len(logits_bb), device=logits_bb.device)
+    to_text, to_image = F.cross_entropy(logits_bb, target_b), F.cross_entropy(logits_bb.T, target_b)
+    return {"info_nce_loss": (to_text + to_image) / 2}
+
+
+def siglip(
+    image_bd: Tensor, text_bd: Tensor, scale: Tensor, bias: Tensor | None, group_ids_b: Tensor
+) -> dict[str, Tensor]:
+    """Pairwise sigmoid loss, a binary question a pair (SigLIP, arXiv 2303.15343, algorithm 1), summed and over b.
+
+    Pairs of one group off the diagonal are left out: they are no negatives, and would outnumber the true pairs.
+    """
+    logits_bb = _logits(image_bd, text_bd, scale, bias)
+    sign_bb = 2 * torch.eye(len(logits_bb), device=logits_bb.device) - 1
+    cost_bb = -F.logsigmoid(sign_bb * logits_bb).masked_fill(_others_of_group(group_ids_b), 0.0)
+    return {"siglip_loss": cost_bb.sum() / len(logits_bb)}
+
+
+def multi_positive(
+    image_bd: Tensor, text_bd: Tensor, scale: Tensor, bias: Tensor | None, group_ids_b: Tensor
+) -> dict[str, Tensor]:
+    """Symmetric cross-entropy against soft targets, equal over the rows of the group (SupCon, arXiv 2004.11362, eq. 2).
+
+    With one row a group it is InfoNCE; with n rows its floor is log(n), not 0.
+    """
+    logits_bb = _logits(image_bd, text_bd, scale, bias)
+    same_bb = _same_group(group_ids_b).to(logits_bb.dtype)
+    target_bb = same_bb / same_bb.sum(dim=1, keepdim=True)
+    to_text, to_image = F.cross_entropy(logits_bb, target_bb), F.cross_entropy(logits_bb.T, target_bb)
+    return {"multi_positive_loss": (to_text + to_image) / 2}
+
+
+LOSSES = {
+    "info_nce": Loss(compute=info_nce),
+    "multi_positive": Loss(compute=multi_positive),
+    "siglip": Loss(compute=siglip, starts_at=(10.0, -10.0)),
+}
+
+
+def loss_named(name: str) -> Loss:
+    """The registered loss. Raises TrainingError that lists the known ones."""
+    if name not in LOSSES:
+        raise TrainingError(f"no loss {name!r}: set train.loss to one of {', '.join(sorted(LOSSES))}")
+    return LOSSES[name]
+
+
+def _logits(image_bd: Tensor, text_bd: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
+    logits_bb = scale * image_bd.float() @ text_bd.float().T
+    return logits_bb if bias is None else logits_bb + bias
+
+
+def _same_group(group_ids_b: Tensor) -> Tensor:
+    return group_ids_b[:, None] == group_ids_b[None, :]
+
+
+def _others_of_group(group_ids_b: Tensor) -> Tensor:
+    return _same_group(group_ids_b).fill_diagonal_(False)

@@ -1,0 +1,169 @@
+"""Models by open_clip's names, with all that is needed to feed them: tokenizer, image size, mean and deviation."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+from torch import Tensor, nn
+
+from hubbleclip.errors import TrainingError
+from hubbleclip.settings import ModelSettings
+
+log = logging.getLogger(__name__)
+
+MODELS_DIR = Path(__file__).parent / "models"
+MAX_LOG_SCALE = 4.6051  # just below log(100): CLIP's ceiling
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LoadedModel:
+    """A CLIP model and how to feed it. `mean`, `std`: a value a channel, for levels in [0, 1]; `image_size` in px."""
+
+    model: Any  # open_clip's CLIP or CustomTextCLIP
+    tokenizer: Any
+    image_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    context_length: int
+    settings: ModelSettings
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        device: torch.device = next(self.model.parameters()).device
+        return device
+
+    def normalise(self, levels_b1hw: Tensor) -> Tensor:
+        """Grey levels, uint8 or in [0, 1], as the model's input (b, 3, h, w) on its device."""
+        levels = levels_b1hw.to(self.device)
+        levels = levels.float() / 255 if levels.dtype == torch.uint8 else levels
+        mean, std = (torch.tensor(values, device=self.device).view(1, -1, 1, 1) for values in (self.mean, self.std))
+        return (levels - mean) / std
+
+    @torch.inference_mode()
+    def encode_images(self, levels_b1hw: Tensor) -> Tensor:
+        """Normalised features (b, d), float32 on the CPU, of tiles of `image_size`. The model is put in eval mode."""
+        self.model.eval()
+        feat_bd: Tensor = self.model.encode_image(self.normalise(levels_b1hw), normalize=True)
+        return feat_bd.float().cpu()
+
+    @torch.inference_mode()
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """Normalised features (b, d), float32 on the CPU, of texts, each cut at the model's context length."""
+        self.model.eval()
+        tokens_bl = self.tokenizer(list(texts)).to(self.device)
+        feat_bd: Tensor = self.model.encode_text(tokens_bl, normalize=True)
+        return feat_bd.float().cpu()
+
+
+def load_model(settings: ModelSettings, seed: int) -> LoadedModel:
+    """The model that the settings name, with its weights; from scratch they are drawn from `seed`.
+
+    The base model of an evaluation is the same call. Raises TrainingError for an unknown name or tag, weights that do
+    not fit, or weights that cannot be fetched.
+    """
+    tag = _known_tag(settings)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            model = _create(settings, settings.pretrained or None)
+        except (RuntimeError, OSError, ValueError, pickle.UnpicklingError) as error:
+            raise TrainingError(_why_not_loaded(settings, tag, error)) from error
+    return _loaded(model, settings)
+
+
+def rebuild_model(settings: ModelSettings, state: dict[str, Tensor]) -> LoadedModel:
+    """The model of these settings with the weights of a checkpoint; nothing is fetched."""
+    _known_tag(settings)
+    model = _create(settings, None)
+    if "logit_bias" in state and model.logit_bias is None:
+        model.logit_bias = nn.Parameter(torch.zeros_like(state["logit_bias"]))
+    model.load_state_dict(state)
+    return _loaded(model, settings)
+
+
+def set_start(loaded: LoadedModel, temperature: float, starts_at: tuple[float, float] | None) -> None:
+    """Set where scale and bias start, in place: the settings' temperature for a model from scratch, and the loss's own
+    (scale, bias) for a model that lacks the bias which the loss needs.
+    """
+    model = loaded.model
+    with torch.no_grad():
+        if not loaded.settings.pretrained:
+            model.logit_scale.fill_(1 / temperature).log_()
+        if starts_at is not None and model.logit_bias is None:
+            scale, bias = starts_at
+            model.logit_scale.fill_(scale).log_()
+            model.logit_bias = nn.Parameter(torch.full_like(model.logit_scale, bias))
+
+
+def clamp_scale(model: Any) -> None:
+    """Keep exp(logit_scale) at 100 or below, in place (CLIP, arXiv 2103.00020, section 2.5)."""
+    with torch.no_grad():
+        model.logit_scale.clamp_(max=MAX_LOG_SCALE)
+
+
+@cache
+def _register_own_models() -> None:
+    open_clip.add_model_config(MODELS_DIR)
+
+
+def _known_tag(settings: ModelSettings) -> dict[str, Any]:
+    """open_clip's description of the pre-trained tag; empty for a file or from scratch. Raises TrainingError."""
+    _register_own_models()
+    if open_clip.get_model_config(settings.name) is None:
+        raise TrainingError(
+            f"no model {settings.name!r}: set model.name to hubbleclip-tiny or one of open_clip.list_models()"
+        )
+    tag: dict[str, Any] = open_clip.pretrained.get_pretrained_cfg(settings.name, settings.pretrained) or {}
+    if settings.pretrained and not tag and not Path(settings.pretrained).is_file():
+        tags = ", ".join(open_clip.list_pretrained_tags_by_model(settings.name)) or "none; leave it empty"
+        raise TrainingError(
+            f"no weights {settings.pretrained!r} for {settings.name}: "
+            f"set model.pretrained to a checkpoint file or a tag ({tags})"
+        )
+    return tag
+
+
+def _create(settings: ModelSettings, pretrained: str | None) -> Any:
+    """Build the architecture. Tags such as `openai` need the activation that they were trained with."""
+    tag = open_clip.pretrained.get_pretrained_cfg(settings.name, settings.pretrained) or {}
+    return open_clip.create_model(
+        settings.name,
+        pretrained=pretrained,
+        pretrained_text=False,
+        force_quick_gelu=bool(tag.get("quick_gelu", False)),
+        force_preprocess_cfg={key: tag[key] for key in ("mean", "std") if key in tag},
+    )
+
+
+def _loaded(model: Any, settings: ModelSettings) -> LoadedModel:
+    preprocess = open_clip.get_model_preprocess_cfg(model)
+    size = preprocess["size"]
+    return LoadedModel(
+        model=model,
+        tokenizer=open_clip.get_tokenizer(settings.name),
+        image_size=size if isinstance(size, int) else size[0],
+        mean=tuple(preprocess["mean"]),
+        std=tuple(preprocess["std"]),
+        context_length=model.context_length,
+        settings=settings,
+    )
+
+
+def _why_not_loaded(settings: ModelSettings, tag: dict[str, Any], error: Exception) -> str:
+    detail = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+    if tag:
+        return (
+            f"the weights {settings.pretrained!r} of {settings.name} cannot be fetched ({detail}): "
+            "go online once, or set model.pretrained to a checkpoint file"
+        )
+    weights = settings.pretrained or "a new model"
+    return f"{weights} does not load as {settings.name} ({detail}): set model.name to the model that the weights are of"

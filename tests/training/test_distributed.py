@@ -1,0 +1,51 @@
+"""Two processes on the CPU against one: the same whole batch, the same loss, the same weights."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from made_squares import MODEL, TRAIN, make_dataset
+
+from hubbleclip.errors import TrainingError
+from hubbleclip.training import checkpoints
+from hubbleclip.training.distributed import World
+from hubbleclip.training.loop import _open_trainer, train
+from hubbleclip.training.runs import read_facts
+from hubbleclip.training.tracking import read_metrics
+
+SCRIPT = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[3])
+from made_squares import MODEL, TRAIN
+from hubbleclip.training.loop import train
+train(Path(sys.argv[1]), Path(sys.argv[2]), MODEL, TRAIN, code_version="test")
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one(tmp_path) -> None:
+    dataset = make_dataset(tmp_path / "datasets")
+    alone = train(dataset, tmp_path / "alone", MODEL, TRAIN, code_version="test")
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
+    arguments = [str(script), str(dataset), str(tmp_path / "two"), str(Path(__file__).parent)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    subprocess.run([*torchrun, *arguments], env=environment, check=True, capture_output=True, timeout=200)
+    (two,) = (tmp_path / "two").iterdir()
+    assert read_facts(two)["status"] == "finished"
+    for one_row, two_row in zip(read_metrics(alone), read_metrics(two), strict=True):
+        assert two_row["loss"] == pytest.approx(one_row["loss"], abs=1e-5)
+        assert two_row["grad_norm"] == pytest.approx(one_row["grad_norm"], rel=1e-4)
+    ours, theirs = (checkpoints.read_checkpoint(run, TRAIN.steps)["state_dict"] for run in (two, alone))
+    assert all(torch.allclose(ours[name], theirs[name], atol=1e-4) for name in theirs)
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(tmp_path) -> None:
+    world = World(rank=0, size=3, device=torch.device("cpu"))
+    with pytest.raises(TrainingError, match=r"train\.batch_size 4 .* 3 processes"):
+        _open_trainer(None, tmp_path, MODEL, TRAIN, world=world, code_version="test")

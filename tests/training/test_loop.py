@@ -1,0 +1,154 @@
+import itertools
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from made_squares import MODEL, TRAIN, make_dataset
+
+from hubbleclip.errors import DatasetError, TrainingError
+from hubbleclip.settings import ModelSettings, TrainSettings
+from hubbleclip.training import checkpoints
+from hubbleclip.training.checkpoints import load_run_model
+from hubbleclip.training.loop import train
+from hubbleclip.training.optimizer import learning_rate
+from hubbleclip.training.runs import find_run, read_facts, read_run, settings_digest
+from hubbleclip.training.tracking import read_metrics
+
+
+@pytest.fixture(scope="module")
+def dataset_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_dataset(tmp_path_factory.mktemp("datasets"))
+
+
+@pytest.fixture(scope="module")
+def run_dir(dataset_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(dataset_dir, tmp_path_factory.mktemp("runs"), MODEL, TRAIN, code_version="test")
+
+
+def rows_without_times(run_dir: Path) -> list[dict[str, float]]:
+    return [{k: v for k, v in row.items() if not k.endswith("_per_s")} for row in read_metrics(run_dir)]
+
+
+class KilledError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("killed_at", [1, 3, 5])
+def test_resumed_run_has_the_curve_and_weights_of_an_undisturbed_one(dataset_dir, run_dir, tmp_path, killed_at) -> None:
+    def kill(step: int, _metrics) -> None:
+        if step == killed_at:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        train(dataset_dir, tmp_path, MODEL, TRAIN, code_version="test", on_progress=kill)
+    resumed = train(dataset_dir, tmp_path, MODEL, TRAIN, code_version="test")
+    assert len(list(tmp_path.iterdir())) == 1
+    assert rows_without_times(resumed) == rows_without_times(run_dir)
+    assert checkpoints.read_best_step(resumed) == checkpoints.read_best_step(run_dir)
+    ours, theirs = (checkpoints.read_checkpoint(path, TRAIN.steps)["state_dict"] for path in (resumed, run_dir))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_finished_run_is_returned_at_once(dataset_dir, run_dir) -> None:
+    seen = []
+    again = train(
+        dataset_dir, run_dir.parent, MODEL, TRAIN, code_version="later", on_progress=lambda s, m: seen.append(s)
+    )
+    assert (again, seen) == (run_dir, [])
+
+
+def test_other_settings_make_another_run(dataset_dir, run_dir) -> None:
+    digest = read_facts(run_dir)["dataset_digest"]
+    assert find_run(run_dir.parent, digest, settings_digest(MODEL, TRAIN)) == run_dir
+    assert find_run(run_dir.parent, digest, settings_digest(MODEL, TRAIN.model_copy(update={"seed": 9}))) is None
+    assert find_run(run_dir.parent, "another", settings_digest(MODEL, TRAIN)) is None
+
+
+def test_rows_tell_what_a_reader_needs(run_dir) -> None:
+    rows = read_metrics(run_dir)
+    assert [row["step"] for row in rows] == list(range(1, 7))
+    needed = {
+        "loss",
+        "multi_positive_loss",
+        "learning_rate",
+        "logit_scale",
+        "grad_norm",
+        "samples_seen",
+        "samples_per_s",
+    }
+    assert all(needed <= row.keys() for row in rows)
+    assert [row["step"] for row in rows if "val_accuracy_10" in row] == [2, 4, 6]
+    assert list((run_dir / "tensorboard").iterdir())
+
+
+def test_finished_run_reads_as_records_and_keeps_few_checkpoints(run_dir) -> None:
+    finished = read_run(run_dir)
+    assert (finished.run.samples_seen, finished.run.model, finished.run.is_shuffled) == (24, "squares-vit", False)
+    steps = {checkpoint.step for checkpoint in finished.checkpoints}
+    assert steps == {4, 6, finished.run.best_step}
+    assert all((run_dir.parent.parent / c.path).name == f"step-{c.step:08d}.pt" for c in finished.checkpoints)
+
+
+def test_best_checkpoint_is_the_first_with_the_highest_accuracy_and_loads(run_dir) -> None:
+    scores = {row["step"]: row["val_accuracy_10"] for row in read_metrics(run_dir) if "val_accuracy_10" in row}
+    best = max(scores, key=lambda step: (scores[step], -step))
+    assert json.loads((run_dir / "best.json").read_text()) == {"step": best, "score": scores[best]}
+    loaded, state = load_run_model(run_dir).model.state_dict(), checkpoints.read_checkpoint(run_dir, best)["state_dict"]
+    assert all(torch.equal(loaded[name], state[name]) for name in state)
+
+
+def test_open_clip_itself_loads_a_checkpoint(run_dir) -> None:
+    import open_clip
+
+    path = run_dir / "checkpoints" / f"step-{TRAIN.steps:08d}.pt"
+    model = open_clip.create_model(MODEL.name, pretrained=str(path), pretrained_text=False)
+    expected = checkpoints.read_checkpoint(run_dir, TRAIN.steps)["state_dict"]
+    assert torch.equal(model.state_dict()["token_embedding.weight"], expected["token_embedding.weight"])
+
+
+def test_loss_that_is_no_number_names_the_step_and_what_to_change(dataset_dir, tmp_path) -> None:
+    wild = TRAIN.model_copy(update={"learning_rate": 1e38, "warmup_steps": 0})
+    with pytest.raises(TrainingError, match=r"at step [2-6] .*train\.learning_rate"):
+        train(dataset_dir, tmp_path, MODEL, wild, code_version="test")
+
+
+def test_nothing_is_left_behind_when_a_training_cannot_start(dataset_dir, tmp_path) -> None:
+    with pytest.raises(TrainingError):
+        train(dataset_dir, tmp_path, ModelSettings(name="nothing", pretrained=""), TRAIN, code_version="test")
+    with pytest.raises(TrainingError):
+        train(dataset_dir, tmp_path, MODEL, TRAIN.model_copy(update={"loss": "nothing"}), code_version="test")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_group_cannot_be_trained_on(tmp_path) -> None:
+    dataset = make_dataset(tmp_path / "datasets", num_groups=1)
+    with pytest.raises(DatasetError, match="1 proposal group"):
+        train(dataset, tmp_path / "runs", MODEL, TRAIN, code_version="test")
+
+
+def test_without_a_val_split_the_last_checkpoint_is_the_best(tmp_path) -> None:
+    dataset = make_dataset(tmp_path / "datasets", without=("val", "test"))
+    run = train(dataset, tmp_path / "runs", MODEL, TRAIN.model_copy(update={"steps": 3}), code_version="test")
+    assert read_run(run).run.best_step == 3
+
+
+def test_learning_rate_warms_up_and_falls_to_zero() -> None:
+    settings = TrainSettings(steps=100, warmup_steps=10, learning_rate=2.0)
+    rates = [learning_rate(step, settings) for step in range(101)]
+    assert rates[0] == pytest.approx(0.2) and rates[9] == rates[10] == 2.0
+    assert rates[55] == pytest.approx(1.0) and rates[100] == pytest.approx(0, abs=1e-12)
+    assert all(later <= earlier for earlier, later in itertools.pairwise(rates[10:]))
+
+
+def test_learning_rate_stands_when_warmup_is_longer_than_training() -> None:
+    settings = TrainSettings(steps=5, warmup_steps=10, learning_rate=1.0)
+    assert all(math.isfinite(learning_rate(step, settings)) for step in range(6))
+
+
+@pytest.mark.parametrize("loss", ["info_nce", "siglip"])
+def test_every_loss_trains(dataset_dir, tmp_path, loss) -> None:
+    settings = TRAIN.model_copy(update={"loss": loss, "steps": 2})
+    run = train(dataset_dir, tmp_path, MODEL, settings, code_version="test")
+    assert load_run_model(run).encode_texts(["a square"]).shape == (1, 32)

@@ -1,0 +1,87 @@
+import math
+
+import open_clip
+import pytest
+import torch
+import torch.nn.functional as F
+from open_clip.loss import SigLipLoss
+
+from hubbleclip.errors import TrainingError
+from hubbleclip.training.losses import LOSSES, info_nce, loss_named, multi_positive, siglip
+
+SCALE, BIAS = torch.tensor(14.0), torch.tensor(-7.0)
+
+
+def features(num: int = 6, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    draws = torch.randn(2, num, 16, generator=torch.Generator().manual_seed(seed))
+    image, text = F.normalize(draws, dim=-1)
+    return image, text
+
+
+@pytest.mark.parametrize("compute", [info_nce, multi_positive])
+def test_softmax_losses_equal_open_clip_when_each_row_is_its_own_group(compute) -> None:
+    image, text = features()
+    (ours,) = compute(image, text, SCALE, None, torch.arange(6)).values()
+    theirs = open_clip.ClipLoss()(image, text, SCALE)
+    assert ours.item() == pytest.approx(theirs.item(), abs=1e-6)
+
+
+def test_siglip_equals_open_clip_when_each_row_is_its_own_group() -> None:
+    image, text = features()
+    (ours,) = siglip(image, text, SCALE, BIAS, torch.arange(6)).values()
+    theirs = SigLipLoss()(image, text, SCALE, BIAS)
+    assert ours.item() == pytest.approx(theirs.item(), abs=1e-6)
+
+
+def naive_multi_positive(image, text, scale, groups) -> float:
+    total = 0.0
+    for rows, columns in ((image, text), (text, image)):
+        for i in range(len(rows)):
+            logits = [float(scale * rows[i] @ columns[j]) for j in range(len(rows))]
+            log_sum = math.log(sum(math.exp(logit) for logit in logits))
+            positives = [j for j in range(len(rows)) if groups[j] == groups[i]]
+            total -= sum(logits[j] - log_sum for j in positives) / len(positives)
+    return total / (2 * len(image))
+
+
+def test_multi_positive_equals_the_naive_loop() -> None:
+    image, text = features()
+    groups = torch.tensor([4, 1, 4, 2, 4, 1])
+    (ours,) = multi_positive(image, text, SCALE, None, groups).values()
+    assert ours.item() == pytest.approx(naive_multi_positive(image, text, SCALE, groups), abs=1e-5)
+
+
+@pytest.mark.parametrize("name", sorted(LOSSES))
+def test_another_row_of_the_group_is_not_pushed_away(name: str) -> None:
+    """Moving an image toward the text of its group never raises the loss; toward a stranger's text it does."""
+    image, text = features()
+    groups = torch.tensor([0, 0, 1, 2, 3, 4])
+
+    def pull(column: int) -> float:
+        scores = torch.zeros(len(image), len(text), requires_grad=True)
+        (loss,) = LOSSES[name].compute(scores, torch.eye(len(text)), SCALE, BIAS, groups).values()
+        loss.backward()
+        return float(scores.grad[0, column])
+
+    assert pull(1) <= 0
+    assert pull(2) > 0
+
+
+@pytest.mark.parametrize("name", sorted(LOSSES))
+def test_loss_falls_when_pairs_agree(name: str) -> None:
+    image, text = features()
+    groups = torch.arange(6)
+    apart, together = (LOSSES[name].compute(image, other, SCALE, BIAS, groups) for other in (text, image))
+    assert sum(together.values()) < sum(apart.values())
+
+
+@pytest.mark.parametrize("name", sorted(LOSSES))
+def test_entries_are_named_as_losses_and_finite_in_a_batch_of_one_group(name: str) -> None:
+    image, text = features()
+    entries = LOSSES[name].compute(image, text, SCALE, BIAS, torch.zeros(6, dtype=torch.long))
+    assert all(key.endswith("_loss") and torch.isfinite(value) for key, value in entries.items())
+
+
+def test_unknown_loss_names_the_setting() -> None:
+    with pytest.raises(TrainingError, match=r"train\.loss.*info_nce, multi_positive, siglip"):
+        loss_named("triplet")

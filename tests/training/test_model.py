@@ -1,0 +1,110 @@
+import socket
+
+import open_clip
+import pytest
+import torch
+from made_squares import MODEL as TINY
+
+from hubbleclip.errors import TrainingError
+from hubbleclip.settings import ModelSettings
+from hubbleclip.training.losses import LOSSES
+from hubbleclip.training.model import clamp_scale, load_model, rebuild_model, set_start
+
+
+def test_same_seed_gives_the_same_weights_and_another_seed_others() -> None:
+    first, again, other = (load_model(TINY, seed).model.visual.conv1.weight for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_loading_leaves_the_random_state_alone() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    load_model(TINY, 1)
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_features_have_length_one_and_do_not_depend_on_the_batch() -> None:
+    loaded = load_model(TINY, 1)
+    tiles = torch.randint(0, 256, (5, 1, loaded.image_size, loaded.image_size), dtype=torch.uint8)
+    together = loaded.encode_images(tiles)
+    assert torch.allclose(together.norm(dim=1), torch.ones(5), atol=1e-5)
+    assert torch.allclose(together[3:4], loaded.encode_images(tiles[3:4]), atol=1e-5)
+    assert loaded.encode_texts(["a spiral galaxy", "a comet"]).shape == together[:2].shape
+
+
+def test_levels_are_normalised_as_open_clip_does() -> None:
+    loaded = load_model(TINY, 1)
+    tiles = torch.full((1, 1, 2, 2), 255, dtype=torch.uint8)
+    expected = (1 - torch.tensor(open_clip.OPENAI_DATASET_MEAN)) / torch.tensor(open_clip.OPENAI_DATASET_STD)
+    assert torch.allclose(loaded.normalise(tiles)[0, :, 0, 0], expected)
+
+
+def test_scale_starts_at_the_temperature_only_from_scratch(tmp_path) -> None:
+    scratch = load_model(TINY, 1)
+    set_start(scratch, 0.05, None)
+    assert scratch.model.logit_scale.exp().item() == pytest.approx(20)
+    torch.save({"state_dict": scratch.model.state_dict()}, tmp_path / "weights.pt")
+    loaded = load_model(ModelSettings(name=TINY.name, pretrained=str(tmp_path / "weights.pt")), 1)
+    set_start(loaded, 0.5, None)
+    assert loaded.model.logit_scale.exp().item() == pytest.approx(20)
+
+
+def test_siglip_gets_a_bias_that_survives_a_checkpoint() -> None:
+    loaded = load_model(TINY, 1)
+    set_start(loaded, 0.07, LOSSES["siglip"].starts_at)
+    assert rebuild_model(TINY, loaded.model.state_dict()).model.logit_bias.item() == pytest.approx(-10)
+
+
+def test_scale_is_clamped_below_100_and_can_still_learn() -> None:
+    model = load_model(TINY, 1).model
+    with torch.no_grad():
+        model.logit_scale.fill_(9.0)
+    clamp_scale(model)
+    assert 99.9 < model.logit_scale.exp().item() <= 100
+
+
+@pytest.mark.parametrize(
+    ("name", "pretrained", "change"),
+    [
+        ("ViT-Q-9", "", r"model\.name"),
+        ("ViT-B-16", "no-such-tag", r"model\.pretrained.*openai"),
+        ("hubbleclip-tiny", "openai", r"model\.pretrained.*leave it empty"),
+    ],
+)
+def test_unknown_model_or_weights_name_the_setting(name: str, pretrained: str, change: str) -> None:
+    with pytest.raises(TrainingError, match=change) as caught:
+        load_model(ModelSettings(name=name, pretrained=pretrained), 1)
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_that_cannot_be_fetched_give_one_line(monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+
+    def refuse(*_args, **_kwargs):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    with pytest.raises(TrainingError, match="go online once") as caught:
+        load_model(ModelSettings(name="RN50", pretrained="openai"), 1)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_holds_no_weights_gives_one_line(tmp_path) -> None:
+    (tmp_path / "weights.pt").write_bytes(b"not a checkpoint")
+    with pytest.raises(TrainingError, match="does not load") as caught:
+        load_model(ModelSettings(name=TINY.name, pretrained=str(tmp_path / "weights.pt")), 1)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_demo_model_loads_offline_and_is_small() -> None:
+    loaded = load_model(ModelSettings(name="hubbleclip-tiny", pretrained=""), 1)
+    assert sum(parameter.numel() for parameter in loaded.model.parameters()) < 20e6
+    assert (
+        loaded.encode_images(torch.zeros(1, 1, loaded.image_size, loaded.image_size, dtype=torch.uint8))
+        .isfinite()
+        .all()
+    )
