@@ -110,6 +110,9 @@ def _append(response: requests.Response, part: Path, offset: int) -> None:
         _forget(part)
         if version:
             _validator(part).write_text(version, encoding="latin-1")
+    response.raw.enforce_content_length = (
+        False  # urllib3 would drop the bytes before a break; the length is checked below
+    )
     with part.open("ab" if start else "wb") as file:
         for chunk in response.iter_content(CHUNK_BYTES):
             file.write(chunk)

@@ -179,5 +179,5 @@ def same_host(url: str, location: str) -> str:
     target = urljoin(url, location)
     here, there = urlsplit(url), urlsplit(target)
     if there.netloc != here.netloc or there.scheme not in {here.scheme, "https"}:
-        raise RefusedError(f"{here.netloc} points to another host, {there.netloc or location[:80]!r}")
+        raise RefusedError(f"{here.netloc} points to another host, {there.netloc or location[:80]}")
     return target

@@ -1,0 +1,52 @@
+"""A small simulated archive for the tests of its clients, with the faults that a test asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from hubbleclip.archives import open_archive
+from hubbleclip.archives.hst import HstArchive
+from hubbleclip.paths import Layout
+from hubbleclip.settings import ArchiveSettings, FetchSettings, SimulatorSettings
+from hubbleclip.simulator.child import running_simulator, simulated_addresses
+from hubbleclip.simulator.faults import FaultPlan, FaultRule
+
+SKY = SimulatorSettings(num_proposals=12, frame_px=96)
+FETCH = FetchSettings(requests_per_s=1000, connections=4, backoff_s=0.01, attempts=4, timeout_s=20)
+
+
+def archive_at(url: str, root: Path, fetch: FetchSettings = FETCH, **settings: object) -> HstArchive:
+    values = ArchiveSettings.model_validate({"name": "simulated", **simulated_addresses(url), **settings})
+    archive = open_archive(values, fetch, Layout(root))
+    assert isinstance(archive, HstArchive)
+    return archive
+
+
+@pytest.fixture(scope="session")
+def simulator() -> Iterator[str]:
+    with running_simulator(SKY) as url:
+        yield url
+
+
+@pytest.fixture
+def archive(simulator: str, tmp_path: Path) -> HstArchive:
+    return archive_at(simulator, tmp_path)
+
+
+@pytest.fixture
+def faulty(tmp_path: Path) -> Iterator[Callable[..., HstArchive]]:
+    """Make an archive whose server strikes by these rules."""
+    contexts = []
+
+    def make(*rules: FaultRule) -> HstArchive:
+        context = running_simulator(SKY, FaultPlan(rules=rules))
+        url = context.__enter__()
+        contexts.append(context)
+        return archive_at(url, tmp_path)
+
+    yield make
+    for context in contexts:
+        context.__exit__(None, None, None)

@@ -1,0 +1,252 @@
+"""The Hubble archive's client against a real HTTP server that speaks MAST's language; astroquery does the asking."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hubbleclip.archives import fetch_products
+from hubbleclip.archives.hst import HstArchive
+from hubbleclip.errors import ArchiveError, ArchiveUnreachableError, DownloadError
+from hubbleclip.records import Observation
+from hubbleclip.settings import FetchSettings
+from hubbleclip.simulator.child import running_simulator
+from hubbleclip.simulator.faults import FaultRule
+from hubbleclip.simulator.visits import make_proposals, observations_of
+from tests.archives.conftest import FETCH, SKY, archive_at
+
+EXPECTED = {item.obs_id: item for proposal in make_proposals(SKY) for item in observations_of(SKY, proposal)}
+
+
+def all_observations(archive: HstArchive, since_mjd: float = 0.0) -> list[Observation]:
+    return [observation for page in archive.query_observations(since_mjd) for observation in page]
+
+
+def test_every_observation_arrives_over_small_pages(simulator: str, tmp_path: Path) -> None:
+    archive = archive_at(simulator, tmp_path, page_size=3)
+    pages = list(archive.query_observations(0))
+    assert max(len(page) for page in pages) <= 3
+    assert sorted(item.obs_id for page in pages for item in page) == sorted(EXPECTED)
+
+
+def test_page_size_does_not_change_the_observations(simulator: str, tmp_path: Path) -> None:
+    small, large = (
+        [replace(item, fetched_at=None) for item in all_observations(archive_at(simulator, tmp_path, page_size=size))]
+        for size in (4, 5000)
+    )
+    assert sorted(small, key=lambda item: item.obs_id) == sorted(large, key=lambda item: item.obs_id)
+
+
+def test_an_observation_keeps_what_the_archive_said(archive: HstArchive) -> None:
+    for found in all_observations(archive):
+        told = EXPECTED[found.obs_id]
+        assert (found.obsid, found.instrument, found.filters) == (told.obsid, told.instrument, told.filters)
+        assert (found.target_name, found.target_class, found.is_moving) == (
+            told.target_name,
+            told.target_class,
+            told.is_moving,
+        )
+        assert (found.ra_deg, found.dec_deg, found.exposure_s) == (told.ra_deg, told.dec_deg, told.exposure_s)
+        assert (found.start_mjd, found.released_mjd, found.calib_level) == (
+            told.start_mjd,
+            told.released_mjd,
+            told.calib_level,
+        )
+        assert found.proposal_id == f"simulated:{told.proposal_number}"
+
+
+def test_only_what_was_released_since_is_asked_for(archive: HstArchive) -> None:
+    released = sorted(item.released_mjd for item in EXPECTED.values())
+    since_mjd = released[len(released) // 2]
+    found = all_observations(archive, since_mjd)
+    assert {item.obs_id for item in found} == {
+        name for name, item in EXPECTED.items() if item.released_mjd >= since_mjd
+    }
+
+
+def test_instruments_without_and_with_a_wildcard_are_all_asked_for(simulator: str, tmp_path: Path) -> None:
+    archive = archive_at(simulator, tmp_path, instruments=["WFC3/UVIS", "ACS*", "WFPC2*", "ACS/WFC"])
+    found = {item.obs_id for item in all_observations(archive)}
+    assert found == {name for name, item in EXPECTED.items() if item.instrument != "WFC3/IR"}
+    assert any(item.instrument == "WFC3/IR" for item in EXPECTED.values())
+
+
+def test_a_new_night_leaves_the_older_observations_as_they_were(archive: HstArchive, tmp_path: Path) -> None:
+    first = {item.obs_id: replace(item, fetched_at=None) for item in all_observations(archive)}
+    with running_simulator(SKY.model_copy(update={"nights": 2})) as url:
+        both = {item.obs_id: replace(item, fetched_at=None) for item in all_observations(archive_at(url, tmp_path))}
+    assert len(both) > len(first)
+    assert {name: both[name] for name in first} == first
+
+
+def test_pages_that_do_not_add_up_to_the_count_are_an_error(archive: HstArchive) -> None:
+    page = archive.mast.page
+    archive.mast.page = lambda criteria, number, size: page(criteria, number, size)[1:]
+    with pytest.raises(ArchiveError, match="run the query again"):
+        all_observations(archive)
+
+
+def test_two_servers_in_one_process_do_not_mix(simulator: str, tmp_path: Path) -> None:
+    other_sky = SKY.model_copy(update={"num_proposals": 3})
+    with running_simulator(other_sky) as url:
+        here, there = archive_at(simulator, tmp_path / "a"), archive_at(url, tmp_path / "b")
+        counts = [archive.count_observations(0, 99999) for archive in (here, there, here)]
+    fewer = sum(len(observations_of(other_sky, proposal)) for proposal in make_proposals(other_sky))
+    assert counts == [len(EXPECTED), fewer, len(EXPECTED)]
+
+
+def test_each_observation_gets_its_best_file_once(archive: HstArchive) -> None:
+    products, rejections = archive.list_products(all_observations(archive))
+    assert len({product.uri for product in products}) == len(products) == len(EXPECTED)
+    assert not rejections
+    for product in products:
+        kinds = {item.kind.lower() for item in EXPECTED[product.obs_id].products if item.product_type == "SCIENCE"}
+        best = next(kind for kind in ("drc", "drz", "flc", "flt", "c0m") if kind in kinds)
+        assert product.kind == best
+
+
+def test_the_draw_of_a_proposals_files_is_not_moved_by_later_observations(simulator: str, tmp_path: Path) -> None:
+    archive = archive_at(simulator, tmp_path, max_products_per_proposal=1)
+    observations = sorted(all_observations(archive), key=lambda item: item.obs_id)
+    early, late = observations[::2], observations[1::2]
+    chosen, _ = archive.list_products(early)
+    taken = {product.proposal_id: 1 for product in chosen}
+    more, rejections = archive.list_products(late, taken)
+    assert not {product.proposal_id for product in more} & set(taken)
+    assert {item.reason for item in rejections} == {"over_limit"}
+    assert len(more) + len(chosen) == len({item.proposal_id for item in observations})
+
+
+def test_the_draw_does_not_depend_on_the_order_asked(simulator: str, tmp_path: Path) -> None:
+    archive = archive_at(simulator, tmp_path, max_products_per_proposal=1)
+    observations = all_observations(archive)
+    assert archive.list_products(observations)[0] == archive.list_products(observations[::-1])[0]
+
+
+def test_observations_without_a_usable_file_are_rejected_with_the_reason(archive: HstArchive) -> None:
+    some = all_observations(archive)[:5]
+    odd = [
+        replace(some[0], proposal_id="simulated:unknown"),
+        replace(some[1], obsid=None),
+        replace(some[2], obs_id="hst_10001_01_acs_wfc_f814w_jabc01"),
+        replace(some[3], obsid=1, obs_id="nothing"),
+    ]
+    products, rejections = archive.list_products(odd)
+    assert not products
+    assert {item.reason for item in rejections} == {"no_proposal", "no_obsid", "reprocessed", "no_science_image"}
+    assert all(item.stage == "products" and item.settings_digest == archive.settings.digest() for item in rejections)
+
+
+def test_a_file_over_the_limit_of_size_is_rejected(archive: HstArchive) -> None:
+    archive.settings = archive.settings.model_copy(update={"max_product_mb": 0})
+    products, rejections = archive.list_products(all_observations(archive)[:3])
+    assert not products
+    assert {item.reason for item in rejections} == {"too_large"}
+
+
+def test_the_digest_does_not_know_the_servers_address(simulator: str, tmp_path: Path) -> None:
+    other = archive_at("http://127.0.0.1:1", tmp_path)
+    assert archive_at(simulator, tmp_path).settings.digest() == other.settings.digest()
+
+
+def test_fetched_bytes_are_the_servers_and_stand_under_their_hash(archive: HstArchive) -> None:
+    products, _ = archive.list_products(all_observations(archive)[:6])
+    fetched, rejections = fetch_products(archive, products, 4, "digest")
+    assert not rejections
+    assert [item.uri for item in fetched] == [item.uri for item in products]
+    for product in fetched:
+        data = archive.layout.absolute(product.path or "").read_bytes()
+        assert hashlib.sha256(data).hexdigest() == product.sha256
+        assert len(data) == product.size_bytes
+        assert product.sha256 in (product.path or "")
+
+
+def test_a_batch_goes_on_when_one_file_is_missing(archive: HstArchive) -> None:
+    products, _ = archive.list_products(all_observations(archive)[:2])
+    missing = replace(products[0], uri="mast:HST/product/none_drz.fits")
+    foreign = replace(products[0], uri="https://example.org/x.fits")
+    fetched, rejections = fetch_products(archive, [missing, products[1], foreign], 2, "digest")
+    assert [item.uri for item in fetched] == [products[1].uri]
+    assert [item.entity_id for item in rejections] == [missing.uri, foreign.uri]
+    assert "404" in rejections[0].detail
+
+
+def test_every_simulated_proposal_arrives_whole(archive: HstArchive) -> None:
+    told = {proposal.number: proposal for proposal in make_proposals(SKY)}
+    proposals, rejections = archive.fetch_proposals(list(told))
+    assert not rejections
+    assert [item.number for item in proposals] == list(told)
+    for found in proposals:
+        assert (found.title, found.pi) == (told[found.number].title, told[found.number].pi)
+        assert (found.abstract or "") == told[found.number].abstract
+        assert found.proposal_type == told[found.number].proposal_type
+
+
+def test_a_proposal_that_no_source_has_is_rejected(archive: HstArchive) -> None:
+    proposals, rejections = archive.fetch_proposals(["999999"])
+    assert not proposals
+    assert (rejections[0].entity_id, rejections[0].reason) == ("simulated:999999", "not_found")
+
+
+def test_the_landed_bulk_list_is_read_before_the_network(archive: HstArchive, tmp_path: Path) -> None:
+    numbers = [item.number for item in archive.fetch_proposals([p.number for p in make_proposals(SKY)])[0]]
+    in_bulk = [item.number for item in archive.fetch_proposals(numbers)[0] if item.source == "abstracts.cat"]
+    offline = archive_at("http://127.0.0.1:1", tmp_path)
+    assert len(offline.fetch_proposals(in_bulk)[0]) == len(in_bulk) > 0
+
+
+def test_a_host_that_cannot_be_reached_is_named_within_seconds(tmp_path: Path) -> None:
+    archive = archive_at("http://127.0.0.1:1", tmp_path, FETCH.model_copy(update={"backoff_s": 0.5, "attempts": 5}))
+    for question in (lambda: archive.count_observations(0, 1), lambda: archive.fetch_proposals(["1"])):
+        started = time.monotonic()
+        with pytest.raises(ArchiveUnreachableError, match=r"cannot reach 127\.0\.0\.1:1: .*PROFILE=demo"):
+            question()
+        assert time.monotonic() - started < 10
+
+
+def test_an_unknown_host_is_unreachable_too(tmp_path: Path) -> None:
+    archive = archive_at("http://nowhere.invalid", tmp_path, FetchSettings(timeout_s=3))
+    started = time.monotonic()
+    with pytest.raises(ArchiveUnreachableError, match=r"nowhere\.invalid"):
+        archive.count_observations(0, 1)
+    assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize("kind", ["500", "503", "429", "html", "truncated", "reset"])
+def test_a_query_outlives_passing_faults(faulty, kind: str) -> None:
+    archive = faulty(FaultRule(kind=kind, path="/api/v0/invoke", times=2))
+    assert archive.count_observations(0, 99999) == len(EXPECTED)
+
+
+def test_a_query_survives_a_fault_of_the_column_service(faulty) -> None:
+    archive = faulty(FaultRule(kind="html", path="/portal", times=1), FaultRule(kind="503", path="/portal", times=1))
+    assert archive.count_observations(0, 99999) == len(EXPECTED)
+
+
+def test_a_lasting_fault_of_a_query_is_one_typed_line(faulty) -> None:
+    archive = faulty(FaultRule(kind="html", path="/api/v0/invoke"))
+    with pytest.raises(ArchiveError) as caught:
+        archive.count_observations(0, 99999)
+    assert "\n" not in str(caught.value)
+    assert not isinstance(caught.value, ArchiveUnreachableError | DownloadError)
+
+
+def test_a_missing_bulk_list_is_made_up_for_one_by_one(faulty) -> None:
+    archive = faulty(FaultRule(kind="html", path="/hst/proposal_abstracts.html"))
+    proposals, rejections = archive.fetch_proposals([make_proposals(SKY)[0].number])
+    assert [item.source for item in proposals] == ["apt"]
+    assert not rejections
+
+
+def test_a_programme_without_apt_file_gets_its_title_from_its_page(faulty) -> None:
+    archive = faulty(
+        FaultRule(kind="html", path="/hst/proposal_abstracts.html"),
+        FaultRule(kind="html", path="/hst-program-info/download"),
+    )
+    told = make_proposals(SKY)[1]
+    found = archive.fetch_proposals([told.number])[0][0]
+    assert (found.source, found.title, found.cycle, found.abstract) == ("program page", told.title, told.cycle, None)

@@ -1,0 +1,208 @@
+"""The local archive: a folder of FITS files, however odd."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from hubbleclip.archives import open_archive
+from hubbleclip.archives.headers import filters_of, instrument_of, start_of, title_of
+from hubbleclip.archives.local import LocalArchive
+from hubbleclip.errors import DownloadError, SettingsError
+from hubbleclip.files import sha256_file
+from hubbleclip.paths import Layout
+from hubbleclip.records import Observation, Product
+from hubbleclip.settings import ArchiveSettings, FetchSettings
+
+
+def local(folder: Path, **settings: object) -> LocalArchive:
+    values = ArchiveSettings.model_validate({"name": "local", "folder": folder, **settings})
+    archive = open_archive(values, FetchSettings(), Layout(folder / "out"))
+    assert isinstance(archive, LocalArchive)
+    return archive
+
+
+def write_fits(path: Path, value: float = 1.0, **keywords: object) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    header = fits.Header({key.replace("_of_", "-"): item for key, item in keywords.items()})
+    primary = fits.PrimaryHDU(header=header)
+    fits.HDUList([primary, fits.ImageHDU(np.full((4, 5), value, "f4"), name="SCI")]).writeto(path)
+    return path
+
+
+def observations_of(archive: LocalArchive) -> list[Observation]:
+    return [item for page in archive.query_observations(0) for item in page]
+
+
+def products_of(archive: LocalArchive) -> list[Product]:
+    return archive.list_products(observations_of(archive))[0]
+
+
+NEPTUNE = {"TELESCOP": "HST", "INSTRUME": "WFC3", "DETECTOR": "UVIS", "FILTER": "F467M", "TARGNAME": "NEPTUNE-MAPS",
+           "PROPOSID": 13937, "RA_TARG": 334.5, "DEC_TARG": -11.2, "EXPSTART": 57275.5, "EXPTIME": 48.0, "MTFLAG": "T",
+           "PR_INV_F": "Amy", "PR_INV_L": "Simon"}  # fmt: skip
+
+
+def test_a_header_becomes_an_observation(tmp_path: Path) -> None:
+    write_fits(tmp_path / "icpf27deq_drz.fits", **NEPTUNE)
+    (found,) = observations_of(local(tmp_path))
+    assert (found.obs_id, found.proposal_id, found.instrument) == ("icpf27deq_drz.fits", "local:13937", "WFC3/UVIS")
+    assert (found.filters, found.target_name, found.is_moving) == ("F467M", "NEPTUNE-MAPS", True)
+    assert (found.ra_deg, found.dec_deg, found.start_mjd, found.exposure_s) == (334.5, -11.2, 57275.5, 48.0)
+
+
+def test_without_a_proposals_file_the_header_makes_the_title(tmp_path: Path) -> None:
+    write_fits(tmp_path / "icpf27deq_drz.fits", **NEPTUNE)
+    (proposal,) = local(tmp_path).fetch_proposals(["13937"])[0]
+    assert proposal.title == "NEPTUNE-MAPS with WFC3/UVIS in F467M"
+    assert (proposal.abstract, proposal.pi, proposal.source) == (None, "Amy Simon", "header")
+
+
+def test_proposals_of_the_folder_are_used_and_other_missions_numbers_are_not(tmp_path: Path) -> None:
+    write_fits(tmp_path / "a.fits", **NEPTUNE)
+    rows = [
+        {"mission": "JWST", "proposal_id": "13937", "title": "Not this", "abstract": "wrong"},
+        {"mission": "HST", "proposal_id": None, "title": None, "abstract": "no number"},
+        {"mission": "HST", "proposal_id": "13937", "title": None, "abstract": "Maps {of} Neptune.", "cycle": 22},
+    ]
+    (tmp_path / "proposals.jsonl").write_text("\n".join(json.dumps(row) for row in rows) + "\n\n")
+    (proposal,) = local(tmp_path).fetch_proposals(["13937"])[0]
+    assert (proposal.title, proposal.abstract, proposal.cycle) == (
+        "NEPTUNE-MAPS with WFC3/UVIS in F467M",
+        "Maps (of) Neptune.",
+        22,
+    )
+
+
+def test_files_without_a_proposal_each_get_their_own(tmp_path: Path) -> None:
+    write_fits(tmp_path / "one.fits", 1)
+    write_fits(tmp_path / "sub" / "two.fits", 2)
+    archive = local(tmp_path)
+    assert [item.proposal_id for item in observations_of(archive)] == ["local:one", "local:two"]
+    assert [item.title for item in archive.fetch_proposals(["one", "two"])[0]] == ["one", "two"]
+
+
+def test_files_are_left_in_place_and_hashed(tmp_path: Path) -> None:
+    path = write_fits(tmp_path / "deep" / "a_flt.fits", **NEPTUNE)
+    archive = local(tmp_path)
+    (product,) = products_of(archive)
+    fetched = archive.fetch_product(product)
+    assert (fetched.path, fetched.sha256, fetched.size_bytes) == (
+        path.resolve().as_posix(),
+        sha256_file(path),
+        path.stat().st_size,
+    )
+    assert fetched.kind == "flt"
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"version https://git-lfs.github.com/spec/v1\n", b"SIMPLE  =", b"\0" * 5760, b"SIMPLE  = T" + b"\xff" * 9000],
+)
+@pytest.mark.parametrize("name", ["odd.fits", "odd.fits.gz"])
+def test_an_unreadable_file_is_still_listed_so_that_its_tiles_are_rejected(
+    tmp_path: Path, data: bytes, name: str
+) -> None:
+    (tmp_path / name).write_bytes(data)
+    archive = local(tmp_path)
+    (product,) = products_of(archive)
+    assert archive.fetch_product(product).size_bytes == len(data)
+    assert archive.fetch_proposals(["odd"])[0][0].title == "odd"
+
+
+def test_keywords_of_a_table_are_not_taken_for_the_images(tmp_path: Path) -> None:
+    table = fits.BinTableHDU.from_columns([fits.Column("FILTER", "J", array=[1])])
+    table.header["TARGNAME"] = "FROM-TABLE"
+    fits.HDUList([fits.PrimaryHDU(), table]).writeto(tmp_path / "t.fits")
+    assert observations_of(local(tmp_path))[0].target_name is None
+
+
+def test_all_spellings_of_fits_are_found_in_sorted_order_and_hidden_ones_are_not(tmp_path: Path) -> None:
+    for index, name in enumerate(["b.FITS", "a.fit", "c/d.fits.gz", ".hidden.fits", ".cache/x.fits", "notes.txt"]):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(gzip.compress(b"x" * index) if name.endswith("gz") else b"x" * index)
+    assert [item.obs_id for item in observations_of(local(tmp_path))] == ["a.fit", "b.FITS", "c/d.fits.gz"]
+
+
+def test_the_same_bytes_twice_make_one_product(tmp_path: Path) -> None:
+    first = write_fits(tmp_path / "a.fits", **NEPTUNE)
+    (tmp_path / "b.fits").write_bytes(first.read_bytes())
+    archive = local(tmp_path)
+    products, rejections = archive.list_products(observations_of(archive))
+    assert [item.file_name for item in products] == ["a.fits"]
+    assert [(item.entity_id, item.reason) for item in rejections] == [("b.fits", "repeated")]
+
+
+def test_a_proposal_has_no_more_files_than_the_setting_says(tmp_path: Path) -> None:
+    for index in range(5):
+        write_fits(tmp_path / f"{index}.fits", index, **NEPTUNE)
+    archive = local(tmp_path, max_products_per_proposal=2)
+    products, rejections = archive.list_products(observations_of(archive))
+    assert (len(products), {item.reason for item in rejections}) == (2, {"over_limit"})
+
+
+def test_a_file_that_vanished_is_a_download_error(tmp_path: Path) -> None:
+    path = write_fits(tmp_path / "a.fits")
+    archive = local(tmp_path)
+    (product,) = products_of(archive)
+    path.unlink()
+    with pytest.raises(DownloadError, match="cannot be read"):
+        archive.fetch_product(product)
+
+
+def test_a_missing_folder_is_one_line_that_names_the_setting(tmp_path: Path) -> None:
+    for settings in (
+        {"folder": None},
+        {"folder": tmp_path / "none"},
+        {"folder": tmp_path, "proposals_file": tmp_path / "no"},
+    ):
+        with pytest.raises(SettingsError, match=r"archive\.(folder|proposals_file)"):
+            open_archive(ArchiveSettings(name="local", **settings), FetchSettings(), Layout(tmp_path))
+
+
+def test_a_proposals_file_that_is_no_json_names_the_line(tmp_path: Path) -> None:
+    write_fits(tmp_path / "a.fits")
+    (tmp_path / "proposals.jsonl").write_text('{"title": "x"}\n[1]\n')
+    with pytest.raises(SettingsError, match="line 2"):
+        local(tmp_path).fetch_proposals(["a"])
+
+
+def test_an_unknown_archive_lists_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="hst, local, simulated"):
+        open_archive(ArchiveSettings(name="nasa"), FetchSettings(), Layout(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("keywords", "instrument", "filters"),
+    [
+        ({"INSTRUME": "ACS", "DETECTOR": "WFC", "FILTER1": "CLEAR1L", "FILTER2": "F814W"}, "ACS/WFC", ("F814W",)),
+        (
+            {"INSTRUME": "WFPC2", "DETECTOR": 3, "FILTER1": 26, "FILTER2": 0, "FILTNAM1": "F656N", "FILTNAM2": ""},
+            "WFPC2",
+            ("F656N",),
+        ),
+        ({"INSTRUME": "NICMOS", "CAMERA": 2, "FILTER": "F222M"}, "NICMOS/NIC2", ("F222M",)),
+        ({"INSTRUME": "WFC3/UVIS", "DETECTOR": "UVIS", "FILTER": "F606W; CLEAR2L"}, "WFC3/UVIS", ("F606W",)),
+        ({}, None, ()),
+    ],
+)
+def test_instrument_and_filters_of_every_camera(keywords: dict, instrument: str | None, filters: tuple) -> None:
+    assert (instrument_of(keywords), filters_of(keywords)) == (instrument, filters)
+
+
+def test_titles_say_only_what_is_known() -> None:
+    assert title_of("a_b", None, (), None) == "a b"
+    assert title_of("a_b", None, ("F1", "F2"), "M 1") == "M 1 in F1 and F2"
+
+
+def test_dates_of_the_old_form_are_left_out() -> None:
+    assert start_of({"DATE-OBS": "19/05/94"}) is None
+    assert start_of({"DATE-OBS": "2000-01-01"}) == 51544.0
+    assert start_of({"EXPSTART": 50000.25, "DATE-OBS": "2000-01-01"}) == 50000.25

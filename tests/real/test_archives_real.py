@@ -1,0 +1,176 @@
+"""Real answers of MAST and STScI, and real files, through the same parsers and archives as everything else."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from astroquery.mast.discovery_portal import _json_to_table
+
+from hubbleclip.archives import open_archive
+from hubbleclip.archives.caom import candidate_from_row, group_candidates, observation_from_row
+from hubbleclip.archives.local import LocalArchive
+from hubbleclip.archives.mast import rows_of
+from hubbleclip.archives.proposals import clean_text, parse_abstracts_cat, parse_apt
+from hubbleclip.paths import Layout
+from hubbleclip.records import Observation
+from hubbleclip.settings import ArchiveSettings, FetchSettings, SimulatorSettings
+from hubbleclip.simulator import tables
+from hubbleclip.simulator.visits import make_proposals, observations_of
+
+DATA = Path(__file__).parents[2].parent / "shared/data"
+pytestmark = [pytest.mark.real, pytest.mark.skipif(not DATA.is_dir(), reason=f"the real data at {DATA} are absent")]
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def recorded(name: str) -> dict[str, Any]:
+    return json.loads((DATA / "mast" / name).read_text())
+
+
+@pytest.fixture(scope="module")
+def real_observations() -> list[Observation]:
+    rows = rows_of(_json_to_table(recorded("caom.json")))
+    return [found for found in (observation_from_row(row, "hst", NOW) for row in rows) if found]
+
+
+def test_recorded_observations_are_normalised(real_observations: list[Observation]) -> None:
+    assert len(real_observations) == 19
+    first = real_observations[0]
+    assert (first.obs_id, first.obsid, first.proposal_id) == ("U27XCS01T", 2003585980, "hst:5371")
+    assert (first.instrument, first.filters, first.exposure_s, first.calib_level) == ("WFPC2/WFC", "F814W", 1500.0, 3)
+    assert (first.footprint or "").startswith("POLYGON GSC1 23.17474785 60.66012593")
+    assert not any(item.is_moving for item in real_observations)
+
+
+def test_a_recorded_row_without_proposal_is_known_as_such(real_observations: list[Observation]) -> None:
+    assert [item.proposal_id for item in real_observations if item.instrument == "GALEX"] == ["hst:unknown"]
+
+
+def test_the_drizzled_image_is_chosen_of_a_recorded_product_list() -> None:
+    rows = rows_of(_json_to_table(recorded("products.json")))
+    candidates = [found for found in map(candidate_from_row, rows) if found]
+    observation = observation_from_row({"obs_id": "U9O40504M", "obsid": 2003738726}, "hst", NOW)
+    assert observation is not None
+    chosen = group_candidates([observation], candidates)["U9O40504M"]
+    assert [item.kind for item in chosen] == ["drz", "c0m", "c0f"]
+    assert (chosen[0].uri, chosen[0].size_bytes) == ("mast:HST/product/u9o40504m_drz.fits", 27227520)
+
+
+def test_simulated_answers_have_the_recorded_columns_and_types() -> None:
+    settings = SimulatorSettings(num_proposals=4)
+    proposal = make_proposals(settings)[0]
+    observation = observations_of(settings, proposal)[0]
+    for name, row, types in (
+        ("caom.json", tables.observation_row(observation, proposal), tables.OBSERVATION_FIELDS),
+        ("products.json", tables.product_row(observation, observation.products[0]), tables.PRODUCT_FIELDS),
+    ):
+        answer = recorded(name)
+        only_cone = {"distance", "_selected_"}
+        for field in answer["fields"]:
+            if field["name"] not in only_cone:
+                assert types[field["name"]] == field["type"], field
+        for column, value in row.items():
+            real = [
+                item[column]
+                for item in answer["data"]
+                if item.get(column) is not None and item["obs_collection"] == "HST"
+            ]
+            if real and value is not None:
+                assert isinstance(value, type(real[0])) or {type(value), type(real[0])} == {int, float}, column
+
+
+def test_the_recorded_column_descriptions_agree_on_what_is_continuous() -> None:
+    real, ours = recorded("columnsconfig.json"), tables.columns_config("Mast.Caom.Cone")
+    numbers = {"double", "float"}
+    for name, column in ours.items():
+        if name in real and name not in {"_selected_", "srcDen"}:
+            assert (column.get("vot.datatype") in numbers) == (real[name].get("vot.datatype") in numbers), name
+            assert column.get("separator") == real[name].get("separator"), name
+
+
+def letters(text: str | None) -> str:
+    return re.sub(r"\s", "", text or "")
+
+
+def test_the_sample_of_abstracts_is_read_exactly() -> None:
+    records = parse_abstracts_cat((DATA / "proposals/abstracts_sample.cat").read_text())
+    rows = map(json.loads, (DATA / "proposals/abstracts.jsonl").read_text().splitlines())
+    truth = {row["proposal_id"]: row for row in rows if row["mission"] == "HST" and row["proposal_id"]}
+    assert {record.number for record in records} == set(truth)
+    for record in records:
+        row = truth[record.number]
+        assert letters(record.abstract) == letters(clean_text(row["abstract"]))
+        assert (record.title, record.pi, record.cycle) == (clean_text(row["title"]), row["pi"], row["cycle"])
+        assert record.category == (row["category"] or None)
+
+
+def test_a_whole_apt_file_is_read() -> None:
+    record = parse_apt((DATA / "proposals/13012.apt").read_bytes(), "13012")
+    assert (record.number, record.cycle, record.proposal_type, record.pi) == ("13012", 20, "GO", "Laurent Lamy")
+    assert record.title == "Near-equinox spectro-imaging of Uranus aurorae sampling two planetary rotations"
+    assert (record.abstract or "").startswith("A quarter of century after their discovery")
+    assert (record.abstract or "").endswith("the spectral response of atmospheric species.")
+
+
+def test_an_apt_file_of_2007_is_read() -> None:
+    record = parse_apt((DATA / "proposals/layouts/hst_2007.apt.xml").read_bytes(), "11212")
+    assert (record.number, record.cycle, record.proposal_type, record.title) == (
+        "11212",
+        16,
+        "GO/DD",
+        "Synthetic Title",
+    )
+    assert record.abstract == "Synthetic text with line breaks inside."
+
+
+def test_no_real_abstract_is_spoiled_by_the_cleaning() -> None:
+    for line in (DATA / "proposals/abstracts.jsonl").read_text().splitlines():
+        abstract = json.loads(line)["abstract"]
+        clean = clean_text(abstract) or ""
+        assert len(clean) > 0.9 * len(" ".join(abstract.split()))
+        assert "{" not in clean
+
+
+@pytest.fixture(scope="module", params=["hst_fits", "odd_fits"])
+def real_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalArchive]:
+    settings = ArchiveSettings(
+        name="local", folder=DATA / request.param, proposals_file=DATA / "proposals/abstracts.jsonl"
+    )
+    archive = open_archive(settings, FetchSettings(), Layout(tmp_path_factory.mktemp("local")))
+    assert isinstance(archive, LocalArchive)
+    yield archive
+
+
+def test_every_real_file_gives_an_observation_a_product_and_a_proposal(real_folder: LocalArchive) -> None:
+    observations = [item for page in real_folder.query_observations(0) for item in page]
+    num_files = len([path for path in real_folder.folder.iterdir() if ".fits" in path.name])
+    products, rejections = real_folder.list_products(observations)
+    assert len(observations) == num_files == len(products) + len(rejections)
+    assert all(real_folder.fetch_product(product).sha256 for product in products)
+    numbers = {item.proposal_id.partition(":")[2] for item in observations}
+    proposals, missing = real_folder.fetch_proposals(sorted(numbers))
+    assert len(proposals) == len(numbers)
+    assert not missing
+    assert all(proposal.title for proposal in proposals)
+
+
+def test_real_headers_agree_with_the_index() -> None:
+    lines = (DATA / "hst_fits/INDEX.tsv").read_text().splitlines()
+    names = lines[0].split("\t")
+    index = {
+        row["path"].rpartition("/")[2]: row
+        for row in (dict(zip(names, line.split("\t"), strict=False)) for line in lines[1:])
+    }
+    settings = ArchiveSettings(name="local", folder=DATA / "hst_fits")
+    archive = open_archive(settings, FetchSettings(), Layout(Path("unused")))
+    for item in (found for page in archive.query_observations(0) for found in page):
+        row = index[item.obs_id]
+        if row["proposid"]:
+            assert item.proposal_id == f"local:{row['proposid']}"
+        assert item.instrument.startswith(row["instrument"] or "UNKNOWN")
+        assert set((item.filters or "").split(";")) <= set(row["filter"].split(";"))

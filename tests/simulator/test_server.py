@@ -1,0 +1,234 @@
+"""The simulated archive over HTTP, asked by plain requests; its real client is tested in tests/archives."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from urllib.parse import quote
+
+import pytest
+import requests
+
+from hubbleclip.errors import ArchiveError
+from hubbleclip.settings import SimulatorSettings
+from hubbleclip.simulator.child import running_simulator
+from hubbleclip.simulator.faults import FaultPlan, FaultRule
+from hubbleclip.simulator.tables import OBSERVATION_FIELDS, matcher
+from hubbleclip.simulator.visits import make_proposals, observations_of, render_product
+
+SKY = SimulatorSettings(num_proposals=6, frame_px=96)
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with running_simulator(SKY) as address:
+        yield address
+
+
+def invoke(url: str, service: str, params: dict, **more: object) -> dict:
+    request = {"service": service, "params": params, "format": "json", **more}
+    while True:
+        answer = requests.post(f"{url}/api/v0/invoke", data="request=" + quote(json.dumps(request)), timeout=20).json()
+        if answer["status"] != "EXECUTING":
+            return answer
+
+
+def find_observations(url: str, *filters: dict, **more: object) -> dict:
+    return invoke(url, "Mast.Caom.Filtered", {"columns": "*", "filters": list(filters)}, **more)
+
+
+def first_product(url: str) -> tuple[bytes, str]:
+    observation = observations_of(SKY, make_proposals(SKY)[0])[0]
+    product = observation.products[0]
+    return render_product(SKY, observation, product), f"{url}/api/v0.1/Download/file?uri={quote(product.uri)}"
+
+
+def test_every_answer_is_labelled_and_so_is_every_page(url: str) -> None:
+    for path in (
+        "/",
+        "/hst/proposal_abstracts.html",
+        "/hst/abstracts.cat",
+        "/hst-program-info/program/?program=0",
+        "/none",
+    ):
+        answer = requests.get(url + path, timeout=20)
+        assert answer.headers["X-Simulated"] == "true"
+        if "html" in answer.headers["Content-Type"]:
+            assert "imulated" in answer.text.partition("</title>")[0]
+
+
+def test_pages_part_the_rows_and_count_them(url: str) -> None:
+    whole = find_observations(url)
+    pages = [find_observations(url, page=page, pagesize=4) for page in range(1, whole["paging"]["rowsTotal"] // 4 + 2)]
+    assert [row for page in pages for row in page["data"]] == whole["data"]
+    assert {page["paging"]["rowsTotal"] for page in pages} == {len(whole["data"])}
+    assert pages[0]["paging"]["pagesFiltered"] == -(-len(whole["data"]) // 4)
+
+
+def test_a_count_is_one_row_of_one_column(url: str) -> None:
+    answer = invoke(url, "Mast.Caom.Filtered", {"columns": "COUNT_BIG(*)", "filters": []})
+    assert answer["data"] == [{"Column1": len(find_observations(url)["data"])}]
+    assert answer["fields"][0] == {"name": "Column1", "type": "string"}
+
+
+def test_rows_have_the_columns_that_the_fields_announce(url: str) -> None:
+    answer = find_observations(url)
+    for row in answer["data"]:
+        assert set(row) == {field["name"] for field in answer["fields"]}
+
+
+def test_a_request_is_told_to_poll_now_and_then_and_only_once(url: str) -> None:
+    statuses = []
+    for page in range(1, 40):
+        request = {
+            "service": "Mast.Caom.Filtered",
+            "params": {"columns": "*", "filters": []},
+            "page": page,
+            "pagesize": 1,
+        }
+        body = "request=" + quote(json.dumps(request))
+        first, second = (
+            requests.post(f"{url}/api/v0/invoke", data=body, timeout=20).json()["status"] for _ in range(2)
+        )
+        statuses.append(first)
+        assert second == "COMPLETE"
+    assert 0 < statuses.count("EXECUTING") < 20
+
+
+def test_an_unknown_service_or_column_is_an_error_with_status_200(url: str) -> None:
+    assert invoke(url, "Mast.Nothing", {})["status"] == "ERROR"
+    wrong = find_observations(url, {"paramName": "colour", "values": ["red"]})
+    assert (wrong["status"], wrong["msg"]) == ("ERROR", "Invalid column name 'colour'.")
+
+
+ROW = dict.fromkeys(OBSERVATION_FIELDS) | {
+    "filters": "F814W;CLEAR2L",
+    "instrument_name": "WFC3/UVIS",
+    "s_ra": 10.0,
+    "calib_level": 3,
+}
+
+
+@pytest.mark.parametrize(
+    ("item", "is_met"),
+    [
+        ({"paramName": "filters", "values": ["F814W"]}, True),
+        ({"paramName": "instrument_name", "values": [], "freeText": "WFC3%"}, True),
+        ({"paramName": "instrument_name", "values": [], "freeText": "FC3%"}, False),
+        ({"paramName": "instrument_name", "values": ["ACS/WFC"], "freeText": "%UVIS"}, True),
+        ({"paramName": "calib_level", "values": ["2", "3"]}, True),
+        ({"paramName": "s_ra", "values": [{"min": 10, "max": 11}]}, True),
+        ({"paramName": "s_ra", "values": [{"min": 10.1, "max": 11}]}, False),
+        ({"paramName": "s_dec", "values": [{"min": -90, "max": 90}]}, False),
+    ],
+)
+def test_filters_mean_what_they_mean_at_mast(item: dict, is_met: bool) -> None:
+    assert matcher([item])(ROW) is is_met
+
+
+def test_a_file_is_what_the_sky_renders(url: str) -> None:
+    data, address = first_product(url)
+    answer = requests.get(address, timeout=20)
+    assert answer.content == data
+    assert int(answer.headers["Content-Length"]) == len(data)
+
+
+def test_a_head_request_tells_the_size_without_the_bytes(url: str) -> None:
+    data, address = first_product(url)
+    answer = requests.head(address, timeout=20)
+    assert (int(answer.headers["Content-Length"]), answer.content) == (len(data), b"")
+    assert answer.headers["ETag"] == requests.get(address, timeout=20).headers["ETag"]
+
+
+def test_a_range_of_the_same_version_is_a_part_of_the_file(url: str) -> None:
+    data, address = first_product(url)
+    etag = requests.head(address, timeout=20).headers["ETag"]
+    answer = requests.get(address, headers={"Range": "bytes=1000-", "If-Range": etag}, timeout=20)
+    assert (answer.status_code, answer.content) == (206, data[1000:])
+    assert answer.headers["Content-Range"] == f"bytes 1000-{len(data) - 1}/{len(data)}"
+    assert requests.get(address, headers={"Range": "bytes=5-9"}, timeout=20).content == data[5:10]
+
+
+def test_a_range_of_another_version_is_the_whole_file(url: str) -> None:
+    data, address = first_product(url)
+    answer = requests.get(address, headers={"Range": "bytes=1000-", "If-Range": '"old"'}, timeout=20)
+    assert (answer.status_code, answer.content) == (200, data)
+
+
+def test_a_range_beyond_the_end_is_416(url: str) -> None:
+    data, address = first_product(url)
+    assert requests.get(address, headers={"Range": f"bytes={len(data)}-"}, timeout=20).status_code == 416
+
+
+def test_unknown_files_and_programmes_are_404(url: str) -> None:
+    for path in ("/api/v0.1/Download/file?uri=mast:HST/product/x_drz.fits", "/hst-program-info/download/hst/apt/1/"):
+        assert requests.get(url + path, timeout=20).status_code == 404
+
+
+def test_an_unchanged_bulk_list_is_not_sent_again(url: str) -> None:
+    first = requests.get(f"{url}/hst/abstracts.cat", timeout=20)
+    again = requests.get(f"{url}/hst/abstracts.cat", headers={"If-None-Match": first.headers["ETag"]}, timeout=20)
+    assert (again.status_code, again.content) == (304, b"")
+
+
+def test_two_servers_of_one_seed_give_the_same_bytes(url: str) -> None:
+    with running_simulator(SKY) as other:
+        for path in ("/hst/abstracts.cat", first_product("")[1]):
+            assert requests.get(url + path, timeout=20).content == requests.get(other + path, timeout=20).content
+
+
+def test_faults_strike_by_plan_and_then_stop() -> None:
+    plan = FaultPlan(rules=(FaultRule(kind="503", path="/hst", times=2), FaultRule(kind="429", path="/hst", times=1)))
+    with running_simulator(SKY, plan) as address:
+        answers = [requests.get(f"{address}/hst/abstracts.cat", timeout=20) for _ in range(4)]
+        assert requests.get(address, timeout=20).status_code == 200
+    assert [answer.status_code for answer in answers] == [503, 503, 429, 200]
+    assert answers[2].headers["Retry-After"] == "1"
+
+
+@pytest.mark.parametrize("kind", ["truncated", "reset"])
+def test_connections_break_by_plan(kind: str) -> None:
+    with running_simulator(SKY, FaultPlan(rules=(FaultRule(kind=kind, times=1),))) as address:
+        with pytest.raises(requests.RequestException):
+            requests.get(f"{address}/hst/abstracts.cat", timeout=20)
+        assert requests.get(f"{address}/hst/abstracts.cat", timeout=20).status_code == 200
+
+
+def test_a_taken_port_is_one_line_that_names_the_setting(url: str) -> None:
+    taken = SKY.model_copy(update={"port": int(url.rpartition(":")[2])})
+    with pytest.raises(ArchiveError, match=r"set simulator\.port"), running_simulator(taken):
+        pass
+
+
+def test_the_server_stops_with_its_context() -> None:
+    with running_simulator(SKY) as address:
+        assert requests.get(address, timeout=20).ok
+    with pytest.raises(requests.ConnectionError):
+        requests.get(address, timeout=20)
+
+
+def test_the_server_dies_with_a_killed_parent() -> None:
+    code = (
+        "import sys, time; from hubbleclip.settings import SimulatorSettings; from hubbleclip.simulator.child import running_simulator\n"
+        "with running_simulator(SimulatorSettings(num_proposals=1)) as url: print(url, flush=True); time.sleep(60)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    address = parent.stdout.readline().strip()
+    assert requests.get(address, timeout=20).ok
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.wait()
+    parent.stdout.close()
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        try:
+            requests.get(address, timeout=1)
+        except requests.RequestException:
+            return
+        time.sleep(0.1)
+    pytest.fail("the server outlived its parent")
