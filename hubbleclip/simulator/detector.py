@@ -31,7 +31,9 @@ class Depth:
     @property
     def sky_e(self) -> float:
         """Background in electrons a pixel over the whole exposure, zodiacal light and dark current."""
-        width = min(1.5, self.band.width_nm / 150.0) if self.camera.detector != "IR" else min(1.3, self.band.width_nm / 280)
+        width = (
+            min(1.5, self.band.width_nm / 150.0) if self.camera.detector != "IR" else min(1.3, self.band.width_nm / 280)
+        )
         return self.camera.sky_e_s * (width + 0.02) * self.exposure_s
 
     @property
@@ -51,7 +53,7 @@ def noisy(expected_e_yx: Image, read_noise_e: float, rng: np.random.Generator) -
     if count:
         photons = rng.poisson(np.maximum(expected_e_yx[few], 0)).astype(np.float32)
         out[few] = photons + np.float32(read_noise_e) * rng.standard_normal(count, dtype=np.float32)
-    return out
+    return np.asarray(out, np.float32)
 
 
 def add_cosmic_rays(image_yx: Image, rng: np.random.Generator, count: int) -> Mask:
@@ -102,7 +104,7 @@ def defects(shape: tuple[int, int], camera: Camera, rng: np.random.Generator) ->
 
 
 def coverage(frame: Frame, camera: Camera, dithered: bool) -> Image:
-    """Share of the exposure that each pixel of a combined frame got: 0 outside the detector, half in a dithered chip gap."""
+    """Share of the exposure that each pixel of a combined frame got: 0 outside the detector, half in a dithered gap."""
     turn = np.deg2rad(-frame.tilt_deg)
     y = np.arange(frame.num_y, dtype=np.float32)[:, None] - np.float32((frame.num_y - 1) / 2)
     x = np.arange(frame.num_x, dtype=np.float32)[None, :] - np.float32((frame.num_x - 1) / 2)
@@ -118,7 +120,9 @@ def coverage(frame: Frame, camera: Camera, dithered: bool) -> Image:
     return share
 
 
-def combined(sky_yx: Image, depth: Depth, frame: Frame, rng: np.random.Generator) -> tuple[Image, Image, npt.NDArray[np.int32]]:
+def combined(
+    sky_yx: Image, depth: Depth, frame: Frame, rng: np.random.Generator
+) -> tuple[Image, Image, npt.NDArray[np.int32]]:
     """(SCI in electrons a second, WHT in seconds, CTX) of a drizzled stack; pixels without exposure are zero."""
     dithered = bool(rng.random() < 0.6)
     share = coverage(frame, depth.camera, dithered)
@@ -135,7 +139,9 @@ def combined(sky_yx: Image, depth: Depth, frame: Frame, rng: np.random.Generator
     return image, share * np.float32(depth.exposure_s), context
 
 
-def single(sky_yx: Image, depth: Depth, rng: np.random.Generator, chip_seed: np.random.Generator) -> tuple[Image, Image, Flags]:
+def single(
+    sky_yx: Image, depth: Depth, rng: np.random.Generator, chip_seed: np.random.Generator
+) -> tuple[Image, Image, Flags]:
     """(SCI in electrons, ERR, DQ) of one exposure as the detector saw it."""
     camera = depth.camera
     image = noisy(sky_yx * np.float32(depth.unit_e) + np.float32(depth.sky_e), camera.read_noise_e, rng)

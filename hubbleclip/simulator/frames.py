@@ -22,7 +22,8 @@ SQUARE = ((-1.0, -1.0), (1.0, -1.0), (1.0, 1.0), (-1.0, 1.0))
 class Frame:
     """A pixel grid. `roll_deg` is the position angle of +y (east of north); the detector is turned by `tilt_deg` in it.
 
-    `half_px` is half the side of the detector; (`east_arcsec`, `north_arcsec`) is the pointing seen from the field's centre.
+    `half_px` is half the side of the detector; (`east_arcsec`,
+    `north_arcsec`) is the pointing seen from the field's centre.
     """
 
     num_y: int
@@ -65,7 +66,7 @@ def deproject(ra_deg: float, dec_deg: float, east_arcsec: float, north_arcsec: f
 
 
 def frame_of(settings: SimulatorSettings, plan: Plan, target: Target) -> Frame:
-    """The combined (drizzled) frame of a target: all filters of a visit share it. A detector's own frame is `chip_frame`."""
+    """The combined (drizzled) frame of a target, shared by all filters; the detector's own is `chip_frame`."""
     rng = python_rng(settings.seed, "frame", plan.index, target.scene_key)
     num_y, num_x = (round(settings.frame_px * rng.uniform(0.97, 1.04)) for _ in range(2))
     tilt_deg = round(rng.triangular(-14, 14, 0) / 2) * 2.0
@@ -81,7 +82,8 @@ def frame_of(settings: SimulatorSettings, plan: Plan, target: Target) -> Frame:
     spread_of_turn = math.cos(math.radians(tilt_deg)) + abs(math.sin(math.radians(tilt_deg)))
     return Frame(
         num_y=num_y, num_x=num_x, pixel_scale_arcsec=camera.pixel_scale_arcsec, roll_deg=roll_deg, tilt_deg=tilt_deg,
-        half_px=0.49 * min(num_y, num_x) / spread_of_turn, east_arcsec=east, north_arcsec=north, ra_deg=ra_deg, dec_deg=dec_deg,
+        half_px=0.49 * min(num_y, num_x) / spread_of_turn, east_arcsec=east, north_arcsec=north, ra_deg=ra_deg,
+        dec_deg=dec_deg,
     )  # fmt: skip
 
 

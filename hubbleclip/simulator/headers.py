@@ -51,8 +51,10 @@ def wcs_of(frame: Frame, origin_yx: tuple[int, int] = (0, 0)) -> WCS:
     return wcs
 
 
-def primary_header(exposure: Exposure, file_name: str, num_extensions: int) -> fits.Header:
-    """Header of the first, dataless unit: PRIMARY_BLOCKS blocks long, whatever the camera."""
+def primary_header(
+    exposure: Exposure, file_name: str, num_extensions: int, blocks: int = PRIMARY_BLOCKS
+) -> fits.Header:
+    """Header of the first, dataless unit: `blocks` blocks long, whatever the camera."""
     header = fits.Header([("SIMPLE", True, "conforms to FITS standard"), ("BITPIX", 8), ("NAXIS", 0), ("EXTEND", True)])
     header["ORIGIN"] = (ORIGIN, "not an observation")
     header["NEXTEND"] = (num_extensions, "Number of standard extensions")
@@ -65,14 +67,20 @@ def primary_header(exposure: Exposure, file_name: str, num_extensions: int) -> f
     header["COMMENT"] = NOTICE
     header["HISTORY"] = NOTICE
     header["HISTORY"] = f"seed {exposure.seed}, scene {exposure.target.scene_key}"
-    return _filled(header, PRIMARY_BLOCKS)
+    return _filled(header, blocks)
 
 
 def _camera_cards(exposure: Exposure) -> dict[str, object]:
     camera, band = exposure.camera, exposure.band
     cards: dict[str, object] = {"INSTRUME": camera.instrument, "EQUINOX": 2000.0, "ROOTNAME": exposure.obs_id.lower()}
     if camera.instrument == "WFPC2":
-        cards |= {"DETECTOR": 3, "FILTER1": WFPC2_WHEEL.get(band.name, 9), "FILTER2": 0, "FILTNAM1": band.name, "FILTNAM2": ""}
+        cards |= {
+            "DETECTOR": 3,
+            "FILTER1": WFPC2_WHEEL.get(band.name, 9),
+            "FILTER2": 0,
+            "FILTNAM1": band.name,
+            "FILTNAM2": "",
+        }
         cards |= {"ATODGAIN": camera.gain, "IMAGETYP": "EXT", "MODE": "FULL"}
     elif camera.instrument == "ACS":
         first, second = wheels(band)
@@ -99,7 +107,7 @@ def _target_cards(exposure: Exposure) -> dict[str, object]:
 
 
 def _time_cards(exposure: Exposure) -> dict[str, object]:
-    start = datetime(1858, 11, 17) + timedelta(days=exposure.start_mjd)  # noqa: DTZ001  (UT, as the header's cards say)
+    start = datetime(1858, 11, 17) + timedelta(days=exposure.start_mjd)
     return {
         "DATE-OBS": start.strftime("%Y-%m-%d"), "TIME-OBS": start.strftime("%H:%M:%S"), "EXPSTART": exposure.start_mjd,
         "EXPEND": exposure.start_mjd + exposure.exposure_s / 86400, "EXPTIME": exposure.exposure_s, "EXPFLAG": "NORMAL",
@@ -131,7 +139,8 @@ def _wcs_cards(wcs: WCS) -> dict[str, object]:
     """The cards in the order and style of the pipeline (astropy would write PC and CDELT for CD)."""
     cd, crpix, crval = wcs.wcs.cd, wcs.wcs.crpix, wcs.wcs.crval
     return {
-        "WCSAXES": 2, "CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CUNIT1": "deg", "CUNIT2": "deg", "CRPIX1": float(crpix[0]),
+        "WCSAXES": 2, "CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CUNIT1": "deg", "CUNIT2": "deg",
+        "CRPIX1": float(crpix[0]),
         "CRPIX2": float(crpix[1]), "CRVAL1": float(crval[0]), "CRVAL2": float(crval[1]), "CD1_1": float(cd[0][0]),
         "CD1_2": float(cd[0][1]), "CD2_1": float(cd[1][0]), "CD2_2": float(cd[1][1]), "RADESYS": "ICRS",
     }  # fmt: skip

@@ -46,7 +46,9 @@ def _bands(text: str) -> tuple[Filter, ...]:
     """Filters from lines `name wave_nm width_nm photflam [line]`."""
     rows = (line.split() for line in text.strip().splitlines())
     return tuple(
-        Filter(name=row[0], wave_nm=float(row[1]), width_nm=float(row[2]), photflam=float(row[3]), line="".join(row[4:]))
+        Filter(
+            name=row[0], wave_nm=float(row[1]), width_nm=float(row[2]), photflam=float(row[3]), line="".join(row[4:])
+        )
         for row in rows
     )
 

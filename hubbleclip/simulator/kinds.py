@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """One kind. `filters` names a filter plan, `names` a style of catalogue names, `exposure_s` a range for one frame."""
+    """One kind. `filters` names a filter plan, `names` styles of catalogue names, `exposure_s` the range of a frame."""
 
     name: str
     categories: tuple[str, ...]
@@ -22,7 +22,8 @@ class Kind:
 _ROWS = (
     Kind(
         name="spiral galaxy", categories=("GALAXIES", "UNRESOLVED STELLAR POPULATIONS AND GALAXY STRUCTURE"),
-        variants=("grand-design", "barred", "flocculent", "edge-on"), names=("NGC {n4}", "UGC {n5}", "ESO {n3}-{n2}", "IC {n4}"),
+        variants=("grand-design", "barred", "flocculent", "edge-on"), names=("NGC {n4}", "UGC {n5}", "ESO {n3}-{n2}",
+        "IC {n4}"),
     ),
     Kind(
         name="elliptical galaxy", categories=("GALAXIES", "UNRESOLVED STELLAR POPULATIONS AND GALAXY STRUCTURE"),
@@ -30,15 +31,18 @@ _ROWS = (
     ),
     Kind(
         name="galaxy merger", categories=("GALAXIES", "STARBURSTS", "Galaxies"),
-        variants=("tidal tails", "late stage", "close pair"), names=("Arp {n3}", "VV {n3}", "IRAS F{n5}+{n4}", "NGC {n4}"),
+        variants=("tidal tails", "late stage", "close pair"), names=("Arp {n3}", "VV {n3}",
+        "IRAS F{hhmm}{d}{sdd}{mm}", "NGC {n4}"),
     ),
     Kind(
         name="galaxy cluster", categories=("COSMOLOGY", "GALAXIES & CLUSTERS"),
-        variants=("relaxed", "merging", "arc-rich"), names=("Abell {n4}", "MACS J{n4}.{n1}+{n4}", "RXC J{n4}.{n1}-{n4}"),
+        variants=("relaxed", "merging", "arc-rich"), names=("Abell {n4}", "MACS J{hhmm}.{d}{sdd}{mm}",
+        "RXC J{hhmm}.{d}{sdd}{mm}"),
     ),
     Kind(
         name="quasar host", categories=("AGN/QUASARS", "Massive Black Holes And Their Host Galaxies"),
-        variants=("luminous", "disturbed host", "jetted"), names=("PG {n4}+{n3}", "SDSS J{n6}+{n6}", "PKS {n4}-{n3}", "3C {n3}"),
+        variants=("luminous", "disturbed host", "jetted"), names=("PG {hhmm}{sdd}{d}", "SDSS J{hhmm}{ss}{sdd}{mm}",
+        "PKS {hhmm}{sdd}{d}", "3C {n3}"),
     ),
     Kind(
         name="globular cluster", categories=("STELLAR POPULATIONS", "RESOLVED STELLAR POPULATIONS"),
@@ -50,35 +54,44 @@ _ROWS = (
     ),
     Kind(
         name="planetary nebula", categories=("STELLAR EJECTA", "ISM AND CIRCUMSTELLAR MATTER"), filters="nebula",
-        variants=("ring", "bipolar", "elliptical", "multipolar"), names=("PN G{n3}.{n1}+{m2}.{n1}", "NGC {n4}", "Hen 2-{n3}", "M 1-{n2}"),
+        variants=("ring", "bipolar", "elliptical", "multipolar"), names=("PN G{n3}.{n1}{sdd}.{d}", "NGC {n4}",
+        "Hen 2-{n3}", "M 1-{n2}"),
     ),
     Kind(
         name="supernova remnant", categories=("STELLAR EJECTA", "ISM IN EXTERNAL GALAXIES"), filters="nebula",
-        variants=("balmer shell", "oxygen-rich", "filamentary"), names=("SNR {m4}-{n2}.{n1}", "SNR G{n3}.{n1}+{m2}.{n1}", "DEM L{n3}"),
+        variants=("balmer shell", "oxygen-rich", "filamentary"), names=("SNR {hhmm}{sdd}.{d}",
+        "SNR G{n3}.{n1}{sdd}.{d}", "DEM L{n3}"),
     ),
     Kind(
-        name="star-forming nebula", categories=("STAR FORMATION", "INTERSTELLAR MEDIUM", "ISM IN EXTERNAL GALAXIES"), filters="nebula",
+        name="star-forming nebula", categories=("STAR FORMATION", "INTERSTELLAR MEDIUM", "ISM IN EXTERNAL GALAXIES"),
+        filters="nebula",
         variants=("pillars", "bubble", "ridge"), names=("NGC {n4}", "Sh 2-{n3}", "IC {n4}", "RCW {n3}"),
     ),
     Kind(
-        name="planet", categories=("SOLAR SYSTEM", "Solar System"), filters="planet", is_moving=True, exposure_s=(5, 60), can_be_small=False,
+        name="planet", categories=("SOLAR SYSTEM", "Solar System"), filters="planet", is_moving=True, exposure_s=(5,
+        60), can_be_small=False,
         variants=("Jupiter", "Saturn", "Uranus", "Neptune", "Mars"), names=("{variant}",),
     ),
     Kind(
-        name="comet", categories=("SOLAR SYSTEM", "Solar System"), filters="broad", is_moving=True, exposure_s=(120, 700),
+        name="comet", categories=("SOLAR SYSTEM", "Solar System"), filters="broad", is_moving=True, exposure_s=(120,
+        700),
         variants=("long-period", "disintegrating", "short-period"), names=("C/{y}-{L}{n1}", "{n3}P", "P/{y}-{L}{n1}"),
     ),
     Kind(
-        name="Kuiper belt field", categories=("SOLAR SYSTEM", "Solar System"), filters="deep", is_moving=True, exposure_s=(300, 900),
+        name="Kuiper belt field", categories=("SOLAR SYSTEM", "Solar System"), filters="deep", is_moving=True,
+        exposure_s=(300, 900),
         variants=("cold classical", "scattered", "binary"), names=("{y}-{L}{L}{n3}", "TNO-{n6}"), can_be_small=False,
     ),
     Kind(
-        name="deep field", categories=("COSMOLOGY", "GALAXIES", "Galaxies and the IGM"), filters="deep", exposure_s=(2000, 9000),
-        variants=("blank field", "parallel", "protocluster"), names=("DEEP-{n3}", "PAR-{n4}", "FIELD-{n2}-{L}"), can_be_small=False,
+        name="deep field", categories=("COSMOLOGY", "GALAXIES", "Galaxies and the IGM"), filters="deep",
+        exposure_s=(2000, 9000),
+        variants=("blank field", "parallel", "protocluster"), names=("DEEP-{n3}", "PAR-{n4}", "FIELD-{n2}-{L}"),
+        can_be_small=False,
     ),
     Kind(
         name="protoplanetary disk", categories=("STAR FORMATION", "Exoplanets and Exoplanet Formation"), filters="disk",
-        variants=("edge-on", "ringed", "silhouette"), names=("HK Tau-{n3}", "PDS {n3}", "LkHa {n3}", "proplyd {n3}-{n3}"),
+        variants=("edge-on", "ringed", "silhouette"), names=("HK Tau-{n3}", "PDS {n3}", "LkHa {n3}",
+        "proplyd {n3}-{n3}"),
     ),
     Kind(
         name="stellar jet", categories=("STAR FORMATION", "YOUNG STARS AND CIRCUMSTELLAR MATERIAL"), filters="jet",
@@ -90,14 +103,16 @@ _ROWS = (
     ),
     Kind(
         name="gravitational lens", categories=("COSMOLOGY", "GALAXIES & CLUSTERS", "Galaxies"),
-        variants=("Einstein ring", "quad", "arc"), names=("SDSS J{n4}+{n4}", "HE {n4}-{n4}", "SL2S J{n6}-{n6}"), can_be_small=False,
+        variants=("Einstein ring", "quad", "arc"), names=("SDSS J{hhmm}{sdd}{mm}", "HE {hhmm}{sdd}{mm}",
+        "SL2S J{hhmm}{ss}{sdd}{mm}"), can_be_small=False,
     ),
 )  # fmt: skip
 
 KINDS: dict[str, Kind] = {kind.name: kind for kind in _ROWS}
 
 CALIBRATION = Kind(
-    name="calibration", categories=("CAL",), variants=("dark", "flat"), filters="flat", names=("{variant}",), exposure_s=(1, 900),
+    name="calibration", categories=("CAL",), variants=("dark", "flat"), filters="flat", names=("{variant}",),
+    exposure_s=(1, 900),
     can_be_small=False,
 )  # fmt: skip
 

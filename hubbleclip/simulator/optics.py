@@ -55,4 +55,4 @@ def psf_image(fwhm_px: float, spikes_deg: float, shape: tuple[int, ...], ring_px
         spikes += np.exp(-0.5 * (across / 0.65) ** 2) / (1 + (radius_yx / 6.0) ** 1.5) * np.exp(-radius_yx / 90.0)
     core_share = 1 - WING_SHARE - SPIKE_SHARE
     psf = core_share * core / core.sum() + WING_SHARE * wings / wings.sum() + SPIKE_SHARE * spikes / spikes.sum()
-    return psf.astype(np.float32)
+    return np.asarray(psf, np.float32)

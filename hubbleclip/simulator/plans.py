@@ -1,9 +1,10 @@
-"""What a proposal observes: its kind, camera, filters and targets. Text (`proposals`) and images (`visits`) follow it."""
+"""What a proposal observes: kind, camera, filters and targets. Text (`proposals`) and images (`visits`) follow it."""
 
 from __future__ import annotations
 
 import math
 import random
+import re
 import string
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -22,6 +23,7 @@ CONTINUATION_SHARE = 0.04
 TWO_TARGETS_SHARE = 0.12
 FIRST_CYCLE = 12
 NUM_CYCLES = 20
+FIELD = re.compile(r"\{(\w+)\}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +66,9 @@ def num_proposals(settings: SimulatorSettings) -> int:
     """Proposals over all nights. Raises SettingsError where their numbers would need six digits."""
     total = settings.num_proposals * settings.nights
     if total > MAX_PROPOSALS:
-        raise SettingsError(f"simulator.num_proposals * simulator.nights is {total}: set them to at most {MAX_PROPOSALS}")
+        raise SettingsError(
+            f"simulator.num_proposals * simulator.nights is {total}: set them to at most {MAX_PROPOSALS}"
+        )
     return total
 
 
@@ -151,7 +155,8 @@ def _target(rng: random.Random, kind: Kind, scene_key: int, half_field_arcsec: f
     variant = rng.choice(kind.variants)
     ra_deg, dec_deg = _position(rng, kind)
     return Target(
-        name=_name(rng, kind, variant), scene_key=scene_key, variant=variant, ra_deg=ra_deg, dec_deg=dec_deg,
+        name=_name(rng, kind, variant, ra_deg, dec_deg), scene_key=scene_key, variant=variant, ra_deg=ra_deg,
+        dec_deg=dec_deg,
         half_field_arcsec=half_field_arcsec,
     )  # fmt: skip
 
@@ -164,13 +169,22 @@ def _position(rng: random.Random, kind: Kind) -> tuple[float, float]:
     return ra_deg, math.degrees(math.asin(height))
 
 
-def _name(rng: random.Random, kind: Kind, variant: str) -> str:
-    digits = {f"n{k}": f"{rng.randrange(10 ** (k - 1), 10**k)}" for k in range(1, 7)}
-    values = {
-        **digits, "m2": f"{rng.randrange(1, 90):02d}", "m4": f"{rng.randrange(400, 2300):04d}",
-        "y": str(rng.randrange(1996, 2021)), "variant": variant,
+def _name(rng: random.Random, kind: Kind, variant: str, ra_deg: float, dec_deg: float) -> str:
+    """A catalogue name in one of the kind's styles; those made of coordinates tell the position."""
+    sign, height = "-" if dec_deg < 0 else "+", abs(dec_deg)
+    fixed = {
+        "variant": variant, "hhmm": f"{int(ra_deg / 15):02d}{int(ra_deg * 4) % 60:02d}",
+        "ss": f"{int(ra_deg * 240) % 60:02d}",
+        "sdd": f"{sign}{int(height):02d}", "mm": f"{int(height * 60) % 60:02d}", "d": f"{int(height * 10) % 10}",
     }  # fmt: skip
-    text = rng.choice(kind.names)
-    while "{L}" in text:
-        text = text.replace("{L}", rng.choice(string.ascii_uppercase), 1)
-    return text.format(**values)
+    return FIELD.sub(lambda match: fixed.get(match[1]) or _letters(rng, match[1]), rng.choice(kind.names))
+
+
+def _letters(rng: random.Random, field: str) -> str:
+    """A random letter for `L`, year for `y`, or number of k digits for `nk`."""
+    if field == "L":
+        return rng.choice(string.ascii_uppercase)
+    if field == "y":
+        return str(rng.randrange(1996, 2021))
+    digits = int(field[1:])
+    return str(rng.randrange(10 ** (digits - 1), 10**digits))

@@ -13,7 +13,9 @@ from hubbleclip.simulator.objects.registry import DRAWINGS
 from hubbleclip.simulator.objects.view import Image, View
 from hubbleclip.simulator.plans import Plan, Target
 
-CROWDED = frozenset({"globular cluster", "open cluster", "planetary nebula", "supernova remnant", "star-forming nebula", "stellar jet"})
+CROWDED = frozenset(
+    {"globular cluster", "open cluster", "planetary nebula", "supernova remnant", "star-forming nebula", "stellar jet"}
+)
 OWN_BACKGROUND = frozenset({"deep field", "galaxy cluster", "Kuiper belt field", "planet", "calibration"})
 
 
@@ -35,7 +37,8 @@ def view_of(frame: Frame, target: Target, band: Filter, epoch: int) -> View:
 def draw_scene(view: View, plan: Plan, target: Target, seed: int) -> Image:
     """The scene in the frame, in units of the noise of a typical combined exposure.
 
-    The object and what lies behind it come from the target's key alone; behind a moving target the stars change with each visit.
+    The object and what lies behind it come from the target's key alone; behind a moving target the stars change with
+    each observation.
     """
     if plan.kind.name == "calibration":
         return view.blank()

@@ -32,7 +32,7 @@ from hubbleclip.simulator.optics import convolve
 __all__ = ["Exposure", "file_size", "render_file"]
 
 COMBINED = frozenset({"DRZ", "DRC"})
-SMALL_BYTES = {"SPT": 3, "SHM": 4, "TRL": 3}
+SMALL_BLOCKS = {"SPT": 3, "SHM": 4, "TRL": 3}
 PREVIEW_BYTES = 49_152
 PREVIEW_PX = 256
 DATA_BYTES = {"SCI": 4, "WHT": 4, "CTX": 4, "ERR": 4, "DQ": 2, "RAW": 2}
@@ -43,14 +43,18 @@ def file_size(settings: SimulatorSettings, camera: Camera, frame: Frame, kind: s
     """Exact bytes of a file, from its layout alone."""
     if kind == "JPG":
         return PREVIEW_BYTES
-    if kind in SMALL_BYTES:
-        return SMALL_BYTES[kind] * BLOCK_BYTES
+    if kind in SMALL_BLOCKS:
+        return SMALL_BLOCKS[kind] * BLOCK_BYTES
     if kind in COMBINED:
         planes = [(name, frame.num_y, frame.num_x) for name in ("SCI", "WHT", "CTX")]
     else:
         names = {"RAW": ("RAW",), "D0M": ("RAW",), "C0M": ("SCI",)}.get(kind, ("SCI", "ERR", "DQ"))
-        planes = [(name, bottom - top, right - left) for top, bottom, left, right in chips(settings, camera) for name in names]
-    blocks = sum(EXTENSION_BLOCKS + -(-DATA_BYTES[name] * num_y * num_x // BLOCK_BYTES) for name, num_y, num_x in planes)
+        planes = [
+            (name, bottom - top, right - left) for top, bottom, left, right in chips(settings, camera) for name in names
+        ]
+    blocks = sum(
+        EXTENSION_BLOCKS + -(-DATA_BYTES[name] * num_y * num_x // BLOCK_BYTES) for name, num_y, num_x in planes
+    )
     return (PRIMARY_BLOCKS + blocks) * BLOCK_BYTES
 
 
@@ -70,18 +74,18 @@ def render_file(settings: SimulatorSettings, exposure: Exposure, kind: str, file
     """The file's bytes. Raises KeyError for a kind that the simulator does not know."""
     if kind == "JPG":
         return _preview(settings, exposure)
-    planes = _PLANES[kind](settings, exposure) if kind not in SMALL_BYTES else iter(())
+    planes = _PLANES[kind](settings, exposure) if kind not in SMALL_BLOCKS else iter(())
     units = [
-        fits.ImageHDU(data, extension_header(exposure, name, version, unit, wcs_of(_grid(settings, exposure, kind), origin)))
+        fits.ImageHDU(
+            data, extension_header(exposure, name, version, unit, wcs_of(_grid(settings, exposure, kind), origin))
+        )
         for name, version, unit, data, origin in planes
     ]
-    primary = fits.PrimaryHDU(header=primary_header(exposure, file_name, len(units)))
+    blocks = SMALL_BLOCKS.get(kind, PRIMARY_BLOCKS)
+    primary = fits.PrimaryHDU(header=primary_header(exposure, file_name, len(units), blocks))
     buffer = io.BytesIO()
     fits.HDUList([primary, *units]).writeto(buffer, output_verify="ignore")
-    data = buffer.getvalue()
-    if kind in SMALL_BYTES:
-        data = data.ljust(SMALL_BYTES[kind] * BLOCK_BYTES, b"\0")
-    return data
+    return buffer.getvalue()
 
 
 def _grid(settings: SimulatorSettings, exposure: Exposure, kind: str) -> Frame:
@@ -119,7 +123,11 @@ def _single_planes(settings: SimulatorSettings, exposure: Exposure) -> Iterator[
     image, error, flags = _one_exposure(settings, exposure)
     unit = "ELECTRONS"
     if exposure.camera.detector == "IR":
-        image, error, unit = image / np.float32(exposure.exposure_s), error / np.float32(exposure.exposure_s), "ELECTRONS/S"
+        image, error, unit = (
+            image / np.float32(exposure.exposure_s),
+            error / np.float32(exposure.exposure_s),
+            "ELECTRONS/S",
+        )
     for version, (top, bottom, left, right) in enumerate(chips(settings, exposure.camera), start=1):
         for name, data, label in (("SCI", image, unit), ("ERR", error, unit), ("DQ", flags, "UNITLESS")):
             yield name, version, label, data[top:bottom, left:right], (top, left)
@@ -153,7 +161,7 @@ def _calibration_scene(exposure: Exposure, blank_yx: Image) -> Image:
     if exposure.target.variant == "dark":
         return blank_yx
     y, x = np.ogrid[-1 : 1 : blank_yx.shape[0] * 1j, -1 : 1 : blank_yx.shape[1] * 1j]
-    return (400 * (1 - 0.12 * (x**2 + y**2) + 0.03 * x)).astype(np.float32)
+    return np.asarray(400 * (1 - 0.12 * (x**2 + y**2) + 0.03 * x), np.float32)
 
 
 def _preview(settings: SimulatorSettings, exposure: Exposure) -> bytes:
@@ -168,6 +176,7 @@ def _preview(settings: SimulatorSettings, exposure: Exposure) -> bytes:
 
 
 _PLANES = {
-    "DRZ": _combined_planes, "DRC": _combined_planes, "FLT": _single_planes, "FLC": _single_planes, "C0M": _wfpc2_planes,
+    "DRZ": _combined_planes, "DRC": _combined_planes, "FLT": _single_planes, "FLC": _single_planes,
+    "C0M": _wfpc2_planes,
     "RAW": _raw_planes, "D0M": _raw_planes,
 }  # fmt: skip

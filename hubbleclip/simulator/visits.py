@@ -1,4 +1,4 @@
-"""The simulated archive's content as metadata: proposals, observations and their files. Nothing is rendered here but on request."""
+"""The simulated archive's content as metadata: proposals, observations and files, rendered only on request."""
 
 from __future__ import annotations
 
@@ -84,7 +84,8 @@ def proposal_at(settings: SimulatorSettings, index: int) -> SimProposal:
     plan = plan_of(settings, index)
     text: ProposalText = write_proposal(settings.seed, plan)
     return SimProposal(
-        number=plan.number, cycle=plan.cycle, proposal_type=text.proposal_type, category=text.category, title=text.title,
+        number=plan.number, cycle=plan.cycle, proposal_type=text.proposal_type, category=text.category,
+        title=text.title,
         pi=text.pi, abstract=text.abstract, kind=plan.kind.name, is_calibration=plan.kind is CALIBRATION,
         night=index // settings.num_proposals,
     )  # fmt: skip
@@ -111,11 +112,13 @@ def _observation(
     corners = "  ".join(f"{ra_deg:.8f} {dec_deg:.8f}" for ra_deg, dec_deg in seen.outline(camera))
     return SimObservation(
         obs_id=obs_id, obsid=2_100_000_000 + plan.index * 16 + place * 8 + order, proposal_number=plan.number,
-        instrument=camera.name, filters=products.filters_label(camera, band), target_name=target.name.upper().replace(" ", "-"),
+        instrument=camera.name, filters=products.filters_label(camera, band),
+        target_name=target.name.upper().replace(" ", "-"),
         target_class=f"SIMULATED;{plan.kind.name.upper()}", kind=plan.kind.name, is_moving=plan.kind.is_moving,
         ra_deg=frame.ra_deg, dec_deg=frame.dec_deg, footprint=f"POLYGON ICRS  {corners}",
         start_mjd=_start_mjd(settings, plan, place, order), exposure_s=_exposure_s(settings, plan, band),
-        calib_level=2 if is_single else 3, released_mjd=_released_mjd(settings, plan, place, order), title=proposal.title,
+        calib_level=2 if is_single else 3, released_mjd=_released_mjd(settings, plan, place, order),
+        title=proposal.title,
         em_min=band.wave_nm - band.width_nm / 2, em_max=band.wave_nm + band.width_nm / 2,
         products=tuple(_products(settings, plan, frame, obs_id, is_single)),
     )  # fmt: skip
@@ -132,7 +135,9 @@ def _obs_id(plan: Plan, place: int, order: int, is_single: bool) -> str:
     low, high = plan.index % 36**3, plan.index // 36**3
     program = "".join(DIGITS[low // 36**k % 36] for k in (2, 1, 0))
     letter = CAMERAS[plan.camera].letter
-    name = f"{letter}{program}{DIGITS[high]}{place + 1}{order + 1}{'1' if is_single else '0'}{'q' if is_single else '0'}"
+    name = (
+        f"{letter}{program}{DIGITS[high]}{place + 1}{order + 1}{'1' if is_single else '0'}{'q' if is_single else '0'}"
+    )
     return name.upper() if letter == "u" else name
 
 

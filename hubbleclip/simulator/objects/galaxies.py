@@ -29,10 +29,12 @@ def spiral_galaxy(view: View, rng: np.random.Generator, variant: str) -> Image:
     young = disc * arm * grown * np.exp(0.7 * grain)
     light = depth * (view.tint(0.6) * 0.55 * disc + view.tint(-0.5) * 1.5 * young)
     lane = np.exp(-sharp * 2 * (1 - np.cos(phase - np.float32(0.9 * np.sign(pitch))))) * grown
-    light *= np.exp(-np.float32(_opacity(view)) * (0.8 * lane + 0.3 * ridges(grain, 0.35)) * smooth_step(radius, 3.2 * scale, scale))
-    light += _bulge(view, rng, depth, scale, variant == "barred", ratio, angle)
+    light *= np.exp(
+        -np.float32(_opacity(view)) * (0.8 * lane + 0.3 * ridges(grain, 0.35)) * smooth_step(radius, 3.2 * scale, scale)
+    )
+    light += _bulge(view, rng, (scale, ratio, angle), depth, barred=variant == "barred")
     _add_knots(view, rng, light, (scale, ratio, angle, pitch, arms), depth)
-    return light
+    return np.asarray(light, np.float32)
 
 
 def _opacity(view: View) -> float:
@@ -40,7 +42,11 @@ def _opacity(view: View) -> float:
     return 1.5 * 600.0 / view.wave_nm
 
 
-def _bulge(view: View, rng: np.random.Generator, depth: float, scale: float, barred: bool, ratio: float, angle: float) -> Image:
+def _bulge(
+    view: View, rng: np.random.Generator, shape: tuple[float, float, float], depth: float, *, barred: bool
+) -> Image:
+    """The old stars of the centre, round, with a bar through them where the galaxy is barred."""
+    scale, ratio, angle = shape
     share, size, turn = rng.uniform(0.6, 1.6), scale * rng.uniform(0.12, 0.3), rng.uniform(0, np.pi)
     radius = view.radius(0, 0, max(ratio, 0.7), angle)
     light = share * depth * 0.8 * sersic(radius, size, 2.2, view.pixel)
@@ -63,7 +69,9 @@ def _add_knots(
     turn += rng.normal(0, 0.22, count)
     u, v = radius * np.cos(turn), radius * np.sin(turn) * ratio
     x, y = u * np.cos(angle) - v * np.sin(angle), u * np.sin(angle) + v * np.cos(angle)
-    flux = luminosities(rng, count, 0.5 * depth, 0.9, 25 * depth) * max(view.tint(-0.7), 0.9 * view.glow(HA=2.0, OIII=0.8))
+    flux = luminosities(rng, count, 0.5 * depth, 0.9, 25 * depth) * max(
+        view.tint(-0.7), 0.9 * view.glow(HA=2.0, OIII=0.8)
+    )
     view.add_points(light, x, y, flux)
 
 
@@ -77,7 +85,9 @@ def _edge_on(view: View, rng: np.random.Generator, scale: float, angle: float, d
     light += depth * view.tint(0.9) * 0.7 * sersic(view.radius(0, 0, 0.65, angle), scale * 0.25, 2.0, view.pixel)
     offset = np.float32(rng.normal(0, 0.25) * height)
     lane = np.exp(-(((across - offset + np.float32(0.25 * height) * grain) / np.float32(0.38 * height)) ** 2))
-    tau = np.float32(2.2 * _opacity(view)) * lane * np.exp(-np.abs(along) / np.float32(1.7 * scale)) * np.exp(0.5 * fine)
+    tau = (
+        np.float32(2.2 * _opacity(view)) * lane * np.exp(-np.abs(along) / np.float32(1.7 * scale)) * np.exp(0.5 * fine)
+    )
     return np.asarray(light * np.exp(-tau), np.float32)
 
 
@@ -103,11 +113,19 @@ def elliptical_galaxy(view: View, rng: np.random.Generator, variant: str) -> Ima
 
 def _shells(view: View, rng: np.random.Generator, size: float, angle: float) -> Image:
     """Sharp-edged arcs on alternating sides: stars of a swallowed galaxy at their turning points (Quinn 1984)."""
-    light, cone = view.blank(), rng.uniform(0.5, 1.0)
+    light, cone = view.blank(), rng.uniform(0.45, 0.8)
     for number, reach in enumerate(size * np.cumsum(rng.uniform(0.45, 0.8, 5)) + 0.3 * size):
         radius, azimuth = view.polar(0, 0, 0.95, angle + np.pi * (number % 2))
-        inside = smooth_step(radius, reach * 1.015, reach * 0.985) * np.exp(-(reach - radius) / np.float32(0.16 * reach))
-        light += 0.55 * (size / reach) ** 1.2 * inside * np.exp(-((azimuth / np.float32(cone)) ** 4)) * (radius < 1.05 * reach)
+        inside = smooth_step(radius, reach * 1.015, reach * 0.985) * np.exp(
+            -(reach - radius) / np.float32(0.16 * reach)
+        )
+        light += (
+            0.9
+            * (size / reach) ** 1.2
+            * inside
+            * np.exp(-((azimuth / np.float32(cone)) ** 4))
+            * (radius < 1.05 * reach)
+        )
     return light
 
 
@@ -118,13 +136,17 @@ def _dust_ring(view: View, rng: np.random.Generator, size: float) -> Image:
     radius = np.hypot(along, across / np.float32(tilt)) * (1 + 0.18 * grain)
     near = 0.35 + 0.65 * smooth_step(across, -0.05 * size, 0.1 * size)
     lane = np.exp(-(((radius - 0.55 * size) / np.float32(0.3 * size)) ** 2)) * near
-    return np.exp(-np.float32(2.0 * _opacity(view)) * lane)
+    return np.asarray(np.exp(-np.float32(2.0 * _opacity(view)) * lane), np.float32)
 
 
 @draws("galaxy merger")
 def galaxy_merger(view: View, rng: np.random.Generator, variant: str) -> Image:
     """Two distorted discs, their nuclei, bridges of dust and long tidal tails with clumps of young stars."""
-    apart = {"tidal tails": rng.uniform(0.18, 0.32), "late stage": rng.uniform(0.03, 0.08), "close pair": rng.uniform(0.3, 0.5)}[variant]
+    apart = {
+        "tidal tails": rng.uniform(0.18, 0.32),
+        "late stage": rng.uniform(0.03, 0.08),
+        "close pair": rng.uniform(0.3, 0.5),
+    }[variant]
     turn, depth, scale = rng.uniform(0, 2 * np.pi), rng.uniform(40, 110), rng.uniform(0.11, 0.17)
     twist_x, twist_y = view.texture(rng, 3.2, 1.3), view.texture(rng, 3.2, 1.3)
     grain = view.texture(rng, 1.9, 0.5)
@@ -164,13 +186,13 @@ def _tail(view: View, rng: np.random.Generator, start: tuple[float, float], turn
 @draws("dwarf galaxy")
 def dwarf_galaxy(view: View, rng: np.random.Generator, variant: str) -> Image:
     """A loose swarm of resolved stars over a faint exponential body; an irregular one has blue clumps and gas."""
-    scale, ratio, angle = rng.uniform(0.24, 0.4), rng.uniform(0.45, 0.85), rng.uniform(0, np.pi)
+    scale, ratio, angle = rng.uniform(0.26, 0.42), rng.uniform(0.4, 0.7), rng.uniform(0, np.pi)
     count, irregular = int(rng.integers(2500, 6000)), variant == "irregular"
     radius = scale * rng.gamma(2.0, 0.85, count)
     turn = rng.uniform(0, 2 * np.pi, count)
     u, v = radius * np.cos(turn), radius * np.sin(turn) * ratio
     x, y = u * np.cos(angle) - v * np.sin(angle), u * np.sin(angle) + v * np.cos(angle)
-    flux = luminosities(rng, count, 8, 1.0, 400) * tints(view, rng.normal(0.5, 0.4, count))
+    flux = luminosities(rng, count, 7, 1.15, 250) * tints(view, rng.normal(0.5, 0.4, count))
     light = 3.2 * view.tint(0.4) * np.exp(-view.radius(0, 0, ratio, angle) / np.float32(scale * 0.8))
     if irregular:
         light += _clumps(view, rng, scale, ratio, angle)
@@ -186,6 +208,8 @@ def dwarf_galaxy(view: View, rng: np.random.Generator, variant: str) -> Image:
 
 def _clumps(view: View, rng: np.random.Generator, scale: float, ratio: float, angle: float) -> Image:
     """Ionised gas: bubbles and clouds inside the body."""
-    cloud = smooth_step(view.texture(rng, 2.6, scale * 2.5), 0.5, 2.2) + 0.5 * ridges(view.texture(rng, 2.4, scale * 3), 0.12)
+    cloud = smooth_step(view.texture(rng, 2.6, scale * 2.5), 0.5, 2.2) + 0.5 * ridges(
+        view.texture(rng, 2.4, scale * 3), 0.12
+    )
     body = np.exp(-view.radius(0, 0, ratio, angle) / np.float32(0.6 * scale))
     return np.asarray(26 * view.glow(HA=1.5, OIII=1.0) * cloud * body, np.float32)

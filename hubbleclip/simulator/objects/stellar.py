@@ -6,32 +6,36 @@ import numpy as np
 
 from hubbleclip.simulator.objects.brushes import luminosities, ridges, smooth_step, tints
 from hubbleclip.simulator.objects.registry import draws
-from hubbleclip.simulator.objects.view import Image, View
+from hubbleclip.simulator.objects.view import Image, Vector, View
 
 
 @draws("globular cluster")
 def globular_cluster(view: View, rng: np.random.Generator, variant: str) -> Image:
     """Thousands of old stars crowded to a round centre (King 1962), over the light of those too faint to see alone."""
-    core = {"core-collapsed": rng.uniform(0.03, 0.06), "massive": rng.uniform(0.12, 0.2), "loose": rng.uniform(0.22, 0.32)}[variant]
+    core = {
+        "core-collapsed": rng.uniform(0.03, 0.06),
+        "massive": rng.uniform(0.12, 0.2),
+        "loose": rng.uniform(0.17, 0.24),
+    }[variant]
     count = int({"core-collapsed": 9000, "massive": 16000, "loose": 5000}[variant] * rng.uniform(0.7, 1.3))
     reach = _king_radii(rng, count, core, 1.7)
     turn, flat, angle = rng.uniform(0, 2 * np.pi, count), rng.uniform(0.85, 1.0), rng.uniform(0, np.pi)
     u, v = reach * np.cos(turn), reach * np.sin(turn) * flat
     x, y = u * np.cos(angle) - v * np.sin(angle), u * np.sin(angle) + v * np.cos(angle)
-    flux = luminosities(rng, count, 12, 0.75, 9000) * tints(view, rng.normal(0.5, 0.35, count))
+    flux = luminosities(rng, count, 14, 0.7, 20000) * tints(view, rng.normal(0.5, 0.35, count))
     radius = view.radius(0, 0, flat, angle)
     light = view.tint(0.5) * rng.uniform(10, 30) / (1 + (radius / np.float32(core)) ** 2) ** 1.2
     view.add_points(light, x, y, flux)
     return np.asarray(light, np.float32)
 
 
-def _king_radii(rng: np.random.Generator, count: int, core: float, tidal: float) -> np.ndarray:
+def _king_radii(rng: np.random.Generator, count: int, core: float, tidal: float) -> Vector:
     """Projected radii drawn from King's empirical law by inverting its cumulative count on a grid."""
     r = np.linspace(0, tidal, 2000)
     edge = 1 / np.sqrt(1 + (tidal / core) ** 2)
     density = np.maximum(1 / np.sqrt(1 + (r / core) ** 2) - edge, 0) ** 2 * r
     cumulative = np.cumsum(density)
-    return np.interp(rng.random(count) * cumulative[-1], cumulative, r)
+    return np.asarray(np.interp(rng.random(count) * cumulative[-1], cumulative, r))
 
 
 @draws("open cluster")

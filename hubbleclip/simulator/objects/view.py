@@ -1,6 +1,7 @@
-"""What an object's drawing sees: a grid of scene coordinates, a filter, and brushes for stars, small galaxies and noise.
+"""What an object's drawing sees: a grid of scene coordinates, a filter, and brushes for points and fractal noise.
 
-Scene coordinates: x to the west, y to the north, in units of half the field for which the scene was made. Brightness: in units of
+Scene coordinates: x to the west, y to the north,
+in units of half the field for which the scene was made. Brightness: in units of
 the noise of a pixel in a typical combined exposure, so that 5 is plainly visible and 1 is not.
 """
 
@@ -23,7 +24,7 @@ WHITE_NM = 600.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """One frame onto a scene. `pixel` is a pixel's size in scene units; `epoch` tells apart the visits of a moving target."""
+    """One frame onto a scene. `pixel` is its size in scene units; `epoch` tells apart views of a moving target."""
 
     x_yx: Image
     y_yx: Image
@@ -44,18 +45,18 @@ class View:
         return np.zeros(self.shape, np.float32)
 
     def tint(self, colour: float) -> float:
-        """Relative flux in this filter of a source of this colour: 0 white, 1 red as an old galaxy, -1 blue as hot stars."""
+        """Relative flux in this filter of a colour: 0 white, 1 red as an old galaxy, -1 blue as hot stars."""
         continuum = float(np.clip((self.wave_nm / WHITE_NM) ** (1.5 * colour), 0.08, 8.0))
         return continuum * (0.3 if self.line else 1.0)
 
     def glow(self, **lines: float) -> float:
-        """Relative flux in this filter of gas with these emission lines (HA, OIII, NII, SII, PAB, FEII); a broad filter sees a part."""
+        """Relative flux in this filter of gas with these lines (HA, OIII, ...); a broad filter sees a part."""
         if self.line:
             return lines.get(self.line, 0.4)
         return LINE_LEAK * (lines.get("HA", 1.0) if self.wave_nm > 560 else lines.get("OIII", 0.6))
 
     def polar(self, x0: float, y0: float, axis_ratio: float = 1.0, angle: float = 0.0) -> tuple[Image, Image]:
-        """Elliptical radius and azimuth (radians, in the ellipse's own plane) about a point; `angle` turns the major axis."""
+        """Elliptical radius, and azimuth (radians) in the ellipse's plane, about a point; `angle`: the major axis."""
         u, v = self.axes(x0, y0, angle)
         v /= np.float32(axis_ratio)
         return np.hypot(u, v), np.arctan2(v, u)
@@ -63,7 +64,7 @@ class View:
     def radius(self, x0: float, y0: float, axis_ratio: float = 1.0, angle: float = 0.0) -> Image:
         """Elliptical radius alone, which is cheaper than `polar`."""
         u, v = self.axes(x0, y0, angle)
-        return np.hypot(u, v / np.float32(axis_ratio))
+        return np.asarray(np.hypot(u, v / np.float32(axis_ratio)), np.float32)
 
     def axes(self, x0: float, y0: float, angle: float) -> tuple[Image, Image]:
         """Coordinates along and across a direction (radians), from a point."""
@@ -101,16 +102,22 @@ class View:
             return None
         part = (slice(top, bottom), slice(left, right))
         return part, View(
-            x_yx=self.x_yx[part], y_yx=self.y_yx[part], pixel=self.pixel, angle_deg=self.angle_deg, centre_xy=self.centre_xy,
+            x_yx=self.x_yx[part], y_yx=self.y_yx[part], pixel=self.pixel, angle_deg=self.angle_deg,
+            centre_xy=self.centre_xy,
             wave_nm=self.wave_nm, line=self.line, epoch=self.epoch,
         )  # fmt: skip
 
     def texture(
-        self, rng: np.random.Generator, slope: float, scale: float, stretch: float = 1.0, at: tuple[Image, Image] | None = None
+        self,
+        rng: np.random.Generator,
+        slope: float,
+        scale: float,
+        stretch: float = 1.0,
+        at: tuple[Image, Image] | None = None,
     ) -> Image:
-        """Fractal noise, mean 0 and deviation 1, whose power falls as k^-slope and whose period is `scale` scene units.
+        """Fractal noise, mean 0 and deviation 1, whose power falls as k^-slope; its period is `scale` scene units.
 
-        `stretch` draws it out along a random direction; `at` gives other coordinates than the frame's own (for warping or polar noise).
+        `stretch` draws it out along a random direction; `at` gives other coordinates than the frame's own.
         """
         tile = fractal_tile(int(rng.integers(6)), slope)
         turn, shift_x, shift_y = rng.uniform(0, 2 * np.pi), *rng.uniform(0, TEXTURE_PX, 2)
@@ -136,7 +143,7 @@ def _sampled(tile: Image, rows: Image, columns: Image) -> Image:
     r1 *= TEXTURE_PX
     above = flat[r0 + c0] * (1 - right) + flat[r0 + c1] * right
     below = flat[r1 + c0] * (1 - right) + flat[r1 + c1] * right
-    return above + (below - above) * down
+    return np.asarray(above + (below - above) * down, np.float32)
 
 
 @lru_cache(maxsize=24)
@@ -148,4 +155,4 @@ def fractal_tile(number: int, slope: float) -> Image:
     k = np.hypot(ky, kx)
     k[0, 0] = np.inf
     field = scipy.fft.irfft2(noise * k ** (-slope / 2), s=(TEXTURE_PX, TEXTURE_PX), workers=1)
-    return ((field - field.mean()) / field.std()).astype(np.float32)
+    return np.asarray((field - field.mean()) / field.std(), np.float32)
