@@ -15,14 +15,13 @@ def _served_already(settings: Settings) -> Iterator[ArchiveSettings]:
 
 @contextmanager
 def _simulated(settings: Settings) -> Iterator[ArchiveSettings]:
-    from hubbleclip.simulator.server import running_simulator  # noqa: PLC0415 - only the demo pays for it
+    from hubbleclip.simulator.child import running_simulator, simulated_addresses  # noqa: PLC0415 - only the demo pays for it
 
     if settings.archive.mast_url != ArchiveSettings().mast_url:
         yield settings.archive
         return
     with running_simulator(settings.simulator) as url:
-        urls = {"mast_url": url, "programs_url": url, "proposals_url": f"{url}/hst/proposal_abstracts.html"}
-        yield settings.archive.model_copy(update=urls)
+        yield settings.archive.model_copy(update=simulated_addresses(url))
 
 
 SERVICES: dict[str, Callable[[Settings], AbstractContextManager[ArchiveSettings]]] = {"simulated": _simulated}

@@ -264,10 +264,18 @@ def print_json(value: Any) -> None:
     sys.stdout.write(jsonlib.dumps(value, indent=2, default=str) + "\n")
 
 
+def start_logging() -> None:
+    """Our own lines on standard error; of the libraries only errors, since ours say what matters."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
+    logging.basicConfig(level=logging.ERROR, handlers=[handler])
+    logging.getLogger("hubbleclip").setLevel(logging.INFO)
+    logging.getLogger("stamina").setLevel(logging.ERROR)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; an error that a user can mend becomes one line and exit code 2."""
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
-    logging.getLogger("hubbleclip").setLevel(logging.INFO)
+    start_logging()
     try:
         app(arguments, exit_on_error=False, print_error=False)
     except (HubbleclipError, CycloptsError) as error:
