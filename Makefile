@@ -62,7 +62,7 @@ bench: setup  ## every benchmark, results under benchmarks/results
 	for script in benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
 
 pictures: setup  ## the README's pictures, from the demo's report
-	$(BIN)/python -m flows.pictures docs/pictures
+	$(BIN)/python -m flows.pictures docs/demo $(FLAGS)
 
 clean:  ## remove .venv and caches; data stay
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -208,7 +208,7 @@ def search(
         return
     table = RichTable("score", "tile", "split", "target", "title")
     for hit in hits:
-        table.add_row(f"{hit.score:.3f}", hit.tile_id, hit.split, hit.target_name or "", hit.title)
+        table.add_row(f"{hit.score:.3f}", hit.tile_id, hit.split, hit.target or "", hit.title)
     out.print(table)
 
 
