@@ -13,7 +13,7 @@ MEDIAN_CONTRAST = 5.0
 SEED_CONTRAST = 15.0
 GROWTH_CONTRAST = 4.0
 MAX_ROUNDS = 12
-MAX_SHARE = 0.05
+MAX_SHARE = 0.15
 BLOCK = 1 << 18
 OFFSETS = np.array([(-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 0), (0, 1), (1, -1), (1, 0), (1, 1)])
 CROSS = [1, 3, 5, 7]
@@ -31,7 +31,7 @@ def find_cosmic_rays(
     times its lowest neighbour: no star does, since the point-spread function fills the 3x3. From seeds the mask grows
     over touching pixels that are 4 times their lowest unmasked neighbour, along tracks up to two pixels wide. It is the
     idea of L.A.Cosmic (van Dokkum 2001, PASP 113, 1420) made safe for HST's undersampled stars, whose cores that method
-    eats. A mask of over 5 % of the image means sparse photons rather than rays, and is dropped.
+    eats. A mask of over 15 % of the image means sparse photons rather than rays, and is dropped.
     """
     threshold = np.float32(sky + SIGNIFICANCE_SIGMA * noise)
     rows, columns = np.nonzero((data_yx > threshold) & valid_yx)
