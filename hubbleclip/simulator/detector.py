@@ -73,14 +73,14 @@ def add_cosmic_rays(image_yx: Image, rng: np.random.Generator, count: int) -> Ma
     return hit
 
 
-def saturate(image_e_yx: Image, full_well_e: float) -> Mask:
-    """Clip at the full well, let the surplus bleed along the columns, and return the saturated pixels."""
+def saturate(image_e_yx: Image, full_well_e: float, *, bleeds: bool) -> Mask:
+    """Clip at the full well, let a CCD's surplus bleed along the columns, and return the saturated pixels."""
     full = image_e_yx > full_well_e
     if not full.any():
         return full
     surplus = np.where(full, image_e_yx - full_well_e, 0).sum(axis=0)
     np.minimum(image_e_yx, np.float32(full_well_e), out=image_e_yx)
-    for column in np.flatnonzero(surplus > full_well_e):
+    for column in np.flatnonzero(surplus > full_well_e) if bleeds else ():
         rows = np.flatnonzero(full[:, column])
         reach = int(min(120, surplus[column] / full_well_e / 2))
         top, bottom = max(0, int(rows[0]) - reach), min(len(full), int(rows[-1]) + reach + 1)
@@ -130,7 +130,7 @@ def combined(
     image = noisy(expected, depth.camera.read_noise_e * NUM_COMBINED**0.5, rng)
     shallow = share == np.float32(0.5)
     image[shallow] += np.sqrt(expected[shallow]) * rng.standard_normal(int(shallow.sum()), dtype=np.float32)
-    saturate(image, depth.camera.full_well_e * NUM_COMBINED)
+    saturate(image, depth.camera.full_well_e * NUM_COMBINED, bleeds=depth.camera.detector != "IR")
     add_cosmic_rays(image, rng, int(rng.poisson(4)))
     image -= np.float32(depth.sky_e * rng.normal(1.0, 0.01))
     image /= np.float32(depth.exposure_s)
@@ -153,7 +153,7 @@ def single(
     else:
         rate = image.size * depth.exposure_s * 2.5e-6
         hit = add_cosmic_rays(image, rng, int(rng.poisson(rate)))
-    full = saturate(image, camera.full_well_e)
+    full = saturate(image, camera.full_well_e, bleeds=camera.detector != "IR")
     caught = hit & (rng.random(hit.shape, dtype=np.float32) < 0.85)
     flags = flags | np.where(full, SATURATED, 0).astype(np.int16) | np.where(caught, COSMIC_RAY, 0).astype(np.int16)
     error = np.sqrt(np.maximum(image, 0) + np.float32(camera.read_noise_e**2))

@@ -72,7 +72,7 @@ def frame_of(settings: SimulatorSettings, plan: Plan, target: Target) -> Frame:
     tilt_deg = round(rng.triangular(-14, 14, 0) / 2) * 2.0
     camera = CAMERAS[plan.camera]
     spread = 0.12 * target.half_field_arcsec if target.half_field_arcsec > 0 else 0.0
-    east, north = (rng.gauss(0, 1) * spread * plan.kind.can_be_small for _ in range(2))
+    east, north = (rng.gauss(0, 1) * spread * plan.kind.may_be_off_centre for _ in range(2))
     roll_deg = rng.uniform(-180, 180)
     if camera.footprint == "stair":
         shift = 0.12 * settings.frame_px * camera.pixel_scale_arcsec

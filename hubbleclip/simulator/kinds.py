@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """One kind. `filters` names a filter plan, `names` styles of catalogue names, `exposure_s` the range of a frame."""
+    """One kind. `filters` names a filter plan, `names` styles of catalogue names, `exposure_s` the range of a frame.
+
+    `may_be_off_centre` lets the pointing miss the object by some of the field.
+    """
 
     name: str
     categories: tuple[str, ...]
@@ -16,7 +19,7 @@ class Kind:
     names: tuple[str, ...] = ("NGC {n4}",)
     exposure_s: tuple[int, int] = (400, 2400)
     is_moving: bool = False
-    can_be_small: bool = True
+    may_be_off_centre: bool = True
 
 
 _ROWS = (
@@ -69,7 +72,7 @@ _ROWS = (
     ),
     Kind(
         name="planet", categories=("SOLAR SYSTEM", "Solar System"), filters="planet", is_moving=True, exposure_s=(5,
-        60), can_be_small=False,
+        60), may_be_off_centre=False,
         variants=("Jupiter", "Saturn", "Uranus", "Neptune", "Mars"), names=("{variant}",),
     ),
     Kind(
@@ -80,13 +83,13 @@ _ROWS = (
     Kind(
         name="Kuiper belt field", categories=("SOLAR SYSTEM", "Solar System"), filters="deep", is_moving=True,
         exposure_s=(300, 900),
-        variants=("cold classical", "scattered", "binary"), names=("{y}-{L}{L}{n3}", "TNO-{n6}"), can_be_small=False,
+        variants=("cold classical", "scattered", "binary"), names=("{y}-{L}{L}{n3}", "TNO-{n6}"), may_be_off_centre=False,
     ),
     Kind(
         name="deep field", categories=("COSMOLOGY", "GALAXIES", "Galaxies and the IGM"), filters="deep",
         exposure_s=(2000, 9000),
         variants=("blank field", "parallel", "protocluster"), names=("DEEP-{n3}", "PAR-{n4}", "FIELD-{n2}-{L}"),
-        can_be_small=False,
+        may_be_off_centre=False,
     ),
     Kind(
         name="protoplanetary disk", categories=("STAR FORMATION", "Exoplanets and Exoplanet Formation"), filters="disk",
@@ -104,7 +107,7 @@ _ROWS = (
     Kind(
         name="gravitational lens", categories=("COSMOLOGY", "GALAXIES & CLUSTERS", "Galaxies"),
         variants=("Einstein ring", "quad", "arc"), names=("SDSS J{hhmm}{sdd}{mm}", "HE {hhmm}{sdd}{mm}",
-        "SL2S J{hhmm}{ss}{sdd}{mm}"), can_be_small=False,
+        "SL2S J{hhmm}{ss}{sdd}{mm}"), may_be_off_centre=False,
     ),
 )  # fmt: skip
 
@@ -113,7 +116,7 @@ KINDS: dict[str, Kind] = {kind.name: kind for kind in _ROWS}
 CALIBRATION = Kind(
     name="calibration", categories=("CAL",), variants=("dark", "flat"), filters="flat", names=("{variant}",),
     exposure_s=(1, 900),
-    can_be_small=False,
+    may_be_off_centre=False,
 )  # fmt: skip
 
 FILTER_PLANS: dict[str, dict[str, tuple[str, ...]]] = {

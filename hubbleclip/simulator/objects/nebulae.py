@@ -98,7 +98,7 @@ def supernova_remnant(view: View, rng: np.random.Generator, variant: str) -> Ima
         light = view.blank()
         for k in range(4):
             ripple = radius * (1 + np.float32(0.035 + 0.01 * k) * (coarse if k % 2 else fine) + np.float32(0.02 * k))
-            light += shell(ripple, size * (1 - 0.03 * k), 0.025) * (1 - 0.15 * k)
+            light += shell(ripple, size * (1 - 0.03 * k), 0.025) ** 1.7 * (1 - 0.15 * k)
         light = light * (0.5 + 0.9 * ridges(fine, 0.3)) + 0.03 * (radius < size)
     return np.asarray(depth * light * lit, np.float32)
 

@@ -16,7 +16,7 @@ def planet(view: View, rng: np.random.Generator, variant: str) -> Image:
     size = {"Jupiter": 0.78, "Saturn": 0.42, "Uranus": 0.36, "Neptune": 0.42, "Mars": 0.55}[variant] * rng.uniform(
         0.8, 1.15
     )
-    angle, depth = rng.uniform(0, np.pi), rng.uniform(150, 700)
+    angle, depth = rng.uniform(0, np.pi), rng.uniform(60, 260)
     flat = {"Jupiter": 0.935, "Saturn": 0.9, "Uranus": 0.977, "Neptune": 0.983, "Mars": 0.995}[variant]
     radius = view.radius(0, 0, flat, angle) / np.float32(size)
     along, across = view.axes(0, 0, angle)
@@ -53,7 +53,7 @@ def _surface(view: View, rng: np.random.Generator, variant: str, place: tuple[Im
         return (
             0.95 - np.float32(0.5 * min(1.2, view.wave_nm / 600)) * marks + np.float32(0.9 * 600 / view.wave_nm) * cap
         )
-    belts = {"Jupiter": 0.3, "Saturn": 0.16, "Uranus": 0.1, "Neptune": 0.14}[variant]
+    belts = {"Jupiter": 0.34, "Saturn": 0.2, "Uranus": 0.13, "Neptune": 0.2}[variant]
     wavy = y + np.float32(0.02 if variant == "Jupiter" else 0.006) * swirl
     pattern = view.blank()
     for number in (5, 9, 14, 23) if variant == "Jupiter" else (3, 6, 11):
@@ -167,7 +167,7 @@ def kuiper_belt_field(view: View, rng: np.random.Generator, variant: str) -> Ima
     for step in np.linspace(-0.5, 0.5, 90) * length:
         jitter = passing.normal(0, 1, (2, count)) * fuzz
         view.add_points(light, x + step * np.cos(turn) + jitter[0], y + step * np.sin(turn) + jitter[1], flux)
-    bright = rng.uniform(60, 400)
+    bright = rng.uniform(150, 900)
     body_x, body_y, body_flux = np.zeros(1), np.zeros(1), np.array([bright])
     if variant == "binary":
         gap = rng.uniform(0.015, 0.04)

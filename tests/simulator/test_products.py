@@ -1,0 +1,132 @@
+"""Rendered files: exact size, sound FITS, the cameras' own keywords, a true WCS, and plainly simulated."""
+
+import io
+import re
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.wcs import WCS
+
+from hubbleclip.settings import SimulatorSettings
+from hubbleclip.simulator.visits import SimObservation, SimProduct, make_proposals, observations_of, render_product
+
+SETTINGS = SimulatorSettings(num_proposals=120, frame_px=96)
+Item = tuple[SimObservation, SimProduct]
+
+
+@pytest.fixture(scope="module")
+def items() -> dict[tuple[str, str], Item]:
+    """One file of each (camera, kind of file), of a long exposure."""
+    found: dict[tuple[str, str], Item] = {}
+    for proposal in make_proposals(SETTINGS):
+        for observation in observations_of(SETTINGS, proposal):
+            for product in observation.products:
+                if not proposal.is_calibration and observation.exposure_s > 800:
+                    found.setdefault((observation.instrument, product.kind), (observation, product))
+    return found
+
+
+def opened(item: Item) -> fits.HDUList:
+    return fits.open(io.BytesIO(render_product(SETTINGS, *item)))
+
+
+def test_every_kind_of_file_has_the_size_that_was_listed(items: dict[tuple[str, str], Item]) -> None:
+    assert {kind for _, kind in items} >= {"DRC", "DRZ", "FLC", "FLT", "C0M", "RAW", "D0M", "SPT", "SHM", "TRL", "JPG"}
+    for observation, product in items.values():
+        assert len(render_product(SETTINGS, observation, product)) == product.size_bytes
+
+
+def test_rendering_twice_gives_the_same_bytes(items: dict[tuple[str, str], Item]) -> None:
+    item = items["WFC3/UVIS", "DRC"]
+    assert render_product(SETTINGS, *item) == render_product(SETTINGS.model_copy(), *item)
+
+
+@pytest.mark.filterwarnings("error")
+def test_files_are_standard_fits_and_call_themselves_simulated(items: dict[tuple[str, str], Item]) -> None:
+    for (_, kind), item in items.items():
+        if kind != "JPG":
+            with opened(item) as file:
+                file.verify("exception")
+                assert file[0].header["ORIGIN"] == "SIMULATED"
+                assert "not the sky" in str(file[0].header["COMMENT"])
+                assert "SIMULATED" in str(file[0].header["HISTORY"])
+                assert all(unit.data is not None for unit in file[1:])
+
+
+@pytest.mark.parametrize(
+    ("camera", "kind", "names"),
+    [
+        ("WFC3/UVIS", "DRC", ["SCI", "WHT", "CTX"]),
+        ("WFC3/IR", "FLT", ["SCI", "ERR", "DQ"]),
+        ("ACS/WFC", "FLC", ["SCI", "ERR", "DQ", "SCI", "ERR", "DQ"]),
+        ("WFPC2/WFC", "C0M", ["SCI", "SCI", "SCI", "SCI"]),
+    ],
+)
+def test_extensions_are_those_of_the_pipeline(
+    items: dict[tuple[str, str], Item], camera: str, kind: str, names: list[str]
+) -> None:
+    with opened(items[camera, kind]) as file:
+        assert [unit.name for unit in file[1:]] == names
+
+
+def test_each_camera_writes_its_filter_where_the_real_one_does(items: dict[tuple[str, str], Item]) -> None:
+    for camera, kind in (("WFC3/UVIS", "DRC"), ("WFC3/IR", "DRZ"), ("ACS/WFC", "DRC"), ("WFPC2/WFC", "DRZ")):
+        observation, product = items[camera, kind]
+        with opened((observation, product)) as file:
+            header = file[0].header
+        wanted = {
+            "WFC3": lambda h: h["FILTER"],
+            "ACS": lambda h: f"{h['FILTER1']};{h['FILTER2']}",
+            "WFPC2": lambda h: h["FILTNAM1"],
+        }[header["INSTRUME"]](header)
+        assert wanted == observation.filters
+        assert header["PROPOSID"] == int(observation.proposal_number)
+        assert header["EXPTIME"] == observation.exposure_s
+
+
+def test_the_border_is_nan_for_wfc3_and_zero_for_the_others(items: dict[tuple[str, str], Item]) -> None:
+    with opened(items["WFC3/UVIS", "DRC"]) as file:
+        outside = file["WHT"].data == 0
+        assert 0.02 < outside.mean() < 0.5
+        assert np.isnan(file["SCI"].data[outside]).all()
+        assert np.isfinite(file["SCI"].data[~outside]).all()
+    with opened(items["WFPC2/WFC", "DRZ"]) as file:
+        outside = file["WHT"].data == 0
+        assert outside.mean() > 0.2
+        assert (file["SCI"].data[outside] == 0).all()
+
+
+def test_the_wcs_agrees_with_the_listed_position_and_footprint(items: dict[tuple[str, str], Item]) -> None:
+    for camera, kind in (("WFC3/UVIS", "DRC"), ("ACS/WFC", "DRC"), ("WFPC2/WFC", "DRZ"), ("WFC3/IR", "DRZ")):
+        observation, product = items[camera, kind]
+        with opened((observation, product)) as file:
+            wcs, shape, inside = WCS(file["SCI"].header), file["SCI"].data.shape, file["WHT"].data > 0
+        ra_deg, dec_deg = wcs.wcs_pix2world((shape[1] - 1) / 2, (shape[0] - 1) / 2, 0)
+        assert float(ra_deg) == pytest.approx(observation.ra_deg, abs=1e-7)
+        assert float(dec_deg) == pytest.approx(observation.dec_deg, abs=1e-7)
+        corners = np.array([float(word) for word in re.findall(r"-?\d+\.\d+", observation.footprint)]).reshape(-1, 2)
+        x, y = wcs.wcs_world2pix(corners[:, 0], corners[:, 1], 0)
+        rows, columns = np.nonzero(inside)
+        assert x.min() == pytest.approx(columns.min(), abs=1.5)
+        assert y.max() == pytest.approx(rows.max(), abs=1.5)
+
+
+def test_both_chips_share_one_sky(items: dict[tuple[str, str], Item]) -> None:
+    with opened(items["ACS/WFC", "FLC"]) as file:
+        lower, upper = WCS(file["SCI", 1].header), WCS(file["SCI", 2].header)
+        rows = file["SCI", 1].data.shape[0]
+    gap_px = 2
+    a = lower.wcs_pix2world(10, rows + gap_px * max(1, 96 // 120), 0)
+    b = upper.wcs_pix2world(10, 0, 0)
+    assert np.allclose(a, b, atol=1e-8)
+
+
+def test_bad_pixels_and_cosmic_rays_are_flagged(items: dict[tuple[str, str], Item]) -> None:
+    with opened(items["WFC3/UVIS", "FLC"]) as file:
+        flags = file["DQ", 1].data
+        science, error = file["SCI", 1].data, file["ERR", 1].data
+    assert (flags & 4).any()
+    assert (flags & 4096).any()
+    hit = (flags & 4096) > 0
+    assert np.median(science[hit] / error[hit]) > 5
