@@ -83,7 +83,8 @@ _ROWS = (
     Kind(
         name="Kuiper belt field", categories=("SOLAR SYSTEM", "Solar System"), filters="deep", is_moving=True,
         exposure_s=(300, 900),
-        variants=("cold classical", "scattered", "binary"), names=("{y}-{L}{L}{n3}", "TNO-{n6}"), may_be_off_centre=False,
+        variants=("cold classical", "scattered", "binary"), names=("{y}-{L}{L}{n3}", "TNO-{n6}"),
+        may_be_off_centre=False,
     ),
     Kind(
         name="deep field", categories=("COSMOLOGY", "GALAXIES", "Galaxies and the IGM"), filters="deep",
