@@ -103,6 +103,8 @@ class SimulatorSettings(Section):
 class TileSettings(Section):
     """How an image becomes tiles."""
 
+    recipe: Literal[1] = 1
+    """Version of the way from FITS to pixels; a release that changes it gives its tiles new identities."""
     size_px: int = Field(512, ge=32, le=4096)
     """Side of a tile in pixels."""
     overlap_px: int = Field(0, ge=0)

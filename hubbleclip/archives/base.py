@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Protocol
 
-from hubbleclip.errors import DownloadError
 from hubbleclip.records import Observation, Product, Proposal, Rejection
 
 NO_PROPOSAL = "unknown"
@@ -73,30 +71,3 @@ def reject(entity: str, entity_id: str, stage: str, *, reason: str, detail: str,
 def draw_key(observation: Observation) -> tuple[str, str]:
     """Order in which a proposal's observations are drawn: a hash of the name, which no later observation changes."""
     return observation.proposal_id, hashlib.sha256(observation.obs_id.encode()).hexdigest()
-
-
-def fetch_products(
-    archive: Archive, products: Sequence[Product], connections: int, settings_digest: str
-) -> tuple[list[Product], list[Rejection]]:
-    """Fetch a batch over several connections; a file that cannot be had is a Rejection, and the rest goes on.
-
-    Both lists keep the order of `products`. Raises ArchiveUnreachableError when the archive is gone.
-    """
-
-    def fetch(product: Product) -> Product | Rejection:
-        try:
-            return archive.fetch_product(product)
-        except DownloadError as error:
-            return reject(
-                "product",
-                product.uri,
-                "fetch",
-                reason="download_failed",
-                detail=str(error),
-                settings_digest=settings_digest,
-            )
-
-    with ThreadPoolExecutor(max_workers=connections, thread_name_prefix="fetch") as pool:
-        results = list(pool.map(fetch, products))
-    fetched = [item for item in results if isinstance(item, Product)]
-    return fetched, [item for item in results if isinstance(item, Rejection)]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from hubbleclip.archives import fetch_products
 from hubbleclip.archives.hst import HstArchive
 from hubbleclip.errors import ArchiveError, ArchiveUnreachableError, DownloadError
 from hubbleclip.records import Observation
@@ -155,24 +155,18 @@ def test_the_digest_does_not_know_the_servers_address(simulator: str, tmp_path: 
 
 def test_fetched_bytes_are_the_servers_and_stand_under_their_hash(archive: HstArchive) -> None:
     products, _ = archive.list_products(all_observations(archive)[:6])
-    fetched, rejections = fetch_products(archive, products, 4, "digest")
-    assert not rejections
-    assert [item.uri for item in fetched] == [item.uri for item in products]
-    for product in fetched:
+    for product in map(archive.fetch_product, products):
         data = archive.layout.absolute(product.path or "").read_bytes()
         assert hashlib.sha256(data).hexdigest() == product.sha256
         assert len(data) == product.size_bytes
         assert product.sha256 in (product.path or "")
 
 
-def test_a_batch_goes_on_when_one_file_is_missing(archive: HstArchive) -> None:
+@pytest.mark.parametrize("uri", ["mast:HST/product/none_drz.fits", "https://example.org/x.fits"])
+def test_a_file_that_cannot_be_had_is_a_download_error(archive: HstArchive, uri: str) -> None:
     products, _ = archive.list_products(all_observations(archive)[:2])
-    missing = replace(products[0], uri="mast:HST/product/none_drz.fits")
-    foreign = replace(products[0], uri="https://example.org/x.fits")
-    fetched, rejections = fetch_products(archive, [missing, products[1], foreign], 2, "digest")
-    assert [item.uri for item in fetched] == [products[1].uri]
-    assert [item.entity_id for item in rejections] == [missing.uri, foreign.uri]
-    assert "404" in rejections[0].detail
+    with pytest.raises(DownloadError, match=re.escape(uri)):
+        archive.fetch_product(replace(products[0], uri=uri))
 
 
 def test_every_simulated_proposal_arrives_whole(archive: HstArchive) -> None:
