@@ -6,11 +6,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-import torch.distributed.nn.functional as dist_functional
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -37,8 +36,8 @@ class World:
         """
         if self.size == 1:
             return rows
-        parts = dist_functional.all_gather(rows.contiguous())  # type: ignore[no-untyped-call]
-        return torch.stack(list(parts), dim=1).flatten(0, 1)
+        gathered: Tensor = _Gather.apply(rows, self)  # type: ignore[no-untyped-call]
+        return gathered
 
     def share(self, value: T) -> T:
         """The writer's value, on every process."""
@@ -55,6 +54,23 @@ class World:
         if self.device.type == "cuda":
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
         return DistributedDataParallel(model, device_ids=[self.device] if self.device.type == "cuda" else None)
+
+
+class _Gather(torch.autograd.Function):
+    """Interleave the rows of all processes; backwards, sum what all of them want of ours."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, world: World) -> Tensor:
+        ctx.world = world
+        parts = [torch.empty_like(rows) for _ in range(world.size)]
+        dist.all_gather(parts, rows.contiguous())
+        return torch.stack(parts, dim=1).flatten(0, 1)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        total = grad.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total[ctx.world.rank :: ctx.world.size], None
 
 
 @contextmanager

@@ -21,8 +21,8 @@ from open_clip_train import data as open_clip_data
 from PIL import Image
 from webdataset.tariterators import tar_file_expander
 
-from hubbleclip.dataset.packing import cut_evenly, interleave
-from hubbleclip.dataset.shards import build_dataset, inputs_digest, read_dataset, verify_dataset
+from hubbleclip.dataset.packing import cut_evenly, interleave, packed_bytes, write_tar
+from hubbleclip.dataset.shards import build_dataset, inputs_digest, plan_shards, read_dataset, verify_dataset
 from hubbleclip.errors import DatasetError
 from hubbleclip.records import to_row
 from hubbleclip.settings import ShardSettings
@@ -245,6 +245,15 @@ def test_shards_hold_the_size_and_are_nearly_equal(tmp_path):
     assert min(sizes) > 0.8 * max(sizes)
 
 
+@pytest.mark.parametrize("spare_bytes", [0, 512, 1024, 5000, 10240])
+def test_the_end_of_a_tar_counts_in_its_size(tmp_path, spare_bytes):
+    samples, pngs = make_samples_with_pngs(8, 1)
+    max_bytes = sum(packed_bytes(s, len(pngs[s.tile_id])) for s in samples) + spare_bytes
+    for name, part in plan_shards(samples, lambda tile_id: len(pngs[tile_id]), max_bytes).items():
+        write_tar(tmp_path / name, part, pngs.__getitem__)
+        assert (tmp_path / name).stat().st_size <= max_bytes
+
+
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=9), st.integers(1, 20))
 def test_cuts_are_the_best_of_all_possible_cuts(sizes, most):
     ends = cut_evenly(sizes, most)
@@ -267,6 +276,12 @@ def test_a_batch_sees_many_proposals():
     assert sorted(s.tile_id for s in ordered) == sorted(s.tile_id for s in samples)
     batches = [{s.group_id for s in ordered[i : i + 20]} for i in range(0, 500, 20)]
     assert min(len(groups) for groups in batches) >= 8
+
+
+def test_small_proposals_are_spread_among_the_tiles_of_a_large_one():
+    ordered = interleave([make_sample(index, max(0, index - 400), b"") for index in range(500)])
+    small = [sum(s.group_id != f"{0:016x}" for s in ordered[i : i + 100]) for i in range(0, 500, 100)]
+    assert min(small) >= 8
 
 
 def test_a_tile_out_of_every_split_stays_out(tmp_path):

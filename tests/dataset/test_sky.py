@@ -51,6 +51,12 @@ def test_the_guard_reaches_beyond_the_edges():
     assert [bool(touching(one, other, guard)[0]) for guard in (0.0, 4.9, 5.1)] == [False, False, True]
 
 
+def test_the_largest_of_its_kind_is_found_from_its_corner():
+    corner = np.array(square(50, 0, 400, 0))[:2]
+    others = footprints([square(50, 0, 400, 0), square(50, 5, 300, 0)])
+    assert touching(footprints([square(*corner, 2)]), others, 0.0).all()
+
+
 def test_nothing_touches_nothing():
     assert touching(footprints([square(50, 0, 20)]), footprints([]), 1.0).tolist() == [False]
     assert touching(footprints([]), footprints([square(50, 0, 20)]), 1.0).tolist() == []
