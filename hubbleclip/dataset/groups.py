@@ -13,7 +13,7 @@ from hubbleclip.records import Proposal
 WORD = re.compile(r"[^\W_]+")
 NUM_WORDS = 5
 ROUNDING = 1e-9
-"""Keeps 0.55 * 20 from being a little more than 11."""
+"""Keeps 0.56 * 25 from being a little more than 14."""
 
 Shingles = frozenset[str]
 
