@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -67,7 +69,7 @@ class _Gather(torch.autograd.Function):
         return torch.stack(parts, dim=1).flatten(0, 1)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         total = grad.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(total)
         return total[ctx.world.rank :: ctx.world.size], None
@@ -75,7 +77,10 @@ class _Gather(torch.autograd.Function):
 
 @contextmanager
 def joined() -> Iterator[World]:
-    """Join the processes that torchrun started, if it did; one GPU a process, or the CPU where there is none."""
+    """Join the processes that torchrun started, if it did; one GPU a process, or the CPU where there is none.
+
+    Wrapped models stand in reference cycles, and one that outlives its group hangs the exit: collect first.
+    """
     size, local_rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_RANK", "0"))
     has_gpu = torch.cuda.is_available()
     device = torch.device("cuda", local_rank) if has_gpu else torch.device("cpu")
@@ -84,8 +89,10 @@ def joined() -> Iterator[World]:
     if size == 1 or dist.is_initialized():
         yield World(rank=int(os.environ.get("RANK", "0")), size=size, device=device)
         return
+    atexit.register(gc.collect)
     dist.init_process_group("nccl" if has_gpu else "gloo")
     try:
         yield World(rank=dist.get_rank(), size=size, device=device)
     finally:
+        gc.collect()
         dist.destroy_process_group()

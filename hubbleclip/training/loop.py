@@ -159,12 +159,20 @@ def train(
     if finished is not None:
         return finished
     with joined() as world:
-        trainer = _open_trainer(info, runs_dir, model, settings, world=world, code_version=code_version)
-        _run_steps(trainer, info, on_progress or (lambda step, metrics: None))
-        if world.is_writer:
-            records = checkpoints.read_records(trainer.run_dir)
-            finish_run(trainer.run_dir, trainer.samples_seen, trainer.best_step, records)
-        return world.share(trainer.run_dir)
+        return _finished(
+            _open_trainer(info, runs_dir, model, settings, world=world, code_version=code_version),
+            info,
+            on_progress or (lambda step, metrics: None),
+        )
+
+
+def _finished(trainer: Trainer, info: DatasetInfo, on_progress: OnProgress) -> Path:
+    """Run what is left and close the run."""
+    _run_steps(trainer, info, on_progress)
+    if trainer.world.is_writer:
+        records = checkpoints.read_records(trainer.run_dir)
+        finish_run(trainer.run_dir, trainer.samples_seen, trainer.best_step, records)
+    return trainer.world.share(trainer.run_dir)
 
 
 def _open_trainer(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import pickle
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -135,13 +136,29 @@ def _known_tag(settings: ModelSettings) -> dict[str, Any]:
 def _create(settings: ModelSettings, pretrained: str | None) -> Any:
     """Build the architecture. Tags such as `openai` need the activation that they were trained with."""
     tag = open_clip.pretrained.get_pretrained_cfg(settings.name, settings.pretrained) or {}
-    return open_clip.create_model(
-        settings.name,
-        pretrained=pretrained,
-        pretrained_text=False,
-        force_quick_gelu=bool(tag.get("quick_gelu", False)),
-        force_preprocess_cfg={key: tag[key] for key in ("mean", "std") if key in tag},
-    )
+    with _without_warnings():
+        return open_clip.create_model(
+            settings.name,
+            pretrained=pretrained,
+            pretrained_text=False,
+            force_quick_gelu=bool(tag.get("quick_gelu", False)),
+            force_preprocess_cfg={key: tag[key] for key in ("mean", "std") if key in tag},
+        )
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Silence open_clip's warning on the root logger that a model is new: here that is meant."""
+    root = logging.getLogger()
+    root.addFilter(_is_error)
+    try:
+        yield
+    finally:
+        root.removeFilter(_is_error)
+
+
+def _is_error(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.ERROR
 
 
 def _loaded(model: Any, settings: ModelSettings) -> LoadedModel:
