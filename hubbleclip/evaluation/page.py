@@ -47,10 +47,16 @@ DIRECTIONS = {"i2t": "image to text", "t2i": "text to image"}
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Features:
-    """What one model makes of the test tiles (t, d), their captions (g, d) and the phrases (p, d); rows of length 1."""
+    """What one model makes of the test tiles (t, d) and their captions (g, d); rows of length 1."""
 
     tiles_td: Floats
     captions_gd: Floats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Phrases:
+    """What one model makes of the vocabulary (p, d); rows of length 1."""
+
     objects_pd: Floats
     hypotheses_pd: Floats
     queries_pd: Floats
@@ -58,11 +64,14 @@ class Features:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Results:
-    """All that a page tells: `features` by model, and the `facts` about data, run, settings and code."""
+    """All that a page tells: `features` by model, `phrases` of the models that are shown, and the `facts` about data,
+    run, settings and code.
+    """
 
     test_set: TestSet
     features: Mapping[str, Features]
     vocabulary: Vocabulary
+    phrases: Mapping[str, Phrases]
     metrics: Sequence[Metric]
     facts: Mapping[str, Any]
 
@@ -72,10 +81,7 @@ def render(info: DatasetInfo, results: Results, settings: EvaluationSettings) ->
     test_set, features, vocabulary = results.test_set, results.features, results.vocabulary
     metrics, facts = results.metrics, results.facts
     examples = example_tiles(test_set, settings.num_example_tiles)
-    found = {
-        name: nearest(features[name].queries_pd, features[name].tiles_td, min(NUM_TILES, len(test_set.samples)))
-        for name in SHOWN
-    }
+    found = {name: nearest(results.phrases[name].queries_pd, features[name].tiles_td, NUM_TILES) for name in SHOWN}
     shown = [*examples, *(match.index for rows in found.values() for row in rows for match in row)]
     pictures = read_thumbnails(info, (test_set.samples[tile].tile_id for tile in shown), THUMBNAIL_PX)
     return environment().get_template("report.html").render(
@@ -90,7 +96,7 @@ def render(info: DatasetInfo, results: Results, settings: EvaluationSettings) ->
         paperclip=table(metrics, "paperclip", PAPERCLIP_ROWS),
         curve_uri=svg_uri(figures.retrieval_figure(metrics)),
         histogram_uri=svg_uri(figures.similarity_figure(similarities(test_set, features, settings.seed))),
-        examples=[example_card(test_set, features, vocabulary, tile, pictures) for tile in examples],
+        examples=[example_card(results, tile, pictures) for tile in examples],
         queries=query_rows(test_set, vocabulary, found, pictures),
     )  # fmt: skip
 
@@ -181,23 +187,21 @@ def similarities(test_set: TestSet, features: Mapping[str, Features], seed: int)
     }
 
 
-def example_card(
-    test_set: TestSet, features: Mapping[str, Features], vocabulary: Vocabulary, tile: int, pictures: Mapping[str, str]
-) -> dict[str, Any]:
+def example_card(results: Results, tile: int, pictures: Mapping[str, str]) -> dict[str, Any]:
     """A tile with its nearest phrases by each model, beside the abstract that it belongs to."""
+    test_set, vocabulary = results.test_set, results.vocabulary
     sample = test_set.samples[tile]
-    phrases = {}
+    found = {}
     for name in SHOWN:
-        of_model = features[name]
-        feat_1d = of_model.tiles_td[tile : tile + 1]
-        phrases[name] = {
-            "objects": named(nearest(feat_1d, of_model.objects_pd, NUM_PHRASES)[0], vocabulary.object_classes),
-            "hypotheses": named(
-                nearest(feat_1d, of_model.hypotheses_pd, NUM_PHRASES)[0], vocabulary.science_hypotheses
-            ),
+        feat_1d, phrases = results.features[name].tiles_td[tile : tile + 1], results.phrases[name]
+        objects = nearest(feat_1d, phrases.objects_pd, NUM_PHRASES)[0]
+        hypotheses = nearest(feat_1d, phrases.hypotheses_pd, NUM_PHRASES)[0]
+        found[name] = {
+            "objects": named(objects, vocabulary.object_classes),
+            "hypotheses": named(hypotheses, vocabulary.science_hypotheses),
         }
     abstract = test_set.captions_g[test_set.group_t[tile]]
-    return {"sample": sample, "picture": pictures[sample.tile_id], "abstract": abstract, "phrases": phrases}
+    return {"sample": sample, "picture": pictures[sample.tile_id], "abstract": abstract, "phrases": found}
 
 
 def named(matches: Sequence[Match], phrases: Sequence[str]) -> list[dict[str, str]]:

@@ -75,18 +75,15 @@ def evaluate(
     run = read_run(run_dir).run
     test_set = make_test_set(read_samples(info))
     vocabulary = zeroshot.read_vocabulary()
-    fine_tuned = embed.on_best_device(load_run_model(run_dir))
-    tile_features = embed_splits(fine_tuned, info, settings.batch_size)
-    models = {"fine_tuned": fine_tuned, "base": load_model(read_model_settings(run_dir), run.seed)}
-    if shuffled_run_dir is not None:
-        models["shuffled"] = load_run_model(shuffled_run_dir)
-    features = {
-        name: embed_test(embed.on_best_device(loaded), info, test_set, vocabulary, settings.batch_size)
-        for name, loaded in models.items()
-    }
+    models = load_models(run_dir, run.seed, shuffled_run_dir)
+    features = {name: embed_test(loaded, info, test_set, settings.batch_size) for name, loaded in models.items()}
+    phrases = {name: embed_vocabulary(models[name], vocabulary, settings.batch_size) for name in page.SHOWN}
+    tile_features = embed_splits(models["fine_tuned"], info, settings.batch_size)
     metrics = measure(test_set, features, settings, run.run_id)
     facts = report_facts(info, run, test_set, settings, code_version)
-    results = page.Results(test_set=test_set, features=features, vocabulary=vocabulary, metrics=metrics, facts=facts)
+    results = page.Results(
+        test_set=test_set, features=features, vocabulary=vocabulary, phrases=phrases, metrics=metrics, facts=facts
+    )
     content = {
         "index.html": page.render(info, results, settings).encode("utf-8"),
         "metrics.json": metrics_json(metrics, facts),
@@ -104,26 +101,35 @@ def read_samples(info: DatasetInfo) -> list[Sample]:
     return [Sample(**row) for row in info.manifest.select(SAMPLE_COLUMNS).to_pylist()]
 
 
+def load_models(run_dir: Path, seed: int, shuffled_run_dir: Path | None) -> dict[str, LoadedModel]:
+    """The model of the run, the one that it started from, and the one trained on shuffled pairs where there is one."""
+    models = {"fine_tuned": load_run_model(run_dir), "base": load_model(read_model_settings(run_dir), seed)}
+    if shuffled_run_dir is not None:
+        models["shuffled"] = load_run_model(shuffled_run_dir)
+    return {name: embed.on_best_device(loaded) for name, loaded in models.items()}
+
+
 def embed_splits(loaded: LoadedModel, info: DatasetInfo, batch_size: int) -> dict[str, tuple[list[str], Floats]]:
     """Tile ids and features of every split that has tiles."""
     return {split: embed.embed_tiles(loaded, info, split, batch_size) for split in SPLITS if info.shards[split]}
 
 
-def embed_test(
-    loaded: LoadedModel, info: DatasetInfo, test_set: TestSet, vocabulary: zeroshot.Vocabulary, batch_size: int
-) -> page.Features:
-    """What a model makes of the test tiles, their captions and the vocabulary."""
+def embed_test(loaded: LoadedModel, info: DatasetInfo, test_set: TestSet, batch_size: int) -> page.Features:
+    """What a model makes of the test tiles and their captions."""
     tile_ids, tiles_td = embed.embed_tiles(loaded, info, "test", batch_size)
     if tile_ids != [sample.tile_id for sample in test_set.samples]:
-        raise EvaluationError(f"{info.path}: the test shards and the manifest differ: build the dataset again")
+        raise EvaluationError(f"{info.path}: its manifest is not sorted by tile id: build the dataset again")
+    return page.Features(tiles_td=tiles_td, captions_gd=embed.embed_texts(loaded, test_set.captions_g, batch_size))
+
+
+def embed_vocabulary(loaded: LoadedModel, vocabulary: zeroshot.Vocabulary, batch_size: int) -> page.Phrases:
+    """What a model makes of the vocabulary, one feature a phrase."""
 
     def phrases(texts: tuple[str, ...], templates: tuple[str, ...]) -> Floats:
         feat_pd = embed.embed_pieces(loaded, zeroshot.prompts(texts, templates), batch_size)
         return zeroshot.ensembled(feat_pd, len(templates))
 
-    return page.Features(
-        tiles_td=tiles_td,
-        captions_gd=embed.embed_texts(loaded, test_set.captions_g, batch_size),
+    return page.Phrases(
         objects_pd=phrases(vocabulary.object_classes, zeroshot.OBJECT_PROMPTS),
         hypotheses_pd=phrases(vocabulary.science_hypotheses, zeroshot.HYPOTHESIS_PROMPTS),
         queries_pd=phrases(vocabulary.queries, zeroshot.QUERY_PROMPTS),

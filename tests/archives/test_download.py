@@ -141,7 +141,7 @@ def test_retry_after_is_obeyed(scripted, tmp_path: Path) -> None:
     script = scripted(give(b"", 429, Retry_After="1"), give(FITS))
     started = time.monotonic()
     fetch(script, tmp_path)
-    assert 1.0 <= time.monotonic() - started < 3
+    assert time.monotonic() - started >= 1.0
 
 
 def test_a_missing_file_is_not_asked_for_again(scripted, tmp_path: Path) -> None:

@@ -20,9 +20,9 @@ SETTINGS = EvaluationSettings(bootstrap=200, num_example_tiles=3)
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     root = tmp_path_factory.mktemp("evaluated")
-    dataset_dir = made_dataset.build(root / "datasets")
-    run_dir = made_dataset.train_briefly(dataset_dir, root / "runs", steps=25)
-    shuffled_dir = made_dataset.train_briefly(dataset_dir, root / "runs", steps=2, shuffled=True)
+    dataset_dir = made_dataset.build(root / "datasets", num_groups=24, tiles_per_group=2, num_test_groups=10)
+    run_dir = made_dataset.train_briefly(dataset_dir, root / "runs", steps=14)
+    shuffled_dir = made_dataset.train_briefly(dataset_dir, root / "runs", steps=1, shuffled=True)
     return root, dataset_dir, run_dir, shuffled_dir
 
 
@@ -59,7 +59,7 @@ def test_metrics_json_says_what_was_returned_and_the_same_bytes_again(made, eval
     ]
     written = json.loads((evaluation.path / "metrics.json").read_text())
     assert [row["value"] for row in written["metrics"]] == [metric.value for metric in evaluation.metrics]
-    assert (written["num_tiles"], written["num_groups"], written["is_simulated"]) == (36, 12, True)
+    assert (written["num_tiles"], written["num_groups"], written["is_simulated"]) == (20, 10, True)
 
 
 def test_the_page_carries_all_that_it_shows(evaluation):
@@ -89,8 +89,8 @@ def test_a_report_replaces_an_older_one_and_leaves_nothing_beside_it(made, evalu
 
 def test_search_finds_in_every_split_what_a_slow_look_finds(made, evaluation):
     _, dataset_dir, run_dir, _ = made
-    hits = search.search("a globular cluster", dataset_dir, run_dir, evaluation.path, 90)
-    assert len({hit.tile_id for hit in hits}) == 90
+    hits = search.search("a globular cluster", dataset_dir, run_dir, evaluation.path, 48)
+    assert len({hit.tile_id for hit in hits}) == 48
     assert {hit.split for hit in hits} == {"train", "val", "test"}
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
     kept = search.read_embeddings(evaluation.path)
