@@ -41,9 +41,8 @@ class BatchOrder:
         return np.array([self._tile(int(group), int(turn)) for group, turn in zip(groups_b, turn_b, strict=True)])
 
     def _tile(self, group: int, turn: int) -> int:
-        tiles = self.tiles_of[group]
-        round_, place = divmod(turn, len(tiles))
-        return int(np.random.default_rng([self.seed, TILES, group, round_]).permutation(tiles)[place])
+        tiles = np.random.default_rng([self.seed, TILES, group]).permutation(self.tiles_of[group])
+        return int(tiles[turn % len(tiles)])
 
 
 def derangement(num_groups: int, seed: int) -> Ints:
