@@ -1,0 +1,119 @@
+"""What the benchmarks work on: made images, files, samples and rows, of the sizes and forms that real ones have."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from astropy.io import fits
+from astropy.wcs import WCS
+
+from hubbleclip.contracts import tables
+from hubbleclip.images.png import encode_png
+from hubbleclip.images.tiles import tile_file, to_tile_record
+from hubbleclip.paths import Layout
+from hubbleclip.records import Product, Sample, to_row
+from hubbleclip.settings import SimulatorSettings, TileSettings
+from hubbleclip.simulator.visits import make_proposals, observations_of, render_product
+
+BORDER_PX = 20
+STAMP_PX = 25
+
+
+def star_field(side_px: int, seed: int) -> npt.NDArray[np.float32]:
+    """Stars of many brightnesses on noise of sigma 1 about a sky of 5: (side_px, side_px)."""
+    rng = np.random.default_rng(seed)
+    data_yx = rng.normal(5, 1, (side_px, side_px)).astype(np.float32)
+    y, x = np.mgrid[:STAMP_PX, :STAMP_PX] - STAMP_PX // 2
+    star_yx = (1 + (y**2 + x**2) / 4.0) ** -2.5
+    for y0, x0 in rng.integers(0, side_px - STAMP_PX, (side_px**2 // 2000, 2)):
+        data_yx[y0 : y0 + STAMP_PX, x0 : x0 + STAMP_PX] += 10 ** rng.uniform(1.5, 4) * star_yx
+    return data_yx
+
+
+def write_drz(path: Path, side_px: int) -> Path:
+    """A combined image as the archive's drizzle leaves it: SCI with a zero border and a TAN WCS, WHT, CTX."""
+    inside = np.zeros((side_px, side_px), bool)
+    inside[BORDER_PX:-BORDER_PX, BORDER_PX:-BORDER_PX] = True
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype, wcs.wcs.crval, wcs.wcs.cdelt = ("RA---TAN", "DEC--TAN"), (150.1, 2.2), (-1.4e-5, 1.4e-5)
+    wcs.wcs.crpix = side_px / 2, side_px / 2
+    science = wcs.to_header()
+    science["BUNIT"] = "ELECTRONS/S"
+    primary = {"TELESCOP": "HST", "INSTRUME": "WFC3", "DETECTOR": "UVIS", "FILTER": "F606W", "EXPTIME": 1200.0}
+    hdus = [fits.PrimaryHDU(header=fits.Header(primary | {"NDRIZIM": 4, "FILETYPE": "SCI"}))]
+    hdus.append(fits.ImageHDU(np.where(inside, star_field(side_px, 1), 0), science, name="SCI", ver=1))
+    hdus.append(fits.ImageHDU(np.where(inside, 1200.0, 0).astype(np.float32), name="WHT", ver=1))
+    hdus.append(fits.ImageHDU(np.where(inside, 15, 0).astype(np.int32), name="CTX", ver=1))
+    fits.HDUList(hdus).writeto(path)
+    return path
+
+
+def write_simulated_drz(path: Path, frame_px: int) -> Path:
+    """The first combined image of the simulated archive."""
+    sky = SimulatorSettings(num_proposals=8, frame_px=frame_px)
+    seen = (one for proposal in make_proposals(sky) for one in observations_of(sky, proposal))
+    observation, product = next((o, p) for o in seen for p in o.products if p.file_name.endswith("_drz.fits"))
+    path.write_bytes(render_product(sky, observation, product))
+    return path
+
+
+def make_pngs(num: int, side_px: int) -> list[bytes]:
+    """Tiles of star fields, grainy as real ones are: 512 px take about 100 kB, 128 px about 7 kB."""
+    fields = (star_field(side_px, seed) for seed in range(num))
+    return [encode_png(np.clip(np.rint(12 * np.arcsinh((field - 2) / 4)), 0, 255).astype(np.uint8)) for field in fields]
+
+
+def make_samples(pngs: Sequence[bytes], num: int, group_size: int) -> tuple[list[Sample], dict[str, bytes]]:
+    """`num` train samples in groups of `group_size` that share a simulated abstract, one more group each for val and
+    test, and the PNG of each by its tile id. The pictures come again and again in turn.
+    """
+    proposals = make_proposals(SimulatorSettings(num_proposals=num // group_size + 2))
+    splits = ["train"] * num + ["val"] * group_size + ["test"] * group_size
+    hashes = [hashlib.sha256(png).hexdigest() for png in pngs]
+    samples = []
+    for index in range(len(splits)):
+        proposal = proposals[index // group_size]
+        samples.append(
+            Sample(
+                tile_id=hex_id(f"tile {index}"), split=splits[index],
+                group_id=hex_id(proposal.number)[:16], proposal_id=f"made:{proposal.number}", archive="made",
+                category=proposal.category, title=proposal.title, pi=proposal.pi, cycle=proposal.cycle,
+                obs_id=f"made{index}", target_name="MADE", target_class="SIMULATED", is_moving=False,
+                instrument="WFC3/UVIS", filter="F606W", ra_deg=150 + index / 7, dec_deg=2.2,
+                corners_deg=[150 + index / 7, 2.2] * 4, pixel_scale_arcsec=0.04, valid_share=1.0,
+                product_uri=f"made:{index}", product_sha256="0" * 64, png_sha256=hashes[index % len(pngs)],
+                caption_kinds=["abstract", "title"], captions=[proposal.abstract, proposal.title],
+            )
+        )  # fmt: skip
+    return samples, {sample.tile_id: pngs[index % len(pngs)] for index, sample in enumerate(samples)}
+
+
+def hex_id(text: str) -> str:
+    """32 hex digits without an order, as the ids of tiles are."""
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def make_tile_rows(num: int, folder: Path) -> pa.Table:
+    """Rows of the catalog's `tile` table: the record of a true tile, each with an id, a path and a place of its own."""
+    cut = tile_file(write_drz(folder / "made_drz.fits", 560), "0" * 64, TileSettings()).tiles[0]
+    product = Product(
+        uri="made:product", obs_id="made", proposal_id="made:1", file_name="made_drz.fits", kind="DRZ", size_bytes=1,
+        choice="made", sha256="0" * 64,
+    )  # fmt: skip
+    row = to_row(to_tile_record(cut, product, Layout(folder), datetime(2024, 1, 1, tzinfo=UTC)))
+    ids = [hex_id(f"tile {index}") for index in range(num)]
+    columns = {
+        "tile_id": ids,
+        "path": [f"tiles/{one[:2]}/{one}.png" for one in ids],
+        "png_sha256": [one * 2 for one in ids],
+        "ra_deg": np.linspace(0, 360, num, endpoint=False),
+    }
+    schema = tables()["tile"].schema()
+    arrays = [pa.array(columns.get(field.name, [row[field.name]] * num), type=field.type) for field in schema]
+    return pa.table(arrays, schema=schema)

@@ -1,0 +1,173 @@
+"""Ours and a peer on the same work, in turn in one run (A B A B), after a warm-up: medians, spread and their ratio.
+
+A contender is a context manager: given an empty folder, it prepares untimed and yields the work to be timed.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import platform
+import re
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+RESULTS = Path(__file__).parent / "results"
+ROOT = Path(__file__).parents[1]
+PER_SECOND = "/s"
+
+Contender = Callable[[Path], AbstractContextManager[Callable[[], object]]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seconds:
+    """What the runs took, in order; `peer` is empty where there is none."""
+
+    ours: tuple[float, ...]
+    peer: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One line of a result, in medians. `ratio` is how many times faster ours is, whatever the unit.
+
+    `spread` is (longest - shortest) / median of the runs, of the side where it is larger.
+    """
+
+    name: str
+    unit: str
+    ours: float
+    peer: float | None
+    peer_name: str | None
+    ratio: float | None
+    runs: int
+    spread: float
+
+
+def time_in_turn(
+    ours: Contender, peer: Contender | None = None, *, runs: int = 5, clock: Callable[[], float] = time.perf_counter
+) -> Seconds:
+    """Time both `runs` times in turn, each run in an empty folder; the first round warms up and is not counted."""
+    contenders = [ours] if peer is None else [ours, peer]
+    rounds = [[_time_once(contender, clock) for contender in contenders] for _ in range(runs + 1)]
+    columns = [tuple(column) for column in zip(*rounds[1:], strict=True)]
+    return Seconds(ours=columns[0], peer=columns[1] if peer else ())
+
+
+def _time_once(contender: Contender, clock: Callable[[], float]) -> float:
+    """Seconds of the work alone. What was left to write or to free by the one before is done before it starts."""
+    with tempfile.TemporaryDirectory(prefix="hubbleclip-bench-") as folder, contender(Path(folder)) as work:
+        gc.collect()
+        os.sync()
+        start = clock()
+        work()
+        return clock() - start
+
+
+def rate_row(name: str, unit: str, amount: float, seconds: Seconds, peer_name: str | None = None) -> Row:
+    """`amount` of work a second, where `unit` ends in `/s`; one run does `amount`."""
+    if not unit.endswith(PER_SECOND):
+        raise ValueError(f"the unit of a rate ends in {PER_SECOND}, not {unit!r}")
+    return _row(name, unit, seconds, peer_name, lambda median_s: amount / median_s)
+
+
+def seconds_row(name: str, seconds: Seconds, peer_name: str | None = None) -> Row:
+    """Seconds a run: less is better, and `ratio` is still above 1 where ours is faster."""
+    return _row(name, "s", seconds, peer_name, lambda median_s: median_s)
+
+
+def _row(name: str, unit: str, seconds: Seconds, peer_name: str | None, value: Callable[[float], float]) -> Row:
+    ours_s = statistics.median(seconds.ours)
+    peer_s = statistics.median(seconds.peer) if seconds.peer else None
+    return Row(
+        name=name,
+        unit=unit,
+        ours=_digits(value(ours_s)),
+        peer=None if peer_s is None else _digits(value(peer_s)),
+        peer_name=peer_name,
+        ratio=None if peer_s is None else _digits(peer_s / ours_s),
+        runs=len(seconds.ours),
+        spread=_digits(max(_spread(side) for side in (seconds.ours, seconds.peer) if side)),
+    )
+
+
+def _spread(side: Sequence[float]) -> float:
+    return (max(side) - min(side)) / statistics.median(side)
+
+
+def _digits(value: float) -> float:
+    """Four significant digits: more would claim what no clock here can tell."""
+    return float(f"{value:.4g}")
+
+
+def machine_of(cpuinfo: str, meminfo: str) -> str:
+    """CPU model, number of cores and memory, from the texts of `/proc/cpuinfo` and `/proc/meminfo`. No host name."""
+    model = re.search(r"^model name\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
+    num_cores = len(re.findall(r"^processor\s*:", cpuinfo, re.MULTILINE))
+    memory_kib = re.search(r"^MemTotal:\s*(\d+) kB", meminfo, re.MULTILINE)
+    name = model[1].strip() if model else platform.machine()
+    return f"{name}, {num_cores} cores, {int(memory_kib[1]) / 2**20 if memory_kib else 0:.0f} GiB"
+
+
+def read_machine() -> str:
+    """This machine; only its architecture where there is no `/proc`."""
+    files = Path("/proc/cpuinfo"), Path("/proc/meminfo")
+    return machine_of(*(file.read_text() for file in files)) if files[0].is_file() else platform.machine()
+
+
+def read_commit() -> str:
+    """The commit that ran, `.dirty` where tracked files but results differ from it; empty outside a checkout."""
+    changed = ("status", "--porcelain", "--untracked-files=no", "--", ".", ":!benchmarks/results")
+    try:
+        return _git("rev-parse", "--short=12", "HEAD") + (".dirty" if _git(*changed) else "")
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(ROOT), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def write_results(path: Path, rows: Sequence[Row], *, machine: str, date: str, commit: str) -> None:
+    """Write the rows and where they come from as JSON."""
+    result = {"machine": machine, "date": date, "commit": commit, "rows": [asdict(row) for row in rows]}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+def table_of(stage: str, rows: Sequence[Row]) -> Table:
+    """The rows as a person reads them."""
+    peers = sorted({row.peer_name for row in rows if row.peer_name})
+    table = Table("what", title=stage)
+    for heading in ("unit", "ours", "peer", "faster", "runs", "spread"):
+        table.add_column(heading, no_wrap=True)
+    table.caption = f"peer: {', '.join(peers)}"
+    for row in rows:
+        figures = (_figure(value) for value in (row.ours, row.peer, row.ratio))
+        table.add_row(row.name, row.unit, *figures, str(row.runs), f"{row.spread:.0%}")
+    return table
+
+
+def _figure(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
+def report(stage: str, rows: Sequence[Row]) -> None:
+    """Print the table and write `results/<stage>.json`."""
+    Console().print(table_of(stage, rows))
+    date = datetime.now(UTC).date().isoformat()
+    write_results(RESULTS / f"{stage}.json", rows, machine=read_machine(), date=date, commit=read_commit())

@@ -1,0 +1,98 @@
+"""The arithmetic of the benchmarks, on fake timings: medians, ratio, spread, the order of the runs, the JSON."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from benchmarks.measure import Contender, Seconds, machine_of, rate_row, seconds_row, time_in_turn, write_results
+
+SECONDS = Seconds(ours=(2.0, 1.0, 9.0), peer=(3.0, 5.0, 4.0))  # medians 2 and 4, spreads 8/2 and 2/4
+CPUINFO = "processor\t: 0\nmodel name\t: Made CPU 9\n\nprocessor\t: 1\nmodel name\t: Made CPU 9\n"
+MEMINFO = "MemTotal:       16777216 kB\nMemFree:        1 kB\n"
+
+
+class Recorder:
+    """Contenders that write down when they run and where, and a clock that only they move."""
+
+    def __init__(self, durations: dict[str, list[float]]) -> None:
+        self.durations, self.now, self.ran, self.folders = durations, 0.0, [], []
+
+    def contender(self, name: str) -> Contender:
+        @contextmanager
+        def prepared(folder: Path) -> Iterator[Callable[[], object]]:
+            self.now += 1000  # preparing is not timed
+            assert list(folder.iterdir()) == []
+            (folder / "left").touch()
+            self.folders.append(folder)
+            yield lambda: self.run(name)
+            self.now += 1000
+
+        return prepared
+
+    def run(self, name: str) -> None:
+        self.ran.append(name)
+        self.now += self.durations[name].pop(0)
+
+    def clock(self) -> float:
+        return self.now
+
+
+def test_runs_alternate_in_empty_folders_and_the_first_round_is_not_counted() -> None:
+    recorder = Recorder({"ours": [50.0, 1.0, 2.0, 3.0], "peer": [70.0, 4.0, 5.0, 6.0]})
+    seconds = time_in_turn(recorder.contender("ours"), recorder.contender("peer"), runs=3, clock=recorder.clock)
+    assert recorder.ran == ["ours", "peer"] * 4
+    assert seconds == Seconds(ours=(1.0, 2.0, 3.0), peer=(4.0, 5.0, 6.0))
+    assert not any(folder.exists() for folder in recorder.folders)
+
+
+def test_without_a_peer_only_ours_runs() -> None:
+    recorder = Recorder({"ours": [50.0, 1.0, 2.0]})
+    assert time_in_turn(recorder.contender("ours"), runs=2, clock=recorder.clock) == Seconds(ours=(1.0, 2.0))
+
+
+def test_a_rate_is_the_amount_over_the_median_and_the_ratio_says_how_many_times_faster() -> None:
+    row = rate_row("write", "rows/s", 100, SECONDS, "bare writer")
+    assert (row.ours, row.peer, row.ratio) == (50.0, 25.0, 2.0)
+    assert (row.runs, row.spread, row.peer_name) == (3, 4.0, "bare writer")
+
+
+def test_the_ratio_of_seconds_is_above_one_where_ours_is_faster() -> None:
+    row = seconds_row("publish", SECONDS, "copy")
+    assert (row.ours, row.peer, row.ratio) == (2.0, 4.0, 2.0)
+
+
+def test_the_spread_is_that_of_the_side_where_it_is_larger() -> None:
+    assert seconds_row("x", Seconds(ours=(4.0, 4.0, 5.0), peer=(1.0, 2.0, 4.0))).spread == 1.5
+
+
+def test_a_unit_that_is_no_rate_is_refused() -> None:
+    with pytest.raises(ValueError, match="ends in /s"):
+        rate_row("publish", "s", 1, SECONDS)
+
+
+def test_the_json_has_the_agreed_form(tmp_path: Path) -> None:
+    rows = [rate_row("write", "rows/s", 1000 / 3, SECONDS, "bare"), seconds_row("publish", Seconds(ours=(1.0, 3.0)))]
+    path = tmp_path / "results" / "made.json"
+    write_results(path, rows, machine="Made CPU 9", date="2024-01-02", commit="abc")
+    assert json.loads(path.read_text()) == {
+        "machine": "Made CPU 9",
+        "date": "2024-01-02",
+        "commit": "abc",
+        "rows": [
+            {
+                "name": "write", "unit": "rows/s", "ours": 166.7, "peer": 83.33, "peer_name": "bare", "ratio": 2.0,
+                "runs": 3, "spread": 4.0,
+            },
+            {
+                "name": "publish", "unit": "s", "ours": 2.0, "peer": None, "peer_name": None, "ratio": None,
+                "runs": 2, "spread": 1.0,
+            },
+        ],
+    }  # fmt: skip
+
+
+def test_a_machine_is_its_cpu_cores_and_memory() -> None:
+    assert machine_of(CPUINFO, MEMINFO) == "Made CPU 9, 2 cores, 16 GiB"
