@@ -46,19 +46,33 @@ class Stage:
     settings: Settings
     layout: Layout
     catalog: Catalog
+    rejected: int = 0
+    started: float = field(default_factory=time.monotonic)
+
+
+@dataclass(slots=True, kw_only=True)
+class Progress:
+    """How far one kind of work is; a line every ten seconds at most."""
+
+    name: str
+    total: int
     done: int = 0
     rejected: int = 0
     started: float = field(default_factory=time.monotonic)
     logged: float = field(default_factory=time.monotonic)
 
-    def count(self, num_done: int, num_rejected: int, total: int) -> None:
-        """Add to the counts; log them every ten seconds at most."""
+    def add(self, num_done: int, num_rejected: int) -> None:
+        """Add to the counts."""
         self.done += num_done
         self.rejected += num_rejected
         if time.monotonic() - self.logged > LOG_EVERY_S:
             self.logged = time.monotonic()
-            rate = self.done / max(self.logged - self.started, 1e-3)
-            log.info("%s: %d of %d done, %d left out, %.1f/s", self.name, self.done, total, self.rejected, rate)
+            self.log()
+
+    def log(self) -> None:
+        """Say how far it is."""
+        rate = self.done / max(time.monotonic() - self.started, 1e-3)
+        log.info("%s: %d of %d done, %d left out, %.1f/s", self.name, self.done, self.total, self.rejected, rate)
 
 
 @contextmanager
@@ -69,7 +83,7 @@ def open_stage(name: str, settings: Settings) -> Iterator[Stage]:
         stage = Stage(name=name, settings=settings, layout=layout, catalog=catalog)
         yield stage
     took_s = time.monotonic() - stage.started
-    log.info("%s: %d done, %d left out, %.1f s", stage.name, stage.done, stage.rejected, took_s)
+    log.info("%s: finished in %.1f s, %d left out", stage.name, took_s, stage.rejected)
 
 
 def batches(items: Sequence[Item], size: int) -> list[Sequence[Item]]:
@@ -84,7 +98,7 @@ def run_batches(stage: Stage, task: Task[..., Batch], work: Sequence[Sequence[An
     A few more batches than workers are under way, so memory stays bounded and the writer never waits for the last one.
     Raises HubbleclipError when more than `flows.max_rejected_share` of the items is rejected.
     """
-    total = sum(len(batch) for batch in work)
+    progress = Progress(name=f"{stage.name}: {task.name}", total=sum(len(batch) for batch in work))
     under_way: deque[tuple[int, PrefectFuture[Batch]]] = deque()
     workers = stage.settings.flows.workers
     with ThreadPoolTaskRunner[Batch](max_workers=workers) as runner:
@@ -93,20 +107,28 @@ def run_batches(stage: Stage, task: Task[..., Batch], work: Sequence[Sequence[An
             parameters = get_call_parameters(task.fn, tuple(quote(arg) for arg in (batch, *args)), {})
             under_way.append((len(batch), runner.submit(task, parameters)))
             if len(under_way) > workers + 1:
-                _write(stage, *under_way.popleft(), total)
+                _write(stage, progress, *under_way.popleft())
         while under_way:
-            _write(stage, *under_way.popleft(), total)
-    if total and stage.rejected / total > stage.settings.flows.max_rejected_share:
-        raise HubbleclipError(
-            f"{stage.name}: {stage.rejected} of {total} items were left out, more than flows.max_rejected_share: "
-            'see `hubbleclip sql "FROM rejection_count"`'
-        )
+            _write(stage, progress, *under_way.popleft())
+    if progress.total:
+        progress.log()
+        _check_share(stage, progress)
 
 
-def _write(stage: Stage, num_items: int, future: PrefectFuture[Batch], total: int) -> None:
+def _write(stage: Stage, progress: Progress, num_items: int, future: PrefectFuture[Batch]) -> None:
     batch = future.result()
     stage.catalog.upsert(batch)
-    stage.count(num_items, len(batch.get("rejection", ())), total)
+    num_rejected = len(batch.get("rejection", ()))
+    stage.rejected += num_rejected
+    progress.add(num_items, num_rejected)
+
+
+def _check_share(stage: Stage, progress: Progress) -> None:
+    if progress.rejected / progress.total > stage.settings.flows.max_rejected_share:
+        raise HubbleclipError(
+            f"{progress.name}: {progress.rejected} of {progress.total} items were left out, more than "
+            'flows.max_rejected_share: see `hubbleclip sql "FROM rejection_count"`'
+        )
 
 
 def attempt(work: Callable[[], Result], *, entity: str, entity_id: str, stage: str, digest: str) -> Result | Rejection:

@@ -54,7 +54,6 @@ def evaluate(profile: str = "demo", overrides: dict[str, Any] | None = None) -> 
                 "report": [report],
             }
         )
-        stage.count(1, 0, 1)
     log.info("evaluate: the report is %s", report_dir / "index.html")
 
 

@@ -52,7 +52,6 @@ def shards(profile: str = "demo", overrides: dict[str, Any] | None = None) -> No
         stage.catalog.upsert(
             {"sample": samples, "dataset": [packed.dataset], "shard": packed.shards, "placement": packed.placements}
         )
-        stage.count(len(samples), 0, len(samples))
         log.info("shards: %s holds %d samples in %d shards", packed.dataset.path, len(samples), len(packed.shards))
 
 
@@ -70,5 +69,5 @@ def sample_tiles(stage: Stage) -> list[Sample]:
         tiles, observations, proposals, assignments, settings.shards, settings.shards.digest()
     )
     catalog.upsert({"split": new, "caption": captions, "rejection": rejections})
-    stage.count(0, len(rejections), len(tiles))
+    stage.rejected += len(rejections)
     return samples

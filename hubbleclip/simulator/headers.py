@@ -20,6 +20,7 @@ BLOCK_BYTES = 2880
 CARDS_A_BLOCK = 36
 PRIMARY_BLOCKS = 2
 EXTENSION_BLOCKS = 1
+NUM_COMBINED = 4
 WFPC2_WHEEL = {"F300W": 22, "F450W": 28, "F555W": 31, "F606W": 33, "F675W": 36, "F814W": 38}
 
 
@@ -64,6 +65,9 @@ def primary_header(
     header.update(_camera_cards(exposure))
     header.update(_target_cards(exposure))
     header.update(_time_cards(exposure))
+    if file_name.endswith(("_drz.fits", "_drc.fits")):
+        header["NDRIZIM"] = (NUM_COMBINED, "number of exposures combined")
+        header["DRIZCORR"] = ("COMPLETE", "drizzle processing")
     header["COMMENT"] = NOTICE
     header["HISTORY"] = NOTICE
     header["HISTORY"] = f"seed {exposure.seed}, scene {exposure.target.scene_key}"
