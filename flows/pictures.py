@@ -38,8 +38,8 @@ COLUMNS = {
     "i2t_median_rank": "median rank",
 }
 TILE_A_KIND = """
-SELECT target_class, min_by(path, tile_id) AS path FROM sample JOIN tile USING (tile_id)
-WHERE split = 'test' AND instrument NOT LIKE 'WFPC2%' GROUP BY target_class ORDER BY target_class
+SELECT target_class, min_by(tile.path, tile_id) AS path FROM sample JOIN tile USING (tile_id)
+WHERE split = 'test' AND sample.instrument NOT LIKE 'WFPC2%' GROUP BY target_class ORDER BY target_class
 """
 
 
@@ -55,7 +55,7 @@ def pictures(out_dir: Path, options: Options = Options()) -> None:
     layout = Layout(settings.root)
     with read_catalog(layout) as catalog:
         write_bytes(out_dir / "tiles.jpg", tile_sheet(catalog, layout))
-    write_retrieval_figure([Metric(run_id="", **m) for m in told["metrics"]], out_dir / "retrieval.png")
+    write_retrieval_figure([Metric(run_id="", **m) for m in told["metrics"]], out_dir / "retrieval.svg")
     write_text(out_dir / "metrics.json", json.dumps(told, indent=0, sort_keys=True) + "\n")
     readme = ROOT / "README.md"
     write_text(readme, with_table(readme.read_text(encoding="utf-8"), told))

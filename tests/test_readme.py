@@ -1,0 +1,47 @@
+"""The README says what is so."""
+
+import json
+import re
+from pathlib import Path
+
+from flows.cli import app
+from flows.pictures import table, with_table
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+TOLD = json.loads((ROOT / "docs/demo/metrics.json").read_text(encoding="utf-8"))
+
+
+def value(model: str, name: str) -> dict:
+    (found,) = [m for m in TOLD["metrics"] if (m["model"], m["name"]) == (model, name)]
+    return found
+
+
+def test_numbers_are_those_of_the_demos_metrics() -> None:
+    assert table(TOLD) in README
+    assert with_table(README, TOLD) == README
+
+
+def test_demo_reaches_its_bar_and_the_shuffled_baseline_chance() -> None:
+    reached = value("fine_tuned", "i2t_accuracy_at_10pct")
+    assert reached["value"] >= 0.75
+    assert reached["low"] > 0.60
+    assert abs(value("shuffled", "i2t_accuracy_at_10pct")["value"] - 0.10) <= 0.04
+
+
+def test_every_command_is_named() -> None:
+    commands = [name for name in app if not name.startswith("-")]
+    assert len(commands) > 10
+    assert [name for name in commands if f"`{name}" not in README] == []
+
+
+def test_every_make_target_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    asked = {word for line in re.findall(r"make ([a-z ]+)", README) for word in line.split()[:1]}
+    assert asked <= targets
+
+
+def test_pictures_stand_where_the_readme_looks() -> None:
+    pictures = re.findall(r"!\[[^]]*\]\(([^)]+)\)", README)
+    assert len(pictures) == 2
+    assert all((ROOT / picture).is_file() for picture in pictures)
