@@ -1,0 +1,45 @@
+"""`hubbleclip tile`: files to tiles and a sheet, a reason for those that give none."""
+
+from pathlib import Path
+
+import pytest
+
+from flows.one_off import tile_files
+from hubbleclip.errors import HubbleclipError
+from hubbleclip.images.png import decode_png
+from hubbleclip.settings import SimulatorSettings, TileSettings
+from hubbleclip.simulator.visits import make_proposals, observations_of, render_product
+
+SKY = SimulatorSettings(num_proposals=2, frame_px=160)
+TILES = TileSettings(size_px=128, min_side_px=32)
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    observation = observations_of(SKY, make_proposals(SKY)[0])[0]
+    product = next(p for p in observation.products if p.kind in {"DRZ", "DRC", "FLT", "FLC", "C0M"})
+    path = tmp_path / product.file_name
+    path.write_bytes(render_product(SKY, observation, product))
+    return path
+
+
+def test_a_file_becomes_tiles_and_a_sheet(image: Path, tmp_path: Path) -> None:
+    lines = list(tile_files([image], tmp_path / "out", TILES))
+    tiles = sorted((tmp_path / "out").glob("*_*-*.png"))
+    assert tiles
+    assert all(decode_png(tile.read_bytes()).shape == (128, 128) for tile in tiles)
+    assert lines[-1] == f"{len(tiles)} tiles and {tmp_path / 'out' / 'sheet.png'}"
+
+
+def test_a_file_that_gives_nothing_is_told_and_the_rest_goes_on(image: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.fits"
+    broken.write_bytes(b"SIMPLE  =                    T" + b" " * 100)
+    lines = list(tile_files([broken, image], tmp_path / "out", TILES))
+    assert lines[0].startswith("broken.fits: left out, ")
+    assert lines[1].startswith(f"{image.name}: ")
+
+
+def test_a_missing_file_is_named_before_any_work(image: Path, tmp_path: Path) -> None:
+    with pytest.raises(HubbleclipError, match=r"nowhere\.fits"):
+        list(tile_files([image, tmp_path / "nowhere.fits"], tmp_path / "out", TILES))
+    assert not (tmp_path / "out").exists()

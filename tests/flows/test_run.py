@@ -1,0 +1,46 @@
+"""One bad item never stops the rest; what would stop every other item stops the run."""
+
+import errno
+
+import pytest
+
+from flows._run import attempt, batches
+from hubbleclip.errors import ArchiveUnreachableError, DownloadError, HubbleclipError, ImageError
+from hubbleclip.records import Rejection
+
+
+def failing(error: Exception) -> object:
+    def work() -> None:
+        raise error
+
+    return attempt(work, entity="product", entity_id="p", stage="tiles", digest="d")
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "detail"),
+    [
+        (ImageError("all_invalid", "no pixel is valid"), "all_invalid", "no pixel is valid"),
+        (DownloadError("gone"), "download", "gone"),
+        (ZeroDivisionError("by zero"), "unexpected", "ZeroDivisionError: by zero"),
+        (PermissionError(errno.EACCES, "not yours"), "unexpected", "PermissionError: [Errno 13] not yours"),
+    ],
+)
+def test_an_item_that_fails_becomes_a_rejection(error: Exception, reason: str, detail: str) -> None:
+    found = failing(error)
+    assert isinstance(found, Rejection)
+    assert (found.entity_id, found.stage, found.reason, found.detail) == ("p", "tiles", reason, detail)
+
+
+def test_an_unreachable_archive_stops_the_run() -> None:
+    with pytest.raises(ArchiveUnreachableError):
+        failing(ArchiveUnreachableError("no host"))
+
+
+def test_a_full_disk_stops_the_run_and_says_so() -> None:
+    with pytest.raises(HubbleclipError, match="make room or set --data"):
+        failing(OSError(errno.ENOSPC, "No space left on device"))
+
+
+def test_batches_hold_every_item_once() -> None:
+    assert batches(range(5), 2) == [range(2), range(2, 4), range(4, 5)]
+    assert batches([], 2) == []
