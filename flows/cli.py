@@ -84,10 +84,13 @@ def put(values: dict[str, Any], path: str, value: Any) -> None:
 
 
 def run_flow(module: str, name: str, options: Options) -> None:
-    """Check the settings, then run a flow, with a Prefect server of our own where the environment names none."""
+    """Check the settings, then run a flow, with a Prefect server of our own where the environment names none.
+
+    Under torchrun every process runs the flow, each with a server of its own.
+    """
     layout = Layout(options.settings().root)
     keep_home(layout)
-    with prefect_server(layout.home / "prefect"):
+    with prefect_server(layout.home / f"prefect-{os.environ.get('RANK', '0')}"):
         flow = getattr(importlib.import_module(f"flows.{module}"), name)
         flow(options.profile, options.overrides())
 

@@ -78,6 +78,13 @@ def test_readers_see_the_published_snapshot_while_a_flow_writes(layout: Layout) 
         assert reader.counts()["watermark"] == 2
 
 
+def test_the_snapshot_has_the_storage_version_that_older_duckdb_reads(layout: Layout) -> None:
+    """Bytes 12 to 19 of the file are its storage version; 65 is DuckDB 1.2's (https://duckdb.org/docs/internals/storage)."""
+    with writing_catalog(layout) as catalog:
+        catalog.upsert({"watermark": [mark("a")]})
+    assert int.from_bytes(layout.catalog.read_bytes()[12:20], "little") == 65
+
+
 def test_the_snapshot_is_read_only(layout: Layout) -> None:
     with writing_catalog(layout):
         pass
