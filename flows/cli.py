@@ -26,7 +26,12 @@ from hubbleclip.errors import CatalogError, HubbleclipError, SettingsError
 from hubbleclip.paths import Layout
 from hubbleclip.settings import Settings, read_settings
 
-app = App(name="hubbleclip", help="From the Hubble archive to image-text models.", version=__version__)
+app = App(
+    name="hubbleclip",
+    help="From the Hubble archive to image-text models.",
+    version=__version__,
+    suppress_keyboard_interrupt=False,
+)
 out = Console()
 
 

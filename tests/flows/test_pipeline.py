@@ -1,12 +1,14 @@
 """The whole road on a small simulated archive: done once, done again, killed, repeated elsewhere."""
 
 import json
+import signal
+import subprocess
 import time
 from pathlib import Path
 
 import duckdb
 import pytest
-from commands import SMALL, Outcome, kill_when, run, servers
+from commands import SMALL, Outcome, command, environment, kill_when, run, servers
 
 pytestmark = pytest.mark.slow
 
@@ -139,3 +141,17 @@ def test_a_new_night_adds_and_moves_nothing(undisturbed: tuple[Path, Outcome], t
     for table in ("split", "tile", "proposal", "observation"):
         assert len(after[table]) > len(before[table])
         assert set(map(str, before[table])) <= set(map(str, after[table]))
+
+
+def test_interrupted_pipeline_says_that_it_goes_on(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        command("pipeline", data=tmp_path, settings=SMALL), stderr=subprocess.PIPE, text=True, env=environment()
+    )
+    while not list((tmp_path / "demo").glob("products/*/*.fits")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "Traceback" not in told
+    assert "hubbleclip: stopped; the same command goes on from here" in told
