@@ -10,14 +10,13 @@ from typing import Any
 from prefect import Task, flow
 
 from flows._run import LOG_EVERY_S, log
+from flows.status import NEWEST_DATASET
 from hubbleclip.catalog import read_catalog
 from hubbleclip.code_version import code_version
 from hubbleclip.errors import DatasetError
 from hubbleclip.paths import Layout
 from hubbleclip.settings import Settings, TrainSettings, read_settings
 from hubbleclip.training.loop import train as train_model
-
-NEWEST_DATASET = "SELECT path FROM dataset ORDER BY built_at DESC, digest LIMIT 1"
 
 
 def train_run(dataset_dir: Path, settings: Settings, train_settings: TrainSettings) -> Path:

@@ -13,7 +13,7 @@ import os
 import shutil
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
@@ -74,11 +74,10 @@ class Catalog:
     def transaction(self) -> Iterator[None]:
         """All that is written inside, or nothing."""
         self.connection.begin()
-        try:
+        with ExitStack() as undo:
+            undo.callback(self.connection.rollback)
             yield
-        except BaseException:
-            self.connection.rollback()
-            raise
+            undo.pop_all()
         self.connection.commit()
         self.changed = True
 

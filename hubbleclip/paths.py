@@ -7,9 +7,6 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from hubbleclip.errors import ArchiveError
-
-SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
 SHARD_NAME = re.compile(r"(train|val|test)-(\d{6})\.tar")
 SUFFIXES = (".fits.gz", ".fits", ".fit.gz", ".fit", ".jpg", ".jpeg")
 
@@ -95,17 +92,6 @@ def product_suffix(file_name: str) -> str:
     """The known suffix of a product's name, lower case; `.fits` for an unknown one."""
     lower = file_name.lower()
     return next((suffix for suffix in SUFFIXES if lower.endswith(suffix)), ".fits")
-
-
-def safe_name(name: str) -> str:
-    """`name` if it is a plain file name. Raises ArchiveError for separators, dots in front, NUL, or 200 characters
-    and more.
-    """
-    if not SAFE_NAME.fullmatch(name):
-        raise ArchiveError(
-            f"refused the file name {name[:80]!r}: only letters, digits and . _ + - are taken, at most 200"
-        )
-    return name
 
 
 def shard_name(split: str, index: int) -> str:

@@ -3,22 +3,16 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hubbleclip.errors import ArchiveError
-from hubbleclip.paths import Layout, parse_shard_name, safe_name, shard_name, tile_id
-
-
-@pytest.mark.parametrize(
-    "name", ["../x.fits", "/etc/passwd", "a/b", "a\\b", ".hidden", "", "a\0b", "x" * 300, "naïve", "a b", "a\nb"]
-)
-def test_dangerous_names_are_refused(name: str) -> None:
-    with pytest.raises(ArchiveError, match="refused the file name"):
-        safe_name(name)
+from hubbleclip.paths import Layout, parse_shard_name, shard_name, tile_id
 
 
 @given(st.text())
+@example("../../x.fits")
+@example("/etc/passwd")
+@example("a\0b.fits")
 def test_product_stands_below_its_folder_whatever_its_name(name: str) -> None:
     layout = Layout(Path("root"))
     path = layout.product("ab" * 32, name)

@@ -77,7 +77,8 @@ def test_nothing_gives_no_records() -> None:
 
 @given(st.text(max_size=400))
 def test_no_text_breaks_the_parser(text: str) -> None:
-    parse_abstracts_cat(f"{RULE}\n{text}\n{RULE}\n{RECORD}")
+    records = parse_abstracts_cat(f"{RULE}\n{text}\n{RULE}\n{RECORD}")
+    assert parse_abstracts_cat(RECORD)[0] in records
 
 
 @pytest.mark.parametrize(
