@@ -24,7 +24,7 @@ from prefect.utilities.annotations import quote
 from prefect.utilities.callables import get_call_parameters
 
 from hubbleclip.catalog import Catalog, writing_catalog
-from hubbleclip.errors import ArchiveUnreachableError, HubbleclipError, ImageError
+from hubbleclip.errors import ArchiveDownError, DiskFullError, DownloadError, HubbleclipError, ImageError
 from hubbleclip.paths import Layout
 from hubbleclip.records import Record, Rejection
 from hubbleclip.settings import Settings
@@ -138,9 +138,9 @@ def attempt(work: Callable[[], Result], *, entity: str, entity_id: str, stage: s
     """
     try:
         return work()
-    except ArchiveUnreachableError:
+    except (ArchiveDownError, DiskFullError):
         raise
-    except ImageError as error:
+    except (ImageError, DownloadError) as error:
         reason, detail = error.reason, error.detail
     except HubbleclipError as error:
         reason, detail = type(error).__name__.removesuffix("Error").lower(), str(error)

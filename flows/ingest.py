@@ -18,7 +18,7 @@ from hubbleclip.records import Observation, Product, Rejection, Watermark
 from hubbleclip.settings import Settings, read_settings
 
 
-def list_products(observations: Sequence[Observation], archive: Archive, taken: Mapping[str, int]) -> Batch:
+def list_products(observations: Sequence[Observation], archive: Archive, taken: Mapping[str, frozenset[str]]) -> Batch:
     """Choose the files of whole proposals; `taken` counts the files that each proposal has already."""
     products, rejections = archive.list_products(observations, taken)
     return {"product": products, "rejection": rejections}
@@ -60,8 +60,14 @@ def ingest(profile: str = "demo", overrides: dict[str, Any] | None = None) -> No
         archive = open_archive(served, settings.fetch, stage.layout)
         query_observations(stage, archive)
         by_proposal = pending_products(stage)
-        taken = stage.catalog.rows("SELECT proposal_id, count(*) AS num FROM product GROUP BY proposal_id")
-        run_batches(stage, task_list_products, by_proposal, archive, {row["proposal_id"]: row["num"] for row in taken})
+        taken = stage.catalog.rows("SELECT proposal_id, list(obs_id) AS names FROM product GROUP BY proposal_id")
+        run_batches(
+            stage,
+            task_list_products,
+            by_proposal,
+            archive,
+            {row["proposal_id"]: frozenset(row["names"]) for row in taken},
+        )
         run_batches(
             stage, task_fetch_proposals, batches(pending_proposals(stage), settings.flows.batch_size * 8), archive
         )

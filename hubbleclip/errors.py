@@ -15,12 +15,53 @@ class ArchiveError(HubbleclipError):
     """The archive answered wrongly, or not at all."""
 
 
-class ArchiveUnreachableError(ArchiveError):
+class ArchiveDownError(ArchiveError):
+    """The archive as a whole does not serve: the run stops here, and the next one goes on."""
+
+
+class ArchiveUnreachableError(ArchiveDownError):
     """No connection to the archive's host could be made."""
 
 
+class ArchiveBusyError(ArchiveError):
+    """The archive asks to come back later: 429, 503, or a query still EXECUTING after a long wait."""
+
+
+class ArchiveTimeoutError(ArchiveError):
+    """The archive did not answer in time; a smaller question may be answered."""
+
+
+class WebPageError(ArchiveError):
+    """A web page came, with status 200, where data were asked for."""
+
+
+class BadJsonError(ArchiveError):
+    """The answer is no JSON, or JSON of another form than the archive's."""
+
+
+class EmptyAnswerError(ArchiveError):
+    """Nothing came where the archive itself counts something."""
+
+
+class PartialAnswerError(ArchiveError):
+    """Fewer or more rows came than the archive counts."""
+
+
+class NullColumnsError(ArchiveError):
+    """Rows came without the columns that every row has."""
+
+
 class DownloadError(ArchiveError):
-    """One file could not be fetched, or is not what the archive said it was."""
+    """One file could not be fetched, or is not what the archive said it was. `reason` is a short code."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+        self.detail = detail
+
+
+class DiskFullError(HubbleclipError):
+    """There is not room enough for what is to be written: the run stops before it is written."""
 
 
 class ImageError(HubbleclipError):

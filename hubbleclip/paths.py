@@ -22,6 +22,11 @@ class Layout:
         """Answers of the archive as they landed."""
         return self.root / "raw"
 
+    def answer(self, kind: str, key: str, suffix: str) -> Path:
+        """Where an answer of the archive lands: `kind` is ours (`observations`), `key` whatever identifies it."""
+        name = hashlib.sha256(key.encode()).hexdigest()[:32]
+        return self.raw / kind / f"{name}{suffix}"
+
     @property
     def products(self) -> Path:
         """Fetched files, by content."""

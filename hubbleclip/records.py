@@ -12,7 +12,10 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proposal:
-    """One observing proposal. `proposal_id` is `archive:number`, since numbers repeat between missions."""
+    """One observing proposal. `proposal_id` is `archive:number`, since numbers repeat between missions.
+
+    `provenance` is JSON: which source each field was taken from, and what others said where they differ.
+    """
 
     proposal_id: str
     archive: str
@@ -25,11 +28,15 @@ class Proposal:
     abstract: str | None
     source: str
     fetched_at: datetime
+    provenance: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
-    """One CAOM observation. `obs_id` is the name, `obsid` the archive's number: never the same thing."""
+    """One CAOM observation. `obs_id` is the name, `obsid` the archive's number: never the same thing.
+
+    `visit` names the proposal's visit; `fingerprint` is a hash of all that the archive said, so that a change is seen.
+    """
 
     obs_id: str
     archive: str
@@ -49,11 +56,18 @@ class Observation:
     released_mjd: float | None
     title: str | None
     fetched_at: datetime
+    visit: str | None = None
+    fingerprint: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Product:
-    """One file of an observation, chosen for the stated reason. `sha256` and `path` are null until it is fetched."""
+    """One file of an observation, chosen for the stated reason. `sha256` is null until it is fetched, `path` also after
+    the file is dropped.
+
+    `archive_version` is what the archive's listing tells of the file's version, `fetched_version` what it told when the
+    bytes were fetched: where the two differ, a newer file waits to be fetched. `version` counts from 1.
+    """
 
     uri: str
     obs_id: str
@@ -65,6 +79,52 @@ class Product:
     sha256: str | None = None
     path: str | None = None
     fetched_at: datetime | None = None
+    archive_version: str | None = None
+    fetched_version: str | None = None
+    version: int | None = None
+    source: str | None = None
+    etag: str | None = None
+    superseded_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProductVersion:
+    """One content that a product has had; the newest is the one that the product names."""
+
+    uri: str
+    version: int
+    sha256: str
+    archive_version: str | None
+    size_bytes: int
+    source: str
+    fetched_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """When an observation's products were last asked for, and of which row (`fingerprint`) under which settings."""
+
+    obs_id: str
+    settings_digest: str
+    fingerprint: str | None
+    listed_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """An item that failed and is tried again in a later run, from `next_try_at` on. One row an (entity, entity_id,
+    stage).
+    """
+
+    entity: str
+    entity_id: str
+    stage: str
+    attempts: int
+    error: str
+    detail: str
+    first_at: datetime
+    last_at: datetime
+    next_try_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,7 +336,7 @@ class Report:
 
 Record = (
     Proposal | Observation | Product | Tile | Caption | SplitAssignment | Sample | Placement | Shard | Dataset
-    | Rejection | Watermark | Run | Checkpoint | Metric | Report
+    | Rejection | Attempt | Listing | ProductVersion | Watermark | Run | Checkpoint | Metric | Report
 )  # fmt: skip
 
 

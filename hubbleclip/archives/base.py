@@ -19,28 +19,28 @@ class Archive(Protocol):
     def name(self) -> str:
         """The first half of every `proposal_id`."""
 
-    def count_observations(self, since_mjd: float, until_mjd: float) -> int:
-        """Observations released from `since_mjd` to `until_mjd`, both included. Raises ArchiveError."""
-
     def query_observations(self, since_mjd: float) -> Iterator[list[Observation]]:
         """Pages of the observations released since; raises ArchiveError unless their sum is the archive's own count."""
 
     def list_products(
-        self, observations: Sequence[Observation], taken: Mapping[str, int] | None = None
+        self, observations: Sequence[Observation], taken: Mapping[str, frozenset[str]] | None = None
     ) -> tuple[list[Product], list[Rejection]]:
-        """One file an observation, or the reason why there is none. Raises ArchiveError.
+        """One file a visit and filter, and for each other observation the reason why it has none. Raises ArchiveError.
 
-        Give all waiting observations of a proposal in one call; `taken` says how many files each proposal id has
-        from earlier calls, which count towards the limit and stay as they are.
+        Give all observations of a proposal that the catalog knows in one call. `taken` names the observations of each
+        proposal id that have a file already: they keep their place under `max_products_per_proposal`.
         """
 
     def fetch_proposals(self, numbers: Sequence[str]) -> tuple[list[Proposal], list[Rejection]]:
-        """The proposals of these numbers, or the reason why one is missing. Raises ArchiveError."""
+        """The proposals of these numbers, or the reason why one is missing, to be tried again later. Raises
+        ArchiveError.
+        """
 
     def fetch_product(self, product: Product) -> Product:
-        """The product with sha256, path, size and time once its bytes are on the disk and checked.
+        """The product with sha256, path, size, source, etag, `fetched_version` and time once its bytes are on the disk
+        and checked.
 
-        Raises DownloadError for this file, ArchiveUnreachableError when no file could be had.
+        Raises DownloadError for this file, ArchiveDownError when no file could be had, DiskFullError.
         """
 
 

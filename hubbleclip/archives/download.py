@@ -52,7 +52,7 @@ def fetch_file(
     except (requests.RequestException, RefusedError, DamagedError) as error:
         if is_unreachable(error):
             raise in_words(error, url) from error
-        raise DownloadError(f"{uri}: {in_words(error, url)}") from error
+        raise DownloadError("failed", f"{uri}: {in_words(error, url)}") from error
     return _settle(part, file_name, layout)
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 
 from hubbleclip.archives.base import NO_PROPOSAL, draw_key, now_utc, proposal_id_of, reject
@@ -19,16 +17,15 @@ from hubbleclip.archives.caom import (
     observation_from_row,
     unique_rows,
 )
-from hubbleclip.archives.download import fetch_file
 from hubbleclip.archives.mast import MastClient
+from hubbleclip.archives.sources import FileSources
 from hubbleclip.archives.stsci import ProposalSource
 from hubbleclip.archives.transport import Transport
-from hubbleclip.errors import ArchiveError, DownloadError
+from hubbleclip.errors import ArchiveError
 from hubbleclip.paths import Layout
 from hubbleclip.records import Observation, Product, Proposal, Rejection
 from hubbleclip.settings import ArchiveSettings, FetchSettings
 
-LOG = logging.getLogger(__name__)
 MJD_OF_UNIX_EPOCH = 40587.0
 SECONDS_A_DAY = 86400.0
 BYTES_A_MB = 1_000_000
@@ -43,15 +40,12 @@ class HstArchive:
         self.transport = Transport(fetch)
         self.mast = MastClient(settings.mast_url, self.transport)
         self.proposals = ProposalSource(settings, self.transport, layout)
+        self.files = FileSources(fetch, layout, self.transport, self.mast)
 
     @property
     def name(self) -> str:
         """`hst` or `simulated`, as the settings say."""
         return self.settings.name
-
-    def count_observations(self, since_mjd: float, until_mjd: float) -> int:
-        """How many observations were released in the window, ends included. Raises ArchiveError."""
-        return sum(self.mast.count(criteria) for criteria in criteria_of(self.settings, since_mjd, until_mjd))
 
     def query_observations(self, since_mjd: float) -> Iterator[list[Observation]]:
         """Pages of what was released since, up to now. Raises ArchiveError when pages and count disagree.
@@ -73,7 +67,7 @@ class HstArchive:
                 raise ArchiveError(f"{self.mast.url} gave {num_rows} of {count} observations: run the query again")
 
     def list_products(
-        self, observations: Sequence[Observation], taken: Mapping[str, int] | None = None
+        self, observations: Sequence[Observation], taken: Mapping[str, frozenset[str]] | None = None
     ) -> tuple[list[Product], list[Rejection]]:
         """One file an observation; see Archive.list_products. Raises ArchiveError."""
         asked = [item for item in observations if self._refusal(item) is None and item.obsid is not None]
@@ -82,7 +76,7 @@ class HstArchive:
         groups = group_candidates(asked, (candidate for candidate in found if candidate is not None))
         products: list[Product] = []
         rejections: list[Rejection] = []
-        used = dict(taken or {})
+        used = {key: len(names) for key, names in (taken or {}).items()}
         uris: set[str] = set()
         for observation in sorted(observations, key=draw_key):
             choice = self._choose(observation, groups.get(observation.obs_id, []), uris, used)
@@ -142,24 +136,5 @@ class HstArchive:
         return self.proposals.fetch(numbers)
 
     def fetch_product(self, product: Product) -> Product:
-        """The product on disk, checked. Raises DownloadError, ArchiveUnreachableError."""
-        try:
-            url = self.mast.download_url(product.uri)
-        except ArchiveError as error:
-            raise DownloadError(str(error)) from error
-        file = fetch_file(
-            self.transport,
-            url,
-            uri=product.uri,
-            file_name=product.file_name,
-            size_bytes=product.size_bytes,
-            layout=self.layout,
-        )
-        LOG.debug("fetched %s, %d bytes", product.uri, file.size_bytes)
-        return replace(
-            product,
-            sha256=file.sha256,
-            path=self.layout.relative(file.path),
-            size_bytes=file.size_bytes,
-            fetched_at=now_utc(),
-        )
+        """The product on disk, checked; see Archive.fetch_product. Raises DownloadError, ArchiveDownError."""
+        return self.files.fetch(product)

@@ -55,10 +55,6 @@ class LocalArchive:
         """Files that are byte for byte an earlier one: obs_id to the obs_id of the first."""
         return find_repeats(self.folder, self.facts)
 
-    def count_observations(self, since_mjd: float, until_mjd: float) -> int:
-        """How many files there are; a folder tells no release dates, so the window does not matter."""
-        return len(self.facts)
-
     def query_observations(self, since_mjd: float) -> Iterator[list[Observation]]:
         """Every file, a page at a time."""
         observations = [self._observation(facts) for facts in self.facts.values()]
@@ -88,12 +84,12 @@ class LocalArchive:
         )
 
     def list_products(
-        self, observations: Sequence[Observation], taken: Mapping[str, int] | None = None
+        self, observations: Sequence[Observation], taken: Mapping[str, frozenset[str]] | None = None
     ) -> tuple[list[Product], list[Rejection]]:
         """The file of each observation; a repeated, vanished or too large one, or one over the limit, is rejected."""
         products: list[Product] = []
         rejections: list[Rejection] = []
-        used = dict(taken or {})
+        used = {key: len(names) for key, names in (taken or {}).items()}
         for observation in sorted(observations, key=draw_key):
             path = self.folder / observation.obs_id
             problem = self._problem(observation, path, used.get(observation.proposal_id, 0))
@@ -172,8 +168,16 @@ class LocalArchive:
         try:
             sha256, size_bytes = sha256_file(path), path.stat().st_size
         except OSError as error:
-            raise DownloadError(f"{path} cannot be read: {error.strerror}") from error
-        return replace(product, sha256=sha256, path=path.as_posix(), size_bytes=size_bytes, fetched_at=now_utc())
+            raise DownloadError("unreadable", f"{path} cannot be read: {error.strerror}") from error
+        return replace(
+            product,
+            sha256=sha256,
+            path=path.as_posix(),
+            size_bytes=size_bytes,
+            source="local",
+            fetched_version=product.archive_version,
+            fetched_at=now_utc(),
+        )
 
 
 def open_local(settings: ArchiveSettings, fetch: FetchSettings, layout: Layout) -> LocalArchive:

@@ -1,6 +1,6 @@
 -- Items that each stage has still to do.
 WITH tiles AS (
-    SELECT t.tile_id FROM tile t JOIN product p ON p.uri = t.product_uri AND p.sha256 = t.product_sha256
+    SELECT t.tile_id FROM tile t JOIN product p ON p.uri = t.product_uri AND p.sha256 = t.product_sha256 AND p.superseded_at IS NULL
     WHERE t.settings_digest = $tile_settings
 ), newest AS (SELECT digest FROM dataset ORDER BY built_at DESC, digest LIMIT 1)
 SELECT 'split' AS stage, count(*) AS num FROM tiles ANTI JOIN split USING (tile_id)

@@ -93,7 +93,7 @@ def test_two_servers_in_one_process_do_not_mix(simulator: str, tmp_path: Path) -
     other_sky = SKY.model_copy(update={"num_proposals": 3})
     with running_simulator(other_sky) as url:
         here, there = archive_at(simulator, tmp_path / "a"), archive_at(url, tmp_path / "b")
-        counts = [archive.count_observations(0, 99999) for archive in (here, there, here)]
+        counts = [len([o for page in archive.query_observations(0) for o in page]) for archive in (here, there, here)]
     fewer = sum(len(observations_of(other_sky, proposal)) for proposal in make_proposals(other_sky))
     assert counts == [len(EXPECTED), fewer, len(EXPECTED)]
 
@@ -113,7 +113,7 @@ def test_the_draw_of_a_proposals_files_is_not_moved_by_later_observations(simula
     observations = sorted(all_observations(archive), key=lambda item: item.obs_id)
     early, late = observations[::2], observations[1::2]
     chosen, _ = archive.list_products(early)
-    taken = {product.proposal_id: 1 for product in chosen}
+    taken = {product.proposal_id: frozenset({product.obs_id}) for product in chosen}
     more, rejections = archive.list_products(late, taken)
     assert not {product.proposal_id for product in more} & set(taken)
     assert {item.reason for item in rejections} == {"over_limit"}
@@ -208,18 +208,18 @@ def test_an_unknown_host_is_unreachable_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["500", "503", "429", "html", "truncated", "reset"])
 def test_a_query_outlives_passing_faults(faulty, kind: str) -> None:
     archive = faulty(FaultRule(kind=kind, path="/api/v0/invoke", times=2))
-    assert archive.count_observations(0, 99999) == len(EXPECTED)
+    assert len([o for page in archive.query_observations(0) for o in page]) == len(EXPECTED)
 
 
 def test_a_query_survives_a_fault_of_the_column_service(faulty) -> None:
     archive = faulty(FaultRule(kind="html", path="/portal", times=1), FaultRule(kind="503", path="/portal", times=1))
-    assert archive.count_observations(0, 99999) == len(EXPECTED)
+    assert len([o for page in archive.query_observations(0) for o in page]) == len(EXPECTED)
 
 
 def test_a_lasting_fault_of_a_query_is_one_typed_line(faulty) -> None:
     archive = faulty(FaultRule(kind="html", path="/api/v0/invoke"))
     with pytest.raises(ArchiveError) as caught:
-        archive.count_observations(0, 99999)
+        len([o for page in archive.query_observations(0) for o in page])
     assert "\n" not in str(caught.value)
     assert not isinstance(caught.value, ArchiveUnreachableError | DownloadError)
 

@@ -20,7 +20,7 @@ def failing(error: Exception) -> object:
     ("error", "reason", "detail"),
     [
         (ImageError("all_invalid", "no pixel is valid"), "all_invalid", "no pixel is valid"),
-        (DownloadError("gone"), "download", "gone"),
+        (DownloadError("html", "a web page came"), "html", "a web page came"),
         (ZeroDivisionError("by zero"), "unexpected", "ZeroDivisionError: by zero"),
         (PermissionError(errno.EACCES, "not yours"), "unexpected", "PermissionError: [Errno 13] not yours"),
     ],
