@@ -36,7 +36,9 @@ def command(*words: str, data: Path, profile: str = "demo", settings: dict | Non
 
 
 def environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT", "HUBBLECLIP"))}
+    """What a person's shell has, and a mark by which this test run knows its own processes."""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT", "HUBBLECLIP"))}
+    return plain | {"TESTED_BY": str(os.getpid())}
 
 
 def run(
@@ -65,13 +67,17 @@ def kill_when(ready: Callable[[], bool], *words: str, data: Path, settings: dict
 
 
 def servers() -> set[int]:
-    """Pids of the servers that commands start."""
+    """Pids of the servers that this test run's commands have started."""
+    mark = f"TESTED_BY={os.getpid()}".encode()
     found = set()
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+    for folder in Path("/proc").glob("[0-9]*"):
         try:
-            line = entry.read_bytes().decode(errors="replace")
+            line, variables = (
+                (folder / "cmdline").read_bytes().decode(errors="replace"),
+                (folder / "environ").read_bytes(),
+            )
         except OSError:
             continue
-        if any(name in line for name in SERVERS):
-            found.add(int(entry.parent.name))
+        if mark in variables.split(b"\0") and any(name in line for name in SERVERS):
+            found.add(int(folder.name))
     return found
