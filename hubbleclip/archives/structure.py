@@ -1,0 +1,296 @@
+"""Whether a fetched file is whole and of the kind that its name says, by its own structure. No pixel is decoded.
+
+A header's claims are checked by arithmetic before a byte of what they claim is read or unpacked, so that the work is
+bounded by the file's own size, and for a packed file by `MAX_UNPACKED_BYTES` too.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import mmap
+import os
+import re
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Literal, NoReturn
+
+import numpy as np
+
+Reason = Literal["truncated", "checksum", "damaged", "html"]
+Cards = dict[bytes, bytes]
+
+BLOCK_BYTES = 2880
+CARD_BYTES = 80
+MAX_HEADER_BLOCKS = 10_000
+SUMMED_BYTES = 1 << 20
+ALL_ONES = 0xFFFFFFFF
+WIDTHS = frozenset({8, 16, 32, 64, -32, -64})
+MAX_AXES = 999
+MAX_DATA_BYTES = 2**63
+MAX_UNPACKED_BYTES = 1_000_000_000
+"""A packed file may unpack to this, or to `MAX_RATIO` times its own size if that is more."""
+MAX_RATIO = 200
+MAX_SIDE_PX = 60_000
+SEGMENT = re.compile(rb"\xff+([^\xff\0])")
+SCAN_END = re.compile(rb"\xff([^\xff\0\xd0-\xd7])")
+SOI, EOI, START_OF_SCAN = 0xD8, 0xD9, 0xDA
+BARE_MARKERS = frozenset({0x01, *range(0xD0, 0xD8)})
+FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+STRANGERS: tuple[tuple[re.Pattern[bytes], Reason, str], ...] = (
+    (re.compile(rb"\s*<(!doctype html|html)", re.IGNORECASE), "html", "a web page"),
+    (re.compile(rb"(\xef\xbb\xbf)?\s*<"), "html", "a web page or XML"),
+    (re.compile(rb"\s*[{\[][\s\"{\[\]}]"), "html", "a JSON answer"),
+    (re.compile(rb"version https://git-lfs"), "damaged", "a Git LFS pointer"),
+    (re.compile(rb"\x1f\x8b"), "damaged", "a gzip file"),
+    (re.compile(rb"\xff\xd8\xff"), "damaged", "a JPEG file"),
+    (re.compile(rb"SIMPLE  ="), "damaged", "a FITS file"),
+    (re.compile(rb"[\s -~]+\Z"), "damaged", "a text"),
+)
+"""What comes in a file's place, by how it begins."""
+
+
+@dataclass(frozen=True, slots=True)
+class ContentProblem:
+    """What is wrong with a file: a short code, and one line for people."""
+
+    reason: Reason
+    words: str
+
+
+class UnsoundError(Exception):
+    """Carries a problem out of the walk that met it."""
+
+    def __init__(self, reason: Reason, words: str) -> None:
+        super().__init__(words)
+        self.problem = ContentProblem(reason, words)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Bytes to walk from their beginning. `limit_bytes` is their number, or the most that a packed file may hold."""
+
+    file: BinaryIO
+    limit_bytes: int
+    is_packed: bool = False
+
+
+def content_problem(path: Path, suffix: str, listed_bytes: int | None = None) -> ContentProblem | None:
+    """What is wrong with a fetched file by its own structure and the size that the archive lists; None when nothing is.
+
+    `suffix` is one of `paths.SUFFIXES`, since a partial file has none. Never raises for what a file holds.
+    """
+    size = path.stat().st_size
+    try:
+        with path.open("rb") as file:
+            start = file.read(512)
+            check, magic = KINDS.get(suffix.rpartition(".")[2], KINDS["fits"])
+            if not start.startswith(magic):
+                _refuse_stranger(start)
+            if listed_bytes not in {None, size}:
+                reason: Reason = "truncated" if size < (listed_bytes or 0) else "damaged"
+                raise UnsoundError(reason, f"{size} bytes came where the archive lists {listed_bytes}")
+            file.seek(0)
+            check(file, size, listed_bytes is not None)
+    except UnsoundError as error:
+        return error.problem
+    return None
+
+
+def _refuse_stranger(start: bytes) -> NoReturn:
+    if not start:
+        raise UnsoundError("truncated", "an empty file came")
+    for pattern, reason, words in STRANGERS:
+        if pattern.match(start):
+            raise UnsoundError(reason, f"{words} came instead of the file")
+    raise UnsoundError("damaged", "the file does not begin as its kind does")
+
+
+def _check_fits(file: BinaryIO, size: int, is_size_listed: bool) -> None:
+    odd = size % BLOCK_BYTES
+    if odd:
+        raise UnsoundError("truncated", f"the FITS file is cut: {odd} bytes beyond whole blocks of {BLOCK_BYTES}")
+    _walk_fits(Source(file, size), is_size_listed)
+
+
+def _check_gzip(file: BinaryIO, size: int, is_size_listed: bool) -> None:
+    """Unpack to nowhere while the FITS structure inside is walked, which also reads the packed file's own checksum."""
+    limit_bytes = max(MAX_UNPACKED_BYTES, MAX_RATIO * size)
+    try:
+        with gzip.GzipFile(fileobj=file) as unpacked:
+            _walk_fits(Source(unpacked, limit_bytes, is_packed=True), is_size_listed)  # type: ignore[arg-type]
+    except EOFError as error:
+        raise UnsoundError("truncated", "the gzip file is damaged: it ends too early") from error
+    except (zlib.error, gzip.BadGzipFile) as error:
+        raise UnsoundError("damaged", f"the gzip file is damaged ({error})") from error
+
+
+def _walk_fits(source: Source, is_size_listed: bool) -> None:
+    """Walk all HDUs to the end of the file, which must be the end of the last one, and verify the sums they carry.
+
+    Fewer extensions than NEXTEND mean a file that was cut between two HDUs, unless its size is the listed one: cutouts
+    and high-level products inherit the NEXTEND of the file they were made of (seen: 55 with none, 3 with 1), and some
+    add extensions to it (seen: 6 with 11), so more are no fault.
+    """
+    position = num_hdus = num_declared = 0
+    while header := _read_header(source.file, num_hdus):
+        cards = _cards_of(header)
+        num_bytes = -(-_data_bytes(cards, is_primary=num_hdus == 0) // BLOCK_BYTES) * BLOCK_BYTES
+        position += len(header) + num_bytes
+        if position > source.limit_bytes:
+            _refuse_length(source, position, num_hdus)
+        _check_sums(source, header, cards, num_bytes, num_hdus)
+        num_declared = num_declared if num_hdus else _integer(cards, b"NEXTEND", 0)
+        num_hdus += 1
+    if num_hdus <= num_declared and not is_size_listed:
+        have = f"{num_hdus - 1} of {num_declared} extensions (NEXTEND)"
+        raise UnsoundError("truncated", f"the FITS file is cut: it has {have}")
+
+
+def _refuse_length(source: Source, position: int, number: int) -> NoReturn:
+    if source.is_packed:
+        words = f"the gzip file would unpack to {position} bytes, {source.limit_bytes} are allowed"
+        raise UnsoundError("damaged", words)
+    words = f"HDU {number} would end at byte {position}, the file ends at {source.limit_bytes}"
+    raise UnsoundError("truncated", f"the FITS file is cut: {words}")
+
+
+def _read_header(file: BinaryIO, number: int) -> bytes:
+    """All blocks of the header that begins here; empty at the end of the file."""
+    blocks: list[bytes] = []
+    start = b"XTENSION=" if number else b"SIMPLE  ="
+    while not blocks or _end_of(blocks[-1]) is None:
+        block = file.read(BLOCK_BYTES)
+        if not block and not blocks and number:
+            return b""
+        if not blocks and not block.startswith(start):
+            if number == 0:
+                _refuse_stranger(block)
+            raise UnsoundError("damaged", f"what follows HDU {number - 1} is no FITS extension")
+        if len(block) < BLOCK_BYTES:
+            raise UnsoundError("truncated", f"the FITS file is cut in the header of HDU {number}")
+        if len(blocks) == MAX_HEADER_BLOCKS:
+            raise UnsoundError("damaged", f"the header of HDU {number} has no end in {MAX_HEADER_BLOCKS} blocks")
+        blocks.append(block)
+    return b"".join(blocks)
+
+
+def _end_of(block: bytes) -> int | None:
+    """Where the END card stands in a block."""
+    return next((i for i in range(0, BLOCK_BYTES, CARD_BYTES) if block[i : i + 8] == b"END     "), None)
+
+
+def _cards_of(header: bytes) -> Cards:
+    """Values with their comments, by keyword; of a repeated keyword the first counts."""
+    end = len(header) - BLOCK_BYTES + (_end_of(header[-BLOCK_BYTES:]) or 0)
+    starts = range(end - CARD_BYTES, -1, -CARD_BYTES)
+    return {header[i : i + 8].rstrip(): header[i + 10 : i + 80] for i in starts if header[i + 8 : i + 9] == b"="}
+
+
+def _value(cards: Cards, keyword: bytes) -> bytes:
+    """A number, a logical value or a string without slash, bare; empty when there is none."""
+    return cards.get(keyword, b"").split(b"/")[0].strip(b" '")
+
+
+def _integer(cards: Cards, keyword: bytes, default: int | None = None) -> int:
+    text = _value(cards, keyword)
+    if not text and default is not None:
+        return default
+    if not re.fullmatch(rb"[+-]?\d+", text):
+        raise UnsoundError("damaged", f"the FITS header gives no whole number as {keyword.decode()}")
+    return int(text)
+
+
+def _data_bytes(cards: Cards, *, is_primary: bool) -> int:
+    """Size of an HDU's data before padding: FITS standard 4.0, 4.4.1 and 7.1.1, for random groups 6.1.1."""
+    bits, num_axes = _integer(cards, b"BITPIX"), _integer(cards, b"NAXIS")
+    axes = [_integer(cards, b"NAXIS%d" % (i + 1)) for i in range(min(num_axes, MAX_AXES))]
+    is_grouped = is_primary and axes[:1] == [0] and _value(cards, b"GROUPS") == b"T"
+    has_counts = is_grouped or not is_primary
+    num_extra = _integer(cards, b"PCOUNT", 0) if has_counts else 0
+    num_groups = _integer(cards, b"GCOUNT", 1) if has_counts else 1
+    num_pixels = math.prod(axes[1:] if is_grouped else axes) if axes else 0
+    num_bytes = abs(bits) // 8 * num_groups * (num_extra + num_pixels)
+    is_possible = bits in WIDTHS and num_axes <= MAX_AXES and min(num_axes, num_extra, num_groups, *axes) >= 0
+    if not is_possible or num_bytes > MAX_DATA_BYTES:
+        raise UnsoundError("damaged", "the FITS header gives an impossible size")
+    return num_bytes
+
+
+def _check_sums(source: Source, header: bytes, cards: Cards, num_bytes: int, number: int) -> None:
+    """Verify DATASUM and CHECKSUM if they are there (FITS standard 4.0, 4.4.2.7), and leave the file behind the data.
+
+    The sum is the ones'-complement one of appendix J: carries come back in at the low end, so it is the plain sum
+    modulo 2^32 - 1, and over a whole HDU all ones, that is 0.
+    """
+    datasum, checksum = _value(cards, b"DATASUM"), _value(cards, b"CHECKSUM")
+    if not (datasum or checksum or source.is_packed):
+        source.file.seek(num_bytes, os.SEEK_CUR)
+        return
+    total = _sum_words(source.file, num_bytes, number)
+    if datasum and (not datasum.isdigit() or int(datasum) != (total % ALL_ONES or min(total, ALL_ONES))):
+        raise UnsoundError("checksum", f"the data of HDU {number} differ from their DATASUM")
+    if checksum and (total + int(np.frombuffer(header, ">u4").sum(dtype=np.uint64))) % ALL_ONES:
+        raise UnsoundError("checksum", f"HDU {number} differs from its CHECKSUM")
+
+
+def _sum_words(file: BinaryIO, num_bytes: int, number: int) -> int:
+    """Plain sum of the next bytes as unsigned big-endian words of 32 bits. `num_bytes` is a multiple of 4."""
+    total = 0
+    while num_bytes:
+        data = file.read(min(num_bytes, SUMMED_BYTES))
+        if not data or len(data) % 4:
+            raise UnsoundError("truncated", f"the FITS file is cut in the data of HDU {number}")
+        total += int(np.frombuffer(data, ">u4").sum(dtype=np.uint64))
+        num_bytes -= len(data)
+    return total
+
+
+def _check_jpeg(file: BinaryIO, size: int, is_size_listed: bool) -> None:
+    """Walk the segments of a JPEG file (ITU T.81, annex B) from its start to its end marker; zeros may follow."""
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        position, in_scan, seen = 2, False, set[int]()
+        while True:
+            found = SCAN_END.search(data, position) if in_scan else SEGMENT.match(data, position)
+            if found is None:
+                if in_scan or not data[position : position + 2].strip(b"\xff"):
+                    raise UnsoundError("truncated", f"the JPEG file is cut after byte {position}")
+                raise UnsoundError("damaged", f"the JPEG file has no segment at byte {position}")
+            marker, position = found[1][0], found.end()
+            if marker == EOI:
+                break
+            if marker in BARE_MARKERS:
+                continue
+            seen.add(marker)
+            position += _segment_bytes(data, position, marker)
+            in_scan = marker == START_OF_SCAN
+        if START_OF_SCAN not in seen or not seen & FRAME_MARKERS:
+            raise UnsoundError("damaged", "the JPEG file holds no image")
+        if re.compile(rb"[^\0]").search(data, position):
+            raise UnsoundError("damaged", "something follows the end of the JPEG file")
+
+
+def _segment_bytes(data: mmap.mmap, position: int, marker: int) -> int:
+    """Length of the segment whose length field stands here; what it claims must fit, an image's sides too."""
+    length = int.from_bytes(data[position : position + 2], "big")
+    if position + max(length, 2) > len(data):
+        raise UnsoundError("truncated", "the JPEG file is cut inside a segment")
+    if length < 2 or marker == SOI or 0x01 < marker < 0xC0:
+        raise UnsoundError("damaged", f"the JPEG file is damaged at byte {position}")
+    if marker in FRAME_MARKERS:
+        sides = [int.from_bytes(data[position + i : position + i + 2], "big") for i in (3, 5)]
+        if length < 8 or not 0 < min(sides) <= max(sides) <= MAX_SIDE_PX:
+            raise UnsoundError("damaged", f"the JPEG file claims {sides[1]} x {sides[0]} pixels")
+    return length
+
+
+KINDS: dict[str, tuple[Callable[[BinaryIO, int, bool], None], bytes]] = {
+    "fits": (_check_fits, b"SIMPLE  ="),
+    "fit": (_check_fits, b"SIMPLE  ="),
+    "gz": (_check_gzip, b"\x1f\x8b"),
+    "jpg": (_check_jpeg, b"\xff\xd8\xff"),
+    "jpeg": (_check_jpeg, b"\xff\xd8\xff"),
+}
+"""The check of a kind, by the last part of the suffix, and how such a file begins."""
