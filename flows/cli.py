@@ -40,7 +40,7 @@ out = Console()
 class Options:
     """Options of every command that reads settings."""
 
-    profile: Annotated[str, Parameter(help="demo, hubble, local, or the path of a TOML file of settings.")] = "demo"
+    profile: Annotated[str, Parameter(help="demo, hubble, local, paper, or the path of a TOML file.")] = "demo"
     data: Annotated[Path | None, Parameter(help="Root of everything that is written.")] = None
     local: Annotated[Path | None, Parameter(help="Folder of FITS files, for the profile local.")] = None
     proposals: Annotated[Path | None, Parameter(help="JSON-lines file of proposals, for the profile local.")] = None
@@ -227,7 +227,7 @@ def tile(
     out_dir: Annotated[Path, Parameter(name="--out")],
     options: Options = Options(),
 ) -> None:
-    """Cut FITS files into tiles, with a contact sheet; no catalog, no archive."""
+    """Cut FITS or JPEG files into tiles, with a contact sheet; no catalog, no archive."""
     from flows.one_off import tile_files  # noqa: PLC0415 - brings astropy
 
     for line in tile_files(files, out_dir, options.settings().tiles):

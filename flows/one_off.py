@@ -1,16 +1,20 @@
-"""`hubbleclip tile`: FITS files to PNG tiles and a contact sheet, without catalog or archive."""
+"""`hubbleclip tile`: FITS files and previews to PNG tiles and a contact sheet, without catalog or archive."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from flows._run import attempt
 from hubbleclip.errors import HubbleclipError
 from hubbleclip.files import sha256_file, write_bytes
 from hubbleclip.images.png import decode_png
+from hubbleclip.images.preview import UNIT
 from hubbleclip.images.sheet import write_sheet
-from hubbleclip.images.tiles import CutResult, tile_file
+from hubbleclip.images.tiles import CutResult, CutTile, tile_file
 from hubbleclip.records import Rejection
 from hubbleclip.settings import TileSettings
 
@@ -22,7 +26,7 @@ def tile_files(files: Sequence[Path], out_dir: Path, settings: TileSettings) -> 
     """
     missing = [file for file in files if not file.is_file()]
     if missing:
-        raise HubbleclipError(f"there is no file {missing[0]}: give paths of FITS files")
+        raise HubbleclipError(f"there is no file {missing[0]}: give paths of FITS or JPEG files")
     shown = []
     for file in files:
         cut = cut_file(file, settings)
@@ -31,13 +35,19 @@ def tile_files(files: Sequence[Path], out_dir: Path, settings: TileSettings) -> 
             continue
         for tile in cut.tiles:
             write_bytes(out_dir / f"{file.name.split('.')[0]}-{tile.tile_id}.png", tile.png)
-            shown.append((tile.png, file.name))
+            shown.append((rows_upwards(tile), file.name))
         reasons = "".join(f", left out {r.entity_id.split(':', 1)[1]}: {r.reason}" for r in cut.rejections)
         yield f"{file.name}: {len(cut.tiles)} tiles{reasons}"
     if shown:
         sheet = out_dir / "sheet.png"
-        write_sheet([decode_png(png) for png, _ in shown], [name for _, name in shown], sheet)
+        write_sheet([levels_yx for levels_yx, _ in shown], [name for _, name in shown], sheet)
         yield f"{len(shown)} tiles and {sheet}"
+
+
+def rows_upwards(tile: CutTile) -> NDArray[np.uint8]:
+    """Levels as a sheet takes them, from the lowest row up; a preview's rows begin at the top."""
+    levels_yx = decode_png(tile.png)
+    return levels_yx[::-1] if tile.unit == UNIT else levels_yx
 
 
 def cut_file(file: Path, settings: TileSettings) -> CutResult | Rejection:

@@ -23,6 +23,7 @@ from hubbleclip.images import cameras, masks
 from hubbleclip.images.cameras import Camera, Look
 from hubbleclip.images.geometry import read_wcs
 from hubbleclip.images.selection import Layer, image_shape, science_layers
+from hubbleclip.images.stretch import Stretch
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,8 @@ class ScienceImage:
     """Pixels of the sky in (y, x) order. `data_yx` is float32 in `unit`; where `valid_yx` is False it means nothing.
 
     `may_hold_rays` says that it is one CCD exposure, or that its header does not say that several were combined. `chip`
-    is the FITS extension (plus 1000 a plane in WFPC2's cubes). Saturated pixels are valid: they are bright.
+    is the FITS extension (plus 1000 a plane in WFPC2's cubes). Saturated pixels are valid: they are bright. `stretch`
+    is set where the image was made for the eye already; else the tiles fit one.
     """
 
     data_yx: NDArray[np.float32]
@@ -55,6 +57,7 @@ class ScienceImage:
     exposure_s: float | None
     is_drizzled: bool
     may_hold_rays: bool = False
+    stretch: Stretch | None = None
 
 
 def read_science_images(path: Path, max_pixels: int, file_name: str | None = None) -> list[ScienceImage]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -20,13 +20,23 @@ from hubbleclip.images.fits import ScienceImage, read_science_images
 from hubbleclip.images.geometry import TileGeometry, tile_geometry
 from hubbleclip.images.masks import repair_pinholes
 from hubbleclip.images.png import encode_png
+from hubbleclip.images.preview import read_previews
 from hubbleclip.images.stretch import Stretch, apply_stretch, fit_stretch, sky_and_noise
-from hubbleclip.paths import Layout
+from hubbleclip.paths import Layout, product_suffix
 from hubbleclip.records import Product, Tile
 from hubbleclip.settings import TileSettings
 
 MAX_LEFTOVER_SHARE = 0.25
 SMOOTHING_PX = 3
+
+Reader = Callable[[Path, int, str | None], list[ScienceImage]]
+"""Takes a file, the most pixels of an image, and the archive's name for the file; raises ImageError."""
+
+READERS: dict[str, Reader] = {
+    **dict.fromkeys((".fits", ".fits.gz", ".fit", ".fit.gz"), read_science_images),
+    **dict.fromkeys((".jpg", ".jpeg"), read_previews),
+}
+"""Who reads a product, by its suffix."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,11 +77,12 @@ class CutResult:
 
 
 def tile_file(path: Path, product_sha256: str, settings: TileSettings, file_name: str | None = None) -> CutResult:
-    """Read a FITS file and cut it. `file_name` is the archive's name for it, where `path` has another.
+    """Read a FITS file or a preview and cut it. `file_name` is the archive's name for it, where `path` has another.
 
-    Raises ImageError, with the reason, where the file as a whole gives nothing; see `read_science_images`.
+    Raises ImageError, with the reason, where the file as a whole gives nothing; see the READERS.
     """
-    return cut_tiles(read_science_images(path, settings.max_pixels, file_name), product_sha256, settings)
+    read = READERS[product_suffix(file_name or path.name)]
+    return cut_tiles(read(path, settings.max_pixels, file_name), product_sha256, settings)
 
 
 def cut_tiles(images: Sequence[ScienceImage], product_sha256: str, settings: TileSettings) -> CutResult:
@@ -138,7 +149,7 @@ class _Prepared:
 
 
 def _prepare(image: ScienceImage, settings: TileSettings) -> _Prepared:
-    """Repair an image and fit its stretch.
+    """Repair an image and fit its stretch, unless it comes with one.
 
     Cosmic rays of an uncombined exposure are taken out before the stretch is fitted, lest they set its white.
     """
@@ -147,7 +158,7 @@ def _prepare(image: ScienceImage, settings: TileSettings) -> _Prepared:
         sky, noise = sky_and_noise(image.data_yx, image.valid_yx)
         sound_yx = sound_yx & ~find_cosmic_rays(image.data_yx, image.valid_yx, sky, noise)
     data_yx, shown_yx = repair_pinholes(image.data_yx, sound_yx)
-    stretch = fit_stretch(data_yx, sound_yx, settings)
+    stretch = image.stretch or fit_stretch(data_yx, sound_yx, settings)
     return _Prepared(replace(image, data_yx=data_yx), shown_yx, stretch)
 
 

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from flows.one_off import tile_files
 from hubbleclip.errors import HubbleclipError
@@ -37,6 +39,16 @@ def test_a_file_that_gives_nothing_is_told_and_the_rest_goes_on(image: Path, tmp
     lines = list(tile_files([broken, image], tmp_path / "out", TILES))
     assert lines[0].startswith("broken.fits: left out, ")
     assert lines[1].startswith(f"{image.name}: ")
+
+
+def test_a_preview_becomes_a_tile_and_stands_upright_on_the_sheet(tmp_path: Path) -> None:
+    levels = np.zeros((128, 128), np.uint8)
+    levels[:32] = 200
+    Image.fromarray(levels).save(tmp_path / "seen.jpg", quality=95)
+    lines = list(tile_files([tmp_path / "seen.jpg"], tmp_path / "out", TILES))
+    assert lines[0] == "seen.jpg: 1 tiles"
+    sheet = decode_png((tmp_path / "out" / "sheet.png").read_bytes()).astype(int)
+    assert sheet[20:70, 10:250].mean() > 150 > 50 > sheet[100:250, 10:250].mean()
 
 
 def test_a_missing_file_is_named_before_any_work(image: Path, tmp_path: Path) -> None:

@@ -1,0 +1,73 @@
+"""The only JPEG reader: an archive's preview as an image whose levels are shown as they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from hubbleclip.errors import ImageError
+from hubbleclip.images.fits import ScienceImage
+from hubbleclip.images.stretch import Stretch
+
+UNIT = "display"
+NOISE_LEVELS = 1.0
+"""Stands for the noise that a preview does not tell: the step of its levels."""
+
+
+def read_previews(path: Path, max_pixels: int, file_name: str | None = None) -> list[ScienceImage]:
+    """A JPEG file as a list of its one image: luminance from 0 to 255, rows as the file has them, all pixels valid.
+
+    It has no WCS, and its stretch is the identity, so that a tile's pixels are the preview's own. `file_name` is not
+    looked at. Raises ImageError with reason `unreadable`, `truncated` or `too_large`.
+    """
+    levels_yx = read_levels(path, max_pixels)
+    stretch = Stretch(kind="linear", black=0, white=255, softening=1, sky=border_level(levels_yx), noise=NOISE_LEVELS)
+    image = ScienceImage(
+        data_yx=levels_yx.astype(np.float32),
+        valid_yx=np.ones(levels_yx.shape, np.bool_),
+        wcs=None,
+        chip=0,
+        unit=UNIT,
+        instrument=None,
+        filter=None,
+        target=None,
+        exposure_s=None,
+        is_drizzled=True,
+        stretch=stretch,
+    )
+    return [image]
+
+
+def read_levels(path: Path, max_pixels: int, enough_px: int | None = None) -> NDArray[np.uint8]:
+    """Luminance (ITU-R 601) of a JPEG file of any colours; its size is judged by the header before memory is taken.
+
+    Where an image of `enough_px` a side is enough, the decoder skips what only a larger one needs: the answer is up to
+    8 times smaller, no side below `enough_px`. Raises ImageError.
+    """
+    try:
+        with Image.open(path, formats=["JPEG"]) as image:
+            if image.width * image.height > max_pixels:
+                raise ImageError("too_large", f"{image.width} x {image.height} pixels, more than {max_pixels}")
+            if enough_px is not None:
+                image.draft("L", (enough_px, enough_px))
+            return _levels(image)
+    except Image.DecompressionBombError as error:
+        raise ImageError("too_large", str(error)) from error
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise ImageError("unreadable", f"no JPEG image: {error}") from error
+
+
+def _levels(image: Image.Image) -> NDArray[np.uint8]:
+    try:
+        return np.array(image.convert("L"))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ImageError("truncated", str(error)) from error
+
+
+def border_level(levels_yx: NDArray[np.uint8]) -> int:
+    """The level that continues an image: the median of its outermost pixels, or of all where that is darker."""
+    border = np.concatenate([levels_yx[0], levels_yx[-1], levels_yx[:, 0], levels_yx[:, -1]])
+    return int(min(np.median(border), np.median(levels_yx)))

@@ -1,0 +1,141 @@
+"""Previews: a JPEG becomes tiles of its own pixels, or a reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from hubbleclip.errors import ImageError
+from hubbleclip.images.png import decode_png
+from hubbleclip.images.preview import border_level, read_levels, read_previews
+from hubbleclip.images.tiles import READERS, tile_file
+from hubbleclip.paths import SUFFIXES
+from hubbleclip.settings import TileSettings
+
+SHA = "cd" * 32
+SETTINGS = TileSettings(size_px=128, min_side_px=32)
+
+
+def starry_levels(height: int, width: int, sky: int = 20) -> np.ndarray:
+    rng = np.random.default_rng(3)
+    levels = np.full((height, width), sky, np.uint8)
+    for y, x in rng.integers(4, (height - 4, width - 4), (1 + height * width // 1000, 2)):
+        levels[y - 2 : y + 2, x - 2 : x + 2] = rng.integers(120, 255)
+    return levels
+
+
+def write_jpeg(path: Path, levels: np.ndarray, mode: str = "L") -> Path:
+    Image.fromarray(levels).convert(mode).save(path, "JPEG", quality=90)
+    return path
+
+
+def pillows_own(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.array(image.convert("L"))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+def test_the_pixels_of_every_tile_are_the_previews_own(tmp_path: Path, mode: str) -> None:
+    path = write_jpeg(tmp_path / "a.jpg", starry_levels(256, 280), mode)
+    truth = pillows_own(path)
+    tiles = tile_file(path, SHA, SETTINGS).tiles
+    assert [(tile.y0, tile.x0) for tile in tiles] == [(0, 12), (0, 140), (128, 12), (128, 140)]
+    for tile in tiles:
+        np.testing.assert_array_equal(decode_png(tile.png), truth[tile.y0 : tile.y0 + 128, tile.x0 : tile.x0 + 128])
+
+
+def test_a_small_preview_is_padded_with_the_level_of_its_border(tmp_path: Path) -> None:
+    path = write_jpeg(tmp_path / "a.jpg", starry_levels(64, 100))
+    (tile,) = tile_file(path, SHA, SETTINGS).tiles
+    levels, inside = decode_png(tile.png), np.zeros((128, 128), bool)
+    inside[32:96, 14:114] = True
+    np.testing.assert_array_equal(levels[inside], pillows_own(path).ravel())
+    assert np.unique(levels[~inside]).tolist() == [20]
+    assert (tile.valid_share, tile.stretch.sky) == (1.0, 20)
+
+
+def test_a_bright_border_does_not_frame_a_dark_picture() -> None:
+    levels = np.full((50, 50), 10, np.uint8)
+    levels[0] = levels[-1] = levels[:, 0] = levels[:, -1] = 250
+    assert border_level(levels) == 10
+
+
+def test_a_tile_is_in_levels_for_the_eye_and_nowhere_on_the_sky(tmp_path: Path) -> None:
+    (tile,) = tile_file(write_jpeg(tmp_path / "a.jpg", starry_levels(128, 128)), SHA, SETTINGS).tiles
+    assert (tile.unit, tile.instrument, tile.filter, tile.geometry, tile.chip) == ("display", None, None, None, 0)
+    stretch = tile.stretch
+    assert (stretch.black, stretch.white, stretch.softening, stretch.noise) == (0, 255, 1, 1)
+
+
+def test_a_dark_tile_is_rejected_and_its_neighbour_kept(tmp_path: Path) -> None:
+    levels = np.concatenate([starry_levels(128, 128), np.full((128, 128), 20, np.uint8)], axis=1)
+    result = tile_file(write_jpeg(tmp_path / "a.jpg", levels), SHA, SETTINGS)
+    assert [(tile.y0, tile.x0) for tile in result.tiles] == [(0, 0)]
+    assert [(r.entity_id, r.reason) for r in result.rejections] == [(f"{SHA}:0:0:128", "no_signal")]
+
+
+def test_a_preview_is_told_by_the_archives_name_where_the_file_has_another(tmp_path: Path) -> None:
+    path = write_jpeg(tmp_path / "content", starry_levels(128, 128))
+    assert len(tile_file(path, SHA, SETTINGS, "hst_1_total_drz.JPG").tiles) == 1
+
+
+def test_every_suffix_has_a_reader() -> None:
+    assert set(READERS) == set(SUFFIXES)
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>down</html>", b"\xff\xd8\xff\xd9", b"\xff\xd8\xff\xe0\0"])
+def test_what_is_no_jpeg_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.jpg").write_bytes(content)
+    with pytest.raises(ImageError, match="unreadable"):
+        read_previews(tmp_path / "a.jpg", 10**6)
+
+
+def test_another_format_under_a_jpegs_name_is_refused(tmp_path: Path) -> None:
+    Image.fromarray(starry_levels(64, 64)).save(tmp_path / "a.jpg", "PNG")
+    with pytest.raises(ImageError, match="unreadable: no JPEG"):
+        read_previews(tmp_path / "a.jpg", 10**6)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
+@given(share=st.floats(0, 0.98))
+def test_a_cut_preview_is_refused_wherever_it_was_cut(tmp_path: Path, share: float) -> None:
+    data = write_jpeg(tmp_path / "a.jpg", starry_levels(128, 128)).read_bytes()
+    (tmp_path / "cut.jpg").write_bytes(data[: int(share * len(data))])
+    with pytest.raises(ImageError, match="unreadable|truncated"):
+        read_previews(tmp_path / "cut.jpg", 10**6)
+
+
+def test_a_bomb_is_refused_by_its_header_alone(tmp_path: Path) -> None:
+    data = bytearray(write_jpeg(tmp_path / "a.jpg", starry_levels(64, 64)).read_bytes())
+    frame = data.index(b"\xff\xc0")
+    for side in (60_000, 9_000):
+        data[frame + 5 : frame + 9] = side.to_bytes(2, "big") * 2
+        (tmp_path / "bomb.jpg").write_bytes(data)
+        with pytest.raises(ImageError, match="too_large"):
+            read_previews(tmp_path / "bomb.jpg", 10**6)
+
+
+def test_a_smaller_picture_is_decoded_where_that_is_enough(tmp_path: Path) -> None:
+    path = write_jpeg(tmp_path / "a.jpg", starry_levels(1200, 1600), "RGB")
+    small = read_levels(path, 10**7, enough_px=128)
+    assert small.shape == (150, 200)
+    blocks = pillows_own(path).reshape(150, 8, 200, 8).mean(axis=(1, 3))
+    assert np.abs(small - blocks).mean() < 2
+
+
+def test_zero_bytes_after_the_end_marker_do_not_matter(tmp_path: Path) -> None:
+    path = write_jpeg(tmp_path / "a.jpg", starry_levels(128, 128))
+    truth = pillows_own(path)
+    path.write_bytes(path.read_bytes().ljust(50_000, b"\0"))
+    np.testing.assert_array_equal(read_levels(path, 10**6), truth)
+
+
+def test_the_same_preview_gives_the_same_bytes_twice(tmp_path: Path) -> None:
+    path = write_jpeg(tmp_path / "a.jpg", starry_levels(128, 128))
+    first, second = (tile_file(path, SHA, SETTINGS).tiles[0] for _ in range(2))
+    assert (first.tile_id, first.png) == (second.tile_id, second.png)

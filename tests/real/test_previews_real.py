@@ -1,0 +1,31 @@
+"""Real press images: each gives a tile whose pixels are those that Pillow decodes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hubbleclip.images.png import decode_png
+from hubbleclip.images.tiles import tile_file
+from hubbleclip.settings import TileSettings
+
+DATA = Path(__file__).parents[2].parent / "shared/data"
+pytestmark = [pytest.mark.real, pytest.mark.skipif(not DATA.is_dir(), reason=f"no real files at {DATA}")]
+SETTINGS = TileSettings(size_px=256)
+PICTURES = sorted(DATA.glob("esahubble/images/*.jpg"))[::8]
+
+
+@pytest.mark.parametrize("path", PICTURES, ids=lambda path: path.stem)
+def test_each_press_image_gives_tiles_of_its_own_pixels(path: Path) -> None:
+    with Image.open(path) as image:
+        truth = np.pad(np.array(image.convert("L")), 256)
+    result = tile_file(path, "0" * 64, SETTINGS)
+    assert result.tiles
+    for tile in result.tiles:
+        y, x = tile.y0 + 256, tile.x0 + 256
+        shown, own = decode_png(tile.png), truth[y : y + 256, x : x + 256]
+        inside = own > 0
+        np.testing.assert_array_equal(shown[inside], own[inside])
