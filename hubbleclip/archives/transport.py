@@ -32,7 +32,11 @@ class RefusedError(Exception):
 
 
 class DamagedError(Exception):
-    """An answer that is not what was asked for; the next try may be."""
+    """An answer that is not what was asked for; the next try may be. `reason` is a short code of `download.REASONS`."""
+
+    def __init__(self, words: str, reason: str = "damaged") -> None:
+        super().__init__(words)
+        self.reason = reason
 
 
 class RateLimiter:

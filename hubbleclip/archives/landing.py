@@ -1,0 +1,57 @@
+"""How a fetched file lands, wherever its bytes came from: room for it, its content checked, its place named by it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from hubbleclip.archives.structure import content_problem
+from hubbleclip.archives.transport import DamagedError
+from hubbleclip.errors import DiskFullError
+from hubbleclip.files import sha256_file, sync_folder
+from hubbleclip.paths import Layout, product_suffix
+
+BYTES_A_GB = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchedFile:
+    """A file in its final place. `etag` is the version that its server gave it, without quotes."""
+
+    path: Path
+    sha256: str
+    size_bytes: int
+    etag: str | None = None
+
+
+def check_room(layout: Layout, needed_bytes: int, min_free_gb: float) -> None:
+    """Raise DiskFullError unless `min_free_gb` would still be free after so many bytes more."""
+    folder = next(place for place in (layout.root, *layout.root.absolute().parents) if place.exists())
+    free_gb, needed_gb = shutil.disk_usage(folder).free / BYTES_A_GB, needed_bytes / BYTES_A_GB
+    if free_gb < needed_gb + min_free_gb:
+        raise DiskFullError(
+            f"{free_gb:.1f} GB are free at {layout.root}, {needed_gb:.3f} GB are to be written and fetch.min_free_gb ="
+            f" {min_free_gb:g} must stay: make room, lower it, or set fetch.keep_fits = false; then run it again"
+        )
+
+
+def check_content(part: Path, file_name: str, size_bytes: int | None) -> None:
+    """Raise DamagedError unless `part` is whole and of the kind that its name says; `size_bytes` is the listed size."""
+    problem = content_problem(part, product_suffix(file_name), size_bytes)
+    if problem is not None:
+        raise DamagedError(problem.words, problem.reason)
+
+
+def settle(part: Path, file_name: str, layout: Layout, *, etag: str | None = None) -> FetchedFile:
+    """Sync a checked file and rename it to the place that its hash names."""
+    sha256 = sha256_file(part)
+    final = layout.product(sha256, file_name)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    with part.open("rb") as file:
+        os.fsync(file.fileno())
+        size_bytes = os.fstat(file.fileno()).st_size
+    part.replace(final)
+    sync_folder(final.parent)
+    return FetchedFile(path=final, sha256=sha256, size_bytes=size_bytes, etag=etag)
