@@ -27,6 +27,7 @@ CARD_BYTES = 80
 MAX_HEADER_BLOCKS = 10_000
 SUMMED_BYTES = 1 << 20
 ALL_ONES = 0xFFFFFFFF
+FITS_START = b"SIMPLE  ="
 WIDTHS = frozenset({8, 16, 32, 64, -32, -64})
 MAX_AXES = 999
 MAX_DATA_BYTES = 2**63
@@ -34,6 +35,7 @@ MAX_UNPACKED_BYTES = 1_000_000_000
 """A packed file may unpack to this, or to `MAX_RATIO` times its own size if that is more."""
 MAX_RATIO = 200
 MAX_SIDE_PX = 60_000
+MAX_SEGMENTS = 100_000
 SEGMENT = re.compile(rb"\xff+([^\xff\0])")
 SCAN_END = re.compile(rb"\xff([^\xff\0\xd0-\xd7])")
 SOI, EOI, START_OF_SCAN = 0xD8, 0xD9, 0xDA
@@ -46,7 +48,7 @@ STRANGERS: tuple[tuple[re.Pattern[bytes], Reason, str], ...] = (
     (re.compile(rb"version https://git-lfs"), "damaged", "a Git LFS pointer"),
     (re.compile(rb"\x1f\x8b"), "damaged", "a gzip file"),
     (re.compile(rb"\xff\xd8\xff"), "damaged", "a JPEG file"),
-    (re.compile(rb"SIMPLE  ="), "damaged", "a FITS file"),
+    (re.compile(FITS_START), "damaged", "a FITS file"),
     (re.compile(rb"[\s -~]+\Z"), "damaged", "a text"),
 )
 """What comes in a file's place, by how it begins."""
@@ -88,7 +90,7 @@ def content_problem(path: Path, suffix: str, listed_bytes: int | None = None) ->
             start = file.read(512)
             check, magic = KINDS.get(suffix.rpartition(".")[2], KINDS["fits"])
             if not start.startswith(magic):
-                _refuse_stranger(start)
+                _refuse_stranger(start, magic)
             if listed_bytes not in {None, size}:
                 reason: Reason = "truncated" if size < (listed_bytes or 0) else "damaged"
                 raise UnsoundError(reason, f"{size} bytes came where the archive lists {listed_bytes}")
@@ -99,9 +101,9 @@ def content_problem(path: Path, suffix: str, listed_bytes: int | None = None) ->
     return None
 
 
-def _refuse_stranger(start: bytes) -> NoReturn:
-    if not start:
-        raise UnsoundError("truncated", "an empty file came")
+def _refuse_stranger(start: bytes, magic: bytes) -> NoReturn:
+    if magic.startswith(start):
+        raise UnsoundError("truncated", "the file is cut in its first bytes" if start else "an empty file came")
     for pattern, reason, words in STRANGERS:
         if pattern.match(start):
             raise UnsoundError(reason, f"{words} came instead of the file")
@@ -160,14 +162,14 @@ def _refuse_length(source: Source, position: int, number: int) -> NoReturn:
 def _read_header(file: BinaryIO, number: int) -> bytes:
     """All blocks of the header that begins here; empty at the end of the file."""
     blocks: list[bytes] = []
-    start = b"XTENSION=" if number else b"SIMPLE  ="
+    start = b"XTENSION=" if number else FITS_START
     while not blocks or _end_of(blocks[-1]) is None:
         block = file.read(BLOCK_BYTES)
         if not block and not blocks and number:
             return b""
         if not blocks and not block.startswith(start):
             if number == 0:
-                _refuse_stranger(block)
+                _refuse_stranger(block, FITS_START)
             raise UnsoundError("damaged", f"what follows HDU {number - 1} is no FITS extension")
         if len(block) < BLOCK_BYTES:
             raise UnsoundError("truncated", f"the FITS file is cut in the header of HDU {number}")
@@ -252,7 +254,7 @@ def _check_jpeg(file: BinaryIO, size: int, is_size_listed: bool) -> None:
     """Walk the segments of a JPEG file (ITU T.81, annex B) from its start to its end marker; zeros may follow."""
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         position, in_scan, seen = 2, False, set[int]()
-        while True:
+        for _ in range(MAX_SEGMENTS):
             found = SCAN_END.search(data, position) if in_scan else SEGMENT.match(data, position)
             if found is None:
                 if in_scan or not data[position : position + 2].strip(b"\xff"):
@@ -266,6 +268,8 @@ def _check_jpeg(file: BinaryIO, size: int, is_size_listed: bool) -> None:
             seen.add(marker)
             position += _segment_bytes(data, position, marker)
             in_scan = marker == START_OF_SCAN
+        else:
+            raise UnsoundError("damaged", f"the JPEG file has more than {MAX_SEGMENTS} segments")
         if START_OF_SCAN not in seen or not seen & FRAME_MARKERS:
             raise UnsoundError("damaged", "the JPEG file holds no image")
         if re.compile(rb"[^\0]").search(data, position):
@@ -275,20 +279,20 @@ def _check_jpeg(file: BinaryIO, size: int, is_size_listed: bool) -> None:
 def _segment_bytes(data: mmap.mmap, position: int, marker: int) -> int:
     """Length of the segment whose length field stands here; what it claims must fit, an image's sides too."""
     length = int.from_bytes(data[position : position + 2], "big")
+    if marker < 0xC0 or marker == SOI:
+        raise UnsoundError("damaged", f"the JPEG file has a wrong marker before byte {position}")
     if position + max(length, 2) > len(data):
-        raise UnsoundError("truncated", "the JPEG file is cut inside a segment")
-    if length < 2 or marker == SOI or 0x01 < marker < 0xC0:
-        raise UnsoundError("damaged", f"the JPEG file is damaged at byte {position}")
+        raise UnsoundError("truncated", f"the JPEG file is cut in the segment at byte {position}")
     if marker in FRAME_MARKERS:
         sides = [int.from_bytes(data[position + i : position + i + 2], "big") for i in (3, 5)]
-        if length < 8 or not 0 < min(sides) <= max(sides) <= MAX_SIDE_PX:
+        if not 0 < min(sides) <= max(sides) <= MAX_SIDE_PX:
             raise UnsoundError("damaged", f"the JPEG file claims {sides[1]} x {sides[0]} pixels")
     return length
 
 
 KINDS: dict[str, tuple[Callable[[BinaryIO, int, bool], None], bytes]] = {
-    "fits": (_check_fits, b"SIMPLE  ="),
-    "fit": (_check_fits, b"SIMPLE  ="),
+    "fits": (_check_fits, FITS_START),
+    "fit": (_check_fits, FITS_START),
     "gz": (_check_gzip, b"\x1f\x8b"),
     "jpg": (_check_jpeg, b"\xff\xd8\xff"),
     "jpeg": (_check_jpeg, b"\xff\xd8\xff"),
