@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-SHARD_NAME = re.compile(r"(train|val|test)-(\d{6})\.tar")
+SHARD_NAME = re.compile(r"(train|val|test)-([0-9]{6})\.tar")
 SUFFIXES = (".fits.gz", ".fits", ".fit.gz", ".fit", ".jpg", ".jpeg")
 
 
@@ -24,8 +24,7 @@ class Layout:
 
     def answer(self, kind: str, key: str, suffix: str) -> Path:
         """Where an answer of the archive lands: `kind` is ours (`observations`), `key` whatever identifies it."""
-        name = hashlib.sha256(key.encode()).hexdigest()[:32]
-        return self.raw / kind / f"{name}{suffix}"
+        return self.raw / kind / f"{_digest(key)}{suffix}"
 
     @property
     def products(self) -> Path:
@@ -74,7 +73,7 @@ class Layout:
 
     def part(self, uri: str) -> Path:
         """Where the bytes of a product stand while they are fetched."""
-        return self.products / ".part" / f"{hashlib.sha256(uri.encode()).hexdigest()[:32]}.part"
+        return self.products / ".part" / f"{_digest(uri)}.part"
 
     def product(self, sha256: str, file_name: str) -> Path:
         """Content-addressed place of a product; only the suffix comes from the archive's name."""
@@ -91,6 +90,11 @@ class Layout:
     def absolute(self, stored: str) -> Path:
         """The inverse of `relative`."""
         return self.root / stored
+
+
+def _digest(text: str) -> str:
+    """32 hex digits that name any text, one with lone surrogates (JSON can bring them) too."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def product_suffix(file_name: str) -> str:
@@ -119,5 +123,4 @@ def checkpoint_name(step: int) -> str:
 
 def tile_id(product_sha256: str, chip: int, y0: int, x0: int, settings_digest: str) -> str:
     """Identity of a tile: 32 hex digits, free of dots, so that it serves as a WebDataset key."""
-    text = f"{product_sha256}:{chip}:{y0}:{x0}:{settings_digest}"
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    return _digest(f"{product_sha256}:{chip}:{y0}:{x0}:{settings_digest}")

@@ -1,23 +1,60 @@
 """Names from outside never become paths unchecked; names of ours are stable."""
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hubbleclip.paths import Layout, parse_shard_name, shard_name, tile_id
+from hubbleclip.paths import SUFFIXES, Layout, parse_shard_name, product_suffix, shard_name, tile_id
+
+LAYOUT = Layout(Path("data/hubble"))
+OUTSIDE = st.text(st.characters()) | st.text(
+    "./\\:%~\0\n \N{RIGHT-TO-LEFT OVERRIDE}\N{FULLWIDTH FULL STOP}\ud800fitsgzjp"
+)
+PATHS: dict[str, Callable[[str], Path]] = {
+    "answer": lambda text: LAYOUT.answer("observations", text, ".json.gz"),
+    "part": LAYOUT.part,
+    "product": lambda text: LAYOUT.product("ab" * 32, text),
+    "tile": lambda text: LAYOUT.tile(tile_id(text, 1, 0, 0, text)),
+}
+"""Every path that a text from outside takes part in."""
 
 
-@given(st.text())
-@example("../../x.fits")
-@example("/etc/passwd")
-@example("a\0b.fits")
-def test_product_stands_below_its_folder_whatever_its_name(name: str) -> None:
-    layout = Layout(Path("root"))
-    path = layout.product("ab" * 32, name)
-    assert path.parent == Path("root/products/ab")
-    assert path.name.startswith("ab" * 32 + ".")
+@pytest.mark.parametrize("kind", PATHS)
+@given(text=OUTSIDE)
+@example(text="")
+@example(text="../../x.fits")
+@example(text="/etc/passwd")
+@example(text="C:\\x.fits")
+@example(text="a\0b.fits")
+@example(text="\ud800.fits.gz")
+@example(text="x" * 5000 + ".FITS")
+def test_nothing_from_outside_is_part_of_a_path(kind: str, text: str) -> None:
+    path = PATHS[kind](text)
+    below = path.relative_to(LAYOUT.root).as_posix()
+    assert re.fullmatch(
+        r"(raw/observations|products/ab|products/\.part|tiles/[0-9a-f]{2})/[0-9a-f]{32,64}\.[a-z.]+", below
+    )
+    assert "." not in path.name[:32]
+    assert len(path.name) < 80
+
+
+@given(OUTSIDE)
+def test_a_suffix_is_a_known_one_whatever_the_name(name: str) -> None:
+    assert product_suffix(name) in SUFFIXES
+
+
+@given(st.text("./fitsgzjpe", max_size=12))
+def test_a_known_suffix_is_kept(stem: str) -> None:
+    assert [product_suffix(stem + suffix.upper()) for suffix in SUFFIXES] == list(SUFFIXES)
+
+
+@given(OUTSIDE, OUTSIDE)
+def test_two_texts_never_share_a_place(one: str, other: str) -> None:
+    assert (LAYOUT.part(one) == LAYOUT.part(other)) == (one == other)
 
 
 @given(st.sampled_from(["train", "val", "test"]), st.integers(0, 999_999))
@@ -25,7 +62,17 @@ def test_shard_names_are_parsed_back(split: str, index: int) -> None:
     assert parse_shard_name(shard_name(split, index)) == (split, index)
 
 
-@pytest.mark.parametrize("name", ["train-1.tar", "dev-000001.tar", "train-000001.tar.gz", "../train-000001.tar"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "train-1.tar",
+        "dev-000001.tar",
+        "train-000001.tar.gz",
+        "../train-000001.tar",
+        "train-000001.tar\n",
+        "train-\N{ARABIC-INDIC DIGIT ONE}00001.tar",
+    ],
+)
 def test_other_names_are_no_shards(name: str) -> None:
     with pytest.raises(ValueError, match="not a shard"):
         parse_shard_name(name)
