@@ -119,7 +119,12 @@ def rows_of(table: Table) -> list[Row]:
 
 
 def _plain(value: Any) -> Any:
-    """A cell's value, None for each of MAST's ways to say nothing (NaN differs from itself)."""
+    """A cell's value, None for each of MAST's ways to say nothing (NaN differs from itself); text in printable letters
+    alone, since controls and halves of surrogate pairs break terminals and tables.
+    """
     if value is None or value == MISSING_INT or value != value:  # noqa: PLR0124
         return None
-    return (value.strip() or None) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    text = value if value.isprintable() else "".join(letter if letter.isprintable() else " " for letter in value)
+    return text.strip() or None
