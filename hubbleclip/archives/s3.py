@@ -1,0 +1,213 @@
+"""The public copy of the archive in the cloud (s3://stpubdata), read without credentials through s3fs.
+
+An object's answer becomes one of requests, so that a file from S3 is resumed, timed, checked and settled by the very
+code that fetches from MAST. Layout of the bucket as MAST's `path_lookup` tells it (astroquery.mast.cloud asks it too).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import requests
+from requests.structures import CaseInsensitiveDict
+
+from hubbleclip.archives.download import fetch_file
+from hubbleclip.archives.landing import FetchedFile
+from hubbleclip.archives.mast import MastClient
+from hubbleclip.archives.transport import CONNECT_TIMEOUT_S, DamagedError, RefusedError, Transport, user_agent
+from hubbleclip.errors import ArchiveError, DownloadError, SettingsError
+from hubbleclip.paths import Layout
+from hubbleclip.records import Product
+from hubbleclip.settings import FetchSettings
+
+PUBLIC_URI = "mast:hst/product/"
+PUBLIC_PATH = "hst/public/"
+REGION = "us-east-1"
+ABSENT = frozenset({requests.codes.not_found, requests.codes.forbidden})
+EXPOSURE_FILE = re.compile(r"([a-z][a-z0-9]{8})(_[a-z0-9_]+)?(\.[a-z]+)+")
+"""`j8pu0y010_drc.fits`: a rootname of nine, then the kind. Other names (`hst_...`) do not tell their folder."""
+SAFE_PATH = re.compile(r"[A-Za-z0-9_.+-]+(/[A-Za-z0-9_.+-]+)*")
+
+
+def public_path(file_name: str) -> str | None:
+    """Where an exposure's or association's file stands below `hst/public`; None for names that do not tell it."""
+    match = EXPOSURE_FILE.fullmatch(file_name)
+    return f"{match[1][:4]}/{match[1]}/{file_name}" if match else None
+
+
+def looked_up_path(mast: MastClient, uri: str) -> str | None:
+    """The path below `hst/public` that MAST tells; None where it tells none, or cannot be asked."""
+    try:
+        with mast.transport.open(f"{mast.url}/api/v0.1/path_lookup/?uri={quote(uri, safe='')}") as response:
+            path = str(response.json()[uri]["path"]).lstrip("/")
+    except (ArchiveError, RefusedError, requests.RequestException, KeyError, TypeError, ValueError):
+        return None
+    below = path.removeprefix(PUBLIC_PATH)
+    return below if below != path and SAFE_PATH.fullmatch(below) else None
+
+
+class S3Source:
+    """Files of the public copy in the cloud, which does not have them all."""
+
+    def __init__(self, fetch: FetchSettings, layout: Layout, transport: Transport, mast: MastClient) -> None:
+        self.root = fetch.s3_root.rstrip("/")
+        self.layout = layout
+        self.mast = mast
+        self.transport = S3Transport(fetch)
+        self.transport.limiter = transport.limiter
+
+    def fetch(self, product: Product) -> FetchedFile:
+        """The file on disk, checked. Raises DownloadError, `absent` where the copy lacks it; else as `fetch_file`."""
+        for path in self._paths(product.uri):
+            try:
+                return fetch_file(
+                    self.transport,
+                    f"{self.root}/{path}",
+                    uri=product.uri,
+                    file_name=product.file_name,
+                    size_bytes=product.size_bytes,
+                    layout=self.layout,
+                )
+            except DownloadError as error:
+                if not _is_absent(error):
+                    raise
+        raise DownloadError("absent", f"{product.uri} is not in {self.root}")
+
+    def _paths(self, uri: str) -> Iterator[str]:
+        """Where the file may stand, likeliest first: not all stand where their names say."""
+        if not uri.lower().startswith(PUBLIC_URI):
+            return
+        told = public_path(uri.rpartition("/")[2].lower())
+        if told is not None:
+            yield told
+        looked_up = looked_up_path(self.mast, uri)
+        if looked_up not in {None, told}:
+            yield looked_up
+
+
+def _is_absent(error: DownloadError) -> bool:
+    """True where the copy has no such object, or does not give it out (a bucket that may not be listed says 403)."""
+    cause = error.__cause__
+    return isinstance(cause, requests.HTTPError) and cause.response.status_code in ABSENT
+
+
+class S3Transport(Transport):
+    """`s3://bucket/key` under the rules of a Transport. Threads may share it: s3fs runs one loop for all of them.
+
+    Raises SettingsError where s3fs is not installed.
+    """
+
+    def __init__(self, fetch: FetchSettings) -> None:
+        super().__init__(fetch)
+        self.files = open_files(fetch)
+
+    @contextmanager
+    def open(self, url: str, headers: Mapping[str, str] | None = None) -> Iterator[requests.Response]:
+        """One GET of an object, not retried, its body still to be streamed. Raises requests' errors and DamagedError.
+
+        `If-Range` is no part of S3's interface: a range of another version is answered by the whole object.
+        """
+        asked = CaseInsensitiveDict(headers or {})
+        condition = {"Range": asked["Range"], "IfMatch": asked["If-Range"]} if "Range" in asked else {}
+        try:
+            response = self._get(url, condition)
+        except requests.HTTPError as error:
+            if not condition or error.response.status_code != requests.codes.precondition_failed:
+                raise
+            response = self._get(url, {})
+        with response:
+            yield response
+
+    def _get(self, url: str, condition: Mapping[str, str]) -> requests.Response:
+        parts = urlsplit(url)
+        self.limiter.wait()
+        answer = self._ask(
+            url, self.files._call_s3, "get_object", Bucket=parts.netloc, Key=parts.path.lstrip("/"), **condition
+        )
+        response = response_of(url, answer["ResponseMetadata"])
+        response.raw = S3Body(answer["Body"], lambda *call: self._ask(url, *call), self.files.loop)
+        return response
+
+    def _ask(self, url: str, call: Callable[..., Coroutine[Any, Any, Any]], *args: Any, **kwargs: Any) -> Any:
+        """Run a coroutine on s3fs's loop, within the time limit; what it raises becomes an error of requests."""
+        from aiohttp import ClientError  # noqa: PLC0415 - comes with s3fs, which is optional
+        from botocore.exceptions import BotoCoreError  # noqa: PLC0415
+        from fsspec.asyn import sync  # noqa: PLC0415
+
+        try:
+            answer = sync(self.files.loop, call, *args, timeout=self.fetch.timeout_s, **kwargs)
+            self.reached = True
+        except (BotoCoreError, ClientError, OSError) as error:
+            raise as_requests_error(url, error) from error
+        return answer
+
+
+class S3Body:
+    """The body of an object as requests reads one."""
+
+    def __init__(self, body: Any, ask: Callable[..., Any], loop: Any) -> None:
+        self._body = body
+        self._ask = ask
+        self._loop = loop
+        self.enforce_content_length = False
+
+    def read(self, size: int) -> bytes:
+        """What has come, at most `size` bytes; empty at the end. Raises requests' errors and DamagedError."""
+        data: bytes = self._ask(self._body.read, size)
+        return data
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._loop.call_soon_threadsafe(self._body.close)
+
+
+def open_files(fetch: FetchSettings) -> Any:
+    """An anonymous s3fs file system that retries nothing itself. Raises SettingsError where s3fs is not installed."""
+    try:
+        import s3fs  # noqa: PLC0415 - an optional extra, and slow to import
+    except ImportError as error:
+        raise SettingsError(
+            "fetch.sources names s3, which needs s3fs: pip install 'hubbleclip[cloud]', or leave s3 out"
+        ) from error
+    files = s3fs.S3FileSystem(
+        anon=True,
+        endpoint_url=fetch.s3_endpoint or None,
+        client_kwargs={"region_name": REGION},
+        skip_instance_cache=True,
+        config_kwargs={
+            "connect_timeout": min(CONNECT_TIMEOUT_S, fetch.timeout_s),
+            "read_timeout": fetch.timeout_s,
+            "retries": {"max_attempts": 0},
+            "max_pool_connections": fetch.connections,
+            "user_agent_extra": user_agent(fetch.contact),
+        },
+    )
+    files.retries = 1
+    return files
+
+
+def response_of(url: str, metadata: Mapping[str, Any]) -> requests.Response:
+    """The status and headers of an S3 answer as those of a web server's."""
+    response = requests.Response()
+    response.url = url
+    response.status_code = metadata.get("HTTPStatusCode", requests.codes.server_error)
+    response.headers = CaseInsensitiveDict(metadata.get("HTTPHeaders", {}))
+    return response
+
+
+def as_requests_error(url: str, error: Exception) -> Exception:
+    """The error of requests, or the DamagedError, that says the same as one of botocore, aiohttp or s3fs."""
+    from botocore.exceptions import ClientError, ConnectionError  # noqa: PLC0415, A004 - an optional extra
+
+    if isinstance(error.__cause__, ClientError):
+        response = response_of(url, error.__cause__.response.get("ResponseMetadata", {}))
+        return requests.HTTPError(f"{response.status_code} from S3: {error}", response=response)
+    if isinstance(error, ConnectionError):
+        return requests.ConnectTimeout(str(error))
+    if isinstance(error, TimeoutError):
+        return requests.ReadTimeout(f"S3 sent nothing: {error}")
+    return DamagedError(f"S3 broke off ({' '.join(str(error).split())[:160]})")

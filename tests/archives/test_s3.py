@@ -1,0 +1,233 @@
+"""Files from the cloud's copy: found, whole, checked and gone on with, from real S3 servers."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from s3_servers import FITS, etag_of, give, give_rest, running_moto, scripted_server
+
+from hubbleclip.archives import s3
+from hubbleclip.archives.landing import FetchedFile
+from hubbleclip.archives.mast import MastClient
+from hubbleclip.archives.s3 import S3Source, public_path
+from hubbleclip.archives.transport import Transport
+from hubbleclip.errors import ArchiveUnreachableError, DownloadError, SettingsError
+from hubbleclip.paths import Layout
+from hubbleclip.records import Product
+from hubbleclip.settings import FetchSettings
+
+NAME = "j8pu0y010_drc.fits"
+KEY = f"j8pu/j8pu0y010/{NAME}"
+OTHER = FITS[:-2880] + b"\1" * 2880
+
+
+@pytest.fixture(scope="module")
+def cloud() -> Iterator[tuple[str, Callable[..., None]]]:
+    with running_moto() as found:
+        found[1](KEY, FITS)
+        yield found
+
+
+def fetch_settings(url: str, **values: object) -> FetchSettings:
+    return FetchSettings.model_validate(
+        {"requests_per_s": 1000, "backoff_s": 0.01, "attempts": 3, "timeout_s": 5, "s3_endpoint": url, **values}
+    )
+
+
+def product_of(name: str = NAME, size_bytes: int | None = None, uri: str | None = None) -> Product:
+    return Product(
+        uri=uri or f"mast:HST/product/{name}", obs_id="o", proposal_id="hst:1", file_name=name, kind="DRC",
+        size_bytes=size_bytes, choice="",
+    )  # fmt: skip
+
+
+def source_at(url: str, root: Path, mast_url: str = "http://127.0.0.1:9", **values: object) -> S3Source:
+    settings = fetch_settings(url, **values)
+    transport = Transport(settings)
+    return S3Source(settings, Layout(root), transport, MastClient(mast_url, transport))
+
+
+def fetch(url: str, root: Path, size_bytes: int | None = None, **values: object) -> FetchedFile:
+    return source_at(url, root, **values).fetch(product_of(size_bytes=size_bytes))
+
+
+def part_bytes(root: Path) -> bytes:
+    part = Layout(root).part(product_of().uri)
+    return part.read_bytes() if part.exists() else b""
+
+
+def test_a_public_object_comes_without_credentials(cloud, tmp_path: Path) -> None:
+    file = fetch(cloud[0], tmp_path, len(FITS))
+    assert file.path.read_bytes() == FITS
+    assert file.path == Layout(tmp_path).product(file.sha256, NAME)
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [(NAME, KEY), ("u9o40504m_c3m.fits", "u9o4/u9o40504m/u9o40504m_c3m.fits"),
+     ("ib6w62tyq_flt.jpg", "ib6w/ib6w62tyq/ib6w62tyq_flt.jpg"), ("f05i0201m_a1f.fits.gz", "f05i/f05i0201m/f05i0201m_a1f.fits.gz"),
+     ("hst_11613_63_wfc3_ir_total_ib6w63_drz.fits", None), ("../../etc/passwd", None), ("j8pu0y010_drc.fits?x", None)],
+)  # fmt: skip
+def test_the_name_of_an_exposure_tells_its_place(name: str, path: str | None) -> None:
+    assert public_path(name) == path
+
+
+@pytest.mark.parametrize("name", ["hst_11613_63_wfc3_ir_total_ib6w63_drz.fits", "j8pu0y0zq_flc.fits"])
+def test_what_the_name_does_not_tell_is_asked_of_mast(cloud, tmp_path: Path, name: str) -> None:
+    cloud[1](f"ib6w/odd/{name}", FITS)
+    body = f'{{"mast:HST/product/{name}": {{"path": "/hst/public/ib6w/odd/{name}"}}}}'.encode()
+    with scripted_server(give(body)) as (mast_url, seen):
+        file = source_at(cloud[0], tmp_path, mast_url).fetch(product_of(name))
+    assert file.path.read_bytes() == FITS
+    assert [request["path"] for request in seen] == [f"/api/v0.1/path_lookup/?uri=mast%3AHST%2Fproduct%2F{name}"]
+
+
+@pytest.mark.parametrize(
+    "answer", [b"{}", b"null", b"<html>", b'{"mast:HST/product/hst_a.fits": {"path": "/hst/public/../../x"}}']
+)
+def test_an_answer_that_tells_no_place_means_absent(cloud, tmp_path: Path, answer: bytes) -> None:
+    with scripted_server(give(answer)) as (mast_url, _), pytest.raises(DownloadError) as caught:
+        source_at(cloud[0], tmp_path, mast_url).fetch(product_of("hst_a.fits"))
+    assert caught.value.reason == "absent"
+
+
+def test_a_missing_object_is_absent_at_once(cloud, tmp_path: Path) -> None:
+    with pytest.raises(DownloadError, match=r"absent: .*j8pu0y020_drc.fits is not in s3://stpubdata/hst/public"):
+        source_at(cloud[0], tmp_path).fetch(product_of("j8pu0y020_drc.fits"))
+
+
+def test_an_object_that_is_not_public_is_absent(cloud, tmp_path: Path) -> None:
+    cloud[1]("j8pu/j8pu0y030/j8pu0y030_drc.fits", FITS, acl="private")
+    with pytest.raises(DownloadError, match="absent"):
+        source_at(cloud[0], tmp_path).fetch(product_of("j8pu0y030_drc.fits"))
+
+
+def test_a_file_of_another_mission_is_absent_without_a_request(tmp_path: Path) -> None:
+    with scripted_server(give(FITS)) as (url, seen), pytest.raises(DownloadError, match="absent"):
+        source_at(url, tmp_path).fetch(product_of(uri="mast:JWST/product/a.fits"))
+    assert seen == []
+
+
+def test_another_size_than_listed_is_refused(cloud, tmp_path: Path) -> None:
+    with pytest.raises(DownloadError, match=str(len(FITS))):
+        fetch(cloud[0], tmp_path, len(FITS) + 2880)
+    assert not list(Layout(tmp_path).products.glob("[0-9a-f]*"))
+
+
+def test_an_object_that_is_cut_in_the_bucket_is_refused(cloud, tmp_path: Path) -> None:
+    cloud[1]("j8pu/j8pu0y040/j8pu0y040_drc.fits", FITS[:100_000])
+    with pytest.raises(DownloadError, match="truncated|cut|end"):
+        source_at(cloud[0], tmp_path).fetch(product_of("j8pu0y040_drc.fits"))
+
+
+def test_a_broken_connection_is_gone_on_with_from_where_it_broke(tmp_path: Path) -> None:
+    half, etag = len(FITS) // 2, etag_of(FITS)
+    with scripted_server(give(FITS[:half], length=len(FITS), ETag=etag), give_rest(FITS)) as (url, seen):
+        assert fetch(url, tmp_path).path.read_bytes() == FITS
+    assert 0 < int(seen[1]["range"].removeprefix("bytes=").removesuffix("-")) <= half
+    assert seen[1]["if-match"] == etag
+
+
+@pytest.mark.parametrize("status", [412, 416])
+def test_a_part_of_another_version_is_begun_anew(tmp_path: Path, status: int) -> None:
+    refusal = give(b"<Error><Code>PreconditionFailed</Code></Error>", status)
+    whole = give(OTHER, ETag=etag_of(OTHER))
+    with scripted_server(give(FITS[:-99], length=len(FITS), ETag=etag_of(FITS)), refusal, whole) as (url, _):
+        assert fetch(url, tmp_path).path.read_bytes() == OTHER
+
+
+def test_a_part_that_a_killed_run_left_is_gone_on_with(cloud, tmp_path: Path) -> None:
+    body = FITS[:1_000_000]
+
+    def stop(handler) -> None:
+        give(body, length=len(FITS), ETag=etag_of(FITS))(handler)
+        time.sleep(30)
+
+    code = f"""
+        from test_s3 import *
+        fetch(sys.argv[1], Path({str(tmp_path)!r}))
+    """
+    with scripted_server(stop) as (url, _):
+        run = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code), url], cwd=Path(__file__).parent)
+        deadline = time.monotonic() + 30
+        while not part_bytes(tmp_path) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        run.kill()
+        run.wait()
+    assert 0 < len(part_bytes(tmp_path)) <= len(body)
+    assert fetch(cloud[0], tmp_path).path.read_bytes() == FITS
+    assert part_bytes(tmp_path) == b""
+
+
+def test_a_busy_server_is_asked_again(tmp_path: Path) -> None:
+    busy = give(b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate</Message></Error>", 503)
+    with scripted_server(busy, busy, give(FITS, ETag=etag_of(FITS))) as (url, seen):
+        assert fetch(url, tmp_path).path.read_bytes() == FITS
+    assert len(seen) == 3
+
+
+def test_a_server_that_falls_silent_is_given_up(tmp_path: Path) -> None:
+    def hang(handler) -> None:
+        give(FITS[:500_000], length=len(FITS), ETag=etag_of(FITS))(handler)
+        time.sleep(3)
+
+    started = time.monotonic()
+    with scripted_server(hang) as (url, _), pytest.raises(DownloadError):
+        fetch(url, tmp_path, timeout_s=0.4, attempts=2)
+    assert time.monotonic() - started < 2.5
+
+
+def test_an_endpoint_that_nobody_serves_is_unreachable(tmp_path: Path) -> None:
+    with pytest.raises(ArchiveUnreachableError, match="cannot reach"):
+        fetch("http://127.0.0.1:9", tmp_path)
+
+
+def test_many_threads_fetch_at_once(cloud, tmp_path: Path) -> None:
+    names = [f"j8pu0y1{index:02d}_drc.fits" for index in range(24)]
+    bodies = {name: FITS[:-2880] + bytes([index]) * 2880 for index, name in enumerate(names)}
+    for name, body in bodies.items():
+        cloud[1](f"j8pu/{name[:9]}/{name}", body)
+    source = source_at(cloud[0], tmp_path)
+    with ThreadPoolExecutor(12) as threads:
+        files = list(threads.map(lambda name: source.fetch(product_of(name)), names))
+    assert [file.path.read_bytes() == bodies[name] for file, name in zip(files, names, strict=True)] == [True] * 24
+
+
+def test_an_interpreter_that_fetched_ends_at_once_and_silently(cloud, tmp_path: Path) -> None:
+    cloud[1]("j8pu/j8pu0y100/j8pu0y100_drc.fits", OTHER)
+    code = f"""
+        import warnings
+        warnings.simplefilter("always")
+        from test_s3 import *
+        source = source_at(sys.argv[1], Path({str(tmp_path)!r}))
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(source.fetch, [product_of(), product_of("j8pu0y100_drc.fits")]))
+        try:
+            source.fetch(product_of("j8pu0y020_drc.fits"))
+        except DownloadError:
+            print("ended", flush=True)
+    """
+    run = subprocess.run(
+        [sys.executable, "-W", "always::ResourceWarning", "-c", textwrap.dedent(code), cloud[0]],
+        check=False, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=30,
+    )  # fmt: skip
+    assert (run.returncode, run.stdout, run.stderr) == (0, "ended\n", "")
+
+
+def test_without_s3fs_one_line_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    with pytest.raises(SettingsError, match=r"pip install 'hubbleclip\[cloud\]'"):
+        s3.open_files(FetchSettings())
+
+
+def test_s3fs_is_not_imported_before_it_is_needed() -> None:
+    code = "import sys, hubbleclip.archives; print(sorted({'s3fs', 'fsspec', 'botocore'} & set(sys.modules)))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "[]\n"
