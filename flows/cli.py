@@ -9,7 +9,7 @@ import os
 import sys
 import tomllib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -88,7 +88,7 @@ def put(values: dict[str, Any], path: str, value: Any) -> None:
     values[name] = value
 
 
-def run_flow(module: str, name: str, options: Options) -> None:
+def run_flow(module: str, name: str, options: Options, **arguments: Any) -> None:
     """Check the settings, then run a flow, with a Prefect server of our own where the environment names none.
 
     Under torchrun every process runs the flow, each with a server of its own.
@@ -97,7 +97,7 @@ def run_flow(module: str, name: str, options: Options) -> None:
     keep_home(layout)
     with prefect_server(layout.home / f"prefect-{os.environ.get('RANK', '0')}"):
         flow = getattr(importlib.import_module(f"flows.{module}"), name)
-        flow(options.profile, options.overrides())
+        flow(options.profile, options.overrides(), **arguments)
 
 
 def keep_home(layout: Layout) -> None:
@@ -115,9 +115,16 @@ def keep_home(layout: Layout) -> None:
 
 
 @app.command
-def ingest(options: Options = Options()) -> None:
+def ingest(
+    options: Options = Options(),
+    *,
+    retry: Annotated[bool, Parameter(negative=(), help="Try all that waits or was given up now.")] = False,
+    files: Annotated[bool, Parameter(help="Fetch files, or the metadata only.")] = True,
+    from_raw: Annotated[bool, Parameter(negative=(), help="Read landed answers again; ask nobody.")] = False,
+) -> None:
     """Ask the archive what is new and fetch it."""
-    run_flow("ingest", "ingest", options)
+    changes = ["fetch.files=false"] * (not files) + ["archive.from_raw=true"] * from_raw
+    run_flow("ingest", "ingest", replace(options, set=(*options.set, *changes)), retry=retry)
 
 
 @app.command
@@ -241,12 +248,22 @@ def settings(options: Options = Options()) -> None:
 
 
 @app.command
-def simulate(options: Options = Options()) -> None:
-    """Serve the simulated archive until it is interrupted."""
-    from hubbleclip.simulator.server import serve  # noqa: PLC0415 - brings the web server
+def simulate(options: Options = Options(), *, faults: str = "") -> None:
+    """Serve the simulated archive until it is interrupted.
 
-    keep_home(Layout(options.settings().root))
-    serve(options.settings().simulator)
+    Parameters
+    ----------
+    faults
+        Faults to inject: `storm`, `storm:SEED`, or the path of a plan as JSON. `GET /faults` tells how many so far.
+
+    """
+    from hubbleclip.simulator.faults import FaultPlan, read_plan  # noqa: PLC0415 - brings the web server
+    from hubbleclip.simulator.server import serve  # noqa: PLC0415 - as above
+
+    settings = options.settings()
+    plan = read_plan(faults) if faults else FaultPlan()
+    keep_home(Layout(settings.root))
+    serve(settings.simulator, plan)
 
 
 def print_status(found: Status) -> None:
@@ -263,8 +280,11 @@ def print_status(found: Status) -> None:
         out.print(
             f"left out in {stage}: " + ", ".join(f"{n} {reason}" for reason, n in reasons.items()), highlight=False
         )
-    waiting = {name: num for name, num in found.pending.items() if num}
-    out.print("pending  " + (", ".join(f"{num} {name}" for name, num in waiting.items()) or "nothing"), highlight=False)
+    left = {name: num for name, num in found.pending.items() if num}
+    out.print("pending  " + (", ".join(f"{num} {name}" for name, num in left.items()) or "nothing"), highlight=False)
+    if found.waiting["num"]:
+        again = f"{found.waiting['num']} failed items, the first from {found.waiting['next_try_at']:%Y-%m-%d %H:%M} UTC"
+        out.print(f"waiting  {again}", highlight=False)
 
 
 def print_json(value: Any) -> None:

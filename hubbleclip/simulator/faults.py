@@ -2,32 +2,57 @@
 
 from __future__ import annotations
 
+import json
 import random
-import threading
-from collections.abc import Awaitable, Callable
-from typing import Literal
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import parse_qs
 
-from pydantic import Field
+from pydantic import Field, ValidationError, field_validator
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from hubbleclip.errors import SettingsError
 from hubbleclip.settings import Section
+from hubbleclip.simulator.draws import python_rng
+from hubbleclip.simulator.strikes import STRIKES, Exchange
 
-FaultKind = Literal["500", "503", "429", "truncated", "reset", "html"]
-Fault = Callable[[ASGIApp, Scope, Receive, Send], Awaitable[None]]
-HTML = b"<!DOCTYPE html><html><body><h1>Simulated fault: the archive is down for maintenance</h1></body></html>"
+COUNTS_PATH = "/faults"
+STORM_SHARE = 0.38
+EVERYWHERE = ("500", "502", "503", "504", "429", "429_date", "429_clock_skew", "clock_skew", "reset", "hang")
+BYTES = ("slow_drip", "truncated", "wrong_length", "empty")
+TABLES = ("busy", "bad_json", "duplicated_page", "missing_page", "null_columns", "shuffled")
+STORM_KINDS = {
+    "/api/v0/invoke": (*EVERYWHERE, *BYTES, *TABLES, "html", "short_length", "corrupted"),
+    "/api/v0.1/Download/": (*EVERYWHERE, *BYTES, "html", "short_length", "corrupted"),
+    "/portal/": (*EVERYWHERE, *BYTES, "html", "bad_json"),
+    "/hst/abstracts.cat": (*EVERYWHERE, *BYTES, "html"),
+    "/hst-program-info/download/": (*EVERYWHERE, *BYTES, "html"),
+    "/hst/proposal_abstracts.html": (*EVERYWHERE, *BYTES),
+    "/hst-program-info/program/": (*EVERYWHERE, *BYTES),
+}
+"""What fits the answers of each path: a text has nothing that would show a flipped letter, a page is HTML anyway."""
 
 
 class FaultRule(Section):
     """One fault and the requests that it strikes."""
 
-    kind: FaultKind
-    """What goes wrong."""
+    kind: str
+    """What goes wrong: a key of `STRIKES`."""
     path: str = "/"
     """Only requests whose path begins so are struck."""
     times: int = Field(0, ge=0)
     """Strike so many times at most; 0 sets no limit."""
     share: float = Field(1.0, ge=0, le=1)
     """Share of the matching requests that are struck."""
+
+    @field_validator("kind")
+    @classmethod
+    def _is_known(cls, kind: str) -> str:
+        if kind not in STRIKES:
+            raise ValueError(f"the kinds are {', '.join(STRIKES)}")
+        return kind
 
 
 class FaultPlan(Section):
@@ -37,80 +62,114 @@ class FaultPlan(Section):
     """The rules in order."""
     seed: int = 0
     """Seed of the draw."""
+    max_in_a_row: int = Field(0, ge=0)
+    """Strike the same request so many times in a row at most, so that it gets through in the end; 0 sets no limit."""
+
+
+def storm(seed: int = 0) -> FaultPlan:
+    """Every kind of fault on all paths that it fits, on STORM_SHARE of requests that are made once.
+
+    With two strikes in a row at most this leaves about a third where each is repeated until it gets through.
+    """
+    rules: list[FaultRule] = []
+    for path, kinds in STORM_KINDS.items():
+        share = 1 - (1 - STORM_SHARE) ** (1 / len(kinds))
+        rules += [FaultRule(kind=kind, path=path, share=share) for kind in kinds]
+    return FaultPlan(rules=tuple(rules), seed=seed, max_in_a_row=2)
+
+
+NAMED: dict[str, Callable[[int], FaultPlan]] = {"storm": storm}
+
+
+def read_plan(text: str) -> FaultPlan:
+    """The plan that `NAME`, `NAME:SEED` or the path of a JSON file stands for. Raises SettingsError."""
+    name, _, seed = text.partition(":")
+    if name in NAMED and (not seed or seed.isdigit()):
+        return NAMED[name](int(seed or 0))
+    try:
+        return FaultPlan.model_validate_json(Path(text).read_bytes())
+    except OSError as error:
+        names = ", ".join(f"{name}, {name}:SEED" for name in NAMED)
+        raise SettingsError(f"faults {text!r}: give {names} or the path of a JSON file ({error.strerror})") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise SettingsError(f"faults {text!r}: {place}: {first['msg']}") from error
 
 
 class FaultMiddleware:
-    """Stands between the network and the archive, and strikes by plan."""
+    """Stands between the network and the archive, strikes by plan, and tells at COUNTS_PATH how often it struck."""
 
     def __init__(self, app: ASGIApp, plan: FaultPlan) -> None:
         self.app = app
         self.plan = plan
-        self._rng = random.Random(plan.seed)
+        self.injected: Counter[str] = Counter()
         self._struck = [0] * len(plan.rules)
-        self._lock = threading.Lock()
+        self._seen: Counter[str] = Counter()
+        self._in_a_row: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the request, or strike it."""
-        kind = self._draw(scope["path"]) if scope["type"] == "http" else None
-        if kind is None:
+        if scope["path"] == COUNTS_PATH:
+            await JSONResponse(self.injected)(scope, receive, send)
+            return
+        if not self.plan.rules:
             await self.app(scope, receive, send)
-        else:
-            await FAULTS[kind](self.app, scope, receive, send)
+            return
+        body = await _read(receive)
+        kind, rng = self.draw(scope["path"], request_key(scope, body))
+        replay = _replay(body, receive)
+        if kind is None:
+            await self.app(scope, replay, send)
+            return
+        self.injected[kind] += 1
+        if not await STRIKES[kind](Exchange(app=self.app, scope=scope, receive=replay, send=send, rng=rng)):
+            self.injected[kind] -= 1
 
-    def _draw(self, path: str) -> str | None:
-        """The kind of fault for the next request to this path, if any."""
-        with self._lock:
-            for index, rule in enumerate(self.plan.rules):
-                is_left = not rule.times or self._struck[index] < rule.times
-                if path.startswith(rule.path) and is_left and self._rng.random() < rule.share:
-                    self._struck[index] += 1
-                    return rule.kind
-        return None
+    def draw(self, path: str, key: str) -> tuple[str | None, random.Random]:
+        """The kind of fault for the next request of this key, if any.
 
-
-def _answer(status: int, body: bytes, *headers: tuple[bytes, bytes]) -> Fault:
-    """A fault that is a whole answer."""
-
-    async def fault(_app: ASGIApp, _scope: Scope, _receive: Receive, send: Send) -> None:
-        length = (b"content-length", str(len(body)).encode())
-        label = (b"x-simulated", b"true")
-        await send({"type": "http.response.start", "status": status, "headers": [length, label, *headers]})
-        await send({"type": "http.response.body", "body": body})
-
-    return fault
-
-
-async def _truncated(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-    """Half of the body under the headers of the whole, then the end of the connection."""
-
-    async def cut(message: Message) -> None:
-        if message["type"] == "http.response.body":
-            body = message.get("body", b"")
-            await send({"type": "http.response.body", "body": body[: len(body) // 2], "more_body": True})
-            _drop_connection(send, is_abrupt=False)
-        else:
-            await send(message)
-
-    await app(scope, receive, cut)
+        The draw hangs on the request and how often it came, not on what else came meanwhile.
+        """
+        rng = python_rng(self.plan.seed, key, self._seen[key])
+        self._seen[key] += 1
+        is_spared = 0 < self.plan.max_in_a_row <= self._in_a_row[key]
+        for index, rule in enumerate(self.plan.rules if not is_spared else ()):
+            is_left = not rule.times or self._struck[index] < rule.times
+            if path.startswith(rule.path) and is_left and rng.random() < rule.share:
+                self._struck[index] += 1
+                self._in_a_row[key] += 1
+                return rule.kind, rng
+        self._in_a_row[key] = 0
+        return None, rng
 
 
-async def _reset(_app: ASGIApp, _scope: Scope, _receive: Receive, send: Send) -> None:
-    """No answer at all: the connection breaks."""
-    _drop_connection(send, is_abrupt=True)
+def request_key(scope: Scope, body: bytes) -> str:
+    """What is asked for, the same at each repetition: astroquery adds a `cacheBreaker` of its own to every query."""
+    query = scope["query_string"].decode("latin-1")
+    try:
+        asked = json.loads(parse_qs(body.decode() or query)["request"][0])
+        asked.pop("cacheBreaker", None)
+        query = json.dumps(asked, sort_keys=True)
+    except (KeyError, ValueError, AttributeError):
+        query += body.decode("latin-1")
+    return f"{scope['path']}?{query}"
 
 
-def _drop_connection(send: Send, is_abrupt: bool) -> None:
-    """Close the socket behind `send`, which ASGI has no word for; uvicorn's `send` is a method of what holds it."""
-    transport = getattr(getattr(send, "__self__", None), "transport", None)
-    if transport is not None:
-        transport.abort() if is_abrupt else transport.close()
+async def _read(receive: Receive) -> bytes:
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    return body
 
 
-FAULTS: dict[str, Fault] = {
-    "500": _answer(500, b"Simulated fault: internal error"),
-    "503": _answer(503, b"Simulated fault: unavailable"),
-    "429": _answer(429, b"Simulated fault: too many requests", (b"retry-after", b"1")),
-    "html": _answer(200, HTML, (b"content-type", b"text/html; charset=utf-8")),
-    "truncated": _truncated,
-    "reset": _reset,
-}
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """`receive` with the body that was read from it once more."""
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return replay

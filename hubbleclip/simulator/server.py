@@ -8,18 +8,19 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import random
 import re
 import socket
 import threading
 import zlib
 from collections.abc import Callable
+from email.utils import formatdate
 from typing import Any
 from urllib.parse import parse_qs
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
@@ -30,6 +31,7 @@ from hubbleclip.settings import SimulatorSettings
 from hubbleclip.simulator import pages, tables
 from hubbleclip.simulator.faults import FaultMiddleware, FaultPlan
 from hubbleclip.simulator.store import Store
+from hubbleclip.simulator.strikes import ROW_ORDER, TRANSPORT
 
 LOG = logging.getLogger(__name__)
 HOME = """<!DOCTYPE html><html><head><title>Simulated archive (not real)</title></head><body><h1>Simulated archive</h1>
@@ -38,11 +40,12 @@ HOME = """<!DOCTYPE html><html><head><title>Simulated archive (not real)</title>
 RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 EXECUTING_EVERY = 5
 MAX_ROWS = 50_000
+SHUTDOWN_S = 2
 MEDIA_TYPES = {".jpg": "image/jpeg", ".fits": "application/fits"}
 
 
 class LabelMiddleware:
-    """Says `X-Simulated: true` on every answer."""
+    """Says `X-Simulated: true` on every answer, dates it, and lets the faults reach the connection."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -52,10 +55,13 @@ class LabelMiddleware:
 
         async def label(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["X-Simulated"] = "true"
+                headers = MutableHeaders(scope=message)
+                headers["X-Simulated"] = "true"
+                headers.setdefault("Date", formatdate(usegmt=True))
             await send(message)
 
-        await self.app(scope, receive, label)
+        connection = getattr(getattr(send, "__self__", None), "transport", None)
+        await self.app({**scope, TRANSPORT: connection}, receive, label)
 
 
 class Mashup:
@@ -66,8 +72,11 @@ class Mashup:
         self._polled: set[int] = set()
         self._lock = threading.Lock()
 
-    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        """The answer to a request, as MAST words it; a wrong one is status ERROR with HTTP 200, as there."""
+    def answer(self, request: dict[str, Any], order: float | None = None) -> dict[str, Any]:
+        """The answer to a request, as MAST words it; a wrong one is status ERROR with HTTP 200, as there.
+
+        `order` is the seed of another order of the rows than the archive's own, which it falls into at times.
+        """
         if self._is_first_poll(request):
             return {"status": "EXECUTING", "msg": "", "data": [], "fields": []}
         service, params = request.get("service"), request.get("params") or {}
@@ -81,6 +90,8 @@ class Mashup:
                 return _error(f"Service {service!r} is not known to the simulated archive.")
         except (ValueError, KeyError) as error:
             return _error(str(error))
+        if order is not None:
+            rows = random.Random(order).sample(rows, len(rows))
         if "COUNT_BIG" in str(params.get("columns", "")):
             rows, types = [{"Column1": len(rows)}], {"Column1": "string"}
         return _page(rows, types, int(request.get("page") or 1), int(request.get("pagesize") or MAX_ROWS))
@@ -144,7 +155,8 @@ class Endpoints:
             query = json.loads(form["request"][0])
         except (KeyError, json.JSONDecodeError):
             return PlainTextResponse("request= with JSON is missing", status_code=400)
-        return JSONResponse(await asyncio.to_thread(self.mashup.answer, query))
+        order = request.scope.get(ROW_ORDER)
+        return await asyncio.to_thread(lambda: JSONResponse(self.mashup.answer(query, order)))
 
     async def columns_config(self, request: Request) -> Response:
         """The columns of a service's table."""
@@ -200,9 +212,8 @@ class Endpoints:
 
 def make_app(settings: SimulatorSettings, faults: FaultPlan | None = None) -> ASGIApp:
     """The archive as an ASGI application."""
-    middleware = [Middleware(LabelMiddleware)]
-    app: ASGIApp = Starlette(routes=Endpoints(Store(settings)).routes(), middleware=middleware)
-    return FaultMiddleware(app, faults) if faults and faults.rules else app
+    app = Starlette(routes=Endpoints(Store(settings)).routes())
+    return LabelMiddleware(FaultMiddleware(app, faults or FaultPlan()))
 
 
 class AnnouncingServer(uvicorn.Server):
@@ -238,7 +249,10 @@ def serve(
             f"cannot serve on {settings.host}:{settings.port} ({error.strerror}): set simulator.port to 0 or a free one"
         ) from error
     url = f"http://{settings.host}:{listener.getsockname()[1]}"
-    config = uvicorn.Config(make_app(settings, faults), log_level="critical", access_log=False, lifespan="off")
+    config = uvicorn.Config(
+        make_app(settings, faults), log_level="critical", access_log=False, lifespan="off",
+        date_header=False, timeout_graceful_shutdown=SHUTDOWN_S,
+    )  # fmt: skip
     server = AnnouncingServer(config, lambda: announce(url, server))
     with listener:
         server.run(sockets=[listener])
