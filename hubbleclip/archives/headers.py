@@ -18,7 +18,7 @@ from typing import Any
 
 from astropy.io import fits
 
-from hubbleclip.archives.proposals import clean_name, clean_number
+from hubbleclip.archives.cleaning import clean_name, clean_number
 from hubbleclip.paths import product_suffix
 
 KEYWORDS = (

@@ -13,8 +13,9 @@ from functools import cached_property
 from pathlib import Path
 
 from hubbleclip.archives.base import draw_key, now_utc, proposal_id_of, reject
+from hubbleclip.archives.cleaning import clean_number
 from hubbleclip.archives.headers import FileFacts, read_facts
-from hubbleclip.archives.proposals import ProposalText, clean_number
+from hubbleclip.archives.proposals import ProposalText
 from hubbleclip.archives.rows import read_proposal_rows
 from hubbleclip.errors import DownloadError, SettingsError
 from hubbleclip.files import sha256_file

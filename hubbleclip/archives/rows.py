@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from hubbleclip.archives.proposals import ProposalText, clean_cycle, clean_name, clean_number, clean_text
+from hubbleclip.archives.cleaning import clean_cycle, clean_name, clean_number, clean_text
+from hubbleclip.archives.proposals import ProposalText
 from hubbleclip.errors import SettingsError
 
 

@@ -1,119 +1,235 @@
-"""Proposals from STScI: the bulk list first, then for those that it lacks the APT file, then the programme page."""
+"""Proposals from STScI: the bulk list first, then one by one those whose title or abstract it lacks, then NASA ADS.
+
+Every answer lands as a file, so that proposals can be made anew without the network.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
-from collections.abc import Sequence
-from urllib.parse import quote
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
 
 import requests
 
+from hubbleclip.archives.ads import AdsClient, ads_url, parse_ads
 from hubbleclip.archives.base import now_utc, proposal_id_of, reject
+from hubbleclip.archives.cleaning import clean_number, decode
+from hubbleclip.archives.listing import parse_listing
+from hubbleclip.archives.merging import ADS, APT, BULK, LISTING, PAGE, merge
 from hubbleclip.archives.proposals import (
+    RULE,
     ProposalText,
-    clean_number,
     find_bulk_link,
     parse_abstracts_cat,
     parse_apt,
     parse_program_page,
 )
 from hubbleclip.archives.transport import RefusedError, Transport, in_words, same_host
-from hubbleclip.errors import ArchiveError, ArchiveUnreachableError
+from hubbleclip.errors import ArchiveDownError, ArchiveError, SettingsError
 from hubbleclip.files import write_bytes, write_text
 from hubbleclip.paths import Layout
 from hubbleclip.records import Proposal, Rejection
 from hubbleclip.settings import ArchiveSettings
 
 LOG = logging.getLogger(__name__)
-BULK_SOURCE = "abstracts.cat"
+DAMAGED_TRIES = 3
+"""An answer that cannot be read is asked for again; after so many it is what the server has."""
+KIND = "proposals"
+Parsed = TypeVar("Parsed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Single:
+    """A source that is asked for one proposal at a time, while one of the fields that it `gives` is missing."""
+
+    name: str
+    suffix: str
+    gives: tuple[str, ...]
+    url: Callable[[str], str]
+    get: Callable[[str], bytes | None]
+    read: Callable[[bytes, str], ProposalText]
 
 
 class ProposalSource:
-    """Looks proposals up. The landed bulk list comes before the network, and is asked for anew when it lacks one."""
+    """Looks proposals up. Threads may share one object."""
 
     def __init__(self, settings: ArchiveSettings, transport: Transport, layout: Layout) -> None:
         self.settings = settings
         self.transport = transport
+        self.layout = layout
         self.landed = layout.raw / "abstracts.cat"
         self.version = layout.raw / "abstracts.cat.etag"
+        self.singles = self._list_singles()
         self._lock = threading.Lock()
         self._bulk: dict[str, ProposalText] | None = None
-        self._is_asked = False
+        self._is_asked = settings.from_raw
+
+    def _list_singles(self) -> tuple[Single, ...]:
+        """The sources of single proposals, in the order in which they are asked. Raises SettingsError for ADS without
+        its token.
+        """
+        settings, both = self.settings, ("title", "abstract")
+        program = f"{settings.programs_url.rstrip('/')}/hst-program-info"
+        apt, listing = f"{program}/download/hst/apt/{{}}/".format, f"{program}/download/hst/list/{{}}/".format
+        page = f"{program}/program/?program={{}}".format
+        singles = (
+            Single(name=APT, suffix=".apt", gives=both, url=apt, get=self._get, read=parse_apt),
+            Single(name=LISTING, suffix=".txt", gives=both, url=listing, get=self._get, read=parse_listing),
+            Single(name=PAGE, suffix=".html", gives=("title",), url=page, get=self._get, read=parse_program_page),
+        )
+        if not settings.use_ads:
+            return singles
+        get = self._get if settings.from_raw else AdsClient(settings.ads_url, self.transport.fetch).get
+        url = partial(ads_url, settings.ads_url)
+        return (*singles, Single(name=ADS, suffix=".json", gives=("abstract",), url=url, get=get, read=parse_ads))
 
     def fetch(self, numbers: Sequence[str]) -> tuple[list[Proposal], list[Rejection]]:
-        """Proposals in the order asked, and a Rejection for each that no source has. Raises ArchiveError."""
-        proposals: list[Proposal] = []
+        """Proposals in the order asked, and a Rejection for each that no source has (`not_found`) or that a source
+        might have, had it answered (`unanswered`). Raises ArchiveError without the bulk list, ArchiveDownError.
+        """
+        found: list[Proposal] = []
         rejections: list[Rejection] = []
         bulk = self._read_bulk([clean_number(number) for number in numbers])
         for number in dict.fromkeys(numbers):
-            text, source = bulk.get(clean_number(number)), BULK_SOURCE
             try:
-                if text is None or text.title is None:
-                    text, source = self._fetch_one(number)
-                proposals.append(self._proposal(number, text, source))
-            except ArchiveUnreachableError:
+                proposal = self._fetch_one(number, bulk.get(clean_number(number)))
+            except ArchiveDownError:
                 raise
             except ArchiveError as error:
-                rejections.append(self._rejection(number, str(error)))
-        return proposals, rejections
+                rejections.append(self._rejection(number, "unanswered", str(error)))
+                continue
+            if proposal is None:
+                where = "among the landed answers" if self.settings.from_raw else "in any source"
+                rejections.append(self._rejection(number, "not_found", f"proposal {number} has no title {where}"))
+            else:
+                found.append(proposal)
+        return found, rejections
 
-    def _proposal(self, number: str, text: ProposalText, source: str) -> Proposal:
+    def numbers_of_cycles(self, cycles: Sequence[int]) -> list[str]:
+        """Numbers of the proposals of these cycles, ascending, by the newest bulk list. Raises SettingsError when there
+        are none, ArchiveError without a list.
+        """
+        bulk = self._read_bulk(None)
+        if not bulk:
+            raise ArchiveError(
+                "archive.cycles needs the bulk list of proposals, which could not be had: try again later"
+            )
+        wanted = set(cycles)
+        found = sorted((number for number, text in bulk.items() if text.cycle in wanted), key=int)
+        if not found:
+            known = {text.cycle for text in bulk.values() if text.cycle is not None}
+            span = f"{min(known)} to {max(known)}" if known else "unknown"
+            raise SettingsError(f"archive.cycles: no proposal is of {sorted(wanted)}; the known cycles are {span}")
+        return found
+
+    def _fetch_one(self, number: str, bulk: ProposalText | None) -> Proposal | None:
+        """One proposal of all sources that are needed; None when none has its title."""
+        digits = clean_number(number)
+        texts = {} if bulk is None else {BULK: bulk}
+        for single in self.singles if digits else ():
+            if all(any(getattr(text, field) for text in texts.values()) for field in single.gives):
+                continue
+            text = self._read_single(single, digits)
+            if text is not None:
+                texts[single.name] = text
+        merged = merge(digits, texts)
+        text = merged.text
         if text.title is None:
-            raise ArchiveError(f"proposal {number} has no title in {source}")
+            return None
         return Proposal(
             proposal_id=proposal_id_of(self.settings.name, number),
             archive=self.settings.name,
-            number=clean_number(number) or number,
+            number=digits,
             cycle=text.cycle,
             proposal_type=text.proposal_type,
             category=text.category,
             title=text.title,
             pi=text.pi,
             abstract=text.abstract,
-            source=source,
+            source=merged.source,
             fetched_at=now_utc(),
+            provenance=merged.provenance,
         )
 
-    def _rejection(self, number: str, detail: str) -> Rejection:
+    def _rejection(self, number: str, reason: str, detail: str) -> Rejection:
         proposal_id = proposal_id_of(self.settings.name, number)
-        return reject(
-            "proposal",
-            proposal_id,
-            "proposals",
-            reason="not_found",
-            detail=detail,
-            settings_digest=self.settings.digest(),
-        )
+        digest = self.settings.digest()
+        return reject("proposal", proposal_id, KIND, reason=reason, detail=detail, settings_digest=digest)
 
-    def _read_bulk(self, numbers: Sequence[str]) -> dict[str, ProposalText]:
-        """The bulk list by number: as landed, or anew when it lacks one of `numbers` and was not asked for yet."""
+    def _read_single(self, single: Single, number: str) -> ProposalText | None:
+        """What a source says of one proposal: as landed, or asked for anew when that is old; None when it has none."""
+        key = f"{single.name}:{number}"
+        landed = self.layout.answer(KIND, key, single.suffix)
+        note = self.layout.answer(KIND, key, ".about.json")
+
+        def read(data: bytes) -> ProposalText:
+            return single.read(data, number)
+
+        is_young = self.settings.from_raw or _is_young(note, self.settings.relist_days)
+        found = _ask(lambda _: landed.read_bytes(), key, read) if is_young and landed.is_file() else None
+        if found is not None or self.settings.from_raw:
+            return found[1] if found else None
+        url = single.url(number)
+        found = _ask(single.get, url, read)
+        if found is None:
+            return None
+        write_bytes(landed, found[0])
+        about = {"key": key, "url": url, "landed_at": now_utc().isoformat()}
+        write_text(note, json.dumps(about, sort_keys=True) + "\n")
+        return found[1]
+
+    def _get(self, url: str) -> bytes | None:
+        """An answer's bytes; None when the server says that there is none. Raises ArchiveError."""
+        try:
+            return self.transport.get(url).content
+        except requests.HTTPError as error:
+            LOG.info("%s", in_words(error, url))
+            return None
+
+    def _read_bulk(self, numbers: Sequence[str] | None) -> dict[str, ProposalText]:
+        """The bulk list by number: as landed, or once anew when it lacks one of `numbers`; None asks for the newest."""
         with self._lock:
             if self._bulk is None and self.landed.is_file():
                 self._bulk = _parse_bulk(self.landed.read_bytes())
-            if not self._is_asked and any(number not in (self._bulk or {}) for number in numbers):
-                self._fetch_bulk()
+            if not self._is_asked and (numbers is None or any(number not in (self._bulk or {}) for number in numbers)):
+                self._refresh_bulk()
                 self._is_asked = True
             return self._bulk or {}
 
-    def _fetch_bulk(self) -> None:
-        """Land the bulk list if the server's is another one. A page without the link is reported, and does without."""
+    def _refresh_bulk(self) -> None:
+        """Land the bulk list if the server's is another one. Where it has none, proposals are asked for one by one;
+        where it fails for now, the landed list serves, and without one ArchiveError is raised.
+        """
         page_url = self.settings.proposals_url
         try:
-            link = find_bulk_link(self.transport.get(page_url).text)
-            if link is None:
+            found = _ask(self._get, page_url, find_bulk_link)
+            if found is None:
                 LOG.warning("%s links no abstracts.cat; proposals are asked for one by one", page_url)
-                return
-            url = same_host(page_url, link)
-            known = self.version.read_text(encoding="latin-1") if self.version.is_file() else ""
-            headers = {"If-None-Match": known} if known and self.landed.is_file() else {}
-            response = self.transport.get(url, headers)
+            else:
+                self._fetch_bulk(same_host(page_url, found[1]))
         except (requests.HTTPError, RefusedError) as error:
-            LOG.warning("no bulk list (%s); proposals are asked for one by one", in_words(error, page_url))
-            return
-        if response.status_code == requests.codes.not_modified:
-            return
-        bulk = _parse_bulk(response.content)
+            LOG.warning("no new bulk list (%s)", in_words(error, page_url))
+        except ArchiveError as error:
+            if isinstance(error, ArchiveDownError) or not self._bulk:
+                raise
+            LOG.warning("no new bulk list (%s); the landed one serves", error)
+
+    def _fetch_bulk(self, url: str) -> None:
+        """Land the list unless it is the one that stands there. A whole one ends with a dashed line."""
+        known = self.version.read_text(encoding="utf-8") if self.version.is_file() and self.landed.is_file() else ""
+        for _ in range(DAMAGED_TRIES):
+            response = self.transport.get(url, {"If-None-Match": known} if known else {})
+            if response.status_code == requests.codes.not_modified:
+                return
+            bulk = _parse_bulk(response.content)
+            if bulk and response.content.rstrip().endswith(RULE.encode()):
+                break
         if not bulk:
             raise ArchiveError(f"{url} holds no proposal: its layout may have changed")
         write_bytes(self.landed, response.content)
@@ -121,30 +237,28 @@ class ProposalSource:
         self._bulk = bulk
         LOG.info("landed %s with %d proposals", self.landed.name, len(bulk))
 
-    def _fetch_one(self, number: str) -> tuple[ProposalText, str]:
-        """One proposal and its source. Raises ArchiveError when neither the APT file nor the page has it."""
-        base, safe = self.settings.programs_url.rstrip("/"), quote(number, safe="")
+
+def _ask(get: Callable[[str], bytes | None], url: str, read: Callable[[bytes], Parsed]) -> tuple[bytes, Parsed] | None:
+    """An answer and what it says; None where there is none, or none that can be read, however often it is asked for."""
+    for _ in range(DAMAGED_TRIES):
+        data = get(url)
+        if data is None:
+            return None
         try:
-            content = self.transport.get(f"{base}/hst-program-info/download/hst/apt/{safe}/").content
-            return parse_apt(content, clean_number(number) or number), "apt"
-        except ArchiveUnreachableError:
-            raise
-        except (requests.HTTPError, ArchiveError) as error:
-            LOG.info("no APT file of proposal %s (%s)", number, error)
-        try:
-            page = self.transport.get(f"{base}/hst-program-info/program/?program={safe}").text
-        except requests.HTTPError as error:
-            raise ArchiveError(f"proposal {number} is neither in the bulk list nor at {base}") from error
-        text = parse_program_page(page, clean_number(number) or number)
-        if text is None:
-            raise ArchiveError(f"the page of proposal {number} has no title")
-        return text, "program page"
+            return data, read(data)
+        except ArchiveError as error:
+            LOG.info("%s: %s", url, error)
+    return None
+
+
+def _is_young(note: Path, max_days: float) -> bool:
+    """Whether an answer landed at most `max_days` ago by the note beside it; 0 sets no limit."""
+    try:
+        landed_at = datetime.fromisoformat(json.loads(note.read_bytes())["landed_at"])
+        return not max_days or now_utc() - landed_at <= timedelta(days=max_days)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _parse_bulk(data: bytes) -> dict[str, ProposalText]:
-    """Records by number. UTF-8 where it is that, else Windows-1252, which takes every older file."""
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError:
-        text = data.decode("cp1252", errors="replace")
-    return {record.number: record for record in parse_abstracts_cat(text)}
+    return {record.number: record for record in parse_abstracts_cat(decode(data))}

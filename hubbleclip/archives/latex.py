@@ -1,0 +1,102 @@
+"""LaTeX as proposers leave it in plain text, turned into letters that a reader and a text model know. Pure functions.
+
+Only what is sure is turned: an unknown command loses its backslash and keeps its name.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+GREEK = [*map(chr, range(ord("Α"), ord("Ω") + 1)), *map(chr, range(ord("α"), ord("ω") + 1))]
+SYMBOLS = (
+    {unicodedata.name(char, "").rpartition(" ")[2].lower(): char for char in GREEK if char.islower()}
+    | {unicodedata.name(char, "").rpartition(" ")[2].capitalize(): char for char in GREEK if char.isupper()}
+    | {"lambda": "λ", "Lambda": "Λ", "varsigma": "ς"}
+    | {"varepsilon": "ε", "vartheta": "θ", "varphi": "φ", "varrho": "ρ", "varpi": "π"}
+    | {"sim": "~", "approx": "~", "simeq": "~", "times": "x", "cdot": "·", "pm": "+/-", "mp": "-/+", "propto": "∝"}
+    | {"geq": ">=", "leq": "<=", "ge": ">=", "le": "<=", "gtrsim": ">~", "lesssim": "<~", "gg": ">>", "ll": "<<"}
+    | {"lt": "<", "gt": ">", "neq": "!=", "infty": "infinity", "rightarrow": "->", "to": "->"}
+    | {"ldots": "...", "dots": "...", "left": "", "right": "", "quad": " ", "displaystyle": "", "ensuremath": ""}
+    | {"circ": "°", "degr": "°", "deg": "°", "degree": "°", "prime": "'", "odot": "sun", "oplus": "earth", "star": "*"}
+)  # fmt: skip
+LETTERS = {"aa": "å", "AA": "Å", "o": "ø", "O": "Ø", "l": "ł", "L": "Ł", "ss": "ß", "ae": "æ", "AE": "Æ", "oe": "œ",
+           "OE": "Œ", "i": "i", "j": "j"}  # fmt: skip
+FONTS = ("it", "bf", "em", "rm", "sl", "tt", "sc")
+SPACES = {",": " ", ";": " ", ":": " ", " ": " ", "\n": " ", "\\": " ", "-": "", "/": "", "(": "", ")": ""}
+COMBINING = {"'": "\u0301", "`": "\u0300", "^": "\u0302", '"': "\u0308", "~": "\u0303", "=": "\u0304", ".": "\u0307",
+             "c": "\u0327", "v": "\u030c", "u": "\u0306", "H": "\u030b", "k": "\u0328", "r": "\u030a"}  # fmt: skip
+
+DOUBLED = re.compile(r"\\\\(?=[A-Za-z])")
+DOLLAR_OF_COMMAND = re.compile(r"(\\[A-Za-z]{1,20})\\\$")
+FONT_GROUP = re.compile(rf"\{{\\(?:{'|'.join(FONTS)})\b([^{{}}]*)\}}")
+STYLED = re.compile(rf"\\(?:text\w\w|math\w\w\w?|emph|text|mbox|{'|'.join(FONTS)})\{{([^{{}}]*)\}}")
+BRACED_ACCENT = re.compile(r"\{\\(['`^\"~=.]|[cvuHkr] )\\?([A-Za-z])\}|\{?\\(['`^\"~=.cvuHkr])\{\\?([A-Za-z])\}(\}?)")
+BARE_ACCENT = re.compile(r"(\w?)\\(['`^\"~])([aeiouyAEIOUYcnzN])")
+BRACED_LETTER = re.compile(rf"\{{\\({'|'.join(LETTERS)})\}}")
+MATH = re.compile(r"(?<!\\)\$([^$]{1,100})(?<!\\)\$")
+COMMAND = re.compile(r"\\(?:([A-Za-z]+)(\{\}| ?)|(.))", re.DOTALL)
+SCRIPT = re.compile(r"([\^_])\{([^{}\s]*)\}")
+RAISED_SIGN = re.compile(r"\^(?=[°'\"])")
+
+
+def read_latex(text: str) -> str:
+    r"""`text` with accents and Greek as letters, formulas unwrapped, `^{-1}` as `^-1`, and no command left."""
+    if "\\" in text:
+        text = DOLLAR_OF_COMMAND.sub(r"\1 ", DOUBLED.sub(r"\\", text))
+        text = STYLED.sub(r"\1", FONT_GROUP.sub(lambda match: match[1].lstrip(), text))
+        text = BARE_ACCENT.sub(_bare_accent, BRACED_ACCENT.sub(_braced_accent, text))
+        text = BRACED_LETTER.sub(lambda match: LETTERS[match[1]], text)
+    text = MATH.sub(_formula, text)
+    if "\\" in text:
+        text = COMMAND.sub(_command, text)
+    return RAISED_SIGN.sub("", SCRIPT.sub(r"\1\2", text))
+
+
+def _composed(mark: str, letter: str) -> str | None:
+    """The letter with its mark, if there is such a letter."""
+    both = unicodedata.normalize("NFC", letter + COMBINING[mark])
+    return both if len(both) == 1 else None
+
+
+def _braced_accent(match: re.Match[str]) -> str:
+    r"""`{\"o}`, `\"{o}`, `{\"{o}}`, `{\c c}`; an outer brace that is not paired stays."""
+    mark, letter = (match[1] or match[3]).strip(), match[2] or match[4]
+    composed = _composed(mark, letter)
+    if composed is None:
+        return match[0]
+    has_open, has_close = match[0].startswith("{"), match[1] is not None or match[5] == "}"
+    return composed if has_open == has_close else f"{'{' * has_open}{composed}{'}' * has_close}"
+
+
+def _bare_accent(match: re.Match[str]) -> str:
+    r"""`caf\'e` and `\"Opik`, but not `\"Open\"`: a mark is a quote where the text closes it, or before a small letter
+    that begins a word.
+    """
+    before, mark, letter = match.groups()
+    closes = re.search(rf"\\{re.escape(mark)}(?![A-Za-z\\])", match.string[match.end() : match.end() + 200])
+    is_sure = bool(before) or (mark in "'\"" and letter.isupper() and closes is None)
+    composed = _composed(mark, letter) if is_sure else None
+    return match[0] if composed is None else before + composed
+
+
+def _formula(match: re.Match[str]) -> str:
+    """What stands between dollars, unless they are money: `$5M-$10M`, `$5 and $10`."""
+    content = match[1].strip()
+    if content in SYMBOLS:
+        return SYMBOLS[content]
+    has_marks = any(mark in content for mark in "\\^_")
+    after = match.string[match.end() : match.end() + 1]
+    is_money = content[:1].isdigit() and (after.isdigit() or match[1][-1].isspace())
+    return match[0] if is_money and not has_marks else match[1]
+
+
+def _command(match: re.Match[str]) -> str:
+    name, after, sign = match.groups()
+    if name is None:
+        return SPACES.get(sign, sign)
+    if name in LETTERS:
+        return LETTERS[name]
+    if name in FONTS:
+        return ""
+    return SYMBOLS.get(name, name) + after.strip("{}")
