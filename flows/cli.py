@@ -248,15 +248,12 @@ def settings(options: Options = Options()) -> None:
 
 
 @app.command
-def simulate(options: Options = Options(), *, faults: str = "") -> None:
-    """Serve the simulated archive until it is interrupted.
-
-    Parameters
-    ----------
-    faults
-        Faults to inject: `storm`, `storm:SEED`, or the path of a plan as JSON. `GET /faults` tells how many so far.
-
-    """
+def simulate(
+    options: Options = Options(),
+    *,
+    faults: Annotated[str, Parameter(help="Faults to inject: storm, storm:SEED, or the path of a plan as JSON.")] = "",
+) -> None:
+    """Serve the simulated archive until it is interrupted; `GET /faults` tells how many faults it injected."""
     from hubbleclip.simulator.faults import FaultPlan, read_plan  # noqa: PLC0415 - brings the web server
     from hubbleclip.simulator.server import serve  # noqa: PLC0415 - as above
 

@@ -132,7 +132,7 @@ class FetchSettings(Section):
     """Keep fetched files. Without, each is fetched, cut and dropped in one step, so the disk holds at most
     `connections` of them.
     """
-    sources: tuple[Literal["mast", "s3"], ...] = ("mast",)
+    sources: tuple[Literal["mast", "s3"], ...] = Field(("mast",), min_length=1)
     """Where files come from, best first; one that a source lacks is asked of the next."""
     s3_root: str = "s3://stpubdata/hst/public"
     """Public copy of the archive in the cloud, read without credentials."""
@@ -154,11 +154,17 @@ class SimulatorSettings(Section):
     frame_px: int = Field(560, ge=64, le=4096)
     """Nominal side of a simulated detector frame."""
     observations_per_proposal: int = Field(0, ge=0, le=16)
-    """Observations of each proposal, for load tests; 0 draws one to a few, as the demo has them."""
+    """Observations of each proposal, for load tests; 0 draws one to a few, as the demo has them. Hubble Advanced
+    Products come on top.
+    """
     hap_share: float = Field(0.0, ge=0, le=1)
     """Share of visits that the archive also lists as Hubble Advanced Products (single-filter and total)."""
     reprocessed_share: float = Field(0.0, ge=0, le=1)
     """Share of the files of earlier nights that each new night brings in another version."""
+    late_share: float = Field(0.0, ge=0, le=1)
+    """Share of a night's observations that appear only with the next night, though released before."""
+    previews: bool = False
+    """List more previews: of single exposures, and one in colour for each visit; else combined images have theirs."""
     nights: int = Field(1, ge=1)
     """How much of the archive is already released: each night adds `num_proposals` proposals."""
     host: str = "127.0.0.1"

@@ -26,7 +26,7 @@ WFPC2_WHEEL = {"F300W": 22, "F450W": 28, "F555W": 31, "F606W": 33, "F675W": 36, 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exposure:
-    """All that the files of one observation are made from."""
+    """All that the files of one observation are made from; each `version` has its own noise."""
 
     plan: Plan
     target: Target
@@ -38,6 +38,13 @@ class Exposure:
     obs_id: str
     seed: int
     pi: str
+    version: int = 0
+    extra_blocks: int = 0
+
+    @property
+    def noise_key(self) -> str:
+        """What the noise is drawn from, beside the seed."""
+        return f"{self.obs_id}:{self.version}" if self.version else self.obs_id
 
 
 def wcs_of(frame: Frame, origin_yx: tuple[int, int] = (0, 0)) -> WCS:
@@ -68,6 +75,8 @@ def primary_header(
     if file_name.endswith(("_drz.fits", "_drc.fits")):
         header["NDRIZIM"] = (NUM_COMBINED, "number of exposures combined")
         header["DRIZCORR"] = ("COMPLETE", "drizzle processing")
+    if exposure.version:
+        header["CAL_VER"] = (f"1.{exposure.version}", "version of the calibration software (simulated)")
     header["COMMENT"] = NOTICE
     header["HISTORY"] = NOTICE
     header["HISTORY"] = f"seed {exposure.seed}, scene {exposure.target.scene_key}"

@@ -1,8 +1,8 @@
-"""Which files the archive lists for an observation, and how it writes filters."""
+"""Which files the archive lists for an observation, what it calls them, and how it writes filters."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hubbleclip.simulator.instruments import Camera, Filter
 
@@ -30,6 +30,7 @@ _SPT = Listed("SPT", "spt.fits", "DADS SPT file - Support, planning and telemetr
 _SHM = Listed("SHM", "shm.fits", "DADS SHM file - Engineering telemetry WFPC2", "AUXILIARY")
 _TRL = Listed("TRL", "trl.fits", "DADS TRL file - Processing log", "AUXILIARY")
 _JPG = Listed("JPG", "drz.jpg", "Preview-Full", "PREVIEW")
+_COLOR = Listed("COLOR", "color.jpg", "Preview-Full", "PREVIEW")
 
 
 def listed(camera: Camera, is_single: bool) -> tuple[Listed, ...]:
@@ -41,6 +42,26 @@ def listed(camera: Camera, is_single: bool) -> tuple[Listed, ...]:
     return (_FLC, _FLT, _RAW, _SPT) if is_single else (_DRC, _DRZ, _JPG, _RAW, _SPT, _TRL, _DRC)
 
 
+def more_previews(camera: Camera, is_single: bool, is_first: bool) -> tuple[Listed, ...]:
+    """Previews beyond those of `listed`: of single exposures, and in colour with the first filter of a visit."""
+    if is_single:
+        return (replace(_JPG, suffix=listed(camera, is_single)[0].suffix.replace("fits", "jpg")),)
+    return (_COLOR,) if is_first else ()
+
+
+def advanced(camera: Camera, is_total: bool) -> tuple[Listed, ...]:
+    """Files of a Hubble Advanced Product: the drizzled image and its preview, and in colour for a total one."""
+    image = _DRZ if camera.footprint == "one_chip" else _DRC
+    preview = replace(_JPG, suffix=image.suffix.replace("fits", "jpg"))
+    return (image, preview, _COLOR) if is_total else (image, preview)
+
+
+def advanced_name(proposal_number: str, obs_id: str, camera: Camera, filter_name: str) -> str:
+    """`hst_{proposal}_{visit}_{instrument}_{detector}_{filter}_{ipppss}`, as MAST names Hubble Advanced Products."""
+    parts = "hst", int(proposal_number), obs_id[4:6], camera.instrument, camera.detector, filter_name, obs_id[:6]
+    return "_".join(map(str, parts)).lower()
+
+
 def wheels(band: Filter) -> tuple[str, str]:
     """ACS's two filter wheels: the one that does not hold the filter stands at CLEAR."""
     return ("CLEAR1L", band.name) if band.name in ACS_WHEEL_2 else (band.name, "CLEAR2L")
@@ -49,8 +70,3 @@ def wheels(band: Filter) -> tuple[str, str]:
 def filters_label(camera: Camera, band: Filter) -> str:
     """`filters` as MAST writes it."""
     return ";".join(wheels(band)) if camera.instrument == "ACS" else band.name
-
-
-def filter_of(label: str) -> str:
-    """The inverse of `filters_label`."""
-    return next(part for part in label.split(";") if not part.startswith("CLEAR"))

@@ -9,12 +9,12 @@ import asyncio
 import json
 import logging
 import random
-import re
 import socket
 import threading
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from email.utils import formatdate
+from pathlib import PurePath
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -29,18 +29,21 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from hubbleclip.errors import SettingsError
 from hubbleclip.settings import SimulatorSettings
 from hubbleclip.simulator import pages, tables
+from hubbleclip.simulator.conditional import versioned
 from hubbleclip.simulator.faults import FaultMiddleware, FaultPlan
 from hubbleclip.simulator.store import Store
 from hubbleclip.simulator.strikes import ROW_ORDER, TRANSPORT
+from hubbleclip.simulator.visits import FIRST_RELEASE_MJD, SimObservation
 
 LOG = logging.getLogger(__name__)
 HOME = """<!DOCTYPE html><html><head><title>Simulated archive (not real)</title></head><body><h1>Simulated archive</h1>
 <p>Everything here is made by hubbleclip; nothing is of the real sky.
 <a href="/hst/proposal_abstracts.html">Proposals</a></p></body></html>"""
-RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 EXECUTING_EVERY = 5
 MAX_ROWS = 50_000
 SHUTDOWN_S = 2
+Found = tuple[Sequence[Any], Callable[[Any], tables.Row], dict[str, str]]
+"""What a query found, how an item of it becomes a row, and the types of the row's columns."""
 MEDIA_TYPES = {".jpg": "image/jpeg", ".fits": "application/fits"}
 
 
@@ -69,6 +72,11 @@ class Mashup:
 
     def __init__(self, store: Store) -> None:
         self.store = store
+        self.services: dict[str, Callable[[dict[str, Any]], Found]] = {
+            "Mast.Caom.Filtered": self._observations,
+            "Mast.Caom.Filtered.Position": self._near,
+            "Mast.Caom.Products": self._products,
+        }
         self._polled: set[int] = set()
         self._lock = threading.Lock()
 
@@ -79,22 +87,36 @@ class Mashup:
         """
         if self._is_first_poll(request):
             return {"status": "EXECUTING", "msg": "", "data": [], "fields": []}
-        service, params = request.get("service"), request.get("params") or {}
+        params = request.get("params") or {}
+        service = self.services.get(str(request.get("service")))
+        if service is None:
+            return _error(f"Service {request.get('service')!r} is not known to the simulated archive.")
         try:
-            if service == "Mast.Caom.Filtered":
-                rows, types = self.store.find_observations(params.get("filters", [])), tables.OBSERVATION_FIELDS
-            elif service == "Mast.Caom.Products":
-                numbers = [int(part) for part in str(params.get("obsid", "")).split(",")]
-                rows, types = self.store.find_products(numbers), tables.PRODUCT_FIELDS
-            else:
-                return _error(f"Service {service!r} is not known to the simulated archive.")
+            items, make_row, types = service(params)
         except (ValueError, KeyError) as error:
             return _error(str(error))
         if order is not None:
-            rows = random.Random(order).sample(rows, len(rows))
+            items = random.Random(order).sample(items, len(items))
         if "COUNT_BIG" in str(params.get("columns", "")):
-            rows, types = [{"Column1": len(rows)}], {"Column1": "string"}
-        return _page(rows, types, int(request.get("page") or 1), int(request.get("pagesize") or MAX_ROWS))
+            items, make_row, types = [{"Column1": len(items)}], dict, {"Column1": "string"}
+        return _page(items, make_row, types, int(request.get("page") or 1), int(request.get("pagesize") or MAX_ROWS))
+
+    def _observations(self, params: dict[str, Any]) -> Found:
+        return self.store.find_observations(params.get("filters", [])), self.store.row, tables.OBSERVATION_FIELDS
+
+    def _near(self, params: dict[str, Any]) -> Found:
+        """Observations in a circle: `position` is `ra, dec, radius` in degrees."""
+        cone = tables.Cone(*(float(part) for part in str(params["position"]).split(",")))
+        items = [item for item in self.store.find_observations(params.get("filters", [])) if item in cone]
+
+        def row(item: SimObservation) -> tables.Row:
+            return self.store.row(item) | {"distance": cone.distance_arcsec(item)}
+
+        return items, row, tables.OBSERVATION_FIELDS | {"distance": "float"}
+
+    def _products(self, params: dict[str, Any]) -> Found:
+        numbers = [int(part) for part in str(params.get("obsid", "")).split(",")]
+        return self.store.find_products(numbers), lambda pair: tables.product_row(*pair), tables.PRODUCT_FIELDS
 
     def _is_first_poll(self, request: dict[str, Any]) -> bool:
         """True once for one request in five: a real query may take longer than the service lets a client wait."""
@@ -110,22 +132,16 @@ def _error(message: str) -> dict[str, Any]:
     return {"status": "ERROR", "msg": message, "data": [], "fields": []}
 
 
-def _page(rows: list[tables.Row], types: dict[str, str], page: int, page_size: int) -> dict[str, Any]:
+def _page(
+    items: Sequence[Any], make_row: Callable[[Any], tables.Row], types: dict[str, str], page: int, page_size: int
+) -> dict[str, Any]:
     """One page of rows under MAST's paging object; no answer has more than 50,000 rows."""
     page_size = min(max(page_size, 1), MAX_ROWS)
-    shown = rows[(page - 1) * page_size : page * page_size]
-    num_pages = max(-(-len(rows) // page_size), 1)
+    shown = [make_row(item) for item in items[(page - 1) * page_size : page * page_size]]
+    num_pages = max(-(-len(items) // page_size), 1)
     paging = {"page": page, "pageSize": page_size, "pagesFiltered": num_pages, "rows": len(shown),
-              "rowsFiltered": len(rows), "rowsTotal": len(rows)}  # fmt: skip
+              "rowsFiltered": len(items), "rowsTotal": len(items)}  # fmt: skip
     return {"status": "COMPLETE", "msg": "", "data": shown, "fields": tables.fields_of(types), "paging": paging}
-
-
-def _span_of(request: Request, etag: str, size: int) -> tuple[int, int] | None:
-    """First and last byte asked for; None for the whole file, also when it is another version by now (If-Range)."""
-    match = RANGE.fullmatch(request.headers.get("Range", ""))
-    if match is None or request.headers.get("If-Range", etag) != etag:
-        return None
-    return int(match[1]), min(int(match[2] or size - 1), size - 1)
 
 
 class Endpoints:
@@ -143,7 +159,7 @@ class Endpoints:
             Route("/portal/Mashup/Mashup.asmx/columnsconfig", self.columns_config, methods=["POST"]),
             Route("/api/v0.1/Download/file", self.download, methods=["GET", "HEAD"]),
             Route("/hst/proposal_abstracts.html", lambda _: HTMLResponse(pages.BULK_PAGE)),
-            Route("/hst/abstracts.cat", self.abstracts),
+            Route("/hst/abstracts.cat", self.abstracts, methods=["GET", "HEAD"]),
             Route("/hst-program-info/download/hst/apt/{number}/", self.apt),
             Route("/hst-program-info/program/", self.program),
         ]
@@ -170,30 +186,31 @@ class Endpoints:
         if found is None:
             return PlainTextResponse(f"no file {uri}", status_code=404)
         observation, product = found
-        etag, size = self.store.etag(uri), product.size_bytes
-        suffix = product.file_name[product.file_name.rfind(".") :]
-        headers = {"ETag": etag, "Accept-Ranges": "bytes", "Content-Length": str(size)}
-        headers["Content-Disposition"] = f'attachment; filename="{product.file_name}"'
-        media_type = MEDIA_TYPES.get(suffix, "application/octet-stream")
-        if request.method == "HEAD":
-            return Response(headers=headers, media_type=media_type)
-        span = _span_of(request, etag, size)
-        if span is not None and span[0] > span[1]:
-            return Response(status_code=416, headers={"Content-Range": f"bytes */{size}", "ETag": etag})
-        data = await asyncio.wrap_future(self.store.render(observation, product))
-        if span is None:
-            return Response(data, headers=headers, media_type=media_type)
-        first, last = span
-        headers |= {"Content-Length": str(last - first + 1), "Content-Range": f"bytes {first}-{last}/{size}"}
-        return Response(data[first : last + 1], status_code=206, headers=headers, media_type=media_type)
+        return await versioned(
+            request,
+            lambda: asyncio.wrap_future(self.store.render(observation, product)),
+            size=product.size_bytes,
+            etag=self.store.etag(observation, product),
+            modified_mjd=observation.released_mjd + observation.version,
+            media_type=MEDIA_TYPES.get(PurePath(product.file_name).suffix, "application/octet-stream"),
+            headers={"Content-Disposition": f'attachment; filename="{product.file_name}"'},
+        )
 
-    def abstracts(self, request: Request) -> Response:
+    async def abstracts(self, request: Request) -> Response:
         """The bulk list of proposals, with a version, so that an unchanged one is not sent again."""
-        data = self.store.abstracts_cat
-        etag = f'"{zlib.crc32(data):08x}-{len(data)}"'
-        if request.headers.get("If-None-Match") == etag:
-            return Response(status_code=304, headers={"ETag": etag})
-        return Response(data, headers={"ETag": etag}, media_type="text/plain; charset=utf-8")
+        data = await asyncio.to_thread(lambda: self.store.abstracts_cat)
+
+        async def read() -> bytes:
+            return data
+
+        return await versioned(
+            request,
+            read,
+            size=len(data),
+            etag=f'"{zlib.crc32(data):08x}-{len(data)}"',
+            modified_mjd=FIRST_RELEASE_MJD + self.store.settings.nights,
+            media_type="text/plain; charset=utf-8",
+        )
 
     def apt(self, request: Request) -> Response:
         """A programme's APT file."""

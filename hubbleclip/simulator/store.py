@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
+from operator import attrgetter
 from typing import Any
 
 from hubbleclip.settings import SimulatorSettings
@@ -35,7 +37,7 @@ class Store:
         self._lock = threading.RLock()
         self._pool = ThreadPoolExecutor(RENDERERS, thread_name_prefix="render")
         self._files: OrderedDict[str, Future[bytes]] = OrderedDict()
-        self._queries: OrderedDict[str, list[tables.Row]] = OrderedDict()
+        self._queries: OrderedDict[str, list[SimObservation]] = OrderedDict()
 
     @cached_property
     def proposals(self) -> dict[str, SimProposal]:
@@ -60,27 +62,38 @@ class Store:
         """The bulk list of proposals."""
         return pages.abstracts_cat(self.proposals.values()).encode()
 
-    def find_observations(self, filters: Sequence[dict[str, Any]]) -> list[tables.Row]:
-        """Rows that meet the filters, in the order of `obsid`; the last few answers are kept for their next pages."""
+    def row(self, observation: SimObservation) -> tables.Row:
+        """The observation in CAOM's columns."""
+        return tables.observation_row(observation, self.proposals[observation.proposal_number])
+
+    def find_observations(self, filters: Sequence[dict[str, Any]]) -> list[SimObservation]:
+        """What meets the filters, in the order of `obsid`; the last few answers are kept for their next pages."""
         key = json.dumps(filters, sort_keys=True)
         with self._lock:
-            rows = self._queries.get(key)
-            if rows is None:
+            found = self._queries.get(key)
+            if found is None:
                 is_wanted = tables.matcher(filters)
-                found = (tables.observation_row(item, self.proposals[item.proposal_number]) for item in self._sorted)
-                rows = self._queries[key] = [row for row in found if is_wanted(row)]
+                found = [item for item in self._released(*tables.release_span(filters)) if is_wanted(self.row(item))]
+                found.sort(key=attrgetter("obsid"))
+                self._queries[key] = found
                 while len(self._queries) > KEPT_QUERIES:
                     self._queries.popitem(last=False)
-            return rows
+            return found
+
+    def _released(self, first_mjd: float, last_mjd: float) -> list[SimObservation]:
+        """Observations released between these two, both counted in."""
+        released = attrgetter("released_mjd")
+        start = bisect_left(self._by_release, first_mjd, key=released)
+        return self._by_release[start : bisect_right(self._by_release, last_mjd, key=released)]
 
     @cached_property
-    def _sorted(self) -> list[SimObservation]:
-        return [self.by_obsid[obsid] for obsid in sorted(self.by_obsid)]
+    def _by_release(self) -> list[SimObservation]:
+        return sorted(self.observations.values(), key=attrgetter("released_mjd"))
 
-    def find_products(self, obsids: Sequence[int]) -> list[tables.Row]:
-        """Rows of the files of these observations; unknown numbers have none."""
+    def find_products(self, obsids: Sequence[int]) -> list[tuple[SimObservation, SimProduct]]:
+        """The files of these observations; unknown numbers have none."""
         found = [self.by_obsid[obsid] for obsid in obsids if obsid in self.by_obsid]
-        return [tables.product_row(item, product) for item in found for product in item.products]
+        return [(item, product) for item in found for product in item.products]
 
     def find_file(self, uri: str) -> tuple[SimObservation, SimProduct] | None:
         """The observation and product of a data URI; None for one that the archive does not have."""
@@ -89,9 +102,11 @@ class Store:
         product = next((item for item in products if item.uri == uri), None)
         return (observation, product) if observation and product else None
 
-    def etag(self, uri: str) -> str:
+    def etag(self, observation: SimObservation, product: SimProduct) -> str:
         """The file's version, known before it is rendered: the same settings give the same bytes."""
-        text = f"{self.settings.seed}:{self.settings.frame_px}:{uri}"
+        text = f"{self.settings.seed}:{self.settings.frame_px}:{product.uri}"
+        if observation.version:
+            text += f":{observation.version}"
         return f'"{hashlib.sha256(text.encode()).hexdigest()[:32]}"'
 
     def render(self, observation: SimObservation, product: SimProduct) -> Future[bytes]:

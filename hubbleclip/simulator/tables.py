@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from hubbleclip.simulator.visits import SimObservation, SimProduct, SimProposal
@@ -57,7 +59,9 @@ def observation_row(observation: SimObservation, proposal: SimProposal) -> Row:
     best = next((item for item in observation.products if item.product_type == "SCIENCE"), None)
     preview = next((item for item in observation.products if item.file_name.endswith((".jpg", ".jpeg"))), None)
     return {
-        "intentType": "science", "obs_collection": "HST", "provenance_name": "CALSIM", "project": "HST",
+        "intentType": "science", "obs_collection": "HST",
+        "provenance_name": "HAP" if observation.is_advanced else "CALSIM",
+        "project": "HAP" if observation.is_advanced else "HST",
         "instrument_name": observation.instrument, "filters": observation.filters,
         "wavelength_region": _region(observation.em_min), "target_name": observation.target_name,
         "target_classification": observation.target_class, "obs_id": observation.obs_id,
@@ -73,7 +77,9 @@ def observation_row(observation: SimObservation, proposal: SimProposal) -> Row:
     }  # fmt: skip
 
 
-def _region(em_min_nm: float) -> str:
+def _region(em_min_nm: float | None) -> str | None:
+    if em_min_nm is None:
+        return None
     return "UV" if em_min_nm < 320 else "OPTICAL" if em_min_nm < 800 else "INFRARED"
 
 
@@ -88,12 +94,46 @@ def product_row(observation: SimObservation, product: SimProduct) -> Row:
         "dataURI": product.uri,
         "productType": product.product_type,
         "productGroupDescription": "Minimum Recommended Products" if is_recommended else None,
-        "productSubGroupDescription": suffix if suffix != "JPG" else None, "productDocumentationURL": None,
-        "project": "CALSIM", "prvversion": None, "proposal_id": observation.proposal_number,
+        "productSubGroupDescription": suffix if product.product_type != "PREVIEW" else None,
+        "productDocumentationURL": None,
+        "project": "HAP" if observation.is_advanced else "CALSIM",
+        "prvversion": f"1.{observation.version}" if observation.version else None,
+        "proposal_id": observation.proposal_number,
         "productFilename": product.file_name, "size": product.size_bytes,
         "parent_obsid": 0 if observation.obsid % NULL_PARENT_EVERY == 0 else observation.obsid, "dataRights": "PUBLIC",
         "calib_level": observation.calib_level, "_selected_": None,
     }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Cone:
+    """A circle on the sky, in degrees."""
+
+    ra_deg: float
+    dec_deg: float
+    radius_deg: float
+
+    def __contains__(self, observation: SimObservation) -> bool:
+        """Whether the observation's centre lies in the circle."""
+        return self.distance_arcsec(observation) <= self.radius_deg * 3600
+
+    def distance_arcsec(self, observation: SimObservation) -> float:
+        """From the circle's centre to the observation's, by the haversine formula."""
+        dec, other = math.radians(self.dec_deg), math.radians(observation.dec_deg)
+        half_ra = math.radians(observation.ra_deg - self.ra_deg) / 2
+        square = math.sin((other - dec) / 2) ** 2 + math.cos(dec) * math.cos(other) * math.sin(half_ra) ** 2
+        return math.degrees(2 * math.asin(math.sqrt(square))) * 3600
+
+
+def release_span(filters: Sequence[dict[str, Any]]) -> tuple[float, float]:
+    """Between which release dates (MJD) all that meets the filters lies."""
+    low, high = -math.inf, math.inf
+    for item in filters:
+        ranges = [value for value in item.get("values", []) if isinstance(value, dict)]
+        if item.get("paramName") == "t_obs_release" and ranges:
+            low = max(low, min(float(value["min"]) for value in ranges))
+            high = min(high, max(float(value["max"]) for value in ranges))
+    return low, high
 
 
 def matcher(filters: Sequence[dict[str, Any]]) -> Callable[[Row], bool]:

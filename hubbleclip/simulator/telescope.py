@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -33,24 +34,27 @@ __all__ = ["Exposure", "file_size", "render_file"]
 
 COMBINED = frozenset({"DRZ", "DRC"})
 SMALL_BLOCKS = {"SPT": 3, "SHM": 4, "TRL": 3}
+PREVIEWS = frozenset({"JPG", "COLOR"})
 PREVIEW_BYTES = 49_152
 PREVIEW_PX = 256
+PREVIEW_QUALITIES = (60, 30, 10)
+JPEG_END = b"\xff\xd9"
 DATA_BYTES = {"SCI": 4, "WHT": 4, "CTX": 4, "ERR": 4, "DQ": 2, "RAW": 2}
 Plane = tuple[str, int, str, npt.NDArray[np.generic], tuple[int, int]]
 
 
-def file_size(settings: SimulatorSettings, camera: Camera, frame: Frame, kind: str) -> int:
-    """Exact bytes of a file, from its layout alone."""
-    if kind == "JPG":
+def file_size(frame_px: int, camera: Camera, combined_yx: tuple[int, int], kind: str) -> int:
+    """Exact bytes of a file in its first version, from its layout alone; later ones may have more blocks."""
+    if kind in PREVIEWS:
         return PREVIEW_BYTES
     if kind in SMALL_BLOCKS:
         return SMALL_BLOCKS[kind] * BLOCK_BYTES
     if kind in COMBINED:
-        planes = [(name, frame.num_y, frame.num_x) for name in ("SCI", "WHT", "CTX")]
+        planes = [(name, *combined_yx) for name in ("SCI", "WHT", "CTX")]
     else:
         names = {"RAW": ("RAW",), "D0M": ("RAW",), "C0M": ("SCI",)}.get(kind, ("SCI", "ERR", "DQ"))
         planes = [
-            (name, bottom - top, right - left) for top, bottom, left, right in chips(settings, camera) for name in names
+            (name, bottom - top, right - left) for top, bottom, left, right in chips(frame_px, camera) for name in names
         ]
     blocks = sum(
         EXTENSION_BLOCKS + -(-DATA_BYTES[name] * num_y * num_x // BLOCK_BYTES) for name, num_y, num_x in planes
@@ -58,9 +62,9 @@ def file_size(settings: SimulatorSettings, camera: Camera, frame: Frame, kind: s
     return (PRIMARY_BLOCKS + blocks) * BLOCK_BYTES
 
 
-def chips(settings: SimulatorSettings, camera: Camera) -> list[tuple[int, int, int, int]]:
+def chips(frame_px: int, camera: Camera) -> list[tuple[int, int, int, int]]:
     """Each chip's (top, bottom, left, right) in the detector's own frame; the gap between two chips is left out."""
-    side, half = settings.frame_px, settings.frame_px // 2
+    side, half = frame_px, frame_px // 2
     if camera.footprint == "one_chip":
         return [(0, side, 0, side)]
     if camera.footprint == "two_chips":
@@ -72,8 +76,8 @@ def chips(settings: SimulatorSettings, camera: Camera) -> list[tuple[int, int, i
 
 def render_file(settings: SimulatorSettings, exposure: Exposure, kind: str, file_name: str) -> bytes:
     """The file's bytes. Raises KeyError for a kind that the simulator does not know."""
-    if kind == "JPG":
-        return _preview(settings, exposure)
+    if kind in PREVIEWS:
+        return _preview(settings, exposure, file_name, is_colour=kind == "COLOR")
     planes = _PLANES[kind](settings, exposure) if kind not in SMALL_BLOCKS else iter(())
     units = [
         fits.ImageHDU(
@@ -81,7 +85,7 @@ def render_file(settings: SimulatorSettings, exposure: Exposure, kind: str, file
         )
         for name, version, unit, data, origin in planes
     ]
-    blocks = SMALL_BLOCKS.get(kind, PRIMARY_BLOCKS)
+    blocks = SMALL_BLOCKS.get(kind, PRIMARY_BLOCKS) + exposure.extra_blocks
     primary = fits.PrimaryHDU(header=primary_header(exposure, file_name, len(units), blocks))
     buffer = io.BytesIO()
     fits.HDUList([primary, *units]).writeto(buffer, output_verify="ignore")
@@ -107,7 +111,7 @@ def _seen(exposure: Exposure, frame: Frame) -> Image:
 
 
 def _combined_planes(settings: SimulatorSettings, exposure: Exposure) -> Iterator[Plane]:
-    rng = numpy_rng(exposure.seed, "noise", exposure.obs_id)
+    rng = numpy_rng(exposure.seed, "noise", exposure.noise_key)
     science, weight, context = combined(_seen(exposure, exposure.frame), _depth(exposure), exposure.frame, rng)
     if exposure.camera.fills_with_nan:
         science[weight == 0] = np.nan
@@ -128,7 +132,7 @@ def _single_planes(settings: SimulatorSettings, exposure: Exposure) -> Iterator[
             error / np.float32(exposure.exposure_s),
             "ELECTRONS/S",
         )
-    for version, (top, bottom, left, right) in enumerate(chips(settings, exposure.camera), start=1):
+    for version, (top, bottom, left, right) in enumerate(chips(settings.frame_px, exposure.camera), start=1):
         for name, data, label in (("SCI", image, unit), ("ERR", error, unit), ("DQ", flags, "UNITLESS")):
             yield name, version, label, data[top:bottom, left:right], (top, left)
 
@@ -136,19 +140,19 @@ def _single_planes(settings: SimulatorSettings, exposure: Exposure) -> Iterator[
 def _wfpc2_planes(settings: SimulatorSettings, exposure: Exposure) -> Iterator[Plane]:
     image, _, _ = _one_exposure(settings, exposure)
     image /= np.float32(exposure.camera.gain)
-    for version, (top, bottom, left, right) in enumerate(chips(settings, exposure.camera), start=1):
+    for version, (top, bottom, left, right) in enumerate(chips(settings.frame_px, exposure.camera), start=1):
         yield "SCI", version, "COUNTS", image[top:bottom, left:right], (top, left)
 
 
 def _raw_planes(settings: SimulatorSettings, exposure: Exposure) -> Iterator[Plane]:
     image, _, _ = _one_exposure(settings, exposure)
     counts = np.clip(image / exposure.camera.gain + 2400.0, 0, 65535).astype(np.uint16)
-    for version, (top, bottom, left, right) in enumerate(chips(settings, exposure.camera), start=1):
+    for version, (top, bottom, left, right) in enumerate(chips(settings.frame_px, exposure.camera), start=1):
         yield "SCI", version, "COUNTS", counts[top:bottom, left:right], (top, left)
 
 
 def _one_exposure(settings: SimulatorSettings, exposure: Exposure) -> tuple[Image, Image, npt.NDArray[np.int16]]:
-    rng = numpy_rng(exposure.seed, "noise", exposure.obs_id, "single")
+    rng = numpy_rng(exposure.seed, "noise", exposure.noise_key, "single")
     chip_rng = numpy_rng(exposure.seed, "chip", exposure.camera.name)
     scene = _seen(exposure, chip_frame(settings, exposure.frame))
     if exposure.plan.kind.name == "calibration":
@@ -164,15 +168,33 @@ def _calibration_scene(exposure: Exposure, blank_yx: Image) -> Image:
     return np.asarray(400 * (1 - 0.12 * (x**2 + y**2) + 0.03 * x), np.float32)
 
 
-def _preview(settings: SimulatorSettings, exposure: Exposure) -> bytes:
-    """A small JPEG, filled up with zero bytes to PREVIEW_BYTES after its end marker."""
-    science = next(_combined_planes(settings, exposure))[3]
-    data = np.nan_to_num(np.asarray(science, np.float32))
+def _preview(settings: SimulatorSettings, exposure: Exposure, file_name: str, *, is_colour: bool) -> bytes:
+    """A small JPEG of the frame that the name's ending tells, or in colour, of up to three of the proposal's filters.
+
+    Fill bytes, which the format allows before any marker, bring it to its size.
+    """
+    names = exposure.plan.filters
+    if is_colour:
+        bands = [exposure.camera.filter(names[place]) for place in (0, len(names) // 2, -1)]
+        greys = [_grey(next(_combined_planes(settings, replace(exposure, band=band)))[3]) for band in bands]
+        picture = Pictures.merge("RGB", greys)
+    else:
+        picture = _grey(next(_PLANES[file_name[-7:-4].upper()](settings, exposure))[3])
+    size = PREVIEW_BYTES + exposure.extra_blocks * BLOCK_BYTES
+    for quality in PREVIEW_QUALITIES:
+        buffer = io.BytesIO()
+        picture.save(buffer, "JPEG", quality=quality)
+        if buffer.tell() <= size:
+            break
+    return buffer.getvalue().removesuffix(JPEG_END).ljust(size - len(JPEG_END), b"\xff") + JPEG_END
+
+
+def _grey(science_yx: npt.NDArray[np.generic]) -> Pictures.Image:
+    """The frame in an asinh stretch, north of its axes up."""
+    data = np.nan_to_num(np.asarray(science_yx, np.float32))
     noise = max(float(np.percentile(np.abs(data), 60)), 1e-9)
     grey = np.clip(60 * np.arcsinh(data / (2 * noise)) + 20, 0, 255).astype(np.uint8)
-    buffer = io.BytesIO()
-    Pictures.fromarray(grey[::-1]).resize((PREVIEW_PX, PREVIEW_PX)).save(buffer, "JPEG", quality=60)
-    return buffer.getvalue().ljust(PREVIEW_BYTES, b"\0")
+    return Pictures.fromarray(grey[::-1]).resize((PREVIEW_PX, PREVIEW_PX))
 
 
 _PLANES = {
