@@ -160,9 +160,55 @@ def test_a_range_of_another_version_is_the_whole_file(url: str) -> None:
     assert (answer.status_code, answer.content) == (200, data)
 
 
-def test_a_range_beyond_the_end_is_416(url: str) -> None:
+def test_a_range_beyond_the_end_is_416_and_tells_the_size(url: str) -> None:
     data, address = first_product(url)
-    assert requests.get(address, headers={"Range": f"bytes={len(data)}-"}, timeout=20).status_code == 416
+    answer = requests.get(address, headers={"Range": f"bytes={len(data)}-"}, timeout=20)
+    assert (answer.status_code, answer.headers["Content-Range"]) == (416, f"bytes */{len(data)}")
+
+
+@pytest.mark.parametrize(
+    ("asked", "part"), [("-7", slice(-7, None)), ("0-0", slice(1)), ("3-999999999", slice(3, None))]
+)
+def test_ranges_count_from_either_end(url: str, asked: str, part: slice) -> None:
+    data, address = first_product(url)
+    answer = requests.get(address, headers={"Range": f"bytes={asked}"}, timeout=20)
+    assert (answer.status_code, answer.content) == (206, data[part])
+
+
+def test_a_range_may_be_bound_to_the_date_of_the_version(url: str) -> None:
+    _, address = first_product(url)
+    modified = requests.head(address, timeout=20).headers["Last-Modified"]
+    for date, status in ((modified, 206), ("Thu, 01 Jan 1970 00:00:00 GMT", 200)):
+        headers = {"Range": "bytes=10-", "If-Range": date}
+        assert requests.get(address, headers=headers, timeout=20).status_code == status
+
+
+@pytest.mark.parametrize("path", ["file", "/hst/abstracts.cat"])
+def test_what_is_known_is_not_sent_again_and_every_answer_tells_its_version(url: str, path: str) -> None:
+    address = first_product(url)[1] if path == "file" else url + path
+    whole, head = requests.get(address, timeout=20), requests.head(address, timeout=20)
+    assert whole.headers["Accept-Ranges"] == "bytes"
+    for name in ("ETag", "Last-Modified", "Content-Length"):
+        assert head.headers[name] == whole.headers[name]
+    for known in (
+        {"If-None-Match": f'"other", {whole.headers["ETag"]}'},
+        {"If-Modified-Since": whole.headers["Last-Modified"]},
+    ):
+        answer = requests.get(address, headers=known, timeout=20)
+        assert (answer.status_code, answer.content, answer.headers["ETag"]) == (304, b"", whole.headers["ETag"])
+    assert requests.get(address, headers={"If-None-Match": '"other"'}, timeout=20).content == whole.content
+
+
+def test_a_circle_holds_the_observations_centred_in_it_with_their_distance(url: str) -> None:
+    centre = find_observations(url)["data"][3]
+    params = {"columns": "*", "filters": [], "position": f"{centre['s_ra']}, {centre['s_dec']}, 0.01"}
+    answer = invoke(url, "Mast.Caom.Filtered.Position", params)
+    assert centre["obs_id"] in {row["obs_id"] for row in answer["data"]}
+    assert {row["proposal_id"] for row in answer["data"]} == {centre["proposal_id"]}
+    assert all(row["distance"] < 36 for row in answer["data"])
+    assert {"name": "distance", "type": "float"} in answer["fields"]
+    everything = invoke(url, "Mast.Caom.Filtered.Position", params | {"position": "0, 0, 180"})
+    assert everything["paging"]["rowsTotal"] == find_observations(url)["paging"]["rowsTotal"]
 
 
 def test_unknown_files_and_programmes_are_404(url: str) -> None:

@@ -1,0 +1,166 @@
+"""What the simulated archive holds beyond the demo's content, each kind behind a setting of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+from collections import Counter
+from functools import cache
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from PIL import Image
+
+from hubbleclip.settings import SimulatorSettings
+from hubbleclip.simulator.store import Store
+from hubbleclip.simulator.tables import product_row
+from hubbleclip.simulator.visits import SimObservation, SimProduct, make_proposals, observations_of, render_product
+
+SMALL = SimulatorSettings(num_proposals=60, frame_px=64)
+ADVANCED = re.compile(r"hst_(\d{5})_(\w\w)_(acs|wfc3)_(wfc|uvis|ir)_(total|f\w+)_([ij]\w{5})")
+
+
+def settings(**changes: object) -> SimulatorSettings:
+    return SimulatorSettings.model_validate(SMALL.model_dump() | changes)
+
+
+@cache
+def observations(sky: SimulatorSettings) -> dict[str, SimObservation]:
+    return {item.obs_id: item for proposal in make_proposals(sky) for item in observations_of(sky, proposal)}
+
+
+def first(sky: SimulatorSettings, ending: str) -> tuple[SimObservation, SimProduct]:
+    found = ((item, one) for item in observations(sky).values() for one in item.products)
+    return next(pair for pair in found if pair[1].file_name.endswith(ending))
+
+
+def test_the_demo_holds_what_it_always_held() -> None:
+    facts = [
+        [item.obs_id, item.obsid, item.filters, item.released_mjd, item.calib_level, item.exposure_s, item.target_name]
+        + [(product.uri, product.kind, product.size_bytes) for product in item.products]
+        for item in observations(SimulatorSettings()).values()
+    ]
+    assert len(facts) == 847
+    assert hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16] == "4da28076c82b7852"
+
+
+@pytest.mark.parametrize("num", [1, 7, 16])
+def test_each_proposal_has_exactly_as_many_observations_as_asked_for(num: int) -> None:
+    sky = settings(observations_per_proposal=num, nights=2)
+    found = observations(sky)
+    assert set(Counter(item.proposal_number for item in found.values()).values()) == {num}
+    assert len(found) == len({item.obsid for item in found.values()}) == num * 120
+    assert len({(item.obs_id[:6], item.band) for item in found.values()}) == len(found)
+    nights = [
+        {int(item.released_mjd) for item in list(found.values())[part]}
+        for part in (slice(60 * num), slice(60 * num, None))
+    ]
+    assert nights == [{60000}, {60001}]
+
+
+def test_a_later_visit_renders() -> None:
+    sky = settings(observations_per_proposal=16)
+    item = next(one for one in observations(sky).values() if one.place == 4)
+    product = item.products[0]
+    assert len(render_product(sky, item, product)) == product.size_bytes
+
+
+def test_advanced_products_repeat_each_filter_of_a_visit_and_add_its_total() -> None:
+    plain, found = observations(SMALL), observations(settings(hap_share=1.0))
+    assert {name: found[name] for name in plain} == plain
+    added = {name: item for name, item in found.items() if name not in plain}
+    members = Counter(item.obs_id[:6] for item in plain.values())
+    assert len(added) > 40
+    assert len({item.obsid for item in found.values()}) == len(found)
+    for name, item in added.items():
+        match = ADVANCED.fullmatch(name)
+        assert match is not None, name
+        assert (item.proposal_number, item.calib_level) == (match[1], 3)
+        assert item.filters == ("detection" if match[5] == "total" else match[5].upper())
+        assert not item.is_moving
+        assert match[6][4:] == match[2]
+    totals = Counter(name.rpartition("_")[2] for name in added)
+    assert all(num == members[visit] + 1 for visit, num in totals.items())
+
+
+def test_advanced_products_are_labelled_as_such_and_render_like_the_drizzled_ones() -> None:
+    sky = settings(hap_share=1.0)
+    store, (item, product) = Store(sky), first(sky, "_color.jpg")
+    drizzled = item.products[0]
+    row = store.row(item)
+    assert (row["provenance_name"], row["project"], row["filters"], row["em_min"]) == ("HAP", "HAP", "detection", None)
+    assert re.search(r"_total_\w{6}_dr[cz]\.fits$", drizzled.file_name)
+    data = render_product(sky, item, drizzled)
+    assert len(data) == drizzled.size_bytes
+    with fits.open(io.BytesIO(data)) as file:
+        assert [unit.name for unit in file[1:]] == ["SCI", "WHT", "CTX"]
+    assert store.find_file(product.uri) == (item, product)
+
+
+@pytest.mark.parametrize("ending", ["drz.jpg", "flt.jpg", "flc.jpg", "c0m.jpg", "color.jpg"])
+def test_previews_are_jpegs_of_the_listed_size_that_end_with_their_marker(ending: str) -> None:
+    sky = settings(previews=True)
+    item, product = first(sky, ending)
+    data = render_product(sky, item, product)
+    assert len(data) == product.size_bytes
+    assert data.endswith(b"\xff\xd9")
+    picture = Image.open(io.BytesIO(data))
+    assert (picture.format, picture.mode) == ("JPEG", "RGB" if ending == "color.jpg" else "L")
+    assert np.asarray(picture).std() > 2
+    assert product_row(item, product)["productType"] == "PREVIEW"
+
+
+def test_with_previews_every_observation_has_one_and_every_combined_visit_one_in_colour() -> None:
+    found = observations(settings(previews=True)).values()
+    for item in found:
+        assert any(product.kind == "JPG" for product in item.products)
+    combined = {item.obs_id[:6] for item in found if item.calib_level == 3}
+    colours = Counter(item.obs_id[:6] for item in found for product in item.products if product.kind == "COLOR")
+    assert colours == dict.fromkeys(combined, 1)
+
+
+def test_a_new_night_brings_a_share_of_the_old_files_in_another_version() -> None:
+    sky = settings(reprocessed_share=0.25, nights=2)
+    plain, found = observations(settings(nights=2)), observations(sky)
+    changed = [item for item in found.values() if item.version]
+    old = [item for item in plain.values() if item.released_mjd < 60001]
+    assert 0.15 < len(changed) / len(old) < 0.35
+    assert set(plain) == set(found)
+    assert [item.released_mjd for item in plain.values()] == [item.released_mjd for item in found.values()]
+    grown = Counter(one.products[0].size_bytes - plain[one.obs_id].products[0].size_bytes for one in changed)
+    assert set(grown) == {0, 2880}
+
+
+@pytest.mark.parametrize("ending", ["drz.fits", "flt.fits", "spt.fits", "drz.jpg"])
+def test_another_version_has_other_bytes_and_another_etag(ending: str) -> None:
+    sky = settings(reprocessed_share=1.0, nights=2)
+    store, (item, product) = Store(sky), first(sky, ending)
+    before = observations(settings(nights=2))[item.obs_id]
+    sound = next(one for one in before.products if one.uri == product.uri)
+    data = render_product(sky, item, product)
+    assert len(data) == product.size_bytes
+    assert data != render_product(sky, before, sound)
+    assert store.etag(item, product) != store.etag(before, sound)
+    assert (product_row(before, sound)["prvversion"], product_row(item, product)["prvversion"]) == (None, "1.1")
+    if ending.endswith("fits"):
+        assert fits.getheader(io.BytesIO(data))["CAL_VER"] == "1.1"
+
+
+def test_late_observations_come_a_night_after_others_that_were_released_later() -> None:
+    tonight, tomorrow = (observations(settings(late_share=0.1, nights=nights)) for nights in (1, 2))
+    late = [item for name, item in tomorrow.items() if item.released_mjd < 60001 and name not in tonight]
+    assert 0 < len(late) < 0.2 * len(tonight)
+    assert set(tonight) < set(tomorrow)
+    assert min(item.released_mjd for item in late) < max(item.released_mjd for item in tonight.values())
+
+
+def test_a_window_of_release_dates_finds_what_a_look_at_every_row_finds() -> None:
+    store = Store(settings(hap_share=1.0, nights=2))
+    window = {"paramName": "t_obs_release", "values": [{"min": 60000.31, "max": 60001.2}]}
+    found = store.find_observations([window])
+    wanted = [item for item in store.find_observations([]) if 60000.31 <= item.released_mjd <= 60001.2]
+    assert found == wanted
+    assert len(found) > 50
