@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from hubbleclip.files import sha256_file, sync_folder
 from hubbleclip.paths import Layout, product_suffix
 
 BYTES_A_GB = 1_000_000_000
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +41,19 @@ def check_room(layout: Layout, needed_bytes: int, min_free_gb: float) -> None:
         )
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Let the system's word that no more can be written out as a DiskFullError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise DiskFullError(
+            f"no more can be written at {path.parent} ({error.strerror}): make room, then run it again"
+        ) from error
+
+
 def check_content(part: Path, file_name: str, size_bytes: int | None) -> None:
     """Raise DamagedError unless `part` is whole and of the kind that its name says; `size_bytes` is the listed size."""
     problem = content_problem(part, product_suffix(file_name), size_bytes)
@@ -45,13 +62,14 @@ def check_content(part: Path, file_name: str, size_bytes: int | None) -> None:
 
 
 def settle(part: Path, file_name: str, layout: Layout, *, etag: str | None = None) -> FetchedFile:
-    """Sync a checked file and rename it to the place that its hash names."""
+    """Sync a checked file and rename it to the place that its hash names. Raises DiskFullError."""
     sha256 = sha256_file(part)
     final = layout.product(sha256, file_name)
-    final.parent.mkdir(parents=True, exist_ok=True)
-    with part.open("rb") as file:
-        os.fsync(file.fileno())
-        size_bytes = os.fstat(file.fileno()).st_size
-    part.replace(final)
-    sync_folder(final.parent)
+    with writing(final):
+        final.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("rb", buffering=0) as file:
+            os.fsync(file.fileno())
+            size_bytes = os.fstat(file.fileno()).st_size
+        part.replace(final)
+        sync_folder(final.parent)
     return FetchedFile(path=final, sha256=sha256, size_bytes=size_bytes, etag=etag)

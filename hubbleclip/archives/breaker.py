@@ -1,0 +1,38 @@
+"""Stopping a run when the archive is down, rather than asking it for every remaining file five times."""
+
+from __future__ import annotations
+
+import threading
+
+from hubbleclip.errors import ArchiveDownError
+
+
+class Breaker:
+    """Counts failed requests in a row over all threads; once open it stays so, and `opened` wakes those who wait."""
+
+    def __init__(self, max_failures: int) -> None:
+        self.opened = threading.Event()
+        self._max_failures = max_failures
+        self._num_failures = 0
+        self._words = ""
+        self._lock = threading.Lock()
+
+    def succeeded(self) -> None:
+        """Note an answer. One that says no (404) is an answer."""
+        self._num_failures = 0
+
+    def failed(self, host: str, reason: str) -> None:
+        """Note a request without a usable answer, and open at the last one allowed."""
+        with self._lock:
+            self._num_failures += 1
+            if self._num_failures >= self._max_failures and not self.opened.is_set():
+                self._words = (
+                    f"{host} is down: {self._num_failures} requests in a row failed, the last one so: {reason}."
+                    " Run the same command again later; it goes on where it stopped"
+                )
+                self.opened.set()
+
+    def check(self) -> None:
+        """Raise ArchiveDownError once open."""
+        if self.opened.is_set():
+            raise ArchiveDownError(self._words)
