@@ -64,6 +64,8 @@ class FaultPlan(Section):
     """Seed of the draw."""
     max_in_a_row: int = Field(0, ge=0)
     """Strike the same request so many times in a row at most, so that it gets through in the end; 0 sets no limit."""
+    longest_s: float = Field(30.0, gt=0)
+    """A hang or a slow drip ends after so many seconds, when the connection is closed."""
 
 
 def storm(seed: int = 0) -> FaultPlan:
@@ -123,7 +125,10 @@ class FaultMiddleware:
             await self.app(scope, replay, send)
             return
         self.injected[kind] += 1
-        if not await STRIKES[kind](Exchange(app=self.app, scope=scope, receive=replay, send=send, rng=rng)):
+        exchange = Exchange(
+            app=self.app, scope=scope, receive=replay, send=send, rng=rng, longest_s=self.plan.longest_s
+        )
+        if not await STRIKES[kind](exchange):
             self.injected[kind] -= 1
 
     def draw(self, path: str, key: str) -> tuple[str | None, random.Random]:

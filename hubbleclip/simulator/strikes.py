@@ -28,7 +28,6 @@ TRANSPORT, ROW_ORDER = "hubbleclip.transport", "hubbleclip.row_order"
 """Keys of the scope: the connection, which ASGI has no word for, and a seed by which the archive orders its rows."""
 ROW_KEYS = ("obs_id", "obsid", "obsID", "dataURI", "Column1")
 RETRY_AFTER_S = 1
-LONGEST_S = 30.0
 DRIP_BYTES, DRIP_S = 8, 0.1
 NUM_FLIPPED = 8
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
@@ -53,13 +52,14 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:
-    """One request that is struck, with what is drawn for it."""
+    """One request that is struck, with what is drawn for it; a hang or a slow drip ends after `longest_s`."""
 
     app: ASGIApp
     scope: Scope
     receive: Receive
     send: Send
     rng: random.Random
+    longest_s: float
 
     async def answer(self, **hints: object) -> Answer:
         """What the archive itself answers."""
@@ -147,21 +147,21 @@ async def _reset(exchange: Exchange) -> bool:
 
 
 async def _hang(exchange: Exchange) -> bool:
-    """No answer for LONGEST_S, or until the client gives up; then the connection is closed."""
+    """No answer for `longest_s`, or until the client gives up; then the connection is closed."""
     with suppress(TimeoutError):
-        await asyncio.wait_for(exchange.gone(), LONGEST_S)
+        await asyncio.wait_for(exchange.gone(), exchange.longest_s)
     exchange.drop()
     return True
 
 
 async def _slow_drip(exchange: Exchange) -> bool:
-    """The answer by a few bytes at a time; what has not come after LONGEST_S never comes."""
+    """The answer by a few bytes at a time; what has not come after `longest_s` never comes."""
     answer = await exchange.answer()
     if not answer.body:
         await exchange.reply(answer)
         return False
     await exchange.start(answer)
-    for place in range(0, min(len(answer.body), int(LONGEST_S / DRIP_S) * DRIP_BYTES), DRIP_BYTES):
+    for place in range(0, min(len(answer.body), int(exchange.longest_s / DRIP_S) * DRIP_BYTES), DRIP_BYTES):
         if exchange.scope[TRANSPORT].is_closing():
             return True
         part = answer.body[place : place + DRIP_BYTES]

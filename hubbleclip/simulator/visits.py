@@ -145,7 +145,7 @@ def observations_of(settings: SimulatorSettings, proposal: SimProposal) -> tuple
     visits = [_visit(settings, proposal, plan, place) for place in range(num_visits)]
     plain = [_observation(visit, order) for visit in visits for order in range(len(plan.filters))][: num or None]
     found = [*plain, *(item for visit in visits if _is_advanced(visit) for item in _advanced(visit, plain))]
-    return tuple(_reprocessed(settings, proposal, item) for item in found if not _is_late(settings, proposal, item))
+    return tuple(_newest_version(settings, proposal, item) for item in found if not _is_late(settings, proposal, item))
 
 
 def _visit(settings: SimulatorSettings, proposal: SimProposal, plan: Plan, place: int) -> Visit:
@@ -227,7 +227,7 @@ def _is_late(settings: SimulatorSettings, proposal: SimProposal, item: SimObserv
     return is_newest and python_rng(settings.seed, "late", item.obs_id).random() < settings.late_share
 
 
-def _reprocessed(settings: SimulatorSettings, proposal: SimProposal, item: SimObservation) -> SimObservation:
+def _newest_version(settings: SimulatorSettings, proposal: SimProposal, item: SimObservation) -> SimObservation:
     """The observation in its newest version; its release date stays, as MAST's do."""
     nights = range(proposal.night + 1, settings.nights) if settings.reprocessed_share else ()
     draws = (python_rng(settings.seed, "reprocessed", night, item.obs_id).random() for night in nights)

@@ -110,6 +110,14 @@ def test_a_slow_drip_brings_a_few_bytes_at_a_time(faulty: Callable[..., str]) ->
     assert 0.3 < time.monotonic() - started < 4
 
 
+@pytest.mark.parametrize("kind", ["hang", "slow_drip"])
+def test_the_plan_bounds_how_long_a_fault_lasts(faulty: Callable[..., str], kind: str) -> None:
+    started = time.monotonic()
+    with pytest.raises(requests.RequestException):
+        get(faulty(kind, longest_s=0.4), file_path())
+    assert time.monotonic() - started < 4
+
+
 @pytest.mark.parametrize("kind", ["truncated", "wrong_length"])
 def test_less_comes_than_the_length_says(faulty: Callable[..., str], kind: str) -> None:
     with requests.get(faulty(kind) + file_path(), timeout=5, stream=True) as answer:
