@@ -19,7 +19,7 @@ from hubbleclip.archives.download import fetch_file
 from hubbleclip.archives.landing import FetchedFile
 from hubbleclip.archives.mast import MastClient
 from hubbleclip.archives.transport import CONNECT_TIMEOUT_S, DamagedError, RefusedError, Transport, user_agent
-from hubbleclip.errors import ArchiveError, DownloadError, SettingsError
+from hubbleclip.errors import ArchiveError, ArchiveUnreachableError, DownloadError, SettingsError
 from hubbleclip.paths import Layout
 from hubbleclip.records import Product
 from hubbleclip.settings import FetchSettings
@@ -55,6 +55,7 @@ class S3Source:
 
     def __init__(self, fetch: FetchSettings, layout: Layout, transport: Transport, mast: MastClient) -> None:
         self.root = fetch.s3_root.rstrip("/")
+        self.host = fetch.s3_endpoint or "s3.amazonaws.com"
         self.layout = layout
         self.mast = mast
         self.transport = S3Transport(fetch)
@@ -72,6 +73,10 @@ class S3Source:
                     size_bytes=product.size_bytes,
                     layout=self.layout,
                 )
+            except ArchiveUnreachableError as error:
+                raise ArchiveUnreachableError(
+                    f"cannot reach {self.host}: check the network and fetch.s3_endpoint"
+                ) from error
             except DownloadError as error:
                 if not _is_absent(error):
                     raise
@@ -155,7 +160,7 @@ class S3Body:
         self._loop = loop
         self.enforce_content_length = False
 
-    def read(self, size: int) -> bytes:
+    def read1(self, size: int) -> bytes:
         """What has come, at most `size` bytes; empty at the end. Raises requests' errors and DamagedError."""
         data: bytes = self._ask(self._body.read, size)
         return data

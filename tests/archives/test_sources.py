@@ -6,15 +6,19 @@ import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import FETCH, archive_at
+from PIL import Image
 from s3_servers import running_moto
 
 from hubbleclip.archives.hst import HstArchive
 from hubbleclip.archives.sources import SOURCES
 from hubbleclip.errors import ArchiveDownError, DownloadError
+from hubbleclip.images.png import decode_png
+from hubbleclip.images.tiles import tile_file
 from hubbleclip.records import Product
-from hubbleclip.settings import FetchSettings
+from hubbleclip.settings import FetchSettings, TileSettings
 
 NOWHERE = "http://127.0.0.1:9"
 
@@ -105,6 +109,25 @@ def test_a_single_source_that_comes_back_is_asked_again(simulator: str, products
         alone.fetch_product(products[0])
     alone.mast.url = simulator
     assert alone.fetch_product(products[0]).source == "mast"
+
+
+def test_a_preview_goes_the_same_road_to_tiles_of_its_own_pixels(archive: HstArchive) -> None:
+    observations = next(iter(archive.query_observations(0.0)))
+    rows = archive.mast.products([item.obsid for item in observations if item.obsid is not None])
+    row = next(row for row in rows if str(row["productFilename"]).endswith(".jpg"))
+    listed = Product(
+        uri=row["dataURI"], obs_id=row["obs_id"], proposal_id="simulated:1", file_name=row["productFilename"],
+        kind="preview", size_bytes=int(row["size"]), choice="",
+    )  # fmt: skip
+    product = archive.fetch_product(listed)
+    path = archive.layout.absolute(product.path or "")
+    cut = tile_file(path, product.sha256 or "", TileSettings(size_px=128), product.file_name)
+    with Image.open(path) as image:
+        truth = np.array(image.convert("L"))
+    assert path.suffix == ".jpg" and cut.tiles
+    for tile in cut.tiles:
+        own = truth[tile.y0 : tile.y0 + 128, tile.x0 : tile.x0 + 128]
+        np.testing.assert_array_equal(decode_png(tile.png), own)
 
 
 def test_every_source_of_the_settings_is_registered() -> None:
