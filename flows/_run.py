@@ -10,23 +10,26 @@ from __future__ import annotations
 import errno
 import logging
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, TypeVar
 
 from prefect import Task
-from prefect.futures import PrefectFuture
+from prefect.futures import PrefectFuture, as_completed
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
 from prefect.utilities.callables import get_call_parameters
 
+from flows.pending import from_rows
+from hubbleclip.attempts import after_failure
 from hubbleclip.catalog import Catalog, writing_catalog
 from hubbleclip.errors import ArchiveDownError, DiskFullError, DownloadError, HubbleclipError, ImageError
 from hubbleclip.paths import Layout
-from hubbleclip.records import Record, Rejection
+from hubbleclip.records import Attempt, Rejection
 from hubbleclip.settings import Settings
 
 log = logging.getLogger("hubbleclip.flows")
@@ -91,36 +94,133 @@ def batches(items: Sequence[Item], size: int) -> list[Sequence[Item]]:
     return [items[i : i + size] for i in range(0, len(items), size)]
 
 
-def run_batches(stage: Stage, task: Task[..., Batch], work: Sequence[Sequence[Any]], *args: Any) -> None:
-    """Send each batch of `work` to `task(batch, *args)`; write what it returns as soon as it and those before it are
+def write_rows(stage: Stage, batch: Batch) -> None:
+    """Write a batch whose keys are tables."""
+    stage.catalog.upsert(batch)
+
+
+def write_tried(stage: Stage, batch: Batch, *, entity: str, work: str, done: Sequence[str]) -> None:
+    """Write a batch whose `failure`s are tried again in later runs, each with the count of its attempts; what is `done`
+    by now, or given up, waits no more.
+    """
+    failures: list[Rejection] = batch.pop("failure", [])
+    sql = "FROM attempt WHERE entity = ? AND stage = ? AND list_contains(?, entity_id)"
+    found = stage.catalog.rows(sql, [entity, work, [failure.entity_id for failure in failures]])
+    before = {attempt.entity_id: attempt for attempt in from_rows(Attempt, found)}
+    now = datetime.now(UTC)
+    tried = [after_failure(item, before.get(item.entity_id), stage.settings.fetch, now) for item in failures]
+    given_up = [item for item in tried if isinstance(item, Rejection)]
+    with stage.catalog.transaction():
+        ended = [*done, *(item.entity_id for item in given_up)]
+        stage.catalog.run("clear_failures", entity=entity, stage=work, ids=ended)
+        waiting = [item for item in tried if isinstance(item, Attempt)]
+        stage.catalog.upsert(batch | {"attempt": waiting, "rejection": [*batch.get("rejection", []), *given_up]})
+
+
+def merged(parts: Iterable[Batch]) -> Batch:
+    """Several batches as one."""
+    whole: Batch = {}
+    for part in parts:
+        for name, rows in part.items():
+            whole.setdefault(name, []).extend(rows)
+    return whole
+
+
+class Connections:
+    """The connections of a stage, shared by all its batches: never more than `num` items are under way.
+
+    An archive that is down and a full disk end them all; what was done before is kept.
+    """
+
+    def __init__(self, num: int) -> None:
+        self.num = num
+        self.error: HubbleclipError | None = None
+        self._pool = ThreadPoolExecutor(num)
+        self._is_open = True
+
+    def __enter__(self) -> Connections:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_open = False
+        self._pool.shutdown(wait=False)
+
+    def map(self, work: Callable[[Item], Batch], items: Sequence[Item]) -> Batch:
+        """What `work` gives for each item, as one batch; nothing for those that no connection was left for."""
+        return merged(self._pool.map(partial(self._try, work), items))
+
+    def _try(self, work: Callable[[Item], Batch], item: Item) -> Batch:
+        if self.error or not self._is_open:
+            return {}
+        try:
+            return work(item)
+        except (ArchiveDownError, DiskFullError) as error:
+            self.error = error
+            return {}
+
+
+def run_batches(
+    stage: Stage,
+    task: Task[..., Batch],
+    work: Iterable[Sequence[Any]],
+    *args: Any,
+    total: int,
+    write: Callable[[Stage, Batch], None] = write_rows,
+    connections: Connections | None = None,
+) -> None:
+    """Send each batch of `work`, `total` items in all, to `task(batch, *args)`; write what it returns as soon as it is
     done.
 
     A few more batches than workers are under way, so memory stays bounded and the writer never waits for the last one.
-    Raises HubbleclipError when more than `flows.max_rejected_share` of the items is rejected.
+    Tasks that share `connections` are one more than those, since they only wait: while so many batches are unfinished,
+    no connection is idle. An error in a task is raised when those under way have ended and are written. Raises
+    HubbleclipError when more than `flows.max_rejected_share` of the items is rejected.
     """
-    progress = Progress(name=f"{stage.name}: {task.name}", total=sum(len(batch) for batch in work))
-    under_way: deque[tuple[int, PrefectFuture[Batch]]] = deque()
-    workers = stage.settings.flows.workers
-    with ThreadPoolTaskRunner[Batch](max_workers=workers) as runner:
+    lane = _Lane(stage, Progress(name=f"{stage.name}: {task.name}", total=total), write)
+    workers = connections.num + 1 if connections else stage.settings.flows.workers
+    most = workers if connections else workers + 1
+    with ThreadPoolTaskRunner[Batch](max_workers=workers) as runner, connections or nullcontext():
         for batch in work:
             # `quote` keeps Prefect from walking through thousands of records in search of futures.
             parameters = get_call_parameters(task.fn, tuple(quote(arg) for arg in (batch, *args)), {})
-            under_way.append((len(batch), runner.submit(task, parameters)))
-            if len(under_way) > workers + 1:
-                _write(stage, progress, *under_way.popleft())
-        while under_way:
-            _write(stage, progress, *under_way.popleft())
-    if progress.total:
-        progress.log()
-        _check_share(stage, progress)
+            lane.under_way[runner.submit(task, parameters)] = len(batch)
+            while len(lane.under_way) > most:
+                lane.write_next()
+            if lane.error or (connections and connections.error):
+                break
+        while lane.under_way:
+            lane.write_next()
+    error = (connections and connections.error) or lane.error
+    if error:
+        raise error
+    if lane.progress.total:
+        lane.progress.log()
+        _check_share(stage, lane.progress)
 
 
-def _write(stage: Stage, progress: Progress, num_items: int, future: PrefectFuture[Batch]) -> None:
-    batch = future.result()
-    stage.catalog.upsert(batch)
-    num_rejected = len(batch.get("rejection", ()))
-    stage.rejected += num_rejected
-    progress.add(num_items, num_rejected)
+@dataclass(slots=True)
+class _Lane:
+    """Batches under way, each with its number of items; they are written in the order in which they end."""
+
+    stage: Stage
+    progress: Progress
+    write: Callable[[Stage, Batch], None]
+    under_way: dict[PrefectFuture[Batch], int] = field(default_factory=dict)
+    error: HubbleclipError | None = None
+
+    def write_next(self) -> None:
+        """Wait for the next batch to end, and write it; its error is kept for the end."""
+        future = next(as_completed(list(self.under_way)))
+        num_items = self.under_way.pop(future)
+        try:
+            batch = future.result()
+        except HubbleclipError as error:
+            self.error = self.error or error
+            return
+        num_rejected = len(batch.get("rejection", ())) + len(batch.get("failure", ()))
+        self.write(self.stage, batch)
+        self.stage.rejected += num_rejected
+        self.progress.add(num_items, num_rejected)
 
 
 def _check_share(stage: Stage, progress: Progress) -> None:
@@ -146,15 +246,10 @@ def attempt(work: Callable[[], Result], *, entity: str, entity_id: str, stage: s
         reason, detail = type(error).__name__.removesuffix("Error").lower(), str(error)
     except Exception as error:
         if isinstance(error, OSError) and error.errno in FULL_DISK:
-            raise HubbleclipError(f"the disk cannot be written ({error.strerror}): make room or set --data") from error
+            raise DiskFullError(f"the disk cannot be written ({error.strerror}): make room or set --data") from error
         log.exception("%s %s: unexpected failure in %s", entity, entity_id, stage)
         reason, detail = "unexpected", f"{type(error).__name__}: {error}"
     return Rejection(
         entity=entity, entity_id=entity_id, stage=stage, reason=reason, detail=detail[:500],
         settings_digest=digest, rejected_at=datetime.now(UTC),
     )  # fmt: skip
-
-
-def from_rows(record: Callable[..., Record], rows: Sequence[Mapping[str, Any]]) -> list[Any]:
-    """Catalog rows as records."""
-    return [record(**row) for row in rows]

@@ -7,7 +7,8 @@ from typing import Any
 
 from prefect import Task, flow
 
-from flows._run import Stage, from_rows, log, open_stage
+from flows._run import Stage, log, open_stage
+from flows.pending import from_rows
 from hubbleclip.captions import make_captions
 from hubbleclip.code_version import code_version
 from hubbleclip.contracts import contract_version

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from flows.pending import pending_fetch, pending_products, pending_proposals, pending_tiles
 from hubbleclip.catalog import Catalog, read_catalog
 from hubbleclip.paths import Layout
 from hubbleclip.settings import Settings
@@ -29,6 +31,7 @@ class Status:
     report: str | None
     counts: dict[str, Any]
     pending: dict[str, int]
+    waiting: dict[str, Any]
 
 
 def read_status(settings: Settings) -> Status:
@@ -37,7 +40,7 @@ def read_status(settings: Settings) -> Status:
     if not layout.catalog.exists():
         return Status(
             profile=settings.profile, catalog=None, dataset=None, run=None, report=None,
-            counts={"rejections": {}}, pending={},
+            counts={"rejections": {}}, pending={}, waiting={"num": 0, "next_try_at": None},
         )  # fmt: skip
     with read_catalog(layout) as catalog:
         dataset = newest(catalog, layout, NEWEST_DATASET, "path")
@@ -51,6 +54,7 @@ def read_status(settings: Settings) -> Status:
             report=str(report / "index.html") if report else None,
             counts=catalog.counts() | {"rejections": rejections(catalog)},
             pending=pending(catalog, layout, settings),
+            waiting=catalog.named("waiting", now=datetime.now(UTC))[0],
         )
 
 
@@ -70,18 +74,18 @@ def rejections(catalog: Catalog) -> dict[str, dict[str, int]]:
 
 
 def pending(catalog: Catalog, layout: Layout, settings: Settings) -> dict[str, int]:
-    """Number of items that each stage has still to do; a training and an evaluation count as one."""
-    archive, cut = settings.archive.digest(), settings.tiles.digest()
-    waiting = {
-        "products": len(catalog.named("pending_products", settings_digest=archive)),
-        "proposals": len(catalog.named("pending_proposals", again=False)),
-        "fetch": len(catalog.named("pending_fetch", again=False)),
-        "tiles": len(catalog.named("pending_tiles", settings_digest=cut)),
+    """Number of items that each stage could do now; a training and an evaluation count as one."""
+    left = {
+        "products": sum(row["num"] for row in pending_products(catalog, settings.archive)),
+        "proposals": len(pending_proposals(catalog)),
+        "fetch": len(pending_fetch(catalog, settings)) if settings.fetch.keep_fits else 0,
+        "tiles": len(pending_tiles(catalog, settings)),
     }
-    waiting |= {row["stage"]: row["num"] for row in catalog.named("pending_counts", tile_settings=cut)}
+    counted = catalog.named("pending_counts", tile_settings=settings.tiles.digest())
+    left |= {row["stage"]: row["num"] for row in counted}
     digests = [row["digest"] for row in catalog.rows(NEWEST_DATASET)]
     wanted = settings_digest(settings.model, settings.train)
     trained = [find_run(layout.runs, digest, wanted) for digest in digests[:1]]
     reported = catalog.rows(NEWEST_REPORT)
     is_reported = bool(reported) and any(run and run.name == reported[0]["run_id"] for run in trained)
-    return waiting | {"train": trained.count(None), "evaluate": int(bool(digests) and not is_reported)}
+    return left | {"train": trained.count(None), "evaluate": int(bool(digests) and not is_reported)}

@@ -10,13 +10,18 @@ from typing import Any
 
 from prefect import Task, flow
 
-from flows._run import Batch, attempt, batches, from_rows, open_stage, run_batches
+from flows._run import Batch, Connections, Stage, attempt, batches, open_stage, run_batches
+from flows._services import archive_service
+from flows.fetch import dropped, fetch_file, is_on_disk, remove_strays, write_fetched
+from flows.pending import pending_tiles
+from hubbleclip.archives import Archive, open_archive
+from hubbleclip.archives.base import reject
 from hubbleclip.errors import ImageError
 from hubbleclip.files import write_bytes
 from hubbleclip.images.tiles import tile_file, to_tile_record
 from hubbleclip.paths import Layout
 from hubbleclip.records import Product, Rejection, Tile
-from hubbleclip.settings import TileSettings, read_settings
+from hubbleclip.settings import Settings, TileSettings, read_settings
 
 
 def cut_products(products: Sequence[Product], layout: Layout, settings: TileSettings) -> Batch:
@@ -56,14 +61,70 @@ def cut_product(product: Product, layout: Layout, settings: TileSettings) -> tup
     return tiles, rejections
 
 
+def fetch_and_cut(
+    products: Sequence[Product], archive: Archive, layout: Layout, settings: Settings, connections: Connections
+) -> Batch:
+    """Fetch, cut and drop files side by side."""
+    return connections.map(partial(fetch_cut_drop, archive=archive, layout=layout, settings=settings), products)
+
+
+def fetch_cut_drop(product: Product, archive: Archive, layout: Layout, settings: Settings) -> Batch:
+    """Fetch one file unless it is on the disk, cut it, remove it, whatever comes of it."""
+    batch: Batch = {"product": [product]} if is_on_disk(product, layout) else fetch_file(product, archive, settings)
+    fetched = next(iter(batch.get("product", [])), product)
+    try:
+        if "failure" in batch:
+            return batch
+        if not layout.absolute(fetched.path or "").is_file():
+            detail = "another product had the same bytes and was dropped meanwhile"
+            digest = settings.archive.digest()
+            gone = reject("product", product.uri, "fetch", reason="gone", detail=detail, settings_digest=digest)
+            return {"failure": [gone]}
+        cut = cut_products([fetched], layout, settings.tiles)
+    finally:
+        left = dropped(fetched, layout)
+    return batch | cut | {"product": [left]}
+
+
 task_cut_products = Task(cut_products, name="cut-products", persist_result=False)
+task_fetch_and_cut = Task(fetch_and_cut, name="fetch-and-cut", persist_result=False)
 
 
 @flow(name="tiles")
 def tiles(profile: str = "demo", overrides: dict[str, Any] | None = None) -> None:
-    """Cut what is fetched and not yet cut under the present tile settings."""
+    """Cut what is fetched and not yet cut under the present tile settings.
+
+    With `fetch.keep_fits = false`, fetch what is not yet cut, and keep no file: each is fetched, cut and dropped in one
+    step, and at most `fetch.connections` steps are under way, so never more than `fetch.connections` files, whole or
+    partial, stand on the disk. What a killed run left is removed before anything is fetched. Files kept by earlier runs
+    with `keep_fits = true` stay until they are cut again.
+    """
     settings = read_settings(profile, overrides or {})
     with open_stage("tiles", settings) as stage:
-        pending = from_rows(Product, stage.catalog.named("pending_tiles", settings_digest=settings.tiles.digest()))
-        work = batches(pending, settings.flows.batch_size)
-        run_batches(stage, task_cut_products, work, stage.layout, settings.tiles)
+        if settings.fetch.keep_fits:
+            cut_pending(stage)
+        else:
+            fetch_and_cut_pending(stage)
+
+
+def cut_pending(stage: Stage) -> None:
+    """Cut the files on the disk."""
+    pending, settings = pending_tiles(stage.catalog, stage.settings), stage.settings
+    work = batches(pending, settings.flows.batch_size)
+    run_batches(stage, task_cut_products, work, stage.layout, settings.tiles, total=len(pending))
+
+
+def fetch_and_cut_pending(stage: Stage) -> None:
+    """Cut files that are on the disk only for that time."""
+    remove_strays(stage)
+    pending, settings = pending_tiles(stage.catalog, stage.settings), stage.settings
+    if not pending:
+        return
+    connections = Connections(settings.fetch.connections)
+    with archive_service(settings) as served:
+        archive = open_archive(served, settings.fetch, stage.layout)
+        run_batches(
+            stage, task_fetch_and_cut, batches(pending, settings.flows.batch_size),
+            archive, stage.layout, settings, connections,
+            total=len(pending), write=write_fetched, connections=connections,
+        )  # fmt: skip

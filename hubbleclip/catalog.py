@@ -41,11 +41,12 @@ class Catalog:
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self.connection = connection
         self.changed = False
+        self._is_writing = False
 
     def query(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> pa.Table:
         """Rows of a query. Raises CatalogError with DuckDB's own message."""
         try:
-            relation = self.connection.sql(sql, params=parameters or None)
+            relation = self.connection.sql(sql, params=_bound(parameters) or None)
             return pa.table({}) if relation is None else relation.to_arrow_table()
         except duckdb.Error as error:
             raise CatalogError(str(error).strip().splitlines()[0]) from error
@@ -72,21 +73,45 @@ class Catalog:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All that is written inside, or nothing."""
-        self.connection.begin()
-        with ExitStack() as undo:
-            undo.callback(self.connection.rollback)
+        """All that is written inside, or nothing; one that is opened inside another is part of it."""
+        if self._is_writing:
             yield
-            undo.pop_all()
-        self.connection.commit()
+            return
+        self.connection.begin()
+        self._is_writing = True
+        with ExitStack() as undo:
+            undo.callback(setattr, self, "_is_writing", False)
+            undo.push(self._end)
+            yield
         self.changed = True
 
-    def clear_rejections(self, entity: str, stage: str, ids: Sequence[str]) -> None:
-        """Forget that these items were left out, since they are in now."""
-        if not ids:
-            return
-        with self.transaction():
-            self.connection.execute(read_sql("clear_rejections"), {"entity": entity, "stage": stage, "ids": list(ids)})
+    def _end(self, error: type[BaseException] | None, *_: object) -> None:
+        if error is None:
+            self.connection.commit()
+        else:
+            self.connection.rollback()
+
+    def run(self, name: str, incoming: Mapping[str, Sequence[Record]] | None = None, **parameters: Any) -> None:
+        """Run the statements of `sql/<name>.sql` in one transaction; rows of `incoming`, cast to their contracts, stand
+        there as `new_<table>`.
+        """
+        arrows = {f"new_{table}": to_arrow(table, rows) for table, rows in (incoming or {}).items()}
+        bound = _bound(parameters)
+        with self.transaction(), ExitStack() as views:
+            for view, arrow in arrows.items():
+                self.connection.register(view, arrow)
+                views.callback(self.connection.unregister, view)
+            for statement in self.connection.extract_statements(read_sql(name)):
+                self.connection.execute(statement, {key: bound[key] for key in statement.named_parameters})
+
+    def changed_rows(self, name: str, rows: Sequence[Record]) -> pa.Table:
+        """Those of the rows that the table does not hold in just this form; times of writing (`_at`) do not count."""
+        columns = (column.name for column in tables()[name].columns if not column.name.endswith("_at"))
+        same = " AND ".join(f'known."{column}" IS NOT DISTINCT FROM incoming."{column}"' for column in columns)
+        self.connection.register("incoming", to_arrow(name, rows))
+        found = self.query(f'SELECT incoming.* FROM incoming ANTI JOIN "{name}" known ON {same}')  # noqa: S608
+        self.connection.unregister("incoming")
+        return found
 
     def counts(self) -> dict[str, int]:
         """Rows a table."""
@@ -113,6 +138,17 @@ class Catalog:
             f"ON CONFLICT ({', '.join(sorted(keys))}) DO {action}"
         )
         self.connection.unregister("incoming")
+
+
+def _bound(parameters: Sequence[Any] | Mapping[str, Any]) -> Any:
+    """Parameters as the catalog compares them: its times are UTC and carry no zone."""
+    if isinstance(parameters, Mapping):
+        return {name: _without_zone(value) for name, value in parameters.items()}
+    return [_without_zone(value) for value in parameters]
+
+
+def _without_zone(value: Any) -> Any:
+    return value.astimezone(UTC).replace(tzinfo=None) if isinstance(value, datetime) and value.tzinfo else value
 
 
 def read_sql(name: str) -> str:

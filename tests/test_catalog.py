@@ -6,7 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import duckdb
@@ -15,7 +16,7 @@ import pytest
 from hubbleclip.catalog import read_catalog, writing_catalog
 from hubbleclip.errors import CatalogError, CatalogLockedError, ContractError
 from hubbleclip.paths import Layout
-from hubbleclip.records import Rejection, Watermark
+from hubbleclip.records import Attempt, Rejection, Watermark
 
 NOW = datetime(2024, 1, 2, tzinfo=UTC)
 
@@ -34,6 +35,13 @@ def rejection(entity_id: str) -> Rejection:
         settings_digest="d",
         rejected_at=NOW,
     )
+
+
+def attempt(entity_id: str) -> Attempt:
+    return Attempt(
+        entity="product", entity_id=entity_id, stage="fetch", attempts=1, error="failed", detail="",
+        first_at=NOW, last_at=NOW, next_try_at=NOW,
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -58,11 +66,44 @@ def test_a_batch_is_written_whole_or_not_at_all(layout: Layout) -> None:
         assert catalog.counts()["watermark"] == 0
 
 
-def test_cleared_rejections_are_gone(layout: Layout) -> None:
+def test_cleared_failures_are_gone(layout: Layout) -> None:
     with writing_catalog(layout) as catalog:
-        catalog.upsert({"rejection": [rejection("x"), rejection("y")]})
-        catalog.clear_rejections("product", "fetch", ["x"])
+        catalog.upsert({"rejection": [rejection("x"), rejection("y")], "attempt": [attempt("x"), attempt("y")]})
+        catalog.run("clear_failures", entity="product", stage="fetch", ids=["x"])
         assert [row["entity_id"] for row in catalog.rows("FROM rejection")] == ["y"]
+        assert [row["entity_id"] for row in catalog.rows("FROM attempt")] == ["y"]
+
+
+def test_what_is_written_inside_a_transaction_is_whole_or_not_there(layout: Layout) -> None:
+    with writing_catalog(layout) as catalog:
+        with pytest.raises(RuntimeError), catalog.transaction():
+            catalog.upsert({"watermark": [mark("a")]})
+            catalog.run("clear_failures", entity="product", stage="fetch", ids=["x"])
+            raise RuntimeError
+        assert catalog.counts()["watermark"] == 0
+        with catalog.transaction():
+            catalog.upsert({"watermark": [mark("a")]})
+            catalog.upsert({"watermark": [mark("b")]})
+        assert catalog.counts()["watermark"] == 2
+
+
+def test_changed_rows_are_those_that_the_table_lacks_in_this_form(layout: Layout) -> None:
+    later = replace(mark("a"), updated_at=NOW + timedelta(days=1))
+    with writing_catalog(layout) as catalog:
+        catalog.upsert({"watermark": [mark("a"), mark("b")]})
+        assert len(catalog.changed_rows("watermark", [later, mark("b")])) == 0
+        found = catalog.changed_rows("watermark", [later, mark("b", 2.0), mark("c")])
+        assert sorted(found["archive"].to_pylist()) == ["b", "c"]
+
+
+def test_times_are_compared_in_utc_whatever_their_zone(layout: Layout) -> None:
+    east = timezone(timedelta(hours=9))
+    with writing_catalog(layout) as catalog:
+        catalog.upsert({"attempt": [attempt("x")]})
+        counts = [
+            catalog.named("waiting", now=(NOW + timedelta(seconds=s)).astimezone(east))[0]["num"] for s in (-1, 1)
+        ]
+        assert counts == [1, 0]
 
 
 def test_readers_see_the_published_snapshot_while_a_flow_writes(layout: Layout) -> None:

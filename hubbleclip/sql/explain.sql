@@ -3,16 +3,21 @@ SELECT t.tile_id, t.path AS png, t.png_sha256, t.chip, t.y0, t.x0, t.size_px, t.
        t.valid_share, t.sky, t.noise, t.black, t.white, t.softening, t.unit, t.settings_digest AS tile_settings, t.cut_at,
        s.group_id, s.split, s.reason AS split_reason,
        l.dataset_digest, l.shard, l."offset", l.length, h.sha256 AS shard_sha256,
-       f.uri AS product_uri, f.kind AS product_kind, f.choice AS product_choice, f.sha256 AS product_sha256, f.path AS product_path,
-       f.fetched_at AS product_fetched_at,
+       t.product_uri, f.kind AS product_kind, f.choice AS product_choice, t.product_sha256,
+       CASE WHEN f.sha256 = t.product_sha256 THEN f.path END AS product_path,
+       v.version AS product_version, v.archive_version AS product_archive_version, v.source AS product_source,
+       v.fetched_at AS product_fetched_at,
+       f.sha256 = t.product_sha256 AND f.superseded_at IS NULL AS is_current,
        o.obs_id, o.obsid, o.instrument, o.filters, o.target_name, o.target_class, o.exposure_s, o.start_mjd,
-       p.proposal_id, p.cycle, p.category, p.title, p.pi, p.source AS abstract_source, p.abstract
+       p.proposal_id, p.cycle, p.category, p.title, p.pi, p.source AS abstract_source, p.provenance AS abstract_provenance, p.abstract
 FROM tile t
 LEFT JOIN split s USING (tile_id)
 LEFT JOIN (SELECT placement.* FROM placement JOIN dataset ON digest = dataset_digest
            WHERE tile_id = $tile_id ORDER BY built_at DESC LIMIT 1) l USING (tile_id)
 LEFT JOIN shard h ON h.dataset_digest = l.dataset_digest AND h.shard = l.shard
 LEFT JOIN product f ON f.uri = t.product_uri
+LEFT JOIN (SELECT * FROM product_version QUALIFY row_number() OVER (PARTITION BY uri, sha256 ORDER BY version DESC) = 1) v
+       ON v.uri = t.product_uri AND v.sha256 = t.product_sha256
 LEFT JOIN observation o ON o.obs_id = t.obs_id
 LEFT JOIN proposal p ON p.proposal_id = t.proposal_id
 WHERE t.tile_id = $tile_id

@@ -1,5 +1,14 @@
--- Chosen products that are not on disk. With $again, also those that failed in an earlier run.
+-- Chosen products to be fetched: never fetched, or there in another version, or dropped and not cut under these tile
+-- settings; but for those that wait or were given up.
 SELECT p.* FROM product p
-WHERE p.sha256 IS NULL
-  AND ($again OR NOT EXISTS (SELECT 1 FROM rejection r WHERE r.entity = 'product' AND r.stage = 'fetch' AND r.entity_id = p.uri))
+WHERE p.superseded_at IS NULL
+  AND (p.sha256 IS NULL OR p.archive_version IS DISTINCT FROM p.fetched_version
+       OR (p.path IS NULL
+           AND NOT EXISTS (SELECT 1 FROM tile t WHERE t.product_uri = p.uri AND t.product_sha256 = p.sha256
+                           AND t.settings_digest = $tile_settings)
+           AND NOT EXISTS (SELECT 1 FROM rejection r WHERE r.entity = 'product' AND r.stage = 'tiles'
+                           AND r.entity_id = p.uri AND r.settings_digest = $tile_settings)))
+  AND NOT EXISTS (SELECT 1 FROM attempt a WHERE a.entity = 'product' AND a.stage = 'fetch' AND a.entity_id = p.uri
+                  AND a.next_try_at > $now)
+  AND NOT EXISTS (SELECT 1 FROM rejection r WHERE r.entity = 'product' AND r.stage = 'fetch' AND r.entity_id = p.uri)
 ORDER BY p.proposal_id, p.uri

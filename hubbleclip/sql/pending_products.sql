@@ -1,6 +1,12 @@
--- Observations whose products have not been listed.
-SELECT o.* FROM observation o
-WHERE NOT EXISTS (SELECT 1 FROM product p WHERE p.obs_id = o.obs_id)
-  AND NOT EXISTS (SELECT 1 FROM rejection r WHERE r.entity = 'observation' AND r.stage = 'products' AND r.entity_id = o.obs_id
-                  AND r.settings_digest = $settings_digest)
-ORDER BY o.proposal_id, o.obs_id
+-- Proposals with observations whose products are to be listed: never asked for, or under other settings, or of a row that
+-- has changed since, or before $stale_before. The choice is made among all observations that are known of a proposal.
+SELECT o.proposal_id, count(*) AS num_known,
+       count(*) FILTER (l.obs_id IS NULL OR l.settings_digest <> $settings_digest
+                        OR l.fingerprint IS DISTINCT FROM o.fingerprint OR l.listed_at < $stale_before) AS num
+FROM observation o LEFT JOIN listing l USING (obs_id)
+WHERE NOT EXISTS (SELECT 1 FROM attempt a WHERE a.entity = 'proposal' AND a.stage = 'products'
+                  AND a.entity_id = o.proposal_id AND a.next_try_at > $now)
+  AND NOT EXISTS (SELECT 1 FROM rejection r WHERE r.entity = 'proposal' AND r.stage = 'products'
+                  AND r.entity_id = o.proposal_id)
+GROUP BY o.proposal_id HAVING num > 0
+ORDER BY o.proposal_id

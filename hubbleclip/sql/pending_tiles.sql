@@ -1,6 +1,6 @@
--- Fetched products that were neither cut nor left out under these tile settings.
+-- Products on disk that were neither cut nor left out under these tile settings.
 SELECT p.* FROM product p
-WHERE p.sha256 IS NOT NULL AND p.superseded_at IS NULL
+WHERE p.path IS NOT NULL AND p.superseded_at IS NULL
   AND NOT EXISTS (SELECT 1 FROM tile t WHERE t.product_uri = p.uri AND t.product_sha256 = p.sha256
                   AND t.settings_digest = $settings_digest)
   AND NOT EXISTS (SELECT 1 FROM rejection r WHERE r.entity = 'product' AND r.stage = 'tiles' AND r.entity_id = p.uri

@@ -34,3 +34,14 @@ CREATE OR REPLACE VIEW run_metric AS
 SELECT r.run_id, r.model AS architecture, r.loss, r.steps, m.protocol, m.split, m.model, m.name, m.value, m.low, m.high
 FROM run r JOIN metric m USING (run_id) ORDER BY ALL;
 COMMENT ON VIEW run_metric IS 'Figures of every run with their 95 % intervals';
+
+CREATE OR REPLACE VIEW waiting_item AS
+SELECT entity, entity_id, stage, attempts, error, detail, first_at, last_at, next_try_at FROM attempt ORDER BY next_try_at;
+COMMENT ON VIEW waiting_item IS 'Items that failed, with the last error and the time (UTC) from which they are tried again';
+
+CREATE OR REPLACE VIEW product_history AS
+SELECT v.uri, v.version, v.sha256, v.archive_version, v.size_bytes, v.source, v.fetched_at,
+       p.version = v.version AND p.superseded_at IS NULL AS is_current,
+       (SELECT count(*) FROM tile t WHERE t.product_uri = v.uri AND t.product_sha256 = v.sha256) AS num_tiles
+FROM product_version v LEFT JOIN product p USING (uri) ORDER BY v.uri, v.version;
+COMMENT ON VIEW product_history IS 'Every content that a product has had, and how many tiles were cut from it';

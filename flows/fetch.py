@@ -1,0 +1,91 @@
+"""Bring the chosen files to the disk: new ones, other versions of known ones, and what failed and has waited."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+from prefect import Task
+
+from flows._run import Batch, Connections, Stage, attempt, batches, run_batches, write_tried
+from flows.pending import pending_fetch
+from hubbleclip.archives import Archive
+from hubbleclip.paths import Layout
+from hubbleclip.records import Product, Rejection
+from hubbleclip.settings import Settings
+from hubbleclip.versions import next_version
+
+
+def fetch_products(
+    products: Sequence[Product], archive: Archive, settings: Settings, connections: Connections
+) -> Batch:
+    """Fetch files side by side; one that fails is left for a later run."""
+    return connections.map(partial(fetch_file, archive=archive, settings=settings), products)
+
+
+def fetch_file(product: Product, archive: Archive, settings: Settings) -> Batch:
+    """Fetch one file: its product's row, and another of its history where the content is new."""
+    fetched = attempt(
+        lambda: archive.fetch_product(product),
+        entity="product", entity_id=product.uri, stage="fetch", digest=settings.archive.digest(),
+    )  # fmt: skip
+    if isinstance(fetched, Rejection):
+        return {"failure": [fetched]}
+    numbered, history = next_version(product, fetched)
+    return {"product": [numbered], "product_version": history}
+
+
+task_fetch_products = Task(fetch_products, name="fetch-products", persist_result=False)
+
+
+def fetch_pending(stage: Stage, archive: Archive) -> None:
+    """Fetch all that waits, then remove contents that newer ones have replaced."""
+    pending, settings = pending_fetch(stage.catalog, stage.settings), stage.settings
+    connections = Connections(settings.fetch.connections)
+    run_batches(
+        stage, task_fetch_products, batches(pending, settings.flows.batch_size), archive, settings, connections,
+        total=len(pending), write=write_fetched, connections=connections,
+    )  # fmt: skip
+    remove_old_contents(stage)
+
+
+def write_fetched(stage: Stage, batch: Batch) -> None:
+    """Write products as fetched. A new content is cut anew, so that the old tiles are current no more."""
+    renewed = [version.uri for version in batch.get("product_version", [])]
+    with stage.catalog.transaction():
+        stage.catalog.run("clear_failures", entity="product", stage="tiles", ids=renewed)
+        done = [product.uri for product in batch.get("product", [])]
+        write_tried(stage, batch, entity="product", work="fetch", done=done)
+
+
+def remove_old_contents(stage: Stage) -> None:
+    """Remove files that no product names any more. It looks at the whole history, so a kill leaves nothing behind."""
+    for row in stage.catalog.named("old_contents"):
+        stage.layout.product(row["sha256"], row["file_name"]).unlink(missing_ok=True)
+
+
+def remove_strays(stage: Stage) -> None:
+    """Remove what a killed run left: files that no product names, and partial ones."""
+    rows = stage.catalog.rows("SELECT path FROM product WHERE path IS NOT NULL")
+    named = {stage.layout.absolute(row["path"]) for row in rows}
+    for path in stage.layout.products.rglob("*"):
+        if path.is_file() and path not in named:
+            path.unlink()
+
+
+def is_on_disk(product: Product, layout: Layout) -> bool:
+    """Whether the content that the archive lists stands on the disk."""
+    is_current = product.sha256 is not None and product.archive_version == product.fetched_version
+    return is_current and product.path is not None and layout.absolute(product.path).is_file()
+
+
+def dropped(product: Product, layout: Layout) -> Product:
+    """The product after its file is removed, whole or partial; one that stands outside the profile's folder stays."""
+    part = layout.part(product.uri)
+    for path in part.parent.glob(f"{part.stem}.*"):
+        path.unlink()
+    if product.path is None or not layout.absolute(product.path).is_relative_to(layout.products):
+        return product
+    layout.absolute(product.path).unlink(missing_ok=True)
+    return replace(product, path=None)

@@ -1,0 +1,84 @@
+"""Ask for the products of observations that are new or have changed, whole proposals at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import groupby
+from typing import Any
+
+from prefect import Task
+
+from flows._run import Batch, Stage, attempt, merged, run_batches, write_tried
+from flows.pending import from_rows, pending_products
+from hubbleclip.archives import Archive
+from hubbleclip.catalog import Catalog
+from hubbleclip.records import Listing, Observation, Rejection
+
+OBSERVATIONS_A_BATCH = 4
+"""Batches of observations are larger than those of files by this factor, since the archive answers many at once."""
+
+
+def list_products(
+    observations: Sequence[Observation], archive: Archive, taken: Mapping[str, frozenset[str]], digest: str
+) -> Batch:
+    """Choose the files of whole proposals. Where the archive fails for several, each is asked for by itself, so that
+    one never holds up the others.
+    """
+    listed = attempt(
+        lambda: archive.list_products(observations, taken),
+        entity="proposal", entity_id=observations[0].proposal_id, stage="products", digest=digest,
+    )  # fmt: skip
+    if isinstance(listed, Rejection):
+        groups = [list(group) for _, group in groupby(observations, key=lambda o: o.proposal_id)]
+        if len(groups) == 1:
+            return {"failure": [listed]}
+        return merged(list_products(group, archive, taken, digest) for group in groups)
+    now = datetime.now(UTC)
+    listings = [
+        Listing(obs_id=o.obs_id, settings_digest=digest, fingerprint=o.fingerprint, listed_at=now) for o in observations
+    ]
+    return {"product": listed[0], "rejection": listed[1], "listing": listings}
+
+
+task_list_products = Task(list_products, name="list-products", persist_result=False)
+
+
+def list_pending(stage: Stage, archive: Archive) -> None:
+    """List products wherever that is due."""
+    pending = pending_products(stage.catalog, stage.settings.archive)
+    run_batches(
+        stage, task_list_products, proposal_batches(stage, pending),
+        archive, taken_names(stage.catalog), stage.settings.archive.digest(),
+        total=sum(row["num_known"] for row in pending), write=write_listing,
+    )  # fmt: skip
+
+
+def proposal_batches(stage: Stage, pending: Sequence[Mapping[str, Any]]) -> Iterator[list[Observation]]:
+    """All known observations of these proposals, read a batch at a time; no proposal is torn apart."""
+    most = stage.settings.flows.batch_size * OBSERVATIONS_A_BATCH
+    proposal_ids: list[str] = []
+    num = 0
+    for place, row in enumerate(pending, 1):
+        proposal_ids.append(row["proposal_id"])
+        num += row["num_known"]
+        if num >= most or place == len(pending):
+            yield from_rows(Observation, stage.catalog.named("known_observations", proposal_ids=proposal_ids))
+            proposal_ids, num = [], 0
+
+
+def taken_names(catalog: Catalog) -> dict[str, frozenset[str]]:
+    """Observations that have a file in use, by proposal."""
+    sql = "SELECT proposal_id, list(obs_id) AS names FROM product WHERE superseded_at IS NULL GROUP BY proposal_id"
+    return {row["proposal_id"]: frozenset(row["names"]) for row in catalog.rows(sql)}
+
+
+def write_listing(stage: Stage, batch: Batch) -> None:
+    """Write the lists of whole proposals in one transaction: a file that is chosen no more is superseded, one that was
+    fetched keeps its content.
+    """
+    products = batch.pop("product", [])
+    with stage.catalog.transaction():
+        incoming = {"product": products, "listing": batch.get("listing", []), "rejection": batch.get("rejection", [])}
+        stage.catalog.run("write_listing", incoming)
+        write_tried(stage, batch, entity="proposal", work="products", done=[])

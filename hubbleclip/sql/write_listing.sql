@@ -1,0 +1,25 @@
+-- The product lists of whole proposals: new_listing names their observations, new_product the chosen files.
+-- A file that the archive has in another version is tried again, however often it failed before.
+DELETE FROM attempt WHERE entity = 'product' AND stage = 'fetch' AND entity_id IN (
+    SELECT uri FROM product p JOIN new_product n USING (uri) WHERE p.archive_version IS DISTINCT FROM n.archive_version);
+DELETE FROM rejection WHERE entity = 'product' AND stage = 'fetch' AND entity_id IN (
+    SELECT uri FROM product p JOIN new_product n USING (uri) WHERE p.archive_version IS DISTINCT FROM n.archive_version);
+
+-- What is known of the content stays. Content from before versions were kept counts as the version listed now.
+INSERT INTO product (uri, obs_id, proposal_id, file_name, kind, size_bytes, choice, archive_version)
+SELECT uri, obs_id, proposal_id, file_name, kind, size_bytes, choice, archive_version FROM new_product
+ON CONFLICT (uri) DO UPDATE SET
+    obs_id = excluded.obs_id, proposal_id = excluded.proposal_id, file_name = excluded.file_name, kind = excluded.kind,
+    size_bytes = excluded.size_bytes, choice = excluded.choice, archive_version = excluded.archive_version,
+    fetched_version = CASE WHEN sha256 IS NOT NULL AND archive_version IS NULL AND fetched_version IS NULL
+                           THEN excluded.archive_version ELSE fetched_version END,
+    superseded_at = NULL;
+
+UPDATE product SET superseded_at = (SELECT max(listed_at) FROM new_listing)
+WHERE superseded_at IS NULL AND obs_id IN (SELECT obs_id FROM new_listing) AND uri NOT IN (SELECT uri FROM new_product);
+
+DELETE FROM rejection WHERE entity = 'observation' AND stage = 'products'
+AND entity_id IN (SELECT obs_id FROM new_listing) AND entity_id NOT IN (SELECT entity_id FROM new_rejection);
+
+DELETE FROM attempt WHERE entity = 'proposal' AND stage = 'products'
+AND entity_id IN (SELECT proposal_id FROM observation JOIN new_listing USING (obs_id));
