@@ -1,0 +1,208 @@
+"""An archive that means harm: the texts that it sends are refused or do nothing, and reach no path on the disk."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pyarrow as pa
+import pytest
+
+from hubbleclip.archives.hst import HstArchive
+from hubbleclip.archives.proposals import clean_text, parse_abstracts_cat, parse_apt, parse_program_page
+from hubbleclip.errors import ArchiveError, DownloadError
+from hubbleclip.records import to_row
+from tests.archives.conftest import FETCH, archive_at
+from tests.archives.hostile_server import Mallory, observe, product_of, send
+
+TEXTS = {
+    "climbing": "../../../evil",
+    "absolute": "/etc/cron.d/evil",
+    "drive": "C:\\Windows\\evil",
+    "long": "x" * 300,
+    "nul": "a\0b",
+    "newline": "a\nb\r\nc",
+    "right to left": "evil\N{RIGHT-TO-LEFT OVERRIDE}stif",
+    "full-width": "\N{FULLWIDTH FULL STOP}\N{FULLWIDTH FULL STOP}\N{FULLWIDTH SOLIDUS}evil",
+    "combining": "e" + "\N{COMBINING ACUTE ACCENT}" * 50,
+    "html": "<script>alert(1)</script>",
+    "sql": "'; DROP TABLE product; --",
+    "format": "%s%n{0}{evil}$(reboot)`reboot`",
+    "control": "\x01\x1b[2J\x7f\x9b",
+    "surrogate": "a\ud800b",
+}
+hostile = pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS.keys())
+
+
+@pytest.fixture
+def mallory() -> Iterator[Mallory]:
+    with Mallory() as server:
+        yield server
+
+
+@pytest.fixture
+def archive(mallory: Mallory, tmp_path: Path) -> HstArchive:
+    return archive_at(mallory.url, tmp_path / "root", FETCH.model_copy(update={"attempts": 2}))
+
+
+@pytest.fixture(autouse=True)
+def nothing_lands_where_it_should_not(tmp_path: Path) -> Iterator[None]:
+    """Below the root stand only names made by us, and beside it nothing."""
+    yield
+    assert {path.name for path in tmp_path.iterdir()} <= {"root"}
+    names = [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")]
+    assert [name for name in names if not re.fullmatch(r"root(/[a-z0-9_.]{1,80})*", name) or ".." in name] == []
+
+
+def store(*records: Any) -> None:
+    """What the catalog does with records first: a table in UTF-8."""
+    pa.Table.from_pylist([to_row(record) for record in records])
+
+
+# Names
+
+
+@hostile
+def test_a_file_name_from_outside_changes_nothing(mallory: Mallory, archive: HstArchive, text: str) -> None:
+    mallory.product |= {"productFilename": f"{text}_drz.fits"}
+    product = archive.fetch_product(product_of(archive))
+    store(product)
+    assert re.fullmatch(r"products/[0-9a-f]{2}/[0-9a-f]{64}\.fits", product.path or "")
+
+
+@pytest.mark.parametrize("name", ["", None, ".", "..", ".fits", "drz.fits/", "x.exe"])
+def test_a_file_without_a_usable_name_is_left_out_or_lands_by_its_hash(
+    mallory: Mallory, archive: HstArchive, name: str | None
+) -> None:
+    mallory.product |= {"productFilename": name}
+    products, rejections = archive.list_products(observe(archive))
+    assert len(products) + len(rejections) == 1
+    assert all((archive.fetch_product(product).path or "").startswith("products/") for product in products)
+
+
+@hostile
+def test_a_uri_from_outside_is_asked_for_as_it_is_or_refused(mallory: Mallory, archive: HstArchive, text: str) -> None:
+    mallory.product |= {"dataURI": f"mast:HST/product/{text}/../x_drz.fits?a=b&uri=file:///etc/passwd#c"}
+    products, rejections = archive.list_products(observe(archive))
+    store(*products, *rejections)
+    for product in products:
+        try:
+            archive.fetch_product(product)
+        except DownloadError as error:
+            assert error.reason == "refused"
+        else:
+            (path,) = mallory.asked
+            assert parse_qs(urlsplit(path).query) == {"uri": [product.uri]}
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["file:///etc/passwd", "http://169.254.169.254/latest/meta-data", "s3://bucket/key", "ftp://h/x", "//h/x", "x",
+     "MAST:x", "mast :x", " mast:x", "local:/etc/passwd", "data:text/plain,x", "javascript:alert(1)"],
+)  # fmt: skip
+def test_a_uri_of_another_scheme_is_refused(mallory: Mallory, archive: HstArchive, uri: str) -> None:
+    mallory.product |= {"dataURI": uri}
+    products, rejections = archive.list_products(observe(archive))
+    assert len(products) + len(rejections) == 1
+    for product in products:
+        if product.uri.startswith("mast:"):
+            continue
+        with pytest.raises(DownloadError) as caught:
+            archive.fetch_product(product)
+        assert caught.value.reason == "refused"
+    assert [path for path in mallory.asked if "169.254" in path or "passwd" in path] == []
+
+
+@hostile
+@pytest.mark.parametrize("column", ["obs_id", "proposal_id", "target_name", "obs_title", "instrument_name", "filters"])
+def test_an_observation_of_hostile_texts_is_stored_as_text_or_left_out(
+    mallory: Mallory, archive: HstArchive, column: str, text: str
+) -> None:
+    mallory.observation |= {column: text}
+    if column == "obs_id":
+        mallory.product |= {"obs_id": text}
+    archive.settings = archive.settings.model_copy(update={"instruments": ()})
+    observations = observe(archive)
+    products, rejections = archive.list_products(observations)
+    store(*observations)
+    store(*products)
+    store(*rejections)
+    assert len(products) + len(rejections) == len(observations)
+
+
+@hostile
+def test_a_proposal_number_from_outside_reaches_no_other_address(
+    mallory: Mallory, archive: HstArchive, text: str
+) -> None:
+    mallory.observation |= {"proposal_id": text}
+    mallory.answer = send(b"", 404)
+    numbers = [item.proposal_id.partition(":")[2] for item in observe(archive)]
+    proposals, rejections = archive.fetch_proposals(numbers)
+    assert proposals == []
+    store(*rejections)
+    assert all(re.fullmatch(r"/hst[A-Za-z0-9/._?=-]*", path) and ".." not in path for path in mallory.asked)
+
+
+# Texts of proposals
+
+DEEP = "<b>" * 3000
+ABSTRACTS = TEXTS | {"megabytes": "word " * 2_000_000, "braces": "{" * 100_000, "dollars": "$x" * 100_000,
+                     "backslashes": "\\" * 100_000, "ampersands": "&" * 100_000, "commands": r"{\it " * 50_000,
+                     "spaces": " " * 1_000_000 + "x", "hyphens": "a-\n" * 100_000, "tags": DEEP}  # fmt: skip
+any_abstract = pytest.mark.parametrize("text", ABSTRACTS.values(), ids=ABSTRACTS.keys())
+
+
+def is_clean(text: str | None) -> bool:
+    """One line of text without control characters, that UTF-8 can hold."""
+    text = text or ""
+    text.encode()
+    return not re.search(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", text)
+
+
+@any_abstract
+@pytest.mark.timeout(10)
+def test_a_text_is_cleaned_in_little_time(text: str) -> None:
+    assert is_clean(clean_text(text))
+
+
+@any_abstract
+@pytest.mark.timeout(20)
+def test_a_bulk_list_with_a_hostile_abstract_keeps_its_other_records(text: str) -> None:
+    record = "Prop. Type: GO\nCategory: X\nID: {}\nCycle: 1\nTitle: T\nPI: P\n\n{}\n-----\n"
+    found = parse_abstracts_cat("-----\n" + record.format(1, text) + record.format(2, "Fine."))
+    assert found[-1].number == "2"
+    assert found[-1].abstract == "Fine."
+    assert all(is_clean(item.abstract) for item in found)
+
+
+@any_abstract
+@pytest.mark.timeout(30)
+def test_a_hostile_programme_page_or_apt_file_is_read_or_refused(text: str) -> None:
+    for parse in (
+        lambda: parse_program_page(f"<b>Title:</b> {text}".encode(errors="replace"), "1"),
+        lambda: parse_apt(
+            f"<P><ProposalInformation><Title>T</Title><Abstract>{text}</Abstract></ProposalInformation></P>".encode(
+                errors="replace"
+            ),
+            "1",
+        ),
+    ):
+        try:
+            found = parse()
+        except ArchiveError:
+            continue
+        assert found is None or (is_clean(found.abstract) and is_clean(found.title))
+
+
+ENTITIES = "".join(f'<!ENTITY e{i} "{f"&e{i - 1};" * 10 if i else "x"}">' for i in range(12))
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("body", ["&e11;", "&file;"])
+def test_an_entity_bomb_and_an_entity_of_a_file_are_refused(body: str) -> None:
+    data = f'<!DOCTYPE P [{ENTITIES}<!ENTITY file SYSTEM "file:///etc/passwd">]><P><ProposalInformation><Title>{body}</Title></ProposalInformation></P>'
+    with pytest.raises(ArchiveError):
+        parse_apt(data.encode(), "1")

@@ -1,0 +1,130 @@
+"""An archive that means harm: redirects to other hosts, bodies without end, bombs and headers of nonsense."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+
+import pytest
+
+from hubbleclip.archives.hst import HstArchive
+from hubbleclip.errors import DownloadError, HubbleclipError
+from tests.archives.conftest import FETCH, archive_at
+from tests.archives.hostile_server import FITS, Mallory, Running, product_of, send
+
+
+@pytest.fixture
+def mallory() -> Iterator[Mallory]:
+    with Mallory() as server:
+        yield server
+
+
+@pytest.fixture
+def archive(mallory: Mallory, tmp_path: Path) -> HstArchive:
+    return archive_at(mallory.url, tmp_path / "root", FETCH.model_copy(update={"attempts": 2}))
+
+
+@pytest.fixture
+def witness() -> Iterator[Running]:
+    with Running() as server:
+        yield server
+
+
+@pytest.mark.parametrize(
+    "location",
+    ["http://localhost:{port}/x", "http://127.0.0.1:{port}/x", "http://127.1:{port}/x", "http://2130706433:{port}/x",
+     "http://0x7f000001:{port}/x", "http://[::ffff:127.0.0.1]:{port}/x", "//localhost:{port}/x",
+     "http://169.254.169.254/latest/meta-data/", "http://10.0.0.1/x", "http://example.org/x", "https://example.org/x",
+     "file:///etc/passwd", "ftp://127.0.0.1/x", "http://user@127.0.0.1:{port}/x", "\\\\localhost:{port}\\x", "http://", "http://["],
+)  # fmt: skip
+def test_a_redirect_to_another_host_is_refused_and_never_followed(
+    mallory: Mallory, archive: HstArchive, witness: Running, location: str
+) -> None:
+    product = product_of(archive)
+    mallory.answer = send(b"", 302, Location=location.format(port=witness.port))
+    with pytest.raises(DownloadError):
+        archive.fetch_product(product)
+    assert witness.asked == []
+
+
+def test_redirects_in_a_circle_end(mallory: Mallory, archive: HstArchive) -> None:
+    product = product_of(archive)
+    mallory.answer = send(b"", 302, Location="/again")
+    with pytest.raises(DownloadError):
+        archive.fetch_product(product)
+    assert len(mallory.asked) < 30
+
+
+def pour(num_sent: list[int], **headers: str) -> Callable[[BaseHTTPRequestHandler], None]:
+    """An answer without end, until the client hangs up."""
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        for name, value in headers.items():
+            handler.send_header(name.replace("_", "-"), value)
+        handler.end_headers()
+        chunk = FITS + bytes(1_000_000)
+        try:
+            while num_sent[0] < 200_000_000:
+                handler.wfile.write(chunk)
+                num_sent[0] += len(chunk)
+        except OSError:
+            pass
+
+    return answer
+
+
+@pytest.mark.parametrize("headers", [{"Content_Length": "10000000000"}, {}, {"Content_Length": "1" * 400}])
+def test_a_file_larger_than_was_listed_is_not_fetched(
+    mallory: Mallory, archive: HstArchive, headers: dict[str, str], tmp_path: Path
+) -> None:
+    mallory.product |= {"size": len(FITS)}
+    product = product_of(archive)
+    num_sent = [0]
+    mallory.answer = pour(num_sent, **headers)
+    with pytest.raises(HubbleclipError):
+        archive.fetch_product(product)
+    assert num_sent[0] < 50_000_000
+    assert sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) < 50_000_000
+
+
+def packed_zeros(num_mb: int) -> bytes:
+    packer = zlib.compressobj(9, wbits=31)
+    return b"".join(
+        [packer.compress(FITS), *(packer.compress(bytes(1_000_000)) for _ in range(num_mb)), packer.flush()]
+    )
+
+
+def test_a_gzip_bomb_is_refused(mallory: Mallory, archive: HstArchive) -> None:
+    mallory.product |= {"productFilename": "ibol02010_drz.fits.gz"}
+    product = product_of(archive)
+    mallory.answer = send(packed_zeros(60))
+    with pytest.raises(DownloadError):
+        archive.fetch_product(product)
+
+
+def test_a_bomb_by_content_encoding_is_not_unpacked(mallory: Mallory, archive: HstArchive, tmp_path: Path) -> None:
+    product = product_of(archive)
+    mallory.answer = send(packed_zeros(60), Content_Encoding="gzip")
+    with pytest.raises(DownloadError):
+        archive.fetch_product(product)
+    assert sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) < 50_000_000
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"Content_Length": "-1"}, {"Content_Length": "9" * 5000}, {"ETag": '"' + "x" * 60_000 + '"'}, {"ETag": "\x0b\x7f"},
+     {"Content_Type": "\xff"}, {"Retry_After": "1e9"}, {"Last_Modified": "yesterday"}, {"Content_Range": "bytes 5-1/9"}],
+)  # fmt: skip
+def test_a_nonsensical_header_ends_in_a_file_or_a_typed_error(
+    mallory: Mallory, archive: HstArchive, headers: dict[str, str]
+) -> None:
+    product = product_of(archive)
+    mallory.answer = send(FITS, **headers)
+    try:
+        file = archive.fetch_product(product)
+    except HubbleclipError:
+        return
+    assert file.size_bytes == len(FITS)
