@@ -18,7 +18,7 @@ from hubbleclip.settings import Section
 from hubbleclip.simulator.draws import python_rng
 from hubbleclip.simulator.strikes import STRIKES, Exchange
 
-COUNTS_PATH = "/faults"
+COUNTS_PATH, REQUESTS_PATH = "/faults", "/requests"
 STORM_SHARE = 0.38
 EVERYWHERE = ("500", "502", "503", "504", "429", "429_date", "429_clock_skew", "clock_skew", "reset", "hang")
 BYTES = ("slow_drip", "truncated", "wrong_length", "empty")
@@ -100,12 +100,16 @@ def read_plan(text: str) -> FaultPlan:
 
 
 class FaultMiddleware:
-    """Stands between the network and the archive, strikes by plan, and tells at COUNTS_PATH how often it struck."""
+    """Stands between the network and the archive, and strikes by plan.
+
+    COUNTS_PATH tells how often it struck by kind, REQUESTS_PATH what was asked: `[request, kind or "", times]`.
+    """
 
     def __init__(self, app: ASGIApp, plan: FaultPlan) -> None:
         self.app = app
         self.plan = plan
         self.injected: Counter[str] = Counter()
+        self.asked: Counter[tuple[str, str]] = Counter()
         self._struck = [0] * len(plan.rules)
         self._seen: Counter[str] = Counter()
         self._in_a_row: Counter[str] = Counter()
@@ -115,11 +119,13 @@ class FaultMiddleware:
         if scope["path"] == COUNTS_PATH:
             await JSONResponse(self.injected)(scope, receive, send)
             return
-        if not self.plan.rules:
-            await self.app(scope, receive, send)
+        if scope["path"] == REQUESTS_PATH:
+            await JSONResponse([[*what, times] for what, times in self.asked.items()])(scope, receive, send)
             return
         body = await _read(receive)
-        kind, rng = self.draw(scope["path"], request_key(scope, body))
+        key = request_key(scope, body)
+        kind, rng = self.draw(scope["path"], key)
+        self.asked[key, kind or ""] += 1
         replay = _replay(body, receive)
         if kind is None:
             await self.app(scope, replay, send)
