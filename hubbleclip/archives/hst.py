@@ -40,7 +40,8 @@ class HstArchive:
         self.transport = Transport(fetch)
         self.mast = MastClient(settings.mast_url, self.transport)
         self.proposals = ProposalSource(settings, self.transport, layout)
-        self.files = FileSources(fetch, layout, self.transport, self.mast)
+        max_bytes = settings.max_product_mb * BYTES_A_MB
+        self.files = FileSources(fetch, layout, self.transport, self.mast, max_bytes)
 
     @property
     def name(self) -> str:

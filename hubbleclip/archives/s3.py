@@ -6,28 +6,30 @@ code that fetches from MAST. Layout of the bucket as MAST's `path_lookup` tells 
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 import requests
 from requests.structures import CaseInsensitiveDict
 
-from hubbleclip.archives.download import fetch_file
 from hubbleclip.archives.landing import FetchedFile
 from hubbleclip.archives.mast import MastClient
-from hubbleclip.archives.transport import CONNECT_TIMEOUT_S, DamagedError, RefusedError, Transport, user_agent
+from hubbleclip.archives.transport import CONNECT_TIMEOUT_S, RefusedError, Transport, user_agent
 from hubbleclip.errors import ArchiveError, ArchiveUnreachableError, DownloadError, SettingsError
-from hubbleclip.paths import Layout
 from hubbleclip.records import Product
 from hubbleclip.settings import FetchSettings
+
+Land = Callable[[Transport, str, Product], FetchedFile]
+"""Fetches the product's file from an address of the transport, to its place on the disk."""
 
 PUBLIC_URI = "mast:hst/product/"
 PUBLIC_PATH = "hst/public/"
 REGION = "us-east-1"
-ABSENT = frozenset({requests.codes.not_found, requests.codes.forbidden})
+ABSENT = frozenset({"missing", "denied"})
+"""A bucket that may not be listed denies what it lacks."""
 EXPOSURE_FILE = re.compile(r"([a-z][a-z0-9]{8})(_[a-z0-9_]+)?(\.[a-z]+)+")
 """`j8pu0y010_drc.fits`: a rootname of nine, then the kind. Other names (`hst_...`) do not tell their folder."""
 SAFE_PATH = re.compile(r"[A-Za-z0-9_.+-]+(/[A-Za-z0-9_.+-]+)*")
@@ -53,34 +55,29 @@ def looked_up_path(mast: MastClient, uri: str) -> str | None:
 class S3Source:
     """Files of the public copy in the cloud, which does not have them all."""
 
-    def __init__(self, fetch: FetchSettings, layout: Layout, transport: Transport, mast: MastClient) -> None:
+    def __init__(self, fetch: FetchSettings, transport: Transport, mast: MastClient, land: Land) -> None:
         self.root = fetch.s3_root.rstrip("/")
         self.host = fetch.s3_endpoint or "s3.amazonaws.com"
-        self.layout = layout
+        self.land = land
         self.mast = mast
         self.transport = S3Transport(fetch)
         self.transport.limiter = transport.limiter
 
     def fetch(self, product: Product) -> FetchedFile:
-        """The file on disk, checked. Raises DownloadError, `absent` where the copy lacks it; else as `fetch_file`."""
+        """The file on disk, checked. Raises DownloadError, `missing` where the copy lacks it; else
+        see `fetch_file`.
+        """
         for path in self._paths(product.uri):
             try:
-                return fetch_file(
-                    self.transport,
-                    f"{self.root}/{path}",
-                    uri=product.uri,
-                    file_name=product.file_name,
-                    size_bytes=product.size_bytes,
-                    layout=self.layout,
-                )
+                return self.land(self.transport, f"{self.root}/{path}", product)
             except ArchiveUnreachableError as error:
                 raise ArchiveUnreachableError(
                     f"cannot reach {self.host}: check the network and fetch.s3_endpoint"
                 ) from error
             except DownloadError as error:
-                if not _is_absent(error):
+                if error.reason not in ABSENT:
                     raise
-        raise DownloadError("absent", f"{product.uri} is not in {self.root}")
+        raise DownloadError("missing", f"{product.uri} is not in {self.root}")
 
     def _paths(self, uri: str) -> Iterator[str]:
         """Where the file may stand, likeliest first: not all stand where their names say."""
@@ -94,12 +91,6 @@ class S3Source:
             yield looked_up
 
 
-def _is_absent(error: DownloadError) -> bool:
-    """True where the copy has no such object, or does not give it out (a bucket that may not be listed says 403)."""
-    cause = error.__cause__
-    return isinstance(cause, requests.HTTPError) and cause.response.status_code in ABSENT
-
-
 class S3Transport(Transport):
     """`s3://bucket/key` under the rules of a Transport. Threads may share it: s3fs runs one loop for all of them.
 
@@ -110,58 +101,62 @@ class S3Transport(Transport):
         super().__init__(fetch)
         self.files = open_files(fetch)
 
-    @contextmanager
-    def open(self, url: str, headers: Mapping[str, str] | None = None) -> Iterator[requests.Response]:
-        """One GET of an object, not retried, its body still to be streamed. Raises requests' errors and DamagedError.
-
-        `If-Range` is no part of S3's interface: a range of another version is answered by the whole object.
-        """
-        asked = CaseInsensitiveDict(headers or {})
-        condition = {"Range": asked["Range"], "IfMatch": asked["If-Range"]} if "Range" in asked else {}
-        try:
-            response = self._get(url, condition)
-        except requests.HTTPError as error:
-            if not condition or error.response.status_code != requests.codes.precondition_failed:
-                raise
-            response = self._get(url, {})
-        with response:
-            yield response
-
-    def _get(self, url: str, condition: Mapping[str, str]) -> requests.Response:
-        parts = urlsplit(url)
-        self.limiter.wait()
-        answer = self._ask(
-            url, self.files._call_s3, "get_object", Bucket=parts.netloc, Key=parts.path.lstrip("/"), **condition
-        )
-        response = response_of(url, answer["ResponseMetadata"])
-        response.raw = S3Body(answer["Body"], lambda *call: self._ask(url, *call), self.files.loop)
+    def _request(self, url: str, headers: Mapping[str, str]) -> requests.Response:
+        """One GET of an object. S3's interface has no `If-Range`: for a part of another version the whole is asked."""
+        parts, condition = urlsplit(url), {}
+        if "Range" in headers:
+            condition = {"Range": headers["Range"], "IfMatch": headers["If-Range"]}
+        response = self._get(url, Bucket=parts.netloc, Key=parts.path.lstrip("/"), **condition)
+        if condition and response.status_code == requests.codes.precondition_failed:
+            response = self._get(url, Bucket=parts.netloc, Key=parts.path.lstrip("/"))
         return response
 
-    def _ask(self, url: str, call: Callable[..., Coroutine[Any, Any, Any]], *args: Any, **kwargs: Any) -> Any:
+    def _get(self, url: str, **asked: str) -> requests.Response:
+        answer = self._ask(self._get_object, **asked)
+        metadata, response = answer.get("ResponseMetadata", {}), requests.Response()
+        response.url, response.status_code = url, metadata.get("HTTPStatusCode", requests.codes.server_error)
+        response.headers = CaseInsensitiveDict(metadata.get("HTTPHeaders", {}))
+        response.raw = S3Body(answer["Body"], self._ask, self.files.loop) if "Body" in answer else io.BytesIO()
+        return response
+
+    async def _get_object(self, **asked: str) -> dict[str, Any]:
+        """The answer of S3, also one that says no."""
+        from botocore.exceptions import ClientError  # noqa: PLC0415 - comes with s3fs, which is optional
+
+        try:
+            answer: dict[str, Any] = await self.files._call_s3("get_object", **asked)
+        except OSError as error:
+            if not isinstance(error.__cause__, ClientError):
+                raise
+            answer = error.__cause__.response
+        return answer
+
+    def _ask(self, call: Callable[..., Coroutine[Any, Any, Any]], *args: Any, **kwargs: Any) -> Any:
         """Run a coroutine on s3fs's loop, within the time limit; what it raises becomes an error of requests."""
         from aiohttp import ClientError  # noqa: PLC0415 - comes with s3fs, which is optional
-        from botocore.exceptions import BotoCoreError  # noqa: PLC0415
+        from botocore.exceptions import BotoCoreError, ConnectionError  # noqa: PLC0415, A004
         from fsspec.asyn import sync  # noqa: PLC0415
 
         try:
-            answer = sync(self.files.loop, call, *args, timeout=self.fetch.timeout_s, **kwargs)
-            self.reached = True
+            return sync(self.files.loop, call, *args, timeout=self._patience_s, **kwargs)
+        except ConnectionError as error:
+            raise requests.ConnectTimeout(str(error)) from error
+        except TimeoutError as error:
+            raise requests.ReadTimeout(f"S3 sent nothing in time: {error}") from error
         except (BotoCoreError, ClientError, OSError) as error:
-            raise as_requests_error(url, error) from error
-        return answer
+            raise requests.ConnectionError(f"S3 broke off: {' '.join(str(error).split())[:160]}") from error
 
 
 class S3Body:
-    """The body of an object as requests reads one."""
+    """The body of an object as a Transport reads one."""
 
     def __init__(self, body: Any, ask: Callable[..., Any], loop: Any) -> None:
         self._body = body
         self._ask = ask
         self._loop = loop
-        self.enforce_content_length = False
 
     def read1(self, size: int) -> bytes:
-        """What has come, at most `size` bytes; empty at the end. Raises requests' errors and DamagedError."""
+        """What has come, at most `size` bytes; empty at the end. Raises requests' errors."""
         data: bytes = self._ask(self._body.read, size)
         return data
 
@@ -193,26 +188,3 @@ def open_files(fetch: FetchSettings) -> Any:
     )
     files.retries = 1
     return files
-
-
-def response_of(url: str, metadata: Mapping[str, Any]) -> requests.Response:
-    """The status and headers of an S3 answer as those of a web server's."""
-    response = requests.Response()
-    response.url = url
-    response.status_code = metadata.get("HTTPStatusCode", requests.codes.server_error)
-    response.headers = CaseInsensitiveDict(metadata.get("HTTPHeaders", {}))
-    return response
-
-
-def as_requests_error(url: str, error: Exception) -> Exception:
-    """The error of requests, or the DamagedError, that says the same as one of botocore, aiohttp or s3fs."""
-    from botocore.exceptions import ClientError, ConnectionError  # noqa: PLC0415, A004 - an optional extra
-
-    if isinstance(error.__cause__, ClientError):
-        response = response_of(url, error.__cause__.response.get("ResponseMetadata", {}))
-        return requests.HTTPError(f"{response.status_code} from S3: {error}", response=response)
-    if isinstance(error, ConnectionError):
-        return requests.ConnectTimeout(str(error))
-    if isinstance(error, TimeoutError):
-        return requests.ReadTimeout(f"S3 sent nothing: {error}")
-    return DamagedError(f"S3 broke off ({' '.join(str(error).split())[:160]})")

@@ -12,7 +12,7 @@ from hubbleclip.archives.base import now_utc
 from hubbleclip.archives.download import fetch_file
 from hubbleclip.archives.landing import FetchedFile
 from hubbleclip.archives.mast import MastClient
-from hubbleclip.archives.s3 import S3Source
+from hubbleclip.archives.s3 import Land, S3Source
 from hubbleclip.archives.transport import Transport
 from hubbleclip.errors import ArchiveDownError, ArchiveError, DownloadError
 from hubbleclip.paths import Layout
@@ -32,10 +32,10 @@ class FileSource(Protocol):
 class MastSource:
     """The archive's own server."""
 
-    def __init__(self, fetch: FetchSettings, layout: Layout, transport: Transport, mast: MastClient) -> None:
-        self.layout = layout
+    def __init__(self, fetch: FetchSettings, transport: Transport, mast: MastClient, land: Land) -> None:
         self.transport = transport
         self.mast = mast
+        self.land = land
 
     def fetch(self, product: Product) -> FetchedFile:
         """See FileSource.fetch."""
@@ -43,17 +43,10 @@ class MastSource:
             url = self.mast.download_url(product.uri)
         except ArchiveError as error:
             raise DownloadError("refused", str(error)) from error
-        return fetch_file(
-            self.transport,
-            url,
-            uri=product.uri,
-            file_name=product.file_name,
-            size_bytes=product.size_bytes,
-            layout=self.layout,
-        )
+        return self.land(self.transport, url, product)
 
 
-SOURCES: dict[str, Callable[[FetchSettings, Layout, Transport, MastClient], FileSource]] = {
+SOURCES: dict[str, Callable[[FetchSettings, Transport, MastClient, Land], FileSource]] = {
     "mast": MastSource,
     "s3": S3Source,
 }
@@ -63,9 +56,12 @@ SOURCES: dict[str, Callable[[FetchSettings, Layout, Transport, MastClient], File
 class FileSources:
     """The sources that the settings name, best first. Threads may share one object."""
 
-    def __init__(self, fetch: FetchSettings, layout: Layout, transport: Transport, mast: MastClient) -> None:
+    def __init__(
+        self, fetch: FetchSettings, layout: Layout, transport: Transport, mast: MastClient, max_bytes: int | None = None
+    ) -> None:
         self.layout = layout
-        self.sources = {name: SOURCES[name](fetch, layout, transport, mast) for name in fetch.sources}
+        self.max_bytes = max_bytes
+        self.sources = {name: SOURCES[name](fetch, transport, mast, self._land) for name in fetch.sources}
         self._down: dict[str, ArchiveDownError] = {}
         self._lock = threading.Lock()
 
@@ -85,6 +81,17 @@ class FileSources:
             except DownloadError as error:
                 failures[name] = error
         raise _joined(failures)
+
+    def _land(self, transport: Transport, url: str, product: Product) -> FetchedFile:
+        return fetch_file(
+            transport,
+            url,
+            uri=product.uri,
+            file_name=product.file_name,
+            size_bytes=product.size_bytes,
+            layout=self.layout,
+            max_bytes=self.max_bytes,
+        )
 
     def _leave_out(self, name: str, error: ArchiveDownError) -> None:
         """Note that a source is down. Raises the error where no other source remains."""
@@ -114,5 +121,5 @@ def _joined(failures: Mapping[str, ArchiveError]) -> ArchiveError:
     errors = [error for error in failures.values() if isinstance(error, DownloadError)]
     if len(failures) == 1:
         return errors[0]
-    reason = next((error.reason for error in errors if error.reason != "absent"), "absent")
+    reason = next((error.reason for error in errors if error.reason != "missing"), "missing")
     return DownloadError(reason, "; ".join(f"{name}: {error}" for name, error in failures.items()))

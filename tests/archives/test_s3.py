@@ -16,7 +16,8 @@ from s3_servers import FITS, etag_of, give, give_rest, running_moto, scripted_se
 from hubbleclip.archives import s3
 from hubbleclip.archives.landing import FetchedFile
 from hubbleclip.archives.mast import MastClient
-from hubbleclip.archives.s3 import S3Source, public_path
+from hubbleclip.archives.s3 import public_path
+from hubbleclip.archives.sources import FileSource, FileSources
 from hubbleclip.archives.transport import Transport
 from hubbleclip.errors import ArchiveUnreachableError, DownloadError, SettingsError
 from hubbleclip.paths import Layout
@@ -48,10 +49,9 @@ def product_of(name: str = NAME, size_bytes: int | None = None, uri: str | None 
     )  # fmt: skip
 
 
-def source_at(url: str, root: Path, mast_url: str = "http://127.0.0.1:9", **values: object) -> S3Source:
-    settings = fetch_settings(url, **values)
-    transport = Transport(settings)
-    return S3Source(settings, Layout(root), transport, MastClient(mast_url, transport))
+def source_at(url: str, root: Path, mast_url: str = "http://127.0.0.1:9", **values: object) -> FileSource:
+    transport = Transport(settings := fetch_settings(url, sources=["s3"], **values))
+    return FileSources(settings, Layout(root), transport, MastClient(mast_url, transport), 10**7).sources["s3"]
 
 
 def fetch(url: str, root: Path, size_bytes: int | None = None, **values: object) -> FetchedFile:
@@ -95,22 +95,22 @@ def test_what_the_name_does_not_tell_is_asked_of_mast(cloud, tmp_path: Path, nam
 def test_an_answer_that_tells_no_place_means_absent(cloud, tmp_path: Path, answer: bytes) -> None:
     with scripted_server(give(answer)) as (mast_url, _), pytest.raises(DownloadError) as caught:
         source_at(cloud[0], tmp_path, mast_url).fetch(product_of("hst_a.fits"))
-    assert caught.value.reason == "absent"
+    assert caught.value.reason == "missing"
 
 
 def test_a_missing_object_is_absent_at_once(cloud, tmp_path: Path) -> None:
-    with pytest.raises(DownloadError, match=r"absent: .*j8pu0y020_drc.fits is not in s3://stpubdata/hst/public"):
+    with pytest.raises(DownloadError, match=r"missing: .*j8pu0y020_drc.fits is not in s3://stpubdata/hst/public"):
         source_at(cloud[0], tmp_path).fetch(product_of("j8pu0y020_drc.fits"))
 
 
 def test_an_object_that_is_not_public_is_absent(cloud, tmp_path: Path) -> None:
     cloud[1]("j8pu/j8pu0y030/j8pu0y030_drc.fits", FITS, acl="private")
-    with pytest.raises(DownloadError, match="absent"):
+    with pytest.raises(DownloadError, match="missing"):
         source_at(cloud[0], tmp_path).fetch(product_of("j8pu0y030_drc.fits"))
 
 
 def test_a_file_of_another_mission_is_absent_without_a_request(tmp_path: Path) -> None:
-    with scripted_server(give(FITS)) as (url, seen), pytest.raises(DownloadError, match="absent"):
+    with scripted_server(give(FITS)) as (url, seen), pytest.raises(DownloadError, match="missing"):
         source_at(url, tmp_path).fetch(product_of(uri="mast:JWST/product/a.fits"))
     assert seen == []
 
