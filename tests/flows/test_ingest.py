@@ -1,42 +1,146 @@
-"""A batch of files: what can be had is fetched, what cannot is left out, and an archive that is gone ends the run."""
+"""The query goes on from its watermark, and an error never loses what was written before it."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from stages import NOW, observation, rejection, stage_at
 
-from flows.ingest import fetch_products
-from hubbleclip.archives import Archive, open_archive
-from hubbleclip.errors import ArchiveUnreachableError
-from hubbleclip.paths import Layout
-from hubbleclip.records import Product
-from hubbleclip.settings import ArchiveSettings, Settings, SimulatorSettings, read_settings
-from hubbleclip.simulator.child import running_simulator, simulated_addresses
+from flows._run import Stage
+from flows.ingest import fetch_proposals, query_observations, write_proposals
+from flows.pending import pending_proposals
+from hubbleclip.errors import ArchiveError, PartialAnswerError
+from hubbleclip.records import Attempt, Observation, Proposal, Rejection
 
-SKY = SimulatorSettings(num_proposals=4, frame_px=96)
-
-
-@pytest.fixture
-def settings() -> Settings:
-    return read_settings("demo", {"fetch": {"attempts": 2, "backoff_s": 0.05, "timeout_s": 5}})
+FIRST_MJD = 48005.0
 
 
-def archive_at(url: str, settings: Settings, folder: Path) -> Archive:
-    archive = ArchiveSettings(name="simulated", **simulated_addresses(url))
-    return open_archive(archive, settings.fetch, Layout(folder / "demo"))
+class Paged:
+    """An archive of these pages; an error in place of a page is raised."""
+
+    name = "hst"
+
+    def __init__(self, *pages: list[Observation] | Exception) -> None:
+        self.pages = pages
+        self.asked_since: list[float] = []
+
+    def query_observations(self, since_mjd: float) -> Iterator[list[Observation]]:
+        self.asked_since.append(since_mjd)
+        for page in self.pages:
+            if isinstance(page, Exception):
+                raise page
+            yield page
 
 
-def test_a_batch_goes_on_when_a_file_is_missing_and_ends_when_the_archive_is_gone(
-    settings: Settings, tmp_path: Path
-) -> None:
-    with running_simulator(SKY) as url:
-        archive = archive_at(url, settings, tmp_path)
-        page = next(iter(archive.query_observations(48005.0)))
-        products, _ = archive.list_products(page)
-        missing = replace(products[0], uri="mast:HST/product/none_drz.fits")
-        batch = fetch_products([missing, products[1]], archive, settings)
-    assert [product.uri for product in batch["product"]] == [products[1].uri]
-    assert all(isinstance(product, Product) and product.sha256 for product in batch["product"])
-    assert [(r.entity_id, r.stage) for r in batch["rejection"]] == [(missing.uri, "fetch")]
-    with pytest.raises(ArchiveUnreachableError):
-        fetch_products(products[2:4], archive, settings)
+def released(obs_id: str, mjd: float, fingerprint: str = "f1") -> Observation:
+    return replace(observation(obs_id, fingerprint=fingerprint), released_mjd=mjd)
+
+
+def mark(stage: Stage) -> list[float]:
+    return [row["released_mjd"] for row in stage.catalog.rows("FROM watermark")]
+
+
+def test_the_next_query_begins_an_overlap_before_the_newest_release(tmp_path: Path) -> None:
+    archive = Paged([released("a", 60000.0)], [released("b", 60010.0)])
+    with stage_at(tmp_path, {"archive": {"overlap_days": 3}}) as stage:
+        query_observations(stage, archive)
+        query_observations(stage, archive)
+        assert archive.asked_since == [FIRST_MJD, 60007.0]
+        assert mark(stage) == [60010.0]
+
+
+def test_pages_of_known_rows_write_nothing(tmp_path: Path) -> None:
+    with stage_at(tmp_path) as stage:
+        query_observations(stage, Paged([released("a", 60000.0)]))
+        stage.catalog.changed = False
+        query_observations(stage, Paged([replace(released("a", 60000.0), fetched_at=NOW.replace(year=2025))]))
+        assert not stage.catalog.changed
+
+
+def test_only_new_and_changed_rows_are_written(tmp_path: Path) -> None:
+    later = NOW.replace(year=2025)
+    page = [released("a", 60000.0), released("b", 60000.0, "f2"), released("late", 59990.0)]
+    with stage_at(tmp_path) as stage:
+        query_observations(stage, Paged([released("a", 60000.0), released("b", 60000.0)]))
+        query_observations(stage, Paged([replace(item, fetched_at=later) for item in page]))
+        rows = stage.catalog.rows("SELECT obs_id, fetched_at, fingerprint FROM observation ORDER BY obs_id")
+    assert [(row["obs_id"], row["fetched_at"].year, row["fingerprint"]) for row in rows] == [
+        ("a", 2024, "f1"), ("b", 2025, "f2"), ("late", 2025, "f1"),
+    ]  # fmt: skip
+
+
+def test_an_interrupted_query_keeps_its_pages_and_starts_again_from_the_old_mark(tmp_path: Path) -> None:
+    broken = Paged([released("a", 60000.0)], PartialAnswerError("a row is missing"))
+    with stage_at(tmp_path) as stage:
+        with pytest.raises(PartialAnswerError):
+            query_observations(stage, broken)
+        assert stage.catalog.counts()["observation"] == 1
+        assert mark(stage) == []
+        query_observations(stage, whole := Paged([released("a", 60000.0)], [released("b", 60001.0)]))
+        assert whole.asked_since == [FIRST_MJD]
+        assert mark(stage) == [60001.0]
+
+
+def test_other_archive_settings_ask_from_the_beginning(tmp_path: Path) -> None:
+    with stage_at(tmp_path) as stage:
+        query_observations(stage, Paged([released("a", 60000.0)]))
+    archive = Paged([released("a", 60000.0)])
+    with stage_at(tmp_path, {"archive": {"calib_levels": [3]}}) as stage:
+        query_observations(stage, archive)
+    assert archive.asked_since == [FIRST_MJD]
+
+
+class Office:
+    """An archive that knows some proposals."""
+
+    name = "hst"
+
+    def __init__(self, *numbers: str, is_down: bool = False) -> None:
+        self.numbers = numbers
+        self.is_down = is_down
+
+    def fetch_proposals(self, numbers: Sequence[str]) -> tuple[list[Proposal], list[Rejection]]:
+        if self.is_down:
+            raise ArchiveError("no bulk list")
+        found = [proposal(number) for number in numbers if number in self.numbers]
+        missing = [rejection("proposal", f"hst:{n}", "proposals") for n in numbers if n not in self.numbers]
+        return found, missing
+
+
+def proposal(number: str) -> Proposal:
+    return Proposal(
+        proposal_id=f"hst:{number}", archive="hst", number=number, cycle=None, proposal_type=None, category=None,
+        title="A title", pi=None, abstract=None, source="test", fetched_at=NOW,
+    )  # fmt: skip
+
+
+def test_a_missing_proposal_waits_and_is_found_later(tmp_path: Path) -> None:
+    with stage_at(tmp_path) as stage:
+        stage.catalog.upsert({"observation": [observation("a", "hst:1"), observation("b", "hst:2")]})
+        write_proposals(stage, fetch_proposals(["1", "2"], Office("1"), "d"))
+        (waiting,) = [Attempt(**row) for row in stage.catalog.rows("FROM attempt")]
+        assert (waiting.entity_id, waiting.attempts) == ("hst:2", 1)
+        assert pending_proposals(stage.catalog) == []
+        write_proposals(stage, fetch_proposals(["2"], Office(), "d"))
+        assert [row["attempts"] for row in stage.catalog.rows("FROM attempt")] == [2]
+        write_proposals(stage, fetch_proposals(["2"], Office("2"), "d"))
+        assert (stage.catalog.counts()["proposal"], stage.catalog.counts()["attempt"]) == (2, 0)
+
+
+def test_proposals_that_cannot_be_had_at_all_wait_together(tmp_path: Path) -> None:
+    with stage_at(tmp_path) as stage:
+        stage.catalog.upsert({"observation": [observation("a", "hst:1"), observation("b", "hst:2")]})
+        write_proposals(stage, fetch_proposals(["1", "2"], Office(is_down=True), "d"))
+        assert [row["entity_id"] for row in stage.catalog.rows("FROM attempt ORDER BY ALL")] == ["hst:1", "hst:2"]
+
+
+def test_the_last_attempt_ends_in_a_rejection_and_all_may_be_tried_anew(tmp_path: Path) -> None:
+    with stage_at(tmp_path, {"fetch": {"max_runs": 2}}) as stage:
+        stage.catalog.upsert({"observation": [observation("a", "hst:1")]})
+        for _ in range(2):
+            write_proposals(stage, fetch_proposals(["1"], Office(), "d"))
+        assert (stage.catalog.counts()["attempt"], stage.catalog.counts()["rejection"]) == (0, 1)
+        assert pending_proposals(stage.catalog) == []
+        stage.catalog.run("clear_all_failures")
+        assert pending_proposals(stage.catalog) == ["hst:1"]

@@ -1,0 +1,305 @@
+"""Files: fetched side by side, numbered as their contents follow each other, and kept only where that is asked."""
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from stages import fetched, product, rejection, stage_at
+
+from flows._run import Batch, Connections, Stage
+from flows.fetch import dropped, fetch_products, remove_old_contents, remove_strays, write_fetched
+from flows.pending import pending_fetch, pending_tiles
+from flows.tiles import fetch_and_cut
+from hubbleclip.archives import Archive, open_archive
+from hubbleclip.errors import ArchiveDownError, DiskFullError, DownloadError
+from hubbleclip.files import sha256_bytes, write_bytes
+from hubbleclip.records import Attempt, Observation, Product
+from hubbleclip.settings import ArchiveSettings, SimulatorSettings
+from hubbleclip.simulator.child import running_simulator, simulated_addresses
+
+SKY = SimulatorSettings(num_proposals=6, frame_px=96)
+QUICK = {
+    "fetch": {"attempts": 2, "backoff_s": 0.05, "timeout_s": 5, "connections": 2, "min_free_gb": 0},
+    "tiles": {"size_px": 64, "min_side_px": 32},
+}
+NOT_KEPT = QUICK | {"fetch": QUICK["fetch"] | {"keep_fits": False}}
+
+
+class Shelf:
+    """An archive whose files are these texts by URI; a text that is an error is raised."""
+
+    name = "hst"
+
+    def __init__(self, stage: Stage, texts: dict[str, str | Exception]) -> None:
+        self.layout = stage.layout
+        self.texts = texts
+
+    def fetch_product(self, item: Product) -> Product:
+        text = self.texts[item.uri]
+        if isinstance(text, Exception):
+            raise text
+        data = text.encode()
+        path = self.layout.product(sha256_bytes(data), item.file_name)
+        write_bytes(path, data)
+        known = fetched(item.obs_id, sha256_bytes(data), item.archive_version)
+        return replace(item, **{n: getattr(known, n) for n in ("sha256", "fetched_at", "source", "fetched_version")},
+                       path=self.layout.relative(path), size_bytes=len(data))  # fmt: skip
+
+
+def fetch(stage: Stage, archive: object) -> None:
+    pending = pending_fetch(stage.catalog, stage.settings)
+    with Connections(2) as connections:
+        write_fetched(stage, fetch_products(pending, archive, stage.settings, connections))
+    remove_old_contents(stage)
+
+
+def known(stage: Stage, uri: str = "mast:a") -> Product:
+    return Product(**stage.catalog.rows("FROM product WHERE uri = ?", [uri])[0])
+
+
+def with_observations(stage: Stage, *products: Product) -> None:
+    stage.catalog.upsert({"product": list(products)})
+
+
+def test_a_new_content_is_the_next_version_and_the_old_file_goes(tmp_path: Path) -> None:
+    with stage_at(tmp_path) as stage:
+        with_observations(stage, product("a"))
+        fetch(stage, Shelf(stage, {"mast:a": "first"}))
+        first = stage.layout.absolute(known(stage).path)
+        assert first.read_text() == "first"
+        stage.catalog.upsert({"product": [replace(known(stage), archive_version="v2")]})
+        fetch(stage, Shelf(stage, {"mast:a": "second"}))
+        assert (known(stage).version, known(stage).fetched_version) == (2, "v2")
+        assert stage.layout.absolute(known(stage).path).read_text() == "second"
+        assert not first.exists()
+        rows = stage.catalog.rows("SELECT version, archive_version FROM product_version ORDER BY version")
+        assert [tuple(row.values()) for row in rows] == [(1, "v1"), (2, "v2")]
+
+
+def test_the_same_bytes_in_another_version_change_nothing_but_the_version_that_was_fetched(tmp_path: Path) -> None:
+    with stage_at(tmp_path) as stage:
+        with_observations(stage, product("a"))
+        fetch(stage, Shelf(stage, {"mast:a": "first"}))
+        stage.catalog.upsert({"product": [replace(known(stage), archive_version="v2")]})
+        fetch(stage, Shelf(stage, {"mast:a": "first"}))
+        assert (known(stage).version, known(stage).fetched_version) == (1, "v2")
+        assert stage.catalog.counts()["product_version"] == 1
+        assert stage.layout.absolute(known(stage).path).exists()
+
+
+def test_an_old_content_that_another_product_has_stays(tmp_path: Path) -> None:
+    with stage_at(tmp_path) as stage:
+        with_observations(stage, product("a"), product("b"))
+        fetch(stage, Shelf(stage, {"mast:a": "same", "mast:b": "same"}))
+        stage.catalog.upsert({"product": [replace(known(stage), archive_version="v2")]})
+        fetch(stage, Shelf(stage, {"mast:a": "other"}))
+        assert stage.layout.absolute(known(stage, "mast:b").path).exists()
+
+
+def test_a_new_content_is_cut_although_the_old_one_gave_nothing(tmp_path: Path) -> None:
+    with stage_at(tmp_path) as stage:
+        with_observations(stage, product("a"))
+        fetch(stage, Shelf(stage, {"mast:a": "first"}))
+        stage.catalog.upsert(
+            {"rejection": [rejection("product", "mast:a", "tiles", "empty", stage.settings.tiles.digest())]}
+        )
+        assert pending_tiles(stage.catalog, stage.settings) == []
+        stage.catalog.upsert({"product": [replace(known(stage), archive_version="v2")]})
+        fetch(stage, Shelf(stage, {"mast:a": "second"}))
+        assert [item.uri for item in pending_tiles(stage.catalog, stage.settings)] == ["mast:a"]
+
+
+def test_a_failing_file_waits_is_given_up_and_comes_when_tried_anew(tmp_path: Path) -> None:
+    with stage_at(tmp_path, {"fetch": {"retry_hours": 0, "max_runs": 3}}) as stage:
+        with_observations(stage, product("a"), product("b"))
+        broken = Shelf(stage, {"mast:a": DownloadError("html", "a page"), "mast:b": "b"})
+        fetch(stage, broken)
+        fetch(stage, broken)
+        (waiting,) = [Attempt(**row) for row in stage.catalog.rows("FROM waiting_item")]
+        assert (waiting.entity_id, waiting.attempts, waiting.error) == ("mast:a", 2, "html")
+        fetch(stage, broken)
+        assert [row["reason"] for row in stage.catalog.rows("FROM rejection")] == ["html"]
+        assert pending_fetch(stage.catalog, stage.settings) == []
+        stage.catalog.run("clear_all_failures")
+        fetch(stage, Shelf(stage, {"mast:a": "a"}))
+        assert known(stage).version == 1
+        assert (stage.catalog.counts()["attempt"], stage.catalog.counts()["rejection"]) == (0, 0)
+
+
+def test_a_failed_file_is_not_pending_before_its_time(tmp_path: Path) -> None:
+    with stage_at(tmp_path) as stage:
+        with_observations(stage, product("a"))
+        fetch(stage, Shelf(stage, {"mast:a": DownloadError("stalled")}))
+        assert pending_fetch(stage.catalog, stage.settings) == []
+
+
+def test_without_files_nothing_is_to_be_fetched(tmp_path: Path) -> None:
+    for overrides in ({"fetch": {"files": False}}, {"archive": {"from_raw": True}}):
+        with stage_at(tmp_path, overrides) as stage:
+            with_observations(stage, product("a"))
+            assert pending_fetch(stage.catalog, stage.settings) == []
+
+
+@pytest.mark.parametrize("error", [ArchiveDownError("down"), DiskFullError("full")])
+def test_what_ends_the_run_keeps_what_was_done_before(error: Exception) -> None:
+    started: list[int] = []
+
+    def work(item: int) -> Batch:
+        started.append(item)
+        if item == 3:
+            raise error
+        return {"done": [item]}
+
+    with Connections(1) as connections:
+        assert connections.map(work, range(10)) == {"done": [0, 1, 2]}
+    assert connections.error is error
+    assert started == [0, 1, 2, 3]
+
+
+def test_batches_share_the_connections_and_never_exceed_them() -> None:
+    """The first batch holds one slow item: the other batches go on beside it over all connections but that one."""
+    lock, busy, seen = threading.Lock(), 0, []
+
+    def work(item: float) -> Batch:
+        nonlocal busy
+        with lock:
+            busy += 1
+            seen.append(busy)
+        time.sleep(item)
+        with lock:
+            busy -= 1
+        return {"done": [item]}
+
+    work_s = [[0.6, *[0.02] * 3], *[[0.02] * 8] * 8]
+    started = time.monotonic()
+    with Connections(3) as connections:
+        threads = [threading.Thread(target=connections.map, args=(work, batch)) for batch in work_s]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert max(seen) == 3
+    assert len(seen) == sum(map(len, work_s))
+    assert time.monotonic() - started < 1.2
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with running_simulator(SKY) as address:
+        yield address
+
+
+def archive_at(url: str, stage: Stage) -> Archive:
+    served = ArchiveSettings(name="simulated", **simulated_addresses(url))
+    return open_archive(served, stage.settings.fetch, stage.layout)
+
+
+def listed(archive: Archive) -> tuple[list[Observation], list[Product]]:
+    observations = [item for page in archive.query_observations(48005.0) for item in page]
+    return observations, archive.list_products(observations)[0]
+
+
+def cut(stage: Stage, archive: Archive, connections: Connections) -> Batch:
+    pending = pending_tiles(stage.catalog, stage.settings)
+    return fetch_and_cut(pending, archive, stage.layout, stage.settings, connections)
+
+
+def files_in(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.suffix in {".fits", ".part"} and path.is_file()]
+
+
+class Watch(threading.Thread):
+    """Counts the files in a folder while a block runs; the most that it saw."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder, self.most, self.is_over = folder, 0, threading.Event()
+
+    def run(self) -> None:
+        while not self.is_over.wait(0.001):
+            self.most = max(self.most, len(files_in(self.folder)))
+
+    def __enter__(self) -> "Watch":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.is_over.set()
+        self.join()
+
+
+def test_files_not_kept_never_exceed_the_connections_and_give_the_same_tiles(url: str, tmp_path: Path) -> None:
+    with stage_at(tmp_path / "kept", QUICK) as stage, Connections(2) as connections:
+        archive = archive_at(url, stage)
+        observations, products = listed(archive)
+        stage.catalog.upsert({"observation": observations, "product": products})
+        write_fetched(stage, fetch_products(products, archive, stage.settings, connections))
+        expected = cut(stage, archive, connections)
+    with stage_at(tmp_path / "dropped", NOT_KEPT) as stage, Connections(2) as connections:
+        stage.catalog.upsert({"observation": observations, "product": products})
+        with Watch(stage.layout.products) as watch:
+            found = cut(stage, archive_at(url, stage), connections)
+        write_fetched(stage, found)
+        assert 1 <= watch.most <= 2
+        assert files_in(stage.layout.products) == []
+        assert pending_tiles(stage.catalog, stage.settings) == []
+        rows = stage.catalog.rows("SELECT DISTINCT path, version FROM product")
+        assert rows == [{"path": None, "version": 1}]
+    assert {(t.tile_id, t.png_sha256) for t in found["tile"]} == {(t.tile_id, t.png_sha256) for t in expected["tile"]}
+
+
+def test_other_tile_settings_fetch_dropped_files_again_as_the_same_version(url: str, tmp_path: Path) -> None:
+    for size_px in (64, 48):
+        with stage_at(tmp_path, NOT_KEPT | {"tiles": {"size_px": size_px, "min_side_px": 32}}) as stage:
+            archive = archive_at(url, stage)
+            if size_px == 64:
+                observations, products = listed(archive)
+                stage.catalog.upsert({"observation": observations, "product": products[:3]})
+            with Connections(2) as connections:
+                assert len(pending_tiles(stage.catalog, stage.settings)) == 3
+                write_fetched(stage, cut(stage, archive, connections))
+            assert stage.catalog.counts()["product_version"] == 3
+
+
+def test_strays_of_a_killed_run_are_removed_and_named_files_stay(tmp_path: Path) -> None:
+    with stage_at(tmp_path) as stage:
+        item = fetched("a")
+        with_observations(stage, item)
+        stray, part = stage.layout.product("b" * 64, "b.fits"), stage.layout.part("mast:c")
+        for path in (stage.layout.absolute(item.path), stray, part, part.with_suffix(".etag")):
+            write_bytes(path, b"x")
+        remove_strays(stage)
+        assert [path for path in stage.layout.products.rglob("*") if path.is_file()] == [
+            stage.layout.absolute(item.path)
+        ]
+
+
+def test_a_file_outside_the_profile_is_never_removed(tmp_path: Path) -> None:
+    own = tmp_path / "own.fits"
+    own.write_bytes(b"x")
+    with stage_at(tmp_path / "data") as stage:
+        item = replace(fetched("a"), path=str(own))
+        assert dropped(item, stage.layout) == item
+        assert own.exists()
+
+
+def test_a_failed_fetch_leaves_no_partial_file_where_files_are_not_kept(tmp_path: Path) -> None:
+    with stage_at(tmp_path, NOT_KEPT) as stage, Connections(2) as connections:
+        with_observations(stage, product("a"))
+        write_bytes(stage.layout.part("mast:a"), b"half")
+        write_fetched(stage, cut(stage, Shelf(stage, {"mast:a": DownloadError("stalled")}), connections))
+        assert files_in(stage.layout.products) == []
+        assert stage.catalog.counts()["attempt"] == 1
+
+
+def test_a_missing_file_is_left_and_the_others_come(url: str, tmp_path: Path) -> None:
+    with stage_at(tmp_path, QUICK) as stage, Connections(2) as connections:
+        archive = archive_at(url, stage)
+        _, products = listed(archive)
+        missing = replace(products[0], uri="mast:HST/product/none_drz.fits")
+        batch = fetch_products([missing, products[1]], archive, stage.settings, connections)
+    assert [item.uri for item in batch["product"]] == [products[1].uri]
+    assert [(item.entity_id, item.stage) for item in batch["failure"]] == [(missing.uri, "fetch")]

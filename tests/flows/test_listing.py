@@ -1,0 +1,159 @@
+"""Which observations are listed, and what becomes of products that were known before."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from stages import DAY, NOW, fetched, listing, observation, product, rejection, stage_at
+
+from flows._run import Batch, Stage
+from flows.listing import list_products, proposal_batches, taken_names, write_listing
+from flows.pending import pending_fetch, pending_products
+from hubbleclip.errors import ArchiveBusyError, ArchiveDownError
+from hubbleclip.records import Attempt, Observation, Product, Rejection
+
+A, B, OTHER = observation("a"), observation("b"), observation("c", "hst:2")
+
+
+def pending(stage: Stage) -> dict[str, tuple[int, int]]:
+    found = pending_products(stage.catalog, stage.settings.archive)
+    return {row["proposal_id"]: (row["num"], row["num_known"]) for row in found}
+
+
+def batch(stage: Stage, *products: Product, of: Sequence[Observation] = (A, B), left: Sequence[str] = ()) -> Batch:
+    rejections = [rejection("observation", name, "products") for name in left]
+    listings = [listing(stage.settings, item, datetime.now(UTC)) for item in of]
+    return {"product": list(products), "listing": listings, "rejection": rejections}
+
+
+def products(stage: Stage) -> dict[str, Product]:
+    return {row["uri"]: Product(**row) for row in stage.catalog.rows("FROM product")}
+
+
+def test_what_was_never_listed_is_pending_with_its_whole_proposal(tmp_path: Path) -> None:
+    with stage_at(tmp_path) as stage:
+        stage.catalog.upsert({"observation": [A, B, OTHER], "listing": [listing(stage.settings, A, datetime.now(UTC))]})
+        assert pending(stage) == {"hst:1": (1, 2), "hst:2": (1, 1)}
+
+
+@pytest.mark.parametrize(
+    ("change", "is_pending"),
+    [
+        ({}, False),
+        ({"settings_digest": "other"}, True),
+        ({"fingerprint": "f0"}, True),
+        ({"fingerprint": None}, True),
+        ({"listed_at": datetime.now(UTC) - 31 * DAY}, True),
+    ],
+)
+def test_a_listing_serves_until_settings_row_or_time_change(change: dict, is_pending: bool, tmp_path: Path) -> None:
+    with stage_at(tmp_path) as stage:
+        known = replace(listing(stage.settings, A, datetime.now(UTC)), **change)
+        stage.catalog.upsert({"observation": [A], "listing": [known]})
+        assert bool(pending(stage)) == is_pending
+
+
+def test_zero_relist_days_never_list_again(tmp_path: Path) -> None:
+    with stage_at(tmp_path, {"archive": {"relist_days": 0}}) as stage:
+        stage.catalog.upsert({"observation": [A], "listing": [listing(stage.settings, A, NOW - 3650 * DAY)]})
+        assert pending(stage) == {}
+
+
+def test_batches_hold_whole_proposals(tmp_path: Path) -> None:
+    with stage_at(tmp_path, {"flows": {"batch_size": 1}}) as stage:
+        many = [observation(f"{proposal}{k}", f"hst:{proposal}") for proposal in range(4) for k in range(3)]
+        stage.catalog.upsert({"observation": many})
+        rows = pending_products(stage.catalog, stage.settings.archive)
+        found = [[o.obs_id for o in batch] for batch in proposal_batches(stage, rows)]
+    assert found == [["00", "01", "02", "10", "11", "12"], ["20", "21", "22", "30", "31", "32"]]
+
+
+def test_a_listed_product_keeps_the_content_it_has(tmp_path: Path) -> None:
+    known = fetched("a")
+    with stage_at(tmp_path) as stage:
+        stage.catalog.upsert({"observation": [A, B], "product": [known]})
+        write_listing(stage, batch(stage, replace(product("a", "v2"), choice="another", size_bytes=11)))
+        now = products(stage)[known.uri]
+    expected = replace(known, archive_version="v2", choice="another", size_bytes=11, fetched_at=now.fetched_at)
+    assert now == expected
+
+
+def test_content_from_before_versions_were_kept_counts_as_the_listed_one(tmp_path: Path) -> None:
+    with stage_at(tmp_path) as stage:
+        stage.catalog.upsert({"observation": [A, B], "product": [fetched("a", version=None)]})
+        write_listing(stage, batch(stage, product("a", "v7")))
+        assert products(stage)["mast:a"].fetched_version == "v7"
+        assert pending_fetch(stage.catalog, stage.settings) == []
+
+
+def test_another_version_is_to_be_fetched_while_the_old_content_stays(tmp_path: Path) -> None:
+    with stage_at(tmp_path) as stage:
+        stage.catalog.upsert({"observation": [A, B], "product": [fetched("a"), fetched("b")]})
+        write_listing(stage, batch(stage, product("a", "v2"), product("b", "v1")))
+        assert [item.uri for item in pending_fetch(stage.catalog, stage.settings)] == ["mast:a"]
+        assert products(stage)["mast:a"].sha256 == "a" * 64
+
+
+def test_a_file_chosen_no_more_is_superseded_and_comes_back_when_chosen_again(tmp_path: Path) -> None:
+    with stage_at(tmp_path) as stage:
+        stage.catalog.upsert({"observation": [A, B, OTHER], "product": [fetched("a"), product("c", proposal="hst:2")]})
+        write_listing(stage, batch(stage, product("b"), left=["a"]))
+        assert {uri for uri, item in products(stage).items() if item.superseded_at} == {"mast:a"}
+        assert taken_names(stage.catalog) == {"hst:1": {"b"}, "hst:2": {"c"}}
+        write_listing(stage, batch(stage, product("a"), left=["b"]))
+        assert {uri for uri, item in products(stage).items() if item.superseded_at} == {"mast:b"}
+
+
+def test_an_observation_that_has_a_file_now_is_rejected_no_more(tmp_path: Path) -> None:
+    with stage_at(tmp_path) as stage:
+        stage.catalog.upsert({"observation": [A, B]})
+        write_listing(stage, batch(stage, left=["a", "b"]))
+        write_listing(stage, batch(stage, product("a"), left=["b"]))
+        assert [row["entity_id"] for row in stage.catalog.rows("FROM rejection")] == ["b"]
+
+
+def test_a_file_given_up_is_tried_again_in_another_version_only(tmp_path: Path) -> None:
+    given_up = [rejection("product", f"mast:{name}", "fetch") for name in "ab"]
+    with stage_at(tmp_path) as stage:
+        stage.catalog.upsert({"observation": [A, B], "product": [product("a"), product("b")], "rejection": given_up})
+        write_listing(stage, batch(stage, product("a", "v2"), product("b")))
+        assert [item.uri for item in pending_fetch(stage.catalog, stage.settings)] == ["mast:a"]
+
+
+class Choosy:
+    """An archive that fails for some proposals, alone or in company."""
+
+    name = "hst"
+
+    def __init__(self, *failing: str, error: type[Exception] = ArchiveBusyError) -> None:
+        self.failing = set(failing)
+        self.error = error
+
+    def list_products(
+        self, observations: Sequence[Observation], taken: Mapping[str, frozenset[str]] | None = None
+    ) -> tuple[list[Product], list[Rejection]]:
+        if self.failing & {item.proposal_id for item in observations}:
+            raise self.error("come back later")
+        return [product(item.obs_id, proposal=item.proposal_id) for item in observations], []
+
+
+def test_a_proposal_that_fails_holds_up_no_other_and_waits(tmp_path: Path) -> None:
+    with stage_at(tmp_path) as stage:
+        stage.catalog.upsert({"observation": [A, B, OTHER]})
+        write_listing(stage, list_products([A, B, OTHER], Choosy("hst:1"), {}, stage.settings.archive.digest()))
+        assert list(products(stage)) == ["mast:c"]
+        (waiting,) = [Attempt(**row) for row in stage.catalog.rows("FROM attempt")]
+        assert (waiting.entity_id, waiting.stage, waiting.error) == ("hst:1", "products", "archivebusy")
+        assert pending(stage) == {}
+        stage.catalog.run("clear_all_failures")
+        assert pending(stage) == {"hst:1": (2, 2)}
+        write_listing(stage, list_products([A, B], Choosy(), {}, stage.settings.archive.digest()))
+        assert len(products(stage)) == 3
+        assert stage.catalog.counts()["attempt"] == 0
+
+
+def test_an_archive_that_is_down_ends_the_listing(tmp_path: Path) -> None:
+    with pytest.raises(ArchiveDownError):
+        list_products([A, OTHER], Choosy("hst:1", error=ArchiveDownError), {}, "d")
