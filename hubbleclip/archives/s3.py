@@ -7,6 +7,7 @@ code that fetches from MAST. Layout of the bucket as MAST's `path_lookup` tells 
 from __future__ import annotations
 
 import io
+import json
 import re
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Any
@@ -17,7 +18,7 @@ from requests.structures import CaseInsensitiveDict
 
 from hubbleclip.archives.landing import FetchedFile
 from hubbleclip.archives.mast import MastClient
-from hubbleclip.archives.transport import CONNECT_TIMEOUT_S, RefusedError, Transport, user_agent
+from hubbleclip.archives.transport import CONNECT_TIMEOUT_S, DamagedError, RefusedError, Transport, user_agent
 from hubbleclip.errors import ArchiveError, ArchiveUnreachableError, DownloadError, SettingsError
 from hubbleclip.records import Product
 from hubbleclip.settings import FetchSettings
@@ -27,6 +28,7 @@ Land = Callable[[Transport, str, Product], FetchedFile]
 
 PUBLIC_URI = "mast:hst/product/"
 PUBLIC_PATH = "hst/public/"
+MAX_ANSWER_BYTES = 1_000_000
 REGION = "us-east-1"
 ABSENT = frozenset({"missing", "denied"})
 """A bucket that may not be listed denies what it lacks."""
@@ -45,8 +47,9 @@ def looked_up_path(mast: MastClient, uri: str) -> str | None:
     """The path below `hst/public` that MAST tells; None where it tells none, or cannot be asked."""
     try:
         with mast.transport.open(f"{mast.url}/api/v0.1/path_lookup/?uri={quote(uri, safe='')}") as response:
-            path = str(response.json()[uri]["path"]).lstrip("/")
-    except (ArchiveError, RefusedError, requests.RequestException, KeyError, TypeError, ValueError):
+            answer = json.loads(b"".join(mast.transport.chunks(response, MAX_ANSWER_BYTES)))
+            path = str(answer[uri]["path"]).lstrip("/")
+    except (ArchiveError, RefusedError, DamagedError, requests.RequestException, KeyError, TypeError, ValueError):
         return None
     below = path.removeprefix(PUBLIC_PATH)
     return below if below != path and SAFE_PATH.fullmatch(below) else None
@@ -64,9 +67,7 @@ class S3Source:
         self.transport.limiter = transport.limiter
 
     def fetch(self, product: Product) -> FetchedFile:
-        """The file on disk, checked. Raises DownloadError, `missing` where the copy lacks it; else
-        see `fetch_file`.
-        """
+        """See FileSource.fetch; the reason is `missing` where the copy lacks the file."""
         for path in self._paths(product.uri):
             try:
                 return self.land(self.transport, f"{self.root}/{path}", product)

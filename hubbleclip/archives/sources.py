@@ -117,9 +117,9 @@ class FileSources:
 
 
 def _joined(failures: Mapping[str, ArchiveError]) -> ArchiveError:
-    """One error of all sources' errors, under the reason of the first that had the file but could not give it."""
-    errors = [error for error in failures.values() if isinstance(error, DownloadError)]
+    """One error of all sources' errors, under the reason of the first that may have the file."""
     if len(failures) == 1:
-        return errors[0]
-    reason = next((error.reason for error in errors if error.reason != "missing"), "missing")
+        return next(iter(failures.values()))
+    reasons = [getattr(error, "reason", "connection") for error in failures.values()]
+    reason = next((reason for reason in reasons if reason != "missing"), "missing")
     return DownloadError(reason, "; ".join(f"{name}: {error}" for name, error in failures.items()))
