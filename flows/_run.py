@@ -101,9 +101,11 @@ def write_rows(stage: Stage, batch: Batch) -> None:
 
 def write_tried(stage: Stage, batch: Batch, *, entity: str, work: str, done: Sequence[str]) -> None:
     """Write a batch whose `failure`s are tried again in later runs, each with the count of its attempts; what is `done`
-    by now, or given up, waits no more.
+    by now, or given up, waits no more. That an answer has not landed is no failure.
     """
     failures: list[Rejection] = batch.pop("failure", [])
+    if stage.settings.archive.from_raw:
+        failures = []
     sql = "FROM attempt WHERE entity = ? AND stage = ? AND list_contains(?, entity_id)"
     found = stage.catalog.rows(sql, [entity, work, [failure.entity_id for failure in failures]])
     before = {attempt.entity_id: attempt for attempt in from_rows(Attempt, found)}

@@ -29,4 +29,5 @@ SERVICES: dict[str, Callable[[Settings], AbstractContextManager[ArchiveSettings]
 
 def archive_service(settings: Settings) -> AbstractContextManager[ArchiveSettings]:
     """Archive settings that can be asked, for as long as the block lasts."""
-    return SERVICES.get(settings.archive.name, _served_already)(settings)
+    serve = _served_already if settings.archive.from_raw else SERVICES.get(settings.archive.name, _served_already)
+    return serve(settings)

@@ -38,7 +38,8 @@ task_fetch_proposals = Task(fetch_proposals, name="fetch-proposals", persist_res
 def ingest(profile: str = "demo", overrides: dict[str, Any] | None = None, *, retry: bool = False) -> None:
     """Bring the catalog up to the archive: only what was released since the last complete answer is asked for.
 
-    With `retry`, what waits for a later run or was given up is tried now.
+    With `retry`, what waits for a later run or was given up is tried now. With `archive.from_raw` nothing is asked and
+    nothing fetched: landed answers are read again.
     """
     settings = read_settings(profile, overrides or {})
     with open_stage("ingest", settings) as stage, archive_service(settings) as served:
@@ -55,13 +56,14 @@ def ingest(profile: str = "demo", overrides: dict[str, Any] | None = None, *, re
 def query_observations(stage: Stage, archive: Archive) -> None:
     """Page through what was released since the watermark, less the overlap, and write what is new or has changed.
 
-    The watermark moves when every page is written, so an interrupted query starts again from the old one.
+    The watermark moves when every page is written, so an interrupted query starts again from the old one. Answers that
+    landed are read from the first on and move nothing.
     """
     digest, settings = stage.settings.archive.digest(), stage.settings.archive
     sql = "SELECT released_mjd FROM watermark WHERE archive = ? AND query_digest = ?"
     known = [row["released_mjd"] for row in stage.catalog.rows(sql, [archive.name, digest])]
     first_mjd = float(Time(settings.since).mjd)
-    since_mjd = max([first_mjd, *(mark - settings.overlap_days for mark in known)])
+    since_mjd = first_mjd if settings.from_raw else max([first_mjd, *(mark - settings.overlap_days for mark in known)])
     newest_mjd = max([first_mjd, *known])
     num_new = num = 0
     for page in archive.query_observations(since_mjd):
@@ -69,7 +71,7 @@ def query_observations(stage: Stage, archive: Archive) -> None:
         stage.catalog.upsert({"observation": new})
         newest_mjd = max([newest_mjd, *(o.released_mjd for o in page if o.released_mjd is not None)])
         num, num_new = num + len(page), num_new + len(new)
-    if known != [newest_mjd]:
+    if known != [newest_mjd] and not settings.from_raw:
         now = datetime.now(UTC)
         mark = Watermark(archive=archive.name, query_digest=digest, released_mjd=newest_mjd, updated_at=now)
         stage.catalog.upsert({"watermark": [mark]})
@@ -78,7 +80,8 @@ def query_observations(stage: Stage, archive: Archive) -> None:
 
 def fetch_pending_proposals(stage: Stage, archive: Archive) -> None:
     """Fetch the proposals that observations name and the catalog lacks."""
-    numbers = [proposal_id.split(":", 1)[1] for proposal_id in pending_proposals(stage.catalog)]
+    pending = pending_proposals(stage.catalog, stage.settings.archive)
+    numbers = [proposal_id.split(":", 1)[1] for proposal_id in pending]
     run_batches(
         stage, task_fetch_proposals, batches(numbers, stage.settings.flows.batch_size * 8),
         archive, stage.settings.archive.digest(), total=len(numbers), write=write_proposals,
@@ -87,5 +90,7 @@ def fetch_pending_proposals(stage: Stage, archive: Archive) -> None:
 
 def write_proposals(stage: Stage, batch: Batch) -> None:
     """Write proposals, and when those that failed are tried again."""
-    done = [proposal.proposal_id for proposal in batch.get("proposal", [])]
-    write_tried(stage, batch, entity="proposal", work="proposals", done=done)
+    found = batch.get("proposal", [])
+    changed = stage.catalog.changed_rows("proposal", found)
+    done = [proposal.proposal_id for proposal in found]
+    write_tried(stage, batch | {"proposal": changed}, entity="proposal", work="proposals", done=done)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
@@ -78,7 +79,17 @@ def write_listing(stage: Stage, batch: Batch) -> None:
     fetched keeps its content.
     """
     products = batch.pop("product", [])
+    if stage.settings.archive.from_raw:
+        batch["listing"] = dated_as_known(stage.catalog, batch.get("listing", []))
     with stage.catalog.transaction():
         incoming = {"product": products, "listing": batch.get("listing", []), "rejection": batch.get("rejection", [])}
-        stage.catalog.run("write_listing", incoming)
+        stage.catalog.run("write_listing", incoming, now=datetime.now(UTC))
         write_tried(stage, batch, entity="proposal", work="products", done=[])
+
+
+def dated_as_known(catalog: Catalog, listings: Sequence[Listing]) -> list[Listing]:
+    """Listings made of landed answers, with the dates at which the archive was asked where the catalog knows them."""
+    sql = "SELECT obs_id, listed_at FROM listing WHERE list_contains(?, obs_id)"
+    rows = catalog.rows(sql, [[item.obs_id for item in listings]])
+    known = {row["obs_id"]: row["listed_at"] for row in rows}
+    return [replace(item, listed_at=known.get(item.obs_id, item.listed_at)) for item in listings]

@@ -17,15 +17,20 @@ def from_rows(record: Callable[..., Record], rows: Sequence[Mapping[str, Any]]) 
 
 
 def pending_products(catalog: Catalog, settings: ArchiveSettings) -> list[dict[str, Any]]:
-    """Proposals with observations whose products are to be listed: `num` of these among `num_known` of all."""
+    """Proposals with observations whose products are to be listed: `num` of these among `num_known` of all. Landed
+    answers are read again for every one.
+    """
     now = datetime.now(UTC)
-    stale_before = now - timedelta(days=settings.relist_days) if settings.relist_days else None
+    stale_before = now if settings.from_raw else None
+    if settings.relist_days and not settings.from_raw:
+        stale_before = now - timedelta(days=settings.relist_days)
     return catalog.named("pending_products", settings_digest=settings.digest(), stale_before=stale_before, now=now)
 
 
-def pending_proposals(catalog: Catalog) -> list[str]:
-    """Ids of proposals that observations name and that are to be fetched."""
-    return [row["proposal_id"] for row in catalog.named("pending_proposals", now=datetime.now(UTC))]
+def pending_proposals(catalog: Catalog, settings: ArchiveSettings) -> list[str]:
+    """Ids of proposals that observations name and that are to be fetched. Landed answers are read again for all."""
+    rows = catalog.named("pending_proposals", again=settings.from_raw, now=datetime.now(UTC))
+    return [row["proposal_id"] for row in rows]
 
 
 def pending_fetch(catalog: Catalog, settings: Settings) -> list[Product]:

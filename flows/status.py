@@ -77,7 +77,7 @@ def pending(catalog: Catalog, layout: Layout, settings: Settings) -> dict[str, i
     """Number of items that each stage could do now; a training and an evaluation count as one."""
     left = {
         "products": sum(row["num"] for row in pending_products(catalog, settings.archive)),
-        "proposals": len(pending_proposals(catalog)),
+        "proposals": len(pending_proposals(catalog, settings.archive)),
         "fetch": len(pending_fetch(catalog, settings)) if settings.fetch.keep_fits else 0,
         "tiles": len(pending_tiles(catalog, settings)),
     }

@@ -15,7 +15,7 @@ ON CONFLICT (uri) DO UPDATE SET
                            THEN excluded.archive_version ELSE fetched_version END,
     superseded_at = NULL;
 
-UPDATE product SET superseded_at = (SELECT max(listed_at) FROM new_listing)
+UPDATE product SET superseded_at = $now
 WHERE superseded_at IS NULL AND obs_id IN (SELECT obs_id FROM new_listing) AND uri NOT IN (SELECT uri FROM new_product);
 
 DELETE FROM rejection WHERE entity = 'observation' AND stage = 'products'

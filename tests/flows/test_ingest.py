@@ -91,6 +91,16 @@ def test_other_archive_settings_ask_from_the_beginning(tmp_path: Path) -> None:
     assert archive.asked_since == [FIRST_MJD]
 
 
+def test_landed_answers_are_read_from_the_first_on_and_move_no_mark(tmp_path: Path) -> None:
+    with stage_at(tmp_path) as stage:
+        query_observations(stage, Paged([released("a", 60000.0)]))
+    archive = Paged([released("a", 60000.0, "f2"), released("b", 60020.0)])
+    with stage_at(tmp_path, {"archive": {"from_raw": True}}) as stage:
+        query_observations(stage, archive)
+        assert (archive.asked_since, mark(stage)) == ([FIRST_MJD], [60000.0])
+        assert stage.catalog.counts()["observation"] == 2
+
+
 class Office:
     """An archive that knows some proposals."""
 
@@ -121,7 +131,7 @@ def test_a_missing_proposal_waits_and_is_found_later(tmp_path: Path) -> None:
         write_proposals(stage, fetch_proposals(["1", "2"], Office("1"), "d"))
         (waiting,) = [Attempt(**row) for row in stage.catalog.rows("FROM attempt")]
         assert (waiting.entity_id, waiting.attempts) == ("hst:2", 1)
-        assert pending_proposals(stage.catalog) == []
+        assert pending_proposals(stage.catalog, stage.settings.archive) == []
         write_proposals(stage, fetch_proposals(["2"], Office(), "d"))
         assert [row["attempts"] for row in stage.catalog.rows("FROM attempt")] == [2]
         write_proposals(stage, fetch_proposals(["2"], Office("2"), "d"))
@@ -135,12 +145,22 @@ def test_proposals_that_cannot_be_had_at_all_wait_together(tmp_path: Path) -> No
         assert [row["entity_id"] for row in stage.catalog.rows("FROM attempt ORDER BY ALL")] == ["hst:1", "hst:2"]
 
 
+def test_landed_proposals_are_read_again_and_those_not_landed_are_no_failures(tmp_path: Path) -> None:
+    with stage_at(tmp_path, {"archive": {"from_raw": True}}) as stage:
+        stage.catalog.upsert({"observation": [observation("a", "hst:1"), observation("b", "hst:2")]})
+        stage.catalog.upsert({"proposal": [replace(proposal("1"), title="As read before")]})
+        assert pending_proposals(stage.catalog, stage.settings.archive) == ["hst:1", "hst:2"]
+        write_proposals(stage, fetch_proposals(["1", "2"], Office("1"), "d"))
+        assert [row["title"] for row in stage.catalog.rows("FROM proposal")] == ["A title"]
+        assert stage.catalog.counts()["attempt"] == 0
+
+
 def test_the_last_attempt_ends_in_a_rejection_and_all_may_be_tried_anew(tmp_path: Path) -> None:
     with stage_at(tmp_path, {"fetch": {"max_runs": 2}}) as stage:
         stage.catalog.upsert({"observation": [observation("a", "hst:1")]})
         for _ in range(2):
             write_proposals(stage, fetch_proposals(["1"], Office(), "d"))
         assert (stage.catalog.counts()["attempt"], stage.catalog.counts()["rejection"]) == (0, 1)
-        assert pending_proposals(stage.catalog) == []
+        assert pending_proposals(stage.catalog, stage.settings.archive) == []
         stage.catalog.run("clear_all_failures")
-        assert pending_proposals(stage.catalog) == ["hst:1"]
+        assert pending_proposals(stage.catalog, stage.settings.archive) == ["hst:1"]

@@ -122,6 +122,17 @@ def test_a_file_given_up_is_tried_again_in_another_version_only(tmp_path: Path) 
         assert [item.uri for item in pending_fetch(stage.catalog, stage.settings)] == ["mast:a"]
 
 
+def test_landed_lists_are_read_again_and_keep_the_date_of_the_answer(tmp_path: Path) -> None:
+    with stage_at(tmp_path, {"archive": {"from_raw": True, "max_product_mb": 7}}) as stage:
+        old = replace(listing(stage.settings, A), settings_digest="other")
+        stage.catalog.upsert({"observation": [A], "listing": [old], "product": [product("a")]})
+        assert pending(stage) == {"hst:1": (1, 1)}
+        write_listing(stage, batch(stage, replace(product("a"), choice="another"), of=[A]))
+        assert products(stage)["mast:a"].choice == "another"
+        (row,) = stage.catalog.rows("SELECT settings_digest, listed_at FROM listing")
+        assert row == {"settings_digest": stage.settings.archive.digest(), "listed_at": NOW.replace(tzinfo=None)}
+
+
 class Choosy:
     """An archive that fails for some proposals, alone or in company."""
 
