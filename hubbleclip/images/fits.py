@@ -19,7 +19,7 @@ from astropy.wcs import WCS
 from numpy.typing import NDArray
 
 from hubbleclip.errors import ImageError
-from hubbleclip.images import cameras, masks
+from hubbleclip.images import cameras, kernels, masks
 from hubbleclip.images.cameras import Camera, Look
 from hubbleclip.images.geometry import read_wcs
 from hubbleclip.images.selection import Layer, image_shape, science_layers
@@ -40,6 +40,7 @@ DAMAGE = (OSError, ValueError, TypeError, KeyError, IndexError, EOFError, Runtim
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScienceImage:
     """Pixels of the sky in (y, x) order. `data_yx` is float32 in `unit`; where `valid_yx` is False it means nothing.
+    It may lie in the file, mapped into memory in the file's byte order: `kernels` read it at speed as it is.
 
     `may_hold_rays` says that it is one CCD exposure, or that its header does not say that several were combined. `chip`
     is the FITS extension (plus 1000 a plane in WFPC2's cubes). Saturated pixels are valid: they are bright. `stretch`
@@ -200,8 +201,10 @@ def _read_image(hdus: pyfits.HDUList, layer: Layer, stem: str) -> ScienceImage:
     look = _looker(header, hdus[0].header)
     instrument = cameras.instrument_name(look)
     camera = cameras.camera_of(instrument)
-    data_yx, valid_yx = _read_pixels(hdus, layer)
-    _mask(hdus, layer, camera, data_yx, valid_yx)
+    data_yx, valid_yx, num_zeros = _read_pixels(hdus, layer)
+    _mask(hdus, layer, camera, valid_yx)
+    if not camera.counts_photons:
+        masks.clear_zero_border(data_yx, valid_yx, num_zeros)
     exposure = look("EXPTIME")
     return ScienceImage(
         data_yx=data_yx,
@@ -231,21 +234,32 @@ def _is_combined(look: Look) -> bool:
     return look("CRCORR") == "COMPLETE" or any(isinstance(count, int) and count > 1 for count in counts)
 
 
-def _read_pixels(hdus: pyfits.HDUList, layer: Layer) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Pixels scaled by BSCALE and BZERO, and where they are finite and not BLANK; rows at a time, to spare memory."""
+def _read_pixels(hdus: pyfits.HDUList, layer: Layer) -> tuple[NDArray[np.float32], NDArray[np.bool_], int]:
+    """Pixels scaled by BSCALE and BZERO, where they are finite and not BLANK, and how many are zero.
+
+    float32 pixels stay where they are, mapped from the file; others are turned to float32, some rows at a time.
+    """
     hdu = hdus[layer.extension]
     raw_yx = _plane(hdu, layer)
     scale, zero = (float(hdu.header.get(key, default)) for key, default in (("BSCALE", 1), ("BZERO", 0)))
-    blank = hdu.header.get("BLANK") if raw_yx.dtype.kind in "iu" else None
-    data_yx = np.empty(raw_yx.shape, np.float32)
+    is_float32 = (raw_yx.dtype.kind, raw_yx.dtype.itemsize) == ("f", 4)
+    data_yx = raw_yx if is_float32 and (scale, zero) == (1, 0) else _scaled(raw_yx, scale, zero)
+    words_yx, swapped = kernels.pixel_words(data_yx)
     valid_yx = np.empty(raw_yx.shape, np.bool_)
+    exponent, magnitude = (kernels.word(bits, swapped) for bits in (kernels.EXPONENT, kernels.MAGNITUDE))
+    num_zeros = kernels.mark_finite(words_yx, exponent, magnitude, valid_yx)
+    if "BLANK" in hdu.header and raw_yx.dtype.kind in "iu":
+        valid_yx &= raw_yx != hdu.header["BLANK"]
+    return data_yx, valid_yx, num_zeros
+
+
+def _scaled(raw_yx: NDArray[Any], scale: float, zero: float) -> NDArray[np.float32]:
+    data_yx = np.empty(raw_yx.shape, np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
         for top in range(0, len(raw_yx), ROWS_A_STEP):
-            rows = slice(top, top + ROWS_A_STEP)
-            raw = raw_yx[rows]
-            data_yx[rows] = raw if (scale, zero) == (1, 0) else raw.astype(np.float64) * scale + zero
-            valid_yx[rows] = np.isfinite(data_yx[rows]) & (True if blank is None else raw != blank)
-    return data_yx, valid_yx
+            raw = raw_yx[top : top + ROWS_A_STEP]
+            data_yx[top : top + ROWS_A_STEP] = raw if (scale, zero) == (1, 0) else raw.astype(np.float64) * scale + zero
+    return data_yx
 
 
 def _plane(hdu: Any, layer: Layer) -> NDArray[Any]:
@@ -254,16 +268,27 @@ def _plane(hdu: Any, layer: Layer) -> NDArray[Any]:
     return plane_yx
 
 
-def _mask(
-    hdus: pyfits.HDUList, layer: Layer, camera: Camera, data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_]
-) -> None:
-    """Clear `valid_yx` where DQ, weight or an exact-zero border says that nothing was measured."""
+def _stored_rows(hdu: Any, layer: Layer) -> Iterator[tuple[slice, NDArray[Any]]]:
+    """The stored values of an extension, some rows at a time and read rather than mapped, to spare memory."""
+    height, width = hdu.shape[-2:]
+    steps = [slice(top, min(top + ROWS_A_STEP, height)) for top in range(0, height, ROWS_A_STEP)]
+    if isinstance(hdu, pyfits.CompImageHDU):
+        plane_yx = _plane(hdu, layer)
+        yield from ((rows, plane_yx[rows]) for rows in steps)
+        return
+    info, dtype = hdu.fileinfo(), np.dtype(pyfits.hdu.image.BITPIX2DTYPE[hdu.header["BITPIX"]]).newbyteorder(">")
+    for rows in steps:
+        info["file"].seek(info["datLoc"] + ((layer.plane or 0) * height + rows.start) * width * dtype.itemsize)
+        stored = info["file"].read((rows.stop - rows.start) * width * dtype.itemsize)
+        yield rows, np.frombuffer(stored, dtype).reshape(-1, width)
+
+
+def _mask(hdus: pyfits.HDUList, layer: Layer, camera: Camera, valid_yx: NDArray[np.bool_]) -> None:
+    """Clear `valid_yx` where the weight or the DQ says that nothing was measured."""
     if layer.weight is not None:
-        valid_yx &= _plane(hdus[layer.weight], layer) > 0
+        for rows, weight in _stored_rows(hdus[layer.weight], layer):
+            masks.clear_unweighted(weight, valid_yx[rows])
     if layer.quality is not None:
-        quality, zero = hdus[layer.quality], int(hdus[layer.quality].header.get("BZERO", 0))
-        valid_yx &= ((_plane(quality, layer).astype(np.int64) + zero) & camera.bad_dq) == 0
-    counts = camera.counts_photons
-    border_yx = None if counts else masks.zero_border(data_yx)
-    if border_yx is not None:
-        valid_yx &= ~border_yx
+        zero = int(hdus[layer.quality].header.get("BZERO", 0))
+        for rows, quality in _stored_rows(hdus[layer.quality], layer):
+            valid_yx[rows] &= masks.is_good(quality, zero, camera.bad_dq)

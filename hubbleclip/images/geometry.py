@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,10 @@ WCS_CARD = re.compile(
 LOOKUP_CARD = re.compile(r"(CPDIS|DP\d|D2IM|CPERR|AXISCORR)")
 PLANE_COLUMNS = ("CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2", "CD1_1", "CD1_2", "CD2_1", "CD2_2")
 PROBES = np.linspace(0.1, 0.9, 5)
+CORNERS_AND_CENTRE = ((0, 0), (0, 1), (1, 1), (1, 0), (0.5, 0.5))
+"""(y, x) in sides of a tile from its outer corner."""
+DATES = ("DATE-OBS", "MJD-OBS", "MJDREF")
+VALUE_CHARACTERS = 20
 BAD_WCS = (ValueError, KeyError, TypeError, AttributeError, IndexError, OSError, MemoryError)
 """What astropy raises on headers it cannot make sense of; its own WcsError is a ValueError."""
 
@@ -84,19 +88,25 @@ def _is_usable(wcs: WCS) -> bool:
 
 def tile_geometry(wcs: WCS, y0: int, x0: int, size_px: int) -> TileGeometry | None:
     """Geometry of the tile whose first pixel is (y0, x0); None where the WCS has no finite answer there."""
-    low_y, low_x, high_y, high_x = y0 - 0.5, x0 - 0.5, y0 + size_px - 0.5, x0 + size_px - 0.5
-    middle = (size_px - 1) / 2
-    points_xy = [(low_x, low_y), (high_x, low_y), (high_x, high_y), (low_x, high_y), (x0 + middle, y0 + middle)]
-    icrs = _to_icrs(wcs, np.array(points_xy))
-    if not np.isfinite(icrs).all():
-        return None
-    return TileGeometry(
-        ra_deg=float(icrs[4, 0]),
-        dec_deg=float(icrs[4, 1]),
-        corners_deg=[float(value) for value in icrs[:4].ravel()],
-        pixel_scale_arcsec=float(np.sqrt(proj_plane_pixel_area(wcs.celestial))) * 3600,
-        wcs=_header_text(wcs, y0, x0, size_px),
-    )
+    return tile_geometries(wcs, [(y0, x0)], size_px)[0]
+
+
+def tile_geometries(wcs: WCS, starts_yx: Sequence[tuple[int, int]], size_px: int) -> list[TileGeometry | None]:
+    """Geometries of the tiles of an image by their first pixels: the WCS is asked once for the points of all."""
+    starts = np.array(starts_yx, np.float64).reshape(-1, 1, 2)
+    points_xy = (starts + np.array(CORNERS_AND_CENTRE) * size_px - 0.5)[:, :, ::-1]
+    icrs = _to_icrs(wcs, points_xy.reshape(-1, 2)).reshape(-1, len(CORNERS_AND_CENTRE), 2)
+    is_good = np.asarray(np.isfinite(icrs).all(axis=(1, 2)))
+    scale_arcsec = float(np.sqrt(proj_plane_pixel_area(wcs.celestial))) * 3600
+    texts = _header_texts(wcs, starts_yx, size_px)
+    return [
+        TileGeometry(ra_deg=ra, dec_deg=dec, corners_deg=corners, pixel_scale_arcsec=scale_arcsec, wcs=text)
+        if good
+        else None
+        for good, (ra, dec), corners, text in zip(
+            is_good, icrs[:, 4].tolist(), icrs[:, :4].reshape(-1, 8).tolist(), texts, strict=True
+        )
+    ]
 
 
 def _to_icrs(wcs: WCS, points_xy: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -108,32 +118,50 @@ def _to_icrs(wcs: WCS, points_xy: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.column_stack([sky.ra.deg, sky.dec.deg])
 
 
-def _header_text(wcs: WCS, y0: int, x0: int, size_px: int) -> str:
-    """The tile's own WCS as header cards, one a line: TAN or SIP, shifted so that lookup tables are met on average."""
+def _header_texts(wcs: WCS, starts_yx: Sequence[tuple[int, int]], size_px: int) -> list[str]:
+    """The tiles' own WCS as header cards, one a line: TAN or SIP, shifted so that lookup tables are met on average."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         header = wcs.to_header(relax=True)
-    shift_x, shift_y = _table_shift(wcs, y0, x0, size_px)
-    header["CRPIX1"] = wcs.wcs.crpix[0] - x0 + shift_x
-    header["CRPIX2"] = wcs.wcs.crpix[1] - y0 + shift_y
-    for key in [key for key in header if LOOKUP_CARD.match(key)]:
+    for key in [key for key in header if LOOKUP_CARD.match(key) or key in DATES]:
         del header[key]
-    return "\n".join(
-        str(card).rstrip() for card in header.cards if card.keyword not in ("DATE-OBS", "MJD-OBS", "MJDREF")
-    )
+    comments = []
+    for axis in (1, 2):
+        header[f"CRPIX{axis}"] = 0.0
+        comments.append(header.comments[f"CRPIX{axis}"])
+    lines = [str(card).rstrip() for card in header.cards]
+    places = [next(n for n, line in enumerate(lines) if line.startswith(f"CRPIX{axis}")) for axis in (1, 2)]
+    texts = []
+    for (y0, x0), shifts in zip(starts_yx, _table_shifts(wcs, starts_yx, size_px), strict=True):
+        for axis, start in enumerate((x0, y0)):
+            value = wcs.wcs.crpix[axis] - start + shifts[axis]
+            lines[places[axis]] = _float_card(f"CRPIX{axis + 1}", value, comments[axis])
+        texts.append("\n".join(lines))
+    return texts
 
 
-def _table_shift(wcs: WCS, y0: int, x0: int, size_px: int) -> tuple[float, float]:
+def _float_card(key: str, value: float, comment: str) -> str:
+    """The card as astropy writes it, which takes it thirty times as long."""
+    text = repr(float(value)).replace("e", "E")
+    if len(text) > VALUE_CHARACTERS:
+        return str(pyfits.Card(key, value, comment)).rstrip()
+    return f"{key:8}= {text:>{VALUE_CHARACTERS}}" + (f" / {comment}" if comment else "")
+
+
+def _table_shifts(wcs: WCS, starts_yx: Sequence[tuple[int, int]], size_px: int) -> NDArray[np.float64]:
+    """Mean shift (n, 2) in x and y by the lookup tables over each tile; 0 where there are none."""
+    nothing = np.zeros((len(starts_yx), 2))
     if not any((wcs.cpdis1, wcs.cpdis2, wcs.det2im1, wcs.det2im2)):
-        return 0.0, 0.0
-    x, y = (
-        grid.ravel() + start
-        for grid, start in zip(np.meshgrid(PROBES * size_px, PROBES * size_px), (x0, y0), strict=True)
-    )
+        return nothing
+    grid_yx = np.stack(np.meshgrid(PROBES * size_px, PROBES * size_px, indexing="ij"), axis=-1).reshape(1, -1, 2)
+    points_xy = (np.array(starts_yx)[:, None] + grid_yx)[:, :, ::-1].reshape(-1, 2)
     bare = wcs.deepcopy()
     bare.cpdis1 = bare.cpdis2 = bare.det2im1 = bare.det2im2 = None
     try:
-        seen_x, seen_y = bare.all_world2pix(*wcs.all_pix2world(x, y, 0), 0)
+        seen_xy = bare.all_world2pix(wcs.all_pix2world(points_xy, 0), 0)
     except NoConvergence:
-        return 0.0, 0.0
-    return float(np.mean(x - seen_x)), float(np.mean(y - seen_y))
+        if len(starts_yx) == 1:
+            return nothing
+        return np.concatenate([_table_shifts(wcs, [start], size_px) for start in starts_yx])
+    shifts: NDArray[np.float64] = (points_xy - seen_xy).reshape(len(starts_yx), -1, 2).mean(axis=1)
+    return shifts

@@ -2,39 +2,61 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+
+from hubbleclip.images import kernels
+from hubbleclip.images.kernels import pixel_words
 
 FILL_RULE = "median of the valid pixels in 5x5 where at least 8 are valid, the sky level elsewhere"
 BORDER_MIN_SHARE = 0.0005
-REPAIR_REACH_PX = 2
 REPAIR_MIN_VALID = 8
-REPAIR_BLOCK = 1 << 16
+ROWS_LOOKED_AT = 200
 
 
-def zero_border(data_yx: NDArray[np.float32]) -> NDArray[np.bool_] | None:
-    """Pixels that were never exposed and hold an exact zero: the border of a drizzled frame, and gaps as solid as it.
+def clear_zero_border(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], num_zeros: int) -> None:
+    """Clear `valid_yx` where pixels were never exposed: the border of a drizzled frame, and gaps as solid as it.
 
     A connected region of exact zeros counts when it holds 0.05 % of the image. In an image of whole numbers a zero is
-    a count of nothing, thus a measurement, and no region counts. None where there is no such region.
+    a count of nothing, thus a measurement, and no region counts. `num_zeros` is how many pixels are zero.
     """
-    zeros_yx: NDArray[np.bool_] = data_yx == 0
-    num_zeros = np.count_nonzero(zeros_yx)
+    least_px = BORDER_MIN_SHARE * data_yx.size
     if num_zeros == data_yx.size:
-        return zeros_yx
-    if num_zeros < BORDER_MIN_SHARE * data_yx.size or _is_whole_numbers(data_yx):
-        return None
-    labels_yx, _ = ndimage.label(zeros_yx)
-    is_border = np.bincount(labels_yx.ravel()) >= max(BORDER_MIN_SHARE * data_yx.size, 2)
-    is_border[0] = False
-    return is_border[labels_yx] if is_border.any() else None
+        valid_yx[:] = False
+    elif num_zeros >= least_px and not _is_whole_numbers(data_yx):
+        words_yx, swapped = pixel_words(data_yx)
+        magnitude = kernels.word(kernels.MAGNITUDE, swapped)
+        kernels.clear_solid_zeros(words_yx, magnitude, max(least_px, 2), valid_yx)
+
+
+def clear_unweighted(weight_yx: NDArray[Any], valid_yx: NDArray[np.bool_]) -> None:
+    """Clear `valid_yx` where a weight, as stored, is not above 0."""
+    if (weight_yx.dtype.kind, weight_yx.dtype.itemsize) == ("f", 4):
+        kernels.keep_positive(pixel_words(weight_yx), valid_yx)
+    else:
+        valid_yx &= weight_yx > 0
+
+
+def is_good(quality_yx: NDArray[Any], zero: int, bad_bits: int) -> NDArray[np.bool_]:
+    """Where `stored + zero` has none of the bad bits. A zero above them all leaves them as stored: no copy is made."""
+    num_bits, stored = bad_bits.bit_length(), quality_yx.dtype
+    if stored.kind not in "iu" or zero % (1 << num_bits) or num_bits > 8 * stored.itemsize:
+        return np.asarray(((quality_yx.astype(np.int64) + zero) & bad_bits) == 0)
+    unsigned = np.dtype(f"u{stored.itemsize}")
+    pattern = unsigned.type(bad_bits) if stored.isnative else unsigned.type(bad_bits).byteswap()
+    return np.asarray((quality_yx.view(unsigned) & pattern) == 0)
 
 
 def _is_whole_numbers(data_yx: NDArray[np.float32]) -> bool:
-    sample = data_yx[:: max(1, data_yx.shape[0] // 200)]
-    sample = sample[np.isfinite(sample)]
-    return bool(sample.any()) and bool(np.all(sample == np.rint(sample)))
+    seen = False
+    for row in data_yx[:: max(1, data_yx.shape[0] // ROWS_LOOKED_AT)]:
+        finite = row[np.isfinite(row)]
+        if np.any(finite != np.rint(finite)):
+            return False
+        seen = seen or bool(finite.any())
+    return seen
 
 
 def repair_pinholes(
@@ -46,25 +68,6 @@ def repair_pinholes(
     """
     if valid_yx.all():
         return data_yx, valid_yx
-    side = 2 * REPAIR_REACH_PX + 1
-    rows = ndimage.correlate1d(valid_yx.astype(np.uint8), np.ones(side), axis=0, mode="constant")
-    around_yx = ndimage.correlate1d(rows, np.ones(side), axis=1, mode="constant")
-    y, x = np.nonzero(~valid_yx & (around_yx >= REPAIR_MIN_VALID))
-    shown_yx, repaired_yx = valid_yx.copy(), data_yx.copy()
-    for start in range(0, len(y), REPAIR_BLOCK):
-        block = slice(start, start + REPAIR_BLOCK)
-        repaired_yx[y[block], x[block]] = _medians_around(data_yx, valid_yx, y[block], x[block])
-    shown_yx[y, x] = True
+    repaired_yx, shown_yx = data_yx.astype(np.float32), valid_yx.copy()
+    kernels.fill_holes(pixel_words(data_yx), valid_yx, REPAIR_MIN_VALID, repaired_yx, shown_yx)
     return repaired_yx, shown_yx
-
-
-def _medians_around(
-    data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], y: NDArray[np.intp], x: NDArray[np.intp]
-) -> NDArray[np.float32]:
-    height, width = data_yx.shape
-    offsets = np.arange(-REPAIR_REACH_PX, REPAIR_REACH_PX + 1)
-    rows = (y[:, None] + offsets).clip(0, height - 1)[:, :, None]
-    columns = (x[:, None] + offsets).clip(0, width - 1)[:, None, :]
-    values = np.where(valid_yx[rows, columns], data_yx[rows, columns], np.nan).reshape(len(y), -1)
-    medians: NDArray[np.float32] = np.nanmedian(values, axis=1)
-    return medians

@@ -1,32 +1,80 @@
-"""8-bit grey PNG, the same bytes for the same levels."""
+"""8-bit grey PNG, the same bytes for the same levels: ISA-L's deflate, the fastest there is, in PNG's own container."""
 
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 
+import isal
 import numpy as np
+from isal import igzip_lib, isal_zlib
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError, features
-from PIL import __version__ as pillow_version
+from PIL import Image, UnidentifiedImageError
 
 from hubbleclip.errors import ImageError
 
-COMPRESS_LEVEL = 4
-ENCODER = f"pillow {pillow_version} (zlib {features.version('zlib')}), level {COMPRESS_LEVEL}"
-"""What made the bytes: another version of either may compress the same levels into other bytes."""
+COMPRESS_LEVEL = 1
+WINDOW_BITS = 9
+"""Matches from further back than 512 bytes are chance in grainy pictures: without them files are smaller and sooner."""
+ENCODER = f"isal {isal.__version__} (ISA-L {isal.ISAL_VERSION}), level {COMPRESS_LEVEL}, {WINDOW_BITS} bits, no filter"
+"""What made the bytes: another version, or another family of processors, may compress the same levels otherwise."""
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+GREY_8_BIT = bytes((8, 0, 0, 0, 0))
+START = struct.Struct(">8sI4sII5sI")
+CHUNK = struct.Struct(">I4s")
 
 
 def encode_png(levels_yx: NDArray[np.uint8]) -> bytes:
-    """PNG of grey levels (uint8, 0 black). Level 4 takes 30 % less time than the default 6 for the same size."""
-    buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(levels_yx), mode=None).save(buffer, "PNG", compress_level=COMPRESS_LEVEL)
-    return buffer.getvalue()
+    """PNG of grey levels (uint8, 0 black). Rows are not filtered: that gains nothing on noise and takes time."""
+    height, width = levels_yx.shape
+    rows_yx = np.zeros((height, width + 1), np.uint8)
+    rows_yx[:, 1:] = levels_yx
+    packed = igzip_lib.compress(rows_yx, COMPRESS_LEVEL, igzip_lib.COMP_ZLIB, hist_bits=WINDOW_BITS)
+    header = _chunk(b"IHDR", struct.pack(">II", width, height) + GREY_8_BIT)
+    return b"".join((SIGNATURE, header, _chunk(b"IDAT", packed), _chunk(b"IEND", b"")))
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    return b"".join((CHUNK.pack(len(content), kind), content, _checksum(kind, content)))
+
+
+def _checksum(kind: bytes, content: bytes | memoryview) -> bytes:
+    return isal_zlib.crc32(content, zlib.crc32(kind)).to_bytes(4, "big")
 
 
 def decode_png(data: bytes) -> NDArray[np.uint8]:
     """Grey levels of a PNG; colours are turned to grey. Raises ImageError for anything else."""
+    levels_yx = decode_own(data)
+    if levels_yx is not None:
+        return levels_yx
     try:
         with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
             return np.array(image.convert("L"))
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise ImageError("unreadable", f"no PNG image: {error}") from error
+
+
+def decode_own(data: bytes) -> NDArray[np.uint8] | None:
+    """Levels of a PNG as `encode_png` writes it, checksums tested; None for any other, which is left to Pillow."""
+    try:
+        signature, length, kind, width, height, form, checksum = START.unpack_from(data)
+        length_packed, kind_packed = CHUNK.unpack_from(data, START.size)
+    except struct.error:
+        return None
+    end = START.size + CHUNK.size + length_packed
+    packed = memoryview(data)[START.size + CHUNK.size : end]
+    known = (signature, length, kind, form, kind_packed, data[end + 4 :])
+    if known != (SIGNATURE, len(form) + 8, b"IHDR", GREY_8_BIT, b"IDAT", _chunk(b"IEND", b"")):
+        return None
+    if checksum != zlib.crc32(data[12:29]) or data[end : end + 4] != _checksum(b"IDAT", packed):
+        return None
+    num_bytes = height * (width + 1)
+    try:
+        rows = isal_zlib.decompressobj().decompress(packed, num_bytes + 1)
+    except isal_zlib.error:  # type: ignore[misc]  # its stub takes the class for a value
+        return None
+    if len(rows) != num_bytes or num_bytes == 0:
+        return None
+    rows_yx = np.frombuffer(rows, np.uint8).reshape(height, width + 1)
+    return None if rows_yx[:, 0].any() else rows_yx[:, 1:].copy()

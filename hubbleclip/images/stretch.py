@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from astropy.visualization import ZScaleInterval
 from numpy.typing import NDArray
 
 from hubbleclip.errors import ImageError, SettingsError
+from hubbleclip.images import kernels
+from hubbleclip.images.kernels import pixel_words
 from hubbleclip.settings import TileSettings
 
 SAMPLE_PIXELS = 1 << 18
@@ -24,9 +27,6 @@ LAG_PX = 4
 LAG_PIXELS = 1 << 16
 MAD_TO_SIGMA = 1.4826
 SIGMA_QUANTILES = (0.15866, 0.84134)
-
-Curve = Callable[[NDArray[np.float32], float], NDArray[np.float32]]
-"""Takes value - black and the softening, both in the image's unit; grows with the value and is 0 at 0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,19 +43,10 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True)
 class StretchKind:
-    """A curve, and the rule for its (black, white) from a sorted sample, the sky, the noise and the settings."""
+    """A curve, asinh or a line, and the rule for its (black, white) from a sorted sample, sky, noise and settings."""
 
-    curve: Curve
+    is_asinh: bool
     limits: Callable[[NDArray[np.float32], float, float, TileSettings], tuple[float, float]]
-
-
-def _asinh(height: NDArray[np.float32], softening: float) -> NDArray[np.float32]:
-    bent: NDArray[np.float32] = np.arcsinh(height / np.float32(softening))
-    return bent
-
-
-def _linear(height: NDArray[np.float32], softening: float) -> NDArray[np.float32]:
-    return height
 
 
 def _quantile_limits(
@@ -68,14 +59,16 @@ def _quantile_limits(
 def _zscale_limits(
     ordered: NDArray[np.float32], sky: float, noise: float, settings: TileSettings
 ) -> tuple[float, float]:
+    from astropy.visualization import ZScaleInterval  # noqa: PLC0415 - takes a third of a second, and few need it
+
     black, white = ZScaleInterval().get_limits(ordered)
     return float(black), max(float(white), float(black) + noise)
 
 
 STRETCHES: dict[str, StretchKind] = {
-    "asinh": StretchKind(_asinh, _quantile_limits),
-    "linear": StretchKind(_linear, _quantile_limits),
-    "zscale": StretchKind(_linear, _zscale_limits),
+    "asinh": StretchKind(True, _quantile_limits),
+    "linear": StretchKind(False, _quantile_limits),
+    "zscale": StretchKind(False, _zscale_limits),
 }
 
 
@@ -124,22 +117,26 @@ def _sky_noise_spread(ordered: NDArray[np.float32], noise_of_pixels: float) -> t
 def lagged_noise(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_]) -> float:
     """Noise sigma from differences of pixels 4 columns apart, beyond drizzle's correlations; 0 without any."""
     step = max(1, int(np.ceil(np.sqrt(data_yx.size / LAG_PIXELS))))
-    both_yx = valid_yx[::step, LAG_PX::step] & valid_yx[::step, :-LAG_PX:step]
-    differences = (data_yx[::step, LAG_PX::step] - data_yx[::step, :-LAG_PX:step])[both_yx]
-    return float(np.median(np.abs(differences))) * MAD_TO_SIGMA / np.sqrt(2) if differences.size else 0.0
+    right, left = slice(LAG_PX, None, step), slice(None, -LAG_PX, step)
+    both_yx = valid_yx[::step, right] & valid_yx[::step, left]
+    later, earlier = (data_yx[::step, columns][both_yx].astype(np.float32) for columns in (right, left))
+    median = np.median(np.abs(later - earlier)) if later.size else 0.0
+    return float(median) * MAD_TO_SIGMA / math.sqrt(2)
 
 
 def apply_stretch(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], stretch: Stretch) -> NDArray[np.uint8]:
     """Levels 0 to 255, rounded to the nearest; what is not valid is set to the sky before the cast."""
-    curve = _kind(stretch.kind).curve
-    span = np.float32(stretch.white - stretch.black)
-    with np.errstate(invalid="ignore", over="ignore"):
-        height_yx = np.where(valid_yx, data_yx, np.float32(stretch.sky)) - np.float32(stretch.black)
-        height_yx = np.clip(height_yx, 0, span)
-    top = curve(np.array([span], np.float32), stretch.softening)[0]
-    levels_yx = curve(height_yx, stretch.softening) * (np.float32(255) / top)
-    rounded_yx: NDArray[np.uint8] = np.rint(np.clip(levels_yx, 0, 255)).astype(np.uint8)
-    return rounded_yx
+    levels_yx = np.empty(data_yx.shape, np.uint8)
+    kernels.levels_of_rows(pixel_words(data_yx), valid_yx, level_curve(stretch, kernels.NEVER), 0, levels_yx)
+    return levels_yx
+
+
+def level_curve(stretch: Stretch, least: int) -> tuple[Any, ...]:
+    """A stretch as `kernels.levels_of_rows` takes it; `least` sound pixels in 5x5 repair one that is not."""
+    is_asinh, span = _kind(stretch.kind).is_asinh, stretch.white - stretch.black
+    top = math.asinh(span / stretch.softening) if is_asinh else span
+    limits = (stretch.black, span, stretch.sky - stretch.black, 1 / stretch.softening, 255 / top)
+    return *(np.float32(limit) for limit in limits), is_asinh, least
 
 
 def clipped_sky(ordered: NDArray[np.float32]) -> tuple[float, float]:
@@ -179,7 +176,7 @@ def _ordered_sample(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_]) -
         sample = data_yx[valid_yx]
     if sample.size == 0:
         raise ImageError("all_invalid", "no pixel is valid")
-    return np.sort(sample)
+    return np.sort(sample.astype(np.float32))
 
 
 def _quantile(ordered: NDArray[np.float32], share: float) -> float:

@@ -1,21 +1,64 @@
 from __future__ import annotations
 
+import io
+import shutil
+import struct
+import subprocess
+import zlib
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from hubbleclip.errors import ImageError
+from hubbleclip.images import png
 from hubbleclip.images.png import decode_png, encode_png
 from hubbleclip.images.sheet import write_sheet
 
 
-def test_levels_come_back_and_other_readers_see_8_bit_grey(tmp_path):
-    levels = np.random.default_rng(0).integers(0, 256, (33, 57)).astype(np.uint8)
+def noisy_levels(seed, shape_yx):
+    rng = np.random.default_rng(seed)
+    return np.clip(rng.normal(30, rng.choice([0, 5, 80]), shape_yx), 0, 255).astype(np.uint8)
+
+
+def read_by_pillow(data):
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.mode == "L"
+        return np.array(image)
+
+
+def read_by_torchvision(data):
+    torch, io_ = pytest.importorskip("torch"), pytest.importorskip("torchvision.io")
+    return io_.decode_png(torch.frombuffer(bytearray(data), dtype=torch.uint8)).numpy()[0]
+
+
+def read_by_opencv(data):
+    cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed: its reader is not tried")
+    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+
+
+@pytest.mark.parametrize("read", [decode_png, read_by_pillow, read_by_torchvision, read_by_opencv])
+@pytest.mark.parametrize("shape_yx", [(1, 1), (33, 57), (256, 256), (700, 3)])
+def test_every_reader_sees_the_levels(read, shape_yx):
+    levels = noisy_levels(1, shape_yx)
+    np.testing.assert_array_equal(read(encode_png(levels)), levels)
+
+
+@pytest.mark.skipif(shutil.which("pngcheck") is None, reason="pngcheck is not installed")
+def test_pngcheck_finds_nothing_amiss(tmp_path):
+    (tmp_path / "a.png").write_bytes(encode_png(noisy_levels(1, (256, 200))))
+    subprocess.run(["pngcheck", "-q", tmp_path / "a.png"], check=True)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 1000), st.integers(1, 300), st.integers(1, 300))
+def test_levels_of_any_shape_come_back_by_the_short_way_and_by_pillow(seed, height, width):
+    levels = noisy_levels(seed, (height, width))
     data = encode_png(levels)
-    np.testing.assert_array_equal(decode_png(data), levels)
-    (tmp_path / "a.png").write_bytes(data)
-    with Image.open(tmp_path / "a.png") as image:
-        assert (image.mode, image.size) == ("L", (57, 33))
+    np.testing.assert_array_equal(png.decode_own(data), levels)
+    np.testing.assert_array_equal(read_by_pillow(data), levels)
 
 
 def test_the_same_levels_give_the_same_bytes_whatever_their_memory_layout():
@@ -23,10 +66,34 @@ def test_the_same_levels_give_the_same_bytes_whatever_their_memory_layout():
     assert encode_png(levels) == encode_png(np.asfortranarray(levels)) == encode_png(levels.copy())
 
 
+@pytest.mark.parametrize("options", [{}, {"compress_level": 0}, {"optimize": True}])
+@pytest.mark.parametrize("mode", ["L", "RGB", "1", "LA", "P", "I;16"])
+def test_pngs_of_other_writers_are_read_as_pillow_reads_them(mode, options):
+    buffer = io.BytesIO()
+    Image.fromarray(noisy_levels(2, (60, 50))).convert(mode).save(buffer, "PNG", **options)
+    with Image.open(buffer) as image:
+        np.testing.assert_array_equal(decode_png(buffer.getvalue()), np.array(image.convert("L")))
+
+
 @pytest.mark.parametrize("data", [b"", b"JFIF", encode_png(np.zeros((9, 9), np.uint8))[:40]])
 def test_what_is_no_png_is_refused(data):
     with pytest.raises(ImageError):
         decode_png(data)
+
+
+def test_the_short_way_takes_no_damaged_png():
+    whole = encode_png(noisy_levels(3, (64, 64)))
+    for place in range(0, len(whole), 7):
+        damaged = bytearray(whole)
+        damaged[place] ^= 0x55
+        assert png.decode_own(bytes(damaged)) is None
+
+
+def test_a_claim_of_more_rows_than_there_are_is_refused_without_taking_memory():
+    whole = bytearray(encode_png(noisy_levels(3, (64, 64))))
+    whole[16:24] = struct.pack(">II", 1 << 14, 1 << 13)
+    whole[29:33] = struct.pack(">I", zlib.crc32(whole[12:29]))
+    assert png.decode_own(bytes(whole)) is None
 
 
 def test_a_sheet_has_a_cell_a_tile(tmp_path):

@@ -1,0 +1,153 @@
+"""The compiled kernels against their numpy twins, in either byte order."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy_twins as twins
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from synthetic_fits import starry_sky
+
+from hubbleclip.images import kernels
+from hubbleclip.images.cosmic import find_cosmic_rays
+from hubbleclip.images.kernels import pixel_words
+from hubbleclip.images.masks import REPAIR_MIN_VALID, clear_unweighted, clear_zero_border, is_good, repair_pinholes
+from hubbleclip.images.stretch import Stretch, apply_stretch, level_curve
+
+ORDERS = ["<f4", ">f4"]
+FEW = settings(max_examples=40, deadline=None)
+ODD_VALUES = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, -1e30, 3e38, 1e-42, 5.0], np.float32)
+STRETCH = Stretch(kind="asinh", black=4.0, white=5000.0, softening=3.0, sky=5.0, noise=1.0)
+
+
+def struck_sky(seed, shape_yx=(90, 110)):
+    """Stars, cosmic rays and bad pixels, more of them in some draws; the mask."""
+    rng = np.random.default_rng(seed)
+    data = starry_sky(shape_yx, seed, num_stars=20)
+    data[rng.random(shape_yx) < rng.uniform(0, 0.1)] += rng.uniform(20, 3000)
+    valid = rng.random(shape_yx) > rng.choice([0, 0.02, 0.5])
+    valid[: rng.integers(0, 30)] = False
+    return data, valid
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_finite_pixels_and_zeros_are_told_by_their_bits(order):
+    data = np.resize(ODD_VALUES, (7, 13)).astype(order)
+    words, swapped = pixel_words(data)
+    valid = np.empty(data.shape, bool)
+    bits = (kernels.word(pattern, swapped) for pattern in (kernels.EXPONENT, kernels.MAGNITUDE))
+    assert kernels.mark_finite(words, *bits, valid) == np.count_nonzero(data == 0)
+    np.testing.assert_array_equal(valid, np.isfinite(data))
+
+
+@pytest.mark.parametrize("dtype", ["<f4", ">f4", ">f8", ">i2", "u1"])
+def test_only_weights_above_zero_count(dtype):
+    with np.errstate(invalid="ignore"):
+        weight = np.resize(ODD_VALUES if "f" in dtype else np.arange(5), (7, 13)).astype(dtype)
+    valid = np.ones(weight.shape, bool)
+    clear_unweighted(weight, valid)
+    np.testing.assert_array_equal(valid, weight > 0)
+
+
+@pytest.mark.parametrize("dtype", ["<i2", ">i2", ">i4", "u1", ">f4", "i1"])
+@pytest.mark.parametrize("zero", [0, 32768, 3])
+def test_quality_bits_are_those_of_the_scaled_value(dtype, zero):
+    stored = np.arange(-60, 60).astype(np.int8 if dtype in ("u1", "i1") else np.int16) * 3
+    stored = np.abs(stored).astype(dtype)
+    bad = 1 | 4 | 16 | 8192
+    np.testing.assert_array_equal(is_good(stored, zero, bad), ((stored.astype(np.int64) + zero) & bad) == 0)
+
+
+@FEW
+@given(st.integers(0, 10_000), st.sampled_from(ORDERS))
+def test_regions_of_zeros_are_those_that_labelling_finds(seed, order):
+    rng = np.random.default_rng(seed)
+    shape = tuple(rng.integers(1, 150, 2))
+    zeros = rng.random(shape) < rng.choice([0.002, 0.1, 0.55, 0.65, 0.95])
+    zeros[:, : rng.integers(0, 20)] = True
+    data = np.where(zeros, 0, rng.normal(3, 0.1, shape)).astype(order)
+    valid, border = np.ones(shape, bool), twins.zero_border(data)
+    clear_zero_border(data, valid, np.count_nonzero(zeros))
+    np.testing.assert_array_equal(valid, np.ones(shape, bool) if border is None else ~border)
+
+
+@FEW
+@given(st.integers(0, 10_000), st.sampled_from(ORDERS))
+def test_cosmic_rays_are_the_twins(seed, order):
+    data, valid = struck_sky(seed)
+    noise = float(np.random.default_rng(seed).uniform(0.2, 2))
+    expected = twins.find_cosmic_rays(data, valid, 5.0, noise)
+    np.testing.assert_array_equal(find_cosmic_rays(data.astype(order), valid, 5.0, noise), expected)
+
+
+@FEW
+@given(st.integers(0, 10_000), st.sampled_from(ORDERS))
+def test_holes_are_filled_as_the_twin_fills_them(seed, order):
+    data, valid = struck_sky(seed)
+    data[~valid] = np.nan
+    expected, expected_shown = twins.repair_pinholes(data, valid)
+    repaired, shown = repair_pinholes(data.astype(order), valid)
+    np.testing.assert_array_equal(shown, expected_shown)
+    np.testing.assert_array_equal(repaired[shown], expected[shown])
+
+
+def as_int(levels):
+    return levels.astype(int)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("kind", ["asinh", "linear"])
+@pytest.mark.parametrize("pedestal", [0.0, 1000.0, -20.0])
+def test_levels_are_the_twins_or_in_few_pixels_one_off(order, kind, pedestal):
+    data = starry_sky((600, 600)) + np.float32(pedestal)
+    data[:3, : len(ODD_VALUES)] = ODD_VALUES
+    valid = np.isfinite(data) & (np.random.default_rng(0).random(data.shape) > 0.1)
+    stretch = Stretch(kind=kind, black=pedestal + 4, white=pedestal + 800, softening=3.0, sky=pedestal + 5.0, noise=1.0)
+    difference = np.abs(
+        as_int(apply_stretch(data.astype(order), valid, stretch)) - twins.apply_stretch(data, valid, stretch)
+    )
+    assert difference.max() <= 1 and np.mean(difference > 0) <= 0.003
+
+
+@pytest.mark.parametrize("softening", [1e-25, 1e-3, 1.0, 1e6])
+def test_levels_hold_for_every_softening(softening):
+    ramp = np.linspace(-10, 10_010, 40_000, dtype=np.float32)[None]
+    valid = np.ones(ramp.shape, bool)
+    stretch = Stretch(kind="asinh", black=0.0, white=10_000.0, softening=softening, sky=1.0, noise=1.0)
+    levels = as_int(apply_stretch(ramp, valid, stretch))
+    assert (np.diff(levels) >= 0).all() and levels[0, 0] == 0 and levels[0, -1] == 255
+    if softening > 1e-9:
+        assert np.abs(levels - twins.apply_stretch(ramp, valid, stretch)).max() <= 1
+
+
+@FEW
+@given(st.integers(0, 10_000), st.sampled_from(ORDERS))
+def test_levels_of_rows_repair_on_the_way(seed, order):
+    data, sound = struck_sky(seed)
+    data[~sound] = np.nan
+    y0 = seed % 60
+    levels = np.empty((30, data.shape[1]), np.uint8)
+    curve = level_curve(STRETCH, REPAIR_MIN_VALID)
+    kernels.levels_of_rows(pixel_words(data.astype(order)), sound, curve, y0, levels)
+    repaired, shown = twins.repair_pinholes(data, sound)
+    expected = twins.apply_stretch(repaired, shown, STRETCH)[y0 : y0 + 30]
+    assert np.abs(as_int(levels) - expected).max() <= 1 and np.mean(levels != expected) < 0.003
+
+
+@FEW
+@given(st.integers(0, 10_000), st.integers(-50, 80), st.integers(-50, 100), st.sampled_from(ORDERS))
+def test_bright_pixels_of_a_window_are_counted_as_the_twin_counts_them(seed, y0, x0, order):
+    data, valid = struck_sky(seed)
+    sound = valid & ~twins.find_cosmic_rays(data, valid, 5.0, 1.0)
+    side = 64
+    limits = (np.float32(5), np.float32(50), np.float32(5), REPAIR_MIN_VALID)
+    window = (y0, x0, side)
+    count = kernels.count_bright(pixel_words(data.astype(order)), (valid, sound), window, limits, side**2 + 1)
+    repaired, _ = twins.repair_pinholes(data, sound)
+    padded, padded_valid = (np.pad(values, 64)[64 + y0 :, 64 + x0 :][:side, :side] for values in (repaired, valid))
+    if padded.shape == (side, side):
+        expected = twins.count_bright(padded, padded_valid, 5.0, 50.0, 5.0)
+        assert abs(count - expected) <= 1
+        enough = kernels.count_bright(pixel_words(data.astype(order)), (valid, sound), window, limits, 1)
+        assert (enough >= 1) == (count >= 1)
