@@ -1,0 +1,118 @@
+"""Whole commands, night after night: what comes late, what is made anew, what fails for a while, what is not kept."""
+
+import json
+import shutil
+from pathlib import Path
+
+import duckdb
+import pytest
+from commands import SMALL, Outcome, kill_when, run
+from test_fetching import Watch, files_in
+
+from hubbleclip.settings import SimulatorSettings
+from hubbleclip.simulator.child import running_simulator, simulated_addresses
+from hubbleclip.simulator.faults import FaultPlan, FaultRule
+
+pytestmark = pytest.mark.slow
+
+FIRST_NIGHT = SMALL | {"simulator.num_proposals": 12, "simulator.late_share": 0.3, "fetch.connections": 3}
+SECOND_NIGHT = FIRST_NIGHT | {"simulator.nights": 2, "simulator.reprocessed_share": 0.5, "archive.relist_days": 1e-9}
+NOT_KEPT = FIRST_NIGHT | {"fetch.keep_fits": False}
+
+
+def ask(data: Path, sql: str) -> list[tuple]:
+    with duckdb.connect(str(data / "demo/catalog.duckdb"), read_only=True) as catalog:
+        return catalog.execute(sql).fetchall()
+
+
+def go(*words: str, data: Path, settings: dict) -> Outcome:
+    outcome = run(*words, data=data, settings=settings)
+    assert outcome.code == 0, outcome.err
+    return outcome
+
+
+def status(data: Path, settings: dict) -> dict:
+    return json.loads(run("status", "--json", data=data, settings=settings).out)
+
+
+@pytest.fixture(scope="module")
+def first_night(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    data = tmp_path_factory.mktemp("first")
+    go("dataset", data=data, settings=FIRST_NIGHT)
+    return data
+
+
+def test_the_next_night_brings_late_ones_and_takes_the_place_of_what_was_made_anew(
+    first_night: Path, tmp_path: Path
+) -> None:
+    data = shutil.copytree(first_night, tmp_path / "second")
+    before = dict(ask(data, "SELECT uri, sha256 FROM product"))
+    numbers = {number for (number,) in ask(data, "SELECT number FROM proposal")}
+    go("dataset", data=data, settings=SECOND_NIGHT)
+
+    late = ask(data, "SELECT o.obs_id FROM observation o JOIN proposal USING (proposal_id) WHERE list_contains(?, number)"
+               .replace("?", str(sorted(numbers))))  # fmt: skip
+    assert len(late) > len(before)
+    renewed = dict(ask(data, "SELECT uri, sha256 FROM product WHERE version = 2"))
+    assert renewed
+    assert all(before[uri] != sha256 for uri, sha256 in renewed.items())
+    assert ask(data, "SELECT count(*) FROM product_version WHERE version = 2") == [(len(renewed),)]
+
+    used = (
+        "SELECT count(*) FROM placement JOIN (FROM dataset ORDER BY built_at DESC LIMIT 1) d ON digest = dataset_digest"
+    )
+    stale = f"{used} JOIN tile USING (tile_id) JOIN product ON uri = product_uri WHERE product_sha256 <> sha256"
+    assert ask(data, stale) == [(0,)]
+    assert ask(data, used)[0][0] > 0
+    old = {before[uri] for uri in renewed}
+    assert not [path for path in files_in(data / "demo/products") if path.stem in old]
+    assert not any(status(data, SECOND_NIGHT | {"archive.relist_days": 0})["pending"][name]
+                   for name in ("products", "proposals", "fetch", "tiles", "split", "shards"))  # fmt: skip
+
+
+def test_files_that_are_not_kept_stay_under_their_bound_and_give_the_same_shards(
+    first_night: Path, tmp_path: Path
+) -> None:
+    products = tmp_path / "demo/products"
+    with Watch(products) as watch:
+        kill_when(lambda: len(list((tmp_path / "demo").glob("tiles/*/*.png"))) >= 6, "dataset", data=tmp_path,
+                  settings=NOT_KEPT)  # fmt: skip
+        go("dataset", data=tmp_path, settings=NOT_KEPT)
+    assert 1 <= watch.most <= NOT_KEPT["fetch.connections"]
+    assert files_in(products) == []
+    for sql in ("SELECT tile_id, png_sha256 FROM tile ORDER BY ALL", "SELECT shard, sha256 FROM shard ORDER BY ALL"):
+        assert ask(tmp_path, sql) == ask(first_night, sql)
+
+
+def test_failing_files_wait_are_given_up_and_come_when_tried_anew(tmp_path: Path) -> None:
+    sky = SimulatorSettings(num_proposals=6, frame_px=200)
+    broken = FaultPlan(rules=(FaultRule(kind="html", path="/api/v0.1/Download/"),))
+    settings = SMALL | {"fetch.attempts": 1, "fetch.backoff_s": 0.01, "fetch.retry_hours": 0, "fetch.max_runs": 2}
+    with running_simulator(sky, broken) as url:
+        at = settings | {f"archive.{name}": value for name, value in simulated_addresses(url).items()}
+        go("ingest", data=tmp_path, settings=at | {"fetch.retry_hours": 5})
+        (num, next_try), = ask(tmp_path, "SELECT count(*), min(next_try_at) FROM attempt")  # fmt: skip
+        told = status(tmp_path, at)
+        assert num > 5
+        assert told["waiting"] == {"num": num, "next_try_at": str(next_try)}
+        assert told["pending"]["fetch"] == 0
+        assert f"waiting  {num} failed items" in run("status", data=tmp_path, settings=at).out
+        go("ingest", "--retry", data=tmp_path, settings=at | {"fetch.max_runs": 1})
+        assert ask(tmp_path, "SELECT reason, count(*) FROM rejection GROUP BY 1") == [("html", num)]
+    with running_simulator(sky) as url:
+        at = settings | {f"archive.{name}": value for name, value in simulated_addresses(url).items()}
+        go("ingest", "--retry", data=tmp_path, settings=at)
+    assert ask(tmp_path, "SELECT count(sha256), (SELECT count(*) FROM rejection) FROM product") == [(num, 0)]
+
+
+def test_the_catalog_is_made_anew_from_what_landed(tmp_path: Path) -> None:
+    settings = SMALL | {"simulator.num_proposals": 6}
+    names = ("observation", "product", "proposal")
+    go("ingest", "--no-files", data=tmp_path, settings=settings)
+    columns = {name: [c for (c, *_) in ask(tmp_path, f"DESCRIBE {name}") if not c.endswith("_at")] for name in names}
+    rows = {name: ask(tmp_path, f"SELECT {', '.join(columns[name])} FROM {name} ORDER BY ALL") for name in names}
+    assert ask(tmp_path, "SELECT count(sha256) FROM product") == [(0,)]
+    for path in (tmp_path / "demo").glob("catalog.*"):
+        path.unlink()
+    go("ingest", "--from-raw", data=tmp_path, settings=settings)
+    assert {n: ask(tmp_path, f"SELECT {', '.join(columns[n])} FROM {n} ORDER BY ALL") for n in names} == rows
