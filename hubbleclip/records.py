@@ -132,7 +132,8 @@ class Tile:
     """A square PNG cut from a product. `chip` is the FITS extension; (y0, x0) may be negative where a tile is padded.
 
     A display level is `255 * f((value - black) / (white - black))`; sky, noise, black, white and softening are in
-    `unit`. `corners_deg` is ra, dec of the outer corners in the order (y0, x0), (y0, x1), (y1, x1), (y1, x0); empty
+    `unit`. `view` is native, overview, aim or colour; `shrink` image pixels a side make one of the tile; `part_uris` names
+    the products of a colour tile, red first. `corners_deg` is ra, dec of the outer corners in the order (y0, x0), (y0, x1), (y1, x1), (y1, x0); empty
     without WCS.
     """
 
@@ -163,6 +164,9 @@ class Tile:
     softening: float
     settings_digest: str
     cut_at: datetime
+    view: str | None = None
+    shrink: float | None = None
+    part_uris: list[str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,6 +217,7 @@ class Sample:
     png_sha256: str
     caption_kinds: list[str]
     captions: list[str]
+    view: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

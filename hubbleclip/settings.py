@@ -9,16 +9,21 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
+from datetime import date
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from hubbleclip.errors import SettingsError
 
 PROFILES_DIR = Path(__file__).parent / "profiles"
 SITE_FILE = Path("hubbleclip.toml")
+Day = Annotated[str, AfterValidator(lambda text: text and str(date.fromisoformat(text)))]
+RaDeg = Annotated[float, Field(ge=0, le=360)]
+DecDeg = Annotated[float, Field(ge=-90, le=90)]
+RadiusDeg = Annotated[float, Field(gt=0, le=180)]
 
 
 class Section(BaseModel):
@@ -49,25 +54,27 @@ class ArchiveSettings(Section):
     """Page that links `abstracts.cat`, the bulk list of proposal abstracts."""
     programs_url: str = "https://www.stsci.edu"
     """Server of the single-programme pages and APT files, asked for proposals that the bulk list lacks."""
+    collections: tuple[str, ...] = ("HST",)
+    """MAST's collections to ask for: `HST` has the Hubble Advanced Products too; `HLA` are the older Legacy ones."""
     instruments: tuple[str, ...] = ("WFC3*", "ACS*", "WFPC2*")
     """Instruments to ask for; `*` stands for any ending."""
     proposal_numbers: tuple[str, ...] = ()
     """Ask for these proposals only; empty means all."""
     calib_levels: tuple[int, ...] = (2, 3)
     """MAST calibration levels to ask for: 2 calibrated, 3 combined."""
-    since: str = "1990-04-24"
+    since: Day = Field("1990-04-24", min_length=1)
     """Ask for observations released on or after this date (UTC, YYYY-MM-DD)."""
-    until: str = ""
+    until: Day = ""
     """Ask for observations released on or before this date (UTC, YYYY-MM-DD); empty means up to now."""
-    observed_from: str = ""
+    observed_from: Day = ""
     """Ask for exposures that began on or after this date (UTC, YYYY-MM-DD); empty sets no limit."""
-    observed_to: str = ""
+    observed_to: Day = ""
     """Ask for exposures that began before this date (UTC, YYYY-MM-DD); empty sets no limit."""
     cycles: tuple[int, ...] = ()
     """Ask for proposals of these cycles only, as the bulk list of proposals names them; empty means all."""
     targets: tuple[str, ...] = ()
     """Ask for these target names only, as the proposers wrote them; `*` stands for any ending; empty means all."""
-    cone_deg: tuple[float, float, float] | None = None
+    cone_deg: tuple[RaDeg, DecDeg, RadiusDeg] | None = None
     """Ask for observations centred in this circle only: ra, dec, radius, all in degrees (ICRS)."""
     min_exposure_s: float = Field(0.0, ge=0)
     """Ask for exposures at least this long only."""
@@ -140,8 +147,8 @@ class FetchSettings(Section):
     """Address of another S3 server; empty means Amazon's."""
     redirect_hosts: tuple[str, ...] = ()
     """Other hosts that the archive's servers may send us on to; a host in a private network must be named here."""
-    contact: str = ""
-    """Your e-mail address or page for the User-Agent header, so that the archive can reach you."""
+    contact: str = Field("", max_length=200, pattern=r"^[ -'*-~]*$")
+    """Your e-mail address or page for the User-Agent header, so that the archive can reach you. ASCII, no brackets."""
 
 
 class SimulatorSettings(Section):
@@ -176,12 +183,22 @@ class SimulatorSettings(Section):
 class TileSettings(Section):
     """How an image becomes tiles."""
 
-    recipe: Literal[1] = 1
+    recipe: Literal[2] = 2
     """Version of the way from FITS to pixels; a release that changes it gives its tiles new identities."""
     size_px: int = Field(512, ge=32, le=4096)
     """Side of a tile in pixels."""
     overlap_px: int = Field(0, ge=0)
     """Pixels that neighbouring tiles share at least."""
+    stride_px: int = Field(0, ge=0)
+    """Step of the grid in place of `size_px - overlap_px`; larger than `size_px` samples the field; 0 is not used."""
+    views: tuple[Literal["native", "overview", "aim"], ...] = ("native", "overview")
+    """Which tiles an image gives: `native`, the grid of its own pixels; `overview`, the whole field shrunk by area to
+    one tile; `aim`, one tile of its own pixels centred on the aim point.
+    """
+    colour: bool = False
+    """Also a colour tile of each visit with three filters or more, aligned on the sky."""
+    format: Literal["png", "jpeg"] = "png"
+    """How a tile is stored: PNG keeps every level, JPEG (quality 95) is smaller and loses some."""
     min_side_px: int = Field(64, ge=1)
     """An image whose shorter side is below this is rejected; between this and `size_px` it is padded with its sky
     level.
@@ -200,6 +217,14 @@ class TileSettings(Section):
     """Black point: this many noise sigmas below the sky."""
     white_quantile: float = Field(0.9995, gt=0.5, le=1)
     """White point: this quantile of the valid pixels."""
+    limits: Literal["image", "flux"] = "image"
+    """Black and white of each image's own, or fixed ones in e-/s/arcsec2, so that tiles compare in brightness."""
+    flux_black: float = -0.05
+    """With `limits = "flux"`: black, above the sky, in e-/s/arcsec2."""
+    flux_white: float = 500.0
+    """With `limits = "flux"`: white, above the sky, in e-/s/arcsec2."""
+    flux_softening: float = Field(0.5, gt=0)
+    """With `limits = "flux"`: where asinh turns from linear to logarithmic, in e-/s/arcsec2."""
     max_pixels: int = Field(600_000_000, ge=1)
     """A header that claims more pixels in one image is refused before memory is taken."""
 

@@ -54,6 +54,7 @@ def make_sample(
         pixel_scale_arcsec=tile.pixel_scale_arcsec, valid_share=tile.valid_share,
         product_uri=tile.product_uri, product_sha256=tile.product_sha256, png_sha256=tile.png_sha256,
         caption_kinds=[caption.kind for caption in captions], captions=[caption.text for caption in captions],
+        view=tile.view,
     )  # fmt: skip
 
 

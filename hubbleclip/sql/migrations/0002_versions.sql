@@ -1,4 +1,4 @@
--- Contract version 1.1.0 of the catalog: versions of products, listings, attempts, provenance.
+-- Contract version 1.1.0 of catalog and shards: versions of products, listings, attempts, provenance, views of tiles.
 ALTER TABLE "proposal" ADD COLUMN "provenance" VARCHAR;
 ALTER TABLE "observation" ADD COLUMN "visit" VARCHAR;
 ALTER TABLE "observation" ADD COLUMN "fingerprint" VARCHAR;
@@ -8,6 +8,10 @@ ALTER TABLE "product" ADD COLUMN "version" BIGINT;
 ALTER TABLE "product" ADD COLUMN "source" VARCHAR;
 ALTER TABLE "product" ADD COLUMN "etag" VARCHAR;
 ALTER TABLE "product" ADD COLUMN "superseded_at" TIMESTAMP;
+ALTER TABLE "tile" ADD COLUMN "view" VARCHAR;
+ALTER TABLE "tile" ADD COLUMN "shrink" DOUBLE;
+ALTER TABLE "tile" ADD COLUMN "part_uris" VARCHAR[];
+ALTER TABLE "sample" ADD COLUMN "view" VARCHAR;
 UPDATE "product" SET "version" = 1, "source" = CASE WHEN "uri" LIKE 'local:%' THEN 'local' ELSE 'mast' END WHERE "sha256" IS NOT NULL;
 
 CREATE TABLE "product_version" (
