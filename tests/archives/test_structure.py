@@ -21,6 +21,7 @@ from PIL import Image
 from hubbleclip.archives.structure import ContentProblem, content_problem
 
 Judge = Callable[..., ContentProblem | None]
+PATIENT = settings(deadline=None)
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +99,7 @@ def astropy_calls_it_bad(data: bytes) -> bool:
 # FITS: the walk
 
 
-@settings(max_examples=40)
+@settings(PATIENT, max_examples=40)
 @given(KINDS, st.integers(0, 1000), st.booleans())
 def test_what_astropy_writes_is_whole(judge: Judge, kinds: list[str], seed: int, checksum: bool) -> None:
     data = fits_bytes(tuple(kinds), seed, checksum=checksum)
@@ -106,7 +107,7 @@ def test_what_astropy_writes_is_whole(judge: Judge, kinds: list[str], seed: int,
     assert judge(gzip.compress(data, 1), ".fits.gz", None) is None
 
 
-@settings(max_examples=30)
+@settings(PATIENT, max_examples=30)
 @given(KINDS, st.integers(0, 1000))
 def test_no_prefix_in_whole_blocks_is_whole(judge: Judge, kinds: list[str], seed: int) -> None:
     data = fits_bytes(tuple(kinds), seed)
@@ -121,11 +122,10 @@ def test_a_file_cut_inside_a_block_is_cut(judge: Judge, end: int) -> None:
 
 
 def test_a_cut_between_two_hdus_is_seen_by_the_listed_size_where_nextend_is_absent(judge: Judge) -> None:
-    whole = WHOLE.replace(b"NEXTEND ", b"NOTHING ", 1)
-    first = image_header() + whole[2880:]
-    cut = first[: first.index(b"XTENSION= 'BINTABLE'")]
+    whole = image_header() + WHOLE[2880:]
+    cut = whole[: whole.index(b"XTENSION= 'BINTABLE'")]
     assert judge(cut) is None
-    assert reason(judge(cut, ".fits", len(first))) == "truncated"
+    assert reason(judge(cut, ".fits", len(whole))) == "truncated"
 
 
 def test_a_file_of_the_listed_size_may_keep_the_nextend_of_the_file_it_was_made_of(judge: Judge) -> None:
@@ -170,19 +170,10 @@ def test_a_header_that_claims_too_much_is_refused_by_arithmetic(judge: Judge, si
 
 @pytest.mark.parametrize(
     "cards",
-    [
-        [("NAXIS", 0)],
-        [("BITPIX", 8)],
-        [("BITPIX", 7), ("NAXIS", 0)],
-        [("BITPIX", 8), ("NAXIS", -1)],
-        [("BITPIX", 8), ("NAXIS", 10**9)],
-        [("BITPIX", 8), ("NAXIS", 1)],
-        [("BITPIX", 8), ("NAXIS", 1), ("NAXIS1", -5)],
-        [("BITPIX", 8), ("NAXIS", 1), ("NAXIS1", "1_0")],
-        [("BITPIX", 8), ("NAXIS", 1), ("NAXIS1", "1E3")],
-        [("BITPIX", "'8'x"), ("NAXIS", 0)],
-    ],
-)
+    [[("NAXIS", 0)], [("BITPIX", 8)], [("BITPIX", 7), ("NAXIS", 0)], [("BITPIX", "'8'x"), ("NAXIS", 0)],
+     *([("BITPIX", 8), ("NAXIS", naxis)] for naxis in (-1, 1, 10**9)),
+     *([("BITPIX", 8), ("NAXIS", 1), ("NAXIS1", side)] for side in (-5, "1_0", "1E3"))],
+)  # fmt: skip
 def test_a_header_without_sound_mandatory_cards_is_damaged(judge: Judge, cards: list) -> None:
     assert reason(judge(header(*cards))) == "damaged"
 
@@ -204,6 +195,7 @@ def test_the_first_of_repeated_cards_counts_and_none_after_the_end(judge: Judge)
 # FITS: the sums
 
 
+@PATIENT
 @given(KINDS, st.integers(0, 1000), st.integers(0, 2**31), st.integers(1, 255))
 def test_sums_agree_with_astropy_on_changed_data(
     judge: Judge, kinds: list[str], seed: int, where: int, change: int
@@ -217,6 +209,7 @@ def test_sums_agree_with_astropy_on_changed_data(
     assert (reason(judge(bytes(data))) == "checksum") == astropy_calls_it_bad(bytes(data))
 
 
+@PATIENT
 @given(st.binary(min_size=1, max_size=9000))
 @example(b"\0" * 2880)
 @example(b"\xff" * 2880)
@@ -301,13 +294,10 @@ def test_a_gzip_file_whose_own_checksum_fails_is_damaged(judge: Judge) -> None:
     assert reason(judge(bytes(data), ".fits.gz")) == "damaged"
 
 
-ZEROS = bytes(1_000_000)
-
-
 def bomb(start: bytes, num_mb: int) -> bytes:
     """A small gzip file that holds `start` and then this many megabytes of zeros."""
     packer = zlib.compressobj(9, wbits=31)
-    return packer.compress(start) + b"".join(packer.compress(ZEROS) for _ in range(num_mb)) + packer.flush()
+    return packer.compress(start) + b"".join(packer.compress(bytes(1_000_000)) for _ in range(num_mb)) + packer.flush()
 
 
 @pytest.mark.parametrize("claim", [10, 2_000_000_000])
@@ -371,27 +361,23 @@ def test_a_jpeg_made_to_be_slow_is_not(judge: Judge, filler: bytes) -> None:
     assert time.process_time() - started < 3
 
 
-# Anything at all
-
-MUTATED = {
-    ".fits": WHOLE,
-    ".fits.gz": gzip.compress(WHOLE),
-    ".jpg": jpeg_bytes(),
-}
+MUTATED = {".fits": WHOLE, ".fits.gz": gzip.compress(WHOLE), ".jpg": jpeg_bytes()}
 
 
+@PATIENT
 @given(st.sampled_from([*MUTATED, ".fit", ".jpeg", ".fit.gz", ""]), st.binary(max_size=6000))
 def test_random_bytes_never_pass_and_never_raise(judge: Judge, suffix: str, data: bytes) -> None:
     assert judge(data, suffix) is not None
 
 
+@PATIENT
 @given(st.sampled_from([*MUTATED]), st.integers(0, 2**32), st.integers(1, 40))
 def test_mutated_files_never_raise(judge: Judge, suffix: str, seed: int, num_changes: int) -> None:
     rng, data = random.Random(seed), bytearray(MUTATED[suffix])
     for _ in range(num_changes):
-        at, kind = rng.randrange(len(data)), rng.randrange(4)
+        at, kind = rng.randrange(len(data) + 1), rng.randrange(4)
         if kind == 0:
-            data[at] = rng.randrange(256)
+            data[at : at + 1] = bytes([rng.randrange(256)])
         elif kind == 1:
             del data[at : at + rng.choice([1, 80, 2880])]
         elif kind == 2:
@@ -401,6 +387,7 @@ def test_mutated_files_never_raise(judge: Judge, suffix: str, seed: int, num_cha
     judge(bytes(data), suffix)
 
 
+@PATIENT
 @given(st.sampled_from([*MUTATED]), st.data())
 def test_no_prefix_of_a_whole_file_passes(judge: Judge, suffix: str, data: st.DataObject) -> None:
     whole = MUTATED[suffix]
