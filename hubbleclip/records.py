@@ -132,9 +132,9 @@ class Tile:
     """A square PNG cut from a product. `chip` is the FITS extension; (y0, x0) may be negative where a tile is padded.
 
     A display level is `255 * f((value - black) / (white - black))`; sky, noise, black, white and softening are in
-    `unit`. `view` is native, overview, aim or colour; `shrink` image pixels a side make one of the tile; `part_uris` names
-    the products of a colour tile, red first. `corners_deg` is ra, dec of the outer corners in the order (y0, x0), (y0, x1), (y1, x1), (y1, x0); empty
-    without WCS.
+    `unit`. `corners_deg` is ra, dec of the outer corners in the order (y0, x0), (y0, x1), (y1, x1), (y1, x0); empty
+    without WCS. `view` is native, overview, aim or colour; `shrink` pixels of the image a side make one of the tile;
+    `part_uris` names the products of a colour tile, red first.
     """
 
     tile_id: str
