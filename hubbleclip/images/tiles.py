@@ -4,30 +4,30 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from hubbleclip import paths
 from hubbleclip.errors import ImageError
+from hubbleclip.images import kernels
 from hubbleclip.images.cosmic import find_cosmic_rays
 from hubbleclip.images.fits import ScienceImage, read_science_images
-from hubbleclip.images.geometry import TileGeometry, tile_geometry
-from hubbleclip.images.masks import repair_pinholes
+from hubbleclip.images.geometry import TileGeometry, tile_geometries
+from hubbleclip.images.kernels import pixel_words
+from hubbleclip.images.masks import REPAIR_MIN_VALID
 from hubbleclip.images.png import encode_png
 from hubbleclip.images.preview import read_previews
-from hubbleclip.images.stretch import Stretch, apply_stretch, fit_stretch, sky_and_noise
+from hubbleclip.images.stretch import Stretch, apply_stretch, fit_stretch, level_curve, sky_and_noise
 from hubbleclip.paths import Layout, product_suffix
 from hubbleclip.records import Product, Tile
 from hubbleclip.settings import TileSettings
 
 MAX_LEFTOVER_SHARE = 0.25
-SMOOTHING_PX = 3
 
 Reader = Callable[[Path, int, str | None], list[ScienceImage]]
 """Takes a file, the most pixels of an image, and the archive's name for the file; raises ImageError."""
@@ -127,106 +127,110 @@ def _plan_axis(length: int, size: int, overlap: int) -> list[int]:
 
 
 def _cut_image(image: ScienceImage, product_sha256: str, settings: TileSettings) -> Iterator[CutTile | TileRejection]:
+    """Tiles and rejections in the grid's order: the levels of a row of tiles are made at once, then cut apart."""
     height, width = image.data_yx.shape
     if min(height, width) < settings.min_side_px:
         raise ImageError("too_small", f"{width} x {height} pixels, the shorter side must have {settings.min_side_px}")
-    prepared = _prepare(image, settings)
-    for y0, x0 in plan_grid((height, width), settings.size_px, settings.overlap_px):
-        try:
-            yield _cut_one(prepared, product_sha256, (y0, x0), settings)
-        except ImageError as error:
-            entity_id = f"{product_sha256}:{image.chip}:{y0}:{x0}"
-            yield TileRejection(entity_id=entity_id, reason=error.reason, detail=error.detail)
+    prepared, digest = _prepare(image, settings), settings.digest()
+    starts_yx = plan_grid((height, width), settings.size_px, settings.overlap_px)
+    places = [None] * len(starts_yx) if image.wcs is None else tile_geometries(image.wcs, starts_yx, settings.size_px)
+    for y0, row in groupby(zip(starts_yx, places, strict=True), key=lambda tile: tile[0][0]):
+        band_yx = _levels_of_band(prepared, y0, settings.size_px)
+        for (_, x0), place in row:
+            try:
+                valid_share = _check_worth(prepared, (y0, x0), settings)
+            except ImageError as error:
+                entity_id = f"{product_sha256}:{image.chip}:{y0}:{x0}"
+                yield TileRejection(entity_id=entity_id, reason=error.reason, detail=error.detail)
+                continue
+            png = encode_png(_square(band_yx, (y0, x0), settings.size_px, prepared.sky_level))
+            yield CutTile(
+                tile_id=paths.tile_id(product_sha256, image.chip, y0, x0, digest),
+                png=png,
+                png_sha256=hashlib.sha256(png).hexdigest(),
+                chip=image.chip,
+                y0=y0,
+                x0=x0,
+                size_px=settings.size_px,
+                instrument=image.instrument,
+                filter=image.filter,
+                unit=image.unit,
+                geometry=place,
+                valid_share=valid_share,
+                stretch=prepared.stretch,
+                settings_digest=digest,
+            )
 
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    """An image as it is shown: repaired, with the mask of pixels fit to be shown, and its stretch."""
+    """An image ready to be shown: the mask of its valid pixels without cosmic rays, its stretch, its sky's level."""
 
     image: ScienceImage
-    shown_yx: NDArray[np.bool_]
+    sound_yx: NDArray[np.bool_]
     stretch: Stretch
+    sky_level: int
 
 
 def _prepare(image: ScienceImage, settings: TileSettings) -> _Prepared:
-    """Repair an image and fit its stretch, unless it comes with one.
+    """Find what to repair in an image and fit its stretch, unless it comes with one.
 
     Cosmic rays of an uncombined exposure are taken out before the stretch is fitted, lest they set its white.
     """
     sound_yx = image.valid_yx
     if image.may_hold_rays:
         sky, noise = sky_and_noise(image.data_yx, image.valid_yx)
-        sound_yx = sound_yx & ~find_cosmic_rays(image.data_yx, image.valid_yx, sky, noise)
-    data_yx, shown_yx = repair_pinholes(image.data_yx, sound_yx)
-    stretch = image.stretch or fit_stretch(data_yx, sound_yx, settings)
-    return _Prepared(replace(image, data_yx=data_yx), shown_yx, stretch)
+        rays_yx = find_cosmic_rays(image.data_yx, image.valid_yx, sky, noise)
+        sound_yx = np.greater(image.valid_yx, rays_yx, out=rays_yx)
+    stretch = image.stretch or fit_stretch(image.data_yx, sound_yx, settings)
+    sky_level = apply_stretch(np.zeros((1, 1), np.float32), np.zeros((1, 1), np.bool_), stretch)
+    return _Prepared(image, sound_yx, stretch, int(sky_level[0, 0]))
 
 
-def _cut_one(prepared: _Prepared, product_sha256: str, start_yx: tuple[int, int], settings: TileSettings) -> CutTile:
-    image, stretch, (y0, x0) = prepared.image, prepared.stretch, start_yx
-    size = settings.size_px
-    valid_yx = _window(image.valid_yx, y0, x0, size)
-    data_yx = _window(image.data_yx, y0, x0, size)
-    num_inside = _area_inside(image.data_yx.shape, y0, x0, size)
-    valid_share = int(np.count_nonzero(valid_yx)) / num_inside
-    _check_worth(data_yx, valid_yx, valid_share, stretch, settings)
-    png = encode_png(apply_stretch(data_yx, _window(prepared.shown_yx, y0, x0, size), stretch))
-    digest = settings.digest()
-    return CutTile(
-        tile_id=paths.tile_id(product_sha256, image.chip, y0, x0, digest),
-        png=png,
-        png_sha256=hashlib.sha256(png).hexdigest(),
-        chip=image.chip,
-        y0=y0,
-        x0=x0,
-        size_px=size,
-        instrument=image.instrument,
-        filter=image.filter,
-        unit=image.unit,
-        geometry=None if image.wcs is None else tile_geometry(image.wcs, y0, x0, size),
-        valid_share=valid_share,
-        stretch=stretch,
-        settings_digest=digest,
-    )
+def _levels_of_band(prepared: _Prepared, y0: int, size_px: int) -> NDArray[np.uint8]:
+    """Levels of the image's rows that tiles at `y0` hold, over its whole width: (at most size_px, width)."""
+    height, width = prepared.image.data_yx.shape
+    top = max(y0, 0)
+    band_yx = np.empty((min(y0 + size_px, height) - top, width), np.uint8)
+    curve = level_curve(prepared.stretch, REPAIR_MIN_VALID)
+    kernels.levels_of_rows(pixel_words(prepared.image.data_yx), prepared.sound_yx, curve, top, band_yx)
+    return band_yx
 
 
-def _window(values_yx: NDArray[Any], y0: int, x0: int, size_px: int) -> NDArray[Any]:
-    """The square at (y0, x0), padded with zeros (False: not valid) where it leaves the image."""
-    inside = values_yx[max(y0, 0) : y0 + size_px, max(x0, 0) : x0 + size_px]
-    if inside.shape == (size_px, size_px):
-        return inside
-    padded = np.zeros((size_px, size_px), values_yx.dtype)
+def _square(band_yx: NDArray[np.uint8], start_yx: tuple[int, int], size_px: int, sky_level: int) -> NDArray[np.uint8]:
+    """The tile of a band, padded with the sky's level where it leaves the image."""
+    y0, x0 = start_yx
+    inside_yx = band_yx[:, max(x0, 0) : x0 + size_px]
+    if inside_yx.shape == (size_px, size_px):
+        return inside_yx
+    padded_yx = np.full((size_px, size_px), sky_level, np.uint8)
     top, left = max(-y0, 0), max(-x0, 0)
-    padded[top : top + inside.shape[0], left : left + inside.shape[1]] = inside
-    return padded
+    padded_yx[top : top + inside_yx.shape[0], left : left + inside_yx.shape[1]] = inside_yx
+    return padded_yx
 
 
-def _area_inside(shape_yx: tuple[int, ...], y0: int, x0: int, size_px: int) -> int:
-    """Pixels of a tile that the image has: padding counts neither as valid nor as invalid."""
-    height, width = shape_yx
-    inside_y, inside_x = min(y0 + size_px, height) - max(y0, 0), min(x0 + size_px, width) - max(x0, 0)
-    return inside_y * inside_x
+def _check_worth(prepared: _Prepared, start_yx: tuple[int, int], settings: TileSettings) -> float:
+    """Share of a tile's pixels inside the image that are valid.
 
-
-def _check_worth(
-    data_yx: NDArray[np.float32],
-    valid_yx: NDArray[np.bool_],
-    valid_share: float,
-    stretch: Stretch,
-    settings: TileSettings,
-) -> None:
-    """Raise ImageError `too_little_valid`, or `no_signal` where a 3x3 mean rises above the sky almost nowhere."""
+    Raises ImageError `too_little_valid`, or `no_signal` where a 3x3 mean rises above the sky almost nowhere.
+    """
+    image, stretch, (y0, x0), size = prepared.image, prepared.stretch, start_yx, settings.size_px
+    valid_yx = image.valid_yx[max(y0, 0) : y0 + size, max(x0, 0) : x0 + size]
+    num_valid = int(np.count_nonzero(valid_yx))
+    valid_share = num_valid / valid_yx.size
     if valid_share < settings.min_valid_share:
         raise ImageError("too_little_valid", f"{valid_share:.1%} of the pixels, needs {settings.min_valid_share:.0%}")
-    height_yx = np.where(valid_yx, data_yx, np.float32(stretch.sky)) - np.float32(stretch.sky)
-    ceiling = np.float32(10 * settings.signal_sigma * stretch.noise)
-    smooth_yx = ndimage.uniform_filter(np.minimum(height_yx, ceiling), SMOOTHING_PX, mode="nearest")
-    bright = int(np.count_nonzero((smooth_yx > settings.signal_sigma * stretch.noise) & valid_yx))
-    share = bright / max(1, int(np.count_nonzero(valid_yx)))
+    threshold = settings.signal_sigma * stretch.noise
+    limits = (np.float32(stretch.sky), np.float32(10 * threshold), np.float32(threshold), REPAIR_MIN_VALID)
+    masks, window = (image.valid_yx, prepared.sound_yx), (y0, x0, size)
+    enough = int(settings.min_signal_share * num_valid) + 1
+    bright = kernels.count_bright(pixel_words(image.data_yx), masks, window, limits, enough)
+    share = bright / max(1, num_valid)
     if share < settings.min_signal_share:
         raise ImageError(
             "no_signal", f"{share:.3%} of the pixels rise above the sky, needs {settings.min_signal_share:.3%}"
         )
+    return valid_share
 
 
 def to_tile_record(cut: CutTile, product: Product, layout: Layout, cut_at: datetime) -> Tile:
