@@ -73,7 +73,8 @@ class Layout:
 
     def part(self, uri: str) -> Path:
         """Where the bytes of a product stand while they are fetched."""
-        return self.products / ".part" / f"{_digest(uri)}.part"
+        name = _digest(uri)
+        return self.products / ".part" / name[:2] / f"{name}.part"
 
     def product(self, sha256: str, file_name: str) -> Path:
         """Content-addressed place of a product; only the suffix comes from the archive's name."""

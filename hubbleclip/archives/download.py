@@ -9,8 +9,9 @@ import fcntl
 import logging
 import os
 import re
+import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -18,7 +19,7 @@ from typing import BinaryIO
 import requests
 
 from hubbleclip.archives.landing import FetchedFile, check_content, check_room, settle, writing
-from hubbleclip.archives.transport import DamagedError, RefusedError, Transport, in_words, is_unreachable
+from hubbleclip.archives.transport import IDENTITY, DamagedError, RefusedError, Transport, in_words, is_unreachable
 from hubbleclip.errors import DownloadError
 from hubbleclip.paths import Layout
 
@@ -46,8 +47,12 @@ REASONS: Mapping[str, str] = {
 STATUS_REASONS = {401: "denied", 403: "denied", 404: "missing", 408: "timeout", 410: "missing", 425: "busy",
                   429: "busy", 503: "busy"}  # fmt: skip
 NO_LIMIT_BYTES = 1 << 62
-RESUMED_BYTES = 1 << 20
+SMALL_BYTES = 1 << 20
 ROOM_CHECKED_BYTES = 1 << 26
+ONE_AT_A_TIME = threading.Lock()
+"""Held while a small file is written and checked: threads that pass Python's own lock to and fro at each of some twenty
+short calls take twice the time. Never held while bytes are waited for, or the disk.
+"""
 CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 
 
@@ -115,7 +120,7 @@ def reason_of(error: Exception) -> str:
 
 def _try(transport: Transport, url: str, wanted: Wanted) -> FetchedFile:
     """Bring the file to its place in one request. What arrived before a failure stays for the next try."""
-    headers, offset, version = {"Accept-Encoding": "identity"}, 0, ""
+    headers, offset, version = {"Accept-Encoding": IDENTITY}, 0, ""
     if _validator(wanted.part).exists() and wanted.part.exists():
         offset = wanted.part.stat().st_size
         version = _validator(wanted.part).read_text(encoding="latin-1")
@@ -141,7 +146,7 @@ def _read_head(response: requests.Response) -> Head:
     if "text/html" in headers.get("Content-Type", ""):
         raise DamagedError("a web page came instead of the file", "html")
     length = headers.get("Content-Length", "")
-    total = int(length) if length.isdecimal() else None
+    total = int(length[:18]) if length.isdecimal() else None
     if response.status_code == requests.codes.partial_content:
         match = CONTENT_RANGE.fullmatch(headers.get("Content-Range", ""))
         if match is None:
@@ -165,57 +170,88 @@ def _known_file(head: Head, wanted: Wanted) -> FetchedFile | None:
 
 def _receive(transport: Transport, response: requests.Response, head: Head, wanted: Wanted) -> FetchedFile:
     """Write the body behind what is there already, check the whole, and settle it."""
-    total, min_free_gb = head.total, transport.fetch.min_free_gb
+    total = head.total
     if total is not None and total > wanted.max_bytes:
         raise RefusedError(f"{total} bytes would come where {wanted.max_bytes} are allowed", "too_large")
     if total is not None and wanted.size_bytes not in {None, total}:
         raise DamagedError(f"{total} bytes came where the archive lists {wanted.size_bytes}")
-    check_room(wanted.layout, (total or 0) - head.start, min_free_gb)
-    with _opened(wanted.part, head.start) as file:
-        _write_body(transport, response, head, wanted, file)
-        try:
-            check_content(wanted.part, wanted.file_name, wanted.size_bytes)
-        except DamagedError as error:
-            LOG.info("refused %s: %s", wanted.part.name, error)
-            _forget(wanted.part)
-            raise
+    check_room(wanted.layout, (total or 0) - head.start, transport.fetch.min_free_gb)
+    response.raw.enforce_content_length = response.raw.decode_content = False
+    limit = min(wanted.max_bytes, wanted.size_bytes or wanted.max_bytes) if total is None else total
+    pieces, failure = transport.chunks(response, limit - head.start), None
+    is_small = limit <= SMALL_BYTES
+    if is_small:
+        pieces, failure = _gathered(pieces)
+    with ExitStack() as stack:
+        with ONE_AT_A_TIME if is_small else nullcontext():
+            file = stack.enter_context(_opened(wanted.part, head.start))
+            _write_body(file, pieces, failure, head=head, wanted=wanted, min_free_gb=transport.fetch.min_free_gb)
+            _check(wanted)
         settled = settle(wanted.part, wanted.file_name, wanted.layout, etag=head.etag.strip('"') or None)
-    _validator(wanted.part).unlink(missing_ok=True)
+    if head.start or not is_small:
+        _validator(wanted.part).unlink(missing_ok=True)
     return settled
 
 
-def _write_body(transport: Transport, response: requests.Response, head: Head, wanted: Wanted, file: BinaryIO) -> None:
+def _gathered(pieces: Iterator[bytes]) -> tuple[Iterator[bytes], Exception | None]:
+    """What comes of a small body, and what broke it off."""
+    body: list[bytes] = []
+    try:
+        body.extend(pieces)
+    except (requests.RequestException, RefusedError, DamagedError) as error:
+        return iter(body), error
+    return iter(body), None
+
+
+def _write_body(
+    file: BinaryIO,
+    pieces: Iterator[bytes],
+    failure: Exception | None,
+    *,
+    head: Head,
+    wanted: Wanted,
+    min_free_gb: float,
+) -> None:
     """Write a body as it comes. Raises DamagedError when it ends early, with its version kept for the next try.
 
     The version of a small file is written only then: it is rarely needed, and another file a file costs time.
     """
-    response.raw.enforce_content_length = response.raw.decode_content = False
-    limit = wanted.max_bytes if head.total is None else head.total
     size, room_checked = head.start, head.start
-    if limit > RESUMED_BYTES:
+    if failure is not None or head.total is None or head.total > SMALL_BYTES:
         _keep_version(wanted.part, head.version)
     try:
-        for chunk in transport.chunks(response, limit - head.start):
-            file.write(chunk)
-            size += len(chunk)
+        for piece in pieces:
+            file.write(piece)
+            size += len(piece)
             if size - room_checked > ROOM_CHECKED_BYTES:
-                check_room(wanted.layout, 0, transport.fetch.min_free_gb)
+                check_room(wanted.layout, 0, min_free_gb)
                 room_checked = size
         file.flush()
+        if failure is not None:
+            raise failure
     except RefusedError:
         _forget(wanted.part)
         raise
-    finally:
-        if size < (head.total or 0) <= RESUMED_BYTES:
-            _keep_version(wanted.part, head.version)
     if head.total is not None and size != head.total:
+        _keep_version(wanted.part, head.version)
         raise DamagedError(f"{size} of {head.total} bytes came", "truncated")
+
+
+def _check(wanted: Wanted) -> None:
+    """Refuse content that is not what was listed; the partial file goes, as no continuation could mend it."""
+    try:
+        check_content(wanted.part, wanted.file_name, wanted.size_bytes)
+    except DamagedError as error:
+        LOG.info("refused %s: %s", wanted.part.name, error)
+        _forget(wanted.part)
+        raise
 
 
 @contextmanager
 def _opened(part: Path, start: int) -> Iterator[BinaryIO]:
     """`part`, cut to `start` bytes and locked, so that no other run writes it. Raises RefusedError, DiskFullError."""
-    part.parent.mkdir(parents=True, exist_ok=True)
+    if not part.parent.is_dir():
+        part.parent.mkdir(parents=True, exist_ok=True)
     with writing(part), part.open("ab") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -226,7 +262,8 @@ def _opened(part: Path, start: int) -> Iterator[BinaryIO]:
             raise RefusedError("another run fetches it", "busy")
         if not start:
             _validator(part).unlink(missing_ok=True)
-            file.truncate(0)
+            if here.st_size:
+                file.truncate(0)
         yield file
 
 

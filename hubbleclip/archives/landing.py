@@ -32,8 +32,9 @@ class FetchedFile:
 
 def check_room(layout: Layout, needed_bytes: int, min_free_gb: float) -> None:
     """Raise DiskFullError unless `min_free_gb` would still be free after so many bytes more."""
-    folder = next(place for place in (layout.root, *layout.root.absolute().parents) if place.exists())
-    free_gb, needed_gb = shutil.disk_usage(folder).free / BYTES_A_GB, needed_bytes / BYTES_A_GB
+    if not layout.root.is_dir():
+        layout.root.mkdir(parents=True, exist_ok=True)
+    free_gb, needed_gb = shutil.disk_usage(layout.root).free / BYTES_A_GB, needed_bytes / BYTES_A_GB
     if free_gb < needed_gb + min_free_gb:
         raise DiskFullError(
             f"{free_gb:.1f} GB are free at {layout.root}, {needed_gb:.3f} GB are to be written and fetch.min_free_gb ="
@@ -66,7 +67,8 @@ def settle(part: Path, file_name: str, layout: Layout, *, etag: str | None = Non
     sha256 = sha256_file(part)
     final = layout.product(sha256, file_name)
     with writing(final):
-        final.parent.mkdir(parents=True, exist_ok=True)
+        if not final.parent.is_dir():
+            final.parent.mkdir(parents=True, exist_ok=True)
         with part.open("rb", buffering=0) as file:
             os.fsync(file.fileno())
             size_bytes = os.fstat(file.fileno()).st_size

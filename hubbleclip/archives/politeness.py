@@ -90,8 +90,9 @@ def next_address(url: str, location: str, other_hosts: Iterable[str]) -> str:
     A host that only a pattern allows must not lie in a private network, unless `url` does: else a server outside
     could make us ask one inside.
     """
-    here, target = urlsplit(url), urljoin(url, location)
+    here = urlsplit(url)
     try:
+        target = urljoin(url, location)
         there = urlsplit(target)
         names = {there.netloc.lower(), (there.hostname or "").lower()}
         _ = there.port

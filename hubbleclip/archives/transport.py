@@ -33,6 +33,7 @@ from hubbleclip.archives.politeness import (
     same_host,
     user_agent,
 )
+from hubbleclip.archives.wire import Wires
 from hubbleclip.errors import (
     ArchiveBusyError,
     ArchiveError,
@@ -50,6 +51,8 @@ MAX_WAIT_S = 30.0
 MAX_REDIRECTS = 5
 MAX_PAGE_BYTES = 500_000_000
 CHUNK_BYTES = 1 << 18
+IDENTITY = "identity"
+"""As `Accept-Encoding`: a file is asked for as it stands."""
 BUSY = frozenset({429, 503})
 RETRIED_STATUS = frozenset({408, 425, 429})
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -146,8 +149,9 @@ class Transport:
         self.session.headers["User-Agent"] = user_agent(fetch.contact)
         self.mount_on(self.session)
         self._pools: dict[str, tuple[HTTPConnectionPool, bool]] = {}
+        self._wires = Wires()
         slowest_s = fetch.stall_s if fetch.stall_bytes else fetch.timeout_s
-        self._patience = Timeout(self.timeout[0], min(fetch.timeout_s, slowest_s, fetch.file_timeout_s))
+        self._patience_s = min(fetch.timeout_s, slowest_s, fetch.file_timeout_s)
 
     def mount_on(self, session: requests.Session) -> None:
         """Put a session, also a library's, under this rate limit, these time limits and this breaker."""
@@ -217,6 +221,8 @@ class Transport:
     def _request(self, url: str, headers: Mapping[str, str]) -> requests.Response:
         """One request through urllib3 itself: what requests does around it costs twice as much as it."""
         pool, wants_whole_url = self._pool(url)
+        if headers.get("Accept-Encoding") == IDENTITY and pool.proxy is None:
+            return self._wires.get(url, headers, pool, connect_s=self.timeout[0], patience_s=self._patience_s)
         parts = urlsplit(url)
         target = url if wants_whole_url else f"{parts.path or '/'}?{parts.query}".rstrip("?")
         raw = pool.urlopen(
@@ -226,7 +232,7 @@ class Transport:
             preload_content=False,
             redirect=False,
             retries=False,
-            timeout=self._patience,
+            timeout=Timeout(self.timeout[0], self._patience_s),
         )
         response = requests.Response()
         response.url, response.raw, response.status_code, response.reason = url, raw, raw.status, raw.reason or ""

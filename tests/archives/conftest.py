@@ -13,6 +13,7 @@ from hubbleclip.paths import Layout
 from hubbleclip.settings import ArchiveSettings, FetchSettings, SimulatorSettings
 from hubbleclip.simulator.child import running_simulator, simulated_addresses
 from hubbleclip.simulator.faults import FaultPlan, FaultRule
+from tests.archives.script_server import Answer, Script
 
 SKY = SimulatorSettings(num_proposals=12, frame_px=96)
 FETCH = FetchSettings(requests_per_s=1000, connections=4, backoff_s=0.01, attempts=4, timeout_s=20)
@@ -50,3 +51,17 @@ def faulty(tmp_path: Path) -> Iterator[Callable[..., HstArchive]]:
     yield make
     for context in contexts:
         context.__exit__(None, None, None)
+
+
+@pytest.fixture
+def scripted() -> Iterator[Callable[..., Script]]:
+    """Make a server that gives these answers in turn."""
+    scripts: list[Script] = []
+
+    def make(*answers: Answer) -> Script:
+        scripts.append(Script(*answers))
+        return scripts[-1]
+
+    yield make
+    for script in scripts:
+        script.close()

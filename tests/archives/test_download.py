@@ -2,86 +2,54 @@
 
 from __future__ import annotations
 
-import threading
+import hashlib
+import os
+import signal
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from hubbleclip.archives.download import fetch_file
+from hubbleclip.archives.download import REASONS, fetch_file
 from hubbleclip.archives.hst import HstArchive
 from hubbleclip.archives.landing import FetchedFile
-from hubbleclip.archives.transport import RateLimiter, RefusedError, Transport, same_host
-from hubbleclip.errors import DownloadError
+from hubbleclip.archives.transport import Transport
+from hubbleclip.errors import DiskFullError, DownloadError
 from hubbleclip.paths import Layout
 from hubbleclip.records import Product
 from hubbleclip.settings import FetchSettings
 from hubbleclip.simulator.faults import FaultRule
+from tests.archives.script_server import FITS, LARGE_FITS, Script, drip, give, give_part, reset
 
-CARDS = "SIMPLE  =                    T", "BITPIX  =                    8", "NAXIS   =                    1"
-HEADER = "".join(card.ljust(80) for card in (*CARDS, f"NAXIS1  = {2880 * 9:20d}", "END")).encode().ljust(2880)
-FITS = HEADER + (bytes(range(256)) * 102)[: 2880 * 9]
 FETCH = FetchSettings(requests_per_s=1000, backoff_s=0.01, attempts=4, timeout_s=10)
 
 
-class Script:
-    """A server that gives one scripted answer a request, the last again and again, and keeps the requests' headers."""
-
-    def __init__(self, *answers: Callable[[BaseHTTPRequestHandler], None]) -> None:
-        self.answers = list(answers)
-        self.seen: list[dict[str, str]] = []
-        script = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                script.seen.append(dict(self.headers))
-                answer = script.answers.pop(0) if len(script.answers) > 1 else script.answers[0]
-                answer(self)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/file"
-        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
-
-
-def give(body: bytes, status: int = 200, length: int | None = None, **headers: str) -> Callable:
-    def answer(handler: BaseHTTPRequestHandler) -> None:
-        handler.send_response(status)
-        handler.send_header("Content-Length", str(len(body) if length is None else length))
-        for name, value in headers.items():
-            handler.send_header(name.replace("_", "-"), value)
-        handler.end_headers()
-        handler.wfile.write(body)
-
-    return answer
-
-
-@pytest.fixture
-def scripted() -> Iterator[Callable[..., Script]]:
-    scripts: list[Script] = []
-
-    def make(*answers: Callable) -> Script:
-        scripts.append(Script(*answers))
-        return scripts[-1]
-
-    yield make
-    for script in scripts:
-        script.server.shutdown()
-        script.server.server_close()
-
-
-def fetch(script: Script, root: Path, size_bytes: int | None = None, file_name: str = "a_drz.fits") -> FetchedFile:
+def fetch(
+    script: Script,
+    root: Path,
+    size_bytes: int | None = None,
+    file_name: str = "a_drz.fits",
+    fetch_settings: FetchSettings = FETCH,
+    **more: object,
+) -> FetchedFile:
     return fetch_file(
-        Transport(FETCH), script.url, uri="mast:x", file_name=file_name, size_bytes=size_bytes, layout=Layout(root)
-    )
+        Transport(fetch_settings), script.url, uri="mast:x", file_name=file_name, size_bytes=size_bytes,
+        layout=Layout(root), **more,
+    )  # fmt: skip
+
+
+def reason_of(script: Script, root: Path, **more: object) -> str:
+    with pytest.raises(DownloadError) as caught:
+        fetch(script, root, **more)
+    assert "\n" not in str(caught.value)
+    assert caught.value.reason in REASONS
+    return caught.value.reason
 
 
 def part_bytes(root: Path) -> bytes:
-    parts = list((root / "products" / ".part").glob("*.part"))
+    parts = list((root / "products" / ".part").glob("*/*.part"))
     return parts[0].read_bytes() if parts else b""
 
 
@@ -161,14 +129,6 @@ def test_a_redirect_to_another_host_is_refused(scripted, tmp_path: Path) -> None
         fetch(script, tmp_path)
 
 
-def test_the_user_agent_says_who_asks(scripted, tmp_path: Path) -> None:
-    script = scripted(give(FITS))
-    transport = Transport(FETCH.model_copy(update={"contact": "me@example.org"}))
-    fetch_file(transport, script.url, uri="mast:x", file_name="a.fits", size_bytes=None, layout=Layout(tmp_path))
-    assert script.seen[0]["User-Agent"].startswith("hubbleclip/")
-    assert "+me@example.org" in script.seen[0]["User-Agent"]
-
-
 def test_an_evil_file_name_reaches_no_path(scripted, tmp_path: Path) -> None:
     file = fetch(scripted(give(FITS)), tmp_path / "root", file_name="../../evil/a_drz.fits")
     assert file.path == Layout(tmp_path / "root").product(file.sha256, "x.fits")
@@ -177,7 +137,7 @@ def test_an_evil_file_name_reaches_no_path(scripted, tmp_path: Path) -> None:
 
 def test_no_partial_file_is_left_after_success(scripted, tmp_path: Path) -> None:
     fetch(scripted(give(FITS, ETag='"v1"')), tmp_path)
-    assert list((tmp_path / "products" / ".part").iterdir()) == []
+    assert list((tmp_path / "products" / ".part").glob("*/*")) == []
 
 
 @pytest.mark.parametrize("kind", ["500", "503", "429", "html", "truncated", "reset"])
@@ -202,23 +162,170 @@ def test_a_storm_of_faults_changes_no_byte(faulty, archive: HstArchive) -> None:
     assert wild.sha256 == calm.sha256
 
 
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [(404, "missing"), (410, "missing"), (401, "denied"), (403, "denied"), (400, "refused"), (408, "timeout"),
+     (429, "busy"), (503, "busy"), (500, "server_error"), (504, "server_error")],
+)  # fmt: skip
+def test_a_status_has_its_reason(scripted, tmp_path: Path, status: int, reason: str) -> None:
+    assert reason_of(scripted(give(b"", status)), tmp_path) == reason
+
+
+@pytest.mark.parametrize("body", [FITS, LARGE_FITS], ids=["small", "large"])
+@pytest.mark.parametrize("break_off", [reset, lambda body, **h: give(body, length=len(body) + 1, **h)])
+def test_what_came_before_a_break_is_not_asked_for_again(scripted, tmp_path: Path, body: bytes, break_off) -> None:
+    script = scripted(break_off(body[:20_000], ETag='"v1"'), give_part(body, ETag='"v1"'))
+    assert fetch(script, tmp_path).path.read_bytes() == body
+    assert [seen.get("Range") for seen in script.seen] == [None, "bytes=20000-"]
+
+
+def test_a_part_that_answers_with_another_version_is_not_appended(scripted, tmp_path: Path) -> None:
+    script = scripted(give(FITS[:5000], length=len(FITS), ETag='"v1"'), give_part(FITS, ETag='"v2"'))
+    fetch(script, tmp_path)
+    assert [seen.get("Range") for seen in script.seen] == [None, "bytes=5000-", None]
+
+
+def test_a_body_that_ends_early_is_truncated(scripted, tmp_path: Path) -> None:
+    assert reason_of(scripted(give(FITS[:5000], length=len(FITS))), tmp_path) == "truncated"
+
+
+def test_a_slow_drip_is_given_up_as_stalled_and_gone_on_with(scripted, tmp_path: Path) -> None:
+    hasty = FETCH.model_copy(update={"stall_s": 0.3, "stall_bytes": 1000})
+    script = scripted(drip(FITS, 5000, ETag='"v1"'), give_part(FITS, ETag='"v1"'))
+    started = time.monotonic()
+    assert fetch(script, tmp_path, fetch_settings=hasty).path.read_bytes() == FITS
+    assert time.monotonic() - started < 3
+    assert int(script.seen[1]["Range"][6:-1]) > 5000
+
+
+def test_only_drips_end_as_stalled(scripted, tmp_path: Path) -> None:
+    hasty = FETCH.model_copy(update={"stall_s": 0.2, "stall_bytes": 1000, "attempts": 1})
+    assert reason_of(scripted(drip(FITS, 5000)), tmp_path, fetch_settings=hasty) == "stalled"
+
+
+def test_a_file_that_takes_too_long_is_given_up(scripted, tmp_path: Path) -> None:
+    hasty = FETCH.model_copy(update={"file_timeout_s": 0.3, "attempts": 1})
+    assert reason_of(scripted(drip(FITS, 5000)), tmp_path, fetch_settings=hasty) == "timeout"
+    assert len(part_bytes(tmp_path)) >= 5000
+
+
+def test_a_head_that_drips_is_given_up(scripted, tmp_path: Path) -> None:
+    def answer(handler) -> None:
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nX: ")
+        for _ in range(100):
+            time.sleep(0.05)
+            handler.wfile.write(b"x")
+
+    hasty = FETCH.model_copy(update={"timeout_s": 0.5, "attempts": 1})
+    started = time.monotonic()
+    assert reason_of(scripted(answer), tmp_path, fetch_settings=hasty) == "timeout"
+    assert time.monotonic() - started < 2
+
+
+def test_silence_is_a_timeout(scripted, tmp_path: Path) -> None:
+    hasty = FETCH.model_copy(update={"timeout_s": 0.3, "attempts": 1})
+    script = scripted(lambda handler: time.sleep(2))
+    assert reason_of(script, tmp_path, fetch_settings=hasty) == "timeout"
+
+
+def test_a_file_above_the_limit_is_not_begun(scripted, tmp_path: Path) -> None:
+    script = scripted(give(b"", length=10**12))
+    assert reason_of(script, tmp_path, max_bytes=10_000) == "too_large"
+    assert len(script.seen) == 1
+
+
+def chunked(body: bytes):
+    def answer(handler) -> None:
+        handler.send_response(200)
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+        for start in range(0, len(body), 7000):
+            piece = body[start : start + 7000]
+            handler.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+        handler.wfile.write(b"0\r\n\r\n")
+
+    return answer
+
+
+def test_a_body_in_chunks_that_goes_on_past_the_limit_is_cut_off(scripted, tmp_path: Path) -> None:
+    assert reason_of(scripted(chunked(FITS)), tmp_path, max_bytes=10_000) == "too_large"
+    assert part_bytes(tmp_path) == b""
+
+
+def test_a_body_in_chunks_is_read(scripted, tmp_path: Path) -> None:
+    assert fetch(scripted(chunked(FITS)), tmp_path).path.read_bytes() == FITS
+
+
+def test_a_body_up_to_the_end_of_the_connection_is_read(scripted, tmp_path: Path) -> None:
+    def answer(handler) -> None:
+        handler.wfile.write(b"HTTP/1.0 200 OK\r\n\r\n" + FITS)
+        handler.close_connection = True
+
+    assert fetch(scripted(answer), tmp_path).path.read_bytes() == FITS
+
+
+def test_connections_are_kept(scripted, tmp_path: Path) -> None:
+    script, transport = scripted(give(FITS)), Transport(FETCH)
+    for i in range(5):
+        fetch_file(transport, script.url, uri=f"mast:{i}", file_name="a.fits", size_bytes=None, layout=Layout(tmp_path))
+    assert len({seen["port"] for seen in script.seen}) == 1
+
+
+def test_too_little_room_is_seen_before_the_body(scripted, tmp_path: Path) -> None:
+    greedy = FETCH.model_copy(update={"min_free_gb": 1e9})
+    with pytest.raises(DiskFullError):
+        fetch(scripted(give(FITS)), tmp_path, fetch_settings=greedy)
+
+
+def test_a_known_file_under_another_name_is_not_read_again(scripted, tmp_path: Path) -> None:
+    script = scripted(give(FITS, ETag='"v1"'))
+    first = fetch(script, tmp_path)
+    asked = []
+    script.answers[0] = give(b"", length=len(FITS), ETag='"v1"')
+
+    def known(etag: str, size_bytes: int) -> str:
+        asked.append((etag, size_bytes))
+        return first.sha256
+
+    assert fetch(script, tmp_path, known=known) == first
+    assert asked == [("v1", len(FITS))]
+
+
+def test_a_known_file_that_is_gone_is_fetched(scripted, tmp_path: Path) -> None:
+    script = scripted(give(FITS, ETag='"v1"'))
+    sha256 = hashlib.sha256(FITS).hexdigest()
+    assert fetch(script, tmp_path, known=lambda *_: sha256).path.read_bytes() == FITS
+
+
+def test_a_weak_etag_identifies_no_content(scripted, tmp_path: Path) -> None:
+    assert fetch(scripted(give(FITS, ETag='W/"v1"')), tmp_path, known=lambda *_: pytest.fail("asked")).etag is None
+
+
+CHILD = """
+import sys
+from pathlib import Path
+from hubbleclip.archives.download import fetch_file
+from hubbleclip.archives.transport import Transport
+from hubbleclip.paths import Layout
+from hubbleclip.settings import FetchSettings
+layout = Layout(Path(sys.argv[2]))
+fetch_file(Transport(FetchSettings()), sys.argv[1], uri="mast:x", file_name="a.fits", size_bytes=None, layout=layout)
+"""
+
+
+def test_a_killed_download_goes_on_and_a_second_run_keeps_off(scripted, tmp_path: Path) -> None:
+    script = scripted(drip(LARGE_FITS, 2_000_000, ETag='"v1"'), give_part(LARGE_FITS, ETag='"v1"'))
+    with subprocess.Popen([sys.executable, "-c", CHILD, script.url, str(tmp_path)]) as child:
+        until = time.monotonic() + 20
+        while len(part_bytes(tmp_path)) < 1_900_000 and time.monotonic() < until:
+            time.sleep(0.05)
+        assert reason_of(script, tmp_path) == "busy"
+        os.kill(child.pid, signal.SIGKILL)
+    size = len(part_bytes(tmp_path))
+    assert fetch(script, tmp_path).path.read_bytes() == LARGE_FITS
+    assert script.seen[-1]["Range"] == f"bytes={size}-"
+
+
 def _first_product(archive: HstArchive) -> Product:
     page = next(iter(archive.query_observations(0)))
     return archive.list_products(page[:1])[0][0]
-
-
-def test_the_rate_limit_holds_over_threads() -> None:
-    limiter = RateLimiter(100)
-    started = time.monotonic()
-    threads = [threading.Thread(target=lambda: [limiter.wait() for _ in range(5)]) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert time.monotonic() - started >= 19 / 100
-
-
-@pytest.mark.parametrize("location", ["http://other/x", "//other/x", "ftp://here/x", "http://here:81/x"])
-def test_links_to_other_hosts_are_refused(location: str) -> None:
-    with pytest.raises(RefusedError):
-        same_host("http://here/a", location)

@@ -1,0 +1,87 @@
+"""An archive that is down stops the run: soon, for all threads, with one line; a refusal of one file does not."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from hubbleclip.archives.breaker import Breaker
+from hubbleclip.archives.download import fetch_file
+from hubbleclip.archives.transport import Transport
+from hubbleclip.errors import ArchiveDownError, ArchiveError, DownloadError
+from hubbleclip.paths import Layout
+from hubbleclip.settings import FetchSettings
+from tests.archives.script_server import FITS, give
+
+FETCH = FetchSettings(requests_per_s=1000, backoff_s=0.01, attempts=3, timeout_s=10, breaker_failures=6)
+
+
+def fetch(transport: Transport, url: str, root: Path, uri: str = "mast:x") -> object:
+    return fetch_file(transport, url, uri=uri, file_name="a_drz.fits", size_bytes=None, layout=Layout(root))
+
+
+def test_it_opens_at_the_last_failure_allowed_and_says_what_to_do() -> None:
+    breaker = Breaker(2)
+    breaker.failed("mast", "503")
+    breaker.check()
+    breaker.failed("mast", "no answer")
+    with pytest.raises(ArchiveDownError, match=r"mast is down: 2 requests .* no answer\. Run the same command again"):
+        breaker.check()
+
+
+def test_a_success_between_starts_the_count_again() -> None:
+    breaker = Breaker(2)
+    for _ in range(5):
+        breaker.failed("mast", "503")
+        breaker.succeeded()
+    breaker.check()
+
+
+@pytest.mark.parametrize("answer", [give(b"", 503), give(b"<html>", Content_Type="text/html")], ids=["503", "html"])
+def test_an_archive_that_fails_every_file_is_asked_so_often_and_no_more(scripted, tmp_path: Path, answer) -> None:
+    script, transport = scripted(answer), Transport(FETCH)
+    errors = []
+    for i in range(10):
+        with pytest.raises(ArchiveError) as caught:
+            fetch(transport, script.url, tmp_path, f"mast:{i}")
+        errors.append(type(caught.value))
+    assert errors == [DownloadError] + [ArchiveDownError] * 9
+    assert len(script.seen) == 6
+
+
+def test_files_that_are_not_there_are_no_failures_of_the_archive(scripted, tmp_path: Path) -> None:
+    transport, script = Transport(FETCH), scripted(give(b"", 404))
+    for i in range(10):
+        with pytest.raises(DownloadError) as caught:
+            fetch(transport, script.url, tmp_path, f"mast:{i}")
+        assert caught.value.reason == "missing"
+
+
+def test_pages_count_as_files_do(scripted) -> None:
+    script, transport = scripted(give(b"", 500)), Transport(FETCH)
+    with pytest.raises(ArchiveError):
+        transport.get(script.url)
+    with pytest.raises(ArchiveDownError):
+        transport.get(script.url)
+
+
+def test_those_who_wait_for_their_turn_stop_at_once(scripted, tmp_path: Path) -> None:
+    script = scripted(give(b"", 503, Retry_After="60"))
+    transport = Transport(FETCH)
+    threading.Timer(0.5, lambda: [transport.breaker.failed("mast", "made so") for _ in range(6)]).start()
+    started = time.monotonic()
+    with ThreadPoolExecutor(8) as pool:
+        jobs = [pool.submit(fetch, transport, script.url, tmp_path, f"mast:{i}") for i in range(8)]
+    assert {type(job.exception()) for job in jobs} == {ArchiveDownError}
+    assert time.monotonic() - started < 3
+
+
+def test_a_file_that_is_whole_closes_the_count(scripted, tmp_path: Path) -> None:
+    transport = Transport(FETCH.model_copy(update={"attempts": 5}))
+    script = scripted(*[give(b"", 500)] * 4, give(FITS), *[give(b"", 500)] * 4, give(FITS))
+    fetch(transport, script.url, tmp_path, "mast:1")
+    fetch(transport, script.url, tmp_path, "mast:2")

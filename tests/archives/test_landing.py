@@ -1,0 +1,80 @@
+"""Landing: room for a file, its content, its place."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hubbleclip.archives.landing import FetchedFile, check_content, check_room, settle
+from hubbleclip.archives.transport import DamagedError
+from hubbleclip.errors import DiskFullError
+from hubbleclip.paths import Layout
+from tests.archives.script_server import FITS, LARGE_FITS, fits_file, give
+
+CHILD = """
+import resource, sys
+from pathlib import Path
+from hubbleclip.archives.download import fetch_file
+from hubbleclip.archives.transport import Transport
+from hubbleclip.errors import DiskFullError
+from hubbleclip.paths import Layout
+from hubbleclip.settings import FetchSettings
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+layout = Layout(Path(sys.argv[2]))
+try:
+    fetch_file(Transport(FetchSettings()), sys.argv[1], uri="mast:x", file_name="a.fits", size_bytes=None, layout=layout)
+except DiskFullError as error:
+    print(error)
+"""
+
+
+def test_too_little_room_is_said_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(
+        DiskFullError, match=r"GB are free .* 2\.000 GB are to be written .*fetch\.min_free_gb"
+    ) as caught:
+        check_room(Layout(tmp_path / "not" / "there"), 2_000_000_000, 1e9)
+    assert "\n" not in str(caught.value)
+
+
+def test_room_enough_is_no_error(tmp_path: Path) -> None:
+    check_room(Layout(tmp_path), 1, 0.0)
+
+
+def test_what_is_needed_counts_beside_what_must_stay_free(tmp_path: Path) -> None:
+    with pytest.raises(DiskFullError):
+        check_room(Layout(tmp_path), 10**18, 0.0)
+
+
+@pytest.mark.parametrize("body", [fits_file(50), LARGE_FITS], ids=["small", "large"])
+def test_a_disk_that_takes_no_more_ends_the_run_and_keeps_what_came(scripted, tmp_path: Path, body: bytes) -> None:
+    script = scripted(give(body, ETag='"v1"'))
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD, script.url, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert "no more can be written" in done.stdout, done.stderr
+    assert done.returncode == 0
+    assert [path.stat().st_size for path in (tmp_path / "products" / ".part").glob("*/*.part")] == [100_000]
+    assert len(script.seen) == 1
+
+
+def test_damaged_content_is_refused_by_its_code(tmp_path: Path) -> None:
+    part = tmp_path / "x"
+    part.write_bytes(b"<html>")
+    with pytest.raises(DamagedError) as caught:
+        check_content(part, "a_drz.fits", None)
+    assert caught.value.reason == "html"
+
+
+def test_a_file_settles_under_its_hash(tmp_path: Path) -> None:
+    part, layout = tmp_path / "x", Layout(tmp_path / "root")
+    part.write_bytes(FITS)
+    sha256 = hashlib.sha256(FITS).hexdigest()
+    path = layout.product(sha256, "A_DRZ.FITS")
+    file = settle(part, "A_DRZ.FITS", layout, etag="v1")
+    assert file == FetchedFile(path=path, sha256=sha256, size_bytes=len(FITS), etag="v1")
+    assert path.read_bytes() == FITS
+    assert not part.exists()

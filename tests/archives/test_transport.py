@@ -1,0 +1,175 @@
+"""Manners of the client: turns, waits that a server asks for, hosts that it goes to, what it says of itself."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from email.utils import formatdate
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from hubbleclip.archives.politeness import MAX_RETRY_AFTER_S, is_private, next_address, retry_after_s
+from hubbleclip.archives.transport import RateLimiter, RefusedError, Transport, same_host
+from hubbleclip.errors import ArchiveBusyError, ArchiveError, ArchiveTimeoutError
+from hubbleclip.settings import FetchSettings
+from tests.archives.script_server import drip, give
+
+FETCH = FetchSettings(requests_per_s=1000, backoff_s=0.01, attempts=3, timeout_s=10)
+
+
+def test_the_rate_limit_holds_over_threads() -> None:
+    limiter = RateLimiter(100)
+    started = time.monotonic()
+    threads = [threading.Thread(target=lambda: [limiter.wait() for _ in range(5)]) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert time.monotonic() - started >= 19 / 100
+
+
+def test_a_host_that_is_held_is_left_alone_and_others_are_not() -> None:
+    limiter = RateLimiter(1000)
+    limiter.hold("busy", 0.3)
+    started = time.monotonic()
+    limiter.wait("free")
+    assert time.monotonic() - started < 0.2
+    limiter.wait("busy")
+    assert time.monotonic() - started >= 0.3
+
+
+def test_waiting_ends_when_the_run_stops() -> None:
+    limiter, stop = RateLimiter(1000), threading.Event()
+    limiter.hold("busy", 60)
+    threading.Timer(0.1, stop.set).start()
+    started = time.monotonic()
+    limiter.wait("busy", stop)
+    assert time.monotonic() - started < 2
+
+
+@pytest.mark.parametrize("form", ["seconds", "date"])
+def test_all_wait_while_one_is_told_to(scripted, form: str) -> None:
+    skew_s = 5000.0  # the server's clock is wrong
+    now = int(time.time())
+    text = "2" if form == "seconds" else formatdate(now + skew_s + 2, usegmt=True)
+
+    def busy(handler) -> None:
+        handler.send_response_only(503)
+        handler.send_header("Date", formatdate(now + skew_s, usegmt=True))
+        handler.send_header("Retry-After", text)
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    script = scripted(busy, give(b"fine"))
+    transport = Transport(FETCH)
+    started = time.monotonic()
+    first = threading.Thread(target=transport.get, args=(script.url,))
+    first.start()
+    time.sleep(0.3)
+    with ThreadPoolExecutor(4) as pool:
+        assert {answer.text for answer in pool.map(transport.get, [script.url] * 4)} == {"fine"}
+    first.join()
+    assert min(script.times[1:]) - started >= 1.9
+    assert max(script.times) - started < 4
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"Retry-After": "3"}, 3.0),
+        ({"Retry-After": "99999"}, MAX_RETRY_AFTER_S),
+        ({"Retry-After": "Tue, 24 Nov 2026 10:00:07 GMT", "Date": "Tue, 24 Nov 2026 10:00:00 GMT"}, 7.0),
+        ({"Retry-After": "Tue, 24 Nov 2026 09:00:00 GMT", "Date": "Tue, 24 Nov 2026 10:00:00 GMT"}, 0.0),
+        ({"Retry-After": "soon"}, None),
+        ({"Retry-After": "-1"}, None),
+        ({}, None),
+    ],
+)
+def test_retry_after_in_either_form(headers: dict[str, str], seconds: float | None) -> None:
+    assert retry_after_s(headers) == seconds
+
+
+@given(st.text(max_size=40), st.text(max_size=40))
+def test_no_retry_after_is_waited_for_too_long_or_fails(text: str, date: str) -> None:
+    seconds = retry_after_s({"Retry-After": text, "Date": date})
+    assert seconds is None or 0 <= seconds <= MAX_RETRY_AFTER_S
+
+
+def test_a_page_that_drips_is_given_up(scripted) -> None:
+    hasty = FETCH.model_copy(update={"stall_s": 0.2, "stall_bytes": 1000, "attempts": 1})
+    started = time.monotonic()
+    with pytest.raises(ArchiveError, match="stall_bytes"):
+        Transport(hasty).get(scripted(drip(b"x" * 1000, 10)).url)
+    assert time.monotonic() - started < 3
+
+
+def test_errors_have_types(scripted) -> None:
+    once = FETCH.model_copy(update={"attempts": 1, "timeout_s": 0.3})
+    with pytest.raises(ArchiveBusyError):
+        Transport(once).get(scripted(give(b"", 429)).url)
+    with pytest.raises(ArchiveTimeoutError):
+        Transport(once).get(scripted(lambda handler: time.sleep(1)).url)
+
+
+@pytest.mark.parametrize(
+    "location", ["http://other/x", "//other/x", "ftp://here/x", "http://here:81/x", "http://[", "http://here:x/", "https://me@here/"]
+)  # fmt: skip
+def test_links_to_other_hosts_are_refused(location: str) -> None:
+    with pytest.raises(RefusedError):
+        same_host("http://here/a", location)
+
+
+@pytest.mark.parametrize("location", ["/b", "b", "https://here/b", "http://here/b"])
+def test_links_on_the_same_host_are_followed(location: str) -> None:
+    assert same_host("http://here/a", location).endswith("//here/b")
+
+
+@pytest.mark.parametrize("named", ["store.example", "store.example:8080", "*.example:8080", "store.*"])
+def test_a_named_host_is_followed(named: str) -> None:
+    url = "http://127.0.0.1/a"
+    assert next_address(url, "http://store.example:8080/b", [named]) == "http://store.example:8080/b"
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "10.0.0.1", "169.254.169.254", "[::1]", "[fe80::1]", "0.0.0.0"])
+def test_a_private_network_must_be_named_itself(address: str) -> None:
+    url, location = "http://8.8.8.8/a", f"http://{address}/b"
+    with pytest.raises(RefusedError, match="private network"):
+        next_address(url, location, ["*"])
+    assert next_address(url, location, [address.strip("[]")]) == location
+
+
+def test_an_archive_in_a_private_network_may_point_within_such() -> None:
+    assert next_address("http://127.0.0.1/a", "http://127.0.0.2/b", ["127.*"]) == "http://127.0.0.2/b"
+    assert is_private("127.0.0.1")
+    assert not is_private("8.8.8.8")
+
+
+def test_redirects_to_a_named_host_are_followed(scripted) -> None:
+    other = scripted(give(b"there"))
+    script = scripted(give(b"", 302, Location=other.url))
+    named = FETCH.model_copy(update={"redirect_hosts": (other.host,)})
+    assert Transport(named).get(script.url).text == "there"
+    with pytest.raises(ArchiveError, match=r"fetch\.redirect_hosts"):
+        Transport(FETCH).get(script.url)
+
+
+def test_redirects_in_a_circle_end(scripted) -> None:
+    with pytest.raises(ArchiveError, match="more than 5 redirects"):
+        Transport(FETCH).get(scripted(give(b"", 302, Location="/file")).url)
+
+
+def test_the_user_agent_says_who_asks(scripted) -> None:
+    script = scripted(give(b""))
+    Transport(FETCH.model_copy(update={"contact": "me@example.org"})).get(script.url)
+    assert script.seen[0]["User-Agent"].startswith("hubbleclip/")
+    assert "(+me@example.org)" in script.seen[0]["User-Agent"]
+
+
+@pytest.mark.parametrize("contact", ["me\nX-Evil: 1", "me\r", "(me)", "\x00", "mé", "x" * 201])
+def test_a_contact_that_no_header_can_hold_is_refused(contact: str) -> None:
+    with pytest.raises(ValidationError):
+        FetchSettings(contact=contact)
