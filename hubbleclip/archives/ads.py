@@ -35,7 +35,7 @@ class AdsClient:
     """Asks ADS, with a connection of its own, so that its troubles are not the archive's. Threads may share it."""
 
     def __init__(self, url: str, fetch: FetchSettings) -> None:
-        self.transport = Transport(fetch)
+        self.transport = Transport(fetch.model_copy(update={"redirect_hosts": ()}))
         self._headers = {"Authorization": f"Bearer {_read_token(url)}"}
         self._is_stopped = False
 
@@ -49,6 +49,8 @@ class AdsClient:
             for attempt in self.transport.attempts():
                 with attempt:
                     return self._try(url)
+        except ArchiveError as error:
+            self._stop(str(error))
         except (requests.RequestException, RefusedError) as error:
             self._stop(str(in_words(error, url)))
         return None

@@ -16,6 +16,8 @@ CATEGORY_CHARS = 50
 """STScI's bulk list cuts categories off at this length."""
 CATEGORIES_FILE = Path(__file__).with_name("categories.txt")
 
+ESCAPES = 2
+"""Some texts were escaped twice (`&amp;gt;`)."""
 HUGE_ENTITY = re.compile(r"&#[0-9]{8,};?")
 UNSEEN = re.compile(
     "[\x00-\x08\x0e-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff\ufffe\uffff]"
@@ -24,9 +26,9 @@ TAG = re.compile(
     r"<(/?)(sup|sub|p|br|li|ul|ol|i|b|u|em|it|strong|tt|a|font|span)(?:\s+\w+=[^<>]*)?\s*/?>", re.IGNORECASE
 )
 NO_LINK = r"(?!(?:and|or|to|vs|versus|nor)\b)"
-BROKEN_AT_HYPHEN = re.compile(rf"(?<=[\w-]-)[ \t]*\r?\n[ \t]*(?=\w){NO_LINK}")
-SPACED_HYPHEN = re.compile(rf"(?<=[a-z]-) {NO_LINK}(?=[a-z])")
-JOINED_SENTENCES = re.compile(r"(?<=[a-z)][a-z)][.?!;,])(?=[A-Z][a-z])")
+BROKEN_AT_HYPHEN = re.compile(rf"-(?<=[\w-]-)[ \t]*\r?\n[ \t]*(?=\w){NO_LINK}")
+SPACED_HYPHEN = re.compile(rf"- (?<=[a-z]- )(?=[a-z]){NO_LINK}")
+JOINED_SENTENCES = re.compile(r"([.?!;,])(?=[A-Z][a-z])(?<=[a-z)][a-z)].)")
 HONORIFIC = re.compile(r"^(?:(?:Dr|Prof|Mr|Mrs|Ms|Miss|Sir)\.?\s+)+", re.IGNORECASE)
 
 
@@ -56,20 +58,22 @@ def clean_text(text: str | None) -> str | None:
     (`ways.Spiral`: two small letters, a mark, a capital and a small letter). Two words run together
     (`currentlybelieved`) and the lost characters that STScI shows as `?` stay: to guess would do harm elsewhere.
     """
-    text = (text or "")[: MAX_CHARS + 1]
+    is_cut = len(text or "") > MAX_CHARS
+    text = (text or "")[:MAX_CHARS]
     if "&" in text:
-        text = html.unescape(html.unescape(HUGE_ENTITY.sub("", text)))
+        for _ in range(ESCAPES):
+            text = html.unescape(HUGE_ENTITY.sub("?", text))
     text = UNSEEN.sub(_seen, text)
     if "<" in text:
         text = TAG.sub(_without_tag, text)
-    text = " ".join(BROKEN_AT_HYPHEN.sub("", text).split())
+    text = " ".join(BROKEN_AT_HYPHEN.sub("-", text).split())
     if any(mark in text for mark in "\\$^_"):
         text = read_latex(text)
     if not text.isascii():
         text = unicodedata.normalize("NFC", text)
     text = text.replace("``", '"').replace("''", '"').replace("{}", "").replace("{", "(").replace("}", ")")
-    text = " ".join(SPACED_HYPHEN.sub("", JOINED_SENTENCES.sub(" ", text)).split())
-    if len(text) > MAX_CHARS:
+    text = " ".join(SPACED_HYPHEN.sub("-", JOINED_SENTENCES.sub(r"\1 ", text)).split())
+    if is_cut or len(text) > MAX_CHARS:
         text = text[:MAX_CHARS].rpartition(" ")[0] or text[:MAX_CHARS]
     return None if text.lower() in {"", "none"} else text
 

@@ -88,7 +88,9 @@ def _formula(match: re.Match[str]) -> str:
     has_marks = any(mark in content for mark in "\\^_")
     after = match.string[match.end() : match.end() + 1]
     is_money = content[:1].isdigit() and (after.isdigit() or match[1][-1].isspace())
-    return match[0] if is_money and not has_marks else match[1]
+    if is_money and not has_marks:
+        return match[0]
+    return COMMAND.sub(_command, match[1])
 
 
 def _command(match: re.Match[str]) -> str:

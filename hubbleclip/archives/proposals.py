@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 
 from bs4 import BeautifulSoup
+from bs4.element import NavigableString, Tag
 from bs4.exceptions import ParserRejectedMarkup
 
 from hubbleclip.archives.cleaning import (
@@ -30,9 +31,13 @@ KEYS = {"prop. type": "proposal_type", "category": "category", "id": "number", "
 PAGE_LABELS = {"title": "title", "cycle": "cycle", "principal investigator": "pi", "pi": "pi", "category": "category",
                "scientific category": "category", "program type": "proposal_type", "prop. type": "proposal_type",
                "proposal category": "proposal_type"}  # fmt: skip
+LABEL_TAGS = frozenset({"b", "strong", "th", "dt", "label"})
+BREAKS = frozenset({"br", "p", "div", "tr", "td", "th", "dt", "dd", "li", "table", "h1", "h2", "h3"})
 RULE = "-----"
-XML_DECLARATION = re.compile(r"\s*<\?xml[^>]*\?>")
-MAX_PAGE_BYTES = 300_000
+XML_DECLARATION = re.compile(r"\A\s*<\?xml[^>]*\?>")
+NO_TAG = re.compile(r"<(?![^<>]{0,2000}>)")
+"""A bracket that opens no tag; Python's parser takes quadratic time over many of them."""
+MAX_PAGE_BYTES = 100_000
 """A programme's page is some ten thousand bytes; of a longer one only the beginning is read."""
 
 
@@ -167,14 +172,21 @@ def parse_program_page(data: bytes, number: str) -> ProposalText:
     """A programme's page, old or new: labels in bold before values, and no abstract. Raises ArchiveError without
     title.
     """
-    values = {"number": number}
-    for tag in _read_html(data, number).find_all(["b", "strong", "th", "dt", "label"]):
-        key = PAGE_LABELS.get(tag.get_text(" ", strip=True).rstrip(": ").lower())
-        is_cell = tag.name in {"th", "dt", "label"}
-        follower = tag.find_next_sibling(["td", "dd", "span"]) if is_cell else tag.next_sibling
-        if key and follower is not None and key not in values:
-            values[key] = follower.get_text(" ", strip=True).lstrip(": ")
-    record = text_of(values)
+    told: dict[str, list[str]] = {"number": [number]}
+    field: str | None = None
+    for node in _read_html(data, f"proposal {number}").descendants:
+        if isinstance(node, Tag):
+            is_over = field is not None and any(map(str.strip, told[field])) and node.name in BREAKS
+            field = None if is_over else field
+        elif type(node) is NavigableString:
+            is_label = node.parent is not None and node.parent.name in LABEL_TAGS
+            label = PAGE_LABELS.get(node.strip(": \r\n\t").lower()) if is_label else None
+            if label is not None:
+                field = None if label in told else label
+                told.setdefault(label, [])
+            elif field is not None:
+                told[field].append(str(node))
+    record = text_of({name: " ".join(parts).lstrip(": \n") for name, parts in told.items()})
     if record.title is None:
         raise ArchiveError(f"the page of proposal {number} has no title")
     return record
@@ -182,7 +194,7 @@ def parse_program_page(data: bytes, number: str) -> ProposalText:
 
 def _read_html(data: bytes, what: str) -> BeautifulSoup:
     try:
-        return BeautifulSoup(decode(data[:MAX_PAGE_BYTES]), "html.parser")
+        return BeautifulSoup(NO_TAG.sub("&lt;", decode(data[:MAX_PAGE_BYTES])), "html.parser")
     except (ParserRejectedMarkup, ValueError, AssertionError, RecursionError) as error:
         raise ArchiveError(f"the page of {what} is not HTML ({' '.join(str(error).split())[:80]})") from error
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,6 @@ from hubbleclip.archives.cleaning import clean_number, decode
 from hubbleclip.archives.listing import parse_listing
 from hubbleclip.archives.merging import ADS, APT, BULK, LISTING, PAGE, merge
 from hubbleclip.archives.proposals import (
-    RULE,
     ProposalText,
     find_bulk_link,
     parse_abstracts_cat,
@@ -41,6 +41,7 @@ LOG = logging.getLogger(__name__)
 DAMAGED_TRIES = 3
 """An answer that cannot be read is asked for again; after so many it is what the server has."""
 KIND = "proposals"
+DASHED = re.compile(rb"^-{5,}", re.MULTILINE)
 Parsed = TypeVar("Parsed")
 
 
@@ -221,14 +222,14 @@ class ProposalSource:
             LOG.warning("no new bulk list (%s); the landed one serves", error)
 
     def _fetch_bulk(self, url: str) -> None:
-        """Land the list unless it is the one that stands there. A whole one ends with a dashed line."""
+        """Land the list unless it is the one that stands there."""
         known = self.version.read_text(encoding="utf-8") if self.version.is_file() and self.landed.is_file() else ""
         for _ in range(DAMAGED_TRIES):
             response = self.transport.get(url, {"If-None-Match": known} if known else {})
             if response.status_code == requests.codes.not_modified:
                 return
             bulk = _parse_bulk(response.content)
-            if bulk and response.content.rstrip().endswith(RULE.encode()):
+            if bulk and _is_whole(response.content):
                 break
         if not bulk:
             raise ArchiveError(f"{url} holds no proposal: its layout may have changed")
@@ -258,6 +259,12 @@ def _is_young(note: Path, max_days: float) -> bool:
         return not max_days or now_utc() - landed_at <= timedelta(days=max_days)
     except (OSError, ValueError, KeyError, TypeError):
         return False
+
+
+def _is_whole(bulk: bytes) -> bool:
+    """Whether a bulk list ends with the dashed line that parts its records, and not within it."""
+    rule = DASHED.search(bulk)
+    return rule is not None and bulk.rstrip().endswith(b"\n" + rule[0])
 
 
 def _parse_bulk(data: bytes) -> dict[str, ProposalText]:

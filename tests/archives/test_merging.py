@@ -1,0 +1,59 @@
+"""What several sources say of one proposal, settled by a written order."""
+
+from __future__ import annotations
+
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hubbleclip.archives.merging import ADS, APT, BULK, LISTING, MAX_TOLD_CHARS, ORDERS, PAGE, merge
+from hubbleclip.archives.proposals import ProposalText
+
+WORDS = st.none() | st.sampled_from(["a", "b", "long " * 60])
+TEXTS = st.builds(
+    ProposalText, number=st.just("1"), title=WORDS, pi=WORDS, abstract=WORDS, category=WORDS, proposal_type=WORDS,
+    cycle=st.none() | st.integers(1, 3),
+)  # fmt: skip
+
+
+def test_each_field_comes_from_the_first_source_of_its_order() -> None:
+    apt = ProposalText(number="1", title="From APT", cycle=20)
+    bulk = ProposalText(number="1", title="From the list", cycle=21, abstract="Text.")
+    merged = merge("1", {BULK: bulk, APT: apt})
+    assert (merged.text.title, merged.text.cycle, merged.text.abstract) == ("From APT", 21, "Text.")
+    assert merged.source == APT
+    assert json.loads(merged.provenance) == {
+        "abstract": {"from": BULK},
+        "cycle": {"from": BULK, "other": {APT: 20}},
+        "title": {"from": APT, "other": {BULK: "From the list"}},
+    }
+
+
+def test_the_provenance_is_compact_and_sorted() -> None:
+    assert merge("1", {PAGE: ProposalText(number="1", title="T", cycle=2)}).provenance == (
+        '{"cycle":{"from":"program page"},"title":{"from":"program page"}}'
+    )
+
+
+def test_a_long_value_that_was_passed_over_is_told_in_short() -> None:
+    texts = {APT: ProposalText(number="1", abstract="x"), BULK: ProposalText(number="1", abstract="y" * 500)}
+    assert json.loads(merge("1", texts).provenance)["abstract"]["other"][BULK] == "y" * MAX_TOLD_CHARS + "…"
+
+
+def test_nothing_said_merges_to_nothing() -> None:
+    merged = merge("1", {})
+    assert (merged.text, merged.source, merged.provenance) == (ProposalText(number="1"), "", "{}")
+
+
+def test_every_order_names_every_source_with_a_reason() -> None:
+    for order in ORDERS.values():
+        assert sorted(order.sources) == sorted((APT, BULK, LISTING, PAGE, ADS))
+        assert order.reason
+
+
+@given(st.dictionaries(st.sampled_from([APT, BULK, LISTING, PAGE, ADS]), TEXTS), st.randoms())
+def test_the_order_in_which_sources_come_does_not_matter(texts, random) -> None:
+    items = list(texts.items())
+    random.shuffle(items)
+    assert merge("1", dict(items)) == merge("1", texts)
