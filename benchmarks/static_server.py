@@ -1,8 +1,8 @@
 """A small, fast server of a folder on loopback, so that a benchmark of fetching measures the client.
 
-Run it: `python -m benchmarks.static_server FOLDER`; its address comes on stdout, it ends when stdin is closed. Files are
-read into memory at the start, and an answer goes out as it stands there. It knows no more HTTP than the clients that
-are compared ask for: GET with keep-alive, Range and If-Range.
+Run it: `python -m benchmarks.static_server FOLDER`; its address comes on stdout, it ends when stdin is closed. Files
+are read into memory at the start, and an answer goes out as it stands there. It knows no more HTTP than the clients
+that are compared ask for: GET with keep-alive, Range and If-Range.
 """
 
 from __future__ import annotations
@@ -81,9 +81,10 @@ async def serve(folder: Path) -> None:
 @contextmanager
 def served_folder(folder: Path) -> Iterator[str]:
     """The address of a server of `folder` in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.static_server", str(folder)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
-        assert child.stdin is not None and child.stdout is not None  # noqa: PT018 - both were asked for
+    command = [sys.executable, "-m", "benchmarks.static_server", str(folder.absolute())]
+    root = Path(__file__).parents[1]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=root) as child:
+        assert child.stdin is not None and child.stdout is not None
         try:
             yield child.stdout.readline().strip()
         finally:
