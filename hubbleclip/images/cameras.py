@@ -13,6 +13,8 @@ Look = Callable[[str], Any]
 DISPERSER = re.compile(r"(G\d{3}[A-Z]?|PR\d{3}[A-Z]?|GRISM\w*|PRISM\w*)$")
 NO_FILTER = re.compile(r"(CLEAR.*|N/?A|NONE|OPEN|BLANK|)$", re.IGNORECASE)
 SPECTROGRAPHS = {"HRS", "GHRS", "FOS", "HSP", "FGS"}
+GAINS = ("ATODGAIN", "CCDGAIN", "ADCGAIN")
+"""WFPC2 and STIS (as measured), ACS, WFC3 and STIS (as commanded), NICMOS."""
 CALIBRATIONS = {"BIAS", "DARK", "FLAT", "ZERO", "WAVECAL", "GAIN", "LINEARITY"}
 
 
@@ -74,6 +76,14 @@ def filter_name(look: Look) -> str | None:
         if names:
             return "+".join(names)
     return None
+
+
+def gain_of(look: Look, camera: Camera) -> float | None:
+    """Electrons a count: 1 for detectors that count photons, else by the header; None where it does not say."""
+    if camera.counts_photons:
+        return 1.0
+    gains = (look(key) for key in GAINS)
+    return next((float(gain) for gain in gains if isinstance(gain, (int, float)) and gain > 0), None)
 
 
 def not_sky_reason(look: Look) -> tuple[str, str] | None:

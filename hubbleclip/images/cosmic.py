@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-from hubbleclip.images import kernels
-from hubbleclip.images.kernels import pixel_words
+from hubbleclip.images.kernels import compiled, pixel_words, value_of
 
 SIGNIFICANCE_SIGMA = 6.0
 TOLERANCE_SIGMA = 1.5
@@ -38,5 +39,125 @@ def find_cosmic_rays(
         np.float32(GROWTH_CONTRAST),
     )
     rays_yx = np.zeros(data_yx.shape, np.uint8)
-    num_rays = kernels.mark_rays(pixel_words(data_yx), valid_yx, limits, MAX_ROUNDS, rays_yx)
+    num_rays = _mark_rays(pixel_words(data_yx), valid_yx, limits, MAX_ROUNDS, rays_yx)
     return rays_yx.view(np.bool_) if num_rays <= MAX_SHARE * data_yx.size else np.zeros(data_yx.shape, np.bool_)
+
+
+@compiled
+def _height(pixels: Any, valid_yx: Any, sky: Any, y: Any, x: Any) -> Any:
+    """A pixel's height above the sky; 0 where it is not valid or outside."""
+    words_yx, swapped = pixels
+    if 0 <= y < words_yx.shape[0] and 0 <= x < words_yx.shape[1] and valid_yx[y, x]:
+        return np.float32(value_of(words_yx[y, x], swapped) - sky)
+    return np.float32(0)
+
+
+@compiled
+def _heights_of_row(pixels: Any, valid_yx: Any, sky: Any, y: Any, heights: Any) -> None:
+    """Heights of a row, with a rim of one pixel on each side; see `_height`."""
+    heights[:] = np.float32(0)
+    if 0 <= y < valid_yx.shape[0]:
+        words, valid, inside = pixels[0][y], valid_yx[y], heights[1:-1]
+        for x in range(words.size):
+            inside[x] = np.float32(value_of(words[x], pixels[1]) - sky) if valid[x] else np.float32(0)
+
+
+@compiled
+def _is_low(near: Any, height: Any, limits: Any) -> Any:
+    """Whether a seed of a height would stand out, were this neighbour the median of its 3x3."""
+    level = near if near > np.float32(0) else np.float32(0)
+    margin = np.float32(height - level)
+    return np.int32((margin > np.float32(limits[3] * level)) & (margin > limits[2]))
+
+
+@compiled
+def _mark_seeds_of_row(rows: Any, limits: Any, is_seed: Any) -> None:
+    """Clear `is_seed` where the middle of three rows of heights has none. The median of nine is low where five are."""
+    above, middle, below = rows
+    peak_contrast, tolerance = limits[4], limits[5]
+    for k in range(is_seed.size):
+        height = middle[k + 1]
+        a, b, c, d = above[k], above[k + 1], above[k + 2], middle[k]
+        e, f, g, h = middle[k + 2], below[k], below[k + 1], below[k + 2]
+        num_low = _is_low(a, height, limits) + _is_low(b, height, limits) + _is_low(c, height, limits)
+        num_low += _is_low(d, height, limits) + _is_low(height, height, limits) + _is_low(e, height, limits)
+        num_low += _is_low(f, height, limits) + _is_low(g, height, limits) + _is_low(h, height, limits)
+        is_peak = (a <= height) & (b <= height) & (c <= height) & (d <= height)
+        is_peak &= (e <= height) & (f <= height) & (g <= height) & (h <= height)
+        lower, left_right = b if b < g else g, d if d < e else e
+        lowest = lower if lower < left_right else left_right
+        floor = np.float32((lowest if lowest > np.float32(0) else np.float32(0)) + tolerance)
+        is_seed[k] &= (num_low >= 5) | (is_peak & (height > np.float32(peak_contrast * floor)))
+
+
+@compiled
+def _is_growth(pixels: Any, valid_yx: Any, rays_yx: Any, limits: Any, place: Any) -> Any:
+    y, x = place
+    sky, tolerance, growth_contrast = limits[1], limits[5], limits[6]
+    lowest = np.float32(np.inf)
+    for dy, dx in ((-1, 0), (0, -1), (0, 1), (1, 0)):
+        row, column = y + dy, x + dx
+        inside = 0 <= row < rays_yx.shape[0] and 0 <= column < rays_yx.shape[1]
+        if not (inside and rays_yx[row, column] == 1):
+            lowest = min(lowest, _height(pixels, valid_yx, sky, row, column))
+    floor = np.float32(0) if np.isinf(lowest) else np.float32(max(lowest, np.float32(0)) + tolerance)
+    return _height(pixels, valid_yx, sky, y, x) > growth_contrast * floor
+
+
+@compiled
+def _push(places: Any, count: Any, y: Any, x: Any) -> Any:
+    if count == len(places):
+        places = np.concatenate((places, places))
+    places[count, 0], places[count, 1] = y, x
+    return places
+
+
+@compiled
+def _seeds(pixels: Any, valid_yx: Any, limits: Any) -> Any:
+    words_yx, swapped = pixels
+    height, width = words_yx.shape
+    seeds, num_seeds = np.empty((1024, 2), np.int32), 0
+    heights, is_seed = np.empty((3, width + 2), np.float32), np.empty(width, np.uint8)
+    for y in range(-1, 1):
+        _heights_of_row(pixels, valid_yx, limits[1], y, heights[y % 3])
+    for y in range(height):
+        _heights_of_row(pixels, valid_yx, limits[1], y + 1, heights[(y + 1) % 3])
+        rows = (heights[(y - 1) % 3], heights[y % 3], heights[(y + 1) % 3])
+        words, valid = words_yx[y], valid_yx[y]
+        for x in range(width):
+            is_seed[x] = (value_of(words[x], swapped) > limits[0]) & valid[x]
+        _mark_seeds_of_row(rows, limits, is_seed)
+        for x in range(width):
+            if is_seed[x]:
+                seeds = _push(seeds, num_seeds, y, x)
+                num_seeds += 1
+    return seeds[:num_seeds]
+
+
+@compiled
+def _mark_rays(pixels: Any, valid_yx: Any, limits: Any, num_rounds: Any, rays_yx: Any) -> Any:
+    """Set `rays_yx` (uint8, zeros) to 1 at seeds and where they grow; return how many there are.
+
+    `limits` are threshold, sky, rise, contrasts of median and peak, tolerance and the contrast of growth.
+    """
+    words_yx, swapped = pixels
+    height, width = words_yx.shape
+    fresh, num_rays = _seeds(pixels, valid_yx, limits), 0
+    for _ in range(num_rounds):
+        for y, x in fresh:
+            rays_yx[y, x] = 1
+        num_rays += len(fresh)
+        grown, num_grown = np.empty((1024, 2), np.int32), 0
+        for y0, x0 in fresh:
+            for y in range(max(y0 - 1, 0), min(y0 + 2, height)):
+                for x in range(max(x0 - 1, 0), min(x0 + 2, width)):
+                    if rays_yx[y, x] or not (valid_yx[y, x] and value_of(words_yx[y, x], swapped) > limits[0]):
+                        continue
+                    if _is_growth(pixels, valid_yx, rays_yx, limits, (y, x)):
+                        rays_yx[y, x] = 2
+                        grown = _push(grown, num_grown, y, x)
+                        num_grown += 1
+        fresh = grown[:num_grown]
+    for y, x in fresh:
+        rays_yx[y, x] = 0
+    return num_rays

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from hubbleclip.errors import ImageError
 from hubbleclip.images import cameras, kernels, masks
+from hubbleclip.images.aim import aims_of
 from hubbleclip.images.cameras import Camera, Look
 from hubbleclip.images.geometry import read_wcs
 from hubbleclip.images.selection import Layer, image_shape, science_layers
@@ -31,7 +32,7 @@ BLOCK_BYTES = 2880
 MAX_HEADER_BYTES = 8 << 20
 COPY_BYTES = 1 << 20
 BYTES_A_PIXEL = 16
-ROWS_A_STEP = 256
+ROWS_A_STEP = 64
 SINGLE_EXPOSURE = ("_raw", "_flt", "_flc", "_c0f", "_c0m", "_d0f", "_d0m", "_cal")
 DAMAGE = (OSError, ValueError, TypeError, KeyError, IndexError, EOFError, RuntimeError, zlib.error, pyfits.VerifyError)
 """What astropy and zlib raise on damaged files; anything else is our own mistake."""
@@ -44,7 +45,8 @@ class ScienceImage:
 
     `may_hold_rays` says that it is one CCD exposure, or that its header does not say that several were combined. `chip`
     is the FITS extension (plus 1000 a plane in WFPC2's cubes). Saturated pixels are valid: they are bright. `stretch`
-    is set where the image was made for the eye already; else the tiles fit one.
+    is set where the image was made for the eye already; else the tiles fit one. `aims_deg` are where it was aimed at,
+    `gain` the electrons a count.
     """
 
     data_yx: NDArray[np.float32]
@@ -59,6 +61,8 @@ class ScienceImage:
     is_drizzled: bool
     may_hold_rays: bool = False
     stretch: Stretch | None = None
+    aims_deg: tuple[tuple[float, float], ...] = ()
+    gain: float | None = None
 
 
 def read_science_images(path: Path, max_pixels: int, file_name: str | None = None) -> list[ScienceImage]:
@@ -218,6 +222,8 @@ def _read_image(hdus: pyfits.HDUList, layer: Layer, stem: str) -> ScienceImage:
         exposure_s=float(exposure) if isinstance(exposure, (int, float)) else None,
         is_drizzled=_is_drizzled(hdus, layer, look, stem),
         may_hold_rays=not (_is_combined(look) or camera.counts_photons or camera.reads_ramps),
+        aims_deg=aims_of(look),
+        gain=cameras.gain_of(look, camera),
     )
 
 

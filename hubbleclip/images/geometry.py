@@ -23,6 +23,7 @@ PLANE_COLUMNS = ("CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2", "CD1_1", "CD1_2", "CD2_
 PROBES = np.linspace(0.1, 0.9, 5)
 CORNERS_AND_CENTRE = ((0, 0), (0, 1), (1, 1), (1, 0), (0.5, 0.5))
 """(y, x) in sides of a tile from its outer corner."""
+SIP_TERM = re.compile(r"[AB]P?_(\d)_(\d)$")
 DATES = ("DATE-OBS", "MJD-OBS", "MJDREF")
 VALUE_CHARACTERS = 20
 BAD_WCS = (ValueError, KeyError, TypeError, AttributeError, IndexError, OSError, MemoryError)
@@ -31,7 +32,10 @@ BAD_WCS = (ValueError, KeyError, TypeError, AttributeError, IndexError, OSError,
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TileGeometry:
-    """Position of a tile: centre and outer corners in ICRS degrees by the full WCS, and a header's text."""
+    """Position of a tile: centre and outer corners in ICRS degrees by the full WCS, and a header's text.
+
+    The text counts pixels as FITS does, from the lowest row up: the last row of the stored picture is its first.
+    """
 
     ra_deg: float
     dec_deg: float
@@ -107,6 +111,41 @@ def tile_geometries(wcs: WCS, starts_yx: Sequence[tuple[int, int]], size_px: int
             is_good, icrs[:, 4].tolist(), icrs[:, :4].reshape(-1, 8).tolist(), texts, strict=True
         )
     ]
+
+
+def field_geometry(
+    wcs: WCS, shape_yx: tuple[int, int], shrink: float, start_yx: tuple[int, int]
+) -> TileGeometry | None:
+    """Geometry of a picture of a whole image, with `shrink` of its pixels a side to one; None as above.
+
+    Centre and corners are those of the image, without the padding. `start_yx` is the tile's first pixel in the shrunk
+    image.
+    """
+    icrs = _to_icrs(wcs, (np.array(CORNERS_AND_CENTRE) * shape_yx - 0.5)[:, ::-1])
+    if not np.isfinite(icrs).all():
+        return None
+    scale_arcsec = float(np.sqrt(proj_plane_pixel_area(wcs.celestial))) * 3600
+    text = _shrunk_text(_header_texts(wcs, [(0, 0)], max(shape_yx))[0], shrink, start_yx)
+    corners = icrs[:4].ravel().tolist()
+    return TileGeometry(
+        ra_deg=float(icrs[4, 0]),
+        dec_deg=float(icrs[4, 1]),
+        corners_deg=corners,
+        pixel_scale_arcsec=scale_arcsec * shrink,
+        wcs=text,
+    )
+
+
+def _shrunk_text(text: str, shrink: float, start_yx: tuple[int, int]) -> str:
+    """The header of an image after shrinking: a term of SIP keeps its meaning where it is scaled by its power."""
+    header = pyfits.Header.fromstring(text, sep="\n")
+    for axis, start in ((1, start_yx[1]), (2, start_yx[0])):
+        header[f"CRPIX{axis}"] = (header[f"CRPIX{axis}"] - 0.5) / shrink + 0.5 - start
+        header[f"CDELT{axis}"] = header.get(f"CDELT{axis}", 1.0) * shrink
+    for key in header:
+        if term := SIP_TERM.match(key):
+            header[key] *= shrink ** (int(term[1]) + int(term[2]) - 1)
+    return "\n".join(str(card).rstrip() for card in header.cards)
 
 
 def _to_icrs(wcs: WCS, points_xy: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -18,7 +18,7 @@ NOISE_LEVELS = 1.0
 
 
 def read_previews(path: Path, max_pixels: int, file_name: str | None = None) -> list[ScienceImage]:
-    """A JPEG file as a list of its one image: luminance from 0 to 255, rows as the file has them, all pixels valid.
+    """A JPEG file as a list of its one image: luminance from 0 to 255, the lowest row first as in FITS, all valid.
 
     It has no WCS, and its stretch is the identity, so that a tile's pixels are the preview's own. `file_name` is not
     looked at. Raises ImageError with reason `unreadable`, `truncated` or `too_large`.
@@ -26,7 +26,7 @@ def read_previews(path: Path, max_pixels: int, file_name: str | None = None) -> 
     levels_yx = read_levels(path, max_pixels)
     stretch = Stretch(kind="linear", black=0, white=255, softening=1, sky=border_level(levels_yx), noise=NOISE_LEVELS)
     image = ScienceImage(
-        data_yx=levels_yx.astype(np.float32),
+        data_yx=levels_yx[::-1].astype(np.float32),
         valid_yx=np.ones(levels_yx.shape, np.bool_),
         wcs=None,
         chip=0,

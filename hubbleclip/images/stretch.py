@@ -176,7 +176,8 @@ def _ordered_sample(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_]) -
         sample = data_yx[valid_yx]
     if sample.size == 0:
         raise ImageError("all_invalid", "no pixel is valid")
-    return np.sort(sample.astype(np.float32))
+    ordered: NDArray[np.float32] = kernels.sort_floats(sample.astype(np.float32).view(np.uint32)).view(np.float32)
+    return ordered
 
 
 def _quantile(ordered: NDArray[np.float32], share: float) -> float:

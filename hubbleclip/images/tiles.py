@@ -1,4 +1,4 @@
-"""Square tiles from images: where they lie, their pixels, and everything that the catalog keeps of them."""
+"""Square tiles from images: what they show, where they lie, and everything that the catalog keeps of them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,15 @@ from numpy.typing import NDArray
 from hubbleclip import paths
 from hubbleclip.errors import ImageError
 from hubbleclip.images import kernels
+from hubbleclip.images.aim import aim_point, aim_start
 from hubbleclip.images.cosmic import find_cosmic_rays
 from hubbleclip.images.fits import ScienceImage, read_science_images
-from hubbleclip.images.geometry import TileGeometry, tile_geometries
+from hubbleclip.images.flux import fix_limits
+from hubbleclip.images.geometry import TileGeometry, field_geometry, tile_geometries
+from hubbleclip.images.jpeg import encode_jpeg
 from hubbleclip.images.kernels import pixel_words
 from hubbleclip.images.masks import REPAIR_MIN_VALID
+from hubbleclip.images.overview import LEAST_SHRINK, shrink_image, shrink_of
 from hubbleclip.images.png import encode_png
 from hubbleclip.images.preview import read_previews
 from hubbleclip.images.stretch import Stretch, apply_stretch, fit_stretch, level_curve, sky_and_noise
@@ -38,10 +42,20 @@ READERS: dict[str, Reader] = {
 }
 """Who reads a product, by its suffix."""
 
+ENCODERS: dict[str, tuple[Callable[[NDArray[np.uint8]], bytes], str]] = {
+    "png": (encode_png, ".png"),
+    "jpeg": (encode_jpeg, ".jpg"),
+}
+"""Who writes a tile, by `tiles.format`, and the suffix of its file."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CutTile:
-    """A tile in memory: what a Tile row needs but for its product's names, its path and the time."""
+    """A tile in memory: what a Tile row needs but for its product's names, its path and the time.
+
+    `png` is the picture as stored, of whatever format `suffix` says, with the image's row 0 at the bottom as FITS
+    displays show it; `png_sha256` is its hash.
+    """
 
     tile_id: str
     png: bytes
@@ -57,11 +71,16 @@ class CutTile:
     valid_share: float
     stretch: Stretch
     settings_digest: str
+    view: str
+    shrink: float
+    suffix: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TileRejection:
-    """An image or tile left out. `entity_id` is `sha256:chip` or `sha256:chip:y0:x0`, the same in every run."""
+    """An image or tile left out. `entity_id` is `sha256:chip`, `sha256:chip:y0:x0` or `sha256:chip:view`, the
+    same in every run.
+    """
 
     entity_id: str
     reason: str
@@ -106,13 +125,16 @@ def cut_tiles(images: Sequence[ScienceImage], product_sha256: str, settings: Til
     return CutResult(tiles=tiles, rejections=rejections)
 
 
-def plan_grid(shape_yx: tuple[int, int], size_px: int, overlap_px: int) -> list[tuple[int, int]]:
+def plan_grid(shape_yx: tuple[int, int], size_px: int, overlap_px: int, stride_px: int = 0) -> list[tuple[int, int]]:
     """First pixels (y0, x0) of the fewest tiles that cover an image but for at most an eighth of a tile at each edge.
 
     Neighbours share at least `overlap_px`. Tiles are spread evenly and centred; an image smaller than a tile gets one
-    with a negative start, which is padded.
+    with a negative start, which is padded. With a stride they stand exactly so far apart instead, as many as fit.
     """
-    starts_y, starts_x = (_plan_axis(length, size_px, overlap_px) for length in shape_yx)
+    starts_y, starts_x = (
+        _step_axis(length, size_px, stride_px) if stride_px else _plan_axis(length, size_px, overlap_px)
+        for length in shape_yx
+    )
     return [(y0, x0) for y0 in starts_y for x0 in starts_x]
 
 
@@ -126,39 +148,82 @@ def _plan_axis(length: int, size: int, overlap: int) -> list[int]:
     return [round(index * (length - size) / (count - 1)) for index in range(count)]
 
 
+def _step_axis(length: int, size: int, stride: int) -> list[int]:
+    steps = max(0, length - size) // stride
+    first = (length - size - steps * stride) // 2
+    return [first + index * stride for index in range(steps + 1)]
+
+
 def _cut_image(image: ScienceImage, product_sha256: str, settings: TileSettings) -> Iterator[CutTile | TileRejection]:
-    """Tiles and rejections in the grid's order: the levels of a row of tiles are made at once, then cut apart."""
+    """Tiles and rejections of each view in turn, a grid's in its order."""
     height, width = image.data_yx.shape
     if min(height, width) < settings.min_side_px:
         raise ImageError("too_small", f"{width} x {height} pixels, the shorter side must have {settings.min_side_px}")
-    prepared, digest = _prepare(image, settings), settings.digest()
-    starts_yx = plan_grid((height, width), settings.size_px, settings.overlap_px)
-    places = [None] * len(starts_yx) if image.wcs is None else tile_geometries(image.wcs, starts_yx, settings.size_px)
-    for y0, row in groupby(zip(starts_yx, places, strict=True), key=lambda tile: tile[0][0]):
-        band_yx = _levels_of_band(prepared, y0, settings.size_px)
-        for (_, x0), place in row:
+    prepared = _prepare(image, settings)
+    for view in settings.views:
+        try:
+            shown, places = VIEWS[view](prepared, settings)
+        except ImageError as error:
+            yield _left_out(error, product_sha256, image.chip, view)
+        else:
+            yield from _cut_view(shown, places, product_sha256, settings)
+
+
+def _left_out(error: ImageError, *parts: object) -> TileRejection:
+    return TileRejection(entity_id=":".join(map(str, parts)), reason=error.reason, detail=error.detail)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """Where a tile lies: its first pixel in what is shown, and in the image itself where that is shrunk."""
+
+    view: str
+    start_yx: tuple[int, int]
+    geometry: TileGeometry | None
+    shrink: float = 1.0
+
+    @property
+    def origin_yx(self) -> tuple[int, int]:
+        """First pixel in the image; in a padded overview the nearest to it."""
+        y0, x0 = self.start_yx
+        return round(y0 * self.shrink), round(x0 * self.shrink)
+
+
+def _cut_view(
+    shown: _Prepared, places: Sequence[_Place], product_sha256: str, settings: TileSettings
+) -> Iterator[CutTile | TileRejection]:
+    """Tiles at `places`, which are in order of rows: the levels of a row of tiles are made at once, then cut apart."""
+    image, size, digest = shown.image, settings.size_px, settings.digest()
+    encode, suffix = ENCODERS[settings.format]
+    for top, row in groupby(places, key=lambda place: place.start_yx[0]):
+        band_yx = _levels_of_band(shown, top, size)
+        for place in row:
+            y0, x0 = place.origin_yx
             try:
-                valid_share = _check_worth(prepared, (y0, x0), settings)
+                valid_share = _check_worth(shown, place.start_yx, settings)
             except ImageError as error:
-                entity_id = f"{product_sha256}:{image.chip}:{y0}:{x0}"
-                yield TileRejection(entity_id=entity_id, reason=error.reason, detail=error.detail)
+                where = (y0, x0) if place.view == "native" else (place.view,)
+                yield _left_out(error, product_sha256, image.chip, *where)
                 continue
-            png = encode_png(_square(band_yx, (y0, x0), settings.size_px, prepared.sky_level))
+            picture = encode(_square(band_yx, place.start_yx, size, shown.sky_level)[::-1])
             yield CutTile(
-                tile_id=paths.tile_id(product_sha256, image.chip, y0, x0, digest),
-                png=png,
-                png_sha256=hashlib.sha256(png).hexdigest(),
+                tile_id=paths.tile_id(product_sha256, image.chip, y0, x0, digest, place.view),
+                png=picture,
+                png_sha256=hashlib.sha256(picture).hexdigest(),
                 chip=image.chip,
                 y0=y0,
                 x0=x0,
-                size_px=settings.size_px,
+                size_px=size,
                 instrument=image.instrument,
                 filter=image.filter,
                 unit=image.unit,
-                geometry=place,
+                geometry=place.geometry,
                 valid_share=valid_share,
-                stretch=prepared.stretch,
+                stretch=shown.stretch,
                 settings_digest=digest,
+                view=place.view,
+                shrink=place.shrink,
+                suffix=suffix,
             )
 
 
@@ -182,9 +247,70 @@ def _prepare(image: ScienceImage, settings: TileSettings) -> _Prepared:
         sky, noise = sky_and_noise(image.data_yx, image.valid_yx)
         rays_yx = find_cosmic_rays(image.data_yx, image.valid_yx, sky, noise)
         sound_yx = np.greater(image.valid_yx, rays_yx, out=rays_yx)
+    return _fit(image, sound_yx, settings)
+
+
+def _fit(image: ScienceImage, sound_yx: NDArray[np.bool_], settings: TileSettings) -> _Prepared:
     stretch = image.stretch or fit_stretch(image.data_yx, sound_yx, settings)
+    if settings.limits == "flux":
+        stretch = fix_limits(stretch, image, settings)
     sky_level = apply_stretch(np.zeros((1, 1), np.float32), np.zeros((1, 1), np.bool_), stretch)
     return _Prepared(image, sound_yx, stretch, int(sky_level[0, 0]))
+
+
+View = Callable[[_Prepared, TileSettings], tuple[_Prepared, list[_Place]]]
+"""What is shown of an image, and the places of its tiles, row by row; raises ImageError."""
+
+
+def _native(prepared: _Prepared, settings: TileSettings) -> tuple[_Prepared, list[_Place]]:
+    """The image's own pixels, in a grid."""
+    starts_yx = _grid(prepared.image, settings)
+    return prepared, [
+        _Place(view="native", start_yx=start, geometry=where)
+        for start, where in zip(starts_yx, _geometries(prepared.image, starts_yx, settings), strict=True)
+    ]
+
+
+def _overview(prepared: _Prepared, settings: TileSettings) -> tuple[_Prepared, list[_Place]]:
+    """The whole image, shrunk and fitted anew: what its mean pixels show is fainter than what one pixel does."""
+    image, shape_yx = prepared.image, prepared.sound_yx.shape
+    shrink = shrink_of(shape_yx, settings.size_px)
+    if shrink < LEAST_SHRINK and "native" in settings.views:
+        return prepared, []
+    small = shrink_image(image, prepared.sound_yx, shrink)
+    height, width = small.data_yx.shape
+    start_yx = (height - settings.size_px) // 2, (width - settings.size_px) // 2
+    where = None if image.wcs is None else field_geometry(image.wcs, shape_yx, shrink, start_yx)
+    place = _Place(view="overview", start_yx=start_yx, geometry=where, shrink=shrink)
+    return _fit(small, small.valid_yx, settings), [place]
+
+
+def _aim(prepared: _Prepared, settings: TileSettings) -> tuple[_Prepared, list[_Place]]:
+    """The image's own pixels about the aim point, unless the grid has that very tile."""
+    image, shape_yx = prepared.image, prepared.sound_yx.shape
+    aim_yx = aim_point(image.aims_deg, image.wcs, shape_yx)
+    if aim_yx is None:
+        return prepared, []
+    start_yx = aim_start(aim_yx, shape_yx, settings.size_px)
+    if "native" in settings.views and start_yx in _grid(image, settings):
+        return prepared, []
+    (where,) = _geometries(image, [start_yx], settings)
+    return prepared, [_Place(view="aim", start_yx=start_yx, geometry=where)]
+
+
+VIEWS: dict[str, View] = {"native": _native, "overview": _overview, "aim": _aim}
+"""What an image can give, by `tiles.views`."""
+
+
+def _grid(image: ScienceImage, settings: TileSettings) -> list[tuple[int, int]]:
+    height, width = image.data_yx.shape
+    return plan_grid((height, width), settings.size_px, settings.overlap_px, settings.stride_px)
+
+
+def _geometries(
+    image: ScienceImage, starts_yx: Sequence[tuple[int, int]], settings: TileSettings
+) -> Sequence[TileGeometry | None]:
+    return [None] * len(starts_yx) if image.wcs is None else tile_geometries(image.wcs, starts_yx, settings.size_px)
 
 
 def _levels_of_band(prepared: _Prepared, y0: int, size_px: int) -> NDArray[np.uint8]:
@@ -244,7 +370,7 @@ def to_tile_record(cut: CutTile, product: Product, layout: Layout, cut_at: datet
         product_sha256=product.sha256,
         obs_id=product.obs_id,
         proposal_id=product.proposal_id,
-        path=layout.relative(layout.tile(cut.tile_id)),
+        path=layout.relative(layout.tile(cut.tile_id, cut.suffix)),
         png_sha256=cut.png_sha256,
         chip=cut.chip,
         y0=cut.y0,
@@ -266,4 +392,6 @@ def to_tile_record(cut: CutTile, product: Product, layout: Layout, cut_at: datet
         softening=stretch.softening,
         settings_digest=cut.settings_digest,
         cut_at=cut_at,
+        view=cut.view,
+        shrink=cut.shrink,
     )
