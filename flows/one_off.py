@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from flows._run import attempt
 from hubbleclip.errors import HubbleclipError
 from hubbleclip.files import sha256_file, write_bytes
-from hubbleclip.images.png import decode_png
-from hubbleclip.images.preview import UNIT
+from hubbleclip.images.jpeg import decode_picture
 from hubbleclip.images.sheet import write_sheet
-from hubbleclip.images.tiles import CutResult, CutTile, tile_file
+from hubbleclip.images.tiles import CutResult, tile_file
 from hubbleclip.records import Rejection
 from hubbleclip.settings import TileSettings
 
@@ -34,20 +30,14 @@ def tile_files(files: Sequence[Path], out_dir: Path, settings: TileSettings) -> 
             yield f"{file.name}: left out, {cut.reason}: {cut.detail}"
             continue
         for tile in cut.tiles:
-            write_bytes(out_dir / f"{file.name.split('.')[0]}-{tile.tile_id}.png", tile.png)
-            shown.append((rows_upwards(tile), file.name))
+            write_bytes(out_dir / f"{file.name.split('.')[0]}-{tile.tile_id}{tile.suffix}", tile.png)
+            shown.append((decode_picture(tile.png), f"{tile.view} {file.name}"))
         reasons = "".join(f", left out {r.entity_id.split(':', 1)[1]}: {r.reason}" for r in cut.rejections)
         yield f"{file.name}: {len(cut.tiles)} tiles{reasons}"
     if shown:
         sheet = out_dir / "sheet.png"
         write_sheet([levels_yx for levels_yx, _ in shown], [name for _, name in shown], sheet)
         yield f"{len(shown)} tiles and {sheet}"
-
-
-def rows_upwards(tile: CutTile) -> NDArray[np.uint8]:
-    """Levels as a sheet takes them, from the lowest row up; a preview's rows begin at the top."""
-    levels_yx = decode_png(tile.png)
-    return levels_yx[::-1] if tile.unit == UNIT else levels_yx
 
 
 def cut_file(file: Path, settings: TileSettings) -> CutResult | Rejection:

@@ -80,9 +80,9 @@ class Layout:
         """Content-addressed place of a product; only the suffix comes from the archive's name."""
         return self.products / sha256[:2] / f"{sha256}{product_suffix(file_name)}"
 
-    def tile(self, tile_id: str) -> Path:
-        """Place of a tile's PNG."""
-        return self.tiles / tile_id[:2] / f"{tile_id}.png"
+    def tile(self, tile_id: str, suffix: str = ".png") -> Path:
+        """Place of a tile's picture."""
+        return self.tiles / tile_id[:2] / f"{tile_id}{suffix}"
 
     def relative(self, path: Path) -> str:
         """`path` as the catalog stores it: relative to the root where it stands below it."""
@@ -122,6 +122,7 @@ def checkpoint_name(step: int) -> str:
     return f"step-{step:08d}.pt"
 
 
-def tile_id(product_sha256: str, chip: int, y0: int, x0: int, settings_digest: str) -> str:
+def tile_id(product_sha256: str, chip: int, y0: int, x0: int, settings_digest: str, view: str = "native") -> str:
     """Identity of a tile: 32 hex digits, free of dots, so that it serves as a WebDataset key."""
-    return _digest(f"{product_sha256}:{chip}:{y0}:{x0}:{settings_digest}")
+    other = "" if view == "native" else f":{view}"
+    return _digest(f"{product_sha256}:{chip}:{y0}:{x0}:{settings_digest}{other}")

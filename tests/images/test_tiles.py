@@ -22,7 +22,12 @@ from hubbleclip.records import Product
 from hubbleclip.settings import TileSettings
 
 SHA = "ab" * 32
-SETTINGS = TileSettings()
+SETTINGS = TileSettings(views=("native",))
+
+
+def levels_of(tile):
+    """Levels of a tile in the order of FITS: the picture has the lowest row last."""
+    return decode_png(tile.png)[::-1]
 
 
 @given(st.integers(1, 6000), st.integers(32, 600), st.integers(0, 31))
@@ -42,6 +47,15 @@ def test_a_slightly_larger_image_gives_one_centred_tile():
     assert plan_grid((560, 639), 512, 0) == [(24, 63)]
 
 
+@given(st.integers(1, 3000), st.integers(32, 600), st.integers(1, 900))
+def test_a_stride_sets_the_grid_exactly_and_leaves_less_than_a_step(length, size, stride):
+    starts = [x0 for _, x0 in plan_grid((size, length), size, 0, stride)]
+    assert all(b - a == stride for a, b in itertools.pairwise(starts))
+    if length >= size:
+        assert starts[0] >= 0 and starts[-1] + size <= length
+        assert length - (starts[-1] - starts[0] + size) < stride
+
+
 def test_every_pixel_of_every_tile_is_the_files_own(tmp_path):
     data = starry_sky((700, 1100))
     (image,) = read_science_images(write_drz(tmp_path / "a.fits", data), 10**7)
@@ -52,12 +66,12 @@ def test_every_pixel_of_every_tile_is_the_files_own(tmp_path):
         s = tile.stretch
         scaled = np.arcsinh(np.clip(window.astype(float) - s.black, 0, s.white - s.black) / s.softening)
         expected = 255 * scaled / np.arcsinh((s.white - s.black) / s.softening)
-        assert np.abs(decode_png(tile.png) - expected).max() < 0.51
+        assert np.abs(levels_of(tile) - expected).max() < 0.51
 
 
 def test_tiles_agree_where_they_overlap(tmp_path):
     result = tile_file(write_drz(tmp_path / "a.fits", starry_sky((512, 900))), SHA, SETTINGS)
-    left, right = (decode_png(tile.png) for tile in result.tiles)
+    left, right = (levels_of(tile) for tile in result.tiles)
     shift = result.tiles[1].x0 - result.tiles[0].x0
     np.testing.assert_array_equal(left[:, shift:], right[:, : 512 - shift])
 
@@ -65,7 +79,7 @@ def test_tiles_agree_where_they_overlap(tmp_path):
 def test_a_small_image_is_padded_with_the_level_of_its_sky(tmp_path):
     data = starry_sky((100, 120), num_stars=20)
     (tile,) = tile_file(write_drz(tmp_path / "a.fits", data), SHA, SETTINGS).tiles
-    levels = decode_png(tile.png)
+    levels = levels_of(tile)
     assert (tile.y0, tile.x0, tile.valid_share) == (-206, -196, 1.0)
     inside = np.zeros(levels.shape, bool)
     inside[206:306, 196:316] = True
@@ -162,7 +176,7 @@ def test_an_image_without_use_is_refused_with_its_reason(tmp_path, make, reason)
 
 def test_negative_skies_stay_dark(tmp_path, sky):
     (tile,) = tile_file(write_drz(tmp_path / "a.fits", sky - 20), SHA, SETTINGS).tiles
-    assert 8 <= np.median(decode_png(tile.png)) <= 45 and tile.stretch.sky < 0
+    assert 8 <= np.median(levels_of(tile)) <= 45 and tile.stretch.sky < 0
 
 
 def test_cosmic_rays_of_an_exposure_do_not_reach_the_tile(tmp_path):
@@ -174,7 +188,7 @@ def test_cosmic_rays_of_an_exposure_do_not_reach_the_tile(tmp_path):
     quality = np.zeros(clean.shape, np.int16)
     with_rays = tile_file(write_drz(tmp_path / "a_flt.fits", struck, primary={"NDRIZIM": 0}, DQ=quality), SHA, SETTINGS)
     without = tile_file(write_drz(tmp_path / "b_flt.fits", clean, primary={"NDRIZIM": 0}, DQ=quality), SHA, SETTINGS)
-    seen, truth = (decode_png(result.tiles[0].png).astype(int) for result in (with_rays, without))
+    seen, truth = (levels_of(result.tiles[0]).astype(int) for result in (with_rays, without))
     assert np.count_nonzero(np.abs(seen - truth) > 60) < 0.02 * 200 * 16
     assert with_rays.tiles[0].stretch.white == pytest.approx(without.tiles[0].stretch.white, rel=0.1)
 
@@ -185,7 +199,7 @@ def test_hot_pixels_are_filled_from_their_neighbours(tmp_path):
     quality = np.zeros(data.shape, np.int16)
     quality[300, 300], data[300, 300] = 16, 1e6
     (tile,) = tile_file(write_drz(tmp_path / "a_flt.fits", data, DQ=quality), SHA, SETTINGS).tiles
-    levels = decode_png(tile.png)[300 - tile.y0 - 2 : 303 - tile.y0, 300 - tile.x0 - 2 : 303 - tile.x0].astype(int)
+    levels = levels_of(tile)[300 - tile.y0 - 2 : 303 - tile.y0, 300 - tile.x0 - 2 : 303 - tile.x0].astype(int)
     assert np.ptp(levels) <= 5
 
 

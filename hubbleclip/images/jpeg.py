@@ -1,0 +1,29 @@
+"""8-bit grey JPEG, for those to whom a smaller shard is worth some levels."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from hubbleclip.images.png import decode_png
+
+QUALITY = 95
+SIGNATURE = b"\xff\xd8"
+
+
+def encode_jpeg(levels_yx: NDArray[np.uint8]) -> bytes:
+    """JPEG of grey levels (uint8, 0 black) at quality 95."""
+    buffer = io.BytesIO()
+    Image.fromarray(levels_yx).save(buffer, "JPEG", quality=QUALITY)
+    return buffer.getvalue()
+
+
+def decode_picture(data: bytes) -> NDArray[np.uint8]:
+    """Grey levels of a stored tile, PNG or JPEG. Raises ImageError for another PNG."""
+    if not data.startswith(SIGNATURE):
+        return decode_png(data)
+    with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
+        return np.array(image.convert("L"))
