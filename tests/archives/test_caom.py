@@ -1,21 +1,21 @@
-"""From MAST's rows to records, and the choice of files."""
+"""From MAST's rows to records, and from settings to the questions that MAST is asked."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from hubbleclip.archives.base import proposal_id_of
-from hubbleclip.archives.caom import (
-    candidate_from_row,
-    criteria_of,
-    group_candidates,
-    is_moving_class,
-    observation_from_row,
-)
+from hubbleclip.archives.caom import fingerprint_of, is_moving_class, observation_from_row, plain_row, visit_of
+from hubbleclip.archives.criteria import boxes_around, criteria_of, release_window, separation_deg, wanted_numbers
+from hubbleclip.errors import SettingsError
 from hubbleclip.records import Observation
-from hubbleclip.settings import ArchiveSettings
+from hubbleclip.settings import ArchiveSettings, read_settings
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -26,25 +26,25 @@ def observation(**row: object) -> Observation:
     return found
 
 
-def product(**row: object) -> dict[str, object]:
-    return {
-        "obsID": 2003, "obs_id": "ibol02010", "dataURI": "mast:HST/product/a_drz.fits", "productType": "SCIENCE",
-        "productFilename": "a_drz.fits", "productSubGroupDescription": "DRZ", "size": 10, **row,
-    }  # fmt: skip
-
-
 def test_obsid_in_a_string_column_becomes_a_number_and_is_not_obs_id() -> None:
     found = observation()
     assert (found.obsid, found.obs_id, found.proposal_id) == (2003, "ibol02010", "hst:12675")
 
 
-def test_a_row_of_nulls_becomes_nulls() -> None:
-    found = observation(
-        s_ra=None, t_exptime=None, target_classification=None, s_region=None, mtFlag=None, proposal_id=None
-    )
+@pytest.mark.parametrize("nothing", [None, "", "  ", -999, -999.0, float("nan"), np.float64("nan"), np.ma.masked])
+def test_each_way_to_say_nothing_becomes_null(nothing: object) -> None:
+    names = "s_ra", "t_exptime", "target_classification", "s_region", "mtFlag", "proposal_id", "calib_level", "dataURL"
+    found = observation(**dict.fromkeys(names, nothing))
     assert (found.ra_deg, found.exposure_s, found.target_class, found.footprint) == (None, None, None, None)
-    assert (found.is_moving, found.proposal_id) == (False, "hst:unknown")
-    assert observation_from_row({"obs_id": None}, "hst", NOW) is None
+    assert (found.is_moving, found.proposal_id, found.calib_level) == (False, "hst:unknown", None)
+    assert found.fingerprint == observation(proposal_id=None).fingerprint
+    assert observation_from_row({"obs_id": nothing}, "hst", NOW) is None
+
+
+def test_numbers_that_are_none_and_texts_that_are_numbers_are_put_right() -> None:
+    found = observation(proposal_id=5092, s_ra="10.5", t_exptime="long", obsid="2e3", calib_level="3", target_name=7)
+    assert (found.proposal_id, found.ra_deg, found.exposure_s) == ("hst:5092", 10.5, None)
+    assert (found.obsid, found.calib_level, found.target_name) == (None, 3, "7")
 
 
 def test_positions_off_the_sky_are_dropped() -> None:
@@ -69,61 +69,137 @@ def test_the_flag_of_moving_targets_counts_beside_a_footprint() -> None:
     assert observation(s_region="POLYGON GSC1  1  2").footprint == "POLYGON GSC1 1 2"
 
 
-def test_each_wildcard_is_a_query_of_its_own_and_exact_names_share_one() -> None:
-    settings = ArchiveSettings(instruments=("WFC3*", "ACS/WFC", "WFPC2*", "ACS/HRC"), proposal_numbers=("1", "2"))
-    criteria = criteria_of(settings, 1.0, 2.0)
-    assert [item["instrument_name"] for item in criteria] == [["WFC3*"], ["WFPC2*"], ["ACS/WFC", "ACS/HRC"]]
-    assert all(item["proposal_id"] == ["1", "2"] and item["t_obs_release"] == [1.0, 2.0] for item in criteria)
+@pytest.mark.parametrize(
+    ("obs_id", "visit"),
+    [
+        ("ibol02010", "ibol02"), ("U27XCS01T", "u27xcs"), ("j92c01b4q", "j92c01"),
+        ("hst_10265_01_acs_wfc_f606w_j92c01", "j92c01"), ("hst_10265_01_acs_wfc_f606w_j92c01b4", "j92c01"),
+        ("hst_10265_01_acs_wfc_total_j92c01", "j92c01"), ("hst_05371_cs_wfpc2_f814w_wf", "cs"),
+        ("hst_10188_10_acs_wfc_f850lp", "10"), ("hst_skycell-p1234x12y12_wfc3_uvis_f606w_all", None),
+        ("6373413925362335744", None), ("nothing", None), ("", None),
+    ],
+)  # fmt: skip
+def test_the_visit_is_read_off_the_name(obs_id: str, visit: str | None) -> None:
+    assert visit_of(obs_id) == visit
+
+
+values = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, width=32) | st.text()
+
+
+@given(st.dictionaries(st.text(min_size=1), values), st.randoms())
+def test_a_fingerprint_does_not_hang_on_order_or_numpy_types(row: dict[str, object], rng) -> None:
+    names = list(row)
+    rng.shuffle(names)
+    kinds = {float: np.float64, int: np.int64, str: np.str_}
+    other = {name: kinds.get(type(row[name]), lambda value: value)(row[name]) for name in names}
+    assert fingerprint_of(plain_row(row)) == fingerprint_of(plain_row(other))
+
+
+def test_a_fingerprint_tells_every_change_but_not_how_a_float_is_written() -> None:
+    first = observation(t_exptime=1500, t_obs_release=50121.7945, dataURL="mast:a").fingerprint
+    assert (
+        observation(t_exptime=1500.0, t_obs_release=float("50121.79450"), dataURL="mast:a", distance=3).fingerprint
+        == first
+    )
+    assert observation(t_exptime=1500, t_obs_release=50121.7945, dataURL="mast:b").fingerprint != first
+    assert observation(t_exptime=1501, t_obs_release=50121.7945, dataURL="mast:a").fingerprint != first
+
+
+def test_each_wildcard_is_a_question_of_its_own_and_exact_names_share_one() -> None:
+    settings = ArchiveSettings(
+        instruments=("WFC3*", "ACS/WFC", "WFPC2%", "ACS/HRC", "WFC3/IR"), targets=("M51", "NGC*")
+    )
+    criteria = criteria_of(settings, ["1", "2"])
+    assert [(item["instrument_name"], item["target_name"]) for item in criteria] == [
+        (["WFC3*"], ["NGC*"]), (["WFC3*"], ["M51"]), (["WFPC2*"], ["NGC*"]), (["WFPC2*"], ["M51"]),
+        (["ACS/WFC", "ACS/HRC"], ["NGC*"]), (["ACS/WFC", "ACS/HRC"], ["M51"]),
+    ]  # fmt: skip
+    assert all(item["proposal_id"] == ["1", "2"] for item in criteria)
+
+
+def test_a_pattern_within_another_is_not_asked_for_twice() -> None:
+    assert len(criteria_of(ArchiveSettings(instruments=("ACS*", "ACS/W*", "acs/hrc")))) == 1
 
 
 def test_many_proposals_are_asked_for_in_chunks() -> None:
-    criteria = criteria_of(ArchiveSettings(instruments=(), proposal_numbers=tuple(map(str, range(450)))), 0, 1)
+    criteria = criteria_of(ArchiveSettings(instruments=()), list(map(str, range(450))))
     assert [len(item["proposal_id"]) for item in criteria] == [200, 200, 50]
     assert "instrument_name" not in criteria[0]
 
 
+def test_the_other_settings_become_criteria() -> None:
+    settings = ArchiveSettings(
+        instruments=(), intent="calibration", calib_levels=(3,), min_exposure_s=100, observed_from="2009-05-11",
+        observed_to="2010-01-01",
+    )  # fmt: skip
+    (criteria,) = criteria_of(settings)
+    assert (criteria["intentType"], criteria["calib_level"], criteria["t_exptime"][0]) == ("calibration", [3], 100)
+    start, end = criteria["t_min"]
+    assert start == 54962
+    assert 55196.999999 < end < 55197
+    (criteria,) = criteria_of(ArchiveSettings(instruments=(), intent="any", calib_levels=()))
+    assert not {"intentType", "calib_level", "t_exptime", "t_min", "s_ra"} & set(criteria)
+
+
+def test_releases_are_asked_for_to_the_end_of_the_last_day_or_to_now() -> None:
+    assert release_window(ArchiveSettings(), 10, 60000).high == 60000
+    window = release_window(ArchiveSettings(until="2010-01-01"), 10, 60000)
+    assert 55197.999999 < window.high < 55198
+    assert release_window(ArchiveSettings(until="2010-01-01"), 56000, 60000).high == 56000
+
+
+def test_cycles_and_numbers_that_have_nothing_in_common_are_refused() -> None:
+    settings = ArchiveSettings(cycles=(20,), proposal_numbers=("1", "2"))
+    assert wanted_numbers(settings, ["2", "3"]) == ("2",)
+    assert wanted_numbers(ArchiveSettings(cycles=(20,)), ["3"]) == ("3",)
+    assert wanted_numbers(ArchiveSettings(proposal_numbers=("1",)), []) == ("1",)
+    with pytest.raises(SettingsError, match=r"archive\.cycles"):
+        wanted_numbers(settings, ["3"])
+
+
 @pytest.mark.parametrize(
-    "row",
+    ("name", "value"),
     [
-        {"productType": "AUXILIARY"},
-        {"productSubGroupDescription": "RAW"},
-        {"dataURI": None},
-        {"productType": "PREVIEW"},
+        ("since", ""), ("since", "yesterday"), ("until", "2020-13-01"), ("observed_from", "2020"), ("observed_to", "1.1.20"),
+        ("cone_deg", (361, 0, 1)), ("cone_deg", (0, 91, 1)), ("cone_deg", (0, 0, 0)), ("intent", "fun"),
     ],
+)  # fmt: skip
+def test_a_bad_value_is_refused_by_the_name_of_its_setting(name: str, value: object) -> None:
+    with pytest.raises(SettingsError, match=rf"setting archive\.{name}"):
+        read_settings("demo", {"archive": {name: value}})
+    with pytest.raises(ValidationError):
+        ArchiveSettings.model_validate({name: value})
+
+
+angles = st.floats(0, 360)
+
+
+@given(angles, st.floats(-90, 90), st.floats(1e-4, 180), angles, st.floats(-90, 90))
+def test_the_boxes_hold_the_whole_circle_at_the_poles_and_at_ra_0_too(
+    ra: float, dec: float, radius: float, other_ra: float, other_dec: float
+) -> None:
+    if separation_deg(ra, dec, other_ra, other_dec) <= radius:
+        assert any(
+            box["s_dec"][0] <= other_dec <= box["s_dec"][1]
+            and box.get("s_ra", [0, 360])[0] <= other_ra <= box.get("s_ra", [0, 360])[1]
+            for box in boxes_around(ra, dec, radius)
+        )
+
+
+@given(angles, st.floats(-89, 89), st.floats(1e-3, 0.5))
+def test_the_boxes_share_no_position_and_stay_on_the_sky(ra: float, dec: float, radius: float) -> None:
+    boxes = boxes_around(ra, dec, radius)
+    spans = sorted(box.get("s_ra", [0, 360]) for box in boxes)
+    assert all(0 <= low < high <= 360 for low, high in spans)
+    assert all(spans[i][1] < spans[i + 1][0] for i in range(len(spans) - 1))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [((0, 90), (123, 90), 0), ((359.9, 0), (0.1, 0), 0.2), ((10, 20), (190, -20), 180), ((0, 60), (180, 60), 60)],
 )
-def test_only_calibrated_science_images_are_candidates(row: dict[str, object]) -> None:
-    assert candidate_from_row(product()) is not None
-    assert candidate_from_row(product(**row)) is None
-
-
-def test_a_null_sub_group_is_read_from_the_files_name() -> None:
-    found = candidate_from_row(product(productSubGroupDescription=None, productFilename="x_FLC.fits"))
-    assert found is not None
-    assert found.kind == "flc"
-
-
-def test_files_of_the_observation_come_before_better_kinds_of_its_members() -> None:
-    rows = [
-        product(dataURI="mast:m_drz", obs_id="ibol02bvq"),
-        product(dataURI="mast:own_flt", productSubGroupDescription="FLT"),
-        product(dataURI="mast:own_flc", productSubGroupDescription="FLC"),
-        product(dataURI="mast:own_flc", productSubGroupDescription="FLC"),
-    ]
-    candidates = [item for item in map(candidate_from_row, rows) if item]
-    groups = group_candidates([observation()], candidates)
-    assert [item.uri for item in groups["ibol02010"]] == ["mast:own_flc", "mast:own_flt", "mast:m_drz"]
-
-
-def test_a_parent_number_of_zero_falls_back_to_the_products_own() -> None:
-    found = candidate_from_row(product(parent_obsid=0))
-    assert found is not None
-    assert found.obsid == 2003
-
-
-def test_a_product_under_an_unknown_number_is_found_by_its_name() -> None:
-    found = candidate_from_row(product(obsID=77, obs_id="IBOL02010"))
-    assert found is not None
-    assert group_candidates([observation()], [found])["ibol02010"] == [found]
+def test_separations_on_the_sky(first: tuple[float, float], second: tuple[float, float], expected: float) -> None:
+    assert separation_deg(*first, *second) == pytest.approx(expected, abs=1e-9)
 
 
 @pytest.mark.parametrize(

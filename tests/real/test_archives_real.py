@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from astroquery.mast.discovery_portal import _json_to_table
 
 from hubbleclip.archives import open_archive
-from hubbleclip.archives.caom import candidate_from_row, group_candidates, observation_from_row
+from hubbleclip.archives.caom import observation_from_row
+from hubbleclip.archives.choice import candidate_from_row, choose
 from hubbleclip.archives.local import LocalArchive
-from hubbleclip.archives.mast import rows_of
+from hubbleclip.archives.mast import read_answer
 from hubbleclip.archives.proposals import clean_text, parse_abstracts_cat, parse_apt
 from hubbleclip.paths import Layout
 from hubbleclip.records import Observation
@@ -32,9 +32,13 @@ def recorded(name: str) -> dict[str, Any]:
     return json.loads((DATA / "mast" / name).read_text())
 
 
+def rows_of(name: str, *keys: str) -> list[dict[str, Any]]:
+    return read_answer([(DATA / "mast" / name).read_bytes()], keys).rows
+
+
 @pytest.fixture(scope="module")
 def real_observations() -> list[Observation]:
-    rows = rows_of(_json_to_table(recorded("caom.json")))
+    rows = rows_of("caom.json", "obs_id", "obsid", "proposal_id")
     return [found for found in (observation_from_row(row, "hst", NOW) for row in rows) if found]
 
 
@@ -51,14 +55,43 @@ def test_a_recorded_row_without_proposal_is_known_as_such(real_observations: lis
     assert [item.proposal_id for item in real_observations if item.instrument == "GALEX"] == ["hst:unknown"]
 
 
+def test_recorded_names_tell_their_visits(real_observations: list[Observation]) -> None:
+    visits = {item.obs_id: item.visit for item in real_observations}
+    assert visits["U2803E01T"] == "u2803e"
+    assert visits["hst_05092_3e_wfpc2_f606w_wf"] == "3e"
+    assert [name for name, visit in visits.items() if visit is None] == ["6373413925362335744"]
+    assert len({item.fingerprint for item in real_observations}) == 19
+
+
+def test_legacy_products_stand_for_recorded_visits(real_observations: list[Observation]) -> None:
+    rows = [
+        {"obs_id": item.obs_id, "obsID": item.obsid, "dataURI": f"mast:{item.obs_id}", "productType": "SCIENCE",
+         "productFilename": f"{item.obs_id.lower()}_drz.fits"}
+        for item in real_observations
+    ]  # fmt: skip
+    products, rejections = choose(real_observations, rows, ArchiveSettings(), {})
+    assert len(products) == 8
+    assert all(
+        item.file_name.startswith("hst_") and "_total_" not in item.file_name
+        for item in products
+        if "wf" in item.obs_id
+    )
+    assert {item.reason for item in rejections} == {"covered", "no_proposal"}
+
+
+def test_the_recorded_count_is_read() -> None:
+    assert rows_of("countsResp.json", "Column1") == [{"Column1": 599}]
+
+
 def test_the_drizzled_image_is_chosen_of_a_recorded_product_list() -> None:
-    rows = rows_of(_json_to_table(recorded("products.json")))
-    candidates = [found for found in map(candidate_from_row, rows) if found]
-    observation = observation_from_row({"obs_id": "U9O40504M", "obsid": 2003738726}, "hst", NOW)
+    rows = rows_of("products.json", "obsID", "dataURI")
+    kinds = [found.kind for found in map(candidate_from_row, rows) if found]
+    observation = observation_from_row({"obs_id": "U9O40504M", "obsid": 2003738726, "proposal_id": "9710"}, "hst", NOW)
     assert observation is not None
-    chosen = group_candidates([observation], candidates)["U9O40504M"]
-    assert [item.kind for item in chosen] == ["drz", "c0m", "c0f"]
-    assert (chosen[0].uri, chosen[0].size_bytes) == ("mast:HST/product/u9o40504m_drz.fits", 27227520)
+    (product,), rejections = choose([observation], rows, ArchiveSettings(), {})
+    assert sorted(kinds) == ["c0f", "c0m", "drz"]
+    assert (product.uri, product.size_bytes) == ("mast:HST/product/u9o40504m_drz.fits", 27227520)
+    assert (product.archive_version, rejections) == ("-, 27227520 bytes", [])
 
 
 def test_simulated_answers_have_the_recorded_columns_and_types() -> None:

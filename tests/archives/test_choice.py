@@ -1,0 +1,282 @@
+"""The choice of one file for each visit, camera, filter and target, and the reasons for all that is left out."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hubbleclip.archives.caom import observation_from_row
+from hubbleclip.archives.choice import ORDER, candidate_from_row, choose, preview_from_row
+from hubbleclip.records import Observation, Product
+from hubbleclip.settings import ArchiveSettings
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+SETTINGS = ArchiveSettings()
+VISIT = "hst_12675_02_wfc3_uvis_f606w_ibol02"
+TOTAL = "hst_12675_02_wfc3_uvis_total_ibol02"
+
+
+def observation(obs_id: str = "ibol02010", **row: object) -> Observation:
+    told = {
+        "obs_id": obs_id, "obsid": sum(ord(letter) * 31**i for i, letter in enumerate(obs_id)) % 10**9,
+        "proposal_id": "12675", "instrument_name": "WFC3/UVIS", "filters": "F606W", "target_name": "M51", **row,
+    }  # fmt: skip
+    found = observation_from_row(told, "hst", NOW)
+    assert found is not None
+    return found
+
+
+def file_of(owner: Observation, kind: str, **row: object) -> dict[str, Any]:
+    name = f"{owner.obs_id.lower()}_{kind}.fits"
+    return {
+        "obsID": owner.obsid, "obs_id": owner.obs_id, "dataURI": f"mast:HST/product/{name}", "productType": "SCIENCE",
+        "productFilename": name, "productSubGroupDescription": kind.upper(), "size": 10, "parent_obsid": owner.obsid,
+        **row,
+    }  # fmt: skip
+
+
+def preview_of(owner: Observation, ending: str, **row: object) -> dict[str, Any]:
+    name = f"{owner.obs_id.lower()}_{ending}"
+    return file_of(
+        owner, "jpg", productType="PREVIEW", productFilename=name, dataURI=f"mast:HST/product/{name}",
+        productSubGroupDescription=None, **row,
+    )  # fmt: skip
+
+
+def chosen(
+    observations: list[Observation],
+    rows: list[dict[str, Any]],
+    settings: ArchiveSettings = SETTINGS,
+    **taken: frozenset[str],
+) -> tuple[list[str], dict[str, str]]:
+    """File names, and the reason of each observation without one."""
+    products, rejections = choose(observations, rows, settings, {f"hst:{key}": value for key, value in taken.items()})
+    return sorted(item.file_name for item in products), {item.entity_id: item.reason for item in rejections}
+
+
+def product(
+    observations: list[Observation], rows: list[dict[str, Any]], settings: ArchiveSettings = SETTINGS
+) -> Product:
+    (found,), _ = choose(observations, rows, settings, {})
+    return found
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"productType": "AUXILIARY"},
+        {"productSubGroupDescription": "RAW"},
+        {"dataURI": None},
+        {"productType": "PREVIEW"},
+    ],
+)
+def test_only_calibrated_science_images_are_candidates(row: dict[str, object]) -> None:
+    assert candidate_from_row(file_of(observation(), "drz")) is not None
+    assert candidate_from_row(file_of(observation(), "drz", **row)) is None
+
+
+def test_a_null_sub_group_is_read_from_the_files_name() -> None:
+    found = candidate_from_row(
+        file_of(observation(), "x", productSubGroupDescription=None, productFilename="x_FLC.fits")
+    )
+    assert found is not None
+    assert found.kind == "flc"
+
+
+@pytest.mark.parametrize("parent", [0, "0", None])
+def test_a_parent_number_of_zero_falls_back_to_the_products_own(parent: object) -> None:
+    found = candidate_from_row(file_of(observation(), "drz", parent_obsid=parent))
+    assert found is not None
+    assert found.obsid == observation().obsid
+
+
+def test_a_product_under_an_unknown_number_is_found_by_its_name() -> None:
+    own = observation()
+    row = file_of(own, "drz", obsID=77, parent_obsid=0, obs_id="IBOL02010")
+    assert chosen([own], [row]) == (["ibol02010_drz.fits"], {})
+
+
+def test_the_version_is_what_the_listing_says_of_it() -> None:
+    one = product([observation()], [file_of(observation(), "drz", prvversion="3.7.2")])
+    two = product([observation()], [file_of(observation(), "drz", prvversion="3.7.2", size=11)])
+    assert (one.archive_version, two.archive_version) == ("3.7.2, 10 bytes", "3.7.2, 11 bytes")
+
+
+def best_first() -> list[tuple[Observation, str]]:
+    """One file of each entry of ORDER in this visit, best first, totals and images of no kind left out."""
+    advanced, exposure = observation(VISIT), observation(VISIT + "bv")
+    owners = {"advanced": advanced, "exposure": exposure, "calibrated": observation()}
+    return [(owners[made_of], kind) for made_of, kind in ORDER if made_of in owners and kind != "jpg"]
+
+
+@given(st.sets(st.integers(0, len(best_first()) - 1), min_size=1), st.randoms())
+def test_the_best_file_by_the_written_order_is_taken_whatever_the_order_given(places: set[int], rng) -> None:
+    files = [best_first()[place] for place in sorted(places)]
+    observations = list({owner.obs_id: owner for owner, _ in files}.values())
+    rows = [file_of(owner, kind) for owner, kind in files]
+    rng.shuffle(rows)
+    rng.shuffle(observations)
+    names, reasons = chosen(observations, rows)
+    owner, kind = files[0]
+    assert names == [f"{owner.obs_id.lower()}_{kind}.fits"]
+    assert reasons == {item.obs_id: "covered" for item in observations if item.obs_id != owner.obs_id}
+
+
+def test_the_reasons_are_stored_in_words() -> None:
+    own, advanced = observation(), observation(VISIT)
+    products, rejections = choose([own, advanced], [file_of(own, "drz"), file_of(advanced, "drc")], SETTINGS, {})
+    assert products[0].choice == (
+        "advanced product of the visit through one filter, corrected for charge transfer: best of 2 (drc, drz)"
+    )
+    assert rejections[0].detail == f"{VISIT}_drc.fits stands for its visit, filter and target"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"filters": "F814W"}, {"target_name": "M52"}, {"instrument_name": "WFC3/IR"}, {"obs_id": "ibol03010"},
+     {"proposal_id": "12676"}],
+)  # fmt: skip
+def test_another_visit_camera_filter_or_target_has_a_file_of_its_own(other: dict[str, str]) -> None:
+    one, two = observation("ibol02010"), observation(**{"obs_id": "ibol02020", **other})
+    assert len(chosen([one, two], [file_of(one, "drz"), file_of(two, "flt")])[0]) == 2
+
+
+def test_filters_are_the_same_without_the_open_wheel_and_in_any_order() -> None:
+    one = observation("j92c01010", filters="F606W;CLEAR2L", instrument_name="ACS/WFC")
+    two = observation("hst_12675_01_acs_wfc_f606w_j92c01", filters="F606W", instrument_name="ACS/WFC")
+    assert len(chosen([one, two], [file_of(one, "drz"), file_of(two, "drz")])[0]) == 1
+
+
+def test_a_legacy_product_belongs_to_its_visit() -> None:
+    one = observation("U27XCS01T", filters="F814W", instrument_name="WFPC2/WFC")
+    two = observation("hst_12675_cs_wfpc2_f814w_wf", filters="F814W", instrument_name="WFPC2/WFC")
+    names, reasons = chosen([one, two], [file_of(one, "drz"), file_of(two, "drz")])
+    assert (names, reasons) == (["hst_12675_cs_wfpc2_f814w_wf_drz.fits"], {"U27XCS01T": "covered"})
+
+
+def test_an_image_of_all_filters_is_taken_only_for_a_visit_without_another() -> None:
+    total, own = observation(TOTAL, filters="DETECTION"), observation()
+    assert chosen([total, own], [file_of(total, "drc"), file_of(own, "flt")]) == (
+        ["ibol02010_flt.fits"],
+        {TOTAL: "covered"},
+    )
+    assert chosen([total, own], [file_of(total, "drc")]) == ([f"{TOTAL}_drc.fits"], {"ibol02010": "no_science_image"})
+
+
+def test_files_of_the_observation_come_before_better_kinds_of_its_members() -> None:
+    own = observation()
+    rows = [file_of(own, "drz", obs_id="ibol02bvq", dataURI="mast:m_drz"), file_of(own, "flt"), file_of(own, "flt")]
+    assert chosen([own], rows) == (["ibol02010_flt.fits"], {})
+
+
+def test_the_longer_of_two_exposures_is_taken() -> None:
+    short, long = observation("ibol02aaq", t_exptime=10), observation("ibol02bbq", t_exptime=300)
+    assert chosen([short, long], [file_of(short, "flc"), file_of(long, "flc")])[0] == ["ibol02bbq_flc.fits"]
+
+
+def test_a_file_that_is_too_large_gives_way_to_the_next_one() -> None:
+    settings = SETTINGS.model_copy(update={"max_product_mb": 1})
+    own, advanced = observation(), observation(VISIT)
+    rows = [file_of(advanced, "drc", size=2_000_000), file_of(own, "drz", size=1_000_000)]
+    found = product([own, advanced], rows, settings)
+    assert (found.file_name, found.obs_id) == ("ibol02010_drz.fits", "ibol02010")
+    assert found.choice.endswith("best of 2 (drc, drz), 1 of them larger than archive.max_product_mb")
+    assert chosen([own, advanced], rows[:1], settings) == ([], {own.obs_id: "too_large", VISIT: "too_large"})
+
+
+def test_what_cannot_be_used_has_its_reason() -> None:
+    odd = [
+        observation("ibol03010", obsid=None), observation("hst_skycell-p1_wfc3_uvis_f606w_all"),
+        observation("ibol04010"),
+    ]  # fmt: skip
+    _, reasons = chosen(odd, [])
+    assert sorted(reasons.values()) == ["no_obsid", "no_science_image", "reprocessed"]
+
+
+def test_an_observation_without_proposal_is_left_out() -> None:
+    own = observation(proposal_id=None)
+    assert chosen([own], [file_of(own, "drz")]) == ([], {"ibol02010": "no_proposal"})
+
+
+def visits(num: int) -> tuple[list[Observation], list[dict[str, Any]]]:
+    observations = [observation(f"ibol{i:02d}010") for i in range(num)]
+    return observations, [file_of(item, "drz") for item in observations]
+
+
+def limited(most: int) -> ArchiveSettings:
+    return SETTINGS.model_copy(update={"max_products_per_proposal": most})
+
+
+@given(st.integers(1, 12), st.integers(1, 12), st.randoms())
+def test_the_draw_grows_with_the_limit_and_shrinks_to_a_part_of_itself(one: int, two: int, rng) -> None:
+    observations, rows = visits(12)
+    rng.shuffle(observations)
+    few, many = (set(chosen(observations, rows, limited(most))[0]) for most in sorted((one, two)))
+    assert few <= many
+    assert (len(few), len(many)) == tuple(sorted((one, two)))
+
+
+@given(st.integers(1, 8), st.integers(1, 12))
+def test_taken_files_stay_when_more_observations_come(most: int, num_early: int) -> None:
+    observations, rows = visits(12)
+    early, _ = choose(observations[:num_early], rows[:num_early], limited(most), {})
+    taken = {"hst:12675": frozenset(item.obs_id for item in early)}
+    later, rejections = choose(observations, rows, limited(most), taken)
+    assert {item.uri for item in early} <= {item.uri for item in later}
+    assert len(later) == most
+    assert {item.reason for item in rejections} <= {"over_limit"}
+
+
+def test_taken_files_stay_when_an_advanced_product_of_their_visit_comes() -> None:
+    observations, rows = visits(6)
+    first = chosen(observations, rows, limited(1))[0]
+    name = first[0].removesuffix("_drz.fits")
+    advanced = observation(f"hst_12675_{name[4:6]}_wfc3_uvis_f606w_{name[:6]}")
+    again, _ = chosen(
+        [*observations, advanced], [*rows, file_of(advanced, "drc")], limited(1), **{"12675": frozenset({name})}
+    )
+    assert again == [f"{advanced.obs_id}_drc.fits"]
+
+
+def test_files_that_are_taken_but_not_given_count_too() -> None:
+    observations, rows = visits(4)
+    assert len(chosen(observations, rows, limited(3), **{"12675": frozenset({"elsewhere"})})[0]) == 2
+
+
+def test_each_proposal_has_a_limit_of_its_own() -> None:
+    one, two = observation(), observation("icab01010", proposal_id="12999")
+    assert len(chosen([one, two], [file_of(one, "drz"), file_of(two, "drz")], limited(1))[0]) == 2
+
+
+PREVIEWS = SETTINGS.model_copy(update={"products": "preview"})
+
+
+@pytest.mark.parametrize(
+    ("owner", "ending"),
+    [("ibol02010", "drz_color.jpg"), (VISIT, "color.jpg"), (TOTAL, "drc.jpg"), ("ibol02010", "drz_thumb.jpg"),
+     ("ibol02010", "drz.png"), ("ibol02010", "drz.fits")],
+)  # fmt: skip
+def test_colour_totals_thumbnails_and_other_formats_are_no_previews(owner: str, ending: str) -> None:
+    assert preview_from_row(preview_of(observation(owner), ending)) is None
+
+
+def test_a_preview_stands_for_its_visit_and_filter_by_the_same_order() -> None:
+    own, advanced = observation(), observation(VISIT)
+    rows = [
+        preview_of(own, "flc.jpg"),
+        preview_of(advanced, "drc.jpg"),
+        preview_of(own, "color.jpg"),
+        file_of(own, "drz"),
+    ]
+    found = product([own, advanced], rows, PREVIEWS)
+    assert (found.kind, found.file_name) == ("preview", f"{VISIT}_drc.jpg")
+
+
+def test_a_preview_of_no_stated_kind_is_better_than_none() -> None:
+    own = observation("U27XCS01T")
+    row = preview_of(own, "x.jpg") | {"productFilename": "u27xcs01t.jpg", "dataURI": "mast:HST/product/u27xcs01t.jpg"}
+    assert product([own], [row], PREVIEWS).file_name == "u27xcs01t.jpg"

@@ -1,0 +1,156 @@
+"""Asking by windows against a server in memory that is slow, lies, repeats and drops rows, as real ones do."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hubbleclip.archives.mast import Answer, Row
+from hubbleclip.archives.windows import MIN_DAYS, Query, Window
+from hubbleclip.errors import ArchiveTimeoutError, PartialAnswerError
+
+SPAN = Window(48000.0, 61000.0)
+
+
+@dataclass
+class Server:
+    """Observations by their release dates. `slow_rows`: a longer answer times out; `is_shuffling`: no order of pages."""
+
+    dates: list[float]
+    page_size: int = 10
+    slow_rows: int = 10**9
+    lie: int = 0
+    lost: int | None = None
+    is_shuffling: bool = False
+    counts: list[Window] = field(default_factory=list)
+    asked: list[tuple[Window, int]] = field(default_factory=list)
+
+    def rows(self, window: Window) -> list[Row]:
+        return [
+            {"obsid": i} for i, date in enumerate(self.dates) if window.low <= date <= window.high and i != self.lost
+        ]
+
+    def count(self, window: Window) -> int:
+        self.counts.append(window)
+        found = self.rows(window)
+        if len(found) > 2 * self.slow_rows and window.is_divisible:
+            raise ArchiveTimeoutError("too many to count")
+        return len(found) + self.lie
+
+    def ask(self, window: Window, page: int) -> Answer:
+        self.asked.append((window, page))
+        found = self.rows(window)
+        if len(found) > self.slow_rows and window.is_divisible:
+            raise ArchiveTimeoutError("too many")
+        if self.is_shuffling:
+            random.Random(len(self.asked)).shuffle(found)
+        return Answer(rows=found[(page - 1) * self.page_size : page * self.page_size], total=len(found))
+
+    def query(self) -> Query:
+        return Query(self.count, self.ask, self.page_size)
+
+    def all_rows(self, *, is_wide: bool = True) -> list[int]:
+        return [row["obsid"] for page in self.query().pages(SPAN, is_wide=is_wide) for row in page]
+
+
+dates = st.lists(
+    st.floats(SPAN.low, SPAN.high) | st.sampled_from([50000.0, 50000.5, SPAN.low, SPAN.high]), max_size=120
+)
+
+
+@given(dates, st.integers(1, 20), st.sampled_from([3, 15, 10**9]), st.booleans())
+def test_every_row_comes_once_whatever_the_dates(found: list[float], page_size: int, slow: int, is_wide: bool) -> None:
+    server = Server(found, page_size=page_size, slow_rows=slow)
+    assert sorted(server.all_rows(is_wide=is_wide)) == list(range(len(found)))
+
+
+@given(st.floats(0, 1e5), st.floats(MIN_DAYS * 2, 1e5), st.floats(0, 1))
+def test_the_halves_of_a_window_share_no_date_and_leave_none_out(low: float, width: float, share: float) -> None:
+    window = Window(low, low + width)
+    date = window.low + (window.high - window.low) * share
+    assert sum(half.low <= min(date, window.high) <= half.high for half in window.halves()) == 1
+
+
+def test_windows_of_one_page_are_asked_for_once_each_and_counts_are_few() -> None:
+    server = Server([SPAN.low + i for i in range(1000)], page_size=100)
+    server.all_rows()
+    full = [window for window, _ in server.asked if server.rows(window)]
+    assert len(full) <= 20
+    assert len(server.counts) <= 24
+
+
+def test_a_narrow_window_that_fits_costs_one_request_and_no_count() -> None:
+    server = Server([50000.0, 50001.0])
+    assert server.all_rows(is_wide=False) == [0, 1]
+    assert (len(server.asked), len(server.counts)) == (1, 0)
+
+
+def test_nothing_new_costs_one_request() -> None:
+    server = Server([])
+    assert server.all_rows(is_wide=False) == []
+    assert (len(server.asked), len(server.counts)) == (1, 0)
+
+
+def test_a_window_that_times_out_is_halved_until_it_is_answered() -> None:
+    server = Server([48000.0 + 13 * i for i in range(1000)], page_size=1000, slow_rows=50)
+    assert sorted(server.all_rows(is_wide=False)) == list(range(1000))
+    assert len({window for window, _ in server.asked}) == len(server.asked)
+
+
+def test_a_window_that_always_times_out_ends_at_the_least_width() -> None:
+    server = Server([50000.0] * 20)
+
+    def never(window: Window, page: int) -> Answer:
+        server.asked.append((window, page))
+        raise ArchiveTimeoutError("slow")
+
+    with pytest.raises(ArchiveTimeoutError, match="slow"):
+        list(Query(server.count, never, 10).pages(SPAN, is_wide=False))
+    assert len(server.asked) < 50
+
+
+@pytest.mark.parametrize("lie", [-3, -1, 1, 4])
+def test_a_count_that_lies_is_an_error_after_every_row_has_come(lie: int) -> None:
+    with pytest.raises(PartialAnswerError, match="run the same command again"):
+        Server([50000.0 + i for i in range(45)], lie=lie).all_rows()
+
+
+def test_a_count_that_has_changed_since_is_no_error() -> None:
+    server = Server([50000.0 + i for i in range(45)], page_size=100)
+    first = server.count
+
+    def one_more_at_first(window: Window) -> int:
+        return first(window) + (len(server.counts) == 1)
+
+    pages = Query(one_more_at_first, server.ask, 100).pages(SPAN, is_wide=True)
+    assert sum(len(page) for page in pages) == 45
+
+
+@pytest.mark.parametrize("is_shuffling", [False, True])
+def test_a_window_too_dense_to_halve_is_paged_until_every_row_has_come_once(is_shuffling: bool) -> None:
+    server = Server([50000.0] * 27 + [50001.0], is_shuffling=is_shuffling)
+    found = server.all_rows()
+    assert sorted(found) == list(range(28))
+
+
+def test_a_dense_window_whose_pages_repeat_for_ever_is_an_error() -> None:
+    server = Server([50000.0] * 27)
+
+    def first_page(window: Window, page: int) -> Answer:
+        return server.ask(window, 1)
+
+    with pytest.raises(PartialAnswerError, match="10 of 27"):
+        list(Query(server.count, first_page, 10).pages(SPAN, is_wide=True))
+
+
+def test_pages_come_before_the_next_window_is_asked_for() -> None:
+    server = Server([SPAN.low + 10 * i for i in range(100)])
+    pages = server.query().pages(SPAN, is_wide=True)
+    next(pages)
+    num_asked = len([window for window, _ in server.asked if server.rows(window)])
+    next(pages)
+    assert len([window for window, _ in server.asked if server.rows(window)]) == num_asked + 1
