@@ -7,22 +7,22 @@ Precedence, lowest first: the defaults below, `hubbleclip.toml`, the profile's T
 from __future__ import annotations
 
 import tomllib
-from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from hubbleclip.errors import SettingsError
 from hubbleclip.ingest_settings import ArchiveSettings, FetchSettings, Section, SimulatorSettings
 
+__all__ = [
+    "ArchiveSettings", "EvaluationSettings", "FetchSettings", "FlowSettings", "ModelSettings", "Section", "Settings",
+    "ShardSettings", "SimulatorSettings", "SplitSettings", "TileSettings", "TrainSettings", "profile_file", "read_settings",
+]  # fmt: skip
+
 PROFILES_DIR = Path(__file__).parent / "profiles"
 SITE_FILE = Path("hubbleclip.toml")
-Day = Annotated[str, AfterValidator(lambda text: text and str(date.fromisoformat(text)))]
-RaDeg = Annotated[float, Field(ge=0, le=360)]
-DecDeg = Annotated[float, Field(ge=-90, le=90)]
-RadiusDeg = Annotated[float, Field(gt=0, le=180)]
 
 
 class TileSettings(Section):
