@@ -18,7 +18,8 @@ from hubbleclip.ingest_settings import ArchiveSettings, FetchSettings, Section, 
 
 __all__ = [
     "ArchiveSettings", "EvaluationSettings", "FetchSettings", "FlowSettings", "ModelSettings", "Section", "Settings",
-    "ShardSettings", "SimulatorSettings", "SplitSettings", "TileSettings", "TrainSettings", "profile_file", "read_settings",
+    "ShardSettings", "SimulatorSettings", "SplitSettings", "TileSettings", "TrainSettings", "profile_file",
+    "read_settings",
 ]  # fmt: skip
 
 PROFILES_DIR = Path(__file__).parent / "profiles"
