@@ -122,7 +122,7 @@ def checkpoint_name(step: int) -> str:
     return f"step-{step:08d}.pt"
 
 
-def tile_id(product_sha256: str, chip: int, y0: int, x0: int, settings_digest: str, view: str = "native") -> str:
+def tile_id(product_sha256: str, chip: int, y0: int, x0: int, settings_digest: str, *, view: str = "native") -> str:
     """Identity of a tile: 32 hex digits, free of dots, so that it serves as a WebDataset key."""
     other = "" if view == "native" else f":{view}"
     return _digest(f"{product_sha256}:{chip}:{y0}:{x0}:{settings_digest}{other}")

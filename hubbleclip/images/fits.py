@@ -32,7 +32,7 @@ BLOCK_BYTES = 2880
 MAX_HEADER_BYTES = 8 << 20
 COPY_BYTES = 1 << 20
 BYTES_A_PIXEL = 16
-ROWS_A_STEP = 256
+ROWS_A_STEP = 64
 SINGLE_EXPOSURE = ("_raw", "_flt", "_flc", "_c0f", "_c0m", "_d0f", "_d0m", "_cal")
 DAMAGE = (OSError, ValueError, TypeError, KeyError, IndexError, EOFError, RuntimeError, zlib.error, pyfits.VerifyError)
 """What astropy and zlib raise on damaged files; anything else is our own mistake."""

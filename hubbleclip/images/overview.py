@@ -60,4 +60,5 @@ def _sum_columns(values_yx: NDArray[np.float32], shrink: float, width: int) -> N
     edges = np.minimum(np.arange(width + 1) * shrink, values_yx.shape[1])
     whole = np.minimum(edges.astype(int), values_yx.shape[1] - 1)
     at_edges_yx = upto_yx[:, whole] + (edges - whole) * values_yx[:, whole]
-    return np.diff(at_edges_yx, axis=1).astype(np.float32)
+    columns_yx: NDArray[np.float32] = np.diff(at_edges_yx, axis=1).astype(np.float32)
+    return columns_yx

@@ -207,7 +207,7 @@ def _cut_view(
                 continue
             picture = encode(_square(band_yx, place.start_yx, size, shown.sky_level)[::-1])
             yield CutTile(
-                tile_id=paths.tile_id(product_sha256, image.chip, y0, x0, digest, place.view),
+                tile_id=paths.tile_id(product_sha256, image.chip, y0, x0, digest, view=place.view),
                 png=picture,
                 png_sha256=hashlib.sha256(picture).hexdigest(),
                 chip=image.chip,
