@@ -73,12 +73,16 @@ def _is_low(near: Any, height: Any, limits: Any) -> Any:
 @compiled
 def _mark_seeds_of_row(rows: Any, limits: Any, is_seed: Any) -> None:
     """Clear `is_seed` where the middle of three rows of heights has none. The median of nine is low where five are."""
+    size = is_seed.size
     above, middle, below = rows
+    left_above, just_above, right_above = above[:size], above[1 : size + 1], above[2:]
+    left, centre, right = middle[:size], middle[1 : size + 1], middle[2:]
+    left_below, just_below, right_below = below[:size], below[1 : size + 1], below[2:]
     peak_contrast, tolerance = limits[4], limits[5]
-    for k in range(is_seed.size):
-        height = middle[k + 1]
-        a, b, c, d = above[k], above[k + 1], above[k + 2], middle[k]
-        e, f, g, h = middle[k + 2], below[k], below[k + 1], below[k + 2]
+    for k in range(size):
+        height = centre[k]
+        a, b, c, d = left_above[k], just_above[k], right_above[k], left[k]
+        e, f, g, h = right[k], left_below[k], just_below[k], right_below[k]
         num_low = _is_low(a, height, limits) + _is_low(b, height, limits) + _is_low(c, height, limits)
         num_low += _is_low(d, height, limits) + _is_low(height, height, limits) + _is_low(e, height, limits)
         num_low += _is_low(f, height, limits) + _is_low(g, height, limits) + _is_low(h, height, limits)
@@ -105,31 +109,30 @@ def _is_growth(pixels: Any, valid_yx: Any, rays_yx: Any, limits: Any, place: Any
 
 
 @compiled
-def _push(places: Any, count: Any, y: Any, x: Any) -> Any:
-    if count == len(places):
-        places = np.concatenate((places, places))
-    places[count, 0], places[count, 1] = y, x
-    return places
+def _mark_candidates(pixels: Any, valid_yx: Any, threshold: Any, y: Any, is_seed: Any) -> None:
+    words, valid = pixels[0][y], valid_yx[y]
+    for x in range(words.size):
+        is_seed[x] = (value_of(words[x], pixels[1]) > threshold) & valid[x]
 
 
 @compiled
 def _seeds(pixels: Any, valid_yx: Any, limits: Any) -> Any:
-    words_yx, swapped = pixels
-    height, width = words_yx.shape
-    seeds, num_seeds = np.empty((1024, 2), np.int32), 0
-    heights, is_seed = np.empty((3, width + 2), np.float32), np.empty(width, np.uint8)
-    for y in range(-1, 1):
-        _heights_of_row(pixels, valid_yx, limits[1], y, heights[y % 3])
+    height, width = valid_yx.shape
+    seeds, num_seeds = np.empty((2 * width, 2), np.int32), 0
+    above, middle = np.empty(width + 2, np.float32), np.empty(width + 2, np.float32)
+    below, is_seed = np.empty(width + 2, np.float32), np.empty(width, np.uint8)
+    _heights_of_row(pixels, valid_yx, limits[1], -1, middle)
+    _heights_of_row(pixels, valid_yx, limits[1], 0, below)
     for y in range(height):
-        _heights_of_row(pixels, valid_yx, limits[1], y + 1, heights[(y + 1) % 3])
-        rows = (heights[(y - 1) % 3], heights[y % 3], heights[(y + 1) % 3])
-        words, valid = words_yx[y], valid_yx[y]
-        for x in range(width):
-            is_seed[x] = (value_of(words[x], swapped) > limits[0]) & valid[x]
-        _mark_seeds_of_row(rows, limits, is_seed)
+        above, middle, below = middle, below, above
+        _heights_of_row(pixels, valid_yx, limits[1], y + 1, below)
+        _mark_candidates(pixels, valid_yx, limits[0], y, is_seed)
+        _mark_seeds_of_row((above, middle, below), limits, is_seed)
+        if num_seeds + width > len(seeds):
+            seeds = np.concatenate((seeds, seeds))
         for x in range(width):
             if is_seed[x]:
-                seeds = _push(seeds, num_seeds, y, x)
+                seeds[num_seeds, 0], seeds[num_seeds, 1] = y, x
                 num_seeds += 1
     return seeds[:num_seeds]
 
@@ -147,7 +150,7 @@ def _mark_rays(pixels: Any, valid_yx: Any, limits: Any, num_rounds: Any, rays_yx
         for y, x in fresh:
             rays_yx[y, x] = 1
         num_rays += len(fresh)
-        grown, num_grown = np.empty((1024, 2), np.int32), 0
+        grown, num_grown = np.empty((8 * len(fresh), 2), np.int32), 0
         for y0, x0 in fresh:
             for y in range(max(y0 - 1, 0), min(y0 + 2, height)):
                 for x in range(max(x0 - 1, 0), min(x0 + 2, width)):
@@ -155,7 +158,7 @@ def _mark_rays(pixels: Any, valid_yx: Any, limits: Any, num_rounds: Any, rays_yx
                         continue
                     if _is_growth(pixels, valid_yx, rays_yx, limits, (y, x)):
                         rays_yx[y, x] = 2
-                        grown = _push(grown, num_grown, y, x)
+                        grown[num_grown, 0], grown[num_grown, 1] = y, x
                         num_grown += 1
         fresh = grown[:num_grown]
     for y, x in fresh:
