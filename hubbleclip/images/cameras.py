@@ -1,10 +1,10 @@
-"""What the headers of each camera mean: its name, its filter, its kind of detector and its data-quality bits."""
+"""What the files of each camera hold and their headers mean."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 Look = Callable[[str], Any]
@@ -18,34 +18,132 @@ GAINS = ("ATODGAIN", "CCDGAIN", "ADCGAIN")
 CALIBRATIONS = {"BIAS", "DARK", "FLAT", "ZERO", "WAVECAL", "GAIN", "LINEARITY"}
 
 
-@dataclass(frozen=True, slots=True)
+CCD, COUNTER, RAMP = "CCD", "photon counter", "infrared array read in ramps"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Camera:
-    """Traits of a detector. `bad_dq` are the DQ bits that make a pixel invalid; saturation is never one of them."""
+    """What a camera's files hold: `extension` where its pixels sit, `filters` the keywords that name its optics, `unit`
+    of its calibrated files, `handbook` where all this is told.
 
-    bad_dq: int
-    is_ccd: bool = False
-    counts_photons: bool = False
-    reads_ramps: bool = False
+    `bad` are the DQ bits that make a pixel invalid and `kept` those that do not, each with its meaning, "?" after what
+    is not certain; saturation is never bad. `raw_yx` is the shape of an uncalibrated full frame, `light_yx` that of its
+    pixels that see light, which begin at LTV1 and LTV2; `gap` are columns of the frame between two amplifiers.
+    """
+
+    kind: str
+    bad: Mapping[int, str]
+    kept: Mapping[int, str] = field(default_factory=dict)
+    extension: str = "SCI"
+    filters: str = "FILTER"
+    unit: str = ""
+    scale_arcsec: float | None = None
+    handbook: str = ""
+    raw_yx: tuple[int, int] | None = None
+    light_yx: tuple[int, int] | None = None
+    gap: tuple[int, int] | None = None
+
+    @property
+    def bad_dq(self) -> int:
+        """The bad bits as one mask."""
+        return sum(self.bad)
+
+    @property
+    def counts_photons(self) -> bool:
+        """No read noise, whole numbers, and zero is a measurement."""
+        return self.kind == COUNTER
+
+    @property
+    def reads_ramps(self) -> bool:
+        """Cosmic rays are gone from its calibrated files; SCI versions are reads."""
+        return self.kind == RAMP
 
 
-UNKNOWN = Camera(bad_dq=1)
-# Bits: ACS Data Handbook 9 table 3.4; WFC3 DHB 5 table 3.3; NICMOS DHB 8 table 2.2; STIS DHB 7 table 2.8.
-# 1 lost, 2 filled, 4 bad detector, 8 masked or unstable, 16 hot, 128 bad bias, 512 bad reference, 4096 and 8192 cosmic
-# ray. Kept: warm (64), saturated (256, 2048), charge traps and tails (32, 1024), IR blobs (512) and cured rays (8192).
-CAMERAS = {
-    "ACS/WFC": Camera(1 | 2 | 4 | 8 | 16 | 128 | 512 | 4096 | 8192, is_ccd=True),
-    "ACS/HRC": Camera(1 | 2 | 4 | 8 | 16 | 128 | 512 | 4096 | 8192, is_ccd=True),
-    "ACS/SBC": Camera(1 | 2 | 4 | 8 | 512, counts_photons=True),
-    "WFC3/UVIS": Camera(1 | 2 | 4 | 8 | 16 | 128 | 512 | 4096 | 8192, is_ccd=True),
-    "WFC3/IR": Camera(1 | 2 | 4 | 8 | 16 | 32 | 128 | 4096, reads_ramps=True),
-    "WFPC2": Camera(1 | 2 | 4 | 16 | 32 | 64 | 512 | 1024, is_ccd=True),
-    "WFPC": Camera(1 | 2 | 4 | 16 | 32 | 512, is_ccd=True),
-    "STIS/CCD": Camera(1 | 2 | 4 | 8 | 16 | 128 | 512 | 8192, is_ccd=True),
-    "STIS/FUV-MAMA": Camera(1 | 2 | 4 | 8 | 512, counts_photons=True),
-    "STIS/NUV-MAMA": Camera(1 | 2 | 4 | 8 | 512, counts_photons=True),
-    "FOC": Camera(1 | 2 | 4, counts_photons=True),
-    "NICMOS": Camera(1 | 16 | 32 | 128 | 256, reads_ramps=True),
+UNKNOWN = Camera(kind="", bad={1: "lost, in every HST camera"})
+LOST = {1: "Reed-Solomon error", 2: "filled for lost data", 4: "bad detector pixel or beyond the aperture"}
+RAYS = {4096: "cosmic ray found by AstroDrizzle", 8192: "cosmic ray found by the calibration from a pair"}
+FULL = {256: "full well", 2048: "A/D converter saturated"}
+COUNTER_BAD = LOST | {8: "masked: repeller wire or bar", 512: "bad in a reference file"}
+ACS_BAD = LOST | RAYS | {8: "masked by the finger", 16: "hot", 128: "bad in the bias", 512: "bad in the flat"}
+ACS_KEPT = FULL | {32: "unstable", 64: "warm", 1024: "sink pixel", 16384: "satellite trail?"}
+UVIS_BAD = LOST | RAYS | {8: "deviant?", 16: "hot", 128: "bad in the bias", 512: "bad in the flat"}
+UVIS_KEPT = FULL | {32: "unstable or tail of a hot pixel", 64: "warm", 1024: "charge trap", 16384: "crosstalk?"}
+IR_BAD = LOST | {8: "deviant zero read", 16: "hot", 32: "unstable", 128: "bad reference pixel", 4096: RAYS[4096]}
+IR_KEPT = {64: "warm?", 256: "saturated", 512: "blob", 2048: "signal in the zero read", 8192: "ray, cured in the ramp"}
+STIS_BAD = COUNTER_BAD | {16: "hot: 5 sigma above the median dark", 128: "bad in the bias", 8192: RAYS[8192]}
+STIS_KEPT = {32: "large blemish", 256: "saturated", 1024: "small blemish"}
+WFPC2_BAD = {
+    1: "Reed-Solomon error", 2: "bad in a calibration file", 4: "permanent defect", 16: "missing", 32: "bad otherwise",
+    512: "hot, not repaired",
+}  # fmt: skip
+WFPC2_KEPT = {
+    8: "A/D converter saturated",
+    64: "unused?",
+    128: "charge trap, unused",
+    256: "above a charge trap",
+    1024: "hot, repaired",
 }
+NICMOS_BAD = {1: "Reed-Solomon error", 16: "grot", 32: "defective", 128: "missing", 256: "bad by calibration"}
+NICMOS_KEPT = {
+    2: "uncertain linearity", 4: "uncertain dark", 8: "uncertain flat", 64: "saturated", 512: "ray, cured in the ramp",
+    1024: "source", 2048: "signal in the zero read",
+}  # fmt: skip
+STIS = "STIS Data Handbook 7, sections 2.2, 2.5 (table 2.8 of DQ bits) and 3.4.2"
+
+CAMERAS = {
+    "ACS/WFC": Camera(
+        kind=CCD, bad=ACS_BAD, kept=ACS_KEPT, extension="SCI of each of two chips; _drc and _drz one SCI",
+        filters="FILTER1, FILTER2, one of them CLEAR", unit="ELECTRONS; _drc and _drz a second", scale_arcsec=0.05,
+        handbook="ACS Data Handbook 10, sections 2.2 and 3.4.3 (table 3.4 of DQ bits)",
+        raw_yx=(2068, 4144), light_yx=(2048, 4096),
+    ),
+    "ACS/HRC": Camera(
+        kind=CCD, bad=ACS_BAD, kept=ACS_KEPT, filters="FILTER1, FILTER2, one of them CLEAR", unit="ELECTRONS",
+        scale_arcsec=0.027, handbook="as ACS/WFC", raw_yx=(1044, 1062), light_yx=(1024, 1024),
+    ),
+    "ACS/SBC": Camera(
+        kind=COUNTER, bad=COUNTER_BAD, filters="FILTER1", unit="COUNTS", scale_arcsec=0.032, handbook="as ACS/WFC"
+    ),
+    "WFC3/UVIS": Camera(
+        kind=CCD, bad=UVIS_BAD, kept=UVIS_KEPT, extension="SCI of each of two chips; _drc and _drz one SCI",
+        unit="ELECTRONS; _drc and _drz a second", scale_arcsec=0.04,
+        handbook="WFC3 Data Handbook 5, sections 2.2, 3.2 and table 3.3 of DQ bits",
+        raw_yx=(2070, 4206), light_yx=(2051, 4156), gap=(2073, 2133),
+    ),
+    "WFC3/IR": Camera(
+        kind=RAMP, bad=IR_BAD, kept=IR_KEPT, extension="SCI; of _ima, where SAMP counts reads, version 1, the last",
+        unit="ELECTRONS/S", scale_arcsec=0.13, handbook="as WFC3/UVIS", raw_yx=(1024, 1024), light_yx=(1014, 1014),
+    ),
+    "WFPC2": Camera(
+        kind=CCD, bad=WFPC2_BAD, kept=WFPC2_KEPT,
+        extension="four SCI in _c0m, four planes in _c0f; the DQ is a file of its own (_c1m, _c1f) and is not read",
+        filters="FILTNAM1, FILTNAM2 (FILTER1 is a number)", unit="COUNTS", scale_arcsec=0.1,
+        handbook="WFPC2 Data Handbook 4, sections 2.2, 3.3 (table 3.5 of DQ bits); the PC has 0.046 arcsec",
+    ),
+    "WFPC": Camera(
+        kind=CCD, bad=WFPC2_BAD, kept=WFPC2_KEPT, filters="FILTNAM1, FILTNAM2", unit="COUNTS", scale_arcsec=0.1,
+        handbook="HST Data Handbook 3 (1997), part WF/PC; its DQ bits are taken to be those of WFPC2?",
+    ),
+    "STIS/CCD": Camera(
+        kind=CCD, bad=STIS_BAD, kept=STIS_KEPT, filters="FILTER (OPT_ELEM is MIRVIS)", unit="COUNTS",
+        scale_arcsec=0.0508, handbook=STIS, raw_yx=(1044, 1062), light_yx=(1024, 1024),
+    ),
+    "STIS/FUV-MAMA": Camera(
+        kind=COUNTER, bad=COUNTER_BAD, kept=STIS_KEPT, unit="COUNTS", scale_arcsec=0.0246, handbook=STIS
+    ),
+    "STIS/NUV-MAMA": Camera(
+        kind=COUNTER, bad=COUNTER_BAD, kept=STIS_KEPT, unit="COUNTS", scale_arcsec=0.0246, handbook=STIS
+    ),
+    "FOC": Camera(
+        kind=COUNTER, bad={1: "lost?", 2: "filled?", 4: "bad?"}, extension="0", filters="FILTNAM1 to FILTNAM4",
+        unit="COUNTS", scale_arcsec=0.014, handbook="HST Data Handbook 3 (1997), part FOC; f/96 after COSTAR",
+    ),
+    "NICMOS": Camera(
+        kind=RAMP, bad=NICMOS_BAD, kept=NICMOS_KEPT, extension="SCI, version 1", unit="COUNTS/S",
+        handbook="NICMOS Data Handbook 8, sections 2.2 (table 2.2 of DQ bits); 0.043, 0.075, 0.2 arcsec for NIC1 to 3",
+    ),
+}  # fmt: skip
+"""By instrument and detector. Of drizzled files the DQ counts too where they have one; their WHT does always."""
 
 
 def camera_of(instrument: str | None) -> Camera:
@@ -66,6 +164,20 @@ def instrument_name(look: Look) -> str | None:
     if name == "NICMOS" and camera is not None:
         return f"NICMOS/NIC{camera}"
     return f"{name}/{detector.upper()}" if isinstance(detector, str) else name
+
+
+def blind_parts(look: Look, camera: Camera, shape_yx: tuple[int, ...]) -> list[tuple[slice, slice]]:
+    """Parts of an uncalibrated full frame that see no light: overscan, virtual rows, reference pixels."""
+    if camera.raw_yx != shape_yx or camera.light_yx is None:
+        return []
+    starts = [int(start) if isinstance(start := look(key), (int, float)) else 0 for key in ("LTV2", "LTV1")]
+    whole = slice(None)
+    (top, bottom), (left, right) = (
+        (slice(0, max(start, 0)), slice(max(start, 0) + length, None))
+        for start, length in zip(starts, camera.light_yx, strict=True)
+    )
+    gap = [(whole, slice(*camera.gap))] if camera.gap else []
+    return [(top, whole), (bottom, whole), (whole, left), (whole, right), *gap]
 
 
 def filter_name(look: Look) -> str | None:

@@ -207,6 +207,8 @@ def _read_image(hdus: pyfits.HDUList, layer: Layer, stem: str) -> ScienceImage:
     camera = cameras.camera_of(instrument)
     data_yx, valid_yx, num_zeros = _read_pixels(hdus, layer)
     _mask(hdus, layer, camera, valid_yx)
+    for blind in cameras.blind_parts(look, camera, valid_yx.shape):
+        valid_yx[blind] = False
     if not camera.counts_photons:
         masks.clear_zero_border(data_yx, valid_yx, num_zeros)
     exposure = look("EXPTIME")
