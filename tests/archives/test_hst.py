@@ -69,6 +69,14 @@ def test_only_what_was_released_since_is_asked_for(archive: HstArchive) -> None:
     }
 
 
+@pytest.mark.slow
+def test_ten_thousand_observations_arrive_once_each(tmp_path: Path) -> None:
+    sky = SKY.model_copy(update={"num_proposals": 1000, "observations_per_proposal": 10})
+    with running_simulator(sky) as url:
+        found = all_observations(archive_at(url, tmp_path, page_size=500))
+    assert len(found) == len({item.obs_id for item in found}) == 10_000
+
+
 def test_nothing_new_costs_at_most_one_request_an_instrument(archive: HstArchive) -> None:
     asked: list[str] = []
     all_observations(archive)
