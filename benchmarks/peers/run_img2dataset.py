@@ -33,5 +33,8 @@ if __name__ == "__main__":
     took_s = time.perf_counter() - start
     suffix = "." + given["encode_format"]
     tars = sorted(Path(given["folder"]).glob("*.tar"))
-    num = sum(name.endswith(suffix) for tar in tars for name in tarfile.open(tar).getnames())
+    num = 0
+    for path in tars:
+        with tarfile.open(path) as tar:
+            num += sum(name.endswith(suffix) for name in tar.getnames())
     print(json.dumps({"took_s": took_s, "num_images": num, "num_bytes": sum(tar.stat().st_size for tar in tars)}))
