@@ -1,50 +1,186 @@
-"""FITS to PNG tiles in memory: ours, with masks, sky, checks and WCS, against the usual few lines of astropy."""
+"""FITS to PNG tiles of 256 px in a shard: ours, with masks, rays, repairs, checks and WCS, against what does less.
+
+On one core and on two, from the start of a process, against the sum of the parts, and cut-outs against cut-outs. Peers
+that need an environment of their own get one under `--peers FOLDER` (kept), or in a folder thrown away at the end.
+"""
 
 from __future__ import annotations
 
+import argparse
+import subprocess
+import sys
+import tarfile
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from functools import partial
+from io import BytesIO
 from pathlib import Path
 
-from benchmarks.made import write_drz, write_simulated_drz
-from benchmarks.measure import Row, rate_row, report, time_in_turn
-from benchmarks.peers import tiles as peer
-from hubbleclip.files import sha256_file
+import numpy as np
+
+from benchmarks import tiles_road
+from benchmarks.made import write_drz, write_flc
+from benchmarks.measure import ROOT, Contender, Row, Seconds, rate_row, report, seconds_row, time_in_turn
+from benchmarks.peers import tiles as naive
+from benchmarks.peers.tiles_apart import ASTROCUT, FITSBOLT, SHELF, Apart, peers_apart
+from hubbleclip.images import kernels
+from hubbleclip.images.fits import read_science_images
+from hubbleclip.images.kernels import pixel_words
+from hubbleclip.images.png import encode_png
+from hubbleclip.images.stretch import fit_stretch, level_curve
 from hubbleclip.images.tiles import tile_file
 from hubbleclip.settings import TileSettings
 
-SETTINGS = TileSettings()
+SIZE_PX = 256
+SETTINGS = TileSettings(size_px=SIZE_PX, views=("native",))
+TILE_MPIX = SIZE_PX**2 / 1e6
+RUNS = 7
+READ_BYTES = 1 << 20
 
 
-def compare(name: str, path: Path, runs: int) -> Row:
-    """Megapixels of tiles a second. Raises ValueError where the two do not cut as many."""
-    sha256 = sha256_file(path)
-    num_tiles = len(peer.tile_file(path, SETTINGS.size_px))
-    if len(tile_file(path, sha256, SETTINGS).tiles) != num_tiles:
-        raise ValueError(f"{name}: ours and the peer cut different numbers of tiles")
-
-    @contextmanager
-    def ours(_: Path) -> Iterator[Callable[[], object]]:
-        yield lambda: tile_file(path, sha256, SETTINGS)
+def contender(work: Callable[[Path], object]) -> Contender:
+    """Work that is given an empty folder."""
 
     @contextmanager
-    def theirs(_: Path) -> Iterator[Callable[[], object]]:
-        yield lambda: peer.tile_file(path, SETTINGS.size_px)
+    def prepared(folder: Path) -> Iterator[Callable[[], object]]:
+        yield partial(work, folder)
 
-    megapixels = num_tiles * SETTINGS.size_px**2 / 1e6
-    return rate_row(name, "Mpix/s", megapixels, time_in_turn(ours, theirs, runs=runs), peer.NAME)
+    return prepared
+
+
+def road_rows(name: str, paths: Sequence[Path], apart: Apart | None) -> list[Row]:
+    """Megapixels of tiles a second on one core; each side's own number of tiles counts, ours has a few more."""
+    counts: dict[str, int] = {}
+
+    def ours(folder: Path) -> None:
+        counts["ours"] = tiles_road.write_shard(paths, folder / "ours.tar", SIZE_PX)
+
+    def theirs(folder: Path) -> None:
+        counts[naive.NAME] = naive.write_shard(paths, folder / "theirs.tar", SIZE_PX)
+
+    def shelf(folder: Path) -> None:
+        assert apart is not None
+        counts[SHELF] = apart.ask("shard", paths, folder / "shelf.tar", SIZE_PX)
+
+    rows = []
+    for peer_name, peer in [(naive.NAME, theirs)] + ([(SHELF, shelf)] if apart else []):
+        seconds = time_in_turn(contender(ours), contender(peer), runs=RUNS)
+        rows.append(per_tile_row(f"{name}, one core", seconds, counts["ours"], counts[peer_name], peer_name))
+    return rows
+
+
+def per_tile_row(name: str, seconds: Seconds, num_ours: int, num_theirs: int, peer_name: str) -> Row:
+    """Rates in megapixels of tiles: the peer's time is scaled to as many tiles as ours."""
+    scaled = Seconds(ours=seconds.ours, peer=tuple(one * num_ours / num_theirs for one in seconds.peer))
+    return rate_row(name, "Mpix/s", num_ours * TILE_MPIX, scaled, peer_name)
+
+
+def two_processes_row(paths: Sequence[Path]) -> Row:
+    """The files shared out between two worker processes, against one."""
+    with ProcessPoolExecutor(1) as one, ProcessPoolExecutor(2) as two:
+
+        def cut(pool: ProcessPoolExecutor, folder: Path) -> int:
+            jobs = [([path], folder / f"{number}.tar", SIZE_PX) for number, path in enumerate(paths)]
+            return sum(pool.map(tiles_road.write_shard, *zip(*jobs, strict=True)))
+
+        sides = contender(partial(cut, two)), contender(partial(cut, one))
+        seconds = time_in_turn(*sides, runs=RUNS)
+        with tempfile.TemporaryDirectory() as folder:
+            megapixels = cut(two, Path(folder)) * TILE_MPIX
+    return rate_row(f"{len(paths)} files, two processes", "Mpix/s", megapixels, seconds, "ours in one process")
+
+
+def process_row(paths: Sequence[Path]) -> Row:
+    """A whole process, imports and all, on both files."""
+
+    def start(module: str, folder: Path) -> None:
+        command = [sys.executable, "-m", module, folder / "shard.tar", str(SIZE_PX), *paths]
+        subprocess.run(command, cwd=ROOT, check=True)
+
+    ours, theirs = (contender(partial(start, module)) for module in ("benchmarks.tiles_road", "benchmarks.peers.tiles"))
+    return seconds_row("both files, whole process with imports", time_in_turn(ours, theirs, runs=RUNS), naive.NAME)
+
+
+def bound_row(name: str, path: Path) -> Row:
+    """Ours against the sum of its parts alone: reading the bytes, levels of sound pixels, PNG, tar."""
+    images = read_science_images(path, SETTINGS.max_pixels)
+    curves = [level_curve(fit_stretch(image.data_yx, image.valid_yx, SETTINGS), kernels.NEVER) for image in images]
+    tiles = tile_file(path, "0" * 64, SETTINGS).tiles
+    levels = [np.empty(image.data_yx.shape, np.uint8) for image in images]
+    pictures = [levels[0][:SIZE_PX, :SIZE_PX].copy() for _ in range(8)]
+    share = len(tiles) * SIZE_PX**2 / sum(one.size for one in levels)
+
+    def read(_: Path) -> None:
+        buffer = bytearray(READ_BYTES)
+        with path.open("rb", buffering=0) as file:
+            left = sum(image.data_yx.nbytes for image in images)
+            while left > 0:
+                left -= file.readinto(buffer)
+
+    def stretch(_: Path) -> None:
+        for image, curve, out in zip(images, curves, levels, strict=True):
+            for top in range(0, len(out), SIZE_PX):
+                rows = slice(top, top + SIZE_PX)
+                kernels.levels_of_rows(pixel_words(image.data_yx), image.valid_yx, curve, top, out[rows])
+
+    def encode(_: Path) -> None:
+        for index in range(len(tiles)):
+            encode_png(pictures[index % len(pictures)])
+
+    def pack(folder: Path) -> None:
+        with tarfile.open(folder / "a.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
+            for tile in tiles:
+                member = tarfile.TarInfo(f"{tile.tile_id}.png")
+                member.size = len(tile.png)
+                tar.addfile(member, BytesIO(tile.png))
+
+    def ours(folder: Path) -> None:
+        tiles_road.write_shard([path], folder / "ours.tar", SIZE_PX)
+
+    stretch(path)
+    for index in range(len(pictures)):
+        pictures[index][:] = levels[0][index * SIZE_PX // 2 :][:SIZE_PX, SIZE_PX : 2 * SIZE_PX]
+    parts = {work.__name__: time_in_turn(contender(work), runs=RUNS).ours for work in (read, stretch, encode, pack)}
+    whole = time_in_turn(contender(ours), runs=RUNS).ours
+    total = tuple(sum(run) for run in zip(*parts.values(), strict=True))
+    text = " + ".join(f"{part} {sorted(runs)[len(runs) // 2] * 1e3:.0f}" for part, runs in parts.items())
+    assert share > 0.5
+    megapixels = len(tiles) * TILE_MPIX
+    return rate_row(
+        f"{name}, share of its bound", "Mpix/s", megapixels, Seconds(ours=whole, peer=total), f"sum of {text} ms"
+    )
+
+
+def cutout_rows(path: Path, apart: Apart) -> list[Row]:
+    """Cut-outs of a grid a second."""
+    rows = []
+    for job, peer_name in (("astrocut", ASTROCUT), ("fitsbolt", FITSBOLT)):
+        counts: list[int] = []
+        ours = contender(lambda _: tile_file(path, "0" * 64, SETTINGS))
+        theirs = contender(
+            lambda folder, job=job, counts=counts: counts.append(apart.ask(job, [path], folder, SIZE_PX))
+        )
+        seconds = time_in_turn(ours, theirs, runs=3)
+        num_ours = len(tile_file(path, "0" * 64, SETTINGS).tiles)
+        scaled = Seconds(ours=seconds.ours, peer=tuple(one * num_ours / counts[0] for one in seconds.peer))
+        rows.append(rate_row("cut-outs of 256 px from 2,100 px", "tiles/s", num_ours, scaled, peer_name))
+    return rows
 
 
 def main() -> None:
-    """Measure a small and a large image."""
-    with tempfile.TemporaryDirectory() as folder:
-        small = write_simulated_drz(Path(folder) / "small_drz.fits", 560)
-        large = write_drz(Path(folder) / "large_drz.fits", 2100)
-        rows = [
-            compare("simulated drz, 560 px, 1 tile", small, runs=15),
-            compare("made drz, 2100 px, 16 tiles", large, runs=5),
-        ]
+    """Measure all."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--peers", type=Path, help="where the peers' environment stands or is to be made")
+    chosen = parser.parse_args().peers
+    with tempfile.TemporaryDirectory() as folder, peers_apart(chosen or Path(folder) / "peers") as apart:
+        drz, flc = write_drz(Path(folder) / "made_drz.fits", 4200), write_flc(Path(folder) / "made_flc.fits")
+        rows = road_rows("drz 4200 x 4200", [drz], apart) + road_rows("flc 2 x 2048 x 4096", [flc], apart)
+        rows += [bound_row("drz", drz), bound_row("flc", flc)]
+        rows += [two_processes_row([drz, drz, flc, flc]), process_row([drz, flc])]
+        if apart:
+            rows += cutout_rows(write_drz(Path(folder) / "small_drz.fits", 2100), apart)
     report("tiles", rows)
 
 

@@ -54,6 +54,42 @@ def write_drz(path: Path, side_px: int) -> Path:
     return path
 
 
+def write_flc(path: Path, shape_yx: tuple[int, int] = (2048, 4096)) -> Path:
+    """Two chips of one calibrated exposure: SCI with a SIP WCS, ERR, and DQ with 1 % hot pixels and 8 bad columns.
+
+    Cosmic rays strike 0.7 % of the pixels, as in ten minutes. No real pixel is in it.
+    """
+    primary = {"TELESCOP": "HST", "INSTRUME": "WFC3", "DETECTOR": "UVIS", "FILTER": "F606W", "EXPTIME": 600.0}
+    hdus: list[fits.PrimaryHDU | fits.ImageHDU] = [fits.PrimaryHDU(header=fits.Header(primary))]
+    science = fits.Header({"CTYPE1": "RA---TAN-SIP", "CTYPE2": "DEC--TAN-SIP", "CRVAL1": 150.1, "CRVAL2": 2.2})
+    science.update({"CRPIX1": 2048.0, "CRPIX2": 1024.0, "CD1_1": -1.1e-5, "CD2_2": 1.1e-5, "BUNIT": "ELECTRONS"})
+    science.update({"A_ORDER": 2, "B_ORDER": 2, "A_2_0": 8e-6, "B_0_2": -5e-6, "A_1_1": 3e-6, "B_1_1": 2e-6})
+    for chip in (1, 2):
+        rng = np.random.default_rng(chip)
+        data_yx = star_field(max(shape_yx), chip)[: shape_yx[0], : shape_yx[1]].copy()
+        quality_yx = np.where(rng.random(shape_yx) < 0.01, 16, 0).astype(np.int16)
+        quality_yx[:, rng.integers(0, shape_yx[1], 8)] |= 4
+        data_yx[quality_yx > 0] += rng.exponential(40, np.count_nonzero(quality_yx)).astype(np.float32)
+        _strike(data_yx, rng)
+        hdus += [
+            fits.ImageHDU(data_yx, science, name="SCI", ver=chip),
+            fits.ImageHDU(np.sqrt(np.abs(data_yx)), name="ERR", ver=chip),
+            fits.ImageHDU(quality_yx, name="DQ", ver=chip),
+        ]
+    fits.HDUList(hdus).writeto(path)
+    return path
+
+
+def _strike(data_yx: npt.NDArray[np.float32], rng: np.random.Generator) -> None:
+    """Add straight tracks of cosmic rays of 1 to 11 pixels."""
+    height, width = data_yx.shape
+    for y, x in rng.integers(0, (height, width), (data_yx.size // 900, 2)):
+        along, angle = np.arange(rng.integers(1, 12)), rng.uniform(0, 2 * np.pi)
+        rows = np.rint(y + along * np.sin(angle)).astype(int).clip(0, height - 1)
+        columns = np.rint(x + along * np.cos(angle)).astype(int).clip(0, width - 1)
+        data_yx[rows, columns] += np.float32(rng.uniform(30, 2000))
+
+
 def write_simulated_drz(path: Path, frame_px: int) -> Path:
     """The first combined image of the simulated archive."""
     sky = SimulatorSettings(num_proposals=8, frame_px=frame_px)

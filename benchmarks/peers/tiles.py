@@ -1,4 +1,4 @@
-"""Tiles as one cuts them with astropy and Pillow: zscale, asinh, whole squares from the corner on.
+"""Tiles as one cuts them with astropy and Pillow: zscale, asinh, whole squares from the corner on, into a tar.
 
 No mask, no choice of the sky, no WCS, nothing left out: the least that gives pictures.
 """
@@ -6,6 +6,9 @@ No mask, no choice of the sky, no WCS, nothing left out: the least that gives pi
 from __future__ import annotations
 
 import io
+import sys
+import tarfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,20 +16,44 @@ from astropy.io import fits
 from astropy.visualization import AsinhStretch, ImageNormalize, ZScaleInterval
 from PIL import Image
 
-NAME = "astropy + Pillow"
+NAME = "astropy + Pillow + tarfile"
 
 
-def tile_file(path: Path, size_px: int) -> list[bytes]:
-    """PNGs of the whole squares of the SCI extension, row by row."""
-    data_yx = fits.getdata(path, "SCI")
+def write_shard(paths: Sequence[Path], shard: Path, size_px: int) -> int:
+    """Tiles of every file into one tar; returns how many."""
+    num_tiles = 0
+    with tarfile.open(shard, "w") as tar:
+        for path in paths:
+            for png in tile_file(path, size_px):
+                member = tarfile.TarInfo(f"{num_tiles:06d}.png")
+                member.size = len(png)
+                tar.addfile(member, io.BytesIO(png))
+                num_tiles += 1
+    return num_tiles
+
+
+def tile_file(path: Path, size_px: int) -> Iterator[bytes]:
+    """PNGs of the whole squares of every SCI extension, row by row."""
+    with fits.open(path) as hdus:
+        for hdu in hdus:
+            if hdu.name == "SCI":
+                yield from _tiles(hdu.data, size_px)
+
+
+def _tiles(data_yx: np.ndarray, size_px: int) -> Iterator[bytes]:
     normalise = ImageNormalize(data_yx, interval=ZScaleInterval(), stretch=AsinhStretch(), clip=True)
     levels_yx = np.ma.filled(normalise(data_yx) * 255, 0).astype(np.uint8)
     height, width = levels_yx.shape
-    starts = [(y, x) for y in range(0, height - size_px + 1, size_px) for x in range(0, width - size_px + 1, size_px)]
-    return [_encode(levels_yx[y : y + size_px, x : x + size_px]) for y, x in starts]
+    for y in range(0, height - size_px + 1, size_px):
+        for x in range(0, width - size_px + 1, size_px):
+            yield _encode(levels_yx[y : y + size_px, x : x + size_px])
 
 
 def _encode(levels_yx: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(levels_yx).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+if __name__ == "__main__":
+    write_shard([Path(path) for path in sys.argv[3:]], Path(sys.argv[1]), int(sys.argv[2]))
