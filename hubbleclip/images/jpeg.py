@@ -6,8 +6,9 @@ import io
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
+from hubbleclip.errors import ImageError
 from hubbleclip.images.png import decode_png
 
 QUALITY = 95
@@ -22,8 +23,11 @@ def encode_jpeg(levels_yx: NDArray[np.uint8]) -> bytes:
 
 
 def decode_picture(data: bytes) -> NDArray[np.uint8]:
-    """Grey levels of a stored tile, PNG or JPEG. Raises ImageError for another PNG."""
+    """Grey levels of a stored tile, PNG or JPEG. Raises ImageError for anything else."""
     if not data.startswith(SIGNATURE):
         return decode_png(data)
-    with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
-        return np.array(image.convert("L"))
+    try:
+        with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
+            return np.array(image.convert("L"))
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise ImageError("unreadable", f"no JPEG image: {error}") from error

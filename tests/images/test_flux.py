@@ -1,0 +1,62 @@
+"""A fixed scale of flux: the same brightness gives the same level in every image."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from synthetic_fits import starry_sky, write_drz
+
+from hubbleclip.errors import ImageError
+from hubbleclip.images.fits import read_science_images
+from hubbleclip.images.flux import flux_of_unit
+from hubbleclip.images.png import decode_png
+from hubbleclip.images.tiles import tile_file
+from hubbleclip.settings import TileSettings
+
+SHA = "ab" * 32
+SETTINGS = TileSettings(limits="flux", flux_white=40_000, flux_softening=600, flux_black=-400)
+
+
+@pytest.fixture()
+def image(tmp_path):
+    (read,) = read_science_images(write_drz(tmp_path / "a.fits", starry_sky((64, 64))), 10**7)
+    return replace(read, exposure_s=100.0, gain=1.5)
+
+
+@pytest.mark.parametrize(
+    ("unit", "expected"),
+    [("ELECTRONS/S", 400), ("electron / s", 400), ("ELECTRONS", 4), ("COUNTS", 6), ("COUNTS/S", 600), ("DN/s", 600), ("cps", 600)],
+)  # fmt: skip
+def test_a_unit_tells_electrons_a_second_and_square_arcsecond(image, unit, expected):
+    assert flux_of_unit(replace(image, unit=unit)) == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"unit": "kR"}, {"unit": None}, {"unit": "display"}, {"unit": "COUNTS", "gain": None}, {"unit": "ELECTRONS", "exposure_s": None},
+     {"unit": "ELECTRONS", "exposure_s": 0.0}, {"wcs": None}, {"unit": "ELECTRONS/CM2"}],
+)  # fmt: skip
+def test_an_image_without_a_scale_is_refused(image, changed):
+    with pytest.raises(ImageError, match="no_flux_scale"):
+        flux_of_unit(replace(image, **changed))
+
+
+def test_the_same_sky_in_counts_and_in_electrons_a_second_gives_the_same_levels(tmp_path):
+    rate = starry_sky((512, 512))
+    one = tile_file(write_drz(tmp_path / "a.fits", rate), SHA, SETTINGS).tiles[0]
+    path = write_drz(tmp_path / "b.fits", rate * 100 / 1.5 + 700, primary={"CCDGAIN": 1.5})
+    fits.setval(path, "BUNIT", value="COUNTS", ext=1)
+    other = tile_file(path, SHA, SETTINGS).tiles[0]
+    differ = np.abs(decode_png(one.png).astype(int) - decode_png(other.png))
+    assert differ.max() <= 3 and differ.mean() < 0.2
+    assert one.stretch.white - one.stretch.sky == pytest.approx(100, rel=1e-3)
+
+
+def test_an_overview_has_the_scale_of_its_image(tmp_path):
+    settings = SETTINGS.model_copy(update={"views": ("native", "overview"), "size_px": 128})
+    tiles = tile_file(write_drz(tmp_path / "a.fits", starry_sky((512, 512))), SHA, settings).tiles
+    spans = {tile.view: tile.stretch.white - tile.stretch.black for tile in tiles}
+    assert spans["overview"] == pytest.approx(spans["native"])

@@ -1,0 +1,153 @@
+"""Overviews: the whole image, shrunk by area, placed on the sky."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.wcs import WCS
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from synthetic_fits import starry_sky, wcs_header, write_drz
+
+from hubbleclip.images.fits import read_science_images
+from hubbleclip.images.geometry import field_geometry
+from hubbleclip.images.overview import shrink_image, shrink_of
+from hubbleclip.images.png import decode_png
+from hubbleclip.images.tiles import tile_file
+from hubbleclip.settings import TileSettings
+
+SHA = "ab" * 32
+BOTH, ALONE = TileSettings(size_px=128), TileSettings(size_px=128, views=("overview",))
+
+
+@pytest.fixture()
+def image(tmp_path):
+    (read,) = read_science_images(write_drz(tmp_path / "a.fits", starry_sky((64, 64))), 10**7)
+    return read
+
+
+def shares_of(length: int, shrink: float, count: int) -> np.ndarray:
+    """Share of each pixel in each of the small image's: the slow, obvious way."""
+    shares = np.zeros((count, length))
+    for small in range(count):
+        for pixel in range(length):
+            last = length if small == count - 1 else (small + 1) * shrink
+            shares[small, pixel] = max(0.0, min(pixel + 1, last) - max(pixel, small * shrink))
+    return shares
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(8, 60), st.integers(8, 60), st.floats(1.0, 6.0), st.integers(0, 9))
+def test_a_pixel_is_the_mean_of_the_sound_area_that_it_covers(height, width, shrink, seed):
+    rng = np.random.default_rng(seed)
+    data, sound = rng.normal(5, 1, (height, width)).astype(np.float32), rng.random((height, width)) > 0.3
+    data[~sound] = np.nan
+    small = shrink_image(replace(IMAGE, data_yx=data), sound, shrink)
+    rows, columns = (shares_of(n, shrink, m) for n, m in zip(data.shape, small.data_yx.shape, strict=True))
+    area = rows @ sound @ columns.T
+    total = rows @ np.where(sound, data, 0) @ columns.T
+    clear = np.abs(area - 0.25 * shrink**2) > 1e-3
+    np.testing.assert_array_equal(small.valid_yx[clear], (area > 0.25 * shrink**2)[clear])
+    seen = clear & small.valid_yx
+    np.testing.assert_allclose(small.data_yx[seen], total[seen] / area[seen], rtol=2e-5)
+
+
+def test_big_endian_pixels_of_a_file_shrink_like_native_ones(image):
+    assert not image.data_yx.dtype.isnative
+    native = replace(image, data_yx=image.data_yx.astype(np.float32))
+    first, second = (shrink_image(each, image.valid_yx, 3.3).data_yx for each in (image, native))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_masked_pixels_neither_darken_nor_brighten(tmp_path):
+    data = np.random.default_rng(1).normal(100, 1, (512, 512)).astype(np.float32)
+    data[200:300, 200:300] += 1000
+    holed = data.copy()
+    holed[np.random.default_rng(2).random(data.shape) < 0.3] = np.nan
+    whole, seen = (
+        tile_file(write_drz(tmp_path / f"{n}.fits", d), SHA, ALONE).tiles[0] for n, d in enumerate((data, holed))
+    )
+    differ = np.abs(decode_png(whole.png)[52:72, 52:72].astype(int) - decode_png(seen.png)[52:72, 52:72])
+    assert differ.max() <= 2
+
+
+def test_an_image_little_larger_than_a_tile_has_no_overview_beside_its_native_tile(tmp_path):
+    path = write_drz(tmp_path / "a.fits", starry_sky((128, 159)))
+    assert [tile.view for tile in tile_file(path, SHA, BOTH).tiles] == ["native"]
+    assert [tile.view for tile in tile_file(path, SHA, ALONE).tiles] == ["overview"]
+
+
+def test_a_small_image_is_padded_not_stretched_up(tmp_path):
+    path = write_drz(tmp_path / "a.fits", starry_sky((80, 100)))
+    (overview,) = tile_file(path, SHA, ALONE).tiles
+    (native,) = tile_file(path, SHA, TileSettings(size_px=128, views=("native",))).tiles
+    assert (overview.shrink, overview.y0, overview.x0) == (1.0, native.y0, native.x0)
+    np.testing.assert_array_equal(decode_png(overview.png), decode_png(native.png))
+    assert overview.tile_id != native.tile_id
+
+
+def test_the_aspect_is_kept_and_the_rest_is_sky(tmp_path):
+    (tile,) = tile_file(write_drz(tmp_path / "a.fits", starry_sky((256, 512))), SHA, ALONE).tiles
+    levels = decode_png(tile.png)
+    assert (tile.y0, tile.x0, tile.shrink) == (-128, 0, 4.0)
+    outside = np.concatenate([levels[:32], levels[96:]])
+    assert np.ptp(outside) == 0 and np.ptp(levels[32:96]) > 100
+
+
+def test_an_overview_shows_what_is_fainter_than_the_noise_of_a_pixel(tmp_path):
+    data = starry_sky((1024, 1024))
+    data[400:600, 400:600] += 1.5
+    native, overview = (
+        next(t for t in tile_file(write_drz(tmp_path / "a.fits", data), SHA, BOTH).tiles if t.view == view)
+        for view in ("native", "overview")
+    )
+    assert overview.stretch.noise < native.stretch.noise / 4
+    levels = decode_png(overview.png).astype(int)
+    assert np.median(levels[55:73, 52:70]) > np.median(levels) + 30
+
+
+def with_sip(header):
+    header["CTYPE1"], header["CTYPE2"] = "RA---TAN-SIP", "DEC--TAN-SIP"
+    header.update({"A_ORDER": 2, "B_ORDER": 2, "A_2_0": 8e-6, "B_0_2": -5e-6, "A_1_1": 3e-6, "B_1_1": 2e-6})
+    return header
+
+
+@pytest.mark.parametrize("shape_yx", [(700, 1100), (900, 500), (1030, 1030)])
+@pytest.mark.parametrize("distort", [lambda header: header, with_sip])
+def test_centre_and_corners_of_the_field_are_met_within_a_tenth_of_a_pixel(shape_yx, distort):
+    truth, shrink = WCS(distort(wcs_header(shape_yx))), shrink_of(shape_yx, 128)
+    height, width = (round(side / shrink + 0.4999) for side in shape_yx)
+    start_yx = (height - 128) // 2, (width - 128) // 2
+    where = field_geometry(truth, shape_yx, shrink, start_yx)
+    own = WCS(fits.Header.fromstring(where.wcs, sep="\n"))
+    corners = np.array(where.corners_deg).reshape(4, 2)
+    edges_yx = np.array([(0, 0), (0, 1), (1, 1), (1, 0)]) * shape_yx
+    np.testing.assert_allclose(truth.all_world2pix(corners, 0)[:, ::-1], edges_yx - 0.5, atol=0.01)
+    np.testing.assert_allclose(own.all_world2pix(corners, 0)[:, ::-1], edges_yx / shrink - start_yx - 0.5, atol=0.1)
+    centre_yx = np.array(shape_yx) / 2 / shrink - start_yx - 0.5
+    np.testing.assert_allclose(own.all_world2pix(where.ra_deg, where.dec_deg, 0), centre_yx[::-1], atol=0.1)
+    assert where.pixel_scale_arcsec == pytest.approx(0.05 * shrink, rel=1e-3)
+
+
+def test_a_star_is_where_the_tiles_wcs_says(tmp_path):
+    data = np.random.default_rng(1).normal(5, 1, (700, 1100)).astype(np.float32)
+    data[520:526, 300:306] += 3000
+    (tile,) = tile_file(write_drz(tmp_path / "a.fits", data), SHA, ALONE).tiles
+    ra, dec = WCS(wcs_header(data.shape)).all_pix2world(302.5, 522.5, 0)
+    x, y = WCS(fits.Header.fromstring(tile.geometry.wcs, sep="\n")).all_world2pix(ra, dec, 0)
+    rows, columns = np.nonzero(decode_png(tile.png)[::-1] > 200)
+    assert abs(rows.mean() - y) < 0.6 and abs(columns.mean() - x) < 0.6
+
+
+def make_image():
+    import tempfile
+    from pathlib import Path
+
+    with tempfile.TemporaryDirectory() as folder:
+        return read_science_images(write_drz(Path(folder) / "a.fits", starry_sky((64, 64))), 10**7)[0]
+
+
+IMAGE = make_image()
