@@ -1,0 +1,77 @@
+"""`hubbleclip ingest` under a storm, killed, restarted against and started twice, ends as an undisturbed one."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from itertools import repeat
+from pathlib import Path
+
+import pytest
+from storms import SKY, Rows, overrides, short_storm, start, state
+
+from hubbleclip.simulator.child import restarting_simulator, running_simulator
+
+pytestmark = pytest.mark.slow
+
+MOST_RUNS = 12
+LIFE_S = 2.0, 8.0
+"""Shortest and longest time from the lock to a kill: a whole run takes longer, so that all parts are hit."""
+
+
+def ingest_until_done(api: str, url: str, data: Path) -> None:
+    """Run it again until nothing waits."""
+    for _ in range(MOST_RUNS):
+        child = start("ingest", api=api, values=overrides(url, data))
+        told = child.communicate(timeout=200)[1]
+        assert child.returncode in {0, 2}, told
+        if child.returncode == 0 and not state(data)[0]["attempt"]:
+            return
+    raise AssertionError(told)
+
+
+@pytest.fixture(scope="module")
+def calm(prefect: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Rows, dict[str, str]]:
+    data = tmp_path_factory.mktemp("calm")
+    with running_simulator(SKY) as url:
+        ingest_until_done(prefect, url, data)
+    return state(data)
+
+
+@pytest.mark.parametrize("seed", [11, 12])
+def test_killed_at_random_moments_it_ends_with_the_same_state(
+    seed: int, prefect: str, calm: tuple[Rows, dict[str, str]], tmp_path: Path
+) -> None:
+    rng = random.Random(seed)
+    with running_simulator(SKY, short_storm(seed)) as url:
+        for _ in range(3):
+            with start("ingest", api=prefect, values=overrides(url, tmp_path)) as child:
+                time.sleep(rng.uniform(*LIFE_S))
+                child.send_signal(signal.SIGKILL)
+                assert child.wait() == -signal.SIGKILL
+        ingest_until_done(prefect, url, tmp_path)
+    assert state(tmp_path) == calm
+
+
+def test_a_server_that_restarts_in_mid_run_changes_nothing(
+    prefect: str, calm: tuple[Rows, dict[str, str]], tmp_path: Path
+) -> None:
+    with restarting_simulator(SKY, short_storm(21), waits_s=repeat(6), down_s=0.3) as archive:
+        ingest_until_done(prefect, archive.url, tmp_path)
+    assert archive.count > 1
+    assert state(tmp_path) == calm
+
+
+def test_of_two_starts_at_once_one_works_and_the_other_says_who_holds_the_lock(
+    prefect: str, calm: tuple[Rows, dict[str, str]], tmp_path: Path
+) -> None:
+    with running_simulator(SKY) as url:
+        children = [start("ingest", api=prefect, values=overrides(url, tmp_path)) for _ in range(2)]
+        told = {child.returncode: (child, text) for child in children for text in child.communicate(timeout=200)[1:]}
+    assert sorted(told) == [0, 2], told
+    (first, _), (_, line) = told[0], told[2]
+    assert line.startswith("hubbleclip: the catalog is being written by process "), line
+    assert f"process {first.pid} on" in line
+    assert line.count("\n") == 1
+    assert state(tmp_path) == calm
