@@ -147,11 +147,12 @@ def _mark_rays(pixels: Any, valid_yx: Any, limits: Any, num_rounds: Any, rays_yx
     height, width = words_yx.shape
     fresh, num_rays = _seeds(pixels, valid_yx, limits), 0
     for _ in range(num_rounds):
-        for y, x in fresh:
-            rays_yx[y, x] = 1
+        for k in range(len(fresh)):
+            rays_yx[fresh[k, 0], fresh[k, 1]] = 1
         num_rays += len(fresh)
         grown, num_grown = np.empty((8 * len(fresh), 2), np.int32), 0
-        for y0, x0 in fresh:
+        for k in range(len(fresh)):
+            y0, x0 = fresh[k, 0], fresh[k, 1]
             for y in range(max(y0 - 1, 0), min(y0 + 2, height)):
                 for x in range(max(x0 - 1, 0), min(x0 + 2, width)):
                     if rays_yx[y, x] or not (valid_yx[y, x] and value_of(words_yx[y, x], swapped) > limits[0]):
@@ -161,6 +162,6 @@ def _mark_rays(pixels: Any, valid_yx: Any, limits: Any, num_rounds: Any, rays_yx
                         grown[num_grown, 0], grown[num_grown, 1] = y, x
                         num_grown += 1
         fresh = grown[:num_grown]
-    for y, x in fresh:
-        rays_yx[y, x] = 0
+    for k in range(len(fresh)):
+        rays_yx[fresh[k, 0], fresh[k, 1]] = 0
     return num_rays
