@@ -24,13 +24,13 @@ def pack_dataset(samples: Sequence[Sample], layout: Layout, settings: Settings) 
     """Write the shards, the manifest and `dataset.json`."""
     return build_dataset(
         samples,
-        lambda tile_id: layout.tile(tile_id).read_bytes(),
+        lambda tile_id: layout.stored_tile(tile_id).read_bytes(),
         layout.datasets,
         settings.shards,
         contract_version=contract_version("shards"),
         code_version=code_version(),
         settings_digests={"tiles": settings.tiles.digest(), "splits": settings.splits.digest()},
-        read_png_size=lambda tile_id: layout.tile(tile_id).stat().st_size,
+        read_png_size=lambda tile_id: layout.stored_tile(tile_id).stat().st_size,
     )
 
 

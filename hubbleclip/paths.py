@@ -84,6 +84,11 @@ class Layout:
         """Place of a tile's picture."""
         return self.tiles / tile_id[:2] / f"{tile_id}{suffix}"
 
+    def stored_tile(self, tile_id: str) -> Path:
+        """Place of a tile's picture that stands there, whichever its format."""
+        jpeg = self.tile(tile_id, ".jpg")
+        return jpeg if jpeg.is_file() else self.tile(tile_id)
+
     def relative(self, path: Path) -> str:
         """`path` as the catalog stores it: relative to the root where it stands below it."""
         return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else path.as_posix()

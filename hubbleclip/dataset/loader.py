@@ -67,13 +67,14 @@ class SplitTiles:
         return [row["captions"] for row in self.rows]
 
     def read_levels(self, index: int, size_px: int) -> Levels:
-        """One tile (size_px, size_px), reduced by area. Raises DatasetError when its bytes are no PNG."""
+        """One tile (size_px, size_px), reduced by area. Raises DatasetError when its bytes are no picture."""
         row = self.rows[index]
         path = self.dataset_dir / row["shard"]
         try:
             with path.open("rb") as file:
                 file.seek(row["offset"])
-                image: Image.Image = Image.open(io.BytesIO(file.read(row["length"])), formats=["PNG"]).convert("L")
+                picture = io.BytesIO(file.read(row["length"]))
+            image: Image.Image = Image.open(picture, formats=["PNG", "JPEG"]).convert("L")
         except OSError as error:
             raise DatasetError(
                 f"tile {row['tile_id']} in {path} is damaged: delete {self.dataset_dir} and build again"

@@ -18,7 +18,8 @@ from hubbleclip.files import replacing, sha256_bytes
 from hubbleclip.records import Sample, to_row
 
 OWNER = "hubbleclip"
-MEMBERS = ("json", "png", "txt")
+PICTURES = (".png", ".jpg")
+JPEG_START = b"\xff\xd8"
 BLOCK_BYTES = tarfile.BLOCKSIZE
 END_BYTES = tarfile.RECORDSIZE
 """A tar ends in zeros up to the next whole record, so this is the most that its end can add."""
@@ -107,8 +108,10 @@ def write_tar(path: Path, samples: Sequence[Sample], read_png: ReadPng) -> None:
         tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT, encoding="utf-8") as tar,
     ):
         for sample in samples:
-            contents = (sidecar(sample), read_checked_png(sample, read_png), sample.captions[0].encode("utf-8"))
-            for suffix, data in zip(MEMBERS, contents, strict=True):
+            picture = read_checked_png(sample, read_png)
+            kind = "jpg" if picture.startswith(JPEG_START) else "png"
+            members = {"json": sidecar(sample), kind: picture, "txt": sample.captions[0].encode("utf-8")}
+            for suffix, data in members.items():
                 tar.addfile(_member(f"{sample.tile_id}.{suffix}", len(data)), io.BytesIO(data))
 
 
@@ -121,15 +124,15 @@ def _member(name: str, size_bytes: int) -> tarfile.TarInfo:
 
 
 def read_png_extents(path: Path) -> Extents:
-    """Where each PNG's bytes stand in a shard: tile id to (offset, length), in the order of the tar.
+    """Where each picture's bytes stand in a shard: tile id to (offset, length), in the order of the tar.
 
     Raises DatasetError when the file is no whole tar.
     """
     try:
         with tarfile.open(path, "r:") as tar:
-            pngs = [member for member in tar if member.name.endswith(".png")]
+            pictures = [member for member in tar if member.name.endswith(PICTURES)]
     except (tarfile.TarError, OSError) as error:
         raise DatasetError(
             f"{path} is no whole tar ({error}): delete its folder and run `hubbleclip shards` again"
         ) from error
-    return {member.name.removesuffix(".png"): (member.offset_data, member.size) for member in pngs}
+    return {member.name.partition(".")[0]: (member.offset_data, member.size) for member in pictures}

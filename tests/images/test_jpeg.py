@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
+import io
+import tarfile
 from datetime import UTC, datetime
 
 import numpy as np
 import pytest
+from PIL import Image
 from synthetic_fits import starry_sky, write_drz
 
+from hubbleclip.dataset.loader import SplitTiles
+from hubbleclip.dataset.packing import read_png_extents, write_tar
 from hubbleclip.errors import ImageError
 from hubbleclip.files import sha256_bytes
 from hubbleclip.images.jpeg import decode_picture
 from hubbleclip.images.tiles import tile_file, to_tile_record
 from hubbleclip.paths import Layout
-from hubbleclip.records import Product
+from hubbleclip.records import Product, Sample
 from hubbleclip.settings import TileSettings
 
 SHA = "ab" * 32
@@ -45,3 +51,33 @@ def test_what_is_no_picture_is_refused():
         decode_picture(b"GIF89a")
     with pytest.raises(ImageError, match="unreadable"):
         decode_picture(b"\xff\xd8broken")
+
+
+def test_a_jpeg_or_colour_tile_is_packed_and_read_as_grey(tmp_path):
+    pictures = {"a" * 32: jpeg_bytes("L", "JPEG"), "b" * 32: jpeg_bytes("RGB", "PNG")}
+    rows = [make_sample(tile_id, sha256_bytes(data)) for tile_id, data in pictures.items()]
+    write_tar(tmp_path / "train-000000.tar", rows, pictures.__getitem__)
+    with tarfile.open(tmp_path / "train-000000.tar") as tar:
+        assert [name.split(".")[1] for name in tar.getnames()] == ["json", "jpg", "txt", "json", "png", "txt"]
+    extents = read_png_extents(tmp_path / "train-000000.tar")
+    placed = [{"tile_id": i, "shard": "train-000000.tar", "offset": o, "length": n} for i, (o, n) in extents.items()]
+    tiles = SplitTiles(dataset_dir=tmp_path, rows=placed, group_n=np.zeros(2, np.int64))
+    assert tiles.read_all(32).shape == (2, 32, 32)
+
+
+def jpeg_bytes(mode, kind):
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((32, 32), 90, np.uint8)).convert(mode).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def make_sample(tile_id, sha256):
+    values = {
+        "tile_id": tile_id,
+        "png_sha256": sha256,
+        "split": "train",
+        "captions": ["a galaxy"],
+        "caption_kinds": ["title"],
+    }
+    rest = {field.name: None for field in dataclasses.fields(Sample) if field.name not in values}
+    return Sample(**values, **rest)
