@@ -14,7 +14,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 F32, U32, I32 = np.float32, np.uint32, np.int32
-MAGNITUDE, EXPONENT = 0x7FFFFFFF, 0x7F800000
+MAGNITUDE, EXPONENT, SWAPPED_INFINITY = 0x7FFFFFFF, 0x7F800000, 0x0000807F
 REACH_PX = 2
 SIDE_PX = 2 * REACH_PX + 1
 AREA = SIDE_PX * SIDE_PX
@@ -193,30 +193,39 @@ NETWORK = _sorting_network(AREA)
 
 
 @compiled
-def _gather_around(pixels: Any, sound_yx: Any, place: Any, lane: Any, near: Any) -> Any:
-    """Sound pixels in the 5x5 around a place into a column of `near`, those of the image's rim taken again beyond it,
+def _gather_around(pixels: Any, sound_yx: Any, place: Any, near: Any) -> Any:
+    """Sound pixels in the 5x5 around a place into a column of words, those of the image's rim taken again beyond it,
     infinity for the others. Returns how many.
     """
-    words_yx, swapped = pixels
-    height, width = words_yx.shape
+    words_yx, infinity = pixels
     y, x = place
-    count = 0
-    for dy in range(SIDE_PX):
-        row = min(max(y + dy - REACH_PX, 0), height - 1)
-        words, sound = words_yx[row], sound_yx[row]
-        for dx in range(SIDE_PX):
-            column = min(max(x + dx - REACH_PX, 0), width - 1)
-            near[dy * SIDE_PX + dx, lane] = value_of(words[column], swapped) if sound[column] else F32(np.inf)
-            count += sound[column]
+    bottom, right = words_yx.shape[0] - 1, words_yx.shape[1] - 1
+    is_inside = REACH_PX <= y <= bottom - REACH_PX and REACH_PX <= x <= right - REACH_PX
+    count = k = 0
+    for dy in range(-REACH_PX, REACH_PX + 1):
+        for dx in range(-REACH_PX, REACH_PX + 1):
+            row, column = y + dy, x + dx
+            if not is_inside:
+                row, column = min(max(row, 0), bottom), min(max(column, 0), right)
+            sound = sound_yx[row, column]
+            near[k] = words_yx[row, column] if sound else infinity
+            count += sound
+            k += 1
     return count
 
 
 @compiled
 def _medians_around(pixels: Any, sound_yx: Any, y: Any, columns: Any, medians: Any) -> None:
     """Median of the sound pixels in the 5x5 around each of some pixels of a row, sorted side by side."""
-    near, counts = np.empty((AREA, columns.size), F32), np.empty(columns.size, np.int64)
+    words_yx, swapped = pixels
+    infinity = U32(SWAPPED_INFINITY) if swapped else U32(EXPONENT)
+    words, near = np.empty((AREA, columns.size), U32), np.empty((AREA, columns.size), F32)
+    counts = np.empty(columns.size, np.int64)
     for lane in range(columns.size):
-        counts[lane] = _gather_around(pixels, sound_yx, (y, columns[lane]), lane, near)
+        counts[lane] = _gather_around((words_yx, infinity), sound_yx, (y, columns[lane]), words[:, lane])
+    from_words, to_floats = words.reshape(-1), near.reshape(-1)
+    for k in range(to_floats.size):
+        to_floats[k] = value_of(from_words[k], swapped)
     for pair in range(len(NETWORK)):
         low, high = near[NETWORK[pair, 0]], near[NETWORK[pair, 1]]
         for lane in range(low.size):
@@ -239,15 +248,26 @@ def _count_columns(sound_yx: Any, y: Any, counts: Any) -> None:
 
 
 @compiled
+def _count_true(flags: Any) -> Any:
+    num_true = 0
+    for k in range(flags.size):
+        num_true += flags[k]
+    return num_true
+
+
+@compiled
 def holes_of_row(pixels: Any, sound_yx: Any, y: Any, least: Any, scratch: Any) -> Any:
     """Columns of the pixels of a row that are not sound but have `least` sound ones in their 5x5, and the medians of
     these: as long as the next call. `scratch` is from `row_scratch`.
     """
     counts, columns, medians = scratch
     sound, num_bad, found = sound_yx[y], 0, 0
-    for x in range(sound.size):
-        columns[num_bad] = x
-        num_bad += not sound[x]
+    for start in range(0, sound.size, BLOCK_PX):
+        block = sound[start : start + BLOCK_PX]
+        if _count_true(block) < block.size:
+            for k in range(block.size):
+                columns[num_bad] = start + k
+                num_bad += not block[k]
     if num_bad:
         _count_columns(sound_yx, y, counts)
     for x in columns[:num_bad]:
