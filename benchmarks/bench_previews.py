@@ -31,6 +31,7 @@ from benchmarks.measure import Row, Seconds, rate_row, report, time_in_turn
 from benchmarks.static_server import served_folder
 from hubbleclip.archives.download import fetch_file
 from hubbleclip.archives.transport import Transport
+from hubbleclip.files import sync_files
 from hubbleclip.images.tiles import tile_file
 from hubbleclip.paths import Layout
 from hubbleclip.settings import FetchSettings, TileSettings
@@ -40,6 +41,7 @@ SIDE_PX = 512
 PROCESSES = 2
 CONNECTIONS = 8
 A_SHARD = 250
+A_BATCH = 64
 FETCH = FetchSettings(connections=CONNECTIONS, requests_per_s=1_000_000, min_free_gb=0.1)
 RUNS = 3
 IMG2DATASET = "img2dataset 1.47"
@@ -58,11 +60,14 @@ def fetch_all(url: str, names: Sequence[str], folder: Path) -> None:
     """Fetch files over 8 connections."""
     transport, layout = Transport(FETCH), Layout(folder)
 
-    def fetch(name: str) -> None:
-        fetch_file(transport, f"{url}/{name}", uri=f"mast:{name}", file_name=name, size_bytes=None, layout=layout)
+    def fetch(name: str) -> Path:
+        return fetch_file(
+            transport, f"{url}/{name}", uri=f"mast:{name}", file_name=name, size_bytes=None, layout=layout
+        ).path
 
     with ThreadPoolExecutor(CONNECTIONS) as pool:
-        list(pool.map(fetch, names))
+        for start in range(0, len(names), A_BATCH):
+            sync_files(list(pool.map(fetch, names[start : start + A_BATCH])))
 
 
 def pack_shard(names: Sequence[str], *, url: str, folder: Path, settings: TileSettings) -> int:

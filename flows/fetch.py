@@ -11,6 +11,7 @@ from prefect import Task
 from flows._run import Batch, Connections, Stage, attempt, batches, run_batches, write_tried
 from flows.pending import pending_fetch
 from hubbleclip.archives import Archive
+from hubbleclip.files import sync_files
 from hubbleclip.paths import Layout
 from hubbleclip.records import Product, Rejection
 from hubbleclip.settings import Settings
@@ -51,7 +52,10 @@ def fetch_pending(stage: Stage, archive: Archive) -> None:
 
 
 def write_fetched(stage: Stage, batch: Batch) -> None:
-    """Write products as fetched. A new content is cut anew, so that the old tiles are current no more."""
+    """Write products as fetched, once their files are safe on the disk. A new content is cut anew, so that the old
+    tiles are current no more.
+    """
+    sync_files(stage.layout.absolute(product.path) for product in batch.get("product", []) if product.path)
     renewed = [version.uri for version in batch.get("product_version", [])]
     with stage.catalog.transaction():
         stage.catalog.run("clear_failures", entity="product", stage="tiles", ids=renewed)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hubbleclip.files import replacing, sha256_file, write_bytes, write_text
+from hubbleclip.files import replacing, sha256_file, sync_files, write_bytes, write_text
 
 
 def test_written_file_has_the_content_and_nothing_stands_beside_it(tmp_path: Path) -> None:
@@ -33,3 +33,9 @@ def test_sha256_of_a_file(tmp_path: Path) -> None:
     data = bytes(range(256)) * 10_000
     write_bytes(tmp_path / "a", data)
     assert sha256_file(tmp_path / "a") == hashlib.sha256(data).hexdigest()
+
+
+def test_syncing_passes_over_what_is_gone(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"sky")
+    sync_files([tmp_path / "a", tmp_path / "gone"])
+    assert (tmp_path / "a").read_bytes() == b"sky"

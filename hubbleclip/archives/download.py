@@ -11,14 +11,14 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import requests
 
-from hubbleclip.archives.landing import FetchedFile, check_content, check_room, settle, writing
+from hubbleclip.archives.landing import FetchedFile, check_content, check_room, settle, settle_small, writing
 from hubbleclip.archives.transport import IDENTITY, DamagedError, RefusedError, Transport, in_words, is_unreachable
 from hubbleclip.errors import DownloadError
 from hubbleclip.paths import Layout
@@ -179,28 +179,34 @@ def _receive(transport: Transport, response: requests.Response, head: Head, want
     response.raw.enforce_content_length = response.raw.decode_content = False
     limit = min(wanted.max_bytes, wanted.size_bytes or wanted.max_bytes) if total is None else total
     pieces, failure = transport.chunks(response, limit - head.start), None
-    is_small = limit <= SMALL_BYTES
-    if is_small:
-        pieces, failure = _gathered(pieces)
-    with ExitStack() as stack:
-        with ONE_AT_A_TIME if is_small else nullcontext():
-            file = stack.enter_context(_opened(wanted.part, head.start))
-            _write_body(file, pieces, failure, head=head, wanted=wanted, min_free_gb=transport.fetch.min_free_gb)
-            _check(wanted)
+    if limit <= SMALL_BYTES and not head.start:
+        body, failure = _gathered(pieces)
+        if failure is None and total in {None, len(body)}:
+            return _settle_small(body, head, wanted)
+        pieces = iter([body])
+    with _opened(wanted.part, head.start) as file:
+        _write_body(file, pieces, failure, head=head, wanted=wanted, min_free_gb=transport.fetch.min_free_gb)
+        _check(wanted)
         settled = settle(wanted.part, wanted.file_name, wanted.layout, etag=head.etag.strip('"') or None)
-    if head.start or not is_small:
-        _validator(wanted.part).unlink(missing_ok=True)
+    _validator(wanted.part).unlink(missing_ok=True)
     return settled
 
 
-def _gathered(pieces: Iterator[bytes]) -> tuple[Iterator[bytes], Exception | None]:
+def _settle_small(body: bytes, head: Head, wanted: Wanted) -> FetchedFile:
+    """Check and write a small file in one go: it is in memory as a whole."""
+    with ONE_AT_A_TIME:
+        check_content(body, wanted.file_name, wanted.size_bytes)
+        return settle_small(body, wanted.file_name, wanted.layout, etag=head.etag.strip('"') or None)
+
+
+def _gathered(pieces: Iterator[bytes]) -> tuple[bytes, Exception | None]:
     """What comes of a small body, and what broke it off."""
     body: list[bytes] = []
     try:
         body.extend(pieces)
     except (requests.RequestException, RefusedError, DamagedError) as error:
-        return iter(body), error
-    return iter(body), None
+        return b"".join(body), error
+    return b"".join(body), None
 
 
 def _write_body(
@@ -212,13 +218,9 @@ def _write_body(
     wanted: Wanted,
     min_free_gb: float,
 ) -> None:
-    """Write a body as it comes. Raises DamagedError when it ends early, with its version kept for the next try.
-
-    The version of a small file is written only then: it is rarely needed, and another file a file costs time.
-    """
+    """Write a body as it comes. Raises DamagedError when it ends early, with its version kept for the next try."""
     size, room_checked = head.start, head.start
-    if failure is not None or head.total is None or head.total > SMALL_BYTES:
-        _keep_version(wanted.part, head.version)
+    _keep_version(wanted.part, head.version)
     try:
         for piece in pieces:
             file.write(piece)
@@ -233,7 +235,6 @@ def _write_body(
         _forget(wanted.part)
         raise
     if head.total is not None and size != head.total:
-        _keep_version(wanted.part, head.version)
         raise DamagedError(f"{size} of {head.total} bytes came", "truncated")
 
 

@@ -7,12 +7,14 @@ bounded by the file's own size, and for a packed file by `MAX_UNPACKED_BYTES` to
 from __future__ import annotations
 
 import gzip
+import io
 import math
 import mmap
 import os
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal, NoReturn
@@ -79,14 +81,14 @@ class Source:
     is_packed: bool = False
 
 
-def content_problem(path: Path, suffix: str, listed_bytes: int | None = None) -> ContentProblem | None:
+def content_problem(content: Path | bytes, suffix: str, listed_bytes: int | None = None) -> ContentProblem | None:
     """What is wrong with a fetched file by its own structure and the size that the archive lists; None when nothing is.
 
     `suffix` is one of `paths.SUFFIXES`, since a partial file has none. Never raises for what a file holds.
     """
-    size = path.stat().st_size
+    size = len(content) if isinstance(content, bytes) else content.stat().st_size
     try:
-        with path.open("rb") as file:
+        with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as file:
             start = file.read(512)
             check, magic = KINDS.get(suffix.rpartition(".")[2], KINDS["fits"])
             if not start.startswith(magic):
@@ -252,12 +254,12 @@ def _sum_words(file: BinaryIO, num_bytes: int, number: int) -> int:
 
 def _check_jpeg(file: BinaryIO, size: int, is_size_listed: bool) -> None:
     """Walk the segments of a JPEG file (ITU T.81, annex B) from its start to its end marker; zeros may follow."""
-    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    with _mapped(file) as data:
         position, in_scan, seen = 2, False, set[int]()
         for _ in range(MAX_SEGMENTS):
             found = SCAN_END.search(data, position) if in_scan else SEGMENT.match(data, position)
             if found is None:
-                if in_scan or not data[position : position + 2].strip(b"\xff"):
+                if in_scan or not bytes(data[position : position + 2]).strip(b"\xff"):
                     raise UnsoundError("truncated", f"the JPEG file is cut after byte {position}")
                 raise UnsoundError("damaged", f"the JPEG file has no segment at byte {position}")
             marker, position = found[1][0], found.end()
@@ -276,7 +278,17 @@ def _check_jpeg(file: BinaryIO, size: int, is_size_listed: bool) -> None:
             raise UnsoundError("damaged", "something follows the end of the JPEG file")
 
 
-def _segment_bytes(data: mmap.mmap, position: int, marker: int) -> int:
+@contextmanager
+def _mapped(file: BinaryIO) -> Iterator[bytes | mmap.mmap]:
+    """All bytes of a file, without a copy."""
+    if isinstance(file, io.BytesIO):
+        yield file.getvalue()
+        return
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        yield data
+
+
+def _segment_bytes(data: bytes | mmap.mmap, position: int, marker: int) -> int:
     """Length of the segment whose length field stands here; what it claims must fit, an image's sides too."""
     length = int.from_bytes(data[position : position + 2], "big")
     if marker < 0xC0 or marker == SOI:

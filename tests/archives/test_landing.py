@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hubbleclip.archives.landing import FetchedFile, check_content, check_room, settle
+from hubbleclip.archives.landing import FetchedFile, check_content, check_room, settle, settle_small
 from hubbleclip.archives.transport import DamagedError
 from hubbleclip.errors import DiskFullError
 from hubbleclip.paths import Layout
@@ -49,15 +49,18 @@ def test_what_is_needed_counts_beside_what_must_stay_free(tmp_path: Path) -> Non
         check_room(Layout(tmp_path), 10**18, 0.0)
 
 
-@pytest.mark.parametrize("body", [fits_file(50), LARGE_FITS], ids=["small", "large"])
-def test_a_disk_that_takes_no_more_ends_the_run_and_keeps_what_came(scripted, tmp_path: Path, body: bytes) -> None:
+@pytest.mark.parametrize(("body", "kept"), [(fits_file(50), []), (LARGE_FITS, [100_000])], ids=["small", "large"])
+def test_a_disk_that_takes_no_more_ends_the_run_and_keeps_what_came(
+    scripted, tmp_path: Path, body: bytes, kept: list[int]
+) -> None:
     script = scripted(give(body, ETag='"v1"'))
     done = subprocess.run(
         [sys.executable, "-c", CHILD, script.url, str(tmp_path)], capture_output=True, text=True, check=False
     )
     assert "no more can be written" in done.stdout, done.stderr
     assert done.returncode == 0
-    assert [path.stat().st_size for path in (tmp_path / "products" / ".part").glob("*/*.part")] == [100_000]
+    found = [path for path in (tmp_path / "products").rglob("*") if path.is_file() and path.suffix != ".etag"]
+    assert [path.stat().st_size for path in found] == kept
     assert len(script.seen) == 1
 
 
@@ -67,6 +70,15 @@ def test_damaged_content_is_refused_by_its_code(tmp_path: Path) -> None:
     with pytest.raises(DamagedError) as caught:
         check_content(part, "a_drz.fits", None)
     assert caught.value.reason == "html"
+
+
+def test_a_small_file_settles_as_a_large_one_does(tmp_path: Path) -> None:
+    part = tmp_path / "x"
+    part.write_bytes(FITS)
+    assert settle_small(FITS, "a_drz.fits", Layout(tmp_path), etag="v1") == settle(
+        part, "a_drz.fits", Layout(tmp_path), etag="v1"
+    )
+    assert [path.read_bytes() for path in (tmp_path / "products").rglob("*.fits")] == [FITS]
 
 
 def test_a_file_settles_under_its_hash(tmp_path: Path) -> None:
