@@ -23,7 +23,7 @@ RECORD_OF = {
     "watermark": records.Watermark, "checkpoint": records.Checkpoint, "metric": records.Metric, "report": records.Report,
 }  # fmt: skip
 RELEASED = {
-    ("catalog", "1.1.0"): "875c962e03177c5c", ("shards", "1.1.0"): "def56f31af9bd382", ("run", "1.0.0"): "f006a950dcf2c70c",
+    ("catalog", "1.1.0"): "e1beea2f5616b335", ("shards", "1.1.0"): "def56f31af9bd382", ("run", "1.0.0"): "f006a950dcf2c70c",
 }  # fmt: skip
 SQL_OF = {
     str: "VARCHAR", int: "BIGINT", float: "DOUBLE", bool: "BOOLEAN", datetime: "TIMESTAMP",
