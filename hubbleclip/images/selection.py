@@ -55,9 +55,12 @@ def science_layers(hdus: pyfits.HDUList, stem: str, camera: Camera, instrument: 
 
 
 def image_shape(hdu: Any) -> tuple[int, ...]:
-    """Shape of an image HDU as its header claims, slowest axis first; () for tables, groups and bare headers."""
+    """Shape of an image HDU as its header claims, slowest axis first; () for tables, groups, bare headers and what
+    astropy cannot make out.
+    """
     is_group = isinstance(hdu, pyfits.GroupsHDU)
-    return tuple(hdu.shape) if hdu.is_image and not is_group and len(hdu.shape or ()) > 0 else ()
+    shape = getattr(hdu, "shape", None) or ()
+    return tuple(shape) if hdu.is_image and not is_group else ()
 
 
 def _name(hdu: Any) -> str:

@@ -14,19 +14,15 @@ from numpy.typing import NDArray
 
 from hubbleclip import paths
 from hubbleclip.errors import ImageError
-from hubbleclip.images import kernels
 from hubbleclip.images.aim import aim_point, aim_start
-from hubbleclip.images.cosmic import find_cosmic_rays
 from hubbleclip.images.fits import ScienceImage, read_science_images
-from hubbleclip.images.flux import fix_limits
 from hubbleclip.images.geometry import TileGeometry, field_geometry, tile_geometries
 from hubbleclip.images.jpeg import encode_jpeg
-from hubbleclip.images.kernels import pixel_words
-from hubbleclip.images.masks import REPAIR_MIN_VALID
 from hubbleclip.images.overview import LEAST_SHRINK, shrink_image, shrink_of
 from hubbleclip.images.png import encode_png
+from hubbleclip.images.prepared import Prepared, check_worth, fit, levels_of_band, prepare, square
 from hubbleclip.images.preview import read_previews
-from hubbleclip.images.stretch import Stretch, apply_stretch, fit_stretch, level_curve, sky_and_noise
+from hubbleclip.images.stretch import Stretch
 from hubbleclip.paths import Layout, product_suffix
 from hubbleclip.records import Product, Tile
 from hubbleclip.settings import TileSettings
@@ -159,17 +155,18 @@ def _cut_image(image: ScienceImage, product_sha256: str, settings: TileSettings)
     height, width = image.data_yx.shape
     if min(height, width) < settings.min_side_px:
         raise ImageError("too_small", f"{width} x {height} pixels, the shorter side must have {settings.min_side_px}")
-    prepared = _prepare(image, settings)
+    prepared = prepare(image, settings)
     for view in settings.views:
         try:
             shown, places = VIEWS[view](prepared, settings)
         except ImageError as error:
-            yield _left_out(error, product_sha256, image.chip, view)
+            yield left_out(error, product_sha256, image.chip, view)
         else:
             yield from _cut_view(shown, places, product_sha256, settings)
 
 
-def _left_out(error: ImageError, *parts: object) -> TileRejection:
+def left_out(error: ImageError, *parts: object) -> TileRejection:
+    """The rejection of what `parts` name."""
     return TileRejection(entity_id=":".join(map(str, parts)), reason=error.reason, detail=error.detail)
 
 
@@ -190,22 +187,22 @@ class _Place:
 
 
 def _cut_view(
-    shown: _Prepared, places: Sequence[_Place], product_sha256: str, settings: TileSettings
+    shown: Prepared, places: Sequence[_Place], product_sha256: str, settings: TileSettings
 ) -> Iterator[CutTile | TileRejection]:
     """Tiles at `places`, which are in order of rows: the levels of a row of tiles are made at once, then cut apart."""
     image, size, digest = shown.image, settings.size_px, settings.digest()
     encode, suffix = ENCODERS[settings.format]
     for top, row in groupby(places, key=lambda place: place.start_yx[0]):
-        band_yx = _levels_of_band(shown, top, size)
+        band_yx = levels_of_band(shown, top, size)
         for place in row:
             y0, x0 = place.origin_yx
             try:
-                valid_share = _check_worth(shown, place.start_yx, settings)
+                valid_share = check_worth(shown, place.start_yx, settings)
             except ImageError as error:
                 where = (y0, x0) if place.view == "native" else (place.view,)
-                yield _left_out(error, product_sha256, image.chip, *where)
+                yield left_out(error, product_sha256, image.chip, *where)
                 continue
-            picture = encode(_square(band_yx, place.start_yx, size, shown.sky_level)[::-1])
+            picture = encode(square(band_yx, place.start_yx, size, shown.sky_level)[::-1])
             yield CutTile(
                 tile_id=paths.tile_id(product_sha256, image.chip, y0, x0, digest, view=place.view),
                 png=picture,
@@ -227,51 +224,20 @@ def _cut_view(
             )
 
 
-@dataclass(frozen=True, slots=True)
-class _Prepared:
-    """An image ready to be shown: the mask of its valid pixels without cosmic rays, its stretch, its sky's level."""
-
-    image: ScienceImage
-    sound_yx: NDArray[np.bool_]
-    stretch: Stretch
-    sky_level: int
-
-
-def _prepare(image: ScienceImage, settings: TileSettings) -> _Prepared:
-    """Find what to repair in an image and fit its stretch, unless it comes with one.
-
-    Cosmic rays of an uncombined exposure are taken out before the stretch is fitted, lest they set its white.
-    """
-    sound_yx = image.valid_yx
-    if image.may_hold_rays:
-        sky, noise = sky_and_noise(image.data_yx, image.valid_yx)
-        rays_yx = find_cosmic_rays(image.data_yx, image.valid_yx, sky, noise)
-        sound_yx = np.greater(image.valid_yx, rays_yx, out=rays_yx)
-    return _fit(image, sound_yx, settings)
-
-
-def _fit(image: ScienceImage, sound_yx: NDArray[np.bool_], settings: TileSettings) -> _Prepared:
-    stretch = image.stretch or fit_stretch(image.data_yx, sound_yx, settings)
-    if settings.limits == "flux":
-        stretch = fix_limits(stretch, image, settings)
-    sky_level = apply_stretch(np.zeros((1, 1), np.float32), np.zeros((1, 1), np.bool_), stretch)
-    return _Prepared(image, sound_yx, stretch, int(sky_level[0, 0]))
-
-
-View = Callable[[_Prepared, TileSettings], tuple[_Prepared, list[_Place]]]
+View = Callable[[Prepared, TileSettings], tuple[Prepared, list[_Place]]]
 """What is shown of an image, and the places of its tiles, row by row; raises ImageError."""
 
 
-def _native(prepared: _Prepared, settings: TileSettings) -> tuple[_Prepared, list[_Place]]:
+def _native(prepared: Prepared, settings: TileSettings) -> tuple[Prepared, list[_Place]]:
     """The image's own pixels, in a grid."""
-    starts_yx = _grid(prepared.image, settings)
+    starts_yx = grid_of(prepared.image, settings)
     return prepared, [
         _Place(view="native", start_yx=start, geometry=where)
-        for start, where in zip(starts_yx, _geometries(prepared.image, starts_yx, settings), strict=True)
+        for start, where in zip(starts_yx, geometries_of(prepared.image, starts_yx, settings), strict=True)
     ]
 
 
-def _overview(prepared: _Prepared, settings: TileSettings) -> tuple[_Prepared, list[_Place]]:
+def _overview(prepared: Prepared, settings: TileSettings) -> tuple[Prepared, list[_Place]]:
     """The whole image, shrunk and fitted anew: what its mean pixels show is fainter than what one pixel does."""
     image, shape_yx = prepared.image, prepared.sound_yx.shape
     shrink = shrink_of(shape_yx, settings.size_px)
@@ -282,19 +248,19 @@ def _overview(prepared: _Prepared, settings: TileSettings) -> tuple[_Prepared, l
     start_yx = (height - settings.size_px) // 2, (width - settings.size_px) // 2
     where = None if image.wcs is None else field_geometry(image.wcs, shape_yx, shrink, start_yx)
     place = _Place(view="overview", start_yx=start_yx, geometry=where, shrink=shrink)
-    return _fit(small, small.valid_yx, settings), [place]
+    return fit(small, small.valid_yx, settings), [place]
 
 
-def _aim(prepared: _Prepared, settings: TileSettings) -> tuple[_Prepared, list[_Place]]:
+def _aim(prepared: Prepared, settings: TileSettings) -> tuple[Prepared, list[_Place]]:
     """The image's own pixels about the aim point, unless the grid has that very tile."""
     image, shape_yx = prepared.image, prepared.sound_yx.shape
     aim_yx = aim_point(image.aims_deg, image.wcs, shape_yx)
     if aim_yx is None:
         return prepared, []
     start_yx = aim_start(aim_yx, shape_yx, settings.size_px)
-    if "native" in settings.views and start_yx in _grid(image, settings):
+    if "native" in settings.views and start_yx in grid_of(image, settings):
         return prepared, []
-    (where,) = _geometries(image, [start_yx], settings)
+    (where,) = geometries_of(image, [start_yx], settings)
     return prepared, [_Place(view="aim", start_yx=start_yx, geometry=where)]
 
 
@@ -302,61 +268,17 @@ VIEWS: dict[str, View] = {"native": _native, "overview": _overview, "aim": _aim}
 """What an image can give, by `tiles.views`."""
 
 
-def _grid(image: ScienceImage, settings: TileSettings) -> list[tuple[int, int]]:
+def grid_of(image: ScienceImage, settings: TileSettings) -> list[tuple[int, int]]:
+    """First pixels of the native tiles of an image."""
     height, width = image.data_yx.shape
     return plan_grid((height, width), settings.size_px, settings.overlap_px, settings.stride_px)
 
 
-def _geometries(
+def geometries_of(
     image: ScienceImage, starts_yx: Sequence[tuple[int, int]], settings: TileSettings
 ) -> Sequence[TileGeometry | None]:
+    """Where tiles of native pixels lie on the sky."""
     return [None] * len(starts_yx) if image.wcs is None else tile_geometries(image.wcs, starts_yx, settings.size_px)
-
-
-def _levels_of_band(prepared: _Prepared, y0: int, size_px: int) -> NDArray[np.uint8]:
-    """Levels of the image's rows that tiles at `y0` hold, over its whole width: (at most size_px, width)."""
-    height, width = prepared.image.data_yx.shape
-    top = max(y0, 0)
-    band_yx = np.empty((min(y0 + size_px, height) - top, width), np.uint8)
-    curve = level_curve(prepared.stretch, REPAIR_MIN_VALID)
-    kernels.levels_of_rows(pixel_words(prepared.image.data_yx), prepared.sound_yx, curve, top, band_yx)
-    return band_yx
-
-
-def _square(band_yx: NDArray[np.uint8], start_yx: tuple[int, int], size_px: int, sky_level: int) -> NDArray[np.uint8]:
-    """The tile of a band, padded with the sky's level where it leaves the image."""
-    y0, x0 = start_yx
-    inside_yx = band_yx[:, max(x0, 0) : x0 + size_px]
-    if inside_yx.shape == (size_px, size_px):
-        return inside_yx
-    padded_yx = np.full((size_px, size_px), sky_level, np.uint8)
-    top, left = max(-y0, 0), max(-x0, 0)
-    padded_yx[top : top + inside_yx.shape[0], left : left + inside_yx.shape[1]] = inside_yx
-    return padded_yx
-
-
-def _check_worth(prepared: _Prepared, start_yx: tuple[int, int], settings: TileSettings) -> float:
-    """Share of a tile's pixels inside the image that are valid.
-
-    Raises ImageError `too_little_valid`, or `no_signal` where a 3x3 mean rises above the sky almost nowhere.
-    """
-    image, stretch, (y0, x0), size = prepared.image, prepared.stretch, start_yx, settings.size_px
-    valid_yx = image.valid_yx[max(y0, 0) : y0 + size, max(x0, 0) : x0 + size]
-    num_valid = int(np.count_nonzero(valid_yx))
-    valid_share = num_valid / valid_yx.size
-    if valid_share < settings.min_valid_share:
-        raise ImageError("too_little_valid", f"{valid_share:.1%} of the pixels, needs {settings.min_valid_share:.0%}")
-    threshold = settings.signal_sigma * stretch.noise
-    limits = (np.float32(stretch.sky), np.float32(10 * threshold), np.float32(threshold), REPAIR_MIN_VALID)
-    masks, window = (image.valid_yx, prepared.sound_yx), (y0, x0, size)
-    enough = int(settings.min_signal_share * num_valid) + 1
-    bright = kernels.count_bright(pixel_words(image.data_yx), masks, window, limits, enough)
-    share = bright / max(1, num_valid)
-    if share < settings.min_signal_share:
-        raise ImageError(
-            "no_signal", f"{share:.3%} of the pixels rise above the sky, needs {settings.min_signal_share:.3%}"
-        )
-    return valid_share
 
 
 def to_tile_record(cut: CutTile, product: Product, layout: Layout, cut_at: datetime) -> Tile:

@@ -1,0 +1,96 @@
+"""An image ready to be shown: what of it is sound, how it is stretched, and whether a tile of it is worth keeping."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hubbleclip.errors import ImageError
+from hubbleclip.images import kernels
+from hubbleclip.images.cosmic import find_cosmic_rays
+from hubbleclip.images.fits import ScienceImage
+from hubbleclip.images.flux import fix_limits
+from hubbleclip.images.kernels import pixel_words
+from hubbleclip.images.masks import REPAIR_MIN_VALID
+from hubbleclip.images.stretch import Stretch, apply_stretch, fit_stretch, level_curve, sky_and_noise
+from hubbleclip.settings import TileSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """An image ready to be shown: the mask of its valid pixels without cosmic rays, its stretch, its sky's level."""
+
+    image: ScienceImage
+    sound_yx: NDArray[np.bool_]
+    stretch: Stretch
+    sky_level: int
+
+
+def prepare(image: ScienceImage, settings: TileSettings) -> Prepared:
+    """Find what to repair in an image and fit its stretch, unless it comes with one.
+
+    Cosmic rays of an uncombined exposure are taken out before the stretch is fitted, lest they set its white.
+    """
+    sound_yx = image.valid_yx
+    if image.may_hold_rays:
+        sky, noise = sky_and_noise(image.data_yx, image.valid_yx)
+        rays_yx = find_cosmic_rays(image.data_yx, image.valid_yx, sky, noise)
+        sound_yx = np.greater(image.valid_yx, rays_yx, out=rays_yx)
+    return fit(image, sound_yx, settings)
+
+
+def fit(image: ScienceImage, sound_yx: NDArray[np.bool_], settings: TileSettings) -> Prepared:
+    """Fit the stretch, or set it by the scale of flux."""
+    stretch = image.stretch or fit_stretch(image.data_yx, sound_yx, settings)
+    if settings.limits == "flux":
+        stretch = fix_limits(stretch, image, settings)
+    sky_level = apply_stretch(np.zeros((1, 1), np.float32), np.zeros((1, 1), np.bool_), stretch)
+    return Prepared(image, sound_yx, stretch, int(sky_level[0, 0]))
+
+
+def levels_of_band(prepared: Prepared, y0: int, size_px: int) -> NDArray[np.uint8]:
+    """Levels of the image's rows that tiles at `y0` hold, over its whole width: (at most size_px, width)."""
+    height, width = prepared.image.data_yx.shape
+    top = max(y0, 0)
+    band_yx = np.empty((min(y0 + size_px, height) - top, width), np.uint8)
+    curve = level_curve(prepared.stretch, REPAIR_MIN_VALID)
+    kernels.levels_of_rows(pixel_words(prepared.image.data_yx), prepared.sound_yx, curve, top, band_yx)
+    return band_yx
+
+
+def square(band_yx: NDArray[np.uint8], start_yx: tuple[int, int], size_px: int, sky_level: int) -> NDArray[np.uint8]:
+    """The tile of a band, padded with the sky's level where it leaves the image."""
+    y0, x0 = start_yx
+    inside_yx = band_yx[:, max(x0, 0) : x0 + size_px]
+    if inside_yx.shape == (size_px, size_px):
+        return inside_yx
+    padded_yx = np.full((size_px, size_px), sky_level, np.uint8)
+    top, left = max(-y0, 0), max(-x0, 0)
+    padded_yx[top : top + inside_yx.shape[0], left : left + inside_yx.shape[1]] = inside_yx
+    return padded_yx
+
+
+def check_worth(prepared: Prepared, start_yx: tuple[int, int], settings: TileSettings) -> float:
+    """Share of a tile's pixels inside the image that are valid.
+
+    Raises ImageError `too_little_valid`, or `no_signal` where a 3x3 mean rises above the sky almost nowhere.
+    """
+    image, stretch, (y0, x0), size = prepared.image, prepared.stretch, start_yx, settings.size_px
+    valid_yx = image.valid_yx[max(y0, 0) : y0 + size, max(x0, 0) : x0 + size]
+    num_valid = int(np.count_nonzero(valid_yx))
+    valid_share = num_valid / valid_yx.size
+    if valid_share < settings.min_valid_share:
+        raise ImageError("too_little_valid", f"{valid_share:.1%} of the pixels, needs {settings.min_valid_share:.0%}")
+    threshold = settings.signal_sigma * stretch.noise
+    limits = (np.float32(stretch.sky), np.float32(10 * threshold), np.float32(threshold), REPAIR_MIN_VALID)
+    masks, window = (image.valid_yx, prepared.sound_yx), (y0, x0, size)
+    enough = int(settings.min_signal_share * num_valid) + 1
+    bright = kernels.count_bright(pixel_words(image.data_yx), masks, window, limits, enough)
+    share = bright / max(1, num_valid)
+    if share < settings.min_signal_share:
+        raise ImageError(
+            "no_signal", f"{share:.3%} of the pixels rise above the sky, needs {settings.min_signal_share:.3%}"
+        )
+    return valid_share
