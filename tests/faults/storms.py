@@ -23,7 +23,7 @@ SKY = SimulatorSettings(num_proposals=14, frame_px=96, hap_share=0.3, previews=T
 LIMITS = {
     "archive": {"page_size": 16, "since": "2023-02-25", "until": "2023-02-25"},
     "fetch": {
-        "requests_per_s": 10, "connections": 4, "timeout_s": 0.6, "attempts": 3, "backoff_s": 0.02,
+        "requests_per_s": 10, "connections": 4, "timeout_s": 0.6, "attempts": 4, "backoff_s": 0.02,
         "file_timeout_s": 5, "stall_s": 0.4, "retry_hours": 0, "max_runs": 50,
     },
     "flows": {"batch_size": 3},
@@ -51,7 +51,7 @@ def start(*words: str, api: str, values: dict[str, Any], profile: str = "demo") 
     )  # fmt: skip
 
 
-def short_storm(seed: int, max_in_a_row: int = 2) -> FaultPlan:
+def short_storm(seed: int, max_in_a_row: int = 3) -> FaultPlan:
     """A storm whose hangs and slow drips end soon, a little heavier, so that no seed has less than it should by chance."""
     plan = storm(seed)
     rules = tuple(rule.model_copy(update={"share": rule.share * 1.15}) for rule in plan.rules)
