@@ -7,18 +7,18 @@ that need an environment of their own get one under `--peers FOLDER` (kept), or 
 from __future__ import annotations
 
 import argparse
+import statistics
 import subprocess
 import sys
-import tarfile
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks import tiles_road
 from benchmarks.made import write_drz, write_flc
@@ -26,11 +26,11 @@ from benchmarks.measure import ROOT, Contender, Row, Seconds, rate_row, report, 
 from benchmarks.peers import tiles as naive
 from benchmarks.peers.tiles_apart import ASTROCUT, FITSBOLT, SHELF, Apart, peers_apart
 from hubbleclip.images import kernels
-from hubbleclip.images.fits import read_science_images
+from hubbleclip.images.fits import ScienceImage, read_science_images
 from hubbleclip.images.kernels import pixel_words
-from hubbleclip.images.png import encode_png
-from hubbleclip.images.stretch import fit_stretch, level_curve
-from hubbleclip.images.tiles import tile_file
+from hubbleclip.images.png import decode_png, encode_png
+from hubbleclip.images.stretch import Stretch, level_curve
+from hubbleclip.images.tiles import CutTile, tile_file
 from hubbleclip.settings import TileSettings
 
 SIZE_PX = 256
@@ -105,52 +105,47 @@ def process_row(paths: Sequence[Path]) -> Row:
 
 def bound_row(name: str, path: Path) -> Row:
     """Ours against the sum of its parts alone: reading the bytes, levels of sound pixels, PNG, tar."""
-    images = read_science_images(path, SETTINGS.max_pixels)
-    curves = [level_curve(fit_stretch(image.data_yx, image.valid_yx, SETTINGS), kernels.NEVER) for image in images]
     tiles = tile_file(path, "0" * 64, SETTINGS).tiles
-    levels = [np.empty(image.data_yx.shape, np.uint8) for image in images]
-    pictures = [levels[0][:SIZE_PX, :SIZE_PX].copy() for _ in range(8)]
-    share = len(tiles) * SIZE_PX**2 / sum(one.size for one in levels)
-
-    def read(_: Path) -> None:
-        buffer = bytearray(READ_BYTES)
-        with path.open("rb", buffering=0) as file:
-            left = sum(image.data_yx.nbytes for image in images)
-            while left > 0:
-                left -= file.readinto(buffer)
-
-    def stretch(_: Path) -> None:
-        for image, curve, out in zip(images, curves, levels, strict=True):
-            for top in range(0, len(out), SIZE_PX):
-                rows = slice(top, top + SIZE_PX)
-                kernels.levels_of_rows(pixel_words(image.data_yx), image.valid_yx, curve, top, out[rows])
-
-    def encode(_: Path) -> None:
-        for index in range(len(tiles)):
-            encode_png(pictures[index % len(pictures)])
-
-    def pack(folder: Path) -> None:
-        with tarfile.open(folder / "a.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
-            for tile in tiles:
-                member = tarfile.TarInfo(f"{tile.tile_id}.png")
-                member.size = len(tile.png)
-                tar.addfile(member, BytesIO(tile.png))
-
-    def ours(folder: Path) -> None:
-        tiles_road.write_shard([path], folder / "ours.tar", SIZE_PX)
-
-    stretch(path)
-    for index in range(len(pictures)):
-        pictures[index][:] = levels[0][index * SIZE_PX // 2 :][:SIZE_PX, SIZE_PX : 2 * SIZE_PX]
-    parts = {work.__name__: time_in_turn(contender(work), runs=RUNS).ours for work in (read, stretch, encode, pack)}
-    whole = time_in_turn(contender(ours), runs=RUNS).ours
-    total = tuple(sum(run) for run in zip(*parts.values(), strict=True))
-    text = " + ".join(f"{part} {sorted(runs)[len(runs) // 2] * 1e3:.0f}" for part, runs in parts.items())
-    assert share > 0.5
-    megapixels = len(tiles) * TILE_MPIX
-    return rate_row(
-        f"{name}, share of its bound", "Mpix/s", megapixels, Seconds(ours=whole, peer=total), f"sum of {text} ms"
+    images = read_science_images(path, SETTINGS.max_pixels)
+    parts = (
+        partial(read_bytes, path, sum(image.data_yx.nbytes for image in images)),
+        partial(stretch_all, images),
+        partial(encode_all, [decode_png(tile.png) for tile in tiles]),
+        partial(pack_all, tiles),
     )
+    alone = {part.func.__name__: time_in_turn(contender(part), runs=RUNS).ours for part in parts}
+    whole = time_in_turn(contender(lambda to: tiles_road.write_shard([path], to / "ours.tar", SIZE_PX)), runs=RUNS).ours
+    text = " + ".join(f"{part} {statistics.median(runs) * 1e3:.0f}" for part, runs in alone.items())
+    both = Seconds(ours=whole, peer=tuple(sum(run) for run in zip(*alone.values(), strict=True)))
+    return rate_row(f"{name}, share of its bound", "Mpix/s", len(tiles) * TILE_MPIX, both, f"the sum of {text} ms")
+
+
+def read_bytes(path: Path, num_bytes: int, folder: Path) -> None:
+    """As many bytes of a file into a buffer."""
+    buffer = bytearray(READ_BYTES)
+    with path.open("rb", buffering=0) as file:
+        while num_bytes > 0:
+            num_bytes -= file.readinto(buffer) or num_bytes
+
+
+def stretch_all(images: Sequence[ScienceImage], folder: Path) -> None:
+    """Levels of all pixels, by bands of rows, as if all were sound."""
+    for image in images:
+        curve = level_curve(Stretch(kind="asinh", black=4, white=8000, softening=3, sky=5, noise=1), kernels.NEVER)
+        levels_yx, sound_yx = np.empty((SIZE_PX, image.data_yx.shape[1]), np.uint8), np.ones_like(image.valid_yx)
+        for top in range(0, len(sound_yx) - SIZE_PX + 1, SIZE_PX):
+            kernels.levels_of_rows(pixel_words(image.data_yx), sound_yx, curve, top, levels_yx)
+
+
+def encode_all(pictures: Sequence[NDArray[np.uint8]], folder: Path) -> None:
+    """The PNGs of the tiles."""
+    for levels_yx in pictures:
+        encode_png(levels_yx)
+
+
+def pack_all(tiles: Sequence[CutTile], folder: Path) -> None:
+    """The tar of the PNGs."""
+    tiles_road.pack(tiles, folder / "a.tar")
 
 
 def cutout_rows(path: Path, apart: Apart) -> list[Row]:
