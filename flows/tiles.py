@@ -12,6 +12,7 @@ from prefect import Task, flow
 
 from flows._run import Batch, Connections, Stage, attempt, batches, open_stage, run_batches
 from flows._services import archive_service
+from flows.colour import colour_pending
 from flows.fetch import dropped, fetch_file, is_on_disk, remove_strays, write_fetched
 from flows.pending import pending_tiles
 from hubbleclip.archives import Archive, open_archive
@@ -105,6 +106,8 @@ def tiles(profile: str = "demo", overrides: dict[str, Any] | None = None) -> Non
             cut_pending(stage)
         else:
             fetch_and_cut_pending(stage)
+        if settings.tiles.colour:
+            colour_pending(stage)
 
 
 def cut_pending(stage: Stage) -> None:

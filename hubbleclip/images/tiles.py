@@ -96,8 +96,12 @@ def tile_file(path: Path, product_sha256: str, settings: TileSettings, file_name
 
     Raises ImageError, with the reason, where the file as a whole gives nothing; see the READERS.
     """
-    read = READERS[product_suffix(file_name or path.name)]
-    return cut_tiles(read(path, settings.max_pixels, file_name), product_sha256, settings)
+    return cut_tiles(read_images(path, settings, file_name), product_sha256, settings)
+
+
+def read_images(path: Path, settings: TileSettings, file_name: str | None = None) -> list[ScienceImage]:
+    """The images of a file by who reads it; see READERS. Raises ImageError."""
+    return READERS[product_suffix(file_name or path.name)](path, settings.max_pixels, file_name)
 
 
 def cut_tiles(images: Sequence[ScienceImage], product_sha256: str, settings: TileSettings) -> CutResult:
@@ -281,7 +285,9 @@ def geometries_of(
     return [None] * len(starts_yx) if image.wcs is None else tile_geometries(image.wcs, starts_yx, settings.size_px)
 
 
-def to_tile_record(cut: CutTile, product: Product, layout: Layout, cut_at: datetime) -> Tile:
+def to_tile_record(
+    cut: CutTile, product: Product, layout: Layout, cut_at: datetime, part_uris: list[str] | None = None
+) -> Tile:
     """Make the catalog's row of a tile of `product`; `product.sha256` must be set."""
     if product.sha256 is None:
         raise ImageError("not_fetched", f"{product.uri} has no sha256 yet: fetch it before its tiles are recorded")
@@ -316,4 +322,5 @@ def to_tile_record(cut: CutTile, product: Product, layout: Layout, cut_at: datet
         cut_at=cut_at,
         view=cut.view,
         shrink=cut.shrink,
+        part_uris=part_uris,
     )

@@ -1,0 +1,88 @@
+"""Colour tiles of visits that were seen through three filters or more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+from prefect import Task
+
+from flows._run import Batch, Stage, attempt, batches, run_batches
+from hubbleclip.catalog import Catalog
+from hubbleclip.errors import SettingsError
+from hubbleclip.files import write_bytes
+from hubbleclip.images.colour import cut_colour, pick_parts, wavelength_nm
+from hubbleclip.images.tiles import read_images, to_tile_record
+from hubbleclip.paths import Layout
+from hubbleclip.records import Product, Rejection, Tile
+from hubbleclip.settings import TileSettings
+
+PRODUCT = tuple(Product.__slots__)
+
+
+class Visit(NamedTuple):
+    """A visit of a target, and three of its products, red first."""
+
+    name: str
+    parts: tuple[Product, ...]
+
+
+def pending_visits(catalog: Catalog, settings: TileSettings) -> list[Visit]:
+    """Visits with three filters whose products are younger than their colour tiles or the reason for none."""
+    rows = catalog.named("colour_parts", settings_digest=settings.digest())
+    visits = []
+    for name, group in groupby(rows, itemgetter("visit")):
+        chosen = _pick(list(group))
+        if chosen and any(row["coloured_at"] is None or row["coloured_at"] < row["fetched_at"] for row in chosen):
+            visits.append(Visit(name, tuple(Product(**{key: row[key] for key in PRODUCT}) for row in chosen)))
+    return visits
+
+
+def _pick(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Three rows of a visit, the first product of each filter, red first; [] where it has fewer filters."""
+    found = {row["uri"]: wavelength_nm(row["filter"], row["instrument"]) for row in rows}
+    uris = pick_parts({uri: wavelength for uri, wavelength in found.items() if wavelength})
+    by_uri = {row["uri"]: row for row in rows}
+    return [by_uri[uri] for uri in uris]
+
+
+def colour_visits(visits: Sequence[Visit], layout: Layout, settings: TileSettings) -> Batch:
+    """Colour tiles of a batch of visits: the files first, then their rows."""
+    batch: Batch = {"tile": [], "rejection": []}
+    for visit in visits:
+        cut = attempt(
+            partial(colour_visit, visit, layout, settings),
+            entity="visit", entity_id=visit.name, stage="colour", digest=settings.digest(),
+        )  # fmt: skip
+        batch["rejection" if isinstance(cut, Rejection) else "tile"] += [cut] if isinstance(cut, Rejection) else cut
+    return batch
+
+
+def colour_visit(visit: Visit, layout: Layout, settings: TileSettings) -> list[Tile]:
+    """Write the colour tiles of one visit. Raises ImageError when there is none."""
+    images = [read_images(layout.absolute(part.path or ""), settings, part.file_name) for part in visit.parts]
+    cut = cut_colour(images, [part.sha256 or "" for part in visit.parts], settings)
+    uris, now = [part.uri for part in visit.parts], datetime.now(UTC)
+    records = [to_tile_record(tile, visit.parts[1], layout, now, uris) for tile in cut.tiles]
+    for tile, record in zip(cut.tiles, records, strict=True):
+        write_bytes(layout.absolute(record.path), tile.png)
+    return records
+
+
+task_colour_visits = Task(colour_visits, name="colour-visits", persist_result=False)
+
+
+def colour_pending(stage: Stage) -> None:
+    """Colour what is cut and not yet coloured. Raises SettingsError where the files are not kept, since three of them
+    must stand side by side.
+    """
+    settings = stage.settings
+    if not settings.fetch.keep_fits:
+        raise SettingsError("tiles.colour needs the files of a whole visit: set fetch.keep_fits = true")
+    pending = pending_visits(stage.catalog, settings.tiles)
+    work = batches(pending, settings.flows.batch_size)
+    run_batches(stage, task_colour_visits, work, stage.layout, settings.tiles, total=len(pending))

@@ -1,0 +1,102 @@
+"""Colour tiles of visits: made once, made anew when a file is renewed, never of fewer than three filters."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from stages import fetched, observation, stage_at
+
+from flows._run import Stage
+from flows.colour import colour_pending, colour_visits, pending_visits
+from flows.tiles import cut_products
+from hubbleclip.errors import SettingsError
+from hubbleclip.files import sha256_file
+from hubbleclip.records import Product
+
+pytest.importorskip("reproject")
+TILES = {"tiles": {"size_px": 64, "min_side_px": 32, "colour": True, "views": ["native"]}}
+
+
+def write_image(path: Path, band: str, seed: int) -> None:
+    data = np.random.default_rng(seed).normal(5, 1, (64, 64)).astype(np.float32)
+    data[28:36, 28:36] += 500
+    cards = {
+        "CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 150.0, "CRVAL2": 2.0, "CRPIX1": 32.0, "CRPIX2": 32.0,
+        "CDELT1": -1e-5, "CDELT2": 1e-5, "INSTRUME": "WFC3", "DETECTOR": "UVIS", "FILTER": band, "NDRIZIM": 4,
+    }  # fmt: skip
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fits.PrimaryHDU(data, fits.Header(cards.items())).writeto(path, overwrite=True)
+
+
+def with_visit(stage: Stage, bands: tuple[str, ...]) -> list[Product]:
+    products = []
+    for number, band in enumerate(bands):
+        path = stage.layout.products / f"{band}.fits"
+        write_image(path, band, number)
+        item = fetched(f"o{number}", sha256_file(path))
+        products.append(replace(item, path=stage.layout.relative(path)))
+        stage.catalog.upsert(
+            {"observation": [replace(observation(f"o{number}"), visit="ib2s16", target_name="NEPTUNE")]}
+        )
+    stage.catalog.upsert({"product": products})
+    stage.catalog.upsert(cut_products(products, stage.layout, stage.settings.tiles))
+    return products
+
+
+def colour(stage: Stage) -> list[dict]:
+    visits = pending_visits(stage.catalog, stage.settings.tiles)
+    stage.catalog.upsert(colour_visits(visits, stage.layout, stage.settings.tiles))
+    return stage.catalog.rows("FROM tile WHERE view = 'colour'")
+
+
+def test_a_visit_with_three_filters_gets_a_colour_tile_once(tmp_path: Path) -> None:
+    with stage_at(tmp_path, TILES) as stage:
+        with_visit(stage, ("F336W", "F814W", "F555W"))
+        (tile,) = colour(stage)
+        assert (tile["part_uris"], tile["product_uri"]) == (["mast:o1", "mast:o2", "mast:o0"], "mast:o2")
+        assert stage.layout.absolute(tile["path"]).is_file()
+        assert pending_visits(stage.catalog, stage.settings.tiles) == []
+
+
+def test_a_renewed_file_is_coloured_again(tmp_path: Path) -> None:
+    with stage_at(tmp_path, TILES) as stage:
+        products = with_visit(stage, ("F336W", "F814W", "F555W"))
+        (before,) = colour(stage)
+        path = stage.layout.absolute(products[1].path or "")
+        assert before["cut_at"] > products[1].fetched_at.replace(tzinfo=None)
+        write_image(path, "F814W", 9)
+        newer = replace(products[1], sha256=sha256_file(path), fetched_at=datetime.now(UTC))
+        stage.catalog.upsert({"product": [newer]})
+        stage.catalog.upsert(cut_products([newer], stage.layout, stage.settings.tiles))
+        assert len(pending_visits(stage.catalog, stage.settings.tiles)) == 1
+        assert {tile["tile_id"] for tile in colour(stage)} > {before["tile_id"]}
+        digest = stage.settings.tiles.digest()
+        current = {tile["tile_id"] for tile in stage.catalog.named("current_tiles", settings_digest=digest)}
+        assert before["tile_id"] not in current and len(current) == 3 + 1
+
+
+def test_two_filters_give_none(tmp_path: Path) -> None:
+    with stage_at(tmp_path, TILES) as stage:
+        with_visit(stage, ("F336W", "F814W"))
+        assert colour(stage) == []
+
+
+def test_a_visit_that_cannot_be_coloured_is_left_out_once(tmp_path: Path) -> None:
+    with stage_at(tmp_path, TILES) as stage:
+        products = with_visit(stage, ("F336W", "F814W", "F555W"))
+        stage.layout.absolute(products[0].path or "").write_bytes(b"lost")
+        assert colour(stage) == []
+        (left,) = stage.catalog.rows("FROM rejection WHERE stage = 'colour'")
+        assert (left["entity"], left["entity_id"], left["reason"]) == ("visit", "ib2s16 NEPTUNE", "unreadable")
+        assert pending_visits(stage.catalog, stage.settings.tiles) == []
+
+
+def test_files_that_are_not_kept_cannot_be_coloured(tmp_path: Path) -> None:
+    with (
+        stage_at(tmp_path, TILES | {"fetch": {"keep_fits": False}}) as stage,
+        pytest.raises(SettingsError, match="keep_fits"),
+    ):
+        colour_pending(stage)

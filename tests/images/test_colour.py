@@ -1,0 +1,131 @@
+"""Colour tiles: filters by wavelength, aligned on the sky, colours kept."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from synthetic_fits import wcs_header
+
+from hubbleclip.errors import ImageError
+from hubbleclip.images.colour import blend, cut_colour, pick_parts, wavelength_nm
+from hubbleclip.images.fits import read_science_images
+from hubbleclip.images.png import decode_png
+from hubbleclip.images.tiles import tile_file
+from hubbleclip.settings import TileSettings
+
+pytest.importorskip("reproject")
+SETTINGS = TileSettings(size_px=192, min_side_px=32, views=("native",), colour=True)
+SHAS = ["aa" * 32, "bb" * 32, "cc" * 32]
+
+
+@pytest.mark.parametrize(
+    ("name", "instrument", "expected"),
+    [("F606W", "ACS/WFC", 606), ("F160W", "WFC3/IR", 1600), ("F098M", "WFC3/IR", 980), ("F222M", "NICMOS/NIC2", 2220),
+     ("F657N", "WFC3/UVIS", 657), ("FQ508N", "WFC3/UVIS", 508), ("FR533N", "WFPC2", 533), ("F1042M", "WFPC2", 1042),
+     ("F850LP", "ACS/WFC", 904), ("F606W+POL0V", "ACS/WFC", 606), ("POL0V", "ACS/WFC", None), (None, None, None), ("F140LP", "ACS/SBC", 140)],
+)  # fmt: skip
+def test_a_filter_tells_its_wavelength(name, instrument, expected):
+    assert wavelength_nm(name, instrument) == expected
+
+
+@given(st.dictionaries(st.text("abcdef", min_size=1, max_size=3), st.integers(200, 1700), max_size=8))
+def test_three_parts_are_spread_from_red_to_blue(wavelengths):
+    parts = pick_parts(wavelengths)
+    if len(set(wavelengths.values())) < 3:
+        assert parts == ()
+        return
+    red, middle, blue = (wavelengths[part] for part in parts)
+    assert red == max(wavelengths.values()) and blue == min(wavelengths.values()) and blue < middle < red
+
+
+def write(path, roll_deg, stars, scale_arcsec=0.05, shape_yx=(200, 220), hole=False):
+    """Stars of a height each at the same places of the sky, whatever the roll and scale."""
+    from astropy.wcs import WCS
+
+    header, truth = wcs_header(shape_yx, scale_arcsec, roll_deg), WCS(wcs_header((200, 220)))
+    data = np.random.default_rng(int(roll_deg) + 3).normal(5, 1, shape_yx).astype(np.float32)
+    y, x = np.mgrid[: shape_yx[0], : shape_yx[1]]
+    for (x0, y0), height in stars.items():
+        at_x, at_y = WCS(header).all_world2pix(*truth.all_pix2world(x0, y0, 0), 0)
+        data += np.float32(height) * np.exp(
+            -((x - at_x) ** 2 + (y - at_y) ** 2) / (2 * (0.15 / scale_arcsec) ** 2)
+        ).astype(np.float32)
+    if hole:
+        data[:, : shape_yx[1] // 2] = np.nan
+    header["BUNIT"] = "ELECTRONS/S"
+    fits.PrimaryHDU(data, header).writeto(path, overwrite=True)
+    return read_science_images(path, 10**7)
+
+
+@pytest.fixture()
+def parts(tmp_path):
+    red_star, blue_star, white_star = (80, 90), (120, 120), (140, 70)
+    return [
+        write(tmp_path / "red.fits", 75.0, {red_star: 900, white_star: 900, blue_star: 30}),
+        write(tmp_path / "middle.fits", 30.0, {red_star: 300, white_star: 900, blue_star: 300}),
+        write(tmp_path / "blue.fits", 10.0, {red_star: 30, white_star: 900, blue_star: 900}, 0.04, (240, 260)),
+    ]
+
+
+def rgb_of(tile):
+    return np.array(Image.open(io.BytesIO(tile.png)))[::-1]
+
+
+def test_stars_have_their_colours_where_the_middle_image_has_them(parts):
+    (tile,) = cut_colour(parts, SHAS, SETTINGS).tiles
+    levels = rgb_of(tile).astype(int)
+    colour_at = {
+        name: levels[y - tile.y0, x - tile.x0]
+        for name, (x, y) in {"red": (80, 90), "blue": (120, 120), "white": (140, 70)}.items()
+    }
+    assert colour_at["red"][0] > colour_at["red"][1] > colour_at["red"][2]
+    assert colour_at["blue"][2] > colour_at["blue"][1] > colour_at["blue"][0]
+    assert np.ptp(colour_at["white"]) < 80 and min(colour_at["white"]) > 160
+
+
+def test_it_has_the_place_of_the_middle_native_tile_and_an_identity_of_all_three(parts, tmp_path):
+    (native,) = tile_file(tmp_path / "middle.fits", SHAS[1], SETTINGS).tiles
+    (tile,) = cut_colour(parts, SHAS, SETTINGS).tiles
+    assert (tile.view, tile.y0, tile.x0, tile.geometry) == ("colour", native.y0, native.x0, native.geometry)
+    (other,) = cut_colour(parts, ["dd" * 32, *SHAS[1:]], SETTINGS).tiles
+    assert len({native.tile_id, tile.tile_id, other.tile_id}) == 3
+
+
+def test_training_sees_it_in_grey(parts):
+    (tile,) = cut_colour(parts, SHAS, SETTINGS).tiles
+    assert decode_png(tile.png).shape == (192, 192)
+
+
+def test_the_same_parts_give_the_same_bytes_twice(parts):
+    first, second = (cut_colour(parts, SHAS, SETTINGS).tiles[0] for _ in range(2))
+    assert first.png == second.png
+
+
+def test_where_too_little_is_seen_in_all_three_there_is_no_tile(parts, tmp_path):
+    half = write(tmp_path / "half.fits", 30.0, {(180, 100): 900}, hole=True)
+    strict = SETTINGS.model_copy(update={"min_valid_share": 0.8})
+    result = cut_colour([half, *parts[1:]], SHAS, strict)
+    assert [rejection.reason for rejection in result.rejections] == ["too_little_valid"]
+
+
+def test_without_a_wcs_nothing_can_be_aligned(parts):
+    from dataclasses import replace
+
+    with pytest.raises(ImageError, match="no_wcs"):
+        cut_colour([[replace(parts[0][0], wcs=None)], *parts[1:]], SHAS, SETTINGS)
+
+
+@given(st.tuples(*[st.floats(0, 5)] * 3), st.floats(0.001, 0.5))
+def test_blending_keeps_the_ratios_of_the_three(heights, softening):
+    levels = blend(np.array(heights, np.float32).reshape(1, 1, 3), softening)[0, 0].astype(float)
+    brightest = max(heights)
+    if brightest > 0.01:
+        np.testing.assert_allclose(
+            levels / max(levels.max(), 1), np.array(heights) / brightest, atol=0.6 / max(levels.max(), 1) + 0.01
+        )
