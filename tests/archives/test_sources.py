@@ -137,7 +137,8 @@ def test_a_preview_goes_the_same_road_to_tiles_of_its_own_pixels(simulator: str,
     tiles = tile_file(path, product.sha256 or "", TileSettings(size_px=128), product.file_name).tiles
     assert path.suffix == ".jpg" and tiles
     for tile in tiles:
-        own = truth[tile.y0 : tile.y0 + 128, tile.x0 : tile.x0 + 128]
+        top = truth.shape[0] - tile.y0 - 128
+        own = truth[top : top + 128, tile.x0 : tile.x0 + 128]
         np.testing.assert_array_equal(decode_png(tile.png), own)
 
 
