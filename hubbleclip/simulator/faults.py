@@ -136,6 +136,8 @@ class FaultMiddleware:
         )
         if not await STRIKES[kind](exchange):
             self.injected[kind] -= 1
+            self.asked[key, kind] -= 1
+            self.asked[key, ""] += 1
 
     def draw(self, path: str, key: str) -> tuple[str | None, random.Random]:
         """The kind of fault for the next request of this key, if any.

@@ -41,12 +41,12 @@ def overrides(url: str, data: Path, **fetch: object) -> dict[str, Any]:
     return LIMITS | {"data": str(data), "archive": archive, "fetch": LIMITS["fetch"] | fetch}
 
 
-def start(*words: str, api: str, values: dict[str, Any], profile: str = "demo") -> subprocess.Popen[str]:
-    """A command with these overrides, told by flags; it uses a Prefect server that runs already, which saves seconds."""
+def start(api: str, values: dict[str, Any]) -> subprocess.Popen[str]:
+    """`hubbleclip ingest` with these overrides; it uses a Prefect server that runs already, which saves seconds."""
     settings = {f"{section}.{name}": value for section, names in values.items() if isinstance(names, dict)
                 for name, value in names.items()}  # fmt: skip
     return subprocess.Popen(
-        command(*words, profile=profile, data=Path(values["data"]), settings=settings),
+        command("ingest", data=Path(values["data"]), settings=settings),
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment() | QUIET | {"PREFECT_API_URL": api},
     )  # fmt: skip
 

@@ -104,7 +104,7 @@ def reference(prefect: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 def ingest(api: str, url: str, data: Path, **fetch: object) -> tuple[int, str, float]:
     """Exit code, what stands on standard error, seconds."""
     started = time.monotonic()
-    child = start("ingest", api=api, values=overrides(url, data, **fetch))
+    child = start(api, overrides(url, data, **fetch))
     told = child.communicate(timeout=200)[1]
     return child.returncode, told, time.monotonic() - started
 

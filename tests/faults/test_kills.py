@@ -22,7 +22,7 @@ LIFE_S = 2.0, 8.0
 def ingest_until_done(api: str, url: str, data: Path) -> None:
     """Run it again until nothing waits."""
     for _ in range(MOST_RUNS):
-        child = start("ingest", api=api, values=overrides(url, data))
+        child = start(api, overrides(url, data))
         told = child.communicate(timeout=200)[1]
         assert child.returncode in {0, 2}, told
         if child.returncode == 0 and not state(data)[0]["attempt"]:
@@ -45,7 +45,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_state(
     rng = random.Random(seed)
     with running_simulator(SKY, short_storm(seed)) as url:
         for _ in range(3):
-            with start("ingest", api=prefect, values=overrides(url, tmp_path)) as child:
+            with start(prefect, overrides(url, tmp_path)) as child:
                 time.sleep(rng.uniform(*LIFE_S))
                 child.send_signal(signal.SIGKILL)
                 assert child.wait() in {-signal.SIGKILL, 2}, "it ended before its time"
@@ -66,7 +66,7 @@ def test_of_two_starts_at_once_one_works_and_the_other_says_who_holds_the_lock(
     prefect: str, calm: tuple[Rows, dict[str, str]], tmp_path: Path
 ) -> None:
     with running_simulator(SKY) as url:
-        children = [start("ingest", api=prefect, values=overrides(url, tmp_path)) for _ in range(2)]
+        children = [start(prefect, overrides(url, tmp_path)) for _ in range(2)]
         told = {child.returncode: (child, text) for child in children for text in child.communicate(timeout=200)[1:]}
     assert sorted(told) == [0, 2], told
     (first, _), (_, line) = told[0], told[2]
