@@ -15,8 +15,9 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from hubbleclip.errors import HubbleclipError
@@ -35,21 +36,21 @@ QUIET = {
 
 
 @contextmanager
-def prefect_server(home: Path) -> Iterator[None]:
-    """Set `PREFECT_API_URL` to a running server: the user's own if it is set already, else one that stands under
-    `home`.
+def prefect_server(home: Path) -> Iterator[Callable[[], None]]:
+    """Set `PREFECT_API_URL` to a server: the user's own if it is set already, else one that stands under `home`.
+
+    Yields what waits until it answers, since it starts while the caller imports, and both take seconds.
     """
     if os.environ.get("PREFECT_API_URL"):
-        yield
+        yield lambda: None
         return
     os.environ.update({name: os.environ.get(name, value) for name, value in QUIET.items()})
     os.environ["PREFECT_HOME"] = str(home.absolute())
     port = _free_port()
     with subprocess.Popen([sys.executable, "-m", "flows._server", str(port)], stdin=subprocess.PIPE) as server:
         try:
-            _wait_until_up(server, f"http://127.0.0.1:{port}/api/health")
             os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
-            yield
+            yield partial(_wait_until_up, server, f"http://127.0.0.1:{port}/api/health")
         finally:
             os.environ.pop("PREFECT_API_URL", None)
             if server.stdin:

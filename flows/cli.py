@@ -95,8 +95,9 @@ def run_flow(module: str, name: str, options: Options, **arguments: Any) -> None
     """
     layout = Layout(options.settings().root)
     keep_home(layout)
-    with prefect_server(layout.home / f"prefect-{os.environ.get('RANK', '0')}"):
+    with prefect_server(layout.home / f"prefect-{os.environ.get('RANK', '0')}") as wait_until_up:
         flow = getattr(importlib.import_module(f"flows.{module}"), name)
+        wait_until_up()
         flow(options.profile, options.overrides(), **arguments)
 
 
