@@ -15,6 +15,7 @@ from typing import IO, Any
 
 import numpy as np
 from astropy.io import fits as pyfits
+from astropy.io.fits.hdu.compressed._compression import CfitsioException
 from astropy.wcs import WCS
 from numpy.typing import NDArray
 
@@ -34,7 +35,10 @@ COPY_BYTES = 1 << 20
 BYTES_A_PIXEL = 16
 ROWS_A_STEP = 64
 SINGLE_EXPOSURE = ("_raw", "_flt", "_flc", "_c0f", "_c0m", "_d0f", "_d0m", "_cal")
-DAMAGE = (OSError, ValueError, TypeError, KeyError, IndexError, EOFError, RuntimeError, zlib.error, pyfits.VerifyError)
+DAMAGE = (
+    *(OSError, ValueError, TypeError, KeyError, IndexError, EOFError, RuntimeError),
+    *(zlib.error, pyfits.VerifyError, CfitsioException),
+)
 """What astropy and zlib raise on damaged files; anything else is our own mistake."""
 
 
@@ -91,7 +95,7 @@ def _open_hdus(path: Path, max_pixels: int) -> Iterator[pyfits.HDUList]:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 hdus = pyfits.open(file, memmap=True, do_not_scale_image_data=True, lazy_load_hdus=False)
-        except DAMAGE as error:
+        except (*DAMAGE, AttributeError) as error:  # its headers without a class lack what it asks of them
             raise ImageError("unreadable", _one_line(error)) from error
         with hdus:
             yield hdus

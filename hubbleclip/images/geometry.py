@@ -54,7 +54,10 @@ def read_wcs(hdus: pyfits.HDUList, extension: int, plane: int) -> WCS | None:
     cards = pyfits.Header([card for card in header.cards if WCS_CARD.match(card.keyword)])
     cards["NAXIS"] = 2
     if plane:
-        cards = _plane_header(hdus, cards, plane)
+        try:
+            cards = _plane_header(hdus, cards, plane)
+        except (*BAD_WCS, AssertionError):  # it asserts on the names of columns
+            return None
     plain = pyfits.Header([card for card in cards.cards if not LOOKUP_CARD.match(card.keyword)])
     has_tables = len(plain) < len(cards)
     attempts: list[Callable[[], WCS]] = [lambda: WCS(plain, naxis=2)]
@@ -149,11 +152,15 @@ def _shrunk_text(text: str, shrink: float, start_yx: tuple[int, int]) -> str:
 
 
 def _to_icrs(wcs: WCS, points_xy: NDArray[np.float64]) -> NDArray[np.float64]:
-    """ICRS degrees of 0-based pixels, (n, 2) as ra, dec. FK5 of 2000 is taken as ICRS: 0.1 arcsec at most."""
+    """ICRS degrees of 0-based pixels, (n, 2) as ra, dec. FK5 of 2000 is taken as ICRS: 0.1 arcsec at
+    most. NaN where the WCS names a frame that is not known.
+    """
     if str(wcs.wcs.radesys or "ICRS").upper() in ("ICRS", "FK5") and abs((wcs.wcs.equinox or 2000) - 2000) < 1:
         radec: NDArray[np.float64] = wcs.all_pix2world(points_xy, 0)
         return radec if wcs.wcs.lng == 0 else radec[:, ::-1]
-    sky = wcs.pixel_to_world(points_xy[:, 0], points_xy[:, 1]).icrs
+    sky = getattr(wcs.pixel_to_world(points_xy[:, 0], points_xy[:, 1]), "icrs", None)
+    if sky is None:
+        return np.full(points_xy.shape, np.nan)
     return np.column_stack([sky.ra.deg, sky.dec.deg])
 
 

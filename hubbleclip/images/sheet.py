@@ -1,9 +1,10 @@
-"""Contact sheets: many tiles on one picture, each under a small label, for people to look at."""
+"""For people to look at: contact sheets of many tiles, each under a small label, and numbers that judge a tile."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,22 @@ LABEL_PX = 14
 GAP_PX = 4
 LABEL_CHARACTER_PX = 6
 INK, PAPER = 230, 40
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """How a tile uses its levels: shares of pixels that are black (0) and white (255), and entropy in bits, 0 to 8."""
+
+    black_share: float
+    white_share: float
+    entropy_bits: float
+
+
+def quality_of(levels_yx: NDArray[np.uint8]) -> Quality:
+    """Numbers for judging a stretch: few black and white pixels, and many levels in use."""
+    shares = np.bincount(levels_yx.ravel(), minlength=256) / levels_yx.size
+    used = shares[shares > 0]
+    return Quality(float(shares[0]), float(shares[255]), float(-(used * np.log2(used)).sum()))
 
 
 def render_sheet(

@@ -13,7 +13,8 @@ from astropy.wcs import WCS
 from hubbleclip.errors import ImageError
 from hubbleclip.images.fits import read_science_images
 from hubbleclip.images.png import decode_png
-from hubbleclip.images.tiles import tile_file
+from hubbleclip.images.sheet import quality_of, write_sheet
+from hubbleclip.images.tiles import CutTile, tile_file
 from hubbleclip.settings import TileSettings
 
 DATA = Path(__file__).parents[2].parent / "shared/data"
@@ -48,6 +49,55 @@ def test_each_odd_file_gives_tiles_or_a_one_line_reason(path):
         assert error.detail and "\n" not in str(error)
     else:
         assert result.tiles or result.rejections
+
+
+VIEWS = TileSettings(views=("native", "overview", "aim"))
+SHEET = Path(__file__).parents[2] / "data/real_tiles.png"
+"""Where the contact sheet of all real tiles is written for people to look at; git ignores it."""
+
+
+def cut_all() -> list[tuple[Path, CutTile]]:
+    found = []
+    for path in GOOD:
+        try:
+            found += [(path, tile) for tile in tile_file(path, "0" * 64, VIEWS).tiles]
+        except ImageError as error:
+            assert error.reason == "too_small"
+    return found
+
+
+def test_every_view_of_every_file_has_few_black_and_white_pixels_and_a_contact_sheet():
+    tiles = cut_all()
+    assert {tile.view for _, tile in tiles} == {"native", "overview", "aim"}
+    levels = [decode_png(tile.png) for _, tile in tiles]
+    for (path, tile), levels_yx in zip(tiles, levels, strict=True):
+        top, left = (max(-start, 0) / tile.shrink for start in (tile.y0, tile.x0))
+        quality = quality_of(levels_yx[round(top) : 512 - round(top), round(left) : 512 - round(left)])
+        label = f"{path.name} {tile.view}"
+        assert quality.black_share < 0.25 and quality.white_share < 0.005, label
+        assert quality.entropy_bits > 0.4, label
+    write_sheet(levels, [f"{tile.view} {path.name}" for path, tile in tiles], SHEET, columns=6, cell_px=200)
+
+
+@pytest.mark.parametrize("path", GOOD, ids=lambda path: path.name[:30])
+def test_the_wcs_of_every_view_meets_astropy_within_a_tenth_of_a_pixel(path):
+    if path.name.removesuffix(".fits") in TINY:
+        return
+    images = {image.chip: image for image in read_science_images(path, SETTINGS.max_pixels)}
+    for tile in tile_file(path, "0" * 64, VIEWS).tiles:
+        image, corners = images[tile.chip], np.array(tile.geometry.corners_deg).reshape(4, 2)
+        own = WCS(fits.Header.fromstring(tile.geometry.wcs, sep="\n"))
+        sky = np.concatenate([corners, [[tile.geometry.ra_deg, tile.geometry.dec_deg]]])
+        in_image, in_tile = (
+            wcs.all_world2pix(sky, 0) if wcs.wcs.lng == 0 else wcs.all_world2pix(sky[:, ::-1], 0)
+            for wcs in (image.wcs, own)
+        )
+        height, width = image.data_yx.shape
+        start_yx = [tile.y0, tile.x0]
+        if tile.view == "overview":
+            start_yx = [(round(n / tile.shrink + 0.4999) - 512) // 2 * tile.shrink for n in (height, width)]
+        expected = (in_image + 0.5 - start_yx[::-1]) / tile.shrink - 0.5
+        np.testing.assert_allclose(in_tile, expected, atol=0.1)
 
 
 def test_a_file_that_unpacks_to_168_mb_takes_little_memory():
