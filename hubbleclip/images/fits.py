@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 BLOCK_BYTES = 2880
 MAX_HEADER_BYTES = 8 << 20
 COPY_BYTES = 1 << 20
+MAX_UNPACKED_RATIO, ALWAYS_UNPACKED_BYTES = 100, 32 << 20
+"""A gzip file of an image is a tenth of it or more; one that holds a hundred times its size holds nothing, or harm."""
 BYTES_A_PIXEL = 16
 ROWS_A_STEP = 64
 SINGLE_EXPOSURE = ("_raw", "_flt", "_flc", "_c0f", "_c0m", "_d0f", "_d0m", "_cal")
@@ -112,7 +114,8 @@ def _open_plain(path: Path, max_bytes: int) -> Iterator[IO[bytes]]:
         is_gzip = file.read(2) == b"\x1f\x8b"
         file.seek(0)
         if is_gzip:
-            _unpack(file, unpacked, max_bytes)
+            most = max(ALWAYS_UNPACKED_BYTES, MAX_UNPACKED_RATIO * path.stat().st_size)
+            _unpack(file, unpacked, min(max_bytes, most))
         plain = unpacked if is_gzip else file
         with open(plain.fileno(), "rb", closefd=False) as readable:
             readable.seek(0)

@@ -1,0 +1,104 @@
+"""What is left out, and that what claims to be huge is refused before memory is taken."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from synthetic_fits import starry_sky, write_drz
+
+from hubbleclip.images.tiles import tile_file
+from hubbleclip.settings import TileSettings
+
+SHA = "ab" * 32
+BOMB_KB = 60_000
+WATCHED = """
+import json, resource, sys
+from pathlib import Path
+from hubbleclip.errors import ImageError
+from hubbleclip.images.tiles import tile_file
+from hubbleclip.settings import TileSettings
+def cut(name):
+    try:
+        return [t.view for t in tile_file(Path(name), "0" * 64, TileSettings()).tiles]
+    except ImageError as error:
+        return error.reason
+cut(sys.argv[1])
+told = []
+for name in sys.argv[2:]:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    told.append([cut(name), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before])
+print(json.dumps(told))
+"""
+
+
+def header_of(cards):
+    return b"".join(f"{card:80}".encode() for card in [*cards, "END"]).ljust(2880, b" ")
+
+
+def claim(width, height):
+    return header_of(["SIMPLE  =                    T", "BITPIX  =                  -32", "NAXIS   =                    2",
+                      f"NAXIS1  = {width:20}", f"NAXIS2  = {height:20}"])  # fmt: skip
+
+
+def write_claim(path):
+    path.write_bytes(claim(1_000_000, 1_000_000) + bytes(2880))
+
+
+def write_claim_within_the_bound(path):
+    path.write_bytes(claim(20_000, 20_000) + bytes(2880))
+
+
+def write_gzip_bomb(path):
+    with gzip.open(path, "wb") as packed:
+        packed.write(claim(8000, 8000))
+        for _ in range(256):
+            packed.write(bytes(1_000_000))
+
+
+def write_compressed_claim(path):
+    fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(starry_sky((300, 300)), name="SCI")]).writeto(path)
+    data = path.read_bytes()
+    at = data.index(b"ZNAXIS1 ")
+    path.write_bytes(data[: at + 10] + b"10000000".rjust(20) + data[at + 30 :])
+
+
+BOMBS = {write_claim: "too_large", write_claim_within_the_bound: "truncated", write_gzip_bomb: "too_large", write_compressed_claim: "too_large"}  # fmt: skip
+
+
+def test_bombs_are_refused_before_memory_is_taken(tmp_path):
+    plain = write_drz(tmp_path / "plain.fits", starry_sky((560, 560)))
+    paths = [tmp_path / f"{write.__name__}.fits{'.gz' * (write is write_gzip_bomb)}" for write in BOMBS]
+    for write, path in zip(BOMBS, paths, strict=True):
+        write(path)
+    done = subprocess.run([sys.executable, "-c", WATCHED, plain, *paths], capture_output=True, text=True, check=True)
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert [reason for reason, _ in told] == list(BOMBS.values())
+    assert max(more_kb for _, more_kb in told) < BOMB_KB
+
+
+def cut_bytes(path):
+    return [
+        (tile.tile_id, tile.png)
+        for tile in tile_file(path, SHA, TileSettings(size_px=128, views=("native", "overview", "aim"))).tiles
+    ]
+
+
+@pytest.mark.slow
+def test_the_same_bytes_with_any_number_of_workers(tmp_path):
+    paths = [
+        write_drz(tmp_path / f"{n}.fits", starry_sky((300, 400), seed=n), primary={"RA_TARG": 150.1, "DEC_TARG": 2.2})
+        for n in range(4)
+    ]
+    alone = [cut_bytes(path) for path in paths]
+    for workers in (1, 3):
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            assert list(pool.map(cut_bytes, paths)) == alone
+    assert {len(np.unique([tile_id for tile_id, _ in tiles])) for tiles in alone} == {len(alone[0])}
