@@ -134,7 +134,7 @@ def test_a_preview_goes_the_same_road_to_tiles_of_its_own_pixels(simulator: str,
     path = sources.layout.absolute(product.path or "")
     with Image.open(io.BytesIO(body)) as image:
         truth = np.array(image.convert("L"))
-    tiles = tile_file(path, product.sha256 or "", TileSettings(size_px=128), product.file_name).tiles
+    tiles = tile_file(path, product.sha256 or "", TileSettings(size_px=128, views=("native",)), product.file_name).tiles
     assert path.suffix == ".jpg" and tiles
     for tile in tiles:
         top = truth.shape[0] - tile.y0 - 128
