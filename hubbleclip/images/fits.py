@@ -52,7 +52,7 @@ class ScienceImage:
     `may_hold_rays` says that it is one CCD exposure, or that its header does not say that several were combined. `chip`
     is the FITS extension (plus 1000 a plane in WFPC2's cubes). Saturated pixels are valid: they are bright. `stretch`
     is set where the image was made for the eye already; else the tiles fit one. `aims_deg` are where it was aimed at,
-    `gain` the electrons a count.
+    `gain` the electrons a count; `shrunk` says that one of its pixels stands for so many a side in the file.
     """
 
     data_yx: NDArray[np.float32]
@@ -69,6 +69,7 @@ class ScienceImage:
     stretch: Stretch | None = None
     aims_deg: tuple[tuple[float, float], ...] = ()
     gain: float | None = None
+    shrunk: float = 1.0
 
 
 def read_science_images(path: Path, max_pixels: int, file_name: str | None = None) -> list[ScienceImage]:

@@ -17,13 +17,13 @@ NOISE_LEVELS = 1.0
 """Stands for the noise that a preview does not tell: the step of its levels."""
 
 
-def read_previews(path: Path, max_pixels: int, file_name: str | None = None) -> list[ScienceImage]:
+def read_previews(path: Path, max_pixels: int, enough_px: int | None = None) -> list[ScienceImage]:
     """A JPEG file as a list of its one image: luminance from 0 to 255, the lowest row first as in FITS, all valid.
 
-    It has no WCS, and its stretch is the identity, so that a tile's pixels are the preview's own. `file_name` is not
-    looked at. Raises ImageError with reason `unreadable`, `truncated` or `too_large`.
+    It has no WCS, and its stretch is the identity, so that a tile's pixels are the preview's own. With `enough_px` it
+    may come `shrunk`, see `read_levels`. Raises ImageError with reason `unreadable`, `truncated` or `too_large`.
     """
-    levels_yx = read_levels(path, max_pixels)
+    levels_yx, shrunk = read_levels(path, max_pixels, enough_px)
     stretch = Stretch(kind="linear", black=0, white=255, softening=1, sky=border_level(levels_yx), noise=NOISE_LEVELS)
     image = ScienceImage(
         data_yx=levels_yx[::-1].astype(np.float32),
@@ -37,23 +37,26 @@ def read_previews(path: Path, max_pixels: int, file_name: str | None = None) -> 
         exposure_s=None,
         is_drizzled=True,
         stretch=stretch,
+        shrunk=shrunk,
     )
     return [image]
 
 
-def read_levels(path: Path, max_pixels: int, enough_px: int | None = None) -> NDArray[np.uint8]:
-    """Luminance (ITU-R 601) of a JPEG file of any colours; its size is judged by the header before memory is taken.
+def read_levels(path: Path, max_pixels: int, enough_px: int | None = None) -> tuple[NDArray[np.uint8], float]:
+    """Luminance (ITU-R 601) of a JPEG file of any colours, and how many times smaller it is than the file's.
 
-    Where an image of `enough_px` a side is enough, the decoder skips what only a larger one needs: the answer is up to
-    8 times smaller, no side below `enough_px`. Raises ImageError.
+    Its size is judged by the header before memory is taken. Where an image of `enough_px` a side is enough, the decoder
+    skips what only a larger one needs: the answer is up to 8 times smaller (each level a mean of the larger image's),
+    no side below `enough_px`. Raises ImageError.
     """
     try:
         with Image.open(path, formats=["JPEG"]) as image:
             if image.width * image.height > max_pixels:
                 raise ImageError("too_large", f"{image.width} x {image.height} pixels, more than {max_pixels}")
+            whole_px = max(image.size)
             if enough_px is not None:
                 image.draft("L", (enough_px, enough_px))
-            return _levels(image)
+            return _levels(image), whole_px / max(image.size)
     except Image.DecompressionBombError as error:
         raise ImageError("too_large", str(error)) from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:

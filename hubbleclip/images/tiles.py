@@ -29,12 +29,22 @@ from hubbleclip.settings import TileSettings
 
 MAX_LEFTOVER_SHARE = 0.25
 
-Reader = Callable[[Path, int, str | None], list[ScienceImage]]
-"""Takes a file, the most pixels of an image, and the archive's name for the file; raises ImageError."""
+Reader = Callable[[Path, TileSettings, str | None], list[ScienceImage]]
+"""Takes a file, the settings, and the archive's name for the file; raises ImageError."""
+
+
+def _read_fits(path: Path, settings: TileSettings, file_name: str | None) -> list[ScienceImage]:
+    return read_science_images(path, settings.max_pixels, file_name)
+
+
+def _read_preview(path: Path, settings: TileSettings, file_name: str | None) -> list[ScienceImage]:
+    """Where it is only to be seen whole, a preview need not be decoded whole."""
+    return read_previews(path, settings.max_pixels, settings.size_px if settings.views == ("overview",) else None)
+
 
 READERS: dict[str, Reader] = {
-    **dict.fromkeys((".fits", ".fits.gz", ".fit", ".fit.gz"), read_science_images),
-    **dict.fromkeys((".jpg", ".jpeg"), read_previews),
+    **dict.fromkeys((".fits", ".fits.gz", ".fit", ".fit.gz"), _read_fits),
+    **dict.fromkeys((".jpg", ".jpeg"), _read_preview),
 }
 """Who reads a product, by its suffix."""
 
@@ -101,7 +111,7 @@ def tile_file(path: Path, product_sha256: str, settings: TileSettings, file_name
 
 def read_images(path: Path, settings: TileSettings, file_name: str | None = None) -> list[ScienceImage]:
     """The images of a file by who reads it; see READERS. Raises ImageError."""
-    return READERS[product_suffix(file_name or path.name)](path, settings.max_pixels, file_name)
+    return READERS[product_suffix(file_name or path.name)](path, settings, file_name)
 
 
 def cut_tiles(images: Sequence[ScienceImage], product_sha256: str, settings: TileSettings) -> CutResult:
@@ -247,12 +257,15 @@ def _overview(prepared: Prepared, settings: TileSettings) -> tuple[Prepared, lis
     shrink = shrink_of(shape_yx, settings.size_px)
     if shrink < LEAST_SHRINK and "native" in settings.views:
         return prepared, []
-    small = shrink_image(image, prepared.sound_yx, shrink)
-    height, width = small.data_yx.shape
+    small = prepared
+    if shrink > 1:
+        shrunk = shrink_image(image, prepared.sound_yx, shrink)
+        small = fit(shrunk, shrunk.valid_yx, settings)
+    height, width = small.sound_yx.shape
     start_yx = (height - settings.size_px) // 2, (width - settings.size_px) // 2
     where = None if image.wcs is None else field_geometry(image.wcs, shape_yx, shrink, start_yx)
-    place = _Place(view="overview", start_yx=start_yx, geometry=where, shrink=shrink)
-    return fit(small, small.valid_yx, settings), [place]
+    place = _Place(view="overview", start_yx=start_yx, geometry=where, shrink=shrink * image.shrunk)
+    return small, [place]
 
 
 def _aim(prepared: Prepared, settings: TileSettings) -> tuple[Prepared, list[_Place]]:

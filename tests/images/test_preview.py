@@ -123,17 +123,25 @@ def test_a_bomb_is_refused_by_its_header_alone(tmp_path: Path) -> None:
 
 def test_a_smaller_picture_is_decoded_where_that_is_enough(tmp_path: Path) -> None:
     path = write_jpeg(tmp_path / "a.jpg", starry_levels(1200, 1600), "RGB")
-    small = read_levels(path, 10**7, enough_px=128)
-    assert small.shape == (150, 200)
+    small, shrunk = read_levels(path, 10**7, enough_px=128)
+    assert (small.shape, shrunk) == ((150, 200), 8)
     blocks = pillows_own(path).reshape(150, 8, 200, 8).mean(axis=(1, 3))
     assert np.abs(small - blocks).mean() < 2
+
+
+def test_a_preview_seen_whole_alone_is_as_one_decoded_whole(tmp_path: Path) -> None:
+    path = write_jpeg(tmp_path / "a.jpg", starry_levels(512, 512))
+    (alone,) = tile_file(path, "0" * 64, TileSettings(size_px=128, views=("overview",))).tiles
+    beside = tile_file(path, "0" * 64, TileSettings(size_px=128, views=("native", "overview"))).tiles[-1]
+    assert (alone.view, alone.shrink) == (beside.view, beside.shrink) == ("overview", 4.0)
+    assert np.abs(decode_png(alone.png).astype(int) - decode_png(beside.png)).mean() < 1.5
 
 
 def test_zero_bytes_after_the_end_marker_do_not_matter(tmp_path: Path) -> None:
     path = write_jpeg(tmp_path / "a.jpg", starry_levels(128, 128))
     truth = pillows_own(path)
     path.write_bytes(path.read_bytes().ljust(50_000, b"\0"))
-    np.testing.assert_array_equal(read_levels(path, 10**6), truth)
+    np.testing.assert_array_equal(read_levels(path, 10**6)[0], truth)
 
 
 def test_the_same_preview_gives_the_same_bytes_twice(tmp_path: Path) -> None:
