@@ -17,7 +17,7 @@ from urllib.parse import quote, urlsplit
 
 import requests
 
-from hubbleclip.archives.transport import DamagedError, Transport, in_words, user_agent
+from hubbleclip.archives.transport import DamagedError, RefusedError, Transport, in_words, user_agent
 from hubbleclip.errors import (
     ArchiveBusyError,
     ArchiveError,
@@ -106,7 +106,7 @@ class MastClient:
                         if error.reason == "timeout" and attempt.num == tries:
                             raise self._in_words(error) from error
                         raise
-        except (requests.RequestException, DamagedError) as error:
+        except (requests.RequestException, DamagedError, RefusedError) as error:
             raise self._in_words(error) from error
         raise AssertionError("a retry context ends by an answer or an error")
 

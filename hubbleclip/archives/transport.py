@@ -25,6 +25,7 @@ from urllib3.exceptions import HTTPError as PoolError
 from urllib3.util import Timeout
 
 from hubbleclip.archives.breaker import Breaker
+from hubbleclip.archives.heads import POOLS
 from hubbleclip.archives.politeness import (
     RateLimiter,
     RefusedError,
@@ -33,7 +34,6 @@ from hubbleclip.archives.politeness import (
     same_host,
     user_agent,
 )
-from hubbleclip.archives.wire import Wires
 from hubbleclip.errors import (
     ArchiveBusyError,
     ArchiveError,
@@ -119,20 +119,32 @@ def requests_errors() -> Iterator[None]:
         raise requests.ConnectionError(error) from error
 
 
+def read_some(response: requests.Response) -> bytes:
+    """What has come of a body; empty at its end. Raises requests' errors."""
+    with requests_errors():
+        data: bytes = response.raw.read1(CHUNK_BYTES)
+    return data
+
+
 class PoliteAdapter(HTTPAdapter):
     """Gives every request of a session its turn and its time limits; astroquery sets neither."""
 
     def __init__(self, transport: Transport) -> None:
         super().__init__(pool_connections=4, pool_maxsize=max(transport.fetch.connections, 4))
+        self.poolmanager.pool_classes_by_scheme = POOLS
         self.transport = transport
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
-        """Send in turn, with the session's time limits unless the caller has its own."""
+        """Send in turn and read the whole answer, with the session's time limits unless the caller has its own.
+
+        Raises DamagedError for an answer that stalls or never ends.
+        """
         host = urlsplit(request.url or "").netloc
         kwargs["timeout"] = kwargs.get("timeout") or self.transport.timeout
-        with self.transport.judged(host):
+        with self.transport.judged(host), requests_errors():
             response = super().send(request, *args, **kwargs)
             self.transport.note(host, response)
+            self.transport.read_whole(response)
         return response
 
 
@@ -149,7 +161,6 @@ class Transport:
         self.session.headers["User-Agent"] = user_agent(fetch.contact)
         self.mount_on(self.session)
         self._pools: dict[str, tuple[HTTPConnectionPool, bool]] = {}
-        self._wires = Wires()
         slowest_s = fetch.stall_s if fetch.stall_bytes else fetch.timeout_s
         self._patience_s = min(fetch.timeout_s, slowest_s, fetch.file_timeout_s)
 
@@ -221,8 +232,6 @@ class Transport:
     def _request(self, url: str, headers: Mapping[str, str]) -> requests.Response:
         """One request through urllib3 itself: what requests does around it costs twice as much as it."""
         pool, wants_whole_url = self._pool(url)
-        if headers.get("Accept-Encoding") == IDENTITY and pool.proxy is None:
-            return self._wires.get(url, headers, pool, connect_s=self.timeout[0], patience_s=self._patience_s)
         parts = urlsplit(url)
         target = url if wants_whole_url else f"{parts.path or '/'}?{parts.query}".rstrip("?")
         raw = pool.urlopen(
@@ -262,7 +271,7 @@ class Transport:
         """
         fetch, num_bytes, num_marked = self.fetch, 0, 0
         started = marked = time.monotonic()
-        while data := response.raw.read1(CHUNK_BYTES):
+        while data := read_some(response):
             num_bytes += len(data)
             if num_bytes > limit_bytes:
                 raise RefusedError(f"more than {limit_bytes} bytes come", "too_large")
@@ -275,12 +284,17 @@ class Transport:
                     raise DamagedError(f"fewer than fetch.stall_bytes came in {fetch.stall_s:g} s", "stalled")
                 marked, num_marked = now, num_bytes
 
+    def read_whole(self, response: requests.Response) -> None:
+        """Read a page's body into `response.content`; what `chunks` raises."""
+        response.raw.decode_content = True
+        response._content = b"".join(self.chunks(response, MAX_PAGE_BYTES))
+
     def get(self, url: str, headers: Mapping[str, str] | None = None) -> requests.Response:
         """A whole answer, retried. Raises ArchiveError; an HTTP status that is final raises requests.HTTPError."""
         try:
             for attempt in self.attempts():
                 with attempt, self.open(url, headers) as response:
-                    response._content = b"".join(self.chunks(response, MAX_PAGE_BYTES))
+                    self.read_whole(response)
                     return response
         except requests.HTTPError as error:
             if is_worth_retrying(error):

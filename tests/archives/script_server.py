@@ -110,3 +110,11 @@ def reset(body: bytes, **headers: str) -> Answer:
         handler.connection.close()
 
     return answer
+
+
+def drip_head(handler: BaseHTTPRequestHandler) -> None:
+    """The head of an answer a byte at a time, for five seconds."""
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nX: ")
+    for _ in range(100):
+        time.sleep(0.05)
+        handler.wfile.write(b"x")

@@ -21,7 +21,7 @@ from hubbleclip.paths import Layout
 from hubbleclip.records import Product
 from hubbleclip.settings import FetchSettings
 from hubbleclip.simulator.faults import FaultRule
-from tests.archives.script_server import FITS, LARGE_FITS, Script, drip, give, give_part, reset
+from tests.archives.script_server import FITS, LARGE_FITS, Script, drip, drip_head, give, give_part, reset
 
 FETCH = FetchSettings(requests_per_s=1000, backoff_s=0.01, attempts=4, timeout_s=10)
 
@@ -210,15 +210,9 @@ def test_a_file_that_takes_too_long_is_given_up(scripted, tmp_path: Path) -> Non
 
 
 def test_a_head_that_drips_is_given_up(scripted, tmp_path: Path) -> None:
-    def answer(handler) -> None:
-        handler.wfile.write(b"HTTP/1.1 200 OK\r\nX: ")
-        for _ in range(100):
-            time.sleep(0.05)
-            handler.wfile.write(b"x")
-
     hasty = FETCH.model_copy(update={"timeout_s": 0.5, "attempts": 1})
     started = time.monotonic()
-    assert reason_of(scripted(answer), tmp_path, fetch_settings=hasty) == "timeout"
+    assert reason_of(scripted(drip_head), tmp_path, fetch_settings=hasty) == "timeout"
     assert time.monotonic() - started < 2
 
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import gzip
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import formatdate
 
 import pytest
+import requests
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from hubbleclip.archives.politeness import MAX_RETRY_AFTER_S, is_private, next_address, retry_after_s
-from hubbleclip.archives.transport import RateLimiter, RefusedError, Transport, same_host
+from hubbleclip.archives.transport import DamagedError, RateLimiter, RefusedError, Transport, same_host
 from hubbleclip.errors import ArchiveBusyError, ArchiveError, ArchiveTimeoutError
 from hubbleclip.settings import FetchSettings
-from tests.archives.script_server import drip, give
+from tests.archives.script_server import Answer, drip, drip_head, give
 
 FETCH = FetchSettings(requests_per_s=1000, backoff_s=0.01, attempts=3, timeout_s=10)
 
@@ -105,6 +107,20 @@ def test_a_page_that_drips_is_given_up(scripted) -> None:
     with pytest.raises(ArchiveError, match="stall_bytes"):
         Transport(hasty).get(scripted(drip(b"x" * 1000, 10)).url)
     assert time.monotonic() - started < 3
+
+
+@pytest.mark.parametrize("answer", [drip(b"x" * 1000, 10), drip_head], ids=["body", "head"])
+def test_what_a_library_asks_for_is_given_up_when_it_drips(scripted, answer: Answer) -> None:
+    hasty = FETCH.model_copy(update={"stall_s": 0.2, "stall_bytes": 1000, "timeout_s": 0.5})
+    started = time.monotonic()
+    with pytest.raises((DamagedError, requests.ReadTimeout)):
+        Transport(hasty).session.get(scripted(answer).url)
+    assert time.monotonic() - started < 3
+
+
+def test_a_packed_page_is_unpacked(scripted) -> None:
+    script, transport = scripted(give(gzip.compress(b"page"), Content_Encoding="gzip")), Transport(FETCH)
+    assert transport.get(script.url).content == transport.session.get(script.url).content == b"page"
 
 
 def test_errors_have_types(scripted) -> None:
