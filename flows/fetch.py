@@ -44,6 +44,9 @@ def fetch_pending(stage: Stage, archive: Archive) -> None:
     """Fetch all that waits, then remove contents that newer ones have replaced."""
     pending, settings = pending_fetch(stage.catalog, stage.settings), stage.settings
     connections = Connections(settings.fetch.connections)
+    if pending:
+        known = stage.catalog.named("known_contents")
+        archive.remember({(row["etag"], row["size_bytes"]): row["sha256"] for row in known})
     run_batches(
         stage, task_fetch_products, batches(pending, settings.flows.batch_size), archive, settings, connections,
         total=len(pending), write=write_fetched, connections=connections,

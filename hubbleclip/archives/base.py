@@ -36,6 +36,11 @@ class Archive(Protocol):
         ArchiveError.
         """
 
+    def remember(self, contents: Mapping[tuple[str, int], str]) -> None:
+        """Take note of files on the disk, sha256 by the ETag and size that their server gave: one that is offered again
+        under another name is not fetched.
+        """
+
     def fetch_product(self, product: Product) -> Product:
         """The product with sha256, path, size, source, etag, `fetched_version` and time once its bytes are on the disk
         and checked.

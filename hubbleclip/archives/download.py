@@ -53,6 +53,8 @@ ONE_AT_A_TIME = threading.Lock()
 """Held while a small file is written and checked: threads that pass Python's own lock to and fro at each of some twenty
 short calls take twice the time. Never held while bytes are waited for, or the disk.
 """
+HASH = re.compile(r"[0-9a-f]{32,}")
+"""An ETag that is made of a file's content; others (nginx: time and size) two files of one server may share."""
 CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 
 
@@ -160,7 +162,7 @@ def _read_head(response: requests.Response) -> Head:
 def _known_file(head: Head, wanted: Wanted) -> FetchedFile | None:
     """The file that stands on the disk already, fetched under another name; its body need not come again."""
     etag = head.etag.strip('"')
-    sha256 = wanted.known(etag, head.total) if etag and head.total else None
+    sha256 = wanted.known(etag, head.total) if HASH.fullmatch(etag) and head.total else None
     path = wanted.layout.product(sha256, wanted.file_name) if sha256 else None
     if path is None or sha256 is None or not path.is_file() or path.stat().st_size != head.total:
         return None

@@ -101,6 +101,10 @@ class HstArchive:
         """Proposals from the bulk list, else one by one; see Archive.fetch_proposals. Raises ArchiveError."""
         return self.proposals.fetch(numbers)
 
+    def remember(self, contents: Mapping[tuple[str, int], str]) -> None:
+        """See Archive.remember."""
+        self.files.contents = contents
+
     def fetch_product(self, product: Product) -> Product:
         """The product on disk, checked; see Archive.fetch_product. Raises DownloadError, ArchiveDownError."""
         return self.files.fetch(product)

@@ -163,6 +163,9 @@ class LocalArchive:
             fetched_at=now_utc(),
         )
 
+    def remember(self, contents: Mapping[tuple[str, int], str]) -> None:
+        """Nothing: files are read where they stand."""
+
     def fetch_product(self, product: Product) -> Product:
         """Hash the file in place; its path is absolute, as it stands outside the profile. Raises DownloadError."""
         path = (self.folder / product.uri.removeprefix("local:")).resolve()

@@ -61,6 +61,7 @@ class FileSources:
     ) -> None:
         self.layout = layout
         self.max_bytes = max_bytes
+        self.contents: Mapping[tuple[str, int], str] = {}
         self.sources = {name: SOURCES[name](fetch, transport, mast, self._land) for name in fetch.sources}
         self._down: dict[str, ArchiveDownError] = {}
         self._lock = threading.Lock()
@@ -91,6 +92,7 @@ class FileSources:
             size_bytes=product.size_bytes,
             layout=self.layout,
             max_bytes=self.max_bytes,
+            known=lambda etag, size_bytes: self.contents.get((etag, size_bytes)),
         )
 
     def _leave_out(self, name: str, error: ArchiveDownError) -> None:

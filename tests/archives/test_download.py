@@ -271,24 +271,32 @@ def test_too_little_room_is_seen_before_the_body(scripted, tmp_path: Path) -> No
         fetch(scripted(give(FITS)), tmp_path, fetch_settings=greedy)
 
 
+HASH = hashlib.md5(FITS).hexdigest()
+
+
 def test_a_known_file_under_another_name_is_not_read_again(scripted, tmp_path: Path) -> None:
-    script = scripted(give(FITS, ETag='"v1"'))
+    script = scripted(give(FITS, ETag=f'"{HASH}"'))
     first = fetch(script, tmp_path)
     asked = []
-    script.answers[0] = give(b"", length=len(FITS), ETag='"v1"')
+    script.answers[0] = give(b"", length=len(FITS), ETag=f'"{HASH}"')
 
     def known(etag: str, size_bytes: int) -> str:
         asked.append((etag, size_bytes))
         return first.sha256
 
     assert fetch(script, tmp_path, known=known) == first
-    assert asked == [("v1", len(FITS))]
+    assert asked == [(HASH, len(FITS))]
 
 
 def test_a_known_file_that_is_gone_is_fetched(scripted, tmp_path: Path) -> None:
-    script = scripted(give(FITS, ETag='"v1"'))
+    script = scripted(give(FITS, ETag=f'"{HASH}"'))
     sha256 = hashlib.sha256(FITS).hexdigest()
     assert fetch(script, tmp_path, known=lambda *_: sha256).path.read_bytes() == FITS
+
+
+@pytest.mark.parametrize("etag", ['W/"v1"', f'W/"{HASH}"', '"v1"', '"65f1a2b3-6540"'])
+def test_an_etag_that_is_weak_or_no_hash_identifies_no_content(scripted, tmp_path: Path, etag: str) -> None:
+    fetch(scripted(give(FITS, ETag=etag)), tmp_path, known=lambda *_: pytest.fail("asked"))
 
 
 def test_a_weak_etag_identifies_no_content(scripted, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from hubbleclip.paths import Layout
 from hubbleclip.records import Product
 from hubbleclip.settings import FetchSettings, TileSettings
 from hubbleclip.simulator.visits import make_proposals, observations_of, render_product
-from tests.archives.conftest import FETCH, SKY
+from tests.archives.conftest import FETCH, SKY, archive_at
 
 NOWHERE = "http://127.0.0.1:9"
 
@@ -145,3 +145,16 @@ def test_a_preview_goes_the_same_road_to_tiles_of_its_own_pixels(simulator: str,
 def test_every_source_of_the_settings_is_registered() -> None:
     (names, _) = FetchSettings.model_fields["sources"].annotation.__args__
     assert set(names.__args__) == set(SOURCES)
+
+
+def test_a_content_that_is_remembered_is_not_fetched_under_another_name(simulator: str, tmp_path: Path) -> None:
+    archive = archive_at(simulator, tmp_path)
+    products, _ = archive.list_products([item for page in archive.query_observations(0) for item in page])
+    first = archive.fetch_product(products[0])
+    archive.remember({(first.etag or "", first.size_bytes or 0): "0" * 64})
+    assert archive.fetch_product(products[0]).sha256 == first.sha256, "a file that is gone is fetched"
+    path = Layout(tmp_path).product("1" * 64, first.file_name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(bytes(first.size_bytes or 0))
+    archive.remember({(first.etag or "", first.size_bytes or 0): "1" * 64})
+    assert archive.fetch_product(products[0]).sha256 == "1" * 64

@@ -42,7 +42,7 @@ def product(obs_id: str, archive_version: str | None = "v1", **more: Any) -> Pro
 def fetched(obs_id: str, sha256: str = "a" * 64, version: str | None = "v1", **more: Any) -> Product:
     return product(
         obs_id, version, sha256=sha256, path=f"products/{sha256[:2]}/{sha256}.fits", fetched_at=NOW,
-        fetched_version=version, version=1, source="mast", etag="e1", **more,
+        fetched_version=version, version=1, source="mast", etag=more.pop("etag", "e1"), **more,
     )  # fmt: skip
 
 

@@ -303,3 +303,10 @@ def test_a_missing_file_is_left_and_the_others_come(url: str, tmp_path: Path) ->
         batch = fetch_products([missing, products[1]], archive, stage.settings, connections)
     assert [item.uri for item in batch["product"]] == [products[1].uri]
     assert [(item.entity_id, item.stage) for item in batch["failure"]] == [(missing.uri, "fetch")]
+
+
+def test_contents_are_remembered_by_etags_that_are_hashes_only(tmp_path: Path) -> None:
+    with stage_at(tmp_path) as stage:
+        hashed = fetched("a", etag="d" * 32)
+        with_observations(stage, hashed, fetched("b", "b" * 64), replace(fetched("c", etag="c" * 32), path=None))
+        assert stage.catalog.named("known_contents") == [{"etag": "d" * 32, "size_bytes": 10, "sha256": "a" * 64}]
