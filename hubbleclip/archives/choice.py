@@ -166,7 +166,7 @@ def _candidate(plain: Row, name: str, kind: str) -> Candidate | None:
     made_of = "calibrated" if kind == "jpg" else _made_of(name)
     if "dataURI" not in plain or (made_of, kind) not in RANKS:
         return None
-    size = _number(plain.get("size"))
+    size = _number(plain.get("size")) or None
     return Candidate(
         obsid=_number(plain.get("parent_obsid")) or _number(plain.get("obsID")),
         owner=str(plain.get("obs_id", "")).casefold(),

@@ -19,7 +19,7 @@ from typing import BinaryIO
 import requests
 
 from hubbleclip.archives.landing import FetchedFile, check_content, check_room, settle, settle_small, writing
-from hubbleclip.archives.transport import IDENTITY, DamagedError, RefusedError, Transport, in_words, is_unreachable
+from hubbleclip.archives.transport import DamagedError, RefusedError, Transport, in_words, is_unreachable
 from hubbleclip.errors import DownloadError
 from hubbleclip.paths import Layout
 
@@ -122,7 +122,7 @@ def reason_of(error: Exception) -> str:
 
 def _try(transport: Transport, url: str, wanted: Wanted) -> FetchedFile:
     """Bring the file to its place in one request. What arrived before a failure stays for the next try."""
-    headers, offset, version = {"Accept-Encoding": IDENTITY}, 0, ""
+    headers, offset, version = {"Accept-Encoding": "identity"}, 0, ""
     if _validator(wanted.part).exists() and wanted.part.exists():
         offset = wanted.part.stat().st_size
         version = _validator(wanted.part).read_text(encoding="latin-1")

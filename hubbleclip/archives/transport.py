@@ -51,8 +51,6 @@ MAX_WAIT_S = 30.0
 MAX_REDIRECTS = 5
 MAX_PAGE_BYTES = 500_000_000
 CHUNK_BYTES = 1 << 18
-IDENTITY = "identity"
-"""As `Accept-Encoding`: a file is asked for as it stands."""
 BUSY = frozenset({429, 503})
 RETRIED_STATUS = frozenset({408, 425, 429})
 REDIRECTS = frozenset({301, 302, 303, 307, 308})

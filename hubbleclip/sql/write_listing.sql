@@ -10,7 +10,8 @@ INSERT INTO product (uri, obs_id, proposal_id, file_name, kind, size_bytes, choi
 SELECT uri, obs_id, proposal_id, file_name, kind, size_bytes, choice, archive_version FROM new_product
 ON CONFLICT (uri) DO UPDATE SET
     obs_id = excluded.obs_id, proposal_id = excluded.proposal_id, file_name = excluded.file_name, kind = excluded.kind,
-    size_bytes = excluded.size_bytes, choice = excluded.choice, archive_version = excluded.archive_version,
+    size_bytes = CASE WHEN archive_version = excluded.archive_version
+                      THEN coalesce(excluded.size_bytes, size_bytes) ELSE excluded.size_bytes END, choice = excluded.choice, archive_version = excluded.archive_version,
     fetched_version = CASE WHEN sha256 IS NOT NULL AND archive_version IS NULL AND fetched_version IS NULL
                            THEN excluded.archive_version ELSE fetched_version END,
     superseded_at = NULL;

@@ -94,6 +94,10 @@ def test_a_parent_number_of_zero_falls_back_to_the_products_own(parent: object) 
     assert found.obsid == observation().obsid
 
 
+def test_a_size_of_zero_says_nothing() -> None:
+    assert product([observation()], [file_of(observation(), "drz", size=0)]).size_bytes is None
+
+
 def test_a_product_under_an_unknown_number_is_found_by_its_name() -> None:
     own = observation()
     row = file_of(own, "drz", obsID=77, parent_obsid=0, obs_id="IBOL02010")

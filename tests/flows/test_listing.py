@@ -80,6 +80,16 @@ def test_a_listed_product_keeps_the_content_it_has(tmp_path: Path) -> None:
     assert now == expected
 
 
+@pytest.mark.parametrize(("version", "size_bytes"), [("v1", 10), ("v2", None)])
+def test_a_listing_without_size_leaves_that_of_the_same_version(
+    tmp_path: Path, version: str, size_bytes: int | None
+) -> None:
+    with stage_at(tmp_path) as stage:
+        stage.catalog.upsert({"observation": [A, B], "product": [fetched("a")]})
+        write_listing(stage, batch(stage, replace(product("a", version), size_bytes=None)))
+        assert products(stage)["mast:a"].size_bytes == size_bytes
+
+
 def test_content_from_before_versions_were_kept_counts_as_the_listed_one(tmp_path: Path) -> None:
     with stage_at(tmp_path) as stage:
         stage.catalog.upsert({"observation": [A, B], "product": [fetched("a", version=None)]})
