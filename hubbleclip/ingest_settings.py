@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from datetime import date
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -25,8 +26,13 @@ class Section(BaseModel):
 
     def digest(self) -> str:
         """16 hex digits over the sorted JSON of the section; equal settings give equal digests on every machine."""
-        text = json.dumps(self.model_dump(mode="json", exclude=set(self.not_in_digest)), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return _digest_of(self)
+
+
+@lru_cache(64)
+def _digest_of(section: Section) -> str:
+    text = json.dumps(section.model_dump(mode="json", exclude=set(section.not_in_digest)), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 class ArchiveSettings(Section):
