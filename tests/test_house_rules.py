@@ -10,7 +10,14 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 CODE = sorted([*(ROOT / "hubbleclip").rglob("*.py"), *(ROOT / "flows").rglob("*.py")])
-ALL_PYTHON = sorted([*CODE, *(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")])
+ALL_PYTHON = sorted(
+    [
+        *CODE,
+        *(ROOT / "tests").rglob("*.py"),
+        *(ROOT / "benchmarks").glob("[!.]*/*.py"),
+        *(ROOT / "benchmarks").glob("*.py"),
+    ]
+)
 BANNED_NAMES = re.compile(r"process|handle|manager|utils|helper", re.IGNORECASE)
 
 
