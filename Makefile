@@ -58,8 +58,8 @@ lint: setup  ## ruff, mypy, the import walls
 contracts: setup  ## check the contracts' rules against the profile's catalog
 	$(BIN)/python -m flows.check_contracts $(FLAGS)
 
-bench: setup  ## every benchmark (one alone: bench-fetch, -tiles, -shards, -catalog, -train)
-	@for stage in fetch tiles shards catalog train; do $(MAKE) --no-print-directory bench-$$stage || exit 1; done
+bench: setup  ## every benchmark (one alone: bench-ingest, -fetch, -previews, -tiles, -shards, -catalog, -train)
+	@for stage in ingest fetch previews tiles shards catalog train; do $(MAKE) --no-print-directory bench-$$stage || exit 1; done
 
 bench-%: setup
 	$(BIN)/python -m benchmarks.bench_$*

@@ -95,7 +95,7 @@ def in_words(error: Exception, url: str) -> ArchiveError:
     if isinstance(error, requests.HTTPError) and error.response is not None:
         status = error.response.status_code
         kind = ArchiveBusyError if status in BUSY else ArchiveError
-        return kind(f"{host} answered {status} to {urlsplit(url).path}: try again later")
+        return kind(f"{host} answered {status} to {urlsplit(url).path or 'a query'}: try again later")
     if isinstance(error, requests.Timeout):
         return ArchiveTimeoutError(f"{host} did not answer in time: try again later, or raise fetch.timeout_s")
     kind = WebPageError if getattr(error, "reason", "") == "html" else ArchiveError

@@ -28,6 +28,8 @@ from hubbleclip.records import Product, Tile
 from hubbleclip.settings import TileSettings
 
 MAX_LEFTOVER_SHARE = 0.25
+NEARLY_SAME_SHARE = 0.125
+"""A tile about the aim point no further than this from one of the grid, in sides of a tile, would repeat it."""
 
 Reader = Callable[[Path, TileSettings, str | None], list[ScienceImage]]
 """Takes a file, the settings, and the archive's name for the file; raises ImageError."""
@@ -269,13 +271,14 @@ def _overview(prepared: Prepared, settings: TileSettings) -> tuple[Prepared, lis
 
 
 def _aim(prepared: Prepared, settings: TileSettings) -> tuple[Prepared, list[_Place]]:
-    """The image's own pixels about the aim point, unless the grid has that very tile."""
+    """The image's own pixels about the aim point, unless a tile of the grid shows nearly the same."""
     image, shape_yx = prepared.image, prepared.sound_yx.shape
     aim_yx = aim_point(image.aims_deg, image.wcs, shape_yx)
     if aim_yx is None:
         return prepared, []
     start_yx = aim_start(aim_yx, shape_yx, settings.size_px)
-    if "native" in settings.views and start_yx in grid_of(image, settings):
+    apart = [max(abs(y0 - start_yx[0]), abs(x0 - start_yx[1])) for y0, x0 in grid_of(image, settings)]
+    if "native" in settings.views and min(apart) <= NEARLY_SAME_SHARE * settings.size_px:
         return prepared, []
     (where,) = geometries_of(image, [start_yx], settings)
     return prepared, [_Place(view="aim", start_yx=start_yx, geometry=where)]

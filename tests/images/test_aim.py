@@ -80,8 +80,9 @@ def test_a_tile_stays_inside_where_there_is_room(at, size):
         assert 0 <= y0 <= 700 - size and y0 - 0.51 <= at <= y0 + size
 
 
-def test_a_tile_that_the_grid_has_is_not_cut_twice(tmp_path):
+@pytest.mark.parametrize("apart", [0, 10])
+def test_a_tile_that_the_grid_nearly_has_is_not_cut_twice(tmp_path, apart):
     grid = [(t.y0, t.x0) for t in tile_file(write(tmp_path / "a.fits"), SHA, BOTH).tiles if t.view == "native"]
     y0, x0 = grid[len(grid) // 2]
-    tiles = tile_file(write(tmp_path / "b.fits", TARG=sky_at(x0 + 63.5, y0 + 63.5)), SHA, BOTH).tiles
+    tiles = tile_file(write(tmp_path / "b.fits", TARG=sky_at(x0 + 63.5 + apart, y0 + 63.5)), SHA, BOTH).tiles
     assert {tile.view for tile in tiles} == {"native"}
