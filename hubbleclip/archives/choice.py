@@ -46,8 +46,8 @@ ORDER: dict[tuple[str, str], str] = {
 """Best first, by what a file was made of and its kind. What counts is the signal: combined before single exposures."""
 RANKS = {key: rank for rank, key in enumerate(ORDER)}
 PREVIEW = "preview"
-NO_PREVIEW = re.compile(r"colou?r|thumb|_total_|_detection_", re.IGNORECASE)
-"""Names of previews in colour (so are those of all filters together), and of those too small to use."""
+NO_PREVIEW = re.compile(r"colou?r|thumb", re.IGNORECASE)
+"""Names of previews in colour, and of those too small to use."""
 SUFFIX = re.compile(r"_([a-z0-9]{3})\.(?:fits?|jpe?g)(?:\.gz)?$")
 BYTES_A_MB = 1_000_000
 
@@ -150,7 +150,7 @@ def candidate_from_row(row: Row) -> Candidate | None:
 
 
 def preview_from_row(row: Row) -> Candidate | None:
-    """A JPEG of one filter's image; None for colour, thumbnails and everything else."""
+    """A grey JPEG of an image; None for colour, thumbnails and everything else."""
     if str(row.get("productType")).upper() != "PREVIEW":
         return None
     plain = plain_row(row)

@@ -261,10 +261,10 @@ PREVIEWS = SETTINGS.model_copy(update={"products": "preview"})
 
 @pytest.mark.parametrize(
     ("owner", "ending"),
-    [("ibol02010", "drz_color.jpg"), (VISIT, "color.jpg"), (TOTAL, "drc.jpg"), ("ibol02010", "drz_thumb.jpg"),
+    [("ibol02010", "drz_color.jpg"), (VISIT, "color.jpg"), (TOTAL, "drc_color.jpg"), ("ibol02010", "drz_thumb.jpg"),
      ("ibol02010", "drz.png"), ("ibol02010", "drz.fits")],
 )  # fmt: skip
-def test_colour_totals_thumbnails_and_other_formats_are_no_previews(owner: str, ending: str) -> None:
+def test_colour_thumbnails_and_other_formats_are_no_previews(owner: str, ending: str) -> None:
     assert preview_from_row(preview_of(observation(owner), ending)) is None
 
 
@@ -278,6 +278,13 @@ def test_a_preview_stands_for_its_visit_and_filter_by_the_same_order() -> None:
     ]
     found = product([own, advanced], rows, PREVIEWS)
     assert (found.kind, found.file_name) == ("preview", f"{VISIT}_drc.jpg")
+
+
+def test_a_preview_of_all_filters_stands_for_a_visit_that_has_no_other() -> None:
+    total, own = observation(TOTAL, filters="DETECTION"), observation()
+    assert product([total], [preview_of(total, "drc.jpg")], PREVIEWS).file_name == f"{TOTAL}_drc.jpg"
+    both = [preview_of(total, "drc.jpg"), preview_of(own, "flt.jpg")]
+    assert product([total, own], both, PREVIEWS).file_name == "ibol02010_flt.jpg"
 
 
 def test_a_preview_of_no_stated_kind_is_better_than_none() -> None:
