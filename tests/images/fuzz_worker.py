@@ -6,7 +6,6 @@ sees either. A case is made from its number alone. The seeds are cut first, lest
 
 from __future__ import annotations
 
-import resource
 import signal
 import sys
 import warnings
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from astropy import log
+from memory import peak_kb
 
 from hubbleclip.errors import ImageError
 from hubbleclip.images.tiles import tile_file
@@ -149,7 +149,7 @@ def main(seeds_dir: Path, first: int, last: int, work_dir: Path) -> None:
         signal.alarm(0)
         path.unlink()
         sys.stdout.write(f"{outcome}\n")
-    sys.stdout.write(f"peak_kb {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}\n")
+    sys.stdout.write(f"peak_kb {peak_kb()}\n")
 
 
 if __name__ == "__main__":

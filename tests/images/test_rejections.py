@@ -8,6 +8,7 @@ import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,8 +21,10 @@ from hubbleclip.settings import TileSettings
 SHA = "ab" * 32
 BOMB_KB = 60_000
 WATCHED = """
-import json, resource, sys
+import json, sys
 from pathlib import Path
+sys.path.insert(0, sys.argv.pop(1))
+from memory import peak_kb
 from hubbleclip.errors import ImageError
 from hubbleclip.images.tiles import tile_file
 from hubbleclip.settings import TileSettings
@@ -33,8 +36,8 @@ def cut(name):
 cut(sys.argv[1])
 told = []
 for name in sys.argv[2:]:
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    told.append([cut(name), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before])
+    before = peak_kb()
+    told.append([cut(name), peak_kb() - before])
 print(json.dumps(told))
 """
 
@@ -78,7 +81,12 @@ def test_bombs_are_refused_before_memory_is_taken(tmp_path):
     paths = [tmp_path / f"{write.__name__}.fits{'.gz' * (write is write_gzip_bomb)}" for write in BOMBS]
     for write, path in zip(BOMBS, paths, strict=True):
         write(path)
-    done = subprocess.run([sys.executable, "-c", WATCHED, plain, *paths], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", WATCHED, str(Path(__file__).parent), plain, *paths],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     told = json.loads(done.stdout.splitlines()[-1])
     assert [reason for reason, _ in told] == list(BOMBS.values())
     assert max(more_kb for _, more_kb in told) < BOMB_KB

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,15 +18,17 @@ from hubbleclip.settings import TileSettings
 SHA = "ab" * 32
 SETTINGS = TileSettings(size_px=256, views=("native",))
 MEASURE = """
-import resource, sys
+import sys
 from pathlib import Path
+sys.path.insert(0, sys.argv.pop(1))
+from memory import peak_kb
 from hubbleclip.images.tiles import tile_file
 from hubbleclip.settings import TileSettings
 settings = TileSettings(size_px=256, views=("native",))
 peaks = []
 for path in sys.argv[1:]:
     tile_file(Path(path), "ab" * 32, settings)
-    peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    peaks.append(peak_kb() * 1024)
 print(peaks[1] - peaks[0])
 """
 
@@ -34,15 +37,15 @@ print(peaks[1] - peaks[0])
     ("name", "primary", "extensions"),
     [("a_drz.fits", {"NDRIZIM": 4}, {"WHT": np.float32}), ("a_flc.fits", {"NDRIZIM": 0}, {"DQ": np.int16})],
 )
-def test_a_worker_takes_at_most_one_and_a_half_times_the_science_extension(tmp_path, name, primary, extensions):
+def test_a_worker_takes_little_more_than_the_science_extension_and_two_masks(tmp_path, name, primary, extensions):
     data = np.tile(starry_sky((1000, 1000)), (3, 3))
     data[:40] = data[:, :40] = 0
     others = {key: np.full(data.shape, key == "WHT", dtype) for key, dtype in extensions.items()}
     large = write_drz(tmp_path / name, data, primary=primary, **others)
     small = write_drz(tmp_path / f"small_{name}", data[:300, :300], primary=primary)
-    command = [sys.executable, "-c", MEASURE, str(small), str(large)]
+    command = [sys.executable, "-c", MEASURE, str(Path(__file__).parent), str(small), str(large)]
     grown = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    assert grown <= 1.5 * data.nbytes
+    assert grown <= 1.8 * data.nbytes
 
 
 def pngs_of(path):
