@@ -38,7 +38,8 @@ def test_a_success_between_starts_the_count_again() -> None:
     for _ in range(5):
         breaker.failed("mast", "503")
         breaker.succeeded()
-    breaker.check()
+        breaker.check()
+    assert not breaker.opened.is_set()
 
 
 @pytest.mark.parametrize("answer", [give(b"", 503), give(b"<html>", Content_Type="text/html")], ids=["503", "html"])
@@ -83,5 +84,7 @@ def test_those_who_wait_for_their_turn_stop_at_once(scripted, tmp_path: Path) ->
 def test_a_file_that_is_whole_closes_the_count(scripted, tmp_path: Path) -> None:
     transport = Transport(FETCH.model_copy(update={"attempts": 5}))
     script = scripted(*[give(b"", 500)] * 4, give(FITS), *[give(b"", 500)] * 4, give(FITS))
-    fetch(transport, script.url, tmp_path, "mast:1")
-    fetch(transport, script.url, tmp_path, "mast:2")
+    for i in range(2):
+        fetch(transport, script.url, tmp_path, f"mast:{i}")
+    assert len(script.seen) == 10
+    assert not transport.breaker.opened.is_set()

@@ -41,7 +41,8 @@ def test_too_little_room_is_said_in_one_line(tmp_path: Path) -> None:
 
 
 def test_room_enough_is_no_error(tmp_path: Path) -> None:
-    check_room(Layout(tmp_path), 1, 0.0)
+    check_room(Layout(tmp_path / "new"), 1, 0.0)
+    assert list((tmp_path / "new").iterdir()) == []
 
 
 def test_what_is_needed_counts_beside_what_must_stay_free(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def test_every_reader_sees_the_levels(read, shape_yx):
 @pytest.mark.skipif(shutil.which("pngcheck") is None, reason="pngcheck is not installed")
 def test_pngcheck_finds_nothing_amiss(tmp_path):
     (tmp_path / "a.png").write_bytes(encode_png(noisy_levels(1, (256, 200))))
-    subprocess.run(["pngcheck", "-q", tmp_path / "a.png"], check=True)
+    assert subprocess.run(["pngcheck", "-q", tmp_path / "a.png"], check=False).returncode == 0
 
 
 @settings(deadline=None)
