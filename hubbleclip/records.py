@@ -241,6 +241,7 @@ class Shard:
     sha256: str
     size_bytes: int
     num_samples: int
+    home_digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,6 +255,9 @@ class Dataset:
     num_shards: int
     contract_version: str
     built_at: datetime
+    parent_digest: str | None = None
+    num_new_samples: int | None = None
+    test_list_sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -339,9 +343,24 @@ class Report:
     made_at: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promotion:
+    """Whether a run took the place of the promoted one; `low` and `high` bound the paired difference on val."""
+
+    run_id: str
+    previous_run_id: str | None
+    is_promoted: bool
+    metric: str
+    value: float
+    difference: float | None
+    low: float | None
+    high: float | None
+    decided_at: datetime
+
+
 Record = (
     Proposal | Observation | Product | Tile | Caption | SplitAssignment | Sample | Placement | Shard | Dataset
-    | Rejection | Attempt | Listing | ProductVersion | Watermark | Run | Checkpoint | Metric | Report
+    | Rejection | Attempt | Listing | ProductVersion | Watermark | Run | Checkpoint | Metric | Report | Promotion
 )  # fmt: skip
 
 

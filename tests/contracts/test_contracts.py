@@ -21,9 +21,11 @@ RECORD_OF = {
     "placement": records.Placement, "attempt": records.Attempt, "listing": records.Listing,
     "product_version": records.ProductVersion, "dataset": records.Dataset, "rejection": records.Rejection, "run": records.Run,
     "watermark": records.Watermark, "checkpoint": records.Checkpoint, "metric": records.Metric, "report": records.Report,
+    "promotion": records.Promotion,
 }  # fmt: skip
 RELEASED = {
-    ("catalog", "1.1.0"): "e1beea2f5616b335", ("shards", "1.1.0"): "def56f31af9bd382", ("run", "1.0.0"): "f006a950dcf2c70c",
+    ("catalog", "1.1.0"): "e1beea2f5616b335", ("shards", "1.1.0"): "def56f31af9bd382", ("shards", "1.2.0"): "d16e2dae215f33a4",
+    ("run", "1.0.0"): "f006a950dcf2c70c", ("run", "1.1.0"): "3c597efb25f505fd",
 }  # fmt: skip
 SQL_OF = {
     str: "VARCHAR", int: "BIGINT", float: "DOUBLE", bool: "BOOLEAN", datetime: "TIMESTAMP",
