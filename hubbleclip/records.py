@@ -167,6 +167,7 @@ class Tile:
     view: str | None = None
     shrink: float | None = None
     part_uris: list[str] | None = None
+    size_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

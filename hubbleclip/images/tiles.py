@@ -339,4 +339,5 @@ def to_tile_record(
         view=cut.view,
         shrink=cut.shrink,
         part_uris=part_uris,
+        size_bytes=len(cut.png),
     )
