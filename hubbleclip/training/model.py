@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from hubbleclip.errors import TrainingError
 from hubbleclip.settings import ModelSettings
+from hubbleclip.training.starts import PACKAGES, STARTS, register
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +76,9 @@ def load_model(settings: ModelSettings, seed: int) -> LoadedModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
-            model = _create(settings, settings.pretrained or None)
+            model = _create(settings, None if _is_packaged(settings) else settings.pretrained or None)
+            if _is_packaged(settings):
+                STARTS[settings.name].load(model)
         except (RuntimeError, OSError, ValueError, pickle.UnpicklingError) as error:
             raise TrainingError(_why_not_loaded(settings, tag, error)) from error
     return _loaded(model, settings)
@@ -92,12 +95,12 @@ def rebuild_model(settings: ModelSettings, state: dict[str, Tensor]) -> LoadedMo
 
 
 def set_start(loaded: LoadedModel, temperature: float, starts_at: tuple[float, float] | None) -> None:
-    """Set where scale and bias start, in place: the settings' temperature for a model from scratch, and the loss's own
-    (scale, bias) for a model that lacks the bias which the loss needs.
+    """Set where scale and bias start, in place: the settings' temperature for a model that was not trained as one, and
+    the loss's own (scale, bias) for a model that lacks the bias which the loss needs.
     """
     model = loaded.model
     with torch.no_grad():
-        if not loaded.settings.pretrained:
+        if not loaded.settings.pretrained or _is_packaged(loaded.settings):
             model.logit_scale.fill_(1 / temperature).log_()
         if starts_at is not None and model.logit_bias is None:
             scale, bias = starts_at
@@ -119,18 +122,26 @@ def _register_own_models() -> None:
 def _known_tag(settings: ModelSettings) -> dict[str, Any]:
     """open_clip's description of the pre-trained tag; empty for a file or from scratch. Raises TrainingError."""
     _register_own_models()
+    if settings.name in STARTS:
+        register(settings.name)
     if open_clip.get_model_config(settings.name) is None:
         raise TrainingError(
-            f"no model {settings.name!r}: set model.name to hubbleclip-tiny or one of open_clip.list_models()"
+            f"no model {settings.name!r}: set model.name to hubbleclip-tiny, {', '.join(STARTS)} "
+            "or one of open_clip.list_models()"
         )
     tag: dict[str, Any] = open_clip.pretrained.get_pretrained_cfg(settings.name, settings.pretrained) or {}
-    if settings.pretrained and not tag and not Path(settings.pretrained).is_file():
-        tags = ", ".join(open_clip.list_pretrained_tags_by_model(settings.name)) or "none; leave it empty"
+    if settings.pretrained and not (tag or _is_packaged(settings) or Path(settings.pretrained).is_file()):
+        own = [PACKAGES] if settings.name in STARTS else []
+        tags = ", ".join(own or open_clip.list_pretrained_tags_by_model(settings.name)) or "none; leave it empty"
         raise TrainingError(
             f"no weights {settings.pretrained!r} for {settings.name}: "
             f"set model.pretrained to a checkpoint file or a tag ({tags})"
         )
     return tag
+
+
+def _is_packaged(settings: ModelSettings) -> bool:
+    return settings.name in STARTS and settings.pretrained == PACKAGES
 
 
 def _create(settings: ModelSettings, pretrained: str | None) -> Any:
@@ -142,7 +153,11 @@ def _create(settings: ModelSettings, pretrained: str | None) -> Any:
             pretrained=pretrained,
             pretrained_text=False,
             force_quick_gelu=bool(tag.get("quick_gelu", False)),
-            force_preprocess_cfg={key: tag[key] for key in ("mean", "std") if key in tag},
+            force_preprocess_cfg=(
+                STARTS[settings.name].preprocess
+                if settings.name in STARTS
+                else {key: tag[key] for key in ("mean", "std") if key in tag}
+            ),
         )
 
 
@@ -164,13 +179,14 @@ def _is_error(record: logging.LogRecord) -> bool:
 def _loaded(model: Any, settings: ModelSettings) -> LoadedModel:
     preprocess = open_clip.get_model_preprocess_cfg(model)
     size = preprocess["size"]
+    tokenizer = open_clip.get_tokenizer(settings.name)
     return LoadedModel(
         model=model,
-        tokenizer=open_clip.get_tokenizer(settings.name),
+        tokenizer=tokenizer,
         image_size=size if isinstance(size, int) else size[0],
         mean=tuple(preprocess["mean"]),
         std=tuple(preprocess["std"]),
-        context_length=model.context_length,
+        context_length=tokenizer.context_length,
         settings=settings,
     )
 
