@@ -10,7 +10,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from hubbleclip.errors import SettingsError
@@ -85,10 +85,33 @@ class SplitSettings(Section):
     """Share of proposal groups for testing."""
     near_duplicate: float = Field(0.7, gt=0, le=1)
     """Proposals whose abstracts have at least this Jaccard similarity of word 5-grams stay together."""
+    continuations: bool = True
+    """Proposals that continue one another, by their titles or the programme numbers that they name, stay together."""
+    field_share: float = Field(0.5, ge=0, le=1)
+    """Proposals stay together that each have at least this share of their observations in the other's field; 0 lets
+    the sky guard alone part them.
+    """
     guard_arcsec: float = Field(1.0, ge=0)
     """No train tile comes nearer than this to a val or test tile."""
     salt: str = "hubbleclip-1"
     """Changes the draw of the splits; leave it alone to keep published splits."""
+    scheme: str = "random"
+    """How train and test differ: `random`, by proposal group; `instrument` or `cycle`, a test of generalisation, in a
+    dataset of its own.
+    """
+    test_instruments: tuple[str, ...] = ()
+    """With `scheme = "instrument"`: instruments of the test split; `*` stands for any ending."""
+    test_from_cycle: int = Field(0, ge=0)
+    """With `scheme = "cycle"`: the first cycle of the test split."""
+
+    @model_validator(mode="after")
+    def _asks_for_a_test(self) -> SplitSettings:
+        """Refuse a scheme that would leave nothing, or all, to the test split."""
+        if self.scheme == "instrument" and not self.test_instruments:
+            raise ValueError('splits.scheme = "instrument" needs splits.test_instruments, such as ["WFPC2*"]')
+        if self.scheme == "cycle" and not self.test_from_cycle:
+            raise ValueError('splits.scheme = "cycle" needs splits.test_from_cycle, such as 28')
+        return self
 
 
 class ShardSettings(Section):
@@ -96,6 +119,10 @@ class ShardSettings(Section):
 
     max_mb: int = Field(256, ge=1)
     """Largest size of a shard."""
+    max_parents: int = Field(30, ge=0)
+    """How many times in a row a dataset goes on with the shards of an older one, before all is packed anew; 0 packs
+    every dataset whole.
+    """
     caption_kinds: tuple[str, ...] = ("abstract", "title")
     """Captions that go into a sample, first the main one, by their names in the registry."""
 
@@ -111,6 +138,18 @@ class FlowSettings(Section):
     """A stage fails when a larger share of its items is rejected (1.0 = never)."""
     train_deployment: str = ""
     """Prefect deployment that trains, as `flow/deployment`; empty trains in this process."""
+    train_min_new_samples: int = Field(200, ge=1)
+    """Scheduled runs: training starts when the dataset has so many samples that the last trained one had not."""
+    lock_wait_s: float = Field(14400.0, ge=0)
+    """Scheduled runs: longest wait for another writer of the catalog; a command says at once who writes."""
+    archive_retries: int = Field(2, ge=0)
+    """Scheduled runs: how often an ingest that failed is tried again, `archive_retry_s` later."""
+    archive_retry_s: float = Field(600.0, ge=0)
+    """See `archive_retries`."""
+    zombie_s: float = Field(120.0, ge=45)
+    """Scheduled runs: one that gives no sign of life for so long counts as crashed; they give one every 30 s."""
+    timeout_h: float = Field(20.0, gt=0)
+    """Scheduled runs: one that takes longer is cancelled; a training may take seven times as long."""
 
 
 class Settings(BaseSettings):

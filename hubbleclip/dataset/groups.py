@@ -1,16 +1,16 @@
-"""Proposals that must stay together: those whose texts are the same, or nearly so."""
+"""Proposals that must stay together: those whose texts are nearly the same, and those that go on with one another."""
 
 from __future__ import annotations
 
 import hashlib
 import math
-import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
+from hubbleclip.dataset.continuations import WORD, Link, continuation_links
 from hubbleclip.records import Proposal
+from hubbleclip.settings import SplitSettings
 
-WORD = re.compile(r"[^\W_]+")
 NUM_WORDS = 5
 ROUNDING = 1e-9
 """Keeps 0.56 * 25 from being a little more than 14."""
@@ -37,15 +37,19 @@ def near_duplicates(sets: Mapping[str, Shingles], least: float) -> Iterator[tupl
 
     Prefix filtering (Bayardo, Ma and Srikant 2007, "Scaling up all pairs similarity search"): with the rarest
     elements first, two sets that similar must share one of their first `n - ceil(least * n) + 1` elements, so that
-    stock phrases are hardly ever looked at and the cost grows about as the number of texts.
+    stock phrases are hardly ever looked at and the cost grows about as the number of texts. Elements of one set alone
+    come first and find nothing: only the rest is sorted and kept.
     """
     commonness = Counter(item for items in sets.values() for item in items)
     seen: dict[str, list[str]] = defaultdict(list)
     for key in sorted(sets, key=lambda k: (len(sets[k]), k)):
         mine = sets[key]
-        rarest = sorted(mine, key=lambda item: (commonness[item], item))
+        common = [item for item in mine if commonness[item] > 1]
         least_shared = math.ceil(least * len(mine) - ROUNDING)
-        prefix = rarest[: len(mine) - least_shared + 1]
+        prefix_length = len(common) - least_shared + 1
+        if prefix_length <= 0:
+            continue
+        prefix = sorted(common, key=lambda item: (commonness[item], item))[:prefix_length]
         candidates = {other for item in prefix for other in seen[item] if len(sets[other]) >= least_shared}
         for other in sorted(candidates):
             if jaccard(mine, sets[other]) >= least:
@@ -54,22 +58,30 @@ def near_duplicates(sets: Mapping[str, Shingles], least: float) -> Iterator[tupl
             seen[item].append(key)
 
 
-def group_proposals(proposals: Mapping[str, Proposal], least: float) -> dict[str, str]:
-    """For every proposal id, the smallest proposal id among those tied to it, itself included.
+def text_links(proposals: Mapping[str, Proposal], settings: SplitSettings) -> list[Link]:
+    """Why proposals stay together by what they say: near-duplicate texts, continuations by title or by number.
 
-    Near-duplicates of near-duplicates are tied as well. A proposal without an abstract is compared by its title, which
-    is then its caption.
+    A proposal without an abstract is compared by its title, which is then its caption.
     """
-    parents = {proposal_id: proposal_id for proposal_id in proposals}
+    sets = {key: shingles(proposal.abstract or proposal.title) for key, proposal in proposals.items()}
+    alike = [
+        Link(one=one, other=other, reason="text", detail=f"similarity {jaccard(sets[one], sets[other]):.2f}")
+        for one, other in near_duplicates({key: items for key, items in sets.items() if items}, settings.near_duplicate)
+    ]
+    return [*alike, *(continuation_links(proposals) if settings.continuations else ())]
+
+
+def group_proposals(proposal_ids: Iterable[str], links: Iterable[Link]) -> dict[str, str]:
+    """For every proposal id, the smallest proposal id among those tied to it, directly or through others."""
+    parents = {proposal_id: proposal_id for proposal_id in proposal_ids}
 
     def root(key: str) -> str:
         while parents[key] != key:
             parents[key] = key = parents[parents[key]]
         return key
 
-    sets = {key: shingles(proposal.abstract or proposal.title) for key, proposal in proposals.items()}
-    for one, other in near_duplicates({key: items for key, items in sets.items() if items}, least):
-        low, high = sorted((root(one), root(other)))
+    for link in links:
+        low, high = sorted((root(link.one), root(link.other)))
         parents[high] = low
     return {key: root(key) for key in parents}
 

@@ -37,10 +37,15 @@ class Footprints:
         return Footprints(corners=self.corners[index], centre=self.centre[index], radius_rad=self.radius_rad[index])
 
 
+def unit_vectors(ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike) -> Floats:
+    """Directions on the sky as unit vectors, in a last axis of 3."""
+    ra, dec = np.radians(ra_deg), np.radians(dec_deg)
+    return np.stack((np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)), axis=-1)
+
+
 def footprints(corners_deg: Sequence[Sequence[float]]) -> Footprints:
     """Footprints from eight numbers each: ra, dec of four corners in order, in degrees."""
-    ra, dec = np.moveaxis(np.radians(np.asarray(corners_deg, dtype=np.float64).reshape(-1, 4, 2)), -1, 0)
-    corners = np.stack((np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)), axis=-1)
+    corners = unit_vectors(*np.moveaxis(np.asarray(corners_deg, dtype=np.float64).reshape(-1, 4, 2), -1, 0))
     centre = _unit(corners.sum(axis=1))
     chord = np.linalg.norm(corners - centre[:, None], axis=-1).max(axis=1, initial=0.0)
     return Footprints(corners=corners, centre=centre, radius_rad=2 * np.arcsin(np.minimum(chord / 2, 1)))

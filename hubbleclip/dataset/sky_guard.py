@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,10 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from hubbleclip.dataset.regions import Quad, circle_quads, region_quads
 from hubbleclip.dataset.sky import Bools, Footprints, Ints, footprints, touching
 from hubbleclip.records import Observation, Tile
 
 EXCLUDED = "excluded"
+FIELD_DEG = 143 / 3600
+"""Half the diagonal of ACS/WFC, the widest of the cameras."""
 RULES = (("test", (), ("train", "val")), ("val", ("test",), ("train",)), ("train", ("test", "val"), ()))
 """Split, the splits it gives way to, and those it gives way to only where their tiles are frozen; in this order."""
 MAJOR_BODIES = frozenset(
@@ -28,10 +32,10 @@ Labels = npt.NDArray[np.object_]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Places:
-    """Where tiles are: `row_of_tile` (n,) is the row among the footprints, -1 for none; `targets` the moving bodies."""
+    """Where tiles are: `tile_of_row` (m,) is the tile of each footprint; `targets` (n,) are the moving bodies."""
 
     footprints: Footprints
-    row_of_tile: Ints
+    tile_of_row: Ints
     targets: Sequence[str | None]
 
 
@@ -49,31 +53,42 @@ def moving_target(observation: Observation | None) -> str | None:
 
 
 def locate(tiles: Sequence[Tile], observations: Mapping[str, Observation]) -> Places:
-    """Where each tile is. A moving target has a name and no place; a tile without WCS has none either."""
+    """Where each tile is. A moving target has a name and no place; a tile without WCS is where its observation is."""
     targets = [moving_target(observations.get(tile.obs_id)) for tile in tiles]
-    placed = [
-        index
-        for index, (tile, target) in enumerate(zip(tiles, targets, strict=True))
-        if target is None and len(tile.corners_deg) == 8 and np.isfinite(tile.corners_deg).all()
-    ]
-    row_of_tile = np.full(len(tiles), -1, dtype=np.int64)
-    row_of_tile[placed] = np.arange(len(placed))
-    corners = footprints([tiles[index].corners_deg for index in placed])
-    return Places(footprints=corners, row_of_tile=row_of_tile, targets=targets)
+    seen: dict[str, list[Quad]] = {}
+    quads: list[Quad] = []
+    tile_of_row: list[int] = []
+    for index, (tile, target) in enumerate(zip(tiles, targets, strict=True)):
+        if target is None:
+            mine = [tile.corners_deg] if _is_quad(tile.corners_deg) else _observed(tile.obs_id, observations, seen)
+            quads += mine
+            tile_of_row += [index] * len(mine)
+    return Places(footprints=footprints(quads), tile_of_row=np.array(tile_of_row, dtype=np.int64), targets=targets)
+
+
+def _is_quad(corners_deg: Sequence[float]) -> bool:
+    return len(corners_deg) == 8 and all(map(math.isfinite, corners_deg))
+
+
+def _observed(obs_id: str, observations: Mapping[str, Observation], seen: dict[str, list[Quad]]) -> list[Quad]:
+    """The footprint of an observation, else what a camera sees around its aim point; kept in `seen`."""
+    observation = observations.get(obs_id)
+    if obs_id not in seen and observation is not None:
+        quads = region_quads(observation.footprint or "")
+        if not quads and observation.ra_deg is not None and observation.dec_deg is not None:
+            quads = circle_quads(observation.ra_deg, observation.dec_deg, FIELD_DEG)
+        seen[obs_id] = quads
+    return seen.get(obs_id, [])
 
 
 def clashes(places: Places, mine: Ints, others: Ints, guard_arcsec: float) -> dict[int, str]:
     """Tiles of `mine` that show what a tile of `others` shows, with the cause: `overlap` or `moving_target`."""
     bodies = {places.targets[index] for index in others} - {None}
     found = {int(index): "moving_target" for index in mine if places.targets[index] in bodies}
-    mine_placed, others_placed = (index[places.row_of_tile[index] >= 0] for index in (mine, others))
-    if mine_placed.size and others_placed.size:
-        hit = touching(
-            places.footprints.at(places.row_of_tile[mine_placed]),
-            places.footprints.at(places.row_of_tile[others_placed]),
-            guard_arcsec,
-        )
-        found |= dict.fromkeys(mine_placed[hit].tolist(), "overlap")
+    my_rows, other_rows = (np.flatnonzero(np.isin(places.tile_of_row, index)) for index in (mine, others))
+    if my_rows.size and other_rows.size:
+        hit = touching(places.footprints.at(my_rows), places.footprints.at(other_rows), guard_arcsec)
+        found |= dict.fromkeys(places.tile_of_row[my_rows[hit]].tolist(), "overlap")
     return found
 
 

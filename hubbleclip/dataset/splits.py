@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from hubbleclip.dataset.groups import group_id, group_proposals
+from hubbleclip.dataset.continuations import Link
+from hubbleclip.dataset.fields import field_links
+from hubbleclip.dataset.groups import group_id, group_proposals, text_links
 from hubbleclip.dataset.packing import unit_hash
+from hubbleclip.dataset.schemes import RANDOM, plan_scheme
 from hubbleclip.dataset.sky_guard import EXCLUDED, clashes, guard_sky, locate
 from hubbleclip.records import Observation, Proposal, SplitAssignment, Tile
 from hubbleclip.settings import SplitSettings
@@ -52,13 +55,14 @@ def assign_splits(
 ) -> list[SplitAssignment]:
     """Assignments of the tiles that have none yet, sorted by tile id; those that exist never change.
 
-    A group's split is drawn by a hash of group and salt, so that it is the same in every catalog that holds the group.
-    The sky guard then takes out what clashes. Pass all tiles, old ones too: the guard needs to know where they are.
+    A group's split is drawn by a hash of group and salt, so that it is the same in every catalog that holds the group;
+    the other schemes say what goes to test. The sky guard then takes out what clashes. Pass all tiles, old ones too:
+    the guard needs to know where they are. Raises SettingsError for an unknown scheme.
     """
     if all(tile.tile_id in existing for tile in tiles):
         return []
-    homes = find_homes(tiles, proposals, existing, settings)
-    planned = [existing.get(tile.tile_id) or _at_home(tile, homes[tile.proposal_id]) for tile in tiles]
+    plan_all = plan_random if settings.scheme == RANDOM else plan_scheme
+    planned = plan_all(tiles, observations, proposals, existing, settings)
     is_frozen = np.array([tile.tile_id in existing for tile in tiles])
     labels = [plan.split for plan in planned]
     reasons = guard_sky(locate(tiles, observations), labels, is_frozen, settings.guard_arcsec)
@@ -69,6 +73,18 @@ def assign_splits(
     ]
     log.info("splits of %d new tiles: %s", len(new), dict(Counter(plan.reason or plan.split for plan in new)))
     return sorted(new, key=lambda plan: plan.tile_id)
+
+
+def plan_random(
+    tiles: Sequence[Tile],
+    observations: Mapping[str, Observation],
+    proposals: Mapping[str, Proposal],
+    existing: Mapping[str, SplitAssignment],
+    settings: SplitSettings,
+) -> list[SplitAssignment]:
+    """An assignment for every tile, in their order, before the sky guard; those that exist stay."""
+    homes = find_homes(tiles, observations, proposals, existing, settings)
+    return [existing.get(tile.tile_id) or _at_home(tile, homes[tile.proposal_id]) for tile in tiles]
 
 
 def _at_home(tile: Tile, home: Home) -> SplitAssignment:
@@ -83,6 +99,7 @@ def _excluded(plan: SplitAssignment, reason: str) -> SplitAssignment:
 
 def find_homes(
     tiles: Sequence[Tile],
+    observations: Mapping[str, Observation],
     proposals: Mapping[str, Proposal],
     existing: Mapping[str, SplitAssignment],
     settings: SplitSettings,
@@ -90,17 +107,19 @@ def find_homes(
     """Group and split of every proposal that has a tile: what is already settled first, then a draw."""
     settled = {plan.group_id: plan.split for plan in existing.values() if plan.split != EXCLUDED}
     old = {t.proposal_id: existing[t.tile_id] for t in sorted(tiles, key=lambda t: t.tile_id) if t.tile_id in existing}
-    roots = group_proposals(proposals, settings.near_duplicate)
-    kin: dict[str, set[str]] = {}
-    for proposal_id, plan in old.items():
-        kin.setdefault(roots.get(proposal_id, proposal_id), set()).add(plan.group_id)
-    homes = {}
-    for proposal_id in sorted({tile.proposal_id for tile in tiles}):
-        root = roots.get(proposal_id, proposal_id)
-        if proposal_id in old:
-            homes[proposal_id] = _old_home(old[proposal_id], settled)
-        else:
-            homes[proposal_id] = _new_home(kin.get(root, set()) | {group_id(root)} & settled.keys(), root, settled)
+    said = text_links(proposals, settings)
+    members = sorted({tile.proposal_id for tile in tiles} | proposals.keys())
+    kinships = [
+        Kinship(roots, old, settled)
+        for roots in (
+            group_proposals(members, said),
+            group_proposals(members, [*said, *field_links(observations.values(), settings.field_share)]),
+        )
+    ]
+    homes = {
+        proposal_id: _old_home(old[proposal_id], settled) if proposal_id in old else _new_home(proposal_id, *kinships)
+        for proposal_id in sorted({tile.proposal_id for tile in tiles})
+    }
     open_groups = {home.group_id for home in homes.values() if home.split is None}
     drawn = draw_splits(open_groups, settled, settings)
     return {
@@ -109,17 +128,45 @@ def find_homes(
     }
 
 
+class Kinship:
+    """Which proposals stay together, and the groups that the old ones among them have already."""
+
+    def __init__(
+        self, roots: Mapping[str, str], old: Mapping[str, SplitAssignment], settled: Mapping[str, str]
+    ) -> None:
+        self.roots = roots
+        self.settled = settled
+        self.groups: dict[str, set[str]] = defaultdict(set)
+        for proposal_id, plan in old.items():
+            self.groups[roots[proposal_id]].add(plan.group_id)
+
+    def kin(self, proposal_id: str) -> tuple[set[str], set[str]]:
+        """Groups of the old proposals that belong to a new one, and their splits."""
+        root = self.roots[proposal_id]
+        kin = self.groups.get(root, set()) | ({group_id(root)} & self.settled.keys())
+        return kin, {self.settled[group] for group in kin if group in self.settled}
+
+
 def _old_home(plan: SplitAssignment, settled: Mapping[str, str]) -> Home:
     if plan.reason == GROUP_CONFLICT:
         return Home(group_id=plan.group_id, split=EXCLUDED, reason=GROUP_CONFLICT)
     return Home(group_id=plan.group_id, split=settled.get(plan.group_id))
 
 
-def _new_home(kin: set[str], root: str, settled: Mapping[str, str]) -> Home:
-    """Home of a proposal seen for the first time; `kin` are the groups of old proposals with nearly its text."""
-    splits = {settled[group] for group in kin if group in settled}
+def _new_home(proposal_id: str, by_text: Kinship, by_field: Kinship) -> Home:
+    """Home of a proposal seen for the first time: with those that say the same, else with those in its field.
+
+    Between texts in two splits it is left out; between fields in two splits it stands alone, and the sky guard judges
+    each tile.
+    """
+    kin, splits = by_text.kin(proposal_id)
     if len(splits) > 1:
         return Home(group_id=min(kin), split=EXCLUDED, reason=GROUP_CONFLICT)
+    root = by_text.roots[proposal_id]
+    if not kin:
+        near, near_splits = by_field.kin(proposal_id)
+        if len(near_splits) <= 1:
+            kin, splits, root = near, near_splits, by_field.roots[proposal_id]
     return Home(group_id=min(kin, default=group_id(root)), split=next(iter(splits), None))
 
 
@@ -147,14 +194,15 @@ def draw_splits(groups: Iterable[str], settled: Mapping[str, str], settings: Spl
 def leak_report(
     tiles: Sequence[Tile],
     observations: Mapping[str, Observation],
-    proposals: Mapping[str, Proposal],
+    proposals: Iterable[str],
+    links: Iterable[Link],
     settings: SplitSettings,
-    seed: int,
 ) -> LeakReport:
     """How many train tiles a random split of single tiles would leak: what the groups and the guard are for."""
-    held_out = np.random.default_rng(seed).random(len(tiles)) < settings.val_share + settings.test_share
+    held_out_share = settings.val_share + settings.test_share
+    held_out = np.array([unit_hash(f"{settings.salt}:{tile.tile_id}") < held_out_share for tile in tiles], dtype=bool)
     train, rest = np.flatnonzero(~held_out), np.flatnonzero(held_out)
-    roots = group_proposals(proposals, settings.near_duplicate)
+    roots = group_proposals(proposals, links)
     groups = [roots.get(tile.proposal_id, tile.proposal_id) for tile in tiles]
     told = {groups[index] for index in rest}
     shared = {int(index) for index in train if groups[index] in told}

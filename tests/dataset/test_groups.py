@@ -6,8 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubbleclip.dataset.groups import group_proposals, jaccard, near_duplicates, shingles
+from hubbleclip.dataset.groups import group_proposals, jaccard, near_duplicates, shingles, text_links
 from hubbleclip.records import Proposal
+from hubbleclip.settings import SplitSettings
+
+
+def grouped(proposals, least=0.7):
+    return group_proposals(proposals, text_links(proposals, SplitSettings(near_duplicate=least, continuations=False)))
 
 
 def proposal(number, abstract, title="A title of five words"):
@@ -57,8 +62,8 @@ def words(seed, count):
 def test_a_resubmitted_abstract_ties_proposals():
     text = words(1, 100)
     again = [*text[:95], "and", "a", "new", "last", "line"]
-    roots = group_proposals(
-        by_id(proposal(1, " ".join(text)), proposal(2, " ".join(again)), proposal(3, " ".join(words(2, 100)))), 0.7
+    roots = grouped(
+        by_id(proposal(1, " ".join(text)), proposal(2, " ".join(again)), proposal(3, " ".join(words(2, 100))))
     )
     assert roots == {"hst:1": "hst:1", "hst:2": "hst:1", "hst:3": "hst:3"}
 
@@ -68,23 +73,21 @@ def test_ties_reach_through_a_proposal_between():
     steps = [" ".join(text[20 * i : 20 * i + 100]) for i in range(3)]
     sets = [shingles(step) for step in steps]
     assert jaccard(sets[0], sets[2]) < 0.5 <= min(jaccard(sets[0], sets[1]), jaccard(sets[1], sets[2]))
-    assert set(group_proposals(by_id(*(proposal(i, step) for i, step in enumerate(steps))), 0.5).values()) == {"hst:0"}
+    assert set(grouped(by_id(*(proposal(i, step) for i, step in enumerate(steps))), 0.5).values()) == {"hst:0"}
 
 
 def test_proposals_without_abstract_are_compared_by_title():
-    roots = group_proposals(
-        by_id(proposal(1, None, "Same"), proposal(2, None, "Same"), proposal(3, None, "Other")), 0.7
-    )
+    roots = grouped(by_id(proposal(1, None, "Same"), proposal(2, None, "Same"), proposal(3, None, "Other")))
     assert roots == {"hst:1": "hst:1", "hst:2": "hst:1", "hst:3": "hst:3"}
 
 
 def test_proposals_without_any_text_stay_apart():
-    assert set(group_proposals(by_id(proposal(1, None, ""), proposal(2, None, "")), 0.7).values()) == {"hst:1", "hst:2"}
+    assert set(grouped(by_id(proposal(1, None, ""), proposal(2, None, ""))).values()) == {"hst:1", "hst:2"}
 
 
 @pytest.mark.slow
 def test_thirteen_thousand_abstracts_are_grouped():
     stock = words(0, 40)
     many = by_id(*(proposal(i, " ".join([*stock, *words(100 + i - i % 50 // 49, 160)])) for i in range(13_000)))
-    roots = group_proposals(many, 0.7)
+    roots = grouped(many)
     assert len(set(roots.values())) == 13_000 - 260
