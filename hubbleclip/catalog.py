@@ -1,7 +1,7 @@
 """The catalog: one DuckDB file with every fact. One writer at a time; readers see a published snapshot.
 
-The flow writes its own working copy under a lock; when it ends, the copy is published by an atomic rename. So people
-and pages read `catalog.duckdb` at any time, and a killed flow leaves both files good.
+The flow writes its own working copy under a lock; every few minutes, and when it ends, the copy is published by an
+atomic rename. So people and pages read `catalog.duckdb` at any time, and a killed flow leaves both files good.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ import logging
 import os
 import shutil
 import socket
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
@@ -25,7 +27,7 @@ import pyarrow as pa
 from hubbleclip.contracts import tables, to_arrow
 from hubbleclip.errors import CatalogError, CatalogLockedError
 from hubbleclip.files import replacing
-from hubbleclip.migrations import check_version, migrate
+from hubbleclip.migrations import migrate, pending_steps, schema_version
 from hubbleclip.paths import Layout
 from hubbleclip.records import Record
 
@@ -33,14 +35,24 @@ log = logging.getLogger(__name__)
 
 STORAGE_VERSION = "v1.2.0"
 ATTACH = "ATTACH '{path}' AS catalog (STORAGE_VERSION '{version}')"
+PUBLISH_EVERY_S = 300.0
+BULK_ROWS = 10_000
+VIEWS = "SELECT view_name AS name, comment FROM duckdb_views() WHERE NOT internal AND comment IS NOT NULL"
+SEARCHES = """
+SELECT function_name AS name, comment FROM duckdb_functions()
+WHERE NOT internal AND function_type = 'table_macro'
+"""
 
 
 class Catalog:
-    """An open catalog. Made by `read_catalog` and `writing_catalog`."""
+    """An open catalog. Made by `read_catalog` and `writing_catalog`; `publish` is what it does now and then after a
+    transaction.
+    """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, publish: Callable[[], None] = lambda: None) -> None:
         self.connection = connection
         self.changed = False
+        self._publish = publish
         self._is_writing = False
 
     def query(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> pa.Table:
@@ -70,6 +82,9 @@ class Catalog:
         with self.transaction():
             for name, arrow in arrows.items():
                 self._upsert_table(name, arrow)
+            if "proposal" in arrows:
+                self.run("forget_abstracts", {"proposal": arrows["proposal"]})
+                self.run("index_abstracts")
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -84,6 +99,7 @@ class Catalog:
             undo.push(self._end)
             yield
         self.changed = True
+        self._publish()
 
     def _end(self, error: type[BaseException] | None, *_: object) -> None:
         if error is None:
@@ -91,7 +107,9 @@ class Catalog:
         else:
             self.connection.rollback()
 
-    def run(self, name: str, incoming: Mapping[str, Sequence[Record]] | None = None, **parameters: Any) -> None:
+    def run(
+        self, name: str, incoming: Mapping[str, Sequence[Record] | pa.Table] | None = None, **parameters: Any
+    ) -> None:
         """Run the statements of `sql/<name>.sql` in one transaction; rows of `incoming`, cast to their contracts, stand
         there as `new_<table>`.
         """
@@ -119,24 +137,26 @@ class Catalog:
         sql = " UNION ALL ".join(selects)
         return {row["name"]: row["num"] for row in self.rows(sql)}
 
-    def broken_rules(self) -> list[tuple[str, str, int]]:
-        """(table, rule, number of rows) of every contract rule that does not hold."""
-        rules = [(table.name, rule) for table in tables().values() for rule in table.rules]
-        checked = [(name, rule.name, self.query(rule.sql)[0][0].as_py()) for name, rule in rules]
-        return [check for check in checked if check[2]]
+    def views(self) -> list[dict[str, Any]]:
+        """Name and comment of every view and search that people may ask."""
+        return self.rows(f"({VIEWS} ORDER BY name) UNION ALL ({SEARCHES} ORDER BY name)")
 
     def _upsert_table(self, name: str, arrow: pa.Table) -> None:
+        """Insert the rows, or update those whose key is known. The index finds a known key of a small batch; of a large
+        one a single join tells those apart that are new, since a plain insert is three times as fast.
+        """
         table = tables()[name]
-        columns = [f'"{column.name}"' for column in table.columns]
-        keys = {f'"{key}"' for key in table.keys}
-        updates = ", ".join(f"{c} = excluded.{c}" for c in columns if c not in keys)
-        action = f"UPDATE SET {updates}" if updates else "NOTHING"
-        listed = ", ".join(columns)
+        keys = ", ".join(f'"{key}"' for key in table.keys)
+        listed = ", ".join(f'"{column.name}"' for column in table.columns)
+        rest = [f'"{column.name}"' for column in table.columns if column.name not in table.keys]
+        action = f"UPDATE SET {', '.join(f'{c} = excluded.{c}' for c in rest)}" if rest else "NOTHING"
+        insert = f'INSERT INTO "{name}" ({listed}) SELECT {listed} FROM incoming'  # noqa: S608
+        is_bulk = len(arrow) >= BULK_ROWS
         self.connection.register("incoming", arrow)
-        self.connection.execute(
-            f'INSERT INTO "{name}" ({listed}) SELECT {listed} FROM incoming '  # noqa: S608
-            f"ON CONFLICT ({', '.join(sorted(keys))}) DO {action}"
-        )
+        known = f' SEMI JOIN "{name}" USING ({keys})' if is_bulk else ""
+        self.connection.execute(f"{insert}{known} ON CONFLICT ({keys}) DO {action}")
+        if is_bulk:
+            self.connection.execute(f'{insert} ANTI JOIN "{name}" USING ({keys})')
         self.connection.unregister("incoming")
 
 
@@ -166,49 +186,97 @@ def read_catalog(layout: Layout) -> Iterator[Catalog]:
     except duckdb.Error as error:
         message = f"{layout.catalog} cannot be opened as a DuckDB file: move it away and run again ({error})"
         raise CatalogError(message) from error
-    try:
-        check_version(connection)
+    with closing(connection):
+        if pending_steps(connection):
+            raise CatalogError(f"{layout.catalog} was written by an older hubbleclip: run `hubbleclip migrate`")
         yield Catalog(connection)
-    finally:
-        connection.close()
 
 
 @contextmanager
-def writing_catalog(layout: Layout) -> Iterator[Catalog]:
-    """The working copy, migrated, under the lock; published when the block ends, also by an error.
+def writing_catalog(layout: Layout, *, publish_every_s: float = PUBLISH_EVERY_S) -> Iterator[Catalog]:
+    """The working copy, migrated, under the lock; published after the first transaction that ends `publish_every_s`
+    after the last time, and when the block ends, also by an error.
 
     Raises CatalogLockedError that names the holder when another process writes.
     """
     layout.root.mkdir(parents=True, exist_ok=True)
-    with _locked(layout.lock):
+    with _locked(layout.lock), closing(duckdb.connect()) as connection:
+        for orphan in layout.root.glob(f".{layout.catalog.stem}*.tmp"):
+            orphan.unlink()
         if not layout.working_catalog.exists() and layout.catalog.exists():
             _copy(layout.catalog, layout.working_catalog)
-        connection = _open_working(layout.working_catalog)
-        catalog = Catalog(connection)
+        is_new = _open_working(connection, layout) or not layout.catalog.exists()
+        publish = _Publisher(connection, layout, publish_every_s)
+        catalog = Catalog(connection, publish.now_and_then)
         try:
             yield catalog
         finally:
-            connection.close()
-            if catalog.changed or not layout.catalog.exists():
+            _detach(connection)
+            if catalog.changed or is_new:
                 _copy(layout.working_catalog, layout.catalog)
 
 
-def _open_working(path: Path) -> duckdb.DuckDBPyConnection:
-    connection = duckdb.connect()
+@dataclass(slots=True)
+class _Publisher:
+    connection: duckdb.DuckDBPyConnection
+    layout: Layout
+    every_s: float
+    published: float = field(default_factory=time.monotonic)
+
+    def now_and_then(self) -> None:
+        """Publish the working copy if the last time is long ago. It is closed for that, so that its log is in it."""
+        if time.monotonic() - self.published < self.every_s:
+            return
+        _detach(self.connection)
+        try:
+            _copy(self.layout.working_catalog, self.layout.catalog)
+        finally:
+            _attach(self.connection, self.layout.working_catalog)
+        self.published = time.monotonic()
+
+
+def _open_working(connection: duckdb.DuckDBPyConnection, layout: Layout) -> bool:
+    """Attach the working copy and bring it forward, after a copy of how it was; true when that changed it."""
+    path = layout.working_catalog
     try:
-        quoted = str(path).replace("'", "''")
-        connection.execute(ATTACH.format(path=quoted, version=STORAGE_VERSION))
-        connection.execute("USE catalog")
-        migrate(connection)
+        _attach(connection, path)
+        steps = pending_steps(connection)
+        if steps and schema_version(connection):
+            _detach(connection)
+            _keep_old(layout, steps[0][0])
+            _attach(connection, path)
+        return migrate(connection)
     except duckdb.Error as error:
-        connection.close()
         raise CatalogError(f"{path} cannot be opened: move it away and run again ({error})") from error
-    return connection
+
+
+def _keep_old(layout: Layout, version: int) -> None:
+    """Copy the working copy, closed, before the steps from `version` on; older copies go."""
+    kept = layout.old_catalog(version)
+    _copy(layout.working_catalog, kept)
+    for old in set(layout.old_catalogs()) - {kept}:
+        old.unlink()
+    log.info("the catalog is brought forward; %s keeps it as it was", kept)
+
+
+def _attach(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    quoted = str(path).replace("'", "''")
+    connection.execute(ATTACH.format(path=quoted, version=STORAGE_VERSION))
+    connection.execute("USE catalog")
+
+
+def _detach(connection: duckdb.DuckDBPyConnection) -> None:
+    """Bring the log into the file and close it; then the file alone is the whole catalog."""
+    connection.execute("CHECKPOINT catalog")
+    connection.execute("USE memory")
+    connection.execute("DETACH catalog")
 
 
 def _copy(source: Path, target: Path) -> None:
+    """Copy a closed catalog over another, whose log, if a killed session left one, fits no more."""
     with replacing(target) as temporary:
         shutil.copyfile(source, temporary)
+        target.with_name(f"{target.name}.wal").unlink(missing_ok=True)
 
 
 @contextmanager
@@ -220,6 +288,9 @@ def _locked(path: Path) -> Iterator[None]:
         except BlockingIOError as error:
             message = f"the catalog is being written by {_holder(file)}: wait for it or stop it"
             raise CatalogLockedError(message) from error
+        except OSError as error:
+            message = f"the file system of {path} locks no files ({error.strerror}): set --data to a local disk"
+            raise CatalogError(message) from error
         file.seek(0)
         file.truncate()
         started = datetime.now(UTC).isoformat(timespec="seconds")

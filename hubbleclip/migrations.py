@@ -1,4 +1,4 @@
-"""Steps that bring a catalog to the present schema; a step and its record are one transaction.
+"""Steps that bring a catalog to the present schema; all that a catalog lacks are one transaction with their records.
 
 A step is a frozen SQL file `sql/migrations/NNNN_name.sql`: once released it is never edited, since catalogs out there
 have run it.
@@ -20,6 +20,11 @@ CREATE TABLE IF NOT EXISTS migration (version BIGINT PRIMARY KEY, name VARCHAR N
 """
 SELECT_VERSION = "SELECT coalesce(max(version), 0) FROM migration"
 INSERT_MIGRATION = "INSERT INTO migration VALUES (?, ?, now()::TIMESTAMP)"
+DEFINITIONS = """
+SELECT table_name, sql, comment FROM duckdb_tables()
+UNION ALL SELECT view_name, sql, comment FROM duckdb_views() WHERE NOT internal
+UNION ALL SELECT function_name, macro_definition, comment FROM duckdb_functions() WHERE NOT internal ORDER BY ALL
+"""
 
 
 def read_steps() -> list[tuple[int, str, str]]:
@@ -47,16 +52,31 @@ def check_version(connection: duckdb.DuckDBPyConnection) -> None:
         )
 
 
-def migrate(connection: duckdb.DuckDBPyConnection) -> None:
-    """Run every step that the catalog has not run, then set the views anew."""
+def pending_steps(connection: duckdb.DuckDBPyConnection) -> list[tuple[int, str, str]]:
+    """The steps that a catalog has still to run. Raises CatalogError for a catalog of a newer hubbleclip."""
     check_version(connection)
-    connection.execute(CREATE_MIGRATION)
     done = schema_version(connection)
-    for version, name, sql in read_steps():
-        if version > done:
-            connection.begin()
+    return [step for step in read_steps() if step[0] > done]
+
+
+def migrate(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Run every step that the catalog has not run and set the views anew, all in one transaction, so that a kill
+    leaves the old catalog or the new one. True when the catalog's definitions are others now.
+    """
+    steps = pending_steps(connection)
+    before = connection.execute(DEFINITIONS).fetchall()
+    connection.begin()
+    try:
+        connection.execute(CREATE_MIGRATION)
+        for version, name, sql in steps:
             connection.execute(sql)
             connection.execute(INSERT_MIGRATION, [version, name])
-            connection.commit()
-            log.debug("catalog migrated to version %d (%s)", version, name)
-    connection.execute(files("hubbleclip").joinpath("sql/views.sql").read_text(encoding="utf-8"))
+        for name in ("views", "searches", "index_abstracts"):
+            connection.execute(files("hubbleclip").joinpath(f"sql/{name}.sql").read_text(encoding="utf-8"))
+        connection.commit()
+    except duckdb.Error:
+        connection.rollback()
+        raise
+    for version, name, _ in steps:
+        log.debug("catalog migrated to version %d (%s)", version, name)
+    return connection.execute(DEFINITIONS).fetchall() != before

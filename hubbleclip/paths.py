@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SHARD_NAME = re.compile(r"(train|val|test)-([0-9]{6})\.tar")
+DIGEST = re.compile(r"[0-9a-f]{32}")
 SUFFIXES = (".fits.gz", ".fits", ".fit.gz", ".fit", ".jpg", ".jpeg")
 
 
@@ -45,6 +46,14 @@ class Layout:
     def working_catalog(self) -> Path:
         """The flow's own copy."""
         return self.root / "catalog.writing.duckdb"
+
+    def old_catalog(self, version: int) -> Path:
+        """The catalog as it was before it was brought forward by the steps from `version` on."""
+        return self.root / f"catalog.before-{version:04d}.duckdb"
+
+    def old_catalogs(self) -> list[Path]:
+        """All that were kept."""
+        return sorted(self.root.glob("catalog.before-*.duckdb"))
 
     @property
     def lock(self) -> Path:
@@ -120,6 +129,13 @@ def parse_shard_name(name: str) -> tuple[str, int]:
     if match is None:
         raise ValueError(f"{name!r} is not a shard's name")
     return match[1], int(match[2])
+
+
+def parse_digest(text: object) -> str:
+    """A dataset's digest, which names its folder. Raises ValueError for anything else."""
+    if not isinstance(text, str) or DIGEST.fullmatch(text) is None:
+        raise ValueError(f"{text!r} is not a dataset's digest")
+    return text
 
 
 def checkpoint_name(step: int) -> str:

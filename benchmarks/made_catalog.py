@@ -1,0 +1,99 @@
+"""A made catalog of the size of a whole archive: rows of every table that views and searches read."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from benchmarks.made import make_tile_rows
+from hubbleclip.contracts import tables
+from hubbleclip.settings import SimulatorSettings
+from hubbleclip.simulator.visits import make_proposals
+
+NOW = datetime(2024, 1, 1)
+INSTRUMENTS = ("WFC3/UVIS", "WFC3/IR", "ACS/WFC", "ACS/HRC", "WFPC2/PC", "NICMOS/NIC2")
+FILTERS = ("F160W", "F435W", "F475W", "F606W", "F702W", "F775W", "F814W", "F850LP")
+OBSERVATIONS_A_PROPOSAL = 10
+NUM_ABSTRACTS = 1000
+DIGEST = "d" * 32
+
+
+def make_catalog_rows(num_observations: int, num_tiles: int, folder: Path) -> dict[str, pa.Table]:
+    """Rows by table: ten observations a proposal, one product each, tiles evenly among products and evenly over the
+    sphere, one sample and one placement a tile, a rejection for every tenth product.
+    """
+    rng = np.random.default_rng(1)
+    num_proposals = num_observations // OBSERVATIONS_A_PROPOSAL
+    of_observation = np.arange(num_observations) // OBSERVATIONS_A_PROPOSAL
+    of_tile = np.arange(num_tiles) * num_observations // num_tiles
+    proposal_ids = np.array([f"hst:{index}" for index in range(num_proposals)])
+    obs_ids = np.array([f"hst_{n}_{i % 10:02d}_wfc3_uvis_f606w_i{i:06x}" for i, n in enumerate(of_observation)])
+    uris = np.char.add(np.char.add("mast:HST/product/", obs_ids), "_drc.fits")
+    hashes = np.array([hashlib.sha256(uri.encode()).hexdigest() for uri in uris])
+    instruments, filters = rng.choice(INSTRUMENTS, num_observations), rng.choice(FILTERS, num_observations)
+    sky = {"ra_deg": rng.uniform(0, 360, num_tiles), "dec_deg": np.degrees(np.arcsin(rng.uniform(-1, 1, num_tiles)))}
+    tile = make_tile_rows(num_tiles, folder)
+    seen = {
+        "obs_id": obs_ids[of_tile], "proposal_id": proposal_ids[of_observation[of_tile]], "product_uri": uris[of_tile],
+        "product_sha256": hashes[of_tile], "instrument": instruments[of_tile], "filter": filters[of_tile], **sky,
+    }  # fmt: skip
+    ids = {"tile_id": tile["tile_id"]}
+    group = {
+        "group_id": seen["proposal_id"],
+        "split": rng.choice(["train", "val", "test"], num_tiles, p=[0.9, 0.05, 0.05]),
+    }
+    position = {"visit": np.arange(num_observations).astype(str)}
+    return {
+        "proposal": _proposals(proposal_ids),
+        "observation": _rows("observation", num_observations, obs_id=obs_ids, proposal_id=proposal_ids[of_observation],
+                             instrument=instruments, filters=filters, **position),
+        "product": _rows("product", num_observations, uri=uris, obs_id=obs_ids, proposal_id=proposal_ids[of_observation],
+                         sha256=hashes, path=hashes, size_bytes=10**8, version=1, source="mast"),
+        "tile": _with(tile, seen),
+        "split": _rows("split", num_tiles, **ids, **group, reason=None),
+        "sample": _rows("sample", num_tiles, **ids, **seen, **group, caption_kinds=["title"], captions=["A title"]),
+        "placement": _rows("placement", num_tiles, **ids, dataset_digest=DIGEST,
+                           shard=[f"train-{index // 10_000:06d}.tar" for index in range(num_tiles)], length=7000),
+        "dataset": _rows("dataset", 1, digest=DIGEST, path=f"datasets/{DIGEST}", num_samples=num_tiles),
+        "shard": _rows("shard", max(1, num_tiles // 10_000), dataset_digest=DIGEST, split="train", size_bytes=10**8,
+                       shard=[f"train-{index:06d}.tar" for index in range(max(1, num_tiles // 10_000))]),
+        "rejection": _rows("rejection", num_observations // 10, entity="product", entity_id=uris[::10][: num_observations // 10],
+                           stage="tiles", reason=rng.choice(["blank", "no_wcs", "small"], num_observations // 10)),
+        "run": _rows("run", 1, run_id="run", dataset_digest=DIGEST),
+        "metric": _rows("metric", 100, run_id="run", name=[f"metric {index}" for index in range(100)]),
+    }  # fmt: skip
+
+
+def _proposals(ids: npt.NDArray[Any]) -> pa.Table:
+    """Proposals whose abstracts are as long as true ones (some 200 words): each joins five simulated ones."""
+    made = make_proposals(SimulatorSettings(num_proposals=NUM_ABSTRACTS))
+    texts = [
+        " ".join(made[(index * step) % NUM_ABSTRACTS].abstract for step in range(1, 6)) for index in range(len(ids))
+    ]
+    titles = [made[index % NUM_ABSTRACTS].title for index in range(len(ids))]
+    cycles = [index * 30 // len(ids) for index in range(len(ids))]
+    return _rows("proposal", len(ids), proposal_id=ids, cycle=cycles, title=titles, abstract=texts)
+
+
+def _rows(table: str, num: int, **columns: Any) -> pa.Table:
+    """`num` rows of a table: a column, or one value for all; required ones that are not told get a plain value."""
+    plain = {"string": "made", "int64": 0, "double": 0.5, "bool": False, "timestamp[us]": NOW}
+    arrays = []
+    for field in tables()[table].schema():
+        value = columns.get(field.name, None if field.nullable else plain.get(str(field.type), []))
+        whole = len(value) == num if isinstance(value, list | np.ndarray | pa.ChunkedArray) else False
+        arrays.append(pa.array(value, type=field.type) if whole else pa.array([value] * num, type=field.type))
+    return pa.table(arrays, schema=tables()[table].schema())
+
+
+def _with(rows: pa.Table, columns: dict[str, Any]) -> pa.Table:
+    for name, values in columns.items():
+        index = rows.schema.get_field_index(name)
+        rows = rows.set_column(index, rows.schema.field(index), pa.array(values, type=rows.schema.field(index).type))
+    return rows
