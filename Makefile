@@ -6,9 +6,10 @@ BIN := $(VENV)/bin
 RUN := $(BIN)/hubbleclip
 LOCAL_FLAGS := $(if $(LOCAL),--local $(LOCAL)) $(if $(PROPOSALS),--proposals $(PROPOSALS))
 FLAGS := --profile $(PROFILE) $(if $(DATA),--data $(DATA)) $(LOCAL_FLAGS)
+PREFECT_FLAGS = $(FLAGS) $(if $(PORT),--port $(PORT))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dataset train evaluate pipeline status sql test test-slow lint contracts bench pictures clean
+.PHONY: help setup demo dataset train evaluate pipeline server deploy worker status sql test test-slow lint contracts bench pictures clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -36,6 +37,15 @@ evaluate: setup  ## evaluate the run and write its report
 
 pipeline: setup  ## dataset, train, evaluate
 	$(RUN) pipeline $(FLAGS)
+
+server: setup  ## Prefect's server and pages for scheduled runs, on loopback (PORT=4200), until Ctrl-C
+	exec $(RUN) server $(PREFECT_FLAGS)
+
+deploy: setup  ## register the scheduled runs and what starts what
+	$(RUN) deploy $(PREFECT_FLAGS)
+
+worker: setup  ## work for the pools cpu and gpu (POOL=one of them), until Ctrl-C
+	exec $(RUN) worker $(PREFECT_FLAGS) $(if $(POOL),--pool $(POOL))
 
 status: setup  ## what there is and what is still to do
 	$(RUN) status $(FLAGS)

@@ -24,9 +24,12 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
 from prefect.utilities.callables import get_call_parameters
 
+from flows._edges import checked
+from flows.artifacts import progress_artifact
 from flows.pending import from_rows
+from flows.scheduled import next_writer
 from hubbleclip.attempts import after_failure
-from hubbleclip.catalog import Catalog, writing_catalog
+from hubbleclip.catalog import Catalog
 from hubbleclip.errors import ArchiveDownError, DiskFullError, DownloadError, HubbleclipError, ImageError
 from hubbleclip.paths import Layout
 from hubbleclip.records import Attempt, Rejection
@@ -63,6 +66,7 @@ class Progress:
     rejected: int = 0
     started: float = field(default_factory=time.monotonic)
     logged: float = field(default_factory=time.monotonic)
+    show: Callable[[float, str], None] = lambda percent, text: None
 
     def add(self, num_done: int, num_rejected: int) -> None:
         """Add to the counts."""
@@ -75,14 +79,17 @@ class Progress:
     def log(self) -> None:
         """Say how far it is."""
         rate = self.done / max(time.monotonic() - self.started, 1e-3)
-        log.info("%s: %d of %d done, %d left out, %.1f/s", self.name, self.done, self.total, self.rejected, rate)
+        left_s = (self.total - self.done) / max(rate, 1e-3)
+        text = f"{self.done} of {self.total} done, {self.rejected} left out, {rate:.1f}/s, {left_s:.0f} s to go"
+        log.info("%s: %s", self.name, text)
+        self.show(100 * self.done / self.total, text)
 
 
 @contextmanager
 def open_stage(name: str, settings: Settings) -> Iterator[Stage]:
     """The catalog opened for writing, published at the end; a line at the end says what was done."""
     layout = Layout(settings.root)
-    with writing_catalog(layout) as catalog:
+    with next_writer(layout, settings.flows) as catalog:
         stage = Stage(name=name, settings=settings, layout=layout, catalog=catalog)
         yield stage
     took_s = time.monotonic() - stage.started
@@ -147,12 +154,17 @@ class Connections:
         self._is_open = False
         self._pool.shutdown(wait=False)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether more may be begun."""
+        return self._is_open and self.error is None
+
     def map(self, work: Callable[[Item], Batch], items: Sequence[Item]) -> Batch:
         """What `work` gives for each item, as one batch; nothing for those that no connection was left for."""
         return merged(self._pool.map(partial(self._try, work), items))
 
     def _try(self, work: Callable[[Item], Batch], item: Item) -> Batch:
-        if self.error or not self._is_open:
+        if not self.is_open:
             return {}
         try:
             return work(item)
@@ -178,7 +190,10 @@ def run_batches(
     no connection is idle. An error in a task is raised when those under way have ended and are written. Raises
     HubbleclipError when more than `flows.max_rejected_share` of the items is rejected.
     """
-    lane = _Lane(stage, Progress(name=f"{stage.name}: {task.name}", total=total), write)
+    if not total:
+        return
+    name = f"{stage.name}: {task.name}"
+    lane = _Lane(stage, Progress(name=name, total=total, show=progress_artifact(name)), write, task.name)
     workers = connections.num + 1 if connections else stage.settings.flows.workers
     most = workers if connections else workers + 1
     with ThreadPoolTaskRunner[Batch](max_workers=workers) as runner, connections or nullcontext():
@@ -195,18 +210,18 @@ def run_batches(
     error = (connections and connections.error) or lane.error
     if error:
         raise error
-    if lane.progress.total:
-        lane.progress.log()
-        _check_share(stage, lane.progress)
+    lane.progress.log()
+    _check_share(stage, lane.progress)
 
 
 @dataclass(slots=True)
 class _Lane:
-    """Batches under way, each with its number of items; they are written in the order in which they end."""
+    """Batches under way, each with its number of items; they are checked, and written in the order in which they end."""
 
     stage: Stage
     progress: Progress
     write: Callable[[Stage, Batch], None]
+    made_by: str
     under_way: dict[PrefectFuture[Batch], int] = field(default_factory=dict)
     error: HubbleclipError | None = None
 
@@ -215,7 +230,7 @@ class _Lane:
         future = next(as_completed(list(self.under_way)))
         num_items = self.under_way.pop(future)
         try:
-            batch = future.result()
+            batch = checked(self.stage, future.result(), self.made_by)
         except HubbleclipError as error:
             self.error = self.error or error
             return

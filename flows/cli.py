@@ -15,13 +15,16 @@ from typing import Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table as RichTable
 
 from flows._server import prefect_server
+from flows.prefect_home import POOLS, prefect_environment, serve, work
+from flows.promotion import read_promoted
 from flows.settings_file import settings_toml
 from flows.status import Status, read_status
 from hubbleclip import __version__
-from hubbleclip.catalog import read_catalog, read_sql
+from hubbleclip.catalog import read_catalog, writing_catalog
 from hubbleclip.errors import CatalogError, HubbleclipError, SettingsError
 from hubbleclip.paths import Layout
 from hubbleclip.settings import Settings, read_settings
@@ -98,7 +101,8 @@ def run_flow(module: str, name: str, options: Options, **arguments: Any) -> None
     with prefect_server(layout.home / f"prefect-{os.environ.get('RANK', '0')}") as wait_until_up:
         flow = getattr(importlib.import_module(f"flows.{module}"), name)
         wait_until_up()
-        flow(options.profile, options.overrides(), **arguments)
+        with importlib.import_module("flows.scheduled").without_heartbeat():
+            flow(options.profile, options.overrides(), **arguments)
 
 
 def keep_home(layout: Layout) -> None:
@@ -143,7 +147,7 @@ def shards(options: Options = Options()) -> None:
 @app.command
 def dataset(options: Options = Options()) -> None:
     """Ingest, tiles and shards."""
-    run_flow("pipeline", "dataset", options)
+    run_flow("dataset", "dataset", options)
     print_status(read_status(options.settings()))
 
 
@@ -167,6 +171,50 @@ def pipeline(options: Options = Options()) -> None:
 
 
 @app.command
+def promoted(options: Options = Options(), *, json: bool = False) -> None:
+    """The run that is the best on val so far, and the comparison that made it so."""
+    found = read_promoted(Layout(options.settings().root))
+    if found is None:
+        raise HubbleclipError("no run is promoted yet: run `hubbleclip pipeline` first")
+    if json:
+        print_json(found)
+        return
+    for name, value in found.items():
+        out.print(f"{name:16} {'' if value is None else value}", highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command
+def server(options: Options = Options(), *, port: int = 4200) -> None:
+    """Prefect's server and pages on loopback, for scheduled runs, until Ctrl-C."""
+    serve(prefect_environment(options.settings().data, port), port)
+
+
+@app.command
+def deploy(options: Options = Options(), *, port: int = 4200) -> None:
+    """Register prefect.yaml and the automations; scheduled runs get this profile and these settings."""
+    settings = options.settings()
+    os.environ.update(prefect_environment(settings.data, port))
+    from flows.deployment import deploy as deploy_all  # noqa: PLC0415 - reads the environment
+
+    data = replace(options, data=settings.data)
+    for name in deploy_all(options.profile, data.overrides(), settings.flows):
+        out.print(f"deployed {name}", highlight=False)
+
+
+@app.command
+def worker(
+    options: Options = Options(),
+    *,
+    pool: Annotated[tuple[str, ...], Parameter(help="Which pools to work for: cpu, gpu.", negative=())] = POOLS,
+    port: int = 4200,
+) -> None:
+    """Work for a server's pools until Ctrl-C; runs under way end with it."""
+    settings = options.settings()
+    keep_home(Layout(settings.root))
+    work(prefect_environment(settings.data, port), pool)
+
+
+@app.command
 def status(options: Options = Options(), *, json: bool = False) -> None:
     """What there is, what was left out, and what is still to do."""
     found = read_status(options.settings())
@@ -177,10 +225,17 @@ def status(options: Options = Options(), *, json: bool = False) -> None:
 
 
 @app.command
-def sql(query: str, options: Options = Options()) -> None:
+def sql(
+    query: str = "",
+    options: Options = Options(),
+    *,
+    views: Annotated[bool, Parameter(negative=(), help="List the views and searches with their meaning.")] = False,
+) -> None:
     """Ask the catalog in SQL; it is opened read-only."""
+    if not (query or views):
+        raise CatalogError('there is no question: write `hubbleclip sql "FROM coverage"`, or --views for what there is')
     with read_catalog(Layout(options.settings().root)) as catalog:
-        rows = catalog.rows(query)
+        rows = catalog.views() if views else catalog.rows(query)
     table = RichTable(*(rows[0] if rows else ()), highlight=True)
     for row in rows:
         table.add_row(*("" if value is None else str(value) for value in row.values()))
@@ -188,17 +243,26 @@ def sql(query: str, options: Options = Options()) -> None:
 
 
 @app.command
+def migrate(options: Options = Options()) -> None:
+    """Bring a catalog of an older hubbleclip forward; a copy of it is kept. Every flow does so by itself."""
+    with writing_catalog(Layout(options.settings().root)) as catalog:
+        rows = catalog.rows("FROM migration ORDER BY version DESC LIMIT 1")
+    out.print(f"the catalog has schema version {rows[0]['version']} ({rows[0]['name']})", highlight=False)
+
+
+@app.command
 def explain(tile_id: str, options: Options = Options(), *, json: bool = False) -> None:
     """Where a tile comes from: shard, product, observation, proposal."""
-    with read_catalog(Layout(options.settings().root)) as catalog:
-        rows = catalog.rows(read_sql("explain"), {"tile_id": tile_id})
-    if not rows:
-        raise CatalogError(f'there is no tile {tile_id!r}: see `hubbleclip sql "FROM tile"`')
+    from flows.chain import explain_tile  # noqa: PLC0415 - brings the dataset's readers
+
+    layout = Layout(options.settings().root)
+    with read_catalog(layout) as catalog:
+        chain = explain_tile(catalog, layout, tile_id)
     if json:
-        print_json(rows[0])
+        print_json(chain)
         return
-    for name, value in rows[0].items():
-        out.print(f"[bold]{name:20}[/bold] {'' if value is None else value}", highlight=False, markup=True)
+    for name, value in chain.items():
+        out.print(f"[bold]{name:24}[/bold] {escape('' if value is None else str(value))}", highlight=False, soft_wrap=True)
 
 
 @app.command
@@ -295,7 +359,6 @@ def start_logging() -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
     logging.basicConfig(level=logging.ERROR, handlers=[handler])
-    logging.getLogger("hubbleclip").setLevel(logging.INFO)
     logging.getLogger("stamina").setLevel(logging.ERROR)
 
 

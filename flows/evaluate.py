@@ -8,24 +8,48 @@ from pathlib import Path
 from typing import Any
 
 from prefect import Task, flow
+from prefect.artifacts import create_table_artifact
 
-from flows._run import log, open_stage
+from flows._edges import checked
+from flows._run import Stage, log, open_stage
+from flows.artifacts import show_report
+from flows.pending import from_rows
+from flows.promotion import promoted
 from flows.train import newest_dataset, trainings
 from hubbleclip.code_version import code_version
 from hubbleclip.dataset.directory import read_dataset
 from hubbleclip.errors import EvaluationError
+from hubbleclip.evaluation.compare import decide, val_estimate
+from hubbleclip.evaluation.figures import picture_bytes, retrieval_figure
 from hubbleclip.evaluation.report import evaluate as evaluate_run
 from hubbleclip.paths import Layout
-from hubbleclip.records import Report
-from hubbleclip.settings import Settings, read_settings
+from hubbleclip.records import Metric, Promotion, Report, to_row
+from hubbleclip.settings import EvaluationSettings, Settings, read_settings
 from hubbleclip.training.runs import find_run, read_run, settings_digest
 
+
+def compare_runs(
+    dataset_dir: Path, run_dir: Path, promoted_dir: Path | None, settings: EvaluationSettings
+) -> Promotion:
+    """Measure a run, and the promoted one where there is one, on val."""
+    info = read_dataset(dataset_dir)
+    candidate, *others = [val_estimate(info, path, settings) for path in (run_dir, promoted_dir) if path]
+    return decide(candidate, others[0] if others else None, datetime.now(UTC))
+
+
 task_evaluate = Task(evaluate_run, name="evaluate-run", persist_result=False)
+task_compare = Task(compare_runs, name="compare-runs", persist_result=False)
 
 
 @flow(name="evaluate")
 def evaluate(profile: str = "demo", overrides: dict[str, Any] | None = None) -> None:
-    """Report on the newest dataset's run, unless that report stands already."""
+    """Report on the newest dataset's run, and promote the run if it is better on val than the promoted one.
+
+    Args:
+        profile: demo, hubble, local, paper, or the path of a TOML file of settings.
+        overrides: Settings to change, section by section, such as {"evaluation": {"bootstrap": 500}}.
+
+    """
     settings = read_settings(profile, overrides or {})
     layout = Layout(settings.root)
     dataset_dir = newest_dataset(layout)
@@ -34,27 +58,56 @@ def evaluate(profile: str = "demo", overrides: dict[str, Any] | None = None) -> 
     with open_stage("evaluate", settings) as stage:
         if stage.catalog.rows("SELECT path FROM report WHERE report_id = ?", [report_dir.name]):
             log.info("evaluate: the report is up to date: %s", report_dir / "index.html")
-            return
-        evaluation = task_evaluate(
-            dataset_dir, run_dir, shuffled_dir, report_dir, settings.evaluation, code_version=code_version()
-        )
-        report = Report(
-            report_id=report_dir.name,
-            run_id=run_dir.name,
-            settings_digest=settings.evaluation.digest(),
-            path=layout.relative(report_dir),
-            made_at=datetime.now(UTC),
-        )
-        finished = [read_run(d) for d in (run_dir, shuffled_dir) if d]
-        stage.catalog.upsert(
-            {
-                "run": [f.run for f in finished],
-                "checkpoint": [c for f in finished for c in f.checkpoints],
-                "metric": evaluation.metrics,
-                "report": [report],
-            }
-        )
+        else:
+            write_evaluation(stage, dataset_dir, run_dir, shuffled_dir, report_dir)
+        promote(stage, dataset_dir, run_dir)
+        metrics = stage.catalog.rows("FROM metric WHERE run_id = ?", [run_dir.name])
+    show_report(report_dir, picture_bytes(retrieval_figure(from_rows(Metric, metrics)), "svg"))
+
+
+def write_evaluation(
+    stage: Stage, dataset_dir: Path, run_dir: Path, shuffled_dir: Path | None, report_dir: Path
+) -> None:
+    """Write the report, then its rows."""
+    settings = stage.settings
+    evaluation = task_evaluate(
+        dataset_dir, run_dir, shuffled_dir, report_dir, settings.evaluation, code_version=code_version()
+    )
+    report = Report(
+        report_id=report_dir.name,
+        run_id=run_dir.name,
+        settings_digest=settings.evaluation.digest(),
+        path=stage.layout.relative(report_dir),
+        made_at=datetime.now(UTC),
+    )
+    finished = [read_run(d) for d in (run_dir, shuffled_dir) if d]
+    rows = {
+        "run": [f.run for f in finished],
+        "checkpoint": [c for f in finished for c in f.checkpoints],
+        "metric": evaluation.metrics,
+        "report": [report],
+    }
+    stage.catalog.upsert(checked(stage, rows, task_evaluate.name))
     log.info("evaluate: the report is %s", report_dir / "index.html")
+
+
+def promote(stage: Stage, dataset_dir: Path, run_dir: Path) -> None:
+    """Decide, once for each run, whether it takes the place of the promoted one."""
+    if stage.catalog.rows("SELECT run_id FROM promotion WHERE run_id = ?", [run_dir.name]):
+        return
+    before = promoted(stage.catalog, stage.layout)
+    try:
+        decision = task_compare(
+            dataset_dir, run_dir, Path(before["path"]) if before else None, stage.settings.evaluation
+        )
+    except EvaluationError as error:
+        log.warning("evaluate: no run is promoted: %s", error)
+        return
+    stage.catalog.upsert({"promotion": [decision]})
+    row = {name: value for name, value in to_row(decision).items() if name != "decided_at"}
+    create_table_artifact([row], key="promotion", description="The run against the promoted one, on val")
+    verdict = "promoted" if decision.is_promoted else "not promoted"
+    log.info("evaluate: %s is %s, %s %.4f", run_dir.name, verdict, decision.metric, decision.value)
 
 
 def finished_runs(layout: Layout, dataset_dir: Path, settings: Settings) -> tuple[Path, Path | None]:

@@ -7,29 +7,27 @@ from typing import Any
 from prefect import flow
 from prefect.deployments import run_deployment
 
+from flows.dataset import dataset
 from flows.evaluate import evaluate
-from flows.ingest import ingest
-from flows.shards import shards
-from flows.tiles import tiles
+from flows.scheduled import without_heartbeat
 from flows.train import train
 from hubbleclip.errors import TrainingError
 from hubbleclip.settings import read_settings
 
 
-@flow(name="dataset")
-def dataset(profile: str = "demo", overrides: dict[str, Any] | None = None) -> None:
-    """Ingest, tiles and shards."""
-    ingest(profile, overrides)
-    tiles(profile, overrides)
-    shards(profile, overrides)
-
-
 @flow(name="pipeline")
 def pipeline(profile: str = "demo", overrides: dict[str, Any] | None = None) -> None:
-    """The dataset, then training (by a deployment where the settings name one, else here), then evaluation."""
-    dataset(profile, overrides)
-    start_training(profile, overrides)
-    evaluate(profile, overrides)
+    """The dataset, then training (by a deployment where the settings name one, else here), then evaluation.
+
+    Args:
+        profile: demo, hubble, local, paper, or the path of a TOML file of settings.
+        overrides: Settings to change, section by section, such as {"train": {"steps": 1000}}.
+
+    """
+    with without_heartbeat():
+        dataset(profile, overrides)
+        start_training(profile, overrides)
+        evaluate(profile, overrides)
 
 
 def start_training(profile: str, overrides: dict[str, Any] | None) -> None:

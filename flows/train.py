@@ -10,6 +10,8 @@ from typing import Any
 from prefect import Task, flow
 
 from flows._run import LOG_EVERY_S, log
+from flows.artifacts import progress_artifact, record_asset
+from flows.scheduled import FINISHED, tell
 from flows.status import NEWEST_DATASET
 from hubbleclip.catalog import read_catalog
 from hubbleclip.code_version import code_version
@@ -22,6 +24,7 @@ from hubbleclip.training.loop import train as train_model
 def train_run(dataset_dir: Path, settings: Settings, train_settings: TrainSettings) -> Path:
     """One training, begun or gone on with; a line every ten seconds says how far it is."""
     logged = time.monotonic()
+    show = progress_artifact("train: shuffled pairs" if train_settings.shuffled else "train")
 
     def report(step: int, metrics: Mapping[str, float]) -> None:
         nonlocal logged
@@ -29,6 +32,7 @@ def train_run(dataset_dir: Path, settings: Settings, train_settings: TrainSettin
             logged = time.monotonic()
             figures = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
             log.info("train: step %d of %d, %s", step, train_settings.steps, figures)
+            show(100 * step / train_settings.steps, f"step {step} of {train_settings.steps}, {figures}")
 
     runs = Layout(settings.root).runs
     return train_model(
@@ -41,12 +45,23 @@ task_train = Task(train_run, name="train-run", persist_result=False)
 
 @flow(name="train")
 def train(profile: str = "demo", overrides: dict[str, Any] | None = None) -> None:
-    """Train the model, and the shuffled-pairs baseline where the evaluation asks for one."""
+    """Train the model on the newest dataset, and the shuffled-pairs baseline where the evaluation asks for one.
+
+    Args:
+        profile: demo, hubble, local, paper, or the path of a TOML file of settings.
+        overrides: Settings to change, section by section, such as {"train": {"steps": 1000}}.
+
+    """
     settings = read_settings(profile, overrides or {})
     dataset_dir = newest_dataset(Layout(settings.root))
+    run_dirs = []
     for train_settings in trainings(settings):
-        run_dir = task_train(dataset_dir, settings, train_settings)
-        log.info("train: %s is ready", run_dir)
+        run_dirs.append(task_train(dataset_dir, settings, train_settings))
+        log.info("train: %s is ready", run_dirs[-1])
+    facts = {"run_id": run_dirs[0].name, "dataset_digest": dataset_dir.name}
+    record_asset(settings.profile, "run", "dataset", facts)
+    parameters = {"profile": profile, "overrides": overrides or {}}
+    tell(FINISHED, f"run.{run_dirs[0].name}", parameters, **facts)
 
 
 def trainings(settings: Settings) -> list[TrainSettings]:

@@ -27,15 +27,16 @@ class TestSet:
         return len(self.captions_g)
 
 
-def make_test_set(samples: Sequence[Sample]) -> TestSet:
-    """Test set of the rows whose split is `test`. A group's caption is the main one of its first proposal and tile.
+def make_test_set(samples: Sequence[Sample], split: str = "test") -> TestSet:
+    """Test set of the rows of a split. A group's caption is the main one of its first proposal and tile.
 
     Raises EvaluationError when there are fewer than two groups, for then there is nothing to tell apart.
     """
-    tiles = sorted((sample for sample in samples if sample.split == "test"), key=lambda sample: sample.tile_id)
+    tiles = sorted((sample for sample in samples if sample.split == split), key=lambda sample: sample.tile_id)
     groups = sorted({tile.group_id for tile in tiles})
     if len(groups) < 2:
-        raise EvaluationError(f"the test split has {len(groups)} proposal groups and needs 2: raise splits.test_share")
+        found = f"the {split} split has {len(groups)} proposal groups and needs 2"
+        raise EvaluationError(f"{found}: raise splits.{split}_share")
     index = {group: number for number, group in enumerate(groups)}
     captions = dict.fromkeys(groups, "")
     for tile in sorted(tiles, key=lambda tile: (tile.proposal_id, tile.tile_id), reverse=True):

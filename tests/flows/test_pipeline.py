@@ -12,7 +12,7 @@ from commands import SMALL, Outcome, command, environment, kill_when, run, serve
 
 pytestmark = pytest.mark.slow
 
-RUN_TABLES = {"run", "checkpoint", "metric", "report"}
+RUN_TABLES = {"run", "checkpoint", "metric", "report", "promotion"}
 
 
 def shard_hashes(data: Path) -> list[tuple]:
@@ -88,11 +88,12 @@ def test_every_sample_is_explained_back_to_its_abstract(undisturbed: tuple[Path,
 
 
 def test_rules_of_the_contracts_hold(undisturbed: tuple[Path, Outcome]) -> None:
-    from hubbleclip.catalog import read_catalog
+    from hubbleclip.contract_check import broken_rules
+from hubbleclip.catalog import read_catalog
     from hubbleclip.paths import Layout
 
     with read_catalog(Layout(undisturbed[0] / "demo")) as catalog:
-        assert catalog.broken_rules() == []
+        assert broken_rules(catalog.query) == []
 
 
 def test_search_finds_tiles(undisturbed: tuple[Path, Outcome]) -> None:

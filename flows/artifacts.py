@@ -1,0 +1,102 @@
+"""What a flow run shows in Prefect's pages: how far it is, what it changed, pictures, and what it made of what."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+from uuid import UUID
+
+import numpy as np
+from PIL import Image
+from prefect.artifacts import (
+    create_image_artifact,
+    create_link_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from prefect.assets import add_asset_metadata
+from prefect.context import FlowRunContext
+from prefect.tasks import MaterializingTask
+
+from hubbleclip.catalog import read_catalog
+from hubbleclip.images.sheet import render_sheet
+from hubbleclip.paths import Layout
+
+NEWEST_TILES = "SELECT path, tile_id FROM tile ORDER BY cut_at DESC, tile_id LIMIT 12"
+
+
+def progress_artifact(name: str) -> Callable[[float, str], None]:
+    """A bar on the flow run's page, moved by what this returns, in percent and words; nothing outside a flow run."""
+    if FlowRunContext.get() is None:
+        return lambda percent, text: None
+    artifact_id = cast("UUID", create_progress_artifact(0.0, key=key_of(name), description=f"{name}: begun"))
+
+    def show(percent: float, text: str) -> None:
+        update_progress_artifact(artifact_id, percent, description=f"{name}: {text}")
+
+    return show
+
+
+def key_of(name: str) -> str:
+    """The name as Prefect's keys are written: lower case, digits and dashes."""
+    return re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+@contextmanager
+def counted(layout: Layout) -> Iterator[None]:
+    """A table of the catalog's rows before and after what is done inside."""
+    before = counts(layout)
+    yield
+    after = counts(layout)
+    rows = [{"table": n, "before": before.get(n, 0), "after": num, "new": num - before.get(n, 0)}
+            for n, num in after.items()]  # fmt: skip
+    create_table_artifact(rows, key="counts", description="Rows in the catalog, before and after")
+
+
+def counts(layout: Layout) -> dict[str, int]:
+    """Rows a table of the published catalog; of none before the first run."""
+    if not layout.catalog.is_file():
+        return {}
+    with read_catalog(layout) as catalog:
+        return catalog.counts()
+
+
+def show_tiles(layout: Layout) -> None:
+    """A sheet of the tiles cut last. It travels inside the artifact, since a worker's files have no address."""
+    with read_catalog(layout) as catalog:
+        rows = catalog.rows(NEWEST_TILES)
+    if not rows:
+        return
+    levels = [np.asarray(Image.open(layout.absolute(row["path"])).convert("L")) for row in rows]
+    buffer = io.BytesIO()
+    render_sheet(levels, [row["tile_id"] for row in rows], columns=6, cell_px=128).save(buffer, "JPEG", quality=80)
+    create_image_artifact(data_uri("image/jpeg", buffer.getvalue()), key="tiles", description="The newest tiles")
+
+
+def show_report(report_dir: Path, figure: bytes) -> None:
+    """The retrieval figure, an SVG, and a link to the report."""
+    uri = data_uri("image/svg+xml", figure)
+    create_image_artifact(uri, key="retrieval", description="Retrieval on the test split, with 95 % intervals")
+    index = (report_dir / "index.html").absolute()
+    create_link_artifact(index.as_uri(), str(index), key="report", description=f"Report {report_dir.name}")
+
+
+def data_uri(kind: str, content: bytes) -> str:
+    """The content as an address that holds it."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def record_asset(profile: str, name: str, made_from: str, facts: Mapping[str, Any]) -> None:
+    """Tell Prefect that an asset of the profile was made anew, and from which other one."""
+    key = f"hubbleclip://{profile}/{name}"
+    task = MaterializingTask(
+        lambda: add_asset_metadata(key, dict(facts)), name=f"record-{name}", persist_result=False,
+        assets=[key], asset_deps=[f"hubbleclip://{profile}/{made_from}"], materialized_by="hubbleclip",
+    )  # fmt: skip
+    task()

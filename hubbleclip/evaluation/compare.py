@@ -1,0 +1,53 @@
+"""Whether a run is better than another on val: the same tiles, captions and resamples for both."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+from hubbleclip.dataset.shards import DatasetInfo
+from hubbleclip.evaluation.bootstrap import draw_weights
+from hubbleclip.evaluation.embed import embed_texts, embed_tiles, on_best_device
+from hubbleclip.evaluation.protocols import Estimate, Scores, difference, fair_estimates
+from hubbleclip.evaluation.report import read_samples
+from hubbleclip.evaluation.retrieval import cosine_scores
+from hubbleclip.evaluation.testset import make_test_set
+from hubbleclip.records import Promotion
+from hubbleclip.settings import EvaluationSettings
+from hubbleclip.training.checkpoints import load_run_model
+
+METRIC = "i2t_accuracy_at_10pct"
+
+
+def val_estimate(info: DatasetInfo, run_dir: Path, settings: EvaluationSettings) -> Estimate:
+    """A run's `METRIC` on val, resampled by proposal group; the scorer is the run's id.
+
+    A run that was trained on an older dataset has seen none of these tiles, since no tile ever changes its split.
+    Raises EvaluationError when val has fewer than two groups.
+    """
+    val = make_test_set(read_samples(info), "val")
+    loaded = on_best_device(load_run_model(run_dir))
+    _, tiles_td = embed_tiles(loaded, info, "val", settings.batch_size)
+    scores_tg = cosine_scores(tiles_td, embed_texts(loaded, val.captions_g, settings.batch_size))
+    scores = Scores(scorer=run_dir.name, i2t_tg=scores_tg, t2i_gt=scores_tg.T)
+    weights_bg = draw_weights(val.num_groups, settings.bootstrap, settings.seed)
+    return next(one for one in fair_estimates(scores, val.group_t, weights_bg) if one.name == METRIC)
+
+
+def decide(candidate: Estimate, promoted: Estimate | None, decided_at: datetime) -> Promotion:
+    """The candidate takes the place of the promoted run when the 95 % interval of the paired difference lies above 0,
+    or when there is none before it.
+    """
+    gain = difference(candidate, promoted) if promoted else None
+    low, high = gain.interval() if gain else (None, None)
+    return Promotion(
+        run_id=candidate.scorer,
+        previous_run_id=promoted.scorer if promoted else None,
+        is_promoted=low is None or low > 0,
+        metric=candidate.name,
+        value=candidate.value,
+        difference=gain.value if gain else None,
+        low=low,
+        high=high,
+        decided_at=decided_at,
+    )
