@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import threading
@@ -18,7 +19,7 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def sha256_bytes(data: bytes) -> str:
+def sha256_bytes(data: bytes | memoryview) -> str:
     """Hex sha256 of bytes."""
     return hashlib.sha256(data).hexdigest()
 
@@ -40,6 +41,21 @@ def sync_files(paths: Iterable[Path]) -> None:
             os.fsync(file.fileno())
     for folder in {path.parent for path in found}:
         sync_folder(folder)
+
+
+@contextmanager
+def locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
+    """Keep others who ask for the same out of `folder`; the kernel lets go when we die, and no file is left behind.
+
+    Raises BlockingIOError while another has it, where we do not `wait`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield
+    finally:
+        os.close(opened)
 
 
 @contextmanager

@@ -74,11 +74,14 @@ def positive_ids(group_b: Sequence[int], text_b: Sequence[str]) -> Ints:
     return np.array([root(row) for row in range(len(group_b))], dtype=np.int64)
 
 
-def draw_views(rng: np.random.Generator, num: int, min_crop_share: float) -> npt.NDArray[np.float32]:
+def draw_views(
+    rng: np.random.Generator, num: int, min_crop_share: float, whole_share: float = 0.0
+) -> npt.NDArray[np.float32]:
     """Affine maps (num, 2, 3) from view to tile in [-1, 1]: a square crop of at least `min_crop_share` of the area,
-    anywhere inside, turned by a multiple of 90 degrees and mirrored or not, each as likely.
+    anywhere inside, or the whole tile in `whole_share` of the views; turned by a multiple of 90 degrees and mirrored or
+    not, each as likely. A view never leaves its tile, so that there is nothing to fill.
     """
-    side = np.sqrt(rng.uniform(min_crop_share, 1, num))
+    side = np.where(rng.random(num) < whole_share, 1, np.sqrt(rng.uniform(min_crop_share, 1, num)))
     centre = rng.uniform(-1, 1, (num, 2)) * (1 - side)[:, None]
     quarter, mirror = rng.integers(4, size=num), rng.choice([-1, 1], num)
     cos, sin = np.array([1, 0, -1, 0])[quarter], np.array([0, 1, 0, -1])[quarter]

@@ -14,10 +14,12 @@ from hubbleclip.files import replacing, sha256_file, write_text
 from hubbleclip.paths import checkpoint_name
 from hubbleclip.records import Checkpoint
 from hubbleclip.training.model import LoadedModel, rebuild_model
-from hubbleclip.training.runs import read_model_settings
+from hubbleclip.training.modes import prepare
+from hubbleclip.training.runs import read_model_settings, read_train_settings
 
 FOLDER = "checkpoints"
 BEST = "best.json"
+MIXTURE = "mixture.pt"
 
 
 def write_checkpoint(run_dir: Path, step: int, state: dict[str, Any]) -> None:
@@ -33,7 +35,10 @@ def list_steps(run_dir: Path) -> list[int]:
 
 def read_checkpoint(run_dir: Path, step: int) -> dict[str, Any]:
     """The state after `step`, on the CPU. Raises TrainingError when the file is missing or damaged."""
-    path = run_dir / FOLDER / checkpoint_name(step)
+    return _read_state(run_dir / FOLDER / checkpoint_name(step))
+
+
+def _read_state(path: Path) -> dict[str, Any]:
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, pickle.UnpicklingError) as error:
@@ -41,17 +46,26 @@ def read_checkpoint(run_dir: Path, step: int) -> dict[str, Any]:
     return state
 
 
-def write_best(run_dir: Path, step: int, score: float | None) -> None:
-    """Name the best checkpoint; `score` is its accuracy on val, None where there is no val split."""
-    write_text(run_dir / BEST, json.dumps({"step": step, "score": score}) + "\n")
+def write_mixture(run_dir: Path, state_dict: dict[str, Any]) -> None:
+    """Write the weights between start and best checkpoint that do best on val."""
+    with replacing(run_dir / FOLDER / MIXTURE) as temporary:
+        torch.save({"state_dict": state_dict}, temporary)
 
 
-def read_best_step(run_dir: Path) -> int:
-    """Step of the best checkpoint. Raises TrainingError where there is none yet."""
+def write_best(run_dir: Path, step: int, score: float | None, **mixture: Any) -> None:
+    """Name the best checkpoint; `score` is its accuracy on val, None where there is no val split. `mixture` tells of
+    the mixture that takes its place: `alpha`, and the `alpha_scores` that it was chosen by.
+    """
+    write_text(run_dir / BEST, json.dumps({"step": step, "score": score, **mixture}) + "\n")
+
+
+def read_best(run_dir: Path) -> dict[str, Any]:
+    """What `write_best` wrote last. Raises TrainingError where there is nothing yet."""
     try:
-        return int(json.loads((run_dir / BEST).read_text(encoding="utf-8"))["step"])
-    except (OSError, ValueError, KeyError) as error:
+        best: dict[str, Any] = json.loads((run_dir / BEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise TrainingError(f"the run {run_dir} has no checkpoint yet: run `hubbleclip train` again") from error
+    return best
 
 
 def prune(run_dir: Path, keep: int, best_step: int) -> None:
@@ -76,6 +90,8 @@ def read_records(run_dir: Path) -> list[Checkpoint]:
 
 
 def load_run_model(run_dir: Path) -> LoadedModel:
-    """The model of a run with the weights of its best checkpoint, on the CPU. Needs no network."""
-    state = read_checkpoint(run_dir, read_best_step(run_dir))
-    return rebuild_model(read_model_settings(run_dir), state["state_dict"])
+    """The model of a run with the weights of its best checkpoint or mixture, on the CPU. Needs no network."""
+    best = read_best(run_dir)
+    state = _read_state(run_dir / FOLDER / (MIXTURE if "alpha" in best else checkpoint_name(best["step"])))
+    settings = read_train_settings(run_dir)
+    return rebuild_model(read_model_settings(run_dir), state["state_dict"], lambda loaded: prepare(loaded, settings))

@@ -1,142 +1,36 @@
-"""Training of a model on an immutable dataset, in a run directory that can be left and taken up at any step.
-
-Nothing random has a state: the batch, the views and the dropout of a step are drawn from (seed, step, process). So a
-resume needs the weights, the optimizer and the step, and gives the same loss curve as a training without a break.
-"""
+"""Training of a model on an immutable dataset, in a run directory that can be left and taken up at any step."""
 
 from __future__ import annotations
 
 import logging
-import math
+import os
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
-from hubbleclip.dataset.loader import SplitTiles, TrainBatch, iterate_batches, open_split, open_train_batches
-from hubbleclip.dataset.shards import DatasetInfo, read_dataset
-from hubbleclip.errors import TrainingError
+from hubbleclip.contracts import contract_version
+from hubbleclip.dataset.directory import DatasetInfo, read_dataset
+from hubbleclip.dataset.loader import TrainBatches, iterate_batches, open_split, open_train_batches
+from hubbleclip.errors import DatasetError, TrainingError
 from hubbleclip.settings import ModelSettings, TrainSettings
 from hubbleclip.training import checkpoints
-from hubbleclip.training.augment import cut_views
 from hubbleclip.training.distributed import World, joined
-from hubbleclip.training.losses import Loss, loss_named
-from hubbleclip.training.model import LoadedModel, clamp_scale, load_model, set_start
-from hubbleclip.training.optimizer import learning_rate, make_optimizer, set_learning_rate
+from hubbleclip.training.losses import loss_named
+from hubbleclip.training.model import LoadedModel, load_model, set_start
+from hubbleclip.training.modes import prepare
 from hubbleclip.training.runs import find_run, finish_run, open_run, settings_digest
 from hubbleclip.training.tracking import Tracker
-from hubbleclip.training.validation import validate
+from hubbleclip.training.trainer import Trainer, make_trainer
+from hubbleclip.training.wise import keep_best_mixture
 
 log = logging.getLogger(__name__)
 
 OnProgress = Callable[[int, Mapping[str, float]], None]
-
-
-@dataclass(kw_only=True)
-class Trainer:
-    """A training under way. `step` counts finished steps; `best_score` is the accuracy on val of `best_step`."""
-
-    settings: TrainSettings
-    world: World
-    loaded: LoadedModel
-    wrapped: nn.Module
-    optimizer: torch.optim.Optimizer
-    loss: Loss
-    val: SplitTiles
-    run_dir: Path
-    step: int = 0
-    best_step: int = 0
-    best_score: float | None = None
-
-    @property
-    def samples_seen(self) -> int:
-        """Samples of all finished steps, over all processes."""
-        return self.step * self.settings.batch_size
-
-    def train_step(self, batch: TrainBatch) -> dict[str, float]:
-        """One step of the optimizer. Raises TrainingError when the loss is no number."""
-        torch.manual_seed((self.settings.seed * 1_000_003 + self.step) * self.world.size + self.world.rank)
-        rate = learning_rate(self.step, self.settings)
-        set_learning_rate(self.optimizer, rate)
-        entries, scale = self._forward(batch)
-        total = torch.stack(list(entries.values())).sum()
-        self.optimizer.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
-        norm = nn.utils.clip_grad_norm_(self.loaded.model.parameters(), self.settings.grad_clip)
-        values = {name: float(value.detach()) for name, value in entries.items()} | {"loss": float(total.detach())}
-        self._check_finite(values["loss"], float(norm))
-        self.optimizer.step()
-        clamp_scale(self.loaded.model)
-        self.step += 1
-        return values | {
-            "learning_rate": rate, "logit_scale": float(scale), "grad_norm": float(norm),
-            "samples_seen": self.samples_seen,
-        }  # fmt: skip
-
-    def _forward(self, batch: TrainBatch) -> tuple[dict[str, Tensor], Tensor]:
-        device, loaded = self.world.device, self.loaded
-        tiles, theta, gain, tokens, group_ids = (part.to(device, non_blocking=True) for part in batch)
-        images = loaded.normalise(cut_views(tiles, theta, gain, loaded.image_size))
-        self.wrapped.train()
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.settings.precision == "bf16"):
-            image_bd, text_bd, scale, *bias = self.wrapped(images.contiguous(memory_format=torch.channels_last), tokens)
-        image_bd, text_bd = self.world.gather(image_bd.float()), self.world.gather(text_bd.float())
-        group_ids = self.world.gather(group_ids)
-        return self.loss.compute(image_bd, text_bd, scale, bias[0] if bias else None, group_ids), scale.detach()
-
-    def _check_finite(self, total: float, norm: float) -> None:
-        if not (math.isfinite(total) and math.isfinite(norm)):
-            raise TrainingError(
-                f"the loss is no number at step {self.step + 1} (loss {total}, gradient norm {norm}): "
-                "lower train.learning_rate, lengthen train.warmup_steps or set train.precision = 'fp32'"
-            )
-
-    def is_due(self, every: int) -> bool:
-        """Whether something done `every` so many steps is due now; at the last step all is."""
-        return self.step % every == 0 or self.step == self.settings.steps
-
-    def validated(self) -> dict[str, float]:
-        """Metrics on val when due; remembers the best step, the earlier of equals. Without val the last is the best."""
-        if not self.val.rows:
-            self.best_step = self.step
-            return {}
-        if not self.is_due(self.settings.validate_every):
-            return {}
-        metrics = validate(self.loaded, self.val, self.loss)
-        if self.best_score is None or metrics["val_accuracy_10"] > self.best_score:
-            self.best_step, self.best_score = self.step, metrics["val_accuracy_10"]
-        return metrics
-
-    def save(self) -> None:
-        """Write the state of now, name the best, drop what is not needed: in this order a kill is harmless."""
-        state = {
-            "step": self.step, "best_step": self.best_step, "best_score": self.best_score,
-            "state_dict": self.loaded.model.state_dict(), "optimizer": self.optimizer.state_dict(),
-        }  # fmt: skip
-        checkpoints.write_checkpoint(self.run_dir, self.step, state)
-        self.name_best()
-
-    def name_best(self) -> None:
-        """Write which checkpoint is the best, then prune."""
-        checkpoints.write_best(self.run_dir, self.best_step, self.best_score)
-        checkpoints.prune(self.run_dir, self.settings.keep_checkpoints, self.best_step)
-
-    def restore(self) -> None:
-        """Take up the newest checkpoint, if there is one."""
-        steps = checkpoints.list_steps(self.run_dir)
-        if not steps:
-            return
-        state = checkpoints.read_checkpoint(self.run_dir, steps[-1])
-        self.loaded.model.load_state_dict(state["state_dict"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.best_step, self.best_score = state["step"], state["best_step"], state["best_score"]
-        if self.world.is_writer:
-            self.name_best()
-        log.info("run %s goes on after step %d", self.run_dir.name, self.step)
 
 
 def train(
@@ -151,81 +45,105 @@ def train(
     """Train, or go on with what was left, and return the finished run's directory; a finished one is returned at once.
 
     Under torchrun every process calls it. `on_progress(step, metrics)` is called with each row of metrics, on the
-    writing process. Raises DatasetError for a dataset that cannot be trained on, TrainingError when the loss or model
-    is unknown, the loss is no number, or the batch cannot be shared evenly.
+    writing process. Raises DatasetError for a dataset that cannot be trained on, TrainingError when a name in the
+    settings is unknown, the loss is no number, the batch cannot be shared evenly, or another process trains this run.
     """
     info = read_dataset(dataset_dir)
+    _check_contract(info)
     finished = find_run(runs_dir, info.digest, settings_digest(model, settings))
     if finished is not None:
         return finished
-    with joined() as world:
-        return _finished(
-            _open_trainer(info, runs_dir, model, settings, world=world, code_version=code_version),
-            info,
-            on_progress or (lambda step, metrics: None),
+    with ExitStack() as held:
+        world = held.enter_context(joined())
+        held.enter_context(_deterministic(settings.deterministic))
+        make_start = partial(_start, model, settings)
+        loaded = make_start()
+        batches = _open_batches(info, settings, loaded, world)
+        run_dir = runs_dir
+        if world.is_writer:
+            opened = open_run(runs_dir, info.digest, model, settings, code_version=code_version, device=_name(world))
+            run_dir = held.enter_context(opened)
+        trainer = make_trainer(loaded, settings, world, val=open_split(info, "val"), run_dir=world.share(run_dir))
+        trainer.restore()
+        _run_steps(trainer, batches, on_progress or (lambda step, metrics: None))
+        if world.is_writer:
+            _close(trainer, make_start)
+        return trainer.run_dir
+
+
+def _check_contract(info: DatasetInfo) -> None:
+    """Raises DatasetError for a dataset whose rows may mean something else: another major version of their contract."""
+    ours = contract_version("shards")
+    if info.contract_version.split(".")[0] != ours.split(".")[0]:
+        raise DatasetError(
+            f"{info.path} follows version {info.contract_version} of the contract of shards, this program {ours}: "
+            "run `hubbleclip shards` again"
         )
 
 
-def _finished(trainer: Trainer, info: DatasetInfo, on_progress: OnProgress) -> Path:
-    """Run what is left and close the run."""
-    _run_steps(trainer, info, on_progress)
-    if trainer.world.is_writer:
-        records = checkpoints.read_records(trainer.run_dir)
-        finish_run(trainer.run_dir, trainer.samples_seen, trainer.best_step, records)
-    return trainer.world.share(trainer.run_dir)
+@contextmanager
+def _deterministic(wanted: bool) -> Iterator[None]:
+    """Let torch refuse operations that may give other bits the next time. cuBLAS reads its variable when it starts."""
+    before = torch.are_deterministic_algorithms_enabled()
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(wanted or before)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
 
 
-def _open_trainer(
-    info: DatasetInfo,
-    runs_dir: Path,
-    model: ModelSettings,
-    settings: TrainSettings,
-    *,
-    world: World,
-    code_version: str,
-) -> Trainer:
-    """Build all that a training needs, then restore its newest checkpoint. Nothing is written before that."""
+def _start(model: ModelSettings, settings: TrainSettings) -> LoadedModel:
+    """The model before its first step."""
     loss = loss_named(settings.loss)
+    loaded = load_model(model, settings.seed)
+    set_start(loaded, settings, loss)
+    return prepare(loaded, settings)
+
+
+def _open_batches(info: DatasetInfo, settings: TrainSettings, loaded: LoadedModel, world: World) -> TrainBatches:
+    """Batches of one process. Raises TrainingError for a batch that the processes cannot share."""
     if settings.batch_size % world.size:
         raise TrainingError(
             f"train.batch_size {settings.batch_size} cannot be shared by {world.size} processes: make it a multiple"
         )
-    loaded = load_model(model, settings.seed)
-    set_start(loaded, settings.temperature, loss.starts_at)
-    loaded.model.to(world.device, memory_format=torch.channels_last)
-    val = open_split(info, "val")
-    if not val.rows:
-        log.warning("no val split: the last checkpoint counts as the best")
-    device = torch.cuda.get_device_name(world.device) if world.device.type == "cuda" else "cpu"
-    run_dir = (
-        open_run(runs_dir, info.digest, model, settings, code_version=code_version, device=device)
-        if world.is_writer
-        else runs_dir
-    )
-    trainer = Trainer(
-        settings=settings, world=world, loaded=loaded, wrapped=world.wrap(loaded.model), loss=loss, val=val,
-        optimizer=make_optimizer(loaded.model, settings), run_dir=world.share(run_dir),
-    )  # fmt: skip
-    trainer.restore()
-    return trainer
-
-
-def _run_steps(trainer: Trainer, info: DatasetInfo, on_progress: OnProgress) -> None:
-    """All steps that are left."""
-    settings, world, loaded = trainer.settings, trainer.world, trainer.loaded
-    batches = open_train_batches(
+    return open_train_batches(
         open_split(info, "train"), settings, image_size=loaded.image_size, tokenizer=loaded.tokenizer,
         context_length=loaded.context_length, rank=world.rank, world=world.size,
     )  # fmt: skip
+
+
+def _name(world: World) -> str:
+    return torch.cuda.get_device_name(world.device) if world.device.type == "cuda" else "cpu"
+
+
+def _run_steps(trainer: Trainer, batches: TrainBatches, on_progress: OnProgress) -> None:
+    """All steps that are left. The processes stop together: only the writer knows how good the model is."""
+    world = trainer.world
+    if not trainer.val.rows:
+        log.warning("no val split: the last checkpoint counts as the best")
     report = _Reporter(trainer, on_progress) if world.is_writer else None
     try:
+        if world.share(trainer.is_done):
+            return
         for batch in iterate_batches(batches, trainer.step, pin=world.device.type == "cuda"):
             metrics = trainer.train_step(batch)
             if report is not None:
                 report.after_step(metrics)
+            if trainer.is_due(trainer.settings.validate_every) and world.share(trainer.is_done):
+                return
     finally:
         if report is not None:
             report.tracker.close()
+
+
+def _close(trainer: Trainer, make_start: Callable[[], LoadedModel]) -> None:
+    """Mix start and end where asked for, then mark the run as finished."""
+    if trainer.settings.wise_alphas and trainer.val.rows:
+        keep_best_mixture(trainer, make_start())
+    records = checkpoints.read_records(trainer.run_dir)
+    finish_run(trainer.run_dir, trainer.samples_seen, trainer.best_step, records)
 
 
 class _Reporter:

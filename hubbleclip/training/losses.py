@@ -1,4 +1,4 @@
-"""Contrastive losses that know proposal groups: rows of one group share a caption and are never negatives.
+"""Contrastive losses, with and without knowledge of proposal groups, whose rows share a caption.
 
 A loss takes normalised features and gives a dict of `*_loss` entries, which the loop sums. A new loss is one function
 and one entry of `LOSSES`.
@@ -6,6 +6,7 @@ and one entry of `LOSSES`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -20,23 +21,30 @@ Compute = Callable[[Tensor, Tensor, Tensor, Tensor | None, Tensor], dict[str, Te
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loss:
-    """A registered loss. `starts_at` is the (scale, bias) of a loss with a bias, given to a model without one."""
+    """A registered loss. `starts_at` gives the (scale, bias) of a loss with a bias from the batch size, for a model
+    without one.
+    """
 
     compute: Compute
-    starts_at: tuple[float, float] | None = None
+    starts_at: Callable[[int], tuple[float, float]] | None = None
 
 
 def info_nce(
     image_bd: Tensor, text_bd: Tensor, scale: Tensor, bias: Tensor | None, group_ids_b: Tensor
 ) -> dict[str, Tensor]:
-    """Symmetric InfoNCE with the diagonal as the one positive (CLIP, arXiv 2103.00020, figure 3).
+    """Symmetric InfoNCE with the diagonal as the one positive (CLIP, arXiv 2103.00020, figure 3). In nats, at least 0.
 
-    `scale` is exp(logit_scale). Other rows of the same group are left out of the sums. In nats, at least 0.
+    `scale` is exp(logit_scale). Other rows of a group are negatives, as in CLIP: for comparison, see `multi_positive`.
     """
+    return {"info_nce_loss": _symmetric(_logits(image_bd, text_bd, scale, bias))}
+
+
+def info_nce_masked(
+    image_bd: Tensor, text_bd: Tensor, scale: Tensor, bias: Tensor | None, group_ids_b: Tensor
+) -> dict[str, Tensor]:
+    """InfoNCE without the other rows of the group in its sums: no positives, and no negatives either."""
     logits_bb = _logits(image_bd, text_bd, scale, bias).masked_fill(_others_of_group(group_ids_b), -torch.inf)
-    target_b = torch.arange(len(logits_bb), device=logits_bb.device)
-    to_text, to_image = F.cross_entropy(logits_bb, target_b), F.cross_entropy(logits_bb.T, target_b)
-    return {"info_nce_loss": (to_text + to_image) / 2}
+    return {"info_nce_masked_loss": _symmetric(logits_bb)}
 
 
 def siglip(
@@ -44,12 +52,17 @@ def siglip(
 ) -> dict[str, Tensor]:
     """Pairwise sigmoid loss, a binary question a pair (SigLIP, arXiv 2303.15343, algorithm 1), summed and over b.
 
-    Pairs of one group off the diagonal are left out: they are no negatives, and would outnumber the true pairs.
+    Pairs of one group off the diagonal are negatives, as there: for comparison, see `siglip_masked`.
     """
-    logits_bb = _logits(image_bd, text_bd, scale, bias)
-    sign_bb = 2 * torch.eye(len(logits_bb), device=logits_bb.device) - 1
-    cost_bb = -F.logsigmoid(sign_bb * logits_bb).masked_fill(_others_of_group(group_ids_b), 0.0)
-    return {"siglip_loss": cost_bb.sum() / len(logits_bb)}
+    return {"siglip_loss": _sigmoid_costs(_logits(image_bd, text_bd, scale, bias)).sum() / len(image_bd)}
+
+
+def siglip_masked(
+    image_bd: Tensor, text_bd: Tensor, scale: Tensor, bias: Tensor | None, group_ids_b: Tensor
+) -> dict[str, Tensor]:
+    """SigLIP without pairs of one group off the diagonal: they are no negatives, and would outnumber the true pairs."""
+    cost_bb = _sigmoid_costs(_logits(image_bd, text_bd, scale, bias))
+    return {"siglip_masked_loss": cost_bb.masked_fill(_others_of_group(group_ids_b), 0.0).sum() / len(cost_bb)}
 
 
 def multi_positive(
@@ -66,10 +79,17 @@ def multi_positive(
     return {"multi_positive_loss": (to_text + to_image) / 2}
 
 
+def rare_positives(batch_size: int) -> tuple[float, float]:
+    """Scale 10, and the bias log(1 / (b - 1)), by which one in b pairs of unrelated features passes for a positive."""
+    return 10.0, -math.log(batch_size - 1)
+
+
 LOSSES = {
     "info_nce": Loss(compute=info_nce),
+    "info_nce_masked": Loss(compute=info_nce_masked),
     "multi_positive": Loss(compute=multi_positive),
-    "siglip": Loss(compute=siglip, starts_at=(10.0, -10.0)),
+    "siglip": Loss(compute=siglip, starts_at=rare_positives),
+    "siglip_masked": Loss(compute=siglip_masked, starts_at=rare_positives),
 }
 
 
@@ -83,6 +103,15 @@ def loss_named(name: str) -> Loss:
 def _logits(image_bd: Tensor, text_bd: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
     logits_bb = scale * image_bd.float() @ text_bd.float().T
     return logits_bb if bias is None else logits_bb + bias
+
+
+def _symmetric(logits_bb: Tensor) -> Tensor:
+    target_b = torch.arange(len(logits_bb), device=logits_bb.device)
+    return (F.cross_entropy(logits_bb, target_b) + F.cross_entropy(logits_bb.T, target_b)) / 2
+
+
+def _sigmoid_costs(logits_bb: Tensor) -> Tensor:
+    return -F.logsigmoid((2 * torch.eye(len(logits_bb), device=logits_bb.device) - 1) * logits_bb)
 
 
 def _same_group(group_ids_b: Tensor) -> Tensor:

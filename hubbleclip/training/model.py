@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -13,10 +13,14 @@ from typing import Any
 
 import open_clip
 import torch
+import torch.nn.functional as F
+from open_clip.hf_model import HFTextEncoder
+from open_clip.transformer import text_global_pool
 from torch import Tensor, nn
 
 from hubbleclip.errors import TrainingError
-from hubbleclip.settings import ModelSettings
+from hubbleclip.settings import ModelSettings, TrainSettings
+from hubbleclip.training.losses import Loss
 from hubbleclip.training.starts import PACKAGES, STARTS, register
 
 log = logging.getLogger(__name__)
@@ -27,7 +31,10 @@ MAX_LOG_SCALE = 4.6051  # just below log(100): CLIP's ceiling
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LoadedModel:
-    """A CLIP model and how to feed it. `mean`, `std`: a value a channel, for levels in [0, 1]; `image_size` in px."""
+    """A CLIP model and how to feed it. `mean`, `std`: a value a channel, for levels in [0, 1]; `image_size` in px.
+
+    `padding_id` fills texts up; None where a text's features depend on how much of it there is.
+    """
 
     model: Any  # open_clip's CLIP or CustomTextCLIP
     tokenizer: Any
@@ -35,7 +42,13 @@ class LoadedModel:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     context_length: int
+    padding_id: int | None
     settings: ModelSettings
+
+    @property
+    def is_pair(self) -> bool:
+        """Whether its towers, with the weights that it starts from, were trained together."""
+        return bool(self.settings.pretrained) and not _is_packaged(self.settings)
 
     @property
     def device(self) -> torch.device:
@@ -50,6 +63,12 @@ class LoadedModel:
         mean, std = (torch.tensor(values, device=self.device).view(1, -1, 1, 1) for values in (self.mean, self.std))
         return (levels - mean) / std
 
+    def shorten(self, tokens_bl: Tensor) -> Tensor:
+        """Tokens up to the end of the longest text: the features are the same, and soon there. A view."""
+        if self.padding_id is None:
+            return tokens_bl
+        return tokens_bl[:, : int((tokens_bl != self.padding_id).any(0).nonzero().max()) + 1]
+
     @torch.inference_mode()
     def encode_images(self, levels_b1hw: Tensor) -> Tensor:
         """Normalised features (b, d), float32 on the CPU, of tiles of `image_size`. The model is put in eval mode."""
@@ -61,7 +80,7 @@ class LoadedModel:
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """Normalised features (b, d), float32 on the CPU, of texts, each cut at the model's context length."""
         self.model.eval()
-        tokens_bl = self.tokenizer(list(texts)).to(self.device)
+        tokens_bl = self.shorten(self.tokenizer(list(texts))).to(self.device)
         feat_bd: Tensor = self.model.encode_text(tokens_bl, normalize=True)
         return feat_bd.float().cpu()
 
@@ -84,28 +103,52 @@ def load_model(settings: ModelSettings, seed: int) -> LoadedModel:
     return _loaded(model, settings)
 
 
-def rebuild_model(settings: ModelSettings, state: dict[str, Tensor]) -> LoadedModel:
-    """The model of these settings with the weights of a checkpoint; nothing is fetched."""
+def rebuild_model(
+    settings: ModelSettings,
+    state: dict[str, Tensor],
+    prepare: Callable[[LoadedModel], LoadedModel] = lambda loaded: loaded,
+) -> LoadedModel:
+    """The model of these settings, prepared as for its training, with a checkpoint's weights; nothing is fetched."""
     _known_tag(settings)
     model = _create(settings, None)
-    if "logit_bias" in state and model.logit_bias is None:
-        model.logit_bias = nn.Parameter(torch.zeros_like(state["logit_bias"]))
-    model.load_state_dict(state)
-    return _loaded(model, settings)
+    if model.logit_bias is None and any(name.endswith("logit_bias") for name in state):
+        model.logit_bias = nn.Parameter(torch.zeros_like(model.logit_scale))
+    loaded = prepare(_loaded(model, settings))
+    loaded.model.load_state_dict(state)
+    return loaded
 
 
-def set_start(loaded: LoadedModel, temperature: float, starts_at: tuple[float, float] | None) -> None:
-    """Set where scale and bias start, in place: the settings' temperature for a model that was not trained as one, and
-    the loss's own (scale, bias) for a model that lacks the bias which the loss needs.
+def set_start(loaded: LoadedModel, settings: TrainSettings, loss: Loss) -> None:
+    """Set where scale and bias start, in place: the settings' temperature for towers that were no pair, the loss's own
+    scale and bias for a model that lacks the bias which the loss needs, and the fixed scale, if any, which stays.
     """
     model = loaded.model
     with torch.no_grad():
-        if not loaded.settings.pretrained or _is_packaged(loaded.settings):
-            model.logit_scale.fill_(1 / temperature).log_()
-        if starts_at is not None and model.logit_bias is None:
-            scale, bias = starts_at
+        if not loaded.is_pair:
+            model.logit_scale.fill_(1 / settings.temperature).log_()
+        if loss.starts_at is not None and model.logit_bias is None:
+            scale, bias = loss.starts_at(settings.batch_size)
             model.logit_scale.fill_(scale).log_()
             model.logit_bias = nn.Parameter(torch.full_like(model.logit_scale, bias))
+        if settings.fixed_scale:
+            model.logit_scale.requires_grad_(False).fill_(settings.fixed_scale).log_()
+
+
+class ShortTextClip(open_clip.CLIP):  # type: ignore[misc]
+    """open_clip's CLIP, but texts may be shorter than its context."""
+
+    def encode_text(self, text: Tensor, normalize: bool = False) -> Tensor:
+        """As open_clip's, with positions and mask cut to the length of `text` (b, l)."""
+        dtype, length = self.transformer.get_cast_dtype(), text.shape[1]
+        mask = None if self.attn_mask is None else self.attn_mask[:length, :length]
+        x = self.token_embedding(text).to(dtype) + self.positional_embedding[:length].to(dtype)
+        x = self.ln_final(self.transformer(x, attn_mask=mask))
+        x = text_global_pool(x, text, self.text_pool_type, eos_token_id=self.text_eos_id)
+        if isinstance(self.text_projection, nn.Linear):
+            x = self.text_projection(x)
+        elif self.text_projection is not None:
+            x = x @ self.text_projection
+        return F.normalize(x, dim=-1) if normalize else x
 
 
 def clamp_scale(model: Any) -> None:
@@ -176,7 +219,20 @@ def _is_error(record: logging.LogRecord) -> bool:
     return record.levelno >= logging.ERROR
 
 
+def _padding_id(model: Any) -> int | None:
+    """Padding after the end of a text changes nothing where it is masked, or where a causal tower pools at the end."""
+    text = getattr(model, "text", model)
+    if isinstance(text, HFTextEncoder):
+        padding: int = text.config.pad_token_id
+        return padding
+    pool = getattr(text, "text_pool_type", None) or getattr(text, "pool_type", None)
+    is_causal = getattr(text, "attn_mask", None) is not None and getattr(text, "cls_emb", None) is None
+    return int(getattr(text, "pad_id", 0)) if is_causal and pool in ("argmax", "eos") else None
+
+
 def _loaded(model: Any, settings: ModelSettings) -> LoadedModel:
+    if type(model) is open_clip.CLIP:
+        model.__class__ = ShortTextClip
     preprocess = open_clip.get_model_preprocess_cfg(model)
     size = preprocess["size"]
     tokenizer = open_clip.get_tokenizer(settings.name)
@@ -187,6 +243,7 @@ def _loaded(model: Any, settings: ModelSettings) -> LoadedModel:
         mean=tuple(preprocess["mean"]),
         std=tuple(preprocess["std"]),
         context_length=tokenizer.context_length,
+        padding_id=_padding_id(model),
         settings=settings,
     )
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from hubbleclip.errors import TrainingError
-from hubbleclip.files import write_text
+from hubbleclip.files import locked, write_text
 from hubbleclip.records import Checkpoint, Run, to_row
 from hubbleclip.settings import ModelSettings, TrainSettings
 
@@ -41,6 +43,7 @@ def find_run(runs_dir: Path, dataset_digest: str, settings_digest: str, status: 
     return None
 
 
+@contextmanager
 def open_run(
     runs_dir: Path,
     dataset_digest: str,
@@ -49,12 +52,36 @@ def open_run(
     *,
     code_version: str,
     device: str,
-) -> Path:
-    """The unfinished run of this dataset and these settings, or a new one."""
+) -> Iterator[Path]:
+    """The unfinished run of this dataset and these settings, or a new one, which nobody else can open meanwhile.
+
+    Raises TrainingError while another process has it open.
+    """
     digest = settings_digest(model, settings)
-    unfinished = find_run(runs_dir, dataset_digest, digest, RUNNING)
-    if unfinished is not None:
-        return unfinished
+    with ExitStack() as held:
+        with locked(runs_dir):
+            run_dir = find_run(runs_dir, dataset_digest, digest, RUNNING) or _make_run(
+                runs_dir, dataset_digest, digest, model, settings, code_version=code_version, device=device
+            )
+            try:
+                held.enter_context(locked(run_dir, wait=False))
+            except BlockingIOError as error:
+                raise TrainingError(
+                    f"another process trains the run {run_dir.name}: wait for it or stop it, or change a setting"
+                ) from error
+        yield run_dir
+
+
+def _make_run(
+    runs_dir: Path,
+    dataset_digest: str,
+    digest: str,
+    model: ModelSettings,
+    settings: TrainSettings,
+    *,
+    code_version: str,
+    device: str,
+) -> Path:
     started = datetime.now(UTC)
     short = hashlib.sha256(f"{dataset_digest} {digest}".encode()).hexdigest()[:8]
     run_dir = runs_dir / f"{started:%Y%m%dT%H%M%S}-{short}"
@@ -108,3 +135,8 @@ def read_run(run_dir: Path) -> FinishedRun:
 def read_model_settings(run_dir: Path) -> ModelSettings:
     """Which model the run trained."""
     return ModelSettings(**json.loads(read_facts(run_dir)["settings"])["model"])
+
+
+def read_train_settings(run_dir: Path) -> TrainSettings:
+    """How the run trained it."""
+    return TrainSettings(**json.loads(read_facts(run_dir)["settings"])["train"])

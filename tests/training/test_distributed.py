@@ -13,7 +13,7 @@ from made_squares import MODEL, TRAIN, make_dataset
 from hubbleclip.errors import TrainingError
 from hubbleclip.training import checkpoints
 from hubbleclip.training.distributed import World
-from hubbleclip.training.loop import _open_trainer, train
+from hubbleclip.training.loop import _open_batches, train
 from hubbleclip.training.runs import read_facts
 from hubbleclip.training.tracking import read_metrics
 
@@ -52,7 +52,7 @@ def test_two_processes_train_as_one(tmp_path) -> None:
     assert all(torch.allclose(ours[name], theirs[name], atol=1e-5) for name in matrices)
 
 
-def test_a_batch_that_cannot_be_shared_is_refused(tmp_path) -> None:
+def test_a_batch_that_cannot_be_shared_is_refused() -> None:
     world = World(rank=0, size=3, device=torch.device("cpu"))
     with pytest.raises(TrainingError, match=r"train\.batch_size 4 .* 3 processes"):
-        _open_trainer(None, tmp_path, MODEL, TRAIN, world=world, code_version="test")
+        _open_batches(None, TRAIN, None, world)

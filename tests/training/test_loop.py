@@ -46,7 +46,7 @@ def test_resumed_run_has_the_curve_and_weights_of_an_undisturbed_one(dataset_dir
     resumed = train(dataset_dir, tmp_path, MODEL, TRAIN, code_version="test")
     assert len(list(tmp_path.iterdir())) == 1
     assert rows_without_times(resumed) == rows_without_times(run_dir)
-    assert checkpoints.read_best_step(resumed) == checkpoints.read_best_step(run_dir)
+    assert checkpoints.read_best(resumed) == checkpoints.read_best(run_dir)
     ours, theirs = (checkpoints.read_checkpoint(path, TRAIN.steps)["state_dict"] for path in (resumed, run_dir))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 

@@ -7,8 +7,17 @@ import torch.nn.functional as F
 from open_clip.loss import SigLipLoss
 
 from hubbleclip.errors import TrainingError
-from hubbleclip.training.losses import LOSSES, info_nce, loss_named, multi_positive, siglip
+from hubbleclip.training.losses import (
+    LOSSES,
+    info_nce,
+    info_nce_masked,
+    loss_named,
+    multi_positive,
+    siglip,
+    siglip_masked,
+)
 
+GROUP_AWARE = ("info_nce_masked", "multi_positive", "siglip_masked")
 SCALE, BIAS = torch.tensor(14.0), torch.tensor(-7.0)
 
 
@@ -18,7 +27,7 @@ def features(num: int = 6, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     return image, text
 
 
-@pytest.mark.parametrize("compute", [info_nce, multi_positive])
+@pytest.mark.parametrize("compute", [info_nce, info_nce_masked, multi_positive])
 def test_softmax_losses_equal_open_clip_when_each_row_is_its_own_group(compute) -> None:
     image, text = features()
     (ours,) = compute(image, text, SCALE, None, torch.arange(6)).values()
@@ -26,9 +35,10 @@ def test_softmax_losses_equal_open_clip_when_each_row_is_its_own_group(compute) 
     assert ours.item() == pytest.approx(theirs.item(), abs=1e-6)
 
 
-def test_siglip_equals_open_clip_when_each_row_is_its_own_group() -> None:
+@pytest.mark.parametrize("compute", [siglip, siglip_masked])
+def test_siglip_equals_open_clip_when_each_row_is_its_own_group(compute) -> None:
     image, text = features()
-    (ours,) = siglip(image, text, SCALE, BIAS, torch.arange(6)).values()
+    (ours,) = compute(image, text, SCALE, BIAS, torch.arange(6)).values()
     theirs = SigLipLoss()(image, text, SCALE, BIAS)
     assert ours.item() == pytest.approx(theirs.item(), abs=1e-6)
 
@@ -51,7 +61,21 @@ def test_multi_positive_equals_the_naive_loop() -> None:
     assert ours.item() == pytest.approx(naive_multi_positive(image, text, SCALE, groups), abs=1e-5)
 
 
-@pytest.mark.parametrize("name", sorted(LOSSES))
+@pytest.mark.parametrize("compute", [info_nce, siglip])
+def test_plain_losses_equal_open_clip_whatever_the_groups(compute) -> None:
+    image, text = features()
+    one_group, apart = (compute(image, text, SCALE, BIAS, groups) for groups in (torch.zeros(6), torch.arange(6)))
+    assert one_group == apart
+
+
+def test_siglip_starts_where_as_many_pairs_count_as_positive_as_there_are() -> None:
+    for name in ("siglip", "siglip_masked"):
+        scale, bias = LOSSES[name].starts_at(32)
+        assert (scale, bias) == (10, pytest.approx(math.log(1 / 31)))
+        assert 32 * torch.tensor(bias).sigmoid().item() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("name", GROUP_AWARE)
 def test_another_row_of_the_group_is_not_pushed_away(name: str) -> None:
     """Moving an image toward the text of its group never raises the loss; toward a stranger's text it does."""
     image, text = features()
@@ -83,5 +107,5 @@ def test_entries_are_named_as_losses_and_finite_in_a_batch_of_one_group(name: st
 
 
 def test_unknown_loss_names_the_setting() -> None:
-    with pytest.raises(TrainingError, match=r"train\.loss.*info_nce, multi_positive, siglip"):
+    with pytest.raises(TrainingError, match=r"train\.loss.*info_nce.*multi_positive.*siglip"):
         loss_named("triplet")

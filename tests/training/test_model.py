@@ -1,3 +1,4 @@
+import math
 import socket
 
 import open_clip
@@ -6,7 +7,7 @@ import torch
 from made_squares import MODEL as TINY
 
 from hubbleclip.errors import TrainingError
-from hubbleclip.settings import ModelSettings
+from hubbleclip.settings import ModelSettings, TrainSettings
 from hubbleclip.training.losses import LOSSES
 from hubbleclip.training.model import clamp_scale, load_model, rebuild_model, set_start
 
@@ -43,18 +44,18 @@ def test_levels_are_normalised_as_open_clip_does() -> None:
 
 def test_scale_starts_at_the_temperature_only_from_scratch(tmp_path) -> None:
     scratch = load_model(TINY, 1)
-    set_start(scratch, 0.05, None)
+    set_start(scratch, TrainSettings(temperature=0.05), LOSSES["info_nce"])
     assert scratch.model.logit_scale.exp().item() == pytest.approx(20)
     torch.save({"state_dict": scratch.model.state_dict()}, tmp_path / "weights.pt")
     loaded = load_model(ModelSettings(name=TINY.name, pretrained=str(tmp_path / "weights.pt")), 1)
-    set_start(loaded, 0.5, None)
+    set_start(loaded, TrainSettings(temperature=0.5), LOSSES["info_nce"])
     assert loaded.model.logit_scale.exp().item() == pytest.approx(20)
 
 
 def test_siglip_gets_a_bias_that_survives_a_checkpoint() -> None:
     loaded = load_model(TINY, 1)
-    set_start(loaded, 0.07, LOSSES["siglip"].starts_at)
-    assert rebuild_model(TINY, loaded.model.state_dict()).model.logit_bias.item() == pytest.approx(-10)
+    set_start(loaded, TrainSettings(batch_size=32), LOSSES["siglip"])
+    assert rebuild_model(TINY, loaded.model.state_dict()).model.logit_bias.item() == pytest.approx(math.log(1 / 31))
 
 
 def test_scale_is_clamped_below_100_and_can_still_learn() -> None:

@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 
 from hubbleclip.errors import TrainingError
-from hubbleclip.settings import ModelSettings
+from hubbleclip.settings import ModelSettings, TrainSettings
+from hubbleclip.training.losses import LOSSES
 from hubbleclip.training.model import LoadedModel, load_model, rebuild_model, set_start
 from hubbleclip.training.starts import _load_towers, _packaged
 
@@ -53,7 +54,7 @@ def test_a_checkpoint_of_towers_is_rebuilt_with_the_same_features_and_normalisat
 
 
 def test_the_scale_of_joined_towers_starts_at_the_temperature(towers) -> None:
-    set_start(towers, 0.05, None)
+    set_start(towers, TrainSettings(temperature=0.05), LOSSES["info_nce"])
     assert towers.model.logit_scale.exp().item() == pytest.approx(20)
 
 
