@@ -19,7 +19,7 @@ FEWEST_WORDS = 3
 _COUNT = r"(?:\d{1,2}|[ivx]+|one|two|three|four|five|six|seven|eight|nine|ten)"
 _ORDINAL = r"(?:\d{1,2}(?:st|nd|rd|th)|first|second|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth)"
 _UNIT = r"(?:cycle|cyc|part|pt|epoch|year|phase|season|visit)"
-_GOES_ON = r"(?:continu(?:ation|ed|es|ing|e)|carry-?over|repeat(?:ed|s)?|resubmission|extension|part \d+)"
+_GOES_ON = r"(?:continu(?:ation|ed|es|ing|e)|carry-?over|repeat(?:ed|s)?|resubmission|extension)"
 _AFTER_NAME = "".join(
     rf"(?<!\b{word}[ -])" for word in ("type", "class", "seyfert", "population", "[a-z]", "[a-z][a-z]")
 )
@@ -41,7 +41,7 @@ MARKS = tuple(
 WORD = re.compile(r"[^\W_]+")
 _LABEL = r"(?:(?:GO|GTO|SNAP|DDT?|ERS|CAL|AR|PID|ID|HST|[Pp]rogram(?:me)?s?|[Pp]roposals?)\b[ .:#/-]*)"
 NUMBERS = re.compile(rf"{_LABEL}+#?(\d{{4,5}}(?:(?:,| and| &|,? and) (?:{_LABEL}+)?#?\d{{4,5}})*)\b")
-PLAIN = re.compile(rf"(?:{_GOES_ON}) (?:of|from) #?(?!(?:19|20)\d\d\b)(\d{{4,5}})\b", re.IGNORECASE)
+PLAIN = re.compile(rf"(?:{_GOES_ON}|part \d+) (?:of|from) #?(?!(?:19|20)\d\d\b)(\d{{4,5}})\b", re.IGNORECASE)
 GOES_ON = re.compile(rf"\b{_GOES_ON}\b", re.IGNORECASE)
 DIGITS = re.compile(r"\d{4}")
 SENTENCE_END = re.compile(r"[.;?!](?:\s|$)|\n\s*\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from hubbleclip.dataset.continuations import WORD, Link, continuation_links
 from hubbleclip.records import Proposal
@@ -71,9 +71,10 @@ def text_links(proposals: Mapping[str, Proposal], settings: SplitSettings) -> li
     return [*alike, *(continuation_links(proposals) if settings.continuations else ())]
 
 
-def group_proposals(proposal_ids: Iterable[str], links: Iterable[Link]) -> dict[str, str]:
-    """For every proposal id, the smallest proposal id among those tied to it, directly or through others."""
-    parents = {proposal_id: proposal_id for proposal_id in proposal_ids}
+def group_proposals(proposal_ids: Iterable[str], links: Sequence[Link]) -> dict[str, str]:
+    """For every proposal id, linked ones included, the smallest among those tied to it, directly or through others."""
+    ends = (proposal_id for link in links for proposal_id in (link.one, link.other))
+    parents = {proposal_id: proposal_id for proposal_id in (*proposal_ids, *ends)}
 
     def root(key: str) -> str:
         while parents[key] != key:

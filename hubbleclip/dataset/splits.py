@@ -195,7 +195,7 @@ def leak_report(
     tiles: Sequence[Tile],
     observations: Mapping[str, Observation],
     proposals: Iterable[str],
-    links: Iterable[Link],
+    links: Sequence[Link],
     settings: SplitSettings,
 ) -> LeakReport:
     """How many train tiles a random split of single tiles would leak: what the groups and the guard are for."""

@@ -29,6 +29,18 @@ def square(ra_deg, dec_deg, side_arcsec, roll_deg=0.0):
     return corners
 
 
+def stepped(ra_deg, dec_deg, east_arcsec, north_arcsec):
+    """The point so far from another, for small steps."""
+    ra, dec, step = math.radians(ra_deg), math.radians(dec_deg), math.radians(1 / 3600)
+    centre = (math.cos(dec) * math.cos(ra), math.cos(dec) * math.sin(ra), math.sin(dec))
+    east = (-math.sin(ra), math.cos(ra), 0.0)
+    x, y, z = (
+        c + step * (east_arcsec * e + north_arcsec * n)
+        for c, e, n in zip(centre, east, cross(centre, east), strict=True)
+    )
+    return math.degrees(math.atan2(y, x)) % 360, math.degrees(math.atan2(z, math.hypot(x, y)))
+
+
 def tile(name, proposal, corners=(), obs_id=None):
     return Tile(
         tile_id=hashlib.sha256(str(name).encode()).hexdigest()[:32], product_uri="u", product_sha256="0" * 64,
@@ -64,7 +76,7 @@ def dot(a, b):
 
 
 def vectors(corners_deg):
-    pairs = [(math.radians(corners_deg[i]), math.radians(corners_deg[i + 1])) for i in range(0, 8, 2)]
+    pairs = [(math.radians(corners_deg[i]), math.radians(corners_deg[i + 1])) for i in range(0, len(corners_deg), 2)]
     return [(math.cos(d) * math.cos(r), math.cos(d) * math.sin(r), math.sin(d)) for r, d in pairs]
 
 

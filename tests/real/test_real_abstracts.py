@@ -6,8 +6,9 @@ from statistics import median
 import pytest
 
 from hubbleclip.captions import clean, split_sentences
-from hubbleclip.dataset.groups import group_proposals
+from hubbleclip.dataset.groups import group_proposals, text_links
 from hubbleclip.records import Proposal
+from hubbleclip.settings import SplitSettings
 
 ABSTRACTS = Path(__file__).parents[2].parent / "shared/data/proposals/abstracts.jsonl"
 
@@ -39,6 +40,6 @@ def test_real_abstracts_tie_only_where_their_words_are_the_same():
         )
         for i, text in enumerate([*texts, texts[5] + " One more sentence."])
     }  # fmt: skip
-    roots = group_proposals(proposals, 0.7)
+    roots = group_proposals(proposals, text_links(proposals, SplitSettings()))
     assert roots[f"r:{len(texts):04d}"] == roots["r:0005"]
     assert len(set(roots.values())) > 0.9 * len(texts)

@@ -1,0 +1,104 @@
+from dataclasses import replace
+
+import pytest
+from sky_cases import proposal
+
+from hubbleclip.dataset.continuations import continuation_links, named_numbers, same_pi, title_stem
+
+
+def told(number, title, abstract="", pi=None):
+    return replace(proposal(f"hst:{number}", abstract), number=str(number), title=title, pi=pi)
+
+
+def pairs(*proposals):
+    return {(link.one, link.other, link.reason) for link in continuation_links({p.proposal_id: p for p in proposals})}
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        "The Light Echo of a Star",
+        "The Light Echo of a Star: Cycle 16 DD",
+        "Light Echo of a Star, Part II",
+        "The Light Echo of a Star - Part 2 of 5",
+        "The Light Echo of a Star III.",
+        "the light echo of a star (second epoch observations)",
+        "Continued: The Light Echo of a Star",
+        "The Light Echo of a Star (Cycle 12 continuation of 9146)",
+        "The Light Echo of a Star - Repeat for HOPR #120",
+        "The Light Echo of a Star: Cycles 25 & 26",
+        "The Light Echo of a Star - 1997",
+        "The Light Echo of a Star C24",
+    ],
+)
+def test_titles_of_one_series_have_one_stem(title):
+    assert title_stem(title) == "light echo of a star"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Gas in Galaxies of Seyfert Type I", "Gas in Galaxies of Seyfert Type II"),
+        ("Winds of Hot Stars in C IV", "Winds of Hot Stars in C II"),
+        ("The Lyman Continuum of Galaxies", "The Lyman Alpha Line of Galaxies"),
+        ("A Survey of Supernova 1987A", "A Survey of Supernova 1993J"),
+        ("Deep Imaging of IC 10", "Deep Imaging of IC 12"),
+    ],
+)
+def test_a_numeral_that_names_something_parts_two_titles(one, other):
+    assert title_stem(one) != title_stem(other)
+
+
+def test_one_series_is_linked_whoever_leads_it():
+    first, second = told(1, "Disks around old stars", pi="A. Able"), told(2, "Disks around old stars II", pi="B. Best")
+    assert pairs(first, second) == {("hst:1", "hst:2", "title")}
+
+
+def test_a_title_of_two_words_links_nothing():
+    assert pairs(told(1, "Dark Monitor"), told(2, "Dark Monitor II")) == set()
+
+
+def test_archives_are_not_mixed():
+    one, other = told(1, "Disks around old stars"), told(2, "Disks around old stars")
+    assert pairs(one, replace(other, archive="jwst")) == set()
+
+
+@pytest.mark.parametrize(
+    ("text", "continued", "named"),
+    [
+        ("This is a continuation of proposal 4849 into cycle 4.", {"4849"}, set()),
+        ("This continues programs 1503 and 4472.", {"1503", "4472"}, set()),
+        ("This program is a continuation of our Cycle 1 PID 1183 program.", {"1183"}, set()),
+        ("Carryover of Programs 3862 and 4600", {"3862", "4600"}, set()),
+        ("Part 2 of 5414", {"5414"}, set()),
+        ("Continuation of #5132", {"5132"}, set()),
+        ("GO-12345 gave images {GO 11563, 11564}.", set(), {"12345", "11563", "11564"}),
+        ("We continue to see this. Program 9401 found more.", set(), {"9401"}),
+        ("Continued monitoring of NGC 4151 and NGC 1275 over 2000 days", set(), set()),
+        ("A continuation of 2005 observations with 12000 photons", set(), set()),
+    ],
+)
+def test_numbers_of_programmes_in_a_text(text, continued, named):
+    assert named_numbers(text) == (continued, named)
+
+
+def test_a_continued_number_links_whoever_leads():
+    assert pairs(told(9146, "One thing here", pi="A"), told(9999, "Another thing here: continuation of 9146")) == {
+        ("hst:9146", "hst:9999", "number")
+    }
+
+
+def test_two_that_continue_an_absent_third_are_linked():
+    assert pairs(
+        told(1001, "One of many", "A continuation of 2565."), told(1002, "Two", "A continuation of 2565.")
+    ) == {("hst:1001", "hst:1002", "number")}
+
+
+@pytest.mark.parametrize(("pi", "linked"), [("Jane T. Doe", True), ("J. Doe", True), ("Jim Roe", False), (None, False)])
+def test_a_number_named_in_passing_links_only_the_same_pi(pi, linked):
+    first, second = told(5555, "First of two works", pi="Jane Doe"), told(6666, "Other", "As in GO 5555 we see.", pi=pi)
+    assert bool(pairs(first, second)) == linked
+
+
+def test_unknown_pis_are_not_the_same():
+    assert not same_pi(told(1, "a"), told(2, "b"))

@@ -1,0 +1,160 @@
+"""Splits of skies on which dozens of proposals look at the same few fields, some through previews without WCS."""
+
+from collections import Counter
+from dataclasses import replace
+from itertools import combinations, pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sky_cases import observation, proposal, slow_gap_arcsec, square, stepped, tile
+
+from hubbleclip.dataset.fields import field_links
+from hubbleclip.dataset.splits import assign_splits
+from hubbleclip.settings import SplitSettings
+
+FIELDS = [(0.001, 0.0), (150.1, 89.99), (53.1, -27.8)]
+SIDE_ARCSEC = 20.0
+GUARD_ARCSEC = 2.0
+BY_FIELD = SplitSettings(val_share=0.1, test_share=0.1, guard_arcsec=GUARD_ARCSEC)
+BY_GUARD_ALONE = BY_FIELD.model_copy(update={"field_share": 0.0})
+
+LOOKS = st.lists(
+    st.tuples(
+        st.integers(0, 39), st.sampled_from(FIELDS), st.floats(-60, 60), st.floats(-60, 60), st.floats(0, 90),
+        st.booleans(), st.sampled_from([None, None, None, "IO", "Jupiter", "JUPITER-POLE"]),
+    ),
+    min_size=1, max_size=45,
+)  # fmt: skip
+
+
+def look(index, number, field, east, north, roll, is_preview, moving):
+    """A tile and its observation: a preview has no corners of its own, a moving target no footprint."""
+    ra, dec = stepped(*field, east, north)
+    corners = square(ra, dec, SIDE_ARCSEC, roll)
+    footprint = None if moving else "POLYGON ICRS " + " ".join(f"{number:.12f}" for number in corners)
+    seen = observation(f"o{index}", f"p{number}", moving or "FIELD", moving is not None)
+    seen = replace(seen, ra_deg=ra, dec_deg=dec, footprint=footprint)
+    return tile(index, f"p{number}", () if is_preview or moving else corners, seen.obs_id), seen, corners
+
+
+def made(looks):
+    """Tiles, observations, proposals, and what each tile shows: a moving body or corners on the sky."""
+    all_looks = [look(index, *drawn) for index, drawn in enumerate(looks)]
+    tiles = [one for one, _, _ in all_looks]
+    shows = {
+        one.tile_id: seen.target_name.upper()[:2] if seen.is_moving else corners for one, seen, corners in all_looks
+    }
+    return (
+        tiles,
+        {seen.obs_id: seen for _, seen, _ in all_looks},
+        {t.proposal_id: proposal(t.proposal_id) for t in tiles},
+        shows,
+    )
+
+
+def clash(one, other):
+    if isinstance(one, str) or isinstance(other, str):
+        return one == other
+    return slow_gap_arcsec(one, other) < GUARD_ARCSEC - 1e-6
+
+
+def assert_nothing_leaks(tiles, plans, shows):
+    for a, b in combinations([t for t in tiles if plans[t.tile_id].split != "excluded"], 2):
+        if plans[a.tile_id].split != plans[b.tile_id].split:
+            assert a.proposal_id != b.proposal_id
+            assert not clash(shows[a.tile_id], shows[b.tile_id])
+
+
+def split(tiles, observations, proposals, existing, wanted):
+    return existing | {plan.tile_id: plan for plan in assign_splits(tiles, observations, proposals, existing, wanted)}
+
+
+@settings(deadline=None, max_examples=25)
+@given(LOOKS, st.sampled_from([BY_FIELD, BY_GUARD_ALONE]))
+def test_no_train_tile_comes_near_a_held_out_one_with_or_without_wcs(looks, wanted):
+    tiles, observations, proposals, shows = made(looks)
+    assert_nothing_leaks(tiles, split(tiles, observations, proposals, {}, wanted), shows)
+
+
+@settings(deadline=None, max_examples=25)
+@given(LOOKS, st.lists(st.integers(0, 45), max_size=4), st.sampled_from([BY_FIELD, BY_GUARD_ALONE]))
+def test_night_after_night_no_tile_moves_and_nothing_leaks(looks, ends, wanted):
+    tiles, observations, proposals, shows = made(looks)
+    plans = {}
+    for _, end in pairwise([0, *sorted(ends), len(tiles)]):
+        night = tiles[:end]
+        known = {t.proposal_id: proposals[t.proposal_id] for t in night}
+        seen = {t.obs_id: observations[t.obs_id] for t in night}
+        later = split(night, seen, known, plans, wanted)
+        assert later.items() >= plans.items()
+        plans = later
+        assert_nothing_leaks(night, plans, shows)
+    groups = {(plan.group_id, plan.split) for plan in plans.values() if plan.split != "excluded"}
+    assert len(groups) == len({group for group, _ in groups})
+
+
+def deep_fields(num_fields=30, num_proposals=40, num_lone=600):
+    """Deep fields that many proposals look at, and as many lone fields that each belong to one."""
+    looks = [
+        (number, ((7.0 * field) % 360, -40.0 + 2.0 * field), 3.0 * (number % 7), 2.0 * (number % 5), 10.0, False, None)
+        for field in range(num_fields)
+        for number in range(field * num_proposals, (field + 1) * num_proposals)
+    ]
+    return looks + [(10_000 + index, ((0.5 * index) % 360, 60.0), 0, 0, 0, False, None) for index in range(num_lone)]
+
+
+def test_a_deep_field_of_forty_proposals_is_kept_not_left_out():
+    tiles, observations, proposals, _ = made(deep_fields())
+    splits = Counter(plan.split for plan in split(tiles, observations, proposals, {}, BY_FIELD).values())
+    assert splits["excluded"] <= 0.01 * len(tiles)
+    assert splits["train"] >= 0.6 * len(tiles)
+    assert min(splits["val"], splits["test"]) > 0
+
+
+def test_the_guard_alone_would_leave_out_most_of_every_deep_field():
+    tiles, observations, proposals, _ = made(deep_fields())
+    splits = Counter(plan.split for plan in split(tiles, observations, proposals, {}, BY_GUARD_ALONE).values())
+    assert splits["excluded"] > 0.4 * len(tiles)
+
+
+def linked(looks, least=0.5):
+    _, observations, _, _ = made(looks)
+    return {(link.one, link.other) for link in field_links(observations.values(), least)}
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_proposals_on_one_field_are_linked_across_the_pole_and_the_meridian(field):
+    assert linked([(0, field, -40, 0, 0, False, None), (1, field, 40, 0, 0, False, None)]) == {("p0", "p1")}
+
+
+def test_proposals_on_one_moving_body_are_linked_by_its_name():
+    looks = [(0, FIELDS[0], 0, 0, 0, False, "Jupiter"), (1, FIELDS[2], 0, 0, 0, False, "JUPITER-POLE")]
+    assert linked([*looks, (2, FIELDS[0], 0, 0, 0, False, "IO")]) == {("p0", "p1")}
+
+
+def test_a_survey_that_passes_over_a_field_does_not_join_it():
+    survey = [(0, (10.0 * step, 20.0), 0, 0, 0, False, None) for step in range(10)]
+    assert linked([*survey, (1, (10.0, 20.0), 0, 0, 0, False, None), (2, (20.0, 20.0), 0, 0, 0, False, None)]) == set()
+
+
+def test_a_share_of_zero_links_nothing():
+    assert linked([(0, FIELDS[0], 0, 0, 0, False, None), (1, FIELDS[0], 0, 0, 0, False, None)], 0.0) == set()
+
+
+def test_a_new_proposal_joins_the_group_of_its_field():
+    tiles, observations, proposals, _ = made([(n, FIELDS[2], 0, 0, 0, False, None) for n in (5, 6, 1)])
+    old = split(tiles[:2], observations, proposals, {}, BY_FIELD)
+    new = split(tiles, observations, proposals, old, BY_FIELD)
+    assert len({(plan.group_id, plan.split) for plan in new.values()}) == 1
+
+
+def test_a_new_proposal_in_a_field_of_two_splits_is_judged_tile_by_tile():
+    looks = [(5, FIELDS[2], -50, 0, 0, False, None), (6, FIELDS[2], 50, 0, 0, False, None)]
+    tiles, observations, proposals, _ = made([*looks, (1, FIELDS[2], 0, 0, 0, False, None)])
+    first = split(tiles[:2], observations, proposals, {}, BY_GUARD_ALONE)
+    old = {
+        t.tile_id: replace(first[t.tile_id], group_id=kind * 4, split=kind)
+        for t, kind in zip(tiles, ("train", "test"), strict=False)
+    }
+    assert split(tiles, observations, proposals, old, BY_FIELD)[tiles[2].tile_id].split != "excluded"

@@ -1,0 +1,74 @@
+import math
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from sky_cases import cross, dot, slow_gap_arcsec, square, stepped, vectors
+
+from hubbleclip.dataset.regions import region_quads
+
+REAL = (
+    "POLYGON GSC1  23.17474785  60.66012593  23.15424076  60.61702967  23.06645518  60.62703769"
+    "  23.08684334  60.67014825  23.17474785  60.66012593"
+)
+"""As MAST writes it: closed, with a frame."""
+
+
+def covers(quads, ra_deg, dec_deg):
+    point = vectors([ra_deg, dec_deg])[0]
+    for quad in quads:
+        corners = vectors(quad)
+        sides = [dot(cross(corners[i], corners[(i + 1) % 4]), point) for i in range(4)]
+        if all(side > -1e-12 for side in sides) or all(side < 1e-12 for side in sides):
+            return True
+    return False
+
+
+def polygon(corners_deg):
+    return "POLYGON ICRS " + " ".join(f"{number:.10f}" for number in corners_deg)
+
+
+def test_a_closed_quadrangle_of_mast_is_one_quadrangle():
+    (quad,) = region_quads(REAL)
+    assert sorted(round(ra, 8) for ra in quad[::2]) == [23.06645518, 23.08684334, 23.15424076, 23.17474785]
+
+
+def test_two_chips_are_two_quadrangles():
+    assert len(region_quads(f"{polygon(square(5, 5, 80))} {polygon(square(5.1, 5, 80))}")) == 2
+
+
+@pytest.mark.parametrize("dec_deg", [0.0, 89.99, -60.0])
+def test_a_circle_is_covered_by_its_square(dec_deg):
+    (quad,) = region_quads(f"CIRCLE ICRS 0.001 {dec_deg} 0.02")
+    assert slow_gap_arcsec(quad, square(0.001, dec_deg, 1)) == 0
+    assert slow_gap_arcsec(quad, square(0.001, dec_deg - 0.0199, 1)) == 0
+
+
+@pytest.mark.parametrize(
+    "region",
+    ["", "POLYGON ICRS 1 2 3", "POLYGON ICRS 1 1 1 1 1 1", "CIRCLE ICRS 1 2", "CIRCLE ICRS 1 2 0", "BOX ICRS 1 2 3 4",
+     "POLYGON ICRS 0 0 120 0 240 0", "unknown"],
+)  # fmt: skip
+def test_a_broken_or_endless_region_covers_nothing(region):
+    assert region_quads(region) == []
+
+
+def test_a_frame_of_two_words_or_none_makes_no_difference():
+    numbers = " ".join(map(str, square(5, 5, 80)))
+    starts = ("Polygon", "POLYGON J2000", "polygon FK5 TOPOCENTER")
+    (quad,), *others = (region_quads(f"{start} {numbers}") for start in starts)
+    assert others == [[quad], [quad]]
+
+
+FIELDS = [(0.0, 0.0), (359.99, 50.0), (120.0, 89.99), (10.0, -90.0)]
+CORNERS = st.lists(st.tuples(st.floats(-80, 80), st.floats(-80, 80)), min_size=3, max_size=9)
+
+
+@settings(deadline=None, max_examples=60)
+@given(CORNERS, st.sampled_from(FIELDS), st.lists(st.floats(0, 1), min_size=9, max_size=9))
+def test_the_quadrangles_cover_every_point_between_the_corners(offsets, field, weights):
+    corners = [number for east, north in offsets for number in stepped(*field, east, north)]
+    quads = region_quads(polygon(corners))
+    assume(quads and sum(weights[: len(offsets)]) > 0.01)
+    x, y, z = (sum(w * p[axis] for w, p in zip(weights, vectors(corners), strict=False)) for axis in range(3))
+    assert covers(quads, math.degrees(math.atan2(y, x)), math.degrees(math.atan2(z, math.hypot(x, y))))

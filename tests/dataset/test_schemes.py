@@ -1,0 +1,109 @@
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sky_cases import proposal, square, tile
+
+from hubbleclip.dataset.schemes import CHANGED, SCHEMES, SPANS, UNKNOWN
+from hubbleclip.dataset.splits import assign_splits
+from hubbleclip.errors import SettingsError
+from hubbleclip.settings import SplitSettings, read_settings
+
+BY_INSTRUMENT = SplitSettings(scheme="instrument", test_instruments=("WFPC2*",), val_share=0.3)
+BY_CYCLE = SplitSettings(scheme="cycle", test_from_cycle=20, val_share=0.3)
+
+
+def shot(name, proposal_id, instrument=None, corners=()):
+    return replace(tile(name, proposal_id, corners), instrument=instrument)
+
+
+def of_cycle(proposal_id, cycle, abstract=None):
+    return replace(proposal(proposal_id, abstract), cycle=cycle)
+
+
+def split(tiles, proposals, wanted, existing=None):
+    existing = existing or {}
+    plans = assign_splits(tiles, {}, {p.proposal_id: p for p in proposals}, existing, wanted)
+    return existing | {plan.tile_id: plan for plan in plans}
+
+
+def told(plans, one):
+    return plans[one.tile_id].split, plans[one.tile_id].reason
+
+
+def test_by_instrument_test_has_the_named_ones_and_no_other():
+    tiles = [shot(i, f"p{i}", "WFPC2/PC" if i % 4 == 0 else "ACS/WFC") for i in range(40)]
+    plans = split(tiles, [], BY_INSTRUMENT)
+    for index, one in enumerate(tiles):
+        assert (plans[one.tile_id].split == "test") == (index % 4 == 0)
+    assert {plan.split for plan in plans.values()} == {"train", "val", "test"}
+
+
+def test_by_cycle_test_has_the_new_cycles_and_train_the_old():
+    proposals = [of_cycle(f"p{i}", 10 + i) for i in range(20)]
+    tiles = [shot(i, f"p{i}") for i in range(20)]
+    plans = split(tiles, proposals, BY_CYCLE)
+    assert [plans[t.tile_id].split == "test" for t in tiles] == [i >= 10 for i in range(20)]
+
+
+def test_what_a_test_group_has_of_the_other_kind_is_left_out():
+    tiles = [shot("a", "p", "WFPC2"), shot("b", "p", "ACS/WFC")]
+    plans = split(tiles, [], BY_INSTRUMENT)
+    assert [told(plans, one) for one in tiles] == [("test", None), ("excluded", SPANS)]
+
+
+def test_an_old_proposal_with_a_new_continuation_is_left_out_of_train():
+    text = " ".join(f"word{i}" for i in range(60))
+    proposals = [of_cycle("old", 10, text), of_cycle("new", 25, f"{text} more")]
+    tiles = [shot("a", "old"), shot("b", "new")]
+    plans = split(tiles, proposals, BY_CYCLE)
+    assert [told(plans, one) for one in tiles] == [("excluded", SPANS), ("test", None)]
+
+
+@pytest.mark.parametrize("wanted", [BY_INSTRUMENT, BY_CYCLE])
+def test_a_tile_of_which_nothing_is_known_is_left_out(wanted):
+    one = shot("a", "p")
+    assert told(split([one], [of_cycle("p", None)], wanted), one) == ("excluded", UNKNOWN)
+
+
+def test_the_sky_guard_applies_between_instruments():
+    at = square(5, 5, 20)
+    tiles = [shot("a", "p", "WFPC2", at), shot("b", "q", "ACS/WFC", at)]
+    plans = split(tiles, [], BY_INSTRUMENT)
+    assert [told(plans, one) for one in tiles] == [("test", None), ("excluded", "sky_guard:overlap")]
+
+
+def test_a_train_group_that_goes_on_in_a_test_cycle_keeps_its_tiles_and_lends_none_to_test():
+    text = " ".join(f"word{i}" for i in range(60))
+    wanted = BY_CYCLE.model_copy(update={"val_share": 0.0})
+    old, new = shot("a", "old"), shot("b", "new")
+    first = split([old], [of_cycle("old", 10, text)], wanted)
+    both = split([old, new], [of_cycle("old", 10, text), of_cycle("new", 25, text)], wanted, first)
+    assert [told(both, one) for one in (old, new)] == [("train", None), ("excluded", CHANGED)]
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.sampled_from(["ACS/WFC", "WFPC2/PC"])), min_size=1, max_size=40),
+    st.integers(0, 40),
+)
+def test_a_new_night_moves_no_tile_and_no_group_is_on_two_sides(drawn, first_night):
+    tiles = [shot(i, f"p{number}", instrument) for i, (number, instrument) in enumerate(drawn)]
+    old = split(tiles[:first_night], [], BY_INSTRUMENT)
+    new = split(tiles, [], BY_INSTRUMENT, old)
+    assert new.items() >= old.items()
+    sides = {(plan.group_id, plan.split) for plan in new.values() if plan.split != "excluded"}
+    assert len(sides) == len({group for group, _ in sides})
+    assert all(t.instrument == "WFPC2/PC" for t in tiles if new[t.tile_id].split == "test")
+
+
+def test_an_unknown_scheme_is_refused_with_those_there_are():
+    with pytest.raises(SettingsError, match=", ".join(SCHEMES)):
+        split([shot("a", "p")], [], SplitSettings(scheme="colour"))
+
+
+@pytest.mark.parametrize(("scheme", "missing"), [("instrument", "test_instruments"), ("cycle", "test_from_cycle")])
+def test_a_scheme_without_its_setting_is_refused(scheme, missing):
+    with pytest.raises(SettingsError, match=missing):
+        read_settings("demo", {"splits": {"scheme": scheme}})

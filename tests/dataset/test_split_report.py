@@ -1,0 +1,104 @@
+import json
+from dataclasses import replace
+
+import pytest
+from sky_cases import observation, proposal, square, tile
+
+from hubbleclip.dataset.continuations import Link
+from hubbleclip.dataset.split_report import EXCLUDED_TILES, LINKS, leak_line, lineage, split_report, split_tables
+from hubbleclip.dataset.splits import LeakReport, assign_splits
+from hubbleclip.records import SplitAssignment
+from hubbleclip.settings import SplitSettings
+
+SETTINGS = SplitSettings()
+LEAK = LeakReport(num_train=200, num_shared_abstract=150, num_overlap=40, num_moving_target=3, num_leaking=160)
+LINK = Link(one="p0", other="p1", reason="title", detail="a stem")
+
+
+def plan(one, split, group="g", reason=None):
+    return SplitAssignment(tile_id=one.tile_id, group_id=group, split=split, reason=reason)
+
+
+def made():
+    """Four tiles: two of WFC3 in train, one in test, one of ACS left out."""
+    tiles = [tile(i, f"p{i // 2}") for i in range(4)]
+    tiles[3] = replace(tiles[3], instrument="ACS/WFC")
+    proposals = {"p0": replace(proposal("p0"), category="STARS"), "p1": proposal("p1")}
+    observations = {t.obs_id: observation(t.obs_id) for t in tiles}
+    plans = [plan(tiles[0], "train"), plan(tiles[1], "train"), plan(tiles[2], "test", "h")]
+    plans.append(plan(tiles[3], "excluded", "h", "sky_guard:overlap"))
+    return tiles, observations, proposals, {p.tile_id: p for p in plans}
+
+
+def reported():
+    return split_report(*made(), links=[LINK], leak=LEAK, settings=SETTINGS)
+
+
+def test_the_report_counts_tiles_proposals_and_groups_of_each_split():
+    assert reported()["total"] == {
+        "excluded": {"tiles": 1, "proposals": 1, "groups": 1, "share": 0.25},
+        "test": {"tiles": 1, "proposals": 1, "groups": 1, "share": 0.25},
+        "train": {"tiles": 2, "proposals": 1, "groups": 1, "share": 0.5},
+    }
+
+
+def test_the_report_is_stratified_by_category_and_instrument():
+    report = reported()
+    assert report["by_category"]["STARS"]["train"]["share"] == 1.0
+    assert set(report["by_category"]["unknown"]) == {"test", "excluded"}
+    assert set(report["by_instrument"]["ACS/WFC"]) == {"excluded"}
+    assert report["by_instrument"]["WFC3/UVIS"]["train"]["tiles"] == 2
+
+
+def test_strata_sum_up_to_the_total():
+    report = reported()
+    for name in ("by_category", "by_instrument"):
+        for split, total in report["total"].items():
+            assert sum(value.get(split, {"tiles": 0})["tiles"] for value in report[name].values()) == total["tiles"]
+
+
+def test_the_report_is_plain_json_with_reasons_links_leak_and_wanted_shares():
+    report = json.loads(json.dumps(reported()))
+    assert report["excluded"] == {"sky_guard:overlap": 1}
+    assert report["links"] == {"title": 1}
+    assert report["random_split_of_tiles"]["num_leaking"] == 160
+    assert report["wanted_share"] == {"train": 0.9, "val": 0.05, "test": 0.05}
+
+
+def test_tiles_left_out_are_listed_with_their_reason():
+    tiles, _, _, plans = made()
+    (row,) = split_tables(tiles, plans, [LINK])[EXCLUDED_TILES].to_pylist()
+    assert row == {
+        "tile_id": tiles[3].tile_id, "group_id": "h", "proposal_id": "p1", "reason": "sky_guard:overlap",
+    }  # fmt: skip
+
+
+def test_each_link_is_listed_with_its_reason():
+    tiles, _, _, plans = made()
+    assert split_tables(tiles, plans, [LINK])[LINKS].to_pylist() == [
+        {"one": "p0", "other": "p1", "reason": "title", "detail": "a stem"}
+    ]
+
+
+def test_the_leak_is_told_in_one_line():
+    assert "80%" in leak_line(LEAK)
+    assert "\n" not in leak_line(LEAK)
+
+
+@pytest.mark.parametrize("change", [{"val_share": 0.2}, {"salt": "other"}, {"guard_arcsec": 9.0}])
+def test_random_splits_are_one_lineage(change):
+    assert lineage(SETTINGS.model_copy(update=change)) == lineage(SETTINGS)
+
+
+def test_each_setting_of_another_scheme_is_a_lineage_of_its_own():
+    cycles = [SplitSettings(scheme="cycle", test_from_cycle=cycle) for cycle in (20, 21)]
+    assert len({lineage(SETTINGS), *map(lineage, cycles)}) == 3
+
+
+def test_a_full_catalog_is_reported_within_the_wanted_shares():
+    tiles = [tile(i, f"p{i // 2}", square(i % 360, i / 100, 20)) for i in range(4000)]
+    proposals = {t.proposal_id: proposal(t.proposal_id) for t in tiles}
+    plans = {p.tile_id: p for p in assign_splits(tiles, {}, proposals, {}, SETTINGS)}
+    report = split_report(tiles, {}, proposals, plans, links=[], leak=LEAK, settings=SETTINGS)
+    for split, wanted in report["wanted_share"].items():
+        assert report["total"][split]["share"] == pytest.approx(wanted, abs=0.02)

@@ -1,0 +1,81 @@
+"""Continuations among the titles of real programmes: pairs told apart by eye, and how far the rules reach."""
+
+import csv
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from hubbleclip.dataset.continuations import continuation_links
+from hubbleclip.dataset.groups import group_proposals
+from hubbleclip.records import Proposal
+
+TITLES = Path(__file__).parents[2].parent / "shared/data/proposals/titles.tsv"
+
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.skipif(not TITLES.is_file(), reason=f"no real titles at {TITLES}"),
+]
+
+
+@pytest.fixture(scope="module")
+def proposals():
+    made_at = datetime(2024, 1, 1, tzinfo=UTC)
+    with TITLES.open(encoding="utf-8", newline="") as lines:
+        rows = list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
+    return {
+        f"hst:{row['proposal_id']}": Proposal(
+            proposal_id=f"hst:{row['proposal_id']}", archive="hst", number=row["proposal_id"], cycle=None, proposal_type=None,
+            category=None, title=row["title"], pi=row["pi"], abstract=None, source="made", fetched_at=made_at,
+        )
+        for row in rows
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def roots(proposals):
+    return group_proposals(proposals, list(continuation_links(proposals)))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (12758, 13465),  # ...Coronal Recession?  (year 3 continuation)
+        (14149, 16024),  # Continuing a Snapshot Survey...  : Cycles 25 & 26
+        (10272, 15166),  # A Snapshot Survey...  Continuing a Snapshot Survey...
+        (9587, 9694),  # another PI, Part III.
+        (5700, 6226),  # another PI, Cycle 4 Carryover
+        (6126, 6601),  # another PI, Part 2
+        (5974, 6720),  # II
+        (7461, 7880),  # , Continued
+        (5106, 6280),  # (WC03): Cycle 5
+        (10401, 10841),  # (2nd Epoch Observations)
+        (6310, 6329),  # GTO Proposal Continuation of #6310
+        (9146, 9967),  # (Cycle 12 continuation of 9146)
+        (5332, 5336),  # both Continuation of 2565, which is not there
+    ],
+)
+def test_real_continuations_are_linked(roots, one, other):
+    assert roots[f"hst:{one}"] == roots[f"hst:{other}"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (6264, 6269),  # Parallax of RR Lyrae, of TV Col
+        (5106, 5107),  # Planetary Nebular Structure (WC03), Planetary Nebulae Nuclei Photometry (WC04)
+        (14753, 14904),  # Supernova 1987A at 30 years, after 30 years
+        (11329, 12880),  # Completing a Rich Cepheid Field, Completing HST's Legacy
+        (14818, 13152),  # CCD Dark Monitor, CCD Daily Monitor
+        (13028, 10430),  # two on star formation in dwarf companions
+    ],
+)
+def test_real_programmes_on_related_things_stay_apart(roots, one, other):
+    assert roots[f"hst:{one}"] != roots[f"hst:{other}"]
+
+
+def test_real_series_are_many_and_none_swallows_the_rest(roots):
+    sizes = Counter(roots.values())
+    assert 1500 < len(roots) - len(sizes) < 2500
+    assert max(sizes.values()) < 0.005 * len(roots)
