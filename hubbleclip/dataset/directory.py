@@ -1,33 +1,35 @@
-"""The finished dataset directory: what it says of itself, and whether it is still true."""
+"""The finished dataset directory: what it says of itself, and where its shards stand."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import logging
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from hubbleclip.contracts import tables
 from hubbleclip.dataset.packing import canonical_json
+from hubbleclip.dataset.storage import Span, storage_of
 from hubbleclip.errors import DatasetError
-from hubbleclip.files import replacing, sha256_file
-from hubbleclip.paths import parse_shard_name
-from hubbleclip.records import Dataset, Placement, Shard
-
-log = logging.getLogger(__name__)
+from hubbleclip.files import replacing, sha256_bytes
+from hubbleclip.paths import parse_digest, parse_shard_name
+from hubbleclip.records import Dataset, Placement, Sample, Shard
 
 SPLITS = ("train", "val", "test")
 DESCRIPTION = "dataset.json"
 MANIFEST = "manifest.parquet"
+TEST_LIST = "test_tiles.txt"
 AGAIN = "delete the dataset's folder and run `hubbleclip shards` again"
 PLACE_COLUMNS = ("shard", "offset", "length")
+ROWS_A_GROUP = 65_536
+OWN_HASH = re.compile(rb',"self_sha256":"([0-9a-f]{64})"')
 
 Row = dict[str, Any]
 
@@ -43,17 +45,30 @@ class BuiltDataset:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetInfo:
-    """A dataset as its readers need it. `shards` has every split, in order of shard; an empty split has no paths.
+    """A dataset as its readers need it. `path` is a folder or an fsspec URL, `addresses` where each shard stands.
 
-    `manifest` has a row a sample, sorted by tile id: the columns of Sample, then shard, offset and length.
+    `shards` has the addresses of every split, in order of shard; an empty split has none. `manifest` has a row a
+    sample, sorted by tile id: the columns of Sample, then shard, offset and length.
     """
 
-    path: Path
+    path: str
     digest: str
     contract_version: str
-    shards: Mapping[str, tuple[Path, ...]]
+    addresses: Mapping[str, str]
+    shards: Mapping[str, tuple[str, ...]]
     manifest: pa.Table
     description: Mapping[str, Any]
+
+    def read_pictures(self, tile_ids: Sequence[str]) -> list[bytes]:
+        """The pictures of tiles as they were stored, straight from their places in the shards."""
+        rows = self.manifest.filter(pc.field("tile_id").isin(list(tile_ids))).select(["tile_id", *PLACE_COLUMNS])
+        spans = dict(zip(rows["tile_id"].to_pylist(), self.spans(rows), strict=True))
+        return storage_of(self.path).read_spans([spans[tile_id] for tile_id in tile_ids])
+
+    def spans(self, rows: pa.Table) -> list[Span]:
+        """Where the pictures of some rows of the manifest stand."""
+        places = zip(*(rows[name].to_pylist() for name in PLACE_COLUMNS), strict=True)
+        return [(self.addresses[shard], offset, length) for shard, offset, length in places]
 
 
 def manifest_schema() -> pa.Schema:
@@ -62,96 +77,124 @@ def manifest_schema() -> pa.Schema:
     return pa.schema([*tables()["sample"].schema(), *(placement.field(name) for name in PLACE_COLUMNS)])
 
 
-def content_digest(inputs_digest: str, shard_sha256: Mapping[str, str], rows: Iterable[Row]) -> str:
-    """32 hex digits over what the dataset was made from, its shards and its manifest rows; equal for equal content."""
-    total = hashlib.sha256(f"{inputs_digest}\n".encode())
-    for name, sha256 in sorted(shard_sha256.items()):
-        total.update(f"{name} {sha256}\n".encode())
-    for row in rows:
-        total.update(canonical_json(row) + b"\n")
-    return total.hexdigest()[:32]
+def sample_table(samples: Sequence[Sample]) -> pa.Table:
+    """Samples as the columns of the contract."""
+    schema = tables()["sample"].schema()
+    columns = [pa.array([getattr(one, field.name) for one in samples], type=field.type) for field in schema]
+    return pa.table(columns, schema=schema)
 
 
-def write_manifest(path: Path, rows: Sequence[Row]) -> None:
+def write_manifest(path: Path, manifest: pa.Table) -> None:
     """Write the manifest, atomically."""
     with replacing(path) as temporary:
-        pq.write_table(pa.Table.from_pylist(list(rows), schema=manifest_schema()), temporary, compression="zstd")
+        pq.write_table(manifest, temporary, compression="zstd", row_group_size=ROWS_A_GROUP)
 
 
-def read_description(dataset_dir: Path) -> dict[str, Any]:
-    """What `dataset.json` says. Raises DatasetError when the directory is no dataset."""
-    path = dataset_dir / DESCRIPTION
+def description_bytes(facts: Row) -> bytes:
+    """The text of `dataset.json`: canonical JSON that ends in the hash of all before it, so that no bit can change."""
+    text = canonical_json(facts)
+    return b'%b,"self_sha256":"%b"}\n' % (text[:-1], sha256_bytes(text).encode())
+
+
+def is_whole(text: bytes) -> bool:
+    """Whether a `dataset.json` is what was written."""
+    match = OWN_HASH.search(text)
+    return match is not None and description_bytes(json.loads(OWN_HASH.sub(b"", text))) == text
+
+
+def read_description(place: str | Path) -> Row:
+    """What `dataset.json` says. Raises DatasetError for none, or one that points outside its folders."""
+    address = f"{place}/{DESCRIPTION}"
     try:
-        description = json.loads(path.read_text(encoding="utf-8"))
+        description = json.loads(storage_of(place).read(address))
     except FileNotFoundError as error:
-        raise DatasetError(f"{dataset_dir} is no dataset (no {DESCRIPTION}): run `hubbleclip shards` first") from error
+        raise DatasetError(f"{place} is no dataset (no {DESCRIPTION}): run `hubbleclip shards` first") from error
     except (OSError, ValueError) as error:
-        raise DatasetError(f"{path} cannot be read ({error}): {AGAIN}") from error
-    if not isinstance(description, dict) or "shards" not in description:
-        raise DatasetError(f"{path} does not describe a dataset: {AGAIN}")
-    return description
-
-
-def read_manifest(dataset_dir: Path) -> pa.Table:
-    """The manifest's table. Raises DatasetError when it is missing or damaged."""
+        raise DatasetError(f"{address} cannot be read ({error}): {AGAIN}") from error
     try:
-        return pq.read_table(dataset_dir / MANIFEST)
+        for shard in description["shards"]:
+            parse_shard_name(shard["shard"])
+            if shard.setdefault("home_digest", None) is not None:
+                parse_digest(shard["home_digest"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise DatasetError(f"{address} does not describe a dataset ({error}): {AGAIN}") from error
+    return dict(description)
+
+
+def read_manifest(place: str | Path) -> pa.Table:
+    """The manifest's table. Raises DatasetError when it is missing or damaged."""
+    address = f"{place}/{MANIFEST}"
+    try:
+        return pq.read_table(pa.BufferReader(storage_of(place).read(address)))
     except (OSError, pa.ArrowException) as error:
-        raise DatasetError(
-            f"{dataset_dir / MANIFEST} cannot be read ({error}): delete the folder, build again"
-        ) from error
+        raise DatasetError(f"{address} cannot be read ({error}): {AGAIN}") from error
 
 
-def read_dataset(dataset_dir: Path) -> DatasetInfo:
-    """Open a dataset directory. Checks that every shard is there, not its bytes: for that see `verify_dataset`.
+def shard_addresses(place: str | Path, description: Row) -> dict[str, str]:
+    """Where each shard stands: in this folder, or in that of the dataset which wrote it, beside this one."""
+    beside = str(place).rstrip("/").rpartition("/")[0]
+    return {
+        shard["shard"]: f"{f'{beside}/{home}' if (home := shard['home_digest']) else place}/{shard['shard']}"
+        for shard in description["shards"]
+    }
 
-    Raises DatasetError when something is missing.
+
+def read_dataset(place: str | Path) -> DatasetInfo:
+    """Open a dataset in a folder or behind an fsspec URL.
+
+    Checks that every shard is there and of its size, not its bytes: for that see `verify.find_faults`. Raises
+    DatasetError when something is missing, or the manifest names a shard that the dataset does not have.
     """
-    description = read_description(dataset_dir)
-    shards: dict[str, tuple[Path, ...]] = dict.fromkeys(SPLITS, ())
+    place = str(Path(place).absolute()) if isinstance(place, Path) else place.rstrip("/")
+    description, manifest = read_description(place), read_manifest(place)
+    addresses, storage = shard_addresses(place, description), storage_of(place)
     for shard in description["shards"]:
-        path = dataset_dir / shard["shard"]
-        if not path.is_file():
-            raise DatasetError(f"{path} is missing: {AGAIN}")
-        split, _ = parse_shard_name(path.name)
-        shards[split] = (*shards[split], path)
+        address = addresses[shard["shard"]]
+        try:
+            size_bytes = storage.size_bytes(address)
+        except FileNotFoundError as error:
+            raise DatasetError(f"{address} is missing: {AGAIN}") from error
+        if size_bytes != shard["size_bytes"]:
+            raise DatasetError(f"{address} has {size_bytes} bytes in place of {shard['size_bytes']}: {AGAIN}")
+    foreign = set(pc.unique(manifest["shard"]).to_pylist()) - addresses.keys()
+    if foreign:
+        raise DatasetError(f"{place}/{MANIFEST} names the unknown shard {min(map(str, foreign))!r}: {AGAIN}")
     return DatasetInfo(
-        path=dataset_dir,
-        digest=description["digest"],
+        path=place,
+        digest=parse_digest(description["digest"]),
         contract_version=description["contract_version"],
-        shards=shards,
-        manifest=read_manifest(dataset_dir),
+        addresses=addresses,
+        shards={
+            split: tuple(addresses[one["shard"]] for one in description["shards"] if one["split"] == split)
+            for split in SPLITS
+        },
+        manifest=manifest,
         description=description,
     )
 
 
-def verify_dataset(dataset_dir: Path) -> DatasetInfo:
-    """Hash every byte again. Raises DatasetError that names the first shard or file that is not what was built."""
-    info = read_dataset(dataset_dir)
-    expected = {shard["shard"]: shard["sha256"] for shard in info.description["shards"]}
-    for name, sha256 in {**expected, MANIFEST: info.description["manifest_sha256"]}.items():
-        if sha256_file(dataset_dir / name) != sha256:
-            raise DatasetError(
-                f"{dataset_dir / name} is damaged: delete {dataset_dir} and run `hubbleclip shards` again"
-            )
-    if content_digest(info.description["inputs_digest"], expected, info.manifest.to_pylist()) != info.digest:
-        raise DatasetError(f"{dataset_dir / DESCRIPTION} is not what was built: {AGAIN}")
-    return info
+def finished_datasets(datasets_dir: Path) -> Iterator[tuple[Path, Row]]:
+    """Every finished dataset of a folder with its description, in order of digest."""
+    for path in sorted(datasets_dir.glob(f"[!.]*/{DESCRIPTION}")):
+        yield path.parent, read_description(path.parent)
 
 
 def find_dataset(datasets_dir: Path, inputs_digest: str) -> Path | None:
     """The finished dataset that was made from these inputs, if any."""
-    for path in sorted(datasets_dir.glob(f"[!.]*/{DESCRIPTION}")):
-        if read_description(path.parent).get("inputs_digest") == inputs_digest:
-            return path.parent
-    return None
+    found = (path for path, facts in finished_datasets(datasets_dir) if facts.get("inputs_digest") == inputs_digest)
+    return next(found, None)
+
+
+def tile_list(tile_ids: Iterable[str]) -> bytes:
+    """A list of tiles as it is released: their ids in order, one a line."""
+    return "".join(f"{tile_id}\n" for tile_id in sorted(tile_ids)).encode("ascii")
 
 
 def read_built(dataset_dir: Path) -> BuiltDataset:
     """The catalog rows of a finished dataset. Its `built_at` is when its description was written."""
     info = read_dataset(dataset_dir)
     written_s = (dataset_dir / DESCRIPTION).stat().st_mtime
-    columns = info.manifest.select(["tile_id", *PLACE_COLUMNS]).to_pylist()
+    columns = zip(*(info.manifest[name].to_pylist() for name in ("tile_id", *PLACE_COLUMNS)), strict=True)
     return BuiltDataset(
         dataset=Dataset(
             digest=info.digest,
@@ -161,7 +204,13 @@ def read_built(dataset_dir: Path) -> BuiltDataset:
             num_shards=len(info.description["shards"]),
             contract_version=info.contract_version,
             built_at=datetime.fromtimestamp(written_s, UTC),
+            parent_digest=info.description["parent_digest"],
+            num_new_samples=info.description["num_new_samples"],
+            test_list_sha256=info.description["files"][TEST_LIST],
         ),
         shards=[Shard(dataset_digest=info.digest, **shard) for shard in info.description["shards"]],
-        placements=[Placement(dataset_digest=info.digest, **row) for row in columns],
+        placements=[
+            Placement(dataset_digest=info.digest, tile_id=tile_id, shard=shard, offset=offset, length=length)
+            for tile_id, shard, offset, length in columns
+        ],
     )

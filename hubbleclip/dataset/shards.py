@@ -2,6 +2,11 @@
 
 The digest of the inputs is known before a PNG is read, so that a flow sees in no time that nothing is left to build.
 A build stands in `.building-<inputs digest>/` until it is whole; a killed one goes on with the shards that it has.
+
+A new night goes on with the shards of the dataset before it: they stay where they are, listed by hash and by the digest
+of the folder that holds them (`../<home digest>/train-000000.tar`), and only new samples are packed. So that whoever
+streams the tars sees what the manifest says, this holds only while every old sample is there, unchanged; else, or after
+`shards.max_parents` nights, all is packed anew.
 """
 
 from __future__ import annotations
@@ -9,33 +14,43 @@ from __future__ import annotations
 import hashlib
 import logging
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from hubbleclip import contracts
-from hubbleclip.dataset import packing
+from hubbleclip.dataset import packing, publication
 from hubbleclip.dataset.directory import (
     DESCRIPTION,
     MANIFEST,
+    PLACE_COLUMNS,
     SPLITS,
+    TEST_LIST,
     BuiltDataset,
     DatasetInfo,
     Row,
-    content_digest,
+    description_bytes,
     find_dataset,
+    finished_datasets,
+    manifest_schema,
     read_built,
     read_dataset,
-    verify_dataset,
+    sample_table,
+    tile_list,
     write_manifest,
 )
 from hubbleclip.dataset.notices import notices
 from hubbleclip.errors import DatasetError
 from hubbleclip.files import sha256_file, sync_folder, write_bytes
-from hubbleclip.paths import shard_name
-from hubbleclip.records import Sample, to_row
+from hubbleclip.paths import parse_shard_name, shard_name
+from hubbleclip.records import Sample
 from hubbleclip.settings import ShardSettings
 
-__all__ = ["BuiltDataset", "DatasetInfo", "build_dataset", "inputs_digest", "read_dataset", "verify_dataset"]
+__all__ = ["BuiltDataset", "DatasetInfo", "build_dataset", "inputs_digest", "read_dataset"]
 
 log = logging.getLogger(__name__)
 
@@ -43,16 +58,26 @@ FORMAT = "webdataset-1"
 """Raise it when the same samples would give other bytes, so that nothing old is taken for new."""
 BUILDING = ".building-"
 MB = 1_000_000
+SHARDS_AT_ONCE = 2
+"""While one is synced to the disk, the next is packed; each has its own reading threads."""
 
 Plan = dict[str, list[Sample]]
+Sizes = Mapping[str, int]
+Sidecars = Mapping[str, bytes]
 
 
 def inputs_digest(samples: Sequence[Sample], settings: ShardSettings) -> str:
-    """32 hex digits over all that decides a dataset's bytes; the order of the samples does not. Reads no PNG."""
+    """32 hex digits over all that decides a dataset's samples; their order does not. Reads no PNG."""
+    return _described(_packable(samples), settings)[0]
+
+
+def _described(packable: Sequence[Sample], settings: ShardSettings) -> tuple[str, Sidecars]:
+    """The digest of the inputs, and each sidecar by tile id: making it is what costs, so it is made once."""
     total = hashlib.sha256(packing.canonical_json([FORMAT, contracts.contract_version("shards"), settings.digest()]))
-    for sample in sorted(_packable(samples), key=lambda s: s.tile_id):
-        total.update(packing.sidecar(sample) + b"\n")
-    return total.hexdigest()[:32]
+    sidecars = {sample.tile_id: packing.sidecar(sample) for sample in packable}
+    for tile_id in sorted(sidecars):
+        total.update(sidecars[tile_id] + b"\n")
+    return total.hexdigest()[:32], sidecars
 
 
 def build_dataset(
@@ -64,31 +89,45 @@ def build_dataset(
     contract_version: str,
     code_version: str,
     settings_digests: Mapping[str, str] | None = None,
+    split_report: Mapping[str, Any] | None = None,
+    split_tables: Mapping[str, pa.Table] | None = None,
     read_png_size: Callable[[str], int] | None = None,
 ) -> BuiltDataset:
     """Build `datasets_dir/<digest>/`, or find it already built from the same inputs.
 
-    `read_png` gives a tile's PNG by its id; `read_png_size` gives its length in bytes without reading it (a `stat`),
-    else every PNG is read once more to lay out shards of equal size. `settings_digests` are the digests of the stages
-    before, kept in the description. Raises DatasetError when there is no sample, or a PNG is missing or damaged.
+    `read_png` gives a tile's PNG by its id, and is called by several threads; `read_png_size` gives its length in bytes
+    without reading it (a `stat`), else every PNG is read once more to lay out shards of equal size. `settings_digests`
+    are the digests of the stages before and `split_report` what is told of the splits, both kept in the description;
+    `split_tables` stand beside the manifest under their file names.
+    Raises DatasetError when there is no sample, or a PNG is missing or damaged.
     """
     packable = _packable(samples)
-    made_from = inputs_digest(packable, settings)
+    made_from, sidecars = _described(packable, settings)
     finished = find_dataset(datasets_dir, made_from)
     if finished is None:
+        parent = find_parent(datasets_dir, packable, settings, contract_version)
+        old = set() if parent is None else set(parent.manifest["tile_id"].to_pylist())
+        new = [sample for sample in packable if sample.tile_id not in old]
         building = datasets_dir / f"{BUILDING}{made_from}"
         building.mkdir(parents=True, exist_ok=True)
-        sizes = read_png_size or (lambda tile_id: len(read_png(tile_id)))
-        plan = plan_shards(packable, sizes, settings.max_mb * MB)
-        rows = _write_shards(building, plan, read_png)
+        png_size = read_png_size or (lambda tile_id: len(read_png(tile_id)))
+        sizes = {
+            one.tile_id: packing.packed_bytes(one, len(sidecars[one.tile_id]), png_size(one.tile_id)) for one in new
+        }
+        plan = plan_shards(new, sizes, settings.max_mb * MB, first_free(parent))
+        tars = _write_shards(building, plan, read_png, sidecars)
+        for name, table in (split_tables or {}).items():
+            write_manifest(building / name, table)
         facts = {
             "inputs_digest": made_from,
             "contract_version": contract_version,
             "code_version": code_version,
             "settings": settings.model_dump(mode="json"),
             "settings_digests": dict(settings_digests or {}),
+            "split_report": dict(split_report or {}),
+            "num_new_samples": None if parent is None else len(new),
         }
-        finished = _finish(building, plan, rows, facts)
+        finished = _finish(building, plan, tars, parent, facts)
     return read_built(finished)
 
 
@@ -101,60 +140,98 @@ def _packable(samples: Sequence[Sample]) -> list[Sample]:
     return packable
 
 
-def plan_shards(samples: Sequence[Sample], png_size: Callable[[str], int], max_bytes: int) -> Plan:
-    """Which samples go into which shard, in order; shards of a split are of nearly equal size, at most `max_bytes`."""
+def find_parent(
+    datasets_dir: Path, packable: Sequence[Sample], settings: ShardSettings, contract_version: str
+) -> DatasetInfo | None:
+    """The largest dataset of the folder that can be gone on with: all its samples are among these, unchanged."""
+    like = {"format": FORMAT, "contract_version": contract_version, "settings": settings.model_dump(mode="json")}
+    candidates = [
+        (sum(shard["num_samples"] for shard in facts["shards"]), path)
+        for path, facts in finished_datasets(datasets_dir)
+        if {name: facts.get(name) for name in like} == like and facts["num_parents"] < settings.max_parents
+    ]
+    if not candidates:
+        return None
+    ours = sample_table(sorted(packable, key=lambda s: s.tile_id))
+    for num_samples, path in sorted(candidates, reverse=True):
+        if num_samples < len(packable):
+            try:
+                info = read_dataset(path)
+            except DatasetError as error:
+                log.warning("no new samples are added to a spoilt dataset: %s", error)
+                continue
+            theirs = info.manifest.select(ours.column_names)
+            if ours.filter(pc.is_in(ours["tile_id"], theirs["tile_id"])).equals(theirs):
+                return info
+    return None
+
+
+def first_free(parent: DatasetInfo | None) -> dict[str, int]:
+    """The index of each split's next shard."""
+    free = dict.fromkeys(SPLITS, 0)
+    for name in parent.addresses if parent else ():
+        split, index = parse_shard_name(name)
+        free[split] = max(free[split], index + 1)
+    return free
+
+
+def plan_shards(samples: Sequence[Sample], sizes: Sizes, max_bytes: int, first: Mapping[str, int]) -> Plan:
+    """Which samples go into which shard, in order; shards of a split are of nearly equal size, at most `max_bytes`.
+
+    `sizes` has what each sample takes in a tar, `first` the index of each split's first shard.
+    """
     plan: Plan = {}
     for split in SPLITS:
         ordered = packing.interleave([sample for sample in samples if sample.split == split])
-        if not ordered:
+        if not ordered and not first[split]:
             log.warning("split %s has no sample", split)
-        sizes = [packing.packed_bytes(sample, png_size(sample.tile_id)) for sample in ordered]
         start = 0
-        for index, end in enumerate(packing.cut_evenly(sizes, max_bytes - packing.END_BYTES)):
+        ends = packing.cut_evenly([sizes[sample.tile_id] for sample in ordered], max_bytes - packing.END_BYTES)
+        for index, end in enumerate(ends, first[split]):
             plan[shard_name(split, index)] = ordered[start:end]
             start = end
     return plan
 
 
-def _write_shards(building: Path, plan: Plan, read_png: packing.ReadPng) -> list[Row]:
-    """Write the shards that are not yet there; return the manifest's rows, sorted by tile."""
-    rows: list[Row] = []
-    for name, samples in plan.items():
+def _write_shards(building: Path, plan: Plan, read_png: packing.ReadPng, sidecars: Sidecars) -> dict[str, packing.Tar]:
+    """Write the shards that are not yet there, each atomically."""
+
+    def write(name: str) -> packing.Tar:
         path = building / name
-        if not path.is_file():
-            packing.write_tar(path, samples, read_png)
-            log.info("wrote %s: %d samples, %d bytes", name, len(samples), path.stat().st_size)
-        extents = packing.read_png_extents(path)
-        for sample in samples:
-            offset, length = extents[sample.tile_id]
-            rows.append({**to_row(sample), "shard": name, "offset": offset, "length": length})
-    return sorted(rows, key=lambda row: str(row["tile_id"]))
+        if path.is_file():
+            return packing.read_tar(path)
+        tar = packing.write_tar(path, plan[name], read_png, sidecars)
+        log.info("wrote %s: %d samples, %d bytes", name, len(plan[name]), tar.size_bytes)
+        return tar
+
+    with ThreadPoolExecutor(SHARDS_AT_ONCE) as pool:
+        return dict(zip(plan, pool.map(write, plan), strict=True))
 
 
-def _finish(building: Path, plan: Plan, rows: list[Row], facts: Row) -> Path:
-    """Write manifest and description, then give the folder its name: from then on it never changes."""
-    shards: list[Row] = [
-        {
-            "shard": name,
-            "split": samples[0].split,
-            "sha256": sha256_file(building / name),
-            "size_bytes": (building / name).stat().st_size,
-            "num_samples": len(samples),
-        }
-        for name, samples in plan.items()
-    ]
-    write_manifest(building / MANIFEST, rows)
-    digest = content_digest(facts["inputs_digest"], {shard["shard"]: shard["sha256"] for shard in shards}, rows)
+def _finish(
+    building: Path, plan: Plan, tars: Mapping[str, packing.Tar], parent: DatasetInfo | None, facts: Row
+) -> Path:
+    """Write all but the shards, the description last, then give the folder its name: from then on it never changes."""
+    shards = [*_inherited(parent), *(_shard_row(name, samples, tars[name]) for name, samples in plan.items())]
+    shards.sort(key=lambda shard: (SPLITS.index(shard["split"]), shard["shard"]))
+    manifest = _manifest(plan, tars, parent)
+    digest = content_digest(facts["inputs_digest"], shards)
     description = {
         **facts,
         "digest": digest,
         "format": FORMAT,
-        "counts": _counts(rows),
+        "parent_digest": parent.digest if parent else None,
+        "num_parents": parent.description["num_parents"] + 1 if parent else 0,
+        "counts": counts(manifest),
         "shards": shards,
-        "manifest_sha256": sha256_file(building / MANIFEST),
-        "notices": notices(row["archive"] for row in rows),
+        "notices": notices(manifest["archive"].unique().to_pylist()),
     }
-    write_bytes(building / DESCRIPTION, packing.canonical_json(description) + b"\n")
+    write_manifest(building / MANIFEST, manifest)
+    tests = manifest.filter(pc.field("split") == "test")["tile_id"].to_pylist()
+    write_bytes(building / TEST_LIST, tile_list(tests))
+    publication.write_files(building, description, manifest)
+    files = {path.name: sha256_file(path) for path in building.iterdir() if path.name not in plan}
+    write_bytes(building / DESCRIPTION, description_bytes({**description, "files": files}))
     finished = building.rename(building.with_name(digest))
     sync_folder(finished.parent)
     for stale in finished.parent.glob(f"{BUILDING}*"):
@@ -162,11 +239,44 @@ def _finish(building: Path, plan: Plan, rows: list[Row], facts: Row) -> Path:
     return finished
 
 
-def _counts(rows: Sequence[Row]) -> dict[str, dict[str, int]]:
+def content_digest(inputs_digest: str, shards: Iterable[Row]) -> str:
+    """32 hex digits over what the dataset was made from and its shards, which hold every sample; equal for equal
+    content.
+    """
+    lines = [inputs_digest, *sorted(f"{shard['shard']} {shard['sha256']} {shard['home_digest']}" for shard in shards)]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:32]
+
+
+def _inherited(parent: DatasetInfo | None) -> list[Row]:
+    """The parent's shards as its child lists them: each with the folder that holds it."""
+    if parent is None:
+        return []
+    return [shard | {"home_digest": shard["home_digest"] or parent.digest} for shard in parent.description["shards"]]
+
+
+def _shard_row(name: str, samples: Sequence[Sample], tar: packing.Tar) -> Row:
+    return {
+        "shard": name, "split": samples[0].split, "sha256": tar.sha256, "size_bytes": tar.size_bytes,
+        "num_samples": len(samples), "home_digest": None,
+    }  # fmt: skip
+
+
+def _manifest(plan: Plan, tars: Mapping[str, packing.Tar], parent: DatasetInfo | None) -> pa.Table:
+    """Every sample with its place, sorted by tile."""
+    placed = [(sample, name, *tars[name].extents[sample.tile_id]) for name, part in plan.items() for sample in part]
+    new = sample_table([place[0] for place in placed])
+    for index, name in enumerate(PLACE_COLUMNS, 1):
+        field = manifest_schema().field(name)
+        new = new.append_column(field, pa.array([place[index] for place in placed], type=field.type))
+    parts = [new] if parent is None else [parent.manifest, new]
+    return pa.concat_tables(parts).sort_by("tile_id").combine_chunks()
+
+
+def counts(manifest: pa.Table) -> dict[str, dict[str, int]]:
     """Samples, proposals and groups of each split."""
-    counts = {}
+    found = {}
     for split in SPLITS:
-        mine = [row for row in rows if row["split"] == split]
-        proposals, groups = {row["proposal_id"] for row in mine}, {row["group_id"] for row in mine}
-        counts[split] = {"samples": len(mine), "proposals": len(proposals), "groups": len(groups)}
-    return counts
+        mine = manifest.filter(pc.field("split") == split)
+        proposals, groups = (pc.count_distinct(mine[name]).as_py() for name in ("proposal_id", "group_id"))
+        found[split] = {"samples": mine.num_rows, "proposals": proposals, "groups": groups}
+    return found

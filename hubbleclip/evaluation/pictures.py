@@ -5,20 +5,10 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Iterable
-from pathlib import Path
 
-import pyarrow.compute as pc
 from PIL import Image
 
 from hubbleclip.dataset.shards import DatasetInfo
-
-
-def read_png(info: DatasetInfo, tile_id: str) -> bytes:
-    """The PNG of a tile, straight from its place in the shard."""
-    row = info.manifest.filter(pc.field("tile_id") == tile_id).to_pylist()[0]
-    with (info.path / Path(row["shard"]).name).open("rb") as file:
-        file.seek(row["offset"])
-        return file.read(row["length"])
 
 
 def thumbnail_uri(png: bytes, side_px: int) -> str:
@@ -37,4 +27,7 @@ def data_uri(data: bytes, media_type: str) -> str:
 
 def read_thumbnails(info: DatasetInfo, tile_ids: Iterable[str], side_px: int) -> dict[str, str]:
     """Data URIs by tile id."""
-    return {tile_id: thumbnail_uri(read_png(info, tile_id), side_px) for tile_id in sorted(set(tile_ids))}
+    wanted = sorted(set(tile_ids))
+    return {
+        tile_id: thumbnail_uri(png, side_px) for tile_id, png in zip(wanted, info.read_pictures(wanted), strict=True)
+    }

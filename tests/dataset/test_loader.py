@@ -1,5 +1,6 @@
 import io
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -125,9 +126,9 @@ def test_one_group_is_refused(tmp_path) -> None:
 def test_a_damaged_tile_is_named(built, tmp_path) -> None:
     info = read_dataset(built[0])
     tiles = open_split(info, "train")
-    tiles.rows[0]["offset"] += 7
+    address, offset, length = tiles.spans[0]
     with pytest.raises(DatasetError, match=tiles.rows[0]["tile_id"]):
-        tiles.read_levels(0, 16)
+        replace(tiles, spans=[(address, offset + 7, length)]).read_levels(0, 16)
 
 
 def test_tokens_are_counted_alike_with_and_without_an_encoder() -> None:

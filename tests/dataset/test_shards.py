@@ -21,8 +21,10 @@ from open_clip_train import data as open_clip_data
 from PIL import Image
 from webdataset.tariterators import tar_file_expander
 
-from hubbleclip.dataset.packing import cut_evenly, interleave, packed_bytes, write_tar
-from hubbleclip.dataset.shards import build_dataset, inputs_digest, plan_shards, read_dataset, verify_dataset
+from hubbleclip.dataset.directory import SPLITS
+from hubbleclip.dataset.packing import cut_evenly, interleave, packed_bytes, sidecar, write_tar
+from hubbleclip.dataset.shards import build_dataset, inputs_digest, plan_shards, read_dataset
+from hubbleclip.dataset.verify import verify_dataset
 from hubbleclip.errors import DatasetError
 from hubbleclip.records import to_row
 from hubbleclip.settings import ShardSettings
@@ -248,8 +250,9 @@ def test_shards_hold_the_size_and_are_nearly_equal(tmp_path):
 @pytest.mark.parametrize("spare_bytes", [0, 512, 1024, 5000, 10240])
 def test_the_end_of_a_tar_counts_in_its_size(tmp_path, spare_bytes):
     samples, pngs = make_samples_with_pngs(8, 1)
-    max_bytes = sum(packed_bytes(s, len(pngs[s.tile_id])) for s in samples) + spare_bytes
-    for name, part in plan_shards(samples, lambda tile_id: len(pngs[tile_id]), max_bytes).items():
+    sizes = {s.tile_id: packed_bytes(s, len(sidecar(s)), len(pngs[s.tile_id])) for s in samples}
+    max_bytes = sum(sizes.values()) + spare_bytes
+    for name, part in plan_shards(samples, sizes, max_bytes, dict.fromkeys(SPLITS, 0)).items():
         write_tar(tmp_path / name, part, pngs.__getitem__)
         assert (tmp_path / name).stat().st_size <= max_bytes
 
@@ -348,7 +351,8 @@ def test_a_description_made_to_fit_a_changed_shard_is_found(built):
     shard.write_bytes(shard.read_bytes() + bytes(512))
     description = json.loads((folder / "dataset.json").read_text())
     for row in description["shards"]:
-        row["sha256"] = hashlib.sha256((folder / row["shard"]).read_bytes()).hexdigest()
+        data = (folder / row["shard"]).read_bytes()
+        row["sha256"], row["size_bytes"] = hashlib.sha256(data).hexdigest(), len(data)
     (folder / "dataset.json").write_text(json.dumps(description))
     with pytest.raises(DatasetError, match=r"dataset\.json is not what was built"):
         verify_dataset(folder)

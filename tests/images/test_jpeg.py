@@ -13,7 +13,7 @@ from PIL import Image
 from synthetic_fits import starry_sky, write_drz
 
 from hubbleclip.dataset.loader import SplitTiles
-from hubbleclip.dataset.packing import read_png_extents, write_tar
+from hubbleclip.dataset.packing import write_tar
 from hubbleclip.errors import ImageError
 from hubbleclip.files import sha256_bytes
 from hubbleclip.images.jpeg import decode_picture
@@ -56,12 +56,11 @@ def test_what_is_no_picture_is_refused():
 def test_a_jpeg_or_colour_tile_is_packed_and_read_as_grey(tmp_path):
     pictures = {"a" * 32: jpeg_bytes("L", "JPEG"), "b" * 32: jpeg_bytes("RGB", "PNG")}
     rows = [make_sample(tile_id, sha256_bytes(data)) for tile_id, data in pictures.items()]
-    write_tar(tmp_path / "train-000000.tar", rows, pictures.__getitem__)
-    with tarfile.open(tmp_path / "train-000000.tar") as tar:
-        assert [name.split(".")[1] for name in tar.getnames()] == ["json", "jpg", "txt", "json", "png", "txt"]
-    extents = read_png_extents(tmp_path / "train-000000.tar")
-    placed = [{"tile_id": i, "shard": "train-000000.tar", "offset": o, "length": n} for i, (o, n) in extents.items()]
-    tiles = SplitTiles(dataset_dir=tmp_path, rows=placed, group_n=np.zeros(2, np.int64))
+    tar = write_tar(tmp_path / "train-000000.tar", rows, pictures.__getitem__)
+    with tarfile.open(tmp_path / "train-000000.tar") as written:
+        assert [name.split(".")[1] for name in written.getnames()] == ["json", "jpg", "txt", "json", "png", "txt"]
+    spans = [(str(tmp_path / "train-000000.tar"), *extent) for extent in tar.extents.values()]
+    tiles = SplitTiles(place=str(tmp_path), rows=rows, spans=spans, group_n=np.zeros(2, np.int64))
     assert tiles.read_all(32).shape == (2, 32, 32)
 
 

@@ -8,7 +8,7 @@ import duckdb
 import pytest
 from commands import Outcome, run
 
-from hubbleclip.dataset.shards import verify_dataset
+from hubbleclip.dataset.verify import verify_dataset
 
 SHARED = Path(__file__).parents[2].parent / "shared/data"
 pytestmark = [
