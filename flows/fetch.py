@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
 from prefect import Task
 
-from flows._run import Batch, Connections, Stage, attempt, batches, run_batches, write_tried
+from flows._run import Batch, Connections, Stage, attempt, batches, merged, run_batches, write_tried
 from flows.pending import pending_fetch
 from hubbleclip.archives import Archive
+from hubbleclip.archives.base import Delivery
+from hubbleclip.archives.landing import check_room, settle_small
+from hubbleclip.errors import ArchiveDownError, DiskFullError
 from hubbleclip.files import sync_files
 from hubbleclip.paths import Layout
 from hubbleclip.records import Product, Rejection
@@ -22,7 +25,53 @@ def fetch_products(
     products: Sequence[Product], archive: Archive, settings: Settings, connections: Connections
 ) -> Batch:
     """Fetch files side by side; one that fails is left for a later run."""
-    return connections.map(partial(fetch_file, archive=archive, settings=settings), products)
+    layout = Layout(settings.root)
+    check_room(layout, sum(product.size_bytes or 0 for product in products), settings.fetch.min_free_gb)
+    return fetch_each(
+        products, archive, connections,
+        take=partial(keep_delivery, layout=layout, settings=settings),
+        alone=partial(fetch_file, archive=archive, settings=settings),
+    )  # fmt: skip
+
+
+def fetch_each(
+    products: Sequence[Product],
+    archive: Archive,
+    connections: Connections,
+    *,
+    take: Callable[[Product, Delivery], Batch],
+    alone: Callable[[Product], Batch],
+    is_taken: Callable[[Product], bool] = lambda product: True,
+) -> Batch:
+    """What `take` makes of each small file as it comes, and `alone` of the others, fetched by themselves side by
+    side.
+    """
+    left = [product for product in products if not is_taken(product)]
+    done: list[Batch] = []
+    try:
+        for product, delivery in archive.deliver_small(filter(is_taken, products)):
+            if not connections.is_open:
+                break
+            if delivery is None:
+                left.append(product)
+            else:
+                done.append(take(product, delivery))
+    except (ArchiveDownError, DiskFullError) as error:
+        connections.error = error
+    return merged([*done, connections.map(alone, left)])
+
+
+def keep_delivery(product: Product, delivery: Delivery, layout: Layout, settings: Settings) -> Batch:
+    """Write a small file to its place."""
+    told = delivery.product
+    path = attempt(
+        lambda: settle_small(delivery.data, told.sha256 or "", told.file_name, layout),
+        entity="product", entity_id=product.uri, stage="fetch", digest=settings.archive.digest(),
+    )  # fmt: skip
+    if isinstance(path, Rejection):
+        return {"failure": [path]}
+    numbered, history = next_version(product, replace(told, path=layout.relative(path)))
+    return {"product": [numbered], "product_version": history}
 
 
 def fetch_file(product: Product, archive: Archive, settings: Settings) -> Batch:

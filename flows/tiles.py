@@ -13,24 +13,27 @@ from prefect import Task, flow
 from flows._run import Batch, Connections, Stage, attempt, batches, open_stage, run_batches
 from flows._services import archive_service
 from flows.colour import colour_pending
-from flows.fetch import dropped, fetch_file, is_on_disk, remove_strays, write_fetched
+from flows.fetch import dropped, fetch_each, fetch_file, is_on_disk, remove_strays, write_fetched
 from flows.pending import pending_tiles
 from hubbleclip.archives import Archive, open_archive
-from hubbleclip.archives.base import reject
+from hubbleclip.archives.base import Delivery, reject
 from hubbleclip.errors import ImageError
 from hubbleclip.files import write_bytes
-from hubbleclip.images.tiles import tile_file, to_tile_record
-from hubbleclip.paths import Layout
+from hubbleclip.images.tiles import FROM_MEMORY, tile_file, to_tile_record
+from hubbleclip.paths import Layout, product_suffix
 from hubbleclip.records import Product, Rejection, Tile
 from hubbleclip.settings import Settings, TileSettings, read_settings
+from hubbleclip.versions import next_version
 
 
-def cut_products(products: Sequence[Product], layout: Layout, settings: TileSettings) -> Batch:
-    """Tiles of a batch of products: the PNG files first, then their rows."""
+def cut_products(
+    products: Sequence[Product], layout: Layout, settings: TileSettings, data: bytes | None = None
+) -> Batch:
+    """Tiles of a batch of products, or of one whose content is `data`: the PNG files first, then their rows."""
     batch: Batch = {"tile": [], "rejection": []}
     for product in products:
         cut = attempt(
-            partial(cut_product, product, layout, settings),
+            partial(cut_product, product, layout, settings, data),
             entity="product", entity_id=product.uri, stage="tiles", digest=settings.digest(),
         )  # fmt: skip
         if isinstance(cut, Rejection):
@@ -41,10 +44,13 @@ def cut_products(products: Sequence[Product], layout: Layout, settings: TileSett
     return batch
 
 
-def cut_product(product: Product, layout: Layout, settings: TileSettings) -> tuple[list[Tile], list[Rejection]]:
+def cut_product(
+    product: Product, layout: Layout, settings: TileSettings, data: bytes | None = None
+) -> tuple[list[Tile], list[Rejection]]:
     """Write the tiles of one product. Raises ImageError with the commonest reason when there is none."""
     now = datetime.now(UTC)
-    cut = tile_file(layout.absolute(product.path or ""), product.sha256 or "", settings, product.file_name)
+    content = layout.absolute(product.path or "") if data is None else data
+    cut = tile_file(content, product.sha256 or "", settings, product.file_name)
     if not cut.tiles:
         counted = Counter(rejection.reason for rejection in cut.rejections)
         reason = counted.most_common(1)[0][0] if counted else "no_image"
@@ -65,8 +71,20 @@ def cut_product(product: Product, layout: Layout, settings: TileSettings) -> tup
 def fetch_and_cut(
     products: Sequence[Product], archive: Archive, layout: Layout, settings: Settings, connections: Connections
 ) -> Batch:
-    """Fetch, cut and drop files side by side."""
-    return connections.map(partial(fetch_cut_drop, archive=archive, layout=layout, settings=settings), products)
+    """Fetch, cut and drop files side by side; small previews never touch the disk."""
+    return fetch_each(
+        products, archive, connections,
+        take=partial(cut_delivery, layout=layout, settings=settings),
+        alone=partial(fetch_cut_drop, archive=archive, layout=layout, settings=settings),
+        is_taken=lambda product: product_suffix(product.file_name) in FROM_MEMORY and not is_on_disk(product, layout),
+    )  # fmt: skip
+
+
+def cut_delivery(product: Product, delivery: Delivery, layout: Layout, settings: Settings) -> Batch:
+    """Cut a file in memory."""
+    numbered, history = next_version(product, delivery.product)
+    cut = cut_products([numbered], layout, settings.tiles, delivery.data)
+    return cut | {"product": [numbered], "product_version": history}
 
 
 def fetch_cut_drop(product: Product, archive: Archive, layout: Layout, settings: Settings) -> Batch:

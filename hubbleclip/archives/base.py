@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
 from hubbleclip.records import Observation, Product, Proposal, Rejection
 
 NO_PROPOSAL = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A small file in memory, checked. The product is as `Archive.fetch_product` gives it, but for its path."""
+
+    product: Product
+    data: bytes
 
 
 class Archive(Protocol):
@@ -46,6 +55,13 @@ class Archive(Protocol):
         and checked.
 
         Raises DownloadError for this file, ArchiveDownError when no file could be had, DiskFullError.
+        """
+
+    def deliver_small(self, products: Iterable[Product]) -> Iterator[tuple[Product, Delivery | None]]:
+        """Small files as they come, several under way; None for each product that is to be fetched by itself: a large
+        one, and one with which anything was out of the ordinary. Threads may call it side by side.
+
+        Raises ArchiveDownError.
         """
 
 

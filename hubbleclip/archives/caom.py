@@ -84,7 +84,7 @@ def observation_from_row(row: Row, archive: str, fetched_at: datetime) -> Observ
         target_name=_text(plain.get("target_name")),
         target_class=target_class,
         is_moving=bool(plain.get("mtFlag")) or (not footprint and is_moving_class(target_class)),
-        ra_deg=_in_range(plain.get("s_ra"), 0, 360),
+        ra_deg=_ra_deg(plain.get("s_ra")),
         dec_deg=_in_range(plain.get("s_dec"), -90, 90),
         footprint=" ".join(footprint.split()) if footprint else None,
         start_mjd=_float(plain.get("t_min")),
@@ -125,3 +125,9 @@ def _int(value: Any) -> int | None:
 def _in_range(value: Any, low: float, high: float) -> float | None:
     number = _float(value)
     return number if number is not None and low <= number <= high else None
+
+
+def _ra_deg(value: Any) -> float | None:
+    """360 is 0, as the contract has it."""
+    number = _in_range(value, 0, 360)
+    return None if number is None else number % 360

@@ -18,9 +18,18 @@ from typing import BinaryIO
 
 import requests
 
-from hubbleclip.archives.landing import FetchedFile, check_content, check_room, settle, settle_small, writing
+from hubbleclip.archives.landing import (
+    SMALL_BYTES,
+    FetchedFile,
+    check_content,
+    check_room,
+    settle,
+    settle_small,
+    writing,
+)
 from hubbleclip.archives.transport import DamagedError, RefusedError, Transport, in_words, is_unreachable
 from hubbleclip.errors import DownloadError
+from hubbleclip.files import sha256_bytes
 from hubbleclip.paths import Layout
 
 LOG = logging.getLogger(__name__)
@@ -47,7 +56,6 @@ REASONS: Mapping[str, str] = {
 STATUS_REASONS = {401: "denied", 403: "denied", 404: "missing", 408: "timeout", 410: "missing", 425: "busy",
                   429: "busy", 503: "busy"}  # fmt: skip
 NO_LIMIT_BYTES = 1 << 62
-SMALL_BYTES = 1 << 20
 ROOM_CHECKED_BYTES = 1 << 26
 ONE_AT_A_TIME = threading.Lock()
 """Held while a small file is written and checked: threads that pass Python's own lock to and fro at each of some twenty
@@ -198,7 +206,9 @@ def _settle_small(body: bytes, head: Head, wanted: Wanted) -> FetchedFile:
     """Check and write a small file in one go: it is in memory as a whole."""
     with ONE_AT_A_TIME:
         check_content(body, wanted.file_name, wanted.size_bytes)
-        return settle_small(body, wanted.file_name, wanted.layout, etag=head.etag.strip('"') or None)
+        sha256 = sha256_bytes(body)
+        path = settle_small(body, sha256, wanted.file_name, wanted.layout)
+    return FetchedFile(path=path, sha256=sha256, size_bytes=len(body), etag=head.etag.strip('"') or None)
 
 
 def _gathered(pieces: Iterator[bytes]) -> tuple[bytes, Exception | None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
-from hubbleclip.archives.base import now_utc
+from hubbleclip.archives.base import Delivery, now_utc
 from hubbleclip.archives.caom import observation_from_row
 from hubbleclip.archives.choice import BYTES_A_MB, choose, refusal_of
 from hubbleclip.archives.criteria import criteria_of, mjd_of, release_window, separation_deg, wanted_numbers
@@ -108,6 +108,10 @@ class HstArchive:
     def fetch_product(self, product: Product) -> Product:
         """The product on disk, checked; see Archive.fetch_product. Raises DownloadError, ArchiveDownError."""
         return self.files.fetch(product)
+
+    def deliver_small(self, products: Iterable[Product]) -> Iterator[tuple[Product, Delivery | None]]:
+        """Small files in memory; see Archive.deliver_small. Raises ArchiveDownError."""
+        return self.files.deliver_small(products)
 
 
 def _is_within(observation: Observation, cone_deg: tuple[float, float, float]) -> bool:

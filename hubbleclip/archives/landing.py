@@ -14,9 +14,11 @@ from pathlib import Path
 from hubbleclip.archives.structure import content_problem
 from hubbleclip.archives.transport import DamagedError
 from hubbleclip.errors import DiskFullError
-from hubbleclip.files import sha256_bytes, sha256_file, sync_folder
+from hubbleclip.files import sha256_file, sync_folder
 from hubbleclip.paths import Layout, product_suffix
 
+SMALL_BYTES = 1 << 20
+"""A file up to this size is read into memory as a whole."""
 BYTES_A_GB = 1_000_000_000
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -78,22 +80,22 @@ def settle(part: Path, file_name: str, layout: Layout, *, etag: str | None = Non
     return FetchedFile(path=final, sha256=sha256, size_bytes=size_bytes, etag=etag)
 
 
-def settle_small(body: bytes, file_name: str, layout: Layout, *, etag: str | None = None) -> FetchedFile:
+def settle_small(body: bytes, sha256: str, file_name: str, layout: Layout) -> Path:
     """Write a checked file to the place that its hash names; raises DiskFullError.
 
     It is whole there for every reader, but safe from a power cut only after `files.sync_files`: one sync of many small
     files takes a fraction of the time of many syncs.
     """
-    sha256 = sha256_bytes(body)
     final = layout.product(sha256, file_name)
-    temporary = final.with_name(f".{final.name}.{threading.get_ident()}.tmp")
+    temporary = f"{final.parent}/.{final.name}.{threading.get_ident()}.tmp"
     with writing(final):
         if not final.parent.is_dir():
             final.parent.mkdir(parents=True, exist_ok=True)
         try:
-            temporary.write_bytes(body)
-            temporary.replace(final)
+            with open(temporary, "wb") as file:  # noqa: PTH123 - a Path for each costs more than the call
+                file.write(body)
+            os.replace(temporary, final)  # noqa: PTH105 - as above
         except OSError:
-            temporary.unlink(missing_ok=True)
+            Path(temporary).unlink(missing_ok=True)
             raise
-    return FetchedFile(path=final, sha256=sha256, size_bytes=len(body), etag=etag)
+    return final

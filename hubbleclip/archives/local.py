@@ -183,6 +183,10 @@ class LocalArchive:
             fetched_at=now_utc(),
         )
 
+    def deliver_small(self, products: Iterable[Product]) -> Iterator[tuple[Product, None]]:
+        """None of them: no file is brought anywhere."""
+        return ((product, None) for product in products)
+
 
 def open_local(settings: ArchiveSettings, fetch: FetchSettings, layout: Layout) -> LocalArchive:
     """The local archive of these settings. Raises SettingsError for a missing folder or proposals file."""

@@ -139,7 +139,7 @@ class S3Transport(Transport):
         from fsspec.asyn import sync  # noqa: PLC0415
 
         try:
-            return sync(self.files.loop, call, *args, timeout=self._patience_s, **kwargs)
+            return sync(self.files.loop, call, *args, timeout=self.patience_s, **kwargs)
         except ConnectionError as error:
             raise requests.ConnectTimeout(str(error)) from error
         except TimeoutError as error:

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import replace
 from typing import Protocol
 
-from hubbleclip.archives.base import now_utc
+from hubbleclip.archives.base import Delivery, now_utc
 from hubbleclip.archives.download import fetch_file
-from hubbleclip.archives.landing import FetchedFile
+from hubbleclip.archives.landing import SMALL_BYTES, FetchedFile
+from hubbleclip.archives.lane import Lanes, Transfer
 from hubbleclip.archives.mast import MastClient
 from hubbleclip.archives.s3 import Land, S3Source
+from hubbleclip.archives.structure import content_problem
 from hubbleclip.archives.transport import Transport
 from hubbleclip.errors import ArchiveDownError, ArchiveError, DownloadError
-from hubbleclip.paths import Layout
+from hubbleclip.files import sha256_bytes
+from hubbleclip.paths import Layout, product_suffix
 from hubbleclip.records import Product
 from hubbleclip.settings import FetchSettings
 
 LOG = logging.getLogger(__name__)
+PREVIEWS = frozenset({".jpg", ".jpeg"})
+"""Suffixes of files that are small also where the archive lists no size."""
 
 
 class FileSource(Protocol):
@@ -60,9 +66,11 @@ class FileSources:
         self, fetch: FetchSettings, layout: Layout, transport: Transport, mast: MastClient, max_bytes: int | None = None
     ) -> None:
         self.layout = layout
+        self.mast = mast
         self.max_bytes = max_bytes
         self.contents: Mapping[tuple[str, int], str] = {}
         self.sources = {name: SOURCES[name](fetch, transport, mast, self._land) for name in fetch.sources}
+        self.lanes = Lanes(transport) if fetch.sources == ("mast",) else None
         self._down: dict[str, ArchiveDownError] = {}
         self._lock = threading.Lock()
 
@@ -75,13 +83,47 @@ class FileSources:
         failures: dict[str, ArchiveError] = dict(self._down)
         for name in [name for name in self.sources if name not in self._down]:
             try:
-                return self._delivered(product, name, self.sources[name].fetch(product))
+                file = self.sources[name].fetch(product)
+                told = _arrived(product, name, sha256=file.sha256, size_bytes=file.size_bytes, etag=file.etag)
+                return replace(told, path=self.layout.relative(file.path))
             except ArchiveDownError as error:
                 failures[name] = error
                 self._leave_out(name, error)
             except DownloadError as error:
                 failures[name] = error
         raise _joined(failures)
+
+    def deliver_small(self, products: Iterable[Product]) -> Iterator[tuple[Product, Delivery | None]]:
+        """Small files from the archive's own server, where it is the only source; see Archive.deliver_small."""
+        asked: list[tuple[Product, str]] = []
+        for product in products:
+            if self.lanes and self.lanes.is_open and self._is_small(product):
+                asked.append((product, self.mast.download_url(product.uri)))
+            else:
+                yield product, None
+        if self.lanes and asked:
+            with self.lanes.one() as lane, closing(lane.answers(asked)) as answers:
+                for product, transfer in answers:
+                    yield product, None if transfer is None else self._delivery(product, transfer)
+
+    def _is_small(self, product: Product) -> bool:
+        """Whether a file is to be expected in one piece: what came of it before is gone on with elsewhere."""
+        is_preview = product_suffix(product.file_name) in PREVIEWS
+        size_bytes = product.size_bytes or (0 if is_preview else SMALL_BYTES + 1)
+        is_begun = self.layout.part(product.uri).is_file()
+        return size_bytes <= SMALL_BYTES and product.uri.startswith("mast:") and not is_begun
+
+    def _delivery(self, product: Product, transfer: Transfer) -> Delivery | None:
+        """A body that is what was asked for; None for another."""
+        data = transfer.body
+        if len(data) > (self.max_bytes or SMALL_BYTES):
+            return None
+        if content_problem(data, product_suffix(product.file_name), product.size_bytes) is not None:
+            return None
+        etag = transfer.headers().get("Etag", "")
+        etag = "" if etag.startswith("W/") else etag.strip('"')
+        told = _arrived(product, "mast", sha256=sha256_bytes(data), size_bytes=len(data), etag=etag or None)
+        return Delivery(told, data)
 
     def _land(self, transport: Transport, url: str, product: Product) -> FetchedFile:
         return fetch_file(
@@ -105,17 +147,13 @@ class FileSources:
             self._down[name] = error
         LOG.warning("the source %s is left out for the rest of this run: %s", name, error)
 
-    def _delivered(self, product: Product, source: str, file: FetchedFile) -> Product:
-        return replace(
-            product,
-            sha256=file.sha256,
-            path=self.layout.relative(file.path),
-            size_bytes=file.size_bytes,
-            source=source,
-            etag=file.etag,
-            fetched_version=product.archive_version,
-            fetched_at=now_utc(),
-        )
+
+def _arrived(product: Product, source: str, *, sha256: str, size_bytes: int, etag: str | None) -> Product:
+    """The product with what is known of its content, which stands nowhere yet."""
+    return replace(
+        product, sha256=sha256, path=None, size_bytes=size_bytes, source=source, etag=etag,
+        fetched_version=product.archive_version, fetched_at=now_utc(),
+    )  # fmt: skip
 
 
 def _joined(failures: Mapping[str, ArchiveError]) -> ArchiveError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -154,13 +155,14 @@ class Transport:
         self.limiter = RateLimiter(fetch.requests_per_s)
         self.breaker = Breaker(fetch.breaker_failures)
         self.timeout = min(CONNECT_TIMEOUT_S, fetch.timeout_s), fetch.timeout_s
+        self.slots = threading.BoundedSemaphore(fetch.connections)
         self.reached = False
         self.session = requests.Session()
         self.session.headers["User-Agent"] = user_agent(fetch.contact)
         self.mount_on(self.session)
         self._pools: dict[str, tuple[HTTPConnectionPool, bool]] = {}
         slowest_s = fetch.stall_s if fetch.stall_bytes else fetch.timeout_s
-        self._patience_s = min(fetch.timeout_s, slowest_s, fetch.file_timeout_s)
+        self.patience_s = min(fetch.timeout_s, slowest_s, fetch.file_timeout_s)
 
     def mount_on(self, session: requests.Session) -> None:
         """Put a session, also a library's, under this rate limit, these time limits and this breaker."""
@@ -239,7 +241,7 @@ class Transport:
             preload_content=False,
             redirect=False,
             retries=False,
-            timeout=Timeout(self.timeout[0], self._patience_s),
+            timeout=Timeout(self.timeout[0], self.patience_s),
         )
         response = requests.Response()
         response.url, response.raw, response.status_code, response.reason = url, raw, raw.status, raw.reason or ""
@@ -253,7 +255,7 @@ class Transport:
         asked = {**cast("dict[str, str]", self.session.headers), **(headers or {})}
         for _ in range(MAX_REDIRECTS + 1):
             host = urlsplit(url).netloc
-            with self.judged(host), requests_errors(), self._request(url, asked) as response:
+            with self.slots, self.judged(host), requests_errors(), self._request(url, asked) as response:
                 if response.status_code not in REDIRECTS:
                     self.note(host, response)
                     response.raise_for_status()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +18,13 @@ NOISE_LEVELS = 1.0
 """Stands for the noise that a preview does not tell: the step of its levels."""
 
 
-def read_previews(path: Path, max_pixels: int, enough_px: int | None = None) -> list[ScienceImage]:
-    """A JPEG file as a list of its one image: luminance from 0 to 255, the lowest row first as in FITS, all valid.
+def read_previews(content: Path | bytes, max_pixels: int, enough_px: int | None = None) -> list[ScienceImage]:
+    """A JPEG file, or its bytes, as a list of its one image: luminance from 0 to 255, the lowest row first as in FITS.
 
-    It has no WCS, and its stretch is the identity, so that a tile's pixels are the preview's own. With `enough_px` it
-    may come `shrunk`, see `read_levels`. Raises ImageError with reason `unreadable`, `truncated` or `too_large`.
+    All of it is valid. It has no WCS, and its stretch is the identity, so that a tile's pixels are the preview's own.
+    With `enough_px` it may come `shrunk`, see `read_levels`. Raises ImageError with reason `unreadable`, `truncated` or `too_large`.
     """
-    levels_yx, shrunk = read_levels(path, max_pixels, enough_px)
+    levels_yx, shrunk = read_levels(content, max_pixels, enough_px)
     stretch = Stretch(kind="linear", black=0, white=255, softening=1, sky=border_level(levels_yx), noise=NOISE_LEVELS)
     image = ScienceImage(
         data_yx=levels_yx[::-1].astype(np.float32),
@@ -42,7 +43,9 @@ def read_previews(path: Path, max_pixels: int, enough_px: int | None = None) -> 
     return [image]
 
 
-def read_levels(path: Path, max_pixels: int, enough_px: int | None = None) -> tuple[NDArray[np.uint8], float]:
+def read_levels(
+    content: Path | bytes, max_pixels: int, enough_px: int | None = None
+) -> tuple[NDArray[np.uint8], float]:
     """Luminance (ITU-R 601) of a JPEG file of any colours, and how many times smaller it is than the file's.
 
     Its size is judged by the header before memory is taken. Where an image of `enough_px` a side is enough, the decoder
@@ -50,7 +53,8 @@ def read_levels(path: Path, max_pixels: int, enough_px: int | None = None) -> tu
     no side below `enough_px`. Raises ImageError.
     """
     try:
-        with Image.open(path, formats=["JPEG"]) as image:
+        file = io.BytesIO(content) if isinstance(content, bytes) else content
+        with Image.open(file, formats=["JPEG"]) as image:
             if image.width * image.height > max_pixels:
                 raise ImageError("too_large", f"{image.width} x {image.height} pixels, more than {max_pixels}")
             whole_px = max(image.size)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,17 +32,17 @@ MAX_LEFTOVER_SHARE = 0.25
 NEARLY_SAME_SHARE = 0.125
 """A tile about the aim point no further than this from one of the grid, in sides of a tile, would repeat it."""
 
-Reader = Callable[[Path, TileSettings, str | None], list[ScienceImage]]
-"""Takes a file, the settings, and the archive's name for the file; raises ImageError."""
+Reader = Callable[[Any, TileSettings, str | None], list[ScienceImage]]
+"""Takes a file (a preview may be in memory), the settings, and the archive's name for the file; raises ImageError."""
 
 
 def _read_fits(path: Path, settings: TileSettings, file_name: str | None) -> list[ScienceImage]:
     return read_science_images(path, settings.max_pixels, file_name)
 
 
-def _read_preview(path: Path, settings: TileSettings, file_name: str | None) -> list[ScienceImage]:
+def _read_preview(content: Path | bytes, settings: TileSettings, file_name: str | None) -> list[ScienceImage]:
     """Where it is only to be seen whole, a preview need not be decoded whole."""
-    return read_previews(path, settings.max_pixels, settings.size_px if settings.views == ("overview",) else None)
+    return read_previews(content, settings.max_pixels, settings.size_px if settings.views == ("overview",) else None)
 
 
 READERS: dict[str, Reader] = {
@@ -49,6 +50,9 @@ READERS: dict[str, Reader] = {
     **dict.fromkeys((".jpg", ".jpeg"), _read_preview),
 }
 """Who reads a product, by its suffix."""
+
+FROM_MEMORY = frozenset({".jpg", ".jpeg"})
+"""Suffixes of what is also read from bytes."""
 
 ENCODERS: dict[str, tuple[Callable[[NDArray[np.uint8]], bytes], str]] = {
     "png": (encode_png, ".png"),
@@ -103,17 +107,21 @@ class CutResult:
     rejections: list[TileRejection]
 
 
-def tile_file(path: Path, product_sha256: str, settings: TileSettings, file_name: str | None = None) -> CutResult:
-    """Read a FITS file or a preview and cut it. `file_name` is the archive's name for it, where `path` has another.
+def tile_file(
+    content: Path | bytes, product_sha256: str, settings: TileSettings, file_name: str | None = None
+) -> CutResult:
+    """Read a FITS file or a preview and cut it. `file_name` is the archive's name for it, where a path has another;
+    bytes, of a kind in FROM_MEMORY, have no other.
 
     Raises ImageError, with the reason, where the file as a whole gives nothing; see the READERS.
     """
-    return cut_tiles(read_images(path, settings, file_name), product_sha256, settings)
+    return cut_tiles(read_images(content, settings, file_name), product_sha256, settings)
 
 
-def read_images(path: Path, settings: TileSettings, file_name: str | None = None) -> list[ScienceImage]:
+def read_images(content: Path | bytes, settings: TileSettings, file_name: str | None = None) -> list[ScienceImage]:
     """The images of a file by who reads it; see READERS. Raises ImageError."""
-    return READERS[product_suffix(file_name or path.name)](path, settings, file_name)
+    name = file_name or (content.name if isinstance(content, Path) else "")
+    return READERS[product_suffix(name)](content, settings, file_name)
 
 
 def cut_tiles(images: Sequence[ScienceImage], product_sha256: str, settings: TileSettings) -> CutResult:

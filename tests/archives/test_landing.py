@@ -76,9 +76,8 @@ def test_damaged_content_is_refused_by_its_code(tmp_path: Path) -> None:
 def test_a_small_file_settles_as_a_large_one_does(tmp_path: Path) -> None:
     part = tmp_path / "x"
     part.write_bytes(FITS)
-    assert settle_small(FITS, "a_drz.fits", Layout(tmp_path), etag="v1") == settle(
-        part, "a_drz.fits", Layout(tmp_path), etag="v1"
-    )
+    small = settle_small(FITS, hashlib.sha256(FITS).hexdigest(), "a_drz.fits", Layout(tmp_path))
+    assert small == settle(part, "a_drz.fits", Layout(tmp_path)).path
     assert [path.read_bytes() for path in (tmp_path / "products").rglob("*.fits")] == [FITS]
 
 

@@ -2,9 +2,10 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from stages import fetched, product, rejection, stage_at
@@ -36,6 +37,9 @@ class Shelf:
     def __init__(self, stage: Stage, texts: dict[str, str | Exception]) -> None:
         self.layout = stage.layout
         self.texts = texts
+
+    def deliver_small(self, items: Iterable[Product]) -> Iterator[tuple[Product, None]]:
+        return ((item, None) for item in items)
 
     def fetch_product(self, item: Product) -> Product:
         text = self.texts[item.uri]
@@ -192,8 +196,8 @@ def url() -> Iterator[str]:
         yield address
 
 
-def archive_at(url: str, stage: Stage) -> Archive:
-    served = ArchiveSettings(name="simulated", **simulated_addresses(url))
+def archive_at(url: str, stage: Stage, **asked: Any) -> Archive:
+    served = ArchiveSettings(name="simulated", **simulated_addresses(url), **asked)
     return open_archive(served, stage.settings.fetch, stage.layout)
 
 
@@ -249,6 +253,24 @@ def test_files_not_kept_never_exceed_the_connections_and_give_the_same_tiles(url
         rows = stage.catalog.rows("SELECT DISTINCT path, version FROM product")
         assert rows == [{"path": None, "version": 1}]
     assert {(t.tile_id, t.png_sha256) for t in found["tile"]} == {(t.tile_id, t.png_sha256) for t in expected["tile"]}
+
+
+def test_previews_not_kept_never_touch_the_disk_and_give_the_same_tiles(url: str, tmp_path: Path) -> None:
+    tiles = []
+    for overrides in (QUICK, NOT_KEPT):
+        with stage_at(tmp_path / str(len(tiles)), overrides) as stage, Connections(2) as connections:
+            archive = archive_at(url, stage, products="preview")
+            observations, products = listed(archive)
+            stage.catalog.upsert({"observation": observations, "product": products})
+            if stage.settings.fetch.keep_fits:
+                write_fetched(stage, fetch_products(products, archive, stage.settings, connections))
+            found = cut(stage, archive, connections)
+            write_fetched(stage, found)
+            tiles.append({(tile.tile_id, tile.png_sha256) for tile in found["tile"]})
+            assert pending_tiles(stage.catalog, stage.settings) == []
+    assert not stage.layout.products.exists()
+    assert tiles[0] == tiles[1]
+    assert len(tiles[0]) > 3
 
 
 def test_other_tile_settings_fetch_dropped_files_again_as_the_same_version(url: str, tmp_path: Path) -> None:
