@@ -37,7 +37,7 @@ STORAGE_VERSION = "v1.2.0"
 ATTACH = "ATTACH '{path}' AS catalog (STORAGE_VERSION '{version}')"
 PUBLISH_EVERY_S = 300.0
 BULK_ROWS = 10_000
-VIEWS = "SELECT view_name AS name, comment FROM duckdb_views() WHERE NOT internal AND comment IS NOT NULL"
+VIEWS = "SELECT view_name AS name, comment FROM duckdb_views() WHERE NOT internal"
 SEARCHES = """
 SELECT function_name AS name, comment FROM duckdb_functions()
 WHERE NOT internal AND function_type = 'table_macro'
@@ -205,15 +205,23 @@ def writing_catalog(layout: Layout, *, publish_every_s: float = PUBLISH_EVERY_S)
             orphan.unlink()
         if not layout.working_catalog.exists() and layout.catalog.exists():
             _copy(layout.catalog, layout.working_catalog)
-        is_new = _open_working(connection, layout) or not layout.catalog.exists()
+        is_new = _is_newer(layout.working_catalog, layout.catalog)
+        is_new |= _open_working(connection, layout)
         publish = _Publisher(connection, layout, publish_every_s)
         catalog = Catalog(connection, publish.now_and_then)
         try:
             yield catalog
         finally:
-            _detach(connection)
+            _detach(connection, layout.working_catalog)
             if catalog.changed or is_new:
                 _copy(layout.working_catalog, layout.catalog)
+
+
+def _is_newer(working: Path, published: Path) -> bool:
+    """Whether the working copy holds what was never published: a killed flow may have left it so."""
+    if not published.exists() or _log_of(working).exists():
+        return True
+    return working.stat().st_mtime_ns > published.stat().st_mtime_ns
 
 
 @dataclass(slots=True)
@@ -227,7 +235,7 @@ class _Publisher:
         """Publish the working copy if the last time is long ago. It is closed for that, so that its log is in it."""
         if time.monotonic() - self.published < self.every_s:
             return
-        _detach(self.connection)
+        _detach(self.connection, self.layout.working_catalog)
         try:
             _copy(self.layout.working_catalog, self.layout.catalog)
         finally:
@@ -242,7 +250,7 @@ def _open_working(connection: duckdb.DuckDBPyConnection, layout: Layout) -> bool
         _attach(connection, path)
         steps = pending_steps(connection)
         if steps and schema_version(connection):
-            _detach(connection)
+            _detach(connection, path)
             _keep_old(layout, steps[0][0])
             _attach(connection, path)
         return migrate(connection)
@@ -265,18 +273,25 @@ def _attach(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
     connection.execute("USE catalog")
 
 
-def _detach(connection: duckdb.DuckDBPyConnection) -> None:
-    """Bring the log into the file and close it; then the file alone is the whole catalog."""
-    connection.execute("CHECKPOINT catalog")
+def _detach(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """Close the file, which brings its log into it; then the file alone is the whole catalog. Raises CatalogError where
+    a log is left: the disk is full.
+    """
     connection.execute("USE memory")
     connection.execute("DETACH catalog")
+    if _log_of(path).exists():
+        raise CatalogError(f"the log of {path} cannot be brought into it: make room and run again; nothing is lost")
+
+
+def _log_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.wal")
 
 
 def _copy(source: Path, target: Path) -> None:
     """Copy a closed catalog over another, whose log, if a killed session left one, fits no more."""
     with replacing(target) as temporary:
         shutil.copyfile(source, temporary)
-        target.with_name(f"{target.name}.wal").unlink(missing_ok=True)
+        _log_of(target).unlink(missing_ok=True)
 
 
 @contextmanager

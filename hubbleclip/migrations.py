@@ -6,6 +6,7 @@ have run it.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from importlib.resources import files
 
@@ -20,11 +21,8 @@ CREATE TABLE IF NOT EXISTS migration (version BIGINT PRIMARY KEY, name VARCHAR N
 """
 SELECT_VERSION = "SELECT coalesce(max(version), 0) FROM migration"
 INSERT_MIGRATION = "INSERT INTO migration VALUES (?, ?, now()::TIMESTAMP)"
-DEFINITIONS = """
-SELECT table_name, sql, comment FROM duckdb_tables()
-UNION ALL SELECT view_name, sql, comment FROM duckdb_views() WHERE NOT internal
-UNION ALL SELECT function_name, macro_definition, comment FROM duckdb_functions() WHERE NOT internal ORDER BY ALL
-"""
+SELECT_DEFINED = "SELECT comment FROM duckdb_tables() WHERE table_name = 'migration'"
+DEFINITIONS = ("views", "searches", "index_abstracts")
 
 
 def read_steps() -> list[tuple[int, str, str]]:
@@ -61,22 +59,27 @@ def pending_steps(connection: duckdb.DuckDBPyConnection) -> list[tuple[int, str,
 
 def migrate(connection: duckdb.DuckDBPyConnection) -> bool:
     """Run every step that the catalog has not run and set the views anew, all in one transaction, so that a kill
-    leaves the old catalog or the new one. True when the catalog's definitions are others now.
+    leaves the old catalog or the new one. False, and nothing is written, where the catalog stands as it should: a
+    comment on the table of steps keeps the hash of the views' text.
     """
     steps = pending_steps(connection)
-    before = connection.execute(DEFINITIONS).fetchall()
+    texts = [files("hubbleclip").joinpath(f"sql/{name}.sql").read_text(encoding="utf-8") for name in DEFINITIONS]
+    digest = hashlib.sha256("".join(texts).encode()).hexdigest()
+    if not steps and connection.execute(SELECT_DEFINED).fetchall() == [(digest,)]:
+        return False
     connection.begin()
     try:
         connection.execute(CREATE_MIGRATION)
         for version, name, sql in steps:
             connection.execute(sql)
             connection.execute(INSERT_MIGRATION, [version, name])
-        for name in ("views", "searches", "index_abstracts"):
-            connection.execute(files("hubbleclip").joinpath(f"sql/{name}.sql").read_text(encoding="utf-8"))
+        for text in texts:
+            connection.execute(text)
+        connection.execute(f"COMMENT ON TABLE migration IS '{digest}'")
         connection.commit()
     except duckdb.Error:
         connection.rollback()
         raise
     for version, name, _ in steps:
         log.debug("catalog migrated to version %d (%s)", version, name)
-    return connection.execute(DEFINITIONS).fetchall() != before
+    return True
