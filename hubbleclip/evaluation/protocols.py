@@ -13,12 +13,13 @@ import numpy as np
 
 from hubbleclip.evaluation.baselines import chance_ranking, simulated_chance_ranks
 from hubbleclip.evaluation.bootstrap import interval, resampled_means, resampled_medians, share_interval
+from hubbleclip.evaluation.ranked import NUM_CHANCE, TOP, average_precision, chance_values, diversity, ndcg
 from hubbleclip.evaluation.retrieval import (
     PERCENTS,
     RECALLS,
+    Bools,
     Floats,
     Ints,
-    Ranking,
     expected_rank,
     hit_probability,
     positive_pairs,
@@ -73,25 +74,36 @@ class Values:
     group_q: Ints
 
 
-def share_names(direction: str) -> tuple[str, ...]:
-    """Names of a direction's retrieval curve and recalls, in the order of `direction_shares`."""
+def hit_names(direction: str) -> tuple[str, ...]:
+    """Names of a direction's retrieval curve and recalls, in the order of `hit_counts`."""
     return (
         *(f"{direction}_accuracy_at_{percent}pct" for percent in PERCENTS),
         *(f"{direction}_recall_at_{count}" for count in RECALLS),
     )
 
 
-def share_counts(num_items: int) -> list[int]:
-    """How many top items each name of `share_names` looks at."""
+def hit_counts(num_items: int) -> list[int]:
+    """How many top items each name of `hit_names` looks at."""
     return [*(top_count(percent, num_items) for percent in PERCENTS), *(min(count, num_items) for count in RECALLS)]
 
 
-def values_of(direction: str, ranking: Ranking, group_q: Ints) -> Values:
-    """Hits of a ranking at every cut, and expected ranks."""
-    shares = [hit_probability(ranking, count) for count in share_counts(ranking.num_items)]
+def values_of(direction: str, scores_qi: Floats, positive_qi: Bools, group_q: Ints) -> Values:
+    """Hits at every cut, mean average precision, nDCG at 10, and expected ranks."""
+    ranking = rank_positives(scores_qi, positive_qi)
+    rank_q = expected_rank(ranking)
+    columns = dict(
+        zip(
+            hit_names(direction),
+            (hit_probability(ranking, count) for count in hit_counts(ranking.num_items)),
+            strict=True,
+        )
+    )
+    columns[f"{direction}_map"] = average_precision(scores_qi, positive_qi)
+    columns[f"{direction}_ndcg_at_10"] = ndcg(scores_qi, positive_qi)
+    columns[f"{direction}_normalised_rank"] = rank_q / ranking.num_items
     return Values(
-        names=share_names(direction), shares_qm=np.stack(shares, axis=1),
-        rank_name=f"{direction}_median_rank", rank_q=expected_rank(ranking), group_q=group_q,
+        names=tuple(columns), shares_qm=np.stack(list(columns.values()), axis=1),
+        rank_name=f"{direction}_median_rank", rank_q=rank_q, group_q=group_q,
     )  # fmt: skip
 
 
@@ -116,17 +128,20 @@ def fair_estimates(scores: Scores, group_t: Ints, weights_bg: Ints) -> list[Esti
     """Both directions over all tiles and all distinct captions.
 
     Tile to text: share of tiles whose group's caption is among the top k % of captions. Text to tile: share of captions
-    that find any tile of their group among the top k % of tiles; `t2i_found_at_10pct` is the share of its tiles found.
+    that find any tile of their group among the top k % of tiles; `t2i_found_at_10pct` is the share of its tiles found,
+    `t2i_diversity_at_10` the distinct proposal groups among the ten nearest tiles, as a share of ten.
     """
-    num_groups = scores.i2t_tg.shape[1]
-    group_g = np.arange(num_groups)
-    to_text = rank_positives(scores.i2t_tg, positive_pairs(group_t, group_g))
-    to_tile = rank_positives(scores.t2i_gt, positive_pairs(group_g, group_t))
-    num_top = top_count(HEADLINE_PERCENT, len(group_t))
-    found_g = share_found(scores.t2i_gt, positive_pairs(group_g, group_t), num_top)
-    found = Values(names=("t2i_found_at_10pct",), shares_qm=found_g[:, None], rank_name="", rank_q=found_g,
-                   group_q=group_g)  # fmt: skip
-    measured = (values_of("i2t", to_text, group_t), values_of("t2i", to_tile, group_g), found)
+    group_g = np.arange(scores.i2t_tg.shape[1])
+    wanted_gt = positive_pairs(group_g, group_t)
+    found_g = share_found(scores.t2i_gt, wanted_gt, top_count(HEADLINE_PERCENT, len(group_t)))
+    whole = Values(
+        names=("t2i_found_at_10pct", "t2i_diversity_at_10"),
+        shares_qm=np.stack([found_g, diversity(scores.t2i_gt, group_t)], axis=1),
+        rank_name="", rank_q=found_g, group_q=group_g,
+    )  # fmt: skip
+    to_text = values_of("i2t", scores.i2t_tg, wanted_gt.T, group_t)
+    to_tile = values_of("t2i", scores.t2i_gt, wanted_gt, group_g)
+    measured = (to_text, to_tile, whole)
     return [one for values in measured for one in estimates_of(FAIR, scores.scorer, values, weights_bg)]
 
 
@@ -137,7 +152,12 @@ def chance_estimates(group_t: Ints, num_groups: int, num_draws: int, seed: int) 
     num_top = top_count(HEADLINE_PERCENT, num_tiles)
     rng = np.random.default_rng(seed)
     drawn_bg = rng.hypergeometric(tiles_g, num_tiles - tiles_g, num_top, (num_draws, num_groups))
-    figures = [("t2i_found_at_10pct", num_top / num_tiles, (drawn_bg / tiles_g).mean(axis=1))]
+    first_bk = [rng.choice(group_t, min(TOP, num_tiles), replace=False) for _ in range(num_draws)]
+    distinct_b = np.array([len(np.unique(first_k)) / len(first_k) for first_k in first_bk])
+    figures = [
+        ("t2i_found_at_10pct", num_top / num_tiles, (drawn_bg / tiles_g).mean(axis=1)),
+        ("t2i_diversity_at_10", float(diversity(np.zeros((1, num_tiles)), group_t)[0]), distinct_b),
+    ]
     figures += chance_figures("i2t", np.ones(num_tiles, dtype=np.int64), num_groups, num_draws, seed)
     figures += chance_figures("t2i", tiles_g, num_tiles, num_draws, seed)
     return [
@@ -155,9 +175,36 @@ def chance_figures(
     medians_b = np.median(rank_bq, axis=1)
     shares = [
         (name, float(hit_probability(ranking, count).mean()), (rank_bq <= count).mean(axis=1))
-        for name, count in zip(share_names(direction), share_counts(num_items), strict=True)
+        for name, count in zip(hit_names(direction), hit_counts(num_items), strict=True)
     ]
-    return [*shares, (f"{direction}_median_rank", float(medians_b.mean()), medians_b)]
+    return [
+        *shares,
+        *chance_of_orders(direction, positives_q, num_items, num_draws, seed),
+        (f"{direction}_normalised_rank", float(expected_rank(ranking).mean() / num_items),
+         rank_bq.mean(axis=1) / num_items),
+        (f"{direction}_median_rank", float(medians_b.mean()), medians_b),
+    ]  # fmt: skip
+
+
+def chance_of_orders(
+    direction: str, positives_q: Ints, num_items: int, num_draws: int, seed: int
+) -> list[tuple[str, float, Floats]]:
+    """Average precision and nDCG by chance: each query draws from the random orders of as many positives."""
+    pick_bq = np.random.default_rng(seed).integers(NUM_CHANCE, size=(num_draws, len(positives_q)))
+    drawn_fbq = np.empty((2, *pick_bq.shape))
+    exact_fq = np.empty((2, len(positives_q)))
+    no_opinion_1i = np.zeros((1, num_items))
+    for positives in np.unique(positives_q):
+        of_q = positives_q == positives
+        wanted_1i = np.arange(num_items)[None] < positives
+        for row, values_b in enumerate(chance_values(int(positives), num_items, seed)):
+            drawn_fbq[row][:, of_q] = values_b[pick_bq[:, of_q]]
+        exact_fq[:, of_q] = [average_precision(no_opinion_1i, wanted_1i), ndcg(no_opinion_1i, wanted_1i)]
+    names = (f"{direction}_map", f"{direction}_ndcg_at_10")
+    return [
+        (name, float(exact_q.mean()), drawn_bq.mean(axis=1))
+        for name, exact_q, drawn_bq in zip(names, exact_fq, drawn_fbq, strict=True)
+    ]
 
 
 def diagonal_hits(scores_bb: Floats) -> Floats:
