@@ -1,5 +1,6 @@
 """The whole road on a small simulated archive: done once, done again, killed, repeated elsewhere."""
 
+import hashlib
 import json
 import signal
 import subprocess
@@ -12,6 +13,11 @@ from commands import SMALL, Outcome, command, environment, kill_when, run, serve
 
 pytestmark = pytest.mark.slow
 
+CHAIN = (
+    "tile_settings", "archive_settings", "dataset_inputs", "dataset_code_version", "dataset_settings_digests", "shard_sha256",
+    "product_uri", "product_version", "product_source", "obs_id", "proposal_id", "abstract_source", "abstract_provenance",
+)  # fmt: skip
+"""What `explain` tells of every sample."""
 RUN_TABLES = {"run", "checkpoint", "metric", "report", "promotion"}
 
 
@@ -20,10 +26,10 @@ def shard_hashes(data: Path) -> list[tuple]:
         return catalog.execute("SELECT shard, sha256 FROM shard ORDER BY ALL").fetchall()
 
 
-def rows(data: Path) -> dict[str, list[tuple]]:
+def rows(data: Path, profile: str = "demo") -> dict[str, list[tuple]]:
     """All rows of the tables that a dataset is made of, but for times of running and the addresses of the servers."""
     found = {}
-    with duckdb.connect(str(data / "demo/catalog.duckdb"), read_only=True) as catalog:
+    with duckdb.connect(str(data / profile / "catalog.duckdb"), read_only=True) as catalog:
         names = [name for (name,) in catalog.execute("SELECT table_name FROM duckdb_tables() ORDER BY 1").fetchall()]
         for name in sorted(set(names) - RUN_TABLES - {"migration"}):
             columns = [row[0] for row in catalog.execute(f'DESCRIBE "{name}"').fetchall()]
@@ -76,20 +82,44 @@ def test_second_run_does_nothing_and_is_quick(undisturbed: tuple[Path, Outcome])
     assert {path: path.stat().st_mtime_ns for path in files} == files
 
 
-def test_every_sample_is_explained_back_to_its_abstract(undisturbed: tuple[Path, Outcome]) -> None:
-    data, _ = undisturbed
-    with duckdb.connect(str(data / "demo/catalog.duckdb"), read_only=True) as catalog:
-        tile_id, abstract = catalog.execute("SELECT tile_id, captions[1] FROM sample ORDER BY 1 LIMIT 1").fetchall()[0]
-    chain = json.loads(run("explain", tile_id, "--json", data=data).out)
-    shard = next((data / "demo/datasets").glob("*")) / chain["shard"]
-    png = (data / "demo" / chain["png"]).read_bytes()
-    assert shard.read_bytes()[chain["offset"] : chain["offset"] + chain["length"]] == png
-    assert chain["abstract"] == abstract
+def test_every_sample_is_explained_from_its_bytes_to_its_abstract(undisturbed: tuple[Path, Outcome]) -> None:
+    from flows.chain import explain_tile
+    from hubbleclip.catalog import read_catalog
+    from hubbleclip.paths import Layout
+
+    layout = Layout(undisturbed[0] / "demo")
+    with read_catalog(layout) as catalog:
+        captions = {row["tile_id"]: row["captions"] for row in catalog.rows("SELECT tile_id, captions FROM sample")}
+        chains = [explain_tile(catalog, layout, tile_id) for tile_id in captions]
+    for chain in chains:
+        with layout.absolute(chain["shard_path"]).open("rb") as shard:
+            shard.seek(chain["offset"])
+            assert hashlib.sha256(shard.read(chain["length"])).hexdigest() == chain["png_sha256"]
+        product = layout.absolute(chain["product_path"]).read_bytes()
+        assert hashlib.sha256(product).hexdigest() == chain["product_sha256"]
+        assert chain["abstract"] == captions[chain["tile_id"]][0]
+        missing = [name for name in CHAIN if not chain[name]]
+        assert missing == [], chain["tile_id"]
+        assert bool(chain["trained_runs"]) == (chain["split"] == "train")
+    told = run("explain", chains[0]["tile_id"], "--json", data=undisturbed[0])
+    assert json.loads(told.out)["png_sha256"] == chains[0]["png_sha256"]
+
+
+def test_every_view_answers(undisturbed: tuple[Path, Outcome]) -> None:
+    from hubbleclip.catalog import read_catalog
+    from hubbleclip.paths import Layout
+
+    quiet = {"waiting_item", "proposal_without_tile", "rejection_count"}
+    searches = {"cone": "FROM cone(0, 0, 180)", "box": "FROM box(0, 360, -90, 90)", "search_abstracts": "FROM search_abstracts('the of a')"}  # fmt: skip
+    with read_catalog(Layout(undisturbed[0] / "demo")) as catalog:
+        names = [view["name"] for view in catalog.views()]
+        silent = {name for name in names if not catalog.rows(searches.get(name, f"FROM {name}"))}
+    assert silent <= quiet
 
 
 def test_rules_of_the_contracts_hold(undisturbed: tuple[Path, Outcome]) -> None:
+    from hubbleclip.catalog import read_catalog
     from hubbleclip.contract_check import broken_rules
-from hubbleclip.catalog import read_catalog
     from hubbleclip.paths import Layout
 
     with read_catalog(Layout(undisturbed[0] / "demo")) as catalog:
