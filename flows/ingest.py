@@ -10,6 +10,7 @@ from typing import Any
 from astropy.time import Time
 from prefect import Task, flow
 
+from flows._edges import checked
 from flows._run import Batch, Stage, attempt, batches, log, open_stage, run_batches, write_tried
 from flows._services import archive_service
 from flows.fetch import fetch_pending
@@ -66,9 +67,11 @@ def query_observations(stage: Stage, archive: Archive) -> None:
     since_mjd = first_mjd if settings.from_raw else max([first_mjd, *(mark - settings.overlap_days for mark in known)])
     newest_mjd = max([first_mjd, *known])
     num_new = num = 0
-    for page in archive.query_observations(since_mjd):
+    for answered in archive.query_observations(since_mjd):
+        batch = checked(stage, {"observation": answered}, "query-observations")
+        page = batch["observation"]
         new = stage.catalog.changed_rows("observation", page)
-        stage.catalog.upsert({"observation": new})
+        stage.catalog.upsert(batch | {"observation": new})
         newest_mjd = max([newest_mjd, *(o.released_mjd for o in page if o.released_mjd is not None)])
         num, num_new = num + len(page), num_new + len(new)
     if known != [newest_mjd] and not settings.from_raw:

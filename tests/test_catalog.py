@@ -204,13 +204,6 @@ def test_missing_catalog_says_what_to_run(layout: Layout) -> None:
         pass
 
 
-def test_broken_rules_are_counted(layout: Layout) -> None:
-    with writing_catalog(layout) as catalog:
-        assert catalog.broken_rules() == []
-        catalog.connection.execute("INSERT INTO caption VALUES ('p', 'k', '  ')")
-        assert catalog.broken_rules() == [("caption", "caption_not_blank", 1)]
-
-
 def test_publishing_a_second_time_without_change_leaves_the_file_alone(layout: Layout) -> None:
     with writing_catalog(layout) as catalog:
         catalog.upsert({"watermark": [mark("a")]})

@@ -1,19 +1,22 @@
 """The contracts are the single source: records, tables and checks follow from them."""
 
 import dataclasses
-import hashlib
+import re
 import types
 import typing
 from datetime import UTC, datetime
+from importlib.util import find_spec
 
 import duckdb
 import pyarrow as pa
 import pytest
+from astropy.units import Unit
 
 from hubbleclip import records
-from hubbleclip.contracts import ARROW_TYPES, NAMES, contract_version, read_contract, tables, to_arrow
+from hubbleclip.contracts import ARROW_TYPES, NAMES, Column, read_contract, tables, to_arrow
 from hubbleclip.errors import ContractError
 from hubbleclip.migrations import migrate
+from hubbleclip.settings import Settings
 
 RECORD_OF = {
     "proposal": records.Proposal, "observation": records.Observation, "product": records.Product, "tile": records.Tile,
@@ -22,10 +25,6 @@ RECORD_OF = {
     "product_version": records.ProductVersion, "dataset": records.Dataset, "rejection": records.Rejection, "run": records.Run,
     "watermark": records.Watermark, "checkpoint": records.Checkpoint, "metric": records.Metric, "report": records.Report,
     "promotion": records.Promotion,
-}  # fmt: skip
-RELEASED = {
-    ("catalog", "1.1.0"): "e1beea2f5616b335", ("shards", "1.1.0"): "def56f31af9bd382", ("shards", "1.2.0"): "d16e2dae215f33a4",
-    ("run", "1.0.0"): "f006a950dcf2c70c", ("run", "1.1.0"): "3c597efb25f505fd",
 }  # fmt: skip
 SQL_OF = {
     str: "VARCHAR", int: "BIGINT", float: "DOUBLE", bool: "BOOLEAN", datetime: "TIMESTAMP",
@@ -70,22 +69,58 @@ def test_migrated_empty_catalog_equals_contract() -> None:
         assert tuple(keys[0]) == table.keys
 
 
-def digest_of(name: str) -> str:
-    """Hash of the tables and rules of a contract."""
-    found = [tables()[str(schema.name)] for schema in read_contract(name).schema_ or ()]
-    text = "\n".join(table.ddl() + "".join(f"{rule.name} {rule.sql}\n" for rule in table.rules) for table in found)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def test_a_changed_contract_needs_a_new_version() -> None:
-    """A version names one content for ever: add a line for a new one, never change a line."""
-    assert {name: RELEASED.get((name, contract_version(name))) for name in NAMES} == {n: digest_of(n) for n in NAMES}
+def columns() -> dict[str, Column]:
+    return {f"{table.name}.{column.name}": column for table in tables().values() for column in table.columns}
 
 
 def test_every_column_is_described_and_physical_types_are_known() -> None:
-    columns = [c for table in tables().values() for c in table.columns]
-    assert all(c.description for c in columns)
-    assert {c.sql_type for c in columns} <= set(ARROW_TYPES)
+    assert all(column.description for column in columns().values())
+    assert {column.sql_type for column in columns().values()} <= set(ARROW_TYPES)
+
+
+def test_every_unit_is_one_of_astropy() -> None:
+    assert all(Unit(column.unit) for column in columns().values() if column.unit)
+
+
+UNIT_OF_NAME = {
+    "deg": "deg", "arcsec": "arcsec", "px": "pixel", "s": "s", "mjd": "d", "bytes": "byte", "y0": "pixel", "x0": "pixel",
+    "offset": "byte", "length": "byte",
+}  # fmt: skip
+
+
+def test_a_unit_in_a_name_is_the_column_s() -> None:
+    named = {name: UNIT_OF_NAME.get(re.split(r"[._]", name)[-1]) for name in columns()}
+    assert {name: unit for name, unit in named.items() if unit} == {
+        name: column.unit for name, column in columns().items() if column.unit
+    }
+
+
+def test_every_value_has_a_source_of_a_known_kind() -> None:
+    kinds = {source.split()[0] for column in columns().values() for source in column.sources}
+    assert kinds == {"CAOM", "FITS", "STScI", "ADS", "HTTP", "settings", "catalog", "computed"}
+    assert [name for name, column in columns().items() if not column.sources] == []
+
+
+def test_a_source_in_the_catalog_the_settings_or_the_code_is_there() -> None:
+    told = {source for column in columns().values() for source in column.sources}
+    known = {f"catalog {name}" for name in columns()} | {"computed clock", "settings"}
+    fields = Settings.model_fields
+    known |= {f"settings {section}" for section in fields}
+    known |= {
+        f"settings {section}.{name}"
+        for section, field in fields.items()
+        for name in getattr(field.annotation, "model_fields", ())
+    }
+    code = [source for source in told - known if source.startswith("computed ")]
+    assert [source for source in code if find_spec(source.split()[1]) is None] == []
+    assert [s for s in told - known - set(code) if s.startswith(("catalog", "settings"))] == []
+
+
+def test_references_lead_to_columns() -> None:
+    for table in tables().values():
+        for reference in table.references:
+            assert {f"{reference.to_table}.{name}" for name in reference.to_columns} <= set(columns())
+            assert {f"{table.name}.{name}" for name in reference.columns} <= set(columns())
 
 
 def test_units_travel_with_the_schema() -> None:

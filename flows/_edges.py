@@ -1,0 +1,39 @@
+"""Where rows go from one stage to the next: what breaks its contract is left out there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from hubbleclip.contract_edges import Rows, without_broken_rows
+
+if TYPE_CHECKING:
+    from flows._run import Stage
+
+
+class Edge(NamedTuple):
+    """The `stage` of its rejections, the section of settings that they depend on, the table of the items worked on."""
+
+    stage: str
+    section: str
+    item: str
+
+
+EDGES = {
+    "query-observations": Edge("observations", "archive", "observation"),
+    "list-products": Edge("products", "archive", "observation"),
+    "fetch-proposals": Edge("proposals", "archive", "proposal"),
+    "fetch-products": Edge("fetch", "archive", "product"),
+    "fetch-and-cut": Edge("fetch", "archive", "product"),
+    "cut-products": Edge("tiles", "tiles", "product"),
+    "colour-visits": Edge("colour", "tiles", "visit"),
+    "make-samples": Edge("shards", "shards", "tile"),
+    "evaluate-run": Edge("evaluate", "evaluation", "run"),
+}
+"""By the name of the task that makes the rows."""
+
+
+def checked(stage: Stage, batch: Rows, made_by: str) -> dict[str, list[Any]]:
+    """The batch of a task without rows that break their contract; each of them becomes a Rejection."""
+    edge = EDGES[made_by]
+    digest: str = getattr(stage.settings, edge.section).digest()
+    return without_broken_rows(batch, edge.stage, edge.item, digest)

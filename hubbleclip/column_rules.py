@@ -1,0 +1,58 @@
+"""What a value of a column may be, as the contracts say it (ODCS `logicalTypeOptions`, `validValues`), checked on whole
+Arrow columns at once. A new kind of rule is one line of HOLDS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+REQUIRED = "required"
+HOLDS: dict[str, Callable[[Any, Any], Any]] = {
+    REQUIRED: lambda values, _: pc.is_valid(values),
+    "minimum": pc.greater_equal,
+    "maximum": pc.less_equal,
+    "exclusiveMinimum": pc.greater,
+    "exclusiveMaximum": pc.less,
+    "minLength": lambda values, bound: pc.greater_equal(pc.utf8_length(values), bound),
+    "maxLength": lambda values, bound: pc.less_equal(pc.utf8_length(values), bound),
+    "pattern": pc.match_substring_regex,
+    "minItems": lambda values, bound: pc.greater_equal(pc.list_value_length(values), bound),
+    "maxItems": lambda values, bound: pc.less_equal(pc.list_value_length(values), bound),
+    "validValues": lambda values, bound: pc.is_in(values, value_set=pa.array(bound)),
+}
+"""Whether each value keeps a bound. Nulls keep all but `required`; a NaN keeps no range."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColumnRule:
+    """One rule of a column, or of the items of its lists."""
+
+    kind: str
+    bound: Any
+    of_items: bool = False
+
+    @property
+    def name(self) -> str:
+        """`minimum`, or `items.minimum` for what lists hold."""
+        return f"items.{self.kind}" if self.of_items else self.kind
+
+    def broken_rows(self, values: pa.ChunkedArray) -> list[int]:
+        """Numbers of the rows that break the rule, rising."""
+        if not self.of_items:
+            return self._broken(values)
+        items = self._broken(pc.list_flatten(values))
+        rows = pc.list_parent_indices(values) if items else pa.array([], pa.int64())
+        return list(dict.fromkeys(rows.take(items).to_pylist())) if items else []
+
+    def _broken(self, values: pa.ChunkedArray) -> list[int]:
+        holds = HOLDS[self.kind](values, self.bound)
+        if pc.all(holds).as_py() is not False:
+            return []
+        broken = pc.and_(pc.invert(holds), pc.is_valid(values)) if self.kind != REQUIRED else pc.invert(holds)
+        found: list[int] = pc.indices_nonzero(pc.fill_null(broken, fill_value=False)).to_pylist()
+        return found

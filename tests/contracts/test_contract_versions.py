@@ -1,0 +1,116 @@
+"""A version names one content for ever, and rises as far as a change asks for."""
+
+import copy
+import json
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hubbleclip.column_rules import HOLDS, REQUIRED
+from hubbleclip.contract_versions import IS_TIGHTER, Change, compare, differences, is_bump, snapshot, version_parts
+from hubbleclip.contracts import NAMES, contract_version, read_contract
+
+RELEASED = Path(__file__).parent / "released"
+Json = dict[str, Any]
+
+
+def released(name: str) -> list[Json]:
+    """Snapshots of a contract, oldest first."""
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in RELEASED.glob(f"{name}-*.json")]
+    return sorted(found, key=lambda told: version_parts(told["version"]))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_changed_contract_needs_a_new_version(name: str) -> None:
+    """Once it has one: `python -m flows.check_contracts release data_contracts/NAME.odcs.yaml tests/contracts/released`."""
+    newest = released(name)[-1]
+    assert (newest["version"], list(differences(newest, snapshot(read_contract(name))))) == (contract_version(name), [])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_released_versions_rise_as_far_as_their_changes_ask_for(name: str) -> None:
+    for old, new in pairwise(released(name)):
+        assert is_bump(old["version"], new["version"], compare(old, new)), list(differences(old, new))
+
+
+@pytest.fixture
+def told() -> Json:
+    return copy.deepcopy(snapshot(read_contract("catalog")))
+
+
+def column(told: Json, name: str) -> Json:
+    return told["tables"]["observation"]["columns"][name]
+
+
+def add_column(told: Json, **changes: Any) -> None:
+    told["tables"]["observation"]["columns"]["new"] = column(told, "visit") | changes
+
+
+CHANGES: dict[str, tuple[Change, Callable[[Json], Any]]] = {
+    "nothing": (Change.SAME, lambda told: None),
+    "a version alone": (Change.SAME, lambda told: told.update(version="9.0.0")),
+    "a column's words": (Change.WORDING, lambda told: column(told, "visit").update(description="Other words")),
+    "a column's source": (Change.WORDING, lambda told: column(told, "visit").update(sources=["CAOM visit"])),
+    "a table's words": (Change.WORDING, lambda told: told["tables"]["tile"].update(description="Other words")),
+    "a unit where none was": (Change.WORDING, lambda told: column(told, "calib_level").update(unit="s")),
+    "a new table": (Change.ADDITIVE, lambda told: told["tables"].update(new=told["tables"]["tile"])),
+    "a new column": (Change.ADDITIVE, lambda told: add_column(told, required=False)),
+    "a new rule": (Change.ADDITIVE, lambda told: told["tables"]["tile"]["rules"].update(new="SELECT 0")),
+    "a new bound": (Change.ADDITIVE, lambda told: column(told, "ra_deg")["rules"].update(maximum=360)),
+    "a looser bound": (Change.ADDITIVE, lambda told: column(told, "dec_deg")["rules"].update(maximum=91)),
+    "a bound that goes": (Change.ADDITIVE, lambda told: column(told, "dec_deg")["rules"].pop("maximum")),
+    "a tighter bound": (Change.BREAKING, lambda told: column(told, "dec_deg")["rules"].update(maximum=89)),
+    "another pattern": (Change.BREAKING, lambda told: column(told, "fingerprint")["rules"].update(pattern="^x")),
+    "a column that goes": (Change.BREAKING, lambda told: told["tables"]["observation"]["columns"].pop("visit")),
+    "a table that goes": (Change.BREAKING, lambda told: told["tables"].pop("tile")),
+    "a new required column": (Change.BREAKING, lambda told: add_column(told, required=True)),
+    "null no more": (Change.BREAKING, lambda told: column(told, "visit").update(required=True)),
+    "null from now on": (Change.BREAKING, lambda told: column(told, "instrument").update(required=False)),
+    "another type": (Change.BREAKING, lambda told: column(told, "exposure_s").update(type="BIGINT")),
+    "another unit": (Change.BREAKING, lambda told: column(told, "exposure_s").update(unit="min")),
+    "another key": (Change.BREAKING, lambda told: told["tables"]["tile"].update(keys=["path"])),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_each_change_is_told_for_what_it_is(told: Json, name: str) -> None:
+    kind, change = CHANGES[name]
+    before = copy.deepcopy(told)
+    change(told)
+    assert compare(before, told) is kind
+
+
+@pytest.mark.parametrize(
+    ("kind", "old", "tighter"),
+    [
+        ("minimum", 0, 1), ("exclusiveMinimum", 0, 1), ("minLength", 1, 2), ("minItems", 1, 2), ("maximum", 1, 0),
+        ("exclusiveMaximum", 1, 0), ("maxLength", 2, 1), ("maxItems", 2, 1), ("validValues", ["a", "b"], ["a"]),
+    ],
+)  # fmt: skip
+def test_a_bound_tightens_one_way_and_loosens_the_other(told: Json, kind: str, old: Any, tighter: Any) -> None:
+    loose, tight = copy.deepcopy(told), copy.deepcopy(told)
+    column(loose, "visit")["rules"] = {f"items.{kind}": old}
+    column(tight, "visit")["rules"] = {f"items.{kind}": tighter}
+    assert compare(loose, tight) is Change.BREAKING
+    assert compare(tight, loose) is Change.ADDITIVE
+
+
+def test_every_kind_of_bound_can_be_compared() -> None:
+    assert set(IS_TIGHTER) == set(HOLDS) - {REQUIRED}
+
+
+@pytest.mark.parametrize(
+    ("change", "enough", "too_little"),
+    [
+        (Change.BREAKING, "2.0.0", "1.3.0"),
+        (Change.ADDITIVE, "1.3.0", "1.2.4"),
+        (Change.WORDING, "1.2.4", "1.2.3"),
+        (Change.SAME, "1.2.3", "1.2.4"),
+    ],
+)
+def test_a_version_rises_as_far_as_the_change_asks_for(change: Change, enough: str, too_little: str) -> None:
+    assert is_bump("1.2.3", enough, change)
+    assert not is_bump("1.2.3", too_little, change)

@@ -1,0 +1,171 @@
+"""Between two stages: what breaks its contract is left out under its rule's name, nothing hangs, the rest goes on."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from prefect import Task
+from prefect.testing.utilities import prefect_test_harness
+from valid_catalog import hex_of, observation, product, product_version, proposal, sample, tile, valid_rows
+
+from flows._edges import EDGES, checked
+from flows._run import Batch, Stage, open_stage, run_batches, write_rows
+from flows.fetch import task_fetch_products, write_fetched
+from flows.listing import task_list_products, write_listing
+from flows.pending import pending_fetch, pending_tiles
+from flows.tiles import task_cut_products
+from hubbleclip.contract_check import broken_rules
+from hubbleclip.contract_edges import whole, without_broken_rows
+from hubbleclip.errors import ContractError, HubbleclipError
+from hubbleclip.records import Listing, Record
+from hubbleclip.settings import Settings, read_settings
+
+DIGEST = hex_of("d", 16)
+
+
+def divided(batch: dict[str, list[Record]], item: str = "product") -> dict[str, list[Record]]:
+    return without_broken_rows(batch, "tiles", item, DIGEST)
+
+
+def reasons(batch: dict[str, list[Record]]) -> dict[tuple[str, str], str]:
+    return {(r.entity, r.entity_id): r.reason for r in batch["rejection"]}
+
+
+def test_a_batch_without_faults_passes_as_it_is() -> None:
+    rows = {**valid_rows(), "failure": ["anything"]}
+    assert divided(rows) == rows
+
+
+def test_each_bad_row_becomes_a_rejection_with_its_rule_and_value() -> None:
+    batch = divided({"tile": [tile("1"), tile("2", ra_deg=360.0), tile("3", view="side"), tile("4", path=None)]})
+    assert [row.tile_id for row in batch["tile"]] == [hex_of("1", 32)]
+    assert reasons(batch) == {
+        ("tile", hex_of("2", 32)): "contract:tile.ra_deg.exclusiveMaximum",
+        ("tile", hex_of("3", 32)): "contract:tile.view.validValues",
+        ("tile", hex_of("4", 32)): "contract:tile.path.required",
+    }
+    assert {row.detail for row in batch["rejection"]} == {"ra_deg is 360.0", "view is 'side'", "path is None"}
+    assert {(row.stage, row.settings_digest) for row in batch["rejection"]} == {("tiles", DIGEST)}
+
+
+def test_what_the_stage_rejected_itself_stays() -> None:
+    known = valid_rows()["rejection"]
+    batch = divided({"tile": [tile("1"), tile("2", ra_deg=-1.0)], "rejection": known})
+    assert len(batch["rejection"]) == len(known) + 1
+
+
+def test_what_refers_to_a_bad_row_goes_with_it() -> None:
+    rows = {
+        "product": [product("mast:p1"), product("mast:p2", sha256="short")],
+        "product_version": [product_version(1), replace(product_version(1), uri="mast:p2")],
+        "tile": [tile("1"), tile("2", product_uri="mast:p2")],
+    }
+    batch = divided(rows)
+    assert [row.uri for row in batch["product"]] == ["mast:p1"]
+    assert [row.uri for row in batch["product_version"]] == ["mast:p1"]
+    assert [row.tile_id for row in batch["tile"]] == [hex_of("1", 32)]
+    assert reasons(batch)["tile", hex_of("2", 32)] == "contract:tile.product_uri.in_product"
+
+
+def test_an_item_of_which_nothing_is_left_is_left_out_itself() -> None:
+    batch = divided({"tile": [tile("1"), tile("2", product_uri="mast:p2", noise=-1.0)]})
+    assert reasons(batch)["product", "mast:p2"] == "contract:tile.noise.minimum"
+    assert ("product", "mast:p1") not in reasons(batch)
+
+
+def test_an_item_of_which_something_is_left_stays() -> None:
+    assert set(reasons(divided({"tile": [tile("1"), tile("2", noise=-1.0)]}))) == {("tile", hex_of("2", 32))}
+
+
+def test_a_sample_goes_with_its_split() -> None:
+    rows = valid_rows()
+    bad = replace(rows["split"][1], split="holdout")
+    batch = divided({"split": [rows["split"][0], bad], "sample": [sample("1", "g1"), sample("2", "g1")]}, "tile")
+    assert [row.tile_id for row in batch["sample"]] == [hex_of("1", 32)]
+    assert {("split", bad.tile_id), ("sample", bad.tile_id), ("tile", bad.tile_id)} == set(reasons(batch))
+
+
+def test_a_table_of_another_form_is_refused_as_a_whole() -> None:
+    with pytest.raises(ContractError, match="table tile, column ra_deg"):
+        divided({"tile": [tile("1", ra_deg="north")]})
+
+
+def test_rows_that_make_sense_only_together_are_refused_together() -> None:
+    rows = valid_rows()
+    assert whole({"shard": rows["shard"]}) == {"shard": rows["shard"]}
+    with pytest.raises(ContractError, match=r"table shard, row .*breaks shard.size_bytes.minimum: size_bytes is 0"):
+        whole({"shard": [replace(rows["shard"][0], size_bytes=0)]})
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return read_settings("demo", {"data": str(tmp_path)})
+
+
+def write(stage: Stage, task: Task, batch: Batch, writer: Callable[[Stage, Batch], None] = write_rows) -> None:
+    """Let a stage write a batch as if its task had made it."""
+    writer(stage, checked(stage, batch, task.name))
+
+
+def begin(stage: Stage, *tables: str) -> None:
+    stage.catalog.upsert({name: valid_rows()[name] for name in ("proposal", "observation", *tables)})
+
+
+def count(stage: Stage, table: str) -> int:
+    return stage.catalog.counts()[table]
+
+
+def test_a_fetched_file_that_breaks_its_contract_leaves_no_orphans_and_is_not_fetched_again(settings: Settings) -> None:
+    listed = product(
+        "mast:p1", sha256=None, path=None, version=None, fetched_at=None, fetched_version=None, source=None
+    )
+    with open_stage("ingest", settings) as stage:
+        begin(stage)
+        stage.catalog.upsert({"product": [listed]})
+        bad = product("mast:p1", path=None, source="tape")
+        batch = {"product": [bad], "product_version": [product_version(1)], "tile": [tile("1")]}
+        write(stage, task_fetch_products, batch, write_fetched)
+        assert (count(stage, "product_version"), count(stage, "tile"), count(stage, "rejection")) == (0, 0, 3)
+        assert pending_fetch(stage.catalog, settings) == []
+        assert broken_rules(stage.catalog.query) == []
+
+
+def test_a_file_whose_tiles_all_break_their_contract_is_not_cut_again(settings: Settings) -> None:
+    with open_stage("tiles", settings) as stage:
+        begin(stage, "product_version")
+        stage.catalog.upsert({"product": [product("mast:p1")]})
+        assert [item.uri for item in pending_tiles(stage.catalog, settings)] == ["mast:p1"]
+        write(stage, task_cut_products, {"tile": [tile("1", valid_share=1.5)]})
+        assert pending_tiles(stage.catalog, settings) == []
+
+
+def test_an_observation_whose_file_breaks_its_contract_has_a_reason(settings: Settings) -> None:
+    listed = product("mast:p1", sha256=None, path=None, version=None, fetched_at=None, kind="", source=None)
+    listing = Listing(obs_id="o1", settings_digest=DIGEST, fingerprint=None, listed_at=observation("o1").fetched_at)
+    with open_stage("ingest", settings) as stage:
+        begin(stage)
+        write(stage, task_list_products, {"product": [listed], "listing": [listing]}, write_listing)
+        found = stage.catalog.rows(
+            "SELECT entity, reason FROM rejection WHERE entity_id IN ('o1', 'mast:p1') ORDER BY 1"
+        )
+        assert [tuple(row.values()) for row in found] == [
+            ("observation", "contract:product.kind.minLength"),
+            ("product", "contract:product.kind.minLength"),
+        ]
+        assert (count(stage, "product"), count(stage, "listing")) == (0, 1)
+
+
+@pytest.mark.slow
+def test_bad_rows_of_a_task_count_among_what_is_left_out(settings: Settings) -> None:
+    made = Task(lambda items: {"tile": [tile("1", valid_share=1.5)]}, name=task_cut_products.name, persist_result=False)
+    with prefect_test_harness(server_startup_timeout=200), open_stage("tiles", settings) as stage:
+        with pytest.raises(HubbleclipError, match="2 of 1 items were left out"):
+            run_batches(stage, made, [["item"]], total=1)
+        assert (count(stage, "tile"), count(stage, "rejection"), stage.rejected) == (0, 2, 2)
+
+
+def test_every_edge_names_a_stage_and_a_section_of_settings(settings: Settings) -> None:
+    with open_stage("ingest", settings) as stage:
+        for made_by in EDGES:
+            assert checked(stage, {"proposal": [proposal("1")]}, made_by) == {"proposal": [proposal("1")]}
