@@ -9,7 +9,6 @@ that are not on the disk may still be lost.
 from __future__ import annotations
 
 import io
-import multiprocessing
 import os
 import statistics
 import subprocess
@@ -29,16 +28,20 @@ from benchmarks.environments import peer_python, run_peer
 from benchmarks.made import star_field
 from benchmarks.measure import Row, Seconds, rate_row, report, time_in_turn
 from benchmarks.static_server import served_folder
-from hubbleclip.archives.download import fetch_file
+from hubbleclip.archives.base import Delivery
+from hubbleclip.archives.landing import settle_small
+from hubbleclip.archives.mast import MastClient
+from hubbleclip.archives.sources import FileSources
 from hubbleclip.archives.transport import Transport
 from hubbleclip.files import sync_files
 from hubbleclip.images.tiles import tile_file
 from hubbleclip.paths import Layout
+from hubbleclip.records import Product
 from hubbleclip.settings import FetchSettings, TileSettings
 
 NUM_PREVIEWS = 2000
 SIDE_PX = 512
-PROCESSES = 2
+THREADS = os.cpu_count() or 1
 CONNECTIONS = 8
 A_SHARD = 250
 A_BATCH = 64
@@ -56,41 +59,60 @@ def write_previews(folder: Path) -> None:
         picture.save(folder / f"{index:05d}.jpg", quality=80)
 
 
-def fetch_all(url: str, names: Sequence[str], folder: Path) -> None:
-    """Fetch files over 8 connections."""
-    transport, layout = Transport(FETCH), Layout(folder)
+class StaticArchive(MastClient):
+    """An archive whose files stand at their names."""
 
-    def fetch(name: str) -> Path:
-        return fetch_file(
-            transport, f"{url}/{name}", uri=f"mast:{name}", file_name=name, size_bytes=None, layout=layout
-        ).path
-
-    with ThreadPoolExecutor(CONNECTIONS) as pool:
-        for start in range(0, len(names), A_BATCH):
-            sync_files(list(pool.map(fetch, names[start : start + A_BATCH])))
+    def download_url(self, uri: str) -> str:
+        """See MastClient.download_url."""
+        return f"{self.url}/{uri.removeprefix('mast:')}"
 
 
-def pack_shard(names: Sequence[str], *, url: str, folder: Path, settings: TileSettings) -> int:
-    """Fetch, cut and drop some files, and write their pictures into a tar; how many there are."""
-    transport, layout = Transport(FETCH), Layout(folder / names[0])
+def open_sources(url: str, layout: Layout) -> FileSources:
+    """The road that small files of an archive take."""
+    transport = Transport(FETCH)
+    return FileSources(FETCH, layout, transport, StaticArchive(url, transport))
 
-    def picture_of(name: str) -> tuple[str, bytes]:
-        file = fetch_file(
-            transport, f"{url}/{name}", uri=f"mast:{name}", file_name=name, size_bytes=None, layout=layout
+
+def deliver(sources: FileSources, names: Sequence[str]) -> Iterator[Delivery]:
+    """The files in memory, checked and hashed. Raises RuntimeError where one is missing."""
+    for name, delivery in sources.deliver_small(
+        Product(
+            uri=f"mast:{name}", obs_id=name, proposal_id="hst:1", file_name=name, kind="preview", size_bytes=None,
+            choice="the only one",
         )
-        (tile,) = tile_file(file.path, file.sha256, settings, name).tiles
-        file.path.unlink()
-        return tile.tile_id + tile.suffix, tile.png
+        for name in names
+    ):  # fmt: skip
+        if delivery is None:
+            raise RuntimeError(f"{name} did not come")
+        yield delivery
 
-    with (
-        tarfile.open(folder / f"{names[0]}.tar", "w", format=tarfile.USTAR_FORMAT) as tar,
-        ThreadPoolExecutor(CONNECTIONS // PROCESSES) as pool,
-    ):
-        for name, picture in pool.map(picture_of, names):
-            member = tarfile.TarInfo(name)
-            member.size = len(picture)
-            tar.addfile(member, io.BytesIO(picture))
-    return len(names)
+
+def fetch_all(url: str, names: Sequence[str], folder: Path) -> None:
+    """Fetch files to the disk, each batch by one thread, as the flow does."""
+    layout = Layout(folder)
+    sources = open_sources(url, layout)
+
+    def fetch(batch: Sequence[str]) -> None:
+        sync_files(
+            [
+                settle_small(delivery.data, delivery.product.sha256 or "", delivery.product.file_name, layout)
+                for delivery in deliver(sources, batch)
+            ]
+        )
+
+    with ThreadPoolExecutor(2 * THREADS) as pool:  # some sync while others fetch
+        list(pool.map(fetch, [names[start : start + A_BATCH] for start in range(0, len(names), A_BATCH)]))
+
+
+def pack_shard(names: Sequence[str], *, sources: FileSources, folder: Path, settings: TileSettings) -> None:
+    """Fetch and cut some files, and write their pictures into a tar; nothing else touches the disk."""
+    with tarfile.open(folder / f"{names[0]}.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
+        for delivery in deliver(sources, names):
+            product = delivery.product
+            (tile,) = tile_file(delivery.data, product.sha256 or "", settings, product.file_name).tiles
+            member = tarfile.TarInfo(tile.tile_id + tile.suffix)
+            member.size = len(tile.png)
+            tar.addfile(member, io.BytesIO(tile.png))
 
 
 def compare_roads(url: str, names: Sequence[str], picture: str) -> Row | None:
@@ -104,16 +126,15 @@ def compare_roads(url: str, names: Sequence[str], picture: str) -> Row | None:
 
     @contextmanager
     def ours(folder: Path) -> Iterator[Callable[[], object]]:
-        pack = partial(pack_shard, url=url, folder=folder, settings=settings)
-        with multiprocessing.get_context("forkserver").Pool(PROCESSES) as pool:
-            pool.map(pack, [shard[:2] for shard in shards[:PROCESSES]], chunksize=1)
-            yield lambda: pool.map(pack, shards, chunksize=1)
+        pack = partial(pack_shard, sources=open_sources(url, Layout(folder)), folder=folder, settings=settings)
+        with ThreadPoolExecutor(THREADS) as pool:
+            yield lambda: list(pool.map(pack, shards))
 
     def theirs(folder: Path) -> None:
         urls = folder / "urls.txt"
         urls.write_text("\n".join(f"{url}/{name}" for name in names))
         told = run_peer(
-            python, "run_img2dataset.py", url_list=urls, folder=folder / "out", processes=PROCESSES,
+            python, "run_img2dataset.py", url_list=urls, folder=folder / "out", processes=THREADS,
             threads=2 * CONNECTIONS, encode_format=picture, samples_a_shard=len(names) // 4,
         )  # fmt: skip
         if told["num_images"] != len(names):

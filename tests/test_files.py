@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hubbleclip.files import replacing, sha256_file, sync_files, write_bytes, write_text
+from hubbleclip.files import MANY_FILES, replacing, sha256_file, sync_files, write_bytes, write_text
 
 
 def test_written_file_has_the_content_and_nothing_stands_beside_it(tmp_path: Path) -> None:
@@ -35,7 +35,10 @@ def test_sha256_of_a_file(tmp_path: Path) -> None:
     assert sha256_file(tmp_path / "a") == hashlib.sha256(data).hexdigest()
 
 
-def test_syncing_passes_over_what_is_gone(tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(b"sky")
-    sync_files([tmp_path / "a", tmp_path / "gone"])
-    assert (tmp_path / "a").read_bytes() == b"sky"
+@pytest.mark.parametrize("num", [1, MANY_FILES])
+def test_syncing_passes_over_what_is_gone(tmp_path: Path, num: int) -> None:
+    paths = [tmp_path / str(i) for i in range(num)]
+    for path in paths:
+        path.write_bytes(b"sky")
+    sync_files([*paths, tmp_path / "gone"])
+    assert {path.read_bytes() for path in paths} == {b"sky"}
