@@ -57,7 +57,8 @@ def average_precision(scores_qi: Floats, positive_qi: Bools) -> Floats:
         ))
         for at in _places(scores_qi, positive_qi)
     ]  # fmt: skip
-    return np.array(sums) / total_q
+    precision_q: Floats = np.array(sums) / total_q
+    return precision_q
 
 
 def ndcg(scores_qi: Floats, positive_qi: Bools, num_top: int = TOP) -> Floats:
@@ -68,7 +69,8 @@ def ndcg(scores_qi: Floats, positive_qi: Bools, num_top: int = TOP) -> Floats:
     discount_k = 1 / np.log2(np.arange(2, num_top + 2))
     best_p = np.cumsum(discount_k)[np.minimum(positive_qi.sum(axis=1), num_top) - 1]
     gains = [(at.positives_i / at.size_i)[:num_top] @ discount_k for at in _places(scores_qi, positive_qi)]
-    return np.array(gains) / best_p
+    ndcg_q: Floats = np.array(gains) / best_p
+    return ndcg_q
 
 
 def diversity(scores_qi: Floats, group_i: Ints, num_top: int = TOP) -> Floats:
