@@ -74,3 +74,12 @@ def test_an_unknown_tag_names_the_one_that_towers_have() -> None:
 def test_a_missing_package_says_how_to_install_it() -> None:
     with pytest.raises(TrainingError, match=r"hubbleclip\[offline\]"):
         _packaged("no_such_package_at_all", "models")
+
+
+def test_texts_cut_to_the_longest_have_the_same_features(towers) -> None:
+    whole = towers.tokenizer(["A galaxy.", "A longer text about two galaxies that collide!"])
+    short = towers.shorten(whole)
+    assert short.shape[1] < 20
+    towers.model.eval()
+    with torch.no_grad():
+        assert torch.allclose(towers.model.text(short), towers.model.text(whole), atol=1e-5)

@@ -1,0 +1,163 @@
+"""What a step does: pieces of a batch, moving averages, early stop, mixtures, locks and refusals."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from made_squares import MODEL, TRAIN, make_dataset
+
+from hubbleclip.dataset.directory import read_dataset
+from hubbleclip.dataset.loader import open_split, open_train_batches
+from hubbleclip.errors import DatasetError, TrainingError
+from hubbleclip.files import locked
+from hubbleclip.settings import ModelSettings
+from hubbleclip.training import checkpoints
+from hubbleclip.training.checkpoints import load_run_model
+from hubbleclip.training.distributed import World
+from hubbleclip.training.loop import _deterministic, _open_batches, _start, train
+from hubbleclip.training.model import load_model
+from hubbleclip.training.runs import open_run, read_run
+from hubbleclip.training.tracking import read_metrics
+from hubbleclip.training.trainer import Trainer, make_trainer
+from hubbleclip.training.wise import mix
+
+ALONE = World(rank=0, size=1, device=torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def dataset_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_dataset(tmp_path_factory.mktemp("datasets"))
+
+
+def opened(dataset_dir: Path, model: ModelSettings = MODEL, **changes) -> tuple[Trainer, object]:
+    info, settings = read_dataset(dataset_dir), TRAIN.model_copy(update=changes)
+    loaded = _start(model, settings)
+    batches = _open_batches(info, settings, loaded, ALONE)
+    return make_trainer(loaded, settings, ALONE, val=open_split(info, "val"), run_dir=dataset_dir), batches
+
+
+def gradients(dataset_dir: Path, **changes) -> dict[str, torch.Tensor]:
+    trainer, batches = opened(dataset_dir, **changes)
+    trainer._backward(batches[0])
+    return {name: p.grad for name, p in trainer.loaded.model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("loss", ["multi_positive", "siglip_masked"])
+@pytest.mark.parametrize("rows", [1, 3])
+def test_pieces_of_a_batch_give_the_gradients_of_the_whole(dataset_dir, loss, rows) -> None:
+    whole = gradients(dataset_dir, loss=loss)
+    pieces = gradients(dataset_dir, loss=loss, micro_batch=rows)
+    assert whole.keys() == pieces.keys()
+    assert all(torch.allclose(whole[name], pieces[name], atol=1e-5) for name in whole)
+    assert max(gradient.abs().max() for gradient in whole.values()) > 1e-3
+
+
+def test_pieces_work_with_a_locked_tower_and_a_fixed_scale(dataset_dir) -> None:
+    changes = {"mode": "locked_image", "fixed_scale": 4.6}
+    whole, pieces = gradients(dataset_dir, **changes), gradients(dataset_dir, micro_batch=2, **changes)
+    assert "logit_scale" not in whole and whole.keys() == pieces.keys()
+    assert all(torch.allclose(whole[name], pieces[name], atol=1e-5) for name in whole)
+
+
+def test_pieces_are_refused_where_norms_would_see_them(dataset_dir) -> None:
+    with pytest.raises(TrainingError, match=r"train\.frozen_norms"):
+        opened(dataset_dir, ModelSettings(name="hubbleclip-tiny", pretrained=""), micro_batch=2)
+
+
+def test_moving_average_is_what_is_validated_and_kept(dataset_dir) -> None:
+    trainer, batches = opened(dataset_dir, ema=0.75)
+    expected = None
+    for step in range(3):
+        trainer.train_step(batches[step])
+        now = trainer.loaded.model.visual.proj.detach()
+        expected = now.clone() if expected is None else 0.75 * expected + 0.25 * now
+    assert torch.allclose(trainer.evaluated.model.visual.proj, expected, atol=1e-6)
+    assert not torch.allclose(now, expected, atol=1e-6)
+
+
+def test_training_stops_when_val_has_not_become_better_and_keeps_the_best(dataset_dir, tmp_path) -> None:
+    patient = TRAIN.model_copy(update={"steps": 40, "patience": 2, "validate_every": 1, "learning_rate": 1e-9})
+    run = train(dataset_dir, tmp_path, MODEL, patient, code_version="test")
+    assert [row["step"] for row in read_metrics(run)] == [1, 2, 3]
+    assert (read_run(run).run.best_step, read_run(run).run.samples_seen) == (1, 3 * TRAIN.batch_size)
+
+
+def test_mixture_is_the_start_at_0_and_the_trained_model_at_1(dataset_dir) -> None:
+    start, trained = ({"w": torch.randn(3), "n": torch.tensor(k)} for k in (0, 7))
+    assert torch.equal(mix(start, trained, 0.0)["w"], start["w"])
+    assert torch.equal(mix(start, trained, 1.0)["w"], trained["w"])
+    assert torch.allclose(mix(start, trained, 0.25)["w"], 0.75 * start["w"] + 0.25 * trained["w"])
+    assert mix(start, trained, 0.0)["n"] == 7
+
+
+@pytest.mark.parametrize(("rate", "expected"), [(1e-12, 0.0), (3e-3, None)])
+def test_the_best_mixture_on_val_is_what_the_run_holds(dataset_dir, tmp_path, rate, expected) -> None:
+    settings = TRAIN.model_copy(update={"wise_alphas": (1.0, 0.0, 0.5), "learning_rate": rate, "steps": 4})
+    run = train(dataset_dir, tmp_path, MODEL, settings, code_version="test")
+    best = json.loads((run / "best.json").read_text())
+    scores = {float(alpha): score for alpha, score in best["alpha_scores"].items()}
+    assert set(scores) == {0.0, 0.5, 1.0} and best["score"] == max(scores.values())
+    assert best["alpha"] == min(alpha for alpha, score in scores.items() if score == max(scores.values()))
+    assert expected is None or best["alpha"] == expected
+    start = _start(MODEL, settings).model.state_dict()
+    trained = checkpoints.read_checkpoint(run, best["step"])["state_dict"]
+    kept = load_run_model(run).model.state_dict()
+    assert all(torch.equal(kept[name], weight) for name, weight in mix(start, trained, best["alpha"]).items())
+
+
+def test_two_trainings_of_the_same_settings_do_not_share_a_run(dataset_dir, tmp_path) -> None:
+    names = {"code_version": "test", "device": "cpu"}
+    with open_run(tmp_path, read_dataset(dataset_dir).digest, MODEL, TRAIN, **names) as run_dir:
+        with pytest.raises(TrainingError, match=f"another process trains the run {run_dir.name}"):
+            train(dataset_dir, tmp_path, MODEL, TRAIN, code_version="test")
+        with locked(tmp_path, wait=False):
+            pass
+    assert train(dataset_dir, tmp_path, MODEL, TRAIN, code_version="test") == run_dir
+
+
+def test_a_dataset_of_another_contract_is_refused(dataset_dir, tmp_path) -> None:
+    description = json.loads((dataset_dir / "dataset.json").read_text()) | {"contract_version": "99.0.0"}
+    other = tmp_path / "dataset"
+    other.mkdir()
+    for path in dataset_dir.iterdir():
+        (other / path.name).symlink_to(path)
+    (other / "dataset.json").unlink()
+    (other / "dataset.json").write_text(json.dumps(description))
+    with pytest.raises(DatasetError, match=r"version 99\.0\.0 .*run `hubbleclip shards` again"):
+        train(other, tmp_path / "runs", MODEL, TRAIN, code_version="test")
+
+
+def test_a_split_without_samples_is_refused(dataset_dir) -> None:
+    loaded = load_model(MODEL, 1)
+    with pytest.raises(DatasetError, match="train has 0 proposal groups"):
+        open_train_batches(
+            open_split(read_dataset(dataset_dir), "no such split"), TRAIN, image_size=loaded.image_size,
+            tokenizer=loaded.tokenizer, context_length=loaded.context_length,
+        )  # fmt: skip
+
+
+def test_a_training_that_is_refused_leaves_nothing_behind(tmp_path) -> None:
+    dataset = make_dataset(tmp_path / "datasets", num_groups=1)
+    with pytest.raises(DatasetError, match="1 proposal group"):
+        train(dataset, tmp_path / "runs", MODEL, TRAIN, code_version="test")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_batch_of_one_caption_is_refused(dataset_dir) -> None:
+    _, batches = opened(dataset_dir)
+    batches.tiles.__dict__["captions"] = [["One text for all."] for _ in batches.tiles.rows]
+    with pytest.raises(DatasetError, match=r"all captions of batch 0 .*train\.batch_size"):
+        batches[0]
+
+
+def test_deterministic_mode_is_on_while_it_trains_only() -> None:
+    with _deterministic(True):
+        assert torch.are_deterministic_algorithms_enabled()
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_a_compiled_model_keeps_the_names_of_its_weights(dataset_dir) -> None:
+    compiled, _ = opened(dataset_dir, compile=True)
+    assert isinstance(compiled.contrast.wrapped, torch._dynamo.OptimizedModule)
+    assert compiled.evaluated.model.state_dict().keys() == load_model(MODEL, 1).model.state_dict().keys()
