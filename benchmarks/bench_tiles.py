@@ -25,7 +25,7 @@ from benchmarks.made import write_drz, write_flc
 from benchmarks.measure import ROOT, Contender, Row, Seconds, rate_row, report, seconds_row, time_in_turn
 from benchmarks.peers import tiles as naive
 from benchmarks.peers.tiles_apart import ASTROCUT, FITSBOLT, SHELF, Apart, peers_apart
-from hubbleclip.images import kernels
+from hubbleclip.images import holes, levels
 from hubbleclip.images.fits import ScienceImage, read_science_images
 from hubbleclip.images.kernels import pixel_words
 from hubbleclip.images.png import decode_png, encode_png
@@ -131,10 +131,10 @@ def read_bytes(path: Path, num_bytes: int, folder: Path) -> None:
 def stretch_all(images: Sequence[ScienceImage], folder: Path) -> None:
     """Levels of all pixels, by bands of rows, as if all were sound."""
     for image in images:
-        curve = level_curve(Stretch(kind="asinh", black=4, white=8000, softening=3, sky=5, noise=1), kernels.NEVER)
+        curve = level_curve(Stretch(kind="asinh", black=4, white=8000, softening=3, sky=5, noise=1), holes.NEVER)
         levels_yx, sound_yx = np.empty((SIZE_PX, image.data_yx.shape[1]), np.uint8), np.ones_like(image.valid_yx)
         for top in range(0, len(sound_yx) - SIZE_PX + 1, SIZE_PX):
-            kernels.levels_of_rows(pixel_words(image.data_yx), sound_yx, curve, top, levels_yx)
+            levels.levels_of_rows(pixel_words(image.data_yx), sound_yx, curve, top, levels_yx)
 
 
 def encode_all(pictures: Sequence[NDArray[np.uint8]], folder: Path) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import sys
-import tarfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from hubbleclip.dataset import ustar
 from hubbleclip.images.tiles import CutTile, tile_file
 from hubbleclip.settings import TileSettings
 
@@ -19,14 +18,14 @@ def write_shard(paths: Sequence[Path], shard: Path, size_px: int) -> int:
 
 
 def pack(tiles: Iterable[CutTile], shard: Path) -> int:
-    """The PNGs into a tar; returns how many."""
-    num_tiles = 0
-    with tarfile.open(shard, "w", format=tarfile.USTAR_FORMAT) as tar:
+    """The PNGs into a tar as shards are; returns how many."""
+    num_tiles = num_bytes = 0
+    with shard.open("wb", buffering=0) as file:
         for tile in tiles:
-            member = tarfile.TarInfo(f"{tile.tile_id}.png")
-            member.size = len(tile.png)
-            tar.addfile(member, io.BytesIO(tile.png))
+            header, padding = ustar.header(f"{tile.tile_id}.png".encode(), len(tile.png)), ustar.padding(len(tile.png))
+            num_bytes += file.write(b"".join((header, tile.png, padding)))
             num_tiles += 1
+        file.write(ustar.end(num_bytes))
     return num_tiles
 
 

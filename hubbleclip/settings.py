@@ -30,8 +30,8 @@ SITE_FILE = Path("hubbleclip.toml")
 class TileSettings(Section):
     """How an image becomes tiles."""
 
-    recipe: Literal[2] = 2
-    """Version of the way from FITS to pixels; a release that changes it gives its tiles new identities."""
+    recipe: Literal[3] = 3
+    """Version of the way from FITS to the bytes of a tile; a release that changes it gives its tiles new identities."""
     size_px: int = Field(512, ge=32, le=4096)
     """Side of a tile in pixels."""
     overlap_px: int = Field(0, ge=0)

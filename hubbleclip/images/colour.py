@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,13 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from hubbleclip import paths
 from hubbleclip.errors import ImageError, SettingsError
 from hubbleclip.images.cameras import camera_of
 from hubbleclip.images.fits import ScienceImage
 from hubbleclip.images.masks import repair_pinholes
 from hubbleclip.images.prepared import Prepared, check_worth, prepare
-from hubbleclip.images.tiles import CutResult, CutTile, TileRejection, geometries_of, grid_of, left_out
+from hubbleclip.images.tiles import (
+    CutResult,
+    CutTile,
+    Place,
+    TileRejection,
+    geometries_of,
+    grid_of,
+    left_out,
+    make_tile,
+)
 from hubbleclip.settings import TileSettings
 
 VIEW = "colour"
@@ -121,7 +128,7 @@ def _cut_image(
     product_sha256s: Sequence[str],
     settings: TileSettings,
 ) -> Iterator[CutTile | TileRejection]:
-    image, size, digest, sha256 = shown.image, settings.size_px, settings.digest(), product_sha256s[1]
+    image, size, sha256 = shown.image, settings.size_px, product_sha256s[1]
     softening = float(shown.stretch.softening / _span(shown))
     seen_yx: NDArray[np.bool_] = np.asarray(np.isfinite(heights_yxc).all(axis=-1))
     heights_yxc = np.where(np.isnan(heights_yxc), skies_c, heights_yxc)
@@ -134,25 +141,11 @@ def _cut_image(
             yield left_out(error, sha256, image.chip, VIEW, y0, x0)
             continue
         picture = encode_rgb(blend(_window(heights_yxc, (y0, x0), size, skies_c), softening)[::-1])
-        yield CutTile(
-            tile_id=paths.tile_id(sha256, image.chip, y0, x0, digest, view=":".join((VIEW, *product_sha256s))),
-            png=picture,
-            png_sha256=hashlib.sha256(picture).hexdigest(),
-            chip=image.chip,
-            y0=y0,
-            x0=x0,
-            size_px=size,
-            instrument=image.instrument,
-            filter=image.filter,
-            unit=image.unit,
-            geometry=where,
-            valid_share=valid_share,
-            stretch=shown.stretch,
-            settings_digest=digest,
-            view=VIEW,
-            shrink=1.0,
-            suffix=".png",
-        )
+        place = Place(view=VIEW, start_yx=(y0, x0), geometry=where)
+        yield make_tile(
+            shown, place, (picture, ".png"),
+            valid_share=valid_share, product_sha256=sha256, settings=settings, part_sha256s=product_sha256s,
+        )  # fmt: skip
 
 
 def _window(

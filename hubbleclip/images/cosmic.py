@@ -16,6 +16,7 @@ SEED_CONTRAST = 15.0
 GROWTH_CONTRAST = 4.0
 MAX_ROUNDS = 12
 MAX_SHARE = 0.15
+BLOCK_PX = 16
 
 
 def find_cosmic_rays(
@@ -71,18 +72,14 @@ def _is_low(near: Any, height: Any, limits: Any) -> Any:
 
 
 @compiled
-def _mark_seeds_of_row(rows: Any, limits: Any, is_seed: Any) -> None:
+def _mark_seeds_of_block(rows: Any, limits: Any, is_seed: Any) -> None:
     """Clear `is_seed` where the middle of three rows of heights has none. The median of nine is low where five are."""
-    size = is_seed.size
     above, middle, below = rows
-    left_above, just_above, right_above = above[:size], above[1 : size + 1], above[2:]
-    left, centre, right = middle[:size], middle[1 : size + 1], middle[2:]
-    left_below, just_below, right_below = below[:size], below[1 : size + 1], below[2:]
     peak_contrast, tolerance = limits[4], limits[5]
-    for k in range(size):
-        height = centre[k]
-        a, b, c, d = left_above[k], just_above[k], right_above[k], left[k]
-        e, f, g, h = right[k], left_below[k], just_below[k], right_below[k]
+    for k in range(BLOCK_PX):
+        height = middle[k + 1]
+        a, b, c, d = above[k], above[k + 1], above[k + 2], middle[k]
+        e, f, g, h = middle[k + 2], below[k], below[k + 1], below[k + 2]
         num_low = _is_low(a, height, limits) + _is_low(b, height, limits) + _is_low(c, height, limits)
         num_low += _is_low(d, height, limits) + _is_low(height, height, limits) + _is_low(e, height, limits)
         num_low += _is_low(f, height, limits) + _is_low(g, height, limits) + _is_low(h, height, limits)
@@ -117,24 +114,37 @@ def _mark_candidates(pixels: Any, valid_yx: Any, threshold: Any, y: Any, is_seed
 
 @compiled
 def _seeds(pixels: Any, valid_yx: Any, limits: Any) -> Any:
+    """Seeds as (y, x); only blocks of pixels that hold one bright enough are looked at."""
     height, width = valid_yx.shape
-    seeds, num_seeds = np.empty((2 * width, 2), np.int32), 0
-    above, middle = np.empty(width + 2, np.float32), np.empty(width + 2, np.float32)
-    below, is_seed = np.empty(width + 2, np.float32), np.empty(width, np.uint8)
-    _heights_of_row(pixels, valid_yx, limits[1], -1, middle)
-    _heights_of_row(pixels, valid_yx, limits[1], 0, below)
+    room = -(-width // BLOCK_PX) * BLOCK_PX
+    seeds, num_seeds = np.empty((2 * width + BLOCK_PX, 2), np.int32), 0
+    above, middle = np.zeros(room + 2, np.float32), np.zeros(room + 2, np.float32)
+    below, is_seed = np.zeros(room + 2, np.float32), np.zeros(room, np.uint8)
+    _heights_of_row(pixels, valid_yx, limits[1], 0, below[: width + 2])
     for y in range(height):
         above, middle, below = middle, below, above
-        _heights_of_row(pixels, valid_yx, limits[1], y + 1, below)
+        _heights_of_row(pixels, valid_yx, limits[1], y + 1, below[: width + 2])
         _mark_candidates(pixels, valid_yx, limits[0], y, is_seed)
-        _mark_seeds_of_row((above, middle, below), limits, is_seed)
         if num_seeds + width > len(seeds):
             seeds = np.concatenate((seeds, seeds))
-        for x in range(width):
-            if is_seed[x]:
-                seeds[num_seeds, 0], seeds[num_seeds, 1] = y, x
-                num_seeds += 1
+        for x0 in range(0, width, BLOCK_PX):
+            block = is_seed[x0 : x0 + BLOCK_PX]
+            if _count_block(block) == 0:
+                continue
+            near = slice(x0, x0 + BLOCK_PX + 2)
+            _mark_seeds_of_block((above[near], middle[near], below[near]), limits, block)
+            for k in range(BLOCK_PX):
+                seeds[num_seeds, 0], seeds[num_seeds, 1] = y, x0 + k
+                num_seeds += block[k]
     return seeds[:num_seeds]
+
+
+@compiled
+def _count_block(flags: Any) -> Any:
+    num = np.uint8(0)
+    for k in range(BLOCK_PX):
+        num = np.uint8(num + flags[k])
+    return num
 
 
 @compiled

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hubbleclip.images import kernels
+from hubbleclip.images import holes, kernels
 from hubbleclip.images.kernels import pixel_words
 
 FILL_RULE = "median of the valid pixels in 5x5 where at least 8 are valid, the sky level elsewhere"
@@ -69,5 +69,5 @@ def repair_pinholes(
     if valid_yx.all():
         return data_yx, valid_yx
     repaired_yx, shown_yx = data_yx.astype(np.float32), valid_yx.copy()
-    kernels.fill_holes(pixel_words(data_yx), valid_yx, REPAIR_MIN_VALID, repaired_yx, shown_yx)
+    holes.fill_holes(pixel_words(data_yx), valid_yx, REPAIR_MIN_VALID, repaired_yx, shown_yx)
     return repaired_yx, shown_yx

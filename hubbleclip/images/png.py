@@ -1,4 +1,4 @@
-"""8-bit grey PNG, the same bytes for the same levels: ISA-L's deflate, the fastest there is, in PNG's own container."""
+"""8-bit grey PNG, the same bytes for the same levels on every machine: `deflate` in PNG's own container."""
 
 from __future__ import annotations
 
@@ -6,37 +6,34 @@ import io
 import struct
 import zlib
 
-import isal
 import numpy as np
-from isal import igzip_lib, isal_zlib
+from isal import isal_zlib
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from hubbleclip.errors import ImageError
+from hubbleclip.images.deflate import deflate, room_for
 
-COMPRESS_LEVEL = 1
-WINDOW_BITS = 9
-"""Matches from further back than 512 bytes are chance in grainy pictures: without them files are smaller and sooner."""
-ENCODER = f"isal {isal.__version__} (ISA-L {isal.ISAL_VERSION}), level {COMPRESS_LEVEL}, {WINDOW_BITS} bits, no filter"
-"""What made the bytes: another version, or another family of processors, may compress the same levels otherwise."""
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GREY_8_BIT = bytes((8, 0, 0, 0, 0))
 START = struct.Struct(">8sI4sII5sI")
 CHUNK = struct.Struct(">I4s")
+END = bytes.fromhex("0000000049454e44ae426082")
+"""The chunk IEND, which is empty."""
 
 
 def encode_png(levels_yx: NDArray[np.uint8]) -> bytes:
     """PNG of grey levels (uint8, 0 black). Rows are not filtered: that gains nothing on noise and takes time."""
     height, width = levels_yx.shape
-    rows_yx = np.zeros((height, width + 1), np.uint8)
-    rows_yx[:, 1:] = levels_yx
-    packed = igzip_lib.compress(rows_yx, COMPRESS_LEVEL, igzip_lib.COMP_ZLIB, hist_bits=WINDOW_BITS)
-    header = _chunk(b"IHDR", struct.pack(">II", width, height) + GREY_8_BIT)
-    return b"".join((SIGNATURE, header, _chunk(b"IDAT", packed), _chunk(b"IEND", b"")))
+    num_bytes = height * (width + 1)
+    words = room_for(num_bytes)
+    words.view(np.uint8)[:num_bytes].reshape(height, width + 1)[:, 1:] = levels_yx
+    header = struct.pack(">II", width, height) + GREY_8_BIT
+    return b"".join((SIGNATURE, *_chunk(b"IHDR", header), *_chunk(b"IDAT", deflate(words, num_bytes)), END))
 
 
-def _chunk(kind: bytes, content: bytes) -> bytes:
-    return b"".join((CHUNK.pack(len(content), kind), content, _checksum(kind, content)))
+def _chunk(kind: bytes, content: bytes | memoryview) -> tuple[bytes | memoryview, ...]:
+    return CHUNK.pack(len(content), kind), content, _checksum(kind, content)
 
 
 def _checksum(kind: bytes, content: bytes | memoryview) -> bytes:
@@ -65,7 +62,7 @@ def decode_own(data: bytes) -> NDArray[np.uint8] | None:
     end = START.size + CHUNK.size + length_packed
     packed = memoryview(data)[START.size + CHUNK.size : end]
     known = (signature, length, kind, form, kind_packed, data[end + 4 :])
-    if known != (SIGNATURE, len(form) + 8, b"IHDR", GREY_8_BIT, b"IDAT", _chunk(b"IEND", b"")):
+    if known != (SIGNATURE, len(form) + 8, b"IHDR", GREY_8_BIT, b"IDAT", END):
         return None
     if checksum != zlib.crc32(data[12:29]) or data[end : end + 4] != _checksum(b"IDAT", packed):
         return None

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hubbleclip.errors import ImageError
-from hubbleclip.images import kernels
+from hubbleclip.images import levels
 from hubbleclip.images.cosmic import find_cosmic_rays
 from hubbleclip.images.fits import ScienceImage
 from hubbleclip.images.flux import fix_limits
@@ -56,7 +56,7 @@ def levels_of_band(prepared: Prepared, y0: int, size_px: int) -> NDArray[np.uint
     top = max(y0, 0)
     band_yx = np.empty((min(y0 + size_px, height) - top, width), np.uint8)
     curve = level_curve(prepared.stretch, REPAIR_MIN_VALID)
-    kernels.levels_of_rows(pixel_words(prepared.image.data_yx), prepared.sound_yx, curve, top, band_yx)
+    levels.levels_of_rows(pixel_words(prepared.image.data_yx), prepared.sound_yx, curve, top, band_yx)
     return band_yx
 
 
@@ -78,16 +78,15 @@ def check_worth(prepared: Prepared, start_yx: tuple[int, int], settings: TileSet
     Raises ImageError `too_little_valid`, or `no_signal` where a 3x3 mean rises above the sky almost nowhere.
     """
     image, stretch, (y0, x0), size = prepared.image, prepared.stretch, start_yx, settings.size_px
-    valid_yx = image.valid_yx[max(y0, 0) : y0 + size, max(x0, 0) : x0 + size]
-    num_valid = int(np.count_nonzero(valid_yx))
-    valid_share = num_valid / valid_yx.size
+    num_valid: int = levels.count_valid(image.valid_yx, (y0, x0, size))
+    valid_share: float = num_valid / image.valid_yx[max(y0, 0) : y0 + size, max(x0, 0) : x0 + size].size
     if valid_share < settings.min_valid_share:
         raise ImageError("too_little_valid", f"{valid_share:.1%} of the pixels, needs {settings.min_valid_share:.0%}")
     threshold = settings.signal_sigma * stretch.noise
     limits = (np.float32(stretch.sky), np.float32(10 * threshold), np.float32(threshold), REPAIR_MIN_VALID)
     masks, window = (image.valid_yx, prepared.sound_yx), (y0, x0, size)
     enough = int(settings.min_signal_share * num_valid) + 1
-    bright = kernels.count_bright(pixel_words(image.data_yx), masks, window, limits, enough)
+    bright = levels.count_bright(pixel_words(image.data_yx), masks, window, limits, enough)
     share = bright / max(1, num_valid)
     if share < settings.min_signal_share:
         raise ImageError(

@@ -22,7 +22,8 @@ def read_previews(content: Path | bytes, max_pixels: int, enough_px: int | None 
     """A JPEG file, or its bytes, as a list of its one image: luminance from 0 to 255, the lowest row first as in FITS.
 
     All of it is valid. It has no WCS, and its stretch is the identity, so that a tile's pixels are the preview's own.
-    With `enough_px` it may come `shrunk`, see `read_levels`. Raises ImageError with reason `unreadable`, `truncated` or `too_large`.
+    With `enough_px` it may come `shrunk`, see `read_levels`. Raises ImageError with reason `unreadable`,
+    `truncated` or `too_large`.
     """
     levels_yx, shrunk = read_levels(content, max_pixels, enough_px)
     stretch = Stretch(kind="linear", black=0, white=255, softening=1, sky=border_level(levels_yx), noise=NOISE_LEVELS)

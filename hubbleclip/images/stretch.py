@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hubbleclip.errors import ImageError, SettingsError
-from hubbleclip.images import kernels
+from hubbleclip.images import holes, kernels, levels
 from hubbleclip.images.kernels import pixel_words
 from hubbleclip.settings import TileSettings
 
@@ -127,12 +127,12 @@ def lagged_noise(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_]) -> f
 def apply_stretch(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], stretch: Stretch) -> NDArray[np.uint8]:
     """Levels 0 to 255, rounded to the nearest; what is not valid is set to the sky before the cast."""
     levels_yx = np.empty(data_yx.shape, np.uint8)
-    kernels.levels_of_rows(pixel_words(data_yx), valid_yx, level_curve(stretch, kernels.NEVER), 0, levels_yx)
+    levels.levels_of_rows(pixel_words(data_yx), valid_yx, level_curve(stretch, holes.NEVER), 0, levels_yx)
     return levels_yx
 
 
 def level_curve(stretch: Stretch, least: int) -> tuple[Any, ...]:
-    """A stretch as `kernels.levels_of_rows` takes it; `least` sound pixels in 5x5 repair one that is not."""
+    """A stretch as `levels.levels_of_rows` takes it; `least` sound pixels in 5x5 repair one that is not."""
     is_asinh, span = _kind(stretch.kind).is_asinh, stretch.white - stretch.black
     top = math.asinh(span / stretch.softening) if is_asinh else span
     limits = (stretch.black, span, stretch.sky - stretch.black, 1 / stretch.softening, 255 / top)

@@ -66,12 +66,11 @@ class CutTile:
     """A tile in memory: what a Tile row needs but for its product's names, its path and the time.
 
     `png` is the picture as stored, of whatever format `suffix` says, with the image's row 0 at the bottom as FITS
-    displays show it; `png_sha256` is its hash.
+    displays show it.
     """
 
     tile_id: str
     png: bytes
-    png_sha256: str
     chip: int
     y0: int
     x0: int
@@ -86,6 +85,11 @@ class CutTile:
     view: str
     shrink: float
     suffix: str
+
+    @property
+    def png_sha256(self) -> str:
+        """Hash of `png`, made when it is asked for: the catalog's row needs it, a picture does not."""
+        return hashlib.sha256(self.png).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,7 +199,7 @@ def left_out(error: ImageError, *parts: object) -> TileRejection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Place:
+class Place:
     """Where a tile lies: its first pixel in what is shown, and in the image itself where that is shrunk."""
 
     view: str
@@ -211,11 +215,10 @@ class _Place:
 
 
 def _cut_view(
-    shown: Prepared, places: Sequence[_Place], product_sha256: str, settings: TileSettings
+    shown: Prepared, places: Sequence[Place], product_sha256: str, settings: TileSettings
 ) -> Iterator[CutTile | TileRejection]:
     """Tiles at `places`, which are in order of rows: the levels of a row of tiles are made at once, then cut apart."""
-    image, size, digest = shown.image, settings.size_px, settings.digest()
-    encode, suffix = ENCODERS[settings.format]
+    image, size, (encode, suffix) = shown.image, settings.size_px, ENCODERS[settings.format]
     for top, row in groupby(places, key=lambda place: place.start_yx[0]):
         band_yx = levels_of_band(shown, top, size)
         for place in row:
@@ -227,41 +230,61 @@ def _cut_view(
                 yield left_out(error, product_sha256, image.chip, *where)
                 continue
             picture = encode(square(band_yx, place.start_yx, size, shown.sky_level)[::-1])
-            yield CutTile(
-                tile_id=paths.tile_id(product_sha256, image.chip, y0, x0, digest, view=place.view),
-                png=picture,
-                png_sha256=hashlib.sha256(picture).hexdigest(),
-                chip=image.chip,
-                y0=y0,
-                x0=x0,
-                size_px=size,
-                instrument=image.instrument,
-                filter=image.filter,
-                unit=image.unit,
-                geometry=place.geometry,
-                valid_share=valid_share,
-                stretch=shown.stretch,
-                settings_digest=digest,
-                view=place.view,
-                shrink=place.shrink,
-                suffix=suffix,
-            )
+            yield make_tile(
+                shown, place, (picture, suffix),
+                valid_share=valid_share, product_sha256=product_sha256, settings=settings,
+            )  # fmt: skip
 
 
-View = Callable[[Prepared, TileSettings], tuple[Prepared, list[_Place]]]
+def make_tile(
+    shown: Prepared,
+    place: Place,
+    picture: tuple[bytes, str],
+    *,
+    valid_share: float,
+    product_sha256: str,
+    settings: TileSettings,
+    part_sha256s: Sequence[str] = (),
+) -> CutTile:
+    """The tile that shows an image at a place by a picture (its bytes and suffix). Where it is made of several products
+    the sha256 of each is part of its identity.
+    """
+    image, (y0, x0), digest = shown.image, place.origin_yx, settings.digest()
+    view = ":".join((place.view, *part_sha256s))
+    return CutTile(
+        tile_id=paths.tile_id(product_sha256, image.chip, y0, x0, digest, view=view),
+        png=picture[0],
+        chip=image.chip,
+        y0=y0,
+        x0=x0,
+        size_px=settings.size_px,
+        instrument=image.instrument,
+        filter=image.filter,
+        unit=image.unit,
+        geometry=place.geometry,
+        valid_share=valid_share,
+        stretch=shown.stretch,
+        settings_digest=digest,
+        view=place.view,
+        shrink=place.shrink,
+        suffix=picture[1],
+    )
+
+
+View = Callable[[Prepared, TileSettings], tuple[Prepared, list[Place]]]
 """What is shown of an image, and the places of its tiles, row by row; raises ImageError."""
 
 
-def _native(prepared: Prepared, settings: TileSettings) -> tuple[Prepared, list[_Place]]:
+def _native(prepared: Prepared, settings: TileSettings) -> tuple[Prepared, list[Place]]:
     """The image's own pixels, in a grid."""
     starts_yx = grid_of(prepared.image, settings)
     return prepared, [
-        _Place(view="native", start_yx=start, geometry=where)
+        Place(view="native", start_yx=start, geometry=where)
         for start, where in zip(starts_yx, geometries_of(prepared.image, starts_yx, settings), strict=True)
     ]
 
 
-def _overview(prepared: Prepared, settings: TileSettings) -> tuple[Prepared, list[_Place]]:
+def _overview(prepared: Prepared, settings: TileSettings) -> tuple[Prepared, list[Place]]:
     """The whole image, shrunk and fitted anew: what its mean pixels show is fainter than what one pixel does."""
     image, shape_yx = prepared.image, prepared.sound_yx.shape
     shrink = shrink_of(shape_yx, settings.size_px)
@@ -274,11 +297,11 @@ def _overview(prepared: Prepared, settings: TileSettings) -> tuple[Prepared, lis
     height, width = small.sound_yx.shape
     start_yx = (height - settings.size_px) // 2, (width - settings.size_px) // 2
     where = None if image.wcs is None else field_geometry(image.wcs, shape_yx, shrink, start_yx)
-    place = _Place(view="overview", start_yx=start_yx, geometry=where, shrink=shrink * image.shrunk)
+    place = Place(view="overview", start_yx=start_yx, geometry=where, shrink=shrink * image.shrunk)
     return small, [place]
 
 
-def _aim(prepared: Prepared, settings: TileSettings) -> tuple[Prepared, list[_Place]]:
+def _aim(prepared: Prepared, settings: TileSettings) -> tuple[Prepared, list[Place]]:
     """The image's own pixels about the aim point, unless a tile of the grid shows nearly the same."""
     image, shape_yx = prepared.image, prepared.sound_yx.shape
     aim_yx = aim_point(image.aims_deg, image.wcs, shape_yx)
@@ -289,7 +312,7 @@ def _aim(prepared: Prepared, settings: TileSettings) -> tuple[Prepared, list[_Pl
     if "native" in settings.views and min(apart) <= NEARLY_SAME_SHARE * settings.size_px:
         return prepared, []
     (where,) = geometries_of(image, [start_yx], settings)
-    return prepared, [_Place(view="aim", start_yx=start_yx, geometry=where)]
+    return prepared, [Place(view="aim", start_yx=start_yx, geometry=where)]
 
 
 VIEWS: dict[str, View] = {"native": _native, "overview": _overview, "aim": _aim}

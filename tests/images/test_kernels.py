@@ -12,6 +12,7 @@ from synthetic_fits import starry_sky
 from hubbleclip.images import kernels
 from hubbleclip.images.cosmic import find_cosmic_rays
 from hubbleclip.images.kernels import pixel_words
+from hubbleclip.images.levels import count_bright, levels_of_rows
 from hubbleclip.images.masks import REPAIR_MIN_VALID, clear_unweighted, clear_zero_border, is_good, repair_pinholes
 from hubbleclip.images.stretch import Stretch, apply_stretch, level_curve
 
@@ -129,7 +130,7 @@ def test_levels_of_rows_repair_on_the_way(seed, order):
     y0 = seed % 60
     levels = np.empty((30, data.shape[1]), np.uint8)
     curve = level_curve(STRETCH, REPAIR_MIN_VALID)
-    kernels.levels_of_rows(pixel_words(data.astype(order)), sound, curve, y0, levels)
+    levels_of_rows(pixel_words(data.astype(order)), sound, curve, y0, levels)
     repaired, shown = twins.repair_pinholes(data, sound)
     expected = twins.apply_stretch(repaired, shown, STRETCH)[y0 : y0 + 30]
     assert np.abs(as_int(levels) - expected).max() <= 1 and np.mean(levels != expected) < 0.003
@@ -143,11 +144,11 @@ def test_bright_pixels_of_a_window_are_counted_as_the_twin_counts_them(seed, y0,
     side = 64
     limits = (np.float32(5), np.float32(50), np.float32(5), REPAIR_MIN_VALID)
     window = (y0, x0, side)
-    count = kernels.count_bright(pixel_words(data.astype(order)), (valid, sound), window, limits, side**2 + 1)
+    count = count_bright(pixel_words(data.astype(order)), (valid, sound), window, limits, side**2 + 1)
     repaired, _ = twins.repair_pinholes(data, sound)
     padded, padded_valid = (np.pad(values, 64)[64 + y0 :, 64 + x0 :][:side, :side] for values in (repaired, valid))
     if padded.shape == (side, side):
         expected = twins.count_bright(padded, padded_valid, 5.0, 50.0, 5.0)
         assert abs(count - expected) <= 1
-        enough = kernels.count_bright(pixel_words(data.astype(order)), (valid, sound), window, limits, 1)
+        enough = count_bright(pixel_words(data.astype(order)), (valid, sound), window, limits, 1)
         assert (enough >= 1) == (count >= 1)
