@@ -129,7 +129,21 @@ def ingest(
 ) -> None:
     """Ask the archive what is new and fetch it."""
     changes = ["fetch.files=false"] * (not files) + ["archive.from_raw=true"] * from_raw
-    run_flow("ingest", "ingest", replace(options, set=(*options.set, *changes)), retry=retry)
+    options = replace(options, set=(*options.set, *changes))
+    is_asked = is_asked_first(options.settings()) and not retry
+    if is_asked and not importlib.import_module("flows.asking").ask(options.profile, options.overrides()):
+        logging.getLogger("hubbleclip.flows").info("ingest: nothing to do")
+        return
+    run_flow("ingest", "ingest", options, retry=retry, is_asked=is_asked)
+
+
+def is_asked_first(settings: Settings) -> bool:
+    """Whether to look for work before a Prefect server of our own is started for it: it takes longer than the look.
+    A first run has work, and a server of the user's own is to know of every run.
+    """
+    layout = Layout(settings.root)
+    keep_home(layout)
+    return layout.catalog.is_file() and not settings.archive.from_raw and not os.environ.get("PREFECT_API_URL")
 
 
 @app.command
@@ -290,6 +304,29 @@ def search(
     for hit in hits:
         table.add_row(f"{hit.score:.3f}", hit.tile_id, hit.split, hit.target or "", hit.title)
     out.print(table)
+
+
+@app.command
+def verify(dataset: str) -> None:
+    """Hash every byte of a dataset (a folder or a URL) and compare each sample with its row; one line a fault."""
+    from hubbleclip.dataset.verify import find_faults  # noqa: PLC0415 - brings pyarrow
+
+    faults = list(find_faults(dataset))
+    for fault in faults:
+        sys.stderr.write(f"hubbleclip: {fault}\n")
+    if faults:
+        sys.exit(2)
+    out.print(f"{dataset} is what was built", highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command
+def publish(dataset: Path, url: str) -> None:
+    """Verify a dataset's folder, then copy it below a URL (s3://bucket/prefix, or a folder) for others to read."""
+    from hubbleclip.dataset.publication import publish as publish_dataset  # noqa: PLC0415 - brings pyarrow
+    from hubbleclip.dataset.verify import verify_dataset  # noqa: PLC0415 - as above
+
+    verify_dataset(dataset)
+    out.print(publish_dataset(dataset, url), highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command

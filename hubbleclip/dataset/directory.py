@@ -84,10 +84,10 @@ def sample_table(samples: Sequence[Sample]) -> pa.Table:
     return pa.table(columns, schema=schema)
 
 
-def write_manifest(path: Path, manifest: pa.Table) -> None:
-    """Write the manifest, atomically."""
+def write_table(path: Path, table: pa.Table) -> None:
+    """Write a table as Parquet, atomically."""
     with replacing(path) as temporary:
-        pq.write_table(manifest, temporary, compression="zstd", row_group_size=ROWS_A_GROUP)
+        pq.write_table(table, temporary, compression="zstd", row_group_size=ROWS_A_GROUP)
 
 
 def description_bytes(facts: Row) -> bytes:

@@ -41,7 +41,7 @@ from hubbleclip.dataset.directory import (
     read_dataset,
     sample_table,
     tile_list,
-    write_manifest,
+    write_table,
 )
 from hubbleclip.dataset.notices import notices
 from hubbleclip.errors import DatasetError
@@ -104,31 +104,29 @@ def build_dataset(
     packable = _packable(samples)
     made_from, sidecars = _described(packable, settings)
     finished = find_dataset(datasets_dir, made_from)
-    if finished is None:
-        parent = find_parent(datasets_dir, packable, settings, contract_version)
-        old = set() if parent is None else set(parent.manifest["tile_id"].to_pylist())
-        new = [sample for sample in packable if sample.tile_id not in old]
-        building = datasets_dir / f"{BUILDING}{made_from}"
-        building.mkdir(parents=True, exist_ok=True)
-        png_size = read_png_size or (lambda tile_id: len(read_png(tile_id)))
-        sizes = {
-            one.tile_id: packing.packed_bytes(one, len(sidecars[one.tile_id]), png_size(one.tile_id)) for one in new
-        }
-        plan = plan_shards(new, sizes, settings.max_mb * MB, first_free(parent))
-        tars = _write_shards(building, plan, read_png, sidecars)
-        for name, table in (split_tables or {}).items():
-            write_manifest(building / name, table)
-        facts = {
-            "inputs_digest": made_from,
-            "contract_version": contract_version,
-            "code_version": code_version,
-            "settings": settings.model_dump(mode="json"),
-            "settings_digests": dict(settings_digests or {}),
-            "split_report": dict(split_report or {}),
-            "num_new_samples": None if parent is None else len(new),
-        }
-        finished = _finish(building, plan, tars, parent, facts)
-    return read_built(finished)
+    if finished is not None:
+        return read_built(finished)
+    parent = find_parent(datasets_dir, packable, settings, contract_version)
+    old = set() if parent is None else set(parent.manifest["tile_id"].to_pylist())
+    new = [sample for sample in packable if sample.tile_id not in old]
+    png_size = read_png_size or (lambda tile_id: len(read_png(tile_id)))
+    sizes = {one.tile_id: packing.packed_bytes(one, len(sidecars[one.tile_id]), png_size(one.tile_id)) for one in new}
+    plan = plan_shards(new, sizes, settings.max_mb * MB, first_free(parent))
+    building = datasets_dir / f"{BUILDING}{made_from}{f'-{parent.digest}' if parent else ''}"
+    building.mkdir(parents=True, exist_ok=True)
+    tars = _write_shards(building, plan, read_png, sidecars)
+    for name, table in (split_tables or {}).items():
+        write_table(building / name, table)
+    facts = {
+        "inputs_digest": made_from,
+        "contract_version": contract_version,
+        "code_version": code_version,
+        "settings": settings.model_dump(mode="json"),
+        "settings_digests": dict(settings_digests or {}),
+        "split_report": dict(split_report or {}),
+        "num_new_samples": None if parent is None else len(new),
+    }
+    return read_built(_finish(building, plan, tars, parent, facts))
 
 
 def _packable(samples: Sequence[Sample]) -> list[Sample]:
@@ -143,12 +141,12 @@ def _packable(samples: Sequence[Sample]) -> list[Sample]:
 def find_parent(
     datasets_dir: Path, packable: Sequence[Sample], settings: ShardSettings, contract_version: str
 ) -> DatasetInfo | None:
-    """The largest dataset of the folder that can be gone on with: all its samples are among these, unchanged."""
+    """The largest dataset of the folder whose samples are all among these, unchanged, unless it has parents enough."""
     like = {"format": FORMAT, "contract_version": contract_version, "settings": settings.model_dump(mode="json")}
     candidates = [
         (sum(shard["num_samples"] for shard in facts["shards"]), path)
         for path, facts in finished_datasets(datasets_dir)
-        if {name: facts.get(name) for name in like} == like and facts["num_parents"] < settings.max_parents
+        if {name: facts.get(name) for name in like} == like
     ]
     if not candidates:
         return None
@@ -162,7 +160,7 @@ def find_parent(
                 continue
             theirs = info.manifest.select(ours.column_names)
             if ours.filter(pc.is_in(ours["tile_id"], theirs["tile_id"])).equals(theirs):
-                return info
+                return info if info.description["num_parents"] < settings.max_parents else None
     return None
 
 
@@ -226,10 +224,12 @@ def _finish(
         "shards": shards,
         "notices": notices(manifest["archive"].unique().to_pylist()),
     }
-    write_manifest(building / MANIFEST, manifest)
+    write_table(building / MANIFEST, manifest)
     tests = manifest.filter(pc.field("split") == "test")["tile_id"].to_pylist()
     write_bytes(building / TEST_LIST, tile_list(tests))
-    publication.write_files(building, description, manifest)
+    publication.write_companions(building, description, manifest)
+    for left in building.glob(".*"):
+        left.unlink()
     files = {path.name: sha256_file(path) for path in building.iterdir() if path.name not in plan}
     write_bytes(building / DESCRIPTION, description_bytes({**description, "files": files}))
     finished = building.rename(building.with_name(digest))

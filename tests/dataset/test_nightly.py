@@ -1,0 +1,119 @@
+"""Datasets that go on with the shards of the one before, night after night."""
+
+import hashlib
+import io
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from made_samples import make_png, make_samples_with_pngs
+from PIL import Image
+
+from hubbleclip.dataset.directory import read_dataset
+from hubbleclip.dataset.loader import open_split
+from hubbleclip.dataset.shards import build_dataset
+from hubbleclip.dataset.verify import find_faults
+from hubbleclip.errors import DatasetError
+from hubbleclip.settings import ShardSettings
+
+SAMPLES, PNGS = make_samples_with_pngs(60, 10)
+NIGHTS = (30, 50, 60)
+
+
+def build(num, folder, settings=ShardSettings(), samples=SAMPLES, pngs=PNGS):
+    return build_dataset(
+        samples[:num], pngs.__getitem__, folder, settings, contract_version="1.0.0", code_version="test"
+    )
+
+
+@pytest.fixture
+def nights(tmp_path):
+    return tmp_path, [build(num, tmp_path) for num in NIGHTS]
+
+
+def contents(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_night_packs_only_what_is_new(nights):
+    root, built = nights
+    own = [{shard.shard for shard in one.shards if shard.home_digest is None} for one in built]
+    assert [{path.name for path in (root / one.dataset.digest).glob("*.tar")} for one in built] == own
+    assert [one.dataset.num_new_samples for one in built] == [None, 20, 10]
+    assert [one.dataset.parent_digest for one in built] == [None, built[0].dataset.digest, built[1].dataset.digest]
+    assert built[2].dataset.num_samples == len({place.tile_id for place in built[2].placements}) == 60
+
+
+def test_shards_are_listed_with_the_folder_that_holds_them(nights):
+    root, built = nights
+    homes = {shard.home_digest for shard in built[2].shards}
+    assert homes == {built[0].dataset.digest, built[1].dataset.digest, None}
+    assert len({shard.shard for shard in built[2].shards}) == len(built[2].shards)
+    assert all((root / (s.home_digest or built[2].dataset.digest) / s.shard).is_file() for s in built[2].shards)
+
+
+def test_nothing_old_is_rewritten(tmp_path):
+    build(30, tmp_path)
+    before = contents(tmp_path)
+    build(50, tmp_path)
+    assert before.items() <= contents(tmp_path).items()
+
+
+def test_the_same_nights_give_the_same_bytes(nights, tmp_path_factory):
+    again = tmp_path_factory.mktemp("again")
+    for num in NIGHTS:
+        build(num, again)
+    assert contents(again) == contents(nights[0])
+
+
+def test_every_tile_of_every_night_is_read(nights):
+    root, built = nights
+    info = read_dataset(root / built[2].dataset.digest)
+    for split in ("train", "val", "test"):
+        tiles = open_split(info, split)
+        ids = [row["tile_id"] for row in tiles.rows]
+        expected = [np.asarray(Image.open(io.BytesIO(PNGS[tile_id]))) for tile_id in ids]
+        assert np.array_equal(tiles.read_all(16), np.stack(expected))
+    assert list(find_faults(root / built[2].dataset.digest)) == []
+
+
+@pytest.mark.parametrize("change", ["gone", "changed", "moved"])
+def test_a_sample_that_left_or_changed_starts_anew(tmp_path, change):
+    build(30, tmp_path)
+    png = make_png(999)
+    first = {
+        "gone": [],
+        "changed": [replace(SAMPLES[0], png_sha256=hashlib.sha256(png).hexdigest())],
+        "moved": [replace(SAMPLES[0], split="val")],
+    }[change]
+    samples = [*first, *SAMPLES[1:]]
+    pngs = PNGS | ({SAMPLES[0].tile_id: png} if change == "changed" else {})
+    built = build(60, tmp_path, samples=samples, pngs=pngs)
+    assert (built.dataset.parent_digest, built.dataset.num_new_samples) == (None, None)
+    assert {shard.home_digest for shard in built.shards} == {None}
+
+
+@pytest.mark.parametrize(("most", "parents"), [(0, [None, None, None]), (1, [None, 0, None])])
+def test_after_so_many_nights_all_is_packed_anew(tmp_path, most, parents):
+    built = [build(num, tmp_path, ShardSettings(max_parents=most)) for num in NIGHTS]
+    found = [one.dataset.parent_digest for one in built]
+    assert found == [None if parent is None else built[parent].dataset.digest for parent in parents]
+
+
+def test_other_settings_start_anew(tmp_path):
+    build(30, tmp_path)
+    assert build(60, tmp_path, ShardSettings(max_mb=1)).dataset.parent_digest is None
+
+
+def test_a_spoilt_dataset_is_not_gone_on_with(tmp_path):
+    first = build(30, tmp_path)
+    (tmp_path / first.dataset.digest / "train-000000.tar").unlink()
+    assert build(60, tmp_path).dataset.parent_digest is None
+
+
+def test_a_lost_parent_is_named(nights):
+    root, built = nights
+    shutil.rmtree(root / built[0].dataset.digest)
+    with pytest.raises(DatasetError, match=f"{built[0].dataset.digest}.*is missing"):
+        read_dataset(root / built[2].dataset.digest)

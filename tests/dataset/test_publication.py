@@ -1,0 +1,141 @@
+"""A dataset as others read it: the card, the sky index, Croissant, the loaders of others."""
+
+import io
+import json
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from astropy_healpix import HEALPix
+from datasets import load_dataset
+from made_samples import make_samples_with_pngs
+from PIL import Image
+
+from hubbleclip.dataset.publication import publish
+from hubbleclip.dataset.shards import build_dataset, read_dataset
+from hubbleclip.dataset.verify import find_faults
+from hubbleclip.records import to_row
+from hubbleclip.settings import ShardSettings
+
+SAMPLES, PNGS = make_samples_with_pngs(60, 10)
+READ_CROISSANT = """
+import json, sys
+import mlcroissant
+dataset = mlcroissant.Dataset(jsonld=sys.argv[1])
+issues = dataset.metadata.ctx.issues
+rows = [{key: str(value) for key, value in row.items()} for row in dataset.records("samples")]
+pictures = {row["pictures/tile_id"].decode(): row["pictures/picture"].size for row in dataset.records("pictures")}
+print(json.dumps({"issues": sorted([*issues.errors, *issues.warnings]), "rows": rows, "pictures": pictures}))
+"""
+
+
+def build(num, root):
+    dataset = build_dataset(
+        SAMPLES[:num], PNGS.__getitem__, root, ShardSettings(), contract_version="1", code_version="v1.2.3"
+    )
+    return root / dataset.dataset.digest
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """Two nights, so that some shards stand in another folder."""
+    root = tmp_path_factory.mktemp("datasets")
+    build(40, root)
+    return build(60, root)
+
+
+def front_matter(folder):
+    _, head, text = (folder / "README.md").read_text().split("---\n", 2)
+    return yaml.safe_load(head), text
+
+
+def test_the_card_names_whose_data_they_are(built):
+    _, text = front_matter(built)
+    assert "**This sky is simulated.**" in text
+    assert "CC0 1.0" in text
+    assert "v1.2.3" in text
+
+
+def test_the_card_of_hubble_data_credits_nasa_esa_stsci_and_the_investigators(tmp_path):
+    samples = [replace(one, archive="hst", pi=f"Investigator {one.proposal_id}") for one in SAMPLES]
+    dataset = build_dataset(
+        samples, PNGS.__getitem__, tmp_path, ShardSettings(), contract_version="1", code_version="v"
+    )
+    _, text = front_matter(tmp_path / dataset.dataset.digest)
+    assert "NASA/ESA Hubble Space Telescope" in text
+    assert "Space Telescope Science Institute" in text
+    assert all(f"Investigator made:{group}" in text for group in range(10))
+    assert "simulated" not in text
+
+
+def test_the_sky_index_has_every_tile_in_order_of_its_pixel(built):
+    index = pq.read_table(built / "sky.parquet")
+    pixels = index["_healpix_29"].to_numpy()
+    ra_deg, dec_deg = HEALPix(2**29, "nested").healpix_to_lonlat(pixels)
+    assert pixels.dtype == np.int64
+    assert (np.diff(pixels) >= 0).all()
+    assert set(index["tile_id"].to_pylist()) == {one.tile_id for one in SAMPLES}
+    assert np.allclose(ra_deg.deg, index["ra_deg"], atol=1e-6)
+    assert np.allclose(dec_deg.deg, index["dec_deg"], atol=1e-6)
+
+
+def test_croissant_s_own_reader_finds_no_fault_and_loads_every_record(built, tmp_path):
+    # In a process of its own: it keeps what it unpacks in a folder that it settles at import, by relative names.
+    environment = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "TMPDIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", READ_CROISSANT, built / "croissant.json"],
+        capture_output=True, text=True, check=False, env=environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    (issue,) = found["issues"]
+    assert "datePublished" in issue
+    assert {row["samples/tile_id"] for row in found["rows"]} == {str(one.tile_id.encode()) for one in SAMPLES}
+    assert found["pictures"] == {one.tile_id: [16, 16] for one in SAMPLES}
+
+
+def test_hugging_face_datasets_reads_every_sample_as_the_card_says(built, tmp_path):
+    head, _ = front_matter(built)
+    (config,) = head["configs"]
+    files = {one["split"]: [str(built / path) for path in one["path"]] for one in config["data_files"]}
+    loaded = load_dataset("webdataset", data_files=files, cache_dir=str(tmp_path))
+    assert set(loaded) == {"train", "validation", "test"}
+    rows = {row["__key__"]: row for split in loaded.values() for row in split}
+    assert rows.keys() == {one.tile_id for one in SAMPLES}
+    for one in SAMPLES:
+        row = rows[one.tile_id]
+        assert row["txt"] == one.captions[0]
+        assert row["json"] == to_row(one)
+        assert np.array_equal(np.asarray(row["png"]), np.asarray(Image.open(io.BytesIO(PNGS[one.tile_id]))))
+
+
+def test_a_published_dataset_is_whole_and_equal(built, tmp_path):
+    place = publish(built, str(tmp_path))
+    assert place == f"{tmp_path}/{built.name}"
+    assert list(find_faults(place)) == []
+    published = {path.name: path.read_bytes() for path in (tmp_path / built.name).iterdir()}
+    assert published == {path.name: path.read_bytes() for path in built.iterdir()}
+
+
+def test_publishing_goes_on_where_it_was_left_and_tells_of_the_dataset_last(built, tmp_path):
+    publish(built, str(tmp_path))
+    target = tmp_path / built.name
+    (target / "dataset.json").unlink()
+    (target / "manifest.parquet").unlink()
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    publish(built, str(tmp_path))
+    after = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    assert before.items() <= after.items()
+    new = sorted(after.keys() - before.keys(), key=after.__getitem__)
+    assert [path.name for path in new] == ["manifest.parquet", "dataset.json"]
+
+
+def test_counts_of_the_card_are_those_of_the_manifest(built):
+    _, text = front_matter(built)
+    splits = Counter(read_dataset(built).manifest["split"].to_pylist())
+    assert f"{splits['train']} in train, {splits['val']} in val, {splits['test']} in test" in text
