@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pyarrow as pa
 from prefect import Task, flow
 
+from flows._edges import checked
 from flows._run import Stage, log, open_stage
-from flows.pending import from_rows
+from flows.splitting import Material, read_material, split_tiles, tell_splits
 from hubbleclip.captions import make_captions
 from hubbleclip.code_version import code_version
+from hubbleclip.contract_edges import Rows, whole
 from hubbleclip.contracts import contract_version
 from hubbleclip.dataset.samples import make_samples
+from hubbleclip.dataset.schemes import RANDOM
 from hubbleclip.dataset.shards import BuiltDataset, build_dataset, inputs_digest
-from hubbleclip.dataset.splits import assign_splits
 from hubbleclip.paths import Layout
-from hubbleclip.records import Observation, Proposal, Sample, SplitAssignment, Tile
+from hubbleclip.records import Sample, SplitAssignment
 from hubbleclip.settings import Settings, read_settings
 
 
-def pack_dataset(samples: Sequence[Sample], layout: Layout, settings: Settings) -> BuiltDataset:
+def pack_dataset(
+    samples: Sequence[Sample],
+    layout: Layout,
+    settings: Settings,
+    split_report: Mapping[str, Any],
+    split_tables: Mapping[str, pa.Table],
+) -> BuiltDataset:
     """Write the shards, the manifest and `dataset.json`."""
     return build_dataset(
         samples,
@@ -30,45 +39,54 @@ def pack_dataset(samples: Sequence[Sample], layout: Layout, settings: Settings) 
         contract_version=contract_version("shards"),
         code_version=code_version(),
         settings_digests={"tiles": settings.tiles.digest(), "splits": settings.splits.digest()},
+        split_report=split_report,
+        split_tables=split_tables,
         read_png_size=lambda tile_id: layout.stored_tile(tile_id).stat().st_size,
     )
 
 
-task_assign_splits: Task[..., list[SplitAssignment]] = Task(assign_splits, name="assign-splits", persist_result=False)
 task_pack_dataset = Task(pack_dataset, name="pack-dataset", persist_result=False)
 
 
 @flow(name="shards")
 def shards(profile: str = "demo", overrides: dict[str, Any] | None = None) -> None:
-    """Give every new tile its split and build a dataset, unless one of the same samples stands already."""
+    """Give every new tile its split and build a dataset, unless one of the same samples stands already.
+
+    The catalog knows the datasets of the random split, which are what trainings take; one of another scheme stands in
+    its folder alone.
+    """
     settings = read_settings(profile, overrides or {})
     with open_stage("shards", settings) as stage:
-        samples = sample_tiles(stage)
+        material = read_material(stage)
+        assignments = split_tiles(stage, material)
+        samples = sample_tiles(stage, material, assignments)
         digest = inputs_digest(samples, settings.shards)
         built = stage.catalog.rows("SELECT path FROM dataset WHERE inputs_digest = ?", [digest])
         if built and stage.layout.absolute(built[0]["path"]).is_dir():
             log.info("shards: %s is up to date", built[0]["path"])
             return
-        packed = task_pack_dataset(samples, stage.layout, settings)
-        stage.catalog.upsert(
-            {"sample": samples, "dataset": [packed.dataset], "shard": packed.shards, "placement": packed.placements}
+        packed = task_pack_dataset(
+            samples, stage.layout, settings, *tell_splits(material, assignments, settings.splits)
         )
+        rows: Rows = {
+            "sample": samples,
+            "dataset": [packed.dataset],
+            "shard": packed.shards,
+            "placement": packed.placements,
+        }
+        if settings.splits.scheme == RANDOM:
+            stage.catalog.upsert(whole(rows))
         log.info("shards: %s holds %d samples in %d shards", packed.dataset.path, len(samples), len(packed.shards))
 
 
-def sample_tiles(stage: Stage) -> list[Sample]:
-    """Samples of all current tiles; their captions, splits and what is left out go to the catalog."""
-    catalog, settings = stage.catalog, stage.settings
-    tiles = from_rows(Tile, catalog.named("current_tiles", settings_digest=settings.tiles.digest()))
-    observations = {o.obs_id: o for o in from_rows(Observation, catalog.rows("FROM observation"))}
-    proposals = {p.proposal_id: p for p in from_rows(Proposal, catalog.rows("FROM proposal"))}
-    existing = {s.tile_id: s for s in from_rows(SplitAssignment, catalog.rows("FROM split"))}
-    new = task_assign_splits(tiles, observations, proposals, existing, settings.splits)
-    captions = [c for p in proposals.values() for c in make_captions(p, settings.shards.caption_kinds)]
-    assignments = existing | {s.tile_id: s for s in new}
+def sample_tiles(stage: Stage, material: Material, assignments: Mapping[str, SplitAssignment]) -> list[Sample]:
+    """Samples of all current tiles; their captions and what is left out go to the catalog."""
+    settings, proposals = stage.settings.shards, material.proposals
+    captions = [c for p in proposals.values() for c in make_captions(p, settings.caption_kinds)]
     samples, rejections = make_samples(
-        tiles, observations, proposals, assignments, settings.shards, settings.shards.digest()
+        material.tiles, material.observations, proposals, assignments, settings, settings.digest()
     )
-    catalog.upsert({"split": new, "caption": captions, "rejection": rejections})
-    stage.rejected += len(rejections)
-    return samples
+    rows = checked(stage, {"sample": samples, "caption": captions, "rejection": rejections}, "make-samples")
+    stage.catalog.upsert({name: rows[name] for name in ("caption", "rejection")})
+    stage.rejected += len(rows["rejection"])
+    return rows["sample"]

@@ -1,0 +1,85 @@
+"""Who goes into train, val and test, in the catalog and in what is told of a dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+from prefect import Task
+
+from flows._run import Stage, log
+from flows.pending import from_rows
+from hubbleclip.dataset.fields import field_links
+from hubbleclip.dataset.groups import text_links
+from hubbleclip.dataset.released import check_test_lists, released_splits
+from hubbleclip.dataset.schemes import RANDOM
+from hubbleclip.dataset.split_report import leak_line, split_report, split_tables
+from hubbleclip.dataset.splits import assign_splits, leak_report
+from hubbleclip.records import Observation, Proposal, SplitAssignment, Tile
+from hubbleclip.settings import SplitSettings
+
+task_assign_splits: Task[..., list[SplitAssignment]] = Task(assign_splits, name="assign-splits", persist_result=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """All current tiles and what is known of them."""
+
+    tiles: list[Tile]
+    observations: Mapping[str, Observation]
+    proposals: Mapping[str, Proposal]
+
+
+def read_material(stage: Stage) -> Material:
+    """What there is to split."""
+    catalog = stage.catalog
+    return Material(
+        tiles=from_rows(Tile, catalog.named("current_tiles", settings_digest=stage.settings.tiles.digest())),
+        observations={o.obs_id: o for o in from_rows(Observation, catalog.rows("FROM observation"))},
+        proposals={p.proposal_id: p for p in from_rows(Proposal, catalog.rows("FROM proposal"))},
+    )
+
+
+def split_tiles(stage: Stage, material: Material) -> dict[str, SplitAssignment]:
+    """Where every tile belongs. The catalog keeps the random split; another scheme goes on with its own datasets.
+
+    Raises DatasetError when a tile would leave a test list that is out.
+    """
+    settings, datasets_dir = stage.settings.splits, stage.layout.datasets
+    existing = {s.tile_id: s for s in from_rows(SplitAssignment, stage.catalog.rows("FROM split"))}
+    at_random = settings.model_copy(update={"scheme": RANDOM})
+    found = _assign(material, existing, at_random)
+    stage.catalog.upsert({"split": [found[tile_id] for tile_id in sorted(found.keys() - existing.keys())]})
+    if settings.scheme != RANDOM:
+        found = _assign(material, released_splits(datasets_dir, settings), settings)
+    check_test_lists(datasets_dir, {tile_id: plan.split for tile_id, plan in found.items()}, settings)
+    return found
+
+
+def _assign(
+    material: Material, existing: Mapping[str, SplitAssignment], settings: SplitSettings
+) -> dict[str, SplitAssignment]:
+    new = task_assign_splits(material.tiles, material.observations, material.proposals, existing, settings)
+    return {**existing, **{plan.tile_id: plan for plan in new}}
+
+
+def tell_splits(
+    material: Material, assignments: Mapping[str, SplitAssignment], settings: SplitSettings
+) -> tuple[dict[str, Any], dict[str, pa.Table]]:
+    """The report on the splits and the tables that go with it; says what a plain random split would leak."""
+    said = text_links(material.proposals, settings)
+    leak = leak_report(material.tiles, material.observations, material.proposals, said, settings)
+    log.info("splits: %s", leak_line(leak))
+    links = [*said, *field_links(material.observations.values(), settings.field_share)]
+    report = split_report(
+        material.tiles,
+        material.observations,
+        material.proposals,
+        assignments,
+        links=links,
+        leak=leak,
+        settings=settings,
+    )
+    return report, split_tables(material.tiles, assignments, links)

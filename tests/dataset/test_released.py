@@ -1,0 +1,86 @@
+import pyarrow.parquet as pq
+import pytest
+from made_samples import make_samples_with_pngs
+from sky_cases import tile
+
+from hubbleclip.dataset.directory import TEST_LIST
+from hubbleclip.dataset.released import check_test_lists, released_splits
+from hubbleclip.dataset.shards import build_dataset
+from hubbleclip.dataset.split_report import EXCLUDED_TILES, LINKS, split_tables
+from hubbleclip.errors import DatasetError
+from hubbleclip.files import sha256_file
+from hubbleclip.records import SplitAssignment
+from hubbleclip.settings import ShardSettings, SplitSettings
+
+SETTINGS = SplitSettings()
+BY_CYCLE = SplitSettings(scheme="cycle", test_from_cycle=20)
+LEFT_OUT = tile("left out", "p")
+
+
+@pytest.fixture
+def released(tmp_path):
+    """A dataset that is out, and the split of its tiles."""
+    samples, pngs = make_samples_with_pngs()
+    plan = SplitAssignment(tile_id=LEFT_OUT.tile_id, group_id="g" * 16, split="excluded", reason="sky_guard:overlap")
+    built = build_dataset(
+        samples, pngs.__getitem__, tmp_path / "datasets", ShardSettings(), contract_version="1", code_version="1",
+        split_report={"lineage": "random"}, split_tables=split_tables([LEFT_OUT], {LEFT_OUT.tile_id: plan}, []),
+    )  # fmt: skip
+    return tmp_path / "datasets" / built.dataset.digest, {s.tile_id: s.split for s in samples}, built.dataset
+
+
+def test_the_test_list_is_a_sorted_file_whose_hash_the_dataset_names(released):
+    folder, splits, dataset = released
+    assert (folder / TEST_LIST).read_text().splitlines() == sorted(t for t, split in splits.items() if split == "test")
+    assert dataset.test_list_sha256 == sha256_file(folder / TEST_LIST)
+
+
+def test_the_tables_of_the_splits_stand_in_the_dataset(released):
+    folder, _, _ = released
+    assert pq.read_table(folder / EXCLUDED_TILES)["reason"].to_pylist() == ["sky_guard:overlap"]
+    assert pq.read_table(folder / LINKS).num_rows == 0
+
+
+def test_splits_that_keep_the_test_list_pass(released):
+    folder, splits, _ = released
+    check_test_lists(folder.parent, splits | {"new": "train"}, SETTINGS)
+
+
+@pytest.mark.parametrize("elsewhere", ["train", "val", "excluded"])
+def test_a_test_tile_that_moves_is_refused_by_name(released, elsewhere):
+    folder, splits, _ = released
+    tile_id = min(t for t, split in splits.items() if split == "test")
+    with pytest.raises(DatasetError, match=tile_id):
+        check_test_lists(folder.parent, splits | {tile_id: elsewhere}, SETTINGS)
+
+
+def test_a_test_tile_that_is_no_more_may_be_missing(released):
+    folder, splits, _ = released
+    check_test_lists(folder.parent, {t: split for t, split in splits.items() if split != "test"}, SETTINGS)
+
+
+def test_a_test_list_that_was_written_to_is_refused(released):
+    folder, splits, _ = released
+    (folder / TEST_LIST).write_text("")
+    with pytest.raises(DatasetError, match="not what was released"):
+        check_test_lists(folder.parent, splits, SETTINGS)
+
+
+def test_a_test_list_that_is_gone_is_refused(released):
+    folder, splits, _ = released
+    (folder / TEST_LIST).unlink()
+    with pytest.raises(DatasetError, match=TEST_LIST):
+        check_test_lists(folder.parent, splits, SETTINGS)
+
+
+def test_another_scheme_is_not_bound_by_it(released):
+    folder, splits, _ = released
+    check_test_lists(folder.parent, dict.fromkeys(splits, "train"), BY_CYCLE)
+    assert released_splits(folder.parent, BY_CYCLE) == {}
+
+
+def test_the_splits_of_a_dataset_are_read_back_with_what_was_left_out(released):
+    folder, splits, _ = released
+    found = released_splits(folder.parent, SETTINGS)
+    assert {tile_id: plan.split for tile_id, plan in found.items()} == splits | {LEFT_OUT.tile_id: "excluded"}
+    assert found[LEFT_OUT.tile_id].reason == "sky_guard:overlap"
