@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RUN := $(BIN)/hubbleclip
+CHECKER := .venv-contracts
 LOCAL_FLAGS := $(if $(LOCAL),--local $(LOCAL)) $(if $(PROPOSALS),--proposals $(PROPOSALS))
 FLAGS := --profile $(PROFILE) $(if $(DATA),--data $(DATA)) $(LOCAL_FLAGS)
 PREFECT_FLAGS = $(FLAGS) $(if $(PORT),--port $(PORT))
@@ -65,8 +66,19 @@ lint: setup  ## ruff, mypy, the import walls
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-contracts: setup  ## check the contracts' rules against the profile's catalog
+$(CHECKER)/.installed: data_contracts/requirements.txt
+	$(PYTHON) -m venv $(CHECKER)
+	$(CHECKER)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+contracts: setup $(if $(QUICK),,$(CHECKER)/.installed)  ## check the contracts, and the profile's catalog by them (QUICK=1: without datacontract-cli)
 	$(BIN)/python -m flows.check_contracts $(FLAGS)
+ifndef QUICK
+	@for file in data_contracts/*.odcs.yaml; do $(CHECKER)/bin/datacontract lint $$file || exit 1; done
+	@$(BIN)/python -m flows.check_contracts joined --out $(CHECKER)/joined.odcs.yaml $(FLAGS)
+	@$(CHECKER)/bin/datacontract test $(CHECKER)/joined.odcs.yaml > $(CHECKER)/log 2>&1 || { cat $(CHECKER)/log; exit 1; }
+	@tail -n 1 $(CHECKER)/log
+endif
 
 bench: setup  ## every benchmark (one alone: bench-ingest, -fetch, -previews, -tiles, -shards, -catalog, -train)
 	@for stage in ingest fetch previews tiles shards catalog train; do $(MAKE) --no-print-directory bench-$$stage || exit 1; done
@@ -78,4 +90,4 @@ pictures: setup  ## the README's pictures, from the demo's report
 	$(BIN)/python -m flows.pictures docs/demo $(FLAGS)
 
 clean:  ## remove .venv and caches; data stay
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(CHECKER) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -17,6 +17,7 @@ from flows.pending import from_rows
 from flows.promotion import promoted
 from flows.train import newest_dataset, trainings
 from hubbleclip.code_version import code_version
+from hubbleclip.contract_edges import Rows, whole
 from hubbleclip.dataset.directory import read_dataset
 from hubbleclip.errors import EvaluationError
 from hubbleclip.evaluation.compare import decide, val_estimate
@@ -81,7 +82,7 @@ def write_evaluation(
         made_at=datetime.now(UTC),
     )
     finished = [read_run(d) for d in (run_dir, shuffled_dir) if d]
-    rows = {
+    rows: Rows = {
         "run": [f.run for f in finished],
         "checkpoint": [c for f in finished for c in f.checkpoints],
         "metric": evaluation.metrics,
@@ -103,7 +104,7 @@ def promote(stage: Stage, dataset_dir: Path, run_dir: Path) -> None:
     except EvaluationError as error:
         log.warning("evaluate: no run is promoted: %s", error)
         return
-    stage.catalog.upsert({"promotion": [decision]})
+    stage.catalog.upsert(whole({"promotion": [decision]}))
     row = {name: value for name, value in to_row(decision).items() if name != "decided_at"}
     create_table_artifact([row], key="promotion", description="The run against the promoted one, on val")
     verdict = "promoted" if decision.is_promoted else "not promoted"

@@ -11,6 +11,7 @@ from prefect import Task
 
 from flows._run import Stage, log
 from flows.pending import from_rows
+from hubbleclip.contract_edges import whole
 from hubbleclip.dataset.fields import field_links
 from hubbleclip.dataset.groups import text_links
 from hubbleclip.dataset.released import check_test_lists, released_splits
@@ -51,7 +52,8 @@ def split_tiles(stage: Stage, material: Material) -> dict[str, SplitAssignment]:
     existing = {s.tile_id: s for s in from_rows(SplitAssignment, stage.catalog.rows("FROM split"))}
     at_random = settings.model_copy(update={"scheme": RANDOM})
     found = _assign(material, existing, at_random)
-    stage.catalog.upsert({"split": [found[tile_id] for tile_id in sorted(found.keys() - existing.keys())]})
+    new = [found[tile_id] for tile_id in sorted(found.keys() - existing.keys())]
+    stage.catalog.upsert(whole({"split": new}))
     if settings.scheme != RANDOM:
         found = _assign(material, released_splits(datasets_dir, settings), settings)
     check_test_lists(datasets_dir, {tile_id: plan.split for tile_id, plan in found.items()}, settings)

@@ -39,12 +39,13 @@ def without_broken_rows(batch: Rows, stage: str, item: str, settings_digest: str
 
     Keys of `batch` that are no tables pass as they are. Raises ContractError where a table as a whole has another form.
     """
+    passed = {name: list(rows) for name, rows in batch.items()}
     names = [name for name, rows in batch.items() if name in tables() and name not in REPORTS and len(rows)]
     division = _Division({name: batch[name] for name in names}, item)
     for name in names:
         division.faults.update(faults_of(name, batch[name]))
     if not division.faults:
-        return dict(batch)  # type: ignore[arg-type]
+        return passed
     division.spread()
     now = datetime.now(UTC)
     left_out = [
@@ -56,7 +57,7 @@ def without_broken_rows(batch: Rows, stage: str, item: str, settings_digest: str
     ]  # fmt: skip
     known = [*batch.get("rejection", ()), *left_out]
     rejections = {(item.entity, item.entity_id, item.stage): item for item in known}
-    return {**batch, **division.kept(), "rejection": list(rejections.values())}
+    return {**passed, **division.kept(), "rejection": list(rejections.values())}
 
 
 def whole(batch: Rows) -> Rows:
