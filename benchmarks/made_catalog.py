@@ -19,54 +19,61 @@ from hubbleclip.simulator.visits import make_proposals
 NOW = datetime(2024, 1, 1)
 INSTRUMENTS = ("WFC3/UVIS", "WFC3/IR", "ACS/WFC", "ACS/HRC", "WFPC2/PC", "NICMOS/NIC2")
 FILTERS = ("F160W", "F435W", "F475W", "F606W", "F702W", "F775W", "F814W", "F850LP")
+SPLITS, SHARES = ("train", "val", "test"), (0.9, 0.05, 0.05)
 OBSERVATIONS_A_PROPOSAL = 10
+TILES_A_SHARD = 10_000
 NUM_ABSTRACTS = 1000
 DIGEST = "d" * 32
 
 
-def make_catalog_rows(num_observations: int, num_tiles: int, folder: Path) -> dict[str, pa.Table]:
+def make_catalog_rows(num_observations: int, num_tiles: int, folder: Path, tile_settings: str) -> dict[str, pa.Table]:
     """Rows by table: ten observations a proposal, one product each, tiles evenly among products and evenly over the
-    sphere, one sample and one placement a tile, a rejection for every tenth product.
+    sphere, one sample and one placement a tile, a rejection for every tenth product. `tile_settings` is a digest.
     """
     rng = np.random.default_rng(1)
-    num_proposals = num_observations // OBSERVATIONS_A_PROPOSAL
+    num_shards = max(1, num_tiles // TILES_A_SHARD)
     of_observation = np.arange(num_observations) // OBSERVATIONS_A_PROPOSAL
     of_tile = np.arange(num_tiles) * num_observations // num_tiles
-    proposal_ids = np.array([f"hst:{index}" for index in range(num_proposals)])
+    proposal_ids = np.array([f"hst:{index}" for index in range(of_observation[-1] + 1)])
+    proposed = {"proposal_id": proposal_ids[of_observation]}
     obs_ids = np.array([f"hst_{n}_{i % 10:02d}_wfc3_uvis_f606w_i{i:06x}" for i, n in enumerate(of_observation)])
     uris = np.char.add(np.char.add("mast:HST/product/", obs_ids), "_drc.fits")
     hashes = np.array([hashlib.sha256(uri.encode()).hexdigest() for uri in uris])
     instruments, filters = rng.choice(INSTRUMENTS, num_observations), rng.choice(FILTERS, num_observations)
-    sky = {"ra_deg": rng.uniform(0, 360, num_tiles), "dec_deg": np.degrees(np.arcsin(rng.uniform(-1, 1, num_tiles)))}
+    shards = np.array([f"train-{index:06d}.tar" for index in range(num_shards)])
     tile = make_tile_rows(num_tiles, folder)
+    ids = {"tile_id": tile["tile_id"]}
     seen = {
         "obs_id": obs_ids[of_tile], "proposal_id": proposal_ids[of_observation[of_tile]], "product_uri": uris[of_tile],
-        "product_sha256": hashes[of_tile], "instrument": instruments[of_tile], "filter": filters[of_tile], **sky,
+        "product_sha256": hashes[of_tile], "instrument": instruments[of_tile], "filter": filters[of_tile],
+        "ra_deg": rng.uniform(0, 360, num_tiles), "dec_deg": np.degrees(np.arcsin(rng.uniform(-1, 1, num_tiles))),
     }  # fmt: skip
-    ids = {"tile_id": tile["tile_id"]}
-    group = {
-        "group_id": seen["proposal_id"],
-        "split": rng.choice(["train", "val", "test"], num_tiles, p=[0.9, 0.05, 0.05]),
-    }
-    position = {"visit": np.arange(num_observations).astype(str)}
+    group = {"group_id": seen["proposal_id"], "split": rng.choice(SPLITS, num_tiles, p=SHARES)}
+    rejected = uris[::10]
+    content = {"size_bytes": 10**8, "version": 1, "source": "mast"}
     return {
         "proposal": _proposals(proposal_ids),
-        "observation": _rows("observation", num_observations, obs_id=obs_ids, proposal_id=proposal_ids[of_observation],
-                             instrument=instruments, filters=filters, **position),
-        "product": _rows("product", num_observations, uri=uris, obs_id=obs_ids, proposal_id=proposal_ids[of_observation],
-                         sha256=hashes, path=hashes, size_bytes=10**8, version=1, source="mast"),
-        "tile": _with(tile, seen),
-        "split": _rows("split", num_tiles, **ids, **group, reason=None),
-        "sample": _rows("sample", num_tiles, **ids, **seen, **group, caption_kinds=["title"], captions=["A title"]),
-        "placement": _rows("placement", num_tiles, **ids, dataset_digest=DIGEST,
-                           shard=[f"train-{index // 10_000:06d}.tar" for index in range(num_tiles)], length=7000),
-        "dataset": _rows("dataset", 1, digest=DIGEST, path=f"datasets/{DIGEST}", num_samples=num_tiles),
-        "shard": _rows("shard", max(1, num_tiles // 10_000), dataset_digest=DIGEST, split="train", size_bytes=10**8,
-                       shard=[f"train-{index:06d}.tar" for index in range(max(1, num_tiles // 10_000))]),
-        "rejection": _rows("rejection", num_observations // 10, entity="product", entity_id=uris[::10][: num_observations // 10],
-                           stage="tiles", reason=rng.choice(["blank", "no_wcs", "small"], num_observations // 10)),
-        "run": _rows("run", 1, run_id="run", dataset_digest=DIGEST),
-        "metric": _rows("metric", 100, run_id="run", name=[f"metric {index}" for index in range(100)]),
+        "observation": made_rows(
+            "observation", num_observations, **proposed, obs_id=obs_ids, instrument=instruments, filters=filters
+        ),
+        "product": made_rows(
+            "product", num_observations, **proposed, **content, uri=uris, obs_id=obs_ids, sha256=hashes, path=hashes
+        ),
+        "product_version": made_rows("product_version", num_observations, **content, uri=uris, sha256=hashes),
+        "tile": _with(tile, {**seen, "settings_digest": [tile_settings] * num_tiles}),
+        "split": made_rows("split", num_tiles, **ids, **group),
+        "sample": made_rows("sample", num_tiles, **ids, **seen, **group, caption_kinds=["title"], captions=["Title"]),
+        "placement": made_rows(
+            "placement", num_tiles, **ids, dataset_digest=DIGEST, length=7000, shard=shards[of_tile % num_shards]
+        ),
+        "dataset": made_rows("dataset", 1, digest=DIGEST, path=f"datasets/{DIGEST}", num_samples=num_tiles),
+        "shard": made_rows("shard", num_shards, dataset_digest=DIGEST, split="train", size_bytes=10**8, shard=shards),
+        "rejection": made_rows(
+            "rejection", len(rejected), entity="product", entity_id=rejected, stage="tiles",
+            reason=rng.choice(["blank", "no_wcs", "small"], len(rejected)),
+        ),
+        "run": made_rows("run", 1, run_id="run", dataset_digest=DIGEST),
+        "metric": made_rows("metric", 100, run_id="run", name=[f"metric {index}" for index in range(100)]),
     }  # fmt: skip
 
 
@@ -78,10 +85,10 @@ def _proposals(ids: npt.NDArray[Any]) -> pa.Table:
     ]
     titles = [made[index % NUM_ABSTRACTS].title for index in range(len(ids))]
     cycles = [index * 30 // len(ids) for index in range(len(ids))]
-    return _rows("proposal", len(ids), proposal_id=ids, cycle=cycles, title=titles, abstract=texts)
+    return made_rows("proposal", len(ids), proposal_id=ids, cycle=cycles, title=titles, abstract=texts)
 
 
-def _rows(table: str, num: int, **columns: Any) -> pa.Table:
+def made_rows(table: str, num: int, **columns: Any) -> pa.Table:
     """`num` rows of a table: a column, or one value for all; required ones that are not told get a plain value."""
     plain = {"string": "made", "int64": 0, "double": 0.5, "bool": False, "timestamp[us]": NOW}
     arrays = []

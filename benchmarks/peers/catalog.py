@@ -1,4 +1,4 @@
-"""Rows as one writes them with bare duckdb: into the same table, unchecked, and only once."""
+"""Bare duckdb: rows into the same table, unchecked, and only once; a cone by the formula over all rows."""
 
 from __future__ import annotations
 
@@ -6,6 +6,12 @@ import duckdb
 import pyarrow as pa
 
 NAME = "duckdb INSERT ... SELECT"
+HAVERSINE_NAME = "haversine over all rows"
+HAVERSINE = """
+SELECT tile_id FROM tile WHERE degrees(2 * asin(sqrt(
+  sin(radians(dec_deg + 5.39) / 2) ** 2
+  + cos(radians(dec_deg)) * cos(radians(5.39)) * sin(radians(ra_deg - 83.82) / 2) ** 2))) <= 1
+"""
 
 
 def insert(connection: duckdb.DuckDBPyConnection, table: str, rows: pa.Table) -> None:
