@@ -23,18 +23,20 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 from made_squares import MODEL, TRAIN
 from hubbleclip.training.loop import train
-train(Path(sys.argv[1]), Path(sys.argv[2]), MODEL, TRAIN, code_version="test")
+settings = TRAIN.model_copy(update={"micro_batch": int(sys.argv[4])})
+train(Path(sys.argv[1]), Path(sys.argv[2]), MODEL, settings, code_version="test")
 """
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one(tmp_path) -> None:
+@pytest.mark.parametrize("micro_batch", [0, 1])
+def test_two_processes_train_as_one(tmp_path, micro_batch) -> None:
     dataset = make_dataset(tmp_path / "datasets")
     alone = train(dataset, tmp_path / "alone", MODEL, TRAIN, code_version="test")
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
-    arguments = [str(script), str(dataset), str(tmp_path / "two"), str(Path(__file__).parent)]
+    arguments = [str(script), str(dataset), str(tmp_path / "two"), str(Path(__file__).parent), str(micro_batch)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     with subprocess.Popen([*torchrun, *arguments], env=environment, start_new_session=True) as running:
         try:

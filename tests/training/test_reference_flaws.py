@@ -1,0 +1,167 @@
+"""The reference's flaws in training, one test each: every test fails for the code that has the flaw.
+
+PAPERCLIP (arXiv 2403.08851), github.com/smsharma/PAPERCLIP-Hubble, commit 1767fde. Where its code has a flaw:
+unexponentiated scale models/train_utils.py:21, models/losses.py:91; single positive models/losses.py:95; dropped
+batches train.py:347-354; augmentation at evaluation train.py:359-405; one crop a batch train.py:502-523; cast token
+ids train.py:429, 553; words counted for tokens utils/text_utils.py:50-81; white fill train.py:379; recency
+train.py:209-215.
+"""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from made_squares import MODEL, TRAIN, make_dataset
+
+from hubbleclip.dataset.directory import read_dataset
+from hubbleclip.dataset.loader import TrainBatches, iterate_eval_images, open_split
+from hubbleclip.settings import TrainSettings
+from hubbleclip.training import checkpoints
+from hubbleclip.training.augment import cut_views
+from hubbleclip.training.distributed import World
+from hubbleclip.training.loop import _open_batches, _start
+from hubbleclip.training.losses import LOSSES
+from hubbleclip.training.trainer import Trainer, make_trainer
+from hubbleclip.training.validation import validate
+
+ALONE = World(rank=0, size=1, device=torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def dataset_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_dataset(tmp_path_factory.mktemp("datasets"))
+
+
+def opened(dataset_dir: Path, run_dir: Path, **changes) -> tuple[Trainer, TrainBatches]:
+    info, settings = read_dataset(dataset_dir), TRAIN.model_copy(update=changes)
+    loaded = _start(MODEL, settings)
+    batches = _open_batches(info, settings, loaded, ALONE)
+    return make_trainer(loaded, settings, ALONE, val=open_split(info, "val"), run_dir=run_dir), batches
+
+
+def test_unexponentiated_scale(dataset_dir, tmp_path) -> None:
+    """The loss of a step is the one at exp(logit_scale), as CLIP trains, and not at its logarithm."""
+    trainer, batches = opened(dataset_dir, tmp_path, temperature=0.01, loss="info_nce", ema=0.5)
+    model, batch = trainer.loaded.model, batches[0]
+    tiles = cut_views(batch.tiles_b1ss, batch.theta_b23, batch.gain_b, trainer.loaded.image_size)
+    with torch.no_grad():
+        image, text, _ = model(trainer.loaded.normalise(tiles), batch.tokens_bl)
+    similarity, target = image @ text.T, torch.arange(len(image))
+    expected = {
+        scale: (
+            (F.cross_entropy(scale * similarity, target) + F.cross_entropy(scale * similarity.T, target)) / 2
+        ).item()
+        for scale in (100.0, math.log(100))
+    }
+    metrics = trainer.train_step(batch)
+    assert metrics["logit_scale"] == pytest.approx(100)
+    assert metrics["loss"] == pytest.approx(expected[100.0], rel=1e-4)
+    assert metrics["loss"] != pytest.approx(expected[math.log(100)], rel=1e-2)
+
+
+def test_single_positive_for_equal_captions() -> None:
+    """Two images of one proposal and their common caption: the loss that is the default is at its floor, log 2."""
+    pair = torch.eye(4)[[0, 0, 1, 1]]
+    (loss,) = (
+        LOSSES[TrainSettings().loss].compute(pair, pair, torch.tensor(100.0), None, torch.tensor([0, 0, 1, 1])).values()
+    )
+    assert loss.item() == pytest.approx(math.log(2), abs=1e-6)
+    (alone,) = (
+        LOSSES[TrainSettings().loss].compute(pair[::2], pair[::2], torch.tensor(100.0), None, torch.arange(2)).values()
+    )
+    assert alone.item() == pytest.approx(0, abs=1e-6)
+
+
+def test_dropped_last_batches(dataset_dir) -> None:
+    """Every tile is evaluated, whatever the batch size leaves over."""
+    tiles = open_split(read_dataset(dataset_dir), "train")
+    batches = [len(batch) for batch in iterate_eval_images(tiles, 16, 5)]
+    assert sum(batches) == len(tiles.rows) and batches[-1] < 5
+
+
+def test_reshuffled_validation_and_augmentation_at_evaluation(dataset_dir, tmp_path) -> None:
+    """Validation gives the same numbers each time, whatever was drawn before, and sees whole tiles."""
+    trainer, _ = opened(dataset_dir, tmp_path)
+    first = validate(trainer.loaded, trainer.val, trainer.contrast.loss)
+    torch.manual_seed(99)
+    np.random.seed(99)
+    assert validate(trainer.loaded, trainer.val, trainer.contrast.loss) == first
+    whole = trainer.val.read_levels(0, trainer.loaded.image_size)
+    assert np.array_equal(next(iterate_eval_images(trainer.val, trainer.loaded.image_size, 1))[0, 0], whole)
+
+
+def test_one_crop_for_a_whole_batch(dataset_dir, tmp_path) -> None:
+    """Each image of a batch has a crop, a turn and a mirroring of its own, and some tiles are seen whole."""
+    _, batches = opened(dataset_dir, tmp_path, batch_size=6, whole_share=0.3)
+    theta = torch.cat([batches[step].theta_b23 for step in range(6)])
+    assert all(len(np.unique(batches[step].theta_b23[:, :, 2], axis=0)) > 1 for step in range(6))
+    turns = {tuple(map(round, (t[:, :2] / t[:, :2].abs().max()).flatten().tolist())) for t in theta}
+    assert len(turns) == 8
+    is_whole = (theta[:, :, :2].abs().amax((1, 2)) == 1) & (theta[:, :, 2] == 0).all(1)
+    assert 0 < is_whole.sum() < len(theta)
+
+
+def test_most_of_the_tile_is_seen(dataset_dir, tmp_path) -> None:
+    """A crop keeps at least the share of the area that the settings say; the reference saw 19 % of each image."""
+    _, batches = opened(dataset_dir, tmp_path)
+    share = torch.cat([batches[step].theta_b23[:, :, :2].abs().amax((1, 2)) ** 2 for step in range(6)])
+    assert share.min() >= TRAIN.min_crop_share > 0.19
+
+
+def test_token_ids_cast_to_bf16(dataset_dir, tmp_path) -> None:
+    """Under bf16 the model is given token ids as whole numbers: rounded to 8 bits they would name other words."""
+    trainer, batches = opened(dataset_dir, tmp_path, precision="bf16")
+    seen = []
+    trainer.loaded.model.token_embedding.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    trainer.train_step(batches[0])
+    assert not seen[0].is_floating_point()
+    assert torch.equal(seen[0], trainer.loaded.shorten(batches[0].tokens_bl))
+    assert not torch.equal(seen[0].bfloat16().long(), seen[0])
+
+
+def test_white_fill(dataset_dir, tmp_path) -> None:
+    """No view has a pixel that is brighter than its tile: nothing is filled with white, nor with anything."""
+    _, batches = opened(dataset_dir, tmp_path, batch_size=6, gain_jitter=0.0, whole_share=0.5)
+    for step in range(6):
+        tiles, theta, gain, *_ = batches[step]
+        dark = torch.clamp(tiles, max=40)
+        views = cut_views(dark, theta, gain, 32)
+        assert 0 < views.max() <= 40 / 255 + 1e-6
+
+
+def test_words_counted_for_tokens(dataset_dir, tmp_path) -> None:
+    """Chunks of sentences fit the model's context as its tokenizer counts: these few words are many tokens."""
+    _, batches = opened(dataset_dir, tmp_path, full_abstract_share=0.0)
+    loaded = _start(MODEL, TRAIN)
+    text = " ".join(f"RXJ185635.{n} at 4.{n}E-15 erg." for n in range(9))
+    rng = np.random.default_rng(1)
+    lengths = [len(loaded.tokenizer.encode(batches.choice.draw(rng, [text]))) for _ in range(40)]
+    assert len(text.split()) < 40 < len(loaded.tokenizer.encode(text))
+    assert max(lengths) <= loaded.context_length - 2
+
+
+def test_checkpoint_taken_by_recency(dataset_dir, tmp_path) -> None:
+    """The checkpoint with the best retrieval on val is kept while later ones come, also those of a lower loss."""
+    trainer, _ = opened(dataset_dir, tmp_path, keep_checkpoints=1, validate_every=1, temperature=0.01)
+    seen = []
+    for step in (1, 2, 3):
+        trainer.step = step
+        seen.append(trainer.validated())
+        trainer.save()
+        with torch.no_grad():
+            trainer.loaded.model.visual.proj.zero_()  # every image alike: no retrieval, and a moderate loss
+    assert seen[0]["val_accuracy_10"] > seen[1]["val_accuracy_10"] and seen[0]["val_loss"] > seen[1]["val_loss"]
+    assert checkpoints.read_best(tmp_path) == {"step": 1, "score": seen[0]["val_accuracy_10"]}
+    assert checkpoints.list_steps(tmp_path) == [1, 3]
+
+
+def test_seedless_training(dataset_dir, tmp_path) -> None:
+    """The same seed gives the same batches and the same first loss, another one others."""
+    losses = {}
+    for seed in (1, 1, 2):
+        trainer, batches = opened(dataset_dir, tmp_path, seed=seed)
+        losses.setdefault(seed, []).append(trainer.train_step(batches[0])["loss"])
+    assert losses[1][0] == losses[1][1] != losses[2][0]
