@@ -119,14 +119,19 @@ def open_train_batches(
     context_length: int,
     rank: int = 0,
     world: int = 1,
+    cache_bytes: int = CACHE_BYTES,
 ) -> TrainBatches:
-    """Batches of a train split. Raises DatasetError for fewer than 2 groups: nothing could be told apart."""
+    """Batches of a train split, kept in memory where its tiles, reduced, take at most `cache_bytes`.
+
+    Raises DatasetError for fewer than 2 groups: nothing could be told apart.
+    """
     if tiles.num_groups < 2:
         raise DatasetError(
             f"train has {tiles.num_groups} proposal groups, 2 are needed: add proposals and build the dataset again"
         )
+    ends = np.cumsum(np.bincount(tiles.group_n))[:-1]
     store_px = 2 * image_size
-    fits = len(tiles.rows) * store_px**2 <= CACHE_BYTES
+    fits = len(tiles.rows) * store_px**2 <= cache_bytes
     return TrainBatches(
         tiles=tiles,
         settings=settings,
@@ -139,7 +144,7 @@ def open_train_batches(
             count_tokens=token_counter(tokenizer),
         ),
         order=BatchOrder(
-            tiles_of=[np.flatnonzero(tiles.group_n == group) for group in range(tiles.num_groups)],
+            tiles_of=np.split(np.argsort(tiles.group_n, kind="stable"), ends),
             batch_size=settings.batch_size,
             seed=settings.seed,
         ),

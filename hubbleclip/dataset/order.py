@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +30,7 @@ class BatchOrder:
         """Group numbers (batch_size,) of a step; distinct while the groups last."""
         num_groups = len(self.tiles_of)
         epoch, batch = divmod(step, max(1, num_groups // self.batch_size))
-        order = np.random.default_rng([self.seed, ORDER, epoch]).permutation(num_groups)
+        order = _shuffled(num_groups, self.seed, ORDER, epoch)
         return order[(batch * self.batch_size + np.arange(self.batch_size)) % num_groups]
 
     def rows(self, step: int) -> Ints:
@@ -41,8 +42,14 @@ class BatchOrder:
         return np.array([self._tile(int(group), int(turn)) for group, turn in zip(groups_b, turn_b, strict=True)])
 
     def _tile(self, group: int, turn: int) -> int:
-        tiles = np.random.default_rng([self.seed, TILES, group]).permutation(self.tiles_of[group])
-        return int(tiles[turn % len(tiles)])
+        tiles = self.tiles_of[group]
+        return int(tiles[_shuffled(len(tiles), self.seed, TILES, group)[turn % len(tiles)]])
+
+
+@lru_cache(1 << 17)
+def _shuffled(num: int, *seed: int) -> Ints:
+    """0 to num - 1 in an order drawn by the seed; kept, since the same orders are asked for at every step."""
+    return np.random.default_rng(seed).permutation(num)
 
 
 def derangement(num_groups: int, seed: int) -> Ints:

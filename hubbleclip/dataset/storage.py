@@ -116,8 +116,11 @@ class RemoteStorage:
 
     def upload(self, source: Path, address: str) -> None:
         """See Storage."""
-        with _told(address):
-            self._files.put_file(str(source), address)
+        try:
+            with _told(address):
+                self._files.put_file(str(source), address)
+        except FileNotFoundError as error:
+            raise DatasetError(f"{address} cannot be written ({error}): make the bucket first") from error
 
 
 def _bytes(part: bytes | Exception) -> bytes:

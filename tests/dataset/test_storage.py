@@ -1,0 +1,139 @@
+"""Datasets behind a URL: a local S3 server, and what is said when it cannot be reached."""
+
+import multiprocessing
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+import webdataset
+from made_samples import make_samples_with_pngs
+
+from hubbleclip.dataset.loader import iterate_batches, iterate_eval_images, open_split, open_train_batches
+from hubbleclip.dataset.publication import publish
+from hubbleclip.dataset.shards import build_dataset, read_dataset
+from hubbleclip.dataset.storage import storage_of
+from hubbleclip.dataset.verify import find_faults
+from hubbleclip.errors import DatasetError
+from hubbleclip.settings import ShardSettings, TrainSettings
+from tests.archives.s3_servers import BUCKET, running_moto
+
+SETTINGS = TrainSettings(steps=4, batch_size=4, workers=0, seed=5)
+TOKENIZER = open_clip.SimpleTokenizer(context_length=16)
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory):
+    """Two nights, so that some shards stand in another folder."""
+    root, (samples, pngs) = tmp_path_factory.mktemp("datasets"), make_samples_with_pngs()
+    for num in (25, 40):
+        built = build_dataset(
+            samples[:num], pngs.__getitem__, root, ShardSettings(), contract_version="1", code_version="test"
+        )
+    return root / built.dataset.digest
+
+
+@pytest.fixture(scope="module")
+def remote(local):
+    with running_moto() as (url, _), pytest.MonkeyPatch.context() as patch:
+        for name, value in {
+            "AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": "owner", "AWS_SECRET_ACCESS_KEY": "owner",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }.items():  # fmt: skip
+            patch.setenv(name, value)
+        yield publish(local, f"s3://{BUCKET}/datasets")
+
+
+@pytest.mark.slow
+def test_a_dataset_in_s3_reads_as_the_folder_it_was_published_from(local, remote):
+    here, there = read_dataset(local), read_dataset(remote)
+    assert remote == f"s3://{BUCKET}/datasets/{here.digest}"
+    assert there.manifest.equals(here.manifest)
+    for split in ("train", "val", "test"):
+        one, other = open_split(here, split), open_split(there, split)
+        assert np.array_equal(one.read_all(16), other.read_all(16))
+        both = zip(iterate_eval_images(one, 8, 3), iterate_eval_images(other, 8, 3), strict=True)
+        assert all(torch.equal(a, b) for a, b in both)
+    tile_ids = here.manifest["tile_id"].to_pylist()[::-7]
+    assert there.read_pictures(tile_ids) == here.read_pictures(tile_ids)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_streamed_from_s3_are_those_of_the_folder(local, remote, workers):
+    def batches(place):
+        opened = open_train_batches(
+            open_split(read_dataset(place), "train"), SETTINGS.model_copy(update={"workers": workers}),
+            image_size=8, tokenizer=TOKENIZER, context_length=16, cache_bytes=0,
+        )  # fmt: skip
+        assert opened.cached is None
+        return list(iterate_batches(opened, 1, pin=False))
+
+    for one, other in zip(batches(local), batches(remote), strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.slow
+def test_a_dataset_in_s3_is_verified_and_published_once(local, remote):
+    assert list(find_faults(remote)) == []
+    assert publish(local, f"s3://{BUCKET}/datasets") == remote
+
+
+@pytest.mark.slow
+def test_a_url_without_a_dataset_says_so(remote):
+    with pytest.raises(DatasetError, match="no dataset"):
+        read_dataset(f"s3://{BUCKET}/nothing")
+
+
+@pytest.mark.slow
+def test_a_bucket_that_is_not_there_is_one_line(local, remote):
+    with pytest.raises(DatasetError) as caught:
+        publish(local, "s3://no-such-bucket/datasets")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+def test_an_endpoint_that_does_not_answer_is_one_line(monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1) as pool:
+        told = pool.apply(_told, ("s3://bucket/datasets",))
+    assert "cannot be reached" in told
+    assert "\n" not in told
+
+
+def _told(place):
+    try:
+        read_dataset(place)
+    except DatasetError as error:
+        return str(error)
+    return ""
+
+
+def test_s3_without_its_library_says_what_to_install(monkeypatch):
+    def refuse(name, *_):
+        raise ImportError("Install s3fs to access S3")
+
+    monkeypatch.setattr("fsspec.filesystem", refuse)
+    with pytest.raises(DatasetError, match=r"pip install 'hubbleclip\[cloud\]'"):
+        storage_of("s3://bucket/x").read("s3://bucket/x/dataset.json")
+
+
+def test_an_unknown_kind_of_url_is_refused():
+    with pytest.raises(DatasetError, match="nowhere://"):
+        read_dataset("nowhere://x")
+
+
+def test_any_fsspec_url_serves(local):
+    there = read_dataset(f"file://{local}")
+    assert open_split(there, "test").read_all(16).shape == (8, 16, 16)
+
+
+def test_an_old_and_a_new_folder_are_streamed_by_their_addresses(local):
+    info = read_dataset(local)
+    keys = [
+        row["__key__"] for urls in info.shards.values() for row in webdataset.WebDataset(list(urls), shardshuffle=False)
+    ]
+    assert sorted(keys) == info.manifest["tile_id"].to_pylist()
