@@ -23,6 +23,12 @@ from hubbleclip.settings import SplitSettings
 
 task_assign_splits: Task[..., list[SplitAssignment]] = Task(assign_splits, name="assign-splits", persist_result=False)
 
+FORMER = """
+SELECT t.proposal_id, s.tile_id, s.group_id, s.split, s.reason FROM split s JOIN tile t USING (tile_id)
+QUALIFY row_number() OVER (PARTITION BY t.proposal_id ORDER BY s.tile_id) = 1
+"""
+"""An assignment of each proposal that has been split, under whatever tile settings."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Material:
@@ -51,7 +57,8 @@ def split_tiles(stage: Stage, material: Material) -> dict[str, SplitAssignment]:
     settings, datasets_dir = stage.settings.splits, stage.layout.datasets
     existing = {s.tile_id: s for s in from_rows(SplitAssignment, stage.catalog.rows("FROM split"))}
     at_random = settings.model_copy(update={"scheme": RANDOM})
-    found = _assign(material, existing, at_random)
+    former = {row.pop("proposal_id"): SplitAssignment(**row) for row in stage.catalog.rows(FORMER)}
+    found = _assign(material, existing, at_random, former)
     new = [found[tile_id] for tile_id in sorted(found.keys() - existing.keys())]
     stage.catalog.upsert(whole({"split": new}))
     if settings.scheme != RANDOM:
@@ -61,9 +68,14 @@ def split_tiles(stage: Stage, material: Material) -> dict[str, SplitAssignment]:
 
 
 def _assign(
-    material: Material, existing: Mapping[str, SplitAssignment], settings: SplitSettings
+    material: Material,
+    existing: Mapping[str, SplitAssignment],
+    settings: SplitSettings,
+    former: Mapping[str, SplitAssignment] | None = None,
 ) -> dict[str, SplitAssignment]:
-    new = task_assign_splits(material.tiles, material.observations, material.proposals, existing, settings)
+    new = task_assign_splits(
+        material.tiles, material.observations, material.proposals, existing, settings, former=former
+    )
     return {**existing, **{plan.tile_id: plan for plan in new}}
 
 

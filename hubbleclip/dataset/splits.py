@@ -52,17 +52,23 @@ def assign_splits(
     proposals: Mapping[str, Proposal],
     existing: Mapping[str, SplitAssignment],
     settings: SplitSettings,
+    *,
+    former: Mapping[str, SplitAssignment] | None = None,
 ) -> list[SplitAssignment]:
     """Assignments of the tiles that have none yet, sorted by tile id; those that exist never change.
 
     A group's split is drawn by a hash of group and salt, so that it is the same in every catalog that holds the group;
     the other schemes say what goes to test. The sky guard then takes out what clashes. Pass all tiles, old ones too:
-    the guard needs to know where they are. Raises SettingsError for an unknown scheme.
+    the guard needs to know where they are. `former` has, by proposal, the assignment of a tile that is no longer among
+    them, so that a proposal that is cut again stays where it was. Raises SettingsError for an unknown scheme.
     """
     if all(tile.tile_id in existing for tile in tiles):
         return []
-    plan_all = plan_random if settings.scheme == RANDOM else plan_scheme
-    planned = plan_all(tiles, observations, proposals, existing, settings)
+    if settings.scheme == RANDOM:
+        homes = find_homes(tiles, observations, proposals, existing, settings, former or {})
+        planned = [existing.get(tile.tile_id) or _at_home(tile, homes[tile.proposal_id]) for tile in tiles]
+    else:
+        planned = plan_scheme(tiles, observations, proposals, existing, settings)
     is_frozen = np.array([tile.tile_id in existing for tile in tiles])
     labels = [plan.split for plan in planned]
     reasons = guard_sky(locate(tiles, observations), labels, is_frozen, settings.guard_arcsec)
@@ -75,18 +81,6 @@ def assign_splits(
     return sorted(new, key=lambda plan: plan.tile_id)
 
 
-def plan_random(
-    tiles: Sequence[Tile],
-    observations: Mapping[str, Observation],
-    proposals: Mapping[str, Proposal],
-    existing: Mapping[str, SplitAssignment],
-    settings: SplitSettings,
-) -> list[SplitAssignment]:
-    """An assignment for every tile, in their order, before the sky guard; those that exist stay."""
-    homes = find_homes(tiles, observations, proposals, existing, settings)
-    return [existing.get(tile.tile_id) or _at_home(tile, homes[tile.proposal_id]) for tile in tiles]
-
-
 def _at_home(tile: Tile, home: Home) -> SplitAssignment:
     return SplitAssignment(
         tile_id=tile.tile_id, group_id=home.group_id, split=home.split or EXCLUDED, reason=home.reason
@@ -97,18 +91,20 @@ def _excluded(plan: SplitAssignment, reason: str) -> SplitAssignment:
     return SplitAssignment(tile_id=plan.tile_id, group_id=plan.group_id, split=EXCLUDED, reason=reason)
 
 
-def find_homes(
+def find_homes(  # noqa: PLR0917
     tiles: Sequence[Tile],
     observations: Mapping[str, Observation],
     proposals: Mapping[str, Proposal],
     existing: Mapping[str, SplitAssignment],
     settings: SplitSettings,
+    former: Mapping[str, SplitAssignment],
 ) -> dict[str, Home]:
     """Group and split of every proposal that has a tile: what is already settled first, then a draw."""
     settled = {plan.group_id: plan.split for plan in existing.values() if plan.split != EXCLUDED}
-    old = {t.proposal_id: existing[t.tile_id] for t in sorted(tiles, key=lambda t: t.tile_id) if t.tile_id in existing}
+    known = sorted((tile for tile in tiles if tile.tile_id in existing), key=lambda tile: tile.tile_id)
+    old = {**former, **{tile.proposal_id: existing[tile.tile_id] for tile in known}}
     said = text_links(proposals, settings)
-    members = sorted({tile.proposal_id for tile in tiles} | proposals.keys())
+    members = sorted({tile.proposal_id for tile in tiles} | proposals.keys() | old.keys())
     kinships = [
         Kinship(roots, old, settled)
         for roots in (

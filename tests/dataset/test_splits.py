@@ -265,3 +265,12 @@ def test_a_random_split_of_lone_tiles_leaks_nothing():
     tiles = [tile(i, f"p{i}", square(i, 5, 20)) for i in range(100)]
     report = leak_report(tiles, {}, proposals_of(tiles), [], SETTINGS)
     assert (report.num_leaking, report.num_shared_abstract) == (0, 0)
+
+
+def test_a_proposal_that_is_cut_again_stays_where_it_was_though_its_group_has_a_smaller_one_now():
+    same = {key: proposal(key, "the same words as before here") for key in ("p1", "p5")}
+    former = {"p5": SplitAssignment(tile_id="gone", group_id="a" * 16, split="val", reason=None)}
+    plans = assign_splits(
+        [tile("again", "p5"), tile("new", "p1")], {}, same, {"gone": former["p5"]}, SETTINGS, former=former
+    )
+    assert {(plan.group_id, plan.split) for plan in plans} == {("a" * 16, "val")}
