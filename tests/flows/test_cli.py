@@ -1,5 +1,6 @@
 """Every failure is one line that says what to change, exit code 2, no traceback."""
 
+import gzip
 import json
 import socket
 from pathlib import Path
@@ -56,6 +57,22 @@ def test_sql_reads_the_published_catalog_and_cannot_write(tmp_path: Path) -> Non
     assert "0" in run("sql", "SELECT count(*) FROM tile", data=tmp_path).out
     assert_one_line(run("sql", "DROP TABLE tile", data=tmp_path), "read-only")
     assert_one_line(run("sql", "SELECT nothing FROM tile", data=tmp_path), "nothing")
+
+
+def test_sql_lists_its_views_and_asks_for_a_question(tmp_path: Path) -> None:
+    with writing_catalog(Layout(tmp_path / "demo")):
+        pass
+    assert "search_abstracts" in run("sql", "--views", data=tmp_path).out
+    assert_one_line(run("sql", data=tmp_path), "--views")
+
+
+def test_an_old_catalog_is_brought_forward_on_request(tmp_path: Path) -> None:
+    layout = Layout(tmp_path / "demo")
+    layout.root.mkdir()
+    layout.catalog.write_bytes(gzip.decompress((Path(__file__).parents[1] / "catalogs/0001.duckdb.gz").read_bytes()))
+    assert_one_line(run("status", data=tmp_path), "hubbleclip migrate")
+    assert run("migrate", data=tmp_path).code == 0
+    assert json.loads(run("status", "--json", data=tmp_path).out)["counts"]["tile"] > 10
 
 
 def test_assignments_are_toml_values() -> None:
