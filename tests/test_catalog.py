@@ -11,9 +11,11 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 import pytest
 
-from hubbleclip.catalog import read_catalog, writing_catalog
+from benchmarks.made_catalog import made_rows
+from hubbleclip.catalog import BULK_ROWS, read_catalog, writing_catalog
 from hubbleclip.errors import CatalogError, CatalogLockedError, ContractError
 from hubbleclip.paths import Layout
 from hubbleclip.records import Attempt, Rejection, Watermark
@@ -57,6 +59,27 @@ def test_upsert_replaces_by_key(layout: Layout) -> None:
             {"archive": "a", "released_mjd": 2.0},
             {"archive": "b", "released_mjd": 1.0},
         ]
+
+
+@pytest.mark.parametrize("num_known", [0, 1, BULK_ROWS - 1, BULK_ROWS])
+def test_a_large_batch_updates_what_is_known_and_inserts_what_is_new(num_known: int, layout: Layout) -> None:
+    """With list columns, and twice in one transaction, where an index sees what the transaction itself wrote."""
+    ids = [str(index) for index in range(BULK_ROWS)]
+
+    def rows(num: int, chip: int) -> pa.Table:
+        corners = [[float(chip)] * 8] * num
+        return made_rows("tile", num, tile_id=ids[:num], chip=[chip] * num, corners_deg=corners)
+
+    with writing_catalog(layout) as catalog:
+        if num_known:
+            catalog.upsert({"tile": rows(num_known, 1)})
+        with catalog.transaction():
+            catalog.upsert({"tile": rows(BULK_ROWS, 2)})
+            catalog.upsert({"tile": rows(BULK_ROWS, 3)})
+        found = catalog.query(
+            "SELECT chip, corners_deg[8] AS corner, count(*) AS num FROM tile GROUP BY ALL"
+        ).to_pylist()
+    assert found == [{"chip": 3, "corner": 3.0, "num": BULK_ROWS}]
 
 
 def test_a_batch_is_written_whole_or_not_at_all(layout: Layout) -> None:
