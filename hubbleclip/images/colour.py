@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -61,7 +61,7 @@ def pick_parts(wavelengths_nm: Mapping[str, float]) -> tuple[str, ...]:
 
 
 def cut_colour(
-    parts: Sequence[Sequence[ScienceImage]], product_sha256s: Sequence[str], settings: TileSettings
+    parts: Sequence[Iterable[ScienceImage]], product_sha256s: Sequence[str], settings: TileSettings
 ) -> CutResult:
     """Colour tiles of three products, red first, on the grid of native tiles of the middle one, on whose pixels the
     others are laid. Raises ImageError with the first reason where no image gives any.
@@ -82,7 +82,7 @@ def cut_colour(
     return CutResult(tiles=tiles, rejections=[outcome for outcome in outcomes if isinstance(outcome, TileRejection)])
 
 
-def _prepare_all(images: Sequence[ScienceImage], settings: TileSettings) -> list[Prepared]:
+def _prepare_all(images: Iterable[ScienceImage], settings: TileSettings) -> list[Prepared]:
     """The images that can be shown and placed. Raises ImageError where none can."""
     placed = [image for image in images if image.wcs is not None]
     if not placed:

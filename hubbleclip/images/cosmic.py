@@ -17,12 +17,16 @@ GROWTH_CONTRAST = 4.0
 MAX_ROUNDS = 12
 MAX_SHARE = 0.15
 BLOCK_PX = 16
+VALID, RAY, GROWN = 1, 2, 3
+"""What a mask holds while rays are sought: a ray is still valid. A mask of its own would be a quarter of the image."""
+
+Rays = tuple[NDArray[np.int32], NDArray[np.int32]]
+"""Rows and columns of the pixels of cosmic rays, row by row."""
+NO_RAYS: Rays = (np.empty(0, np.int32), np.empty(0, np.int32))
 
 
-def find_cosmic_rays(
-    data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], sky: float, noise: float
-) -> NDArray[np.bool_]:
-    """Pixels that are too sharp to have come through the telescope.
+def take_out_rays(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], sky: float, noise: float) -> Rays:
+    """Clear `valid_yx` at pixels that are too sharp to have come through the telescope; where these are.
 
     A seed rises above the sky by 6 noise sigmas and by 5 times the median of its 3x3, or is the peak of its 3x3 and 15
     times its lowest neighbour: no star does, since the point-spread function fills the 3x3. From seeds the mask grows
@@ -39,9 +43,9 @@ def find_cosmic_rays(
         np.float32(TOLERANCE_SIGMA * noise),
         np.float32(GROWTH_CONTRAST),
     )
-    rays_yx = np.zeros(data_yx.shape, np.uint8)
-    num_rays = _mark_rays(pixel_words(data_yx), valid_yx, limits, MAX_ROUNDS, rays_yx)
-    return rays_yx.view(np.bool_) if num_rays <= MAX_SHARE * data_yx.size else np.zeros(data_yx.shape, np.bool_)
+    most = int(MAX_SHARE * data_yx.size)
+    rows, columns = _take_out_rays(pixel_words(data_yx), valid_yx.view(np.uint8), limits, MAX_ROUNDS, most)
+    return rows, columns
 
 
 @compiled
@@ -92,17 +96,17 @@ def _mark_seeds_of_block(rows: Any, limits: Any, is_seed: Any) -> None:
 
 
 @compiled
-def _is_growth(pixels: Any, valid_yx: Any, rays_yx: Any, limits: Any, place: Any) -> Any:
+def _is_growth(pixels: Any, mask_yx: Any, limits: Any, place: Any) -> Any:
     y, x = place
     sky, tolerance, growth_contrast = limits[1], limits[5], limits[6]
     lowest = np.float32(np.inf)
     for dy, dx in ((-1, 0), (0, -1), (0, 1), (1, 0)):
         row, column = y + dy, x + dx
-        inside = 0 <= row < rays_yx.shape[0] and 0 <= column < rays_yx.shape[1]
-        if not (inside and rays_yx[row, column] == 1):
-            lowest = min(lowest, _height(pixels, valid_yx, sky, row, column))
+        inside = 0 <= row < mask_yx.shape[0] and 0 <= column < mask_yx.shape[1]
+        if not (inside and mask_yx[row, column] == RAY):
+            lowest = min(lowest, _height(pixels, mask_yx, sky, row, column))
     floor = np.float32(0) if np.isinf(lowest) else np.float32(max(lowest, np.float32(0)) + tolerance)
-    return _height(pixels, valid_yx, sky, y, x) > growth_contrast * floor
+    return _height(pixels, mask_yx, sky, y, x) > growth_contrast * floor
 
 
 @compiled
@@ -148,30 +152,55 @@ def _count_block(flags: Any) -> Any:
 
 
 @compiled
-def _mark_rays(pixels: Any, valid_yx: Any, limits: Any, num_rounds: Any, rays_yx: Any) -> Any:
-    """Set `rays_yx` (uint8, zeros) to 1 at seeds and where they grow; return how many there are.
-
-    `limits` are threshold, sky, rise, contrasts of median and peak, tolerance and the contrast of growth.
+def _take_out_rays(pixels: Any, mask_yx: Any, limits: Any, num_rounds: Any, most: Any) -> Any:
+    """Clear `mask_yx` (uint8, 1 where valid) at seeds and where they grow, unless these are more than `most`; rows and
+    columns of what is cleared. `limits` are threshold, sky, rise, contrasts of median and peak, tolerance and the
+    contrast of growth.
     """
+    num_rays = _mark_rays(pixels, mask_yx, limits, num_rounds)
+    taken = num_rays if num_rays <= most else 0
+    rows, columns = np.empty(taken + 1, np.int32), np.empty(taken + 1, np.int32)
+    found, cleared = 0, np.uint8(0 if taken else VALID)
+    for y in range(mask_yx.shape[0]):
+        mask = mask_yx[y]
+        for x0 in range(0, mask.size, BLOCK_PX):
+            marks = np.uint8(0)
+            block = mask[x0 : x0 + BLOCK_PX]
+            for k in range(block.size):
+                marks |= block[k]
+            if marks <= VALID:
+                continue
+            for k in range(block.size):
+                is_ray = block[k] == RAY
+                block[k] = cleared if is_ray else block[k]
+                if taken:
+                    rows[found], columns[found] = y, x0 + k
+                    found += is_ray
+    return rows[:found], columns[:found]
+
+
+@compiled
+def _mark_rays(pixels: Any, mask_yx: Any, limits: Any, num_rounds: Any) -> Any:
+    """Set `mask_yx` to `RAY` at seeds and where they grow; return how many there are."""
     words_yx, swapped = pixels
     height, width = words_yx.shape
-    fresh, num_rays = _seeds(pixels, valid_yx, limits), 0
+    fresh, num_rays = _seeds(pixels, mask_yx, limits), 0
     for _ in range(num_rounds):
         for k in range(len(fresh)):
-            rays_yx[fresh[k, 0], fresh[k, 1]] = 1
+            mask_yx[fresh[k, 0], fresh[k, 1]] = RAY
         num_rays += len(fresh)
         grown, num_grown = np.empty((8 * len(fresh), 2), np.int32), 0
         for k in range(len(fresh)):
             y0, x0 = fresh[k, 0], fresh[k, 1]
             for y in range(max(y0 - 1, 0), min(y0 + 2, height)):
                 for x in range(max(x0 - 1, 0), min(x0 + 2, width)):
-                    if rays_yx[y, x] or not (valid_yx[y, x] and value_of(words_yx[y, x], swapped) > limits[0]):
+                    if mask_yx[y, x] != VALID or not value_of(words_yx[y, x], swapped) > limits[0]:
                         continue
-                    if _is_growth(pixels, valid_yx, rays_yx, limits, (y, x)):
-                        rays_yx[y, x] = 2
+                    if _is_growth(pixels, mask_yx, limits, (y, x)):
+                        mask_yx[y, x] = GROWN
                         grown[num_grown, 0], grown[num_grown, 1] = y, x
                         num_grown += 1
         fresh = grown[:num_grown]
     for k in range(len(fresh)):
-        rays_yx[fresh[k, 0], fresh[k, 1]] = 0
+        mask_yx[fresh[k, 0], fresh[k, 1]] = VALID
     return num_rays

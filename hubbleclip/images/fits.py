@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import logging
+import mmap
 import tempfile
 import warnings
 import zlib
@@ -36,6 +37,7 @@ MAX_UNPACKED_RATIO, ALWAYS_UNPACKED_BYTES = 100, 32 << 20
 """A gzip file of an image is a tenth of it or more; one that holds a hundred times its size holds nothing, or harm."""
 BYTES_A_PIXEL = 16
 ROWS_A_STEP = 64
+FLOAT32 = np.dtype(">f4")
 SINGLE_EXPOSURE = ("_raw", "_flt", "_flc", "_c0f", "_c0m", "_d0f", "_d0m", "_cal")
 DAMAGE = (
     *(OSError, ValueError, TypeError, KeyError, IndexError, EOFError, RuntimeError),
@@ -52,7 +54,8 @@ class ScienceImage:
     `may_hold_rays` says that it is one CCD exposure, or that its header does not say that several were combined. `chip`
     is the FITS extension (plus 1000 a plane in WFPC2's cubes). Saturated pixels are valid: they are bright. `stretch`
     is set where the image was made for the eye already; else the tiles fit one. `aims_deg` are where it was aimed at,
-    `gain` the electrons a count; `shrunk` says that one of its pixels stands for so many a side in the file.
+    `gain` the electrons a count; `shrunk` says that one of its pixels stands for so many a side in the file. `pages`
+    are those of the file under `data_yx`, where it lies there.
     """
 
     data_yx: NDArray[np.float32]
@@ -70,38 +73,62 @@ class ScienceImage:
     aims_deg: tuple[tuple[float, float], ...] = ()
     gain: float | None = None
     shrunk: float = 1.0
+    pages: mmap.mmap | None = None
+
+    def let_go(self) -> None:
+        """Let the system take back the memory of pages of the file: they come again when they are looked at."""
+        if self.pages is not None:
+            self.pages.madvise(mmap.MADV_DONTNEED)
 
 
 def read_science_images(path: Path, max_pixels: int, file_name: str | None = None) -> list[ScienceImage]:
-    """Every image of the sky in a FITS file, plain or gzipped, in file order.
+    """All of `science_images`."""
+    return list(science_images(path, max_pixels, file_name))
+
+
+def science_images(path: Path, max_pixels: int, file_name: str | None = None) -> Iterator[ScienceImage]:
+    """Every image of the sky in a FITS file, plain or gzipped, in file order, read when it is asked for.
 
     `max_pixels` bounds each image before memory is taken. `file_name` is the archive's name for a file that is kept
     under another one; weight maps and exposures are told by it. Raises ImageError with reason `empty`, `unreadable`,
     `truncated`, `no_image`, `not_an_image`, `calibration` or `too_large`.
     """
     name = (file_name or path.name).lower().removesuffix(".gz")
-    with warnings.catch_warnings(), _open_hdus(path, max_pixels) as hdus:
-        warnings.simplefilter("ignore")
-        try:
-            return _read_images(hdus, name.rsplit(".", 1)[0], max_pixels)
-        except MemoryError as error:
-            raise ImageError("too_large", "the image does not fit into memory") from error
-        except DAMAGE as error:
-            raise ImageError("unreadable", _one_line(error)) from error
+    stem = name.rsplit(".", 1)[0]
+    with _open_plain(path, max_pixels * BYTES_A_PIXEL) as file, _open_hdus(file) as hdus:
+        with _refusing():
+            layers = _find_layers(hdus, stem, max_pixels)
+        for layer in layers:
+            with _refusing():
+                image = _read_image(hdus, layer, stem, file)
+            yield image
+            del image  # lest it stay in memory beside the next
 
 
 @contextmanager
-def _open_hdus(path: Path, max_pixels: int) -> Iterator[pyfits.HDUList]:
-    with _open_plain(path, max_pixels * BYTES_A_PIXEL) as file:
-        _check_header(file)
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                hdus = pyfits.open(file, memmap=True, do_not_scale_image_data=True, lazy_load_hdus=False)
-        except (*DAMAGE, AttributeError) as error:  # its headers without a class lack what it asks of them
-            raise ImageError("unreadable", _one_line(error)) from error
-        with hdus:
-            yield hdus
+def _refusing() -> Iterator[None]:
+    """Turn what damaged files raise into ImageError, and silence what libraries say of them."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except MemoryError as error:
+        raise ImageError("too_large", "the image does not fit into memory") from error
+    except DAMAGE as error:
+        raise ImageError("unreadable", _one_line(error)) from error
+
+
+@contextmanager
+def _open_hdus(file: IO[bytes]) -> Iterator[pyfits.HDUList]:
+    _check_header(file)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            hdus = pyfits.open(file, memmap=True, do_not_scale_image_data=True, lazy_load_hdus=False)
+    except (*DAMAGE, AttributeError) as error:  # its headers without a class lack what it asks of them
+        raise ImageError("unreadable", _one_line(error)) from error
+    with hdus:
+        yield hdus
 
 
 @contextmanager
@@ -158,7 +185,7 @@ def _one_line(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:200]
 
 
-def _read_images(hdus: pyfits.HDUList, stem: str, max_pixels: int) -> list[ScienceImage]:
+def _find_layers(hdus: pyfits.HDUList, stem: str, max_pixels: int) -> list[Layer]:
     look = _looker(hdus[0].header, hdus[0].header)
     instrument = cameras.instrument_name(look)
     camera = cameras.camera_of(instrument)
@@ -170,7 +197,7 @@ def _read_images(hdus: pyfits.HDUList, stem: str, max_pixels: int) -> list[Scien
         raise
     for layer in layers:
         _check_layer(hdus, layer, max_pixels)
-    return [_read_image(hdus, layer, stem) for layer in layers]
+    return layers
 
 
 def _looker(header: pyfits.Header, primary: pyfits.Header) -> Look:
@@ -208,12 +235,13 @@ def _is_cut_short(hdus: pyfits.HDUList, index: int) -> bool:
     return bool(info["datLoc"] + max(needed, 0) > size)
 
 
-def _read_image(hdus: pyfits.HDUList, layer: Layer, stem: str) -> ScienceImage:
+def _read_image(hdus: pyfits.HDUList, layer: Layer, stem: str, file: IO[bytes]) -> ScienceImage:
     header = hdus[layer.extension].header
     look = _looker(header, hdus[0].header)
     instrument = cameras.instrument_name(look)
     camera = cameras.camera_of(instrument)
-    data_yx, valid_yx, num_zeros = _read_pixels(hdus, layer)
+    pages, data_yx = _stored_pixels(hdus[layer.extension], layer, file)
+    valid_yx, num_zeros = _find_finite(hdus[layer.extension], layer, data_yx)
     _mask(hdus, layer, camera, valid_yx)
     for blind in cameras.blind_parts(look, camera, valid_yx.shape):
         valid_yx[blind] = False
@@ -234,6 +262,7 @@ def _read_image(hdus: pyfits.HDUList, layer: Layer, stem: str) -> ScienceImage:
         may_hold_rays=not (_is_combined(look) or camera.counts_photons or camera.reads_ramps),
         aims_deg=aims_of(look),
         gain=cameras.gain_of(look, camera),
+        pages=pages,
     )
 
 
@@ -250,31 +279,43 @@ def _is_combined(look: Look) -> bool:
     return look("CRCORR") == "COMPLETE" or any(isinstance(count, int) and count > 1 for count in counts)
 
 
-def _read_pixels(hdus: pyfits.HDUList, layer: Layer) -> tuple[NDArray[np.float32], NDArray[np.bool_], int]:
-    """Pixels scaled by BSCALE and BZERO, where they are finite and not BLANK, and how many are zero.
-
-    float32 pixels stay where they are, mapped from the file; others are turned to float32, some rows at a time.
+def _stored_pixels(hdu: Any, layer: Layer, file: IO[bytes]) -> tuple[mmap.mmap | None, NDArray[np.float32]]:
+    """Pixels scaled by BSCALE and BZERO. float32 pixels stay where they are, mapped from the file, in pages of their
+    own; others are turned to float32, some rows at a time.
     """
-    hdu = hdus[layer.extension]
-    raw_yx = _plane(hdu, layer)
     scale, zero = (float(hdu.header.get(key, default)) for key, default in (("BSCALE", 1), ("BZERO", 0)))
-    is_float32 = (raw_yx.dtype.kind, raw_yx.dtype.itemsize) == ("f", 4)
-    data_yx = raw_yx if is_float32 and (scale, zero) == (1, 0) else _scaled(raw_yx, scale, zero)
+    is_float32 = hdu.header["BITPIX"] == -32 and (scale, zero) == (1, 0)
+    if is_float32 and isinstance(hdu, pyfits.CompImageHDU):
+        return None, _plane(hdu, layer)
+    return _map_pixels(hdu, layer, file) if is_float32 else (None, _scaled(hdu, layer, scale, zero))
+
+
+def _map_pixels(hdu: Any, layer: Layer, file: IO[bytes]) -> tuple[mmap.mmap, NDArray[np.float32]]:
+    height, width = hdu.shape[-2:]
+    start = hdu.fileinfo()["datLoc"] + (layer.plane or 0) * height * width * FLOAT32.itemsize
+    ahead = start % mmap.ALLOCATIONGRANULARITY
+    num_bytes = ahead + height * width * FLOAT32.itemsize
+    pages = mmap.mmap(file.fileno(), num_bytes, access=mmap.ACCESS_READ, offset=start - ahead)
+    return pages, np.frombuffer(pages, FLOAT32, offset=ahead).reshape(height, width)
+
+
+def _find_finite(hdu: Any, layer: Layer, data_yx: NDArray[np.float32]) -> tuple[NDArray[np.bool_], int]:
+    """Where pixels are finite and not BLANK, and how many are zero."""
     words_yx, swapped = kernels.pixel_words(data_yx)
-    valid_yx = np.empty(raw_yx.shape, np.bool_)
+    valid_yx = np.empty(data_yx.shape, np.bool_)
     exponent, magnitude = (kernels.word(bits, swapped) for bits in (kernels.EXPONENT, kernels.MAGNITUDE))
     num_zeros = kernels.mark_finite(words_yx, exponent, magnitude, valid_yx)
-    if "BLANK" in hdu.header and raw_yx.dtype.kind in "iu":
-        valid_yx &= raw_yx != hdu.header["BLANK"]
-    return data_yx, valid_yx, num_zeros
+    if "BLANK" in hdu.header and hdu.header["BITPIX"] > 0:
+        for rows, stored in _stored_rows(hdu, layer):
+            valid_yx[rows] &= stored != hdu.header["BLANK"]
+    return valid_yx, num_zeros
 
 
-def _scaled(raw_yx: NDArray[Any], scale: float, zero: float) -> NDArray[np.float32]:
-    data_yx = np.empty(raw_yx.shape, np.float32)
+def _scaled(hdu: Any, layer: Layer, scale: float, zero: float) -> NDArray[np.float32]:
+    data_yx = np.empty(hdu.shape[-2:], np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
-        for top in range(0, len(raw_yx), ROWS_A_STEP):
-            raw = raw_yx[top : top + ROWS_A_STEP]
-            data_yx[top : top + ROWS_A_STEP] = raw if (scale, zero) == (1, 0) else raw.astype(np.float64) * scale + zero
+        for rows, stored in _stored_rows(hdu, layer):
+            data_yx[rows] = stored if (scale, zero) == (1, 0) else stored.astype(np.float64) * scale + zero
     return data_yx
 
 

@@ -53,75 +53,71 @@ def _levels_of_step(pixels: Any, sound_yx: Any, curve: Any, y0: Any, levels_yx: 
 
 
 @compiled
-def count_valid(valid_yx: Any, window: Any) -> Any:
+def count_valid(masks: Any, window: Any) -> Any:
     """How many pixels of a window are valid; see `count_bright`."""
-    y0, x0, side = window
+    sound_yx, y0, x0, side = masks[0], window[0], window[1], window[2]
     num_valid = 0
-    for y in range(max(y0, 0), min(y0 + side, valid_yx.shape[0])):
-        valid = valid_yx[y, max(x0, 0) : min(x0 + side, valid_yx.shape[1])]
-        for k in range(valid.size):
-            num_valid += valid[k]
+    for y in range(max(y0, 0), min(y0 + side, sound_yx.shape[0])):
+        sound = sound_yx[y, max(x0, 0) : min(x0 + side, sound_yx.shape[1])]
+        for k in range(sound.size):
+            num_valid += sound[k]
+    for k in range(np.searchsorted(masks[1], y0), np.searchsorted(masks[1], y0 + side)):
+        num_valid += x0 <= masks[2][k] < x0 + side
     return num_valid
 
 
 @compiled
-def _heights_of_row(pixels: Any, valid_yx: Any, place: Any, limits: Any, heights: Any) -> None:
-    """Heights of the pixels from a place on above the sky, at most the ceiling; 0 if not valid or outside."""
+def _heights_of_rows(pixels: Any, masks: Any, place: Any, limits: Any, room: Any) -> None:
+    """Heights of the pixels of some rows from a place on above the sky, at most the ceiling, and which are valid; 0
+    where they are not, or outside.
+    """
     words_yx, swapped = pixels
-    y, x0 = place
-    sky, ceiling = limits[0], limits[1]
-    heights[:] = F32(0)
-    if 0 <= y < words_yx.shape[0]:
-        words, valid = words_yx[y], valid_yx[y]
-        for x in range(max(x0, 0), min(x0 + heights.size, words.size)):
-            heights[x - x0] = min(F32(value_of(words[x], swapped) - sky), ceiling) if valid[x] else F32(0)
-
-
-@compiled
-def _heights_of_rows(pixels: Any, masks: Any, place: Any, limits: Any, heights_yx: Any) -> None:
-    """Heights of some rows as of one, those of rays filled."""
-    valid_yx, sound_yx = masks
-    y0, x0 = place
+    sound_yx, (y0, x0), (heights_yx, valid_yx), (sky, ceiling, least) = masks[0], place, room, limits
     num_rows, side = heights_yx.shape
-    for row in range(num_rows):
-        _heights_of_row(pixels, valid_yx, (y0 + row, x0), limits, heights_yx[row])
-    inside_y, inside_x = (
-        (max(y0, 0), min(y0 + num_rows, valid_yx.shape[0])),
-        (max(x0, 0), min(x0 + side, valid_yx.shape[1])),
-    )
-    rows, columns, medians = holes_of(pixels, sound_yx, inside_y + inside_x, limits[3])
+    top, bottom = max(y0, 0), min(y0 + num_rows, sound_yx.shape[0])
+    left, right = max(x0, 0), min(x0 + side, sound_yx.shape[1])
+    heights_yx[:], valid_yx[:] = F32(0), False
+    for y in range(top, bottom):
+        words, sound, heights, valid = words_yx[y], sound_yx[y], heights_yx[y - y0], valid_yx[y - y0]
+        for x in range(left, right):
+            heights[x - x0] = min(F32(value_of(words[x], swapped) - sky), ceiling) if sound[x] else F32(0)
+            valid[x - x0] = sound[x]
+    for k in range(np.searchsorted(masks[1], top), np.searchsorted(masks[1], bottom)):
+        y, x = masks[1][k], masks[2][k]
+        if left <= x < right:
+            heights_yx[y - y0, x - x0] = min(F32(value_of(words_yx[y, x], swapped) - sky), ceiling)
+            valid_yx[y - y0, x - x0] = True
+    rows, columns, medians = holes_of(pixels, sound_yx, (top, bottom, left, right), least)
     for k in range(rows.size):
-        y, x = rows[k], columns[k]
+        y, x = rows[k] - y0, columns[k] - x0
         if valid_yx[y, x]:
-            heights_yx[y - y0, x - x0] = min(F32(medians[k] - limits[0]), limits[1])
+            heights_yx[y, x] = min(F32(medians[k] - sky), ceiling)
 
 
 @compiled
 def count_bright(pixels: Any, masks: Any, window: Any, limits: Any, enough: Any) -> Any:
     """How many valid pixels of a window have a 3x3 mean above the threshold; stops counting at `enough`.
 
-    `masks` are the valid and the sound pixels: rays are valid but not sound, and count as what fills them. `window` is
-    y0, x0 and the side, and may leave the image; `limits` are sky, ceiling, threshold and `least`.
+    `masks` are the sound pixels, and the rows and columns of rays: these are valid too, and count as what fills them.
+    `window` is y0, x0 and the side, and may leave the image; `limits` are sky, ceiling, threshold and `least`.
     """
     y0, x0, side = window
-    valid_yx = masks[0]
-    heights_yx, sums = np.empty((side, side), F32), np.empty(side + 2, F32)
+    sky, ceiling, threshold, least = limits
+    heights_yx, valid_yx, sums = np.empty((side, side), F32), np.empty((side, side), np.bool_), np.empty(side + 2, F32)
     num_read = bright = 0
     for y in range(side):
         if num_read < min(y + 2, side):
-            end = min(num_read + ROWS_AT_FIRST, side)
-            _heights_of_rows(pixels, masks, (y0 + num_read, x0), limits, heights_yx[num_read:end])
-            num_read = end
+            read = slice(num_read, min(num_read + ROWS_AT_FIRST, side))
+            room = (heights_yx[read], valid_yx[read])
+            _heights_of_rows(pixels, masks, (y0 + num_read, x0), (sky, ceiling, least), room)
+            num_read += len(heights_yx[read])
         above, middle, below = heights_yx[max(y - 1, 0)], heights_yx[y], heights_yx[min(y + 1, side - 1)]
         for x in range(side):
             sums[x + 1] = above[x] + middle[x] + below[x]
         sums[0], sums[side + 1] = sums[1], sums[side]
-        if not 0 <= y0 + y < valid_yx.shape[0]:
-            continue
-        valid = valid_yx[y0 + y]
-        for x in range(max(x0, 0), min(x0 + side, valid.size)):
-            mean = (sums[x - x0] + sums[x - x0 + 1] + sums[x - x0 + 2]) * F32(1 / 9)
-            bright += (mean > limits[2]) & valid[x]
+        valid = valid_yx[y]
+        for x in range(side):
+            bright += ((sums[x] + sums[x + 1] + sums[x + 2]) * F32(1 / 9) > threshold) & valid[x]
         if bright >= enough:
             break
     return bright

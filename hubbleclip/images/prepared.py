@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from hubbleclip.errors import ImageError
 from hubbleclip.images import levels
-from hubbleclip.images.cosmic import find_cosmic_rays
+from hubbleclip.images.cosmic import NO_RAYS, Rays, take_out_rays
 from hubbleclip.images.fits import ScienceImage
 from hubbleclip.images.flux import fix_limits
 from hubbleclip.images.kernels import pixel_words
@@ -20,34 +20,37 @@ from hubbleclip.settings import TileSettings
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """An image ready to be shown: the mask of its valid pixels without cosmic rays, its stretch, its sky's level."""
+    """An image ready to be shown: the mask of its valid pixels without cosmic rays, its stretch, its sky's level, and
+    where the rays are.
+    """
 
     image: ScienceImage
     sound_yx: NDArray[np.bool_]
     stretch: Stretch
     sky_level: int
+    rays: Rays = NO_RAYS
 
 
 def prepare(image: ScienceImage, settings: TileSettings) -> Prepared:
     """Find what to repair in an image and fit its stretch, unless it comes with one.
 
-    Cosmic rays of an uncombined exposure are taken out before the stretch is fitted, lest they set its white.
+    Cosmic rays of an uncombined exposure are taken out before the stretch is fitted, lest they set its white. The
+    image's mask is taken over for that: another one would be a quarter of the image.
     """
-    sound_yx = image.valid_yx
+    rays = NO_RAYS
     if image.may_hold_rays:
         sky, noise = sky_and_noise(image.data_yx, image.valid_yx)
-        rays_yx = find_cosmic_rays(image.data_yx, image.valid_yx, sky, noise)
-        sound_yx = np.greater(image.valid_yx, rays_yx, out=rays_yx)
-    return fit(image, sound_yx, settings)
+        rays = take_out_rays(image.data_yx, image.valid_yx, sky, noise)
+    return fit(image, image.valid_yx, settings, rays)
 
 
-def fit(image: ScienceImage, sound_yx: NDArray[np.bool_], settings: TileSettings) -> Prepared:
+def fit(image: ScienceImage, sound_yx: NDArray[np.bool_], settings: TileSettings, rays: Rays = NO_RAYS) -> Prepared:
     """Fit the stretch, or set it by the scale of flux."""
     stretch = image.stretch or fit_stretch(image.data_yx, sound_yx, settings)
     if settings.limits == "flux":
         stretch = fix_limits(stretch, image, settings)
     sky_level = apply_stretch(np.zeros((1, 1), np.float32), np.zeros((1, 1), np.bool_), stretch)
-    return Prepared(image, sound_yx, stretch, int(sky_level[0, 0]))
+    return Prepared(image, sound_yx, stretch, int(sky_level[0, 0]), rays)
 
 
 def levels_of_band(prepared: Prepared, y0: int, size_px: int) -> NDArray[np.uint8]:
@@ -78,13 +81,13 @@ def check_worth(prepared: Prepared, start_yx: tuple[int, int], settings: TileSet
     Raises ImageError `too_little_valid`, or `no_signal` where a 3x3 mean rises above the sky almost nowhere.
     """
     image, stretch, (y0, x0), size = prepared.image, prepared.stretch, start_yx, settings.size_px
-    num_valid: int = levels.count_valid(image.valid_yx, (y0, x0, size))
-    valid_share: float = num_valid / image.valid_yx[max(y0, 0) : y0 + size, max(x0, 0) : x0 + size].size
+    masks, window = (prepared.sound_yx, *prepared.rays), (y0, x0, size)
+    num_valid: int = levels.count_valid(masks, window)
+    valid_share: float = num_valid / prepared.sound_yx[max(y0, 0) : y0 + size, max(x0, 0) : x0 + size].size
     if valid_share < settings.min_valid_share:
         raise ImageError("too_little_valid", f"{valid_share:.1%} of the pixels, needs {settings.min_valid_share:.0%}")
     threshold = settings.signal_sigma * stretch.noise
     limits = (np.float32(stretch.sky), np.float32(10 * threshold), np.float32(threshold), REPAIR_MIN_VALID)
-    masks, window = (image.valid_yx, prepared.sound_yx), (y0, x0, size)
     enough = int(settings.min_signal_share * num_valid) + 1
     bright = levels.count_bright(pixel_words(image.data_yx), masks, window, limits, enough)
     share = bright / max(1, num_valid)

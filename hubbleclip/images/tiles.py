@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from hubbleclip import paths
 from hubbleclip.errors import ImageError
 from hubbleclip.images.aim import aim_point, aim_start
-from hubbleclip.images.fits import ScienceImage, read_science_images
+from hubbleclip.images.fits import ScienceImage, science_images
 from hubbleclip.images.geometry import TileGeometry, field_geometry, tile_geometries
 from hubbleclip.images.jpeg import encode_jpeg
 from hubbleclip.images.overview import LEAST_SHRINK, shrink_image, shrink_of
@@ -32,15 +32,16 @@ MAX_LEFTOVER_SHARE = 0.25
 NEARLY_SAME_SHARE = 0.125
 """A tile about the aim point no further than this from one of the grid, in sides of a tile, would repeat it."""
 
-Reader = Callable[[Any, TileSettings, str | None], list[ScienceImage]]
-"""Takes a file (a preview may be in memory), the settings, and the archive's name for the file; raises ImageError."""
+Reader = Callable[[Any, TileSettings, str | None], Iterable[ScienceImage]]
+"""Takes a file (a preview may be in memory), the settings, and the archive's name for the file; raises
+ImageError, maybe as an image is asked for."""
 
 
-def _read_fits(path: Path, settings: TileSettings, file_name: str | None) -> list[ScienceImage]:
-    return read_science_images(path, settings.max_pixels, file_name)
+def _read_fits(path: Path, settings: TileSettings, file_name: str | None) -> Iterator[ScienceImage]:
+    return science_images(path, settings.max_pixels, file_name)
 
 
-def _read_preview(content: Path | bytes, settings: TileSettings, file_name: str | None) -> list[ScienceImage]:
+def _read_preview(content: Path | bytes, settings: TileSettings, file_name: str | None) -> Iterable[ScienceImage]:
     """Where it is only to be seen whole, a preview need not be decoded whole."""
     return read_previews(content, settings.max_pixels, settings.size_px if settings.views == ("overview",) else None)
 
@@ -122,28 +123,29 @@ def tile_file(
     return cut_tiles(read_images(content, settings, file_name), product_sha256, settings)
 
 
-def read_images(content: Path | bytes, settings: TileSettings, file_name: str | None = None) -> list[ScienceImage]:
-    """The images of a file by who reads it; see READERS. Raises ImageError."""
+def read_images(content: Path | bytes, settings: TileSettings, file_name: str | None = None) -> Iterable[ScienceImage]:
+    """The images of a file by who reads it, one after the other; see READERS. Raises ImageError."""
     name = file_name or (content.name if isinstance(content, Path) else "")
     return READERS[product_suffix(name)](content, settings, file_name)
 
 
-def cut_tiles(images: Sequence[ScienceImage], product_sha256: str, settings: TileSettings) -> CutResult:
+def cut_tiles(images: Iterable[ScienceImage], product_sha256: str, settings: TileSettings) -> CutResult:
     """Tiles of the images of one product. Raises ImageError with the first image's reason where no image is usable."""
     tiles: list[CutTile] = []
     rejections: list[TileRejection] = []
     refused: list[ImageError] = []
+    num_images = 0
     for image in images:
+        num_images += 1
         try:
             outcomes = list(_cut_image(image, product_sha256, settings))
         except ImageError as error:
             refused.append(error)
-            entity_id = f"{product_sha256}:{image.chip}"
-            rejections.append(TileRejection(entity_id=entity_id, reason=error.reason, detail=error.detail))
-            continue
+            outcomes = [left_out(error, product_sha256, image.chip)]
         tiles += [outcome for outcome in outcomes if isinstance(outcome, CutTile)]
         rejections += [outcome for outcome in outcomes if isinstance(outcome, TileRejection)]
-    if len(refused) == len(images):
+        del image  # lest it stay in memory while the next is read
+    if len(refused) == num_images:
         others = f" (the first of {len(refused)} images)" if len(refused) > 1 else ""
         raise ImageError(refused[0].reason, f"{refused[0].detail}{others}")
     return CutResult(tiles=tiles, rejections=rejections)
@@ -234,6 +236,7 @@ def _cut_view(
                 shown, place, (picture, suffix),
                 valid_share=valid_share, product_sha256=product_sha256, settings=settings,
             )  # fmt: skip
+        image.let_go()
 
 
 def make_tile(
