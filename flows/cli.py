@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -91,8 +91,9 @@ def put(values: dict[str, Any], path: str, value: Any) -> None:
     values[name] = value
 
 
-def run_flow(module: str, name: str, options: Options, **arguments: Any) -> None:
-    """Check the settings, then run a flow, with a Prefect server of our own where the environment names none.
+def run_flow(module: str, name: str, options: Options, **arguments: Any) -> Any:
+    """Check the settings, then run a flow, for its result, with a Prefect server of our own where the environment
+    names none.
 
     Under torchrun every process runs the flow, each with a server of its own.
     """
@@ -102,7 +103,7 @@ def run_flow(module: str, name: str, options: Options, **arguments: Any) -> None
         flow = getattr(importlib.import_module(f"flows.{module}"), name)
         wait_until_up()
         with importlib.import_module("flows.scheduled").without_heartbeat():
-            flow(options.profile, options.overrides(), **arguments)
+            return flow(options.profile, options.overrides(), **arguments)
 
 
 def keep_home(layout: Layout) -> None:
@@ -166,9 +167,16 @@ def dataset(options: Options = Options()) -> None:
 
 
 @app.command
-def train(options: Options = Options()) -> None:
+def train(
+    options: Options = Options(),
+    *,
+    sweep: Annotated[Path | None, Parameter(help="Train a grid: a TOML of settings whose values are lists.")] = None,
+) -> None:
     """Train on the newest dataset."""
-    run_flow("train", "train", options)
+    if sweep is None:
+        run_flow("train", "train", options)
+    else:
+        print_rows(run_flow("sweep", "sweep", options, grid=importlib.import_module("flows.sweep").read_grid(sweep)))
 
 
 @app.command
@@ -250,10 +258,7 @@ def sql(
         raise CatalogError('there is no question: write `hubbleclip sql "FROM coverage"`, or --views for what there is')
     with read_catalog(Layout(options.settings().root)) as catalog:
         rows = catalog.views() if views else catalog.rows(query)
-    table = RichTable(*(rows[0] if rows else ()), highlight=True)
-    for row in rows:
-        table.add_row(*("" if value is None else str(value) for value in row.values()))
-    out.print(table)
+    print_rows(rows)
 
 
 @app.command
@@ -363,6 +368,14 @@ def simulate(
     plan = read_plan(faults) if faults else FaultPlan()
     keep_home(Layout(settings.root))
     serve(settings.simulator, plan)
+
+
+def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Rows of the same columns as a table."""
+    table = RichTable(*(rows[0] if rows else ()), highlight=True)
+    for row in rows:
+        table.add_row(*("" if value is None else str(value) for value in row.values()))
+    out.print(table)
 
 
 def print_status(found: Status) -> None:

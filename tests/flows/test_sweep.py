@@ -1,0 +1,61 @@
+"""A grid of settings: what is tried, what is refused, and the table at the end."""
+
+from pathlib import Path
+
+import pytest
+from commands import SMALL, run
+
+from flows.sweep import changed, combinations, read_grid
+from hubbleclip.errors import SettingsError
+
+GRID = '[train]\nloss = ["multi_positive", "info_nce"]\nseed = [1, 2]\n'
+
+
+def written(folder: Path, text: str) -> Path:
+    (folder / "grid.toml").write_text(text)
+    return folder / "grid.toml"
+
+
+def test_every_combination_is_tried_once_in_order(tmp_path) -> None:
+    tried = list(combinations(read_grid(written(tmp_path, GRID))))
+    assert [tuple(values.values()) for values in tried] == [
+        ("multi_positive", 1), ("multi_positive", 2), ("info_nce", 1), ("info_nce", 2),
+    ]  # fmt: skip
+    assert list(tried[0]) == ["train.loss", "train.seed"]
+
+
+def test_a_value_of_the_grid_stands_above_an_override_and_beside_others() -> None:
+    overrides = {"data": "here", "train": {"seed": 5, "steps": 7}}
+    assert changed(overrides, {"train.seed": 1, "model.name": "towers"}) == {
+        "data": "here", "train": {"seed": 1, "steps": 7}, "model": {"name": "towers"},
+    }  # fmt: skip
+    assert overrides == {"data": "here", "train": {"seed": 5, "steps": 7}}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[train]\nseed = 3\n", "train.seed"),
+        ("[train]\nseed = []\n", "train.seed"),
+        ("", "any setting"),
+        ("[", "cannot be read"),
+    ],
+)
+def test_what_is_no_grid_is_refused(tmp_path, text, message) -> None:
+    with pytest.raises(SettingsError, match=message):
+        read_grid(written(tmp_path, text))
+
+
+@pytest.mark.slow
+def test_a_sweep_ends_in_a_table_with_the_best_first_and_trains_nothing_twice(tmp_path) -> None:
+    settings = SMALL | {"train.steps": 4, "train.validate_every": 2}
+    assert run("dataset", data=tmp_path, settings=settings).code == 0
+    grid = written(tmp_path, "[train]\nseed = [1, 2]\n")
+    first = run("train", "--sweep", str(grid), data=tmp_path, settings=settings)
+    assert first.code == 0, first.err
+    rows = [line.split("│")[1:-1] for line in first.out.splitlines() if line.startswith("│")]
+    assert sorted(row[0].strip() for row in rows) == ["1", "2"]
+    scores = [float(row[-1]) for row in rows]
+    assert scores == sorted(scores, reverse=True)
+    again = run("train", "--sweep", str(grid), data=tmp_path, settings=settings)
+    assert again.out == first.out and len(list((tmp_path / "demo/runs").iterdir())) == 2
