@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from hubbleclip.contract_edges import Rows, without_broken_rows
 
 if TYPE_CHECKING:
-    from flows._run import Stage
+    from flows._stage import Stage
 
 
 class Edge(NamedTuple):

@@ -25,11 +25,11 @@ from prefect.utilities.annotations import quote
 from prefect.utilities.callables import get_call_parameters
 
 from flows._edges import checked
+from flows._stage import Stage as Stage  # noqa: PLC0414 - the stages import it from here
 from flows.artifacts import progress_artifact
 from flows.pending import from_rows
 from flows.scheduled import next_writer
 from hubbleclip.attempts import after_failure
-from hubbleclip.catalog import Catalog
 from hubbleclip.errors import ArchiveDownError, DiskFullError, DownloadError, HubbleclipError, ImageError
 from hubbleclip.paths import Layout
 from hubbleclip.records import Attempt, Rejection
@@ -42,18 +42,6 @@ Result = TypeVar("Result")
 Batch = dict[str, list[Any]]
 LOG_EVERY_S = 10.0
 FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
-
-
-@dataclass(slots=True, kw_only=True)
-class Stage:
-    """One stage of a run: its settings, its place on disk, the open catalog, and how far it is."""
-
-    name: str
-    settings: Settings
-    layout: Layout
-    catalog: Catalog
-    rejected: int = 0
-    started: float = field(default_factory=time.monotonic)
 
 
 @dataclass(slots=True, kw_only=True)

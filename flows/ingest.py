@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
-from astropy.time import Time
 from prefect import Task, flow
 
-from flows._edges import checked
-from flows._run import Batch, Stage, attempt, batches, log, open_stage, run_batches, write_tried
+from flows._run import Batch, Stage, attempt, batches, open_stage, run_batches, write_tried
 from flows._services import archive_service
+from flows.asking import query_observations
 from flows.fetch import fetch_pending
 from flows.listing import list_pending
 from flows.pending import pending_proposals
 from hubbleclip.archives import Archive, open_archive
 from hubbleclip.archives.base import proposal_id_of
-from hubbleclip.records import Rejection, Watermark
+from hubbleclip.records import Rejection
 from hubbleclip.settings import read_settings
 
 
@@ -36,49 +34,25 @@ task_fetch_proposals = Task(fetch_proposals, name="fetch-proposals", persist_res
 
 
 @flow(name="ingest")
-def ingest(profile: str = "demo", overrides: dict[str, Any] | None = None, *, retry: bool = False) -> None:
+def ingest(
+    profile: str = "demo", overrides: dict[str, Any] | None = None, *, retry: bool = False, is_asked: bool = False
+) -> None:
     """Bring the catalog up to the archive: only what was released since the last complete answer is asked for.
 
     With `retry`, what waits for a later run or was given up is tried now. With `archive.from_raw` nothing is asked and
-    nothing fetched: landed answers are read again.
+    nothing fetched: landed answers are read again. With `is_asked` the observations of now are in, see `asking`.
     """
     settings = read_settings(profile, overrides or {})
     with open_stage("ingest", settings) as stage, archive_service(settings) as served:
         archive = open_archive(served, settings.fetch, stage.layout)
         if retry:
             stage.catalog.run("clear_all_failures")
-        query_observations(stage, archive)
+        if not is_asked:
+            query_observations(stage, archive)
         list_pending(stage, archive)
         fetch_pending_proposals(stage, archive)
         if settings.fetch.keep_fits:
             fetch_pending(stage, archive)
-
-
-def query_observations(stage: Stage, archive: Archive) -> None:
-    """Page through what was released since the watermark, less the overlap, and write what is new or has changed.
-
-    The watermark moves when every page is written, so an interrupted query starts again from the old one. Answers that
-    landed are read from the first on and move nothing.
-    """
-    digest, settings = stage.settings.archive.digest(), stage.settings.archive
-    sql = "SELECT released_mjd FROM watermark WHERE archive = ? AND query_digest = ?"
-    known = [row["released_mjd"] for row in stage.catalog.rows(sql, [archive.name, digest])]
-    first_mjd = float(Time(settings.since).mjd)
-    since_mjd = first_mjd if settings.from_raw else max([first_mjd, *(mark - settings.overlap_days for mark in known)])
-    newest_mjd = max([first_mjd, *known])
-    num_new = num = 0
-    for answered in archive.query_observations(since_mjd):
-        batch = checked(stage, {"observation": answered}, "query-observations")
-        page = batch["observation"]
-        new = stage.catalog.changed_rows("observation", page)
-        stage.catalog.upsert(batch | {"observation": new})
-        newest_mjd = max([newest_mjd, *(o.released_mjd for o in page if o.released_mjd is not None)])
-        num, num_new = num + len(page), num_new + len(new)
-    if known != [newest_mjd] and not settings.from_raw:
-        now = datetime.now(UTC)
-        mark = Watermark(archive=archive.name, query_digest=digest, released_mjd=newest_mjd, updated_at=now)
-        stage.catalog.upsert({"watermark": [mark]})
-    log.info("ingest: %d observations since MJD %.2f, %d of them new or changed", num, since_mjd, num_new)
 
 
 def fetch_pending_proposals(stage: Stage, archive: Archive) -> None:

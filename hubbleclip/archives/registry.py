@@ -6,14 +6,20 @@ from collections.abc import Callable
 
 from hubbleclip.archives.base import Archive
 from hubbleclip.archives.hst import HstArchive
-from hubbleclip.archives.local import open_local
 from hubbleclip.errors import SettingsError
 from hubbleclip.paths import Layout
 from hubbleclip.settings import ArchiveSettings, FetchSettings
 
 Opener = Callable[[ArchiveSettings, FetchSettings, Layout], Archive]
 
-ARCHIVES: dict[str, Opener] = {"hst": HstArchive, "simulated": HstArchive, "local": open_local}
+
+def _open_local(settings: ArchiveSettings, fetch: FetchSettings, layout: Layout) -> Archive:
+    from hubbleclip.archives.local import open_local  # noqa: PLC0415 - brings astropy, which the others need not
+
+    return open_local(settings, fetch, layout)
+
+
+ARCHIVES: dict[str, Opener] = {"hst": HstArchive, "simulated": HstArchive, "local": _open_local}
 """The simulated archive is asked by the very code that asks MAST; only its addresses differ."""
 
 

@@ -24,7 +24,7 @@ def stage_at(folder: Path, overrides: dict[str, Any] | None = None) -> Iterator[
         yield Stage(name="ingest", settings=settings, layout=layout, catalog=catalog)
 
 
-def observation(obs_id: str, proposal: str = "hst:1", fingerprint: str | None = "f1") -> Observation:
+def observation(obs_id: str, proposal: str = "hst:1", fingerprint: str | None = "1" * 32) -> Observation:
     return Observation(
         obs_id=obs_id, archive="hst", obsid=1, proposal_id=proposal, instrument="WFC3/UVIS", filters="F606W",
         target_name=None, target_class=None, is_moving=False, ra_deg=1.0, dec_deg=None, footprint=None, start_mjd=1.0,

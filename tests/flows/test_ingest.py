@@ -14,6 +14,7 @@ from hubbleclip.errors import ArchiveError, PartialAnswerError
 from hubbleclip.records import Attempt, Observation, Proposal, Rejection
 
 FIRST_MJD = 48005.0
+F1, F2 = "1" * 32, "2" * 32
 
 
 class Paged:
@@ -33,7 +34,7 @@ class Paged:
             yield page
 
 
-def released(obs_id: str, mjd: float, fingerprint: str = "f1") -> Observation:
+def released(obs_id: str, mjd: float, fingerprint: str = F1) -> Observation:
     return replace(observation(obs_id, fingerprint=fingerprint), released_mjd=mjd)
 
 
@@ -60,13 +61,13 @@ def test_pages_of_known_rows_write_nothing(tmp_path: Path) -> None:
 
 def test_only_new_and_changed_rows_are_written(tmp_path: Path) -> None:
     later = NOW.replace(year=2025)
-    page = [released("a", 60000.0), released("b", 60000.0, "f2"), released("late", 59990.0)]
+    page = [released("a", 60000.0), released("b", 60000.0, F2), released("late", 59990.0)]
     with stage_at(tmp_path) as stage:
         query_observations(stage, Paged([released("a", 60000.0), released("b", 60000.0)]))
         query_observations(stage, Paged([replace(item, fetched_at=later) for item in page]))
         rows = stage.catalog.rows("SELECT obs_id, fetched_at, fingerprint FROM observation ORDER BY obs_id")
     assert [(row["obs_id"], row["fetched_at"].year, row["fingerprint"]) for row in rows] == [
-        ("a", 2024, "f1"), ("b", 2025, "f2"), ("late", 2025, "f1"),
+        ("a", 2024, F1), ("b", 2025, F2), ("late", 2025, F1),
     ]  # fmt: skip
 
 
@@ -94,7 +95,7 @@ def test_other_archive_settings_ask_from_the_beginning(tmp_path: Path) -> None:
 def test_landed_answers_are_read_from_the_first_on_and_move_no_mark(tmp_path: Path) -> None:
     with stage_at(tmp_path) as stage:
         query_observations(stage, Paged([released("a", 60000.0)]))
-    archive = Paged([released("a", 60000.0, "f2"), released("b", 60020.0)])
+    archive = Paged([released("a", 60000.0, F2), released("b", 60020.0)])
     with stage_at(tmp_path, {"archive": {"from_raw": True}}) as stage:
         query_observations(stage, archive)
         assert (archive.asked_since, mark(stage)) == ([FIRST_MJD], [60000.0])

@@ -1,0 +1,61 @@
+"""Asking the archive for observations, and whether there is anything to do then.
+
+No Prefect here: a command that has nothing to do ends before a server would have started.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from typing import Any
+
+from flows._edges import checked
+from flows._services import archive_service
+from flows._stage import Stage
+from flows.pending import pending_fetch, pending_products, pending_proposals
+from hubbleclip.archives import Archive, open_archive
+from hubbleclip.archives.criteria import mjd_of
+from hubbleclip.catalog import writing_catalog
+from hubbleclip.paths import Layout
+from hubbleclip.records import Watermark
+from hubbleclip.settings import read_settings
+
+log = logging.getLogger("hubbleclip.flows")
+
+
+def ask(profile: str, overrides: dict[str, Any]) -> bool:
+    """Bring in the observations of now, and tell whether `ingest` has anything to do then."""
+    settings = read_settings(profile, overrides)
+    layout = Layout(settings.root)
+    with writing_catalog(layout) as catalog, archive_service(settings) as served:
+        stage = Stage(name="ingest", settings=settings, layout=layout, catalog=catalog)
+        query_observations(stage, open_archive(served, settings.fetch, layout))
+        todo = pending_products(catalog, settings.archive) or pending_proposals(catalog, settings.archive)
+        return bool(todo or (settings.fetch.keep_fits and pending_fetch(catalog, settings)))
+
+
+def query_observations(stage: Stage, archive: Archive) -> None:
+    """Page through what was released since the watermark, less the overlap, and write what is new or has changed.
+
+    The watermark moves when every page is written, so an interrupted query starts again from the old one. Answers that
+    landed are read from the first on and move nothing.
+    """
+    digest, settings = stage.settings.archive.digest(), stage.settings.archive
+    sql = "SELECT released_mjd FROM watermark WHERE archive = ? AND query_digest = ?"
+    known = [row["released_mjd"] for row in stage.catalog.rows(sql, [archive.name, digest])]
+    first_mjd = mjd_of(settings.since)
+    since_mjd = first_mjd if settings.from_raw else max([first_mjd, *(mark - settings.overlap_days for mark in known)])
+    newest_mjd = max([first_mjd, *known])
+    num_new = num = 0
+    for answered in archive.query_observations(since_mjd):
+        batch = checked(stage, {"observation": answered}, "query-observations")
+        page = batch["observation"]
+        new = stage.catalog.changed_rows("observation", page)
+        stage.catalog.upsert(batch | {"observation": new})
+        newest_mjd = max([newest_mjd, *(o.released_mjd for o in page if o.released_mjd is not None)])
+        num, num_new = num + len(page), num_new + len(new)
+    if known != [newest_mjd] and not settings.from_raw:
+        now = datetime.now(UTC)
+        mark = Watermark(archive=archive.name, query_digest=digest, released_mjd=newest_mjd, updated_at=now)
+        stage.catalog.upsert({"watermark": [mark]})
+    log.info("ingest: %d observations since MJD %.2f, %d of them new or changed", num, since_mjd, num_new)
