@@ -15,14 +15,13 @@ from typing import Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table as RichTable
 
 from flows._server import prefect_server
 from flows.prefect_home import POOLS, prefect_environment, serve, work
 from flows.promotion import read_promoted
 from flows.settings_file import settings_toml
-from flows.status import Status, read_status
+from flows.status import Status, read_status, status_lines
 from hubbleclip import __version__
 from hubbleclip.catalog import read_catalog, writing_catalog
 from hubbleclip.errors import CatalogError, HubbleclipError, SettingsError
@@ -201,8 +200,7 @@ def promoted(options: Options = Options(), *, json: bool = False) -> None:
     if json:
         print_json(found)
         return
-    for name, value in found.items():
-        out.print(f"{name:16} {'' if value is None else value}", highlight=False, markup=False, soft_wrap=True)
+    print_facts(found)
 
 
 @app.command
@@ -280,8 +278,7 @@ def explain(tile_id: str, options: Options = Options(), *, json: bool = False) -
     if json:
         print_json(chain)
         return
-    for name, value in chain.items():
-        out.print(f"[bold]{name:24}[/bold] {escape('' if value is None else str(value))}", highlight=False, soft_wrap=True)
+    print_facts(chain)
 
 
 @app.command
@@ -380,23 +377,14 @@ def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
 
 def print_status(found: Status) -> None:
     """The status for people."""
-    for name in ("catalog", "dataset", "run", "report"):
-        out.print(f"{name:8} {getattr(found, name) or 'none yet'}", highlight=False, soft_wrap=True)
-    counted = {name: num for name, num in found.counts.items() if isinstance(num, int)}
-    out.print(
-        "rows     " + ", ".join(f"{num} {name}" for name, num in counted.items() if num),
-        highlight=False,
-        soft_wrap=True,
-    )
-    for stage, reasons in found.counts["rejections"].items():
-        out.print(
-            f"left out in {stage}: " + ", ".join(f"{n} {reason}" for reason, n in reasons.items()), highlight=False
-        )
-    left = {name: num for name, num in found.pending.items() if num}
-    out.print("pending  " + (", ".join(f"{num} {name}" for name, num in left.items()) or "nothing"), highlight=False)
-    if found.waiting["num"]:
-        again = f"{found.waiting['num']} failed items, the first from {found.waiting['next_try_at']:%Y-%m-%d %H:%M} UTC"
-        out.print(f"waiting  {again}", highlight=False)
+    for line in status_lines(found):
+        out.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def print_facts(facts: Mapping[str, Any]) -> None:
+    """A name and its value on each line."""
+    for name, value in facts.items():
+        out.print(f"{name:24} {'' if value is None else value}", highlight=False, markup=False, soft_wrap=True)
 
 
 def print_json(value: Any) -> None:

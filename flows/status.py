@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -56,6 +57,19 @@ def read_status(settings: Settings) -> Status:
             pending=pending(catalog, layout, settings),
             waiting=catalog.named("waiting", now=datetime.now(UTC))[0],
         )
+
+
+def status_lines(found: Status) -> Iterator[str]:
+    """The status for people."""
+    for name in ("catalog", "dataset", "run", "report"):
+        yield f"{name:8} {getattr(found, name) or 'none yet'}"
+    yield "rows     " + ", ".join(f"{n} {name}" for name, n in found.counts.items() if isinstance(n, int) and n)
+    for stage, reasons in found.counts["rejections"].items():
+        yield f"left out in {stage}: " + ", ".join(f"{n} {reason}" for reason, n in reasons.items())
+    yield "pending  " + (", ".join(f"{n} {name}" for name, n in found.pending.items() if n) or "nothing")
+    if found.waiting["num"]:
+        first = f"{found.waiting['next_try_at']:%Y-%m-%d %H:%M}"
+        yield f"waiting  {found.waiting['num']} failed items, the first from {first} UTC"
 
 
 def newest(catalog: Catalog, layout: Layout, sql: str, column: str) -> Path | None:

@@ -278,7 +278,7 @@ def _detach(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
     a log is left: the disk is full.
     """
     connection.execute("USE memory")
-    connection.execute("DETACH catalog")
+    connection.execute("DETACH DATABASE IF EXISTS catalog")
     if _log_of(path).exists():
         raise CatalogError(f"the log of {path} cannot be brought into it: make room and run again; nothing is lost")
 
