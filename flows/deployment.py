@@ -9,9 +9,11 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import yaml
 from prefect.automations import AutomationCore, EventTrigger, Posture
@@ -19,7 +21,7 @@ from prefect.blocks.webhook import Webhook
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentUpdate, WorkPoolCreate
 from prefect.client.schemas.objects import StateType
-from prefect.events.actions import CallWebhook, CancelFlowRun, ChangeFlowRunState
+from prefect.events.actions import CallWebhook, CancelFlowRun, ChangeFlowRunState, RunDeployment
 from prefect.exceptions import ObjectNotFound
 from prefect.workers.process import ProcessWorker
 
@@ -30,8 +32,9 @@ from hubbleclip.settings import FlowSettings
 DECLARED = Path("prefect.yaml")
 WEBHOOK_VARIABLE = "FAILURE_WEBHOOK_URL"
 OURS = "hubbleclip: "
+LONG = ("train", "pipeline")
 START_TIMEOUT_S = 30.0
-BEAT = "prefect.flow-run.heartbeat"
+BEGIN, BEAT = "prefect.flow-run.Running", "prefect.flow-run.heartbeat"
 ENDS = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Crashed", "Cancelled", "TimedOut")}
 FAILURES = {f"prefect.flow-run.{state}" for state in ("Failed", "Crashed", "TimedOut")}
 TELL = '{"flow_run": "{{ flow_run.name }}", "flow": "{{ flow.name }}", "state": "{{ flow_run.state.name }}"}'
@@ -56,10 +59,11 @@ def deploy(profile: str, overrides: dict[str, Any], settings: FlowSettings) -> l
             raise HubbleclipError(f"Prefect could not deploy {DECLARED}: {told.stderr.strip() or told.stdout.strip()}")
         declared = yaml.safe_load(DECLARED.read_text(encoding="utf-8"))["deployments"]
         names = [f"{one['entrypoint'].rpartition(':')[2]}/{one['name']}" for one in declared]
-        for name in names:
+        ids = {name: client.read_deployment_by_name(name).id for name in names}
+        for deployment_id in ids.values():
             parameters = DeploymentUpdate(parameters={"profile": profile, "overrides": overrides})
-            client.update_deployment(client.read_deployment_by_name(name).id, parameters)
-        replace_automations(client, automations(settings))
+            client.update_deployment(deployment_id, parameters)
+        replace_automations(client, automations(ids, settings))
     return names
 
 
@@ -90,36 +94,50 @@ def replace_automations(client: SyncPrefectClient, wanted: list[AutomationCore])
         client.create_automation(automation)
 
 
-def automations(settings: FlowSettings) -> list[AutomationCore]:
+def automations(deployment_ids: Mapping[str, UUID], settings: FlowSettings) -> list[AutomationCore]:
     """What the server does by itself, besides the triggers in `prefect.yaml`."""
-    overtime = dict.fromkeys(("dataset", "evaluate"), settings.timeout_h)
-    overtime |= dict.fromkeys(("train", "pipeline"), 7 * settings.timeout_h)
-    return [zombies(settings.zombie_s), *(too_long(name, hours) for name, hours in overtime.items()), *notifications()]
+    lost = [start_again(name, found, settings.zombie_s) for name, found in deployment_ids.items()]
+    hours = {name: settings.timeout_h * (7 if name.startswith(LONG) else 1) for name in deployment_ids}
+    overtime = [too_long(name, found, hours[name]) for name, found in deployment_ids.items()]
+    return [*lost, *overtime, *notifications()]
 
 
-def zombies(silent_s: float) -> AutomationCore:
-    """Runs that give no sign of life any more are crashed, so that their slots go to the next ones."""
+def start_again(name: str, deployment_id: UUID, silent_s: float) -> AutomationCore:
+    """A run that gives no sign of life any more, since its machine is gone, is crashed, so that its slot is free, and
+    started again. The start counts as the first sign, for a run may be lost before it gives another. A run whose worker
+    still stands to tell of its crash is not started again, since it would crash again.
+    """
+    same = {"profile": "{{ flow_run.parameters.profile }}", "overrides": "{{ flow_run.parameters.overrides }}"}
     return AutomationCore(
-        name=f"{OURS}crash runs without a sign of life",
-        trigger=EventTrigger(
-            after={BEAT}, expect={BEAT, *ENDS}, match={"prefect.resource.id": "prefect.flow-run.*"},
-            for_each={"prefect.resource.id"}, posture=Posture.Proactive, within=timedelta(seconds=silent_s),
-        ),
-        actions=[ChangeFlowRunState(state=StateType.CRASHED, message=f"no sign of life for {silent_s:.0f} s")],
-    )  # fmt: skip
+        name=f"{OURS}start {name} again when it is lost",
+        trigger=missing(ENDS | {BEAT}, after={BEGIN, BEAT}, deployment_id=deployment_id, within_s=silent_s),
+        actions=[
+            ChangeFlowRunState(state=StateType.CRASHED, message=f"no sign of life for {silent_s:.0f} s"),
+            RunDeployment(source="selected", deployment_id=deployment_id, parameters=same),
+        ],
+    )
 
 
-def too_long(flow_name: str, hours: float) -> AutomationCore:
-    """Runs of a flow that take too long are cancelled; the next one goes on from there."""
+def too_long(name: str, deployment_id: UUID, hours: float) -> AutomationCore:
+    """A run that takes too long is cancelled; the next one goes on from there."""
     return AutomationCore(
-        name=f"{OURS}cancel {flow_name} after {hours:g} h",
-        trigger=EventTrigger(
-            after={"prefect.flow-run.Running"}, expect=ENDS, match={"prefect.resource.id": "prefect.flow-run.*"},
-            match_related={"prefect.resource.role": "flow", "prefect.resource.name": flow_name},
-            for_each={"prefect.resource.id"}, posture=Posture.Proactive, within=timedelta(hours=hours),
-        ),
+        name=f"{OURS}cancel {name} after {hours:g} h",
+        trigger=missing(ENDS, after={BEGIN}, deployment_id=deployment_id, within_s=3600 * hours),
         actions=[CancelFlowRun()],
-    )  # fmt: skip
+    )
+
+
+def missing(events: set[str], *, after: set[str], deployment_id: UUID, within_s: float) -> EventTrigger:
+    """Fires when none of `events` comes from a run of the deployment within so long after one of `after`."""
+    return EventTrigger(
+        after=after,
+        expect=events,
+        match={"prefect.resource.id": "prefect.flow-run.*"},
+        match_related={"prefect.resource.id": f"prefect.deployment.{deployment_id}"},
+        for_each={"prefect.resource.id"},
+        posture=Posture.Proactive,
+        within=timedelta(seconds=within_s),
+    )
 
 
 def notifications() -> list[AutomationCore]:

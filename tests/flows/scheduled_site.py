@@ -1,0 +1,151 @@
+"""A Prefect server and a worker of our own, started as the README says, and asked over HTTP."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import requests
+from commands import environment
+
+from flows.deployment import WEBHOOK_VARIABLE
+
+ROOT = Path(__file__).parents[2]
+SECRET = "ads-token-that-nobody-may-see"
+PROFILE = """
+flows = { batch_size = 4, train_min_new_samples = 5, zombie_s = 60, archive_retry_s = 1 }
+archive = { name = "simulated", page_size = 500, max_products_per_proposal = 6 }
+fetch = { requests_per_s = 1000, connections = 4, backoff_s = 0.1 }
+simulator = { num_proposals = 12, frame_px = 200 }
+tiles = { views = ["native"], size_px = 160, min_side_px = 32 }
+splits = { val_share = 0.3, test_share = 0.3 }
+model = { name = "hubbleclip-tiny", pretrained = "" }
+train = { steps = 6, batch_size = 8, warmup_steps = 2, workers = 0, validate_every = 3, checkpoint_every = 3 }
+evaluation = { bootstrap = 200, num_example_tiles = 2 }
+"""
+QUICK = {
+    "ADS_API_TOKEN": SECRET,
+    "PREFECT_WORKER_QUERY_SECONDS": "1",
+    "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "2",
+}
+DONE = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+
+
+def until(found: Callable[[], Any], what: str, timeout_s: float = 240) -> Any:
+    """What `found` returns as soon as it is true."""
+    deadline = time.monotonic() + timeout_s
+    while not (value := found()):
+        assert time.monotonic() < deadline, f"it never came: {what}"
+        time.sleep(0.2)
+    return value
+
+
+class Site:
+    def __init__(self, folder: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.folder, self.data, self.profile = folder, folder / "data", folder / "tiny.toml"
+        self.profile.write_text(PROFILE)
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.running: dict[str, subprocess.Popen] = {}
+        self.told: list[dict] = []
+        told = self.told
+
+        class Listener(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                self.send_response(200)
+                self.end_headers()
+
+        listener = ThreadingHTTPServer(("127.0.0.1", 0), Listener)
+        threading.Thread(target=listener.serve_forever, daemon=True).start()
+        self.webhook = f"http://127.0.0.1:{listener.server_port}/{SECRET}"
+
+    def start(self, command: str) -> subprocess.Popen:
+        """A command of the README, on this site's profile, folder and port, in a process group of its own."""
+        made_for = [f"PROFILE={self.profile}", f"DATA={self.data}", f"PORT={self.port}"]
+        with (self.folder / "commands.log").open("a") as log:
+            started = subprocess.Popen(
+                [*command.split(), "--old-file=.venv/.installed", *made_for], cwd=ROOT, env=environment() | QUICK | {"SITE": str(self.port), WEBHOOK_VARIABLE: self.webhook},
+                stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+        self.running[command] = started
+        return started
+
+    def is_up(self) -> bool:
+        try:
+            return requests.get(f"{self.url}/api/health", timeout=5).ok
+        except requests.ConnectionError:
+            return False
+
+    def stop(self, command: str) -> int:
+        """Press Ctrl-C."""
+        os.killpg(self.running[command].pid, signal.SIGINT)
+        return self.running.pop(command).wait(60)
+
+    def kill(self, pattern: str) -> None:
+        """SIGKILL to the processes of this site whose command line matches, as when their machine goes down."""
+        mark = f"SITE={self.port}".encode()
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                words = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                if re.search(pattern, words) and mark in (folder / "environ").read_bytes().split(b"\0"):
+                    os.kill(int(folder.name), signal.SIGKILL)
+            except (OSError, ProcessLookupError):
+                continue
+
+    def ask(self, path: str, **body: Any) -> Any:
+        answer = requests.post(f"{self.url}/api/{path}", json=body, timeout=60)
+        answer.raise_for_status()
+        return answer.json()
+
+    def run(self, deployment: str, **parameters: Any) -> str:
+        """Start a deployment, as the page's button does; the run's id."""
+        found = requests.get(f"{self.url}/api/deployments/name/{deployment}", timeout=60).json()
+        state = {"type": "SCHEDULED"}
+        created = self.ask(f"deployments/{found['id']}/create_flow_run", parameters=parameters, state=state)
+        return created["id"]
+
+    def runs(self, flow: str, **where: Any) -> list[dict]:
+        """Runs of a flow that deployments started, the first first."""
+        found = self.ask(
+            "flow_runs/filter", flows={"name": {"any_": [flow]}}, sort="EXPECTED_START_TIME_ASC",
+            flow_runs={"deployment_id": {"is_null_": False}, **where},
+        )  # fmt: skip
+        return [run for run in found if not run["auto_scheduled"]]
+
+    def state(self, run_id: str) -> str:
+        return requests.get(f"{self.url}/api/flow_runs/{run_id}", timeout=60).json()["state_type"]
+
+    def end(self, run_id: str) -> str:
+        """The state in which a run ends."""
+        until(lambda: self.state(run_id) in DONE, f"the end of run {run_id}")
+        return self.state(run_id)
+
+    def end_of(self, flow: str, num: int) -> dict:
+        """The `num`-th run of a flow, once it has ended."""
+        run = until(lambda: self.runs(flow)[num - 1 :], f"run {num} of {flow}")[0]
+        return run | {"state_type": self.end(run["id"])}
+
+    def states(self, run_id: str) -> list[str]:
+        """Names of the states that a run went through."""
+        found = requests.get(f"{self.url}/api/flow_run_states/", params={"flow_run_id": run_id}, timeout=60).json()
+        return [state["name"] for state in found]
+
+    def lines(self, run_id: str) -> list[str]:
+        """What a run logged on the server."""
+        found = self.ask("logs/filter", logs={"flow_run_id": {"any_": [run_id]}}, sort="TIMESTAMP_ASC")
+        return [line["message"] for line in found]
+
+    def slots(self) -> list[int]:
+        """Slots taken, by limit."""
+        return [limit["active_slots"] for limit in self.ask("v2/concurrency_limits/filter")]

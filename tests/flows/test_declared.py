@@ -1,0 +1,66 @@
+"""What the repository declares for Prefect and Docker is what they read."""
+
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+import yaml
+from prefect.cli.deploy._models import PrefectYamlModel
+from prefect.cli.deploy._triggers import DeploymentTriggerAdapter
+
+from flows._run import batches
+from flows.deployment import OURS, WEBHOOK_VARIABLE, automations, deploy
+from flows.prefect_home import POOLS, SETTINGS, prefect_environment
+from hubbleclip.errors import HubbleclipError
+from hubbleclip.settings import FlowSettings
+
+ROOT = Path(__file__).parents[2]
+DEPLOYED = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))
+
+
+def test_deployments_and_triggers_are_valid_and_use_the_pools_that_are_made() -> None:
+    model = PrefectYamlModel.model_validate(DEPLOYED)
+    assert len(model.deployments) == 4
+    assert {one.work_pool.name for one in model.deployments} == set(POOLS)
+    triggers = [DeploymentTriggerAdapter.validate_python(t) for one in model.deployments for t in one.triggers or ()]
+    assert len({trigger.name for trigger in triggers}) == len(triggers) == 2
+
+
+def test_automations_call_nobody_unless_an_address_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(WEBHOOK_VARIABLE, raising=False)
+    made = automations({"dataset/nightly": uuid4()}, FlowSettings())
+    assert all(one.name.startswith(OURS) for one in made)
+    assert {action.type for one in made for action in one.actions} == {
+        "change-flow-run-state",
+        "run-deployment",
+        "cancel-flow-run",
+    }
+
+
+def test_deploying_needs_the_clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(HubbleclipError, match="clone of the repository"):
+        deploy("demo", {}, FlowSettings())
+
+
+def test_nothing_is_sent_and_all_stands_below_the_data_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [*SETTINGS, "PREFECT_HOME", "PREFECT_API_URL"]:
+        monkeypatch.delenv(name, raising=False)
+    made = prefect_environment(tmp_path, 4200)
+    assert made["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
+    assert Path(made["PREFECT_HOME"]) == tmp_path / ".prefect"
+    assert made["PREFECT_API_URL"].startswith("http://127.0.0.1:")
+
+
+def test_a_stage_of_ten_thousand_products_is_at_most_two_hundred_task_runs() -> None:
+    assert len(batches(range(10_000), FlowSettings().batch_size)) <= 200
+
+
+def test_compose_file_names_images_loopback_ports_and_services_that_exist() -> None:
+    compose = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
+    services = compose["services"]
+    assert all(service["image"] for service in services.values())
+    assert {name for service in services.values() for name in service.get("depends_on", {})} <= set(services)
+    assert all(port.startswith("127.0.0.1:") for service in services.values() for port in service.get("ports", ()))
+    volumes = {volume.split(":")[0] for service in services.values() for volume in service.get("volumes", ())}
+    assert volumes == set(compose["volumes"])

@@ -1,0 +1,205 @@
+"""Scheduled runs on a real server with a real worker: a night, the next one, two at once, a kill, what the pages show."""
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import duckdb
+import pytest
+from commands import run as run_command
+from scheduled_site import ROOT, SECRET, Site, until
+from test_pipeline import rows
+
+from hubbleclip.catalog import writing_catalog
+from hubbleclip.paths import Layout
+
+pytestmark = pytest.mark.slow
+
+SECTION = (ROOT / "README.md").read_text(encoding="utf-8").split("\n## Scheduled\n")[1].split("\n## ")[0]
+COMMANDS = [line.split("#")[0].strip() for line in re.search(r"```\n(.*?)```", SECTION, re.DOTALL)[1].splitlines()]
+SERVER, DEPLOY, WORKER = COMMANDS
+FLOW_PROCESSES = r"prefect.*(worker|engine|flow-run|_workspace)|flows\.cli worker|hubbleclip.*worker|simulator"
+
+
+def ask(data: Path, sql: str) -> list[tuple]:
+    with duckdb.connect(str(data / "tiny/catalog.duckdb"), read_only=True) as catalog:
+        return catalog.execute(sql).fetchall()
+
+
+def tiles_under(data: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in data.glob("tiny/tiles/*/*.png")}
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """The README's three commands, running."""
+    site = Site(tmp_path_factory.mktemp("site"))
+    site.start(SERVER)
+    until(site.is_up, "the server")
+    assert site.start(DEPLOY).wait(120) == 0, (site.folder / "commands.log").read_text()
+    site.start(WORKER)
+    yield site
+    assert [site.stop(command) for command in (WORKER, SERVER) if command in site.running] != []
+    site.kill(".")
+
+
+@pytest.fixture(scope="module")
+def first_night(site: Site) -> Site:
+    run_id = site.run("dataset/nightly")
+    assert site.end(run_id) == "COMPLETED", site.lines(run_id)
+    for flow in ("train", "evaluate"):
+        run = site.end_of(flow, 1)
+        assert run["state_type"] == "COMPLETED", site.lines(run["id"])
+        assert run["created_by"]["type"] == "AUTOMATION"
+    return site
+
+
+def test_deployed_runs_are_typed_described_versioned_and_one_at_a_time(site: Site) -> None:
+    deployed = {f"{one['entrypoint'].split(':')[1]}/{one['name']}": one for one in site.ask("deployments/filter")}
+    assert set(deployed) == {"dataset/nightly", "train/gpu", "evaluate/cpu", "pipeline/cpu"}
+    for one in deployed.values():
+        properties = one["parameter_openapi_schema"]["properties"]
+        assert all(properties[name]["description"] for name in ("profile", "overrides"))
+        assert one["version"]
+        assert "hubbleclip" in one["tags"]
+        assert (one["global_concurrency_limit"]["limit"], one["concurrency_options"]["collision_strategy"]) == (
+            1,
+            "ENQUEUE",
+        )
+    assert deployed["dataset/nightly"]["schedules"][0]["schedule"]["cron"]
+    assert deployed["train/gpu"]["work_pool_name"] == "gpu"
+
+
+def test_a_night_trains_evaluates_and_promotes_by_itself(first_night: Site) -> None:
+    ((run_id, is_promoted, metric),) = ask(first_night.data, "SELECT run_id, is_promoted, metric FROM promotion")
+    assert is_promoted
+    told = run_command("promoted", "--json", data=first_night.data, profile=str(first_night.profile))
+    assert json.loads(told.out)["run_id"] == run_id
+    assert json.loads(told.out)["metric"] == metric
+    assert first_night.slots() == [0, 0, 0, 0]
+
+
+def test_progress_is_logged_and_shown_with_rate_and_rest(first_night: Site) -> None:
+    artifacts = {one["key"]: one for one in first_night.ask("artifacts/filter")}
+    assert {"tiles", "counts", "retrieval", "report", "promotion", "train", "tiles-cut-products"} <= set(artifacts)
+    assert artifacts["tiles-cut-products"]["data"] == 100
+    assert re.search(
+        r"\d+ of \d+ done, \d+ left out, [\d.]+/s, \d+ s to go", artifacts["tiles-cut-products"]["description"]
+    )
+    assert any(row["new"] for row in json.loads(artifacts["counts"]["data"]) if row["table"] == "tile")
+    logged = [line["message"] for line in first_night.ask("logs/filter", limit=200)]
+    assert any(line.startswith("tiles: cut-products: ") for line in logged)
+
+
+def test_assets_tell_what_was_made_of_what(first_night: Site) -> None:
+    told = first_night.ask(
+        "events/filter", filter={"event": {"name": ["prefect.asset.materialization.succeeded"]}, "occurred": {}}
+    )
+    made = {(e["resource"]["prefect.resource.id"], r["prefect.resource.id"])
+            for e in told["events"] for r in e["related"] if r["prefect.resource.role"] == "asset"}  # fmt: skip
+    chain = ["archive", "catalog", "dataset", "run"]
+    assert made >= {(f"hubbleclip://tiny/{a}", f"hubbleclip://tiny/{b}") for b, a in pairwise(chain)}
+
+
+def test_pages_show_the_artifacts_of_a_run(first_night: Site, tmp_path: Path) -> None:
+    if not (shutil.which("chromium") and shutil.which("chromedriver")):
+        pytest.skip("chromium and chromedriver are not installed")
+    from selenium import webdriver
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    options = webdriver.ChromeOptions()
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1400,1400"):
+        options.add_argument(argument)
+    driver = webdriver.ChromeService(shutil.which("chromedriver"))
+    run_id = first_night.runs("dataset")[0]["id"]
+    with webdriver.Chrome(options=options, service=driver) as browser:
+        patience = WebDriverWait(browser, 60)
+
+        def visible(text: str) -> list:
+            found = browser.find_elements("xpath", f"//*[text()[normalize-space()='{text}']]")
+            return [element for element in found if element.is_displayed()]
+
+        browser.get(f"{first_night.url}/runs/flow-run/{run_id}")
+        patience.until(lambda _: visible("Artifacts"))[-1].click()
+        patience.until(lambda _: visible("counts") and visible("tiles"))
+        assert browser.save_screenshot(str(tmp_path / "run.png"))
+        visible("tiles")[-1].click()
+        sheet = patience.until(lambda _: browser.find_elements("css selector", "img[src^='data:image/jpeg']"))[0]
+        patience.until(lambda _: int(sheet.get_attribute("naturalWidth")) > 500)
+
+
+def test_a_second_night_does_only_what_is_new(first_night: Site) -> None:
+    data = first_night.data
+    before, fetched = (
+        tiles_under(data),
+        ask(data, "SELECT max(fetched_at), count(*) FROM product WHERE sha256 IS NOT NULL"),
+    )
+    newest, num = fetched[0]
+    run_id = first_night.run("dataset/nightly", overrides={"data": str(data), "simulator": {"nights": 2}})
+    assert first_night.end(run_id) == "COMPLETED", first_night.lines(run_id)
+    assert first_night.end_of("train", 2)["state_type"] == "COMPLETED"
+    assert first_night.end_of("evaluate", 2)["state_type"] == "COMPLETED"
+
+    after = tiles_under(data)
+    assert before.items() < after.items()
+    assert ask(data, f"SELECT count(*) FROM product WHERE fetched_at <= '{newest}' AND sha256 IS NOT NULL") == [(num,)]
+    decided = ask(data, "SELECT previous_run_id, is_promoted, low FROM promotion ORDER BY decided_at")
+    assert decided[1][0] == ask(data, "SELECT run_id FROM promotion ORDER BY decided_at LIMIT 1")[0][0]
+    assert decided[1][1] == (decided[1][2] > 0)
+
+
+def test_a_failure_is_told_to_the_address_that_the_environment_named(site: Site) -> None:
+    run_id = site.run("evaluate/cpu", overrides={"fetch": {"nonsense": 1}})
+    assert site.end(run_id) == "FAILED"
+    assert any("there is no setting fetch.nonsense" in line for line in site.lines(run_id))
+    told = until(lambda: site.told, "a call of the webhook")
+    assert (told[0]["flow"], told[0]["state"]) == ("evaluate", "Failed")
+
+
+def test_a_second_run_waits_for_the_first_and_for_whoever_writes(first_night: Site) -> None:
+    with writing_catalog(Layout(first_night.data / "tiny")):
+        first, second = (first_night.run("dataset/nightly") for _ in range(2))
+        until(lambda: any("waiting: the catalog is being written by process" in line for line in lines_of(first_night)),
+              "the line that names the holder")  # fmt: skip
+        until(lambda: any("AwaitingConcurrencySlot" in first_night.states(one) for one in (first, second)), "the queue")
+    assert [first_night.end(one) for one in (first, second)] == ["COMPLETED", "COMPLETED"]
+    assert len(first_night.runs("train")) <= 2
+
+
+def lines_of(site: Site) -> list[str]:
+    return [line["message"] for line in site.ask("logs/filter", sort="TIMESTAMP_DESC", limit=100)]
+
+
+def test_cancelled_and_killed_runs_leave_a_good_catalog_and_no_slot(site: Site, tmp_path: Path) -> None:
+    overrides = {"data": str(tmp_path / "disturbed")}
+
+    cancelled = site.run("dataset/nightly", overrides=overrides)
+    until(lambda: list(tmp_path.glob("disturbed/tiny/products/*/*.fits")), "the first file")
+    site.ask(f"flow_runs/{cancelled}/set_state", state={"type": "CANCELLING"})
+    assert site.end(cancelled) == "CANCELLED"
+    seen = len(site.runs("dataset"))
+
+    killed = site.run("dataset/nightly", overrides=overrides)
+    until(lambda: tiles_under(tmp_path / "disturbed"), "the first tile")
+    site.kill(FLOW_PROCESSES)
+    site.kill("prefect")
+    site.start(SERVER)
+    until(site.is_up, "the server")
+    site.start(WORKER)
+    again = site.end_of("dataset", seen + 2)
+    assert site.end(killed) == "CRASHED"
+    assert again["state_type"] == "COMPLETED", site.lines(again["id"])
+
+    whole = tmp_path / "undisturbed"
+    assert run_command("dataset", data=whole, profile=str(site.profile)).code == 0
+    assert rows(tmp_path / "disturbed", "tiny") == rows(whole, "tiny")
+    until(lambda: not any(site.slots()), "the last slot given back")
+
+
+def test_no_secret_reaches_server_logs_or_data(site: Site) -> None:
+    files = [path for path in site.folder.rglob("*") if path.is_file()]
+    assert any(path.name == "prefect.db" for path in files)
+    assert [path for path in files if SECRET.encode() in path.read_bytes()] == []
