@@ -7,7 +7,6 @@ import json as jsonlib
 import logging
 import os
 import sys
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -20,11 +19,11 @@ from rich.table import Table as RichTable
 from flows._server import prefect_server
 from flows.prefect_home import POOLS, prefect_environment, serve, work
 from flows.promotion import read_promoted
-from flows.settings_file import settings_toml
+from flows.settings_file import parse_assignment, put, settings_toml
 from flows.status import Status, read_status, status_lines
 from hubbleclip import __version__
 from hubbleclip.catalog import read_catalog, writing_catalog
-from hubbleclip.errors import CatalogError, HubbleclipError, SettingsError
+from hubbleclip.errors import CatalogError, HubbleclipError
 from hubbleclip.paths import Layout
 from hubbleclip.settings import Settings, read_settings
 
@@ -67,27 +66,6 @@ class Options:
     def settings(self) -> Settings:
         """The settings of the profile with the options applied."""
         return read_settings(self.profile, self.overrides())
-
-
-def parse_assignment(text: str) -> tuple[str, Any]:
-    """`train.steps=100` as path and value; the value is TOML, or else plain text. Raises SettingsError without an
-    `=`.
-    """
-    path, equals, raw = text.partition("=")
-    if not equals:
-        raise SettingsError(f"--set {text!r}: write it as section.name=value")
-    try:
-        return path.strip(), tomllib.loads(f"value = {raw}")["value"]
-    except tomllib.TOMLDecodeError:
-        return path.strip(), raw
-
-
-def put(values: dict[str, Any], path: str, value: Any) -> None:
-    """Set `values[a][b] = value` for the path `a.b`."""
-    *sections, name = path.split(".")
-    for section in sections:
-        values = values.setdefault(section, {})
-    values[name] = value
 
 
 def run_flow(module: str, name: str, options: Options, **arguments: Any) -> Any:

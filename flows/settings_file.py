@@ -1,10 +1,12 @@
-"""`hubbleclip settings`: all settings as TOML, each under a comment that says what it does."""
+"""Settings as text: all of them as TOML, each under a comment that says what it does; one of them as an assignment."""
 
 from __future__ import annotations
 
 import json
+import tomllib
 from typing import Any
 
+from hubbleclip.errors import SettingsError
 from hubbleclip.settings import Section, Settings
 
 HEAD = """\
@@ -30,3 +32,24 @@ def _entry(name: str, description: str | None, value: Any) -> str:
     is_unset = value is None
     text = '""' if is_unset else json.dumps(value, default=str)
     return f"# {' '.join((description or '').split())}\n{'# ' if is_unset else ''}{name} = {text}\n"
+
+
+def parse_assignment(text: str) -> tuple[str, Any]:
+    """`train.steps=100` as path and value; the value is TOML, or else plain text. Raises SettingsError without an
+    `=`.
+    """
+    path, equals, raw = text.partition("=")
+    if not equals:
+        raise SettingsError(f"--set {text!r}: write it as section.name=value")
+    try:
+        return path.strip(), tomllib.loads(f"value = {raw}")["value"]
+    except tomllib.TOMLDecodeError:
+        return path.strip(), raw
+
+
+def put(values: dict[str, Any], path: str, value: Any) -> None:
+    """Set `values[a][b] = value` for the path `a.b`."""
+    *sections, name = path.split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
+    values[name] = value

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from commands import Outcome, run
 
-from flows.cli import parse_assignment
+from flows.settings_file import parse_assignment
 from hubbleclip.catalog import writing_catalog
 from hubbleclip.errors import SettingsError
 from hubbleclip.paths import Layout
