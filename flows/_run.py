@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -164,7 +164,7 @@ class Connections:
 def run_batches(
     stage: Stage,
     task: Task[..., Batch],
-    work: Iterable[Sequence[Any]],
+    work: Iterable[Sized],
     *args: Any,
     total: int,
     write: Callable[[Stage, Batch], None] = write_rows,

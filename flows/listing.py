@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
@@ -42,7 +42,24 @@ def list_products(
     return {"product": listed[0], "rejection": listed[1], "listing": listings}
 
 
-task_list_products = Task(list_products, name="list-products", persist_result=False)
+@dataclass(frozen=True, slots=True)
+class Known:
+    """All known observations of some proposals, and by proposal which of them have a file in use."""
+
+    observations: list[Observation]
+    taken: dict[str, frozenset[str]]
+
+    def __len__(self) -> int:
+        """How many observations."""
+        return len(self.observations)
+
+
+def list_known(known: Known, archive: Archive, digest: str) -> Batch:
+    """Choose the files of whole proposals."""
+    return list_products(known.observations, archive, known.taken, digest)
+
+
+task_list_products = Task(list_known, name="list-products", persist_result=False)
 
 
 def list_pending(stage: Stage, archive: Archive) -> None:
@@ -50,12 +67,12 @@ def list_pending(stage: Stage, archive: Archive) -> None:
     pending = pending_products(stage.catalog, stage.settings.archive)
     run_batches(
         stage, task_list_products, proposal_batches(stage, pending),
-        archive, taken_names(stage.catalog), stage.settings.archive.digest(),
+        archive, stage.settings.archive.digest(),
         total=sum(row["num_known"] for row in pending), write=write_listing,
     )  # fmt: skip
 
 
-def proposal_batches(stage: Stage, pending: Sequence[Mapping[str, Any]]) -> Iterator[list[Observation]]:
+def proposal_batches(stage: Stage, pending: Sequence[Mapping[str, Any]]) -> Iterator[Known]:
     """All known observations of these proposals, read a batch at a time; no proposal is torn apart."""
     most = stage.settings.flows.batch_size * OBSERVATIONS_A_BATCH
     proposal_ids: list[str] = []
@@ -64,14 +81,18 @@ def proposal_batches(stage: Stage, pending: Sequence[Mapping[str, Any]]) -> Iter
         proposal_ids.append(row["proposal_id"])
         num += row["num_known"]
         if num >= most or place == len(pending):
-            yield from_rows(Observation, stage.catalog.named("known_observations", proposal_ids=proposal_ids))
+            rows = stage.catalog.named("known_observations", proposal_ids=proposal_ids)
+            yield Known(from_rows(Observation, rows), taken_names(stage.catalog, proposal_ids))
             proposal_ids, num = [], 0
 
 
-def taken_names(catalog: Catalog) -> dict[str, frozenset[str]]:
-    """Observations that have a file in use, by proposal."""
-    sql = "SELECT proposal_id, list(obs_id) AS names FROM product WHERE superseded_at IS NULL GROUP BY proposal_id"
-    return {row["proposal_id"]: frozenset(row["names"]) for row in catalog.rows(sql)}
+def taken_names(catalog: Catalog, proposal_ids: Sequence[str]) -> dict[str, frozenset[str]]:
+    """Observations of these proposals that have a file in use, by proposal."""
+    sql = (
+        "SELECT proposal_id, list(obs_id) AS names FROM product "
+        "WHERE superseded_at IS NULL AND list_contains(?, proposal_id) GROUP BY proposal_id"
+    )
+    return {row["proposal_id"]: frozenset(row["names"]) for row in catalog.rows(sql, [proposal_ids])}
 
 
 def write_listing(stage: Stage, batch: Batch) -> None:

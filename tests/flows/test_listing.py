@@ -66,7 +66,7 @@ def test_batches_hold_whole_proposals(tmp_path: Path) -> None:
         many = [observation(f"{proposal}{k}", f"hst:{proposal}") for proposal in range(4) for k in range(3)]
         stage.catalog.upsert({"observation": many})
         rows = pending_products(stage.catalog, stage.settings.archive)
-        found = [[o.obs_id for o in batch] for batch in proposal_batches(stage, rows)]
+        found = [[o.obs_id for o in batch.observations] for batch in proposal_batches(stage, rows)]
     assert found == [["00", "01", "02", "10", "11", "12"], ["20", "21", "22", "30", "31", "32"]]
 
 
@@ -111,7 +111,7 @@ def test_a_file_chosen_no_more_is_superseded_and_comes_back_when_chosen_again(tm
         stage.catalog.upsert({"observation": [A, B, OTHER], "product": [fetched("a"), product("c", proposal="hst:2")]})
         write_listing(stage, batch(stage, product("b"), left=["a"]))
         assert {uri for uri, item in products(stage).items() if item.superseded_at} == {"mast:a"}
-        assert taken_names(stage.catalog) == {"hst:1": {"b"}, "hst:2": {"c"}}
+        assert taken_names(stage.catalog, ["hst:1", "hst:2"]) == {"hst:1": {"b"}, "hst:2": {"c"}}
         write_listing(stage, batch(stage, product("a"), left=["b"]))
         assert {uri for uri, item in products(stage).items() if item.superseded_at} == {"mast:b"}
 
