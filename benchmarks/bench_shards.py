@@ -1,4 +1,5 @@
-"""Samples to shards: ours against webdataset's writer on the same members.
+"""Samples to shards and back: ours against webdataset's writer on the same members, and against other loaders; the
+cost of a sample against the size of the dataset.
 
 Ours also makes the JSON, checks every PNG against its hash, spreads the groups, hashes and syncs the shards and writes
 the manifest; the peer writes bytes.
@@ -10,9 +11,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from benchmarks.loading import compare_loading
 from benchmarks.made import make_pngs, make_samples
 from benchmarks.measure import Row, rate_row, report, time_in_turn
 from benchmarks.peers import shards as peer
+from benchmarks.scale import compare_sizes
 from hubbleclip.dataset.packing import sidecar
 from hubbleclip.dataset.shards import build_dataset
 from hubbleclip.settings import ShardSettings
@@ -56,8 +59,9 @@ def compare(name: str, num: int, side_px: int) -> list[Row]:
 
 
 def main() -> None:
-    """Measure large and small tiles."""
-    report("shards", compare("2,000 tiles of 512 px", 2000, 512) + compare("5,000 tiles of 128 px", 5000, 128))
+    """Measure writing of large and small tiles, loading, and sizes."""
+    writing = compare("2,000 tiles of 512 px", 2000, 512) + compare("5,000 tiles of 128 px", 5000, 128)
+    report("shards", [*writing, *compare_loading(), *compare_sizes()])
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +81,9 @@ def manifest_schema() -> pa.Schema:
 def sample_table(samples: Sequence[Sample]) -> pa.Table:
     """Samples as the columns of the contract."""
     schema = tables()["sample"].schema()
-    columns = [pa.array([getattr(one, field.name) for one in samples], type=field.type) for field in schema]
-    return pa.table(columns, schema=schema)
+    columns = zip(*map(attrgetter(*schema.names), samples), strict=True) if samples else ([] for _ in schema)
+    arrays = [pa.array(values, type=field.type) for field, values in zip(schema, columns, strict=True)]
+    return pa.table(arrays, schema=schema)
 
 
 def write_table(path: Path, table: pa.Table) -> None:

@@ -112,10 +112,11 @@ def sidecar(sample: Sample) -> bytes:
     ).encode("utf-8")
 
 
-def _number(value: float) -> str:
-    if value - value != 0:
-        raise ValueError(f"{value} has no place in JSON")
-    return float.__repr__(value)
+def _number(value: float | list[float]) -> str:
+    text = repr(value)
+    if "n" in text:  # nan, inf
+        raise ValueError(f"{text} has no place in JSON")
+    return text
 
 
 @lru_cache(1 << 14)
@@ -124,9 +125,10 @@ def _texts(values: tuple[str, ...]) -> str:
 
 
 def _list(values: list[Any]) -> str:
-    if values and isinstance(values[0], float):
-        return f"[{','.join(map(_number, values))}]"
-    return _texts(tuple(values))
+    kinds = set(map(type, values))
+    if kinds == {float}:
+        return _number(values).replace(" ", "")
+    return _texts(tuple(values)) if kinds == {str} else _ENCODER.encode(values)
 
 
 _NAMES = sorted(Sample.__dataclass_fields__)
