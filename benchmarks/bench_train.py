@@ -1,39 +1,39 @@
-"""Loading and training the demo's model: ours against webdataset, torchvision and a plain loop with open_clip's loss.
+"""Training beside open_clip's own loop, on the same shards: whole epochs, steps alone, and the encoding of short texts.
 
-Both sides make batches of augmented, normalised images and tokens in the training process, from the same dataset, and
-train the same model on batches of the same size in the same arithmetic.
+    python -m benchmarks.bench_train
+
+Both take the same 512 px tiles to the same model in batches of the same size. Ours also turns each image and knows
+groups. "Wait for the loader" is the part of an epoch that is spent until the next batch stands ready.
 """
 
 from __future__ import annotations
 
+import statistics
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from benchmarks.made import make_pngs, make_samples
 from benchmarks.measure import Row, rate_row, report, time_in_turn
 from benchmarks.peers import train as peer
-from hubbleclip.dataset.loader import TrainBatches, iterate_batches, open_split, open_train_batches
-from hubbleclip.dataset.shards import build_dataset, read_dataset
+from hubbleclip.dataset.directory import read_dataset
+from hubbleclip.dataset.loader import iterate_batches, open_split, open_train_batches
+from hubbleclip.dataset.shards import build_dataset
 from hubbleclip.settings import ModelSettings, ShardSettings, TrainSettings
-from hubbleclip.training.augment import cut_views
 from hubbleclip.training.distributed import World, joined
-from hubbleclip.training.loop import Trainer
-from hubbleclip.training.losses import loss_named
 from hubbleclip.training.model import LoadedModel, load_model
-from hubbleclip.training.optimizer import make_optimizer
+from hubbleclip.training.trainer import Trainer, make_trainer
 
 MODEL = ModelSettings(name="hubbleclip-tiny", pretrained="")
 SETTINGS = TrainSettings(steps=1000, batch_size=96, learning_rate=1e-3, warmup_steps=50, workers=0)
 GROUP_SIZE = 4  # an epoch shows every tile once in GROUP_SIZE batches, a group a row
 NUM_TILES = GROUP_SIZE * SETTINGS.batch_size
-NUM_STEPS = 3
+PHRASES = ["a spiral galaxy", "a planetary nebula", "Jupiter with its moons", "strong gravitational lens arcs"] * 64
 
 
 def make_dataset(folder: Path) -> Path:
@@ -46,15 +46,20 @@ def make_dataset(folder: Path) -> Path:
 
 
 class Bench:
-    """One dataset and one model, and the ways to load and to train."""
+    """One dataset and one model, and the ways to train."""
 
     def __init__(self, dataset_dir: Path, world: World) -> None:
         self.dataset_dir, self.world = dataset_dir, world
         self.info = read_dataset(dataset_dir)
         self.fed = self.load()
-        self.batches = self.open()
-        self.our_ready = list(islice(iterate_batches(self.batches, 0, pin=False), NUM_STEPS))
-        self.peer_ready = list(self.peer_batches(NUM_STEPS))
+        self.batches = open_train_batches(
+            open_split(self.info, "train"), SETTINGS, image_size=self.fed.image_size, tokenizer=self.fed.tokenizer,
+            context_length=self.fed.context_length,
+        )  # fmt: skip
+        self.our_ready = list(self.our_batches())
+        ready = self.peer_batches()
+        self.peer_ready = peer.Batches(list(ready), ready.num_batches, ready.num_samples)
+        self.waited: list[float] = []
 
     def load(self) -> LoadedModel:
         """The model with its first weights."""
@@ -62,84 +67,94 @@ class Bench:
         loaded.model.to(self.world.device)
         return loaded
 
-    def open(self) -> TrainBatches:
-        """Our batches; every tile is decoded once, here, by a few threads."""
-        return open_train_batches(
-            open_split(self.info, "train"), SETTINGS, image_size=self.fed.image_size, tokenizer=self.fed.tokenizer,
-            context_length=self.fed.context_length,
+    def our_batches(self) -> Iterator:
+        """Our batches of an epoch."""
+        return islice(iterate_batches(self.batches, 0, pin=False), GROUP_SIZE)
+
+    def peer_batches(self) -> peer.Batches:
+        """The peer's batches of an epoch."""
+        return peer.open_batches(
+            self.dataset_dir, GROUP_SIZE, SETTINGS.batch_size, image_size=self.fed.image_size,
+            tokenizer=self.fed.tokenizer, min_crop_share=SETTINGS.min_crop_share, mean=self.fed.mean, std=self.fed.std,
         )  # fmt: skip
 
-    def peer_batches(self, num: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """The first batches of the peer's epoch."""
-        return peer.iterate_batches(
-            self.dataset_dir, num, SETTINGS.batch_size, image_size=self.fed.image_size, tokenizer=self.fed.tokenizer,
-            min_crop_share=SETTINGS.min_crop_share, mean=self.fed.mean, std=self.fed.std,
-        )  # fmt: skip
-
-    def views(self, batches: TrainBatches) -> None:
-        """An epoch of ours up to what the model takes."""
-        for batch in islice(iterate_batches(batches, 0, pin=False), GROUP_SIZE):
-            tiles, theta, gain = (part.to(self.world.device) for part in batch[:3])
-            self.fed.normalise(cut_views(tiles, theta, gain, self.fed.image_size))
+    def trainer(self, folder: Path) -> Trainer:
+        """Ours, before its first step."""
+        return make_trainer(self.load(), SETTINGS, self.world, val=open_split(self.info, "val"), run_dir=folder)
 
     @contextmanager
-    def our_first_epoch(self, _: Path) -> Iterator[Callable[[], object]]:
-        """Opening included."""
-        yield lambda: self.views(self.open())
+    def our_epoch(self, folder: Path) -> Iterator[Callable[[], object]]:
+        """An epoch from shards; tiles stand in memory, reduced, as from the second one on."""
+        trainer = self.trainer(folder)
 
-    @contextmanager
-    def our_later_epoch(self, _: Path) -> Iterator[Callable[[], object]]:
-        """Tiles stand in memory, reduced."""
-        yield lambda: self.views(self.batches)
+        def work() -> None:
+            waited_s, since_s = 0.0, time.perf_counter()
+            for batch in self.our_batches():
+                waited_s += time.perf_counter() - since_s
+                trainer.train_step(batch)
+                since_s = time.perf_counter()
+            self.waited.append(waited_s)
 
-    @contextmanager
-    def our_large_epoch(self, _: Path) -> Iterator[Callable[[], object]]:
-        """As it is where the tiles do not fit in memory: decoded each time."""
-        uncached = replace(self.batches, cached=None)
-        yield lambda: self.views(uncached)
-
-    @contextmanager
-    def peer_epoch(self, _: Path) -> Iterator[Callable[[], object]]:
-        """The peer knows only one kind of epoch."""
-        yield lambda: [images.to(self.world.device) for images, _ in self.peer_batches(GROUP_SIZE)]
+        yield work
 
     @contextmanager
     def our_steps(self, folder: Path) -> Iterator[Callable[[], object]]:
         """Steps of our loop on batches that stand ready."""
-        loaded = self.load()
-        loaded.model.to(memory_format=torch.channels_last)
-        trainer = Trainer(
-            settings=SETTINGS, world=self.world, loaded=loaded, wrapped=loaded.model, loss=loss_named(SETTINGS.loss),
-            val=open_split(self.info, "val"), optimizer=make_optimizer(loaded.model, SETTINGS), run_dir=folder,
-        )  # fmt: skip
+        trainer = self.trainer(folder)
         yield lambda: [trainer.train_step(batch) for batch in self.our_ready]
 
     @contextmanager
+    def peer_epoch(self, _: Path) -> Iterator[Callable[[], object]]:
+        """An epoch of the peer from shards."""
+        yield self.peer_work(self.peer_batches())
+
+    @contextmanager
     def peer_steps(self, _: Path) -> Iterator[Callable[[], object]]:
-        """Steps of the plain loop on batches that stand ready."""
+        """Steps of the peer on batches that stand ready."""
+        yield self.peer_work(self.peer_ready)
+
+    def peer_work(self, batches: peer.Batches) -> Callable[[], object]:
+        """The peer's loop over the batches."""
         model = self.load().model
-        optimizer = torch.optim.AdamW(model.parameters(), lr=SETTINGS.learning_rate)
-        yield lambda: peer.train(model, optimizer, self.peer_ready, self.world.device)
+        optimizer = peer.make_optimizer(model, SETTINGS.learning_rate, SETTINGS.weight_decay)
+        return lambda: peer.train(model, optimizer, batches, self.world.device, SETTINGS.grad_clip)
+
+    @contextmanager
+    def our_texts(self, _: Path) -> Iterator[Callable[[], object]]:
+        """Short texts, cut to the longest."""
+        yield lambda: self.fed.encode_texts(PHRASES)
+
+    @contextmanager
+    def peer_texts(self, _: Path) -> Iterator[Callable[[], object]]:
+        """Short texts, filled up to the context."""
+
+        @torch.inference_mode()
+        def work() -> None:
+            self.fed.model.encode_text(self.fed.tokenizer(PHRASES).to(self.world.device), normalize=True)
+
+        yield work
 
 
-def measure(bench: Bench) -> list[Row]:
-    """Samples of the loaders and steps of the loops a second."""
-    loaders = {
-        "first epoch, opening included": bench.our_first_epoch,
-        "later epochs, tiles in memory": bench.our_later_epoch,
-        "any epoch, tiles not in memory": bench.our_large_epoch,
-    }
-    rows = [
-        rate_row(f"load, {name}", "samples/s", NUM_TILES, time_in_turn(ours, bench.peer_epoch, runs=3), peer.LOADER)
-        for name, ours in loaders.items()
-    ]
+def measure(bench: Bench, clock: Callable[[], float] = time.perf_counter) -> list[Row]:
+    """Samples and texts a second."""
     name = f"train {MODEL.name}, batch {SETTINGS.batch_size}, bf16, {bench.world.device.type}"
-    seconds = time_in_turn(bench.our_steps, bench.peer_steps, runs=3)
-    return [*rows, rate_row(name, "steps/s", NUM_STEPS, seconds, peer.LOOP)]
+    epochs = time_in_turn(bench.our_epoch, bench.peer_epoch, runs=3, clock=clock)
+    steps = time_in_turn(bench.our_steps, bench.peer_steps, runs=3, clock=clock)
+    texts = time_in_turn(bench.our_texts, bench.peer_texts, runs=5, clock=clock)
+    share = 100 * statistics.median(bench.waited[1:]) / statistics.median(epochs.ours)
+    return [
+        rate_row(f"{name}, from shards", "samples/s", NUM_TILES, epochs, peer.LOOP),
+        rate_row(f"{name}, batches ready", "samples/s", NUM_TILES, steps, peer.LOOP),
+        Row(
+            name="wait for the loader", unit="% of an epoch", ours=round(share, 2), peer=None, peer_name=None,
+            ratio=None, runs=3, spread=0.0,
+        ),
+        rate_row("encode phrases of 5 tokens on average", "texts/s", len(PHRASES), texts, "77 tokens each"),
+    ]  # fmt: skip
 
 
 def main() -> None:
-    """Measure loading, then training."""
+    """Measure epochs, steps and texts."""
     with tempfile.TemporaryDirectory() as folder, joined() as world:
         rows = measure(Bench(make_dataset(Path(folder)), world))
     report("train", rows)
