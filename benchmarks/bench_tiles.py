@@ -1,7 +1,8 @@
-"""FITS to PNG tiles of 256 px in a shard: ours, with masks, rays, repairs, checks and WCS, against what does less.
+"""FITS to PNG tiles of 256 px in a shard: ours, with masks, repairs, checks and WCS, against what does less.
 
-On one core and on two, from the start of a process, against the sum of the parts, and cut-outs against cut-outs. Peers
-that need an environment of their own get one under `--peers FOLDER` (kept), or in a folder thrown away at the end.
+On one core and on two, from the start of a process, against the sum of the parts, and cut-outs against cut-outs. A peer
+that leaves cosmic rays is held against ours leaving them too, and ours taking them out against the naive road with
+astroscrappy. Peers that need it run in environments of their own; `--few` measures each row twice only.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -19,13 +20,15 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.console import Console
 
 from benchmarks import tiles_road
 from benchmarks.made import write_drz, write_flc
-from benchmarks.measure import ROOT, Contender, Row, Seconds, rate_row, report, seconds_row, time_in_turn
+from benchmarks.measure import ROOT, Contender, Row, Seconds, rate_row, report, seconds_row, table_of, time_in_turn
 from benchmarks.peers import tiles as naive
-from benchmarks.peers.tiles_apart import ASTROCUT, FITSBOLT, SHELF, Apart, peers_apart
+from benchmarks.peers.tiles_apart import ASTROCUT, CLEANING, CUTANA, FITSBOLT, SHELF, Apart, peers_apart
 from hubbleclip.images import holes, levels
+from hubbleclip.images.cosmic import take_out_rays
 from hubbleclip.images.fits import ScienceImage, read_science_images
 from hubbleclip.images.kernels import pixel_words
 from hubbleclip.images.png import decode_png, encode_png
@@ -38,6 +41,7 @@ SETTINGS = TileSettings(size_px=SIZE_PX, views=("native",))
 TILE_MPIX = SIZE_PX**2 / 1e6
 RUNS = 7
 READ_BYTES = 1 << 20
+SIZES = {"drz": "4200 x 4200", "flc": "2 x 2048 x 4096"}
 
 
 def contender(work: Callable[[Path], object]) -> Contender:
@@ -50,25 +54,38 @@ def contender(work: Callable[[Path], object]) -> Contender:
     return prepared
 
 
-def road_rows(name: str, paths: Sequence[Path], apart: Apart | None) -> list[Row]:
+def road_rows(paths: Mapping[str, Path], shelf: Apart | None, runs: int) -> list[Row]:
     """Megapixels of tiles a second on one core; each side's own number of tiles counts, ours has a few more."""
-    counts: dict[str, int] = {}
+    drz, flc = (f"{name} {size}" for name, size in SIZES.items())
+    ask = partial(partial, shelf.ask) if shelf else None
+    pairs: list[tuple[str, str, bool, Callable[..., int] | None, str, int]] = [
+        (f"{drz}, one core", "drz", True, naive.write_shard, naive.NAME, runs),
+        (f"{drz}, one core", "drz", True, ask and ask("shard"), SHELF, runs),
+        (f"{flc}, rays left by both, one core", "flc", False, naive.write_shard, naive.NAME, runs),
+        (f"{flc}, rays left by both, one core", "flc", False, ask and ask("shard"), SHELF, runs),
+        (f"{flc}, rays taken out by both, one core", "flc", True, ask and ask("naive_clean"), CLEANING, min(runs, 3)),
+        (f"{flc}, rays taken out by ours alone, one core", "flc", True, naive.write_shard, naive.NAME, runs),
+        (f"{flc}, rays taken out by ours alone, one core", "flc", True, ask and ask("shard"), SHELF, runs),
+    ]
+    return [
+        road_row(name, paths[key], rays, peer, peer_name, some)
+        for name, key, rays, peer, peer_name, some in pairs
+        if peer
+    ]
+
+
+def road_row(name: str, path: Path, rays: bool, peer: Callable[..., int], peer_name: str, runs: int) -> Row:
+    """One road against another."""
+    counts = {}
 
     def ours(folder: Path) -> None:
-        counts["ours"] = tiles_road.write_shard(paths, folder / "ours.tar", SIZE_PX)
+        counts["ours"] = tiles_road.write_shard([path], folder / "ours.tar", SIZE_PX, rays)
 
     def theirs(folder: Path) -> None:
-        counts[naive.NAME] = naive.write_shard(paths, folder / "theirs.tar", SIZE_PX)
+        counts["theirs"] = peer([path], folder / "theirs.tar", SIZE_PX)
 
-    def shelf(folder: Path) -> None:
-        assert apart is not None
-        counts[SHELF] = apart.ask("shard", paths, folder / "shelf.tar", SIZE_PX)
-
-    rows = []
-    for peer_name, peer in [(naive.NAME, theirs)] + ([(SHELF, shelf)] if apart else []):
-        seconds = time_in_turn(contender(ours), contender(peer), runs=RUNS)
-        rows.append(per_tile_row(f"{name}, one core", seconds, counts["ours"], counts[peer_name], peer_name))
-    return rows
+    seconds = time_in_turn(contender(ours), contender(theirs), runs=runs)
+    return per_tile_row(name, seconds, counts["ours"], counts["theirs"], peer_name)
 
 
 def per_tile_row(name: str, seconds: Seconds, num_ours: int, num_theirs: int, peer_name: str) -> Row:
@@ -77,7 +94,7 @@ def per_tile_row(name: str, seconds: Seconds, num_ours: int, num_theirs: int, pe
     return rate_row(name, "Mpix/s", num_ours * TILE_MPIX, scaled, peer_name)
 
 
-def two_processes_row(paths: Sequence[Path]) -> Row:
+def two_processes_row(paths: Sequence[Path], runs: int) -> Row:
     """The files shared out between two worker processes, against one."""
     with ProcessPoolExecutor(1) as one, ProcessPoolExecutor(2) as two:
 
@@ -86,36 +103,41 @@ def two_processes_row(paths: Sequence[Path]) -> Row:
             return sum(pool.map(tiles_road.write_shard, *zip(*jobs, strict=True)))
 
         sides = contender(partial(cut, two)), contender(partial(cut, one))
-        seconds = time_in_turn(*sides, runs=RUNS)
+        seconds = time_in_turn(*sides, runs=runs)
         with tempfile.TemporaryDirectory() as folder:
             megapixels = cut(two, Path(folder)) * TILE_MPIX
     return rate_row(f"{len(paths)} files, two processes", "Mpix/s", megapixels, seconds, "ours in one process")
 
 
-def process_row(paths: Sequence[Path]) -> Row:
-    """A whole process, imports and all, on both files."""
+def process_row(paths: Sequence[Path], runs: int) -> Row:
+    """A whole process, imports and all, on as many files as a worker's batch may hold."""
 
     def start(module: str, folder: Path) -> None:
         command = [sys.executable, "-m", module, folder / "shard.tar", str(SIZE_PX), *paths]
         subprocess.run(command, cwd=ROOT, check=True)
 
     ours, theirs = (contender(partial(start, module)) for module in ("benchmarks.tiles_road", "benchmarks.peers.tiles"))
-    return seconds_row("both files, whole process with imports", time_in_turn(ours, theirs, runs=RUNS), naive.NAME)
+    name = f"whole process with imports, {len(paths)} files"
+    return seconds_row(name, time_in_turn(ours, theirs, runs=runs), naive.NAME)
 
 
-def bound_row(name: str, path: Path) -> Row:
-    """Ours against the sum of its parts alone: reading the bytes, levels of sound pixels, PNG, tar."""
+def bound_row(name: str, path: Path, runs: int) -> Row:
+    """Ours against the sum of its parts alone: reading the bytes, levels of all pixels, PNG, tar; and finding the rays
+    where the road does.
+    """
     tiles = tile_file(path, "0" * 64, SETTINGS).tiles
     images = read_science_images(path, SETTINGS.max_pixels)
-    parts = (
+    parts = [
         partial(read_bytes, path, sum(image.data_yx.nbytes for image in images)),
         partial(stretch_all, images),
         partial(encode_all, [decode_png(tile.png) for tile in tiles]),
         partial(pack_all, tiles),
-    )
-    alone = {part.func.__name__: time_in_turn(contender(part), runs=RUNS).ours for part in parts}
-    whole = time_in_turn(contender(lambda to: tiles_road.write_shard([path], to / "ours.tar", SIZE_PX)), runs=RUNS).ours
-    text = " + ".join(f"{part} {statistics.median(runs) * 1e3:.0f}" for part, runs in alone.items())
+    ]
+    if any(image.may_hold_rays for image in images):
+        parts.insert(1, partial(take_out_all, images))
+    alone = {part.func.__name__: time_in_turn(contender(part), runs=runs).ours for part in parts}
+    whole = time_in_turn(contender(lambda to: tiles_road.write_shard([path], to / "ours.tar", SIZE_PX)), runs=runs).ours
+    text = " + ".join(f"{part} {statistics.median(times) * 1e3:.0f}" for part, times in alone.items())
     both = Seconds(ours=whole, peer=tuple(sum(run) for run in zip(*alone.values(), strict=True)))
     return rate_row(f"{name}, share of its bound", "Mpix/s", len(tiles) * TILE_MPIX, both, f"the sum of {text} ms")
 
@@ -126,6 +148,12 @@ def read_bytes(path: Path, num_bytes: int, folder: Path) -> None:
     with path.open("rb", buffering=0) as file:
         while num_bytes > 0:
             num_bytes -= file.readinto(buffer) or num_bytes
+
+
+def take_out_all(images: Sequence[ScienceImage], folder: Path) -> None:
+    """Cosmic rays of all images, in masks of their own."""
+    for image in images:
+        take_out_rays(image.data_yx, image.valid_yx.copy(), 5.0, 1.0)
 
 
 def stretch_all(images: Sequence[ScienceImage], folder: Path) -> None:
@@ -148,35 +176,48 @@ def pack_all(tiles: Sequence[CutTile], folder: Path) -> None:
     tiles_road.pack(tiles, folder / "a.tar")
 
 
-def cutout_rows(path: Path, apart: Apart) -> list[Row]:
+def cutout_row(path: Path, apart: Apart, job: str, peer_name: str, runs: int) -> Row:
     """Cut-outs of a grid a second."""
-    rows = []
-    for job, peer_name in (("astrocut", ASTROCUT), ("fitsbolt", FITSBOLT)):
-        counts: list[int] = []
-        ours = contender(lambda _: tile_file(path, "0" * 64, SETTINGS))
-        theirs = contender(
-            lambda folder, job=job, counts=counts: counts.append(apart.ask(job, [path], folder, SIZE_PX))
-        )
-        seconds = time_in_turn(ours, theirs, runs=3)
-        num_ours = len(tile_file(path, "0" * 64, SETTINGS).tiles)
-        scaled = Seconds(ours=seconds.ours, peer=tuple(one * num_ours / counts[0] for one in seconds.peer))
-        rows.append(rate_row("cut-outs of 256 px from 2,100 px", "tiles/s", num_ours, scaled, peer_name))
-    return rows
+    counts: list[int] = []
+    ours = contender(lambda _: tile_file(path, "0" * 64, SETTINGS))
+    theirs = contender(lambda folder: counts.append(apart.ask(job, [path], folder, SIZE_PX)))
+    seconds = time_in_turn(ours, theirs, runs=runs)
+    num_ours = len(tile_file(path, "0" * 64, SETTINGS).tiles)
+    scaled = Seconds(ours=seconds.ours, peer=tuple(one * num_ours / counts[0] for one in seconds.peer))
+    return rate_row("cut-outs of 256 px from 2,100 px", "tiles/s", num_ours, scaled, peer_name)
 
 
 def main() -> None:
     """Measure all."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--peers", type=Path, help="where the peers' environment stands or is to be made")
-    chosen = parser.parse_args().peers
-    with tempfile.TemporaryDirectory() as folder, peers_apart(chosen or Path(folder) / "peers") as apart:
+    parser.add_argument("--few", action="store_true", help="twice each, printed and not written: to see that it runs")
+    few = parser.parse_args().few
+    runs = 2 if few else RUNS
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        peers_apart("tiles_shelf.py") as shelf,
+        peers_apart("tiles_cutana.py") as cutana,
+    ):
         drz, flc = write_drz(Path(folder) / "made_drz.fits", 4200), write_flc(Path(folder) / "made_flc.fits")
-        rows = road_rows("drz 4200 x 4200", [drz], apart) + road_rows("flc 2 x 2048 x 4096", [flc], apart)
-        rows += [bound_row("drz", drz), bound_row("flc", flc)]
-        rows += [two_processes_row([drz, drz, flc, flc]), process_row([drz, flc])]
-        if apart:
-            rows += cutout_rows(write_drz(Path(folder) / "small_drz.fits", 2100), apart)
-    report("tiles", rows)
+        small = write_drz(Path(folder) / "small_drz.fits", 2100)
+        rows = road_rows({"drz": drz, "flc": flc}, shelf, runs)
+        rows += [
+            two_processes_row([drz, drz, flc, flc], runs),
+            bound_row("drz", drz, runs),
+            bound_row("flc", flc, runs),
+        ]
+        rows += [process_row([drz, flc] * pairs, runs) for pairs in (1, 8)]
+        if shelf:
+            rows += [
+                cutout_row(small, shelf, *peer, min(runs, 3))
+                for peer in (("astrocut", ASTROCUT), ("fitsbolt", FITSBOLT))
+            ]
+        if cutana:
+            rows.append(cutout_row(small, cutana, "cutana", CUTANA, min(runs, 3)))
+    if few:
+        Console().print(table_of("tiles", rows))
+    else:
+        report("tiles", rows)
 
 
 if __name__ == "__main__":

@@ -4,17 +4,32 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from hubbleclip.dataset import ustar
-from hubbleclip.images.tiles import CutTile, tile_file
+from hubbleclip.images.fits import ScienceImage
+from hubbleclip.images.tiles import CutTile, cut_tiles, read_images
 from hubbleclip.settings import TileSettings
 
 
-def write_shard(paths: Sequence[Path], shard: Path, size_px: int) -> int:
-    """Tiles of every file into one tar, masked, repaired, checked, each with its WCS and hash; returns how many."""
+def write_shard(paths: Sequence[Path], shard: Path, size_px: int, rays: bool = True) -> int:
+    """Tiles of every file into one tar, masked, repaired, checked, each with its WCS; returns how many.
+
+    Without `rays` cosmic rays stay where they are, as in a pipeline that does not look for them.
+    """
     settings = TileSettings(size_px=size_px, views=("native",))
-    return pack((tile for path in paths for tile in tile_file(path, "0" * 64, settings).tiles), shard)
+    return pack((tile for path in paths for tile in cut(path, settings, rays)), shard)
+
+
+def cut(path: Path, settings: TileSettings, rays: bool = True) -> list[CutTile]:
+    """Tiles of a file."""
+    images = read_images(path, settings)
+    return cut_tiles(images if rays else map(_with_rays_left, images), "0" * 64, settings).tiles
+
+
+def _with_rays_left(image: ScienceImage) -> ScienceImage:
+    return replace(image, may_hold_rays=False)
 
 
 def pack(tiles: Iterable[CutTile], shard: Path) -> int:

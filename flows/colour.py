@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 
 from prefect import Task
 
-from flows._run import Batch, Stage, attempt, batches, run_batches
+from flows._run import Batch, Stage, batches, run_batches
+from flows.cutting import cut_each, write_tiles
 from hubbleclip.catalog import Catalog
 from hubbleclip.errors import SettingsError
-from hubbleclip.files import write_bytes
 from hubbleclip.images.colour import cut_colour, pick_parts, wavelength_nm
-from hubbleclip.images.tiles import read_images, to_tile_record
+from hubbleclip.images.tiles import read_images
 from hubbleclip.paths import Layout
 from hubbleclip.records import Product, Rejection, Tile
 from hubbleclip.settings import TileSettings
@@ -52,25 +52,16 @@ def _pick(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 def colour_visits(visits: Sequence[Visit], layout: Layout, settings: TileSettings) -> Batch:
     """Colour tiles of a batch of visits: the files first, then their rows."""
-    batch: Batch = {"tile": [], "rejection": []}
-    for visit in visits:
-        cut = attempt(
-            partial(colour_visit, visit, layout, settings),
-            entity="visit", entity_id=visit.name, stage="colour", digest=settings.digest(),
-        )  # fmt: skip
-        batch["rejection" if isinstance(cut, Rejection) else "tile"] += [cut] if isinstance(cut, Rejection) else cut
-    return batch
+    cuts = [(visit.name, partial(colour_visit, visit, layout, settings)) for visit in visits]
+    return cut_each(cuts, entity="visit", stage="colour", digest=settings.digest())
 
 
-def colour_visit(visit: Visit, layout: Layout, settings: TileSettings) -> list[Tile]:
+def colour_visit(visit: Visit, layout: Layout, settings: TileSettings) -> tuple[list[Tile], list[Rejection]]:
     """Write the colour tiles of one visit. Raises ImageError when there is none."""
     images = [read_images(layout.absolute(part.path or ""), settings, part.file_name) for part in visit.parts]
     cut = cut_colour(images, [part.sha256 or "" for part in visit.parts], settings)
-    uris, now = [part.uri for part in visit.parts], datetime.now(UTC)
-    records = [to_tile_record(tile, visit.parts[1], layout, now, uris) for tile in cut.tiles]
-    for tile, record in zip(cut.tiles, records, strict=True):
-        write_bytes(layout.absolute(record.path), tile.png)
-    return records
+    uris = [part.uri for part in visit.parts]
+    return write_tiles(cut.tiles, visit.parts[1], layout, datetime.now(UTC), uris), []
 
 
 task_colour_visits = Task(colour_visits, name="colour-visits", persist_result=False)

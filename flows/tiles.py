@@ -10,16 +10,16 @@ from typing import Any
 
 from prefect import Task, flow
 
-from flows._run import Batch, Connections, Stage, attempt, batches, open_stage, run_batches
+from flows._run import Batch, Connections, Stage, batches, open_stage, run_batches
 from flows._services import archive_service
 from flows.colour import colour_pending
+from flows.cutting import cut_each, write_tiles
 from flows.fetch import dropped, fetch_each, fetch_file, is_on_disk, remove_strays, write_fetched
 from flows.pending import pending_tiles
 from hubbleclip.archives import Archive, open_archive
 from hubbleclip.archives.base import Delivery, reject
 from hubbleclip.errors import ImageError
-from hubbleclip.files import write_bytes
-from hubbleclip.images.tiles import FROM_MEMORY, tile_file, to_tile_record
+from hubbleclip.images.tiles import FROM_MEMORY, tile_file
 from hubbleclip.paths import Layout, product_suffix
 from hubbleclip.records import Product, Rejection, Tile
 from hubbleclip.settings import Settings, TileSettings, read_settings
@@ -30,18 +30,8 @@ def cut_products(
     products: Sequence[Product], layout: Layout, settings: TileSettings, data: bytes | None = None
 ) -> Batch:
     """Tiles of a batch of products, or of one whose content is `data`: the PNG files first, then their rows."""
-    batch: Batch = {"tile": [], "rejection": []}
-    for product in products:
-        cut = attempt(
-            partial(cut_product, product, layout, settings, data),
-            entity="product", entity_id=product.uri, stage="tiles", digest=settings.digest(),
-        )  # fmt: skip
-        if isinstance(cut, Rejection):
-            batch["rejection"].append(cut)
-        else:
-            batch["tile"].extend(cut[0])
-            batch["rejection"].extend(cut[1])
-    return batch
+    cuts = [(product.uri, partial(cut_product, product, layout, settings, data)) for product in products]
+    return cut_each(cuts, entity="product", stage="tiles", digest=settings.digest())
 
 
 def cut_product(
@@ -55,9 +45,7 @@ def cut_product(
         counted = Counter(rejection.reason for rejection in cut.rejections)
         reason = counted.most_common(1)[0][0] if counted else "no_image"
         raise ImageError(reason, "; ".join(f"{r.reason}: {r.detail}" for r in cut.rejections[:3]))
-    tiles = [to_tile_record(tile, product, layout, now) for tile in cut.tiles]
-    for tile, record in zip(cut.tiles, tiles, strict=True):
-        write_bytes(layout.absolute(record.path), tile.png)
+    tiles = write_tiles(cut.tiles, product, layout, now)
     rejections = [
         Rejection(
             entity="tile", entity_id=r.entity_id, stage="tiles", reason=r.reason, detail=r.detail,

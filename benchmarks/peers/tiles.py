@@ -1,6 +1,7 @@
 """Tiles as one cuts them with astropy and Pillow: zscale, asinh, whole squares from the corner on, into a tar.
 
-No mask, no choice of the sky, no WCS, nothing left out: the least that gives pictures.
+No mask, no choice of the sky, no WCS, nothing left out: the least that gives pictures. Where rays are to be taken out,
+`clean` does it.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import io
 import sys
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +18,15 @@ from astropy.visualization import AsinhStretch, ImageNormalize, ZScaleInterval
 from PIL import Image
 
 NAME = "astropy + Pillow + tarfile"
+Clean = Callable[[np.ndarray], np.ndarray]
 
 
-def write_shard(paths: Sequence[Path], shard: Path, size_px: int) -> int:
+def write_shard(paths: Sequence[Path], shard: Path, size_px: int, clean: Clean | None = None) -> int:
     """Tiles of every file into one tar; returns how many."""
     num_tiles = 0
     with tarfile.open(shard, "w") as tar:
         for path in paths:
-            for png in tile_file(path, size_px):
+            for png in tile_file(path, size_px, clean):
                 member = tarfile.TarInfo(f"{num_tiles:06d}.png")
                 member.size = len(png)
                 tar.addfile(member, io.BytesIO(png))
@@ -32,12 +34,12 @@ def write_shard(paths: Sequence[Path], shard: Path, size_px: int) -> int:
     return num_tiles
 
 
-def tile_file(path: Path, size_px: int) -> Iterator[bytes]:
+def tile_file(path: Path, size_px: int, clean: Clean | None = None) -> Iterator[bytes]:
     """PNGs of the whole squares of every SCI extension, row by row."""
     with fits.open(path) as hdus:
         for hdu in hdus:
             if hdu.name == "SCI":
-                yield from _tiles(hdu.data, size_px)
+                yield from _tiles(clean(hdu.data) if clean else hdu.data, size_px)
 
 
 def _tiles(data_yx: np.ndarray, size_px: int) -> Iterator[bytes]:

@@ -1,19 +1,28 @@
-"""Runs `tiles_shelf.py` in an environment of its own, made by venv and pip in a folder that later runs find again."""
+"""Runs peers' scripts in environments of their own, each a child that does one job at a time."""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("fitsio==1.4.2", "fitsbolt==0.3.1", "opencv-python-headless", "webdataset==1.0.2", "astrocut==1.4.0")
+from benchmarks.environments import PEERS, peer_python
+
 SHELF = "fitsio + fitsbolt 0.3 + OpenCV + webdataset"
-ASTROCUT, FITSBOLT = "astrocut 1.4 img_cut", "fitsio + fitsbolt 0.3 + OpenCV"
-SCRIPT = Path(__file__).with_name("tiles_shelf.py")
+ASTROCUT, FITSBOLT, CUTANA = "astrocut 1.4 img_cut", "fitsio + fitsbolt 0.3 + OpenCV", "Cutana 0.4 in its process"
+CLEANING = "astropy + astroscrappy + Pillow + tarfile"
+SCRIPTS = {
+    "tiles_shelf.py": (
+        "fitsio==1.4.2", "fitsbolt==0.3.1", "opencv-python-headless", "webdataset==1.0.2", "astrocut==1.4.0",
+        "astroscrappy==1.3.0", "Pillow",
+    ),
+    "tiles_cutana.py": ("cutana==0.4.0",),
+}  # fmt: skip
+ONE_CORE = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
 class Apart:
@@ -35,19 +44,14 @@ class Apart:
 
 
 @contextmanager
-def peers_apart(cache: Path) -> Iterator[Apart | None]:
-    """The peers, or None, with a line that says why, where their packages cannot be installed."""
-    python = cache / "bin" / "python"
-    try:
-        if not python.is_file():
-            subprocess.run([sys.executable, "-m", "venv", cache], check=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *PACKAGES], check=True, stdout=subprocess.DEVNULL)
-    except (OSError, subprocess.CalledProcessError) as error:
-        print(f"left out, since it cannot be installed: {SHELF}, astrocut ({error})")
+def peers_apart(script: str) -> Iterator[Apart | None]:
+    """The peers of a script; None where its packages cannot be installed."""
+    python = peer_python(script.removesuffix(".py"), *SCRIPTS[script])
+    if python is None:
         yield None
         return
     streams: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen([python, SCRIPT], text=True, **streams) as child:
+    with subprocess.Popen([python, PEERS / script], text=True, env=os.environ | ONE_CORE, **streams) as child:
         yield Apart(child)
         assert child.stdin is not None
         child.stdin.close()

@@ -2,20 +2,22 @@
 
 `shard`: fitsio, fitsbolt's asinh on a sample, OpenCV's PNG at level 1, webdataset. `astrocut`: its `img_cut` at the
 middles of the grid. `fitsbolt`: each square of the grid read by fitsio, stretched by fitsbolt, encoded by OpenCV.
+`naive_clean`: the naive road with astroscrappy's `detect_cosmics`, its settings as they come.
 """
 
 from __future__ import annotations
 
-import json
-import sys
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import cv2
 import fitsbolt
 import fitsio
 import numpy as np
+import tiles as naive
 import webdataset
+from jobs import serve
 
 SAMPLES = 100_000
 
@@ -84,17 +86,12 @@ def astrocut_cutouts(paths: list[str], out: str, size_px: int) -> int:
     return num_tiles
 
 
-JOBS = {"shard": shard, "fitsbolt": fitsbolt_cutouts, "astrocut": astrocut_cutouts}
+def naive_clean(paths: list[str], out: str, size_px: int) -> int:
+    from astroscrappy import detect_cosmics
 
-
-def main() -> None:
-    cv2.setNumThreads(1)
-    answers, sys.stdout = sys.stdout, sys.stderr
-    for line in sys.stdin:
-        job = json.loads(line)
-        num_tiles = JOBS[job.pop("job")](**job)
-        print(num_tiles, file=answers, flush=True)
+    return naive.write_shard([Path(path) for path in paths], Path(out), size_px, lambda data: detect_cosmics(data)[1])
 
 
 if __name__ == "__main__":
-    main()
+    cv2.setNumThreads(1)
+    serve({"shard": shard, "fitsbolt": fitsbolt_cutouts, "astrocut": astrocut_cutouts, "naive_clean": naive_clean})

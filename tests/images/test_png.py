@@ -6,6 +6,7 @@ import struct
 import subprocess
 import zlib
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -35,7 +36,6 @@ def read_by_torchvision(data):
 
 
 def read_by_opencv(data):
-    cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed: its reader is not tried")
     return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
 
 
