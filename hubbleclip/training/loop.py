@@ -34,7 +34,7 @@ OnProgress = Callable[[int, Mapping[str, float]], None]
 
 
 def train(
-    dataset_dir: Path,
+    dataset_dir: Path | str,
     runs_dir: Path,
     model: ModelSettings,
     settings: TrainSettings,
