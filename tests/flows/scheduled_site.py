@@ -9,12 +9,15 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import requests
 from commands import environment
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
 
 from flows.deployment import WEBHOOK_VARIABLE
 
@@ -57,6 +60,9 @@ class Site:
         self.profile.write_text(PROFILE)
         self.url = f"http://127.0.0.1:{self.port}"
         self.running: dict[str, subprocess.Popen] = {}
+        self.http = requests.Session()
+        busy = Retry(total=8, status_forcelist=[503], allowed_methods=None, backoff_factor=0.5)
+        self.http.mount("http://", HTTPAdapter(max_retries=busy))
         self.told: list[dict] = []
         told = self.told
 
@@ -87,30 +93,38 @@ class Site:
         except requests.ConnectionError:
             return False
 
-    def stop(self, command: str) -> int:
+    def stop(self, command: str) -> None:
         """Press Ctrl-C."""
-        os.killpg(self.running[command].pid, signal.SIGINT)
-        return self.running.pop(command).wait(60)
+        stopped = self.running.pop(command)
+        os.killpg(stopped.pid, signal.SIGINT)
+        stopped.wait(60)
 
-    def kill(self, pattern: str) -> None:
-        """SIGKILL to the processes of this site whose command line matches, as when their machine goes down."""
-        mark = f"SITE={self.port}".encode()
+    def processes(self, pattern: str = ".") -> list[int]:
+        """Those that this site has started, by what their command line matches."""
+        mark, found = f"SITE={self.port}".encode(), []
         for folder in Path("/proc").glob("[0-9]*"):
             try:
                 words = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
                 if re.search(pattern, words) and mark in (folder / "environ").read_bytes().split(b"\0"):
-                    os.kill(int(folder.name), signal.SIGKILL)
-            except (OSError, ProcessLookupError):
+                    found.append(int(folder.name))
+            except OSError:
                 continue
+        return found
+
+    def kill(self, pattern: str = ".") -> None:
+        """SIGKILL, as when the machine goes down."""
+        for pid in self.processes(pattern):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def ask(self, path: str, **body: Any) -> Any:
-        answer = requests.post(f"{self.url}/api/{path}", json=body, timeout=60)
+        answer = self.http.post(f"{self.url}/api/{path}", json=body, timeout=60)
         answer.raise_for_status()
         return answer.json()
 
     def run(self, deployment: str, **parameters: Any) -> str:
         """Start a deployment, as the page's button does; the run's id."""
-        found = requests.get(f"{self.url}/api/deployments/name/{deployment}", timeout=60).json()
+        found = self.http.get(f"{self.url}/api/deployments/name/{deployment}", timeout=60).json()
         state = {"type": "SCHEDULED"}
         created = self.ask(f"deployments/{found['id']}/create_flow_run", parameters=parameters, state=state)
         return created["id"]
@@ -124,7 +138,7 @@ class Site:
         return [run for run in found if not run["auto_scheduled"]]
 
     def state(self, run_id: str) -> str:
-        return requests.get(f"{self.url}/api/flow_runs/{run_id}", timeout=60).json()["state_type"]
+        return self.http.get(f"{self.url}/api/flow_runs/{run_id}", timeout=60).json()["state_type"]
 
     def end(self, run_id: str) -> str:
         """The state in which a run ends."""
@@ -138,7 +152,7 @@ class Site:
 
     def states(self, run_id: str) -> list[str]:
         """Names of the states that a run went through."""
-        found = requests.get(f"{self.url}/api/flow_run_states/", params={"flow_run_id": run_id}, timeout=60).json()
+        found = self.http.get(f"{self.url}/api/flow_run_states/", params={"flow_run_id": run_id}, timeout=60).json()
         return [state["name"] for state in found]
 
     def lines(self, run_id: str) -> list[str]:

@@ -42,8 +42,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     assert site.start(DEPLOY).wait(120) == 0, (site.folder / "commands.log").read_text()
     site.start(WORKER)
     yield site
-    assert [site.stop(command) for command in (WORKER, SERVER) if command in site.running] != []
-    site.kill(".")
+    site.kill()
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +184,7 @@ def test_cancelled_and_killed_runs_leave_a_good_catalog_and_no_slot(site: Site, 
     killed = site.run("dataset/nightly", overrides=overrides)
     until(lambda: tiles_under(tmp_path / "disturbed"), "the first tile")
     site.kill(FLOW_PROCESSES)
-    site.kill("prefect")
+    site.kill()
     site.start(SERVER)
     until(site.is_up, "the server")
     site.start(WORKER)
@@ -197,6 +196,12 @@ def test_cancelled_and_killed_runs_leave_a_good_catalog_and_no_slot(site: Site, 
     assert run_command("dataset", data=whole, profile=str(site.profile)).code == 0
     assert rows(tmp_path / "disturbed", "tiny") == rows(whole, "tiny")
     until(lambda: not any(site.slots()), "the last slot given back")
+
+
+def test_ctrl_c_ends_worker_and_server_and_leaves_no_process(site: Site) -> None:
+    for command in (WORKER, SERVER):
+        site.stop(command)
+    until(lambda: not site.processes(), "the end of the last process")
 
 
 def test_no_secret_reaches_server_logs_or_data(site: Site) -> None:
