@@ -79,7 +79,7 @@ class Lane:
     def __init__(self, transport: Transport, num_connections: int) -> None:
         self.transport = transport
         self._multi = pycurl.CurlMulti()
-        self._free = [_handle(transport) for _ in range(num_connections)]
+        self._free = [_connection(transport) for _ in range(num_connections)]
         self._busy: dict[Any, Transfer] = {}
 
     def answers(self, asked: Iterable[tuple[Item, str]]) -> Generator[tuple[Item, Transfer | None], None, None]:
@@ -147,7 +147,7 @@ class Lane:
         return False
 
 
-def _handle(transport: Transport) -> Any:
+def _connection(transport: Transport) -> Any:
     """A connection under the transport's own time limits: no redirect is followed, nothing is unpacked."""
     fetch, handle = transport.fetch, pycurl.Curl()
     patience_s = math.ceil(transport.patience_s)
