@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hubbleclip.dataset.shards import DatasetInfo
 from hubbleclip.evaluation.bootstrap import draw_weights
-from hubbleclip.evaluation.embed import embed_texts, embed_tiles, on_best_device
+from hubbleclip.evaluation.embed import embed_texts, embed_tiles, ready_to_embed
 from hubbleclip.evaluation.protocols import Estimate, Scores, difference, fair_estimates
 from hubbleclip.evaluation.report import read_samples
 from hubbleclip.evaluation.retrieval import cosine_scores
@@ -26,7 +26,7 @@ def val_estimate(info: DatasetInfo, run_dir: Path, settings: EvaluationSettings)
     Raises EvaluationError when val has fewer than two groups.
     """
     val = make_test_set(read_samples(info), "val")
-    loaded = on_best_device(load_run_model(run_dir))
+    loaded = ready_to_embed(load_run_model(run_dir), settings.precision)
     _, tiles_td = embed_tiles(loaded, info, "val", settings.batch_size)
     scores_tg = cosine_scores(tiles_td, embed_texts(loaded, val.captions_g, settings.batch_size))
     scores = Scores(scorer=run_dir.name, i2t_tg=scores_tg, t2i_gt=scores_tg.T)

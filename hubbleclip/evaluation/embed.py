@@ -20,11 +20,24 @@ from hubbleclip.dataset.shards import DatasetInfo
 from hubbleclip.evaluation.retrieval import Floats
 from hubbleclip.training.model import LoadedModel
 
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
-def on_best_device(loaded: LoadedModel) -> LoadedModel:
-    """The same model, moved to the GPU where there is one."""
-    loaded.model.to("cuda" if torch.cuda.is_available() else "cpu")
+
+def ready_to_embed(loaded: LoadedModel, precision: str) -> LoadedModel:
+    """The same model, in place, on the GPU where there is one, with weights of the precision: `fp32`, `bf16`, or `auto`
+    for what `best_precision` says. Rounded weights are faster than autocast, which casts them for every batch.
+    """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    chosen = best_precision(device) if precision == "auto" else precision
+    loaded.model.to(device, DTYPES[chosen])
     return loaded
+
+
+def best_precision(device: str) -> str:
+    """`bf16` where the device multiplies in it, `fp32` where it would only imitate it."""
+    if device == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    return "bf16" if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported() else "fp32"
 
 
 def embed_tiles(loaded: LoadedModel, info: DatasetInfo, split: str, batch_size: int) -> tuple[list[str], Floats]:

@@ -75,7 +75,7 @@ def evaluate(
     run = read_run(run_dir).run
     test_set = make_test_set(read_samples(info))
     vocabulary = zeroshot.read_vocabulary()
-    models = load_models(run_dir, run.seed, shuffled_run_dir)
+    models = load_models(run_dir, run.seed, shuffled_run_dir, settings.precision)
     features = {name: embed_test(loaded, info, test_set, settings.batch_size) for name, loaded in models.items()}
     phrases = {name: embed_vocabulary(models[name], vocabulary, settings.batch_size) for name in page.SHOWN}
     tile_features = embed_splits(models["fine_tuned"], info, settings.batch_size)
@@ -101,12 +101,12 @@ def read_samples(info: DatasetInfo) -> list[Sample]:
     return [Sample(**row) for row in info.manifest.select(SAMPLE_COLUMNS).to_pylist()]
 
 
-def load_models(run_dir: Path, seed: int, shuffled_run_dir: Path | None) -> dict[str, LoadedModel]:
+def load_models(run_dir: Path, seed: int, shuffled_run_dir: Path | None, precision: str) -> dict[str, LoadedModel]:
     """The model of the run, the one that it started from, and the one trained on shuffled pairs where there is one."""
     models = {"fine_tuned": load_run_model(run_dir), "base": load_model(read_model_settings(run_dir), seed)}
     if shuffled_run_dir is not None:
         models["shuffled"] = load_run_model(shuffled_run_dir)
-    return {name: embed.on_best_device(loaded) for name, loaded in models.items()}
+    return {name: embed.ready_to_embed(loaded, precision) for name, loaded in models.items()}
 
 
 def embed_splits(loaded: LoadedModel, info: DatasetInfo, batch_size: int) -> dict[str, tuple[list[str], Floats]]:

@@ -63,6 +63,12 @@ class LoadedModel:
         mean, std = (torch.tensor(values, device=self.device).view(1, -1, 1, 1) for values in (self.mean, self.std))
         return (levels - mean) / std
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the weights."""
+        dtype: torch.dtype = next(self.model.parameters()).dtype
+        return dtype
+
     def shorten(self, tokens_bl: Tensor) -> Tensor:
         """Tokens up to the end of the longest text: the features are the same, and soon there. A view."""
         if self.padding_id is None:
@@ -73,16 +79,19 @@ class LoadedModel:
     def encode_images(self, levels_b1hw: Tensor) -> Tensor:
         """Normalised features (b, d), float32 on the CPU, of tiles of `image_size`. The model is put in eval mode."""
         self.model.eval()
-        feat_bd: Tensor = self.model.encode_image(self.normalise(levels_b1hw), normalize=True)
-        return feat_bd.float().cpu()
+        return _unit(self.model.encode_image(self.normalise(levels_b1hw).to(self.dtype)))
 
     @torch.inference_mode()
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """Normalised features (b, d), float32 on the CPU, of texts, each cut at the model's context length."""
         self.model.eval()
         tokens_bl = self.shorten(self.tokenizer(list(texts))).to(self.device)
-        feat_bd: Tensor = self.model.encode_text(tokens_bl, normalize=True)
-        return feat_bd.float().cpu()
+        return _unit(self.model.encode_text(tokens_bl))
+
+
+def _unit(feat_bd: Tensor) -> Tensor:
+    """Rows of length 1, float32 on the CPU; made so there, since bfloat16 knows a length to 1 in 256 only."""
+    return F.normalize(feat_bd.float().cpu(), dim=-1)
 
 
 def load_model(settings: ModelSettings, seed: int) -> LoadedModel:
