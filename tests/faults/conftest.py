@@ -24,7 +24,7 @@ def prefect() -> Iterator[str]:
     """Its address."""
     importlib.import_module("astroquery.mast")  # takes seconds, which no run should be charged with
     quiet = {PREFECT_SERVER_ANALYTICS_ENABLED: False, PREFECT_LOGGING_TO_API_ENABLED: False}
-    with temporary_settings(quiet), prefect_test_harness():
+    with temporary_settings(quiet), prefect_test_harness(server_startup_timeout=200):
         yield PREFECT_API_URL.value()
 
 
