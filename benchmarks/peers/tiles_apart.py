@@ -18,7 +18,7 @@ CLEANING = "astropy + astroscrappy + Pillow + tarfile"
 SCRIPTS = {
     "tiles_shelf.py": (
         "fitsio==1.4.2", "fitsbolt==0.3.1", "opencv-python-headless", "webdataset==1.0.2", "astrocut==1.4.0",
-        "astroscrappy==1.3.0", "Pillow",
+        "astroscrappy==1.3.0", "Pillow", "matplotlib",
     ),
     "tiles_cutana.py": ("cutana==0.4.0",),
 }  # fmt: skip

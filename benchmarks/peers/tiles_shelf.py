@@ -89,7 +89,10 @@ def astrocut_cutouts(paths: list[str], out: str, size_px: int) -> int:
 def naive_clean(paths: list[str], out: str, size_px: int) -> int:
     from astroscrappy import detect_cosmics
 
-    return naive.write_shard([Path(path) for path in paths], Path(out), size_px, lambda data: detect_cosmics(data)[1])
+    def clean(data_yx: np.ndarray) -> np.ndarray:
+        return detect_cosmics(data_yx.astype(np.float32))[1]  # it takes only this byte order
+
+    return naive.write_shard([Path(path) for path in paths], Path(out), size_px, clean)
 
 
 if __name__ == "__main__":
