@@ -147,7 +147,7 @@ def read_dataset(place: str | Path) -> DatasetInfo:
     Checks that every shard is there and of its size, not its bytes: for that see `verify.find_faults`. Raises
     DatasetError when something is missing, or the manifest names a shard that the dataset does not have.
     """
-    place = str(Path(place).absolute()) if isinstance(place, Path) else place.rstrip("/")
+    place = str(place).rstrip("/") if "://" in str(place) else str(Path(place).resolve())
     description, manifest = read_description(place), read_manifest(place)
     addresses, storage = shard_addresses(place, description), storage_of(place)
     for shard in description["shards"]:

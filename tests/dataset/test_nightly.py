@@ -112,6 +112,12 @@ def test_a_spoilt_dataset_is_not_gone_on_with(tmp_path):
     assert build(60, tmp_path).dataset.parent_digest is None
 
 
+def test_a_dataset_is_found_from_within_its_folder(nights, monkeypatch):
+    root, built = nights
+    monkeypatch.chdir(root / built[2].dataset.digest)
+    assert read_dataset(".").addresses == read_dataset(root / built[2].dataset.digest).addresses
+
+
 def test_a_lost_parent_is_named(nights):
     root, built = nights
     shutil.rmtree(root / built[0].dataset.digest)
