@@ -27,6 +27,7 @@ MODELS = {
     "fine_tuned": "this model",
     "oracle": "oracle that knows the kind of object only",
     "bm25": "text search by target, instrument and filter (BM25)",
+    "hybrid": "this model and text search, by reciprocal rank fusion",
     "shuffled": "trained on shuffled pairs",
     "base": "the same model untrained",
     "random": "random",

@@ -103,6 +103,8 @@ class EvaluationSettings(Section):
     """Precision of the weights that embed: `bf16` is faster where the device multiplies in it, which `auto` asks."""
     batch_size: int = Field(256, ge=1)
     """Items an embedding batch."""
+    average_views: bool = False
+    """Also score each tile with the mean of its proposal's tiles, as protocol `views`."""
     bootstrap: int = Field(2000, ge=100)
     """Resamples of proposals for the 95 % intervals."""
     seed: int = 7

@@ -7,12 +7,14 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.stats import rankdata
 
 from hubbleclip.evaluation.retrieval import Floats, Ints, Ranking, hit_probability
 from hubbleclip.records import Sample
 
 BM25_K1 = 1.2
 BM25_B = 0.75
+RANK_SHIFT = 60
 WORD = re.compile(r"[a-z0-9]+")
 
 
@@ -37,6 +39,15 @@ def bm25_scores(queries: Sequence[str], documents: Sequence[str]) -> Floats:
                 weights[word] = idf * f_i * (BM25_K1 + 1) / (f_i + norm_i)
             scores_qi[row] += weights[word]
     return np.round(scores_qi, 9)
+
+
+def hybrid_scores(first_qi: Floats, second_qi: Floats) -> Floats:
+    """Two scorers as one, by reciprocal rank fusion: the sum of 1 / (60 + rank) (Cormack et al. 2009). Ties take their
+    mean rank.
+    """
+    first_rank_qi, second_rank_qi = (rankdata(-scores_qi, axis=1) for scores_qi in (first_qi, second_qi))
+    fused_qi: Floats = np.round(1 / (RANK_SHIFT + first_rank_qi) + 1 / (RANK_SHIFT + second_rank_qi), 12)
+    return fused_qi
 
 
 def metadata_text(sample: Sample) -> str:

@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from hubbleclip.dataset.shards import DatasetInfo
 from hubbleclip.evaluation import figures
+from hubbleclip.evaluation.features import Features, Phrases
 from hubbleclip.evaluation.pictures import data_uri, read_thumbnails
 from hubbleclip.evaluation.retrieval import Floats, cosine_scores
 from hubbleclip.evaluation.testset import TestSet, example_tiles, pair_similarities
@@ -24,12 +25,15 @@ THUMBNAIL_PX = 192
 NUM_PHRASES = 5
 NUM_TILES = 4
 SHOWN = ("fine_tuned", "base")
-COLUMNS = ("fine_tuned", "base", "shuffled", "bm25", "random", "oracle")
+COLUMNS = ("fine_tuned", "base", "shuffled", "bm25", "hybrid", "random", "oracle")
 NAMES = {
     "fine_tuned": "fine-tuned", "base": "base model", "shuffled": "shuffled pairs", "bm25": "BM25",
-    "random": "chance", "oracle": "kind oracle",
+    "hybrid": "with BM25", "random": "chance", "oracle": "kind oracle",
 }  # fmt: skip
-RIVAL_NAMES = {"base": "the base model", "shuffled": "training on shuffled pairs", "bm25": "text search (BM25)"}
+RIVAL_NAMES = {
+    "base": "the base model", "shuffled": "training on shuffled pairs", "bm25": "text search (BM25)",
+    "hybrid": "itself with text search (reciprocal rank fusion)",
+}  # fmt: skip
 ROWS = {
     "Image to text": (
         ("i2t_accuracy_at_10pct", "Accuracy at top 10 %"), ("i2t_recall_at_1", "Recall at 1"),
@@ -42,24 +46,22 @@ ROWS = {
     ),
 }  # fmt: skip
 PAPERCLIP_ROWS = (("i2t_accuracy_at_10pct", "Image to text"), ("t2i_accuracy_at_10pct", "Text to image"))
-DIRECTIONS = {"i2t": "image to text", "t2i": "text to image"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Features:
-    """What one model makes of the test tiles (t, d) and their captions (g, d); rows of length 1."""
-
-    tiles_td: Floats
-    captions_gd: Floats
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Phrases:
-    """What one model makes of the vocabulary (p, d); rows of length 1."""
-
-    objects_pd: Floats
-    hypotheses_pd: Floats
-    queries_pd: Floats
+ZERO_SHOT_ROWS = (
+    ("kind_map", "Kinds of object: mean average precision"), ("kind_ndcg_at_10", "nDCG at 10"),
+    ("category_map", "Science categories: mean average precision"), ("category_ndcg_at_10", "nDCG at 10"),
+    ("kind_top1", "A tile's kind is the nearest"), ("kind_top5", "among the nearest five"),
+    ("kind_calibration_error", "Calibration error of that guess"),
+)  # fmt: skip
+IMAGE_ROWS = (
+    ("same_proposal_map", "Same proposal: mean average precision"), ("same_proposal_recall_at_1", "Recall at 1"),
+    ("same_kind_map", "Same kind, other proposals: mean average precision"), ("same_kind_recall_at_1", "Recall at 1"),
+)  # fmt: skip
+COMPARISONS = {
+    "i2t_accuracy_at_10pct": "image to text", "t2i_accuracy_at_10pct": "text to image",
+    "kind_map": "kinds of object by words", "category_map": "science categories by words",
+    "same_proposal_map": "images of the same proposal by an image",
+    "same_kind_map": "images of the same kind by an image",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -94,6 +96,10 @@ def render(info: DatasetInfo, results: Results, settings: EvaluationSettings) ->
         verdicts=verdicts(metrics),
         tables=fair_tables(metrics),
         paperclip=table(metrics, "paperclip", PAPERCLIP_ROWS),
+        equation=table(metrics, "paperclip_equation", PAPERCLIP_ROWS[:1]),
+        zero_shot=table(metrics, "zero_shot", ZERO_SHOT_ROWS),
+        image_to_image=table(metrics, "image_to_image", IMAGE_ROWS),
+        views=table(metrics, "views", ROWS["Image to text"]),
         curve_uri=svg_uri(figures.retrieval_figure(metrics)),
         histogram_uri=svg_uri(figures.similarity_figure(similarities(test_set, features, settings.seed))),
         examples=[example_card(results, tile, pictures) for tile in examples],
@@ -150,9 +156,10 @@ def lede(metrics: Sequence[Metric]) -> dict[str, str]:
 
 
 def table(metrics: Sequence[Metric], protocol: str, rows: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """Columns for the scorers that were scored, a row a figure."""
+    """Columns for the scorers that were scored, a row a figure; a figure that nobody has is left out."""
     found = {(metric.model, metric.name): metric for metric in metrics if metric.protocol == protocol}
-    columns = [model for model in COLUMNS if any(key[0] == model for key in found)]
+    rows = [row for row in rows if any(name == row[0] for _, name in found)]
+    columns = [model for model in COLUMNS if any((model, name) in found for name, _ in rows)]
     body = [{"label": label, "cells": [cell(found.get((model, name))) for model in columns]} for name, label in rows]
     return {"columns": columns, "rows": body}
 
@@ -173,7 +180,7 @@ def verdicts(metrics: Sequence[Metric]) -> list[dict[str, Any]]:
         word = "better than" if is_better else "worse than" if is_worse else "not shown to differ from"
         numbers = f"{100 * metric.value:+.1f} points, {100 * metric.low:+.1f} to {100 * metric.high:+.1f}"
         text = f"{word} {RIVAL_NAMES[rival]} ({numbers})"
-        out.append({"direction": DIRECTIONS[name[:3]], "text": text, "is_better": is_better})
+        out.append({"direction": COMPARISONS[name], "text": text, "is_better": is_better})
     return out
 
 

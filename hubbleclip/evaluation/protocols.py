@@ -1,7 +1,13 @@
 """The protocols that turn scores into metrics.
 
 `fair`: every test tile against the distinct captions of all test groups and back, every tile and caption taking part.
-`paperclip`: batches of 100 tiles with their own captions, one positive on the diagonal, as in arXiv 2403.08851.
+`views`: the same, but a tile stands with the mean of its proposal's tiles.
+`paperclip`: as the code of arXiv 2403.08851 measures (models/eval_utils.py): batches of 100 tiles with their own
+captions, one positive on the diagonal, the first 1, 5, 10 and 20 of 100.
+`paperclip_equation`: as the paper says it measures (its section 4.1): each image among the captions of all |V| images,
+its own counting once for each image that has it; a hit has a rank of at most floor(k |V| / 100).
+The two differ: a tenth of 100 against a tenth of all, text to image against image to text, and whole batches alone
+against all images. Where captions are shared, both leave the rank to the order of ties; here that is its expectation.
 """
 
 from __future__ import annotations
@@ -20,6 +26,7 @@ from hubbleclip.evaluation.retrieval import (
     Bools,
     Floats,
     Ints,
+    Ranking,
     expected_rank,
     hit_probability,
     positive_pairs,
@@ -28,8 +35,9 @@ from hubbleclip.evaluation.retrieval import (
     top_count,
 )
 
-FAIR, PAPERCLIP = "fair", "paperclip"
+FAIR, VIEWS, PAPERCLIP, EQUATION = "fair", "views", "paperclip", "paperclip_equation"
 PAPERCLIP_BATCH = 100
+PAPERCLIP_PERCENTS = (1, 5, 10, 20)
 HEADLINE_PERCENT = 10
 
 
@@ -59,8 +67,9 @@ class Estimate:
         return "rank" not in self.name and "_minus_" not in self.name
 
     def interval(self) -> tuple[float, float]:
-        """95 % interval of the figure."""
-        return (share_interval if self.is_share else interval)(self.draws_b, self.num_groups)
+        """95 % interval of the figure; it holds the figure, which resamples of a curved one may miss on one side."""
+        low, high = (share_interval if self.is_share else interval)(self.draws_b, self.num_groups)
+        return min(low, self.value), max(high, self.value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -124,7 +133,7 @@ def estimates_of(protocol: str, scorer: str, values: Values, weights_bg: Ints) -
     return out
 
 
-def fair_estimates(scores: Scores, group_t: Ints, weights_bg: Ints) -> list[Estimate]:
+def fair_estimates(scores: Scores, group_t: Ints, weights_bg: Ints, *, protocol: str = FAIR) -> list[Estimate]:
     """Both directions over all tiles and all distinct captions.
 
     Tile to text: share of tiles whose group's caption is among the top k % of captions. Text to tile: share of captions
@@ -142,7 +151,7 @@ def fair_estimates(scores: Scores, group_t: Ints, weights_bg: Ints) -> list[Esti
     to_text = values_of("i2t", scores.i2t_tg, wanted_gt.T, group_t)
     to_tile = values_of("t2i", scores.t2i_gt, wanted_gt, group_g)
     measured = (to_text, to_tile, whole)
-    return [one for values in measured for one in estimates_of(FAIR, scores.scorer, values, weights_bg)]
+    return [one for values in measured for one in estimates_of(protocol, scores.scorer, values, weights_bg)]
 
 
 def chance_estimates(group_t: Ints, num_groups: int, num_draws: int, seed: int) -> list[Estimate]:
@@ -208,27 +217,44 @@ def chance_of_orders(
 
 
 def diagonal_hits(scores_bb: Floats) -> Floats:
-    """Hits (b,) at the top 10 % of a square batch when only the diagonal counts; chance gives 0.1."""
+    """Hits (b, k) of a square batch at `PAPERCLIP_PERCENTS` when only the diagonal counts; chance gives their share."""
     ranking = rank_positives(scores_bb, np.eye(len(scores_bb), dtype=np.bool_))
-    return hit_probability(ranking, top_count(HEADLINE_PERCENT, len(scores_bb)))
+    return np.stack([hit_probability(ranking, top_count(k, len(scores_bb))) for k in PAPERCLIP_PERCENTS], axis=1)
 
 
 def paperclip_estimates(scores: Scores, tile_ids: Sequence[str], group_t: Ints, weights_bg: Ints) -> list[Estimate]:
-    """Metric of the reference: batches of 100 tiles in the order of their ids, each with its own caption, so that
-    captions shared within a batch compete with each other, as there. A last batch below ten tiles is left out.
+    """Metric of the reference's code: batches of 100 tiles in the order of their ids, each with its own caption, so
+    that captions shared within a batch compete with each other, as there. A last batch below ten tiles is left out.
     """
     order_t = np.argsort(np.array(tile_ids), kind="stable")
     batches = [order_t[start : start + PAPERCLIP_BATCH] for start in range(0, len(order_t), PAPERCLIP_BATCH)]
     batches = [batch for batch in batches if len(batch) >= 10 or len(batches) == 1]
     hits = [
-        np.stack([diagonal_hits(scores.i2t_tg[np.ix_(batch, group_t[batch])]),
-                  diagonal_hits(scores.t2i_gt[np.ix_(group_t[batch], batch)])], axis=1)
+        np.hstack([diagonal_hits(scores.i2t_tg[np.ix_(batch, group_t[batch])]),
+                   diagonal_hits(scores.t2i_gt[np.ix_(group_t[batch], batch)])])
         for batch in batches
     ]  # fmt: skip
-    names = ("i2t_accuracy_at_10pct", "t2i_accuracy_at_10pct")
+    names = tuple(f"{direction}_accuracy_at_{k}pct" for direction in ("i2t", "t2i") for k in PAPERCLIP_PERCENTS)
     values = Values(names=names, shares_qm=np.concatenate(hits), rank_name="", rank_q=np.empty(0),
                     group_q=group_t[np.concatenate(batches)])  # fmt: skip
     return estimates_of(PAPERCLIP, scores.scorer, values, weights_bg)
+
+
+def equation_estimates(scores: Scores, group_t: Ints, weights_bg: Ints) -> list[Estimate]:
+    """Metric of the paper's equation: each tile's own caption, one right answer, among the captions of all tiles.
+
+    A caption stands as often as it has tiles: all its copies score the same, and one of them is the right one.
+    """
+    tiles_g, num_tiles = np.bincount(group_t, minlength=scores.i2t_tg.shape[1]), len(group_t)
+    own_t1 = scores.i2t_tg[np.arange(num_tiles), group_t][:, None]
+    ranking = Ranking(
+        above_q=(scores.i2t_tg > own_t1) @ tiles_g, tied_q=(scores.i2t_tg == own_t1) @ tiles_g,
+        positives_q=np.ones(num_tiles, dtype=np.int64), num_items=num_tiles,
+    )  # fmt: skip
+    hits = [hit_probability(ranking, percent * num_tiles // 100) for percent in PERCENTS]
+    values = Values(names=tuple(f"i2t_accuracy_at_{percent}pct" for percent in PERCENTS),
+                    shares_qm=np.stack(hits, axis=1), rank_name="", rank_q=np.empty(0), group_q=group_t)  # fmt: skip
+    return estimates_of(EQUATION, scores.scorer, values, weights_bg)
 
 
 def difference(ours: Estimate, other: Estimate) -> Estimate:

@@ -6,7 +6,7 @@ import io
 import json
 import logging
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,20 +15,11 @@ import numpy as np
 
 from hubbleclip import files
 from hubbleclip.dataset.shards import DatasetInfo, read_dataset
-from hubbleclip.errors import EvaluationError
 from hubbleclip.evaluation import embed, page, zeroshot
-from hubbleclip.evaluation.baselines import bm25_scores, metadata_text, oracle_scores
-from hubbleclip.evaluation.bootstrap import draw_weights
-from hubbleclip.evaluation.protocols import (
-    FAIR,
-    Estimate,
-    Scores,
-    chance_estimates,
-    difference,
-    fair_estimates,
-    paperclip_estimates,
-)
-from hubbleclip.evaluation.retrieval import Floats, Ints, cosine_scores
+from hubbleclip.evaluation.features import embed_test, embed_vocabulary
+from hubbleclip.evaluation.kinds import make_labels
+from hubbleclip.evaluation.measure import as_metric, measure
+from hubbleclip.evaluation.retrieval import Floats
 from hubbleclip.evaluation.testset import TestSet, make_test_set
 from hubbleclip.records import Metric, Run, Sample, to_row
 from hubbleclip.settings import EvaluationSettings
@@ -39,8 +30,6 @@ from hubbleclip.training.runs import read_model_settings, read_run
 log = logging.getLogger(__name__)
 
 SPLITS = ("train", "val", "test")
-RIVALS = ("base", "shuffled", "bm25")
-COMPARED = ("i2t_accuracy_at_10pct", "t2i_accuracy_at_10pct")
 SAMPLE_COLUMNS = tuple(Sample.__dataclass_fields__)
 
 
@@ -76,10 +65,13 @@ def evaluate(
     test_set = make_test_set(read_samples(info))
     vocabulary = zeroshot.read_vocabulary()
     models = load_models(run_dir, run.seed, shuffled_run_dir, settings.precision)
-    features = {name: embed_test(loaded, info, test_set, settings.batch_size) for name, loaded in models.items()}
+    labels = make_labels(test_set.samples)
+    features = {
+        name: embed_test(loaded, info, test_set, labels, settings.batch_size) for name, loaded in models.items()
+    }
     phrases = {name: embed_vocabulary(models[name], vocabulary, settings.batch_size) for name in page.SHOWN}
     tile_features = embed_splits(models["fine_tuned"], info, settings.batch_size)
-    metrics = measure(test_set, features, settings, run.run_id)
+    metrics = [as_metric(one, run.run_id) for one in measure(test_set, features, labels, settings)]
     facts = report_facts(info, run, test_set, settings, code_version)
     results = page.Results(
         test_set=test_set, features=features, vocabulary=vocabulary, phrases=phrases, metrics=metrics, facts=facts
@@ -112,76 +104,6 @@ def load_models(run_dir: Path, seed: int, shuffled_run_dir: Path | None, precisi
 def embed_splits(loaded: LoadedModel, info: DatasetInfo, batch_size: int) -> dict[str, tuple[list[str], Floats]]:
     """Tile ids and features of every split that has tiles."""
     return {split: embed.embed_tiles(loaded, info, split, batch_size) for split in SPLITS if info.shards[split]}
-
-
-def embed_test(loaded: LoadedModel, info: DatasetInfo, test_set: TestSet, batch_size: int) -> page.Features:
-    """What a model makes of the test tiles and their captions."""
-    tile_ids, tiles_td = embed.embed_tiles(loaded, info, "test", batch_size)
-    if tile_ids != [sample.tile_id for sample in test_set.samples]:
-        raise EvaluationError(f"{info.path}: its manifest is not sorted by tile id: build the dataset again")
-    return page.Features(tiles_td=tiles_td, captions_gd=embed.embed_texts(loaded, test_set.captions_g, batch_size))
-
-
-def embed_vocabulary(loaded: LoadedModel, vocabulary: zeroshot.Vocabulary, batch_size: int) -> page.Phrases:
-    """What a model makes of the vocabulary, one feature a phrase."""
-
-    def phrases(texts: tuple[str, ...], templates: tuple[str, ...]) -> Floats:
-        feat_pd = embed.embed_pieces(loaded, zeroshot.prompts(texts, templates), batch_size)
-        return zeroshot.ensembled(feat_pd, len(templates))
-
-    return page.Phrases(
-        objects_pd=phrases(vocabulary.object_classes, zeroshot.OBJECT_PROMPTS),
-        hypotheses_pd=phrases(vocabulary.science_hypotheses, zeroshot.HYPOTHESIS_PROMPTS),
-        queries_pd=phrases(vocabulary.queries, zeroshot.QUERY_PROMPTS),
-    )
-
-
-def all_scores(test_set: TestSet, features: Mapping[str, page.Features]) -> Iterable[Scores]:
-    """Scores of the models, of text search and, where classes are known, of the oracle."""
-    for name, of_model in features.items():
-        scores_tg = cosine_scores(of_model.tiles_td, of_model.captions_gd)
-        yield Scores(scorer=name, i2t_tg=scores_tg, t2i_gt=scores_tg.T)
-    metadata = [metadata_text(sample) for sample in test_set.samples]
-    captions = test_set.captions_g
-    yield Scores(scorer="bm25", i2t_tg=bm25_scores(metadata, captions), t2i_gt=bm25_scores(captions, metadata))
-    known_tg = oracle_scores(test_set.samples, test_set.group_t, test_set.num_groups)
-    if known_tg is not None:
-        yield Scores(scorer="oracle", i2t_tg=known_tg, t2i_gt=known_tg.T)
-
-
-def measure(
-    test_set: TestSet, features: Mapping[str, page.Features], settings: EvaluationSettings, run_id: str
-) -> list[Metric]:
-    """Every metric with its interval, and the paired differences between the fine-tuned model and its rivals."""
-    weights_bg: Ints = draw_weights(test_set.num_groups, settings.bootstrap, settings.seed)
-    tile_ids = [sample.tile_id for sample in test_set.samples]
-    estimates: list[Estimate] = []
-    for scores in all_scores(test_set, features):
-        estimates += fair_estimates(scores, test_set.group_t, weights_bg)
-        estimates += paperclip_estimates(scores, tile_ids, test_set.group_t, weights_bg)
-    estimates += chance_estimates(test_set.group_t, test_set.num_groups, settings.bootstrap, settings.seed)
-    estimates += differences(estimates)
-    return [as_metric(estimate, run_id) for estimate in estimates]
-
-
-def differences(estimates: Sequence[Estimate]) -> list[Estimate]:
-    """The fine-tuned model minus each rival, on the headline figures of the protocol `fair`."""
-    found = {(one.scorer, one.name): one for one in estimates if one.protocol == FAIR}
-    return [
-        difference(found["fine_tuned", name], found[rival, name])
-        for name in COMPARED
-        for rival in RIVALS
-        if (rival, name) in found
-    ]
-
-
-def as_metric(estimate: Estimate, run_id: str) -> Metric:
-    """The estimate as the catalog keeps it, rounded to six places."""
-    low, high = estimate.interval()
-    return Metric(
-        run_id=run_id, protocol=estimate.protocol, split="test", model=estimate.scorer, name=estimate.name,
-        value=round(estimate.value, 6), low=round(low, 6), high=round(high, 6),
-    )  # fmt: skip
 
 
 def report_facts(

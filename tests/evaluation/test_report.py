@@ -35,7 +35,7 @@ def evaluation(made):
 def test_every_scorer_has_every_figure_with_its_interval(evaluation):
     fair = [metric for metric in evaluation.metrics if metric.protocol == "fair" and "_minus_" not in metric.name]
     names = {model: {m.name for m in fair if m.model == model} for model in {m.model for m in fair}}
-    assert set(names) == {"fine_tuned", "base", "shuffled", "bm25", "oracle", "random"}
+    assert set(names) == {"fine_tuned", "base", "shuffled", "bm25", "hybrid", "oracle", "random"}
     assert all(of_model == names["fine_tuned"] for of_model in names.values())
     assert all(metric.low <= metric.high for metric in evaluation.metrics)
 

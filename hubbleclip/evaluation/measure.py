@@ -1,0 +1,143 @@
+"""Every figure of an evaluation: all scorers under all protocols, and the differences that matter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from hubbleclip.evaluation import kinds
+from hubbleclip.evaluation.baselines import bm25_scores, hybrid_scores, metadata_text, oracle_scores
+from hubbleclip.evaluation.bootstrap import draw_weights
+from hubbleclip.evaluation.features import Features, averaged_views
+from hubbleclip.evaluation.kinds import IMAGES, ZERO_SHOT, Labels
+from hubbleclip.evaluation.protocols import (
+    FAIR,
+    VIEWS,
+    Estimate,
+    Scores,
+    chance_estimates,
+    difference,
+    equation_estimates,
+    fair_estimates,
+    paperclip_estimates,
+)
+from hubbleclip.evaluation.retrieval import Floats, Ints, cosine_scores
+from hubbleclip.evaluation.testset import TestSet
+from hubbleclip.records import Metric
+from hubbleclip.settings import EvaluationSettings
+
+OURS = "fine_tuned"
+RIVALS = ("base", "shuffled", "bm25", "hybrid")
+COMPARED = (
+    (FAIR, "i2t_accuracy_at_10pct"),
+    (FAIR, "t2i_accuracy_at_10pct"),
+    (ZERO_SHOT, "kind_map"),
+    (ZERO_SHOT, "category_map"),
+    (IMAGES, "same_proposal_map"),
+    (IMAGES, "same_kind_map"),
+)
+
+
+def measure(
+    test_set: TestSet,
+    features: Mapping[str, Features],
+    labels: Mapping[str, Labels],
+    settings: EvaluationSettings,
+) -> list[Estimate]:
+    """Every figure with its resamples, and the paired differences between the fine-tuned model and its rivals."""
+    weights_bg = draw_weights(test_set.num_groups, settings.bootstrap, settings.seed)
+    tile_ids = [sample.tile_id for sample in test_set.samples]
+    estimates: list[Estimate] = []
+    for scores in all_scores(test_set, features):
+        estimates += fair_estimates(scores, test_set.group_t, weights_bg)
+        estimates += paperclip_estimates(scores, tile_ids, test_set.group_t, weights_bg)
+        estimates += equation_estimates(scores, test_set.group_t, weights_bg)
+    estimates += chance_estimates(test_set.group_t, test_set.num_groups, settings.bootstrap, settings.seed)
+    estimates += zero_shot_estimates(test_set, features, labels, weights_bg)
+    estimates += images_estimates(test_set, features, weights_bg)
+    if settings.average_views:
+        estimates += views_estimates(test_set, features, weights_bg)
+    return [*estimates, *differences(estimates)]
+
+
+def all_scores(test_set: TestSet, features: Mapping[str, Features]) -> Iterator[Scores]:
+    """Scores of the models, of text search, of both together and, where classes are known, of the oracle."""
+    for name, of_model in features.items():
+        scores_tg = cosine_scores(of_model.tiles_td, of_model.captions_gd)
+        yield Scores(scorer=name, i2t_tg=scores_tg, t2i_gt=scores_tg.T)
+    metadata = [metadata_text(sample) for sample in test_set.samples]
+    captions = test_set.captions_g
+    bm25 = Scores(scorer="bm25", i2t_tg=bm25_scores(metadata, captions), t2i_gt=bm25_scores(captions, metadata))
+    yield bm25
+    ours_tg = cosine_scores(features[OURS].tiles_td, features[OURS].captions_gd)
+    yield Scores(
+        scorer="hybrid", i2t_tg=hybrid_scores(ours_tg, bm25.i2t_tg), t2i_gt=hybrid_scores(ours_tg.T, bm25.t2i_gt)
+    )
+    known_tg = oracle_scores(test_set.samples, test_set.group_t, test_set.num_groups)
+    if known_tg is not None:
+        yield Scores(scorer="oracle", i2t_tg=known_tg, t2i_gt=known_tg.T)
+
+
+def zero_shot_estimates(
+    test_set: TestSet, features: Mapping[str, Features], labels: Mapping[str, Labels], weights_bg: Ints
+) -> list[Estimate]:
+    """The catalog's classes and categories as queries; text search reads the abstract of each tile's group."""
+    found: list[Estimate] = []
+    drawn = {"group_t": test_set.group_t, "weights_bg": weights_bg}
+    documents = [test_set.captions_g[group] for group in test_set.group_t]
+    for question, of_question in labels.items():
+        scored = {
+            name: cosine_scores(of_model.labels_kd[question], of_model.tiles_td) for name, of_model in features.items()
+        }
+        for name, scores_kt in scored.items():
+            found += kinds.naming_estimates(question, name, features[name].scale * scores_kt.T, of_question, **drawn)
+        scored["bm25"] = bm25_scores(of_question.phrases, documents)
+        scored["hybrid"] = hybrid_scores(scored[OURS], scored["bm25"])
+        scored["random"] = np.zeros_like(scored[OURS])
+        for name, scores_kt in scored.items():
+            found += kinds.label_estimates(question, name, scores_kt, of_question, **drawn)
+    return found
+
+
+def images_estimates(test_set: TestSet, features: Mapping[str, Features], weights_bg: Ints) -> list[Estimate]:
+    """Image to image, for the models and chance."""
+    scored: dict[str, Floats] = {
+        name: cosine_scores(of_model.tiles_td, of_model.tiles_td) for name, of_model in features.items()
+    }
+    scored["random"] = np.zeros((len(test_set.samples), len(test_set.samples)))
+    return [
+        one
+        for name, scores_tt in scored.items()
+        for one in kinds.image_estimates(name, scores_tt, test_set.samples, test_set.group_t, weights_bg)
+    ]
+
+
+def views_estimates(test_set: TestSet, features: Mapping[str, Features], weights_bg: Ints) -> list[Estimate]:
+    """As `fair`, but each tile stands with the mean of its proposal's tiles."""
+    found: list[Estimate] = []
+    for name, of_model in features.items():
+        scores_tg = cosine_scores(averaged_views(of_model.tiles_td, test_set), of_model.captions_gd)
+        scores = Scores(scorer=name, i2t_tg=scores_tg, t2i_gt=scores_tg.T)
+        found += fair_estimates(scores, test_set.group_t, weights_bg, protocol=VIEWS)
+    return found
+
+
+def differences(estimates: Sequence[Estimate]) -> list[Estimate]:
+    """The fine-tuned model minus each rival on the compared figures, paired."""
+    found = {(one.protocol, one.scorer, one.name): one for one in estimates}
+    return [
+        difference(found[protocol, OURS, name], found[protocol, rival, name])
+        for protocol, name in COMPARED
+        for rival in RIVALS
+        if (protocol, rival, name) in found
+    ]
+
+
+def as_metric(estimate: Estimate, run_id: str) -> Metric:
+    """The estimate as the catalog keeps it, rounded to six places."""
+    low, high = estimate.interval()
+    return Metric(
+        run_id=run_id, protocol=estimate.protocol, split="test", model=estimate.scorer, name=estimate.name,
+        value=round(estimate.value, 6), low=round(low, 6), high=round(high, 6),
+    )  # fmt: skip

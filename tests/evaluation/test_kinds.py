@@ -1,0 +1,68 @@
+"""Questions with known answers: labels, resamples in closed form, calibration, image to image."""
+
+import numpy as np
+import pytest
+from evaluation_samples import sample
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hubbleclip.evaluation import kinds
+from hubbleclip.evaluation.baselines import hybrid_scores
+from hubbleclip.evaluation.bootstrap import draw_weights
+from hubbleclip.evaluation.ranked import average_precision, ndcg
+
+rows = st.lists(st.tuples(st.integers(0, 3), st.booleans(), st.integers(0, 3)), min_size=2, max_size=8)
+
+
+@given(rows)
+def test_figures_of_a_resample_are_those_of_the_items_written_out(items) -> None:
+    scores_i, positive_i, weight_i = (np.array(column) for column in zip(*items, strict=True))
+    listed = np.repeat(np.arange(len(items)), weight_i)
+    found = kinds.resampled_figures(scores_i.astype(float), positive_i, weight_i[None])
+    if not positive_i[listed].any():
+        assert np.isnan(found).all()
+        return
+    written = (scores_i[listed].astype(float)[None], positive_i[listed][None])
+    np.testing.assert_allclose([value[0] for value in found], [f(*written)[0] for f in (average_precision, ndcg)])
+
+
+def test_each_term_of_a_class_is_a_phrase_and_categories_of_all_cycles_are_one() -> None:
+    samples = [
+        sample(0, target_class="GALAXY;SPIRAL", category="GALAXIES & CLUSTERS"),
+        sample(1, target_class="GALAXY;IRREGULAR", category="Galaxies and clusters"),
+        sample(2, target_class=None, category="Cosmology"),
+    ]
+    labels = kinds.make_labels(samples)
+    assert labels["kind"].phrases == ("galaxy", "irregular", "spiral")
+    assert labels["kind"].is_of_kt.tolist() == [[1, 1, 0], [0, 1, 0], [1, 0, 0]]
+    assert labels["category"].phrases == ("cosmology", "galaxies and clusters")
+
+
+def test_a_question_that_tells_nothing_apart_is_not_asked() -> None:
+    assert kinds.make_labels([sample(i, 0, category="Galaxies") for i in range(3)]) == {}
+
+
+def test_a_guess_as_sure_as_it_is_often_right_is_calibrated() -> None:
+    weights_bt = np.ones((1, 10), dtype=int)
+    right_t = np.array([1.0] * 7 + [0.0] * 3)
+    assert kinds.calibration_error(np.full(10, 0.7), right_t, weights_bt)[0] == pytest.approx(0)
+    assert kinds.calibration_error(np.full(10, 0.95), right_t, weights_bt)[0] == pytest.approx(0.25)
+
+
+def test_images_find_their_proposal_and_their_kind_elsewhere() -> None:
+    group_t = np.array([0, 0, 1, 1, 4, 4])
+    samples = [sample(i, group) for i, group in enumerate(group_t)]  # groups 0 and 4 are of one kind
+    group_t = np.array([0, 0, 1, 1, 2, 2])
+    perfect = (group_t[:, None] == group_t).astype(float)
+    found = {
+        one.name: one.value for one in kinds.image_estimates("m", perfect, samples, group_t, draw_weights(3, 100, 0))
+    }
+    assert found["same_proposal_map"] == found["same_proposal_recall_at_1"] == 1
+    assert found["same_kind_recall_at_1"] == pytest.approx(0.5)  # two of the four tiles of other groups
+
+
+def test_fusion_takes_what_both_rank_high_and_ties_by_their_mean_rank() -> None:
+    first, second = np.array([[3.0, 2.0, 1.0]]), np.array([[0.0, 1.0, 0.0]])
+    fused = hybrid_scores(first, second)[0]
+    assert fused.argmax() == 1
+    assert fused[0] == pytest.approx(1 / 61 + 1 / 62.5)

@@ -1,0 +1,62 @@
+"""The protocols of the reference against naive transcriptions of its code and of its equation."""
+
+import numpy as np
+import pytest
+
+from hubbleclip.evaluation import protocols
+from hubbleclip.evaluation.bootstrap import draw_weights
+from hubbleclip.evaluation.protocols import Scores
+from hubbleclip.evaluation.retrieval import PERCENTS
+
+NUM_TILES = 200
+
+
+def naive_code(text_embeds, image_embeds, k):
+    """models/eval_utils.py, on one batch: is the diagonal among the last k of an ascending sort."""
+    logits = text_embeds @ image_embeds.T
+    return np.mean([row in np.argsort(logits[row])[-k:] for row in range(len(logits))])
+
+
+def naive_equation(images, captions, k):
+    """1/|V| sum_i 1[rank(x_i . y_i; {x_i . y_j}) <= floor(k/100 |V|)], equal ones in random order."""
+    rng, hits = np.random.default_rng(0), 0.0
+    for i, image in enumerate(images):
+        scores = captions @ image
+        tied, above = np.isclose(scores, scores[i], atol=1e-12), scores > scores[i] + 1e-12
+        ranks = above.sum() + 1 + rng.permutation(tied.sum())
+        hits += np.mean(ranks <= k * len(images) // 100)
+    return hits / len(images)
+
+
+def unit(values):
+    return values / np.linalg.norm(values, axis=1, keepdims=True)
+
+
+def made(num_groups: int):
+    rng = np.random.default_rng(3)
+    captions = unit(rng.normal(size=(num_groups, 8)))
+    group_t = np.sort(
+        rng.permutation(np.r_[np.arange(num_groups), rng.integers(0, num_groups, NUM_TILES - num_groups)])
+    )
+    images = unit(captions[group_t] + rng.normal(size=(NUM_TILES, 8)))
+    scores_tg = images @ captions.T
+    return images, captions, group_t, Scores(scorer="m", i2t_tg=scores_tg, t2i_gt=scores_tg.T)
+
+
+@pytest.mark.parametrize("k", protocols.PAPERCLIP_PERCENTS)
+def test_paperclip_equals_the_code_of_the_reference(k: int) -> None:
+    images, captions, group_t, scores = made(NUM_TILES)
+    ids = [f"{tile:03d}" for tile in range(NUM_TILES)]
+    found = protocols.paperclip_estimates(scores, ids, group_t, draw_weights(NUM_TILES, 100, 0))
+    (ours,) = [one.value for one in found if one.name == f"t2i_accuracy_at_{k}pct"]
+    theirs = [naive_code(captions[group_t[s : s + 100]], images[s : s + 100], k) for s in (0, 100)]
+    assert ours == pytest.approx(np.mean(theirs), abs=1e-6)
+
+
+@pytest.mark.parametrize("num_groups", [NUM_TILES, 40])
+def test_paperclip_equals_the_equation_of_the_reference(num_groups: int) -> None:
+    images, captions, group_t, scores = made(num_groups)
+    found = protocols.equation_estimates(scores, group_t, draw_weights(num_groups, 100, 0))
+    assert [one.name for one in found] == [f"i2t_accuracy_at_{k}pct" for k in PERCENTS]
+    for k, one in zip(PERCENTS, found, strict=True):
+        assert one.value == pytest.approx(naive_equation(images, captions[group_t], k), abs=1e-6)
