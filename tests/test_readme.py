@@ -41,6 +41,13 @@ def test_every_make_target_exists() -> None:
     assert asked <= targets
 
 
+def test_every_test_that_is_named_exists() -> None:
+    named = set(re.findall(r"\btest_\w+\.py", README))
+    there = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
+    assert len(named) > 20
+    assert named <= there
+
+
 def test_pictures_stand_where_the_readme_looks() -> None:
     pictures = re.findall(r"!\[[^]]*\]\(([^)]+)\)", README)
     assert len(pictures) == 2
