@@ -80,8 +80,8 @@ ifndef QUICK
 	@tail -n 1 $(CHECKER)/log
 endif
 
-bench: setup  ## every benchmark (one alone: bench-ingest, -fetch, -previews, -tiles, -shards, -catalog, -train, -embed, -flows)
-	@for stage in ingest fetch previews tiles shards catalog train embed flows; do $(MAKE) --no-print-directory bench-$$stage || exit 1; done
+bench: setup  ## every benchmark (one alone: bench-ingest, -fetch, -previews, -tiles, -shards, -catalog, -train, -embed, -flows, -scaling)
+	@for stage in ingest fetch previews tiles shards catalog train embed flows scaling; do $(MAKE) --no-print-directory bench-$$stage || exit 1; done
 
 bench-%: setup
 	$(BIN)/python -m benchmarks.bench_$*

@@ -20,18 +20,20 @@ from typing import Any, TypeVar
 
 from prefect import Task
 from prefect.futures import PrefectFuture, as_completed
-from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
 from prefect.utilities.callables import get_call_parameters
 
 from flows._edges import checked
+from flows._runners import RUNNERS, runner_of
 from flows._stage import Stage as Stage  # noqa: PLC0414 - the stages import it from here
+from flows._stage import layout_of
 from flows.artifacts import progress_artifact
+from flows.mirror import mirrored_catalog
 from flows.pending import from_rows
 from flows.scheduled import next_writer
+from hubbleclip.apart import MadeApart
 from hubbleclip.attempts import after_failure
 from hubbleclip.errors import ArchiveDownError, DiskFullError, DownloadError, HubbleclipError, ImageError
-from hubbleclip.paths import Layout
 from hubbleclip.records import Attempt, Rejection
 from hubbleclip.settings import Settings
 
@@ -41,6 +43,8 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 Batch = dict[str, list[Any]]
 LOG_EVERY_S = 10.0
+STOPPED = "stopped"
+"""In a batch of another process: the error that ended its connections."""
 FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
@@ -76,8 +80,8 @@ class Progress:
 @contextmanager
 def open_stage(name: str, settings: Settings) -> Iterator[Stage]:
     """The catalog opened for writing, published at the end; a line at the end says what was done."""
-    layout = Layout(settings.root)
-    with next_writer(layout, settings.flows) as catalog:
+    layout = layout_of(settings)
+    with mirrored_catalog(layout), next_writer(layout, settings.flows) as catalog:
         stage = Stage(name=name, settings=settings, layout=layout, catalog=catalog)
         yield stage
     took_s = time.monotonic() - stage.started
@@ -123,7 +127,7 @@ def merged(parts: Iterable[Batch]) -> Batch:
     return whole
 
 
-class Connections:
+class Connections(MadeApart):
     """The connections of a stage, shared by all its batches: never more than `num` items are under way.
 
     An archive that is down and a full disk end them all; what was done before is kept.
@@ -149,7 +153,11 @@ class Connections:
 
     def map(self, work: Callable[[Item], Batch], items: Sequence[Item]) -> Batch:
         """What `work` gives for each item, as one batch; nothing for those that no connection was left for."""
-        return merged(self._pool.map(partial(self._try, work), items))
+        return merged([*self._pool.map(partial(self._try, work), items), self._told()])
+
+    def _told(self) -> Batch:
+        """Of the error, to a flow that cannot see it."""
+        return {STOPPED: [self.error]} if self.is_apart and self.error else {}
 
     def _try(self, work: Callable[[Item], Batch], item: Item) -> Batch:
         if not self.is_open:
@@ -169,26 +177,30 @@ def run_batches(
     total: int,
     write: Callable[[Stage, Batch], None] = write_rows,
     connections: Connections | None = None,
+    here: bool = False,
 ) -> None:
     """Send each batch of `work`, `total` items in all, to `task(batch, *args)`; write what it returns as soon as it is
     done.
 
     A few more batches than workers are under way, so memory stays bounded and the writer never waits for the last one.
-    Tasks that share `connections` are one more than those, since they only wait: while so many batches are unfinished,
-    no connection is idle. An error in a task is raised when those under way have ended and are written. Raises
+    Threads that share `connections` are one more than those, since they only wait: while so many batches are
+    unfinished, no connection is idle. What only asks for answers stays `here`, in threads of this process, whatever
+    `flows.runner` is. An error in a task is raised when those under way have ended and are written. Raises
     HubbleclipError when more than `flows.max_rejected_share` of the items is rejected.
     """
     if not total:
         return
     name = f"{stage.name}: {task.name}"
     lane = _Lane(stage, Progress(name=name, total=total, show=progress_artifact(name)), write, task.name)
-    workers = connections.num + 1 if connections else stage.settings.flows.workers
+    chosen = RUNNERS["threads"] if here else runner_of(stage.settings)
+    workers = connections.num + 1 if connections and not chosen.is_apart else stage.settings.flows.workers
     most = workers if connections else workers + 1
-    with ThreadPoolTaskRunner[Batch](max_workers=workers) as runner, connections or nullcontext():
+    with chosen.open(stage, workers) as runner, connections or nullcontext():
         for batch in work:
-            # `quote` keeps Prefect from walking through thousands of records in search of futures.
-            parameters = get_call_parameters(task.fn, tuple(quote(arg) for arg in (batch, *args)), {})
-            lane.under_way[runner.submit(task, parameters)] = len(batch)
+            # `quote` keeps Prefect from walking through thousands of records in search of futures; Dask would take it
+            # for a tuple.
+            told = (batch, *args) if chosen.is_apart else map(quote, (batch, *args))
+            lane.under_way[runner.submit(task, get_call_parameters(task.fn, tuple(told), {}))] = len(batch)
             while len(lane.under_way) > most:
                 lane.write_next()
             if lane.error or (connections and connections.error):
@@ -204,7 +216,7 @@ def run_batches(
 
 @dataclass(slots=True)
 class _Lane:
-    """Batches under way, each with its number of items; they are checked, and written in the order in which they end."""
+    """Batches under way, each with its number of items; they are checked, then written in the order of their ends."""
 
     stage: Stage
     progress: Progress
@@ -218,7 +230,9 @@ class _Lane:
         future = next(as_completed(list(self.under_way)))
         num_items = self.under_way.pop(future)
         try:
-            batch = checked(self.stage, future.result(), self.made_by)
+            made = future.result()
+            self.error = next(iter(made.pop(STOPPED, ())), self.error)
+            batch = checked(self.stage, made, self.made_by)
         except HubbleclipError as error:
             self.error = self.error or error
             return

@@ -10,6 +10,12 @@ from hubbleclip.paths import Layout
 from hubbleclip.settings import Settings
 
 
+def layout_of(settings: Settings) -> Layout:
+    """Where a profile keeps what."""
+    store = settings.store and f"{settings.store.rstrip('/')}/{settings.profile}"
+    return Layout(settings.root, store, settings.keep_local)
+
+
 @dataclass(slots=True, kw_only=True)
 class Stage:
     """One stage of a run: its settings, its place on disk, the open catalog, and how far it is."""

@@ -24,6 +24,7 @@ from prefect.assets import add_asset_metadata
 from prefect.context import FlowRunContext
 from prefect.tasks import MaterializingTask
 
+from flows.mirror import at_hand
 from hubbleclip.catalog import read_catalog
 from hubbleclip.images.sheet import render_sheet
 from hubbleclip.paths import Layout
@@ -73,7 +74,8 @@ def show_tiles(layout: Layout) -> None:
         rows = catalog.rows(NEWEST_TILES)
     if not rows:
         return
-    levels = [np.asarray(Image.open(layout.absolute(row["path"])).convert("L")) for row in rows]
+    with at_hand(layout, (row["path"] for row in rows)):
+        levels = [np.asarray(Image.open(layout.absolute(row["path"])).convert("L")) for row in rows]
     buffer = io.BytesIO()
     render_sheet(levels, [row["tile_id"] for row in rows], columns=6, cell_px=128).save(buffer, "JPEG", quality=80)
     create_image_artifact(data_uri("image/jpeg", buffer.getvalue()), key="tiles", description="The newest tiles")

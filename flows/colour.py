@@ -13,6 +13,7 @@ from prefect import Task
 
 from flows._run import Batch, Stage, batches, run_batches
 from flows.cutting import cut_each, write_tiles
+from flows.mirror import at_hand, push
 from hubbleclip.catalog import Catalog
 from hubbleclip.errors import SettingsError
 from hubbleclip.images.colour import cut_colour, pick_parts, wavelength_nm
@@ -53,7 +54,10 @@ def _pick(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 def colour_visits(visits: Sequence[Visit], layout: Layout, settings: TileSettings) -> Batch:
     """Colour tiles of a batch of visits: the files first, then their rows."""
     cuts = [(visit.name, partial(colour_visit, visit, layout, settings)) for visit in visits]
-    return cut_each(cuts, entity="visit", stage="colour", digest=settings.digest())
+    with at_hand(layout, (part.path for visit in visits for part in visit.parts if part.path)):
+        batch = cut_each(cuts, entity="visit", stage="colour", digest=settings.digest())
+    push(layout, (tile.path for tile in batch["tile"]))
+    return batch
 
 
 def colour_visit(visit: Visit, layout: Layout, settings: TileSettings) -> tuple[list[Tile], list[Rejection]]:

@@ -7,8 +7,10 @@ from typing import Any
 
 from prefect import flow
 
+from flows._stage import layout_of
 from flows.artifacts import counted, record_asset, show_tiles
 from flows.ingest import ingest
+from flows.mirror import pull_runs
 from flows.scheduled import GROWN, patient, tell, without_heartbeat
 from flows.shards import shards
 from flows.status import NEWEST_DATASET
@@ -29,7 +31,7 @@ def dataset(profile: str = "demo", overrides: dict[str, Any] | None = None) -> N
 
     """
     settings = read_settings(profile, overrides or {})
-    layout = Layout(settings.root)
+    layout = layout_of(settings)
     with counted(layout), without_heartbeat():
         patient(ingest, settings.flows)(profile, overrides)
         tiles(profile, overrides)
@@ -45,6 +47,7 @@ def tell_growth(settings: Settings, layout: Layout, parameters: dict[str, Any]) 
         if not built:
             return
         digest = built[0]["digest"]
+        pull_runs(layout)
         trained = last_trained(layout.runs)
         num_new = catalog.named("new_samples", digest=digest, trained=trained)[0]["num"]
     record_asset(settings.profile, "catalog", "archive", {})

@@ -12,7 +12,9 @@ from prefect.artifacts import create_table_artifact
 
 from flows._edges import checked
 from flows._run import Stage, log, open_stage
+from flows._stage import layout_of
 from flows.artifacts import show_report
+from flows.mirror import pull_catalog, pull_folder, pull_runs, push_folder
 from flows.pending import from_rows
 from flows.promotion import promoted
 from flows.train import newest_dataset, trainings
@@ -52,12 +54,16 @@ def evaluate(profile: str = "demo", overrides: dict[str, Any] | None = None) -> 
 
     """
     settings = read_settings(profile, overrides or {})
-    layout = Layout(settings.root)
+    layout = layout_of(settings)
+    pull_catalog(layout)
     dataset_dir = newest_dataset(layout)
+    pull_runs(layout)
     run_dir, shuffled_dir = finished_runs(layout, dataset_dir, settings)
+    pull_runs(layout, run_dir, shuffled_dir)
     report_dir = layout.reports / report_id(run_dir, shuffled_dir, settings)
     with open_stage("evaluate", settings) as stage:
         if stage.catalog.rows("SELECT path FROM report WHERE report_id = ?", [report_dir.name]):
+            pull_folder(layout, report_dir)
             log.info("evaluate: the report is up to date: %s", report_dir / "index.html")
         else:
             write_evaluation(stage, dataset_dir, run_dir, shuffled_dir, report_dir)
@@ -81,6 +87,7 @@ def write_evaluation(
         path=stage.layout.relative(report_dir),
         made_at=datetime.now(UTC),
     )
+    push_folder(stage.layout, report_dir)
     finished = [read_run(d) for d in (run_dir, shuffled_dir) if d]
     rows: Rows = {
         "run": [f.run for f in finished],

@@ -9,6 +9,9 @@ from functools import partial
 from prefect import Task
 
 from flows._run import Batch, Connections, Stage, attempt, batches, merged, run_batches, write_tried
+from flows._runners import fetch_share
+from flows._stage import layout_of
+from flows.mirror import push
 from flows.pending import pending_fetch
 from hubbleclip.archives import Archive
 from hubbleclip.archives.base import Delivery
@@ -25,13 +28,15 @@ def fetch_products(
     products: Sequence[Product], archive: Archive, settings: Settings, connections: Connections
 ) -> Batch:
     """Fetch files side by side; one that fails is left for a later run."""
-    layout = Layout(settings.root)
+    layout = layout_of(settings)
     check_room(layout, sum(product.size_bytes or 0 for product in products), settings.fetch.min_free_gb)
-    return fetch_each(
+    batch = fetch_each(
         products, archive, connections,
         take=partial(keep_delivery, layout=layout, settings=settings),
         alone=partial(fetch_file, archive=archive, settings=settings),
     )  # fmt: skip
+    push(layout, (product.path for product in batch.get("product", ()) if product.path))
+    return batch
 
 
 def fetch_each(
@@ -92,7 +97,7 @@ task_fetch_products = Task(fetch_products, name="fetch-products", persist_result
 def fetch_pending(stage: Stage, archive: Archive) -> None:
     """Fetch all that waits, then remove contents that newer ones have replaced."""
     pending, settings = pending_fetch(stage.catalog, stage.settings), stage.settings
-    connections = Connections(settings.fetch.connections)
+    connections = Connections(fetch_share(settings).connections)
     if pending:
         known = stage.catalog.named("known_contents")
         archive.remember({(row["etag"], row["size_bytes"]): row["sha256"] for row in known})

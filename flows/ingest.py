@@ -9,6 +9,7 @@ from typing import Any
 from prefect import Task, flow
 
 from flows._run import Batch, Stage, attempt, batches, open_stage, run_batches, write_tried
+from flows._runners import fetch_share
 from flows._services import archive_service
 from flows.asking import query_observations
 from flows.fetch import fetch_pending
@@ -52,7 +53,7 @@ def ingest(
         list_pending(stage, archive)
         fetch_pending_proposals(stage, archive)
         if settings.fetch.keep_fits:
-            fetch_pending(stage, archive)
+            fetch_pending(stage, open_archive(served, fetch_share(settings), stage.layout))
 
 
 def fetch_pending_proposals(stage: Stage, archive: Archive) -> None:
@@ -61,7 +62,7 @@ def fetch_pending_proposals(stage: Stage, archive: Archive) -> None:
     numbers = [proposal_id.split(":", 1)[1] for proposal_id in pending]
     run_batches(
         stage, task_fetch_proposals, batches(numbers, stage.settings.flows.batch_size * 8),
-        archive, stage.settings.archive.digest(), total=len(numbers), write=write_proposals,
+        archive, stage.settings.archive.digest(), total=len(numbers), write=write_proposals, here=True,
     )  # fmt: skip
 
 

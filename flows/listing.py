@@ -68,7 +68,7 @@ def list_pending(stage: Stage, archive: Archive) -> None:
     run_batches(
         stage, task_list_products, proposal_batches(stage, pending),
         archive, stage.settings.archive.digest(),
-        total=sum(row["num_known"] for row in pending), write=write_listing,
+        total=sum(row["num_known"] for row in pending), write=write_listing, here=True,
     )  # fmt: skip
 
 

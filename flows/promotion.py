@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from flows.mirror import pull_folder
 from hubbleclip.catalog import Catalog, read_catalog
 from hubbleclip.paths import Layout
 
@@ -23,4 +24,6 @@ def read_promoted(layout: Layout) -> dict[str, Any] | None:
 def promoted(catalog: Catalog, layout: Layout) -> dict[str, Any] | None:
     """As `read_promoted`, in an open catalog; a run whose folder is gone is promoted no more."""
     found = [row | {"path": str(layout.absolute(row["path"]))} for row in catalog.rows(PROMOTED)]
+    if found:
+        pull_folder(layout, Path(found[0]["path"]))
     return found[0] if found and Path(found[0]["path"]).is_dir() else None

@@ -10,14 +10,17 @@ from prefect import Task, flow
 
 from flows._edges import checked
 from flows._run import Stage, log, open_stage
+from flows.mirror import at_hand, pull_datasets, push_folder
 from flows.splitting import Material, read_material, split_tiles, tell_splits
+from flows.status import NEWEST_DATASET
 from hubbleclip.captions import make_captions
 from hubbleclip.code_version import code_version
 from hubbleclip.contract_edges import Rows, whole
 from hubbleclip.contracts import contract_version
+from hubbleclip.dataset.directory import SPLITS
 from hubbleclip.dataset.samples import make_samples
 from hubbleclip.dataset.schemes import RANDOM
-from hubbleclip.dataset.shards import BuiltDataset, build_dataset, inputs_digest
+from hubbleclip.dataset.shards import BuiltDataset, build_dataset, find_parent, inputs_digest
 from hubbleclip.paths import Layout
 from hubbleclip.records import Sample, SplitAssignment
 from hubbleclip.settings import Settings, read_settings
@@ -57,6 +60,8 @@ def shards(profile: str = "demo", overrides: dict[str, Any] | None = None) -> No
     """
     settings = read_settings(profile, overrides or {})
     with open_stage("shards", settings) as stage:
+        newest = stage.catalog.rows(NEWEST_DATASET)
+        pull_datasets(stage.layout, stage.layout.absolute(newest[0]["path"]) if newest else None)
         material = read_material(stage)
         assignments = split_tiles(stage, material)
         samples = sample_tiles(stage, material, assignments)
@@ -65,9 +70,10 @@ def shards(profile: str = "demo", overrides: dict[str, Any] | None = None) -> No
         if built and stage.layout.absolute(built[0]["path"]).is_dir():
             log.info("shards: %s is up to date", built[0]["path"])
             return
-        packed = task_pack_dataset(
-            samples, stage.layout, settings, *tell_splits(material, assignments, settings.splits)
-        )
+        told = tell_splits(material, assignments, settings.splits)
+        with at_hand(stage.layout, tiles_to_pack(stage, material, samples)):
+            packed = task_pack_dataset(samples, stage.layout, settings, *told)
+        push_folder(stage.layout, stage.layout.absolute(packed.dataset.path))
         rows: Rows = {
             "sample": samples,
             "dataset": [packed.dataset],
@@ -77,6 +83,16 @@ def shards(profile: str = "demo", overrides: dict[str, Any] | None = None) -> No
         if settings.splits.scheme == RANDOM:
             stage.catalog.upsert(whole(rows))
         log.info("shards: %s holds %d samples in %d shards", packed.dataset.path, len(samples), len(packed.shards))
+
+
+def tiles_to_pack(stage: Stage, material: Material, samples: Sequence[Sample]) -> list[str]:
+    """Where the tiles stand that no older dataset lends to the next; none without a store, since all are here."""
+    if not stage.layout.store:
+        return []
+    packable = [sample for sample in samples if sample.split in SPLITS]
+    parent = find_parent(stage.layout.datasets, packable, stage.settings.shards, contract_version("shards"))
+    new = {sample.tile_id for sample in packable}.difference(parent.manifest["tile_id"].to_pylist() if parent else ())
+    return [tile.path for tile in material.tiles if tile.tile_id in new]
 
 
 def sample_tiles(stage: Stage, material: Material, assignments: Mapping[str, SplitAssignment]) -> list[Sample]:

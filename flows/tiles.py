@@ -11,10 +11,12 @@ from typing import Any
 from prefect import Task, flow
 
 from flows._run import Batch, Connections, Stage, batches, open_stage, run_batches
+from flows._runners import fetch_share
 from flows._services import archive_service
 from flows.colour import colour_pending
 from flows.cutting import cut_each, write_tiles
 from flows.fetch import dropped, fetch_each, fetch_file, is_on_disk, remove_strays, write_fetched
+from flows.mirror import at_hand, push
 from flows.pending import pending_tiles
 from hubbleclip.archives import Archive, open_archive
 from hubbleclip.archives.base import Delivery, reject
@@ -31,7 +33,10 @@ def cut_products(
 ) -> Batch:
     """Tiles of a batch of products, or of one whose content is `data`: the PNG files first, then their rows."""
     cuts = [(product.uri, partial(cut_product, product, layout, settings, data)) for product in products]
-    return cut_each(cuts, entity="product", stage="tiles", digest=settings.digest())
+    with at_hand(layout, (product.path for product in products if product.path and data is None)):
+        batch = cut_each(cuts, entity="product", stage="tiles", digest=settings.digest())
+    push(layout, (tile.path for tile in batch["tile"]))
+    return batch
 
 
 def cut_product(
@@ -129,9 +134,10 @@ def fetch_and_cut_pending(stage: Stage) -> None:
     pending, settings = pending_tiles(stage.catalog, stage.settings), stage.settings
     if not pending:
         return
-    connections = Connections(settings.fetch.connections)
+    share = fetch_share(settings)
+    connections = Connections(share.connections)
     with archive_service(settings) as served:
-        archive = open_archive(served, settings.fetch, stage.layout)
+        archive = open_archive(served, share, stage.layout)
         run_batches(
             stage, task_fetch_and_cut, batches(pending, settings.flows.batch_size),
             archive, stage.layout, settings, connections,

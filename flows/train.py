@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import Any
 from prefect import Task, flow
 
 from flows._run import LOG_EVERY_S, log
+from flows._stage import layout_of
 from flows.artifacts import progress_artifact, record_asset
+from flows.mirror import pull_catalog, pull_datasets, pull_runs, push_folder
 from flows.scheduled import FINISHED, tell
 from flows.status import NEWEST_DATASET
 from hubbleclip.catalog import read_catalog
@@ -53,10 +56,15 @@ def train(profile: str = "demo", overrides: dict[str, Any] | None = None) -> Non
 
     """
     settings = read_settings(profile, overrides or {})
-    dataset_dir = newest_dataset(Layout(settings.root))
+    layout = layout_of(settings)
+    pull_catalog(layout)
+    dataset_dir = newest_dataset(layout)
+    pull_runs(layout)
     run_dirs = []
     for train_settings in trainings(settings):
         run_dirs.append(task_train(dataset_dir, settings, train_settings))
+        if os.environ.get("RANK", "0") == "0":
+            push_folder(layout, run_dirs[-1])
         log.info("train: %s is ready", run_dirs[-1])
     facts = {"run_id": run_dirs[0].name, "dataset_digest": dataset_dir.name}
     record_asset(settings.profile, "run", "dataset", facts)
@@ -76,6 +84,7 @@ def newest_dataset(layout: Layout) -> Path:
     """Folder of the dataset built last. Raises DatasetError when there is none."""
     with read_catalog(layout) as catalog:
         rows = catalog.rows(NEWEST_DATASET)
+    pull_datasets(layout, layout.absolute(rows[0]["path"]) if rows else None)
     if not rows or not layout.absolute(rows[0]["path"]).is_dir():
         raise DatasetError("there is no dataset yet: run `hubbleclip dataset` first")
     return layout.absolute(rows[0]["path"])

@@ -199,8 +199,7 @@ def writing_catalog(layout: Layout, *, publish_every_s: float = PUBLISH_EVERY_S)
 
     Raises CatalogLockedError that names the holder when another process writes.
     """
-    layout.root.mkdir(parents=True, exist_ok=True)
-    with _locked(layout.lock), closing(duckdb.connect()) as connection:
+    with catalog_lock(layout), closing(duckdb.connect()) as connection:
         for orphan in layout.root.glob(f".{layout.catalog.stem}*.tmp"):
             orphan.unlink()
         if not layout.working_catalog.exists() and layout.catalog.exists():
@@ -295,8 +294,10 @@ def _copy(source: Path, target: Path) -> None:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def catalog_lock(layout: Layout) -> Iterator[None]:
     """Hold the lock file; the kernel frees it when the holder dies, so a dead process never blocks."""
+    path = layout.lock
+    layout.root.mkdir(parents=True, exist_ok=True)
     with path.open("a+", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

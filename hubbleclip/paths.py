@@ -14,9 +14,13 @@ SUFFIXES = (".fits.gz", ".fits", ".fit.gz", ".fit", ".jpg", ".jpeg")
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where a profile keeps what. `root` is `data/<profile>`; paths in the catalog are relative to it."""
+    """Where a profile keeps what. `root` is `data/<profile>`; paths in the catalog are relative to it, and to `store`,
+    the URL of a copy of the large files, if there is one; without `keep_local` some of these stand there alone.
+    """
 
     root: Path
+    store: str = ""
+    keep_local: bool = True
 
     @property
     def raw(self) -> Path:
@@ -54,6 +58,11 @@ class Layout:
     def old_catalogs(self) -> list[Path]:
         """All that were kept."""
         return sorted(self.root.glob("catalog.before-*.duckdb"))
+
+    @property
+    def store_note(self) -> Path:
+        """Which catalog of the store ours was last the same as."""
+        return self.root / "store.json"
 
     @property
     def lock(self) -> Path:

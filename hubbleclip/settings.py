@@ -134,6 +134,12 @@ class FlowSettings(Section):
     """Items a task; every finished batch is kept when the run is interrupted."""
     workers: int = Field(2, ge=1)
     """Tasks at a time in a stage."""
+    runner: str = "threads"
+    """Where files are fetched and cut: `threads` of the flow's process, `processes` of its machine, or a `dask`
+    cluster.
+    """
+    dask_address: str = ""
+    """Scheduler of a Dask cluster whose workers see the same data root; empty starts `workers` processes here."""
     max_rejected_share: float = Field(1.0, gt=0, le=1)
     """A stage fails when a larger share of its items is rejected (1.0 = never)."""
     train_deployment: str = ""
@@ -164,6 +170,12 @@ class Settings(BaseSettings):
     """Name of the profile; everything it writes stands under `data/<profile>/`."""
     data: Path = Path("data")
     """Root of everything that is written."""
+    store: str = Field("", pattern=r"^([a-z0-9]+://.+)?$")
+    """URL of a copy of products, tiles, datasets, runs, reports and the published catalog, `s3://bucket/prefix` or
+    `file:///folder`, each profile in a folder of its own; other machines go on from there. Empty: no copy.
+    """
+    keep_local: bool = True
+    """With a `store`: keep products and tiles on this disk as well."""
     archive: ArchiveSettings = ArchiveSettings()
     fetch: FetchSettings = FetchSettings()
     simulator: SimulatorSettings = SimulatorSettings()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
+from hubbleclip.apart import MadeApart
 from hubbleclip.archives.base import Delivery, now_utc
 from hubbleclip.archives.caom import observation_from_row
 from hubbleclip.archives.choice import BYTES_A_MB, choose, refusal_of
@@ -25,7 +26,7 @@ TIMEOUTS_A_WINDOW = 2
 """A window that times out so often is halved: a smaller question may be answered."""
 
 
-class HstArchive:
+class HstArchive(MadeApart):
     """MAST and STScI behind the Archive protocol. Threads may share one object."""
 
     def __init__(self, settings: ArchiveSettings, fetch: FetchSettings, layout: Layout) -> None:

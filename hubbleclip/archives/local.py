@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
+from hubbleclip.apart import MadeApart
 from hubbleclip.archives.base import draw_key, now_utc, proposal_id_of, reject
 from hubbleclip.archives.cleaning import clean_number
 from hubbleclip.archives.headers import FileFacts, read_facts
@@ -29,7 +30,7 @@ PROPOSALS_NAME = "proposals.jsonl"
 BYTES_A_MB = 1_000_000
 
 
-class LocalArchive:
+class LocalArchive(MadeApart):
     """One folder behind the Archive protocol. An observation is a file, its obs_id the path below the folder."""
 
     name = "local"

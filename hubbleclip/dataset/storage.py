@@ -22,6 +22,7 @@ Span = tuple[str, int, int]
 """Address, offset and length in bytes."""
 OPEN_FILES = 128
 EXTRA = {"s3": "cloud"}
+OPTIONS = {"file": {"auto_mkdir": True}}
 
 
 class Storage(Protocol):
@@ -90,12 +91,12 @@ class RemoteStorage:
         self.protocol = protocol
 
     @property
-    def _files(self) -> Any:
+    def files(self) -> Any:
         """The file system, which fsspec keeps, one a process."""
         import fsspec  # noqa: PLC0415 - only who reads a URL needs it
 
         try:
-            return fsspec.filesystem(self.protocol)
+            return fsspec.filesystem(self.protocol, **OPTIONS.get(self.protocol, {}))
         except (ImportError, ValueError) as error:
             extra = EXTRA.get(self.protocol)
             advice = f"pip install 'hubbleclip[{extra}]'" if extra else "use a folder or an s3:// URL"
@@ -103,8 +104,8 @@ class RemoteStorage:
 
     def read(self, address: str) -> bytes:
         """See Storage."""
-        with _told(address):
-            return bytes(self._files.cat_file(address))
+        with told(address):
+            return bytes(self.files.cat_file(address))
 
     def read_spans(self, spans: Sequence[Span]) -> list[bytes]:
         """See Storage."""
@@ -112,19 +113,19 @@ class RemoteStorage:
             return []
         addresses, offsets, lengths = zip(*spans, strict=True)
         ends = [offset + length for offset, length in zip(offsets, lengths, strict=True)]
-        with _told(addresses[0]):
-            return [_bytes(part) for part in self._files.cat_ranges(list(addresses), list(offsets), ends)]
+        with told(addresses[0]):
+            return [_bytes(part) for part in self.files.cat_ranges(list(addresses), list(offsets), ends)]
 
     def size_bytes(self, address: str) -> int:
         """See Storage."""
-        with _told(address):
-            return int(self._files.size(address))
+        with told(address):
+            return int(self.files.size(address))
 
     def upload(self, source: Path, address: str) -> None:
         """See Storage."""
         try:
-            with _told(address):
-                self._files.put_file(str(source), address)
+            with told(address):
+                self.files.put_file(str(source), address)
         except FileNotFoundError as error:
             raise DatasetError(f"{address} cannot be written ({error}): make the bucket first") from error
 
@@ -137,7 +138,7 @@ def _bytes(part: bytes | Exception) -> bytes:
 
 
 @contextmanager
-def _told(address: str) -> Iterator[None]:
+def told(address: str) -> Iterator[None]:
     """Turn what a service's library raises into one line; botocore's own errors are no OSError."""
     botocore = sys.modules.get("botocore.exceptions")
     foreign: type[Exception] = botocore.BotoCoreError if botocore else OSError

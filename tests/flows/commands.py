@@ -66,6 +66,11 @@ def kill_when(ready: Callable[[], bool], *words: str, data: Path, settings: dict
         process.send_signal(signal.SIGKILL)
 
 
+def files_below(folder: Path) -> list[Path]:
+    """Every file of a folder, in order."""
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
 def servers() -> set[int]:
     """Pids of the servers that this test run's commands have started."""
     mark = f"TESTED_BY={os.getpid()}".encode()

@@ -1,0 +1,72 @@
+"""Where the batches of a stage run: in threads, in processes of this machine, or on a Dask cluster."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
+
+from hubbleclip.errors import SettingsError
+from hubbleclip.settings import FetchSettings, Settings
+
+if TYPE_CHECKING:
+    from flows._stage import Stage
+
+
+class Runner(NamedTuple):
+    """How to open a task runner of so many workers, and whether these are processes of their own."""
+
+    open: Callable[[Stage, int], TaskRunner[Any]]
+    is_apart: bool
+
+
+def _threads(_: Stage, workers: int) -> TaskRunner[Any]:
+    return ThreadPoolTaskRunner(max_workers=workers)
+
+
+def _processes(_: Stage, workers: int) -> TaskRunner[Any]:
+    return ProcessPoolTaskRunner(max_workers=workers)
+
+
+def _dask(stage: Stage, workers: int) -> TaskRunner[Any]:
+    """The cluster at `flows.dask_address`, or a local one for as long as the batches last."""
+    try:
+        from prefect_dask.task_runners import DaskTaskRunner  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise SettingsError('flows.runner = "dask" needs pip install "hubbleclip[dask]"') from error
+    logging.getLogger("distributed").setLevel(logging.ERROR)
+    if address := stage.settings.flows.dask_address:
+        return DaskTaskRunner(address=address)
+    return DaskTaskRunner(
+        cluster_kwargs={
+            "n_workers": workers, "threads_per_worker": 1, "processes": True, "dashboard_address": "127.0.0.1:0",
+            "local_directory": str((stage.layout.home / "dask").absolute()),
+        }
+    )  # fmt: skip
+
+
+RUNNERS = {
+    "threads": Runner(_threads, is_apart=False),
+    "processes": Runner(_processes, is_apart=True),
+    "dask": Runner(_dask, is_apart=True),
+}
+
+
+def runner_of(settings: Settings) -> Runner:
+    """The runner that the settings name. Raises SettingsError."""
+    runner = RUNNERS.get(settings.flows.runner)
+    if runner is None:
+        known = ", ".join(sorted(RUNNERS))
+        raise SettingsError(f"no runner {settings.flows.runner!r}: set flows.runner to one of {known}")
+    return runner
+
+
+def fetch_share(settings: Settings) -> FetchSettings:
+    """How each worker may fetch. Processes know nothing of one another, and never more than `flows.workers` batches are
+    fetched at a time: so each has that share of the connections, at least one, and of the requests a second.
+    """
+    fetch, num = settings.fetch, settings.flows.workers if runner_of(settings).is_apart else 1
+    limits = {"connections": max(fetch.connections // num, 1), "requests_per_s": fetch.requests_per_s / num}
+    return fetch.model_copy(update=limits)

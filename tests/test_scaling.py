@@ -1,0 +1,39 @@
+"""The plan for the whole archive, on small archives whose sums can be done by hand."""
+
+import pytest
+
+from benchmarks.bench_scaling import BEGIN, END, PAGE, Archive, Line, lines, play, read_costs, table
+from hubbleclip.settings import FetchSettings
+
+SMALL = Archive(num_observations=100, size_bytes=100e6, size_sigma=0.0)
+
+
+def test_the_line_is_as_fast_as_it_is_whatever_the_connections() -> None:
+    for connections in (1, 4):
+        fetch = FetchSettings(connections=connections, requests_per_s=1000)
+        seconds, most = play(SMALL, fetch, 10e6, 1e15)
+        assert seconds == pytest.approx(10, rel=0.05)
+        assert most == pytest.approx(connections * 1e6)
+
+
+def test_the_rate_limit_holds_back_small_files() -> None:
+    seconds, _ = play(SMALL, FetchSettings(connections=4, requests_per_s=2), 1e9, 1e15)
+    assert seconds == pytest.approx(50, rel=0.05)
+
+
+def test_cutting_holds_up_its_connection() -> None:
+    seconds, _ = play(SMALL, FetchSettings(connections=2, requests_per_s=1000), 1e12, 1e6)
+    assert seconds == pytest.approx(50, rel=0.05)
+
+
+def test_the_slowest_step_is_named_and_sums_are_not_steps() -> None:
+    told = table([Line("a", "", "", 24.0), Line("b", "", "", 48.0), Line("all", "", "", 99.0, is_sum=True)])
+    assert "bottleneck is **b**, 2.0 days; the second a, 1.0 days" in told
+
+
+def test_every_line_is_made_of_the_benchmarks_that_there_are() -> None:
+    assert len(list(lines(read_costs(), SMALL, 1.0))) == 12
+
+
+def test_the_page_has_a_place_for_the_figures() -> None:
+    assert [PAGE.read_text(encoding="utf-8").count(mark) for mark in (BEGIN, END)] == [1, 1]
