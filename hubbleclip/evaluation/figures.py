@@ -21,6 +21,7 @@ STYLES: dict[str, tuple[str, str, str, str]] = {
     "oracle": ("knows the kind of object", "#8a8d93", "--", ""),
     "fine_tuned": ("fine-tuned", "#0b5cad", "-", "o"),
     "bm25": ("text search (BM25)", "#8f5a9c", "-", "^"),
+    "other": ("other run", "#b3423c", "-", "v"),
     "base": ("base model", "#d9822b", "-", "s"),
     "shuffled": ("trained on shuffled pairs", "#3d8c64", "-", "D"),
     "random": ("chance", "#1a1a1a", ":", ""),

@@ -10,6 +10,7 @@ from hubbleclip.evaluation import kinds
 from hubbleclip.evaluation.baselines import bm25_scores, hybrid_scores, metadata_text, oracle_scores
 from hubbleclip.evaluation.bootstrap import draw_weights
 from hubbleclip.evaluation.features import Features, averaged_views
+from hubbleclip.evaluation.forgetting import FORGETTING
 from hubbleclip.evaluation.kinds import IMAGES, ZERO_SHOT, Labels
 from hubbleclip.evaluation.protocols import (
     FAIR,
@@ -28,7 +29,7 @@ from hubbleclip.records import Metric
 from hubbleclip.settings import EvaluationSettings
 
 OURS = "fine_tuned"
-RIVALS = ("base", "shuffled", "bm25", "hybrid")
+RIVALS = ("other", "base", "shuffled", "bm25", "hybrid")
 COMPARED = (
     (FAIR, "i2t_accuracy_at_10pct"),
     (FAIR, "t2i_accuracy_at_10pct"),
@@ -36,6 +37,7 @@ COMPARED = (
     (ZERO_SHOT, "category_map"),
     (IMAGES, "same_proposal_map"),
     (IMAGES, "same_kind_map"),
+    (FORGETTING, "digits_top1"),
 )
 
 
@@ -44,11 +46,14 @@ def measure(
     features: Mapping[str, Features],
     labels: Mapping[str, Labels],
     settings: EvaluationSettings,
+    more: Sequence[Estimate] = (),
 ) -> list[Estimate]:
-    """Every figure with its resamples, and the paired differences between the fine-tuned model and its rivals."""
+    """Every figure with its resamples, `more` among them, and the paired differences between the fine-tuned model and
+    its rivals.
+    """
     weights_bg = draw_weights(test_set.num_groups, settings.bootstrap, settings.seed)
     tile_ids = [sample.tile_id for sample in test_set.samples]
-    estimates: list[Estimate] = []
+    estimates = [*more]
     for scores in all_scores(test_set, features):
         estimates += fair_estimates(scores, test_set.group_t, weights_bg)
         estimates += paperclip_estimates(scores, tile_ids, test_set.group_t, weights_bg)

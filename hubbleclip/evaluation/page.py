@@ -12,8 +12,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from hubbleclip.dataset.shards import DatasetInfo
 from hubbleclip.evaluation import figures
+from hubbleclip.evaluation.explore import failures, feature_map, occlusion_uri, shown_points
 from hubbleclip.evaluation.features import Features, Phrases
-from hubbleclip.evaluation.pictures import data_uri, read_thumbnails
+from hubbleclip.evaluation.pictures import data_uri, read_thumbnails, thumbnail_levels
 from hubbleclip.evaluation.retrieval import Floats, cosine_scores
 from hubbleclip.evaluation.testset import TestSet, example_tiles, pair_similarities
 from hubbleclip.evaluation.zeroshot import Match, Vocabulary, nearest
@@ -24,15 +25,16 @@ TEMPLATES_DIR = Path(__file__).parent / "templates"
 THUMBNAIL_PX = 192
 NUM_PHRASES = 5
 NUM_TILES = 4
-SHOWN = ("fine_tuned", "base")
-COLUMNS = ("fine_tuned", "base", "shuffled", "bm25", "hybrid", "random", "oracle")
+NUM_FAILURES = 4
+POINT_PX = 72
+COLUMNS = ("fine_tuned", "other", "base", "shuffled", "bm25", "hybrid", "random", "oracle")
 NAMES = {
-    "fine_tuned": "fine-tuned", "base": "base model", "shuffled": "shuffled pairs", "bm25": "BM25",
-    "hybrid": "with BM25", "random": "chance", "oracle": "kind oracle",
+    "fine_tuned": "fine-tuned", "other": "other run", "base": "base model", "shuffled": "shuffled pairs",
+    "bm25": "BM25", "hybrid": "with BM25", "random": "chance", "oracle": "kind oracle",
 }  # fmt: skip
 RIVAL_NAMES = {
-    "base": "the base model", "shuffled": "training on shuffled pairs", "bm25": "text search (BM25)",
-    "hybrid": "itself with text search (reciprocal rank fusion)",
+    "other": "the other run", "base": "the base model", "shuffled": "training on shuffled pairs",
+    "bm25": "text search (BM25)", "hybrid": "itself with text search (reciprocal rank fusion)",
 }  # fmt: skip
 ROWS = {
     "Image to text": (
@@ -56,18 +58,19 @@ IMAGE_ROWS = (
     ("same_proposal_map", "Same proposal: mean average precision"), ("same_proposal_recall_at_1", "Recall at 1"),
     ("same_kind_map", "Same kind, other proposals: mean average precision"), ("same_kind_recall_at_1", "Recall at 1"),
 )  # fmt: skip
+KEPT_ROWS = (("digits_top1", "Handwritten digits named"),)
 COMPARISONS = {
     "i2t_accuracy_at_10pct": "image to text", "t2i_accuracy_at_10pct": "text to image",
     "kind_map": "kinds of object by words", "category_map": "science categories by words",
     "same_proposal_map": "images of the same proposal by an image",
-    "same_kind_map": "images of the same kind by an image",
+    "same_kind_map": "images of the same kind by an image", "digits_top1": "handwritten digits",
 }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Results:
     """All that a page tells: `features` by model, `phrases` of the models that are shown, and the `facts` about data,
-    run, settings and code.
+    run, settings and code. `occlusions` has the maps of the example tiles.
     """
 
     test_set: TestSet
@@ -76,6 +79,12 @@ class Results:
     phrases: Mapping[str, Phrases]
     metrics: Sequence[Metric]
     facts: Mapping[str, Any]
+    occlusions: Mapping[int, Floats]
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The models that are shown side by side."""
+        return tuple(self.phrases)
 
 
 def render(info: DatasetInfo, results: Results, settings: EvaluationSettings) -> str:
@@ -83,14 +92,19 @@ def render(info: DatasetInfo, results: Results, settings: EvaluationSettings) ->
     test_set, features, vocabulary = results.test_set, results.features, results.vocabulary
     metrics, facts = results.metrics, results.facts
     examples = example_tiles(test_set, settings.num_example_tiles)
-    found = {name: nearest(results.phrases[name].queries_pd, features[name].tiles_td, NUM_TILES) for name in SHOWN}
+    found = {
+        name: nearest(results.phrases[name].queries_pd, features[name].tiles_td, NUM_TILES) for name in results.shown
+    }
+    missed = failures(test_set, scores_of(features["fine_tuned"]), NUM_FAILURES)
     shown = [*examples, *(match.index for rows in found.values() for row in rows for match in row)]
+    shown += [tile for tile, _, _ in missed]
     pictures = read_thumbnails(info, (test_set.samples[tile].tile_id for tile in shown), THUMBNAIL_PX)
+    points = (test_set.samples[tile].tile_id for tile in shown_points(len(test_set.samples)))
     return environment().get_template("report.html").render(
         facts=facts,
         settings_json=json.dumps({"evaluation": facts["settings"], **facts["training"]}, indent=2, sort_keys=True),
         names=NAMES,
-        shown=SHOWN,
+        shown=results.shown,
         vocabulary_sizes={"objects": len(vocabulary.object_classes), "hypotheses": len(vocabulary.science_hypotheses)},
         lede=lede(metrics),
         verdicts=verdicts(metrics),
@@ -101,9 +115,12 @@ def render(info: DatasetInfo, results: Results, settings: EvaluationSettings) ->
         image_to_image=table(metrics, "image_to_image", IMAGE_ROWS),
         views=table(metrics, "views", ROWS["Image to text"]),
         curve_uri=svg_uri(figures.retrieval_figure(metrics)),
-        histogram_uri=svg_uri(figures.similarity_figure(similarities(test_set, features, settings.seed))),
+        histogram_uri=svg_uri(figures.similarity_figure(similarities(results, settings.seed))),
         examples=[example_card(results, tile, pictures) for tile in examples],
         queries=query_rows(test_set, vocabulary, found, pictures),
+        kept=table(metrics, "forgetting", KEPT_ROWS),
+        failures=[failure_card(test_set, *one, pictures) for one in missed],
+        map=feature_map(test_set, features["fine_tuned"].tiles_td, read_thumbnails(info, points, POINT_PX)),
     )  # fmt: skip
 
 
@@ -184,14 +201,23 @@ def verdicts(metrics: Sequence[Metric]) -> list[dict[str, Any]]:
     return out
 
 
-def similarities(test_set: TestSet, features: Mapping[str, Features], seed: int) -> dict[str, tuple[Floats, Floats]]:
+def scores_of(features: Features) -> Floats:
+    """Cosine similarities (t, g) of tiles and captions."""
+    return cosine_scores(features.tiles_td, features.captions_gd)
+
+
+def similarities(results: Results, seed: int) -> dict[str, tuple[Floats, Floats]]:
     """True and shuffled pairs' similarities of the models that are shown."""
     return {
-        name: pair_similarities(
-            cosine_scores(features[name].tiles_td, features[name].captions_gd), test_set.group_t, seed
-        )
-        for name in reversed(SHOWN)
+        name: pair_similarities(scores_of(results.features[name]), results.test_set.group_t, seed)
+        for name in reversed(results.shown)
     }
+
+
+def failure_card(test_set: TestSet, tile: int, first: int, rank: float, pictures: Mapping[str, str]) -> dict[str, Any]:
+    """A tile that found its caption last, and the caption that it found first."""
+    titles = {int(group): sample.title for sample, group in zip(test_set.samples, test_set.group_t, strict=True)}
+    return {**tile_card(test_set.samples[tile], pictures), "rank": f"{rank:.0f}", "first": titles[first]}
 
 
 def example_card(results: Results, tile: int, pictures: Mapping[str, str]) -> dict[str, Any]:
@@ -199,7 +225,7 @@ def example_card(results: Results, tile: int, pictures: Mapping[str, str]) -> di
     test_set, vocabulary = results.test_set, results.vocabulary
     sample = test_set.samples[tile]
     found = {}
-    for name in SHOWN:
+    for name in results.shown:
         feat_1d, phrases = results.features[name].tiles_td[tile : tile + 1], results.phrases[name]
         objects = nearest(feat_1d, phrases.objects_pd, NUM_PHRASES)[0]
         hypotheses = nearest(feat_1d, phrases.hypotheses_pd, NUM_PHRASES)[0]
@@ -208,7 +234,14 @@ def example_card(results: Results, tile: int, pictures: Mapping[str, str]) -> di
             "hypotheses": named(hypotheses, vocabulary.science_hypotheses),
         }
     abstract = test_set.captions_g[test_set.group_t[tile]]
-    return {"sample": sample, "picture": pictures[sample.tile_id], "abstract": abstract, "phrases": found}
+    occluded = occlusion_uri(thumbnail_levels(pictures[sample.tile_id]), results.occlusions[tile])
+    return {
+        "sample": sample,
+        "picture": pictures[sample.tile_id],
+        "occluded": occluded,
+        "abstract": abstract,
+        "phrases": found,
+    }
 
 
 def named(matches: Sequence[Match], phrases: Sequence[str]) -> list[dict[str, str]]:

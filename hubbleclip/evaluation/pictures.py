@@ -6,6 +6,8 @@ import base64
 import io
 from collections.abc import Iterable
 
+import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from hubbleclip.dataset.shards import DatasetInfo
@@ -14,10 +16,20 @@ from hubbleclip.dataset.shards import DatasetInfo
 def thumbnail_uri(png: bytes, side_px: int) -> str:
     """The tile as a JPEG of `side_px`, as a data URI; the same bytes for the same tile."""
     with Image.open(io.BytesIO(png)) as image:
-        small = image.convert("L").resize((side_px, side_px), Image.Resampling.LANCZOS)
+        return jpeg_uri(image.convert("L").resize((side_px, side_px), Image.Resampling.LANCZOS))
+
+
+def jpeg_uri(image: Image.Image) -> str:
+    """A picture as JPEG, as a data URI."""
     buffer = io.BytesIO()
-    small.save(buffer, format="JPEG", quality=84)
+    image.save(buffer, format="JPEG", quality=84)
     return data_uri(buffer.getvalue(), "image/jpeg")
+
+
+def thumbnail_levels(uri: str) -> npt.NDArray[np.uint8]:
+    """Grey levels (y, x) of a picture made by `thumbnail_uri`."""
+    with Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))) as image:
+        return np.asarray(image)
 
 
 def data_uri(data: bytes, media_type: str) -> str:

@@ -14,13 +14,16 @@ from typing import Any
 import numpy as np
 
 from hubbleclip import files
+from hubbleclip.dataset.loader import open_split
 from hubbleclip.dataset.shards import DatasetInfo, read_dataset
 from hubbleclip.evaluation import embed, page, zeroshot
-from hubbleclip.evaluation.features import embed_test, embed_vocabulary
+from hubbleclip.evaluation.explore import occlusion_map
+from hubbleclip.evaluation.features import Features, embed_test, embed_vocabulary
+from hubbleclip.evaluation.forgetting import forgetting_estimates
 from hubbleclip.evaluation.kinds import make_labels
 from hubbleclip.evaluation.measure import as_metric, measure
 from hubbleclip.evaluation.retrieval import Floats
-from hubbleclip.evaluation.testset import TestSet, make_test_set
+from hubbleclip.evaluation.testset import TestSet, example_tiles, make_test_set
 from hubbleclip.records import Metric, Run, Sample, to_row
 from hubbleclip.settings import EvaluationSettings
 from hubbleclip.training.checkpoints import load_run_model
@@ -53,10 +56,12 @@ def evaluate(
     settings: EvaluationSettings,
     *,
     code_version: str,
+    other_run_dir: Path | None = None,
 ) -> Evaluation:
     """Score a run on the test split beside its baselines and write `index.html`, `metrics.json`, `embeddings.npz`.
 
-    `shuffled_run_dir` is a run on shuffled pairs, or None. The report appears under `out_dir` whole or not at all; its
+    `shuffled_run_dir` is a run on shuffled pairs, or None; `other_run_dir` one to compare with, which is then shown in
+    place of the base model. The report appears under `out_dir` whole or not at all; its
     bytes depend on dataset, runs, settings and code alone. Raises EvaluationError when there is no finished run or
     the test split has fewer than two proposal groups.
     """
@@ -64,18 +69,22 @@ def evaluate(
     run = read_run(run_dir).run
     test_set = make_test_set(read_samples(info))
     vocabulary = zeroshot.read_vocabulary()
-    models = load_models(run_dir, run.seed, shuffled_run_dir, settings.precision)
+    models = load_models(run_dir, run.seed, {"shuffled": shuffled_run_dir, "other": other_run_dir}, settings.precision)
+    shown = ("fine_tuned", "other" if other_run_dir else "base")
     labels = make_labels(test_set.samples)
     features = {
         name: embed_test(loaded, info, test_set, labels, settings.batch_size) for name, loaded in models.items()
     }
-    phrases = {name: embed_vocabulary(models[name], vocabulary, settings.batch_size) for name in page.SHOWN}
+    phrases = {name: embed_vocabulary(models[name], vocabulary, settings.batch_size) for name in shown}
     tile_features = embed_splits(models["fine_tuned"], info, settings.batch_size)
-    metrics = [as_metric(one, run.run_id) for one in measure(test_set, features, labels, settings)]
+    kept = forgetting_estimates(models, settings) if run.pretrained else []
+    metrics = [as_metric(one, run.run_id) for one in measure(test_set, features, labels, settings, kept)]
     facts = report_facts(info, run, test_set, settings, code_version)
+    facts["other_run_id"] = other_run_dir and other_run_dir.name
     results = page.Results(
-        test_set=test_set, features=features, vocabulary=vocabulary, phrases=phrases, metrics=metrics, facts=facts
-    )
+        test_set=test_set, features=features, vocabulary=vocabulary, phrases=phrases, metrics=metrics, facts=facts,
+        occlusions=occlusions(models["fine_tuned"], info, test_set, features["fine_tuned"], settings),
+    )  # fmt: skip
     content = {
         "index.html": page.render(info, results, settings).encode("utf-8"),
         "metrics.json": metrics_json(metrics, facts),
@@ -93,12 +102,23 @@ def read_samples(info: DatasetInfo) -> list[Sample]:
     return [Sample(**row) for row in info.manifest.select(SAMPLE_COLUMNS).to_pylist()]
 
 
-def load_models(run_dir: Path, seed: int, shuffled_run_dir: Path | None, precision: str) -> dict[str, LoadedModel]:
-    """The model of the run, the one that it started from, and the one trained on shuffled pairs where there is one."""
-    models = {"fine_tuned": load_run_model(run_dir), "base": load_model(read_model_settings(run_dir), seed)}
-    if shuffled_run_dir is not None:
-        models["shuffled"] = load_run_model(shuffled_run_dir)
+def load_models(run_dir: Path, seed: int, others: Mapping[str, Path | None], precision: str) -> dict[str, LoadedModel]:
+    """The model of the run, those of other runs by name, and the one that it started from."""
+    models = {"fine_tuned": load_run_model(run_dir)}
+    models |= {name: load_run_model(path) for name, path in others.items() if path is not None}
+    models["base"] = load_model(read_model_settings(run_dir), seed)
     return {name: embed.ready_to_embed(loaded, precision) for name, loaded in models.items()}
+
+
+def occlusions(
+    loaded: LoadedModel, info: DatasetInfo, test_set: TestSet, features: Features, settings: EvaluationSettings
+) -> dict[int, Floats]:
+    """Occlusion maps of the example tiles, for the captions that they belong to."""
+    tiles = open_split(info, "test")
+    return {
+        tile: occlusion_map(loaded, tiles, tile, features.captions_gd[test_set.group_t[tile]])
+        for tile in example_tiles(test_set, settings.num_example_tiles)
+    }
 
 
 def embed_splits(loaded: LoadedModel, info: DatasetInfo, batch_size: int) -> dict[str, tuple[list[str], Floats]]:
