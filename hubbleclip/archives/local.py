@@ -1,4 +1,5 @@
-"""A folder of FITS files as an archive. Files stay where they are; what their headers cannot tell is left empty.
+"""A folder of FITS files, or of JPEG pictures, as an archive. Files stay where they are; what their headers cannot tell
+is left empty.
 
 A file that cannot be read at all is still listed, so that cutting tiles rejects it with its own reason.
 """
@@ -25,7 +26,8 @@ from hubbleclip.records import Observation, Product, Proposal, Rejection
 from hubbleclip.settings import ArchiveSettings, FetchSettings
 
 LOG = logging.getLogger(__name__)
-PATTERNS = (".fits", ".fit", ".fits.gz", ".fit.gz")
+SUFFIXES = {"science": (".fits", ".fit", ".fits.gz", ".fit.gz"), "preview": (".jpg", ".jpeg")}
+"""Which files of the folder count, by `archive.products`."""
 PROPOSALS_NAME = "proposals.jsonl"
 BYTES_A_MB = 1_000_000
 
@@ -45,7 +47,8 @@ class LocalArchive(MadeApart):
     def facts(self) -> dict[str, FileFacts]:
         """What each file's header says, by obs_id, in sorted order."""
         with self._lock:
-            return {item.obs_id: item for item in (read_facts(path, self.folder) for path in fits_files(self.folder))}
+            paths = files_of(self.folder, SUFFIXES[self.settings.products])
+            return {item.obs_id: item for item in (read_facts(path, self.folder) for path in paths)}
 
     @cached_property
     def rows(self) -> dict[tuple[str, str], ProposalText]:
@@ -193,9 +196,9 @@ def open_local(settings: ArchiveSettings, fetch: FetchSettings, layout: Layout) 
     """The local archive of these settings. Raises SettingsError for a missing folder or proposals file."""
     folder = settings.folder
     if folder is None:
-        raise SettingsError("the local archive needs a folder of FITS files: set archive.folder, or LOCAL=folder")
+        raise SettingsError("the local archive needs a folder of files: set archive.folder, or LOCAL=folder")
     if not folder.is_dir():
-        raise SettingsError(f"archive.folder {folder} is not a folder: set it to one that holds FITS files")
+        raise SettingsError(f"archive.folder {folder} is not a folder: set it to one that holds FITS or JPEG files")
     proposals_file = settings.proposals_file
     if proposals_file is not None and not proposals_file.is_file():
         raise SettingsError(f"archive.proposals_file {proposals_file} is not a file")
@@ -203,9 +206,11 @@ def open_local(settings: ArchiveSettings, fetch: FetchSettings, layout: Layout) 
     return LocalArchive(settings, folder.resolve(), proposals_file or (default if default.is_file() else None))
 
 
-def fits_files(folder: Path) -> list[Path]:
-    """FITS files below a folder, sorted by their path in it; hidden ones and those in hidden folders are left alone."""
-    found = (path for path in folder.rglob("*") if path.name.lower().endswith(PATTERNS) and path.is_file())
+def files_of(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    """Files of these kinds below a folder, sorted by their path in it; hidden ones and those in hidden folders are left
+    alone.
+    """
+    found = (path for path in folder.rglob("*") if path.name.lower().endswith(suffixes) and path.is_file())
     visible = (path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
     return sorted(visible, key=lambda path: path.relative_to(folder).as_posix())
 

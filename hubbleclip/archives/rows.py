@@ -1,4 +1,6 @@
-"""Proposals that a person gives as JSON lines: one object a line, any key may be missing or null."""
+"""Proposals, or captions of pictures, that a person gives as JSON lines: one object a line, any key may be missing or
+null.
+"""
 
 from __future__ import annotations
 
@@ -43,11 +45,17 @@ def _text(row: dict[str, Any], *keys: str) -> str:
 
 def _proposal_of(row: dict[str, Any]) -> ProposalText:
     return ProposalText(
-        number=clean_number(_text(row, "proposal_id", "number").rpartition(":")[2]),
+        number=clean_number(_text(row, "proposal_id", "number").rpartition(":")[2]) or _own_name(row),
         cycle=clean_cycle(_text(row, "cycle")),
         proposal_type=clean_text(_text(row, "proposal_type")),
         category=clean_text(_text(row, "category")),
         title=clean_text(_text(row, "title")),
         pi=clean_name(_text(row, "pi")),
-        abstract=clean_text(_text(row, "abstract")),
+        abstract=clean_text(_text(row, "abstract", "caption")),
     )
+
+
+def _own_name(row: dict[str, Any]) -> str:
+    """What a row of captions calls its picture, whose file has that name."""
+    name = _text(row, "id")
+    return clean_number(name) if name.isdigit() else name

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -53,24 +55,31 @@ def read_levels(
     skips what only a larger one needs: the answer is up to 8 times smaller (each level a mean of the larger image's),
     no side below `enough_px`. Raises ImageError.
     """
+    with _opened(content, max_pixels) as image:
+        whole_px = max(image.size)
+        if enough_px is not None:
+            image.draft("L", (enough_px, enough_px))
+        return _converted(image, "L"), whole_px / max(image.size)
+
+
+@contextmanager
+def _opened(content: Path | bytes, max_pixels: int) -> Iterator[Image.Image]:
+    """A JPEG file whose header is sound and names no more than `max_pixels`. Raises ImageError."""
+    file = io.BytesIO(content) if isinstance(content, bytes) else content
     try:
-        file = io.BytesIO(content) if isinstance(content, bytes) else content
         with Image.open(file, formats=["JPEG"]) as image:
             if image.width * image.height > max_pixels:
                 raise ImageError("too_large", f"{image.width} x {image.height} pixels, more than {max_pixels}")
-            whole_px = max(image.size)
-            if enough_px is not None:
-                image.draft("L", (enough_px, enough_px))
-            return _levels(image), whole_px / max(image.size)
+            yield image
     except Image.DecompressionBombError as error:
         raise ImageError("too_large", str(error)) from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise ImageError("unreadable", f"no JPEG image: {error}") from error
 
 
-def _levels(image: Image.Image) -> NDArray[np.uint8]:
+def _converted(image: Image.Image, mode: str) -> NDArray[np.uint8]:
     try:
-        return np.array(image.convert("L"))
+        return np.array(image.convert(mode))
     except (OSError, SyntaxError, ValueError) as error:
         raise ImageError("truncated", str(error)) from error
 
@@ -85,3 +94,12 @@ def _median(levels: NDArray[np.uint8]) -> int:
     """Counted rather than sorted: there are but 256 levels."""
     upto = np.cumsum(np.bincount(levels, minlength=256))
     return int(np.searchsorted(upto, (levels.size + 1) // 2))
+
+
+def read_colours(content: Path | bytes, max_pixels: int) -> NDArray[np.uint8]:
+    """Red, green and blue (h, w, 3) of a JPEG file, the top row first; a grey one has three equal parts.
+
+    Its size is judged by the header before memory is taken. Raises ImageError as `read_previews`.
+    """
+    with _opened(content, max_pixels) as image:
+        return _converted(image, "RGB")

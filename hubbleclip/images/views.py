@@ -1,0 +1,69 @@
+"""Square views of a picture in colour: the whole of it, the squares that cover it, and crops that show details."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+NUM_CROPS = 8
+"""Crops of each picture."""
+MIN_CROP_SHARE = 0.25
+"""Least area of a crop, as a share of that of the whole field."""
+
+Box = tuple[int, int, int]
+"""Left, top and side of a square, in pixels of the padded field."""
+
+
+def square_views(picture_yxc: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
+    """Views (4 + NUM_CROPS, size_px, size_px, 3): the field padded with its median colour, its two ends and its middle
+    as squares, then crops, turned and mirrored. The crops are drawn alike for every picture, so that a picture's views
+    depend on nothing else.
+    """
+    field = _padded(picture_yxc)
+    rng = np.random.default_rng(NUM_CROPS)
+    fixed = [_cut(field, box, size_px) for box in _covering(picture_yxc.shape[:2])]
+    crops = [
+        np.rot90(_cut(field, box, size_px), int(rng.integers(4)))[:, :: rng.choice([-1, 1])]
+        for box in _drawn(picture_yxc.shape[:2], rng)
+    ]
+    return np.stack([*fixed, *crops])
+
+
+def _padded(picture_yxc: NDArray[np.uint8]) -> Image.Image:
+    height, width = picture_yxc.shape[:2]
+    side = max(height, width)
+    top, left = (side - height) // 2, (side - width) // 2
+    field_yxc = np.empty((side, side, 3), np.uint8)
+    field_yxc[:] = np.median(picture_yxc.reshape(-1, 3), axis=0).astype(np.uint8)
+    field_yxc[top : top + height, left : left + width] = picture_yxc
+    return Image.fromarray(field_yxc)
+
+
+def _covering(shape_yx: tuple[int, ...]) -> list[Box]:
+    height, width = shape_yx
+    long, short = max(height, width), min(height, width)
+    edge = (long - short) // 2
+    along = [(long - short) // 2, 0, long - short]
+    squares = [(start, edge, short) if width >= height else (edge, start, short) for start in along]
+    return [(0, 0, long), *squares]
+
+
+def _drawn(shape_yx: tuple[int, ...], rng: np.random.Generator) -> Iterator[Box]:
+    """Squares inside the picture where they fit, else inside the padded field."""
+    height, width = shape_yx
+    long = max(height, width)
+    for _ in range(NUM_CROPS):
+        side = int(long * np.sqrt(rng.uniform(MIN_CROP_SHARE, 1)))
+        free_xy = [(length if side <= min(shape_yx) else long) - side for length in (width, height)]
+        edge_xy = [(long - length) // 2 if side <= min(shape_yx) else 0 for length in (width, height)]
+        left, top = (edge + int(rng.integers(free + 1)) for edge, free in zip(edge_xy, free_xy, strict=True))
+        yield left, top, side
+
+
+def _cut(field: Image.Image, box: Box, size_px: int) -> NDArray[np.uint8]:
+    left, top, side = box
+    kernel = Image.Resampling.BOX if side >= size_px else Image.Resampling.BICUBIC
+    return np.asarray(field.resize((size_px, size_px), kernel, box=(left, top, left + side, top + side)))
