@@ -26,7 +26,7 @@ def _threads(_: Stage, workers: int) -> TaskRunner[Any]:
     return ThreadPoolTaskRunner(max_workers=workers)
 
 
-def _processes(_: Stage, workers: int) -> TaskRunner[Any]:
+def _pool(_: Stage, workers: int) -> TaskRunner[Any]:
     return ProcessPoolTaskRunner(max_workers=workers)
 
 
@@ -49,7 +49,7 @@ def _dask(stage: Stage, workers: int) -> TaskRunner[Any]:
 
 RUNNERS = {
     "threads": Runner(_threads, is_apart=False),
-    "processes": Runner(_processes, is_apart=True),
+    "processes": Runner(_pool, is_apart=True),
     "dask": Runner(_dask, is_apart=True),
 }
 

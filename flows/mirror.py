@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 from hubbleclip.catalog import catalog_lock
-from hubbleclip.dataset.directory import read_description
 from hubbleclip.dataset.storage import RemoteStorage, told
 from hubbleclip.errors import CatalogError, CatalogLockedError, DatasetError
 from hubbleclip.files import sync_files, write_text
@@ -105,6 +104,8 @@ def pull_datasets(layout: Layout, newest: Path | None) -> None:
     """Bring what is told of all datasets, and the shards of the newest, wherever they stand."""
     pull_folder(layout, layout.datasets, without=SHARDS)
     if layout.store and newest:
+        from hubbleclip.dataset.directory import read_description  # noqa: PLC0415 - a look for work needs no Parquet
+
         shards = read_description(newest)["shards"]
         homes = [newest.with_name(shard["home_digest"] or newest.name) / shard["shard"] for shard in shards]
         pull(layout, map(layout.relative, homes))
