@@ -10,7 +10,7 @@ FLAGS := --profile $(PROFILE) $(if $(DATA),--data $(DATA)) $(LOCAL_FLAGS)
 PREFECT_FLAGS = $(FLAGS) $(if $(PORT),--port $(PORT))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dataset train evaluate pipeline server deploy worker status sql test test-slow lint contracts bench pictures clean
+.PHONY: help setup demo dataset train evaluate pipeline server deploy worker status sql test test-slow lint contracts bench pictures study clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -88,6 +88,10 @@ bench-%: setup
 
 pictures: setup  ## the README's pictures, from the demo's report
 	$(BIN)/python -m flows.pictures docs/demo $(FLAGS)
+
+study: setup  ## what pre-training, the loss, the sky guard and the clean split are worth, into the README
+	$(RUN) study $(FLAGS)
+	$(BIN)/python -m flows.study docs/demo $(FLAGS)
 
 clean:  ## remove .venv and caches; data stay
 	rm -rf $(VENV) $(CHECKER) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import importlib
-import json as jsonlib
 import logging
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter
-from rich.console import Console
 from rich.table import Table as RichTable
 
 from flows._server import prefect_server
 from flows.prefect_home import POOLS, prefect_environment, serve, work
+from flows.printing import out, print_facts, print_json, print_rows, print_status
 from flows.promotion import read_promoted
 from flows.settings_file import parse_assignment, put, settings_toml
-from flows.status import Status, read_status, status_lines
+from flows.status import read_status
 from hubbleclip import __version__
 from hubbleclip.catalog import read_catalog, writing_catalog
 from hubbleclip.errors import CatalogError, HubbleclipError
@@ -33,7 +32,6 @@ app = App(
     version=__version__,
     suppress_keyboard_interrupt=False,
 )
-out = Console()
 
 
 @Parameter(name="*")
@@ -160,6 +158,23 @@ def train(
 def evaluate(options: Options = Options()) -> None:
     """Evaluate the run on the newest dataset and write its report."""
     run_flow("evaluate", "evaluate", options)
+
+
+@app.command
+def compare(run: str, other: str, options: Options = Options()) -> None:
+    """The report's page for two runs side by side, with their paired differences."""
+    keep_home(Layout(options.settings().root))
+    page = importlib.import_module("flows.compare").compare(run, other, options.settings())
+    out.print(str(page), highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command
+def study(options: Options = Options(), *, steps: int = 200, num_seeds: int = 3) -> None:
+    """Train with one choice changed at a time and say what each is worth; goes on where it stopped."""
+    found = run_flow("study", "study", options, steps=steps, num_seeds=num_seeds)
+    print_rows(
+        [{name: answer[name] for name in ("name", "metric", "value", "low", "high")} for answer in found["questions"]]
+    )
 
 
 @app.command
@@ -343,31 +358,6 @@ def simulate(
     plan = read_plan(faults) if faults else FaultPlan()
     keep_home(Layout(settings.root))
     serve(settings.simulator, plan)
-
-
-def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Rows of the same columns as a table."""
-    table = RichTable(*(rows[0] if rows else ()), highlight=True)
-    for row in rows:
-        table.add_row(*("" if value is None else str(value) for value in row.values()))
-    out.print(table)
-
-
-def print_status(found: Status) -> None:
-    """The status for people."""
-    for line in status_lines(found):
-        out.print(line, highlight=False, markup=False, soft_wrap=True)
-
-
-def print_facts(facts: Mapping[str, Any]) -> None:
-    """A name and its value on each line."""
-    for name, value in facts.items():
-        out.print(f"{name:24} {'' if value is None else value}", highlight=False, markup=False, soft_wrap=True)
-
-
-def print_json(value: Any) -> None:
-    """One JSON value on standard output."""
-    sys.stdout.write(jsonlib.dumps(value, indent=2, default=str) + "\n")
 
 
 def start_logging() -> None:

@@ -78,7 +78,8 @@ def table(told: dict[str, object]) -> str:
     metrics: list[dict[str, object]] = told["metrics"]  # type: ignore[assignment]
     cells = {(m["model"], m["name"]): cell(m) for m in metrics}
     lines = [f"| | {' | '.join(COLUMNS.values())} |", f"|---|{'---|' * len(COLUMNS)}"]
-    for model, name in MODELS.items():
+    scored = {model for model, _ in cells}
+    for model, name in ((model, name) for model, name in MODELS.items() if model in scored):
         lines.append(f"| {name} | {' | '.join(cells.get((model, column), '') for column in COLUMNS)} |")
     return "\n".join(lines)
 

@@ -19,19 +19,27 @@ from hubbleclip.training.checkpoints import load_run_model
 METRIC = "i2t_accuracy_at_10pct"
 
 
+def split_estimates(info: DatasetInfo, run_dir: Path, settings: EvaluationSettings, split: str) -> list[Estimate]:
+    """A run's figures under `fair` on a split, resampled by proposal group; the scorer is the run's id.
+
+    Raises EvaluationError when the split has fewer than two groups.
+    """
+    test_set = make_test_set(read_samples(info), split)
+    loaded = ready_to_embed(load_run_model(run_dir), settings.precision)
+    _, tiles_td = embed_tiles(loaded, info, split, settings.batch_size)
+    scores_tg = cosine_scores(tiles_td, embed_texts(loaded, test_set.captions_g, settings.batch_size))
+    scores = Scores(scorer=run_dir.name, i2t_tg=scores_tg, t2i_gt=scores_tg.T)
+    weights_bg = draw_weights(test_set.num_groups, settings.bootstrap, settings.seed)
+    return fair_estimates(scores, test_set.group_t, weights_bg)
+
+
 def val_estimate(info: DatasetInfo, run_dir: Path, settings: EvaluationSettings) -> Estimate:
-    """A run's `METRIC` on val, resampled by proposal group; the scorer is the run's id.
+    """A run's `METRIC` on val.
 
     A run that was trained on an older dataset has seen none of these tiles, since no tile ever changes its split.
     Raises EvaluationError when val has fewer than two groups.
     """
-    val = make_test_set(read_samples(info), "val")
-    loaded = ready_to_embed(load_run_model(run_dir), settings.precision)
-    _, tiles_td = embed_tiles(loaded, info, "val", settings.batch_size)
-    scores_tg = cosine_scores(tiles_td, embed_texts(loaded, val.captions_g, settings.batch_size))
-    scores = Scores(scorer=run_dir.name, i2t_tg=scores_tg, t2i_gt=scores_tg.T)
-    weights_bg = draw_weights(val.num_groups, settings.bootstrap, settings.seed)
-    return next(one for one in fair_estimates(scores, val.group_t, weights_bg) if one.name == METRIC)
+    return next(one for one in split_estimates(info, run_dir, settings, "val") if one.name == METRIC)
 
 
 def decide(candidate: Estimate, promoted: Estimate | None, decided_at: datetime) -> Promotion:

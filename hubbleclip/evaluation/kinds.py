@@ -106,7 +106,7 @@ def label_estimates(
     exact = (average_precision(scores_kt, labels.is_of_kt), ndcg(scores_kt, labels.is_of_kt))
     return [
         Estimate(protocol=ZERO_SHOT, scorer=scorer, name=f"{question}_{name}", value=float(exact_k.mean()),
-                 draws_b=np.nanmean(drawn_kb, axis=0), num_groups=weights_bg.shape[1])
+                 draws_b=centred(np.nanmean(drawn_kb, axis=0), float(exact_k.mean())), num_groups=weights_bg.shape[1])
         for name, exact_k, drawn_kb in zip(("map", "ndcg_at_10"), exact, drawn.swapaxes(0, 1), strict=True)
     ]  # fmt: skip
 
@@ -130,9 +130,15 @@ def naming_estimates(
     error_b = calibration_error(confidence_t, top1_t, drawn_bt)
     error = Estimate(
         protocol=ZERO_SHOT, scorer=scorer, name=f"{question}_calibration_error", value=float(error_b[0]),
-        draws_b=error_b[1:], num_groups=len(np.unique(group_t)),
+        draws_b=centred(error_b[1:], float(error_b[0])), num_groups=len(np.unique(group_t)),
     )  # fmt: skip
     return [*estimates_of(ZERO_SHOT, scorer, values, weights_bg), error]
+
+
+def centred(draws_b: Floats, value: float) -> Floats:
+    """Draws in [0, 1] about the figure: the copies of a tile in a resample agree, which lifts every resample alike."""
+    centred_b: Floats = np.clip(draws_b - draws_b.mean() + value, 0.0, 1.0)
+    return centred_b
 
 
 def calibration_error(confidence_t: Floats, correct_t: Floats, weights_bt: Ints) -> Floats:

@@ -88,6 +88,21 @@ def test_a_report_replaces_an_older_one_and_leaves_nothing_beside_it(made, evalu
     assert "Shuffled pairs" not in (out_dir / "index.html").read_text()
 
 
+def test_two_runs_stand_side_by_side_with_their_difference(made):
+    root, dataset_dir, run_dir, shuffled_dir = made
+    out_dir = root / "replaced/pair"
+    done = report.evaluate(dataset_dir, run_dir, None, out_dir, SETTINGS, code_version="1", other_run_dir=shuffled_dir)
+    found = {(m.protocol, m.model, m.name): m for m in done.metrics}
+    name = "i2t_accuracy_at_10pct"
+    minus = found["fair", "fine_tuned", f"{name}_minus_other"]
+    assert minus.value == pytest.approx(
+        found["fair", "fine_tuned", name].value - found["fair", "other", name].value, abs=2e-6
+    )
+    page = (out_dir / "index.html").read_text(encoding="utf-8")
+    assert f'beside the other run <span class="mono">{shuffled_dir.name}' in page
+    assert "Object, other run" in page
+
+
 def test_search_finds_in_every_split_what_a_slow_look_finds(made, evaluation):
     _, dataset_dir, run_dir, _ = made
     hits = search.search("a globular cluster", dataset_dir, run_dir, evaluation.path, 48)

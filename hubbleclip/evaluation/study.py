@@ -1,0 +1,120 @@
+"""What each choice is worth: one thing changed at a time, several seeds each, differences with intervals.
+
+A resample draws proposal groups and seeds, both with replacement, so that an interval knows the luck of both. Arms that
+are scored on the same test tiles are paired: the same groups, the same seeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from hubbleclip.evaluation.bootstrap import interval
+from hubbleclip.evaluation.protocols import Estimate
+from hubbleclip.evaluation.retrieval import Floats
+
+METRICS = ("i2t_accuracy_at_10pct", "t2i_accuracy_at_10pct")
+CLEAN, UNGUARDED, RANDOM_TILES = "clean", "without the sky guard", "random split of tiles"
+FIRST_HALF, SECOND_HALF = "first half of the categories", "second half of the categories"
+BASELINE = "as it is"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arm:
+    """One way to train, on one of the datasets; `is_pretrained` starts from the run on the first half."""
+
+    name: str
+    dataset: str = CLEAN
+    loss: str | None = None
+    is_pretrained: bool = False
+
+
+ARMS = (
+    Arm(name=BASELINE),
+    Arm(name="one positive a row", loss="info_nce"),
+    Arm(name=UNGUARDED, dataset=UNGUARDED),
+    Arm(name=RANDOM_TILES, dataset=RANDOM_TILES),
+    Arm(name="second half, from scratch", dataset=SECOND_HALF),
+    Arm(name="second half, fine-tuned", dataset=SECOND_HALF, is_pretrained=True),
+)
+QUESTIONS = {
+    "several positives against one": (BASELINE, "one positive a row"),
+    "fine-tuned against scratch": ("second half, fine-tuned", "second half, from scratch"),
+    "leak that the sky guard stops": (UNGUARDED, BASELINE),
+    "leak of a random split of tiles": (RANDOM_TILES, BASELINE),
+}
+"""Each question with its two arms: the first minus the second."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A figure, or a difference of two, with its 95 % interval. `seeds` has the figure of each seed."""
+
+    name: str
+    metric: str
+    value: float
+    low: float
+    high: float
+    seeds: tuple[float, ...]
+    is_paired: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Scored:
+    """An arm's figure: by seed `value_s`, and by resample `draws_b`; on the test split of `digest`."""
+
+    value_s: Floats
+    draws_b: Floats
+    num_groups: int
+    digest: str
+
+
+def pool(estimates: Sequence[Estimate], digest: str, seed: int) -> Scored:
+    """One figure over its seeds; which seeds a resample draws depends on `seed` and their number alone."""
+    draws_sb = np.stack([one.draws_b for one in estimates])
+    num_seeds, num_draws = draws_sb.shape
+    drawn_sb = np.random.default_rng([seed, num_seeds]).integers(num_seeds, size=(num_seeds, num_draws))
+    return Scored(
+        value_s=np.array([one.value for one in estimates]),
+        draws_b=np.take_along_axis(draws_sb, drawn_sb, axis=0).mean(axis=0),
+        num_groups=estimates[0].num_groups,
+        digest=digest,
+    )
+
+
+def answers(scored: Mapping[tuple[str, str], Scored], seed: int) -> tuple[list[Answer], list[Answer]]:
+    """Figures by arm, and the answers to the questions; `scored` is by arm and metric."""
+    figures = [_answer(arm, metric, one.value_s, one.draws_b, one.num_groups) for (arm, metric), one in scored.items()]
+    found = []
+    for question, (first, second) in QUESTIONS.items():
+        for metric in METRICS:
+            ours, other = scored[first, metric], scored[second, metric]
+            is_paired = ours.digest == other.digest
+            other_b = other.draws_b if is_paired else np.random.default_rng(seed).permutation(other.draws_b)
+            found.append(
+                _answer(
+                    question, metric, ours.value_s - other.value_s, ours.draws_b - other_b,
+                    min(ours.num_groups, other.num_groups), is_paired=is_paired,
+                )
+            )  # fmt: skip
+    return figures, found
+
+
+def _answer(  # noqa: PLR0917
+    name: str, metric: str, value_s: Floats, draws_b: Floats, num_groups: int, is_paired: bool | None = None
+) -> Answer:
+    low, high = interval(draws_b, num_groups)
+    value = float(value_s.mean())
+    seeds = tuple(round(float(one), 6) for one in value_s)
+    ends = (round(min(low, value), 6), round(max(high, value), 6))
+    return Answer(
+        name=name, metric=metric, value=round(value, 6), low=ends[0], high=ends[1], seeds=seeds, is_paired=is_paired
+    )
+
+
+def told(figures: Sequence[Answer], found: Sequence[Answer], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """All as plain values, fit for JSON."""
+    return {**facts, "arms": [asdict(one) for one in figures], "questions": [asdict(one) for one in found]}

@@ -1,0 +1,82 @@
+"""What a study says: resamples of proposals and seeds, paired where the test tiles are the same."""
+
+import numpy as np
+import pytest
+from evaluation_samples import sample
+
+from hubbleclip.dataset.variants import by_tile, half_of, without_guard
+from hubbleclip.evaluation import study
+from hubbleclip.evaluation.protocols import Estimate
+from hubbleclip.records import SplitAssignment
+from hubbleclip.settings import SplitSettings
+
+
+def plan(tile: str, group: str, split: str, reason: str | None = None) -> SplitAssignment:
+    return SplitAssignment(tile_id=tile, group_id=group, split=split, reason=reason)
+
+
+PLANS = {
+    one.tile_id: one
+    for one in (
+        plan("a", "g1", "train"), plan("b", "g1", "excluded", "overlap"), plan("c", "g2", "test"),
+        plan("d", "g3", "val"), plan("e", "g3", "excluded", "moving_target"), plan("f", "g4", "excluded", "group_conflict"),
+    )
+}  # fmt: skip
+
+
+def test_without_the_guard_only_train_tiles_come_back() -> None:
+    leaky = without_guard(PLANS)
+    assert leaky["b"] == plan("b", "g1", "train")
+    assert {tile for tile in PLANS if leaky[tile] != PLANS[tile]} == {"b"}
+
+
+def test_a_split_by_tile_tears_groups_apart_by_the_salt_alone() -> None:
+    settings = SplitSettings(val_share=0.2, test_share=0.3)
+    many = {str(n): plan(str(n), f"g{n % 5}", "train") for n in range(400)}
+    drawn = by_tile(many, settings)
+    assert drawn == by_tile(many, settings) != by_tile(many, settings.model_copy(update={"salt": "other"}))
+    assert len({(p.group_id, p.split) for p in drawn.values()}) == 15
+    assert sum(p.split == "test" for p in drawn.values()) / 400 == pytest.approx(0.3, abs=0.06)
+
+
+def test_halves_share_no_category() -> None:
+    samples = [sample(i, i, category=f"C{i % 5}", split="train") for i in range(20)]
+    first, second = (half_of(samples, half, ["train"]) for half in (0, 1))
+    assert not {s.category for s in first} & {s.category for s in second}
+    assert len(first) + len(second) == 20
+
+
+def estimate(value: float, rng: np.random.Generator, shared_b: np.ndarray) -> Estimate:
+    return Estimate(protocol="fair", scorer="r", name=study.METRICS[0], value=value,
+                    draws_b=value + shared_b + rng.normal(0, 0.002, len(shared_b)), num_groups=60)  # fmt: skip
+
+
+def scored(values: dict[str, float], digests: dict[str, str]) -> dict:
+    rng = np.random.default_rng(0)
+    shared_b = rng.normal(0, 0.05, 1000)
+    return {
+        (arm.name, metric): study.pool(
+            [estimate(values.get(arm.name, 0.5) + luck, rng, shared_b) for luck in (-0.01, 0, 0.01)],
+            digests.get(arm.name, "test"), seed=1,
+        )
+        for arm in study.ARMS for metric in study.METRICS
+    }  # fmt: skip
+
+
+def test_paired_arms_are_told_apart_where_their_own_intervals_overlap() -> None:
+    random_split = study.RANDOM_TILES
+    figures, found = study.answers(scored({study.UNGUARDED: 0.53, random_split: 0.53}, {random_split: "own"}), seed=1)
+    by_name = {one.name: one for one in found if one.metric == study.METRICS[0]}
+    guard, leak = by_name["leak that the sky guard stops"], by_name["leak of a random split of tiles"]
+    assert guard.is_paired and guard.low > 0
+    assert leak.is_paired is False and leak.low < 0 < leak.high
+    assert guard.value == leak.value == pytest.approx(0.03)
+    assert all(one.low <= one.value <= one.high for one in (*figures, *found))
+
+
+def test_seeds_that_disagree_widen_the_interval() -> None:
+    rng = np.random.default_rng(0)
+    shared_b = rng.normal(0, 0.001, 1000)
+    agreed, torn = (study.pool([estimate(v, rng, shared_b) for v in values], "t", 1)
+                    for values in ((0.5, 0.5, 0.5), (0.3, 0.5, 0.7)))  # fmt: skip
+    assert np.std(torn.draws_b) > 10 * np.std(agreed.draws_b)
