@@ -12,11 +12,10 @@ when a stage begins and again before it sends its catalog, and is an error.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -70,27 +69,13 @@ def pull(layout: Layout, stored: Iterable[str]) -> list[Path]:
 
 @contextmanager
 def at_hand(layout: Layout, stored: Iterable[str]) -> Iterator[None]:
-    """Files stand here for the time of the block; those that came for it go again, without `keep_local`, unless another
-    batch reads the same content.
-    """
-    names = list(stored) if layout.store else []
-    pulled = pull(layout, names)
-    with ExitStack() as held:
-        try:
-            for path in filter(Path.is_file, map(layout.absolute, names)):
-                fcntl.flock(held.enter_context(path.open("rb")), fcntl.LOCK_SH)
-            yield
-        finally:
-            held.close()
-            for path in [] if layout.keep_local else pulled:
-                _drop(path)
-
-
-def _drop(path: Path) -> None:
-    """Remove a file, unless another reads it."""
-    with suppress(FileNotFoundError, BlockingIOError), path.open("rb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        path.unlink()
+    """Files stand here for the time of the block; those that came for it go again, without `keep_local`."""
+    pulled = pull(layout, stored)
+    try:
+        yield
+    finally:
+        for path in [] if layout.keep_local else pulled:
+            path.unlink(missing_ok=True)
 
 
 def pull_folder(layout: Layout, folder: Path, pattern: str = "*", without: str = "") -> None:

@@ -122,8 +122,9 @@ def tiles(profile: str = "demo", overrides: dict[str, Any] | None = None) -> Non
 
 
 def cut_pending(stage: Stage) -> None:
-    """Cut the files on the disk."""
+    """Cut the files on the disk; those of the same content one after the other, as one of them may go when it is cut."""
     pending, settings = pending_tiles(stage.catalog, stage.settings), stage.settings
+    pending.sort(key=lambda product: product.sha256 or "")
     work = batches(pending, settings.flows.batch_size)
     run_batches(stage, task_cut_products, work, stage.layout, settings.tiles, total=len(pending))
 

@@ -121,20 +121,6 @@ def test_without_keep_local_files_are_here_only_while_they_are_needed(tmp_path: 
     assert [path.name for path in files_below(layout.tiles)] == ["b.png"]
 
 
-def test_a_file_that_another_batch_reads_stays_until_it_has(tmp_path: Path) -> None:
-    layout = machine(tmp_path, "one", keep_local=False)
-    write_text(layout.root / "tiles/a.png", "sent")
-    push(layout, ["tiles/a.png"])
-    with at_hand(layout, ["tiles/a.png"]):
-        pass
-    assert files_below(layout.tiles) == []
-    first = at_hand(layout, ["tiles/a.png"])
-    first.__enter__()
-    with at_hand(layout, ["tiles/a.png"]):
-        first.__exit__(None, None, None)
-        assert (layout.root / "tiles/a.png").read_text() == "sent"
-
-
 def test_a_folder_comes_back_as_it_was_without_unfinished_files(tmp_path: Path) -> None:
     one, other = machine(tmp_path, "one"), machine(tmp_path, "other")
     for name in ("run.json", "deep/step.pt", ".building/x", "deep/.part"):
