@@ -122,7 +122,7 @@ def tiles(profile: str = "demo", overrides: dict[str, Any] | None = None) -> Non
 
 
 def cut_pending(stage: Stage) -> None:
-    """Cut the files on the disk; those of the same content one after the other, as one of them may go when it is cut."""
+    """Cut the files on the disk; those of the same content in a row, as one may go when it is cut."""
     pending, settings = pending_tiles(stage.catalog, stage.settings), stage.settings
     pending.sort(key=lambda product: product.sha256 or "")
     work = batches(pending, settings.flows.batch_size)
