@@ -48,7 +48,7 @@ START, END = "<!-- study -->", "<!-- end of study -->"
 
 @flow(name="study")
 def study(
-    profile: str = "demo", overrides: dict[str, Any] | None = None, steps: int = 200, num_seeds: int = 3
+    profile: str = "demo", overrides: dict[str, Any] | None = None, steps: int = 180, num_seeds: int = 3
 ) -> dict[str, Any]:
     """Train every arm with every seed and say what differs.
 
