@@ -169,7 +169,7 @@ def compare(run: str, other: str, options: Options = Options()) -> None:
 
 
 @app.command
-def study(options: Options = Options(), *, steps: int = 200, num_seeds: int = 3) -> None:
+def study(options: Options = Options(), *, steps: int = 180, num_seeds: int = 3) -> None:
     """Train with one choice changed at a time and say what each is worth; goes on where it stopped."""
     found = run_flow("study", "study", options, steps=steps, num_seeds=num_seeds)
     print_rows(
@@ -182,6 +182,21 @@ def pipeline(options: Options = Options()) -> None:
     """Everything: dataset, training, evaluation."""
     run_flow("pipeline", "pipeline", options)
     print_status(read_status(options.settings()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairOptions(Options):
+    """Options of `pairs`, which has a profile of its own."""
+
+    profile: Annotated[str, Parameter(help="pairs, or the path of a TOML file.")] = "pairs"
+
+
+@app.command
+def pairs(
+    train: Path, options: PairOptions = PairOptions(), *, test: Path | None = None, folds: int = 5, seeds: int = 3
+) -> None:
+    """Learn from a folder of JPEG pictures with captions.jsonl; test on another such folder, or on folds in turn."""
+    print_rows(run_flow("pairs", "pairs", options, train=train, test=test, num_folds=folds, num_seeds=seeds))
 
 
 @app.command

@@ -1,0 +1,47 @@
+"""The command that learns from press pictures and their captions, on a few of them."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from commands import run
+
+PICTURES = Path(__file__).parents[2].parent / "shared/data/esahubble"
+NUM_PICTURES = 60
+
+pytestmark = [
+    pytest.mark.real, pytest.mark.slow, pytest.mark.skipif(not PICTURES.is_dir(), reason="the press pictures are absent"),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("press")
+    (folder / "images").mkdir()
+    lines = (PICTURES / "captions.jsonl").read_text().splitlines()[:NUM_PICTURES]
+    for line in lines:
+        name = f"images/{json.loads(line)['id']}.jpg"
+        shutil.copy(PICTURES / name, folder / name)
+    (folder / "captions.jsonl").write_text("\n".join(lines))
+    return folder
+
+
+def results_of(data: Path) -> dict:
+    (found,) = data.glob("pairs/reports/*/pairs.json")
+    assert (found.parent / "queries.png").stat().st_size > 10_000
+    return json.loads(found.read_text())
+
+
+def test_what_is_learnt_in_folds_finds_more_than_untrained_towers(folder: Path, tmp_path: Path) -> None:
+    words = ("pairs", str(folder), "--folds", "3", "--seeds", "1")
+    done = run(*words, data=tmp_path, profile="pairs", settings={"train.steps": 10, "evaluation.bootstrap": 200})
+    assert done.code == 0, done.err
+    assert "i2t top 10 %" in done.out
+    found = results_of(tmp_path)
+    ours, before = (
+        next(row for row in found["rows"] if row["way"] == way and row["seed"] == "all")
+        for way in ("aligned", "untrained")
+    )
+    assert found["num_pictures"] == NUM_PICTURES
+    assert ours["i2t_map"][0] > before["i2t_map"][0]
