@@ -63,7 +63,7 @@ def test_wrong_setting_is_named(overrides: dict, message: str) -> None:
 
 
 def test_unknown_profile_lists_the_known() -> None:
-    with pytest.raises(SettingsError, match="demo, hubble, local, paper"):
+    with pytest.raises(SettingsError, match="demo, hubble, local, pairs, paper"):
         read_settings("hubbel")
 
 
