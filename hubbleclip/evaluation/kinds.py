@@ -80,10 +80,14 @@ def resampled_figures(scores_i: Floats, positive_i: Bools, weights_bi: Ints) -> 
     sorted_i = scores_i[order_i]
     starts_k = np.flatnonzero(np.r_[True, sorted_i[1:] != sorted_i[:-1]])
     weights_bi = weights_bi[:, order_i]
-    size_bk = np.add.reduceat(weights_bi, starts_k, axis=1)
-    positives_bk = np.add.reduceat(weights_bi * positive_i[order_i], starts_k, axis=1)
-    end_bk, found_bk = np.cumsum(size_bk, axis=1), np.cumsum(positives_bk, axis=1)
-    start_bk, before_bk, total_b = end_bk - size_bk, found_bk - positives_bk, found_bk[:, -1]
+    end_bk = np.cumsum(np.add.reduceat(weights_bi, starts_k, axis=1), axis=1)
+    found_bk = np.cumsum(np.add.reduceat(weights_bi * positive_i[order_i], starts_k, axis=1), axis=1)
+    total_b = found_bk[:, -1]
+    counts = np.logical_or.reduceat(positive_i[order_i], starts_k)  # blocks without a positive add nothing
+    (start_bk, end_bk), (before_bk, found_bk) = (
+        (np.pad(sums_bk, ((0, 0), (1, 0)))[:, :-1][:, counts], sums_bk[:, counts]) for sums_bk in (end_bk, found_bk)
+    )
+    size_bk, positives_bk = end_bk - start_bk, found_bk - before_bk
     share_bk = positives_bk / np.maximum(size_bk, 1)
     slope_bk = np.maximum(positives_bk - 1, 0) / np.maximum(size_bk - 1, 1)
     places_bk = digamma(end_bk + 1) - digamma(start_bk + 1)
