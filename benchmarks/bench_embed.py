@@ -53,8 +53,9 @@ class Bench:
 @torch.no_grad()
 def plain_features(loaded: LoadedModel, batch: torch.Tensor) -> torch.Tensor:
     """Normalised features (b, d) by the model's own call."""
-    features = loaded.model.eval().encode_image(loaded.normalise(batch))
-    return features / features.norm(dim=-1, keepdim=True)
+    features: torch.Tensor = loaded.model.eval().encode_image(loaded.normalise(batch))
+    unit: torch.Tensor = features / features.norm(dim=-1, keepdim=True)
+    return unit
 
 
 def measure(bench: Bench, clock: Callable[[], float] = time.perf_counter) -> list[Row]:
