@@ -206,3 +206,16 @@ def test_dates_of_the_old_form_are_left_out() -> None:
     assert start_of({"DATE-OBS": "19/05/94"}) is None
     assert start_of({"DATE-OBS": "2000-01-01"}) == 51544.0
     assert start_of({"EXPSTART": 50000.25, "DATE-OBS": "2000-01-01"}) == 50000.25
+
+
+def test_a_picture_finds_its_caption_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images/heic0004a.jpg").write_bytes(b"any")
+    write_fits(tmp_path / "not_a_picture.fits")
+    captions = tmp_path / "captions.jsonl"
+    captions.write_text(json.dumps({"id": "heic0004a", "title": "Stellar cocoon", "caption": "A dying star."}))
+    archive = local(tmp_path, products="preview", proposals_file=captions)
+    (found,) = observations_of(archive)
+    (proposal,), _ = archive.fetch_proposals(["heic0004a"])
+    assert (found.obs_id, found.proposal_id) == ("images/heic0004a.jpg", "local:heic0004a")
+    assert (proposal.title, proposal.abstract) == ("Stellar cocoon", "A dying star.")

@@ -12,7 +12,7 @@ from PIL import Image
 
 from hubbleclip.errors import ImageError
 from hubbleclip.images.png import decode_png
-from hubbleclip.images.preview import border_level, read_levels, read_previews
+from hubbleclip.images.preview import border_level, read_colours, read_levels, read_previews
 from hubbleclip.images.tiles import READERS, tile_file
 from hubbleclip.paths import SUFFIXES
 from hubbleclip.settings import TileSettings
@@ -148,3 +148,13 @@ def test_the_same_preview_gives_the_same_bytes_twice(tmp_path: Path) -> None:
     path = write_jpeg(tmp_path / "a.jpg", starry_levels(128, 128))
     first, second = (tile_file(path, SHA, SETTINGS).tiles[0] for _ in range(2))
     assert (first.tile_id, first.png) == (second.tile_id, second.png)
+
+
+def test_colours_are_kept_where_they_are_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "red.jpg"
+    Image.new("RGB", (48, 32), (200, 30, 60)).save(path, quality=95)
+    colours = read_colours(path, max_pixels=10_000)
+    assert colours.shape == (32, 48, 3)
+    assert np.abs(colours.reshape(-1, 3).mean(axis=0) - (200, 30, 60)).max() < 3
+    with pytest.raises(ImageError, match="too_large"):
+        read_colours(path, max_pixels=100)
