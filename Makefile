@@ -80,7 +80,7 @@ ifndef QUICK
 	@tail -n 1 $(CHECKER)/log
 endif
 
-bench: setup  ## every benchmark (one alone: bench-ingest, -fetch, -previews, -tiles, -shards, -catalog, -train, -embed, -flows, -scaling)
+bench: setup  ## every benchmark (one alone: bench-ingest, -fetch, -previews, -tiles, -shards, -catalog, -train, -embed, -flows, -scaling; and -pairs, where the press pictures are)
 	@for stage in ingest fetch previews tiles shards catalog train embed flows scaling; do $(MAKE) --no-print-directory bench-$$stage || exit 1; done
 
 bench-%: setup
