@@ -1,0 +1,41 @@
+"""Trials on pairs, and the table that tells of them."""
+
+import numpy as np
+
+from hubbleclip.evaluation.pairs import METRICS, RIVALS, apart_trials, cross_trials, table_rows
+from hubbleclip.training.frozen import Pairs
+
+GROUPS = np.repeat(np.arange(10), 2)
+
+
+def made_pairs() -> Pairs:
+    num = len(GROUPS)
+    features = np.eye(num, dtype=np.float32)
+    names = tuple(f"p{row:02}" for row in range(num))
+    return Pairs(
+        names=names, captions=names, titles=names, sentences=tuple((name,) for name in names), group_n=GROUPS,
+        views_nvd=features[:, None], final_width=4, caption_ne=features, title_ne=features,
+        pieces=tuple(features[:, None]),
+    )  # fmt: skip
+
+
+def test_folds_test_each_picture_once_and_share_no_group_with_what_is_learnt_from() -> None:
+    trials = cross_trials(made_pairs(), 5, [1])
+    assert sorted(name for trial in trials for name in trial.test.names) == list(made_pairs().names)
+    assert not any(set(trial.train.group_n) & set(trial.test.group_n) for trial in trials)
+
+
+def test_with_two_folders_all_of_one_is_learnt_and_all_of_the_other_tested() -> None:
+    (trial,) = apart_trials(made_pairs().take(np.arange(6)), made_pairs().take(np.arange(6, 20)), [1])
+    assert (len(trial.train.names), len(trial.test.names)) == (6, 14)
+
+
+def test_the_table_says_better_only_where_the_interval_leaves_0_out() -> None:
+    row = {"seed": "all", "way": "aligned"}
+    row |= {name: [0.5, 0.4, 0.6] for name in METRICS}
+    row |= {f"{METRICS[0]}_minus_{rival}": [0.1, 0.01, 0.2] for rival in RIVALS}
+    row |= {f"{METRICS[1]}_minus_{rival}": [0.1, -0.01, 0.2] for rival in RIVALS}
+    (told,) = table_rows([row])
+    assert told["i2t top 10 %"] == "50.0 [40.0, 60.0]"
+    assert told["i2t minus linear"] == "+10.0 [+1.0, +20.0] better"
+    assert told["t2i minus linear"] == "+10.0 [-1.0, +20.0]"
