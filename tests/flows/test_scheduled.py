@@ -173,16 +173,15 @@ def lines_of(site: Site) -> list[str]:
 
 
 def test_cancelled_and_killed_runs_leave_a_good_catalog_and_no_slot(site: Site, tmp_path: Path) -> None:
-    overrides = {"data": str(tmp_path / "disturbed")}
-
-    cancelled = site.run("dataset/nightly", overrides=overrides)
-    until(lambda: list(tmp_path.glob("disturbed/tiny/products/*/*.fits")), "the first file")
+    stopped, lost, whole = (tmp_path / name for name in ("cancelled", "killed", "undisturbed"))
+    cancelled = site.run("dataset/nightly", overrides={"data": str(stopped)})
+    until(lambda: list(stopped.glob("tiny/products/*/*.fits")), "the first file")
     site.ask(f"flow_runs/{cancelled}/set_state", state={"type": "CANCELLING"})
     assert site.end(cancelled) == "CANCELLED"
     seen = len(site.runs("dataset"))
 
-    killed = site.run("dataset/nightly", overrides=overrides)
-    until(lambda: tiles_under(tmp_path / "disturbed"), "the first tile")
+    killed = site.run("dataset/nightly", overrides={"data": str(lost)})
+    until(lambda: tiles_under(lost), "the first tile")
     site.kill(FLOW_PROCESSES)
     site.kill()
     site.start(SERVER)
@@ -192,9 +191,9 @@ def test_cancelled_and_killed_runs_leave_a_good_catalog_and_no_slot(site: Site, 
     assert site.end(killed) == "CRASHED"
     assert again["state_type"] == "COMPLETED", site.lines(again["id"])
 
-    whole = tmp_path / "undisturbed"
-    assert run_command("dataset", data=whole, profile=str(site.profile)).code == 0
-    assert rows(tmp_path / "disturbed", "tiny") == rows(whole, "tiny")
+    for data in (stopped, whole):
+        assert run_command("dataset", data=data, profile=str(site.profile)).code == 0
+    assert rows(stopped, "tiny") == rows(lost, "tiny") == rows(whole, "tiny")
     until(lambda: not any(site.slots()), "the last slot given back")
 
 
