@@ -201,6 +201,7 @@ def test_ctrl_c_ends_worker_and_server_and_leaves_no_process(site: Site) -> None
     for command in (WORKER, SERVER):
         site.stop(command)
     until(lambda: not site.processes(), "the end of the last process")
+    assert not site.is_up()
 
 
 def test_no_secret_reaches_server_logs_or_data(site: Site) -> None:
