@@ -1,4 +1,4 @@
-"""Views answer what people ask, say what they are, and stand in the README."""
+"""Views answer what people ask, say what they are, and stand in docs/catalog.md."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,7 +13,7 @@ from hubbleclip.catalog import Catalog, read_catalog, writing_catalog
 from hubbleclip.paths import Layout
 from hubbleclip.records import Attempt, Dataset, Proposal, Run, Shard
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+GUIDE = (Path(__file__).parents[1] / "docs/catalog.md").read_text(encoding="utf-8")
 ASKED = {
     "cone": "FROM cone(10, 20, 1)", "box": "FROM box(350, 10, -5, 5)",
     "search_abstracts": "FROM search_abstracts('dust in galaxies')",
@@ -41,12 +41,12 @@ def dataset(digest: str, days: int, parent: str | None = None) -> Dataset:
     )  # fmt: skip
 
 
-def test_every_view_says_what_it_is_and_stands_in_the_readme(catalog: Catalog) -> None:
+def test_every_view_says_what_it_is_and_stands_in_the_guide(catalog: Catalog) -> None:
     told = {row["name"]: row["comment"] for row in catalog.views()}
     assert set(ASKED) < set(told)
     assert len(told) > 12
     assert [name for name, comment in told.items() if not comment] == []
-    assert [name for name in told if f"`{name}" not in README] == []
+    assert [name for name in told if f"`{name}" not in GUIDE] == []
 
 
 def test_every_view_answers_on_an_empty_catalog(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The README says what is so."""
+"""README and guides say what is so."""
 
 import json
 import re
@@ -9,6 +9,9 @@ from flows.pictures import table, with_table
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+GUIDES = {
+    path: path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+}
 TOLD = json.loads((ROOT / "docs/demo/metrics.json").read_text(encoding="utf-8"))
 
 
@@ -37,7 +40,10 @@ def test_every_command_is_named() -> None:
 
 def test_every_make_target_exists() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-    asked = {word for line in re.findall(r"make ([a-z ]+)", README) for word in line.split()[:1]}
+    asked = {
+        word for text in GUIDES.values() for word in re.findall(r"(?:`|^)make ([a-z]+)(?!\S*-)", text, re.MULTILINE)
+    }
+    assert len(asked) > 8
     assert asked <= targets
 
 
@@ -52,3 +58,16 @@ def test_pictures_stand_where_the_readme_looks() -> None:
     pictures = re.findall(r"!\[[^]]*\]\(([^)]+)\)", README)
     assert len(pictures) == 2
     assert all((ROOT / picture).is_file() for picture in pictures)
+
+
+def test_links_lead_somewhere() -> None:
+    links = [(path, link) for path, text in GUIDES.items() for link in re.findall(r"(?<!!)\[[^]]*\]\(([^)]+)\)", text)]
+    ours = [(path.parent / link.partition("#")[0], link.partition("#")[2]) for path, link in links if "://" not in link]
+    assert len(ours) > 5
+    assert [str(to) for to, _ in ours if not to.is_file()] == []
+    assert [part for to, part in ours if part and part not in headings(to)] == []
+
+
+def headings(path: Path) -> set[str]:
+    found = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in found}
