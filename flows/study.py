@@ -27,7 +27,7 @@ from hubbleclip.contracts import contract_version
 from hubbleclip.dataset.directory import TEST_LIST, DatasetInfo, read_dataset
 from hubbleclip.dataset.samples import make_samples
 from hubbleclip.dataset.shards import build_dataset
-from hubbleclip.dataset.variants import FIRST, SECOND, by_tile, half_of, without_guard
+from hubbleclip.dataset.variants import FIRST, SECOND, by_tile, half_of, with_and_without_guard
 from hubbleclip.errors import HubbleclipError
 from hubbleclip.evaluation import study as questions
 from hubbleclip.evaluation.compare import split_estimates
@@ -87,9 +87,13 @@ def build_datasets(settings: Settings, datasets_dir: Path) -> dict[str, DatasetI
         material = read_material(Stage(name="study", settings=settings, layout=layout, catalog=catalog))
         clean = {plan.tile_id: plan for plan in from_rows(SplitAssignment, catalog.rows("FROM split"))}
     samples = samples_of(material, clean, settings)
+    guarded, unguarded = with_and_without_guard(
+        material.tiles, material.observations, material.proposals, settings.splits
+    )
     variants = {
         questions.CLEAN: samples,
-        questions.UNGUARDED: samples_of(material, without_guard(clean), settings),
+        questions.GUARDED: samples_of(material, guarded, settings),
+        questions.UNGUARDED: samples_of(material, unguarded, settings),
         questions.RANDOM_TILES: samples_of(material, by_tile(clean, settings.splits), settings),
         questions.FIRST_HALF: half_of(samples, FIRST, ["train"]),
         questions.SECOND_HALF: half_of(samples, SECOND, ["train", "val", "test"]),

@@ -5,32 +5,34 @@ What they give never reaches the catalog, and a dataset built from it stands in 
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from hubbleclip.dataset.packing import unit_hash
-from hubbleclip.dataset.sky_guard import EXCLUDED
-from hubbleclip.records import Sample, SplitAssignment
+from hubbleclip.dataset.splits import assign_splits, find_homes
+from hubbleclip.records import Observation, Proposal, Sample, SplitAssignment, Tile
 from hubbleclip.settings import SplitSettings
 
 Assignments = Mapping[str, SplitAssignment]
 
-SKY_REASONS = frozenset({"overlap", "moving_target"})
 FIRST, SECOND = 0, 1
 
 
-def without_guard(clean: Assignments) -> dict[str, SplitAssignment]:
-    """Leaky: the train tiles that the sky guard took out are back; val and test stay as they are."""
-    splits: dict[str, set[str]] = defaultdict(set)
-    for plan in clean.values():
-        splits[plan.group_id].add(plan.split)
-    return {
-        tile_id: replace(plan, split="train", reason=None)
-        if plan.reason in SKY_REASONS and splits[plan.group_id] <= {EXCLUDED, "train"}
-        else plan
-        for tile_id, plan in clean.items()
-    }
+def with_and_without_guard(
+    tiles: Sequence[Tile],
+    observations: Mapping[str, Observation],
+    proposals: Mapping[str, Proposal],
+    settings: SplitSettings,
+) -> tuple[Assignments, Assignments]:
+    """Two splits with the same val and test, in which fields are no groups, so that the guard has all the work: with
+    it, and leaky, the train tiles that it took out put back.
+    """
+    by_text = settings.model_copy(update={"field_share": 0.0})
+    guarded = {plan.tile_id: plan for plan in assign_splits(tiles, observations, proposals, {}, by_text)}
+    homes = find_homes(tiles, observations, proposals, {}, by_text, {})
+    of_train = [tile.tile_id for tile in tiles if homes[tile.proposal_id].split == "train"]
+    back = {tile_id: replace(guarded[tile_id], split="train", reason=None) for tile_id in of_train}
+    return guarded, {**guarded, **back}
 
 
 def by_tile(clean: Assignments, settings: SplitSettings) -> dict[str, SplitAssignment]:

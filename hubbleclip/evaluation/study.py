@@ -17,7 +17,8 @@ from hubbleclip.evaluation.protocols import Estimate
 from hubbleclip.evaluation.retrieval import Floats
 
 METRICS = ("i2t_accuracy_at_10pct", "t2i_accuracy_at_10pct")
-CLEAN, UNGUARDED, RANDOM_TILES = "clean", "without the sky guard", "random split of tiles"
+CLEAN, RANDOM_TILES = "clean", "random split of tiles"
+GUARDED, UNGUARDED = "groups by text, with the sky guard", "groups by text, without the sky guard"
 FIRST_HALF, SECOND_HALF = "first half of the categories", "second half of the categories"
 BASELINE = "as it is"
 
@@ -35,6 +36,7 @@ class Arm:
 ARMS = (
     Arm(name=BASELINE),
     Arm(name="one positive a row", loss="info_nce"),
+    Arm(name=GUARDED, dataset=GUARDED),
     Arm(name=UNGUARDED, dataset=UNGUARDED),
     Arm(name=RANDOM_TILES, dataset=RANDOM_TILES),
     Arm(name="second half, from scratch", dataset=SECOND_HALF),
@@ -43,7 +45,7 @@ ARMS = (
 QUESTIONS = {
     "several positives against one": (BASELINE, "one positive a row"),
     "fine-tuned against scratch": ("second half, fine-tuned", "second half, from scratch"),
-    "leak that the sky guard stops": (UNGUARDED, BASELINE),
+    "leak that the sky guard stops": (UNGUARDED, GUARDED),
     "leak of a random split of tiles": (RANDOM_TILES, BASELINE),
 }
 """Each question with its two arms: the first minus the second."""

@@ -3,31 +3,31 @@
 import numpy as np
 import pytest
 from evaluation_samples import sample
+from sky_cases import proposal, square, tile
 
-from hubbleclip.dataset.variants import by_tile, half_of, without_guard
+from hubbleclip.dataset.variants import by_tile, half_of, with_and_without_guard
 from hubbleclip.evaluation import study
 from hubbleclip.evaluation.protocols import Estimate
 from hubbleclip.records import SplitAssignment
 from hubbleclip.settings import SplitSettings
 
 
-def plan(tile: str, group: str, split: str, reason: str | None = None) -> SplitAssignment:
-    return SplitAssignment(tile_id=tile, group_id=group, split=split, reason=reason)
+def plan(tile: str, group: str, split: str) -> SplitAssignment:
+    return SplitAssignment(tile_id=tile, group_id=group, split=split, reason=None)
 
 
-PLANS = {
-    one.tile_id: one
-    for one in (
-        plan("a", "g1", "train"), plan("b", "g1", "excluded", "overlap"), plan("c", "g2", "test"),
-        plan("d", "g3", "val"), plan("e", "g3", "excluded", "moving_target"), plan("f", "g4", "excluded", "group_conflict"),
-    )
-}  # fmt: skip
-
-
-def test_without_the_guard_only_train_tiles_come_back() -> None:
-    leaky = without_guard(PLANS)
-    assert leaky["b"] == plan("b", "g1", "train")
-    assert {tile for tile in PLANS if leaky[tile] != PLANS[tile]} == {"b"}
+def test_without_the_guard_train_tiles_come_back_and_nothing_else_moves() -> None:
+    rng = np.random.default_rng(4)
+    owners = [f"p{n}" for n in range(40) for _ in range(3)]
+    places = rng.uniform(0, 0.03, (len(owners), 2))
+    tiles = [tile(n, owner, square(*places[n], 8)) for n, owner in enumerate(owners)]
+    proposals = {owner: proposal(owner, f"abstract of {owner} alone") for owner in owners}
+    settings = SplitSettings(val_share=0.2, test_share=0.2)
+    guarded, unguarded = with_and_without_guard(tiles, {}, proposals, settings)
+    moved = {key for key in guarded if guarded[key] != unguarded[key]}
+    assert moved
+    assert {(guarded[key].split, unguarded[key].split) for key in moved} == {("excluded", "train")}
+    assert "sky_guard:overlap" in {plan.reason for plan in unguarded.values()}  # a val tile that gave way to test
 
 
 def test_a_split_by_tile_tears_groups_apart_by_the_salt_alone() -> None:

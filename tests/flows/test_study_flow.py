@@ -6,6 +6,7 @@ import pytest
 from commands import SMALL, run
 
 from flows.study import table, with_table
+from hubbleclip.evaluation.study import ARMS
 
 
 def answer(name: str, metric: str, low: float, high: float) -> dict:
@@ -34,7 +35,7 @@ def test_a_study_ends_in_answers_and_goes_on_with_what_stands(tmp_path) -> None:
         "leak that the sky guard stops": True, "leak of a random split of tiles": False,
     }  # fmt: skip
     runs = {run_dir.name for run_dir in (tmp_path / "demo/study/runs").iterdir()}
-    assert len(runs) >= 6  # six arms, of which two are one where the guard takes nothing, and the pretraining
+    assert len(runs) == len(ARMS) + 1  # the arms, each on data of its own, and the pretraining
     again = run(*words, data=tmp_path, settings=settings)
     assert again.code == 0, again.err
     told_again = json.loads(path.read_text())
