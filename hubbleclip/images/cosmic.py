@@ -18,6 +18,7 @@ MAX_ROUNDS = 12
 MAX_SHARE = 0.15
 BLOCK_PX = 16
 VALID, RAY, GROWN = 1, 2, 3
+WORD_BYTES, EVERY_RAY = 8, np.uint64(0x0202020202020202)
 """What a mask holds while rays are sought: a ray is still valid. A mask of its own would be a quarter of the image."""
 
 Rays = tuple[NDArray[np.int32], NDArray[np.int32]]
@@ -58,41 +59,51 @@ def _height(pixels: Any, valid_yx: Any, sky: Any, y: Any, x: Any) -> Any:
 
 
 @compiled
-def _heights_of_row(pixels: Any, valid_yx: Any, sky: Any, y: Any, heights: Any) -> None:
-    """Heights of a row, with a rim of one pixel on each side; see `_height`."""
-    heights[:] = np.float32(0)
-    if 0 <= y < valid_yx.shape[0]:
-        words, valid, inside = pixels[0][y], valid_yx[y], heights[1:-1]
+def _read_row(pixels: Any, mask_yx: Any, limits: Any, y: Any, heights: Any, is_bright: Any) -> None:
+    """Heights of a row, with a rim of one pixel on each side (see `_height`), and where it is bright enough for a seed.
+    A row outside has neither.
+    """
+    heights[:], is_bright[:] = np.float32(0), 0
+    if 0 <= y < mask_yx.shape[0]:
+        words, mask, inside = pixels[0][y], mask_yx[y], heights[1:]
         for x in range(words.size):
-            inside[x] = np.float32(value_of(words[x], pixels[1]) - sky) if valid[x] else np.float32(0)
+            value, is_valid = value_of(words[x], pixels[1]), mask[x] != 0
+            inside[x] = np.float32(value - limits[1]) if is_valid else np.float32(0)
+            is_bright[x] = (value > limits[0]) & is_valid
 
 
 @compiled
-def _is_low(near: Any, height: Any, limits: Any) -> Any:
-    """Whether a seed of a height would stand out, were this neighbour the median of its 3x3."""
+def _is_low(near: Any, height: Any, contrast: Any, rise: Any) -> Any:
+    """1 where a seed of a height would stand out, were this neighbour the median of its 3x3, else 0."""
     level = near if near > np.float32(0) else np.float32(0)
     margin = np.float32(height - level)
-    return np.int32((margin > np.float32(limits[3] * level)) & (margin > limits[2]))
+    return np.uint8((margin > np.float32(contrast * level)) & (margin > rise))
 
 
 @compiled
-def _mark_seeds_of_block(rows: Any, limits: Any, is_seed: Any) -> None:
-    """Clear `is_seed` where the middle of three rows of heights has none. The median of nine is low where five are."""
-    above, middle, below = rows
-    peak_contrast, tolerance = limits[4], limits[5]
-    for k in range(BLOCK_PX):
+def _keep_seeds(rows: Any, limits: Any, start: Any, stop: Any, is_seed: Any) -> None:
+    """Clear `is_seed` from `start` to before `stop` where the middle of three rows of heights has none.
+
+    The median of nine is low where five are. Counted in bytes the loop becomes vector instructions.
+    """
+    near, kept = slice(start, stop + 2), is_seed[start:stop]
+    above, middle, below = rows[0][near], rows[1][near], rows[2][near]
+    rise, contrast, peak_contrast, tolerance = limits[2], limits[3], limits[4], limits[5]
+    for k in range(kept.size):
         height = middle[k + 1]
         a, b, c, d = above[k], above[k + 1], above[k + 2], middle[k]
         e, f, g, h = middle[k + 2], below[k], below[k + 1], below[k + 2]
-        num_low = _is_low(a, height, limits) + _is_low(b, height, limits) + _is_low(c, height, limits)
-        num_low += _is_low(d, height, limits) + _is_low(height, height, limits) + _is_low(e, height, limits)
-        num_low += _is_low(f, height, limits) + _is_low(g, height, limits) + _is_low(h, height, limits)
+        num_low = _is_low(a, height, contrast, rise) + _is_low(b, height, contrast, rise)
+        num_low += _is_low(c, height, contrast, rise) + _is_low(d, height, contrast, rise)
+        num_low += _is_low(e, height, contrast, rise) + _is_low(f, height, contrast, rise)
+        num_low += _is_low(g, height, contrast, rise) + _is_low(h, height, contrast, rise)
+        num_low += _is_low(height, height, contrast, rise)
         is_peak = (a <= height) & (b <= height) & (c <= height) & (d <= height)
         is_peak &= (e <= height) & (f <= height) & (g <= height) & (h <= height)
         lower, left_right = b if b < g else g, d if d < e else e
         lowest = lower if lower < left_right else left_right
         floor = np.float32((lowest if lowest > np.float32(0) else np.float32(0)) + tolerance)
-        is_seed[k] &= (num_low >= 5) | (is_peak & (height > np.float32(peak_contrast * floor)))
+        kept[k] &= np.uint8((num_low >= 5) | (is_peak & (height > np.float32(peak_contrast * floor))))
 
 
 @compiled
@@ -110,45 +121,108 @@ def _is_growth(pixels: Any, mask_yx: Any, limits: Any, place: Any) -> Any:
 
 
 @compiled
-def _mark_candidates(pixels: Any, valid_yx: Any, threshold: Any, y: Any, is_seed: Any) -> None:
-    words, valid = pixels[0][y], valid_yx[y]
-    for x in range(words.size):
-        is_seed[x] = (value_of(words[x], pixels[1]) > threshold) & valid[x]
+def _seeds_of_row(rows: Any, limits: Any, y: Any, flags: Any, mask: Any, seeds: Any) -> Any:
+    """Mark the seeds among the bright pixels of the middle row as rays and list them; returns how many. `flags` are
+    where the row is bright, room for where a seed is, and for where it is bright without one, with a rim.
+    """
+    bright, is_seed, rest = flags
+    for x in range(is_seed.size):
+        is_seed[x] = bright[x]
+    num_seeds, halves = 0, is_seed.view(np.uint64)
+    for block in range(halves.size // 2):
+        if halves[2 * block] | halves[2 * block + 1]:
+            _keep_seeds(rows, limits, BLOCK_PX * block, BLOCK_PX * (block + 1), is_seed)
+            if halves[2 * block] | halves[2 * block + 1]:
+                for x in range(BLOCK_PX * block, min(BLOCK_PX * (block + 1), mask.size)):
+                    mask[x] += is_seed[x]  # VALID becomes RAY
+                    seeds[num_seeds, 0], seeds[num_seeds, 1] = y, x
+                    num_seeds += is_seed[x]
+    inside = rest[1:]
+    for x in range(is_seed.size):
+        inside[x] = bright[x] ^ is_seed[x]
+    return num_seeds
 
 
 @compiled
-def _seeds(pixels: Any, valid_yx: Any, limits: Any) -> Any:
-    """Seeds as (y, x); only blocks of pixels that hold one bright enough are looked at."""
-    height, width = valid_yx.shape
+def _grow(pixels: Any, mask_yx: Any, limits: Any, rays: Any, grown: Any, num_grown: Any) -> Any:
+    """List in `grown` what touches `rays` and belongs to them; returns how many are listed."""
+    words_yx, swapped = pixels
+    height, width = words_yx.shape
+    for k in range(len(rays)):
+        y0, x0 = rays[k, 0], rays[k, 1]
+        for y in range(max(y0 - 1, 0), min(y0 + 2, height)):
+            for x in range(max(x0 - 1, 0), min(x0 + 2, width)):
+                is_bright = (value_of(words_yx[y, x], swapped) > limits[0]) & (mask_yx[y, x] == VALID)
+                if is_bright and _is_growth(pixels, mask_yx, limits, (y, x)):
+                    mask_yx[y, x] = GROWN
+                    grown[num_grown, 0], grown[num_grown, 1] = y, x
+                    num_grown += 1
+    return num_grown
+
+
+@compiled
+def _keep_touching(seeds: Any, rest: Any) -> Any:
+    """Move the seeds of a row that touch a bright pixel which is none to the front, and return these: a few. `rest` are
+    three rows of such pixels, with a rim.
+    """
+    above, middle, below = rest
+    num_kept = 0
+    for k in range(len(seeds)):
+        y, x, near = seeds[k, 0], seeds[k, 1], np.uint8(0)
+        for dx in range(3):
+            near |= above[x + dx] | middle[x + dx] | below[x + dx]
+        seeds[num_kept, 0], seeds[num_kept, 1] = y, x
+        num_kept += near
+    return seeds[:num_kept]
+
+
+@compiled
+def _with_room(places: Any, num: Any) -> Any:
+    """The array, or a longer one with the same beginning, that has room for `num` places."""
+    while num > len(places):
+        places = np.concatenate((places, places))
+    return places
+
+
+@compiled
+def _mark_seeds(pixels: Any, mask_yx: Any, limits: Any) -> Any:
+    """Mark seeds as rays; returns how many, and the first pixels that grow from them.
+
+    Seeds grow once those of the two rows below are marked, while a processor's cache still holds their rows.
+    """
+    height, width = mask_yx.shape
     room = -(-width // BLOCK_PX) * BLOCK_PX
-    seeds, num_seeds = np.empty((2 * width + BLOCK_PX, 2), np.int32), 0
-    above, middle = np.zeros(room + 2, np.float32), np.zeros(room + 2, np.float32)
-    below, is_seed = np.zeros(room + 2, np.float32), np.zeros(room, np.uint8)
-    _heights_of_row(pixels, valid_yx, limits[1], 0, below[: width + 2])
-    for y in range(height):
-        above, middle, below = middle, below, above
-        _heights_of_row(pixels, valid_yx, limits[1], y + 1, below[: width + 2])
-        _mark_candidates(pixels, valid_yx, limits[0], y, is_seed)
-        if num_seeds + width > len(seeds):
-            seeds = np.concatenate((seeds, seeds))
-        for x0 in range(0, width, BLOCK_PX):
-            block = is_seed[x0 : x0 + BLOCK_PX]
-            if _count_block(block) == 0:
-                continue
-            near = slice(x0, x0 + BLOCK_PX + 2)
-            _mark_seeds_of_block((above[near], middle[near], below[near]), limits, block)
-            for k in range(BLOCK_PX):
-                seeds[num_seeds, 0], seeds[num_seeds, 1] = y, x0 + k
-                num_seeds += block[k]
-    return seeds[:num_seeds]
+    heights, rest = np.zeros((3, room + 2), np.float32), np.zeros((4, room + 2), np.uint8)
+    bright, is_seed = np.zeros((2, room), np.uint8), np.zeros(room, np.uint8)
+    seeds, nums = np.empty((3, width + 1, 2), np.int32), np.zeros(3, np.int64)
+    grown, num_seeds, num_grown = np.empty((2 * width, 2), np.int32), 0, 0
+    _read_row(pixels, mask_yx, limits, 0, heights[0], bright[0])
+    for y in range(height + 2):
+        _read_row(pixels, mask_yx, limits, y + 1, heights[(y + 1) % 3], bright[(y + 1) % 2])
+        rows, flags = (heights[(y - 1) % 3], heights[y % 3], heights[(y + 1) % 3]), (bright[y % 2], is_seed, rest[y % 4])
+        nums[y % 3] = _seeds_of_row(rows, limits, y, flags, mask_yx[min(y, height - 1)], seeds[y % 3])
+        num_seeds += nums[y % 3]
+        if y >= 2:
+            around = rest[(y - 3) % 4], rest[(y - 2) % 4], rest[(y - 1) % 4]
+            fresh = _keep_touching(seeds[(y - 2) % 3, : nums[(y - 2) % 3]], around)
+            grown = _with_room(grown, num_grown + 8 * len(fresh))
+            num_grown = _grow(pixels, mask_yx, limits, fresh, grown, num_grown)
+    return num_seeds, grown[:num_grown]
 
 
 @compiled
-def _count_block(flags: Any) -> Any:
-    num = np.uint8(0)
-    for k in range(BLOCK_PX):
-        num = np.uint8(num + flags[k])
-    return num
+def _mark_rays(pixels: Any, mask_yx: Any, limits: Any, num_rounds: Any) -> Any:
+    """Set `mask_yx` to `RAY` at seeds and where they grow; return how many there are."""
+    num_rays, fresh = _mark_seeds(pixels, mask_yx, limits)
+    for _ in range(num_rounds - 1):
+        for k in range(len(fresh)):
+            mask_yx[fresh[k, 0], fresh[k, 1]] = RAY
+        num_rays += len(fresh)
+        grown = np.empty((8 * len(fresh), 2), np.int32)
+        fresh = grown[: _grow(pixels, mask_yx, limits, fresh, grown, 0)]
+    for k in range(len(fresh)):
+        mask_yx[fresh[k, 0], fresh[k, 1]] = VALID
+    return num_rays
 
 
 @compiled
@@ -158,49 +232,19 @@ def _take_out_rays(pixels: Any, mask_yx: Any, limits: Any, num_rounds: Any, most
     contrast of growth.
     """
     num_rays = _mark_rays(pixels, mask_yx, limits, num_rounds)
-    taken = num_rays if num_rays <= most else 0
-    rows, columns = np.empty(taken + 1, np.int32), np.empty(taken + 1, np.int32)
-    found, cleared = 0, np.uint8(0 if taken else VALID)
-    for y in range(mask_yx.shape[0]):
-        mask = mask_yx[y]
-        for x0 in range(0, mask.size, BLOCK_PX):
-            marks = np.uint8(0)
-            block = mask[x0 : x0 + BLOCK_PX]
-            for k in range(block.size):
-                marks |= block[k]
-            if marks <= VALID:
-                continue
-            for k in range(block.size):
-                is_ray = block[k] == RAY
-                block[k] = cleared if is_ray else block[k]
-                if taken:
-                    rows[found], columns[found] = y, x0 + k
-                    found += is_ray
+    rows, columns = np.empty(num_rays + 1, np.int32), np.empty(num_rays + 1, np.int32)
+    mask, width, cleared = mask_yx.reshape(-1), mask_yx.shape[1], np.uint8(0 if num_rays <= most else VALID)
+    num_words, found, y = mask.size // WORD_BYTES, 0, 0
+    words = mask[: WORD_BYTES * num_words].view(np.uint64)
+    for word in range(num_words + 1):
+        if word < num_words and not words[word] & EVERY_RAY:
+            continue
+        for place in range(WORD_BYTES * word, min(WORD_BYTES * (word + 1), mask.size)):
+            while place >= (y + 1) * width:
+                y += 1
+            is_ray = mask[place] == RAY
+            mask[place] = cleared if is_ray else mask[place]
+            rows[found], columns[found] = y, place - y * width
+            found += is_ray
+    found = 0 if cleared else found
     return rows[:found], columns[:found]
-
-
-@compiled
-def _mark_rays(pixels: Any, mask_yx: Any, limits: Any, num_rounds: Any) -> Any:
-    """Set `mask_yx` to `RAY` at seeds and where they grow; return how many there are."""
-    words_yx, swapped = pixels
-    height, width = words_yx.shape
-    fresh, num_rays = _seeds(pixels, mask_yx, limits), 0
-    for _ in range(num_rounds):
-        for k in range(len(fresh)):
-            mask_yx[fresh[k, 0], fresh[k, 1]] = RAY
-        num_rays += len(fresh)
-        grown, num_grown = np.empty((8 * len(fresh), 2), np.int32), 0
-        for k in range(len(fresh)):
-            y0, x0 = fresh[k, 0], fresh[k, 1]
-            for y in range(max(y0 - 1, 0), min(y0 + 2, height)):
-                for x in range(max(x0 - 1, 0), min(x0 + 2, width)):
-                    if mask_yx[y, x] != VALID or not value_of(words_yx[y, x], swapped) > limits[0]:
-                        continue
-                    if _is_growth(pixels, mask_yx, limits, (y, x)):
-                        mask_yx[y, x] = GROWN
-                        grown[num_grown, 0], grown[num_grown, 1] = y, x
-                        num_grown += 1
-        fresh = grown[:num_grown]
-    for k in range(len(fresh)):
-        mask_yx[fresh[k, 0], fresh[k, 1]] = VALID
-    return num_rays

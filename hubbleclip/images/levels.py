@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from hubbleclip.images.holes import NEVER, ROWS_A_STEP, holes_of
+from hubbleclip.images.holes import NEVER, REACH_PX, ROWS_A_STEP, UNSOUND, find_holes, medians_around, read_values, room_for_values
 from hubbleclip.images.kernels import F32, asinh_of, compiled, value_of
 
 ROWS_AT_FIRST = 16
@@ -29,22 +29,23 @@ def levels_of_rows(pixels: Any, sound_yx: Any, curve: Any, y0: Any, levels_yx: A
     `curve` is black, white - black, the sky's height above black, 1 / softening, the levels a unit of the curve,
     whether it is asinh or a line, and `least`. Holes are filled as by `fill_holes`; what else is not sound is sky.
     """
+    values_yx = room_for_values(ROWS_A_STEP, levels_yx.shape[1])
     for top in range(0, levels_yx.shape[0], ROWS_A_STEP):
-        _levels_of_step(pixels, sound_yx, curve, y0 + top, levels_yx[top : top + ROWS_A_STEP])
+        _levels_of_step(pixels, sound_yx, curve, y0 + top, values_yx, levels_yx[top : top + ROWS_A_STEP])
 
 
 @compiled
-def _levels_of_step(pixels: Any, sound_yx: Any, curve: Any, y0: Any, levels_yx: Any) -> None:
-    words_yx, swapped = pixels
+def _levels_of_step(pixels: Any, sound_yx: Any, curve: Any, y0: Any, values_yx: Any, levels_yx: Any) -> None:
     num_rows, width = levels_yx.shape
     black, blank, least = curve[0], curve[2], curve[6]
+    read_values(pixels, sound_yx, (y0, y0 + num_rows, 0, width), values_yx)
     for row in range(num_rows):
-        words, sound, levels = words_yx[y0 + row], sound_yx[y0 + row], levels_yx[row]
+        values, levels = values_yx[row + REACH_PX, REACH_PX : REACH_PX + width], levels_yx[row]
         for x in range(width):
-            height = F32(value_of(words[x], swapped) - black) if sound[x] else blank
-            levels[x] = _level(height, curve)
+            levels[x] = _level(F32(values[x] - black) if values[x] < UNSOUND else blank, curve)
     if least < NEVER:
-        rows, columns, medians = holes_of(pixels, sound_yx, (y0, y0 + num_rows, 0, width), least)
+        rows, columns = find_holes(sound_yx, y0, y0 + num_rows, least)
+        medians, _ = medians_around(values_yx, rows - y0, columns)
         filled = np.empty(medians.size, np.uint8)
         for k in range(medians.size):
             filled[k] = _level(F32(medians[k] - black), curve)
@@ -71,27 +72,29 @@ def _heights_of_rows(pixels: Any, masks: Any, place: Any, limits: Any, room: Any
     """Heights of the pixels of some rows from a place on above the sky, at most the ceiling, and which are valid; 0
     where they are not, or outside.
     """
-    words_yx, swapped = pixels
-    sound_yx, (y0, x0), (heights_yx, valid_yx), (sky, ceiling, least) = masks[0], place, room, limits
+    (words_yx, swapped), (sound_yx, ray_rows, ray_columns) = pixels, masks
+    (y0, x0), (heights_yx, valid_yx), (sky, ceiling, least) = place, room, limits
     num_rows, side = heights_yx.shape
     top, bottom = max(y0, 0), min(y0 + num_rows, sound_yx.shape[0])
     left, right = max(x0, 0), min(x0 + side, sound_yx.shape[1])
     heights_yx[:], valid_yx[:] = F32(0), False
     for y in range(top, bottom):
-        words, sound, heights, valid = words_yx[y], sound_yx[y], heights_yx[y - y0], valid_yx[y - y0]
-        for x in range(left, right):
-            heights[x - x0] = min(F32(value_of(words[x], swapped) - sky), ceiling) if sound[x] else F32(0)
-            valid[x - x0] = sound[x]
-    for k in range(np.searchsorted(masks[1], top), np.searchsorted(masks[1], bottom)):
-        y, x = masks[1][k], masks[2][k]
-        if left <= x < right:
-            heights_yx[y - y0, x - x0] = min(F32(value_of(words_yx[y, x], swapped) - sky), ceiling)
-            valid_yx[y - y0, x - x0] = True
-    rows, columns, medians = holes_of(pixels, sound_yx, (top, bottom, left, right), least)
-    for k in range(rows.size):
-        y, x = rows[k] - y0, columns[k] - x0
-        if valid_yx[y, x]:
-            heights_yx[y, x] = min(F32(medians[k] - sky), ceiling)
+        words, sound = words_yx[y, left:right], sound_yx[y, left:right]
+        heights, valid = heights_yx[y - y0, left - x0 :], valid_yx[y - y0, left - x0 :]
+        for x in range(words.size):
+            heights[x] = min(F32(value_of(words[x], swapped) - sky), ceiling) if sound[x] else F32(0)
+            valid[x] = sound[x]
+    rays = slice(np.searchsorted(ray_rows, top), np.searchsorted(ray_rows, bottom))
+    inside = (ray_columns[rays] >= left) & (ray_columns[rays] < right)
+    rows, columns = ray_rows[rays][inside], ray_columns[rays][inside]
+    if rows.size:
+        values_yx = room_for_values(bottom - top, right - left)
+        read_values(pixels, sound_yx, (top, bottom, left, right), values_yx)
+        medians, counts = medians_around(values_yx, rows - top, columns - left)
+        for k in range(rows.size):
+            value = medians[k] if counts[k] >= least else value_of(words_yx[rows[k], columns[k]], swapped)
+            heights_yx[rows[k] - y0, columns[k] - x0] = min(F32(value - sky), ceiling)
+            valid_yx[rows[k] - y0, columns[k] - x0] = True
 
 
 @compiled
