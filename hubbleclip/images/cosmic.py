@@ -59,10 +59,11 @@ def _height(pixels: Any, valid_yx: Any, sky: Any, y: Any, x: Any) -> Any:
 
 
 @compiled
-def _read_row(pixels: Any, mask_yx: Any, limits: Any, y: Any, heights: Any, is_bright: Any) -> None:
+def _read_row(pixels: Any, mask_yx: Any, limits: Any, y: Any, room: Any) -> None:
     """Heights of a row, with a rim of one pixel on each side (see `_height`), and where it is bright enough for a seed.
     A row outside has neither.
     """
+    heights, is_bright = room
     heights[:], is_bright[:] = np.float32(0), 0
     if 0 <= y < mask_yx.shape[0]:
         words, mask, inside = pixels[0][y], mask_yx[y], heights[1:]
@@ -121,9 +122,10 @@ def _is_growth(pixels: Any, mask_yx: Any, limits: Any, place: Any) -> Any:
 
 
 @compiled
-def _seeds_of_row(rows: Any, limits: Any, y: Any, flags: Any, mask: Any, seeds: Any) -> Any:
-    """Mark the seeds among the bright pixels of the middle row as rays and list them; returns how many. `flags` are
-    where the row is bright, room for where a seed is, and for where it is bright without one, with a rim.
+def _seeds_of_row(rows: Any, limits: Any, flags: Any, mask: Any, seeds: Any) -> Any:
+    """Mark the seeds among the bright pixels of the middle row as rays and list their columns; returns how many.
+
+    `flags` are where the row is bright, room for where a seed is, and for where it is bright without one, with a rim.
     """
     bright, is_seed, rest = flags
     for x in range(is_seed.size):
@@ -135,7 +137,7 @@ def _seeds_of_row(rows: Any, limits: Any, y: Any, flags: Any, mask: Any, seeds: 
             if halves[2 * block] | halves[2 * block + 1]:
                 for x in range(BLOCK_PX * block, min(BLOCK_PX * (block + 1), mask.size)):
                     mask[x] += is_seed[x]  # VALID becomes RAY
-                    seeds[num_seeds, 0], seeds[num_seeds, 1] = y, x
+                    seeds[num_seeds] = x
                     num_seeds += is_seed[x]
     inside = rest[1:]
     for x in range(is_seed.size):
@@ -144,10 +146,11 @@ def _seeds_of_row(rows: Any, limits: Any, y: Any, flags: Any, mask: Any, seeds: 
 
 
 @compiled
-def _grow(pixels: Any, mask_yx: Any, limits: Any, rays: Any, grown: Any, num_grown: Any) -> Any:
-    """List in `grown` what touches `rays` and belongs to them; returns how many are listed."""
+def _grow(pixels: Any, mask_yx: Any, limits: Any, rays: Any, grown: Any) -> Any:
+    """List what touches `rays` and belongs to them; returns how many are listed. `grown` has room."""
     words_yx, swapped = pixels
     height, width = words_yx.shape
+    num_grown = 0
     for k in range(len(rays)):
         y0, x0 = rays[k, 0], rays[k, 1]
         for y in range(max(y0 - 1, 0), min(y0 + 2, height)):
@@ -161,19 +164,19 @@ def _grow(pixels: Any, mask_yx: Any, limits: Any, rays: Any, grown: Any, num_gro
 
 
 @compiled
-def _keep_touching(seeds: Any, rest: Any) -> Any:
-    """Move the seeds of a row that touch a bright pixel which is none to the front, and return these: a few. `rest` are
-    three rows of such pixels, with a rim.
+def _touching(y: Any, seeds: Any, rest: Any) -> Any:
+    """The seeds of a row, (n, 2) as y, x, that touch a bright pixel which is none: a few. `rest` are three rows of such
+    pixels, with a rim.
     """
     above, middle, below = rest
-    num_kept = 0
-    for k in range(len(seeds)):
-        y, x, near = seeds[k, 0], seeds[k, 1], np.uint8(0)
-        for dx in range(3):
-            near |= above[x + dx] | middle[x + dx] | below[x + dx]
-        seeds[num_kept, 0], seeds[num_kept, 1] = y, x
-        num_kept += near
-    return seeds[:num_kept]
+    touching, num_touching = np.empty((len(seeds) + 1, 2), np.int32), 0
+    for x in seeds:
+        near = np.uint8(0)
+        for k in range(x, x + 3):
+            near |= above[k] | middle[k] | below[k]
+        touching[num_touching, 0], touching[num_touching, 1] = y, x
+        num_touching += near
+    return touching[:num_touching]
 
 
 @compiled
@@ -194,19 +197,20 @@ def _mark_seeds(pixels: Any, mask_yx: Any, limits: Any) -> Any:
     room = -(-width // BLOCK_PX) * BLOCK_PX
     heights, rest = np.zeros((3, room + 2), np.float32), np.zeros((4, room + 2), np.uint8)
     bright, is_seed = np.zeros((2, room), np.uint8), np.zeros(room, np.uint8)
-    seeds, nums = np.empty((3, width + 1, 2), np.int32), np.zeros(3, np.int64)
+    seeds, nums = np.empty((3, width + 1), np.int32), np.zeros(3, np.int64)
     grown, num_seeds, num_grown = np.empty((2 * width, 2), np.int32), 0, 0
-    _read_row(pixels, mask_yx, limits, 0, heights[0], bright[0])
+    _read_row(pixels, mask_yx, limits, 0, (heights[0], bright[0]))
     for y in range(height + 2):
-        _read_row(pixels, mask_yx, limits, y + 1, heights[(y + 1) % 3], bright[(y + 1) % 2])
-        rows, flags = (heights[(y - 1) % 3], heights[y % 3], heights[(y + 1) % 3]), (bright[y % 2], is_seed, rest[y % 4])
-        nums[y % 3] = _seeds_of_row(rows, limits, y, flags, mask_yx[min(y, height - 1)], seeds[y % 3])
+        _read_row(pixels, mask_yx, limits, y + 1, (heights[(y + 1) % 3], bright[(y + 1) % 2]))
+        rows = heights[(y - 1) % 3], heights[y % 3], heights[(y + 1) % 3]
+        flags = bright[y % 2], is_seed, rest[y % 4]
+        nums[y % 3] = _seeds_of_row(rows, limits, flags, mask_yx[min(y, height - 1)], seeds[y % 3])
         num_seeds += nums[y % 3]
         if y >= 2:
-            around = rest[(y - 3) % 4], rest[(y - 2) % 4], rest[(y - 1) % 4]
-            fresh = _keep_touching(seeds[(y - 2) % 3, : nums[(y - 2) % 3]], around)
+            near = rest[(y - 3) % 4], rest[(y - 2) % 4], rest[(y - 1) % 4]
+            fresh = _touching(y - 2, seeds[(y - 2) % 3, : nums[(y - 2) % 3]], near)
             grown = _with_room(grown, num_grown + 8 * len(fresh))
-            num_grown = _grow(pixels, mask_yx, limits, fresh, grown, num_grown)
+            num_grown += _grow(pixels, mask_yx, limits, fresh, grown[num_grown:])
     return num_seeds, grown[:num_grown]
 
 
@@ -219,7 +223,7 @@ def _mark_rays(pixels: Any, mask_yx: Any, limits: Any, num_rounds: Any) -> Any:
             mask_yx[fresh[k, 0], fresh[k, 1]] = RAY
         num_rays += len(fresh)
         grown = np.empty((8 * len(fresh), 2), np.int32)
-        fresh = grown[: _grow(pixels, mask_yx, limits, fresh, grown, 0)]
+        fresh = grown[: _grow(pixels, mask_yx, limits, fresh, grown)]
     for k in range(len(fresh)):
         mask_yx[fresh[k, 0], fresh[k, 1]] = VALID
     return num_rays

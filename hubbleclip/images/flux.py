@@ -9,7 +9,7 @@ from astropy.wcs.utils import proj_plane_pixel_area
 from hubbleclip.errors import ImageError
 from hubbleclip.images.fits import ScienceImage
 from hubbleclip.images.stretch import Stretch
-from hubbleclip.settings import TileSettings
+from hubbleclip.tile_settings import TileSettings
 
 ARCSEC2_A_DEG2 = 3600.0**2
 COUNTS = ("COUNTS", "COUNT", "DN", "ADU", "CTS")

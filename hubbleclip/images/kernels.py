@@ -10,16 +10,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from hubbleclip.images.compiling import compiled
 
 F32, U32, I32 = np.float32, np.uint32, np.int32
 MAGNITUDE, EXPONENT = 0x7FFFFFFF, 0x7F800000
 BLOCK_PX = 64
 
 Pixels = tuple[NDArray[np.uint32], bool]
-
-compiled = njit(nogil=True, cache=True, error_model="numpy")
 
 
 def pixel_words(data_yx: NDArray[np.float32]) -> Pixels:

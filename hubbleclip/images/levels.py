@@ -6,7 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from hubbleclip.images.holes import NEVER, REACH_PX, ROWS_A_STEP, UNSOUND, find_holes, medians_around, read_values, room_for_values
+from hubbleclip.images.holes import (
+    NEVER,
+    REACH_PX,
+    ROWS_A_STEP,
+    UNSOUND,
+    find_holes,
+    medians_around,
+    read_values,
+    room_for_values,
+)
 from hubbleclip.images.kernels import F32, asinh_of, compiled, value_of
 
 ROWS_AT_FIRST = 16
@@ -31,14 +40,15 @@ def levels_of_rows(pixels: Any, sound_yx: Any, curve: Any, y0: Any, levels_yx: A
     """
     values_yx = room_for_values(ROWS_A_STEP, levels_yx.shape[1])
     for top in range(0, levels_yx.shape[0], ROWS_A_STEP):
-        _levels_of_step(pixels, sound_yx, curve, y0 + top, values_yx, levels_yx[top : top + ROWS_A_STEP])
+        rows = levels_yx[top : top + ROWS_A_STEP]
+        read_values(pixels, sound_yx, (y0 + top, y0 + top + len(rows), 0, rows.shape[1]), values_yx)
+        _levels_of_step(sound_yx, curve, y0 + top, values_yx, rows)
 
 
 @compiled
-def _levels_of_step(pixels: Any, sound_yx: Any, curve: Any, y0: Any, values_yx: Any, levels_yx: Any) -> None:
+def _levels_of_step(sound_yx: Any, curve: Any, y0: Any, values_yx: Any, levels_yx: Any) -> None:
     num_rows, width = levels_yx.shape
     black, blank, least = curve[0], curve[2], curve[6]
-    read_values(pixels, sound_yx, (y0, y0 + num_rows, 0, width), values_yx)
     for row in range(num_rows):
         values, levels = values_yx[row + REACH_PX, REACH_PX : REACH_PX + width], levels_yx[row]
         for x in range(width):

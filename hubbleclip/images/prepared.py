@@ -15,7 +15,7 @@ from hubbleclip.images.flux import fix_limits
 from hubbleclip.images.kernels import pixel_words
 from hubbleclip.images.masks import REPAIR_MIN_VALID
 from hubbleclip.images.stretch import Stretch, apply_stretch, fit_stretch, level_curve, sky_and_noise
-from hubbleclip.settings import TileSettings
+from hubbleclip.tile_settings import TileSettings
 
 
 @dataclass(frozen=True, slots=True)

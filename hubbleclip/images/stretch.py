@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from hubbleclip.errors import ImageError, SettingsError
 from hubbleclip.images import holes, kernels, levels
 from hubbleclip.images.kernels import pixel_words
-from hubbleclip.settings import TileSettings
+from hubbleclip.tile_settings import TileSettings
 
 SAMPLE_PIXELS = 1 << 18
 CLIP_SIGMA = 3.0

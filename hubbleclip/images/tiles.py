@@ -26,7 +26,7 @@ from hubbleclip.images.preview import read_previews
 from hubbleclip.images.stretch import Stretch
 from hubbleclip.paths import Layout, product_suffix
 from hubbleclip.records import Product, Tile
-from hubbleclip.settings import TileSettings
+from hubbleclip.tile_settings import TileSettings
 
 MAX_LEFTOVER_SHARE = 0.25
 NEARLY_SAME_SHARE = 0.125
