@@ -122,26 +122,22 @@ def _is_growth(pixels: Any, mask_yx: Any, limits: Any, place: Any) -> Any:
 
 
 @compiled
-def _seeds_of_row(rows: Any, limits: Any, flags: Any, mask: Any, seeds: Any) -> Any:
-    """Mark the seeds among the bright pixels of the middle row as rays and list their columns; returns how many.
-
-    `flags` are where the row is bright, room for where a seed is, and for where it is bright without one, with a rim.
+def _seeds_of_row(rows: Any, limits: Any, flags: Any, mask: Any) -> Any:
+    """Mark the seeds among the bright pixels of the middle row as rays; returns how many. `flags` are where the row is
+    bright, room for where a seed is, and, with a rim, for where it is bright without one.
     """
     bright, is_seed, rest = flags
     for x in range(is_seed.size):
         is_seed[x] = bright[x]
-    num_seeds, halves = 0, is_seed.view(np.uint64)
+    halves, inside, num_seeds = is_seed.view(np.uint64), rest[1:], 0
     for block in range(halves.size // 2):
         if halves[2 * block] | halves[2 * block + 1]:
             _keep_seeds(rows, limits, BLOCK_PX * block, BLOCK_PX * (block + 1), is_seed)
-            if halves[2 * block] | halves[2 * block + 1]:
-                for x in range(BLOCK_PX * block, min(BLOCK_PX * (block + 1), mask.size)):
-                    mask[x] += is_seed[x]  # VALID becomes RAY
-                    seeds[num_seeds] = x
-                    num_seeds += is_seed[x]
-    inside = rest[1:]
     for x in range(is_seed.size):
         inside[x] = bright[x] ^ is_seed[x]
+    for x in range(mask.size):
+        mask[x] += is_seed[x]  # VALID becomes RAY
+        num_seeds += is_seed[x]
     return num_seeds
 
 
@@ -164,19 +160,24 @@ def _grow(pixels: Any, mask_yx: Any, limits: Any, rays: Any, grown: Any) -> Any:
 
 
 @compiled
-def _touching(y: Any, seeds: Any, rest: Any) -> Any:
+def _touching(y: Any, is_seed: Any, rest: Any, touches: Any) -> Any:
     """The seeds of a row, (n, 2) as y, x, that touch a bright pixel which is none: a few. `rest` are three rows of such
-    pixels, with a rim.
+    pixels, with a rim; `touches` is room.
     """
     above, middle, below = rest
-    touching, num_touching = np.empty((len(seeds) + 1, 2), np.int32), 0
-    for x in seeds:
-        near = np.uint8(0)
-        for k in range(x, x + 3):
-            near |= above[k] | middle[k] | below[k]
-        touching[num_touching, 0], touching[num_touching, 1] = y, x
-        num_touching += near
-    return touching[:num_touching]
+    num = 0
+    for x in range(is_seed.size):
+        near = above[x] | above[x + 1] | above[x + 2] | middle[x] | middle[x + 2]
+        touches[x] = is_seed[x] & (near | below[x] | below[x + 1] | below[x + 2])
+        num += touches[x]
+    places, words, found = np.empty((num, 2), np.int32), touches.view(np.uint64), 0
+    for word in range(words.size if num else 0):
+        if words[word]:
+            for x in range(WORD_BYTES * word, WORD_BYTES * (word + 1)):
+                if touches[x]:
+                    places[found, 0], places[found, 1] = y, x
+                    found += 1
+    return places
 
 
 @compiled
@@ -196,19 +197,17 @@ def _mark_seeds(pixels: Any, mask_yx: Any, limits: Any) -> Any:
     height, width = mask_yx.shape
     room = -(-width // BLOCK_PX) * BLOCK_PX
     heights, rest = np.zeros((3, room + 2), np.float32), np.zeros((4, room + 2), np.uint8)
-    bright, is_seed = np.zeros((2, room), np.uint8), np.zeros(room, np.uint8)
-    seeds, nums = np.empty((3, width + 1), np.int32), np.zeros(3, np.int64)
+    bright, is_seed, touches = np.zeros((2, room), np.uint8), np.zeros((3, room), np.uint8), np.zeros(room, np.uint8)
     grown, num_seeds, num_grown = np.empty((2 * width, 2), np.int32), 0, 0
     _read_row(pixels, mask_yx, limits, 0, (heights[0], bright[0]))
     for y in range(height + 2):
         _read_row(pixels, mask_yx, limits, y + 1, (heights[(y + 1) % 3], bright[(y + 1) % 2]))
         rows = heights[(y - 1) % 3], heights[y % 3], heights[(y + 1) % 3]
-        flags = bright[y % 2], is_seed, rest[y % 4]
-        nums[y % 3] = _seeds_of_row(rows, limits, flags, mask_yx[min(y, height - 1)], seeds[y % 3])
-        num_seeds += nums[y % 3]
+        flags = bright[y % 2], is_seed[y % 3], rest[y % 4]
+        num_seeds += _seeds_of_row(rows, limits, flags, mask_yx[min(y, height - 1)])
         if y >= 2:
             near = rest[(y - 3) % 4], rest[(y - 2) % 4], rest[(y - 1) % 4]
-            fresh = _touching(y - 2, seeds[(y - 2) % 3, : nums[(y - 2) % 3]], near)
+            fresh = _touching(y - 2, is_seed[(y - 2) % 3], near, touches)
             grown = _with_room(grown, num_grown + 8 * len(fresh))
             num_grown += _grow(pixels, mask_yx, limits, fresh, grown[num_grown:])
     return num_seeds, grown[:num_grown]

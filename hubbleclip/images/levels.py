@@ -16,7 +16,7 @@ from hubbleclip.images.holes import (
     read_values,
     room_for_values,
 )
-from hubbleclip.images.kernels import F32, asinh_of, compiled, value_of
+from hubbleclip.images.kernels import F32, U32, asinh_of, compiled, value_of
 
 ROWS_AT_FIRST = 16
 """Rows looked at by and by: most tiles show enough in their first."""
@@ -66,12 +66,13 @@ def _levels_of_step(sound_yx: Any, curve: Any, y0: Any, values_yx: Any, levels_y
 @compiled
 def count_valid(masks: Any, window: Any) -> Any:
     """How many pixels of a window are valid; see `count_bright`."""
-    sound_yx, y0, x0, side = masks[0], window[0], window[1], window[2]
+    (y0, x0, side), sound_yx = window, masks[0].view(np.uint8)
     num_valid = 0
     for y in range(max(y0, 0), min(y0 + side, sound_yx.shape[0])):
-        sound = sound_yx[y, max(x0, 0) : min(x0 + side, sound_yx.shape[1])]
+        sound, in_row = sound_yx[y, max(x0, 0) : min(x0 + side, sound_yx.shape[1])], U32(0)
         for k in range(sound.size):
-            num_valid += sound[k]
+            in_row = U32(in_row + sound[k])
+        num_valid += in_row
     for k in range(np.searchsorted(masks[1], y0), np.searchsorted(masks[1], y0 + side)):
         num_valid += x0 <= masks[2][k] < x0 + side
     return num_valid

@@ -236,7 +236,7 @@ def _cut_view(
                 shown, place, (picture, suffix),
                 valid_share=valid_share, product_sha256=product_sha256, settings=settings,
             )  # fmt: skip
-        image.let_go()
+        image.let_go(top + size)
 
 
 def make_tile(
