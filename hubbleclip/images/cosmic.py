@@ -50,17 +50,8 @@ def take_out_rays(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], sky
 
 
 @compiled
-def _height(pixels: Any, valid_yx: Any, sky: Any, y: Any, x: Any) -> Any:
-    """A pixel's height above the sky; 0 where it is not valid or outside."""
-    words_yx, swapped = pixels
-    if 0 <= y < words_yx.shape[0] and 0 <= x < words_yx.shape[1] and valid_yx[y, x]:
-        return np.float32(value_of(words_yx[y, x], swapped) - sky)
-    return np.float32(0)
-
-
-@compiled
 def _read_row(pixels: Any, mask_yx: Any, limits: Any, y: Any, room: Any) -> None:
-    """Heights of a row, with a rim of one pixel on each side (see `_height`), and where it is bright enough for a seed.
+    """Heights of a row, with a rim of one pixel on each side (0 where it is not valid), and where it is bright enough for a seed.
     A row outside has neither.
     """
     heights, is_bright = room
@@ -108,17 +99,28 @@ def _keep_seeds(rows: Any, limits: Any, start: Any, stop: Any, is_seed: Any) -> 
 
 
 @compiled
-def _is_growth(pixels: Any, mask_yx: Any, limits: Any, place: Any) -> Any:
-    y, x = place
+def _neighbour(pixels: Any, mask_yx: Any, sky: Any, y: Any, x: Any) -> Any:
+    """A pixel's height above the sky, infinite for a ray, which does not count; 0 where it is not valid or outside. It
+    is told without a branch: which it is changes from pixel to pixel.
+    """
+    words_yx, swapped = pixels
+    height, width = words_yx.shape
+    row, column = min(max(y, 0), height - 1), min(max(x, 0), width - 1)
+    mark = mask_yx[row, column] if (row == y) & (column == x) else np.uint8(0)
+    above_sky = np.float32(value_of(words_yx[row, column], swapped) - sky)
+    above_sky = above_sky if mark != 0 else np.float32(0)
+    return np.float32(np.inf) if mark == RAY else above_sky
+
+
+@compiled
+def _is_growth(pixels: Any, mask_yx: Any, limits: Any, y: Any, x: Any) -> Any:
+    """Whether a valid pixel that touches a ray is one too."""
     sky, tolerance, growth_contrast = limits[1], limits[5], limits[6]
-    lowest = np.float32(np.inf)
-    for dy, dx in ((-1, 0), (0, -1), (0, 1), (1, 0)):
-        row, column = y + dy, x + dx
-        inside = 0 <= row < mask_yx.shape[0] and 0 <= column < mask_yx.shape[1]
-        if not (inside and mask_yx[row, column] == RAY):
-            lowest = min(lowest, _height(pixels, mask_yx, sky, row, column))
+    above, below = _neighbour(pixels, mask_yx, sky, y - 1, x), _neighbour(pixels, mask_yx, sky, y + 1, x)
+    left, right = _neighbour(pixels, mask_yx, sky, y, x - 1), _neighbour(pixels, mask_yx, sky, y, x + 1)
+    lowest = min(min(above, below), min(left, right))
     floor = np.float32(0) if np.isinf(lowest) else np.float32(max(lowest, np.float32(0)) + tolerance)
-    return _height(pixels, mask_yx, sky, y, x) > growth_contrast * floor
+    return np.float32(value_of(pixels[0][y, x], pixels[1]) - sky) > growth_contrast * floor
 
 
 @compiled
@@ -129,7 +131,7 @@ def _seeds_of_row(rows: Any, limits: Any, flags: Any, mask: Any) -> Any:
     bright, is_seed, rest = flags
     for x in range(is_seed.size):
         is_seed[x] = bright[x]
-    halves, inside, num_seeds = is_seed.view(np.uint64), rest[1:], 0
+    halves, inside, num_seeds = is_seed.view(np.uint64), rest[1:], np.uint32(0)
     for block in range(halves.size // 2):
         if halves[2 * block] | halves[2 * block + 1]:
             _keep_seeds(rows, limits, BLOCK_PX * block, BLOCK_PX * (block + 1), is_seed)
@@ -137,7 +139,7 @@ def _seeds_of_row(rows: Any, limits: Any, flags: Any, mask: Any) -> Any:
         inside[x] = bright[x] ^ is_seed[x]
     for x in range(mask.size):
         mask[x] += is_seed[x]  # VALID becomes RAY
-        num_seeds += is_seed[x]
+        num_seeds = np.uint32(num_seeds + is_seed[x])
     return num_seeds
 
 
@@ -152,7 +154,7 @@ def _grow(pixels: Any, mask_yx: Any, limits: Any, rays: Any, grown: Any) -> Any:
         for y in range(max(y0 - 1, 0), min(y0 + 2, height)):
             for x in range(max(x0 - 1, 0), min(x0 + 2, width)):
                 is_bright = (value_of(words_yx[y, x], swapped) > limits[0]) & (mask_yx[y, x] == VALID)
-                if is_bright and _is_growth(pixels, mask_yx, limits, (y, x)):
+                if is_bright and _is_growth(pixels, mask_yx, limits, y, x):
                     mask_yx[y, x] = GROWN
                     grown[num_grown, 0], grown[num_grown, 1] = y, x
                     num_grown += 1
@@ -160,24 +162,20 @@ def _grow(pixels: Any, mask_yx: Any, limits: Any, rays: Any, grown: Any) -> Any:
 
 
 @compiled
-def _touching(y: Any, is_seed: Any, rest: Any, touches: Any) -> Any:
-    """The seeds of a row, (n, 2) as y, x, that touch a bright pixel which is none: a few. `rest` are three rows of such
-    pixels, with a rim; `touches` is room.
+def _touching(y: Any, is_seed: Any, rest: Any, places: Any) -> Any:
+    """List the seeds of a row as y, x that touch a bright pixel which is none, a few; returns how many. `rest` are three
+    rows of such pixels, with a rim.
     """
     above, middle, below = rest
-    num = 0
-    for x in range(is_seed.size):
-        near = above[x] | above[x + 1] | above[x + 2] | middle[x] | middle[x + 2]
-        touches[x] = is_seed[x] & (near | below[x] | below[x + 1] | below[x + 2])
-        num += touches[x]
-    places, words, found = np.empty((num, 2), np.int32), touches.view(np.uint64), 0
-    for word in range(words.size if num else 0):
+    words, found = is_seed.view(np.uint64), 0
+    for word in range(words.size):
         if words[word]:
             for x in range(WORD_BYTES * word, WORD_BYTES * (word + 1)):
-                if touches[x]:
-                    places[found, 0], places[found, 1] = y, x
-                    found += 1
-    return places
+                near = above[x] | above[x + 1] | above[x + 2] | middle[x] | middle[x + 2]
+                near |= below[x] | below[x + 1] | below[x + 2]
+                places[found, 0], places[found, 1] = y, x
+                found += is_seed[x] & near
+    return found
 
 
 @compiled
@@ -197,8 +195,9 @@ def _mark_seeds(pixels: Any, mask_yx: Any, limits: Any) -> Any:
     height, width = mask_yx.shape
     room = -(-width // BLOCK_PX) * BLOCK_PX
     heights, rest = np.zeros((3, room + 2), np.float32), np.zeros((4, room + 2), np.uint8)
-    bright, is_seed, touches = np.zeros((2, room), np.uint8), np.zeros((3, room), np.uint8), np.zeros(room, np.uint8)
-    grown, num_seeds, num_grown = np.empty((2 * width, 2), np.int32), 0, 0
+    bright, is_seed = np.zeros((2, room), np.uint8), np.zeros((3, room), np.uint8)
+    touching, grown = np.empty((room + 1, 2), np.int32), np.empty((2 * width, 2), np.int32)
+    num_seeds = num_grown = 0
     _read_row(pixels, mask_yx, limits, 0, (heights[0], bright[0]))
     for y in range(height + 2):
         _read_row(pixels, mask_yx, limits, y + 1, (heights[(y + 1) % 3], bright[(y + 1) % 2]))
@@ -207,7 +206,7 @@ def _mark_seeds(pixels: Any, mask_yx: Any, limits: Any) -> Any:
         num_seeds += _seeds_of_row(rows, limits, flags, mask_yx[min(y, height - 1)])
         if y >= 2:
             near = rest[(y - 3) % 4], rest[(y - 2) % 4], rest[(y - 1) % 4]
-            fresh = _touching(y - 2, is_seed[(y - 2) % 3], near, touches)
+            fresh = touching[: _touching(y - 2, is_seed[(y - 2) % 3], near, touching)]
             grown = _with_room(grown, num_grown + 8 * len(fresh))
             num_grown += _grow(pixels, mask_yx, limits, fresh, grown[num_grown:])
     return num_seeds, grown[:num_grown]

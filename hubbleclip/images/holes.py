@@ -18,7 +18,7 @@ LANES = 64
 """Holes filled side by side, always so many, that the compiler knows it."""
 ROWS_A_STEP = 16
 """Rows that a processor's cache holds while their holes are filled."""
-WORD_BYTES, ALL_SOUND = 8, np.uint64(0x0101010101010101)
+WORD_BYTES = 8
 UNSOUND = F32(np.inf)
 """Stands for a pixel that is not sound: it sorts behind all that are."""
 
@@ -116,22 +116,6 @@ def _sort_lanes(near: Any) -> None:
 
 
 @compiled
-def _bad_columns(flags: Any, columns: Any) -> Any:
-    """Where a flag is 0, not 1; returns how many are."""
-    num_bad, num_words = 0, flags.size // WORD_BYTES
-    words = flags[: WORD_BYTES * num_words].view(np.uint64)
-    for word in range(num_words):
-        if words[word] != ALL_SOUND:
-            for x in range(WORD_BYTES * word, WORD_BYTES * (word + 1)):
-                columns[num_bad] = x
-                num_bad += 1 - flags[x]
-    for x in range(WORD_BYTES * num_words, flags.size):
-        columns[num_bad] = x
-        num_bad += 1 - flags[x]
-    return num_bad
-
-
-@compiled
 def _count_columns(flags_yx: Any, y: Any, nothing: Any, counts: Any) -> None:
     """How many flags are set in the five rows about `y`, by column; `nothing` is the row beyond the image."""
     last = flags_yx.shape[0] - 1
@@ -145,25 +129,38 @@ def _count_columns(flags_yx: Any, y: Any, nothing: Any, counts: Any) -> None:
 
 
 @compiled
+def _mark_holes(sound: Any, counts: Any, least: Any, is_hole: Any) -> Any:
+    """Set `is_hole` where a pixel of a row is one; returns how many are. `counts` are those of its five rows by column,
+    from two before the first to two behind the last.
+    """
+    num_holes = np.uint32(0)
+    for x in range(sound.size):
+        total = np.uint8(counts[x] + counts[x + 1] + counts[x + 2] + counts[x + 3] + counts[x + 4])
+        is_hole[x] = np.uint8(total >= least) & np.uint8(1 - sound[x])
+        num_holes = np.uint32(num_holes + is_hole[x])
+    return num_holes
+
+
+@compiled
 def find_holes(sound_yx: Any, top: Any, bottom: Any, least: Any) -> Any:
     """Rows and columns of the pixels of some rows that are not sound but have `least` sound ones in their 5x5."""
     flags_yx, width, found = sound_yx.view(np.uint8), sound_yx.shape[1], 0
     counts, nothing = np.zeros(width + 2 * REACH_PX, np.uint8), np.zeros(width, np.uint8)
-    bad = np.empty(width + 1, np.int64)
+    is_hole = np.zeros(-(-width // WORD_BYTES) * WORD_BYTES, np.uint8)
+    words = is_hole.view(np.uint64)
     rows, columns = np.empty(2 * width, np.int64), np.empty(2 * width, np.int64)
     for y in range(top, bottom):
-        num_bad = _bad_columns(flags_yx[y], bad)
-        if num_bad == 0:
-            continue
-        if found + num_bad >= rows.size:
-            rows, columns = np.concatenate((rows, rows)), np.concatenate((columns, columns))
         _count_columns(flags_yx, y, nothing, counts[REACH_PX : REACH_PX + width])
-        for x in bad[:num_bad]:
-            total = 0
-            for k in range(SIDE_PX):
-                total += counts[x + k]
-            rows[found], columns[found] = y, x
-            found += total >= least
+        num_holes = _mark_holes(flags_yx[y], counts, np.uint8(least), is_hole)
+        if num_holes == 0:
+            continue
+        if found + num_holes >= rows.size:
+            rows, columns = np.concatenate((rows, rows)), np.concatenate((columns, columns))
+        for word in range(words.size):
+            if words[word]:
+                for x in range(WORD_BYTES * word, WORD_BYTES * (word + 1)):
+                    rows[found], columns[found] = y, x
+                    found += is_hole[x]
     return rows[:found], columns[:found]
 
 
