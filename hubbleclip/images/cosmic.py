@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hubbleclip.images.kernels import compiled, pixel_words, value_of
+from hubbleclip.images.compiling import compiled
+from hubbleclip.images.kernels import pixel_words, value_of
 
 SIGNIFICANCE_SIGMA = 6.0
 TOLERANCE_SIGMA = 1.5
@@ -51,8 +52,8 @@ def take_out_rays(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], sky
 
 @compiled
 def _read_row(pixels: Any, mask_yx: Any, limits: Any, y: Any, room: Any) -> None:
-    """Heights of a row, with a rim of one pixel on each side (0 where it is not valid), and where it is bright enough for a seed.
-    A row outside has neither.
+    """Heights of a row above the sky, 0 where it is not valid, with a rim of one pixel on each side; and where it is
+    bright enough for a seed. A row outside has neither.
     """
     heights, is_bright = room
     heights[:], is_bright[:] = np.float32(0), 0
@@ -118,7 +119,7 @@ def _is_growth(pixels: Any, mask_yx: Any, limits: Any, y: Any, x: Any) -> Any:
     sky, tolerance, growth_contrast = limits[1], limits[5], limits[6]
     above, below = _neighbour(pixels, mask_yx, sky, y - 1, x), _neighbour(pixels, mask_yx, sky, y + 1, x)
     left, right = _neighbour(pixels, mask_yx, sky, y, x - 1), _neighbour(pixels, mask_yx, sky, y, x + 1)
-    lowest = min(min(above, below), min(left, right))
+    lowest = min(above, below, left, right)
     floor = np.float32(0) if np.isinf(lowest) else np.float32(max(lowest, np.float32(0)) + tolerance)
     return np.float32(value_of(pixels[0][y, x], pixels[1]) - sky) > growth_contrast * floor
 
@@ -163,11 +164,12 @@ def _grow(pixels: Any, mask_yx: Any, limits: Any, rays: Any, grown: Any) -> Any:
 
 @compiled
 def _touching(y: Any, is_seed: Any, rest: Any, places: Any) -> Any:
-    """List the seeds of a row as y, x that touch a bright pixel which is none, a few; returns how many. `rest` are three
-    rows of such pixels, with a rim.
+    """List the seeds of a row as y, x that touch a bright pixel which is none; returns how many: a few. `rest` are
+    three rows of such pixels, with a rim.
     """
     above, middle, below = rest
-    words, found = is_seed.view(np.uint64), 0
+    words = is_seed.view(np.uint64)
+    found: Any = 0
     for word in range(words.size):
         if words[word]:
             for x in range(WORD_BYTES * word, WORD_BYTES * (word + 1)):

@@ -13,7 +13,7 @@ import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
 
-from hubbleclip.images.kernels import compiled
+from hubbleclip.images.compiling import compiled
 
 U32, U64 = np.uint32, np.uint64
 ONE, CODE_BITS, CODE_MASK, WORD_BITS, LAST_BIT = U64(1), U64(16), U64(0xFFFF), U64(64), U64(63)

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hubbleclip.images.kernels import F32, compiled, value_of
+from hubbleclip.images.compiling import compiled
+from hubbleclip.images.kernels import F32, value_of
 
 REACH_PX = 2
 SIDE_PX = 2 * REACH_PX + 1
@@ -72,23 +73,20 @@ def read_values(pixels: Any, sound_yx: Any, window: Any, values_yx: Any) -> None
 
 @compiled
 def medians_around(values_yx: Any, rows: Any, columns: Any) -> Any:
-    """Median of the sound values in the 5x5 about each place of a window, and how many they are, `LANES` of them side
-    by side. See `read_values`.
-    """
+    """Median of the sound values in the 5x5 about each place of a window, `LANES` side by side. See `read_values`."""
     num, width, values = rows.size, values_yx.shape[1], values_yx.reshape(-1)
-    medians, counts = np.empty(num, F32), np.empty(num, np.int32)
-    near, at, in_lane = np.empty((AREA, LANES), F32), np.zeros(LANES, np.int64), np.empty(LANES, np.int32)
+    medians, near = np.empty(num, F32), np.empty((AREA, LANES), F32)
+    at, counts = np.zeros(LANES, np.int64), np.empty(LANES, np.int32)
     for first in range(0, num, LANES):
         num_lanes = min(LANES, num - first)
         for lane in range(num_lanes):
             at[lane] = rows[first + lane] * width + columns[first + lane]
-        _gather(values, at, width, near, in_lane)
+        _gather(values, at, width, near, counts)
         _sort_lanes(near)
         for lane in range(num_lanes):
-            count = in_lane[lane]
+            count = counts[lane]
             medians[first + lane] = F32(near[(count - 1) // 2, lane] + near[count // 2, lane]) / F32(2)
-            counts[first + lane] = count
-    return medians, counts
+    return medians
 
 
 @compiled
@@ -142,6 +140,16 @@ def _mark_holes(sound: Any, counts: Any, least: Any, is_hole: Any) -> Any:
 
 
 @compiled
+def num_sound_around(sound_yx: Any, y: Any, x: Any) -> Any:
+    """How many pixels of the 5x5 about a pixel are sound."""
+    num_sound = 0
+    for row in range(max(y - REACH_PX, 0), min(y + REACH_PX + 1, sound_yx.shape[0])):
+        for column in range(max(x - REACH_PX, 0), min(x + REACH_PX + 1, sound_yx.shape[1])):
+            num_sound += sound_yx[row, column]
+    return num_sound
+
+
+@compiled
 def find_holes(sound_yx: Any, top: Any, bottom: Any, least: Any) -> Any:
     """Rows and columns of the pixels of some rows that are not sound but have `least` sound ones in their 5x5."""
     flags_yx, width, found = sound_yx.view(np.uint8), sound_yx.shape[1], 0
@@ -173,7 +181,7 @@ def fill_holes(pixels: Any, sound_yx: Any, least: Any, data_yx: Any, shown_yx: A
         bottom = min(top + ROWS_A_STEP, height)
         rows, columns = find_holes(sound_yx, top, bottom, least)
         read_values(pixels, sound_yx, (top, bottom, 0, width), values_yx)
-        medians, _ = medians_around(values_yx, rows - top, columns)
+        medians = medians_around(values_yx, rows - top, columns)
         for k in range(rows.size):
             data_yx[rows[k], columns[k]] = medians[k]
             shown_yx[rows[k], columns[k]] = True

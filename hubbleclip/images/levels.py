@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from hubbleclip.images.compiling import compiled
 from hubbleclip.images.holes import (
     NEVER,
     REACH_PX,
@@ -13,10 +14,11 @@ from hubbleclip.images.holes import (
     UNSOUND,
     find_holes,
     medians_around,
+    num_sound_around,
     read_values,
     room_for_values,
 )
-from hubbleclip.images.kernels import F32, U32, asinh_of, compiled, value_of
+from hubbleclip.images.kernels import F32, U32, asinh_of, value_of
 
 ROWS_AT_FIRST = 16
 """Rows looked at by and by: most tiles show enough in their first."""
@@ -55,7 +57,7 @@ def _levels_of_step(sound_yx: Any, curve: Any, y0: Any, values_yx: Any, levels_y
             levels[x] = _level(F32(values[x] - black) if values[x] < UNSOUND else blank, curve)
     if least < NEVER:
         rows, columns = find_holes(sound_yx, y0, y0 + num_rows, least)
-        medians, _ = medians_around(values_yx, rows - y0, columns)
+        medians = medians_around(values_yx, rows - y0, columns)
         filled = np.empty(medians.size, np.uint8)
         for k in range(medians.size):
             filled[k] = _level(F32(medians[k] - black), curve)
@@ -67,7 +69,7 @@ def _levels_of_step(sound_yx: Any, curve: Any, y0: Any, values_yx: Any, levels_y
 def count_valid(masks: Any, window: Any) -> Any:
     """How many pixels of a window are valid; see `count_bright`."""
     (y0, x0, side), sound_yx = window, masks[0].view(np.uint8)
-    num_valid = 0
+    num_valid: Any = 0
     for y in range(max(y0, 0), min(y0 + side, sound_yx.shape[0])):
         sound, in_row = sound_yx[y, max(x0, 0) : min(x0 + side, sound_yx.shape[1])], U32(0)
         for k in range(sound.size):
@@ -101,11 +103,13 @@ def _heights_of_rows(pixels: Any, masks: Any, place: Any, limits: Any, room: Any
     if rows.size:
         values_yx = room_for_values(bottom - top, right - left)
         read_values(pixels, sound_yx, (top, bottom, left, right), values_yx)
-        medians, counts = medians_around(values_yx, rows - top, columns - left)
+        medians = medians_around(values_yx, rows - top, columns - left)
         for k in range(rows.size):
-            value = medians[k] if counts[k] >= least else value_of(words_yx[rows[k], columns[k]], swapped)
-            heights_yx[rows[k] - y0, columns[k] - x0] = min(F32(value - sky), ceiling)
-            valid_yx[rows[k] - y0, columns[k] - x0] = True
+            y, x = rows[k], columns[k]
+            is_filled = num_sound_around(sound_yx, y, x) >= least
+            value = medians[k] if is_filled else value_of(words_yx[y, x], swapped)
+            heights_yx[y - y0, x - x0] = min(F32(value - sky), ceiling)
+            valid_yx[y - y0, x - x0] = True
 
 
 @compiled

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hubbleclip.images.compiling import compiled
 from hubbleclip.images.fits import ScienceImage
-from hubbleclip.images.kernels import F32, compiled, pixel_words, value_of
+from hubbleclip.images.kernels import F32, pixel_words, value_of
 
 LEAST_SHRINK = 1.25
 """With less, an overview would only repeat the tile of native pixels."""
