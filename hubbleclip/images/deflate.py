@@ -202,8 +202,9 @@ def _put_header(packed: Any, lengths: Any) -> Any:
 def _four(codes: Any, nums_bits: Any, data: Any, first: Any) -> Any:
     """The codes of four bytes, one behind the other: at most 60 bits, and how many."""
     a, b, c, d = data[first], data[first + ONE], data[first + ONE + ONE], data[first + ONE + ONE + ONE]
-    low, num_low = codes[a] | (codes[b] << nums_bits[a]), nums_bits[a] + nums_bits[b]
-    high, num_high = codes[c] | (codes[d] << nums_bits[c]), nums_bits[c] + nums_bits[d]
+    num_a, num_c = U64(nums_bits[a]), U64(nums_bits[c])
+    low, num_low = U64(codes[a]) | (U64(codes[b]) << num_a), num_a + U64(nums_bits[b])
+    high, num_high = U64(codes[c]) | (U64(codes[d]) << num_c), num_c + U64(nums_bits[d])
     return low | (high << num_low), num_low + num_high
 
 
@@ -225,7 +226,8 @@ def _deflate(words: Any, num_bytes: Any) -> Any:
     lengths = _code_lengths(counts, MOST_BITS)
     packed, codes = _room(counts, lengths), _codes(lengths)
     place = _put_header(packed, lengths)
-    data, bare, nums_bits = words.view(np.uint8), codes[:256] & CODE_MASK, codes[:256] >> CODE_BITS
+    data, bare = words.view(np.uint8), (codes & CODE_MASK).astype(np.uint16)
+    nums_bits = (codes >> CODE_BITS).astype(np.uint8)
     k = 0
     while k < num_whole:
         run = runs[k]
