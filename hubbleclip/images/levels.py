@@ -139,3 +139,12 @@ def count_bright(pixels: Any, masks: Any, window: Any, limits: Any, enough: Any)
         if bright >= enough:
             break
     return bright
+
+
+@compiled
+def count_worth(pixels: Any, masks: Any, window: Any, limits: Any, enough_share: Any) -> Any:
+    """How many pixels of a window are valid, and how many of these are bright: all, or more than the share that is
+    enough. See `count_bright`.
+    """
+    num_valid = count_valid(masks, window)
+    return num_valid, count_bright(pixels, masks, window, limits, int(enough_share * num_valid) + 1)
