@@ -1,5 +1,5 @@
-"""How the loops over pixels are compiled: by numba, once a machine; what it made is kept beside the code, or under
-`NUMBA_CACHE_DIR`.
+"""How the loops over pixels are compiled: by numba. What it made is kept beside the code, or under `NUMBA_CACHE_DIR`;
+the first run on a machine makes it and takes some seconds longer.
 """
 
 from __future__ import annotations

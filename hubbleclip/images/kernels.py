@@ -1,8 +1,8 @@
 """The loops over pixels that numpy would walk many times: compiled by numba, each with its numpy twin in the tests.
 
 They read pixels as they lie in the file, whatever its byte order (see `pixel_words`), so that no image is copied. They
-count in float32 as IEEE 754 says and contract nothing: the same levels on every machine. What numba compiled is kept
-beside this file, or under `NUMBA_CACHE_DIR`; the first run on a machine makes it and takes some seconds longer.
+count in float32 as IEEE 754 says and contract nothing: the same levels on every machine. Counted in the narrowest
+type that holds the count, a loop becomes vector instructions.
 """
 
 from __future__ import annotations
