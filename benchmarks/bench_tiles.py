@@ -34,12 +34,13 @@ from hubbleclip.images.kernels import pixel_words
 from hubbleclip.images.png import decode_png, encode_png
 from hubbleclip.images.stretch import Stretch, level_curve
 from hubbleclip.images.tiles import CutTile, tile_file
-from hubbleclip.settings import TileSettings
+from hubbleclip.settings import FlowSettings, TileSettings
 
 SIZE_PX = 256
 SETTINGS = TileSettings(size_px=SIZE_PX, views=("native",))
 TILE_MPIX = SIZE_PX**2 / 1e6
 RUNS = 7
+A_BATCH = FlowSettings().batch_size
 READ_BYTES = 1 << 20
 SIZES = {"drz": "4200 x 4200", "flc": "2 x 2048 x 4096"}
 
@@ -110,7 +111,7 @@ def two_processes_row(paths: Sequence[Path], runs: int) -> Row:
 
 
 def process_row(paths: Sequence[Path], runs: int) -> Row:
-    """A whole process, imports and all, on as many files as a worker's batch may hold."""
+    """A whole process, imports and all, on few files, and on as many as a worker's batch holds."""
 
     def start(module: str, folder: Path) -> None:
         command = [sys.executable, "-m", module, folder / "shard.tar", str(SIZE_PX), *paths]
@@ -206,7 +207,9 @@ def main() -> None:
             bound_row("drz", drz, runs),
             bound_row("flc", flc, runs),
         ]
-        rows += [process_row([drz, flc] * pairs, runs) for pairs in (1, 8)]
+        rows += [
+            process_row([drz, flc] * pairs, min(runs, most)) for pairs, most in ((1, 7), (8, 3), (A_BATCH // 2, 2))
+        ]
         if shelf:
             rows += [
                 cutout_row(small, shelf, *peer, min(runs, 3))

@@ -10,7 +10,7 @@ from pathlib import Path
 from hubbleclip.dataset import ustar
 from hubbleclip.images.fits import ScienceImage
 from hubbleclip.images.tiles import CutTile, cut_tiles, read_images
-from hubbleclip.settings import TileSettings
+from hubbleclip.tile_settings import TileSettings
 
 
 def write_shard(paths: Sequence[Path], shard: Path, size_px: int, rays: bool = True) -> int:

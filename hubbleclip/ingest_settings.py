@@ -2,37 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from datetime import date
-from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
+
+from hubbleclip.sections import Section
 
 Day = Annotated[str, AfterValidator(lambda text: text and str(date.fromisoformat(text)))]
 RaDeg = Annotated[float, Field(ge=0, le=360)]
 DecDeg = Annotated[float, Field(ge=-90, le=90)]
 RadiusDeg = Annotated[float, Field(gt=0, le=180)]
-
-
-class Section(BaseModel):
-    """A group of settings with a digest of its own, so that a stage knows which settings made a row."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-    not_in_digest: ClassVar[frozenset[str]] = frozenset()
-    """Settings that change how an answer is got, never the answer."""
-
-    def digest(self) -> str:
-        """16 hex digits over the sorted JSON of the section; equal settings give equal digests on every machine."""
-        return _digest_of(self)
-
-
-@lru_cache(64)
-def _digest_of(section: Section) -> str:
-    text = json.dumps(section.model_dump(mode="json", exclude=set(section.not_in_digest)), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 class ArchiveSettings(Section):

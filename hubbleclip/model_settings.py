@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from hubbleclip.ingest_settings import Section
+from hubbleclip.sections import Section
 
 
 class ModelSettings(Section):

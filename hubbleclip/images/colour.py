@@ -26,7 +26,7 @@ from hubbleclip.images.tiles import (
     left_out,
     make_tile,
 )
-from hubbleclip.settings import TileSettings
+from hubbleclip.tile_settings import TileSettings
 
 VIEW = "colour"
 FILTER = re.compile(r"F[QR]?(\d{3,4})[A-Z]")

@@ -13,11 +13,11 @@ import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
 
-from hubbleclip.images.kernels import compiled
+from hubbleclip.images.compiling import compiled
 
-U64 = np.uint64
+U32, U64 = np.uint32, np.uint64
 ONE, CODE_BITS, CODE_MASK, WORD_BITS, LAST_BIT = U64(1), U64(16), U64(0xFFFF), U64(64), U64(63)
-BYTE, EVERY_BYTE = U64(0xFF), U64(0x0101010101010101)
+FOUR, BYTE, EVERY_BYTE = U64(4), U64(0xFF), U64(0x0101010101010101)
 WORD_BYTES = 8
 END_OF_BLOCK, NUM_SYMBOLS = 256, 286
 MOST_BITS, MOST_BITS_OF_LENGTHS = 15, 7
@@ -146,7 +146,7 @@ def _put_code(packed: Any, place: Any, code: Any) -> Any:
 @compiled
 def _count_symbols(words: Any, num_bytes: Any, runs: Any) -> Any:
     """How often each symbol is used; `runs` is set to the words that a match begun at each takes, 0 for none."""
-    by_lane = np.zeros((WORD_BYTES, 256), U64)
+    by_lane, data = np.zeros((WORD_BYTES, 256), U32), words.view(np.uint8)
     counts = np.zeros(NUM_SYMBOLS, np.int64)
     last, start, length = U64(0), 0, 0
     num_whole = num_bytes // WORD_BYTES
@@ -162,20 +162,14 @@ def _count_symbols(words: Any, num_bytes: Any, runs: Any) -> Any:
             length += 1
             continue
         runs[k] = 0
-        by_lane[0, word & BYTE] += ONE
-        by_lane[1, (word >> U64(8)) & BYTE] += ONE
-        by_lane[2, (word >> U64(16)) & BYTE] += ONE
-        by_lane[3, (word >> U64(24)) & BYTE] += ONE
-        by_lane[4, (word >> U64(32)) & BYTE] += ONE
-        by_lane[5, (word >> U64(40)) & BYTE] += ONE
-        by_lane[6, (word >> U64(48)) & BYTE] += ONE
-        by_lane[7, word >> U64(56)] += ONE
+        for lane in range(WORD_BYTES):
+            by_lane[lane, data[WORD_BYTES * k + lane]] += U32(1)
         last = word >> U64(56)
     if length:
         runs[start] = length
         counts[MATCH_SYMBOL[length]] += 1
     for k in range(num_bytes - WORD_BYTES * num_whole):
-        counts[(words[num_whole] >> U64(8 * k)) & BYTE] += 1
+        counts[data[WORD_BYTES * num_whole + k]] += 1
     for lane in range(WORD_BYTES):
         for value in range(256):
             counts[value] += np.int64(by_lane[lane, value])
@@ -205,14 +199,12 @@ def _put_header(packed: Any, lengths: Any) -> Any:
 
 
 @compiled
-def _four(codes: Any, part: Any) -> Any:
+def _four(codes: Any, nums_bits: Any, data: Any, first: Any) -> Any:
     """The codes of four bytes, one behind the other: at most 60 bits, and how many."""
-    first, second = codes[part & BYTE], codes[(part >> U64(8)) & BYTE]
-    third, fourth = codes[(part >> U64(16)) & BYTE], codes[(part >> U64(24)) & BYTE]
-    num_first, num_third = first >> CODE_BITS, third >> CODE_BITS
-    low = (first & CODE_MASK) | ((second & CODE_MASK) << num_first)
-    high = (third & CODE_MASK) | ((fourth & CODE_MASK) << num_third)
-    num_low, num_high = num_first + (second >> CODE_BITS), num_third + (fourth >> CODE_BITS)
+    a, b, c, d = data[first], data[first + ONE], data[first + ONE + ONE], data[first + ONE + ONE + ONE]
+    num_a, num_c = U64(nums_bits[a]), U64(nums_bits[c])
+    low, num_low = U64(codes[a]) | (U64(codes[b]) << num_a), num_a + U64(nums_bits[b])
+    high, num_high = U64(codes[c]) | (U64(codes[d]) << num_c), num_c + U64(nums_bits[d])
     return low | (high << num_low), num_low + num_high
 
 
@@ -234,6 +226,8 @@ def _deflate(words: Any, num_bytes: Any) -> Any:
     lengths = _code_lengths(counts, MOST_BITS)
     packed, codes = _room(counts, lengths), _codes(lengths)
     place = _put_header(packed, lengths)
+    data, bare = words.view(np.uint8), (codes & CODE_MASK).astype(np.uint16)
+    nums_bits = (codes >> CODE_BITS).astype(np.uint8)
     k = 0
     while k < num_whole:
         run = runs[k]
@@ -242,10 +236,13 @@ def _deflate(words: Any, num_bytes: Any) -> Any:
             place = _put(packed, place, MATCH_EXTRA[run], U64(MATCH_EXTRA_BITS[run] + 1))
             k += run
         else:
-            bits, num_bits = _four(codes, words[k])
-            place = _put(packed, place, bits, num_bits)
-            bits, num_bits = _four(codes, words[k] >> U64(32))
-            place = _put(packed, place, bits, num_bits)
+            first = U64(8) * U64(k)
+            bits, num_bits = _four(bare, nums_bits, data, first)
+            more, num_more = _four(bare, nums_bits, data, first + FOUR)
+            if num_bits + num_more < WORD_BITS:
+                place = _put(packed, place, bits | (more << num_bits), num_bits + num_more)
+            else:
+                place = _put(packed, _put(packed, place, bits, num_bits), more, num_more)
             k += 1
     for k in range(num_bytes - WORD_BYTES * num_whole):
         place = _put_code(packed, place, codes[(words[num_whole] >> U64(8 * k)) & BYTE])

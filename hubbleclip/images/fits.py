@@ -9,7 +9,7 @@ import tempfile
 import warnings
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -75,10 +75,13 @@ class ScienceImage:
     shrunk: float = 1.0
     pages: mmap.mmap | None = None
 
-    def let_go(self) -> None:
-        """Let the system take back the memory of pages of the file: they come again when they are looked at."""
+    def let_go(self, num_rows: int | None = None) -> None:
+        """Let the system take back the memory of pages of the file, all or those under the first rows: they come again
+        when they are looked at, which takes its time.
+        """
         if self.pages is not None:
-            self.pages.madvise(mmap.MADV_DONTNEED)
+            rows_yx = self.data_yx[:num_rows]
+            self.pages.madvise(mmap.MADV_DONTNEED, 0, rows_yx.nbytes // mmap.PAGESIZE * mmap.PAGESIZE)
 
 
 def read_science_images(path: Path, max_pixels: int, file_name: str | None = None) -> list[ScienceImage]:
@@ -138,13 +141,14 @@ def _open_plain(path: Path, max_bytes: int) -> Iterator[IO[bytes]]:
         file = path.open("rb")
     except OSError as error:
         raise ImageError("unreadable", _one_line(error)) from error
-    with file, tempfile.TemporaryFile() as unpacked:
+    with file, ExitStack() as stack:
         is_gzip = file.read(2) == b"\x1f\x8b"
         file.seek(0)
+        plain: IO[bytes] = file
         if is_gzip:
+            plain = stack.enter_context(tempfile.TemporaryFile())
             most = max(ALWAYS_UNPACKED_BYTES, MAX_UNPACKED_RATIO * path.stat().st_size)
-            _unpack(file, unpacked, min(max_bytes, most))
-        plain = unpacked if is_gzip else file
+            _unpack(file, plain, min(max_bytes, most))
         with open(plain.fileno(), "rb", closefd=False) as readable:
             readable.seek(0)
             yield readable

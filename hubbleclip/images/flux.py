@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from astropy.wcs.utils import proj_plane_pixel_area
-
 from hubbleclip.errors import ImageError
 from hubbleclip.images.fits import ScienceImage
+from hubbleclip.images.geometry import pixel_area_deg2
 from hubbleclip.images.stretch import Stretch
-from hubbleclip.settings import TileSettings
+from hubbleclip.tile_settings import TileSettings
 
 ARCSEC2_A_DEG2 = 3600.0**2
 COUNTS = ("COUNTS", "COUNT", "DN", "ADU", "CTS")
@@ -44,4 +43,4 @@ def flux_of_unit(image: ScienceImage) -> float:
         raise ImageError("no_flux_scale", "the header names no gain or no exposure time")
     if image.wcs is None:
         raise ImageError("no_flux_scale", "without a WCS the area of a pixel is not known")
-    return electrons / seconds / (float(proj_plane_pixel_area(image.wcs.celestial)) * ARCSEC2_A_DEG2)
+    return electrons / seconds / (pixel_area_deg2(image.wcs) * ARCSEC2_A_DEG2)

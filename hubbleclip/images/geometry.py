@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from collections.abc import Callable, Sequence
@@ -10,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 from astropy.io import fits as pyfits
 from astropy.wcs import WCS
-from astropy.wcs.utils import proj_plane_pixel_area
 from astropy.wcs.wcs import NoConvergence
 from numpy.typing import NDArray
 
@@ -104,7 +104,7 @@ def tile_geometries(wcs: WCS, starts_yx: Sequence[tuple[int, int]], size_px: int
     points_xy = (starts + np.array(CORNERS_AND_CENTRE) * size_px - 0.5)[:, :, ::-1]
     icrs = _to_icrs(wcs, points_xy.reshape(-1, 2)).reshape(-1, len(CORNERS_AND_CENTRE), 2)
     is_good = np.asarray(np.isfinite(icrs).all(axis=(1, 2)))
-    scale_arcsec = float(np.sqrt(proj_plane_pixel_area(wcs.celestial))) * 3600
+    scale_arcsec = math.sqrt(pixel_area_deg2(wcs)) * 3600
     texts = _header_texts(wcs, starts_yx, size_px)
     return [
         TileGeometry(ra_deg=ra, dec_deg=dec, corners_deg=corners, pixel_scale_arcsec=scale_arcsec, wcs=text)
@@ -114,6 +114,13 @@ def tile_geometries(wcs: WCS, starts_yx: Sequence[tuple[int, int]], size_px: int
             is_good, icrs[:, 4].tolist(), icrs[:, :4].reshape(-1, 8).tolist(), texts, strict=True
         )
     ]
+
+
+def pixel_area_deg2(wcs: WCS) -> float:
+    """Area of a pixel at the reference point, as astropy's `proj_plane_pixel_area` has it, which takes as long as ten
+    tiles since it copies the WCS.
+    """
+    return float(np.abs(np.linalg.det(wcs.pixel_scale_matrix)))
 
 
 def field_geometry(
@@ -127,7 +134,7 @@ def field_geometry(
     icrs = _to_icrs(wcs, (np.array(CORNERS_AND_CENTRE) * shape_yx - 0.5)[:, ::-1])
     if not np.isfinite(icrs).all():
         return None
-    scale_arcsec = float(np.sqrt(proj_plane_pixel_area(wcs.celestial))) * 3600
+    scale_arcsec = math.sqrt(pixel_area_deg2(wcs)) * 3600
     text = _shrunk_text(_header_texts(wcs, [(0, 0)], max(shape_yx))[0], shrink, start_yx)
     corners = icrs[:4].ravel().tolist()
     return TileGeometry(

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hubbleclip.images.kernels import F32, U32, compiled, value_of
+from hubbleclip.images.compiling import compiled
+from hubbleclip.images.kernels import F32, value_of
 
 REACH_PX = 2
 SIDE_PX = 2 * REACH_PX + 1
@@ -18,8 +19,9 @@ LANES = 64
 """Holes filled side by side, always so many, that the compiler knows it."""
 ROWS_A_STEP = 16
 """Rows that a processor's cache holds while their holes are filled."""
-BLOCK_PX = 16
-INFINITY, SWAPPED_INFINITY = U32(0x7F800000), U32(0x0000807F)
+WORD_BYTES = 8
+UNSOUND = F32(np.inf)
+"""Stands for a pixel that is not sound: it sorts behind all that are."""
 
 
 def _sorting_network(size: int) -> NDArray[np.int64]:
@@ -41,122 +43,145 @@ NETWORK = _sorting_network(AREA)
 
 
 @compiled
-def _gather_around(pixels: Any, sound_yx: Any, places: Any, words: Any) -> Any:
-    """Sound pixels in the 5x5 around each of `LANES` places, in a column of words, infinity for the others; beyond the
-    image its rim is taken again. Returns how many are sound.
-    """
-    words_yx, swapped = pixels
-    rows, columns = places
-    height, width = words_yx.shape
-    flat_words, flat_sound = words_yx.reshape(-1), sound_yx.view(np.uint8).reshape(-1)
-    infinity = SWAPPED_INFINITY if swapped else INFINITY
-    counts, at = np.zeros(LANES, U32), np.empty(LANES, np.uint64)
-    for k in range(AREA):
-        dy, dx, near = k // SIDE_PX - REACH_PX, k % SIDE_PX - REACH_PX, words[k]
-        for lane in range(LANES):
-            row = min(max(rows[lane] + dy, 0), height - 1)
-            column = min(max(columns[lane] + dx, 0), width - 1)
-            at[lane] = row * width + column
-        for lane in range(LANES):
-            sound = U32(flat_sound[at[lane]])
-            near[lane] = (flat_words[at[lane]] & (U32(0) - sound)) | (infinity & (sound - U32(1)))
-            counts[lane] += sound
-    return counts
+def room_for_values(num_rows: Any, num_columns: Any) -> Any:
+    """Room for what `read_values` reads of a window."""
+    return np.empty((num_rows + 2 * REACH_PX, num_columns + 2 * REACH_PX), F32)
 
 
 @compiled
-def _medians_around(pixels: Any, sound_yx: Any, places: Any, words: Any, medians: Any) -> None:
-    """Median of the sound pixels in the 5x5 around each of `LANES` places, sorted side by side; `words` is room."""
-    counts = _gather_around(pixels, sound_yx, places, words)
-    near, flat = words.view(F32), words.reshape(-1)
-    to_floats = near.reshape(-1)
-    for k in range(AREA * LANES):
-        to_floats[k] = value_of(flat[k], pixels[1])
+def read_values(pixels: Any, sound_yx: Any, window: Any, values_yx: Any) -> None:
+    """Values of a window and of two pixels about it, `UNSOUND` where they are so; beyond the image its rim is taken
+    again. A window is its first row, the one beyond its last, and its columns alike.
+
+    Read once, for a processor's cache: what is asked of each pixel after that does not wait for the memory.
+    """
+    words_yx, swapped = pixels
+    top, bottom, start, stop = window
+    height, width = words_yx.shape
+    left, right = max(start - REACH_PX, 0), min(stop + REACH_PX, width)
+    before, after = left - start + REACH_PX, right - start + REACH_PX
+    for y in range(top - REACH_PX, bottom + REACH_PX):
+        row, values = min(max(y, 0), height - 1), values_yx[y - top + REACH_PX]
+        words, sound, inside = words_yx[row, left:right], sound_yx[row, left:right], values[before:after]
+        for x in range(words.size):
+            inside[x] = value_of(words[x], swapped) if sound[x] else UNSOUND
+        for x in range(before):
+            values[x] = values[before]
+        for x in range(after, stop - start + 2 * REACH_PX):
+            values[x] = values[after - 1]
+
+
+@compiled
+def medians_around(values_yx: Any, rows: Any, columns: Any) -> Any:
+    """Median of the sound values in the 5x5 about each place of a window, `LANES` side by side. See `read_values`."""
+    num, width, values = rows.size, values_yx.shape[1], values_yx.reshape(-1)
+    medians, near = np.empty(num, F32), np.empty((AREA, LANES), F32)
+    at, counts = np.zeros(LANES, np.int64), np.empty(LANES, np.int32)
+    for first in range(0, num, LANES):
+        num_lanes = min(LANES, num - first)
+        for lane in range(num_lanes):
+            at[lane] = rows[first + lane] * width + columns[first + lane]
+        _gather(values, at, width, near, counts)
+        _sort_lanes(near)
+        for lane in range(num_lanes):
+            count = counts[lane]
+            medians[first + lane] = F32(near[(count - 1) // 2, lane] + near[count // 2, lane]) / F32(2)
+    return medians
+
+
+@compiled
+def _gather(values: Any, at: Any, width: Any, near: Any, counts: Any) -> None:
+    """Values of the 5x5 whose corners are `at` in a column of `near` each, and how many of these are sound."""
+    for lane in range(LANES):
+        counts[lane] = 0
+    for k in range(AREA):
+        row, offset = near[k], k // SIDE_PX * width + k % SIDE_PX
+        for lane in range(LANES):
+            row[lane] = values[np.uint64(at[lane] + offset)]
+        for lane in range(LANES):
+            counts[lane] += row[lane] < UNSOUND
+
+
+@compiled
+def _sort_lanes(near: Any) -> None:
+    """Sort each column."""
     for pair in range(len(NETWORK)):
         low, high = near[NETWORK[pair, 0]], near[NETWORK[pair, 1]]
         for lane in range(LANES):
             one, other = low[lane], high[lane]
             low[lane] = one if one < other else other
             high[lane] = other if one < other else one
-    for lane in range(LANES):
-        count = np.int64(counts[lane])
-        medians[lane] = F32(near[(count - 1) // 2, lane] + near[count // 2, lane]) / F32(2)
 
 
 @compiled
-def _bad_columns(flags: Any, start: Any, stop: Any, columns: Any) -> Any:
-    """Columns from `start` to before `stop` whose flag is 0, not 1; returns how many."""
-    num_bad, in_blocks = 0, start + (stop - start) // BLOCK_PX * BLOCK_PX
-    for first in range(start, in_blocks, BLOCK_PX):
-        num_sound = np.uint8(0)
-        for k in range(BLOCK_PX):
-            num_sound = np.uint8(num_sound + flags[first + k])
-        if num_sound < BLOCK_PX:
-            for x in range(first, first + BLOCK_PX):
-                columns[num_bad] = x
-                num_bad += 1 - flags[x]
-    for x in range(in_blocks, stop):
-        columns[num_bad] = x
-        num_bad += 1 - flags[x]
-    return num_bad
+def _count_columns(flags_yx: Any, y: Any, nothing: Any, counts: Any) -> None:
+    """How many flags are set in the five rows about `y`, by column; `nothing` is the row beyond the image."""
+    last = flags_yx.shape[0] - 1
+    a = flags_yx[y - 2] if y >= 2 else nothing
+    b = flags_yx[y - 1] if y >= 1 else nothing
+    c = flags_yx[y]
+    d = flags_yx[y + 1] if y + 1 <= last else nothing
+    e = flags_yx[y + 2] if y + 2 <= last else nothing
+    for x in range(counts.size):
+        counts[x] = np.uint8(a[x] + b[x] + c[x] + d[x] + e[x])
 
 
 @compiled
-def _count_columns(sound_yx: Any, y: Any, start: Any, stop: Any, counts: Any) -> None:
-    """Sound pixels in the five rows about `y`, by column, from two before `start` to two beyond the last."""
-    counts[:] = 0
-    left, right = max(start - REACH_PX, 0), min(stop + REACH_PX, sound_yx.shape[1])
-    inside = counts[left - start + REACH_PX :]
-    for row in range(max(y - REACH_PX, 0), min(y + REACH_PX + 1, sound_yx.shape[0])):
-        sound = sound_yx[row, left:right]
-        for k in range(sound.size):
-            inside[k] += sound[k]
-
-
-@compiled
-def _find_holes(sound_yx: Any, window: Any, least: Any) -> Any:
-    """Rows and columns of the holes of a window, row by row, each with room for `LANES` more, and how many."""
-    top, bottom, start, stop = window
-    width, found = stop - start, 0
-    counts, bad = np.empty(width + 2 * REACH_PX, np.uint8), np.empty(width + 1, np.int64)
-    rows, columns = np.empty(2 * width + LANES, np.int64), np.empty(2 * width + LANES, np.int64)
-    for y in range(top, bottom):
-        num_bad = _bad_columns(sound_yx[y].view(np.uint8), start, stop, bad)
-        if num_bad == 0:
-            continue
-        if found + width + LANES > rows.size:
-            rows, columns = np.concatenate((rows, rows)), np.concatenate((columns, columns))
-        _count_columns(sound_yx, y, start, stop, counts)
-        for x in bad[:num_bad]:
-            total = 0
-            for k in range(SIDE_PX):
-                total += counts[x - start + k]
-            rows[found], columns[found] = y, x
-            found += total >= least
-    return rows, columns, found
-
-
-@compiled
-def holes_of(pixels: Any, sound_yx: Any, window: Any, least: Any) -> Any:
-    """Rows and columns of the pixels of a window that are not sound but have `least` sound ones in their 5x5, row by
-    row, and the medians of these. A window is its first row, the one beyond its last, and its columns alike.
+def _mark_holes(sound: Any, counts: Any, least: Any, is_hole: Any) -> Any:
+    """Set `is_hole` where a pixel of a row is one; returns how many are. `counts` are those of its five rows by column,
+    from two before the first to two behind the last.
     """
-    rows, columns, found = _find_holes(sound_yx, window, least)
-    medians, words = np.empty(found + LANES, F32), np.empty((AREA, LANES), U32)
-    for first in range(0, found, LANES):
-        end = first + LANES
-        rows[found:end], columns[found:end] = rows[first], columns[first]
-        _medians_around(pixels, sound_yx, (rows[first:end], columns[first:end]), words, medians[first:end])
-    return rows[:found], columns[:found], medians[:found]
+    num_holes = np.uint32(0)
+    for x in range(sound.size):
+        total = np.uint8(counts[x] + counts[x + 1] + counts[x + 2] + counts[x + 3] + counts[x + 4])
+        is_hole[x] = np.uint8(total >= least) & np.uint8(1 - sound[x])
+        num_holes = np.uint32(num_holes + is_hole[x])
+    return num_holes
+
+
+@compiled
+def num_sound_around(sound_yx: Any, y: Any, x: Any) -> Any:
+    """How many pixels of the 5x5 about a pixel are sound."""
+    num_sound = 0
+    for row in range(max(y - REACH_PX, 0), min(y + REACH_PX + 1, sound_yx.shape[0])):
+        for column in range(max(x - REACH_PX, 0), min(x + REACH_PX + 1, sound_yx.shape[1])):
+            num_sound += sound_yx[row, column]
+    return num_sound
+
+
+@compiled
+def find_holes(sound_yx: Any, top: Any, bottom: Any, least: Any) -> Any:
+    """Rows and columns of the pixels of some rows that are not sound but have `least` sound ones in their 5x5."""
+    flags_yx, width, found = sound_yx.view(np.uint8), sound_yx.shape[1], 0
+    counts, nothing = np.zeros(width + 2 * REACH_PX, np.uint8), np.zeros(width, np.uint8)
+    is_hole = np.zeros(-(-width // WORD_BYTES) * WORD_BYTES, np.uint8)
+    words = is_hole.view(np.uint64)
+    rows, columns = np.empty(2 * width, np.int64), np.empty(2 * width, np.int64)
+    for y in range(top, bottom):
+        _count_columns(flags_yx, y, nothing, counts[REACH_PX : REACH_PX + width])
+        num_holes = _mark_holes(flags_yx[y], counts, np.uint8(least), is_hole)
+        if num_holes == 0:
+            continue
+        if found + num_holes >= rows.size:
+            rows, columns = np.concatenate((rows, rows)), np.concatenate((columns, columns))
+        for word in range(words.size):
+            if words[word]:
+                for x in range(WORD_BYTES * word, WORD_BYTES * (word + 1)):
+                    rows[found], columns[found] = y, x
+                    found += is_hole[x]
+    return rows[:found], columns[:found]
 
 
 @compiled
 def fill_holes(pixels: Any, sound_yx: Any, least: Any, data_yx: Any, shown_yx: Any) -> None:
     """Fill the holes of an image in `data_yx`, and set `shown_yx` there."""
     height, width = sound_yx.shape
+    values_yx = room_for_values(ROWS_A_STEP, width)
     for top in range(0, height, ROWS_A_STEP):
-        window = (top, min(top + ROWS_A_STEP, height), 0, width)
-        rows, columns, medians = holes_of(pixels, sound_yx, window, least)
+        bottom = min(top + ROWS_A_STEP, height)
+        rows, columns = find_holes(sound_yx, top, bottom, least)
+        read_values(pixels, sound_yx, (top, bottom, 0, width), values_yx)
+        medians = medians_around(values_yx, rows - top, columns)
         for k in range(rows.size):
             data_yx[rows[k], columns[k]] = medians[k]
             shown_yx[rows[k], columns[k]] = True

@@ -6,8 +6,19 @@ from typing import Any
 
 import numpy as np
 
-from hubbleclip.images.holes import NEVER, ROWS_A_STEP, holes_of
-from hubbleclip.images.kernels import F32, asinh_of, compiled, value_of
+from hubbleclip.images.compiling import compiled
+from hubbleclip.images.holes import (
+    NEVER,
+    REACH_PX,
+    ROWS_A_STEP,
+    UNSOUND,
+    find_holes,
+    medians_around,
+    num_sound_around,
+    read_values,
+    room_for_values,
+)
+from hubbleclip.images.kernels import F32, U32, asinh_of, value_of
 
 ROWS_AT_FIRST = 16
 """Rows looked at by and by: most tiles show enough in their first."""
@@ -29,22 +40,24 @@ def levels_of_rows(pixels: Any, sound_yx: Any, curve: Any, y0: Any, levels_yx: A
     `curve` is black, white - black, the sky's height above black, 1 / softening, the levels a unit of the curve,
     whether it is asinh or a line, and `least`. Holes are filled as by `fill_holes`; what else is not sound is sky.
     """
+    values_yx = room_for_values(ROWS_A_STEP, levels_yx.shape[1])
     for top in range(0, levels_yx.shape[0], ROWS_A_STEP):
-        _levels_of_step(pixels, sound_yx, curve, y0 + top, levels_yx[top : top + ROWS_A_STEP])
+        rows = levels_yx[top : top + ROWS_A_STEP]
+        read_values(pixels, sound_yx, (y0 + top, y0 + top + len(rows), 0, rows.shape[1]), values_yx)
+        _levels_of_step(sound_yx, curve, y0 + top, values_yx, rows)
 
 
 @compiled
-def _levels_of_step(pixels: Any, sound_yx: Any, curve: Any, y0: Any, levels_yx: Any) -> None:
-    words_yx, swapped = pixels
+def _levels_of_step(sound_yx: Any, curve: Any, y0: Any, values_yx: Any, levels_yx: Any) -> None:
     num_rows, width = levels_yx.shape
     black, blank, least = curve[0], curve[2], curve[6]
     for row in range(num_rows):
-        words, sound, levels = words_yx[y0 + row], sound_yx[y0 + row], levels_yx[row]
+        values, levels = values_yx[row + REACH_PX, REACH_PX : REACH_PX + width], levels_yx[row]
         for x in range(width):
-            height = F32(value_of(words[x], swapped) - black) if sound[x] else blank
-            levels[x] = _level(height, curve)
+            levels[x] = _level(F32(values[x] - black) if values[x] < UNSOUND else blank, curve)
     if least < NEVER:
-        rows, columns, medians = holes_of(pixels, sound_yx, (y0, y0 + num_rows, 0, width), least)
+        rows, columns = find_holes(sound_yx, y0, y0 + num_rows, least)
+        medians = medians_around(values_yx, rows - y0, columns)
         filled = np.empty(medians.size, np.uint8)
         for k in range(medians.size):
             filled[k] = _level(F32(medians[k] - black), curve)
@@ -55,12 +68,13 @@ def _levels_of_step(pixels: Any, sound_yx: Any, curve: Any, y0: Any, levels_yx: 
 @compiled
 def count_valid(masks: Any, window: Any) -> Any:
     """How many pixels of a window are valid; see `count_bright`."""
-    sound_yx, y0, x0, side = masks[0], window[0], window[1], window[2]
-    num_valid = 0
+    (y0, x0, side), sound_yx = window, masks[0].view(np.uint8)
+    num_valid: Any = 0
     for y in range(max(y0, 0), min(y0 + side, sound_yx.shape[0])):
-        sound = sound_yx[y, max(x0, 0) : min(x0 + side, sound_yx.shape[1])]
+        sound, in_row = sound_yx[y, max(x0, 0) : min(x0 + side, sound_yx.shape[1])], U32(0)
         for k in range(sound.size):
-            num_valid += sound[k]
+            in_row = U32(in_row + sound[k])
+        num_valid += in_row
     for k in range(np.searchsorted(masks[1], y0), np.searchsorted(masks[1], y0 + side)):
         num_valid += x0 <= masks[2][k] < x0 + side
     return num_valid
@@ -71,27 +85,31 @@ def _heights_of_rows(pixels: Any, masks: Any, place: Any, limits: Any, room: Any
     """Heights of the pixels of some rows from a place on above the sky, at most the ceiling, and which are valid; 0
     where they are not, or outside.
     """
-    words_yx, swapped = pixels
-    sound_yx, (y0, x0), (heights_yx, valid_yx), (sky, ceiling, least) = masks[0], place, room, limits
+    (words_yx, swapped), (sound_yx, ray_rows, ray_columns) = pixels, masks
+    (y0, x0), (heights_yx, valid_yx), (sky, ceiling, least) = place, room, limits
     num_rows, side = heights_yx.shape
     top, bottom = max(y0, 0), min(y0 + num_rows, sound_yx.shape[0])
     left, right = max(x0, 0), min(x0 + side, sound_yx.shape[1])
     heights_yx[:], valid_yx[:] = F32(0), False
     for y in range(top, bottom):
-        words, sound, heights, valid = words_yx[y], sound_yx[y], heights_yx[y - y0], valid_yx[y - y0]
-        for x in range(left, right):
-            heights[x - x0] = min(F32(value_of(words[x], swapped) - sky), ceiling) if sound[x] else F32(0)
-            valid[x - x0] = sound[x]
-    for k in range(np.searchsorted(masks[1], top), np.searchsorted(masks[1], bottom)):
-        y, x = masks[1][k], masks[2][k]
-        if left <= x < right:
-            heights_yx[y - y0, x - x0] = min(F32(value_of(words_yx[y, x], swapped) - sky), ceiling)
+        words, sound = words_yx[y, left:right], sound_yx[y, left:right]
+        heights, valid = heights_yx[y - y0, left - x0 :], valid_yx[y - y0, left - x0 :]
+        for x in range(words.size):
+            heights[x] = min(F32(value_of(words[x], swapped) - sky), ceiling) if sound[x] else F32(0)
+            valid[x] = sound[x]
+    rays = slice(np.searchsorted(ray_rows, top), np.searchsorted(ray_rows, bottom))
+    inside = (ray_columns[rays] >= left) & (ray_columns[rays] < right)
+    rows, columns = ray_rows[rays][inside], ray_columns[rays][inside]
+    if rows.size:
+        values_yx = room_for_values(bottom - top, right - left)
+        read_values(pixels, sound_yx, (top, bottom, left, right), values_yx)
+        medians = medians_around(values_yx, rows - top, columns - left)
+        for k in range(rows.size):
+            y, x = rows[k], columns[k]
+            is_filled = num_sound_around(sound_yx, y, x) >= least
+            value = medians[k] if is_filled else value_of(words_yx[y, x], swapped)
+            heights_yx[y - y0, x - x0] = min(F32(value - sky), ceiling)
             valid_yx[y - y0, x - x0] = True
-    rows, columns, medians = holes_of(pixels, sound_yx, (top, bottom, left, right), least)
-    for k in range(rows.size):
-        y, x = rows[k] - y0, columns[k] - x0
-        if valid_yx[y, x]:
-            heights_yx[y, x] = min(F32(medians[k] - sky), ceiling)
 
 
 @compiled
@@ -121,3 +139,12 @@ def count_bright(pixels: Any, masks: Any, window: Any, limits: Any, enough: Any)
         if bright >= enough:
             break
     return bright
+
+
+@compiled
+def count_worth(pixels: Any, masks: Any, window: Any, limits: Any, enough_share: Any) -> Any:
+    """How many pixels of a window are valid, and how many of these are bright: all, or more than the share that is
+    enough. See `count_bright`.
+    """
+    num_valid = count_valid(masks, window)
+    return num_valid, count_bright(pixels, masks, window, limits, int(enough_share * num_valid) + 1)

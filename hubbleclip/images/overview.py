@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hubbleclip.images.compiling import compiled
 from hubbleclip.images.fits import ScienceImage
-from hubbleclip.images.kernels import F32, compiled, pixel_words, value_of
+from hubbleclip.images.kernels import F32, pixel_words, value_of
 
 LEAST_SHRINK = 1.25
 """With less, an overview would only repeat the tile of native pixels."""
 LEAST_COVER = 0.25
+ROWS_A_STEP = 16
 ROUNDING = 1e-4
 """A row that holds no more of the image than this is none."""
 
@@ -30,17 +32,23 @@ def shrink_image(image: ScienceImage, sound_yx: NDArray[np.bool_], shrink: float
     """
     height, width = (math.ceil(side / shrink - ROUNDING) for side in sound_yx.shape)
     means_yx, areas_yx = np.zeros((height, width), np.float32), np.zeros((height, width), np.float32)
-    _mean_by_area(pixel_words(image.data_yx), sound_yx, shrink, means_yx, areas_yx)
+    for top in range(0, height, ROWS_A_STEP):
+        rows = (top, min(top + ROWS_A_STEP, height))
+        _mean_by_area(pixel_words(image.data_yx), sound_yx, (shrink, *rows), means_yx, areas_yx)
+        image.let_go()
     return replace(image, data_yx=means_yx, valid_yx=areas_yx >= LEAST_COVER * shrink**2, may_hold_rays=False)
 
 
 @compiled
-def _mean_by_area(pixels: Any, sound_yx: Any, shrink: Any, means_yx: Any, areas_yx: Any) -> None:
-    """Write the mean of the sound pixels in each of the small image's, and their area: columns first, then rows."""
-    words_yx, swapped = pixels
+def _mean_by_area(pixels: Any, sound_yx: Any, part: Any, means_yx: Any, areas_yx: Any) -> None:
+    """Write the mean of the sound pixels in each of the small image's, and their area: columns first, then rows.
+
+    `part` is the shrink, the first row, and the one beyond the last.
+    """
+    (words_yx, swapped), (shrink, first, end) = pixels, part
     height, width = means_yx.shape
     sums, areas = np.empty(words_yx.shape[1], F32), np.empty(words_yx.shape[1], F32)
-    for row in range(height):
+    for row in range(first, end):
         top, bottom = row * shrink, words_yx.shape[0] if row == height - 1 else (row + 1) * shrink
         sums[:], areas[:] = F32(0), F32(0)
         for y in range(int(top), int(np.ceil(bottom))):

@@ -15,7 +15,7 @@ from hubbleclip.images.flux import fix_limits
 from hubbleclip.images.kernels import pixel_words
 from hubbleclip.images.masks import REPAIR_MIN_VALID
 from hubbleclip.images.stretch import Stretch, apply_stretch, fit_stretch, level_curve, sky_and_noise
-from hubbleclip.settings import TileSettings
+from hubbleclip.tile_settings import TileSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +82,13 @@ def check_worth(prepared: Prepared, start_yx: tuple[int, int], settings: TileSet
     """
     image, stretch, (y0, x0), size = prepared.image, prepared.stretch, start_yx, settings.size_px
     masks, window = (prepared.sound_yx, *prepared.rays), (y0, x0, size)
-    num_valid: int = levels.count_valid(masks, window)
+    threshold = settings.signal_sigma * stretch.noise
+    limits = (np.float32(stretch.sky), np.float32(10 * threshold), np.float32(threshold), REPAIR_MIN_VALID)
+    pixels = pixel_words(image.data_yx)
+    num_valid, bright = levels.count_worth(pixels, masks, window, limits, settings.min_signal_share)
     valid_share: float = num_valid / prepared.sound_yx[max(y0, 0) : y0 + size, max(x0, 0) : x0 + size].size
     if valid_share < settings.min_valid_share:
         raise ImageError("too_little_valid", f"{valid_share:.1%} of the pixels, needs {settings.min_valid_share:.0%}")
-    threshold = settings.signal_sigma * stretch.noise
-    limits = (np.float32(stretch.sky), np.float32(10 * threshold), np.float32(threshold), REPAIR_MIN_VALID)
-    enough = int(settings.min_signal_share * num_valid) + 1
-    bright = levels.count_bright(pixel_words(image.data_yx), masks, window, limits, enough)
     share = bright / max(1, num_valid)
     if share < settings.min_signal_share:
         raise ImageError(

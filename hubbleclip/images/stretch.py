@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from hubbleclip.errors import ImageError, SettingsError
 from hubbleclip.images import holes, kernels, levels
 from hubbleclip.images.kernels import pixel_words
-from hubbleclip.settings import TileSettings
+from hubbleclip.tile_settings import TileSettings
 
 SAMPLE_PIXELS = 1 << 18
 CLIP_SIGMA = 3.0
@@ -116,11 +116,11 @@ def _sky_noise_spread(ordered: NDArray[np.float32], noise_of_pixels: float) -> t
 
 def lagged_noise(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_]) -> float:
     """Noise sigma from differences of pixels 4 columns apart, beyond drizzle's correlations; 0 without any."""
-    step = max(1, int(np.ceil(np.sqrt(data_yx.size / LAG_PIXELS))))
-    right, left = slice(LAG_PX, None, step), slice(None, -LAG_PX, step)
-    both_yx = valid_yx[::step, right] & valid_yx[::step, left]
-    later, earlier = (data_yx[::step, columns][both_yx].astype(np.float32) for columns in (right, left))
-    median = np.median(np.abs(later - earlier)) if later.size else 0.0
+    step = _step(data_yx, LAG_PIXELS)
+    steps = kernels.sorted_steps(pixel_words(data_yx), valid_yx, step, LAG_PX)
+    if not steps.size:
+        return 0.0
+    median = (steps[(len(steps) - 1) // 2] + steps[len(steps) // 2]) / np.float32(2)
     return float(median) * MAD_TO_SIGMA / math.sqrt(2)
 
 
@@ -170,14 +170,18 @@ def _kind(name: str) -> StretchKind:
 
 
 def _ordered_sample(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_]) -> NDArray[np.float32]:
-    step = max(1, int(np.ceil(np.sqrt(data_yx.size / SAMPLE_PIXELS))))
-    sample = data_yx[::step, ::step][valid_yx[::step, ::step]]
-    if sample.size == 0:
-        sample = data_yx[valid_yx]
-    if sample.size == 0:
+    pixels = pixel_words(data_yx)
+    ordered: NDArray[np.float32] = kernels.sorted_sample(pixels, valid_yx, _step(data_yx, SAMPLE_PIXELS))
+    if ordered.size == 0:
+        ordered = kernels.sorted_sample(pixels, valid_yx, 1)
+    if ordered.size == 0:
         raise ImageError("all_invalid", "no pixel is valid")
-    ordered: NDArray[np.float32] = kernels.sort_floats(sample.astype(np.float32).view(np.uint32)).view(np.float32)
     return ordered
+
+
+def _step(data_yx: NDArray[np.float32], most: int) -> int:
+    """Which rows and columns leave at most so many pixels."""
+    return max(1, int(np.ceil(np.sqrt(data_yx.size / most))))
 
 
 def _quantile(ordered: NDArray[np.float32], share: float) -> float:

@@ -26,7 +26,7 @@ from hubbleclip.images.preview import read_previews
 from hubbleclip.images.stretch import Stretch
 from hubbleclip.paths import Layout, product_suffix
 from hubbleclip.records import Product, Tile
-from hubbleclip.settings import TileSettings
+from hubbleclip.tile_settings import TileSettings
 
 MAX_LEFTOVER_SHARE = 0.25
 NEARLY_SAME_SHARE = 0.125
@@ -236,7 +236,7 @@ def _cut_view(
                 shown, place, (picture, suffix),
                 valid_share=valid_share, product_sha256=product_sha256, settings=settings,
             )  # fmt: skip
-        image.let_go()
+        image.let_go(top + size)
 
 
 def make_tile(

@@ -42,6 +42,20 @@ def test_finite_pixels_and_zeros_are_told_by_their_bits(order):
     np.testing.assert_array_equal(valid, np.isfinite(data))
 
 
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("step", [1, 3])
+def test_samples_are_sorted_as_numpy_sorts_them(order, step):
+    data, valid = struck_sky(1)
+    data -= 5
+    pixels = pixel_words(data.astype(order))
+    expected = np.sort(data[::step, ::step][valid[::step, ::step]])
+    np.testing.assert_array_equal(kernels.sorted_sample(pixels, valid, step), expected)
+    lag = 4
+    both = valid[::step, lag::step] & valid[::step, :-lag:step]
+    steps = np.abs(data[::step, lag::step] - data[::step, :-lag:step])[both]
+    np.testing.assert_array_equal(kernels.sorted_steps(pixels, valid, step, lag), np.sort(steps))
+
+
 @pytest.mark.parametrize("dtype", ["<f4", ">f4", ">f8", ">i2", "u1"])
 def test_only_weights_above_zero_count(dtype):
     with np.errstate(invalid="ignore"):

@@ -24,7 +24,7 @@ sys.path.insert(0, sys.argv.pop(1))
 from memory import peak_kb
 from hubbleclip.images.tiles import tile_file
 from hubbleclip.settings import TileSettings
-settings = TileSettings(size_px=256, views=("native",))
+settings = TileSettings(size_px=256, views=tuple(sys.argv.pop(1).split("+")))
 peaks = []
 for path in sys.argv[1:]:
     tile_file(Path(path), "ab" * 32, settings)
@@ -33,17 +33,18 @@ print(peaks[1] - peaks[0])
 """
 
 
+@pytest.mark.parametrize("views", ["native", "native+overview"])
 @pytest.mark.parametrize(
     ("name", "primary", "extensions"),
     [("a_drz.fits", {"NDRIZIM": 4}, {"WHT": np.float32}), ("a_flc.fits", {"NDRIZIM": 0}, {"DQ": np.int16})],
 )
-def test_a_worker_takes_at_most_half_more_than_the_science_extension(tmp_path, name, primary, extensions):
+def test_a_worker_takes_at_most_half_more_than_the_science_extension(tmp_path, views, name, primary, extensions):
     data = np.tile(starry_sky((1000, 1000)), (3, 3))
     data[:40] = data[:, :40] = 0
     others = {key: np.full(data.shape, key == "WHT", dtype) for key, dtype in extensions.items()}
     large = write_drz(tmp_path / name, data, primary=primary, **others)
-    small = write_drz(tmp_path / f"small_{name}", data[:300, :300], primary=primary)
-    command = [sys.executable, "-c", MEASURE, str(Path(__file__).parent), str(small), str(large)]
+    small = write_drz(tmp_path / f"small_{name}", data[:400, :400], primary=primary)
+    command = [sys.executable, "-c", MEASURE, str(Path(__file__).parent), views, str(small), str(large)]
     grown = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     assert grown <= 1.5 * data.nbytes
 

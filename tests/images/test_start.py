@@ -1,0 +1,28 @@
+"""What cutting tiles loads, in a process of its own: each library that it does not need costs every worker its start."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from synthetic_fits import starry_sky, write_drz
+
+CUT = """
+import sys
+from pathlib import Path
+from hubbleclip.images.tiles import tile_file
+from hubbleclip.tile_settings import TileSettings
+tiles = tile_file(Path(sys.argv[1]), "ab" * 32, TileSettings(size_px=256)).tiles
+print(len(tiles), *sys.modules)
+"""
+
+
+@pytest.mark.parametrize("primary", [{"NDRIZIM": 4}, {"NDRIZIM": 0}])
+def test_cutting_loads_nothing_that_it_does_not_need(tmp_path, primary):
+    path = write_drz(tmp_path / "a_flt.fits", starry_sky((560, 560)), primary=primary)
+    answer = subprocess.run([sys.executable, "-c", CUT, path], capture_output=True, text=True, check=True).stdout
+    num_tiles, *loaded = answer.split()
+    assert int(num_tiles) == 5
+    unwanted = {"pydantic_settings", "pyarrow", "pandas", "torch", "matplotlib"}
+    assert not unwanted.intersection(loaded)
