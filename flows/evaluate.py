@@ -65,7 +65,7 @@ def evaluate(profile: str = "demo", overrides: dict[str, Any] | None = None) -> 
             write_evaluation(stage, dataset_dir, run_dir, shuffled_dir, report_dir)
         promote(stage, dataset_dir, run_dir)
         metrics = stage.catalog.rows("FROM metric WHERE run_id = ?", [run_dir.name])
-    show_report(report_dir, picture_bytes(retrieval_figure(from_rows(Metric, metrics)), "svg"))
+    show_report(layout, report_dir, picture_bytes(retrieval_figure(from_rows(Metric, metrics)), "svg"))
 
 
 def write_evaluation(
