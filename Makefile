@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 RUN := $(BIN)/hubbleclip
 CHECKER := .venv-contracts
 LOCAL_FLAGS := $(if $(LOCAL),--local $(LOCAL)) $(if $(PROPOSALS),--proposals $(PROPOSALS))
+SPREAD := -n 2 --dist loadfile
 FLAGS := --profile $(PROFILE) $(if $(DATA),--data $(DATA)) $(LOCAL_FLAGS)
 PREFECT_FLAGS = $(FLAGS) $(if $(PORT),--port $(PORT))
 
@@ -55,10 +56,10 @@ sql: setup  ## ask the catalog: make sql Q="FROM coverage"
 	$(RUN) sql "$(Q)" $(FLAGS)
 
 test: setup  ## the quick tests
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow" $(SPREAD)
 
 test-slow: setup  ## servers, whole pipelines, kills
-	$(BIN)/pytest -m slow --timeout 1500
+	$(BIN)/pytest -m slow --timeout 1500 $(SPREAD)
 
 lint: setup  ## ruff, mypy, the import walls
 	$(BIN)/ruff check .

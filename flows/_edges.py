@@ -27,6 +27,8 @@ EDGES = {
     "cut-products": Edge("tiles", "tiles", "product"),
     "colour-visits": Edge("colour", "tiles", "visit"),
     "make-samples": Edge("shards", "shards", "tile"),
+    "pack-shards": Edge("shards", "shards", "tile"),
+    "embed-tiles": Edge("evaluate", "evaluation", "run"),
     "evaluate-run": Edge("evaluate", "evaluation", "run"),
 }
 """By the name of the task that makes the rows."""

@@ -1,4 +1,4 @@
-"""Where the batches of a stage run: in threads, in processes of this machine, or on a Dask cluster."""
+"""Where the batches of a stage run: in threads, in processes of this machine, or on a cluster of Dask or Ray."""
 
 from __future__ import annotations
 
@@ -16,10 +16,13 @@ if TYPE_CHECKING:
 
 
 class Runner(NamedTuple):
-    """How to open a task runner of so many workers, and whether these are processes of their own."""
+    """How to open a task runner of so many workers, whether these are processes of their own, and the setting of
+    `flows` that names a cluster which may be of other machines.
+    """
 
     open: Callable[[Stage, int], TaskRunner[Any]]
     is_apart: bool
+    address: str = ""
 
 
 def _threads(_: Stage, workers: int) -> TaskRunner[Any]:
@@ -47,10 +50,24 @@ def _dask(stage: Stage, workers: int) -> TaskRunner[Any]:
     )  # fmt: skip
 
 
+def _ray(stage: Stage, workers: int) -> TaskRunner[Any]:
+    """The cluster at `flows.ray_address`, or a local one for as long as the batches last."""
+    try:
+        from prefect_ray.task_runners import RayTaskRunner  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise SettingsError('flows.runner = "ray" needs pip install "hubbleclip[ray]"') from error
+    local = {"address": "local", "num_cpus": workers, "include_dashboard": False}
+    place = {"address": address} if (address := stage.settings.flows.ray_address) else local
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    runner: TaskRunner[Any] = RayTaskRunner(init_kwargs=place | quiet)
+    return runner
+
+
 RUNNERS = {
     "threads": Runner(_threads, is_apart=False),
     "processes": Runner(_pool, is_apart=True),
-    "dask": Runner(_dask, is_apart=True),
+    "dask": Runner(_dask, is_apart=True, address="dask_address"),
+    "ray": Runner(_ray, is_apart=True, address="ray_address"),
 }
 
 
@@ -61,6 +78,12 @@ def runner_of(settings: Settings) -> Runner:
         known = ", ".join(sorted(RUNNERS))
         raise SettingsError(f"no runner {settings.flows.runner!r}: set flows.runner to one of {known}")
     return runner
+
+
+def is_elsewhere(settings: Settings) -> bool:
+    """Whether workers may be on machines that share no disk with this one, so that files pass through the store."""
+    address = runner_of(settings).address
+    return bool(settings.store and address and getattr(settings.flows, address))
 
 
 def fetch_share(settings: Settings) -> FetchSettings:

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 from prefect.artifacts import (
     create_image_artifact,
-    create_link_artifact,
+    create_markdown_artifact,
     create_progress_artifact,
     create_table_artifact,
     update_progress_artifact,
@@ -81,12 +81,18 @@ def show_tiles(layout: Layout) -> None:
     create_image_artifact(data_uri("image/jpeg", buffer.getvalue()), key="tiles", description="The newest tiles")
 
 
-def show_report(report_dir: Path, figure: bytes) -> None:
-    """The retrieval figure, an SVG, and a link to the report."""
+def show_report(layout: Layout, report_dir: Path, figure: bytes) -> None:
+    """The retrieval figure, an SVG, and where the report stands."""
     uri = data_uri("image/svg+xml", figure)
     create_image_artifact(uri, key="retrieval", description="Retrieval on the test split, with 95 % intervals")
-    index = (report_dir / "index.html").absolute()
-    create_link_artifact(index.as_uri(), str(index), key="report", description=f"Report {report_dir.name}")
+    create_markdown_artifact(places(layout, report_dir), key="report", description=f"Report {report_dir.name}")
+
+
+def places(layout: Layout, report_dir: Path) -> str:
+    """Where to open a report: no link, since browsers follow none from a page to a file."""
+    index = report_dir / "index.html"
+    there = f" and at `{layout.store}/{layout.relative(index)}`" if layout.store else ""
+    return f"Open `{index.absolute()}` on the machine of this run{there}."
 
 
 def data_uri(kind: str, content: bytes) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from prefect import Task, flow
+from prefect import flow
 from prefect.artifacts import create_table_artifact
 
 from flows._edges import checked
@@ -17,6 +18,7 @@ from flows.artifacts import show_report
 from flows.mirror import pull_catalog, pull_folder, pull_runs, push_folder
 from flows.pending import from_rows
 from flows.promotion import promoted
+from flows.spreading import place_to_read, spread_embedding
 from flows.train import newest_dataset, trainings
 from hubbleclip.code_version import code_version
 from hubbleclip.contract_edges import Rows, whole
@@ -27,21 +29,15 @@ from hubbleclip.evaluation.figures import picture_bytes, retrieval_figure
 from hubbleclip.evaluation.report import evaluate as evaluate_run
 from hubbleclip.paths import Layout
 from hubbleclip.records import Metric, Promotion, Report, to_row
-from hubbleclip.settings import EvaluationSettings, Settings, read_settings
+from hubbleclip.settings import Settings, read_settings
 from hubbleclip.training.runs import find_run, read_run, settings_digest
 
 
-def compare_runs(
-    dataset_dir: Path, run_dir: Path, promoted_dir: Path | None, settings: EvaluationSettings
-) -> Promotion:
+def compare_runs(stage: Stage, dataset_dir: Path, run_dirs: Sequence[Path]) -> Promotion:
     """Measure a run, and the promoted one where there is one, on val."""
-    info = read_dataset(dataset_dir)
-    candidate, *others = [val_estimate(info, path, settings) for path in (run_dir, promoted_dir) if path]
+    info, spread = read_dataset(place_to_read(stage, dataset_dir)), spread_embedding(stage)
+    candidate, *others = [val_estimate(info, path, stage.settings.evaluation, spread) for path in run_dirs]
     return decide(candidate, others[0] if others else None, datetime.now(UTC))
-
-
-task_evaluate = Task(evaluate_run, name="evaluate-run", persist_result=False)
-task_compare = Task(compare_runs, name="compare-runs", persist_result=False)
 
 
 @flow(name="evaluate")
@@ -69,7 +65,7 @@ def evaluate(profile: str = "demo", overrides: dict[str, Any] | None = None) -> 
             write_evaluation(stage, dataset_dir, run_dir, shuffled_dir, report_dir)
         promote(stage, dataset_dir, run_dir)
         metrics = stage.catalog.rows("FROM metric WHERE run_id = ?", [run_dir.name])
-    show_report(report_dir, picture_bytes(retrieval_figure(from_rows(Metric, metrics)), "svg"))
+    show_report(layout, report_dir, picture_bytes(retrieval_figure(from_rows(Metric, metrics)), "svg"))
 
 
 def write_evaluation(
@@ -77,9 +73,10 @@ def write_evaluation(
 ) -> None:
     """Write the report, then its rows."""
     settings = stage.settings
-    evaluation = task_evaluate(
-        dataset_dir, run_dir, shuffled_dir, report_dir, settings.evaluation, code_version=code_version()
-    )
+    evaluation = evaluate_run(
+        place_to_read(stage, dataset_dir), run_dir, shuffled_dir, report_dir, settings.evaluation,
+        code_version=code_version(), spread=spread_embedding(stage),
+    )  # fmt: skip
     report = Report(
         report_id=report_dir.name,
         run_id=run_dir.name,
@@ -95,7 +92,7 @@ def write_evaluation(
         "metric": evaluation.metrics,
         "report": [report],
     }
-    stage.catalog.upsert(checked(stage, rows, task_evaluate.name))
+    stage.catalog.upsert(checked(stage, rows, "evaluate-run"))
     log.info("evaluate: the report is %s", report_dir / "index.html")
 
 
@@ -105,9 +102,7 @@ def promote(stage: Stage, dataset_dir: Path, run_dir: Path) -> None:
         return
     before = promoted(stage.catalog, stage.layout)
     try:
-        decision = task_compare(
-            dataset_dir, run_dir, Path(before["path"]) if before else None, stage.settings.evaluation
-        )
+        decision = compare_runs(stage, dataset_dir, [run_dir, *([Path(before["path"])] if before else [])])
     except EvaluationError as error:
         log.warning("evaluate: no run is promoted: %s", error)
         return

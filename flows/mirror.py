@@ -4,7 +4,7 @@ The catalog's working copy, locks and unfinished files stay on a local disk, whe
 system can lock. What is finished goes to the store under the same names as below the data root: products, tiles,
 datasets, runs and reports, before a row names them, and the published catalog after them. A name is made of its content
 or is never given twice, so sending twice does no harm, and a machine with an empty disk goes on from the store alone:
-the catalog first, then whatever file a stage needs. Nothing is ever removed from the store.
+the catalog first, then whatever file a stage needs. Nothing finished is ever removed from the store.
 
 Only one machine at a time may write the catalog. The store cannot lock; that another has written meanwhile is seen
 when a stage begins and again before it sends its catalog, and is an error.
@@ -76,6 +76,19 @@ def at_hand(layout: Layout, stored: Iterable[str]) -> Iterator[None]:
     finally:
         for path in [] if layout.keep_local else pulled:
             path.unlink(missing_ok=True)
+
+
+def hand_over(layout: Layout, path: Path) -> None:
+    """Send an unfinished file, which then is there alone, for another machine to take."""
+    _put(layout, [path])
+    path.unlink()
+
+
+def take_over(layout: Layout, paths: Sequence[Path]) -> None:
+    """Bring files that other machines have handed over; from then on they are here alone."""
+    _get(layout, paths)
+    with told(layout.store):
+        _files(layout).rm([_address(layout, path) for path in paths])
 
 
 def pull_folder(layout: Layout, folder: Path, pattern: str = "*", without: str = "") -> None:

@@ -3,40 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
-import pyarrow as pa
-from prefect import Task, flow
+from prefect import flow
 
 from flows._edges import checked
 from flows._run import Stage, log, open_stage
 from flows.mirror import at_hand, pull_datasets, push_folder
 from flows.splitting import Material, read_material, split_tiles, tell_splits
+from flows.spreading import spread_packing
 from flows.status import NEWEST_DATASET
 from hubbleclip.captions import make_captions
 from hubbleclip.code_version import code_version
 from hubbleclip.contract_edges import Rows, whole
 from hubbleclip.contracts import contract_version
-from hubbleclip.dataset.directory import SPLITS
 from hubbleclip.dataset.samples import make_samples
 from hubbleclip.dataset.schemes import RANDOM
-from hubbleclip.dataset.shards import BuiltDataset, build_dataset, find_parent, inputs_digest
+from hubbleclip.dataset.shards import BuiltDataset, build_dataset, inputs_digest
 from hubbleclip.paths import Layout
-from hubbleclip.records import Sample, SplitAssignment
-from hubbleclip.settings import Settings, read_settings
+from hubbleclip.records import Sample, SplitAssignment, Tile
+from hubbleclip.settings import read_settings
 
 
 def pack_dataset(
-    samples: Sequence[Sample],
-    layout: Layout,
-    settings: Settings,
-    split_report: Mapping[str, Any],
-    split_tables: Mapping[str, pa.Table],
+    stage: Stage, material: Material, samples: Sequence[Sample], assignments: Mapping[str, SplitAssignment]
 ) -> BuiltDataset:
     """Write the shards, the manifest and `dataset.json`."""
+    settings, layout = stage.settings, stage.layout
+    split_report, split_tables = tell_splits(material, assignments, settings.splits)
+    tiles = {tile.tile_id: tile for tile in material.tiles}
     return build_dataset(
         samples,
-        lambda tile_id: layout.stored_tile(tile_id).read_bytes(),
+        partial(read_tile, layout),
         layout.datasets,
         settings.shards,
         contract_version=contract_version("shards"),
@@ -44,11 +43,22 @@ def pack_dataset(
         settings_digests={"tiles": settings.tiles.digest(), "splits": settings.splits.digest()},
         split_report=split_report,
         split_tables=split_tables,
-        read_png_size=lambda tile_id: layout.stored_tile(tile_id).stat().st_size,
+        read_png_size=lambda tile_id: size_of(tiles[tile_id], layout),
+        spread=spread_packing(stage, {tile_id: tile.path for tile_id, tile in tiles.items()}),
     )
 
 
-task_pack_dataset = Task(pack_dataset, name="pack-dataset", persist_result=False)
+def read_tile(layout: Layout, tile_id: str) -> bytes:
+    """The picture of a tile."""
+    return layout.stored_tile(tile_id).read_bytes()
+
+
+def size_of(tile: Tile, layout: Layout) -> int:
+    """Length of a tile's picture in bytes; one that was cut before the catalog kept it is looked at."""
+    if tile.size_bytes is not None:
+        return tile.size_bytes
+    with at_hand(layout, [tile.path]):
+        return layout.absolute(tile.path).stat().st_size
 
 
 @flow(name="shards")
@@ -70,9 +80,7 @@ def shards(profile: str = "demo", overrides: dict[str, Any] | None = None) -> No
         if built and stage.layout.absolute(built[0]["path"]).is_dir():
             log.info("shards: %s is up to date", built[0]["path"])
             return
-        told = tell_splits(material, assignments, settings.splits)
-        with at_hand(stage.layout, tiles_to_pack(stage, material, samples)):
-            packed = task_pack_dataset(samples, stage.layout, settings, *told)
+        packed = pack_dataset(stage, material, samples, assignments)
         push_folder(stage.layout, stage.layout.absolute(packed.dataset.path))
         rows: Rows = {
             "sample": samples,
@@ -83,16 +91,6 @@ def shards(profile: str = "demo", overrides: dict[str, Any] | None = None) -> No
         if settings.splits.scheme == RANDOM:
             stage.catalog.upsert(whole(rows))
         log.info("shards: %s holds %d samples in %d shards", packed.dataset.path, len(samples), len(packed.shards))
-
-
-def tiles_to_pack(stage: Stage, material: Material, samples: Sequence[Sample]) -> list[str]:
-    """Where the tiles stand that no older dataset lends to the next; none without a store, since all are here."""
-    if not stage.layout.store:
-        return []
-    packable = [sample for sample in samples if sample.split in SPLITS]
-    parent = find_parent(stage.layout.datasets, packable, stage.settings.shards, contract_version("shards"))
-    new = {sample.tile_id for sample in packable}.difference(parent.manifest["tile_id"].to_pylist() if parent else ())
-    return [tile.path for tile in material.tiles if tile.tile_id in new]
 
 
 def sample_tiles(stage: Stage, material: Material, assignments: Mapping[str, SplitAssignment]) -> list[Sample]:

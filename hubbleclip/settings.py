@@ -88,11 +88,13 @@ class FlowSettings(Section):
     workers: int = Field(2, ge=1)
     """Tasks at a time in a stage."""
     runner: str = "threads"
-    """Where files are fetched and cut: `threads` of the flow's process, `processes` of its machine, or a `dask`
-    cluster.
+    """Where files, shards and pictures are worked on: `threads` of the flow's process, `processes` of its machine, or a
+    cluster, `dask` or `ray`.
     """
     dask_address: str = ""
     """Scheduler of a Dask cluster whose workers see the same data root; empty starts `workers` processes here."""
+    ray_address: str = ""
+    """As `dask_address`, for Ray: `auto` or `ray://host:10001`."""
     max_rejected_share: float = Field(1.0, gt=0, le=1)
     """A stage fails when a larger share of its items is rejected (1.0 = never)."""
     train_deployment: str = ""

@@ -16,8 +16,10 @@ import logging
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -49,6 +51,7 @@ from hubbleclip.files import sha256_file, sync_folder, write_bytes
 from hubbleclip.paths import parse_shard_name, shard_name
 from hubbleclip.records import Sample
 from hubbleclip.settings import ShardSettings
+from hubbleclip.spread import Spread
 
 __all__ = ["BuiltDataset", "DatasetInfo", "build_dataset", "inputs_digest", "read_dataset"]
 
@@ -64,6 +67,23 @@ SHARDS_AT_ONCE = 2
 Plan = dict[str, list[Sample]]
 Sizes = Mapping[str, int]
 Sidecars = Mapping[str, bytes]
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedShard:
+    """A shard that is still to be written: its place, its samples in order and their `json` members by tile id."""
+
+    path: Path
+    samples: Sequence[Sample]
+    sidecars: Sidecars
+
+
+def two_at_once(work: Callable[[Item], Made], items: Sequence[Item]) -> Iterable[Made]:
+    """A Spread over two threads: see `SHARDS_AT_ONCE`."""
+    with ThreadPoolExecutor(SHARDS_AT_ONCE) as pool:
+        return list(pool.map(work, items))
 
 
 def inputs_digest(samples: Sequence[Sample], settings: ShardSettings) -> str:
@@ -92,13 +112,15 @@ def build_dataset(
     split_report: Mapping[str, Any] | None = None,
     split_tables: Mapping[str, pa.Table] | None = None,
     read_png_size: Callable[[str], int] | None = None,
+    spread: Spread[PlannedShard, packing.Tar] = two_at_once,
 ) -> BuiltDataset:
     """Build `datasets_dir/<digest>/`, or find it already built from the same inputs.
 
     `read_png` gives a tile's PNG by its id, and is called by several threads; `read_png_size` gives its length in bytes
     without reading it (a `stat`), else every PNG is read once more to lay out shards of equal size. `settings_digests`
     are the digests of the stages before and `split_report` what is told of the splits, both kept in the description;
-    `split_tables` stand beside the manifest under their file names.
+    `split_tables` stand beside the manifest under their file names. The shards are written where `spread` has it done,
+    each from a `PlannedShard`; wherever that is, each must stand at its path in the end.
     Raises DatasetError when there is no sample, or a PNG is missing or damaged.
     """
     packable = _packable(samples)
@@ -114,7 +136,7 @@ def build_dataset(
     plan = plan_shards(new, sizes, settings.max_mb * MB, first_free(parent))
     building = datasets_dir / f"{BUILDING}{made_from}{f'-{parent.digest}' if parent else ''}"
     building.mkdir(parents=True, exist_ok=True)
-    tars = _write_shards(building, plan, read_png, sidecars)
+    tars = _write_shards(building, plan, read_png, sidecars, spread)
     for name, table in (split_tables or {}).items():
         write_table(building / name, table)
     facts = {
@@ -191,19 +213,29 @@ def plan_shards(samples: Sequence[Sample], sizes: Sizes, max_bytes: int, first: 
     return plan
 
 
-def _write_shards(building: Path, plan: Plan, read_png: packing.ReadPng, sidecars: Sidecars) -> dict[str, packing.Tar]:
+def _write_shards(
+    building: Path, plan: Plan, read_png: packing.ReadPng, sidecars: Sidecars, spread: Spread[PlannedShard, packing.Tar]
+) -> dict[str, packing.Tar]:
     """Write the shards that are not yet there, each atomically."""
+    there = [name for name in plan if (building / name).is_file()]
+    tars = dict(zip(there, two_at_once(packing.read_tar, [building / name for name in there]), strict=True))
+    left = [name for name in plan if name not in tars]
+    planned = [
+        PlannedShard(
+            path=building / name,
+            samples=plan[name],
+            sidecars={sample.tile_id: sidecars[sample.tile_id] for sample in plan[name]},
+        )
+        for name in left
+    ]
+    return tars | dict(zip(left, spread(partial(write_shard, read_png), planned), strict=True))
 
-    def write(name: str) -> packing.Tar:
-        path = building / name
-        if path.is_file():
-            return packing.read_tar(path)
-        tar = packing.write_tar(path, plan[name], read_png, sidecars)
-        log.info("wrote %s: %d samples, %d bytes", name, len(plan[name]), tar.size_bytes)
-        return tar
 
-    with ThreadPoolExecutor(SHARDS_AT_ONCE) as pool:
-        return dict(zip(plan, pool.map(write, plan), strict=True))
+def write_shard(read_png: packing.ReadPng, shard: PlannedShard) -> packing.Tar:
+    """Write one shard, atomically."""
+    tar = packing.write_tar(shard.path, shard.samples, read_png, shard.sidecars)
+    log.info("wrote %s: %d samples, %d bytes", shard.path.name, len(shard.samples), tar.size_bytes)
+    return tar
 
 
 def _finish(

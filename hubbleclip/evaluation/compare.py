@@ -7,39 +7,45 @@ from pathlib import Path
 
 from hubbleclip.dataset.shards import DatasetInfo
 from hubbleclip.evaluation.bootstrap import draw_weights
-from hubbleclip.evaluation.embed import embed_texts, embed_tiles, ready_to_embed
+from hubbleclip.evaluation.embed import chosen_precision, embed_texts
+from hubbleclip.evaluation.parts import ModelSource, SpreadParts, embed_splits
 from hubbleclip.evaluation.protocols import Estimate, Scores, difference, fair_estimates
 from hubbleclip.evaluation.report import read_samples
 from hubbleclip.evaluation.retrieval import cosine_scores
 from hubbleclip.evaluation.testset import make_test_set
 from hubbleclip.records import Promotion
 from hubbleclip.settings import EvaluationSettings
-from hubbleclip.training.checkpoints import load_run_model
 
 METRIC = "i2t_accuracy_at_10pct"
 
 
-def split_estimates(info: DatasetInfo, run_dir: Path, settings: EvaluationSettings, split: str) -> list[Estimate]:
-    """A run's figures under `fair` on a split, resampled by proposal group; the scorer is the run's id.
+def split_estimates(
+    info: DatasetInfo, run_dir: Path, settings: EvaluationSettings, split: str, spread: SpreadParts | None = None
+) -> list[Estimate]:
+    """A run's figures under `fair` on a split, resampled by proposal group; the scorer is the run's id. Tiles are
+    embedded where `spread` has it done.
 
     Raises EvaluationError when the split has fewer than two groups.
     """
     test_set = make_test_set(read_samples(info), split)
-    loaded = ready_to_embed(load_run_model(run_dir), settings.precision)
-    _, tiles_td = embed_tiles(loaded, info, split, settings.batch_size)
+    source = ModelSource(run_dir=run_dir, precision=chosen_precision(settings.precision))
+    loaded = source.load()
+    ((_, tiles_td),) = embed_splits({source: loaded}, [(source, split)], info, settings.batch_size, spread).values()
     scores_tg = cosine_scores(tiles_td, embed_texts(loaded, test_set.captions_g, settings.batch_size))
     scores = Scores(scorer=run_dir.name, i2t_tg=scores_tg, t2i_gt=scores_tg.T)
     weights_bg = draw_weights(test_set.num_groups, settings.bootstrap, settings.seed)
     return fair_estimates(scores, test_set.group_t, weights_bg)
 
 
-def val_estimate(info: DatasetInfo, run_dir: Path, settings: EvaluationSettings) -> Estimate:
+def val_estimate(
+    info: DatasetInfo, run_dir: Path, settings: EvaluationSettings, spread: SpreadParts | None = None
+) -> Estimate:
     """A run's `METRIC` on val.
 
     A run that was trained on an older dataset has seen none of these tiles, since no tile ever changes its split.
     Raises EvaluationError when val has fewer than two groups.
     """
-    return next(one for one in split_estimates(info, run_dir, settings, "val") if one.name == METRIC)
+    return next(one for one in split_estimates(info, run_dir, settings, "val", spread) if one.name == METRIC)
 
 
 def decide(candidate: Estimate, promoted: Estimate | None, decided_at: datetime) -> Promotion:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from hubbleclip.captions import split_sentences
-from hubbleclip.dataset.loader import iterate_eval_images, open_split
+from hubbleclip.dataset.loader import SplitTiles, iterate_eval_images, open_split
 from hubbleclip.dataset.shards import DatasetInfo
 from hubbleclip.evaluation.retrieval import Floats
 from hubbleclip.training.model import LoadedModel
@@ -28,9 +28,13 @@ def ready_to_embed(loaded: LoadedModel, precision: str) -> LoadedModel:
     for what `best_precision` says. Rounded weights are faster than autocast, which casts them for every batch.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    chosen = best_precision(device) if precision == "auto" else precision
-    loaded.model.to(device, DTYPES[chosen])
+    loaded.model.to(device, DTYPES[chosen_precision(precision)])
     return loaded
+
+
+def chosen_precision(precision: str) -> str:
+    """What `auto` means here."""
+    return best_precision("cuda" if torch.cuda.is_available() else "cpu") if precision == "auto" else precision
 
 
 def best_precision(device: str) -> str:
@@ -43,8 +47,14 @@ def best_precision(device: str) -> str:
 def embed_tiles(loaded: LoadedModel, info: DatasetInfo, split: str, batch_size: int) -> tuple[list[str], Floats]:
     """Tile ids and features (n, d) of a split, in order of tile id, seen whole and without augmentation."""
     tiles = open_split(info, split)
+    return [row["tile_id"] for row in tiles.rows], embed_rows(loaded, tiles, batch_size)
+
+
+def embed_rows(loaded: LoadedModel, tiles: SplitTiles, batch_size: int) -> Floats:
+    """Features (n, d) of opened tiles, in their order."""
     parts = [loaded.encode_images(batch) for batch in iterate_eval_images(tiles, loaded.image_size, batch_size)]
-    return [row["tile_id"] for row in tiles.rows], torch.cat(parts).double().numpy()
+    features: Floats = torch.cat(parts).double().numpy()
+    return features
 
 
 def embed_texts(loaded: LoadedModel, texts: Sequence[str], batch_size: int) -> Floats:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hubbleclip.dataset.shards import DatasetInfo
 from hubbleclip.errors import EvaluationError
 from hubbleclip.evaluation import embed, zeroshot
 from hubbleclip.evaluation.kinds import Labels
+from hubbleclip.evaluation.parts import TileFeatures
 from hubbleclip.evaluation.retrieval import Floats
 from hubbleclip.evaluation.testset import TestSet
 from hubbleclip.training.model import LoadedModel
@@ -38,12 +38,12 @@ class Phrases:
 
 
 def embed_test(
-    loaded: LoadedModel, info: DatasetInfo, test_set: TestSet, labels: Mapping[str, Labels], batch_size: int
+    loaded: LoadedModel, tiles: TileFeatures, test_set: TestSet, labels: Mapping[str, Labels], batch_size: int
 ) -> Features:
-    """What a model makes of the test tiles, their captions and their labels."""
-    tile_ids, tiles_td = embed.embed_tiles(loaded, info, "test", batch_size)
+    """What a model makes of the test tiles, embedded already, their captions and their labels."""
+    tile_ids, tiles_td = tiles
     if tile_ids != [sample.tile_id for sample in test_set.samples]:
-        raise EvaluationError(f"{info.path}: its manifest is not sorted by tile id: build the dataset again")
+        raise EvaluationError("the dataset's manifest is not sorted by tile id: build the dataset again")
     return Features(
         tiles_td=tiles_td,
         captions_gd=embed.embed_texts(loaded, test_set.captions_g, batch_size),

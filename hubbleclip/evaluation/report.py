@@ -22,13 +22,13 @@ from hubbleclip.evaluation.features import Features, embed_test, embed_vocabular
 from hubbleclip.evaluation.forgetting import forgetting_estimates
 from hubbleclip.evaluation.kinds import make_labels
 from hubbleclip.evaluation.measure import as_metric, measure
+from hubbleclip.evaluation.parts import ModelSource, SpreadParts, embed_splits
 from hubbleclip.evaluation.retrieval import Floats
 from hubbleclip.evaluation.testset import TestSet, example_tiles, make_test_set
 from hubbleclip.records import Metric, Run, Sample, to_row
 from hubbleclip.settings import EvaluationSettings
-from hubbleclip.training.checkpoints import load_run_model
-from hubbleclip.training.model import LoadedModel, load_model
-from hubbleclip.training.runs import read_model_settings, read_run
+from hubbleclip.training.model import LoadedModel
+from hubbleclip.training.runs import read_run
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class Evaluation:
 
 
 def evaluate(
-    dataset_dir: Path,
+    dataset_dir: Path | str,
     run_dir: Path,
     shuffled_run_dir: Path | None,
     out_dir: Path,
@@ -57,26 +57,33 @@ def evaluate(
     *,
     code_version: str,
     other_run_dir: Path | None = None,
+    spread: SpreadParts | None = None,
 ) -> Evaluation:
     """Score a run on the test split beside its baselines and write `index.html`, `metrics.json`, `embeddings.npz`.
 
     `shuffled_run_dir` is a run on shuffled pairs, or None; `other_run_dir` one to compare with, which is then shown in
-    place of the base model. The report appears under `out_dir` whole or not at all; its
-    bytes depend on dataset, runs, settings and code alone. Raises EvaluationError when there is no finished run or
-    the test split has fewer than two proposal groups.
+    place of the base model. Tiles are embedded where `spread` has it done. The report appears under `out_dir` whole or
+    not at all; its bytes depend on dataset, runs, settings and code alone. Raises EvaluationError when there is no
+    finished run or the test split has fewer than two proposal groups.
     """
     info = read_dataset(dataset_dir)
     run = read_run(run_dir).run
     test_set = make_test_set(read_samples(info))
     vocabulary = zeroshot.read_vocabulary()
-    models = load_models(run_dir, run.seed, {"shuffled": shuffled_run_dir, "other": other_run_dir}, settings.precision)
+    others = {"shuffled": shuffled_run_dir, "other": other_run_dir}
+    sources = model_sources(run_dir, run.seed, others, settings.precision)
+    models = {name: source.load() for name, source in sources.items()}
     shown = ("fine_tuned", "other" if other_run_dir else "base")
     labels = make_labels(test_set.samples)
+    ours = sources["fine_tuned"]
+    wanted = [*((ours, split) for split in SPLITS if info.shards[split]), *((one, "test") for one in sources.values())]
+    tiles = embed_splits({sources[name]: models[name] for name in models}, wanted, info, settings.batch_size, spread)
     features = {
-        name: embed_test(loaded, info, test_set, labels, settings.batch_size) for name, loaded in models.items()
+        name: embed_test(models[name], tiles[source, "test"], test_set, labels, settings.batch_size)
+        for name, source in sources.items()
     }
     phrases = {name: embed_vocabulary(models[name], vocabulary, settings.batch_size) for name in shown}
-    tile_features = embed_splits(models["fine_tuned"], info, settings.batch_size)
+    tile_features = {split: tiles[ours, split] for split in SPLITS if (ours, split) in tiles}
     kept = forgetting_estimates(models, settings) if run.pretrained else []
     metrics = [as_metric(one, run.run_id) for one in measure(test_set, features, labels, settings, kept)]
     facts = report_facts(info, run, test_set, settings, code_version)
@@ -102,12 +109,16 @@ def read_samples(info: DatasetInfo) -> list[Sample]:
     return [Sample(**row) for row in info.manifest.select(SAMPLE_COLUMNS).to_pylist()]
 
 
-def load_models(run_dir: Path, seed: int, others: Mapping[str, Path | None], precision: str) -> dict[str, LoadedModel]:
+def model_sources(
+    run_dir: Path, seed: int, others: Mapping[str, Path | None], precision: str
+) -> dict[str, ModelSource]:
     """The model of the run, those of other runs by name, and the one that it started from."""
-    models = {"fine_tuned": load_run_model(run_dir)}
-    models |= {name: load_run_model(path) for name, path in others.items() if path is not None}
-    models["base"] = load_model(read_model_settings(run_dir), seed)
-    return {name: embed.ready_to_embed(loaded, precision) for name, loaded in models.items()}
+    precision = embed.chosen_precision(precision)
+    return {
+        "fine_tuned": ModelSource(run_dir=run_dir, precision=precision),
+        **{name: ModelSource(run_dir=path, precision=precision) for name, path in others.items() if path is not None},
+        "base": ModelSource(run_dir=run_dir, start_seed=seed, precision=precision),
+    }
 
 
 def occlusions(
@@ -119,11 +130,6 @@ def occlusions(
         tile: occlusion_map(loaded, tiles, tile, features.captions_gd[test_set.group_t[tile]])
         for tile in example_tiles(test_set, settings.num_example_tiles)
     }
-
-
-def embed_splits(loaded: LoadedModel, info: DatasetInfo, batch_size: int) -> dict[str, tuple[list[str], Floats]]:
-    """Tile ids and features of every split that has tiles."""
-    return {split: embed.embed_tiles(loaded, info, split, batch_size) for split in SPLITS if info.shards[split]}
 
 
 def report_facts(

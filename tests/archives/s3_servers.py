@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
 import boto3
+import pytest
 from moto.server import ThreadedMotoServer
 
 BUCKET = "stpubdata"
@@ -34,6 +35,18 @@ def running_moto() -> Iterator[tuple[str, Callable[..., None]]]:
 
     yield url, put
     server.stop()
+
+
+@contextmanager
+def s3_of_the_environment() -> Iterator[None]:
+    """Such a server as whatever reads the environment knows it: its address and its owner's keys."""
+    with running_moto() as (url, _), pytest.MonkeyPatch.context() as patch:
+        for name, value in {
+            "AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": "owner", "AWS_SECRET_ACCESS_KEY": "owner",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }.items():  # fmt: skip
+            patch.setenv(name, value)
+        yield
 
 
 @contextmanager

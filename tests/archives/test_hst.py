@@ -234,10 +234,12 @@ STRUCK = (
 
 
 def test_passing_faults_of_every_kind_lose_nothing(archive: HstArchive, tmp_path: Path) -> None:
+    """One try asks for the columns, then for the rows, and each may be struck twice: the fifth gets through."""
+    patient = FETCH.model_copy(update={"attempts": 5})
     observations = sorted(all_observations(archive), key=lambda item: item.obs_id)
     rules = [FaultRule(kind=kind, path="/api/v0/invoke", share=0.1, times=1) for kind in STRUCK]
     with running_simulator(SKY, FaultPlan(rules=tuple(rules), max_in_a_row=2)) as url:
-        struck = archive_at(url, tmp_path / "struck", page_size=6)
+        struck = archive_at(url, tmp_path / "struck", patient, page_size=6)
         assert sorted(item.obs_id for item in all_observations(struck)) == sorted(EXPECTED)
         for start in range(0, len(observations), 6):
             some = observations[start : start + 6]

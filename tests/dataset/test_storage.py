@@ -18,7 +18,7 @@ from hubbleclip.dataset.verify import find_faults
 from hubbleclip.errors import DatasetError
 from hubbleclip.settings import ShardSettings, TrainSettings
 from hubbleclip.training.loop import train
-from tests.archives.s3_servers import BUCKET, running_moto
+from tests.archives.s3_servers import BUCKET, s3_of_the_environment
 from tests.training import made_squares
 
 SETTINGS = TrainSettings(steps=4, batch_size=4, workers=0, seed=5)
@@ -38,12 +38,7 @@ def local(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def remote(local):
-    with running_moto() as (url, _), pytest.MonkeyPatch.context() as patch:
-        for name, value in {
-            "AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": "owner", "AWS_SECRET_ACCESS_KEY": "owner",
-            "AWS_DEFAULT_REGION": "us-east-1",
-        }.items():  # fmt: skip
-            patch.setenv(name, value)
+    with s3_of_the_environment():
         yield publish(local, f"s3://{BUCKET}/datasets")
 
 

@@ -12,6 +12,7 @@ from hubbleclip.dataset.shards import read_dataset
 from hubbleclip.errors import EvaluationError, TrainingError
 from hubbleclip.evaluation import embed, report, search
 from hubbleclip.settings import EvaluationSettings
+from hubbleclip.training.checkpoints import load_run_model
 from hubbleclip.training.model import load_model
 
 SETTINGS = EvaluationSettings(bootstrap=200, num_example_tiles=3)
@@ -110,7 +111,7 @@ def test_search_finds_in_every_split_what_a_slow_look_finds(made, evaluation):
     assert {hit.split for hit in hits} == {"train", "val", "test"}
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
     kept = search.read_embeddings(evaluation.path)
-    loaded = report.load_run_model(run_dir)
+    loaded = load_run_model(run_dir)
     query = loaded.encode_texts(["a globular cluster"]).numpy()[0]
     slow = {tile: float(np.dot(feat, query)) for tile, feat in zip(kept.tile_ids, kept.feat_nd, strict=True)}
     for hit in hits:
@@ -162,7 +163,7 @@ def test_a_text_of_exactly_the_context_fits_and_one_more_token_does_not():
 
 def test_tiles_are_embedded_alike_in_any_batch_size(made):
     _, dataset_dir, run_dir, _ = made
-    loaded, info = report.load_run_model(run_dir), read_dataset(dataset_dir)
+    loaded, info = load_run_model(run_dir), read_dataset(dataset_dir)
     whole, pieces = (embed.embed_tiles(loaded, info, "test", size) for size in (256, 5))
     assert whole[0] == pieces[0]
     np.testing.assert_allclose(whole[1], pieces[1], atol=2e-6)

@@ -1,4 +1,4 @@
-"""One Prefect server for all storms, and the tables that they leave at the end of the test run."""
+"""One Prefect server for all storms."""
 
 from __future__ import annotations
 
@@ -13,10 +13,6 @@ from prefect.settings import (
     temporary_settings,
 )
 from prefect.testing.utilities import prefect_test_harness
-from rich.console import Console
-from rich.table import Table
-
-TABLES = pytest.StashKey[list[Table]]()
 
 
 @pytest.fixture(scope="session")
@@ -26,17 +22,3 @@ def prefect() -> Iterator[str]:
     quiet = {PREFECT_SERVER_ANALYTICS_ENABLED: False, PREFECT_LOGGING_TO_API_ENABLED: False}
     with temporary_settings(quiet), prefect_test_harness(server_startup_timeout=200):
         yield PREFECT_API_URL.value()
-
-
-@pytest.fixture(scope="session")
-def tables(pytestconfig: pytest.Config) -> list[Table]:
-    """Tables to be shown at the end."""
-    return pytestconfig.stash.setdefault(TABLES, [])
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    console = Console(width=100)
-    for table in config.stash.get(TABLES, []):
-        with console.capture() as shown:
-            console.print(table)
-        terminalreporter.write_line(shown.get())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
@@ -21,7 +20,6 @@ from hubbleclip.simulator.faults import FaultPlan, FaultRule
 
 pytestmark = pytest.mark.slow
 
-SECONDS = 30
 Bend = Callable[[str, bytes, dict[str, str]], tuple[bytes, dict[str, str]]]
 """Makes of a request's path and body, an answer and its headers another answer: `(asked, body, headers)`."""
 
@@ -101,12 +99,11 @@ def reference(prefect: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield url, state(data)
 
 
-def ingest(api: str, url: str, data: Path, **fetch: object) -> tuple[int, str, float]:
-    """Exit code, what stands on standard error, seconds."""
-    started = time.monotonic()
+def ingest(api: str, url: str, data: Path, **fetch: object) -> tuple[int, str]:
+    """Exit code, and what stands on standard error; one that hangs fails."""
     child = start(api, overrides(url, data, **fetch))
     told = child.communicate(timeout=200)[1]
-    return child.returncode, told, time.monotonic() - started
+    return child.returncode, told
 
 
 def last_line(told: str) -> str:
@@ -123,11 +120,10 @@ def test_garbage_ends_with_one_line_and_the_next_run_gets_everything(
 ) -> None:
     serving, told_of = GARBAGE[name]
     with serving() as url:
-        code, told, took_s = ingest(prefect, url, tmp_path, breaker_failures=8)
+        code, told = ingest(prefect, url, tmp_path, breaker_failures=8)
     assert code == 2, told
     line = last_line(told)
     assert any(part in line for part in told_of.split("|")), line
-    assert took_s < SECONDS
     assert not read_rows(tmp_path / "demo")["product"]
     assert ingest(prefect, reference[0], tmp_path, requests_per_s=1000)[0] == 0
     assert state(tmp_path) == reference[1]
@@ -135,10 +131,9 @@ def test_garbage_ends_with_one_line_and_the_next_run_gets_everything(
 
 def test_files_of_10_gb_are_not_begun(prefect: str, reference: tuple[str, tuple], tmp_path: Path) -> None:
     with bent(says_10_gb) as url:
-        code, told, took_s = ingest(prefect, url, tmp_path, requests_per_s=1000)
+        code, told = ingest(prefect, url, tmp_path, requests_per_s=1000)
     rows, files = state(tmp_path)
     assert code == 0, told
-    assert took_s < SECONDS
     assert {row["error"] for row in rows["attempt"]} == {"too_large"}
     assert len(rows["attempt"]) == len(rows["product"])
     assert files == {}
@@ -149,11 +144,10 @@ def test_files_of_10_gb_are_not_begun(prefect: str, reference: tuple[str, tuple]
 def test_a_full_disk_is_one_line_and_nothing_half_written_counts(
     prefect: str, reference: tuple[str, tuple], tmp_path: Path
 ) -> None:
-    code, told, took_s = ingest(prefect, reference[0], tmp_path, requests_per_s=1000, min_free_gb=1e9)
+    code, told = ingest(prefect, reference[0], tmp_path, requests_per_s=1000, min_free_gb=1e9)
     rows, files = state(tmp_path)
     assert code == 2, told
     assert "fetch.min_free_gb" in last_line(told)
-    assert took_s < SECONDS
     assert files == {}
     assert rows["product"]
     assert not any(row["sha256"] or row["path"] for row in rows["product"])

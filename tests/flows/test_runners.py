@@ -1,49 +1,152 @@
-"""Batches in processes of their own, here and on a Dask cluster: the same files, rows and datasets as by threads."""
+"""Batches in processes of their own, here and on clusters: the same files, rows, datasets and reports as by threads."""
 
+import importlib.util
 import pickle
+import shutil
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import duckdb
 import pytest
 from commands import SMALL, files_below, run
 
-from flows._run import STOPPED, Connections
+from flows._run import STOPPED, Connections, batches
 from flows._runners import fetch_share, runner_of
+from flows.mirror import push, take_over
+from flows.shards import read_tile
+from flows.spreading import batches_of, pack_shard
 from hubbleclip.archives import open_archive
+from hubbleclip.dataset.shards import PlannedShard, write_shard
 from hubbleclip.errors import ArchiveDownError, SettingsError
+from hubbleclip.files import sha256_file, write_bytes
 from hubbleclip.paths import Layout
-from hubbleclip.settings import read_settings
+from hubbleclip.settings import PROFILES_DIR, read_settings
+from tests.dataset.made_samples import make_samples_with_pngs
 
-NIGHT = SMALL | {"simulator.num_proposals": 10, "flows.batch_size": 6, "fetch.connections": 4}
+NIGHT = SMALL | {
+    "simulator.num_proposals": 10, "flows.batch_size": 6, "fetch.connections": 4, "train.steps": 4,
+    "evaluation.batch_size": 4, "evaluation.shuffled_steps": 0, "evaluation.bootstrap": 100,
+}  # fmt: skip
 ROWS = {
     "product": "uri, sha256, path, version", "tile": "tile_id, png_sha256, path", "rejection": "entity_id, stage, reason",
     "dataset": "digest, inputs_digest", "shard": "shard, sha256",
 }  # fmt: skip
+Night = tuple[dict[str, list], dict[str, bytes]]
 
 
-def built(data: Path, **flows: object) -> tuple[dict[str, list], dict[str, bytes]]:
-    """Rows and files of a night, but for times."""
-    outcome = run("dataset", data=data, settings=NIGHT | {f"flows.{name}": value for name, value in flows.items()})
+def go(*words: str, data: Path, **settings: object) -> None:
+    outcome = run(*words, data=data, settings=NIGHT | settings)
     assert outcome.code == 0, outcome.err
+
+
+def built(data: Path, kept: Path, **settings: object) -> Night:
+    """Rows and files of a night, but for times; files are `kept` here or in a store."""
+    go("dataset", data=data, **settings)
     with duckdb.connect(str(data / "demo/catalog.duckdb"), read_only=True) as catalog:
         rows = {name: catalog.execute(f"SELECT {columns} FROM {name} ORDER BY ALL").fetchall()
                 for name, columns in ROWS.items()}  # fmt: skip
-    files = [path for folder in ("products", "tiles") for path in files_below(data / "demo" / folder)]
-    files += [path for path in files_below(data / "demo/datasets") if path.suffix == ".tar"]
-    return rows, {str(path.relative_to(data)): path.read_bytes() for path in files}
+    files = [path for folder in ("products", "tiles") for path in files_below(kept / "demo" / folder)]
+    files += [path for path in files_below(kept / "demo/datasets") if path.suffix == ".tar"]
+    return rows, {str(path.relative_to(kept)): path.read_bytes() for path in files}
+
+
+def report(data: Path, **settings: object) -> dict[str, bytes]:
+    """The report of an evaluation."""
+    go("evaluate", data=data, **settings)
+    return {path.name: path.read_bytes() for path in files_below(data / "demo/reports")}
+
+
+def of_runner(name: str) -> dict[str, object]:
+    if name == "ray" and importlib.util.find_spec("prefect_ray") is None:
+        pytest.skip("prefect-ray is not installed")
+    return {"flows.runner": name, "flows.workers": 2}
 
 
 @pytest.fixture(scope="module")
-def by_threads(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, list], dict[str, bytes]]:
-    return built(tmp_path_factory.mktemp("threads"))
+def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Night]:
+    data = tmp_path_factory.mktemp("threads")
+    night = built(data, data)
+    assert night[0]["tile"] and len(night[0]["dataset"]) == 1
+    return data, night
+
+
+@pytest.fixture(scope="module")
+def trained(first: tuple[Path, Night], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, bytes]]:
+    """A run that is not evaluated, and the report that threads make of it."""
+    data = shutil.copytree(first[0], tmp_path_factory.mktemp("trained") / "run")
+    go("train", data=data)
+    return data, report(shutil.copytree(data, data.with_name("evaluated")))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("runner", ["processes", "dask"])
-def test_processes_of_their_own_build_what_threads_build(by_threads, runner: str, tmp_path: Path) -> None:
-    rows, files = by_threads
-    assert rows["tile"] and len(rows["dataset"]) == 1
-    assert built(tmp_path, runner=runner, workers=2) == (rows, files)
+@pytest.mark.parametrize("runner", ["processes", "dask", "ray"])
+def test_processes_of_their_own_build_what_threads_build(first, runner: str, tmp_path: Path) -> None:
+    assert built(tmp_path, tmp_path, **of_runner(runner)) == first[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runner", ["processes", "ray"])
+def test_processes_of_their_own_embed_what_one_does(trained, runner: str, tmp_path: Path) -> None:
+    data = shutil.copytree(trained[0], tmp_path / "run")
+    found = report(data, **of_runner(runner))
+    assert set(found) == {"index.html", "metrics.json", "embeddings.npz"}
+    assert found == trained[1]
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Iterator[dict[str, object]]:
+    """Settings for a Dask cluster that was there before, and shares nothing with the flow but a store."""
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None,
+                                  local_directory=str(tmp_path / "dask")) as cluster:  # fmt: skip
+        yield {
+            "flows.runner": "dask", "flows.workers": 2, "flows.dask_address": cluster.scheduler_address,
+            "store": f"file://{tmp_path}/store", "keep_local": False,
+        }  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_cluster_builds_and_embeds_through_the_store_alone(first, trained, elsewhere, tmp_path: Path) -> None:
+    night, store = built(tmp_path / "night", tmp_path / "store", **elsewhere), tmp_path / "store/demo"
+    assert night == first[1]
+    assert [path for path in files_below(store) if ".building" in str(path)] == []
+    shutil.rmtree(store)
+    data = shutil.copytree(trained[0], tmp_path / "run")
+    go("shards", data=data, **elsewhere)
+    assert report(data, **elsewhere) == trained[1]
+
+
+def test_a_shard_written_elsewhere_comes_through_the_store_and_leaves_nothing_there(tmp_path: Path) -> None:
+    samples, pngs = make_samples_with_pngs(6, 3)
+    layout = Layout(tmp_path / "root", f"file://{tmp_path}/store", keep_local=False)
+    paths = {tile_id: layout.relative(layout.tile(tile_id)) for tile_id in pngs}
+    for tile_id, png in pngs.items():
+        write_bytes(layout.tile(tile_id), png)
+    push(layout, paths.values())
+    shard = PlannedShard(path=layout.datasets / ".building-x/train-000000.tar", samples=samples, sidecars={})
+    told = (shard, [paths[sample.tile_id] for sample in samples])
+    tar = pack_shard(partial(write_shard, partial(read_tile, layout)), layout, True, told)
+    assert files_below(layout.root) == []
+    take_over(layout, [shard.path])
+    assert files_below(layout.root) == [shard.path]
+    assert sha256_file(shard.path) == tar.sha256
+    assert {path.suffix for path in files_below(tmp_path / "store")} == {".png"}
+
+
+@pytest.mark.parametrize("profile", sorted(path.stem for path in PROFILES_DIR.glob("*.toml")))
+def test_ten_thousand_items_are_at_most_200_tasks_a_stage(profile: str) -> None:
+    """Of files, fetched or cut, and of shards or parts to embed; of what is asked for, a task has more."""
+    items, size = range(10_000), read_settings(profile).flows.batch_size
+    for work in (batches(items, size), batches_of(items)):
+        assert len(work) <= 200
+        assert [item for batch in work for item in batch] == list(items)
+
+
+def test_few_items_are_a_task_each() -> None:
+    assert batches_of([1, 2, 3]) == [[1], [2], [3]]
+    assert batches_of([]) == []
 
 
 def sent(thing):
@@ -87,5 +190,5 @@ def test_processes_share_the_rate_limit_and_the_connections() -> None:
 
 
 def test_an_unknown_runner_is_refused() -> None:
-    with pytest.raises(SettingsError, match="one of dask, processes, threads"):
-        runner_of(read_settings("demo", {"flows": {"runner": "ray"}}))
+    with pytest.raises(SettingsError, match="one of dask, processes, ray, threads"):
+        runner_of(read_settings("demo", {"flows": {"runner": "slurm"}}))

@@ -14,7 +14,7 @@ from hubbleclip.catalog import read_catalog, writing_catalog
 from hubbleclip.errors import CatalogError, DatasetError
 from hubbleclip.files import write_text
 from hubbleclip.paths import Layout
-from tests.archives.s3_servers import BUCKET, running_moto
+from tests.archives.s3_servers import BUCKET, s3_of_the_environment
 
 NIGHT = SMALL | {
     "simulator.num_proposals": 14, "train.steps": 6, "evaluation.shuffled_steps": 0, "evaluation.bootstrap": 100,
@@ -24,12 +24,7 @@ NIGHT = SMALL | {
 
 @pytest.fixture(scope="module")
 def s3():
-    with running_moto() as (url, _), pytest.MonkeyPatch.context() as patch:
-        for name, value in {
-            "AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": "owner", "AWS_SECRET_ACCESS_KEY": "owner",
-            "AWS_DEFAULT_REGION": "us-east-1",
-        }.items():  # fmt: skip
-            patch.setenv(name, value)
+    with s3_of_the_environment():
         yield
 
 

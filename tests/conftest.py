@@ -1,0 +1,42 @@
+"""Tables that tests leave at the end of the run, by whichever of pytest's processes they were made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+TABLES = pytest.StashKey[list[str]]()
+
+
+def shown(table: Table) -> str:
+    console = Console(width=100)
+    with console.capture() as text:
+        console.print(table)
+    return text.get()
+
+
+@pytest.fixture(scope="session")
+def tables(pytestconfig: pytest.Config) -> Iterator[list[Table]]:
+    """Tables to be shown at the end."""
+    made: list[Table] = []
+    yield made
+    pytestconfig.stash.setdefault(TABLES, []).extend(map(shown, made))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["tables"] = session.config.stash.get(TABLES, [])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    node.config.stash.setdefault(TABLES, []).extend(getattr(node, "workeroutput", {}).get("tables", []))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for text in config.stash.get(TABLES, []):
+        terminalreporter.write_line(text)

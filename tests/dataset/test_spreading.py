@@ -1,0 +1,58 @@
+"""Shards written where a flow has it done: the same bytes, and only those that are missing."""
+
+import pickle
+from functools import partial
+
+import pytest
+from made_samples import make_png, make_sample
+
+from hubbleclip.dataset.shards import PlannedShard, build_dataset
+from hubbleclip.settings import ShardSettings
+
+
+def read_from(pngs, tile_id):
+    return pngs[tile_id]
+
+
+def build(folder, num=24, **options):
+    """Several shards of 1 MB a split: tiles of about 150 kB."""
+    pngs = [make_png(index, 384) for index in range(num)]
+    samples = [make_sample(index, index % 6, png) for index, png in enumerate(pngs)]
+    read_png = partial(read_from, {sample.tile_id: png for sample, png in zip(samples, pngs, strict=True)})
+    built = build_dataset(
+        samples, read_png, folder, ShardSettings(max_mb=1), contract_version="1", code_version="test", **options
+    )
+    return {path.name: path.read_bytes() for path in (folder / built.dataset.digest).iterdir()}
+
+
+def sent(thing):
+    return pickle.loads(pickle.dumps(thing))
+
+
+def elsewhere(work, items):
+    """As a runner does: all that crosses to another process is pickled."""
+    return [sent(sent(work)(sent(item))) for item in items]
+
+
+def test_shards_written_elsewhere_are_those_written_here(tmp_path):
+    here = build(tmp_path / "here")
+    assert sum(name.endswith(".tar") for name in here) > 3
+    assert build(tmp_path / "elsewhere", spread=elsewhere) == here
+
+
+def test_only_shards_that_a_killed_build_has_not_finished_are_written_again(tmp_path):
+    whole, asked = build(tmp_path / "whole"), []
+
+    def killed(work, shards):
+        list(map(work, shards[:2]))
+        raise KeyboardInterrupt
+
+    def count(work, shards):
+        asked.extend(shards)
+        return map(work, shards)
+
+    with pytest.raises(KeyboardInterrupt):
+        build(tmp_path / "killed", spread=killed)
+    assert build(tmp_path / "killed", spread=count) == whole
+    assert all(isinstance(shard, PlannedShard) for shard in asked)
+    assert len(asked) == sum(name.endswith(".tar") for name in whole) - 2
