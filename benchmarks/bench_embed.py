@@ -36,7 +36,8 @@ class Bench:
 
     def __init__(self) -> None:
         self.ours = ready_to_embed(load_model(MODEL, SEED), "auto")
-        self.peers = ready_to_embed(load_model(MODEL, SEED), "fp32")
+        self.peers = load_model(MODEL, SEED)
+        self.peers.model.to(self.ours.device)
         self.batches = make_batches(self.ours.image_size)
 
     @contextmanager

@@ -1,44 +1,58 @@
-"""Training beside open_clip's own loop, on the same shards: whole epochs, steps alone, and the encoding of short texts.
+"""Training beside `open_clip_train`, on the same shards: whole epochs, steps alone, and the encoding of short texts.
 
     python -m benchmarks.bench_train
 
-Both take the same 512 px tiles to the same model in batches of the same size. Ours also turns each image and knows
-groups. "Wait for the loader" is the part of an epoch that is spent until the next batch stands ready.
+Both take the same 512 px tiles to the same model in batches of the same size, read by as many processes. Ours also
+turns each image and knows groups; in memory it keeps tiles, reduced, where they fit, as they do here. Each of our
+epochs starts a loader, which a training does once; the peer's runs already. "Wait for the loader" is the part of an
+epoch that is spent until the next batch stands ready, once the first one came.
 """
 
 from __future__ import annotations
 
 import statistics
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 
 import torch
 
+from benchmarks.environments import peer_packages, run_peer
 from benchmarks.made import make_pngs, make_samples
-from benchmarks.measure import Row, rate_row, report, time_in_turn
-from benchmarks.peers import train as peer
+from benchmarks.measure import Row, Seconds, rate_row, report, time_in_turn
 from hubbleclip.dataset.directory import read_dataset
-from hubbleclip.dataset.loader import iterate_batches, open_split, open_train_batches
+from hubbleclip.dataset.loader import (
+    CACHE_BYTES,
+    TrainBatch,
+    TrainBatches,
+    iterate_batches,
+    open_split,
+    open_train_batches,
+)
 from hubbleclip.dataset.shards import build_dataset
 from hubbleclip.settings import ModelSettings, ShardSettings, TrainSettings
 from hubbleclip.training.distributed import World, joined
-from hubbleclip.training.model import LoadedModel, load_model
-from hubbleclip.training.trainer import Trainer, make_trainer
+from hubbleclip.training.model import MODELS_DIR, LoadedModel, load_model
+from hubbleclip.training.optimizer import BETAS
+from hubbleclip.training.trainer import make_trainer
 
 MODEL = ModelSettings(name="hubbleclip-tiny", pretrained="")
-SETTINGS = TrainSettings(steps=1000, batch_size=96, learning_rate=1e-3, warmup_steps=50, workers=0)
-GROUP_SIZE = 4  # an epoch shows every tile once in GROUP_SIZE batches, a group a row
-NUM_TILES = GROUP_SIZE * SETTINGS.batch_size
+STEPS = 5  # tiles of a group: a batch has one of each group, so that as many batches show every tile once
+SETTINGS = TrainSettings(steps=STEPS, batch_size=96, learning_rate=1e-3, warmup_steps=50, workers=1)
+NUM_TILES = STEPS * SETTINGS.batch_size
+RUNS = 3
 PHRASES = ["a spiral galaxy", "a planetary nebula", "Jupiter with its moons", "strong gravitational lens arcs"] * 64
+PEER, WEBDATASET = "open_clip_train", "webdataset==0.2.86"
+
+OpenBatches = Callable[[], Iterable[TrainBatch]]
 
 
 def make_dataset(folder: Path) -> Path:
     """A dataset of 512 px tiles."""
-    samples, pngs = make_samples(make_pngs(NUM_TILES // 8, 512), NUM_TILES, GROUP_SIZE)
+    samples, pngs = make_samples(make_pngs(NUM_TILES // 8, 512), NUM_TILES, STEPS)
     built = build_dataset(
         samples, pngs.__getitem__, folder, ShardSettings(), contract_version="1.0.0", code_version="benchmark"
     )
@@ -49,17 +63,11 @@ class Bench:
     """One dataset and one model, and the ways to train."""
 
     def __init__(self, dataset_dir: Path, world: World) -> None:
-        self.dataset_dir, self.world = dataset_dir, world
-        self.info = read_dataset(dataset_dir)
+        self.world, self.info = world, read_dataset(dataset_dir)
         self.fed = self.load()
-        self.batches = open_train_batches(
-            open_split(self.info, "train"), SETTINGS, image_size=self.fed.image_size, tokenizer=self.fed.tokenizer,
-            context_length=self.fed.context_length,
-        )  # fmt: skip
-        self.our_ready = list(self.our_batches())
-        ready = self.peer_batches()
-        self.peer_ready = peer.Batches(list(ready), ready.num_batches, ready.num_samples)
-        self.waited: list[float] = []
+        self.batches, self.read_anew = self.open(CACHE_BYTES), self.open(0)
+        self.ready = list(iterate_batches(self.batches, 0, pin=False))
+        self.packages = peer_packages("open-clip-train", WEBDATASET)
 
     def load(self) -> LoadedModel:
         """The model with its first weights."""
@@ -67,57 +75,40 @@ class Bench:
         loaded.model.to(self.world.device)
         return loaded
 
-    def our_batches(self) -> Iterator:
-        """Our batches of an epoch."""
-        return islice(iterate_batches(self.batches, 0, pin=False), GROUP_SIZE)
-
-    def peer_batches(self) -> peer.Batches:
-        """The peer's batches of an epoch."""
-        return peer.open_batches(
-            self.dataset_dir, GROUP_SIZE, SETTINGS.batch_size, image_size=self.fed.image_size,
-            tokenizer=self.fed.tokenizer, min_crop_share=SETTINGS.min_crop_share, mean=self.fed.mean, std=self.fed.std,
+    def open(self, cache_bytes: int) -> TrainBatches:
+        """Batches of tiles that are kept in memory where they take so much at most."""
+        return open_train_batches(
+            open_split(self.info, "train"), SETTINGS, image_size=self.fed.image_size, tokenizer=self.fed.tokenizer,
+            context_length=self.fed.context_length, cache_bytes=cache_bytes,
         )  # fmt: skip
 
-    def trainer(self, folder: Path) -> Trainer:
-        """Ours, before its first step."""
-        return make_trainer(self.load(), SETTINGS, self.world, val=open_split(self.info, "val"), run_dir=folder)
+    def train(self, open_batches: OpenBatches, folder: Path) -> tuple[float, float]:
+        """Seconds that opening the batches and their steps took, and of them those of waiting after the first batch."""
+        val = open_split(self.info, "val")
+        trainer = make_trainer(self.load(), SETTINGS, self.world, val=val, run_dir=folder)
+        waited_s, start_s = 0.0, time.perf_counter()
+        asked_s = start_s
+        for number, batch in enumerate(open_batches()):
+            waited_s += time.perf_counter() - asked_s if number else 0.0
+            trainer.train_step(batch)
+            asked_s = time.perf_counter()
+        return asked_s - start_s, waited_s
 
-    @contextmanager
-    def our_epoch(self, folder: Path) -> Iterator[Callable[[], object]]:
-        """An epoch from shards; tiles stand in memory, reduced, as from the second one on."""
-        trainer = self.trainer(folder)
-
-        def work() -> None:
-            waited_s, since_s = 0.0, time.perf_counter()
-            for batch in self.our_batches():
-                waited_s += time.perf_counter() - since_s
-                trainer.train_step(batch)
-                since_s = time.perf_counter()
-            self.waited.append(waited_s)
-
-        yield work
-
-    @contextmanager
-    def our_steps(self, folder: Path) -> Iterator[Callable[[], object]]:
-        """Steps of our loop on batches that stand ready."""
-        trainer = self.trainer(folder)
-        yield lambda: [trainer.train_step(batch) for batch in self.our_ready]
-
-    @contextmanager
-    def peer_epoch(self, _: Path) -> Iterator[Callable[[], object]]:
-        """An epoch of the peer from shards."""
-        yield self.peer_work(self.peer_batches())
-
-    @contextmanager
-    def peer_steps(self, _: Path) -> Iterator[Callable[[], object]]:
-        """Steps of the peer on batches that stand ready."""
-        yield self.peer_work(self.peer_ready)
-
-    def peer_work(self, batches: peer.Batches) -> Callable[[], object]:
-        """The peer's loop over the batches."""
-        model = self.load().model
-        optimizer = peer.make_optimizer(model, SETTINGS.learning_rate, SETTINGS.weight_decay)
-        return lambda: peer.train(model, optimizer, batches, self.world.device, SETTINGS.grad_clip)
+    def peer(self, folder: Path) -> dict[str, float]:
+        """Seconds of the peer's epoch from shards, and of one on batches that stand ready."""
+        flags = {
+            "train-data": "::".join(self.info.shards["train"]), "train-num-samples": NUM_TILES,
+            "dataset-type": "webdataset", "workers": SETTINGS.workers, "batch-size": SETTINGS.batch_size,
+            "model": MODEL.name, "precision": "amp_bf16", "device": self.world.device, "logs": folder, "name": "peer",
+            "lr": SETTINGS.learning_rate, "beta1": BETAS[0], "beta2": BETAS[1], "wd": SETTINGS.weight_decay,
+            "warmup": SETTINGS.warmup_steps, "grad-clip-norm": SETTINGS.grad_clip,
+            "aug-cfg": f"scale=({SETTINGS.min_crop_share},1.0)",
+        }  # fmt: skip
+        words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
+        took_s: dict[str, float] = run_peer(
+            sys.executable, "train.py", packages=self.packages, models_dir=MODELS_DIR, flags=words
+        )
+        return took_s
 
     @contextmanager
     def our_texts(self, _: Path) -> Iterator[Callable[[], object]]:
@@ -135,22 +126,45 @@ class Bench:
         yield work
 
 
-def measure(bench: Bench, clock: Callable[[], float] = time.perf_counter) -> list[Row]:
+def measure(bench: Bench) -> list[Row]:
     """Samples and texts a second."""
+    ways: dict[str, OpenBatches] = {
+        "from shards": lambda: iterate_batches(bench.batches, 0, pin=False),
+        "from shards, tiles read anew": lambda: iterate_batches(bench.read_anew, 0, pin=False),
+        "batches ready": lambda: bench.ready,
+    }
+    ours: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
+    peers: list[dict[str, float]] = []
+    for number in range(RUNS + 1):
+        for way, open_batches in ways.items():
+            with tempfile.TemporaryDirectory() as folder:
+                ours[way].append(bench.train(open_batches, Path(folder)))
+        if bench.packages and number:  # the first round warms up, as the peer does itself
+            with tempfile.TemporaryDirectory() as folder:
+                peers.append(bench.peer(Path(folder)))
     name = f"train {MODEL.name}, batch {SETTINGS.batch_size}, bf16, {bench.world.device.type}"
-    epochs = time_in_turn(bench.our_epoch, bench.peer_epoch, runs=3, clock=clock)
-    steps = time_in_turn(bench.our_steps, bench.peer_steps, runs=3, clock=clock)
-    texts = time_in_turn(bench.our_texts, bench.peer_texts, runs=5, clock=clock)
-    share = 100 * statistics.median(bench.waited[1:]) / statistics.median(epochs.ours)
-    return [
-        rate_row(f"{name}, from shards", "samples/s", NUM_TILES, epochs, peer.LOOP),
-        rate_row(f"{name}, batches ready", "samples/s", NUM_TILES, steps, peer.LOOP),
-        Row(
-            name="wait for the loader", unit="% of an epoch", ours=round(share, 2), peer=None, peer_name=None,
-            ratio=None, runs=3, spread=0.0,
-        ),
-        rate_row("encode phrases of 5 tokens on average", "texts/s", len(PHRASES), texts, "77 tokens each"),
-    ]  # fmt: skip
+    rows = []
+    for way, runs in ours.items():
+        took_s, _ = zip(*runs[1:], strict=True)
+        rival_s = tuple(one["ready" if way == "batches ready" else "shards"] for one in peers)
+        rows.append(
+            rate_row(
+                f"{name}, {way}", "samples/s", NUM_TILES, Seconds(ours=took_s, peer=rival_s), PEER if peers else None
+            )
+        )
+        if way != "batches ready":
+            rows.append(wait_row(way, [100 * waited / took for took, waited in runs[1:]]))
+    texts = time_in_turn(bench.our_texts, bench.peer_texts, runs=5)
+    return [*rows, rate_row("encode phrases of 5 tokens on average", "texts/s", len(PHRASES), texts, "77 tokens each")]
+
+
+def wait_row(way: str, shares: Sequence[float]) -> Row:
+    """The part of our epochs that was spent waiting for a batch."""
+    median = statistics.median(shares)
+    return Row(
+        name=f"wait for the loader, {way}", unit="% of an epoch", ours=round(median, 2), peer=None, peer_name=None,
+        ratio=None, runs=len(shares), spread=round((max(shares) - min(shares)) / median, 3),
+    )  # fmt: skip
 
 
 def main() -> None:

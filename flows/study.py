@@ -72,7 +72,7 @@ def study(
         digest = test_split(datasets[arm.dataset])
         for metric in questions.METRICS:
             of_metric = [one for estimates in found for one in estimates if one.name == metric]
-            scored[arm.name, metric] = questions.pool(of_metric, digest, settings.evaluation.seed)
+            scored[arm.name, metric] = questions.pool(of_metric, digest)
     figures, answers = questions.answers(scored, settings.evaluation.seed)
     told = questions.told(figures, answers, facts(settings, datasets, num_seeds))
     write_text(layout.root / FILE, json.dumps(told, indent=1, sort_keys=True) + "\n")
@@ -162,20 +162,22 @@ METRIC_NAMES = {"i2t_accuracy_at_10pct": "image to text, top 10 %", "t2i_accurac
 
 
 def table(told: Mapping[str, Any]) -> str:
-    """The answers in Markdown, in points; bold where the interval excludes 0."""
-    names = list(dict.fromkeys(one["name"] for one in told["questions"]))
-    cells = {(one["name"], one["metric"]): cell(one) for one in told["questions"]}
+    """The answers in Markdown, in points, beside both figures in percent; bold where the interval excludes 0."""
+    figures = {(one["name"], one["metric"]): one["value"] for one in told["arms"]}
+    answers = {(one["name"], one["metric"]): one for one in told["questions"]}
     lines = [f"| {told['num_seeds']} seeds, {told['steps']} steps | {' | '.join(METRIC_NAMES.values())} |"]
     lines.append(f"|---|{'---|' * len(METRIC_NAMES)}")
-    lines += [f"| {name} | {' | '.join(cells[name, metric] for metric in METRIC_NAMES)} |" for name in names]
+    for name, arms in questions.QUESTIONS.items():
+        cells = [cell(answers[name, metric], *(figures[arm, metric] for arm in arms)) for metric in METRIC_NAMES]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def cell(answer: Mapping[str, Any]) -> str:
-    """Such as `**+4.1** (0.5 to 8.2)`."""
+def cell(answer: Mapping[str, Any], first: float, second: float) -> str:
+    """Such as `89.3 against 85.2: **+4.1** (0.5 to 7.7)`."""
     value, low, high = (100 * answer[name] for name in ("value", "low", "high"))
     mark = "**" if low > 0 or high < 0 else ""
-    return f"{mark}{value:+.1f}{mark} ({low:.1f} to {high:.1f})"
+    return f"{100 * first:.1f} against {100 * second:.1f}: {mark}{value:+.1f}{mark} ({low:.1f} to {high:.1f})"
 
 
 def with_table(readme: str, told: Mapping[str, Any]) -> str:

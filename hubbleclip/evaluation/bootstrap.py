@@ -70,3 +70,19 @@ def share_interval(estimates_b: Floats, num_groups: int) -> tuple[float, float]:
     if low == high == 0.0:
         return 0.0, 1.0 - bound
     return low, high
+
+
+def reach_over_seeds(value_s: Floats, draws_b: Floats, num_groups: int) -> float:
+    """Half the width of the 95 % interval of a mean over seeds, from each seed's value and resamples of the mean.
+
+    The variances of resampled groups and between seeds add up. Three seeds drawn from each other would say too little
+    of their own, so that Student's t stands in, with the degrees of freedom of such a sum (Satterthwaite 1946).
+    """
+    num_seeds = len(value_s)
+    of_groups = draws_b.var() * num_groups / (num_groups - 1)
+    of_seeds = value_s.var(ddof=1) / num_seeds if num_seeds > 1 else 0.0
+    total = of_groups + of_seeds
+    if total == 0:
+        return 0.0
+    freedom = total**2 / (of_groups**2 / (num_groups - 1) + of_seeds**2 / max(1, num_seeds - 1))
+    return float(stats.t.ppf(1 - TAIL, freedom) * np.sqrt(total))

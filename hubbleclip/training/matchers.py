@@ -10,13 +10,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
 
 from hubbleclip.dataset.order import derangement
 from hubbleclip.settings import TrainSettings
 from hubbleclip.training.frozen import Floats, Pairs
-from hubbleclip.training.losses import loss_named
-from hubbleclip.training.optimizer import learning_rate, make_optimizer, set_learning_rate
+from hubbleclip.training.heads import train_heads
 
 WORD = re.compile(r"[a-z]{3,}")
 LEAST_TEXTS, LARGEST_SHARE = 2, 0.5
@@ -25,8 +23,6 @@ RIDGE = 1.0
 """Added to each variance, in units of their mean."""
 STILL = 1e-3
 """Added to deviations, so that a feature that never varies stays small."""
-EMBED_DIM = 256
-"""Width of linear heads."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,32 +129,35 @@ def _shuffled(pairs: Pairs, settings: TrainSettings) -> Matcher:
     return _aligned(replace(pairs, captions=wrong.captions, caption_ne=wrong.caption_ne), settings)
 
 
-class LinearHeads(nn.Module):
-    """One linear map behind each frozen tower, and a scale of similarities that stays."""
-
-    def __init__(self, image_width: int, text_width: int, scale: float) -> None:
-        super().__init__()
-        self.image_head, self.text_head = nn.Linear(image_width, EMBED_DIM), nn.Linear(text_width, EMBED_DIM)
-        self.scale = scale
-
-
 def _linear(pairs: Pairs, settings: TrainSettings) -> Matcher:
-    """Linear heads on the towers' final features by gradient steps over all pairs, each seen in one of its views beside
-    its caption, its title or a sentence.
-    """
+    """Linear heads on the towers' final features by gradient steps."""
     final_nvd = pairs.views_nvd[..., : pairs.final_width]
     mean_d, dev_d = final_nvd.mean(axis=(0, 1)), final_nvd.std(axis=(0, 1)) + STILL
     mean_e, dev = pairs.caption_ne.mean(axis=0), pairs.caption_ne.std()
-    heads = _trained(replace(pairs, views_nvd=(final_nvd - mean_d) / dev_d), (mean_e, dev), settings)
+
+    def seen(views_nvd: Floats) -> Floats:
+        scaled_nvd: Floats = (views_nvd[..., : pairs.final_width] - mean_d) / dev_d
+        return scaled_nvd
+
+    def said(features_ne: Floats) -> Floats:
+        scaled_ne: Floats = (features_ne - mean_e) / dev
+        return scaled_ne
+
+    heads = train_heads(
+        replace(
+            pairs, views_nvd=seen(pairs.views_nvd), caption_ne=said(pairs.caption_ne), title_ne=said(pairs.title_ne),
+            pieces=tuple(map(said, pairs.pieces)),
+        ),
+        settings,
+    )  # fmt: skip
 
     @torch.inference_mode()
     def of_pictures(views_nvd: Floats) -> Floats:
-        views = (views_nvd[..., : pairs.final_width] - mean_d) / dev_d
-        return unit(F.normalize(heads.image_head(torch.from_numpy(views)), dim=-1).mean(dim=1).numpy())
+        return unit(F.normalize(heads.image_head(torch.from_numpy(seen(views_nvd))), dim=-1).mean(dim=1).numpy())
 
     @torch.inference_mode()
     def of_texts(texts: Sequence[str], features_ne: Floats) -> Floats:
-        return unit(heads.text_head(torch.from_numpy((features_ne - mean_e) / dev)).numpy())
+        return unit(heads.text_head(torch.from_numpy(said(features_ne))).numpy())
 
     return Matcher(pictures=of_pictures, texts=of_texts)
 
@@ -181,38 +180,6 @@ def _linear_on_all(pairs: Pairs, settings: TrainSettings) -> Matcher:
     return Matcher(
         pictures=heads.pictures, texts=lambda said, features_ne: heads.texts(said, joined(said, features_ne))
     )
-
-
-def _trained(pairs: Pairs, moments: tuple[Floats, Floats], settings: TrainSettings) -> LinearHeads:
-    mean_e, dev = moments
-    rng = np.random.default_rng(settings.seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        heads = LinearHeads(pairs.views_nvd.shape[-1], len(mean_e), settings.fixed_scale)
-    optimizer, loss = make_optimizer(heads, settings), loss_named(settings.loss)
-    views_nvd, group_n = torch.from_numpy(pairs.views_nvd), torch.from_numpy(pairs.group_n)
-    for step in range(settings.steps):
-        set_learning_rate(optimizer, learning_rate(step, settings))
-        shown = views_nvd[np.arange(len(views_nvd)), rng.integers(views_nvd.shape[1], size=len(views_nvd))]
-        said = torch.from_numpy((_draw_texts(pairs, settings, rng) - mean_e) / dev)
-        image_nd: Tensor = F.normalize(heads.image_head(shown), dim=1)
-        text_nd: Tensor = F.normalize(heads.text_head(said), dim=1)
-        entries = loss.compute(image_nd, text_nd, torch.tensor(heads.scale), None, group_n)
-        optimizer.zero_grad()
-        torch.stack(list(entries.values())).sum().backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-    return heads
-
-
-def _draw_texts(pairs: Pairs, settings: TrainSettings, rng: np.random.Generator) -> Floats:
-    """For each picture the feature (n, e) of its caption, its title or one of its sentences."""
-    which_n = rng.random(len(pairs.captions))
-    drawn_ne = np.stack([pieces[rng.integers(len(pieces))] for pieces in pairs.pieces])
-    is_title_n = which_n >= 1 - settings.other_caption_share
-    drawn_ne[is_title_n] = pairs.title_ne[is_title_n]
-    is_whole_n = which_n < settings.full_abstract_share
-    drawn_ne[is_whole_n] = pairs.caption_ne[is_whole_n]
-    return drawn_ne
 
 
 def _untrained(pairs: Pairs, settings: TrainSettings) -> Matcher:

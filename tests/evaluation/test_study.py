@@ -7,6 +7,7 @@ from sky_cases import proposal, square, tile
 
 from hubbleclip.dataset.variants import by_tile, half_of, with_and_without_guard
 from hubbleclip.evaluation import study
+from hubbleclip.evaluation.bootstrap import draw_weights, reach_over_seeds
 from hubbleclip.evaluation.protocols import Estimate
 from hubbleclip.records import SplitAssignment
 from hubbleclip.settings import SplitSettings
@@ -57,7 +58,7 @@ def scored(values: dict[str, float], digests: dict[str, str]) -> dict:
     return {
         (arm.name, metric): study.pool(
             [estimate(values.get(arm.name, 0.5) + luck, rng, shared_b) for luck in (-0.01, 0, 0.01)],
-            digests.get(arm.name, "test"), seed=1,
+            digests.get(arm.name, "test"),
         )
         for arm in study.ARMS for metric in study.METRICS
     }  # fmt: skip
@@ -67,16 +68,35 @@ def test_paired_arms_are_told_apart_where_their_own_intervals_overlap() -> None:
     random_split = study.RANDOM_TILES
     figures, found = study.answers(scored({study.UNGUARDED: 0.53, random_split: 0.53}, {random_split: "own"}), seed=1)
     by_name = {one.name: one for one in found if one.metric == study.METRICS[0]}
-    guard, leak = by_name["leak that the sky guard stops"], by_name["leak of a random split of tiles"]
+    guard, leak = (by_name[name] for name in list(study.QUESTIONS)[1::-1])
     assert guard.is_paired and guard.low > 0
     assert leak.is_paired is False and leak.low < 0 < leak.high
     assert guard.value == leak.value == pytest.approx(0.03)
     assert all(one.low <= one.value <= one.high for one in (*figures, *found))
 
 
-def test_seeds_that_disagree_widen_the_interval() -> None:
-    rng = np.random.default_rng(0)
-    shared_b = rng.normal(0, 0.001, 1000)
-    agreed, torn = (study.pool([estimate(v, rng, shared_b) for v in values], "t", 1)
-                    for values in ((0.5, 0.5, 0.5), (0.3, 0.5, 0.7)))  # fmt: skip
-    assert np.std(torn.draws_b) > 10 * np.std(agreed.draws_b)
+@pytest.mark.parametrize(
+    ("of_groups", "of_seeds", "of_both"), [(0.3, 0.02, 0.2), (0.1, 0.03, 0.3), (0.05, 0.05, 0.2), (0.0, 0.1, 0.1)]
+)
+def test_three_seeds_and_the_groups_together_hold_the_truth_95_times_in_100(of_groups, of_seeds, of_both) -> None:
+    rng, num_groups, num_seeds, trials, held = np.random.default_rng(1), 54, 3, 700, 0
+    for trial in range(trials):
+        values_sg = rng.normal(0, of_groups, num_groups) + rng.normal(0, of_seeds, (num_seeds, 1))
+        values_sg = values_sg + rng.normal(0, of_both, (num_seeds, num_groups))
+        weights_bg = draw_weights(num_groups, 200, trial)
+        value_s, draws_b = values_sg.mean(axis=1), weights_bg @ values_sg.mean(axis=0) / num_groups
+        held += abs(value_s.mean()) <= reach_over_seeds(value_s, draws_b, num_groups)
+    assert 0.92 <= held / trials <= 0.99
+
+
+def test_seeds_that_disagree_widen_the_interval_as_few_seeds_must() -> None:
+    draws_b = np.random.default_rng(0).normal(0, 0.001, 1000)
+    agreed, torn = (reach_over_seeds(np.array(values), draws_b, 60) for values in ((0.5, 0.5, 0.5), (0.3, 0.5, 0.7)))
+    assert agreed == pytest.approx(0.002, rel=0.1)
+    assert torn == pytest.approx(4.303 * 0.2 / np.sqrt(3), rel=0.01)  # Student's t of two degrees of freedom
+
+
+def test_one_seed_leaves_the_interval_of_the_groups_and_equal_figures_none() -> None:
+    draws_b = np.random.default_rng(0).normal(0, 0.05, 1000)
+    assert reach_over_seeds(np.array([0.5]), draws_b, 1000) == pytest.approx(0.098, rel=0.1)
+    assert reach_over_seeds(np.zeros(3), np.zeros(9), 60) == 0.0

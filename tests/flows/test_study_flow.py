@@ -6,18 +6,23 @@ import pytest
 from commands import SMALL, run
 
 from flows.study import table, with_table
-from hubbleclip.evaluation.study import ARMS
+from hubbleclip.evaluation.study import ARMS, METRICS, QUESTIONS, RANDOM_TILES
 
 
-def answer(name: str, metric: str, low: float, high: float) -> dict:
-    return {"name": name, "metric": metric, "value": (low + high) / 2, "low": low, "high": high}
-
-
-def test_the_table_marks_only_what_excludes_zero() -> None:
-    told = {"num_seeds": 3, "steps": 9, "questions": [
-        answer("guard", "i2t_accuracy_at_10pct", 0.01, 0.03), answer("guard", "t2i_accuracy_at_10pct", -0.01, 0.03),
-    ]}  # fmt: skip
-    assert table(told).splitlines()[-1] == "| guard | **+2.0** (1.0 to 3.0) | +1.0 (-1.0 to 3.0) |"
+def test_the_table_puts_the_leak_first_and_marks_only_what_excludes_zero() -> None:
+    figures = [
+        {"name": arm.name, "metric": metric, "value": 0.9 if arm.name == RANDOM_TILES else 0.85}
+        for arm in ARMS for metric in METRICS
+    ]  # fmt: skip
+    answers = [
+        {"name": name, "metric": metric, "value": 0.05, "low": 0.01 if metric == METRICS[0] else -0.01, "high": 0.09}
+        for name in QUESTIONS for metric in METRICS
+    ]  # fmt: skip
+    told = {"num_seeds": 3, "steps": 9, "arms": figures, "questions": answers}
+    assert table(told).splitlines()[2] == (
+        "| a random split of tiles against the clean split "
+        "| 90.0 against 85.0: **+5.0** (1.0 to 9.0) | 90.0 against 85.0: +5.0 (-1.0 to 9.0) |"
+    )
     readme = with_table("a\n<!-- study -->\nold\n<!-- end of study -->\nb", told)
     assert "old" not in readme and readme.endswith("b") and table(told) in readme
 
@@ -31,8 +36,8 @@ def test_a_study_ends_in_answers_and_goes_on_with_what_stands(tmp_path) -> None:
     path = tmp_path / "demo/study/study.json"
     told = json.loads(path.read_text())
     assert {one["name"]: one["is_paired"] for one in told["questions"]} == {
-        "several positives against one": True, "fine-tuned against scratch": True,
-        "leak that the sky guard stops": True, "leak of a random split of tiles": False,
+        "a random split of tiles against the clean split": False, "without the sky guard against with it": True,
+        "fine-tuned against scratch": True, "several positives against one": True,
     }  # fmt: skip
     runs = {run_dir.name for run_dir in (tmp_path / "demo/study/runs").iterdir()}
     assert len(runs) == len(ARMS) + 1  # the arms, each on data of its own, and the pretraining
