@@ -26,10 +26,12 @@ EDGES = {
     "fetch-and-cut": Edge("fetch", "archive", "product"),
     "cut-products": Edge("tiles", "tiles", "product"),
     "colour-visits": Edge("colour", "tiles", "visit"),
+    "assign-splits": Edge("shards", "splits", "tile"),
     "make-samples": Edge("shards", "shards", "tile"),
     "pack-shards": Edge("shards", "shards", "tile"),
     "embed-tiles": Edge("evaluate", "evaluation", "run"),
     "evaluate-run": Edge("evaluate", "evaluation", "run"),
+    "compare-runs": Edge("evaluate", "evaluation", "promotion"),
 }
 """By the name of the task that makes the rows."""
 

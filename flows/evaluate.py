@@ -21,7 +21,7 @@ from flows.promotion import promoted
 from flows.spreading import place_to_read, spread_embedding
 from flows.train import newest_dataset, trainings
 from hubbleclip.code_version import code_version
-from hubbleclip.contract_edges import Rows, whole
+from hubbleclip.contract_edges import Rows
 from hubbleclip.dataset.directory import read_dataset
 from hubbleclip.errors import EvaluationError
 from hubbleclip.evaluation.compare import decide, val_estimate
@@ -106,11 +106,21 @@ def promote(stage: Stage, dataset_dir: Path, run_dir: Path) -> None:
     except EvaluationError as error:
         log.warning("evaluate: no run is promoted: %s", error)
         return
-    stage.catalog.upsert(whole({"promotion": [decision]}))
+    write_decision(stage, decision)
+
+
+def write_decision(stage: Stage, decision: Promotion) -> None:
+    """Write what was decided; nothing is promoted by a decision that breaks its contract."""
+    rows = checked(stage, {"promotion": [decision]}, "compare-runs")
+    stage.catalog.upsert(rows)
+    if not rows["promotion"]:
+        stage.rejected += 1
+        log.warning("evaluate: no run is promoted: the decision breaks %s", rows["rejection"][0].reason)
+        return
     row = {name: value for name, value in to_row(decision).items() if name != "decided_at"}
     create_table_artifact([row], key="promotion", description="The run against the promoted one, on val")
     verdict = "promoted" if decision.is_promoted else "not promoted"
-    log.info("evaluate: %s is %s, %s %.4f", run_dir.name, verdict, decision.metric, decision.value)
+    log.info("evaluate: %s is %s, %s %.4f", decision.run_id, verdict, decision.metric, decision.value)
 
 
 def finished_runs(layout: Layout, dataset_dir: Path, settings: Settings) -> tuple[Path, Path | None]:

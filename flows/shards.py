@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -74,6 +75,7 @@ def shards(profile: str = "demo", overrides: dict[str, Any] | None = None) -> No
         pull_datasets(stage.layout, stage.layout.absolute(newest[0]["path"]) if newest else None)
         material = read_material(stage)
         assignments = split_tiles(stage, material)
+        material = replace(material, tiles=[tile for tile in material.tiles if tile.tile_id in assignments])
         samples = sample_tiles(stage, material, assignments)
         digest = inputs_digest(samples, settings.shards)
         built = stage.catalog.rows("SELECT path FROM dataset WHERE inputs_digest = ?", [digest])

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 from prefect import Task
 
+from flows._edges import checked
 from flows._run import Stage, log
 from flows.pending import from_rows
-from hubbleclip.contract_edges import whole
 from hubbleclip.dataset.fields import field_links
 from hubbleclip.dataset.groups import text_links
 from hubbleclip.dataset.released import check_test_lists, released_splits
@@ -50,7 +50,8 @@ def read_material(stage: Stage) -> Material:
 
 
 def split_tiles(stage: Stage, material: Material) -> dict[str, SplitAssignment]:
-    """Where every tile belongs. The catalog keeps the random split; another scheme goes on with its own datasets.
+    """Where every tile belongs, but for those whose row breaks its contract: they are left out, and belong nowhere. The
+    catalog keeps the random split; another scheme goes on with its own datasets.
 
     Raises DatasetError when a tile would leave a test list that is out.
     """
@@ -59,12 +60,20 @@ def split_tiles(stage: Stage, material: Material) -> dict[str, SplitAssignment]:
     at_random = settings.model_copy(update={"scheme": RANDOM})
     former = {row.pop("proposal_id"): SplitAssignment(**row) for row in stage.catalog.rows(FORMER)}
     found = _assign(material, existing, at_random, former)
-    new = [found[tile_id] for tile_id in sorted(found.keys() - existing.keys())]
-    stage.catalog.upsert(whole({"split": new}))
+    left_out = write_splits(stage, [found[tile_id] for tile_id in sorted(found.keys() - existing.keys())])
     if settings.scheme != RANDOM:
         found = _assign(material, released_splits(datasets_dir, settings), settings)
-    check_test_lists(datasets_dir, {tile_id: plan.split for tile_id, plan in found.items()}, settings)
-    return found
+    kept = {tile_id: plan for tile_id, plan in found.items() if tile_id not in left_out}
+    check_test_lists(datasets_dir, {tile_id: plan.split for tile_id, plan in kept.items()}, settings)
+    return kept
+
+
+def write_splits(stage: Stage, new: Sequence[SplitAssignment]) -> set[str]:
+    """Write new assignments. The tiles of those that break their contract, which become rejections."""
+    rows = checked(stage, {"split": new}, task_assign_splits.name)
+    stage.catalog.upsert(rows)
+    stage.rejected += len(rows.get("rejection", ()))
+    return {plan.tile_id for plan in new}.difference(plan.tile_id for plan in rows["split"])
 
 
 def _assign(

@@ -7,13 +7,26 @@ from pathlib import Path
 import pytest
 from prefect import Task
 from prefect.testing.utilities import prefect_test_harness
-from valid_catalog import hex_of, observation, product, product_version, proposal, sample, tile, valid_rows
+from valid_catalog import (
+    assignment,
+    hex_of,
+    observation,
+    product,
+    product_version,
+    promotion,
+    proposal,
+    sample,
+    tile,
+    valid_rows,
+)  # fmt: skip
 
 from flows._edges import EDGES, checked
 from flows._run import Batch, Stage, open_stage, run_batches, write_rows
+from flows.evaluate import write_decision
 from flows.fetch import task_fetch_products, write_fetched
 from flows.listing import task_list_products, write_listing
 from flows.pending import pending_fetch, pending_tiles
+from flows.splitting import write_splits
 from flows.tiles import task_cut_products
 from hubbleclip.contract_check import broken_rules
 from hubbleclip.contract_edges import whole, without_broken_rows
@@ -163,6 +176,23 @@ def test_bad_rows_of_a_task_count_among_what_is_left_out(settings: Settings) -> 
         with pytest.raises(HubbleclipError, match="2 of 1 items were left out"):
             run_batches(stage, made, [["item"]], total=1)
         assert (count(stage, "tile"), count(stage, "rejection"), stage.rejected) == (0, 2, 2)
+
+
+def test_a_tile_whose_split_breaks_its_contract_belongs_to_no_split(settings: Settings) -> None:
+    good, bad = assignment("1", "g1", "train"), assignment("2", "g2", "trian")
+    with open_stage("shards", settings) as stage:
+        assert write_splits(stage, [good, bad]) == {bad.tile_id}
+        assert stage.catalog.rows("SELECT tile_id FROM split") == [{"tile_id": good.tile_id}]
+        left_out = stage.catalog.rows("SELECT entity, stage, reason FROM rejection ORDER BY entity")
+        reason = {"stage": "shards", "reason": "contract:split.split.validValues"}
+        assert left_out == [{"entity": "split", **reason}, {"entity": "tile", **reason}]
+        assert stage.rejected == 2
+
+
+def test_a_decision_that_breaks_its_contract_promotes_nothing(settings: Settings) -> None:
+    with open_stage("evaluate", settings) as stage:
+        write_decision(stage, replace(promotion("r1", None, None), metric=""))
+        assert (count(stage, "promotion"), count(stage, "rejection"), stage.rejected) == (0, 1, 1)
 
 
 def test_every_edge_names_a_stage_and_a_section_of_settings(settings: Settings) -> None:
