@@ -73,16 +73,17 @@ def as_calls(folder: Path) -> Iterator[Callable[[], object]]:
 def cut_all(settings: Settings) -> None:
     """What the flow does, in as many threads, with the same checks and writes."""
     from flows._edges import checked
-    from flows._run import Stage, batches, write_rows
-    from flows.pending import pending_tiles
+    from flows._run import Stage
+    from flows.cutting import write_cut
+    from flows.pending import pending_tiles, product_batches
     from flows.tiles import cut_products
 
     layout = Layout(settings.root)
     with writing_catalog(layout) as catalog, ThreadPoolExecutor(settings.flows.workers) as pool:
         stage = Stage(name="tiles", settings=settings, layout=layout, catalog=catalog)
-        work = batches(pending_tiles(catalog, settings), settings.flows.batch_size)
+        work = product_batches(catalog, pending_tiles(catalog, settings), settings.flows.batch_size)
         for batch in pool.map(partial(cut_products, layout=layout, settings=settings.tiles), work):
-            write_rows(stage, checked(stage, batch, "cut-products"))
+            write_cut(stage, checked(stage, batch, "cut-products"))
 
 
 def task_runs(num_flows: int) -> Row:

@@ -1,9 +1,10 @@
 """JPEG previews from a server into tars of 256 px pictures: ours against img2dataset; the fetch alone against curl.
 
 All read the same 2,000 previews of 512 px from one server of static files. Ours checks every file's length, structure
-and room, names it by its hash, syncs it, and drops it when it is cut, which neither peer does; img2dataset runs in an
-environment of its own, timed inside, without its imports. curl's time is also taken with a sync at the end, since bytes
-that are not on the disk may still be lost.
+and room, names it by its hash, syncs it, and drops it when it is cut, which neither peer does. Both roads take one
+process a core, started within their time, while what the first process imports is not counted; img2dataset runs in an
+environment of its own. curl's time is also taken with a sync at the end, since bytes that are not on the disk may still
+be lost.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ import sys
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +43,7 @@ from hubbleclip.settings import FetchSettings, TileSettings
 
 NUM_PREVIEWS = 2000
 SIDE_PX = 512
-THREADS = os.cpu_count() or 1
+CORES = os.cpu_count() or 1
 CONNECTIONS = 8
 A_SHARD = 250
 A_BATCH = 64
@@ -67,10 +69,11 @@ class StaticArchive(MastClient):
         return f"{self.url}/{uri.removeprefix('mast:')}"
 
 
-def open_sources(url: str, layout: Layout) -> FileSources:
-    """The road that small files of an archive take."""
+@cache
+def open_sources(url: str, folder: Path) -> FileSources:
+    """The road that small files of an archive take, one in a process."""
     transport = Transport(FETCH)
-    return FileSources(FETCH, layout, transport, StaticArchive(url, transport))
+    return FileSources(FETCH, Layout(folder), transport, StaticArchive(url, transport))
 
 
 def deliver(sources: FileSources, names: Sequence[str]) -> Iterator[Delivery]:
@@ -89,23 +92,23 @@ def deliver(sources: FileSources, names: Sequence[str]) -> Iterator[Delivery]:
 
 def fetch_all(url: str, names: Sequence[str], folder: Path) -> None:
     """Fetch files to the disk, each batch by one thread, as the flow does."""
-    layout = Layout(folder)
-    sources = open_sources(url, layout)
+    sources = open_sources(url, folder)
 
     def fetch(batch: Sequence[str]) -> None:
         sync_files(
             [
-                settle_small(delivery.data, delivery.product.sha256 or "", delivery.product.file_name, layout)
+                settle_small(delivery.data, delivery.product.sha256 or "", delivery.product.file_name, sources.layout)
                 for delivery in deliver(sources, batch)
             ]
         )
 
-    with ThreadPoolExecutor(2 * THREADS) as pool:  # some sync while others fetch
+    with ThreadPoolExecutor(2 * CORES) as pool:  # some sync while others fetch
         list(pool.map(fetch, [names[start : start + A_BATCH] for start in range(0, len(names), A_BATCH)]))
 
 
-def pack_shard(names: Sequence[str], *, sources: FileSources, folder: Path, settings: TileSettings) -> None:
+def pack_shard(names: Sequence[str], *, url: str, folder: Path, settings: TileSettings) -> None:
     """Fetch and cut some files, and write their pictures into a tar; nothing else touches the disk."""
+    sources = open_sources(url, folder)
     with tarfile.open(folder / f"{names[0]}.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
         for delivery in deliver(sources, names):
             product = delivery.product
@@ -115,7 +118,7 @@ def pack_shard(names: Sequence[str], *, sources: FileSources, folder: Path, sett
             tar.addfile(member, io.BytesIO(tile.png))
 
 
-def compare_roads(url: str, names: Sequence[str], picture: str) -> Row | None:
+def compare_roads(url: str, previews: Path, names: Sequence[str], picture: str) -> Row | None:
     """Pictures a second from the server into tars; None where img2dataset does not install."""
     python = peer_python("img2dataset", "img2dataset==1.47.0")
     if python is None:
@@ -123,18 +126,21 @@ def compare_roads(url: str, names: Sequence[str], picture: str) -> Row | None:
     settings = TileSettings(size_px=256, views=("overview",), format="png" if picture == "png" else "jpeg")
     shards = [names[start : start + A_SHARD] for start in range(0, len(names), A_SHARD)]
     peer_s: list[float] = []
+    tile_file((previews / names[0]).read_bytes(), "", settings, names[0])  # imports, and compiles
 
     @contextmanager
     def ours(folder: Path) -> Iterator[Callable[[], object]]:
-        pack = partial(pack_shard, sources=open_sources(url, Layout(folder)), folder=folder, settings=settings)
-        with ThreadPoolExecutor(THREADS) as pool:
-            yield lambda: list(pool.map(pack, shards))
+        def pack_all() -> None:
+            with ProcessPoolExecutor(CORES, get_context("fork")) as pool:
+                list(pool.map(partial(pack_shard, url=url, folder=folder, settings=settings), shards))
+
+        yield pack_all
 
     def theirs(folder: Path) -> None:
         urls = folder / "urls.txt"
         urls.write_text("\n".join(f"{url}/{name}" for name in names))
         told = run_peer(
-            python, "run_img2dataset.py", url_list=urls, folder=folder / "out", processes=THREADS,
+            python, "run_img2dataset.py", url_list=urls, folder=folder / "out", processes=CORES,
             threads=2 * CONNECTIONS, encode_format=picture, samples_a_shard=len(names) // 4,
         )  # fmt: skip
         if told["num_images"] != len(names):
@@ -183,7 +189,7 @@ def main() -> None:
         mean_kb = statistics.mean(path.stat().st_size for path in Path(folder).iterdir()) / 1000
         print(f"{len(names)} previews of {mean_kb:.0f} kB", file=sys.stderr)
         with served_folder(Path(folder)) as url:
-            roads = [compare_roads(url, names, picture) for picture in ("jpg", "png")]
+            roads = [compare_roads(url, Path(folder), names, picture) for picture in ("jpg", "png")]
             fetches = [compare_fetch(url, names, is_synced) for is_synced in (False, True)]
     report("previews", [row for row in [*roads, *fetches] if row is not None])
 

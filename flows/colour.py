@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from prefect import Task
 
 from flows._run import Batch, Stage, batches, run_batches
-from flows.cutting import cut_each, write_tiles
+from flows.cutting import cut_each, write_cut, write_tiles
 from flows.mirror import at_hand, push
 from hubbleclip.catalog import Catalog
 from hubbleclip.errors import SettingsError
@@ -80,4 +80,4 @@ def colour_pending(stage: Stage) -> None:
         raise SettingsError("tiles.colour needs the files of a whole visit: set fetch.keep_fits = true")
     pending = pending_visits(stage.catalog, settings.tiles)
     work = batches(pending, settings.flows.batch_size)
-    run_batches(stage, task_colour_visits, work, stage.layout, settings.tiles, total=len(pending))
+    run_batches(stage, task_colour_visits, work, stage.layout, settings.tiles, total=len(pending), write=write_cut)

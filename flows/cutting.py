@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
-from flows._run import Batch, attempt
-from hubbleclip.files import write_bytes
+from flows._run import Batch, Stage, attempt, write_rows
+from hubbleclip.files import sync_files, write_bytes
 from hubbleclip.images.tiles import CutTile, to_tile_record
 from hubbleclip.paths import Layout
 from hubbleclip.records import Product, Rejection, Tile
@@ -29,8 +29,16 @@ def cut_each(cuts: Iterable[tuple[str, Cut]], *, entity: str, stage: str, digest
 def write_tiles(
     tiles: Sequence[CutTile], product: Product, layout: Layout, cut_at: datetime, part_uris: list[str] | None = None
 ) -> list[Tile]:
-    """Write the files of tiles; returns their rows."""
+    """Write the files of tiles; returns their rows. They are safe from a power cut only once `write_cut` has synced
+    them: one sync of many takes a twentieth of the time of as many syncs.
+    """
     records = [to_tile_record(tile, product, layout, cut_at, part_uris) for tile in tiles]
     for tile, record in zip(tiles, records, strict=True):
-        write_bytes(layout.absolute(record.path), tile.png)
+        write_bytes(layout.absolute(record.path), tile.png, is_synced=False)
     return records
+
+
+def write_cut(stage: Stage, batch: Batch) -> None:
+    """Write the rows of tiles, once their files are safe on the disk."""
+    sync_files(stage.layout.absolute(tile.path) for tile in batch.get("tile", ()))
+    write_rows(stage, batch)

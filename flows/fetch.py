@@ -8,11 +8,11 @@ from functools import partial
 
 from prefect import Task
 
-from flows._run import Batch, Connections, Stage, attempt, batches, merged, run_batches, write_tried
+from flows._run import Batch, Connections, Stage, attempt, merged, run_batches, write_tried
 from flows._runners import fetch_share
 from flows._stage import layout_of
 from flows.mirror import push
-from flows.pending import pending_fetch
+from flows.pending import pending_fetch, product_batches
 from hubbleclip.archives import Archive
 from hubbleclip.archives.base import Delivery
 from hubbleclip.archives.landing import check_room, settle_small
@@ -102,17 +102,18 @@ def fetch_pending(stage: Stage, archive: Archive) -> None:
         known = stage.catalog.named("known_contents")
         archive.remember({(row["etag"], row["size_bytes"]): row["sha256"] for row in known})
     run_batches(
-        stage, task_fetch_products, batches(pending, settings.flows.batch_size), archive, settings, connections,
-        total=len(pending), write=write_fetched, connections=connections,
+        stage, task_fetch_products, product_batches(stage.catalog, pending, settings.flows.batch_size),
+        archive, settings, connections, total=len(pending), write=write_fetched, connections=connections,
     )  # fmt: skip
     remove_old_contents(stage)
 
 
 def write_fetched(stage: Stage, batch: Batch) -> None:
-    """Write products as fetched, once their files are safe on the disk. A new content is cut anew, so that the old
-    tiles are current no more.
+    """Write products as fetched, and what was cut of them, once the files are safe on the disk. A new content is cut
+    anew, so that the old tiles are current no more.
     """
-    sync_files(stage.layout.absolute(product.path) for product in batch.get("product", []) if product.path)
+    files = [*batch.get("product", []), *batch.get("tile", [])]
+    sync_files(stage.layout.absolute(file.path) for file in files if file.path)
     renewed = [version.uri for version in batch.get("product_version", [])]
     with stage.catalog.transaction():
         stage.catalog.run("clear_failures", entity="product", stage="tiles", ids=renewed)

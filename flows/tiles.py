@@ -10,14 +10,14 @@ from typing import Any
 
 from prefect import Task, flow
 
-from flows._run import Batch, Connections, Stage, batches, open_stage, run_batches
+from flows._run import Batch, Connections, Stage, open_stage, run_batches
 from flows._runners import fetch_share
 from flows._services import archive_service
 from flows.colour import colour_pending
-from flows.cutting import cut_each, write_tiles
+from flows.cutting import cut_each, write_cut, write_tiles
 from flows.fetch import dropped, fetch_each, fetch_file, is_on_disk, remove_strays, write_fetched
 from flows.mirror import at_hand, push
-from flows.pending import pending_tiles
+from flows.pending import pending_tiles, product_batches
 from hubbleclip.archives import Archive, open_archive
 from hubbleclip.archives.base import Delivery, reject
 from hubbleclip.errors import ImageError
@@ -122,11 +122,10 @@ def tiles(profile: str = "demo", overrides: dict[str, Any] | None = None) -> Non
 
 
 def cut_pending(stage: Stage) -> None:
-    """Cut the files on the disk; those of the same content in a row, as one may go when it is cut."""
+    """Cut the files on the disk."""
     pending, settings = pending_tiles(stage.catalog, stage.settings), stage.settings
-    pending.sort(key=lambda product: product.sha256 or "")
-    work = batches(pending, settings.flows.batch_size)
-    run_batches(stage, task_cut_products, work, stage.layout, settings.tiles, total=len(pending))
+    work = product_batches(stage.catalog, pending, settings.flows.batch_size)
+    run_batches(stage, task_cut_products, work, stage.layout, settings.tiles, total=len(pending), write=write_cut)
 
 
 def fetch_and_cut_pending(stage: Stage) -> None:
@@ -140,7 +139,7 @@ def fetch_and_cut_pending(stage: Stage) -> None:
     with archive_service(settings) as served:
         archive = open_archive(served, share, stage.layout)
         run_batches(
-            stage, task_fetch_and_cut, batches(pending, settings.flows.batch_size),
+            stage, task_fetch_and_cut, product_batches(stage.catalog, pending, settings.flows.batch_size),
             archive, stage.layout, settings, connections,
             total=len(pending), write=write_fetched, connections=connections,
         )  # fmt: skip

@@ -81,23 +81,28 @@ def _sync_file_systems(paths: Iterable[Path]) -> bool:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success sync it and rename it over `path`, on failure remove it."""
+def replacing(path: Path, *, is_synced: bool = True) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success sync it and rename it over `path`, on failure remove it.
+
+    Of many files that are not synced each, a power cut may leave halves until `sync_files` has been called for all.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
+        if is_synced:
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
         temporary.replace(path)
-        sync_folder(path.parent)
+        if is_synced:
+            sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a whole file, atomically."""
-    with replacing(path) as temporary:
+def write_bytes(path: Path, data: bytes, *, is_synced: bool = True) -> None:
+    """Write a whole file, atomically; see `replacing`."""
+    with replacing(path, is_synced=is_synced) as temporary:
         temporary.write_bytes(data)
 
 

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from hubbleclip.files import MANY_FILES, replacing, sha256_file, sync_files, write_bytes, write_text
+from hubbleclip.files import MANY_FILES, replacing, sha256_file, sync_files, write_bytes
 
 
-def test_written_file_has_the_content_and_nothing_stands_beside_it(tmp_path: Path) -> None:
-    write_text(tmp_path / "deep" / "a.txt", "sky")
+@pytest.mark.parametrize("is_synced", [True, False])
+def test_written_file_has_the_content_and_nothing_stands_beside_it(tmp_path: Path, is_synced: bool) -> None:
+    write_bytes(tmp_path / "deep" / "a.txt", b"sky", is_synced=is_synced)
     assert [p.name for p in (tmp_path / "deep").iterdir()] == ["a.txt"]
     assert (tmp_path / "deep" / "a.txt").read_text() == "sky"
 

@@ -79,21 +79,27 @@ def _opened(content: Path | bytes, max_pixels: int) -> Iterator[Image.Image]:
 
 def _converted(image: Image.Image, mode: str) -> NDArray[np.uint8]:
     try:
-        return np.array(image.convert(mode))
+        return np.asarray(image if image.mode == mode else image.convert(mode))
     except (OSError, SyntaxError, ValueError) as error:
         raise ImageError("truncated", str(error)) from error
 
 
 def border_level(levels_yx: NDArray[np.uint8]) -> int:
     """The level that continues an image: the median of its outermost pixels, or of all where that is darker."""
-    border = np.concatenate([levels_yx[0], levels_yx[-1], levels_yx[:, 0], levels_yx[:, -1]])
-    return min(_median(border), _median(levels_yx.ravel()))
+    level = _median(np.concatenate([levels_yx[0], levels_yx[-1], levels_yx[:, 0], levels_yx[:, -1]]))
+    num_darker = np.count_nonzero(levels_yx < level)
+    return level if num_darker < _half(levels_yx.size) else _median(levels_yx.ravel())
 
 
 def _median(levels: NDArray[np.uint8]) -> int:
     """Counted rather than sorted: there are but 256 levels."""
     upto = np.cumsum(np.bincount(levels, minlength=256))
-    return int(np.searchsorted(upto, (levels.size + 1) // 2))
+    return int(np.searchsorted(upto, _half(levels.size)))
+
+
+def _half(num: int) -> int:
+    """How many of so many levels are at the median or below at least."""
+    return (num + 1) // 2
 
 
 def read_colours(content: Path | bytes, max_pixels: int) -> NDArray[np.uint8]:

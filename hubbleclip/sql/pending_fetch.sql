@@ -1,6 +1,6 @@
--- Chosen products to be fetched: never fetched, or there in another version, or dropped and not cut under these tile
--- settings; but for those that wait or were given up.
-SELECT p.* FROM product p
+-- Names of chosen products to be fetched: never fetched, or there in another version, or dropped and not cut under these
+-- tile settings; but for those that wait or were given up.
+SELECT p.uri FROM product p
 WHERE p.superseded_at IS NULL
   AND (p.sha256 IS NULL OR p.archive_version IS DISTINCT FROM p.fetched_version
        OR (p.path IS NULL

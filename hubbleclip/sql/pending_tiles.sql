@@ -1,8 +1,9 @@
--- Products on disk that were neither cut nor left out under these tile settings.
-SELECT p.* FROM product p
+-- Names of products on disk that were neither cut nor left out under these tile settings; those of the same content
+-- in a row, as one may go when it is cut.
+SELECT p.uri FROM product p
 WHERE p.path IS NOT NULL AND p.superseded_at IS NULL
   AND NOT EXISTS (SELECT 1 FROM tile t WHERE t.product_uri = p.uri AND t.product_sha256 = p.sha256
                   AND t.settings_digest = $settings_digest)
   AND NOT EXISTS (SELECT 1 FROM rejection r WHERE r.entity = 'product' AND r.stage = 'tiles' AND r.entity_id = p.uri
                   AND r.settings_digest = $settings_digest)
-ORDER BY p.proposal_id, p.uri
+ORDER BY p.sha256, p.proposal_id, p.uri

@@ -12,7 +12,7 @@ from stages import fetched, product, rejection, stage_at
 
 from flows._run import Batch, Connections, Stage
 from flows.fetch import dropped, fetch_products, remove_old_contents, remove_strays, write_fetched
-from flows.pending import pending_fetch, pending_tiles
+from flows.pending import pending_fetch, pending_tiles, product_batches, read_products
 from flows.tiles import fetch_and_cut
 from hubbleclip.archives import Archive, open_archive
 from hubbleclip.errors import ArchiveDownError, DiskFullError, DownloadError
@@ -54,7 +54,7 @@ class Shelf:
 
 
 def fetch(stage: Stage, archive: object) -> None:
-    pending = pending_fetch(stage.catalog, stage.settings)
+    pending = read_products(stage.catalog, pending_fetch(stage.catalog, stage.settings))
     with Connections(2) as connections:
         write_fetched(stage, fetch_products(pending, archive, stage.settings, connections))
     remove_old_contents(stage)
@@ -113,7 +113,7 @@ def test_a_new_content_is_cut_although_the_old_one_gave_nothing(tmp_path: Path) 
         assert pending_tiles(stage.catalog, stage.settings) == []
         stage.catalog.upsert({"product": [replace(known(stage), archive_version="v2")]})
         fetch(stage, Shelf(stage, {"mast:a": "second"}))
-        assert [item.uri for item in pending_tiles(stage.catalog, stage.settings)] == ["mast:a"]
+        assert pending_tiles(stage.catalog, stage.settings) == ["mast:a"]
 
 
 def test_a_failing_file_waits_is_given_up_and_comes_when_tried_anew(tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def listed(archive: Archive) -> tuple[list[Observation], list[Product]]:
 
 
 def cut(stage: Stage, archive: Archive, connections: Connections) -> Batch:
-    pending = pending_tiles(stage.catalog, stage.settings)
+    pending = read_products(stage.catalog, pending_tiles(stage.catalog, stage.settings))
     return fetch_and_cut(pending, archive, stage.layout, stage.settings, connections)
 
 
@@ -284,6 +284,18 @@ def test_other_tile_settings_fetch_dropped_files_again_as_the_same_version(url: 
                 assert len(pending_tiles(stage.catalog, stage.settings)) == 3
                 write_fetched(stage, cut(stage, archive, connections))
             assert stage.catalog.counts()["product_version"] == 3
+
+
+def test_what_waits_is_read_in_order_a_few_runs_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flows.pending.BATCHES_A_READ", 2)
+    with stage_at(tmp_path) as stage:
+        with_observations(stage, *(product(name) for name in "fbdeca"))
+        pending = pending_fetch(stage.catalog, stage.settings)
+        read = product_batches(stage.catalog, pending, size=2)
+        assert [item.uri for item in next(read)] == pending[:2] == ["mast:a", "mast:b"]
+        stage.catalog.upsert({"product": [replace(product("f"), size_bytes=7)]})
+        assert [[item.uri for item in some] for some in read] == [pending[2:4], pending[4:]]
+        assert list(product_batches(stage.catalog, [], size=2)) == []
 
 
 def test_strays_of_a_killed_run_are_removed_and_named_files_stay(tmp_path: Path) -> None:

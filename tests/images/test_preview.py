@@ -66,6 +66,14 @@ def test_a_bright_border_does_not_frame_a_dark_picture() -> None:
     assert border_level(levels) == 10
 
 
+@given(seed=st.integers(0, 2**32 - 1), num_levels=st.sampled_from([1, 2, 5, 256]))
+def test_the_borders_level_is_the_lesser_of_two_medians(seed: int, num_levels: int) -> None:
+    rng = np.random.default_rng(seed)
+    levels = rng.integers(0, num_levels, tuple(rng.integers(1, 9, 2)), dtype=np.uint8)
+    border = np.concatenate([levels[0], levels[-1], levels[:, 0], levels[:, -1]])
+    assert border_level(levels) == min(np.sort(some.ravel())[(some.size - 1) // 2] for some in (border, levels))
+
+
 def test_a_tile_is_in_levels_for_the_eye_and_nowhere_on_the_sky(tmp_path: Path) -> None:
     (tile,) = tile_file(write_jpeg(tmp_path / "a.jpg", starry_levels(128, 128)), SHA, SETTINGS).tiles
     assert (tile.unit, tile.instrument, tile.filter, tile.geometry, tile.chip) == ("display", None, None, None, 0)
