@@ -25,6 +25,12 @@ class Runner(NamedTuple):
     address: str = ""
 
 
+THREADS_AS_THEY_ARE = {
+    f"distributed.nanny.pre-spawn-environ.{library}_NUM_THREADS": None for library in ("OMP", "MKL", "OPENBLAS")
+}
+"""Dask would set them to 1 in the process that starts a cluster, for good: its training would go on with one thread."""
+
+
 def _threads(_: Stage, workers: int) -> TaskRunner[Any]:
     return ThreadPoolTaskRunner(max_workers=workers)
 
@@ -36,12 +42,14 @@ def _pool(_: Stage, workers: int) -> TaskRunner[Any]:
 def _dask(stage: Stage, workers: int) -> TaskRunner[Any]:
     """The cluster at `flows.dask_address`, or a local one for as long as the batches last."""
     try:
+        import dask  # noqa: PLC0415 - an extra
         from prefect_dask.task_runners import DaskTaskRunner  # noqa: PLC0415 - an extra
     except ImportError as error:
         raise SettingsError('flows.runner = "dask" needs pip install "hubbleclip[dask]"') from error
     logging.getLogger("distributed").setLevel(logging.ERROR)
     if address := stage.settings.flows.dask_address:
         return DaskTaskRunner(address=address)
+    dask.config.set(THREADS_AS_THEY_ARE)
     return DaskTaskRunner(
         cluster_kwargs={
             "n_workers": workers, "threads_per_worker": 1, "processes": True, "dashboard_address": "127.0.0.1:0",

@@ -1,6 +1,7 @@
 """Batches in processes of their own, here and on clusters: the same files, rows, datasets and reports as by threads."""
 
 import importlib.util
+import os
 import pickle
 import shutil
 from collections.abc import Iterator
@@ -11,8 +12,8 @@ import duckdb
 import pytest
 from commands import SMALL, files_below, run
 
-from flows._run import STOPPED, Connections, batches
-from flows._runners import fetch_share, runner_of
+from flows._run import STOPPED, Connections, batches, open_stage
+from flows._runners import THREADS_AS_THEY_ARE, fetch_share, runner_of
 from flows.mirror import push, take_over
 from flows.shards import read_tile
 from flows.spreading import batches_of, pack_shard
@@ -94,10 +95,21 @@ def test_processes_of_their_own_embed_what_one_does(trained, runner: str, tmp_pa
     assert found == trained[1]
 
 
+@pytest.mark.slow
+def test_a_dask_cluster_leaves_the_flow_its_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("distributed")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    settings = read_settings("demo", {"data": str(tmp_path), "flows": {"runner": "dask"}})
+    with open_stage("tiles", settings) as stage, runner_of(settings).open(stage, 1) as runner:
+        assert runner.client.submit(os.getpid).result() != os.getpid()
+        assert "OMP_NUM_THREADS" not in os.environ
+
+
 @pytest.fixture
 def elsewhere(tmp_path: Path) -> Iterator[dict[str, object]]:
     """Settings for a Dask cluster that was there before, and shares nothing with the flow but a store."""
-    distributed = pytest.importorskip("distributed")
+    distributed, dask = pytest.importorskip("distributed"), pytest.importorskip("dask")
+    dask.config.set(THREADS_AS_THEY_ARE)
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None,
                                   local_directory=str(tmp_path / "dask")) as cluster:  # fmt: skip
         yield {
