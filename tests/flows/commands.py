@@ -27,7 +27,6 @@ class Outcome:
     code: int
     out: str
     err: str
-    took_s: float
 
 
 def command(*words: str, data: Path, profile: str = "demo", settings: dict | None = None) -> list[str]:
@@ -44,12 +43,11 @@ def environment() -> dict[str, str]:
 def run(
     *words: str, data: Path, profile: str = "demo", settings: dict | None = None, timeout_s: float = 900
 ) -> Outcome:
-    started = time.monotonic()
     done = subprocess.run(
         command(*words, data=data, profile=profile, settings=settings),
         capture_output=True, text=True, timeout=timeout_s, env=environment(), check=False,
     )  # fmt: skip
-    return Outcome(done.returncode, done.stdout, done.stderr, time.monotonic() - started)
+    return Outcome(done.returncode, done.stdout, done.stderr)
 
 
 def kill_when(ready: Callable[[], bool], *words: str, data: Path, settings: dict, timeout_s: float = 600) -> None:

@@ -71,13 +71,12 @@ def test_no_process_outlives_the_command(undisturbed: tuple[Path, Outcome]) -> N
     assert servers() <= before
 
 
-def test_second_run_does_nothing_and_is_quick(undisturbed: tuple[Path, Outcome]) -> None:
+def test_second_run_does_nothing(undisturbed: tuple[Path, Outcome]) -> None:
     data, _ = undisturbed
     files = {path: path.stat().st_mtime_ns for path in (data / "demo").rglob("*.[ptf]*") if ".home" not in path.parts}
     before = rows(data)
     outcome = pipeline(data)
     assert outcome.code == 0, outcome.err
-    assert outcome.took_s < 60
     assert rows(data) == before
     assert {path: path.stat().st_mtime_ns for path in files} == files
 
