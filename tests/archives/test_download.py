@@ -192,9 +192,7 @@ def test_a_body_that_ends_early_is_truncated(scripted, tmp_path: Path) -> None:
 def test_a_slow_drip_is_given_up_as_stalled_and_gone_on_with(scripted, tmp_path: Path) -> None:
     hasty = FETCH.model_copy(update={"stall_s": 0.3, "stall_bytes": 1000})
     script = scripted(drip(FITS, 5000, ETag='"v1"'), give_part(FITS, ETag='"v1"'))
-    started = time.monotonic()
     assert fetch(script, tmp_path, fetch_settings=hasty).path.read_bytes() == FITS
-    assert time.monotonic() - started < 3
     assert int(script.seen[1]["Range"][6:-1]) > 5000
 
 
@@ -211,9 +209,7 @@ def test_a_file_that_takes_too_long_is_given_up(scripted, tmp_path: Path) -> Non
 
 def test_a_head_that_drips_is_given_up(scripted, tmp_path: Path) -> None:
     hasty = FETCH.model_copy(update={"timeout_s": 0.5, "attempts": 1})
-    started = time.monotonic()
     assert reason_of(scripted(drip_head), tmp_path, fetch_settings=hasty) == "timeout"
-    assert time.monotonic() - started < 2
 
 
 def test_silence_is_a_timeout(scripted, tmp_path: Path) -> None:
