@@ -19,7 +19,7 @@ from hubbleclip.records import Metric
 
 STYLES: dict[str, tuple[str, str, str, str]] = {
     "oracle": ("knows the kind of object", "#8a8d93", "--", ""),
-    "fine_tuned": ("fine-tuned", "#0b5cad", "-", "o"),
+    "fine_tuned": ("this model", "#0b5cad", "-", "o"),
     "bm25": ("text search (BM25)", "#8f5a9c", "-", "^"),
     "other": ("other run", "#b3423c", "-", "v"),
     "base": ("base model", "#d9822b", "-", "s"),

@@ -29,7 +29,7 @@ NUM_FAILURES = 4
 POINT_PX = 72
 COLUMNS = ("fine_tuned", "other", "base", "shuffled", "bm25", "hybrid", "random", "oracle")
 NAMES = {
-    "fine_tuned": "fine-tuned", "other": "other run", "base": "base model", "shuffled": "shuffled pairs",
+    "fine_tuned": "this model", "other": "other run", "base": "base model", "shuffled": "shuffled pairs",
     "bm25": "BM25", "hybrid": "with BM25", "random": "chance", "oracle": "kind oracle",
 }  # fmt: skip
 RIVAL_NAMES = {
@@ -166,7 +166,7 @@ def cell(metric: Metric | None) -> dict[str, str]:
 
 
 def lede(metrics: Sequence[Metric]) -> dict[str, str]:
-    """Words of the page's first sentence: the headline figure of the fine-tuned model beside chance."""
+    """Words of the page's first sentence: the headline figure of the run's model beside chance."""
     name = ROWS["Image to text"][0][0]
     found = {metric.model: metric for metric in metrics if metric.protocol == "fair" and metric.name == name}
     return {**cell(found["fine_tuned"]), "chance": value_text(found["random"])}
