@@ -9,12 +9,10 @@ be lost.
 
 from __future__ import annotations
 
-import io
 import os
 import statistics
 import subprocess
 import sys
-import tarfile
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -30,6 +28,7 @@ from benchmarks.environments import peer_python, run_peer
 from benchmarks.made import star_field
 from benchmarks.measure import Row, Seconds, rate_row, report, time_in_turn
 from benchmarks.static_server import served_folder
+from benchmarks.tiles_road import pack
 from hubbleclip.archives.base import Delivery
 from hubbleclip.archives.landing import settle_small
 from hubbleclip.archives.mast import MastClient
@@ -108,14 +107,14 @@ def fetch_all(url: str, names: Sequence[str], folder: Path) -> None:
 
 def pack_shard(names: Sequence[str], *, url: str, folder: Path, settings: TileSettings) -> None:
     """Fetch and cut some files, and write their pictures into a tar; nothing else touches the disk."""
-    sources = open_sources(url, folder)
-    with tarfile.open(folder / f"{names[0]}.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
-        for delivery in deliver(sources, names):
-            product = delivery.product
-            (tile,) = tile_file(delivery.data, product.sha256 or "", settings, product.file_name).tiles
-            member = tarfile.TarInfo(tile.tile_id + tile.suffix)
-            member.size = len(tile.png)
-            tar.addfile(member, io.BytesIO(tile.png))
+    tiles = (
+        tile
+        for delivery in deliver(open_sources(url, folder), names)
+        for tile in tile_file(delivery.data, delivery.product.sha256 or "", settings, delivery.product.file_name).tiles
+    )
+    num_tiles = pack(tiles, folder / f"{names[0]}.tar")
+    if num_tiles != len(names):
+        raise RuntimeError(f"{len(names)} previews gave {num_tiles} pictures")
 
 
 def compare_roads(url: str, previews: Path, names: Sequence[str], picture: str) -> Row | None:

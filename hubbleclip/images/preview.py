@@ -6,16 +6,20 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from hubbleclip.errors import ImageError
+from hubbleclip.images.compiling import compiled
 from hubbleclip.images.fits import ScienceImage
+from hubbleclip.images.half_size import read_half
 from hubbleclip.images.stretch import Stretch
 
 UNIT = "display"
+NUM_LEVELS = 256
 NOISE_LEVELS = 1.0
 """Stands for the noise that a preview does not tell: the step of its levels."""
 
@@ -57,9 +61,16 @@ def read_levels(
     """
     with _opened(content, max_pixels) as image:
         whole_px = max(image.size)
-        if enough_px is not None:
-            image.draft("L", (enough_px, enough_px))
-        return _converted(image, "L"), whole_px / max(image.size)
+        if enough_px is None:
+            return _converted(image, "L"), 1.0
+        is_half, is_grey = 2 <= min(image.size) // enough_px < 4, image.mode == "L"
+        image.draft("L", (enough_px, enough_px))
+        shrunk = whole_px / max(image.size)
+        if is_half and is_grey:
+            half_yx = read_half(content if isinstance(content, bytes) else content.read_bytes())
+            if half_yx is not None:
+                return half_yx, shrunk
+        return _converted(image, "L"), shrunk
 
 
 @contextmanager
@@ -86,20 +97,42 @@ def _converted(image: Image.Image, mode: str) -> NDArray[np.uint8]:
 
 def border_level(levels_yx: NDArray[np.uint8]) -> int:
     """The level that continues an image: the median of its outermost pixels, or of all where that is darker."""
-    level = _median(np.concatenate([levels_yx[0], levels_yx[-1], levels_yx[:, 0], levels_yx[:, -1]]))
-    num_darker = np.count_nonzero(levels_yx < level)
-    return level if num_darker < _half(levels_yx.size) else _median(levels_yx.ravel())
+    return int(_border_level(np.ascontiguousarray(levels_yx)))
 
 
-def _median(levels: NDArray[np.uint8]) -> int:
-    """Counted rather than sorted: there are but 256 levels."""
-    upto = np.cumsum(np.bincount(levels, minlength=256))
-    return int(np.searchsorted(upto, _half(levels.size)))
+@compiled
+def _border_level(levels_yx: Any) -> Any:
+    height, width = levels_yx.shape
+    counts = np.zeros(NUM_LEVELS, np.int64)
+    for x in range(width):
+        counts[levels_yx[0, x]] += 1
+        counts[levels_yx[height - 1, x]] += 1
+    for y in range(height):
+        counts[levels_yx[y, 0]] += 1
+        counts[levels_yx[y, width - 1]] += 1
+    level = _median(counts)
+    num_darker = 0
+    for y in range(height):
+        for x in range(width):
+            num_darker += levels_yx[y, x] < level
+    if num_darker < (levels_yx.size + 1) // 2:
+        return level
+    counts[:] = 0
+    for y in range(height):
+        for x in range(width):
+            counts[levels_yx[y, x]] += 1
+    return _median(counts)
 
 
-def _half(num: int) -> int:
-    """How many of so many levels are at the median or below at least."""
-    return (num + 1) // 2
+@compiled
+def _median(counts: Any) -> Any:
+    """The least level that half of all that are counted do not exceed."""
+    half = (counts.sum() + 1) // 2
+    level, upto = 0, counts[0]
+    while upto < half:
+        level += 1
+        upto += counts[level]
+    return level
 
 
 def read_colours(content: Path | bytes, max_pixels: int) -> NDArray[np.uint8]:
