@@ -85,20 +85,22 @@ class Lane:
     def answers(self, asked: Iterable[tuple[Item, str]]) -> Generator[tuple[Item, Transfer | None], None, None]:
         """The items, each with the answer of its address, as they come; None where it is not for a lane.
 
+        What follows is asked for before an answer is given, so that it is under way while something is made of that.
         Raises ArchiveDownError once the transport's breaker is open.
         """
-        todo = iter(asked)
+        todo, ended = iter(asked), list[tuple[Item, Transfer | None]]()
         following = next(todo, None)
         try:
-            while following or self._busy:
+            while following or self._busy or ended:
                 self.transport.breaker.check()
                 wait_s = LONGEST_WAIT_S
                 while following and self._free and not (wait_s := self._start(*following)):
                     following, wait_s = next(todo, None), LONGEST_WAIT_S
                 self._multi.perform()
-                ended = list(self._ended())
                 yield from ended
-                if not ended and self._multi.select(wait_s) < 0:
+                ended = list(self._ended())
+                is_waiting = not ended and (following or self._busy)
+                if is_waiting and self._multi.select(wait_s) < 0:
                     time.sleep(min(wait_s, FULL_WAIT_S))
         finally:
             for handle in list(self._busy):

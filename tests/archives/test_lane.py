@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -61,6 +62,15 @@ def test_connections_are_used_again(scripted) -> None:
     script = scripted(give(b"x"))
     ask(script, 20)
     assert len({seen["port"] for seen in script.seen}) <= 2
+
+
+def test_the_next_file_is_asked_for_before_something_is_made_of_one(scripted) -> None:
+    script, transport = scripted(give(b"x")), Transport(FETCH.model_copy(update={"requests_per_s": 1_000_000}))
+    answers = Lane(transport, 1).answers((i, f"{script.url}?{i}") for i in range(2))
+    next(answers)
+    while len(script.seen) < 2:
+        time.sleep(0.01)
+    assert [item for item, _ in answers] == [1]
 
 
 @pytest.mark.parametrize(
