@@ -69,21 +69,23 @@ class StaticArchive(MastClient):
 
 
 @cache
-def open_sources(url: str, folder: Path) -> FileSources:
+def open_sources(url: str, folder: Path, num_connections: int = CONNECTIONS) -> FileSources:
     """The road that small files of an archive take, one in a process."""
-    transport = Transport(FETCH)
-    return FileSources(FETCH, Layout(folder), transport, StaticArchive(url, transport))
+    fetch = FETCH.model_copy(update={"connections": num_connections})
+    transport = Transport(fetch)
+    return FileSources(fetch, Layout(folder), transport, StaticArchive(url, transport))
 
 
-def deliver(sources: FileSources, names: Sequence[str]) -> Iterator[Delivery]:
+def deliver(sources: FileSources, names: Sequence[str], num_at_once: int) -> Iterator[Delivery]:
     """The files in memory, checked and hashed. Raises RuntimeError where one is missing."""
-    for name, delivery in sources.deliver_small(
+    products = (
         Product(
             uri=f"mast:{name}", obs_id=name, proposal_id="hst:1", file_name=name, kind="preview", size_bytes=None,
             choice="the only one",
         )
         for name in names
-    ):  # fmt: skip
+    )  # fmt: skip
+    for name, delivery in sources.deliver_small(products, num_at_once):
         if delivery is None:
             raise RuntimeError(f"{name} did not come")
         yield delivery
@@ -97,7 +99,7 @@ def fetch_all(url: str, names: Sequence[str], folder: Path) -> None:
         sync_files(
             [
                 settle_small(delivery.data, delivery.product.sha256 or "", delivery.product.file_name, sources.layout)
-                for delivery in deliver(sources, batch)
+                for delivery in deliver(sources, batch, CORES)
             ]
         )
 
@@ -107,9 +109,10 @@ def fetch_all(url: str, names: Sequence[str], folder: Path) -> None:
 
 def pack_shard(names: Sequence[str], *, url: str, folder: Path, settings: TileSettings) -> None:
     """Fetch and cut some files, and write their pictures into a tar; nothing else touches the disk."""
+    sources = open_sources(url, folder, CONNECTIONS // CORES)
     tiles = (
         tile
-        for delivery in deliver(open_sources(url, folder), names)
+        for delivery in deliver(sources, names, 1)
         for tile in tile_file(delivery.data, delivery.product.sha256 or "", settings, delivery.product.file_name).tiles
     )
     num_tiles = pack(tiles, folder / f"{names[0]}.tar")

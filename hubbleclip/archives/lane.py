@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import os
 import queue
+import threading
 import time
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
@@ -172,21 +173,28 @@ def _connection(transport: Transport) -> Any:
 
 
 class Lanes:
-    """The lanes of a transport, as many as there are cores to work on what they bring; each keeps its connections."""
+    """The lanes of a transport, which share its connections; each keeps its own."""
 
     def __init__(self, transport: Transport) -> None:
-        connections = transport.fetch.connections
-        num = min(os.cpu_count() or 1, connections) if pycurl else 0
-        self.is_open = num > 0
+        self.transport = transport
+        self.is_open = pycurl is not None
         self._idle = queue.SimpleQueue[Lane]()
-        for place in range(num):
-            self._idle.put(Lane(transport, (connections + place) // num))
+        self._making = threading.Lock()
+        self._are_made = False
 
     @contextmanager
-    def one(self) -> Iterator[Lane]:
-        """A lane for one thread, as soon as one is free."""
+    def one(self, num: int) -> Iterator[Lane]:
+        """A lane for one thread, as soon as one is free; the first call decides how many there are."""
+        with self._making:
+            if not self._are_made:
+                self._make(min(num, self.transport.fetch.connections))
+                self._are_made = True
         lane = self._idle.get()
         try:
             yield lane
         finally:
             self._idle.put(lane)
+
+    def _make(self, num: int) -> None:
+        for place in range(num):
+            self._idle.put(Lane(self.transport, (self.transport.fetch.connections + place) // num))
