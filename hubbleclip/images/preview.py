@@ -15,7 +15,7 @@ from PIL import Image, UnidentifiedImageError
 from hubbleclip.errors import ImageError
 from hubbleclip.images.compiling import compiled
 from hubbleclip.images.fits import ScienceImage
-from hubbleclip.images.half_size import read_half
+from hubbleclip.images.grey_jpeg import read_grey
 from hubbleclip.images.stretch import Stretch
 
 UNIT = "display"
@@ -60,17 +60,15 @@ def read_levels(
     no side below `enough_px`. Raises ImageError.
     """
     with _opened(content, max_pixels) as image:
-        whole_px = max(image.size)
-        if enough_px is None:
-            return _converted(image, "L"), 1.0
-        is_half, is_grey = 2 <= min(image.size) // enough_px < 4, image.mode == "L"
-        image.draft("L", (enough_px, enough_px))
+        whole_px, is_grey = max(image.size), image.mode == "L"
+        shrink = 1 if enough_px is None else max(min(image.size) // enough_px, 1)
+        if enough_px is not None:
+            image.draft("L", (enough_px, enough_px))
         shrunk = whole_px / max(image.size)
-        if is_half and is_grey:
-            half_yx = read_half(content if isinstance(content, bytes) else content.read_bytes())
-            if half_yx is not None:
-                return half_yx, shrunk
-        return _converted(image, "L"), shrunk
+        levels_yx = None
+        if is_grey and shrink < 4:
+            levels_yx = read_grey(content if isinstance(content, bytes) else content.read_bytes(), min(shrink, 2))
+        return _converted(image, "L") if levels_yx is None else levels_yx, shrunk
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A grey JPEG at half its size: every level as Pillow's libjpeg makes it, or left to Pillow."""
+"""A grey JPEG, whole or at half its size: every level as Pillow's libjpeg makes it, or left to Pillow."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from hubbleclip.images.half_size import read_half
+from hubbleclip.images.grey_jpeg import read_grey
 from hubbleclip.images.jpeg_blocks import ZIGZAG, code_of, unstuff
 
 
@@ -29,9 +29,9 @@ def packed(levels_yx: NDArray[np.uint8], mode: str = "L", **options: Any) -> byt
     return buffer.getvalue()
 
 
-def halved_by_pillow(data: bytes) -> NDArray[np.uint8]:
+def pillows_own(data: bytes, shrink: int) -> NDArray[np.uint8]:
     with Image.open(io.BytesIO(data)) as image:
-        image.draft("L", (image.width // 2, image.height // 2))
+        image.draft("L", (image.width // shrink, image.height // shrink))
         return np.array(image)
 
 
@@ -42,18 +42,19 @@ GREY = packed(grainy(1, 72, 88, 20), quality=80)
 @given(
     seed=st.integers(0, 1000), height=st.integers(2, 90), width=st.integers(2, 90),
     noise=st.sampled_from([0, 2, 15, 80, 400]), quality=st.integers(1, 100), optimize=st.booleans(),
+    shrink=st.sampled_from([1, 2]),
 )  # fmt: skip
 def test_every_level_is_libjpegs(
-    seed: int, height: int, width: int, noise: float, quality: int, optimize: bool
+    seed: int, height: int, width: int, noise: float, quality: int, optimize: bool, shrink: int
 ) -> None:
     data = packed(grainy(seed, height, width, noise), quality=quality, optimize=optimize)
-    half_yx = read_half(data)
-    assert half_yx is not None
-    np.testing.assert_array_equal(half_yx, halved_by_pillow(data))
+    levels_yx = read_grey(data, shrink)
+    assert levels_yx is not None
+    np.testing.assert_array_equal(levels_yx, pillows_own(data, shrink))
 
 
 def test_zeros_after_the_end_do_not_matter() -> None:
-    np.testing.assert_array_equal(read_half(GREY + bytes(1000)), halved_by_pillow(GREY))
+    np.testing.assert_array_equal(read_grey(GREY + bytes(1000), 1), pillows_own(GREY, 1))
 
 
 @pytest.mark.parametrize(
@@ -71,22 +72,10 @@ def test_zeros_after_the_end_do_not_matter() -> None:
         b"\xff\xd8\xff\xd9",
         b"",
     ],
-    ids=[
-        "colour",
-        "progressive",
-        "restarts",
-        "extended",
-        "no-end",
-        "cut",
-        "short",
-        "longer",
-        "marker",
-        "bare",
-        "empty",
-    ],
+    ids=["colour", "progressive", "restarts", "extended", "end", "cut", "short", "longer", "marker", "bare", "empty"],
 )
 def test_what_is_out_of_the_ordinary_is_left(data: bytes) -> None:
-    assert read_half(data) is None
+    assert read_grey(data, 1) is None
 
 
 @settings(max_examples=300, deadline=None)
@@ -95,11 +84,11 @@ def test_a_damaged_file_is_left_or_gives_a_picture_of_the_size_that_it_claims(
     at: int, change: bytes, num_gone: int
 ) -> None:
     data = GREY[:at] + change + GREY[at + num_gone :]
-    half_yx = read_half(data)
+    levels_yx = read_grey(data, 1)
     frame = data.find(b"\xff\xc0\0\x0b\x08")
-    if half_yx is not None:
+    if levels_yx is not None:
         sides = [int.from_bytes(data[frame + i : frame + i + 2], "big") for i in (5, 7)]
-        assert half_yx.shape == tuple((side + 1) // 2 for side in sides)
+        assert levels_yx.shape == tuple(sides)
 
 
 @pytest.mark.parametrize("symbols", [b"", b"\1\2\3"], ids=["fewer", "more"])
