@@ -53,7 +53,7 @@ def read_grey(data: bytes, shrink: int) -> NDArray[np.uint8] | None:
 
 def _read_frame(data: bytes) -> Frame | None:
     """None for a file out of the ordinary."""
-    tables, quanta, frame = {}, {}, b""
+    tables, quanta, frame = dict[int, bytes](), dict[int, bytes](), b""
     for marker, start, content in _segments(data):
         if marker == HUFFMAN:
             tables |= _tables(content)
