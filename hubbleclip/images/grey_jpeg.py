@@ -16,7 +16,9 @@ from hubbleclip.images.compiling import compiled, inlined
 from hubbleclip.images.jpeg_blocks import SPARE_WORDS, ZIGZAG, Code, code_of, read_blocks, unstuff
 
 I16, I32, U64 = np.int16, np.int32, np.uint64
-BASELINE, HUFFMAN, QUANTA, INTERVAL, SCAN, END = 0xC0, 0xC4, 0xDB, 0xDD, 0xDA, b"\xff\xd9"
+BASELINE, HUFFMAN, QUANTA, INTERVAL, SCAN = 0xC0, 0xC4, 0xDB, 0xDD, 0xDA
+BEGIN, END = b"\xff\xd8", b"\xff\xd9"
+WITH_LENGTH = frozenset(range(0xC0, 0xFF)) - frozenset(range(0xD0, 0xDA))
 OTHER_FRAMES = frozenset(range(0xC1, 0xD0)) - {HUFFMAN}
 BLOCK_PX, HALF_PX = 8, 4
 MIDDLE = 128
@@ -34,12 +36,12 @@ class Frame(NamedTuple):
     start: int
 
 
-def read_grey(data: bytes, shrink: int) -> NDArray[np.uint8] | None:
-    """Levels of a grey JPEG at its size (`shrink` 1) or at half of it, rounded up (2), the top row first; None for a
-    file out of the ordinary, a damaged one among them. The caller has judged the size that it claims.
+def read_grey(data: bytes, frame: Frame, shrink: int) -> NDArray[np.uint8] | None:
+    """Levels of an ordinary file at its size (`shrink` 1) or at half of it, rounded up (2), the top row first; None for
+    a damaged one. The caller has judged the size that the frame claims.
     """
-    frame, end = _read_frame(data), data.rfind(END)
-    if frame is None or end <= frame.start:
+    end = data.rfind(END)
+    if end <= frame.start:
         return None
     scan = np.frombuffer(data, np.uint8, end - frame.start, frame.start)
     words = np.zeros(scan.size // 4 + SPARE_WORDS, np.uint32)
@@ -51,7 +53,7 @@ def read_grey(data: bytes, shrink: int) -> NDArray[np.uint8] | None:
     return levels_yx[:height, :width] if is_whole else None
 
 
-def _read_frame(data: bytes) -> Frame | None:
+def read_frame(data: bytes) -> Frame | None:
     """None for a file out of the ordinary."""
     tables, quanta, frame = dict[int, bytes](), dict[int, bytes](), b""
     for marker, start, content in _segments(data):
@@ -70,8 +72,8 @@ def _read_frame(data: bytes) -> Frame | None:
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, bytes]]:
     """Marker, end and content of each segment up to where something else stands."""
-    start = 2
-    while data[start : start + 1] == b"\xff" and len(data) > start + 4:
+    start = len(BEGIN) if data.startswith(BEGIN) else len(data)
+    while len(data) > start + 4 and data[start] == 0xFF and data[start + 1] in WITH_LENGTH:
         end = start + 2 + int.from_bytes(data[start + 2 : start + 4], "big")
         yield data[start + 1], end, data[start + 4 : end]
         start = max(end, start + 4)

@@ -15,7 +15,7 @@ from PIL import Image, UnidentifiedImageError
 from hubbleclip.errors import ImageError
 from hubbleclip.images.compiling import compiled
 from hubbleclip.images.fits import ScienceImage
-from hubbleclip.images.grey_jpeg import read_grey
+from hubbleclip.images.grey_jpeg import read_frame, read_grey
 from hubbleclip.images.stretch import Stretch
 
 UNIT = "display"
@@ -59,16 +59,32 @@ def read_levels(
     skips what only a larger one needs: the answer is up to 8 times smaller (each level a mean of the larger image's),
     no side below `enough_px`. Raises ImageError.
     """
-    with _opened(content, max_pixels) as image:
-        whole_px, is_grey = max(image.size), image.mode == "L"
-        shrink = 1 if enough_px is None else max(min(image.size) // enough_px, 1)
+    data = content if isinstance(content, bytes) else _read(content)
+    levels_yx, shrunk = _ordinary_levels(data, max_pixels, enough_px)
+    if levels_yx is not None:
+        return levels_yx, shrunk
+    with _opened(data, max_pixels) as image:
+        whole_px = max(image.size)
         if enough_px is not None:
             image.draft("L", (enough_px, enough_px))
-        shrunk = whole_px / max(image.size)
-        levels_yx = None
-        if is_grey and shrink < 4:
-            levels_yx = read_grey(content if isinstance(content, bytes) else content.read_bytes(), min(shrink, 2))
-        return _converted(image, "L") if levels_yx is None else levels_yx, shrunk
+        return _converted(image, "L"), whole_px / max(image.size)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ImageError("unreadable", str(error)) from error
+
+
+def _ordinary_levels(data: bytes, max_pixels: int, enough_px: int | None) -> tuple[NDArray[np.uint8] | None, float]:
+    """See `read_levels`; None where the file is left to Pillow, a large one among them."""
+    frame = read_frame(data)
+    if frame is None or frame.height * frame.width > min(max_pixels, Image.MAX_IMAGE_PIXELS or max_pixels):
+        return None, 1
+    shrink = 1 if enough_px is None else max(min(frame.height, frame.width) // enough_px, 1)
+    levels_yx = read_grey(data, frame, min(shrink, 2)) if shrink < 4 else None
+    return levels_yx, 1 if levels_yx is None else max(frame.height, frame.width) / max(levels_yx.shape)
 
 
 @contextmanager
