@@ -93,12 +93,14 @@ class Lane:
         following = next(todo, None)
         try:
             while following or self._busy or ended:
-                self.transport.breaker.check()
+                if not ended:  # what has come is given first
+                    self.transport.breaker.check()
                 wait_s = LONGEST_WAIT_S
                 while following and self._free and not (wait_s := self._start(*following)):
                     following, wait_s = next(todo, None), LONGEST_WAIT_S
                 self._multi.perform()
                 yield from ended
+                self.transport.breaker.check()
                 ended = list(self._ended())
                 is_waiting = not ended and (following or self._busy)
                 if is_waiting and self._multi.select(wait_s) < 0:
