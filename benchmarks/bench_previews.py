@@ -9,12 +9,10 @@ be lost.
 
 from __future__ import annotations
 
-import io
 import os
 import statistics
 import subprocess
 import sys
-import tarfile
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -30,6 +28,7 @@ from benchmarks.environments import peer_python, run_peer
 from benchmarks.made import star_field
 from benchmarks.measure import Row, Seconds, rate_row, report, time_in_turn
 from benchmarks.static_server import served_folder
+from benchmarks.tiles_road import pack
 from hubbleclip.archives.base import Delivery
 from hubbleclip.archives.landing import settle_small
 from hubbleclip.archives.mast import MastClient
@@ -42,6 +41,8 @@ from hubbleclip.records import Product
 from hubbleclip.settings import FetchSettings, TileSettings
 
 NUM_PREVIEWS = 2000
+ROUNDS_IN_LONG = 4
+"""How often the long run asks for each: the longer, the less the processes' start counts, img2dataset's above all."""
 SIDE_PX = 512
 CORES = os.cpu_count() or 1
 CONNECTIONS = 8
@@ -70,21 +71,23 @@ class StaticArchive(MastClient):
 
 
 @cache
-def open_sources(url: str, folder: Path) -> FileSources:
+def open_sources(url: str, folder: Path, num_connections: int = CONNECTIONS) -> FileSources:
     """The road that small files of an archive take, one in a process."""
-    transport = Transport(FETCH)
-    return FileSources(FETCH, Layout(folder), transport, StaticArchive(url, transport))
+    fetch = FETCH.model_copy(update={"connections": num_connections})
+    transport = Transport(fetch)
+    return FileSources(fetch, Layout(folder), transport, StaticArchive(url, transport))
 
 
-def deliver(sources: FileSources, names: Sequence[str]) -> Iterator[Delivery]:
+def deliver(sources: FileSources, names: Sequence[str], num_at_once: int) -> Iterator[Delivery]:
     """The files in memory, checked and hashed. Raises RuntimeError where one is missing."""
-    for name, delivery in sources.deliver_small(
+    products = (
         Product(
-            uri=f"mast:{name}", obs_id=name, proposal_id="hst:1", file_name=name, kind="preview", size_bytes=None,
-            choice="the only one",
+            uri=f"mast:{name}", obs_id=name, proposal_id="hst:1", file_name=name.partition("?")[0], kind="preview",
+            size_bytes=None, choice="the only one",
         )
         for name in names
-    ):  # fmt: skip
+    )  # fmt: skip
+    for name, delivery in sources.deliver_small(products, num_at_once):
         if delivery is None:
             raise RuntimeError(f"{name} did not come")
         yield delivery
@@ -98,7 +101,7 @@ def fetch_all(url: str, names: Sequence[str], folder: Path) -> None:
         sync_files(
             [
                 settle_small(delivery.data, delivery.product.sha256 or "", delivery.product.file_name, sources.layout)
-                for delivery in deliver(sources, batch)
+                for delivery in deliver(sources, batch, CORES)
             ]
         )
 
@@ -108,14 +111,15 @@ def fetch_all(url: str, names: Sequence[str], folder: Path) -> None:
 
 def pack_shard(names: Sequence[str], *, url: str, folder: Path, settings: TileSettings) -> None:
     """Fetch and cut some files, and write their pictures into a tar; nothing else touches the disk."""
-    sources = open_sources(url, folder)
-    with tarfile.open(folder / f"{names[0]}.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
-        for delivery in deliver(sources, names):
-            product = delivery.product
-            (tile,) = tile_file(delivery.data, product.sha256 or "", settings, product.file_name).tiles
-            member = tarfile.TarInfo(tile.tile_id + tile.suffix)
-            member.size = len(tile.png)
-            tar.addfile(member, io.BytesIO(tile.png))
+    sources = open_sources(url, folder, CONNECTIONS // CORES)
+    tiles = (
+        tile
+        for delivery in deliver(sources, names, 1)
+        for tile in tile_file(delivery.data, delivery.product.sha256 or "", settings, delivery.product.file_name).tiles
+    )
+    num_tiles = pack(tiles, folder / f"{names[0]}.tar")
+    if num_tiles != len(names):
+        raise RuntimeError(f"{len(names)} previews gave {num_tiles} pictures")
 
 
 def compare_roads(url: str, previews: Path, names: Sequence[str], picture: str) -> Row | None:
@@ -126,7 +130,7 @@ def compare_roads(url: str, previews: Path, names: Sequence[str], picture: str) 
     settings = TileSettings(size_px=256, views=("overview",), format="png" if picture == "png" else "jpeg")
     shards = [names[start : start + A_SHARD] for start in range(0, len(names), A_SHARD)]
     peer_s: list[float] = []
-    tile_file((previews / names[0]).read_bytes(), "", settings, names[0])  # imports, and compiles
+    tile_file(next(previews.iterdir()), "", settings)  # imports, and compiles
 
     @contextmanager
     def ours(folder: Path) -> Iterator[Callable[[], object]]:
@@ -153,7 +157,8 @@ def compare_roads(url: str, previews: Path, names: Sequence[str], picture: str) 
         with tempfile.TemporaryDirectory() as folder:
             theirs(Path(folder))
     seconds = Seconds(ours=tuple(ours_s), peer=tuple(peer_s))
-    return rate_row(f"previews to 256 px {picture.upper()} in tars", "pictures/s", len(names), seconds, IMG2DATASET)
+    name = f"{len(names):,} previews to 256 px {picture.upper()} in tars"
+    return rate_row(name, "pictures/s", len(names), seconds, IMG2DATASET)
 
 
 def compare_fetch(url: str, names: Sequence[str], is_synced: bool) -> Row:
@@ -190,6 +195,8 @@ def main() -> None:
         print(f"{len(names)} previews of {mean_kb:.0f} kB", file=sys.stderr)
         with served_folder(Path(folder)) as url:
             roads = [compare_roads(url, Path(folder), names, picture) for picture in ("jpg", "png")]
+            long = [f"{name}?{number}" for number in range(ROUNDS_IN_LONG) for name in names]
+            roads.append(compare_roads(url, Path(folder), long, "jpg"))
             fetches = [compare_fetch(url, names, is_synced) for is_synced in (False, True)]
     report("previews", [row for row in [*roads, *fetches] if row is not None])
 

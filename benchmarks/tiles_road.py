@@ -33,12 +33,12 @@ def _with_rays_left(image: ScienceImage) -> ScienceImage:
 
 
 def pack(tiles: Iterable[CutTile], shard: Path) -> int:
-    """The PNGs into a tar as shards are; returns how many."""
+    """The pictures into a tar as shards are; returns how many."""
     num_tiles = num_bytes = 0
     with shard.open("wb", buffering=0) as file:
         for tile in tiles:
-            header, padding = ustar.header(f"{tile.tile_id}.png".encode(), len(tile.png)), ustar.padding(len(tile.png))
-            num_bytes += file.write(b"".join((header, tile.png, padding)))
+            header = ustar.header((tile.tile_id + tile.suffix).encode(), len(tile.png))
+            num_bytes += file.write(b"".join((header, tile.png, ustar.padding(len(tile.png)))))
             num_tiles += 1
         file.write(ustar.end(num_bytes))
     return num_tiles

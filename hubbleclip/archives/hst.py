@@ -12,7 +12,7 @@ from hubbleclip.archives.choice import BYTES_A_MB, choose, refusal_of
 from hubbleclip.archives.criteria import criteria_of, mjd_of, release_window, separation_deg, wanted_numbers
 from hubbleclip.archives.mast import Answer, Criteria, MastClient, Row
 from hubbleclip.archives.raw import OBSERVATIONS, PRODUCTS, RawAnswers
-from hubbleclip.archives.sources import FileSources
+from hubbleclip.archives.sources import CORES, FileSources
 from hubbleclip.archives.stsci import ProposalSource
 from hubbleclip.archives.transport import Transport
 from hubbleclip.archives.windows import Query, Window
@@ -111,8 +111,11 @@ class HstArchive(MadeApart):
         return self.files.fetch(product)
 
     def deliver_small(self, products: Iterable[Product]) -> Iterator[tuple[Product, Delivery | None]]:
-        """Small files in memory; see Archive.deliver_small. Raises ArchiveDownError."""
-        return self.files.deliver_small(products)
+        """Small files in memory; see Archive.deliver_small. Raises ArchiveDownError.
+
+        A process of its own has one batch at a time, which takes all connections.
+        """
+        return self.files.deliver_small(products, 1 if self.is_apart else CORES)
 
 
 def _is_within(observation: Observation, cone_deg: tuple[float, float, float]) -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import os
 import queue
+import threading
 import time
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
@@ -85,20 +86,24 @@ class Lane:
     def answers(self, asked: Iterable[tuple[Item, str]]) -> Generator[tuple[Item, Transfer | None], None, None]:
         """The items, each with the answer of its address, as they come; None where it is not for a lane.
 
+        What follows is asked for before an answer is given, so that it is under way while something is made of that.
         Raises ArchiveDownError once the transport's breaker is open.
         """
-        todo = iter(asked)
+        todo, ended = iter(asked), list[tuple[Item, Transfer | None]]()
         following = next(todo, None)
         try:
-            while following or self._busy:
-                self.transport.breaker.check()
+            while following or self._busy or ended:
+                if not ended:  # what has come is given first
+                    self.transport.breaker.check()
                 wait_s = LONGEST_WAIT_S
                 while following and self._free and not (wait_s := self._start(*following)):
                     following, wait_s = next(todo, None), LONGEST_WAIT_S
                 self._multi.perform()
-                ended = list(self._ended())
                 yield from ended
-                if not ended and self._multi.select(wait_s) < 0:
+                self.transport.breaker.check()
+                ended = list(self._ended())
+                is_waiting = not ended and (following or self._busy)
+                if is_waiting and self._multi.select(wait_s) < 0:
                     time.sleep(min(wait_s, FULL_WAIT_S))
         finally:
             for handle in list(self._busy):
@@ -170,21 +175,28 @@ def _connection(transport: Transport) -> Any:
 
 
 class Lanes:
-    """The lanes of a transport, as many as there are cores to work on what they bring; each keeps its connections."""
+    """The lanes of a transport, which share its connections; each keeps its own."""
 
     def __init__(self, transport: Transport) -> None:
-        connections = transport.fetch.connections
-        num = min(os.cpu_count() or 1, connections) if pycurl else 0
-        self.is_open = num > 0
+        self.transport = transport
+        self.is_open = pycurl is not None
         self._idle = queue.SimpleQueue[Lane]()
-        for place in range(num):
-            self._idle.put(Lane(transport, (connections + place) // num))
+        self._making = threading.Lock()
+        self._are_made = False
 
     @contextmanager
-    def one(self) -> Iterator[Lane]:
-        """A lane for one thread, as soon as one is free."""
+    def one(self, num: int) -> Iterator[Lane]:
+        """A lane for one thread, as soon as one is free; the first call decides how many there are."""
+        with self._making:
+            if not self._are_made:
+                self._make(min(num, self.transport.fetch.connections))
+                self._are_made = True
         lane = self._idle.get()
         try:
             yield lane
         finally:
             self._idle.put(lane)
+
+    def _make(self, num: int) -> None:
+        for place in range(num):
+            self._idle.put(Lane(self.transport, (self.transport.fetch.connections + place) // num))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
@@ -24,6 +25,7 @@ from hubbleclip.records import Product
 from hubbleclip.settings import FetchSettings
 
 LOG = logging.getLogger(__name__)
+CORES = os.cpu_count() or 1
 PREVIEWS = frozenset({".jpg", ".jpeg"})
 """Suffixes of files that are small also where the archive lists no size."""
 
@@ -93,8 +95,12 @@ class FileSources:
                 failures[name] = error
         raise _joined(failures)
 
-    def deliver_small(self, products: Iterable[Product]) -> Iterator[tuple[Product, Delivery | None]]:
-        """Small files from the archive's own server, where it is the only source; see Archive.deliver_small."""
+    def deliver_small(
+        self, products: Iterable[Product], num_at_once: int = CORES
+    ) -> Iterator[tuple[Product, Delivery | None]]:
+        """Small files from the archive's own server, where it is the only source; see Archive.deliver_small. At most
+        `num_at_once` threads work on what it brings, and the others wait; each has its share of the connections.
+        """
         asked: list[tuple[Product, str]] = []
         for product in products:
             if self.lanes and self.lanes.is_open and self._is_small(product):
@@ -102,7 +108,7 @@ class FileSources:
             else:
                 yield product, None
         if self.lanes and asked:
-            with self.lanes.one() as lane, closing(lane.answers(asked)) as answers:
+            with self.lanes.one(num_at_once) as lane, closing(lane.answers(asked)) as answers:
                 for product, transfer in answers:
                     yield product, None if transfer is None else self._delivery(product, transfer)
 

@@ -56,11 +56,20 @@ def fit(image: ScienceImage, sound_yx: NDArray[np.bool_], settings: TileSettings
 def levels_of_band(prepared: Prepared, y0: int, size_px: int) -> NDArray[np.uint8]:
     """Levels of the image's rows that tiles at `y0` hold, over its whole width: (at most size_px, width)."""
     height, width = prepared.image.data_yx.shape
-    top = max(y0, 0)
-    band_yx = np.empty((min(y0 + size_px, height) - top, width), np.uint8)
+    top, bottom = max(y0, 0), min(y0 + size_px, height)
+    if _shows_levels(prepared):
+        return (prepared.image.data_yx[top:bottom] + np.float32(0.5)).astype(np.uint8)
+    band_yx = np.empty((bottom - top, width), np.uint8)
     curve = level_curve(prepared.stretch, REPAIR_MIN_VALID)
     levels.levels_of_rows(pixel_words(prepared.image.data_yx), prepared.sound_yx, curve, top, band_yx)
     return band_yx
+
+
+def _shows_levels(prepared: Prepared) -> bool:
+    """Whether all of an image is levels already, made for the eye, that are shown as they are."""
+    stretch = prepared.stretch
+    is_line = (stretch.kind, stretch.black, stretch.white) == ("linear", 0, 255)
+    return is_line and stretch is prepared.image.stretch and bool(prepared.sound_yx.all())
 
 
 def square(band_yx: NDArray[np.uint8], start_yx: tuple[int, int], size_px: int, sky_level: int) -> NDArray[np.uint8]:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import io
+import pickle
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +65,15 @@ def test_connections_are_used_again(scripted) -> None:
     script = scripted(give(b"x"))
     ask(script, 20)
     assert len({seen["port"] for seen in script.seen}) <= 2
+
+
+def test_the_next_file_is_asked_for_before_something_is_made_of_one(scripted) -> None:
+    script, transport = scripted(give(b"x")), Transport(FETCH.model_copy(update={"requests_per_s": 1_000_000}))
+    answers = Lane(transport, 1).answers((i, f"{script.url}?{i}") for i in range(2))
+    next(answers)
+    while len(script.seen) < 2:
+        time.sleep(0.01)
+    assert [item for item, _ in answers] == [1]
 
 
 @pytest.mark.parametrize(
@@ -145,6 +158,19 @@ def test_what_is_begun_is_gone_on_with_by_the_other_road(scripted, tmp_path: Pat
     part.parent.mkdir(parents=True)
     part.write_bytes(b"begun")
     assert delivered(script, tmp_path, product) is None
+
+
+def test_the_one_batch_of_another_process_has_all_connections(scripted, tmp_path: Path) -> None:
+    together = threading.Barrier(FETCH.connections)
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        together.wait()
+        give(jpeg(), **JPEG_HEAD)(handler)
+
+    archive = archive_at(f"http://{scripted(answer).host}", tmp_path, FETCH)
+    there = pickle.loads(pickle.dumps(archive))
+    products = [preview(f"{index}_drz.jpg") for index in range(2 * FETCH.connections)]
+    assert all(delivery for _, delivery in there.deliver_small(products))
 
 
 def test_turns_are_shared_between_lanes_and_others(scripted) -> None:

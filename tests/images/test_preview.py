@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,10 @@ from PIL import Image
 
 from hubbleclip.errors import ImageError
 from hubbleclip.images.png import decode_png
+from hubbleclip.images.prepared import levels_of_band, prepare
 from hubbleclip.images.preview import border_level, read_colours, read_levels, read_previews
-from hubbleclip.images.tiles import READERS, tile_file
+from hubbleclip.images.stretch import apply_stretch
+from hubbleclip.images.tiles import READERS, VIEWS, tile_file
 from hubbleclip.paths import SUFFIXES
 from hubbleclip.settings import TileSettings
 
@@ -32,6 +35,12 @@ def starry_levels(height: int, width: int, sky: int = 20) -> np.ndarray:
 def write_jpeg(path: Path, levels: np.ndarray, mode: str = "L") -> Path:
     Image.fromarray(levels).convert(mode).save(path, "JPEG", quality=90)
     return path
+
+
+def packed(levels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(levels).save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()
 
 
 def pillows_own(path: Path) -> np.ndarray:
@@ -143,6 +152,26 @@ def test_a_preview_seen_whole_alone_is_as_one_decoded_whole(tmp_path: Path) -> N
     beside = tile_file(path, "0" * 64, TileSettings(size_px=128, views=("native", "overview"))).tiles[-1]
     assert (alone.view, alone.shrink) == (beside.view, beside.shrink) == ("overview", 4.0)
     assert np.abs(decode_png(alone.png).astype(int) - decode_png(beside.png)).mean() < 1.5
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("side_px", [255, 256, 300, 511, 512, 1100])
+def test_whatever_road_it_takes_a_smaller_picture_is_libjpegs(tmp_path: Path, side_px: int, mode: str) -> None:
+    path = write_jpeg(tmp_path / "a.jpg", starry_levels(side_px, side_px + 40), mode)
+    with Image.open(path) as image:
+        image.draft("L", (128, 128))
+        truth = np.array(image)
+    for content in (path, path.read_bytes()):
+        np.testing.assert_array_equal(read_levels(content, 10**7, enough_px=128)[0], truth)
+
+
+@pytest.mark.parametrize("side_px", [100, 256, 300])
+def test_levels_that_are_shown_as_they_are_are_those_of_the_stretch(side_px: int) -> None:
+    levels = starry_levels(side_px, side_px)
+    (image,) = read_previews(packed(levels), 10**6)
+    shown, _ = VIEWS["overview"](prepare(image, SETTINGS), SETTINGS)
+    expected = apply_stretch(shown.image.data_yx, shown.sound_yx, shown.stretch)
+    np.testing.assert_array_equal(levels_of_band(shown, 0, 128), expected[:128])
 
 
 def test_zero_bytes_after_the_end_marker_do_not_matter(tmp_path: Path) -> None:
