@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -141,7 +142,8 @@ def _fetched(costs: Costs, archive: Archive) -> Iterator[Line]:
 
 
 def _packed(costs: Costs, tiles: float) -> Iterator[Line]:
-    packing, write = "2,000 tiles of 512 px", "write 1,000,000 tile rows"
+    packing = next(name for _, name, _ in costs if re.match(r"[\d,]+ tiles of 512 px", name))
+    write = "write 1,000,000 tile rows"
     publish = next(name for _, name, _ in costs if name.startswith("publish a snapshot of 1,000,000 tiles"))
     samples_s, most = costs["shards", packing, "samples/s"], ShardSettings().max_mb
     each = costs["shards", packing, "MB/s"] * MB / samples_s

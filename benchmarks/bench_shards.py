@@ -1,76 +1,96 @@
-"""Samples to shards and back: ours against webdataset's writer on the same members, and against other loaders; the
-cost of a sample against the size of the dataset.
+"""Samples to shards and back: ours against webdataset's writer, and against other loaders; the cost of a sample against
+the size of the dataset.
 
-Ours also makes the JSON, checks every PNG against its hash, spreads the groups, hashes and syncs the shards and writes
-the manifest; the peer writes bytes. A second time the peer too makes, checks, hashes and syncs.
+A whole build makes the JSON, checks every PNG against its hash, spreads the groups, hashes and syncs the shards and
+writes the manifest. It stands beside a peer that writes bytes, and beside one that also makes, checks, hashes and
+syncs; last, our tars of bytes alone stand beside the peer's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.loading import compare_loading
 from benchmarks.made import make_pngs, make_samples
-from benchmarks.measure import Row, rate_row, report, time_in_turn
+from benchmarks.measure import Contender, Row, rate_row, report, time_in_turn
 from benchmarks.peers import shards as peer
 from benchmarks.scale import compare_sizes
-from hubbleclip.dataset.packing import sidecar
+from hubbleclip.dataset import ustar
+from hubbleclip.dataset.packing import END_BYTES, cut_evenly, sidecars_of
 from hubbleclip.dataset.shards import build_dataset
 from hubbleclip.records import to_row
 from hubbleclip.settings import ShardSettings
 
 SETTINGS = ShardSettings()
 MB = 1_000_000
+MAX_BYTES = SETTINGS.max_mb * MB
+BUFFER_BYTES = 1 << 20
+KINDS = ("json", "png", "txt")
 NUM_PICTURES = 24
 GROUP_SIZE = 10
 
 
-def compare(name: str, num: int, side_px: int) -> list[Row]:
+def compare(num: int, side_px: int) -> list[Row]:
     """Megabytes of members and samples a second."""
     samples, pngs = make_samples(make_pngs(NUM_PICTURES, side_px), num, GROUP_SIZE)
     rows: list[peer.Member] = [
         {"__key__": one.tile_id, "json": to_row(one), "png": pngs[one.tile_id], "txt": one.captions[0]}
         for one in samples
     ]
-    members = [
-        {**row, "json": sidecar(one), "txt": row["txt"].encode()} for row, one in zip(rows, samples, strict=True)
-    ]
+    texts = zip(rows, sidecars_of(samples), strict=True)
+    members = [{**row, "json": text, "txt": row["txt"].encode()} for row, text in texts]
 
-    @contextmanager
-    def ours(folder: Path) -> Iterator[Callable[[], object]]:
-        yield lambda: build_dataset(
-            samples,
-            pngs.__getitem__,
-            folder,
-            SETTINGS,
-            contract_version="1.0.0",
-            code_version="benchmark",
+    def build(folder: Path) -> None:
+        build_dataset(
+            samples, pngs.__getitem__, folder, SETTINGS, contract_version="1.0.0", code_version="benchmark",
             read_png_size=lambda tile_id: len(pngs[tile_id]),
-        )
+        )  # fmt: skip
 
-    @contextmanager
-    def theirs(folder: Path) -> Iterator[Callable[[], object]]:
-        yield lambda: peer.write_shards(members, folder, SETTINGS.max_mb * MB)
-
-    @contextmanager
-    def careful(folder: Path) -> Iterator[Callable[[], object]]:
-        yield lambda: peer.write_shards_carefully(rows, folder, SETTINGS.max_mb * MB)
-
+    ours, theirs = contender(build), contender(lambda folder: peer.write_shards(members, folder, MAX_BYTES))
+    careful = contender(lambda folder: peer.write_shards_carefully(rows, folder, MAX_BYTES))
+    alone = contender(lambda folder: write_bytes_alone(members, folder, MAX_BYTES))
+    size = f"{num:,} tiles of {side_px} px"
     megabytes = sum(len(one["json"]) + len(one["png"]) + len(one["txt"]) for one in members) / MB
     measured = []
-    for contender, peer_name in ((theirs, peer.NAME), (careful, peer.CAREFUL_NAME)):
-        seconds = time_in_turn(ours, contender, runs=5)
+    for name, mine, other, peer_name in (
+        (f"{size}: made, checked, hashed, synced", ours, theirs, peer.NAME),
+        (f"{size}: made, checked, hashed, synced", ours, careful, peer.CAREFUL_NAME),
+        (f"bytes of {size} alone", alone, theirs, peer.NAME),
+    ):
+        seconds = time_in_turn(mine, other, runs=5)
         measured.append(rate_row(name, "MB/s", megabytes, seconds, peer_name))
         measured.append(rate_row(name, "samples/s", len(samples), seconds, peer_name))
     return measured
 
 
+def contender(write: Callable[[Path], None]) -> Contender:
+    """What writes into a folder, to be timed."""
+
+    @contextmanager
+    def timed(folder: Path) -> Iterator[Callable[[], object]]:
+        yield lambda: write(folder)
+
+    return timed
+
+
+def write_bytes_alone(members: Sequence[peer.Member], folder: Path, max_bytes: int) -> None:
+    """What the peer does, by our tar: members that are bytes already, and nothing checked, hashed or synced."""
+    sizes = [sum(ustar.member_bytes(len(one[kind])) for kind in KINDS) for one in members]
+    start = 0
+    for end in cut_evenly(sizes, max_bytes - END_BYTES):
+        with (folder / f"train-{start:06d}.tar").open("wb", BUFFER_BYTES) as file:
+            for one in members[start:end]:
+                for kind in KINDS:
+                    file.writelines(ustar.member(f"{one['__key__']}.{kind}".encode(), one[kind]))
+            file.write(ustar.end(sum(sizes[start:end])))
+        start = end
+
+
 def main() -> None:
     """Measure writing of large and small tiles, loading, and sizes."""
-    writing = compare("2,000 tiles of 512 px", 2000, 512) + compare("5,000 tiles of 128 px", 5000, 128)
-    report("shards", [*writing, *compare_loading(), *compare_sizes()])
+    report("shards", [*compare(4000, 512), *compare(20_000, 128), *compare_loading(), *compare_sizes()])
 
 
 if __name__ == "__main__":

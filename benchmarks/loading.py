@@ -1,7 +1,7 @@
 """Batches of grey 512 px tiles with their texts: ours by random access, in the order of a seed, beside streaming peers.
 
-All decode on the CPU with two loader processes and give uint8 batches; ours also draws texts, views and positives, has
-at most one tile of a proposal in a batch, and can start at any step.
+All decode on the CPU with two workers, ours threads and the peers' processes, and give uint8 batches; ours also draws
+and tokenizes texts, draws views and positives, has at most one tile of a proposal in a batch, and can start anywhere.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from hubbleclip.dataset.loader import TrainBatches, iterate_batches, open_split,
 from hubbleclip.dataset.shards import build_dataset
 from hubbleclip.settings import ShardSettings, TrainSettings
 
-NUM, GROUP_SIZE, NUM_PICTURES, SIDE_PX = 1920, 10, 24, 512
+NUM, GROUP_SIZE, NUM_PICTURES, SIDE_PX = 7680, 10, 24, 512
 BATCH, WORKERS, RUNS = 64, 2, 3
 CONTEXT_LENGTH = 77
 PEERS = {"opencv": "webdataset + OpenCV", "pil": "webdataset, pil decoder", "litdata": "litdata + OpenCV"}

@@ -79,7 +79,7 @@ class TrainSettings(Section):
     deterministic: bool = False
     """Allow only operations that give the same bits each time; always so on the CPU."""
     workers: int = Field(4, ge=0)
-    """Loader processes; 0 loads in the training process."""
+    """Loader threads; 0 loads in the thread that trains."""
     seed: int = 1
     """Seed of weights, order, crops and captions."""
     shuffled: bool = False

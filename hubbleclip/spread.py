@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future
 from typing import Protocol, TypeVar
 
 Item = TypeVar("Item")
@@ -18,3 +20,20 @@ class Spread(Protocol[Item, Made]):
 
     def __call__(self, work: Callable[[Item], Made], items: Sequence[Item], /) -> Iterable[Made]:
         """See the class."""
+
+
+def ahead(pool: Executor, work: Callable[[Item], Made], items: Iterable[Item], most: int) -> Iterator[Made]:
+    """What `work` makes of each item, in order, begun for at most `most` items that nobody has taken yet: the `map` of
+    a pool would hold all. Who stops early leaves nothing to do but what is under way.
+    """
+    waiting: deque[Future[Made]] = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > most:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for one in waiting:
+            one.cancel()

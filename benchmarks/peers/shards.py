@@ -12,8 +12,8 @@ from typing import Any
 
 import webdataset as wds
 
-NAME = "webdataset.ShardWriter"
-CAREFUL_NAME = "webdataset.ShardWriter, checked, hashed, synced"
+NAME = "webdataset.ShardWriter, bytes alone"
+CAREFUL_NAME = "webdataset.ShardWriter: made, checked, hashed, synced"
 
 Member = Mapping[str, Any]
 

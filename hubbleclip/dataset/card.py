@@ -55,7 +55,7 @@ def card(description: Row, manifest: pa.Table) -> str:
             f"- `{archive}`: {notice['attribution']} Licence: {notice['licence']}."
             for archive, notice in description["notices"].items()
         ),
-        "investigators": "; ".join(sorted(set(manifest["pi"].drop_null().to_pylist()))) or "none is known",
+        "investigators": "; ".join(sorted(manifest["pi"].drop_null().unique().to_pylist())) or "none is known",
         "code_version": description["code_version"],
     }
     return f"---\n{_head(description, files)}---\n{TEXT.format(**facts)}"

@@ -30,6 +30,7 @@ TEST_LIST = "test_tiles.txt"
 AGAIN = "delete the dataset's folder and run `hubbleclip shards` again"
 PLACE_COLUMNS = ("shard", "offset", "length")
 ROWS_A_GROUP = 65_536
+ROWS_AT_ONCE = 1024
 OWN_HASH = re.compile(rb',"self_sha256":"([0-9a-f]{64})"')
 
 Row = dict[str, Any]
@@ -79,16 +80,23 @@ def manifest_schema() -> pa.Schema:
 
 
 def sample_table(samples: Sequence[Sample]) -> pa.Table:
-    """Samples as the columns of the contract."""
+    """Samples as the columns of the contract.
+
+    Made in parts: of many rows at once, the garbage collector would look at all again and again.
+    """
     schema = tables()["sample"].schema()
-    columns = zip(*map(attrgetter(*schema.names), samples), strict=True) if samples else ([] for _ in schema)
-    arrays = [pa.array(values, type=field.type) for field, values in zip(schema, columns, strict=True)]
-    return pa.table(arrays, schema=schema)
+    values_of = attrgetter(*schema.names)
+    parts = []
+    for start in range(0, len(samples), ROWS_AT_ONCE):
+        columns = zip(*map(values_of, samples[start : start + ROWS_AT_ONCE]), strict=True)
+        arrays = [pa.array(values, type=field.type) for field, values in zip(schema, columns, strict=True)]
+        parts.append(pa.record_batch(arrays, schema=schema))
+    return pa.Table.from_batches(parts, schema).combine_chunks()
 
 
 def write_table(path: Path, table: pa.Table) -> None:
-    """Write a table as Parquet, atomically."""
-    with replacing(path) as temporary:
+    """Write a table as Parquet, atomically; it lasts once `sync_files` was called for it."""
+    with replacing(path, is_synced=False) as temporary:
         pq.write_table(table, temporary, compression="zstd", row_group_size=ROWS_A_GROUP)
 
 

@@ -1,6 +1,6 @@
 """Batches of a dataset directory as tensors. Tiles are read by their place in the shard, in any order.
 
-Every batch is a function of (seed, step): neither the number of loader processes nor of GPUs nor a resume changes it.
+Every batch is a function of (seed, step): neither the number of loader threads nor of GPUs nor a resume changes it.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from hubbleclip.dataset.order import DRAWS, BatchOrder, Ints, derangement, draw_views, positive_ids
 from hubbleclip.dataset.split_tiles import Levels, SplitTiles, open_split
 from hubbleclip.dataset.texts import CaptionChoice
 from hubbleclip.errors import DatasetError
 from hubbleclip.settings import TrainSettings
+from hubbleclip.spread import ahead
 
 __all__ = [
     "SplitTiles", "TrainBatch", "TrainBatches", "iterate_batches", "iterate_eval_images", "open_split",
@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 CACHE_BYTES = 2 << 30
 """Tiles of a split are kept in memory, reduced, when together they are not larger than this."""
 SPECIAL_TOKENS = 2
+BATCHES_AHEAD = 2
+"""Loaded before they are asked for, a thread."""
 
 Tokenize = Callable[[list[str]], Tensor]
 
@@ -56,7 +58,7 @@ def iterate_eval_images(tiles: SplitTiles, image_size: int, batch_size: int) -> 
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class TrainBatches(Dataset[TrainBatch]):
+class TrainBatches:
     """Item `step` is this process's part of the batch of that step: rows rank, rank + world, ... of the whole.
 
     Tiles are stored at `store_px`, at most twice the model's image size: from there a view is cut on the device.
@@ -156,23 +158,24 @@ def open_train_batches(
 
 
 def iterate_batches(batches: TrainBatches, first_step: int, *, pin: bool) -> Iterator[TrainBatch]:
-    """Batches of the steps from `first_step` (counted from 0) to the last, loaded by `settings.workers` processes.
+    """Batches of the steps from `first_step` (counted from 0) to the last, loaded ahead by `settings.workers` threads.
 
-    The processes are forked, so that they share the tiles in memory.
+    Threads, since decoding, which is nearly all of the work, frees the interpreter: they start at once, share tiles and
+    tokens, and hand a batch over as it is, where processes would copy it into memory that both see.
     """
-    workers = batches.settings.workers
-    steps = range(first_step, len(batches))
-    context = "fork" if workers else None
-    return iter(
-        DataLoader(
-            batches,
-            batch_size=None,
-            sampler=steps,
-            num_workers=workers,
-            pin_memory=pin,
-            multiprocessing_context=context,
-        )
-    )
+    workers, steps = batches.settings.workers, range(first_step, len(batches))
+    load = _pinned if pin else TrainBatches.__getitem__
+    if not workers:
+        yield from map(partial(load, batches), steps)
+        return
+    on_device = partial(torch.cuda.set_device, torch.cuda.current_device()) if pin else None
+    with ThreadPoolExecutor(workers, "loader", on_device) as pool:
+        yield from ahead(pool, partial(load, batches), steps, BATCHES_AHEAD * workers)
+
+
+def _pinned(batches: TrainBatches, step: int) -> TrainBatch:
+    """A batch in memory from which the device copies without waiting."""
+    return TrainBatch(*(part.pin_memory() for part in batches[step]))
 
 
 def remembering(tokenizer: Any) -> Tokenize:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import tarfile
-from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from itertools import chain, repeat
 from operator import attrgetter, itemgetter
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,19 +24,22 @@ from hubbleclip.dataset import ustar
 from hubbleclip.errors import DatasetError
 from hubbleclip.files import replacing, sha256_bytes, sha256_file
 from hubbleclip.records import Sample
+from hubbleclip.spread import ahead
 
 PICTURES = (".png", ".jpg")
 JPEG_START = b"\xff\xd8"
 END_BYTES = ustar.RECORD_BYTES
 """The most that the end of a tar can add."""
-CHUNK_SAMPLES = 16
+CHUNK_BYTES, CHUNK_SAMPLES = 1 << 20, 64
+"""About as much, and at most as many, one thread hands to the next: few turns, and little enough for its cache."""
 CHUNKS_AHEAD = 8
+SMALL_BYTES = 1 << 12
+"""In the mean, where parts are joined: the interpreter takes longer to pass them on than to copy them."""
 SYNC_BYTES = 1 << 25
 """So often the disk is asked to write, that there is little left to wait for at the end."""
-THREADS = min(8, (os.cpu_count() or 1) + 1)
+THREADS = min(4, os.cpu_count() or 1)
+"""They wait for tiles and for their hashes; of small tiles, more threads would only wait for one another."""
 
-Item = TypeVar("Item")
-Made = TypeVar("Made")
 ReadPng = Callable[[str], bytes]
 Extents = dict[str, tuple[int, int]]
 """Where the bytes of each tile's picture stand in a shard: offset and length."""
@@ -102,14 +107,25 @@ def _fill(upto: npt.NDArray[np.int64], limit: int) -> list[int]:
 
 
 def sidecar(sample: Sample) -> bytes:
-    """The `json` member: the sample's row, as the manifest and the catalog have it; `canonical_json(to_row(sample))`.
+    """The `json` member: the row as the manifest and the catalog have it; `canonical_json(to_row(sample))`."""
+    return sidecars_of([sample])[0]
 
-    Written out by type, since a large dataset spends more time here than anywhere else.
+
+def sidecars_of(samples: Sequence[Sample]) -> list[bytes]:
+    """The `json` members of samples, written column by column: a large dataset spends more time here than on its tars'
+    headers.
     """
-    values = zip(_KEYS, _VALUES(sample), strict=True)
-    return "".join(
-        ["{", *[key + _WRITERS.get(type(value), _ENCODER.encode)(value) for key, value in values], "}"]
-    ).encode("utf-8")
+    columns = map(_texts, zip(*map(_VALUES, samples), strict=True))
+    texts = chain.from_iterable((repeat(key), column) for key, column in zip(_KEYS, columns, strict=False))
+    return ["".join((*row, "}")).encode("utf-8") for row in zip(*texts, strict=False)]
+
+
+def _texts(column: Sequence[Any]) -> Iterable[str]:
+    """The JSON of each value; where all are of one type, its writer goes through them without a look at each."""
+    kinds = set(map(type, column))
+    if len(kinds) > 1:
+        return [text for value in column for text in _texts((value,))]
+    return map(_WRITERS.get(kinds.pop(), _ENCODER.encode), column)
 
 
 def _number(value: float | list[float]) -> str:
@@ -119,21 +135,21 @@ def _number(value: float | list[float]) -> str:
     return text
 
 
-@lru_cache(1 << 14)
-def _texts(values: tuple[str, ...]) -> str:
-    return _ENCODER.encode(values)
-
-
 def _list(values: list[Any]) -> str:
     kinds = set(map(type, values))
     if kinds == {float}:
         return _number(values).replace(" ", "")
-    return _texts(tuple(values)) if kinds == {str} else _ENCODER.encode(values)
+    return _captions(tuple(values)) if kinds == {str} else _ENCODER.encode(values)
+
+
+@lru_cache(1 << 14)
+def _captions(values: tuple[str, ...]) -> str:
+    return _ENCODER.encode(values)
 
 
 _NAMES = sorted(Sample.__dataclass_fields__)
 _VALUES = attrgetter(*_NAMES)
-_KEYS = [("," if index else "") + f'"{name}":' for index, name in enumerate(_NAMES)]
+_KEYS = [("," if index else "{") + f'"{name}":' for index, name in enumerate(_NAMES)]
 _WRITERS: dict[type, Callable[[Any], str]] = {
     str: json.encoder.encode_basestring,
     float: _number,
@@ -176,40 +192,40 @@ def write_tar(path: Path, samples: Sequence[Sample], read_png: ReadPng, sidecars
     read, hashed and written once. `sidecars` has the `json` members that are made already, by tile id.
     """
     total, size_bytes, extents = hashlib.sha256(), 0, Extents()
-    parts = [samples[start : start + CHUNK_SAMPLES] for start in range(0, len(samples), CHUNK_SAMPLES)]
+    syncs: list[Future[None]] = []
+    num = min(CHUNK_SAMPLES, max(1, CHUNK_BYTES // len(read_checked_png(samples[0], read_png))))
+    chunks = [samples[start : start + num] for start in range(0, len(samples), num)]
     with (
         replacing(path) as temporary,
         temporary.open("wb", buffering=0) as file,
         ThreadPoolExecutor(THREADS) as pool,
     ):
-        for chunk, places in _ahead(pool, partial(_pack, read_png, sidecars), parts):
-            total.update(chunk)
-            file.write(chunk)
+        for parts, places in ahead(pool, partial(_pack, read_png, sidecars), chunks, CHUNKS_AHEAD):
+            num_bytes = _write(file.fileno(), parts, total)
             extents.update({tile_id: (size_bytes + start, length) for tile_id, start, length in places})
-            if (size_bytes + len(chunk)) // SYNC_BYTES > size_bytes // SYNC_BYTES:
-                pool.submit(os.fdatasync, file.fileno())
-            size_bytes += len(chunk)
-        end = ustar.end(size_bytes)
-        total.update(end)
-        file.write(end)
-    return Tar(sha256=total.hexdigest(), size_bytes=size_bytes + len(end), extents=extents)
+            if (size_bytes + num_bytes) // SYNC_BYTES > size_bytes // SYNC_BYTES:
+                syncs.append(pool.submit(os.fdatasync, file.fileno()))
+            size_bytes += num_bytes
+        size_bytes += _write(file.fileno(), [ustar.end(size_bytes)], total)
+        for sync in syncs:
+            sync.result()
+    return Tar(sha256=total.hexdigest(), size_bytes=size_bytes, extents=extents)
 
 
-def _ahead(pool: ThreadPoolExecutor, work: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[Made]:
-    """What `work` makes of the items, in order, at most `CHUNKS_AHEAD` ahead: `pool.map` would hold all."""
-    waiting: deque[Future[Made]] = deque()
-    for item in items:
-        waiting.append(pool.submit(work, item))
-        if len(waiting) > CHUNKS_AHEAD:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
+def _write(handle: int, parts: Sequence[bytes], total: hashlib._Hash) -> int:
+    """Write parts, joining none, and hash them; the number of bytes. Raises OSError when the disk does not take all."""
+    num_bytes = sum(map(len, parts))
+    if os.writev(handle, parts) != num_bytes:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    for part in parts:
+        total.update(part)
+    return num_bytes
 
 
 def _pack(
     read_png: ReadPng, sidecars: Mapping[str, bytes], samples: Sequence[Sample]
-) -> tuple[bytes, list[tuple[str, int, int]]]:
-    """Members of some samples, and tile id, start and length of each picture in them."""
+) -> tuple[list[bytes], list[tuple[str, int, int]]]:
+    """Members of some samples in parts, small ones made one; and tile id, start and length of each picture in them."""
     parts: list[bytes] = []
     places, upto = [], 0
     for sample in samples:
@@ -217,9 +233,9 @@ def _pack(
         for name, data in members(sample, picture, sidecars.get(sample.tile_id)):
             if data is picture:
                 places.append((sample.tile_id, upto + ustar.BLOCK_BYTES, len(picture)))
-            parts += ustar.header(name, len(data)), data, ustar.padding(len(data))
+            parts += ustar.member(name, data)
             upto += ustar.member_bytes(len(data))
-    return b"".join(parts), places
+    return (parts if upto > len(parts) * SMALL_BYTES else [b"".join(parts)]), places
 
 
 def read_tar(path: Path) -> Tar:

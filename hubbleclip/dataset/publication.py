@@ -13,7 +13,7 @@ from hubbleclip.dataset.directory import DESCRIPTION, MANIFEST, Row, read_datase
 from hubbleclip.dataset.packing import canonical_json
 from hubbleclip.dataset.sky_index import sky_index
 from hubbleclip.dataset.storage import Storage, storage_of
-from hubbleclip.files import sha256_file, write_bytes, write_text
+from hubbleclip.files import sha256_file, write_bytes
 
 log = logging.getLogger(__name__)
 
@@ -21,10 +21,10 @@ CARD, CROISSANT, SKY_INDEX = "README.md", "croissant.json", "sky.parquet"
 
 
 def write_companions(folder: Path, description: Row, manifest: pa.Table) -> None:
-    """Write card, Croissant metadata and sky index beside the shards and the manifest."""
-    write_text(folder / CARD, card(description, manifest))
+    """Write card, Croissant metadata and sky index beside the shards and the manifest; to be synced with them."""
+    write_bytes(folder / CARD, card(description, manifest).encode(), is_synced=False)
     metadata = croissant(description, sha256_file(folder / MANIFEST))
-    write_bytes(folder / CROISSANT, canonical_json(metadata) + b"\n")
+    write_bytes(folder / CROISSANT, canonical_json(metadata) + b"\n", is_synced=False)
     write_table(folder / SKY_INDEX, sky_index(manifest))
 
 

@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -47,7 +49,7 @@ from hubbleclip.dataset.directory import (
 )
 from hubbleclip.dataset.notices import notices
 from hubbleclip.errors import DatasetError
-from hubbleclip.files import sha256_file, sync_folder, write_bytes
+from hubbleclip.files import sha256_file, sync_files, sync_folder, write_bytes
 from hubbleclip.paths import parse_shard_name, shard_name
 from hubbleclip.records import Sample
 from hubbleclip.settings import ShardSettings
@@ -63,6 +65,8 @@ BUILDING = ".building-"
 MB = 1_000_000
 SHARDS_AT_ONCE = 2
 """While one is synced to the disk, the next is packed; each has its own reading threads."""
+MADE_AT_ONCE = 1024
+"""Sidecars that are made at once."""
 
 Plan = dict[str, list[Sample]]
 Sizes = Mapping[str, int]
@@ -94,7 +98,10 @@ def inputs_digest(samples: Sequence[Sample], settings: ShardSettings) -> str:
 def _described(packable: Sequence[Sample], settings: ShardSettings) -> tuple[str, Sidecars]:
     """The digest of the inputs, and each sidecar by tile id: making it is what costs, so it is made once."""
     total = hashlib.sha256(packing.canonical_json([FORMAT, contracts.contract_version("shards"), settings.digest()]))
-    sidecars = {sample.tile_id: packing.sidecar(sample) for sample in packable}
+    sidecars: dict[str, bytes] = {}
+    for start in range(0, len(packable), MADE_AT_ONCE):
+        part = packable[start : start + MADE_AT_ONCE]
+        sidecars |= zip([sample.tile_id for sample in part], packing.sidecars_of(part), strict=True)
     for tile_id in sorted(sidecars):
         total.update(sidecars[tile_id] + b"\n")
     return total.hexdigest()[:32], sidecars
@@ -257,12 +264,14 @@ def _finish(
         "notices": notices(manifest["archive"].unique().to_pylist()),
     }
     write_table(building / MANIFEST, manifest)
-    tests = manifest.filter(pc.field("split") == "test")["tile_id"].to_pylist()
-    write_bytes(building / TEST_LIST, tile_list(tests))
+    tests = manifest.select(["split", "tile_id"]).filter(pc.field("split") == "test")["tile_id"].to_pylist()
+    write_bytes(building / TEST_LIST, tile_list(tests), is_synced=False)
     publication.write_companions(building, description, manifest)
     for left in building.glob(".*"):
         left.unlink()
-    files = {path.name: sha256_file(path) for path in building.iterdir() if path.name not in plan}
+    others = [path for path in building.iterdir() if path.name not in plan]
+    sync_files(others)
+    files = {path.name: sha256_file(path) for path in others}
     write_bytes(building / DESCRIPTION, description_bytes({**description, "files": files}))
     finished = building.rename(building.with_name(digest))
     sync_folder(finished.parent)
@@ -295,18 +304,21 @@ def _shard_row(name: str, samples: Sequence[Sample], tar: packing.Tar) -> Row:
 
 def _manifest(plan: Plan, tars: Mapping[str, packing.Tar], parent: DatasetInfo | None) -> pa.Table:
     """Every sample with its place, sorted by tile."""
-    placed = [(sample, name, *tars[name].extents[sample.tile_id]) for name, part in plan.items() for sample in part]
-    new = sample_table([place[0] for place in placed])
-    for index, name in enumerate(PLACE_COLUMNS, 1):
+    shard_of = {sample.tile_id: name for name, part in plan.items() for sample in part}
+    samples = sorted(chain.from_iterable(plan.values()), key=attrgetter("tile_id"))
+    shards = [shard_of[sample.tile_id] for sample in samples]
+    extents = [tars[name].extents[sample.tile_id] for name, sample in zip(shards, samples, strict=True)]
+    new = sample_table(samples)
+    for name, values in zip(PLACE_COLUMNS, (shards, *zip(*extents, strict=True)), strict=True):
         field = manifest_schema().field(name)
-        new = new.append_column(field, pa.array([place[index] for place in placed], type=field.type))
-    parts = [new] if parent is None else [parent.manifest, new]
-    return pa.concat_tables(parts).sort_by("tile_id").combine_chunks()
+        new = new.append_column(field, pa.array(values, type=field.type))
+    return new if parent is None else pa.concat_tables([parent.manifest, new]).sort_by("tile_id").combine_chunks()
 
 
 def counts(manifest: pa.Table) -> dict[str, dict[str, int]]:
     """Samples, proposals and groups of each split."""
     found = {}
+    manifest = manifest.select(["split", "proposal_id", "group_id"])
     for split in SPLITS:
         mine = manifest.filter(pc.field("split") == split)
         proposals, groups = (pc.count_distinct(mine[name]).as_py() for name in ("proposal_id", "group_id"))

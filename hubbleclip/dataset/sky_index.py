@@ -19,9 +19,9 @@ COLUMNS = ("tile_id", "split", "proposal_id", "target_name", "instrument", "filt
 
 def sky_index(manifest: pa.Table) -> pa.Table:
     """A row for each tile with a position (ICRS), sorted by its pixel, then by tile id."""
-    placed = manifest.filter(pc.field("ra_deg").is_valid() & pc.field("dec_deg").is_valid())
-    ra_deg, dec_deg = (placed[name].to_numpy() for name in ("ra_deg", "dec_deg"))
+    columns = manifest.select(["ra_deg", "dec_deg", *COLUMNS])
+    index = columns.filter(pc.field("ra_deg").is_valid() & pc.field("dec_deg").is_valid())
+    ra_deg, dec_deg = (index[name].to_numpy() for name in ("ra_deg", "dec_deg"))
     pixels = HEALPix(nside=2**ORDER, order="nested").lonlat_to_healpix(ra_deg * u.deg, dec_deg * u.deg)
-    index = placed.select(["ra_deg", "dec_deg", *COLUMNS])
     index = index.add_column(0, pa.field(COLUMN, pa.int64(), nullable=False), [np.asarray(pixels, np.int64)])
     return index.sort_by([(COLUMN, "ascending"), ("tile_id", "ascending")])

@@ -50,7 +50,7 @@ def storage_of(place: str | Path) -> Storage:
 
 
 class Disk:
-    """Files of this machine. `pread` has no state, so threads and forked processes share the open files."""
+    """Files of this machine. `pread` has no state, so threads and processes share the open files."""
 
     def read(self, address: str) -> bytes:
         """See Storage."""

@@ -33,6 +33,11 @@ def header(name: bytes, size_bytes: int) -> bytes:
     )  # fmt: skip
 
 
+def member(name: bytes, data: bytes) -> tuple[bytes, bytes, bytes]:
+    """A member as it stands in a tar, in three parts: header, data and padding."""
+    return header(name, len(data)), data, padding(len(data))
+
+
 def padding(size_bytes: int) -> bytes:
     """Zeros from the end of a member's data to the next whole block."""
     return PADDING[: -size_bytes % BLOCK_BYTES]

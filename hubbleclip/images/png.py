@@ -44,7 +44,7 @@ def decode_png(data: bytes) -> NDArray[np.uint8]:
     """Grey levels of a PNG; colours are turned to grey. Raises ImageError for anything else."""
     levels_yx = decode_own(data)
     if levels_yx is not None:
-        return levels_yx
+        return levels_yx.copy()
     try:
         with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
             return np.array(image.convert("L"))
@@ -53,7 +53,10 @@ def decode_png(data: bytes) -> NDArray[np.uint8]:
 
 
 def decode_own(data: bytes) -> NDArray[np.uint8] | None:
-    """Levels of a PNG as `encode_png` writes it, checksums tested; None for any other, which is left to Pillow."""
+    """Levels of a PNG as `encode_png` writes it, not to be written to; None for any other, which is left to Pillow.
+
+    All checksums are tested.
+    """
     try:
         signature, length, kind, width, height, form, checksum = START.unpack_from(data)
         length_packed, kind_packed = CHUNK.unpack_from(data, START.size)
@@ -74,4 +77,4 @@ def decode_own(data: bytes) -> NDArray[np.uint8] | None:
     if len(rows) != num_bytes or num_bytes == 0:
         return None
     rows_yx = np.frombuffer(rows, np.uint8).reshape(height, width + 1)
-    return None if rows_yx[:, 0].any() else rows_yx[:, 1:].copy()
+    return None if rows_yx[:, 0].any() else rows_yx[:, 1:]

@@ -1,4 +1,5 @@
 import io
+import threading
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from made_samples import make_samples_with_pngs
 from PIL import Image
 
 from hubbleclip.dataset.loader import (
+    TrainBatch,
     iterate_batches,
     iterate_eval_images,
     open_split,
@@ -34,11 +36,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, byt
     return root / made.dataset.digest, pngs
 
 
-def open_batches(folder: Path, settings: TrainSettings = SETTINGS, *, rank: int = 0, world: int = 1):
+def open_batches(folder: Path, settings: TrainSettings = SETTINGS, **options):
     tiles = open_split(read_dataset(folder), "train")
-    return open_train_batches(
-        tiles, settings, image_size=8, tokenizer=TOKENIZER, context_length=16, rank=rank, world=world
-    )
+    return open_train_batches(tiles, settings, image_size=8, tokenizer=TOKENIZER, context_length=16, **options)
 
 
 def same(one, other) -> bool:
@@ -69,12 +69,43 @@ def test_a_batch_depends_on_seed_and_step_only(built) -> None:
     assert not same(first[3], open_batches(folder, SETTINGS.model_copy(update={"seed": 6}))[3])
 
 
-def test_loader_processes_change_nothing(built) -> None:
+def test_loader_threads_change_nothing(built) -> None:
     folder, _ = built
     alone = list(iterate_batches(open_batches(folder), 2, pin=False))
     others = list(iterate_batches(open_batches(folder, SETTINGS.model_copy(update={"workers": 2})), 2, pin=False))
     assert len(alone) == 4
     assert all(same(one, other) for one, other in zip(alone, others, strict=True))
+
+
+def threads_of_loader() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("loader")]
+
+
+def test_batches_that_are_kept_never_change(built) -> None:
+    batches = open_batches(built[0], SETTINGS.model_copy(update={"workers": 2}), cache_bytes=0)
+    kept, copies = [], []
+    for batch in iterate_batches(batches, 0, pin=False):
+        kept.append(batch)
+        copies.append(TrainBatch(*(part.clone() for part in batch)))
+    assert len(kept) == 6
+    assert all(same(one, other) for one, other in zip(kept, copies, strict=True))
+
+
+def test_who_stops_early_leaves_no_thread(built) -> None:
+    loaded = iterate_batches(open_batches(built[0], SETTINGS.model_copy(update={"workers": 2})), 0, pin=False)
+    next(loaded)
+    assert threads_of_loader()
+    loaded.close()
+    assert not threads_of_loader()
+
+
+def test_a_damaged_tile_stops_the_loader_threads(built) -> None:
+    batches = open_batches(built[0], SETTINGS.model_copy(update={"workers": 2}), cache_bytes=0)
+    spans = [(address, offset + 7, length) for address, offset, length in batches.tiles.spans]
+    damaged = replace(batches, tiles=replace(batches.tiles, spans=spans))
+    with pytest.raises(DatasetError, match="damaged"):
+        list(iterate_batches(damaged, 0, pin=False))
+    assert not threads_of_loader()
 
 
 def test_ranks_share_one_batch(built) -> None:

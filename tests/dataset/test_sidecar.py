@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_samples import make_sample
 
-from hubbleclip.dataset.packing import canonical_json, sidecar
+from hubbleclip.dataset.packing import canonical_json, sidecar, sidecars_of
 from hubbleclip.records import to_row
 
 
@@ -29,3 +29,12 @@ def test_a_sidecar_is_the_canonical_json_of_the_row(title, captions, corners, cy
         make_sample(0, 0, b""), title=title, captions=captions, corners_deg=corners, cycle=cycle, is_moving=is_moving
     )
     assert sidecar(sample) == canonical_json(to_row(sample))
+
+
+@given(st.lists(st.tuples(TEXTS | st.none(), NUMBERS | st.integers() | st.none(), st.lists(TEXTS)), max_size=5))
+def test_sidecars_made_together_are_those_made_alone(rows):
+    samples = [
+        replace(make_sample(index, 0, b""), target_name=name, ra_deg=ra_deg, captions=captions)
+        for index, (name, ra_deg, captions) in enumerate(rows)
+    ]
+    assert sidecars_of(samples) == [canonical_json(to_row(sample)) for sample in samples]

@@ -6,7 +6,7 @@ import tarfile
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_samples import make_samples_with_pngs
+from made_samples import make_png, make_sample
 
 from hubbleclip.dataset import ustar
 from hubbleclip.dataset.packing import members, read_tar, write_tar
@@ -43,7 +43,10 @@ def test_what_does_not_fit_is_refused(name, size):
 
 @pytest.fixture
 def written(tmp_path):
-    samples, pngs = make_samples_with_pngs(50, 5)
+    """Enough for several chunks: pictures of every length, whatever is in them."""
+    pngs = [make_png(index) * (400 - 7 * index) for index in range(50)]
+    samples = [make_sample(index, index % 5, png) for index, png in enumerate(pngs)]
+    pngs = {sample.tile_id: png for sample, png in zip(samples, pngs, strict=True)}
     return samples, pngs, write_tar(tmp_path / "train-000000.tar", samples, pngs.__getitem__)
 
 
