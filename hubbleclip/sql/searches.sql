@@ -12,15 +12,15 @@ COMMENT ON MACRO turn_deg IS 'An angle brought into 0 to 360 degrees, to 1e-13';
 
 -- Bounds that do not cross 0 hold both or not at all; of those that do, exactly one. It is put as an equality, since DuckDB tests
 -- that while it scans and reads the other columns of hits alone, unlike an OR or arithmetic on the column; and each bound stands
--- in it twice only, since the text of a macro takes longer to bind than a million rows to scan.
+-- in it twice only, since binding and planning the text of a macro takes as long as scanning a million rows.
 CREATE OR REPLACE MACRO in_wedge(ra, west, east) AS
   ((ra >= turn_deg(west)) = (ra <= turn_deg(east))) = (turn_deg(west) <= turn_deg(east));
 COMMENT ON MACRO in_wedge IS 'Whether a right ascension of 0 to 360 degrees lies eastwards of one and westwards of another';
 
+-- Right ascension changes by at most 1 / cos(declination) of the way, and no declination in the cone lies farther out than this.
 CREATE OR REPLACE MACRO half_width_deg(declination, radius) AS
-  CASE WHEN abs(declination) + radius >= 90 THEN 180
-       ELSE degrees(asin(least(1, sin(radians(radius)) / cos(radians(declination))))) END + 1e-6;
-COMMENT ON MACRO half_width_deg IS 'Half the extent of a cone in right ascension and 1e-6 more; all of it where the cone holds a pole';
+  (radius + 1e-6) / cos(radians(least(90, abs(declination) + radius)));
+COMMENT ON MACRO half_width_deg IS 'Half the extent of a cone in right ascension, or more; at least 180 where the cone holds a pole';
 
 -- The band and the wedge about the cone come first: they are plain ranges, and leave little to the exact test. They are
 -- wider by 1e-6 degrees, so that no rounding loses a tile.
