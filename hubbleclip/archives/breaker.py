@@ -31,10 +31,11 @@ class Breaker:
         """Note a request without a usable answer, and open at the last one allowed."""
         with self._lock:
             now = time.monotonic()
-            self._since = self._since if self._num_failures else now
+            if not self._num_failures:
+                self._since = now
             self._num_failures += 1
-            is_long = now - self._since >= self._min_s
-            if self._num_failures >= self._max_failures and is_long and not self.opened.is_set():
+            is_row = self._num_failures >= self._max_failures and now - self._since >= self._min_s
+            if is_row and not self.opened.is_set():
                 self._words = (
                     f"{host} is down: {self._num_failures} requests in a row failed, the last one so: {reason}."
                     " Run the same command again later; it goes on where it stopped"

@@ -23,8 +23,9 @@ from hubbleclip.settings import ArchiveSettings, FetchSettings
 MJD_OF_UNIX_EPOCH = 40587.0
 SECONDS_A_DAY = 86400.0
 WIDE_DAYS = 90.0
+"""What was released over a longer time is counted before it is asked for."""
 PAGES_A_SPAN = 10
-"""Rows of so many pages make a span: a query that failed asks for no more of them again, and for its overlap."""
+"""A span holds at most the rows of so many pages. A query that failed asks for one again, and for its overlap."""
 TIMEOUTS_A_WINDOW = 2
 """A window that times out so often is halved: a smaller question may be answered."""
 
