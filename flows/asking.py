@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any
 
 from flows._edges import checked
@@ -37,25 +38,36 @@ def ask(profile: str, overrides: dict[str, Any]) -> bool:
 def query_observations(stage: Stage, archive: Archive) -> None:
     """Page through what was released since the watermark, less the overlap, and write what is new or has changed.
 
-    The watermark moves when every page is written, so an interrupted query starts again from the old one. Answers that
-    landed are read from the first on and move nothing.
+    The watermark moves where all up to it is written, so an interrupted query goes on from there. Answers that landed
+    are read from the first on and move nothing.
     """
-    digest, settings = stage.settings.archive.digest(), stage.settings.archive
+    settings = stage.settings.archive
     sql = "SELECT released_mjd FROM watermark WHERE archive = ? AND query_digest = ?"
-    known = [row["released_mjd"] for row in stage.catalog.rows(sql, [archive.name, digest])]
+    known = [row["released_mjd"] for row in stage.catalog.rows(sql, [archive.name, settings.digest()])]
     first_mjd = mjd_of(settings.since)
     since_mjd = first_mjd if settings.from_raw else max([first_mjd, *(mark - settings.overlap_days for mark in known)])
     newest_mjd = max([first_mjd, *known])
     num_new = num = 0
-    for answered in archive.query_observations(since_mjd):
+    for answered in chain(archive.query_observations(since_mjd), [[]]):
+        if not answered:
+            known = move_watermark(stage, archive, known, newest_mjd)
+            continue
         batch = checked(stage, {"observation": answered}, "query-observations")
         page = batch["observation"]
         new = stage.catalog.changed_rows("observation", page)
         stage.catalog.upsert(batch | {"observation": new})
         newest_mjd = max([newest_mjd, *(o.released_mjd for o in page if o.released_mjd is not None)])
         num, num_new = num + len(page), num_new + len(new)
-    if known != [newest_mjd] and not settings.from_raw:
-        now = datetime.now(UTC)
-        mark = Watermark(archive=archive.name, query_digest=digest, released_mjd=newest_mjd, updated_at=now)
-        stage.catalog.upsert({"watermark": [mark]})
     log.info("ingest: %d observations since MJD %.2f, %d of them new or changed", num, since_mjd, num_new)
+
+
+def move_watermark(stage: Stage, archive: Archive, known: list[float], newest_mjd: float) -> list[float]:
+    """Write the watermark where it has moved; what is known of it then."""
+    settings = stage.settings.archive
+    if known == [newest_mjd] or settings.from_raw:
+        return known
+    mark = Watermark(
+        archive=archive.name, query_digest=settings.digest(), released_mjd=newest_mjd, updated_at=datetime.now(UTC)
+    )
+    stage.catalog.upsert({"watermark": [mark]})
+    return [newest_mjd]

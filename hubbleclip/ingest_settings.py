@@ -104,6 +104,8 @@ class FetchSettings(Section):
     """See `stall_s`."""
     breaker_failures: int = Field(40, ge=1)
     """So many failed requests in a row, over all connections, stop the run: the archive is down."""
+    breaker_s: float = Field(60.0, ge=0)
+    """A row of failures stops the run only if it lasts so long: one moment may fail all connections."""
     retry_hours: float = Field(6.0, ge=0)
     """A later run tries a failed item again after this time, and doubles it with each failure."""
     max_runs: int = Field(8, ge=1)

@@ -29,7 +29,10 @@ class Archive(Protocol):
         """The first half of every `proposal_id`."""
 
     def query_observations(self, since_mjd: float) -> Iterator[list[Observation]]:
-        """Pages of the observations released since; raises ArchiveError unless their sum is the archive's own count."""
+        """Pages of the observations released since; raises ArchiveError unless their sum is the archive's own count.
+
+        An empty page says that up to the newest release so far all have come, and a later query may begin there.
+        """
 
     def list_products(
         self, observations: Sequence[Observation], taken: Mapping[str, frozenset[str]] | None = None

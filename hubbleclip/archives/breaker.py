@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import threading
+import time
 
 from hubbleclip.errors import ArchiveDownError
 
 
 class Breaker:
-    """Counts failed requests in a row over all threads; once open it stays so, and `opened` wakes those who wait."""
+    """Counts failed requests in a row over all threads; once open it stays so, and `opened` wakes those who wait.
 
-    def __init__(self, max_failures: int) -> None:
+    It opens where `max_failures` of them took `min_s` seconds: one moment may fail many connections.
+    """
+
+    def __init__(self, max_failures: int, min_s: float) -> None:
         self.opened = threading.Event()
         self._max_failures = max_failures
+        self._min_s = min_s
         self._num_failures = 0
+        self._since = 0.0
         self._words = ""
         self._lock = threading.Lock()
 
@@ -24,8 +30,12 @@ class Breaker:
     def failed(self, host: str, reason: str) -> None:
         """Note a request without a usable answer, and open at the last one allowed."""
         with self._lock:
+            now = time.monotonic()
+            if not self._num_failures:
+                self._since = now
             self._num_failures += 1
-            if self._num_failures >= self._max_failures and not self.opened.is_set():
+            is_row = self._num_failures >= self._max_failures and now - self._since >= self._min_s
+            if is_row and not self.opened.is_set():
                 self._words = (
                     f"{host} is down: {self._num_failures} requests in a row failed, the last one so: {reason}."
                     " Run the same command again later; it goes on where it stopped"

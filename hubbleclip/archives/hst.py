@@ -15,13 +15,17 @@ from hubbleclip.archives.raw import OBSERVATIONS, PRODUCTS, RawAnswers
 from hubbleclip.archives.sources import CORES, FileSources
 from hubbleclip.archives.stsci import ProposalSource
 from hubbleclip.archives.transport import Transport
-from hubbleclip.archives.windows import Query, Window
+from hubbleclip.archives.windows import Query, Window, spans
 from hubbleclip.paths import Layout
 from hubbleclip.records import Observation, Product, Proposal, Rejection
 from hubbleclip.settings import ArchiveSettings, FetchSettings
 
 MJD_OF_UNIX_EPOCH = 40587.0
 SECONDS_A_DAY = 86400.0
+WIDE_DAYS = 90.0
+"""What was released over a longer time is counted before it is asked for."""
+PAGES_A_SPAN = 10
+"""A span holds at most the rows of so many pages. A query that failed asks for one again, and for its overlap."""
 TIMEOUTS_A_WINDOW = 2
 """A window that times out so often is halved: a smaller question may be answered."""
 
@@ -48,19 +52,28 @@ class HstArchive(MadeApart):
         """Pages of what was released since, each landed before it is given; see Archive.query_observations."""
         for rows in self.raw.pages() if self.settings.from_raw else self._asked_pages(since_mjd):
             page = list(self._observations(rows))
-            if page:
+            if page or not rows:
                 yield page
 
     def _asked_pages(self, since_mjd: float) -> Iterator[list[Row]]:
-        """Rows from MAST. The first query spans decades, so it is counted before it is asked; later ones are short."""
+        """Rows from MAST, and no rows behind each span of dates that is whole.
+
+        A first query, and one over a long time, is counted before it is asked; of others the first answer tells.
+        """
         settings = self.settings
         now_mjd = datetime.now(UTC).timestamp() / SECONDS_A_DAY + MJD_OF_UNIX_EPOCH
-        whole, is_wide = release_window(settings, since_mjd, now_mjd), since_mjd <= mjd_of(settings.since)
+        whole = release_window(settings, since_mjd, now_mjd)
         cycles = self.proposals.numbers_of_cycles(settings.cycles) if settings.cycles else []
-        for criteria in criteria_of(settings, wanted_numbers(settings, cycles)):
-            for rows in self._query(criteria).pages(whole, is_wide=is_wide):
-                self.raw.land(OBSERVATIONS, [row.get("obsid") for row in rows], rows)
-                yield rows
+        queries = [self._query(criteria) for criteria in criteria_of(settings, wanted_numbers(settings, cycles))]
+        asked: Iterable[tuple[Window, Sequence[int | None]]] = [(whole, [None] * len(queries))]
+        if since_mjd <= mjd_of(settings.since) or whole.high - whole.low > WIDE_DAYS:
+            asked = spans(whole, queries, PAGES_A_SPAN * settings.page_size)
+        for span, promised in asked:
+            for query, num in zip(queries, promised, strict=True):
+                for rows in query.pages(span, num):
+                    self.raw.land(OBSERVATIONS, [row.get("obsid") for row in rows], rows)
+                    yield rows
+            yield []
 
     def _query(self, criteria: Criteria) -> Query:
         """The question of these criteria, to be asked by windows of release dates."""

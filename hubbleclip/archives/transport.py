@@ -153,7 +153,7 @@ class Transport:
     def __init__(self, fetch: FetchSettings) -> None:
         self.fetch = fetch
         self.limiter = RateLimiter(fetch.requests_per_s)
-        self.breaker = Breaker(fetch.breaker_failures)
+        self.breaker = Breaker(fetch.breaker_failures, fetch.breaker_s)
         self.timeout = min(CONNECT_TIMEOUT_S, fetch.timeout_s), fetch.timeout_s
         self.slots = threading.BoundedSemaphore(fetch.connections)
         self.reached = False

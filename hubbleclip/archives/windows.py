@@ -7,7 +7,7 @@ lack its own. A window that fits into one page has no such trouble.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from hubbleclip.archives.mast import Answer, Row
@@ -53,12 +53,12 @@ class Query:
         self.page_size = page_size
         self.num_rows = 0
 
-    def pages(self, whole: Window, *, is_wide: bool) -> Iterator[list[Row]]:
-        """Every row once, a page as soon as it has come. A wide span is counted first; else the first answer tells.
+    def pages(self, whole: Window, promised: int | None = None) -> Iterator[list[Row]]:
+        """Every row once, a page as soon as it has come, of `promised` rows; where that is None the first answer tells.
 
-        Raises PartialAnswerError when the pages do not sum up to what was counted, and what `count` and `ask` raise.
+        Raises PartialAnswerError when the pages do not sum up to the promise, and what `count` and `ask` raise.
         """
-        promised = self._count(whole) if is_wide else None
+        self.num_rows = 0
         todo: list[tuple[Window, int | None]] = [(whole, promised)]
         while todo:
             window, expected = todo.pop()
@@ -85,21 +85,21 @@ class Query:
         if promised is not None and self.num_rows != promised:
             self._settle(whole, promised)
 
-    def _count(self, window: Window) -> int:
+    def num_in(self, window: Window) -> int:
         """A count; one that takes too long is made of the counts of the halves."""
         try:
             return self.count(window)
         except ArchiveTimeoutError:
             if not window.is_divisible:
                 raise
-            return sum(self._count(half) for half in window.halves())
+            return sum(self.num_in(half) for half in window.halves())
 
     def _split(self, window: Window, expected: int) -> list[tuple[Window, int | None]]:
         """Its halves with what is expected of each, the later one first. One count serves both."""
         left, right = window.halves()
         if expected <= 2 * FULL_SHARE * self.page_size:
             return [(right, None), (left, None)]
-        num_left = self._count(left)
+        num_left = self.num_in(left)
         return [(right, expected - num_left if num_left <= expected else None), (left, num_left)]
 
     def _pages_of_dense(self, window: Window, answer: Answer) -> Iterator[list[Row]]:
@@ -119,8 +119,20 @@ class Query:
 
     def _settle(self, whole: Window, promised: int) -> None:
         """Raise PartialAnswerError unless the archive itself has changed meanwhile and counts now what came."""
-        now = self._count(whole)
+        now = self.num_in(whole)
         if now != self.num_rows:
             raise PartialAnswerError(
                 f"{self.num_rows} of {promised} observations came (now {now}): run the same command again"
             )
+
+
+def spans(whole: Window, queries: Sequence[Query], most_rows: int) -> Iterator[tuple[Window, list[int]]]:
+    """Windows in the order of their dates, halved until they hold `most_rows` at most, and the rows of each query."""
+    todo = [whole]
+    while todo:
+        window = todo.pop()
+        counts = [query.num_in(window) for query in queries]
+        if sum(counts) > most_rows and window.is_divisible:
+            todo += reversed(window.halves())
+        else:
+            yield window, counts

@@ -7,20 +7,20 @@ CREATE OR REPLACE MACRO separation_deg(ra1, dec1, ra2, dec2) AS
     + cos(radians(dec1)) * cos(radians(dec2)) * sin(radians(ra2 - ra1) / 2) ** 2))));
 COMMENT ON MACRO separation_deg IS 'Angle between two places on the sky; all in degrees';
 
-CREATE OR REPLACE MACRO turn_deg(angle) AS angle - 360 * floor(angle / 360);
-COMMENT ON MACRO turn_deg IS 'An angle brought into 0 to 360 degrees';
+CREATE OR REPLACE MACRO turn_deg(angle) AS (angle % 360 + 360) % 360;
+COMMENT ON MACRO turn_deg IS 'An angle brought into 0 to 360 degrees, to 1e-13';
 
--- Across 0 exactly one of `ra >= west` and `ra <= east` holds. It is put as an equality, since DuckDB tests that while it scans
--- and reads the other columns of hits alone; an OR it tests after all columns are read.
+-- Bounds that do not cross 0 hold both or not at all; of those that do, exactly one. It is put as an equality, since DuckDB tests
+-- that while it scans and reads the other columns of hits alone, unlike an OR or arithmetic on the column; and each bound stands
+-- in it twice only, since binding and planning the text of a macro takes as long as scanning a million rows.
 CREATE OR REPLACE MACRO in_wedge(ra, west, east) AS
-  east - west >= 360 OR CASE WHEN turn_deg(west) <= turn_deg(east) THEN ra BETWEEN turn_deg(west) AND turn_deg(east)
-                             ELSE (ra >= turn_deg(west)) = (ra > turn_deg(east)) END;
+  ((ra >= turn_deg(west)) = (ra <= turn_deg(east))) = (turn_deg(west) <= turn_deg(east));
 COMMENT ON MACRO in_wedge IS 'Whether a right ascension of 0 to 360 degrees lies eastwards of one and westwards of another';
 
+-- Right ascension changes by at most 1 / cos(declination) of the way, and no declination in the cone lies farther out than this.
 CREATE OR REPLACE MACRO half_width_deg(declination, radius) AS
-  CASE WHEN abs(declination) + radius >= 90 THEN 180
-       ELSE degrees(asin(least(1, sin(radians(radius)) / cos(radians(declination))))) END + 1e-6;
-COMMENT ON MACRO half_width_deg IS 'Half the extent of a cone in right ascension and 1e-6 more; all of it where the cone holds a pole';
+  (radius + 1e-6) / cos(radians(least(90, abs(declination) + radius)));
+COMMENT ON MACRO half_width_deg IS 'Half the extent of a cone in right ascension, or more; at least 180 where the cone holds a pole';
 
 -- The band and the wedge about the cone come first: they are plain ranges, and leave little to the exact test. They are
 -- wider by 1e-6 degrees, so that no rounding loses a tile.
@@ -29,14 +29,15 @@ CREATE OR REPLACE MACRO cone(ra, "dec", radius_deg) AS TABLE
     SELECT tile_id, separation_deg(ra, "dec", ra_deg, dec_deg) AS separation_deg, ra_deg, dec_deg, proposal_id, instrument, filter
     FROM tile
     WHERE dec_deg BETWEEN "dec" - radius_deg - 1e-6 AND "dec" + radius_deg + 1e-6
-      AND in_wedge(ra_deg, ra - half_width_deg("dec", radius_deg), ra + half_width_deg("dec", radius_deg)))
+      AND (half_width_deg("dec", radius_deg) >= 180
+           OR in_wedge(ra_deg, ra - half_width_deg("dec", radius_deg), ra + half_width_deg("dec", radius_deg))))
   FROM near WHERE separation_deg <= radius_deg ORDER BY separation_deg, tile_id;
 COMMENT ON MACRO TABLE cone IS 'cone(ra, dec, radius_deg): tiles whose centre lies that near to a place, nearest first; in degrees';
 
 CREATE OR REPLACE MACRO box(ra_min, ra_max, dec_min, dec_max) AS TABLE
   SELECT tile_id, ra_deg, dec_deg, proposal_id, instrument, filter
   FROM tile
-  WHERE dec_deg BETWEEN dec_min AND dec_max AND in_wedge(ra_deg, ra_min, ra_max)
+  WHERE dec_deg BETWEEN dec_min AND dec_max AND (ra_max - ra_min >= 360 OR in_wedge(ra_deg, ra_min, ra_max))
   ORDER BY tile_id;
 COMMENT ON MACRO TABLE box IS 'box(ra_min, ra_max, dec_min, dec_max): tiles whose centre lies between, from ra_min eastwards, also across 0; in degrees';
 

@@ -1,10 +1,14 @@
 -- Questions that people ask of the catalog, as views. Set anew at every migration.
+-- `HAVING num > 0` leaves nothing out: DuckDB expects fewer rows by it, and builds its hash table of these counts, not of the
+-- wider rows that they are joined to.
 
 CREATE OR REPLACE VIEW coverage AS
-WITH cut AS (SELECT obs_id, count(*) AS num FROM tile GROUP BY obs_id)
-SELECT p.cycle, o.instrument, o.filters, count(DISTINCT o.proposal_id) AS num_proposals,
-       count(*) AS num_observations, coalesce(sum(cut.num), 0)::BIGINT AS num_tiles
-FROM observation o LEFT JOIN proposal p USING (proposal_id) LEFT JOIN cut USING (obs_id)
+WITH cut AS (SELECT obs_id, count(*) AS num FROM tile GROUP BY obs_id HAVING num > 0),
+seen AS (SELECT proposal_id, instrument, filters, count(*) AS num_observations, sum(cut.num) AS num_tiles
+         FROM observation LEFT JOIN cut USING (obs_id) GROUP BY ALL)
+SELECT cycle, instrument, filters, count(*) AS num_proposals, sum(num_observations)::BIGINT AS num_observations,
+       coalesce(sum(num_tiles), 0)::BIGINT AS num_tiles
+FROM seen LEFT JOIN proposal USING (proposal_id)
 GROUP BY ALL ORDER BY ALL;
 COMMENT ON VIEW coverage IS 'Proposals, observations and tiles by cycle, instrument and filter';
 
@@ -51,7 +55,7 @@ SELECT entity, entity_id, stage, attempts, error, detail, first_at, last_at, nex
 COMMENT ON VIEW waiting_item IS 'Items that failed, with the last error and the time (UTC) from which they are tried again';
 
 CREATE OR REPLACE VIEW product_history AS
-WITH cut AS (SELECT product_sha256 AS sha256, count(*) AS num FROM tile GROUP BY ALL)
+WITH cut AS (SELECT product_sha256 AS sha256, count(*) AS num FROM tile GROUP BY ALL HAVING num > 0)
 SELECT v.uri, v.version, v.sha256, v.archive_version, v.size_bytes, v.source, v.fetched_at,
        p.version = v.version AND p.superseded_at IS NULL AS is_current, coalesce(cut.num, 0) AS num_tiles
 FROM product_version v LEFT JOIN product p USING (uri) LEFT JOIN cut ON cut.sha256 = v.sha256

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from hubbleclip.paths import Layout
 from hubbleclip.settings import FetchSettings
 from tests.archives.script_server import FITS, give
 
-FETCH = FetchSettings(requests_per_s=1000, backoff_s=0.01, attempts=3, timeout_s=10, breaker_failures=6)
+FETCH = FetchSettings(requests_per_s=1000, backoff_s=0.01, attempts=3, timeout_s=10, breaker_failures=6, breaker_s=0)
 
 
 def fetch(transport: Transport, url: str, root: Path, uri: str = "mast:x") -> object:
@@ -24,7 +25,7 @@ def fetch(transport: Transport, url: str, root: Path, uri: str = "mast:x") -> ob
 
 
 def test_it_opens_at_the_last_failure_allowed_and_says_what_to_do() -> None:
-    breaker = Breaker(2)
+    breaker = Breaker(2, 0)
     breaker.failed("mast", "503")
     breaker.check()
     breaker.failed("mast", "no answer")
@@ -33,12 +34,30 @@ def test_it_opens_at_the_last_failure_allowed_and_says_what_to_do() -> None:
 
 
 def test_a_success_between_starts_the_count_again() -> None:
-    breaker = Breaker(2)
+    breaker = Breaker(2, 0)
     for _ in range(5):
         breaker.failed("mast", "503")
         breaker.succeeded()
         breaker.check()
     assert not breaker.opened.is_set()
+
+
+def test_a_row_of_failures_opens_it_once_it_has_lasted_long_enough() -> None:
+    breaker = Breaker(2, 0.05)
+    for _ in range(5):
+        breaker.failed("mast", "503")
+        breaker.check()
+    time.sleep(0.06)
+    breaker.failed("mast", "503")
+    assert breaker.opened.is_set()
+
+
+def test_a_burst_over_all_connections_stops_no_run(scripted, tmp_path: Path) -> None:
+    transport = Transport(FetchSettings(requests_per_s=1000, backoff_s=0.01, attempts=10, breaker_failures=6))
+    script = scripted(*[give(b"", 503)] * 8, give(FITS))
+    with ThreadPoolExecutor(8) as pool:
+        jobs = [pool.submit(fetch, transport, script.url, tmp_path, f"mast:{i}") for i in range(8)]
+    assert [job.exception() for job in jobs] == [None] * 8
 
 
 @pytest.mark.parametrize("answer", [give(b"", 503), give(b"<html>", Content_Type="text/html")], ids=["503", "html"])

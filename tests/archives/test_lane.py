@@ -105,7 +105,7 @@ def test_a_server_that_asks_for_a_pause_gets_it_from_all(scripted) -> None:
 
 
 def test_an_open_breaker_ends_a_lane(scripted) -> None:
-    transport = Transport(FETCH.model_copy(update={"breaker_failures": 1}))
+    transport = Transport(FETCH.model_copy(update={"breaker_failures": 1, "breaker_s": 0}))
     transport.breaker.failed("mast", "made so")
     with pytest.raises(ArchiveDownError):
         list(Lane(transport, 1).answers([(0, scripted(give(b"x")).url)]))

@@ -107,7 +107,7 @@ def test_a_source_that_is_down_is_left_out_with_one_warning(
 def test_a_source_that_fails_too_often_is_left_out_and_the_other_goes_on(simulator: str, files, tmp_path: Path) -> None:
     with scripted_server(give(b"", 500)) as (url, seen):
         both = sources_of(simulator, url, tmp_path, "s3", "mast")
-        both.sources["s3"].transport.breaker = Breaker(3)
+        both.sources["s3"].transport.breaker = Breaker(3, 0)
         found = [both.fetch(product) for product, _ in files]
     assert ([item.source for item in found], len(seen)) == (["mast"] * 3, 3)
 

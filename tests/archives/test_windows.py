@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hubbleclip.archives.mast import Answer, Row
-from hubbleclip.archives.windows import MIN_DAYS, Query, Window
+from hubbleclip.archives.windows import MIN_DAYS, Query, Window, spans
 from hubbleclip.errors import ArchiveTimeoutError, PartialAnswerError
 
 SPAN = Window(48000.0, 61000.0)
@@ -54,7 +54,9 @@ class Server:
         return Query(self.count, self.ask, self.page_size)
 
     def all_rows(self, *, is_wide: bool = True) -> list[int]:
-        return [row["obsid"] for page in self.query().pages(SPAN, is_wide=is_wide) for row in page]
+        query = self.query()
+        pages = query.pages(SPAN, query.num_in(SPAN) if is_wide else None)
+        return [row["obsid"] for page in pages for row in page]
 
 
 dates = st.lists(
@@ -66,6 +68,19 @@ dates = st.lists(
 def test_every_row_comes_once_whatever_the_dates(found: list[float], page_size: int, slow: int, is_wide: bool) -> None:
     server = Server(found, page_size=page_size, slow_rows=slow)
     assert sorted(server.all_rows(is_wide=is_wide)) == list(range(len(found)))
+
+
+@given(dates, dates, st.integers(1, 30))
+def test_spans_follow_each_other_and_hold_no_more_rows_than_set(one: list[float], two: list[float], most: int) -> None:
+    servers = Server(one), Server(two)
+    found = list(spans(SPAN, [server.query() for server in servers], most))
+    edges = [edge for span, _ in found for edge in (span.low, span.high)]
+    assert (edges[0], edges[-1]) == (SPAN.low, SPAN.high)
+    assert edges == sorted(edges)
+    for span, counts in found:
+        assert counts == [len(server.rows(span)) for server in servers]
+        assert sum(counts) <= most or not span.is_divisible
+    assert [sum(counts) for counts in zip(*(counts for _, counts in found), strict=True)] == [len(one), len(two)]
 
 
 @given(st.floats(0, 1e5), st.floats(MIN_DAYS * 2, 1e5), st.floats(0, 1))
@@ -109,7 +124,7 @@ def test_a_window_that_always_times_out_ends_at_the_least_width() -> None:
         raise ArchiveTimeoutError("slow")
 
     with pytest.raises(ArchiveTimeoutError, match="slow"):
-        list(Query(server.count, never, 10).pages(SPAN, is_wide=False))
+        list(Query(server.count, never, 10).pages(SPAN))
     assert len(server.asked) < 50
 
 
@@ -126,8 +141,8 @@ def test_a_count_that_has_changed_since_is_no_error() -> None:
     def one_more_at_first(window: Window) -> int:
         return first(window) + (len(server.counts) == 1)
 
-    pages = Query(one_more_at_first, server.ask, 100).pages(SPAN, is_wide=True)
-    assert sum(len(page) for page in pages) == 45
+    query = Query(one_more_at_first, server.ask, 100)
+    assert sum(len(page) for page in query.pages(SPAN, query.num_in(SPAN))) == 45
 
 
 @pytest.mark.parametrize("is_shuffling", [False, True])
@@ -144,12 +159,12 @@ def test_a_dense_window_whose_pages_repeat_for_ever_is_an_error() -> None:
         return server.ask(window, 1)
 
     with pytest.raises(PartialAnswerError, match="10 of 27"):
-        list(Query(server.count, first_page, 10).pages(SPAN, is_wide=True))
+        list(Query(server.count, first_page, 10).pages(SPAN, 27))
 
 
 def test_pages_come_before_the_next_window_is_asked_for() -> None:
     server = Server([SPAN.low + 10 * i for i in range(100)])
-    pages = server.query().pages(SPAN, is_wide=True)
+    pages = server.query().pages(SPAN, 100)
     next(pages)
     num_asked = len([window for window, _ in server.asked if server.rows(window)])
     next(pages)

@@ -83,6 +83,17 @@ def test_an_interrupted_query_keeps_its_pages_and_starts_again_from_the_old_mark
         assert mark(stage) == [60001.0]
 
 
+def test_an_empty_page_moves_the_mark_so_far(tmp_path: Path) -> None:
+    broken = Paged([released("a", 60000.0)], [], [released("b", 60010.0)], PartialAnswerError("a row is missing"))
+    with stage_at(tmp_path, {"archive": {"overlap_days": 3}}) as stage:
+        with pytest.raises(PartialAnswerError):
+            query_observations(stage, broken)
+        assert mark(stage) == [60000.0]
+        query_observations(stage, whole := Paged([released("b", 60010.0)]))
+        assert whole.asked_since == [59997.0]
+        assert mark(stage) == [60010.0]
+
+
 def test_other_archive_settings_ask_from_the_beginning(tmp_path: Path) -> None:
     with stage_at(tmp_path) as stage:
         query_observations(stage, Paged([released("a", 60000.0)]))
