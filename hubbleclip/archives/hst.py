@@ -22,7 +22,8 @@ from hubbleclip.settings import ArchiveSettings, FetchSettings
 
 MJD_OF_UNIX_EPOCH = 40587.0
 SECONDS_A_DAY = 86400.0
-WIDE_DAYS = 90.0
+WIDE_DAYS = 5 * 365.0
+"""So long a time is counted before it is asked: Hubble brings about ten pages a year."""
 """What was released over a longer time is counted before it is asked for."""
 PAGES_A_SPAN = 10
 """A span holds at most the rows of so many pages. A query that failed asks for one again, and for its overlap."""
