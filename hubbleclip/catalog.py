@@ -36,6 +36,9 @@ log = logging.getLogger(__name__)
 STORAGE_VERSION = "v1.2.0"
 ATTACH = "ATTACH '{path}' AS catalog (STORAGE_VERSION '{version}')"
 PUBLISH_EVERY_S = 300.0
+MEMORY_MB, THREADS = 1024, 2
+CHECKPOINT_AT = "4MiB"
+"""Rows that are not yet in the file itself are held in memory, with their log on the disk, up to this size of the log."""
 BULK_ROWS = 10_000
 VIEWS = "SELECT view_name AS name, comment FROM duckdb_views() WHERE NOT internal"
 SEARCHES = """
@@ -193,13 +196,20 @@ def read_catalog(layout: Layout) -> Iterator[Catalog]:
 
 
 @contextmanager
-def writing_catalog(layout: Layout, *, publish_every_s: float = PUBLISH_EVERY_S) -> Iterator[Catalog]:
+def writing_catalog(
+    layout: Layout, *, publish_every_s: float = PUBLISH_EVERY_S, memory_mb: int = MEMORY_MB, threads: int = THREADS
+) -> Iterator[Catalog]:
     """The working copy, migrated, under the lock; published after the first transaction that ends `publish_every_s`
-    after the last time, and when the block ends, also by an error.
+    after the last time, and when the block ends, also by an error. What DuckDB cannot keep in `memory_mb` goes through
+    files of its own.
 
     Raises CatalogLockedError that names the holder when another process writes.
     """
-    with catalog_lock(layout), closing(duckdb.connect()) as connection:
+    bounds = {
+        "memory_limit": f"{memory_mb}MiB", "threads": threads, "checkpoint_threshold": CHECKPOINT_AT,
+        "temp_directory": str(layout.spill),
+    }  # fmt: skip
+    with catalog_lock(layout), closing(duckdb.connect(config=bounds)) as connection:
         for orphan in layout.root.glob(f".{layout.catalog.stem}*.tmp"):
             orphan.unlink()
         if not layout.working_catalog.exists() and layout.catalog.exists():
