@@ -22,6 +22,8 @@ from hubbleclip.settings import ArchiveSettings, FetchSettings
 
 MJD_OF_UNIX_EPOCH = 40587.0
 SECONDS_A_DAY = 86400.0
+ROWS_A_PAGE = 1000
+"""So many observations are given at a time: what is made of them takes more memory than the answer itself."""
 TIMEOUTS_A_WINDOW = 2
 """A window that times out so often is halved: a smaller question may be answered."""
 
@@ -45,11 +47,12 @@ class HstArchive(MadeApart):
         return self.settings.name
 
     def query_observations(self, since_mjd: float) -> Iterator[list[Observation]]:
-        """Pages of what was released since, each landed before it is given; see Archive.query_observations."""
+        """Pages of what was released since, landed before they are given; see Archive.query_observations."""
         for rows in self.raw.pages() if self.settings.from_raw else self._asked_pages(since_mjd):
-            page = list(self._observations(rows))
-            if page:
-                yield page
+            for start in range(0, len(rows), ROWS_A_PAGE):
+                page = list(self._observations(rows[start : start + ROWS_A_PAGE]))
+                if page:
+                    yield page
 
     def _asked_pages(self, since_mjd: float) -> Iterator[list[Row]]:
         """Rows from MAST. The first query spans decades, so it is counted before it is asked; later ones are short."""
