@@ -70,7 +70,7 @@ def by_window(asked: Counter[str]) -> Counter[str]:
 
 
 def request_figures(asked: Counter[str]) -> dict[str, int]:
-    """What a run asked for, in numbers: requests by kind, those of them that asked after an unfinished query, windows."""
+    """What a run asked for, in numbers: requests by kind, those that asked after an unfinished query, windows."""
     kinds, windows = Counter[str](), by_window(asked)
     for request, times in asked.items():
         kinds[kind_of(request)] += times

@@ -12,6 +12,7 @@ import logging
 import os
 import shutil
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -38,7 +39,7 @@ ATTACH = "ATTACH '{path}' AS catalog (STORAGE_VERSION '{version}')"
 PUBLISH_EVERY_S = 300.0
 MEMORY_MB, THREADS = 1024, 2
 CHECKPOINT_AT = "4MiB"
-"""Rows that are not yet in the file itself are held in memory, with their log on the disk, up to this size of the log."""
+"""Rows are held in memory until their log on the disk has this size; then they go into the file itself."""
 BULK_ROWS = 10_000
 VIEWS = "SELECT view_name AS name, comment FROM duckdb_views() WHERE NOT internal"
 SEARCHES = """
@@ -49,12 +50,13 @@ WHERE NOT internal AND function_type = 'table_macro'
 
 class Catalog:
     """An open catalog. Made by `read_catalog` and `writing_catalog`; `publish` is what it does now and then after a
-    transaction.
+    transaction, `staying` is held while the file is closed for that, and while other threads read it.
     """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, publish: Callable[[], None] = lambda: None) -> None:
         self.connection = connection
         self.changed = False
+        self.staying = threading.Lock()
         self._publish = publish
         self._is_writing = False
 
@@ -74,6 +76,14 @@ class Catalog:
     def named(self, name: str, **parameters: Any) -> list[dict[str, Any]]:
         """Rows of the query `sql/<name>.sql`."""
         return self.rows(read_sql(name), parameters)
+
+    def found_beside(self, name: str, **parameters: Any) -> list[tuple[Any, ...]]:
+        """Rows of the query `sql/<name>.sql`, asked by other threads than the one that writes. Raises CatalogError."""
+        try:
+            with self.staying, self.connection.cursor() as cursor:
+                return cursor.execute("USE catalog").execute(read_sql(name), parameters).fetchall()
+        except duckdb.Error as error:
+            raise CatalogError(str(error).strip().splitlines()[0]) from error
 
     def upsert(self, batch: Mapping[str, Sequence[Record] | pa.Table]) -> None:
         """Write the rows of several tables in one transaction, each cast to its contract. Raises ContractError, and
@@ -102,7 +112,8 @@ class Catalog:
             undo.push(self._end)
             yield
         self.changed = True
-        self._publish()
+        with self.staying:
+            self._publish()
 
     def _end(self, error: type[BaseException] | None, *_: object) -> None:
         if error is None:
@@ -221,7 +232,8 @@ def writing_catalog(
         try:
             yield catalog
         finally:
-            _detach(connection, layout.working_catalog)
+            with catalog.staying:
+                _detach(connection, layout.working_catalog)
             if catalog.changed or is_new:
                 _copy(layout.working_catalog, layout.catalog)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 from hubbleclip.apart import MadeApart
-from hubbleclip.archives.base import Delivery, now_utc
+from hubbleclip.archives.base import Delivery, Known, now_utc
 from hubbleclip.archives.caom import observation_from_row
 from hubbleclip.archives.choice import BYTES_A_MB, choose, refusal_of
 from hubbleclip.archives.criteria import criteria_of, mjd_of, release_window, separation_deg, wanted_numbers
@@ -105,9 +105,9 @@ class HstArchive(MadeApart):
         """Proposals from the bulk list, else one by one; see Archive.fetch_proposals. Raises ArchiveError."""
         return self.proposals.fetch(numbers)
 
-    def remember(self, contents: Mapping[tuple[str, int], str]) -> None:
+    def remember(self, known: Known) -> None:
         """See Archive.remember."""
-        self.files.contents = contents
+        self.files.known = known
 
     def fetch_product(self, product: Product) -> Product:
         """The product on disk, checked; see Archive.fetch_product. Raises DownloadError, ArchiveDownError."""

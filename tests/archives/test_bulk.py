@@ -49,7 +49,10 @@ def test_only_what_is_asked_for_and_there_is_read(tmp_path: Path) -> None:
 
 
 def test_records_of_other_encodings_stand_side_by_side(tmp_path: Path) -> None:
-    texts = [f"{RULE}\nProp. Type: GO\nID: {n}\nTitle: B\xe9n\xe9\n".encode(code) for n, code in enumerate(("utf-8", "cp1252"))]
+    texts = [
+        f"{RULE}\nProp. Type: GO\nID: {n}\nTitle: B\xe9n\xe9\n".encode(code)
+        for n, code in enumerate(("utf-8", "cp1252"))
+    ]
     found = by_number(bulk_of(b"".join(texts), tmp_path))
     assert [found["0"].title, found["1"].title] == ["B\xe9n\xe9", "B\xe9n\xe9"]
 
