@@ -40,6 +40,7 @@ PUBLISH_EVERY_S = 300.0
 MEMORY_MB, THREADS = 1024, 2
 CHECKPOINT_AT = "4MiB"
 """Rows are held in memory until their log on the disk has this size; then they go into the file itself."""
+TRANSACTIONS_AN_OPENING = 64
 BULK_ROWS = 10_000
 VIEWS = "SELECT view_name AS name, comment FROM duckdb_views() WHERE NOT internal"
 SEARCHES = """
@@ -81,7 +82,7 @@ class Catalog:
         """Rows of the query `sql/<name>.sql`, asked by other threads than the one that writes. Raises CatalogError."""
         try:
             with self.staying, self.connection.cursor() as cursor:
-                return cursor.execute("USE catalog").execute(read_sql(name), parameters).fetchall()
+                return cursor.execute("USE catalog").execute(read_sql(name), _bound(parameters)).fetchall()
         except duckdb.Error as error:
             raise CatalogError(str(error).strip().splitlines()[0]) from error
 
@@ -251,17 +252,25 @@ class _Publisher:
     layout: Layout
     every_s: float
     published: float = field(default_factory=time.monotonic)
+    num_written: int = 0
 
     def now_and_then(self) -> None:
-        """Publish the working copy if the last time is long ago. It is closed for that, so that its log is in it."""
-        if time.monotonic() - self.published < self.every_s:
+        """Publish the working copy if the last time is long ago. It is closed for that, so that its log is in it.
+
+        It is also closed after many transactions: what DuckDB knows of each part of a table stays in memory until then.
+        """
+        self.num_written += 1
+        is_due = time.monotonic() - self.published >= self.every_s
+        if not is_due and self.num_written < TRANSACTIONS_AN_OPENING:
             return
         _detach(self.connection, self.layout.working_catalog)
         try:
-            _copy(self.layout.working_catalog, self.layout.catalog)
+            if is_due:
+                _copy(self.layout.working_catalog, self.layout.catalog)
+                self.published = time.monotonic()
         finally:
             _attach(self.connection, self.layout.working_catalog)
-        self.published = time.monotonic()
+        self.num_written = 0
 
 
 def _open_working(connection: duckdb.DuckDBPyConnection, layout: Layout) -> bool:

@@ -20,7 +20,7 @@ class BulkList:
     """A bulk list on the disk, and where in it each proposal stands, by number: more than once, now and then."""
 
     path: Path
-    places: Mapping[str, tuple[Place, ...]]
+    places: Mapping[str, list[Place]]
 
     def __len__(self) -> int:
         """How many proposals."""
@@ -34,19 +34,20 @@ class BulkList:
         """What it says of those of these proposals that it has."""
         with self.path.open("rb") as file:
             for number in numbers:
-                piece = b""
+                pieces = []
                 for start, size in self.places.get(number, ()):
                     file.seek(start)
-                    piece += file.read(size)
-                yield from (text for text in parse_abstracts_cat(decode(piece)) if text.number == number)
+                    pieces.append(file.read(size))
+                found = parse_abstracts_cat(decode(b"".join(pieces)))
+                yield from (text for text in found if text.number == number)
 
 
 def index_bulk(path: Path, lines: Iterable[bytes]) -> BulkList:
     """The list of these lines, which stand, or will, at `path`."""
-    places: dict[str, tuple[Place, ...]] = {}
+    places: dict[str, list[Place]] = {}
     start = 0
     for piece in split_abstracts_cat(lines):
         for number in numbers_in(decode(piece)):
-            places[number] = (*places.get(number, ()), (start, len(piece)))
+            places.setdefault(number, []).append((start, len(piece)))
         start += len(piece)
     return BulkList(path, places)
