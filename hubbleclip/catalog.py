@@ -217,7 +217,7 @@ def writing_catalog(
 
     Raises CatalogLockedError that names the holder when another process writes.
     """
-    bounds = {
+    bounds: dict[str, str | bool | int | float | list[str]] = {
         "memory_limit": f"{memory_mb}MiB", "threads": threads, "checkpoint_threshold": CHECKPOINT_AT,
         "temp_directory": str(layout.spill),
     }  # fmt: skip
