@@ -40,7 +40,6 @@ PUBLISH_EVERY_S = 300.0
 MEMORY_MB, THREADS = 1024, 2
 CHECKPOINT_AT = "4MiB"
 """Rows are held in memory until their log on the disk has this size; then they go into the file itself."""
-TRANSACTIONS_AN_OPENING = 64
 BULK_ROWS = 10_000
 VIEWS = "SELECT view_name AS name, comment FROM duckdb_views() WHERE NOT internal"
 SEARCHES = """
@@ -252,25 +251,17 @@ class _Publisher:
     layout: Layout
     every_s: float
     published: float = field(default_factory=time.monotonic)
-    num_written: int = 0
 
     def now_and_then(self) -> None:
-        """Publish the working copy if the last time is long ago. It is closed for that, so that its log is in it.
-
-        It is also closed after many transactions: what DuckDB knows of each part of a table stays in memory until then.
-        """
-        self.num_written += 1
-        is_due = time.monotonic() - self.published >= self.every_s
-        if not is_due and self.num_written < TRANSACTIONS_AN_OPENING:
+        """Publish the working copy if the last time is long ago. It is closed for that, so that its log is in it."""
+        if time.monotonic() - self.published < self.every_s:
             return
         _detach(self.connection, self.layout.working_catalog)
         try:
-            if is_due:
-                _copy(self.layout.working_catalog, self.layout.catalog)
-                self.published = time.monotonic()
+            _copy(self.layout.working_catalog, self.layout.catalog)
         finally:
             _attach(self.connection, self.layout.working_catalog)
-        self.num_written = 0
+        self.published = time.monotonic()
 
 
 def _open_working(connection: duckdb.DuckDBPyConnection, layout: Layout) -> bool:

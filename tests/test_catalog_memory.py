@@ -3,7 +3,6 @@
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
 from test_catalog import rejection
 
 from flows._stage import bounded_catalog
@@ -43,19 +42,3 @@ def test_rows_stay_in_memory_only_until_their_log_has_a_few_mib(tmp_path: Path) 
             catalog.upsert({"rejection": rows})
             held.append(in_memory_bytes(catalog))
     assert max(held[12:]) <= 1.5 * max(held[:12])
-
-
-def test_after_many_transactions_the_file_is_closed_and_opened_and_nothing_is_published(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("hubbleclip.catalog.TRANSACTIONS_AN_OPENING", 3)
-    layout = Layout(tmp_path)
-    log = layout.working_catalog.with_name(f"{layout.working_catalog.name}.wal")
-    with bounded_catalog(layout, FlowSettings()) as catalog:
-        has_log = []
-        for place in range(7):
-            catalog.upsert({"rejection": [rejection(str(place))]})
-            has_log.append(log.exists())
-        assert has_log == [True, True, False, True, True, False, True]
-        assert catalog.counts()["rejection"] == 7
-        assert not layout.catalog.exists()
