@@ -32,12 +32,14 @@ TIMED = 10_000
 KIB_A_MIB = 1024
 RUNS = 3
 KINDS = {"COUNT_BIG": "count", "Mast.Caom.Filtered": "observations", "Mast.Caom.Products": "products"}
+"""MAST answers its queries at one address; these words tell them apart."""
+OF_WINDOWS = "count", "observations"
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One command: how long it took, the most memory that it held (without the Prefect server beside it), and its
-    requests by kind.
+    """One command: how long it took, the most memory that it held (without the Prefect server beside it), and how often
+    each request was made.
     """
 
     took_s: float
@@ -46,17 +48,37 @@ class Run:
 
 
 def kind_of(request: str) -> str:
-    """What a request asks for: MAST answers its queries at one address, which `KINDS` tell apart; else the address."""
+    """What a request asks for: one of `KINDS`, else the address."""
     address, _, question = request.partition("?")
     return next((kind for mark, kind in KINDS.items() if mark in question), address)
 
 
 def asked_of(url: str) -> Counter[str]:
-    """Requests so far, by kind."""
+    """How often each request was made so far."""
     found = Counter[str]()
     for request, _, times in requests.get(url + REQUESTS_PATH, timeout=60).json():
-        found[kind_of(request)] += times
+        found[request] += times
     return found
+
+
+def by_window(asked: Counter[str]) -> Counter[str]:
+    """Requests for observations and counts, by what they ask for: criteria and dates, whichever page or column. A query
+    that the archive had not finished, and was asked after, is one request.
+    """
+    questions = (request.partition("?")[2] for request in asked if kind_of(request) in OF_WINDOWS)
+    return Counter(json.dumps(json.loads(question)["params"]["filters"]) for question in questions)
+
+
+def request_figures(asked: Counter[str]) -> dict[str, int]:
+    """What a run asked for, in numbers: requests by kind, those that asked after an unfinished query, windows."""
+    kinds, windows = Counter[str](), by_window(asked)
+    for request, times in asked.items():
+        kinds[kind_of(request)] += times
+    return {f"requests: {kind}": times for kind, times in kinds.items()} | {
+        "of them to ask after an unfinished query": asked.total() - len(asked),
+        "windows": len(windows),
+        "most requests a window": max(windows.values(), default=0),
+    }
 
 
 def warm(url: str) -> None:
@@ -109,15 +131,21 @@ def rows_of(num_observations: int, first: Sequence[Run], again: Sequence[Run]) -
         rows += [
             seconds_row(f"ingest, {size}", Seconds(ours=tuple(run.took_s for run in first))),
             seconds_row(f"again, nothing new, {size}", Seconds(ours=tuple(run.took_s for run in again))),
-            *(plain_row(f"again, requests: {kind}", "", [run.asked[kind] for run in again]) for kind in again[0].asked),
+            *(plain_row(f"again, {name}", "", values) for name, values in figures_of(again).items()),
         ]
     return rows
+
+
+def figures_of(runs: Sequence[Run]) -> dict[str, list[int]]:
+    """The numbers of requests of each run, by name."""
+    told = [request_figures(run.asked) for run in runs]
+    return {name: [figures.get(name, 0) for figures in told] for name in told[0]}
 
 
 def plain_row(name: str, unit: str, values: Sequence[float]) -> Row:
     """A figure that is no time and has no peer."""
     middle = statistics.median(values)
-    spread = round((max(values) - min(values)) / middle, 4)
+    spread = round((max(values) - min(values)) / middle, 4) if middle else 0.0
     return Row(name=name, unit=unit, ours=round(middle, 1), peer=None, peer_name=None, ratio=None, runs=len(values),
                spread=spread)  # fmt: skip
 

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import time
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
-from hubbleclip.catalog import Catalog
+from hubbleclip.catalog import Catalog, writing_catalog
 from hubbleclip.paths import Layout
-from hubbleclip.settings import Settings
+from hubbleclip.settings import FlowSettings, Settings
 
 
 def layout_of(settings: Settings) -> Layout:
     """Where a profile keeps what."""
     store = settings.store and f"{settings.store.rstrip('/')}/{settings.profile}"
     return Layout(settings.root, store, settings.keep_local)
+
+
+def bounded_catalog(layout: Layout, settings: FlowSettings) -> AbstractContextManager[Catalog]:
+    """The catalog for writing, in as much memory as the settings say."""
+    return writing_catalog(layout, memory_mb=settings.catalog_memory_mb, threads=settings.catalog_threads)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -12,12 +12,11 @@ from typing import Any
 
 from flows._edges import checked
 from flows._services import archive_service
-from flows._stage import Stage, layout_of
+from flows._stage import Stage, bounded_catalog, layout_of
 from flows.mirror import mirrored_catalog
 from flows.pending import pending_fetch, pending_products, pending_proposals
 from hubbleclip.archives import Archive, open_archive
 from hubbleclip.archives.criteria import mjd_of
-from hubbleclip.catalog import writing_catalog
 from hubbleclip.records import Watermark
 from hubbleclip.settings import read_settings
 
@@ -28,7 +27,8 @@ def ask(profile: str, overrides: dict[str, Any]) -> bool:
     """Bring in the observations of now, and tell whether `ingest` has anything to do then."""
     settings = read_settings(profile, overrides)
     layout = layout_of(settings)
-    with mirrored_catalog(layout), writing_catalog(layout) as catalog, archive_service(settings) as served:
+    writer = bounded_catalog(layout, settings.flows)
+    with mirrored_catalog(layout), writer as catalog, archive_service(settings) as served:
         stage = Stage(name="ingest", settings=settings, layout=layout, catalog=catalog)
         query_observations(stage, open_archive(served, settings.fetch, layout))
         todo = pending_products(catalog, settings.archive) or pending_proposals(catalog, settings.archive)

@@ -16,6 +16,7 @@ from flows.pending import pending_fetch, product_batches
 from hubbleclip.archives import Archive
 from hubbleclip.archives.base import Delivery
 from hubbleclip.archives.landing import check_room, settle_small
+from hubbleclip.catalog import Catalog
 from hubbleclip.errors import ArchiveDownError, DiskFullError
 from hubbleclip.files import sync_files
 from hubbleclip.paths import Layout
@@ -99,13 +100,17 @@ def fetch_pending(stage: Stage, archive: Archive) -> None:
     pending, settings = pending_fetch(stage.catalog, stage.settings), stage.settings
     connections = Connections(fetch_share(settings).connections)
     if pending:
-        known = stage.catalog.named("known_contents")
-        archive.remember({(row["etag"], row["size_bytes"]): row["sha256"] for row in known})
+        archive.remember(partial(known_content, stage.catalog))
     run_batches(
         stage, task_fetch_products, product_batches(stage.catalog, pending, settings.flows.batch_size),
         archive, settings, connections, total=len(pending), write=write_fetched, connections=connections,
     )  # fmt: skip
     remove_old_contents(stage)
+
+
+def known_content(catalog: Catalog, etag: str, size_bytes: int) -> str | None:
+    """The sha256 of a file on the disk by what its server called it; for any thread."""
+    return next((sha256 for (sha256,) in catalog.found_beside("known_content", etag=etag, size_bytes=size_bytes)), None)
 
 
 def write_fetched(stage: Stage, batch: Batch) -> None:

@@ -13,7 +13,8 @@ from prefect.context import FlowRunContext
 from prefect.events import emit_event
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-from hubbleclip.catalog import Catalog, writing_catalog
+from flows._stage import bounded_catalog
+from hubbleclip.catalog import Catalog
 from hubbleclip.errors import CatalogLockedError
 from hubbleclip.paths import Layout
 from hubbleclip.settings import FlowSettings
@@ -50,7 +51,7 @@ def next_writer(layout: Layout, settings: FlowSettings) -> Iterator[Catalog]:
     with ExitStack() as opened:
         while True:
             try:
-                catalog = opened.enter_context(writing_catalog(layout))
+                catalog = opened.enter_context(bounded_catalog(layout, settings))
                 break
             except CatalogLockedError as error:
                 if time.monotonic() >= deadline:

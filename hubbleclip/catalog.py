@@ -12,6 +12,7 @@ import logging
 import os
 import shutil
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -36,6 +37,9 @@ log = logging.getLogger(__name__)
 STORAGE_VERSION = "v1.2.0"
 ATTACH = "ATTACH '{path}' AS catalog (STORAGE_VERSION '{version}')"
 PUBLISH_EVERY_S = 300.0
+MEMORY_MB, THREADS = 1024, 2
+CHECKPOINT_AT = "4MiB"
+"""Rows are held in memory until their log on the disk has this size; then they go into the file itself."""
 BULK_ROWS = 10_000
 VIEWS = "SELECT view_name AS name, comment FROM duckdb_views() WHERE NOT internal"
 SEARCHES = """
@@ -46,12 +50,13 @@ WHERE NOT internal AND function_type = 'table_macro'
 
 class Catalog:
     """An open catalog. Made by `read_catalog` and `writing_catalog`; `publish` is what it does now and then after a
-    transaction.
+    transaction, `staying` is held while the file is closed for that, and while other threads read it.
     """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, publish: Callable[[], None] = lambda: None) -> None:
         self.connection = connection
         self.changed = False
+        self.staying = threading.Lock()
         self._publish = publish
         self._is_writing = False
 
@@ -71,6 +76,14 @@ class Catalog:
     def named(self, name: str, **parameters: Any) -> list[dict[str, Any]]:
         """Rows of the query `sql/<name>.sql`."""
         return self.rows(read_sql(name), parameters)
+
+    def found_beside(self, name: str, **parameters: Any) -> list[tuple[Any, ...]]:
+        """Rows of the query `sql/<name>.sql`, asked by other threads than the one that writes. Raises CatalogError."""
+        try:
+            with self.staying, self.connection.cursor() as cursor:
+                return cursor.execute("USE catalog").execute(read_sql(name), _bound(parameters)).fetchall()
+        except duckdb.Error as error:
+            raise CatalogError(str(error).strip().splitlines()[0]) from error
 
     def upsert(self, batch: Mapping[str, Sequence[Record] | pa.Table]) -> None:
         """Write the rows of several tables in one transaction, each cast to its contract. Raises ContractError, and
@@ -99,7 +112,8 @@ class Catalog:
             undo.push(self._end)
             yield
         self.changed = True
-        self._publish()
+        with self.staying:
+            self._publish()
 
     def _end(self, error: type[BaseException] | None, *_: object) -> None:
         if error is None:
@@ -193,13 +207,20 @@ def read_catalog(layout: Layout) -> Iterator[Catalog]:
 
 
 @contextmanager
-def writing_catalog(layout: Layout, *, publish_every_s: float = PUBLISH_EVERY_S) -> Iterator[Catalog]:
+def writing_catalog(
+    layout: Layout, *, publish_every_s: float = PUBLISH_EVERY_S, memory_mb: int = MEMORY_MB, threads: int = THREADS
+) -> Iterator[Catalog]:
     """The working copy, migrated, under the lock; published after the first transaction that ends `publish_every_s`
-    after the last time, and when the block ends, also by an error.
+    after the last time, and when the block ends, also by an error. What DuckDB cannot keep in `memory_mb` goes through
+    files of its own.
 
     Raises CatalogLockedError that names the holder when another process writes.
     """
-    with catalog_lock(layout), closing(duckdb.connect()) as connection:
+    bounds: dict[str, str | bool | int | float | list[str]] = {
+        "memory_limit": f"{memory_mb}MiB", "threads": threads, "checkpoint_threshold": CHECKPOINT_AT,
+        "temp_directory": str(layout.spill),
+    }  # fmt: skip
+    with catalog_lock(layout), closing(duckdb.connect(config=bounds)) as connection:
         for orphan in layout.root.glob(f".{layout.catalog.stem}*.tmp"):
             orphan.unlink()
         if not layout.working_catalog.exists() and layout.catalog.exists():
@@ -211,7 +232,8 @@ def writing_catalog(layout: Layout, *, publish_every_s: float = PUBLISH_EVERY_S)
         try:
             yield catalog
         finally:
-            _detach(connection, layout.working_catalog)
+            with catalog.staying:
+                _detach(connection, layout.working_catalog)
             if catalog.changed or is_new:
                 _copy(layout.working_catalog, layout.catalog)
 

@@ -51,6 +51,11 @@ class Layout:
         """The flow's own copy."""
         return self.root / "catalog.writing.duckdb"
 
+    @property
+    def spill(self) -> Path:
+        """What the flow's questions to its copy cannot keep in memory, as long as they run."""
+        return self.root / ".spill"
+
     def old_catalog(self, version: int) -> Path:
         """The catalog as it was before it was brought forward by the steps from `version` on."""
         return self.root / f"catalog.before-{version:04d}.duckdb"

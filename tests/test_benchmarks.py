@@ -1,12 +1,14 @@
 """The arithmetic of the benchmarks, on fake timings: medians, ratio, spread, the order of the runs, the JSON."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from benchmarks.bench_ingest import request_figures
 from benchmarks.measure import Contender, Seconds, machine_of, rate_row, seconds_row, time_in_turn, write_results
 
 SECONDS = Seconds(ours=(2.0, 1.0, 9.0), peer=(3.0, 5.0, 4.0))  # medians 2 and 4, spreads 8/2 and 2/4
@@ -96,3 +98,22 @@ def test_the_json_has_the_agreed_form(tmp_path: Path) -> None:
 
 def test_a_machine_is_its_cpu_cores_and_memory() -> None:
     assert machine_of(CPUINFO, MEMINFO) == "Made CPU 9, 2 cores, 16 GiB"
+
+
+def test_requests_are_counted_by_kind_and_by_window_and_one_asked_again_is_one() -> None:
+    def question(service: str, **params: object) -> str:
+        return "/invoke?" + json.dumps({"service": service, "params": params})
+
+    asked = Counter(
+        {
+            question("Mast.Caom.Filtered", columns="COUNT_BIG(*)", filters=["1990"]): 1,
+            question("Mast.Caom.Filtered", columns="*", filters=["1990"]): 3,
+            question("Mast.Caom.Filtered", columns="*", filters=["1991"]): 1,
+            question("Mast.Caom.Products", obsid="1,2"): 1,
+            "/list.html?": 1,
+        }
+    )
+    assert request_figures(asked) == {
+        "requests: count": 1, "requests: observations": 4, "requests: products": 1, "requests: /list.html": 1,
+        "of them to ask after an unfinished query": 2, "windows": 2, "most requests a window": 2,
+    }  # fmt: skip

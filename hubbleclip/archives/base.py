@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
@@ -11,6 +11,8 @@ from typing import Protocol
 from hubbleclip.records import Observation, Product, Proposal, Rejection
 
 NO_PROPOSAL = "unknown"
+Known = Callable[[str, int], str | None]
+"""The sha256 of a file on the disk by the ETag and size that its server gave; None where there is no such file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +50,9 @@ class Archive(Protocol):
         ArchiveError.
         """
 
-    def remember(self, contents: Mapping[tuple[str, int], str]) -> None:
-        """Take note of files on the disk, sha256 by the ETag and size that their server gave: one that is offered again
-        under another name is not fetched.
+    def remember(self, known: Known) -> None:
+        """Take note of how to find files on the disk: one that is offered again under another name is not fetched.
+        Threads may call `known` side by side.
         """
 
     def fetch_product(self, product: Product) -> Product:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 from hubbleclip.apart import MadeApart
-from hubbleclip.archives.base import Delivery, now_utc
+from hubbleclip.archives.base import Delivery, Known, now_utc
 from hubbleclip.archives.caom import observation_from_row
 from hubbleclip.archives.choice import BYTES_A_MB, choose, refusal_of
 from hubbleclip.archives.criteria import criteria_of, mjd_of, release_window, separation_deg, wanted_numbers
@@ -23,10 +23,11 @@ from hubbleclip.settings import ArchiveSettings, FetchSettings
 MJD_OF_UNIX_EPOCH = 40587.0
 SECONDS_A_DAY = 86400.0
 WIDE_DAYS = 5 * 365.0
-"""So long a time is counted before it is asked: Hubble brings about ten pages a year."""
-"""What was released over a longer time is counted before it is asked for."""
+"""What was released over a longer time is counted before it is asked for; Hubble brings about ten pages a year."""
 PAGES_A_SPAN = 10
 """A span holds at most the rows of so many pages. A query that failed asks for one again, and for its overlap."""
+ROWS_A_PAGE = 1000
+"""So many observations are given at a time: what is made of them takes more memory than the answer itself."""
 TIMEOUTS_A_WINDOW = 2
 """A window that times out so often is halved: a smaller question may be answered."""
 
@@ -50,11 +51,12 @@ class HstArchive(MadeApart):
         return self.settings.name
 
     def query_observations(self, since_mjd: float) -> Iterator[list[Observation]]:
-        """Pages of what was released since, each landed before it is given; see Archive.query_observations."""
+        """Pages of what was released since, landed before they are given; see Archive.query_observations."""
         for rows in self.raw.pages() if self.settings.from_raw else self._asked_pages(since_mjd):
-            page = list(self._observations(rows))
-            if page or not rows:
-                yield page
+            for start in range(0, len(rows) or 1, ROWS_A_PAGE):
+                page = list(self._observations(rows[start : start + ROWS_A_PAGE]))
+                if page or not rows:
+                    yield page
 
     def _asked_pages(self, since_mjd: float) -> Iterator[list[Row]]:
         """Rows from MAST, and no rows behind each span of dates that is whole.
@@ -116,9 +118,9 @@ class HstArchive(MadeApart):
         """Proposals from the bulk list, else one by one; see Archive.fetch_proposals. Raises ArchiveError."""
         return self.proposals.fetch(numbers)
 
-    def remember(self, contents: Mapping[tuple[str, int], str]) -> None:
+    def remember(self, known: Known) -> None:
         """See Archive.remember."""
-        self.files.contents = contents
+        self.files.known = known
 
     def fetch_product(self, product: Product) -> Product:
         """The product on disk, checked; see Archive.fetch_product. Raises DownloadError, ArchiveDownError."""

@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 
 from hubbleclip.apart import MadeApart
-from hubbleclip.archives.base import draw_key, now_utc, proposal_id_of, reject
+from hubbleclip.archives.base import Known, draw_key, now_utc, proposal_id_of, reject
 from hubbleclip.archives.cleaning import clean_number
 from hubbleclip.archives.headers import FileFacts, read_facts
 from hubbleclip.archives.proposals import ProposalText
@@ -167,7 +167,7 @@ class LocalArchive(MadeApart):
             fetched_at=now_utc(),
         )
 
-    def remember(self, contents: Mapping[tuple[str, int], str]) -> None:
+    def remember(self, known: Known) -> None:
         """Nothing: files are read where they stand."""
 
     def fetch_product(self, product: Product) -> Product:

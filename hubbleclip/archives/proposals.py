@@ -73,7 +73,7 @@ def parse_abstracts_cat(text: str) -> list[ProposalText]:
     """
     best: dict[str, ProposalText] = {}
     for lines in _records(text.splitlines()):
-        record = _parse_record(lines)
+        record = text_of(_values_of(lines))
         known = best.get(record.number, record)
         if record.number:
             longer = len(record.abstract or "") > len(known.abstract or "")
@@ -86,6 +86,28 @@ def _filled(text: ProposalText, other: ProposalText) -> ProposalText:
         return text
     missing = {f.name: getattr(other, f.name) for f in fields(text) if getattr(text, f.name) is None}
     return replace(text, **missing)
+
+
+def split_abstracts_cat(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """The lines in pieces that hold whole records, mostly one each."""
+    piece: list[bytes] = []
+    is_begun = is_told = False
+    for line in lines:
+        if line.startswith(RULE.encode()):
+            is_begun, is_told = is_begun or is_told, False
+        elif not is_told and line.lower().startswith(b"prop. type:") and is_begun:
+            yield b"".join(piece)
+            piece, is_begun, is_told = [], False, True
+        elif line.strip():
+            is_told = True
+        piece.append(line)
+    yield b"".join(piece)
+
+
+def numbers_in(text: str) -> Iterator[str]:
+    """Numbers of the records of such a piece."""
+    values = map(_values_of, _records(text.splitlines()))
+    return filter(None, (clean_number(record.get("number")) for record in values))
 
 
 def _records(lines: Iterable[str]) -> Iterator[list[str]]:
@@ -104,7 +126,7 @@ def _records(lines: Iterable[str]) -> Iterator[list[str]]:
     yield record + pending
 
 
-def _parse_record(lines: list[str]) -> ProposalText:
+def _values_of(lines: list[str]) -> dict[str, str]:
     """Keys until the first empty line, where a line that is no key goes on with the last; then the abstract."""
     values: dict[str, list[str]] = {}
     key = ""
@@ -117,7 +139,7 @@ def _parse_record(lines: list[str]) -> ProposalText:
             break
         key = known or key
         values.setdefault(key, []).append(value if known else line)
-    return text_of({name: "\n".join(parts) for name, parts in values.items()} | {"abstract": "\n".join(lines[body:])})
+    return {name: "\n".join(parts) for name, parts in values.items()} | {"abstract": "\n".join(lines[body:])}
 
 
 def parse_apt(data: bytes, number: str) -> ProposalText:

@@ -10,7 +10,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Protocol
 
-from hubbleclip.archives.base import Delivery, now_utc
+from hubbleclip.archives.base import Delivery, Known, now_utc
 from hubbleclip.archives.download import fetch_file
 from hubbleclip.archives.landing import SMALL_BYTES, FetchedFile
 from hubbleclip.archives.lane import Lanes, Transfer
@@ -70,7 +70,7 @@ class FileSources:
         self.layout = layout
         self.mast = mast
         self.max_bytes = max_bytes
-        self.contents: Mapping[tuple[str, int], str] = {}
+        self.known: Known = lambda etag, size_bytes: None
         self.sources = {name: SOURCES[name](fetch, transport, mast, self._land) for name in fetch.sources}
         self.lanes = Lanes(transport) if fetch.sources == ("mast",) else None
         self._down: dict[str, ArchiveDownError] = {}
@@ -140,7 +140,7 @@ class FileSources:
             size_bytes=product.size_bytes,
             layout=self.layout,
             max_bytes=self.max_bytes,
-            known=lambda etag, size_bytes: self.contents.get((etag, size_bytes)),
+            known=self.known,
         )
 
     def _leave_out(self, name: str, error: ArchiveDownError) -> None:

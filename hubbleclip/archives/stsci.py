@@ -7,32 +7,30 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
+import shutil
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from tempfile import TemporaryFile
+from typing import IO, TypeVar
 
 import requests
 
 from hubbleclip.archives.ads import AdsClient, ads_url, parse_ads
 from hubbleclip.archives.base import now_utc, proposal_id_of, reject
-from hubbleclip.archives.cleaning import clean_number, decode
+from hubbleclip.archives.bulk import BulkList, index_bulk
+from hubbleclip.archives.cleaning import clean_number
 from hubbleclip.archives.listing import parse_listing
 from hubbleclip.archives.merging import ADS, APT, BULK, LISTING, PAGE, merge
-from hubbleclip.archives.proposals import (
-    ProposalText,
-    find_bulk_link,
-    parse_abstracts_cat,
-    parse_apt,
-    parse_program_page,
-)
+from hubbleclip.archives.proposals import ProposalText, find_bulk_link, parse_apt, parse_program_page
 from hubbleclip.archives.transport import RefusedError, Transport, in_words, same_host
 from hubbleclip.errors import ArchiveDownError, ArchiveError, SettingsError
-from hubbleclip.files import write_bytes, write_text
+from hubbleclip.files import replacing, write_bytes, write_text
 from hubbleclip.paths import Layout
 from hubbleclip.records import Proposal, Rejection
 from hubbleclip.settings import ArchiveSettings
@@ -41,7 +39,8 @@ LOG = logging.getLogger(__name__)
 DAMAGED_TRIES = 3
 """An answer that cannot be read is asked for again; after so many it is what the server has."""
 KIND = "proposals"
-DASHED = re.compile(rb"^-{5,}", re.MULTILINE)
+DASHED = re.compile(rb"-{5,}")
+TAIL_BYTES = 4096
 Parsed = TypeVar("Parsed")
 
 
@@ -68,7 +67,7 @@ class ProposalSource:
         self.version = layout.raw / "abstracts.cat.etag"
         self.singles = self._list_singles()
         self._lock = threading.Lock()
-        self._bulk: dict[str, ProposalText] | None = None
+        self._bulk: BulkList | None = None
         self._is_asked = settings.from_raw
 
     def _list_singles(self) -> tuple[Single, ...]:
@@ -116,15 +115,17 @@ class ProposalSource:
         """Numbers of the proposals of these cycles, ascending, by the newest bulk list. Raises SettingsError when there
         are none, ArchiveError without a list.
         """
-        bulk = self._read_bulk(None)
-        if not bulk:
+        with self._lock:
+            bulk = self._newest_bulk(None)
+            cycles_of = {text.number: text.cycle for text in bulk.read(bulk.places)} if bulk else {}
+        if not cycles_of:
             raise ArchiveError(
                 "archive.cycles needs the bulk list of proposals, which could not be had: try again later"
             )
         wanted = set(cycles)
-        found = sorted((number for number, text in bulk.items() if text.cycle in wanted), key=int)
+        found = sorted((number for number, cycle in cycles_of.items() if cycle in wanted), key=int)
         if not found:
-            known = {text.cycle for text in bulk.values() if text.cycle is not None}
+            known = {cycle for cycle in cycles_of.values() if cycle is not None}
             span = f"{min(known)} to {max(known)}" if known else "unknown"
             raise SettingsError(f"archive.cycles: no proposal is of {sorted(wanted)}; the known cycles are {span}")
         return found
@@ -193,15 +194,21 @@ class ProposalSource:
             LOG.info("%s", in_words(error, url))
             return None
 
-    def _read_bulk(self, numbers: Sequence[str] | None) -> dict[str, ProposalText]:
-        """The bulk list by number: as landed, or once anew when it lacks one of `numbers`; None asks for the newest."""
+    def _read_bulk(self, numbers: Sequence[str]) -> dict[str, ProposalText]:
+        """What the bulk list says of these proposals, by number."""
         with self._lock:
-            if self._bulk is None and self.landed.is_file():
-                self._bulk = _parse_bulk(self.landed.read_bytes())
-            if not self._is_asked and (numbers is None or any(number not in (self._bulk or {}) for number in numbers)):
-                self._refresh_bulk()
-                self._is_asked = True
-            return self._bulk or {}
+            bulk = self._newest_bulk(numbers)
+            return {text.number: text for text in bulk.read(numbers)} if bulk else {}
+
+    def _newest_bulk(self, numbers: Sequence[str] | None) -> BulkList | None:
+        """The bulk list: as landed, or once anew when it lacks one of `numbers`; None asks for the newest."""
+        if self._bulk is None and self.landed.is_file():
+            with self.landed.open("rb") as lines:
+                self._bulk = index_bulk(self.landed, lines)
+        if not self._is_asked and (numbers is None or any(number not in (self._bulk or ()) for number in numbers)):
+            self._refresh_bulk()
+            self._is_asked = True
+        return self._bulk
 
     def _refresh_bulk(self) -> None:
         """Land the bulk list if the server's is another one. Where it has none, proposals are asked for one by one;
@@ -224,16 +231,21 @@ class ProposalSource:
     def _fetch_bulk(self, url: str) -> None:
         """Land the list unless it is the one that stands there."""
         known = self.version.read_text(encoding="utf-8") if self.version.is_file() and self.landed.is_file() else ""
-        for _ in range(DAMAGED_TRIES):
-            response = self.transport.get(url, {"If-None-Match": known} if known else {})
-            if response.status_code == requests.codes.not_modified:
-                return
-            bulk = _parse_bulk(response.content)
-            if bulk and _is_whole(response.content):
-                break
-        if not bulk:
-            raise ArchiveError(f"{url} holds no proposal: its layout may have changed")
-        write_bytes(self.landed, response.content)
+        self.landed.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=self.landed.parent) as body:
+            for _ in range(DAMAGED_TRIES):
+                response = self.transport.get(url, {"If-None-Match": known} if known else {}, into=body)
+                if response.status_code == requests.codes.not_modified:
+                    return
+                body.seek(0)
+                bulk = index_bulk(self.landed, body)
+                if bulk and _is_whole(body):
+                    break
+            if not bulk:
+                raise ArchiveError(f"{url} holds no proposal: its layout may have changed")
+            body.seek(0)
+            with replacing(self.landed) as temporary, temporary.open("wb") as file:
+                shutil.copyfileobj(body, file)
         write_text(self.version, response.headers.get("ETag", ""))
         self._bulk = bulk
         LOG.info("landed %s with %d proposals", self.landed.name, len(bulk))
@@ -261,11 +273,9 @@ def _is_young(note: Path, max_days: float) -> bool:
         return False
 
 
-def _is_whole(bulk: bytes) -> bool:
+def _is_whole(bulk: IO[bytes]) -> bool:
     """Whether a bulk list ends with the dashed line that parts its records, and not within it."""
-    rule = DASHED.search(bulk)
-    return rule is not None and bulk.rstrip().endswith(b"\n" + rule[0])
-
-
-def _parse_bulk(data: bytes) -> dict[str, ProposalText]:
-    return {record.number: record for record in parse_abstracts_cat(decode(data))}
+    bulk.seek(0)
+    rule = next(filter(None, map(DASHED.match, bulk)), None)
+    bulk.seek(max(bulk.seek(0, os.SEEK_END) - TAIL_BYTES, 0))
+    return rule is not None and bulk.read().rstrip().endswith(b"\n" + rule[0])

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import IO, Any, cast
 from urllib.parse import urlsplit
 
 import requests
@@ -284,17 +284,27 @@ class Transport:
                     raise DamagedError(f"fewer than fetch.stall_bytes came in {fetch.stall_s:g} s", "stalled")
                 marked, num_marked = now, num_bytes
 
-    def read_whole(self, response: requests.Response) -> None:
-        """Read a page's body into `response.content`; what `chunks` raises."""
+    def read_whole(self, response: requests.Response, into: IO[bytes] | None = None) -> None:
+        """Read a page's body into `response.content`, or into a file, from its start; what `chunks` raises."""
         response.raw.decode_content = True
-        response._content = b"".join(self.chunks(response, MAX_PAGE_BYTES))
+        chunks = self.chunks(response, MAX_PAGE_BYTES)
+        if into is None:
+            response._content = b"".join(chunks)
+            return
+        into.seek(0)
+        into.truncate()
+        into.writelines(chunks)
 
-    def get(self, url: str, headers: Mapping[str, str] | None = None) -> requests.Response:
-        """A whole answer, retried. Raises ArchiveError; an HTTP status that is final raises requests.HTTPError."""
+    def get(
+        self, url: str, headers: Mapping[str, str] | None = None, into: IO[bytes] | None = None
+    ) -> requests.Response:
+        """A whole answer, retried, its body in a file where one is given. Raises ArchiveError; an HTTP status that is
+        final raises requests.HTTPError.
+        """
         try:
             for attempt in self.attempts():
                 with attempt, self.open(url, headers) as response:
-                    self.read_whole(response)
+                    self.read_whole(response, into)
                     return response
         except requests.HTTPError as error:
             if is_worth_retrying(error):

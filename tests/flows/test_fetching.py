@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,14 @@ import pytest
 from stages import fetched, product, rejection, stage_at
 
 from flows._run import Batch, Connections, Stage
-from flows.fetch import dropped, fetch_products, remove_old_contents, remove_strays, write_fetched
+from flows.fetch import dropped, fetch_products, known_content, remove_old_contents, remove_strays, write_fetched
 from flows.pending import pending_fetch, pending_tiles, product_batches, read_products
 from flows.tiles import fetch_and_cut
 from hubbleclip.archives import Archive, open_archive
-from hubbleclip.errors import ArchiveDownError, DiskFullError, DownloadError
+from hubbleclip.catalog import writing_catalog
+from hubbleclip.errors import ArchiveDownError, CatalogError, DiskFullError, DownloadError
 from hubbleclip.files import sha256_bytes, write_bytes
+from hubbleclip.paths import Layout
 from hubbleclip.records import Attempt, Observation, Product
 from hubbleclip.settings import ArchiveSettings, SimulatorSettings
 from hubbleclip.simulator.child import running_simulator, simulated_addresses
@@ -343,8 +346,22 @@ def test_a_missing_file_is_left_and_the_others_come(url: str, tmp_path: Path) ->
     assert [(item.entity_id, item.stage) for item in batch["failure"]] == [(missing.uri, "fetch")]
 
 
-def test_contents_are_remembered_by_etags_that_are_hashes_only(tmp_path: Path) -> None:
-    with stage_at(tmp_path) as stage:
-        hashed = fetched("a", etag="d" * 32)
-        with_observations(stage, hashed, fetched("b", "b" * 64), replace(fetched("c", etag="c" * 32), path=None))
-        assert stage.catalog.named("known_contents") == [{"etag": "d" * 32, "size_bytes": 10, "sha256": "a" * 64}]
+def test_a_content_on_the_disk_is_found_by_its_etag_and_size_from_any_thread(tmp_path: Path) -> None:
+    with stage_at(tmp_path) as stage, ThreadPoolExecutor(2) as pool:
+        with_observations(stage, fetched("a", etag="d" * 32), replace(fetched("c", etag="c" * 32), path=None))
+        questions = [("d" * 32, 10), ("d" * 32, 11), ("c" * 32, 10)]
+        with stage.catalog.transaction():
+            found = list(pool.map(lambda question: known_content(stage.catalog, *question), questions * 20))
+        assert found == ["a" * 64, None, None] * 20
+        catalog = stage.catalog
+    with pytest.raises(CatalogError):
+        known_content(catalog, "d" * 32, 10)
+
+
+def test_contents_are_found_while_the_catalog_is_published_again_and_again(tmp_path: Path) -> None:
+    with writing_catalog(Layout(tmp_path), publish_every_s=0) as catalog, ThreadPoolExecutor(2) as pool:
+        catalog.upsert({"product": [fetched("a", etag="d" * 32)]})
+        found = pool.map(lambda _: known_content(catalog, "d" * 32, 10), range(200))
+        for name in "bcdefgh":
+            catalog.upsert({"product": [product(name)]})
+        assert set(found) == {"a" * 64}
