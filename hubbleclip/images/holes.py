@@ -137,7 +137,7 @@ def _mark_holes(sound: Any, counts: Any, least: Any, is_hole: Any) -> None:
 
 
 @compiled
-def _list_words(words: Any, listed: Any) -> Any:
+def list_words(words: Any, listed: Any) -> Any:
     """List the words that are not 0; returns how many. Told without a branch: which they are follows no rule."""
     num_listed = 0
     for word in range(words.size):
@@ -168,7 +168,7 @@ def find_holes(sound_yx: Any, top: Any, bottom: Any, least: Any) -> Any:
     for y in range(top, bottom):
         _count_columns(flags_yx, y, nothing, counts[REACH_PX : REACH_PX + width])
         _mark_holes(flags_yx[y], counts, np.uint8(least), is_hole)
-        num_listed = _list_words(words, listed)
+        num_listed = list_words(words, listed)
         if found + WORD_BYTES * num_listed >= rows.size:
             rows, columns = np.concatenate((rows, rows)), np.concatenate((columns, columns))
         for k in range(num_listed):
