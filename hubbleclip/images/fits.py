@@ -228,6 +228,8 @@ def _check_layer(hdus: pyfits.HDUList, layer: Layer, max_pixels: int) -> None:
 
 
 def _is_cut_short(hdus: pyfits.HDUList, index: int) -> bool:
+    if not hasattr(hdus[index], "fileinfo"):  # astropy could make nothing of its header
+        return False
     info = hdus[index].fileinfo()
     is_compressed = isinstance(hdus[index], pyfits.CompImageHDU)
     needed = info["datSpan"] - BLOCK_BYTES + 1 if is_compressed else hdus[index].size
