@@ -200,12 +200,12 @@ def test_what_is_no_fits_file_is_refused_with_its_reason(tmp_path, content, reas
     assert reason_of(tmp_path / "a.fits") == reason
 
 
-def test_a_primary_header_that_astropy_cannot_make_out_holds_no_image(tmp_path, sky):
+def test_a_primary_header_that_astropy_cannot_make_out_is_unreadable(tmp_path, sky):
     whole = write_drz(tmp_path / "a.fits", sky).read_bytes()
     (tmp_path / "b.fits").write_bytes(
         whole.replace(b"SIMPLE  =                    T", b"SIMPLE  = 'T0      '          ", 1)
     )
-    assert reason_of(tmp_path / "b.fits") == "no_image"
+    assert reason_of(tmp_path / "b.fits") == "unreadable"
 
 
 def test_random_damage_never_raises_anything_but_an_image_error(tmp_path, sky):
