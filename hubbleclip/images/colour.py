@@ -15,7 +15,7 @@ from hubbleclip.errors import ImageError, SettingsError
 from hubbleclip.images.cameras import camera_of
 from hubbleclip.images.fits import ScienceImage
 from hubbleclip.images.masks import repair_pinholes
-from hubbleclip.images.prepared import Prepared, check_worth, prepare
+from hubbleclip.images.prepared import Prepared, prepare, worth_of
 from hubbleclip.images.tiles import (
     CutResult,
     CutTile,
@@ -134,17 +134,16 @@ def _cut_image(
     heights_yxc = np.where(np.isnan(heights_yxc), skies_c, heights_yxc)
     common = Prepared(replace(image, valid_yx=seen_yx), seen_yx, shown.stretch, shown.sky_level)
     starts_yx = grid_of(image, settings)
-    for (y0, x0), where in zip(starts_yx, geometries_of(image, starts_yx, settings), strict=True):
-        try:
-            valid_share = check_worth(common, (y0, x0), settings)
-        except ImageError as error:
-            yield left_out(error, sha256, image.chip, VIEW, y0, x0)
+    geometries, worths = geometries_of(image, starts_yx, settings), worth_of(common, starts_yx, settings)
+    for (y0, x0), where, worth in zip(starts_yx, geometries, worths, strict=True):
+        if isinstance(worth, ImageError):
+            yield left_out(worth, sha256, image.chip, VIEW, y0, x0)
             continue
         picture = encode_rgb(blend(_window(heights_yxc, (y0, x0), size, skies_c), softening)[::-1])
         place = Place(view=VIEW, start_yx=(y0, x0), geometry=where)
         yield make_tile(
             shown, place, (picture, ".png"),
-            valid_share=valid_share, product_sha256=sha256, settings=settings, part_sha256s=product_sha256s,
+            valid_share=worth, product_sha256=sha256, settings=settings, part_sha256s=product_sha256s,
         )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hubbleclip.images.compiling import compiled
+from hubbleclip.images.holes import list_words
 from hubbleclip.images.kernels import pixel_words, value_of
 
 SIGNIFICANCE_SIGMA = 6.0
@@ -163,20 +164,18 @@ def _grow(pixels: Any, mask_yx: Any, limits: Any, rays: Any, grown: Any) -> Any:
 
 
 @compiled
-def _touching(y: Any, is_seed: Any, rest: Any, places: Any) -> Any:
+def _touching(y: Any, is_seed: Any, rest: Any, room: Any, places: Any) -> Any:
     """List the seeds of a row as y, x that touch a bright pixel which is none; returns how many: a few. `rest` are
-    three rows of such pixels, with a rim.
+    three rows of such pixels, with a rim; `room` is for where such seeds are, and for the words that hold them.
     """
-    above, middle, below = rest
-    words = is_seed.view(np.uint64)
-    found: Any = 0
-    for word in range(words.size):
-        if words[word]:
-            for x in range(WORD_BYTES * word, WORD_BYTES * (word + 1)):
-                near = above[x] | above[x + 1] | above[x + 2] | middle[x] | middle[x + 2]
-                near |= below[x] | below[x + 1] | below[x + 2]
-                places[found, 0], places[found, 1] = y, x
-                found += is_seed[x] & near
+    (above, middle, below), (touches, listed), found = rest, room, 0
+    for x in range(is_seed.size):
+        near = above[x] | above[x + 1] | above[x + 2] | middle[x] | middle[x + 2]
+        touches[x] = is_seed[x] & (near | below[x] | below[x + 1] | below[x + 2])
+    for k in range(list_words(touches.view(np.uint64), listed)):
+        for x in range(WORD_BYTES * listed[k], WORD_BYTES * (listed[k] + 1)):
+            places[found, 0], places[found, 1] = y, x
+            found += touches[x]
     return found
 
 
@@ -199,6 +198,7 @@ def _mark_seeds(pixels: Any, mask_yx: Any, limits: Any) -> Any:
     heights, rest = np.zeros((3, room + 2), np.float32), np.zeros((4, room + 2), np.uint8)
     bright, is_seed = np.zeros((2, room), np.uint8), np.zeros((3, room), np.uint8)
     touching, grown = np.empty((room + 1, 2), np.int32), np.empty((2 * width, 2), np.int32)
+    touches, listed = np.empty(room, np.uint8), np.empty(room // WORD_BYTES + 1, np.int64)
     num_seeds = num_grown = 0
     _read_row(pixels, mask_yx, limits, 0, (heights[0], bright[0]))
     for y in range(height + 2):
@@ -208,7 +208,7 @@ def _mark_seeds(pixels: Any, mask_yx: Any, limits: Any) -> Any:
         num_seeds += _seeds_of_row(rows, limits, flags, mask_yx[min(y, height - 1)])
         if y >= 2:
             near = rest[(y - 3) % 4], rest[(y - 2) % 4], rest[(y - 1) % 4]
-            fresh = touching[: _touching(y - 2, is_seed[(y - 2) % 3], near, touching)]
+            fresh = touching[: _touching(y - 2, is_seed[(y - 2) % 3], near, (touches, listed), touching)]
             grown = _with_room(grown, num_grown + 8 * len(fresh))
             num_grown += _grow(pixels, mask_yx, limits, fresh, grown[num_grown:])
     return num_seeds, grown[:num_grown]

@@ -21,7 +21,7 @@ from astropy.wcs import WCS
 from numpy.typing import NDArray
 
 from hubbleclip.errors import ImageError
-from hubbleclip.images import cameras, kernels, masks
+from hubbleclip.images import cameras, masks
 from hubbleclip.images.aim import aims_of
 from hubbleclip.images.cameras import Camera, Look
 from hubbleclip.images.geometry import read_wcs
@@ -228,6 +228,8 @@ def _check_layer(hdus: pyfits.HDUList, layer: Layer, max_pixels: int) -> None:
 
 
 def _is_cut_short(hdus: pyfits.HDUList, index: int) -> bool:
+    if not hasattr(hdus[index], "fileinfo"):  # astropy could make nothing of its header
+        return False
     info = hdus[index].fileinfo()
     is_compressed = isinstance(hdus[index], pyfits.CompImageHDU)
     needed = info["datSpan"] - BLOCK_BYTES + 1 if is_compressed else hdus[index].size
@@ -245,12 +247,12 @@ def _read_image(hdus: pyfits.HDUList, layer: Layer, stem: str, file: IO[bytes]) 
     instrument = cameras.instrument_name(look)
     camera = cameras.camera_of(instrument)
     pages, data_yx = _stored_pixels(hdus[layer.extension], layer, file)
-    valid_yx, num_zeros = _find_finite(hdus[layer.extension], layer, data_yx)
-    _mask(hdus, layer, camera, valid_yx)
+    valid_yx, zeros_yx = _find_valid(hdus[layer.extension], layer, file, data_yx)
+    _mask(hdus, layer, camera, file, valid_yx)
     for blind in cameras.blind_parts(look, camera, valid_yx.shape):
         valid_yx[blind] = False
     if not camera.counts_photons:
-        masks.clear_zero_border(data_yx, valid_yx, num_zeros)
+        masks.clear_zero_border(data_yx, valid_yx, zeros_yx)
     exposure = look("EXPTIME")
     return ScienceImage(
         data_yx=data_yx,
@@ -291,7 +293,7 @@ def _stored_pixels(hdu: Any, layer: Layer, file: IO[bytes]) -> tuple[mmap.mmap |
     is_float32 = hdu.header["BITPIX"] == -32 and (scale, zero) == (1, 0)
     if is_float32 and isinstance(hdu, pyfits.CompImageHDU):
         return None, _plane(hdu, layer)
-    return _map_pixels(hdu, layer, file) if is_float32 else (None, _scaled(hdu, layer, scale, zero))
+    return _map_pixels(hdu, layer, file) if is_float32 else (None, _scaled(hdu, layer, file, scale, zero))
 
 
 def _map_pixels(hdu: Any, layer: Layer, file: IO[bytes]) -> tuple[mmap.mmap, NDArray[np.float32]]:
@@ -303,22 +305,21 @@ def _map_pixels(hdu: Any, layer: Layer, file: IO[bytes]) -> tuple[mmap.mmap, NDA
     return pages, np.frombuffer(pages, FLOAT32, offset=ahead).reshape(height, width)
 
 
-def _find_finite(hdu: Any, layer: Layer, data_yx: NDArray[np.float32]) -> tuple[NDArray[np.bool_], int]:
-    """Where pixels are finite and not BLANK, and how many are zero."""
-    words_yx, swapped = kernels.pixel_words(data_yx)
-    valid_yx = np.empty(data_yx.shape, np.bool_)
-    exponent, magnitude = (kernels.word(bits, swapped) for bits in (kernels.EXPONENT, kernels.MAGNITUDE))
-    num_zeros = kernels.mark_finite(words_yx, exponent, magnitude, valid_yx)
+def _find_valid(
+    hdu: Any, layer: Layer, file: IO[bytes], data_yx: NDArray[np.float32]
+) -> tuple[NDArray[np.bool_], NDArray[np.int32]]:
+    """Where pixels are finite and not BLANK, and each row's zeros."""
+    valid_yx, zeros_yx = masks.find_finite(data_yx)
     if "BLANK" in hdu.header and hdu.header["BITPIX"] > 0:
-        for rows, stored in _stored_rows(hdu, layer):
+        for rows, stored in _stored_rows(hdu, layer, file):
             valid_yx[rows] &= stored != hdu.header["BLANK"]
-    return valid_yx, num_zeros
+    return valid_yx, zeros_yx
 
 
-def _scaled(hdu: Any, layer: Layer, scale: float, zero: float) -> NDArray[np.float32]:
+def _scaled(hdu: Any, layer: Layer, file: IO[bytes], scale: float, zero: float) -> NDArray[np.float32]:
     data_yx = np.empty(hdu.shape[-2:], np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
-        for rows, stored in _stored_rows(hdu, layer):
+        for rows, stored in _stored_rows(hdu, layer, file):
             data_yx[rows] = stored if (scale, zero) == (1, 0) else stored.astype(np.float64) * scale + zero
     return data_yx
 
@@ -329,27 +330,32 @@ def _plane(hdu: Any, layer: Layer) -> NDArray[Any]:
     return plane_yx
 
 
-def _stored_rows(hdu: Any, layer: Layer) -> Iterator[tuple[slice, NDArray[Any]]]:
-    """The stored values of an extension, some rows at a time and read rather than mapped, to spare memory."""
+def _stored_rows(hdu: Any, layer: Layer, file: IO[bytes]) -> Iterator[tuple[slice, NDArray[Any]]]:
+    """The stored values of an extension, some rows at a time and read rather than mapped, to spare memory. Rows hold
+    till the next are asked for.
+    """
     height, width = hdu.shape[-2:]
     steps = [slice(top, min(top + ROWS_A_STEP, height)) for top in range(0, height, ROWS_A_STEP)]
     if isinstance(hdu, pyfits.CompImageHDU):
         plane_yx = _plane(hdu, layer)
         yield from ((rows, plane_yx[rows]) for rows in steps)
         return
-    info, dtype = hdu.fileinfo(), np.dtype(pyfits.hdu.image.BITPIX2DTYPE[hdu.header["BITPIX"]]).newbyteorder(">")
+    dtype = np.dtype(pyfits.hdu.image.BITPIX2DTYPE[hdu.header["BITPIX"]]).newbyteorder(">")
+    room_yx = np.empty((min(ROWS_A_STEP, height), width), dtype)
+    file.seek(hdu.fileinfo()["datLoc"] + (layer.plane or 0) * height * width * dtype.itemsize)
     for rows in steps:
-        info["file"].seek(info["datLoc"] + ((layer.plane or 0) * height + rows.start) * width * dtype.itemsize)
-        stored = info["file"].read((rows.stop - rows.start) * width * dtype.itemsize)
-        yield rows, np.frombuffer(stored, dtype).reshape(-1, width)
+        stored_yx = room_yx[: rows.stop - rows.start]
+        if file.readinto(stored_yx) != stored_yx.nbytes:  # type: ignore[attr-defined]  # that of a plain file
+            raise EOFError("the pixels end early")
+        yield rows, stored_yx
 
 
-def _mask(hdus: pyfits.HDUList, layer: Layer, camera: Camera, valid_yx: NDArray[np.bool_]) -> None:
+def _mask(hdus: pyfits.HDUList, layer: Layer, camera: Camera, file: IO[bytes], valid_yx: NDArray[np.bool_]) -> None:
     """Clear `valid_yx` where the weight or the DQ says that nothing was measured."""
     if layer.weight is not None:
-        for rows, weight in _stored_rows(hdus[layer.weight], layer):
+        for rows, weight in _stored_rows(hdus[layer.weight], layer, file):
             masks.clear_unweighted(weight, valid_yx[rows])
     if layer.quality is not None:
         zero = int(hdus[layer.quality].header.get("BZERO", 0))
-        for rows, quality in _stored_rows(hdus[layer.quality], layer):
-            valid_yx[rows] &= masks.is_good(quality, zero, camera.bad_dq)
+        for rows, quality in _stored_rows(hdus[layer.quality], layer, file):
+            masks.clear_flagged(quality, zero, camera.bad_dq, valid_yx[rows])

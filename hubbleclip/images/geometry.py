@@ -7,6 +7,7 @@ import re
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from astropy.io import fits as pyfits
@@ -26,6 +27,8 @@ CORNERS_AND_CENTRE = ((0, 0), (0, 1), (1, 1), (1, 0), (0.5, 0.5))
 SIP_TERM = re.compile(r"[AB]P?_(\d)_(\d)$")
 DATES = ("DATE-OBS", "MJD-OBS", "MJDREF")
 VALUE_CHARACTERS = 20
+PLACE = "\0"
+"""Stands for a card to come; no header holds it."""
 BAD_WCS = (ValueError, KeyError, TypeError, AttributeError, IndexError, OSError, MemoryError)
 """What astropy raises on headers it cannot make sense of; its own WcsError is a ValueError."""
 
@@ -160,9 +163,11 @@ def _shrunk_text(text: str, shrink: float, start_yx: tuple[int, int]) -> str:
 
 def _to_icrs(wcs: WCS, points_xy: NDArray[np.float64]) -> NDArray[np.float64]:
     """ICRS degrees of 0-based pixels, (n, 2) as ra, dec. FK5 of 2000 is taken as ICRS: 0.1 arcsec at
-    most. NaN where the WCS names a frame that is not known.
+    most. An equinox that is not told is 2000. NaN where the WCS names a frame that is not known.
     """
-    if str(wcs.wcs.radesys or "ICRS").upper() in ("ICRS", "FK5") and abs((wcs.wcs.equinox or 2000) - 2000) < 1:
+    equinox = 2000.0 if math.isnan(wcs.wcs.equinox) else wcs.wcs.equinox or 2000.0
+    is_icrs = str(wcs.wcs.radesys or "ICRS").upper() in ("ICRS", "FK5") and abs(equinox - 2000) < 1
+    if is_icrs and wcs.wcs.lngtyp == "RA":
         radec: NDArray[np.float64] = wcs.all_pix2world(points_xy, 0)
         return radec if wcs.wcs.lng == 0 else radec[:, ::-1]
     sky = getattr(wcs.pixel_to_world(points_xy[:, 0], points_xy[:, 1]), "icrs", None)
@@ -178,24 +183,28 @@ def _header_texts(wcs: WCS, starts_yx: Sequence[tuple[int, int]], size_px: int) 
         header = wcs.to_header(relax=True)
     for key in [key for key in header if LOOKUP_CARD.match(key) or key in DATES]:
         del header[key]
-    comments = []
+    comments, crpix = [], wcs.wcs.crpix.tolist()
     for axis in (1, 2):
         header[f"CRPIX{axis}"] = 0.0
         comments.append(header.comments[f"CRPIX{axis}"])
     lines = [str(card).rstrip() for card in header.cards]
-    places = [next(n for n, line in enumerate(lines) if line.startswith(f"CRPIX{axis}")) for axis in (1, 2)]
+    for axis in (1, 2):
+        lines[next(n for n, line in enumerate(lines) if line.startswith(f"CRPIX{axis}"))] = PLACE
+    before, between, after = "\n".join(lines).split(PLACE)
     texts = []
-    for (y0, x0), shifts in zip(starts_yx, _table_shifts(wcs, starts_yx, size_px), strict=True):
-        for axis, start in enumerate((x0, y0)):
-            value = wcs.wcs.crpix[axis] - start + shifts[axis]
-            lines[places[axis]] = _float_card(f"CRPIX{axis + 1}", value, comments[axis])
-        texts.append("\n".join(lines))
+    for (y0, x0), shifts in zip(starts_yx, _table_shifts(wcs, starts_yx, size_px).tolist(), strict=True):
+        cards = [
+            _float_card(f"CRPIX{axis + 1}", crpix[axis] - start + shifts[axis], comments[axis])
+            for axis, start in enumerate((x0, y0))
+        ]
+        texts.append(f"{before}{cards[0]}{between}{cards[1]}{after}")
     return texts
 
 
+@lru_cache(1024)
 def _float_card(key: str, value: float, comment: str) -> str:
-    """The card as astropy writes it, which takes it thirty times as long."""
-    text = repr(float(value)).replace("e", "E")
+    """The card as astropy writes it, which takes it thirty times as long. A column of tiles has the same one."""
+    text = repr(value).replace("e", "E")
     if len(text) > VALUE_CHARACTERS:
         return str(pyfits.Card(key, value, comment)).rstrip()
     return f"{key:8}= {text:>{VALUE_CHARACTERS}}" + (f" / {comment}" if comment else "")

@@ -110,15 +110,23 @@ def sorted_steps(pixels: Any, valid_yx: Any, step: Any, lag: Any) -> Any:
 
 
 @compiled
-def mark_finite(words_yx: Any, exponent: Any, magnitude: Any, valid_yx: Any) -> Any:
-    """Set `valid_yx` where a pixel is finite; return how many are exact zeros."""
-    num_zeros = 0
-    for y in range(words_yx.shape[0]):
-        words, valid = words_yx[y], valid_yx[y]
-        for x in range(words.size):
+def mark_finite(words_yx: Any, exponent: Any, magnitude: Any, valid_yx: Any, zeros_yx: Any) -> None:
+    """Set `valid_yx` where a pixel is finite; count each row's zeros in `zeros_yx`: all, those before any other pixel,
+    and, where there is another, those behind the last.
+    """
+    height, width = words_yx.shape
+    for y in range(height):
+        words, valid, num_zeros = words_yx[y], valid_yx[y], U32(0)
+        for x in range(width):
             valid[x] = (words[x] & exponent) != exponent
-            num_zeros += (words[x] & magnitude) == U32(0)
-    return num_zeros
+            num_zeros = U32(num_zeros + ((words[x] & magnitude) == U32(0)))
+        ahead = behind = 0
+        if num_zeros:
+            while ahead < width and (words[ahead] & magnitude) == U32(0):
+                ahead += 1
+            while ahead + behind < width and (words[width - 1 - behind] & magnitude) == U32(0):
+                behind += 1
+        zeros_yx[y, 0], zeros_yx[y, 1], zeros_yx[y, 2] = num_zeros, ahead, behind
 
 
 @compiled
@@ -129,6 +137,15 @@ def keep_positive(pixels: Any, valid_yx: Any) -> None:
         words, valid = words_yx[y], valid_yx[y]
         for x in range(words.size):
             valid[x] &= value_of(words[x], swapped) > F32(0)
+
+
+@compiled
+def keep_unflagged(flags_yx: Any, bad: Any, valid_yx: Any) -> None:
+    """Clear `valid_yx` where a pixel has any of the bad flags."""
+    for y in range(flags_yx.shape[0]):
+        flags, valid = flags_yx[y], valid_yx[y]
+        for x in range(flags.size):
+            valid[x] &= (flags[x] & bad) == 0
 
 
 @compiled
@@ -169,15 +186,31 @@ def _zero_runs(words: Any, magnitude: Any, runs: Any, count: Any) -> Any:
 
 
 @compiled
-def clear_solid_zeros(words_yx: Any, magnitude: Any, least_px: Any, valid_yx: Any) -> None:
-    """Clear `valid_yx` in every region of at least `least_px` zeros, connected by their sides: union-find over runs."""
+def _runs_of_row(words: Any, magnitude: Any, zeros: Any, runs: Any, count: Any) -> Any:
+    """As `_zero_runs`; a row whose zeros all touch its ends need not be read: `zeros` are those of `mark_finite`."""
+    num_zeros, ahead, behind = zeros
+    if ahead + behind < num_zeros:
+        return _zero_runs(words, magnitude, runs, count)
+    runs[count, 0], runs[count, 1] = 0, ahead
+    count += ahead > 0
+    runs[count, 0], runs[count, 1] = words.size - behind, words.size
+    return count + (behind > 0)
+
+
+@compiled
+def clear_solid_zeros(words_yx: Any, magnitude: Any, zeros_yx: Any, least_px: Any, valid_yx: Any) -> None:
+    """Clear `valid_yx` in every region of at least `least_px` zeros, connected by their sides: union-find over runs.
+
+    `zeros_yx` are those of `mark_finite`.
+    """
     height, width = words_yx.shape
     first = np.zeros(height + 1, np.int64)
-    runs, parents = np.empty((width + 1, 2), I32), np.empty(width + 1, np.int64)
+    runs, parents = np.empty((width + 4, 2), I32), np.empty(width + 4, np.int64)
     for y in range(height):
-        if first[y] + width // 2 + 1 > len(runs):
+        if first[y] + width // 2 + 2 > len(runs):
             runs, parents = np.concatenate((runs, runs)), np.concatenate((parents, parents))
-        first[y + 1] = _zero_runs(words_yx[y], magnitude, runs, first[y])
+        zeros = zeros_yx[y, 0], zeros_yx[y, 1], zeros_yx[y, 2]
+        first[y + 1] = _runs_of_row(words_yx[y], magnitude, zeros, runs, first[y])
         above = first[y - 1] if y else 0
         for run in range(first[y], first[y + 1]):
             parents[run] = run

@@ -142,9 +142,14 @@ def count_bright(pixels: Any, masks: Any, window: Any, limits: Any, enough: Any)
 
 
 @compiled
-def count_worth(pixels: Any, masks: Any, window: Any, limits: Any, enough_share: Any) -> Any:
-    """How many pixels of a window are valid, and how many of these are bright: all, or more than the share that is
-    enough. See `count_bright`.
+def count_worth(pixels: Any, masks: Any, places: Any, limits: Any, enough_share: Any) -> Any:
+    """How many pixels of each window are valid, and how many of these are bright: all, or more than the share that is
+    enough. `places` are the y0 and x0 of each, and their side. See `count_bright`.
     """
-    num_valid = count_valid(masks, window)
-    return num_valid, count_bright(pixels, masks, window, limits, int(enough_share * num_valid) + 1)
+    starts_yx, side = places
+    num_valid, num_bright = np.empty(len(starts_yx), np.int64), np.empty(len(starts_yx), np.int64)
+    for k in range(len(starts_yx)):
+        window = starts_yx[k, 0], starts_yx[k, 1], side
+        num_valid[k] = count_valid(masks, window)
+        num_bright[k] = count_bright(pixels, masks, window, limits, int(enough_share * num_valid[k]) + 1)
+    return num_valid, num_bright

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,23 +85,37 @@ def square(band_yx: NDArray[np.uint8], start_yx: tuple[int, int], size_px: int, 
     return padded_yx
 
 
-def check_worth(prepared: Prepared, start_yx: tuple[int, int], settings: TileSettings) -> float:
-    """Share of a tile's pixels inside the image that are valid.
+def worth_of(
+    prepared: Prepared, starts_yx: Sequence[tuple[int, int]], settings: TileSettings
+) -> list[float | ImageError]:
+    """Share of each tile's pixels inside the image that are valid.
 
-    Raises ImageError `too_little_valid`, or `no_signal` where a 3x3 mean rises above the sky almost nowhere.
+    Where a tile is not worth keeping, ImageError `too_little_valid` in its place, or `no_signal` where a 3x3 mean rises
+    above the sky almost nowhere.
     """
-    image, stretch, (y0, x0), size = prepared.image, prepared.stretch, start_yx, settings.size_px
-    masks, window = (prepared.sound_yx, *prepared.rays), (y0, x0, size)
+    image, stretch, size = prepared.image, prepared.stretch, settings.size_px
+    masks, places = (prepared.sound_yx, *prepared.rays), (np.array(starts_yx, np.int64), size)
     threshold = settings.signal_sigma * stretch.noise
     limits = (np.float32(stretch.sky), np.float32(10 * threshold), np.float32(threshold), REPAIR_MIN_VALID)
-    pixels = pixel_words(image.data_yx)
-    num_valid, bright = levels.count_worth(pixels, masks, window, limits, settings.min_signal_share)
-    valid_share: float = num_valid / prepared.sound_yx[max(y0, 0) : y0 + size, max(x0, 0) : x0 + size].size
+    counts = levels.count_worth(pixel_words(image.data_yx), masks, places, limits, settings.min_signal_share)
+    height, width = prepared.sound_yx.shape
+    return [
+        _worth(num_valid, num_bright, _overlap(y0, size, height) * _overlap(x0, size, width), settings)
+        for (y0, x0), num_valid, num_bright in zip(starts_yx, *(numbers.tolist() for numbers in counts), strict=True)
+    ]
+
+
+def _overlap(start: int, size: int, length: int) -> int:
+    """How much of a side lies inside the image."""
+    return min(start + size, length) - max(start, 0)
+
+
+def _worth(num_valid: int, num_bright: int, num_inside: int, settings: TileSettings) -> float | ImageError:
+    valid_share = num_valid / num_inside
     if valid_share < settings.min_valid_share:
-        raise ImageError("too_little_valid", f"{valid_share:.1%} of the pixels, needs {settings.min_valid_share:.0%}")
-    share = bright / max(1, num_valid)
+        return ImageError("too_little_valid", f"{valid_share:.1%} of the pixels, needs {settings.min_valid_share:.0%}")
+    share = num_bright / max(1, num_valid)
     if share < settings.min_signal_share:
-        raise ImageError(
-            "no_signal", f"{share:.3%} of the pixels rise above the sky, needs {settings.min_signal_share:.3%}"
-        )
+        needed = f"needs {settings.min_signal_share:.3%}"
+        return ImageError("no_signal", f"{share:.3%} of the pixels rise above the sky, {needed}")
     return valid_share

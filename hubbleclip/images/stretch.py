@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -92,8 +93,8 @@ def fit_stretch(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], setti
 
 def flatness(ordered: NDArray[np.float32], sky: float, white: float) -> float:
     """How much of what is brighter than 4 % of white is brighter than 40 %: 0.9 for a disc, 0.1 for stars."""
-    faint, bright = np.searchsorted(ordered, [sky + 0.04 * (white - sky), sky + 0.4 * (white - sky)])
-    return float((len(ordered) - bright) / max(1, len(ordered) - faint))
+    faint, bright = (_num_below(ordered, sky + share * (white - sky)) for share in (0.04, 0.4))
+    return (len(ordered) - bright) / max(1, len(ordered) - faint)
 
 
 def sky_and_noise(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_]) -> tuple[float, float]:
@@ -151,10 +152,10 @@ def clipped_sky(ordered: NDArray[np.float32]) -> tuple[float, float]:
         sky = _quantile(kept, 0.5)
         below, above = (_quantile(kept, share) for share in SIGMA_QUANTILES)
         noise = (above - below) / 2
-        clipped = tuple(np.searchsorted(ordered, [sky - CLIP_SIGMA * noise, sky + CLIP_SIGMA * noise]))
+        clipped = _num_below(ordered, sky - CLIP_SIGMA * noise), _num_below(ordered, sky + CLIP_SIGMA * noise)
         if noise <= 0 or clipped == (low, high):
             break
-        low, high = int(clipped[0]), int(clipped[1])
+        low, high = clipped
     if noise <= 0:
         noise = float(np.std(ordered, dtype=np.float64))
     if not np.isfinite(noise) or noise <= 0:
@@ -182,6 +183,13 @@ def _ordered_sample(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_]) -
 def _step(data_yx: NDArray[np.float32], most: int) -> int:
     """Which rows and columns leave at most so many pixels."""
     return max(1, int(np.ceil(np.sqrt(data_yx.size / most))))
+
+
+def _num_below(ordered: NDArray[np.float32], value: float) -> int:
+    """How many of an ascending sample are below a value, not rounded to float32. `np.searchsorted` would turn the whole
+    sample into float64.
+    """
+    return bisect_left(ordered, np.float64(value))
 
 
 def _quantile(ordered: NDArray[np.float32], share: float) -> float:

@@ -21,7 +21,7 @@ from hubbleclip.images.geometry import TileGeometry, field_geometry, tile_geomet
 from hubbleclip.images.jpeg import encode_jpeg
 from hubbleclip.images.overview import LEAST_SHRINK, shrink_image, shrink_of
 from hubbleclip.images.png import encode_png
-from hubbleclip.images.prepared import Prepared, check_worth, fit, levels_of_band, prepare, square
+from hubbleclip.images.prepared import Prepared, fit, levels_of_band, prepare, square, worth_of
 from hubbleclip.images.preview import read_previews
 from hubbleclip.images.stretch import Stretch
 from hubbleclip.paths import Layout, product_suffix
@@ -221,20 +221,17 @@ def _cut_view(
 ) -> Iterator[CutTile | TileRejection]:
     """Tiles at `places`, which are in order of rows: the levels of a row of tiles are made at once, then cut apart."""
     image, size, (encode, suffix) = shown.image, settings.size_px, ENCODERS[settings.format]
-    for top, row in groupby(places, key=lambda place: place.start_yx[0]):
-        band_yx = levels_of_band(shown, top, size)
-        for place in row:
-            y0, x0 = place.origin_yx
-            try:
-                valid_share = check_worth(shown, place.start_yx, settings)
-            except ImageError as error:
-                where = (y0, x0) if place.view == "native" else (place.view,)
-                yield left_out(error, product_sha256, image.chip, *where)
+    for top, in_row in groupby(places, key=lambda place: place.start_yx[0]):
+        row, band_yx = list(in_row), levels_of_band(shown, top, size)
+        for place, worth in zip(row, worth_of(shown, [place.start_yx for place in row], settings), strict=True):
+            if isinstance(worth, ImageError):
+                where = place.origin_yx if place.view == "native" else (place.view,)
+                yield left_out(worth, product_sha256, image.chip, *where)
                 continue
             picture = encode(square(band_yx, place.start_yx, size, shown.sky_level)[::-1])
             yield make_tile(
                 shown, place, (picture, suffix),
-                valid_share=valid_share, product_sha256=product_sha256, settings=settings,
+                valid_share=worth, product_sha256=product_sha256, settings=settings,
             )  # fmt: skip
         image.let_go(top + size)
 

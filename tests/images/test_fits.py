@@ -200,6 +200,14 @@ def test_what_is_no_fits_file_is_refused_with_its_reason(tmp_path, content, reas
     assert reason_of(tmp_path / "a.fits") == reason
 
 
+def test_a_primary_header_that_astropy_cannot_make_out_is_unreadable(tmp_path, sky):
+    whole = write_drz(tmp_path / "a.fits", sky).read_bytes()
+    (tmp_path / "b.fits").write_bytes(
+        whole.replace(b"SIMPLE  =                    T", b"SIMPLE  = 'T0      '          ", 1)
+    )
+    assert reason_of(tmp_path / "b.fits") == "unreadable"
+
+
 def test_random_damage_never_raises_anything_but_an_image_error(tmp_path, sky):
     whole = bytearray(write_drz(tmp_path / "a.fits", sky[:100, :100].copy()).read_bytes())
     rng = np.random.default_rng(5)

@@ -13,7 +13,14 @@ from hubbleclip.images import kernels
 from hubbleclip.images.cosmic import take_out_rays
 from hubbleclip.images.kernels import pixel_words
 from hubbleclip.images.levels import count_bright, count_valid, levels_of_rows
-from hubbleclip.images.masks import REPAIR_MIN_VALID, clear_unweighted, clear_zero_border, is_good, repair_pinholes
+from hubbleclip.images.masks import (
+    REPAIR_MIN_VALID,
+    clear_flagged,
+    clear_unweighted,
+    clear_zero_border,
+    find_finite,
+    repair_pinholes,
+)
 from hubbleclip.images.stretch import Stretch, apply_stretch, level_curve
 
 ORDERS = ["<f4", ">f4"]
@@ -35,11 +42,19 @@ def struck_sky(seed, shape_yx=(90, 110)):
 @pytest.mark.parametrize("order", ORDERS)
 def test_finite_pixels_and_zeros_are_told_by_their_bits(order):
     data = np.resize(ODD_VALUES, (7, 13)).astype(order)
-    words, swapped = pixel_words(data)
-    valid = np.empty(data.shape, bool)
-    bits = (kernels.word(pattern, swapped) for pattern in (kernels.EXPONENT, kernels.MAGNITUDE))
-    assert kernels.mark_finite(words, *bits, valid) == np.count_nonzero(data == 0)
+    valid, zeros = find_finite(data)
     np.testing.assert_array_equal(valid, np.isfinite(data))
+    np.testing.assert_array_equal(zeros[:, 0], np.count_nonzero(data == 0, axis=1))
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [([0, -0.0, 1, 0, 2, 0], (4, 2, 1)), ([0, 0, 0], (3, 3, 0)), ([1, 0, 1], (1, 0, 0)), ([1, 2, 0], (1, 0, 1))],
+)
+def test_zeros_at_the_ends_of_a_row_are_told_from_those_amid(order, row, expected):
+    _, zeros = find_finite(np.array([row], order))
+    assert tuple(zeros[0]) == expected
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -71,7 +86,10 @@ def test_quality_bits_are_those_of_the_scaled_value(dtype, zero):
     stored = np.arange(-60, 60).astype(np.int8 if dtype in ("u1", "i1") else np.int16) * 3
     stored = np.abs(stored).astype(dtype)
     bad = 1 | 4 | 16 | 8192
-    np.testing.assert_array_equal(is_good(stored, zero, bad), ((stored.astype(np.int64) + zero) & bad) == 0)
+    valid = np.arange(stored.size) % 7 > 0
+    expected = valid & (((stored.astype(np.int64) + zero) & bad) == 0)
+    clear_flagged(stored[None], zero, bad, valid[None])
+    np.testing.assert_array_equal(valid, expected)
 
 
 @FEW
@@ -81,9 +99,10 @@ def test_regions_of_zeros_are_those_that_labelling_finds(seed, order):
     shape = tuple(rng.integers(1, 150, 2))
     zeros = rng.random(shape) < rng.choice([0.002, 0.1, 0.55, 0.65, 0.95])
     zeros[:, : rng.integers(0, 20)] = True
+    zeros[:, shape[1] - rng.integers(0, 3) :] = True
     data = np.where(zeros, 0, rng.normal(3, 0.1, shape)).astype(order)
     valid, border = np.ones(shape, bool), twins.zero_border(data)
-    clear_zero_border(data, valid, np.count_nonzero(zeros))
+    clear_zero_border(data, valid, find_finite(data)[1])
     np.testing.assert_array_equal(valid, np.ones(shape, bool) if border is None else ~border)
 
 

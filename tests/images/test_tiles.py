@@ -14,6 +14,7 @@ from synthetic_fits import starry_sky, wcs_header, write_drz
 
 from hubbleclip.errors import ImageError
 from hubbleclip.images.fits import read_science_images
+from hubbleclip.images.geometry import tile_geometry
 from hubbleclip.images.png import decode_png
 from hubbleclip.images.stretch import apply_stretch
 from hubbleclip.images.tiles import cut_tiles, plan_grid, tile_file, to_tile_record
@@ -134,6 +135,18 @@ def test_lookup_distortion_is_met_within_a_tenth_of_a_pixel(tmp_path):
     np.testing.assert_allclose([tile.geometry.ra_deg, tile.geometry.dec_deg], [ra, dec], atol=1e-9)
     own = WCS(fits.Header.fromstring(tile.geometry.wcs, sep="\n"))
     np.testing.assert_allclose(own.all_world2pix(ra, dec, 0), 255.5, atol=0.1)
+
+
+@pytest.mark.parametrize("equinox", [None, 2000.0, 1950.0])
+@pytest.mark.parametrize("axes", [("RA---TAN", "DEC--TAN"), ("DEC--TAN", "RA---TAN"), ("GLON-TAN", "GLAT-TAN")])
+def test_corners_are_icrs_whatever_the_files_own_frame(axes, equinox):
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype, wcs.wcs.crval, wcs.wcs.cdelt, wcs.wcs.crpix = axes, (40.0, 30.0), (-1e-5, 1e-5), (50, 50)
+    if equinox:
+        wcs.wcs.equinox = equinox
+    where = tile_geometry(wcs, 0, 0, 100)
+    sky = wcs.pixel_to_world([-0.5, 99.5, 99.5, -0.5], [-0.5, -0.5, 99.5, 99.5]).icrs
+    np.testing.assert_allclose(where.corners_deg, np.column_stack([sky.ra.deg, sky.dec.deg]).ravel(), atol=3e-5)
 
 
 def test_the_same_file_gives_the_same_bytes_and_ids_twice(tmp_path, sky):
