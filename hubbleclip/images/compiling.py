@@ -2,13 +2,7 @@
 the first run on a machine makes it and takes some seconds longer.
 """
 
-import gc
-
 from numba import njit
-
-gc.freeze()
-"""What libraries made as they loaded stays to the end. To look for garbage in it, again and again and once more at the
-end, took a quarter of a start, and 60 ms at any time later."""
 
 compiled = njit(nogil=True, cache=True, error_model="numpy")
 inlined = njit(inline="always", error_model="numpy")

@@ -9,12 +9,12 @@ import pytest
 from synthetic_fits import starry_sky, write_drz
 
 CUT = """
-import gc, sys
+import sys
 from pathlib import Path
 from hubbleclip.images.tiles import tile_file
 from hubbleclip.tile_settings import TileSettings
 tiles = tile_file(Path(sys.argv[1]), "ab" * 32, TileSettings(size_px=256)).tiles
-print(len(tiles), gc.get_freeze_count(), *sys.modules)
+print(len(tiles), *sys.modules)
 """
 
 
@@ -22,8 +22,7 @@ print(len(tiles), gc.get_freeze_count(), *sys.modules)
 def test_cutting_loads_nothing_that_it_does_not_need(tmp_path, primary):
     path = write_drz(tmp_path / "a_flt.fits", starry_sky((560, 560)), primary=primary)
     answer = subprocess.run([sys.executable, "-c", CUT, path], capture_output=True, text=True, check=True).stdout
-    num_tiles, num_frozen, *loaded = answer.split()
+    num_tiles, *loaded = answer.split()
     assert int(num_tiles) == 5
-    assert int(num_frozen) > 0, "garbage is looked for in what libraries made as they loaded"
     unwanted = {"pydantic_settings", "pyarrow", "pandas", "torch", "matplotlib"}
     assert not unwanted.intersection(loaded)
