@@ -25,13 +25,12 @@ from hubbleclip.images import cameras, masks
 from hubbleclip.images.aim import aims_of
 from hubbleclip.images.cameras import Camera, Look
 from hubbleclip.images.geometry import read_wcs
+from hubbleclip.images.headers import BLOCK_BYTES, check_compression, check_start, load_all
 from hubbleclip.images.selection import Layer, image_shape, science_layers
 from hubbleclip.images.stretch import Stretch
 
 log = logging.getLogger(__name__)
 
-BLOCK_BYTES = 2880
-MAX_HEADER_BYTES = 8 << 20
 COPY_BYTES = 1 << 20
 MAX_UNPACKED_RATIO, ALWAYS_UNPACKED_BYTES = 100, 32 << 20
 """A gzip file of an image is a tenth of it or more; one that holds a hundred times its size holds nothing, or harm."""
@@ -40,7 +39,7 @@ ROWS_A_STEP = 64
 FLOAT32 = np.dtype(">f4")
 SINGLE_EXPOSURE = ("_raw", "_flt", "_flc", "_c0f", "_c0m", "_d0f", "_d0m", "_cal")
 DAMAGE = (
-    *(OSError, ValueError, TypeError, KeyError, IndexError, EOFError, RuntimeError),
+    *(OSError, ValueError, TypeError, KeyError, IndexError, EOFError, RuntimeError, OverflowError),
     *(zlib.error, pyfits.VerifyError, CfitsioException),
 )
 """What astropy and zlib raise on damaged files; anything else is our own mistake."""
@@ -123,11 +122,12 @@ def _refusing() -> Iterator[None]:
 
 @contextmanager
 def _open_hdus(file: IO[bytes]) -> Iterator[pyfits.HDUList]:
-    _check_header(file)
+    check_start(file)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            hdus = pyfits.open(file, memmap=True, do_not_scale_image_data=True, lazy_load_hdus=False)
+            hdus = pyfits.open(file, memmap=True, do_not_scale_image_data=True, lazy_load_hdus=True)
+            load_all(hdus, file)
     except (*DAMAGE, AttributeError) as error:  # its headers without a class lack what it asks of them
         raise ImageError("unreadable", _one_line(error)) from error
     with hdus:
@@ -169,22 +169,6 @@ def _unpack(source: IO[bytes], target: IO[bytes], max_bytes: int) -> None:
     target.seek(0)
 
 
-def _check_header(file: IO[bytes]) -> None:
-    """Refuse what is no FITS file, and headers without an end, before astropy reads them whole."""
-    block = file.read(BLOCK_BYTES)
-    if not block:
-        raise ImageError("empty", "the file has no bytes")
-    if not block.startswith(b"SIMPLE"):
-        raise ImageError("unreadable", f"not a FITS file: it begins with {block[:24]!r}")
-    read = len(block)
-    while b"END     " not in block and not block.rstrip(b" \0\r\n").endswith(b"END"):
-        block = file.read(BLOCK_BYTES)
-        read += len(block)
-        if not block or read > MAX_HEADER_BYTES:
-            raise ImageError("truncated", "the header has no END")
-    file.seek(0)
-
-
 def _one_line(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:200]
 
@@ -223,8 +207,12 @@ def _check_layer(hdus: pyfits.HDUList, layer: Layer, max_pixels: int) -> None:
     if num_pixels > max_pixels:
         raise ImageError("too_large", f"the header claims {num_pixels} pixels, more than {max_pixels}")
     for index in (layer.extension, layer.quality, layer.weight):
-        if index is not None and _is_cut_short(hdus, index):
+        if index is None:
+            continue
+        if _is_cut_short(hdus, index):
             raise ImageError("truncated", f"the pixels of extension {index} end early")
+        if isinstance(hdus[index], pyfits.CompImageHDU):
+            check_compression(hdus[index])
 
 
 def _is_cut_short(hdus: pyfits.HDUList, index: int) -> bool:
@@ -325,7 +313,10 @@ def _scaled(hdu: Any, layer: Layer, file: IO[bytes], scale: float, zero: float) 
 
 
 def _plane(hdu: Any, layer: Layer) -> NDArray[Any]:
-    data = hdu.data
+    try:
+        data = hdu.data
+    except AssertionError as error:  # astropy asserts on the names of a compressed image's columns
+        raise ImageError("unreadable", _one_line(error)) from error
     plane_yx: NDArray[Any] = data.reshape(-1, *data.shape[-2:])[layer.plane or 0]
     return plane_yx
 

@@ -29,7 +29,7 @@ DATES = ("DATE-OBS", "MJD-OBS", "MJDREF")
 VALUE_CHARACTERS = 20
 PLACE = "\0"
 """Stands for a card to come; no header holds it."""
-BAD_WCS = (ValueError, KeyError, TypeError, AttributeError, IndexError, OSError, MemoryError)
+BAD_WCS = (ValueError, KeyError, TypeError, AttributeError, IndexError, OSError, MemoryError, OverflowError)
 """What astropy raises on headers it cannot make sense of; its own WcsError is a ValueError."""
 
 

@@ -200,6 +200,39 @@ def test_what_is_no_fits_file_is_refused_with_its_reason(tmp_path, content, reas
     assert reason_of(tmp_path / "a.fits") == reason
 
 
+@pytest.mark.timeout(60)
+def test_an_extension_of_less_than_no_data_ends_the_reading(tmp_path, sky):
+    write_drz(tmp_path / "a.fits", sky)
+    data = bytearray((tmp_path / "a.fits").read_bytes())
+    card = data.index(b"PCOUNT  =", 2880)
+    back_to_its_header = -(2880 + sky.nbytes) // sky.itemsize
+    data[card + 10 : card + 30] = b"%20d" % back_to_its_header
+    (tmp_path / "b.fits").write_bytes(data)
+    assert reason_of(tmp_path / "b.fits") == "unreadable"
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("header", [0, 1])
+def test_axes_beyond_number_are_not_counted(tmp_path, sky, header):
+    before, *others = write_drz(tmp_path / "a.fits", sky).read_bytes().split(b"NAXIS   =")
+    parts = [part if n != header else b"1000000000000".rjust(21) + part[21:] for n, part in enumerate(others)]
+    (tmp_path / "b.fits").write_bytes(b"NAXIS   =".join([before, *parts]))
+    assert reason_of(tmp_path / "b.fits") == "unreadable"
+
+
+@pytest.mark.parametrize("change", [("BYTEPIX", -32768), ("BYTEPIX", 3), ("BLOCKSIZE", 0), ("ZTILE1", 10**12)])
+def test_a_compression_that_would_break_the_decoder_is_unreadable(tmp_path, sky, change):
+    name, value = change
+    fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(sky, compression_type="RICE_1", name="SCI")]).writeto(
+        tmp_path / "a.fits"
+    )
+    with fits.open(tmp_path / "a.fits", "update", disable_image_compression=True) as hdus:
+        header = hdus[1].header
+        keys = [key.replace("ZNAME", "ZVAL") for key, kind in header["ZNAME*"].items() if kind == name] or [name]
+        header[keys[0]] = value
+    assert reason_of(tmp_path / "a.fits") == "unreadable"
+
+
 def test_a_primary_header_that_astropy_cannot_make_out_is_unreadable(tmp_path, sky):
     whole = write_drz(tmp_path / "a.fits", sky).read_bytes()
     (tmp_path / "b.fits").write_bytes(
