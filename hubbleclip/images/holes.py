@@ -19,7 +19,9 @@ LANES = 64
 """Holes filled side by side, always so many, that the compiler knows it."""
 ROWS_A_STEP = 16
 """Rows that a processor's cache holds while their holes are filled."""
-WORD_BYTES = 8
+U64 = np.uint64
+WORD_BYTES, BYTE_OF_FLAG = 8, U64(0x0001020304050607)
+"""Times a flag alone in a word, its highest byte is the number of the flag's."""
 UNSOUND = F32(np.inf)
 """Stands for a pixel that is not sound: it sorts behind all that are."""
 
@@ -172,9 +174,12 @@ def find_holes(sound_yx: Any, top: Any, bottom: Any, least: Any) -> Any:
         if found + WORD_BYTES * num_listed >= rows.size:
             rows, columns = np.concatenate((rows, rows)), np.concatenate((columns, columns))
         for k in range(num_listed):
-            for x in range(WORD_BYTES * listed[k], WORD_BYTES * (listed[k] + 1)):
-                rows[found], columns[found] = y, x
-                found += is_hole[x]
+            flags = words[listed[k]]
+            while flags:
+                first = flags & (~flags + U64(1))
+                rows[found], columns[found] = y, WORD_BYTES * listed[k] + np.int64((first * BYTE_OF_FLAG) >> U64(56))
+                found += 1
+                flags ^= first
     return rows[:found], columns[:found]
 
 

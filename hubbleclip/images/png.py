@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from functools import lru_cache
 
 import numpy as np
 from isal import isal_zlib
@@ -28,12 +29,16 @@ def encode_png(levels_yx: NDArray[np.uint8]) -> bytes:
     num_bytes = height * (width + 1)
     words = room_for(num_bytes)
     words.view(np.uint8)[:num_bytes].reshape(height, width + 1)[:, 1:] = levels_yx
+    packed = deflate(words, num_bytes)
+    head = CHUNK.pack(len(packed), b"IDAT")
+    return b"".join((_start(width, height), head, packed, _checksum(b"IDAT", packed), END))
+
+
+@lru_cache
+def _start(width: int, height: int) -> bytes:
+    """What stands before the pixels: the same for every tile of a size."""
     header = struct.pack(">II", width, height) + GREY_8_BIT
-    return b"".join((SIGNATURE, *_chunk(b"IHDR", header), *_chunk(b"IDAT", deflate(words, num_bytes)), END))
-
-
-def _chunk(kind: bytes, content: bytes | memoryview) -> tuple[bytes | memoryview, ...]:
-    return CHUNK.pack(len(content), kind), content, _checksum(kind, content)
+    return b"".join((SIGNATURE, CHUNK.pack(len(header), b"IHDR"), header, _checksum(b"IHDR", header)))
 
 
 def _checksum(kind: bytes, content: bytes | memoryview) -> bytes:
