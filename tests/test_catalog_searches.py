@@ -88,8 +88,20 @@ def test_box_goes_eastwards_from_its_western_edge(
     assert found <= set(IDS[is_in_band & ~(far_from_edge & (eastwards > width))])
 
 
-def test_box_of_all_right_ascensions_is_a_band(sky: Catalog) -> None:
-    ((num,),) = [row.values() for row in sky.rows("SELECT count(*) FROM box(0, 360, -90, 90)")]
+@settings(deadline=None, max_examples=50)
+@given(index=st.integers(0, len(RA) - 1), width=st.floats(0, 300))
+def test_box_holds_what_lies_on_its_edges(sky: Catalog, index: int, width: float) -> None:
+    for west, east in ((RA[index], RA[index] + width), (RA[index] - width, RA[index])):
+        if 0 <= west <= east <= 360:
+            edges = {"w": float(west), "e": float(east)}
+            found = sky.rows("SELECT tile_id FROM box($w, $e, -90, 90)", edges)
+            assert IDS[index] in {row["tile_id"] for row in found}
+
+
+@pytest.mark.parametrize("west", [0.0, 341.16371415787177, -17.3, 0.1])
+def test_box_of_all_right_ascensions_is_a_band(sky: Catalog, west: float) -> None:
+    edges = {"w": west, "e": west + 360}
+    ((num,),) = [row.values() for row in sky.rows("SELECT count(*) FROM box($w, $e, -90, 90)", edges)]
     assert num == len(RA)
 
 

@@ -12,7 +12,9 @@ from hubbleclip.records import Observation, Product, Proposal, Rejection
 
 NO_PROPOSAL = "unknown"
 Known = Callable[[str, int], str | None]
-"""The sha256 of a file on the disk by the ETag and size that its server gave; None where there is no such file."""
+"""The sha256 of a file on the disk by the ETag (without quotes) and size that its server gave; None where there is no
+such file.
+"""
 
 
 @dataclass(frozen=True, slots=True)

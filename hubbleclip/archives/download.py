@@ -10,7 +10,7 @@ import logging
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import BinaryIO
 
 import requests
 
+from hubbleclip.archives.base import Known
 from hubbleclip.archives.landing import (
     SMALL_BYTES,
     FetchedFile,
@@ -33,8 +34,6 @@ from hubbleclip.files import sha256_bytes
 from hubbleclip.paths import Layout
 
 LOG = logging.getLogger(__name__)
-Known = Callable[[str, int], str | None]
-"""The sha256 of a file that the catalog has, by the ETag (without quotes) and size that its server gave; else None."""
 
 REASONS: Mapping[str, str] = {
     "missing": "the archive has no such file (404, 410)",

@@ -6,6 +6,7 @@ one level and do not import each other.
 
 from __future__ import annotations
 
+import gzip
 import math
 import re
 import warnings
@@ -14,11 +15,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 from astropy.io import fits
 
 from hubbleclip.archives.cleaning import clean_name, clean_number
+from hubbleclip.errors import ImageError
+from hubbleclip.fits_headers import check_header
 from hubbleclip.paths import product_suffix
 
 KEYWORDS = (
@@ -38,8 +41,10 @@ UNREADABLE = (
     AttributeError,
     zlib.error,
     fits.VerifyError,
+    ImageError,
 )
 MAX_HEADER_HDUS = 2
+GZIP = b"\x1f\x8b"
 MJD_OF_UNIX_EPOCH = 40587.0
 SECONDS_A_DAY = 86400.0
 
@@ -100,16 +105,25 @@ def read_keywords(path: Path) -> dict[str, Any]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with fits.open(
-                path, mode="readonly", memmap=True, lazy_load_hdus=True, ignore_missing_simple=False
-            ) as hdus:
+            with _plain(path) as file:
+                check_header(file)
+                hdus = fits.open(file, mode="readonly", memmap=False, lazy_load_hdus=True, ignore_missing_simple=False)
                 for index in range(MAX_HEADER_HDUS):
                     header = hdus[index].header
                     if index == 0 or header.get("XTENSION") == "IMAGE":
                         found = {key: header[key] for key in KEYWORDS if key in header} | found
+                    info = hdus[index].fileinfo()
+                    check_header(file, info["datLoc"] + info["datSpan"])
     except UNREADABLE:
         return found
     return found
+
+
+def _plain(path: Path) -> IO[bytes]:
+    """The file, read through gzip where it is packed so."""
+    with path.open("rb") as file:
+        is_gzip = file.read(len(GZIP)) == GZIP
+    return cast(IO[bytes], gzip.open(path)) if is_gzip else path.open("rb")
 
 
 def instrument_of(keywords: Keywords) -> str | None:

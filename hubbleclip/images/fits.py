@@ -21,11 +21,12 @@ from astropy.wcs import WCS
 from numpy.typing import NDArray
 
 from hubbleclip.errors import ImageError
+from hubbleclip.fits_headers import BLOCK_BYTES
 from hubbleclip.images import cameras, masks
 from hubbleclip.images.aim import aims_of
 from hubbleclip.images.cameras import Camera, Look
 from hubbleclip.images.geometry import read_wcs
-from hubbleclip.images.headers import BLOCK_BYTES, check_compression, check_start, load_all
+from hubbleclip.images.headers import check_compression, check_start, load_all
 from hubbleclip.images.selection import Layer, image_shape, science_layers
 from hubbleclip.images.stretch import Stretch
 

@@ -1,7 +1,7 @@
-"""A grey JPEG, whole or at half its size, each pixel as libjpeg makes it, in half the time.
+"""A grey JPEG, whole or at half its size, each pixel of a sound file as libjpeg makes it, in half the time.
 
 Only the ordinary file is read: baseline, one component, one scan, no restarts. Whatever else comes is left to Pillow,
-which also says what is wrong with it.
+which also says what is wrong with it. A damaged file that still decodes may get other levels than from libjpeg.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from hubbleclip.images.jpeg_blocks import SPARE_WORDS, ZIGZAG, Code, code_of, re
 I16, I32, U64 = np.int16, np.int32, np.uint64
 BASELINE, HUFFMAN, QUANTA, INTERVAL, SCAN = 0xC0, 0xC4, 0xDB, 0xDD, 0xDA
 BEGIN, END = b"\xff\xd8", b"\xff\xd9"
-WITH_LENGTH = frozenset(range(0xC0, 0xFF)) - frozenset(range(0xD0, 0xDA))
+WITH_LENGTH = frozenset((*range(0xC0, 0xD0), *range(0xE0, 0xF0), QUANTA, INTERVAL, SCAN, 0xFE))
 OTHER_FRAMES = frozenset(range(0xC1, 0xD0)) - {HUFFMAN}
 BLOCK_PX, HALF_PX = 8, 4
 MIDDLE = 128
@@ -58,7 +58,10 @@ def read_frame(data: bytes) -> Frame | None:
     tables, quanta, frame = dict[int, bytes](), dict[int, bytes](), b""
     for marker, start, content in _segments(data):
         if marker == HUFFMAN:
-            tables |= _tables(content)
+            found = _tables(content)
+            if found is None:
+                return None
+            tables |= found
         elif marker == QUANTA:
             quanta |= {content[at]: content[at + 1 : at + 65] for at in range(0, len(content), 65)}
         elif marker == BASELINE:
@@ -79,14 +82,14 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, bytes]]:
         start = max(end, start + 4)
 
 
-def _tables(content: bytes) -> dict[int, bytes]:
-    """The Huffman tables of a segment by class and name."""
+def _tables(content: bytes) -> dict[int, bytes] | None:
+    """The Huffman tables of a segment by class and name; None where they do not fill it."""
     tables, at = {}, 0
     while at + 17 <= len(content):
         end = at + 17 + sum(content[at + 1 : at + 17])
         tables[content[at]] = content[at + 1 : end]
         at = end
-    return tables
+    return tables if at == len(content) else None
 
 
 def _frame_of(

@@ -7,8 +7,8 @@ CREATE OR REPLACE MACRO separation_deg(ra1, dec1, ra2, dec2) AS
     + cos(radians(dec1)) * cos(radians(dec2)) * sin(radians(ra2 - ra1) / 2) ** 2))));
 COMMENT ON MACRO separation_deg IS 'Angle between two places on the sky; all in degrees';
 
-CREATE OR REPLACE MACRO turn_deg(angle) AS (angle % 360 + 360) % 360;
-COMMENT ON MACRO turn_deg IS 'An angle brought into 0 to 360 degrees, to 1e-13';
+CREATE OR REPLACE MACRO turn_deg(angle) AS angle - 360 * floor(angle / 360);
+COMMENT ON MACRO turn_deg IS 'An angle brought into 0 to 360 degrees; one that is there stays as it is, to the last bit';
 
 -- Bounds that do not cross 0 hold both or not at all; of those that do, exactly one. It is put as an equality, since DuckDB tests
 -- that while it scans and reads the other columns of hits alone, unlike an OR or arithmetic on the column; and each bound stands
@@ -37,7 +37,7 @@ COMMENT ON MACRO TABLE cone IS 'cone(ra, dec, radius_deg): tiles whose centre li
 CREATE OR REPLACE MACRO box(ra_min, ra_max, dec_min, dec_max) AS TABLE
   SELECT tile_id, ra_deg, dec_deg, proposal_id, instrument, filter
   FROM tile
-  WHERE dec_deg BETWEEN dec_min AND dec_max AND (ra_max - ra_min >= 360 OR in_wedge(ra_deg, ra_min, ra_max))
+  WHERE dec_deg BETWEEN dec_min AND dec_max AND (ra_max - ra_min >= 360 - 1e-9 OR in_wedge(ra_deg, ra_min, ra_max))
   ORDER BY tile_id;
 COMMENT ON MACRO TABLE box IS 'box(ra_min, ra_max, dec_min, dec_max): tiles whose centre lies between, from ra_min eastwards, also across 0; in degrees';
 

@@ -213,11 +213,30 @@ def test_an_extension_of_less_than_no_data_ends_the_reading(tmp_path, sky):
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("header", [0, 1])
-def test_axes_beyond_number_are_not_counted(tmp_path, sky, header):
+@pytest.mark.parametrize("value", [b"1000000000000", b"+2000000000"])
+def test_axes_beyond_number_are_not_counted(tmp_path, sky, header, value):
     before, *others = write_drz(tmp_path / "a.fits", sky).read_bytes().split(b"NAXIS   =")
-    parts = [part if n != header else b"1000000000000".rjust(21) + part[21:] for n, part in enumerate(others)]
+    parts = [part if n != header else value.rjust(21) + part[21:] for n, part in enumerate(others)]
     (tmp_path / "b.fits").write_bytes(b"NAXIS   =".join([before, *parts]))
     assert reason_of(tmp_path / "b.fits") == "unreadable"
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("card", [b"naxis   =           2000000000", b"TFIELDS =           2000000000"])
+@pytest.mark.parametrize("num_before", [0, 40])
+def test_axes_and_columns_beyond_number_are_found_anywhere_in_a_header(tmp_path, sky, card, num_before):
+    whole = write_drz(tmp_path / "a.fits", sky).read_bytes()
+    cards = [b"XTENSION= 'BINTABLE'", *[b"COMMENT"] * num_before, card, b"END"]
+    header = b"".join(one.ljust(80) for one in cards)
+    (tmp_path / "b.fits").write_bytes(whole + header.ljust(-(-len(header) // 2880) * 2880))
+    assert reason_of(tmp_path / "b.fits") == "unreadable"
+
+
+def test_a_compressed_image_smaller_than_its_tiles_is_read(tmp_path):
+    data = np.arange(40 * 40, dtype=np.int16).reshape(40, 40)
+    image = fits.CompImageHDU(data, compression_type="RICE_1", tile_shape=(64, 64), name="SCI")
+    fits.HDUList([fits.PrimaryHDU(), image]).writeto(tmp_path / "a.fits")
+    np.testing.assert_array_equal(read_one(tmp_path / "a.fits").data_yx, data)
 
 
 @pytest.mark.parametrize("change", [("BYTEPIX", -32768), ("BYTEPIX", 3), ("BLOCKSIZE", 0), ("ZTILE1", 10**12)])
