@@ -153,7 +153,7 @@ def test_a_second_night_does_only_what_is_new(first_night: Site) -> None:
 def test_a_failure_is_told_to_the_address_that_the_environment_named(site: Site) -> None:
     run_id = site.run("evaluate/cpu", overrides={"fetch": {"nonsense": 1}})
     assert site.end(run_id) == "FAILED"
-    assert any("there is no setting fetch.nonsense" in line for line in site.lines(run_id))
+    until(lambda: any("there is no setting fetch.nonsense" in line for line in site.lines(run_id)), "its line")
     told = until(lambda: site.told, "a call of the webhook")
     assert (told[0]["flow"], told[0]["state"]) == ("evaluate", "Failed")
 
