@@ -158,7 +158,7 @@ def _packed(costs: Costs, tiles: float) -> Iterator[Line]:
 def _trained(costs: Costs, archive: Archive, samples: float) -> Iterator[Line]:
     gpu_s, name = samples * archive.flop_a_sample / archive.gpu_flops, "loading 512 px grey, 2 workers"
     load_s, words = samples / (costs["shards", name, "samples/s"] / 2), f"{archive.epochs} epochs of ViT-B/16"
-    amount = f"{samples / 1e6:,.0f} M samples: {load_s / gpu_s:.0f} cores feed one GPU"
+    amount = f"{samples / 1e6:,.0f} M samples, {load_s / gpu_s:.1f} of a core to feed one GPU"
     yield Line("training, one GPU", words, "arithmetic, not measured", gpu_s / HOUR_S, is_sum=True)
     yield Line("loading for it, one core", amount, f"`{name}`, half of it", load_s / HOUR_S, is_sum=True)
 
