@@ -52,6 +52,7 @@ def test_waiting_ends_when_the_run_stops() -> None:
     limiter.hold("busy", 60)
     threading.Timer(0.1, stop.set).start()
     limiter.wait("busy", stop)
+    assert stop.is_set()
 
 
 @pytest.mark.timeout(60)
