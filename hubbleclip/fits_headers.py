@@ -13,9 +13,10 @@ MANY = re.compile(rb"(NAXIS|TFIELDS) *= *\+?0*[1-9]\d{3}", re.IGNORECASE)
 END = b"END     "
 
 
-def check_header(file: IO[bytes], start: int = 0) -> None:
+def check_header(file: IO[bytes], start: int = 0) -> bool:
     """Refuse the header at `start`, if one stands there, where it tells of more axes or columns than the standard
-    allows, 999: astropy would count them all. The file's position stays. Raises ImageError `unreadable`.
+    allows, 999: astropy would count them all. Returns whether it has an END. The file's position stays. Raises
+    ImageError `unreadable`.
     """
     position = file.tell()
     file.seek(start)
@@ -24,7 +25,10 @@ def check_header(file: IO[bytes], start: int = 0) -> None:
             block = file.read(BLOCK_BYTES)
             if any(found.start() % CARD_BYTES == 0 for found in MANY.finditer(block)):
                 raise ImageError("unreadable", "a header tells of more than 999 axes or columns")
-            if not block or any(block.startswith(END, card) for card in range(0, len(block), CARD_BYTES)):
-                return
+            if any(block.startswith(END, card) for card in range(0, len(block), CARD_BYTES)):
+                return True
+            if not block:
+                break
+        return False
     finally:
         file.seek(position)

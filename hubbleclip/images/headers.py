@@ -9,7 +9,7 @@ from typing import IO, Any
 from astropy.io import fits as pyfits
 
 from hubbleclip.errors import ImageError
-from hubbleclip.fits_headers import BLOCK_BYTES, MAX_HEADER_BYTES, check_header
+from hubbleclip.fits_headers import BLOCK_BYTES, check_header
 
 LARGEST_SIDE = 2**31 - 1
 COMPRESSION = {"BLOCKSIZE": (16, 32), "BYTEPIX": (1, 2, 4, 8)}
@@ -23,14 +23,9 @@ def check_start(file: IO[bytes]) -> None:
         raise ImageError("empty", "the file has no bytes")
     if not block.startswith(b"SIMPLE"):
         raise ImageError("unreadable", f"not a FITS file: it begins with {block[:24]!r}")
-    read = len(block)
-    while b"END     " not in block and not block.rstrip(b" \0\r\n").endswith(b"END"):
-        block = file.read(BLOCK_BYTES)
-        read += len(block)
-        if not block or read > MAX_HEADER_BYTES:
-            raise ImageError("truncated", "the header has no END")
+    if not check_header(file):
+        raise ImageError("truncated", "the header has no END")
     file.seek(0)
-    check_header(file)
 
 
 def load_all(hdus: pyfits.HDUList, file: IO[bytes]) -> None:
