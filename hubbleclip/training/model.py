@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 
 MODELS_DIR = Path(__file__).parent / "models"
 MAX_LOG_SCALE = 4.6051  # just below log(100): CLIP's ceiling
+PIXELS_AT_ONCE = 8 * 224**2  # what a CPU encodes at once, so that its activations stay below `KEPT_BYTES`
+TEXTS_AT_ONCE = 16
+KEPT_BYTES = 2**25 - 2**16  # just below the largest block that glibc takes from its heap
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -79,19 +82,36 @@ class LoadedModel:
     def encode_images(self, levels_b1hw: Tensor) -> Tensor:
         """Normalised features (b, d), float32 on the CPU, of tiles of `image_size`. The model is put in eval mode."""
         self.model.eval()
-        return _unit(self.model.encode_image(self.normalise(levels_b1hw).to(self.dtype)))
+        parts = self._parts(levels_b1hw, PIXELS_AT_ONCE // self.image_size**2)
+        return _unit([self.model.encode_image(self.normalise(part).to(self.dtype)) for part in parts])
 
     @torch.inference_mode()
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """Normalised features (b, d), float32 on the CPU, of texts, each cut at the model's context length."""
         self.model.eval()
-        tokens_bl = self.shorten(self.tokenizer(list(texts))).to(self.device)
-        return _unit(self.model.encode_text(tokens_bl))
+        parts = self._parts(self.tokenizer(list(texts)), TEXTS_AT_ONCE)
+        return _unit([self.model.encode_text(self.shorten(part).to(self.device)) for part in parts])
+
+    def _parts(self, inputs_b: Tensor, at_once: int) -> Sequence[Tensor]:
+        """A batch as its device is quick with it: whole on a GPU, a few at once on a CPU."""
+        if self.device.type != "cpu":
+            return (inputs_b,)
+        _keep_freed_memory()
+        return torch.split(inputs_b, max(at_once, 1))
 
 
-def _unit(feat_bd: Tensor) -> Tensor:
+@cache
+def _keep_freed_memory() -> None:
+    """Let glibc keep what a layer frees for the next one. It gives large blocks back to the system, which clears the
+    pages of the next ones, a third of the time of a batch; once it has freed one of this size, it keeps those that are
+    smaller, and twice as much in all (`M_MMAP_THRESHOLD` in mallopt(3)). Other allocators do not mind.
+    """
+    torch.empty(KEPT_BYTES, dtype=torch.uint8)
+
+
+def _unit(parts_pd: Sequence[Tensor]) -> Tensor:
     """Rows of length 1, float32 on the CPU; made so there, since bfloat16 knows a length to 1 in 256 only."""
-    return F.normalize(feat_bd.float().cpu(), dim=-1)
+    return F.normalize(torch.cat([part.float().cpu() for part in parts_pd]), dim=-1)
 
 
 def load_model(settings: ModelSettings, seed: int) -> LoadedModel:

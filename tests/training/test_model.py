@@ -9,7 +9,15 @@ from made_squares import MODEL as TINY
 from hubbleclip.errors import TrainingError
 from hubbleclip.settings import ModelSettings, TrainSettings
 from hubbleclip.training.losses import LOSSES
-from hubbleclip.training.model import _padding_id, clamp_scale, load_model, rebuild_model, set_start
+from hubbleclip.training.model import (
+    PIXELS_AT_ONCE,
+    TEXTS_AT_ONCE,
+    _padding_id,
+    clamp_scale,
+    load_model,
+    rebuild_model,
+    set_start,
+)
 
 
 def test_same_seed_gives_the_same_weights_and_another_seed_others() -> None:
@@ -33,6 +41,17 @@ def test_features_have_length_one_and_do_not_depend_on_the_batch() -> None:
     assert torch.allclose(together.norm(dim=1), torch.ones(5), atol=1e-5)
     assert torch.allclose(together[3:4], loaded.encode_images(tiles[3:4]), atol=1e-5)
     assert loaded.encode_texts(["a spiral galaxy", "a comet"]).shape == together[:2].shape
+
+
+def test_a_batch_that_is_encoded_in_parts_gives_each_item_its_own_features() -> None:
+    loaded = load_model(TINY, 1)
+    num_images = 2 * PIXELS_AT_ONCE // loaded.image_size**2 + 1
+    tiles = torch.randint(0, 256, (num_images, 1, loaded.image_size, loaded.image_size), dtype=torch.uint8)
+    texts = ["star " * (index % 7 + 1) for index in range(2 * TEXTS_AT_ONCE + 1)]
+    alone = torch.cat([loaded.encode_images(tile[None]) for tile in tiles])
+    texts_alone = torch.cat([loaded.encode_texts([text]) for text in texts])
+    assert torch.allclose(loaded.encode_images(tiles), alone, atol=1e-5)
+    assert torch.allclose(loaded.encode_texts(texts), texts_alone, atol=1e-5)
 
 
 def test_levels_are_normalised_as_open_clip_does() -> None:
