@@ -61,7 +61,7 @@ def fetch_pending_proposals(stage: Stage, archive: Archive) -> None:
     pending = pending_proposals(stage.catalog, stage.settings.archive)
     numbers = [proposal_id.split(":", 1)[1] for proposal_id in pending]
     run_batches(
-        stage, task_fetch_proposals, batches(numbers, stage.settings.flows.batch_size * 8),
+        stage, task_fetch_proposals, batches(numbers, stage.settings.flows.batch_size * 2),
         archive, stage.settings.archive.digest(), total=len(numbers), write=write_proposals, here=True,
     )  # fmt: skip
 

@@ -38,6 +38,8 @@ STORAGE_VERSION = "v1.2.0"
 ATTACH = "ATTACH '{path}' AS catalog (STORAGE_VERSION '{version}')"
 PUBLISH_EVERY_S = 300.0
 MEMORY_MB, THREADS = 1024, 2
+OPEN_ANEW_EVERY = 64
+"""Transactions. DuckDB keeps what it has read, and some KiB of every statement that writes, until it is closed."""
 CHECKPOINT_AT = "4MiB"
 """Rows are held in memory until their log on the disk has this size; then they go into the file itself."""
 BULK_ROWS = 10_000
@@ -49,16 +51,22 @@ WHERE NOT internal AND function_type = 'table_macro'
 
 
 class Catalog:
-    """An open catalog. Made by `read_catalog` and `writing_catalog`; `publish` is what it does now and then after a
-    transaction, `staying` is held while the file is closed for that, and while other threads read it.
+    """An open catalog. Made by `read_catalog` and `writing_catalog`; `after_write` is called after every transaction
+    and may give it another connection. `staying` is held for that, and while other threads read.
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, publish: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, after_write: Callable[[Catalog], None] = lambda _: None
+    ) -> None:
         self.connection = connection
         self.changed = False
         self.staying = threading.Lock()
-        self._publish = publish
+        self._after_write = after_write
         self._is_writing = False
+
+    def close(self) -> None:
+        """Close the connection, whichever it is by now."""
+        self.connection.close()
 
     def query(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> pa.Table:
         """Rows of a query. Raises CatalogError with DuckDB's own message."""
@@ -113,7 +121,7 @@ class Catalog:
             yield
         self.changed = True
         with self.staying:
-            self._publish()
+            self._after_write(self)
 
     def _end(self, error: type[BaseException] | None, *_: object) -> None:
         if error is None:
@@ -212,28 +220,23 @@ def writing_catalog(
 ) -> Iterator[Catalog]:
     """The working copy, migrated, under the lock; published after the first transaction that ends `publish_every_s`
     after the last time, and when the block ends, also by an error. What DuckDB cannot keep in `memory_mb` goes through
-    files of its own.
+    files of its own; so that it keeps no more by the hour, its database is opened anew every `OPEN_ANEW_EVERY`.
 
     Raises CatalogLockedError that names the holder when another process writes.
     """
-    bounds: dict[str, str | bool | int | float | list[str]] = {
-        "memory_limit": f"{memory_mb}MiB", "threads": threads, "checkpoint_threshold": CHECKPOINT_AT,
-        "temp_directory": str(layout.spill),
-    }  # fmt: skip
-    with catalog_lock(layout), closing(duckdb.connect(config=bounds)) as connection:
+    upkeep = _Upkeep(layout, publish_every_s, memory_mb, threads)
+    with catalog_lock(layout), closing(Catalog(upkeep.connect(), upkeep.after_write)) as catalog:
         for orphan in layout.root.glob(f".{layout.catalog.stem}*.tmp"):
             orphan.unlink()
         if not layout.working_catalog.exists() and layout.catalog.exists():
             _copy(layout.catalog, layout.working_catalog)
         is_new = _is_newer(layout.working_catalog, layout.catalog)
-        is_new |= _open_working(connection, layout)
-        publish = _Publisher(connection, layout, publish_every_s)
-        catalog = Catalog(connection, publish.now_and_then)
+        is_new |= _open_working(catalog.connection, layout)
         try:
             yield catalog
         finally:
             with catalog.staying:
-                _detach(connection, layout.working_catalog)
+                _detach(catalog.connection, layout.working_catalog)
             if catalog.changed or is_new:
                 _copy(layout.working_catalog, layout.catalog)
 
@@ -246,22 +249,42 @@ def _is_newer(working: Path, published: Path) -> bool:
 
 
 @dataclass(slots=True)
-class _Publisher:
-    connection: duckdb.DuckDBPyConnection
-    layout: Layout
-    every_s: float
-    published: float = field(default_factory=time.monotonic)
+class _Upkeep:
+    """What is done between transactions: publishing, and opening the working copy anew."""
 
-    def now_and_then(self) -> None:
-        """Publish the working copy if the last time is long ago. It is closed for that, so that its log is in it."""
-        if time.monotonic() - self.published < self.every_s:
+    layout: Layout
+    publish_every_s: float
+    memory_mb: int
+    threads: int
+    published: float = field(default_factory=time.monotonic)
+    num_written: int = 0
+
+    def connect(self) -> duckdb.DuckDBPyConnection:
+        """A database of its own in memory, which the working copy is to be attached to."""
+        bounds: dict[str, str | bool | int | float | list[str]] = {
+            "memory_limit": f"{self.memory_mb}MiB", "threads": self.threads, "checkpoint_threshold": CHECKPOINT_AT,
+            "temp_directory": str(self.layout.spill),
+        }  # fmt: skip
+        return duckdb.connect(config=bounds)
+
+    def after_write(self, catalog: Catalog) -> None:
+        """Close the working copy and open it anew after so many transactions, and where it is to be published: then
+        its log is in it.
+        """
+        self.num_written += 1
+        is_due = time.monotonic() - self.published >= self.publish_every_s
+        if not is_due and self.num_written < OPEN_ANEW_EVERY:
             return
-        _detach(self.connection, self.layout.working_catalog)
+        _detach(catalog.connection, self.layout.working_catalog)
+        catalog.close()
         try:
-            _copy(self.layout.working_catalog, self.layout.catalog)
+            if is_due:
+                _copy(self.layout.working_catalog, self.layout.catalog)
+                self.published = time.monotonic()
         finally:
-            _attach(self.connection, self.layout.working_catalog)
-        self.published = time.monotonic()
+            catalog.connection = self.connect()
+            _attach(catalog.connection, self.layout.working_catalog)
+            self.num_written = 0
 
 
 def _open_working(connection: duckdb.DuckDBPyConnection, layout: Layout) -> bool:

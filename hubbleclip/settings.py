@@ -103,8 +103,8 @@ class FlowSettings(Section):
     """Scheduled runs: training starts when the dataset has so many samples that the last trained one had not."""
     catalog_memory_mb: int = Field(1024, ge=128)
     """Most memory that DuckDB takes for the catalog while a flow writes it; larger questions go through the disk."""
-    catalog_threads: int = Field(2, ge=1)
-    """Threads of DuckDB while a flow writes the catalog; each holds some memory of its own."""
+    catalog_threads: int = Field(1, ge=1)
+    """Threads of DuckDB while a flow writes the catalog; each further one holds some 20 MiB of its own."""
     lock_wait_s: float = Field(14400.0, ge=0)
     """Scheduled runs: longest wait for another writer of the catalog; a command says at once who writes."""
     archive_retries: int = Field(2, ge=0)

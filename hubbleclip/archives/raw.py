@@ -18,6 +18,9 @@ Row = dict[str, Any]
 OBSERVATIONS, PRODUCTS = "observations", "products"
 SUFFIX = ".json.gz"
 GZIP_LEVEL = 2
+GZIP_FORMAT = 16
+"""What zlib is told, beside the size of its window, for the header and end of a gzip file."""
+ROWS_A_PIECE = 100
 HINT = "run without archive.from_raw to ask the archive"
 
 
@@ -33,8 +36,7 @@ class RawAnswers:
     def land(self, kind: str, obsids: Sequence[Any], rows: Sequence[Row]) -> None:
         """Keep the rows of one answer about these observations."""
         about = json.dumps([str(obsid) for obsid in obsids])
-        data = gzip.compress(f"{about}\n{json.dumps(rows)}\n".encode(), GZIP_LEVEL, mtime=0)
-        write_bytes(self.layout.answer(kind, about, SUFFIX), data)
+        write_bytes(self.layout.answer(kind, about, SUFFIX), _packed(about, rows))
 
     def pages(self) -> Iterator[list[Row]]:
         """All landed observations, an answer at a time, oldest first: the last one of an observation is right."""
@@ -63,6 +65,16 @@ class RawAnswers:
         if not paths:
             raise ArchiveError(f"no {kind} have landed under {self._folder(kind)}: {HINT}")
         return paths
+
+
+def _packed(about: str, rows: Sequence[Row]) -> bytes:
+    """The bytes of `gzip.compress` for the two lines; in pieces, since the text of a page is larger than its rows."""
+    packer = zlib.compressobj(GZIP_LEVEL, wbits=zlib.MAX_WBITS + GZIP_FORMAT)
+    packed = packer.compress(f"{about}\n[".encode())
+    for start in range(0, len(rows), ROWS_A_PIECE):
+        piece = json.dumps(rows[start : start + ROWS_A_PIECE])[1:-1]
+        packed += packer.compress(f"{', ' if start else ''}{piece}".encode())
+    return packed + packer.compress(b"]\n") + packer.flush()
 
 
 def _rows_of(path: Path, numbers: Collection[str]) -> list[Row]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +39,15 @@ def test_an_answer_that_comes_again_takes_the_place_of_the_old_one_with_the_same
     assert files_of(raw, "observations") == [path]
     assert path.read_bytes() == before
     assert list(raw.pages()) == [rows]
+
+
+@pytest.mark.parametrize("num_rows", [0, 1, 100, 250])
+def test_an_answer_that_is_packed_in_pieces_has_the_bytes_of_one_packed_whole(raw: RawAnswers, num_rows: int) -> None:
+    rows = [{"obsid": number, "s_ra": 0.1 * number, "title": "half \ud800", "none": None} for number in range(num_rows)]
+    obsids = [row["obsid"] for row in rows]
+    raw.land("observations", obsids, rows)
+    whole = f"{json.dumps([str(obsid) for obsid in obsids])}\n{json.dumps(rows)}\n"
+    assert files_of(raw, "observations")[0].read_bytes() == gzip.compress(whole.encode(), 2, mtime=0)
 
 
 def test_the_youngest_answer_comes_last(raw: RawAnswers) -> None:
