@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from flows.loading import keep
 from hubbleclip.dataset import ustar
 from hubbleclip.images.fits import ScienceImage
 from hubbleclip.images.tiles import CutTile, cut_tiles, read_images
@@ -48,4 +49,5 @@ def pack(tiles: Iterable[CutTile], shard: Path) -> int:
 
 
 if __name__ == "__main__":
+    keep()  # as the commands do
     write_shard([Path(path) for path in sys.argv[3:]], Path(sys.argv[1]), int(sys.argv[2]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import os
 import sys
@@ -15,6 +14,7 @@ from cyclopts import App, CycloptsError, Parameter
 from rich.table import Table as RichTable
 
 from flows._server import prefect_server
+from flows.loading import keep, load
 from flows.prefect_home import POOLS, prefect_environment, serve, work
 from flows.printing import out, print_facts, print_json, print_rows, print_status
 from flows.promotion import read_promoted
@@ -68,16 +68,14 @@ class Options:
 
 def run_flow(module: str, name: str, options: Options, **arguments: Any) -> Any:
     """Check the settings, then run a flow, for its result, with a Prefect server of our own where the environment
-    names none.
-
-    Under torchrun every process runs the flow, each with a server of its own.
+    names none. Under torchrun every process runs it, each with a server of its own.
     """
     layout = Layout(options.settings().root)
     keep_home(layout)
     with prefect_server(layout.home / f"prefect-{os.environ.get('RANK', '0')}") as wait_until_up:
-        flow = getattr(importlib.import_module(f"flows.{module}"), name)
+        flow = getattr(load(module), name)
         wait_until_up()
-        with importlib.import_module("flows.scheduled").without_heartbeat():
+        with load("scheduled").without_heartbeat():
             return flow(options.profile, options.overrides(), **arguments)
 
 
@@ -107,7 +105,7 @@ def ingest(
     changes = ["fetch.files=false"] * (not files) + ["archive.from_raw=true"] * from_raw
     options = replace(options, set=(*options.set, *changes))
     is_asked = is_asked_first(options.settings()) and not retry
-    if is_asked and not importlib.import_module("flows.asking").ask(options.profile, options.overrides()):
+    if is_asked and not load("asking").ask(options.profile, options.overrides()):
         logging.getLogger("hubbleclip.flows").info("ingest: nothing to do")
         return
     run_flow("ingest", "ingest", options, retry=retry, is_asked=is_asked)
@@ -151,7 +149,7 @@ def train(
     if sweep is None:
         run_flow("train", "train", options)
     else:
-        print_rows(run_flow("sweep", "sweep", options, grid=importlib.import_module("flows.sweep").read_grid(sweep)))
+        print_rows(run_flow("sweep", "sweep", options, grid=load("sweep").read_grid(sweep)))
 
 
 @app.command
@@ -164,7 +162,7 @@ def evaluate(options: Options = Options()) -> None:
 def compare(run: str, other: str, options: Options = Options()) -> None:
     """The report's page for two runs side by side, with their paired differences."""
     keep_home(Layout(options.settings().root))
-    page = importlib.import_module("flows.compare").compare(run, other, options.settings())
+    page = load("compare").compare(run, other, options.settings())
     out.print(str(page), highlight=False, markup=False, soft_wrap=True)
 
 
@@ -385,6 +383,7 @@ def start_logging() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; an error that a user can mend becomes one line and exit code 2."""
+    keep()
     start_logging()
     try:
         app(arguments, exit_on_error=False, print_error=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,11 @@ def encode_jpeg(levels_yx: NDArray[np.uint8]) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(levels_yx).save(buffer, "JPEG", quality=QUALITY)
     return buffer.getvalue()
+
+
+def encode_jpegs(band_yx: NDArray[np.uint8], starts_x: Sequence[int], width: int) -> list[bytes]:
+    """JPEGs of parts of a band of rows; see `png.encode_pngs`."""
+    return [encode_jpeg(band_yx[::-1, start : start + width]) for start in starts_x]
 
 
 def decode_picture(data: bytes) -> NDArray[np.uint8]:

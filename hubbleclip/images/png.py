@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from hubbleclip.errors import ImageError
-from hubbleclip.images.deflate import deflate, room_for
+from hubbleclip.images.deflate import deflate_squares
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GREY_8_BIT = bytes((8, 0, 0, 0, 0))
@@ -24,14 +25,23 @@ END = bytes.fromhex("0000000049454e44ae426082")
 
 
 def encode_png(levels_yx: NDArray[np.uint8]) -> bytes:
-    """PNG of grey levels (uint8, 0 black). Rows are not filtered: that gains nothing on noise and takes time."""
-    height, width = levels_yx.shape
-    num_bytes = height * (width + 1)
-    words = room_for(num_bytes)
-    words.view(np.uint8)[:num_bytes].reshape(height, width + 1)[:, 1:] = levels_yx
-    packed = deflate(words, num_bytes)
-    head = CHUNK.pack(len(packed), b"IDAT")
-    return b"".join((_start(width, height), head, packed, _checksum(b"IDAT", packed), END))
+    """PNG of grey levels (uint8, 0 black)."""
+    return encode_pngs(levels_yx[::-1], [0], levels_yx.shape[1])[0]
+
+
+def encode_pngs(band_yx: NDArray[np.uint8], starts_x: Sequence[int], width: int) -> list[bytes]:
+    """PNGs of parts of a band of rows, each so many columns from a start on, the last row of the band on top.
+
+    Rows are not filtered: that gains nothing on noise and takes time.
+    """
+    if not starts_x:
+        return []
+    packed, spans = deflate_squares(band_yx, starts_x, width)
+    start, streams = _start(width, len(band_yx)), (packed[first:end].data for first, end in spans)
+    return [
+        b"".join((start, CHUNK.pack(len(stream), b"IDAT"), stream, _checksum(b"IDAT", stream), END))
+        for stream in streams
+    ]
 
 
 @lru_cache

@@ -73,16 +73,17 @@ def _shows_levels(prepared: Prepared) -> bool:
     return is_line and stretch is prepared.image.stretch and bool(prepared.sound_yx.all())
 
 
-def square(band_yx: NDArray[np.uint8], start_yx: tuple[int, int], size_px: int, sky_level: int) -> NDArray[np.uint8]:
-    """The tile of a band, padded with the sky's level where it leaves the image."""
-    y0, x0 = start_yx
-    inside_yx = band_yx[:, max(x0, 0) : x0 + size_px]
-    if inside_yx.shape == (size_px, size_px):
-        return inside_yx
-    padded_yx = np.full((size_px, size_px), sky_level, np.uint8)
-    top, left = max(-y0, 0), max(-x0, 0)
-    padded_yx[top : top + inside_yx.shape[0], left : left + inside_yx.shape[1]] = inside_yx
-    return padded_yx
+def band_of_tiles(prepared: Prepared, starts_yx: Sequence[tuple[int, int]], size_px: int) -> NDArray[np.uint8]:
+    """Levels of the rows that a row of tiles holds, from the column of the first tile on, padded with the sky's level
+    where the tiles leave the image: (size_px, at least what they hold).
+    """
+    (y0, first), (_, last) = starts_yx[0], starts_yx[-1]
+    band_yx = levels_of_band(prepared, y0, size_px)[:, max(first, 0) :]
+    above, before = max(-y0, 0), max(-first, 0)
+    below, behind = size_px - above - len(band_yx), max(last - first + size_px - before - band_yx.shape[1], 0)
+    if not (above or below or before or behind):
+        return band_yx
+    return np.pad(band_yx, ((above, below), (before, behind)), constant_values=prepared.sky_level)
 
 
 def worth_of(

@@ -18,10 +18,10 @@ from hubbleclip.errors import ImageError
 from hubbleclip.images.aim import aim_point, aim_start
 from hubbleclip.images.fits import ScienceImage, science_images
 from hubbleclip.images.geometry import TileGeometry, field_geometry, tile_geometries
-from hubbleclip.images.jpeg import encode_jpeg
+from hubbleclip.images.jpeg import encode_jpegs
 from hubbleclip.images.overview import LEAST_SHRINK, shrink_image, shrink_of
-from hubbleclip.images.png import encode_png
-from hubbleclip.images.prepared import Prepared, fit, levels_of_band, prepare, square, worth_of
+from hubbleclip.images.png import encode_pngs
+from hubbleclip.images.prepared import Prepared, band_of_tiles, fit, prepare, worth_of
 from hubbleclip.images.preview import read_previews
 from hubbleclip.images.stretch import Stretch
 from hubbleclip.paths import Layout, product_suffix
@@ -55,11 +55,11 @@ READERS: dict[str, Reader] = {
 FROM_MEMORY = frozenset({".jpg", ".jpeg"})
 """Suffixes of what is also read from bytes."""
 
-ENCODERS: dict[str, tuple[Callable[[NDArray[np.uint8]], bytes], str]] = {
-    "png": (encode_png, ".png"),
-    "jpeg": (encode_jpeg, ".jpg"),
-}
-"""Who writes a tile, by `tiles.format`, and the suffix of its file."""
+Encoder = Callable[[NDArray[np.uint8], Sequence[int], int], list[bytes]]
+"""Takes a band of rows, the first column of each tile, and its side."""
+
+ENCODERS: dict[str, tuple[Encoder, str]] = {"png": (encode_pngs, ".png"), "jpeg": (encode_jpegs, ".jpg")}
+"""Who writes tiles, by `tiles.format`, and the suffix of their files."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,18 +219,22 @@ class Place:
 def _cut_view(
     shown: Prepared, places: Sequence[Place], product_sha256: str, settings: TileSettings
 ) -> Iterator[CutTile | TileRejection]:
-    """Tiles at `places`, which are in order of rows: the levels of a row of tiles are made at once, then cut apart."""
+    """Tiles at `places`, which are in order of rows: those of a row are made at once."""
     image, size, (encode, suffix) = shown.image, settings.size_px, ENCODERS[settings.format]
     for top, in_row in groupby(places, key=lambda place: place.start_yx[0]):
-        row, band_yx = list(in_row), levels_of_band(shown, top, size)
-        for place, worth in zip(row, worth_of(shown, [place.start_yx for place in row], settings), strict=True):
+        row = list(in_row)
+        starts_yx = [place.start_yx for place in row]
+        band_yx, worths = band_of_tiles(shown, starts_yx, size), worth_of(shown, starts_yx, settings)
+        columns = [x0 - starts_yx[0][1] for _, x0 in starts_yx]
+        kept = [column for column, worth in zip(columns, worths, strict=True) if isinstance(worth, float)]
+        pictures = iter(encode(band_yx, kept, size))
+        for place, worth in zip(row, worths, strict=True):
             if isinstance(worth, ImageError):
                 where = place.origin_yx if place.view == "native" else (place.view,)
                 yield left_out(worth, product_sha256, image.chip, *where)
                 continue
-            picture = encode(square(band_yx, place.start_yx, size, shown.sky_level)[::-1])
             yield make_tile(
-                shown, place, (picture, suffix),
+                shown, place, (next(pictures), suffix),
                 valid_share=worth, product_sha256=product_sha256, settings=settings,
             )  # fmt: skip
         image.let_go(top + size)

@@ -15,7 +15,7 @@ from PIL import Image
 
 from hubbleclip.errors import ImageError
 from hubbleclip.images import png
-from hubbleclip.images.png import decode_png, encode_png
+from hubbleclip.images.png import decode_png, encode_png, encode_pngs
 from hubbleclip.images.sheet import write_sheet
 
 
@@ -64,6 +64,14 @@ def test_levels_of_any_shape_come_back_by_the_short_way_and_by_pillow(seed, heig
 def test_the_same_levels_give_the_same_bytes_whatever_their_memory_layout():
     levels = np.arange(60 * 50, dtype=np.uint8).reshape(60, 50)
     assert encode_png(levels) == encode_png(np.asfortranarray(levels)) == encode_png(levels.copy())
+
+
+@pytest.mark.parametrize("layout", [np.ascontiguousarray, np.asfortranarray])
+def test_parts_of_a_band_are_the_pngs_that_each_would_be_alone_last_row_on_top(layout):
+    band = layout(noisy_levels(4, (40, 300)))
+    starts = [0, 7, 250, 260]
+    assert encode_pngs(band, starts, 40) == [encode_png(band[::-1, start : start + 40]) for start in starts]
+    assert encode_pngs(band, [], 40) == []
 
 
 @pytest.mark.parametrize("options", [{}, {"compress_level": 0}, {"optimize": True}])
