@@ -113,9 +113,8 @@ def pack_shard(names: Sequence[str], *, url: str, folder: Path, settings: TileSe
     """Fetch and cut some files, and write their pictures into a tar; nothing else touches the disk."""
     sources = open_sources(url, folder, CONNECTIONS // CORES)
     tiles = (
-        tile
+        tile_file(delivery.data, delivery.product.sha256 or "", settings, delivery.product.file_name).tiles
         for delivery in deliver(sources, names, 1)
-        for tile in tile_file(delivery.data, delivery.product.sha256 or "", settings, delivery.product.file_name).tiles
     )
     num_tiles = pack(tiles, folder / f"{names[0]}.tar")
     if num_tiles != len(names):

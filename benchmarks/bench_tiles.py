@@ -174,7 +174,7 @@ def encode_all(pictures: Sequence[NDArray[np.uint8]], folder: Path) -> None:
 
 def pack_all(tiles: Sequence[CutTile], folder: Path) -> None:
     """The tar of the PNGs."""
-    tiles_road.pack(tiles, folder / "a.tar")
+    tiles_road.pack([tiles], folder / "a.tar")
 
 
 def cutout_row(path: Path, apart: Apart, job: str, peer_name: str, runs: int) -> Row:

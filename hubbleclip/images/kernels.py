@@ -60,44 +60,22 @@ def asinh_of(ratio: Any) -> Any:
 
 
 @compiled
-def _sorted(keys: Any) -> Any:
-    """Finite floats, given as words, in the order of their values: radix sort, which takes a fifth of numpy's time."""
-    spare, ends = np.empty(keys.size, U32), np.zeros((3, 2049), np.int64)
-    for k in range(keys.size):
-        key = keys[k] ^ (U32(0xFFFFFFFF) if keys[k] >> U32(31) else U32(0x80000000))
-        keys[k] = key
-        ends[0, (key & U32(2047)) + U32(1)] += 1
-        ends[1, ((key >> U32(11)) & U32(2047)) + U32(1)] += 1
-        ends[2, (key >> U32(22)) + U32(1)] += 1
-    for turn in range(3):
-        shift, end = U32(11 * turn), np.cumsum(ends[turn])
-        for k in range(keys.size):
-            digit = (keys[k] >> shift) & U32(2047)
-            spare[end[digit]] = keys[k]
-            end[digit] += 1
-        keys, spare = spare, keys
-    for k in range(keys.size):
-        keys[k] ^= U32(0x80000000) if keys[k] >> U32(31) else U32(0xFFFFFFFF)
-    return keys.view(F32)
-
-
-@compiled
-def sorted_sample(pixels: Any, valid_yx: Any, step: Any) -> Any:
-    """The valid pixels of every n-th row and column, in the order of their values."""
+def sample_of(pixels: Any, valid_yx: Any, step: Any) -> Any:
+    """The valid pixels of every n-th row and column; 0 for -0, so that any sort gives the same bits."""
     words_yx, swapped = pixels
     height, width = words_yx.shape
     sample, num = np.empty((-(-height // step)) * (-(-width // step)) + 1, F32), 0
     for y in range(0, height, step):
         words, valid = words_yx[y], valid_yx[y]
         for x in range(0, width, step):
-            sample[num] = value_of(words[x], swapped)
+            sample[num] = F32(value_of(words[x], swapped) + F32(0))
             num += valid[x]
-    return _sorted(sample[:num].view(U32))
+    return sample[:num]
 
 
 @compiled
-def sorted_steps(pixels: Any, valid_yx: Any, step: Any, lag: Any) -> Any:
-    """How far pixels of every n-th row and column are from those `lag` columns on, where both are valid, in order."""
+def steps_of(pixels: Any, valid_yx: Any, step: Any, lag: Any) -> Any:
+    """How far pixels of every n-th row and column are from those `lag` columns on, where both are valid."""
     words_yx, swapped = pixels
     height, width = words_yx.shape
     steps, num = np.empty((-(-height // step)) * (-(-width // step)) + 1, F32), 0
@@ -106,7 +84,7 @@ def sorted_steps(pixels: Any, valid_yx: Any, step: Any, lag: Any) -> Any:
         for x in range(0, width - lag, step):
             steps[num] = abs(F32(value_of(words[x + lag], swapped) - value_of(words[x], swapped)))
             num += valid[x] & valid[x + lag]
-    return _sorted(steps[:num].view(U32))
+    return steps[:num]
 
 
 @compiled

@@ -118,7 +118,7 @@ def _sky_noise_spread(ordered: NDArray[np.float32], noise_of_pixels: float) -> t
 def lagged_noise(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_]) -> float:
     """Noise sigma from differences of pixels 4 columns apart, beyond drizzle's correlations; 0 without any."""
     step = _step(data_yx, LAG_PIXELS)
-    steps = kernels.sorted_steps(pixel_words(data_yx), valid_yx, step, LAG_PX)
+    steps = np.sort(kernels.steps_of(pixel_words(data_yx), valid_yx, step, LAG_PX))
     if not steps.size:
         return 0.0
     median = (steps[(len(steps) - 1) // 2] + steps[len(steps) // 2]) / np.float32(2)
@@ -172,12 +172,12 @@ def _kind(name: str) -> StretchKind:
 
 def _ordered_sample(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_]) -> NDArray[np.float32]:
     pixels = pixel_words(data_yx)
-    ordered: NDArray[np.float32] = kernels.sorted_sample(pixels, valid_yx, _step(data_yx, SAMPLE_PIXELS))
-    if ordered.size == 0:
-        ordered = kernels.sorted_sample(pixels, valid_yx, 1)
-    if ordered.size == 0:
+    sample: NDArray[np.float32] = kernels.sample_of(pixels, valid_yx, _step(data_yx, SAMPLE_PIXELS))
+    if sample.size == 0:
+        sample = kernels.sample_of(pixels, valid_yx, 1)
+    if sample.size == 0:
         raise ImageError("all_invalid", "no pixel is valid")
-    return ordered
+    return np.sort(sample)
 
 
 def _step(data_yx: NDArray[np.float32], most: int) -> int:
