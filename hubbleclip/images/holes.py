@@ -13,8 +13,12 @@ from hubbleclip.images.kernels import F32, value_of
 REACH_PX = 2
 SIDE_PX = 2 * REACH_PX + 1
 AREA = SIDE_PX * SIDE_PX
+NUM_AROUND = AREA - 1
+"""Neighbours of a pixel in its 5x5."""
 NEVER = AREA + 1
 """More sound neighbours than a pixel can have: no hole is filled."""
+REPAIR_MIN_VALID = 8
+"""Sound neighbours without which no hole is filled."""
 LANES = 64
 """Holes filled side by side, always so many, that the compiler knows it."""
 ROWS_A_STEP = 16
@@ -26,9 +30,9 @@ UNSOUND = F32(np.inf)
 """Stands for a pixel that is not sound: it sorts behind all that are."""
 
 
-def _sorting_network(size: int) -> NDArray[np.int64]:
+def _sorting_network(size: int) -> list[tuple[int, int]]:
     """Batcher's odd-even merge sort (1968) of `size` values as pairs to compare and swap, in order."""
-    pairs = []
+    pairs: list[tuple[int, int]] = []
     span = 1
     while span < size:
         step = span
@@ -38,10 +42,20 @@ def _sorting_network(size: int) -> NDArray[np.int64]:
                 pairs += [(low, low + step) for low in lows if low // (2 * span) == (low + step) // (2 * span)]
             step //= 2
         span *= 2
-    return np.array(pairs, np.int64)
+    return pairs
 
 
-NETWORK = _sorting_network(AREA)
+def _median_network() -> NDArray[np.int64]:
+    """The pairs on which the medians of `REPAIR_MIN_VALID` neighbours or more depend, of those that sort all."""
+    read, kept = set(range((REPAIR_MIN_VALID - 1) // 2, NUM_AROUND // 2 + 1)), []
+    for pair in reversed(_sorting_network(NUM_AROUND)):
+        if not read.isdisjoint(pair):
+            read.update(pair)
+            kept.append(pair)
+    return np.array(kept[::-1], np.int64)
+
+
+NETWORK = _median_network()
 
 
 @compiled
@@ -75,9 +89,11 @@ def read_values(pixels: Any, sound_yx: Any, window: Any, values_yx: Any) -> None
 
 @compiled
 def medians_around(values_yx: Any, rows: Any, columns: Any) -> Any:
-    """Median of the sound values in the 5x5 about each place of a window, `LANES` side by side. See `read_values`."""
+    """Median of the sound neighbours about each place of a window in its 5x5, `LANES` side by side, where these are
+    `REPAIR_MIN_VALID` or more. See `read_values`.
+    """
     num, width, values = rows.size, values_yx.shape[1], values_yx.reshape(-1)
-    medians, near = np.empty(num, F32), np.empty((AREA, LANES), F32)
+    medians, near = np.empty(num, F32), np.empty((NUM_AROUND, LANES), F32)
     at, counts = np.zeros(LANES, np.int64), np.empty(LANES, np.int32)
     for first in range(0, num, LANES):
         num_lanes = min(LANES, num - first)
@@ -93,11 +109,12 @@ def medians_around(values_yx: Any, rows: Any, columns: Any) -> Any:
 
 @compiled
 def _gather(values: Any, at: Any, width: Any, near: Any, counts: Any) -> None:
-    """Values of the 5x5 whose corners are `at` in a column of `near` each, and how many of these are sound."""
+    """Neighbours in the 5x5 whose corners are `at` in a column of `near` each, and how many of these are sound."""
     for lane in range(LANES):
         counts[lane] = 0
-    for k in range(AREA):
-        row, offset = near[k], k // SIDE_PX * width + k % SIDE_PX
+    for k in range(NUM_AROUND):
+        place = k + (k >= NUM_AROUND // 2)
+        row, offset = near[k], place // SIDE_PX * width + place % SIDE_PX
         for lane in range(LANES):
             row[lane] = values[np.uint64(at[lane] + offset)]
         for lane in range(LANES):
@@ -106,7 +123,7 @@ def _gather(values: Any, at: Any, width: Any, near: Any, counts: Any) -> None:
 
 @compiled
 def _sort_lanes(near: Any) -> None:
-    """Sort each column."""
+    """Sort each column, as far as medians need it."""
     for pair in range(len(NETWORK)):
         low, high = near[NETWORK[pair, 0]], near[NETWORK[pair, 1]]
         for lane in range(LANES):

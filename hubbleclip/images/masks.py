@@ -12,7 +12,6 @@ from hubbleclip.images.kernels import pixel_words
 
 FILL_RULE = "median of the valid pixels in 5x5 where at least 8 are valid, the sky level elsewhere"
 BORDER_MIN_SHARE = 0.0005
-REPAIR_MIN_VALID = 8
 ROWS_LOOKED_AT = 200
 
 
@@ -81,5 +80,5 @@ def repair_pinholes(
     if valid_yx.all():
         return data_yx, valid_yx
     repaired_yx, shown_yx = data_yx.astype(np.float32), valid_yx.copy()
-    holes.fill_holes(pixel_words(data_yx), valid_yx, REPAIR_MIN_VALID, repaired_yx, shown_yx)
+    holes.fill_holes(pixel_words(data_yx), valid_yx, holes.REPAIR_MIN_VALID, repaired_yx, shown_yx)
     return repaired_yx, shown_yx

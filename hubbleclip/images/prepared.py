@@ -13,8 +13,8 @@ from hubbleclip.images import levels
 from hubbleclip.images.cosmic import NO_RAYS, Rays, take_out_rays
 from hubbleclip.images.fits import ScienceImage
 from hubbleclip.images.flux import fix_limits
+from hubbleclip.images.holes import REPAIR_MIN_VALID
 from hubbleclip.images.kernels import pixel_words
-from hubbleclip.images.masks import REPAIR_MIN_VALID
 from hubbleclip.images.stretch import Stretch, apply_stretch, fit_stretch, level_curve, sky_and_noise
 from hubbleclip.tile_settings import TileSettings
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from hubbleclip.errors import ImageError
 from hubbleclip.images.cameras import Camera
 
 SCIENCE = "SCI"
-WEIGHT, QUALITY = "WHT", "DQ"
+COMPANIONS = "DQ", "WHT"  # the quality and the weight of an image
 NOT_SCIENCE = re.compile(
     r"(WHT|WEIGHT|CTX|CON|ERR|ERROR|DQ|SAMP|TIME|EXP|EXPTIME|RMS|SIGMA|VAR|IVAR|NOISE|MASK|PSF|FLAT|BKG|MDRIZSKY"
     r"|DX|DY|DXY?|D2IMARR|WCSDVARR|PIXMAP|AREA|GAIN|SEGM.*|MODEL|HDRLET|RESID.*)$"
@@ -45,10 +46,11 @@ def science_layers(hdus: pyfits.HDUList, stem: str, camera: Camera, instrument: 
     """
     if NOT_SCIENCE_FILE.search(stem.lower()):
         raise ImageError("not_an_image", "the file's name says that it accompanies an image")
-    extensions = _science_extensions(hdus)
-    if camera.reads_ramps and any(_name(hdu) == "SAMP" for hdu in hdus):
+    names = [str(hdu.name).upper() for hdu in hdus]
+    extensions = _science_extensions(hdus, names)
+    if camera.reads_ramps and "SAMP" in names:
         extensions = extensions[:1]
-    layers = [layer for index in extensions for layer in _layers_of(hdus, index, instrument)]
+    layers = [layer for index in extensions for layer in _layers_of(hdus, names, index, instrument)]
     if not layers:
         raise ImageError("not_an_image", "a cube that is neither one plane nor WFPC2's chips")
     return layers
@@ -63,31 +65,27 @@ def image_shape(hdu: Any) -> tuple[int, ...]:
     return tuple(shape) if hdu.is_image and not is_group else ()
 
 
-def _name(hdu: Any) -> str:
-    return str(hdu.name).upper()
-
-
 def _has_pixels(hdu: Any) -> bool:
     shape = image_shape(hdu)
     return len(shape) >= 2 and min(shape) > 0
 
 
-def _science_extensions(hdus: pyfits.HDUList) -> list[int]:
+def _science_extensions(hdus: pyfits.HDUList, names: Sequence[str]) -> list[int]:
     images = [index for index, hdu in enumerate(hdus) if _has_pixels(hdu)]
-    named = [index for index in images if _name(hdus[index]) == SCIENCE]
+    named = [index for index in images if names[index] == SCIENCE]
     if named:
         return named
-    if any(_name(hdu) == SCIENCE for hdu in hdus):
+    if SCIENCE in names:
         raise ImageError("no_image", "its SCI extension holds no two-dimensional pixels")
-    others = [index for index in images if not NOT_SCIENCE.match(_name(hdus[index]))]
+    others = [index for index in images if not NOT_SCIENCE.match(names[index])]
     if not others:
         raise ImageError("no_image", "no HDU holds two-dimensional pixels of the sky")
     return [0] if 0 in others else others
 
 
-def _layers_of(hdus: pyfits.HDUList, index: int, instrument: str | None) -> list[Layer]:
+def _layers_of(hdus: pyfits.HDUList, names: Sequence[str], index: int, instrument: str | None) -> list[Layer]:
     shape = image_shape(hdus[index])
-    quality, weight = (_companion(hdus, index, name) for name in (QUALITY, WEIGHT))
+    quality, weight = (_companion(hdus, index, [k for k, name in enumerate(names) if name == of]) for of in COMPANIONS)
     planes = shape[:-2]
     if all(length == 1 for length in planes):
         return [Layer(index, None, quality, weight)]
@@ -96,14 +94,8 @@ def _layers_of(hdus: pyfits.HDUList, index: int, instrument: str | None) -> list
     return []
 
 
-def _companion(hdus: pyfits.HDUList, index: int, name: str) -> int | None:
-    """The extension `name` of the same version and shape as the science extension `index`."""
-    science = hdus[index]
-    return next(
-        (
-            number
-            for number, hdu in enumerate(hdus)
-            if _name(hdu) == name and image_shape(hdu) == image_shape(science) and hdu.ver == science.ver
-        ),
-        None,
-    )
+def _companion(hdus: pyfits.HDUList, index: int, named: Iterable[int]) -> int | None:
+    """Of the extensions `named` as a companion is, that of the same version and shape as the science extension."""
+    science, shape_yx = hdus[index], image_shape(hdus[index])
+    alike = (k for k in named if image_shape(hdus[k]) == shape_yx and hdus[k].ver == science.ver)
+    return next(alike, None)

@@ -14,7 +14,8 @@ from hubbleclip.images.cosmic import (
     SIGNIFICANCE_SIGMA,
     TOLERANCE_SIGMA,
 )
-from hubbleclip.images.masks import BORDER_MIN_SHARE, REPAIR_MIN_VALID
+from hubbleclip.images.holes import REPAIR_MIN_VALID
+from hubbleclip.images.masks import BORDER_MIN_SHARE
 
 REPAIR_REACH_PX = 2
 REPAIR_BLOCK = 1 << 16

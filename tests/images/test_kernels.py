@@ -11,10 +11,10 @@ from synthetic_fits import starry_sky
 
 from hubbleclip.images import kernels
 from hubbleclip.images.cosmic import take_out_rays
+from hubbleclip.images.holes import REPAIR_MIN_VALID
 from hubbleclip.images.kernels import pixel_words
 from hubbleclip.images.levels import count_bright, count_valid, levels_of_rows
 from hubbleclip.images.masks import (
-    REPAIR_MIN_VALID,
     clear_flagged,
     clear_unweighted,
     clear_zero_border,
