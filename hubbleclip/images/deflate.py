@@ -52,8 +52,11 @@ def deflate_squares(
 ) -> tuple[NDArray[np.uint8], list[tuple[int, int]]]:
     """Parts of a band, at least one, as zlib streams (RFC 1950), and where each begins and ends in the bytes returned.
 
-    A row of a stream is a 0 and `width` bytes of a row of the band, the last row of the band first.
+    A row of a stream is a 0 and `width` bytes of a row of the band, the last row of the band first. Raises ValueError
+    for a part that leaves the band: compiled code looks at no bounds.
     """
+    if min(starts_x) < 0 or max(starts_x) + width > band_yx.shape[1]:
+        raise ValueError(f"parts of {width} px from {starts_x} leave a band of {band_yx.shape[1]} px")
     packed, spans = _deflate_squares(np.ascontiguousarray(band_yx), np.array(starts_x, np.int64), width)
     return packed.view(np.uint8), spans.tolist()
 

@@ -74,6 +74,12 @@ def test_parts_of_a_band_are_the_pngs_that_each_would_be_alone_last_row_on_top(l
     assert encode_pngs(band, [], 40) == []
 
 
+@pytest.mark.parametrize("start", [-1, 261])
+def test_no_part_is_read_beyond_its_band(start):
+    with pytest.raises(ValueError, match="leave a band of 300 px"):
+        encode_pngs(noisy_levels(4, (40, 300)), [start], 40)
+
+
 @pytest.mark.parametrize("options", [{}, {"compress_level": 0}, {"optimize": True}])
 @pytest.mark.parametrize("mode", ["L", "RGB", "1", "LA", "P", "I;16"])
 def test_pngs_of_other_writers_are_read_as_pillow_reads_them(mode, options):
