@@ -63,20 +63,26 @@ def deflate_squares(
 
 @compiled
 def _used_by_count(counts: Any) -> Any:
-    """The symbols that are used, in the lowest 9 bits of how often above them, the rarest first. Each goes where as
-    many come before it: quadratic, in vector instructions, which for so few takes half the time of a sort.
-    """
+    """The symbols that are used, the rarest first, of equals the first: a radix sort by the bytes of their counts."""
     used, num = np.empty(counts.size, np.int64), 0
     for symbol in range(counts.size):
-        used[num] = (counts[symbol] << 9) | symbol
+        used[num] = symbol
         num += counts[symbol] > 0
-    used, ordered = used[:num], np.empty(num, np.int64)
-    for k in range(num):
-        before = 0
-        for other in range(num):
-            before += used[other] < used[k]
-        ordered[before] = used[k]
-    return ordered
+    symbols, ordered = used[:num], np.empty(num, np.int64)
+    most, shift = counts.max(), 0
+    while most >> shift:
+        starts = np.zeros(257, np.int64)
+        for k in range(num):
+            starts[((counts[symbols[k]] >> shift) & 255) + 1] += 1
+        for byte in range(256):
+            starts[byte + 1] += starts[byte]
+        for k in range(num):
+            byte = (counts[symbols[k]] >> shift) & 255
+            ordered[starts[byte]] = symbols[k]
+            starts[byte] += 1
+        symbols, ordered = ordered, symbols
+        shift += 8
+    return symbols
 
 
 @compiled
@@ -84,11 +90,11 @@ def _code_lengths(counts: Any, most_bits: Any) -> Any:
     """Bits of each symbol's code by Huffman 1952, 0 where its count is; those above `most_bits` are shortened, and the
     rarest others made longer until the code is whole again.
     """
-    keys = _used_by_count(counts)
-    num = keys.size
+    symbols = _used_by_count(counts)
+    num = symbols.size
     weights, parents = np.empty(2 * num, np.int64), np.empty(2 * num, np.int64)
     for leaf in range(num):
-        weights[leaf] = keys[leaf] >> 9
+        weights[leaf] = counts[symbols[leaf]]
     leaf, node = 0, num
     for new in range(num, 2 * num - 1):
         weights[new] = 0
@@ -107,7 +113,7 @@ def _code_lengths(counts: Any, most_bits: Any) -> Any:
     rank = 0
     for bits in range(most_bits, 0, -1):
         for _ in range(at_depth[bits]):
-            lengths[keys[rank] & 511] = bits
+            lengths[symbols[rank]] = bits
             rank += 1
     return lengths
 
@@ -132,17 +138,28 @@ def _make_whole(at_depth: Any) -> None:
 @compiled
 def _codes(lengths: Any) -> Any:
     """Canonical codes (section 3.2.2), first bit lowest, their lengths above `CODE_BITS`."""
-    codes, code = np.zeros(lengths.size, U64), 0
+    nums, firsts = np.zeros(MOST_BITS + 1, np.int64), np.zeros(MOST_BITS + 1, np.int64)
+    for symbol in range(lengths.size):
+        nums[lengths[symbol]] += 1
+    nums[0] = 0
     for bits in range(1, MOST_BITS + 1):
-        code <<= 1
-        for symbol in range(lengths.size):
-            if lengths[symbol] == bits:
-                turned = 0
-                for bit in range(bits):
-                    turned |= ((code >> bit) & 1) << (bits - 1 - bit)
-                codes[symbol] = U64(turned | (bits << 16))
-                code += 1
+        firsts[bits] = (firsts[bits - 1] + nums[bits - 1]) << 1
+    codes = np.zeros(lengths.size, U64)
+    for symbol in range(lengths.size):
+        bits = lengths[symbol]
+        if bits:
+            codes[symbol] = (_turned(U64(firsts[bits])) >> (CODE_BITS - U64(bits))) | U64(bits << 16)
+            firsts[bits] += 1
     return codes
+
+
+@compiled
+def _turned(code: Any) -> Any:
+    """The 16 bits of a code, the last one first."""
+    code = ((code >> U64(1)) & U64(0x5555)) | ((code & U64(0x5555)) << U64(1))
+    code = ((code >> U64(2)) & U64(0x3333)) | ((code & U64(0x3333)) << U64(2))
+    code = ((code >> U64(4)) & U64(0x0F0F)) | ((code & U64(0x0F0F)) << U64(4))
+    return (code >> U64(8)) | ((code & BYTE) << U64(8))
 
 
 @compiled

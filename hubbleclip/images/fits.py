@@ -37,7 +37,6 @@ MAX_UNPACKED_RATIO, ALWAYS_UNPACKED_BYTES = 100, 32 << 20
 """A gzip file of an image is a tenth of it or more; one that holds a hundred times its size holds nothing, or harm."""
 BYTES_A_PIXEL = 16
 ROWS_A_STEP = 64
-FLOAT32 = np.dtype(">f4")
 SINGLE_EXPOSURE = ("_raw", "_flt", "_flc", "_c0f", "_c0m", "_d0f", "_d0m", "_cal")
 DAMAGE = (
     *(OSError, ValueError, TypeError, KeyError, IndexError, EOFError, RuntimeError, OverflowError),
@@ -285,13 +284,15 @@ def _stored_pixels(hdu: Any, layer: Layer, file: IO[bytes]) -> tuple[mmap.mmap |
     return _map_pixels(hdu, layer, file) if is_float32 else (None, _scaled(hdu, layer, file, scale, zero))
 
 
-def _map_pixels(hdu: Any, layer: Layer, file: IO[bytes]) -> tuple[mmap.mmap, NDArray[np.float32]]:
+def _map_pixels(hdu: Any, layer: Layer, file: IO[bytes]) -> tuple[mmap.mmap, NDArray[Any]]:
+    """The stored values of an extension where they lie in the file, and the pages that hold them."""
     height, width = hdu.shape[-2:]
-    start = hdu.fileinfo()["datLoc"] + (layer.plane or 0) * height * width * FLOAT32.itemsize
+    dtype = np.dtype(pyfits.hdu.image.BITPIX2DTYPE[hdu.header["BITPIX"]]).newbyteorder(">")
+    num_bytes = height * width * dtype.itemsize
+    start = hdu.fileinfo()["datLoc"] + (layer.plane or 0) * num_bytes
     ahead = start % mmap.ALLOCATIONGRANULARITY
-    num_bytes = ahead + height * width * FLOAT32.itemsize
-    pages = mmap.mmap(file.fileno(), num_bytes, access=mmap.ACCESS_READ, offset=start - ahead)
-    return pages, np.frombuffer(pages, FLOAT32, offset=ahead).reshape(height, width)
+    pages = mmap.mmap(file.fileno(), ahead + num_bytes, access=mmap.ACCESS_READ, offset=start - ahead)
+    return pages, np.frombuffer(pages, dtype, offset=ahead).reshape(height, width)
 
 
 def _find_valid(
@@ -323,23 +324,20 @@ def _plane(hdu: Any, layer: Layer) -> NDArray[Any]:
 
 
 def _stored_rows(hdu: Any, layer: Layer, file: IO[bytes]) -> Iterator[tuple[slice, NDArray[Any]]]:
-    """The stored values of an extension, some rows at a time and read rather than mapped, to spare memory. Rows hold
-    till the next are asked for.
-    """
-    height, width = hdu.shape[-2:]
+    """The stored values of an extension, some rows at a time: the system takes back the memory of those before."""
+    height = hdu.shape[-2]
     steps = [slice(top, min(top + ROWS_A_STEP, height)) for top in range(0, height, ROWS_A_STEP)]
     if isinstance(hdu, pyfits.CompImageHDU):
         plane_yx = _plane(hdu, layer)
         yield from ((rows, plane_yx[rows]) for rows in steps)
         return
-    dtype = np.dtype(pyfits.hdu.image.BITPIX2DTYPE[hdu.header["BITPIX"]]).newbyteorder(">")
-    room_yx = np.empty((min(ROWS_A_STEP, height), width), dtype)
-    file.seek(hdu.fileinfo()["datLoc"] + (layer.plane or 0) * height * width * dtype.itemsize)
+    pages, stored_yx = _map_pixels(hdu, layer, file)
+    taken = 0
     for rows in steps:
-        stored_yx = room_yx[: rows.stop - rows.start]
-        if file.readinto(stored_yx) != stored_yx.nbytes:  # type: ignore[attr-defined]  # that of a plain file
-            raise EOFError("the pixels end early")
-        yield rows, stored_yx
+        yield rows, stored_yx[rows]
+        looked_at = stored_yx[: rows.stop].nbytes // mmap.PAGESIZE * mmap.PAGESIZE
+        pages.madvise(mmap.MADV_DONTNEED, taken, looked_at - taken)
+        taken = looked_at
 
 
 def _mask(hdus: pyfits.HDUList, layer: Layer, camera: Camera, file: IO[bytes], valid_yx: NDArray[np.bool_]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hubbleclip.images.compiling import compiled
+from hubbleclip.images.compiling import compiled, prefetch
 
 F32, U32, I32 = np.float32, np.uint32, np.int32
 MAGNITUDE, EXPONENT = 0x7FFFFFFF, 0x7F800000
@@ -43,11 +43,17 @@ def value_of(bits: Any, swapped: Any) -> Any:
 
 
 @compiled
-def asinh_of(ratio: Any) -> Any:
-    """Asinh of a ratio from 0 to 1e18, within 5e-7: the logarithm of y = r + sqrt(r^2 + 1) by the exponent of y and a
-    minimax polynomial in its mantissa. A loop over it becomes vector instructions, as numpy's on few machines.
+def exp_asinh_of(ratio: Any) -> Any:
+    """E to the power of the asinh of a ratio from 0 to 1e18."""
+    return F32(ratio + np.sqrt(ratio * ratio + F32(1)))
+
+
+@compiled
+def log_of(value: Any) -> Any:
+    """Natural logarithm of a value from 1 on, within 5e-7: by its exponent and a minimax polynomial in its mantissa. A
+    loop over it becomes vector instructions, as numpy's on few machines.
     """
-    bits = I32(F32(ratio + np.sqrt(ratio * ratio + F32(1))).view(I32))
+    bits = I32(F32(value).view(I32))
     power = I32(I32(bits - I32(0x3F3504F3)) >> I32(23))
     rest = I32(bits - I32(power << I32(23))).view(F32) - F32(1)
     log = F32(0.11827471852302551) * rest + F32(-0.18901976943016052)
@@ -66,8 +72,10 @@ def sample_of(pixels: Any, valid_yx: Any, step: Any) -> Any:
     height, width = words_yx.shape
     sample, num = np.empty((-(-height // step)) * (-(-width // step)) + 1, F32), 0
     for y in range(0, height, step):
-        words, valid = words_yx[y], valid_yx[y]
+        words, valid, next_row = words_yx[y], valid_yx[y], min(y + step, height - 1)
         for x in range(0, width, step):
+            prefetch(words_yx[next_row], x)
+            prefetch(valid_yx[next_row], x)
             sample[num] = F32(value_of(words[x], swapped) + F32(0))
             num += valid[x]
     return sample[:num]

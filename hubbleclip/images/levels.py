@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from hubbleclip.images.compiling import compiled
+from hubbleclip.images.compiling import BLOCK, compiled, prefetch_block
 from hubbleclip.images.holes import (
     NEVER,
     REACH_PX,
@@ -18,19 +18,32 @@ from hubbleclip.images.holes import (
     read_values,
     room_for_values,
 )
-from hubbleclip.images.kernels import F32, U32, asinh_of, value_of
+from hubbleclip.images.kernels import F32, U32, exp_asinh_of, log_of, value_of
 
 ROWS_AT_FIRST = 16
 """Rows looked at by and by: most tiles show enough in their first."""
 
 
 @compiled
-def _level(height: Any, curve: Any) -> Any:
-    """Level of a height above black, clipped to black and white; see `levels_of_rows`."""
-    span, per_softening, scale, is_asinh = curve[1], curve[3], curve[4], curve[5]
-    clipped = min(max(height, F32(0)), span)
-    curved = asinh_of(F32(clipped * per_softening)) if is_asinh else clipped
-    return np.uint8(min(F32(curved * scale), F32(255)) + F32(0.5))
+def _to_levels(heights: Any, curve: Any, ahead: Any, levels: Any) -> None:
+    """Levels of heights above black, clipped to black and white; see `levels_of_rows`. The heights are used up.
+
+    In short loops: in one long one, a processor waits for each step of the curve before it can take the next. `ahead`
+    are rows of words and of the mask that are read soon: the memory looks them up meanwhile.
+    """
+    (words, sound), (span, per_softening, scale, is_asinh) = ahead, (curve[1], curve[3], curve[4], curve[5])
+    for x in range(heights.size):
+        clipped = min(max(heights[x], F32(0)), span)
+        heights[x] = exp_asinh_of(F32(clipped * per_softening)) if is_asinh else clipped
+    for first in range(0, heights.size, BLOCK):
+        prefetch_block(words, first)
+        prefetch_block(sound, first)
+        block = heights[first : first + BLOCK]
+        if is_asinh:
+            for x in range(block.size):
+                block[x] = log_of(block[x])
+    for x in range(heights.size):
+        levels[x] = np.uint8(min(F32(heights[x] * scale), F32(255)) + F32(0.5))
 
 
 @compiled
@@ -44,23 +57,26 @@ def levels_of_rows(pixels: Any, sound_yx: Any, curve: Any, y0: Any, levels_yx: A
     for top in range(0, levels_yx.shape[0], ROWS_A_STEP):
         rows = levels_yx[top : top + ROWS_A_STEP]
         read_values(pixels, sound_yx, (y0 + top, y0 + top + len(rows), 0, rows.shape[1]), values_yx)
-        _levels_of_step(sound_yx, curve, y0 + top, values_yx, rows)
+        _levels_of_step(pixels, sound_yx, curve, (y0 + top, values_yx), rows)
 
 
 @compiled
-def _levels_of_step(sound_yx: Any, curve: Any, y0: Any, values_yx: Any, levels_yx: Any) -> None:
-    num_rows, width = levels_yx.shape
+def _levels_of_step(pixels: Any, sound_yx: Any, curve: Any, step: Any, levels_yx: Any) -> None:
+    """Levels of the rows of a step: its first row, and its values. The memory looks up those of the next meanwhile."""
+    (words_yx, _), (y0, values_yx), (num_rows, width) = pixels, step, levels_yx.shape
     black, blank, least = curve[0], curve[2], curve[6]
+    heights = np.empty(width, F32)
     for row in range(num_rows):
-        values, levels = values_yx[row + REACH_PX, REACH_PX : REACH_PX + width], levels_yx[row]
+        values = values_yx[row + REACH_PX, REACH_PX:]
         for x in range(width):
-            levels[x] = _level(F32(values[x] - black) if values[x] < UNSOUND else blank, curve)
+            heights[x] = F32(values[x] - black) if values[x] < UNSOUND else blank
+        next_row = min(y0 + row + ROWS_A_STEP + REACH_PX, len(words_yx) - 1)
+        ahead = words_yx[next_row], sound_yx[next_row]
+        _to_levels(heights, curve, ahead, levels_yx[row])
     if least < NEVER:
         rows, columns = find_holes(sound_yx, y0, y0 + num_rows, least)
-        medians = medians_around(values_yx, rows - y0, columns)
-        filled = np.empty(medians.size, np.uint8)
-        for k in range(medians.size):
-            filled[k] = _level(F32(medians[k] - black), curve)
+        medians, filled = medians_around(values_yx, rows - y0, columns), np.empty(rows.size, np.uint8)
+        _to_levels(medians - black, curve, ahead, filled)
         for k in range(rows.size):
             levels_yx[rows[k] - y0, columns[k]] = filled[k]
 
