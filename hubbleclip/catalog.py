@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 STORAGE_VERSION = "v1.2.0"
 ATTACH = "ATTACH '{path}' AS catalog (STORAGE_VERSION '{version}')"
 PUBLISH_EVERY_S = 300.0
-MEMORY_MB, THREADS = 1024, 2
+MEMORY_MB, THREADS = 1024, 1
 OPEN_ANEW_EVERY = 64
 """Transactions. DuckDB keeps what it has read, and some KiB of every statement that writes, until it is closed."""
 CHECKPOINT_AT = "4MiB"

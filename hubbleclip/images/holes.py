@@ -201,13 +201,13 @@ def find_holes(sound_yx: Any, top: Any, bottom: Any, least: Any) -> Any:
 
 
 @compiled
-def fill_holes(pixels: Any, sound_yx: Any, least: Any, data_yx: Any, shown_yx: Any) -> None:
+def fill_holes(pixels: Any, sound_yx: Any, data_yx: Any, shown_yx: Any) -> None:
     """Fill the holes of an image in `data_yx`, and set `shown_yx` there."""
     height, width = sound_yx.shape
     values_yx = room_for_values(ROWS_A_STEP, width)
     for top in range(0, height, ROWS_A_STEP):
         bottom = min(top + ROWS_A_STEP, height)
-        rows, columns = find_holes(sound_yx, top, bottom, least)
+        rows, columns = find_holes(sound_yx, top, bottom, REPAIR_MIN_VALID)
         read_values(pixels, sound_yx, (top, bottom, 0, width), values_yx)
         medians = medians_around(values_yx, rows - top, columns)
         for k in range(rows.size):

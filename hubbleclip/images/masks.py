@@ -80,5 +80,5 @@ def repair_pinholes(
     if valid_yx.all():
         return data_yx, valid_yx
     repaired_yx, shown_yx = data_yx.astype(np.float32), valid_yx.copy()
-    holes.fill_holes(pixel_words(data_yx), valid_yx, holes.REPAIR_MIN_VALID, repaired_yx, shown_yx)
+    holes.fill_holes(pixel_words(data_yx), valid_yx, repaired_yx, shown_yx)
     return repaired_yx, shown_yx

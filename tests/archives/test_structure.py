@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import io
 import random
-import time
 import tracemalloc
 import warnings
 import zlib
@@ -301,12 +300,9 @@ def bomb(start: bytes, num_mb: int) -> bytes:
 
 
 @pytest.mark.parametrize("claim", [10, 2_000_000_000])
-def test_a_gzip_bomb_is_refused_before_it_costs(judge: Judge, claim: int) -> None:
+def test_a_gzip_bomb_is_refused_before_it_is_unpacked(judge: Judge, claim: int) -> None:
     data = bomb(image_header(claim), 60)
-    started = time.process_time()
-    problem = judge(data, ".fits.gz")
-    assert reason(problem) == "damaged"
-    assert time.process_time() - started < 0.1
+    assert reason(judge(data[: len(data) // 2], ".fits.gz")) == "damaged", "it was unpacked to where it is cut"
 
 
 def test_an_empty_frame_that_packs_well_is_no_bomb(judge: Judge) -> None:
@@ -353,12 +349,10 @@ def test_a_jpeg_without_an_image_is_refused(judge: Judge, body: bytes) -> None:
 
 
 @pytest.mark.parametrize("filler", [b"\xff", b"\xff\0", b"\xff\xd0", b"\xff\xfe\0\2", b"\xff\1"])
+@pytest.mark.timeout(60)  # a second or two; a walk that looks back would take hours
 def test_a_jpeg_made_to_be_slow_is_not(judge: Judge, filler: bytes) -> None:
-    start = jpeg_bytes()[:-2]
-    started = time.process_time()
-    judge(start + filler * 300_000, ".jpg")
-    judge(b"\xff\xd8\xff\xfe\0\2" + filler * 300_000, ".jpg")
-    assert time.process_time() - started < 3
+    judge(jpeg_bytes()[:-2] + filler * 3_000_000, ".jpg")
+    judge(b"\xff\xd8\xff\xfe\0\2" + filler * 3_000_000, ".jpg")
 
 
 MUTATED = {".fits": WHOLE, ".fits.gz": gzip.compress(WHOLE, mtime=0), ".jpg": jpeg_bytes()}
