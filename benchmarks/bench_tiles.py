@@ -203,7 +203,7 @@ def main() -> None:
         small = write_drz(Path(folder) / "small_drz.fits", 2100)
         rows = road_rows({"drz": drz, "flc": flc}, shelf, runs)
         rows += [
-            two_processes_row([drz, drz, flc, flc] * 4, runs),
+            two_processes_row([drz, drz, flc, flc] * 4, 3 * runs),
             bound_row("drz", drz, runs),
             bound_row("flc", flc, runs),
         ]
