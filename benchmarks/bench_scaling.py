@@ -131,12 +131,12 @@ def _asked(costs: Costs, archive: Archive, bytes_an_observation: float) -> Itera
 def _fetched(costs: Costs, archive: Archive) -> Iterator[Line]:
     fetch, size = FetchSettings(), archive.size_bytes
     line = costs["fetch", "fetch, 50 ms away", "MB/s"] * MB
-    cut = costs["tiles", "4 files, two processes", "Mpix/s"] / 2 * MB * archive.bytes_a_pixel
+    cut = costs["tiles", "16 files, two processes", "Mpix/s"] / 2 * MB * archive.bytes_a_pixel
     words = f"{num_pixels(archive) / 1e12:.1f} Tpixel, {num_tiles(archive) / 1e6:.0f} M tiles"
     wall_s, most = play(archive, fetch, line, cut)
     amount = f"{size / TB:.0f} TB at {line / MB:.0f} MB/s"
     yield Line("bytes over the line", amount, "`fetch, 50 ms away`", size / line / HOUR_S)
-    yield Line("cutting, one core", words, "`4 files, two processes`, half of it", size / cut / HOUR_S)
+    yield Line("cutting, one core", words, "`16 files, two processes`, half of it", size / cut / HOUR_S)
     amount, way = f"at most {most / GB:.1f} GB of files on the disk", f"played through, {fetch.connections} connections"
     yield Line("fetch, cut and drop together", amount, way, wall_s / HOUR_S, is_sum=True)
 
