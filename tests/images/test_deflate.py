@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from isal import isal_zlib
 
-from hubbleclip.images.deflate import MOST_BITS, deflate_squares
+from hubbleclip.images.deflate import MOST_BITS, _code_lengths, _codes, _used_by_count, deflate_squares
 
 
 def pack(data):
@@ -44,6 +44,26 @@ def test_what_is_packed_comes_back_by_zlib_and_by_isal(seed, num_bytes):
 @given(st.binary(min_size=1, max_size=300))
 def test_any_bytes_come_back(data):
     assert zlib.decompress(pack(data)) == row_of(data)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.sampled_from([0, 1, 2, 255, 256, 65_535, 65_536, 1 << 24]), min_size=2, max_size=286))
+def test_symbols_go_by_their_counts_and_equals_by_themselves(counts):
+    expected = sorted((symbol for symbol, count in enumerate(counts) if count), key=lambda symbol: counts[symbol])
+    assert _used_by_count(np.array(counts, np.int64)).tolist() == expected
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 10_000), st.integers(2, 286))
+def test_codes_are_those_of_the_standard(seed, num_symbols):
+    counts = np.random.default_rng(seed).exponential(50, num_symbols).astype(np.int64)
+    counts[:2] = 1
+    lengths = _code_lengths(counts, MOST_BITS)
+    code, last = 0, 0
+    for bits, symbol in sorted((int(bits), symbol) for symbol, bits in enumerate(lengths) if bits):
+        code, last = code << (bits - last), bits
+        assert int(_codes(lengths)[symbol]) == int(f"{code:0{bits}b}"[::-1], 2) | bits << 16
+        code += 1
 
 
 def test_codes_that_would_be_too_long_are_shortened():
