@@ -59,7 +59,8 @@ test: setup  ## the quick tests
 	$(BIN)/pytest -m "not slow" $(SPREAD)
 
 test-slow: setup  ## servers, whole pipelines, kills
-	$(BIN)/pytest -m slow $(SPREAD) --timeout 1500
+	$(BIN)/pytest -m slow $(SPREAD) --timeout 1500 --ignore tests/faults
+	$(BIN)/pytest -m slow --timeout 1500 tests/faults
 
 lint: setup  ## ruff, mypy, the import walls
 	$(BIN)/ruff check .

@@ -26,9 +26,9 @@ BLOCK = 128
 
 def _prefetch(typing_context: Any, array: Any, index: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array, index = arguments
-        start = cgutils.create_struct_proxy(signature.args[0])(context, builder, array).data  # type: ignore[no-untyped-call]
-        where = builder.bitcast(builder.gep(start, [index]), cgutils.voidptr_t)
+        values, k = arguments
+        start = cgutils.create_struct_proxy(signature.args[0])(context, builder, values).data  # type: ignore[no-untyped-call]
+        where = builder.bitcast(builder.gep(start, [k]), cgutils.voidptr_t)
         number = ir.IntType(32)
         declared = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, number, number, number])
         function = builder.module.declare_intrinsic("llvm.prefetch", [cgutils.voidptr_t], declared)
@@ -39,8 +39,8 @@ def _prefetch(typing_context: Any, array: Any, index: Any) -> Any:
 
 
 prefetch: Any = intrinsic(_prefetch)
-"""`prefetch(values, k)`: have the processor bring an item of (n,) into its caches while it counts on. It never faults,
-wherever the item lies. LLVM's `llvm.prefetch`, to read, into all caches.
+"""`prefetch(values, k)`: have the processor bring an item of (n,), which lie side by side, into its caches while it
+counts on. It never faults, wherever the item lies. LLVM's `llvm.prefetch`, to read, into all caches.
 """
 
 

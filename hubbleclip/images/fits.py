@@ -285,7 +285,9 @@ def _stored_pixels(hdu: Any, layer: Layer, file: IO[bytes]) -> tuple[mmap.mmap |
 
 
 def _map_pixels(hdu: Any, layer: Layer, file: IO[bytes]) -> tuple[mmap.mmap, NDArray[Any]]:
-    """The stored values of an extension where they lie in the file, and the pages that hold them."""
+    """The stored values of an extension where they lie in the file, and the pages that hold them. The file must not
+    shrink meanwhile, or the system ends the process: products are replaced whole, by a rename.
+    """
     height, width = hdu.shape[-2:]
     dtype = np.dtype(pyfits.hdu.image.BITPIX2DTYPE[hdu.header["BITPIX"]]).newbyteorder(">")
     num_bytes = height * width * dtype.itemsize
@@ -324,7 +326,9 @@ def _plane(hdu: Any, layer: Layer) -> NDArray[Any]:
 
 
 def _stored_rows(hdu: Any, layer: Layer, file: IO[bytes]) -> Iterator[tuple[slice, NDArray[Any]]]:
-    """The stored values of an extension, some rows at a time: the system takes back the memory of those before."""
+    """The stored values of an extension, some rows at a time: the system takes back the memory of those before, but for
+    a compressed one, which is unpacked whole.
+    """
     height = hdu.shape[-2]
     steps = [slice(top, min(top + ROWS_A_STEP, height)) for top in range(0, height, ROWS_A_STEP)]
     if isinstance(hdu, pyfits.CompImageHDU):

@@ -29,7 +29,7 @@ def _to_levels(heights: Any, curve: Any, ahead: Any, levels: Any) -> None:
     """Levels of heights above black, clipped to black and white; see `levels_of_rows`. The heights are used up.
 
     In short loops: in one long one, a processor waits for each step of the curve before it can take the next. `ahead`
-    are rows of words and of the mask that are read soon: the memory looks them up meanwhile.
+    are rows of words and of the mask, which the memory looks up meanwhile, if they were not asked for before.
     """
     (words, sound), (span, per_softening, scale, is_asinh) = ahead, (curve[1], curve[3], curve[4], curve[5])
     for x in range(heights.size):

@@ -59,10 +59,10 @@ def test_codes_are_those_of_the_standard(seed, num_symbols):
     counts = np.random.default_rng(seed).exponential(50, num_symbols).astype(np.int64)
     counts[:2] = 1
     lengths = _code_lengths(counts, MOST_BITS)
-    code, last = 0, 0
-    for bits, symbol in sorted((int(bits), symbol) for symbol, bits in enumerate(lengths) if bits):
+    codes, code, last = _codes(lengths).tolist(), 0, 0
+    for bits, symbol in sorted((bits, symbol) for symbol, bits in enumerate(lengths.tolist()) if bits):
         code, last = code << (bits - last), bits
-        assert int(_codes(lengths)[symbol]) == int(f"{code:0{bits}b}"[::-1], 2) | bits << 16
+        assert codes[symbol] == int(f"{code:0{bits}b}"[::-1], 2) | bits << 16
         code += 1
 
 

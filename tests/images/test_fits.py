@@ -56,8 +56,9 @@ def test_only_the_last_read_of_an_infrared_ramp_is_taken(tmp_path, sky):
     assert read_one(tmp_path / "a_ima.fits").chip == 1
 
 
-def test_wfpc2_cube_gives_an_image_a_chip_with_numbers_of_their_own(tmp_path):
-    cube = np.stack([starry_sky((128, 128), seed) for seed in range(4)])
+@pytest.mark.parametrize("dtype", [np.float32, np.int16])
+def test_wfpc2_cube_gives_an_image_a_chip_with_numbers_of_their_own(tmp_path, dtype):
+    cube = np.stack([starry_sky((130, 131), seed) for seed in range(4)]).astype(dtype)
     fits.PrimaryHDU(
         cube, fits.Header({"INSTRUME": "WFPC2", "DETECTOR": 1, "FILTNAM1": "F606W", "FILTER1": 44})
     ).writeto(tmp_path / "u_c0f.fits")
@@ -128,6 +129,13 @@ def test_nan_infinity_weight_and_bad_quality_are_masked_and_saturation_is_not(tm
     image = read_one(write_drz(tmp_path / "a.fits", sky, WHT=weight, DQ=quality))
     bad = {(0, 0), (0, 1), (1, 0), (2, 0), (2, 2)}
     assert {tuple(map(int, place)) for place in np.argwhere(~image.valid_yx)} == bad
+
+
+def test_quality_and_weight_are_read_to_their_last_row(tmp_path):
+    sky, rng = starry_sky((131, 97)), np.random.default_rng(1)
+    weight, quality = rng.integers(0, 2, sky.shape, np.int32), rng.choice([0, 16, 256], sky.shape).astype(np.int16)
+    image = read_one(write_drz(tmp_path / "a.fits", sky, WHT=weight, DQ=quality))
+    np.testing.assert_array_equal(image.valid_yx, (weight > 0) & (quality != 16))
 
 
 def test_zero_border_is_masked_but_a_lone_zero_is_not(tmp_path, sky):
