@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import random
 import signal
+import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -28,6 +32,26 @@ def ingest_until_done(api: str, url: str, data: Path) -> None:
         if child.returncode == 0 and not state(data)[0]["attempt"]:
             return
     raise AssertionError(told)
+
+
+def wait_for_holder(lock: Path) -> int:
+    """The process that the lock file names, as soon as it does."""
+    deadline = time.monotonic() + 200
+    while time.monotonic() < deadline:
+        if lock.exists() and (held := lock.read_text(encoding="utf-8")):
+            return int(json.loads(held)["pid"])
+        time.sleep(0.01)
+    raise AssertionError(f"no process has locked {lock}")
+
+
+@contextmanager
+def stopped(child: subprocess.Popen[str]) -> Iterator[None]:
+    """It stands still for the time of the block."""
+    child.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        child.send_signal(signal.SIGCONT)
 
 
 @pytest.fixture(scope="module")
@@ -67,10 +91,12 @@ def test_of_two_starts_at_once_one_works_and_the_other_says_who_holds_the_lock(
 ) -> None:
     with running_simulator(SKY) as url:
         children = [start(prefect, overrides(url, tmp_path)) for _ in range(2)]
-        told = {child.returncode: (child, text) for child in children for text in child.communicate(timeout=200)[1:]}
-    assert sorted(told) == [0, 2], told
-    (first, _), (_, line) = told[0], told[2]
-    assert line.startswith("hubbleclip: the catalog is being written by process "), line
-    assert f"process {first.pid} on" in line
+        pid = wait_for_holder(tmp_path / "demo" / "catalog.lock")
+        first, second = sorted(children, key=lambda child: child.pid != pid)
+        with stopped(first):  # so that it works still, however late the other comes
+            line = second.communicate(timeout=200)[1]
+        told = first.communicate(timeout=200)[1]
+    assert (first.returncode, second.returncode) == (0, 2), told + line
+    assert line.startswith(f"hubbleclip: the catalog is being written by process {first.pid} on "), line
     assert line.count("\n") == 1
     assert state(tmp_path) == calm
