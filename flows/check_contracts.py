@@ -12,6 +12,7 @@ from cyclopts import App
 from open_data_contract_standard.model import OpenDataContractStandard, Server
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from flows.cli import Options
 from hubbleclip.catalog import read_catalog
@@ -42,7 +43,7 @@ def as_table(checked: list[Checked]) -> Table:
     """Rules, the rows that they looked at, and how many break them."""
     table = Table("table", "rule", "rows", "broken")
     for item in checked:
-        table.add_row(item.table, item.rule, f"{item.num_rows:,}", f"{item.num_broken:,}")
+        table.add_row(item.table, Text(item.rule), f"{item.num_rows:,}", f"{item.num_broken:,}")
     return table
 
 

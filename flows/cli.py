@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter
-from rich.table import Table as RichTable
 
 from flows._server import prefect_server
 from flows.loading import keep, load
@@ -308,10 +307,8 @@ def search(
     if json:
         print_json([asdict(hit) for hit in hits])
         return
-    table = RichTable("score", "tile", "split", "target", "title")
-    for hit in hits:
-        table.add_row(f"{hit.score:.3f}", hit.tile_id, hit.split, hit.target or "", hit.title)
-    out.print(table)
+    names = ("tile_id", "split", "target", "title")
+    print_rows([{"score": f"{hit.score:.3f}"} | {name: getattr(hit, name) for name in names} for hit in hits])
 
 
 @app.command

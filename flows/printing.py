@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from flows.status import Status, status_lines
 
@@ -19,8 +20,13 @@ def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
     """Rows of the same columns as a table."""
     table = Table(*(rows[0] if rows else ()), highlight=True)
     for row in rows:
-        table.add_row(*("" if value is None else str(value) for value in row.values()))
+        table.add_row(*(as_cell(value) for value in row.values()))
     out.print(table)
+
+
+def as_cell(value: Any) -> Text:
+    """A value as it is, also one with brackets, such as [O III], which rich would take for markup; None is empty."""
+    return Text("" if value is None else str(value))
 
 
 def print_status(found: Status) -> None:
