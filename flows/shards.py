@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -12,6 +13,7 @@ from prefect import flow
 from flows._edges import checked
 from flows._run import Stage, log, open_stage
 from flows.mirror import at_hand, pull_datasets, push_folder
+from flows.pending import from_rows
 from flows.splitting import Material, read_material, split_tiles, tell_splits
 from flows.spreading import spread_packing
 from flows.status import NEWEST_DATASET
@@ -19,11 +21,12 @@ from hubbleclip.captions import make_captions
 from hubbleclip.code_version import code_version
 from hubbleclip.contract_edges import Rows, whole
 from hubbleclip.contracts import contract_version
+from hubbleclip.dataset.directory import DESCRIPTION
 from hubbleclip.dataset.samples import make_samples
 from hubbleclip.dataset.schemes import RANDOM
 from hubbleclip.dataset.shards import BuiltDataset, build_dataset, inputs_digest
 from hubbleclip.paths import Layout
-from hubbleclip.records import Sample, SplitAssignment, Tile
+from hubbleclip.records import Dataset, Sample, SplitAssignment, Tile
 from hubbleclip.settings import read_settings
 
 
@@ -78,9 +81,8 @@ def shards(profile: str = "demo", overrides: dict[str, Any] | None = None) -> No
         material = replace(material, tiles=[tile for tile in material.tiles if tile.tile_id in assignments])
         samples = sample_tiles(stage, material, assignments)
         digest = inputs_digest(samples, settings.shards)
-        built = stage.catalog.rows("SELECT path FROM dataset WHERE inputs_digest = ?", [digest])
-        if built and stage.layout.absolute(built[0]["path"]).is_dir():
-            log.info("shards: %s is up to date", built[0]["path"])
+        if (built := use_again(stage, digest)) is not None:
+            log.info("shards: %s is up to date", built.path)
             return
         packed = pack_dataset(stage, material, samples, assignments)
         push_folder(stage.layout, stage.layout.absolute(packed.dataset.path))
@@ -93,6 +95,15 @@ def shards(profile: str = "demo", overrides: dict[str, Any] | None = None) -> No
         if settings.splits.scheme == RANDOM:
             stage.catalog.upsert(whole(rows))
         log.info("shards: %s holds %d samples in %d shards", packed.dataset.path, len(samples), len(packed.shards))
+
+
+def use_again(stage: Stage, inputs_digest: str) -> Dataset | None:
+    """The dataset of these inputs, if it stands; it counts as built now, since trainings take the newest."""
+    found = from_rows(Dataset, stage.catalog.rows("FROM dataset WHERE inputs_digest = ?", [inputs_digest]))
+    built = next((one for one in found if (stage.layout.absolute(one.path) / DESCRIPTION).is_file()), None)
+    if built is not None and built.digest != stage.catalog.rows(NEWEST_DATASET)[0]["digest"]:
+        stage.catalog.upsert({"dataset": [replace(built, built_at=datetime.now(UTC))]})
+    return built
 
 
 def sample_tiles(stage: Stage, material: Material, assignments: Mapping[str, SplitAssignment]) -> list[Sample]:

@@ -273,7 +273,10 @@ def _finish(
     sync_files(others)
     files = {path.name: sha256_file(path) for path in others}
     write_bytes(building / DESCRIPTION, description_bytes({**description, "files": files}))
-    finished = building.rename(building.with_name(digest))
+    finished = building.with_name(digest)
+    if finished.exists():  # it has lost its description, or it would have been found
+        shutil.rmtree(finished)
+    building.rename(finished)
     sync_folder(finished.parent)
     for stale in finished.parent.glob(f"{BUILDING}*"):
         shutil.rmtree(stale)

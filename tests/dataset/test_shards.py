@@ -379,3 +379,13 @@ def test_a_missing_file_is_named(built, name):
 def test_a_dataset_can_be_moved(built, tmp_path):
     shutil.move(built[2], tmp_path / "elsewhere")
     assert verify_dataset(tmp_path / "elsewhere").digest == built[3].dataset.digest
+
+
+def test_a_folder_that_lost_its_description_is_built_anew(built, tmp_path):
+    samples, pngs, folder, dataset = built
+    before = contents(folder)
+    (folder / "dataset.json").unlink()
+    again = build(samples, pngs, tmp_path / "datasets")
+    assert again.dataset.digest == dataset.dataset.digest
+    assert contents(folder).keys() == before.keys()
+    assert verify_dataset(folder) is not None
