@@ -110,7 +110,10 @@ class FileSources:
         if self.lanes and asked:
             with self.lanes.one(num_at_once) as lane, closing(lane.answers(asked)) as answers:
                 for product, transfer in answers:
-                    yield product, None if transfer is None else self._delivery(product, transfer)
+                    delivery = None if transfer is None else self._delivery(product, transfer)
+                    if delivery is not None:
+                        self.lanes.transport.breaker.succeeded()
+                    yield product, delivery
 
     def _is_small(self, product: Product) -> bool:
         """Whether a file is to be expected in one piece: what came of it before is gone on with elsewhere."""

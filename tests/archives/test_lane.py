@@ -141,6 +141,18 @@ def test_a_body_that_is_not_the_file_is_not_delivered(
     assert delivered(scripted(give(body, **JPEG_HEAD)), tmp_path, preview("a_drz.jpg", size_bytes)) is None
 
 
+def test_a_good_file_of_a_lane_ends_a_row_of_failures(scripted, tmp_path: Path) -> None:
+    fetch, body = FETCH.model_copy(update={"breaker_failures": 2, "breaker_s": 0}), jpeg()
+    archive = archive_at(f"http://{scripted(give(body, **JPEG_HEAD)).host}", tmp_path, fetch)
+    breaker = archive.transport.breaker
+    breaker.failed("host", "damaged")
+    assert [delivery is not None for _, delivery in archive.deliver_small([preview("a_drz.jpg", len(body))])] == [True]
+    breaker.failed("host", "damaged")
+    assert not breaker.opened.is_set()
+    breaker.failed("host", "damaged")
+    assert breaker.opened.is_set()
+
+
 @pytest.mark.parametrize(
     "product",
     [preview("a_drz.fits"), preview("a_drz.fits", SMALL_BYTES + 1), replace(preview("a_drz.jpg"), uri="s3://x/a.jpg")],
