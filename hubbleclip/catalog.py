@@ -15,7 +15,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.resources import files
@@ -26,8 +26,8 @@ import duckdb
 import pyarrow as pa
 
 from hubbleclip.contracts import tables, to_arrow
-from hubbleclip.errors import CatalogError, CatalogLockedError
-from hubbleclip.files import replacing
+from hubbleclip.errors import CatalogError, CatalogLockedError, DiskFullError
+from hubbleclip.files import FULL, replacing
 from hubbleclip.migrations import migrate, pending_steps, schema_version
 from hubbleclip.paths import Layout
 from hubbleclip.records import Record
@@ -115,7 +115,7 @@ class Catalog:
             return
         self.connection.begin()
         self._is_writing = True
-        with ExitStack() as undo:
+        with _full_disk_told(), ExitStack() as undo:
             undo.callback(setattr, self, "_is_writing", False)
             undo.push(self._end)
             yield
@@ -127,7 +127,8 @@ class Catalog:
         if error is None:
             self.connection.commit()
         else:
-            self.connection.rollback()
+            with suppress(duckdb.Error):  # one that could not be written has ended, and its error is to be told
+                self.connection.rollback()
 
     def run(
         self, name: str, incoming: Mapping[str, Sequence[Record] | pa.Table] | None = None, **parameters: Any
@@ -180,6 +181,19 @@ class Catalog:
         if is_bulk:
             self.connection.execute(f'{insert} ANTI JOIN "{name}" USING ({keys})')
         self.connection.unregister("incoming")
+
+
+@contextmanager
+def _full_disk_told() -> Iterator[None]:
+    """Let a full disk out as DiskFullError, which the system's own words in DuckDB's message tell."""
+    try:
+        yield
+    except duckdb.Error as error:
+        words = next((os.strerror(number) for number in FULL if os.strerror(number) in str(error)), None)
+        if words is None:
+            raise
+        message = f"the catalog cannot be written ({words}): make room and run again; what was written before is kept"
+        raise DiskFullError(message) from error
 
 
 def _bound(parameters: Sequence[Any] | Mapping[str, Any]) -> Any:
@@ -291,13 +305,14 @@ def _open_working(connection: duckdb.DuckDBPyConnection, layout: Layout) -> bool
     """Attach the working copy and bring it forward, after a copy of how it was; true when that changed it."""
     path = layout.working_catalog
     try:
-        _attach(connection, path)
-        steps = pending_steps(connection)
-        if steps and schema_version(connection):
-            _detach(connection, path)
-            _keep_old(layout, steps[0][0])
+        with _full_disk_told():
             _attach(connection, path)
-        return migrate(connection)
+            steps = pending_steps(connection)
+            if steps and schema_version(connection):
+                _detach(connection, path)
+                _keep_old(layout, steps[0][0])
+                _attach(connection, path)
+            return migrate(connection)
     except duckdb.Error as error:
         raise CatalogError(f"{path} cannot be opened: move it away and run again ({error})") from error
 
@@ -318,11 +333,12 @@ def _attach(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
 
 
 def _detach(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
-    """Close the file, which brings its log into it; then the file alone is the whole catalog. Raises CatalogError where
-    a log is left: the disk is full.
+    """Close the file, which brings its log into it; then the file alone is the whole catalog. Raises DiskFullError,
+    CatalogError where a log is left.
     """
-    connection.execute("USE memory")
-    connection.execute("DETACH DATABASE IF EXISTS catalog")
+    with _full_disk_told():
+        connection.execute("USE memory")
+        connection.execute("DETACH DATABASE IF EXISTS catalog")
     if _log_of(path).exists():
         raise CatalogError(f"the log of {path} cannot be brought into it: make room and run again; nothing is lost")
 

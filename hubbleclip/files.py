@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import hashlib
 import os
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+
+from hubbleclip.errors import DiskFullError
 
 CHUNK_BYTES = 1 << 20
 MANY_FILES = 8
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def sha256_file(path: Path) -> str:
@@ -81,14 +85,29 @@ def _sync_file_systems(paths: Iterable[Path]) -> bool:
 
 
 @contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Let the system's word that no more can be written out as a DiskFullError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise DiskFullError(
+            f"no more can be written at {path.parent} ({error.strerror}): make room, then run it again"
+        ) from error
+
+
+@contextmanager
 def replacing(path: Path, *, is_synced: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success sync it and rename it over `path`, on failure remove it.
 
     Of many files that are not synced each, a power cut may leave halves until `sync_files` has been called for all.
+    Raises DiskFullError.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
-    try:
+    with writing(path), ExitStack() as left:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        left.callback(temporary.unlink, missing_ok=True)
         yield temporary
         if is_synced:
             with temporary.open("rb") as file:
@@ -96,8 +115,6 @@ def replacing(path: Path, *, is_synced: bool = True) -> Iterator[Path]:
         temporary.replace(path)
         if is_synced:
             sync_folder(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, data: bytes, *, is_synced: bool = True) -> None:

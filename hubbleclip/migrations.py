@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from contextlib import suppress
 from importlib.resources import files
 
 import duckdb
@@ -20,7 +21,7 @@ CREATE_MIGRATION = """
 CREATE TABLE IF NOT EXISTS migration (version BIGINT PRIMARY KEY, name VARCHAR NOT NULL, applied_at TIMESTAMP NOT NULL)
 """
 SELECT_VERSION = "SELECT coalesce(max(version), 0) FROM migration"
-INSERT_MIGRATION = "INSERT INTO migration VALUES (?, ?, now()::TIMESTAMP)"
+INSERT_MIGRATION = "INSERT INTO migration VALUES (?, ?, now() AT TIME ZONE 'UTC')"
 SELECT_DEFINED = "SELECT comment FROM duckdb_tables() WHERE table_name = 'migration'"
 DEFINITIONS = ("views", "searches", "index_abstracts")
 
@@ -78,7 +79,8 @@ def migrate(connection: duckdb.DuckDBPyConnection) -> bool:
         connection.execute(f"COMMENT ON TABLE migration IS '{digest}'")
         connection.commit()
     except duckdb.Error:
-        connection.rollback()
+        with suppress(duckdb.Error):  # a commit that failed has ended the transaction, and its error is to be told
+            connection.rollback()
         raise
     for version, name, _ in steps:
         log.debug("catalog migrated to version %d (%s)", version, name)

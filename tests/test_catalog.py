@@ -235,3 +235,38 @@ def test_publishing_a_second_time_without_change_leaves_the_file_alone(layout: L
     with writing_catalog(layout):
         pass
     assert layout.catalog.stat().st_mtime_ns == before
+
+
+FILLS_THE_DISK = """
+import resource, sys
+from pathlib import Path
+from hubbleclip.catalog import writing_catalog
+from hubbleclip.errors import DiskFullError
+from hubbleclip.paths import Layout
+from tests.test_catalog import rejection
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (9 << 20, 9 << 20))
+written = 0
+try:
+    with writing_catalog(Layout(Path(sys.argv[1]))) as catalog:
+        for batch in range(200):
+            catalog.upsert({"rejection": [rejection(f"{batch}-{k}-{hash((batch, k)) % 10**18}") for k in range(2000)]})
+            written += 2000
+except DiskFullError as error:
+    print(written, error)
+"""
+
+
+def test_a_full_disk_is_one_line_and_what_was_written_before_is_kept(layout: Layout) -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", FILLS_THE_DISK, str(layout.root)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    written, _, line = run.stdout.partition(" ")
+    assert "make room" in line, run.stdout + run.stderr
+    assert int(written) > 0
+    with writing_catalog(layout) as catalog:
+        assert catalog.counts()["rejection"] >= int(written)

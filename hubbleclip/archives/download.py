@@ -19,18 +19,10 @@ from typing import BinaryIO
 import requests
 
 from hubbleclip.archives.base import Known
-from hubbleclip.archives.landing import (
-    SMALL_BYTES,
-    FetchedFile,
-    check_content,
-    check_room,
-    settle,
-    settle_small,
-    writing,
-)
+from hubbleclip.archives.landing import SMALL_BYTES, FetchedFile, check_content, check_room, settle, settle_small
 from hubbleclip.archives.transport import DamagedError, RefusedError, Transport, in_words, is_unreachable
 from hubbleclip.errors import DownloadError
-from hubbleclip.files import sha256_bytes
+from hubbleclip.files import sha256_bytes, writing
 from hubbleclip.paths import Layout
 
 LOG = logging.getLogger(__name__)

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from hubbleclip.archives.structure import content_problem
 from hubbleclip.archives.transport import DamagedError
 from hubbleclip.errors import DiskFullError
-from hubbleclip.files import sha256_file, sync_folder
+from hubbleclip.files import sha256_file, sync_folder, writing
 from hubbleclip.paths import Layout, product_suffix
 
 SMALL_BYTES = 1 << 20
 """A file up to this size is read into memory as a whole."""
 BYTES_A_GB = 1_000_000_000
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,19 +39,6 @@ def check_room(layout: Layout, needed_bytes: int, min_free_gb: float) -> None:
             f"{free_gb:.1f} GB are free at {layout.root}, {needed_gb:.3f} GB are to be written and fetch.min_free_gb ="
             f" {min_free_gb:g} must stay: make room, lower it, or set fetch.keep_fits = false; then run it again"
         )
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Let the system's word that no more can be written out as a DiskFullError."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in FULL:
-            raise
-        raise DiskFullError(
-            f"no more can be written at {path.parent} ({error.strerror}): make room, then run it again"
-        ) from error
 
 
 def check_content(content: Path | bytes, file_name: str, size_bytes: int | None) -> None:
