@@ -33,7 +33,14 @@ from flows.pending import from_rows
 from flows.scheduled import next_writer
 from hubbleclip.apart import MadeApart
 from hubbleclip.attempts import after_failure
-from hubbleclip.errors import ArchiveDownError, DiskFullError, DownloadError, HubbleclipError, ImageError
+from hubbleclip.errors import (
+    ArchiveDownError,
+    DiskFullError,
+    DownloadError,
+    HubbleclipError,
+    ImageError,
+    SettingsError,
+)
 from hubbleclip.records import Attempt, Rejection
 from hubbleclip.settings import Settings
 
@@ -164,7 +171,7 @@ class Connections(MadeApart):
             return {}
         try:
             return work(item)
-        except (ArchiveDownError, DiskFullError) as error:
+        except (ArchiveDownError, DiskFullError, SettingsError) as error:
             self.error = error
             return {}
 
@@ -253,11 +260,12 @@ def _check_share(stage: Stage, progress: Progress) -> None:
 def attempt(work: Callable[[], Result], *, entity: str, entity_id: str, stage: str, digest: str) -> Result | Rejection:
     """What `work` returns, or a Rejection when it fails, so that one bad item never stops the rest.
 
-    An archive that cannot be reached and a full disk stop the run, since every other item would fail as well.
+    An archive that cannot be reached, a full disk and a wrong setting stop the run, since every other item would fail
+    as well.
     """
     try:
         return work()
-    except (ArchiveDownError, DiskFullError):
+    except (ArchiveDownError, DiskFullError, SettingsError):
         raise
     except (ImageError, DownloadError) as error:
         reason, detail = error.reason, error.detail

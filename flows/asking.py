@@ -30,9 +30,10 @@ def ask(profile: str, overrides: dict[str, Any]) -> bool:
     writer = bounded_catalog(layout, settings.flows)
     with mirrored_catalog(layout), writer as catalog, archive_service(settings) as served:
         stage = Stage(name="ingest", settings=settings, layout=layout, catalog=catalog)
-        query_observations(stage, open_archive(served, settings.fetch, layout))
+        archive = open_archive(served, settings.fetch, layout)
+        query_observations(stage, archive)
         todo = pending_products(catalog, settings.archive) or pending_proposals(catalog, settings.archive)
-        return bool(todo or (settings.fetch.keep_fits and pending_fetch(catalog, settings)))
+        return bool(archive.is_at_hand or todo or (settings.fetch.keep_fits and pending_fetch(catalog, settings)))
 
 
 def query_observations(stage: Stage, archive: Archive) -> None:

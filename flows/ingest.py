@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from prefect import Task, flow
@@ -57,18 +58,22 @@ def ingest(
 
 
 def fetch_pending_proposals(stage: Stage, archive: Archive) -> None:
-    """Fetch the proposals that observations name and the catalog lacks."""
-    pending = pending_proposals(stage.catalog, stage.settings.archive)
+    """Fetch the proposals that observations name and the catalog lacks, or has lacked the abstracts of for long."""
+    pending = pending_proposals(stage.catalog, stage.settings.archive, again=archive.is_at_hand)
     numbers = [proposal_id.split(":", 1)[1] for proposal_id in pending]
     run_batches(
         stage, task_fetch_proposals, batches(numbers, stage.settings.flows.batch_size * 2),
-        archive, stage.settings.archive.digest(), total=len(numbers), write=write_proposals, here=True,
+        archive, stage.settings.archive.digest(), total=len(numbers),
+        write=partial(write_proposals, dated={name for name, is_stale in pending.items() if is_stale}), here=True,
     )  # fmt: skip
 
 
-def write_proposals(stage: Stage, batch: Batch) -> None:
-    """Write proposals, and when those that failed are tried again."""
+def write_proposals(stage: Stage, batch: Batch, dated: Collection[str] = ()) -> None:
+    """Write proposals that are new or have changed, and when those that failed are tried again; of those in `dated`
+    also that they were asked for now.
+    """
     found = batch.get("proposal", [])
-    changed = stage.catalog.changed_rows("proposal", found)
+    changed = {*stage.catalog.changed_rows("proposal", found)["proposal_id"].to_pylist(), *dated}
+    rows = [proposal for proposal in found if proposal.proposal_id in changed]
     done = [proposal.proposal_id for proposal in found]
-    write_tried(stage, batch | {"proposal": changed}, entity="proposal", work="proposals", done=done)
+    write_tried(stage, batch | {"proposal": rows}, entity="proposal", work="proposals", done=done)

@@ -25,16 +25,22 @@ def pending_products(catalog: Catalog, settings: ArchiveSettings) -> list[dict[s
     answers are read again for every one.
     """
     now = datetime.now(UTC)
-    stale_before = now if settings.from_raw else None
-    if settings.relist_days and not settings.from_raw:
-        stale_before = now - timedelta(days=settings.relist_days)
+    stale_before = now if settings.from_raw else stale_time(settings, now)
     return catalog.named("pending_products", settings_digest=settings.digest(), stale_before=stale_before, now=now)
 
 
-def pending_proposals(catalog: Catalog, settings: ArchiveSettings) -> list[str]:
-    """Ids of proposals that observations name and that are to be fetched. Landed answers are read again for all."""
-    rows = catalog.named("pending_proposals", again=settings.from_raw, now=datetime.now(UTC))
-    return [row["proposal_id"] for row in rows]
+def stale_time(settings: ArchiveSettings, now: datetime) -> datetime | None:
+    """What the archive told before this is asked for again; None where it holds for ever."""
+    return now - timedelta(days=settings.relist_days) if settings.relist_days else None
+
+
+def pending_proposals(catalog: Catalog, settings: ArchiveSettings, *, again: bool = False) -> dict[str, bool]:
+    """Ids of proposals that observations name and that are to be fetched, and of each whether it is known, but without
+    an abstract for `relist_days`. With `again`, and of landed answers, all.
+    """
+    now = datetime.now(UTC)
+    asked = {"again": again or settings.from_raw, "stale_before": stale_time(settings, now), "now": now}
+    return {row["proposal_id"]: row["is_stale"] for row in catalog.named("pending_proposals", **asked)}
 
 
 def pending_fetch(catalog: Catalog, settings: Settings) -> list[str]:

@@ -66,7 +66,9 @@ class ArchiveSettings(Section):
     overlap_days: float = Field(7.0, ge=0)
     """A later run asks again for what was released in so many days before the newest known, since some appear late."""
     relist_days: float = Field(30.0, ge=0)
-    """Product lists older than this are asked for again, so that a reprocessed file is seen; 0 never does."""
+    """Product lists older than this are asked for again, so that a reprocessed file is seen, and proposals that had no
+    abstract; 0 never does.
+    """
     from_raw: bool = False
     """Read the answers that landed under `raw/` instead of asking the archive."""
     use_ads: bool = False

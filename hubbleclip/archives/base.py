@@ -32,6 +32,12 @@ class Archive(Protocol):
     def name(self) -> str:
         """The first half of every `proposal_id`."""
 
+    @property
+    def is_at_hand(self) -> bool:
+        """Whether proposals are read where they stand, which costs nothing: they are read again each time, so that a
+        change is seen.
+        """
+
     def query_observations(self, since_mjd: float) -> Iterator[list[Observation]]:
         """Pages of the observations released since; raises ArchiveError unless their sum is the archive's own count.
 

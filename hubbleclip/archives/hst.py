@@ -35,6 +35,8 @@ TIMEOUTS_A_WINDOW = 2
 class HstArchive(MadeApart):
     """MAST and STScI behind the Archive protocol. Threads may share one object."""
 
+    is_at_hand = False
+
     def __init__(self, settings: ArchiveSettings, fetch: FetchSettings, layout: Layout) -> None:
         self.settings = settings
         self.layout = layout

@@ -10,6 +10,7 @@ import logging
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from hubbleclip.archives.headers import FileFacts, read_facts
 from hubbleclip.archives.proposals import ProposalText
 from hubbleclip.archives.rows import read_proposal_rows
 from hubbleclip.errors import DownloadError, SettingsError
-from hubbleclip.files import sha256_file
+from hubbleclip.files import sha256_bytes, sha256_file
 from hubbleclip.paths import Layout
 from hubbleclip.records import Observation, Product, Proposal, Rejection
 from hubbleclip.settings import ArchiveSettings, FetchSettings
@@ -36,6 +37,7 @@ class LocalArchive(MadeApart):
     """One folder behind the Archive protocol. An observation is a file, its obs_id the path below the folder."""
 
     name = "local"
+    is_at_hand = True
 
     def __init__(self, settings: ArchiveSettings, folder: Path, proposals_file: Path | None) -> None:
         self.settings = settings
@@ -86,6 +88,7 @@ class LocalArchive(MadeApart):
             released_mjd=None,
             title=facts.title,
             fetched_at=now_utc(),
+            fingerprint=sha256_bytes(_version_of(self.folder / facts.obs_id).encode())[:32],
         )
 
     def list_products(
@@ -132,6 +135,7 @@ class LocalArchive(MadeApart):
             kind=self.facts[observation.obs_id].kind,
             size_bytes=path.stat().st_size,
             choice="the only file",
+            archive_version=_version_of(path),
         )
 
     def fetch_proposals(self, numbers: Sequence[str]) -> tuple[list[Proposal], list[Rejection]]:
@@ -204,6 +208,15 @@ def open_local(settings: ArchiveSettings, fetch: FetchSettings, layout: Layout) 
         raise SettingsError(f"archive.proposals_file {proposals_file} is not a file")
     default = folder / PROPOSALS_NAME
     return LocalArchive(settings, folder.resolve(), proposals_file or (default if default.is_file() else None))
+
+
+def _version_of(path: Path) -> str:
+    """What changes with a file: its size and when it was written."""
+    try:
+        found = path.stat()
+    except OSError:
+        return "gone"
+    return f"{found.st_size} bytes, written {datetime.fromtimestamp(found.st_mtime, UTC).isoformat()}"
 
 
 def files_of(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:

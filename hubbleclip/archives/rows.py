@@ -40,7 +40,7 @@ def _parse_line(line: str, path: Path, place: int) -> dict[str, Any]:
 
 def _text(row: dict[str, Any], *keys: str) -> str:
     """The first of these keys that has a value, as text."""
-    return next((str(row[key]).strip() for key in keys if row.get(key) not in {None, ""}), "")
+    return next((str(row[key]).strip() for key in keys if row.get(key) not in (None, "")), "")
 
 
 def _proposal_of(row: dict[str, Any]) -> ProposalText:

@@ -1,7 +1,8 @@
--- Proposals that observations name and that have not been fetched ($again: all), but for those that wait or were given
--- up.
-SELECT DISTINCT o.proposal_id FROM observation o
-WHERE ($again OR NOT EXISTS (SELECT 1 FROM proposal p WHERE p.proposal_id = o.proposal_id))
+-- Proposals that observations name and that have not been fetched, or that had no abstract when they were, before
+-- $stale_before ($again: all), but for those that wait or were given up.
+SELECT DISTINCT o.proposal_id, coalesce(p.abstract IS NULL AND p.fetched_at < $stale_before, false) AS is_stale
+FROM observation o LEFT JOIN proposal p USING (proposal_id)
+WHERE ($again OR p.proposal_id IS NULL OR is_stale)
   AND NOT EXISTS (SELECT 1 FROM attempt a WHERE a.entity = 'proposal' AND a.stage = 'proposals'
                   AND a.entity_id = o.proposal_id AND a.next_try_at > $now)
   AND NOT EXISTS (SELECT 1 FROM rejection r WHERE r.entity = 'proposal' AND r.stage = 'proposals'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from astropy.io import fits
 from hubbleclip.archives import open_archive
 from hubbleclip.archives.headers import filters_of, instrument_of, start_of, title_of
 from hubbleclip.archives.local import LocalArchive
+from hubbleclip.contract_edges import faults_of
 from hubbleclip.errors import DownloadError, SettingsError
 from hubbleclip.files import sha256_file
 from hubbleclip.paths import Layout
@@ -224,3 +226,27 @@ def test_a_picture_finds_its_caption_by_its_name(tmp_path: Path) -> None:
     (proposal,), _ = archive.fetch_proposals(["heic0004a"])
     assert (found.obs_id, found.proposal_id) == ("images/heic0004a.jpg", "local:heic0004a")
     assert (proposal.title, proposal.abstract) == ("Stellar cocoon", "A dying star.")
+
+
+def test_a_file_that_is_written_anew_is_told_as_another_version(tmp_path: Path) -> None:
+    path = write_fits(tmp_path / "a.fits")
+    first = local(tmp_path)
+    (before,), (old,) = observations_of(first), products_of(first)
+    path.unlink()
+    write_fits(path, value=2.0)
+    os.utime(path, (1e9, 1e9))
+    second = local(tmp_path)
+    (after,), (new,) = observations_of(second), products_of(second)
+    assert before.fingerprint != after.fingerprint
+    assert old.archive_version != new.archive_version
+    assert not faults_of("observation", [after])
+    assert not faults_of("product", [new])
+    assert (observations_of(local(tmp_path))[0].fingerprint, products_of(local(tmp_path))) == (after.fingerprint, [new])
+
+
+def test_lists_in_a_proposals_file_are_text(tmp_path: Path) -> None:
+    write_fits(tmp_path / "a.fits", **NEPTUNE)
+    (tmp_path / "proposals.jsonl").write_text(json.dumps({"number": "13937", "title": "T", "pi": ["A. Simon"]}) + "\n")
+    ((proposal,), _) = local(tmp_path).fetch_proposals(["13937"])
+    assert proposal.title == "T"
+    assert "Simon" in (proposal.pi or "")

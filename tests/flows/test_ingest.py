@@ -2,15 +2,16 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from stages import NOW, observation, rejection, stage_at
 
-from flows._run import Stage
+from flows._run import Batch, Stage, attempt
 from flows.ingest import fetch_proposals, query_observations, write_proposals
 from flows.pending import pending_proposals
-from hubbleclip.errors import ArchiveError, PartialAnswerError
+from hubbleclip.errors import ArchiveError, PartialAnswerError, SettingsError
 from hubbleclip.records import Attempt, Observation, Proposal, Rejection
 
 FIRST_MJD = 48005.0
@@ -133,7 +134,7 @@ class Office:
 def proposal(number: str) -> Proposal:
     return Proposal(
         proposal_id=f"hst:{number}", archive="hst", number=number, cycle=None, proposal_type=None, category=None,
-        title="A title", pi=None, abstract=None, source="test", fetched_at=NOW,
+        title="A title", pi=None, abstract="An abstract", source="test", fetched_at=NOW,
     )  # fmt: skip
 
 
@@ -143,7 +144,7 @@ def test_a_missing_proposal_waits_and_is_found_later(tmp_path: Path) -> None:
         write_proposals(stage, fetch_proposals(["1", "2"], Office("1"), "d"))
         (waiting,) = [Attempt(**row) for row in stage.catalog.rows("FROM attempt")]
         assert (waiting.entity_id, waiting.attempts) == ("hst:2", 1)
-        assert pending_proposals(stage.catalog, stage.settings.archive) == []
+        assert pending_proposals(stage.catalog, stage.settings.archive) == {}
         write_proposals(stage, fetch_proposals(["2"], Office(), "d"))
         assert [row["attempts"] for row in stage.catalog.rows("FROM attempt")] == [2]
         write_proposals(stage, fetch_proposals(["2"], Office("2"), "d"))
@@ -161,7 +162,7 @@ def test_landed_proposals_are_read_again_and_those_not_landed_are_no_failures(tm
     with stage_at(tmp_path, {"archive": {"from_raw": True}}) as stage:
         stage.catalog.upsert({"observation": [observation("a", "hst:1"), observation("b", "hst:2")]})
         stage.catalog.upsert({"proposal": [replace(proposal("1"), title="As read before")]})
-        assert pending_proposals(stage.catalog, stage.settings.archive) == ["hst:1", "hst:2"]
+        assert list(pending_proposals(stage.catalog, stage.settings.archive)) == ["hst:1", "hst:2"]
         write_proposals(stage, fetch_proposals(["1", "2"], Office("1"), "d"))
         assert [row["title"] for row in stage.catalog.rows("FROM proposal")] == ["A title"]
         assert stage.catalog.counts()["attempt"] == 0
@@ -173,6 +174,25 @@ def test_the_last_attempt_ends_in_a_rejection_and_all_may_be_tried_anew(tmp_path
         for _ in range(2):
             write_proposals(stage, fetch_proposals(["1"], Office(), "d"))
         assert (stage.catalog.counts()["attempt"], stage.catalog.counts()["rejection"]) == (0, 1)
-        assert pending_proposals(stage.catalog, stage.settings.archive) == []
+        assert pending_proposals(stage.catalog, stage.settings.archive) == {}
         stage.catalog.run("clear_all_failures")
-        assert pending_proposals(stage.catalog, stage.settings.archive) == ["hst:1"]
+        assert list(pending_proposals(stage.catalog, stage.settings.archive)) == ["hst:1"]
+
+
+def test_a_proposal_without_an_abstract_is_asked_for_again_once_in_a_while(tmp_path: Path) -> None:
+    bare = replace(proposal("1"), abstract=None)
+    with stage_at(tmp_path, {"archive": {"relist_days": 30}}) as stage:
+        stage.catalog.upsert({"observation": [observation("a", "hst:1"), observation("b", "hst:2")]})
+        stage.catalog.upsert({"proposal": [bare, proposal("2")]})
+        assert pending_proposals(stage.catalog, stage.settings.archive) == {"hst:1": True}
+        assert list(pending_proposals(stage.catalog, stage.settings.archive, again=True)) == ["hst:1", "hst:2"]
+        write_proposals(stage, {"proposal": [replace(bare, fetched_at=datetime.now(UTC))]}, dated={"hst:1"})
+        assert pending_proposals(stage.catalog, stage.settings.archive) == {}
+
+
+def test_a_wrong_setting_ends_the_run_and_leaves_nothing_out() -> None:
+    def read() -> Batch:
+        raise SettingsError("proposals.jsonl, line 3: not JSON")
+
+    with pytest.raises(SettingsError, match="line 3"):
+        attempt(read, entity="proposal", entity_id="hst:1", stage="proposals", digest="d")
