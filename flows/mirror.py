@@ -153,6 +153,7 @@ def push_catalog(layout: Layout) -> None:
         for folder in (layout.products, layout.tiles, layout.datasets, layout.runs, layout.reports):
             push_folder(layout, folder)
     held = layout.catalog.with_name(f".{layout.catalog.name}.{os.getpid()}.held")
+    held.unlink(missing_ok=True)  # a killed process of the same number may have left it
     held.hardlink_to(layout.catalog)
     try:
         files, address = _files(layout), _address(layout, layout.catalog)
