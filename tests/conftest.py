@@ -1,4 +1,6 @@
-"""Tables that tests leave at the end of the run, by whichever of pytest's processes they were made."""
+"""Tables that tests leave at the end of the run, by whichever of pytest's processes they were made; and no test of drawn
+cases that fails since a machine is busy.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +8,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from rich.console import Console
 from rich.table import Table
 
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 TABLES = pytest.StashKey[list[str]]()
 
 
