@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import logging
 import mmap
+import re
 import tempfile
 import warnings
 import zlib
@@ -37,6 +38,8 @@ MAX_UNPACKED_RATIO, ALWAYS_UNPACKED_BYTES = 100, 32 << 20
 """A gzip file of an image is a tenth of it or more; one that holds a hundred times its size holds nothing, or harm."""
 BYTES_A_PIXEL = 16
 ROWS_A_STEP = 64
+CHIP = re.compile(r"\[sci,\d+\]$|_sci\d+(?=\.fits$)", re.IGNORECASE)
+"""What tells a chip in the name of what was drizzled."""
 SINGLE_EXPOSURE = ("_raw", "_flt", "_flc", "_c0f", "_c0m", "_d0f", "_d0m", "_cal")
 DAMAGE = (
     *(OSError, ValueError, TypeError, KeyError, IndexError, EOFError, RuntimeError, OverflowError),
@@ -269,8 +272,17 @@ def _is_drizzled(hdus: pyfits.HDUList, layer: Layer, look: Look, stem: str) -> b
 
 
 def _is_combined(look: Look) -> bool:
-    counts = (look(key) for key in ("NDRIZIM", "NCOMBINE", "CRSPLIT"))
-    return look("CRCORR") == "COMPLETE" or any(isinstance(count, int) and count > 1 for count in counts)
+    """Whether the header says that rays were told by comparing exposures. CRSPLIT does not: it is how many were
+    planned, and each of them has it. NDRIZIM counts chips, of which an exposure may have two: whether there were more
+    exposures, the names of the first and the last that was drizzled tell.
+    """
+    num_drizzled, num_combined = look("NDRIZIM"), look("NCOMBINE")
+    if look("CRCORR") == "COMPLETE" or (isinstance(num_combined, int) and num_combined > 1):
+        return True
+    if not isinstance(num_drizzled, int) or num_drizzled < 2:
+        return False
+    first, last = (str(look(f"D{number:03d}DATA") or "") for number in (1, num_drizzled))
+    return not first or CHIP.sub("", first) != CHIP.sub("", last)
 
 
 def _stored_pixels(hdu: Any, layer: Layer, file: IO[bytes]) -> tuple[mmap.mmap | None, NDArray[np.float32]]:

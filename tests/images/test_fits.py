@@ -287,3 +287,22 @@ def test_a_wcs_without_sense_is_none(tmp_path, sky):
     header["CD1_1"] = header["CD1_2"] = header["CD2_1"] = header["CD2_2"] = 0.0
     fits.PrimaryHDU(sky, header).writeto(tmp_path / "a.fits")
     assert read_one(tmp_path / "a.fits").wcs is None
+
+
+@pytest.mark.parametrize(
+    ("told", "may_hold_rays"),
+    [
+        ({"NDRIZIM": 0}, True),
+        ({"NDRIZIM": 0, "CRSPLIT": 2, "NCOMBINE": 1, "CRCORR": "OMIT"}, True),
+        ({"NDRIZIM": 0, "CRSPLIT": 2, "NCOMBINE": 2}, False),
+        ({"NDRIZIM": 0, "CRSPLIT": 2, "CRCORR": "COMPLETE"}, False),
+        ({"NDRIZIM": 2, "D001DATA": "a_flc.fits[sci,1]", "D002DATA": "a_flc.fits[sci,2]"}, True),
+        ({"NDRIZIM": 2, "D001DATA": "a_flt_sci1.fits", "D002DATA": "a_flt_sci2.fits"}, True),
+        ({"NDRIZIM": 2, "D001DATA": "a_flc.fits[sci,1]", "D002DATA": "b_flc.fits[sci,1]"}, False),
+        ({"NDRIZIM": 2}, False),
+    ],
+)
+def test_rays_are_looked_for_unless_the_header_says_that_exposures_were_compared(tmp_path, told, may_hold_rays):
+    data = np.random.default_rng(1).normal(5, 1, (64, 64)).astype(np.float32)
+    (image,) = read_science_images(write_drz(tmp_path / "a.fits", data, primary=told), 10_000)
+    assert image.may_hold_rays is may_hold_rays
