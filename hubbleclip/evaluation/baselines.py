@@ -55,17 +55,17 @@ def metadata_text(sample: Sample) -> str:
     return " ".join(part for part in (sample.target_name, sample.instrument, sample.filter) if part)
 
 
-def oracle_scores(samples: Sequence[Sample], group_t: Ints, num_groups: int) -> Floats | None:
-    """Scores (t, g) of one who knows the kind of object and nothing else: 1 where the group holds the tile's
+def oracle_scores(samples: Sequence[Sample], caption_t: Ints, num_captions: int) -> Floats | None:
+    """Scores (t, c) of one who knows the kind of object and nothing else: 1 where a tile of the caption has the tile's
     `target_class`, else 0. None where no tile has a class.
     """
     classes = [sample.target_class or "" for sample in samples]
     if not any(classes):
         return None
-    held_g: list[set[str]] = [set() for _ in range(num_groups)]
-    for group, name in zip(group_t, classes, strict=True):
-        held_g[group].add(name)
-    return np.array([[float(bool(name) and name in held) for held in held_g] for name in classes])
+    held_c: list[set[str]] = [set() for _ in range(num_captions)]
+    for caption, name in zip(caption_t, classes, strict=True):
+        held_c[caption].add(name)
+    return np.array([[float(bool(name) and name in held) for held in held_c] for name in classes])
 
 
 def chance_ranking(positives_q: Ints, num_items: int) -> Ranking:

@@ -51,13 +51,14 @@ def occlusion_uri(levels_yx: npt.NDArray[np.uint8], fall_yx: Floats) -> str:
     return jpeg_uri(Image.fromarray(np.rint(grey_yx1 * (1 - alpha_yx1) + colour_yxc * alpha_yx1).astype(np.uint8)))
 
 
-def failures(test_set: TestSet, scores_tg: Floats, count: int) -> list[tuple[int, int, float]]:
-    """The tile of each of `count` groups whose own caption ranks worst: tile, the group ranked first, the rank."""
-    rank_t = expected_rank(rank_positives(scores_tg, positive_pairs(test_set.group_t, np.arange(test_set.num_groups))))
+def failures(test_set: TestSet, scores_tc: Floats, count: int) -> list[tuple[int, int, float]]:
+    """The tile of each of `count` groups whose own caption ranks worst: tile, the caption ranked first, the rank."""
+    own_tc = positive_pairs(test_set.caption_t, np.arange(len(test_set.captions_c)))
+    rank_t = expected_rank(rank_positives(scores_tc, own_tc))
     worst: dict[int, int] = {}
     for tile in np.argsort(-rank_t, kind="stable"):
         worst.setdefault(int(test_set.group_t[tile]), int(tile))
-    return [(tile, int(scores_tg[tile].argmax()), float(rank_t[tile])) for tile in list(worst.values())[:count]]
+    return [(tile, int(scores_tc[tile].argmax()), float(rank_t[tile])) for tile in list(worst.values())[:count]]
 
 
 def principal_axes(feat_nd: Floats) -> tuple[Floats, Floats]:

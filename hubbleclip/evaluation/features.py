@@ -18,12 +18,12 @@ from hubbleclip.training.model import LoadedModel
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Features:
-    """What one model makes of the test tiles (t, d), their captions (g, d) and, by name, the labels' phrases (k, d);
+    """What one model makes of the test tiles (t, d), their captions (c, d) and, by name, the labels' phrases (k, d);
     rows of length 1. `scale` is the factor on its similarities.
     """
 
     tiles_td: Floats
-    captions_gd: Floats
+    captions_cd: Floats
     labels_kd: Mapping[str, Floats]
     scale: float
 
@@ -46,7 +46,7 @@ def embed_test(
         raise EvaluationError("the dataset's manifest is not sorted by tile id: build the dataset again")
     return Features(
         tiles_td=tiles_td,
-        captions_gd=embed.embed_texts(loaded, test_set.captions_g, batch_size),
+        captions_cd=embed.embed_texts(loaded, test_set.captions_c, batch_size),
         labels_kd={
             name: embed_phrases(loaded, of_kind.phrases, of_kind.prompts, batch_size)
             for name, of_kind in labels.items()

@@ -16,6 +16,7 @@ from hubbleclip.evaluation.protocols import (
     FAIR,
     VIEWS,
     Estimate,
+    Owners,
     Scores,
     chance_estimates,
     difference,
@@ -52,45 +53,46 @@ def measure(
     its rivals.
     """
     weights_bg = draw_weights(test_set.num_groups, settings.bootstrap, settings.seed)
+    owners = Owners(caption_t=test_set.caption_t, group_c=test_set.group_c, weights_bg=weights_bg)
     tile_ids = [sample.tile_id for sample in test_set.samples]
     estimates = [*more]
     for scores in all_scores(test_set, features):
-        estimates += fair_estimates(scores, test_set.group_t, weights_bg)
-        estimates += paperclip_estimates(scores, tile_ids, test_set.group_t, weights_bg)
-        estimates += equation_estimates(scores, test_set.group_t, weights_bg)
-    estimates += chance_estimates(test_set.group_t, test_set.num_groups, settings.bootstrap, settings.seed)
+        estimates += fair_estimates(scores, owners)
+        estimates += paperclip_estimates(scores, tile_ids, owners)
+        estimates += equation_estimates(scores, owners)
+    estimates += chance_estimates(owners, settings.seed)
     estimates += zero_shot_estimates(test_set, features, labels, weights_bg)
     estimates += images_estimates(test_set, features, weights_bg)
     if settings.average_views:
-        estimates += views_estimates(test_set, features, weights_bg)
+        estimates += views_estimates(test_set, features, owners)
     return [*estimates, *differences(estimates)]
 
 
 def all_scores(test_set: TestSet, features: Mapping[str, Features]) -> Iterator[Scores]:
     """Scores of the models, of text search, of both together and, where classes are known, of the oracle."""
     for name, of_model in features.items():
-        scores_tg = cosine_scores(of_model.tiles_td, of_model.captions_gd)
-        yield Scores(scorer=name, i2t_tg=scores_tg, t2i_gt=scores_tg.T)
+        scores_tc = cosine_scores(of_model.tiles_td, of_model.captions_cd)
+        yield Scores(scorer=name, i2t_tc=scores_tc, t2i_ct=scores_tc.T)
     metadata = [metadata_text(sample) for sample in test_set.samples]
-    captions = test_set.captions_g
-    bm25 = Scores(scorer="bm25", i2t_tg=bm25_scores(metadata, captions), t2i_gt=bm25_scores(captions, metadata))
+    captions = test_set.captions_c
+    bm25 = Scores(scorer="bm25", i2t_tc=bm25_scores(metadata, captions), t2i_ct=bm25_scores(captions, metadata))
     yield bm25
-    ours_tg = cosine_scores(features[OURS].tiles_td, features[OURS].captions_gd)
+    ours_tc = cosine_scores(features[OURS].tiles_td, features[OURS].captions_cd)
     yield Scores(
-        scorer="hybrid", i2t_tg=hybrid_scores(ours_tg, bm25.i2t_tg), t2i_gt=hybrid_scores(ours_tg.T, bm25.t2i_gt)
+        scorer="hybrid", i2t_tc=hybrid_scores(ours_tc, bm25.i2t_tc), t2i_ct=hybrid_scores(ours_tc.T, bm25.t2i_ct)
     )
-    known_tg = oracle_scores(test_set.samples, test_set.group_t, test_set.num_groups)
-    if known_tg is not None:
-        yield Scores(scorer="oracle", i2t_tg=known_tg, t2i_gt=known_tg.T)
+    known_tc = oracle_scores(test_set.samples, test_set.caption_t, len(test_set.captions_c))
+    if known_tc is not None:
+        yield Scores(scorer="oracle", i2t_tc=known_tc, t2i_ct=known_tc.T)
 
 
 def zero_shot_estimates(
     test_set: TestSet, features: Mapping[str, Features], labels: Mapping[str, Labels], weights_bg: Ints
 ) -> list[Estimate]:
-    """The catalog's classes and categories as queries; text search reads the abstract of each tile's group."""
+    """The catalog's classes and categories as queries; text search reads the abstract of each tile."""
     found: list[Estimate] = []
     drawn = {"group_t": test_set.group_t, "weights_bg": weights_bg}
-    documents = [test_set.captions_g[group] for group in test_set.group_t]
+    documents = [test_set.captions_c[caption] for caption in test_set.caption_t]
     for question, of_question in labels.items():
         scored = {
             name: cosine_scores(of_model.labels_kd[question], of_model.tiles_td) for name, of_model in features.items()
@@ -118,13 +120,13 @@ def images_estimates(test_set: TestSet, features: Mapping[str, Features], weight
     ]
 
 
-def views_estimates(test_set: TestSet, features: Mapping[str, Features], weights_bg: Ints) -> list[Estimate]:
+def views_estimates(test_set: TestSet, features: Mapping[str, Features], owners: Owners) -> list[Estimate]:
     """As `fair`, but each tile stands with the mean of its proposal's tiles."""
     found: list[Estimate] = []
     for name, of_model in features.items():
-        scores_tg = cosine_scores(averaged_views(of_model.tiles_td, test_set), of_model.captions_gd)
-        scores = Scores(scorer=name, i2t_tg=scores_tg, t2i_gt=scores_tg.T)
-        found += fair_estimates(scores, test_set.group_t, weights_bg, protocol=VIEWS)
+        scores_tc = cosine_scores(averaged_views(of_model.tiles_td, test_set), of_model.captions_cd)
+        scores = Scores(scorer=name, i2t_tc=scores_tc, t2i_ct=scores_tc.T)
+        found += fair_estimates(scores, owners, protocol=VIEWS)
     return found
 
 

@@ -202,21 +202,21 @@ def verdicts(metrics: Sequence[Metric]) -> list[dict[str, Any]]:
 
 
 def scores_of(features: Features) -> Floats:
-    """Cosine similarities (t, g) of tiles and captions."""
-    return cosine_scores(features.tiles_td, features.captions_gd)
+    """Cosine similarities (t, c) of tiles and captions."""
+    return cosine_scores(features.tiles_td, features.captions_cd)
 
 
 def similarities(results: Results, seed: int) -> dict[str, tuple[Floats, Floats]]:
     """True and shuffled pairs' similarities of the models that are shown."""
     return {
-        name: pair_similarities(scores_of(results.features[name]), results.test_set.group_t, seed)
+        name: pair_similarities(scores_of(results.features[name]), results.test_set.caption_t, seed)
         for name in reversed(results.shown)
     }
 
 
 def failure_card(test_set: TestSet, tile: int, first: int, rank: float, pictures: Mapping[str, str]) -> dict[str, Any]:
     """A tile that found its caption last, and the caption that it found first."""
-    titles = {int(group): sample.title for sample, group in zip(test_set.samples, test_set.group_t, strict=True)}
+    titles = {int(own): sample.title for sample, own in zip(test_set.samples, test_set.caption_t, strict=True)}
     return {**tile_card(test_set.samples[tile], pictures), "rank": f"{rank:.0f}", "first": titles[first]}
 
 
@@ -233,7 +233,7 @@ def example_card(results: Results, tile: int, pictures: Mapping[str, str]) -> di
             "objects": named(objects, vocabulary.object_classes),
             "hypotheses": named(hypotheses, vocabulary.science_hypotheses),
         }
-    abstract = test_set.captions_g[test_set.group_t[tile]]
+    abstract = test_set.captions_c[test_set.caption_t[tile]]
     occluded = occlusion_uri(thumbnail_levels(pictures[sample.tile_id]), results.occlusions[tile])
     return {
         "sample": sample,

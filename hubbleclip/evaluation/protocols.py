@@ -1,6 +1,7 @@
 """The protocols that turn scores into metrics.
 
-`fair`: every test tile against the distinct captions of all test groups and back, every tile and caption taking part.
+`fair`: every test tile against the distinct captions of all test proposals and back, every tile and caption
+taking part.
 `views`: the same, but a tile stands with the mean of its proposal's tiles.
 `paperclip`: as the code of arXiv 2403.08851 measures (models/eval_utils.py): batches of 100 tiles with their own
 captions, one positive on the diagonal, the first 1, 5, 10 and 20 of 100.
@@ -43,11 +44,25 @@ HEADLINE_PERCENT = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Scores:
-    """One scorer's answers: tiles ask for captions (t, g), captions ask for tiles (g, t); higher is nearer."""
+    """One scorer's answers: tiles ask for captions (t, c), captions ask for tiles (c, t); higher is nearer."""
 
     scorer: str
-    i2t_tg: Floats
-    t2i_gt: Floats
+    i2t_tc: Floats
+    t2i_ct: Floats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Owners:
+    """Each tile's own caption (t,), and each caption's group (c,), by which the resamples `weights_bg` are drawn."""
+
+    caption_t: Ints
+    group_c: Ints
+    weights_bg: Ints
+
+    @property
+    def group_t(self) -> Ints:
+        """Each tile's group."""
+        return self.group_c[self.caption_t]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -133,42 +148,43 @@ def estimates_of(protocol: str, scorer: str, values: Values, weights_bg: Ints) -
     return out
 
 
-def fair_estimates(scores: Scores, group_t: Ints, weights_bg: Ints, *, protocol: str = FAIR) -> list[Estimate]:
+def fair_estimates(scores: Scores, owners: Owners, *, protocol: str = FAIR) -> list[Estimate]:
     """Both directions over all tiles and all distinct captions.
 
-    Tile to text: share of tiles whose group's caption is among the top k % of captions. Text to tile: share of captions
-    that find any tile of their group among the top k % of tiles; `t2i_found_at_10pct` is the share of its tiles found,
+    Tile to text: share of tiles whose own caption is among the top k % of captions. Text to tile: share of captions
+    that find any of their tiles among the top k % of tiles; `t2i_found_at_10pct` is the share of its tiles found,
     `t2i_diversity_at_10` the distinct proposal groups among the ten nearest tiles, as a share of ten.
     """
-    group_g = np.arange(scores.i2t_tg.shape[1])
-    wanted_gt = positive_pairs(group_g, group_t)
-    found_g = share_found(scores.t2i_gt, wanted_gt, top_count(HEADLINE_PERCENT, len(group_t)))
+    caption_t, group_c = owners.caption_t, owners.group_c
+    wanted_ct = positive_pairs(np.arange(len(group_c)), caption_t)
+    found_c = share_found(scores.t2i_ct, wanted_ct, top_count(HEADLINE_PERCENT, len(caption_t)))
     whole = Values(
         names=("t2i_found_at_10pct", "t2i_diversity_at_10"),
-        shares_qm=np.stack([found_g, diversity(scores.t2i_gt, group_t)], axis=1),
-        rank_name="", rank_q=found_g, group_q=group_g,
+        shares_qm=np.stack([found_c, diversity(scores.t2i_ct, owners.group_t)], axis=1),
+        rank_name="", rank_q=found_c, group_q=group_c,
     )  # fmt: skip
-    to_text = values_of("i2t", scores.i2t_tg, wanted_gt.T, group_t)
-    to_tile = values_of("t2i", scores.t2i_gt, wanted_gt, group_g)
+    to_text = values_of("i2t", scores.i2t_tc, wanted_ct.T, owners.group_t)
+    to_tile = values_of("t2i", scores.t2i_ct, wanted_ct, group_c)
     measured = (to_text, to_tile, whole)
-    return [one for values in measured for one in estimates_of(protocol, scores.scorer, values, weights_bg)]
+    return [one for values in measured for one in estimates_of(protocol, scores.scorer, values, owners.weights_bg)]
 
 
-def chance_estimates(group_t: Ints, num_groups: int, num_draws: int, seed: int) -> list[Estimate]:
+def chance_estimates(owners: Owners, seed: int) -> list[Estimate]:
     """Figures of the `random` scorer under `fair`: exact expectations; the draws are whole random orders, simulated."""
-    num_tiles = len(group_t)
-    tiles_g = np.bincount(group_t, minlength=num_groups)
+    group_t, num_tiles, num_captions = owners.group_t, len(owners.caption_t), len(owners.group_c)
+    num_draws, num_groups = owners.weights_bg.shape
+    tiles_c = np.bincount(owners.caption_t, minlength=num_captions)
     num_top = top_count(HEADLINE_PERCENT, num_tiles)
     rng = np.random.default_rng(seed)
-    drawn_bg = rng.hypergeometric(tiles_g, num_tiles - tiles_g, num_top, (num_draws, num_groups))
+    drawn_bc = rng.hypergeometric(tiles_c, num_tiles - tiles_c, num_top, (num_draws, num_captions))
     first_bk = [rng.choice(group_t, min(TOP, num_tiles), replace=False) for _ in range(num_draws)]
     distinct_b = np.array([len(np.unique(first_k)) / len(first_k) for first_k in first_bk])
     figures = [
-        ("t2i_found_at_10pct", num_top / num_tiles, (drawn_bg / tiles_g).mean(axis=1)),
+        ("t2i_found_at_10pct", num_top / num_tiles, (drawn_bc / tiles_c).mean(axis=1)),
         ("t2i_diversity_at_10", float(diversity(np.zeros((1, num_tiles)), group_t)[0]), distinct_b),
     ]
-    figures += chance_figures("i2t", np.ones(num_tiles, dtype=np.int64), num_groups, num_draws, seed)
-    figures += chance_figures("t2i", tiles_g, num_tiles, num_draws, seed)
+    figures += chance_figures("i2t", np.ones(num_tiles, dtype=np.int64), num_captions, num_draws, seed)
+    figures += chance_figures("t2i", tiles_c, num_tiles, num_draws, seed)
     return [
         Estimate(protocol=FAIR, scorer="random", name=name, value=value, draws_b=draws_b, num_groups=num_groups)
         for name, value, draws_b in figures
@@ -222,7 +238,7 @@ def diagonal_hits(scores_bb: Floats) -> Floats:
     return np.stack([hit_probability(ranking, top_count(k, len(scores_bb))) for k in PAPERCLIP_PERCENTS], axis=1)
 
 
-def paperclip_estimates(scores: Scores, tile_ids: Sequence[str], group_t: Ints, weights_bg: Ints) -> list[Estimate]:
+def paperclip_estimates(scores: Scores, tile_ids: Sequence[str], owners: Owners) -> list[Estimate]:
     """Metric of the reference's code: batches of 100 tiles in the order of their ids, each with its own caption, so
     that captions shared within a batch compete with each other, as there. A last batch below ten tiles is left out.
     """
@@ -230,31 +246,33 @@ def paperclip_estimates(scores: Scores, tile_ids: Sequence[str], group_t: Ints, 
     batches = [order_t[start : start + PAPERCLIP_BATCH] for start in range(0, len(order_t), PAPERCLIP_BATCH)]
     batches = [batch for batch in batches if len(batch) >= 10 or len(batches) == 1]
     hits = [
-        np.hstack([diagonal_hits(scores.i2t_tg[np.ix_(batch, group_t[batch])]),
-                   diagonal_hits(scores.t2i_gt[np.ix_(group_t[batch], batch)])])
+        np.hstack([diagonal_hits(scores.i2t_tc[np.ix_(batch, owners.caption_t[batch])]),
+                   diagonal_hits(scores.t2i_ct[np.ix_(owners.caption_t[batch], batch)])])
         for batch in batches
     ]  # fmt: skip
     names = tuple(f"{direction}_accuracy_at_{k}pct" for direction in ("i2t", "t2i") for k in PAPERCLIP_PERCENTS)
     values = Values(names=names, shares_qm=np.concatenate(hits), rank_name="", rank_q=np.empty(0),
-                    group_q=group_t[np.concatenate(batches)])  # fmt: skip
-    return estimates_of(PAPERCLIP, scores.scorer, values, weights_bg)
+                    group_q=owners.group_t[np.concatenate(batches)])  # fmt: skip
+    return estimates_of(PAPERCLIP, scores.scorer, values, owners.weights_bg)
 
 
-def equation_estimates(scores: Scores, group_t: Ints, weights_bg: Ints) -> list[Estimate]:
+def equation_estimates(scores: Scores, owners: Owners) -> list[Estimate]:
     """Metric of the paper's equation: each tile's own caption, one right answer, among the captions of all tiles.
 
     A caption stands as often as it has tiles: all its copies score the same, and one of them is the right one.
     """
-    tiles_g, num_tiles = np.bincount(group_t, minlength=scores.i2t_tg.shape[1]), len(group_t)
-    own_t1 = scores.i2t_tg[np.arange(num_tiles), group_t][:, None]
+    caption_t, num_tiles = owners.caption_t, len(owners.caption_t)
+    tiles_c = np.bincount(caption_t, minlength=len(owners.group_c))
+    own_t1 = scores.i2t_tc[np.arange(num_tiles), caption_t][:, None]
     ranking = Ranking(
-        above_q=(scores.i2t_tg > own_t1) @ tiles_g, tied_q=(scores.i2t_tg == own_t1) @ tiles_g,
+        above_q=(scores.i2t_tc > own_t1) @ tiles_c, tied_q=(scores.i2t_tc == own_t1) @ tiles_c,
         positives_q=np.ones(num_tiles, dtype=np.int64), num_items=num_tiles,
     )  # fmt: skip
     hits = [hit_probability(ranking, percent * num_tiles // 100) for percent in PERCENTS]
     values = Values(names=tuple(f"i2t_accuracy_at_{percent}pct" for percent in PERCENTS),
-                    shares_qm=np.stack(hits, axis=1), rank_name="", rank_q=np.empty(0), group_q=group_t)  # fmt: skip
-    return estimates_of(EQUATION, scores.scorer, values, weights_bg)
+                    shares_qm=np.stack(hits, axis=1), rank_name="", rank_q=np.empty(0),
+                    group_q=owners.group_t)  # fmt: skip
+    return estimates_of(EQUATION, scores.scorer, values, owners.weights_bg)
 
 
 def difference(ours: Estimate, other: Estimate) -> Estimate:

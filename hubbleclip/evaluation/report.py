@@ -127,7 +127,7 @@ def occlusions(
     """Occlusion maps of the example tiles, for the captions that they belong to."""
     tiles = open_split(info, "test")
     return {
-        tile: occlusion_map(loaded, tiles, tile, features.captions_gd[test_set.group_t[tile]])
+        tile: occlusion_map(loaded, tiles, tile, features.captions_cd[test_set.caption_t[tile]])
         for tile in example_tiles(test_set, settings.num_example_tiles)
     }
 
@@ -148,6 +148,7 @@ def report_facts(
         "is_simulated": any(sample.archive == "simulated" for sample in test_set.samples),
         "code_version": code_version,
         "num_tiles": len(test_set.samples),
+        "num_captions": len(test_set.captions_c),
         "num_groups": test_set.num_groups,
         "counts": info.description["counts"],
         "settings": settings.model_dump(mode="json"),

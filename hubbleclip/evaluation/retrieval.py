@@ -47,7 +47,7 @@ def top_count(percent: int, num_items: int) -> int:
 
 
 def positive_pairs(group_q: Ints, group_i: Ints) -> Bools:
-    """Matrix (q, i) that is true where query and item are of the same proposal group."""
+    """Matrix (q, i) that is true where query and item are of the same caption, or group."""
     positive_qi: Bools = group_q[:, None] == group_i[None, :]
     return positive_qi
 

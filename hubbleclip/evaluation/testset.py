@@ -1,4 +1,4 @@
-"""The test split as evaluation sees it: tiles in a fixed order, their groups, and one caption a group."""
+"""The test split as evaluation sees it: tiles in a fixed order, the captions that they find, and their groups."""
 
 from __future__ import annotations
 
@@ -7,28 +7,43 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hubbleclip.dataset.continuations import Link
+from hubbleclip.dataset.groups import group_proposals, near_duplicates, shingles
 from hubbleclip.errors import EvaluationError
 from hubbleclip.evaluation.retrieval import Floats, Ints
 from hubbleclip.records import Sample
 
+ALIKE = 0.7
+"""Least similarity (Jaccard, of runs of five words) of texts that are one caption, as of `splits.near_duplicate`."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TestSet:
-    """Tiles sorted by id; `group_t` gives each tile's group as an index into `captions_g`."""
+    """Tiles sorted by id; `caption_t` gives each tile's own caption as an index into `captions_c`, and `group_c` the
+    group of a caption's proposals, the unit of splits and resamples.
+    """
 
     __test__ = False
     samples: tuple[Sample, ...]
-    group_t: Ints
-    captions_g: tuple[str, ...]
+    caption_t: Ints
+    captions_c: tuple[str, ...]
+    group_c: Ints
+
+    @property
+    def group_t(self) -> Ints:
+        """Each tile's group."""
+        return self.group_c[self.caption_t]
 
     @property
     def num_groups(self) -> int:
-        """How many captions there are to choose from."""
-        return len(self.captions_g)
+        """How many groups there are to resample."""
+        return int(self.group_c.max()) + 1
 
 
 def make_test_set(samples: Sequence[Sample], split: str = "test") -> TestSet:
-    """Test set of the rows of a split. A group's caption is the main one of its first proposal and tile.
+    """Test set of the rows of a split. A proposal's caption is the main one of its first tile; those of a group that
+    say nearly the same are one, that of the first, so that none is a wrong answer to its like. Others stand apart:
+    proposals of one patch of sky may ask for quite other things.
 
     Raises EvaluationError when there are fewer than two groups, for then there is nothing to tell apart.
     """
@@ -37,30 +52,44 @@ def make_test_set(samples: Sequence[Sample], split: str = "test") -> TestSet:
     if len(groups) < 2:
         found = f"the {split} split has {len(groups)} proposal groups and needs 2"
         raise EvaluationError(f"{found}: raise splits.{split}_share")
-    index = {group: number for number, group in enumerate(groups)}
-    captions = dict.fromkeys(groups, "")
-    for tile in sorted(tiles, key=lambda tile: (tile.proposal_id, tile.tile_id), reverse=True):
-        captions[tile.group_id] = tile.captions[0]
-    numbers = [index[tile.group_id] for tile in tiles]
+    owner = caption_owners(tiles)
+    owners = sorted({(owner[tile.proposal_id], tile.group_id) for tile in tiles}, key=lambda pair: pair[::-1])
+    index = {proposal_id: number for number, (proposal_id, _) in enumerate(owners)}
+    texts = main_captions(tiles)
     return TestSet(
         samples=tuple(tiles),
-        group_t=np.array(numbers),
-        captions_g=tuple(captions.values()),
+        caption_t=np.array([index[owner[tile.proposal_id]] for tile in tiles]),
+        captions_c=tuple(texts[proposal_id] for proposal_id, _ in owners),
+        group_c=np.array([groups.index(group) for _, group in owners]),
     )
 
 
-def shuffled_partner(group_t: Ints, seed: int) -> Ints:
-    """For each tile (t,) a group other than its own, drawn evenly: the pairs that do not belong together."""
-    num_groups = int(group_t.max()) + 1
-    step_t = np.random.default_rng(seed).integers(1, num_groups, size=len(group_t))
-    partner_t: Ints = (group_t + step_t) % num_groups
+def main_captions(tiles: Sequence[Sample]) -> dict[str, str]:
+    """Each proposal's caption: the main one of its first tile."""
+    return {tile.proposal_id: tile.captions[0] for tile in reversed(tiles)}
+
+
+def caption_owners(tiles: Sequence[Sample]) -> dict[str, str]:
+    """For each proposal the first one of its group that says nearly the same."""
+    texts, group_of = main_captions(tiles), {tile.proposal_id: tile.group_id for tile in tiles}
+    sets = {proposal_id: shingles(text) for proposal_id, text in texts.items()}
+    alike = near_duplicates({name: items for name, items in sets.items() if items}, ALIKE)
+    links = [Link(one=a, other=b, reason="text", detail="") for a, b in alike if group_of[a] == group_of[b]]
+    return group_proposals(texts, links)
+
+
+def shuffled_partner(caption_t: Ints, seed: int) -> Ints:
+    """For each tile (t,) a caption other than its own, drawn evenly: the pairs that do not belong together."""
+    num_captions = int(caption_t.max()) + 1
+    step_t = np.random.default_rng(seed).integers(1, num_captions, size=len(caption_t))
+    partner_t: Ints = (caption_t + step_t) % num_captions
     return partner_t
 
 
-def pair_similarities(scores_tg: Floats, group_t: Ints, seed: int) -> tuple[Floats, Floats]:
-    """Cosine similarities (t,) of the tiles with their own caption, and with a caption of another group."""
-    tiles = np.arange(len(group_t))
-    return scores_tg[tiles, group_t], scores_tg[tiles, shuffled_partner(group_t, seed)]
+def pair_similarities(scores_tc: Floats, caption_t: Ints, seed: int) -> tuple[Floats, Floats]:
+    """Cosine similarities (t,) of the tiles with their own caption, and with another one."""
+    tiles = np.arange(len(caption_t))
+    return scores_tc[tiles, caption_t], scores_tc[tiles, shuffled_partner(caption_t, seed)]
 
 
 def example_tiles(test_set: TestSet, count: int) -> list[int]:

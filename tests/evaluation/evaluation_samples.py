@@ -3,6 +3,9 @@
 import hashlib
 from typing import Any
 
+import numpy as np
+
+from hubbleclip.evaluation.protocols import Owners
 from hubbleclip.records import Sample
 
 KINDS = ("SPIRAL GALAXY", "GLOBULAR CLUSTER", "COMET", "PLANETARY NEBULA")
@@ -25,3 +28,8 @@ def sample(index: int, group: int = 0, split: str = "test", **changes: Any) -> S
         "captions": [abstract(group), f"Study {group}"],
     }  # fmt: skip
     return Sample(**{**values, **changes})
+
+
+def own(caption_t: Any, weights_bg: Any) -> Owners:
+    """Captions of as many groups."""
+    return Owners(caption_t=caption_t, group_c=np.arange(weights_bg.shape[1]), weights_bg=weights_bg)

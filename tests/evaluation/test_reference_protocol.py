@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from evaluation_samples import own
 
 from hubbleclip.evaluation import protocols
 from hubbleclip.evaluation.bootstrap import draw_weights
@@ -40,14 +41,14 @@ def made(num_groups: int):
     )
     images = unit(captions[group_t] + rng.normal(size=(NUM_TILES, 8)))
     scores_tg = images @ captions.T
-    return images, captions, group_t, Scores(scorer="m", i2t_tg=scores_tg, t2i_gt=scores_tg.T)
+    return images, captions, group_t, Scores(scorer="m", i2t_tc=scores_tg, t2i_ct=scores_tg.T)
 
 
 @pytest.mark.parametrize("k", protocols.PAPERCLIP_PERCENTS)
 def test_paperclip_equals_the_code_of_the_reference(k: int) -> None:
     images, captions, group_t, scores = made(NUM_TILES)
     ids = [f"{tile:03d}" for tile in range(NUM_TILES)]
-    found = protocols.paperclip_estimates(scores, ids, group_t, draw_weights(NUM_TILES, 100, 0))
+    found = protocols.paperclip_estimates(scores, ids, own(group_t, draw_weights(NUM_TILES, 100, 0)))
     (ours,) = [one.value for one in found if one.name == f"t2i_accuracy_at_{k}pct"]
     theirs = [naive_code(captions[group_t[s : s + 100]], images[s : s + 100], k) for s in (0, 100)]
     assert ours == pytest.approx(np.mean(theirs), abs=1e-6)
@@ -56,7 +57,7 @@ def test_paperclip_equals_the_code_of_the_reference(k: int) -> None:
 @pytest.mark.parametrize("num_groups", [NUM_TILES, 40])
 def test_paperclip_equals_the_equation_of_the_reference(num_groups: int) -> None:
     images, captions, group_t, scores = made(num_groups)
-    found = protocols.equation_estimates(scores, group_t, draw_weights(num_groups, 100, 0))
+    found = protocols.equation_estimates(scores, own(group_t, draw_weights(num_groups, 100, 0)))
     assert [one.name for one in found] == [f"i2t_accuracy_at_{k}pct" for k in PERCENTS]
     for k, one in zip(PERCENTS, found, strict=True):
         assert one.value == pytest.approx(naive_equation(images, captions[group_t], k), abs=1e-6)

@@ -20,14 +20,31 @@ def test_only_test_tiles_take_part_in_order_of_their_ids():
 
 def test_each_tile_points_at_its_own_caption():
     made = testset.make_test_set(list(reversed(samples())))
-    for one, group in zip(made.samples, made.group_t, strict=True):
-        assert made.captions_g[group] == one.captions[0]
+    for one, caption in zip(made.samples, made.caption_t, strict=True):
+        assert made.captions_c[caption] == one.captions[0]
 
 
-def test_a_group_of_two_proposals_has_the_caption_of_the_first():
-    twins = [sample(1, group=1), sample(2, group=1, proposal_id="simulated:0", captions=["the first"])]
-    made = testset.make_test_set([*twins, sample(3, group=2)])
-    assert made.captions_g[0] == "the first"
+def captions_of(made):
+    return {one.proposal_id: made.captions_c[own] for one, own in zip(made.samples, made.caption_t, strict=True)}
+
+
+def test_proposals_of_a_group_that_say_other_things_have_their_own_captions():
+    second = sample(2, group=1, proposal_id="simulated:0", captions=["supernovae"])
+    made = testset.make_test_set([sample(1, group=1, captions=["dusty galaxies"]), second, sample(3, group=2)])
+    assert captions_of(made)["simulated:1"] == "dusty galaxies"
+    assert captions_of(made)["simulated:0"] == "supernovae"
+    assert (made.num_groups, len(made.captions_c)) == (2, 3)
+    assert [one.proposal_id for one, group in zip(made.samples, made.group_t, strict=True) if group == 1] == [
+        "simulated:2"
+    ]
+
+
+def test_proposals_of_a_group_that_say_nearly_the_same_have_the_caption_of_the_first():
+    text = " ".join(f"word{number}" for number in range(40))
+    second = sample(2, group=1, proposal_id="simulated:0", captions=[f"{text} more"])
+    made = testset.make_test_set([sample(1, group=1, captions=[text]), second, sample(3, group=2)])
+    assert captions_of(made)["simulated:1"] == captions_of(made)["simulated:0"] == f"{text} more"
+    assert len(made.captions_c) == 2
 
 
 @pytest.mark.parametrize("rows", [[], [sample(1), sample(2)], [sample(1, split="train"), sample(2, 1, "val")]])
