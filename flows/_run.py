@@ -7,7 +7,6 @@ library.
 
 from __future__ import annotations
 
-import errno
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
@@ -33,7 +32,15 @@ from flows.pending import from_rows
 from flows.scheduled import next_writer
 from hubbleclip.apart import MadeApart
 from hubbleclip.attempts import after_failure
-from hubbleclip.errors import ArchiveDownError, DiskFullError, DownloadError, HubbleclipError, ImageError
+from hubbleclip.errors import (
+    FULL_DISK,
+    SPENT,
+    ArchiveDownError,
+    DiskFullError,
+    DownloadError,
+    HubbleclipError,
+    ImageError,
+)
 from hubbleclip.records import Attempt, Rejection
 from hubbleclip.settings import Settings
 
@@ -45,7 +52,6 @@ Batch = dict[str, list[Any]]
 LOG_EVERY_S = 10.0
 STOPPED = "stopped"
 """In a batch of another process: the error that ended its connections."""
-FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -253,7 +259,8 @@ def _check_share(stage: Stage, progress: Progress) -> None:
 def attempt(work: Callable[[], Result], *, entity: str, entity_id: str, stage: str, digest: str) -> Result | Rejection:
     """What `work` returns, or a Rejection when it fails, so that one bad item never stops the rest.
 
-    An archive that cannot be reached and a full disk stop the run, since every other item would fail as well.
+    An archive that cannot be reached, a full disk and a system without free files or memory stop the run, since every
+    other item would fail as well.
     """
     try:
         return work()
@@ -266,6 +273,9 @@ def attempt(work: Callable[[], Result], *, entity: str, entity_id: str, stage: s
     except Exception as error:
         if isinstance(error, OSError) and error.errno in FULL_DISK:
             raise DiskFullError(f"the disk cannot be written ({error.strerror}): make room or set --data") from error
+        if isinstance(error, OSError) and error.errno in SPENT:
+            advice = "lower flows.workers, or raise what `ulimit -a` shows"
+            raise HubbleclipError(f"the system gives no more ({error.strerror}): {advice}") from error
         log.exception("%s %s: unexpected failure in %s", entity, entity_id, stage)
         reason, detail = "unexpected", f"{type(error).__name__}: {error}"
     return Rejection(

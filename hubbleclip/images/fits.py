@@ -20,7 +20,7 @@ from astropy.io.fits.hdu.compressed._compression import CfitsioException
 from astropy.wcs import WCS
 from numpy.typing import NDArray
 
-from hubbleclip.errors import ImageError
+from hubbleclip.errors import OF_THE_MACHINE, ImageError
 from hubbleclip.fits_headers import BLOCK_BYTES
 from hubbleclip.images import cameras, masks
 from hubbleclip.images.aim import aims_of
@@ -117,7 +117,7 @@ def _refusing() -> Iterator[None]:
     except MemoryError as error:
         raise ImageError("too_large", "the image does not fit into memory") from error
     except DAMAGE as error:
-        raise ImageError("unreadable", _one_line(error)) from error
+        raise _unreadable(error) from error
 
 
 @contextmanager
@@ -129,7 +129,7 @@ def _open_hdus(file: IO[bytes]) -> Iterator[pyfits.HDUList]:
             hdus = pyfits.open(file, memmap=True, do_not_scale_image_data=True, lazy_load_hdus=True)
             load_all(hdus, file)
     except (*DAMAGE, AttributeError) as error:  # its headers without a class lack what it asks of them
-        raise ImageError("unreadable", _one_line(error)) from error
+        raise _unreadable(error) from error
     with hdus:
         yield hdus
 
@@ -140,7 +140,7 @@ def _open_plain(path: Path, max_bytes: int) -> Iterator[IO[bytes]]:
     try:
         file = path.open("rb")
     except OSError as error:
-        raise ImageError("unreadable", _one_line(error)) from error
+        raise _unreadable(error) from error
     with file, ExitStack() as stack:
         is_gzip = file.read(2) == b"\x1f\x8b"
         file.seek(0)
@@ -155,18 +155,29 @@ def _open_plain(path: Path, max_bytes: int) -> Iterator[IO[bytes]]:
 
 
 def _unpack(source: IO[bytes], target: IO[bytes], max_bytes: int) -> None:
-    try:
-        with gzip.GzipFile(fileobj=source) as stream:
-            while chunk := stream.read(COPY_BYTES):
-                target.write(chunk)
-                if target.tell() > max_bytes:
-                    raise ImageError("too_large", f"unpacks to more than {max_bytes} bytes")
-    except EOFError as error:
-        raise ImageError("truncated", "the gzip stream ends early") from error
-    except (OSError, zlib.error) as error:
-        raise ImageError("unreadable", _one_line(error)) from error
+    with gzip.GzipFile(fileobj=source) as stream:
+        while chunk := _read_chunk(stream):
+            target.write(chunk)
+            if target.tell() > max_bytes:
+                raise ImageError("too_large", f"unpacks to more than {max_bytes} bytes")
     target.flush()
     target.seek(0)
+
+
+def _read_chunk(stream: gzip.GzipFile) -> bytes:
+    try:
+        return stream.read(COPY_BYTES)
+    except EOFError as error:
+        raise ImageError("truncated", "the gzip stream ends early") from error
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise _unreadable(error) from error
+
+
+def _unreadable(error: BaseException) -> ImageError:
+    """What the error says of the file. Raises it anew where it speaks of the machine: the file may be good."""
+    if isinstance(error, OSError) and error.errno in OF_THE_MACHINE:
+        raise error
+    return ImageError("unreadable", _one_line(error))
 
 
 def _one_line(error: BaseException) -> str:

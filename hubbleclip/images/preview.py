@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from hubbleclip.errors import ImageError
+from hubbleclip.errors import OF_THE_MACHINE, ImageError
 from hubbleclip.images.compiling import compiled
 from hubbleclip.images.fits import ScienceImage
 from hubbleclip.images.grey_jpeg import read_frame, read_grey
@@ -74,6 +74,8 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
+        if error.errno in OF_THE_MACHINE:
+            raise
         raise ImageError("unreadable", str(error)) from error
 
 

@@ -41,6 +41,11 @@ def test_a_full_disk_stops_the_run_and_says_so() -> None:
         failing(OSError(errno.ENOSPC, "No space left on device"))
 
 
+def test_a_system_without_free_files_stops_the_run_rather_than_blaming_the_item() -> None:
+    with pytest.raises(HubbleclipError, match=r"Too many open files.*flows\.workers"):
+        failing(OSError(errno.EMFILE, "Too many open files"))
+
+
 def test_batches_hold_every_item_once() -> None:
     assert batches(range(5), 2) == [range(2), range(2, 4), range(4, 5)]
     assert batches([], 2) == []

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import errno
 import gzip
+import resource
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -280,6 +284,29 @@ def test_random_damage_never_raises_anything_but_an_image_error(tmp_path, sky):
             read_science_images(tmp_path / "b.fits", LIMIT)
         except ImageError as error:
             assert "\n" not in str(error)
+
+
+def test_a_disk_too_full_to_unpack_onto_is_no_fault_of_the_file(tmp_path, sky, monkeypatch):
+    plain = write_drz(tmp_path / "a.fits", sky)
+    (tmp_path / "a.fits.gz").write_bytes(gzip.compress(plain.read_bytes()))
+    with Path("/dev/full").open("w+b", buffering=0) as full, pytest.raises(OSError, match="No space left") as caught:
+        monkeypatch.setattr(tempfile, "TemporaryFile", lambda: full)
+        read_science_images(tmp_path / "a.fits.gz", LIMIT)
+    assert caught.value.errno == errno.ENOSPC
+
+
+def test_too_many_open_files_are_no_fault_of_the_file_but_its_absence_is(tmp_path, sky):
+    path = write_drz(tmp_path / "a.fits", sky)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with path.open("rb") as file:
+        next_free = file.fileno()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (next_free, hard))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            read_science_images(path, LIMIT)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert reason_of(tmp_path / "absent.fits") == "unreadable"
 
 
 def test_a_wcs_without_sense_is_none(tmp_path, sky):
