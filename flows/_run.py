@@ -242,10 +242,17 @@ class _Lane:
         except HubbleclipError as error:
             self.error = self.error or error
             return
-        num_rejected = len(batch.get("rejection", ())) + len(batch.get("failure", ()))
+        left_out = [*batch.get("rejection", ()), *batch.get("failure", ())]
         self.write(self.stage, batch)
-        self.stage.rejected += num_rejected
-        self.progress.add(num_items, num_rejected)
+        self.stage.rejected += len(left_out)
+        self.progress.add(num_items, num_items_of(left_out))
+
+
+def num_items_of(left_out: Iterable[Rejection]) -> int:
+    """How many whole items are among what was left out: a product may have more empty tiles than a stage has
+    products.
+    """
+    return sum(row.entity != "tile" for row in left_out)
 
 
 def _check_share(stage: Stage, progress: Progress) -> None:
