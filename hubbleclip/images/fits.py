@@ -37,7 +37,6 @@ MAX_UNPACKED_RATIO, ALWAYS_UNPACKED_BYTES = 100, 32 << 20
 """A gzip file of an image is a tenth of it or more; one that holds a hundred times its size holds nothing, or harm."""
 BYTES_A_PIXEL = 16
 ROWS_A_STEP = 64
-SINGLE_EXPOSURE = ("_raw", "_flt", "_flc", "_c0f", "_c0m", "_d0f", "_d0m", "_cal")
 DAMAGE = (
     *(OSError, ValueError, TypeError, KeyError, IndexError, EOFError, RuntimeError, OverflowError),
     *(zlib.error, pyfits.VerifyError, CfitsioException),
@@ -66,7 +65,6 @@ class ScienceImage:
     filter: str | None
     target: str | None
     exposure_s: float | None
-    is_drizzled: bool
     may_hold_rays: bool = False
     stretch: Stretch | None = None
     aims_deg: tuple[tuple[float, float], ...] = ()
@@ -102,7 +100,7 @@ def science_images(path: Path, max_pixels: int, file_name: str | None = None) ->
             layers = _find_layers(hdus, stem, max_pixels)
         for layer in layers:
             with _refusing():
-                image = _read_image(hdus, layer, stem, file)
+                image = _read_image(hdus, layer, file)
             yield image
             del image  # lest it stay in memory beside the next
 
@@ -240,7 +238,7 @@ def _is_cut_short(hdus: pyfits.HDUList, index: int) -> bool:
     return bool(info["datLoc"] + max(needed, 0) > size)
 
 
-def _read_image(hdus: pyfits.HDUList, layer: Layer, stem: str, file: IO[bytes]) -> ScienceImage:
+def _read_image(hdus: pyfits.HDUList, layer: Layer, file: IO[bytes]) -> ScienceImage:
     header = hdus[layer.extension].header
     look = _looker(header, hdus[0].header)
     instrument = cameras.instrument_name(look)
@@ -263,20 +261,11 @@ def _read_image(hdus: pyfits.HDUList, layer: Layer, stem: str, file: IO[bytes]) 
         filter=cameras.filter_name(look),
         target=str(look("TARGNAME")) if look("TARGNAME") is not None else None,
         exposure_s=float(exposure) if isinstance(exposure, (int, float)) else None,
-        is_drizzled=_is_drizzled(hdus, layer, look, stem),
         may_hold_rays=not (_is_combined(look) or camera.counts_photons or camera.reads_ramps),
         aims_deg=aims_of(look),
         gain=cameras.gain_of(look, camera),
         pages=pages,
     )
-
-
-def _is_drizzled(hdus: pyfits.HDUList, layer: Layer, look: Look, stem: str) -> bool:
-    """True unless the file is known to be one exposure: named as one, with a DQ extension, or a WFPC2 cube."""
-    if look("DRIZCORR") == "COMPLETE" or layer.weight is not None:
-        return True
-    has_quality = any(str(hdu.name).upper() == "DQ" for hdu in hdus)
-    return not (stem.endswith(SINGLE_EXPOSURE) or has_quality or layer.plane is not None)
 
 
 def _is_combined(look: Look) -> bool:

@@ -43,7 +43,6 @@ def read_previews(content: Path | bytes, max_pixels: int, enough_px: int | None 
         filter=None,
         target=None,
         exposure_s=None,
-        is_drizzled=True,
         stretch=stretch,
         shrunk=shrunk,
     )

@@ -68,7 +68,7 @@ def test_wfpc2_cube_gives_an_image_a_chip_with_numbers_of_their_own(tmp_path, dt
     ).writeto(tmp_path / "u_c0f.fits")
     images = read_science_images(tmp_path / "u_c0f.fits", LIMIT)
     assert [image.chip for image in images] == [0, 1000, 2000, 3000]
-    assert {(image.instrument, image.filter, image.is_drizzled) for image in images} == {("WFPC2", "F606W", False)}
+    assert {(image.instrument, image.filter) for image in images} == {("WFPC2", "F606W")}
     np.testing.assert_array_equal(images[2].data_yx, cube[2])
 
 
