@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.wcs import WCS
 from synthetic_fits import starry_sky, wcs_header, write_drz
 
 from hubbleclip.errors import ImageError
 from hubbleclip.images.fits import read_science_images
+from hubbleclip.images.geometry import tile_geometry
 
 LIMIT = 10_000_000
 
@@ -314,3 +316,10 @@ def test_a_wcs_without_sense_is_none(tmp_path, sky):
     header["CD1_1"] = header["CD1_2"] = header["CD2_1"] = header["CD2_2"] = 0.0
     fits.PrimaryHDU(sky, header).writeto(tmp_path / "a.fits")
     assert read_one(tmp_path / "a.fits").wcs is None
+
+
+@pytest.mark.parametrize("axes", [("MALN", "MALT"), ("HPLN", "HPLT"), ("XXLN", "XXLT")])
+def test_a_wcs_on_another_body_than_the_sky_gives_tiles_without_a_place(axes):
+    header = wcs_header((64, 64))
+    header["CTYPE1"], header["CTYPE2"] = (f"{axis}-TAN" for axis in axes)
+    assert tile_geometry(WCS(header), 0, 0, 64) is None
