@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 
 from hubbleclip.errors import OF_THE_MACHINE, ImageError
 from hubbleclip.images.compiling import compiled
@@ -90,16 +91,17 @@ def _ordinary_levels(data: bytes, max_pixels: int, enough_px: int | None) -> tup
 
 @contextmanager
 def _opened(content: Path | bytes, max_pixels: int) -> Iterator[Image.Image]:
-    """A JPEG file whose header is sound and names no more than `max_pixels`. Raises ImageError."""
-    file = io.BytesIO(content) if isinstance(content, bytes) else content
+    """A JPEG file whose header is sound and names no more than `max_pixels`. Raises ImageError.
+
+    Pillow's reader of JPEG is asked itself: `Image.open` would judge the size by a limit of its own.
+    """
+    file = io.BytesIO(content if isinstance(content, bytes) else _read(content))
     try:
-        with Image.open(file, formats=["JPEG"]) as image:
+        with JpegImageFile(file) as image:
             if image.width * image.height > max_pixels:
                 raise ImageError("too_large", f"{image.width} x {image.height} pixels, more than {max_pixels}")
             yield image
-    except Image.DecompressionBombError as error:
-        raise ImageError("too_large", str(error)) from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError) as error:
         raise ImageError("unreadable", f"no JPEG image: {error}") from error
 
 
