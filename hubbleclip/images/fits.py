@@ -183,11 +183,9 @@ def _one_line(error: BaseException) -> str:
 
 
 def _find_layers(hdus: pyfits.HDUList, stem: str, max_pixels: int) -> list[Layer]:
-    look = _looker(hdus[0].header, hdus[0].header)
-    instrument = cameras.instrument_name(look)
-    camera = cameras.camera_of(instrument)
+    camera = cameras.camera_of(cameras.instrument_name(_looker(hdus[0].header, hdus[0].header)))
     try:
-        layers = science_layers(hdus, stem, camera, instrument)
+        layers = science_layers(hdus, stem, camera)
     except ImageError as error:
         if error.reason == "no_image" and any(_is_cut_short(hdus, index) for index in range(len(hdus))):
             raise ImageError("truncated", "the file ends before its headers say") from error
@@ -258,7 +256,7 @@ def _read_image(hdus: pyfits.HDUList, layer: Layer, file: IO[bytes]) -> ScienceI
         chip=layer.chip,
         unit=look("BUNIT") if isinstance(look("BUNIT"), str) else None,
         instrument=instrument,
-        filter=cameras.filter_name(look),
+        filter=cameras.filter_name(look, camera),
         target=str(look("TARGNAME")) if look("TARGNAME") is not None else None,
         exposure_s=float(exposure) if isinstance(exposure, (int, float)) else None,
         may_hold_rays=not (_is_combined(look) or camera.counts_photons or camera.reads_ramps),

@@ -19,7 +19,6 @@ NOT_SCIENCE = re.compile(
     r"|DX|DY|DXY?|D2IMARR|WCSDVARR|PIXMAP|AREA|GAIN|SEGM.*|MODEL|HDRLET|RESID.*)$"
 )
 NOT_SCIENCE_FILE = re.compile(r"[_.](wht|weight|ctx|con|err|rms|dq|sigma|ivar|var|mask|psf|flat|seg|segm|spt|shm|bkg)$")
-WFPC2_CHIPS = 4
 PLANE_STEP = 1000
 MAX_SCIENCE = 500
 """Science extensions of a file: those of a camera have two, those of a long series of exposures some dozens."""
@@ -43,7 +42,7 @@ class Layer:
         return self.extension + PLANE_STEP * (self.plane or 0)
 
 
-def science_layers(hdus: pyfits.HDUList, stem: str, camera: Camera, instrument: str | None) -> list[Layer]:
+def science_layers(hdus: pyfits.HDUList, stem: str, camera: Camera) -> list[Layer]:
     """The images of the sky in a file, in file order. Raises ImageError `no_image`, `not_an_image` or `too_large`.
 
     `SCI` by name where there is one, else the primary image, else every image not named as an accompaniment (weights,
@@ -58,9 +57,9 @@ def science_layers(hdus: pyfits.HDUList, stem: str, camera: Camera, instrument: 
     if len(extensions) > MAX_SCIENCE:
         raise ImageError("too_large", f"{len(extensions)} extensions of the sky, more than {MAX_SCIENCE}")
     companions = _companions(hdus, names)
-    layers = [layer for index in extensions for layer in _layers_of(hdus, companions, index, instrument)]
+    layers = [layer for index in extensions for layer in _layers_of(hdus, companions, index, camera.planes)]
     if not layers:
-        raise ImageError("not_an_image", "a cube that is neither one plane nor WFPC2's chips")
+        raise ImageError("not_an_image", "a cube that is neither one plane nor the chips of a camera")
     return layers
 
 
@@ -100,13 +99,13 @@ def _companions(hdus: pyfits.HDUList, names: Sequence[str]) -> Companions:
     return found
 
 
-def _layers_of(hdus: pyfits.HDUList, companions: Companions, index: int, instrument: str | None) -> list[Layer]:
+def _layers_of(hdus: pyfits.HDUList, companions: Companions, index: int, max_planes: int) -> list[Layer]:
     """The planes of an extension, accompanied by what has its version and shape."""
     shape, version = image_shape(hdus[index]), hdus[index].ver
     quality, weight = (companions.get((name, version, shape)) for name in COMPANIONS)
     planes = shape[:-2]
     if all(length == 1 for length in planes):
         return [Layer(index, None, quality, weight)]
-    if instrument == "WFPC2" and len(planes) == 1 and planes[0] <= WFPC2_CHIPS:
+    if len(planes) == 1 and planes[0] <= max_planes:
         return [Layer(index, plane, quality, weight) for plane in range(planes[0])]
     return []

@@ -62,15 +62,15 @@ def test_only_the_last_read_of_an_infrared_ramp_is_taken(tmp_path, sky):
     assert read_one(tmp_path / "a_ima.fits").chip == 1
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.int16])
-def test_wfpc2_cube_gives_an_image_a_chip_with_numbers_of_their_own(tmp_path, dtype):
+@pytest.mark.parametrize(("instrument", "dtype"), [("WFPC2", np.float32), ("WFPC2", np.int16), ("WFPC", np.float32)])
+def test_a_cube_of_chips_gives_an_image_a_chip_with_numbers_of_their_own(tmp_path, instrument, dtype):
     cube = np.stack([starry_sky((130, 131), seed) for seed in range(4)]).astype(dtype)
     fits.PrimaryHDU(
-        cube, fits.Header({"INSTRUME": "WFPC2", "DETECTOR": 1, "FILTNAM1": "F606W", "FILTER1": 44})
+        cube, fits.Header({"INSTRUME": instrument, "DETECTOR": 1, "FILTNAM1": "F606W", "FILTER1": 44})
     ).writeto(tmp_path / "u_c0f.fits")
     images = read_science_images(tmp_path / "u_c0f.fits", LIMIT)
     assert [image.chip for image in images] == [0, 1000, 2000, 3000]
-    assert {(image.instrument, image.filter) for image in images} == {("WFPC2", "F606W")}
+    assert {(image.instrument, image.filter) for image in images} == {(instrument, "F606W")}
     np.testing.assert_array_equal(images[2].data_yx, cube[2])
 
 

@@ -19,7 +19,8 @@ from hubbleclip.settings import TileSettings
 @pytest.mark.parametrize(
     "cards",
     [{"FILTER": "G141"}, {"FILTER": "G800L"}, {"FILTER1": "PR200L", "FILTER": ""}, {"OBSTYPE": "SPECTROSCOPIC"}, {"INSTRUME": "FOS"},
-     {"OPT_ELEM": "G140L"}, {"FILTER": "G280"}],
+     {"OPT_ELEM": "G140L"}, {"FILTER": "G280"}, {"INSTRUME": "FOC", "DETECTOR": "F/96", "FILTNAM3": "PRISM1"},
+     {"INSTRUME": "FOC", "DETECTOR": "F/96", "FILTNAM4": "PRISM2"}],
 )  # fmt: skip
 def test_spectra_grisms_and_prisms_are_no_images(tmp_path, cards):
     with pytest.raises(ImageError, match="not_an_image"):
