@@ -7,7 +7,6 @@ library.
 
 from __future__ import annotations
 
-import errno
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
@@ -34,6 +33,8 @@ from flows.scheduled import next_writer
 from hubbleclip.apart import MadeApart
 from hubbleclip.attempts import after_failure
 from hubbleclip.errors import (
+    FULL_DISK,
+    SPENT,
     ArchiveDownError,
     DiskFullError,
     DownloadError,
@@ -52,7 +53,6 @@ Batch = dict[str, list[Any]]
 LOG_EVERY_S = 10.0
 STOPPED = "stopped"
 """In a batch of another process: the error that ended its connections."""
-FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -243,10 +243,17 @@ class _Lane:
         except HubbleclipError as error:
             self.error = self.error or error
             return
-        num_rejected = len(batch.get("rejection", ())) + len(batch.get("failure", ()))
+        left_out = [*batch.get("rejection", ()), *batch.get("failure", ())]
         self.write(self.stage, batch)
-        self.stage.rejected += num_rejected
-        self.progress.add(num_items, num_rejected)
+        self.stage.rejected += len(left_out)
+        self.progress.add(num_items, num_items_of(left_out))
+
+
+def num_items_of(left_out: Iterable[Rejection]) -> int:
+    """How many whole items are among what was left out: a product may have more empty tiles than a stage has
+    products.
+    """
+    return sum(row.entity != "tile" for row in left_out)
 
 
 def _check_share(stage: Stage, progress: Progress) -> None:
@@ -260,8 +267,8 @@ def _check_share(stage: Stage, progress: Progress) -> None:
 def attempt(work: Callable[[], Result], *, entity: str, entity_id: str, stage: str, digest: str) -> Result | Rejection:
     """What `work` returns, or a Rejection when it fails, so that one bad item never stops the rest.
 
-    An archive that cannot be reached, a full disk and a wrong setting stop the run, since every other item would fail
-    as well.
+    An archive that cannot be reached, a full disk, a system without free files or memory and a wrong setting stop the
+    run, since every other item would fail as well.
     """
     try:
         return work()
@@ -274,6 +281,9 @@ def attempt(work: Callable[[], Result], *, entity: str, entity_id: str, stage: s
     except Exception as error:
         if isinstance(error, OSError) and error.errno in FULL_DISK:
             raise DiskFullError(f"the disk cannot be written ({error.strerror}): make room or set --data") from error
+        if isinstance(error, OSError) and error.errno in SPENT:
+            advice = "lower flows.workers, or raise what `ulimit -a` shows"
+            raise HubbleclipError(f"the system gives no more ({error.strerror}): {advice}") from error
         log.exception("%s %s: unexpected failure in %s", entity, entity_id, stage)
         reason, detail = "unexpected", f"{type(error).__name__}: {error}"
     return Rejection(

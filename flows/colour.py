@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from prefect import Task
 
 from flows._run import Batch, Stage, batches, run_batches
-from flows.cutting import cut_each, write_cut, write_tiles
+from flows.cutting import check_tiles, cut_each, left_out_rows, write_cut, write_tiles
 from flows.mirror import at_hand, push
 from hubbleclip.catalog import Catalog
 from hubbleclip.errors import SettingsError
@@ -61,11 +61,13 @@ def colour_visits(visits: Sequence[Visit], layout: Layout, settings: TileSetting
 
 
 def colour_visit(visit: Visit, layout: Layout, settings: TileSettings) -> tuple[list[Tile], list[Rejection]]:
-    """Write the colour tiles of one visit. Raises ImageError when there is none."""
+    """Write the colour tiles of one visit. Raises ImageError with the commonest reason when there is none."""
+    now = datetime.now(UTC)
     images = [read_images(layout.absolute(part.path or ""), settings, part.file_name) for part in visit.parts]
     cut = cut_colour(images, [part.sha256 or "" for part in visit.parts], settings)
-    uris = [part.uri for part in visit.parts]
-    return write_tiles(cut.tiles, visit.parts[1], layout, datetime.now(UTC), uris), []
+    check_tiles(cut)
+    tiles = write_tiles(cut.tiles, visit.parts[1], layout, now, [part.uri for part in visit.parts])
+    return tiles, left_out_rows(cut.rejections, "colour", settings.digest(), now)
 
 
 task_colour_visits = Task(colour_visits, name="colour-visits", persist_result=False)

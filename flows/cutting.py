@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
 from flows._run import Batch, Stage, attempt, write_rows
+from hubbleclip.errors import ImageError
 from hubbleclip.files import sync_files, write_bytes
-from hubbleclip.images.tiles import CutTile, to_tile_record
+from hubbleclip.images.tiles import CutResult, CutTile, TileRejection, to_tile_record
 from hubbleclip.paths import Layout
 from hubbleclip.records import Product, Rejection, Tile
 
@@ -24,6 +26,26 @@ def cut_each(cuts: Iterable[tuple[str, Cut]], *, entity: str, stage: str, digest
         batch["tile"].extend(tiles)
         batch["rejection"].extend(rejections)
     return batch
+
+
+def check_tiles(cut: CutResult) -> None:
+    """Raise ImageError with the commonest reason where there is no tile, so that the item as a whole is left out."""
+    if cut.tiles:
+        return
+    counted = Counter(rejection.reason for rejection in cut.rejections)
+    reason = counted.most_common(1)[0][0] if counted else "no_image"
+    raise ImageError(reason, "; ".join(f"{r.reason}: {r.detail}" for r in cut.rejections[:3]))
+
+
+def left_out_rows(left: Iterable[TileRejection], stage: str, digest: str, rejected_at: datetime) -> list[Rejection]:
+    """Rows of the tiles that were left out where others were kept."""
+    return [
+        Rejection(
+            entity="tile", entity_id=r.entity_id, stage=stage, reason=r.reason, detail=r.detail,
+            settings_digest=digest, rejected_at=rejected_at,
+        )
+        for r in left
+    ]  # fmt: skip
 
 
 def write_tiles(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -14,13 +13,12 @@ from flows._run import Batch, Connections, Stage, open_stage, run_batches
 from flows._runners import fetch_share
 from flows._services import archive_service
 from flows.colour import colour_pending
-from flows.cutting import cut_each, write_cut, write_tiles
+from flows.cutting import check_tiles, cut_each, left_out_rows, write_cut, write_tiles
 from flows.fetch import dropped, fetch_each, fetch_file, is_on_disk, remove_strays, write_fetched
 from flows.mirror import at_hand, push
 from flows.pending import pending_tiles, product_batches
 from hubbleclip.archives import Archive, open_archive
 from hubbleclip.archives.base import Delivery, reject
-from hubbleclip.errors import ImageError
 from hubbleclip.images.tiles import FROM_MEMORY, tile_file
 from hubbleclip.paths import Layout, product_suffix
 from hubbleclip.records import Product, Rejection, Tile
@@ -46,19 +44,9 @@ def cut_product(
     now = datetime.now(UTC)
     content = layout.absolute(product.path or "") if data is None else data
     cut = tile_file(content, product.sha256 or "", settings, product.file_name)
-    if not cut.tiles:
-        counted = Counter(rejection.reason for rejection in cut.rejections)
-        reason = counted.most_common(1)[0][0] if counted else "no_image"
-        raise ImageError(reason, "; ".join(f"{r.reason}: {r.detail}" for r in cut.rejections[:3]))
+    check_tiles(cut)
     tiles = write_tiles(cut.tiles, product, layout, now)
-    rejections = [
-        Rejection(
-            entity="tile", entity_id=r.entity_id, stage="tiles", reason=r.reason, detail=r.detail,
-            settings_digest=settings.digest(), rejected_at=now,
-        )
-        for r in cut.rejections
-    ]  # fmt: skip
-    return tiles, rejections
+    return tiles, left_out_rows(cut.rejections, "tiles", settings.digest(), now)
 
 
 def fetch_and_cut(

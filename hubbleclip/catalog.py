@@ -26,8 +26,8 @@ import duckdb
 import pyarrow as pa
 
 from hubbleclip.contracts import tables, to_arrow
-from hubbleclip.errors import CatalogError, CatalogLockedError, DiskFullError
-from hubbleclip.files import FULL, replacing
+from hubbleclip.errors import FULL_DISK, CatalogError, CatalogLockedError, DiskFullError
+from hubbleclip.files import replacing
 from hubbleclip.migrations import migrate, pending_steps, schema_version
 from hubbleclip.paths import Layout
 from hubbleclip.records import Record
@@ -189,7 +189,7 @@ def _full_disk_told() -> Iterator[None]:
     try:
         yield
     except duckdb.Error as error:
-        words = next((os.strerror(number) for number in FULL if os.strerror(number) in str(error)), None)
+        words = next((word for word in map(os.strerror, FULL_DISK) if word in str(error)), None)
         if words is None:
             raise
         message = f"the catalog cannot be written ({words}): make room and run again; what was written before is kept"

@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+
+FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
+SPENT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+"""No more files or memory are to be had."""
+OF_THE_MACHINE = FULL_DISK | SPENT | {errno.EIO, errno.ESTALE}
+"""What the system says of itself, in an OSError's `errno`, not of the file that was read."""
+
 
 class HubbleclipError(Exception):
     """Base of the errors that end a command with exit code 2 and one line."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import errno
 import fcntl
 import hashlib
 import os
@@ -12,11 +11,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from hubbleclip.errors import DiskFullError
+from hubbleclip.errors import FULL_DISK, DiskFullError
 
 CHUNK_BYTES = 1 << 20
 MANY_FILES = 8
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def sha256_file(path: Path) -> str:
@@ -90,7 +88,7 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in FULL:
+        if error.errno not in FULL_DISK:
             raise
         raise DiskFullError(
             f"no more can be written at {path.parent} ({error.strerror}): make room, then run it again"

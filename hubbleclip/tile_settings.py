@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from hubbleclip.sections import Section
 
@@ -38,7 +38,7 @@ class TileSettings(Section):
     """Least share of valid pixels above `signal_sigma`, after smoothing; below it the tile counts as empty."""
     signal_sigma: float = Field(5.0, gt=0)
     """A pixel this many noise sigmas above the sky counts as signal."""
-    stretch: str = "asinh"
+    stretch: Literal["asinh", "linear", "zscale"] = "asinh"
     """Stretch by its name in the registry."""
     softening_sigma: float = Field(3.0, gt=0)
     """asinh is linear below and logarithmic above this many noise sigmas."""
@@ -56,3 +56,14 @@ class TileSettings(Section):
     """With `limits = "flux"`: where asinh turns from linear to logarithmic, in e-/s/arcsec2."""
     max_pixels: int = Field(600_000_000, ge=1)
     """A header that claims more pixels in one image is refused before memory is taken."""
+
+    @model_validator(mode="after")
+    def _makes_sense_together(self) -> Self:
+        """Refuse values that are each in range and together give no tiles, or far too many."""
+        if not self.views:
+            raise ValueError("tiles.views is empty: name at least one of native, overview, aim")
+        if self.overlap_px >= self.size_px and not self.stride_px:
+            raise ValueError(f"tiles.overlap_px = {self.overlap_px} must be below tiles.size_px = {self.size_px}")
+        if self.limits == "flux" and not self.flux_black < self.flux_white:
+            raise ValueError(f"tiles.flux_black = {self.flux_black} must be below tiles.flux_white = {self.flux_white}")
+        return self

@@ -28,7 +28,8 @@ class Camera:
 
     `bad` are the DQ bits that make a pixel invalid and `kept` those that do not, each with its meaning, "?" after what
     is not certain; saturation is never bad. `raw_yx` is the shape of an uncalibrated full frame, `light_yx` that of its
-    pixels that see light, which begin at LTV1 and LTV2; `gap` are columns of the frame between two amplifiers.
+    pixels that see light, which begin at LTV1 and LTV2; `gap` are columns of the frame between two amplifiers. A cube
+    of up to `planes` is an image a plane. `num_wheels` are named by FILTNAM1, FILTNAM2 and so on.
     """
 
     kind: str
@@ -42,6 +43,8 @@ class Camera:
     raw_yx: tuple[int, int] | None = None
     light_yx: tuple[int, int] | None = None
     gap: tuple[int, int] | None = None
+    planes: int = 1
+    num_wheels: int = 2
 
     @property
     def bad_dq(self) -> int:
@@ -119,10 +122,12 @@ CAMERAS = {
         extension="four SCI in _c0m, four planes in _c0f; the DQ is a file of its own (_c1m, _c1f) and is not read",
         filters="FILTNAM1, FILTNAM2 (FILTER1 is a number)", unit="COUNTS", scale_arcsec=0.1,
         handbook="WFPC2 Data Handbook 4, sections 2.2, 3.3 (table 3.5 of DQ bits); the PC has 0.046 arcsec",
+        planes=4,
     ),
     "WFPC": Camera(
-        kind=CCD, bad=WFPC2_BAD, kept=WFPC2_KEPT, filters="FILTNAM1, FILTNAM2", unit="COUNTS", scale_arcsec=0.1,
-        handbook="HST Data Handbook 3 (1997), part WF/PC; its DQ bits are taken to be those of WFPC2?",
+        kind=CCD, bad=WFPC2_BAD, kept=WFPC2_KEPT, extension="four planes in _c0f, one a chip of one of its two cameras",
+        filters="FILTNAM1, FILTNAM2", unit="COUNTS", scale_arcsec=0.1,
+        handbook="HST Data Handbook 3 (1997), part WF/PC; its DQ bits are taken to be those of WFPC2?", planes=4,
     ),
     "STIS/CCD": Camera(
         kind=CCD, bad=STIS_BAD, kept=STIS_KEPT, filters="FILTER (OPT_ELEM is MIRVIS)", unit="COUNTS",
@@ -137,6 +142,7 @@ CAMERAS = {
     "FOC": Camera(
         kind=COUNTER, bad={1: "lost?", 2: "filled?", 4: "bad?"}, extension="0", filters="FILTNAM1 to FILTNAM4",
         unit="COUNTS", scale_arcsec=0.014, handbook="HST Data Handbook 3 (1997), part FOC; f/96 after COSTAR",
+        num_wheels=4,
     ),
     "NICMOS": Camera(
         kind=RAMP, bad=NICMOS_BAD, kept=NICMOS_KEPT, extension="SCI, version 1", unit="COUNTS/S",
@@ -180,9 +186,15 @@ def blind_parts(look: Look, camera: Camera, shape_yx: tuple[int, ...]) -> list[t
     return [(top, whole), (bottom, whole), (whole, left), (whole, right), *gap]
 
 
-def filter_name(look: Look) -> str | None:
-    """FILTER, or FILTER1 and FILTER2 without the clear one, or WFPC2's FILTNAM1 and 2; several joined by `+`."""
-    for keys in (("FILTER",), ("FILTER1", "FILTER2"), ("FILTNAM1", "FILTNAM2")):
+def _wheel_keys(camera: Camera) -> list[str]:
+    return [f"FILTNAM{wheel}" for wheel in range(1, camera.num_wheels + 1)]
+
+
+def filter_name(look: Look, camera: Camera) -> str | None:
+    """FILTER, or FILTER1 and FILTER2 without the clear one, or FILTNAM1 and so on of WFPC2 and FOC; several joined by
+    `+`.
+    """
+    for keys in (["FILTER"], ["FILTER1", "FILTER2"], _wheel_keys(camera)):
         values = (look(key) for key in keys)
         names = [value.upper() for value in values if isinstance(value, str) and not NO_FILTER.match(value.strip())]
         if names:
@@ -201,7 +213,8 @@ def gain_of(look: Look, camera: Camera) -> float | None:
 def not_sky_reason(look: Look) -> tuple[str, str] | None:
     """Reason and detail where the header says that the pixels are no picture of the sky; None where they may be."""
     instrument, kind = str(look("INSTRUME") or "").upper(), str(look("FILETYPE") or "SCI").upper()
-    optics = [str(look(key) or "") for key in ("FILTER", "FILTER1", "FILTER2", "FILTNAM1", "FILTNAM2", "OPT_ELEM")]
+    wheels = _wheel_keys(camera_of(instrument_name(look)))
+    optics = [str(look(key) or "") for key in ("FILTER", "FILTER1", "FILTER2", *wheels, "OPT_ELEM")]
     disperser = next((name for name in optics if DISPERSER.match(name.upper())), None)
     if instrument in SPECTROGRAPHS:
         return "not_an_image", f"{instrument} takes no pictures"

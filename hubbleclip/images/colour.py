@@ -83,11 +83,20 @@ def cut_colour(
 
 
 def _prepare_all(images: Iterable[ScienceImage], settings: TileSettings) -> list[Prepared]:
-    """The images that can be shown and placed. Raises ImageError where none can."""
+    """The images that can be shown and placed. Raises ImageError with the first one's reason where none can."""
     placed = [image for image in images if image.wcs is not None]
     if not placed:
         raise ImageError("no_wcs", "without a WCS no image can be laid on another")
-    return [prepare(image, settings) for image in placed]
+    prepared: list[Prepared] = []
+    refused: list[ImageError] = []
+    for image in placed:
+        try:
+            prepared.append(prepare(image, settings))
+        except ImageError as error:
+            refused.append(error)
+    if not prepared:
+        raise refused[0]
+    return prepared
 
 
 def _scaled(shown: Prepared) -> NDArray[np.float32]:

@@ -21,7 +21,7 @@ from astropy.io.fits.hdu.compressed._compression import CfitsioException
 from astropy.wcs import WCS
 from numpy.typing import NDArray
 
-from hubbleclip.errors import ImageError
+from hubbleclip.errors import OF_THE_MACHINE, ImageError
 from hubbleclip.fits_headers import BLOCK_BYTES
 from hubbleclip.images import cameras, masks
 from hubbleclip.images.aim import aims_of
@@ -40,7 +40,6 @@ BYTES_A_PIXEL = 16
 ROWS_A_STEP = 64
 CHIP = re.compile(r"\[sci,\d+\]$|_sci\d+(?=\.fits$)", re.IGNORECASE)
 """What tells a chip in the name of what was drizzled."""
-SINGLE_EXPOSURE = ("_raw", "_flt", "_flc", "_c0f", "_c0m", "_d0f", "_d0m", "_cal")
 DAMAGE = (
     *(OSError, ValueError, TypeError, KeyError, IndexError, EOFError, RuntimeError, OverflowError),
     *(zlib.error, pyfits.VerifyError, CfitsioException),
@@ -69,7 +68,6 @@ class ScienceImage:
     filter: str | None
     target: str | None
     exposure_s: float | None
-    is_drizzled: bool
     may_hold_rays: bool = False
     stretch: Stretch | None = None
     aims_deg: tuple[tuple[float, float], ...] = ()
@@ -105,7 +103,7 @@ def science_images(path: Path, max_pixels: int, file_name: str | None = None) ->
             layers = _find_layers(hdus, stem, max_pixels)
         for layer in layers:
             with _refusing():
-                image = _read_image(hdus, layer, stem, file)
+                image = _read_image(hdus, layer, file)
             yield image
             del image  # lest it stay in memory beside the next
 
@@ -120,7 +118,7 @@ def _refusing() -> Iterator[None]:
     except MemoryError as error:
         raise ImageError("too_large", "the image does not fit into memory") from error
     except DAMAGE as error:
-        raise ImageError("unreadable", _one_line(error)) from error
+        raise _unreadable(error) from error
 
 
 @contextmanager
@@ -132,7 +130,7 @@ def _open_hdus(file: IO[bytes]) -> Iterator[pyfits.HDUList]:
             hdus = pyfits.open(file, memmap=True, do_not_scale_image_data=True, lazy_load_hdus=True)
             load_all(hdus, file)
     except (*DAMAGE, AttributeError) as error:  # its headers without a class lack what it asks of them
-        raise ImageError("unreadable", _one_line(error)) from error
+        raise _unreadable(error) from error
     with hdus:
         yield hdus
 
@@ -143,7 +141,7 @@ def _open_plain(path: Path, max_bytes: int) -> Iterator[IO[bytes]]:
     try:
         file = path.open("rb")
     except OSError as error:
-        raise ImageError("unreadable", _one_line(error)) from error
+        raise _unreadable(error) from error
     with file, ExitStack() as stack:
         is_gzip = file.read(2) == b"\x1f\x8b"
         file.seek(0)
@@ -158,18 +156,29 @@ def _open_plain(path: Path, max_bytes: int) -> Iterator[IO[bytes]]:
 
 
 def _unpack(source: IO[bytes], target: IO[bytes], max_bytes: int) -> None:
-    try:
-        with gzip.GzipFile(fileobj=source) as stream:
-            while chunk := stream.read(COPY_BYTES):
-                target.write(chunk)
-                if target.tell() > max_bytes:
-                    raise ImageError("too_large", f"unpacks to more than {max_bytes} bytes")
-    except EOFError as error:
-        raise ImageError("truncated", "the gzip stream ends early") from error
-    except (OSError, zlib.error) as error:
-        raise ImageError("unreadable", _one_line(error)) from error
+    with gzip.GzipFile(fileobj=source) as stream:
+        while chunk := _read_chunk(stream):
+            target.write(chunk)
+            if target.tell() > max_bytes:
+                raise ImageError("too_large", f"unpacks to more than {max_bytes} bytes")
     target.flush()
     target.seek(0)
+
+
+def _read_chunk(stream: gzip.GzipFile) -> bytes:
+    try:
+        return stream.read(COPY_BYTES)
+    except EOFError as error:
+        raise ImageError("truncated", "the gzip stream ends early") from error
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise _unreadable(error) from error
+
+
+def _unreadable(error: BaseException) -> ImageError:
+    """What the error says of the file. Raises it anew where it speaks of the machine: the file may be good."""
+    if isinstance(error, OSError) and error.errno in OF_THE_MACHINE:
+        raise error
+    return ImageError("unreadable", _one_line(error))
 
 
 def _one_line(error: BaseException) -> str:
@@ -177,11 +186,9 @@ def _one_line(error: BaseException) -> str:
 
 
 def _find_layers(hdus: pyfits.HDUList, stem: str, max_pixels: int) -> list[Layer]:
-    look = _looker(hdus[0].header, hdus[0].header)
-    instrument = cameras.instrument_name(look)
-    camera = cameras.camera_of(instrument)
+    camera = cameras.camera_of(cameras.instrument_name(_looker(hdus[0].header, hdus[0].header)))
     try:
-        layers = science_layers(hdus, stem, camera, instrument)
+        layers = science_layers(hdus, stem, camera)
     except ImageError as error:
         if error.reason == "no_image" and any(_is_cut_short(hdus, index) for index in range(len(hdus))):
             raise ImageError("truncated", "the file ends before its headers say") from error
@@ -232,7 +239,7 @@ def _is_cut_short(hdus: pyfits.HDUList, index: int) -> bool:
     return bool(info["datLoc"] + max(needed, 0) > size)
 
 
-def _read_image(hdus: pyfits.HDUList, layer: Layer, stem: str, file: IO[bytes]) -> ScienceImage:
+def _read_image(hdus: pyfits.HDUList, layer: Layer, file: IO[bytes]) -> ScienceImage:
     header = hdus[layer.extension].header
     look = _looker(header, hdus[0].header)
     instrument = cameras.instrument_name(look)
@@ -252,23 +259,14 @@ def _read_image(hdus: pyfits.HDUList, layer: Layer, stem: str, file: IO[bytes]) 
         chip=layer.chip,
         unit=look("BUNIT") if isinstance(look("BUNIT"), str) else None,
         instrument=instrument,
-        filter=cameras.filter_name(look),
+        filter=cameras.filter_name(look, camera),
         target=str(look("TARGNAME")) if look("TARGNAME") is not None else None,
         exposure_s=float(exposure) if isinstance(exposure, (int, float)) else None,
-        is_drizzled=_is_drizzled(hdus, layer, look, stem),
         may_hold_rays=not (_is_combined(look) or camera.counts_photons or camera.reads_ramps),
         aims_deg=aims_of(look),
         gain=cameras.gain_of(look, camera),
         pages=pages,
     )
-
-
-def _is_drizzled(hdus: pyfits.HDUList, layer: Layer, look: Look, stem: str) -> bool:
-    """True unless the file is known to be one exposure: named as one, with a DQ extension, or a WFPC2 cube."""
-    if look("DRIZCORR") == "COMPLETE" or layer.weight is not None:
-        return True
-    has_quality = any(str(hdu.name).upper() == "DQ" for hdu in hdus)
-    return not (stem.endswith(SINGLE_EXPOSURE) or has_quality or layer.plane is not None)
 
 
 def _is_combined(look: Look) -> bool:

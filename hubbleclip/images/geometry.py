@@ -163,15 +163,16 @@ def _shrunk_text(text: str, shrink: float, start_yx: tuple[int, int]) -> str:
 
 def _to_icrs(wcs: WCS, points_xy: NDArray[np.float64]) -> NDArray[np.float64]:
     """ICRS degrees of 0-based pixels, (n, 2) as ra, dec. FK5 of 2000 is taken as ICRS: 0.1 arcsec at
-    most. An equinox that is not told is 2000. NaN where the WCS names a frame that is not known.
+    most. An equinox that is not told is 2000. NaN where the WCS names a frame that is not known, of another body, say.
     """
     equinox = 2000.0 if math.isnan(wcs.wcs.equinox) else wcs.wcs.equinox or 2000.0
     is_icrs = str(wcs.wcs.radesys or "ICRS").upper() in ("ICRS", "FK5") and abs(equinox - 2000) < 1
     if is_icrs and wcs.wcs.lngtyp == "RA":
         radec: NDArray[np.float64] = wcs.all_pix2world(points_xy, 0)
         return radec if wcs.wcs.lng == 0 else radec[:, ::-1]
-    sky = getattr(wcs.pixel_to_world(points_xy[:, 0], points_xy[:, 1]), "icrs", None)
-    if sky is None:
+    try:
+        sky = wcs.pixel_to_world(points_xy[:, 0], points_xy[:, 1]).icrs
+    except BAD_WCS:
         return np.full(points_xy.shape, np.nan)
     return np.column_stack([sky.ra.deg, sky.dec.deg])
 

@@ -35,5 +35,7 @@ def decode_picture(data: bytes) -> NDArray[np.uint8]:
     try:
         with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
             return np.array(image.convert("L"))
+    except Image.DecompressionBombError as error:
+        raise ImageError("too_large", str(error)) from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise ImageError("unreadable", f"no JPEG image: {error}") from error

@@ -22,6 +22,8 @@ START = struct.Struct(">8sI4sII5sI")
 CHUNK = struct.Struct(">I4s")
 END = bytes.fromhex("0000000049454e44ae426082")
 """The chunk IEND, which is empty."""
+MOST_EXPANDED = 1032
+"""Bytes that a byte of deflate can stand for: at best two bits for 258 (RFC 1951, section 3.2.5)."""
 
 
 def encode_png(levels_yx: NDArray[np.uint8]) -> bytes:
@@ -63,6 +65,8 @@ def decode_png(data: bytes) -> NDArray[np.uint8]:
     try:
         with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
             return np.array(image.convert("L"))
+    except Image.DecompressionBombError as error:
+        raise ImageError("too_large", str(error)) from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise ImageError("unreadable", f"no PNG image: {error}") from error
 
@@ -82,14 +86,21 @@ def decode_own(data: bytes) -> NDArray[np.uint8] | None:
     known = (signature, length, kind, form, kind_packed, data[end + 4 :])
     if known != (SIGNATURE, len(form) + 8, b"IHDR", GREY_8_BIT, b"IDAT", END):
         return None
+    num_bytes = height * (width + 1)
+    if not 0 < num_bytes <= MOST_EXPANDED * len(packed):
+        return None
     if checksum != zlib.crc32(data[12:29]) or data[end : end + 4] != _checksum(b"IDAT", packed):
         return None
+    return _unpack_rows(packed, height, width)
+
+
+def _unpack_rows(packed: memoryview, height: int, width: int) -> NDArray[np.uint8] | None:
     num_bytes = height * (width + 1)
     try:
         rows = isal_zlib.decompressobj().decompress(packed, num_bytes + 1)
     except isal_zlib.error:  # type: ignore[misc]  # its stub takes the class for a value
         return None
-    if len(rows) != num_bytes or num_bytes == 0:
+    if len(rows) != num_bytes:
         return None
     rows_yx = np.frombuffer(rows, np.uint8).reshape(height, width + 1)
     return None if rows_yx[:, 0].any() else rows_yx[:, 1:]

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 
-from hubbleclip.errors import ImageError
+from hubbleclip.errors import OF_THE_MACHINE, ImageError
 from hubbleclip.images.compiling import compiled
 from hubbleclip.images.fits import ScienceImage
 from hubbleclip.images.grey_jpeg import read_frame, read_grey
@@ -43,7 +44,6 @@ def read_previews(content: Path | bytes, max_pixels: int, enough_px: int | None 
         filter=None,
         target=None,
         exposure_s=None,
-        is_drizzled=True,
         stretch=stretch,
         shrunk=shrunk,
     )
@@ -74,6 +74,8 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
+        if error.errno in OF_THE_MACHINE:
+            raise
         raise ImageError("unreadable", str(error)) from error
 
 
@@ -89,16 +91,17 @@ def _ordinary_levels(data: bytes, max_pixels: int, enough_px: int | None) -> tup
 
 @contextmanager
 def _opened(content: Path | bytes, max_pixels: int) -> Iterator[Image.Image]:
-    """A JPEG file whose header is sound and names no more than `max_pixels`. Raises ImageError."""
-    file = io.BytesIO(content) if isinstance(content, bytes) else content
+    """A JPEG file whose header is sound and names no more than `max_pixels`. Raises ImageError.
+
+    Pillow's reader of JPEG is asked itself: `Image.open` would judge the size by a limit of its own.
+    """
+    file = io.BytesIO(content if isinstance(content, bytes) else _read(content))
     try:
-        with Image.open(file, formats=["JPEG"]) as image:
+        with JpegImageFile(file) as image:
             if image.width * image.height > max_pixels:
                 raise ImageError("too_large", f"{image.width} x {image.height} pixels, more than {max_pixels}")
             yield image
-    except Image.DecompressionBombError as error:
-        raise ImageError("too_large", str(error)) from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError) as error:
         raise ImageError("unreadable", f"no JPEG image: {error}") from error
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +19,12 @@ NOT_SCIENCE = re.compile(
     r"|DX|DY|DXY?|D2IMARR|WCSDVARR|PIXMAP|AREA|GAIN|SEGM.*|MODEL|HDRLET|RESID.*)$"
 )
 NOT_SCIENCE_FILE = re.compile(r"[_.](wht|weight|ctx|con|err|rms|dq|sigma|ivar|var|mask|psf|flat|seg|segm|spt|shm|bkg)$")
-WFPC2_CHIPS = 4
 PLANE_STEP = 1000
+MAX_SCIENCE = 500
+"""Science extensions of a file: those of a camera have two, those of a long series of exposures some dozens."""
+
+Companions = Mapping[tuple[str, Any, tuple[int, ...]], int]
+"""The extension of each companion, by its name, version and shape."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +42,8 @@ class Layer:
         return self.extension + PLANE_STEP * (self.plane or 0)
 
 
-def science_layers(hdus: pyfits.HDUList, stem: str, camera: Camera, instrument: str | None) -> list[Layer]:
-    """The images of the sky in a file, in file order. Raises ImageError `no_image` or `not_an_image`.
+def science_layers(hdus: pyfits.HDUList, stem: str, camera: Camera) -> list[Layer]:
+    """The images of the sky in a file, in file order. Raises ImageError `no_image`, `not_an_image` or `too_large`.
 
     `SCI` by name where there is one, else the primary image, else every image not named as an accompaniment (weights,
     errors, masks, distortion tables). Of the reads of an infrared ramp only the last, version 1, is taken.
@@ -50,9 +54,12 @@ def science_layers(hdus: pyfits.HDUList, stem: str, camera: Camera, instrument: 
     extensions = _science_extensions(hdus, names)
     if camera.reads_ramps and "SAMP" in names:
         extensions = extensions[:1]
-    layers = [layer for index in extensions for layer in _layers_of(hdus, names, index, instrument)]
+    if len(extensions) > MAX_SCIENCE:
+        raise ImageError("too_large", f"{len(extensions)} extensions of the sky, more than {MAX_SCIENCE}")
+    companions = _companions(hdus, names)
+    layers = [layer for index in extensions for layer in _layers_of(hdus, companions, index, camera.planes)]
     if not layers:
-        raise ImageError("not_an_image", "a cube that is neither one plane nor WFPC2's chips")
+        raise ImageError("not_an_image", "a cube that is neither one plane nor the chips of a camera")
     return layers
 
 
@@ -83,19 +90,22 @@ def _science_extensions(hdus: pyfits.HDUList, names: Sequence[str]) -> list[int]
     return [0] if 0 in others else others
 
 
-def _layers_of(hdus: pyfits.HDUList, names: Sequence[str], index: int, instrument: str | None) -> list[Layer]:
-    shape = image_shape(hdus[index])
-    quality, weight = (_companion(hdus, index, [k for k, name in enumerate(names) if name == of]) for of in COMPANIONS)
+def _companions(hdus: pyfits.HDUList, names: Sequence[str]) -> Companions:
+    """The first of each name, version and shape."""
+    found: dict[tuple[str, Any, tuple[int, ...]], int] = {}
+    for index, name in enumerate(names):
+        if name in COMPANIONS:
+            found.setdefault((name, hdus[index].ver, image_shape(hdus[index])), index)
+    return found
+
+
+def _layers_of(hdus: pyfits.HDUList, companions: Companions, index: int, max_planes: int) -> list[Layer]:
+    """The planes of an extension, accompanied by what has its version and shape."""
+    shape, version = image_shape(hdus[index]), hdus[index].ver
+    quality, weight = (companions.get((name, version, shape)) for name in COMPANIONS)
     planes = shape[:-2]
     if all(length == 1 for length in planes):
         return [Layer(index, None, quality, weight)]
-    if instrument == "WFPC2" and len(planes) == 1 and planes[0] <= WFPC2_CHIPS:
+    if len(planes) == 1 and planes[0] <= max_planes:
         return [Layer(index, plane, quality, weight) for plane in range(planes[0])]
     return []
-
-
-def _companion(hdus: pyfits.HDUList, index: int, named: Iterable[int]) -> int | None:
-    """Of the extensions `named` as a companion is, that of the same version and shape as the science extension."""
-    science, shape_yx = hdus[index], image_shape(hdus[index])
-    alike = (k for k in named if image_shape(hdus[k]) == shape_yx and hdus[k].ver == science.ver)
-    return next(alike, None)

@@ -306,11 +306,16 @@ def _overview(prepared: Prepared, settings: TileSettings) -> tuple[Prepared, lis
 
 
 def _aim(prepared: Prepared, settings: TileSettings) -> tuple[Prepared, list[Place]]:
-    """The image's own pixels about the aim point, unless a tile of the grid shows nearly the same."""
+    """The image's own pixels about the aim point, unless a tile of the grid shows nearly the same. Raises ImageError
+    `no_aim` where there is no such point in the image and no grid that shows it all the same.
+    """
     image, shape_yx = prepared.image, prepared.sound_yx.shape
     aim_yx = aim_point(image.aims_deg, image.wcs, shape_yx)
-    if aim_yx is None:
+    if aim_yx is None and "native" in settings.views:
         return prepared, []
+    if aim_yx is None:
+        why = "it has no WCS" if image.wcs is None else "target, aperture and reference of the WCS lie outside"
+        raise ImageError("no_aim", f"nothing tells which part of the image it was aimed at: {why}")
     start_yx = aim_start(aim_yx, shape_yx, settings.size_px)
     apart = [max(abs(y0 - start_yx[0]), abs(x0 - start_yx[1])) for y0, x0 in grid_of(image, settings)]
     if "native" in settings.views and min(apart) <= NEARLY_SAME_SHARE * settings.size_px:

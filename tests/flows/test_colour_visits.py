@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
-from stages import fetched, observation, stage_at
+from stages import fetched, observation, rejection, stage_at
 
 from flows._run import Stage
 from flows.colour import colour_pending, colour_visits, pending_visits
@@ -92,6 +92,27 @@ def test_a_visit_that_cannot_be_coloured_is_left_out_once(tmp_path: Path) -> Non
         (left,) = stage.catalog.rows("FROM rejection WHERE stage = 'colour'")
         assert (left["entity"], left["entity_id"], left["reason"]) == ("visit", "ib2s16 NEPTUNE", "unreadable")
         assert pending_visits(stage.catalog, stage.settings.tiles) == []
+
+
+def test_a_visit_whose_colour_tiles_are_all_left_out_is_not_cut_again(tmp_path: Path) -> None:
+    with stage_at(tmp_path, TILES) as stage:
+        products = with_visit(stage, ("F336W", "F814W", "F555W"))
+        path = stage.layout.absolute(products[2].path or "")
+        with fits.open(path, "update") as hdus:
+            hdus[0].data[:, :40] = np.nan
+        assert colour(stage) == []
+        (left,) = stage.catalog.rows("FROM rejection WHERE stage = 'colour'")
+        assert (left["entity"], left["reason"]) == ("visit", "too_little_valid")
+        assert pending_visits(stage.catalog, stage.settings.tiles) == []
+
+
+def test_a_visit_left_out_for_want_of_a_package_is_tried_again_on_request(tmp_path: Path) -> None:
+    with stage_at(tmp_path, TILES) as stage:
+        lacking = rejection("visit", "ib2s16 NEPTUNE", "colour", "settings")
+        empty = rejection("visit", "ib2s17 NEPTUNE", "colour", "no_signal")
+        stage.catalog.upsert({"rejection": [lacking, empty]})
+        stage.catalog.run("clear_all_failures")
+        assert [row["reason"] for row in stage.catalog.rows("FROM rejection")] == ["no_signal"]
 
 
 def test_files_that_are_not_kept_cannot_be_coloured(tmp_path: Path) -> None:

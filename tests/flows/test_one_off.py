@@ -51,6 +51,22 @@ def test_a_preview_becomes_a_tile_and_stands_upright_on_the_sheet(tmp_path: Path
     assert sheet[20:70, 10:250].mean() > 150 > 50 > sheet[100:250, 10:250].mean()
 
 
+@pytest.mark.parametrize("out", ["taken", "taken/below"])
+def test_a_place_that_is_no_folder_is_named_before_any_work(image: Path, tmp_path: Path, out: str) -> None:
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(HubbleclipError, match=r"taken.* cannot be written .*: give another folder by --out"):
+        next(tile_files([image], tmp_path / out, TILES))
+
+
+def test_where_no_file_gives_a_tile_each_tells_why_and_the_command_fails(tmp_path: Path) -> None:
+    for name in ("a.fits", "b.fits"):
+        (tmp_path / name).write_bytes(b"no FITS")
+    told = []
+    with pytest.raises(HubbleclipError, match="none of 2 files gave a tile"):
+        told.extend(line for line in tile_files([tmp_path / "a.fits", tmp_path / "b.fits"], tmp_path / "out", TILES))
+    assert [line.split(":")[0] for line in told] == ["a.fits", "b.fits"]
+
+
 def test_a_missing_file_is_named_before_any_work(image: Path, tmp_path: Path) -> None:
     with pytest.raises(HubbleclipError, match=r"nowhere\.fits"):
         list(tile_files([image, tmp_path / "nowhere.fits"], tmp_path / "out", TILES))

@@ -3,8 +3,9 @@
 import errno
 
 import pytest
+from stages import rejection
 
-from flows._run import attempt, batches
+from flows._run import attempt, batches, num_items_of
 from hubbleclip.errors import ArchiveUnreachableError, DownloadError, HubbleclipError, ImageError
 from hubbleclip.records import Rejection
 
@@ -39,6 +40,16 @@ def test_an_unreachable_archive_stops_the_run() -> None:
 def test_a_full_disk_stops_the_run_and_says_so() -> None:
     with pytest.raises(HubbleclipError, match="make room or set --data"):
         failing(OSError(errno.ENOSPC, "No space left on device"))
+
+
+def test_a_system_without_free_files_stops_the_run_rather_than_blaming_the_item() -> None:
+    with pytest.raises(HubbleclipError, match=r"Too many open files.*flows\.workers"):
+        failing(OSError(errno.EMFILE, "Too many open files"))
+
+
+def test_tiles_that_are_left_out_are_no_items_of_their_stage() -> None:
+    left_out = [rejection("tile", f"t{k}", "tiles", "no_signal") for k in range(5)]
+    assert num_items_of([*left_out, rejection("product", "p", "tiles", "unreadable")]) == 1
 
 
 def test_batches_hold_every_item_once() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from astropy.io import fits
 from astropy.wcs import WCS
 from hypothesis import given
 from hypothesis import strategies as st
@@ -69,6 +70,22 @@ def test_the_target_goes_before_the_aperture_and_that_before_the_reference_pixel
 
 def test_without_a_wcs_there_is_no_aim():
     assert aim_point([(150.0, 2.0)], None, SHAPE) is None
+
+
+def test_an_image_whose_aim_lies_outside_is_left_out_for_that(tmp_path):
+    path = write(tmp_path / "a.fits", TARG=sky_at(5000, 20))
+    with fits.open(path, "update") as hdus:
+        hdus["SCI"].header["CRPIX1"] = 5000.0
+    result = tile_file(path, SHA, AIM)
+    assert [(r.entity_id, r.reason) for r in result.rejections] == [(f"{SHA}:1:aim", "no_aim")]
+    assert "lie outside" in result.rejections[0].detail
+    assert [r.reason for r in tile_file(path, SHA, BOTH).rejections if r.entity_id.endswith("aim")] == []
+
+
+def test_an_image_without_a_wcs_is_left_out_for_want_of_an_aim(tmp_path):
+    fits.PrimaryHDU(starry_sky(SHAPE)).writeto(tmp_path / "a.fits")
+    (left,) = tile_file(tmp_path / "a.fits", SHA, AIM).rejections
+    assert (left.reason, "no WCS" in left.detail) == ("no_aim", True)
 
 
 @given(st.floats(-0.5, 699.4), st.integers(32, 900))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -115,8 +116,6 @@ def test_where_too_little_is_seen_in_all_three_there_is_no_tile(parts, tmp_path)
 
 
 def test_without_a_wcs_nothing_can_be_aligned(parts):
-    from dataclasses import replace
-
     with pytest.raises(ImageError, match="no_wcs"):
         cut_colour([[replace(parts[0][0], wcs=None)], *parts[1:]], SHAS, SETTINGS)
 
@@ -129,3 +128,13 @@ def test_blending_keeps_the_ratios_of_the_three(heights, softening):
         np.testing.assert_allclose(
             levels / max(levels.max(), 1), np.array(heights) / brightest, atol=0.6 / max(levels.max(), 1) + 0.01
         )
+
+
+def test_a_dead_chip_costs_only_itself(parts):
+    alive = parts[1][0]
+    dead = replace(alive, valid_yx=np.zeros_like(alive.valid_yx), chip=2)
+    (expected,) = cut_colour(parts, SHAS, SETTINGS).tiles
+    (tile,) = cut_colour([parts[0], [dead, alive], parts[2]], SHAS, SETTINGS).tiles
+    assert tile.png == expected.png
+    with pytest.raises(ImageError, match="all_invalid"):
+        cut_colour([parts[0], [dead], parts[2]], SHAS, SETTINGS)

@@ -1,14 +1,20 @@
 from __future__ import annotations
 
+import errno
 import gzip
+import resource
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.wcs import WCS
 from synthetic_fits import starry_sky, wcs_header, write_drz
 
 from hubbleclip.errors import ImageError
 from hubbleclip.images.fits import read_science_images
+from hubbleclip.images.geometry import tile_geometry
 
 LIMIT = 10_000_000
 
@@ -56,15 +62,15 @@ def test_only_the_last_read_of_an_infrared_ramp_is_taken(tmp_path, sky):
     assert read_one(tmp_path / "a_ima.fits").chip == 1
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.int16])
-def test_wfpc2_cube_gives_an_image_a_chip_with_numbers_of_their_own(tmp_path, dtype):
+@pytest.mark.parametrize(("instrument", "dtype"), [("WFPC2", np.float32), ("WFPC2", np.int16), ("WFPC", np.float32)])
+def test_a_cube_of_chips_gives_an_image_a_chip_with_numbers_of_their_own(tmp_path, instrument, dtype):
     cube = np.stack([starry_sky((130, 131), seed) for seed in range(4)]).astype(dtype)
     fits.PrimaryHDU(
-        cube, fits.Header({"INSTRUME": "WFPC2", "DETECTOR": 1, "FILTNAM1": "F606W", "FILTER1": 44})
+        cube, fits.Header({"INSTRUME": instrument, "DETECTOR": 1, "FILTNAM1": "F606W", "FILTER1": 44})
     ).writeto(tmp_path / "u_c0f.fits")
     images = read_science_images(tmp_path / "u_c0f.fits", LIMIT)
     assert [image.chip for image in images] == [0, 1000, 2000, 3000]
-    assert {(image.instrument, image.filter, image.is_drizzled) for image in images} == {("WFPC2", "F606W", False)}
+    assert {(image.instrument, image.filter) for image in images} == {(instrument, "F606W")}
     np.testing.assert_array_equal(images[2].data_yx, cube[2])
 
 
@@ -282,6 +288,29 @@ def test_random_damage_never_raises_anything_but_an_image_error(tmp_path, sky):
             assert "\n" not in str(error)
 
 
+def test_a_disk_too_full_to_unpack_onto_is_no_fault_of_the_file(tmp_path, sky, monkeypatch):
+    plain = write_drz(tmp_path / "a.fits", sky)
+    (tmp_path / "a.fits.gz").write_bytes(gzip.compress(plain.read_bytes()))
+    with Path("/dev/full").open("w+b", buffering=0) as full, pytest.raises(OSError, match="No space left") as caught:
+        monkeypatch.setattr(tempfile, "TemporaryFile", lambda: full)
+        read_science_images(tmp_path / "a.fits.gz", LIMIT)
+    assert caught.value.errno == errno.ENOSPC
+
+
+def test_too_many_open_files_are_no_fault_of_the_file_but_its_absence_is(tmp_path, sky):
+    path = write_drz(tmp_path / "a.fits", sky)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with path.open("rb") as file:
+        next_free = file.fileno()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (next_free, hard))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            read_science_images(path, LIMIT)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert reason_of(tmp_path / "absent.fits") == "unreadable"
+
+
 def test_a_wcs_without_sense_is_none(tmp_path, sky):
     header = wcs_header(sky.shape)
     header["CD1_1"] = header["CD1_2"] = header["CD2_1"] = header["CD2_2"] = 0.0
@@ -306,3 +335,10 @@ def test_rays_are_looked_for_unless_the_header_says_that_exposures_were_compared
     data = np.random.default_rng(1).normal(5, 1, (64, 64)).astype(np.float32)
     (image,) = read_science_images(write_drz(tmp_path / "a.fits", data, primary=told), 10_000)
     assert image.may_hold_rays is may_hold_rays
+
+
+@pytest.mark.parametrize("axes", [("MALN", "MALT"), ("HPLN", "HPLT"), ("XXLN", "XXLT")])
+def test_a_wcs_on_another_body_than_the_sky_gives_tiles_without_a_place(axes):
+    header = wcs_header((64, 64))
+    header["CTYPE1"], header["CTYPE2"] = (f"{axis}-TAN" for axis in axes)
+    assert tile_geometry(WCS(header), 0, 0, 64) is None

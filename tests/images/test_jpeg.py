@@ -53,6 +53,14 @@ def test_what_is_no_picture_is_refused():
         decode_picture(b"\xff\xd8broken")
 
 
+def test_a_jpeg_of_a_huge_claim_is_too_large():
+    data = bytearray(jpeg_bytes("L", "JPEG"))
+    frame = data.index(b"\xff\xc0")
+    data[frame + 5 : frame + 9] = (60_000).to_bytes(2, "big") * 2
+    with pytest.raises(ImageError, match="too_large"):
+        decode_picture(bytes(data))
+
+
 def test_a_jpeg_or_colour_tile_is_packed_and_read_as_grey(tmp_path):
     pictures = {"a" * 32: jpeg_bytes("L", "JPEG"), "b" * 32: jpeg_bytes("RGB", "PNG")}
     rows = [make_sample(tile_id, sha256_bytes(data)) for tile_id, data in pictures.items()]

@@ -110,6 +110,22 @@ def test_a_claim_of_more_rows_than_there_are_is_refused_without_taking_memory():
     assert png.decode_own(bytes(whole)) is None
 
 
+@pytest.mark.parametrize("sides", [(20_000, 10_000), (2**32 - 1, 2**32 - 1)])
+def test_a_png_of_a_huge_claim_is_too_large(sides):
+    data = bytearray(encode_png(noisy_levels(3, (64, 64))))
+    data[16:24] = struct.pack(">II", *sides)
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    with pytest.raises(ImageError, match="too_large"):
+        decode_png(bytes(data))
+
+
+def test_the_blackest_png_is_within_what_deflate_can_expand_to():
+    black = np.zeros((4096, 4096), np.uint8)
+    best = zlib.compress(bytes(4096 * 4097), 9)
+    assert 0.99 < 4096 * 4097 / len(best) / png.MOST_EXPANDED < 1
+    np.testing.assert_array_equal(png.decode_own(encode_png(black)), black)
+
+
 def test_a_sheet_has_a_cell_a_tile(tmp_path):
     tiles = [np.full((64, 64), 40 * k, np.uint8) for k in range(5)]
     write_sheet(tiles, [f"tile {k} \u03b1" for k in range(5)], tmp_path / "s.png", columns=2, cell_px=64)

@@ -138,6 +138,15 @@ def test_a_bomb_is_refused_by_its_header_alone(tmp_path: Path) -> None:
             read_previews(tmp_path / "bomb.jpg", 10**6)
 
 
+def test_the_size_is_judged_by_the_settings_and_not_by_pillows_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = packed(starry_levels(64, 64))
+    truth = read_levels(data, 64 * 64)[0]
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    np.testing.assert_array_equal(read_levels(data, 64 * 64)[0], truth)
+    with pytest.raises(ImageError, match="too_large: 64 x 64 pixels, more than 4095"):
+        read_levels(data, 64 * 64 - 1)
+
+
 def test_a_smaller_picture_is_decoded_where_that_is_enough(tmp_path: Path) -> None:
     path = write_jpeg(tmp_path / "a.jpg", starry_levels(1200, 1600), "RGB")
     small, shrunk = read_levels(path, 10**7, enough_px=128)

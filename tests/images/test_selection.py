@@ -8,6 +8,7 @@ from astropy.io import fits
 from synthetic_fits import starry_sky, write_drz
 
 from hubbleclip.errors import ImageError
+from hubbleclip.images import selection
 from hubbleclip.images.fits import read_science_images
 from hubbleclip.images.png import decode_png
 from hubbleclip.images.sheet import quality_of
@@ -18,7 +19,8 @@ from hubbleclip.settings import TileSettings
 @pytest.mark.parametrize(
     "cards",
     [{"FILTER": "G141"}, {"FILTER": "G800L"}, {"FILTER1": "PR200L", "FILTER": ""}, {"OBSTYPE": "SPECTROSCOPIC"}, {"INSTRUME": "FOS"},
-     {"OPT_ELEM": "G140L"}, {"FILTER": "G280"}],
+     {"OPT_ELEM": "G140L"}, {"FILTER": "G280"}, {"INSTRUME": "FOC", "DETECTOR": "F/96", "FILTNAM3": "PRISM1"},
+     {"INSTRUME": "FOC", "DETECTOR": "F/96", "FILTNAM4": "PRISM2"}],
 )  # fmt: skip
 def test_spectra_grisms_and_prisms_are_no_images(tmp_path, cards):
     with pytest.raises(ImageError, match="not_an_image"):
@@ -36,6 +38,27 @@ def test_the_accompaniments_of_an_image_are_never_taken_for_it(tmp_path):
     data = starry_sky((100, 100))
     path = write_drz(tmp_path / "a.fits", data, ERR=data, WHT=np.abs(data), CTX=np.ones(data.shape, np.int32))
     assert [image.chip for image in read_science_images(path, 10**7)] == [1]
+
+
+def write_pairs(path, num_pairs):
+    hdus = [fits.PrimaryHDU()]
+    for ver in range(1, num_pairs + 1):
+        quality = np.full((2, 3), ver % 2, np.int16)
+        hdus += [fits.ImageHDU(np.full((2, 3), ver, np.float32), name="SCI", ver=ver)]
+        hdus += [fits.ImageHDU(quality[:, :2], name="DQ", ver=ver), fits.ImageHDU(quality, name="DQ", ver=ver)]
+    fits.HDUList(hdus).writeto(path)
+    return path
+
+
+def test_each_image_is_masked_by_the_quality_of_its_version_and_shape(tmp_path):
+    images = read_science_images(write_pairs(tmp_path / "a.fits", 4), 10**7)
+    assert [bool(image.valid_yx.all()) for image in images] == [False, True, False, True]
+
+
+def test_a_file_of_more_extensions_than_any_camera_writes_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(selection, "MAX_SCIENCE", 3)
+    with pytest.raises(ImageError, match="too_large: 4 extensions of the sky, more than 3"):
+        read_science_images(write_pairs(tmp_path / "a.fits", 4), 10**7)
 
 
 def test_quality_counts_black_and_white_and_bits():

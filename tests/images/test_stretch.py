@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
 from astropy.stats import sigma_clipped_stats
@@ -69,7 +71,11 @@ def test_every_stretch_grows_with_the_value_and_keeps_the_sky_dark(kind):
 def test_an_unknown_stretch_names_the_known_ones():
     data = starry_sky((64, 64), num_stars=1)
     with pytest.raises(SettingsError, match="asinh, linear, zscale"):
-        fit_stretch(data, all_valid(data), TileSettings(stretch="cubic"))
+        fit_stretch(data, all_valid(data), TileSettings().model_copy(update={"stretch": "cubic"}))
+
+
+def test_the_settings_take_the_stretches_that_are_registered_and_no_other():
+    assert set(get_args(TileSettings.model_fields["stretch"].annotation)) == set(STRETCHES)
 
 
 def test_levels_are_rounded_not_truncated():
