@@ -65,20 +65,13 @@ def derangement(num_groups: int, seed: int) -> Ints:
 
 
 def positive_ids(group_b: Sequence[int], text_b: Sequence[str]) -> Ints:
-    """Ids (b,) that are equal where rows share a group or a text, directly or through others (union-find)."""
-    parent = list(range(len(group_b)))
+    """Ids (b, 2) of each row's group and text: rows are positives of one another where either is equal.
 
-    def root(row: int) -> int:
-        while parent[row] != row:
-            row = parent[row]
-        return row
-
-    first: dict[int | str, int] = {}
-    for row, keys in enumerate(zip(group_b, text_b, strict=True)):
-        for key in keys:
-            low, high = sorted((root(first.setdefault(key, row)), root(row)))
-            parent[high] = low
-    return np.array([root(row) for row in range(len(group_b))], dtype=np.int64)
+    Never through a third row: a sentence that all abstracts share would make one group of all.
+    """
+    number_of: dict[str, int] = {}
+    texts = [number_of.setdefault(text, len(number_of)) for text in text_b]
+    return np.stack([np.asarray(group_b, np.int64), np.asarray(texts, np.int64)], axis=1)
 
 
 def draw_views(
