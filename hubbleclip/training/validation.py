@@ -14,6 +14,11 @@ BATCH = 256
 TOP_SHARE = 0.1
 
 
+def can_judge(tiles: SplitTiles) -> bool:
+    """Whether a split has two groups and two captions at least: with one, every model finds the right one."""
+    return tiles.num_groups > 1 and len({captions[0] for captions in tiles.captions}) > 1
+
+
 def validate(loaded: LoadedModel, tiles: SplitTiles, loss: Loss) -> dict[str, float]:
     """Loss of the whole split as one batch, and `val_accuracy_10`: share of tiles with a caption of their own group in
     the top 10 % of all distinct captions. Whole tiles in a fixed order, main captions.
