@@ -177,6 +177,20 @@ def test_a_damaged_tile_is_named(built, tmp_path) -> None:
         replace(tiles, spans=[(address, offset + 7, length)]).read_levels(0, 16)
 
 
+def test_every_flipped_bit_that_makes_a_tile_unreadable_names_the_tile(built) -> None:
+    tiles, refused = open_split(read_dataset(built[0]), "train"), 0
+    picture = built[1][tiles.rows[0]["tile_id"]]
+    for place in range(8 * len(picture)):
+        damaged = bytearray(picture)
+        damaged[place // 8] ^= 1 << place % 8
+        try:
+            tiles._levels(0, bytes(damaged), 16)
+        except DatasetError as error:
+            assert tiles.rows[0]["tile_id"] in str(error)
+            refused += 1
+    assert refused > 4 * len(picture)
+
+
 def test_tokens_are_counted_alike_with_and_without_an_encoder() -> None:
     class Bare:
         def __call__(self, texts):
