@@ -21,12 +21,12 @@ from hubbleclip.code_version import code_version
 from hubbleclip.dataset.groups import group_proposals, text_links
 from hubbleclip.errors import DatasetError
 from hubbleclip.evaluation import pairs as report
-from hubbleclip.files import write_bytes
+from hubbleclip.files import sha256_file, write_bytes
 from hubbleclip.images.preview import read_colours
 from hubbleclip.paths import Layout
 from hubbleclip.records import Product, Proposal
 from hubbleclip.settings import Settings, read_settings
-from hubbleclip.training.frozen import Pairs, picture_features, sentence_features, text_features
+from hubbleclip.training.frozen import Ints, Pairs, picture_features, sentence_features, text_features
 from hubbleclip.training.model import LoadedModel, load_model
 
 CAPTIONS = "captions.jsonl"
@@ -36,13 +36,11 @@ def read_pairs(files: Mapping[str, Path], proposals: Mapping[str, Proposal], set
     """Features of all pictures that have a caption, by the frozen towers."""
     loaded = load_model(settings.model, settings.train.seed)
     chosen = [proposals[key] for key in sorted(files)]
-    group_of = group_proposals(proposals, text_links(proposals, settings.splits))
     captions, titles = [one.abstract or one.title for one in chosen], [one.title for one in chosen]
     sentences = [tuple(split_sentences(caption) or [caption]) for caption in captions]
-    _, group_n = np.unique([group_of[one.proposal_id] for one in chosen], return_inverse=True)
     return Pairs(
         names=tuple(sorted(files)), captions=tuple(captions), titles=tuple(titles), sentences=tuple(sentences),
-        group_n=group_n, final_width=_final_width(loaded),
+        group_n=group_numbers(files, proposals, settings), final_width=_final_width(loaded),
         caption_ne=text_features(loaded, captions), title_ne=text_features(loaded, titles),
         pieces=sentence_features(loaded, sentences),
         views_nvd=picture_features(
@@ -50,6 +48,18 @@ def read_pairs(files: Mapping[str, Path], proposals: Mapping[str, Proposal], set
             is_bf16=settings.train.precision == "bf16",
         ),
     )  # fmt: skip
+
+
+def group_numbers(files: Mapping[str, Path], proposals: Mapping[str, Proposal], settings: Settings) -> Ints:
+    """The number (n,) of each picture's caption group."""
+    group_of = group_proposals(proposals, text_links(proposals, settings.splits))
+    _, group_n = np.unique([group_of[proposals[key].proposal_id] for key in sorted(files)], return_inverse=True)
+    return group_n.astype(np.int64)
+
+
+def contents(files: Mapping[str, Path], proposals: Mapping[str, Proposal]) -> tuple[set[str], set[str]]:
+    """Hashes of the pictures, and their captions."""
+    return {sha256_file(path) for path in files.values()}, {str(proposals[key].abstract) for key in files}
 
 
 def _final_width(loaded: LoadedModel) -> int:
@@ -95,9 +105,13 @@ def pairs(
 
     """
     started_s = time.monotonic()
+    report.check_repetitions(num_folds, num_seeds)
     settings, seeds = read_settings(profile, overrides), range(1, num_seeds + 1)
     folders = [folder for folder in (train, test) if folder]
     found = [ingested(profile, overrides, folder, settings) for folder in folders]
+    if test:
+        report.check_apart(*(contents(*one) for one in found))
+    report.check_size(len(set(group_numbers(*found[-1], settings))), 1 if test else num_folds)
     features = [task_read_pairs(*one, settings) for one in found]
     learnt_from, tested_on = features[0], features[-1]
     log.info("pairs: the towers have seen %d pictures", sum(len(one.names) for one in features))

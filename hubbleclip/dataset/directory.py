@@ -29,6 +29,10 @@ MANIFEST = "manifest.parquet"
 TEST_LIST = "test_tiles.txt"
 AGAIN = "delete the dataset's folder and run `hubbleclip shards` again"
 PLACE_COLUMNS = ("shard", "offset", "length")
+NEEDED_COLUMNS = ("tile_id", "split", "group_id", "captions", *PLACE_COLUMNS)
+FACTS = {"digest": str, "inputs_digest": str, "contract_version": str, "counts": dict, "shards": list}
+"""What every description tells, whatever version wrote it."""
+SHARD_FACTS = {"shard": str, "split": str, "sha256": str, "size_bytes": int, "num_samples": int}
 ROWS_A_GROUP = 65_536
 ROWS_AT_ONCE = 1024
 OWN_HASH = re.compile(rb',"self_sha256":"([0-9a-f]{64})"')
@@ -113,7 +117,7 @@ def is_whole(text: bytes) -> bool:
 
 
 def read_description(place: str | Path) -> Row:
-    """What `dataset.json` says. Raises DatasetError for none, or one that points outside its folders."""
+    """What `dataset.json` says. Raises DatasetError for none, or one that lacks facts or points outside its folders."""
     address = f"{place}/{DESCRIPTION}"
     try:
         description = json.loads(storage_of(place).read(address))
@@ -122,22 +126,38 @@ def read_description(place: str | Path) -> Row:
     except (OSError, ValueError) as error:
         raise DatasetError(f"{address} cannot be read ({error}): {AGAIN}") from error
     try:
+        _check_facts(description, FACTS)
+        parse_digest(description["digest"])
         for shard in description["shards"]:
+            _check_facts(shard, SHARD_FACTS)
             parse_shard_name(shard["shard"])
             if shard.setdefault("home_digest", None) is not None:
                 parse_digest(shard["home_digest"])
-    except (KeyError, TypeError, ValueError) as error:
+    except ValueError as error:
         raise DatasetError(f"{address} does not describe a dataset ({error}): {AGAIN}") from error
     return dict(description)
 
 
+def _check_facts(facts: object, kinds: Mapping[str, type]) -> None:
+    """Raises ValueError for facts that are missing or of another kind."""
+    if not isinstance(facts, dict):
+        raise ValueError(f"{facts!r} is no object")
+    wrong = [name for name, kind in kinds.items() if not isinstance(facts.get(name), kind)]
+    if wrong:
+        raise ValueError(f"its {wrong[0]} is {facts.get(wrong[0])!r}")
+
+
 def read_manifest(place: str | Path) -> pa.Table:
-    """The manifest's table. Raises DatasetError when it is missing or damaged."""
+    """The manifest's table. Raises DatasetError when it is missing or damaged, or lacks a column that readers need."""
     address = f"{place}/{MANIFEST}"
     try:
-        return pq.read_table(pa.BufferReader(storage_of(place).read(address)))
+        manifest = pq.read_table(pa.BufferReader(storage_of(place).read(address)))
     except (OSError, pa.ArrowException) as error:
         raise DatasetError(f"{address} cannot be read ({error}): {AGAIN}") from error
+    lost = [name for name in NEEDED_COLUMNS if name not in manifest.column_names]
+    if lost:
+        raise DatasetError(f"{address} lacks the columns {', '.join(lost)}: {AGAIN}")
+    return manifest
 
 
 def shard_addresses(place: str | Path, description: Row) -> dict[str, str]:
@@ -171,7 +191,7 @@ def read_dataset(place: str | Path) -> DatasetInfo:
         raise DatasetError(f"{place}/{MANIFEST} names the unknown shard {min(map(str, foreign))!r}: {AGAIN}")
     return DatasetInfo(
         path=place,
-        digest=parse_digest(description["digest"]),
+        digest=description["digest"],
         contract_version=description["contract_version"],
         addresses=addresses,
         shards={

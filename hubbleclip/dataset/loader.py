@@ -40,13 +40,15 @@ Tokenize = Callable[[list[str]], Tensor]
 
 
 class TrainBatch(NamedTuple):
-    """Rows of one step: uint8 tiles, their views and gains, tokens, and ids that are equal where rows are positives."""
+    """Rows of one step: uint8 tiles, their views and gains, tokens, and ids of group and text: rows are positives
+    where either is equal.
+    """
 
     tiles_b1ss: Tensor
     theta_b23: Tensor
     gain_b: Tensor
     tokens_bl: Tensor
-    group_ids_b: Tensor
+    group_ids_b2: Tensor
 
 
 def iterate_eval_images(tiles: SplitTiles, image_size: int, batch_size: int) -> Iterator[Tensor]:
@@ -86,10 +88,10 @@ class TrainBatches:
         theta = draw_views(rng, len(rows_b), self.settings.min_crop_share, self.settings.whole_share)
         gain = np.exp(rng.uniform(-1, 1, len(rows_b)) * self.settings.gain_jitter).astype(np.float32)
         positives = positive_ids(groups_b.tolist(), texts)
-        if len(set(positives.tolist())) == 1:
+        if (positives == positives[0]).all(axis=0).any():
             raise DatasetError(
-                f"all captions of batch {step} are the same, so that nothing can be told apart: raise train.batch_size,"
-                " or give the proposals texts of their own"
+                f"all captions of batch {step} are the same, so that nothing can be told apart: give the proposals"
+                " texts of their own or, where only some are the same, raise train.batch_size"
             )
         mine = slice(self.rank, None, self.world)
         return TrainBatch(
@@ -97,7 +99,7 @@ class TrainBatches:
             theta_b23=torch.from_numpy(theta[mine]),
             gain_b=torch.from_numpy(gain[mine]),
             tokens_bl=torch.cat([self.tokenize([text]) for text in texts[mine]]),
-            group_ids_b=torch.from_numpy(positives[mine]),
+            group_ids_b2=torch.from_numpy(positives[mine]),
         )
 
     def _text(self, rng: np.random.Generator, group: int, row: int) -> str:

@@ -17,9 +17,11 @@ ORDER, TILES, PAIRING, DRAWS = range(4)  # streams of random numbers, one a purp
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class BatchOrder:
-    """Groups in a fresh order each epoch; a batch has one tile a group, or several where the groups are too few.
+    """Which groups make up a batch, and which tile of each: `tiles_of` has the row numbers of each group.
 
-    `tiles_of` has the row numbers of each group. A group shows its tiles in turn, so that all are seen.
+    Where there are as many groups as a batch has places, they come in a fresh order each epoch, whose last, smaller
+    part is left out. Where there are fewer, they come again and again in one order, which goes on in the next batch. A
+    group shows its tiles in turn.
     """
 
     tiles_of: Sequence[Ints]
@@ -27,19 +29,22 @@ class BatchOrder:
     seed: int
 
     def groups(self, step: int) -> Ints:
-        """Group numbers (batch_size,) of a step; distinct while the groups last."""
-        num_groups = len(self.tiles_of)
-        epoch, batch = divmod(step, max(1, num_groups // self.batch_size))
-        order = _shuffled(num_groups, self.seed, ORDER, epoch)
-        return order[(batch * self.batch_size + np.arange(self.batch_size)) % num_groups]
+        """Group numbers (batch_size,) of a step; each as often as the others, or once more."""
+        return self._places(step)[0]
 
     def rows(self, step: int) -> Ints:
         """Row numbers (batch_size,) of a step. A tile comes twice in a batch only where its group has too few."""
-        groups_b = self.groups(step)
-        epoch = step // max(1, len(self.tiles_of) // self.batch_size)
-        views = -(-self.batch_size // len(self.tiles_of))
-        turn_b = epoch * views + np.arange(self.batch_size) // len(self.tiles_of)
-        return np.array([self._tile(int(group), int(turn)) for group, turn in zip(groups_b, turn_b, strict=True)])
+        return np.array([self._tile(int(group), int(turn)) for group, turn in zip(*self._places(step), strict=True)])
+
+    def _places(self, step: int) -> tuple[Ints, Ints]:
+        """Group numbers (batch_size,) of a step, and how often each was shown before."""
+        num_groups, slot_b = len(self.tiles_of), np.arange(self.batch_size)
+        if num_groups < self.batch_size:
+            turn_b, place_b = np.divmod(step * self.batch_size + slot_b, num_groups)
+            return _shuffled(num_groups, self.seed, ORDER, 0)[place_b], turn_b
+        epoch, batch = divmod(step, num_groups // self.batch_size)
+        order = _shuffled(num_groups, self.seed, ORDER, epoch)
+        return order[batch * self.batch_size + slot_b], np.full(self.batch_size, epoch)
 
     def _tile(self, group: int, turn: int) -> int:
         tiles = self.tiles_of[group]
@@ -65,20 +70,13 @@ def derangement(num_groups: int, seed: int) -> Ints:
 
 
 def positive_ids(group_b: Sequence[int], text_b: Sequence[str]) -> Ints:
-    """Ids (b,) that are equal where rows share a group or a text, directly or through others (union-find)."""
-    parent = list(range(len(group_b)))
+    """Ids (b, 2) of each row's group and text: rows are positives of one another where either is equal.
 
-    def root(row: int) -> int:
-        while parent[row] != row:
-            row = parent[row]
-        return row
-
-    first: dict[int | str, int] = {}
-    for row, keys in enumerate(zip(group_b, text_b, strict=True)):
-        for key in keys:
-            low, high = sorted((root(first.setdefault(key, row)), root(row)))
-            parent[high] = low
-    return np.array([root(row) for row in range(len(group_b))], dtype=np.int64)
+    Never through a third row: a sentence that all abstracts share would make one group of all.
+    """
+    number_of: dict[str, int] = {}
+    texts = [number_of.setdefault(text, len(number_of)) for text in text_b]
+    return np.stack([np.asarray(group_b, np.int64), np.asarray(texts, np.int64)], axis=1)
 
 
 def draw_views(

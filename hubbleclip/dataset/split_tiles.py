@@ -92,7 +92,7 @@ class SplitTiles:
             return levels_yx
         try:
             image = Image.fromarray(levels_yx) if levels_yx is not None else _opened(picture)
-        except OSError as error:
+        except (OSError, SyntaxError, ValueError) as error:  # all that Pillow says of damaged bytes
             address = self.spans[index][0]
             raise DatasetError(
                 f"tile {self.rows[index]['tile_id']} in {address} is damaged: delete {self.place} and build again"

@@ -53,7 +53,9 @@ QUESTIONS: Mapping[str, tuple[Callable[[Sample], list[str]], tuple[str, ...]]] =
 
 
 def make_labels(samples: Sequence[Sample]) -> dict[str, Labels]:
-    """The labels of each question that tells at least two phrases apart."""
+    """The labels of each question that tells at least two phrases apart, known in at least two proposal groups: of one,
+    no interval could be told.
+    """
     made = {}
     for name, (read, prompts) in QUESTIONS.items():
         tiles_of: dict[str, list[int]] = defaultdict(list)
@@ -64,7 +66,8 @@ def make_labels(samples: Sequence[Sample]) -> dict[str, Labels]:
         is_of_kt = np.zeros((len(phrases), len(samples)), dtype=bool)
         for row, phrase in enumerate(phrases):
             is_of_kt[row, tiles_of[phrase]] = True
-        if len(phrases) > 1:
+        groups = {samples[tile].group_id for tiles in tiles_of.values() for tile in tiles}
+        if len(phrases) > 1 and len(groups) > 1:
             made[name] = Labels(phrases=phrases, prompts=prompts, is_of_kt=is_of_kt)
     return made
 
@@ -101,7 +104,9 @@ def resampled_figures(scores_i: Floats, positive_i: Bools, weights_bi: Ints) -> 
 def label_estimates(
     question: str, scorer: str, scores_kt: Floats, labels: Labels, *, group_t: Ints, weights_bg: Ints
 ) -> list[Estimate]:
-    """Phrases ask for tiles: mean average precision and nDCG at 10 over the phrases."""
+    """Phrases ask for tiles: mean average precision and nDCG at 10 over the phrases. A resample without any tile that
+    has a phrase tells nothing, and takes the mean of the others.
+    """
     weights_bt = weights_bg[:, group_t]
     drawn = np.array([
         resampled_figures(scores_t, is_of_t, weights_bt)
@@ -110,9 +115,17 @@ def label_estimates(
     exact = (average_precision(scores_kt, labels.is_of_kt), ndcg(scores_kt, labels.is_of_kt))
     return [
         Estimate(protocol=ZERO_SHOT, scorer=scorer, name=f"{question}_{name}", value=float(exact_k.mean()),
-                 draws_b=centred(np.nanmean(drawn_kb, axis=0), float(exact_k.mean())), num_groups=weights_bg.shape[1])
+                 draws_b=centred(_over_phrases(drawn_kb), float(exact_k.mean())), num_groups=weights_bg.shape[1])
         for name, exact_k, drawn_kb in zip(("map", "ndcg_at_10"), exact, drawn.swapaxes(0, 1), strict=True)
     ]  # fmt: skip
+
+
+def _over_phrases(drawn_kb: Floats) -> Floats:
+    is_told_b = np.asarray(np.isfinite(drawn_kb).any(axis=0))
+    told_b = np.nanmean(drawn_kb[:, is_told_b], axis=0)
+    mean_b: Floats = np.full(len(is_told_b), told_b.mean())
+    mean_b[is_told_b] = told_b
+    return mean_b
 
 
 def naming_estimates(

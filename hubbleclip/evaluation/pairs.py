@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from hubbleclip.errors import DatasetError, SettingsError
 from hubbleclip.evaluation.bootstrap import draw_weights
 from hubbleclip.evaluation.folds import FoldScores, draw_folds, pooled_estimates
 from hubbleclip.evaluation.protocols import Estimate, difference
@@ -23,6 +24,8 @@ from hubbleclip.training.matchers import ARMS, Matcher
 OURS, BEFORE, RIVALS = "aligned", "untrained", ("linear", "linear, all inputs")
 METRICS = ("i2t_accuracy_at_10pct", "t2i_accuracy_at_10pct", "i2t_map", "t2i_map")
 POOLED = "all"
+MIN_GROUPS = 10
+"""Groups that are tested together at least: the top 10 % of fewer is not even one of them."""
 QUERIES = (
     "a planet with rings", "colliding galaxies", "gravitational lens arcs", "globular cluster", "planetary nebula",
     "spiral galaxy seen edge-on", "supernova remnant", "star-forming nebula", "jet", "comet or asteroid",
@@ -53,6 +56,33 @@ class Trial:
     def test(self) -> Pairs:
         """What is tested on."""
         return self.tested_on.take(self.rows)
+
+
+def check_repetitions(num_folds: int, num_seeds: int) -> None:
+    """Raises SettingsError for folds that leave nothing to learn from, or for no seed."""
+    if num_folds < 2:
+        raise SettingsError(f"{num_folds} folds leave nothing to learn from: set --folds to 2 or more")
+    if num_seeds < 1:
+        raise SettingsError(f"{num_seeds} seeds train nothing: set --seeds to 1 or more")
+
+
+def check_size(num_groups: int, num_folds: int = 1) -> None:
+    """Raises DatasetError where a fold would have too few caption groups for figures that mean something."""
+    if num_groups // num_folds < MIN_GROUPS:
+        raise DatasetError(
+            f"{num_groups} caption groups are too few for {num_folds} test part(s), of which each needs {MIN_GROUPS}: "
+            "add pictures with captions of their own or, without --test, set --folds lower"
+        )
+
+
+def check_apart(learnt: tuple[Set[str], Set[str]], tested: tuple[Set[str], Set[str]]) -> None:
+    """Raises DatasetError where two folders, as the hashes of their pictures and their captions, share some."""
+    pictures, captions = (one & other for one, other in zip(learnt, tested, strict=True))
+    if pictures or captions:
+        raise DatasetError(
+            f"{len(pictures)} pictures and {len(captions)} captions stand in both folders, and would be learnt before "
+            "they are tested: take them out of one"
+        )
 
 
 def cross_trials(pairs: Pairs, num_folds: int, seeds: Sequence[int]) -> list[Trial]:

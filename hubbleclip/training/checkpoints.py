@@ -53,7 +53,7 @@ def write_mixture(run_dir: Path, state_dict: dict[str, Any]) -> None:
 
 
 def write_best(run_dir: Path, step: int, score: float | None, **mixture: Any) -> None:
-    """Name the best checkpoint; `score` is its accuracy on val, None where there is no val split. `mixture` tells of
+    """Name the best checkpoint; `score` is its accuracy on val, None where val cannot judge. `mixture` tells of
     the mixture that takes its place: `alpha`, and the `alpha_scores` that it was chosen by.
     """
     write_text(run_dir / BEST, json.dumps({"step": step, "score": score, **mixture}) + "\n")

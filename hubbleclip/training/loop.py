@@ -121,8 +121,11 @@ def _name(world: World) -> str:
 def _run_steps(trainer: Trainer, batches: TrainBatches, on_progress: OnProgress) -> None:
     """All steps that are left. The processes stop together: only the writer knows how good the model is."""
     world = trainer.world
-    if not trainer.val.rows:
-        log.warning("no val split: the last checkpoint counts as the best")
+    if not trainer.has_val:
+        log.warning(
+            "val has no two groups with captions of their own, and cannot tell a better model from a worse one: the"
+            " last checkpoint counts as the best, and train.patience and train.wise_alphas do nothing"
+        )
     report = _Reporter(trainer, on_progress) if world.is_writer else None
     try:
         if world.share(trainer.is_done):
@@ -140,7 +143,7 @@ def _run_steps(trainer: Trainer, batches: TrainBatches, on_progress: OnProgress)
 
 def _close(trainer: Trainer, make_start: Callable[[], LoadedModel]) -> None:
     """Mix start and end where asked for, then mark the run as finished."""
-    if trainer.settings.wise_alphas and trainer.val.rows:
+    if trainer.settings.wise_alphas and trainer.has_val:
         keep_best_mixture(trainer, make_start())
     records = checkpoints.read_records(trainer.run_dir)
     finish_run(trainer.run_dir, trainer.samples_seen, trainer.best_step, records)

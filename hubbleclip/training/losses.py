@@ -1,7 +1,7 @@
 """Contrastive losses, with and without knowledge of proposal groups, whose rows share a caption.
 
-A loss takes normalised features and gives a dict of `*_loss` entries, which the loop sums. A new loss is one function
-and one entry of `LOSSES`.
+A loss takes normalised features and gives a dict of `*_loss` entries, which the loop sums. Its `group_ids` are (b,), or
+(b, k) where rows are of a group when any of their k ids is equal. A new loss is one function and one entry of `LOSSES`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Loss:
 
 
 def info_nce(
-    image_bd: Tensor, text_bd: Tensor, scale: Tensor, bias: Tensor | None, group_ids_b: Tensor
+    image_bd: Tensor, text_bd: Tensor, scale: Tensor, bias: Tensor | None, group_ids: Tensor
 ) -> dict[str, Tensor]:
     """Symmetric InfoNCE with the diagonal as the one positive (CLIP, arXiv 2103.00020, figure 3). In nats, at least 0.
 
@@ -40,15 +40,15 @@ def info_nce(
 
 
 def info_nce_masked(
-    image_bd: Tensor, text_bd: Tensor, scale: Tensor, bias: Tensor | None, group_ids_b: Tensor
+    image_bd: Tensor, text_bd: Tensor, scale: Tensor, bias: Tensor | None, group_ids: Tensor
 ) -> dict[str, Tensor]:
     """InfoNCE without the other rows of the group in its sums: no positives, and no negatives either."""
-    logits_bb = _logits(image_bd, text_bd, scale, bias).masked_fill(_others_of_group(group_ids_b), -torch.inf)
+    logits_bb = _logits(image_bd, text_bd, scale, bias).masked_fill(_others_of_group(group_ids), -torch.inf)
     return {"info_nce_masked_loss": _symmetric(logits_bb)}
 
 
 def siglip(
-    image_bd: Tensor, text_bd: Tensor, scale: Tensor, bias: Tensor | None, group_ids_b: Tensor
+    image_bd: Tensor, text_bd: Tensor, scale: Tensor, bias: Tensor | None, group_ids: Tensor
 ) -> dict[str, Tensor]:
     """Pairwise sigmoid loss, a binary question a pair (SigLIP, arXiv 2303.15343, algorithm 1), summed and over b.
 
@@ -58,22 +58,22 @@ def siglip(
 
 
 def siglip_masked(
-    image_bd: Tensor, text_bd: Tensor, scale: Tensor, bias: Tensor | None, group_ids_b: Tensor
+    image_bd: Tensor, text_bd: Tensor, scale: Tensor, bias: Tensor | None, group_ids: Tensor
 ) -> dict[str, Tensor]:
     """SigLIP without pairs of one group off the diagonal: they are no negatives, and would outnumber the true pairs."""
     cost_bb = _sigmoid_costs(_logits(image_bd, text_bd, scale, bias))
-    return {"siglip_masked_loss": cost_bb.masked_fill(_others_of_group(group_ids_b), 0.0).sum() / len(cost_bb)}
+    return {"siglip_masked_loss": cost_bb.masked_fill(_others_of_group(group_ids), 0.0).sum() / len(cost_bb)}
 
 
 def multi_positive(
-    image_bd: Tensor, text_bd: Tensor, scale: Tensor, bias: Tensor | None, group_ids_b: Tensor
+    image_bd: Tensor, text_bd: Tensor, scale: Tensor, bias: Tensor | None, group_ids: Tensor
 ) -> dict[str, Tensor]:
     """Symmetric cross-entropy against soft targets, equal over the rows of the group (SupCon, arXiv 2004.11362, eq. 2).
 
     With one row a group it is InfoNCE; with n rows its floor is log(n), not 0.
     """
     logits_bb = _logits(image_bd, text_bd, scale, bias)
-    same_bb = _same_group(group_ids_b).to(logits_bb.dtype)
+    same_bb = _same_group(group_ids).to(logits_bb.dtype)
     target_bb = same_bb / same_bb.sum(dim=1, keepdim=True)
     to_text, to_image = F.cross_entropy(logits_bb, target_bb), F.cross_entropy(logits_bb.T, target_bb)
     return {"multi_positive_loss": (to_text + to_image) / 2}
@@ -114,9 +114,10 @@ def _sigmoid_costs(logits_bb: Tensor) -> Tensor:
     return -F.logsigmoid((2 * torch.eye(len(logits_bb), device=logits_bb.device) - 1) * logits_bb)
 
 
-def _same_group(group_ids_b: Tensor) -> Tensor:
-    return group_ids_b[:, None] == group_ids_b[None, :]
+def _same_group(group_ids: Tensor) -> Tensor:
+    ids_bk = group_ids.reshape(len(group_ids), -1)
+    return (ids_bk[:, None] == ids_bk[None, :]).any(dim=2)
 
 
-def _others_of_group(group_ids_b: Tensor) -> Tensor:
-    return _same_group(group_ids_b).fill_diagonal_(False)
+def _others_of_group(group_ids: Tensor) -> Tensor:
+    return _same_group(group_ids).fill_diagonal_(False)

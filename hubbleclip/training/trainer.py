@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from hubbleclip.training.model import LoadedModel, clamp_scale
 from hubbleclip.training.modes import frozen_parts, has_training_norms
 from hubbleclip.training.optimizer import learning_rate, make_optimizer, set_learning_rate
 from hubbleclip.training.steps import Contrast
-from hubbleclip.training.validation import validate
+from hubbleclip.training.validation import can_judge, validate
 
 log = logging.getLogger(__name__)
 
@@ -65,12 +66,17 @@ class Trainer:
         """The model that is validated and kept: the moving average where there is one."""
         return self.loaded if self.average is None else replace(self.loaded, model=self.average.module)
 
+    @cached_property
+    def has_val(self) -> bool:
+        """Whether val can tell a better model from a worse one."""
+        return can_judge(self.val)
+
     @property
     def is_done(self) -> bool:
         """Whether the last step is done, or val has not become better for `patience` validations."""
         waited = self.step - self.best_step
         patience = self.settings.patience * self.settings.validate_every
-        return self.step >= self.settings.steps or (bool(self.val.rows) and 0 < patience <= waited)
+        return self.step >= self.settings.steps or (self.has_val and 0 < patience <= waited)
 
     def train_step(self, batch: TrainBatch) -> dict[str, float]:
         """One step of the optimizer. Raises TrainingError when the loss is no number, or the batch has one group."""
@@ -115,8 +121,10 @@ class Trainer:
         return self.step % every == 0 or self.step == self.settings.steps
 
     def validated(self) -> dict[str, float]:
-        """Metrics on val when due; remembers the best step, the earlier of equals. Without val the last is the best."""
-        if not self.val.rows:
+        """Metrics on val when due; remembers the best step, the earlier of equals. Without a val that can judge, the
+        last is the best.
+        """
+        if not self.has_val:
             self.best_step = self.step
             return {}
         if not self.is_due(self.settings.validate_every):

@@ -25,7 +25,7 @@ from hubbleclip.settings import ShardSettings, TrainSettings
 
 SETTINGS = TrainSettings(steps=6, batch_size=4, workers=0, seed=5)
 TOKENIZER = open_clip.SimpleTokenizer(context_length=16)
-PARTS = ("tiles_b1ss", "theta_b23", "gain_b", "tokens_bl", "group_ids_b")
+PARTS = ("tiles_b1ss", "theta_b23", "gain_b", "tokens_bl", "group_ids_b2")
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +145,21 @@ def test_shuffled_pairs_never_keep_a_group_with_its_own_text(built) -> None:
     assert max(Counter(partners.values()).values()) == 1
 
 
+def test_a_sentence_that_all_proposals_share_leaves_their_other_texts_apart(built) -> None:
+    batches = open_batches(built[0], SETTINGS.model_copy(update={"batch_size": 128}))
+    captions = [[f"Hubble looks again. This is number {group}."] for group in batches.tiles.group_n]
+    batches.tiles.__dict__["captions"] = captions
+    ids = batches[0].group_ids_b2
+    groups, said = ids[:, 0], words(batches, 0)
+    assert {groups[row].item() for row, text in enumerate(said) if "number" not in text} == set(
+        range(batches.tiles.num_groups)
+    )
+    positive = (ids[:, None] == ids[None, :]).any(dim=2)
+    equal = torch.tensor([[one == other for other in said] for one in said])
+    assert torch.equal(positive, equal | (groups[:, None] == groups[None, :]))
+    assert not positive.all()
+
+
 def test_one_group_is_refused(tmp_path) -> None:
     samples, pngs = make_samples_with_pngs(4, 1)
     made = build_dataset(
@@ -160,6 +175,20 @@ def test_a_damaged_tile_is_named(built, tmp_path) -> None:
     address, offset, length = tiles.spans[0]
     with pytest.raises(DatasetError, match=tiles.rows[0]["tile_id"]):
         replace(tiles, spans=[(address, offset + 7, length)]).read_levels(0, 16)
+
+
+def test_every_flipped_bit_that_makes_a_tile_unreadable_names_the_tile(built) -> None:
+    tiles, refused = open_split(read_dataset(built[0]), "train"), 0
+    picture = built[1][tiles.rows[0]["tile_id"]]
+    for place in range(8 * len(picture)):
+        damaged = bytearray(picture)
+        damaged[place // 8] ^= 1 << place % 8
+        try:
+            tiles._levels(0, bytes(damaged), 16)
+        except DatasetError as error:
+            assert tiles.rows[0]["tile_id"] in str(error)
+            refused += 1
+    assert refused > 4 * len(picture)
 
 
 def test_tokens_are_counted_alike_with_and_without_an_encoder() -> None:

@@ -41,6 +41,32 @@ def test_a_description_that_points_elsewhere_is_refused(built, change):
         read_dataset(built)
 
 
+@pytest.mark.parametrize("name", ["digest", "inputs_digest", "contract_version", "counts", "shards"])
+def test_a_description_that_lacks_a_fact_is_refused_in_one_line(built, name):
+    path = built / "dataset.json"
+    description = json.loads(path.read_text())
+    path.write_text(json.dumps({key: value for key, value in description.items() if key != name}))
+    with pytest.raises(DatasetError, match=f"does not describe a dataset .its {name} is None.*again$"):
+        read_dataset(built)
+
+
+@pytest.mark.parametrize("name", ["split", "sha256", "size_bytes", "num_samples"])
+def test_a_description_whose_shard_lacks_a_fact_is_refused_in_one_line(built, name):
+    path = built / "dataset.json"
+    description = json.loads(path.read_text())
+    del description["shards"][1][name]
+    path.write_text(json.dumps(description))
+    with pytest.raises(DatasetError, match=f"does not describe a dataset .its {name} is None.*again$"):
+        read_dataset(built)
+
+
+@pytest.mark.parametrize("name", ["tile_id", "split", "group_id", "captions", "shard", "offset", "length"])
+def test_a_manifest_without_a_column_that_readers_need_is_refused(built, name):
+    write_table(built / "manifest.parquet", read_manifest(built).drop_columns(name))
+    with pytest.raises(DatasetError, match=rf"manifest\.parquet lacks the columns {name}: "):
+        read_dataset(built)
+
+
 def test_a_manifest_that_points_elsewhere_is_refused(built):
     manifest = read_manifest(built)
     index = manifest.schema.get_field_index("shard")

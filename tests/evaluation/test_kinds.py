@@ -29,7 +29,7 @@ def test_figures_of_a_resample_are_those_of_the_items_written_out(items) -> None
 def test_each_term_of_a_class_is_a_phrase_and_categories_of_all_cycles_are_one() -> None:
     samples = [
         sample(0, target_class="GALAXY;SPIRAL", category="GALAXIES & CLUSTERS"),
-        sample(1, target_class="GALAXY;IRREGULAR", category="Galaxies and clusters"),
+        sample(1, 1, target_class="GALAXY;IRREGULAR", category="Galaxies and clusters"),
         sample(2, target_class=None, category="Cosmology"),
     ]
     labels = kinds.make_labels(samples)
@@ -40,6 +40,28 @@ def test_each_term_of_a_class_is_a_phrase_and_categories_of_all_cycles_are_one()
 
 def test_a_question_that_tells_nothing_apart_is_not_asked() -> None:
     assert kinds.make_labels([sample(i, 0, category="Galaxies") for i in range(3)]) == {}
+
+
+def test_a_question_that_one_group_alone_can_answer_is_not_asked() -> None:
+    classes = ("GALAXY", "COMET", None)
+    one_group, two_groups = (
+        [sample(i, group, target_class=classes[i], category=None) for i, group in enumerate(groups)]
+        for groups in ((0, 0, 1), (0, 1, 1))
+    )
+    assert kinds.make_labels(one_group) == {}
+    assert list(kinds.make_labels(two_groups)) == ["kind"]
+
+
+def test_figures_have_intervals_where_few_groups_have_a_class() -> None:
+    group_t, weights_bg = np.arange(6), draw_weights(6, 200, 0)
+    samples = [sample(i, i, target_class=name) for i, name in enumerate(("GALAXY", "COMET", *[None] * 4))]
+    labels, scores_tk = kinds.make_labels(samples)["kind"], np.eye(6)[:, :2]
+    assert (weights_bg[:, :2].sum(axis=1) == 0).any()  # resamples without any class
+    drawn = {"group_t": group_t, "weights_bg": weights_bg}
+    found = kinds.label_estimates("kind", "m", scores_tk.T, labels, **drawn)
+    found += kinds.naming_estimates("kind", "m", scores_tk, labels, **drawn)
+    assert len(found) == 5
+    assert all(np.isfinite([one.value, *one.interval()]).all() for one in found)
 
 
 def test_a_guess_as_sure_as_it_is_often_right_is_calibrated() -> None:

@@ -1,8 +1,19 @@
 """Trials on pairs, and the table that tells of them."""
 
 import numpy as np
+import pytest
 
-from hubbleclip.evaluation.pairs import METRICS, RIVALS, apart_trials, cross_trials, table_rows
+from hubbleclip.errors import DatasetError, SettingsError
+from hubbleclip.evaluation.pairs import (
+    METRICS,
+    RIVALS,
+    apart_trials,
+    check_apart,
+    check_repetitions,
+    check_size,
+    cross_trials,
+    table_rows,
+)
 from hubbleclip.training.frozen import Pairs
 
 GROUPS = np.repeat(np.arange(10), 2)
@@ -28,6 +39,28 @@ def test_folds_test_each_picture_once_and_share_no_group_with_what_is_learnt_fro
 def test_with_two_folders_all_of_one_is_learnt_and_all_of_the_other_tested() -> None:
     (trial,) = apart_trials(made_pairs().take(np.arange(6)), made_pairs().take(np.arange(6, 20)), [1])
     assert (len(trial.train.names), len(trial.test.names)) == (6, 14)
+
+
+@pytest.mark.parametrize(("folds", "seeds", "told"), [(1, 3, "--folds"), (-2, 3, "--folds"), (5, 0, "--seeds")])
+def test_repetitions_that_train_nothing_are_refused(folds: int, seeds: int, told: str) -> None:
+    check_repetitions(2, 1)
+    with pytest.raises(SettingsError, match=told):
+        check_repetitions(folds, seeds)
+
+
+@pytest.mark.parametrize(("groups", "folds"), [(49, 5), (9, 1), (3, 5)])
+def test_too_few_groups_a_fold_are_refused(groups: int, folds: int) -> None:
+    check_size(10 * folds, folds)
+    with pytest.raises(DatasetError, match=rf"{groups} caption groups are too few for {folds} .*--folds lower"):
+        check_size(groups, folds)
+
+
+def test_a_test_folder_that_holds_what_was_learnt_is_refused_with_counts() -> None:
+    check_apart(({"a", "b"}, {"A", "B"}), ({"c"}, {"C"}))
+    with pytest.raises(DatasetError, match="2 pictures and 0 captions stand in both"):
+        check_apart(({"a", "b"}, {"A", "B"}), ({"a", "b", "c"}, {"C"}))
+    with pytest.raises(DatasetError, match="0 pictures and 1 captions stand in both"):
+        check_apart(({"a", "b"}, {"A", "B"}), ({"c"}, {"B", "C"}))
 
 
 def test_the_table_says_better_only_where_the_interval_leaves_0_out() -> None:

@@ -91,6 +91,20 @@ def test_another_row_of_the_group_is_not_pushed_away(name: str) -> None:
     assert pull(2) > 0
 
 
+@pytest.mark.parametrize("name", GROUP_AWARE)
+def test_rows_are_of_a_group_where_any_of_their_ids_is_equal_and_not_through_others(name: str) -> None:
+    ids = torch.tensor([[0, 0], [0, 1], [1, 1]])  # the middle row is of both groups, the outer ones are strangers
+
+    def pull(row: int, column: int) -> float:
+        scores = torch.zeros(3, 3, requires_grad=True)
+        (loss,) = LOSSES[name].compute(scores, torch.eye(3), SCALE, BIAS, ids).values()
+        loss.backward()
+        return float(scores.grad[row, column])
+
+    assert pull(0, 1) <= 0 and pull(1, 2) <= 0
+    assert pull(0, 2) > 0
+
+
 @pytest.mark.parametrize("name", sorted(LOSSES))
 def test_loss_falls_when_pairs_agree(name: str) -> None:
     image, text = features()

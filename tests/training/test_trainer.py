@@ -83,6 +83,15 @@ def test_training_stops_when_val_has_not_become_better_and_keeps_the_best(datase
     assert (read_run(run).run.best_step, read_run(run).run.samples_seen) == (1, 3 * TRAIN.batch_size)
 
 
+def test_a_val_of_one_group_stops_no_training_and_the_last_checkpoint_counts(tmp_path, caplog) -> None:
+    dataset = make_dataset(tmp_path / "datasets", num_groups=5)
+    patient = TRAIN.model_copy(update={"patience": 1, "validate_every": 1, "wise_alphas": (0.0,)})
+    run = train(dataset, tmp_path / "runs", MODEL, patient, code_version="test")
+    best = json.loads((run / "best.json").read_text())
+    assert (best["step"], best["score"]) == (TRAIN.steps, None)
+    assert "no two groups" in caplog.text
+
+
 def test_mixture_is_the_start_at_0_and_the_trained_model_at_1(dataset_dir) -> None:
     start, trained = ({"w": torch.randn(3), "n": torch.tensor(k)} for k in (0, 7))
     assert torch.equal(mix(start, trained, 0.0)["w"], start["w"])
