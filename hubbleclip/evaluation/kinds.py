@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from scipy.special import digamma, softmax
 
 from hubbleclip.evaluation.protocols import Estimate, Values, estimates_of
 from hubbleclip.evaluation.ranked import TOP, average_precision, ndcg
-from hubbleclip.evaluation.retrieval import Bools, Floats, Ints, hit_probability, rank_positives
+from hubbleclip.evaluation.retrieval import Bools, Floats, Ints, cosine_scores, hit_probability, rank_positives
 from hubbleclip.evaluation.zeroshot import OBJECT_PROMPTS
 from hubbleclip.records import Sample
 
@@ -24,6 +25,9 @@ ZERO_SHOT, IMAGES = "zero_shot", "image_to_image"
 CATEGORY_PROMPTS = ("{}", "a Hubble image about {}")
 NO_KIND = "simulated"
 NUM_BINS = 10
+IMAGE_FIGURES = ("map", "recall_at_1", "ndcg_at_10")
+ROWS = 1024
+"""Tiles that ask for others at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -168,38 +172,56 @@ def calibration_error(confidence_t: Floats, correct_t: Floats, weights_bt: Ints)
 
 
 def image_estimates(
-    scorer: str, scores_tt: Floats, samples: Sequence[Sample], group_t: Ints, weights_bg: Ints
+    scorer: str, tiles_td: Floats, samples: Sequence[Sample], group_t: Ints, weights_bg: Ints
 ) -> list[Estimate]:
     """Tiles ask for tiles, which no text can answer: those of their own proposal group among all others, and those with
-    a kind in common among the tiles of other groups.
+    a kind in common among the tiles of other groups. Some tiles ask at once: all would take memory by their square.
     """
-    same_group_tt = group_t[:, None] == group_t[None, :]
-    itself_tt = np.eye(len(group_t), dtype=bool)
-    kinds = [frozenset(kinds_of(sample)) for sample in samples]
-    shared_tt = np.array([[bool(one & other) for other in kinds] for one in kinds])
-    questions = {
-        "same_proposal": (same_group_tt & ~itself_tt, itself_tt),
-        "same_kind": (shared_tt & ~same_group_tt, same_group_tt),
-    }
-    found: list[Estimate] = []
-    for name, (positive_tt, left_out_tt) in questions.items():
-        asked_t = positive_tt.any(axis=1)
-        if len(np.unique(group_t[asked_t])) > 1:
-            scores_qt = np.where(left_out_tt, -np.inf, scores_tt)[asked_t]
-            found += _image_estimates(name, scorer, scores_qt, positive_tt[asked_t], group_t[asked_t], weights_bg)
-    return found
+    is_of_tk = _kinds_of_tiles(samples)
+    found: dict[str, list[Floats]] = defaultdict(list)
+    asked: dict[str, list[Ints]] = defaultdict(list)
+    for start in range(0, len(group_t), ROWS):
+        rows = np.arange(start, min(start + ROWS, len(group_t)))
+        scores_rt = cosine_scores(tiles_td[rows], tiles_td)
+        same_group_rt = group_t[rows, None] == group_t[None, :]
+        itself_rt = rows[:, None] == np.arange(len(group_t))
+        shared_rt = is_of_tk[rows] @ is_of_tk.T > 0
+        questions = {
+            "same_proposal": (same_group_rt & ~itself_rt, itself_rt),
+            "same_kind": (shared_rt & ~same_group_rt, same_group_rt),
+        }
+        for name, (positive_rt, left_out_rt) in questions.items():
+            asked_r = positive_rt.any(axis=1)
+            scores_qt = np.where(left_out_rt, -np.inf, scores_rt)[asked_r]
+            found[name].append(_image_figures(scores_qt, positive_rt[asked_r]))
+            asked[name].append(group_t[rows][asked_r])
+    estimates: list[Estimate] = []
+    for name, parts in found.items():
+        group_q = np.concatenate(asked[name])
+        if len(np.unique(group_q)) > 1:
+            values = Values(
+                names=tuple(f"{name}_{figure}" for figure in IMAGE_FIGURES), shares_qm=np.concatenate(parts),
+                rank_name="", rank_q=np.empty(0), group_q=group_q,
+            )  # fmt: skip
+            estimates += estimates_of(IMAGES, scorer, values, weights_bg)
+    return estimates
 
 
-def _image_estimates(  # noqa: PLR0917
-    name: str, scorer: str, scores_qt: Floats, positive_qt: Bools, group_q: Ints, weights_bg: Ints
-) -> list[Estimate]:
-    columns = {
-        f"{name}_map": average_precision(scores_qt, positive_qt),
-        f"{name}_recall_at_1": hit_probability(rank_positives(scores_qt, positive_qt), 1),
-        f"{name}_ndcg_at_10": ndcg(scores_qt, positive_qt),
-    }
-    values = Values(
-        names=tuple(columns), shares_qm=np.stack(list(columns.values()), axis=1),
-        rank_name="", rank_q=np.empty(0), group_q=group_q,
-    )  # fmt: skip
-    return estimates_of(IMAGES, scorer, values, weights_bg)
+def _kinds_of_tiles(samples: Sequence[Sample]) -> Floats:
+    """1 where a tile (t, k) is of a kind, else 0."""
+    kinds = [kinds_of(sample) for sample in samples]
+    number_of = {kind: number for number, kind in enumerate(sorted(set(chain.from_iterable(kinds))))}
+    is_of_tk = np.zeros((len(samples), len(number_of)))
+    for tile, of_tile in enumerate(kinds):
+        is_of_tk[tile, [number_of[kind] for kind in of_tile]] = 1
+    return is_of_tk
+
+
+def _image_figures(scores_qt: Floats, positive_qt: Bools) -> Floats:
+    """`IMAGE_FIGURES` (q, m) of each query."""
+    columns = (
+        average_precision(scores_qt, positive_qt),
+        hit_probability(rank_positives(scores_qt, positive_qt), 1),
+        ndcg(scores_qt, positive_qt),
+    )
+    return np.stack(columns, axis=1)

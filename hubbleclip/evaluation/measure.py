@@ -109,14 +109,12 @@ def zero_shot_estimates(
 
 def images_estimates(test_set: TestSet, features: Mapping[str, Features], weights_bg: Ints) -> list[Estimate]:
     """Image to image, for the models and chance."""
-    scored: dict[str, Floats] = {
-        name: cosine_scores(of_model.tiles_td, of_model.tiles_td) for name, of_model in features.items()
-    }
-    scored["random"] = np.zeros((len(test_set.samples), len(test_set.samples)))
+    tiles: dict[str, Floats] = {name: of_model.tiles_td for name, of_model in features.items()}
+    tiles["random"] = np.zeros((len(test_set.samples), 1))
     return [
         one
-        for name, scores_tt in scored.items()
-        for one in kinds.image_estimates(name, scores_tt, test_set.samples, test_set.group_t, weights_bg)
+        for name, tiles_td in tiles.items()
+        for one in kinds.image_estimates(name, tiles_td, test_set.samples, test_set.group_t, weights_bg)
     ]
 
 

@@ -75,12 +75,27 @@ def test_images_find_their_proposal_and_their_kind_elsewhere() -> None:
     group_t = np.array([0, 0, 1, 1, 4, 4])
     samples = [sample(i, group) for i, group in enumerate(group_t)]  # groups 0 and 4 are of one kind
     group_t = np.array([0, 0, 1, 1, 2, 2])
-    perfect = (group_t[:, None] == group_t).astype(float)
+    perfect = np.eye(3)[group_t]
     found = {
         one.name: one.value for one in kinds.image_estimates("m", perfect, samples, group_t, draw_weights(3, 100, 0))
     }
     assert found["same_proposal_map"] == found["same_proposal_recall_at_1"] == 1
     assert found["same_kind_recall_at_1"] == pytest.approx(0.5)  # two of the four tiles of other groups
+
+
+def test_tiles_that_ask_in_parts_give_the_figures_of_all_at_once(monkeypatch) -> None:
+    group_t = np.random.default_rng(0).integers(0, 9, 50)
+    samples = [sample(i, group) for i, group in enumerate(group_t)]
+    tiles_td = np.random.default_rng(1).normal(size=(50, 8))
+    tiles_td /= np.linalg.norm(tiles_td, axis=1, keepdims=True)
+    asked = ("m", tiles_td, samples, group_t, draw_weights(9, 100, 0))
+    whole = kinds.image_estimates(*asked)
+    monkeypatch.setattr(kinds, "ROWS", 7)
+    parts = kinds.image_estimates(*asked)
+    assert len(whole) == 6
+    assert [(one.name, one.value, one.interval()) for one in parts] == [
+        (one.name, one.value, one.interval()) for one in whole
+    ]
 
 
 def test_fusion_takes_what_both_rank_high_and_ties_by_their_mean_rank() -> None:
