@@ -29,7 +29,8 @@ def test_demo_reaches_its_bar_and_the_shuffled_baseline_chance() -> None:
     reached = value("fine_tuned", "i2t_accuracy_at_10pct")
     assert reached["value"] >= 0.75
     assert reached["low"] > 0.60
-    assert abs(value("shuffled", "i2t_accuracy_at_10pct")["value"] - 0.10) <= 0.04
+    shuffled = value("shuffled", "i2t_accuracy_at_10pct")
+    assert shuffled["low"] <= value("random", "i2t_accuracy_at_10pct")["value"] <= shuffled["high"] < reached["low"]
 
 
 def test_every_command_is_named() -> None:
