@@ -250,10 +250,10 @@ class _Lane:
 
 
 def num_items_of(left_out: Iterable[Rejection]) -> int:
-    """How many whole items are among what was left out: a product may have more empty tiles than a stage has
-    products.
+    """How many count against `flows.max_rejected_share`: all but tiles that show too little, of which a product may
+    have more than a stage has products. A tile that breaks its contract counts.
     """
-    return sum(row.entity != "tile" for row in left_out)
+    return sum(row.entity != "tile" or row.reason.startswith("contract:") for row in left_out)
 
 
 def _check_share(stage: Stage, progress: Progress) -> None:
