@@ -91,7 +91,7 @@ def writing(path: Path) -> Iterator[None]:
         if error.errno not in FULL_DISK:
             raise
         raise DiskFullError(
-            f"no more can be written at {path.parent} ({error.strerror}): make room, then run it again"
+            f"no more can be written at {path.parent} ({error.strerror}): make room or set --data, then run it again"
         ) from error
 
 

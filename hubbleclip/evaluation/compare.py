@@ -6,10 +6,9 @@ from datetime import datetime
 from pathlib import Path
 
 from hubbleclip.dataset.shards import DatasetInfo
-from hubbleclip.evaluation.bootstrap import draw_weights
 from hubbleclip.evaluation.embed import chosen_precision, embed_texts
 from hubbleclip.evaluation.parts import ModelSource, SpreadParts, embed_splits
-from hubbleclip.evaluation.protocols import Estimate, Owners, Scores, difference, fair_estimates
+from hubbleclip.evaluation.protocols import Estimate, Scores, difference, draw_owners, fair_estimates
 from hubbleclip.evaluation.report import read_samples
 from hubbleclip.evaluation.retrieval import cosine_scores
 from hubbleclip.evaluation.testset import make_test_set
@@ -33,8 +32,7 @@ def split_estimates(
     ((_, tiles_td),) = embed_splits({source: loaded}, [(source, split)], info, settings.batch_size, spread).values()
     scores_tc = cosine_scores(tiles_td, embed_texts(loaded, test_set.captions_c, settings.batch_size))
     scores = Scores(scorer=run_dir.name, i2t_tc=scores_tc, t2i_ct=scores_tc.T)
-    weights_bg = draw_weights(test_set.num_groups, settings.bootstrap, settings.seed)
-    return fair_estimates(scores, Owners(caption_t=test_set.caption_t, group_c=test_set.group_c, weights_bg=weights_bg))
+    return fair_estimates(scores, draw_owners(test_set, settings.bootstrap, settings.seed))
 
 
 def val_estimate(

@@ -8,7 +8,6 @@ import numpy as np
 
 from hubbleclip.evaluation import kinds
 from hubbleclip.evaluation.baselines import bm25_scores, hybrid_scores, metadata_text, oracle_scores
-from hubbleclip.evaluation.bootstrap import draw_weights
 from hubbleclip.evaluation.features import Features, averaged_views
 from hubbleclip.evaluation.forgetting import FORGETTING
 from hubbleclip.evaluation.kinds import IMAGES, ZERO_SHOT, Labels
@@ -20,6 +19,7 @@ from hubbleclip.evaluation.protocols import (
     Scores,
     chance_estimates,
     difference,
+    draw_owners,
     equation_estimates,
     fair_estimates,
     paperclip_estimates,
@@ -52,8 +52,7 @@ def measure(
     """Every figure with its resamples, `more` among them, and the paired differences between the fine-tuned model and
     its rivals.
     """
-    weights_bg = draw_weights(test_set.num_groups, settings.bootstrap, settings.seed)
-    owners = Owners(caption_t=test_set.caption_t, group_c=test_set.group_c, weights_bg=weights_bg)
+    owners = draw_owners(test_set, settings.bootstrap, settings.seed)
     tile_ids = [sample.tile_id for sample in test_set.samples]
     estimates = [*more]
     for scores in all_scores(test_set, features):
@@ -61,8 +60,8 @@ def measure(
         estimates += paperclip_estimates(scores, tile_ids, owners)
         estimates += equation_estimates(scores, owners)
     estimates += chance_estimates(owners, settings.seed)
-    estimates += zero_shot_estimates(test_set, features, labels, weights_bg)
-    estimates += images_estimates(test_set, features, weights_bg)
+    estimates += zero_shot_estimates(test_set, features, labels, owners.weights_bg)
+    estimates += images_estimates(test_set, features, owners.weights_bg)
     if settings.average_views:
         estimates += views_estimates(test_set, features, owners)
     return [*estimates, *differences(estimates)]

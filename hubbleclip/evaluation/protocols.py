@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hubbleclip.evaluation.baselines import chance_ranking, simulated_chance_ranks
-from hubbleclip.evaluation.bootstrap import interval, resampled_means, resampled_medians, share_interval
+from hubbleclip.evaluation.bootstrap import draw_weights, interval, resampled_means, resampled_medians, share_interval
 from hubbleclip.evaluation.ranked import NUM_CHANCE, TOP, average_precision, chance_values, diversity, ndcg
 from hubbleclip.evaluation.retrieval import (
     PERCENTS,
@@ -35,6 +35,7 @@ from hubbleclip.evaluation.retrieval import (
     share_found,
     top_count,
 )
+from hubbleclip.evaluation.testset import TestSet
 
 FAIR, VIEWS, PAPERCLIP, EQUATION = "fair", "views", "paperclip", "paperclip_equation"
 PAPERCLIP_BATCH = 100
@@ -63,6 +64,12 @@ class Owners:
     def group_t(self) -> Ints:
         """Each tile's group."""
         return self.group_c[self.caption_t]
+
+
+def draw_owners(test_set: TestSet, num_resamples: int, seed: int) -> Owners:
+    """The owners of a test set, with resamples of its groups."""
+    weights_bg = draw_weights(test_set.num_groups, num_resamples, seed)
+    return Owners(caption_t=test_set.caption_t, group_c=test_set.group_c, weights_bg=weights_bg)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
