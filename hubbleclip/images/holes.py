@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hubbleclip.images.compiling import compiled
 from hubbleclip.images.kernels import F32, value_of
+from hubbleclip.images.networks import LANES_AT_ONCE, column_sorter, part_of_network, sorting_network
 
 REACH_PX = 2
 SIDE_PX = 2 * REACH_PX + 1
@@ -30,32 +30,9 @@ UNSOUND = F32(np.inf)
 """Stands for a pixel that is not sound: it sorts behind all that are."""
 
 
-def _sorting_network(size: int) -> list[tuple[int, int]]:
-    """Batcher's odd-even merge sort (1968) of `size` values as pairs to compare and swap, in order."""
-    pairs: list[tuple[int, int]] = []
-    span = 1
-    while span < size:
-        step = span
-        while step:
-            for start in range(step % span, size - step, 2 * step):
-                lows = range(start, min(start + step, size - step))
-                pairs += [(low, low + step) for low in lows if low // (2 * span) == (low + step) // (2 * span)]
-            step //= 2
-        span *= 2
-    return pairs
-
-
-def _median_network() -> NDArray[np.int64]:
-    """The pairs on which the medians of `REPAIR_MIN_VALID` neighbours or more depend, of those that sort all."""
-    read, kept = set(range((REPAIR_MIN_VALID - 1) // 2, NUM_AROUND // 2 + 1)), []
-    for pair in reversed(_sorting_network(NUM_AROUND)):
-        if not read.isdisjoint(pair):
-            read.update(pair)
-            kept.append(pair)
-    return np.array(kept[::-1], np.int64)
-
-
-NETWORK = _median_network()
+MEDIANS = range((REPAIR_MIN_VALID - 1) // 2, NUM_AROUND // 2 + 1)
+"""Where the medians of `REPAIR_MIN_VALID` neighbours or more lie among all."""
+_sort_columns: Any = column_sorter(NUM_AROUND, part_of_network(sorting_network(NUM_AROUND), MEDIANS))
 
 
 @compiled
@@ -100,7 +77,8 @@ def medians_around(values_yx: Any, rows: Any, columns: Any) -> Any:
         for lane in range(num_lanes):
             at[lane] = rows[first + lane] * width + columns[first + lane]
         _gather(values, at, width, near, counts)
-        _sort_lanes(near)
+        for lane in range(0, LANES, LANES_AT_ONCE):
+            _sort_columns(near, lane)
         for lane in range(num_lanes):
             count = counts[lane]
             medians[first + lane] = F32(near[(count - 1) // 2, lane] + near[count // 2, lane]) / F32(2)
@@ -119,17 +97,6 @@ def _gather(values: Any, at: Any, width: Any, near: Any, counts: Any) -> None:
             row[lane] = values[np.uint64(at[lane] + offset)]
         for lane in range(LANES):
             counts[lane] += row[lane] < UNSOUND
-
-
-@compiled
-def _sort_lanes(near: Any) -> None:
-    """Sort each column, as far as medians need it."""
-    for pair in range(len(NETWORK)):
-        low, high = near[NETWORK[pair, 0]], near[NETWORK[pair, 1]]
-        for lane in range(LANES):
-            one, other = low[lane], high[lane]
-            low[lane] = one if one < other else other
-            high[lane] = other if one < other else one
 
 
 @compiled
