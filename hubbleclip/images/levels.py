@@ -25,24 +25,38 @@ ROWS_AT_FIRST = 16
 
 
 @compiled
-def _to_levels(heights: Any, curve: Any, ahead: Any, levels: Any) -> None:
-    """Levels of heights above black, clipped to black and white; see `levels_of_rows`. The heights are used up.
+def _room_for_heights(num: Any) -> Any:
+    """Room for `num` heights, in whole blocks, and for one block more, which `_to_levels` counts in vain."""
+    return np.ones(-(-num // BLOCK) * BLOCK + BLOCK, F32)
 
-    In short loops: in one long one, a processor waits for each step of the curve before it can take the next. `ahead`
-    are rows of words and of the mask, which the memory looks up meanwhile, if they were not asked for before.
+
+@compiled
+def _bent(height: Any, curve: Any) -> Any:
+    """The first half of the curve: a height clipped to black and white, and what its logarithm is to be taken of."""
+    clipped = min(max(height, F32(0)), curve[1])
+    return exp_asinh_of(F32(clipped * curve[3])) if curve[5] else clipped
+
+
+@compiled
+def _to_levels(heights: Any, curve: Any, ahead: Any, levels: Any) -> None:
+    """Levels of heights above black, clipped to black and white; see `levels_of_rows` and `_room_for_heights`. The
+    heights are used up.
+
+    In short loops: in one long one, a processor waits for each step of the curve before it can take the next. Its
+    square root takes a part of a processor of its own, so that one block's are drawn beside another's logarithms.
+    `ahead` are rows of words and of the mask, which the memory looks up meanwhile, if they were not asked for before.
     """
-    (words, sound), (span, per_softening, scale, is_asinh) = ahead, (curve[1], curve[3], curve[4], curve[5])
-    for x in range(heights.size):
-        clipped = min(max(heights[x], F32(0)), span)
-        heights[x] = exp_asinh_of(F32(clipped * per_softening)) if is_asinh else clipped
-    for first in range(0, heights.size, BLOCK):
+    (words, sound), (scale, is_asinh) = ahead, curve[4:6]
+    for x in range(BLOCK):
+        heights[x] = _bent(heights[x], curve)
+    for first in range(0, levels.size, BLOCK):
         prefetch_block(words, first)
         prefetch_block(sound, first)
-        block = heights[first : first + BLOCK]
-        if is_asinh:
-            for x in range(block.size):
-                block[x] = log_of(block[x])
-    for x in range(heights.size):
+        block, following = heights[first : first + BLOCK], heights[first + BLOCK : first + 2 * BLOCK]
+        for x in range(BLOCK):
+            block[x] = log_of(block[x]) if is_asinh else block[x]
+            following[x] = _bent(following[x], curve)
+    for x in range(levels.size):
         levels[x] = np.uint8(min(F32(heights[x] * scale), F32(255)) + F32(0.5))
 
 
@@ -65,7 +79,7 @@ def _levels_of_step(pixels: Any, sound_yx: Any, curve: Any, step: Any, levels_yx
     """Levels of the rows of a step: its first row, and its values. The memory looks up those of the next meanwhile."""
     (words_yx, _), (y0, values_yx), (num_rows, width) = pixels, step, levels_yx.shape
     black, blank, least = curve[0], curve[2], curve[6]
-    heights = np.empty(width, F32)
+    heights = _room_for_heights(width)
     for row in range(num_rows):
         values = values_yx[row + REACH_PX, REACH_PX:]
         for x in range(width):
@@ -75,8 +89,9 @@ def _levels_of_step(pixels: Any, sound_yx: Any, curve: Any, step: Any, levels_yx
         _to_levels(heights, curve, ahead, levels_yx[row])
     if least < NEVER:
         rows, columns = find_holes(sound_yx, y0, y0 + num_rows, least)
-        medians, filled = medians_around(values_yx, rows - y0, columns), np.empty(rows.size, np.uint8)
-        _to_levels(medians - black, curve, ahead, filled)
+        heights, filled = _room_for_heights(rows.size), np.empty(rows.size, np.uint8)
+        heights[: rows.size] = medians_around(values_yx, rows - y0, columns) - black
+        _to_levels(heights, curve, ahead, filled)
         for k in range(rows.size):
             levels_yx[rows[k] - y0, columns[k]] = filled[k]
 
