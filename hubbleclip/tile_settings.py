@@ -12,7 +12,7 @@ from hubbleclip.sections import Section
 class TileSettings(Section):
     """How an image becomes tiles."""
 
-    recipe: Literal[4] = 4
+    recipe: Literal[5] = 5
     """Version of the way from FITS to the bytes of a tile; a release that changes it gives its tiles new identities."""
     size_px: int = Field(512, ge=32, le=4096)
     """Side of a tile in pixels."""
