@@ -39,7 +39,7 @@ from hubbleclip.settings import FlowSettings, TileSettings
 SIZE_PX = 256
 SETTINGS = TileSettings(size_px=SIZE_PX, views=("native",))
 TILE_MPIX = SIZE_PX**2 / 1e6
-RUNS = 7
+RUNS = 15
 A_BATCH = FlowSettings().batch_size
 READ_BYTES = 1 << 20
 SIZES = {"drz": "4200 x 4200", "flc": "2 x 2048 x 4096"}
@@ -203,7 +203,7 @@ def main() -> None:
         small = write_drz(Path(folder) / "small_drz.fits", 2100)
         rows = road_rows({"drz": drz, "flc": flc}, shelf, runs)
         rows += [
-            two_processes_row([drz, drz, flc, flc] * 4, 3 * runs),
+            two_processes_row([drz, drz, flc, flc] * 4, 2 * runs),
             bound_row("drz", drz, runs),
             bound_row("flc", flc, runs),
         ]
