@@ -216,7 +216,7 @@ def main() -> None:
             bound_row("flc", flc, runs),
         ]
         rows += [
-            process_row([drz, flc] * pairs, min(runs, most)) for pairs, most in ((1, 7), (8, 3), (A_BATCH // 2, 2))
+            process_row([drz, flc] * pairs, min(runs, most)) for pairs, most in ((1, 7), (8, 5), (A_BATCH // 2, 3))
         ]
         if shelf:
             rows += [
