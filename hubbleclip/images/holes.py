@@ -28,8 +28,6 @@ WORD_BYTES, BYTE_OF_FLAG = 8, U64(0x0001020304050607)
 """Times a flag alone in a word, its highest byte is the number of the flag's."""
 UNSOUND = F32(np.inf)
 """Stands for a pixel that is not sound: it sorts behind all that are."""
-
-
 MEDIANS = range((REPAIR_MIN_VALID - 1) // 2, NUM_AROUND // 2 + 1)
 """Where the medians of `REPAIR_MIN_VALID` neighbours or more lie among all."""
 _sort_columns: Any = column_sorter(NUM_AROUND, part_of_network(sorting_network(NUM_AROUND), MEDIANS))

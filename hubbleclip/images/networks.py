@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from llvmlite import ir
@@ -33,7 +33,7 @@ def sorting_network(size: int) -> Exchanges:
     return pairs
 
 
-def part_of_network(pairs: Sequence[tuple[int, int]], places: Iterable[int]) -> Exchanges:
+def part_of_network(pairs: Exchanges, places: Iterable[int]) -> Exchanges:
     """The exchanges on which what ends at `places` depends."""
     read, kept = set(places), []
     for pair in reversed(pairs):
@@ -43,9 +43,9 @@ def part_of_network(pairs: Sequence[tuple[int, int]], places: Iterable[int]) -> 
     return kept[::-1]
 
 
-def column_sorter(size: int, pairs: Sequence[tuple[int, int]]) -> Any:
-    """A function of (`size`, n) float32 without NaN, side by side in memory, and of a column: exchanges the values of
-    that and of the next 15, which must be there.
+def column_sorter(size: int, pairs: Exchanges) -> Any:
+    """A function of (`size`, n) float32 without NaN, in C order, and of a column: exchanges the values of that column
+    and of the 15 behind it, which must be there. Compiled code alone can call it.
 
     As LLVM's vectors, since of a loop over `pairs` the compiler cannot know that its rows are apart, and would write
     each exchange to memory and read it again.

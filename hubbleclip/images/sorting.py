@@ -10,8 +10,8 @@ from hubbleclip.images.compiling import compiled
 from hubbleclip.images.kernels import F32, I32, U32
 
 SIGN = U32(1 << 31)
-DIGIT_BITS, NUM_DIGITS = U32(11), 3
-NUM_VALUES = 1 << 11
+DIGIT_BITS, NUM_DIGITS = 11, 3
+NUM_VALUES = 1 << DIGIT_BITS
 """Of a digit: a processor's first cache holds as many counters."""
 DIGIT = U32(NUM_VALUES - 1)
 
@@ -29,9 +29,9 @@ def ascending(values: Any) -> Any:
         key = U32(bits[k] ^ (U32(I32(bits[k]) >> I32(31)) | SIGN))
         keys[k] = key
         for digit in range(NUM_DIGITS):
-            counts[digit, (key >> U32(digit * DIGIT_BITS)) & DIGIT] += U32(1)
+            counts[digit, (key >> U32(DIGIT_BITS * digit)) & DIGIT] += U32(1)
     for digit in range(NUM_DIGITS):
-        _order_by_digit(keys, U32(digit * DIGIT_BITS), counts[digit], others)
+        _order_by_digit(keys, U32(DIGIT_BITS * digit), counts[digit], others)
         keys, others = others, keys
     for k in range(keys.size):
         keys[k] = U32(keys[k] ^ (U32(~I32(keys[k]) >> I32(31)) | SIGN))
