@@ -11,7 +11,7 @@ FLAGS := --profile $(PROFILE) $(if $(DATA),--data $(DATA)) $(LOCAL_FLAGS)
 PREFECT_FLAGS = $(FLAGS) $(if $(PORT),--port $(PORT))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dataset train evaluate pipeline server deploy worker status sql test test-slow lint contracts bench pictures study clean
+.PHONY: help setup demo dataset train evaluate pipeline server deploy worker status sql test test-slow golden lint contracts bench pictures study clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -61,6 +61,9 @@ test: setup  ## the quick tests
 test-slow: setup  ## servers, whole pipelines, kills
 	$(BIN)/pytest -m slow $(SPREAD) --timeout 1500 --ignore tests/faults
 	$(BIN)/pytest -m slow --timeout 1500 tests/faults
+
+golden: setup  ## hashes of what users hold, against tests/golden/golden.json (UPDATE=1: write that file)
+	UPDATE=$(UPDATE) $(BIN)/pytest -m slow tests/golden
 
 lint: setup  ## ruff, mypy, the import walls
 	$(BIN)/ruff check .

@@ -1,0 +1,94 @@
+"""What users hold must not change by accident: hashes of tiles, shards, splits, settings and the catalog's tables.
+
+`make golden` compares them with `golden.json`; `make golden UPDATE=1` writes that file, which only a change that
+CHANGELOG.md announces may do.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from commands import run
+
+from hubbleclip.settings import Section, read_settings
+
+FILE = Path(__file__).with_name("golden.json")
+SMALL = {
+    "simulator.num_proposals": 24, "simulator.frame_px": 240, "tiles.size_px": 160, "tiles.min_side_px": 32,
+    "tiles.views": ["native", "overview", "aim"], "splits.val_share": 0.2, "splits.test_share": 0.3,
+    "shards.max_mb": 1,
+}  # fmt: skip
+PROFILES = ("demo", "hubble", "local", "pairs", "paper")
+NUM_FILES = 10
+
+
+def digest_of(parts: Iterable[str | bytes]) -> str:
+    """sha256 over the parts, each with its length before it."""
+    total = hashlib.sha256()
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        total.update(f"{len(data)}:".encode() + data)
+    return total.hexdigest()
+
+
+def settings_digests() -> dict[str, dict[str, str]]:
+    """Digest of every section of every profile's settings."""
+    found = {}
+    for profile in PROFILES:
+        settings = read_settings(profile)
+        sections = {name: getattr(settings, name) for name in type(settings).model_fields}
+        found[profile] = {name: part.digest() for name, part in sections.items() if isinstance(part, Section)}
+    return found
+
+
+def rows_digest(catalog: duckdb.DuckDBPyConnection, sql: str) -> str:
+    return digest_of(repr(row) for row in catalog.execute(sql).fetchall())
+
+
+def tile_digests(catalog: duckdb.DuckDBPyConnection, root: Path) -> dict[str, str]:
+    """One digest over the tiles of each of ten files, chosen so that cameras and kinds of file differ."""
+    files = catalog.execute(
+        "SELECT p.uri FROM product p JOIN observation USING (obs_id) "
+        "WHERE p.uri IN (SELECT product_uri FROM tile) "
+        "ORDER BY row_number() OVER (PARTITION BY instrument, kind ORDER BY p.uri), p.uri LIMIT ?", [NUM_FILES]
+    ).fetchall()  # fmt: skip
+    found = {}
+    for (uri,) in files:
+        tiles = catalog.execute(
+            "SELECT tile_id, path FROM tile WHERE product_uri = ? ORDER BY tile_id", [uri]
+        ).fetchall()
+        found[uri] = digest_of(part for tile_id, path in tiles for part in (tile_id, (root / path).read_bytes()))
+    return found
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    data = tmp_path_factory.mktemp("golden")
+    made = run("dataset", data=data, settings=SMALL)
+    assert made.code == 0, made.err
+    root = data / "demo"
+    with duckdb.connect(str(root / "catalog.duckdb"), read_only=True) as catalog:
+        (folder,) = (root / "datasets").glob("[!.]*")
+        names = [*sorted(path.name for path in folder.glob("*.tar")), "manifest.parquet"]
+        return {
+            "tiles": tile_digests(catalog, root),
+            "dataset": {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names},
+            "splits": rows_digest(catalog, "SELECT tile_id, split FROM split ORDER BY tile_id"),
+            "groups": rows_digest(catalog, "SELECT tile_id, group_id FROM split ORDER BY tile_id"),
+            "settings": settings_digests(),
+            "tables": dict(catalog.execute("SELECT table_name, sha256(sql) FROM duckdb_tables() ORDER BY 1").fetchall()),
+            "views": rows_digest(catalog, "SELECT view_name, sql FROM duckdb_views() WHERE NOT internal ORDER BY 1"),
+        }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_what_users_hold_is_unchanged(measured: dict[str, Any]) -> None:
+    if os.environ.get("UPDATE"):
+        FILE.write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
+    assert len(measured["tiles"]) == NUM_FILES
+    assert measured == json.loads(FILE.read_text(encoding="utf-8"))
