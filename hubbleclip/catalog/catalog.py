@@ -209,7 +209,7 @@ def _without_zone(value: Any) -> Any:
 
 def read_sql(name: str) -> str:
     """Text of `sql/<name>.sql`."""
-    return files("hubbleclip.catalog.catalog").joinpath(f"sql/{name}.sql").read_text(encoding="utf-8")
+    return files("hubbleclip.catalog").joinpath(f"sql/{name}.sql").read_text(encoding="utf-8")
 
 
 @contextmanager

@@ -28,7 +28,7 @@ DEFINITIONS = ("views", "searches", "index_abstracts")
 
 def read_steps() -> list[tuple[int, str, str]]:
     """(version, name, sql) of every step, in order."""
-    folder = files("hubbleclip.catalog.catalog").joinpath("sql/migrations")
+    folder = files("hubbleclip.catalog").joinpath("sql/migrations")
     names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
     return [(int(name[:4]), name[5:-4], folder.joinpath(name).read_text(encoding="utf-8")) for name in names]
 
@@ -64,7 +64,7 @@ def migrate(connection: duckdb.DuckDBPyConnection) -> bool:
     comment on the table of steps keeps the hash of the views' text.
     """
     steps = pending_steps(connection)
-    texts = [files("hubbleclip").joinpath(f"sql/{name}.sql").read_text(encoding="utf-8") for name in DEFINITIONS]
+    texts = [files("hubbleclip.catalog").joinpath(f"sql/{name}.sql").read_text(encoding="utf-8") for name in DEFINITIONS]
     digest = hashlib.sha256("".join(texts).encode()).hexdigest()
     if not steps and connection.execute(SELECT_DEFINED).fetchall() == [(digest,)]:
         return False

@@ -13,7 +13,7 @@ from hubbleclip.catalog.catalog import Catalog, read_catalog, writing_catalog
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Attempt, Dataset, Proposal, Run, Shard
 
-GUIDE = (Path(__file__).parents[1] / "docs/catalog.md").read_text(encoding="utf-8")
+GUIDE = (Path(__file__).parents[2] / "docs/catalog.md").read_text(encoding="utf-8")
 ASKED = {
     "cone": "FROM cone(10, 20, 1)", "box": "FROM box(350, 10, -5, 5)",
     "search_abstracts": "FROM search_abstracts('dust in galaxies')",

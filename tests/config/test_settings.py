@@ -26,7 +26,7 @@ def test_every_profile_is_valid_and_knows_its_folder(profile: str) -> None:
 
 
 def test_shipped_file_of_settings_is_the_defaults() -> None:
-    shipped = (Path(__file__).parents[1] / "hubbleclip.toml").read_text(encoding="utf-8")
+    shipped = (Path(__file__).parents[2] / "hubbleclip.toml").read_text(encoding="utf-8")
     assert shipped == settings_toml(Settings())
     assert Settings(**tomllib.loads(shipped)) == Settings()
 
