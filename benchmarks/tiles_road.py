@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from flows.loading import keep
+
 from hubbleclip.config.tiles import TileSettings
 from hubbleclip.dataset import ustar
 from hubbleclip.images.reader import ScienceImage
