@@ -74,7 +74,7 @@ def deploy(profile: str, overrides: dict[str, Any], settings: FlowSettings) -> l
         command = [sys.executable, "-m", "prefect", "deploy", "--all"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise HubbleclipError(f"Prefect could not deploy {DECLARED}: {done.stderr.strip() or told.stdout.strip()}")
+            raise HubbleclipError(f"Prefect could not deploy {DECLARED}: {done.stderr.strip() or done.stdout.strip()}")
         declared = yaml.safe_load(DECLARED.read_text(encoding="utf-8"))["deployments"]
         names = [f"{one['entrypoint'].rpartition(':')[2]}/{one['name']}" for one in declared]
         ids = {name: client.read_deployment_by_name(name).id for name in names}

@@ -57,7 +57,8 @@ class TaskWorkers:
         """
         task = Task(work, name=name, persist_result=False)
         values = args if self.is_separate else tuple(map(quote, args))
-        return self.runner.submit(task, get_call_parameters(work, values, {}))
+        future: PrefectFuture[Any] = self.runner.submit(task, get_call_parameters(work, values, {}))
+        return future
 
     def first_done(self, pending: Collection[PrefectFuture[Any]]) -> PrefectFuture[Any]:
         """Wait until one of several task runs has ended.
@@ -93,7 +94,7 @@ class PrefectExecution:
         return result
 
     def run_stage(self, name: str, run: StageFn[Result], settings: Settings, label: str | None = None) -> Result:
-        """See `Execution`: a flow run below the present one, which a scheduled run retries where it asks the network."""
+        """See `Execution`: a flow run below the present one; a scheduled run retries it where it asks the network."""
         retries: dict[str, Any] = {}
         if name in RETRIED and is_scheduled():
             retries = {

@@ -103,7 +103,7 @@ def pull(layout: Layout, stored: Iterable[str]) -> list[Path]:
 
 @contextmanager
 def local_files(layout: Layout, stored: Iterable[str]) -> Iterator[None]:
-    """Files on the local disk for the duration of a `with` block; without `keep_local`, fetched ones are deleted after it.
+    """Files on the local disk for the duration of a `with` block; without `keep_local`, fetched ones are then deleted.
 
     Parameters
     ----------

@@ -152,7 +152,8 @@ class _Queue:
 def num_counted(rejections: Iterable[Rejection]) -> int:
     """Number of rejections that count against `flows.max_rejected_share`.
 
-    Tiles that show too little do not count, because a product may have more of them than a stage has products. A tile that breaks its contract counts.
+    Tiles that show too little do not count, because a product may have more of them than a stage has products. A tile
+    that breaks its contract counts.
 
     Parameters
     ----------

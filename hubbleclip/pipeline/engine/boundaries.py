@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Edge(NamedTuple):
-    """The stage that rejects, the section of settings that the rejection depends on, and the table of the items in work."""
+    """The stage that rejects, the section of settings that this depends on, and the table of the items in work."""
 
     stage: str
     section: str

@@ -72,7 +72,8 @@ def is_remote(settings: Settings) -> bool:
 def fetch_share(settings: Settings) -> FetchSettings:
     """The fetch settings of one worker.
 
-    Separate processes cannot share a rate limiter, and at most `flows.workers` batches are fetched at a time. So each has that share of the connections, at least one, and of the requests per second.
+    Separate processes cannot share a rate limiter, and at most `flows.workers` batches are fetched at a time. So each
+    has that share of the connections, at least one, and of the requests per second.
 
     Parameters
     ----------

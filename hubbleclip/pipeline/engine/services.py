@@ -1,4 +1,4 @@
-"""Services that a stage needs while it runs: the simulated archive is served on loopback, other archives need nothing."""
+"""What a stage needs while it runs: the simulated archive is served on loopback, other archives need nothing."""
 
 from __future__ import annotations
 

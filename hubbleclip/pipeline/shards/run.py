@@ -115,8 +115,8 @@ def size_of(tile: Tile, layout: Layout) -> int:
 def shards(settings: Settings, execution: Execution = PLAIN) -> None:
     """Assign every new tile to a split and build a dataset, unless one of the same samples exists.
 
-    The catalog records the datasets of the random split, on which models are trained; a dataset of another scheme exists
-    only as a folder.
+    The catalog records the datasets of the random split, on which models are trained; a dataset of another scheme
+    exists only as a folder.
 
     Parameters
     ----------

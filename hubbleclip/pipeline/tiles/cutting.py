@@ -106,8 +106,8 @@ def write_tiles(
 ) -> list[Tile]:
     """Write the files of tiles.
 
-    They are safe from a power cut only after `write_cut` has synchronised them: one sync of many files takes a twentieth
-    of the time of as many syncs.
+    They are safe from a power cut only after `write_cut` has synchronised them: one sync of many files takes a
+    twentieth of the time of as many syncs.
 
     Parameters
     ----------
