@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import logging
-import tomllib
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 from hubbleclip.config.settings import Settings, read_settings
-from hubbleclip.core.errors import SettingsError, TrainingError
+from hubbleclip.config.toml import Grid
+from hubbleclip.core.errors import TrainingError
 from hubbleclip.core.layout import Layout
 from hubbleclip.dataset.manifest import read_dataset
 from hubbleclip.pipeline.engine.execution import PLAIN, Execution
@@ -20,39 +19,7 @@ from hubbleclip.training.checkpoints import read_best
 from hubbleclip.training.runs import find_run, settings_digest
 
 log = logging.getLogger("hubbleclip.pipeline")
-Grid = Mapping[str, list[Any]]
-"""Values to try, by section and name: `{"train.seed": [1, 2]}`."""
 NO_BASELINE = {"evaluation.shuffled_steps": 0}
-
-
-def read_grid(path: Path) -> Grid:
-    """Read a grid from a TOML file of settings whose values are lists.
-
-    Parameters
-    ----------
-    path
-        The TOML file.
-
-    Returns
-    -------
-    dict
-        Values to try, by `section.name`.
-
-    Raises
-    ------
-    SettingsError
-        When the file cannot be read, or a setting has no list of values.
-
-    """
-    try:
-        sections = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(f"the grid {path} cannot be read ({error})") from error
-    names = {f"{section}.{name}": values for section in sections for name, values in dict(sections[section]).items()}
-    wrong = [name for name, values in names.items() if not (isinstance(values, list) and values)]
-    if wrong or not names:
-        raise SettingsError(f"the grid {path} has no list of values for {', '.join(wrong) or 'any setting'}")
-    return names
 
 
 def combinations(grid: Grid) -> Iterator[dict[str, Any]]:
