@@ -24,10 +24,6 @@ BANNED_NAMES = re.compile(r"handle|manager|utils|helper", re.IGNORECASE)
 OURS = {"hubbleclip", "flows", "data_contracts", "experiments"}
 PENDING = {
     # To be emptied by the changes of these rooms; nothing may be added.
-    "hubbleclip/pipeline/remote_store.py": {"_strip_protocol"},
-    "hubbleclip/archives/mast/client.py": {"_portal_api_connection", "_column_configs", "_session"},
-    "hubbleclip/archives/mast/public_bucket.py": {"_call_s3"},
-    "hubbleclip/archives/http/client.py": {"_content"},
     "hubbleclip/images/reader.py": {"_compression"},
 }
 """Private names of other libraries that are still used, by file."""

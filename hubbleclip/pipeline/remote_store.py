@@ -352,8 +352,13 @@ def _sizes(layout: Layout, folder: Path) -> dict[str, int]:
     files, root = _files(layout), _address(layout, folder)
     with told(root):
         found = files.find(root, detail=True)
-    skipped = len(files._strip_protocol(layout.store)) + 1
-    return {address[skipped:]: info["size"] for address, info in found.items()}
+    skipped = len(_path_in(files, layout.store)) + 1
+    return {_path_in(files, address)[skipped:]: info["size"] for address, info in found.items()}
+
+
+def _path_in(files: Any, address: str) -> str:
+    """An address without its protocol, in the form of the store's library."""
+    return str(files.unstrip_protocol(address)).partition("://")[2]
 
 
 def _version(layout: Layout) -> str | None:

@@ -8,18 +8,17 @@ from functools import partial
 
 from hubbleclip.archives import Archive
 from hubbleclip.archives.base import Delivery
-from hubbleclip.archives.http.content_store import check_room, settle_small
+from hubbleclip.archives.http.content_store import check_room
 from hubbleclip.catalog.catalog import Catalog
 from hubbleclip.catalog.pending import pending_fetch, product_batches
 from hubbleclip.catalog.product_versions import next_version
 from hubbleclip.config.settings import Settings
-from hubbleclip.core.errors import ArchiveDownError, DiskFullError
 from hubbleclip.core.io import sync_files
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Product, Rejection
 from hubbleclip.pipeline.engine.attempts import attempt, write_with_retries
 from hubbleclip.pipeline.engine.batches import run_batches
-from hubbleclip.pipeline.engine.connections import Batch, Connections, merged
+from hubbleclip.pipeline.engine.connections import Batch, Connections
 from hubbleclip.pipeline.engine.runners import fetch_share
 from hubbleclip.pipeline.engine.stage import Stage, layout_of
 from hubbleclip.pipeline.remote_store import push
@@ -31,65 +30,24 @@ def fetch_products(
     """Fetch files side by side; one that fails is left for a later run."""
     layout = layout_of(settings)
     check_room(layout, sum(product.size_bytes or 0 for product in products), settings.fetch.min_free_gb)
-    batch = fetch_each(
-        products, archive, connections,
-        take=partial(keep_delivery, layout=layout, settings=settings),
-        alone=partial(fetch_file, archive=archive, settings=settings),
-    )  # fmt: skip
+    batch = connections.map(partial(fetch_file, archive=archive, settings=settings), products)
     push(layout, (product.path for product in batch.get("product", ()) if product.path))
     return batch
 
 
-def fetch_each(
-    products: Sequence[Product],
-    archive: Archive,
-    connections: Connections,
-    *,
-    take: Callable[[Product, Delivery], Batch],
-    alone: Callable[[Product], Batch],
-    is_taken: Callable[[Product], bool] = lambda product: True,
-) -> Batch:
-    """What `take` makes of each small file as it comes, and `alone` of the others, fetched by themselves side by
-    side.
-    """
-    left = [product for product in products if not is_taken(product)]
-    done: list[Batch] = []
-    try:
-        for product, delivery in archive.deliver_small(filter(is_taken, products)):
-            if not connections.is_open:
-                break
-            if delivery is None:
-                left.append(product)
-            else:
-                done.append(take(product, delivery))
-    except (ArchiveDownError, DiskFullError) as error:
-        connections.error = error
-    return merged([*done, connections.map(alone, left)])
-
-
-def keep_delivery(product: Product, delivery: Delivery, layout: Layout, settings: Settings) -> Batch:
-    """Write a small file to its place."""
-    told = delivery.product
-    path = attempt(
-        lambda: settle_small(delivery.data, told.sha256 or "", told.file_name, layout),
-        entity="product", entity_id=product.uri, stage="fetch", digest=settings.archive.digest(),
-    )  # fmt: skip
-    if isinstance(path, Rejection):
-        return {"failure": [path]}
-    numbered, history = next_version(product, replace(told, path=layout.relative(path)))
-    return {"product": [numbered], "product_version": history}
-
-
 def fetch_file(product: Product, archive: Archive, settings: Settings) -> Batch:
     """Fetch one file: its product's row, and another of its history where the content is new."""
-    fetched = attempt(
-        lambda: archive.fetch_product(product),
-        entity="product", entity_id=product.uri, stage="fetch", digest=settings.archive.digest(),
-    )  # fmt: skip
-    if isinstance(fetched, Rejection):
-        return {"failure": [fetched]}
-    numbered, history = next_version(product, fetched)
-    return {"product": [numbered], "product_version": history}
+    return fetched_by(lambda: Delivery(archive.fetch_product(product)), product, settings)[0]
+
+
+def fetched_by(fetch: Callable[[], Delivery], product: Product, settings: Settings) -> tuple[Batch, bytes | None]:
+    """The rows of one fetched file, and its content where that is in memory alone."""
+    digest = settings.archive.digest()
+    delivery = attempt(fetch, entity="product", entity_id=product.uri, stage="fetch", digest=digest)
+    if isinstance(delivery, Rejection):
+        return {"failure": [delivery]}, None
+    numbered, history = next_version(product, delivery.product)
+    return {"product": [numbered], "product_version": history}, delivery.data
 
 
 def fetch_pending(stage: Stage, archive: Archive) -> None:

@@ -67,7 +67,7 @@ def ingest(settings: Settings, execution: Execution = PLAIN, *, retry: bool = Fa
 
     """
     with open_stage("ingest", settings, execution) as stage, archive_service(settings) as served:
-        archive = open_archive(served, settings.fetch, stage.layout)
+        archive = open_archive(served, fetch_share(settings), stage.layout)
         if retry:
             stage.catalog.run("clear_all_failures")
         if not is_polled:
@@ -75,7 +75,7 @@ def ingest(settings: Settings, execution: Execution = PLAIN, *, retry: bool = Fa
         list_pending(stage, archive)
         fetch_pending_proposals(stage, archive)
         if settings.fetch.keep_fits:
-            fetch_pending(stage, open_archive(served, fetch_share(settings), stage.layout))
+            fetch_pending(stage, archive)
 
 
 def fetch_pending_proposals(stage: Stage, archive: Archive) -> None:

@@ -7,9 +7,8 @@ from datetime import UTC, datetime
 from functools import partial
 
 from hubbleclip.archives import Archive, open_archive
-from hubbleclip.archives.base import Delivery, reject
+from hubbleclip.archives.base import reject
 from hubbleclip.catalog.pending import pending_tiles, product_batches
-from hubbleclip.catalog.product_versions import next_version
 from hubbleclip.config.settings import Settings, TileSettings
 from hubbleclip.core.layout import Layout, product_suffix
 from hubbleclip.core.records import Product, Rejection, Tile
@@ -20,7 +19,7 @@ from hubbleclip.pipeline.engine.execution import PLAIN, Execution
 from hubbleclip.pipeline.engine.runners import fetch_share
 from hubbleclip.pipeline.engine.services import archive_service
 from hubbleclip.pipeline.engine.stage import Stage, open_stage
-from hubbleclip.pipeline.ingest.fetch import dropped, fetch_each, fetch_file, is_on_disk, remove_strays, write_fetched
+from hubbleclip.pipeline.ingest.fetch import dropped, fetch_file, fetched_by, is_on_disk, remove_strays, write_fetched
 from hubbleclip.pipeline.remote_store import local_files, push
 from hubbleclip.pipeline.tiles.cutting import check_tiles, cut_each, rejection_rows, write_cut, write_tiles
 from hubbleclip.pipeline.tiles.rgb_visits import colour_pending
@@ -53,24 +52,14 @@ def fetch_and_cut(
     products: Sequence[Product], archive: Archive, layout: Layout, settings: Settings, connections: Connections
 ) -> Batch:
     """Fetch, cut and drop files side by side; small previews never touch the disk."""
-    return fetch_each(
-        products, archive, connections,
-        take=partial(cut_delivery, layout=layout, settings=settings),
-        alone=partial(fetch_cut_drop, archive=archive, layout=layout, settings=settings),
-        is_taken=lambda product: product_suffix(product.file_name) in FROM_MEMORY and not is_on_disk(product, layout),
-    )  # fmt: skip
-
-
-def cut_delivery(product: Product, delivery: Delivery, layout: Layout, settings: Settings) -> Batch:
-    """Cut a file in memory."""
-    numbered, history = next_version(product, delivery.product)
-    cut = cut_products([numbered], layout, settings.tiles, delivery.data)
-    return cut | {"product": [numbered], "product_version": history}
+    return connections.map(partial(fetch_cut_drop, archive=archive, layout=layout, settings=settings), products)
 
 
 def fetch_cut_drop(product: Product, archive: Archive, layout: Layout, settings: Settings) -> Batch:
     """Fetch one file unless it is on the disk, cut it, remove it, whatever comes of it."""
-    batch: Batch = {"product": [product]} if is_on_disk(product, layout) else fetch_file(product, archive, settings)
+    batch, data = fetched_for_now(product, archive, layout, settings)
+    if data is not None:
+        return batch | cut_products(batch["product"], layout, settings.tiles, data)
     fetched = next(iter(batch.get("product", [])), product)
     try:
         if "failure" in batch:
@@ -84,6 +73,17 @@ def fetch_cut_drop(product: Product, archive: Archive, layout: Layout, settings:
     finally:
         left = dropped(fetched, layout)
     return batch | cut | {"product": [left]}
+
+
+def fetched_for_now(
+    product: Product, archive: Archive, layout: Layout, settings: Settings
+) -> tuple[Batch, bytes | None]:
+    """The rows of a file on the disk, or of one that is fetched; a small preview comes in memory alone."""
+    if is_on_disk(product, layout):
+        return {"product": [product]}, None
+    if product_suffix(product.file_name) in FROM_MEMORY:
+        return fetched_by(lambda: archive.deliver_product(product), product, settings)
+    return fetch_file(product, archive, settings), None
 
 
 def tiles(settings: Settings, execution: Execution = PLAIN) -> None:
