@@ -44,6 +44,7 @@ def fetch_products(
     -------
     dict
         Rows for `product`, `product_version` and `failure`.
+
     """
     layout = layout_of(settings)
     check_room(layout, sum(product.size_bytes or 0 for product in products), settings.fetch.min_free_gb)
@@ -68,6 +69,7 @@ def fetch_file(product: Product, archive: Archive, settings: Settings) -> Batch:
     -------
     dict
         Its row, and a row of its history when the content is new; or a `failure`.
+
     """
     return fetched_by(lambda: Delivery(archive.fetch_product(product)), product, settings)[0]
 
@@ -88,6 +90,7 @@ def fetched_by(fetch: Callable[[], Delivery], product: Product, settings: Settin
     -------
     tuple
         Its rows as in `fetch_file`, and its content when it is in memory only.
+
     """
     digest = settings.archive.digest()
     delivery = attempt(fetch, entity="product", entity_id=product.uri, stage="fetch", digest=digest)
@@ -106,6 +109,7 @@ def fetch_pending(stage: Stage, archive: Archive) -> None:
         The stage with the open catalog.
     archive
         The archive to ask.
+
     """
     pending, settings = pending_fetch(stage.catalog, stage.settings), stage.settings
     connections = Connections(fetch_share(settings).connections)
@@ -134,6 +138,7 @@ def known_content(catalog: Catalog, etag: str, size_bytes: int) -> str | None:
     -------
     str or None
         sha256 in hex, when the content is known.
+
     """
     return next((sha256 for (sha256,) in catalog.found_beside("known_content", etag=etag, size_bytes=size_bytes)), None)
 
@@ -149,6 +154,7 @@ def write_fetched(stage: Stage, batch: Batch) -> None:
         The stage with the open catalog.
     batch
         Rows for `product`, `product_version`, `tile`, `rejection` and `failure`.
+
     """
     files = [*batch.get("product", []), *batch.get("tile", [])]
     sync_files(stage.layout.absolute(file.path) for file in files if file.path)
@@ -168,6 +174,7 @@ def remove_old_contents(stage: Stage) -> None:
     ----------
     stage
         The stage with the open catalog.
+
     """
     for row in stage.catalog.named("old_contents"):
         stage.layout.product(row["sha256"], row["file_name"]).unlink(missing_ok=True)
@@ -180,6 +187,7 @@ def remove_strays(stage: Stage) -> None:
     ----------
     stage
         The stage with the open catalog.
+
     """
     rows = stage.catalog.rows("SELECT path FROM product WHERE path IS NOT NULL")
     named = {stage.layout.absolute(row["path"]) for row in rows}
@@ -202,6 +210,7 @@ def is_on_disk(product: Product, layout: Layout) -> bool:
     -------
     bool
         False when the file is missing or of another version.
+
     """
     is_current = product.sha256 is not None and product.archive_version == product.fetched_version
     return is_current and product.path is not None and layout.absolute(product.path).is_file()
@@ -221,6 +230,7 @@ def dropped(product: Product, layout: Layout) -> Product:
     -------
     Product
         Its row without the path.
+
     """
     part = layout.part(product.uri)
     for path in part.parent.glob(f"{part.stem}.*"):

@@ -45,6 +45,7 @@ def cut_products(
     -------
     dict
         Rows for `tile` and `rejection`.
+
     """
     cuts = [(product.uri, partial(cut_product, product, layout, settings, data)) for product in products]
     with local_files(layout, (product.path for product in products if product.path and data is None)):
@@ -78,6 +79,7 @@ def cut_product(
     ------
     ImageError
         When there is no tile, with the commonest reason.
+
     """
     now = datetime.now(UTC)
     content = layout.absolute(product.path or "") if data is None else data
@@ -109,6 +111,7 @@ def fetch_and_cut(
     -------
     dict
         Rows for `product`, `product_version`, `tile`, `rejection` and `failure`.
+
     """
     return connections.map(partial(fetch_cut_drop, archive=archive, layout=layout, settings=settings), products)
 
@@ -131,6 +134,7 @@ def fetch_cut_drop(product: Product, archive: Archive, layout: Layout, settings:
     -------
     dict
         Rows as in `fetch_and_cut`.
+
     """
     batch, data = fetched_for_now(product, archive, layout, settings)
     if data is not None:
@@ -170,6 +174,7 @@ def fetched_for_now(
     -------
     tuple
         Its rows, and its content when it is in memory only.
+
     """
     if is_on_disk(product, layout):
         return {"product": [product]}, None
@@ -192,6 +197,7 @@ def tiles(settings: Settings, execution: Execution = PLAIN) -> None:
         All settings.
     execution
         Where the batches run.
+
     """
     with open_stage("tiles", settings, execution) as stage:
         if settings.fetch.keep_fits:
@@ -209,6 +215,7 @@ def cut_pending(stage: Stage) -> None:
     ----------
     stage
         The stage with the open catalog.
+
     """
     pending, settings = pending_tiles(stage.catalog, stage.settings), stage.settings
     work = product_batches(stage.catalog, pending, settings.flows.batch_size)
@@ -224,6 +231,7 @@ def fetch_and_cut_pending(stage: Stage) -> None:
     ----------
     stage
         The stage with the open catalog.
+
     """
     remove_strays(stage)
     pending, settings = pending_tiles(stage.catalog, stage.settings), stage.settings
