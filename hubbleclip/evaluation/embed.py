@@ -18,7 +18,6 @@ from hubbleclip.core.vectors import unit
 from hubbleclip.dataset.build import DatasetInfo
 from hubbleclip.dataset.captions import split_sentences
 from hubbleclip.dataset.loader import SplitTiles, iterate_eval_images, open_split
-from hubbleclip.evaluation.first_token import skip_unread_tokens
 from hubbleclip.evaluation.metrics.retrieval import Floats
 from hubbleclip.training.models.builder import LoadedModel
 
@@ -28,11 +27,9 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 def ready_to_embed(loaded: LoadedModel, precision: str) -> LoadedModel:
     """The same model, in place, on the GPU where there is one, with weights of the precision: `fp32`, `bf16`, or `auto`
     for what `best_precision` says. Rounded weights are faster than autocast, which casts them for every batch.
-    No token is made that is not read.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     loaded.model.to(device, DTYPES[chosen_precision(precision)])
-    skip_unread_tokens(loaded.model)
     return loaded
 
 
