@@ -11,7 +11,7 @@ FLAGS := --profile $(PROFILE) $(if $(DATA),--data $(DATA)) $(LOCAL_FLAGS)
 PREFECT_FLAGS = $(FLAGS) $(if $(PORT),--port $(PORT))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dataset train evaluate pipeline server deploy worker status sql test test-slow golden lint contracts bench pictures study clean
+.PHONY: help setup demo dataset train evaluate pipeline server deploy worker status sql test test-slow golden lint contracts bench pictures study docs docs-serve clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -98,5 +98,15 @@ study: setup  ## what pre-training, the loss, the sky guard and the clean split 
 	$(RUN) study $(FLAGS)
 	$(BIN)/python -m flows.study docs/demo $(FLAGS)
 
+$(VENV)/.docs-installed: $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	@touch $@
+
+docs: $(VENV)/.docs-installed  ## the documentation as web pages, in site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+docs-serve: $(VENV)/.docs-installed  ## the documentation on http://127.0.0.1:8000, rebuilt on each change, until Ctrl-C
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --strict
+
 clean:  ## remove .venv and caches; data stay
-	rm -rf $(VENV) $(CHECKER) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(CHECKER) site build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
