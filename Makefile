@@ -77,10 +77,10 @@ $(CHECKER)/.installed: data_contracts/requirements.txt
 	@touch $@
 
 contracts: setup $(if $(QUICK),,$(CHECKER)/.installed)  ## check the contracts, and the profile's catalog against them (QUICK=1: without datacontract-cli)
-	$(BIN)/python -m flows.check_contracts $(FLAGS)
+	$(BIN)/python -m hubbleclip.cli.check_contracts $(FLAGS)
 ifndef QUICK
 	@for file in data_contracts/*.odcs.yaml; do $(CHECKER)/bin/datacontract lint $$file || exit 1; done
-	@$(BIN)/python -m flows.check_contracts joined --out $(CHECKER)/joined.odcs.yaml $(FLAGS)
+	@$(BIN)/python -m hubbleclip.cli.check_contracts joined --out $(CHECKER)/joined.odcs.yaml $(FLAGS)
 	@$(CHECKER)/bin/datacontract test $(CHECKER)/joined.odcs.yaml > $(CHECKER)/log 2>&1 || { cat $(CHECKER)/log; exit 1; }
 	@tail -n 1 $(CHECKER)/log
 endif
@@ -92,11 +92,11 @@ bench-%: setup
 	$(BIN)/python -m benchmarks.bench_$*
 
 pictures: setup  ## the README's pictures, from the demo's report
-	$(BIN)/python -m flows.pictures docs/demo $(FLAGS)
+	$(BIN)/python -m experiments.readme_figures docs/demo $(FLAGS)
 
 study: setup  ## measure pre-training, loss, sky guard and clean split, for docs/study.md
 	$(RUN) study $(FLAGS)
-	$(BIN)/python -m flows.study docs/demo $(FLAGS)
+	$(BIN)/python -m experiments.study.flow docs/demo $(FLAGS)
 
 $(VENV)/.docs-installed: $(VENV)/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'

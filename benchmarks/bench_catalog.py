@@ -20,11 +20,11 @@ from benchmarks.made import make_tile_rows
 from benchmarks.made_catalog import made_rows, make_catalog_rows
 from benchmarks.measure import Contender, Row, Seconds, rate_row, report, seconds_row, time_in_turn
 from benchmarks.peers import catalog as peer
-from flows.status import read_status
-from hubbleclip.catalog import Catalog, read_catalog, writing_catalog
-from hubbleclip.contracts import tables
-from hubbleclip.paths import Layout
-from hubbleclip.settings import Settings, read_settings
+from hubbleclip.catalog.catalog import Catalog, read_catalog, writing_catalog
+from hubbleclip.config.settings import Settings, read_settings
+from hubbleclip.contracts.schema import tables
+from hubbleclip.core.layout import Layout
+from hubbleclip.pipeline.status import read_status
 
 NUM_OBSERVATIONS = 100_000
 NUM_TILES = 1_000_000
@@ -133,7 +133,7 @@ def polling_row() -> Row:
 
 def status_rows(settings: Settings) -> Iterator[Row]:
     """What `status` takes: its part in the library, and the whole command with Python's start."""
-    command = [sys.executable, "-m", "flows.cli", "status", "--data", str(settings.data)]
+    command = [sys.executable, "-m", "hubbleclip.cli.app", "status", "--data", str(settings.data)]
     yield seconds_row("status", time_in_turn(asking(lambda: read_status(settings)), runs=5))
     whole = asking(lambda: subprocess.run(command, check=True, capture_output=True))
     yield seconds_row("status, the whole command", time_in_turn(whole, runs=3))

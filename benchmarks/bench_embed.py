@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 
 from benchmarks.measure import Row, rate_row, report, time_in_turn
+from hubbleclip.config.settings import ModelSettings
 from hubbleclip.evaluation.embed import ready_to_embed
-from hubbleclip.settings import ModelSettings
-from hubbleclip.training.model import LoadedModel, load_model
+from hubbleclip.training.models.builder import LoadedModel, load_model
 
 MODEL = ModelSettings(name="ViT-B-16", pretrained="")
 BATCH = 32

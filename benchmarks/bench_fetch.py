@@ -17,10 +17,10 @@ from benchmarks.measure import Row, rate_row, report, time_in_turn
 from benchmarks.peers import fetch as peer
 from hubbleclip.archives import open_archive
 from hubbleclip.archives.base import Archive
-from hubbleclip.paths import Layout
-from hubbleclip.records import Product
-from hubbleclip.settings import ArchiveSettings, FetchSettings, SimulatorSettings
-from hubbleclip.simulator.child import simulated_addresses
+from hubbleclip.config.settings import ArchiveSettings, FetchSettings, SimulatorSettings
+from hubbleclip.core.layout import Layout
+from hubbleclip.core.records import Product
+from hubbleclip.simulator.server.launcher import simulated_addresses
 
 SKY = SimulatorSettings(num_proposals=12, frame_px=256)
 NUM_FILES = 20  # the simulator keeps 24 rendered

@@ -20,11 +20,11 @@ from typing import Any
 
 from benchmarks.made import write_drz
 from benchmarks.measure import Row, Seconds, report, seconds_row, time_in_turn
-from flows._server import prefect_server
-from hubbleclip.catalog import writing_catalog
-from hubbleclip.paths import Layout
-from hubbleclip.records import Product
-from hubbleclip.settings import Settings, read_settings
+from flows.private_server import prefect_server
+from hubbleclip.catalog.catalog import writing_catalog
+from hubbleclip.config.settings import Settings, read_settings
+from hubbleclip.core.layout import Layout
+from hubbleclip.core.records import Product
 
 NUM_PRODUCTS = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
 SIDE_PX = 120
@@ -72,11 +72,11 @@ def as_calls(folder: Path) -> Iterator[Callable[[], object]]:
 
 def cut_all(settings: Settings) -> None:
     """What the flow does, in as many threads, with the same checks and writes."""
-    from flows._edges import checked
-    from flows._run import Stage
-    from flows.cutting import write_cut
-    from flows.pending import pending_tiles, product_batches
+    from flows.batches import Stage
     from flows.tiles import cut_products
+    from hubbleclip.catalog.pending import pending_tiles, product_batches
+    from hubbleclip.pipeline.boundaries import checked
+    from hubbleclip.pipeline.cutting import write_cut
 
     layout = Layout(settings.root)
     with writing_catalog(layout) as catalog, ThreadPoolExecutor(settings.flows.workers) as pool:

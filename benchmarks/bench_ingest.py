@@ -22,9 +22,9 @@ from urllib.parse import quote
 import requests
 
 from benchmarks.measure import Row, Seconds, report, seconds_row
-from hubbleclip.settings import SimulatorSettings
-from hubbleclip.simulator.child import running_simulator, simulated_addresses
-from hubbleclip.simulator.faults import REQUESTS_PATH
+from hubbleclip.config.settings import SimulatorSettings
+from hubbleclip.simulator.server.fault_plan import REQUESTS_PATH
+from hubbleclip.simulator.server.launcher import running_simulator, simulated_addresses
 
 OBSERVATIONS_A_PROPOSAL = 10
 SIZES = 1_000, 10_000, 100_000
@@ -99,7 +99,7 @@ def ingest(url: str, data: Path) -> Run:
         for section, names in values.items()
         for name, value in names.items()
     ]
-    command = [sys.executable, "-m", "flows.cli", "ingest", "--data", str(data), *sets]
+    command = [sys.executable, "-m", "hubbleclip.cli.app", "ingest", "--data", str(data), *sets]
     before, started = asked_of(url), time.perf_counter()
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     told = child.stderr.read() if child.stderr else ""

@@ -21,7 +21,7 @@ METRICS = {"i2t_accuracy_at_10pct": "caption of a picture", "t2i_accuracy_at_10p
 
 def compare(folder: Path, data: Path) -> list[dict[str, Any]]:
     """Rows of `hubbleclip pairs` on a folder."""
-    command = [sys.executable, "-m", "flows.cli", "pairs", str(folder), "--data", str(data)]
+    command = [sys.executable, "-m", "hubbleclip.cli.app", "pairs", str(folder), "--data", str(data)]
     subprocess.run(command, check=True, cwd=ROOT)
     (found,) = data.glob("pairs/reports/*/pairs.json")
     rows: list[dict[str, Any]] = json.loads(found.read_text(encoding="utf-8"))["rows"]

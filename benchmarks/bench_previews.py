@@ -30,15 +30,15 @@ from benchmarks.measure import Row, Seconds, rate_row, report, time_in_turn
 from benchmarks.static_server import served_folder
 from benchmarks.tiles_road import pack
 from hubbleclip.archives.base import Delivery
-from hubbleclip.archives.landing import settle_small
-from hubbleclip.archives.mast import MastClient
-from hubbleclip.archives.sources import FileSources
-from hubbleclip.archives.transport import Transport
-from hubbleclip.files import sync_files
-from hubbleclip.images.tiles import tile_file
-from hubbleclip.paths import Layout
-from hubbleclip.records import Product
-from hubbleclip.settings import FetchSettings, TileSettings
+from hubbleclip.archives.http.client import Transport
+from hubbleclip.archives.http.content_store import settle_small
+from hubbleclip.archives.mast.client import MastClient
+from hubbleclip.archives.mast.product_sources import FileSources
+from hubbleclip.config.settings import FetchSettings, TileSettings
+from hubbleclip.core.io import sync_files
+from hubbleclip.core.layout import Layout
+from hubbleclip.core.records import Product
+from hubbleclip.images.tiling import tile_file
 
 NUM_PREVIEWS = 2000
 ROUNDS_IN_LONG = 4

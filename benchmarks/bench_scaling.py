@@ -18,10 +18,10 @@ import numpy as np
 
 from benchmarks.made_catalog import make_catalog_rows
 from benchmarks.measure import RESULTS, ROOT
-from hubbleclip.archives.mast import OBSIDS_A_REQUEST
-from hubbleclip.catalog import writing_catalog
-from hubbleclip.paths import Layout
-from hubbleclip.settings import ArchiveSettings, FetchSettings, ShardSettings, TileSettings
+from hubbleclip.archives.mast.client import OBSIDS_A_REQUEST
+from hubbleclip.catalog.catalog import writing_catalog
+from hubbleclip.config.settings import ArchiveSettings, FetchSettings, ShardSettings, TileSettings
+from hubbleclip.core.layout import Layout
 
 PAGE = ROOT / "docs/scaling.md"
 BEGIN, END = "<!-- figures: python -m benchmarks.bench_scaling -->\n", "<!-- end of figures -->\n"

@@ -17,11 +17,11 @@ from benchmarks.made import make_pngs, make_samples
 from benchmarks.measure import Contender, Row, rate_row, report, time_in_turn
 from benchmarks.peers import shards as peer
 from benchmarks.scale import compare_sizes
+from hubbleclip.config.settings import ShardSettings
+from hubbleclip.core.records import to_row
 from hubbleclip.dataset import ustar
-from hubbleclip.dataset.packing import END_BYTES, cut_evenly, sidecars_of
-from hubbleclip.dataset.shards import build_dataset
-from hubbleclip.records import to_row
-from hubbleclip.settings import ShardSettings
+from hubbleclip.dataset.build import build_dataset
+from hubbleclip.dataset.shard_writer import END_BYTES, cut_evenly, sidecars_of
 
 SETTINGS = ShardSettings()
 MB = 1_000_000

@@ -28,14 +28,15 @@ from benchmarks.made import write_drz, write_flc
 from benchmarks.measure import ROOT, Contender, Row, Seconds, rate_row, report, seconds_row, table_of, time_in_turn
 from benchmarks.peers import tiles as naive
 from benchmarks.peers.tiles_apart import ASTROCUT, CLEANING, CUTANA, FITSBOLT, SHELF, Apart, peers_apart
-from hubbleclip.images import holes, levels
-from hubbleclip.images.cosmic import take_out_rays
-from hubbleclip.images.fits import ScienceImage, read_science_images
+from hubbleclip.config.settings import FlowSettings, TileSettings
+from hubbleclip.images import bad_pixels as holes
+from hubbleclip.images import render as levels
+from hubbleclip.images.cosmic_rays import take_out_rays
 from hubbleclip.images.kernels import pixel_words
 from hubbleclip.images.png import decode_png, encode_png
+from hubbleclip.images.reader import ScienceImage, read_science_images
 from hubbleclip.images.stretch import Stretch, level_curve
-from hubbleclip.images.tiles import CutTile, tile_file
-from hubbleclip.settings import FlowSettings, TileSettings
+from hubbleclip.images.tiling import CutTile, tile_file
 
 SIZE_PX = 256
 SETTINGS = TileSettings(size_px=SIZE_PX, views=("native",))

@@ -23,7 +23,8 @@ import torch
 from benchmarks.environments import peer_packages, run_peer
 from benchmarks.made import make_pngs, make_samples
 from benchmarks.measure import Row, Seconds, rate_row, report, time_in_turn
-from hubbleclip.dataset.directory import read_dataset
+from hubbleclip.config.settings import ModelSettings, ShardSettings, TrainSettings
+from hubbleclip.dataset.build import build_dataset
 from hubbleclip.dataset.loader import (
     CACHE_BYTES,
     TrainBatch,
@@ -32,10 +33,9 @@ from hubbleclip.dataset.loader import (
     open_split,
     open_train_batches,
 )
-from hubbleclip.dataset.shards import build_dataset
-from hubbleclip.settings import ModelSettings, ShardSettings, TrainSettings
+from hubbleclip.dataset.manifest import read_dataset
 from hubbleclip.training.distributed import World, joined
-from hubbleclip.training.model import MODELS_DIR, LoadedModel, load_model
+from hubbleclip.training.models.builder import MODELS_DIR, LoadedModel, load_model
 from hubbleclip.training.optimizer import BETAS
 from hubbleclip.training.trainer import make_trainer
 

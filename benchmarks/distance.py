@@ -13,8 +13,8 @@ from multiprocessing.connection import Connection
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from hubbleclip.settings import SimulatorSettings
-from hubbleclip.simulator.server import make_app
+from hubbleclip.config.settings import SimulatorSettings
+from hubbleclip.simulator.server.app import make_app
 
 
 class Distant:

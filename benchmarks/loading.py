@@ -17,10 +17,10 @@ import torch
 from benchmarks.environments import peer_python, run_peer
 from benchmarks.made import make_pngs, make_samples
 from benchmarks.measure import Row, Seconds, rate_row
-from hubbleclip.dataset.directory import DatasetInfo, read_dataset
+from hubbleclip.config.settings import ShardSettings, TrainSettings
+from hubbleclip.dataset.build import build_dataset
 from hubbleclip.dataset.loader import TrainBatches, iterate_batches, open_split, open_train_batches
-from hubbleclip.dataset.shards import build_dataset
-from hubbleclip.settings import ShardSettings, TrainSettings
+from hubbleclip.dataset.manifest import DatasetInfo, read_dataset
 
 NUM, GROUP_SIZE, NUM_PICTURES, SIDE_PX = 7680, 10, 24, 512
 BATCH, WORKERS, RUNS = 64, 2, 3

@@ -13,12 +13,12 @@ import pyarrow as pa
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from hubbleclip.contracts import tables
+from hubbleclip.config.settings import SimulatorSettings, TileSettings
+from hubbleclip.contracts.schema import tables
+from hubbleclip.core.layout import Layout
+from hubbleclip.core.records import Product, Sample, to_row
 from hubbleclip.images.png import encode_png
-from hubbleclip.images.tiles import tile_file, to_tile_record
-from hubbleclip.paths import Layout
-from hubbleclip.records import Product, Sample, to_row
-from hubbleclip.settings import SimulatorSettings, TileSettings
+from hubbleclip.images.tiling import tile_file, to_tile_record
 from hubbleclip.simulator.visits import make_proposals, observations_of, render_product
 
 BORDER_PX = 20

@@ -12,8 +12,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from benchmarks.made import make_tile_rows
-from hubbleclip.contracts import tables
-from hubbleclip.settings import SimulatorSettings
+from hubbleclip.config.settings import SimulatorSettings
+from hubbleclip.contracts.schema import tables
 from hubbleclip.simulator.visits import make_proposals
 
 NOW = datetime(2024, 1, 1)

@@ -19,11 +19,11 @@ import numpy as np
 from benchmarks.loading import GROUP_SIZE, NUM_PICTURES
 from benchmarks.made import make_pngs, make_samples
 from benchmarks.measure import Row
-from hubbleclip.dataset.directory import read_dataset
-from hubbleclip.dataset.shards import build_dataset
-from hubbleclip.dataset.split_tiles import open_split
-from hubbleclip.records import Sample
-from hubbleclip.settings import ShardSettings
+from hubbleclip.config.settings import ShardSettings
+from hubbleclip.core.records import Sample
+from hubbleclip.dataset.build import build_dataset
+from hubbleclip.dataset.manifest import read_dataset
+from hubbleclip.dataset.reader import open_split
 
 SIZES = (1_000, 10_000, 100_000)
 SIDE_PX = 64

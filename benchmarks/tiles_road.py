@@ -10,10 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from flows.loading import keep
+from hubbleclip.config.tiles import TileSettings
 from hubbleclip.dataset import ustar
-from hubbleclip.images.fits import ScienceImage
-from hubbleclip.images.tiles import CutTile, cut_tiles, read_images
-from hubbleclip.tile_settings import TileSettings
+from hubbleclip.images.reader import ScienceImage
+from hubbleclip.images.tiling import CutTile, cut_tiles, read_images
 
 AT_ONCE = 256
 """Tiles written at once, as shards are: the system takes at most 1,024 parts, three a tile."""

@@ -24,10 +24,10 @@ from prefect.assets import add_asset_metadata
 from prefect.context import FlowRunContext
 from prefect.tasks import MaterializingTask
 
-from flows.mirror import at_hand
-from hubbleclip.catalog import read_catalog
-from hubbleclip.images.sheet import render_sheet
-from hubbleclip.paths import Layout
+from hubbleclip.catalog.catalog import read_catalog
+from hubbleclip.core.layout import Layout
+from hubbleclip.images.contact_sheet import render_sheet
+from hubbleclip.pipeline.remote_store import at_hand
 
 NEWEST_TILES = "SELECT path, tile_id FROM tile ORDER BY cut_at DESC, tile_id LIMIT 12"
 

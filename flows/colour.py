@@ -11,16 +11,16 @@ from typing import Any, NamedTuple
 
 from prefect import Task
 
-from flows._run import Batch, Stage, batches, run_batches
-from flows.cutting import check_tiles, cut_each, left_out_rows, write_cut, write_tiles
-from flows.mirror import at_hand, push
-from hubbleclip.catalog import Catalog
-from hubbleclip.errors import SettingsError
-from hubbleclip.images.colour import cut_colour, pick_parts, wavelength_nm
-from hubbleclip.images.tiles import read_images
-from hubbleclip.paths import Layout
-from hubbleclip.records import Product, Rejection, Tile
-from hubbleclip.settings import TileSettings
+from flows.batches import Batch, Stage, batches, run_batches
+from hubbleclip.catalog.catalog import Catalog
+from hubbleclip.config.settings import TileSettings
+from hubbleclip.core.errors import SettingsError
+from hubbleclip.core.layout import Layout
+from hubbleclip.core.records import Product, Rejection, Tile
+from hubbleclip.images.rgb import cut_colour, pick_parts, wavelength_nm
+from hubbleclip.images.tiling import read_images
+from hubbleclip.pipeline.cutting import check_tiles, cut_each, left_out_rows, write_cut, write_tiles
+from hubbleclip.pipeline.remote_store import at_hand, push
 
 PRODUCT = tuple(Product.__slots__)
 

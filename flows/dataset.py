@@ -7,17 +7,17 @@ from typing import Any
 
 from prefect import flow
 
-from flows._stage import layout_of
 from flows.artifacts import counted, record_asset, show_tiles
 from flows.ingest import ingest
-from flows.mirror import pull_runs
 from flows.scheduled import GROWN, patient, tell, without_heartbeat
 from flows.shards import shards
-from flows.status import NEWEST_DATASET
 from flows.tiles import tiles
-from hubbleclip.catalog import read_catalog
-from hubbleclip.paths import Layout
-from hubbleclip.settings import Settings, read_settings
+from hubbleclip.catalog.catalog import read_catalog
+from hubbleclip.config.settings import Settings, read_settings
+from hubbleclip.core.layout import Layout
+from hubbleclip.pipeline.remote_store import pull_runs
+from hubbleclip.pipeline.stage import layout_of
+from hubbleclip.pipeline.status import NEWEST_DATASET
 from hubbleclip.training.runs import FINISHED, RUN, read_facts
 
 

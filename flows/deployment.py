@@ -25,9 +25,9 @@ from prefect.events.actions import CallWebhook, CancelFlowRun, ChangeFlowRunStat
 from prefect.exceptions import ObjectNotFound
 from prefect.workers.process import ProcessWorker
 
-from flows.prefect_home import POOLS
-from hubbleclip.errors import HubbleclipError
-from hubbleclip.settings import FlowSettings
+from flows.scheduled_server import POOLS
+from hubbleclip.config.settings import FlowSettings
+from hubbleclip.core.errors import HubbleclipError
 
 DECLARED = Path("prefect.yaml")
 WEBHOOK_VARIABLE = "FAILURE_WEBHOOK_URL"

@@ -11,25 +11,25 @@ from typing import Any
 from prefect import flow
 from prefect.artifacts import create_table_artifact
 
-from flows._edges import checked
-from flows._run import Stage, log, open_stage
-from flows._stage import layout_of
 from flows.artifacts import show_report
-from flows.mirror import pull_catalog, pull_folder, pull_runs, push_folder
-from flows.pending import from_rows
-from flows.promotion import promoted
+from flows.batches import Stage, log, open_stage
 from flows.spreading import place_to_read, spread_embedding
 from flows.train import newest_dataset, trainings
-from hubbleclip.code_version import code_version
-from hubbleclip.contract_edges import Rows
-from hubbleclip.dataset.directory import read_dataset
-from hubbleclip.errors import EvaluationError
+from hubbleclip.catalog.pending import from_rows
+from hubbleclip.config.settings import Settings, read_settings
+from hubbleclip.contracts.validation import Rows
+from hubbleclip.core.errors import EvaluationError
+from hubbleclip.core.layout import Layout
+from hubbleclip.core.records import Metric, Promotion, Report, to_row
+from hubbleclip.core.version import code_version
+from hubbleclip.dataset.manifest import read_dataset
 from hubbleclip.evaluation.compare import decide, val_estimate
-from hubbleclip.evaluation.figures import picture_bytes, retrieval_figure
-from hubbleclip.evaluation.report import evaluate as evaluate_run
-from hubbleclip.paths import Layout
-from hubbleclip.records import Metric, Promotion, Report, to_row
-from hubbleclip.settings import Settings, read_settings
+from hubbleclip.evaluation.report.figures import picture_bytes, retrieval_figure
+from hubbleclip.evaluation.report.write import evaluate as evaluate_run
+from hubbleclip.pipeline.boundaries import checked
+from hubbleclip.pipeline.promotion import promoted
+from hubbleclip.pipeline.remote_store import pull_catalog, pull_folder, pull_runs, push_folder
+from hubbleclip.pipeline.stage import layout_of
 from hubbleclip.training.runs import find_run, read_run, settings_digest
 
 

@@ -8,21 +8,21 @@ from functools import partial
 
 from prefect import Task
 
-from flows._run import Batch, Connections, Stage, attempt, merged, run_batches, write_tried
-from flows._runners import fetch_share
-from flows._stage import layout_of
-from flows.mirror import push
-from flows.pending import pending_fetch, product_batches
+from flows.batches import Batch, Connections, Stage, attempt, merged, run_batches, write_tried
+from flows.runners import fetch_share
 from hubbleclip.archives import Archive
 from hubbleclip.archives.base import Delivery
-from hubbleclip.archives.landing import check_room, settle_small
-from hubbleclip.catalog import Catalog
-from hubbleclip.errors import ArchiveDownError, DiskFullError
-from hubbleclip.files import sync_files
-from hubbleclip.paths import Layout
-from hubbleclip.records import Product, Rejection
-from hubbleclip.settings import Settings
-from hubbleclip.versions import next_version
+from hubbleclip.archives.http.content_store import check_room, settle_small
+from hubbleclip.catalog.catalog import Catalog
+from hubbleclip.catalog.pending import pending_fetch, product_batches
+from hubbleclip.catalog.product_versions import next_version
+from hubbleclip.config.settings import Settings
+from hubbleclip.core.errors import ArchiveDownError, DiskFullError
+from hubbleclip.core.io import sync_files
+from hubbleclip.core.layout import Layout
+from hubbleclip.core.records import Product, Rejection
+from hubbleclip.pipeline.remote_store import push
+from hubbleclip.pipeline.stage import layout_of
 
 
 def fetch_products(

@@ -9,17 +9,17 @@ from typing import Any
 
 from prefect import Task, flow
 
-from flows._run import Batch, Stage, attempt, batches, open_stage, run_batches, write_tried
-from flows._runners import fetch_share
-from flows._services import archive_service
-from flows.asking import query_observations
+from flows.batches import Batch, Stage, attempt, batches, open_stage, run_batches, write_tried
 from flows.fetch import fetch_pending
 from flows.listing import list_pending
-from flows.pending import pending_proposals
+from flows.runners import fetch_share
 from hubbleclip.archives import Archive, open_archive
 from hubbleclip.archives.base import proposal_id_of
-from hubbleclip.records import Rejection
-from hubbleclip.settings import read_settings
+from hubbleclip.catalog.pending import pending_proposals
+from hubbleclip.config.settings import read_settings
+from hubbleclip.core.records import Rejection
+from hubbleclip.pipeline.poll_archive import query_observations
+from hubbleclip.pipeline.services import archive_service
 
 
 def fetch_proposals(numbers: Sequence[str], archive: Archive, digest: str) -> Batch:

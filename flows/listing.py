@@ -10,11 +10,11 @@ from typing import Any
 
 from prefect import Task
 
-from flows._run import Batch, Stage, attempt, merged, run_batches, write_tried
-from flows.pending import from_rows, pending_products
+from flows.batches import Batch, Stage, attempt, merged, run_batches, write_tried
 from hubbleclip.archives import Archive
-from hubbleclip.catalog import Catalog
-from hubbleclip.records import Listing, Observation, Rejection
+from hubbleclip.catalog.catalog import Catalog
+from hubbleclip.catalog.pending import from_rows, pending_products
+from hubbleclip.core.records import Listing, Observation, Rejection
 
 OBSERVATIONS_A_BATCH = 4
 """Batches of observations are larger than those of files by this factor, since the archive answers many at once."""

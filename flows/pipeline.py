@@ -11,8 +11,8 @@ from flows.dataset import dataset
 from flows.evaluate import evaluate
 from flows.scheduled import without_heartbeat
 from flows.train import train
-from hubbleclip.errors import TrainingError
-from hubbleclip.settings import read_settings
+from hubbleclip.config.settings import read_settings
+from hubbleclip.core.errors import TrainingError
 
 
 @flow(name="pipeline")

@@ -13,11 +13,11 @@ from prefect.context import FlowRunContext
 from prefect.events import emit_event
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-from flows._stage import bounded_catalog
-from hubbleclip.catalog import Catalog
-from hubbleclip.errors import CatalogLockedError
-from hubbleclip.paths import Layout
-from hubbleclip.settings import FlowSettings
+from hubbleclip.catalog.catalog import Catalog
+from hubbleclip.config.settings import FlowSettings
+from hubbleclip.core.errors import CatalogLockedError
+from hubbleclip.core.layout import Layout
+from hubbleclip.pipeline.stage import bounded_catalog
 
 log = logging.getLogger("hubbleclip.flows")
 

@@ -10,24 +10,24 @@ from typing import Any
 
 from prefect import flow
 
-from flows._edges import checked
-from flows._run import Stage, log, open_stage
-from flows.mirror import at_hand, pull_datasets, push_folder
-from flows.pending import from_rows
+from flows.batches import Stage, log, open_stage
 from flows.splitting import Material, read_material, split_tiles, tell_splits
 from flows.spreading import spread_packing
-from flows.status import NEWEST_DATASET
-from hubbleclip.captions import make_captions
-from hubbleclip.code_version import code_version
-from hubbleclip.contract_edges import Rows, whole
-from hubbleclip.contracts import contract_version
-from hubbleclip.dataset.directory import DESCRIPTION
+from hubbleclip.catalog.pending import from_rows
+from hubbleclip.config.settings import read_settings
+from hubbleclip.contracts.schema import contract_version
+from hubbleclip.contracts.validation import Rows, whole
+from hubbleclip.core.layout import Layout
+from hubbleclip.core.records import Dataset, Sample, SplitAssignment, Tile
+from hubbleclip.core.version import code_version
+from hubbleclip.dataset.build import BuiltDataset, build_dataset, inputs_digest
+from hubbleclip.dataset.captions import make_captions
+from hubbleclip.dataset.manifest import DESCRIPTION
 from hubbleclip.dataset.samples import make_samples
-from hubbleclip.dataset.schemes import RANDOM
-from hubbleclip.dataset.shards import BuiltDataset, build_dataset, inputs_digest
-from hubbleclip.paths import Layout
-from hubbleclip.records import Dataset, Sample, SplitAssignment, Tile
-from hubbleclip.settings import read_settings
+from hubbleclip.dataset.splits.schemes import RANDOM
+from hubbleclip.pipeline.boundaries import checked
+from hubbleclip.pipeline.remote_store import at_hand, pull_datasets, push_folder
+from hubbleclip.pipeline.status import NEWEST_DATASET
 
 
 def pack_dataset(

@@ -9,17 +9,17 @@ from typing import Any
 import pyarrow as pa
 from prefect import Task
 
-from flows._edges import checked
-from flows._run import Stage, log
-from flows.pending import from_rows
-from hubbleclip.dataset.fields import field_links
-from hubbleclip.dataset.groups import text_links
-from hubbleclip.dataset.released import check_test_lists, released_splits
-from hubbleclip.dataset.schemes import RANDOM
-from hubbleclip.dataset.split_report import leak_line, split_report, split_tables
-from hubbleclip.dataset.splits import assign_splits, leak_report
-from hubbleclip.records import Observation, Proposal, SplitAssignment, Tile
-from hubbleclip.settings import SplitSettings
+from flows.batches import Stage, log
+from hubbleclip.catalog.pending import from_rows
+from hubbleclip.config.settings import SplitSettings
+from hubbleclip.core.records import Observation, Proposal, SplitAssignment, Tile
+from hubbleclip.dataset.splits.assign import assign_splits, leak_report
+from hubbleclip.dataset.splits.frozen_tests import check_test_lists, released_splits
+from hubbleclip.dataset.splits.near_duplicates import text_links
+from hubbleclip.dataset.splits.report import leak_line, split_report, split_tables
+from hubbleclip.dataset.splits.schemes import RANDOM
+from hubbleclip.dataset.splits.shared_fields import field_links
+from hubbleclip.pipeline.boundaries import checked
 
 task_assign_splits: Task[..., list[SplitAssignment]] = Task(assign_splits, name="assign-splits", persist_result=False)
 

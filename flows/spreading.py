@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from prefect import Task
 
-from flows._run import Batch, Stage, batches, run_batches
-from flows._runners import is_elsewhere, runner_of
-from flows.mirror import at_hand, hand_over, pull_folder, take_over
-from hubbleclip.dataset.packing import Tar
-from hubbleclip.dataset.shards import PlannedShard
-from hubbleclip.paths import Layout
-from hubbleclip.spread import Spread
+from flows.batches import Batch, Stage, batches, run_batches
+from flows.runners import is_elsewhere, runner_of
+from hubbleclip.core.layout import Layout
+from hubbleclip.core.parallel import Spread
+from hubbleclip.dataset.build import PlannedShard
+from hubbleclip.dataset.shard_writer import Tar
+from hubbleclip.pipeline.remote_store import at_hand, hand_over, pull_folder, take_over
 
 if TYPE_CHECKING:
-    from hubbleclip.evaluation.parts import SpreadParts, TilePart  # torch, which takes seconds
-    from hubbleclip.evaluation.retrieval import Floats
+    from hubbleclip.evaluation.embed_parallel import SpreadParts, TilePart  # torch, which takes seconds
+    from hubbleclip.evaluation.metrics.retrieval import Floats
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")

@@ -11,12 +11,12 @@ from typing import Any
 
 from prefect import flow
 
-from flows._run import log
+from flows.batches import log
 from flows.train import newest_dataset, train
-from hubbleclip.dataset.directory import read_dataset
-from hubbleclip.errors import SettingsError, TrainingError
-from hubbleclip.paths import Layout
-from hubbleclip.settings import Settings, read_settings
+from hubbleclip.config.settings import Settings, read_settings
+from hubbleclip.core.errors import SettingsError, TrainingError
+from hubbleclip.core.layout import Layout
+from hubbleclip.dataset.manifest import read_dataset
 from hubbleclip.training.checkpoints import read_best
 from hubbleclip.training.runs import find_run, settings_digest
 

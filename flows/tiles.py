@@ -9,21 +9,21 @@ from typing import Any
 
 from prefect import Task, flow
 
-from flows._run import Batch, Connections, Stage, open_stage, run_batches
-from flows._runners import fetch_share
-from flows._services import archive_service
+from flows.batches import Batch, Connections, Stage, open_stage, run_batches
 from flows.colour import colour_pending
-from flows.cutting import check_tiles, cut_each, left_out_rows, write_cut, write_tiles
 from flows.fetch import dropped, fetch_each, fetch_file, is_on_disk, remove_strays, write_fetched
-from flows.mirror import at_hand, push
-from flows.pending import pending_tiles, product_batches
+from flows.runners import fetch_share
 from hubbleclip.archives import Archive, open_archive
 from hubbleclip.archives.base import Delivery, reject
-from hubbleclip.images.tiles import FROM_MEMORY, tile_file
-from hubbleclip.paths import Layout, product_suffix
-from hubbleclip.records import Product, Rejection, Tile
-from hubbleclip.settings import Settings, TileSettings, read_settings
-from hubbleclip.versions import next_version
+from hubbleclip.catalog.pending import pending_tiles, product_batches
+from hubbleclip.catalog.product_versions import next_version
+from hubbleclip.config.settings import Settings, TileSettings, read_settings
+from hubbleclip.core.layout import Layout, product_suffix
+from hubbleclip.core.records import Product, Rejection, Tile
+from hubbleclip.images.tiling import FROM_MEMORY, tile_file
+from hubbleclip.pipeline.cutting import check_tiles, cut_each, left_out_rows, write_cut, write_tiles
+from hubbleclip.pipeline.remote_store import at_hand, push
+from hubbleclip.pipeline.services import archive_service
 
 
 def cut_products(

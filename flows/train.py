@@ -10,17 +10,17 @@ from typing import Any
 
 from prefect import Task, flow
 
-from flows._run import LOG_EVERY_S, log
-from flows._stage import layout_of
 from flows.artifacts import progress_artifact, record_asset
-from flows.mirror import pull_catalog, pull_datasets, pull_runs, push_folder
+from flows.batches import LOG_EVERY_S, log
 from flows.scheduled import FINISHED, tell
-from flows.status import NEWEST_DATASET
-from hubbleclip.catalog import read_catalog
-from hubbleclip.code_version import code_version
-from hubbleclip.errors import DatasetError
-from hubbleclip.paths import Layout
-from hubbleclip.settings import Settings, TrainSettings, read_settings
+from hubbleclip.catalog.catalog import read_catalog
+from hubbleclip.config.settings import Settings, TrainSettings, read_settings
+from hubbleclip.core.errors import DatasetError
+from hubbleclip.core.layout import Layout
+from hubbleclip.core.version import code_version
+from hubbleclip.pipeline.remote_store import pull_catalog, pull_datasets, pull_runs, push_folder
+from hubbleclip.pipeline.stage import layout_of
+from hubbleclip.pipeline.status import NEWEST_DATASET
 from hubbleclip.training.loop import train as train_model
 
 

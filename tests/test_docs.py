@@ -21,8 +21,6 @@ NOUNS = (
 )  # fmt: skip
 COMING = [name for name in ("missions",) if not (ROOT / "hubbleclip" / name).is_dir()]
 """Packages that are described before they exist."""
-IS_MOVED = (ROOT / "hubbleclip/core").is_dir()
-after_the_moves = pytest.mark.skipif(not IS_MOVED, reason="the documentation names modules by their new places")
 
 
 def text_of(name: str) -> str:
@@ -56,6 +54,12 @@ def test_every_command_is_described() -> None:
     assert set(commands()) - set(named) == set()
 
 
+@pytest.mark.xfail(strict=True, reason="hubbleclip/cli has no __main__.py yet, and torchrun needs one")
+def test_the_command_line_is_a_module_for_torchrun() -> None:
+    assert "-m hubbleclip.cli train" in text_of("docs/cluster.md")
+    assert importlib.util.find_spec("hubbleclip.cli.__main__")
+
+
 def test_every_section_of_the_settings_is_described() -> None:
     sections = {name for name, value in tomllib.loads(text_of("hubbleclip.toml")).items() if isinstance(value, dict)}
     named = set(re.findall(r"`([a-z]+)`", first_cells("docs/settings.md")))
@@ -82,7 +86,6 @@ def test_every_package_has_its_place_in_the_reference() -> None:
     assert {path.name for path in reference().rooms()} - set(reference().ROOMS) == set()
 
 
-@after_the_moves
 def test_every_place_in_the_reference_has_its_package() -> None:
     assert set(reference().ROOMS) - {path.name for path in reference().rooms()} == set(COMING)
 
@@ -118,11 +121,11 @@ def test_the_drawing_is_whole_and_needs_no_other_file() -> None:
 
 
 def test_the_study_has_the_figures_of_its_data() -> None:
-    study = importlib.import_module("experiments.study.flow" if IS_MOVED else "flows.study")
+    study = importlib.import_module("experiments.study.flow")
     assert study.table(json.loads(text_of("docs/demo/study.json"))) in text_of("docs/study.md")
 
 
-@after_the_moves
+@pytest.mark.xfail(strict=True, reason="experiments/study/flow.py writes README.md: let it write docs/study.md")
 def test_the_study_writes_its_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study = importlib.import_module("experiments.study.flow")
     figures, page = text_of("docs/demo/study.json"), tmp_path / "docs/study.md"
@@ -137,7 +140,6 @@ def test_the_study_writes_its_page(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert study.table(json.loads(figures)) in page.read_text(encoding="utf-8")
 
 
-@after_the_moves
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.name)
 def test_paths_of_code_exist(path: Path) -> None:
     found = re.findall(
@@ -148,7 +150,6 @@ def test_paths_of_code_exist(path: Path) -> None:
     assert [name for name in found if not (ROOT / name).exists() and not name.startswith(coming)] == []
 
 
-@after_the_moves
 def test_new_import_paths_of_the_changelog_exist() -> None:
     rows = re.findall(r"^\| `.*?\| (`.*`) \|$", text_of("CHANGELOG.md"), re.MULTILINE)
     assert len(rows) > 20

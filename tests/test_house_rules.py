@@ -65,7 +65,7 @@ def test_broad_except_is_in_one_place() -> None:
 
 
 def test_records_and_settings_sections_are_frozen() -> None:
-    text = (ROOT / "hubbleclip/records.py").read_text(encoding="utf-8")
+    text = (ROOT / "hubbleclip/core/records.py").read_text(encoding="utf-8")
     assert text.count("@dataclass(frozen=True, slots=True, kw_only=True)") == text.count("\nclass ")
 
 

@@ -4,8 +4,8 @@ import json
 import re
 from pathlib import Path
 
-from flows.cli import app
-from flows.pictures import table, with_table
+from experiments.readme_figures import table, with_table
+from hubbleclip.cli.app import app
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

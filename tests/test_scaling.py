@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks.bench_scaling import BEGIN, END, PAGE, Archive, Line, lines, play, read_costs, table
-from hubbleclip.settings import FetchSettings
+from hubbleclip.config.settings import FetchSettings
 
 SMALL = Archive(num_observations=100, size_bytes=100e6, size_sigma=0.0)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
-from hubbleclip.records import Observation, Product, Proposal, Rejection
+from hubbleclip.core.records import Observation, Product, Proposal, Rejection
 
 NO_PROPOSAL = "unknown"
 Known = Callable[[str, int], str | None]

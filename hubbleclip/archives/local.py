@@ -14,17 +14,17 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
-from hubbleclip.apart import MadeApart
 from hubbleclip.archives.base import Known, draw_key, now_utc, proposal_id_of, reject
-from hubbleclip.archives.cleaning import clean_number
-from hubbleclip.archives.headers import FileFacts, read_facts
-from hubbleclip.archives.proposals import ProposalText
-from hubbleclip.archives.rows import read_proposal_rows
-from hubbleclip.errors import DownloadError, SettingsError
-from hubbleclip.files import sha256_bytes, sha256_file
-from hubbleclip.paths import Layout
-from hubbleclip.records import Observation, Product, Proposal, Rejection
-from hubbleclip.settings import ArchiveSettings, FetchSettings
+from hubbleclip.archives.json_lines import read_proposal_rows
+from hubbleclip.archives.stsci.parsers import ProposalText
+from hubbleclip.archives.stsci.text_cleaning import clean_number
+from hubbleclip.config.settings import ArchiveSettings, FetchSettings
+from hubbleclip.core.errors import DownloadError, SettingsError
+from hubbleclip.core.io import sha256_bytes, sha256_file
+from hubbleclip.core.layout import Layout
+from hubbleclip.core.process_local import MadeApart
+from hubbleclip.core.records import Observation, Product, Proposal, Rejection
+from hubbleclip.fits.keywords import FileFacts, read_facts
 
 LOG = logging.getLogger(__name__)
 SUFFIXES = {"science": (".fits", ".fit", ".fits.gz", ".fit.gz"), "preview": (".jpg", ".jpeg")}

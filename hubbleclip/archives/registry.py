@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hubbleclip.archives.base import Archive
-from hubbleclip.archives.hst import HstArchive
-from hubbleclip.errors import SettingsError
-from hubbleclip.paths import Layout
-from hubbleclip.settings import ArchiveSettings, FetchSettings
+from hubbleclip.archives.mast.archive import HstArchive
+from hubbleclip.config.settings import ArchiveSettings, FetchSettings
+from hubbleclip.core.errors import SettingsError
+from hubbleclip.core.layout import Layout
 
 Opener = Callable[[ArchiveSettings, FetchSettings, Layout], Archive]
 

@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hubbleclip.dataset.order import DRAWS, BatchOrder, Ints, derangement, draw_views, positive_ids
-from hubbleclip.dataset.split_tiles import Levels, SplitTiles, open_split
-from hubbleclip.dataset.texts import CaptionChoice
-from hubbleclip.errors import DatasetError
-from hubbleclip.settings import TrainSettings
-from hubbleclip.spread import ahead
+from hubbleclip.config.settings import TrainSettings
+from hubbleclip.core.errors import DatasetError
+from hubbleclip.core.parallel import ahead
+from hubbleclip.dataset.caption_sampling import CaptionChoice
+from hubbleclip.dataset.reader import Levels, SplitTiles, open_split
+from hubbleclip.dataset.sampler import DRAWS, BatchOrder, Ints, derangement, draw_views, positive_ids
 
 __all__ = [
     "SplitTiles", "TrainBatch", "TrainBatches", "iterate_batches", "iterate_eval_images", "open_split",

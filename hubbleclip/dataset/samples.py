@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from hubbleclip.captions import make_captions
-from hubbleclip.dataset.sky_guard import EXCLUDED
-from hubbleclip.records import Caption, Observation, Proposal, Rejection, Sample, SplitAssignment, Tile
-from hubbleclip.settings import ShardSettings
+from hubbleclip.config.settings import ShardSettings
+from hubbleclip.core.records import Caption, Observation, Proposal, Rejection, Sample, SplitAssignment, Tile
+from hubbleclip.dataset.captions import make_captions
+from hubbleclip.dataset.splits.sky_guard import EXCLUDED
 
 
 def make_samples(  # noqa: PLR0917

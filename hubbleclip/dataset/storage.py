@@ -15,8 +15,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from hubbleclip.errors import DatasetError
-from hubbleclip.files import replacing
+from hubbleclip.core.errors import DatasetError
+from hubbleclip.core.io import replacing
 
 Span = tuple[str, int, int]
 """Address, offset and length in bytes."""

@@ -13,9 +13,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hubbleclip import contracts
+from hubbleclip.contracts import schema as contracts
+from hubbleclip.core.errors import ContractError, DatasetError
+from hubbleclip.core.io import sha256_bytes
+from hubbleclip.core.records import Sample
 from hubbleclip.dataset import ustar
-from hubbleclip.dataset.directory import (
+from hubbleclip.dataset.build import content_digest, counts
+from hubbleclip.dataset.manifest import (
     AGAIN,
     DESCRIPTION,
     MANIFEST,
@@ -28,12 +32,8 @@ from hubbleclip.dataset.directory import (
     read_description,
     tile_list,
 )
-from hubbleclip.dataset.packing import members
-from hubbleclip.dataset.shards import content_digest, counts
+from hubbleclip.dataset.shard_writer import members
 from hubbleclip.dataset.storage import storage_of
-from hubbleclip.errors import ContractError, DatasetError
-from hubbleclip.files import sha256_bytes
-from hubbleclip.records import Sample
 
 SAMPLE_COLUMNS = tuple(Sample.__dataclass_fields__)
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
-from hubbleclip.dataset.shards import DatasetInfo
+from hubbleclip.config.settings import EvaluationSettings
+from hubbleclip.core.records import Promotion
+from hubbleclip.dataset.build import DatasetInfo
 from hubbleclip.evaluation.embed import chosen_precision, embed_texts
-from hubbleclip.evaluation.parts import ModelSource, SpreadParts, embed_splits
-from hubbleclip.evaluation.protocols import Estimate, Scores, difference, draw_owners, fair_estimates
-from hubbleclip.evaluation.report import read_samples
-from hubbleclip.evaluation.retrieval import cosine_scores
-from hubbleclip.evaluation.testset import make_test_set
-from hubbleclip.records import Promotion
-from hubbleclip.settings import EvaluationSettings
+from hubbleclip.evaluation.embed_parallel import ModelSource, SpreadParts, embed_splits
+from hubbleclip.evaluation.metrics.protocols import Estimate, Scores, difference, draw_owners, fair_estimates
+from hubbleclip.evaluation.metrics.retrieval import cosine_scores
+from hubbleclip.evaluation.report.write import read_samples
+from hubbleclip.evaluation.test_set import make_test_set
 
 METRIC = "i2t_accuracy_at_10pct"
 

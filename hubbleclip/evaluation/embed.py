@@ -14,12 +14,12 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from hubbleclip.captions import split_sentences
+from hubbleclip.dataset.build import DatasetInfo
+from hubbleclip.dataset.captions import split_sentences
 from hubbleclip.dataset.loader import SplitTiles, iterate_eval_images, open_split
-from hubbleclip.dataset.shards import DatasetInfo
 from hubbleclip.evaluation.first_token import skip_unread_tokens
-from hubbleclip.evaluation.retrieval import Floats
-from hubbleclip.training.model import LoadedModel
+from hubbleclip.evaluation.metrics.retrieval import Floats
+from hubbleclip.training.models.builder import LoadedModel
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hubbleclip.errors import EvaluationError
-from hubbleclip.evaluation import embed, zeroshot
-from hubbleclip.evaluation.kinds import Labels
-from hubbleclip.evaluation.parts import TileFeatures
-from hubbleclip.evaluation.retrieval import Floats
-from hubbleclip.evaluation.testset import TestSet
-from hubbleclip.training.model import LoadedModel
+from hubbleclip.core.errors import EvaluationError
+from hubbleclip.evaluation import embed
+from hubbleclip.evaluation.embed_parallel import TileFeatures
+from hubbleclip.evaluation.metrics import phrases as zeroshot
+from hubbleclip.evaluation.metrics.retrieval import Floats
+from hubbleclip.evaluation.metrics.zeroshot import Labels
+from hubbleclip.evaluation.test_set import TestSet
+from hubbleclip.training.models.builder import LoadedModel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

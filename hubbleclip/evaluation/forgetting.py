@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from sklearn.datasets import load_digits
 
-from hubbleclip.evaluation.bootstrap import draw_weights
+from hubbleclip.config.settings import EvaluationSettings
 from hubbleclip.evaluation.features import embed_phrases
-from hubbleclip.evaluation.protocols import Estimate, Values, estimates_of
-from hubbleclip.evaluation.retrieval import cosine_scores, hit_probability, rank_positives
-from hubbleclip.settings import EvaluationSettings
-from hubbleclip.training.model import LoadedModel
+from hubbleclip.evaluation.metrics.bootstrap import draw_weights
+from hubbleclip.evaluation.metrics.protocols import Estimate, Values, estimates_of
+from hubbleclip.evaluation.metrics.retrieval import cosine_scores, hit_probability, rank_positives
+from hubbleclip.training.models.builder import LoadedModel
 
 FORGETTING = "forgetting"
 NUM_DIGITS = 500

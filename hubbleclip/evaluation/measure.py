@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from hubbleclip.evaluation import kinds
-from hubbleclip.evaluation.baselines import bm25_scores, hybrid_scores, metadata_text, oracle_scores
+from hubbleclip.config.settings import EvaluationSettings
+from hubbleclip.core.records import Metric
 from hubbleclip.evaluation.features import Features, averaged_views
 from hubbleclip.evaluation.forgetting import FORGETTING
-from hubbleclip.evaluation.kinds import IMAGES, ZERO_SHOT, Labels
-from hubbleclip.evaluation.protocols import (
+from hubbleclip.evaluation.metrics import zeroshot as kinds
+from hubbleclip.evaluation.metrics.baselines import bm25_scores, hybrid_scores, metadata_text, oracle_scores
+from hubbleclip.evaluation.metrics.protocols import (
     FAIR,
     VIEWS,
     Estimate,
@@ -24,10 +25,9 @@ from hubbleclip.evaluation.protocols import (
     fair_estimates,
     paperclip_estimates,
 )
-from hubbleclip.evaluation.retrieval import Floats, Ints, cosine_scores
-from hubbleclip.evaluation.testset import TestSet
-from hubbleclip.records import Metric
-from hubbleclip.settings import EvaluationSettings
+from hubbleclip.evaluation.metrics.retrieval import Floats, Ints, cosine_scores
+from hubbleclip.evaluation.metrics.zeroshot import IMAGES, ZERO_SHOT, Labels
+from hubbleclip.evaluation.test_set import TestSet
 
 OURS = "fine_tuned"
 RIVALS = ("other", "base", "shuffled", "bm25", "hybrid")

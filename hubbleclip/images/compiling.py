@@ -13,7 +13,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from hubbleclip.files import write_bytes
+from hubbleclip.core.io import write_bytes
 
 compiled = njit(nogil=True, cache=True, error_model="numpy")
 inlined = njit(inline="always", error_model="numpy")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hubbleclip.errors import ImageError
-from hubbleclip.images.fits import ScienceImage
-from hubbleclip.images.geometry import pixel_area_deg2
+from hubbleclip.config.tiles import TileSettings
+from hubbleclip.core.errors import ImageError
+from hubbleclip.images.reader import ScienceImage
 from hubbleclip.images.stretch import Stretch
-from hubbleclip.tile_settings import TileSettings
+from hubbleclip.images.wcs import pixel_area_deg2
 
 ARCSEC2_A_DEG2 = 3600.0**2
 COUNTS = ("COUNTS", "COUNT", "DN", "ADU", "CTS")

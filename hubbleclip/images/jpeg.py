@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from hubbleclip.errors import ImageError
+from hubbleclip.core.errors import ImageError
 from hubbleclip.images.png import decode_png
 
 QUALITY = 95

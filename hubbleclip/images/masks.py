@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hubbleclip.images import holes, kernels
+from hubbleclip.images import bad_pixels as holes
+from hubbleclip.images import kernels
 from hubbleclip.images.kernels import pixel_words
 
 FILL_RULE = "median of the valid pixels in 5x5 where at least 8 are valid, the sky level elsewhere"

@@ -13,7 +13,7 @@ from isal import isal_zlib
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from hubbleclip.errors import ImageError
+from hubbleclip.core.errors import ImageError
 from hubbleclip.images.deflate import deflate_squares
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"

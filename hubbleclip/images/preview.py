@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
-from hubbleclip.errors import OF_THE_MACHINE, ImageError
+from hubbleclip.core.errors import OF_THE_MACHINE, ImageError
 from hubbleclip.images.compiling import compiled
-from hubbleclip.images.fits import ScienceImage
 from hubbleclip.images.grey_jpeg import read_frame, read_grey
+from hubbleclip.images.reader import ScienceImage
 from hubbleclip.images.stretch import Stretch
 
 UNIT = "display"

@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hubbleclip.errors import ImageError, SettingsError
-from hubbleclip.images import holes, kernels, levels
+from hubbleclip.config.tiles import TileSettings
+from hubbleclip.core.errors import ImageError, SettingsError
+from hubbleclip.images import bad_pixels as holes
+from hubbleclip.images import kernels
+from hubbleclip.images import render as levels
 from hubbleclip.images.kernels import pixel_words
 from hubbleclip.images.sorting import ascending
-from hubbleclip.tile_settings import TileSettings
 
 SAMPLE_PIXELS = 1 << 18
 CLIP_SIGMA = 3.0

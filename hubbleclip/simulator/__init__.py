@@ -1,0 +1,1 @@
+"""A simulated archive behind the HTTP interface of MAST."""

@@ -8,10 +8,10 @@ import threading
 
 import uvicorn
 
-from hubbleclip.errors import HubbleclipError
-from hubbleclip.settings import SimulatorSettings
-from hubbleclip.simulator.faults import FaultPlan
-from hubbleclip.simulator.server import serve
+from hubbleclip.config.settings import SimulatorSettings
+from hubbleclip.core.errors import HubbleclipError
+from hubbleclip.simulator.server.app import serve
+from hubbleclip.simulator.server.fault_plan import FaultPlan
 
 
 def announce(url: str, server: uvicorn.Server) -> None:

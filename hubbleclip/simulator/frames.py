@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from hubbleclip.settings import SimulatorSettings
-from hubbleclip.simulator.draws import python_rng
+from hubbleclip.config.settings import SimulatorSettings
 from hubbleclip.simulator.instruments import CAMERAS, Camera
 from hubbleclip.simulator.plans import Plan, Target
+from hubbleclip.simulator.random_draws import python_rng
 
 STAIR_INSIDE = 0.46
 STAIR = (

@@ -9,11 +9,11 @@ import string
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from hubbleclip.errors import SettingsError
-from hubbleclip.settings import SimulatorSettings
-from hubbleclip.simulator.draws import integer_of, python_rng
+from hubbleclip.config.settings import SimulatorSettings
+from hubbleclip.core.errors import SettingsError
 from hubbleclip.simulator.instruments import CAMERAS
-from hubbleclip.simulator.kinds import CALIBRATION, FILTER_PLANS, KINDS, Kind
+from hubbleclip.simulator.object_kinds import CALIBRATION, FILTER_PLANS, KINDS, Kind
+from hubbleclip.simulator.random_draws import integer_of, python_rng
 
 FIRST_NUMBER = 10001
 MAX_PROPOSALS = 99999 - FIRST_NUMBER + 1

@@ -13,10 +13,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from hubbleclip.simulator.draws import python_rng
 from hubbleclip.simulator.instruments import CAMERAS
-from hubbleclip.simulator.kinds import CALIBRATION
+from hubbleclip.simulator.object_kinds import CALIBRATION
 from hubbleclip.simulator.plans import Plan
+from hubbleclip.simulator.random_draws import python_rng
 
 FOLDER = Path(__file__).parent
 MIN_WORDS, MAX_WORDS = 95, 178

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from hubbleclip.simulator.draws import integer_of, numpy_rng
 from hubbleclip.simulator.frames import Frame
 from hubbleclip.simulator.instruments import Filter
 from hubbleclip.simulator.objects import deep, discs, galaxies, nebulae, solar, stellar  # noqa: F401  (they register)
@@ -12,6 +11,7 @@ from hubbleclip.simulator.objects.brushes import add_field_stars, add_small_gala
 from hubbleclip.simulator.objects.registry import DRAWINGS
 from hubbleclip.simulator.objects.view import Image, View
 from hubbleclip.simulator.plans import Plan, Target
+from hubbleclip.simulator.random_draws import integer_of, numpy_rng
 
 CROWDED = frozenset(
     {"globular cluster", "open cluster", "planetary nebula", "supernova remnant", "star-forming nebula", "stellar jet"}

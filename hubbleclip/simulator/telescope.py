@@ -12,12 +12,10 @@ import numpy.typing as npt
 from astropy.io import fits
 from PIL import Image as Pictures
 
-from hubbleclip.settings import SimulatorSettings
+from hubbleclip.config.settings import SimulatorSettings
 from hubbleclip.simulator import sky
 from hubbleclip.simulator.detector import Depth, combined, single
-from hubbleclip.simulator.draws import numpy_rng
-from hubbleclip.simulator.frames import Frame, chip_frame
-from hubbleclip.simulator.headers import (
+from hubbleclip.simulator.fits_headers import (
     BLOCK_BYTES,
     EXTENSION_BLOCKS,
     PRIMARY_BLOCKS,
@@ -26,9 +24,11 @@ from hubbleclip.simulator.headers import (
     primary_header,
     wcs_of,
 )
+from hubbleclip.simulator.frames import Frame, chip_frame
 from hubbleclip.simulator.instruments import Camera
 from hubbleclip.simulator.objects.view import Image
 from hubbleclip.simulator.optics import convolve
+from hubbleclip.simulator.random_draws import numpy_rng
 
 __all__ = ["Exposure", "file_size", "render_file"]
 

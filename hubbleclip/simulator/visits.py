@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-from hubbleclip.settings import SimulatorSettings
+from hubbleclip.config.settings import SimulatorSettings
 from hubbleclip.simulator import products, telescope
-from hubbleclip.simulator.draws import python_rng
+from hubbleclip.simulator.fits_headers import BLOCK_BYTES
 from hubbleclip.simulator.frames import Frame, chip_frame, frame_of
-from hubbleclip.simulator.headers import BLOCK_BYTES
 from hubbleclip.simulator.instruments import CAMERAS, Camera, Filter
-from hubbleclip.simulator.kinds import CALIBRATION
+from hubbleclip.simulator.object_kinds import CALIBRATION
 from hubbleclip.simulator.plans import Plan, Target, index_of, num_proposals, plan_of
 from hubbleclip.simulator.proposals import ProposalText, write_proposal
+from hubbleclip.simulator.random_draws import python_rng
 
 FIRST_RELEASE_MJD = 60000.0
 CYCLE_MJD = 52820.0

@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 
-from hubbleclip.errors import TrainingError
-from hubbleclip.files import replacing, sha256_file, write_text
-from hubbleclip.paths import checkpoint_name
-from hubbleclip.records import Checkpoint
-from hubbleclip.training.model import LoadedModel, rebuild_model
-from hubbleclip.training.modes import prepare
+from hubbleclip.core.errors import TrainingError
+from hubbleclip.core.io import replacing, sha256_file, write_text
+from hubbleclip.core.layout import checkpoint_name
+from hubbleclip.core.records import Checkpoint
+from hubbleclip.training.finetuning import prepare
+from hubbleclip.training.models.builder import LoadedModel, rebuild_model
 from hubbleclip.training.runs import read_model_settings, read_train_settings
 
 FOLDER = "checkpoints"

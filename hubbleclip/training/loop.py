@@ -13,20 +13,20 @@ from typing import Any
 
 import torch
 
-from hubbleclip.contracts import contract_version
-from hubbleclip.dataset.directory import DatasetInfo, read_dataset
+from hubbleclip.config.settings import ModelSettings, TrainSettings
+from hubbleclip.contracts.schema import contract_version
+from hubbleclip.core.errors import DatasetError, TrainingError
 from hubbleclip.dataset.loader import TrainBatches, iterate_batches, open_split, open_train_batches
-from hubbleclip.errors import DatasetError, TrainingError
-from hubbleclip.settings import ModelSettings, TrainSettings
+from hubbleclip.dataset.manifest import DatasetInfo, read_dataset
 from hubbleclip.training import checkpoints
 from hubbleclip.training.distributed import World, joined
+from hubbleclip.training.finetuning import prepare
 from hubbleclip.training.losses import loss_named
-from hubbleclip.training.model import LoadedModel, load_model, set_start
-from hubbleclip.training.modes import prepare
+from hubbleclip.training.models.builder import LoadedModel, load_model, set_start
 from hubbleclip.training.runs import find_run, finish_run, open_run, settings_digest
 from hubbleclip.training.tracking import Tracker
 from hubbleclip.training.trainer import Trainer, make_trainer
-from hubbleclip.training.wise import keep_best_mixture
+from hubbleclip.training.wise_ft import keep_best_mixture
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hubbleclip.errors import TrainingError
+from hubbleclip.core.errors import TrainingError
 
 Compute = Callable[[Tensor, Tensor, Tensor, Tensor | None, Tensor], dict[str, Tensor]]
 

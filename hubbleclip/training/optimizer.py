@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import nn
 
-from hubbleclip.settings import TrainSettings
-from hubbleclip.training.modes import BOTH, is_projection, tower_of
+from hubbleclip.config.settings import TrainSettings
+from hubbleclip.training.finetuning import BOTH, is_projection, tower_of
 
 BETAS = (0.9, 0.98)  # CLIP, arXiv 2103.00020, table 18
 LAYER = re.compile(r"(?:resblocks|blocks|layers?|stages)\.?(\d+)\.")

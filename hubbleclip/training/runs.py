@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from hubbleclip.errors import TrainingError
-from hubbleclip.files import locked, write_text
-from hubbleclip.records import Checkpoint, Run, to_row
-from hubbleclip.settings import ModelSettings, TrainSettings
+from hubbleclip.config.settings import ModelSettings, TrainSettings
+from hubbleclip.core.errors import TrainingError
+from hubbleclip.core.io import locked, write_text
+from hubbleclip.core.records import Checkpoint, Run, to_row
 
 RUN = "run.json"
 RUNNING, FINISHED = "running", "finished"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch.utils.tensorboard import SummaryWriter
 
-from hubbleclip.files import write_text
+from hubbleclip.core.io import write_text
 
 METRICS = "metrics.jsonl"
 TENSORBOARD = "tensorboard"

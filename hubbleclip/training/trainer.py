@@ -17,17 +17,17 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from hubbleclip.config.settings import TrainSettings
+from hubbleclip.core.errors import TrainingError
 from hubbleclip.dataset.loader import SplitTiles, TrainBatch
-from hubbleclip.errors import TrainingError
-from hubbleclip.settings import TrainSettings
 from hubbleclip.training import checkpoints
 from hubbleclip.training.augment import cut_views
 from hubbleclip.training.distributed import World
+from hubbleclip.training.finetuning import frozen_parts, has_training_norms
+from hubbleclip.training.gradients import Contrast
 from hubbleclip.training.losses import loss_named
-from hubbleclip.training.model import LoadedModel, clamp_scale
-from hubbleclip.training.modes import frozen_parts, has_training_norms
+from hubbleclip.training.models.builder import LoadedModel, clamp_scale
 from hubbleclip.training.optimizer import learning_rate, make_optimizer, set_learning_rate
-from hubbleclip.training.steps import Contrast
 from hubbleclip.training.validation import can_judge, validate
 
 log = logging.getLogger(__name__)

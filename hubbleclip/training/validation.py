@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hubbleclip.dataset.loader import SplitTiles, iterate_eval_images
 from hubbleclip.training.losses import Loss
-from hubbleclip.training.model import LoadedModel
+from hubbleclip.training.models.builder import LoadedModel
 
 BATCH = 256
 TOP_SHARE = 0.1

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from hubbleclip.archives import open_archive
-from hubbleclip.archives.hst import HstArchive
-from hubbleclip.paths import Layout
-from hubbleclip.settings import ArchiveSettings, FetchSettings, SimulatorSettings
-from hubbleclip.simulator.child import running_simulator, simulated_addresses
-from hubbleclip.simulator.faults import FaultPlan, FaultRule
+from hubbleclip.archives.mast.archive import HstArchive
+from hubbleclip.config.settings import ArchiveSettings, FetchSettings, SimulatorSettings
+from hubbleclip.core.layout import Layout
+from hubbleclip.simulator.server.fault_plan import FaultPlan, FaultRule
+from hubbleclip.simulator.server.launcher import running_simulator, simulated_addresses
 from tests.archives.script_server import Answer, Script
 
 SKY = SimulatorSettings(num_proposals=12, frame_px=96)

@@ -9,9 +9,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
-from hubbleclip.archives.hst import HstArchive
-from hubbleclip.records import Observation, Product
-from hubbleclip.simulator import tables
+from hubbleclip.archives.mast.archive import HstArchive
+from hubbleclip.core.records import Observation, Product
+from hubbleclip.simulator.server import mast_tables as tables
 
 FITS = b"".join(
     line.ljust(80)

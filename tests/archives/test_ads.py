@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubbleclip.archives.ads import AdsClient, ads_url, parse_ads
-from hubbleclip.errors import ArchiveError, SettingsError
+from hubbleclip.archives.stsci.ads import AdsClient, ads_url, parse_ads
+from hubbleclip.core.errors import ArchiveError, SettingsError
 from tests.archives.conftest import FETCH
 from tests.archives.small_server import Answer, Heard, serving
 

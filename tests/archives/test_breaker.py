@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from hubbleclip.archives.breaker import Breaker
-from hubbleclip.archives.download import fetch_file
-from hubbleclip.archives.transport import Transport
-from hubbleclip.errors import ArchiveDownError, ArchiveError, DownloadError
-from hubbleclip.paths import Layout
-from hubbleclip.settings import FetchSettings
+from hubbleclip.archives.http.circuit_breaker import Breaker
+from hubbleclip.archives.http.client import Transport
+from hubbleclip.archives.http.download import fetch_file
+from hubbleclip.config.settings import FetchSettings
+from hubbleclip.core.errors import ArchiveDownError, ArchiveError, DownloadError
+from hubbleclip.core.layout import Layout
 from tests.archives.script_server import FITS, give
 
 FETCH = FetchSettings(requests_per_s=1000, backoff_s=0.01, attempts=3, timeout_s=10, breaker_failures=6, breaker_s=0)

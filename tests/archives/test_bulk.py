@@ -7,11 +7,11 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubbleclip.archives.bulk import BulkList, index_bulk
-from hubbleclip.archives.cleaning import decode
-from hubbleclip.archives.proposals import ProposalText, parse_abstracts_cat
-from hubbleclip.settings import SimulatorSettings
-from hubbleclip.simulator.pages import abstracts_cat
+from hubbleclip.archives.stsci.bulk_list import BulkList, index_bulk
+from hubbleclip.archives.stsci.parsers import ProposalText, parse_abstracts_cat
+from hubbleclip.archives.stsci.text_cleaning import decode
+from hubbleclip.config.settings import SimulatorSettings
+from hubbleclip.simulator.server.pages import abstracts_cat
 from hubbleclip.simulator.visits import make_proposals
 
 RULE = "-" * 79

@@ -11,11 +11,17 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from hubbleclip.archives.base import proposal_id_of
-from hubbleclip.archives.caom import fingerprint_of, is_moving_class, observation_from_row, plain_row, visit_of
-from hubbleclip.archives.criteria import boxes_around, criteria_of, release_window, separation_deg, wanted_numbers
-from hubbleclip.errors import SettingsError
-from hubbleclip.records import Observation
-from hubbleclip.settings import ArchiveSettings, read_settings
+from hubbleclip.archives.mast.caom_rows import (
+    fingerprint_of,
+    is_moving_class,
+    observation_from_row,
+    plain_row,
+    visit_of,
+)
+from hubbleclip.archives.mast.criteria import boxes_around, criteria_of, release_window, separation_deg, wanted_numbers
+from hubbleclip.config.settings import ArchiveSettings, read_settings
+from hubbleclip.core.errors import SettingsError
+from hubbleclip.core.records import Observation
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

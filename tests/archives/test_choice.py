@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubbleclip.archives.caom import observation_from_row
-from hubbleclip.archives.choice import ORDER, candidate_from_row, choose, preview_from_row
-from hubbleclip.records import Observation, Product
-from hubbleclip.settings import ArchiveSettings
+from hubbleclip.archives.mast.caom_rows import observation_from_row
+from hubbleclip.archives.mast.product_selection import ORDER, candidate_from_row, choose, preview_from_row
+from hubbleclip.config.settings import ArchiveSettings
+from hubbleclip.core.records import Observation, Product
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SETTINGS = ArchiveSettings()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubbleclip.archives.cleaning import (
+from hubbleclip.archives.stsci.text_cleaning import (
     MAX_CHARS,
     clean_category,
     clean_cycle,

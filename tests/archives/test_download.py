@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from hubbleclip.archives.download import REASONS, fetch_file
-from hubbleclip.archives.hst import HstArchive
-from hubbleclip.archives.landing import FetchedFile
-from hubbleclip.archives.transport import Transport
-from hubbleclip.errors import DiskFullError, DownloadError
-from hubbleclip.paths import Layout
-from hubbleclip.records import Product
-from hubbleclip.settings import FetchSettings
-from hubbleclip.simulator.faults import FaultRule
+from hubbleclip.archives.http.client import Transport
+from hubbleclip.archives.http.content_store import FetchedFile
+from hubbleclip.archives.http.download import REASONS, fetch_file
+from hubbleclip.archives.mast.archive import HstArchive
+from hubbleclip.config.settings import FetchSettings
+from hubbleclip.core.errors import DiskFullError, DownloadError
+from hubbleclip.core.layout import Layout
+from hubbleclip.core.records import Product
+from hubbleclip.simulator.server.fault_plan import FaultRule
 from tests.archives.script_server import FITS, LARGE_FITS, Script, drip, drip_head, give, give_part, reset
 
 FETCH = FetchSettings(requests_per_s=1000, backoff_s=0.01, attempts=4, timeout_s=10)
@@ -304,10 +304,10 @@ def test_a_weak_etag_identifies_no_content(scripted, tmp_path: Path) -> None:
 CHILD = """
 import sys
 from pathlib import Path
-from hubbleclip.archives.download import fetch_file
-from hubbleclip.archives.transport import Transport
-from hubbleclip.paths import Layout
-from hubbleclip.settings import FetchSettings
+from hubbleclip.archives.http.download import fetch_file
+from hubbleclip.archives.http.client import Transport
+from hubbleclip.core.layout import Layout
+from hubbleclip.config.settings import FetchSettings
 layout = Layout(Path(sys.argv[2]))
 fetch_file(Transport(FetchSettings()), sys.argv[1], uri="mast:x", file_name="a.fits", size_bytes=None, layout=layout)
 """

@@ -11,10 +11,10 @@ from urllib.parse import parse_qs, urlsplit
 import pyarrow as pa
 import pytest
 
-from hubbleclip.archives.hst import HstArchive
-from hubbleclip.archives.proposals import clean_text, parse_abstracts_cat, parse_apt, parse_program_page
-from hubbleclip.errors import ArchiveError, DownloadError
-from hubbleclip.records import to_row
+from hubbleclip.archives.mast.archive import HstArchive
+from hubbleclip.archives.stsci.parsers import clean_text, parse_abstracts_cat, parse_apt, parse_program_page
+from hubbleclip.core.errors import ArchiveError, DownloadError
+from hubbleclip.core.records import to_row
 from tests.archives.conftest import FETCH, archive_at
 from tests.archives.hostile_server import Mallory, observe, product_of, send
 

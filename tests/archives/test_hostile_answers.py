@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from hubbleclip.archives.hst import HstArchive
-from hubbleclip.errors import DownloadError, HubbleclipError
+from hubbleclip.archives.mast.archive import HstArchive
+from hubbleclip.core.errors import DownloadError, HubbleclipError
 from tests.archives.conftest import FETCH, archive_at
 from tests.archives.hostile_server import FITS, Mallory, Running, product_of, send
 

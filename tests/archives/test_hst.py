@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from hubbleclip.archives.hst import HstArchive
-from hubbleclip.errors import ArchiveUnreachableError, DownloadError
-from hubbleclip.records import Observation
-from hubbleclip.settings import FetchSettings
-from hubbleclip.simulator.child import running_simulator
-from hubbleclip.simulator.faults import FaultPlan, FaultRule
-from hubbleclip.simulator.pages import in_bulk
+from hubbleclip.archives.mast.archive import HstArchive
+from hubbleclip.config.settings import FetchSettings
+from hubbleclip.core.errors import ArchiveUnreachableError, DownloadError
+from hubbleclip.core.records import Observation
+from hubbleclip.simulator.server.fault_plan import FaultPlan, FaultRule
+from hubbleclip.simulator.server.launcher import running_simulator
+from hubbleclip.simulator.server.pages import in_bulk
 from hubbleclip.simulator.visits import make_proposals, observations_of
 from tests.archives.conftest import FETCH, SKY, archive_at
 

@@ -9,20 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from hubbleclip.archives.landing import FetchedFile, check_content, check_room, settle, settle_small
-from hubbleclip.archives.transport import DamagedError
-from hubbleclip.errors import DiskFullError
-from hubbleclip.paths import Layout
+from hubbleclip.archives.http.client import DamagedError
+from hubbleclip.archives.http.content_store import FetchedFile, check_content, check_room, settle, settle_small
+from hubbleclip.core.errors import DiskFullError
+from hubbleclip.core.layout import Layout
 from tests.archives.script_server import FITS, LARGE_FITS, fits_file, give
 
 CHILD = """
 import resource, sys
 from pathlib import Path
-from hubbleclip.archives.download import fetch_file
-from hubbleclip.archives.transport import Transport
-from hubbleclip.errors import DiskFullError
-from hubbleclip.paths import Layout
-from hubbleclip.settings import FetchSettings
+from hubbleclip.archives.http.download import fetch_file
+from hubbleclip.archives.http.client import Transport
+from hubbleclip.core.errors import DiskFullError
+from hubbleclip.core.layout import Layout
+from hubbleclip.config.settings import FetchSettings
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
 layout = Layout(Path(sys.argv[2]))
 try:

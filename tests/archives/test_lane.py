@@ -15,15 +15,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hubbleclip.archives.hst import HstArchive
-from hubbleclip.archives.landing import SMALL_BYTES
-from hubbleclip.archives.lane import Lane, Transfer
-from hubbleclip.archives.transport import Transport
-from hubbleclip.errors import ArchiveDownError
-from hubbleclip.files import sha256_bytes
-from hubbleclip.records import Product
-from hubbleclip.settings import FetchSettings
-from hubbleclip.simulator.faults import FaultRule
+from hubbleclip.archives.http.client import Transport
+from hubbleclip.archives.http.content_store import SMALL_BYTES
+from hubbleclip.archives.http.lane import Lane, Transfer
+from hubbleclip.archives.mast.archive import HstArchive
+from hubbleclip.config.settings import FetchSettings
+from hubbleclip.core.errors import ArchiveDownError
+from hubbleclip.core.io import sha256_bytes
+from hubbleclip.core.records import Product
+from hubbleclip.simulator.server.fault_plan import FaultRule
 from tests.archives.conftest import archive_at
 from tests.archives.script_server import Answer, Script, drip, drip_head, give, reset
 

@@ -12,14 +12,14 @@ import pytest
 from astropy.io import fits
 
 from hubbleclip.archives import open_archive
-from hubbleclip.archives.headers import filters_of, instrument_of, start_of, title_of
 from hubbleclip.archives.local import LocalArchive
-from hubbleclip.contract_edges import faults_of
-from hubbleclip.errors import DownloadError, SettingsError
-from hubbleclip.files import sha256_file
-from hubbleclip.paths import Layout
-from hubbleclip.records import Observation, Product
-from hubbleclip.settings import ArchiveSettings, FetchSettings
+from hubbleclip.config.settings import ArchiveSettings, FetchSettings
+from hubbleclip.contracts.validation import faults_of
+from hubbleclip.core.errors import DownloadError, SettingsError
+from hubbleclip.core.io import sha256_file
+from hubbleclip.core.layout import Layout
+from hubbleclip.core.records import Observation, Product
+from hubbleclip.fits.keywords import filters_of, instrument_of, start_of, title_of
 
 
 def local(folder: Path, **settings: object) -> LocalArchive:

@@ -12,9 +12,10 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from hubbleclip.archives.mast import MastClient, read_answer
-from hubbleclip.archives.transport import DamagedError, Transport
-from hubbleclip.errors import (
+from hubbleclip.archives.http.client import DamagedError, Transport
+from hubbleclip.archives.mast.client import MastClient, read_answer
+from hubbleclip.config.settings import FetchSettings
+from hubbleclip.core.errors import (
     ArchiveBusyError,
     ArchiveError,
     ArchiveTimeoutError,
@@ -24,8 +25,7 @@ from hubbleclip.errors import (
     PartialAnswerError,
     WebPageError,
 )
-from hubbleclip.settings import FetchSettings
-from hubbleclip.simulator.tables import columns_config
+from hubbleclip.simulator.server.mast_tables import columns_config
 
 FETCH = FetchSettings(requests_per_s=1000, backoff_s=0, attempts=3, timeout_s=0.2)
 CRITERIA = {"obs_collection": ["HST"], "t_obs_release": [0, 1]}

@@ -7,8 +7,8 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubbleclip.archives.merging import ADS, APT, BULK, LISTING, MAX_TOLD_CHARS, ORDERS, PAGE, merge
-from hubbleclip.archives.proposals import ProposalText
+from hubbleclip.archives.stsci.merging import ADS, APT, BULK, LISTING, MAX_TOLD_CHARS, ORDERS, PAGE, merge
+from hubbleclip.archives.stsci.parsers import ProposalText
 
 WORDS = st.none() | st.sampled_from(["a", "b", "long " * 60])
 TEXTS = st.builds(

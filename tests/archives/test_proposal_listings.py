@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubbleclip.archives.listing import parse_listing
-from hubbleclip.errors import ArchiveError
+from hubbleclip.archives.stsci.program_listing import parse_listing
+from hubbleclip.core.errors import ArchiveError
 
 DASHES = "-" * 84
 HEAD = "                                                  5054( 6) - 11/21/95 09:03 - [  {}]\n"

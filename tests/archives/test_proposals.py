@@ -6,16 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubbleclip.archives.proposals import (
+from hubbleclip.archives.stsci.parsers import (
     ProposalText,
     find_bulk_link,
     parse_abstracts_cat,
     parse_apt,
     parse_program_page,
 )
-from hubbleclip.errors import ArchiveError
-from hubbleclip.settings import SimulatorSettings
-from hubbleclip.simulator.pages import abstracts_cat, apt_xml, in_bulk, program_page
+from hubbleclip.config.settings import SimulatorSettings
+from hubbleclip.core.errors import ArchiveError
+from hubbleclip.simulator.server.pages import abstracts_cat, apt_xml, in_bulk, program_page
 from hubbleclip.simulator.visits import make_proposals
 
 RULE = "-" * 79

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from hubbleclip.archives.hst import HstArchive
-from hubbleclip.archives.raw import RawAnswers
-from hubbleclip.errors import ArchiveError
-from hubbleclip.paths import Layout
+from hubbleclip.archives.mast.archive import HstArchive
+from hubbleclip.archives.mast.raw_answers import RawAnswers
+from hubbleclip.core.errors import ArchiveError
+from hubbleclip.core.layout import Layout
 from tests.archives.conftest import archive_at
 
 

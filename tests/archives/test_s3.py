@@ -14,16 +14,16 @@ from pathlib import Path
 import pytest
 from s3_servers import FITS, etag_of, give, give_rest, running_moto, scripted_server
 
-from hubbleclip.archives import s3
-from hubbleclip.archives.landing import FetchedFile
-from hubbleclip.archives.mast import MastClient
-from hubbleclip.archives.s3 import public_path
-from hubbleclip.archives.sources import FileSource, FileSources
-from hubbleclip.archives.transport import Transport
-from hubbleclip.errors import ArchiveUnreachableError, DownloadError, SettingsError
-from hubbleclip.paths import Layout
-from hubbleclip.records import Product
-from hubbleclip.settings import FetchSettings
+from hubbleclip.archives.http.client import Transport
+from hubbleclip.archives.http.content_store import FetchedFile
+from hubbleclip.archives.mast import public_bucket as s3
+from hubbleclip.archives.mast.client import MastClient
+from hubbleclip.archives.mast.product_sources import FileSource, FileSources
+from hubbleclip.archives.mast.public_bucket import public_path
+from hubbleclip.config.settings import FetchSettings
+from hubbleclip.core.errors import ArchiveUnreachableError, DownloadError, SettingsError
+from hubbleclip.core.layout import Layout
+from hubbleclip.core.records import Product
 
 NAME = "j8pu0y010_drc.fits"
 KEY = f"j8pu/j8pu0y010/{NAME}"

@@ -13,16 +13,16 @@ import pytest
 from PIL import Image
 from s3_servers import etag_of, give, running_moto, scripted_server
 
-from hubbleclip.archives.breaker import Breaker
-from hubbleclip.archives.mast import MastClient
-from hubbleclip.archives.sources import SOURCES, FileSources
-from hubbleclip.archives.transport import Transport
-from hubbleclip.errors import ArchiveDownError, DownloadError
+from hubbleclip.archives.http.circuit_breaker import Breaker
+from hubbleclip.archives.http.client import Transport
+from hubbleclip.archives.mast.client import MastClient
+from hubbleclip.archives.mast.product_sources import SOURCES, FileSources
+from hubbleclip.config.settings import FetchSettings, TileSettings
+from hubbleclip.core.errors import ArchiveDownError, DownloadError
+from hubbleclip.core.layout import Layout
+from hubbleclip.core.records import Product
 from hubbleclip.images.png import decode_png
-from hubbleclip.images.tiles import tile_file
-from hubbleclip.paths import Layout
-from hubbleclip.records import Product
-from hubbleclip.settings import FetchSettings, TileSettings
+from hubbleclip.images.tiling import tile_file
 from hubbleclip.simulator.visits import make_proposals, observations_of, render_product
 from tests.archives.conftest import FETCH, SKY, archive_at
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from hubbleclip.archives.base import now_utc
-from hubbleclip.archives.stsci import ProposalSource
-from hubbleclip.archives.transport import Transport
-from hubbleclip.errors import ArchiveError, SettingsError
-from hubbleclip.paths import Layout
-from hubbleclip.settings import ArchiveSettings
+from hubbleclip.archives.http.client import Transport
+from hubbleclip.archives.stsci.client import ProposalSource
+from hubbleclip.config.settings import ArchiveSettings
+from hubbleclip.core.errors import ArchiveError, SettingsError
+from hubbleclip.core.layout import Layout
 from tests.archives.conftest import FETCH
 from tests.archives.small_server import Answer, serving
 

@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from hubbleclip.archives.politeness import MAX_RETRY_AFTER_S, is_private, next_address, retry_after_s
-from hubbleclip.archives.transport import DamagedError, RateLimiter, RefusedError, Transport, same_host
-from hubbleclip.errors import ArchiveBusyError, ArchiveError, ArchiveTimeoutError
-from hubbleclip.settings import FetchSettings
+from hubbleclip.archives.http.client import DamagedError, RateLimiter, RefusedError, Transport, same_host
+from hubbleclip.archives.http.rate_limit import MAX_RETRY_AFTER_S, is_private, next_address, retry_after_s
+from hubbleclip.config.settings import FetchSettings
+from hubbleclip.core.errors import ArchiveBusyError, ArchiveError, ArchiveTimeoutError
 from tests.archives.script_server import Answer, drip, drip_head, give
 
 FETCH = FetchSettings(requests_per_s=1000, backoff_s=0.01, attempts=3, timeout_s=10)

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubbleclip.archives.mast import Answer, Row
-from hubbleclip.archives.windows import MIN_DAYS, Query, Window, spans
-from hubbleclip.errors import ArchiveTimeoutError, PartialAnswerError
+from hubbleclip.archives.mast.client import Answer, Row
+from hubbleclip.archives.mast.date_windows import MIN_DAYS, Query, Window, spans
+from hubbleclip.core.errors import ArchiveTimeoutError, PartialAnswerError
 
 SPAN = Window(48000.0, 61000.0)
 

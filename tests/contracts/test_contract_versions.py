@@ -9,9 +9,17 @@ from typing import Any
 
 import pytest
 
-from hubbleclip.column_rules import HOLDS, REQUIRED
-from hubbleclip.contract_versions import IS_TIGHTER, Change, compare, differences, is_bump, snapshot, version_parts
-from hubbleclip.contracts import NAMES, contract_version, read_contract
+from hubbleclip.contracts.compatibility import (
+    IS_TIGHTER,
+    Change,
+    compare,
+    differences,
+    is_bump,
+    snapshot,
+    version_parts,
+)
+from hubbleclip.contracts.rules import HOLDS, REQUIRED
+from hubbleclip.contracts.schema import NAMES, contract_version, read_contract
 
 RELEASED = Path(__file__).parent / "released"
 Json = dict[str, Any]
@@ -25,7 +33,7 @@ def released(name: str) -> list[Json]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_changed_contract_needs_a_new_version(name: str) -> None:
-    """Once it has one: `python -m flows.check_contracts release data_contracts/NAME.odcs.yaml tests/contracts/released`."""
+    """Once it has one: `python -m hubbleclip.cli.check_contracts release data_contracts/NAME.odcs.yaml tests/contracts/released`."""
     newest = released(name)[-1]
     assert (newest["version"], list(differences(newest, snapshot(read_contract(name))))) == (contract_version(name), [])
 

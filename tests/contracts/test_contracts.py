@@ -12,11 +12,11 @@ import pyarrow as pa
 import pytest
 from astropy.units import Unit
 
-from hubbleclip import records
-from hubbleclip.contracts import ARROW_TYPES, NAMES, Column, read_contract, tables, to_arrow
-from hubbleclip.errors import ContractError
-from hubbleclip.migrations import migrate
-from hubbleclip.settings import Settings
+from hubbleclip.catalog.migrations import migrate
+from hubbleclip.config.settings import Settings
+from hubbleclip.contracts.schema import ARROW_TYPES, NAMES, Column, read_contract, tables, to_arrow
+from hubbleclip.core import records
+from hubbleclip.core.errors import ContractError
 
 RECORD_OF = {
     "proposal": records.Proposal, "observation": records.Observation, "product": records.Product, "tile": records.Tile,

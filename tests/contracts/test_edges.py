@@ -20,19 +20,19 @@ from valid_catalog import (
     valid_rows,
 )  # fmt: skip
 
-from flows._edges import EDGES, checked
-from flows._run import Batch, Stage, open_stage, run_batches, write_rows
+from flows.batches import Batch, Stage, open_stage, run_batches, write_rows
 from flows.evaluate import write_decision
 from flows.fetch import task_fetch_products, write_fetched
 from flows.listing import task_list_products, write_listing
-from flows.pending import pending_fetch, pending_tiles
 from flows.splitting import write_splits
 from flows.tiles import task_cut_products
-from hubbleclip.contract_check import broken_rules
-from hubbleclip.contract_edges import whole, without_broken_rows
-from hubbleclip.errors import ContractError, HubbleclipError
-from hubbleclip.records import Listing, Record
-from hubbleclip.settings import Settings, read_settings
+from hubbleclip.catalog.pending import pending_fetch, pending_tiles
+from hubbleclip.config.settings import Settings, read_settings
+from hubbleclip.contracts.audit import broken_rules
+from hubbleclip.contracts.validation import whole, without_broken_rows
+from hubbleclip.core.errors import ContractError, HubbleclipError
+from hubbleclip.core.records import Listing, Record
+from hubbleclip.pipeline.boundaries import EDGES, checked
 
 DIGEST = hex_of("d", 16)
 

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pytest
 from valid_catalog import RUNS, hex_of, valid_rows
 
-from hubbleclip.column_rules import HOLDS, ColumnRule
-from hubbleclip.contract_check import check_columns, check_rules
-from hubbleclip.contracts import tables, to_arrow
+from hubbleclip.contracts.audit import check_columns, check_rules
+from hubbleclip.contracts.rules import HOLDS, ColumnRule
+from hubbleclip.contracts.schema import tables, to_arrow
 
 D2, D1 = hex_of("2", 32), hex_of("1", 32)
 FAULTS: dict[str, list[str]] = {

@@ -3,8 +3,8 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from hubbleclip import records
-from hubbleclip.records import Record
+from hubbleclip.core import records
+from hubbleclip.core.records import Record
 
 NOW = datetime(2024, 1, 2, tzinfo=UTC)
 RUNS = ("20240102T000000-00000001", "20240102T000000-00000002", "20240102T000000-00000003")

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from hubbleclip.records import Sample
+from hubbleclip.core.records import Sample
 
 SPLIT_OF_GROUP = ("train", "train", "train", "val", "test")
 

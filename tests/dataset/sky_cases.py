@@ -4,7 +4,7 @@ import hashlib
 import math
 from datetime import UTC, datetime
 
-from hubbleclip.records import Observation, Proposal, Tile
+from hubbleclip.core.records import Observation, Proposal, Tile
 
 MADE_AT = datetime(2024, 1, 1, tzinfo=UTC)
 

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 from sky_cases import proposal
 
-from hubbleclip.dataset.continuations import continuation_links, named_numbers, same_pi, title_stem
+from hubbleclip.dataset.splits.continuations import continuation_links, named_numbers, same_pi, title_stem
 
 
 def told(number, title, abstract="", pi=None):

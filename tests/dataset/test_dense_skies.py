@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sky_cases import observation, proposal, slow_gap_arcsec, square, stepped, tile
 
-from hubbleclip.dataset.fields import field_links
-from hubbleclip.dataset.splits import assign_splits
-from hubbleclip.settings import SplitSettings
+from hubbleclip.config.settings import SplitSettings
+from hubbleclip.dataset.splits.assign import assign_splits
+from hubbleclip.dataset.splits.shared_fields import field_links
 
 FIELDS = [(0.001, 0.0), (150.1, 89.99), (53.1, -27.8)]
 SIDE_ARCSEC = 20.0

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubbleclip.dataset.groups import group_proposals, jaccard, near_duplicates, shingles, text_links
-from hubbleclip.records import Proposal
-from hubbleclip.settings import SplitSettings
+from hubbleclip.config.settings import SplitSettings
+from hubbleclip.core.records import Proposal
+from hubbleclip.dataset.splits.near_duplicates import group_proposals, jaccard, near_duplicates, shingles, text_links
 
 
 def grouped(proposals, least=0.7):

@@ -11,6 +11,9 @@ import torch
 from made_samples import make_samples_with_pngs
 from PIL import Image
 
+from hubbleclip.config.settings import ShardSettings, TrainSettings
+from hubbleclip.core.errors import DatasetError
+from hubbleclip.dataset.build import build_dataset, read_dataset
 from hubbleclip.dataset.loader import (
     TrainBatch,
     iterate_batches,
@@ -19,9 +22,6 @@ from hubbleclip.dataset.loader import (
     open_train_batches,
     token_counter,
 )
-from hubbleclip.dataset.shards import build_dataset, read_dataset
-from hubbleclip.errors import DatasetError
-from hubbleclip.settings import ShardSettings, TrainSettings
 
 SETTINGS = TrainSettings(steps=6, batch_size=4, workers=0, seed=5)
 TOKENIZER = open_clip.SimpleTokenizer(context_length=16)

@@ -10,12 +10,12 @@ import pytest
 from made_samples import make_png, make_samples_with_pngs
 from PIL import Image
 
-from hubbleclip.dataset.directory import read_dataset
+from hubbleclip.config.settings import ShardSettings
+from hubbleclip.core.errors import DatasetError
+from hubbleclip.dataset.build import build_dataset
 from hubbleclip.dataset.loader import open_split
-from hubbleclip.dataset.shards import build_dataset
+from hubbleclip.dataset.manifest import read_dataset
 from hubbleclip.dataset.verify import find_faults
-from hubbleclip.errors import DatasetError
-from hubbleclip.settings import ShardSettings
 
 SAMPLES, PNGS = make_samples_with_pngs(60, 10)
 NIGHTS = (30, 50, 60)

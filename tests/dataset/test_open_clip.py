@@ -9,8 +9,8 @@ from collections import Counter
 import pytest
 from made_samples import make_samples_with_pngs, moved
 
-from hubbleclip.dataset.shards import build_dataset, read_dataset
-from hubbleclip.settings import ShardSettings
+from hubbleclip.config.settings import ShardSettings
+from hubbleclip.dataset.build import build_dataset, read_dataset
 
 WEBDATASET = "webdataset==0.2.86"
 READ = """

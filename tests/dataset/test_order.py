@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hubbleclip.dataset.order import BatchOrder, derangement, draw_views, positive_ids
-from hubbleclip.errors import DatasetError
+from hubbleclip.core.errors import DatasetError
+from hubbleclip.dataset.sampler import BatchOrder, derangement, draw_views, positive_ids
 
 
 def order_of(sizes: list[int], batch_size: int, seed: int = 0) -> BatchOrder:

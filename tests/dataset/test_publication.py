@@ -16,11 +16,11 @@ from datasets import load_dataset
 from made_samples import make_samples_with_pngs
 from PIL import Image
 
-from hubbleclip.dataset.publication import publish
-from hubbleclip.dataset.shards import build_dataset, read_dataset
+from hubbleclip.config.settings import ShardSettings
+from hubbleclip.core.records import to_row
+from hubbleclip.dataset.build import build_dataset, read_dataset
+from hubbleclip.dataset.publish import publish
 from hubbleclip.dataset.verify import find_faults
-from hubbleclip.records import to_row
-from hubbleclip.settings import ShardSettings
 
 SAMPLES, PNGS = make_samples_with_pngs(60, 10)
 READ_CROISSANT = """

@@ -5,7 +5,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sky_cases import cross, dot, slow_gap_arcsec, square, stepped, vectors
 
-from hubbleclip.dataset.regions import region_quads
+from hubbleclip.dataset.splits.footprints import region_quads
 
 REAL = (
     "POLYGON GSC1  23.17474785  60.66012593  23.15424076  60.61702967  23.06645518  60.62703769"

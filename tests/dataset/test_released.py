@@ -3,14 +3,14 @@ import pytest
 from made_samples import make_samples_with_pngs
 from sky_cases import tile
 
-from hubbleclip.dataset.directory import TEST_LIST
-from hubbleclip.dataset.released import check_test_lists, released_splits
-from hubbleclip.dataset.shards import build_dataset
-from hubbleclip.dataset.split_report import EXCLUDED_TILES, LINKS, split_tables
-from hubbleclip.errors import DatasetError
-from hubbleclip.files import sha256_file
-from hubbleclip.records import SplitAssignment
-from hubbleclip.settings import ShardSettings, SplitSettings
+from hubbleclip.config.settings import ShardSettings, SplitSettings
+from hubbleclip.core.errors import DatasetError
+from hubbleclip.core.io import sha256_file
+from hubbleclip.core.records import SplitAssignment
+from hubbleclip.dataset.build import build_dataset
+from hubbleclip.dataset.manifest import TEST_LIST
+from hubbleclip.dataset.splits.frozen_tests import check_test_lists, released_splits
+from hubbleclip.dataset.splits.report import EXCLUDED_TILES, LINKS, split_tables
 
 SETTINGS = SplitSettings()
 BY_CYCLE = SplitSettings(scheme="cycle", test_from_cycle=20)

@@ -2,10 +2,10 @@ from dataclasses import replace
 
 from sky_cases import observation, proposal, square, tile
 
-from hubbleclip.captions import make_captions
+from hubbleclip.config.settings import ShardSettings
+from hubbleclip.core.records import SplitAssignment
+from hubbleclip.dataset.captions import make_captions
 from hubbleclip.dataset.samples import make_samples
-from hubbleclip.records import SplitAssignment
-from hubbleclip.settings import ShardSettings
 
 SETTINGS = ShardSettings()
 

@@ -5,10 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sky_cases import proposal, square, tile
 
-from hubbleclip.dataset.schemes import CHANGED, SCHEMES, SPANS, UNKNOWN
-from hubbleclip.dataset.splits import assign_splits
-from hubbleclip.errors import SettingsError
-from hubbleclip.settings import SplitSettings, read_settings
+from hubbleclip.config.settings import SplitSettings, read_settings
+from hubbleclip.core.errors import SettingsError
+from hubbleclip.dataset.splits.assign import assign_splits
+from hubbleclip.dataset.splits.schemes import CHANGED, SCHEMES, SPANS, UNKNOWN
 
 BY_INSTRUMENT = SplitSettings(scheme="instrument", test_instruments=("WFPC2*",), val_share=0.3)
 BY_CYCLE = SplitSettings(scheme="cycle", test_from_cycle=20, val_share=0.3)

@@ -21,13 +21,13 @@ from open_clip_train import data as open_clip_data
 from PIL import Image
 from webdataset.tariterators import tar_file_expander
 
-from hubbleclip.dataset.directory import SPLITS
-from hubbleclip.dataset.packing import cut_evenly, interleave, packed_bytes, sidecar, write_tar
-from hubbleclip.dataset.shards import build_dataset, inputs_digest, plan_shards, read_dataset
+from hubbleclip.config.settings import ShardSettings
+from hubbleclip.core.errors import DatasetError
+from hubbleclip.core.records import to_row
+from hubbleclip.dataset.build import build_dataset, inputs_digest, plan_shards, read_dataset
+from hubbleclip.dataset.manifest import SPLITS
+from hubbleclip.dataset.shard_writer import cut_evenly, interleave, packed_bytes, sidecar, write_tar
 from hubbleclip.dataset.verify import verify_dataset
-from hubbleclip.errors import DatasetError
-from hubbleclip.records import to_row
-from hubbleclip.settings import ShardSettings
 
 SETTINGS = ShardSettings()
 

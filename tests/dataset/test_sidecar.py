@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_samples import make_sample
 
-from hubbleclip.dataset.packing import canonical_json, sidecar, sidecars_of
-from hubbleclip.records import to_row
+from hubbleclip.core.records import to_row
+from hubbleclip.dataset.shard_writer import canonical_json, sidecar, sidecars_of
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -4,7 +4,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sky_cases import slow_gap_arcsec, square
 
-from hubbleclip.dataset.sky import footprints, touching
+from hubbleclip.dataset.splits.sky_overlap import footprints, touching
 
 FIELDS = [(0.0, 0.0), (359.999, 45.0), (120.0, 89.999), (0.0, -90.0), (10.0, -89.9)]
 SQUARES = st.tuples(

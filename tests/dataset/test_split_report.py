@@ -4,11 +4,11 @@ from dataclasses import replace
 import pytest
 from sky_cases import observation, proposal, square, tile
 
-from hubbleclip.dataset.continuations import Link
-from hubbleclip.dataset.split_report import EXCLUDED_TILES, LINKS, leak_line, lineage, split_report, split_tables
-from hubbleclip.dataset.splits import LeakReport, assign_splits
-from hubbleclip.records import SplitAssignment
-from hubbleclip.settings import SplitSettings
+from hubbleclip.config.settings import SplitSettings
+from hubbleclip.core.records import SplitAssignment
+from hubbleclip.dataset.splits.assign import LeakReport, assign_splits
+from hubbleclip.dataset.splits.continuations import Link
+from hubbleclip.dataset.splits.report import EXCLUDED_TILES, LINKS, leak_line, lineage, split_report, split_tables
 
 SETTINGS = SplitSettings()
 LEAK = LeakReport(num_train=200, num_shared_abstract=150, num_overlap=40, num_moving_target=3, num_leaking=160)

@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sky_cases import observation, proposal, slow_gap_arcsec, square, tile
 
-from hubbleclip.dataset.groups import group_id
-from hubbleclip.dataset.sky_guard import normal_target
-from hubbleclip.dataset.splits import GROUP_CONFLICT, assign_splits, draw_splits, leak_report
-from hubbleclip.records import SplitAssignment
-from hubbleclip.settings import SplitSettings
+from hubbleclip.config.settings import SplitSettings
+from hubbleclip.core.records import SplitAssignment
+from hubbleclip.dataset.splits.assign import GROUP_CONFLICT, assign_splits, draw_splits, leak_report
+from hubbleclip.dataset.splits.near_duplicates import group_id
+from hubbleclip.dataset.splits.sky_guard import normal_target
 
 SETTINGS = SplitSettings(val_share=0.2, test_share=0.2, guard_arcsec=2.0, field_share=0.0)
 

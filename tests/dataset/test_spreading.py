@@ -6,8 +6,8 @@ from functools import partial
 import pytest
 from made_samples import make_png, make_sample
 
-from hubbleclip.dataset.shards import PlannedShard, build_dataset
-from hubbleclip.settings import ShardSettings
+from hubbleclip.config.settings import ShardSettings
+from hubbleclip.dataset.build import PlannedShard, build_dataset
 
 
 def read_from(pngs, tile_id):

@@ -10,13 +10,13 @@ import torch
 import webdataset
 from made_samples import make_samples_with_pngs
 
+from hubbleclip.config.settings import ShardSettings, TrainSettings
+from hubbleclip.core.errors import DatasetError
+from hubbleclip.dataset.build import build_dataset, read_dataset
 from hubbleclip.dataset.loader import iterate_batches, iterate_eval_images, open_split, open_train_batches
-from hubbleclip.dataset.publication import publish
-from hubbleclip.dataset.shards import build_dataset, read_dataset
+from hubbleclip.dataset.publish import publish
 from hubbleclip.dataset.storage import storage_of
 from hubbleclip.dataset.verify import find_faults
-from hubbleclip.errors import DatasetError
-from hubbleclip.settings import ShardSettings, TrainSettings
 from hubbleclip.training.loop import train
 from tests.archives.s3_servers import BUCKET, s3_of_the_environment
 from tests.training import made_squares

@@ -1,6 +1,6 @@
 import numpy as np
 
-from hubbleclip.dataset.texts import CaptionChoice
+from hubbleclip.dataset.caption_sampling import CaptionChoice
 
 ABSTRACT = "Alpha beta gamma delta. Epsilon zeta eta. Theta iota kappa lambda. Mu nu xi omicron pi."
 CAPTIONS = [ABSTRACT, "A title"]

@@ -6,10 +6,10 @@ import pyarrow as pa
 import pytest
 from made_samples import make_samples_with_pngs
 
-from hubbleclip.dataset.directory import read_manifest, write_table
-from hubbleclip.dataset.shards import build_dataset, read_dataset
-from hubbleclip.errors import DatasetError
-from hubbleclip.settings import ShardSettings
+from hubbleclip.config.settings import ShardSettings
+from hubbleclip.core.errors import DatasetError
+from hubbleclip.dataset.build import build_dataset, read_dataset
+from hubbleclip.dataset.manifest import read_manifest, write_table
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from made_samples import make_png, make_sample
 
 from hubbleclip.dataset import ustar
-from hubbleclip.dataset.packing import members, read_tar, write_tar
+from hubbleclip.dataset.shard_writer import members, read_tar, write_tar
 
 NAMES = st.text("abcdefghijklmnopqrstuvwxyz0123456789.", min_size=1, max_size=100)
 

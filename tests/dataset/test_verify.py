@@ -7,12 +7,12 @@ import pyarrow as pa
 import pytest
 from made_samples import make_samples_with_pngs
 
-from flows.cli import main
-from hubbleclip.dataset import directory
-from hubbleclip.dataset.packing import write_tar
-from hubbleclip.dataset.shards import build_dataset
+from hubbleclip.cli.app import main
+from hubbleclip.config.settings import ShardSettings
+from hubbleclip.dataset import manifest as directory
+from hubbleclip.dataset.build import build_dataset
+from hubbleclip.dataset.shard_writer import write_tar
 from hubbleclip.dataset.verify import find_faults
-from hubbleclip.settings import ShardSettings
 
 
 @pytest.fixture

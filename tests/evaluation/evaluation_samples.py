@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from hubbleclip.evaluation.protocols import Owners
-from hubbleclip.records import Sample
+from hubbleclip.core.records import Sample
+from hubbleclip.evaluation.metrics.protocols import Owners
 
 KINDS = ("SPIRAL GALAXY", "GLOBULAR CLUSTER", "COMET", "PLANETARY NEBULA")
 

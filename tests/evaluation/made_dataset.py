@@ -7,9 +7,9 @@ import numpy as np
 from evaluation_samples import sample
 from PIL import Image
 
-from hubbleclip.dataset.shards import build_dataset
-from hubbleclip.files import sha256_bytes
-from hubbleclip.settings import ModelSettings, ShardSettings, TrainSettings
+from hubbleclip.config.settings import ModelSettings, ShardSettings, TrainSettings
+from hubbleclip.core.io import sha256_bytes
+from hubbleclip.dataset.build import build_dataset
 from hubbleclip.training.loop import train
 
 SIZE_PX = 96

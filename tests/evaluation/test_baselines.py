@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from evaluation_samples import sample
 
-from hubbleclip.evaluation import baselines, retrieval
+from hubbleclip.evaluation.metrics import baselines, retrieval
 
 
 def slow_bm25(query, documents):

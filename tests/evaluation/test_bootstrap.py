@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from hubbleclip.evaluation import bootstrap
+from hubbleclip.evaluation.metrics import bootstrap
 
 
 def clusters(rng, num_groups):

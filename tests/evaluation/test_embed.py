@@ -5,9 +5,9 @@ import pytest
 import torch
 from made_dataset import MODEL
 
+from hubbleclip.config.settings import ModelSettings
 from hubbleclip.evaluation.embed import best_precision, embed_texts, ready_to_embed
-from hubbleclip.settings import ModelSettings
-from hubbleclip.training.model import load_model
+from hubbleclip.training.models.builder import load_model
 
 TEXTS = ["a spiral galaxy", "We propose to observe a comet. Its tail tells of its age."]
 

@@ -6,16 +6,17 @@ import torch
 from evaluation_samples import own, sample
 from made_dataset import MODEL, build
 
-from hubbleclip.dataset import splits
-from hubbleclip.dataset.shards import read_dataset
-from hubbleclip.errors import EvaluationError
-from hubbleclip.evaluation import embed, protocols
-from hubbleclip.evaluation.bootstrap import draw_weights
-from hubbleclip.evaluation.protocols import Scores
-from hubbleclip.evaluation.retrieval import cosine_scores
-from hubbleclip.evaluation.testset import make_test_set
-from hubbleclip.settings import SplitSettings
-from hubbleclip.training.model import load_model
+from hubbleclip.config.settings import SplitSettings
+from hubbleclip.core.errors import EvaluationError
+from hubbleclip.dataset.build import read_dataset
+from hubbleclip.dataset.splits import assign as splits
+from hubbleclip.evaluation import embed
+from hubbleclip.evaluation.metrics import protocols
+from hubbleclip.evaluation.metrics.bootstrap import draw_weights
+from hubbleclip.evaluation.metrics.protocols import Scores
+from hubbleclip.evaluation.metrics.retrieval import cosine_scores
+from hubbleclip.evaluation.test_set import make_test_set
+from hubbleclip.training.models.builder import load_model
 
 
 @pytest.fixture(scope="module")

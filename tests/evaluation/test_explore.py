@@ -6,14 +6,14 @@ import torch
 from evaluation_samples import sample
 from made_dataset import MODEL, build
 
+from hubbleclip.config.settings import EvaluationSettings
+from hubbleclip.dataset.build import read_dataset
 from hubbleclip.dataset.loader import open_split
-from hubbleclip.dataset.shards import read_dataset
-from hubbleclip.evaluation import explore
 from hubbleclip.evaluation.embed import embed_texts, unit
 from hubbleclip.evaluation.forgetting import forgetting_estimates
-from hubbleclip.evaluation.testset import make_test_set
-from hubbleclip.settings import EvaluationSettings
-from hubbleclip.training.model import load_model
+from hubbleclip.evaluation.report import explore
+from hubbleclip.evaluation.test_set import make_test_set
+from hubbleclip.training.models.builder import load_model
 
 
 def test_an_occlusion_map_says_how_much_each_patch_is_missed(tmp_path) -> None:

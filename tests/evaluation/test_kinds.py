@@ -6,10 +6,10 @@ from evaluation_samples import sample
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubbleclip.evaluation import kinds
-from hubbleclip.evaluation.baselines import hybrid_scores
-from hubbleclip.evaluation.bootstrap import draw_weights
-from hubbleclip.evaluation.ranked import average_precision, ndcg
+from hubbleclip.evaluation.metrics import zeroshot as kinds
+from hubbleclip.evaluation.metrics.baselines import hybrid_scores
+from hubbleclip.evaluation.metrics.bootstrap import draw_weights
+from hubbleclip.evaluation.metrics.ranking import average_precision, ndcg
 
 rows = st.lists(st.tuples(st.integers(0, 3), st.booleans(), st.integers(0, 3)), min_size=2, max_size=8)
 

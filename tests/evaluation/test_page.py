@@ -3,9 +3,9 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
-from hubbleclip.evaluation import figures, page
-from hubbleclip.evaluation.retrieval import PERCENTS
-from hubbleclip.records import Metric
+from hubbleclip.core.records import Metric
+from hubbleclip.evaluation.metrics.retrieval import PERCENTS
+from hubbleclip.evaluation.report import figures, page
 
 
 def metric(name, value, low=None, high=None, model="fine_tuned"):

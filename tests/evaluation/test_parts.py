@@ -6,9 +6,9 @@ import made_dataset
 import numpy as np
 import pytest
 
-from hubbleclip.dataset.shards import read_dataset
-from hubbleclip.evaluation import parts
-from hubbleclip.evaluation.parts import ModelSource, embed_splits
+from hubbleclip.dataset.build import read_dataset
+from hubbleclip.evaluation import embed_parallel as parts
+from hubbleclip.evaluation.embed_parallel import ModelSource, embed_splits
 
 BATCH_SIZE = 3
 

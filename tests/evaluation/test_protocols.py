@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from evaluation_samples import own
 
-from hubbleclip.evaluation import protocols
-from hubbleclip.evaluation.bootstrap import draw_weights
-from hubbleclip.evaluation.protocols import Estimate, Owners, Scores
+from hubbleclip.evaluation.metrics import protocols
+from hubbleclip.evaluation.metrics.bootstrap import draw_weights
+from hubbleclip.evaluation.metrics.protocols import Estimate, Owners, Scores
 
 GROUP_T = np.repeat(np.arange(20), np.tile([1, 2, 3, 4], 5))
 NUM_TILES = len(GROUP_T)

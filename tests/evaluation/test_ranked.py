@@ -11,8 +11,8 @@ from clip_benchmark.metrics.zeroshot_retrieval import recall_at_k
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubbleclip.evaluation.ranked import average_precision, chance_values, diversity, ndcg
-from hubbleclip.evaluation.retrieval import hit_probability, rank_positives
+from hubbleclip.evaluation.metrics.ranking import average_precision, chance_values, diversity, ndcg
+from hubbleclip.evaluation.metrics.retrieval import hit_probability, rank_positives
 
 
 def mean_over_orders(scores, figure) -> float:

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from evaluation_samples import own
 
-from hubbleclip.evaluation import protocols
-from hubbleclip.evaluation.bootstrap import draw_weights
-from hubbleclip.evaluation.protocols import Scores
-from hubbleclip.evaluation.retrieval import PERCENTS
+from hubbleclip.evaluation.metrics import protocols
+from hubbleclip.evaluation.metrics.bootstrap import draw_weights
+from hubbleclip.evaluation.metrics.protocols import Scores
+from hubbleclip.evaluation.metrics.retrieval import PERCENTS
 
 NUM_TILES = 200
 

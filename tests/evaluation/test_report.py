@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hubbleclip.dataset.shards import read_dataset
-from hubbleclip.errors import EvaluationError, TrainingError
-from hubbleclip.evaluation import embed, report, search
-from hubbleclip.settings import EvaluationSettings
+from hubbleclip.config.settings import EvaluationSettings
+from hubbleclip.core.errors import EvaluationError, TrainingError
+from hubbleclip.dataset.build import read_dataset
+from hubbleclip.evaluation import embed
+from hubbleclip.evaluation.report import write as report
+from hubbleclip.search import text_search as search
 from hubbleclip.training.checkpoints import load_run_model
-from hubbleclip.training.model import load_model
+from hubbleclip.training.models.builder import load_model
 
 SETTINGS = EvaluationSettings(bootstrap=200, num_example_tiles=3)
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hubbleclip.evaluation import retrieval
+from hubbleclip.evaluation.metrics import retrieval
 
 
 def orderings(scores_i):

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from evaluation_samples import sample
 
-from hubbleclip.errors import EvaluationError
-from hubbleclip.evaluation import testset
+from hubbleclip.core.errors import EvaluationError
+from hubbleclip.evaluation import test_set as testset
 
 
 def samples():

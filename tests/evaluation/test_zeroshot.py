@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from hubbleclip.evaluation import zeroshot
+from hubbleclip.evaluation.metrics import phrases as zeroshot
 
 
 def test_the_vocabulary_is_large_and_without_repeats():

@@ -14,10 +14,10 @@ import duckdb
 import requests
 from commands import command, environment
 
-from flows._server import QUIET
-from hubbleclip.settings import SimulatorSettings
-from hubbleclip.simulator.child import simulated_addresses
-from hubbleclip.simulator.faults import REQUESTS_PATH, FaultPlan, storm
+from flows.private_server import QUIET
+from hubbleclip.config.settings import SimulatorSettings
+from hubbleclip.simulator.server.fault_plan import REQUESTS_PATH, FaultPlan, storm
+from hubbleclip.simulator.server.launcher import simulated_addresses
 
 SKY = SimulatorSettings(num_proposals=14, frame_px=96, hap_share=0.3, previews=True)
 LIMITS = {

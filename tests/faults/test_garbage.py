@@ -15,8 +15,8 @@ import pytest
 import requests
 from storms import SKY, overrides, read_rows, start, state
 
-from hubbleclip.simulator.child import running_simulator
-from hubbleclip.simulator.faults import FaultPlan, FaultRule
+from hubbleclip.simulator.server.fault_plan import FaultPlan, FaultRule
+from hubbleclip.simulator.server.launcher import running_simulator
 
 pytestmark = pytest.mark.slow
 

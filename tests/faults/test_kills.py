@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from storms import SKY, Rows, overrides, short_storm, start, state
 
-from hubbleclip.simulator.child import restarting_simulator, running_simulator
+from hubbleclip.simulator.server.launcher import restarting_simulator, running_simulator
 
 pytestmark = pytest.mark.slow
 

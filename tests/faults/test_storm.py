@@ -13,10 +13,10 @@ from rich.table import Table
 from storms import SKY, Rows, asked, different_ids, overrides, short_storm, state, tally
 
 from flows.ingest import ingest
-from hubbleclip.errors import HubbleclipError
-from hubbleclip.simulator.child import running_simulator
-from hubbleclip.simulator.faults import FaultPlan
-from hubbleclip.simulator.strikes import STRIKES
+from hubbleclip.core.errors import HubbleclipError
+from hubbleclip.simulator.server.fault_injection import STRIKES
+from hubbleclip.simulator.server.fault_plan import FaultPlan
+from hubbleclip.simulator.server.launcher import running_simulator
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect")]
 

@@ -17,7 +17,7 @@ SMALL = {
     "train.validate_every": 10, "train.log_every": 5,
     "evaluation.shuffled_steps": 4, "evaluation.bootstrap": 200, "evaluation.num_example_tiles": 2,
 }  # fmt: skip
-SERVERS = ("flows._server", "hubbleclip.simulator")
+SERVERS = ("flows.private_server", "hubbleclip.simulator")
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Outcome:
 
 def command(*words: str, data: Path, profile: str = "demo", settings: dict | None = None) -> list[str]:
     sets = [f"--set={name}={json.dumps(value)}" for name, value in (settings or {}).items()]
-    return [sys.executable, "-m", "flows.cli", *words, "--profile", profile, "--data", str(data), *sets]
+    return [sys.executable, "-m", "hubbleclip.cli.app", *words, "--profile", profile, "--data", str(data), *sets]
 
 
 def environment() -> dict[str, str]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from flows.artifacts import places
-from hubbleclip.paths import Layout
+from hubbleclip.core.layout import Layout
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,12 @@ import pytest
 from astropy.io import fits
 from stages import fetched, observation, rejection, stage_at
 
-from flows._run import Stage
+from flows.batches import Stage
 from flows.colour import colour_pending, colour_visits, pending_visits
 from flows.tiles import cut_products
-from hubbleclip.errors import SettingsError
-from hubbleclip.files import sha256_file
-from hubbleclip.records import Product
+from hubbleclip.core.errors import SettingsError
+from hubbleclip.core.io import sha256_file
+from hubbleclip.core.records import Product
 
 pytest.importorskip("reproject")
 TILES = {"tiles": {"size_px": 64, "min_side_px": 32, "colour": True, "views": ["native"]}}

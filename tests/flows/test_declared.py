@@ -8,11 +8,11 @@ import yaml
 from prefect.cli.deploy._models import PrefectYamlModel
 from prefect.cli.deploy._triggers import DeploymentTriggerAdapter
 
-from flows._run import batches
+from flows.batches import batches
 from flows.deployment import OURS, WEBHOOK_VARIABLE, automations, deploy
-from flows.prefect_home import POOLS, SETTINGS, prefect_environment
-from hubbleclip.errors import HubbleclipError
-from hubbleclip.settings import FlowSettings
+from flows.scheduled_server import POOLS, SETTINGS, prefect_environment
+from hubbleclip.config.settings import FlowSettings
+from hubbleclip.core.errors import HubbleclipError
 
 ROOT = Path(__file__).parents[2]
 DEPLOYED = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))

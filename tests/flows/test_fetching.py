@@ -11,18 +11,18 @@ from typing import Any
 import pytest
 from stages import fetched, product, rejection, stage_at
 
-from flows._run import Batch, Connections, Stage
+from flows.batches import Batch, Connections, Stage
 from flows.fetch import dropped, fetch_products, known_content, remove_old_contents, remove_strays, write_fetched
-from flows.pending import pending_fetch, pending_tiles, product_batches, read_products
 from flows.tiles import fetch_and_cut
 from hubbleclip.archives import Archive, open_archive
-from hubbleclip.catalog import writing_catalog
-from hubbleclip.errors import ArchiveDownError, CatalogError, DiskFullError, DownloadError
-from hubbleclip.files import sha256_bytes, write_bytes
-from hubbleclip.paths import Layout
-from hubbleclip.records import Attempt, Observation, Product
-from hubbleclip.settings import ArchiveSettings, SimulatorSettings
-from hubbleclip.simulator.child import running_simulator, simulated_addresses
+from hubbleclip.catalog.catalog import writing_catalog
+from hubbleclip.catalog.pending import pending_fetch, pending_tiles, product_batches, read_products
+from hubbleclip.config.settings import ArchiveSettings, SimulatorSettings
+from hubbleclip.core.errors import ArchiveDownError, CatalogError, DiskFullError, DownloadError
+from hubbleclip.core.io import sha256_bytes, write_bytes
+from hubbleclip.core.layout import Layout
+from hubbleclip.core.records import Attempt, Observation, Product
+from hubbleclip.simulator.server.launcher import running_simulator, simulated_addresses
 
 SKY = SimulatorSettings(num_proposals=6, frame_px=96)
 QUICK = {
@@ -294,7 +294,7 @@ def test_other_tile_settings_fetch_dropped_files_again_as_the_same_version(url: 
 
 
 def test_what_waits_is_read_in_order_a_few_runs_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flows.pending.BATCHES_A_READ", 2)
+    monkeypatch.setattr("hubbleclip.catalog.pending.BATCHES_A_READ", 2)
     with stage_at(tmp_path) as stage:
         with_observations(stage, *(product(name) for name in "fbdeca"))
         pending = pending_fetch(stage.catalog, stage.settings)

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from stages import NOW, observation, rejection, stage_at
 
-from flows._run import Batch, Stage, attempt
+from flows.batches import Batch, Stage, attempt
 from flows.ingest import fetch_proposals, query_observations, write_proposals
-from flows.pending import pending_proposals
-from hubbleclip.errors import ArchiveError, PartialAnswerError, SettingsError
-from hubbleclip.records import Attempt, Observation, Proposal, Rejection
+from hubbleclip.catalog.pending import pending_proposals
+from hubbleclip.core.errors import ArchiveError, PartialAnswerError, SettingsError
+from hubbleclip.core.records import Attempt, Observation, Proposal, Rejection
 
 FIRST_MJD = 48005.0
 F1, F2 = "1" * 32, "2" * 32

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from stages import DAY, NOW, fetched, listing, observation, product, rejection, stage_at
 
-from flows._run import Batch, Stage
+from flows.batches import Batch, Stage
 from flows.listing import list_products, proposal_batches, taken_names, write_listing
-from flows.pending import pending_fetch, pending_products
-from hubbleclip.errors import ArchiveBusyError, ArchiveDownError
-from hubbleclip.records import Attempt, Observation, Product, Rejection
+from hubbleclip.catalog.pending import pending_fetch, pending_products
+from hubbleclip.core.errors import ArchiveBusyError, ArchiveDownError
+from hubbleclip.core.records import Attempt, Observation, Product, Rejection
 
 A, B, OTHER = observation("a"), observation("b"), observation("c", "hst:2")
 

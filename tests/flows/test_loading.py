@@ -18,7 +18,9 @@ except ImportError:
 """
 
 
-@pytest.mark.parametrize(("name", "expected"), [("status", "flows.status True True"), ("none", "missing True True")])
+@pytest.mark.parametrize(
+    ("name", "expected"), [("status", "hubbleclip.pipeline.status True True"), ("none", "missing True True")]
+)
 def test_garbage_is_sought_again_once_a_module_is_loaded_but_not_in_it(name: str, expected: str) -> None:
     done = subprocess.run([sys.executable, "-c", TOLD.format(name=name)], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == expected

@@ -9,9 +9,9 @@ import pytest
 from commands import SMALL, Outcome, kill_when, run
 from test_fetching import Watch, files_in
 
-from hubbleclip.settings import SimulatorSettings
-from hubbleclip.simulator.child import running_simulator, simulated_addresses
-from hubbleclip.simulator.faults import FaultPlan, FaultRule
+from hubbleclip.config.settings import SimulatorSettings
+from hubbleclip.simulator.server.fault_plan import FaultPlan, FaultRule
+from hubbleclip.simulator.server.launcher import running_simulator, simulated_addresses
 
 pytestmark = pytest.mark.slow
 

@@ -82,9 +82,9 @@ def test_second_run_does_nothing(undisturbed: tuple[Path, Outcome]) -> None:
 
 
 def test_every_sample_is_explained_from_its_bytes_to_its_abstract(undisturbed: tuple[Path, Outcome]) -> None:
-    from flows.chain import explain_tile
-    from hubbleclip.catalog import read_catalog
-    from hubbleclip.paths import Layout
+    from hubbleclip.catalog.catalog import read_catalog
+    from hubbleclip.core.layout import Layout
+    from hubbleclip.pipeline.lineage import explain_tile
 
     layout = Layout(undisturbed[0] / "demo")
     with read_catalog(layout) as catalog:
@@ -105,8 +105,8 @@ def test_every_sample_is_explained_from_its_bytes_to_its_abstract(undisturbed: t
 
 
 def test_every_view_answers(undisturbed: tuple[Path, Outcome]) -> None:
-    from hubbleclip.catalog import read_catalog
-    from hubbleclip.paths import Layout
+    from hubbleclip.catalog.catalog import read_catalog
+    from hubbleclip.core.layout import Layout
 
     quiet = {"waiting_item", "proposal_without_tile", "rejection_count"}
     searches = {"cone": "FROM cone(0, 0, 180)", "box": "FROM box(0, 360, -90, 90)", "search_abstracts": "FROM search_abstracts('the of a')"}  # fmt: skip
@@ -117,9 +117,9 @@ def test_every_view_answers(undisturbed: tuple[Path, Outcome]) -> None:
 
 
 def test_rules_of_the_contracts_hold(undisturbed: tuple[Path, Outcome]) -> None:
-    from hubbleclip.catalog import read_catalog
-    from hubbleclip.contract_check import broken_rules
-    from hubbleclip.paths import Layout
+    from hubbleclip.catalog.catalog import read_catalog
+    from hubbleclip.contracts.audit import broken_rules
+    from hubbleclip.core.layout import Layout
 
     with read_catalog(Layout(undisturbed[0] / "demo")) as catalog:
         assert broken_rules(catalog.query) == []

@@ -5,9 +5,9 @@ import errno
 import pytest
 from stages import rejection
 
-from flows._run import attempt, batches, num_items_of
-from hubbleclip.errors import ArchiveUnreachableError, DownloadError, HubbleclipError, ImageError
-from hubbleclip.records import Rejection
+from flows.batches import attempt, batches, num_items_of
+from hubbleclip.core.errors import ArchiveUnreachableError, DownloadError, HubbleclipError, ImageError
+from hubbleclip.core.records import Rejection
 
 
 def failing(error: Exception) -> object:

@@ -12,17 +12,17 @@ import duckdb
 import pytest
 from commands import SMALL, files_below, run
 
-from flows._run import STOPPED, Connections, batches, open_stage
-from flows._runners import THREADS_AS_THEY_ARE, fetch_share, runner_of
-from flows.mirror import push, take_over
+from flows.batches import STOPPED, Connections, batches, open_stage
+from flows.runners import THREADS_AS_THEY_ARE, fetch_share, runner_of
 from flows.shards import read_tile
 from flows.spreading import batches_of, pack_shard
 from hubbleclip.archives import open_archive
-from hubbleclip.dataset.shards import PlannedShard, write_shard
-from hubbleclip.errors import ArchiveDownError, SettingsError
-from hubbleclip.files import sha256_file, write_bytes
-from hubbleclip.paths import Layout
-from hubbleclip.settings import PROFILES_DIR, read_settings
+from hubbleclip.config.settings import PROFILES_DIR, read_settings
+from hubbleclip.core.errors import ArchiveDownError, SettingsError
+from hubbleclip.core.io import sha256_file, write_bytes
+from hubbleclip.core.layout import Layout
+from hubbleclip.dataset.build import PlannedShard, write_shard
+from hubbleclip.pipeline.remote_store import push, take_over
 from tests.dataset.made_samples import make_samples_with_pngs
 
 NIGHT = SMALL | {

@@ -13,8 +13,8 @@ from commands import run as run_command
 from scheduled_site import ROOT, SECRET, Site, until
 from test_pipeline import rows
 
-from hubbleclip.catalog import writing_catalog
-from hubbleclip.paths import Layout
+from hubbleclip.catalog.catalog import writing_catalog
+from hubbleclip.core.layout import Layout
 
 pytestmark = pytest.mark.slow
 

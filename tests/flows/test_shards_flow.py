@@ -7,9 +7,9 @@ from pathlib import Path
 from stages import NOW, stage_at
 
 from flows.shards import use_again
-from flows.status import NEWEST_DATASET
-from hubbleclip.dataset.directory import DESCRIPTION
-from hubbleclip.records import Dataset
+from hubbleclip.core.records import Dataset
+from hubbleclip.dataset.manifest import DESCRIPTION
+from hubbleclip.pipeline.status import NEWEST_DATASET
 
 FIRST = Dataset(
     digest="a" * 32, inputs_digest="1" * 32, path=f"datasets/{'a' * 32}", num_samples=1, num_shards=1,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import requests
 
-COMMAND = (sys.executable, "-m", "flows.cli", "simulate", "--set", "simulator.num_proposals=3")
+COMMAND = (sys.executable, "-m", "hubbleclip.cli.app", "simulate", "--set", "simulator.num_proposals=3")
 
 
 def test_it_serves_under_a_storm_and_counts_the_faults(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 from commands import SMALL, run
 
 from flows.sweep import changed, combinations, read_grid
-from hubbleclip.errors import SettingsError
+from hubbleclip.core.errors import SettingsError
 
 GRID = '[train]\nloss = ["multi_positive", "info_nce"]\nseed = [1, 2]\n'
 

@@ -15,7 +15,7 @@ import duckdb
 import pytest
 from commands import run
 
-from hubbleclip.settings import Section, read_settings
+from hubbleclip.config.settings import Section, read_settings
 
 FILE = Path(__file__).with_name("golden.json")
 SMALL = {

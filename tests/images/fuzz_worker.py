@@ -15,9 +15,9 @@ import numpy as np
 from astropy import log
 from memory import peak_kb
 
-from hubbleclip.errors import ImageError
-from hubbleclip.images.tiles import tile_file
-from hubbleclip.settings import TileSettings
+from hubbleclip.config.settings import TileSettings
+from hubbleclip.core.errors import ImageError
+from hubbleclip.images.tiling import tile_file
 
 CASE_SECONDS = 20
 BLOCK = 2880

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from hubbleclip.images.cosmic import (
+from hubbleclip.images.bad_pixels import REPAIR_MIN_VALID
+from hubbleclip.images.cosmic_rays import (
     GROWTH_CONTRAST,
     MAX_ROUNDS,
     MAX_SHARE,
@@ -14,7 +15,6 @@ from hubbleclip.images.cosmic import (
     SIGNIFICANCE_SIGMA,
     TOLERANCE_SIGMA,
 )
-from hubbleclip.images.holes import REPAIR_MIN_VALID
 from hubbleclip.images.masks import BORDER_MIN_SHARE
 
 REPAIR_REACH_PX = 2

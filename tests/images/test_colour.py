@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from PIL import Image
 from synthetic_fits import wcs_header
 
-from hubbleclip.errors import ImageError
-from hubbleclip.images.colour import blend, cut_colour, pick_parts, wavelength_nm
-from hubbleclip.images.fits import read_science_images
+from hubbleclip.config.settings import TileSettings
+from hubbleclip.core.errors import ImageError
 from hubbleclip.images.png import decode_png
-from hubbleclip.images.tiles import tile_file
-from hubbleclip.settings import TileSettings
+from hubbleclip.images.reader import read_science_images
+from hubbleclip.images.rgb import blend, cut_colour, pick_parts, wavelength_nm
+from hubbleclip.images.tiling import tile_file
 
 pytest.importorskip("reproject")
 SETTINGS = TileSettings(size_px=192, min_side_px=32, views=("native",), colour=True)

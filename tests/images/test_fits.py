@@ -12,9 +12,9 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from synthetic_fits import starry_sky, wcs_header, write_drz
 
-from hubbleclip.errors import ImageError
-from hubbleclip.images.fits import read_science_images
-from hubbleclip.images.geometry import tile_geometry
+from hubbleclip.core.errors import ImageError
+from hubbleclip.images.reader import read_science_images
+from hubbleclip.images.wcs import tile_geometry
 
 LIMIT = 10_000_000
 

@@ -9,12 +9,12 @@ import pytest
 from astropy.io import fits
 from synthetic_fits import starry_sky, write_drz
 
-from hubbleclip.errors import ImageError
-from hubbleclip.images.fits import read_science_images
+from hubbleclip.config.settings import TileSettings
+from hubbleclip.core.errors import ImageError
 from hubbleclip.images.flux import flux_of_unit
 from hubbleclip.images.png import decode_png
-from hubbleclip.images.tiles import tile_file
-from hubbleclip.settings import TileSettings
+from hubbleclip.images.reader import read_science_images
+from hubbleclip.images.tiling import tile_file
 
 SHA = "ab" * 32
 SETTINGS = TileSettings(limits="flux", flux_white=40_000, flux_softening=600, flux_black=-400)

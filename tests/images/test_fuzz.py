@@ -15,7 +15,7 @@ import pytest
 from astropy.io import fits
 from synthetic_fits import starry_sky, wcs_header, write_drz
 
-from hubbleclip.settings import SimulatorSettings
+from hubbleclip.config.settings import SimulatorSettings
 from hubbleclip.simulator.visits import make_proposals, observations_of, render_product
 
 NUM_CASES, NUM_WORKERS = 2000, 2

@@ -12,15 +12,15 @@ import pytest
 from PIL import Image
 from synthetic_fits import starry_sky, write_drz
 
+from hubbleclip.config.settings import TileSettings
+from hubbleclip.core.errors import ImageError
+from hubbleclip.core.io import sha256_bytes
+from hubbleclip.core.layout import Layout
+from hubbleclip.core.records import Product, Sample
 from hubbleclip.dataset.loader import SplitTiles
-from hubbleclip.dataset.packing import write_tar
-from hubbleclip.errors import ImageError
-from hubbleclip.files import sha256_bytes
+from hubbleclip.dataset.shard_writer import write_tar
 from hubbleclip.images.jpeg import decode_picture
-from hubbleclip.images.tiles import tile_file, to_tile_record
-from hubbleclip.paths import Layout
-from hubbleclip.records import Product, Sample
-from hubbleclip.settings import TileSettings
+from hubbleclip.images.tiling import tile_file, to_tile_record
 
 SHA = "ab" * 32
 

@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 from synthetic_fits import starry_sky
 
 from hubbleclip.images import kernels
-from hubbleclip.images.cosmic import take_out_rays
-from hubbleclip.images.holes import REPAIR_MIN_VALID
+from hubbleclip.images.bad_pixels import REPAIR_MIN_VALID
+from hubbleclip.images.cosmic_rays import take_out_rays
 from hubbleclip.images.kernels import pixel_words
-from hubbleclip.images.levels import count_bright, count_valid, levels_of_rows
 from hubbleclip.images.masks import (
     clear_flagged,
     clear_unweighted,
@@ -21,6 +20,7 @@ from hubbleclip.images.masks import (
     find_finite,
     repair_pinholes,
 )
+from hubbleclip.images.render import count_bright, count_valid, levels_of_rows
 from hubbleclip.images.stretch import Stretch, apply_stretch, level_curve
 
 ORDERS = ["<f4", ">f4"]

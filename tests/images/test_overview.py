@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic_fits import starry_sky, wcs_header, write_drz
 
-from hubbleclip.images.fits import read_science_images
-from hubbleclip.images.geometry import field_geometry
-from hubbleclip.images.overview import shrink_image, shrink_of
+from hubbleclip.config.settings import TileSettings
+from hubbleclip.images.downsample import shrink_image, shrink_of
 from hubbleclip.images.png import decode_png
-from hubbleclip.images.tiles import tile_file
-from hubbleclip.settings import TileSettings
+from hubbleclip.images.reader import read_science_images
+from hubbleclip.images.tiling import tile_file
+from hubbleclip.images.wcs import field_geometry
 
 SHA = "ab" * 32
 BOTH, ALONE = TileSettings(size_px=128), TileSettings(size_px=128, views=("overview",))

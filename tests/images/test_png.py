@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from hubbleclip.errors import ImageError
+from hubbleclip.core.errors import ImageError
 from hubbleclip.images import png
+from hubbleclip.images.contact_sheet import write_sheet
 from hubbleclip.images.png import decode_png, encode_png, encode_pngs
-from hubbleclip.images.sheet import write_sheet
 
 
 def noisy_levels(seed, shape_yx):

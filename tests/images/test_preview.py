@@ -11,14 +11,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from hubbleclip.errors import ImageError
+from hubbleclip.config.settings import TileSettings
+from hubbleclip.core.errors import ImageError
+from hubbleclip.core.layout import SUFFIXES
+from hubbleclip.images.normalize import levels_of_band, prepare
 from hubbleclip.images.png import decode_png
-from hubbleclip.images.prepared import levels_of_band, prepare
 from hubbleclip.images.preview import border_level, read_colours, read_levels, read_previews
 from hubbleclip.images.stretch import apply_stretch
-from hubbleclip.images.tiles import READERS, VIEWS, tile_file
-from hubbleclip.paths import SUFFIXES
-from hubbleclip.settings import TileSettings
+from hubbleclip.images.tiling import READERS, VIEWS, tile_file
 
 SHA = "cd" * 32
 SETTINGS = TileSettings(size_px=128, min_side_px=32, views=("native",))

@@ -15,8 +15,8 @@ import pytest
 from astropy.io import fits
 from synthetic_fits import starry_sky, write_drz
 
-from hubbleclip.images.tiles import tile_file
-from hubbleclip.settings import TileSettings
+from hubbleclip.config.settings import TileSettings
+from hubbleclip.images.tiling import tile_file
 
 SHA = "ab" * 32
 BOMB_KB = 60_000
@@ -25,9 +25,9 @@ import json, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv.pop(1))
 from memory import peak_kb
-from hubbleclip.errors import ImageError
-from hubbleclip.images.tiles import tile_file
-from hubbleclip.settings import TileSettings
+from hubbleclip.core.errors import ImageError
+from hubbleclip.images.tiling import tile_file
+from hubbleclip.config.settings import TileSettings
 def cut(name):
     try:
         return [t.view for t in tile_file(Path(name), "0" * 64, TileSettings()).tiles]

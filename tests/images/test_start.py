@@ -11,8 +11,8 @@ from synthetic_fits import starry_sky, write_drz
 CUT = """
 import sys
 from pathlib import Path
-from hubbleclip.images.tiles import tile_file
-from hubbleclip.tile_settings import TileSettings
+from hubbleclip.images.tiling import tile_file
+from hubbleclip.config.tiles import TileSettings
 tiles = tile_file(Path(sys.argv[1]), "ab" * 32, TileSettings(size_px=256)).tiles
 print(len(tiles), *sys.modules)
 """

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from synthetic_fits import starry_sky
 
-from hubbleclip.errors import ImageError, SettingsError
-from hubbleclip.images.cosmic import take_out_rays
+from hubbleclip.config.settings import TileSettings
+from hubbleclip.core.errors import ImageError, SettingsError
+from hubbleclip.images.cosmic_rays import take_out_rays
 from hubbleclip.images.masks import clear_zero_border, find_finite, repair_pinholes
 from hubbleclip.images.stretch import STRETCHES, apply_stretch, clipped_sky, fit_stretch, sky_and_noise
-from hubbleclip.settings import TileSettings
 
 
 def rays_of(data, sky, noise):

@@ -12,15 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from synthetic_fits import starry_sky, wcs_header, write_drz
 
-from hubbleclip.errors import ImageError
-from hubbleclip.images.fits import read_science_images
-from hubbleclip.images.geometry import tile_geometry
+from hubbleclip.config.settings import TileSettings
+from hubbleclip.core.errors import ImageError
+from hubbleclip.core.layout import Layout
+from hubbleclip.core.records import Product
 from hubbleclip.images.png import decode_png
+from hubbleclip.images.reader import read_science_images
 from hubbleclip.images.stretch import apply_stretch
-from hubbleclip.images.tiles import cut_tiles, plan_grid, tile_file, to_tile_record
-from hubbleclip.paths import Layout
-from hubbleclip.records import Product
-from hubbleclip.settings import TileSettings
+from hubbleclip.images.tiling import cut_tiles, plan_grid, tile_file, to_tile_record
+from hubbleclip.images.wcs import tile_geometry
 
 SHA = "ab" * 32
 SETTINGS = TileSettings(views=("native",))

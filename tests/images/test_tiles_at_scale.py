@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from synthetic_fits import starry_sky, write_drz
 
-from hubbleclip.images.tiles import tile_file
-from hubbleclip.settings import TileSettings
+from hubbleclip.config.settings import TileSettings
+from hubbleclip.images.tiling import tile_file
 
 SHA = "ab" * 32
 SETTINGS = TileSettings(size_px=256, views=("native",))
@@ -22,8 +22,8 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv.pop(1))
 from memory import peak_kb
-from hubbleclip.images.tiles import tile_file
-from hubbleclip.settings import TileSettings
+from hubbleclip.images.tiling import tile_file
+from hubbleclip.config.settings import TileSettings
 settings = TileSettings(size_px=256, views=tuple(sys.argv.pop(1).split("+")))
 peaks = []
 for path in sys.argv[1:]:

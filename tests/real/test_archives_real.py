@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 
 from hubbleclip.archives import open_archive
-from hubbleclip.archives.caom import observation_from_row
-from hubbleclip.archives.choice import candidate_from_row, choose
 from hubbleclip.archives.local import LocalArchive
-from hubbleclip.archives.mast import read_answer
-from hubbleclip.archives.proposals import clean_text, parse_abstracts_cat, parse_apt
-from hubbleclip.paths import Layout
-from hubbleclip.records import Observation
-from hubbleclip.settings import ArchiveSettings, FetchSettings, SimulatorSettings
-from hubbleclip.simulator import tables
+from hubbleclip.archives.mast.caom_rows import observation_from_row
+from hubbleclip.archives.mast.client import read_answer
+from hubbleclip.archives.mast.product_selection import candidate_from_row, choose
+from hubbleclip.archives.stsci.parsers import clean_text, parse_abstracts_cat, parse_apt
+from hubbleclip.config.settings import ArchiveSettings, FetchSettings, SimulatorSettings
+from hubbleclip.core.layout import Layout
+from hubbleclip.core.records import Observation
+from hubbleclip.simulator.server import mast_tables as tables
 from hubbleclip.simulator.visits import make_proposals, observations_of
 
 DATA = Path(__file__).parents[2].parent / "shared/data"

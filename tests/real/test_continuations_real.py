@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from hubbleclip.dataset.continuations import continuation_links
-from hubbleclip.dataset.groups import group_proposals
-from hubbleclip.records import Proposal
+from hubbleclip.core.records import Proposal
+from hubbleclip.dataset.splits.continuations import continuation_links
+from hubbleclip.dataset.splits.near_duplicates import group_proposals
 
 TITLES = Path(__file__).parents[2].parent / "shared/data/proposals/titles.tsv"
 

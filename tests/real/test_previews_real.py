@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hubbleclip.config.settings import TileSettings
 from hubbleclip.images.png import decode_png
-from hubbleclip.images.tiles import tile_file
-from hubbleclip.settings import TileSettings
+from hubbleclip.images.tiling import tile_file
 
 DATA = Path(__file__).parents[2].parent / "shared/data"
 pytestmark = [pytest.mark.real, pytest.mark.skipif(not DATA.is_dir(), reason=f"no real files at {DATA}")]

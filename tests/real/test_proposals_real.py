@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from hubbleclip.archives.ads import parse_ads
-from hubbleclip.archives.cleaning import clean_text, decode
-from hubbleclip.archives.listing import parse_listing
-from hubbleclip.archives.proposals import ProposalText, parse_abstracts_cat, parse_apt
+from hubbleclip.archives.stsci.ads import parse_ads
+from hubbleclip.archives.stsci.parsers import ProposalText, parse_abstracts_cat, parse_apt
+from hubbleclip.archives.stsci.program_listing import parse_listing
+from hubbleclip.archives.stsci.text_cleaning import clean_text, decode
 
 DATA = Path(__file__).parents[2].parent / "shared/data"
 PROPOSALS = DATA / "proposals"

@@ -5,10 +5,10 @@ from statistics import median
 
 import pytest
 
-from hubbleclip.captions import clean, split_sentences
-from hubbleclip.dataset.groups import group_proposals, text_links
-from hubbleclip.records import Proposal
-from hubbleclip.settings import SplitSettings
+from hubbleclip.config.settings import SplitSettings
+from hubbleclip.core.records import Proposal
+from hubbleclip.dataset.captions import clean, split_sentences
+from hubbleclip.dataset.splits.near_duplicates import group_proposals, text_links
 
 ABSTRACTS = Path(__file__).parents[2].parent / "shared/data/proposals/abstracts.jsonl"
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from astropy.io import fits
 
-from hubbleclip.archives.structure import content_problem
-from hubbleclip.paths import product_suffix
+from hubbleclip.core.layout import product_suffix
+from hubbleclip.fits.integrity import content_problem
 
 DATA = Path(__file__).parents[2].parent / "shared/data"
 pytestmark = [pytest.mark.real, pytest.mark.skipif(not DATA.is_dir(), reason=f"the real data at {DATA} are absent")]

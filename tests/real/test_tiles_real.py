@@ -10,12 +10,12 @@ import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from hubbleclip.errors import ImageError
-from hubbleclip.images.fits import read_science_images
+from hubbleclip.config.settings import TileSettings
+from hubbleclip.core.errors import ImageError
+from hubbleclip.images.contact_sheet import quality_of, write_sheet
 from hubbleclip.images.png import decode_png
-from hubbleclip.images.sheet import quality_of, write_sheet
-from hubbleclip.images.tiles import CutTile, tile_file
-from hubbleclip.settings import TileSettings
+from hubbleclip.images.reader import read_science_images
+from hubbleclip.images.tiling import CutTile, tile_file
 
 DATA = Path(__file__).parents[2].parent / "shared/data"
 pytestmark = [pytest.mark.real, pytest.mark.skipif(not DATA.is_dir(), reason=f"no real files at {DATA}")]

@@ -14,9 +14,9 @@ import pytest
 from astropy.io import fits
 from PIL import Image
 
-from hubbleclip.settings import SimulatorSettings
-from hubbleclip.simulator.store import Store
-from hubbleclip.simulator.tables import product_row
+from hubbleclip.config.settings import SimulatorSettings
+from hubbleclip.simulator.server.mast_tables import product_row
+from hubbleclip.simulator.server.product_store import Store
 from hubbleclip.simulator.visits import SimObservation, SimProduct, make_proposals, observations_of, render_product
 
 SMALL = SimulatorSettings(num_proposals=60, frame_px=64)

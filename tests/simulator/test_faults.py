@@ -17,12 +17,12 @@ import pytest
 import requests
 import uvicorn
 
-from hubbleclip.errors import SettingsError
-from hubbleclip.settings import SimulatorSettings
-from hubbleclip.simulator.child import restarting_simulator
-from hubbleclip.simulator.faults import STORM_KINDS, FaultMiddleware, FaultPlan, FaultRule, read_plan, storm
-from hubbleclip.simulator.server import serve
-from hubbleclip.simulator.strikes import STRIKES
+from hubbleclip.config.settings import SimulatorSettings
+from hubbleclip.core.errors import SettingsError
+from hubbleclip.simulator.server.app import serve
+from hubbleclip.simulator.server.fault_injection import STRIKES
+from hubbleclip.simulator.server.fault_plan import STORM_KINDS, FaultMiddleware, FaultPlan, FaultRule, read_plan, storm
+from hubbleclip.simulator.server.launcher import restarting_simulator
 from hubbleclip.simulator.visits import make_proposals, observations_of
 
 SKY = SimulatorSettings(num_proposals=6, frame_px=64)

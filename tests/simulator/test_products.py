@@ -8,7 +8,7 @@ import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from hubbleclip.settings import SimulatorSettings
+from hubbleclip.config.settings import SimulatorSettings
 from hubbleclip.simulator.visits import SimObservation, SimProduct, make_proposals, observations_of, render_product
 
 SETTINGS = SimulatorSettings(num_proposals=120, frame_px=96)

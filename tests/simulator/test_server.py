@@ -14,11 +14,11 @@ from urllib.parse import quote
 import pytest
 import requests
 
-from hubbleclip.errors import ArchiveError
-from hubbleclip.settings import SimulatorSettings
-from hubbleclip.simulator.child import running_simulator
-from hubbleclip.simulator.faults import FaultPlan, FaultRule
-from hubbleclip.simulator.tables import OBSERVATION_FIELDS, matcher
+from hubbleclip.config.settings import SimulatorSettings
+from hubbleclip.core.errors import ArchiveError
+from hubbleclip.simulator.server.fault_plan import FaultPlan, FaultRule
+from hubbleclip.simulator.server.launcher import running_simulator
+from hubbleclip.simulator.server.mast_tables import OBSERVATION_FIELDS, matcher
 from hubbleclip.simulator.visits import make_proposals, observations_of, render_product
 
 SKY = SimulatorSettings(num_proposals=6, frame_px=96)
@@ -260,7 +260,7 @@ def test_the_server_stops_with_its_context() -> None:
 
 def test_the_server_dies_with_a_killed_parent() -> None:
     code = (
-        "import sys, time; from hubbleclip.settings import SimulatorSettings; from hubbleclip.simulator.child import running_simulator\n"
+        "import sys, time; from hubbleclip.config.settings import SimulatorSettings; from hubbleclip.simulator.server.launcher import running_simulator\n"
         "with running_simulator(SimulatorSettings(num_proposals=1)) as url: print(url, flush=True); time.sleep(60)"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)

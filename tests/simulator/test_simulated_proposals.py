@@ -4,8 +4,8 @@ from itertools import combinations
 
 import pytest
 
-from hubbleclip.settings import SimulatorSettings
-from hubbleclip.simulator.kinds import CALIBRATION, KINDS
+from hubbleclip.config.settings import SimulatorSettings
+from hubbleclip.simulator.object_kinds import CALIBRATION, KINDS
 from hubbleclip.simulator.plans import Plan, plan_of
 from hubbleclip.simulator.proposals import ProposalText, _table, write_proposal
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from hubbleclip.settings import SimulatorSettings
+from hubbleclip.config.settings import SimulatorSettings
 from hubbleclip.simulator.detector import NUM_COMBINED, Depth, noisy, saturate
 from hubbleclip.simulator.frames import Frame
 from hubbleclip.simulator.instruments import CAMERAS
-from hubbleclip.simulator.kinds import KINDS
+from hubbleclip.simulator.object_kinds import KINDS
 from hubbleclip.simulator.objects.brushes import luminosities, sersic
 from hubbleclip.simulator.objects.deep import Lens, source_plane
 from hubbleclip.simulator.objects.registry import DRAWINGS

@@ -5,10 +5,10 @@ from collections import Counter
 
 import pytest
 
-from hubbleclip.errors import SettingsError
-from hubbleclip.settings import SimulatorSettings
+from hubbleclip.config.settings import SimulatorSettings
+from hubbleclip.core.errors import SettingsError
 from hubbleclip.simulator.instruments import CAMERAS
-from hubbleclip.simulator.kinds import KINDS
+from hubbleclip.simulator.object_kinds import KINDS
 from hubbleclip.simulator.plans import index_of, plan_of
 from hubbleclip.simulator.visits import SimObservation, make_proposals, observations_of, proposal_at
 

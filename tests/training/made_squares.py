@@ -9,9 +9,9 @@ import numpy as np
 import open_clip
 from PIL import Image
 
-from hubbleclip.dataset.shards import build_dataset
-from hubbleclip.records import Sample
-from hubbleclip.settings import ModelSettings, ShardSettings, TrainSettings
+from hubbleclip.config.settings import ModelSettings, ShardSettings, TrainSettings
+from hubbleclip.core.records import Sample
+from hubbleclip.dataset.build import build_dataset
 
 PLACES = ("top", "bottom", "left", "right")
 open_clip.add_model_config(Path(__file__).parent / "models")

@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from hubbleclip.dataset.order import draw_views
+from hubbleclip.dataset.sampler import draw_views
 from hubbleclip.training.augment import cut_views
 
 WHOLE = torch.tensor([[[1.0, 0, 0], [0, 1.0, 0]]])

@@ -10,7 +10,7 @@ import pytest
 import torch
 from made_squares import MODEL, TRAIN, make_dataset
 
-from hubbleclip.errors import TrainingError
+from hubbleclip.core.errors import TrainingError
 from hubbleclip.training import checkpoints
 from hubbleclip.training.distributed import World
 from hubbleclip.training.loop import _open_batches, train

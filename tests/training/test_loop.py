@@ -7,8 +7,8 @@ import pytest
 import torch
 from made_squares import MODEL, TRAIN, make_dataset
 
-from hubbleclip.errors import DatasetError, TrainingError
-from hubbleclip.settings import ModelSettings, TrainSettings
+from hubbleclip.config.settings import ModelSettings, TrainSettings
+from hubbleclip.core.errors import DatasetError, TrainingError
 from hubbleclip.training import checkpoints
 from hubbleclip.training.checkpoints import load_run_model
 from hubbleclip.training.loop import train

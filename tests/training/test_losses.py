@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from open_clip.loss import SigLipLoss
 
-from hubbleclip.errors import TrainingError
+from hubbleclip.core.errors import TrainingError
 from hubbleclip.training.losses import (
     LOSSES,
     info_nce,

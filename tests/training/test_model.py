@@ -6,10 +6,10 @@ import pytest
 import torch
 from made_squares import MODEL as TINY
 
-from hubbleclip.errors import TrainingError
-from hubbleclip.settings import ModelSettings, TrainSettings
+from hubbleclip.config.settings import ModelSettings, TrainSettings
+from hubbleclip.core.errors import TrainingError
 from hubbleclip.training.losses import LOSSES
-from hubbleclip.training.model import (
+from hubbleclip.training.models.builder import (
     PIXELS_AT_ONCE,
     TEXTS_AT_ONCE,
     _padding_id,

@@ -2,15 +2,15 @@ import pytest
 import torch
 from made_squares import MODEL, TRAIN, make_dataset
 
-from hubbleclip.dataset.directory import read_dataset
+from hubbleclip.config.settings import ModelSettings, TrainSettings
+from hubbleclip.core.errors import TrainingError
 from hubbleclip.dataset.loader import open_split
-from hubbleclip.errors import TrainingError
-from hubbleclip.settings import ModelSettings, TrainSettings
+from hubbleclip.dataset.manifest import read_dataset
 from hubbleclip.training.checkpoints import load_run_model
 from hubbleclip.training.distributed import World
+from hubbleclip.training.finetuning import MODES, LowRank, frozen_parts, is_projection, prepare, tower_of
 from hubbleclip.training.loop import _open_batches, _start, train
-from hubbleclip.training.model import load_model
-from hubbleclip.training.modes import MODES, LowRank, frozen_parts, is_projection, prepare, tower_of
+from hubbleclip.training.models.builder import load_model
 from hubbleclip.training.optimizer import make_optimizer, rate_shares
 from hubbleclip.training.trainer import Trainer, make_trainer
 

@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from made_squares import MODEL, TRAIN, make_dataset
 
-from hubbleclip.dataset.directory import read_dataset
+from hubbleclip.config.settings import TrainSettings
 from hubbleclip.dataset.loader import TrainBatches, iterate_eval_images, open_split
-from hubbleclip.settings import TrainSettings
+from hubbleclip.dataset.manifest import read_dataset
 from hubbleclip.training import checkpoints
 from hubbleclip.training.augment import cut_views
 from hubbleclip.training.distributed import World

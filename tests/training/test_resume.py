@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 from made_squares import MODEL
-from hubbleclip.settings import TrainSettings
+from hubbleclip.config.settings import TrainSettings
 from hubbleclip.training.loop import train
 settings = TrainSettings.model_validate_json(sys.argv[4])
 train(Path(sys.argv[1]), Path(sys.argv[2]), MODEL, settings, code_version="test")

@@ -7,11 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
-from hubbleclip.errors import TrainingError
-from hubbleclip.settings import ModelSettings, TrainSettings
+from hubbleclip.config.settings import ModelSettings, TrainSettings
+from hubbleclip.core.errors import TrainingError
 from hubbleclip.training.losses import LOSSES
-from hubbleclip.training.model import LoadedModel, load_model, rebuild_model, set_start
-from hubbleclip.training.starts import _load_towers, _packaged
+from hubbleclip.training.models.builder import LoadedModel, load_model, rebuild_model, set_start
+from hubbleclip.training.models.pretrained import _load_towers, _packaged
 
 TOWERS = ModelSettings(name="towers", pretrained="packages")
 MILITARY_UNIFORM = 652  # of ImageNet's classes

@@ -7,20 +7,20 @@ import pytest
 import torch
 from made_squares import MODEL, TRAIN, make_dataset
 
-from hubbleclip.dataset.directory import read_dataset
+from hubbleclip.config.settings import ModelSettings
+from hubbleclip.core.errors import DatasetError, TrainingError
+from hubbleclip.core.io import locked
 from hubbleclip.dataset.loader import open_split, open_train_batches
-from hubbleclip.errors import DatasetError, TrainingError
-from hubbleclip.files import locked
-from hubbleclip.settings import ModelSettings
+from hubbleclip.dataset.manifest import read_dataset
 from hubbleclip.training import checkpoints
 from hubbleclip.training.checkpoints import load_run_model
 from hubbleclip.training.distributed import World
 from hubbleclip.training.loop import _deterministic, _open_batches, _start, train
-from hubbleclip.training.model import load_model
+from hubbleclip.training.models.builder import load_model
 from hubbleclip.training.runs import open_run, read_run
 from hubbleclip.training.tracking import read_metrics
 from hubbleclip.training.trainer import Trainer, make_trainer
-from hubbleclip.training.wise import mix
+from hubbleclip.training.wise_ft import mix
 
 ALONE = World(rank=0, size=1, device=torch.device("cpu"))
 

@@ -2,11 +2,11 @@ import pytest
 import torch
 from made_squares import MODEL, TRAIN, make_dataset
 
-from hubbleclip.dataset.directory import read_dataset
 from hubbleclip.dataset.loader import SplitTiles, open_split
+from hubbleclip.dataset.manifest import read_dataset
 from hubbleclip.training import validation
 from hubbleclip.training.losses import loss_named
-from hubbleclip.training.model import load_model
+from hubbleclip.training.models.builder import load_model
 from hubbleclip.training.validation import can_judge, top_share_hits, validate
 
 

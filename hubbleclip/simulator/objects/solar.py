@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from hubbleclip.simulator.draws import numpy_rng
 from hubbleclip.simulator.objects.brushes import luminosities, smooth_step, tints
 from hubbleclip.simulator.objects.registry import draws
 from hubbleclip.simulator.objects.view import Image, View
+from hubbleclip.simulator.random_draws import numpy_rng
 
 
 @draws("planet")

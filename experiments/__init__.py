@@ -1,0 +1,1 @@
+"""Experiments that run from a checkout; not part of the wheel."""

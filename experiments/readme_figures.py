@@ -1,0 +1,106 @@
+"""`make pictures`: the README's pictures and numbers, from a profile's newest report."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import sys
+from pathlib import Path
+
+from cyclopts import App
+
+from hubbleclip.catalog.catalog import Catalog, read_catalog
+from hubbleclip.cli.app import Options
+from hubbleclip.core.errors import HubbleclipError
+from hubbleclip.core.io import write_bytes, write_text
+from hubbleclip.core.layout import Layout
+from hubbleclip.core.records import Metric
+from hubbleclip.evaluation.report.figures import write_retrieval_figure
+from hubbleclip.images.contact_sheet import render_sheet
+from hubbleclip.images.png import decode_png
+from hubbleclip.pipeline.status import read_status
+
+app = App()
+ROOT = Path(__file__).parents[1]
+MODELS = {
+    "fine_tuned": "this model",
+    "oracle": "oracle that knows the kind of object only",
+    "bm25": "text search by target, instrument and filter (BM25)",
+    "hybrid": "this model and text search, by reciprocal rank fusion",
+    "shuffled": "trained on shuffled pairs",
+    "base": "the same model untrained",
+    "random": "random",
+}
+COLUMNS = {
+    "i2t_accuracy_at_10pct": "image to text, top 10 %",
+    "t2i_accuracy_at_10pct": "text to image, top 10 %",
+    "i2t_recall_at_5": "image to text, R@5",
+    "i2t_median_rank": "median rank",
+}
+TILE_A_KIND = """
+SELECT target_class, min_by(tile.path, tile_id) AS path FROM sample JOIN tile USING (tile_id)
+WHERE split = 'test' AND sample.instrument NOT LIKE 'WFPC2%' GROUP BY target_class ORDER BY target_class
+"""
+
+
+@app.default
+def pictures(out_dir: Path, options: Options = Options()) -> None:
+    """Write the tile sheet, the retrieval curve and the metrics to `out_dir`, and the README's table."""
+    settings = options.settings()
+    found = read_status(settings)
+    if not found.report:
+        raise HubbleclipError("there is no report to take pictures from: run `make demo` first")
+    told = json.loads(Path(found.report).with_name("metrics.json").read_text(encoding="utf-8"))
+    told["metrics"] = [m for m in told["metrics"] if m["protocol"] == "fair"]
+    layout = Layout(settings.root)
+    with read_catalog(layout) as catalog:
+        write_bytes(out_dir / "tiles.jpg", tile_sheet(catalog, layout))
+    write_retrieval_figure([Metric(run_id="", **m) for m in told["metrics"]], out_dir / "retrieval.svg")
+    write_text(out_dir / "metrics.json", json.dumps(told, indent=0, sort_keys=True) + "\n")
+    readme = ROOT / "README.md"
+    write_text(readme, with_table(readme.read_text(encoding="utf-8"), told))
+    sys.stdout.write(f"{out_dir} and README.md are those of {found.report}\n")
+
+
+def tile_sheet(catalog: Catalog, layout: Layout) -> bytes:
+    """One test tile of every kind of object, as JPEG."""
+    rows = catalog.rows(TILE_A_KIND)
+    levels = [decode_png(layout.absolute(row["path"]).read_bytes()) for row in rows]
+    labels = [row["target_class"].removeprefix("SIMULATED;").lower() for row in rows]
+    buffer = io.BytesIO()
+    render_sheet(levels, labels, columns=6, cell_px=150).save(buffer, "JPEG", quality=88)
+    return buffer.getvalue()
+
+
+def table(told: dict[str, object]) -> str:
+    """The headline table in Markdown: value and 95 % interval, a row a model."""
+    metrics: list[dict[str, object]] = told["metrics"]  # type: ignore[assignment]
+    cells = {(m["model"], m["name"]): cell(m) for m in metrics}
+    lines = [f"| | {' | '.join(COLUMNS.values())} |", f"|---|{'---|' * len(COLUMNS)}"]
+    scored = {model for model, _ in cells}
+    for model, name in ((model, name) for model, name in MODELS.items() if model in scored):
+        lines.append(f"| {name} | {' | '.join(cells.get((model, column), '') for column in COLUMNS)} |")
+    return "\n".join(lines)
+
+
+def cell(metric: dict[str, object]) -> str:
+    """Such as `83.1 % (74.2-90.5)`; ranks have no percent sign."""
+    value, low, high = (metric[name] for name in ("value", "low", "high"))
+    is_share = "rank" not in str(metric["name"])
+    scale, unit = (100, " %") if is_share else (1, "")
+    interval = "" if low is None or high is None else f" ({float(low) * scale:.1f}-{float(high) * scale:.1f})"  # type: ignore[arg-type]
+    return f"{float(value) * scale:.1f}{unit}{interval}"  # type: ignore[arg-type]
+
+
+def with_table(readme: str, told: dict[str, object]) -> str:
+    """`readme` with the table between its two markers renewed."""
+    start, end = "<!-- demo numbers -->", "<!-- end of demo numbers -->"
+    return re.sub(f"{start}.*?{end}", lambda _: f"{start}\n{table(told)}\n{end}", readme, flags=re.DOTALL)
+
+
+if __name__ == "__main__":
+    try:
+        app()
+    except HubbleclipError as error:
+        sys.exit(f"hubbleclip: {error}")

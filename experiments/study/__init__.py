@@ -1,0 +1,1 @@
+"""What each choice is worth: one changed at a time."""

@@ -1,0 +1,97 @@
+"""A Prefect server of our own for runs that have none: it lives as long as the command, in the profile's folder.
+
+Prefect's temporary server is torn down while its clients still talk to it and prints tracebacks at exit; it also
+sends telemetry. This one starts before Prefect is imported, sends nothing, and ends when the pipe to its parent
+closes, so a killed parent leaves no stray process.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from hubbleclip.core.errors import HubbleclipError
+
+START_TIMEOUT_S = 120.0
+QUIET = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
+    "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
+    "PREFECT_CLI_PROMPT": "false",
+    "PREFECT_LOGGING_TO_API_ENABLED": "false",
+    "PREFECT_LOGGING_LEVEL": "CRITICAL",
+    "PREFECT_LOGGING_EXTRA_LOGGERS": "hubbleclip",
+}
+
+
+@contextmanager
+def prefect_server(home: Path) -> Iterator[Callable[[], None]]:
+    """Set `PREFECT_API_URL` to a server: the user's own if it is set already, else one that stands under `home`.
+
+    Yields what waits until it answers, since it starts while the caller imports, and both take seconds.
+    """
+    if os.environ.get("PREFECT_API_URL"):
+        yield lambda: None
+        return
+    os.environ.update({name: os.environ.get(name, value) for name, value in QUIET.items()})
+    os.environ["PREFECT_HOME"] = str(home.absolute())
+    port = _free_port()
+    with subprocess.Popen([sys.executable, "-m", "flows.private_server", str(port)], stdin=subprocess.PIPE) as server:
+        try:
+            os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
+            yield partial(_wait_until_up, server, f"http://127.0.0.1:{port}/api/health")
+        finally:
+            os.environ.pop("PREFECT_API_URL", None)
+            if server.stdin:
+                server.stdin.close()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_until_up(server: subprocess.Popen[bytes], url: str) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while server.poll() is None and time.monotonic() < deadline:
+        try:
+            urllib.request.urlopen(url, timeout=5).close()  # noqa: S310 - our own loopback address
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.1)
+        else:
+            return
+    raise HubbleclipError("the local Prefect server did not start: set PREFECT_API_URL to a running one")
+
+
+def main() -> None:
+    """Serve until standard input closes."""
+    import uvicorn  # noqa: PLC0415 - the parent must not pay for these imports
+    from prefect.server.api.server import create_app  # noqa: PLC0415
+
+    config = uvicorn.Config(
+        create_app(), host="127.0.0.1", port=int(sys.argv[1]), log_level="critical", timeout_graceful_shutdown=1
+    )
+    server = uvicorn.Server(config)
+
+    def watch() -> None:
+        sys.stdin.read()
+        server.should_exit = True
+
+    threading.Thread(target=watch, daemon=True).start()
+    server.run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""Where scheduled runs have their Prefect server: on loopback, below the data root, nothing sent to anybody."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from hubbleclip.core.errors import HubbleclipError
+
+POOLS = ("cpu", "gpu")
+SETTINGS = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
+    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+    "PREFECT_CLI_PROMPT": "false",
+    "PREFECT_LOGGING_EXTRA_LOGGERS": "hubbleclip",
+    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+}
+"""The leases of concurrency slots are kept on disk, so that a server that was killed knows whose slots to take back."""
+
+
+def prefect_environment(data: Path, port: int) -> dict[str, str]:
+    """The environment of server, worker and whoever talks to them; what the user has set stays."""
+    home = (data / ".prefect").absolute()
+    home.mkdir(parents=True, exist_ok=True)
+    ours = {
+        **SETTINGS,
+        "PREFECT_HOME": str(home),
+        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }
+    return {**ours, **os.environ, "PATH": ours["PATH"]}
+
+
+def serve(environment: Mapping[str, str], port: int) -> None:
+    """Become the server; it ends with Ctrl-C or SIGTERM."""
+    words = ["server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    os.execve(sys.executable, [sys.executable, "-m", "prefect", *words], dict(environment))  # noqa: S606 - no shell
+
+
+def work(environment: Mapping[str, str], pools: Sequence[str]) -> None:
+    """A worker for each pool, until Ctrl-C, SIGTERM, or one of them ends; then all end, and with them their runs.
+
+    Raises HubbleclipError when a worker ended by itself.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    command = [sys.executable, "-m", "prefect", "worker", "start", "--type", "process", "--pool"]
+    workers = [subprocess.Popen([*command, pool], env=dict(environment)) for pool in pools]
+    try:
+        while all(worker.poll() is None for worker in workers):
+            time.sleep(0.5)
+    finally:
+        for worker in workers:
+            worker.terminate()
+        for worker in workers:
+            worker.wait()
+    raise HubbleclipError("a worker ended by itself: is the server up (`make server`) and deployed to (`make deploy`)?")

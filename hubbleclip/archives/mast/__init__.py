@@ -1,0 +1,1 @@
+"""Observations and products from MAST."""

@@ -1,0 +1,1 @@
+"""Proposals from STScI and NASA ADS."""

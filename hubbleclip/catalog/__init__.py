@@ -1,0 +1,1 @@
+"""The DuckDB catalog, its migrations, and what is pending in it."""

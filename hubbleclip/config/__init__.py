@@ -1,0 +1,1 @@
+"""All settings, by section, and the profiles."""

@@ -1,0 +1,55 @@
+"""Settings as text: all of them as TOML, each under a comment that says what it does; one of them as an assignment."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from typing import Any
+
+from hubbleclip.config.settings import Section, Settings
+from hubbleclip.core.errors import SettingsError
+
+HEAD = """\
+# All settings with their defaults. Change one here for every profile; a profile's own TOML, the environment
+# (HUBBLECLIP_TRAIN__STEPS=100) and the command line (--set train.steps=100) win over this file.
+"""
+
+
+def settings_toml(settings: Settings) -> str:
+    """The settings as a commented TOML file."""
+    blocks = [HEAD]
+    for name, field in type(settings).model_fields.items():
+        section = getattr(settings, name)
+        if isinstance(section, Section):
+            lines = [_entry(n, f.description, getattr(section, n)) for n, f in type(section).model_fields.items()]
+            blocks.append(f"[{name}]\n" + "\n".join(lines))
+        elif name != "profile":
+            blocks.append(_entry(name, field.description, section))
+    return "\n".join(blocks)
+
+
+def _entry(name: str, description: str | None, value: Any) -> str:
+    is_unset = value is None
+    text = '""' if is_unset else json.dumps(value, default=str)
+    return f"# {' '.join((description or '').split())}\n{'# ' if is_unset else ''}{name} = {text}\n"
+
+
+def parse_assignment(text: str) -> tuple[str, Any]:
+    """`train.steps=100` as path and value; the value is TOML, or else plain text. Raises SettingsError without an
+    `=`.
+    """
+    path, equals, raw = text.partition("=")
+    if not equals:
+        raise SettingsError(f"--set {text!r}: write it as section.name=value")
+    try:
+        return path.strip(), tomllib.loads(f"value = {raw}")["value"]
+    except tomllib.TOMLDecodeError:
+        return path.strip(), raw
+
+
+def put(values: dict[str, Any], path: str, value: Any) -> None:
+    """Set `values[a][b] = value` for the path `a.b`."""
+    *sections, name = path.split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
+    values[name] = value

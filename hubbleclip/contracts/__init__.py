@@ -1,0 +1,1 @@
+"""Tables, columns and rules, read from the data contracts."""

@@ -1,0 +1,1 @@
+"""What every room needs: errors, records, file names, file writing."""

@@ -1,0 +1,105 @@
+"""The report's figures: SVG or PNG, the same bytes for the same figures."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from hubbleclip.core import io as files
+from hubbleclip.core.records import Metric
+from hubbleclip.evaluation.metrics.retrieval import PERCENTS, Floats
+
+STYLES: dict[str, tuple[str, str, str, str]] = {
+    "oracle": ("knows the kind of object", "#8a8d93", "--", ""),
+    "fine_tuned": ("this model", "#0b5cad", "-", "o"),
+    "bm25": ("text search (BM25)", "#8f5a9c", "-", "^"),
+    "other": ("other run", "#b3423c", "-", "v"),
+    "base": ("base model", "#d9822b", "-", "s"),
+    "shuffled": ("trained on shuffled pairs", "#3d8c64", "-", "D"),
+    "random": ("chance", "#1a1a1a", ":", ""),
+}
+TITLES = {"i2t": "Image to text", "t2i": "Text to image"}
+AXES = {
+    "i2t": ("top k % of captions", "tiles whose caption is found (%)"),
+    "t2i": ("top k % of tiles", "captions that find one of their tiles (%)"),
+}
+RC: Any = {
+    "svg.hashsalt": "hubbleclip", "font.family": "DejaVu Sans", "font.size": 9.5, "axes.spines.top": False,
+    "axes.spines.right": False, "axes.edgecolor": "#9aa0a8", "axes.labelcolor": "#33373d", "xtick.color": "#5b616a",
+    "ytick.color": "#5b616a", "axes.titlesize": 11, "axes.titleweight": "bold", "axes.titlelocation": "left",
+    "axes.grid": True, "grid.color": "#e7e9ec", "axes.axisbelow": True, "legend.frameon": False,
+}  # fmt: skip
+METADATA: dict[str, dict[str, Any]] = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}
+
+
+def picture_bytes(figure: Figure, kind: str) -> bytes:
+    """Bytes of the figure as `svg` or `png`, without date or program, with ids from a fixed salt."""
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure)
+    with mpl.rc_context(RC):
+        figure.savefig(buffer, format=kind, metadata=METADATA[kind], dpi=150, facecolor="white")
+    return buffer.getvalue()
+
+
+def curve(metrics: Sequence[Metric], model: str, direction: str) -> list[Metric]:
+    """Points of a scorer's curve under `fair`, in the order of the percents; empty if it was not scored."""
+    names = [f"{direction}_accuracy_at_{percent}pct" for percent in PERCENTS]
+    found = {metric.name: metric for metric in metrics if metric.protocol == "fair" and metric.model == model}
+    return [found[name] for name in names if name in found]
+
+
+def draw_curve(axes: Axes, points: Sequence[Metric], style: tuple[str, str, str, str]) -> None:
+    """One line with its 95 % band."""
+    label, color, line, marker = style
+    values = [100 * point.value for point in points]
+    axes.plot(PERCENTS, values, line, color=color, marker=marker, markersize=3.5, linewidth=1.8, label=label)
+    if all(point.low is not None and point.high is not None for point in points):
+        low = [100 * (point.low or 0.0) for point in points]
+        high = [100 * (point.high or 0.0) for point in points]
+        axes.fill_between(PERCENTS, low, high, color=color, alpha=0.12 if marker else 0.06, linewidth=0)
+
+
+def retrieval_figure(metrics: Sequence[Metric]) -> Figure:
+    """Share found against top k %, one panel a direction, a line a scorer, with 95 % bands."""
+    with mpl.rc_context(RC):
+        figure = Figure(figsize=(10, 4.2), layout="constrained")
+        panels = figure.subplots(1, 2, sharey=True)
+        for axes, direction in zip(panels, TITLES, strict=True):
+            for model, style in STYLES.items():
+                points = curve(metrics, model, direction)
+                if points:
+                    draw_curve(axes, points, style)
+            axes.set(title=TITLES[direction], xlabel=AXES[direction][0], ylabel=AXES[direction][1])
+            axes.set(xlim=(0, 100), ylim=(0, 101), xticks=range(0, 101, 10), yticks=range(0, 101, 20))
+        panels[0].legend(loc="lower right")
+    return figure
+
+
+def similarity_figure(pairs: Mapping[str, tuple[Floats, Floats]]) -> Figure:
+    """Histograms of the cosine similarities of true and of shuffled pairs, one panel a model."""
+    with mpl.rc_context(RC):
+        figure = Figure(figsize=(10, 3.2), layout="constrained")
+        panels = np.atleast_1d(figure.subplots(1, len(pairs)))
+        for axes, (model, (true_t, shuffled_t)) in zip(panels, pairs.items(), strict=True):
+            label, color, _, _ = STYLES[model]
+            low, high = float(min(true_t.min(), shuffled_t.min())), float(max(true_t.max(), shuffled_t.max()))
+            bins = np.linspace(low - 1e-3, high + 1e-3, 31)
+            axes.hist(shuffled_t, bins, color="#c3c7cd", label="shuffled pairs")
+            axes.hist(true_t, bins, color=color, alpha=0.6, label="true pairs")
+            axes.set(title=label.capitalize(), xlabel="cosine similarity", ylabel="tiles")
+            axes.legend(loc="upper left")
+    return figure
+
+
+def write_retrieval_figure(metrics: Sequence[Metric], path: Path) -> None:
+    """Write the retrieval curve of a report's metrics to an `.svg` or `.png` file, as in the README."""
+    kind = "svg" if path.suffix == ".svg" else "png"
+    files.write_bytes(path, picture_bytes(retrieval_figure(metrics), kind))

@@ -1,0 +1,1 @@
+"""The stages as plain Python, without Prefect."""

@@ -1,0 +1,74 @@
+"""Asking the archive for observations, and whether there is anything to do then.
+
+No Prefect here: a command that has nothing to do ends before a server would have started.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from itertools import chain
+from typing import Any
+
+from hubbleclip.archives import Archive, open_archive
+from hubbleclip.archives.mast.criteria import mjd_of
+from hubbleclip.catalog.pending import pending_fetch, pending_products, pending_proposals
+from hubbleclip.config.settings import read_settings
+from hubbleclip.core.records import Watermark
+from hubbleclip.pipeline.boundaries import checked
+from hubbleclip.pipeline.remote_store import mirrored_catalog
+from hubbleclip.pipeline.services import archive_service
+from hubbleclip.pipeline.stage import Stage, bounded_catalog, layout_of
+
+log = logging.getLogger("hubbleclip.flows")
+
+
+def ask(profile: str, overrides: dict[str, Any]) -> bool:
+    """Bring in the observations of now, and tell whether `ingest` has anything to do then."""
+    settings = read_settings(profile, overrides)
+    layout = layout_of(settings)
+    writer = bounded_catalog(layout, settings.flows)
+    with mirrored_catalog(layout), writer as catalog, archive_service(settings) as served:
+        stage = Stage(name="ingest", settings=settings, layout=layout, catalog=catalog)
+        archive = open_archive(served, settings.fetch, layout)
+        query_observations(stage, archive)
+        todo = pending_products(catalog, settings.archive) or pending_proposals(catalog, settings.archive)
+        return bool(archive.is_at_hand or todo or (settings.fetch.keep_fits and pending_fetch(catalog, settings)))
+
+
+def query_observations(stage: Stage, archive: Archive) -> None:
+    """Page through what was released since the watermark, less the overlap, and write what is new or has changed.
+
+    The watermark moves where all up to it is written, so an interrupted query goes on from there. Answers that landed
+    are read from the first on and move nothing.
+    """
+    settings = stage.settings.archive
+    sql = "SELECT released_mjd FROM watermark WHERE archive = ? AND query_digest = ?"
+    known = [row["released_mjd"] for row in stage.catalog.rows(sql, [archive.name, settings.digest()])]
+    first_mjd = mjd_of(settings.since)
+    since_mjd = first_mjd if settings.from_raw else max([first_mjd, *(mark - settings.overlap_days for mark in known)])
+    newest_mjd = max([first_mjd, *known])
+    num_new = num = 0
+    for answered in chain(archive.query_observations(since_mjd), [[]]):
+        if not answered:
+            known = move_watermark(stage, archive, known, newest_mjd)
+            continue
+        batch = checked(stage, {"observation": answered}, "query-observations")
+        page = batch["observation"]
+        new = stage.catalog.changed_rows("observation", page)
+        stage.catalog.upsert(batch | {"observation": new})
+        newest_mjd = max([newest_mjd, *(o.released_mjd for o in page if o.released_mjd is not None)])
+        num, num_new = num + len(page), num_new + len(new)
+    log.info("ingest: %d observations since MJD %.2f, %d of them new or changed", num, since_mjd, num_new)
+
+
+def move_watermark(stage: Stage, archive: Archive, known: list[float], newest_mjd: float) -> list[float]:
+    """Write the watermark where it has moved; what is known of it then."""
+    settings = stage.settings.archive
+    if known == [newest_mjd] or settings.from_raw:
+        return known
+    mark = Watermark(
+        archive=archive.name, query_digest=settings.digest(), released_mjd=newest_mjd, updated_at=datetime.now(UTC)
+    )
+    stage.catalog.upsert({"watermark": [mark]})
+    return [newest_mjd]

@@ -1,0 +1,29 @@
+"""The promoted run: the best on val so far. A run takes its place only when it is surely better."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hubbleclip.catalog.catalog import Catalog, read_catalog
+from hubbleclip.core.layout import Layout
+from hubbleclip.pipeline.remote_store import pull_folder
+
+PROMOTED = """
+SELECT promotion.*, run.path FROM promotion JOIN run USING (run_id) WHERE is_promoted
+ORDER BY decided_at DESC, run_id DESC LIMIT 1
+"""
+
+
+def read_promoted(layout: Layout) -> dict[str, Any] | None:
+    """The decision that made the promoted run, and the run's path; None before the first."""
+    with read_catalog(layout) as catalog:
+        return promoted(catalog, layout)
+
+
+def promoted(catalog: Catalog, layout: Layout) -> dict[str, Any] | None:
+    """As `read_promoted`, in an open catalog; a run whose folder is gone is promoted no more."""
+    found = [row | {"path": str(layout.absolute(row["path"]))} for row in catalog.rows(PROMOTED)]
+    if found:
+        pull_folder(layout, Path(found[0]["path"]))
+    return found[0] if found and Path(found[0]["path"]).is_dir() else None

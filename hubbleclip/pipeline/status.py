@@ -1,0 +1,105 @@
+"""What stands and what is still to do, read from the published catalog and the run directories."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from hubbleclip.catalog.catalog import Catalog, read_catalog
+from hubbleclip.catalog.pending import pending_fetch, pending_products, pending_proposals, pending_tiles
+from hubbleclip.config.settings import Settings
+from hubbleclip.core.layout import Layout
+from hubbleclip.training.runs import find_run, settings_digest
+
+NEWEST_DATASET = "SELECT digest, path FROM dataset ORDER BY built_at DESC, digest LIMIT 1"
+NEWEST_REPORT = """
+SELECT report.path, report.run_id, run.path AS run_path FROM report JOIN run USING (run_id) ORDER BY made_at DESC
+LIMIT 1
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """One object for `status --json`; paths are None where there is nothing yet."""
+
+    profile: str
+    catalog: str | None
+    dataset: str | None
+    run: str | None
+    report: str | None
+    counts: dict[str, Any]
+    pending: dict[str, int]
+    waiting: dict[str, Any]
+
+
+def read_status(settings: Settings) -> Status:
+    """The status of a profile; before the first run everything is None and nothing is counted."""
+    layout = Layout(settings.root)
+    if not layout.catalog.exists():
+        return Status(
+            profile=settings.profile, catalog=None, dataset=None, run=None, report=None,
+            counts={"rejections": {}}, pending={}, waiting={"num": 0, "next_try_at": None},
+        )  # fmt: skip
+    with read_catalog(layout) as catalog:
+        dataset = newest(catalog, layout, NEWEST_DATASET, "path")
+        report = newest(catalog, layout, NEWEST_REPORT, "path")
+        run = newest(catalog, layout, NEWEST_REPORT, "run_path")
+        return Status(
+            profile=settings.profile,
+            catalog=str(layout.catalog),
+            dataset=str(dataset) if dataset else None,
+            run=str(run) if run else None,
+            report=str(report / "index.html") if report else None,
+            counts=catalog.counts() | {"rejections": rejections(catalog)},
+            pending=pending(catalog, layout, settings),
+            waiting=catalog.named("waiting", now=datetime.now(UTC))[0],
+        )
+
+
+def status_lines(found: Status) -> Iterator[str]:
+    """The status for people."""
+    for name in ("catalog", "dataset", "run", "report"):
+        yield f"{name:8} {getattr(found, name) or 'none yet'}"
+    yield "rows     " + ", ".join(f"{n} {name}" for name, n in found.counts.items() if isinstance(n, int) and n)
+    for stage, reasons in found.counts["rejections"].items():
+        yield f"left out in {stage}: " + ", ".join(f"{n} {reason}" for reason, n in reasons.items())
+    yield "pending  " + (", ".join(f"{n} {name}" for name, n in found.pending.items() if n) or "nothing")
+    if found.waiting["num"]:
+        first = f"{found.waiting['next_try_at']:%Y-%m-%d %H:%M}"
+        yield f"waiting  {found.waiting['num']} failed items, the first from {first} UTC"
+
+
+def newest(catalog: Catalog, layout: Layout, sql: str, column: str) -> Path | None:
+    """The path that a query finds, if it still stands on disk."""
+    rows = catalog.rows(sql)
+    path = layout.absolute(rows[0][column]) if rows else None
+    return path if path and path.exists() else None
+
+
+def rejections(catalog: Catalog) -> dict[str, dict[str, int]]:
+    """Number of items left out, by stage and reason."""
+    counted: dict[str, dict[str, int]] = {}
+    for row in catalog.rows("FROM rejection_count"):
+        counted.setdefault(row["stage"], {})[row["reason"]] = row["num"]
+    return counted
+
+
+def pending(catalog: Catalog, layout: Layout, settings: Settings) -> dict[str, int]:
+    """Number of items that each stage could do now; a training and an evaluation count as one."""
+    left = {
+        "products": sum(row["num"] for row in pending_products(catalog, settings.archive)),
+        "proposals": len(pending_proposals(catalog, settings.archive)),
+        "fetch": len(pending_fetch(catalog, settings)) if settings.fetch.keep_fits else 0,
+        "tiles": len(pending_tiles(catalog, settings)),
+    }
+    counted = catalog.named("pending_counts", tile_settings=settings.tiles.digest())
+    left |= {row["stage"]: row["num"] for row in counted}
+    digests = [row["digest"] for row in catalog.rows(NEWEST_DATASET)]
+    wanted = settings_digest(settings.model, settings.train)
+    trained = [find_run(layout.runs, digest, wanted) for digest in digests[:1]]
+    reported = catalog.rows(NEWEST_REPORT)
+    is_reported = bool(reported) and any(run and run.name == reported[0]["run_id"] for run in trained)
+    return left | {"train": trained.count(None), "evaluate": int(bool(digests) and not is_reported)}

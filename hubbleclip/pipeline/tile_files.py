@@ -1,0 +1,64 @@
+"""`hubbleclip tile`: FITS files and previews to PNG tiles and a contact sheet, without catalog or archive."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from flows.batches import attempt
+from hubbleclip.config.settings import TileSettings
+from hubbleclip.core.errors import HubbleclipError
+from hubbleclip.core.io import sha256_file, write_bytes
+from hubbleclip.core.records import Rejection
+from hubbleclip.images.contact_sheet import write_sheet
+from hubbleclip.images.jpeg import decode_picture
+from hubbleclip.images.tiling import CutResult, tile_file
+
+
+def tile_files(files: Sequence[Path], out_dir: Path, settings: TileSettings) -> Iterator[str]:
+    """Cut the files into `out_dir`; yield a line a file, and at the end the path of the sheet.
+
+    Raises HubbleclipError when a file does not exist, when `out_dir` cannot be written, and at the end when no file
+    gave a tile.
+    """
+    missing = [file for file in files if not file.is_file()]
+    if missing:
+        raise HubbleclipError(f"there is no file {missing[0]}: give paths of FITS or JPEG files")
+    with _writing_to(out_dir):
+        out_dir.mkdir(parents=True, exist_ok=True)
+    shown = []
+    for file in files:
+        cut = cut_file(file, settings)
+        if isinstance(cut, Rejection):
+            yield f"{file.name}: left out, {cut.reason}: {cut.detail}"
+            continue
+        with _writing_to(out_dir):
+            for tile in cut.tiles:
+                write_bytes(out_dir / f"{file.name.split('.')[0]}-{tile.tile_id}{tile.suffix}", tile.png)
+        shown += [(decode_picture(tile.png), f"{tile.view} {file.name}") for tile in cut.tiles]
+        reasons = "".join(f", left out {r.entity_id.split(':', 1)[1]}: {r.reason}" for r in cut.rejections)
+        yield f"{file.name}: {len(cut.tiles)} tiles{reasons}"
+    if not shown:
+        raise HubbleclipError(f"none of {len(files)} files gave a tile: their reasons stand above")
+    sheet = out_dir / "sheet.png"
+    with _writing_to(out_dir):
+        write_sheet([levels_yx for levels_yx, _ in shown], [name for _, name in shown], sheet)
+    yield f"{len(shown)} tiles and {sheet}"
+
+
+@contextmanager
+def _writing_to(folder: Path) -> Iterator[None]:
+    """Turn what the system says against writing there into one line."""
+    try:
+        yield
+    except OSError as error:
+        raise HubbleclipError(f"{folder} cannot be written ({error.strerror}): give another folder by --out") from error
+
+
+def cut_file(file: Path, settings: TileSettings) -> CutResult | Rejection:
+    """Tiles of one file, or why there are none."""
+    return attempt(
+        lambda: tile_file(file, sha256_file(file), settings),
+        entity="product", entity_id=file.name, stage="tiles", digest=settings.digest(),
+    )  # fmt: skip

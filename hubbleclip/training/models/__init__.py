@@ -1,0 +1,1 @@
+"""Models by their open_clip names, and weights that packages ship."""

@@ -1,0 +1,272 @@
+"""The catalog: one writer, any number of readers, nothing lost by a kill."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pytest
+
+from benchmarks.made_catalog import made_rows
+from hubbleclip.catalog.catalog import BULK_ROWS, read_catalog, writing_catalog
+from hubbleclip.core.errors import CatalogError, CatalogLockedError, ContractError
+from hubbleclip.core.layout import Layout
+from hubbleclip.core.records import Attempt, Rejection, Watermark
+
+NOW = datetime(2024, 1, 2, tzinfo=UTC)
+
+
+def mark(archive: str, mjd: float = 1.0) -> Watermark:
+    return Watermark(archive=archive, query_digest="q", released_mjd=mjd, updated_at=NOW)
+
+
+def rejection(entity_id: str) -> Rejection:
+    return Rejection(
+        entity="product",
+        entity_id=entity_id,
+        stage="fetch",
+        reason="download",
+        detail="",
+        settings_digest="d",
+        rejected_at=NOW,
+    )
+
+
+def attempt(entity_id: str) -> Attempt:
+    return Attempt(
+        entity="product", entity_id=entity_id, stage="fetch", attempts=1, error="failed", detail="",
+        first_at=NOW, last_at=NOW, next_try_at=NOW,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    return Layout(tmp_path / "demo")
+
+
+def test_upsert_replaces_by_key(layout: Layout) -> None:
+    with writing_catalog(layout) as catalog:
+        catalog.upsert({"watermark": [mark("a", 1.0), mark("b", 1.0)]})
+        catalog.upsert({"watermark": [mark("a", 2.0)]})
+        assert catalog.rows("SELECT archive, released_mjd FROM watermark ORDER BY ALL") == [
+            {"archive": "a", "released_mjd": 2.0},
+            {"archive": "b", "released_mjd": 1.0},
+        ]
+
+
+@pytest.mark.parametrize("num_known", [0, 1, BULK_ROWS - 1, BULK_ROWS])
+def test_a_large_batch_updates_what_is_known_and_inserts_what_is_new(num_known: int, layout: Layout) -> None:
+    """With list columns, and twice in one transaction, where an index sees what the transaction itself wrote."""
+    ids = [str(index) for index in range(BULK_ROWS)]
+
+    def rows(num: int, chip: int) -> pa.Table:
+        corners = [[float(chip)] * 8] * num
+        return made_rows("tile", num, tile_id=ids[:num], chip=[chip] * num, corners_deg=corners)
+
+    with writing_catalog(layout) as catalog:
+        if num_known:
+            catalog.upsert({"tile": rows(num_known, 1)})
+        with catalog.transaction():
+            catalog.upsert({"tile": rows(BULK_ROWS, 2)})
+            catalog.upsert({"tile": rows(BULK_ROWS, 3)})
+        found = catalog.query(
+            "SELECT chip, corners_deg[8] AS corner, count(*) AS num FROM tile GROUP BY ALL"
+        ).to_pylist()
+    assert found == [{"chip": 3, "corner": 3.0, "num": BULK_ROWS}]
+
+
+def test_a_batch_is_written_whole_or_not_at_all(layout: Layout) -> None:
+    with writing_catalog(layout) as catalog:
+        with pytest.raises(ContractError):
+            catalog.upsert({"watermark": [mark("a")], "rejection": [rejection("x"), rejection("x")]})
+        assert catalog.counts()["watermark"] == 0
+
+
+def test_cleared_failures_are_gone(layout: Layout) -> None:
+    with writing_catalog(layout) as catalog:
+        catalog.upsert({"rejection": [rejection("x"), rejection("y")], "attempt": [attempt("x"), attempt("y")]})
+        catalog.run("clear_failures", entity="product", stage="fetch", ids=["x"])
+        assert [row["entity_id"] for row in catalog.rows("FROM rejection")] == ["y"]
+        assert [row["entity_id"] for row in catalog.rows("FROM attempt")] == ["y"]
+
+
+def test_what_is_written_inside_a_transaction_is_whole_or_not_there(layout: Layout) -> None:
+    with writing_catalog(layout) as catalog:
+        with pytest.raises(RuntimeError), catalog.transaction():
+            catalog.upsert({"watermark": [mark("a")]})
+            catalog.run("clear_failures", entity="product", stage="fetch", ids=["x"])
+            raise RuntimeError
+        assert catalog.counts()["watermark"] == 0
+        with catalog.transaction():
+            catalog.upsert({"watermark": [mark("a")]})
+            catalog.upsert({"watermark": [mark("b")]})
+        assert catalog.counts()["watermark"] == 2
+
+
+def test_changed_rows_are_those_that_the_table_lacks_in_this_form(layout: Layout) -> None:
+    later = replace(mark("a"), updated_at=NOW + timedelta(days=1))
+    with writing_catalog(layout) as catalog:
+        catalog.upsert({"watermark": [mark("a"), mark("b")]})
+        assert len(catalog.changed_rows("watermark", [later, mark("b")])) == 0
+        found = catalog.changed_rows("watermark", [later, mark("b", 2.0), mark("c")])
+        assert sorted(found["archive"].to_pylist()) == ["b", "c"]
+
+
+def test_times_are_compared_in_utc_whatever_their_zone(layout: Layout) -> None:
+    east = timezone(timedelta(hours=9))
+    with writing_catalog(layout) as catalog:
+        catalog.upsert({"attempt": [attempt("x")]})
+        counts = [
+            catalog.named("waiting", now=(NOW + timedelta(seconds=s)).astimezone(east))[0]["num"] for s in (-1, 1)
+        ]
+        assert counts == [1, 0]
+
+
+def test_readers_see_the_published_snapshot_while_a_flow_writes(layout: Layout) -> None:
+    with writing_catalog(layout) as catalog:
+        catalog.upsert({"watermark": [mark("a")]})
+    with writing_catalog(layout) as catalog:
+        catalog.upsert({"watermark": [mark("b")]})
+        with read_catalog(layout) as reader:
+            assert reader.counts()["watermark"] == 1
+        with duckdb.connect(str(layout.catalog), read_only=True) as plain:
+            assert plain.execute("SELECT archive FROM watermark").fetchall() == [("a",)]
+    with read_catalog(layout) as reader:
+        assert reader.counts()["watermark"] == 2
+
+
+def test_the_snapshot_has_the_storage_version_that_older_duckdb_reads(layout: Layout) -> None:
+    """Bytes 12 to 19 of the file are its storage version; 65 is DuckDB 1.2's (https://duckdb.org/docs/internals/storage)."""
+    with writing_catalog(layout) as catalog:
+        catalog.upsert({"watermark": [mark("a")]})
+    assert int.from_bytes(layout.catalog.read_bytes()[12:20], "little") == 65
+
+
+def test_the_snapshot_is_read_only(layout: Layout) -> None:
+    with writing_catalog(layout):
+        pass
+    with read_catalog(layout) as reader, pytest.raises(CatalogError, match="read-only"):
+        reader.query("DELETE FROM watermark")
+
+
+def test_an_error_keeps_what_was_committed(layout: Layout) -> None:
+    with pytest.raises(RuntimeError), writing_catalog(layout) as catalog:
+        catalog.upsert({"watermark": [mark("a")]})
+        raise RuntimeError
+    with read_catalog(layout) as reader:
+        assert reader.counts()["watermark"] == 1
+
+
+def test_a_lost_working_copy_is_taken_from_the_snapshot(layout: Layout) -> None:
+    with writing_catalog(layout) as catalog:
+        catalog.upsert({"watermark": [mark("a")]})
+    layout.working_catalog.unlink()
+    with writing_catalog(layout) as catalog:
+        assert catalog.counts()["watermark"] == 1
+
+
+def test_second_writer_is_told_who_holds_the_lock(layout: Layout) -> None:
+    with writing_catalog(layout), pytest.raises(CatalogLockedError, match=f"process {os.getpid()} on "):  # noqa: SIM117
+        with writing_catalog(layout):
+            pass
+
+
+WRITER = """
+import sys, time, json
+from pathlib import Path
+from hubbleclip.catalog.catalog import writing_catalog
+from hubbleclip.core.layout import Layout
+sys.path.insert(0, sys.argv[2])
+from test_catalog import mark
+with writing_catalog(Layout(Path(sys.argv[1]))) as catalog:
+    catalog.upsert({"watermark": [mark("committed")]})
+    catalog.connection.begin()
+    catalog.connection.execute("INSERT INTO watermark VALUES ('open', 'q', 1, now()::TIMESTAMP)")
+    print("ready", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_killed_writer_leaves_a_good_catalog_and_no_lock(layout: Layout) -> None:
+    arguments = [sys.executable, "-c", WRITER, str(layout.root), str(Path(__file__).parent)]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "ready\n"
+        held = json.loads(layout.lock.read_text())
+        assert held["pid"] == writer.pid
+        writer.send_signal(signal.SIGKILL)
+        writer.wait()
+    with writing_catalog(layout) as catalog:
+        assert [row["archive"] for row in catalog.rows("FROM watermark")] == ["committed"]
+
+
+def test_catalog_of_a_newer_version_is_refused(layout: Layout) -> None:
+    with writing_catalog(layout) as catalog:
+        catalog.connection.execute("INSERT INTO migration VALUES (9999, 'future', now()::TIMESTAMP)")
+        catalog.changed = True
+    with pytest.raises(CatalogError, match="upgrade hubbleclip"), read_catalog(layout):
+        pass
+
+
+def test_garbage_in_place_of_the_catalog_is_one_clear_line(layout: Layout) -> None:
+    layout.root.mkdir(parents=True)
+    layout.catalog.write_bytes(b"this is not a database" * 1000)
+    with pytest.raises(CatalogError, match="move it away"), read_catalog(layout):
+        pass
+
+
+def test_missing_catalog_says_what_to_run(layout: Layout) -> None:
+    with pytest.raises(CatalogError, match="hubbleclip dataset"), read_catalog(layout):
+        pass
+
+
+def test_publishing_a_second_time_without_change_leaves_the_file_alone(layout: Layout) -> None:
+    with writing_catalog(layout) as catalog:
+        catalog.upsert({"watermark": [mark("a")]})
+    before = layout.catalog.stat().st_mtime_ns
+    time.sleep(0.01)
+    with writing_catalog(layout):
+        pass
+    assert layout.catalog.stat().st_mtime_ns == before
+
+
+FILLS_THE_DISK = """
+import resource, sys
+from pathlib import Path
+from hubbleclip.catalog.catalog import writing_catalog
+from hubbleclip.core.errors import DiskFullError
+from hubbleclip.core.layout import Layout
+from tests.test_catalog import rejection
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (9 << 20, 9 << 20))
+written = 0
+try:
+    with writing_catalog(Layout(Path(sys.argv[1]))) as catalog:
+        for batch in range(200):
+            catalog.upsert({"rejection": [rejection(f"{batch}-{k}-{hash((batch, k)) % 10**18}") for k in range(2000)]})
+            written += 2000
+except DiskFullError as error:
+    print(written, error)
+"""
+
+
+def test_a_full_disk_is_one_line_and_what_was_written_before_is_kept(layout: Layout) -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", FILLS_THE_DISK, str(layout.root)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    written, _, line = run.stdout.partition(" ")
+    assert "make room" in line, run.stdout + run.stderr
+    assert int(written) > 0
+    with writing_catalog(layout) as catalog:
+        assert catalog.counts()["rejection"] >= int(written)

@@ -1,0 +1,88 @@
+"""What the catalog may take of the memory while it is written, and what it keeps there until it is in the file."""
+
+import ctypes
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from test_catalog import mark, rejection
+
+from hubbleclip.catalog.catalog import OPEN_ANEW_EVERY, Catalog, catalog_lock
+from hubbleclip.config.settings import FlowSettings
+from hubbleclip.core.errors import CatalogLockedError
+from hubbleclip.core.layout import Layout
+from hubbleclip.pipeline.stage import bounded_catalog
+
+MIB = 1 << 20
+BOUNDS = "SELECT current_setting('threads') AS threads, current_setting('memory_limit') AS memory"
+
+
+def in_memory_bytes(catalog: Catalog) -> int:
+    rows = catalog.rows("SELECT memory_usage_bytes AS num FROM duckdb_memory() WHERE tag = 'IN_MEMORY_TABLE'")
+    return int(rows[0]["num"])
+
+
+class MallInfo(ctypes.Structure):
+    """What the C library tells of its heap: the last but two of its ten numbers are the bytes in use."""
+
+    _fields_ = (("before", ctypes.c_size_t * 7), ("in_use", ctypes.c_size_t), ("after", ctypes.c_size_t * 2))
+
+
+def heap_bytes() -> int:
+    """Bytes in use on the heap of the C library, where DuckDB keeps all but the rows themselves."""
+    library = ctypes.CDLL(None)
+    if not hasattr(library, "mallinfo2"):
+        pytest.skip("this system's C library does not tell")
+    library.mallinfo2.restype = MallInfo
+    return int(library.mallinfo2().in_use)
+
+
+def test_a_flow_bounds_memory_and_threads_as_its_settings_say(tmp_path: Path) -> None:
+    settings = FlowSettings(catalog_memory_mb=256, catalog_threads=1)
+    with bounded_catalog(Layout(tmp_path), settings) as catalog:
+        assert catalog.rows(BOUNDS) == [{"threads": 1, "memory": "256.0 MiB"}]
+
+
+def test_what_does_not_fit_goes_through_files_of_the_profile_that_go_again(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    with bounded_catalog(layout, FlowSettings(catalog_memory_mb=128, catalog_threads=1)) as catalog:
+        sql = "CREATE TEMP TABLE large AS SELECT md5(i::VARCHAR) || md5((i + 1)::VARCHAR) AS text FROM range(3_000_000) t(i)"
+        catalog.connection.execute(sql)
+        assert list(layout.spill.iterdir())
+        assert catalog.rows("SELECT count(*) AS num FROM large") == [{"num": 3_000_000}]
+    assert not list(layout.spill.glob("*"))
+
+
+def test_rows_stay_in_memory_only_until_their_log_has_a_few_mib(tmp_path: Path) -> None:
+    with bounded_catalog(Layout(tmp_path), FlowSettings()) as catalog:
+        held: list[int] = []
+        for batch in range(24):
+            rows = [replace(rejection(f"{batch}-{place}"), detail="x" * 500) for place in range(2000)]
+            catalog.upsert({"rejection": rows})
+            held.append(in_memory_bytes(catalog))
+    assert max(held[12:]) <= 1.5 * max(held[:12])
+
+
+def test_many_transactions_take_no_more_memory_than_some(tmp_path: Path) -> None:
+    held: list[int] = []
+    with bounded_catalog(Layout(tmp_path), FlowSettings()) as catalog:
+        for number in range(12 * OPEN_ANEW_EVERY):
+            catalog.upsert({"rejection": [rejection("a"), rejection("b")], "watermark": [mark("a")]})
+            if number % OPEN_ANEW_EVERY == OPEN_ANEW_EVERY - 1:
+                held.append(heap_bytes())
+    assert held[-1] - held[1] < MIB // 4
+
+
+def test_the_catalog_is_opened_anew_with_its_rows_its_lock_and_those_who_read_beside(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    with bounded_catalog(layout, FlowSettings()) as catalog, ThreadPoolExecutor(2) as pool:
+        first, asked = catalog.connection, {"etag": "d", "size_bytes": 1}
+        found = pool.map(lambda _: catalog.found_beside("known_content", **asked), range(200))
+        for number in range(OPEN_ANEW_EVERY):
+            catalog.upsert({"rejection": [rejection(str(number))]})
+        assert catalog.connection is not first
+        assert list(found) == [[]] * 200
+        assert catalog.counts()["rejection"] == OPEN_ANEW_EVERY
+        with pytest.raises(CatalogLockedError), catalog_lock(layout):
+            pass

@@ -1,0 +1,117 @@
+"""Who reads the published snapshot sees whole states, whatever happens to the writer."""
+
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from hubbleclip.catalog.catalog import read_catalog, writing_catalog
+from hubbleclip.contracts.audit import broken_rules
+from hubbleclip.core.layout import Layout
+
+WRITER = """
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from hubbleclip.catalog.catalog import writing_catalog
+from hubbleclip.core.layout import Layout
+from hubbleclip.core.records import Caption, Proposal, Watermark
+
+NOW = datetime(2024, 1, 2, tzinfo=UTC)
+PROPOSAL = Proposal(
+    proposal_id="hst:1", archive="hst", number="1", cycle=1, proposal_type="GO", category=None, title="Title", pi=None,
+    abstract="An abstract", source="test", fetched_at=NOW,
+)
+with writing_catalog(Layout(Path(sys.argv[1])), publish_every_s=float(sys.argv[2])) as catalog:
+    first = catalog.counts()["watermark"]
+    for number in range(first, first + int(sys.argv[3])):
+        mark = Watermark(archive=f"a{number}", query_digest="0123456789abcdef", released_mjd=1.0, updated_at=NOW)
+        captions = [Caption(proposal_id="hst:1", kind=f"{number} {index}", text="words") for index in range(50)]
+        again = [Caption(proposal_id="hst:1", kind="newest", text=str(number))]
+        catalog.upsert({"proposal": [PROPOSAL], "caption": captions + again, "watermark": [mark]})
+        print(number, flush=True)
+"""
+STATE = """
+SELECT (SELECT count(*) FROM watermark), (SELECT count(*) FROM caption WHERE kind <> 'newest'),
+       (SELECT max(text::INT) FROM caption WHERE kind = 'newest')
+"""
+
+
+def start(layout: Layout, publish_every_s: float, num: int) -> subprocess.Popen[str]:
+    arguments = [sys.executable, "-c", WRITER, str(layout.root), str(publish_every_s), str(num)]
+    return subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
+
+
+def read_state(layout: Layout) -> int:
+    """Number of batches in the snapshot, as a plain session sees it; each must be there whole."""
+    with duckdb.connect(str(layout.catalog), read_only=True) as plain:
+        ((num, num_captions, newest),) = plain.execute(STATE).fetchall()
+    assert num_captions == 50 * num
+    assert newest == (num - 1 if num else None)
+    return num
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    layout = Layout(tmp_path / "demo")
+    with writing_catalog(layout):
+        pass
+    return layout
+
+
+def test_a_reader_that_polls_while_a_flow_writes_sees_whole_states_that_grow(layout: Layout) -> None:
+    seen = [0]
+    with start(layout, 0.1, 25) as writer:
+        while writer.poll() is None:
+            seen.append(read_state(layout))
+            with read_catalog(layout) as catalog:
+                assert catalog.counts()["watermark"] >= seen[-1]
+            time.sleep(0.1)
+    assert writer.returncode == 0
+    assert seen == sorted(seen)
+    assert len(set(seen)) > 2, "published at the end only"
+    assert read_state(layout) == 25
+
+
+def test_killed_at_random_moments_no_told_batch_is_lost_and_none_is_torn(layout: Layout) -> None:
+    rng = random.Random(3)
+    told = -1
+    for _ in range(4):
+        with start(layout, 0.1, 10_000) as writer:
+            assert writer.stdout is not None
+            told = int(writer.stdout.readline())
+            time.sleep(rng.uniform(0, 0.5))
+            writer.send_signal(signal.SIGKILL)
+            told = max([told, *(int(line) for line in writer.stdout if line.endswith("\n"))])
+        read_state(layout)
+        with writing_catalog(layout) as catalog:
+            assert catalog.counts()["watermark"] in {told + 1, told + 2}
+            assert broken_rules(catalog.query) == []
+        assert read_state(layout) > told, "what the killed writer had not published is published by the next one"
+    assert not list(layout.root.glob(".catalog*.tmp"))
+
+
+def test_a_log_that_a_killed_session_left_beside_the_snapshot_does_not_spoil_the_next_one(layout: Layout) -> None:
+    beside = layout.catalog.with_name("catalog.duckdb.wal")
+    with duckdb.connect(str(layout.catalog)) as session:
+        session.execute("CREATE TABLE notes (text VARCHAR)")
+        shutil.copyfile(beside, beside.with_suffix(".kept"))
+    beside.with_suffix(".kept").replace(beside)
+    with start(layout, 300, 3) as writer:
+        writer.communicate()
+    assert read_state(layout) == 3
+
+
+def test_a_published_snapshot_is_a_single_file(layout: Layout, tmp_path: Path) -> None:
+    with start(layout, 300, 3) as writer:
+        writer.communicate()
+    elsewhere = Layout(tmp_path / "elsewhere")
+    elsewhere.root.mkdir()
+    shutil.copyfile(layout.catalog, elsewhere.catalog)
+    assert read_state(elsewhere) == 3

@@ -1,0 +1,132 @@
+"""Views answer what people ask, say what they are, and stand in docs/catalog.md."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from stages import NOW, fetched, observation, product, rejection
+
+from benchmarks.made_catalog import made_rows
+from hubbleclip.catalog.catalog import Catalog, read_catalog, writing_catalog
+from hubbleclip.core.layout import Layout
+from hubbleclip.core.records import Attempt, Dataset, Proposal, Run, Shard
+
+GUIDE = (Path(__file__).parents[2] / "docs/catalog.md").read_text(encoding="utf-8")
+ASKED = {
+    "cone": "FROM cone(10, 20, 1)", "box": "FROM box(350, 10, -5, 5)",
+    "search_abstracts": "FROM search_abstracts('dust in galaxies')",
+}  # fmt: skip
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Iterator[Catalog]:
+    with writing_catalog(Layout(tmp_path / "demo")) as catalog:
+        yield catalog
+
+
+def proposal(number: int) -> Proposal:
+    return Proposal(
+        proposal_id=f"hst:{number}", archive="hst", number=str(number), cycle=number, proposal_type="GO", category=None,
+        title=f"Title {number}", pi=None, abstract=None, source="test", fetched_at=NOW,
+    )  # fmt: skip
+
+
+def dataset(digest: str, days: int, parent: str | None = None) -> Dataset:
+    return Dataset(
+        digest=digest, inputs_digest=digest, path=f"datasets/{digest}", num_samples=10 * days, num_shards=1,
+        contract_version="1.2.0", built_at=NOW + timedelta(days=days), parent_digest=parent,
+        num_new_samples=10 if parent else None,
+    )  # fmt: skip
+
+
+def test_every_view_says_what_it_is_and_stands_in_the_guide(catalog: Catalog) -> None:
+    told = {row["name"]: row["comment"] for row in catalog.views()}
+    assert set(ASKED) < set(told)
+    assert len(told) > 12
+    assert [name for name, comment in told.items() if not comment] == []
+    assert [name for name in told if f"`{name}" not in GUIDE] == []
+
+
+def test_every_view_answers_on_an_empty_catalog(tmp_path: Path) -> None:
+    layout = Layout(tmp_path / "demo")
+    with writing_catalog(layout):
+        pass
+    with read_catalog(layout) as catalog:
+        for view in catalog.views():
+            rows = catalog.rows(ASKED.get(view["name"], f"FROM {view['name']}"))
+            assert [row for row in rows if view["name"] != "storage"] == []
+
+
+def test_coverage_counts_each_thing_once(catalog: Catalog) -> None:
+    seen = [observation("a", "hst:1"), observation("b", "hst:1"), replace(observation("c", "hst:2"), filters="F814W")]
+    tiles = made_rows("tile", 5, tile_id=[str(i) for i in range(5)], obs_id=["a", "a", "a", "b", "c"])
+    catalog.upsert({"proposal": [proposal(1), proposal(2)], "observation": seen, "tile": tiles})
+    counted = catalog.rows("SELECT cycle, filters, num_proposals, num_observations, num_tiles FROM coverage")
+    assert [tuple(row.values()) for row in counted] == [(1, "F606W", 1, 2, 4), (2, "F814W", 1, 1, 1)]
+
+
+def test_a_proposal_without_tiles_says_how_far_it_came(catalog: Catalog) -> None:
+    waiting = Attempt(
+        entity="product", entity_id="mast:e", stage="fetch", attempts=1, error="timeout", detail="", first_at=NOW,
+        last_at=NOW, next_try_at=NOW,
+    )  # fmt: skip
+    catalog.upsert({
+        "proposal": [proposal(number) for number in range(1, 9)],
+        "observation": [observation(name, f"hst:{i}") for i, name in enumerate("bcdefgh", 2)],
+        "product": [product("c", proposal="hst:3"), fetched("d", proposal="hst:4"), product("e", proposal="hst:5"),
+                    fetched("f", proposal="hst:6"), fetched("h", proposal="hst:8")],
+        "rejection": [rejection("product", "mast:f", "tiles", "blank"), rejection("observation", "g", "products", "none"),
+                      rejection("proposal", "hst:7", "proposals", "gone")],
+        "attempt": [waiting],
+        "tile": made_rows("tile", 1, proposal_id="hst:8"),
+    })  # fmt: skip
+    found = {row["proposal_id"]: row["reasons"] for row in catalog.rows("FROM proposal_without_tile")}
+    assert found == {
+        "hst:1": ["no observation"], "hst:2": ["no product chosen"], "hst:3": ["not fetched yet"],
+        "hst:4": ["not cut yet"], "hst:5": ["fetch: timeout, to be tried again"], "hst:6": ["tiles: blank"],
+        "hst:7": ["products: none", "proposals: gone"],
+    }  # fmt: skip
+
+
+def test_storage_counts_each_file_once(catalog: Catalog) -> None:
+    """Two products of one content share a file; a shard that a newer dataset goes on with stands in the older one."""
+    again = replace(fetched("b"), path=fetched("a").path)
+    dropped = replace(fetched("c", "c" * 64), path=None)
+    shard = Shard(
+        dataset_digest="old", shard="train-000000.tar", split="train", sha256="s", size_bytes=7, num_samples=1
+    )
+    catalog.upsert({
+        "product": [fetched("a"), again, dropped],
+        "tile": made_rows("tile", 3, tile_id=["1", "2", "3"], size_bytes=[100, 50, None]),
+        "shard": [shard, replace(shard, dataset_digest="new", home_digest="old")],
+    })  # fmt: skip
+    assert [tuple(row.values()) for row in catalog.rows("FROM storage")] == [
+        ("products", 1, 10, 0), ("tiles", 3, 150, 1), ("shards", 1, 7, 0),
+    ]  # fmt: skip
+
+
+def test_datasets_tell_their_parents_and_runs(catalog: Catalog) -> None:
+    run = Run(
+        run_id="r", dataset_digest="b", settings_digest="s", path="runs/r", model="m", pretrained="", loss="clip",
+        is_shuffled=False, steps=1, samples_seen=1, seed=0, device="cpu", best_step=1, settings="{}", code_version="1",
+        started_at=NOW, ended_at=NOW,
+    )  # fmt: skip
+    datasets = [dataset("a", 1), dataset("b", 2, "a"), dataset("c", 3, "b"), dataset("z", 4)]
+    catalog.upsert({"dataset": datasets, "run": [run]})
+    told = catalog.rows("SELECT digest, parent_digest, generation, num_new_samples, run_ids FROM dataset_history")
+    assert [tuple(row.values()) for row in told] == [
+        ("a", None, 1, 10, []), ("b", "a", 2, 10, ["r"]), ("c", "b", 3, 10, []), ("z", None, 1, 40, []),
+    ]  # fmt: skip
+
+
+def test_product_history_counts_the_tiles_of_each_content(catalog: Catalog) -> None:
+    shas = ["a" * 64, "b" * 64]
+    catalog.upsert({
+        "product": [replace(fetched("x", shas[1]), version=2)],
+        "product_version": made_rows("product_version", 2, uri="mast:x", version=[1, 2], sha256=shas),
+        "tile": made_rows("tile", 3, tile_id=["1", "2", "3"], product_sha256=[*shas, shas[1]]),
+    })  # fmt: skip
+    told = catalog.rows("SELECT version, is_current, num_tiles FROM product_history")
+    assert [tuple(row.values()) for row in told] == [(1, False, 1), (2, True, 2)]

@@ -1,0 +1,114 @@
+"""Every failure is one line that says what to change, exit code 2, no traceback."""
+
+import gzip
+import json
+import socket
+from pathlib import Path
+
+import pytest
+from commands import Outcome, run
+
+from hubbleclip.catalog.catalog import writing_catalog
+from hubbleclip.config.toml import parse_assignment
+from hubbleclip.core.errors import SettingsError
+from hubbleclip.core.layout import Layout
+
+
+def assert_one_line(outcome: Outcome, *words: str) -> None:
+    assert outcome.code == 2, outcome.err
+    lines = [line for line in outcome.err.splitlines() if line.startswith("hubbleclip: ")]
+    assert len(lines) == 1, outcome.err
+    assert "Traceback" not in outcome.err + outcome.out
+    for word in words:
+        assert word in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "word"),
+    [
+        (["status"], {"train.stepps": 3}, "train.stepps"),
+        (["status"], {"tiles.size_px": 1}, "tiles.size_px"),
+        (["status", "--frobnicate"], {}, "--frobnicate"),
+        (["frobnicate"], {}, "frobnicate"),
+        (["sql", "SELECT 1"], {}, "hubbleclip dataset"),
+        (["explain", "abc"], {}, "hubbleclip dataset"),
+        (["search", "galaxy"], {}, "hubbleclip pipeline"),
+        (["tile", "missing.fits", "--out", "x"], {}, "missing.fits"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(arguments: list[str], settings: dict, word: str, tmp_path: Path) -> None:
+    assert_one_line(run(*arguments, data=tmp_path, settings=settings), word)
+
+
+def test_unknown_profile_is_told_in_one_line(tmp_path: Path) -> None:
+    assert_one_line(run("status", data=tmp_path, profile="hubbel"), "demo, hubble, local")
+
+
+def test_status_before_the_first_run_is_empty(tmp_path: Path) -> None:
+    told = json.loads(run("status", "--json", data=tmp_path).out)
+    assert told["profile"] == "demo"
+    assert told["catalog"] is told["report"] is None
+    assert not (tmp_path / "demo").exists()
+
+
+def test_sql_reads_the_published_catalog_and_cannot_write(tmp_path: Path) -> None:
+    with writing_catalog(Layout(tmp_path / "demo")):
+        pass
+    assert "0" in run("sql", "SELECT count(*) FROM tile", data=tmp_path).out
+    assert_one_line(run("sql", "DROP TABLE tile", data=tmp_path), "read-only")
+    assert_one_line(run("sql", "SELECT nothing FROM tile", data=tmp_path), "nothing")
+
+
+def test_sql_lists_its_views_and_asks_for_a_question(tmp_path: Path) -> None:
+    with writing_catalog(Layout(tmp_path / "demo")):
+        pass
+    assert "search_abstracts" in run("sql", "--views", data=tmp_path).out
+    assert_one_line(run("sql", data=tmp_path), "--views")
+
+
+def test_an_old_catalog_is_brought_forward_on_request(tmp_path: Path) -> None:
+    layout = Layout(tmp_path / "demo")
+    layout.root.mkdir()
+    layout.catalog.write_bytes(gzip.decompress((Path(__file__).parents[1] / "catalogs/0001.duckdb.gz").read_bytes()))
+    assert_one_line(run("status", data=tmp_path), "hubbleclip migrate")
+    assert run("migrate", data=tmp_path).code == 0
+    assert json.loads(run("status", "--json", data=tmp_path).out)["counts"]["tile"] > 10
+
+
+def test_assignments_are_toml_values() -> None:
+    assert parse_assignment("train.steps=3") == ("train.steps", 3)
+    assert parse_assignment("archive.instruments=['ACS*']") == ("archive.instruments", ["ACS*"])
+    assert parse_assignment("model.name=ViT-B-16") == ("model.name", "ViT-B-16")
+    with pytest.raises(SettingsError, match="section.name=value"):
+        parse_assignment("train.steps")
+
+
+@pytest.mark.slow
+def test_locked_catalog_names_its_holder(tmp_path: Path) -> None:
+    with writing_catalog(Layout(tmp_path / "demo")):
+        assert_one_line(run("tiles", data=tmp_path), "is being written by process")
+
+
+@pytest.mark.slow
+def test_missing_folder_is_named(tmp_path: Path) -> None:
+    outcome = run("dataset", "--local", str(tmp_path / "nowhere"), data=tmp_path, profile="local")
+    assert_one_line(outcome, "nowhere")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_archive_that_cannot_be_reached_is_named_within_seconds(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{probe.getsockname()[1]}"
+    settings = {"archive.mast_url": url, "fetch.backoff_s": 0.1}
+    outcome = run("dataset", data=tmp_path, profile="hubble", settings=settings)
+    assert_one_line(outcome, "127.0.0.1")
+
+
+@pytest.mark.slow
+def test_training_without_a_dataset_says_what_to_run(tmp_path: Path) -> None:
+    with writing_catalog(Layout(tmp_path / "demo")):
+        pass
+    assert_one_line(run("train", data=tmp_path), "hubbleclip dataset")
+    assert_one_line(run("evaluate", data=tmp_path), "hubbleclip dataset")

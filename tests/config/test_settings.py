@@ -1,0 +1,93 @@
+"""Settings: frozen, layered, and clear about what is wrong."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from hubbleclip.config import settings as module
+from hubbleclip.config.settings import PROFILES_DIR, Section, Settings, read_settings
+from hubbleclip.config.toml import settings_toml
+from hubbleclip.core.errors import SettingsError
+
+SECTIONS = [f for f in Settings.model_fields.values() if isinstance(f.default, Section)]
+
+
+@pytest.fixture(autouse=True)
+def no_site_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SITE_FILE", tmp_path / "hubbleclip.toml")
+
+
+@pytest.mark.parametrize("profile", [p.stem for p in PROFILES_DIR.glob("*.toml")])
+def test_every_profile_is_valid_and_knows_its_folder(profile: str) -> None:
+    settings = read_settings(profile, {"data": "somewhere"})
+    assert settings.root == Path("somewhere") / profile
+
+
+def test_shipped_file_of_settings_is_the_defaults() -> None:
+    shipped = (Path(__file__).parents[2] / "hubbleclip.toml").read_text(encoding="utf-8")
+    assert shipped == settings_toml(Settings())
+    assert Settings(**tomllib.loads(shipped)) == Settings()
+
+
+def test_every_setting_is_described() -> None:
+    fields = [
+        *Settings.model_fields.items(),
+        *((n, f) for s in SECTIONS for n, f in type(s.default).model_fields.items()),
+    ]
+    assert [name for name, field in fields if not isinstance(field.default, Section) and not field.description] == []
+
+
+def test_layers_win_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    module.SITE_FILE.write_text("[train]\nsteps = 11\nseed = 11\nwarmup_steps = 11\nlog_every = 11\n")
+    own = module.SITE_FILE.with_name("mine.toml")
+    own.write_text("[train]\nsteps = 12\nseed = 12\nwarmup_steps = 12\n")
+    monkeypatch.setenv("HUBBLECLIP_TRAIN__STEPS", "13")
+    monkeypatch.setenv("HUBBLECLIP_TRAIN__SEED", "13")
+    train = read_settings(str(own), {"train": {"steps": 14}}).train
+    assert (train.steps, train.seed, train.warmup_steps, train.log_every) == (14, 13, 12, 11)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"train": {"stepps": 3}}, "no setting train.stepps"),
+        ({"train": {"steps": 0}}, "setting train.steps: .*greater than or equal to 1"),
+        ({"tiles": {"size_px": "large"}}, "setting tiles.size_px"),
+        ({"tiles": {"stretch": "foo"}}, "setting tiles.stretch: .*'asinh', 'linear' or 'zscale'"),
+        ({"tiles": {"views": []}}, "tiles.views is empty: name at least one of native"),
+        ({"tiles": {"size_px": 512, "overlap_px": 512}}, "tiles.overlap_px = 512 must be below tiles.size_px = 512"),
+        ({"tiles": {"limits": "flux", "flux_black": 1.0, "flux_white": 1.0}}, "tiles.flux_black = 1.0 must be below"),
+    ],
+)
+def test_wrong_setting_is_named(overrides: dict, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        read_settings("demo", overrides)
+
+
+def test_what_is_not_used_is_not_refused() -> None:
+    tiles = {"size_px": 128, "overlap_px": 128, "stride_px": 64, "flux_black": 1.0, "flux_white": 1.0}
+    assert read_settings("demo", {"tiles": tiles}).tiles.stride_px == 64
+
+
+def test_unknown_profile_lists_the_known() -> None:
+    with pytest.raises(SettingsError, match="demo, hubble, local, pairs, paper"):
+        read_settings("hubbel")
+
+
+def test_broken_toml_is_one_line() -> None:
+    module.SITE_FILE.write_text("[train\n")
+    with pytest.raises(SettingsError, match="not valid TOML"):
+        read_settings("demo")
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValidationError):
+        Settings().tiles.size_px = 3  # type: ignore[misc]
+
+
+def test_digest_changes_with_the_settings_and_with_nothing_else() -> None:
+    first = read_settings("demo").tiles
+    assert first.digest() == read_settings("demo", {"data": "elsewhere"}).tiles.digest()
+    assert first.digest() != read_settings("demo", {"tiles": {"size_px": 256}}).tiles.digest()

@@ -1,0 +1,31 @@
+"""Square views of pictures."""
+
+import numpy as np
+import pytest
+
+from experiments.pairs.crops import NUM_CROPS, square_views
+
+GREY = 90
+
+
+@pytest.mark.parametrize("shape", [(480, 640), (640, 480), (300, 300)])
+def test_views_are_squares_in_colour_and_the_same_each_time(shape: tuple[int, int]) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    views = square_views(picture, 64)
+    assert views.shape == (4 + NUM_CROPS, 64, 64, 3)
+    assert np.array_equal(views, square_views(picture, 64))
+
+
+@pytest.mark.parametrize("shape", [(48, 96), (96, 48)])
+def test_every_view_but_the_first_stays_inside_a_picture_that_holds_it(shape: tuple[int, int]) -> None:
+    picture = np.full((*shape, 3), GREY, np.uint8)
+    assert (square_views(picture, 32)[:4] == GREY).all()
+
+
+def test_the_two_end_squares_show_the_two_ends_of_a_wide_picture() -> None:
+    picture = np.zeros((48, 96, 3), np.uint8)
+    picture[:, :8], picture[:, -8:] = (255, 0, 0), (0, 0, 255)
+    _, middle, left, right = square_views(picture, 48)[:4]
+    assert tuple(left[24, 0]) == (255, 0, 0)
+    assert tuple(right[24, -1]) == (0, 0, 255)
+    assert not middle.any()

@@ -1,0 +1,68 @@
+"""The chain behind a tile, as rows tell it; that all samples of a dataset resolve is tested with the pipeline."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from stages import NOW, fetched, listing, observation, stage_at
+
+from benchmarks.made_catalog import made_rows
+from flows.batches import Stage
+from hubbleclip.core.errors import CatalogError
+from hubbleclip.pipeline.lineage import explain_tile
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    """Tile `t` is in the datasets `old` and `new`, which goes on with the shard of `old`; one run trained on each."""
+    with stage_at(tmp_path) as stage:
+        sha256 = fetched("o").sha256
+        built = [NOW, NOW + timedelta(days=1)]
+        both = {"dataset_digest": ["old", "new"], "shard": "train-000000.tar"}
+        stage.catalog.upsert({
+            "observation": [observation("o")],
+            "product": [fetched("o")],
+            "listing": [listing(stage.settings, observation("o"))],
+            "proposal": made_rows("proposal", 1, proposal_id="hst:1", abstract="Why", source="apt", provenance="{}"),
+            "tile": made_rows("tile", 1, tile_id="t", obs_id="o", proposal_id="hst:1", product_uri="mast:o",
+                              product_sha256=sha256, settings_digest="cut"),
+            "dataset": made_rows("dataset", 2, digest=["old", "new"], path=["datasets/old", "datasets/new"], built_at=built),
+            "shard": made_rows("shard", 2, **both, split="train", home_digest=[None, "old"], sha256="s"),
+            "placement": made_rows("placement", 2, **both, tile_id="t", offset=512, length=7),
+            "run": made_rows("run", 2, run_id=["r1", "r2"], dataset_digest=["old", "new"], code_version="1+g2"),
+        })  # fmt: skip
+        yield stage
+
+
+def test_chain_leads_from_the_newest_dataset_to_the_abstract(stage: Stage) -> None:
+    chain = explain_tile(stage.catalog, stage.layout, "t")
+    wanted = {
+        "dataset_digest": "new", "shard_path": "datasets/old/train-000000.tar", "offset": 512, "length": 7,
+        "shard_sha256": "s", "product_uri": "mast:o", "product_version": None, "is_current": True, "obs_id": "o",
+        "abstract": "Why", "abstract_source": "apt", "abstract_provenance": "{}", "tile_settings": "cut",
+        "archive_settings": stage.settings.archive.digest(),
+    }  # fmt: skip
+    assert {name: chain[name] for name in wanted} == wanted
+
+
+def test_chain_names_every_run_that_trained_on_the_tile(stage: Stage) -> None:
+    runs = explain_tile(stage.catalog, stage.layout, "t")["trained_runs"]
+    assert [(run["run_id"], run["code_version"]) for run in runs] == [("r1", "1+g2"), ("r2", "1+g2")]
+
+
+def test_no_run_trained_on_a_tile_of_the_test_split(stage: Stage) -> None:
+    stage.catalog.connection.execute("UPDATE shard SET split = 'test'")
+    assert explain_tile(stage.catalog, stage.layout, "t")["trained_runs"] == []
+
+
+def test_a_tile_that_is_in_no_dataset_has_a_chain_all_the_same(stage: Stage) -> None:
+    stage.catalog.connection.execute("DELETE FROM placement")
+    chain = explain_tile(stage.catalog, stage.layout, "t")
+    assert chain["shard_path"] is None
+    assert chain["abstract"] == "Why"
+
+
+def test_unknown_tile_says_where_tiles_stand(stage: Stage) -> None:
+    with pytest.raises(CatalogError, match="FROM tile"):
+        explain_tile(stage.catalog, stage.layout, "nothing")

@@ -1,0 +1,80 @@
+"""When a run is promoted."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hubbleclip.catalog.catalog import writing_catalog
+from hubbleclip.core.layout import Layout
+from hubbleclip.core.records import Promotion, Run
+from hubbleclip.evaluation.compare import METRIC, decide
+from hubbleclip.evaluation.metrics.protocols import FAIR, Estimate
+from hubbleclip.pipeline.promotion import promoted
+
+NOW = datetime(2024, 1, 2, tzinfo=UTC)
+
+
+def estimate(run_id: str, draws_b: np.ndarray) -> Estimate:
+    return Estimate(
+        protocol=FAIR, scorer=run_id, name=METRIC, value=float(draws_b.mean()), draws_b=draws_b, num_groups=20
+    )
+
+
+def noise(mean: float, seed: int = 1) -> np.ndarray:
+    return mean + np.random.default_rng(seed).normal(0, 0.01, 500)
+
+
+def test_the_first_run_is_promoted_without_a_comparison() -> None:
+    first = decide(estimate("a", noise(0.1)), None, NOW)
+    assert first.is_promoted
+    assert (first.previous_run_id, first.difference, first.low, first.high) == (None, None, None, None)
+
+
+@given(st.floats(-0.5, 0.5))
+def test_a_run_is_promoted_just_when_the_paired_interval_lies_above_zero(gain: float) -> None:
+    decided = decide(estimate("b", noise(0.4 + gain, 2)), estimate("a", noise(0.4)), NOW)
+    assert decided.low <= decided.difference <= decided.high
+    assert decided.is_promoted == (decided.low > 0)
+    assert decided.is_promoted or gain < 0.05
+    assert not decided.is_promoted or gain > 0
+
+
+def test_what_moves_both_alike_does_not_blur_the_comparison() -> None:
+    shared = np.random.default_rng(3).normal(0.5, 0.2, 500)
+    assert decide(estimate("b", shared + noise(0.05)), estimate("a", shared), NOW).is_promoted
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    return Layout(tmp_path)
+
+
+def run(run_id: str) -> Run:
+    return Run(
+        run_id=run_id, dataset_digest="d", settings_digest="s", path=f"runs/{run_id}", model="m", pretrained="", loss="l",
+        is_shuffled=False, steps=1, samples_seen=1, seed=1, device="cpu", best_step=1, settings="{}", code_version="0",
+        started_at=NOW, ended_at=NOW,
+    )  # fmt: skip
+
+
+def decision(run_id: str, day: int, *, is_promoted: bool) -> Promotion:
+    return Promotion(
+        run_id=run_id, previous_run_id=None, is_promoted=is_promoted, metric=METRIC, value=0.5, difference=None, low=None,
+        high=None, decided_at=NOW.replace(day=day),
+    )  # fmt: skip
+
+
+def test_the_pointer_is_the_last_promoted_run_whose_folder_stands(layout: Layout) -> None:
+    with writing_catalog(layout) as catalog:
+        catalog.upsert({"run": [run(name) for name in "abc"]})
+        catalog.upsert({"promotion": [decision("a", 1, is_promoted=True), decision("b", 2, is_promoted=True),
+                                      decision("c", 3, is_promoted=False)]})  # fmt: skip
+        assert promoted(catalog, layout) is None
+        (layout.runs / "b").mkdir(parents=True)
+        found = promoted(catalog, layout)
+    assert found is not None
+    assert (found["run_id"], found["path"]) == ("b", str(layout.runs / "b"))

@@ -1,0 +1,145 @@
+"""Files behind a URL: a machine with an empty disk goes on from the store, and two writers never undo each other."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+import pytest
+from commands import SMALL, Outcome, files_below, run
+from stages import observation
+
+from hubbleclip.catalog.catalog import read_catalog, writing_catalog
+from hubbleclip.core.errors import CatalogError, DatasetError
+from hubbleclip.core.io import write_text
+from hubbleclip.core.layout import Layout
+from hubbleclip.pipeline.remote_store import at_hand, mirrored_catalog, pull, pull_folder, push, push_folder
+from tests.archives.s3_servers import BUCKET, s3_of_the_environment
+
+NIGHT = SMALL | {
+    "simulator.num_proposals": 14, "train.steps": 6, "evaluation.shuffled_steps": 0, "evaluation.bootstrap": 100,
+    "store": f"s3://{BUCKET}/copies", "keep_local": False,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def s3():
+    with s3_of_the_environment():
+        yield
+
+
+def go(*words: str, data: Path, settings: dict = NIGHT) -> Outcome:
+    outcome = run(*words, data=data, settings=settings)
+    assert outcome.code == 0, outcome.err
+    return outcome
+
+
+def ask(data: Path, sql: str) -> list[tuple]:
+    with duckdb.connect(str(data / "demo/catalog.duckdb"), read_only=True) as catalog:
+        return catalog.execute(sql).fetchall()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_machines_with_empty_disks_train_and_evaluate_from_the_store_alone(s3, tmp_path: Path) -> None:
+    first, second, third = (tmp_path / name for name in ("first", "second", "third"))
+    go("dataset", data=first)
+    assert files_below(first / "demo/products") == files_below(first / "demo/tiles") == []
+    assert ask(first, "SELECT count(*) > 0 FROM tile") == [(True,)]
+
+    elsewhere = NIGHT | {"archive.mast_url": "http://127.0.0.1:9"}
+    go("train", data=second, settings=elsewhere)
+    go("evaluate", data=third, settings=elsewhere)
+    assert not (second / "demo/products").exists()
+    assert ask(third, "SELECT digest FROM dataset") == ask(first, "SELECT digest FROM dataset")
+    assert [path.name for path in (third / "demo/runs").iterdir()] == [
+        path.name for path in (second / "demo/runs").iterdir()
+    ]
+
+    go("shards", data=first)
+    for name in ("run", "report", "promotion"):
+        assert ask(first, f"SELECT count(*) FROM {name}") == [(1,)]
+
+
+def machine(tmp_path: Path, name: str, *, keep_local: bool = True) -> Layout:
+    return Layout(tmp_path / name, f"file://{tmp_path}/store", keep_local)
+
+
+def write_row(layout: Layout, obs_id: str) -> None:
+    with mirrored_catalog(layout), writing_catalog(layout) as catalog:
+        catalog.upsert({"observation": [observation(obs_id)]})
+
+
+def names(layout: Layout) -> list[str]:
+    with read_catalog(layout) as catalog:
+        return [row["obs_id"] for row in catalog.rows("SELECT obs_id FROM observation ORDER BY 1")]
+
+
+def test_machines_that_write_in_turn_see_each_others_rows(tmp_path: Path) -> None:
+    one, other = machine(tmp_path, "one"), machine(tmp_path, "other")
+    for layout, name in ((one, "a"), (other, "b"), (one, "c")):
+        write_row(layout, name)
+    assert names(one) == ["a", "b", "c"]
+    assert names(other) == ["a", "b"]
+
+
+def test_what_another_machine_wrote_meanwhile_is_never_overwritten(tmp_path: Path) -> None:
+    one, other = machine(tmp_path, "one"), machine(tmp_path, "other")
+    write_row(one, "a")
+    with pytest.raises(CatalogError, match="both written"), mirrored_catalog(one):
+        with writing_catalog(one) as catalog:
+            catalog.upsert({"observation": [observation("lost")]})
+        write_row(other, "b")
+    with pytest.raises(CatalogError, match="run again"):
+        write_row(one, "c")
+    for path in one.root.glob("catalog.*"):
+        path.unlink()
+    write_row(one, "c")
+    assert names(one) == ["a", "b", "c"]
+
+
+def test_files_made_before_there_was_a_store_are_sent_with_the_first_catalog(tmp_path: Path) -> None:
+    one, other = machine(tmp_path, "one"), machine(tmp_path, "other")
+    write_text(one.tiles / "ab/old.png", "old")
+    write_row(one, "a")
+    assert [path.read_text() for path in pull(other, ["tiles/ab/old.png", "tiles/ab/none.png"])] == ["old"]
+
+
+def test_without_keep_local_files_are_here_only_while_they_are_needed(tmp_path: Path) -> None:
+    layout = machine(tmp_path, "one", keep_local=False)
+    write_text(layout.root / "tiles/a.png", "sent")
+    write_text(layout.root / "tiles/b.png", "never sent")
+    push(layout, ["tiles/a.png"])
+    assert not (layout.root / "tiles/a.png").exists()
+    with at_hand(layout, ["tiles/a.png", "tiles/b.png"]):
+        assert (layout.root / "tiles/a.png").read_text() == "sent"
+    assert [path.name for path in files_below(layout.tiles)] == ["b.png"]
+
+
+def test_a_folder_comes_back_as_it_was_without_unfinished_files(tmp_path: Path) -> None:
+    one, other = machine(tmp_path, "one"), machine(tmp_path, "other")
+    for name in ("run.json", "deep/step.pt", ".building/x", "deep/.part"):
+        write_text(one.runs / "r1" / name, name)
+    push_folder(one, one.runs / "r1")
+    write_text(one.runs / "r1/run.json", json.dumps({"at": datetime.now(UTC).isoformat()}))
+    push_folder(one, one.runs / "r1")
+    pull_folder(other, other.runs / "r1")
+    assert {path.relative_to(other.runs).as_posix() for path in files_below(other.runs)} == {
+        "r1/run.json",
+        "r1/deep/step.pt",
+    }
+    assert (other.runs / "r1/run.json").read_bytes() == (one.runs / "r1/run.json").read_bytes()
+
+
+def test_files_that_stand_outside_the_root_are_neither_sent_nor_dropped(tmp_path: Path) -> None:
+    layout = machine(tmp_path, "one", keep_local=False)
+    outside = tmp_path / "elsewhere.fits"
+    write_text(outside, "yours")
+    push(layout, [str(outside)])
+    assert outside.exists()
+    assert files_below(tmp_path / "store") == []
+
+
+def test_a_url_of_an_unknown_kind_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="nowhere://"), mirrored_catalog(Layout(tmp_path, "nowhere://x")):
+        pass
