@@ -72,11 +72,11 @@ def as_calls(folder: Path) -> Iterator[Callable[[], object]]:
 
 def cut_all(settings: Settings) -> None:
     """What the flow does, in as many threads, with the same checks and writes."""
-    from flows.batches import Stage
-    from flows.tiles import cut_products
     from hubbleclip.catalog.pending import pending_tiles, product_batches
-    from hubbleclip.pipeline.boundaries import checked
-    from hubbleclip.pipeline.cutting import write_cut
+    from hubbleclip.pipeline.engine.boundaries import checked
+    from hubbleclip.pipeline.engine.stage import Stage
+    from hubbleclip.pipeline.tiles.cutting import write_cut
+    from hubbleclip.pipeline.tiles.run import cut_products
 
     layout = Layout(settings.root)
     with writing_catalog(layout) as catalog, ThreadPoolExecutor(settings.flows.workers) as pool:

@@ -11,7 +11,7 @@ from pathlib import Path
 from cyclopts import App
 
 from hubbleclip.catalog.catalog import Catalog, read_catalog
-from hubbleclip.cli.app import Options
+from hubbleclip.cli.options import Options
 from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.core.io import write_bytes, write_text
 from hubbleclip.core.layout import Layout

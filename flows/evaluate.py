@@ -1,43 +1,18 @@
-"""Evaluate a finished run on the test split; record the run, its figures and its report."""
+"""The flow `evaluate`: the report of a finished run, and its promotion."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from prefect import flow
-from prefect.artifacts import create_table_artifact
 
 from flows.artifacts import show_report
-from flows.batches import Stage, log, open_stage
-from flows.spreading import place_to_read, spread_embedding
-from flows.train import newest_dataset, trainings
-from hubbleclip.catalog.pending import from_rows
+from flows.tasks import PREFECT
 from hubbleclip.config.settings import Settings, read_settings
-from hubbleclip.contracts.validation import Rows
-from hubbleclip.core.errors import EvaluationError
-from hubbleclip.core.layout import Layout
-from hubbleclip.core.records import Metric, Promotion, Report, to_row
-from hubbleclip.core.version import code_version
-from hubbleclip.dataset.manifest import read_dataset
-from hubbleclip.evaluation.compare import decide, val_estimate
 from hubbleclip.evaluation.report.figures import picture_bytes, retrieval_figure
-from hubbleclip.evaluation.report.write import evaluate as evaluate_run
-from hubbleclip.pipeline.boundaries import checked
-from hubbleclip.pipeline.promotion import promoted
-from hubbleclip.pipeline.remote_store import pull_catalog, pull_folder, pull_runs, push_folder
-from hubbleclip.pipeline.stage import layout_of
-from hubbleclip.training.runs import find_run, read_run, settings_digest
-
-
-def compare_runs(stage: Stage, dataset_dir: Path, run_dirs: Sequence[Path]) -> Promotion:
-    """Measure a run, and the promoted one where there is one, on val."""
-    info, spread = read_dataset(place_to_read(stage, dataset_dir)), spread_embedding(stage)
-    candidate, *others = [val_estimate(info, path, stage.settings.evaluation, spread) for path in run_dirs]
-    return decide(candidate, others[0] if others else None, datetime.now(UTC))
+from hubbleclip.pipeline import evaluate as stage
+from hubbleclip.pipeline.engine.execution import Execution
+from hubbleclip.pipeline.engine.stage import layout_of
 
 
 @flow(name="evaluate")
@@ -49,93 +24,10 @@ def evaluate(profile: str = "demo", overrides: dict[str, Any] | None = None) -> 
         overrides: Settings to change, section by section, such as {"evaluation": {"bootstrap": 500}}.
 
     """
-    settings = read_settings(profile, overrides or {})
-    layout = layout_of(settings)
-    pull_catalog(layout)
-    dataset_dir = newest_dataset(layout)
-    pull_runs(layout)
-    run_dir, shuffled_dir = finished_runs(layout, dataset_dir, settings)
-    pull_runs(layout, run_dir, shuffled_dir)
-    report_dir = layout.reports / report_id(run_dir, shuffled_dir, settings)
-    with open_stage("evaluate", settings) as stage:
-        if stage.catalog.rows("SELECT path FROM report WHERE report_id = ?", [report_dir.name]):
-            pull_folder(layout, report_dir)
-            log.info("evaluate: the report is up to date: %s", report_dir / "index.html")
-        else:
-            write_evaluation(stage, dataset_dir, run_dir, shuffled_dir, report_dir)
-        promote(stage, dataset_dir, run_dir)
-        metrics = stage.catalog.rows("FROM metric WHERE run_id = ?", [run_dir.name])
-    show_report(layout, report_dir, picture_bytes(retrieval_figure(from_rows(Metric, metrics)), "svg"))
+    run_evaluate(read_settings(profile, overrides or {}))
 
 
-def write_evaluation(
-    stage: Stage, dataset_dir: Path, run_dir: Path, shuffled_dir: Path | None, report_dir: Path
-) -> None:
-    """Write the report, then its rows."""
-    settings = stage.settings
-    evaluation = evaluate_run(
-        place_to_read(stage, dataset_dir), run_dir, shuffled_dir, report_dir, settings.evaluation,
-        code_version=code_version(), spread=spread_embedding(stage),
-    )  # fmt: skip
-    report = Report(
-        report_id=report_dir.name,
-        run_id=run_dir.name,
-        settings_digest=settings.evaluation.digest(),
-        path=stage.layout.relative(report_dir),
-        made_at=datetime.now(UTC),
-    )
-    push_folder(stage.layout, report_dir)
-    finished = [read_run(d) for d in (run_dir, shuffled_dir) if d]
-    rows: Rows = {
-        "run": [f.run for f in finished],
-        "checkpoint": [c for f in finished for c in f.checkpoints],
-        "metric": evaluation.metrics,
-        "report": [report],
-    }
-    stage.catalog.upsert(checked(stage, rows, "evaluate-run"))
-    log.info("evaluate: the report is %s", report_dir / "index.html")
-
-
-def promote(stage: Stage, dataset_dir: Path, run_dir: Path) -> None:
-    """Decide, once for each run, whether it takes the place of the promoted one."""
-    if stage.catalog.rows("SELECT run_id FROM promotion WHERE run_id = ?", [run_dir.name]):
-        return
-    before = promoted(stage.catalog, stage.layout)
-    try:
-        decision = compare_runs(stage, dataset_dir, [run_dir, *([Path(before["path"])] if before else [])])
-    except EvaluationError as error:
-        log.warning("evaluate: no run is promoted: %s", error)
-        return
-    write_decision(stage, decision)
-
-
-def write_decision(stage: Stage, decision: Promotion) -> None:
-    """Write what was decided; nothing is promoted by a decision that breaks its contract."""
-    rows = checked(stage, {"promotion": [decision]}, "compare-runs")
-    stage.catalog.upsert(rows)
-    if not rows["promotion"]:
-        stage.rejected += 1
-        log.warning("evaluate: no run is promoted: the decision breaks %s", rows["rejection"][0].reason)
-        return
-    row = {name: value for name, value in to_row(decision).items() if name != "decided_at"}
-    create_table_artifact([row], key="promotion", description="The run against the promoted one, on val")
-    verdict = "promoted" if decision.is_promoted else "not promoted"
-    log.info("evaluate: %s is %s, %s %.4f", decision.run_id, verdict, decision.metric, decision.value)
-
-
-def finished_runs(layout: Layout, dataset_dir: Path, settings: Settings) -> tuple[Path, Path | None]:
-    """The run of these settings on this dataset and its shuffled baseline. Raises EvaluationError when there is
-    none.
-    """
-    digest = read_dataset(dataset_dir).digest
-    wanted = [settings_digest(settings.model, train_settings) for train_settings in trainings(settings)]
-    found = [find_run(layout.runs, digest, one) for one in wanted]
-    if found[0] is None or None in found:
-        raise EvaluationError("there is no finished run on the newest dataset: run `hubbleclip train` first")
-    return found[0], found[1] if len(found) > 1 else None
-
-
-def report_id(run_dir: Path, shuffled_dir: Path | None, settings: Settings) -> str:
-    """The run's id and a digest of what else the report depends on."""
-    rest = f"{shuffled_dir.name if shuffled_dir else ''}:{settings.evaluation.digest()}"
-    return f"{run_dir.name}-{hashlib.sha256(rest.encode()).hexdigest()[:8]}"
+def run_evaluate(settings: Settings, execution: Execution = PREFECT) -> None:
+    """Evaluate, and show the retrieval figure on the page of the flow run."""
+    done = stage.evaluate(settings, execution)
+    show_report(layout_of(settings), done.report_dir, picture_bytes(retrieval_figure(done.metrics), "svg"))

@@ -1,4 +1,4 @@
-"""All stages in order: the dataset, a training, its evaluation."""
+"""The flow `pipeline`: the dataset, a training, its evaluation."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Any
 from prefect import flow
 from prefect.deployments import run_deployment
 
-from flows.dataset import dataset
-from flows.evaluate import evaluate
+from flows.dataset import run_dataset
+from flows.evaluate import run_evaluate
 from flows.scheduled import without_heartbeat
-from flows.train import train
-from hubbleclip.config.settings import read_settings
+from flows.tasks import PREFECT
+from flows.train import run_train
+from hubbleclip.config.settings import Settings, read_settings
 from hubbleclip.core.errors import TrainingError
 
 
@@ -24,20 +25,19 @@ def pipeline(profile: str = "demo", overrides: dict[str, Any] | None = None) -> 
         overrides: Settings to change, section by section, such as {"train": {"steps": 1000}}.
 
     """
+    settings = read_settings(profile, overrides or {})
     with without_heartbeat():
-        dataset(profile, overrides)
-        start_training(profile, overrides)
-        evaluate(profile, overrides)
+        PREFECT.run_stage("dataset", run_dataset, settings)
+        start_training(settings, {"profile": profile, "overrides": overrides or {}})
+        PREFECT.run_stage("evaluate", run_evaluate, settings)
 
 
-def start_training(profile: str, overrides: dict[str, Any] | None) -> None:
-    """Train here, or hand over to the deployment on the GPU machine and wait. Raises TrainingError when that one
-    fails.
-    """
-    deployment = read_settings(profile, overrides or {}).flows.train_deployment
+def start_training(settings: Settings, parameters: dict[str, Any]) -> None:
+    """Train here, or by the deployment on the GPU machine. Raises TrainingError when that one fails."""
+    deployment = settings.flows.train_deployment
     if not deployment:
-        train(profile, overrides)
+        PREFECT.run_stage("train", run_train, settings)
         return
-    run = run_deployment(deployment, parameters={"profile": profile, "overrides": overrides or {}})
+    run = run_deployment(deployment, parameters=parameters)
     if run.state is None or not run.state.is_completed():  # type: ignore[union-attr]
         raise TrainingError(f"the deployment {deployment} did not complete: look at its run in the Prefect UI")

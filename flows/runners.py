@@ -1,28 +1,17 @@
-"""Where the batches of a stage run: in threads, in processes of this machine, or on a cluster of Dask or Ray."""
+"""Prefect task runners for `flows.runner`: threads, processes of this machine, or a cluster of Dask or Ray."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
 
-from hubbleclip.config.settings import FetchSettings, Settings
 from hubbleclip.core.errors import SettingsError
 
 if TYPE_CHECKING:
-    from hubbleclip.pipeline.stage import Stage
-
-
-class Runner(NamedTuple):
-    """How to open a task runner of so many workers, whether these are processes of their own, and the setting of
-    `flows` that names a cluster which may be of other machines.
-    """
-
-    open: Callable[[Stage, int], TaskRunner[Any]]
-    is_apart: bool
-    address: str = ""
+    from hubbleclip.pipeline.engine.stage import Stage
 
 
 THREADS_AS_THEY_ARE = {
@@ -71,33 +60,14 @@ def _ray(stage: Stage, workers: int) -> TaskRunner[Any]:
     return runner
 
 
-RUNNERS = {
-    "threads": Runner(_threads, is_apart=False),
-    "processes": Runner(_pool, is_apart=True),
-    "dask": Runner(_dask, is_apart=True, address="dask_address"),
-    "ray": Runner(_ray, is_apart=True, address="ray_address"),
+OPENERS: dict[str, Callable[[Stage, int], TaskRunner[Any]]] = {
+    "threads": _threads,
+    "processes": _pool,
+    "dask": _dask,
+    "ray": _ray,
 }
 
 
-def runner_of(settings: Settings) -> Runner:
-    """The runner that the settings name. Raises SettingsError."""
-    runner = RUNNERS.get(settings.flows.runner)
-    if runner is None:
-        known = ", ".join(sorted(RUNNERS))
-        raise SettingsError(f"no runner {settings.flows.runner!r}: set flows.runner to one of {known}")
-    return runner
-
-
-def is_elsewhere(settings: Settings) -> bool:
-    """Whether workers may be on machines that share no disk with this one, so that files pass through the store."""
-    address = runner_of(settings).address
-    return bool(settings.store and address and getattr(settings.flows, address))
-
-
-def fetch_share(settings: Settings) -> FetchSettings:
-    """How each worker may fetch. Processes know nothing of one another, and never more than `flows.workers` batches are
-    fetched at a time: so each has that share of the connections, at least one, and of the requests a second.
-    """
-    fetch, num = settings.fetch, settings.flows.workers if runner_of(settings).is_apart else 1
-    limits = {"connections": max(fetch.connections // num, 1), "requests_per_s": fetch.requests_per_s / num}
-    return fetch.model_copy(update=limits)
+def open_task_runner(stage: Stage, runner: str, workers: int) -> TaskRunner[Any]:
+    """The task runner for a name of `flows.runner`, to be used as a context manager."""
+    return OPENERS[runner](stage, workers)

@@ -1,51 +1,18 @@
-"""Train every combination of a small grid of settings, each as a flow of its own, and say which does best on val."""
+"""The flow `sweep`: every combination of a small grid of settings, each training as a flow of its own."""
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Iterator, Mapping
-from copy import deepcopy
-from itertools import product
-from pathlib import Path
 from typing import Any
 
 from prefect import flow
 
-from flows.batches import log
-from flows.train import newest_dataset, train
-from hubbleclip.config.settings import Settings, read_settings
-from hubbleclip.core.errors import SettingsError, TrainingError
-from hubbleclip.core.layout import Layout
-from hubbleclip.dataset.manifest import read_dataset
-from hubbleclip.training.checkpoints import read_best
-from hubbleclip.training.runs import find_run, settings_digest
-
-Grid = Mapping[str, list[Any]]
-"""Values to try, by section and name: `{"train.seed": [1, 2]}`."""
-NO_BASELINE = {"evaluation.shuffled_steps": 0}
-
-
-def read_grid(path: Path) -> Grid:
-    """A grid from a TOML file of settings whose values are lists. Raises SettingsError when it is none."""
-    try:
-        sections = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(f"the grid {path} cannot be read ({error})") from error
-    names = {f"{section}.{name}": values for section in sections for name, values in dict(sections[section]).items()}
-    wrong = [name for name, values in names.items() if not (isinstance(values, list) and values)]
-    if wrong or not names:
-        raise SettingsError(f"the grid {path} has no list of values for {', '.join(wrong) or 'any setting'}")
-    return names
-
-
-def combinations(grid: Grid) -> Iterator[dict[str, Any]]:
-    """Each combination of values, in the grid's order, the last setting fastest."""
-    return (dict(zip(grid, values, strict=True)) for values in product(*grid.values()))
+from flows.tasks import PREFECT
+from hubbleclip.pipeline import sweep as stage
 
 
 @flow(name="sweep")
-def sweep(profile: str, overrides: dict[str, Any], grid: Grid) -> list[dict[str, Any]]:
-    """Train each combination on the newest dataset; those that stand already are not trained again.
+def sweep(profile: str, overrides: dict[str, Any], grid: stage.Grid) -> list[dict[str, Any]]:
+    """Train each combination on the newest dataset; combinations that are trained already are skipped.
 
     Args:
         profile: demo, hubble, local, paper, or the path of a TOML file of settings.
@@ -53,32 +20,4 @@ def sweep(profile: str, overrides: dict[str, Any], grid: Grid) -> list[dict[str,
         grid: Values to try, such as {"train.seed": [1, 2, 3]}.
 
     """
-    tried = [(values, changed(overrides, NO_BASELINE | values)) for values in combinations(grid)]
-    settings = [read_settings(profile, change) for _, change in tried]
-    rows: list[dict[str, Any]] = []
-    for (values, change), chosen in zip(tried, settings, strict=True):
-        name = ", ".join(f"{path} {value}" for path, value in values.items())
-        log.info("sweep: %d of %d, %s", len(rows) + 1, len(tried), name)
-        train.with_options(flow_run_name=name)(profile, change)
-        rows.append(values | outcome(chosen))
-    return sorted(rows, key=lambda row: -(row["val_accuracy_10"] or 0))
-
-
-def outcome(settings: Settings) -> dict[str, Any]:
-    """Run, best step and accuracy on val of a finished training of the newest dataset."""
-    layout = Layout(settings.root)
-    digest = read_dataset(newest_dataset(layout)).digest
-    run_dir = find_run(layout.runs, digest, settings_digest(settings.model, settings.train))
-    if run_dir is None:
-        raise TrainingError("the newest dataset changed during the sweep: run it again")
-    best = read_best(run_dir)
-    return {"run": run_dir.name, "best_step": best["step"], "val_accuracy_10": best["score"]}
-
-
-def changed(overrides: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Overrides with values by `section.name` on top; neither is altered."""
-    out = deepcopy(dict(overrides))
-    for path, value in values.items():
-        section, _, name = path.partition(".")
-        out.setdefault(section, {})[name] = value
-    return out
+    return stage.sweep(profile, overrides, grid, PREFECT)

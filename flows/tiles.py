@@ -1,133 +1,17 @@
-"""Cut every fetched product into PNG tiles."""
+"""The flow `tiles`: from files to PNG tiles."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 
-from prefect import Task, flow
+from prefect import flow
 
-from flows.batches import Batch, Connections, Stage, open_stage, run_batches
-from flows.colour import colour_pending
-from flows.fetch import dropped, fetch_each, fetch_file, is_on_disk, remove_strays, write_fetched
-from flows.runners import fetch_share
-from hubbleclip.archives import Archive, open_archive
-from hubbleclip.archives.base import Delivery, reject
-from hubbleclip.catalog.pending import pending_tiles, product_batches
-from hubbleclip.catalog.product_versions import next_version
-from hubbleclip.config.settings import Settings, TileSettings, read_settings
-from hubbleclip.core.layout import Layout, product_suffix
-from hubbleclip.core.records import Product, Rejection, Tile
-from hubbleclip.images.tiling import FROM_MEMORY, tile_file
-from hubbleclip.pipeline.cutting import check_tiles, cut_each, left_out_rows, write_cut, write_tiles
-from hubbleclip.pipeline.remote_store import at_hand, push
-from hubbleclip.pipeline.services import archive_service
-
-
-def cut_products(
-    products: Sequence[Product], layout: Layout, settings: TileSettings, data: bytes | None = None
-) -> Batch:
-    """Tiles of a batch of products, or of one whose content is `data`: the PNG files first, then their rows."""
-    cuts = [(product.uri, partial(cut_product, product, layout, settings, data)) for product in products]
-    with at_hand(layout, (product.path for product in products if product.path and data is None)):
-        batch = cut_each(cuts, entity="product", stage="tiles", digest=settings.digest())
-    push(layout, (tile.path for tile in batch["tile"]))
-    return batch
-
-
-def cut_product(
-    product: Product, layout: Layout, settings: TileSettings, data: bytes | None = None
-) -> tuple[list[Tile], list[Rejection]]:
-    """Write the tiles of one product. Raises ImageError with the commonest reason when there is none."""
-    now = datetime.now(UTC)
-    content = layout.absolute(product.path or "") if data is None else data
-    cut = tile_file(content, product.sha256 or "", settings, product.file_name)
-    check_tiles(cut)
-    tiles = write_tiles(cut.tiles, product, layout, now)
-    return tiles, left_out_rows(cut.rejections, "tiles", settings.digest(), now)
-
-
-def fetch_and_cut(
-    products: Sequence[Product], archive: Archive, layout: Layout, settings: Settings, connections: Connections
-) -> Batch:
-    """Fetch, cut and drop files side by side; small previews never touch the disk."""
-    return fetch_each(
-        products, archive, connections,
-        take=partial(cut_delivery, layout=layout, settings=settings),
-        alone=partial(fetch_cut_drop, archive=archive, layout=layout, settings=settings),
-        is_taken=lambda product: product_suffix(product.file_name) in FROM_MEMORY and not is_on_disk(product, layout),
-    )  # fmt: skip
-
-
-def cut_delivery(product: Product, delivery: Delivery, layout: Layout, settings: Settings) -> Batch:
-    """Cut a file in memory."""
-    numbered, history = next_version(product, delivery.product)
-    cut = cut_products([numbered], layout, settings.tiles, delivery.data)
-    return cut | {"product": [numbered], "product_version": history}
-
-
-def fetch_cut_drop(product: Product, archive: Archive, layout: Layout, settings: Settings) -> Batch:
-    """Fetch one file unless it is on the disk, cut it, remove it, whatever comes of it."""
-    batch: Batch = {"product": [product]} if is_on_disk(product, layout) else fetch_file(product, archive, settings)
-    fetched = next(iter(batch.get("product", [])), product)
-    try:
-        if "failure" in batch:
-            return batch
-        if not layout.absolute(fetched.path or "").is_file():
-            detail = "another product had the same bytes and was dropped meanwhile"
-            digest = settings.archive.digest()
-            gone = reject("product", product.uri, "fetch", reason="gone", detail=detail, settings_digest=digest)
-            return {"failure": [gone]}
-        cut = cut_products([fetched], layout, settings.tiles)
-    finally:
-        left = dropped(fetched, layout)
-    return batch | cut | {"product": [left]}
-
-
-task_cut_products = Task(cut_products, name="cut-products", persist_result=False)
-task_fetch_and_cut = Task(fetch_and_cut, name="fetch-and-cut", persist_result=False)
+from flows.tasks import PREFECT
+from hubbleclip.config.settings import read_settings
+from hubbleclip.pipeline.tiles import run
 
 
 @flow(name="tiles")
 def tiles(profile: str = "demo", overrides: dict[str, Any] | None = None) -> None:
-    """Cut what is fetched and not yet cut under the present tile settings.
-
-    With `fetch.keep_fits = false`, fetch what is not yet cut, and keep no file: each is fetched, cut and dropped in one
-    step, and at most `fetch.connections` steps are under way, so never more than `fetch.connections` files, whole or
-    partial, stand on the disk. What a killed run left is removed before anything is fetched. Files kept by earlier runs
-    with `keep_fits = true` stay until they are cut again.
-    """
-    settings = read_settings(profile, overrides or {})
-    with open_stage("tiles", settings) as stage:
-        if settings.fetch.keep_fits:
-            cut_pending(stage)
-        else:
-            fetch_and_cut_pending(stage)
-        if settings.tiles.colour:
-            colour_pending(stage)
-
-
-def cut_pending(stage: Stage) -> None:
-    """Cut the files on the disk."""
-    pending, settings = pending_tiles(stage.catalog, stage.settings), stage.settings
-    work = product_batches(stage.catalog, pending, settings.flows.batch_size)
-    run_batches(stage, task_cut_products, work, stage.layout, settings.tiles, total=len(pending), write=write_cut)
-
-
-def fetch_and_cut_pending(stage: Stage) -> None:
-    """Cut files that are on the disk only for that time."""
-    remove_strays(stage)
-    pending, settings = pending_tiles(stage.catalog, stage.settings), stage.settings
-    if not pending:
-        return
-    share = fetch_share(settings)
-    connections = Connections(share.connections)
-    with archive_service(settings) as served:
-        archive = open_archive(served, share, stage.layout)
-        run_batches(
-            stage, task_fetch_and_cut, product_batches(stage.catalog, pending, settings.flows.batch_size),
-            archive, stage.layout, settings, connections,
-            total=len(pending), write=write_fetched, connections=connections,
-        )  # fmt: skip
+    """See `hubbleclip.pipeline.tiles.run.tiles`."""
+    run.tiles(read_settings(profile, overrides or {}), PREFECT)

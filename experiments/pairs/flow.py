@@ -13,9 +13,7 @@ from prefect import Task, flow
 
 from experiments.pairs import report
 from experiments.pairs.frozen_features import Ints, Pairs, picture_features, sentence_features, text_features
-from flows.batches import log
-from flows.ingest import ingest
-from flows.sweep import changed
+from flows.tasks import PREFECT
 from hubbleclip.catalog.catalog import read_catalog
 from hubbleclip.catalog.pending import from_rows
 from hubbleclip.config.settings import Settings, read_settings
@@ -27,6 +25,9 @@ from hubbleclip.core.version import code_version
 from hubbleclip.dataset.captions import split_sentences
 from hubbleclip.dataset.splits.near_duplicates import group_proposals, text_links
 from hubbleclip.images.preview import read_colours
+from hubbleclip.pipeline.engine.stage import log
+from hubbleclip.pipeline.ingest.run import ingest
+from hubbleclip.pipeline.sweep import changed
 from hubbleclip.training.models.builder import LoadedModel, load_model
 
 CAPTIONS = "captions.jsonl"
@@ -145,8 +146,9 @@ def ingested(
     here = changed(overrides, {
         "archive.folder": str(folder.absolute()), "archive.proposals_file": str(folder.absolute() / CAPTIONS),
     }) | {"data": str(settings.root.absolute() / _key(folder))}  # fmt: skip
-    ingest(profile, here)
-    layout = Layout(read_settings(profile, here).root)
+    settings_here = read_settings(profile, here)
+    ingest(settings_here, PREFECT)
+    layout = Layout(settings_here.root)
     with read_catalog(layout) as catalog:
         products = from_rows(Product, catalog.rows("FROM product WHERE path IS NOT NULL"))
         found = {one.proposal_id: one for one in from_rows(Proposal, catalog.rows("FROM proposal"))}

@@ -18,12 +18,10 @@ from prefect import flow
 
 from experiments.study import comparisons as questions
 from experiments.study.leaky_splits import FIRST, SECOND, by_tile, half_of, with_and_without_guard
-from flows.batches import Stage, log
 from flows.dataset import dataset
-from flows.splitting import Material, read_material
 from hubbleclip.catalog.catalog import read_catalog
 from hubbleclip.catalog.pending import from_rows
-from hubbleclip.cli.app import Options
+from hubbleclip.cli.options import Options
 from hubbleclip.config.settings import ModelSettings, Settings, read_settings
 from hubbleclip.contracts.schema import contract_version
 from hubbleclip.core.errors import HubbleclipError
@@ -36,6 +34,8 @@ from hubbleclip.dataset.manifest import TEST_LIST, DatasetInfo, read_dataset
 from hubbleclip.dataset.samples import make_samples
 from hubbleclip.evaluation.compare import split_estimates
 from hubbleclip.evaluation.metrics.protocols import Estimate
+from hubbleclip.pipeline.engine.stage import Stage, log
+from hubbleclip.pipeline.shards.splitting import Material, read_material
 from hubbleclip.training.checkpoints import FOLDER, read_best
 from hubbleclip.training.loop import train as train_model
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from hubbleclip.archives.stsci.parsers import ProposalText
-from hubbleclip.archives.stsci.text_cleaning import clean_cycle, clean_name, clean_number, clean_text
 from hubbleclip.core.errors import SettingsError
+from hubbleclip.core.text_cleaning import clean_cycle, clean_name, clean_number, clean_text
 
 
 def read_proposal_rows(path: Path) -> dict[tuple[str, str], ProposalText]:

@@ -17,13 +17,13 @@ from pathlib import Path
 from hubbleclip.archives.base import Known, draw_key, now_utc, proposal_id_of, reject
 from hubbleclip.archives.json_lines import read_proposal_rows
 from hubbleclip.archives.stsci.parsers import ProposalText
-from hubbleclip.archives.stsci.text_cleaning import clean_number
 from hubbleclip.config.settings import ArchiveSettings, FetchSettings
 from hubbleclip.core.errors import DownloadError, SettingsError
 from hubbleclip.core.io import sha256_bytes, sha256_file
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.process_local import MadeApart
 from hubbleclip.core.records import Observation, Product, Proposal, Rejection
+from hubbleclip.core.text_cleaning import clean_number
 from hubbleclip.fits.keywords import FileFacts, read_facts
 
 LOG = logging.getLogger(__name__)

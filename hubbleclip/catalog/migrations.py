@@ -64,7 +64,9 @@ def migrate(connection: duckdb.DuckDBPyConnection) -> bool:
     comment on the table of steps keeps the hash of the views' text.
     """
     steps = pending_steps(connection)
-    texts = [files("hubbleclip.catalog").joinpath(f"sql/{name}.sql").read_text(encoding="utf-8") for name in DEFINITIONS]
+    texts = [
+        files("hubbleclip.catalog").joinpath(f"sql/{name}.sql").read_text(encoding="utf-8") for name in DEFINITIONS
+    ]
     digest = hashlib.sha256("".join(texts).encode()).hexdigest()
     if not steps and connection.execute(SELECT_DEFINED).fetchall() == [(digest,)]:
         return False

@@ -6,25 +6,24 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter
 
-from flows.loading import keep, load
-from flows.private_server import prefect_server
-from flows.scheduled_server import POOLS, prefect_environment, serve, work
 from hubbleclip import __version__
 from hubbleclip.catalog.catalog import read_catalog, writing_catalog
+from hubbleclip.cli.options import Options, PairOptions, Server
 from hubbleclip.cli.output import out, print_facts, print_json, print_rows, print_status
-from hubbleclip.config.settings import Settings, read_settings
-from hubbleclip.config.toml import parse_assignment, put, settings_toml
+from hubbleclip.cli.running import has_catalog_to_poll, keep_caches_below, run_flow, run_plain
+from hubbleclip.config.toml import settings_toml
 from hubbleclip.core.errors import CatalogError, HubbleclipError
 from hubbleclip.core.layout import Layout
 from hubbleclip.pipeline.promotion import read_promoted
 from hubbleclip.pipeline.status import read_status
 
+log = logging.getLogger("hubbleclip.cli")
 app = App(
     name="hubbleclip",
     help="From the Hubble archive to image-text models.",
@@ -33,108 +32,48 @@ app = App(
 )
 
 
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """Options of every command that reads settings."""
-
-    profile: Annotated[str, Parameter(help="demo, hubble, local, paper, or the path of a TOML file.")] = "demo"
-    data: Annotated[Path | None, Parameter(help="Root of everything that is written.")] = None
-    local: Annotated[Path | None, Parameter(help="Folder of FITS files, for the profile local.")] = None
-    proposals: Annotated[Path | None, Parameter(help="JSON-lines file of proposals, for the profile local.")] = None
-    set: Annotated[
-        tuple[str, ...], Parameter(help="One setting, as section.name=value.", negative=(), consume_multiple=False)
-    ] = ()
-
-    def overrides(self) -> dict[str, Any]:
-        """Settings that the options change, as plain values that also travel to a Prefect server."""
-        values: dict[str, Any] = {}
-        for assignment in self.set:
-            put(values, *parse_assignment(assignment))
-        for path, value in (
-            ("data", self.data),
-            ("archive.folder", self.local),
-            ("archive.proposals_file", self.proposals),
-        ):
-            if value is not None:
-                put(values, path, str(value.absolute()))
-        return values
-
-    def settings(self) -> Settings:
-        """The settings of the profile with the options applied."""
-        return read_settings(self.profile, self.overrides())
-
-
-def run_flow(module: str, name: str, options: Options, **arguments: Any) -> Any:
-    """Check the settings, then run a flow, for its result, with a Prefect server of our own where the environment
-    names none. Under torchrun every process runs it, each with a server of its own.
-    """
-    layout = Layout(options.settings().root)
-    keep_home(layout)
-    with prefect_server(layout.home / f"prefect-{os.environ.get('RANK', '0')}") as wait_until_up:
-        flow = getattr(load(module), name)
-        wait_until_up()
-        with load("scheduled").without_heartbeat():
-            return flow(options.profile, options.overrides(), **arguments)
-
-
-def keep_home(layout: Layout) -> None:
-    """Let the libraries write their caches below the data root and nowhere else."""
-    homes = {
-        "MPLCONFIGDIR": "matplotlib",
-        "XDG_CACHE_HOME": "cache",
-        "XDG_CONFIG_HOME": "config",
-        "HF_HOME": "huggingface",
-    }
-    for variable, folder in homes.items():
-        os.environ.setdefault(variable, str((layout.home / folder).absolute()))
-    for folder in ("cache/astropy", "config/astropy"):
-        (layout.home / folder).mkdir(parents=True, exist_ok=True)
-
-
 @app.command
 def ingest(
     options: Options = Options(),
     *,
-    retry: Annotated[bool, Parameter(negative=(), help="Try all that waits or was given up now.")] = False,
+    retry: Annotated[bool, Parameter(negative=(), help="Retry now all that waits or was given up.")] = False,
     files: Annotated[bool, Parameter(help="Fetch files, or the metadata only.")] = True,
-    from_raw: Annotated[bool, Parameter(negative=(), help="Read landed answers again; ask nobody.")] = False,
+    from_raw: Annotated[bool, Parameter(negative=(), help="Read stored answers again, without a request.")] = False,
+    server: Server = True,
 ) -> None:
     """Ask the archive what is new and fetch it."""
     changes = ["fetch.files=false"] * (not files) + ["archive.from_raw=true"] * from_raw
     options = replace(options, set=(*options.set, *changes))
-    is_asked = is_asked_first(options.settings()) and not retry
-    if is_asked and not load("asking").ask(options.profile, options.overrides()):
-        logging.getLogger("hubbleclip.flows").info("ingest: nothing to do")
+    if not server:
+        run_plain(options, "ingest.run:ingest", retry=retry)
         return
-    run_flow("ingest", "ingest", options, retry=retry, is_asked=is_asked)
+    settings = options.settings()
+    is_polled = has_catalog_to_poll(settings) and not retry
+    if is_polled:
+        from hubbleclip.pipeline.ingest.poll_archive import poll  # noqa: PLC0415 - brings the archive clients
 
-
-def is_asked_first(settings: Settings) -> bool:
-    """Whether to look for work before a Prefect server of our own is started for it: it takes longer than the look.
-    A first run has work, and a server of the user's own is to know of every run.
-    """
-    layout = Layout(settings.root)
-    keep_home(layout)
-    return layout.catalog.is_file() and not settings.archive.from_raw and not os.environ.get("PREFECT_API_URL")
+        if not poll(settings):
+            log.info("ingest: nothing to do")
+            return
+    run_flow("flows.ingest", "ingest", options, retry=retry, is_polled=is_polled)
 
 
 @app.command
-def tiles(options: Options = Options()) -> None:
+def tiles(options: Options = Options(), *, server: Server = True) -> None:
     """Cut the fetched files into PNG tiles."""
-    run_flow("tiles", "tiles", options)
+    run_stage("tiles", options, server, "tiles.run:tiles")
 
 
 @app.command
-def shards(options: Options = Options()) -> None:
+def shards(options: Options = Options(), *, server: Server = True) -> None:
     """Split the tiles and pack them into a dataset."""
-    run_flow("shards", "shards", options)
+    run_stage("shards", options, server, "shards.run:shards")
 
 
 @app.command
-def dataset(options: Options = Options()) -> None:
+def dataset(options: Options = Options(), *, server: Server = True) -> None:
     """Ingest, tiles and shards."""
-    run_flow("dataset", "dataset", options)
+    run_stage("dataset", options, server, "dataset:dataset")
     print_status(read_status(options.settings()))
 
 
@@ -143,49 +82,58 @@ def train(
     options: Options = Options(),
     *,
     sweep: Annotated[Path | None, Parameter(help="Train a grid: a TOML of settings whose values are lists.")] = None,
+    server: Server = True,
 ) -> None:
     """Train on the newest dataset."""
     if sweep is None:
-        run_flow("train", "train", options)
+        run_stage("train", options, server, "train:train")
+        return
+    from hubbleclip.pipeline import sweep as grids  # noqa: PLC0415 - brings torch
+
+    grid = grids.read_grid(sweep)
+    if server:
+        print_rows(run_flow("flows.sweep", "sweep", options, grid=grid))
     else:
-        print_rows(run_flow("sweep", "sweep", options, grid=load("sweep").read_grid(sweep)))
+        print_rows(grids.sweep(options.profile, options.overrides(), grid))
 
 
 @app.command
-def evaluate(options: Options = Options()) -> None:
+def evaluate(options: Options = Options(), *, server: Server = True) -> None:
     """Evaluate the run on the newest dataset and write its report."""
-    run_flow("evaluate", "evaluate", options)
+    run_stage("evaluate", options, server, "evaluate:evaluate")
+
+
+@app.command
+def pipeline(options: Options = Options(), *, server: Server = True) -> None:
+    """Everything: dataset, training, evaluation."""
+    run_stage("pipeline", options, server, "dataset:dataset", "train:train", "evaluate:evaluate")
+    print_status(read_status(options.settings()))
+
+
+def run_stage(flow: str, options: Options, server: bool, *stages: str) -> None:
+    """Run the flow of that name, or its stages without Prefect."""
+    if server:
+        run_flow(f"flows.{flow}", flow, options)
+    else:
+        run_plain(options, *stages)
 
 
 @app.command
 def compare(run: str, other: str, options: Options = Options()) -> None:
     """The report's page for two runs side by side, with their paired differences."""
-    keep_home(Layout(options.settings().root))
-    page = load("compare").compare(run, other, options.settings())
+    from hubbleclip.pipeline.compare_runs import compare as compare_runs  # noqa: PLC0415 - brings torch
+
+    keep_caches_below(Layout(options.settings().root))
+    page = compare_runs(run, other, options.settings())
     out.print(str(page), highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command
 def study(options: Options = Options(), *, steps: int = 180, num_seeds: int = 3) -> None:
-    """Train with one choice changed at a time and say what each is worth; goes on where it stopped."""
-    found = run_flow("study", "study", options, steps=steps, num_seeds=num_seeds)
-    print_rows(
-        [{name: answer[name] for name in ("name", "metric", "value", "low", "high")} for answer in found["questions"]]
-    )
-
-
-@app.command
-def pipeline(options: Options = Options()) -> None:
-    """Everything: dataset, training, evaluation."""
-    run_flow("pipeline", "pipeline", options)
-    print_status(read_status(options.settings()))
-
-
-@dataclass(frozen=True, kw_only=True)
-class PairOptions(Options):
-    """Options of `pairs`, which has a profile of its own."""
-
-    profile: Annotated[str, Parameter(help="pairs, or the path of a TOML file.")] = "pairs"
+    """Train with one choice changed at a time and measure what each is worth; resumes where it stopped."""
+    found = run_flow("experiments.study.flow", "study", options, steps=steps, num_seeds=num_seeds)
+    names = ("name", "metric", "value", "low", "high")
+    print_rows([{name: answer[name] for name in names} for answer in found["questions"]])
 
 
 @app.command
@@ -193,7 +141,8 @@ def pairs(
     train: Path, options: PairOptions = PairOptions(), *, test: Path | None = None, folds: int = 5, seeds: int = 3
 ) -> None:
     """Learn from a folder of JPEG pictures with captions.jsonl; test on another such folder, or on folds in turn."""
-    print_rows(run_flow("pairs", "pairs", options, train=train, test=test, num_folds=folds, num_seeds=seeds))
+    arguments = {"train": train, "test": test, "num_folds": folds, "num_seeds": seeds}
+    print_rows(run_flow("experiments.pairs.flow", "pairs", options, **arguments))
 
 
 @app.command
@@ -208,15 +157,19 @@ def promoted(options: Options = Options(), *, json: bool = False) -> None:
     print_facts(found)
 
 
-@app.command
-def server(options: Options = Options(), *, port: int = 4200) -> None:
+@app.command(name="server")
+def serve_prefect(options: Options = Options(), *, port: int = 4200) -> None:
     """Prefect's server and pages on loopback, for scheduled runs, until Ctrl-C."""
+    from flows.scheduled_server import prefect_environment, serve  # noqa: PLC0415 - scheduled runs only
+
     serve(prefect_environment(options.settings().data, port), port)
 
 
 @app.command
 def deploy(options: Options = Options(), *, port: int = 4200) -> None:
     """Register prefect.yaml and the automations; scheduled runs get this profile and these settings."""
+    from flows.scheduled_server import prefect_environment  # noqa: PLC0415 - scheduled runs only
+
     settings = options.settings()
     os.environ.update(prefect_environment(settings.data, port))
     from flows.deployment import deploy as deploy_all  # noqa: PLC0415 - reads the environment
@@ -230,12 +183,17 @@ def deploy(options: Options = Options(), *, port: int = 4200) -> None:
 def worker(
     options: Options = Options(),
     *,
-    pool: Annotated[tuple[str, ...], Parameter(help="Which pools to work for: cpu, gpu.", negative=())] = POOLS,
+    pool: Annotated[tuple[str, ...], Parameter(help="Which pools to work for: cpu, gpu.", negative=())] = (
+        "cpu",
+        "gpu",
+    ),
     port: int = 4200,
 ) -> None:
     """Work for a server's pools until Ctrl-C; runs under way end with it."""
+    from flows.scheduled_server import prefect_environment, work  # noqa: PLC0415 - scheduled runs only
+
     settings = options.settings()
-    keep_home(Layout(settings.root))
+    keep_caches_below(Layout(settings.root))
     work(prefect_environment(settings.data, port), pool)
 
 
@@ -299,7 +257,7 @@ def search(
 
     settings = options.settings()
     layout = Layout(settings.root)
-    keep_home(layout)
+    keep_caches_below(layout)
     found = read_status(settings)
     if not (found.report and found.run and found.dataset):
         raise HubbleclipError("there is no report to search by: run `hubbleclip pipeline` first")
@@ -342,7 +300,7 @@ def tile(
     options: Options = Options(),
 ) -> None:
     """Cut FITS or JPEG files into tiles, with a contact sheet; no catalog, no archive."""
-    from hubbleclip.pipeline.tile_files import tile_files  # noqa: PLC0415 - brings astropy
+    from hubbleclip.pipeline.tiles.tile_files import tile_files  # noqa: PLC0415 - brings astropy
 
     for line in tile_files(files, out_dir, options.settings().tiles):
         out.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -366,7 +324,7 @@ def simulate(
 
     settings = options.settings()
     plan = read_plan(faults) if faults else FaultPlan()
-    keep_home(Layout(settings.root))
+    keep_caches_below(Layout(settings.root))
     serve(settings.simulator, plan)
 
 
@@ -380,7 +338,6 @@ def start_logging() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; an error that a user can mend becomes one line and exit code 2."""
-    keep()
     start_logging()
     try:
         app(arguments, exit_on_error=False, print_error=False)
@@ -388,7 +345,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stderr.write(f"hubbleclip: {' '.join(str(error).split())}\n")
         sys.exit(2)
     except KeyboardInterrupt:
-        sys.stderr.write("hubbleclip: stopped; the same command goes on from here\n")
+        sys.stderr.write("hubbleclip: stopped; the same command resumes here\n")
         sys.exit(130)
 
 

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hubbleclip.catalog.catalog import read_catalog
-from hubbleclip.cli.app import Options
+from hubbleclip.cli.options import Options
 from hubbleclip.contracts.audit import Checked, check_rules
 from hubbleclip.contracts.compatibility import snapshot
 from hubbleclip.contracts.schema import NAMES, read_contract

@@ -19,9 +19,9 @@ from typing import IO, Any, cast
 
 from astropy.io import fits
 
-from hubbleclip.archives.stsci.text_cleaning import clean_name, clean_number
 from hubbleclip.core.errors import ImageError
 from hubbleclip.core.layout import product_suffix
+from hubbleclip.core.text_cleaning import clean_name, clean_number
 from hubbleclip.fits.header_guard import check_header
 
 KEYWORDS = (

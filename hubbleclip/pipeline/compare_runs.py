@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flows.train import newest_dataset
 from hubbleclip.config.settings import Settings
 from hubbleclip.core.errors import EvaluationError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.version import code_version
 from hubbleclip.evaluation.report.write import evaluate
+from hubbleclip.pipeline.train import newest_dataset
 from hubbleclip.training.runs import RUN
 
 

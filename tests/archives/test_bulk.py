@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from hubbleclip.archives.stsci.bulk_list import BulkList, index_bulk
 from hubbleclip.archives.stsci.parsers import ProposalText, parse_abstracts_cat
-from hubbleclip.archives.stsci.text_cleaning import decode
 from hubbleclip.config.settings import SimulatorSettings
+from hubbleclip.core.text_cleaning import decode
 from hubbleclip.simulator.server.pages import abstracts_cat
 from hubbleclip.simulator.visits import make_proposals
 

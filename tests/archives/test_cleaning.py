@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubbleclip.archives.stsci.text_cleaning import (
+from hubbleclip.archives.stsci.categories import clean_category
+from hubbleclip.core.text_cleaning import (
     MAX_CHARS,
-    clean_category,
     clean_cycle,
     clean_name,
     clean_number,

@@ -12,7 +12,7 @@ from hubbleclip.catalog.catalog import OPEN_ANEW_EVERY, Catalog, catalog_lock
 from hubbleclip.config.settings import FlowSettings
 from hubbleclip.core.errors import CatalogLockedError
 from hubbleclip.core.layout import Layout
-from hubbleclip.pipeline.stage import bounded_catalog
+from hubbleclip.pipeline.engine.stage import bounded_catalog
 
 MIB = 1 << 20
 BOUNDS = "SELECT current_setting('threads') AS threads, current_setting('memory_limit') AS memory"

@@ -12,8 +12,8 @@ import pytest
 from rich.table import Table
 from storms import SKY, Rows, asked, different_ids, overrides, short_storm, state, tally
 
-from flows.ingest import ingest
 from hubbleclip.core.errors import HubbleclipError
+from hubbleclip.pipeline.ingest.run import ingest
 from hubbleclip.simulator.server.fault_injection import STRIKES
 from hubbleclip.simulator.server.fault_plan import FaultPlan
 from hubbleclip.simulator.server.launcher import running_simulator

@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from flows.batches import Stage
 from hubbleclip.catalog.catalog import writing_catalog
 from hubbleclip.config.settings import Settings, read_settings
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Listing, Observation, Product, Rejection
+from hubbleclip.pipeline.engine.stage import Stage
 
 NOW = datetime(2024, 1, 2, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -8,11 +8,11 @@ import yaml
 from prefect.cli.deploy._models import PrefectYamlModel
 from prefect.cli.deploy._triggers import DeploymentTriggerAdapter
 
-from flows.batches import batches
 from flows.deployment import OURS, WEBHOOK_VARIABLE, automations, deploy
 from flows.scheduled_server import POOLS, SETTINGS, prefect_environment
 from hubbleclip.config.settings import FlowSettings
 from hubbleclip.core.errors import HubbleclipError
+from hubbleclip.pipeline.engine.batches import batches
 
 ROOT = Path(__file__).parents[2]
 DEPLOYED = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))

@@ -6,7 +6,7 @@ from stages import stage_at
 from test_fetching import archive_at, url  # noqa: F401 - a fixture
 
 from benchmarks.bench_ingest import asked_of, request_figures
-from hubbleclip.pipeline.poll_archive import query_observations
+from hubbleclip.pipeline.ingest.poll_archive import query_observations
 
 
 def test_a_run_that_finds_nothing_new_asks_once_a_window_and_counts_nothing(url: str, tmp_path: Path) -> None:  # noqa: F811

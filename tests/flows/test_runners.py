@@ -12,17 +12,20 @@ import duckdb
 import pytest
 from commands import SMALL, files_below, run
 
-from flows.batches import STOPPED, Connections, batches, open_stage
-from flows.runners import THREADS_AS_THEY_ARE, fetch_share, runner_of
-from flows.shards import read_tile
-from flows.spreading import batches_of, pack_shard
+from flows.runners import THREADS_AS_THEY_ARE, open_task_runner
 from hubbleclip.archives import open_archive
 from hubbleclip.config.settings import PROFILES_DIR, read_settings
 from hubbleclip.core.errors import ArchiveDownError, SettingsError
 from hubbleclip.core.io import sha256_file, write_bytes
 from hubbleclip.core.layout import Layout
 from hubbleclip.dataset.build import PlannedShard, write_shard
+from hubbleclip.pipeline.engine.batches import batches
+from hubbleclip.pipeline.engine.connections import STOPPED, Connections
+from hubbleclip.pipeline.engine.parallel_work import batches_of, pack_shard
+from hubbleclip.pipeline.engine.runners import fetch_share, runner_of
+from hubbleclip.pipeline.engine.stage import open_stage
 from hubbleclip.pipeline.remote_store import push, take_over
+from hubbleclip.pipeline.shards.run import read_tile
 from tests.dataset.made_samples import make_samples_with_pngs
 
 NIGHT = SMALL | {
@@ -100,7 +103,7 @@ def test_a_dask_cluster_leaves_the_flow_its_threads(tmp_path: Path, monkeypatch:
     pytest.importorskip("distributed")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     settings = read_settings("demo", {"data": str(tmp_path), "flows": {"runner": "dask"}})
-    with open_stage("tiles", settings) as stage, runner_of(settings).open(stage, 1) as runner:
+    with open_stage("tiles", settings) as stage, open_task_runner(stage, "dask", 1) as runner:
         assert runner.client.submit(os.getpid).result() != os.getpid()
         assert "OMP_NUM_THREADS" not in os.environ
 

@@ -13,13 +13,14 @@ from stages import listing, stage_at
 from test_fetching import archive_at, listed, url  # noqa: F401 - a fixture
 
 from hubbleclip.archives import Archive
+from hubbleclip.config.settings import read_settings
 from hubbleclip.core.errors import ArchiveError
-from hubbleclip.pipeline.poll_archive import ask, query_observations
+from hubbleclip.pipeline.ingest.poll_archive import poll, query_observations
 
 HEAVY = "prefect", "torch", "matplotlib", "numba", "astropy", "astroquery", "fastapi", "s3fs", "pyarrow.parquet"
 
 
-@pytest.mark.parametrize("module", ["hubbleclip.cli.app", "hubbleclip.pipeline.poll_archive"])
+@pytest.mark.parametrize("module", ["hubbleclip.cli.app", "hubbleclip.pipeline.ingest.poll_archive"])
 def test_a_look_brings_in_no_heavy_library(module: str) -> None:
     code = f"import sys, {module}; print(*set(sys.modules) & set({HEAVY!r}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -31,14 +32,14 @@ def test_there_is_work_until_all_is_listed_and_every_proposal_is_in(url: str, tm
         archive = archive_at(url, stage)
     overrides = {"data": str(tmp_path), "fetch": {"files": False}}
     served = {name: getattr(archive.settings, name) for name in ("mast_url", "proposals_url", "programs_url")}
-    assert ask("demo", overrides | {"archive": served})
+    assert poll(read_settings("demo", overrides | {"archive": served}))
     with stage_at(tmp_path, {"archive": served}) as stage:
         observations, _ = listed(archive)
         numbers = sorted({item.proposal_id.split(":")[1] for item in observations})
         proposals, _ = archive.fetch_proposals(numbers)
         found = [listing(stage.settings, item, item.fetched_at) for item in observations]
         stage.catalog.upsert({"listing": found, "proposal": proposals})
-    assert not ask("demo", overrides | {"archive": served})
+    assert not poll(read_settings("demo", overrides | {"archive": served}))
 
 
 class Watched:

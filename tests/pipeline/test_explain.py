@@ -8,8 +8,8 @@ import pytest
 from stages import NOW, fetched, listing, observation, stage_at
 
 from benchmarks.made_catalog import made_rows
-from flows.batches import Stage
 from hubbleclip.core.errors import CatalogError
+from hubbleclip.pipeline.engine.stage import Stage
 from hubbleclip.pipeline.lineage import explain_tile
 
 

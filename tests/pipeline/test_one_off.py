@@ -9,7 +9,7 @@ from PIL import Image
 from hubbleclip.config.settings import SimulatorSettings, TileSettings
 from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.images.png import decode_png
-from hubbleclip.pipeline.tile_files import tile_files
+from hubbleclip.pipeline.tiles.tile_files import tile_files
 from hubbleclip.simulator.visits import make_proposals, observations_of, render_product
 
 SKY = SimulatorSettings(num_proposals=2, frame_px=160)

@@ -11,7 +11,7 @@ import pytest
 from hubbleclip.archives.stsci.ads import parse_ads
 from hubbleclip.archives.stsci.parsers import ProposalText, parse_abstracts_cat, parse_apt
 from hubbleclip.archives.stsci.program_listing import parse_listing
-from hubbleclip.archives.stsci.text_cleaning import clean_text, decode
+from hubbleclip.core.text_cleaning import clean_text, decode
 
 DATA = Path(__file__).parents[2].parent / "shared/data"
 PROPOSALS = DATA / "proposals"

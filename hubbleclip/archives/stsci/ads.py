@@ -17,9 +17,9 @@ import requests
 
 from hubbleclip.archives.http.client import RefusedError, Transport, in_words
 from hubbleclip.archives.stsci.parsers import ProposalText, text_of
-from hubbleclip.archives.stsci.text_cleaning import clean_number, decode
 from hubbleclip.config.settings import FetchSettings
 from hubbleclip.core.errors import ArchiveError, SettingsError
+from hubbleclip.core.text_cleaning import clean_number, decode
 
 LOG = logging.getLogger(__name__)
 TOKEN_VARIABLE = "ADS_API_TOKEN"  # noqa: S105 - the name of a variable

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hubbleclip.archives.stsci.parsers import ProposalText, numbers_in, parse_abstracts_cat, split_abstracts_cat
-from hubbleclip.archives.stsci.text_cleaning import decode
+from hubbleclip.core.text_cleaning import decode
 
 Place = tuple[int, int]
 """First byte and number of bytes."""

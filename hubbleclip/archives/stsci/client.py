@@ -28,12 +28,12 @@ from hubbleclip.archives.stsci.bulk_list import BulkList, index_bulk
 from hubbleclip.archives.stsci.merging import ADS, APT, BULK, LISTING, PAGE, merge
 from hubbleclip.archives.stsci.parsers import ProposalText, find_bulk_link, parse_apt, parse_program_page
 from hubbleclip.archives.stsci.program_listing import parse_listing
-from hubbleclip.archives.stsci.text_cleaning import clean_number
 from hubbleclip.config.settings import ArchiveSettings
 from hubbleclip.core.errors import ArchiveDownError, ArchiveError, SettingsError
 from hubbleclip.core.io import replacing, write_bytes, write_text
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Proposal, Rejection
+from hubbleclip.core.text_cleaning import clean_number
 
 LOG = logging.getLogger(__name__)
 DAMAGED_TRIES = 3

@@ -15,16 +15,16 @@ from bs4 import BeautifulSoup
 from bs4.element import NavigableString, Tag
 from bs4.exceptions import ParserRejectedMarkup
 
-from hubbleclip.archives.stsci.text_cleaning import (
+from hubbleclip.archives.stsci.categories import clean_category
+from hubbleclip.core.errors import ArchiveError
+from hubbleclip.core.text_cleaning import (
     UNSEEN,
-    clean_category,
     clean_cycle,
     clean_name,
     clean_number,
     clean_text,
     decode,
 )
-from hubbleclip.core.errors import ArchiveError
 
 KEYS = {"prop. type": "proposal_type", "category": "category", "id": "number", "cycle": "cycle", "title": "title",
         "pi": "pi"}  # fmt: skip

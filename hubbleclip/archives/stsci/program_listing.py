@@ -10,8 +10,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 
 from hubbleclip.archives.stsci.parsers import ProposalText, text_of
-from hubbleclip.archives.stsci.text_cleaning import HONORIFIC, clean_number, decode
 from hubbleclip.core.errors import ArchiveError
+from hubbleclip.core.text_cleaning import HONORIFIC, clean_number, decode
 
 MAX_LISTING_CHARS = 1_000_000
 """A listing is mostly exposures; what tells of the proposal stands on its first pages."""

@@ -8,13 +8,14 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
 
-from prefect import Task
-
-from flows.batches import Batch, Stage, attempt, merged, run_batches, write_tried
 from hubbleclip.archives import Archive
 from hubbleclip.catalog.catalog import Catalog
 from hubbleclip.catalog.pending import from_rows, pending_products
 from hubbleclip.core.records import Listing, Observation, Rejection
+from hubbleclip.pipeline.engine.attempts import attempt, write_with_retries
+from hubbleclip.pipeline.engine.batches import run_batches
+from hubbleclip.pipeline.engine.connections import Batch, merged
+from hubbleclip.pipeline.engine.stage import Stage
 
 OBSERVATIONS_A_BATCH = 4
 """Batches of observations are larger than those of files by this factor, since the archive answers many at once."""
@@ -59,16 +60,13 @@ def list_known(known: Known, archive: Archive, digest: str) -> Batch:
     return list_products(known.observations, archive, known.taken, digest)
 
 
-task_list_products = Task(list_known, name="list-products", persist_result=False)
-
-
 def list_pending(stage: Stage, archive: Archive) -> None:
     """List products wherever that is due."""
     pending = pending_products(stage.catalog, stage.settings.archive)
     run_batches(
-        stage, task_list_products, proposal_batches(stage, pending),
+        stage, "list-products", list_known, proposal_batches(stage, pending),
         archive, stage.settings.archive.digest(),
-        total=sum(row["num_known"] for row in pending), write=write_listing, here=True,
+        total=sum(row["num_known"] for row in pending), write=write_listing, in_process=True,
     )  # fmt: skip
 
 
@@ -105,7 +103,7 @@ def write_listing(stage: Stage, batch: Batch) -> None:
     with stage.catalog.transaction():
         incoming = {"product": products, "listing": batch.get("listing", []), "rejection": batch.get("rejection", [])}
         stage.catalog.run("write_listing", incoming, now=datetime.now(UTC))
-        write_tried(stage, batch, entity="proposal", work="products", done=[])
+        write_with_retries(stage, batch, entity="proposal", work="products", done=[])
 
 
 def dated_as_known(catalog: Catalog, listings: Sequence[Listing]) -> list[Listing]:

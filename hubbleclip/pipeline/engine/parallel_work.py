@@ -11,14 +11,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from prefect import Task
-
-from flows.batches import Batch, Stage, batches, run_batches
-from flows.runners import is_elsewhere, runner_of
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.parallel import Spread
 from hubbleclip.dataset.build import PlannedShard
 from hubbleclip.dataset.shard_writer import Tar
+from hubbleclip.pipeline.engine.batches import batches, run_batches
+from hubbleclip.pipeline.engine.connections import Batch
+from hubbleclip.pipeline.engine.runners import is_remote, runner_of
+from hubbleclip.pipeline.engine.stage import Stage
 from hubbleclip.pipeline.remote_store import at_hand, hand_over, pull_folder, take_over
 
 if TYPE_CHECKING:
@@ -47,17 +47,11 @@ def do_each(numbered: Numbered, work: Callable[[Any], Any]) -> Batch:
     return {MADE: [(number, work(item)) for number, item in numbered.items]}
 
 
-task_pack_shards = Task(do_each, name="pack-shards", persist_result=False)
-task_embed_tiles = Task(do_each, name="embed-tiles", persist_result=False)
-
-
-def spread_over(
-    stage: Stage, task: Task[..., Batch], work: Callable[[Item], Made], items: Sequence[Item]
-) -> list[Made]:
+def spread_over(stage: Stage, name: str, work: Callable[[Item], Made], items: Sequence[Item]) -> list[Made]:
     """What `work` makes of the items, in their order, by at most `MOST_TASKS` runs of the task."""
     made: dict[int, Made] = {}
     numbered = map(Numbered, batches_of(list(enumerate(items))))
-    run_batches(stage, task, numbered, work, total=len(items), write=lambda _, batch: made.update(batch[MADE]))
+    run_batches(stage, name, do_each, numbered, work, total=len(items), write=lambda _, batch: made.update(batch[MADE]))
     return [made[number] for number in range(len(items))]
 
 
@@ -71,8 +65,8 @@ def spread_packing(stage: Stage, paths: Mapping[str, str]) -> Spread[PlannedShar
 
     def spread(work: Callable[[PlannedShard], Tar], shards: Sequence[PlannedShard]) -> list[Tar]:
         with_tiles = [(shard, [paths[sample.tile_id] for sample in shard.samples]) for shard in shards]
-        is_sent = is_elsewhere(stage.settings)
-        tars = spread_over(stage, task_pack_shards, partial(pack_shard, work, stage.layout, is_sent), with_tiles)
+        is_sent = is_remote(stage.settings)
+        tars = spread_over(stage, "pack-shards", partial(pack_shard, work, stage.layout, is_sent), with_tiles)
         if is_sent:
             take_over(stage.layout, [shard.path for shard in shards])
         return tars
@@ -94,17 +88,17 @@ def pack_shard(
 
 def place_to_read(stage: Stage, folder: Path) -> Path | str:
     """Where a folder can be read by all workers: here, or in the store."""
-    return f"{stage.layout.store}/{stage.layout.relative(folder)}" if is_elsewhere(stage.settings) else folder
+    return f"{stage.layout.store}/{stage.layout.relative(folder)}" if is_remote(stage.settings) else folder
 
 
 def spread_embedding(stage: Stage) -> SpreadParts | None:
     """For tiles; None where the runner has no processes of its own, since a model uses all of its process."""
-    if not runner_of(stage.settings).is_apart:
+    if not runner_of(stage.settings).is_separate:
         return None
 
     def spread(work: Callable[[TilePart], Floats], parts: Sequence[TilePart]) -> list[Floats]:
-        layout = stage.layout if is_elsewhere(stage.settings) else None
-        return spread_over(stage, task_embed_tiles, partial(embed_part, work, layout), parts)
+        layout = stage.layout if is_remote(stage.settings) else None
+        return spread_over(stage, "embed-tiles", partial(embed_part, work, layout), parts)
 
     return spread
 

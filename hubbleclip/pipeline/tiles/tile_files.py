@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from flows.batches import attempt
 from hubbleclip.config.settings import TileSettings
 from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.core.io import sha256_file, write_bytes
@@ -14,6 +13,7 @@ from hubbleclip.core.records import Rejection
 from hubbleclip.images.contact_sheet import write_sheet
 from hubbleclip.images.jpeg import decode_picture
 from hubbleclip.images.tiling import CutResult, tile_file
+from hubbleclip.pipeline.engine.attempts import attempt
 
 
 def tile_files(files: Sequence[Path], out_dir: Path, settings: TileSettings) -> Iterator[str]:

@@ -6,12 +6,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
-from flows.batches import Batch, Stage, attempt, write_rows
 from hubbleclip.core.errors import ImageError
 from hubbleclip.core.io import sync_files, write_bytes
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Product, Rejection, Tile
 from hubbleclip.images.tiling import CutResult, CutTile, TileRejection, to_tile_record
+from hubbleclip.pipeline.engine.attempts import attempt
+from hubbleclip.pipeline.engine.batches import write_rows
+from hubbleclip.pipeline.engine.connections import Batch
+from hubbleclip.pipeline.engine.stage import Stage
 
 Cut = Callable[[], tuple[list[Tile], list[Rejection]]]
 """Cuts one item: its tiles, and those left out."""

@@ -9,12 +9,12 @@ import pytest
 from astropy.io import fits
 from stages import fetched, observation, rejection, stage_at
 
-from flows.batches import Stage
-from flows.colour import colour_pending, colour_visits, pending_visits
-from flows.tiles import cut_products
 from hubbleclip.core.errors import SettingsError
 from hubbleclip.core.io import sha256_file
 from hubbleclip.core.records import Product
+from hubbleclip.pipeline.engine.stage import Stage
+from hubbleclip.pipeline.tiles.rgb_visits import colour_pending, colour_visits, pending_visits
+from hubbleclip.pipeline.tiles.run import cut_products
 
 pytest.importorskip("reproject")
 TILES = {"tiles": {"size_px": 64, "min_side_px": 32, "colour": True, "views": ["native"]}}

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from commands import SMALL, run
 
-from flows.sweep import changed, combinations, read_grid
 from hubbleclip.core.errors import SettingsError
+from hubbleclip.pipeline.sweep import changed, combinations, read_grid
 
 GRID = '[train]\nloss = ["multi_positive", "info_nce"]\nseed = [1, 2]\n'
 

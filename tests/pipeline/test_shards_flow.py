@@ -6,9 +6,9 @@ from pathlib import Path
 
 from stages import NOW, stage_at
 
-from flows.shards import use_again
 from hubbleclip.core.records import Dataset
 from hubbleclip.dataset.manifest import DESCRIPTION
+from hubbleclip.pipeline.shards.run import use_again
 from hubbleclip.pipeline.status import NEWEST_DATASET
 
 FIRST = Dataset(

@@ -6,10 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from prefect import Task
-
-from flows.batches import Batch, Connections, Stage, attempt, merged, run_batches, write_tried
-from flows.runners import fetch_share
 from hubbleclip.archives import Archive
 from hubbleclip.archives.base import Delivery
 from hubbleclip.archives.http.content_store import check_room, settle_small
@@ -21,8 +17,12 @@ from hubbleclip.core.errors import ArchiveDownError, DiskFullError
 from hubbleclip.core.io import sync_files
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Product, Rejection
+from hubbleclip.pipeline.engine.attempts import attempt, write_with_retries
+from hubbleclip.pipeline.engine.batches import run_batches
+from hubbleclip.pipeline.engine.connections import Batch, Connections, merged
+from hubbleclip.pipeline.engine.runners import fetch_share
+from hubbleclip.pipeline.engine.stage import Stage, layout_of
 from hubbleclip.pipeline.remote_store import push
-from hubbleclip.pipeline.stage import layout_of
 
 
 def fetch_products(
@@ -92,9 +92,6 @@ def fetch_file(product: Product, archive: Archive, settings: Settings) -> Batch:
     return {"product": [numbered], "product_version": history}
 
 
-task_fetch_products = Task(fetch_products, name="fetch-products", persist_result=False)
-
-
 def fetch_pending(stage: Stage, archive: Archive) -> None:
     """Fetch all that waits, then remove contents that newer ones have replaced."""
     pending, settings = pending_fetch(stage.catalog, stage.settings), stage.settings
@@ -102,7 +99,7 @@ def fetch_pending(stage: Stage, archive: Archive) -> None:
     if pending:
         archive.remember(partial(known_content, stage.catalog))
     run_batches(
-        stage, task_fetch_products, product_batches(stage.catalog, pending, settings.flows.batch_size),
+        stage, "fetch-products", fetch_products, product_batches(stage.catalog, pending, settings.flows.batch_size),
         archive, settings, connections, total=len(pending), write=write_fetched, connections=connections,
     )  # fmt: skip
     remove_old_contents(stage)
@@ -123,7 +120,7 @@ def write_fetched(stage: Stage, batch: Batch) -> None:
     with stage.catalog.transaction():
         stage.catalog.run("clear_failures", entity="product", stage="tiles", ids=renewed)
         done = [product.uri for product in batch.get("product", [])]
-        write_tried(stage, batch, entity="product", work="fetch", done=done)
+        write_with_retries(stage, batch, entity="product", work="fetch", done=done)
 
 
 def remove_old_contents(stage: Stage) -> None:

@@ -8,24 +8,22 @@ from __future__ import annotations
 import logging
 from datetime import UTC, datetime
 from itertools import chain
-from typing import Any
 
 from hubbleclip.archives import Archive, open_archive
 from hubbleclip.archives.mast.criteria import mjd_of
 from hubbleclip.catalog.pending import pending_fetch, pending_products, pending_proposals
-from hubbleclip.config.settings import read_settings
+from hubbleclip.config.settings import Settings
 from hubbleclip.core.records import Watermark
-from hubbleclip.pipeline.boundaries import checked
+from hubbleclip.pipeline.engine.boundaries import checked
+from hubbleclip.pipeline.engine.services import archive_service
+from hubbleclip.pipeline.engine.stage import Stage, bounded_catalog, layout_of
 from hubbleclip.pipeline.remote_store import mirrored_catalog
-from hubbleclip.pipeline.services import archive_service
-from hubbleclip.pipeline.stage import Stage, bounded_catalog, layout_of
 
-log = logging.getLogger("hubbleclip.flows")
+log = logging.getLogger("hubbleclip.pipeline")
 
 
-def ask(profile: str, overrides: dict[str, Any]) -> bool:
+def poll(settings: Settings) -> bool:
     """Bring in the observations of now, and tell whether `ingest` has anything to do then."""
-    settings = read_settings(profile, overrides)
     layout = layout_of(settings)
     writer = bounded_catalog(layout, settings.flows)
     with mirrored_catalog(layout), writer as catalog, archive_service(settings) as served:

@@ -11,9 +11,6 @@ from typing import Any
 import pytest
 from stages import fetched, product, rejection, stage_at
 
-from flows.batches import Batch, Connections, Stage
-from flows.fetch import dropped, fetch_products, known_content, remove_old_contents, remove_strays, write_fetched
-from flows.tiles import fetch_and_cut
 from hubbleclip.archives import Archive, open_archive
 from hubbleclip.catalog.catalog import writing_catalog
 from hubbleclip.catalog.pending import pending_fetch, pending_tiles, product_batches, read_products
@@ -22,6 +19,17 @@ from hubbleclip.core.errors import ArchiveDownError, CatalogError, DiskFullError
 from hubbleclip.core.io import sha256_bytes, write_bytes
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Attempt, Observation, Product
+from hubbleclip.pipeline.engine.connections import Batch, Connections
+from hubbleclip.pipeline.engine.stage import Stage
+from hubbleclip.pipeline.ingest.fetch import (
+    dropped,
+    fetch_products,
+    known_content,
+    remove_old_contents,
+    remove_strays,
+    write_fetched,
+)
+from hubbleclip.pipeline.tiles.run import fetch_and_cut
 from hubbleclip.simulator.server.launcher import running_simulator, simulated_addresses
 
 SKY = SimulatorSettings(num_proposals=6, frame_px=96)

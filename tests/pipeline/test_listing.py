@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 from stages import DAY, NOW, fetched, listing, observation, product, rejection, stage_at
 
-from flows.batches import Batch, Stage
-from flows.listing import list_products, proposal_batches, taken_names, write_listing
 from hubbleclip.catalog.pending import pending_fetch, pending_products
 from hubbleclip.core.errors import ArchiveBusyError, ArchiveDownError
 from hubbleclip.core.records import Attempt, Observation, Product, Rejection
+from hubbleclip.pipeline.engine.connections import Batch
+from hubbleclip.pipeline.engine.stage import Stage
+from hubbleclip.pipeline.ingest.list_products import list_products, proposal_batches, taken_names, write_listing
 
 A, B, OTHER = observation("a"), observation("b"), observation("c", "hst:2")
 

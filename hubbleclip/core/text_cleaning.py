@@ -5,16 +5,11 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
-from functools import cache
-from pathlib import Path
 
-from hubbleclip.archives.stsci.latex import read_latex
+from hubbleclip.core.latex import read_latex
 
 MAX_CHARS = 20_000
 """A longer text is cut here, at a space: the longest real abstract has about 5,000 characters."""
-CATEGORY_CHARS = 50
-"""STScI's bulk list cuts categories off at this length."""
-CATEGORIES_FILE = Path(__file__).with_name("categories.txt")
 
 ESCAPES = 2
 """Some texts were escaped twice (`&amp;gt;`)."""
@@ -111,21 +106,3 @@ def clean_cycle(text: str | None) -> int | None:
     """The cycle's number; None when it is missing."""
     match = re.search(r"(?<![0-9])[0-9]{1,3}(?![0-9])", text or "")
     return int(match[0]) if match else None
-
-
-@cache
-def _long_categories() -> tuple[str, ...]:
-    return tuple(CATEGORIES_FILE.read_text(encoding="utf-8").splitlines())
-
-
-def clean_category(text: str | None) -> str | None:
-    """A scientific category; one that was cut is completed where one known name goes on from it."""
-    category = clean_text(text)
-    if category is None or not CATEGORY_CHARS - 1 <= len(category) <= CATEGORY_CHARS:
-        return category
-    begun = category.casefold()
-    found = {name for name in _long_categories() if name.casefold().startswith(begun) and len(name) > len(begun)}
-    if len(found) != 1:
-        return category
-    rest = found.pop()[len(category) :]
-    return category + (rest.upper() if category.isupper() else rest)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-from prefect import Task
 
-from flows.batches import Stage, log
 from hubbleclip.catalog.pending import from_rows
 from hubbleclip.config.settings import SplitSettings
 from hubbleclip.core.records import Observation, Proposal, SplitAssignment, Tile
@@ -19,9 +18,11 @@ from hubbleclip.dataset.splits.near_duplicates import text_links
 from hubbleclip.dataset.splits.report import leak_line, split_report, split_tables
 from hubbleclip.dataset.splits.schemes import RANDOM
 from hubbleclip.dataset.splits.shared_fields import field_links
-from hubbleclip.pipeline.boundaries import checked
+from hubbleclip.pipeline.engine.boundaries import checked
+from hubbleclip.pipeline.engine.stage import Stage
 
-task_assign_splits: Task[..., list[SplitAssignment]] = Task(assign_splits, name="assign-splits", persist_result=False)
+log = logging.getLogger("hubbleclip.pipeline")
+ASSIGN = "assign-splits"
 
 FORMER = """
 SELECT t.proposal_id, s.tile_id, s.group_id, s.split, s.reason FROM split s JOIN tile t USING (tile_id)
@@ -59,10 +60,10 @@ def split_tiles(stage: Stage, material: Material) -> dict[str, SplitAssignment]:
     existing = {s.tile_id: s for s in from_rows(SplitAssignment, stage.catalog.rows("FROM split"))}
     at_random = settings.model_copy(update={"scheme": RANDOM})
     former = {row.pop("proposal_id"): SplitAssignment(**row) for row in stage.catalog.rows(FORMER)}
-    found = _assign(material, existing, at_random, former)
+    found = _assign(stage, material, existing, at_random, former)
     left_out = write_splits(stage, [found[tile_id] for tile_id in sorted(found.keys() - existing.keys())])
     if settings.scheme != RANDOM:
-        found = _assign(material, released_splits(datasets_dir, settings), settings)
+        found = _assign(stage, material, released_splits(datasets_dir, settings), settings)
     kept = {tile_id: plan for tile_id, plan in found.items() if tile_id not in left_out}
     check_test_lists(datasets_dir, {tile_id: plan.split for tile_id, plan in kept.items()}, settings)
     return kept
@@ -70,20 +71,28 @@ def split_tiles(stage: Stage, material: Material) -> dict[str, SplitAssignment]:
 
 def write_splits(stage: Stage, new: Sequence[SplitAssignment]) -> set[str]:
     """Write new assignments. The tiles of those that break their contract, which become rejections."""
-    rows = checked(stage, {"split": new}, task_assign_splits.name)
+    rows = checked(stage, {"split": new}, ASSIGN)
     stage.catalog.upsert(rows)
     stage.rejected += len(rows.get("rejection", ()))
     return {plan.tile_id for plan in new}.difference(plan.tile_id for plan in rows["split"])
 
 
 def _assign(
+    stage: Stage,
     material: Material,
     existing: Mapping[str, SplitAssignment],
     settings: SplitSettings,
     former: Mapping[str, SplitAssignment] | None = None,
 ) -> dict[str, SplitAssignment]:
-    new = task_assign_splits(
-        material.tiles, material.observations, material.proposals, existing, settings, former=former
+    new = stage.execution.call(
+        ASSIGN,
+        assign_splits,
+        material.tiles,
+        material.observations,
+        material.proposals,
+        existing,
+        settings,
+        former=former,
     )
     return {**existing, **{plan.tile_id: plan for plan in new}}
 

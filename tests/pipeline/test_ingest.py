@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 from stages import NOW, observation, rejection, stage_at
 
-from flows.batches import Batch, Stage, attempt
-from flows.ingest import fetch_proposals, query_observations, write_proposals
 from hubbleclip.catalog.pending import pending_proposals
 from hubbleclip.core.errors import ArchiveError, PartialAnswerError, SettingsError
 from hubbleclip.core.records import Attempt, Observation, Proposal, Rejection
+from hubbleclip.pipeline.engine.attempts import attempt
+from hubbleclip.pipeline.engine.connections import Batch
+from hubbleclip.pipeline.engine.stage import Stage
+from hubbleclip.pipeline.ingest.run import fetch_proposals, query_observations, write_proposals
 
 FIRST_MJD = 48005.0
 F1, F2 = "1" * 32, "2" * 32

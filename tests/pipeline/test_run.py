@@ -5,9 +5,10 @@ import errno
 import pytest
 from stages import rejection
 
-from flows.batches import attempt, batches, num_items_of
 from hubbleclip.core.errors import ArchiveUnreachableError, DownloadError, HubbleclipError, ImageError
 from hubbleclip.core.records import Rejection
+from hubbleclip.pipeline.engine.attempts import attempt
+from hubbleclip.pipeline.engine.batches import batches, num_counted
 
 
 def failing(error: Exception) -> object:
@@ -49,7 +50,7 @@ def test_a_system_without_free_files_stops_the_run_rather_than_blaming_the_item(
 
 def test_tiles_that_are_left_out_are_no_items_of_their_stage() -> None:
     left_out = [rejection("tile", f"t{k}", "tiles", "no_signal") for k in range(5)]
-    assert num_items_of([*left_out, rejection("product", "p", "tiles", "unreadable")]) == 1
+    assert num_counted([*left_out, rejection("product", "p", "tiles", "unreadable")]) == 1
 
 
 def test_batches_hold_every_item_once() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from hubbleclip.contracts.validation import Rows, without_broken_rows
 
 if TYPE_CHECKING:
-    from hubbleclip.pipeline.stage import Stage
+    from hubbleclip.pipeline.engine.stage import Stage
 
 
 class Edge(NamedTuple):

@@ -9,9 +9,6 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from prefect import Task
-
-from flows.batches import Batch, Stage, batches, run_batches
 from hubbleclip.catalog.catalog import Catalog
 from hubbleclip.config.settings import TileSettings
 from hubbleclip.core.errors import SettingsError
@@ -19,8 +16,11 @@ from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Product, Rejection, Tile
 from hubbleclip.images.rgb import cut_colour, pick_parts, wavelength_nm
 from hubbleclip.images.tiling import read_images
-from hubbleclip.pipeline.cutting import check_tiles, cut_each, left_out_rows, write_cut, write_tiles
+from hubbleclip.pipeline.engine.batches import batches, run_batches
+from hubbleclip.pipeline.engine.connections import Batch
+from hubbleclip.pipeline.engine.stage import Stage
 from hubbleclip.pipeline.remote_store import at_hand, push
+from hubbleclip.pipeline.tiles.cutting import check_tiles, cut_each, left_out_rows, write_cut, write_tiles
 
 PRODUCT = tuple(Product.__slots__)
 
@@ -70,9 +70,6 @@ def colour_visit(visit: Visit, layout: Layout, settings: TileSettings) -> tuple[
     return tiles, left_out_rows(cut.rejections, "colour", settings.digest(), now)
 
 
-task_colour_visits = Task(colour_visits, name="colour-visits", persist_result=False)
-
-
 def colour_pending(stage: Stage) -> None:
     """Colour what is cut and not yet coloured. Raises SettingsError where the files are not kept, since three of them
     must stand side by side.
@@ -82,4 +79,6 @@ def colour_pending(stage: Stage) -> None:
         raise SettingsError("tiles.colour needs the files of a whole visit: set fetch.keep_fits = true")
     pending = pending_visits(stage.catalog, settings.tiles)
     work = batches(pending, settings.flows.batch_size)
-    run_batches(stage, task_colour_visits, work, stage.layout, settings.tiles, total=len(pending), write=write_cut)
+    run_batches(
+        stage, "colour-visits", colour_visits, work, stage.layout, settings.tiles, total=len(pending), write=write_cut
+    )

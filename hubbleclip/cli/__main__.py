@@ -1,0 +1,5 @@
+"""`python -m hubbleclip.cli`, for torchrun."""
+
+from hubbleclip.cli.app import main
+
+main()

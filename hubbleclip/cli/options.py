@@ -1,0 +1,59 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from hubbleclip.config.settings import Settings, read_settings
+from hubbleclip.config.toml import parse_assignment, put
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Options of every command that reads settings."""
+
+    profile: Annotated[str, Parameter(help="demo, hubble, local, paper, or the path of a TOML file.")] = "demo"
+    data: Annotated[Path | None, Parameter(help="Root of everything that is written.")] = None
+    local: Annotated[Path | None, Parameter(help="Folder of FITS files, for the profile local.")] = None
+    proposals: Annotated[Path | None, Parameter(help="JSON-lines file of proposals, for the profile local.")] = None
+    set: Annotated[
+        tuple[str, ...], Parameter(help="One setting, as section.name=value.", negative=(), consume_multiple=False)
+    ] = ()
+
+    def overrides(self) -> dict[str, Any]:
+        """Settings that the options change, as plain values that also travel to a Prefect server."""
+        values: dict[str, Any] = {}
+        for assignment in self.set:
+            put(values, *parse_assignment(assignment))
+        for path, value in (
+            ("data", self.data),
+            ("archive.folder", self.local),
+            ("archive.proposals_file", self.proposals),
+        ):
+            if value is not None:
+                put(values, path, str(value.absolute()))
+        return values
+
+    def settings(self) -> Settings:
+        """The settings of the profile with the options applied."""
+        return read_settings(self.profile, self.overrides())
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairOptions(Options):
+    """Options of `pairs`, which has a profile of its own."""
+
+    profile: Annotated[str, Parameter(help="pairs, or the path of a TOML file.")] = "pairs"
+
+
+Server = Annotated[
+    bool,
+    Parameter(
+        name="--server", negative="--no-server", help="Record the run on a Prefect server, a private one by default."
+    ),
+]

@@ -1,0 +1,109 @@
+"""One bad item never stops the rest: a failure becomes a Rejection, and may be retried by a later run."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from hubbleclip.catalog.pending import from_rows
+from hubbleclip.catalog.retry_schedule import after_failure
+from hubbleclip.core.errors import (
+    FULL_DISK,
+    SPENT,
+    ArchiveDownError,
+    DiskFullError,
+    DownloadError,
+    HubbleclipError,
+    ImageError,
+    SettingsError,
+)
+from hubbleclip.core.records import Attempt, Rejection
+from hubbleclip.pipeline.engine.connections import Batch
+from hubbleclip.pipeline.engine.stage import Stage
+
+log = logging.getLogger("hubbleclip.pipeline")
+Result = TypeVar("Result")
+MAX_DETAIL = 500
+
+
+def attempt(work: Callable[[], Result], *, entity: str, entity_id: str, stage: str, digest: str) -> Result | Rejection:
+    """Call `work`, and turn its failure into a Rejection.
+
+    Parameters
+    ----------
+    work
+        Called without arguments.
+    entity, entity_id
+        What the item is, such as ``"product"``, and its key.
+    stage
+        Name of the stage that rejects it.
+    digest
+        Digest of the settings under which it was tried.
+
+    Returns
+    -------
+    Result or Rejection
+        What `work` returned, or why it failed.
+
+    Raises
+    ------
+    ArchiveDownError, DiskFullError, SettingsError
+        These stop the run, since every other item would fail as well.
+    HubbleclipError
+        When the system has no more memory, processes or open files.
+
+    """
+    try:
+        return work()
+    except (ArchiveDownError, DiskFullError, SettingsError):
+        raise
+    except (ImageError, DownloadError) as error:
+        reason, detail = error.reason, error.detail
+    except HubbleclipError as error:
+        reason, detail = type(error).__name__.removesuffix("Error").lower(), str(error)
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in FULL_DISK:
+            raise DiskFullError(f"the disk cannot be written ({error.strerror}): make room or set --data") from error
+        if isinstance(error, OSError) and error.errno in SPENT:
+            advice = "lower flows.workers, or raise what `ulimit -a` shows"
+            raise HubbleclipError(f"a limit of the system is reached ({error.strerror}): {advice}") from error
+        log.exception("%s %s: unexpected failure in %s", entity, entity_id, stage)
+        reason, detail = "unexpected", f"{type(error).__name__}: {error}"
+    return Rejection(
+        entity=entity, entity_id=entity_id, stage=stage, reason=reason, detail=detail[:MAX_DETAIL],
+        settings_digest=digest, rejected_at=datetime.now(UTC),
+    )  # fmt: skip
+
+
+def write_with_retries(stage: Stage, batch: Batch, *, entity: str, work: str, done: Sequence[str]) -> None:
+    """Write a batch whose `failure` rows are retried by later runs, each with the count of its attempts.
+
+    Parameters
+    ----------
+    stage
+        The stage with the open catalog.
+    batch
+        Rows by table; `failure` is taken out of it. With `archive.from_raw` failures are dropped: a raw answer that is
+        not on disk is no failure.
+    entity, work
+        Kind of item and of work, the key of the retry schedule.
+    done
+        Ids that succeeded: they leave the schedule, as do those whose attempts are exhausted.
+
+    """
+    failures: list[Rejection] = batch.pop("failure", [])
+    if stage.settings.archive.from_raw:
+        failures = []
+    sql = "FROM attempt WHERE entity = ? AND stage = ? AND list_contains(?, entity_id)"
+    found = stage.catalog.rows(sql, [entity, work, [failure.entity_id for failure in failures]])
+    before = {row.entity_id: row for row in from_rows(Attempt, found)}
+    now = datetime.now(UTC)
+    tried = [after_failure(item, before.get(item.entity_id), stage.settings.fetch, now) for item in failures]
+    exhausted = [item for item in tried if isinstance(item, Rejection)]
+    waiting = [item for item in tried if isinstance(item, Attempt)]
+    with stage.catalog.transaction():
+        ended = [*done, *(item.entity_id for item in exhausted)]
+        stage.catalog.run("clear_failures", entity=entity, stage=work, ids=ended)
+        stage.catalog.upsert(batch | {"attempt": waiting, "rejection": [*batch.get("rejection", []), *exhausted]})

@@ -1,0 +1,138 @@
+"""Evaluate a finished run on the test split; record the run, its figures and its report."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from hubbleclip.catalog.pending import from_rows
+from hubbleclip.config.settings import Settings
+from hubbleclip.contracts.validation import Rows
+from hubbleclip.core.errors import EvaluationError
+from hubbleclip.core.layout import Layout
+from hubbleclip.core.records import Metric, Promotion, Report, to_row
+from hubbleclip.core.version import code_version
+from hubbleclip.dataset.manifest import read_dataset
+from hubbleclip.evaluation.compare import decide, val_estimate
+from hubbleclip.evaluation.report.write import evaluate as evaluate_run
+from hubbleclip.pipeline.engine.boundaries import checked
+from hubbleclip.pipeline.engine.execution import PLAIN, Execution
+from hubbleclip.pipeline.engine.parallel_work import place_to_read, spread_embedding
+from hubbleclip.pipeline.engine.stage import Stage, layout_of, open_stage
+from hubbleclip.pipeline.promotion import promoted
+from hubbleclip.pipeline.remote_store import pull_catalog, pull_folder, pull_runs, push_folder
+from hubbleclip.pipeline.train import newest_dataset, trainings
+from hubbleclip.training.runs import find_run, read_run, settings_digest
+
+log = logging.getLogger("hubbleclip.pipeline")
+
+
+class Evaluated(NamedTuple):
+    """A report, and the metrics that it shows."""
+
+    report_dir: Path
+    metrics: list[Metric]
+
+
+def compare_runs(stage: Stage, dataset_dir: Path, run_dirs: Sequence[Path]) -> Promotion:
+    """Measure a run, and the promoted one where there is one, on val."""
+    info, spread = read_dataset(place_to_read(stage, dataset_dir)), spread_embedding(stage)
+    candidate, *others = [val_estimate(info, path, stage.settings.evaluation, spread) for path in run_dirs]
+    return decide(candidate, others[0] if others else None, datetime.now(UTC))
+
+
+def evaluate(settings: Settings, execution: Execution = PLAIN) -> Evaluated:
+    """Report on the newest dataset's run, and promote the run if it is better on val than the promoted one."""
+    layout = layout_of(settings)
+    pull_catalog(layout)
+    dataset_dir = newest_dataset(layout)
+    pull_runs(layout)
+    run_dir, shuffled_dir = finished_runs(layout, dataset_dir, settings)
+    pull_runs(layout, run_dir, shuffled_dir)
+    report_dir = layout.reports / report_id(run_dir, shuffled_dir, settings)
+    with open_stage("evaluate", settings, execution) as stage:
+        if stage.catalog.rows("SELECT path FROM report WHERE report_id = ?", [report_dir.name]):
+            pull_folder(layout, report_dir)
+            log.info("evaluate: the report is up to date: %s", report_dir / "index.html")
+        else:
+            write_evaluation(stage, dataset_dir, run_dir, shuffled_dir, report_dir)
+        promote(stage, dataset_dir, run_dir)
+        metrics = stage.catalog.rows("FROM metric WHERE run_id = ?", [run_dir.name])
+    return Evaluated(report_dir, from_rows(Metric, metrics))
+
+
+def write_evaluation(
+    stage: Stage, dataset_dir: Path, run_dir: Path, shuffled_dir: Path | None, report_dir: Path
+) -> None:
+    """Write the report, then its rows."""
+    settings = stage.settings
+    evaluation = evaluate_run(
+        place_to_read(stage, dataset_dir), run_dir, shuffled_dir, report_dir, settings.evaluation,
+        code_version=code_version(), spread=spread_embedding(stage),
+    )  # fmt: skip
+    report = Report(
+        report_id=report_dir.name,
+        run_id=run_dir.name,
+        settings_digest=settings.evaluation.digest(),
+        path=stage.layout.relative(report_dir),
+        made_at=datetime.now(UTC),
+    )
+    push_folder(stage.layout, report_dir)
+    finished = [read_run(d) for d in (run_dir, shuffled_dir) if d]
+    rows: Rows = {
+        "run": [f.run for f in finished],
+        "checkpoint": [c for f in finished for c in f.checkpoints],
+        "metric": evaluation.metrics,
+        "report": [report],
+    }
+    stage.catalog.upsert(checked(stage, rows, "evaluate-run"))
+    log.info("evaluate: the report is %s", report_dir / "index.html")
+
+
+def promote(stage: Stage, dataset_dir: Path, run_dir: Path) -> None:
+    """Decide, once for each run, whether it takes the place of the promoted one."""
+    if stage.catalog.rows("SELECT run_id FROM promotion WHERE run_id = ?", [run_dir.name]):
+        return
+    before = promoted(stage.catalog, stage.layout)
+    try:
+        decision = compare_runs(stage, dataset_dir, [run_dir, *([Path(before["path"])] if before else [])])
+    except EvaluationError as error:
+        log.warning("evaluate: no run is promoted: %s", error)
+        return
+    write_decision(stage, decision)
+
+
+def write_decision(stage: Stage, decision: Promotion) -> None:
+    """Write what was decided; nothing is promoted by a decision that breaks its contract."""
+    rows = checked(stage, {"promotion": [decision]}, "compare-runs")
+    stage.catalog.upsert(rows)
+    if not rows["promotion"]:
+        stage.rejected += 1
+        log.warning("evaluate: no run is promoted: the decision breaks %s", rows["rejection"][0].reason)
+        return
+    row = {name: value for name, value in to_row(decision).items() if name != "decided_at"}
+    stage.execution.show_table("promotion", [row], "The run against the promoted one, on val")
+    verdict = "promoted" if decision.is_promoted else "not promoted"
+    log.info("evaluate: %s is %s, %s %.4f", decision.run_id, verdict, decision.metric, decision.value)
+
+
+def finished_runs(layout: Layout, dataset_dir: Path, settings: Settings) -> tuple[Path, Path | None]:
+    """The run of these settings on this dataset and its shuffled baseline. Raises EvaluationError when there is
+    none.
+    """
+    digest = read_dataset(dataset_dir).digest
+    wanted = [settings_digest(settings.model, train_settings) for train_settings in trainings(settings)]
+    found = [find_run(layout.runs, digest, one) for one in wanted]
+    if found[0] is None or None in found:
+        raise EvaluationError("there is no finished run on the newest dataset: run `hubbleclip train` first")
+    return found[0], found[1] if len(found) > 1 else None
+
+
+def report_id(run_dir: Path, shuffled_dir: Path | None, settings: Settings) -> str:
+    """The run's id and a digest of what else the report depends on."""
+    rest = f"{shuffled_dir.name if shuffled_dir else ''}:{settings.evaluation.digest()}"
+    return f"{run_dir.name}-{hashlib.sha256(rest.encode()).hexdigest()[:8]}"

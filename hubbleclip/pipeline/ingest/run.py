@@ -1,0 +1,73 @@
+"""Ask the archive what is new: observations, their products, the proposals behind them, then the files."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from functools import partial
+
+from hubbleclip.archives import Archive, open_archive
+from hubbleclip.archives.base import proposal_id_of
+from hubbleclip.catalog.pending import pending_proposals
+from hubbleclip.config.settings import Settings
+from hubbleclip.core.records import Rejection
+from hubbleclip.pipeline.engine.attempts import attempt, write_with_retries
+from hubbleclip.pipeline.engine.batches import batches, run_batches
+from hubbleclip.pipeline.engine.connections import Batch
+from hubbleclip.pipeline.engine.execution import PLAIN, Execution
+from hubbleclip.pipeline.engine.runners import fetch_share
+from hubbleclip.pipeline.engine.services import archive_service
+from hubbleclip.pipeline.engine.stage import Stage, open_stage
+from hubbleclip.pipeline.ingest.fetch import fetch_pending
+from hubbleclip.pipeline.ingest.list_products import list_pending
+from hubbleclip.pipeline.ingest.poll_archive import query_observations
+
+
+def fetch_proposals(numbers: Sequence[str], archive: Archive, digest: str) -> Batch:
+    """The proposals with these numbers; one that fails is left for a later run."""
+    found = attempt(
+        lambda: archive.fetch_proposals(numbers), entity="proposal", entity_id="", stage="proposals", digest=digest
+    )
+    if isinstance(found, Rejection):
+        return {"failure": [replace(found, entity_id=proposal_id_of(archive.name, number)) for number in numbers]}
+    return {"proposal": found[0], "failure": found[1]}
+
+
+def ingest(settings: Settings, execution: Execution = PLAIN, *, retry: bool = False, is_polled: bool = False) -> None:
+    """Bring the catalog up to the archive: only what was released since the last complete answer is asked for.
+
+    With `retry`, what waits for a later run or was given up is tried now. With `archive.from_raw` nothing is asked and
+    nothing fetched: landed answers are read again. With `is_polled` the observations of now are in, see `poll_archive`.
+    """
+    with open_stage("ingest", settings, execution) as stage, archive_service(settings) as served:
+        archive = open_archive(served, settings.fetch, stage.layout)
+        if retry:
+            stage.catalog.run("clear_all_failures")
+        if not is_polled:
+            query_observations(stage, archive)
+        list_pending(stage, archive)
+        fetch_pending_proposals(stage, archive)
+        if settings.fetch.keep_fits:
+            fetch_pending(stage, open_archive(served, fetch_share(settings), stage.layout))
+
+
+def fetch_pending_proposals(stage: Stage, archive: Archive) -> None:
+    """Fetch the proposals that observations name and the catalog lacks, or has lacked the abstracts of for long."""
+    pending = pending_proposals(stage.catalog, stage.settings.archive, again=archive.is_at_hand)
+    numbers = [proposal_id.split(":", 1)[1] for proposal_id in pending]
+    run_batches(
+        stage, "fetch-proposals", fetch_proposals, batches(numbers, stage.settings.flows.batch_size * 2),
+        archive, stage.settings.archive.digest(), total=len(numbers),
+        write=partial(write_proposals, dated={name for name, is_stale in pending.items() if is_stale}), in_process=True,
+    )  # fmt: skip
+
+
+def write_proposals(stage: Stage, batch: Batch, dated: Collection[str] = ()) -> None:
+    """Write proposals that are new or have changed, and when those that failed are tried again; of those in `dated`
+    also that they were asked for now.
+    """
+    found = batch.get("proposal", [])
+    changed = {*stage.catalog.changed_rows("proposal", found)["proposal_id"].to_pylist(), *dated}
+    rows = [proposal for proposal in found if proposal.proposal_id in changed]
+    done = [proposal.proposal_id for proposal in found]
+    write_with_retries(stage, batch | {"proposal": rows}, entity="proposal", work="proposals", done=done)

@@ -1,0 +1,94 @@
+"""Train every combination of a small grid of settings, each as a flow of its own, and say which does best on val."""
+
+from __future__ import annotations
+
+import logging
+import tomllib
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from hubbleclip.config.settings import Settings, read_settings
+from hubbleclip.core.errors import SettingsError, TrainingError
+from hubbleclip.core.layout import Layout
+from hubbleclip.dataset.manifest import read_dataset
+from hubbleclip.pipeline.engine.execution import PLAIN, Execution
+from hubbleclip.pipeline.train import newest_dataset, train
+from hubbleclip.training.checkpoints import read_best
+from hubbleclip.training.runs import find_run, settings_digest
+
+log = logging.getLogger("hubbleclip.pipeline")
+Grid = Mapping[str, list[Any]]
+"""Values to try, by section and name: `{"train.seed": [1, 2]}`."""
+NO_BASELINE = {"evaluation.shuffled_steps": 0}
+
+
+def read_grid(path: Path) -> Grid:
+    """A grid from a TOML file of settings whose values are lists. Raises SettingsError when it is none."""
+    try:
+        sections = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"the grid {path} cannot be read ({error})") from error
+    names = {f"{section}.{name}": values for section in sections for name, values in dict(sections[section]).items()}
+    wrong = [name for name, values in names.items() if not (isinstance(values, list) and values)]
+    if wrong or not names:
+        raise SettingsError(f"the grid {path} has no list of values for {', '.join(wrong) or 'any setting'}")
+    return names
+
+
+def combinations(grid: Grid) -> Iterator[dict[str, Any]]:
+    """Each combination of values, in the grid's order, the last setting fastest."""
+    return (dict(zip(grid, values, strict=True)) for values in product(*grid.values()))
+
+
+def sweep(profile: str, overrides: dict[str, Any], grid: Grid, execution: Execution = PLAIN) -> list[dict[str, Any]]:
+    """Train each combination on the newest dataset; combinations that are trained already are skipped.
+
+    Parameters
+    ----------
+    profile
+        demo, hubble, local, paper, or the path of a TOML file of settings.
+    overrides
+        Settings to change, section by section, such as ``{"train": {"steps": 1000}}``.
+    grid
+        Values to try, such as ``{"train.seed": [1, 2, 3]}``.
+    execution
+        Where each training runs.
+
+    Returns
+    -------
+    list of dict
+        The values of each combination with its run, best step and accuracy on val, best first.
+
+    """
+    tried = list(combinations(grid))
+    settings = [read_settings(profile, changed(overrides, NO_BASELINE | values)) for values in tried]
+    rows: list[dict[str, Any]] = []
+    for values, chosen in zip(tried, settings, strict=True):
+        name = ", ".join(f"{path} {value}" for path, value in values.items())
+        log.info("sweep: %d of %d, %s", len(rows) + 1, len(tried), name)
+        execution.run_stage("train", train, chosen, name)
+        rows.append(values | outcome(chosen))
+    return sorted(rows, key=lambda row: -(row["val_accuracy_10"] or 0))
+
+
+def outcome(settings: Settings) -> dict[str, Any]:
+    """Run, best step and accuracy on val of a finished training of the newest dataset."""
+    layout = Layout(settings.root)
+    digest = read_dataset(newest_dataset(layout)).digest
+    run_dir = find_run(layout.runs, digest, settings_digest(settings.model, settings.train))
+    if run_dir is None:
+        raise TrainingError("the newest dataset changed during the sweep: run it again")
+    best = read_best(run_dir)
+    return {"run": run_dir.name, "best_step": best["step"], "val_accuracy_10": best["score"]}
+
+
+def changed(overrides: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Overrides with values by `section.name` on top; neither is altered."""
+    out = deepcopy(dict(overrides))
+    for path, value in values.items():
+        section, _, name = path.partition(".")
+        out.setdefault(section, {})[name] = value
+    return out
