@@ -54,7 +54,6 @@ def test_every_command_is_described() -> None:
     assert set(commands()) - set(named) == set()
 
 
-@pytest.mark.xfail(strict=True, reason="hubbleclip/cli has no __main__.py yet, and torchrun needs one")
 def test_the_command_line_is_a_module_for_torchrun() -> None:
     assert "-m hubbleclip.cli train" in text_of("docs/cluster.md")
     assert importlib.util.find_spec("hubbleclip.cli.__main__")
