@@ -11,23 +11,28 @@ from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
 
 
-class FirstTokenBlock(ResidualAttentionBlock):  # type: ignore[misc]
-    """open_clip's block, whose first token asks all and is all that comes out."""
+class FirstTokenBlock(nn.Module):
+    """A block of open_clip, with its very layers, whose first token asks all and is all that comes out."""
+
+    def __init__(self, block: ResidualAttentionBlock) -> None:
+        super().__init__()
+        self.ln_1, self.attn, self.ls_1 = block.ln_1, block.attn, block.ls_1
+        self.ln_2, self.mlp, self.ls_2 = block.ln_2, block.mlp, block.ls_2
 
     def forward(self, q_x: Tensor, k_x: None = None, v_x: None = None, attn_mask: None = None) -> Tensor:
         """From (b, n, d) to (b, 1, d)."""
         seen = self.ln_1(q_x)
-        x = q_x[:, :1] + self.ls_1(self.attention(seen[:, :1], seen, seen))
+        x = q_x[:, :1] + self.ls_1(self.attn(seen[:, :1], seen, seen, need_weights=False)[0])
         out: Tensor = x + self.ls_2(self.mlp(self.ln_2(x)))
         return out
 
 
 def skip_unread_tokens(model: nn.Module) -> None:
     """Let the last block of the image tower make its first token alone, in place, where no other is read."""
-    tower: Any
-    for tower in model.modules():
-        if _reads_first_token_alone(tower):
-            tower.transformer.resblocks[-1].__class__ = FirstTokenBlock
+    towers: list[Any] = [tower for tower in model.modules() if _reads_first_token_alone(tower)]
+    for tower in towers:
+        blocks = tower.transformer.resblocks
+        blocks[-1] = FirstTokenBlock(blocks[-1])
 
 
 def _reads_first_token_alone(tower: Any) -> bool:

@@ -86,7 +86,7 @@ def test_progress_is_logged_and_shown_with_rate_and_rest(first_night: Site) -> N
     assert {"tiles", "counts", "retrieval", "report", "promotion", "train", "tiles-cut-products"} <= set(artifacts)
     assert artifacts["tiles-cut-products"]["data"] == 100
     assert re.search(
-        r"\d+ of \d+ done, \d+ left out, [\d.]+/s, \d+ s to go", artifacts["tiles-cut-products"]["description"]
+        r"\d+ of \d+ done, \d+ rejected, [\d.]+ per second, \d+ s left", artifacts["tiles-cut-products"]["description"]
     )
     assert any(row["new"] for row in json.loads(artifacts["counts"]["data"]) if row["table"] == "tile")
     logged = [line["message"] for line in first_night.ask("logs/filter", limit=200)]

@@ -21,8 +21,8 @@ from hubbleclip.pipeline.engine.runners import fetch_share
 from hubbleclip.pipeline.engine.services import archive_service
 from hubbleclip.pipeline.engine.stage import Stage, open_stage
 from hubbleclip.pipeline.ingest.fetch import dropped, fetch_each, fetch_file, is_on_disk, remove_strays, write_fetched
-from hubbleclip.pipeline.remote_store import at_hand, push
-from hubbleclip.pipeline.tiles.cutting import check_tiles, cut_each, left_out_rows, write_cut, write_tiles
+from hubbleclip.pipeline.remote_store import local_files, push
+from hubbleclip.pipeline.tiles.cutting import check_tiles, cut_each, rejection_rows, write_cut, write_tiles
 from hubbleclip.pipeline.tiles.rgb_visits import colour_pending
 
 
@@ -31,7 +31,7 @@ def cut_products(
 ) -> Batch:
     """Tiles of a batch of products, or of one whose content is `data`: the PNG files first, then their rows."""
     cuts = [(product.uri, partial(cut_product, product, layout, settings, data)) for product in products]
-    with at_hand(layout, (product.path for product in products if product.path and data is None)):
+    with local_files(layout, (product.path for product in products if product.path and data is None)):
         batch = cut_each(cuts, entity="product", stage="tiles", digest=settings.digest())
     push(layout, (tile.path for tile in batch["tile"]))
     return batch
@@ -46,7 +46,7 @@ def cut_product(
     cut = tile_file(content, product.sha256 or "", settings, product.file_name)
     check_tiles(cut)
     tiles = write_tiles(cut.tiles, product, layout, now)
-    return tiles, left_out_rows(cut.rejections, "tiles", settings.digest(), now)
+    return tiles, rejection_rows(cut.rejections, "tiles", settings.digest(), now)
 
 
 def fetch_and_cut(
