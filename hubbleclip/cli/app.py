@@ -333,6 +333,7 @@ def start_logging() -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
     logging.basicConfig(level=logging.ERROR, handlers=[handler])
+    logging.getLogger("hubbleclip").setLevel(logging.INFO)
     logging.getLogger("stamina").setLevel(logging.ERROR)
 
 
