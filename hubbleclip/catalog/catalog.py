@@ -25,10 +25,10 @@ from typing import IO, Any
 import duckdb
 import pyarrow as pa
 
-from hubbleclip.catalog.migrations import migrate, pending_steps, schema_version
+from hubbleclip.catalog.migrations import migrate, pending_migrations, schema_version
 from hubbleclip.contracts.schema import tables, to_arrow
-from hubbleclip.core.errors import FULL_DISK, CatalogError, CatalogLockedError, DiskFullError
-from hubbleclip.core.io import replacing
+from hubbleclip.core.errors import DISK_FULL_ERRNOS, CatalogError, CatalogLockedError, DiskFullError
+from hubbleclip.core.io import atomic_write
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Record
 
@@ -38,7 +38,7 @@ STORAGE_VERSION = "v1.2.0"
 ATTACH = "ATTACH '{path}' AS catalog (STORAGE_VERSION '{version}')"
 PUBLISH_EVERY_S = 300.0
 MEMORY_MB, THREADS = 1024, 1
-OPEN_ANEW_EVERY = 64
+REOPEN_EVERY = 64
 """Transactions. DuckDB keeps what it has read, and some KiB of every statement that writes, until it is closed."""
 CHECKPOINT_AT = "4MiB"
 """Rows are held in memory until their log on the disk has this size; then they go into the file itself."""
@@ -85,7 +85,7 @@ class Catalog:
         """Rows of the query `sql/<name>.sql`."""
         return self.rows(read_sql(name), parameters)
 
-    def found_beside(self, name: str, **parameters: Any) -> list[tuple[Any, ...]]:
+    def query_from_thread(self, name: str, **parameters: Any) -> list[tuple[Any, ...]]:
         """Rows of the query `sql/<name>.sql`, asked by other threads than the one that writes. Raises CatalogError."""
         try:
             with self.staying, self.connection.cursor() as cursor:
@@ -189,7 +189,7 @@ def _full_disk_told() -> Iterator[None]:
     try:
         yield
     except duckdb.Error as error:
-        words = next((word for word in map(os.strerror, FULL_DISK) if word in str(error)), None)
+        words = next((word for word in map(os.strerror, DISK_FULL_ERRNOS) if word in str(error)), None)
         if words is None:
             raise
         message = f"the catalog cannot be written ({words}): make room and run again; what was written before is kept"
@@ -223,7 +223,7 @@ def read_catalog(layout: Layout) -> Iterator[Catalog]:
         message = f"{layout.catalog} cannot be opened as a DuckDB file: move it away and run again ({error})"
         raise CatalogError(message) from error
     with closing(connection):
-        if pending_steps(connection):
+        if pending_migrations(connection):
             raise CatalogError(f"{layout.catalog} was written by an older hubbleclip: run `hubbleclip migrate`")
         yield Catalog(connection)
 
@@ -234,7 +234,7 @@ def writing_catalog(
 ) -> Iterator[Catalog]:
     """The working copy, migrated, under the lock; published after the first transaction that ends `publish_every_s`
     after the last time, and when the block ends, also by an error. What DuckDB cannot keep in `memory_mb` goes through
-    files of its own; so that it keeps no more by the hour, its database is opened anew every `OPEN_ANEW_EVERY`.
+    files of its own; so that it keeps no more by the hour, its database is opened anew every `REOPEN_EVERY`.
 
     Raises CatalogLockedError that names the holder when another process writes.
     """
@@ -287,7 +287,7 @@ class _Upkeep:
         """
         self.num_written += 1
         is_due = time.monotonic() - self.published >= self.publish_every_s
-        if not is_due and self.num_written < OPEN_ANEW_EVERY:
+        if not is_due and self.num_written < REOPEN_EVERY:
             return
         _detach(catalog.connection, self.layout.working_catalog)
         catalog.close()
@@ -307,7 +307,7 @@ def _open_working(connection: duckdb.DuckDBPyConnection, layout: Layout) -> bool
     try:
         with _full_disk_told():
             _attach(connection, path)
-            steps = pending_steps(connection)
+            steps = pending_migrations(connection)
             if steps and schema_version(connection):
                 _detach(connection, path)
                 _keep_old(layout, steps[0][0])
@@ -319,9 +319,9 @@ def _open_working(connection: duckdb.DuckDBPyConnection, layout: Layout) -> bool
 
 def _keep_old(layout: Layout, version: int) -> None:
     """Copy the working copy, closed, before the steps from `version` on; older copies go."""
-    kept = layout.old_catalog(version)
+    kept = layout.catalog_backup(version)
     _copy(layout.working_catalog, kept)
-    for old in set(layout.old_catalogs()) - {kept}:
+    for old in set(layout.catalog_backups()) - {kept}:
         old.unlink()
     log.info("the catalog is brought forward; %s keeps it as it was", kept)
 
@@ -349,7 +349,7 @@ def _log_of(path: Path) -> Path:
 
 def _copy(source: Path, target: Path) -> None:
     """Copy a closed catalog over another, whose log, if a killed session left one, fits no more."""
-    with replacing(target) as temporary:
+    with atomic_write(target) as temporary:
         shutil.copyfile(source, temporary)
         _log_of(target).unlink(missing_ok=True)
 

@@ -26,7 +26,7 @@ SELECT_DEFINED = "SELECT comment FROM duckdb_tables() WHERE table_name = 'migrat
 DEFINITIONS = ("views", "searches", "index_abstracts")
 
 
-def read_steps() -> list[tuple[int, str, str]]:
+def read_migrations() -> list[tuple[int, str, str]]:
     """(version, name, sql) of every step, in order."""
     folder = files("hubbleclip.catalog").joinpath("sql/migrations")
     names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
@@ -43,7 +43,7 @@ def schema_version(connection: duckdb.DuckDBPyConnection) -> int:
 
 def check_version(connection: duckdb.DuckDBPyConnection) -> None:
     """Raise CatalogError when the catalog was written by a newer hubbleclip."""
-    newest = read_steps()[-1][0]
+    newest = read_migrations()[-1][0]
     found = schema_version(connection)
     if found > newest:
         raise CatalogError(
@@ -51,11 +51,11 @@ def check_version(connection: duckdb.DuckDBPyConnection) -> None:
         )
 
 
-def pending_steps(connection: duckdb.DuckDBPyConnection) -> list[tuple[int, str, str]]:
+def pending_migrations(connection: duckdb.DuckDBPyConnection) -> list[tuple[int, str, str]]:
     """The steps that a catalog has still to run. Raises CatalogError for a catalog of a newer hubbleclip."""
     check_version(connection)
     done = schema_version(connection)
-    return [step for step in read_steps() if step[0] > done]
+    return [step for step in read_migrations() if step[0] > done]
 
 
 def migrate(connection: duckdb.DuckDBPyConnection) -> bool:
@@ -63,7 +63,7 @@ def migrate(connection: duckdb.DuckDBPyConnection) -> bool:
     leaves the old catalog or the new one. False, and nothing is written, where the catalog stands as it should: a
     comment on the table of steps keeps the hash of the views' text.
     """
-    steps = pending_steps(connection)
+    steps = pending_migrations(connection)
     texts = [
         files("hubbleclip.catalog").joinpath(f"sql/{name}.sql").read_text(encoding="utf-8") for name in DEFINITIONS
     ]

@@ -12,10 +12,10 @@ from hubbleclip.catalog.catalog import Catalog, read_sql
 from hubbleclip.config.settings import ArchiveSettings, Settings
 from hubbleclip.core.records import Product, Record
 
-BATCHES_A_READ = 64
+BATCHES_PER_READ = 64
 
 
-def from_rows(record: Callable[..., Record], rows: Sequence[Mapping[str, Any]]) -> list[Any]:
+def to_records(record: Callable[..., Record], rows: Sequence[Mapping[str, Any]]) -> list[Any]:
     """Catalog rows as records."""
     return [record(**row) for row in rows]
 
@@ -26,7 +26,9 @@ def pending_products(catalog: Catalog, settings: ArchiveSettings) -> list[dict[s
     """
     now = datetime.now(UTC)
     stale_before = now if settings.from_raw else stale_time(settings, now)
-    return catalog.named("pending_products", settings_digest=settings.digest(), stale_before=stale_before, now=now)
+    return catalog.named_query(
+        "pending_products", settings_digest=settings.digest(), stale_before=stale_before, now=now
+    )
 
 
 def stale_time(settings: ArchiveSettings, now: datetime) -> datetime | None:
@@ -40,7 +42,7 @@ def pending_proposals(catalog: Catalog, settings: ArchiveSettings, *, again: boo
     """
     now = datetime.now(UTC)
     asked = {"again": again or settings.from_raw, "stale_before": stale_time(settings, now), "now": now}
-    return {row["proposal_id"]: row["is_stale"] for row in catalog.named("pending_proposals", **asked)}
+    return {row["proposal_id"]: row["is_stale"] for row in catalog.named_query("pending_proposals", **asked)}
 
 
 def pending_fetch(catalog: Catalog, settings: Settings) -> list[str]:
@@ -48,19 +50,19 @@ def pending_fetch(catalog: Catalog, settings: Settings) -> list[str]:
     if not settings.fetch.files or settings.archive.from_raw:
         return []
     asked = {"tile_settings": settings.tiles.digest(), "now": datetime.now(UTC)}
-    return uris_of(catalog.query(read_sql("pending_fetch"), asked))
+    return uri_column(catalog.query(read_sql("pending_fetch"), asked))
 
 
 def pending_tiles(catalog: Catalog, settings: Settings) -> list[str]:
     """Names (URIs) of products to be cut, those of the same content in a row; where files are not kept, first those to
     be fetched.
     """
-    found = uris_of(catalog.query(read_sql("pending_tiles"), {"settings_digest": settings.tiles.digest()}))
+    found = uri_column(catalog.query(read_sql("pending_tiles"), {"settings_digest": settings.tiles.digest()}))
     to_fetch = [] if settings.fetch.keep_fits else pending_fetch(catalog, settings)
     return list(dict.fromkeys([*to_fetch, *found]))
 
 
-def uris_of(found: pa.Table) -> list[str]:
+def uri_column(found: pa.Table) -> list[str]:
     """A column of names, without a dict for each row."""
     names: list[str] = found["uri"].to_pylist()
     return names
@@ -68,12 +70,12 @@ def uris_of(found: pa.Table) -> list[str]:
 
 def read_products(catalog: Catalog, uris: Sequence[str]) -> list[Product]:
     """Products of these names, in this order."""
-    found = {row["uri"]: row for row in catalog.named("products_named", uris=uris)}
-    return from_rows(Product, [found[uri] for uri in uris])
+    found = {row["uri"]: row for row in catalog.named_query("products_named", uris=uris)}
+    return to_records(Product, [found[uri] for uri in uris])
 
 
 def product_batches(catalog: Catalog, uris: Sequence[str], size: int) -> Iterator[list[Product]]:
     """Products in runs of at most `size`, read many runs at a time: of those that wait only the names are held."""
-    for start in range(0, len(uris), size * BATCHES_A_READ):
-        products = read_products(catalog, uris[start : start + size * BATCHES_A_READ])
+    for start in range(0, len(uris), size * BATCHES_PER_READ):
+        products = read_products(catalog, uris[start : start + size * BATCHES_PER_READ])
         yield from (products[i : i + size] for i in range(0, len(products), size))

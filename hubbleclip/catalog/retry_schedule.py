@@ -11,7 +11,7 @@ LONGEST_WAIT_HOURS = 30 * 24.0
 MAX_DOUBLINGS = 60
 
 
-def after_failure(
+def schedule_retry(
     failure: Rejection, before: Attempt | None, fetch: FetchSettings, now: datetime
 ) -> Attempt | Rejection:
     """The failure as an Attempt that counts those before it, or the failure itself once `max_runs` runs have tried.

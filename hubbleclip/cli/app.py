@@ -16,7 +16,7 @@ from hubbleclip import __version__
 from hubbleclip.catalog.catalog import read_catalog, writing_catalog
 from hubbleclip.cli.options import Options, PairOptions, Server
 from hubbleclip.cli.output import out, print_facts, print_json, print_rows, print_status
-from hubbleclip.cli.running import has_catalog_to_poll, keep_caches_below, run_flow, run_plain
+from hubbleclip.cli.running import redirect_caches, run_flow, run_in_process, should_poll_first
 from hubbleclip.config.toml import settings_toml
 from hubbleclip.core.errors import CatalogError, HubbleclipError
 from hubbleclip.core.layout import Layout
@@ -45,10 +45,10 @@ def ingest(
     changes = ["fetch.files=false"] * (not files) + ["archive.from_raw=true"] * from_raw
     options = replace(options, set=(*options.set, *changes))
     if not server:
-        run_plain(options, "ingest.run:ingest", retry=retry)
+        run_in_process(options, "ingest.run:ingest", retry=retry)
         return
     settings = options.settings()
-    is_polled = has_catalog_to_poll(settings) and not retry
+    is_polled = should_poll_first(settings) and not retry
     if is_polled:
         from hubbleclip.pipeline.ingest.poll_archive import poll  # noqa: PLC0415 - brings the archive clients
 
@@ -115,7 +115,7 @@ def run_stage(flow: str, options: Options, server: bool, *stages: str) -> None:
     if server:
         run_flow(f"flows.{flow}", flow, options)
     else:
-        run_plain(options, *stages)
+        run_in_process(options, *stages)
 
 
 @app.command
@@ -123,7 +123,7 @@ def compare(run: str, other: str, options: Options = Options()) -> None:
     """The report's page for two runs side by side, with their paired differences."""
     from hubbleclip.pipeline.compare_runs import compare as compare_runs  # noqa: PLC0415 - brings torch
 
-    keep_caches_below(Layout(options.settings().root))
+    redirect_caches(Layout(options.settings().root))
     page = compare_runs(run, other, options.settings())
     out.print(str(page), highlight=False, markup=False, soft_wrap=True)
 
@@ -193,7 +193,7 @@ def worker(
     from flows.scheduled_server import prefect_environment, work  # noqa: PLC0415 - scheduled runs only
 
     settings = options.settings()
-    keep_caches_below(Layout(settings.root))
+    redirect_caches(Layout(settings.root))
     work(prefect_environment(settings.data, port), pool)
 
 
@@ -257,7 +257,7 @@ def search(
 
     settings = options.settings()
     layout = Layout(settings.root)
-    keep_caches_below(layout)
+    redirect_caches(layout)
     found = read_status(settings)
     if not (found.report and found.run and found.dataset):
         raise HubbleclipError("there is no report to search by: run `hubbleclip pipeline` first")
@@ -324,7 +324,7 @@ def simulate(
 
     settings = options.settings()
     plan = read_plan(faults) if faults else FaultPlan()
-    keep_caches_below(Layout(settings.root))
+    redirect_caches(Layout(settings.root))
     serve(settings.simulator, plan)
 
 

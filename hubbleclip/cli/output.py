@@ -20,11 +20,11 @@ def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
     """Rows of the same columns as a table."""
     table = Table(*(rows[0] if rows else ()), highlight=True)
     for row in rows:
-        table.add_row(*(as_cell(value) for value in row.values()))
+        table.add_row(*(text_cell(value) for value in row.values()))
     out.print(table)
 
 
-def as_cell(value: Any) -> Text:
+def text_cell(value: Any) -> Text:
     """A value as it is, also one with brackets, such as [O III], which rich would take for markup; None is empty."""
     return Text("" if value is None else str(value))
 

@@ -21,7 +21,7 @@ def run_flow(module: str, name: str, options: Options, **arguments: Any) -> Any:
     from flows.private_server import prefect_server  # noqa: PLC0415 - commands without a server import no flows
 
     layout = Layout(options.settings().root)
-    keep_caches_below(layout)
+    redirect_caches(layout)
     with prefect_server(layout.home / f"prefect-{os.environ.get('RANK', '0')}") as wait_until_up:
         flow = getattr(import_experiment(module) if module.startswith("experiments") else import_module(module), name)
         wait_until_up()
@@ -39,16 +39,16 @@ def import_experiment(module: str) -> Any:
         raise HubbleclipError("experiments need a checkout: clone the repository and run `make setup` there") from error
 
 
-def run_plain(options: Options, *stages: str, **arguments: Any) -> None:
+def run_in_process(options: Options, *stages: str, **arguments: Any) -> None:
     """Run stages, as `module:function` below `hubbleclip.pipeline`, in this process; nothing imports Prefect."""
     settings = options.settings()
-    keep_caches_below(Layout(settings.root))
+    redirect_caches(Layout(settings.root))
     for stage in stages:
         module, _, function = stage.partition(":")
         getattr(import_module(f"hubbleclip.pipeline.{module}"), function)(settings, **arguments)
 
 
-def keep_caches_below(layout: Layout) -> None:
+def redirect_caches(layout: Layout) -> None:
     """Let the libraries write their caches below the data root and nowhere else."""
     homes = {
         "MPLCONFIGDIR": "matplotlib",
@@ -62,11 +62,11 @@ def keep_caches_below(layout: Layout) -> None:
         (layout.home / folder).mkdir(parents=True, exist_ok=True)
 
 
-def has_catalog_to_poll(settings: Settings) -> bool:
+def should_poll_first(settings: Settings) -> bool:
     """Whether to poll the archive before a private Prefect server is started, which takes longer than the poll.
 
     A first run has work to do, and a server of the user's own records every run.
     """
     layout = Layout(settings.root)
-    keep_caches_below(layout)
+    redirect_caches(layout)
     return layout.catalog.is_file() and not settings.archive.from_raw and not os.environ.get("PREFECT_API_URL")

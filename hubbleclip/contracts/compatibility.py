@@ -11,7 +11,7 @@ from typing import Any
 
 from open_data_contract_standard.model import OpenDataContractStandard
 
-from hubbleclip.contracts.schema import Column, Table, tables_of
+from hubbleclip.contracts.schema import Column, Table, contract_tables
 
 Json = Mapping[str, Any]
 Difference = tuple[str, "Change"]
@@ -46,7 +46,7 @@ IS_TIGHTER: dict[str, Callable[[Any, Any], bool]] = {
 
 def snapshot(contract: OpenDataContractStandard) -> dict[str, Any]:
     """A contract as JSON: its name, version and tables."""
-    tables = {table.name: _table(table) for table in tables_of(contract)}
+    tables = {table.name: _table(table) for table in contract_tables(contract)}
     return {"contract": contract.id, "version": contract.version, "tables": tables}
 
 
@@ -127,7 +127,7 @@ def _pairs(old: Json, new: Json) -> Iterator[tuple[str, Any, Any]]:
         yield name, old.get(name), new.get(name)
 
 
-def is_bump(old: str, new: str, change: Change) -> bool:
+def is_sufficient_bump(old: str, new: str, change: Change) -> bool:
     """Whether a version rises enough over another: the major part for what breaks, the minor for what is added, the
     patch for words.
     """

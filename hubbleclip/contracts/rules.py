@@ -1,5 +1,5 @@
 """What a value of a column may be, as the contracts say it (ODCS `logicalTypeOptions`, `validValues`), checked on whole
-Arrow columns at once. A new kind of rule is one line of HOLDS.
+Arrow columns at once. A new kind of rule is one line of RULE_PREDICATES.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 REQUIRED = "required"
-HOLDS: dict[str, Callable[[Any, Any], Any]] = {
+RULE_PREDICATES: dict[str, Callable[[Any, Any], Any]] = {
     REQUIRED: lambda values, _: pc.is_valid(values),
     "minimum": pc.greater_equal,
     "maximum": pc.less_equal,
@@ -50,7 +50,7 @@ class ColumnRule:
         return list(dict.fromkeys(rows.take(items).to_pylist())) if items else []
 
     def _broken(self, values: pa.ChunkedArray) -> list[int]:
-        holds = HOLDS[self.kind](values, self.bound)
+        holds = RULE_PREDICATES[self.kind](values, self.bound)
         if pc.all(holds).as_py() is not False:
             return []
         broken = pc.and_(pc.invert(holds), pc.is_valid(values)) if self.kind != REQUIRED else pc.invert(holds)

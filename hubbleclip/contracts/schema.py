@@ -114,10 +114,10 @@ def contract_version(name: str) -> str:
 @cache
 def tables() -> dict[str, Table]:
     """Every table of every contract, by name, in the order of the files."""
-    return {table.name: table for name in NAMES for table in tables_of(read_contract(name))}
+    return {table.name: table for name in NAMES for table in contract_tables(read_contract(name))}
 
 
-def tables_of(contract: OpenDataContractStandard) -> list[Table]:
+def contract_tables(contract: OpenDataContractStandard) -> list[Table]:
     """The tables of one contract."""
     return [_table(schema) for schema in contract.schema_ or ()]
 
@@ -196,13 +196,13 @@ def to_arrow(table_name: str, rows: Sequence[Record] | pa.Table) -> pa.Table:
     Raises ContractError naming table, column, rule and rows when a column is missing, a type does not fit, a required
     value is null or a key comes twice.
     """
-    table, cast = tables()[table_name], to_typed(table_name, rows)
+    table, cast = tables()[table_name], cast_rows(table_name, rows)
     _check_nulls(table, cast)
     _check_keys(table, cast)
     return cast
 
 
-def to_typed(table_name: str, rows: Sequence[Record] | pa.Table) -> pa.Table:
+def cast_rows(table_name: str, rows: Sequence[Record] | pa.Table) -> pa.Table:
     """Rows with the contract's columns and types, whatever their values. Raises ContractError as `to_arrow`."""
     table = tables()[table_name]
     arrow = rows if isinstance(rows, pa.Table) else _from_records(table, rows)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from hubbleclip.contracts.schema import Reference, tables, to_typed
+from hubbleclip.contracts.schema import Reference, cast_rows, tables
 from hubbleclip.core.errors import ContractError
 from hubbleclip.core.records import Rejection
 
@@ -33,7 +33,7 @@ class Fault(NamedTuple):
     detail: str
 
 
-def without_broken_rows(batch: Rows, stage: str, item: str, settings_digest: str) -> dict[str, list[Any]]:
+def reject_broken_rows(batch: Rows, stage: str, item: str, settings_digest: str) -> dict[str, list[Any]]:
     """`batch`, its rows that break their contract replaced by Rejections of `stage`, whose reason is
     `contract:<table>.<column>.<rule>`. `item` is the table of what the stage works on.
 
@@ -43,7 +43,7 @@ def without_broken_rows(batch: Rows, stage: str, item: str, settings_digest: str
     names = [name for name, rows in batch.items() if name in tables() and name not in REPORTS and len(rows)]
     division = _Division({name: batch[name] for name in names}, item)
     for name in names:
-        division.faults.update(faults_of(name, batch[name]))
+        division.faults.update(contract_violations(name, batch[name]))
     if not division.faults:
         return passed
     division.spread()
@@ -65,14 +65,14 @@ def whole(batch: Rows) -> Rows:
     breaks its contract.
     """
     for name, rows in batch.items():
-        for (table, key), fault in faults_of(name, rows).items():
+        for (table, key), fault in contract_violations(name, rows).items():
             raise ContractError(f"table {table}, row {key}: breaks {fault.rule}: {fault.detail}")
     return batch
 
 
-def faults_of(table_name: str, rows: Sequence[Any]) -> dict[Item, Fault]:
+def contract_violations(table_name: str, rows: Sequence[Any]) -> dict[Item, Fault]:
     """The first rule that each row breaks, by the row's key."""
-    table, typed = tables()[table_name], to_typed(table_name, rows)
+    table, typed = tables()[table_name], cast_rows(table_name, rows)
     faults: dict[Item, Fault] = {}
     for column in table.columns:
         for rule in column.rules:

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hubbleclip.core.errors import DatasetError
-from hubbleclip.core.io import replacing, sha256_bytes, sha256_file
+from hubbleclip.core.io import atomic_write, sha256_bytes, sha256_file
 from hubbleclip.core.parallel import ahead
 from hubbleclip.core.records import Sample
 from hubbleclip.dataset import ustar
@@ -196,7 +196,7 @@ def write_tar(path: Path, samples: Sequence[Sample], read_png: ReadPng, sidecars
     num = min(CHUNK_SAMPLES, max(1, CHUNK_BYTES // len(read_checked_png(samples[0], read_png))))
     chunks = [samples[start : start + num] for start in range(0, len(samples), num)]
     with (
-        replacing(path) as temporary,
+        atomic_write(path) as temporary,
         temporary.open("wb", buffering=0) as file,
         ThreadPoolExecutor(THREADS) as pool,
     ):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
-from hubbleclip.core.errors import OF_THE_MACHINE, ImageError
+from hubbleclip.core.errors import SYSTEM_ERRNOS, ImageError
 from hubbleclip.images.compiling import compiled
 from hubbleclip.images.grey_jpeg import read_frame, read_grey
 from hubbleclip.images.reader import ScienceImage
@@ -74,7 +74,7 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        if error.errno in OF_THE_MACHINE:
+        if error.errno in SYSTEM_ERRNOS:
             raise
         raise ImageError("unreadable", str(error)) from error
 

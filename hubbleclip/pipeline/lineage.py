@@ -16,7 +16,7 @@ def explain_tile(catalog: Catalog, layout: Layout, tile_id: str) -> dict[str, An
     What only the dataset's own description tells, code version and settings of the packing, is None where the dataset's
     folder is gone. Raises CatalogError for an unknown tile.
     """
-    rows = catalog.named("explain", tile_id=tile_id)
+    rows = catalog.named_query("explain", tile_id=tile_id)
     if not rows:
         raise CatalogError(f'there is no tile {tile_id!r}: see `hubbleclip sql "FROM tile"`')
     (chain,) = rows

@@ -124,7 +124,7 @@ def test_times_are_compared_in_utc_whatever_their_zone(layout: Layout) -> None:
     with writing_catalog(layout) as catalog:
         catalog.upsert({"attempt": [attempt("x")]})
         counts = [
-            catalog.named("waiting", now=(NOW + timedelta(seconds=s)).astimezone(east))[0]["num"] for s in (-1, 1)
+            catalog.named_query("waiting", now=(NOW + timedelta(seconds=s)).astimezone(east))[0]["num"] for s in (-1, 1)
         ]
         assert counts == [1, 0]
 

@@ -15,7 +15,7 @@ import duckdb
 import pytest
 
 from hubbleclip.catalog.catalog import read_catalog, writing_catalog
-from hubbleclip.catalog.migrations import read_steps
+from hubbleclip.catalog.migrations import read_migrations
 from hubbleclip.contracts.audit import broken_rules
 from hubbleclip.contracts.schema import tables
 from hubbleclip.core.errors import CatalogError
@@ -23,7 +23,7 @@ from hubbleclip.core.layout import Layout
 
 STORED = sorted((Path(__file__).parent / "catalogs").glob("*.duckdb.gz"))
 VERSIONS = [int(path.name[:4]) for path in STORED]
-NEWEST = read_steps()[-1][0]
+NEWEST = read_migrations()[-1][0]
 RELEASED = [1, 2]
 FILLED = {"product": {"version", "source"}, "tile": {"size_bytes"}}
 """Columns, by table, that a step fills for the rows that it finds."""
@@ -94,22 +94,22 @@ def test_views_and_searches_read_what_came_forward(layout: Layout) -> None:
 
 
 def test_the_catalog_as_it_was_is_kept_once(version: int, layout: Layout) -> None:
-    layout.old_catalog(version).write_bytes(b"from the time before")
+    layout.catalog_backup(version).write_bytes(b"from the time before")
     before = rows_of(layout.catalog)
     with writing_catalog(layout):
         pass
-    assert layout.old_catalogs() == [layout.old_catalog(version + 1)]
-    assert rows_of(layout.old_catalog(version + 1)) == before
+    assert layout.catalog_backups() == [layout.catalog_backup(version + 1)]
+    assert rows_of(layout.catalog_backup(version + 1)) == before
     with writing_catalog(layout):
         pass
-    assert layout.old_catalogs() == [layout.old_catalog(version + 1)]
+    assert layout.catalog_backups() == [layout.catalog_backup(version + 1)]
 
 
 def test_a_new_catalog_leaves_no_older_one(tmp_path: Path) -> None:
     layout = Layout(tmp_path / "demo")
     with writing_catalog(layout):
         pass
-    assert layout.old_catalogs() == []
+    assert layout.catalog_backups() == []
 
 
 def test_a_reader_of_an_older_catalog_says_what_to_run(layout: Layout) -> None:
@@ -155,7 +155,7 @@ def test_killed_on_the_way_forward_nothing_is_lost(version: int, layout: Layout)
             opener.stdin.flush()
             time.sleep(rng.uniform(0, 0.3))
             opener.send_signal(signal.SIGKILL)
-        kept = layout.old_catalogs()
+        kept = layout.catalog_backups()
         with writing_catalog(layout):
             pass
         assert_whole(layout.catalog, before)

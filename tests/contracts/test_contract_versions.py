@@ -14,11 +14,11 @@ from hubbleclip.contracts.compatibility import (
     Change,
     compare,
     differences,
-    is_bump,
+    is_sufficient_bump,
     snapshot,
     version_parts,
 )
-from hubbleclip.contracts.rules import HOLDS, REQUIRED
+from hubbleclip.contracts.rules import REQUIRED, RULE_PREDICATES
 from hubbleclip.contracts.schema import NAMES, contract_version, read_contract
 
 RELEASED = Path(__file__).parent / "released"
@@ -41,7 +41,7 @@ def test_a_changed_contract_needs_a_new_version(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_released_versions_rise_as_far_as_their_changes_ask_for(name: str) -> None:
     for old, new in pairwise(released(name)):
-        assert is_bump(old["version"], new["version"], compare(old, new)), list(differences(old, new))
+        assert is_sufficient_bump(old["version"], new["version"], compare(old, new)), list(differences(old, new))
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def test_a_bound_tightens_one_way_and_loosens_the_other(told: Json, kind: str, o
 
 
 def test_every_kind_of_bound_can_be_compared() -> None:
-    assert set(IS_TIGHTER) == set(HOLDS) - {REQUIRED}
+    assert set(IS_TIGHTER) == set(RULE_PREDICATES) - {REQUIRED}
 
 
 @pytest.mark.parametrize(
@@ -120,5 +120,5 @@ def test_every_kind_of_bound_can_be_compared() -> None:
     ],
 )
 def test_a_version_rises_as_far_as_the_change_asks_for(change: Change, enough: str, too_little: str) -> None:
-    assert is_bump("1.2.3", enough, change)
-    assert not is_bump("1.2.3", too_little, change)
+    assert is_sufficient_bump("1.2.3", enough, change)
+    assert not is_sufficient_bump("1.2.3", too_little, change)

@@ -21,7 +21,7 @@ from valid_catalog import (
 from hubbleclip.catalog.pending import pending_fetch, pending_tiles
 from hubbleclip.config.settings import Settings, read_settings
 from hubbleclip.contracts.audit import broken_rules
-from hubbleclip.contracts.validation import whole, without_broken_rows
+from hubbleclip.contracts.validation import reject_broken_rows, whole
 from hubbleclip.core.errors import ContractError, HubbleclipError
 from hubbleclip.core.records import Listing, Record
 from hubbleclip.pipeline.engine.batches import run_batches, write_rows
@@ -37,7 +37,7 @@ DIGEST = hex_of("d", 16)
 
 
 def divided(batch: dict[str, list[Record]], item: str = "product") -> dict[str, list[Record]]:
-    return without_broken_rows(batch, "tiles", item, DIGEST)
+    return reject_broken_rows(batch, "tiles", item, DIGEST)
 
 
 def reasons(batch: dict[str, list[Record]]) -> dict[tuple[str, str], str]:

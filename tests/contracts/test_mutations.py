@@ -10,7 +10,7 @@ import pytest
 from valid_catalog import RUNS, hex_of, valid_rows
 
 from hubbleclip.contracts.audit import check_columns, check_rules
-from hubbleclip.contracts.rules import HOLDS, ColumnRule
+from hubbleclip.contracts.rules import RULE_PREDICATES, ColumnRule
 from hubbleclip.contracts.schema import tables, to_arrow
 
 D2, D1 = hex_of("2", 32), hex_of("1", 32)
@@ -203,7 +203,7 @@ def test_every_fault_is_of_a_rule() -> None:
 
 
 def test_every_kind_of_rule_has_a_fault() -> None:
-    assert set(BAD) == set(HOLDS)
+    assert set(BAD) == set(RULE_PREDICATES)
 
 
 def test_a_rule_that_is_not_known_is_refused() -> None:

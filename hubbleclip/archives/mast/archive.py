@@ -17,7 +17,7 @@ from hubbleclip.archives.mast.raw_answers import OBSERVATIONS, PRODUCTS, RawAnsw
 from hubbleclip.archives.stsci.client import ProposalSource
 from hubbleclip.config.settings import ArchiveSettings, FetchSettings
 from hubbleclip.core.layout import Layout
-from hubbleclip.core.process_local import MadeApart
+from hubbleclip.core.process_local import ProcessLocal
 from hubbleclip.core.records import Observation, Product, Proposal, Rejection
 
 MJD_OF_UNIX_EPOCH = 40587.0
@@ -32,7 +32,7 @@ TIMEOUTS_A_WINDOW = 2
 """A window that times out so often is halved: a smaller question may be answered."""
 
 
-class HstArchive(MadeApart):
+class HstArchive(ProcessLocal):
     """MAST and STScI behind the Archive protocol. Threads may share one object."""
 
     is_at_hand = False
@@ -133,7 +133,7 @@ class HstArchive(MadeApart):
 
         A process of its own has one batch at a time, which takes all connections.
         """
-        return self.files.deliver_small(products, 1 if self.is_apart else CORES)
+        return self.files.deliver_small(products, 1 if self.is_worker_copy else CORES)
 
 
 def _is_within(observation: Observation, cone_deg: tuple[float, float, float]) -> bool:

@@ -1,4 +1,4 @@
-"""The library's work on shards and on batches of pictures, done by the stage's runner: a Spread for each.
+"""The library's work on shards and on batches of pictures, done by the stage's runner: a MapFn for each.
 
 Workers that share no disk with the flow read tiles and runs from the store, and leave shards there.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hubbleclip.core.layout import Layout
-from hubbleclip.core.parallel import Spread
+from hubbleclip.core.parallel import MapFn
 from hubbleclip.dataset.build import PlannedShard
 from hubbleclip.dataset.shard_writer import Tar
 from hubbleclip.pipeline.engine.batches import batches, run_batches
@@ -60,7 +60,7 @@ def batches_of(items: Sequence[Item]) -> list[Sequence[Item]]:
     return batches(items, max(1, math.ceil(len(items) / MOST_TASKS)))
 
 
-def spread_packing(stage: Stage, paths: Mapping[str, str]) -> Spread[PlannedShard, Tar]:
+def spread_packing(stage: Stage, paths: Mapping[str, str]) -> MapFn[PlannedShard, Tar]:
     """For shards, whose tiles stand at `paths` by their ids."""
 
     def spread(work: Callable[[PlannedShard], Tar], shards: Sequence[PlannedShard]) -> list[Tar]:

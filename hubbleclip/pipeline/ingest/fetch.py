@@ -107,7 +107,9 @@ def fetch_pending(stage: Stage, archive: Archive) -> None:
 
 def known_content(catalog: Catalog, etag: str, size_bytes: int) -> str | None:
     """The sha256 of a file on the disk by what its server called it; for any thread."""
-    return next((sha256 for (sha256,) in catalog.found_beside("known_content", etag=etag, size_bytes=size_bytes)), None)
+    return next(
+        (sha256 for (sha256,) in catalog.query_from_thread("known_content", etag=etag, size_bytes=size_bytes)), None
+    )
 
 
 def write_fetched(stage: Stage, batch: Batch) -> None:
@@ -125,7 +127,7 @@ def write_fetched(stage: Stage, batch: Batch) -> None:
 
 def remove_old_contents(stage: Stage) -> None:
     """Remove files that no product names any more. It looks at the whole history, so a kill leaves nothing behind."""
-    for row in stage.catalog.named("old_contents"):
+    for row in stage.catalog.named_query("old_contents"):
         stage.layout.product(row["sha256"], row["file_name"]).unlink(missing_ok=True)
 
 

@@ -34,7 +34,7 @@ class Visit(NamedTuple):
 
 def pending_visits(catalog: Catalog, settings: TileSettings) -> list[Visit]:
     """Visits with three filters whose products are younger than their colour tiles or the reason for none."""
-    rows = catalog.named("colour_parts", settings_digest=settings.digest())
+    rows = catalog.named_query("colour_parts", settings_digest=settings.digest())
     visits = []
     for name, group in groupby(rows, itemgetter("visit")):
         chosen = _pick(list(group))
