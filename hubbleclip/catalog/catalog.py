@@ -85,7 +85,7 @@ class Catalog:
         """Rows of the query `sql/<name>.sql`."""
         return self.rows(read_sql(name), parameters)
 
-    def query_from_thread(self, name: str, **parameters: Any) -> list[tuple[Any, ...]]:
+    def thread_query(self, name: str, **parameters: Any) -> list[tuple[Any, ...]]:
         """Rows of the query `sql/<name>.sql`, asked by other threads than the one that writes. Raises CatalogError."""
         try:
             with self.staying, self.connection.cursor() as cursor:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from hubbleclip.config.settings import Settings, read_settings
-from hubbleclip.config.toml import parse_assignment, put
+from hubbleclip.config.toml import parse_assignment, set_path
 
 
 @Parameter(name="*")
@@ -29,14 +29,14 @@ class Options:
         """Settings that the options change, as plain values that also travel to a Prefect server."""
         values: dict[str, Any] = {}
         for assignment in self.set:
-            put(values, *parse_assignment(assignment))
+            set_path(values, *parse_assignment(assignment))
         for path, value in (
             ("data", self.data),
             ("archive.folder", self.local),
             ("archive.proposals_file", self.proposals),
         ):
             if value is not None:
-                put(values, path, str(value.absolute()))
+                set_path(values, path, str(value.absolute()))
         return values
 
     def settings(self) -> Settings:

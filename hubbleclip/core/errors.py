@@ -48,11 +48,11 @@ class BadJsonError(ArchiveError):
     """The response is not JSON, or JSON with another structure than the archive's."""
 
 
-class EmptyResponseError(ArchiveError):
+class EmptyResultError(ArchiveError):
     """The response has no rows although the archive's own count is above zero."""
 
 
-class PartialResponseError(ArchiveError):
+class PartialResultError(ArchiveError):
     """The response has fewer or more rows than the archive's own count."""
 
 

@@ -78,7 +78,7 @@ def test_the_catalog_is_opened_anew_with_its_rows_its_lock_and_those_who_read_be
     layout = Layout(tmp_path)
     with bounded_catalog(layout, FlowSettings()) as catalog, ThreadPoolExecutor(2) as pool:
         first, asked = catalog.connection, {"etag": "d", "size_bytes": 1}
-        found = pool.map(lambda _: catalog.query_from_thread("known_content", **asked), range(200))
+        found = pool.map(lambda _: catalog.thread_query("known_content", **asked), range(200))
         for number in range(REOPEN_EVERY):
             catalog.upsert({"rejection": [rejection(str(number))]})
         assert catalog.connection is not first

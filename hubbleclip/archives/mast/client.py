@@ -23,9 +23,9 @@ from hubbleclip.core.errors import (
     ArchiveError,
     ArchiveTimeoutError,
     BadJsonError,
-    EmptyResponseError,
+    EmptyResultError,
     NullColumnsError,
-    PartialResponseError,
+    PartialResultError,
     WebPageError,
 )
 
@@ -38,8 +38,8 @@ ERRORS: dict[str, type[ArchiveError]] = {
     "timeout": ArchiveTimeoutError,
     "html": WebPageError,
     "bad_json": BadJsonError,
-    "empty": EmptyResponseError,
-    "partial": PartialResponseError,
+    "empty": EmptyResultError,
+    "partial": PartialResultError,
     "null_columns": NullColumnsError,
 }
 """What each kind of damaged answer is raised as, when trying again did not help."""
@@ -175,7 +175,7 @@ class MastClient:
             if len(told) == len(rows) or told in seen:
                 return rows
             seen.append(told)
-        raise PartialResponseError(
+        raise PartialResultError(
             f"{urlsplit(self.url).netloc}: product lists differ from answer to answer: try again later"
         )
 

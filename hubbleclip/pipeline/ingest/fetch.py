@@ -107,9 +107,7 @@ def fetch_pending(stage: Stage, archive: Archive) -> None:
 
 def known_content(catalog: Catalog, etag: str, size_bytes: int) -> str | None:
     """The sha256 of a file on the disk by what its server called it; for any thread."""
-    return next(
-        (sha256 for (sha256,) in catalog.query_from_thread("known_content", etag=etag, size_bytes=size_bytes)), None
-    )
+    return next((sha256 for (sha256,) in catalog.thread_query("known_content", etag=etag, size_bytes=size_bytes)), None)
 
 
 def write_fetched(stage: Stage, batch: Batch) -> None:
