@@ -16,9 +16,9 @@ from rich.text import Text
 
 from hubbleclip.catalog.catalog import read_catalog
 from hubbleclip.cli.options import Options
-from hubbleclip.contracts.audit import Checked, check_rules
+from hubbleclip.contracts.audit import RuleResult, check_rules
 from hubbleclip.contracts.compatibility import snapshot
-from hubbleclip.contracts.schema import NAMES, read_contract
+from hubbleclip.contracts.schema import CONTRACT_NAMES, read_contract
 from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.core.layout import Layout
 
@@ -39,7 +39,7 @@ def check(options: Options = Options()) -> None:
     sys.exit(1 if broken else 0)
 
 
-def as_table(checked: list[Checked]) -> Table:
+def as_table(checked: list[RuleResult]) -> Table:
     """Rules, the rows that they looked at, and how many break them."""
     table = Table("table", "rule", "rows", "broken")
     for item in checked:
@@ -52,7 +52,7 @@ def joined(options: Options = Options(), *, out: Path) -> None:
     """Write all contracts as one whose server is the profile's catalog: datacontract-cli follows no reference from one
     file to another.
     """
-    contracts = [read_contract(name) for name in NAMES]
+    contracts = [read_contract(name) for name in CONTRACT_NAMES]
     database = str(Layout(options.settings().root).catalog.resolve())
     server = Server.model_validate({"server": "local", "type": "duckdb", "database": database, "schema": "main"})
     schemas = [schema for contract in contracts for schema in contract.schema_ or ()]

@@ -32,7 +32,7 @@ class ArchiveSettings(Section):
     programs_url: str = "https://www.stsci.edu"
     """Server of single-programme pages and APT files, used for proposals that the bulk list lacks."""
     collections: tuple[str, ...] = ("HST",)
-    """MAST collections to query: `HST` includes the Hubble Advanced Products; `HLA` is the older Hubble Legacy Archive."""
+    """MAST collections to query: `HST` includes the Hubble Advanced Products; `HLA` is the Hubble Legacy Archive."""
     instruments: tuple[str, ...] = ("WFC3*", "ACS*", "WFPC2*")
     """Instruments to query; `*` matches any ending."""
     proposal_numbers: tuple[str, ...] = ()
@@ -64,10 +64,10 @@ class ArchiveSettings(Section):
     page_size: int = Field(5000, ge=1, le=50000)
     """Observations per request; a date window with more of them is split. MAST truncates responses at 50,000."""
     overlap_days: float = Field(7.0, ge=0)
-    """Days before the newest known release date that a later run queries again, because some observations appear late."""
+    """Days before the newest known release date that a later run queries again: some observations appear late."""
     relist_days: float = Field(30.0, ge=0)
-    """Days after which product lists are queried again, to detect reprocessed files, and proposals that had no abstract;
-    0 means never.
+    """Days after which product lists are queried again, to detect reprocessed files, and so are proposals that had no
+    abstract; 0 means never.
     """
     from_raw: bool = False
     """Read the responses stored under `raw/` instead of querying the archive."""

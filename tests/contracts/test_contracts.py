@@ -14,7 +14,7 @@ from astropy.units import Unit
 
 from hubbleclip.catalog.migrations import migrate
 from hubbleclip.config.settings import Settings
-from hubbleclip.contracts.schema import ARROW_TYPES, NAMES, Column, read_contract, tables, to_arrow
+from hubbleclip.contracts.schema import ARROW_TYPES, CONTRACT_NAMES, Column, read_contract, tables, to_arrow
 from hubbleclip.core import records
 from hubbleclip.core.errors import ContractError
 
@@ -129,7 +129,7 @@ def test_units_travel_with_the_schema() -> None:
 
 
 def test_contracts_are_valid_against_the_standard() -> None:
-    assert {read_contract(name).apiVersion for name in NAMES} == {"v3.1.0"}
+    assert {read_contract(name).apiVersion for name in CONTRACT_NAMES} == {"v3.1.0"}
 
 
 def test_records_become_typed_rows_in_utc() -> None:
