@@ -14,6 +14,7 @@ from importlib.resources import files
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import yaml
 from open_data_contract_standard.model import OpenDataContractStandard, SchemaObject, SchemaProperty
 
 from hubbleclip.contracts.rules import REQUIRED, ColumnRule
@@ -31,6 +32,8 @@ ARROW_TYPES = {
     "DOUBLE[]": pa.list_(pa.float64()),
     "VARCHAR[]": pa.list_(pa.string()),
 }
+YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""libyaml where PyYAML was built with it: the pure Python parser takes a fifth of the time of `hubbleclip status`."""
 NUM_NAMED_ROWS = 3
 """Rows that an error message names."""
 
@@ -137,7 +140,7 @@ def read_contract(name: str) -> OpenDataContractStandard:
 
     """
     text = files("data_contracts").joinpath(f"{name}.odcs.yaml").read_text(encoding="utf-8")
-    return OpenDataContractStandard.from_string(text)
+    return OpenDataContractStandard(**yaml.load(text, Loader=YAML_LOADER))  # noqa: S506 - a safe loader either way
 
 
 def contract_version(name: str) -> str:
