@@ -243,7 +243,7 @@ from pathlib import Path
 from hubbleclip.catalog.catalog import writing_catalog
 from hubbleclip.core.errors import DiskFullError
 from hubbleclip.core.layout import Layout
-from tests.test_catalog import rejection
+from tests.catalog.test_catalog import rejection
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (9 << 20, 9 << 20))
 written = 0
