@@ -76,10 +76,10 @@ def test_a_large_batch_updates_what_is_known_and_inserts_what_is_new(num_known: 
         with catalog.transaction():
             catalog.upsert({"tile": rows(BULK_ROWS, 2)})
             catalog.upsert({"tile": rows(BULK_ROWS, 3)})
-        found = catalog.query(
+        rows = catalog.query(
             "SELECT chip, corners_deg[8] AS corner, count(*) AS num FROM tile GROUP BY ALL"
         ).to_pylist()
-    assert found == [{"chip": 3, "corner": 3.0, "num": BULK_ROWS}]
+    assert rows == [{"chip": 3, "corner": 3.0, "num": BULK_ROWS}]
 
 
 def test_a_batch_is_written_whole_or_not_at_all(layout: Layout) -> None:
@@ -115,8 +115,8 @@ def test_changed_rows_are_those_that_the_table_lacks_in_this_form(layout: Layout
     with writing_catalog(layout) as catalog:
         catalog.upsert({"watermark": [mark("a"), mark("b")]})
         assert len(catalog.changed_rows("watermark", [later, mark("b")])) == 0
-        found = catalog.changed_rows("watermark", [later, mark("b", 2.0), mark("c")])
-        assert sorted(found["archive"].to_pylist()) == ["b", "c"]
+        rows = catalog.changed_rows("watermark", [later, mark("b", 2.0), mark("c")])
+        assert sorted(rows["archive"].to_pylist()) == ["b", "c"]
 
 
 def test_times_are_compared_in_utc_whatever_their_zone(layout: Layout) -> None:

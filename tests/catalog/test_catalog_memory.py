@@ -24,7 +24,7 @@ def in_memory_bytes(catalog: Catalog) -> int:
 
 
 class MallInfo(ctypes.Structure):
-    """What the C library tells of its heap: the last but two of its ten numbers are the bytes in use."""
+    """Bytes in use on the C library's heap: the eighth of the ten numbers of mallinfo."""
 
     _fields_ = (("before", ctypes.c_size_t * 7), ("in_use", ctypes.c_size_t), ("after", ctypes.c_size_t * 2))
 
@@ -33,7 +33,7 @@ def heap_bytes() -> int:
     """Bytes in use on the heap of the C library, where DuckDB keeps all but the rows themselves."""
     library = ctypes.CDLL(None)
     if not hasattr(library, "mallinfo2"):
-        pytest.skip("this system's C library does not tell")
+        pytest.skip("this system's C library has no mallinfo")
     library.mallinfo2.restype = MallInfo
     return int(library.mallinfo2().in_use)
 
@@ -77,12 +77,12 @@ def test_many_transactions_take_no_more_memory_than_some(tmp_path: Path) -> None
 def test_the_catalog_is_opened_anew_with_its_rows_its_lock_and_those_who_read_beside(tmp_path: Path) -> None:
     layout = Layout(tmp_path)
     with bounded_catalog(layout, FlowSettings()) as catalog, ThreadPoolExecutor(2) as pool:
-        first, asked = catalog.connection, {"etag": "d", "size_bytes": 1}
-        found = pool.map(lambda _: catalog.thread_query("known_content", **asked), range(200))
+        first, parameters = catalog.connection, {"etag": "d", "size_bytes": 1}
+        results = pool.map(lambda _: catalog.thread_query("known_content", **parameters), range(200))
         for number in range(REOPEN_EVERY):
             catalog.upsert({"rejection": [rejection(str(number))]})
         assert catalog.connection is not first
-        assert list(found) == [[]] * 200
+        assert list(results) == [[]] * 200
         assert catalog.counts()["rejection"] == REOPEN_EVERY
         with pytest.raises(CatalogLockedError), catalog_lock(layout):
             pass

@@ -59,8 +59,8 @@ def test_migrated_empty_catalog_equals_contract() -> None:
     migrate(connection)
     for table in tables().values():
         described = connection.execute(f'DESCRIBE "{table.name}"').fetchall()
-        found = [(name, sql_type, null == "NO") for name, sql_type, null, *_ in described]
-        assert found == [(c.name, c.sql_type, c.required) for c in table.columns]
+        created = [(name, sql_type, null == "NO") for name, sql_type, null, *_ in described]
+        assert created == [(c.name, c.sql_type, c.required) for c in table.columns]
         keys = connection.execute(
             "SELECT constraint_column_names FROM duckdb_constraints() WHERE table_name = ? AND constraint_type = 'PRIMARY KEY'",
             [table.name],
@@ -102,7 +102,7 @@ def test_every_value_has_a_source_of_a_known_kind() -> None:
 
 
 def test_a_source_in_the_catalog_the_settings_or_the_code_is_there() -> None:
-    told = {source for column in columns().values() for source in column.sources}
+    used = {source for column in columns().values() for source in column.sources}
     known = {f"catalog {name}" for name in columns()} | {"computed clock", "settings"}
     fields = Settings.model_fields
     known |= {f"settings {section}" for section in fields}
@@ -111,9 +111,9 @@ def test_a_source_in_the_catalog_the_settings_or_the_code_is_there() -> None:
         for section, field in fields.items()
         for name in getattr(field.annotation, "model_fields", ())
     }
-    code = [source for source in told - known if source.startswith("computed ")]
+    code = [source for source in used - known if source.startswith("computed ")]
     assert [source for source in code if find_spec(source.split()[1]) is None] == []
-    assert [s for s in told - known - set(code) if s.startswith(("catalog", "settings"))] == []
+    assert [s for s in used - known - set(code) if s.startswith(("catalog", "settings"))] == []
 
 
 def test_references_lead_to_columns() -> None:
