@@ -15,7 +15,7 @@ from experiments.pairs import report
 from experiments.pairs.frozen_features import Ints, Pairs, picture_features, sentence_features, text_features
 from flows.tasks import PREFECT
 from hubbleclip.catalog.catalog import read_catalog
-from hubbleclip.catalog.pending import from_rows
+from hubbleclip.catalog.pending import to_records
 from hubbleclip.config.settings import Settings, read_settings
 from hubbleclip.core.errors import DatasetError
 from hubbleclip.core.io import sha256_file, write_bytes
@@ -150,8 +150,8 @@ def ingested(
     ingest(settings_here, PREFECT)
     layout = Layout(settings_here.root)
     with read_catalog(layout) as catalog:
-        products = from_rows(Product, catalog.rows("FROM product WHERE path IS NOT NULL"))
-        found = {one.proposal_id: one for one in from_rows(Proposal, catalog.rows("FROM proposal"))}
+        products = to_records(Product, catalog.rows("FROM product WHERE path IS NOT NULL"))
+        found = {one.proposal_id: one for one in to_records(Proposal, catalog.rows("FROM proposal"))}
     proposals = {key: one for key, one in found.items() if one.abstract}
     files = {one.proposal_id: layout.absolute(one.path) for one in products if one.proposal_id in proposals}
     if not files:

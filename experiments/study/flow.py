@@ -20,7 +20,7 @@ from experiments.study import comparisons as questions
 from experiments.study.leaky_splits import FIRST, SECOND, by_tile, half_of, with_and_without_guard
 from flows.dataset import dataset
 from hubbleclip.catalog.catalog import read_catalog
-from hubbleclip.catalog.pending import from_rows
+from hubbleclip.catalog.pending import to_records
 from hubbleclip.cli.options import Options
 from hubbleclip.config.settings import ModelSettings, Settings, read_settings
 from hubbleclip.contracts.schema import contract_version
@@ -85,7 +85,7 @@ def build_datasets(settings: Settings, datasets_dir: Path) -> dict[str, DatasetI
     layout = Layout(settings.root)
     with read_catalog(layout) as catalog:
         material = read_material(Stage(name="study", settings=settings, layout=layout, catalog=catalog))
-        clean = {plan.tile_id: plan for plan in from_rows(SplitAssignment, catalog.rows("FROM split"))}
+        clean = {plan.tile_id: plan for plan in to_records(SplitAssignment, catalog.rows("FROM split"))}
     samples = samples_of(material, clean, settings)
     guarded, unguarded = with_and_without_guard(
         material.tiles, material.observations, material.proposals, settings.splits
@@ -102,7 +102,7 @@ def build_datasets(settings: Settings, datasets_dir: Path) -> dict[str, DatasetI
     for name, of_variant in variants.items():
         built = build_dataset(
             of_variant,
-            lambda tile_id: layout.stored_tile(tile_id).read_bytes(),
+            lambda tile_id: layout.existing_tile(tile_id).read_bytes(),
             datasets_dir,
             settings.shards.model_copy(update={"max_parents": 0}),
             contract_version=contract_version("shards"),

@@ -1,4 +1,4 @@
-"""Tiles of a split embedded part by part, in other processes where a Spread is given: each loads a model once.
+"""Tiles of a split embedded part by part, in other processes where a MapFn is given: each loads a model once.
 
 A part is some whole batches of its split, and torch has as many threads as where the parts were planned: so on machines
 of one kind the features are those of `embed_tiles`, bit by bit.
@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow.compute as pc
 import torch
 
-from hubbleclip.core.parallel import Spread
+from hubbleclip.core.parallel import MapFn
 from hubbleclip.dataset.manifest import DatasetInfo, read_dataset
 from hubbleclip.dataset.reader import Rows, SplitTiles, open_split
 from hubbleclip.evaluation import embed
@@ -29,7 +29,7 @@ BATCHES = 4
 MODELS = 4
 """Kept in a process: those of one evaluation."""
 
-SpreadParts = Spread["TilePart", Floats]
+SpreadParts = MapFn["TilePart", Floats]
 TileFeatures = tuple[list[str], Floats]
 """Tile ids of a split and their features (n, d)."""
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
-from hubbleclip.core.errors import OF_THE_MACHINE, ImageError
+from hubbleclip.core.errors import SYSTEM_ERRNOS, ImageError
 from hubbleclip.images.reader import ScienceImage
 from hubbleclip.images.stretch import Stretch
 
@@ -66,7 +66,7 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        if error.errno in OF_THE_MACHINE:
+        if error.errno in SYSTEM_ERRNOS:
             raise
         raise ImageError("unreadable", str(error)) from error
 

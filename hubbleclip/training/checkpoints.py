@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from hubbleclip.core.errors import TrainingError
-from hubbleclip.core.io import replacing, sha256_file, write_text
+from hubbleclip.core.io import atomic_write, sha256_file, write_text
 from hubbleclip.core.layout import checkpoint_name
 from hubbleclip.core.records import Checkpoint
 from hubbleclip.training.finetuning import prepare
@@ -24,7 +24,7 @@ MIXTURE = "mixture.pt"
 
 def write_checkpoint(run_dir: Path, step: int, state: dict[str, Any]) -> None:
     """Write the state after `step`; its weights stand under `state_dict`, where open_clip looks for them too."""
-    with replacing(run_dir / FOLDER / checkpoint_name(step)) as temporary:
+    with atomic_write(run_dir / FOLDER / checkpoint_name(step)) as temporary:
         torch.save(state, temporary)
 
 
@@ -48,7 +48,7 @@ def _read_state(path: Path) -> dict[str, Any]:
 
 def write_mixture(run_dir: Path, state_dict: dict[str, Any]) -> None:
     """Write the weights between start and best checkpoint that do best on val."""
-    with replacing(run_dir / FOLDER / MIXTURE) as temporary:
+    with atomic_write(run_dir / FOLDER / MIXTURE) as temporary:
         torch.save({"state_dict": state_dict}, temporary)
 
 

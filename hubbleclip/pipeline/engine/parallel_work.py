@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hubbleclip.core.layout import Layout
-from hubbleclip.core.parallel import Spread
+from hubbleclip.core.parallel import MapFn
 from hubbleclip.dataset.build import PlannedShard
 from hubbleclip.dataset.shard_writer import Tar
 from hubbleclip.pipeline.engine.batches import batches, run_batches
@@ -104,7 +104,7 @@ def batches_of(items: Sequence[Item]) -> list[Sequence[Item]]:
     return batches(items, max(1, math.ceil(len(items) / MAX_TASKS)))
 
 
-def packing_map(stage: Stage, paths: Mapping[str, str]) -> Spread[PlannedShard, Tar]:
+def packing_map(stage: Stage, paths: Mapping[str, str]) -> MapFn[PlannedShard, Tar]:
     """A parallel `map` that packs shards.
 
     Parameters

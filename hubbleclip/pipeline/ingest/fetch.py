@@ -140,7 +140,7 @@ def known_content(catalog: Catalog, etag: str, size_bytes: int) -> str | None:
         sha256 in hex, when the content is known.
 
     """
-    return next((sha256 for (sha256,) in catalog.found_beside("known_content", etag=etag, size_bytes=size_bytes)), None)
+    return next((sha256 for (sha256,) in catalog.thread_query("known_content", etag=etag, size_bytes=size_bytes)), None)
 
 
 def write_fetched(stage: Stage, batch: Batch) -> None:
@@ -176,7 +176,7 @@ def remove_old_contents(stage: Stage) -> None:
         The stage with the open catalog.
 
     """
-    for row in stage.catalog.named("old_contents"):
+    for row in stage.catalog.named_query("old_contents"):
         stage.layout.product(row["sha256"], row["file_name"]).unlink(missing_ok=True)
 
 

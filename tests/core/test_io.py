@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hubbleclip.core.io import MANY_FILES, replacing, sha256_file, sync_files, write_bytes
+from hubbleclip.core.io import SYNCFS_MIN_FILES, atomic_write, sha256_file, sync_files, write_bytes
 
 
 @pytest.mark.parametrize("is_synced", [True, False])
@@ -20,7 +20,7 @@ def test_failure_keeps_the_old_file(tmp_path: Path) -> None:
     write_bytes(path, b"old")
 
     def fail() -> None:
-        with replacing(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_bytes(b"half")
             raise OSError
 
@@ -36,7 +36,7 @@ def test_sha256_of_a_file(tmp_path: Path) -> None:
     assert sha256_file(tmp_path / "a") == hashlib.sha256(data).hexdigest()
 
 
-@pytest.mark.parametrize("num", [1, MANY_FILES])
+@pytest.mark.parametrize("num", [1, SYNCFS_MIN_FILES])
 def test_syncing_passes_over_what_is_gone(tmp_path: Path, num: int) -> None:
     paths = [tmp_path / str(i) for i in range(num)]
     for path in paths:

@@ -15,7 +15,7 @@ OUTSIDE = st.text(st.characters()) | st.text(
     "./\\:%~\0\n \N{RIGHT-TO-LEFT OVERRIDE}\N{FULLWIDTH FULL STOP}\ud800fitsgzjp"
 )
 PATHS: dict[str, Callable[[str], Path]] = {
-    "answer": lambda text: LAYOUT.answer("observations", text, ".json.gz"),
+    "raw_response": lambda text: LAYOUT.raw_response("observations", text, ".json.gz"),
     "part": LAYOUT.part,
     "product": lambda text: LAYOUT.product("ab" * 32, text),
     "tile": lambda text: LAYOUT.tile(tile_id(text, 1, 0, 0, text)),
