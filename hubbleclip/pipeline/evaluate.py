@@ -72,7 +72,7 @@ def write_evaluation(
     settings = stage.settings
     evaluation = evaluate_run(
         place_to_read(stage, dataset_dir), run_dir, shuffled_dir, report_dir, settings.evaluation,
-        code_version=code_version(), spread=spread_embedding(stage),
+        code_version=code_version(), map_fn=spread_embedding(stage),
     )  # fmt: skip
     report = Report(
         report_id=report_dir.name,

@@ -22,7 +22,7 @@ from hubbleclip.pipeline.engine.stage import Stage
 from hubbleclip.pipeline.remote_store import at_hand, hand_over, pull_folder, take_over
 
 if TYPE_CHECKING:
-    from hubbleclip.evaluation.embed_parallel import SpreadParts, TilePart  # torch, which takes seconds
+    from hubbleclip.evaluation.embed_parallel import EmbedMapFn, TileRange  # torch, which takes seconds
     from hubbleclip.evaluation.metrics.retrieval import Floats
 
 Item = TypeVar("Item")
@@ -91,19 +91,19 @@ def place_to_read(stage: Stage, folder: Path) -> Path | str:
     return f"{stage.layout.store}/{stage.layout.relative(folder)}" if is_remote(stage.settings) else folder
 
 
-def spread_embedding(stage: Stage) -> SpreadParts | None:
+def spread_embedding(stage: Stage) -> EmbedMapFn | None:
     """For tiles; None where the runner has no processes of its own, since a model uses all of its process."""
     if not runner_of(stage.settings).is_separate:
         return None
 
-    def spread(work: Callable[[TilePart], Floats], parts: Sequence[TilePart]) -> list[Floats]:
+    def spread(work: Callable[[TileRange], Floats], parts: Sequence[TileRange]) -> list[Floats]:
         layout = stage.layout if is_remote(stage.settings) else None
         return spread_over(stage, "embed-tiles", partial(embed_part, work, layout), parts)
 
     return spread
 
 
-def embed_part(work: Callable[[TilePart], Floats], layout: Layout | None, part: TilePart) -> Floats:
+def embed_part(work: Callable[[TileRange], Floats], layout: Layout | None, part: TileRange) -> Floats:
     """Embed some tiles; with a `layout`, by a run that may have to come from the store."""
     if layout:
         pull_folder(layout, part.model.run_dir)

@@ -56,7 +56,7 @@ def test_fewer_than_two_test_groups_are_refused_in_one_line(rows):
 
 def test_shuffled_partners_are_never_the_own_group_and_reach_all_others():
     group_t = np.arange(5000) % 5
-    partner_t = testset.shuffled_partner(group_t, 0)
+    partner_t = testset.shuffled_captions(group_t, 0)
     assert (partner_t != group_t).all()
     assert len(set(zip(group_t.tolist(), partner_t.tolist(), strict=True))) == 20
 
