@@ -13,9 +13,7 @@ CLASSES = ("SPIRAL GALAXY", "GLOBULAR CLUSTER", "COMET", "PLANETARY NEBULA")
 
 def abstract(group: int) -> str:
     object_class = CLASSES[group % len(CLASSES)].lower()
-    return (
-        f"We propose to observe a {object_class}, number {group}. Its light shows its age. Field {group * 7} is deep."
-    )
+    return f"We propose to observe a {object_class}, number {group}. Its light tells of its age. Field {group * 7} is deep."
 
 
 def sample(index: int, group: int = 0, split: str = "test", **changes: Any) -> Sample:

@@ -33,7 +33,7 @@ def unit(values):
     return values / np.linalg.norm(values, axis=1, keepdims=True)
 
 
-def made(num_groups: int):
+def random_case(num_groups: int):
     rng = np.random.default_rng(3)
     captions = unit(rng.normal(size=(num_groups, 8)))
     group_t = np.sort(
@@ -46,7 +46,7 @@ def made(num_groups: int):
 
 @pytest.mark.parametrize("k", protocols.PAPERCLIP_PERCENTS)
 def test_paperclip_equals_the_code_of_the_reference(k: int) -> None:
-    images, captions, group_t, scores = made(NUM_TILES)
+    images, captions, group_t, scores = random_case(NUM_TILES)
     ids = [f"{tile:03d}" for tile in range(NUM_TILES)]
     found = protocols.paperclip_estimates(scores, ids, one_caption_per_group(group_t, draw_weights(NUM_TILES, 100, 0)))
     (ours,) = [one.value for one in found if one.name == f"t2i_accuracy_at_{k}pct"]
@@ -56,7 +56,7 @@ def test_paperclip_equals_the_code_of_the_reference(k: int) -> None:
 
 @pytest.mark.parametrize("num_groups", [NUM_TILES, 40])
 def test_paperclip_equals_the_equation_of_the_reference(num_groups: int) -> None:
-    images, captions, group_t, scores = made(num_groups)
+    images, captions, group_t, scores = random_case(num_groups)
     found = protocols.equation_estimates(scores, one_caption_per_group(group_t, draw_weights(num_groups, 100, 0)))
     assert [one.name for one in found] == [f"i2t_accuracy_at_{k}pct" for k in PERCENTS]
     for k, one in zip(PERCENTS, found, strict=True):

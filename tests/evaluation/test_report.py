@@ -21,7 +21,7 @@ SETTINGS = EvaluationSettings(bootstrap=200, num_example_tiles=3)
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def trained(tmp_path_factory):
     root = tmp_path_factory.mktemp("evaluated")
     dataset_dir = small_dataset.build(root / "datasets", num_groups=24, tiles_per_group=2, num_test_groups=10)
     run_dir = small_dataset.train_small_run(dataset_dir, root / "runs", steps=14)
@@ -30,8 +30,8 @@ def made(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def evaluation(made):
-    root, dataset_dir, run_dir, shuffled_dir = made
+def evaluation(trained):
+    root, dataset_dir, run_dir, shuffled_dir = trained
     return report.evaluate(dataset_dir, run_dir, shuffled_dir, root / "reports/a", SETTINGS, code_version="1.2.3+gabc")
 
 
@@ -53,8 +53,8 @@ def test_training_shows_against_the_base_model(evaluation):
     assert found["fine_tuned", "i2t_median_rank"] < found["base", "i2t_median_rank"]
 
 
-def test_metrics_json_equals_the_returned_metrics_and_a_repeat_gives_the_same_bytes(made, evaluation):
-    root, dataset_dir, run_dir, shuffled_dir = made
+def test_metrics_json_equals_the_returned_metrics_and_a_repeat_gives_the_same_bytes(trained, evaluation):
+    root, dataset_dir, run_dir, shuffled_dir = trained
     again = report.evaluate(dataset_dir, run_dir, shuffled_dir, root / "reports/b", SETTINGS, code_version="1.2.3+gabc")
     names = ("metrics.json", "index.html", "embeddings.npz")
     assert [(evaluation.path / name).read_bytes() for name in names] == [
@@ -79,8 +79,8 @@ def test_the_page_contains_all_that_it_shows(evaluation):
     assert sizes.count((72, 72)) == points == len(pictures) - sizes.count((192, 192))
 
 
-def test_a_report_replaces_an_older_one_and_leaves_no_other_folder(made, evaluation):
-    root, dataset_dir, run_dir, _ = made
+def test_a_report_replaces_an_older_one_and_leaves_no_other_folder(trained, evaluation):
+    root, dataset_dir, run_dir, _ = trained
     out_dir = root / "replaced/c"
     out_dir.mkdir(parents=True)
     (out_dir / "stale.txt").write_text("old")
@@ -91,8 +91,8 @@ def test_a_report_replaces_an_older_one_and_leaves_no_other_folder(made, evaluat
     assert "Shuffled pairs" not in (out_dir / "index.html").read_text()
 
 
-def test_two_runs_are_shown_side_by_side_with_their_difference(made):
-    root, dataset_dir, run_dir, shuffled_dir = made
+def test_two_runs_are_shown_side_by_side_with_their_difference(trained):
+    root, dataset_dir, run_dir, shuffled_dir = trained
     out_dir = root / "replaced/pair"
     done = report.evaluate(dataset_dir, run_dir, None, out_dir, SETTINGS, code_version="1", other_run_dir=shuffled_dir)
     found = {(m.protocol, m.model, m.name): m for m in done.metrics}
@@ -106,8 +106,8 @@ def test_two_runs_are_shown_side_by_side_with_their_difference(made):
     assert "Object, other run" in page
 
 
-def test_search_over_all_splits_equals_a_brute_force_search(made, evaluation):
-    _, dataset_dir, run_dir, _ = made
+def test_search_over_all_splits_equals_a_brute_force_search(trained, evaluation):
+    _, dataset_dir, run_dir, _ = trained
     hits = search.search("a globular cluster", dataset_dir, run_dir, evaluation.path, 48)
     assert len({hit.tile_id for hit in hits}) == 48
     assert {hit.split for hit in hits} == {"train", "val", "test"}
@@ -123,8 +123,8 @@ def test_search_over_all_splits_equals_a_brute_force_search(made, evaluation):
     assert hits[0].target.startswith("FIELD-")
 
 
-def test_search_refuses_a_report_of_another_dataset_and_empty_text(made, evaluation, tmp_path):
-    _, _, run_dir, _ = made
+def test_search_refuses_a_report_of_another_dataset_and_empty_text(trained, evaluation, tmp_path):
+    _, _, run_dir, _ = trained
     other = small_dataset.build(tmp_path / "datasets", num_groups=6, tiles_per_group=1, num_test_groups=2)
     with pytest.raises(EvaluationError, match="another dataset"):
         search.search("comet", other, run_dir, evaluation.path, 3)
@@ -134,8 +134,8 @@ def test_search_refuses_a_report_of_another_dataset_and_empty_text(made, evaluat
         search.read_embeddings(tmp_path)
 
 
-def test_a_test_split_of_one_group_and_a_missing_run_are_refused(made, tmp_path):
-    _, dataset_dir, run_dir, _ = made
+def test_a_test_split_of_one_group_and_a_missing_run_are_refused(trained, tmp_path):
+    _, dataset_dir, run_dir, _ = trained
     lonely = small_dataset.build(tmp_path / "datasets", num_groups=5, tiles_per_group=2, num_test_groups=1)
     with pytest.raises(EvaluationError, match="has 1 proposal groups"):
         report.evaluate(lonely, run_dir, None, tmp_path / "out", SETTINGS, code_version="1")
@@ -165,8 +165,8 @@ def test_a_text_of_exactly_the_context_fits_and_one_more_token_does_not():
     assert not embed.fits_context(loaded, f"{longest} star")
 
 
-def test_tiles_are_embedded_alike_in_any_batch_size(made):
-    _, dataset_dir, run_dir, _ = made
+def test_tiles_are_embedded_alike_in_any_batch_size(trained):
+    _, dataset_dir, run_dir, _ = trained
     loaded, info = load_run_model(run_dir), read_dataset(dataset_dir)
     whole, pieces = (embed.embed_tiles(loaded, info, "test", size) for size in (256, 5))
     assert whole[0] == pieces[0]
