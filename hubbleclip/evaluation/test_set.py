@@ -120,7 +120,7 @@ def caption_representatives(tiles: Sequence[Sample]) -> dict[str, str]:
     """
     texts, group_of = main_captions(tiles), {tile.proposal_id: tile.group_id for tile in tiles}
     sets = {proposal_id: shingles(text) for proposal_id, text in texts.items()}
-    # A text below five words has no shingle: it is like no other.
+    # A text without words has no shingles: it is not similar to any other.
     pairs = near_duplicates({name: items for name, items in sets.items() if items}, SAME_CAPTION_SIMILARITY)
     links = [Link(one=a, other=b, reason="text", detail="") for a, b in pairs if group_of[a] == group_of[b]]
     return group_proposals(texts, links)
