@@ -3,12 +3,12 @@ the size of the dataset.
 
 A whole build makes the JSON, checks every PNG against its hash, spreads the groups, hashes and syncs the shards and
 writes the manifest. It stands beside a peer that writes bytes, and beside one that also makes, checks, hashes and
-syncs; last, our tars of bytes alone stand beside the peer's.
+syncs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,15 +19,12 @@ from benchmarks.peers import shards as peer
 from benchmarks.scale import compare_sizes
 from hubbleclip.config.settings import ShardSettings
 from hubbleclip.core.records import to_row
-from hubbleclip.dataset import ustar
 from hubbleclip.dataset.build import build_dataset
-from hubbleclip.dataset.shard_writer import END_BYTES, cut_evenly, sidecars_of
+from hubbleclip.dataset.shard_writer import sidecar
 
 SETTINGS = ShardSettings()
 MB = 1_000_000
 MAX_BYTES = SETTINGS.max_mb * MB
-BUFFER_BYTES = 1 << 20
-KINDS = ("json", "png", "txt")
 NUM_PICTURES = 24
 GROUP_SIZE = 10
 
@@ -39,8 +36,9 @@ def compare(num: int, side_px: int) -> list[Row]:
         {"__key__": one.tile_id, "json": to_row(one), "png": pngs[one.tile_id], "txt": one.captions[0]}
         for one in samples
     ]
-    texts = zip(rows, sidecars_of(samples), strict=True)
-    members = [{**row, "json": text, "txt": row["txt"].encode()} for row, text in texts]
+    members = [
+        {**row, "json": sidecar(one), "txt": row["txt"].encode()} for row, one in zip(rows, samples, strict=True)
+    ]
 
     def build(folder: Path) -> None:
         build_dataset(
@@ -50,16 +48,12 @@ def compare(num: int, side_px: int) -> list[Row]:
 
     ours, theirs = contender(build), contender(lambda folder: peer.write_shards(members, folder, MAX_BYTES))
     careful = contender(lambda folder: peer.write_shards_carefully(rows, folder, MAX_BYTES))
-    alone = contender(lambda folder: write_bytes_alone(members, folder, MAX_BYTES))
     size = f"{num:,} tiles of {side_px} px"
     megabytes = sum(len(one["json"]) + len(one["png"]) + len(one["txt"]) for one in members) / MB
     measured = []
-    for name, mine, other, peer_name in (
-        (f"{size}: made, checked, hashed, synced", ours, theirs, peer.NAME),
-        (f"{size}: made, checked, hashed, synced", ours, careful, peer.CAREFUL_NAME),
-        (f"bytes of {size} alone", alone, theirs, peer.NAME),
-    ):
-        seconds = time_in_turn(mine, other, runs=5)
+    name = f"{size}: made, checked, hashed, synced"
+    for other, peer_name in ((theirs, peer.NAME), (careful, peer.CAREFUL_NAME)):
+        seconds = time_in_turn(ours, other, runs=5)
         measured.append(rate_row(name, "MB/s", megabytes, seconds, peer_name))
         measured.append(rate_row(name, "samples/s", len(samples), seconds, peer_name))
     return measured
@@ -73,19 +67,6 @@ def contender(write: Callable[[Path], None]) -> Contender:
         yield lambda: write(folder)
 
     return timed
-
-
-def write_bytes_alone(members: Sequence[peer.Member], folder: Path, max_bytes: int) -> None:
-    """What the peer does, by our tar: members that are bytes already, and nothing checked, hashed or synced."""
-    sizes = [sum(ustar.member_bytes(len(one[kind])) for kind in KINDS) for one in members]
-    start = 0
-    for end in cut_evenly(sizes, max_bytes - END_BYTES):
-        with (folder / f"train-{start:06d}.tar").open("wb", BUFFER_BYTES) as file:
-            for one in members[start:end]:
-                for kind in KINDS:
-                    file.writelines(ustar.member(f"{one['__key__']}.{kind}".encode(), one[kind]))
-            file.write(ustar.end(sum(sizes[start:end])))
-        start = end
 
 
 def main() -> None:

@@ -15,7 +15,6 @@ import open_clip
 import torch
 import torch.nn.functional as F
 from open_clip.hf_model import HFTextEncoder
-from open_clip.transformer import text_global_pool
 from torch import Tensor, nn
 
 from hubbleclip.config.settings import ModelSettings, TrainSettings
@@ -36,7 +35,7 @@ KEPT_BYTES = 2**25 - 2**16  # just below the largest block that glibc takes from
 class LoadedModel:
     """A CLIP model and how to feed it. `mean`, `std`: a value a channel, for levels in [0, 1]; `image_size` in px.
 
-    `padding_id` fills texts up; None where a text's features depend on how much of it there is.
+    `padding_id` fills texts up; None where they must have the whole context length.
     """
 
     model: Any  # open_clip's CLIP or CustomTextCLIP
@@ -83,14 +82,14 @@ class LoadedModel:
         """Normalised features (b, d), float32 on the CPU, of tiles of `image_size`. The model is put in eval mode."""
         self.model.eval()
         parts = self._parts(levels_b1hw, PIXELS_AT_ONCE // self.image_size**2)
-        return _unit([self.model.encode_image(self.normalise(part).to(self.dtype)) for part in parts])
+        return _normalised([self.model.encode_image(self.normalise(part).to(self.dtype)) for part in parts])
 
     @torch.inference_mode()
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """Normalised features (b, d), float32 on the CPU, of texts, each cut at the model's context length."""
         self.model.eval()
         parts = self._parts(self.tokenizer(list(texts)), TEXTS_AT_ONCE)
-        return _unit([self.model.encode_text(self.shorten(part).to(self.device)) for part in parts])
+        return _normalised([self.model.encode_text(self.shorten(part).to(self.device)) for part in parts])
 
     def _parts(self, inputs_b: Tensor, at_once: int) -> Sequence[Tensor]:
         """A batch as its device is quick with it: whole on a GPU, a few at once on a CPU."""
@@ -109,7 +108,7 @@ def _keep_freed_memory() -> None:
     torch.empty(KEPT_BYTES, dtype=torch.uint8)
 
 
-def _unit(parts_pd: Sequence[Tensor]) -> Tensor:
+def _normalised(parts_pd: Sequence[Tensor]) -> Tensor:
     """Rows of length 1, float32 on the CPU; made so there, since bfloat16 knows a length to 1 in 256 only."""
     return F.normalize(torch.cat([part.float().cpu() for part in parts_pd]), dim=-1)
 
@@ -161,23 +160,6 @@ def set_start(loaded: LoadedModel, settings: TrainSettings, loss: Loss) -> None:
             model.logit_bias = nn.Parameter(torch.full_like(model.logit_scale, bias))
         if settings.fixed_scale:
             model.logit_scale.requires_grad_(False).fill_(settings.fixed_scale).log_()
-
-
-class ShortTextClip(open_clip.CLIP):  # type: ignore[misc]
-    """open_clip's CLIP, but texts may be shorter than its context."""
-
-    def encode_text(self, text: Tensor, normalize: bool = False) -> Tensor:
-        """As open_clip's, with positions and mask cut to the length of `text` (b, l)."""
-        dtype, length = self.transformer.get_cast_dtype(), text.shape[1]
-        mask = None if self.attn_mask is None else self.attn_mask[:length, :length]
-        x = self.token_embedding(text).to(dtype) + self.positional_embedding[:length].to(dtype)
-        x = self.ln_final(self.transformer(x, attn_mask=mask))
-        x = text_global_pool(x, text, self.text_pool_type, eos_token_id=self.text_eos_id)
-        if isinstance(self.text_projection, nn.Linear):
-            x = self.text_projection(x)
-        elif self.text_projection is not None:
-            x = x @ self.text_projection
-        return F.normalize(x, dim=-1) if normalize else x
 
 
 def clamp_scale(model: Any) -> None:
@@ -249,19 +231,12 @@ def _is_error(record: logging.LogRecord) -> bool:
 
 
 def _padding_id(model: Any) -> int | None:
-    """Padding after the end of a text changes nothing where it is masked, or where a causal tower pools at the end."""
-    text = getattr(model, "text", model)
-    if isinstance(text, HFTextEncoder):
-        padding: int = text.config.pad_token_id
-        return padding
-    pool = getattr(text, "text_pool_type", None) or getattr(text, "pool_type", None)
-    is_causal = getattr(text, "attn_mask", None) is not None and getattr(text, "cls_emb", None) is None
-    return int(getattr(text, "pad_id", 0)) if is_causal and pool in ("argmax", "eos") else None
+    """A text encoder of Hugging Face masks its padding and takes any length; open_clip's take their whole context."""
+    text = getattr(model, "text", None)
+    return int(text.config.pad_token_id) if isinstance(text, HFTextEncoder) else None
 
 
 def _loaded(model: Any, settings: ModelSettings) -> LoadedModel:
-    if type(model) is open_clip.CLIP:
-        model.__class__ = ShortTextClip
     preprocess = open_clip.get_model_preprocess_cfg(model)
     size = preprocess["size"]
     tokenizer = open_clip.get_tokenizer(settings.name)
