@@ -52,7 +52,7 @@ def split_estimates(
     loaded = source.load()
     ((_, tiles_td),) = embed_splits({source: loaded}, [(source, split)], info, settings.batch_size, map_fn).values()
     scores_tc = cosine_scores(tiles_td, embed_texts(loaded, test_set.captions_c, settings.batch_size))
-    scores = Scores(scorer=run_dir.name, i2t_tc=scores_tc, t2i_ct=scores_tc.T)
+    scores = Scores(scorer=run_dir.name, i2t_tc=scores_tc, t2i_ct=scores_tc.T)  # the folder of a run has its id as name
     return fair_estimates(scores, draw_resamples(test_set, settings.bootstrap, settings.seed))
 
 

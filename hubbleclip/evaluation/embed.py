@@ -155,6 +155,7 @@ def embed_texts(loaded: LoadedModel, texts: Sequence[str], batch_size: int) -> F
     feat_pd = embed_short_texts(loaded, [piece for of_text in pieces for piece in of_text], batch_size)
     sums_nd = np.zeros((len(texts), feat_pd.shape[1]))
     np.add.at(sums_nd, text_p, feat_pd)
+    # The length is normalised anyway, so the sum serves as the mean.
     return unit(sums_nd)
 
 

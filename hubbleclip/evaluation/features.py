@@ -158,4 +158,5 @@ def mean_over_proposals(features_td: Floats, test_set: TestSet) -> Floats:
     _, proposal_t = np.unique([sample.proposal_id for sample in test_set.samples], return_inverse=True)
     sums_pd = np.zeros((proposal_t.max() + 1, features_td.shape[1]))
     np.add.at(sums_pd, proposal_t, features_td)
+    # The length is normalised anyway, so the sum serves as the mean.
     return unit(sums_pd)[proposal_t]

@@ -104,7 +104,7 @@ def search(text: str, dataset_dir: Path, run_dir: Path, report_dir: Path, k: int
     if not text.strip() or k < 1:
         raise EvaluationError("the search needs a text and k of at least 1")
     info = read_dataset(dataset_dir)
-    embeddings = read_embeddings(report_dir)
+    embeddings = read_embeddings(report_dir)  # of the run's model, so queries and tiles share one space
     if embeddings.dataset_digest != info.digest:
         raise EvaluationError(f"report {report_dir.name} belongs to another dataset: run `hubbleclip evaluate` again")
     query_qd = embed_texts(load_run_model(run_dir), [text], batch_size=64)

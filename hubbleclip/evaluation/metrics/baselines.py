@@ -42,7 +42,9 @@ def bm25_scores(queries: Sequence[str], documents: Sequence[str]) -> Floats:
 
     """
     counts = [Counter(WORD.findall(document.lower())) for document in documents]
-    length_i = np.array([max(1, counted.total()) for counted in counts], dtype=np.float64)
+    length_i = np.array(
+        [max(1, counted.total()) for counted in counts], dtype=np.float64
+    )  # an empty text: no division by 0
     norm_i = BM25_K1 * (1 - BM25_B + BM25_B * length_i / length_i.mean())
     document_frequency = Counter(word for counted in counts for word in counted)
     scores_qi = np.zeros((len(queries), len(documents)))
@@ -78,6 +80,7 @@ def hybrid_scores(first_qi: Floats, second_qi: Floats) -> Floats:
 
     """
     first_rank_qi, second_rank_qi = (rankdata(-scores_qi, axis=1) for scores_qi in (first_qi, second_qi))
+    # Rounded, so that equal sums of different ranks are ties.
     fused_qi: Floats = np.round(1 / (RRF_K + first_rank_qi) + 1 / (RRF_K + second_rank_qi), 12)
     return fused_qi
 
@@ -142,7 +145,7 @@ def chance_ranks(positives_q: Ints, num_items: int) -> TiedRanks:
         One tie of all items per query.
 
     """
-    all_q = np.full(len(positives_q), num_items)
+    all_q = np.full(len(positives_q), num_items)  # no item scores above or below the tie
     return TiedRanks(above_q=np.zeros_like(all_q), tied_q=all_q, positives_q=positives_q, num_items=num_items)
 
 

@@ -60,7 +60,7 @@ def resampled_means(values_qm: Floats, group_q: Ints, weights_bg: Ints) -> Float
     # Sums per group first: one small matrix product instead of a pass over the queries per resample.
     sums_gm = np.zeros((num_groups, values_qm.shape[1]))
     np.add.at(sums_gm, group_q, values_qm)
-    counts_g = np.bincount(group_q, minlength=num_groups)
+    counts_g = np.bincount(group_q, minlength=num_groups)  # queries per group
     means_bm: Floats = (weights_bg @ sums_gm) / np.maximum(weights_bg @ counts_g, 1)[:, None]
     return means_bm
 
@@ -158,7 +158,7 @@ def proportion_interval(estimates_b: Floats, num_groups: int) -> tuple[float, fl
 
     """
     low, high = percentile_interval(estimates_b, num_groups)
-    bound = float(TAIL ** (1 / num_groups))
+    bound = float(TAIL ** (1 / num_groups))  # the true proportion p for which p^n = 2.5 %
     if low == high == 1.0:
         return bound, 1.0
     if low == high == 0.0:
@@ -190,6 +190,7 @@ def half_width_over_seeds(value_s: Floats, draws_b: Floats, num_groups: int) -> 
 
     """
     num_seeds = len(value_s)
+    # n / (n - 1): resamples of n groups have a variance smaller than that of the estimate by this factor.
     variance_of_groups = draws_b.var() * num_groups / (num_groups - 1)
     variance_of_seeds = value_s.var(ddof=1) / num_seeds if num_seeds > 1 else 0.0
     variance = variance_of_groups + variance_of_seeds

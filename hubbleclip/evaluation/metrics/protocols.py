@@ -281,8 +281,9 @@ def fair_estimates(scores: Scores, resamples: Resamples, *, protocol: str = FAIR
 
     """
     caption_t, group_c = resamples.caption_t, resamples.group_c
-    positive_ct = positive_pairs(np.arange(len(group_c)), caption_t)
+    positive_ct = positive_pairs(np.arange(len(group_c)), caption_t)  # a caption's positives are its own tiles
     recall_c = expected_recall(scores.t2i_ct, positive_ct, top_count(HEADLINE_PERCENT, len(caption_t)))
+    # Metrics of text to image that need all tiles of a caption, not just its best one.
     text_to_all_tiles = Values(
         names=("t2i_found_at_10pct", "t2i_diversity_at_10"),
         shares_qm=np.stack([recall_c, diversity(scores.t2i_ct, resamples.group_t)], axis=1),
@@ -315,7 +316,7 @@ def chance_estimates(resamples: Resamples, seed: int) -> list[Estimate]:
     """
     group_t, num_tiles, num_captions = resamples.group_t, len(resamples.caption_t), len(resamples.group_c)
     num_draws, num_groups = resamples.weights_bg.shape
-    tiles_c = np.bincount(resamples.caption_t, minlength=num_captions)
+    tiles_c = np.bincount(resamples.caption_t, minlength=num_captions)  # number of tiles of each caption
     num_top = top_count(HEADLINE_PERCENT, num_tiles)
     rng = np.random.default_rng(seed)
     # Tiles of a caption among the top of a random order: draws without replacement.
@@ -370,6 +371,7 @@ def chance_metrics(
         *chance_ranking_metrics(direction, positives_q, num_items, num_draws, seed),
         (f"{direction}_normalised_rank", float(expected_rank(ranks).mean() / num_items),
          rank_bq.mean(axis=1) / num_items),
+        # The median has no closed form: its value is the mean of the draws.
         (f"{direction}_median_rank", float(medians_b.mean()), medians_b),
     ]  # fmt: skip
 
@@ -403,10 +405,10 @@ def chance_ranking_metrics(
     pick_bq = np.random.default_rng(seed).integers(NUM_CHANCE, size=(num_draws, len(positives_q)))
     drawn_mbq = np.empty((2, *pick_bq.shape))  # axis m: average precision, nDCG
     exact_mq = np.empty((2, len(positives_q)))
-    tied_1i = np.zeros((1, num_items))
+    tied_1i = np.zeros((1, num_items))  # all scores equal: the metric is its expectation by chance
     for positives in np.unique(positives_q):
         is_same_q = positives_q == positives
-        positive_1i = np.arange(num_items)[None] < positives
+        positive_1i = np.arange(num_items)[None] < positives  # which items are positive does not matter
         for row, values_b in enumerate(chance_precision_and_ndcg(int(positives), num_items, seed)):
             drawn_mbq[row][:, is_same_q] = values_b[pick_bq[:, is_same_q]]
         exact_mq[:, is_same_q] = [average_precision(tied_1i, positive_1i), ndcg(tied_1i, positive_1i)]
@@ -461,6 +463,7 @@ def paperclip_estimates(scores: Scores, tile_ids: Sequence[str], resamples: Resa
     """
     order_t = np.argsort(np.array(tile_ids), kind="stable")
     batches = [order_t[start : start + PAPERCLIP_BATCH_SIZE] for start in range(0, len(order_t), PAPERCLIP_BATCH_SIZE)]
+    # A single small batch is kept: a test split below ten tiles still gets a value.
     batches = [batch for batch in batches if len(batch) >= MIN_PAPERCLIP_BATCH_SIZE or len(batches) == 1]
     hits = [
         np.hstack([diagonal_hits(scores.i2t_tc[np.ix_(batch, resamples.caption_t[batch])]),
@@ -496,7 +499,7 @@ def equation_estimates(scores: Scores, resamples: Resamples) -> list[Estimate]:
     """
     caption_t, num_tiles = resamples.caption_t, len(resamples.caption_t)
     tiles_c = np.bincount(caption_t, minlength=len(resamples.group_c))
-    own_t1 = scores.i2t_tc[np.arange(num_tiles), caption_t][:, None]
+    own_t1 = scores.i2t_tc[np.arange(num_tiles), caption_t][:, None]  # score of each tile's own caption, (t, 1)
     # The copies of a caption are counted, not written out.
     ranks = TiedRanks(
         above_q=(scores.i2t_tc > own_t1) @ tiles_c, tied_q=(scores.i2t_tc == own_t1) @ tiles_c,

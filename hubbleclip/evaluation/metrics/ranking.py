@@ -107,6 +107,7 @@ def ndcg(scores_qi: Floats, positive_qi: Bools, num_top: int = NUM_TOP) -> Float
     """
     num_top = min(num_top, scores_qi.shape[1])
     discount_k = 1 / np.log2(np.arange(2, num_top + 2))
+    # The best order has all positives first.
     best_q = np.cumsum(discount_k)[np.minimum(positive_qi.sum(axis=1), num_top) - 1]
     gains = [(ties.positives_i / ties.size_i)[:num_top] @ discount_k for ties in _ties(scores_qi, positive_qi)]
     ndcg_q: Floats = np.array(gains) / best_q
@@ -135,7 +136,7 @@ def diversity(scores_qi: Floats, group_i: Ints, num_top: int = NUM_TOP) -> Float
     threshold_q = -np.partition(-scores_qi, num_top - 1, axis=1)[:, num_top - 1]
     distinct_q = np.empty(len(scores_qi))
     for row, (scores_i, threshold) in enumerate(zip(scores_qi, threshold_q, strict=True)):
-        above_i = scores_i > threshold
+        above_i = scores_i > threshold  # certain to be among the first, whatever the order of ties
         certain = np.unique(group_i[above_i])
         tied_i = scores_i == threshold
         tied_groups, count_g = np.unique(group_i[tied_i], return_counts=True)
@@ -167,7 +168,7 @@ def chance_precision_and_ndcg(positives: int, num_items: int, seed: int) -> tupl
     """
     rng = np.random.default_rng([seed, positives, num_items])
     rank_bp = np.sort([rng.choice(num_items, positives, replace=False) + 1 for _ in range(NUM_CHANCE)], axis=1)
-    precision_bp = np.arange(1, positives + 1) / rank_bp
+    precision_bp = np.arange(1, positives + 1) / rank_bp  # precision at the rank of each positive
     gain_bp = np.where(rank_bp <= NUM_TOP, 1 / np.log2(rank_bp + 1), 0.0)
     best = float(np.sum(1 / np.log2(np.arange(2, min(positives, NUM_TOP, num_items) + 2))))
     return precision_bp.mean(axis=1), gain_bp.sum(axis=1) / best

@@ -115,7 +115,7 @@ def rank_best_positives(scores_qi: Floats, positive_qi: Bools) -> TiedRanks:
         Counts of higher and of equal scores.
 
     """
-    best_q = np.where(positive_qi, scores_qi, -np.inf).max(axis=1)
+    best_q = np.where(positive_qi, scores_qi, -np.inf).max(axis=1)  # score of the best positive
     tied_qi = scores_qi == best_q[:, None]
     return TiedRanks(
         above_q=(scores_qi > best_q[:, None]).sum(axis=1),
@@ -146,7 +146,7 @@ def hit_probability(ranks: TiedRanks, num_top: int) -> Floats:
     distribution. Binomials are computed as log-gamma, because they overflow for large ties.
 
     """
-    drawn_q = np.clip(num_top - ranks.above_q, 0, ranks.tied_q)
+    drawn_q = np.clip(num_top - ranks.above_q, 0, ranks.tied_q)  # tied items that are among the first num_top
     negatives_q = ranks.tied_q - ranks.positives_q
     spare_q = np.maximum(negatives_q - drawn_q, 0)
     log_miss_q = gammaln(negatives_q + 1) - gammaln(spare_q + 1)

@@ -80,11 +80,12 @@ def occlusion_uri(levels_yx: npt.NDArray[np.uint8], fall_yx: Floats) -> str:
 
     """
     strength_yx = fall_yx / max(np.abs(fall_yx).max(), 1e-9)
+    # The map has 8 x 8 patches: interpolate it to the size of the tile.
     small = Image.fromarray(strength_yx.astype(np.float32))
     height, width = levels_yx.shape
     strength_yx = np.asarray(small.resize((width, height), Image.Resampling.BILINEAR))
     grey_yx1 = levels_yx.astype(np.float64)[..., None]
-    alpha_yx1 = 0.6 * np.abs(strength_yx)[..., None]
+    alpha_yx1 = 0.6 * np.abs(strength_yx)[..., None]  # at most 0.6, so that the tile stays visible
     colour_yxc = np.where(strength_yx[..., None] > 0, (255.0, 60.0, 40.0), (50.0, 110.0, 255.0))
     return jpeg_uri(Image.fromarray(np.rint(grey_yx1 * (1 - alpha_yx1) + colour_yxc * alpha_yx1).astype(np.uint8)))
 
@@ -111,7 +112,9 @@ def worst_ranked_tiles(test_set: TestSet, scores_tc: Floats, count: int) -> list
     rank_t = expected_rank(rank_best_positives(scores_tc, own_tc))
     worst: dict[int, int] = {}
     for tile in np.argsort(-rank_t, kind="stable"):
-        worst.setdefault(int(test_set.group_t[tile]), int(tile))
+        worst.setdefault(
+            int(test_set.group_t[tile]), int(tile)
+        )  # from the worst rank on: the first of a group is its worst
     return [(tile, int(scores_tc[tile].argmax()), float(rank_t[tile])) for tile in list(worst.values())[:count]]
 
 

@@ -61,6 +61,7 @@ def figure_bytes(figure: Figure, image_format: str) -> bytes:
     """
     buffer = io.BytesIO()
     FigureCanvasAgg(figure)  # without pyplot, which keeps global state
+    # The salt is read when the file is written, the other settings when the figure is drawn.
     with mpl.rc_context(RC):
         figure.savefig(buffer, format=image_format, metadata=METADATA[image_format], dpi=150, facecolor="white")
     return buffer.getvalue()

@@ -409,6 +409,7 @@ def failure_card(test_set: TestSet, tile: int, first: int, rank: float, pictures
         The tile's card with `rank` and `first`, the title of a proposal with the first caption.
 
     """
+    # Several proposals may share a caption; the title is that of the last tile.
     titles = {int(own): sample.title for sample, own in zip(test_set.samples, test_set.caption_t, strict=True)}
     return {**tile_card(test_set.samples[tile], pictures), "rank": f"{rank:.0f}", "first": titles[first]}
 

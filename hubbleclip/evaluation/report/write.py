@@ -104,7 +104,7 @@ def evaluate(
     others = {"shuffled": shuffled_run_dir, "other": other_run_dir}
     sources = model_sources(run_dir, run.seed, others, settings.precision)
     models = {name: source.load() for name, source in sources.items()}
-    shown = ("fine_tuned", "other" if other_run_dir else "base")
+    shown = ("fine_tuned", "other" if other_run_dir else "base")  # the two models shown side by side
     labels = make_labels(test_set.samples)
     tuned = sources["fine_tuned"]
     # The run's model embeds every split, for the search; the others are needed on test alone.
@@ -122,7 +122,7 @@ def evaluate(
     estimates = all_estimates(test_set, features, labels, settings, forgetting)
     metrics = [as_metric(estimate, run.run_id) for estimate in estimates]
     facts = report_facts(info, run, test_set, settings, code_version)
-    facts["other_run_id"] = other_run_dir and other_run_dir.name
+    facts["other_run_id"] = other_run_dir and other_run_dir.name  # null in JSON if there is no other run
     results = page.Results(
         test_set=test_set, features=features, vocabulary=vocabulary, phrases=phrases, metrics=metrics, facts=facts,
         occlusions=occlusions(models["fine_tuned"], info, test_set, features["fine_tuned"], settings),
