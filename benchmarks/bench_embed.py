@@ -14,7 +14,7 @@ import torch
 
 from benchmarks.measure import Row, rate_row, report, time_in_turn
 from hubbleclip.config.settings import ModelSettings
-from hubbleclip.evaluation.embed import ready_to_embed
+from hubbleclip.evaluation.embed import prepare_for_embedding
 from hubbleclip.training.models.builder import LoadedModel, load_model
 
 MODEL = ModelSettings(name="ViT-B-16", pretrained="")
@@ -35,7 +35,7 @@ class Bench:
     """Two copies of the model, and the ways to embed."""
 
     def __init__(self) -> None:
-        self.ours = ready_to_embed(load_model(MODEL, SEED), "auto")
+        self.ours = prepare_for_embedding(load_model(MODEL, SEED), "auto")
         self.peers = load_model(MODEL, SEED)
         self.peers.model.to(self.ours.device)
         self.batches = make_batches(self.ours.image_size)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hubbleclip.evaluation.metrics.protocols import FAIR, Estimate, Values, estimates_of, values_of
+from hubbleclip.evaluation.metrics.protocols import FAIR, Estimate, Values, bootstrap_estimates, values_of
 from hubbleclip.evaluation.metrics.retrieval import Floats, Ints, positive_pairs
 
 DIRECTIONS = ("i2t", "t2i")
@@ -34,7 +34,9 @@ def pooled_estimates(scorer: str, folds: Sequence[FoldScores], weights_bg: Ints)
     return [
         estimate
         for direction in DIRECTIONS
-        for estimate in estimates_of(FAIR, scorer, _pooled([_values(direction, fold) for fold in folds]), weights_bg)
+        for estimate in bootstrap_estimates(
+            FAIR, scorer, _pooled([_values(direction, fold) for fold in folds]), weights_bg
+        )
     ]
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from hubbleclip.evaluation.metrics.bootstrap import reach_over_seeds
+from hubbleclip.evaluation.metrics.bootstrap import half_width_over_seeds
 from hubbleclip.evaluation.metrics.protocols import Estimate
 from hubbleclip.evaluation.metrics.retrieval import Floats
 
@@ -106,7 +106,7 @@ def answers(scored: Mapping[tuple[str, str], Scored], seed: int) -> tuple[list[A
 def _answer(  # noqa: PLR0917
     name: str, metric: str, value_s: Floats, draws_b: Floats, num_groups: int, is_paired: bool | None = None
 ) -> Answer:
-    value, reach = float(value_s.mean()), reach_over_seeds(value_s, draws_b, num_groups)
+    value, reach = float(value_s.mean()), half_width_over_seeds(value_s, draws_b, num_groups)
     seeds = tuple(round(float(one), 6) for one in value_s)
     return Answer(
         name=name, metric=metric, value=round(value, 6), low=round(value - reach, 6), high=round(value + reach, 6),

@@ -122,7 +122,7 @@ def write_evaluation(
     settings = stage.settings
     evaluation = evaluate_run(
         readable_path(stage, dataset_dir), run_dir, shuffled_dir, report_dir, settings.evaluation,
-        code_version=code_version(), spread=embedding_map(stage),
+        code_version=code_version(), map_fn=embedding_map(stage),
     )  # fmt: skip
     report = Report(
         report_id=report_dir.name,

@@ -1,4 +1,4 @@
-"""Figures of whole rankings against slow, obvious twins and against CLIP_benchmark."""
+"""Metrics of whole rankings against slow, obvious implementations and CLIP_benchmark."""
 
 import itertools
 import math
@@ -11,8 +11,8 @@ from clip_benchmark.metrics.zeroshot_retrieval import recall_at_k
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubbleclip.evaluation.metrics.ranking import average_precision, chance_values, diversity, ndcg
-from hubbleclip.evaluation.metrics.retrieval import hit_probability, rank_positives
+from hubbleclip.evaluation.metrics.ranking import average_precision, chance_precision_and_ndcg, diversity, ndcg
+from hubbleclip.evaluation.metrics.retrieval import hit_probability, rank_best_positives
 
 
 def mean_over_orders(scores, figure) -> float:
@@ -42,7 +42,7 @@ items = st.lists(st.tuples(st.integers(0, 2), st.booleans(), st.integers(0, 2)),
 
 
 @given(items, st.integers(1, 6))
-def test_figures_are_means_over_all_orders_of_ties(rows, num_top) -> None:
+def test_metrics_are_means_over_all_orders_of_ties(rows, num_top) -> None:
     scores, positive, group = (list(column) for column in zip(*rows, strict=True))
     scores_qi, positive_qi = np.array([scores], dtype=float), np.array([positive])
     top = min(num_top, len(rows))
@@ -65,11 +65,11 @@ def random_case(num_queries: int = 40, num_items: int = 70):
 
 
 def test_recall_equals_clip_benchmark() -> None:
-    """Its recall is the share of positives found; any-hit, the figure of CLIP-like papers, is whether it is above 0."""
+    """Its recall is the share of positives found; the hit rate of CLIP papers is whether it is above 0."""
     scores_qi, positive_qi = random_case()
     for num_top in (1, 5, 10):
         theirs = recall_at_k(torch.from_numpy(scores_qi), torch.from_numpy(positive_qi), num_top) > 0
-        ours = hit_probability(rank_positives(scores_qi, positive_qi), num_top)
+        ours = hit_probability(rank_best_positives(scores_qi, positive_qi), num_top)
         np.testing.assert_allclose(ours, theirs.numpy(), atol=1e-6)
 
 
@@ -80,8 +80,8 @@ def test_average_precision_equals_clip_benchmark() -> None:
 
 
 @pytest.mark.parametrize("positives", [1, 4, 12])
-def test_chance_is_what_equal_scores_give(positives: int) -> None:
+def test_simulated_chance_equals_the_expectation_of_equal_scores(positives: int) -> None:
     positive_qi = np.arange(60)[None] < positives
-    precision_b, gain_b = chance_values(positives, 60, seed=1)
+    precision_b, gain_b = chance_precision_and_ndcg(positives, 60, seed=1)
     assert precision_b.mean() == pytest.approx(average_precision(np.zeros((1, 60)), positive_qi)[0], rel=0.05)
     assert gain_b.mean() == pytest.approx(ndcg(np.zeros((1, 60)), positive_qi)[0], rel=0.08)

@@ -1,4 +1,4 @@
-"""A small dataset with pictures that tell the kinds apart, and runs on it, for the tests of this room."""
+"""A small dataset with images that differ by class of object, and short training runs, for the tests of evaluation."""
 
 import io
 from pathlib import Path
@@ -17,7 +17,7 @@ MODEL = ModelSettings(name="hubbleclip-tiny", pretrained="")
 
 
 def make_png(index: int, group: int) -> bytes:
-    """A disk, a swarm of points, a streak or a ring, by the group's kind."""
+    """Draw a disk, a swarm of points, a streak or a ring, by the class of the group."""
     rng = np.random.default_rng(index)
     y, x = np.mgrid[:SIZE_PX, :SIZE_PX] - SIZE_PX / 2 + rng.normal(scale=4, size=(2, 1, 1))
     radius = np.hypot(y, x)
@@ -36,7 +36,7 @@ def make_png(index: int, group: int) -> bytes:
 
 
 def build(folder: Path, num_groups: int = 30, tiles_per_group: int = 3, num_test_groups: int = 12) -> Path:
-    """Dataset directory; the last groups are val (2) and test."""
+    """Build a dataset whose last groups are val (2) and test; return its folder."""
     first_test = num_groups - num_test_groups
     splits = ["train"] * (first_test - 2) + ["val"] * 2 + ["test"] * num_test_groups
     pairs = [(group * tiles_per_group + tile, group) for group in range(num_groups) for tile in range(tiles_per_group)]
@@ -52,7 +52,7 @@ def build(folder: Path, num_groups: int = 30, tiles_per_group: int = 3, num_test
     return folder / built.dataset.digest
 
 
-def train_briefly(dataset_dir: Path, runs_dir: Path, steps: int, shuffled: bool = False) -> Path:
+def train_small_run(dataset_dir: Path, runs_dir: Path, steps: int, shuffled: bool = False) -> Path:
     settings = TrainSettings(
         steps=steps, batch_size=16, learning_rate=1e-3, warmup_steps=2, workers=0, log_every=10, validate_every=steps,
         checkpoint_every=steps, precision="fp32", seed=3, shuffled=shuffled,
