@@ -34,7 +34,7 @@ from hubbleclip.dataset.loader import (
     open_train_batches,
 )
 from hubbleclip.dataset.manifest import read_dataset
-from hubbleclip.training.distributed import World, joined
+from hubbleclip.training.distributed import World, process_group
 from hubbleclip.training.models.builder import MODELS_DIR, LoadedModel, load_model
 from hubbleclip.training.optimizer import BETAS
 from hubbleclip.training.trainer import make_trainer
@@ -169,7 +169,7 @@ def wait_row(way: str, shares: Sequence[float]) -> Row:
 
 def main() -> None:
     """Measure epochs, steps and texts."""
-    with tempfile.TemporaryDirectory() as folder, joined() as world:
+    with tempfile.TemporaryDirectory() as folder, process_group() as world:
         rows = measure(Bench(make_dataset(Path(folder)), world))
     report("train", rows)
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from experiments.pairs.frozen_features import Floats, Pairs
 from hubbleclip.config.settings import TrainSettings
 from hubbleclip.training.distributed import World
-from hubbleclip.training.gradients import Contrast, Features
-from hubbleclip.training.losses import loss_named
+from hubbleclip.training.gradients import ContrastiveGradients, Features
+from hubbleclip.training.losses import get_loss
 from hubbleclip.training.optimizer import learning_rate, make_optimizer, set_learning_rate
 
 EMBED_DIM = 256
@@ -42,13 +42,15 @@ def train_heads(pairs: Pairs, settings: TrainSettings) -> LinearHeads:
         heads = LinearHeads(views_nvd.shape[-1], pairs.caption_ne.shape[1], settings.fixed_scale)
         optimizer = make_optimizer(heads, settings)
         alone = World(rank=0, size=1, device=torch.device("cpu"))
-        contrast = Contrast(model=heads, wrapped=heads, loss=loss_named(settings.loss), world=alone, is_bf16=False)
+        contrast = ContrastiveGradients(
+            model=heads, wrapped=heads, loss=get_loss(settings.loss), world=alone, is_bf16=False
+        )
         for step in range(settings.steps):
             set_learning_rate(optimizer, learning_rate(step, settings))
             shown = views_nvd[np.arange(len(views_nvd)), rng.integers(views_nvd.shape[1], size=len(views_nvd))]
             said = torch.from_numpy(_draw_texts(pairs, settings, rng))
             optimizer.zero_grad()
-            contrast.backward(shown, said, group_n, settings.seed, rows=0)
+            contrast.backward(shown, said, group_n, settings.seed, micro_batch=0)
             optimizer.step()
     return heads
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from made_squares import MODEL, TRAIN, make_dataset
+from squares_dataset import MODEL, TRAIN, make_dataset
 
 from hubbleclip.core.errors import TrainingError
 from hubbleclip.training import checkpoints
@@ -21,7 +21,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
-from made_squares import MODEL, TRAIN
+from squares_dataset import MODEL, TRAIN
 from hubbleclip.training.loop import train
 settings = TRAIN.model_copy(update={"micro_batch": int(sys.argv[4])})
 train(Path(sys.argv[1]), Path(sys.argv[2]), MODEL, settings, code_version="test")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from made_squares import MODEL, TRAIN, make_dataset
+from squares_dataset import MODEL, TRAIN, make_dataset
 
 from hubbleclip.config.settings import ModelSettings, TrainSettings
 from hubbleclip.core.errors import DatasetError, TrainingError
@@ -66,7 +66,7 @@ def test_other_settings_make_another_run(dataset_dir, run_dir) -> None:
     assert find_run(run_dir.parent, "another", settings_digest(MODEL, TRAIN)) is None
 
 
-def test_rows_tell_what_a_reader_needs(run_dir) -> None:
+def test_rows_have_the_metrics_that_a_reader_needs(run_dir) -> None:
     rows = read_metrics(run_dir)
     assert [row["step"] for row in rows] == list(range(1, 7))
     needed = {
@@ -142,7 +142,7 @@ def test_learning_rate_warms_up_and_falls_to_zero() -> None:
     assert all(later <= earlier for earlier, later in itertools.pairwise(rates[10:]))
 
 
-def test_learning_rate_stands_when_warmup_is_longer_than_training() -> None:
+def test_learning_rate_is_finite_when_warmup_is_longer_than_training() -> None:
     settings = TrainSettings(steps=5, warmup_steps=10, learning_rate=1.0)
     assert all(math.isfinite(learning_rate(step, settings)) for step in range(6))
 

@@ -4,19 +4,19 @@ import socket
 import open_clip
 import pytest
 import torch
-from made_squares import MODEL as TINY
+from squares_dataset import MODEL as TINY
 
 from hubbleclip.config.settings import ModelSettings, TrainSettings
 from hubbleclip.core.errors import TrainingError
 from hubbleclip.training.losses import LOSSES
 from hubbleclip.training.models.builder import (
-    PIXELS_AT_ONCE,
+    CPU_BATCH_PIXELS,
     TEXTS_AT_ONCE,
     _padding_id,
     clamp_scale,
     load_model,
     rebuild_model,
-    set_start,
+    set_initial_scale,
 )
 
 
@@ -45,7 +45,7 @@ def test_features_have_length_one_and_do_not_depend_on_the_batch() -> None:
 
 def test_a_batch_that_is_encoded_in_parts_gives_each_item_its_own_features() -> None:
     loaded = load_model(TINY, 1)
-    num_images = 2 * PIXELS_AT_ONCE // loaded.image_size**2 + 1
+    num_images = 2 * CPU_BATCH_PIXELS // loaded.image_size**2 + 1
     tiles = torch.randint(0, 256, (num_images, 1, loaded.image_size, loaded.image_size), dtype=torch.uint8)
     texts = ["star " * (index % 7 + 1) for index in range(2 * TEXTS_AT_ONCE + 1)]
     alone = torch.cat([loaded.encode_images(tile[None]) for tile in tiles])
@@ -63,17 +63,17 @@ def test_levels_are_normalised_as_open_clip_does() -> None:
 
 def test_scale_starts_at_the_temperature_only_from_scratch(tmp_path) -> None:
     scratch = load_model(TINY, 1)
-    set_start(scratch, TrainSettings(temperature=0.05), LOSSES["info_nce"])
+    set_initial_scale(scratch, TrainSettings(temperature=0.05), LOSSES["info_nce"])
     assert scratch.model.logit_scale.exp().item() == pytest.approx(20)
     torch.save({"state_dict": scratch.model.state_dict()}, tmp_path / "weights.pt")
     loaded = load_model(ModelSettings(name=TINY.name, pretrained=str(tmp_path / "weights.pt")), 1)
-    set_start(loaded, TrainSettings(temperature=0.5), LOSSES["info_nce"])
+    set_initial_scale(loaded, TrainSettings(temperature=0.5), LOSSES["info_nce"])
     assert loaded.model.logit_scale.exp().item() == pytest.approx(20)
 
 
 def test_siglip_gets_a_bias_that_survives_a_checkpoint() -> None:
     loaded = load_model(TINY, 1)
-    set_start(loaded, TrainSettings(batch_size=32), LOSSES["siglip"])
+    set_initial_scale(loaded, TrainSettings(batch_size=32), LOSSES["siglip"])
     assert rebuild_model(TINY, loaded.model.state_dict()).model.logit_bias.item() == pytest.approx(math.log(1 / 31))
 
 
@@ -137,7 +137,7 @@ TEXTS = ["a spiral galaxy", "A much longer text about a galaxy! It has spiral ar
 def test_texts_cut_to_the_longest_have_the_same_features(name: str) -> None:
     loaded = load_model(ModelSettings(name=name, pretrained=""), 1)
     whole = loaded.tokenizer(TEXTS)
-    short = loaded.shorten(whole)
+    short = loaded.trim_padding(whole)
     assert short.shape[1] < whole.shape[1]
     with torch.no_grad():
         expected = open_clip.CLIP.encode_text(loaded.model.eval(), whole, normalize=True)

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from made_squares import MODEL, TRAIN, make_dataset
+from squares_dataset import MODEL, TRAIN, make_dataset
 
 from hubbleclip.training import checkpoints
 from hubbleclip.training.loop import train
@@ -19,7 +19,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
-from made_squares import MODEL
+from squares_dataset import MODEL
 from hubbleclip.config.settings import TrainSettings
 from hubbleclip.training.loop import train
 settings = TrainSettings.model_validate_json(sys.argv[4])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from made_squares import MODEL, TRAIN, make_dataset
+from squares_dataset import MODEL, TRAIN, make_dataset
 
 from hubbleclip.config.settings import ModelSettings
 from hubbleclip.core.errors import DatasetError, TrainingError
@@ -15,12 +15,12 @@ from hubbleclip.dataset.manifest import read_dataset
 from hubbleclip.training import checkpoints
 from hubbleclip.training.checkpoints import load_run_model
 from hubbleclip.training.distributed import World
-from hubbleclip.training.loop import _deterministic, _open_batches, _start, train
+from hubbleclip.training.loop import _deterministic, _initial_model, _open_batches, train
 from hubbleclip.training.models.builder import load_model
 from hubbleclip.training.runs import open_run, read_run
 from hubbleclip.training.tracking import read_metrics
 from hubbleclip.training.trainer import Trainer, make_trainer
-from hubbleclip.training.wise_ft import mix
+from hubbleclip.training.wise_ft import interpolate
 
 ALONE = World(rank=0, size=1, device=torch.device("cpu"))
 
@@ -32,7 +32,7 @@ def dataset_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def opened(dataset_dir: Path, model: ModelSettings = MODEL, **changes) -> tuple[Trainer, object]:
     info, settings = read_dataset(dataset_dir), TRAIN.model_copy(update=changes)
-    loaded = _start(model, settings)
+    loaded = _initial_model(model, settings)
     batches = _open_batches(info, settings, loaded, ALONE)
     return make_trainer(loaded, settings, ALONE, val=open_split(info, "val"), run_dir=dataset_dir), batches
 
@@ -72,7 +72,7 @@ def test_moving_average_is_what_is_validated_and_kept(dataset_dir) -> None:
         trainer.train_step(batches[step])
         now = trainer.loaded.model.visual.proj.detach()
         expected = now.clone() if expected is None else 0.75 * expected + 0.25 * now
-    assert torch.allclose(trainer.evaluated.model.visual.proj, expected, atol=1e-6)
+    assert torch.allclose(trainer.evaluation_model.model.visual.proj, expected, atol=1e-6)
     assert not torch.allclose(now, expected, atol=1e-6)
 
 
@@ -89,15 +89,15 @@ def test_a_val_of_one_group_stops_no_training_and_the_last_checkpoint_counts(tmp
     run = train(dataset, tmp_path / "runs", MODEL, patient, code_version="test")
     best = json.loads((run / "best.json").read_text())
     assert (best["step"], best["score"]) == (TRAIN.steps, None)
-    assert "no two groups" in caplog.text
+    assert "fewer than two groups" in caplog.text
 
 
 def test_mixture_is_the_start_at_0_and_the_trained_model_at_1(dataset_dir) -> None:
     start, trained = ({"w": torch.randn(3), "n": torch.tensor(k)} for k in (0, 7))
-    assert torch.equal(mix(start, trained, 0.0)["w"], start["w"])
-    assert torch.equal(mix(start, trained, 1.0)["w"], trained["w"])
-    assert torch.allclose(mix(start, trained, 0.25)["w"], 0.75 * start["w"] + 0.25 * trained["w"])
-    assert mix(start, trained, 0.0)["n"] == 7
+    assert torch.equal(interpolate(start, trained, 0.0)["w"], start["w"])
+    assert torch.equal(interpolate(start, trained, 1.0)["w"], trained["w"])
+    assert torch.allclose(interpolate(start, trained, 0.25)["w"], 0.75 * start["w"] + 0.25 * trained["w"])
+    assert interpolate(start, trained, 0.0)["n"] == 7
 
 
 @pytest.mark.parametrize(("rate", "expected"), [(1e-12, 0.0), (3e-3, None)])
@@ -109,10 +109,10 @@ def test_the_best_mixture_on_val_is_what_the_run_holds(dataset_dir, tmp_path, ra
     assert set(scores) == {0.0, 0.5, 1.0} and best["score"] == max(scores.values())
     assert best["alpha"] == min(alpha for alpha, score in scores.items() if score == max(scores.values()))
     assert expected is None or best["alpha"] == expected
-    start = _start(MODEL, settings).model.state_dict()
+    start = _initial_model(MODEL, settings).model.state_dict()
     trained = checkpoints.read_checkpoint(run, best["step"])["state_dict"]
     kept = load_run_model(run).model.state_dict()
-    assert all(torch.equal(kept[name], weight) for name, weight in mix(start, trained, best["alpha"]).items())
+    assert all(torch.equal(kept[name], weight) for name, weight in interpolate(start, trained, best["alpha"]).items())
 
 
 def test_two_trainings_of_the_same_settings_do_not_share_a_run(dataset_dir, tmp_path) -> None:
@@ -168,5 +168,5 @@ def test_deterministic_mode_is_on_while_it_trains_only() -> None:
 
 def test_a_compiled_model_keeps_the_names_of_its_weights(dataset_dir) -> None:
     compiled, _ = opened(dataset_dir, compile=True)
-    assert isinstance(compiled.contrast.wrapped, torch._dynamo.OptimizedModule)
-    assert compiled.evaluated.model.state_dict().keys() == load_model(MODEL, 1).model.state_dict().keys()
+    assert isinstance(compiled.gradients.wrapped, torch._dynamo.OptimizedModule)
+    assert compiled.evaluation_model.model.state_dict().keys() == load_model(MODEL, 1).model.state_dict().keys()
