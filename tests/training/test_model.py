@@ -11,7 +11,7 @@ from hubbleclip.core.errors import TrainingError
 from hubbleclip.training.losses import LOSSES
 from hubbleclip.training.models.builder import (
     CPU_BATCH_PIXELS,
-    TEXTS_AT_ONCE,
+    CPU_BATCH_TEXTS,
     _padding_id,
     clamp_scale,
     load_model,
@@ -47,7 +47,7 @@ def test_a_batch_that_is_encoded_in_parts_gives_each_item_its_own_features() -> 
     loaded = load_model(TINY, 1)
     num_images = 2 * CPU_BATCH_PIXELS // loaded.image_size**2 + 1
     tiles = torch.randint(0, 256, (num_images, 1, loaded.image_size, loaded.image_size), dtype=torch.uint8)
-    texts = ["star " * (index % 7 + 1) for index in range(2 * TEXTS_AT_ONCE + 1)]
+    texts = ["star " * (index % 7 + 1) for index in range(2 * CPU_BATCH_TEXTS + 1)]
     alone = torch.cat([loaded.encode_images(tile[None]) for tile in tiles])
     texts_alone = torch.cat([loaded.encode_texts([text]) for text in texts])
     assert torch.allclose(loaded.encode_images(tiles), alone, atol=1e-5)
