@@ -108,7 +108,7 @@ def test_weights_that_cannot_be_fetched_give_one_line(monkeypatch, tmp_path) -> 
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    with pytest.raises(TrainingError, match="go online once") as caught:
+    with pytest.raises(TrainingError, match="connect to the internet") as caught:
         load_model(ModelSettings(name="RN50", pretrained="openai"), 1)
     assert "\n" not in str(caught.value)
 

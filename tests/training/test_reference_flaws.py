@@ -149,7 +149,7 @@ def test_checkpoint_taken_by_recency(dataset_dir, tmp_path) -> None:
     seen = []
     for step in (1, 2, 3):
         trainer.step = step
-        seen.append(trainer.validated())
+        seen.append(trainer.validate_if_due())
         trainer.save()
         with torch.no_grad():
             trainer.loaded.model.visual.proj.zero_()  # every image alike: no retrieval, and a moderate loss

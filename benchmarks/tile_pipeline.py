@@ -1,4 +1,4 @@
-"""Our road from FITS files to a shard of tiles, in one process: what `bench_tiles` measures, also from its start."""
+"""Our pipeline from FITS files to a shard of tiles, in one process; `bench_tiles` also measures it as a command."""
 
 from __future__ import annotations
 
@@ -15,43 +15,43 @@ from hubbleclip.dataset import ustar
 from hubbleclip.images.reader import ScienceImage
 from hubbleclip.images.tiling import CutTile, cut_tiles, read_images
 
-AT_ONCE = 256
-"""Tiles written at once, as shards are: the system takes at most 1,024 parts, three a tile."""
+TILES_PER_WRITE = 256
+"""Tiles per system call, as in shards: `writev` takes at most 1,024 buffers, and a tile has three."""
 
 
-def write_shard(paths: Sequence[Path], shard: Path, size_px: int, rays: bool = True) -> int:
-    """Tiles of every file into one tar, masked, repaired, checked, each with its WCS; returns how many.
+def write_shard(paths: Sequence[Path], shard: Path, size_px: int, rejects_rays: bool = True) -> int:
+    """Write tiles of every file into one tar, masked, repaired, checked, each with its WCS; return their number.
 
-    Without `rays` cosmic rays stay where they are, as in a pipeline that does not look for them.
+    Without `rejects_rays` cosmic rays stay, as in a pipeline that does not detect them.
     """
     settings = TileSettings(size_px=size_px, views=("native",))
-    return pack((cut(path, settings, rays) for path in paths), shard)
+    return pack((cut(path, settings, rejects_rays) for path in paths), shard)
 
 
-def cut(path: Path, settings: TileSettings, rays: bool = True) -> list[CutTile]:
-    """Tiles of a file."""
+def cut(path: Path, settings: TileSettings, rejects_rays: bool = True) -> list[CutTile]:
+    """Cut the tiles of a file."""
     images = read_images(path, settings)
-    return cut_tiles(images if rays else map(_with_rays_left, images), "0" * 64, settings).tiles
+    return cut_tiles(images if rejects_rays else map(_without_rejection, images), "0" * 64, settings).tiles
 
 
-def _with_rays_left(image: ScienceImage) -> ScienceImage:
+def _without_rejection(image: ScienceImage) -> ScienceImage:
     return replace(image, may_hold_rays=False)
 
 
 def pack(tiles_of_files: Iterable[Sequence[CutTile]], shard: Path) -> int:
-    """The pictures into a tar as shards are; returns how many."""
+    """Write tiles into a tar in the format of shards; return their number."""
     num_tiles = num_bytes = 0
     with shard.open("wb", buffering=0) as file:
         for tiles in tiles_of_files:
-            for first in range(0, len(tiles), AT_ONCE):
-                num_bytes += write_members(file.fileno(), tiles[first : first + AT_ONCE])
+            for first in range(0, len(tiles), TILES_PER_WRITE):
+                num_bytes += write_members(file.fileno(), tiles[first : first + TILES_PER_WRITE])
             num_tiles += len(tiles)
         file.write(ustar.end(num_bytes))
     return num_tiles
 
 
 def write_members(handle: int, tiles: Sequence[CutTile]) -> int:
-    """Append tiles to a tar, joining none; the number of bytes. Raises OSError when the disk does not take all."""
+    """Append tiles to a tar without copying them; return the number of bytes. Raises OSError when the disk is full."""
     members = [ustar.member((tile.tile_id + tile.suffix).encode(), tile.png) for tile in tiles]
     parts = [part for member in members for part in member]
     num_bytes = sum(map(len, parts))
@@ -61,5 +61,5 @@ def write_members(handle: int, tiles: Sequence[CutTile]) -> int:
 
 
 if __name__ == "__main__":
-    keep()  # as the commands do
+    keep()  # memory settings, as in every command
     write_shard([Path(path) for path in sys.argv[3:]], Path(sys.argv[1]), int(sys.argv[2]))
