@@ -25,7 +25,7 @@ from hubbleclip.simulator.server.launcher import simulated_addresses
 SKY = SimulatorSettings(num_proposals=12, frame_px=256)
 NUM_FILES = sized(20, 6)  # the simulator caches 24 rendered files
 RUNS = sized(5, 1)
-FETCH = FetchSettings(connections=8, requests_per_s=100_000)
+FETCH = FetchSettings(connections=8, requests_per_s=100_000)  # no rate limit
 LATENCIES_S = {"loopback": 0.0, "50 ms away": 0.05}
 
 

@@ -99,7 +99,7 @@ def ingest(url: str, data: Path) -> Run:
         for name, value in names.items()
     ]
     command = [sys.executable, "-m", "hubbleclip.cli.app", "ingest", "--data", str(data), *sets]
-    before, started = count_requests(url), time.perf_counter()
+    before, started = count_requests(url), time.perf_counter()  # the archive counts since its start
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     errors = child.stderr.read() if child.stderr else ""
     _, status, usage = os.wait4(child.pid, 0)  # unlike Popen.wait it returns the peak memory of the child

@@ -46,7 +46,7 @@ CORES = os.cpu_count() or 1
 CONNECTIONS = 8
 SHARD_SIZE = sized(250, 50)
 BATCH_SIZE = 64
-FETCH = FetchSettings(connections=CONNECTIONS, requests_per_s=1_000_000, min_free_gb=0.1)
+FETCH = FetchSettings(connections=CONNECTIONS, requests_per_s=1_000_000, min_free_gb=0.1)  # no rate limit
 RUNS = sized(3, 1)
 FETCH_RUNS = sized(5, 1)
 IMG2DATASET = "img2dataset 1.47"
@@ -55,7 +55,7 @@ IMG2DATASET = "img2dataset 1.47"
 def write_previews(folder: Path) -> None:
     """Write different star fields as JPEG, of the size of the archive's previews."""
     field_yx = np.clip(18 * np.arcsinh(star_field(2048, 1) - 3), 0, 255).astype(np.uint8)
-    rng = np.random.default_rng(2)
+    rng = np.random.default_rng(2)  # positions of the cut-outs of one large field
     for index, (y0, x0) in enumerate(rng.integers(0, 2048 - SIDE_PX, (NUM_PREVIEWS, 2))):
         picture = Image.fromarray(field_yx[y0 : y0 + SIDE_PX, x0 : x0 + SIDE_PX])
         picture.save(folder / f"{index:05d}.jpg", quality=80)

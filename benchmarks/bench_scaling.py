@@ -86,7 +86,9 @@ def simulate_fetch(
     """
     mean = archive.size_bytes / archive.num_observations
     rng = np.random.default_rng(1)
+    # the mean of a log-normal is exp(mu + sigma^2 / 2)
     sizes = rng.lognormal(np.log(mean) - archive.size_sigma**2 / 2, archive.size_sigma, archive.num_observations)
+    # larger files are rejected by the pipeline: they cost at most the limit
     sizes = np.minimum(sizes, ArchiveSettings().max_product_mb * MB)
     free = [(0.0, 0.0)] * fetch.connections  # heap of (second at which a connection is free, bytes it then deletes)
     now = turn = on_disk = most = 0.0

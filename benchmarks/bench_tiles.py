@@ -53,7 +53,7 @@ TILE_MPIX = SIZE_PX**2 / 1e6
 RUNS = sized(15, 1)
 PROCESS_FILES = sized((2, 16, FlowSettings().batch_size), (2,))
 """Files per process: few, and up to a batch of a worker."""
-READ_BYTES = 1 << 20
+READ_BYTES = 1 << 20  # per system call
 DRZ_PX, FLC_YX = sized((4200, (2048, 4096)), (1100, (512, 1024)))
 SMALL_PX = sized(2100, 600)
 SIZES = {"drz": f"{DRZ_PX} x {DRZ_PX}", "flc": f"2 x {FLC_YX[0]} x {FLC_YX[1]}"}
@@ -160,6 +160,7 @@ def bound_row(name: str, path: Path, runs: int) -> Row:
     ]
     if any(image.may_hold_rays for image in images):
         parts.insert(1, partial(take_out_all, images))
+    # seconds of each part in every run, for the name of the row
     alone: dict[str, list[float]] = {part.func.__name__: [] for part in parts}
 
     def run_parts(folder: Path) -> None:
@@ -170,7 +171,8 @@ def bound_row(name: str, path: Path, runs: int) -> Row:
 
     ours = contender(lambda folder: tile_pipeline.write_shard([path], folder / "ours.tar", SIZE_PX))
     seconds = time_in_turn(f"{name}, share of its bound", ours, contender(run_parts), runs=runs)
-    text = " + ".join(f"{part} {statistics.median(times[1:]) * 1e3:.0f}" for part, times in alone.items())
+    medians_ms = {part: statistics.median(times[1:]) * 1e3 for part, times in alone.items()}  # without the warm-up
+    text = " + ".join(f"{part} {median_ms:.0f}" for part, median_ms in medians_ms.items())
     return rate_row(f"{name}, share of its bound", "Mpix/s", len(tiles) * TILE_MPIX, seconds, f"the sum of {text} ms")
 
 

@@ -64,6 +64,7 @@ class Bench:
         self.world, self.info = world, read_dataset(dataset_dir)
         self.loaded = self.load()
         self.cached, self.uncached = self.open(CACHE_BYTES), self.open(0)
+        # steps alone: with batches in memory the loader costs nothing
         self.in_memory = list(iterate_batches(self.cached, 0, pin=False))
         self.packages = peer_packages("open-clip-train", WEBDATASET)
 

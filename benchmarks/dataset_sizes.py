@@ -51,7 +51,7 @@ def measure_one(num: int) -> dict[str, float]:
     samples, pngs = make_samples(make_pngs(NUM_PICTURES, SIDE_PX), num, GROUP_SIZE)
     with TemporaryDirectory(prefix="hubbleclip-bench-") as folder:
         open_split(read_dataset(build_folder(samples[-500:], pngs, folder)), "test").read_all(SIDE_PX)  # warms up
-        before = peak_bytes()
+        before = peak_bytes()  # memory per sample is the growth of the peak beyond imports and warm-up
         start = time.perf_counter()
         dataset_dir = build_folder(samples, pngs, folder)
         build_s = time.perf_counter() - start

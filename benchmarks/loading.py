@@ -23,7 +23,7 @@ from hubbleclip.dataset.loader import TrainBatches, iterate_batches, open_split,
 from hubbleclip.dataset.manifest import DatasetInfo, read_dataset
 
 NUM, GROUP_SIZE, NUM_PICTURES, SIDE_PX = sized(7680, 640), 10, 24, 512
-BATCH, WORKERS, RUNS = 64, 2, sized(3, 1)
+BATCH, WORKERS, RUNS = 64, 2, sized(3, 1)  # a batch has one tile of each of 64 groups: NUM is at least 640
 CONTEXT_LENGTH = 77
 PEERS = {"opencv": "webdataset + OpenCV", "pil": "webdataset, pil decoder", "litdata": "litdata + OpenCV"}
 PACKAGES = (

@@ -94,7 +94,8 @@ def time_in_turn(
     Progress under `name` goes to stderr: a line at the start, then at most one per 10 seconds.
     """
     contenders = [ours] if peer is None else [ours, peer]
-    progress(f"{name}: a warm-up and {runs} runs{'' if peer is None else ', ours and the peer in turn'}")
+    count = f"{runs} run{'s' if runs > 1 else ''}"
+    progress(f"{name}: a warm-up and {count}{'' if peer is None else ', ours and the peer in turn'}")
     reported_s, rounds = time.monotonic(), []
     for number in range(runs + 1):
         if time.monotonic() - reported_s > PROGRESS_EVERY_S:

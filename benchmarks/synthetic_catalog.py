@@ -45,6 +45,7 @@ def make_catalog_rows(num_observations: int, num_tiles: int, folder: Path, tile_
     shards = np.array([f"train-{index:06d}.tar" for index in range(num_shards)])
     tile = make_tile_rows(num_tiles, folder)
     ids = {"tile_id": tile["tile_id"]}
+    # uniform on the sphere: the sine of the declination is uniform
     provenance = {
         "obs_id": obs_ids[observation_index], "proposal_id": proposal_ids[proposal_index[observation_index]],
         "product_uri": uris[observation_index], "product_sha256": hashes[observation_index],

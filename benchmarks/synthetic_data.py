@@ -21,8 +21,8 @@ from hubbleclip.images.png import encode_png
 from hubbleclip.images.tiling import tile_file, to_tile_record
 from hubbleclip.simulator.visits import make_proposals, observations_of, render_product
 
-BORDER_PX = 20
-STAMP_PX = 25
+BORDER_PX = 20  # zero border that drizzling leaves
+STAMP_PX = 25  # side of a star's cut-out
 
 
 def star_field(side_px: int, seed: int) -> npt.NDArray[np.float32]:
@@ -68,6 +68,7 @@ def write_flc(path: Path, shape_yx: tuple[int, int] = (2048, 4096)) -> Path:
     for chip in (1, 2):
         rng = np.random.default_rng(chip)
         data_yx = star_field(max(shape_yx), chip)[: shape_yx[0], : shape_yx[1]].copy()
+        # DQ bits of WFC3: 16 is a hot pixel, 4 a bad detector pixel
         quality_yx = np.where(rng.random(shape_yx) < 0.01, 16, 0).astype(np.int16)
         quality_yx[:, rng.integers(0, shape_yx[1], 8)] |= 4
         data_yx[quality_yx > 0] += rng.exponential(40, np.count_nonzero(quality_yx)).astype(np.float32)

@@ -52,6 +52,7 @@ def pictures(out_dir: Path, options: Options = Options()) -> None:
     if not status.report:
         raise HubbleclipError("there is no report: run `make demo` first")
     report = json.loads(Path(status.report).with_name("metrics.json").read_text(encoding="utf-8"))
+    # the other protocols reproduce earlier papers and are not headline numbers
     report["metrics"] = [m for m in report["metrics"] if m["protocol"] == "fair"]
     layout = Layout(settings.root)
     with read_catalog(layout) as catalog:

@@ -39,7 +39,7 @@ def square_views(picture_yxc: NDArray[np.uint8], size_px: int) -> NDArray[np.uin
 
     """
     field = _padded(picture_yxc)
-    rng = np.random.default_rng(NUM_CROPS)
+    rng = np.random.default_rng(NUM_CROPS)  # constant seed: the same crops for every picture of one shape
     fixed = [_cut(field, box, size_px) for box in _covering_squares(picture_yxc.shape[:2])]
     crops = [
         np.rot90(_cut(field, box, size_px), int(rng.integers(4)))[:, :: rng.choice([-1, 1])]
@@ -54,6 +54,7 @@ def _padded(picture_yxc: NDArray[np.uint8]) -> Image.Image:
     side = max(height, width)
     top, left = (side - height) // 2, (side - width) // 2
     field_yxc = np.empty((side, side, 3), np.uint8)
+    # the median is the background of most pictures, so the padding adds no edge of high contrast
     field_yxc[:] = np.median(picture_yxc.reshape(-1, 3), axis=0).astype(np.uint8)
     field_yxc[top : top + height, left : left + width] = picture_yxc
     return Image.fromarray(field_yxc)
@@ -63,7 +64,7 @@ def _covering_squares(shape_yx: tuple[int, ...]) -> list[Box]:
     """The padded field, then the picture's middle and its two ends."""
     height, width = shape_yx
     long, short = max(height, width), min(height, width)
-    edge = (long - short) // 2
+    edge = (long - short) // 2  # width of the padding on each side
     along = [(long - short) // 2, 0, long - short]  # middle, first end, last end
     squares = [(start, edge, short) if width >= height else (edge, start, short) for start in along]
     return [(0, 0, long), *squares]
@@ -74,7 +75,7 @@ def _random_squares(shape_yx: tuple[int, ...], rng: np.random.Generator) -> Iter
     height, width = shape_yx
     long = max(height, width)
     for _ in range(NUM_CROPS):
-        side = int(long * np.sqrt(rng.uniform(MIN_CROP_SHARE, 1)))
+        side = int(long * np.sqrt(rng.uniform(MIN_CROP_SHARE, 1)))  # uniform in area
         free_xy = [(length if side <= min(shape_yx) else long) - side for length in (width, height)]
         edge_xy = [(long - length) // 2 if side <= min(shape_yx) else 0 for length in (width, height)]
         left, top = (edge + int(rng.integers(free + 1)) for edge, free in zip(edge_xy, free_xy, strict=True))

@@ -168,7 +168,7 @@ def pairs(
 
     """
     started_s = time.monotonic()
-    report.check_repetitions(num_folds, num_seeds)
+    report.check_repetitions(num_folds, num_seeds)  # before anything is ingested or computed
     settings, seeds = read_settings(profile, overrides), range(1, num_seeds + 1)
     folders = [folder for folder in (train, test) if folder]
     ingested = [ingest_folder(profile, overrides, folder, settings) for folder in folders]
@@ -176,7 +176,7 @@ def pairs(
         report.check_disjoint(*(hashes_and_captions(*one) for one in ingested))
     report.check_size(len(set(group_numbers(*ingested[-1], settings))), 1 if test else num_folds)
     features = [task_read_pairs(*one, settings) for one in ingested]
-    train_pairs, test_pairs = features[0], features[-1]
+    train_pairs, test_pairs = features[0], features[-1]  # the same with a single folder
     log.info("pairs: features of %d pictures computed", sum(len(one.names) for one in features))
     trials = (
         report.holdout_trials(train_pairs, test_pairs, seeds)

@@ -40,7 +40,7 @@ def draw_folds(num_groups: int, num_folds: int, seed: int) -> Ints:
         Fold (g,) of each group; sizes differ by at most 1.
 
     """
-    return np.random.default_rng(seed).permutation(num_groups) % num_folds
+    return np.random.default_rng(seed).permutation(num_groups) % num_folds  # each residue equally often, up to 1
 
 
 def pooled_estimates(scorer: str, folds: Sequence[FoldScores], weights_bg: Ints) -> list[Estimate]:
@@ -81,7 +81,7 @@ def _pooled(parts: Sequence[Values]) -> Values:
     return Values(
         names=parts[0].names,
         shares_qm=np.concatenate([part.shares_qm for part in parts]),
-        rank_name="",
+        rank_name="",  # ranks among different numbers of candidates cannot be pooled
         rank_q=np.empty(0),
         group_q=np.concatenate([part.group_q for part in parts]),
     )

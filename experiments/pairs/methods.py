@@ -105,6 +105,7 @@ class Words:
         for row, text in enumerate(texts):
             for word, count in count_words(text).items():
                 if word in column_of:
+                    # the logarithm: a repeated word adds little
                     counts_nw[row, column_of[word]] = np.log1p(count) * self.weights[word]
         return unit(counts_nw)
 
@@ -151,6 +152,7 @@ def align(one_nd: Floats, other_ne: Floats, ridge: float = RIDGE) -> tuple[Float
 
     """
     (one_nr, from_one), (other_ns, from_other) = _whitened(one_nd, ridge), _whitened(other_ne, ridge)
+    # singular values of the cross-covariance of whitened features are the canonical correlations
     left, correlation_k, right = np.linalg.svd(one_nr.T @ other_ns, full_matrices=False)
     return from_one @ (left * correlation_k), from_other @ (right.T * correlation_k)
 
@@ -206,6 +208,7 @@ def _shuffled(pairs: Pairs, settings: TrainSettings) -> Matcher:
 def _linear(pairs: Pairs, settings: TrainSettings) -> Matcher:
     """Linear heads on the towers' final features, trained by gradient steps."""
     final_nvd = pairs.views_nvd[..., : pairs.final_width]
+    # images per feature, texts by one deviation: text features have length 1, so their dimensions share a scale
     mean_d, dev_d = final_nvd.mean(axis=(0, 1)), final_nvd.std(axis=(0, 1)) + MIN_DEVIATION
     mean_e, dev = pairs.caption_ne.mean(axis=0), pairs.caption_ne.std()
 

@@ -146,6 +146,7 @@ def cross_validation_trials(pairs: Pairs, num_folds: int, seeds: Sequence[int]) 
 
     """
     num_groups = int(pairs.group_n.max()) + 1
+    # folds are drawn over groups and looked up per picture, so that a group is never split
     fold_of = {seed: draw_folds(num_groups, num_folds, seed)[pairs.group_n] for seed in seeds}
     return [
         Trial(
@@ -300,6 +301,7 @@ def _table_row(row: Row) -> Row:
         direction = name.partition("_")[0]
         value, low, high = (100 * number for number in row[name])
         cells[f"{direction} top 10 %"] = f"{value:.1f} [{low:.1f}, {high:.1f}]"
+        # in points; the baseline has a difference of 0 to itself, and no verdict
         gain, least, most = (100 * number for number in row[f"{name}_minus_{BASELINES[0]}"])
         verdict = "" if least <= 0 <= most else " better" if gain > 0 else " worse"
         cells[f"{direction} minus {BASELINES[0]}"] = f"{gain:+.1f} [{least:+.1f}, {most:+.1f}]{verdict}"
@@ -328,6 +330,7 @@ def query_scores(trials: Sequence[Trial], matchers: Sequence[Matcher], query_qe:
     scores_qn = np.zeros((len(QUERIES), sum(len(trial.test_rows) for trial, _ in chosen)), np.float32)
     for trial, matcher in chosen:
         scores_qt = matcher.embed_texts(QUERIES, query_qe) @ matcher.embed_pictures(trial.test.views_nvd).T
+        # each training has its own scale of scores; 1e-9 avoids a division by zero
         spread = np.maximum(scores_qt.std(axis=1, keepdims=True), 1e-9)
         scores_qn[:, trial.test_rows] = (scores_qt - scores_qt.mean(axis=1, keepdims=True)) / spread
     return scores_qn

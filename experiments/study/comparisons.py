@@ -96,6 +96,7 @@ def pool(estimates: Sequence[Estimate], digest: str) -> ArmScores:
     """
     return ArmScores(
         value_s=np.array([one.value for one in estimates]),
+        # averaging resample b over seeds keeps the variance over groups only; seeds are added in `reach_over_seeds`
         draws_b=np.mean([one.draws_b for one in estimates], axis=0),
         num_groups=estimates[0].num_groups,
         digest=digest,
@@ -123,7 +124,7 @@ def compare_arms(scores: Mapping[tuple[str, str], ArmScores], seed: int) -> tupl
     for name, (first, second) in COMPARISONS.items():
         for metric in METRICS:
             ours, other = scores[first, metric], scores[second, metric]
-            is_paired = ours.digest == other.digest
+            is_paired = ours.digest == other.digest  # the same test tiles, so resample b is the same in both
             # other test tiles: shuffling the resamples makes the two figures independent
             other_b = other.draws_b if is_paired else np.random.default_rng(seed).permutation(other.draws_b)
             differences.append(

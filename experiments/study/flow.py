@@ -42,7 +42,7 @@ from hubbleclip.training.loop import train as train_model
 app = App()
 ROOT = Path(__file__).parents[2]
 FILE = "study.json"
-PRETRAINING_SEED = 0
+PRETRAINING_SEED = 0  # not among the seeds of the arms, which start at 1
 START, END = "<!-- study -->", "<!-- end of study -->"
 
 

@@ -50,7 +50,7 @@ def with_and_without_guard(
     homes = find_homes(tiles, observations, proposals, {}, by_text, {})
     train_ids = [tile.tile_id for tile in tiles if homes[tile.proposal_id].split == "train"]
     unguarded = {tile_id: replace(guarded[tile_id], split="train", reason=None) for tile_id in train_ids}
-    return guarded, {**guarded, **unguarded}
+    return guarded, {**guarded, **unguarded}  # val and test, and tiles that left val for test, stay as they are
 
 
 def by_tile(clean: Assignments, settings: SplitSettings) -> dict[str, SplitAssignment]:
