@@ -108,8 +108,8 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        # every process holds the whole loss, so the gradient of our rows is the sum over processes
         """Sum the gradients over processes and take those of our rows."""
+        # every process holds the whole loss, so the gradient of our rows is the sum over processes
         total = grad.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(total)
         return total[ctx.world.rank :: ctx.world.size], None

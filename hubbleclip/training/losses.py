@@ -236,8 +236,8 @@ def get_loss(name: str) -> Loss:
 
 
 def _logits(image_bd: Tensor, text_bd: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
-    # float32 even under autocast: bfloat16 resolves a logit of 100 to 0.5 only
     """Scaled cosine similarities (b, b), image by text."""
+    # float32 even under autocast: bfloat16 resolves a logit of 100 to 0.5 only
     logits_bb = scale * image_bd.float() @ text_bd.float().T
     return logits_bb if bias is None else logits_bb + bias
 

@@ -118,8 +118,8 @@ class Trainer:
         }  # fmt: skip
 
     def _backward(self, batch: TrainBatch) -> dict[str, Tensor]:
-        # unique per (seed, step, process): dropout of a resumed run equals that of an uninterrupted one
         """Augment the batch on the device and add its gradients to the parameters."""
+        # unique per (seed, step, process): dropout of a resumed run equals that of an uninterrupted one
         seed = (self.settings.seed * 1_000_003 + self.step) * self.world.size + self.world.rank
         batch = batch._replace(tokens_bl=self.loaded.trim_padding(batch.tokens_bl))
         tiles, theta, gain, tokens, group_ids = (part.to(self.world.device, non_blocking=True) for part in batch)

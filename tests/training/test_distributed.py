@@ -54,7 +54,7 @@ def test_two_processes_train_as_one(tmp_path, micro_batch) -> None:
     assert all(torch.allclose(ours[name], theirs[name], atol=1e-5) for name in matrices)
 
 
-def test_a_batch_that_cannot_be_shared_is_refused() -> None:
+def test_a_batch_that_the_processes_cannot_divide_is_rejected() -> None:
     world = World(rank=0, size=3, device=torch.device("cpu"))
     with pytest.raises(TrainingError, match=r"train\.batch_size 4 .* 3 processes"):
         _open_batches(None, TRAIN, None, world)

@@ -62,7 +62,7 @@ def test_a_locked_tower_changes_by_its_projection_only(info, mode, locked) -> No
     assert {tower_of(name) for name in changed if name not in PROJECTIONS} == {"image", "text"} - {locked}
 
 
-def test_heads_change_and_the_model_behind_them_does_not(info) -> None:
+def test_head_mode_trains_the_heads_and_freezes_the_model(info) -> None:
     changed = changed_after_a_step(info, in_mode("head"))
     assert changed >= {"image_head.0.weight", "text_head.2.weight"}
     assert {name for name in changed if name.startswith("base.")} == {
@@ -78,7 +78,7 @@ def test_heads_are_those_of_the_paper(info) -> None:
     assert head[0].out_features == 1024
 
 
-def test_heads_of_a_pair_leave_its_projections_alone(info, tmp_path) -> None:
+def test_heads_on_aligned_towers_freeze_their_projections(info, tmp_path) -> None:
     torch.save({"state_dict": load_model(MODEL, 1).model.state_dict()}, tmp_path / "pair.pt")
     pair = apply_mode(
         load_model(ModelSettings(name=MODEL.name, pretrained=str(tmp_path / "pair.pt")), 1), in_mode("head")
@@ -90,7 +90,7 @@ def test_heads_of_a_pair_leave_its_projections_alone(info, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("mode", "towers"), [("lora", {"image", "text"}), ("lora_image", {"image"}), ("lora_text", {"text"})]
 )
-def test_low_rank_changes_reach_these_towers_and_nothing_else(info, mode, towers) -> None:
+def test_low_rank_updates_apply_to_these_towers_only(info, mode, towers) -> None:
     changed = changed_after_a_step(info, in_mode(mode))
     low_rank = {name for name in changed if name.endswith((".up", ".down"))}
     assert {tower_of(name) for name in low_rank} == towers
@@ -99,14 +99,14 @@ def test_low_rank_changes_reach_these_towers_and_nothing_else(info, mode, towers
 
 
 @pytest.mark.parametrize("model", [MODEL, CONVOLUTIONS], ids=lambda model: model.name)
-def test_low_rank_changes_start_at_the_model_itself(model) -> None:
+def test_low_rank_updates_are_zero_at_first(model) -> None:
     base, adapted = load_model(model, TRAIN.seed), _initial_model(model, in_mode("lora"))
     tiles = torch.randint(0, 256, (2, 1, base.image_size, base.image_size), dtype=torch.uint8)
     assert torch.allclose(base.encode_images(tiles), adapted.encode_images(tiles), atol=1e-6)
     assert any(name.endswith(".up") for name, _ in adapted.model.visual.named_parameters())
 
 
-def test_a_low_rank_change_equals_that_of_peft() -> None:
+def test_a_low_rank_update_equals_that_of_peft() -> None:
     from peft import LoraConfig, inject_adapter_in_model
 
     theirs = inject_adapter_in_model(
@@ -134,7 +134,7 @@ def test_unknown_mode_names_the_setting() -> None:
         _initial_model(MODEL, in_mode("nothing"))
 
 
-def test_frozen_parts_stand_as_in_evaluation_while_the_rest_trains(info) -> None:
+def test_frozen_modules_stay_in_evaluation_mode_while_the_rest_trains(info) -> None:
     trainer, batches = opened(info, in_mode("locked_image"), CONVOLUTIONS)
     before = weights(trainer.loaded.model.visual.trunk)
     trainer.train_step(batches[0])

@@ -36,7 +36,9 @@ class KilledError(Exception):
 
 
 @pytest.mark.parametrize("killed_at", [1, 3, 5])
-def test_resumed_run_has_the_curve_and_weights_of_an_undisturbed_one(dataset_dir, run_dir, tmp_path, killed_at) -> None:
+def test_resumed_run_has_the_curve_and_weights_of_an_uninterrupted_one(
+    dataset_dir, run_dir, tmp_path, killed_at
+) -> None:
     def kill(step: int, _metrics) -> None:
         if step == killed_at:
             raise KilledError
@@ -108,7 +110,7 @@ def test_open_clip_itself_loads_a_checkpoint(run_dir) -> None:
     assert torch.equal(model.state_dict()["token_embedding.weight"], expected["token_embedding.weight"])
 
 
-def test_loss_that_is_no_number_names_the_step_and_what_to_change(dataset_dir, tmp_path) -> None:
+def test_a_loss_that_is_not_finite_names_the_step_and_what_to_change(dataset_dir, tmp_path) -> None:
     wild = TRAIN.model_copy(update={"learning_rate": 1e38, "warmup_steps": 0})
     with pytest.raises(TrainingError, match=r"at step [2-6] .*train\.learning_rate"):
         train(dataset_dir, tmp_path, MODEL, wild, code_version="test")

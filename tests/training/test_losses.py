@@ -68,7 +68,7 @@ def test_plain_losses_equal_open_clip_whatever_the_groups(compute) -> None:
     assert one_group == apart
 
 
-def test_siglip_starts_where_as_many_pairs_count_as_positive_as_there_are() -> None:
+def test_siglip_starts_with_one_expected_positive_per_row() -> None:
     for name in ("siglip", "siglip_masked"):
         scale, bias = LOSSES[name].initial_scale_and_bias(32)
         assert (scale, bias) == (10, pytest.approx(math.log(1 / 31)))

@@ -61,7 +61,7 @@ def test_levels_are_normalised_as_open_clip_does() -> None:
     assert torch.allclose(loaded.normalise(tiles)[0, :, 0, 0], expected)
 
 
-def test_scale_starts_at_the_temperature_only_from_scratch(tmp_path) -> None:
+def test_initial_scale_is_the_temperature_only_from_scratch(tmp_path) -> None:
     scratch = load_model(TINY, 1)
     set_initial_scale(scratch, TrainSettings(temperature=0.05), LOSSES["info_nce"])
     assert scratch.model.logit_scale.exp().item() == pytest.approx(20)

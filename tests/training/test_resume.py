@@ -1,4 +1,4 @@
-"""A training killed by the system at random steps, taken up each time with another number of loader workers."""
+"""A training killed by the system at random steps, resumed each time with another number of loader workers."""
 
 import os
 import random
@@ -53,7 +53,7 @@ def curve(run: Path) -> list[dict[str, float]]:
 
 
 @pytest.mark.slow
-def test_killed_at_three_random_steps_the_curve_is_that_of_an_undisturbed_training(tmp_path) -> None:
+def test_killed_at_three_random_steps_the_curve_is_that_of_an_uninterrupted_training(tmp_path) -> None:
     dataset = make_dataset(tmp_path / "datasets")
     undisturbed = train(dataset, tmp_path / "undisturbed", MODEL, SETTINGS, code_version="test")
     steps = sorted(random.sample(range(1, SETTINGS.steps - 5), 3))

@@ -45,7 +45,7 @@ def test_a_large_val_is_compared_in_parts_of_bounded_size(tiles, monkeypatch) ->
     assert part == validate(loaded, tiles, loss)
 
 
-def test_a_val_of_one_caption_or_one_group_judges_nothing(tiles) -> None:
+def test_a_val_of_one_caption_or_one_group_is_not_informative(tiles) -> None:
     one_caption = SplitTiles(place=tiles.place, rows=tiles.rows, spans=tiles.spans, group_n=tiles.group_n)
     one_caption.__dict__["captions"] = [["One text for all."] for _ in tiles.rows]
     one_group = SplitTiles(place=tiles.place, rows=tiles.rows, spans=tiles.spans, group_n=0 * tiles.group_n)
