@@ -27,8 +27,8 @@ from hubbleclip.simulator.server.fault_plan import REQUESTS_PATH
 from hubbleclip.simulator.server.launcher import running_simulator, simulated_addresses
 
 OBSERVATIONS_PER_PROPOSAL = 10
-SIZES = sized((1_000, 10_000, 100_000), (200, 1_000))
-TIMED = sized(10_000, 1_000)
+SIZES = sized((1_000, 10_000, 100_000), (200,))
+TIMED = sized(10_000, 200)
 KIB_PER_MIB = 1024
 RUNS = sized(3, 1)
 REQUEST_KINDS = {"COUNT_BIG": "count", "Mast.Caom.Filtered": "observations", "Mast.Caom.Products": "products"}

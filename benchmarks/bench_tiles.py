@@ -145,7 +145,7 @@ def process_row(paths: Sequence[Path], runs: int) -> Row:
         contender(partial(start, module)) for module in ("benchmarks.tile_pipeline", "benchmarks.peers.tiles")
     )
     name = f"whole process with imports, {len(paths)} files"
-    return seconds_row(name, time_in_turn(ours, theirs, runs=runs), naive.NAME)
+    return seconds_row(name, time_in_turn(name, ours, theirs, runs=runs), naive.NAME)
 
 
 def bound_row(name: str, path: Path, runs: int) -> Row:
@@ -159,7 +159,7 @@ def bound_row(name: str, path: Path, runs: int) -> Row:
         partial(pack_all, tiles),
     ]
     if any(image.may_hold_rays for image in images):
-        parts.insert(1, partial(take_out_all, images))
+        parts.insert(1, partial(detect_cosmic_rays, images))
     # seconds of each part in every run, for the name of the row
     alone: dict[str, list[float]] = {part.func.__name__: [] for part in parts}
 
@@ -184,7 +184,7 @@ def read_bytes(path: Path, num_bytes: int, folder: Path) -> None:
             num_bytes -= file.readinto(buffer) or num_bytes
 
 
-def take_out_all(images: Sequence[ScienceImage], folder: Path) -> None:
+def detect_cosmic_rays(images: Sequence[ScienceImage], folder: Path) -> None:
     """Detect cosmic rays in all images, in copies of their masks."""
     for image in images:
         take_out_rays(image.data_yx, image.valid_yx.copy(), 5.0, 1.0)
