@@ -39,7 +39,7 @@ from hubbleclip.training.trainer import make_trainer
 
 MODEL = ModelSettings(name="hubbleclip-tiny", pretrained="")
 STEPS = sized(5, 2)  # also the tiles per group: a batch has one tile of each group, so STEPS batches are an epoch
-SETTINGS = TrainSettings(steps=STEPS, batch_size=96, learning_rate=1e-3, warmup_steps=50, workers=1)
+SETTINGS = TrainSettings(steps=STEPS, batch_size=sized(96, 16), learning_rate=1e-3, warmup_steps=50, workers=1)
 NUM_TILES = STEPS * SETTINGS.batch_size
 RUNS = sized(3, 1)
 PHRASES = ["a spiral galaxy", "a planetary nebula", "Jupiter with its moons", "strong gravitational lens arcs"] * 64
