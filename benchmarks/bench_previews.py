@@ -27,16 +27,14 @@ from benchmarks.measure import Row, Seconds, each, progress, rate_row, report, s
 from benchmarks.static_server import served_folder
 from benchmarks.synthetic_data import star_field
 from benchmarks.tile_pipeline import pack
-from hubbleclip.archives.base import Delivery
 from hubbleclip.archives.http.client import Transport
-from hubbleclip.archives.http.content_store import settle_small
 from hubbleclip.archives.mast.client import MastClient
 from hubbleclip.archives.mast.product_sources import FileSources
 from hubbleclip.config.settings import FetchSettings, TileSettings
 from hubbleclip.core.io import sync_files
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Product
-from hubbleclip.images.tiling import tile_file
+from hubbleclip.images.tiling import CutTile, tile_file
 
 NUM_PREVIEWS = sized(2000, 200)
 LONG_ROUNDS = sized(4, 2)
@@ -77,45 +75,37 @@ def open_sources(url: str, folder: Path, num_connections: int = CONNECTIONS) -> 
     return FileSources(fetch, Layout(folder), transport, StaticArchive(url, transport))
 
 
-def deliver(sources: FileSources, names: Sequence[str], num_at_once: int) -> Iterator[Delivery]:
-    """Fetch files into memory, checked and hashed. Raises RuntimeError if one is missing."""
-    products = (
-        Product(
-            uri=f"mast:{name}", obs_id=name, proposal_id="hst:1", file_name=name.partition("?")[0], kind="preview",
-            size_bytes=None, choice="the only one",
-        )
-        for name in names
+def product_of(name: str) -> Product:
+    """Describe a preview as an archive lists it."""
+    return Product(
+        uri=f"mast:{name}", obs_id=name, proposal_id="hst:1", file_name=name.partition("?")[0], kind="preview",
+        size_bytes=None, choice="the only one",
     )  # fmt: skip
-    for name, delivery in sources.deliver_small(products, num_at_once):
-        if delivery is None:
-            raise RuntimeError(f"{name} was not delivered")
-        yield delivery
 
 
 def fetch_all(url: str, names: Sequence[str], folder: Path) -> None:
-    """Fetch files to the disk, one thread per batch, as the flow does."""
+    """Fetch files to the disk, several batches at once, as the flow does."""
     sources = open_sources(url, folder)
+    with ThreadPoolExecutor(CONNECTIONS) as connections, ThreadPoolExecutor(CORES) as batches:
 
-    def fetch(batch: Sequence[str]) -> None:
-        sync_files(
-            [
-                settle_small(delivery.data, delivery.product.sha256 or "", delivery.product.file_name, sources.layout)
-                for delivery in deliver(sources, batch, CORES)
-            ]
-        )
+        def fetch(batch: Sequence[str]) -> None:  # some sync while others fetch
+            found = connections.map(sources.fetch, map(product_of, batch))
+            sync_files([sources.layout.absolute(product.path or "") for product in found])
 
-    with ThreadPoolExecutor(2 * CORES) as pool:  # some sync while others fetch
-        list(pool.map(fetch, [names[start : start + BATCH_SIZE] for start in range(0, len(names), BATCH_SIZE)]))
+        list(batches.map(fetch, [names[start : start + BATCH_SIZE] for start in range(0, len(names), BATCH_SIZE)]))
 
 
 def pack_shard(names: Sequence[str], *, url: str, folder: Path, settings: TileSettings) -> None:
     """Fetch and cut files, and write their pictures into a tar; nothing else is written."""
     sources = open_sources(url, folder, CONNECTIONS // CORES)
-    tiles = (
-        tile_file(delivery.data, delivery.product.sha256 or "", settings, delivery.product.file_name).tiles
-        for delivery in deliver(sources, names, 1)
-    )
-    num_tiles = pack(tiles, folder / f"{names[0]}.tar")
+
+    def cut(name: str) -> Sequence[CutTile]:
+        delivery = sources.deliver(product_of(name))
+        product = delivery.product
+        return tile_file(delivery.data or b"", product.sha256 or "", settings, product.file_name).tiles
+
+    with ThreadPoolExecutor(CONNECTIONS // CORES) as connections:
+        num_tiles = pack(connections.map(cut, names), folder / f"{names[0]}.tar")
     if num_tiles != len(names):
         raise RuntimeError(f"{len(names)} previews gave {num_tiles} pictures")
 

@@ -1,4 +1,4 @@
-"""What a flow run shows in Prefect's pages: how far it is, what it changed, pictures, and what it made of what."""
+"""What a flow run shows on Prefect's pages: progress, counts, pictures and assets."""
 
 from __future__ import annotations
 
@@ -27,13 +27,25 @@ from prefect.tasks import MaterializingTask
 from hubbleclip.catalog.catalog import read_catalog
 from hubbleclip.core.layout import Layout
 from hubbleclip.images.contact_sheet import render_sheet
-from hubbleclip.pipeline.remote_store import at_hand
+from hubbleclip.pipeline.remote_store import local_files
 
 NEWEST_TILES = "SELECT path, tile_id FROM tile ORDER BY cut_at DESC, tile_id LIMIT 12"
 
 
 def progress_artifact(name: str) -> Callable[[float, str], None]:
-    """A bar on the flow run's page, moved by what this returns, in percent and words; nothing outside a flow run."""
+    """A progress bar on the page of the flow run.
+
+    Parameters
+    ----------
+    name
+        Its title.
+
+    Returns
+    -------
+    callable
+        Takes a percentage (0-100) and a line of text; does nothing outside a flow run.
+
+    """
     if FlowRunContext.get() is None:
         return lambda percent, text: None
     artifact_id = cast("UUID", create_progress_artifact(0.0, key=key_of(name), description=f"{name}: begun"))
@@ -45,13 +57,37 @@ def progress_artifact(name: str) -> Callable[[float, str], None]:
 
 
 def key_of(name: str) -> str:
-    """The name as Prefect's keys are written: lower case, digits and dashes."""
+    """A name in the form of Prefect's keys.
+
+    Parameters
+    ----------
+    name
+        Any text.
+
+    Returns
+    -------
+    str
+        Lower case letters, digits and dashes.
+
+    """
     return re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 @contextmanager
 def counted(layout: Layout) -> Iterator[None]:
-    """A table of the catalog's rows before and after what is done inside."""
+    """A table of the catalog's row counts before and after the `with` block.
+
+    Parameters
+    ----------
+    layout
+        File names of the profile.
+
+    Yields
+    ------
+    None
+        The block runs.
+
+    """
     before = counts(layout)
     yield
     after = counts(layout)
@@ -61,7 +97,19 @@ def counted(layout: Layout) -> Iterator[None]:
 
 
 def counts(layout: Layout) -> dict[str, int]:
-    """Rows a table of the published catalog; of none before the first run."""
+    """Rows per table of the published catalog.
+
+    Parameters
+    ----------
+    layout
+        File names of the profile.
+
+    Returns
+    -------
+    dict of int
+        Empty before the first run.
+
+    """
     if not layout.catalog.is_file():
         return {}
     with read_catalog(layout) as catalog:
@@ -69,12 +117,21 @@ def counts(layout: Layout) -> dict[str, int]:
 
 
 def show_tiles(layout: Layout) -> None:
-    """A sheet of the tiles cut last. It travels inside the artifact, since a worker's files have no address."""
+    """A contact sheet of the newest tiles.
+
+    The picture is part of the artifact, because a browser cannot reach a worker's files.
+
+    Parameters
+    ----------
+    layout
+        File names of the profile.
+
+    """
     with read_catalog(layout) as catalog:
         rows = catalog.rows(NEWEST_TILES)
     if not rows:
         return
-    with at_hand(layout, (row["path"] for row in rows)):
+    with local_files(layout, (row["path"] for row in rows)):
         levels = [np.asarray(Image.open(layout.absolute(row["path"])).convert("L")) for row in rows]
     buffer = io.BytesIO()
     render_sheet(levels, [row["tile_id"] for row in rows], columns=6, cell_px=128).save(buffer, "JPEG", quality=80)
@@ -82,26 +139,78 @@ def show_tiles(layout: Layout) -> None:
 
 
 def show_report(layout: Layout, report_dir: Path, figure: bytes) -> None:
-    """The retrieval figure, an SVG, and where the report stands."""
+    """The retrieval figure, and where the report is.
+
+    Parameters
+    ----------
+    layout
+        File names of the profile.
+    report_dir
+        Folder of the report.
+    figure
+        An SVG.
+
+    """
     uri = data_uri("image/svg+xml", figure)
     create_image_artifact(uri, key="retrieval", description="Retrieval on the test split, with 95 % intervals")
     create_markdown_artifact(places(layout, report_dir), key="report", description=f"Report {report_dir.name}")
 
 
 def places(layout: Layout, report_dir: Path) -> str:
-    """Where to open a report: no link, since browsers follow none from a page to a file."""
+    """Where to open a report, as Markdown. Not a link, because browsers follow none from a page to a file.
+
+    Parameters
+    ----------
+    layout
+        File names of the profile.
+    report_dir
+        Folder of the report.
+
+    Returns
+    -------
+    str
+        One sentence.
+
+    """
     index = report_dir / "index.html"
     there = f" and at `{layout.store}/{layout.relative(index)}`" if layout.store else ""
     return f"Open `{index.absolute()}` on the machine of this run{there}."
 
 
 def data_uri(kind: str, content: bytes) -> str:
-    """The content as an address that holds it."""
+    """Content as a `data:` URI.
+
+    Parameters
+    ----------
+    kind
+        MIME type.
+    content
+        The bytes.
+
+    Returns
+    -------
+    str
+        The URI, base64.
+
+    """
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def record_asset(profile: str, name: str, made_from: str, facts: Mapping[str, Any]) -> None:
-    """Tell Prefect that an asset of the profile was made anew, and from which other one."""
+    """Record on the Prefect server that an asset of the profile was made, and from which other asset.
+
+    Parameters
+    ----------
+    profile
+        Name of the profile.
+    name
+        Name of the asset.
+    made_from
+        Name of the asset that it was made from.
+    facts
+        Metadata of the asset.
+
+    """
     key = f"hubbleclip://{profile}/{name}"
     task = MaterializingTask(
         lambda: add_asset_metadata(key, dict(facts)), name=f"record-{name}", persist_result=False,

@@ -32,7 +32,21 @@ def dataset(profile: str = "demo", overrides: dict[str, Any] | None = None) -> N
 
 
 def run_dataset(settings: Settings, execution: Execution = PREFECT) -> dict[str, Any]:
-    """The stages as flows of their own, with tables and pictures on the page of this one; how far the dataset grew."""
+    """Run the stages as flows of their own, with tables and pictures on the page of this flow.
+
+    Parameters
+    ----------
+    settings
+        All settings.
+    execution
+        Where the stages run.
+
+    Returns
+    -------
+    dict
+        `digest` of the newest dataset and `num_new` samples since the last training; empty without a dataset.
+
+    """
     layout = layout_of(settings)
     with counted(layout), without_heartbeat():
         stages.dataset(settings, execution)

@@ -41,11 +41,29 @@ TELL = '{"flow_run": "{{ flow_run.name }}", "flow": "{{ flow.name }}", "state": 
 
 
 def deploy(profile: str, overrides: dict[str, Any], settings: FlowSettings) -> list[str]:
-    """Bring a server up to `prefect.yaml` and the automations below, and return the names of the deployments. Done
-    again, it changes nothing.
+    """Register the deployments of `prefect.yaml` and the automations below on a server.
 
-    Every deployment gets the profile and the changed settings as its parameters. Raises HubbleclipError when the
-    repository's `prefect.yaml` is not there or Prefect refuses it.
+    Every deployment gets the profile and the changed settings as its parameters. Calling it again changes nothing.
+
+    Parameters
+    ----------
+    profile
+        Name of the profile, or the path of a TOML file.
+    overrides
+        Settings to change, section by section.
+    settings
+        The section `flows`.
+
+    Returns
+    -------
+    list of str
+        Names of the deployments, as `flow/name`.
+
+    Raises
+    ------
+    HubbleclipError
+        When there is no `prefect.yaml` here, or Prefect refuses it.
+
     """
     if not DECLARED.is_file():
         raise HubbleclipError(f"there is no {DECLARED} here: deploy from a clone of the repository")
@@ -54,9 +72,9 @@ def deploy(profile: str, overrides: dict[str, Any], settings: FlowSettings) -> l
         for pool in POOLS:
             create_pool(client, pool)
         command = [sys.executable, "-m", "prefect", "deploy", "--all"]
-        told = subprocess.run(command, capture_output=True, text=True, check=False)
-        if told.returncode:
-            raise HubbleclipError(f"Prefect could not deploy {DECLARED}: {told.stderr.strip() or told.stdout.strip()}")
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise HubbleclipError(f"Prefect could not deploy {DECLARED}: {done.stderr.strip() or done.stdout.strip()}")
         declared = yaml.safe_load(DECLARED.read_text(encoding="utf-8"))["deployments"]
         names = [f"{one['entrypoint'].rpartition(':')[2]}/{one['name']}" for one in declared]
         ids = {name: client.read_deployment_by_name(name).id for name in names}
@@ -68,7 +86,19 @@ def deploy(profile: str, overrides: dict[str, Any], settings: FlowSettings) -> l
 
 
 def wait_for_server(client: SyncPrefectClient) -> None:
-    """Wait for a server that is just starting. Raises HubbleclipError when none answers."""
+    """Wait for a server that is just starting.
+
+    Parameters
+    ----------
+    client
+        A client of the server.
+
+    Raises
+    ------
+    HubbleclipError
+        When no server answers within `START_TIMEOUT_S`.
+
+    """
     deadline = time.monotonic() + START_TIMEOUT_S
     while client.api_healthcheck() is not None:
         if time.monotonic() > deadline:
@@ -77,7 +107,16 @@ def wait_for_server(client: SyncPrefectClient) -> None:
 
 
 def create_pool(client: SyncPrefectClient, name: str) -> None:
-    """A pool whose runs are processes, unless one of that name stands already, of whichever kind."""
+    """Create a work pool whose runs are processes, unless a pool of that name exists, of whichever type.
+
+    Parameters
+    ----------
+    client
+        A client of the server.
+    name
+        Name of the pool.
+
+    """
     try:
         client.read_work_pool(name)
     except ObjectNotFound:
@@ -86,7 +125,16 @@ def create_pool(client: SyncPrefectClient, name: str) -> None:
 
 
 def replace_automations(client: SyncPrefectClient, wanted: list[AutomationCore]) -> None:
-    """Make ours those that are wanted; others are left alone."""
+    """Replace our automations; others are not touched.
+
+    Parameters
+    ----------
+    client
+        A client of the server.
+    wanted
+        The automations that shall exist.
+
+    """
     for standing in client.read_automations():
         if standing.name.startswith(OURS):
             client.delete_automation(standing.id)
@@ -95,7 +143,21 @@ def replace_automations(client: SyncPrefectClient, wanted: list[AutomationCore])
 
 
 def automations(deployment_ids: Mapping[str, UUID], settings: FlowSettings) -> list[AutomationCore]:
-    """What the server does by itself, besides the triggers in `prefect.yaml`."""
+    """The automations besides the triggers in `prefect.yaml`.
+
+    Parameters
+    ----------
+    deployment_ids
+        Ids of the deployments by name.
+    settings
+        The section `flows`.
+
+    Returns
+    -------
+    list of AutomationCore
+        Restarts of lost runs, time limits and notifications.
+
+    """
     lost = [start_again(name, found, settings.zombie_s) for name, found in deployment_ids.items()]
     hours = {name: settings.timeout_h * (7 if name.startswith(LONG) else 1) for name in deployment_ids}
     overtime = [too_long(name, found, hours[name]) for name, found in deployment_ids.items()]
@@ -103,9 +165,25 @@ def automations(deployment_ids: Mapping[str, UUID], settings: FlowSettings) -> l
 
 
 def start_again(name: str, deployment_id: UUID, silent_s: float) -> AutomationCore:
-    """A run that gives no sign of life any more, since its machine is gone, is crashed, so that its slot is free, and
-    started again. The start counts as the first sign, for a run may be lost before it gives another. A run whose worker
-    still stands to tell of its crash is not started again, since it would crash again.
+    """Mark a run without a heartbeat as crashed, which frees its slot, and start it again.
+
+    The start counts as the first heartbeat, because a run may be lost before it sends one. A run whose worker still
+    reports its crash is not restarted, because it would crash again.
+
+    Parameters
+    ----------
+    name
+        Name of the deployment.
+    deployment_id
+        Its id.
+    silent_s
+        Longest time without a heartbeat, in seconds.
+
+    Returns
+    -------
+    AutomationCore
+        The automation.
+
     """
     same = {"profile": "{{ flow_run.parameters.profile }}", "overrides": "{{ flow_run.parameters.overrides }}"}
     return AutomationCore(
@@ -119,7 +197,23 @@ def start_again(name: str, deployment_id: UUID, silent_s: float) -> AutomationCo
 
 
 def too_long(name: str, deployment_id: UUID, hours: float) -> AutomationCore:
-    """A run that takes too long is cancelled; the next one goes on from there."""
+    """Cancel a run that takes too long; the next run resumes its work.
+
+    Parameters
+    ----------
+    name
+        Name of the deployment.
+    deployment_id
+        Its id.
+    hours
+        Time limit in hours.
+
+    Returns
+    -------
+    AutomationCore
+        The automation.
+
+    """
     return AutomationCore(
         name=f"{OURS}cancel {name} after {hours:g} h",
         trigger=missing(ENDS, after={BEGIN}, deployment_id=deployment_id, within_s=3600 * hours),
@@ -128,7 +222,25 @@ def too_long(name: str, deployment_id: UUID, hours: float) -> AutomationCore:
 
 
 def missing(events: set[str], *, after: set[str], deployment_id: UUID, within_s: float) -> EventTrigger:
-    """Fires when none of `events` comes from a run of the deployment within so long after one of `after`."""
+    """A trigger that fires when an expected event does not come.
+
+    Parameters
+    ----------
+    events
+        Names of the expected events.
+    after
+        Events that start the wait.
+    deployment_id
+        Only runs of this deployment count.
+    within_s
+        Length of the wait in seconds.
+
+    Returns
+    -------
+    EventTrigger
+        The trigger.
+
+    """
     return EventTrigger(
         after=after,
         expect=events,
@@ -141,7 +253,14 @@ def missing(events: set[str], *, after: set[str], deployment_id: UUID, within_s:
 
 
 def notifications() -> list[AutomationCore]:
-    """A call of the webhook that the environment names, for each run that fails; none where it names none."""
+    """A call of the webhook that the environment names, for each failed run.
+
+    Returns
+    -------
+    list of AutomationCore
+        Empty when `FAILURE_WEBHOOK_URL` is not set.
+
+    """
     url = os.environ.get(WEBHOOK_VARIABLE)
     if not url:
         return []

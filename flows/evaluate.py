@@ -28,6 +28,15 @@ def evaluate(profile: str = "demo", overrides: dict[str, Any] | None = None) -> 
 
 
 def run_evaluate(settings: Settings, execution: Execution = PREFECT) -> None:
-    """Evaluate, and show the retrieval figure on the page of the flow run."""
+    """Evaluate, and show the retrieval figure on the page of the flow run.
+
+    Parameters
+    ----------
+    settings
+        All settings.
+    execution
+        Where the batches run.
+
+    """
     done = stage.evaluate(settings, execution)
     show_report(layout_of(settings), done.report_dir, picture_bytes(retrieval_figure(done.metrics), "svg"))

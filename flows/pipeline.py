@@ -33,7 +33,21 @@ def pipeline(profile: str = "demo", overrides: dict[str, Any] | None = None) -> 
 
 
 def start_training(settings: Settings, parameters: dict[str, Any]) -> None:
-    """Train here, or by the deployment on the GPU machine. Raises TrainingError when that one fails."""
+    """Train in this process, or by the deployment on the GPU machine.
+
+    Parameters
+    ----------
+    settings
+        All settings.
+    parameters
+        Profile and overrides, for the deployment.
+
+    Raises
+    ------
+    TrainingError
+        When the deployment fails.
+
+    """
     deployment = settings.flows.train_deployment
     if not deployment:
         PREFECT.run_stage("train", run_train, settings)

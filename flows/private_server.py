@@ -1,8 +1,8 @@
-"""A Prefect server of our own for runs that have none: it lives as long as the command, in the profile's folder.
+"""A private Prefect server for commands that have none: it runs as long as the command, in the profile's folder.
 
-Prefect's temporary server is torn down while its clients still talk to it and prints tracebacks at exit; it also
-sends telemetry. This one starts before Prefect is imported, sends nothing, and ends when the pipe to its parent
-closes, so a killed parent leaves no stray process.
+Prefect's temporary server is stopped while its clients still use it and prints tracebacks at exit; it also sends
+telemetry. This one starts before Prefect is imported, sends nothing, and ends when the pipe to its parent closes, so
+a killed parent leaves no stray process.
 """
 
 from __future__ import annotations
@@ -37,9 +37,20 @@ QUIET = {
 
 @contextmanager
 def prefect_server(home: Path) -> Iterator[Callable[[], None]]:
-    """Set `PREFECT_API_URL` to a server: the user's own if it is set already, else one that stands under `home`.
+    """Set `PREFECT_API_URL` to a server: the user's own if it is set already, else a private one below `home`.
 
-    Yields what waits until it answers, since it starts while the caller imports, and both take seconds.
+    The server starts while the caller imports its modules, because both take seconds.
+
+    Parameters
+    ----------
+    home
+        Folder for the server's database.
+
+    Yields
+    ------
+    callable
+        Waits until the server answers.
+
     """
     if os.environ.get("PREFECT_API_URL"):
         yield lambda: None

@@ -69,5 +69,21 @@ OPENERS: dict[str, Callable[[Stage, int], TaskRunner[Any]]] = {
 
 
 def open_task_runner(stage: Stage, runner: str, workers: int) -> TaskRunner[Any]:
-    """The task runner for a name of `flows.runner`, to be used as a context manager."""
+    """The Prefect task runner for a name of `flows.runner`.
+
+    Parameters
+    ----------
+    stage
+        The stage with its settings.
+    runner
+        A key of `OPENERS`.
+    workers
+        Number of workers.
+
+    Returns
+    -------
+    TaskRunner
+        To be used as a context manager.
+
+    """
     return OPENERS[runner](stage, workers)

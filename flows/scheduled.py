@@ -17,13 +17,27 @@ GROWN, FINISHED = "hubbleclip.dataset.grown", "hubbleclip.run.finished"
 
 
 def is_scheduled() -> bool:
-    """Whether this flow, or one around it, was started by a deployment."""
+    """Whether this flow, or one around it, was started by a deployment.
+
+    Returns
+    -------
+    bool
+        False for commands.
+
+    """
     return FlowRunContext.get() is not None and bool(runtime.deployment.id)
 
 
 def without_heartbeat() -> AbstractContextManager[Any]:
-    """No heartbeat from the flows inside: the flow around them sends one, and a flow with a heartbeat ends with a wait
-    of one second.
+    """Disable the heartbeat of the flows inside a `with` block.
+
+    The flow around them sends one, and a flow with a heartbeat ends with a wait of one second.
+
+    Returns
+    -------
+    context manager
+        The settings apply inside it.
+
     """
     return temporary_settings(updates={PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})
 
@@ -32,6 +46,18 @@ def emit(event: str, resource: str, parameters: dict[str, Any], **facts: Any) ->
     """Emit an event by which `prefect.yaml` starts the next flow with the same parameters.
 
     Only a flow that a deployment started itself does so: inside another flow, that one runs the next step.
+
+    Parameters
+    ----------
+    event
+        Name of the event.
+    resource
+        What it is about, such as `dataset.<digest>`.
+    parameters
+        Profile and overrides of this flow.
+    **facts
+        Further payload.
+
     """
     context = FlowRunContext.get()
     if context is None or context.flow_run is None or context.flow_run.deployment_id is None:

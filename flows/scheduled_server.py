@@ -1,4 +1,4 @@
-"""Where scheduled runs have their Prefect server: on loopback, below the data root, nothing sent to anybody."""
+"""The Prefect server of scheduled runs: on loopback, below the data root, without telemetry."""
 
 from __future__ import annotations
 
@@ -27,7 +27,21 @@ SETTINGS = {
 
 
 def prefect_environment(data: Path, port: int) -> dict[str, str]:
-    """The environment of server, worker and whoever talks to them; what the user has set stays."""
+    """The environment of server, workers and their clients; variables that the user has set are kept.
+
+    Parameters
+    ----------
+    data
+        The data root.
+    port
+        The server's port.
+
+    Returns
+    -------
+    dict
+        Environment variables.
+
+    """
     home = (data / ".prefect").absolute()
     home.mkdir(parents=True, exist_ok=True)
     ours = {
@@ -40,15 +54,35 @@ def prefect_environment(data: Path, port: int) -> dict[str, str]:
 
 
 def serve(environment: Mapping[str, str], port: int) -> None:
-    """Become the server; it ends with Ctrl-C or SIGTERM."""
+    """Replace this process by the server; it ends with Ctrl-C or SIGTERM.
+
+    Parameters
+    ----------
+    environment
+        See `prefect_environment`.
+    port
+        The server's port.
+
+    """
     words = ["server", "start", "--host", "127.0.0.1", "--port", str(port)]
     os.execve(sys.executable, [sys.executable, "-m", "prefect", *words], dict(environment))  # noqa: S606 - no shell
 
 
 def work(environment: Mapping[str, str], pools: Sequence[str]) -> None:
-    """A worker for each pool, until Ctrl-C, SIGTERM, or one of them ends; then all end, and with them their runs.
+    """Run one worker per pool until Ctrl-C, SIGTERM, or one of them ends; then all end, and their runs with them.
 
-    Raises HubbleclipError when a worker ended by itself.
+    Parameters
+    ----------
+    environment
+        See `prefect_environment`.
+    pools
+        Names of the work pools.
+
+    Raises
+    ------
+    HubbleclipError
+        When a worker ended without a signal.
+
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     command = [sys.executable, "-m", "prefect", "worker", "start", "--type", "process", "--pool"]

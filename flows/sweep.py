@@ -7,11 +7,12 @@ from typing import Any
 from prefect import flow
 
 from flows.tasks import PREFECT
+from hubbleclip.config.toml import Grid
 from hubbleclip.pipeline import sweep as stage
 
 
 @flow(name="sweep")
-def sweep(profile: str, overrides: dict[str, Any], grid: stage.Grid) -> list[dict[str, Any]]:
+def sweep(profile: str, overrides: dict[str, Any], grid: Grid) -> list[dict[str, Any]]:
     """Train each combination on the newest dataset; combinations that are trained already are skipped.
 
     Args:

@@ -40,15 +40,40 @@ class TaskWorkers:
     def submit(self, name: str, work: Callable[..., Any], *args: Any) -> PrefectFuture[Any]:
         """Submit a task run.
 
-        `quote` keeps Prefect from searching thousands of records for futures; a process or cluster gets the plain
-        values, since Dask would take a quoted one for a tuple.
+        Parameters
+        ----------
+        name
+            Name of the task.
+        work
+            The function of the task.
+        *args
+            Its arguments.
+
+        Returns
+        -------
+        PrefectFuture
+            The task run.
+
         """
         task = Task(work, name=name, persist_result=False)
         values = args if self.is_separate else tuple(map(quote, args))
-        return self.runner.submit(task, get_call_parameters(work, values, {}))
+        future: PrefectFuture[Any] = self.runner.submit(task, get_call_parameters(work, values, {}))
+        return future
 
     def first_done(self, pending: Collection[PrefectFuture[Any]]) -> PrefectFuture[Any]:
-        """Wait until one of `pending` has ended, and return it."""
+        """Wait until one of several task runs has ended.
+
+        Parameters
+        ----------
+        pending
+            Task runs under way.
+
+        Returns
+        -------
+        PrefectFuture
+            One that has ended.
+
+        """
         done: PrefectFuture[Any] = next(as_completed(list(pending)))
         return done
 
@@ -58,18 +83,18 @@ class PrefectExecution:
 
     @contextmanager
     def open_workers(self, stage: Stage, runner: str, num: int) -> Iterator[TaskWorkers]:
-        """Open the task runner that `flows.runner` names."""
+        """See `Execution`."""
         with open_task_runner(stage, runner, num) as opened:
             yield TaskWorkers(opened, RUNNERS[runner].is_separate)
 
     def call(self, name: str, work: Callable[..., Result], *args: Any, **named: Any) -> Result:
-        """Run one step as a task run in this process."""
+        """See `Execution`: a task run in this process."""
         task: Task[..., Result] = Task(work, name=name, persist_result=False)
         result: Result = task(*map(quote, args), **named)
         return result
 
     def run_stage(self, name: str, run: StageFn[Result], settings: Settings, label: str | None = None) -> Result:
-        """Run a stage as a flow below the present one; a scheduled run retries it where it asks the network."""
+        """See `Execution`: a flow run below the present one; a scheduled run retries it where it asks the network."""
         retries: dict[str, Any] = {}
         if name in RETRIED and is_scheduled():
             retries = {
@@ -80,15 +105,15 @@ class PrefectExecution:
         return flow(settings, self)
 
     def show_progress(self, name: str) -> ShowProgress:
-        """A progress artifact on the page of the flow run."""
+        """See `Execution`: a progress artifact."""
         return progress_artifact(name)
 
     def show_table(self, key: str, rows: Sequence[Mapping[str, Any]], description: str) -> None:
-        """A table artifact on the page of the flow run."""
+        """See `Execution`: a table artifact."""
         create_table_artifact([dict(row) for row in rows], key=key, description=description)
 
     def lock_wait_s(self, settings: FlowSettings) -> float:
-        """Scheduled runs wait for another writer of the catalog; a command reports at once who writes."""
+        """See `Execution`: scheduled runs wait for another writer, a command reports at once who writes."""
         return settings.lock_wait_s if is_scheduled() else 0.0
 
 

@@ -28,7 +28,21 @@ def train(profile: str = "demo", overrides: dict[str, Any] | None = None) -> Non
 
 
 def run_train(settings: Settings, execution: Execution = PREFECT) -> dict[str, str]:
-    """Train, and record the run as an asset made from its dataset."""
+    """Train, and record the run as an asset made from its dataset.
+
+    Parameters
+    ----------
+    settings
+        All settings.
+    execution
+        Where the training runs.
+
+    Returns
+    -------
+    dict
+        `run_id` and `dataset_digest`.
+
+    """
     trained = stage.train(settings, execution)
     facts = {"run_id": trained.run_dir.name, "dataset_digest": trained.dataset_dir.name}
     record_asset(settings.profile, "run", "dataset", facts)

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from experiments.pairs.frozen_features import Floats, Pairs
 from experiments.pairs.linear_heads import train_heads
 from hubbleclip.config.settings import TrainSettings
+from hubbleclip.core.vectors import unit
 from hubbleclip.dataset.sampler import derangement
 
 WORD = re.compile(r"[a-z]{3,}")
@@ -37,24 +38,6 @@ class Matcher:
 
 
 Method = Callable[[Pairs, TrainSettings], Matcher]
-
-
-def unit(features_nd: Floats) -> Floats:
-    """Scale rows to length 1; rows of zeros stay zero.
-
-    Parameters
-    ----------
-    features_nd
-        Features (..., d).
-
-    Returns
-    -------
-    Floats
-        Features of the same shape.
-
-    """
-    scaled: Floats = features_nd / np.maximum(np.linalg.norm(features_nd, axis=-1, keepdims=True), 1e-9)
-    return scaled
 
 
 def count_words(text: str) -> Counter[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
@@ -19,10 +19,10 @@ such file.
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A small file in memory, checked. The product is as `Archive.fetch_product` gives it, but for its path."""
+    """A fetched file, checked. `data` is its content where that is in memory alone; then the product has no path."""
 
     product: Product
-    data: bytes
+    data: bytes | None = None
 
 
 class Archive(Protocol):
@@ -70,12 +70,8 @@ class Archive(Protocol):
         Raises DownloadError for this file, ArchiveDownError when no file could be had, DiskFullError.
         """
 
-    def deliver_small(self, products: Iterable[Product]) -> Iterator[tuple[Product, Delivery | None]]:
-        """Small files as they come, several under way; None for each product that is to be fetched by itself: a large
-        one, and one with which anything was out of the ordinary. Threads may call it side by side.
-
-        Raises ArchiveDownError.
-        """
+    def deliver_product(self, product: Product) -> Delivery:
+        """As `fetch_product`, for a file that is needed for a moment only: a small one may come in memory alone."""
 
 
 def now_utc() -> datetime:

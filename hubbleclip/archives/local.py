@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
-from hubbleclip.archives.base import Known, draw_key, now_utc, proposal_id_of, reject
+from hubbleclip.archives.base import Delivery, Known, draw_key, now_utc, proposal_id_of, reject
 from hubbleclip.archives.json_lines import read_proposal_rows
 from hubbleclip.archives.stsci.parsers import ProposalText
 from hubbleclip.config.settings import ArchiveSettings, FetchSettings
@@ -191,9 +191,9 @@ class LocalArchive(MadeApart):
             fetched_at=now_utc(),
         )
 
-    def deliver_small(self, products: Iterable[Product]) -> Iterator[tuple[Product, None]]:
-        """None of them: no file is brought anywhere."""
-        return ((product, None) for product in products)
+    def deliver_product(self, product: Product) -> Delivery:
+        """As fetch_product: no file is brought anywhere."""
+        return Delivery(self.fetch_product(product))
 
 
 def open_local(settings: ArchiveSettings, fetch: FetchSettings, layout: Layout) -> LocalArchive:

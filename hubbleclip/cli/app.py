@@ -17,7 +17,7 @@ from hubbleclip.catalog.catalog import read_catalog, writing_catalog
 from hubbleclip.cli.options import Options, PairOptions, Server
 from hubbleclip.cli.output import out, print_facts, print_json, print_rows, print_status
 from hubbleclip.cli.running import has_catalog_to_poll, keep_caches_below, run_flow, run_plain
-from hubbleclip.config.toml import settings_toml
+from hubbleclip.config.toml import read_grid, settings_toml
 from hubbleclip.core.errors import CatalogError, HubbleclipError
 from hubbleclip.core.layout import Layout
 from hubbleclip.pipeline.promotion import read_promoted
@@ -88,13 +88,13 @@ def train(
     if sweep is None:
         run_stage("train", options, server, "train:train")
         return
-    from hubbleclip.pipeline import sweep as grids  # noqa: PLC0415 - brings torch
-
-    grid = grids.read_grid(sweep)
+    grid = read_grid(sweep)
     if server:
         print_rows(run_flow("flows.sweep", "sweep", options, grid=grid))
-    else:
-        print_rows(grids.sweep(options.profile, options.overrides(), grid))
+        return
+    from hubbleclip.pipeline.sweep import sweep as sweep_plainly  # noqa: PLC0415 - brings torch
+
+    print_rows(sweep_plainly(options.profile, options.overrides(), grid))
 
 
 @app.command

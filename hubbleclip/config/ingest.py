@@ -125,7 +125,7 @@ class FetchSettings(Section):
     s3_root: str = "s3://stpubdata/hst/public"
     """Public copy of the archive in the cloud, read without credentials."""
     s3_endpoint: str = ""
-    """Address of another S3 server; empty means Amazon's."""
+    """Address of another S3 server, such as http://127.0.0.1:9000; empty means Amazon's, over HTTPS."""
     redirect_hosts: tuple[str, ...] = ()
     """Other hosts that the archive's servers may send us on to; a host in a private network must be named here."""
     contact: str = Field("", max_length=200, pattern=r"^[ -'*-~]*$")

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from hubbleclip.config.settings import Section, Settings
 from hubbleclip.core.errors import SettingsError
 
+Grid = Mapping[str, list[Any]]
+"""Values to try, by section and name: `{"train.seed": [1, 2]}`."""
 HEAD = """\
 # All settings with their defaults. Change one here for every profile; a profile's own TOML, the environment
 # (HUBBLECLIP_TRAIN__STEPS=100) and the command line (--set train.steps=100) win over this file.
@@ -53,3 +57,33 @@ def put(values: dict[str, Any], path: str, value: Any) -> None:
     for section in sections:
         values = values.setdefault(section, {})
     values[name] = value
+
+
+def read_grid(path: Path) -> Grid:
+    """Read a grid from a TOML file of settings whose values are lists.
+
+    Parameters
+    ----------
+    path
+        The TOML file.
+
+    Returns
+    -------
+    dict
+        Values to try, by `section.name`.
+
+    Raises
+    ------
+    SettingsError
+        When the file cannot be read, or a setting has no list of values.
+
+    """
+    try:
+        sections = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"the grid {path} cannot be read ({error})") from error
+    names = {f"{section}.{name}": values for section in sections for name, values in dict(sections[section]).items()}
+    wrong = [name for name, values in names.items() if not (isinstance(values, list) and values)]
+    if wrong or not names:
+        raise SettingsError(f"the grid {path} has no list of values for {', '.join(wrong) or 'any setting'}")
+    return names

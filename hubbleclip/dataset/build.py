@@ -66,8 +66,6 @@ BUILDING = ".building-"
 MB = 1_000_000
 SHARDS_AT_ONCE = 2
 """While one is synced to the disk, the next is packed; each has its own reading threads."""
-MADE_AT_ONCE = 1024
-"""Sidecars that are made at once."""
 
 Plan = dict[str, list[Sample]]
 Sizes = Mapping[str, int]
@@ -99,10 +97,7 @@ def inputs_digest(samples: Sequence[Sample], settings: ShardSettings) -> str:
 def _described(packable: Sequence[Sample], settings: ShardSettings) -> tuple[str, Sidecars]:
     """The digest of the inputs, and each sidecar by tile id: making it is what costs, so it is made once."""
     total = hashlib.sha256(packing.canonical_json([FORMAT, contracts.contract_version("shards"), settings.digest()]))
-    sidecars: dict[str, bytes] = {}
-    for start in range(0, len(packable), MADE_AT_ONCE):
-        part = packable[start : start + MADE_AT_ONCE]
-        sidecars |= zip([sample.tile_id for sample in part], packing.sidecars_of(part), strict=True)
+    sidecars = {sample.tile_id: packing.sidecar(sample) for sample in packable}
     for tile_id in sorted(sidecars):
         total.update(sidecars[tile_id] + b"\n")
     return total.hexdigest()[:32], sidecars

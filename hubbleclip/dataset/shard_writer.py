@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
+import io
 import json
+import math
 import os
 import tarfile
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache, partial
-from itertools import chain, repeat
-from operator import attrgetter, itemgetter
+from functools import partial
+from operator import itemgetter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,20 +22,15 @@ import numpy.typing as npt
 from hubbleclip.core.errors import DatasetError
 from hubbleclip.core.io import replacing, sha256_bytes, sha256_file
 from hubbleclip.core.parallel import ahead
-from hubbleclip.core.records import Sample
-from hubbleclip.dataset import ustar
+from hubbleclip.core.records import Sample, to_row
 
 PICTURES = (".png", ".jpg")
 JPEG_START = b"\xff\xd8"
-END_BYTES = ustar.RECORD_BYTES
+OWNER = "hubbleclip"
+BLOCK_BYTES = tarfile.BLOCKSIZE
+END_BYTES = tarfile.RECORDSIZE
 """The most that the end of a tar can add."""
-CHUNK_BYTES, CHUNK_SAMPLES = 1 << 20, 64
-"""About as much, and at most as many, one thread hands to the next: few turns, and little enough for its cache."""
-CHUNKS_AHEAD = 8
-SMALL_BYTES = 1 << 12
-"""In the mean, where parts are joined: the interpreter takes longer to pass them on than to copy them."""
-SYNC_BYTES = 1 << 25
-"""So often the disk is asked to write, that there is little left to wait for at the end."""
+TILES_AHEAD = 64
 THREADS = min(4, os.cpu_count() or 1)
 """They wait for tiles and for their hashes; of small tiles, more threads would only wait for one another."""
 
@@ -56,10 +50,8 @@ class Tar:
 
 def canonical_json(value: object) -> bytes:
     """The one JSON text of a value: sorted keys, no blanks, UTF-8, floats by `repr`. Raises ValueError for NaN."""
-    return _ENCODER.encode(value).encode("utf-8")
-
-
-_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return text.encode("utf-8")
 
 
 def unit_hash(text: str) -> float:
@@ -107,71 +99,34 @@ def _fill(upto: npt.NDArray[np.int64], limit: int) -> list[int]:
 
 
 def sidecar(sample: Sample) -> bytes:
-    """The `json` member: the row as the manifest and the catalog have it; `canonical_json(to_row(sample))`."""
-    return sidecars_of([sample])[0]
+    """The `json` member: the row as the manifest and the catalog have it."""
+    return canonical_json(to_row(sample))
 
 
-def sidecars_of(samples: Sequence[Sample]) -> list[bytes]:
-    """The `json` members of samples, written column by column: a large dataset spends more time here than on its tars'
-    headers.
-    """
-    columns = map(_texts, zip(*map(_VALUES, samples), strict=True))
-    texts = chain.from_iterable((repeat(key), column) for key, column in zip(_KEYS, columns, strict=False))
-    return ["".join((*row, "}")).encode("utf-8") for row in zip(*texts, strict=False)]
-
-
-def _texts(column: Sequence[Any]) -> Iterable[str]:
-    """The JSON of each value; where all are of one type, its writer goes through them without a look at each."""
-    kinds = set(map(type, column))
-    if len(kinds) > 1:
-        return [text for value in column for text in _texts((value,))]
-    return map(_WRITERS.get(kinds.pop(), _ENCODER.encode), column)
-
-
-def _number(value: float | list[float]) -> str:
-    text = repr(value)
-    if "n" in text:  # nan, inf
-        raise ValueError(f"{text} has no place in JSON")
-    return text
-
-
-def _list(values: list[Any]) -> str:
-    kinds = set(map(type, values))
-    if kinds == {float}:
-        return _number(values).replace(" ", "")
-    return _captions(tuple(values)) if kinds == {str} else _ENCODER.encode(values)
-
-
-@lru_cache(1 << 14)
-def _captions(values: tuple[str, ...]) -> str:
-    return _ENCODER.encode(values)
-
-
-_NAMES = sorted(Sample.__dataclass_fields__)
-_VALUES = attrgetter(*_NAMES)
-_KEYS = [("," if index else "{") + f'"{name}":' for index, name in enumerate(_NAMES)]
-_WRITERS: dict[type, Callable[[Any], str]] = {
-    str: json.encoder.encode_basestring,
-    float: _number,
-    list: _list,
-    int: int.__repr__,
-    bool: ("false", "true").__getitem__,
-    type(None): lambda _: "null",
-}
-
-
-def members(sample: Sample, picture: bytes, row: bytes | None = None) -> tuple[tuple[bytes, bytes], ...]:
+def members(sample: Sample, picture: bytes, row: bytes | None = None) -> tuple[tuple[str, bytes], ...]:
     """Name and content of a sample's members, in the order of the tar. `row` is its sidecar, made already."""
-    key = sample.tile_id.encode("ascii")
-    kind = b".jpg" if picture.startswith(JPEG_START) else b".png"
-    text = sample.captions[0].encode("utf-8")
-    return (key + b".json", row or sidecar(sample)), (key + kind, picture), (key + b".txt", text)
+    kind = ".jpg" if picture.startswith(JPEG_START) else ".png"
+    contents = {".json": row or sidecar(sample), kind: picture, ".txt": sample.captions[0].encode("utf-8")}
+    return tuple((sample.tile_id + suffix, content) for suffix, content in contents.items())
+
+
+def member_info(name: str, size_bytes: int) -> tarfile.TarInfo:
+    """A member's header, with nothing of the machine in it."""
+    info = tarfile.TarInfo(name)
+    info.size, info.mtime, info.mode, info.uid, info.gid = size_bytes, 0, 0o644, 0, 0
+    info.uname = info.gname = OWNER
+    return info
+
+
+def member_bytes(size_bytes: int) -> int:
+    """What a member takes in a tar: a block of header and whole blocks of data."""
+    return BLOCK_BYTES * (1 + math.ceil(size_bytes / BLOCK_BYTES))
 
 
 def packed_bytes(sample: Sample, sidecar_bytes: int, png_bytes: int) -> int:
     """How much a sample takes in a tar: three members."""
     lengths = (sidecar_bytes, png_bytes, len(sample.captions[0].encode("utf-8")))
-    return sum(map(ustar.member_bytes, lengths))
+    return sum(map(member_bytes, lengths))
 
 
 def read_checked_png(sample: Sample, read_png: ReadPng) -> bytes:
@@ -188,58 +143,19 @@ def read_checked_png(sample: Sample, read_png: ReadPng) -> bytes:
 def write_tar(path: Path, samples: Sequence[Sample], read_png: ReadPng, sidecars: Mapping[str, bytes] = {}) -> Tar:
     """Write one shard, atomically. The bytes depend on samples and PNGs alone: no times, owners or paths.
 
-    Threads read and check tiles ahead, while this one hashes and writes: hashing frees the interpreter, and a tile is
-    read, hashed and written once. `sidecars` has the `json` members that are made already, by tile id.
+    Threads read and check tiles ahead. `sidecars` has the `json` members that are made already, by tile id.
     """
-    total, size_bytes, extents = hashlib.sha256(), 0, Extents()
-    syncs: list[Future[None]] = []
-    num = min(CHUNK_SAMPLES, max(1, CHUNK_BYTES // len(read_checked_png(samples[0], read_png))))
-    chunks = [samples[start : start + num] for start in range(0, len(samples), num)]
-    with (
-        replacing(path) as temporary,
-        temporary.open("wb", buffering=0) as file,
-        ThreadPoolExecutor(THREADS) as pool,
-    ):
-        for parts, places in ahead(pool, partial(_pack, read_png, sidecars), chunks, CHUNKS_AHEAD):
-            num_bytes = _write(file.fileno(), parts, total)
-            extents.update({tile_id: (size_bytes + start, length) for tile_id, start, length in places})
-            if (size_bytes + num_bytes) // SYNC_BYTES > size_bytes // SYNC_BYTES:
-                syncs.append(pool.submit(os.fdatasync, file.fileno()))
-            size_bytes += num_bytes
-        size_bytes += _write(file.fileno(), [ustar.end(size_bytes)], total)
-        for sync in syncs:
-            sync.result()
-    return Tar(sha256=total.hexdigest(), size_bytes=size_bytes, extents=extents)
-
-
-def _write(handle: int, parts: Sequence[bytes], total: hashlib._Hash) -> int:
-    """Write parts, joining none, and hash them; the number of bytes. Raises OSError when the disk does not take all."""
-    num_bytes = sum(map(len, parts))
-    if os.writev(handle, parts) != num_bytes:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    for part in parts:
-        total.update(part)
-    return num_bytes
-
-
-def _pack(
-    read_png: ReadPng, sidecars: Mapping[str, bytes], samples: Sequence[Sample]
-) -> tuple[list[bytes], list[tuple[str, int, int]]]:
-    """Members of some samples in parts, small ones made one; and tile id, start and length of each picture in them."""
-    parts: list[bytes] = []
-    places, upto = [], 0
-    for sample in samples:
-        picture = read_checked_png(sample, read_png)
-        for name, data in members(sample, picture, sidecars.get(sample.tile_id)):
-            if data is picture:
-                places.append((sample.tile_id, upto + ustar.BLOCK_BYTES, len(picture)))
-            parts += ustar.member(name, data)
-            upto += ustar.member_bytes(len(data))
-    return (parts if upto > len(parts) * SMALL_BYTES else [b"".join(parts)]), places
+    read = partial(read_checked_png, read_png=read_png)
+    with replacing(path) as temporary, ThreadPoolExecutor(THREADS) as pool:
+        with tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
+            for sample, picture in zip(samples, ahead(pool, read, samples, TILES_AHEAD), strict=True):
+                for name, data in members(sample, picture, sidecars.get(sample.tile_id)):
+                    tar.addfile(member_info(name, len(data)), io.BytesIO(data))
+        return read_tar(temporary)
 
 
 def read_tar(path: Path) -> Tar:
-    """A shard that an earlier, killed build has finished. Raises DatasetError when the file is no whole tar."""
+    """What there is to say of a shard. Raises DatasetError when the file is no whole tar."""
     return Tar(sha256=sha256_file(path), size_bytes=path.stat().st_size, extents=read_png_extents(path))
 
 

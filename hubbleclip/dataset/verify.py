@@ -1,11 +1,12 @@
 """Whether a dataset is still what was built: every byte of it, and that its parts say the same.
 
 A shard's bytes follow from the manifest's rows and the pictures, whose hashes the rows have: so each sample's stretch
-of the tar is made anew and compared, and a fault names file and sample.
+of the tar is made again and compared, and a fault names file and sample.
 """
 
 from __future__ import annotations
 
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,6 @@ from hubbleclip.contracts import schema as contracts
 from hubbleclip.core.errors import ContractError, DatasetError
 from hubbleclip.core.io import sha256_bytes
 from hubbleclip.core.records import Sample
-from hubbleclip.dataset import ustar
 from hubbleclip.dataset.build import content_digest, counts
 from hubbleclip.dataset.manifest import (
     AGAIN,
@@ -32,7 +32,7 @@ from hubbleclip.dataset.manifest import (
     read_description,
     tile_list,
 )
-from hubbleclip.dataset.shard_writer import members
+from hubbleclip.dataset.shard_writer import BLOCK_BYTES, member_bytes, member_info, members
 from hubbleclip.dataset.storage import storage_of
 
 SAMPLE_COLUMNS = tuple(Sample.__dataclass_fields__)
@@ -128,11 +128,12 @@ def _sample_faults(data: memoryview, rows: pa.Table, split: str) -> Iterator[str
         picture = bytes(data[offset : offset + length])
         faults, place = [], upto
         for name, content in members(sample, picture):
-            expected = b"".join((ustar.header(name, len(content)), content, ustar.padding(len(content))))
-            if content is picture and place + ustar.BLOCK_BYTES != offset:
+            header = member_info(name, len(content)).tobuf(tarfile.USTAR_FORMAT)
+            expected = (header + content).ljust(member_bytes(len(content)), b"\0")
+            if content is picture and place + BLOCK_BYTES != offset:
                 faults.append("its picture is not where the manifest says")
             if data[place : place + len(expected)] != expected:
-                faults.append(f"its member {name.decode()} is not what the manifest says")
+                faults.append(f"its member {name} is not what the manifest says")
             place += len(expected)
         if sha256_bytes(picture) != sample.png_sha256:
             faults.append("its picture is damaged")
@@ -140,5 +141,5 @@ def _sample_faults(data: memoryview, rows: pa.Table, split: str) -> Iterator[str
             faults.append(f"it belongs to {sample.split}")
         yield from (f"is damaged in sample {sample.tile_id}: {fault}" for fault in faults)
         upto = place
-    if data[upto:] != ustar.end(upto):
+    if any(data[upto:]):
         yield "is damaged at its end"

@@ -14,10 +14,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from hubbleclip.core.vectors import unit
 from hubbleclip.dataset.build import DatasetInfo
 from hubbleclip.dataset.captions import split_sentences
 from hubbleclip.dataset.loader import SplitTiles, iterate_eval_images, open_split
-from hubbleclip.evaluation.first_token import skip_unread_tokens
 from hubbleclip.evaluation.metrics.retrieval import Floats
 from hubbleclip.training.models.builder import LoadedModel
 
@@ -27,11 +27,9 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 def ready_to_embed(loaded: LoadedModel, precision: str) -> LoadedModel:
     """The same model, in place, on the GPU where there is one, with weights of the precision: `fp32`, `bf16`, or `auto`
     for what `best_precision` says. Rounded weights are faster than autocast, which casts them for every batch.
-    No token is made that is not read.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     loaded.model.to(device, DTYPES[chosen_precision(precision)])
-    skip_unread_tokens(loaded.model)
     return loaded
 
 
@@ -44,7 +42,8 @@ def best_precision(device: str) -> str:
     """`bf16` where the device multiplies in it, `fp32` where it would only imitate it."""
     if device == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    return "bf16" if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported() else "fp32"
+    capabilities = torch.cpu.get_capabilities()
+    return "bf16" if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else "fp32"
 
 
 def embed_tiles(loaded: LoadedModel, info: DatasetInfo, split: str, batch_size: int) -> tuple[list[str], Floats]:
@@ -75,12 +74,6 @@ def embed_pieces(loaded: LoadedModel, pieces: Sequence[str], batch_size: int) ->
     batches = [pieces[start : start + batch_size] for start in range(0, len(pieces), batch_size)]
     features: Floats = torch.cat([loaded.encode_texts(batch) for batch in batches]).double().numpy()
     return features
-
-
-def unit(feat_nd: Floats) -> Floats:
-    """Rows scaled to length 1."""
-    scaled_nd: Floats = feat_nd / np.maximum(np.linalg.norm(feat_nd, axis=1, keepdims=True), 1e-12)
-    return scaled_nd
 
 
 def fitting_pieces(loaded: LoadedModel, text: str) -> list[str]:

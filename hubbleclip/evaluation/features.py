@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hubbleclip.core.errors import EvaluationError
+from hubbleclip.core.vectors import unit
 from hubbleclip.evaluation import embed
 from hubbleclip.evaluation.embed_parallel import TileFeatures
 from hubbleclip.evaluation.metrics import phrases as zeroshot
@@ -76,4 +77,4 @@ def averaged_views(features_td: Floats, test_set: TestSet) -> Floats:
     _, proposal_t = np.unique([sample.proposal_id for sample in test_set.samples], return_inverse=True)
     sums_pd = np.zeros((proposal_t.max() + 1, features_td.shape[1]))
     np.add.at(sums_pd, proposal_t, features_td)
-    return embed.unit(sums_pd)[proposal_t]
+    return unit(sums_pd)[proposal_t]

@@ -14,10 +14,29 @@ from hubbleclip.training.runs import RUN
 
 
 def compare(run: str, other: str, settings: Settings) -> Path:
-    """Write the page and its metrics, the first run's against the second's; returns the page's path.
+    """Write a report of one run against another.
 
-    Nothing goes to the catalog: which run is better is decided on val, by `hubbleclip evaluate`. Raises EvaluationError
-    when there is no such run.
+    Nothing goes to the catalog: which run is better is decided on val, by `hubbleclip evaluate`.
+
+    Parameters
+    ----------
+    run
+        Id of a run, or the beginning of it.
+    other
+        Id of the run to compare with.
+    settings
+        All settings.
+
+    Returns
+    -------
+    Path
+        The page; its metrics are beside it.
+
+    Raises
+    ------
+    EvaluationError
+        When an id matches no run or several.
+
     """
     layout = Layout(settings.root)
     run_dir, other_dir = (find_run(layout, name) for name in (run, other))
@@ -30,7 +49,26 @@ def compare(run: str, other: str, settings: Settings) -> Path:
 
 
 def find_run(layout: Layout, name: str) -> Path:
-    """Folder of a run by its id or the beginning of it. Raises EvaluationError when none, or several, are meant."""
+    """Folder of a run.
+
+    Parameters
+    ----------
+    layout
+        File names of the profile.
+    name
+        Id of a run, or the beginning of it.
+
+    Returns
+    -------
+    Path
+        The run's folder.
+
+    Raises
+    ------
+    EvaluationError
+        When the id matches no run or several.
+
+    """
     found = [path.parent for path in sorted(layout.runs.glob(f"*/{RUN}")) if path.parent.name.startswith(name)]
     if len(found) != 1:
         known = ", ".join(path.parent.name for path in sorted(layout.runs.glob(f"*/{RUN}"))) or "none"

@@ -25,14 +25,35 @@ class Growth(NamedTuple):
 
 
 def dataset(settings: Settings, execution: Execution = PLAIN) -> None:
-    """Ask the archive what is new, cut it into tiles, build the dataset. Only what is new is done."""
+    """Ask the archive what is new, cut it into tiles, build the dataset. Only what is new is done.
+
+    Parameters
+    ----------
+    settings
+        All settings.
+    execution
+        Where the stages run.
+
+    """
     execution.run_stage("ingest", ingest, settings)
     execution.run_stage("tiles", tiles, settings)
     execution.run_stage("shards", shards, settings)
 
 
 def read_growth(layout: Layout) -> Growth | None:
-    """How far the newest dataset has grown since the last training; None where there is no dataset."""
+    """How far the newest dataset has grown since the last training.
+
+    Parameters
+    ----------
+    layout
+        File names of the profile.
+
+    Returns
+    -------
+    Growth or None
+        None where there is no dataset.
+
+    """
     with read_catalog(layout) as catalog:
         built = catalog.rows(NEWEST_DATASET)
         if not built:
@@ -44,7 +65,19 @@ def read_growth(layout: Layout) -> Growth | None:
 
 
 def last_trained(runs_dir: Path) -> str | None:
-    """Digest of the dataset of the newest finished run, shuffled baselines excluded."""
+    """Digest of the dataset of the newest finished run, shuffled baselines excluded.
+
+    Parameters
+    ----------
+    runs_dir
+        Folder of all runs.
+
+    Returns
+    -------
+    str or None
+        None where no run has finished.
+
+    """
     runs = [read_facts(path.parent) for path in sorted(runs_dir.glob(f"[!.]*/{RUN}"))]
     digests = [run["dataset_digest"] for run in runs if run["status"] == FINISHED and not run["is_shuffled"]]
     return digests[-1] if digests else None

@@ -21,7 +21,7 @@ from hubbleclip.evaluation.compare import decide, val_estimate
 from hubbleclip.evaluation.report.write import evaluate as evaluate_run
 from hubbleclip.pipeline.engine.boundaries import checked
 from hubbleclip.pipeline.engine.execution import PLAIN, Execution
-from hubbleclip.pipeline.engine.parallel_work import place_to_read, spread_embedding
+from hubbleclip.pipeline.engine.parallel_work import embedding_map, readable_path
 from hubbleclip.pipeline.engine.stage import Stage, layout_of, open_stage
 from hubbleclip.pipeline.promotion import promoted
 from hubbleclip.pipeline.remote_store import pull_catalog, pull_folder, pull_runs, push_folder
@@ -39,14 +39,49 @@ class Evaluated(NamedTuple):
 
 
 def compare_runs(stage: Stage, dataset_dir: Path, run_dirs: Sequence[Path]) -> Promotion:
-    """Measure a run, and the promoted one where there is one, on val."""
-    info, spread = read_dataset(place_to_read(stage, dataset_dir)), spread_embedding(stage)
+    """Measure a run, and the promoted run where there is one, on val.
+
+    Parameters
+    ----------
+    stage
+        The stage with its settings.
+    dataset_dir
+        The dataset whose val split is used.
+    run_dirs
+        The candidate, then the promoted run if there is one.
+
+    Returns
+    -------
+    Promotion
+        The decision.
+
+    """
+    info, spread = read_dataset(readable_path(stage, dataset_dir)), embedding_map(stage)
     candidate, *others = [val_estimate(info, path, stage.settings.evaluation, spread) for path in run_dirs]
     return decide(candidate, others[0] if others else None, datetime.now(UTC))
 
 
 def evaluate(settings: Settings, execution: Execution = PLAIN) -> Evaluated:
-    """Report on the newest dataset's run, and promote the run if it is better on val than the promoted one."""
+    """Report on the run of the newest dataset, and promote it if it is better on val than the promoted run.
+
+    Parameters
+    ----------
+    settings
+        All settings.
+    execution
+        Where the batches run.
+
+    Returns
+    -------
+    Evaluated
+        The report and its metrics.
+
+    Raises
+    ------
+    EvaluationError
+        When there is no finished run on the newest dataset.
+
+    """
     layout = layout_of(settings)
     pull_catalog(layout)
     dataset_dir = newest_dataset(layout)
@@ -68,11 +103,26 @@ def evaluate(settings: Settings, execution: Execution = PLAIN) -> Evaluated:
 def write_evaluation(
     stage: Stage, dataset_dir: Path, run_dir: Path, shuffled_dir: Path | None, report_dir: Path
 ) -> None:
-    """Write the report, then its rows."""
+    """Write the report, then its rows.
+
+    Parameters
+    ----------
+    stage
+        The stage with the open catalog.
+    dataset_dir
+        The dataset to report on.
+    run_dir
+        The run to report on.
+    shuffled_dir
+        The shuffled-pairs baseline, if there is one.
+    report_dir
+        Folder to write.
+
+    """
     settings = stage.settings
     evaluation = evaluate_run(
-        place_to_read(stage, dataset_dir), run_dir, shuffled_dir, report_dir, settings.evaluation,
-        code_version=code_version(), spread=spread_embedding(stage),
+        readable_path(stage, dataset_dir), run_dir, shuffled_dir, report_dir, settings.evaluation,
+        code_version=code_version(), spread=embedding_map(stage),
     )  # fmt: skip
     report = Report(
         report_id=report_dir.name,
@@ -94,7 +144,18 @@ def write_evaluation(
 
 
 def promote(stage: Stage, dataset_dir: Path, run_dir: Path) -> None:
-    """Decide, once for each run, whether it takes the place of the promoted one."""
+    """Decide, once per run, whether it replaces the promoted run.
+
+    Parameters
+    ----------
+    stage
+        The stage with the open catalog.
+    dataset_dir
+        The dataset whose val split decides.
+    run_dir
+        The candidate.
+
+    """
     if stage.catalog.rows("SELECT run_id FROM promotion WHERE run_id = ?", [run_dir.name]):
         return
     before = promoted(stage.catalog, stage.layout)
@@ -107,7 +168,16 @@ def promote(stage: Stage, dataset_dir: Path, run_dir: Path) -> None:
 
 
 def write_decision(stage: Stage, decision: Promotion) -> None:
-    """Write what was decided; nothing is promoted by a decision that breaks its contract."""
+    """Write a decision; one that breaks its contract promotes nothing.
+
+    Parameters
+    ----------
+    stage
+        The stage with the open catalog.
+    decision
+        The decision on one run.
+
+    """
     rows = checked(stage, {"promotion": [decision]}, "compare-runs")
     stage.catalog.upsert(rows)
     if not rows["promotion"]:
@@ -121,8 +191,27 @@ def write_decision(stage: Stage, decision: Promotion) -> None:
 
 
 def finished_runs(layout: Layout, dataset_dir: Path, settings: Settings) -> tuple[Path, Path | None]:
-    """The run of these settings on this dataset and its shuffled baseline. Raises EvaluationError when there is
-    none.
+    """The run of these settings on a dataset, and its shuffled baseline.
+
+    Parameters
+    ----------
+    layout
+        File names of the profile.
+    dataset_dir
+        The dataset.
+    settings
+        All settings.
+
+    Returns
+    -------
+    tuple of Path
+        The run, and the baseline or None where none is asked for.
+
+    Raises
+    ------
+    EvaluationError
+        When one of them has not finished.
+
     """
     digest = read_dataset(dataset_dir).digest
     wanted = [settings_digest(settings.model, train_settings) for train_settings in trainings(settings)]
@@ -133,6 +222,22 @@ def finished_runs(layout: Layout, dataset_dir: Path, settings: Settings) -> tupl
 
 
 def report_id(run_dir: Path, shuffled_dir: Path | None, settings: Settings) -> str:
-    """The run's id and a digest of what else the report depends on."""
+    """Id of a report: the run's id and a digest of everything else that the report depends on.
+
+    Parameters
+    ----------
+    run_dir
+        The run.
+    shuffled_dir
+        The shuffled-pairs baseline, if there is one.
+    settings
+        All settings; the section `evaluation` is used.
+
+    Returns
+    -------
+    str
+        `<run id>-<8 hex digits>`.
+
+    """
     rest = f"{shuffled_dir.name if shuffled_dir else ''}:{settings.evaluation.digest()}"
     return f"{run_dir.name}-{hashlib.sha256(rest.encode()).hexdigest()[:8]}"

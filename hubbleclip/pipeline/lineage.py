@@ -1,4 +1,4 @@
-"""Where a tile comes from, and what was made of it: from the byte in the shard back to the abstract."""
+"""The lineage of a tile: from its bytes in a shard back to the proposal."""
 
 from __future__ import annotations
 
@@ -11,15 +11,35 @@ from hubbleclip.dataset.manifest import DESCRIPTION, read_description
 
 
 def explain_tile(catalog: Catalog, layout: Layout, tile_id: str) -> dict[str, Any]:
-    """The chain of one tile as one flat row; a name that ends in `_settings` is a digest of settings.
+    """The lineage of one tile as one flat row.
 
-    What only the dataset's own description tells, code version and settings of the packing, is None where the dataset's
-    folder is gone. Raises CatalogError for an unknown tile.
+    Parameters
+    ----------
+    catalog
+        The open catalog.
+    layout
+        File names of the profile.
+    tile_id
+        Id of the tile.
+
+    Returns
+    -------
+    dict
+        One row. Names that end in `_settings` are digests of settings; what only the dataset's description contains
+        is None where the dataset's folder is gone.
+
+    Raises
+    ------
+    CatalogError
+        When there is no such tile.
+
     """
     rows = catalog.named("explain", tile_id=tile_id)
     if not rows:
         raise CatalogError(f'there is no tile {tile_id!r}: see `hubbleclip sql "FROM tile"`')
-    (chain,) = rows
-    folder = layout.absolute(chain["dataset"]) if chain["dataset"] else None
-    told = read_description(folder) if folder and (folder / DESCRIPTION).is_file() else {}
-    return chain | {f"dataset_{name}": told.get(name) for name in ("code_version", "settings_digests", "settings")}
+    (lineage,) = rows
+    folder = layout.absolute(lineage["dataset"]) if lineage["dataset"] else None
+    described = read_description(folder) if folder and (folder / DESCRIPTION).is_file() else {}
+    return lineage | {
+        f"dataset_{name}": described.get(name) for name in ("code_version", "settings_digests", "settings")
+    }

@@ -1,4 +1,4 @@
-"""The promoted run: the best on val so far. A run takes its place only when it is surely better."""
+"""The promoted run: the best on val so far. Another run replaces it only when it is significantly better."""
 
 from __future__ import annotations
 
@@ -16,13 +16,39 @@ ORDER BY decided_at DESC, run_id DESC LIMIT 1
 
 
 def read_promoted(layout: Layout) -> dict[str, Any] | None:
-    """The decision that made the promoted run, and the run's path; None before the first."""
+    """The promoted run, from the published catalog.
+
+    Parameters
+    ----------
+    layout
+        File names of the profile.
+
+    Returns
+    -------
+    dict or None
+        The row of its promotion with the run's path; None before the first promotion.
+
+    """
     with read_catalog(layout) as catalog:
         return promoted(catalog, layout)
 
 
 def promoted(catalog: Catalog, layout: Layout) -> dict[str, Any] | None:
-    """As `read_promoted`, in an open catalog; a run whose folder is gone is promoted no more."""
+    """The promoted run, from an open catalog.
+
+    Parameters
+    ----------
+    catalog
+        The open catalog.
+    layout
+        File names of the profile.
+
+    Returns
+    -------
+    dict or None
+        The row of its promotion with the run's path; None when there is none or its folder was deleted.
+
+    """
     found = [row | {"path": str(layout.absolute(row["path"]))} for row in catalog.rows(PROMOTED)]
     if found:
         pull_folder(layout, Path(found[0]["path"]))

@@ -1,13 +1,13 @@
-"""Large files behind a URL: the setting `store`, such as `s3://bucket/prefix`, or `file:///mnt/shared`.
+"""Copies of large files behind a URL: the setting `store`, such as `s3://bucket/prefix` or `file:///mnt/shared`.
 
-The catalog's working copy, locks and unfinished files stay on a local disk, where they are quick and where a file
-system can lock. What is finished goes to the store under the same names as below the data root: products, tiles,
-datasets, runs and reports, before a row names them, and the published catalog after them. A name is made of its content
-or is never given twice, so sending twice does no harm, and a machine with an empty disk goes on from the store alone:
-the catalog first, then whatever file a stage needs. Nothing finished is ever removed from the store.
+The catalog's working copy, locks and unfinished files stay on a local disk, which is fast and can lock. A finished
+file is sent to the store under its name below the profile's root: products, tiles, datasets, runs and reports before
+a row names them, and the published catalog after them. A name is derived from content or never reused, so sending
+twice is harmless, and a machine with an empty disk continues from the store alone: the catalog first, then the files
+that a stage needs. Nothing finished is ever removed from the store.
 
-Only one machine at a time may write the catalog. The store cannot lock; that another has written meanwhile is seen
-when a stage begins and again before it sends its catalog, and is an error.
+Only one machine at a time may write the catalog. The store cannot lock; that another machine has written in the
+meantime is detected when a stage begins and again before it sends its catalog, and is an error.
 """
 
 from __future__ import annotations
@@ -29,7 +29,16 @@ SHARDS = "*.tar"
 
 
 def push(layout: Layout, stored: Iterable[str]) -> None:
-    """Send files, named as in the catalog; without `keep_local` they go from here. Others than ours stay."""
+    """Send files to the store; without `keep_local`, delete the local copies.
+
+    Parameters
+    ----------
+    layout
+        File names of the profile; nothing is sent without `layout.store`.
+    stored
+        Paths as the catalog has them. Files outside the profile's root are not sent.
+
+    """
     if not layout.store:
         return
     ours = [path for path in dict.fromkeys(map(layout.absolute, stored)) if _is_ours(layout, path) and path.is_file()]
@@ -40,7 +49,18 @@ def push(layout: Layout, stored: Iterable[str]) -> None:
 
 
 def push_folder(layout: Layout, folder: Path) -> None:
-    """Send what the store lacks of a folder; descriptions last, since they say that the rest is there."""
+    """Send the files of a folder that the store lacks.
+
+    JSON descriptions go last, because they state that the other files are there.
+
+    Parameters
+    ----------
+    layout
+        File names of the profile.
+    folder
+        A folder below the profile's root.
+
+    """
     if not layout.store:
         return
     there = _sizes(layout, folder)
@@ -53,7 +73,21 @@ def push_folder(layout: Layout, folder: Path) -> None:
 
 
 def pull(layout: Layout, stored: Iterable[str]) -> list[Path]:
-    """Bring files that are not here, and tell which came. One that the store lacks too is left to its reader."""
+    """Fetch files from the store that are not on the local disk.
+
+    Parameters
+    ----------
+    layout
+        File names of the profile.
+    stored
+        Paths as the catalog has them.
+
+    Returns
+    -------
+    list of Path
+        The files that were fetched; a file that the store lacks too is left to its reader.
+
+    """
     if not layout.store:
         return []
     paths = dict.fromkeys(map(layout.absolute, stored))
@@ -68,8 +102,22 @@ def pull(layout: Layout, stored: Iterable[str]) -> list[Path]:
 
 
 @contextmanager
-def at_hand(layout: Layout, stored: Iterable[str]) -> Iterator[None]:
-    """Files stand here for the time of the block; those that came for it go again, without `keep_local`."""
+def local_files(layout: Layout, stored: Iterable[str]) -> Iterator[None]:
+    """Files on the local disk for the duration of a `with` block; without `keep_local`, fetched ones are then deleted.
+
+    Parameters
+    ----------
+    layout
+        File names of the profile.
+    stored
+        Paths as the catalog has them.
+
+    Yields
+    ------
+    None
+        The files are there.
+
+    """
     pulled = pull(layout, stored)
     try:
         yield
@@ -78,28 +126,68 @@ def at_hand(layout: Layout, stored: Iterable[str]) -> Iterator[None]:
             path.unlink(missing_ok=True)
 
 
-def hand_over(layout: Layout, path: Path) -> None:
-    """Send an unfinished file, which then is there alone, for another machine to take."""
+def send_to_store(layout: Layout, path: Path) -> None:
+    """Send an unfinished file to the store, from which another machine collects it; the local copy is deleted.
+
+    Parameters
+    ----------
+    layout
+        File names of the profile.
+    path
+        The local file.
+
+    """
     _put(layout, [path])
     path.unlink()
 
 
-def take_over(layout: Layout, paths: Sequence[Path]) -> None:
-    """Bring files that other machines have handed over; from then on they are here alone."""
+def collect_from_store(layout: Layout, paths: Sequence[Path]) -> None:
+    """Fetch files that other machines sent by `send_to_store`, and delete them there.
+
+    Parameters
+    ----------
+    layout
+        File names of the profile.
+    paths
+        Local paths to write.
+
+    """
     _get(layout, paths)
     with told(layout.store):
         _files(layout).rm([_address(layout, path) for path in paths])
 
 
 def pull_folder(layout: Layout, folder: Path, pattern: str = "*", without: str = "") -> None:
-    """Bring the files of a folder whose paths match `pattern` and do not match `without`."""
+    """Fetch the files of a folder.
+
+    Parameters
+    ----------
+    layout
+        File names of the profile.
+    folder
+        A folder below the profile's root.
+    pattern
+        Glob pattern that paths must match.
+    without
+        Glob pattern that paths must not match.
+
+    """
     if layout.store:
         names = map(Path, _sizes(layout, folder))
         pull(layout, [str(name) for name in names if name.match(pattern) and not (without and name.match(without))])
 
 
 def pull_datasets(layout: Layout, newest: Path | None) -> None:
-    """Bring what is told of all datasets, and the shards of the newest, wherever they stand."""
+    """Fetch the descriptions of all datasets, and the shards of the newest, wherever they are stored.
+
+    Parameters
+    ----------
+    layout
+        File names of the profile.
+    newest
+        Folder of the newest dataset, if there is one.
+
+    """
     pull_folder(layout, layout.datasets, without=SHARDS)
     if layout.store and newest:
         from hubbleclip.dataset.manifest import read_description  # noqa: PLC0415 - a look for work needs no Parquet
@@ -110,30 +198,63 @@ def pull_datasets(layout: Layout, newest: Path | None) -> None:
 
 
 def pull_runs(layout: Layout, *whole: Path | None) -> None:
-    """Bring what is told of all runs, and all files of some."""
+    """Fetch the descriptions of all runs, and all files of some.
+
+    Parameters
+    ----------
+    layout
+        File names of the profile.
+    *whole
+        Run folders of which all files are needed.
+
+    """
     pull_folder(layout, layout.runs, "*.json")
     for run_dir in filter(None, whole):
         pull_folder(layout, run_dir)
 
 
 @contextmanager
-def mirrored_catalog(layout: Layout) -> Iterator[None]:
-    """The published catalog as the store has it before the block, and the store's as it is here after it."""
+def synchronised_catalog(layout: Layout) -> Iterator[None]:
+    """The published catalog equals the store's before the `with` block, and the store's equals ours after it.
+
+    Parameters
+    ----------
+    layout
+        File names of the profile.
+
+    Yields
+    ------
+    None
+        The catalog is up to date.
+
+    """
     pull_catalog(layout)
     yield
     push_catalog(layout)
 
 
 def pull_catalog(layout: Layout) -> None:
-    """Take the store's catalog where another machine has written it since we last did. Raises CatalogError when both
-    have; while another program writes ours, it has looked already.
+    """Fetch the store's catalog when another machine has written it since the last synchronisation.
+
+    While another process writes the local catalog, nothing is done: that process has synchronised already.
+
+    Parameters
+    ----------
+    layout
+        File names of the profile.
+
+    Raises
+    ------
+    CatalogError
+        When both catalogs were written since.
+
     """
     if not layout.store or (there := _version(layout)) in (None, _known(layout)["there"]):
         return
     try:
         with catalog_lock(layout):
             if layout.catalog.exists() and _stamp(layout.catalog) != _known(layout)["here"]:
-                raise _both_wrote(layout)
+                raise _diverged(layout)
             for path in layout.root.glob(f"{layout.working_catalog.name}*"):
                 path.unlink()
             _get(layout, [layout.catalog])
@@ -143,12 +264,26 @@ def pull_catalog(layout: Layout) -> None:
 
 
 def push_catalog(layout: Layout) -> None:
-    """Send the published catalog if it has changed; the first time all files, which may be older than the store."""
+    """Send the published catalog if it has changed.
+
+    The first time all files are sent, because they may be older than the store.
+
+    Parameters
+    ----------
+    layout
+        File names of the profile.
+
+    Raises
+    ------
+    CatalogError
+        When another machine has written the store's catalog.
+
+    """
     if not layout.store or _stamp(layout.catalog) == _known(layout)["here"]:
         return
     there = _version(layout)
     if there != _known(layout)["there"]:
-        raise _both_wrote(layout)
+        raise _diverged(layout)
     if there is None:
         for folder in (layout.products, layout.tiles, layout.datasets, layout.runs, layout.reports):
             push_folder(layout, folder)
@@ -165,10 +300,10 @@ def push_catalog(layout: Layout) -> None:
         held.unlink()
 
 
-def _both_wrote(layout: Layout) -> CatalogError:
+def _diverged(layout: Layout) -> CatalogError:
     return CatalogError(
         f"{_address(layout, layout.catalog)} and ours were both written since they were last "
-        f"the same: move {layout.root / 'catalog.*'} away and run again; what only ours tells is done again"
+        f"equal: move {layout.root / 'catalog.*'} away and run again; what only the local one records is done again"
     )
 
 
@@ -217,12 +352,17 @@ def _sizes(layout: Layout, folder: Path) -> dict[str, int]:
     files, root = _files(layout), _address(layout, folder)
     with told(root):
         found = files.find(root, detail=True)
-    skipped = len(files._strip_protocol(layout.store)) + 1
-    return {address[skipped:]: info["size"] for address, info in found.items()}
+    skipped = len(_path_in(files, layout.store)) + 1
+    return {_path_in(files, address)[skipped:]: info["size"] for address, info in found.items()}
+
+
+def _path_in(files: Any, address: str) -> str:
+    """An address without its protocol, in the form of the store's library."""
+    return str(files.unstrip_protocol(address)).partition("://")[2]
 
 
 def _version(layout: Layout) -> str | None:
-    """What tells the store's catalog from older ones; None where there is none."""
+    """Version of the catalog in the store; None where there is none."""
     address = _address(layout, layout.catalog)
     try:
         with told(address):

@@ -1,4 +1,4 @@
-"""What stands and what is still to do, read from the published catalog and the run directories."""
+"""What a profile contains and what is pending, read from the published catalog and the run directories."""
 
 from __future__ import annotations
 
@@ -36,7 +36,19 @@ class Status:
 
 
 def read_status(settings: Settings) -> Status:
-    """The status of a profile; before the first run everything is None and nothing is counted."""
+    """The status of a profile.
+
+    Parameters
+    ----------
+    settings
+        All settings.
+
+    Returns
+    -------
+    Status
+        Before the first run all paths are None and nothing is counted.
+
+    """
     layout = Layout(settings.root)
     if not layout.catalog.exists():
         return Status(
@@ -60,12 +72,24 @@ def read_status(settings: Settings) -> Status:
 
 
 def status_lines(found: Status) -> Iterator[str]:
-    """The status for people."""
+    """The status as text.
+
+    Parameters
+    ----------
+    found
+        The status of a profile.
+
+    Yields
+    ------
+    str
+        One line per fact.
+
+    """
     for name in ("catalog", "dataset", "run", "report"):
         yield f"{name:8} {getattr(found, name) or 'none yet'}"
     yield "rows     " + ", ".join(f"{n} {name}" for name, n in found.counts.items() if isinstance(n, int) and n)
     for stage, reasons in found.counts["rejections"].items():
-        yield f"left out in {stage}: " + ", ".join(f"{n} {reason}" for reason, n in reasons.items())
+        yield f"rejected in {stage}: " + ", ".join(f"{n} {reason}" for reason, n in reasons.items())
     yield "pending  " + (", ".join(f"{n} {name}" for name, n in found.pending.items() if n) or "nothing")
     if found.waiting["num"]:
         first = f"{found.waiting['next_try_at']:%Y-%m-%d %H:%M}"
@@ -73,14 +97,44 @@ def status_lines(found: Status) -> Iterator[str]:
 
 
 def newest(catalog: Catalog, layout: Layout, sql: str, column: str) -> Path | None:
-    """The path that a query finds, if it still stands on disk."""
+    """The path that a query returns, if it still exists on disk.
+
+    Parameters
+    ----------
+    catalog
+        The open catalog.
+    layout
+        File names of the profile.
+    sql
+        A query whose first row is used.
+    column
+        Column with the stored path.
+
+    Returns
+    -------
+    Path or None
+        The absolute path.
+
+    """
     rows = catalog.rows(sql)
     path = layout.absolute(rows[0][column]) if rows else None
     return path if path and path.exists() else None
 
 
 def rejections(catalog: Catalog) -> dict[str, dict[str, int]]:
-    """Number of items left out, by stage and reason."""
+    """Number of rejected items, by stage and reason.
+
+    Parameters
+    ----------
+    catalog
+        The open catalog.
+
+    Returns
+    -------
+    dict of dict
+        Counts by stage, then by reason.
+
+    """
     counted: dict[str, dict[str, int]] = {}
     for row in catalog.rows("FROM rejection_count"):
         counted.setdefault(row["stage"], {})[row["reason"]] = row["num"]
@@ -88,7 +142,23 @@ def rejections(catalog: Catalog) -> dict[str, dict[str, int]]:
 
 
 def pending(catalog: Catalog, layout: Layout, settings: Settings) -> dict[str, int]:
-    """Number of items that each stage could do now; a training and an evaluation count as one."""
+    """Number of items that each stage could do now.
+
+    Parameters
+    ----------
+    catalog
+        The open catalog.
+    layout
+        File names of the profile.
+    settings
+        All settings.
+
+    Returns
+    -------
+    dict
+        Counts by stage; a training and an evaluation count as one.
+
+    """
     left = {
         "products": sum(row["num"] for row in pending_products(catalog, settings.archive)),
         "proposals": len(pending_proposals(catalog, settings.archive)),

@@ -1,17 +1,16 @@
-"""Train every combination of a small grid of settings, each as a flow of its own, and say which does best on val."""
+"""Train every combination of a small grid of settings, and rank them by accuracy on val."""
 
 from __future__ import annotations
 
 import logging
-import tomllib
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 from hubbleclip.config.settings import Settings, read_settings
-from hubbleclip.core.errors import SettingsError, TrainingError
+from hubbleclip.config.toml import Grid
+from hubbleclip.core.errors import TrainingError
 from hubbleclip.core.layout import Layout
 from hubbleclip.dataset.manifest import read_dataset
 from hubbleclip.pipeline.engine.execution import PLAIN, Execution
@@ -20,26 +19,23 @@ from hubbleclip.training.checkpoints import read_best
 from hubbleclip.training.runs import find_run, settings_digest
 
 log = logging.getLogger("hubbleclip.pipeline")
-Grid = Mapping[str, list[Any]]
-"""Values to try, by section and name: `{"train.seed": [1, 2]}`."""
 NO_BASELINE = {"evaluation.shuffled_steps": 0}
 
 
-def read_grid(path: Path) -> Grid:
-    """A grid from a TOML file of settings whose values are lists. Raises SettingsError when it is none."""
-    try:
-        sections = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(f"the grid {path} cannot be read ({error})") from error
-    names = {f"{section}.{name}": values for section in sections for name, values in dict(sections[section]).items()}
-    wrong = [name for name, values in names.items() if not (isinstance(values, list) and values)]
-    if wrong or not names:
-        raise SettingsError(f"the grid {path} has no list of values for {', '.join(wrong) or 'any setting'}")
-    return names
-
-
 def combinations(grid: Grid) -> Iterator[dict[str, Any]]:
-    """Each combination of values, in the grid's order, the last setting fastest."""
+    """Every combination of values, in the grid's order, the last setting fastest.
+
+    Parameters
+    ----------
+    grid
+        Values to try, by `section.name`.
+
+    Yields
+    ------
+    dict
+        One value per setting.
+
+    """
     return (dict(zip(grid, values, strict=True)) for values in product(*grid.values()))
 
 
@@ -75,7 +71,24 @@ def sweep(profile: str, overrides: dict[str, Any], grid: Grid, execution: Execut
 
 
 def outcome(settings: Settings) -> dict[str, Any]:
-    """Run, best step and accuracy on val of a finished training of the newest dataset."""
+    """Run, best step and accuracy on val of a finished training of the newest dataset.
+
+    Parameters
+    ----------
+    settings
+        All settings of the training.
+
+    Returns
+    -------
+    dict
+        `run`, `best_step` and `val_accuracy_10` (0-1).
+
+    Raises
+    ------
+    TrainingError
+        When the newest dataset changed during the sweep.
+
+    """
     layout = Layout(settings.root)
     digest = read_dataset(newest_dataset(layout)).digest
     run_dir = find_run(layout.runs, digest, settings_digest(settings.model, settings.train))
@@ -86,7 +99,21 @@ def outcome(settings: Settings) -> dict[str, Any]:
 
 
 def changed(overrides: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Overrides with values by `section.name` on top; neither is altered."""
+    """A copy of overrides with further values.
+
+    Parameters
+    ----------
+    overrides
+        Settings to change, section by section.
+    values
+        Further values, by `section.name`.
+
+    Returns
+    -------
+    dict
+        Both, `values` first; neither argument is altered.
+
+    """
     out = deepcopy(dict(overrides))
     for path, value in values.items():
         section, _, name = path.partition(".")

@@ -32,7 +32,25 @@ class Trained(NamedTuple):
 
 
 def train_run(dataset_dir: Path, settings: Settings, train_settings: TrainSettings, show: ShowProgress) -> Path:
-    """Start or resume one training; the log has a line every ten seconds."""
+    """Start or resume one training; the log has a line at most every ten seconds.
+
+    Parameters
+    ----------
+    dataset_dir
+        The dataset to train on.
+    settings
+        All settings; the section `model` and the data root are used.
+    train_settings
+        Settings of this training.
+    show
+        Called with a percentage and a line of text.
+
+    Returns
+    -------
+    Path
+        The finished run directory.
+
+    """
     logged = time.monotonic()
 
     def report(step: int, metrics: Mapping[str, float]) -> None:
@@ -50,7 +68,26 @@ def train_run(dataset_dir: Path, settings: Settings, train_settings: TrainSettin
 
 
 def train(settings: Settings, execution: Execution = PLAIN) -> Trained:
-    """Train the model on the newest dataset, and the shuffled-pairs baseline where the evaluation asks for one."""
+    """Train the model on the newest dataset, and the shuffled-pairs baseline where the evaluation needs one.
+
+    Parameters
+    ----------
+    settings
+        All settings.
+    execution
+        Where the training runs.
+
+    Returns
+    -------
+    Trained
+        The run of the model and its dataset.
+
+    Raises
+    ------
+    DatasetError
+        When there is no dataset.
+
+    """
     layout = layout_of(settings)
     pull_catalog(layout)
     dataset_dir = newest_dataset(layout)
@@ -66,7 +103,19 @@ def train(settings: Settings, execution: Execution = PLAIN) -> Trained:
 
 
 def trainings(settings: Settings) -> list[TrainSettings]:
-    """Settings of the trainings that a profile asks for: the model first, then its shuffled baseline."""
+    """Settings of the trainings of a profile: the model first, then its shuffled baseline.
+
+    Parameters
+    ----------
+    settings
+        All settings.
+
+    Returns
+    -------
+    list of TrainSettings
+        One or two.
+
+    """
     wanted = [settings.train]
     if settings.evaluation.shuffled_steps:
         wanted.append(settings.train.model_copy(update={"shuffled": True, "steps": settings.evaluation.shuffled_steps}))
@@ -74,7 +123,24 @@ def trainings(settings: Settings) -> list[TrainSettings]:
 
 
 def newest_dataset(layout: Layout) -> Path:
-    """Folder of the dataset built last. Raises DatasetError when there is none."""
+    """Folder of the dataset built last.
+
+    Parameters
+    ----------
+    layout
+        File names of the profile.
+
+    Returns
+    -------
+    Path
+        The dataset directory.
+
+    Raises
+    ------
+    DatasetError
+        When there is none.
+
+    """
     with read_catalog(layout) as catalog:
         rows = catalog.rows(NEWEST_DATASET)
     pull_datasets(layout, layout.absolute(rows[0]["path"]) if rows else None)

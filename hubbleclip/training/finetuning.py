@@ -12,7 +12,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.parametrize import register_parametrization
 
 from hubbleclip.config.settings import TrainSettings
@@ -25,6 +24,7 @@ LORA_SCALE = 2.0
 """LoRA's alpha divided by the rank; constant, so that the learning rate need not change with the rank."""
 HEAD_WIDTH = 1024
 """Hidden units of a perceptron head (PAPERCLIP, arXiv 2403.08851, section 4)."""
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 PROJECTION = re.compile(
     r"visual\.(proj$|head\.|attnpool\.c_proj)|(text\.)?text_projection|text\.proj\.|(image|text)_head\."
 )
@@ -299,4 +299,4 @@ def uses_batch_statistics(model: nn.Module) -> bool:
 
 def _batch_norms(model: nn.Module) -> Iterator[nn.Module]:
     """All batch norms of a model."""
-    return (module for module in model.modules() if isinstance(module, _BatchNorm))
+    return (module for module in model.modules() if isinstance(module, BATCH_NORMS))

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hubbleclip.archives.http.client import Transport
 from hubbleclip.archives.stsci.ads import AdsClient, ads_url, parse_ads
 from hubbleclip.core.errors import ArchiveError, SettingsError
 from tests.archives.conftest import FETCH
@@ -44,7 +45,7 @@ def ads() -> Iterator[Callable[..., tuple[AdsClient, str, list[Heard]]]]:
         context = serving(*answers)
         url, heard = context.__enter__()
         contexts.append(context)
-        return AdsClient(url, FETCH), ads_url(url, "15677"), heard
+        return AdsClient(url, Transport(FETCH)), ads_url(url, "15677"), heard
 
     yield make
     for context in contexts:
@@ -122,7 +123,7 @@ def test_a_passing_fault_is_outlived_and_a_lasting_one_costs_only_ads(ads, caplo
 def test_the_token_goes_to_no_other_host_though_downloads_may_be_redirected_there(ads) -> None:
     with serving(Answer(200, answer_of(DOC))) as (other, heard_there):
         client, url, heard = ads(Answer(302, b"", {"Location": other}))
-        client = AdsClient(url, FETCH.model_copy(update={"redirect_hosts": (urlsplit(other).netloc,)}))
+        client = AdsClient(url, Transport(FETCH.model_copy(update={"redirect_hosts": (urlsplit(other).netloc,)})))
         assert client.get(url) is None
     assert (len(heard), len(heard_there)) == (1, 0)
 
@@ -144,11 +145,11 @@ def test_the_token_is_never_told(ads, caplog: pytest.LogCaptureFixture) -> None:
 def test_a_token_that_cannot_be_sent_is_one_line_that_does_not_tell_it(value: str, monkeypatch) -> None:
     monkeypatch.setenv("ADS_API_TOKEN", value)
     with pytest.raises(SettingsError, match="ADS_API_TOKEN") as caught:
-        AdsClient("https://ads", FETCH)
+        AdsClient("https://ads", Transport(FETCH))
     assert "\n" not in str(caught.value)
     assert not value.strip() or value not in str(caught.value)
 
 
 def test_the_token_does_not_travel_in_the_open() -> None:
     with pytest.raises(SettingsError, match="https"):
-        AdsClient("http://api.example.org", FETCH)
+        AdsClient("http://api.example.org", Transport(FETCH))

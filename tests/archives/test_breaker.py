@@ -91,7 +91,9 @@ def test_pages_count_as_files_do(scripted) -> None:
 def test_those_who_wait_for_their_turn_stop_at_once(scripted, tmp_path: Path) -> None:
     script = scripted(give(b"", 503, Retry_After="60"))
     transport = Transport(FETCH)
-    threading.Timer(0.5, lambda: [transport.breaker.failed("mast", "made so") for _ in range(6)]).start()
+    threading.Timer(
+        0.5, lambda: [transport.breakers.of(script.host).failed("mast", "made so") for _ in range(6)]
+    ).start()
     with ThreadPoolExecutor(8) as pool:
         jobs = [pool.submit(fetch, transport, script.url, tmp_path, f"mast:{i}") for i in range(8)]
     assert {type(job.exception()) for job in jobs} == {ArchiveDownError}
@@ -104,4 +106,4 @@ def test_a_file_that_is_whole_closes_the_count(scripted, tmp_path: Path) -> None
     for i in range(2):
         fetch(transport, script.url, tmp_path, f"mast:{i}")
     assert len(script.seen) == 10
-    assert not transport.breaker.opened.is_set()
+    assert not transport.breakers.of(script.host).opened.is_set()

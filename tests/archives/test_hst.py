@@ -80,7 +80,7 @@ def test_ten_thousand_observations_arrive_once_each(tmp_path: Path) -> None:
 def test_nothing_new_costs_at_most_one_request_an_instrument(archive: HstArchive) -> None:
     asked: list[str] = []
     all_observations(archive)
-    archive.mast._portal._session.hooks["response"].append(lambda response, **_: asked.append(response.text))
+    archive.transport.session.hooks["response"].append(lambda response, **_: asked.append(response.text))
     assert all_observations(archive, 61000.0) == []
     assert len([text for text in asked if "EXECUTING" not in text]) == len(archive.settings.instruments)
 

@@ -13,7 +13,6 @@ import pytest
 from PIL import Image
 from s3_servers import etag_of, give, running_moto, scripted_server
 
-from hubbleclip.archives.http.circuit_breaker import Breaker
 from hubbleclip.archives.http.client import Transport
 from hubbleclip.archives.mast.client import MastClient
 from hubbleclip.archives.mast.product_sources import SOURCES, FileSources
@@ -35,8 +34,8 @@ def cloud() -> Iterator[tuple[str, Callable[..., None]]]:
         yield found
 
 
-def sources_of(mast_url: str, s3_url: str, root: Path, *names: str) -> FileSources:
-    fetch = FETCH.model_copy(update={"sources": names, "s3_endpoint": s3_url, "attempts": 2})
+def sources_of(mast_url: str, s3_url: str, root: Path, *names: str, **values: object) -> FileSources:
+    fetch = FETCH.model_copy(update={"sources": names, "s3_endpoint": s3_url, "attempts": 2, **values})
     transport = Transport(fetch)
     return FileSources(fetch, Layout(root), transport, MastClient(mast_url, transport), max_bytes=10**8)
 
@@ -106,8 +105,7 @@ def test_a_source_that_is_down_is_left_out_with_one_warning(
 
 def test_a_source_that_fails_too_often_is_left_out_and_the_other_goes_on(simulator: str, files, tmp_path: Path) -> None:
     with scripted_server(give(b"", 500)) as (url, seen):
-        both = sources_of(simulator, url, tmp_path, "s3", "mast")
-        both.sources["s3"].transport.breaker = Breaker(3, 0)
+        both = sources_of(simulator, url, tmp_path, "s3", "mast", breaker_failures=3, breaker_s=0)
         found = [both.fetch(product) for product, _ in files]
     assert ([item.source for item in found], len(seen)) == (["mast"] * 3, 3)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import multiprocessing
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ from pydantic import ValidationError
 from hubbleclip.archives.http.client import DamagedError, RateLimiter, RefusedError, Transport, same_host
 from hubbleclip.archives.http.rate_limit import MAX_RETRY_AFTER_S, is_private, next_address, retry_after_s
 from hubbleclip.config.settings import FetchSettings
-from hubbleclip.core.errors import ArchiveBusyError, ArchiveError, ArchiveTimeoutError
+from hubbleclip.core.errors import ArchiveBusyError, ArchiveDownError, ArchiveError, ArchiveTimeoutError
 from tests.archives.script_server import Answer, drip, drip_head, give
 
 FETCH = FetchSettings(requests_per_s=1000, backoff_s=0.01, attempts=3, timeout_s=10)
@@ -114,6 +115,61 @@ def test_what_a_library_asks_for_is_given_up_when_it_drips(scripted, answer: Ans
     hasty = FETCH.model_copy(update={"stall_s": 0.2, "stall_bytes": 1000, "timeout_s": 0.5})
     with pytest.raises((DamagedError, requests.ReadTimeout)):
         Transport(hasty).session.get(scripted(answer).url)
+
+
+def test_a_head_that_drips_ends_by_the_time_limit_and_the_next_connection_is_sound(scripted) -> None:
+    hasty = FETCH.model_copy(update={"timeout_s": 0.4, "attempts": 2})
+    script = scripted(drip_head, give(b"fine"))
+    assert Transport(hasty).get(script.url).text == "fine"
+    once = hasty.model_copy(update={"attempts": 1})
+    with pytest.raises(ArchiveTimeoutError):
+        Transport(once).get(scripted(drip_head).url)
+
+
+def test_a_forked_process_leaves_the_connections_of_the_first_alone_and_has_its_own_limits(scripted) -> None:
+    hasty = FETCH.model_copy(update={"timeout_s": 0.4, "attempts": 1})
+    slow = scripted(lambda handler: (time.sleep(1.2), give(b"late")(handler)))
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(Transport(FETCH).get, slow.url)
+        while not slow.seen:
+            time.sleep(0.01)
+        child = multiprocessing.get_context("fork").Process(
+            target=_expect_timeout, args=(hasty, scripted(drip_head).url)
+        )
+        child.start()
+        child.join(30)
+        assert (child.exitcode, answer.result().text) == (0, "late")
+
+
+def _expect_timeout(fetch: FetchSettings, url: str) -> None:
+    with pytest.raises(ArchiveTimeoutError):
+        Transport(fetch).get(url)
+
+
+def test_a_library_that_asks_keeps_its_cookies(scripted) -> None:
+    script, transport = scripted(give(b"page", Set_Cookie="place=3")), Transport(FETCH)
+    for _ in range(2):
+        transport.session.get(script.url)
+    assert script.seen[1]["Cookie"] == "place=3"
+
+
+def test_connections_are_used_again(scripted) -> None:
+    script, transport = scripted(give(b"x")), Transport(FETCH)
+    for _ in range(5):
+        transport.get(script.url)
+        transport.session.get(script.url)
+    assert len({seen["port"] for seen in script.seen}) == 1
+
+
+def test_a_host_that_is_down_says_nothing_of_another(scripted) -> None:
+    transport = Transport(FETCH.model_copy(update={"attempts": 1, "breaker_failures": 1, "breaker_s": 0}))
+    down, up = scripted(give(b"", 500)), scripted(give(b"fine"))
+    with pytest.raises(ArchiveError):
+        transport.get(down.url)
+    with pytest.raises(ArchiveDownError):
+        transport.get(down.url)
+    assert transport.get(up.url).text == "fine"
+    assert len(down.seen) == 1
 
 
 def test_a_packed_page_is_unpacked(scripted) -> None:

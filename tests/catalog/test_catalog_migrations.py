@@ -21,7 +21,7 @@ from hubbleclip.contracts.schema import tables
 from hubbleclip.core.errors import CatalogError
 from hubbleclip.core.layout import Layout
 
-STORED = sorted((Path(__file__).parent / "catalogs").glob("*.duckdb.gz"))
+STORED = sorted((Path(__file__).parents[1] / "catalogs").glob("*.duckdb.gz"))
 VERSIONS = [int(path.name[:4]) for path in STORED]
 NEWEST = read_steps()[-1][0]
 RELEASED = [1, 2]

@@ -7,9 +7,10 @@ from evaluation_samples import sample
 from made_dataset import MODEL, build
 
 from hubbleclip.config.settings import EvaluationSettings
+from hubbleclip.core.vectors import unit
 from hubbleclip.dataset.build import read_dataset
 from hubbleclip.dataset.loader import open_split
-from hubbleclip.evaluation.embed import embed_texts, unit
+from hubbleclip.evaluation.embed import embed_texts
 from hubbleclip.evaluation.forgetting import forgetting_estimates
 from hubbleclip.evaluation.report import explore
 from hubbleclip.evaluation.test_set import make_test_set

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from experiments.pairs.frozen_features import Pairs
-from experiments.pairs.methods import METHODS, Matcher, align, fit_words, unit
+from experiments.pairs.methods import METHODS, Matcher, align, fit_words
 from hubbleclip.config.settings import TrainSettings
+from hubbleclip.core.vectors import unit
 
 SETTINGS = TrainSettings(steps=60, learning_rate=1e-2, warmup_steps=5, weight_decay=0.1, fixed_scale=5.0)
 NUM, NUM_SEEN, LATENT = 120, 90, 4

@@ -5,8 +5,8 @@ from uuid import uuid4
 
 import pytest
 import yaml
-from prefect.cli.deploy._models import PrefectYamlModel
-from prefect.cli.deploy._triggers import DeploymentTriggerAdapter
+from prefect.events import DeploymentTriggerTypes
+from pydantic import TypeAdapter
 
 from flows.deployment import OURS, WEBHOOK_VARIABLE, automations, deploy
 from flows.scheduled_server import POOLS, SETTINGS, prefect_environment
@@ -19,10 +19,11 @@ DEPLOYED = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))
 
 
 def test_deployments_and_triggers_are_valid_and_use_the_pools_that_are_made() -> None:
-    model = PrefectYamlModel.model_validate(DEPLOYED)
-    assert len(model.deployments) == 4
-    assert {one.work_pool.name for one in model.deployments} == set(POOLS)
-    triggers = [DeploymentTriggerAdapter.validate_python(t) for one in model.deployments for t in one.triggers or ()]
+    deployments = DEPLOYED["deployments"]
+    assert len(deployments) == 4
+    assert {one["work_pool"]["name"] for one in deployments} == set(POOLS)
+    trigger = TypeAdapter(DeploymentTriggerTypes)
+    triggers = [trigger.validate_python(one) for deployment in deployments for one in deployment.get("triggers", ())]
     assert len({trigger.name for trigger in triggers}) == len(triggers) == 2
 
 

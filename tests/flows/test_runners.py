@@ -24,7 +24,7 @@ from hubbleclip.pipeline.engine.connections import STOPPED, Connections
 from hubbleclip.pipeline.engine.parallel_work import batches_of, pack_shard
 from hubbleclip.pipeline.engine.runners import fetch_share, runner_of
 from hubbleclip.pipeline.engine.stage import open_stage
-from hubbleclip.pipeline.remote_store import push, take_over
+from hubbleclip.pipeline.remote_store import collect_from_store, push
 from hubbleclip.pipeline.shards.run import read_tile
 from tests.dataset.made_samples import make_samples_with_pngs
 
@@ -144,7 +144,7 @@ def test_a_shard_written_elsewhere_comes_through_the_store_and_leaves_nothing_th
     told = (shard, [paths[sample.tile_id] for sample in samples])
     tar = pack_shard(partial(write_shard, partial(read_tile, layout)), layout, True, told)
     assert files_below(layout.root) == []
-    take_over(layout, [shard.path])
+    collect_from_store(layout, [shard.path])
     assert files_below(layout.root) == [shard.path]
     assert sha256_file(shard.path) == tar.sha256
     assert {path.suffix for path in files_below(tmp_path / "store")} == {".png"}

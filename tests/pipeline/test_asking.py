@@ -48,7 +48,7 @@ class Watched:
     def __init__(self, archive: Archive, lost_mjd: float | None = None) -> None:
         self.windows: list[tuple[float, float]] = []
         self.lost_mjd = lost_mjd
-        archive.mast._client()._session.hooks["response"].append(self.note)
+        archive.transport.session.hooks["response"].append(self.note)
 
     def note(self, response: requests.Response, **_: Any) -> None:
         asked = parse_qs(response.request.body)["request"][0] if response.url.endswith("/invoke") else "{}"

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -48,9 +48,6 @@ class Shelf:
     def __init__(self, stage: Stage, texts: dict[str, str | Exception]) -> None:
         self.layout = stage.layout
         self.texts = texts
-
-    def deliver_small(self, items: Iterable[Product]) -> Iterator[tuple[Product, None]]:
-        return ((item, None) for item in items)
 
     def fetch_product(self, item: Product) -> Product:
         text = self.texts[item.uri]

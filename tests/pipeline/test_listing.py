@@ -13,7 +13,7 @@ from hubbleclip.core.errors import ArchiveBusyError, ArchiveDownError
 from hubbleclip.core.records import Attempt, Observation, Product, Rejection
 from hubbleclip.pipeline.engine.connections import Batch
 from hubbleclip.pipeline.engine.stage import Stage
-from hubbleclip.pipeline.ingest.list_products import list_products, proposal_batches, taken_names, write_listing
+from hubbleclip.pipeline.ingest.list_products import list_products, obs_ids_in_use, proposal_batches, write_listing
 
 A, B, OTHER = observation("a"), observation("b"), observation("c", "hst:2")
 
@@ -112,7 +112,7 @@ def test_a_file_chosen_no_more_is_superseded_and_comes_back_when_chosen_again(tm
         stage.catalog.upsert({"observation": [A, B, OTHER], "product": [fetched("a"), product("c", proposal="hst:2")]})
         write_listing(stage, batch(stage, product("b"), left=["a"]))
         assert {uri for uri, item in products(stage).items() if item.superseded_at} == {"mast:a"}
-        assert taken_names(stage.catalog, ["hst:1", "hst:2"]) == {"hst:1": {"b"}, "hst:2": {"c"}}
+        assert obs_ids_in_use(stage.catalog, ["hst:1", "hst:2"]) == {"hst:1": {"b"}, "hst:2": {"c"}}
         write_listing(stage, batch(stage, product("a"), left=["b"]))
         assert {uri for uri, item in products(stage).items() if item.superseded_at} == {"mast:b"}
 

@@ -37,7 +37,7 @@ def test_a_file_that_gives_nothing_is_told_and_the_rest_goes_on(image: Path, tmp
     broken = tmp_path / "broken.fits"
     broken.write_bytes(b"SIMPLE  =                    T" + b" " * 100)
     lines = list(tile_files([broken, image], tmp_path / "out", TILES))
-    assert lines[0].startswith("broken.fits: left out, ")
+    assert lines[0].startswith("broken.fits: rejected, ")
     assert lines[1].startswith(f"{image.name}: ")
 
 

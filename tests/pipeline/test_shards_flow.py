@@ -8,7 +8,7 @@ from stages import NOW, stage_at
 
 from hubbleclip.core.records import Dataset
 from hubbleclip.dataset.manifest import DESCRIPTION
-from hubbleclip.pipeline.shards.run import use_again
+from hubbleclip.pipeline.shards.run import reuse_dataset
 from hubbleclip.pipeline.status import NEWEST_DATASET
 
 FIRST = Dataset(
@@ -25,10 +25,10 @@ def test_a_dataset_that_is_found_again_is_the_newest(tmp_path: Path) -> None:
         place.mkdir(parents=True)
         (place / DESCRIPTION).touch()
         assert stage.catalog.rows(NEWEST_DATASET)[0]["digest"] == SECOND.digest
-        assert use_again(stage, FIRST.inputs_digest) is not None
+        assert reuse_dataset(stage, FIRST.inputs_digest) is not None
         assert stage.catalog.rows(NEWEST_DATASET)[0]["digest"] == FIRST.digest
         stage.catalog.changed = False
-        assert use_again(stage, FIRST.inputs_digest) is not None
+        assert reuse_dataset(stage, FIRST.inputs_digest) is not None
         assert not stage.catalog.changed
 
 
@@ -36,4 +36,4 @@ def test_a_folder_that_has_lost_its_description_is_built_anew(tmp_path: Path) ->
     with stage_at(tmp_path) as stage:
         stage.catalog.upsert({"dataset": [FIRST]})
         stage.layout.absolute(FIRST.path).mkdir(parents=True)
-        assert use_again(stage, FIRST.inputs_digest) is None
+        assert reuse_dataset(stage, FIRST.inputs_digest) is None

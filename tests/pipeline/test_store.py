@@ -13,7 +13,7 @@ from hubbleclip.catalog.catalog import read_catalog, writing_catalog
 from hubbleclip.core.errors import CatalogError, DatasetError
 from hubbleclip.core.io import write_text
 from hubbleclip.core.layout import Layout
-from hubbleclip.pipeline.remote_store import at_hand, mirrored_catalog, pull, pull_folder, push, push_folder
+from hubbleclip.pipeline.remote_store import local_files, pull, pull_folder, push, push_folder, synchronised_catalog
 from tests.archives.s3_servers import BUCKET, s3_of_the_environment
 
 NIGHT = SMALL | {
@@ -66,7 +66,7 @@ def machine(tmp_path: Path, name: str, *, keep_local: bool = True) -> Layout:
 
 
 def write_row(layout: Layout, obs_id: str) -> None:
-    with mirrored_catalog(layout), writing_catalog(layout) as catalog:
+    with synchronised_catalog(layout), writing_catalog(layout) as catalog:
         catalog.upsert({"observation": [observation(obs_id)]})
 
 
@@ -86,7 +86,7 @@ def test_machines_that_write_in_turn_see_each_others_rows(tmp_path: Path) -> Non
 def test_what_another_machine_wrote_meanwhile_is_never_overwritten(tmp_path: Path) -> None:
     one, other = machine(tmp_path, "one"), machine(tmp_path, "other")
     write_row(one, "a")
-    with pytest.raises(CatalogError, match="both written"), mirrored_catalog(one):
+    with pytest.raises(CatalogError, match="both written"), synchronised_catalog(one):
         with writing_catalog(one) as catalog:
             catalog.upsert({"observation": [observation("lost")]})
         write_row(other, "b")
@@ -111,7 +111,7 @@ def test_without_keep_local_files_are_here_only_while_they_are_needed(tmp_path: 
     write_text(layout.root / "tiles/b.png", "never sent")
     push(layout, ["tiles/a.png"])
     assert not (layout.root / "tiles/a.png").exists()
-    with at_hand(layout, ["tiles/a.png", "tiles/b.png"]):
+    with local_files(layout, ["tiles/a.png", "tiles/b.png"]):
         assert (layout.root / "tiles/a.png").read_text() == "sent"
     assert [path.name for path in files_below(layout.tiles)] == ["b.png"]
 
@@ -141,5 +141,5 @@ def test_files_that_stand_outside_the_root_are_neither_sent_nor_dropped(tmp_path
 
 
 def test_a_url_of_an_unknown_kind_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="nowhere://"), mirrored_catalog(Layout(tmp_path, "nowhere://x")):
+    with pytest.raises(DatasetError, match="nowhere://"), synchronised_catalog(Layout(tmp_path, "nowhere://x")):
         pass

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from commands import SMALL, run
 
+from hubbleclip.config.toml import read_grid
 from hubbleclip.core.errors import SettingsError
-from hubbleclip.pipeline.sweep import changed, combinations, read_grid
+from hubbleclip.pipeline.sweep import changed, combinations
 
 GRID = '[train]\nloss = ["multi_positive", "info_nce"]\nseed = [1, 2]\n'
 

@@ -168,5 +168,5 @@ def test_deterministic_mode_is_on_while_it_trains_only() -> None:
 
 def test_a_compiled_model_keeps_the_names_of_its_weights(dataset_dir) -> None:
     compiled, _ = opened(dataset_dir, compile=True)
-    assert isinstance(compiled.gradients.wrapped, torch._dynamo.OptimizedModule)
+    assert compiled.gradients.wrapped is not compiled.gradients.model
     assert compiled.evaluation_model.model.state_dict().keys() == load_model(MODEL, 1).model.state_dict().keys()

@@ -46,3 +46,16 @@ class Breaker:
         """Raise ArchiveDownError once open."""
         if self.opened.is_set():
             raise ArchiveDownError(self._words)
+
+
+class Breakers:
+    """A breaker for each host: one that is down says nothing of the others."""
+
+    def __init__(self, max_failures: int, min_s: float) -> None:
+        self._limits = max_failures, min_s
+        self._by_host: dict[str, Breaker] = {}
+
+    def of(self, host: str) -> Breaker:
+        """The host's own breaker."""
+        found = self._by_host.get(host)
+        return found or self._by_host.setdefault(host, Breaker(*self._limits))

@@ -1,10 +1,10 @@
-"""One polite HTTP client for every archive: a pool, a rate limit, time limits, retries with jitter, typed errors."""
+"""One polite HTTP client for all hosts of an archive: pools, a rate limit, time limits, retries, typed errors."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import IO, Any, cast
 from urllib.parse import urlsplit
@@ -25,8 +25,7 @@ from urllib3.exceptions import (
 from urllib3.exceptions import HTTPError as PoolError
 from urllib3.util import Timeout
 
-from hubbleclip.archives.http.circuit_breaker import Breaker
-from hubbleclip.archives.http.heads import POOLS
+from hubbleclip.archives.http.circuit_breaker import Breakers
 from hubbleclip.archives.http.rate_limit import (
     RateLimiter,
     RefusedError,
@@ -35,6 +34,7 @@ from hubbleclip.archives.http.rate_limit import (
     same_host,
     user_agent,
 )
+from hubbleclip.archives.http.watchdog import POOLS
 from hubbleclip.config.settings import FetchSettings
 from hubbleclip.core.errors import (
     ArchiveBusyError,
@@ -125,6 +125,21 @@ def read_some(response: requests.Response) -> bytes:
     return data
 
 
+class LimitedBody:
+    """The body of an answer as its chunks come within the limits of a transport; in all else as `raw`."""
+
+    def __init__(self, raw: Any, chunks: Iterator[bytes]) -> None:
+        self.raw = raw
+        self.chunks = chunks
+
+    def stream(self, *_: object, **__: object) -> Iterator[bytes]:
+        """What `requests.Response.content` is made of."""
+        return self.chunks
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.raw, name)
+
+
 class PoliteAdapter(HTTPAdapter):
     """Gives every request of a session its turn and its time limits; astroquery sets neither."""
 
@@ -148,34 +163,32 @@ class PoliteAdapter(HTTPAdapter):
 
 
 class Transport:
-    """The requests of one archive object. Threads may share it."""
+    """The requests of one archive object, to whatever host: one rate limit and one number of connections hold over all
+    of them, while each has a breaker of its own. Threads may share it.
+    """
 
     def __init__(self, fetch: FetchSettings) -> None:
         self.fetch = fetch
         self.limiter = RateLimiter(fetch.requests_per_s)
-        self.breaker = Breaker(fetch.breaker_failures, fetch.breaker_s)
+        self.breakers = Breakers(fetch.breaker_failures, fetch.breaker_s)
         self.timeout = min(CONNECT_TIMEOUT_S, fetch.timeout_s), fetch.timeout_s
         self.slots = threading.BoundedSemaphore(fetch.connections)
-        self.reached = False
+        self.reached: set[str] = set()
         self.session = requests.Session()
         self.session.headers["User-Agent"] = user_agent(fetch.contact)
-        self.mount_on(self.session)
+        for scheme in ("http://", "https://"):
+            self.session.mount(scheme, PoliteAdapter(self))
         self._pools: dict[str, tuple[HTTPConnectionPool, bool]] = {}
         slowest_s = fetch.stall_s if fetch.stall_bytes else fetch.timeout_s
         self.patience_s = min(fetch.timeout_s, slowest_s, fetch.file_timeout_s)
 
-    def mount_on(self, session: requests.Session) -> None:
-        """Put a session, also a library's, under this rate limit, these time limits and this breaker."""
-        for scheme in ("http://", "https://"):
-            session.mount(scheme, PoliteAdapter(self))
-
-    def attempts(self) -> Iterable[Any]:
+    def attempts(self, url: str) -> Iterable[Any]:
         """Retry contexts; a host that has never answered is given up within seconds."""
-        started = time.monotonic()
+        started, host = time.monotonic(), urlsplit(url).netloc
 
         def hook(error: Exception) -> bool:
-            self.breaker.check()
-            if is_unreachable(error) and not self.reached:
+            self.breakers.of(host).check()
+            if is_unreachable(error) and host not in self.reached:
                 return time.monotonic() - started < FIRST_CONTACT_S
             return is_worth_retrying(error)
 
@@ -190,25 +203,26 @@ class Transport:
 
     @contextmanager
     def judged(self, host: str) -> Iterator[None]:
-        """Let one request, and what is made of its answer, wait for its turn and count for or against the archive.
+        """Let one request, and what is made of its answer, wait for its turn and count for or against its host.
 
         Raises ArchiveDownError when too many in a row have failed.
         """
-        self.limiter.wait(host, self.breaker.opened)
-        self.breaker.check()
+        breaker = self.breakers.of(host)
+        self.limiter.wait(host, breaker.opened)
+        breaker.check()
         try:
             yield
         except (requests.RequestException, DamagedError) as error:
             if is_worth_retrying(error):
-                self.breaker.failed(host, " ".join(str(error).split())[:160])
+                breaker.failed(host, " ".join(str(error).split())[:160])
             else:
-                self.breaker.succeeded()
+                breaker.succeeded()
             raise
-        self.breaker.succeeded()
+        breaker.succeeded()
 
     def note(self, host: str, response: requests.Response) -> None:
         """Heed what an answer's head says. Raises requests.HTTPError when the server does not serve."""
-        self.reached = True
+        self.reached.add(host)
         if is_failing(response.status_code):
             seconds = retry_after_s(response.headers)
             if seconds is not None:
@@ -250,8 +264,13 @@ class Transport:
         return response
 
     @contextmanager
-    def open(self, url: str, headers: Mapping[str, str] | None = None) -> Iterator[requests.Response]:
-        """One GET, not retried, its body still to be streamed. Raises requests' errors and RefusedError."""
+    def open(
+        self, url: str, headers: Mapping[str, str] | None = None, *, redirect_hosts: Sequence[str] | None = None
+    ) -> Iterator[requests.Response]:
+        """One GET, not retried, its body still to be streamed; to `redirect_hosts` it may be redirected, by default
+        those of the settings. Raises requests' errors and RefusedError.
+        """
+        hosts = self.fetch.redirect_hosts if redirect_hosts is None else redirect_hosts
         asked = {**cast("dict[str, str]", self.session.headers), **(headers or {})}
         for _ in range(MAX_REDIRECTS + 1):
             host = urlsplit(url).netloc
@@ -261,7 +280,7 @@ class Transport:
                     response.raise_for_status()
                     yield response
                     return
-                url = next_address(url, response.headers.get("Location", ""), self.fetch.redirect_hosts)
+                url = next_address(url, response.headers.get("Location", ""), hosts)
         raise RefusedError(f"more than {MAX_REDIRECTS} redirects from {url}")
 
     def chunks(self, response: requests.Response, limit_bytes: int) -> Iterator[bytes]:
@@ -289,7 +308,8 @@ class Transport:
         response.raw.decode_content = True
         chunks = self.chunks(response, MAX_PAGE_BYTES)
         if into is None:
-            response._content = b"".join(chunks)
+            response.raw = LimitedBody(response.raw, chunks)
+            len(response.content)  # which keeps it
             return
         into.seek(0)
         into.truncate()
@@ -302,7 +322,7 @@ class Transport:
         final raises requests.HTTPError.
         """
         try:
-            for attempt in self.attempts():
+            for attempt in self.attempts(url):
                 with attempt, self.open(url, headers) as response:
                     self.read_whole(response, into)
                     return response

@@ -21,12 +21,13 @@ BYTES_A_GB = 1_000_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchedFile:
-    """A file in its final place. `etag` is the version that its server gave it, without quotes."""
+    """A file in its final place, or in memory as `data`. `etag` is its server's version, without quotes."""
 
-    path: Path
+    path: Path | None
     sha256: str
     size_bytes: int
     etag: str | None = None
+    data: bytes | None = None
 
 
 def check_room(layout: Layout, needed_bytes: int, min_free_gb: float) -> None:

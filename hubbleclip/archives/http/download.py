@@ -74,6 +74,7 @@ class Wanted:
     layout: Layout
     part: Path
     known: Known
+    is_kept: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,17 +97,21 @@ def fetch_file(
     layout: Layout,
     max_bytes: int | None = None,
     known: Known = lambda etag, size_bytes: None,
+    is_kept: bool = True,
 ) -> FetchedFile:
     """Fetch `url` to its content-addressed place, going on with a partial file where the server allows it.
 
-    `size_bytes` is the size that the archive lists, if it does; a file larger than `max_bytes` is not begun. Raises
-    DownloadError with one of `REASONS`, ArchiveDownError, DiskFullError.
+    `size_bytes` is the size that the archive lists, if it does; a file larger than `max_bytes` is not begun. A small
+    file that is not kept stays in memory. Raises DownloadError with one of `REASONS`, ArchiveDownError, DiskFullError.
     """
     part = layout.part(uri)
     limit = NO_LIMIT_BYTES if max_bytes is None else max_bytes
-    wanted = Wanted(file_name=file_name, size_bytes=size_bytes, max_bytes=limit, layout=layout, part=part, known=known)
+    wanted = Wanted(
+        file_name=file_name, size_bytes=size_bytes, max_bytes=limit, layout=layout, part=part, known=known,
+        is_kept=is_kept,
+    )  # fmt: skip
     try:
-        for attempt in transport.attempts():
+        for attempt in transport.attempts(url):
             with attempt:
                 return _try(transport, url, wanted)
     except (requests.RequestException, RefusedError, DamagedError) as error:
@@ -201,12 +206,15 @@ def _receive(transport: Transport, response: requests.Response, head: Head, want
 
 
 def _settle_small(body: bytes, head: Head, wanted: Wanted) -> FetchedFile:
-    """Check and write a small file in one go: it is in memory as a whole."""
+    """Check a small file, and write it in one go where it is kept: it is in memory as a whole."""
+    etag = head.etag.strip('"') or None
     with ONE_AT_A_TIME:
         check_content(body, wanted.file_name, wanted.size_bytes)
         sha256 = sha256_bytes(body)
+        if not wanted.is_kept:
+            return FetchedFile(path=None, sha256=sha256, size_bytes=len(body), etag=etag, data=body)
         path = settle_small(body, sha256, wanted.file_name, wanted.layout)
-    return FetchedFile(path=path, sha256=sha256, size_bytes=len(body), etag=head.etag.strip('"') or None)
+    return FetchedFile(path=path, sha256=sha256, size_bytes=len(body), etag=etag)
 
 
 def _gathered(pieces: Iterator[bytes]) -> tuple[bytes, Exception | None]:

@@ -46,15 +46,6 @@ class RateLimiter:
             if self._held_until.get(host, 0.0) <= time.monotonic():
                 return
 
-    def try_turn(self, host: str = "") -> float:
-        """Take a turn if there is one now, and return 0; else the seconds until there may be one."""
-        with self._lock:
-            now = time.monotonic()
-            due = max(self._next, self._held_until.get(host, 0.0))
-            if due <= now:
-                self._next = now + self._gap_s
-            return max(due - now, 0.0)
-
     def hold(self, host: str, seconds: float) -> None:
         """Let nobody ask `host` for so long; a longer wait that it asked for before stays."""
         with self._lock:

@@ -12,7 +12,7 @@ from hubbleclip.archives.mast.client import Answer, Criteria, MastClient, Row
 from hubbleclip.archives.mast.criteria import criteria_of, mjd_of, release_window, separation_deg, wanted_numbers
 from hubbleclip.archives.mast.date_windows import Query, Window, spans
 from hubbleclip.archives.mast.product_selection import BYTES_A_MB, choose, refusal_of
-from hubbleclip.archives.mast.product_sources import CORES, FileSources
+from hubbleclip.archives.mast.product_sources import FileSources
 from hubbleclip.archives.mast.raw_answers import OBSERVATIONS, PRODUCTS, RawAnswers
 from hubbleclip.archives.stsci.client import ProposalSource
 from hubbleclip.config.settings import ArchiveSettings, FetchSettings
@@ -128,12 +128,9 @@ class HstArchive(MadeApart):
         """The product on disk, checked; see Archive.fetch_product. Raises DownloadError, ArchiveDownError."""
         return self.files.fetch(product)
 
-    def deliver_small(self, products: Iterable[Product]) -> Iterator[tuple[Product, Delivery | None]]:
-        """Small files in memory; see Archive.deliver_small. Raises ArchiveDownError.
-
-        A process of its own has one batch at a time, which takes all connections.
-        """
-        return self.files.deliver_small(products, 1 if self.is_apart else CORES)
+    def deliver_product(self, product: Product) -> Delivery:
+        """The product on disk or in memory; see Archive.deliver_product. Raises DownloadError, ArchiveDownError."""
+        return self.files.deliver(product)
 
 
 def _is_within(observation: Observation, cone_deg: tuple[float, float, float]) -> bool:

@@ -1,8 +1,9 @@
 """MAST's observation and product queries, with astroquery as the client; what an answer must hold is checked here.
 
-Addresses and time limits are set on a fresh astroquery object, since its class bodies read their defaults when they
-are imported and its instances share one table of column types: two servers in one process must not meet there. Rows
-are taken from the JSON itself: astroquery's tables cost more than all the rest and hide how many rows there should be.
+Addresses and time limits are set on an astroquery object of its own, since its class bodies read their defaults when
+they are imported; it asks through the transport's session. Its instances share one table of column types, where two
+servers in one process would meet, so filters are made here. Rows are taken from the JSON itself: astroquery's tables
+cost more than all the rest and hide how many rows there should be.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ import json
 import threading
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 import requests
 
-from hubbleclip.archives.http.client import DamagedError, RefusedError, Transport, in_words, user_agent
+from hubbleclip.archives.http.client import DamagedError, RefusedError, Transport, in_words
 from hubbleclip.core.errors import (
     ArchiveBusyError,
     ArchiveError,
@@ -46,6 +48,10 @@ ERRORS: dict[str, type[ArchiveError]] = {
 TIMEOUT_STATUS = frozenset({408, 504})
 PRODUCT_PAGE_ROWS = 50_000
 OBSIDS_A_REQUEST = 100
+CONTINUOUS = frozenset({"s_dec", "s_ra", "t_exptime", "t_min", "t_obs_release"})
+"""Columns that are asked for by [low, high]; others by their values."""
+SEPARATORS = {"obs_collection": ";"}
+"""Of columns that may hold several values."""
 POLL_PATIENCE = 10
 FIRST_POLL_S, LONGEST_POLL_S = 0.02, 5.0
 
@@ -72,18 +78,14 @@ class MastClient:
         """Astroquery's connection, made when first needed (its import takes seconds) and bound to this server."""
         with self._lock:
             if self._portal is None:
-                from astroquery.mast import ObservationsClass  # noqa: PLC0415 - a slow import that `local` never needs
+                from astroquery.mast.discovery_portal import PortalAPI  # noqa: PLC0415 - slow; `local` never needs it
 
-                portal = ObservationsClass()._portal_api_connection
+                portal = PortalAPI(session=self.transport.session)
                 portal.MAST_REQUEST_URL = f"{self.url}/api/v0/invoke"
                 portal.COLUMNS_CONFIG_URL = f"{self.url}/portal/Mashup/Mashup.asmx/columnsconfig"
                 portal.TIMEOUT = self.transport.fetch.timeout_s * POLL_PATIENCE
                 portal.PAGESIZE = PRODUCT_PAGE_ROWS
-                portal._column_configs = {PRODUCTS: {}}
-                self.transport.mount_on(portal._session)
-                agent = user_agent(self.transport.fetch.contact)
-                portal._session.headers["User-Agent"] = f"{agent} {portal._session.headers['User-Agent']}"
-                portal._session.hooks["response"].append(self._pause)
+                self.transport.session.hooks["response"].append(self._pause)
                 self._portal = portal
         return self._portal
 
@@ -98,7 +100,7 @@ class MastClient:
     ) -> Answer:
         """One query, retried; whatever goes wrong in it becomes an ArchiveError. `tries` limits those that time out."""
         try:
-            for attempt in self.transport.attempts():
+            for attempt in self.transport.attempts(self.url):
                 with attempt:
                     try:
                         return self._try(service, params, keys, page)
@@ -118,15 +120,11 @@ class MastClient:
         return kind(f"{urlsplit(self.url).netloc}: {words}: try again later")
 
     def _try(self, service: str, params: dict[str, Any], keys: Sequence[str], page: dict[str, int]) -> Answer:
-        """One try. What astroquery learned of columns is forgotten when it cannot make a question of it."""
-        from astroquery.exceptions import InvalidQueryError  # noqa: PLC0415 - as above
-
+        """One try."""
         portal = self._client()
         self._polls.wait_s = FIRST_POLL_S
         try:
-            if "criteria" in params:
-                filters = portal.build_filter_set(COLUMNS, service, **params["criteria"])
-                params = {"columns": params["columns"], "filters": filters}
+            _learn_columns(portal, service)
             responses = portal.service_request_async(service, params, **page)
         except requests.exceptions.JSONDecodeError as error:
             raise _unreadable(error.doc) from error
@@ -138,16 +136,13 @@ class MastClient:
             raise DamagedError("it did not answer within fetch.timeout_s", "timeout") from error
         except TimeoutError as error:
             raise DamagedError("the query is still executing", "busy") from error
-        except (InvalidQueryError, KeyError, TypeError, AttributeError, ValueError) as error:
-            portal._column_configs = {PRODUCTS: {}}
-            raise DamagedError(
-                f"the columns or the status have another form than MAST's ({error})", "bad_json"
-            ) from error
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise DamagedError(f"the status has another form than MAST's ({error})", "bad_json") from error
         return read_answer([response.content for response in responses], keys, **page)
 
     def count(self, criteria: Criteria) -> int:
         """How many observations meet the criteria (column name: values, or [low, high] for numbers)."""
-        params = {"columns": "COUNT_BIG(*)", "criteria": criteria}
+        params = {"columns": "COUNT_BIG(*)", "filters": filters_of(criteria)}
         rows = self._ask(OBSERVATIONS, params, keys=("Column1",)).rows
         if len(rows) != 1 or not str(rows[0]["Column1"]).isdigit():
             raise BadJsonError(f"{urlsplit(self.url).netloc}: a count is no number: try again later")
@@ -155,7 +150,7 @@ class MastClient:
 
     def observations(self, criteria: Criteria, *, page: int, page_size: int, tries: int = 0) -> Answer:
         """One page of observations, counted from 1, each row once. Raises ArchiveTimeoutError after so many `tries`."""
-        params = {"columns": "*", "criteria": criteria}
+        params = {"columns": "*", "filters": filters_of(criteria)}
         keys = "obs_id", "obsid", "proposal_id"
         return self._ask(OBSERVATIONS, params, keys=keys, tries=tries, page=page, pagesize=page_size)
 
@@ -184,6 +179,39 @@ class MastClient:
         if not uri.startswith("mast:"):
             raise ArchiveError(f"refused the data URI {uri[:80]!r}: MAST's begin with mast:")
         return f"{self.url}/api/v0.1/Download/file?uri={quote(uri, safe='')}"
+
+
+def _learn_columns(portal: Any, service: str) -> None:
+    """Let astroquery ask for the columns of a service, once a process, as it does before any query. What it learns is
+    not used here, so that an odd answer does no harm.
+    """
+    from astroquery.exceptions import InvalidQueryError  # noqa: PLC0415 - slow; `local` never needs it
+
+    with suppress(InvalidQueryError, AttributeError, TypeError):
+        portal.build_filter_set(COLUMNS, service, obs_collection="HST")
+
+
+def filters_of(criteria: Criteria) -> list[dict[str, Any]]:
+    """The filters of a query in MAST's form (https://mast.stsci.edu/api/v0/pyex.html); at most one wildcard each."""
+    filters: list[dict[str, Any]] = []
+    for name, given in criteria.items():
+        values = given if isinstance(given, list) else [given]
+        entry: dict[str, Any] = {"paramName": name}
+        if name in SEPARATORS:
+            entry["separator"] = SEPARATORS[name]
+        if name in CONTINUOUS:
+            entry["values"] = [{"min": values[0], "max": values[1]}]
+        else:
+            texts = [str(value) for value in values]
+            entry["values"] = [text for text in texts if not _is_pattern(text)]
+            for pattern in filter(_is_pattern, texts):
+                entry["freeText"] = pattern.replace("*", "%")
+        filters.append(entry)
+    return filters
+
+
+def _is_pattern(text: str) -> bool:
+    return "*" in text or "%" in text
 
 
 def read_answer(bodies: Iterable[bytes], keys: Sequence[str] = (), page: int = 0, pagesize: int = 0) -> Answer:

@@ -3,61 +3,55 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Protocol
 
 from hubbleclip.archives.base import Delivery, Known, now_utc
 from hubbleclip.archives.http.client import Transport
-from hubbleclip.archives.http.content_store import SMALL_BYTES, FetchedFile
+from hubbleclip.archives.http.content_store import FetchedFile
 from hubbleclip.archives.http.download import fetch_file
-from hubbleclip.archives.http.lane import Lanes, Transfer
 from hubbleclip.archives.mast.client import MastClient
-from hubbleclip.archives.mast.public_bucket import Land, S3Source
+from hubbleclip.archives.mast.public_bucket import S3Source
 from hubbleclip.config.settings import FetchSettings
 from hubbleclip.core.errors import ArchiveDownError, ArchiveError, DownloadError
-from hubbleclip.core.io import sha256_bytes
-from hubbleclip.core.layout import Layout, product_suffix
+from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Product
-from hubbleclip.fits.integrity import content_problem
 
 LOG = logging.getLogger(__name__)
-CORES = os.cpu_count() or 1
-PREVIEWS = frozenset({".jpg", ".jpeg"})
-"""Suffixes of files that are small also where the archive lists no size."""
 
 
 class FileSource(Protocol):
     """One place that files come from."""
 
-    def fetch(self, product: Product) -> FetchedFile:
-        """The file in its final place, checked. Raises DownloadError, ArchiveDownError, DiskFullError."""
+    name: str
+    """How a message calls it."""
+    absent: frozenset[str]
+    """Reasons of a DownloadError that mean that an address has no such file, so that the next one is asked."""
+
+    def addresses(self, product: Product) -> Iterable[str]:
+        """Where the file may be found, likeliest first. Raises DownloadError where it cannot be asked for."""
 
 
 class MastSource:
     """The archive's own server."""
 
-    def __init__(self, fetch: FetchSettings, transport: Transport, mast: MastClient, land: Land) -> None:
-        self.transport = transport
-        self.mast = mast
-        self.land = land
+    absent: frozenset[str] = frozenset()
 
-    def fetch(self, product: Product) -> FetchedFile:
-        """See FileSource.fetch."""
+    def __init__(self, fetch: FetchSettings, mast: MastClient) -> None:
+        self.name = mast.url
+        self.mast = mast
+
+    def addresses(self, product: Product) -> Iterable[str]:
+        """See FileSource.addresses."""
         try:
-            url = self.mast.download_url(product.uri)
+            return [self.mast.download_url(product.uri)]
         except ArchiveError as error:
             raise DownloadError("refused", str(error)) from error
-        return self.land(self.transport, url, product)
 
 
-SOURCES: dict[str, Callable[[FetchSettings, Transport, MastClient, Land], FileSource]] = {
-    "mast": MastSource,
-    "s3": S3Source,
-}
+SOURCES: dict[str, Callable[[FetchSettings, MastClient], FileSource]] = {"mast": MastSource, "s3": S3Source}
 """The sources by their names in `fetch.sources`."""
 
 
@@ -68,11 +62,10 @@ class FileSources:
         self, fetch: FetchSettings, layout: Layout, transport: Transport, mast: MastClient, max_bytes: int | None = None
     ) -> None:
         self.layout = layout
-        self.mast = mast
+        self.transport = transport
         self.max_bytes = max_bytes
         self.known: Known = lambda etag, size_bytes: None
-        self.sources = {name: SOURCES[name](fetch, transport, mast, self._land) for name in fetch.sources}
-        self.lanes = Lanes(transport) if fetch.sources == ("mast",) else None
+        self.sources = {name: SOURCES[name](fetch, mast) for name in fetch.sources}
         self._down: dict[str, ArchiveDownError] = {}
         self._lock = threading.Lock()
 
@@ -82,61 +75,39 @@ class FileSources:
         A source that is down is left out from then on while another remains. Raises DownloadError with each source's
         reason, ArchiveDownError where no source serves, DiskFullError.
         """
+        return self._deliver(product, is_kept=True).product
+
+    def deliver(self, product: Product) -> Delivery:
+        """As `fetch`, but a small file stays in memory."""
+        return self._deliver(product, is_kept=False)
+
+    def _deliver(self, product: Product, *, is_kept: bool) -> Delivery:
         failures: dict[str, ArchiveError] = dict(self._down)
         for name in [name for name in self.sources if name not in self._down]:
             try:
-                file = self.sources[name].fetch(product)
-                told = _arrived(product, name, sha256=file.sha256, size_bytes=file.size_bytes, etag=file.etag)
-                return replace(told, path=self.layout.relative(file.path))
+                file = self._fetch_from(self.sources[name], product, is_kept=is_kept)
             except ArchiveDownError as error:
                 failures[name] = error
                 self._leave_out(name, error)
             except DownloadError as error:
                 failures[name] = error
+            else:
+                return Delivery(_arrived(product, name, file, self.layout), file.data)
         raise _joined(failures)
 
-    def deliver_small(
-        self, products: Iterable[Product], num_at_once: int = CORES
-    ) -> Iterator[tuple[Product, Delivery | None]]:
-        """Small files from the archive's own server, where it is the only source; see Archive.deliver_small. At most
-        `num_at_once` threads work on what it brings, and the others wait; each has its share of the connections.
-        """
-        asked: list[tuple[Product, str]] = []
-        for product in products:
-            if self.lanes and self.lanes.is_open and self._is_small(product):
-                asked.append((product, self.mast.download_url(product.uri)))
-            else:
-                yield product, None
-        if self.lanes and asked:
-            with self.lanes.one(num_at_once) as lane, closing(lane.answers(asked)) as answers:
-                for product, transfer in answers:
-                    delivery = None if transfer is None else self._delivery(product, transfer)
-                    if delivery is not None:
-                        self.lanes.transport.breaker.succeeded()
-                    yield product, delivery
+    def _fetch_from(self, source: FileSource, product: Product, *, is_kept: bool) -> FetchedFile:
+        """The file from the first of a source's addresses that has it."""
+        for url in source.addresses(product):
+            try:
+                return self._land(url, product, is_kept=is_kept)
+            except DownloadError as error:
+                if error.reason not in source.absent:
+                    raise
+        raise DownloadError("missing", f"{product.uri} is not in {source.name}")
 
-    def _is_small(self, product: Product) -> bool:
-        """Whether a file is to be expected in one piece: what came of it before is gone on with elsewhere."""
-        is_preview = product_suffix(product.file_name) in PREVIEWS
-        size_bytes = product.size_bytes or (0 if is_preview else SMALL_BYTES + 1)
-        is_begun = self.layout.part(product.uri).is_file()
-        return size_bytes <= SMALL_BYTES and product.uri.startswith("mast:") and not is_begun
-
-    def _delivery(self, product: Product, transfer: Transfer) -> Delivery | None:
-        """A body that is what was asked for; None for another."""
-        data = transfer.body
-        if len(data) > (self.max_bytes or SMALL_BYTES):
-            return None
-        if content_problem(data, product_suffix(product.file_name), product.size_bytes) is not None:
-            return None
-        etag = transfer.headers().get("Etag", "")
-        etag = "" if etag.startswith("W/") else etag.strip('"')
-        told = _arrived(product, "mast", sha256=sha256_bytes(data), size_bytes=len(data), etag=etag or None)
-        return Delivery(told, data)
-
-    def _land(self, transport: Transport, url: str, product: Product) -> FetchedFile:
+    def _land(self, url: str, product: Product, *, is_kept: bool) -> FetchedFile:
         return fetch_file(
-            transport,
+            self.transport,
             url,
             uri=product.uri,
             file_name=product.file_name,
@@ -144,6 +115,7 @@ class FileSources:
             layout=self.layout,
             max_bytes=self.max_bytes,
             known=self.known,
+            is_kept=is_kept,
         )
 
     def _leave_out(self, name: str, error: ArchiveDownError) -> None:
@@ -157,10 +129,11 @@ class FileSources:
         LOG.warning("the source %s is left out for the rest of this run: %s", name, error)
 
 
-def _arrived(product: Product, source: str, *, sha256: str, size_bytes: int, etag: str | None) -> Product:
-    """The product with what is known of its content, which stands nowhere yet."""
+def _arrived(product: Product, source: str, file: FetchedFile, layout: Layout) -> Product:
+    """The product with what is known of its content."""
     return replace(
-        product, sha256=sha256, path=None, size_bytes=size_bytes, source=source, etag=etag,
+        product, sha256=file.sha256, path=layout.relative(file.path) if file.path else None,
+        size_bytes=file.size_bytes, source=source, etag=file.etag,
         fetched_version=product.archive_version, fetched_at=now_utc(),
     )  # fmt: skip
 

@@ -15,9 +15,8 @@ from urllib.parse import urlencode, urlsplit
 
 import requests
 
-from hubbleclip.archives.http.client import RefusedError, Transport, in_words
+from hubbleclip.archives.http.client import DamagedError, RefusedError, Transport, in_words
 from hubbleclip.archives.stsci.parsers import ProposalText, text_of
-from hubbleclip.config.settings import FetchSettings
 from hubbleclip.core.errors import ArchiveError, SettingsError
 from hubbleclip.core.text_cleaning import clean_number, decode
 
@@ -32,10 +31,10 @@ TAGS = {"R": "bibcode", "T": "title", "A": "author", "B": "abstract", "J": "pub_
 
 
 class AdsClient:
-    """Asks ADS, with a connection of its own, so that its troubles are not the archive's. Threads may share it."""
+    """Asks ADS, whose troubles are not the archive's. Threads may share it."""
 
-    def __init__(self, url: str, fetch: FetchSettings) -> None:
-        self.transport = Transport(fetch.model_copy(update={"redirect_hosts": ()}))
+    def __init__(self, url: str, transport: Transport) -> None:
+        self.transport = transport
         self._headers = {"Authorization": f"Bearer {_read_token(url)}"}
         self._is_stopped = False
 
@@ -46,19 +45,22 @@ class AdsClient:
         if self._is_stopped:
             return None
         try:
-            for attempt in self.transport.attempts():
+            for attempt in self.transport.attempts(url):
                 with attempt:
                     return self._try(url)
         except ArchiveError as error:
             self._stop(str(error))
-        except (requests.RequestException, RefusedError) as error:
+        except (requests.RequestException, RefusedError, DamagedError) as error:
             self._stop(str(in_words(error, url)))
         return None
 
     def _try(self, url: str) -> bytes:
-        """One request. A spent quota is not asked again, however short the wait that the answer names."""
+        """One request. A spent quota is not asked again, however short the wait that the answer names; the token goes
+        to no other host.
+        """
         try:
-            with self.transport.open(url, self._headers) as response:
+            with self.transport.open(url, self._headers, redirect_hosts=()) as response:
+                self.transport.read_whole(response)
                 content = response.content
         except requests.HTTPError as error:
             status = 0 if error.response is None else error.response.status_code

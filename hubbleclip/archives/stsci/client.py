@@ -85,7 +85,7 @@ class ProposalSource:
         )
         if not settings.use_ads:
             return singles
-        get = self._get if settings.from_raw else AdsClient(settings.ads_url, self.transport.fetch).get
+        get = self._get if settings.from_raw else AdsClient(settings.ads_url, self.transport).get
         url = partial(ads_url, settings.ads_url)
         return (*singles, Single(name=ADS, suffix=".json", gives=("abstract",), url=url, get=get, read=parse_ads))
 

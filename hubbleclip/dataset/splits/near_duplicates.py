@@ -7,6 +7,8 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from scipy.cluster.hierarchy import DisjointSet
+
 from hubbleclip.config.settings import SplitSettings
 from hubbleclip.core.records import Proposal
 from hubbleclip.dataset.splits.continuations import WORD, Link, continuation_links
@@ -74,17 +76,11 @@ def text_links(proposals: Mapping[str, Proposal], settings: SplitSettings) -> li
 def group_proposals(proposal_ids: Iterable[str], links: Sequence[Link]) -> dict[str, str]:
     """For every proposal id, linked ones included, the smallest among those tied to it, directly or through others."""
     ends = (proposal_id for link in links for proposal_id in (link.one, link.other))
-    parents = {proposal_id: proposal_id for proposal_id in (*proposal_ids, *ends)}
-
-    def root(key: str) -> str:
-        while parents[key] != key:
-            parents[key] = key = parents[parents[key]]
-        return key
-
+    tied = DisjointSet((*proposal_ids, *ends))
     for link in links:
-        low, high = sorted((root(link.one), root(link.other)))
-        parents[high] = low
-    return {key: root(key) for key in parents}
+        tied.merge(link.one, link.other)
+    smallest = {proposal_id: min(group) for group in tied.subsets() for proposal_id in group}
+    return {proposal_id: smallest[proposal_id] for proposal_id in tied}
 
 
 def group_id(smallest_proposal_id: str) -> str:

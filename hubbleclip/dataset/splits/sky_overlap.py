@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
 
+from hubbleclip.core.vectors import unit
+
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
@@ -46,7 +48,7 @@ def unit_vectors(ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike) -> Floats:
 def footprints(corners_deg: Sequence[Sequence[float]]) -> Footprints:
     """Footprints from eight numbers each: ra, dec of four corners in order, in degrees."""
     corners = unit_vectors(*np.moveaxis(np.asarray(corners_deg, dtype=np.float64).reshape(-1, 4, 2), -1, 0))
-    centre = _unit(corners.sum(axis=1))
+    centre = unit(corners.sum(axis=1))
     chord = np.linalg.norm(corners - centre[:, None], axis=-1).max(axis=1, initial=0.0)
     return Footprints(corners=corners, centre=centre, radius_rad=2 * np.arcsin(np.minimum(chord / 2, 1)))
 
@@ -89,7 +91,7 @@ def closer(a: Floats, b: Floats, guard_rad: float) -> Bools:
     Both are projected gnomonically around the middle of the pair, where great circles are straight lines and the poles
     and the meridian of RA 0 are nothing special. A pair too wide for that counts as touching.
     """
-    middle = _unit(a.sum(axis=1) + b.sum(axis=1))
+    middle = unit(a.sum(axis=1) + b.sum(axis=1))
     (a_xy, a_fits), (b_xy, b_fits) = _project(a, middle), _project(b, middle)
     overlap = ~(_separated_along(a_xy, a_xy, b_xy) | _separated_along(b_xy, a_xy, b_xy))
     gap = np.minimum(_corner_to_edge(a_xy, b_xy), _corner_to_edge(b_xy, a_xy))
@@ -97,15 +99,10 @@ def closer(a: Floats, b: Floats, guard_rad: float) -> Bools:
     return near
 
 
-def _unit(vectors: Floats) -> Floats:
-    length: Floats = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return vectors / np.maximum(length, SMALLEST_RAD)
-
-
 def _project(corners: Floats, middle: Floats) -> tuple[Floats, Bools]:
     """Gnomonic plane coordinates (n, 4, 2) around `middle` (n, 3), and whether they can be trusted (n,)."""
     axis = np.where(np.abs(middle[:, 2:]) < 0.9, [0.0, 0.0, 1.0], [1.0, 0.0, 0.0])
-    east = _unit(np.cross(axis, middle))
+    east = unit(np.cross(axis, middle))
     basis = np.stack((east, np.cross(middle, east), middle), axis=-1)
     x, y, depth = np.moveaxis(corners @ basis, -1, 0)
     return np.stack((x, y), axis=-1) / np.maximum(depth, FAR_SIDE)[..., None], (depth > FAR_SIDE).all(axis=1)

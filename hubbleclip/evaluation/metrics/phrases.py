@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hubbleclip.core.vectors import unit
 from hubbleclip.evaluation.metrics.retrieval import Floats, cosine_scores
 
 VOCABULARY_FILE = Path(__file__).parent / "vocabulary.json"
@@ -47,8 +48,7 @@ def prompts(phrases: tuple[str, ...], templates: tuple[str, ...]) -> list[str]:
 def ensembled(feat_pd: Floats, num_templates: int) -> Floats:
     """One normalised feature a phrase: the mean over its templates (the prompt ensemble of CLIP, section 3.1.4)."""
     mean_pd = feat_pd.reshape(-1, num_templates, feat_pd.shape[1]).mean(axis=1)
-    unit_pd: Floats = mean_pd / np.maximum(np.linalg.norm(mean_pd, axis=1, keepdims=True), 1e-12)
-    return unit_pd
+    return unit(mean_pd)
 
 
 def nearest(feat_qd: Floats, feat_id: Floats, count: int) -> list[list[Match]]:

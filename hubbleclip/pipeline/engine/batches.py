@@ -20,12 +20,35 @@ Item = TypeVar("Item")
 
 
 def batches(items: Sequence[Item], size: int) -> list[Sequence[Item]]:
-    """`items` in slices of at most `size`."""
+    """Slices of `items` of at most `size` each.
+
+    Parameters
+    ----------
+    items
+        Any sequence.
+    size
+        Items per slice, at least 1.
+
+    Returns
+    -------
+    list of sequence
+        The slices, in order.
+
+    """
     return [items[i : i + size] for i in range(0, len(items), size)]
 
 
 def write_rows(stage: Stage, batch: Batch) -> None:
-    """Write a batch whose keys are tables."""
+    """Write a batch whose keys are tables.
+
+    Parameters
+    ----------
+    stage
+        The stage with the open catalog.
+    batch
+        Rows by table.
+
+    """
     stage.catalog.upsert(batch)
 
 
@@ -129,8 +152,19 @@ class _Queue:
 def num_counted(rejections: Iterable[Rejection]) -> int:
     """Number of rejections that count against `flows.max_rejected_share`.
 
-    Tiles that show too little do not count, since a product may have more of them than a stage has products; a tile
+    Tiles that show too little do not count, because a product may have more of them than a stage has products. A tile
     that breaks its contract counts.
+
+    Parameters
+    ----------
+    rejections
+        Rejections of one batch.
+
+    Returns
+    -------
+    int
+        How many of them count.
+
     """
     return sum(row.entity != "tile" or row.reason.startswith("contract:") for row in rejections)
 

@@ -1,4 +1,4 @@
-"""Where rows go from one stage to the next: what breaks its contract is left out there."""
+"""The check where rows pass from one stage to the next: a row that breaks its contract is rejected."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Edge(NamedTuple):
-    """The `stage` of its rejections, the section of settings that they depend on, the table of the items worked on."""
+    """The stage that rejects, the section of settings that this depends on, and the table of the items in work."""
 
     stage: str
     section: str
@@ -37,7 +37,23 @@ EDGES = {
 
 
 def checked(stage: Stage, batch: Rows, made_by: str) -> dict[str, list[Any]]:
-    """The batch of a task without rows that break their contract; each of them becomes a Rejection."""
+    """A batch without the rows that break their contract; each of those becomes a Rejection.
+
+    Parameters
+    ----------
+    stage
+        The stage with its settings.
+    batch
+        Rows by table.
+    made_by
+        Kind of work that made the rows, a key of `EDGES`.
+
+    Returns
+    -------
+    dict
+        Rows by table, with a `rejection` entry for each row that was removed.
+
+    """
     edge = EDGES[made_by]
     digest: str = getattr(stage.settings, edge.section).digest()
     return without_broken_rows(batch, edge.stage, edge.item, digest)

@@ -18,7 +18,19 @@ STOPPED = "stopped"
 
 
 def merged(parts: Iterable[Batch]) -> Batch:
-    """Several batches as one."""
+    """Several batches as one.
+
+    Parameters
+    ----------
+    parts
+        Batches; a table may occur in several.
+
+    Returns
+    -------
+    dict
+        The rows of all parts by table, in order.
+
+    """
     whole: Batch = {}
     for part in parts:
         for name, rows in part.items():
@@ -51,7 +63,21 @@ class Connections(MadeApart):
         return self._is_open and self.error is None
 
     def map(self, work: Callable[[Item], Batch], items: Sequence[Item]) -> Batch:
-        """The rows that `work` returns for each item, as one batch; none for items after the connections closed."""
+        """Call `work` for each item, at most `num` at a time over all batches.
+
+        Parameters
+        ----------
+        work
+            Returns the rows of one item.
+        items
+            Items of one batch.
+
+        Returns
+        -------
+        dict
+            The rows of all items as one batch; items after the connections closed have none.
+
+        """
         return merged([*self._pool.map(partial(self._try, work), items), self._reported()])
 
     def _reported(self) -> Batch:

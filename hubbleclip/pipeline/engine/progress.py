@@ -24,7 +24,16 @@ class Progress:
     show: Callable[[float, str], None] = lambda percent, text: None
 
     def add(self, num_done: int, num_rejected: int) -> None:
-        """Add to the counts."""
+        """Add the items of one batch.
+
+        Parameters
+        ----------
+        num_done
+            Items that are finished, rejected ones included.
+        num_rejected
+            Items that were rejected.
+
+        """
         self.done += num_done
         self.rejected += num_rejected
         if time.monotonic() - self.logged > LOG_EVERY_S:

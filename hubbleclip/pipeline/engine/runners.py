@@ -26,7 +26,24 @@ RUNNERS = {
 
 
 def runner_of(settings: Settings) -> Runner:
-    """The runner that the settings name. Raises SettingsError when there is none of that name."""
+    """The runner that the settings name.
+
+    Parameters
+    ----------
+    settings
+        All settings; `flows.runner` is used.
+
+    Returns
+    -------
+    Runner
+        Its properties.
+
+    Raises
+    ------
+    SettingsError
+        When there is no runner of that name.
+
+    """
     runner = RUNNERS.get(settings.flows.runner)
     if runner is None:
         known = ", ".join(sorted(RUNNERS))
@@ -35,7 +52,19 @@ def runner_of(settings: Settings) -> Runner:
 
 
 def is_remote(settings: Settings) -> bool:
-    """Whether workers may be on machines that share no disk with this one, so that files pass through the store."""
+    """Whether workers may run on machines that share no disk with this one, so that files pass through the store.
+
+    Parameters
+    ----------
+    settings
+        All settings; `store` and the section `flows` are used.
+
+    Returns
+    -------
+    bool
+        True for a cluster with an address, when a store is set.
+
+    """
     address = runner_of(settings).address
     return bool(settings.store and address and getattr(settings.flows, address))
 
@@ -43,8 +72,19 @@ def is_remote(settings: Settings) -> bool:
 def fetch_share(settings: Settings) -> FetchSettings:
     """The fetch settings of one worker.
 
-    Separate processes cannot share a rate limiter, and at most `flows.workers` batches are fetched at a time: so each
+    Separate processes cannot share a rate limiter, and at most `flows.workers` batches are fetched at a time. So each
     has that share of the connections, at least one, and of the requests per second.
+
+    Parameters
+    ----------
+    settings
+        All settings.
+
+    Returns
+    -------
+    FetchSettings
+        The section `fetch` with the share of one worker.
+
     """
     fetch, num = settings.fetch, settings.flows.workers if runner_of(settings).is_separate else 1
     limits = {"connections": max(fetch.connections // num, 1), "requests_per_s": fetch.requests_per_s / num}

@@ -1,4 +1,4 @@
-"""What must run beside a flow: the simulated archive needs its server, the others nothing."""
+"""What a stage needs while it runs: the simulated archive is served on loopback, other archives need nothing."""
 
 from __future__ import annotations
 
@@ -28,6 +28,18 @@ SERVICES: dict[str, Callable[[Settings], AbstractContextManager[ArchiveSettings]
 
 
 def archive_service(settings: Settings) -> AbstractContextManager[ArchiveSettings]:
-    """Archive settings that can be asked, for as long as the block lasts."""
+    """Start what the archive needs, for the duration of a `with` block.
+
+    Parameters
+    ----------
+    settings
+        All settings; `archive.name` chooses the service.
+
+    Returns
+    -------
+    context manager
+        Yields the section `archive` with the URLs to ask.
+
+    """
     serve = _served_already if settings.archive.from_raw else SERVICES.get(settings.archive.name, _served_already)
     return serve(settings)

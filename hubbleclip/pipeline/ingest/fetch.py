@@ -1,4 +1,4 @@
-"""Bring the chosen files to the disk: new ones, other versions of known ones, and what failed and has waited."""
+"""Fetch the chosen files: new ones, new versions of known ones, and failed ones whose retry is due."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ from functools import partial
 
 from hubbleclip.archives import Archive
 from hubbleclip.archives.base import Delivery
-from hubbleclip.archives.http.content_store import check_room, settle_small
+from hubbleclip.archives.http.content_store import check_room
 from hubbleclip.catalog.catalog import Catalog
 from hubbleclip.catalog.pending import pending_fetch, product_batches
 from hubbleclip.catalog.product_versions import next_version
 from hubbleclip.config.settings import Settings
-from hubbleclip.core.errors import ArchiveDownError, DiskFullError
 from hubbleclip.core.io import sync_files
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Product, Rejection
 from hubbleclip.pipeline.engine.attempts import attempt, write_with_retries
 from hubbleclip.pipeline.engine.batches import run_batches
-from hubbleclip.pipeline.engine.connections import Batch, Connections, merged
+from hubbleclip.pipeline.engine.connections import Batch, Connections
 from hubbleclip.pipeline.engine.runners import fetch_share
 from hubbleclip.pipeline.engine.stage import Stage, layout_of
 from hubbleclip.pipeline.remote_store import push
@@ -28,72 +27,90 @@ from hubbleclip.pipeline.remote_store import push
 def fetch_products(
     products: Sequence[Product], archive: Archive, settings: Settings, connections: Connections
 ) -> Batch:
-    """Fetch files side by side; one that fails is left for a later run."""
+    """Fetch the files of a batch side by side; one that fails is retried by a later run.
+
+    Parameters
+    ----------
+    products
+        The batch.
+    archive
+        The archive to ask.
+    settings
+        All settings.
+    connections
+        Shared by all batches of the stage.
+
+    Returns
+    -------
+    dict
+        Rows for `product`, `product_version` and `failure`.
+
+    """
     layout = layout_of(settings)
     check_room(layout, sum(product.size_bytes or 0 for product in products), settings.fetch.min_free_gb)
-    batch = fetch_each(
-        products, archive, connections,
-        take=partial(keep_delivery, layout=layout, settings=settings),
-        alone=partial(fetch_file, archive=archive, settings=settings),
-    )  # fmt: skip
+    batch = connections.map(partial(fetch_file, archive=archive, settings=settings), products)
     push(layout, (product.path for product in batch.get("product", ()) if product.path))
     return batch
 
 
-def fetch_each(
-    products: Sequence[Product],
-    archive: Archive,
-    connections: Connections,
-    *,
-    take: Callable[[Product, Delivery], Batch],
-    alone: Callable[[Product], Batch],
-    is_taken: Callable[[Product], bool] = lambda product: True,
-) -> Batch:
-    """What `take` makes of each small file as it comes, and `alone` of the others, fetched by themselves side by
-    side.
-    """
-    left = [product for product in products if not is_taken(product)]
-    done: list[Batch] = []
-    try:
-        for product, delivery in archive.deliver_small(filter(is_taken, products)):
-            if not connections.is_open:
-                break
-            if delivery is None:
-                left.append(product)
-            else:
-                done.append(take(product, delivery))
-    except (ArchiveDownError, DiskFullError) as error:
-        connections.error = error
-    return merged([*done, connections.map(alone, left)])
-
-
-def keep_delivery(product: Product, delivery: Delivery, layout: Layout, settings: Settings) -> Batch:
-    """Write a small file to its place."""
-    told = delivery.product
-    path = attempt(
-        lambda: settle_small(delivery.data, told.sha256 or "", told.file_name, layout),
-        entity="product", entity_id=product.uri, stage="fetch", digest=settings.archive.digest(),
-    )  # fmt: skip
-    if isinstance(path, Rejection):
-        return {"failure": [path]}
-    numbered, history = next_version(product, replace(told, path=layout.relative(path)))
-    return {"product": [numbered], "product_version": history}
-
-
 def fetch_file(product: Product, archive: Archive, settings: Settings) -> Batch:
-    """Fetch one file: its product's row, and another of its history where the content is new."""
-    fetched = attempt(
-        lambda: archive.fetch_product(product),
-        entity="product", entity_id=product.uri, stage="fetch", digest=settings.archive.digest(),
-    )  # fmt: skip
-    if isinstance(fetched, Rejection):
-        return {"failure": [fetched]}
-    numbered, history = next_version(product, fetched)
-    return {"product": [numbered], "product_version": history}
+    """Fetch one file to the disk.
+
+    Parameters
+    ----------
+    product
+        The file.
+    archive
+        The archive to ask.
+    settings
+        All settings.
+
+    Returns
+    -------
+    dict
+        Its row, and a row of its history when the content is new; or a `failure`.
+
+    """
+    return fetched_by(lambda: Delivery(archive.fetch_product(product)), product, settings)[0]
+
+
+def fetched_by(fetch: Callable[[], Delivery], product: Product, settings: Settings) -> tuple[Batch, bytes | None]:
+    """The rows of one fetched file.
+
+    Parameters
+    ----------
+    fetch
+        Fetches the file.
+    product
+        The file.
+    settings
+        All settings.
+
+    Returns
+    -------
+    tuple
+        Its rows as in `fetch_file`, and its content when it is in memory only.
+
+    """
+    digest = settings.archive.digest()
+    delivery = attempt(fetch, entity="product", entity_id=product.uri, stage="fetch", digest=digest)
+    if isinstance(delivery, Rejection):
+        return {"failure": [delivery]}, None
+    numbered, history = next_version(product, delivery.product)
+    return {"product": [numbered], "product_version": history}, delivery.data
 
 
 def fetch_pending(stage: Stage, archive: Archive) -> None:
-    """Fetch all that waits, then remove contents that newer ones have replaced."""
+    """Fetch all pending files, then remove contents that newer ones have replaced.
+
+    Parameters
+    ----------
+    stage
+        The stage with the open catalog.
+    archive
+        The archive to ask.
+
+    """
     pending, settings = pending_fetch(stage.catalog, stage.settings), stage.settings
     connections = Connections(fetch_share(settings).connections)
     if pending:
@@ -106,13 +123,38 @@ def fetch_pending(stage: Stage, archive: Archive) -> None:
 
 
 def known_content(catalog: Catalog, etag: str, size_bytes: int) -> str | None:
-    """The sha256 of a file on the disk by what its server called it; for any thread."""
+    """The hash of a file on disk by the ETag of its server; safe to call from any thread.
+
+    Parameters
+    ----------
+    catalog
+        The open catalog.
+    etag
+        The server's ETag.
+    size_bytes
+        Size of the content.
+
+    Returns
+    -------
+    str or None
+        sha256 in hex, when the content is known.
+
+    """
     return next((sha256 for (sha256,) in catalog.found_beside("known_content", etag=etag, size_bytes=size_bytes)), None)
 
 
 def write_fetched(stage: Stage, batch: Batch) -> None:
-    """Write products as fetched, and what was cut of them, once the files are safe on the disk. A new content is cut
-    anew, so that the old tiles are current no more.
+    """Write fetched products, and the tiles cut from them, after their files are safe on disk.
+
+    New content invalidates the tiles that were cut from older content.
+
+    Parameters
+    ----------
+    stage
+        The stage with the open catalog.
+    batch
+        Rows for `product`, `product_version`, `tile`, `rejection` and `failure`.
+
     """
     files = [*batch.get("product", []), *batch.get("tile", [])]
     sync_files(stage.layout.absolute(file.path) for file in files if file.path)
@@ -124,13 +166,29 @@ def write_fetched(stage: Stage, batch: Batch) -> None:
 
 
 def remove_old_contents(stage: Stage) -> None:
-    """Remove files that no product names any more. It looks at the whole history, so a kill leaves nothing behind."""
+    """Remove files that no product refers to any more.
+
+    The whole history is examined, so a killed run leaves nothing behind.
+
+    Parameters
+    ----------
+    stage
+        The stage with the open catalog.
+
+    """
     for row in stage.catalog.named("old_contents"):
         stage.layout.product(row["sha256"], row["file_name"]).unlink(missing_ok=True)
 
 
 def remove_strays(stage: Stage) -> None:
-    """Remove what a killed run left: files that no product names, and partial ones."""
+    """Remove what a killed run left: files that no product refers to, and partial ones.
+
+    Parameters
+    ----------
+    stage
+        The stage with the open catalog.
+
+    """
     rows = stage.catalog.rows("SELECT path FROM product WHERE path IS NOT NULL")
     named = {stage.layout.absolute(row["path"]) for row in rows}
     for path in stage.layout.products.rglob("*"):
@@ -139,13 +197,41 @@ def remove_strays(stage: Stage) -> None:
 
 
 def is_on_disk(product: Product, layout: Layout) -> bool:
-    """Whether the content that the archive lists stands on the disk."""
+    """Whether the content that the archive lists is on disk.
+
+    Parameters
+    ----------
+    product
+        The product.
+    layout
+        File names of the profile.
+
+    Returns
+    -------
+    bool
+        False when the file is missing or of another version.
+
+    """
     is_current = product.sha256 is not None and product.archive_version == product.fetched_version
     return is_current and product.path is not None and layout.absolute(product.path).is_file()
 
 
 def dropped(product: Product, layout: Layout) -> Product:
-    """The product after its file is removed, whole or partial; one that stands outside the profile's folder stays."""
+    """Remove the file of a product, whole or partial; a file outside the profile's folder is kept.
+
+    Parameters
+    ----------
+    product
+        The product.
+    layout
+        File names of the profile.
+
+    Returns
+    -------
+    Product
+        Its row without the path.
+
+    """
     part = layout.part(product.uri)
     for path in part.parent.glob(f"{part.stem}.*"):
         path.unlink()

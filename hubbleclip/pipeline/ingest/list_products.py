@@ -1,4 +1,4 @@
-"""Ask for the products of observations that are new or have changed, whole proposals at a time."""
+"""List the products of observations that are new or have changed, whole proposals at a time."""
 
 from __future__ import annotations
 
@@ -17,15 +17,33 @@ from hubbleclip.pipeline.engine.batches import run_batches
 from hubbleclip.pipeline.engine.connections import Batch, merged
 from hubbleclip.pipeline.engine.stage import Stage
 
-OBSERVATIONS_A_BATCH = 4
+OBSERVATIONS_PER_BATCH = 4
 """Batches of observations are larger than those of files by this factor, since the archive answers many at once."""
 
 
 def list_products(
     observations: Sequence[Observation], archive: Archive, taken: Mapping[str, frozenset[str]], digest: str
 ) -> Batch:
-    """Choose the files of whole proposals. Where the archive fails for several, each is asked for by itself, so that
-    one never holds up the others.
+    """Choose the files of whole proposals.
+
+    Where the archive fails for several proposals, each is requested alone, so that one never delays the others.
+
+    Parameters
+    ----------
+    observations
+        All known observations of one or more proposals, sorted by proposal.
+    archive
+        The archive to ask.
+    taken
+        Observations that have a file in use, by proposal.
+    digest
+        Digest of the section `archive`.
+
+    Returns
+    -------
+    dict
+        Rows for `product`, `rejection` and `listing`, or for `failure`.
+
     """
     listed = attempt(
         lambda: archive.list_products(observations, taken),
@@ -45,7 +63,7 @@ def list_products(
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """All known observations of some proposals, and by proposal which of them have a file in use."""
+    """All known observations of some proposals, and which of them have a file in use, by proposal."""
 
     observations: list[Observation]
     taken: dict[str, frozenset[str]]
@@ -56,12 +74,37 @@ class Known:
 
 
 def list_known(known: Known, archive: Archive, digest: str) -> Batch:
-    """Choose the files of whole proposals."""
+    """Choose the files of whole proposals.
+
+    Parameters
+    ----------
+    known
+        Their observations.
+    archive
+        The archive to ask.
+    digest
+        Digest of the section `archive`.
+
+    Returns
+    -------
+    dict
+        See `list_products`.
+
+    """
     return list_products(known.observations, archive, known.taken, digest)
 
 
 def list_pending(stage: Stage, archive: Archive) -> None:
-    """List products wherever that is due."""
+    """List products of all proposals with observations that are new or have changed.
+
+    Parameters
+    ----------
+    stage
+        The stage with the open catalog.
+    archive
+        The archive to ask.
+
+    """
     pending = pending_products(stage.catalog, stage.settings.archive)
     run_batches(
         stage, "list-products", list_known, proposal_batches(stage, pending),
@@ -71,8 +114,22 @@ def list_pending(stage: Stage, archive: Archive) -> None:
 
 
 def proposal_batches(stage: Stage, pending: Sequence[Mapping[str, Any]]) -> Iterator[Known]:
-    """All known observations of these proposals, read a batch at a time; no proposal is torn apart."""
-    most = stage.settings.flows.batch_size * OBSERVATIONS_A_BATCH
+    """All known observations of pending proposals, read one batch at a time; a proposal is never divided.
+
+    Parameters
+    ----------
+    stage
+        The stage with the open catalog.
+    pending
+        Rows with `proposal_id` and `num_known`.
+
+    Yields
+    ------
+    Known
+        One batch of whole proposals.
+
+    """
+    most = stage.settings.flows.batch_size * OBSERVATIONS_PER_BATCH
     proposal_ids: list[str] = []
     num = 0
     for place, row in enumerate(pending, 1):
@@ -80,12 +137,26 @@ def proposal_batches(stage: Stage, pending: Sequence[Mapping[str, Any]]) -> Iter
         num += row["num_known"]
         if num >= most or place == len(pending):
             rows = stage.catalog.named("known_observations", proposal_ids=proposal_ids)
-            yield Known(from_rows(Observation, rows), taken_names(stage.catalog, proposal_ids))
+            yield Known(from_rows(Observation, rows), obs_ids_in_use(stage.catalog, proposal_ids))
             proposal_ids, num = [], 0
 
 
-def taken_names(catalog: Catalog, proposal_ids: Sequence[str]) -> dict[str, frozenset[str]]:
-    """Observations of these proposals that have a file in use, by proposal."""
+def obs_ids_in_use(catalog: Catalog, proposal_ids: Sequence[str]) -> dict[str, frozenset[str]]:
+    """Observations of some proposals that have a file in use.
+
+    Parameters
+    ----------
+    catalog
+        The open catalog.
+    proposal_ids
+        The proposals.
+
+    Returns
+    -------
+    dict of frozenset
+        Observation ids by proposal.
+
+    """
     sql = (
         "SELECT proposal_id, list(obs_id) AS names FROM product "
         "WHERE superseded_at IS NULL AND list_contains(?, proposal_id) GROUP BY proposal_id"
@@ -94,20 +165,43 @@ def taken_names(catalog: Catalog, proposal_ids: Sequence[str]) -> dict[str, froz
 
 
 def write_listing(stage: Stage, batch: Batch) -> None:
-    """Write the lists of whole proposals in one transaction: a file that is chosen no more is superseded, one that was
-    fetched keeps its content.
+    """Write the product lists of whole proposals in one transaction.
+
+    A file that is no longer chosen is superseded; one that was fetched keeps its content.
+
+    Parameters
+    ----------
+    stage
+        The stage with the open catalog.
+    batch
+        Rows of `list_products`.
+
     """
     products = batch.pop("product", [])
     if stage.settings.archive.from_raw:
-        batch["listing"] = dated_as_known(stage.catalog, batch.get("listing", []))
+        batch["listing"] = with_known_dates(stage.catalog, batch.get("listing", []))
     with stage.catalog.transaction():
         incoming = {"product": products, "listing": batch.get("listing", []), "rejection": batch.get("rejection", [])}
         stage.catalog.run("write_listing", incoming, now=datetime.now(UTC))
         write_with_retries(stage, batch, entity="proposal", work="products", done=[])
 
 
-def dated_as_known(catalog: Catalog, listings: Sequence[Listing]) -> list[Listing]:
-    """Listings made of landed answers, with the dates at which the archive was asked where the catalog knows them."""
+def with_known_dates(catalog: Catalog, listings: Sequence[Listing]) -> list[Listing]:
+    """Listings made from stored raw answers, with the dates of the original requests where the catalog has them.
+
+    Parameters
+    ----------
+    catalog
+        The open catalog.
+    listings
+        Listings dated now.
+
+    Returns
+    -------
+    list of Listing
+        The same listings with their known dates.
+
+    """
     sql = "SELECT obs_id, listed_at FROM listing WHERE list_contains(?, obs_id)"
     rows = catalog.rows(sql, [[item.obs_id for item in listings]])
     known = {row["obs_id"]: row["listed_at"] for row in rows}

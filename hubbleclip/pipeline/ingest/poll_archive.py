@@ -1,4 +1,4 @@
-"""Asking the archive for observations, and whether there is anything to do then.
+"""Poll the archive for new observations, and find out whether a full ingest has anything to do.
 
 No Prefect here: a command that has nothing to do ends before a server would have started.
 """
@@ -17,16 +17,28 @@ from hubbleclip.core.records import Watermark
 from hubbleclip.pipeline.engine.boundaries import checked
 from hubbleclip.pipeline.engine.services import archive_service
 from hubbleclip.pipeline.engine.stage import Stage, bounded_catalog, layout_of
-from hubbleclip.pipeline.remote_store import mirrored_catalog
+from hubbleclip.pipeline.remote_store import synchronised_catalog
 
 log = logging.getLogger("hubbleclip.pipeline")
 
 
 def poll(settings: Settings) -> bool:
-    """Bring in the observations of now, and tell whether `ingest` has anything to do then."""
+    """Bring in the current observations, and say whether `ingest` has anything to do after that.
+
+    Parameters
+    ----------
+    settings
+        All settings.
+
+    Returns
+    -------
+    bool
+        Whether products, proposals or files are pending.
+
+    """
     layout = layout_of(settings)
     writer = bounded_catalog(layout, settings.flows)
-    with mirrored_catalog(layout), writer as catalog, archive_service(settings) as served:
+    with synchronised_catalog(layout), writer as catalog, archive_service(settings) as served:
         stage = Stage(name="ingest", settings=settings, layout=layout, catalog=catalog)
         archive = open_archive(served, settings.fetch, layout)
         query_observations(stage, archive)
@@ -35,10 +47,18 @@ def poll(settings: Settings) -> bool:
 
 
 def query_observations(stage: Stage, archive: Archive) -> None:
-    """Page through what was released since the watermark, less the overlap, and write what is new or has changed.
+    """Page through the observations released since the watermark, and write those that are new or have changed.
 
-    The watermark moves where all up to it is written, so an interrupted query goes on from there. Answers that landed
-    are read from the first on and move nothing.
+    The watermark moves only after everything up to it is written, so an interrupted query resumes there. Stored raw
+    answers are read from the first on and move no watermark.
+
+    Parameters
+    ----------
+    stage
+        The stage with the open catalog.
+    archive
+        The archive to ask.
+
     """
     settings = stage.settings.archive
     sql = "SELECT released_mjd FROM watermark WHERE archive = ? AND query_digest = ?"
@@ -61,7 +81,25 @@ def query_observations(stage: Stage, archive: Archive) -> None:
 
 
 def move_watermark(stage: Stage, archive: Archive, known: list[float], newest_mjd: float) -> list[float]:
-    """Write the watermark where it has moved; what is known of it then."""
+    """Write the watermark if it has moved.
+
+    Parameters
+    ----------
+    stage
+        The stage with the open catalog.
+    archive
+        The archive that was asked.
+    known
+        The watermark in the catalog (MJD), or an empty list.
+    newest_mjd
+        Latest release date seen so far (MJD).
+
+    Returns
+    -------
+    list of float
+        The watermark in the catalog after the call.
+
+    """
     settings = stage.settings.archive
     if known == [newest_mjd] or settings.from_raw:
         return known

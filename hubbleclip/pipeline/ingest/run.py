@@ -1,4 +1,4 @@
-"""Ask the archive what is new: observations, their products, the proposals behind them, then the files."""
+"""Ingest: observations, their products, the proposals behind them, then the files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,23 @@ from hubbleclip.pipeline.ingest.poll_archive import query_observations
 
 
 def fetch_proposals(numbers: Sequence[str], archive: Archive, digest: str) -> Batch:
-    """The proposals with these numbers; one that fails is left for a later run."""
+    """Fetch proposals; one that fails is retried by a later run.
+
+    Parameters
+    ----------
+    numbers
+        Proposal numbers.
+    archive
+        The archive to ask.
+    digest
+        Digest of the section `archive`.
+
+    Returns
+    -------
+    dict
+        Rows for `proposal` and `failure`.
+
+    """
     found = attempt(
         lambda: archive.fetch_proposals(numbers), entity="proposal", entity_id="", stage="proposals", digest=digest
     )
@@ -36,11 +52,22 @@ def fetch_proposals(numbers: Sequence[str], archive: Archive, digest: str) -> Ba
 def ingest(settings: Settings, execution: Execution = PLAIN, *, retry: bool = False, is_polled: bool = False) -> None:
     """Bring the catalog up to the archive: only what was released since the last complete answer is asked for.
 
-    With `retry`, what waits for a later run or was given up is tried now. With `archive.from_raw` nothing is asked and
-    nothing fetched: landed answers are read again. With `is_polled` the observations of now are in, see `poll_archive`.
+    With `archive.from_raw` nothing is requested or fetched: stored answers are read again.
+
+    Parameters
+    ----------
+    settings
+        All settings.
+    execution
+        Where the batches run.
+    retry
+        Retry now all items that wait for a later run or were given up.
+    is_polled
+        The current observations are in the catalog already, see `poll_archive`.
+
     """
     with open_stage("ingest", settings, execution) as stage, archive_service(settings) as served:
-        archive = open_archive(served, settings.fetch, stage.layout)
+        archive = open_archive(served, fetch_share(settings), stage.layout)
         if retry:
             stage.catalog.run("clear_all_failures")
         if not is_polled:
@@ -48,11 +75,20 @@ def ingest(settings: Settings, execution: Execution = PLAIN, *, retry: bool = Fa
         list_pending(stage, archive)
         fetch_pending_proposals(stage, archive)
         if settings.fetch.keep_fits:
-            fetch_pending(stage, open_archive(served, fetch_share(settings), stage.layout))
+            fetch_pending(stage, archive)
 
 
 def fetch_pending_proposals(stage: Stage, archive: Archive) -> None:
-    """Fetch the proposals that observations name and the catalog lacks, or has lacked the abstracts of for long."""
+    """Fetch the proposals that observations name and that the catalog lacks, or has lacked the abstracts of for long.
+
+    Parameters
+    ----------
+    stage
+        The stage with the open catalog.
+    archive
+        The archive to ask.
+
+    """
     pending = pending_proposals(stage.catalog, stage.settings.archive, again=archive.is_at_hand)
     numbers = [proposal_id.split(":", 1)[1] for proposal_id in pending]
     run_batches(
@@ -63,8 +99,17 @@ def fetch_pending_proposals(stage: Stage, archive: Archive) -> None:
 
 
 def write_proposals(stage: Stage, batch: Batch, dated: Collection[str] = ()) -> None:
-    """Write proposals that are new or have changed, and when those that failed are tried again; of those in `dated`
-    also that they were asked for now.
+    """Write proposals that are new or have changed, and the retry schedule of those that failed.
+
+    Parameters
+    ----------
+    stage
+        The stage with the open catalog.
+    batch
+        Rows for `proposal` and `failure`.
+    dated
+        Ids whose date of the last request is updated even if nothing changed.
+
     """
     found = batch.get("proposal", [])
     changed = {*stage.catalog.changed_rows("proposal", found)["proposal_id"].to_pylist(), *dated}

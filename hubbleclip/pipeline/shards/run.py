@@ -22,10 +22,10 @@ from hubbleclip.dataset.samples import make_samples
 from hubbleclip.dataset.splits.schemes import RANDOM
 from hubbleclip.pipeline.engine.boundaries import checked
 from hubbleclip.pipeline.engine.execution import PLAIN, Execution
-from hubbleclip.pipeline.engine.parallel_work import spread_packing
+from hubbleclip.pipeline.engine.parallel_work import packing_map
 from hubbleclip.pipeline.engine.stage import Stage, open_stage
-from hubbleclip.pipeline.remote_store import at_hand, pull_datasets, push_folder
-from hubbleclip.pipeline.shards.splitting import Material, read_material, split_tiles, tell_splits
+from hubbleclip.pipeline.remote_store import local_files, pull_datasets, push_folder
+from hubbleclip.pipeline.shards.splitting import Material, read_material, report_splits, split_tiles
 from hubbleclip.pipeline.status import NEWEST_DATASET
 
 log = logging.getLogger("hubbleclip.pipeline")
@@ -34,9 +34,27 @@ log = logging.getLogger("hubbleclip.pipeline")
 def pack_dataset(
     stage: Stage, material: Material, samples: Sequence[Sample], assignments: Mapping[str, SplitAssignment]
 ) -> BuiltDataset:
-    """Write the shards, the manifest and `dataset.json`."""
+    """Write the shards, the manifest and `dataset.json`.
+
+    Parameters
+    ----------
+    stage
+        The stage with its settings.
+    material
+        Current tiles, observations and proposals.
+    samples
+        Samples of the dataset.
+    assignments
+        Split of each tile, by tile id.
+
+    Returns
+    -------
+    BuiltDataset
+        The rows that describe the dataset.
+
+    """
     settings, layout = stage.settings, stage.layout
-    split_report, split_tables = tell_splits(material, assignments, settings.splits)
+    split_report, split_tables = report_splits(material, assignments, settings.splits)
     tiles = {tile.tile_id: tile for tile in material.tiles}
     return build_dataset(
         samples,
@@ -49,28 +67,64 @@ def pack_dataset(
         split_report=split_report,
         split_tables=split_tables,
         read_png_size=lambda tile_id: size_of(tiles[tile_id], layout),
-        spread=spread_packing(stage, {tile_id: tile.path for tile_id, tile in tiles.items()}),
+        spread=packing_map(stage, {tile_id: tile.path for tile_id, tile in tiles.items()}),
     )
 
 
 def read_tile(layout: Layout, tile_id: str) -> bytes:
-    """The picture of a tile."""
+    """The encoded image of a tile.
+
+    Parameters
+    ----------
+    layout
+        File names of the profile.
+    tile_id
+        Id of the tile.
+
+    Returns
+    -------
+    bytes
+        PNG or JPEG.
+
+    """
     return layout.stored_tile(tile_id).read_bytes()
 
 
 def size_of(tile: Tile, layout: Layout) -> int:
-    """Length of a tile's picture in bytes; one that was cut before the catalog kept it is looked at."""
+    """Size of a tile's encoded image.
+
+    Parameters
+    ----------
+    tile
+        Row of the tile; rows of old catalogs lack the size, and the file is examined.
+    layout
+        File names of the profile.
+
+    Returns
+    -------
+    int
+        Bytes.
+
+    """
     if tile.size_bytes is not None:
         return tile.size_bytes
-    with at_hand(layout, [tile.path]):
+    with local_files(layout, [tile.path]):
         return layout.absolute(tile.path).stat().st_size
 
 
 def shards(settings: Settings, execution: Execution = PLAIN) -> None:
-    """Give every new tile its split and build a dataset, unless one of the same samples stands already.
+    """Assign every new tile to a split and build a dataset, unless one of the same samples exists.
 
-    The catalog knows the datasets of the random split, which are what trainings take; one of another scheme stands in
-    its folder alone.
+    The catalog records the datasets of the random split, on which models are trained; a dataset of another scheme
+    exists only as a folder.
+
+    Parameters
+    ----------
+    settings
+        All settings.
+    execution
+        Where the batches run.
+
     """
     with open_stage("shards", settings, execution) as stage:
         newest = stage.catalog.rows(NEWEST_DATASET)
@@ -80,7 +134,7 @@ def shards(settings: Settings, execution: Execution = PLAIN) -> None:
         material = replace(material, tiles=[tile for tile in material.tiles if tile.tile_id in assignments])
         samples = sample_tiles(stage, material, assignments)
         digest = inputs_digest(samples, settings.shards)
-        if (built := use_again(stage, digest)) is not None:
+        if (built := reuse_dataset(stage, digest)) is not None:
             log.info("shards: %s is up to date", built.path)
             return
         packed = pack_dataset(stage, material, samples, assignments)
@@ -96,8 +150,22 @@ def shards(settings: Settings, execution: Execution = PLAIN) -> None:
         log.info("shards: %s holds %d samples in %d shards", packed.dataset.path, len(samples), len(packed.shards))
 
 
-def use_again(stage: Stage, inputs_digest: str) -> Dataset | None:
-    """The dataset of these inputs, if it stands; it counts as built now, since trainings take the newest."""
+def reuse_dataset(stage: Stage, inputs_digest: str) -> Dataset | None:
+    """The dataset of the same inputs, if its folder exists; it is dated now, because trainings use the newest.
+
+    Parameters
+    ----------
+    stage
+        The stage with the open catalog.
+    inputs_digest
+        Digest of samples and settings.
+
+    Returns
+    -------
+    Dataset or None
+        Its row.
+
+    """
     found = from_rows(Dataset, stage.catalog.rows("FROM dataset WHERE inputs_digest = ?", [inputs_digest]))
     built = next((one for one in found if (stage.layout.absolute(one.path) / DESCRIPTION).is_file()), None)
     if built is not None and built.digest != stage.catalog.rows(NEWEST_DATASET)[0]["digest"]:
@@ -106,7 +174,23 @@ def use_again(stage: Stage, inputs_digest: str) -> Dataset | None:
 
 
 def sample_tiles(stage: Stage, material: Material, assignments: Mapping[str, SplitAssignment]) -> list[Sample]:
-    """Samples of all current tiles; their captions and what is left out go to the catalog."""
+    """Samples of all current tiles; captions and rejections go to the catalog.
+
+    Parameters
+    ----------
+    stage
+        The stage with the open catalog.
+    material
+        Current tiles, observations and proposals.
+    assignments
+        Split of each tile, by tile id.
+
+    Returns
+    -------
+    list of Sample
+        In the order of the tiles.
+
+    """
     settings, proposals = stage.settings.shards, material.proposals
     captions = [c for p in proposals.values() for c in make_captions(p, settings.caption_kinds)]
     samples, rejections = make_samples(

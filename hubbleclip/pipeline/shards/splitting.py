@@ -1,4 +1,4 @@
-"""Who goes into train, val and test, in the catalog and in what is told of a dataset."""
+"""Assign tiles to train, val and test, and report on the splits."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ QUALIFY row_number() OVER (PARTITION BY t.proposal_id ORDER BY s.tile_id) = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Material:
-    """All current tiles and what is known of them."""
+    """All current tiles with their observations and proposals."""
 
     tiles: list[Tile]
     observations: Mapping[str, Observation]
@@ -41,7 +41,19 @@ class Material:
 
 
 def read_material(stage: Stage) -> Material:
-    """What there is to split."""
+    """Current tiles with their observations and proposals.
+
+    Parameters
+    ----------
+    stage
+        The stage with the open catalog.
+
+    Returns
+    -------
+    Material
+        Everything that a split needs.
+
+    """
     catalog = stage.catalog
     return Material(
         tiles=from_rows(Tile, catalog.named("current_tiles", settings_digest=stage.settings.tiles.digest())),
@@ -51,10 +63,28 @@ def read_material(stage: Stage) -> Material:
 
 
 def split_tiles(stage: Stage, material: Material) -> dict[str, SplitAssignment]:
-    """Where every tile belongs, but for those whose row breaks its contract: they are left out, and belong nowhere. The
-    catalog keeps the random split; another scheme goes on with its own datasets.
+    """Assign every tile to a split.
 
-    Raises DatasetError when a tile would leave a test list that is out.
+    The catalog keeps the random split; another scheme is kept by its own datasets. A tile whose assignment breaks its
+    contract is rejected and belongs to no split.
+
+    Parameters
+    ----------
+    stage
+        The stage with the open catalog.
+    material
+        Current tiles, observations and proposals.
+
+    Returns
+    -------
+    dict of SplitAssignment
+        By tile id.
+
+    Raises
+    ------
+    DatasetError
+        When a tile would leave a test list that is published.
+
     """
     settings, datasets_dir = stage.settings.splits, stage.layout.datasets
     existing = {s.tile_id: s for s in from_rows(SplitAssignment, stage.catalog.rows("FROM split"))}
@@ -70,7 +100,21 @@ def split_tiles(stage: Stage, material: Material) -> dict[str, SplitAssignment]:
 
 
 def write_splits(stage: Stage, new: Sequence[SplitAssignment]) -> set[str]:
-    """Write new assignments. The tiles of those that break their contract, which become rejections."""
+    """Write new assignments.
+
+    Parameters
+    ----------
+    stage
+        The stage with the open catalog.
+    new
+        Assignments that the catalog lacks.
+
+    Returns
+    -------
+    set of str
+        Ids of tiles whose assignment breaks its contract; these are rejected.
+
+    """
     rows = checked(stage, {"split": new}, ASSIGN)
     stage.catalog.upsert(rows)
     stage.rejected += len(rows.get("rejection", ()))
@@ -97,10 +141,26 @@ def _assign(
     return {**existing, **{plan.tile_id: plan for plan in new}}
 
 
-def tell_splits(
+def report_splits(
     material: Material, assignments: Mapping[str, SplitAssignment], settings: SplitSettings
 ) -> tuple[dict[str, Any], dict[str, pa.Table]]:
-    """The report on the splits and the tables that go with it; says what a plain random split would leak."""
+    """The report on the splits and its tables, with what a plain random split would leak.
+
+    Parameters
+    ----------
+    material
+        Current tiles, observations and proposals.
+    assignments
+        Split of each tile, by tile id.
+    settings
+        The section `splits`.
+
+    Returns
+    -------
+    tuple
+        The report as JSON values, and Arrow tables by name.
+
+    """
     said = text_links(material.proposals, settings)
     leak = leak_report(material.tiles, material.observations, material.proposals, said, settings)
     log.info("splits: %s", leak_line(leak))

@@ -1,4 +1,4 @@
-"""Colour tiles of visits that were seen through three filters or more."""
+"""Colour tiles of visits that were observed through three filters or more."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from hubbleclip.images.tiling import read_images
 from hubbleclip.pipeline.engine.batches import batches, run_batches
 from hubbleclip.pipeline.engine.connections import Batch
 from hubbleclip.pipeline.engine.stage import Stage
-from hubbleclip.pipeline.remote_store import at_hand, push
-from hubbleclip.pipeline.tiles.cutting import check_tiles, cut_each, left_out_rows, write_cut, write_tiles
+from hubbleclip.pipeline.remote_store import local_files, push
+from hubbleclip.pipeline.tiles.cutting import check_tiles, cut_each, rejection_rows, write_cut, write_tiles
 
 PRODUCT = tuple(Product.__slots__)
 
@@ -33,7 +33,21 @@ class Visit(NamedTuple):
 
 
 def pending_visits(catalog: Catalog, settings: TileSettings) -> list[Visit]:
-    """Visits with three filters whose products are younger than their colour tiles or the reason for none."""
+    """Visits with three filters whose products are newer than their colour tiles, or than the reason for none.
+
+    Parameters
+    ----------
+    catalog
+        The open catalog.
+    settings
+        The section `tiles`.
+
+    Returns
+    -------
+    list of Visit
+        With the three products of each.
+
+    """
     rows = catalog.named("colour_parts", settings_digest=settings.digest())
     visits = []
     for name, group in groupby(rows, itemgetter("visit")):
@@ -52,27 +66,74 @@ def _pick(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def colour_visits(visits: Sequence[Visit], layout: Layout, settings: TileSettings) -> Batch:
-    """Colour tiles of a batch of visits: the files first, then their rows."""
+    """Colour tiles of a batch of visits: the files first, then their rows.
+
+    Parameters
+    ----------
+    visits
+        The batch.
+    layout
+        File names of the profile.
+    settings
+        The section `tiles`.
+
+    Returns
+    -------
+    dict
+        Rows for `tile` and `rejection`.
+
+    """
     cuts = [(visit.name, partial(colour_visit, visit, layout, settings)) for visit in visits]
-    with at_hand(layout, (part.path for visit in visits for part in visit.parts if part.path)):
+    with local_files(layout, (part.path for visit in visits for part in visit.parts if part.path)):
         batch = cut_each(cuts, entity="visit", stage="colour", digest=settings.digest())
     push(layout, (tile.path for tile in batch["tile"]))
     return batch
 
 
 def colour_visit(visit: Visit, layout: Layout, settings: TileSettings) -> tuple[list[Tile], list[Rejection]]:
-    """Write the colour tiles of one visit. Raises ImageError with the commonest reason when there is none."""
+    """Write the colour tiles of one visit.
+
+    Parameters
+    ----------
+    visit
+        The visit with its three products.
+    layout
+        File names of the profile.
+    settings
+        The section `tiles`.
+
+    Returns
+    -------
+    tuple
+        Rows of its tiles, and of the tiles that were rejected.
+
+    Raises
+    ------
+    ImageError
+        When there is no tile, with the commonest reason.
+
+    """
     now = datetime.now(UTC)
     images = [read_images(layout.absolute(part.path or ""), settings, part.file_name) for part in visit.parts]
     cut = cut_colour(images, [part.sha256 or "" for part in visit.parts], settings)
     check_tiles(cut)
     tiles = write_tiles(cut.tiles, visit.parts[1], layout, now, [part.uri for part in visit.parts])
-    return tiles, left_out_rows(cut.rejections, "colour", settings.digest(), now)
+    return tiles, rejection_rows(cut.rejections, "colour", settings.digest(), now)
 
 
 def colour_pending(stage: Stage) -> None:
-    """Colour what is cut and not yet coloured. Raises SettingsError where the files are not kept, since three of them
-    must stand side by side.
+    """Make the colour tiles of all pending visits.
+
+    Parameters
+    ----------
+    stage
+        The stage with the open catalog.
+
+    Raises
+    ------
+    SettingsError
+        When files are not kept: the three files of a visit must be on disk together.
+
     """
     settings = stage.settings
     if not settings.fetch.keep_fits:

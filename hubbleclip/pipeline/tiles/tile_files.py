@@ -1,4 +1,4 @@
-"""`hubbleclip tile`: FITS files and previews to PNG tiles and a contact sheet, without catalog or archive."""
+"""`hubbleclip tile`: FITS files and previews to tiles and a contact sheet, without catalog or archive."""
 
 from __future__ import annotations
 
@@ -17,10 +17,27 @@ from hubbleclip.pipeline.engine.attempts import attempt
 
 
 def tile_files(files: Sequence[Path], out_dir: Path, settings: TileSettings) -> Iterator[str]:
-    """Cut the files into `out_dir`; yield a line a file, and at the end the path of the sheet.
+    """Cut files into tiles, with a contact sheet of all.
 
-    Raises HubbleclipError when a file does not exist, when `out_dir` cannot be written, and at the end when no file
-    gave a tile.
+    Parameters
+    ----------
+    files
+        FITS or JPEG files.
+    out_dir
+        Folder for the tiles and `sheet.png`.
+    settings
+        The section `tiles`.
+
+    Yields
+    ------
+    str
+        A line per file, and at the end the path of the sheet.
+
+    Raises
+    ------
+    HubbleclipError
+        When a file does not exist, when `out_dir` cannot be written, and at the end when no file gave a tile.
+
     """
     missing = [file for file in files if not file.is_file()]
     if missing:
@@ -31,16 +48,16 @@ def tile_files(files: Sequence[Path], out_dir: Path, settings: TileSettings) -> 
     for file in files:
         cut = cut_file(file, settings)
         if isinstance(cut, Rejection):
-            yield f"{file.name}: left out, {cut.reason}: {cut.detail}"
+            yield f"{file.name}: rejected, {cut.reason}: {cut.detail}"
             continue
         with _writing_to(out_dir):
             for tile in cut.tiles:
                 write_bytes(out_dir / f"{file.name.split('.')[0]}-{tile.tile_id}{tile.suffix}", tile.png)
         shown += [(decode_picture(tile.png), f"{tile.view} {file.name}") for tile in cut.tiles]
-        reasons = "".join(f", left out {r.entity_id.split(':', 1)[1]}: {r.reason}" for r in cut.rejections)
+        reasons = "".join(f", rejected {r.entity_id.split(':', 1)[1]}: {r.reason}" for r in cut.rejections)
         yield f"{file.name}: {len(cut.tiles)} tiles{reasons}"
     if not shown:
-        raise HubbleclipError(f"none of {len(files)} files gave a tile: their reasons stand above")
+        raise HubbleclipError(f"none of {len(files)} files gave a tile: see the reasons above")
     sheet = out_dir / "sheet.png"
     with _writing_to(out_dir):
         write_sheet([levels_yx for levels_yx, _ in shown], [name for _, name in shown], sheet)
@@ -57,7 +74,21 @@ def _writing_to(folder: Path) -> Iterator[None]:
 
 
 def cut_file(file: Path, settings: TileSettings) -> CutResult | Rejection:
-    """Tiles of one file, or why there are none."""
+    """Tiles of one file.
+
+    Parameters
+    ----------
+    file
+        A FITS or JPEG file.
+    settings
+        The section `tiles`.
+
+    Returns
+    -------
+    CutResult or Rejection
+        The tiles, or why there are none.
+
+    """
     return attempt(
         lambda: tile_file(file, sha256_file(file), settings),
         entity="product", entity_id=file.name, stage="tiles", digest=settings.digest(),

@@ -15,7 +15,6 @@ import open_clip
 import torch
 import torch.nn.functional as F
 from open_clip.hf_model import HFTextEncoder
-from open_clip.transformer import text_global_pool
 from torch import Tensor, nn
 
 from hubbleclip.config.settings import ModelSettings, TrainSettings
@@ -37,7 +36,7 @@ class LoadedModel:
     """A CLIP model with its tokenizer and preprocessing.
 
     `mean` and `std` have one value per channel, for levels in [0, 1]; `image_size` is in pixels. `padding_id` is the
-    token that fills short texts; None when the features depend on the amount of padding.
+    token that fills short texts; None when the text tower needs the whole context length.
     """
 
     model: Any  # open_clip's CLIP or CustomTextCLIP, or ModelWithHeads
@@ -96,7 +95,7 @@ class LoadedModel:
         Returns
         -------
         Tensor
-            A view of the first columns; all columns when padding matters to the model.
+            A view of the first columns; all columns when the text tower needs the whole context.
 
         """
         if self.padding_id is None:
@@ -261,38 +260,6 @@ def set_initial_scale(loaded: LoadedModel, settings: TrainSettings, loss: Loss) 
             model.logit_scale.requires_grad_(False).fill_(settings.fixed_scale).log_()
 
 
-class ShortTextClip(open_clip.CLIP):  # type: ignore[misc]
-    """CLIP of open_clip that accepts texts shorter than its context."""
-
-    def encode_text(self, text: Tensor, normalize: bool = False) -> Tensor:
-        """Encode texts, as open_clip's method of the same name, with positions and mask cut to the length of the texts.
-
-        Parameters
-        ----------
-        text
-            Tokens (b, l), l at most the context length.
-        normalize
-            Whether to scale the features to length 1.
-
-        Returns
-        -------
-        Tensor
-            Features (b, d).
-
-        """
-        dtype, length = self.transformer.get_cast_dtype(), text.shape[1]
-        # the causal mask of a shorter text is the corner of the full one
-        mask = None if self.attn_mask is None else self.attn_mask[:length, :length]
-        x = self.token_embedding(text).to(dtype) + self.positional_embedding[:length].to(dtype)
-        x = self.ln_final(self.transformer(x, attn_mask=mask))
-        x = text_global_pool(x, text, self.text_pool_type, eos_token_id=self.text_eos_id)
-        if isinstance(self.text_projection, nn.Linear):
-            x = self.text_projection(x)
-        elif self.text_projection is not None:
-            x = x @ self.text_projection
-        return F.normalize(x, dim=-1) if normalize else x
-
-
 def clamp_scale(model: Any) -> None:
     """Limit exp(logit_scale) to 100, in place.
 
@@ -376,20 +343,13 @@ def _is_error(record: logging.LogRecord) -> bool:
 
 
 def _padding_id(model: Any) -> int | None:
-    """Token of padding that changes no feature: it is masked, or a causal tower pools at the end of the text."""
-    text = getattr(model, "text", model)  # CustomTextCLIP has a text module, CLIP holds the text tower itself
-    if isinstance(text, HFTextEncoder):
-        padding: int = text.config.pad_token_id
-        return padding
-    pool = getattr(text, "text_pool_type", None) or getattr(text, "pool_type", None)
-    is_causal = getattr(text, "attn_mask", None) is not None and getattr(text, "cls_emb", None) is None
-    return int(getattr(text, "pad_id", 0)) if is_causal and pool in ("argmax", "eos") else None
+    """Token of padding. Hugging Face's encoders mask it and take any length; open_clip's take the whole context."""
+    text = getattr(model, "text", None)
+    return int(text.config.pad_token_id) if isinstance(text, HFTextEncoder) else None
 
 
 def _with_preprocessing(model: Any, settings: ModelSettings) -> LoadedModel:
     """Add tokenizer, image size and normalisation to a model."""
-    if type(model) is open_clip.CLIP:  # subclasses may override encode_text
-        model.__class__ = ShortTextClip
     preprocess = open_clip.get_model_preprocess_cfg(model)
     size = preprocess["size"]
     tokenizer = open_clip.get_tokenizer(settings.name)

@@ -1,0 +1,97 @@
+"""Files for a moment: a small one comes in memory alone, checked as one that is kept; another goes by the disk."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hubbleclip.archives.http.content_store import SMALL_BYTES
+from hubbleclip.archives.mast.archive import HstArchive
+from hubbleclip.config.settings import FetchSettings
+from hubbleclip.core.errors import DownloadError
+from hubbleclip.core.io import sha256_bytes
+from hubbleclip.core.records import Product
+from hubbleclip.simulator.server.fault_plan import FaultRule
+from tests.archives.conftest import archive_at
+from tests.archives.script_server import LARGE_FITS, Script, give, give_part, reset
+
+FETCH = FetchSettings(requests_per_s=1000, connections=4, timeout_s=1, stall_s=1, attempts=2, backoff_s=0.01)
+JPEG_HEAD = {"Content_Type": "image/jpeg"}
+
+
+def jpeg(side_px: int = 32) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(np.arange(side_px**2, dtype=np.uint8).reshape(side_px, side_px)).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def preview(name: str = "a_drz.jpg", size_bytes: int | None = None) -> Product:
+    return Product(
+        uri=f"mast:HST/product/{name}", obs_id=name, proposal_id="hst:1", file_name=name, kind="preview",
+        size_bytes=size_bytes, choice="the only one",
+    )  # fmt: skip
+
+
+def archive_of(script: Script, root: Path) -> HstArchive:
+    return archive_at(f"http://{script.host}", root, FETCH)
+
+
+def files_in(root: Path) -> list[Path]:
+    return [path for path in root.rglob("*") if path.is_file()]
+
+
+def test_a_file_in_memory_is_described_as_one_on_the_disk(scripted, tmp_path: Path) -> None:
+    data = jpeg()
+    archive = archive_of(scripted(give(data, ETag='"abc"', **JPEG_HEAD)), tmp_path)
+    delivery = archive.deliver_product(preview())
+    assert (delivery.data, files_in(tmp_path)) == (data, [])
+    kept = archive.fetch_product(preview())
+    assert replace(kept, path=None, fetched_at=None) == replace(delivery.product, fetched_at=None)
+    assert delivery.product.sha256 == sha256_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("body", "size_bytes"),
+    [(jpeg()[:-2], None), (b"<html>no</html>", None), (jpeg(), 10), (b"", None), (jpeg() + b"more", None)],
+    ids=["cut", "html", "other-size", "empty", "longer"],
+)
+def test_a_body_that_is_not_the_file_is_not_delivered(
+    scripted, tmp_path: Path, body: bytes, size_bytes: int | None
+) -> None:
+    with pytest.raises(DownloadError):
+        archive_of(scripted(give(body, **JPEG_HEAD)), tmp_path).deliver_product(preview(size_bytes=size_bytes))
+
+
+def test_a_large_file_is_delivered_on_the_disk(scripted, tmp_path: Path) -> None:
+    assert len(LARGE_FITS) > SMALL_BYTES
+    archive = archive_of(scripted(give(LARGE_FITS)), tmp_path)
+    delivery = archive.deliver_product(preview("a_drz.fits"))
+    assert delivery.data is None
+    assert archive.layout.absolute(delivery.product.path or "").read_bytes() == LARGE_FITS
+
+
+def test_a_small_file_that_breaks_off_is_continued(scripted, tmp_path: Path) -> None:
+    data = jpeg(256)
+    script = scripted(reset(data[:1000], ETag='"abc"'), give_part(data, ETag='"abc"'))
+    archive = archive_of(script, tmp_path)
+    delivery = archive.deliver_product(preview())
+    assert script.seen[1]["Range"] == "bytes=1000-"
+    assert archive.layout.absolute(delivery.product.path or "").read_bytes() == data
+
+
+@pytest.mark.parametrize("kind", ["truncated", "corrupted", "html"])
+def test_what_a_faulty_server_gives_is_the_file_or_an_error(faulty: Callable[..., HstArchive], kind: str) -> None:
+    archive = faulty(FaultRule(kind=kind, path="/api/v0.1/Download", share=0.4))
+    observations = [one for page in archive.query_observations(0) for one in page]
+    for product in archive.list_products(observations)[0][:12]:
+        try:
+            delivery = archive.deliver_product(product)
+        except DownloadError:
+            continue
+        assert delivery.product.sha256 == archive.fetch_product(product).sha256
