@@ -88,7 +88,7 @@ def compare_loading() -> list[Row]:
             ours, theirs = zip(*both, strict=True)
             rows.append(rate_row(name, "samples/s", NUM, Seconds(ours=ours, peer=theirs), peer_name))
         half = len(batches) // 2
-        progress(f"{name}, resumed at step {half}: {RUNS} runs")
+        progress(f"{name}, resumed at step {half}, runs: {RUNS}")
         resumed = Seconds(ours=tuple(time_ours(batches, half) for _ in range(RUNS)))
         rows.append(rate_row(f"{name}, resumed at step {half}", "samples/s", NUM - half * BATCH, resumed))
     return rows
