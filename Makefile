@@ -85,11 +85,11 @@ ifndef QUICK
 	@tail -n 1 $(CHECKER)/log
 endif
 
-bench: setup  ## every benchmark (one alone: bench-ingest, -fetch, -previews, -tiles, -shards, -catalog, -train, -embed, -flows, -scaling; and -pairs, where the press pictures are)
+bench: setup  ## every benchmark (one alone: bench-ingest, -fetch, -previews, -tiles, -shards, -catalog, -train, -embed, -flows, -scaling; and -pairs, where the press pictures are; QUICK=1: minutes, nothing written)
 	@for stage in ingest fetch previews tiles shards catalog train embed flows scaling; do $(MAKE) --no-print-directory bench-$$stage || exit 1; done
 
 bench-%: setup
-	$(BIN)/python -m benchmarks.bench_$*
+	QUICK=$(QUICK) $(BIN)/python -m benchmarks.bench_$*
 
 pictures: setup  ## the README's pictures, from the demo's report
 	$(BIN)/python -m experiments.readme_figures docs/demo $(FLAGS)

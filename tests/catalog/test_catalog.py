@@ -14,7 +14,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from benchmarks.made_catalog import made_rows
+from benchmarks.synthetic_catalog import synthetic_rows
 from hubbleclip.catalog.catalog import BULK_ROWS, read_catalog, writing_catalog
 from hubbleclip.core.errors import CatalogError, CatalogLockedError, ContractError
 from hubbleclip.core.layout import Layout
@@ -68,7 +68,7 @@ def test_a_large_batch_updates_what_is_known_and_inserts_what_is_new(num_known: 
 
     def rows(num: int, chip: int) -> pa.Table:
         corners = [[float(chip)] * 8] * num
-        return made_rows("tile", num, tile_id=ids[:num], chip=[chip] * num, corners_deg=corners)
+        return synthetic_rows("tile", num, tile_id=ids[:num], chip=[chip] * num, corners_deg=corners)
 
     with writing_catalog(layout) as catalog:
         if num_known:

@@ -10,7 +10,7 @@ from astropy.coordinates import angular_separation
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.made_catalog import made_rows
+from benchmarks.synthetic_catalog import synthetic_rows
 from hubbleclip.catalog.catalog import Catalog, writing_catalog
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Proposal
@@ -30,7 +30,7 @@ CORNERS = [(0.0, 90.0), (12.0, -90.0), (0.0, 0.0), (359.9999999, 0.0), (-0.5, 0.
 @pytest.fixture(scope="module")
 def sky(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalog]:
     with writing_catalog(Layout(tmp_path_factory.mktemp("sky") / "demo")) as catalog:
-        catalog.upsert({"tile": made_rows("tile", len(RA), tile_id=IDS, ra_deg=RA, dec_deg=DEC)})
+        catalog.upsert({"tile": synthetic_rows("tile", len(RA), tile_id=IDS, ra_deg=RA, dec_deg=DEC)})
         yield catalog
 
 
@@ -107,7 +107,7 @@ def test_box_of_all_right_ascensions_is_a_band(sky: Catalog, west: float) -> Non
 
 def test_a_tile_without_a_place_is_in_no_cone(tmp_path: Path) -> None:
     with writing_catalog(Layout(tmp_path / "demo")) as catalog:
-        catalog.upsert({"tile": made_rows("tile", 1, ra_deg=None, dec_deg=None)})
+        catalog.upsert({"tile": synthetic_rows("tile", 1, ra_deg=None, dec_deg=None)})
         assert catalog.rows("FROM cone(0, 0, 180)") == []
 
 

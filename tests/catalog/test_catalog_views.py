@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from stages import NOW, fetched, observation, product, rejection
 
-from benchmarks.made_catalog import made_rows
+from benchmarks.synthetic_catalog import synthetic_rows
 from hubbleclip.catalog.catalog import Catalog, read_catalog, writing_catalog
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Attempt, Dataset, Proposal, Run, Shard
@@ -61,7 +61,7 @@ def test_every_view_answers_on_an_empty_catalog(tmp_path: Path) -> None:
 
 def test_coverage_counts_each_thing_once(catalog: Catalog) -> None:
     seen = [observation("a", "hst:1"), observation("b", "hst:1"), replace(observation("c", "hst:2"), filters="F814W")]
-    tiles = made_rows("tile", 5, tile_id=[str(i) for i in range(5)], obs_id=["a", "a", "a", "b", "c"])
+    tiles = synthetic_rows("tile", 5, tile_id=[str(i) for i in range(5)], obs_id=["a", "a", "a", "b", "c"])
     catalog.upsert({"proposal": [proposal(1), proposal(2)], "observation": seen, "tile": tiles})
     counted = catalog.rows("SELECT cycle, filters, num_proposals, num_observations, num_tiles FROM coverage")
     assert [tuple(row.values()) for row in counted] == [(1, "F606W", 1, 2, 4), (2, "F814W", 1, 1, 1)]
@@ -80,7 +80,7 @@ def test_a_proposal_without_tiles_says_how_far_it_came(catalog: Catalog) -> None
         "rejection": [rejection("product", "mast:f", "tiles", "blank"), rejection("observation", "g", "products", "none"),
                       rejection("proposal", "hst:7", "proposals", "gone")],
         "attempt": [waiting],
-        "tile": made_rows("tile", 1, proposal_id="hst:8"),
+        "tile": synthetic_rows("tile", 1, proposal_id="hst:8"),
     })  # fmt: skip
     reasons = {row["proposal_id"]: row["reasons"] for row in catalog.rows("FROM proposal_without_tile")}
     assert reasons == {
@@ -99,7 +99,7 @@ def test_storage_counts_each_file_once(catalog: Catalog) -> None:
     )
     catalog.upsert({
         "product": [fetched("a"), again, dropped],
-        "tile": made_rows("tile", 3, tile_id=["1", "2", "3"], size_bytes=[100, 50, None]),
+        "tile": synthetic_rows("tile", 3, tile_id=["1", "2", "3"], size_bytes=[100, 50, None]),
         "shard": [shard, replace(shard, dataset_digest="new", home_digest="old")],
     })  # fmt: skip
     assert [tuple(row.values()) for row in catalog.rows("FROM storage")] == [
@@ -125,8 +125,8 @@ def test_product_history_counts_the_tiles_of_each_content(catalog: Catalog) -> N
     shas = ["a" * 64, "b" * 64]
     catalog.upsert({
         "product": [replace(fetched("x", shas[1]), version=2)],
-        "product_version": made_rows("product_version", 2, uri="mast:x", version=[1, 2], sha256=shas),
-        "tile": made_rows("tile", 3, tile_id=["1", "2", "3"], product_sha256=[*shas, shas[1]]),
+        "product_version": synthetic_rows("product_version", 2, uri="mast:x", version=[1, 2], sha256=shas),
+        "tile": synthetic_rows("tile", 3, tile_id=["1", "2", "3"], product_sha256=[*shas, shas[1]]),
     })  # fmt: skip
     rows = catalog.rows("SELECT version, is_current, num_tiles FROM product_history")
     assert [tuple(row.values()) for row in rows] == [(1, False, 1), (2, True, 2)]

@@ -1,4 +1,4 @@
-"""What a study says: resamples of proposals and seeds, paired where the test tiles are the same."""
+"""Comparisons of a study: resamples of proposals and seeds, paired where the test tiles are the same."""
 
 import numpy as np
 import pytest
@@ -64,15 +64,17 @@ def scored(values: dict[str, float], digests: dict[str, str]) -> dict:
     }  # fmt: skip
 
 
-def test_paired_arms_are_told_apart_where_their_own_intervals_overlap() -> None:
+def test_paired_arms_are_distinguished_where_their_own_intervals_overlap() -> None:
     random_split = study.RANDOM_TILES
-    figures, found = study.answers(scored({study.UNGUARDED: 0.53, random_split: 0.53}, {random_split: "own"}), seed=1)
-    by_name = {one.name: one for one in found if one.metric == study.METRICS[0]}
-    guard, leak = (by_name[name] for name in list(study.QUESTIONS)[1::-1])
+    figures, differences = study.compare_arms(
+        scored({study.UNGUARDED: 0.53, random_split: 0.53}, {random_split: "own"}), seed=1
+    )
+    by_name = {one.name: one for one in differences if one.metric == study.METRICS[0]}
+    guard, leak = (by_name[name] for name in list(study.COMPARISONS)[1::-1])
     assert guard.is_paired and guard.low > 0
     assert leak.is_paired is False and leak.low < 0 < leak.high
     assert guard.value == leak.value == pytest.approx(0.03)
-    assert all(one.low <= one.value <= one.high for one in (*figures, *found))
+    assert all(one.low <= one.value <= one.high for one in (*figures, *differences))
 
 
 @pytest.mark.parametrize(

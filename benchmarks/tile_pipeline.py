@@ -1,4 +1,4 @@
-"""Our road from FITS files to a shard of tiles, in one process: what `bench_tiles` measures, also from its start."""
+"""Our pipeline from FITS files to a shard of tiles, in one process; `bench_tiles` also measures it as a command."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from hubbleclip.images.reader import ScienceImage
 from hubbleclip.images.tiling import CutTile, cut_tiles, read_images
 
 
-def write_shard(paths: Sequence[Path], shard: Path, size_px: int, rays: bool = True) -> int:
-    """Tiles of every file into one tar, masked, repaired, checked, each with its WCS; returns how many.
+def write_shard(paths: Sequence[Path], shard: Path, size_px: int, rejects_rays: bool = True) -> int:
+    """Write tiles of every file into one tar, masked, repaired, checked, each with its WCS; return their number.
 
-    Without `rays` cosmic rays stay where they are, as in a pipeline that does not look for them.
+    Without `rejects_rays` cosmic rays stay, as in a pipeline that does not detect them.
     """
     settings = TileSettings(size_px=size_px, views=("native",))
-    return pack((cut(path, settings, rays) for path in paths), shard)
+    return pack((cut(path, settings, rejects_rays) for path in paths), shard)
 
 
-def cut(path: Path, settings: TileSettings, rays: bool = True) -> list[CutTile]:
-    """Tiles of a file."""
+def cut(path: Path, settings: TileSettings, rejects_rays: bool = True) -> list[CutTile]:
+    """Cut the tiles of a file."""
     images = read_images(path, settings)
-    return cut_tiles(images if rays else map(_with_rays_left, images), "0" * 64, settings).tiles
+    return cut_tiles(images if rejects_rays else map(_without_rejection, images), "0" * 64, settings).tiles
 
 
-def _with_rays_left(image: ScienceImage) -> ScienceImage:
+def _without_rejection(image: ScienceImage) -> ScienceImage:
     return replace(image, may_hold_rays=False)
 
 
 def pack(tiles_of_files: Iterable[Sequence[CutTile]], shard: Path) -> int:
-    """The pictures into a tar as shards are; returns how many."""
+    """Write tiles into a tar in the format of shards; return their number."""
     num_tiles = 0
     with tarfile.open(shard, "w", format=tarfile.USTAR_FORMAT) as tar:
         for tiles in tiles_of_files:

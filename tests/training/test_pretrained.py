@@ -10,7 +10,7 @@ from PIL import Image
 from hubbleclip.config.settings import ModelSettings, TrainSettings
 from hubbleclip.core.errors import TrainingError
 from hubbleclip.training.losses import LOSSES
-from hubbleclip.training.models.builder import LoadedModel, load_model, rebuild_model, set_start
+from hubbleclip.training.models.builder import LoadedModel, load_model, rebuild_model, set_initial_scale
 from hubbleclip.training.models.pretrained import _load_towers, _packaged
 
 TOWERS = ModelSettings(name="towers", pretrained="packages")
@@ -20,7 +20,7 @@ MILITARY_UNIFORM = 652  # of ImageNet's classes
 @pytest.fixture(scope="module")
 def towers() -> LoadedModel:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(socket.socket, "connect", lambda *_: pytest.fail("the network was asked"))
+        patch.setattr(socket.socket, "connect", lambda *_: pytest.fail("the network was used"))
         return load_model(TOWERS, 1)
 
 
@@ -54,7 +54,7 @@ def test_a_checkpoint_of_towers_is_rebuilt_with_the_same_features_and_normalisat
 
 
 def test_the_scale_of_joined_towers_starts_at_the_temperature(towers) -> None:
-    set_start(towers, TrainSettings(temperature=0.05), LOSSES["info_nce"])
+    set_initial_scale(towers, TrainSettings(temperature=0.05), LOSSES["info_nce"])
     assert towers.model.logit_scale.exp().item() == pytest.approx(20)
 
 
@@ -78,7 +78,7 @@ def test_a_missing_package_says_how_to_install_it() -> None:
 
 def test_texts_cut_to_the_longest_have_the_same_features(towers) -> None:
     whole = towers.tokenizer(["A galaxy.", "A longer text about two galaxies that collide!"])
-    short = towers.shorten(whole)
+    short = towers.trim_padding(whole)
     assert short.shape[1] < 20
     towers.model.eval()
     with torch.no_grad():

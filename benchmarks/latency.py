@@ -1,4 +1,4 @@
-"""The simulated archive at a distance: a process that begins every answer so many seconds late, as a far one would."""
+"""The simulated archive behind a slow line: a process that delays every response by a fixed latency."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from hubbleclip.config.settings import SimulatorSettings
 from hubbleclip.simulator.server.app import make_app
 
 
-class Distant:
-    """An application whose answers take `delay_s` longer."""
+class DelayedApp:
+    """An ASGI application whose responses begin `delay_s` seconds later."""
 
     def __init__(self, app: ASGIApp, delay_s: float) -> None:
         self.app = app
         self.delay_s = delay_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Wait, then serve."""
+        """Wait, then respond."""
         await asyncio.sleep(self.delay_s)
         await self.app(scope, receive, send)
 
 
 @contextmanager
-def archive_at_distance(settings: SimulatorSettings, delay_s: float) -> Iterator[str]:
-    """Yield the address of an archive that answers; it ends with the block, or with this process."""
+def archive_with_latency(settings: SimulatorSettings, delay_s: float) -> Iterator[str]:
+    """Run the archive in a process of its own and yield its URL; it ends with the block, or with this process."""
     context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe()
+    here, there = context.Pipe()  # carries the URL; its end tells the child that the parent is gone
     child = context.Process(target=_serve, args=(settings, delay_s, there), daemon=True)
     child.start()
     there.close()
@@ -46,7 +46,7 @@ def archive_at_distance(settings: SimulatorSettings, delay_s: float) -> Iterator
 
 
 def _serve(settings: SimulatorSettings, delay_s: float, parent: Connection) -> None:
-    config = uvicorn.Config(Distant(make_app(settings), delay_s), log_level="critical", lifespan="off")
+    config = uvicorn.Config(DelayedApp(make_app(settings), delay_s), log_level="critical", lifespan="off")
     server = uvicorn.Server(config)
 
     def stop_with_parent() -> None:

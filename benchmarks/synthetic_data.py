@@ -1,4 +1,4 @@
-"""What the benchmarks work on: made images, files, samples and rows, of the sizes and forms that real ones have."""
+"""Synthetic images, files, samples and rows for the benchmarks, of the sizes and forms of real ones."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ from hubbleclip.images.png import encode_png
 from hubbleclip.images.tiling import tile_file, to_tile_record
 from hubbleclip.simulator.visits import make_proposals, observations_of, render_product
 
-BORDER_PX = 20
-STAMP_PX = 25
+BORDER_PX = 20  # zero border that drizzling leaves
+STAMP_PX = 25  # side of a star's cut-out
 
 
 def star_field(side_px: int, seed: int) -> npt.NDArray[np.float32]:
-    """Stars of many brightnesses on noise of sigma 1 about a sky of 5: (side_px, side_px)."""
+    """Draw stars of many brightnesses on a sky of 5 with noise of sigma 1: (side_px, side_px)."""
     rng = np.random.default_rng(seed)
     data_yx = rng.normal(5, 1, (side_px, side_px)).astype(np.float32)
     y, x = np.mgrid[:STAMP_PX, :STAMP_PX] - STAMP_PX // 2
+    # Moffat profile with beta 2.5 and a core radius of 2 px
     star_yx = (1 + (y**2 + x**2) / 4.0) ** -2.5
     for y0, x0 in rng.integers(0, side_px - STAMP_PX, (side_px**2 // 2000, 2)):
         data_yx[y0 : y0 + STAMP_PX, x0 : x0 + STAMP_PX] += 10 ** rng.uniform(1.5, 4) * star_yx
@@ -37,7 +38,7 @@ def star_field(side_px: int, seed: int) -> npt.NDArray[np.float32]:
 
 
 def write_drz(path: Path, side_px: int) -> Path:
-    """A combined image as the archive's drizzle leaves it: SCI with a zero border and a TAN WCS, WHT, CTX."""
+    """Write a drizzled image as in the archive: SCI with a zero border and a TAN WCS, WHT, CTX."""
     inside = np.zeros((side_px, side_px), bool)
     inside[BORDER_PX:-BORDER_PX, BORDER_PX:-BORDER_PX] = True
     wcs = WCS(naxis=2)
@@ -55,9 +56,9 @@ def write_drz(path: Path, side_px: int) -> Path:
 
 
 def write_flc(path: Path, shape_yx: tuple[int, int] = (2048, 4096)) -> Path:
-    """Two chips of one calibrated exposure: SCI with a SIP WCS, ERR, and DQ with 1 % hot pixels and 8 bad columns.
+    """Write two chips of one calibrated exposure: SCI with a SIP WCS, ERR, DQ with 1 % hot pixels and 8 bad columns.
 
-    Cosmic rays strike 0.7 % of the pixels, as in ten minutes. No real pixel is in it.
+    Cosmic rays hit 0.7 % of the pixels, as in ten minutes. All pixels are synthetic.
     """
     primary = {"TELESCOP": "HST", "INSTRUME": "WFC3", "DETECTOR": "UVIS", "FILTER": "F606W", "EXPTIME": 600.0}
     hdus: list[fits.PrimaryHDU | fits.ImageHDU] = [fits.PrimaryHDU(header=fits.Header(primary))]
@@ -67,10 +68,11 @@ def write_flc(path: Path, shape_yx: tuple[int, int] = (2048, 4096)) -> Path:
     for chip in (1, 2):
         rng = np.random.default_rng(chip)
         data_yx = star_field(max(shape_yx), chip)[: shape_yx[0], : shape_yx[1]].copy()
+        # DQ bits of WFC3: 16 is a hot pixel, 4 a bad detector pixel
         quality_yx = np.where(rng.random(shape_yx) < 0.01, 16, 0).astype(np.int16)
         quality_yx[:, rng.integers(0, shape_yx[1], 8)] |= 4
         data_yx[quality_yx > 0] += rng.exponential(40, np.count_nonzero(quality_yx)).astype(np.float32)
-        _strike(data_yx, rng)
+        _add_cosmic_rays(data_yx, rng)
         hdus += [
             fits.ImageHDU(data_yx, science, name="SCI", ver=chip),
             fits.ImageHDU(np.sqrt(np.abs(data_yx)), name="ERR", ver=chip),
@@ -80,7 +82,7 @@ def write_flc(path: Path, shape_yx: tuple[int, int] = (2048, 4096)) -> Path:
     return path
 
 
-def _strike(data_yx: npt.NDArray[np.float32], rng: np.random.Generator) -> None:
+def _add_cosmic_rays(data_yx: npt.NDArray[np.float32], rng: np.random.Generator) -> None:
     """Add straight tracks of cosmic rays of 1 to 11 pixels."""
     height, width = data_yx.shape
     for y, x in rng.integers(0, (height, width), (data_yx.size // 900, 2)):
@@ -91,23 +93,24 @@ def _strike(data_yx: npt.NDArray[np.float32], rng: np.random.Generator) -> None:
 
 
 def write_simulated_drz(path: Path, frame_px: int) -> Path:
-    """The first combined image of the simulated archive."""
+    """Write the first drizzled image of the simulated archive."""
     sky = SimulatorSettings(num_proposals=8, frame_px=frame_px)
-    seen = (one for proposal in make_proposals(sky) for one in observations_of(sky, proposal))
-    observation, product = next((o, p) for o in seen for p in o.products if p.file_name.endswith("_drz.fits"))
+    observations = (one for proposal in make_proposals(sky) for one in observations_of(sky, proposal))
+    observation, product = next((o, p) for o in observations for p in o.products if p.file_name.endswith("_drz.fits"))
     path.write_bytes(render_product(sky, observation, product))
     return path
 
 
 def make_pngs(num: int, side_px: int) -> list[bytes]:
-    """Tiles of star fields, grainy as real ones are: 512 px take about 100 kB, 128 px about 7 kB."""
+    """Encode tiles of star fields, with noise as in real ones: 512 px take about 100 kB, 128 px about 7 kB."""
     fields = (star_field(side_px, seed) for seed in range(num))
     return [encode_png(np.clip(np.rint(12 * np.arcsinh((field - 2) / 4)), 0, 255).astype(np.uint8)) for field in fields]
 
 
 def make_samples(pngs: Sequence[bytes], num: int, group_size: int) -> tuple[list[Sample], dict[str, bytes]]:
-    """`num` train samples in groups of `group_size` that share a simulated abstract, one more group each for val and
-    test, and the PNG of each by its tile id. The pictures come again and again in turn.
+    """Make `num` train samples in groups that share a simulated abstract, and one more group each for val and test.
+
+    Returns the samples, and their PNGs by tile id; the given PNGs are repeated in turn.
     """
     proposals = make_proposals(SimulatorSettings(num_proposals=num // group_size + 2))
     splits = ["train"] * num + ["val"] * group_size + ["test"] * group_size
@@ -131,12 +134,12 @@ def make_samples(pngs: Sequence[bytes], num: int, group_size: int) -> tuple[list
 
 
 def hex_id(text: str) -> str:
-    """32 hex digits without an order, as the ids of tiles are."""
+    """Return 32 hex digits in no order, like the ids of tiles."""
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def make_tile_rows(num: int, folder: Path) -> pa.Table:
-    """Rows of the catalog's `tile` table: the record of a true tile, each with an id, a path and a place of its own."""
+    """Make rows of the table `tile`: the record of one real cut, with different ids, paths and positions."""
     cut = tile_file(write_drz(folder / "made_drz.fits", 560), "0" * 64, TileSettings()).tiles[0]
     product = Product(
         uri="made:product", obs_id="made", proposal_id="made:1", file_name="made_drz.fits", kind="DRZ", size_bytes=1,

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from made_squares import MODEL, TRAIN, make_dataset
+from squares_dataset import MODEL, TRAIN, make_dataset
 
 from hubbleclip.config.settings import ModelSettings, TrainSettings
 from hubbleclip.core.errors import TrainingError
@@ -8,8 +8,8 @@ from hubbleclip.dataset.loader import open_split
 from hubbleclip.dataset.manifest import read_dataset
 from hubbleclip.training.checkpoints import load_run_model
 from hubbleclip.training.distributed import World
-from hubbleclip.training.finetuning import MODES, LowRank, frozen_parts, is_projection, prepare, tower_of
-from hubbleclip.training.loop import _open_batches, _start, train
+from hubbleclip.training.finetuning import MODES, LowRankUpdate, apply_mode, frozen_modules, is_projection, tower_of
+from hubbleclip.training.loop import _initial_model, _open_batches, train
 from hubbleclip.training.models.builder import load_model
 from hubbleclip.training.optimizer import make_optimizer, rate_shares
 from hubbleclip.training.trainer import Trainer, make_trainer
@@ -25,7 +25,7 @@ def info(tmp_path_factory: pytest.TempPathFactory):
 
 
 def opened(info, settings: TrainSettings, model: ModelSettings = MODEL) -> tuple[Trainer, object]:
-    loaded = _start(model, settings)
+    loaded = _initial_model(model, settings)
     batches = _open_batches(info, settings, loaded, ALONE)
     return make_trainer(loaded, settings, ALONE, val=open_split(info, "val"), run_dir=info.path), batches
 
@@ -62,7 +62,7 @@ def test_a_locked_tower_changes_by_its_projection_only(info, mode, locked) -> No
     assert {tower_of(name) for name in changed if name not in PROJECTIONS} == {"image", "text"} - {locked}
 
 
-def test_heads_change_and_the_model_behind_them_does_not(info) -> None:
+def test_head_mode_trains_the_heads_and_freezes_the_model(info) -> None:
     changed = changed_after_a_step(info, in_mode("head"))
     assert changed >= {"image_head.0.weight", "text_head.2.weight"}
     assert {name for name in changed if name.startswith("base.")} == {
@@ -73,14 +73,16 @@ def test_heads_change_and_the_model_behind_them_does_not(info) -> None:
 
 
 def test_heads_are_those_of_the_paper(info) -> None:
-    head = _start(MODEL, in_mode("head")).model.image_head
+    head = _initial_model(MODEL, in_mode("head")).model.image_head
     assert [type(part).__name__ for part in head] == ["Linear", "GELU", "Linear"]
     assert head[0].out_features == 1024
 
 
-def test_heads_of_a_pair_leave_its_projections_alone(info, tmp_path) -> None:
+def test_heads_on_aligned_towers_freeze_their_projections(info, tmp_path) -> None:
     torch.save({"state_dict": load_model(MODEL, 1).model.state_dict()}, tmp_path / "pair.pt")
-    pair = prepare(load_model(ModelSettings(name=MODEL.name, pretrained=str(tmp_path / "pair.pt")), 1), in_mode("head"))
+    pair = apply_mode(
+        load_model(ModelSettings(name=MODEL.name, pretrained=str(tmp_path / "pair.pt")), 1), in_mode("head")
+    )
     trained = {name for name, parameter in pair.model.named_parameters() if parameter.requires_grad}
     assert {name for name in trained if name.startswith("base.")} == {"base.logit_scale"}
 
@@ -88,7 +90,7 @@ def test_heads_of_a_pair_leave_its_projections_alone(info, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("mode", "towers"), [("lora", {"image", "text"}), ("lora_image", {"image"}), ("lora_text", {"text"})]
 )
-def test_low_rank_changes_reach_these_towers_and_nothing_else(info, mode, towers) -> None:
+def test_low_rank_updates_apply_to_these_towers_only(info, mode, towers) -> None:
     changed = changed_after_a_step(info, in_mode(mode))
     low_rank = {name for name in changed if name.endswith((".up", ".down"))}
     assert {tower_of(name) for name in low_rank} == towers
@@ -97,20 +99,20 @@ def test_low_rank_changes_reach_these_towers_and_nothing_else(info, mode, towers
 
 
 @pytest.mark.parametrize("model", [MODEL, CONVOLUTIONS], ids=lambda model: model.name)
-def test_low_rank_changes_start_at_the_model_itself(model) -> None:
-    base, adapted = load_model(model, TRAIN.seed), _start(model, in_mode("lora"))
+def test_low_rank_updates_are_zero_at_first(model) -> None:
+    base, adapted = load_model(model, TRAIN.seed), _initial_model(model, in_mode("lora"))
     tiles = torch.randint(0, 256, (2, 1, base.image_size, base.image_size), dtype=torch.uint8)
     assert torch.allclose(base.encode_images(tiles), adapted.encode_images(tiles), atol=1e-6)
     assert any(name.endswith(".up") for name, _ in adapted.model.visual.named_parameters())
 
 
-def test_a_low_rank_change_equals_that_of_peft() -> None:
+def test_a_low_rank_update_equals_that_of_peft() -> None:
     from peft import LoraConfig, inject_adapter_in_model
 
     theirs = inject_adapter_in_model(
         LoraConfig(r=4, lora_alpha=8, target_modules=["0"]), torch.nn.Sequential(torch.nn.Linear(6, 5))
     )
-    ours = LowRank(theirs[0].base_layer.weight.detach(), 4)
+    ours = LowRankUpdate(theirs[0].base_layer.weight.detach(), 4)
     torch.nn.init.normal_(ours.up)
     theirs[0].lora_A.default.weight, theirs[0].lora_B.default.weight = ours.down, ours.up
     rows = torch.randn(3, 6)
@@ -129,10 +131,10 @@ def test_a_run_of_every_mode_is_loaded_as_it_was_trained(info, tmp_path, mode) -
 
 def test_unknown_mode_names_the_setting() -> None:
     with pytest.raises(TrainingError, match=r"train\.mode .*full, head, linear"):
-        _start(MODEL, in_mode("nothing"))
+        _initial_model(MODEL, in_mode("nothing"))
 
 
-def test_frozen_parts_stand_as_in_evaluation_while_the_rest_trains(info) -> None:
+def test_frozen_modules_stay_in_evaluation_mode_while_the_rest_trains(info) -> None:
     trainer, batches = opened(info, in_mode("locked_image"), CONVOLUTIONS)
     before = weights(trainer.loaded.model.visual.trunk)
     trainer.train_step(batches[0])
@@ -148,7 +150,7 @@ def test_frozen_norms_hold_statistics_and_weights_in_a_tower_that_trains(info) -
         n for n, weight in weights(trainer.loaded.model.visual.trunk).items() if not torch.equal(before[n], weight)
     }
     assert changed and not any("running" in name or ".bn" in name for name in changed)
-    assert frozen_parts(trainer.loaded.model)
+    assert frozen_modules(trainer.loaded.model)
 
 
 def test_lower_layers_learn_more_slowly_and_projections_at_the_full_rate() -> None:
@@ -163,7 +165,7 @@ def test_lower_layers_learn_more_slowly_and_projections_at_the_full_rate() -> No
 
 def test_optimizer_takes_each_trained_parameter_once_and_decays_matrices_only() -> None:
     settings = TRAIN.model_copy(update={"layer_decay": 0.7})
-    model = _start(MODEL, settings).model
+    model = _initial_model(MODEL, settings).model
     groups = make_optimizer(model, settings).param_groups
     assert sorted(id(p) for group in groups for p in group["params"]) == sorted(id(p) for p in model.parameters())
     assert all((p.ndim >= 2) == (group["weight_decay"] > 0) for group in groups for p in group["params"])
