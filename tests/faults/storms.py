@@ -16,7 +16,7 @@ from commands import command, environment
 
 from flows.private_server import QUIET
 from hubbleclip.config.settings import SimulatorSettings
-from hubbleclip.simulator.server.fault_plan import REQUESTS_PATH, FaultPlan, storm
+from hubbleclip.simulator.server.fault_plan import REQUESTS_PATH, FaultPlan, storm_plan
 from hubbleclip.simulator.server.launcher import simulated_addresses
 
 SKY = SimulatorSettings(num_proposals=14, frame_px=96, hap_share=0.3, previews=True)
@@ -53,7 +53,7 @@ def start(api: str, values: dict[str, Any]) -> subprocess.Popen[str]:
 
 def short_storm(seed: int, max_in_a_row: int = 3) -> FaultPlan:
     """A storm whose hangs and slow drips end soon, a little heavier, so that no seed has less than it should by chance."""
-    plan = storm(seed)
+    plan = storm_plan(seed)
     rules = tuple(rule.model_copy(update={"share": rule.share * 1.15}) for rule in plan.rules)
     return plan.model_copy(update={"rules": rules, "longest_s": 1.0, "max_in_a_row": max_in_a_row})
 

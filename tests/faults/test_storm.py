@@ -14,7 +14,7 @@ from storms import SKY, Rows, asked, different_ids, overrides, short_storm, stat
 
 from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.pipeline.ingest.run import ingest
-from hubbleclip.simulator.server.fault_injection import STRIKES
+from hubbleclip.simulator.server.fault_injection import FAULT_INJECTORS
 from hubbleclip.simulator.server.fault_plan import FaultPlan
 from hubbleclip.simulator.server.launcher import running_simulator
 
@@ -74,7 +74,7 @@ def fault_table(calm: Outcome, found: dict[int, Outcome]) -> Table:
         struck, cost = tally(outcome.requested, different_ids(calm.state, outcome.state))
         injected, lost = injected + struck, lost + cost
     table = Table("fault", "injected", "survived", "lost", title=f"ingest under {len(found)} storms")
-    for kind in STRIKES:
+    for kind in FAULT_INJECTORS:
         table.add_row(kind, *map(str, (injected[kind], injected[kind] - lost[kind], lost[kind])))
     return table
 
@@ -118,4 +118,4 @@ def test_a_storm_leaves_the_same_rows_and_files(
 
 def test_every_kind_of_fault_was_among_them(storms: dict[int, Outcome]) -> None:
     injected = sum((tally(outcome.requested, set())[0] for outcome in storms.values()), Counter[str]())
-    assert set(STRIKES) <= {kind for kind, num in injected.items() if num}
+    assert set(FAULT_INJECTORS) <= {kind for kind, num in injected.items() if num}

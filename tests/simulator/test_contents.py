@@ -15,9 +15,15 @@ from astropy.io import fits
 from PIL import Image
 
 from hubbleclip.config.settings import SimulatorSettings
+from hubbleclip.simulator.observations import (
+    SimObservation,
+    SimProduct,
+    make_proposals,
+    observations_of,
+    render_product,
+)
 from hubbleclip.simulator.server.mast_tables import product_row
-from hubbleclip.simulator.server.product_store import Store
-from hubbleclip.simulator.visits import SimObservation, SimProduct, make_proposals, observations_of, render_product
+from hubbleclip.simulator.server.product_store import ArchiveStore
 
 SMALL = SimulatorSettings(num_proposals=60, frame_px=64)
 ADVANCED = re.compile(r"hst_(\d{5})_(\w\w)_(acs|wfc3)_(wfc|uvis|ir)_(total|f\w+)_([ij]\w{5})")
@@ -63,7 +69,7 @@ def test_each_proposal_has_exactly_as_many_observations_as_asked_for(num: int) -
 
 def test_a_later_visit_renders() -> None:
     sky = settings(observations_per_proposal=16)
-    item = next(one for one in observations(sky).values() if one.place == 4)
+    item = next(one for one in observations(sky).values() if one.visit_index == 4)
     product = item.products[0]
     assert len(render_product(sky, item, product)) == product.size_bytes
 
@@ -88,7 +94,7 @@ def test_advanced_products_repeat_each_filter_of_a_visit_and_add_its_total() -> 
 
 def test_advanced_products_are_labelled_as_such_and_render_like_the_drizzled_ones() -> None:
     sky = settings(hap_share=1.0)
-    store, (item, product) = Store(sky), first(sky, "_color.jpg")
+    store, (item, product) = ArchiveStore(sky), first(sky, "_color.jpg")
     drizzled = item.products[0]
     row = store.row(item)
     assert (row["provenance_name"], row["project"], row["filters"], row["em_min"]) == ("HAP", "HAP", "detection", None)
@@ -137,7 +143,7 @@ def test_a_new_night_brings_a_share_of_the_old_files_in_another_version() -> Non
 @pytest.mark.parametrize("ending", ["drz.fits", "flt.fits", "spt.fits", "drz.jpg"])
 def test_another_version_has_other_bytes_and_another_etag(ending: str) -> None:
     sky = settings(reprocessed_share=1.0, nights=2)
-    store, (item, product) = Store(sky), first(sky, ending)
+    store, (item, product) = ArchiveStore(sky), first(sky, ending)
     before = observations(settings(nights=2))[item.obs_id]
     sound = next(one for one in before.products if one.uri == product.uri)
     data = render_product(sky, item, product)
@@ -158,7 +164,7 @@ def test_late_observations_come_a_night_after_others_that_were_released_later() 
 
 
 def test_a_window_of_release_dates_finds_what_a_look_at_every_row_finds() -> None:
-    store = Store(settings(hap_share=1.0, nights=2))
+    store = ArchiveStore(settings(hap_share=1.0, nights=2))
     window = {"paramName": "t_obs_release", "values": [{"min": 60000.31, "max": 60001.2}]}
     found = store.find_observations([window])
     wanted = [item for item in store.find_observations([]) if 60000.31 <= item.released_mjd <= 60001.2]

@@ -19,11 +19,18 @@ import uvicorn
 
 from hubbleclip.config.settings import SimulatorSettings
 from hubbleclip.core.errors import SettingsError
+from hubbleclip.simulator.observations import make_proposals, observations_of
 from hubbleclip.simulator.server.app import serve
-from hubbleclip.simulator.server.fault_injection import STRIKES
-from hubbleclip.simulator.server.fault_plan import STORM_KINDS, FaultMiddleware, FaultPlan, FaultRule, read_plan, storm
+from hubbleclip.simulator.server.fault_injection import FAULT_INJECTORS
+from hubbleclip.simulator.server.fault_plan import (
+    STORM_FAULTS,
+    FaultMiddleware,
+    FaultPlan,
+    FaultRule,
+    read_plan,
+    storm_plan,
+)
 from hubbleclip.simulator.server.launcher import restarting_simulator
-from hubbleclip.simulator.visits import make_proposals, observations_of
 
 SKY = SimulatorSettings(num_proposals=6, frame_px=64)
 ABSTRACTS = "/hst/abstracts.cat"
@@ -38,8 +45,8 @@ def faulty() -> Iterator[Callable[..., str]]:
     def start(*kinds: str, rules: tuple[FaultRule, ...] = (), **plan: object) -> str:
         rules = rules or tuple(FaultRule(kind=kind) for kind in kinds)
         told: queue.SimpleQueue[tuple[str, uvicorn.Server]] = queue.SimpleQueue()
-        announce = {"announce": lambda url, server: told.put((url, server))}
-        thread = threading.Thread(target=serve, args=(SKY, FaultPlan(rules=rules, **plan)), kwargs=announce)
+        on_ready = {"on_ready": lambda url, server: told.put((url, server))}
+        thread = threading.Thread(target=serve, args=(SKY, FaultPlan(rules=rules, **plan)), kwargs=on_ready)
         thread.start()
         url, server = told.get(timeout=20)
         running.append((server, thread))
@@ -192,7 +199,7 @@ def test_pages_in_changed_order_repeat_some_rows_and_lack_others(faulty: Callabl
 
 
 def test_every_kind_is_in_the_storm() -> None:
-    assert {kind for kinds in STORM_KINDS.values() for kind in kinds} == set(STRIKES)
+    assert {kind for kinds in STORM_FAULTS.values() for kind in kinds} == set(FAULT_INJECTORS)
 
 
 def test_the_server_counts_what_it_struck(faulty: Callable[..., str]) -> None:
@@ -208,25 +215,25 @@ def drawn(plan: FaultPlan, path: str, keys: list[str]) -> list[str | None]:
     return [middleware.draw(path, key)[0] for key in keys]
 
 
-@pytest.mark.parametrize("path", STORM_KINDS)
+@pytest.mark.parametrize("path", STORM_FAULTS)
 def test_a_storm_strikes_a_third_of_all_requests_with_all_that_fits_their_path(path: str) -> None:
-    found = Counter(drawn(storm(7), path, [f"{number // 3}" for number in range(6000)]))
+    found = Counter(drawn(storm_plan(7), path, [f"{number // 3}" for number in range(6000)]))
     assert 0.30 < 1 - found.pop(None) / 6000 < 0.40
-    assert set(found) == set(STORM_KINDS[path])
+    assert set(found) == set(STORM_FAULTS[path])
     assert max(found.values()) < 3 * min(found.values())
 
 
 def test_no_request_is_struck_more_than_twice_in_a_row() -> None:
-    found = drawn(storm(3), ABSTRACTS, ["same"] * 3000)
+    found = drawn(storm_plan(3), ABSTRACTS, ["same"] * 3000)
     assert max(len(list(run)) for is_struck, run in groupby(found, bool) if is_struck) == 2
 
 
 def test_draws_hang_on_the_seed_and_on_the_request_alone() -> None:
     keys = [f"{number % 50}" for number in range(500)]
-    first = dict(zip(enumerate(keys), drawn(storm(1), ABSTRACTS, keys), strict=True))
-    assert list(first.values()) != drawn(storm(2), ABSTRACTS, keys)
+    first = dict(zip(enumerate(keys), drawn(storm_plan(1), ABSTRACTS, keys), strict=True))
+    assert list(first.values()) != drawn(storm_plan(2), ABSTRACTS, keys)
     alone = [kind for (_, key), kind in first.items() if key == "7"]
-    assert drawn(storm(1), ABSTRACTS, ["7"] * 10) == alone
+    assert drawn(storm_plan(1), ABSTRACTS, ["7"] * 10) == alone
 
 
 def test_the_same_question_is_known_again_whatever_breaks_its_cache(faulty: Callable[..., str]) -> None:
@@ -238,9 +245,9 @@ def test_the_same_question_is_known_again_whatever_breaks_its_cache(faulty: Call
 
 def test_a_plan_is_named_or_a_file(tmp_path: Path) -> None:
     file = tmp_path / "plan.json"
-    file.write_text(storm(4).model_dump_json())
-    assert read_plan("storm") == storm(0)
-    assert read_plan("storm:4") == storm(4) == read_plan(str(file))
+    file.write_text(storm_plan(4).model_dump_json())
+    assert read_plan("storm") == storm_plan(0)
+    assert read_plan("storm:4") == storm_plan(4) == read_plan(str(file))
 
 
 @pytest.mark.parametrize(

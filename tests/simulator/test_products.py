@@ -9,7 +9,13 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from hubbleclip.config.settings import SimulatorSettings
-from hubbleclip.simulator.visits import SimObservation, SimProduct, make_proposals, observations_of, render_product
+from hubbleclip.simulator.observations import (
+    SimObservation,
+    SimProduct,
+    make_proposals,
+    observations_of,
+    render_product,
+)
 
 SETTINGS = SimulatorSettings(num_proposals=120, frame_px=96)
 Item = tuple[SimObservation, SimProduct]

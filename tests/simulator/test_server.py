@@ -16,10 +16,10 @@ import requests
 
 from hubbleclip.config.settings import SimulatorSettings
 from hubbleclip.core.errors import ArchiveError
+from hubbleclip.simulator.observations import make_proposals, observations_of, render_product
 from hubbleclip.simulator.server.fault_plan import FaultPlan, FaultRule
 from hubbleclip.simulator.server.launcher import running_simulator
-from hubbleclip.simulator.server.mast_tables import OBSERVATION_FIELDS, matcher
-from hubbleclip.simulator.visits import make_proposals, observations_of, render_product
+from hubbleclip.simulator.server.mast_tables import OBSERVATION_FIELDS, row_filter
 
 SKY = SimulatorSettings(num_proposals=6, frame_px=96)
 
@@ -128,7 +128,7 @@ ROW = dict.fromkeys(OBSERVATION_FIELDS) | {
     ],
 )
 def test_filters_mean_what_they_mean_at_mast(item: dict, is_met: bool) -> None:
-    assert matcher([item])(ROW) is is_met
+    assert row_filter([item])(ROW) is is_met
 
 
 def test_a_file_is_what_the_sky_renders(url: str) -> None:

@@ -5,15 +5,15 @@ from itertools import combinations
 import pytest
 
 from hubbleclip.config.settings import SimulatorSettings
-from hubbleclip.simulator.object_kinds import CALIBRATION, KINDS
-from hubbleclip.simulator.plans import Plan, plan_of
-from hubbleclip.simulator.proposals import ProposalText, _table, write_proposal
+from hubbleclip.simulator.object_kinds import CALIBRATION, OBJECT_KINDS
+from hubbleclip.simulator.plans import ObservingPlan, plan_of
+from hubbleclip.simulator.proposals import ProposalText, _read_table, write_proposal
 
 NUM = 330
 
 
 @pytest.fixture(scope="module")
-def written() -> list[tuple[Plan, ProposalText]]:
+def written() -> list[tuple[ObservingPlan, ProposalText]]:
     settings = SimulatorSettings(num_proposals=NUM)
     plans = [plan_of(settings, index) for index in range(NUM)]
     return [(plan, write_proposal(settings.seed, plan)) for plan in plans if plan.kind is not CALIBRATION]
@@ -28,11 +28,11 @@ def jaccard(a: frozenset[tuple[str, ...]], b: frozenset[tuple[str, ...]]) -> flo
     return len(a & b) / len(a | b)
 
 
-def root(plan: Plan) -> int:
+def root(plan: ObservingPlan) -> int:
     return plan.parent if plan.is_continuation and plan.parent is not None else plan.index
 
 
-def test_abstracts_have_90_to_200_words_and_are_distinct(written: list[tuple[Plan, ProposalText]]) -> None:
+def test_abstracts_have_90_to_200_words_and_are_distinct(written: list[tuple[ObservingPlan, ProposalText]]) -> None:
     lengths = [len(text.abstract.split()) for _, text in written]
     assert min(lengths) >= 90
     assert max(lengths) <= 200
@@ -40,13 +40,13 @@ def test_abstracts_have_90_to_200_words_and_are_distinct(written: list[tuple[Pla
 
 
 def test_no_two_proposals_share_their_whole_sequence_of_sentence_patterns(
-    written: list[tuple[Plan, ProposalText]],
+    written: list[tuple[ObservingPlan, ProposalText]],
 ) -> None:
     patterns = [text.patterns for plan, text in written if not plan.is_continuation]
     assert len(set(patterns)) == len(patterns)
 
 
-def test_only_continuations_are_near_duplicates(written: list[tuple[Plan, ProposalText]]) -> None:
+def test_only_continuations_are_near_duplicates(written: list[tuple[ObservingPlan, ProposalText]]) -> None:
     items = [(root(plan), grams(text.abstract)) for plan, text in written]
     for (root_a, a), (root_b, b) in combinations(items, 2):
         similarity = jaccard(a, b)
@@ -54,25 +54,27 @@ def test_only_continuations_are_near_duplicates(written: list[tuple[Plan, Propos
     assert sum(plan.is_continuation for plan, _ in written) >= 3
 
 
-def test_an_abstract_names_its_filters_and_no_field_is_left_unfilled(written: list[tuple[Plan, ProposalText]]) -> None:
+def test_an_abstract_names_its_filters_and_no_field_is_left_unfilled(
+    written: list[tuple[ObservingPlan, ProposalText]],
+) -> None:
     for plan, text in written:
         assert "{" not in text.abstract + text.title
         if not plan.is_continuation:
             assert any(name in text.abstract for name in plan.filters)
 
 
-def test_the_abstracts_of_a_kind_speak_its_own_words(written: list[tuple[Plan, ProposalText]]) -> None:
-    vocabulary = _table("vocabulary")
+def test_the_abstracts_of_a_kind_speak_its_own_words(written: list[tuple[ObservingPlan, ProposalText]]) -> None:
+    vocabulary = _read_table("vocabulary")
     for plan, text in written:
         told = [phrase for phrase in vocabulary[plan.kind.name]["question"] if phrase.lower() in text.abstract.lower()]
         assert told, text.abstract
 
 
 def test_every_kind_has_words_for_every_variant() -> None:
-    vocabulary = _table("vocabulary")
-    for kind in (*KINDS.values(), CALIBRATION):
+    vocabulary = _read_table("vocabulary")
+    for kind in (*OBJECT_KINDS.values(), CALIBRATION):
         assert set(kind.variants) == set(vocabulary[kind.name]["variant"])
 
 
-def test_the_science_prose_does_not_break_its_part(written: list[tuple[Plan, ProposalText]]) -> None:
+def test_the_science_prose_does_not_break_its_part(written: list[tuple[ObservingPlan, ProposalText]]) -> None:
     assert not any("simulat" in text.abstract.lower() for _, text in written)

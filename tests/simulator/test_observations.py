@@ -8,9 +8,9 @@ import pytest
 from hubbleclip.config.settings import SimulatorSettings
 from hubbleclip.core.errors import SettingsError
 from hubbleclip.simulator.instruments import CAMERAS
-from hubbleclip.simulator.object_kinds import KINDS
-from hubbleclip.simulator.plans import index_of, plan_of
-from hubbleclip.simulator.visits import SimObservation, make_proposals, observations_of, proposal_at
+from hubbleclip.simulator.object_kinds import OBJECT_KINDS
+from hubbleclip.simulator.observations import SimObservation, make_proposals, observations_of, proposal_at
+from hubbleclip.simulator.plans import plan_of, proposal_index
 
 SETTINGS = SimulatorSettings(num_proposals=240)
 
@@ -41,8 +41,8 @@ def test_a_proposal_has_about_two_and_a_half_observations(observations: list[Sim
 
 def test_all_kinds_have_equal_shares_and_calibration_a_small_one() -> None:
     counts = Counter(proposal.kind for proposal in make_proposals(SETTINGS))
-    assert set(counts) == {*KINDS, "calibration"}
-    assert min(counts[kind] for kind in KINDS) >= 9
+    assert set(counts) == {*OBJECT_KINDS, "calibration"}
+    assert min(counts[kind] for kind in OBJECT_KINDS) >= 9
     assert counts["calibration"] < 20
 
 
@@ -58,7 +58,7 @@ def test_a_new_night_adds_later_releases_and_leaves_the_old_ones_alone() -> None
 
 def test_cameras_fly_only_in_their_cycles(observations: list[SimObservation]) -> None:
     for proposal in make_proposals(SETTINGS):
-        camera = CAMERAS[plan_of(SETTINGS, index_of(proposal.number)).camera]
+        camera = CAMERAS[plan_of(SETTINGS, proposal_index(proposal.number)).camera]
         assert camera.first_cycle <= proposal.cycle <= camera.last_cycle
 
 
