@@ -82,6 +82,7 @@ def _bands(text: str) -> tuple[Filter, ...]:
     )
 
 
+# Columns: name, central wavelength (nm), width (nm), PHOTFLAM, emission line.
 UVIS_BANDS = _bands("""
 F275W 271 40 3.19e-18
 F336W 335 51 1.29e-18

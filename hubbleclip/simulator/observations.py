@@ -250,7 +250,7 @@ def _observation(visit: Visit, filter_index: int) -> SimObservation:
 
 def _obsid_offset(settings: SimulatorSettings, plan: ObservingPlan, visit_index: int, filter_index: int) -> int:
     """Number the observation within its proposal, below OBSIDS_PER_PROPOSAL."""
-    # 8 without a fixed number, so that settings with fewer filters keep their obsids.
+    # Without a fixed number of observations: two visits at most, with room for 8 filters each.
     return visit_index * (len(plan.filters) if settings.observations_per_proposal else 8) + filter_index
 
 
@@ -313,8 +313,8 @@ def _is_listed_late(settings: SimulatorSettings, proposal: SimProposal, item: Si
 def _newest_version(settings: SimulatorSettings, proposal: SimProposal, item: SimObservation) -> SimObservation:
     """Count the reprocessings of the observation; its release date stays the same, as in MAST."""
     nights = range(proposal.night + 1, settings.nights) if settings.reprocessed_share else ()
-    register_object = (python_rng(settings.seed, "reprocessed", night, item.obs_id).random() for night in nights)
-    version = sum(draw < settings.reprocessed_share for draw in register_object)
+    draws = (python_rng(settings.seed, "reprocessed", night, item.obs_id).random() for night in nights)
+    version = sum(draw < settings.reprocessed_share for draw in draws)
     return replace(item, version=version) if version else item
 
 
@@ -330,8 +330,8 @@ def _obs_id(plan: ObservingPlan, visit_index: int, filter_index: int, is_single:
     index_low, index_high = plan.index % 36**3, plan.index // 36**3
     program_id = "".join(BASE36_DIGITS[index_low // 36**k % 36] for k in (2, 1, 0))
     letter = CAMERAS[plan.camera].obs_id_letter
-    association = "1q" if is_single else "00"
-    name = f"{letter}{program_id}{BASE36_DIGITS[index_high]}{visit_index + 1}{filter_index + 1}{association}"
+    exposure_suffix = "1q" if is_single else "00"
+    name = f"{letter}{program_id}{BASE36_DIGITS[index_high]}{visit_index + 1}{filter_index + 1}{exposure_suffix}"
     return name.upper() if letter == "u" else name  # u is WFPC2.
 
 

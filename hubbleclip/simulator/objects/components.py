@@ -33,7 +33,7 @@ def sersic_profile(radius_yx: Image, effective: float, index: float, softening: 
     Sersic (1968), with b_n = 2 n - 1/3 (first terms of Ciotti & Bertin 1999).
 
     """
-    b = np.float32(2 * index - 1 / 3)
+    b = np.float32(2 * index - 1 / 3)  # b_n.
     scaled = np.hypot(radius_yx, np.float32(softening)) / np.float32(effective)
     return np.asarray(np.exp(-b * (scaled ** np.float32(1 / index) - 1)), np.float32)
 

@@ -64,6 +64,7 @@ class LabelMiddleware:
                 headers.setdefault("Date", formatdate(usegmt=True))
             await send(message)
 
+        # uvicorn's connection object: ASGI offers no way to break a connection.
         connection = getattr(getattr(send, "__self__", None), "transport", None)
         await self.app({**scope, TRANSPORT: connection}, receive, label)
 
@@ -73,6 +74,7 @@ class MashupService:
 
     def __init__(self, store: ArchiveStore) -> None:
         self.store = store
+        # The services that astroquery uses.
         self.services: dict[str, Callable[[dict[str, Any]], QueryResult]] = {
             "Mast.Caom.Filtered": self._observations,
             "Mast.Caom.Filtered.Position": self._observations_in_cone,
@@ -124,6 +126,7 @@ class MashupService:
 
     def _observations_in_cone(self, params: dict[str, Any]) -> QueryResult:
         """Query observations in a circle: `position` is `ra, dec, radius` in degrees."""
+        # MAST takes the position as a string.
         cone = tables.Cone(*(float(part) for part in str(params["position"]).split(",")))
         items = [item for item in self.store.find_observations(params.get("filters", [])) if item in cone]
 
@@ -140,8 +143,9 @@ class MashupService:
     def _must_poll(self, request: dict[str, Any]) -> bool:
         """Return True once for one query in five, like a real query that takes longer than one request may last."""
         known = {key: value for key, value in request.items() if key != "cacheBreaker"}
+        # Of the query without cacheBreaker, so that the poll has the same key.
         key = zlib.crc32(json.dumps(known, sort_keys=True).encode())
-        with self._lock:
+        with self._lock:  # Queries run in threads.
             is_first = key % EXECUTING_EVERY == 0 and key not in self._polled
             self._polled.add(key)
             return is_first
@@ -156,9 +160,9 @@ def _page_response(
     items: Sequence[Any], make_row: Callable[[Any], tables.Row], types: dict[str, str], page: int, page_size: int
 ) -> dict[str, Any]:
     """Make one page of rows with MAST's paging object; at most MAX_ROWS rows per page."""
-    page_size = min(max(page_size, 1), MAX_ROWS)
+    page_size = min(max(page_size, 1), MAX_ROWS)  # MAST limits larger pages silently.
     rows = [make_row(item) for item in items[(page - 1) * page_size : page * page_size]]
-    num_pages = max(-(-len(items) // page_size), 1)
+    num_pages = max(-(-len(items) // page_size), 1)  # An empty result has one page.
     paging = {"page": page, "pageSize": page_size, "pagesFiltered": num_pages, "rows": len(rows),
               "rowsFiltered": len(items), "rowsTotal": len(items)}  # fmt: skip
     return {"status": "COMPLETE", "msg": "", "data": rows, "fields": tables.table_fields(types), "paging": paging}
@@ -205,6 +209,7 @@ class Endpoints:
             JSON as of `MashupService.respond`, or status 400.
 
         """
+        # astroquery sends the query as the body of a POST.
         form = parse_qs((await request.body()).decode() or request.url.query)
         try:
             query = json.loads(form["request"][0])
@@ -401,6 +406,7 @@ def serve(
         ) from error
     url = f"http://{settings.host}:{listener.getsockname()[1]}"
     config = uvicorn.Config(
+        # No date_header: faults set the Date themselves.
         make_app(settings, faults), log_level="critical", access_log=False, lifespan="off",
         date_header=False, timeout_graceful_shutdown=SHUTDOWN_S,
     )  # fmt: skip

@@ -26,10 +26,10 @@ EXECUTING_JSON = b'{"status": "EXECUTING", "msg": "", "data": [], "fields": []}'
 TRUNCATED_JSON = b'{"status": "COMPLETE", "msg": "", "data": [{"obs_id": "u27xcs01'
 TRANSPORT, ROW_ORDER = "hubbleclip.transport", "hubbleclip.row_order"
 """Keys of the scope: the connection, which ASGI has no word for, and a seed by which the archive orders its rows."""
-ROW_KEYS = ("obs_id", "obsid", "obsID", "dataURI", "Column1")
+ROW_KEYS = ("obs_id", "obsid", "obsID", "dataURI", "Column1")  # The columns that identify a row.
 RETRY_AFTER_S = 1  # Short, so that tests do not wait.
 DRIP_BYTES, DRIP_S = 8, 0.1  # 80 bytes per second.
-NUM_FLIPPED = 8
+NUM_FLIPPED = 8  # Bytes per corrupted body.
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER with a timeout of 0: close sends RST.
 Rows = list[dict[str, Any]]
 
@@ -88,6 +88,7 @@ class Exchange:
             messages.append(message)
 
         await self.app({**self.scope, **hints}, self.receive, keep)
+        # ASGI sends the head first, then the parts of the body.
         start, *parts = messages
         return RawResponse(start["status"], start["headers"], b"".join(part.get("body", b"") for part in parts))
 
@@ -145,7 +146,7 @@ class Exchange:
 
 
 FaultInjector = Callable[[Exchange], Awaitable[bool]]
-"""Returns whether there was something to strike; if not, the archive's own answer went out."""
+"""Returns whether there was something to damage; if not, it has sent the archive's own response."""
 
 
 def _replace_response(status: int, body: bytes, media_type: str = "text/plain") -> FaultInjector:
@@ -231,6 +232,7 @@ def _break_off(announced_size: Callable[[int], int], sent_size: Callable[[int], 
             await exchange.send_response(response)
             return False
         await exchange.send_start(response, content_length=str(announced_size(size)))
+        # With fewer bytes than announced the connection must be closed, or the client would wait.
         is_end = announced_size(size) == sent_size(size)
         await exchange.send_body(response.body[: sent_size(size)], is_end=is_end)
         if not is_end:
@@ -251,6 +253,7 @@ async def _corrupted(exchange: Exchange) -> bool:
     is_injected = bool(size) and response.status != 206
     flipped = bytearray(response.body)
     for place in {0, *(exchange.rng.randrange(size) for _ in range(NUM_FLIPPED - 1))} if is_injected else ():
+        # The top bit turns ASCII into invalid UTF-8, and the first byte breaks every file signature.
         flipped[place] ^= 0x80
     await exchange.send_response(RawResponse(response.status, response.headers, bytes(flipped)))
     return is_injected
@@ -276,6 +279,7 @@ def _change_rows(change: Callable[[Rows, random.Random], Rows]) -> FaultInjector
 
 def _repeat_rows(rows: Rows, rng: random.Random) -> Rows:
     """Replace some of the last rows by the first ones; duplicate a single row."""
+    # At most half, so that some rows are the page's own.
     count = rng.randint(1, max(len(rows) // 2, 1))
     return [*rows[:-count], *rows[:count]] if len(rows) > 1 else rows * 2
 
@@ -288,12 +292,14 @@ def _drop_rows(rows: Rows, rng: random.Random) -> Rows:
 
 def _empty_columns(rows: Rows, rng: random.Random) -> Rows:
     """Empty the key columns in every row, and some others."""
+    # Keys always, so that the client can recognise it.
     emptied = {name for name in rows[0] if name in ROW_KEYS or rng.random() < 0.2}
     return [row | dict.fromkeys(emptied) for row in rows]
 
 
 async def _shuffled(exchange: Exchange) -> bool:
     """Send the page of a shuffled table, which repeats rows of other pages and lacks some of its own."""
+    # The archive shuffles before it cuts pages, so the fault spans pages.
     response = await exchange.archive_response(**{ROW_ORDER: exchange.rng.random()})
     await exchange.send_response(response)
     return response.table() is not None
@@ -313,6 +319,7 @@ FAULT_INJECTORS: dict[str, FaultInjector] = {
     "slow_drip": _slow_drip,
     "truncated": _break_off(lambda size: size, lambda size: size // 2),
     "wrong_length": _break_off(lambda size: size + 1000, lambda size: size),
+    # The announced length agrees with the body, so only the listed size reveals it.
     "short_length": _break_off(lambda size: max(size * 3 // 4, 1), lambda size: max(size * 3 // 4, 1)),
     "corrupted": _corrupted,
     "html": _replace_response(200, HTML, "text/html; charset=utf-8"),

@@ -18,8 +18,8 @@ from hubbleclip.core.errors import SettingsError
 from hubbleclip.simulator.random_draws import python_rng
 from hubbleclip.simulator.server.fault_injection import FAULT_INJECTORS, Exchange
 
-COUNTS_PATH, REQUESTS_PATH = "/faults", "/requests"
-STORM_FRACTION = 0.38
+COUNTS_PATH, REQUESTS_PATH = "/faults", "/requests"  # Served by the middleware itself, never with a fault.
+STORM_FRACTION = 0.38  # See `storm_plan`.
 ANY_RESPONSE = ("500", "502", "503", "504", "429", "429_date", "429_clock_skew", "clock_skew", "reset", "hang")
 BODY_FAULTS = ("slow_drip", "truncated", "wrong_length", "empty")
 TABLE_FAULTS = ("busy", "bad_json", "duplicated_page", "missing_page", "null_columns", "shuffled")
@@ -41,7 +41,7 @@ class FaultRule(Section):
     """One kind of fault and the requests that it affects."""
 
     kind: str
-    """What goes wrong: a key of `STRIKES`."""
+    """The kind of fault: a key of `FAULT_INJECTORS`."""
     path: str = "/"
     """Prefix of the paths of the requests that are affected."""
     times: int = Field(0, ge=0)
@@ -140,9 +140,9 @@ class FaultMiddleware:
         self.plan = plan
         self.injected: Counter[str] = Counter()
         self.requested: Counter[tuple[str, str]] = Counter()
-        self._num_injected = [0] * len(plan.rules)
+        self._num_injected = [0] * len(plan.rules)  # By rule.
         self._num_requests: Counter[str] = Counter()
-        self._in_a_row: Counter[str] = Counter()
+        self._in_a_row: Counter[str] = Counter()  # By request key.
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the request, or inject a fault."""
@@ -158,7 +158,7 @@ class FaultMiddleware:
         key = request_key(scope, body)
         kind, rng = self.draw_fault(scope["path"], key)
         self.requested[key, kind or ""] += 1
-        replay = _replay(body, receive)
+        replay = _replay(body, receive)  # The body was consumed to compute the key.
         if kind is None:
             await self.app(scope, replay, send)
             return
@@ -193,10 +193,11 @@ class FaultMiddleware:
         """
         rng = python_rng(self.plan.seed, key, self._num_requests[key])  # One generator per request and repetition.
         self._num_requests[key] += 1
-        is_spared = 0 < self.plan.max_in_a_row <= self._in_a_row[key]
+        is_spared = 0 < self.plan.max_in_a_row <= self._in_a_row[key]  # 0 sets no limit.
         for index, rule in enumerate(self.plan.rules if not is_spared else ()):
-            has_strikes_left = not rule.times or self._num_injected[index] < rule.times
-            if path.startswith(rule.path) and has_strikes_left and rng.random() < rule.share:
+            has_faults_left = not rule.times or self._num_injected[index] < rule.times
+            # Every applicable rule draws once, in order.
+            if path.startswith(rule.path) and has_faults_left and rng.random() < rule.share:
                 self._num_injected[index] += 1
                 self._in_a_row[key] += 1
                 return rule.kind, rng
@@ -223,7 +224,7 @@ def request_key(scope: Scope, body: bytes) -> str:
     query = scope["query_string"].decode("latin-1")
     try:
         query_json = json.loads(parse_qs(body.decode() or query)["request"][0])
-        query_json.pop("cacheBreaker", None)
+        query_json.pop("cacheBreaker", None)  # Differs in every request.
         query = json.dumps(query_json, sort_keys=True)
     except (KeyError, ValueError, AttributeError):
         query += body.decode("latin-1")

@@ -16,7 +16,7 @@ from hubbleclip.config.settings import SimulatorSettings
 from hubbleclip.core.errors import ArchiveError
 from hubbleclip.simulator.server.fault_plan import FaultPlan
 
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 60.0  # Importing astropy takes seconds on a busy machine.
 STOP_TIMEOUT_S = 5.0
 
 
@@ -90,6 +90,7 @@ def restarting_simulator(
 
     """
     child, url = _start(settings, faults)
+    # Keep the port that the first start chose.
     settings = settings.model_copy(update={"port": urlsplit(url).port})
     restarts, is_over, failures = RestartedArchive(url), threading.Event(), list[ArchiveError]()
 
@@ -157,7 +158,9 @@ def _start(settings: SimulatorSettings, faults: FaultPlan | None) -> tuple[subpr
             _stop(child)
             error_file.seek(0)
             last_line = error_file.read().decode(errors="replace").strip().rpartition("\n")[2]
-            raise ArchiveError(f"the simulated archive did not start: {last_line or 'no answer in time'}")
+            raise ArchiveError(
+                f"the simulated archive did not start: {last_line or f'no response within {START_TIMEOUT_S:g} s'}"
+            )
         return child, url
 
 
@@ -167,7 +170,7 @@ def _read_address(child: subprocess.Popen[str]) -> str:
     timer = threading.Timer(START_TIMEOUT_S, child.kill)
     timer.start()
     try:
-        return child.stdout.readline().strip() if child.stdout else ""
+        return child.stdout.readline().strip() if child.stdout else ""  # Empty when the child has ended.
     finally:
         timer.cancel()
 
@@ -176,6 +179,7 @@ def _stop(child: subprocess.Popen[str]) -> None:
     """Close the child's input and wait; then terminate it, and finally kill it."""
     if child.stdin:
         child.stdin.close()
+    # None: after the kill, wait once more.
     for last_resort in (child.terminate, child.kill, None):
         try:
             child.wait(STOP_TIMEOUT_S)
