@@ -19,7 +19,7 @@ from hubbleclip.simulator.random_draws import hash_seed, python_rng
 
 FIRST_NUMBER = 10001  # Five digits, as HST's proposal numbers.
 MAX_PROPOSALS = 99999 - FIRST_NUMBER + 1
-# Fractions of proposals, except TWO_TARGETS_FRACTION: of science proposals.
+# Fractions of all proposals.
 CALIBRATION_FRACTION = 0.03
 SAME_FIELD_FRACTION = 0.13
 CONTINUATION_FRACTION = 0.04

@@ -50,7 +50,7 @@ def spiral_galaxy(view: View, rng: np.random.Generator, variant: str) -> Image:
 
 def _opacity(view: View) -> float:
     """Compute the optical depth of dust, proportional to 1/wavelength."""
-    return 1.5 * 600.0 / view.wave_nm  # 1.5 at 600 nm, as it multiplies the lane's depth.
+    return 1.5 * 600.0 / view.wave_nm  # 1.5 at 600 nm.
 
 
 def _bulge(

@@ -50,7 +50,7 @@ def planet(view: View, rng: np.random.Generator, variant: str) -> Image:
 def _surface(view: View, rng: np.random.Generator, variant: str, position: tuple[Image, Image], mu: Image) -> Image:
     """Compute the albedo over the disc; the longitude seen changes with each observation."""
     along, across = position
-    longitude = numpy_rng(view.epoch, "longitude").uniform(0, 10)  # From the epoch, so that filters of one visit agree.
+    longitude = numpy_rng(view.epoch, "longitude").uniform(0, 10)  # Planets rotate between observations.
     x, y = along / (0.35 + 0.65 * mu), across  # Foreshortening towards the limb.
     noise = view.fractal_noise(
         rng, 2.2, 1.6, coordinates=(x * np.float32(0.6) + np.float32(longitude), y * np.float32(2.0))
