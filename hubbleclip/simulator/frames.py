@@ -26,9 +26,8 @@ class Frame:
 
     `num_y` by `num_x` pixels; `roll_deg` is the position angle of +y (east of north). The detector is rotated by
     `tilt_deg` within the grid, and `half_px` is half the side of the detector in pixels. (`east_arcsec`,
-    `north_arcsec`)
-    is the offset of the pointing from the centre of the target's field, (`ra_deg`, `dec_deg`) the position of the
-    centre.
+    `north_arcsec`) is the offset of the pointing from the centre of the target's field, (`ra_deg`, `dec_deg`) the
+    position of the centre.
     """
 
     num_y: int

@@ -26,10 +26,9 @@ class Camera:
 
     `obs_id_letter` begins the names of its observations. `gain` is in electrons per count, `read_noise_e` in electrons,
     `full_well_e` in electrons, `sky_e_s` is the background in electrons per second per pixel through a broad filter
-    near
-    the camera's central wavelength. `footprint` is `one_chip`, `two_chips` or `stair` (the L shape of WFPC2's mosaic).
-    `fills_with_nan` says that drizzled pixels without data are NaN, not 0. `first_cycle` to `last_cycle` are the HST
-    cycles in which it flies, and `sibling` is a camera with a similar field of view.
+    near the camera's central wavelength. `footprint` is `one_chip`, `two_chips` or `stair` (the L shape of WFPC2's
+    mosaic). `fills_with_nan` says that drizzled pixels without data are NaN, not 0. `first_cycle` to `last_cycle` are
+    the HST cycles in which it flies, and `sibling` is a camera with a similar field of view.
     """
 
     name: str

@@ -62,11 +62,9 @@ class SimObservation:
     """One simulated observation, with the fields of MAST's CAOM tables.
 
     `kind` is the kind of object, `em_min` and `em_max` are the limits of the filter in nm, `released_mjd` is the
-    release
-    date. `visit_index` counts the visits of the proposal from 0, `band` is the filter of its files, `files` has the
-    type
-    and size in bytes of each file. `version` counts how often the observation was reprocessed; `is_hap` marks a Hubble
-    Advanced Product.
+    release date. `visit_index` counts the visits of the proposal from 0, `band` is the filter of its files, `files` has
+    the type and size in bytes of each file. `version` counts how often the observation was reprocessed; `is_hap` marks
+    a Hubble Advanced Product.
     """
 
     obs_id: str

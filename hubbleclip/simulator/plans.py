@@ -34,8 +34,7 @@ class Target:
     """One field of the sky.
 
     `half_field_arcsec` is half the side of the field, in arcseconds. Equal `scene_key` means the same objects at the
-    same
-    position.
+    same position.
     """
 
     name: str

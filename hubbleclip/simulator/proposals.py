@@ -200,8 +200,7 @@ class SentenceWriter:
         ----------
         pattern
             Text with fields in braces. A field with a capital gives a capitalised phrase; a verb such as `{are}` agrees
-            in
-            number with the phenomenon drawn before it.
+            in number with the phenomenon drawn before it.
 
         Returns
         -------

@@ -60,8 +60,7 @@ def render_scene(view: View, plan: ObservingPlan, target: Target, seed: int) -> 
     """Render the noise-free scene of a target in a frame.
 
     The object and its background depend on the target's `scene_key` alone; behind a moving target the background
-    changes
-    with each observation.
+    changes with each observation.
 
     Parameters
     ----------

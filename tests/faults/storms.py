@@ -102,8 +102,7 @@ def tally(requests_made: Sequence[tuple[str, str, int]], lost_ids: set[str]) -> 
     """Count faults by kind, and those that cost an item.
 
     A fault costs an item if its request names one of `lost_ids`, or queries all observations or proposals while any
-    item
-    is lost.
+    item is lost.
     """
     injected, lost = Counter[str](), Counter[str]()
     for key, kind, times in requests_made:

@@ -28,11 +28,9 @@ class View:
     """One frame of a scene, through one filter.
 
     `x_yx` and `y_yx` are the scene coordinates of each pixel, `pixel_size` its side in scene units, `angle_deg` the
-    roll
-    of the frame and `centre_xy` the scene position of its centre. `wave_nm` is the filter's central wavelength, `line`
-    the emission line that a narrow filter isolates (empty for a broad one). `epoch` identifies the observation, for
-    what
-    changes between observations of a moving target.
+    roll of the frame and `centre_xy` the scene position of its centre. `wave_nm` is the filter's central wavelength,
+    `line` the emission line that a narrow filter isolates (empty for a broad one). `epoch` identifies the observation,
+    for what changes between observations of a moving target.
     """
 
     x_yx: Image

@@ -90,8 +90,7 @@ def observation_row(observation: SimObservation, proposal: SimProposal) -> Row:
     -------
     Row
         Value by column. As in real responses, `obsid` is a number in a column of type string, two in three `dataURL`
-        are
-        set, and a moving target has no footprint.
+        are set, and a moving target has no footprint.
 
     """
     # `dataURL` is the first science file, as in MAST.
