@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 Vectors = TypeVar("Vectors", bound=npt.NDArray[np.floating[Any]])
-SMALLEST_LENGTH = 1e-12
+MIN_LENGTH = 1e-12
 
 
 def unit(vectors: Vectors) -> Vectors:
     """The vectors of the last axis scaled to length 1; one of zeros stays."""
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    scaled: Vectors = vectors / np.maximum(lengths, SMALLEST_LENGTH)
+    scaled: Vectors = vectors / np.maximum(lengths, MIN_LENGTH)
     return scaled

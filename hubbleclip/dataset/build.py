@@ -37,8 +37,8 @@ from hubbleclip.dataset import publish as publication
 from hubbleclip.dataset import shard_writer as packing
 from hubbleclip.dataset.manifest import (
     DESCRIPTION,
+    LOCATION_COLUMNS,
     MANIFEST,
-    PLACE_COLUMNS,
     SPLITS,
     TEST_LIST,
     BuiltDataset,
@@ -47,11 +47,11 @@ from hubbleclip.dataset.manifest import (
     description_bytes,
     find_dataset,
     finished_datasets,
+    format_tile_list,
     manifest_schema,
-    read_built,
+    read_catalog_rows,
     read_dataset,
     sample_table,
-    tile_list,
     write_table,
 )
 from hubbleclip.dataset.metadata.credits import notices
@@ -62,9 +62,9 @@ log = logging.getLogger(__name__)
 
 FORMAT = "webdataset-1"
 """Raise it when the same samples would give other bytes, so that nothing old is taken for new."""
-BUILDING = ".building-"
+BUILDING_PREFIX = ".building-"
 MB = 1_000_000
-SHARDS_AT_ONCE = 2
+CONCURRENT_SHARDS = 2
 """While one is synced to the disk, the next is packed; each has its own reading threads."""
 
 Plan = dict[str, list[Sample]]
@@ -83,18 +83,18 @@ class PlannedShard:
     sidecars: Sidecars
 
 
-def two_at_once(work: Callable[[Item], Made], items: Sequence[Item]) -> Iterable[Made]:
-    """A Spread over two threads: see `SHARDS_AT_ONCE`."""
-    with ThreadPoolExecutor(SHARDS_AT_ONCE) as pool:
+def map_in_two_threads(work: Callable[[Item], Made], items: Sequence[Item]) -> Iterable[Made]:
+    """A Spread over two threads: see `CONCURRENT_SHARDS`."""
+    with ThreadPoolExecutor(CONCURRENT_SHARDS) as pool:
         return list(pool.map(work, items))
 
 
 def inputs_digest(samples: Sequence[Sample], settings: ShardSettings) -> str:
     """32 hex digits over all that decides a dataset's samples; their order does not. Reads no PNG."""
-    return _described(_packable(samples), settings)[0]
+    return _digest_inputs(_packable(samples), settings)[0]
 
 
-def _described(packable: Sequence[Sample], settings: ShardSettings) -> tuple[str, Sidecars]:
+def _digest_inputs(packable: Sequence[Sample], settings: ShardSettings) -> tuple[str, Sidecars]:
     """The digest of the inputs, and each sidecar by tile id: making it is what costs, so it is made once."""
     total = hashlib.sha256(packing.canonical_json([FORMAT, contracts.contract_version("shards"), settings.digest()]))
     sidecars = {sample.tile_id: packing.sidecar(sample) for sample in packable}
@@ -115,7 +115,7 @@ def build_dataset(
     split_report: Mapping[str, Any] | None = None,
     split_tables: Mapping[str, pa.Table] | None = None,
     read_png_size: Callable[[str], int] | None = None,
-    spread: Spread[PlannedShard, packing.Tar] = two_at_once,
+    spread: Spread[PlannedShard, packing.ShardFile] = map_in_two_threads,
 ) -> BuiltDataset:
     """Build `datasets_dir/<digest>/`, or find it already built from the same inputs.
 
@@ -127,17 +127,19 @@ def build_dataset(
     Raises DatasetError when there is no sample, or a PNG is missing or damaged.
     """
     packable = _packable(samples)
-    made_from, sidecars = _described(packable, settings)
+    made_from, sidecars = _digest_inputs(packable, settings)
     finished = find_dataset(datasets_dir, made_from)
     if finished is not None:
-        return read_built(finished)
+        return read_catalog_rows(finished)
     parent = find_parent(datasets_dir, packable, settings, contract_version)
     old = set() if parent is None else set(parent.manifest["tile_id"].to_pylist())
     new = [sample for sample in packable if sample.tile_id not in old]
     png_size = read_png_size or (lambda tile_id: len(read_png(tile_id)))
-    sizes = {one.tile_id: packing.packed_bytes(one, len(sidecars[one.tile_id]), png_size(one.tile_id)) for one in new}
-    plan = plan_shards(new, sizes, settings.max_mb * MB, first_free(parent))
-    building = datasets_dir / f"{BUILDING}{made_from}{f'-{parent.digest}' if parent else ''}"
+    sizes = {
+        one.tile_id: packing.packed_size_bytes(one, len(sidecars[one.tile_id]), png_size(one.tile_id)) for one in new
+    }
+    plan = plan_shards(new, sizes, settings.max_mb * MB, next_shard_indices(parent))
+    building = datasets_dir / f"{BUILDING_PREFIX}{made_from}{f'-{parent.digest}' if parent else ''}"
     building.mkdir(parents=True, exist_ok=True)
     tars = _write_shards(building, plan, read_png, sidecars, spread)
     for name, table in (split_tables or {}).items():
@@ -151,7 +153,7 @@ def build_dataset(
         "split_report": dict(split_report or {}),
         "num_new_samples": None if parent is None else len(new),
     }
-    return read_built(_finish(building, plan, tars, parent, facts))
+    return read_catalog_rows(_finish(building, plan, tars, parent, facts))
 
 
 def _packable(samples: Sequence[Sample]) -> list[Sample]:
@@ -189,7 +191,7 @@ def find_parent(
     return None
 
 
-def first_free(parent: DatasetInfo | None) -> dict[str, int]:
+def next_shard_indices(parent: DatasetInfo | None) -> dict[str, int]:
     """The index of each split's next shard."""
     free = dict.fromkeys(SPLITS, 0)
     for name in parent.addresses if parent else ():
@@ -209,7 +211,9 @@ def plan_shards(samples: Sequence[Sample], sizes: Sizes, max_bytes: int, first: 
         if not ordered and not first[split]:
             log.warning("split %s has no sample", split)
         start = 0
-        ends = packing.cut_evenly([sizes[sample.tile_id] for sample in ordered], max_bytes - packing.END_BYTES)
+        ends = packing.partition_evenly(
+            [sizes[sample.tile_id] for sample in ordered], max_bytes - packing.MAX_TRAILER_BYTES
+        )
         for index, end in enumerate(ends, first[split]):
             plan[shard_name(split, index)] = ordered[start:end]
             start = end
@@ -217,11 +221,17 @@ def plan_shards(samples: Sequence[Sample], sizes: Sizes, max_bytes: int, first: 
 
 
 def _write_shards(
-    building: Path, plan: Plan, read_png: packing.ReadPng, sidecars: Sidecars, spread: Spread[PlannedShard, packing.Tar]
-) -> dict[str, packing.Tar]:
+    building: Path,
+    plan: Plan,
+    read_png: packing.ReadPng,
+    sidecars: Sidecars,
+    spread: Spread[PlannedShard, packing.ShardFile],
+) -> dict[str, packing.ShardFile]:
     """Write the shards that are not yet there, each atomically."""
     there = [name for name in plan if (building / name).is_file()]
-    tars = dict(zip(there, two_at_once(packing.read_tar, [building / name for name in there]), strict=True))
+    tars = dict(
+        zip(there, map_in_two_threads(packing.read_shard_file, [building / name for name in there]), strict=True)
+    )
     left = [name for name in plan if name not in tars]
     planned = [
         PlannedShard(
@@ -234,7 +244,7 @@ def _write_shards(
     return tars | dict(zip(left, spread(partial(write_shard, read_png), planned), strict=True))
 
 
-def write_shard(read_png: packing.ReadPng, shard: PlannedShard) -> packing.Tar:
+def write_shard(read_png: packing.ReadPng, shard: PlannedShard) -> packing.ShardFile:
     """Write one shard, atomically."""
     tar = packing.write_tar(shard.path, shard.samples, read_png, shard.sidecars)
     log.info("wrote %s: %d samples, %d bytes", shard.path.name, len(shard.samples), tar.size_bytes)
@@ -242,10 +252,10 @@ def write_shard(read_png: packing.ReadPng, shard: PlannedShard) -> packing.Tar:
 
 
 def _finish(
-    building: Path, plan: Plan, tars: Mapping[str, packing.Tar], parent: DatasetInfo | None, facts: Row
+    building: Path, plan: Plan, tars: Mapping[str, packing.ShardFile], parent: DatasetInfo | None, facts: Row
 ) -> Path:
     """Write all but the shards, the description last, then give the folder its name: from then on it never changes."""
-    shards = [*_inherited(parent), *(_shard_row(name, samples, tars[name]) for name, samples in plan.items())]
+    shards = [*_parent_shards(parent), *(_shard_row(name, samples, tars[name]) for name, samples in plan.items())]
     shards.sort(key=lambda shard: (SPLITS.index(shard["split"]), shard["shard"]))
     manifest = _manifest(plan, tars, parent)
     digest = content_digest(facts["inputs_digest"], shards)
@@ -261,8 +271,8 @@ def _finish(
     }
     write_table(building / MANIFEST, manifest)
     tests = manifest.select(["split", "tile_id"]).filter(pc.field("split") == "test")["tile_id"].to_pylist()
-    write_bytes(building / TEST_LIST, tile_list(tests), is_synced=False)
-    publication.write_companions(building, description, manifest)
+    write_bytes(building / TEST_LIST, format_tile_list(tests), is_synced=False)
+    publication.write_metadata(building, description, manifest)
     for left in building.glob(".*"):
         left.unlink()
     others = [path for path in building.iterdir() if path.name not in plan]
@@ -274,7 +284,7 @@ def _finish(
         shutil.rmtree(finished)
     building.rename(finished)
     sync_folder(finished.parent)
-    for stale in finished.parent.glob(f"{BUILDING}*"):
+    for stale in finished.parent.glob(f"{BUILDING_PREFIX}*"):
         shutil.rmtree(stale)
     return finished
 
@@ -287,28 +297,28 @@ def content_digest(inputs_digest: str, shards: Iterable[Row]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:32]
 
 
-def _inherited(parent: DatasetInfo | None) -> list[Row]:
+def _parent_shards(parent: DatasetInfo | None) -> list[Row]:
     """The parent's shards as its child lists them: each with the folder that holds it."""
     if parent is None:
         return []
     return [shard | {"home_digest": shard["home_digest"] or parent.digest} for shard in parent.description["shards"]]
 
 
-def _shard_row(name: str, samples: Sequence[Sample], tar: packing.Tar) -> Row:
+def _shard_row(name: str, samples: Sequence[Sample], tar: packing.ShardFile) -> Row:
     return {
         "shard": name, "split": samples[0].split, "sha256": tar.sha256, "size_bytes": tar.size_bytes,
         "num_samples": len(samples), "home_digest": None,
     }  # fmt: skip
 
 
-def _manifest(plan: Plan, tars: Mapping[str, packing.Tar], parent: DatasetInfo | None) -> pa.Table:
+def _manifest(plan: Plan, tars: Mapping[str, packing.ShardFile], parent: DatasetInfo | None) -> pa.Table:
     """Every sample with its place, sorted by tile."""
     shard_of = {sample.tile_id: name for name, part in plan.items() for sample in part}
     samples = sorted(chain.from_iterable(plan.values()), key=attrgetter("tile_id"))
     shards = [shard_of[sample.tile_id] for sample in samples]
     extents = [tars[name].extents[sample.tile_id] for name, sample in zip(shards, samples, strict=True)]
     new = sample_table(samples)
-    for name, values in zip(PLACE_COLUMNS, (shards, *zip(*extents, strict=True)), strict=True):
+    for name, values in zip(LOCATION_COLUMNS, (shards, *zip(*extents, strict=True)), strict=True):
         field = manifest_schema().field(name)
         new = new.append_column(field, pa.array(values, type=field.type))
     return new if parent is None else pa.concat_tables([parent.manifest, new]).sort_by("tile_id").combine_chunks()

@@ -12,7 +12,7 @@ from hubbleclip.dataset.captions import split_sentences
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class CaptionChoice:
+class CaptionSampler:
     """Draws one text of a sample's captions, whose first is the main one.
 
     `full_share` of the draws give the whole main caption, `other_share` one of the others where there are any, the rest

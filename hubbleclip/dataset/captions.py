@@ -22,7 +22,7 @@ ABBREVIATIONS = frozenset(
 )
 """Words that end in a full stop and do not end a sentence, lower case, without the last stop."""
 
-BREAK = re.compile(r"(?<=[.!?])([\"'”’)\]}]*)\s+(?=[\"'“‘(\[{]*[A-Z0-9])")
+SENTENCE_BREAK = re.compile(r"(?<=[.!?])([\"'”’)\]}]*)\s+(?=[\"'“‘(\[{]*[A-Z0-9])")
 LAST_WORD = re.compile(r"(\S+?)\.$")
 INITIAL = re.compile(r"(?:[A-Z]\.-?)*[A-Z]")
 
@@ -79,7 +79,7 @@ def split_sentences(text: str) -> list[str]:
     text = clean(text)
     sentences: list[str] = []
     start = 0
-    for match in BREAK.finditer(text):
+    for match in SENTENCE_BREAK.finditer(text):
         if _ends_sentence(text[start : match.start()]):
             _append(sentences, text[start : match.end(1)])
             start = match.end()

@@ -19,9 +19,16 @@ from torch import Tensor
 from hubbleclip.config.settings import TrainSettings
 from hubbleclip.core.errors import DatasetError
 from hubbleclip.core.parallel import ahead
-from hubbleclip.dataset.caption_sampling import CaptionChoice
+from hubbleclip.dataset.caption_sampling import CaptionSampler
 from hubbleclip.dataset.reader import Levels, SplitTiles, open_split
-from hubbleclip.dataset.sampler import DRAWS, BatchOrder, Ints, derangement, draw_views, positive_ids
+from hubbleclip.dataset.sampler import (
+    AUGMENTATION_STREAM,
+    GroupBatchSampler,
+    Ints,
+    derangement,
+    draw_views,
+    positive_ids,
+)
 
 __all__ = [
     "SplitTiles", "TrainBatch", "TrainBatches", "iterate_batches", "iterate_eval_images", "open_split",
@@ -33,14 +40,14 @@ log = logging.getLogger(__name__)
 CACHE_BYTES = 2 << 30
 """Tiles of a split are kept in memory, reduced, when together they are not larger than this."""
 SPECIAL_TOKENS = 2
-BATCHES_AHEAD = 2
+BATCHES_PER_WORKER = 2
 """Loaded before they are asked for, a thread."""
 
 Tokenize = Callable[[list[str]], Tensor]
 
 
 class TrainBatch(NamedTuple):
-    """Rows of one step: uint8 tiles, their views and gains, tokens, and ids of group and text: rows are positives
+    """ManifestRows of one step: uint8 tiles, their views and gains, tokens, and ids of group and text: rows are positives
     where either is equal.
     """
 
@@ -55,7 +62,7 @@ def iterate_eval_images(tiles: SplitTiles, image_size: int, batch_size: int) -> 
     """Whole tiles (b, 1, image_size, image_size) uint8, in order, all of them, without augmentation; read ahead."""
     parts = [range(start, min(start + batch_size, len(tiles.rows))) for start in range(0, len(tiles.rows), batch_size)]
     with ThreadPoolExecutor(1) as pool:
-        for levels in pool.map(partial(tiles.read_many, size_px=image_size), parts):
+        for levels in pool.map(partial(tiles.read_tiles, size_px=image_size), parts):
             yield torch.from_numpy(levels)[:, None]
 
 
@@ -70,8 +77,8 @@ class TrainBatches:
     settings: TrainSettings
     store_px: int
     tokenize: Tokenize
-    choice: CaptionChoice
-    order: BatchOrder
+    choice: CaptionSampler
+    order: GroupBatchSampler
     partner: Ints
     rank: int
     world: int
@@ -82,7 +89,7 @@ class TrainBatches:
 
     def __getitem__(self, step: int) -> TrainBatch:
         """The batch of a step, counted from 0. Texts are drawn for all ranks: their equality decides the positives."""
-        rng = np.random.default_rng([self.settings.seed, DRAWS, step])
+        rng = np.random.default_rng([self.settings.seed, AUGMENTATION_STREAM, step])
         groups_b, rows_b = self.order.groups(step), self.order.rows(step)
         texts = [self._text(rng, group, row) for group, row in zip(groups_b, rows_b, strict=True)]
         theta = draw_views(rng, len(rows_b), self.settings.min_crop_share, self.settings.whole_share)
@@ -105,13 +112,13 @@ class TrainBatches:
     def _text(self, rng: np.random.Generator, group: int, row: int) -> str:
         """A text of the sample, or of a sample of the partner group where pairs are shuffled."""
         if self.settings.shuffled:
-            row = int(rng.choice(self.order.tiles_of[self.partner[group]]))
+            row = int(rng.choice(self.order.rows_of_group[self.partner[group]]))
         return self.choice.draw(rng, self.tiles.captions[row])
 
     def _levels(self, rows_b: Ints) -> Levels:
         if self.cached is not None:
             return self.cached[rows_b]
-        return self.tiles.read_many(rows_b, self.store_px)
+        return self.tiles.read_tiles(rows_b, self.store_px)
 
 
 def open_train_batches(
@@ -140,22 +147,22 @@ def open_train_batches(
         tiles=tiles,
         settings=settings,
         store_px=store_px,
-        tokenize=remembering(tokenizer),
-        choice=CaptionChoice(
+        tokenize=cached_tokenizer(tokenizer),
+        choice=CaptionSampler(
             full_share=settings.full_abstract_share,
             other_share=settings.other_caption_share,
             max_tokens=context_length - SPECIAL_TOKENS,
             count_tokens=token_counter(tokenizer),
         ),
-        order=BatchOrder(
-            tiles_of=np.split(np.argsort(tiles.group_n, kind="stable"), ends),
+        order=GroupBatchSampler(
+            rows_of_group=np.split(np.argsort(tiles.group_n, kind="stable"), ends),
             batch_size=settings.batch_size,
             seed=settings.seed,
         ),
         partner=derangement(tiles.num_groups, settings.seed),
         rank=rank,
         world=world,
-        cached=tiles.read_all(store_px) if fits else None,
+        cached=tiles.read_all_tiles(store_px) if fits else None,
     )
 
 
@@ -172,7 +179,7 @@ def iterate_batches(batches: TrainBatches, first_step: int, *, pin: bool) -> Ite
         return
     on_device = partial(torch.cuda.set_device, torch.cuda.current_device()) if pin else None
     with ThreadPoolExecutor(workers, "loader", on_device) as pool:
-        yield from ahead(pool, partial(load, batches), steps, BATCHES_AHEAD * workers)
+        yield from ahead(pool, partial(load, batches), steps, BATCHES_PER_WORKER * workers)
 
 
 def _pinned(batches: TrainBatches, step: int) -> TrainBatch:
@@ -180,7 +187,7 @@ def _pinned(batches: TrainBatches, step: int) -> TrainBatch:
     return TrainBatch(*(part.pin_memory() for part in batches[step]))
 
 
-def remembering(tokenizer: Any) -> Tokenize:
+def cached_tokenizer(tokenizer: Any) -> Tokenize:
     """The tokenizer with a memory: the same few sentences come back all the time."""
 
     @lru_cache(maxsize=1 << 16)

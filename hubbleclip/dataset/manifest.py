@@ -21,21 +21,21 @@ from hubbleclip.core.io import replacing, sha256_bytes
 from hubbleclip.core.layout import parse_digest, parse_shard_name
 from hubbleclip.core.records import Dataset, Placement, Sample, Shard
 from hubbleclip.dataset.shard_writer import canonical_json
-from hubbleclip.dataset.storage import Span, storage_of
+from hubbleclip.dataset.storage import Span, open_storage
 
 SPLITS = ("train", "val", "test")
 DESCRIPTION = "dataset.json"
 MANIFEST = "manifest.parquet"
 TEST_LIST = "test_tiles.txt"
-AGAIN = "delete the dataset's folder and run `hubbleclip shards` again"
-PLACE_COLUMNS = ("shard", "offset", "length")
-NEEDED_COLUMNS = ("tile_id", "split", "group_id", "captions", *PLACE_COLUMNS)
-FACTS = {"digest": str, "inputs_digest": str, "contract_version": str, "counts": dict, "shards": list}
+REBUILD_HINT = "delete the dataset's folder and run `hubbleclip shards` again"
+LOCATION_COLUMNS = ("shard", "offset", "length")
+REQUIRED_COLUMNS = ("tile_id", "split", "group_id", "captions", *LOCATION_COLUMNS)
+REQUIRED_FIELDS = {"digest": str, "inputs_digest": str, "contract_version": str, "counts": dict, "shards": list}
 """What every description tells, whatever version wrote it."""
-SHARD_FACTS = {"shard": str, "split": str, "sha256": str, "size_bytes": int, "num_samples": int}
-ROWS_A_GROUP = 65_536
-ROWS_AT_ONCE = 1024
-OWN_HASH = re.compile(rb',"self_sha256":"([0-9a-f]{64})"')
+REQUIRED_SHARD_FIELDS = {"shard": str, "split": str, "sha256": str, "size_bytes": int, "num_samples": int}
+ROW_GROUP_SIZE = 65_536
+ROWS_PER_BATCH = 1024
+SELF_HASH = re.compile(rb',"self_sha256":"([0-9a-f]{64})"')
 
 Row = dict[str, Any]
 
@@ -65,22 +65,22 @@ class DatasetInfo:
     manifest: pa.Table
     description: Mapping[str, Any]
 
-    def read_pictures(self, tile_ids: Sequence[str]) -> list[bytes]:
+    def read_tile_images(self, tile_ids: Sequence[str]) -> list[bytes]:
         """The pictures of tiles as they were stored, straight from their places in the shards."""
-        rows = self.manifest.filter(pc.field("tile_id").isin(list(tile_ids))).select(["tile_id", *PLACE_COLUMNS])
+        rows = self.manifest.filter(pc.field("tile_id").isin(list(tile_ids))).select(["tile_id", *LOCATION_COLUMNS])
         spans = dict(zip(rows["tile_id"].to_pylist(), self.spans(rows), strict=True))
-        return storage_of(self.path).read_spans([spans[tile_id] for tile_id in tile_ids])
+        return open_storage(self.path).read_spans([spans[tile_id] for tile_id in tile_ids])
 
     def spans(self, rows: pa.Table) -> list[Span]:
         """Where the pictures of some rows of the manifest stand."""
-        places = zip(*(rows[name].to_pylist() for name in PLACE_COLUMNS), strict=True)
+        places = zip(*(rows[name].to_pylist() for name in LOCATION_COLUMNS), strict=True)
         return [(self.addresses[shard], offset, length) for shard, offset, length in places]
 
 
 def manifest_schema() -> pa.Schema:
     """Arrow schema of the manifest: the contract's columns of a sample, then those of its placement."""
     placement = tables()["placement"].schema()
-    return pa.schema([*tables()["sample"].schema(), *(placement.field(name) for name in PLACE_COLUMNS)])
+    return pa.schema([*tables()["sample"].schema(), *(placement.field(name) for name in LOCATION_COLUMNS)])
 
 
 def sample_table(samples: Sequence[Sample]) -> pa.Table:
@@ -91,8 +91,8 @@ def sample_table(samples: Sequence[Sample]) -> pa.Table:
     schema = tables()["sample"].schema()
     values_of = attrgetter(*schema.names)
     parts = []
-    for start in range(0, len(samples), ROWS_AT_ONCE):
-        columns = zip(*map(values_of, samples[start : start + ROWS_AT_ONCE]), strict=True)
+    for start in range(0, len(samples), ROWS_PER_BATCH):
+        columns = zip(*map(values_of, samples[start : start + ROWS_PER_BATCH]), strict=True)
         arrays = [pa.array(values, type=field.type) for field, values in zip(schema, columns, strict=True)]
         parts.append(pa.record_batch(arrays, schema=schema))
     return pa.Table.from_batches(parts, schema).combine_chunks()
@@ -101,7 +101,7 @@ def sample_table(samples: Sequence[Sample]) -> pa.Table:
 def write_table(path: Path, table: pa.Table) -> None:
     """Write a table as Parquet, atomically; it lasts once `sync_files` was called for it."""
     with replacing(path, is_synced=False) as temporary:
-        pq.write_table(table, temporary, compression="zstd", row_group_size=ROWS_A_GROUP)
+        pq.write_table(table, temporary, compression="zstd", row_group_size=ROW_GROUP_SIZE)
 
 
 def description_bytes(facts: Row) -> bytes:
@@ -110,31 +110,31 @@ def description_bytes(facts: Row) -> bytes:
     return b'%b,"self_sha256":"%b"}\n' % (text[:-1], sha256_bytes(text).encode())
 
 
-def is_whole(text: bytes) -> bool:
+def is_intact(text: bytes) -> bool:
     """Whether a `dataset.json` is what was written."""
-    match = OWN_HASH.search(text)
-    return match is not None and description_bytes(json.loads(OWN_HASH.sub(b"", text))) == text
+    match = SELF_HASH.search(text)
+    return match is not None and description_bytes(json.loads(SELF_HASH.sub(b"", text))) == text
 
 
 def read_description(place: str | Path) -> Row:
     """What `dataset.json` says. Raises DatasetError for none, or one that lacks facts or points outside its folders."""
     address = f"{place}/{DESCRIPTION}"
     try:
-        description = json.loads(storage_of(place).read(address))
+        description = json.loads(open_storage(place).read(address))
     except FileNotFoundError as error:
         raise DatasetError(f"{place} is no dataset (no {DESCRIPTION}): run `hubbleclip shards` first") from error
     except (OSError, ValueError) as error:
-        raise DatasetError(f"{address} cannot be read ({error}): {AGAIN}") from error
+        raise DatasetError(f"{address} cannot be read ({error}): {REBUILD_HINT}") from error
     try:
-        _check_facts(description, FACTS)
+        _check_facts(description, REQUIRED_FIELDS)
         parse_digest(description["digest"])
         for shard in description["shards"]:
-            _check_facts(shard, SHARD_FACTS)
+            _check_facts(shard, REQUIRED_SHARD_FIELDS)
             parse_shard_name(shard["shard"])
             if shard.setdefault("home_digest", None) is not None:
                 parse_digest(shard["home_digest"])
     except ValueError as error:
-        raise DatasetError(f"{address} does not describe a dataset ({error}): {AGAIN}") from error
+        raise DatasetError(f"{address} does not describe a dataset ({error}): {REBUILD_HINT}") from error
     return dict(description)
 
 
@@ -151,12 +151,12 @@ def read_manifest(place: str | Path) -> pa.Table:
     """The manifest's table. Raises DatasetError when it is missing or damaged, or lacks a column that readers need."""
     address = f"{place}/{MANIFEST}"
     try:
-        manifest = pq.read_table(pa.BufferReader(storage_of(place).read(address)))
+        manifest = pq.read_table(pa.BufferReader(open_storage(place).read(address)))
     except (OSError, pa.ArrowException) as error:
-        raise DatasetError(f"{address} cannot be read ({error}): {AGAIN}") from error
-    lost = [name for name in NEEDED_COLUMNS if name not in manifest.column_names]
+        raise DatasetError(f"{address} cannot be read ({error}): {REBUILD_HINT}") from error
+    lost = [name for name in REQUIRED_COLUMNS if name not in manifest.column_names]
     if lost:
-        raise DatasetError(f"{address} lacks the columns {', '.join(lost)}: {AGAIN}")
+        raise DatasetError(f"{address} lacks the columns {', '.join(lost)}: {REBUILD_HINT}")
     return manifest
 
 
@@ -177,18 +177,18 @@ def read_dataset(place: str | Path) -> DatasetInfo:
     """
     place = str(place).rstrip("/") if "://" in str(place) else str(Path(place).resolve())
     description, manifest = read_description(place), read_manifest(place)
-    addresses, storage = shard_addresses(place, description), storage_of(place)
+    addresses, storage = shard_addresses(place, description), open_storage(place)
     for shard in description["shards"]:
         address = addresses[shard["shard"]]
         try:
             size_bytes = storage.size_bytes(address)
         except FileNotFoundError as error:
-            raise DatasetError(f"{address} is missing: {AGAIN}") from error
+            raise DatasetError(f"{address} is missing: {REBUILD_HINT}") from error
         if size_bytes != shard["size_bytes"]:
-            raise DatasetError(f"{address} has {size_bytes} bytes in place of {shard['size_bytes']}: {AGAIN}")
+            raise DatasetError(f"{address} has {size_bytes} bytes in place of {shard['size_bytes']}: {REBUILD_HINT}")
     foreign = set(pc.unique(manifest["shard"]).to_pylist()) - addresses.keys()
     if foreign:
-        raise DatasetError(f"{place}/{MANIFEST} names the unknown shard {min(map(str, foreign))!r}: {AGAIN}")
+        raise DatasetError(f"{place}/{MANIFEST} names the unknown shard {min(map(str, foreign))!r}: {REBUILD_HINT}")
     return DatasetInfo(
         path=place,
         digest=description["digest"],
@@ -215,16 +215,16 @@ def find_dataset(datasets_dir: Path, inputs_digest: str) -> Path | None:
     return next(found, None)
 
 
-def tile_list(tile_ids: Iterable[str]) -> bytes:
+def format_tile_list(tile_ids: Iterable[str]) -> bytes:
     """A list of tiles as it is released: their ids in order, one a line."""
     return "".join(f"{tile_id}\n" for tile_id in sorted(tile_ids)).encode("ascii")
 
 
-def read_built(dataset_dir: Path) -> BuiltDataset:
+def read_catalog_rows(dataset_dir: Path) -> BuiltDataset:
     """The catalog rows of a finished dataset. Its `built_at` is when its description was written."""
     info = read_dataset(dataset_dir)
     written_s = (dataset_dir / DESCRIPTION).stat().st_mtime
-    columns = zip(*(info.manifest[name].to_pylist() for name in ("tile_id", *PLACE_COLUMNS)), strict=True)
+    columns = zip(*(info.manifest[name].to_pylist() for name in ("tile_id", *LOCATION_COLUMNS)), strict=True)
     return BuiltDataset(
         dataset=Dataset(
             digest=info.digest,

@@ -13,14 +13,14 @@ from hubbleclip.dataset.metadata.card import card
 from hubbleclip.dataset.metadata.croissant import croissant
 from hubbleclip.dataset.metadata.sky_index import sky_index
 from hubbleclip.dataset.shard_writer import canonical_json
-from hubbleclip.dataset.storage import Storage, storage_of
+from hubbleclip.dataset.storage import Storage, open_storage
 
 log = logging.getLogger(__name__)
 
 CARD, CROISSANT, SKY_INDEX = "README.md", "croissant.json", "sky.parquet"
 
 
-def write_companions(folder: Path, description: Row, manifest: pa.Table) -> None:
+def write_metadata(folder: Path, description: Row, manifest: pa.Table) -> None:
     """Write card, Croissant metadata and sky index beside the shards and the manifest; to be synced with them."""
     write_bytes(folder / CARD, card(description, manifest).encode(), is_synced=False)
     metadata = croissant(description, sha256_file(folder / MANIFEST))
@@ -34,7 +34,7 @@ def publish(dataset_dir: Path, url: str) -> str:
     The description comes last: until then nobody sees a dataset there. Files that stand there are not sent again, so
     that a broken publication goes on. Verify it first: what is published is what is here.
     """
-    info, storage, root = read_dataset(dataset_dir), storage_of(url), url.rstrip("/")
+    info, storage, root = read_dataset(dataset_dir), open_storage(url), url.rstrip("/")
     place = f"{root}/{info.digest}"
     sent = 0
     for shard in info.description["shards"]:

@@ -17,19 +17,19 @@ from PIL import Image
 
 from hubbleclip.core.errors import DatasetError
 from hubbleclip.dataset.manifest import DatasetInfo
-from hubbleclip.dataset.storage import Span, storage_of
+from hubbleclip.dataset.storage import Span, open_storage
 from hubbleclip.images.png import decode_own
 
-DECODERS = 4
-READ_TILES = 64
+DECODE_THREADS = 4
+TILES_PER_READ = 64
 """Tiles asked for at once: a service behind a URL answers many ranges in the time of one."""
 
 Ints = npt.NDArray[np.int64]
 Levels = npt.NDArray[np.uint8]
 
 
-class Rows(Sequence[dict[str, Any]]):
-    """Rows of the manifest as dicts, made when they are asked for: a million of them would fill the memory."""
+class ManifestRows(Sequence[dict[str, Any]]):
+    """ManifestRows of the manifest as dicts, made when they are asked for: a million of them would fill the memory."""
 
     def __init__(self, table: pa.Table) -> None:
         self.table = table
@@ -54,7 +54,7 @@ class SplitTiles:
     """The samples of one split in manifest order, and their pixels. `group_n` numbers the groups in order of id."""
 
     place: str
-    rows: Rows
+    rows: ManifestRows
     spans: Sequence[Span]
     group_n: Ints
 
@@ -75,13 +75,13 @@ class SplitTiles:
 
     def read_levels(self, index: int, size_px: int) -> Levels:
         """One tile (size_px, size_px), reduced by area. Raises DatasetError when its bytes are no picture."""
-        levels_yx: Levels = self.read_many([index], size_px)[0]
+        levels_yx: Levels = self.read_tiles([index], size_px)[0]
         return levels_yx
 
-    def read_many(self, indices: Sequence[int] | Ints, size_px: int, out: Levels | None = None) -> Levels:
+    def read_tiles(self, indices: Sequence[int] | Ints, size_px: int, out: Levels | None = None) -> Levels:
         """Tiles (n, size_px, size_px), in the order asked for; into `out` where it is given."""
         out = np.empty((len(indices), size_px, size_px), np.uint8) if out is None else out
-        pictures = storage_of(self.place).read_spans([self.spans[index] for index in indices])
+        pictures = open_storage(self.place).read_spans([self.spans[index] for index in indices])
         for place, (index, picture) in enumerate(zip(indices, pictures, strict=True)):
             out[place] = self._levels(int(index), picture, size_px)
         return out
@@ -99,16 +99,16 @@ class SplitTiles:
             ) from error
         return _resized(image, size_px)
 
-    def read_all(self, size_px: int) -> Levels:
+    def read_all_tiles(self, size_px: int) -> Levels:
         """Every tile of the split (n, size_px, size_px), decoded by threads."""
         out = np.empty((len(self.rows), size_px, size_px), dtype=np.uint8)
 
         def fill(start: int) -> None:
-            stop = min(start + READ_TILES, len(out))
-            self.read_many(range(start, stop), size_px, out[start:stop])
+            stop = min(start + TILES_PER_READ, len(out))
+            self.read_tiles(range(start, stop), size_px, out[start:stop])
 
-        with ThreadPoolExecutor(DECODERS) as pool:
-            list(pool.map(fill, range(0, len(out), READ_TILES)))
+        with ThreadPoolExecutor(DECODE_THREADS) as pool:
+            list(pool.map(fill, range(0, len(out), TILES_PER_READ)))
         return out
 
 
@@ -128,4 +128,6 @@ def open_split(info: DatasetInfo, split: str) -> SplitTiles:
     """The samples of a split, in the manifest's order: by tile id."""
     table = info.manifest.filter(pc.field("split") == split)
     _, group_n = np.unique(np.asarray(table["group_id"].to_pylist(), dtype=str), return_inverse=True)
-    return SplitTiles(place=info.path, rows=Rows(table), spans=info.spans(table), group_n=group_n.astype(np.int64))
+    return SplitTiles(
+        place=info.path, rows=ManifestRows(table), spans=info.spans(table), group_n=group_n.astype(np.int64)
+    )

@@ -12,19 +12,19 @@ import numpy.typing as npt
 from hubbleclip.core.errors import DatasetError
 
 Ints = npt.NDArray[np.int64]
-ORDER, TILES, PAIRING, DRAWS = range(4)  # streams of random numbers, one a purpose
+ORDER, TILES, PAIRING_STREAM, AUGMENTATION_STREAM = range(4)  # streams of random numbers, one a purpose
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class BatchOrder:
-    """Which groups make up a batch, and which tile of each: `tiles_of` has the row numbers of each group.
+class GroupBatchSampler:
+    """Which groups make up a batch, and which tile of each: `rows_of_group` has the row numbers of each group.
 
     Where there are as many groups as a batch has places, they come in a fresh order each epoch, whose last, smaller
     part is left out. Where there are fewer, they come again and again in one order, which goes on in the next batch. A
     group shows its tiles in turn.
     """
 
-    tiles_of: Sequence[Ints]
+    rows_of_group: Sequence[Ints]
     batch_size: int
     seed: int
 
@@ -38,7 +38,7 @@ class BatchOrder:
 
     def _places(self, step: int) -> tuple[Ints, Ints]:
         """Group numbers (batch_size,) of a step, and how often each was shown before."""
-        num_groups, slot_b = len(self.tiles_of), np.arange(self.batch_size)
+        num_groups, slot_b = len(self.rows_of_group), np.arange(self.batch_size)
         if num_groups < self.batch_size:
             turn_b, place_b = np.divmod(step * self.batch_size + slot_b, num_groups)
             return _shuffled(num_groups, self.seed, ORDER, 0)[place_b], turn_b
@@ -47,7 +47,7 @@ class BatchOrder:
         return order[batch * self.batch_size + slot_b], np.full(self.batch_size, epoch)
 
     def _tile(self, group: int, turn: int) -> int:
-        tiles = self.tiles_of[group]
+        tiles = self.rows_of_group[group]
         return int(tiles[_shuffled(len(tiles), self.seed, TILES, group)[turn % len(tiles)]])
 
 
@@ -63,7 +63,7 @@ def derangement(num_groups: int, seed: int) -> Ints:
         raise DatasetError(
             "shuffled pairs need at least 2 proposal groups in train: add proposals or set train.shuffled = false"
         )
-    order = np.random.default_rng([seed, PAIRING]).permutation(num_groups)
+    order = np.random.default_rng([seed, PAIRING_STREAM]).permutation(num_groups)
     out = np.empty(num_groups, dtype=np.int64)
     out[order] = np.roll(order, 1)
     return out

@@ -24,14 +24,14 @@ from hubbleclip.core.io import replacing, sha256_bytes, sha256_file
 from hubbleclip.core.parallel import ahead
 from hubbleclip.core.records import Sample, to_row
 
-PICTURES = (".png", ".jpg")
-JPEG_START = b"\xff\xd8"
+IMAGE_SUFFIXES = (".png", ".jpg")
+JPEG_MAGIC = b"\xff\xd8"
 OWNER = "hubbleclip"
 BLOCK_BYTES = tarfile.BLOCKSIZE
-END_BYTES = tarfile.RECORDSIZE
+MAX_TRAILER_BYTES = tarfile.RECORDSIZE
 """The most that the end of a tar can add."""
-TILES_AHEAD = 64
-THREADS = min(4, os.cpu_count() or 1)
+TILES_PREFETCHED = 64
+READER_THREADS = min(4, os.cpu_count() or 1)
 """They wait for tiles and for their hashes; of small tiles, more threads would only wait for one another."""
 
 ReadPng = Callable[[str], bytes]
@@ -40,7 +40,7 @@ Extents = dict[str, tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tar:
+class ShardFile:
     """A shard that stands on the disk."""
 
     sha256: str
@@ -75,7 +75,7 @@ def interleave(samples: Sequence[Sample]) -> list[Sample]:
     return [sample for _, _, sample in sorted(places, key=itemgetter(0, 1))]
 
 
-def cut_evenly(sizes_bytes: Sequence[int], most_bytes: int) -> list[int]:
+def partition_evenly(sizes_bytes: Sequence[int], most_bytes: int) -> list[int]:
     """Ends of the fewest runs of at most `most_bytes` each, the largest run made as small as that number allows.
 
     A single item larger than `most_bytes` has a run of its own. Bisects the limit of a greedy fill.
@@ -105,7 +105,7 @@ def sidecar(sample: Sample) -> bytes:
 
 def members(sample: Sample, picture: bytes, row: bytes | None = None) -> tuple[tuple[str, bytes], ...]:
     """Name and content of a sample's members, in the order of the tar. `row` is its sidecar, made already."""
-    kind = ".jpg" if picture.startswith(JPEG_START) else ".png"
+    kind = ".jpg" if picture.startswith(JPEG_MAGIC) else ".png"
     contents = {".json": row or sidecar(sample), kind: picture, ".txt": sample.captions[0].encode("utf-8")}
     return tuple((sample.tile_id + suffix, content) for suffix, content in contents.items())
 
@@ -118,15 +118,15 @@ def member_info(name: str, size_bytes: int) -> tarfile.TarInfo:
     return info
 
 
-def member_bytes(size_bytes: int) -> int:
+def member_size_bytes(size_bytes: int) -> int:
     """What a member takes in a tar: a block of header and whole blocks of data."""
     return BLOCK_BYTES * (1 + math.ceil(size_bytes / BLOCK_BYTES))
 
 
-def packed_bytes(sample: Sample, sidecar_bytes: int, png_bytes: int) -> int:
+def packed_size_bytes(sample: Sample, sidecar_bytes: int, png_bytes: int) -> int:
     """How much a sample takes in a tar: three members."""
     lengths = (sidecar_bytes, png_bytes, len(sample.captions[0].encode("utf-8")))
-    return sum(map(member_bytes, lengths))
+    return sum(map(member_size_bytes, lengths))
 
 
 def read_checked_png(sample: Sample, read_png: ReadPng) -> bytes:
@@ -140,33 +140,35 @@ def read_checked_png(sample: Sample, read_png: ReadPng) -> bytes:
     return png
 
 
-def write_tar(path: Path, samples: Sequence[Sample], read_png: ReadPng, sidecars: Mapping[str, bytes] = {}) -> Tar:
+def write_tar(
+    path: Path, samples: Sequence[Sample], read_png: ReadPng, sidecars: Mapping[str, bytes] = {}
+) -> ShardFile:
     """Write one shard, atomically. The bytes depend on samples and PNGs alone: no times, owners or paths.
 
     Threads read and check tiles ahead. `sidecars` has the `json` members that are made already, by tile id.
     """
     read = partial(read_checked_png, read_png=read_png)
-    with replacing(path) as temporary, ThreadPoolExecutor(THREADS) as pool:
+    with replacing(path) as temporary, ThreadPoolExecutor(READER_THREADS) as pool:
         with tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
-            for sample, picture in zip(samples, ahead(pool, read, samples, TILES_AHEAD), strict=True):
+            for sample, picture in zip(samples, ahead(pool, read, samples, TILES_PREFETCHED), strict=True):
                 for name, data in members(sample, picture, sidecars.get(sample.tile_id)):
                     tar.addfile(member_info(name, len(data)), io.BytesIO(data))
-        return read_tar(temporary)
+        return read_shard_file(temporary)
 
 
-def read_tar(path: Path) -> Tar:
+def read_shard_file(path: Path) -> ShardFile:
     """What there is to say of a shard. Raises DatasetError when the file is no whole tar."""
-    return Tar(sha256=sha256_file(path), size_bytes=path.stat().st_size, extents=read_png_extents(path))
+    return ShardFile(sha256=sha256_file(path), size_bytes=path.stat().st_size, extents=read_image_extents(path))
 
 
-def read_png_extents(path: Path) -> Extents:
+def read_image_extents(path: Path) -> Extents:
     """Where each picture's bytes stand in a shard: tile id to (offset, length), in the order of the tar.
 
     Raises DatasetError when the file is no whole tar.
     """
     try:
         with tarfile.open(path, "r:") as tar:
-            pictures = [member for member in tar if member.name.endswith(PICTURES)]
+            pictures = [member for member in tar if member.name.endswith(IMAGE_SUFFIXES)]
     except (tarfile.TarError, OSError) as error:
         raise DatasetError(
             f"{path} is no whole tar ({error}): delete its folder and run `hubbleclip shards` again"

@@ -20,9 +20,9 @@ from hubbleclip.core.io import replacing
 
 Span = tuple[str, int, int]
 """Address, offset and length in bytes."""
-OPEN_FILES = 128
-EXTRA = {"s3": "cloud"}
-OPTIONS = {"file": {"auto_mkdir": True}}
+MAX_OPEN_FILES = 128
+PIP_EXTRAS = {"s3": "cloud"}
+FILESYSTEM_OPTIONS = {"file": {"auto_mkdir": True}}
 
 
 class Storage(Protocol):
@@ -43,13 +43,13 @@ class Storage(Protocol):
         """Put a file of the disk there, whole or not at all."""
 
 
-def storage_of(place: str | Path) -> Storage:
+def open_storage(place: str | Path) -> Storage:
     """What reads and writes `place`. Raises DatasetError for a kind of URL that needs a library which is not there."""
     protocol, found, _ = str(place).partition("://")
-    return RemoteStorage(protocol) if found else DISK
+    return RemoteStorage(protocol) if found else LOCAL
 
 
-class Disk:
+class LocalStorage:
     """Files of this machine. `pread` has no state, so threads and processes share the open files."""
 
     def read(self, address: str) -> bytes:
@@ -76,12 +76,12 @@ def _read_span(address: str, offset: int, length: int) -> bytes:
     return os.pread(file.fileno(), length, offset)
 
 
-@lru_cache(OPEN_FILES)
+@lru_cache(MAX_OPEN_FILES)
 def _opened(address: str) -> BinaryIO:
     return Path(address).open("rb", buffering=0)
 
 
-DISK = Disk()
+LOCAL = LocalStorage()
 
 
 class RemoteStorage:
@@ -91,21 +91,21 @@ class RemoteStorage:
         self.protocol = protocol
 
     @property
-    def files(self) -> Any:
+    def filesystem(self) -> Any:
         """The file system, which fsspec keeps, one a process."""
         import fsspec  # noqa: PLC0415 - only who reads a URL needs it
 
         try:
-            return fsspec.filesystem(self.protocol, **OPTIONS.get(self.protocol, {}))
+            return fsspec.filesystem(self.protocol, **FILESYSTEM_OPTIONS.get(self.protocol, {}))
         except (ImportError, ValueError) as error:
-            extra = EXTRA.get(self.protocol)
+            extra = PIP_EXTRAS.get(self.protocol)
             advice = f"pip install 'hubbleclip[{extra}]'" if extra else "use a folder or an s3:// URL"
             raise DatasetError(f"{self.protocol}:// cannot be opened ({error}): {advice}") from error
 
     def read(self, address: str) -> bytes:
         """See Storage."""
-        with told(address):
-            return bytes(self.files.cat_file(address))
+        with service_errors(address):
+            return bytes(self.filesystem.cat_file(address))
 
     def read_spans(self, spans: Sequence[Span]) -> list[bytes]:
         """See Storage."""
@@ -113,19 +113,19 @@ class RemoteStorage:
             return []
         addresses, offsets, lengths = zip(*spans, strict=True)
         ends = [offset + length for offset, length in zip(offsets, lengths, strict=True)]
-        with told(addresses[0]):
-            return [_bytes(part) for part in self.files.cat_ranges(list(addresses), list(offsets), ends)]
+        with service_errors(addresses[0]):
+            return [_bytes(part) for part in self.filesystem.cat_ranges(list(addresses), list(offsets), ends)]
 
     def size_bytes(self, address: str) -> int:
         """See Storage."""
-        with told(address):
-            return int(self.files.size(address))
+        with service_errors(address):
+            return int(self.filesystem.size(address))
 
     def upload(self, source: Path, address: str) -> None:
         """See Storage."""
         try:
-            with told(address):
-                self.files.put_file(str(source), address)
+            with service_errors(address):
+                self.filesystem.put_file(str(source), address)
         except FileNotFoundError as error:
             raise DatasetError(f"{address} cannot be written ({error}): make the bucket first") from error
 
@@ -138,7 +138,7 @@ def _bytes(part: bytes | Exception) -> bytes:
 
 
 @contextmanager
-def told(address: str) -> Iterator[None]:
+def service_errors(address: str) -> Iterator[None]:
     """Turn what a service's library raises into one line; botocore's own errors are no OSError."""
     botocore = sys.modules.get("botocore.exceptions")
     foreign: type[Exception] = botocore.BotoCoreError if botocore else OSError

@@ -20,20 +20,20 @@ from hubbleclip.core.io import sha256_bytes
 from hubbleclip.core.records import Sample
 from hubbleclip.dataset.build import content_digest, counts
 from hubbleclip.dataset.manifest import (
-    AGAIN,
     DESCRIPTION,
     MANIFEST,
+    REBUILD_HINT,
     TEST_LIST,
     DatasetInfo,
     Row,
-    is_whole,
+    format_tile_list,
+    is_intact,
     manifest_schema,
     read_dataset,
     read_description,
-    tile_list,
 )
-from hubbleclip.dataset.shard_writer import BLOCK_BYTES, member_bytes, member_info, members
-from hubbleclip.dataset.storage import storage_of
+from hubbleclip.dataset.shard_writer import BLOCK_BYTES, member_info, member_size_bytes, members
+from hubbleclip.dataset.storage import open_storage
 
 SAMPLE_COLUMNS = tuple(Sample.__dataclass_fields__)
 
@@ -65,9 +65,9 @@ def _damaged_files(place: str | Path) -> Iterator[str]:
     """Files beside the shards whose hash is not the one that the description tells. Raises DatasetError where nothing
     more can be believed: the description itself, or the manifest.
     """
-    description, storage = read_description(place), storage_of(place)
-    if not is_whole(storage.read(f"{place}/{DESCRIPTION}")):
-        raise DatasetError(f"{place}/{DESCRIPTION} is not what was built: {AGAIN}")
+    description, storage = read_description(place), open_storage(place)
+    if not is_intact(storage.read(f"{place}/{DESCRIPTION}")):
+        raise DatasetError(f"{place}/{DESCRIPTION} is not what was built: {REBUILD_HINT}")
     for name, sha256 in description["files"].items():
         try:
             is_damaged = sha256_bytes(storage.read(f"{place}/{name}")) != sha256
@@ -75,7 +75,7 @@ def _damaged_files(place: str | Path) -> Iterator[str]:
             yield f"{place}/{name} is missing"
             continue
         if is_damaged and name == MANIFEST:
-            raise DatasetError(f"{place}/{name} is damaged: {AGAIN}")
+            raise DatasetError(f"{place}/{name} is damaged: {REBUILD_HINT}")
         if is_damaged:
             yield f"{place}/{name} is damaged"
 
@@ -98,7 +98,7 @@ def _wrong_facts(info: DatasetInfo) -> Iterator[str]:
     told: dict[str, tuple[Any, Any]] = {
         "digest": (facts["digest"], content_digest(facts["inputs_digest"], facts["shards"])),
         "counts": (facts["counts"], counts(manifest)),
-        "test list": (facts["files"][TEST_LIST], sha256_bytes(tile_list(tests))),
+        "test list": (facts["files"][TEST_LIST], sha256_bytes(format_tile_list(tests))),
         "number of samples": (sum(shard["num_samples"] for shard in facts["shards"]), manifest.num_rows),
     }
     for name, (one, other) in told.items():
@@ -109,7 +109,7 @@ def _wrong_facts(info: DatasetInfo) -> Iterator[str]:
 def _shard_faults(info: DatasetInfo, shard: Row) -> Iterator[str]:
     """What is wrong with a shard: where samples are, each of those; else the file as a whole."""
     address = info.addresses[shard["shard"]]
-    data = memoryview(storage_of(address).read(address))
+    data = memoryview(open_storage(address).read(address))
     rows = info.manifest.filter(pc.field("shard") == shard["shard"]).sort_by("offset")
     faults = list(_sample_faults(data, rows, shard["split"]))
     if rows.num_rows != shard["num_samples"]:
@@ -129,7 +129,7 @@ def _sample_faults(data: memoryview, rows: pa.Table, split: str) -> Iterator[str
         faults, place = [], upto
         for name, content in members(sample, picture):
             header = member_info(name, len(content)).tobuf(tarfile.USTAR_FORMAT)
-            expected = (header + content).ljust(member_bytes(len(content)), b"\0")
+            expected = (header + content).ljust(member_size_bytes(len(content)), b"\0")
             if content is picture and place + BLOCK_BYTES != offset:
                 faults.append("its picture is not where the manifest says")
             if data[place : place + len(expected)] != expected:

@@ -17,7 +17,7 @@ import torch
 
 from hubbleclip.core.parallel import Spread
 from hubbleclip.dataset.manifest import DatasetInfo, read_dataset
-from hubbleclip.dataset.reader import Rows, SplitTiles, open_split
+from hubbleclip.dataset.reader import ManifestRows, SplitTiles, open_split
 from hubbleclip.evaluation import embed
 from hubbleclip.evaluation.metrics.retrieval import Floats
 from hubbleclip.training.checkpoints import load_run_model
@@ -96,7 +96,7 @@ def embed_part(place: str, batch_size: int, threads: int, part: TilePart) -> Flo
     torch.set_num_threads(threads)
     tiles, rows = _opened(place, part.split), slice(part.start, part.stop)
     mine = replace(
-        tiles, rows=Rows(tiles.rows.table[rows]), spans=tiles.spans[rows], group_n=tiles.group_n[rows]
+        tiles, rows=ManifestRows(tiles.rows.table[rows]), spans=tiles.spans[rows], group_n=tiles.group_n[rows]
     )  # fmt: skip
     return embed.embed_rows(_loaded(part.model), mine, batch_size)
 

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 from sky_cases import proposal
 
-from hubbleclip.dataset.splits.continuations import continuation_links, named_numbers, same_pi, title_stem
+from hubbleclip.dataset.splits.continuations import continuation_links, referenced_programmes, same_pi, title_stem
 
 
 def told(number, title, abstract="", pi=None):
@@ -79,7 +79,7 @@ def test_archives_are_not_mixed():
     ],
 )
 def test_numbers_of_programmes_in_a_text(text, continued, named):
-    assert named_numbers(text) == (continued, named)
+    assert referenced_programmes(text) == (continued, named)
 
 
 def test_a_continued_number_links_whoever_leads():

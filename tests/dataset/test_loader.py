@@ -8,8 +8,8 @@ import numpy as np
 import open_clip
 import pytest
 import torch
-from made_samples import make_samples_with_pngs
 from PIL import Image
+from synthetic_samples import make_samples_with_pngs
 
 from hubbleclip.config.settings import ShardSettings, TrainSettings
 from hubbleclip.core.errors import DatasetError
@@ -58,7 +58,7 @@ def test_tiles_are_reduced_by_area(built) -> None:
     folder, pngs = built
     tiles = open_split(read_dataset(folder), "val")
     whole = np.asarray(Image.open(io.BytesIO(pngs[tiles.rows[0]["tile_id"]]))).astype(float)
-    assert np.abs(tiles.read_levels(0, 4) - whole.reshape(4, 4, 4, 4).mean((1, 3))).max() <= 1
+    assert np.abs(tiles.read_one_tile(0, 4) - whole.reshape(4, 4, 4, 4).mean((1, 3))).max() <= 1
 
 
 def test_a_batch_depends_on_seed_and_step_only(built) -> None:
@@ -119,7 +119,7 @@ def test_ranks_share_one_batch(built) -> None:
 def test_tiles_read_from_the_shard_equal_the_cached(built) -> None:
     batches = open_batches(built[0])
     rows = np.array([0, 3, 1])
-    assert np.array_equal(batches.cached[rows], np.stack([batches.tiles.read_levels(r, 16) for r in rows]))
+    assert np.array_equal(batches.cached[rows], np.stack([batches.tiles.read_one_tile(r, 16) for r in rows]))
 
 
 def words(batches, step: int) -> list[str]:
@@ -130,7 +130,7 @@ def test_texts_are_those_of_the_tile(built) -> None:
     settings = SETTINGS.model_copy(update={"full_abstract_share": 1.0})
     batches = open_batches(built[0], settings)
     for step in range(6):
-        for row, text in zip(batches.order.rows(step), words(batches, step), strict=True):
+        for row, text in zip(batches.sampler.rows(step), words(batches, step), strict=True):
             assert text.split("proposal ")[1].split(" ")[0] == batches.tiles.rows[row]["proposal_id"].split(":")[1]
 
 
@@ -138,7 +138,7 @@ def test_shuffled_pairs_never_keep_a_group_with_its_own_text(built) -> None:
     settings = SETTINGS.model_copy(update={"full_abstract_share": 1.0, "shuffled": True})
     batches, partners = open_batches(built[0], settings), {}
     for step in range(6):
-        for row, text in zip(batches.order.rows(step), words(batches, step), strict=True):
+        for row, text in zip(batches.sampler.rows(step), words(batches, step), strict=True):
             own, seen = batches.tiles.rows[row]["proposal_id"].split(":")[1], text.split("proposal ")[1].split(" ")[0]
             assert own != seen
             assert partners.setdefault(own, seen) == seen

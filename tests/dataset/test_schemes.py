@@ -8,7 +8,7 @@ from sky_cases import proposal, square, tile
 from hubbleclip.config.settings import SplitSettings, read_settings
 from hubbleclip.core.errors import SettingsError
 from hubbleclip.dataset.splits.assign import assign_splits
-from hubbleclip.dataset.splits.schemes import CHANGED, SCHEMES, SPANS, UNKNOWN
+from hubbleclip.dataset.splits.schemes import GROUP_CHANGED, MIXED_GROUP, SCHEMES, UNKNOWN
 
 BY_INSTRUMENT = SplitSettings(scheme="instrument", test_instruments=("WFPC2*",), val_share=0.3)
 BY_CYCLE = SplitSettings(scheme="cycle", test_from_cycle=20, val_share=0.3)
@@ -50,7 +50,7 @@ def test_by_cycle_test_has_the_new_cycles_and_train_the_old():
 def test_what_a_test_group_has_of_the_other_kind_is_left_out():
     tiles = [shot("a", "p", "WFPC2"), shot("b", "p", "ACS/WFC")]
     plans = split(tiles, [], BY_INSTRUMENT)
-    assert [told(plans, one) for one in tiles] == [("test", None), ("excluded", SPANS)]
+    assert [told(plans, one) for one in tiles] == [("test", None), ("excluded", MIXED_GROUP)]
 
 
 def test_an_old_proposal_with_a_new_continuation_is_left_out_of_train():
@@ -58,7 +58,7 @@ def test_an_old_proposal_with_a_new_continuation_is_left_out_of_train():
     proposals = [of_cycle("old", 10, text), of_cycle("new", 25, f"{text} more")]
     tiles = [shot("a", "old"), shot("b", "new")]
     plans = split(tiles, proposals, BY_CYCLE)
-    assert [told(plans, one) for one in tiles] == [("excluded", SPANS), ("test", None)]
+    assert [told(plans, one) for one in tiles] == [("excluded", MIXED_GROUP), ("test", None)]
 
 
 @pytest.mark.parametrize("wanted", [BY_INSTRUMENT, BY_CYCLE])
@@ -80,7 +80,7 @@ def test_a_train_group_that_goes_on_in_a_test_cycle_keeps_its_tiles_and_lends_no
     old, new = shot("a", "old"), shot("b", "new")
     first = split([old], [of_cycle("old", 10, text)], wanted)
     both = split([old, new], [of_cycle("old", 10, text), of_cycle("new", 25, text)], wanted, first)
-    assert [told(both, one) for one in (old, new)] == [("train", None), ("excluded", CHANGED)]
+    assert [told(both, one) for one in (old, new)] == [("train", None), ("excluded", GROUP_CHANGED)]
 
 
 @settings(deadline=None, max_examples=40)

@@ -16,9 +16,9 @@ import pytest
 import webdataset
 from hypothesis import given
 from hypothesis import strategies as st
-from made_samples import make_png, make_sample, make_samples_with_pngs, moved
 from open_clip_train import data as open_clip_data
 from PIL import Image
+from synthetic_samples import make_png, make_sample, make_samples_with_pngs, moved
 from webdataset.tariterators import tar_file_expander
 
 from hubbleclip.config.settings import ShardSettings
@@ -26,7 +26,7 @@ from hubbleclip.core.errors import DatasetError
 from hubbleclip.core.records import to_row
 from hubbleclip.dataset.build import build_dataset, inputs_digest, plan_shards, read_dataset
 from hubbleclip.dataset.manifest import SPLITS
-from hubbleclip.dataset.shard_writer import cut_evenly, interleave, packed_bytes, sidecar, write_tar
+from hubbleclip.dataset.shard_writer import interleave, packed_size_bytes, partition_evenly, sidecar, write_tar
 from hubbleclip.dataset.verify import verify_dataset
 
 SETTINGS = ShardSettings()
@@ -250,7 +250,7 @@ def test_shards_hold_the_size_and_are_nearly_equal(tmp_path):
 @pytest.mark.parametrize("spare_bytes", [0, 512, 1024, 5000, 10240])
 def test_the_end_of_a_tar_counts_in_its_size(tmp_path, spare_bytes):
     samples, pngs = make_samples_with_pngs(8, 1)
-    sizes = {s.tile_id: packed_bytes(s, len(sidecar(s)), len(pngs[s.tile_id])) for s in samples}
+    sizes = {s.tile_id: packed_size_bytes(s, len(sidecar(s)), len(pngs[s.tile_id])) for s in samples}
     max_bytes = sum(sizes.values()) + spare_bytes
     for name, part in plan_shards(samples, sizes, max_bytes, dict.fromkeys(SPLITS, 0)).items():
         write_tar(tmp_path / name, part, pngs.__getitem__)
@@ -259,7 +259,7 @@ def test_the_end_of_a_tar_counts_in_its_size(tmp_path, spare_bytes):
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=9), st.integers(1, 20))
 def test_cuts_are_the_best_of_all_possible_cuts(sizes, most):
-    ends = cut_evenly(sizes, most)
+    ends = partition_evenly(sizes, most)
     sums = [sum(sizes[a:b]) for a, b in itertools.pairwise([0, *ends])]
     limit = max(most, *sizes)
     all_cuts = [

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_samples import make_sample
+from synthetic_samples import make_sample
 
 from hubbleclip.core.records import to_row
 from hubbleclip.dataset.shard_writer import canonical_json, sidecar

@@ -8,7 +8,7 @@ from hubbleclip.config.settings import SplitSettings
 from hubbleclip.core.records import SplitAssignment
 from hubbleclip.dataset.splits.assign import LeakReport, assign_splits
 from hubbleclip.dataset.splits.continuations import Link
-from hubbleclip.dataset.splits.report import EXCLUDED_TILES, LINKS, leak_line, lineage, split_report, split_tables
+from hubbleclip.dataset.splits.report import EXCLUDED_TILES, LINKS, leak_summary, lineage, split_report, split_tables
 
 SETTINGS = SplitSettings()
 LEAK = LeakReport(num_train=200, num_shared_abstract=150, num_overlap=40, num_moving_target=3, num_leaking=160)
@@ -81,8 +81,8 @@ def test_each_link_is_listed_with_its_reason():
 
 
 def test_the_leak_is_told_in_one_line():
-    assert "80%" in leak_line(LEAK)
-    assert "\n" not in leak_line(LEAK)
+    assert "80%" in leak_summary(LEAK)
+    assert "\n" not in leak_summary(LEAK)
 
 
 @pytest.mark.parametrize("change", [{"val_share": 0.2}, {"salt": "other"}, {"guard_arcsec": 9.0}])

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pyarrow as pa
 import pytest
-from made_samples import make_samples_with_pngs
+from synthetic_samples import make_samples_with_pngs
 
 from hubbleclip.cli.app import main
 from hubbleclip.config.settings import ShardSettings

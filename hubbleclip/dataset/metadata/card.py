@@ -43,7 +43,7 @@ Made by hubbleclip {code_version}.
 def card(description: Row, manifest: pa.Table) -> str:
     """The card as Markdown."""
     counts = description["counts"]
-    files = shard_places(description)
+    files = shard_paths(description)
     facts: dict[str, Any] = {
         "name": f"hubbleclip {description['digest'][:12]}",
         "digest": description["digest"],
@@ -61,7 +61,7 @@ def card(description: Row, manifest: pa.Table) -> str:
     return f"---\n{_head(description, files)}---\n{TEXT.format(**facts)}"
 
 
-def shard_places(description: Row) -> dict[str, list[str]]:
+def shard_paths(description: Row) -> dict[str, list[str]]:
     """Where each split's shards stand, relative to the dataset's folder; splits without samples are left out."""
     places: dict[str, list[str]] = {}
     for shard in description["shards"]:

@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow as pa
 
 from hubbleclip.dataset.manifest import MANIFEST, Row, manifest_schema
-from hubbleclip.dataset.metadata.card import shard_places
-from hubbleclip.dataset.shard_writer import PICTURES
+from hubbleclip.dataset.metadata.card import shard_paths
+from hubbleclip.dataset.shard_writer import IMAGE_SUFFIXES
 
 Node = dict[str, Any]
 
@@ -51,7 +51,7 @@ def croissant(description: Row, manifest_sha256: str) -> Node:
     """
     notices = description["notices"].values()
     attribution = " ".join(sorted({notice["attribution"] for notice in notices}))
-    places = [place for of_split in shard_places(description).values() for place in of_split]
+    places = [place for of_split in shard_paths(description).values() for place in of_split]
     hashes = {shard["shard"]: shard["sha256"] for shard in description["shards"]}
     shards = [_file(place, "application/x-tar", hashes[place.rpartition("/")[2]]) for place in places]
     return {
@@ -82,7 +82,7 @@ def _members(shards: list[Node]) -> Node:
     return {
         "@type": "cr:FileSet", "@id": "picture-files", "name": "picture-files",
         "containedIn": [{"@id": shard["@id"]} for shard in shards],
-        "encodingFormat": ["image/png", "image/jpeg"], "includes": [f"*{suffix}" for suffix in PICTURES],
+        "encodingFormat": ["image/png", "image/jpeg"], "includes": [f"*{suffix}" for suffix in IMAGE_SUFFIXES],
     }  # fmt: skip
 
 

@@ -10,9 +10,9 @@ from scipy.spatial import ConvexHull, QhullError
 from hubbleclip.dataset.splits.sky_overlap import Floats, unit_vectors
 
 SHAPE = re.compile(r"(POLYGON|CIRCLE)\s+(?:[A-Z]\w*\s+)*((?:[-+]?[\d.]+(?:E[-+]?\d+)?\s*)+)", re.IGNORECASE)
-WIDEST_RAD = 0.5
+MAX_RADIUS_RAD = 0.5
 """Half of a region beyond which it is no telescope's field, and the plane no picture of it."""
-FLAT_RAD = 1e-9
+MIN_EXTENT_RAD = 1e-9
 
 Quad = list[float]
 
@@ -36,7 +36,7 @@ def region_quads(region: str) -> list[Quad]:
 def circle_quads(ra_deg: float, dec_deg: float, radius_deg: float) -> list[Quad]:
     """The square around a circle."""
     radius_rad = np.radians(radius_deg)
-    if not 0 < radius_rad < WIDEST_RAD:
+    if not 0 < radius_rad < MAX_RADIUS_RAD:
         return []
     step = np.tan(radius_rad)
     return [_to_sky(step * np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)]), unit_vectors(ra_deg, dec_deg))]
@@ -48,11 +48,11 @@ def _polygon_quads(corners_deg: Floats) -> list[Quad]:
     middle = vectors.mean(axis=0)
     middle /= np.linalg.norm(middle)
     depth = vectors @ middle
-    if depth.min() < np.cos(WIDEST_RAD):
+    if depth.min() < np.cos(MAX_RADIUS_RAD):
         return []
     plane = vectors @ _axes(middle) / depth[:, None]
     try:
-        hull = plane[ConvexHull(plane / FLAT_RAD).vertices]
+        hull = plane[ConvexHull(plane / MIN_EXTENT_RAD).vertices]
     except QhullError:
         return []
     if len(hull) % 2:

@@ -13,7 +13,7 @@ from hubbleclip.config.settings import SplitSettings
 from hubbleclip.core.records import Proposal
 from hubbleclip.dataset.splits.continuations import WORD, Link, continuation_links
 
-NUM_WORDS = 5
+SHINGLE_WORDS = 5
 ROUNDING = 1e-9
 """Keeps 0.56 * 25 from being a little more than 14."""
 
@@ -25,7 +25,7 @@ def shingles(text: str) -> Shingles:
     words = WORD.findall(text.lower())
     if not words:
         return frozenset()
-    return frozenset(" ".join(words[i : i + NUM_WORDS]) for i in range(max(1, len(words) - NUM_WORDS + 1)))
+    return frozenset(" ".join(words[i : i + SHINGLE_WORDS]) for i in range(max(1, len(words) - SHINGLE_WORDS + 1)))
 
 
 def jaccard(a: Shingles, b: Shingles) -> float:

@@ -78,7 +78,7 @@ def split_tables(
     }
 
 
-def leak_line(leak: LeakReport) -> str:
+def leak_summary(leak: LeakReport) -> str:
     """The leak of a random split of tiles in one sentence."""
     share = leak.num_leaking / max(leak.num_train, 1)
     return (

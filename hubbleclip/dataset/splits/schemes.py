@@ -20,33 +20,33 @@ from hubbleclip.dataset.shard_writer import unit_hash
 from hubbleclip.dataset.splits.near_duplicates import group_id, group_proposals, text_links
 from hubbleclip.dataset.splits.sky_guard import EXCLUDED
 
-SPANS = "scheme:spans"
+MIXED_GROUP = "scheme:spans"
 """Reason for a tile of a test group that is not what the scheme tests on."""
 UNKNOWN = "scheme:unknown"
 """Reason for a tile of which nothing is known to go by."""
-CHANGED = "scheme:group_changed"
+GROUP_CHANGED = "scheme:group_changed"
 """Reason for a new tile whose group the scheme now sees on the other side of its old tiles."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class SchemeInputs:
     """What a scheme may go by of one tile."""
 
     instrument: str | None
     cycle: int | None
 
 
-Scheme = Callable[[Facts, SplitSettings], bool | None]
+Scheme = Callable[[SchemeInputs, SplitSettings], bool | None]
 """Whether a tile is held out for test; None where that cannot be told."""
 
 
-def by_instrument(facts: Facts, settings: SplitSettings) -> bool | None:
+def by_instrument(facts: SchemeInputs, settings: SplitSettings) -> bool | None:
     """Test on the instruments `test_instruments`, train on the others."""
     name = (facts.instrument or "").upper()
     return any(fnmatchcase(name, pattern.upper()) for pattern in settings.test_instruments) if name else None
 
 
-def by_cycle(facts: Facts, settings: SplitSettings) -> bool | None:
+def by_cycle(facts: SchemeInputs, settings: SplitSettings) -> bool | None:
     """Train on old cycles, test on those from `test_from_cycle` on."""
     return None if facts.cycle is None else facts.cycle >= settings.test_from_cycle
 
@@ -74,7 +74,7 @@ def plan_scheme(
     scheme = find_scheme(settings.scheme)
     members = {tile.proposal_id for tile in tiles} | proposals.keys()
     roots = group_proposals(members, text_links(proposals, settings))
-    is_test = [scheme(_facts(tile, observations, proposals), settings) for tile in tiles]
+    is_test = [scheme(_scheme_inputs(tile, observations, proposals), settings) for tile in tiles]
     held_out = {roots[tile.proposal_id] for tile, is_mine in zip(tiles, is_test, strict=True) if is_mine}
     settled: dict[str, set[str]] = defaultdict(set)
     for tile in tiles:
@@ -86,9 +86,11 @@ def plan_scheme(
     ]
 
 
-def _facts(tile: Tile, observations: Mapping[str, Observation], proposals: Mapping[str, Proposal]) -> Facts:
+def _scheme_inputs(
+    tile: Tile, observations: Mapping[str, Observation], proposals: Mapping[str, Proposal]
+) -> SchemeInputs:
     observation, proposal = observations.get(tile.obs_id), proposals.get(tile.proposal_id)
-    return Facts(
+    return SchemeInputs(
         instrument=tile.instrument or (observation.instrument if observation else None),
         cycle=proposal.cycle if proposal else None,
     )
@@ -106,8 +108,8 @@ def _plan(  # noqa: PLR0917
     drawn = "val" if unit_hash(f"{settings.salt}:val:{group}") < settings.val_share else "train"
     split, reason = (EXCLUDED, UNKNOWN) if is_test is None else ("test" if root in held_out else drawn, None)
     if split == "test" and not is_test:
-        split, reason = EXCLUDED, SPANS
+        split, reason = EXCLUDED, MIXED_GROUP
     old = settled.get(root, set()) - {EXCLUDED}
     if split != EXCLUDED and old - {split}:
-        split, reason = EXCLUDED, CHANGED
+        split, reason = EXCLUDED, GROUP_CHANGED
     return SplitAssignment(tile_id=tile.tile_id, group_id=group, split=split, reason=reason)

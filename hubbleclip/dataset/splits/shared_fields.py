@@ -16,11 +16,13 @@ from hubbleclip.dataset.splits.continuations import Link
 from hubbleclip.dataset.splits.sky_guard import moving_target
 from hubbleclip.dataset.splits.sky_overlap import ARCSEC, Ints, unit_vectors
 
-CELL_RAD = 120 * ARCSEC
+CELL_SIDE_RAD = 120 * ARCSEC
 """Side of the cells, by which aim points are near each other: in the same or a neighbouring one."""
-BASE = 1 << 13
-STEPS = np.array([(i * BASE + j) * BASE + k for i in (-1, 0, 1) for j in (-1, 0, 1) for k in (-1, 0, 1)])
-MIDDLE = len(STEPS) // 2
+GRID_SIZE = 1 << 13
+NEIGHBOUR_OFFSETS = np.array(
+    [(i * GRID_SIZE + j) * GRID_SIZE + k for i in (-1, 0, 1) for j in (-1, 0, 1) for k in (-1, 0, 1)]
+)
+CENTRE = len(NEIGHBOUR_OFFSETS) // 2
 
 
 def field_links(observations: Iterable[Observation], least: float) -> list[Link]:
@@ -37,7 +39,7 @@ def field_links(observations: Iterable[Observation], least: float) -> list[Link]
     columns, column = np.unique(near, return_inverse=True)
     shape = (len(names), len(columns))
     column = column.reshape(near.shape)
-    looks = csr_array((np.ones(len(placed)), (owner, column[:, MIDDLE])), shape)
+    looks = csr_array((np.ones(len(placed)), (owner, column[:, CENTRE])), shape)
     reach = csr_array((np.ones(near.size), (np.repeat(owner, near.shape[1]), column.ravel())), shape)
     reach.data[:] = 1
     share = csr_array(looks @ reach.T / np.bincount(owner)[:, None])
@@ -56,7 +58,7 @@ def _near_cells(placed: Sequence[Observation]) -> Ints:
     places = np.array(
         [(0, 0) if name else (one.ra_deg, one.dec_deg) for one, name in zip(placed, targets, strict=True)]
     )
-    i, j, k = (np.floor(unit_vectors(*places.T) / CELL_RAD).astype(np.int64) + BASE // 2).T
-    cells = ((i * BASE + j) * BASE + k)[:, None] + STEPS
+    i, j, k = (np.floor(unit_vectors(*places.T) / CELL_SIDE_RAD).astype(np.int64) + GRID_SIZE // 2).T
+    cells = ((i * GRID_SIZE + j) * GRID_SIZE + k)[:, None] + NEIGHBOUR_OFFSETS
     moving = np.array([names.get(name or "", 0) for name in targets])[:, None]
     return np.where(moving < 0, moving, cells)

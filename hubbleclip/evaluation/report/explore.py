@@ -28,7 +28,7 @@ def occlusion_map(loaded: LoadedModel, tiles: SplitTiles, index: int, caption_d:
     """How much the similarity of a tile and a caption falls when a patch is covered by the tile's median level, (y, x)
     (Zeiler & Fergus 2014, arXiv 1311.2901, section 4.2).
     """
-    levels_yx = torch.from_numpy(tiles.read_levels(index, loaded.image_size))
+    levels_yx = torch.from_numpy(tiles.read_one_tile(index, loaded.image_size))
     edges = np.linspace(0, loaded.image_size, PATCHES + 1).round().astype(int)
     covered = levels_yx.repeat(1 + PATCHES**2, 1, 1, 1).transpose(0, 1).reshape(-1, 1, *levels_yx.shape)
     for number in range(PATCHES**2):

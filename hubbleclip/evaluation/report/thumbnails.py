@@ -41,5 +41,5 @@ def read_thumbnails(info: DatasetInfo, tile_ids: Iterable[str], side_px: int) ->
     """Data URIs by tile id."""
     wanted = sorted(set(tile_ids))
     return {
-        tile_id: thumbnail_uri(png, side_px) for tile_id, png in zip(wanted, info.read_pictures(wanted), strict=True)
+        tile_id: thumbnail_uri(png, side_px) for tile_id, png in zip(wanted, info.read_tile_images(wanted), strict=True)
     }

@@ -13,8 +13,8 @@ import pytest
 import yaml
 from astropy_healpix import HEALPix
 from datasets import load_dataset
-from made_samples import make_samples_with_pngs
 from PIL import Image
+from synthetic_samples import make_samples_with_pngs
 
 from hubbleclip.config.settings import ShardSettings
 from hubbleclip.core.records import to_row

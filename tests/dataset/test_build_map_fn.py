@@ -4,7 +4,7 @@ import pickle
 from functools import partial
 
 import pytest
-from made_samples import make_png, make_sample
+from synthetic_samples import make_png, make_sample
 
 from hubbleclip.config.settings import ShardSettings
 from hubbleclip.dataset.build import PlannedShard, build_dataset

@@ -4,7 +4,7 @@ import json
 
 import pyarrow as pa
 import pytest
-from made_samples import make_samples_with_pngs
+from synthetic_samples import make_samples_with_pngs
 
 from hubbleclip.config.settings import ShardSettings
 from hubbleclip.core.errors import DatasetError

@@ -6,13 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hubbleclip.core.errors import DatasetError
-from hubbleclip.dataset.sampler import BatchOrder, derangement, draw_views, positive_ids
+from hubbleclip.dataset.sampler import GroupBatchSampler, derangement, draw_views, positive_ids
 
 
-def order_of(sizes: list[int], batch_size: int, seed: int = 0) -> BatchOrder:
+def order_of(sizes: list[int], batch_size: int, seed: int = 0) -> GroupBatchSampler:
     ends = np.cumsum([0, *sizes])
-    return BatchOrder(
-        tiles_of=[np.arange(low, high) for low, high in itertools.pairwise(ends)],
+    return GroupBatchSampler(
+        rows_of_group=[np.arange(low, high) for low, high in itertools.pairwise(ends)],
         batch_size=batch_size, seed=seed,
     )  # fmt: skip
 

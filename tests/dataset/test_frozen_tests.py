@@ -1,7 +1,7 @@
 import pyarrow.parquet as pq
 import pytest
-from made_samples import make_samples_with_pngs
 from sky_cases import tile
+from synthetic_samples import make_samples_with_pngs
 
 from hubbleclip.config.settings import ShardSettings, SplitSettings
 from hubbleclip.core.errors import DatasetError

@@ -1,18 +1,18 @@
 import numpy as np
 
-from hubbleclip.dataset.caption_sampling import CaptionChoice
+from hubbleclip.dataset.caption_sampling import CaptionSampler
 
 ABSTRACT = "Alpha beta gamma delta. Epsilon zeta eta. Theta iota kappa lambda. Mu nu xi omicron pi."
 CAPTIONS = [ABSTRACT, "A title"]
 
 
-def choice(full: float = 0.0, other: float = 0.0, max_tokens: int = 8) -> CaptionChoice:
-    return CaptionChoice(
+def choice(full: float = 0.0, other: float = 0.0, max_tokens: int = 8) -> CaptionSampler:
+    return CaptionSampler(
         full_share=full, other_share=other, max_tokens=max_tokens, count_tokens=lambda t: len(t.split())
     )
 
 
-def draws(of: CaptionChoice, num: int = 300) -> list[str]:
+def draws(of: CaptionSampler, num: int = 300) -> list[str]:
     rng = np.random.default_rng(0)
     return [of.draw(rng, CAPTIONS) for _ in range(num)]
 

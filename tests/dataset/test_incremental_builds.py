@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from made_samples import make_png, make_samples_with_pngs
 from PIL import Image
+from synthetic_samples import make_png, make_samples_with_pngs
 
 from hubbleclip.config.settings import ShardSettings
 from hubbleclip.core.errors import DatasetError
@@ -74,7 +74,7 @@ def test_every_tile_of_every_night_is_read(nights):
         tiles = open_split(info, split)
         ids = [row["tile_id"] for row in tiles.rows]
         expected = [np.asarray(Image.open(io.BytesIO(PNGS[tile_id]))) for tile_id in ids]
-        assert np.array_equal(tiles.read_all(16), np.stack(expected))
+        assert np.array_equal(tiles.read_all_tiles(16), np.stack(expected))
     assert list(find_faults(root / built[2].dataset.digest)) == []
 
 
