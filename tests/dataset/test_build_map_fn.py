@@ -37,7 +37,7 @@ def elsewhere(work, items):
 def test_shards_written_elsewhere_are_those_written_here(tmp_path):
     here = build(tmp_path / "here")
     assert sum(name.endswith(".tar") for name in here) > 3
-    assert build(tmp_path / "elsewhere", spread=elsewhere) == here
+    assert build(tmp_path / "elsewhere", map_fn=elsewhere) == here
 
 
 def test_only_shards_that_a_killed_build_has_not_finished_are_written_again(tmp_path):
@@ -52,7 +52,7 @@ def test_only_shards_that_a_killed_build_has_not_finished_are_written_again(tmp_
         return map(work, shards)
 
     with pytest.raises(KeyboardInterrupt):
-        build(tmp_path / "killed", spread=killed)
-    assert build(tmp_path / "killed", spread=count) == whole
+        build(tmp_path / "killed", map_fn=killed)
+    assert build(tmp_path / "killed", map_fn=count) == whole
     assert all(isinstance(shard, PlannedShard) for shard in asked)
     assert len(asked) == sum(name.endswith(".tar") for name in whole) - 2

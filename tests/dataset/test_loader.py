@@ -174,7 +174,7 @@ def test_a_damaged_tile_is_named(built, tmp_path) -> None:
     tiles = open_split(info, "train")
     address, offset, length = tiles.spans[0]
     with pytest.raises(DatasetError, match=tiles.rows[0]["tile_id"]):
-        replace(tiles, spans=[(address, offset + 7, length)]).read_levels(0, 16)
+        replace(tiles, spans=[(address, offset + 7, length)]).read_one_tile(0, 16)
 
 
 def test_every_flipped_bit_that_makes_a_tile_unreadable_names_the_tile(built) -> None:
@@ -184,7 +184,7 @@ def test_every_flipped_bit_that_makes_a_tile_unreadable_names_the_tile(built) ->
         damaged = bytearray(picture)
         damaged[place // 8] ^= 1 << place % 8
         try:
-            tiles._levels(0, bytes(damaged), 16)
+            tiles._decode(0, bytes(damaged), 16)
         except DatasetError as error:
             assert tiles.rows[0]["tile_id"] in str(error)
             refused += 1

@@ -157,4 +157,4 @@ def test_the_command_prints_one_line_a_fault_and_ends_with_2(built, capfd):
 
 def test_a_folder_without_a_dataset_is_one_line(tmp_path):
     (fault,) = find_faults(tmp_path)
-    assert "no dataset" in fault
+    assert "not a dataset" in fault
