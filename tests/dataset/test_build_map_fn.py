@@ -41,18 +41,18 @@ def test_shards_written_elsewhere_are_those_written_here(tmp_path):
 
 
 def test_only_shards_that_a_killed_build_has_not_finished_are_written_again(tmp_path):
-    whole, asked = build(tmp_path / "whole"), []
+    whole, rewritten = build(tmp_path / "whole"), []
 
     def killed(work, shards):
         list(map(work, shards[:2]))
         raise KeyboardInterrupt
 
     def count(work, shards):
-        asked.extend(shards)
+        rewritten.extend(shards)
         return map(work, shards)
 
     with pytest.raises(KeyboardInterrupt):
         build(tmp_path / "killed", map_fn=killed)
     assert build(tmp_path / "killed", map_fn=count) == whole
-    assert all(isinstance(shard, PlannedShard) for shard in asked)
-    assert len(asked) == sum(name.endswith(".tar") for name in whole) - 2
+    assert all(isinstance(shard, PlannedShard) for shard in rewritten)
+    assert len(rewritten) == sum(name.endswith(".tar") for name in whole) - 2

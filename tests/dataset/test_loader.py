@@ -32,8 +32,8 @@ PARTS = ("tiles_b1ss", "theta_b23", "gain_b", "tokens_bl", "group_ids_b2")
 def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, bytes]]:
     samples, pngs = make_samples_with_pngs()
     root = tmp_path_factory.mktemp("datasets")
-    made = build_dataset(samples, pngs.__getitem__, root, ShardSettings(), contract_version="1", code_version="test")
-    return root / made.dataset.digest, pngs
+    result = build_dataset(samples, pngs.__getitem__, root, ShardSettings(), contract_version="1", code_version="test")
+    return root / result.dataset.digest, pngs
 
 
 def open_batches(folder: Path, settings: TrainSettings = SETTINGS, **options):
@@ -83,15 +83,15 @@ def threads_of_loader() -> list[str]:
 
 def test_batches_that_are_kept_never_change(built) -> None:
     batches = open_batches(built[0], SETTINGS.model_copy(update={"workers": 2}), cache_bytes=0)
-    kept, copies = [], []
+    loaded, copies = [], []
     for batch in iterate_batches(batches, 0, pin=False):
-        kept.append(batch)
+        loaded.append(batch)
         copies.append(TrainBatch(*(part.clone() for part in batch)))
-    assert len(kept) == 6
-    assert all(same(one, other) for one, other in zip(kept, copies, strict=True))
+    assert len(loaded) == 6
+    assert all(same(one, other) for one, other in zip(loaded, copies, strict=True))
 
 
-def test_who_stops_early_leaves_no_thread(built) -> None:
+def test_stopping_early_leaves_no_thread(built) -> None:
     loaded = iterate_batches(open_batches(built[0], SETTINGS.model_copy(update={"workers": 2})), 0, pin=False)
     next(loaded)
     assert threads_of_loader()
@@ -150,23 +150,23 @@ def test_a_sentence_that_all_proposals_share_leaves_their_other_texts_apart(buil
     captions = [[f"Hubble looks again. This is number {group}."] for group in batches.tiles.group_n]
     batches.tiles.__dict__["captions"] = captions
     ids = batches[0].group_ids_b2
-    groups, said = ids[:, 0], words(batches, 0)
-    assert {groups[row].item() for row, text in enumerate(said) if "number" not in text} == set(
+    groups, texts = ids[:, 0], words(batches, 0)
+    assert {groups[row].item() for row, text in enumerate(texts) if "number" not in text} == set(
         range(batches.tiles.num_groups)
     )
     positive = (ids[:, None] == ids[None, :]).any(dim=2)
-    equal = torch.tensor([[one == other for other in said] for one in said])
+    equal = torch.tensor([[one == other for other in texts] for one in texts])
     assert torch.equal(positive, equal | (groups[:, None] == groups[None, :]))
     assert not positive.all()
 
 
 def test_one_group_is_refused(tmp_path) -> None:
     samples, pngs = make_samples_with_pngs(4, 1)
-    made = build_dataset(
+    result = build_dataset(
         samples, pngs.__getitem__, tmp_path, ShardSettings(), contract_version="1", code_version="test"
     )
     with pytest.raises(DatasetError, match="1 proposal group"):
-        open_batches(tmp_path / made.dataset.digest)
+        open_batches(tmp_path / result.dataset.digest)
 
 
 def test_a_damaged_tile_is_named(built, tmp_path) -> None:

@@ -187,10 +187,10 @@ def test_the_inputs_digest_sees_the_settings():
 
 
 class KilledError(Exception):
-    """Stands for a kill: nothing in the library catches it."""
+    """Simulates a kill: nothing in the library catches it."""
 
 
-def test_a_killed_build_goes_on_with_the_shards_it_has(tmp_path):
+def test_a_killed_build_resumes_with_its_shards(tmp_path):
     samples, pngs = large_samples()
     settings = ShardSettings(max_mb=1)
     sizes = {tile_id: len(png) for tile_id, png in pngs.items()}
@@ -287,14 +287,14 @@ def test_small_proposals_are_spread_among_the_tiles_of_a_large_one():
     assert min(small) >= 8
 
 
-def test_a_tile_out_of_every_split_stays_out(tmp_path):
+def test_an_excluded_tile_is_not_packed(tmp_path):
     samples, pngs = make_samples_with_pngs()
     built = build([moved(samples[0], "excluded"), *samples[1:]], pngs, tmp_path)
     assert built.dataset.num_samples == 39
     assert samples[0].tile_id not in {p.tile_id for p in built.placements}
 
 
-def test_an_empty_split_is_allowed_and_said(tmp_path, caplog):
+def test_an_empty_split_is_allowed_and_logged(tmp_path, caplog):
     samples, pngs = make_samples_with_pngs()
     with caplog.at_level(logging.WARNING):
         built = build([s for s in samples if s.split != "val"], pngs, tmp_path)
@@ -381,7 +381,7 @@ def test_a_dataset_can_be_moved(built, tmp_path):
     assert verify_dataset(tmp_path / "elsewhere").digest == built[3].dataset.digest
 
 
-def test_a_folder_that_lost_its_description_is_built_anew(built, tmp_path):
+def test_a_folder_that_lost_its_description_is_rebuilt(built, tmp_path):
     samples, pngs, folder, dataset = built
     before = contents(folder)
     (folder / "dataset.json").unlink()

@@ -11,7 +11,7 @@ from hubbleclip.dataset.shard_writer import canonical_json, sidecar
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_what_json_cannot_say_is_refused(value):
+def test_values_that_json_cannot_represent_are_refused(value):
     sample = replace(make_sample(0, 0, b""), ra_deg=value)
     with pytest.raises(ValueError, match="JSON"):
         sidecar(sample)

@@ -12,9 +12,9 @@ SQUARES = st.tuples(
 )  # fmt: skip
 
 
-def placed(field, made):
+def placed(field, offsets):
     """A square, its centre moved by arcseconds east and north of the field's centre."""
-    (ra, dec), (east, north, side, roll) = field, made
+    (ra, dec), (east, north, side, roll) = field, offsets
     north_deg = max(-90.0, min(90.0, dec + north / 3600))
     return square((ra + east / 3600 / max(np.cos(np.radians(north_deg)), 1e-6)) % 360, north_deg, side, roll)
 
@@ -24,8 +24,8 @@ def placed(field, made):
     st.sampled_from(FIELDS), st.lists(SQUARES, min_size=1, max_size=6), st.lists(SQUARES, min_size=1, max_size=6),
     st.sampled_from([0.0, 1.0, 30.0]),
 )  # fmt: skip
-def test_touching_is_what_comparing_all_pairs_on_the_sphere_gives(field, mine, others, guard_arcsec):
-    mine, others = ([placed(field, made) for made in group] for group in (mine, others))
+def test_near_footprints_equal_those_of_comparing_all_pairs_on_the_sphere(field, mine, others, guard_arcsec):
+    mine, others = ([placed(field, offsets) for offsets in group] for group in (mine, others))
     gaps = [[slow_gap_arcsec(a, b) for b in others] for a in mine]
     assume(all(abs(gap - guard_arcsec) > 1e-3 and (gap == 0 or gap > 1e-3) for row in gaps for gap in row))
     slow = [any(gap == 0 or gap < guard_arcsec for gap in row) for row in gaps]

@@ -109,7 +109,7 @@ def test_the_order_of_the_tiles_plays_no_part(drawn, rng):
 
 @settings(deadline=None, max_examples=40)
 @given(CROWDED)
-def test_only_what_clashes_is_excluded(drawn):
+def test_only_conflicting_tiles_are_excluded(drawn):
     tiles, observations = crowded_sky(drawn)
     plans = by_tile(assign_splits(tiles, observations, proposals_of(tiles), {}, SETTINGS))
     for t in tiles:

@@ -1,4 +1,4 @@
-"""Datasets behind a URL: a local S3 server, and what is said when it cannot be reached."""
+"""Datasets behind a URL: a local S3 server, and the errors when it cannot be reached."""
 
 import json
 import multiprocessing
@@ -27,7 +27,7 @@ TOKENIZER = open_clip.SimpleTokenizer(context_length=16)
 
 @pytest.fixture(scope="module")
 def local(tmp_path_factory):
-    """Two nights, so that some shards stand in another folder."""
+    """Two nights, so that some shards are in another folder."""
     root, (samples, pngs) = tmp_path_factory.mktemp("datasets"), make_samples_with_pngs()
     for num in (25, 40):
         built = build_dataset(
@@ -109,12 +109,12 @@ def test_an_endpoint_that_does_not_answer_is_one_line(monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:
-        told = pool.apply(_told, ("s3://bucket/datasets",))
-    assert "cannot be reached" in told
-    assert "\n" not in told
+        message = pool.apply(_error_of, ("s3://bucket/datasets",))
+    assert "cannot be reached" in message
+    assert "\n" not in message
 
 
-def _told(place):
+def _error_of(place):
     try:
         read_dataset(place)
     except DatasetError as error:

@@ -28,7 +28,7 @@ def test_a_member_takes_what_tarfile_writes_of_it(size):
 
 
 @pytest.mark.parametrize(("name", "size"), [("a" * 101, 1), ("a", 8**11)])
-def test_what_does_not_fit_is_refused(name, size):
+def test_a_name_or_size_beyond_the_format_is_refused(name, size):
     with pytest.raises(ValueError, match="too long|overflow"):
         member_info(name, size).tobuf(tarfile.USTAR_FORMAT)
 
@@ -59,7 +59,7 @@ def test_a_shard_takes_what_was_planned_for_it(written):
     assert shard.size_bytes % tarfile.RECORDSIZE == 0
 
 
-def test_what_is_said_of_a_shard_is_what_its_file_holds(written, tmp_path):
+def test_the_facts_of_a_shard_file_match_its_content(written, tmp_path):
     _, pngs, shard = written
     data = (tmp_path / "train-000000.tar").read_bytes()
     assert len(data) == shard.size_bytes

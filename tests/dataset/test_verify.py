@@ -96,16 +96,16 @@ def resealed(folder, **changes):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "field"),
     [
         ({"counts": {}}, "counts"),
         ({"digest": "0" * 32}, "digest"),
         ({"inputs_digest": "0" * 32}, "digest"),
     ],
 )
-def test_a_description_that_its_files_contradict_is_found(built, change, told):
+def test_a_description_that_its_files_contradict_is_found(built, change, field):
     resealed(built, **change)
-    assert any(f"its {told} is" in fault for fault in find_faults(built))
+    assert any(f"its {field} is" in fault for fault in find_faults(built))
 
 
 def test_a_test_list_that_is_not_the_test_split_is_found(built):
