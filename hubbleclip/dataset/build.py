@@ -31,7 +31,7 @@ from hubbleclip.contracts import schema as contracts
 from hubbleclip.core.errors import DatasetError
 from hubbleclip.core.io import sha256_file, sync_files, sync_folder, write_bytes
 from hubbleclip.core.layout import parse_shard_name, shard_name
-from hubbleclip.core.parallel import Spread
+from hubbleclip.core.parallel import MapFn
 from hubbleclip.core.records import Sample
 from hubbleclip.dataset import publish, shard_writer
 from hubbleclip.dataset.manifest import (
@@ -158,7 +158,7 @@ def build_dataset(
     split_report: Mapping[str, Any] | None = None,
     split_tables: Mapping[str, pa.Table] | None = None,
     read_png_size: Callable[[str], int] | None = None,
-    map_fn: Spread[PlannedShard, shard_writer.ShardFile] = map_in_two_threads,
+    map_fn: MapFn[PlannedShard, shard_writer.ShardFile] = map_in_two_threads,
 ) -> BuiltDataset:
     """Build `datasets_dir/<digest>/`, or return it if it was already built from the same inputs.
 
@@ -349,7 +349,7 @@ def _write_shards(
     plan: Plan,
     read_png: shard_writer.ReadPng,
     sidecars: Sidecars,
-    map_fn: Spread[PlannedShard, shard_writer.ShardFile],
+    map_fn: MapFn[PlannedShard, shard_writer.ShardFile],
 ) -> dict[str, shard_writer.ShardFile]:
     """Write the shards that do not exist yet, each atomically; read those that an interrupted build has written."""
     existing = [name for name in plan if (building / name).is_file()]

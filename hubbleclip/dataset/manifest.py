@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from hubbleclip.contracts.schema import tables
 from hubbleclip.core.errors import DatasetError
-from hubbleclip.core.io import replacing, sha256_bytes
+from hubbleclip.core.io import atomic_write, sha256_bytes
 from hubbleclip.core.layout import parse_digest, parse_shard_name
 from hubbleclip.core.records import Dataset, Placement, Sample, Shard
 from hubbleclip.dataset.shard_writer import canonical_json
@@ -167,7 +167,7 @@ def write_table(path: Path, table: pa.Table) -> None:
         Its schema is kept, metadata included.
 
     """
-    with replacing(path, is_synced=False) as temporary:
+    with atomic_write(path, is_synced=False) as temporary:
         pq.write_table(table, temporary, compression="zstd", row_group_size=ROW_GROUP_SIZE)
 
 
