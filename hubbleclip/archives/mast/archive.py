@@ -17,7 +17,7 @@ from hubbleclip.archives.mast.raw_answers import OBSERVATIONS, PRODUCTS, RawAnsw
 from hubbleclip.archives.stsci.client import ProposalSource
 from hubbleclip.config.settings import ArchiveSettings, FetchSettings
 from hubbleclip.core.layout import Layout
-from hubbleclip.core.process_local import MadeApart
+from hubbleclip.core.process_local import ProcessLocal
 from hubbleclip.core.records import Observation, Product, Proposal, Rejection
 
 MJD_OF_UNIX_EPOCH = 40587.0
@@ -32,7 +32,7 @@ TIMEOUTS_A_WINDOW = 2
 """A window that times out so often is halved: a smaller question may be answered."""
 
 
-class HstArchive(MadeApart):
+class HstArchive(ProcessLocal):
     """MAST and STScI behind the Archive protocol. Threads may share one object."""
 
     is_at_hand = False

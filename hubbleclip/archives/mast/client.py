@@ -25,9 +25,9 @@ from hubbleclip.core.errors import (
     ArchiveError,
     ArchiveTimeoutError,
     BadJsonError,
-    EmptyAnswerError,
+    EmptyResultError,
     NullColumnsError,
-    PartialAnswerError,
+    PartialResultError,
     WebPageError,
 )
 
@@ -40,8 +40,8 @@ ERRORS: dict[str, type[ArchiveError]] = {
     "timeout": ArchiveTimeoutError,
     "html": WebPageError,
     "bad_json": BadJsonError,
-    "empty": EmptyAnswerError,
-    "partial": PartialAnswerError,
+    "empty": EmptyResultError,
+    "partial": PartialResultError,
     "null_columns": NullColumnsError,
 }
 """What each kind of damaged answer is raised as, when trying again did not help."""
@@ -170,7 +170,7 @@ class MastClient:
             if len(told) == len(rows) or told in seen:
                 return rows
             seen.append(told)
-        raise PartialAnswerError(
+        raise PartialResultError(
             f"{urlsplit(self.url).netloc}: product lists differ from answer to answer: try again later"
         )
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from hubbleclip.archives.mast.client import Answer, Row
-from hubbleclip.core.errors import ArchiveTimeoutError, PartialAnswerError
+from hubbleclip.core.errors import ArchiveTimeoutError, PartialResultError
 
 MIN_DAYS = 1 / 86400
 """A window is not halved below one second: what was released in one go is paged."""
@@ -56,7 +56,7 @@ class Query:
     def pages(self, whole: Window, promised: int | None = None) -> Iterator[list[Row]]:
         """Every row once, a page as soon as it has come, of `promised` rows; where that is None the first answer tells.
 
-        Raises PartialAnswerError when the pages do not sum up to the promise, and what `count` and `ask` raise.
+        Raises PartialResultError when the pages do not sum up to the promise, and what `count` and `ask` raise.
         """
         self.num_rows = 0
         todo: list[tuple[Window, int | None]] = [(whole, promised)]
@@ -69,7 +69,7 @@ class Query:
                 continue
             try:
                 answer = self.ask(window, 1)
-            except (ArchiveTimeoutError, PartialAnswerError):
+            except (ArchiveTimeoutError, PartialResultError):
                 if not window.is_divisible:
                     raise
                 todo += [(half, None) for half in reversed(window.halves())]
@@ -115,13 +115,13 @@ class Query:
                 yield new
             if len(seen) == answer.total:
                 return
-        raise PartialAnswerError(f"{len(seen)} of {answer.total} observations came from MJD {window.low}: run it again")
+        raise PartialResultError(f"{len(seen)} of {answer.total} observations came from MJD {window.low}: run it again")
 
     def _settle(self, whole: Window, promised: int) -> None:
-        """Raise PartialAnswerError unless the archive itself has changed meanwhile and counts now what came."""
+        """Raise PartialResultError unless the archive itself has changed meanwhile and counts now what came."""
         now = self.num_in(whole)
         if now != self.num_rows:
-            raise PartialAnswerError(
+            raise PartialResultError(
                 f"{self.num_rows} of {promised} observations came (now {now}): run the same command again"
             )
 

@@ -36,7 +36,7 @@ class RawAnswers:
     def land(self, kind: str, obsids: Sequence[Any], rows: Sequence[Row]) -> None:
         """Keep the rows of one answer about these observations."""
         about = json.dumps([str(obsid) for obsid in obsids])
-        write_bytes(self.layout.answer(kind, about, SUFFIX), _packed(about, rows))
+        write_bytes(self.layout.raw_response(kind, about, SUFFIX), _packed(about, rows))
 
     def pages(self) -> Iterator[list[Row]]:
         """All landed observations, an answer at a time, oldest first: the last one of an observation is right."""
@@ -57,7 +57,7 @@ class RawAnswers:
         return [row for path, numbers in wanted.items() for row in _rows_of(path, numbers)]
 
     def _folder(self, kind: str) -> Path:
-        return self.layout.answer(kind, "", "").parent
+        return self.layout.raw_response(kind, "", "").parent
 
     def _files(self, kind: str) -> list[Path]:
         """Landed answers, oldest first. Raises ArchiveError when there are none."""

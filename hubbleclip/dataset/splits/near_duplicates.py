@@ -85,7 +85,7 @@ def near_duplicates(sets: Mapping[str, Shingles], min_similarity: float) -> Iter
     # In order of size: every candidate is at most as large as the current set, which gives the bound `min_shared`.
     for key in sorted(sets, key=lambda k: (len(sets[k]), k)):
         current = sets[key]
-        # Elements of one set alone precede all others in order of rarity and match nothing: they only trim_padding the
+        # Elements of one set alone precede all others in order of rarity and match nothing: they only reduce the
         # prefix of the rest.
         common = [item for item in current if document_frequency[item] > 1]
         min_shared = math.ceil(min_similarity * len(current) - ROUNDING)
