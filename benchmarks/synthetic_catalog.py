@@ -14,7 +14,7 @@ import pyarrow as pa
 from benchmarks.synthetic_data import make_tile_rows
 from hubbleclip.config.settings import SimulatorSettings
 from hubbleclip.contracts.schema import tables
-from hubbleclip.simulator.visits import make_proposals
+from hubbleclip.simulator.observations import make_proposals
 
 NOW = datetime(2024, 1, 1)
 INSTRUMENTS = ("WFC3/UVIS", "WFC3/IR", "ACS/WFC", "ACS/HRC", "WFPC2/PC", "NICMOS/NIC2")

@@ -19,7 +19,7 @@ from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Product, Sample, to_row
 from hubbleclip.images.png import encode_png
 from hubbleclip.images.tiling import tile_file, to_tile_record
-from hubbleclip.simulator.visits import make_proposals, observations_of, render_product
+from hubbleclip.simulator.observations import make_proposals, observations_of, render_product
 
 BORDER_PX = 20  # zero border that drizzling leaves
 STAMP_PX = 25  # side of a star's cut-out

@@ -1,4 +1,4 @@
-"""The simulated archive as metadata: deterministic, random-access, consistent, and cheap enough for 100,000 observations."""
+"""Metadata of the simulated archive: deterministic, random-access, consistent, and cheap for 100,000 observations."""
 
 import re
 from collections import Counter
@@ -8,9 +8,9 @@ import pytest
 from hubbleclip.config.settings import SimulatorSettings
 from hubbleclip.core.errors import SettingsError
 from hubbleclip.simulator.instruments import CAMERAS
-from hubbleclip.simulator.object_kinds import KINDS
-from hubbleclip.simulator.plans import index_of, plan_of
-from hubbleclip.simulator.visits import SimObservation, make_proposals, observations_of, proposal_at
+from hubbleclip.simulator.object_kinds import OBJECT_KINDS
+from hubbleclip.simulator.observations import SimObservation, make_proposals, observations_of, proposal_at
+from hubbleclip.simulator.plans import plan_of, proposal_index
 
 SETTINGS = SimulatorSettings(num_proposals=240)
 
@@ -20,7 +20,7 @@ def observations() -> list[SimObservation]:
     return [one for proposal in make_proposals(SETTINGS) for one in observations_of(SETTINGS, proposal)]
 
 
-def test_a_proposal_made_alone_equals_the_one_in_the_list() -> None:
+def test_a_single_proposal_equals_the_one_in_the_list() -> None:
     assert make_proposals(SETTINGS)[137] == proposal_at(SimulatorSettings(num_proposals=240), 137)
 
 
@@ -41,8 +41,8 @@ def test_a_proposal_has_about_two_and_a_half_observations(observations: list[Sim
 
 def test_all_kinds_have_equal_shares_and_calibration_a_small_one() -> None:
     counts = Counter(proposal.kind for proposal in make_proposals(SETTINGS))
-    assert set(counts) == {*KINDS, "calibration"}
-    assert min(counts[kind] for kind in KINDS) >= 9
+    assert set(counts) == {*OBJECT_KINDS, "calibration"}
+    assert min(counts[kind] for kind in OBJECT_KINDS) >= 9
     assert counts["calibration"] < 20
 
 
@@ -56,13 +56,13 @@ def test_a_new_night_adds_later_releases_and_leaves_the_old_ones_alone() -> None
     assert {proposal.night for proposal in all_of_them[len(old) :]} == {1}
 
 
-def test_cameras_fly_only_in_their_cycles(observations: list[SimObservation]) -> None:
+def test_cameras_are_used_only_in_their_cycles(observations: list[SimObservation]) -> None:
     for proposal in make_proposals(SETTINGS):
-        camera = CAMERAS[plan_of(SETTINGS, index_of(proposal.number)).camera]
+        camera = CAMERAS[plan_of(SETTINGS, proposal_index(proposal.number)).camera]
         assert camera.first_cycle <= proposal.cycle <= camera.last_cycle
 
 
-def test_a_follow_up_sees_its_parents_field() -> None:
+def test_a_follow_up_observes_its_parents_field() -> None:
     plans = [plan_of(SETTINGS, index) for index in range(SETTINGS.num_proposals)]
     followers = [plan for plan in plans if plan.parent is not None]
     assert len(followers) >= 5
@@ -78,7 +78,7 @@ def test_the_footprint_is_closed_and_holds_the_pointing(observations: list[SimOb
         assert min(numbers[1::2]) < one.dec_deg < max(numbers[1::2])
 
 
-def test_every_observation_lists_one_science_file_and_others_to_pass_over(observations: list[SimObservation]) -> None:
+def test_every_observation_lists_a_science_file_and_raw_files(observations: list[SimObservation]) -> None:
     for one in observations:
         kinds = [product.kind for product in one.products]
         assert set(kinds) & {"DRC", "DRZ", "FLC", "FLT", "C0M"}
@@ -87,12 +87,12 @@ def test_every_observation_lists_one_science_file_and_others_to_pass_over(observ
         assert one.target_class == f"SIMULATED;{one.kind.upper()}"
 
 
-def test_any_of_a_hundred_thousand_observations_is_made_without_the_others() -> None:
+def test_each_of_a_hundred_thousand_observations_is_made_independently() -> None:
     large = SimulatorSettings(num_proposals=40_000)
     count = sum(len(observations_of(large, proposal_at(large, index))) for index in range(0, 40_000, 100))
     assert count > 800
 
 
-def test_too_many_proposals_are_refused_with_the_settings_to_change() -> None:
+def test_too_many_proposals_are_an_error_that_names_the_settings() -> None:
     with pytest.raises(SettingsError, match="simulator.num_proposals"):
         make_proposals(SimulatorSettings(num_proposals=90_000))
