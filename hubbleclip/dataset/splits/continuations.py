@@ -178,4 +178,4 @@ def continuation_links(proposals: Mapping[str, Proposal]) -> Iterator[Link]:
         # Without the parent, its followers are linked to the first of them.
         first, *rest = [parent, *followers] if parent in proposals else followers
         for key in rest:
-            yield Link(one=first, other=key, reason="number", detail=f"goes on with {parent}")
+            yield Link(one=first, other=key, reason="number", detail=f"goes on with {parent}")  # words: ok
