@@ -14,7 +14,7 @@ from hubbleclip.dataset.splits.report import EXCLUDED_TILES, LINKS, split_tables
 
 SETTINGS = SplitSettings()
 BY_CYCLE = SplitSettings(scheme="cycle", test_from_cycle=20)
-EXCLUDED_TILE = tile("left out", "p")
+EXCLUDED_TILE = tile("excluded", "p")
 
 
 @pytest.fixture
