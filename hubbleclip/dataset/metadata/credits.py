@@ -22,5 +22,17 @@ UNKNOWN = {
 
 
 def notices(archives: Iterable[str]) -> dict[str, dict[str, str]]:
-    """Licence and attribution of each archive named; a new archive adds its own to `NOTICES`."""
+    """Licence and attribution of archives; a new archive adds its own to `NOTICES`.
+
+    Parameters
+    ----------
+    archives
+        Names of archives, with repetitions.
+
+    Returns
+    -------
+    dict[str, dict[str, str]]
+        `licence` and `attribution` by archive, in order of name; `UNKNOWN` for archives without a notice.
+
+    """
     return {name: NOTICES.get(name, UNKNOWN) for name in sorted(set(archives))}
