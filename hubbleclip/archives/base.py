@@ -33,7 +33,7 @@ class Archive(Protocol):
         """The first half of every `proposal_id`."""
 
     @property
-    def is_at_hand(self) -> bool:
+    def has_local_proposals(self) -> bool:
         """Whether proposals are read where they stand, which costs nothing: they are read again each time, so that a
         change is seen.
         """
@@ -58,7 +58,7 @@ class Archive(Protocol):
         ArchiveError.
         """
 
-    def remember(self, known: Known) -> None:
+    def set_file_lookup(self, known: Known) -> None:
         """Take note of how to find files on the disk: one that is offered again under another name is not fetched.
         Threads may call `known` side by side.
         """
@@ -98,6 +98,6 @@ def reject(entity: str, entity_id: str, stage: str, *, reason: str, detail: str,
     )
 
 
-def draw_key(observation: Observation) -> tuple[str, str]:
+def sampling_key(observation: Observation) -> tuple[str, str]:
     """Order in which a proposal's observations are drawn: a hash of the name, which no later observation changes."""
     return observation.proposal_id, hashlib.sha256(observation.obs_id.encode()).hexdigest()

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
-from hubbleclip.archives.base import Delivery, Known, draw_key, now_utc, proposal_id_of, reject
+from hubbleclip.archives.base import Delivery, Known, now_utc, proposal_id_of, reject, sampling_key
 from hubbleclip.archives.json_lines import read_proposal_rows
 from hubbleclip.archives.stsci.parsers import ProposalText
 from hubbleclip.config.settings import ArchiveSettings, FetchSettings
@@ -30,14 +30,14 @@ LOG = logging.getLogger(__name__)
 SUFFIXES = {"science": (".fits", ".fit", ".fits.gz", ".fit.gz"), "preview": (".jpg", ".jpeg")}
 """Which files of the folder count, by `archive.products`."""
 PROPOSALS_NAME = "proposals.jsonl"
-BYTES_A_MB = 1_000_000
+BYTES_PER_MB = 1_000_000
 
 
 class LocalArchive(MadeApart):
     """One folder behind the Archive protocol. An observation is a file, its obs_id the path below the folder."""
 
     name = "local"
-    is_at_hand = True
+    has_local_proposals = True
 
     def __init__(self, settings: ArchiveSettings, folder: Path, proposals_file: Path | None) -> None:
         self.settings = settings
@@ -98,7 +98,7 @@ class LocalArchive(MadeApart):
         products: list[Product] = []
         rejections: list[Rejection] = []
         used = {key: len(names) for key, names in (taken or {}).items()}
-        for observation in sorted(observations, key=draw_key):
+        for observation in sorted(observations, key=sampling_key):
             path = self.folder / observation.obs_id
             problem = self._problem(observation, path, used.get(observation.proposal_id, 0))
             if problem is not None:
@@ -120,7 +120,7 @@ class LocalArchive(MadeApart):
         if observation.obs_id in self.repeats:
             return "repeated", f"the same bytes as {self.repeats[observation.obs_id]}"
         size_bytes = path.stat().st_size
-        if size_bytes > self.settings.max_product_mb * BYTES_A_MB:
+        if size_bytes > self.settings.max_product_mb * BYTES_PER_MB:
             return "too_large", f"{size_bytes} bytes; see archive.max_product_mb"
         if num_used >= self.settings.max_products_per_proposal:
             return "over_limit", f"the proposal has its {self.settings.max_products_per_proposal} files already"
@@ -171,7 +171,7 @@ class LocalArchive(MadeApart):
             fetched_at=now_utc(),
         )
 
-    def remember(self, known: Known) -> None:
+    def set_file_lookup(self, known: Known) -> None:
         """Nothing: files are read where they stand."""
 
     def fetch_product(self, product: Product) -> Product:

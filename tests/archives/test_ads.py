@@ -15,7 +15,7 @@ from hubbleclip.archives.http.client import Transport
 from hubbleclip.archives.stsci.ads import AdsClient, ads_url, parse_ads
 from hubbleclip.core.errors import ArchiveError, SettingsError
 from tests.archives.conftest import FETCH
-from tests.archives.small_server import Answer, Heard, serving
+from tests.archives.recording_server import Answer, Heard, serving
 
 TOKEN = "secret-ads-token-1234"
 DOC = {

@@ -7,7 +7,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubbleclip.archives.stsci.merging import ADS, APT, BULK, LISTING, MAX_TOLD_CHARS, ORDERS, PAGE, merge
+from hubbleclip.archives.stsci.merging import ADS, APT, BULK, LISTING, MAX_PROVENANCE_CHARS, ORDERS, PAGE, merge
 from hubbleclip.archives.stsci.parsers import ProposalText
 
 WORDS = st.none() | st.sampled_from(["a", "b", "long " * 60])
@@ -38,7 +38,7 @@ def test_the_provenance_is_compact_and_sorted() -> None:
 
 def test_a_long_value_that_was_passed_over_is_told_in_short() -> None:
     texts = {APT: ProposalText(number="1", abstract="x"), BULK: ProposalText(number="1", abstract="y" * 500)}
-    assert json.loads(merge("1", texts).provenance)["abstract"]["other"][BULK] == "y" * MAX_TOLD_CHARS + "…"
+    assert json.loads(merge("1", texts).provenance)["abstract"]["other"][BULK] == "y" * MAX_PROVENANCE_CHARS + "…"
 
 
 def test_nothing_said_merges_to_nothing() -> None:

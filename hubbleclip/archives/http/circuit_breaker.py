@@ -8,7 +8,7 @@ import time
 from hubbleclip.core.errors import ArchiveDownError
 
 
-class Breaker:
+class CircuitBreaker:
     """Counts failed requests in a row over all threads; once open it stays so, and `opened` wakes those who wait.
 
     It opens where `max_failures` of them took `min_s` seconds: one moment may fail many connections.
@@ -48,14 +48,14 @@ class Breaker:
             raise ArchiveDownError(self._words)
 
 
-class Breakers:
+class CircuitBreakers:
     """A breaker for each host: one that is down says nothing of the others."""
 
     def __init__(self, max_failures: int, min_s: float) -> None:
         self._limits = max_failures, min_s
-        self._by_host: dict[str, Breaker] = {}
+        self._by_host: dict[str, CircuitBreaker] = {}
 
-    def of(self, host: str) -> Breaker:
+    def of(self, host: str) -> CircuitBreaker:
         """The host's own breaker."""
         found = self._by_host.get(host)
-        return found or self._by_host.setdefault(host, Breaker(*self._limits))
+        return found or self._by_host.setdefault(host, CircuitBreaker(*self._limits))

@@ -25,13 +25,13 @@ from urllib3.exceptions import (
 from urllib3.exceptions import HTTPError as PoolError
 from urllib3.util import Timeout
 
-from hubbleclip.archives.http.circuit_breaker import Breakers
+from hubbleclip.archives.http.circuit_breaker import CircuitBreakers
 from hubbleclip.archives.http.rate_limit import (
     RateLimiter,
     RefusedError,
-    next_address,
+    require_same_host,
+    resolve_redirect,
     retry_after_s,
-    same_host,
     user_agent,
 )
 from hubbleclip.archives.http.watchdog import POOLS
@@ -44,7 +44,15 @@ from hubbleclip.core.errors import (
     WebPageError,
 )
 
-__all__ = ["DamagedError", "RateLimiter", "RefusedError", "Transport", "in_words", "same_host", "user_agent"]
+__all__ = [
+    "DamagedError",
+    "RateLimiter",
+    "RefusedError",
+    "Transport",
+    "require_same_host",
+    "to_archive_error",
+    "user_agent",
+]
 
 CONNECT_TIMEOUT_S = 5.0
 FIRST_CONTACT_S = 2.0
@@ -79,7 +87,7 @@ def is_failing(status: int) -> bool:
     return status >= 500 or status in RETRIED_STATUS
 
 
-def is_worth_retrying(error: Exception) -> bool:
+def is_retryable(error: Exception) -> bool:
     """Whether another try may help."""
     if isinstance(error, requests.HTTPError):
         return error.response is not None and is_failing(error.response.status_code)
@@ -87,7 +95,7 @@ def is_worth_retrying(error: Exception) -> bool:
     return isinstance(error, retried)
 
 
-def in_words(error: Exception, url: str) -> ArchiveError:
+def to_archive_error(error: Exception, url: str) -> ArchiveError:
     """The typed error of a failed request, one line that says which host and what to do."""
     host = urlsplit(url).netloc
     if is_unreachable(error):
@@ -118,7 +126,7 @@ def requests_errors() -> Iterator[None]:
         raise requests.ConnectionError(error) from error
 
 
-def read_some(response: requests.Response) -> bytes:
+def read_available(response: requests.Response) -> bytes:
     """What has come of a body; empty at its end. Raises requests' errors."""
     with requests_errors():
         data: bytes = response.raw.read1(CHUNK_BYTES)
@@ -140,7 +148,7 @@ class LimitedBody:
         return getattr(self.raw, name)
 
 
-class PoliteAdapter(HTTPAdapter):
+class RateLimitedAdapter(HTTPAdapter):
     """Gives every request of a session its turn and its time limits; astroquery sets neither."""
 
     def __init__(self, transport: Transport) -> None:
@@ -158,7 +166,7 @@ class PoliteAdapter(HTTPAdapter):
         with self.transport.judged(host), requests_errors():
             response = super().send(request, *args, **kwargs)
             self.transport.note(host, response)
-            self.transport.read_whole(response)
+            self.transport.read_body(response)
         return response
 
 
@@ -170,14 +178,14 @@ class Transport:
     def __init__(self, fetch: FetchSettings) -> None:
         self.fetch = fetch
         self.limiter = RateLimiter(fetch.requests_per_s)
-        self.breakers = Breakers(fetch.breaker_failures, fetch.breaker_s)
+        self.breakers = CircuitBreakers(fetch.breaker_failures, fetch.breaker_s)
         self.timeout = min(CONNECT_TIMEOUT_S, fetch.timeout_s), fetch.timeout_s
         self.slots = threading.BoundedSemaphore(fetch.connections)
         self.reached: set[str] = set()
         self.session = requests.Session()
         self.session.headers["User-Agent"] = user_agent(fetch.contact)
         for scheme in ("http://", "https://"):
-            self.session.mount(scheme, PoliteAdapter(self))
+            self.session.mount(scheme, RateLimitedAdapter(self))
         self._pools: dict[str, tuple[HTTPConnectionPool, bool]] = {}
         slowest_s = fetch.stall_s if fetch.stall_bytes else fetch.timeout_s
         self.patience_s = min(fetch.timeout_s, slowest_s, fetch.file_timeout_s)
@@ -190,7 +198,7 @@ class Transport:
             self.breakers.of(host).check()
             if is_unreachable(error) and host not in self.reached:
                 return time.monotonic() - started < FIRST_CONTACT_S
-            return is_worth_retrying(error)
+            return is_retryable(error)
 
         return stamina.retry_context(
             on=hook,
@@ -213,7 +221,7 @@ class Transport:
         try:
             yield
         except (requests.RequestException, DamagedError) as error:
-            if is_worth_retrying(error):
+            if is_retryable(error):
                 breaker.failed(host, " ".join(str(error).split())[:160])
             else:
                 breaker.succeeded()
@@ -226,7 +234,7 @@ class Transport:
         if is_failing(response.status_code):
             seconds = retry_after_s(response.headers)
             if seconds is not None:
-                self.limiter.hold(host, seconds)
+                self.limiter.pause_host(host, seconds)
             response.raise_for_status()
 
     def _pool(self, url: str) -> tuple[HTTPConnectionPool, bool]:
@@ -236,7 +244,7 @@ class Transport:
         if root not in self._pools:
             request = requests.Request("GET", url).prepare()
             known = self.session.merge_environment_settings(url, {}, stream=True, verify=None, cert=None)
-            adapter = cast(PoliteAdapter, self.session.get_adapter(url))
+            adapter = cast(RateLimitedAdapter, self.session.get_adapter(url))
             pool: HTTPConnectionPool = adapter.get_connection_with_tls_context(  # type: ignore[assignment]
                 request, known["verify"], proxies=known["proxies"], cert=known["cert"]
             )
@@ -280,7 +288,7 @@ class Transport:
                     response.raise_for_status()
                     yield response
                     return
-                url = next_address(url, response.headers.get("Location", ""), hosts)
+                url = resolve_redirect(url, response.headers.get("Location", ""), hosts)
         raise RefusedError(f"more than {MAX_REDIRECTS} redirects from {url}")
 
     def chunks(self, response: requests.Response, limit_bytes: int) -> Iterator[bytes]:
@@ -290,7 +298,7 @@ class Transport:
         """
         fetch, num_bytes, num_marked = self.fetch, 0, 0
         started = marked = time.monotonic()
-        while data := read_some(response):
+        while data := read_available(response):
             num_bytes += len(data)
             if num_bytes > limit_bytes:
                 raise RefusedError(f"more than {limit_bytes} bytes come", "too_large")
@@ -303,7 +311,7 @@ class Transport:
                     raise DamagedError(f"fewer than fetch.stall_bytes came in {fetch.stall_s:g} s", "stalled")
                 marked, num_marked = now, num_bytes
 
-    def read_whole(self, response: requests.Response, into: IO[bytes] | None = None) -> None:
+    def read_body(self, response: requests.Response, into: IO[bytes] | None = None) -> None:
         """Read a page's body into `response.content`, or into a file, from its start; what `chunks` raises."""
         response.raw.decode_content = True
         chunks = self.chunks(response, MAX_PAGE_BYTES)
@@ -324,12 +332,12 @@ class Transport:
         try:
             for attempt in self.attempts(url):
                 with attempt, self.open(url, headers) as response:
-                    self.read_whole(response, into)
+                    self.read_body(response, into)
                     return response
         except requests.HTTPError as error:
-            if is_worth_retrying(error):
-                raise in_words(error, url) from error
+            if is_retryable(error):
+                raise to_archive_error(error, url) from error
             raise
         except (requests.RequestException, RefusedError, DamagedError) as error:
-            raise in_words(error, url) from error
+            raise to_archive_error(error, url) from error
         raise AssertionError("a retry context ends by an answer or an error")

@@ -16,7 +16,7 @@ from hubbleclip.fits.integrity import content_problem
 
 SMALL_BYTES = 1 << 20
 """A file up to this size is read into memory as a whole."""
-BYTES_A_GB = 1_000_000_000
+BYTES_PER_GB = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,11 +30,11 @@ class FetchedFile:
     data: bytes | None = None
 
 
-def check_room(layout: Layout, needed_bytes: int, min_free_gb: float) -> None:
+def check_free_space(layout: Layout, needed_bytes: int, min_free_gb: float) -> None:
     """Raise DiskFullError unless `min_free_gb` would still be free after so many bytes more."""
     if not layout.root.is_dir():
         layout.root.mkdir(parents=True, exist_ok=True)
-    free_gb, needed_gb = shutil.disk_usage(layout.root).free / BYTES_A_GB, needed_bytes / BYTES_A_GB
+    free_gb, needed_gb = shutil.disk_usage(layout.root).free / BYTES_PER_GB, needed_bytes / BYTES_PER_GB
     if free_gb < needed_gb + min_free_gb:
         raise DiskFullError(
             f"{free_gb:.1f} GB are free at {layout.root}, {needed_gb:.3f} GB are to be written and fetch.min_free_gb ="
@@ -64,7 +64,7 @@ def settle(part: Path, file_name: str, layout: Layout, *, etag: str | None = Non
     return FetchedFile(path=final, sha256=sha256, size_bytes=size_bytes, etag=etag)
 
 
-def settle_small(body: bytes, sha256: str, file_name: str, layout: Layout) -> Path:
+def store_bytes(body: bytes, sha256: str, file_name: str, layout: Layout) -> Path:
     """Write a checked file to the place that its hash names; raises DiskFullError.
 
     It is whole there for every reader, but safe from a power cut only after `files.sync_files`: one sync of many small

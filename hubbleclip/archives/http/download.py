@@ -19,14 +19,14 @@ from typing import BinaryIO
 import requests
 
 from hubbleclip.archives.base import Known
-from hubbleclip.archives.http.client import DamagedError, RefusedError, Transport, in_words, is_unreachable
+from hubbleclip.archives.http.client import DamagedError, RefusedError, Transport, is_unreachable, to_archive_error
 from hubbleclip.archives.http.content_store import (
     SMALL_BYTES,
     FetchedFile,
     check_content,
-    check_room,
+    check_free_space,
     settle,
-    settle_small,
+    store_bytes,
 )
 from hubbleclip.core.errors import DownloadError
 from hubbleclip.core.io import sha256_bytes, writing
@@ -116,8 +116,8 @@ def fetch_file(
                 return _try(transport, url, wanted)
     except (requests.RequestException, RefusedError, DamagedError) as error:
         if is_unreachable(error):
-            raise in_words(error, url) from error
-        raise DownloadError(reason_of(error), f"{uri}: {in_words(error, url)}") from error
+            raise to_archive_error(error, url) from error
+        raise DownloadError(reason_of(error), f"{uri}: {to_archive_error(error, url)}") from error
     raise AssertionError("a retry context ends by an answer or an error")
 
 
@@ -188,10 +188,10 @@ def _receive(transport: Transport, response: requests.Response, head: Head, want
         raise RefusedError(f"{total} bytes would come where {wanted.max_bytes} are allowed", "too_large")
     if total is not None and wanted.size_bytes not in {None, total}:
         raise DamagedError(f"{total} bytes came where the archive lists {wanted.size_bytes}")
-    check_room(wanted.layout, (total or 0) - head.start, transport.fetch.min_free_gb)
+    check_free_space(wanted.layout, (total or 0) - head.start, transport.fetch.min_free_gb)
     response.raw.enforce_content_length = response.raw.decode_content = False
     limit = min(wanted.max_bytes, wanted.size_bytes or wanted.max_bytes) if total is None else total
-    pieces, failure = transport.chunks(response, limit - head.start), None
+    pieces, failure = transport.iter_chunks(response, limit - head.start), None
     if limit <= SMALL_BYTES and not head.start:
         body, failure = _gathered(pieces)
         if failure is None and total in {None, len(body)}:
@@ -213,7 +213,7 @@ def _settle_small(body: bytes, head: Head, wanted: Wanted) -> FetchedFile:
         sha256 = sha256_bytes(body)
         if not wanted.is_kept:
             return FetchedFile(path=None, sha256=sha256, size_bytes=len(body), etag=etag, data=body)
-        path = settle_small(body, sha256, wanted.file_name, wanted.layout)
+        path = store_bytes(body, sha256, wanted.file_name, wanted.layout)
     return FetchedFile(path=path, sha256=sha256, size_bytes=len(body), etag=etag)
 
 
@@ -244,7 +244,7 @@ def _write_body(
             file.write(piece)
             size += len(piece)
             if size - room_checked > ROOM_CHECKED_BYTES:
-                check_room(wanted.layout, 0, min_free_gb)
+                check_free_space(wanted.layout, 0, min_free_gb)
                 room_checked = size
         file.flush()
         if failure is not None:

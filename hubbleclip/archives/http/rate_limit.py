@@ -79,12 +79,12 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     return min(max(until - now, 0.0), MAX_RETRY_AFTER_S)
 
 
-def same_host(url: str, location: str) -> str:
+def require_same_host(url: str, location: str) -> str:
     """Where a link leads, if that is the same host and scheme or better. Raises RefusedError."""
-    return next_address(url, location, ())
+    return resolve_redirect(url, location, ())
 
 
-def next_address(url: str, location: str, other_hosts: Iterable[str]) -> str:
+def resolve_redirect(url: str, location: str, other_hosts: Iterable[str]) -> str:
     """Where a redirect leads: the same host, or one of `other_hosts` (`*` stands for any part). Raises RefusedError.
 
     A host that only a pattern allows must not lie in a private network, unless `url` does: else a server outside

@@ -15,7 +15,7 @@ from urllib.parse import urlencode, urlsplit
 
 import requests
 
-from hubbleclip.archives.http.client import DamagedError, RefusedError, Transport, in_words
+from hubbleclip.archives.http.client import DamagedError, RefusedError, Transport, to_archive_error
 from hubbleclip.archives.stsci.parsers import ProposalText, text_of
 from hubbleclip.core.errors import ArchiveError, SettingsError
 from hubbleclip.core.text_cleaning import clean_number, decode
@@ -51,7 +51,7 @@ class AdsClient:
         except ArchiveError as error:
             self._stop(str(error))
         except (requests.RequestException, RefusedError, DamagedError) as error:
-            self._stop(str(in_words(error, url)))
+            self._stop(str(to_archive_error(error, url)))
         return None
 
     def _try(self, url: str) -> bytes:
@@ -60,7 +60,7 @@ class AdsClient:
         """
         try:
             with self.transport.open(url, self._headers, redirect_hosts=()) as response:
-                self.transport.read_whole(response)
+                self.transport.read_body(response)
                 content = response.content
         except requests.HTTPError as error:
             status = 0 if error.response is None else error.response.status_code

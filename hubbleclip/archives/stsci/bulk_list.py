@@ -42,7 +42,7 @@ class BulkList:
                 yield from (text for text in found if text.number == number)
 
 
-def index_bulk(path: Path, lines: Iterable[bytes]) -> BulkList:
+def index_bulk_list(path: Path, lines: Iterable[bytes]) -> BulkList:
     """The list of these lines, which stand, or will, at `path`."""
     places: dict[str, list[Place]] = {}
     start = 0

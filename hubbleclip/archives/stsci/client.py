@@ -22,9 +22,9 @@ from typing import IO, TypeVar
 import requests
 
 from hubbleclip.archives.base import now_utc, proposal_id_of, reject
-from hubbleclip.archives.http.client import RefusedError, Transport, in_words, same_host
+from hubbleclip.archives.http.client import RefusedError, Transport, require_same_host, to_archive_error
 from hubbleclip.archives.stsci.ads import AdsClient, ads_url, parse_ads
-from hubbleclip.archives.stsci.bulk_list import BulkList, index_bulk
+from hubbleclip.archives.stsci.bulk_list import BulkList, index_bulk_list
 from hubbleclip.archives.stsci.merging import ADS, APT, BULK, LISTING, PAGE, merge
 from hubbleclip.archives.stsci.parsers import ProposalText, find_bulk_link, parse_apt, parse_program_page
 from hubbleclip.archives.stsci.program_listing import parse_listing
@@ -111,7 +111,7 @@ class ProposalSource:
                 found.append(proposal)
         return found, rejections
 
-    def numbers_of_cycles(self, cycles: Sequence[int]) -> list[str]:
+    def numbers_in_cycles(self, cycles: Sequence[int]) -> list[str]:
         """Numbers of the proposals of these cycles, ascending, by the newest bulk list. Raises SettingsError when there
         are none, ArchiveError without a list.
         """
@@ -191,7 +191,7 @@ class ProposalSource:
         try:
             return self.transport.get(url).content
         except requests.HTTPError as error:
-            LOG.info("%s", in_words(error, url))
+            LOG.info("%s", to_archive_error(error, url))
             return None
 
     def _read_bulk(self, numbers: Sequence[str]) -> dict[str, ProposalText]:
@@ -204,7 +204,7 @@ class ProposalSource:
         """The bulk list: as landed, or once anew when it lacks one of `numbers`; None asks for the newest."""
         if self._bulk is None and self.landed.is_file():
             with self.landed.open("rb") as lines:
-                self._bulk = index_bulk(self.landed, lines)
+                self._bulk = index_bulk_list(self.landed, lines)
         if not self._is_asked and (numbers is None or any(number not in (self._bulk or ()) for number in numbers)):
             self._refresh_bulk()
             self._is_asked = True
@@ -220,9 +220,9 @@ class ProposalSource:
             if found is None:
                 LOG.warning("%s links no abstracts.cat; proposals are asked for one by one", page_url)
             else:
-                self._fetch_bulk(same_host(page_url, found[1]))
+                self._fetch_bulk(require_same_host(page_url, found[1]))
         except (requests.HTTPError, RefusedError) as error:
-            LOG.warning("no new bulk list (%s)", in_words(error, page_url))
+            LOG.warning("no new bulk list (%s)", to_archive_error(error, page_url))
         except ArchiveError as error:
             if isinstance(error, ArchiveDownError) or not self._bulk:
                 raise
@@ -238,7 +238,7 @@ class ProposalSource:
                 if response.status_code == requests.codes.not_modified:
                     return
                 body.seek(0)
-                bulk = index_bulk(self.landed, body)
+                bulk = index_bulk_list(self.landed, body)
                 if bulk and _is_whole(body):
                     break
             if not bulk:

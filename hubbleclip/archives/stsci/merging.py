@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from hubbleclip.archives.stsci.parsers import ProposalText
 
 APT, BULK, LISTING, PAGE, ADS = "apt", "abstracts.cat", "listing", "program page", "ads"
-MAX_TOLD_CHARS = 120
+MAX_PROVENANCE_CHARS = 120
 """A longer value of a source that was passed over is cut here in the provenance."""
 
 
@@ -66,4 +66,4 @@ def merge(number: str, texts: Mapping[str, ProposalText]) -> Merged:
 
 
 def _short(value: str | int) -> str | int:
-    return f"{value[:MAX_TOLD_CHARS]}…" if isinstance(value, str) and len(value) > MAX_TOLD_CHARS else value
+    return f"{value[:MAX_PROVENANCE_CHARS]}…" if isinstance(value, str) and len(value) > MAX_PROVENANCE_CHARS else value

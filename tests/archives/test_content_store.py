@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hubbleclip.archives.http.client import DamagedError
-from hubbleclip.archives.http.content_store import FetchedFile, check_content, check_room, settle, settle_small
+from hubbleclip.archives.http.content_store import FetchedFile, check_content, check_free_space, settle, store_bytes
 from hubbleclip.core.errors import DiskFullError
 from hubbleclip.core.layout import Layout
 from tests.archives.script_server import FITS, LARGE_FITS, fits_file, give
@@ -36,18 +36,18 @@ def test_too_little_room_is_said_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(
         DiskFullError, match=r"GB are free .* 2\.000 GB are to be written .*fetch\.min_free_gb"
     ) as caught:
-        check_room(Layout(tmp_path / "not" / "there"), 2_000_000_000, 1e9)
+        check_free_space(Layout(tmp_path / "not" / "there"), 2_000_000_000, 1e9)
     assert "\n" not in str(caught.value)
 
 
 def test_room_enough_is_no_error(tmp_path: Path) -> None:
-    check_room(Layout(tmp_path / "new"), 1, 0.0)
+    check_free_space(Layout(tmp_path / "new"), 1, 0.0)
     assert list((tmp_path / "new").iterdir()) == []
 
 
 def test_what_is_needed_counts_beside_what_must_stay_free(tmp_path: Path) -> None:
     with pytest.raises(DiskFullError):
-        check_room(Layout(tmp_path), 10**18, 0.0)
+        check_free_space(Layout(tmp_path), 10**18, 0.0)
 
 
 @pytest.mark.parametrize(("body", "kept"), [(fits_file(50), []), (LARGE_FITS, [100_000])], ids=["small", "large"])
@@ -76,7 +76,7 @@ def test_damaged_content_is_refused_by_its_code(tmp_path: Path) -> None:
 def test_a_small_file_settles_as_a_large_one_does(tmp_path: Path) -> None:
     part = tmp_path / "x"
     part.write_bytes(FITS)
-    small = settle_small(FITS, hashlib.sha256(FITS).hexdigest(), "a_drz.fits", Layout(tmp_path))
+    small = store_bytes(FITS, hashlib.sha256(FITS).hexdigest(), "a_drz.fits", Layout(tmp_path))
     assert small == settle(part, "a_drz.fits", Layout(tmp_path)).path
     assert [path.read_bytes() for path in (tmp_path / "products").rglob("*.fits")] == [FITS]
 

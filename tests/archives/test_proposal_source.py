@@ -16,7 +16,7 @@ from hubbleclip.config.settings import ArchiveSettings
 from hubbleclip.core.errors import ArchiveError, SettingsError
 from hubbleclip.core.layout import Layout
 from tests.archives.conftest import FETCH
-from tests.archives.small_server import Answer, serving
+from tests.archives.recording_server import Answer, serving
 
 RULE = "-" * 79
 APT_PATH, LIST_PATH = "/hst-program-info/download/hst/apt/", "/hst-program-info/download/hst/list/"
@@ -125,7 +125,7 @@ def test_landed_answers_give_the_same_records_without_the_network(tmp_path: Path
     assert [replace(item, fetched_at=None) for item in again] == [replace(item, fetched_at=None) for item in found]
     assert [item.entity_id for item in still_missing] == [item.entity_id for item in missing] == ["hst:77"]
     assert found[-1].abstract == "Sixth of ADS."
-    assert offline.numbers_of_cycles([20]) == ["3"]
+    assert offline.numbers_in_cycles([20]) == ["3"]
     assert TOKEN not in "".join(path.read_text() for path in (tmp_path / "raw").rglob("*") if path.is_file())
 
 
@@ -186,17 +186,17 @@ def test_the_landed_list_serves_while_the_server_fails(tmp_path: Path) -> None:
 
 def test_numbers_of_cycles_are_those_of_the_newest_list(tmp_path: Path) -> None:
     with serving(pages=PAGES) as (url, _):
-        assert source_at(url, tmp_path).numbers_of_cycles((19, 20)) == ["1", "3"]
+        assert source_at(url, tmp_path).numbers_in_cycles((19, 20)) == ["1", "3"]
     newer = bulk((1, "19", "First."), (10, "20", "Tenth."), (9, "20", "Ninth."))
     with serving(pages=PAGES | {"/abstracts.cat": newer}) as (url, heard):
         source = source_at(url, tmp_path)
-        assert source.numbers_of_cycles([20]) == ["9", "10"]
-        assert source.numbers_of_cycles([19]) == ["1"]
+        assert source.numbers_in_cycles([20]) == ["9", "10"]
+        assert source.numbers_in_cycles([19]) == ["1"]
         assert len(heard) == 2
 
 
 def test_cycles_that_no_proposal_has_are_a_settings_error(tmp_path: Path) -> None:
     with serving(pages=PAGES) as (url, _), pytest.raises(SettingsError, match=r"archive\.cycles.*99.*19 to 20"):
-        source_at(url, tmp_path).numbers_of_cycles([99])
+        source_at(url, tmp_path).numbers_in_cycles([99])
     with pytest.raises(ArchiveError, match=r"archive\.cycles needs"):
-        source_at("http://127.0.0.1:1", tmp_path / "none", from_raw=True).numbers_of_cycles([20])
+        source_at("http://127.0.0.1:1", tmp_path / "none", from_raw=True).numbers_in_cycles([20])

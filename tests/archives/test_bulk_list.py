@@ -7,7 +7,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubbleclip.archives.stsci.bulk_list import BulkList, index_bulk
+from hubbleclip.archives.stsci.bulk_list import BulkList, index_bulk_list
 from hubbleclip.archives.stsci.parsers import ProposalText, parse_abstracts_cat
 from hubbleclip.config.settings import SimulatorSettings
 from hubbleclip.core.text_cleaning import decode
@@ -23,7 +23,7 @@ LINES = st.sampled_from(
 def bulk_of(data: bytes, folder: Path) -> BulkList:
     path = folder / "abstracts.cat"
     path.write_bytes(data)
-    return index_bulk(path, BytesIO(data))
+    return index_bulk_list(path, BytesIO(data))
 
 
 def by_number(bulk: BulkList) -> dict[str, ProposalText]:
@@ -70,7 +70,7 @@ def test_of_a_list_only_places_are_held_in_memory(tmp_path: Path) -> None:
             file.write(f"{RULE}\nProp. Type: GO\nID: {number}\nTitle: T\n\n" + f"{'word ' * 1000}\n" * 2)
     tracemalloc.start()
     with path.open("rb") as lines:
-        bulk = index_bulk(path, lines)
+        bulk = index_bulk_list(path, lines)
     texts = list(bulk.read(["1", "1000"]))
     _, peak_bytes = tracemalloc.get_traced_memory()
     tracemalloc.stop()

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from hubbleclip.archives.http.client import DamagedError, RateLimiter, RefusedError, Transport, same_host
-from hubbleclip.archives.http.rate_limit import MAX_RETRY_AFTER_S, is_private, next_address, retry_after_s
+from hubbleclip.archives.http.client import DamagedError, RateLimiter, RefusedError, Transport, require_same_host
+from hubbleclip.archives.http.rate_limit import MAX_RETRY_AFTER_S, is_private, resolve_redirect, retry_after_s
 from hubbleclip.config.settings import FetchSettings
 from hubbleclip.core.errors import ArchiveBusyError, ArchiveDownError, ArchiveError, ArchiveTimeoutError
 from tests.archives.script_server import Answer, drip, drip_head, give
@@ -38,7 +38,7 @@ def test_the_rate_limit_holds_over_threads() -> None:
 def test_a_host_that_is_held_is_left_alone_and_others_are_not() -> None:
     limiter = RateLimiter(1000)
     started = time.monotonic()
-    limiter.hold("busy", 1.0)
+    limiter.pause_host("busy", 1.0)
     held = threading.Thread(target=limiter.wait, args=("busy",))
     held.start()
     limiter.wait("free")
@@ -50,7 +50,7 @@ def test_a_host_that_is_held_is_left_alone_and_others_are_not() -> None:
 @pytest.mark.timeout(30)
 def test_waiting_ends_when_the_run_stops() -> None:
     limiter, stop = RateLimiter(1000), threading.Event()
-    limiter.hold("busy", 60)
+    limiter.pause_host("busy", 60)
     threading.Timer(0.1, stop.set).start()
     limiter.wait("busy", stop)
     assert stop.is_set()
@@ -190,30 +190,30 @@ def test_errors_have_types(scripted) -> None:
 )  # fmt: skip
 def test_links_to_other_hosts_are_refused(location: str) -> None:
     with pytest.raises(RefusedError):
-        same_host("http://here/a", location)
+        require_same_host("http://here/a", location)
 
 
 @pytest.mark.parametrize("location", ["/b", "b", "https://here/b", "http://here/b"])
 def test_links_on_the_same_host_are_followed(location: str) -> None:
-    assert same_host("http://here/a", location).endswith("//here/b")
+    assert require_same_host("http://here/a", location).endswith("//here/b")
 
 
 @pytest.mark.parametrize("named", ["store.example", "store.example:8080", "*.example:8080", "store.*"])
 def test_a_named_host_is_followed(named: str) -> None:
     url = "http://127.0.0.1/a"
-    assert next_address(url, "http://store.example:8080/b", [named]) == "http://store.example:8080/b"
+    assert resolve_redirect(url, "http://store.example:8080/b", [named]) == "http://store.example:8080/b"
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "10.0.0.1", "169.254.169.254", "[::1]", "[fe80::1]", "0.0.0.0"])
 def test_a_private_network_must_be_named_itself(address: str) -> None:
     url, location = "http://8.8.8.8/a", f"http://{address}/b"
     with pytest.raises(RefusedError, match="private network"):
-        next_address(url, location, ["*"])
-    assert next_address(url, location, [address.strip("[]")]) == location
+        resolve_redirect(url, location, ["*"])
+    assert resolve_redirect(url, location, [address.strip("[]")]) == location
 
 
 def test_an_archive_in_a_private_network_may_point_within_such() -> None:
-    assert next_address("http://127.0.0.1/a", "http://127.0.0.2/b", ["127.*"]) == "http://127.0.0.2/b"
+    assert resolve_redirect("http://127.0.0.1/a", "http://127.0.0.2/b", ["127.*"]) == "http://127.0.0.2/b"
     assert is_private("127.0.0.1")
     assert not is_private("8.8.8.8")
 

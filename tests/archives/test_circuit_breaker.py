@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hubbleclip.archives.http.circuit_breaker import Breaker
+from hubbleclip.archives.http.circuit_breaker import CircuitBreaker
 from hubbleclip.archives.http.client import Transport
 from hubbleclip.archives.http.download import fetch_file
 from hubbleclip.config.settings import FetchSettings
@@ -25,7 +25,7 @@ def fetch(transport: Transport, url: str, root: Path, uri: str = "mast:x") -> ob
 
 
 def test_it_opens_at_the_last_failure_allowed_and_says_what_to_do() -> None:
-    breaker = Breaker(2, 0)
+    breaker = CircuitBreaker(2, 0)
     breaker.failed("mast", "503")
     breaker.check()
     breaker.failed("mast", "no answer")
@@ -34,7 +34,7 @@ def test_it_opens_at_the_last_failure_allowed_and_says_what_to_do() -> None:
 
 
 def test_a_success_between_starts_the_count_again() -> None:
-    breaker = Breaker(2, 0)
+    breaker = CircuitBreaker(2, 0)
     for _ in range(5):
         breaker.failed("mast", "503")
         breaker.succeeded()
@@ -43,7 +43,7 @@ def test_a_success_between_starts_the_count_again() -> None:
 
 
 def test_a_row_of_failures_opens_it_once_it_has_lasted_long_enough() -> None:
-    breaker = Breaker(2, 0.05)
+    breaker = CircuitBreaker(2, 0.05)
     for _ in range(5):
         breaker.failed("mast", "503")
         breaker.check()
