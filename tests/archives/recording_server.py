@@ -1,4 +1,4 @@
-"""A web server of a test's own: it gives prepared answers, and remembers what it heard."""
+"""A web server for one test: it gives prepared responses and records the requests."""
 
 from __future__ import annotations
 
@@ -10,47 +10,50 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 @dataclass(frozen=True)
-class Answer:
+class PreparedResponse:
     status: int
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Heard:
+class RecordedRequest:
     path: str
     headers: Mapping[str, str]
 
 
 @contextmanager
-def serving(*answers: Answer, pages: Mapping[str, Answer] | None = None) -> Iterator[tuple[str, list[Heard]]]:
-    """Address and the requests heard. `pages` are by the beginning of the path; else `answers` in turn, the last ever,
-    or 404.
-    """
-    heard: list[Heard] = []
-    left = list(answers)
+def serving(
+    *responses: PreparedResponse, pages: Mapping[str, PreparedResponse] | None = None
+) -> Iterator[tuple[str, list[RecordedRequest]]]:
+    """Yield the address and the recorded requests.
 
-    class Room(BaseHTTPRequestHandler):
+    `pages` are by the beginning of the path; other paths get `responses` in turn, then the last one again, or 404.
+    """
+    requests: list[RecordedRequest] = []
+    left = list(responses)
+
+    class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            heard.append(Heard(self.path, dict(self.headers)))
-            found = next((page for path, page in (pages or {}).items() if self.path.startswith(path)), None)
-            if found is None:
-                found = left.pop(0) if len(left) > 1 else left[0] if left else Answer(404)
-            self.send_response(found.status)
-            for name, value in found.headers.items():
+            requests.append(RecordedRequest(self.path, dict(self.headers)))
+            response = next((page for path, page in (pages or {}).items() if self.path.startswith(path)), None)
+            if response is None:
+                response = left.pop(0) if len(left) > 1 else left[0] if left else PreparedResponse(404)
+            self.send_response(response.status)
+            for name, value in response.headers.items():
                 self.send_header(name, value)
-            self.send_header("Content-Length", str(len(found.body)))
+            self.send_header("Content-Length", str(len(response.body)))
             self.end_headers()
-            self.wfile.write(found.body)
+            self.wfile.write(response.body)
 
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Room)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}", heard
+        yield f"http://127.0.0.1:{server.server_port}", requests
     finally:
         server.shutdown()
         server.server_close()

@@ -35,7 +35,7 @@ TIMEOUTS_A_WINDOW = 2
 class HstArchive(MadeApart):
     """MAST and STScI behind the Archive protocol. Threads may share one object."""
 
-    has_local_proposals = False
+    is_local = False
 
     def __init__(self, settings: ArchiveSettings, fetch: FetchSettings, layout: Layout) -> None:
         self.settings = settings
