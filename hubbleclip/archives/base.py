@@ -241,4 +241,5 @@ def sampling_key(observation: Observation) -> tuple[str, str]:
         Proposal id, and a hash of the `obs_id`: observations added later do not change the order of the others.
 
     """
+    # a hash, not the name itself: names sort by date and visit
     return observation.proposal_id, hashlib.sha256(observation.obs_id.encode()).hexdigest()

@@ -110,7 +110,7 @@ class LocalArchive(MadeApart):
             start_mjd=facts.start_mjd,
             exposure_s=facts.exposure_s,
             calib_level=None,
-            released_mjd=None,
+            released_mjd=None,  # a file has no release date
             title=facts.title,
             fetched_at=now_utc(),
             # changes with the file, so that the next stages redo it
@@ -140,6 +140,7 @@ class LocalArchive(MadeApart):
         products: list[Product] = []
         rejections: list[Rejection] = []
         num_used = {key: len(obs_ids) for key, obs_ids in (taken or {}).items()}
+        # the fixed order decides which files are within the limit per proposal
         for observation in sorted(observations, key=sampling_key):
             path = self.folder / observation.obs_id
             problem = self._problem(observation, path, num_used.get(observation.proposal_id, 0))

@@ -325,7 +325,7 @@ class Transport:
         started, host = time.monotonic(), urlsplit(url).netloc
 
         def should_retry(error: Exception) -> bool:
-            self.breakers.of(host).check()
+            self.breakers.of(host).check()  # raises, and so ends the retries
             if is_unreachable(error) and host not in self.reached_hosts:
                 return time.monotonic() - started < FIRST_CONTACT_S
             return is_retryable(error)
@@ -361,6 +361,7 @@ class Transport:
         try:
             yield
         except (requests.RequestException, DamagedError) as error:
+            # a 404 shows that the host works
             if is_retryable(error):
                 breaker.record_failure(host, " ".join(str(error).split())[:160])
             else:

@@ -24,6 +24,7 @@ LOG = logging.getLogger(__name__)
 TOKEN_VARIABLE = "ADS_API_TOKEN"  # noqa: S105 - the name of a variable, not a token
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 FIELDS = "bibcode,title,author,abstract,pub_raw"
+# "2019hst..prop15677M", "HST Proposal. Cycle 26, ID. #15677"
 NUMBER_IN_BIBCODE = re.compile(r"hst\.\.prop\.*([0-9]+)")
 NUMBER_IN_TEXT = re.compile(r"#([0-9]+)")
 CYCLE_IN_TEXT = re.compile(r"Cycle ([0-9]{1,3})")
@@ -92,6 +93,7 @@ class AdsClient:
             if status == requests.codes.too_many_requests:
                 raise RefusedError("the quota of the token is exhausted") from None
             raise
+        # the response that exhausts the quota is still valid
         if response.headers.get("X-RateLimit-Remaining", "").strip() == "0":
             self._stop("the quota of the token is exhausted")
         return content

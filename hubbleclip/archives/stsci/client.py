@@ -181,6 +181,7 @@ class ProposalSource:
                 "archive.cycles needs the bulk list of proposals, which could not be fetched: try again later"
             )
         wanted = set(cycles)
+        # as integers: "9" before "10"
         numbers = sorted((number for number, cycle in cycle_by_number.items() if cycle in wanted), key=int)
         if not numbers:
             known = {cycle for cycle in cycle_by_number.values() if cycle is not None}
@@ -297,6 +298,7 @@ class ProposalSource:
         is_stored = self.bulk_etag_path.is_file() and self.bulk_path.is_file()
         etag = self.bulk_etag_path.read_text(encoding="utf-8") if is_stored else ""
         self.bulk_path.parent.mkdir(parents=True, exist_ok=True)
+        # on disk rather than in memory: the list has tens of megabytes
         with TemporaryFile(dir=self.bulk_path.parent) as body:
             for _ in range(DAMAGED_TRIES):
                 response = self.transport.get(url, {"If-None-Match": etag} if etag else {}, into=body)

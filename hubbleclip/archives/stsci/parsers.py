@@ -33,6 +33,7 @@ PAGE_LABELS = {"title": "title", "cycle": "cycle", "principal investigator": "pi
                "scientific category": "category", "program type": "proposal_type", "prop. type": "proposal_type",
                "proposal category": "proposal_type"}  # fmt: skip
 """Fields by the label on a programme's page."""
+# elements that hold the labels of a programme's page, and those that end a value
 LABEL_TAGS = frozenset({"b", "strong", "th", "dt", "label"})
 BREAKS = frozenset({"br", "p", "div", "tr", "td", "th", "dt", "dd", "li", "table", "h1", "h2", "h3"})
 DASHED_LINE = "-----"

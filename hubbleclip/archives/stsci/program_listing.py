@@ -20,11 +20,12 @@ HEADINGS = {"title": "title", "proposal title": "title", "abstract": "abstract",
             "principal investigator": "pi", "investigators": "investigators"}  # fmt: skip
 """Fields by heading of a printed listing."""
 DASHES = re.compile(r"-{40,}\s*")
+# such as "   5054( 6) - 11/21/95 09:03 - [  1]" or "   Page 2"
 PAGE_HEADER = re.compile(r"\s+(?:\S+\( *\d+\) - .* - \[ *\d+\]|Page +\d+)\s*")
-CELL = re.compile(r"\S+(?: \S+)*")
-ITEM = re.compile(r"\d+\. ?")
+CELL = re.compile(r"\S+(?: \S+)*")  # columns are at least two spaces apart
+ITEM = re.compile(r"\d+\. ?")  # the number of a heading: "1." in "1.Proposal Title:"
 NUMBER_IN_LISTING = re.compile(r"(?:OBSERVING PROGRAM|^ +ID:?) +([0-9]+)\s*$", re.MULTILINE)
-COMMENT = re.compile(r"(?:^|(?<=\s))!.*")
+COMMENT = re.compile(r"(?:^|(?<=\s))!.*")  # "glows!" is no comment
 FORM_KEY = re.compile(r"\s*(\w+):(?!\S)(.*)")
 RPS2_KEYS = {"title": "title", "proposal_category": "proposal_type", "scientific_category": "category",
              "cycle": "cycle", "pi_name": "pi", "abstract": "abstract"}  # fmt: skip
