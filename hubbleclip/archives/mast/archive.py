@@ -11,7 +11,7 @@ from hubbleclip.archives.mast.caom_rows import observation_from_row
 from hubbleclip.archives.mast.client import Answer, Criteria, MastClient, Row
 from hubbleclip.archives.mast.criteria import criteria_of, mjd_of, release_window, separation_deg, wanted_numbers
 from hubbleclip.archives.mast.date_windows import Query, Window, spans
-from hubbleclip.archives.mast.product_selection import BYTES_A_MB, choose, refusal_of
+from hubbleclip.archives.mast.product_selection import BYTES_PER_MB, choose, refusal_of
 from hubbleclip.archives.mast.product_sources import FileSources
 from hubbleclip.archives.mast.raw_answers import OBSERVATIONS, PRODUCTS, RawAnswers
 from hubbleclip.archives.stsci.client import ProposalSource
@@ -35,7 +35,7 @@ TIMEOUTS_A_WINDOW = 2
 class HstArchive(ProcessLocal):
     """MAST and STScI behind the Archive protocol. Threads may share one object."""
 
-    is_at_hand = False
+    is_local = False
 
     def __init__(self, settings: ArchiveSettings, fetch: FetchSettings, layout: Layout) -> None:
         self.settings = settings
@@ -44,7 +44,7 @@ class HstArchive(ProcessLocal):
         self.mast = MastClient(settings.mast_url, self.transport)
         self.raw = RawAnswers(layout)
         self.proposals = ProposalSource(settings, self.transport, layout)
-        max_bytes = settings.max_product_mb * BYTES_A_MB
+        max_bytes = settings.max_product_mb * BYTES_PER_MB
         self.files = FileSources(fetch, layout, self.transport, self.mast, max_bytes)
 
     @property
@@ -68,7 +68,7 @@ class HstArchive(ProcessLocal):
         settings = self.settings
         now_mjd = datetime.now(UTC).timestamp() / SECONDS_A_DAY + MJD_OF_UNIX_EPOCH
         whole = release_window(settings, since_mjd, now_mjd)
-        cycles = self.proposals.numbers_of_cycles(settings.cycles) if settings.cycles else []
+        cycles = self.proposals.numbers_in_cycles(settings.cycles) if settings.cycles else []
         queries = [self._query(criteria) for criteria in criteria_of(settings, wanted_numbers(settings, cycles))]
         asked: Iterable[tuple[Window, Sequence[int | None]]] = [(whole, [None] * len(queries))]
         if since_mjd <= mjd_of(settings.since) or whole.high - whole.low > WIDE_DAYS:
@@ -120,8 +120,8 @@ class HstArchive(ProcessLocal):
         """Proposals from the bulk list, else one by one; see Archive.fetch_proposals. Raises ArchiveError."""
         return self.proposals.fetch(numbers)
 
-    def remember(self, known: Known) -> None:
-        """See Archive.remember."""
+    def set_file_lookup(self, known: Known) -> None:
+        """See Archive.set_file_lookup."""
         self.files.known = known
 
     def fetch_product(self, product: Product) -> Product:

@@ -49,7 +49,7 @@ PREVIEW = "preview"
 NO_PREVIEW = re.compile(r"colou?r|thumb", re.IGNORECASE)
 """Names of previews in colour, and of those too small to use."""
 SUFFIX = re.compile(r"_([a-z0-9]{3})\.(?:fits?|jpe?g)(?:\.gz)?$")
-BYTES_A_MB = 1_000_000
+BYTES_PER_MB = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,7 +259,7 @@ def _goodness(found: tuple[Candidate, Observation]) -> tuple[bool, int, float, s
 
 def _choose_file(group: Group, settings: ArchiveSettings) -> None:
     """Set the group's product, the best of its files that is not too large, or the reason why it has none."""
-    most_bytes = settings.max_product_mb * BYTES_A_MB
+    most_bytes = settings.max_product_mb * BYTES_PER_MB
     fitting = [item for item in group.candidates if (item[0].size_bytes or 0) <= most_bytes]
     if not fitting:
         if group.candidates:

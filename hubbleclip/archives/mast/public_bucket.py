@@ -36,7 +36,7 @@ def looked_up_path(mast: MastClient, uri: str) -> str | None:
     """The path below `hst/public` that MAST tells; None where it tells none, or cannot be asked."""
     try:
         with mast.transport.open(f"{mast.url}/api/v0.1/path_lookup/?uri={quote(uri, safe='')}") as response:
-            answer = json.loads(b"".join(mast.transport.chunks(response, MAX_ANSWER_BYTES)))
+            answer = json.loads(b"".join(mast.transport.iter_chunks(response, MAX_ANSWER_BYTES)))
             path = str(answer[uri]["path"]).lstrip("/")
     except (ArchiveError, RefusedError, DamagedError, requests.RequestException, KeyError, TypeError, ValueError):
         return None
