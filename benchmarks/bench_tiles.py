@@ -29,13 +29,13 @@ from benchmarks.measure import ROOT, Contender, Row, Seconds, rate_row, report, 
 from benchmarks.peers import tiles as naive
 from benchmarks.peers.tiles_apart import ASTROCUT, CLEANING, CUTANA, FITSBOLT, SHELF, Apart, peers_apart
 from hubbleclip.config.settings import FlowSettings, TileSettings
-from hubbleclip.images import bad_pixels as holes
+from hubbleclip.images import bad_pixels
 from hubbleclip.images import render as levels
-from hubbleclip.images.cosmic_rays import take_out_rays
+from hubbleclip.images.cosmic_rays import reject_cosmic_rays
+from hubbleclip.images.encode import decode_png, encode_png
 from hubbleclip.images.kernels import pixel_words
-from hubbleclip.images.png import decode_png, encode_png
 from hubbleclip.images.reader import ScienceImage, read_science_images
-from hubbleclip.images.stretch import Stretch, level_curve
+from hubbleclip.images.stretch import Stretch, curve_parameters
 from hubbleclip.images.tiling import CutTile, tile_file
 
 SIZE_PX = 256
@@ -133,10 +133,10 @@ def bound_row(name: str, path: Path, runs: int) -> Row:
     parts = [
         partial(read_bytes, path, sum(image.data_yx.nbytes for image in images)),
         partial(stretch_all, images),
-        partial(encode_all, [decode_png(tile.png) for tile in tiles]),
+        partial(encode_all, [decode_png(tile.encoded) for tile in tiles]),
         partial(pack_all, tiles),
     ]
-    if any(image.may_hold_rays for image in images):
+    if any(image.may_have_cosmic_rays for image in images):
         parts.insert(1, partial(take_out_all, images))
     alone: dict[str, list[float]] = {part.func.__name__: [] for part in parts}
 
@@ -163,16 +163,18 @@ def read_bytes(path: Path, num_bytes: int, folder: Path) -> None:
 def take_out_all(images: Sequence[ScienceImage], folder: Path) -> None:
     """Cosmic rays of all images, in masks of their own."""
     for image in images:
-        take_out_rays(image.data_yx, image.valid_yx.copy(), 5.0, 1.0)
+        reject_cosmic_rays(image.data_yx, image.valid_yx.copy(), 5.0, 1.0)
 
 
 def stretch_all(images: Sequence[ScienceImage], folder: Path) -> None:
     """Levels of all pixels, by bands of rows, as if all were sound."""
     for image in images:
-        curve = level_curve(Stretch(kind="asinh", black=4, white=8000, softening=3, sky=5, noise=1), holes.NEVER)
-        levels_yx, sound_yx = np.empty((SIZE_PX, image.data_yx.shape[1]), np.uint8), np.ones_like(image.valid_yx)
-        for top in range(0, len(sound_yx) - SIZE_PX + 1, SIZE_PX):
-            levels.levels_of_rows(pixel_words(image.data_yx), sound_yx, curve, top, levels_yx)
+        curve = curve_parameters(
+            Stretch(kind="asinh", black=4, white=8000, softening=3, sky=5, noise=1), bad_pixels.NO_REPAIR
+        )
+        levels_yx, good_yx = np.empty((SIZE_PX, image.data_yx.shape[1]), np.uint8), np.ones_like(image.valid_yx)
+        for top in range(0, len(good_yx) - SIZE_PX + 1, SIZE_PX):
+            levels.render_levels(pixel_words(image.data_yx), good_yx, curve, top, levels_yx)
 
 
 def encode_all(pictures: Sequence[NDArray[np.uint8]], folder: Path) -> None:

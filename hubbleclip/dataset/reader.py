@@ -18,7 +18,7 @@ from PIL import Image
 from hubbleclip.core.errors import DatasetError
 from hubbleclip.dataset.manifest import DatasetInfo
 from hubbleclip.dataset.storage import Span, storage_of
-from hubbleclip.images.png import decode_own
+from hubbleclip.images.encode import decode_own_png
 
 DECODERS = 4
 READ_TILES = 64
@@ -87,7 +87,7 @@ class SplitTiles:
         return out
 
     def _levels(self, index: int, picture: bytes, size_px: int) -> Levels:
-        levels_yx = decode_own(picture)
+        levels_yx = decode_own_png(picture)
         if levels_yx is not None and levels_yx.shape == (size_px, size_px):
             return levels_yx
         try:

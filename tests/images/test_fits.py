@@ -319,7 +319,7 @@ def test_a_wcs_without_sense_is_none(tmp_path, sky):
 
 
 @pytest.mark.parametrize(
-    ("told", "may_hold_rays"),
+    ("told", "may_have_cosmic_rays"),
     [
         ({"NDRIZIM": 0}, True),
         ({"NDRIZIM": 0, "CRSPLIT": 2, "NCOMBINE": 1, "CRCORR": "OMIT"}, True),
@@ -331,10 +331,10 @@ def test_a_wcs_without_sense_is_none(tmp_path, sky):
         ({"NDRIZIM": 2}, False),
     ],
 )
-def test_rays_are_looked_for_unless_the_header_says_that_exposures_were_compared(tmp_path, told, may_hold_rays):
+def test_rays_are_looked_for_unless_the_header_says_that_exposures_were_compared(tmp_path, told, may_have_cosmic_rays):
     data = np.random.default_rng(1).normal(5, 1, (64, 64)).astype(np.float32)
     (image,) = read_science_images(write_drz(tmp_path / "a.fits", data, primary=told), 10_000)
-    assert image.may_hold_rays is may_hold_rays
+    assert image.may_have_cosmic_rays is may_have_cosmic_rays
 
 
 @pytest.mark.parametrize("axes", [("MALN", "MALT"), ("HPLN", "HPLT"), ("XXLN", "XXLT")])

@@ -11,17 +11,17 @@ from synthetic_fits import starry_sky
 
 from hubbleclip.images import kernels
 from hubbleclip.images.bad_pixels import REPAIR_MIN_VALID
-from hubbleclip.images.cosmic_rays import take_out_rays
+from hubbleclip.images.cosmic_rays import reject_cosmic_rays
 from hubbleclip.images.kernels import pixel_words
 from hubbleclip.images.masks import (
-    clear_flagged,
-    clear_unweighted,
-    clear_zero_border,
     find_finite,
+    mask_flagged,
+    mask_unweighted,
+    mask_zero_border,
     repair_pinholes,
 )
-from hubbleclip.images.render import count_bright, count_valid, levels_of_rows
-from hubbleclip.images.stretch import Stretch, apply_stretch, level_curve
+from hubbleclip.images.render import count_bright, count_valid, render_levels
+from hubbleclip.images.stretch import Stretch, apply_stretch, curve_parameters
 
 ORDERS = ["<f4", ">f4"]
 FEW = settings(max_examples=40, deadline=None)
@@ -64,13 +64,13 @@ def test_samples_are_those_that_numpy_takes_and_know_one_zero(order, step):
     data -= 5
     data[0, :2] = -0.0
     pixels = pixel_words(data.astype(order))
-    sample = kernels.sample_of(pixels, valid, step)
+    sample = kernels.sample_pixels(pixels, valid, step)
     np.testing.assert_array_equal(sample, data[::step, ::step][valid[::step, ::step]])
     assert not np.signbit(sample[sample == 0]).any()
     lag = 4
     both = valid[::step, lag::step] & valid[::step, :-lag:step]
     steps = np.abs(data[::step, lag::step] - data[::step, :-lag:step])[both]
-    np.testing.assert_array_equal(kernels.steps_of(pixels, valid, step, lag), steps)
+    np.testing.assert_array_equal(kernels.lagged_differences(pixels, valid, step, lag), steps)
 
 
 @pytest.mark.parametrize("dtype", ["<f4", ">f4", ">f8", ">i2", "u1"])
@@ -78,7 +78,7 @@ def test_only_weights_above_zero_count(dtype):
     with np.errstate(invalid="ignore"):
         weight = np.resize(ODD_VALUES if "f" in dtype else np.arange(5), (7, 13)).astype(dtype)
     valid = np.ones(weight.shape, bool)
-    clear_unweighted(weight, valid)
+    mask_unweighted(weight, valid)
     np.testing.assert_array_equal(valid, weight > 0)
 
 
@@ -90,7 +90,7 @@ def test_quality_bits_are_those_of_the_scaled_value(dtype, zero):
     bad = 1 | 4 | 16 | 8192
     valid = np.arange(stored.size) % 7 > 0
     expected = valid & (((stored.astype(np.int64) + zero) & bad) == 0)
-    clear_flagged(stored[None], zero, bad, valid[None])
+    mask_flagged(stored[None], zero, bad, valid[None])
     np.testing.assert_array_equal(valid, expected)
 
 
@@ -104,7 +104,7 @@ def test_regions_of_zeros_are_those_that_labelling_finds(seed, order):
     zeros[:, shape[1] - rng.integers(0, 3) :] = True
     data = np.where(zeros, 0, rng.normal(3, 0.1, shape)).astype(order)
     valid, border = np.ones(shape, bool), twins.zero_border(data)
-    clear_zero_border(data, valid, find_finite(data)[1])
+    mask_zero_border(data, valid, find_finite(data)[1])
     np.testing.assert_array_equal(valid, np.ones(shape, bool) if border is None else ~border)
 
 
@@ -115,7 +115,7 @@ def test_cosmic_rays_are_the_twins(seed, order):
     noise = float(np.random.default_rng(seed).uniform(0.2, 2))
     expected = twins.find_cosmic_rays(data, valid, 5.0, noise)
     sound = valid.copy()
-    rays = take_out_rays(data.astype(order), sound, 5.0, noise)
+    rays = reject_cosmic_rays(data.astype(order), sound, 5.0, noise)
     np.testing.assert_array_equal(rays, np.nonzero(expected))
     np.testing.assert_array_equal(sound, valid & ~expected)
 
@@ -167,8 +167,8 @@ def test_levels_of_rows_repair_on_the_way(seed, order):
     data[~sound] = np.nan
     y0 = seed % 60
     levels = np.empty((30, data.shape[1]), np.uint8)
-    curve = level_curve(STRETCH, REPAIR_MIN_VALID)
-    levels_of_rows(pixel_words(data.astype(order)), sound, curve, y0, levels)
+    curve = curve_parameters(STRETCH, REPAIR_MIN_VALID)
+    render_levels(pixel_words(data.astype(order)), sound, curve, y0, levels)
     repaired, shown = twins.repair_pinholes(data, sound)
     expected = twins.apply_stretch(repaired, shown, STRETCH)[y0 : y0 + 30]
     assert np.abs(as_int(levels) - expected).max() <= 1 and np.mean(levels != expected) < 0.003

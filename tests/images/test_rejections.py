@@ -94,7 +94,7 @@ def test_bombs_are_refused_before_memory_is_taken(tmp_path):
 
 def cut_bytes(path):
     return [
-        (tile.tile_id, tile.png)
+        (tile.tile_id, tile.encoded)
         for tile in tile_file(path, SHA, TileSettings(size_px=128, views=("native", "overview", "aim"))).tiles
     ]
 
