@@ -89,6 +89,7 @@ def neighbour_medians(values_yx: Any, rows: Any, columns: Any) -> Any:
     medians : float32 (n,)
         In the image's unit.
     """
+    # Transposed: neighbour k of all pixels of a batch is contiguous, which the sort needs to vectorise.
     num, medians, near = rows.size, np.empty(rows.size, F32), np.empty((AREA, BATCH_PIXELS), F32)
     for first in range(0, num, BATCH_PIXELS):
         batch_size = min(BATCH_PIXELS, num - first)
@@ -98,7 +99,7 @@ def neighbour_medians(values_yx: Any, rows: Any, columns: Any) -> Any:
                 near[k, lane] = values_yx[y + k // SIDE_PX, x + k % SIDE_PX]
         _sort_lower_half(near)
         for lane in range(batch_size):
-            num_good = 0
+            num_good = 0  # bad values sorted last, so the median is at half of this number
             for k in range(AREA):
                 num_good += near[k, lane] < BAD_VALUE
             medians[first + lane] = F32(near[(num_good - 1) // 2, lane] + near[num_good // 2, lane]) / F32(2)
@@ -196,6 +197,7 @@ def find_bad_pixels(good_yx: Any, top: Any, bottom: Any, min_good: Any) -> Any:
     rows, columns : int64 (n,)
         Row by row.
     """
+    # uint8 counts (at most 25) fill a vector register with the most pixels.
     flags_yx, width, num = good_yx.view(np.uint8), good_yx.shape[1], 0
     counts, empty_row = np.zeros(width + 2 * REACH_PX, np.uint8), np.zeros(width, np.uint8)
     is_repairable = np.empty(width, np.bool_)
@@ -203,7 +205,7 @@ def find_bad_pixels(good_yx: Any, top: Any, bottom: Any, min_good: Any) -> Any:
     for y in range(top, bottom):
         _count_columns(flags_yx, y, empty_row, counts[REACH_PX : REACH_PX + width])
         _mark_repairable(flags_yx[y], counts, np.uint8(min_good), is_repairable)
-        if num + width > rows.size:
+        if num + width > rows.size:  # doubled: room for a whole row, without a check per pixel
             rows, columns = np.concatenate((rows, rows)), np.concatenate((columns, columns))
         for x in range(width):
             if is_repairable[x]:
@@ -230,6 +232,7 @@ def fill_bad_pixels(pixels: Any, good_yx: Any, data_yx: Any, shown_yx: Any) -> N
     for top in range(0, height, BLOCK_ROWS):
         bottom = min(top + BLOCK_ROWS, height)
         rows, columns = find_bad_pixels(good_yx, top, bottom, REPAIR_MIN_VALID)
+        # From the input, not from `data_yx`: a repaired pixel must not repair its neighbours.
         read_window(pixels, good_yx, (top, bottom, 0, width), values_yx)
         medians = neighbour_medians(values_yx, rows - top, columns)
         for k in range(rows.size):

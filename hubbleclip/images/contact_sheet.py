@@ -42,7 +42,7 @@ def level_statistics(levels_yx: NDArray[np.uint8]) -> LevelStatistics:
     statistics : LevelStatistics
     """
     shares = np.bincount(levels_yx.ravel(), minlength=256) / levels_yx.size
-    used = shares[shares > 0]
+    used = shares[shares > 0]  # 0 * log2(0) counts as 0
     return LevelStatistics(float(shares[0]), float(shares[255]), float(-(used * np.log2(used)).sum()))
 
 
@@ -67,7 +67,7 @@ def render_sheet(
     sheet : Image
         Grey (mode L).
     """
-    rows = max(1, -(-len(tiles_yx) // columns))
+    rows = max(1, -(-len(tiles_yx) // columns))  # rounded up
     pitch_x, pitch_y = cell_px + GAP_PX, cell_px + LABEL_PX + GAP_PX
     sheet = Image.new("L", (columns * pitch_x + GAP_PX, rows * pitch_y + GAP_PX), PAPER)
     draw = ImageDraw.Draw(sheet)

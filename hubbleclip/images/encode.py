@@ -71,6 +71,7 @@ def encode_png_row(band_yx: NDArray[np.uint8], starts_x: Sequence[int], width: i
     packed, spans = deflate_squares(band_yx, starts_x, width)
     start, streams = _png_start(width, len(band_yx)), (packed[first:end].data for first, end in spans)
     return [
+        # `deflate_squares` returns whole zlib streams, which an IDAT chunk holds as they are.
         b"".join((start, CHUNK_HEADER.pack(len(stream), b"IDAT"), stream, _crc(b"IDAT", stream), END_CHUNK))
         for stream in streams
     ]
@@ -135,6 +136,7 @@ def decode_own_png(data: bytes) -> NDArray[np.uint8] | None:
     num_bytes = height * (width + 1)
     if not 0 < num_bytes <= MAX_EXPANSION * len(packed):  # a false claim must not make us allocate
         return None
+    # Bytes 12 to 28 are the type and content of IHDR.
     if checksum != zlib.crc32(data[12:29]) or data[end : end + 4] != _crc(b"IDAT", packed):
         return None
     return _unpack_rows(packed, height, width)
@@ -144,6 +146,7 @@ def _unpack_rows(packed: memoryview, height: int, width: int) -> NDArray[np.uint
     """Levels (h, w) of a zlib stream of unfiltered rows; None where it is anything else."""
     num_bytes = height * (width + 1)  # each row begins with its filter type
     try:
+        # One byte more than expected, to notice a longer stream; the Adler-32 is verified on the way.
         rows = isal_zlib.decompressobj().decompress(packed, num_bytes + 1)
     except isal_zlib.error:  # type: ignore[misc]  # its stub declares the class as a value
         return None

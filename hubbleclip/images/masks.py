@@ -30,6 +30,7 @@ def find_finite(data_yx: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArra
     zeros_yx : int32 (h, 3)
         Zeros of each row, those at its start and those at its end; see `kernels.mark_finite`.
     """
+    # Both in one pass: reading the file's pages is what costs.
     words_yx, swapped = pixel_words(data_yx)
     valid_yx, zeros_yx = np.empty(data_yx.shape, np.bool_), np.empty((len(data_yx), 3), np.int32)
     exponent, magnitude = (kernels.stored_pattern(bits, swapped) for bits in (kernels.EXPONENT, kernels.MAGNITUDE))
@@ -102,6 +103,7 @@ def mask_flagged(quality_yx: NDArray[Any], zero: int, bad_bits: int, valid_yx: N
 def _is_whole_numbers(data_yx: NDArray[np.float32]) -> bool:
     """Whether the finite pixels of some rows are integers and not all 0."""
     has_nonzero = False
+    # Row by row: most images are decided by the first, and a mapped file is hardly read.
     for row in data_yx[:: max(1, data_yx.shape[0] // MAX_ROWS_CHECKED)]:
         finite = row[np.isfinite(row)]
         if np.any(finite != np.rint(finite)):

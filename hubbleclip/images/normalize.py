@@ -105,7 +105,7 @@ def apply_flux_limits(stretch: Stretch, image: ScienceImage, settings: TileSetti
     stretch : Stretch
         In the image's unit.
     """
-    unit = 1 / flux_per_unit(image)
+    unit = 1 / flux_per_unit(image)  # image units per electron / s / arcsec2
     return replace(
         stretch,
         black=stretch.sky + settings.flux_black * unit,
@@ -137,6 +137,7 @@ def flux_per_unit(image: ScienceImage) -> float:
         raise ImageError(
             "no_flux_scale", f"the unit is {image.unit!r}, not electrons or counts, in total or per second"
         )
+    # A total is divided by the exposure time, a count multiplied by the gain.
     electrons = 1.0 if quantity in ELECTRONS else image.gain
     seconds = 1.0 if time else image.exposure_s
     if not electrons or not seconds or seconds <= 0:
@@ -165,7 +166,7 @@ def render_rows(prepared: PreparedImage, y0: int, size_px: int) -> NDArray[np.ui
     """
     height, width = prepared.image.data_yx.shape
     top, bottom = max(y0, 0), min(y0 + size_px, height)
-    if _is_rendered(prepared):
+    if _is_rendered(prepared):  # a preview's levels: no stretch, and no bad pixels
         return (prepared.image.data_yx[top:bottom] + np.float32(0.5)).astype(np.uint8)
     band_yx = np.empty((bottom - top, width), np.uint8)
     curve = curve_parameters(prepared.stretch, REPAIR_MIN_VALID)
@@ -197,6 +198,7 @@ def render_tile_row(prepared: PreparedImage, starts_yx: Sequence[tuple[int, int]
         From the first column of the first tile to at least the last column of the last.
     """
     (y0, first), (_, last) = starts_yx[0], starts_yx[-1]
+    # Rows are still lowest first here: `above` means before the first row of the array.
     band_yx = render_rows(prepared, y0, size_px)[:, max(first, 0) :]
     above, before = max(-y0, 0), max(-first, 0)
     below, behind = size_px - above - len(band_yx), max(last - first + size_px - before - band_yx.shape[1], 0)
@@ -247,7 +249,7 @@ def _assess_tile(num_valid: int, num_bright: int, num_inside: int, settings: Til
     valid_share = num_valid / num_inside
     if valid_share < settings.min_valid_share:
         return ImageError("too_little_valid", f"{valid_share:.1%} of the pixels, needs {settings.min_valid_share:.0%}")
-    share = num_bright / max(1, num_valid)
+    share = num_bright / max(1, num_valid)  # `min_valid_share` may be 0
     if share < settings.min_signal_share:
         needed = f"needs {settings.min_signal_share:.3%}"
         return ImageError("no_signal", f"{share:.3%} of the pixels rise above the sky, {needed}")

@@ -49,7 +49,7 @@ def read_previews(content: Path | bytes, max_pixels: int, enough_px: int | None 
     levels_yx, shrink = read_luminance(content, max_pixels, enough_px)
     stretch = Stretch(kind="linear", black=0, white=255, softening=1, sky=border_level(levels_yx), noise=NOISE_LEVELS)
     image = ScienceImage(
-        data_yx=levels_yx[::-1].astype(np.float32),
+        data_yx=levels_yx[::-1].astype(np.float32),  # a JPEG's first row is the top one
         valid_yx=np.ones(levels_yx.shape, np.bool_),
         wcs=None,
         chip=0,

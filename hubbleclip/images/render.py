@@ -80,7 +80,7 @@ def _render_block(pixels: Any, good_yx: Any, curve: Any, block: Any, levels_yx: 
         for x in range(width):
             heights[x] = F32(values[x] - black) if values[x] < BAD_VALUE else sky_height
         _to_levels(heights, curve, levels_yx[row])
-    if min_good < NO_REPAIR:
+    if min_good < NO_REPAIR:  # second pass over the few repaired pixels
         rows, columns = find_bad_pixels(good_yx, y0, y0 + num_rows, min_good)
         filled = np.empty(rows.size, np.uint8)
         heights = neighbour_medians(values_yx, rows - y0, columns) - black

@@ -76,10 +76,12 @@ def pick_parts(wavelengths_nm: Mapping[str, float]) -> tuple[str, ...]:
         Red, green and blue: the longest, the one nearest to the geometric mean of the other two, and the shortest.
         Empty where there are fewer than three wavelengths.
     """
+    # Sorted names, so that of two filters with the same wavelength the choice is reproducible.
     by_wavelength = {wavelength: name for name, wavelength in sorted(wavelengths_nm.items())}
     if len(by_wavelength) < NUM_PARTS:
         return ()
     blue, *between, red = sorted(by_wavelength)
+    # The geometric mean is the middle in log wavelength: |w^2 - blue * red| is least there.
     middle = min(between, key=lambda wavelength: abs(wavelength**2 - blue * red))
     return by_wavelength[red], by_wavelength[middle], by_wavelength[blue]
 
@@ -164,6 +166,7 @@ def _align(sources: Sequence[PreparedImage], target: PreparedImage) -> NDArray[n
     for source in sources:
         layer = (_scaled(source), source.image.wcs)
         laid_yx = reproject_interp(layer, target.image.wcs, shape_out=shape_yx, return_footprint=False)
+        # The first source that covers a pixel wins; the chips of a camera hardly overlap.
         aligned_yx = np.where(np.isnan(aligned_yx), laid_yx, aligned_yx)
     return aligned_yx
 
@@ -193,6 +196,7 @@ def _cut_image(
     softening = float(shown.stretch.softening / _span(shown))
     seen_yx: NDArray[np.bool_] = np.asarray(np.isfinite(heights_yxc).all(axis=-1))
     heights_yxc = np.where(np.isnan(heights_yxc), skies_c, heights_yxc)
+    # A pixel is valid where all three colours are, but signal is judged in the middle colour alone.
     common = PreparedImage(replace(image, valid_yx=seen_yx), seen_yx, shown.stretch, shown.sky_level)
     starts_yx = native_grid(image, settings)
     geometries, assessments = native_geometries(image, starts_yx, settings), assess_tiles(common, starts_yx, settings)
@@ -239,7 +243,7 @@ def blend(heights_yxc: NDArray[np.float32], softening: float) -> NDArray[np.uint
     Lupton et al. 2004 (PASP 116, 133): asinh of the mean of the three with their ratios preserved; a pixel brighter
     than white is scaled down without a change of colour.
     """
-    filled_yxc = np.maximum(heights_yxc, 0)
+    filled_yxc = np.maximum(heights_yxc, 0)  # ratios of negative values mean nothing
     mean_yx = filled_yxc.mean(axis=-1, keepdims=True)
     curved_yx = np.arcsinh(mean_yx / softening) / np.arcsinh(1 / softening)
     shown_yxc = filled_yxc * np.divide(curved_yx, mean_yx, out=np.zeros_like(mean_yx), where=mean_yx > 0)

@@ -115,9 +115,10 @@ def fit_stretch(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], setti
     ordered = _sorted_sample(data_yx, valid_yx)
     sky, noise, spread = _sky_noise_spread(ordered, lagged_noise(data_yx, valid_yx))
     black, white = kind.limits(ordered, sky, noise, settings)
+    # The cube leaves star fields (flatness 0.1) alone and acts on discs (0.9).
     flat = FLAT_SOFTENING * flatness(ordered, sky, white) ** 3 * (white - sky)
     softening = max(settings.softening_sigma * noise, flat, spread)
-    black = min(black, sky - SKY_DEPTH * softening)
+    black = min(black, sky - SKY_DEPTH * softening)  # with a large softening, keep the sky above black
     return Stretch(kind=settings.stretch, black=black, white=white, softening=softening, sky=sky, noise=noise)
 
 
@@ -264,7 +265,7 @@ def clipped_sky(ordered: NDArray[np.float32]) -> tuple[float, float]:
         if noise <= 0 or limits == (low, high):
             break
         low, high = limits
-    if noise <= 0:
+    if noise <= 0:  # most values are equal
         noise = float(np.std(ordered, dtype=np.float64))
     if not np.isfinite(noise) or noise <= 0:
         raise ImageError("no_signal", "all valid pixels have the same value")

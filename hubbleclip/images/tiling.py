@@ -225,6 +225,7 @@ def plan_grid(shape_yx: tuple[int, int], size_px: int, overlap_px: int, stride_p
 def _plan_axis(length: int, size: int, overlap: int) -> list[int]:
     """Starts along an axis: the fewest tiles, spread evenly, that overlap by at least `overlap`."""
     step = max(1, size - overlap)
+    # `count` tiles cover step * count + overlap; the least that leaves no more than the leftover uncovered.
     count = max(1, -(-(length - overlap - int(MAX_LEFTOVER_SHARE * size)) // step))
     covered = count * step + overlap if count > 1 else size
     if covered <= length or count == 1:
@@ -246,7 +247,7 @@ def _cut_image(image: ScienceImage, product_sha256: str, settings: TileSettings)
     height, width = image.data_yx.shape
     if min(height, width) < settings.min_side_px:
         raise ImageError("too_small", f"{width} x {height} pixels, the shorter side must have {settings.min_side_px}")
-    prepared = prepare_image(image, settings)
+    prepared = prepare_image(image, settings)  # once: all views share mask and stretch
     for view in settings.views:
         try:
             shown, placements = VIEWS[view](prepared, settings)
@@ -298,7 +299,7 @@ def _cut_view(
         row = list(in_row)
         starts_yx = [placement.start_yx for placement in row]
         band_yx, assessments = render_tile_row(shown, starts_yx, size), assess_tiles(shown, starts_yx, settings)
-        columns = [x0 - starts_yx[0][1] for _, x0 in starts_yx]
+        columns = [x0 - starts_yx[0][1] for _, x0 in starts_yx]  # the band begins at the first tile
         accepted = [column for column, share in zip(columns, assessments, strict=True) if isinstance(share, float)]
         files = iter(encode(band_yx, accepted, size))
         for placement, assessment in zip(row, assessments, strict=True):
@@ -346,6 +347,7 @@ def build_tile(
     tile : CutTile
     """
     image, (y0, x0), digest = shown.image, placement.origin_yx, settings.digest()
+    # The products of a colour tile are part of its view in the id; `CutTile.view` stays plain.
     view = ":".join((placement.view, *part_sha256s))
     return CutTile(
         tile_id=paths.tile_id(product_sha256, image.chip, y0, x0, digest, view=view),
@@ -374,6 +376,7 @@ View = Callable[[PreparedImage, TileSettings], tuple[PreparedImage, list[TilePla
 def _native(prepared: PreparedImage, settings: TileSettings) -> tuple[PreparedImage, list[TilePlacement]]:
     """A grid of tiles of the image's own pixels."""
     starts_yx = native_grid(prepared.image, settings)
+    # All geometries at once: a call of the WCS per tile would be many times slower.
     return prepared, [
         TilePlacement(view="native", start_yx=start, geometry=where)
         for start, where in zip(starts_yx, native_geometries(prepared.image, starts_yx, settings), strict=True)
@@ -388,13 +391,13 @@ def _overview(prepared: PreparedImage, settings: TileSettings) -> tuple[Prepared
     image, shape_yx = prepared.image, prepared.good_yx.shape
     shrink = overview_shrink(shape_yx, settings.size_px)
     if shrink < MIN_SHRINK and "native" in settings.views:
-        return prepared, []
+        return prepared, []  # a native tile shows nearly the whole image already
     small = prepared
     if shrink > 1:
         downsampled = downsample_image(image, prepared.good_yx, shrink)
         small = fit_image(downsampled, downsampled.valid_yx, settings)
     height, width = small.good_yx.shape
-    start_yx = (height - settings.size_px) // 2, (width - settings.size_px) // 2
+    start_yx = (height - settings.size_px) // 2, (width - settings.size_px) // 2  # centred; negative: padded
     where = None if image.wcs is None else field_geometry(image.wcs, shape_yx, shrink, start_yx)
     placement = TilePlacement(view="overview", start_yx=start_yx, geometry=where, shrink=shrink * image.shrink)
     return small, [placement]

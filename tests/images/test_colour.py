@@ -31,7 +31,7 @@ SHAS = ["aa" * 32, "bb" * 32, "cc" * 32]
      ("F657N", "WFC3/UVIS", 657), ("FQ508N", "WFC3/UVIS", 508), ("FR533N", "WFPC2", 533), ("F1042M", "WFPC2", 1042),
      ("F850LP", "ACS/WFC", 904), ("F606W+POL0V", "ACS/WFC", 606), ("POL0V", "ACS/WFC", None), (None, None, None), ("F140LP", "ACS/SBC", 140)],
 )  # fmt: skip
-def test_a_filter_tells_its_wavelength(name, instrument, expected):
+def test_a_filter_name_gives_its_wavelength(name, instrument, expected):
     assert wavelength_nm(name, instrument) == expected
 
 

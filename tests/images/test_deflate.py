@@ -108,7 +108,7 @@ def test_streams_that_take_more_room_than_what_they_hold_are_given_it():
     words[:, counted] = rng.geometric(0.5, words[:, counted].shape).clip(0, 12)
     band = words.reshape(num, -1)[:, 1:].reshape(1, -1)
     packed, spans = deflate_squares(band, [width * square for square in range(num)], width)
-    assert packed.size > 1.3 * band.size, "its first guess was enough: the test tells nothing"
+    assert packed.size > 1.3 * band.size, "the first allocation was enough: the test proves nothing"
     for square, (first, end) in enumerate(spans):
         assert end - first > 1.3 * width
         assert zlib.decompress(packed[first:end].tobytes()) == row_of(band[0, width * square :][:width].tobytes())

@@ -30,7 +30,7 @@ def image(tmp_path):
     ("unit", "expected"),
     [("ELECTRONS/S", 400), ("electron / s", 400), ("ELECTRONS", 4), ("COUNTS", 6), ("COUNTS/S", 600), ("DN/s", 600), ("cps", 600)],
 )  # fmt: skip
-def test_a_unit_tells_electrons_a_second_and_square_arcsecond(image, unit, expected):
+def test_a_unit_gives_electrons_per_second_and_square_arcsecond(image, unit, expected):
     assert flux_per_unit(replace(image, unit=unit)) == pytest.approx(expected, rel=1e-3)
 
 
@@ -44,7 +44,7 @@ def test_an_image_without_a_scale_is_refused(image, changed):
         flux_per_unit(replace(image, **changed))
 
 
-def test_the_same_sky_in_counts_and_in_electrons_a_second_gives_the_same_levels(tmp_path):
+def test_the_same_sky_in_counts_and_in_electrons_per_second_gives_the_same_levels(tmp_path):
     rate = starry_sky((512, 512))
     one = tile_file(write_drz(tmp_path / "a.fits", rate), SHA, SETTINGS).tiles[0]
     path = write_drz(tmp_path / "b.fits", rate * 100 / 1.5 + 700, primary={"CCDGAIN": 1.5})

@@ -1,4 +1,4 @@
-"""Overviews: the whole image, shrunk by area, placed on the sky."""
+"""Overviews: the whole image, downsampled by area, placed on the sky."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def shares_of(length: int, shrink: float, count: int) -> np.ndarray:
 @given(st.integers(8, 60), st.integers(8, 60), st.floats(1.0, 6.0), st.integers(0, 9))
 def test_a_pixel_is_the_mean_of_the_sound_area_that_it_covers(height, width, shrink, seed):
     rng = np.random.default_rng(seed)
-    data, sound = rng.normal(5, 1, (height, width)).astype(np.float32), rng.random((height, width)) > 0.3
-    data[~sound] = np.nan
-    small = downsample_image(replace(IMAGE, data_yx=data), sound, shrink)
+    data, good = rng.normal(5, 1, (height, width)).astype(np.float32), rng.random((height, width)) > 0.3
+    data[~good] = np.nan
+    small = downsample_image(replace(IMAGE, data_yx=data), good, shrink)
     rows, columns = (shares_of(n, shrink, m) for n, m in zip(data.shape, small.data_yx.shape, strict=True))
-    area = rows @ sound @ columns.T
-    total = rows @ np.where(sound, data, 0) @ columns.T
+    area = rows @ good @ columns.T
+    total = rows @ np.where(good, data, 0) @ columns.T
     clear = np.abs(area - 0.25 * shrink**2) > 1e-3
     np.testing.assert_array_equal(small.valid_yx[clear], (area > 0.25 * shrink**2)[clear])
     seen = clear & small.valid_yx

@@ -54,7 +54,7 @@ def test_pngcheck_finds_nothing_amiss(tmp_path):
 
 @settings(deadline=None)
 @given(st.integers(0, 1000), st.integers(1, 300), st.integers(1, 300))
-def test_levels_of_any_shape_come_back_by_the_short_way_and_by_pillow(seed, height, width):
+def test_levels_of_any_shape_come_back_by_the_fast_decoder_and_by_pillow(seed, height, width):
     levels = noisy_levels(seed, (height, width))
     data = encode_png(levels)
     np.testing.assert_array_equal(encode.decode_own_png(data), levels)
@@ -67,7 +67,7 @@ def test_the_same_levels_give_the_same_bytes_whatever_their_memory_layout():
 
 
 @pytest.mark.parametrize("layout", [np.ascontiguousarray, np.asfortranarray])
-def test_parts_of_a_band_are_the_pngs_that_each_would_be_alone_last_row_on_top(layout):
+def test_tiles_of_a_band_are_the_pngs_that_each_would_be_alone_last_row_on_top(layout):
     band = layout(noisy_levels(4, (40, 300)))
     starts = [0, 7, 250, 260]
     assert encode_png_row(band, starts, 40) == [encode_png(band[::-1, start : start + 40]) for start in starts]
@@ -75,7 +75,7 @@ def test_parts_of_a_band_are_the_pngs_that_each_would_be_alone_last_row_on_top(l
 
 
 @pytest.mark.parametrize("start", [-1, 261])
-def test_no_part_is_read_beyond_its_band(start):
+def test_no_tile_is_read_beyond_its_band(start):
     with pytest.raises(ValueError, match="beyond a band of 300 px"):
         encode_png_row(noisy_levels(4, (40, 300)), [start], 40)
 
@@ -95,7 +95,7 @@ def test_what_is_no_png_is_refused(data):
         decode_png(data)
 
 
-def test_the_short_way_takes_no_damaged_png():
+def test_the_fast_decoder_accepts_no_damaged_png():
     whole = encode_png(noisy_levels(3, (64, 64)))
     for place in range(0, len(whole), 7):
         damaged = bytearray(whole)
@@ -126,7 +126,7 @@ def test_the_blackest_png_is_within_what_deflate_can_expand_to():
     np.testing.assert_array_equal(encode.decode_own_png(encode_png(black)), black)
 
 
-def test_a_sheet_has_a_cell_a_tile(tmp_path):
+def test_a_sheet_has_a_cell_per_tile(tmp_path):
     tiles = [np.full((64, 64), 40 * k, np.uint8) for k in range(5)]
     write_sheet(tiles, [f"tile {k} \u03b1" for k in range(5)], tmp_path / "s.png", columns=2, cell_px=64)
     sheet = decode_png((tmp_path / "s.png").read_bytes())

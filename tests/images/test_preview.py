@@ -15,7 +15,7 @@ from hubbleclip.config.settings import TileSettings
 from hubbleclip.core.errors import ImageError
 from hubbleclip.core.layout import SUFFIXES
 from hubbleclip.images.encode import decode_png
-from hubbleclip.images.normalize import prepare, render_rows
+from hubbleclip.images.normalize import prepare_image, render_rows
 from hubbleclip.images.preview import border_level, read_luminance, read_previews, read_rgb
 from hubbleclip.images.stretch import apply_stretch
 from hubbleclip.images.tiling import READERS, VIEWS, tile_file
@@ -97,7 +97,7 @@ def test_a_dark_tile_is_rejected_and_its_neighbour_kept(tmp_path: Path) -> None:
     assert [(r.entity_id, r.reason) for r in result.rejections] == [(f"{SHA}:0:0:128", "no_signal")]
 
 
-def test_a_preview_is_told_by_the_archives_name_where_the_file_has_another(tmp_path: Path) -> None:
+def test_a_preview_is_recognised_by_the_archives_name_where_the_file_has_another(tmp_path: Path) -> None:
     path = write_jpeg(tmp_path / "content", starry_levels(128, 128))
     assert len(tile_file(path, SHA, SETTINGS, "hst_1_total_drz.JPG").tiles) == 1
 
@@ -149,8 +149,8 @@ def test_the_size_is_judged_by_the_settings_and_not_by_pillows_limit(monkeypatch
 
 def test_a_smaller_picture_is_decoded_where_that_is_enough(tmp_path: Path) -> None:
     path = write_jpeg(tmp_path / "a.jpg", starry_levels(1200, 1600), "RGB")
-    small, shrunk = read_luminance(path, 10**7, enough_px=128)
-    assert (small.shape, shrunk) == ((150, 200), 8)
+    small, shrink = read_luminance(path, 10**7, enough_px=128)
+    assert (small.shape, shrink) == ((150, 200), 8)
     blocks = pillows_own(path).reshape(150, 8, 200, 8).mean(axis=(1, 3))
     assert np.abs(small - blocks).mean() < 2
 
@@ -178,7 +178,7 @@ def test_whatever_road_it_takes_a_smaller_picture_is_libjpegs(tmp_path: Path, si
 def test_levels_that_are_shown_as_they_are_are_those_of_the_stretch(side_px: int) -> None:
     levels = starry_levels(side_px, side_px)
     (image,) = read_previews(packed(levels), 10**6)
-    shown, _ = VIEWS["overview"](prepare(image, SETTINGS), SETTINGS)
+    shown, _ = VIEWS["overview"](prepare_image(image, SETTINGS), SETTINGS)
     expected = apply_stretch(shown.image.data_yx, shown.good_yx, shown.stretch)
     np.testing.assert_array_equal(render_rows(shown, 0, 128), expected[:128])
 

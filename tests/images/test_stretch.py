@@ -18,9 +18,9 @@ from hubbleclip.images.stretch import STRETCHES, apply_stretch, clipped_sky, fit
 
 
 def rays_of(data, sky, noise):
-    sound = all_valid(data)
-    reject_cosmic_rays(data, sound, sky, noise)
-    return ~sound
+    good = all_valid(data)
+    reject_cosmic_rays(data, good, sky, noise)
+    return ~good
 
 
 def all_valid(data):
