@@ -413,7 +413,7 @@ def _aim(prepared: PreparedImage, settings: TileSettings) -> tuple[PreparedImage
     if aim_yx is None and "native" in settings.views:
         return prepared, []
     if aim_yx is None:
-        why = "it has no WCS" if image.wcs is None else "target, aperture and WCS reference are outside the image"
+        why = "it has no WCS" if image.wcs is None else "target, aperture and reference of the WCS lie outside"
         raise ImageError("no_aim", f"the aim point in the image is not known: {why}")
     start_yx = aim_start(aim_yx, shape_yx, settings.size_px)
     distances = [max(abs(y0 - start_yx[0]), abs(x0 - start_yx[1])) for y0, x0 in native_grid(image, settings)]
