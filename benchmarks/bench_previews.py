@@ -37,6 +37,7 @@ from hubbleclip.core.io import sync_files
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Product
 from hubbleclip.images.tiling import CutTile, tile_file
+from hubbleclip.missions.hst import HST
 
 NUM_PREVIEWS = 2000
 ROUNDS_IN_LONG = 4
@@ -73,7 +74,7 @@ def open_sources(url: str, folder: Path, num_connections: int = CONNECTIONS) -> 
     """The road that small files of an archive take, one in a process."""
     fetch = FETCH.model_copy(update={"connections": num_connections})
     transport = Transport(fetch)
-    return FileSources(fetch, Layout(folder), transport, StaticArchive(url, transport))
+    return FileSources(fetch, Layout(folder), transport, StaticArchive(url, transport), bucket=HST.bucket)
 
 
 def product_of(name: str) -> Product:

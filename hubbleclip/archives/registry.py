@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hubbleclip.archives.base import Archive
-from hubbleclip.archives.mast.archive import HstArchive
+from hubbleclip.archives.mast.archive import MastArchive
 from hubbleclip.config.settings import ArchiveSettings, FetchSettings
 from hubbleclip.core.errors import SettingsError
 from hubbleclip.core.layout import Layout
+from hubbleclip.missions import MISSIONS
 
 Opener = Callable[[ArchiveSettings, FetchSettings, Layout], Archive]
 
@@ -19,8 +20,10 @@ def _open_local(settings: ArchiveSettings, fetch: FetchSettings, layout: Layout)
     return open_local(settings, fetch, layout)
 
 
-ARCHIVES: dict[str, Opener] = {"hst": HstArchive, "simulated": HstArchive, "local": _open_local}
-"""The simulated archive is asked by the very code that asks MAST; only its addresses differ."""
+ARCHIVES: dict[str, Opener] = {
+    **dict.fromkeys(MISSIONS, MastArchive), "simulated": MastArchive, "local": _open_local
+}  # fmt: skip
+"""The archive of every mission is MAST's; the simulated one has MAST's API, so only its URLs differ."""
 
 
 def open_archive(settings: ArchiveSettings, fetch: FetchSettings, layout: Layout) -> Archive:

@@ -24,17 +24,21 @@ class ArchiveSettings(Section):
         | {"use_ads", "ads_url"}
     )
     name: str = "hst"
-    """Which archive to ask, by its name in the registry: `hst`, `simulated` or `local`."""
+    """Which archive to ask, by its name in the registry: a mission such as `hst` or `jwst`, `simulated` or `local`."""
     mast_url: str = "https://mast.stsci.edu"
     """Server of the observation and product queries and of the downloads."""
-    proposals_url: str = "https://archive.stsci.edu/hst/proposal_abstracts.html"
-    """Page that links `abstracts.cat`, the bulk list of proposal abstracts."""
+    proposals_url: str = ""
+    """Page that links `abstracts.cat`, the bulk list of proposal abstracts; empty means the mission's own page, if it
+    has one.
+    """
     programs_url: str = "https://www.stsci.edu"
     """Server of the single-programme pages and APT files, asked for proposals that the bulk list lacks."""
     collections: tuple[str, ...] = ("HST",)
-    """MAST's collections to ask for: `HST` has the Hubble Advanced Products too; `HLA` are the older Legacy ones."""
+    """MAST's collections to ask for: `HST` has the Hubble Advanced Products too, `HLA` are the older Legacy ones. Those
+    of another mission than the archive's are ignored.
+    """
     instruments: tuple[str, ...] = ("WFC3*", "ACS*", "WFPC2*")
-    """Instruments to ask for; `*` stands for any ending."""
+    """Instruments to ask for; `*` stands for any ending. Those of another mission than the archive's are ignored."""
     proposal_numbers: tuple[str, ...] = ()
     """Ask for these proposals only; empty means all."""
     calib_levels: tuple[int, ...] = (2, 3)
@@ -135,6 +139,10 @@ class FetchSettings(Section):
 class SimulatorSettings(Section):
     """The simulated archive."""
 
+    added_later: ClassVar[frozenset[str]] = frozenset({"mission"})
+
+    mission: str = "hst"
+    """Mission whose archive is simulated: `hst` or `jwst`; `archive.collections` must be of the same mission."""
     seed: int = 20240313
     """Seed of the simulated sky and its proposals."""
     num_proposals: int = Field(320, ge=1)

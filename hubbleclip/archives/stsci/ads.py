@@ -1,4 +1,4 @@
-"""NASA ADS as a source of abstracts: it holds accepted HST proposals under bibcodes such as `2019hst..prop15677M`.
+"""NASA ADS as a source of abstracts: it holds accepted proposals under bibcodes of the form `{year}{bibstem}{number}`.
 
 The token comes from the environment and leaves this file only as a header to the one host of `archive.ads_url`.
 API: https://ui.adsabs.harvard.edu/help/api/
@@ -24,7 +24,7 @@ LOG = logging.getLogger(__name__)
 TOKEN_VARIABLE = "ADS_API_TOKEN"  # noqa: S105 - the name of a variable
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 FIELDS = "bibcode,title,author,abstract,pub_raw"
-IN_BIBCODE = re.compile(r"hst\.\.prop\.*([0-9]+)")
+IN_BIBCODE = re.compile(r"[a-z]+\.+prop\.*([0-9]+)")
 IN_COMMENT = re.compile(r"#([0-9]+)")
 IN_JOURNAL = re.compile(r"Cycle ([0-9]{1,3})")
 TAGS = {"R": "bibcode", "T": "title", "A": "author", "B": "abstract", "J": "pub_raw"}
@@ -94,9 +94,9 @@ def _read_token(url: str) -> str:
     return token
 
 
-def ads_url(base: str, number: str) -> str:
+def ads_url(base: str, bibstem: str, number: str) -> str:
     """The question for one proposal; bibcodes have its number in five places, filled up with dots."""
-    query = f"bibstem:hst..prop bibcode:????hst..prop{number:.>5}?"
+    query = f"bibstem:{bibstem} bibcode:????{bibstem}{number:.>5}?"
     return f"{base.rstrip('/')}/v1/search/query?{urlencode({'q': query, 'fl': FIELDS, 'rows': 10})}"
 
 

@@ -34,6 +34,7 @@ from hubbleclip.core.io import replacing, write_bytes, write_text
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Proposal, Rejection
 from hubbleclip.core.text_cleaning import clean_number
+from hubbleclip.missions import Mission
 
 LOG = logging.getLogger(__name__)
 DAMAGED_TRIES = 3
@@ -59,8 +60,9 @@ class Single:
 class ProposalSource:
     """Looks proposals up. Threads may share one object."""
 
-    def __init__(self, settings: ArchiveSettings, transport: Transport, layout: Layout) -> None:
+    def __init__(self, settings: ArchiveSettings, transport: Transport, layout: Layout, mission: Mission) -> None:
         self.settings = settings
+        self.mission = mission
         self.transport = transport
         self.layout = layout
         self.landed = layout.raw / "abstracts.cat"
@@ -74,19 +76,23 @@ class ProposalSource:
         """The sources of single proposals, in the order in which they are asked. Raises SettingsError for ADS without
         its token.
         """
-        settings, both = self.settings, ("title", "abstract")
-        program = f"{settings.programs_url.rstrip('/')}/hst-program-info"
-        apt, listing = f"{program}/download/hst/apt/{{}}/".format, f"{program}/download/hst/list/{{}}/".format
-        page = f"{program}/program/?program={{}}".format
+        settings, both, pages = self.settings, ("title", "abstract"), self.mission.proposals
+        server = settings.programs_url.rstrip("/")
+        apt, listing, page = (f"{server}/{path}".format for path in (pages.apt, pages.listing, pages.page))
         singles = (
             Single(name=APT, suffix=".apt", gives=both, url=apt, get=self._get, read=parse_apt),
-            Single(name=LISTING, suffix=".txt", gives=both, url=listing, get=self._get, read=parse_listing),
+            # Only Hubble's programmes have text listings.
+            *(
+                [Single(name=LISTING, suffix=".txt", gives=both, url=listing, get=self._get, read=parse_listing)]
+                if pages.listing
+                else []
+            ),
             Single(name=PAGE, suffix=".html", gives=("title",), url=page, get=self._get, read=parse_program_page),
         )
         if not settings.use_ads:
             return singles
         get = self._get if settings.from_raw else AdsClient(settings.ads_url, self.transport).get
-        url = partial(ads_url, settings.ads_url)
+        url = partial(ads_url, settings.ads_url, self.mission.ads_bibstem)
         return (*singles, Single(name=ADS, suffix=".json", gives=("abstract",), url=url, get=get, read=parse_ads))
 
     def fetch(self, numbers: Sequence[str]) -> tuple[list[Proposal], list[Rejection]]:
@@ -214,7 +220,9 @@ class ProposalSource:
         """Land the bulk list if the server's is another one. Where it has none, proposals are asked for one by one;
         where it fails for now, the landed list serves, and without one ArchiveError is raised.
         """
-        page_url = self.settings.proposals_url
+        page_url = self.settings.proposals_url or self.mission.proposals.bulk_page
+        if not page_url:
+            return
         try:
             found = _ask(self._get, page_url, find_bulk_link)
             if found is None:

@@ -6,8 +6,11 @@ stand in `listing.py`.
 
 from __future__ import annotations
 
+import io
 import re
 import xml.etree.ElementTree as ET
+import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 
@@ -39,6 +42,9 @@ NO_TAG = re.compile(r"<(?![^<>]{0,2000}>)")
 """A bracket that opens no tag; Python's parser takes quadratic time over many of them."""
 MAX_PAGE_BYTES = 100_000
 """A programme's page is some ten thousand bytes; of a longer one only the beginning is read."""
+ZIP_START = b"PK\x03\x04"
+MAX_APT_BYTES = 100_000_000
+"""Largest XML that is unpacked from an APT archive."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,8 +153,10 @@ def parse_apt(data: bytes, number: str) -> ProposalText:
 
     Raises ArchiveError for what is no APT file, or that of another programme.
     """
-    root = _read_xml(data, number)
-    told = root.get("Phase2ID", "")
+    root = _read_xml(_apt_xml(data, number), number)
+    for element in root.iter():  # JWST's files have a namespace, Hubble's have none
+        element.tag = str(element.tag).rpartition("}")[2]
+    told = root.get("Phase2ID", "") or _content(root, ".//ProposalInformation/ProposalID")
     if told.isdecimal() and clean_number(told) != number:
         raise ArchiveError(f"the APT file of proposal {number} is that of {told[:20]}")
     info = root if root.tag == "ProposalInformation" else root.find(".//ProposalInformation")
@@ -156,18 +164,39 @@ def parse_apt(data: bytes, number: str) -> ProposalText:
         raise ArchiveError(f"the APT file of proposal {number} has no ProposalInformation")
     pi = info.find("PrincipalInvestigator")
     names = (
-        [pi.get(part, "") for part in ("FirstName", "MiddleInitial", "LastName", "Suffix")] if pi is not None else []
+        [
+            pi.get(part, "") or _content(pi, f".//{part}")
+            for part in ("FirstName", "MiddleInitial", "LastName", "Suffix")
+        ]
+        if pi is not None
+        else []
     )
     values = {
         "number": number,
-        "cycle": info.get("Cycle", ""),
-        "proposal_type": info.get("Category", ""),
+        "cycle": info.get("Cycle", "") or _content(info, "Cycle"),
+        # JWST: an empty element named as the type, `<ProposalCategory><GO/></ProposalCategory>`.
+        "proposal_type": info.get("Category", "")
+        or next((part.tag for part in info.findall("ProposalCategory/*")), ""),
         "category": info.get("ScientificCategory", "") or _content(info, "ScientificCategory"),
         "title": _content(info, "Title"),
         "pi": " ".join(part for part in names if part),
         "abstract": _content(info, "Abstract"),
     }
     return text_of(values)
+
+
+def _apt_xml(data: bytes, number: str) -> bytes:
+    """The XML of an APT file: Hubble's is XML, JWST's a zip archive with the XML as its first member of that kind."""
+    if not data.startswith(ZIP_START):
+        return data
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            member = next((item for item in archive.infolist() if item.filename.endswith(".xml")), None)
+            if member is None or member.file_size > MAX_APT_BYTES:
+                raise ArchiveError(f"the APT file of proposal {number} holds no XML of at most {MAX_APT_BYTES} bytes")
+            return archive.read(member)
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as error:
+        raise ArchiveError(f"the APT file of proposal {number} is a damaged zip archive ({error})") from error
 
 
 def _read_xml(data: bytes, number: str) -> ET.Element:
