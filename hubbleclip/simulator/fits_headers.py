@@ -80,7 +80,7 @@ def primary_header(
     header["COMMENT"] = NOTICE
     header["HISTORY"] = NOTICE
     header["HISTORY"] = f"seed {exposure.seed}, scene {exposure.target.scene_key}"
-    return _filled(header, blocks)
+    return filled(header, blocks)
 
 
 def _camera_cards(exposure: Exposure) -> dict[str, object]:
@@ -144,11 +144,11 @@ def extension_header(exposure: Exposure, name: str, version: int, unit: str, wcs
         header["CCDCHIP"] = version if exposure.camera.footprint == "two_chips" else 1
         header["PHOTFLAM"] = exposure.band.photflam
         header["PHOTPLAM"] = exposure.band.wave_nm * 10
-    header.update(_wcs_cards(wcs))
+    header.update(wcs_cards(wcs))
     return header
 
 
-def _wcs_cards(wcs: WCS) -> dict[str, object]:
+def wcs_cards(wcs: WCS) -> dict[str, object]:
     """The cards in the order and style of the pipeline (astropy would write PC and CDELT for CD)."""
     cd, crpix, crval = wcs.wcs.cd, wcs.wcs.crpix, wcs.wcs.crval
     return {
@@ -159,7 +159,7 @@ def _wcs_cards(wcs: WCS) -> dict[str, object]:
     }  # fmt: skip
 
 
-def _filled(header: fits.Header, blocks: int) -> fits.Header:
+def filled(header: fits.Header, blocks: int) -> fits.Header:
     """`header` with blank cards up to `blocks` blocks, so that a file's size does not hang on its camera's keywords."""
     while len(header) < blocks * CARDS_A_BLOCK - 1:
         header.append(end=True)

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from hubbleclip.config.settings import SimulatorSettings
 from hubbleclip.core.errors import SettingsError
-from hubbleclip.simulator.instruments import CAMERAS
+from hubbleclip.simulator.instruments import CAMERAS, SCHEDULES
 from hubbleclip.simulator.object_kinds import CALIBRATION, FILTER_PLANS, KINDS, Kind
 from hubbleclip.simulator.random_draws import integer_of, python_rng
 
@@ -21,8 +21,6 @@ CALIBRATION_SHARE = 0.03
 SAME_FIELD_SHARE = 0.13
 CONTINUATION_SHARE = 0.04
 TWO_TARGETS_SHARE = 0.12
-FIRST_CYCLE = 12
-NUM_CYCLES = 20
 FIELD = re.compile(r"\{(\w+)\}")
 
 
@@ -117,13 +115,14 @@ def _order(seed: int, block: int) -> tuple[str, ...]:
 
 def _cycle(settings: SimulatorSettings, index: int) -> int:
     place = index % settings.num_proposals
-    return FIRST_CYCLE + NUM_CYCLES * place // settings.num_proposals
+    schedule = SCHEDULES[settings.mission]
+    return schedule.first_cycle + schedule.num_cycles * place // settings.num_proposals
 
 
 def _new_plan(settings: SimulatorSettings, index: int, kind: Kind, sibling_of: str = "") -> Plan:
     seed, cycle = settings.seed, _cycle(settings, index)
     rng = python_rng(seed, "plan", index)
-    camera = _camera(rng, cycle, sibling_of)
+    camera = _camera(rng, settings.mission, cycle, sibling_of)
     filters = _filters(rng, kind, camera)
     num_targets = 1 + (rng.random() < TWO_TARGETS_SHARE)
     half_field = CAMERAS[camera].pixel_scale_arcsec * settings.frame_px / 2
@@ -134,9 +133,10 @@ def _new_plan(settings: SimulatorSettings, index: int, kind: Kind, sibling_of: s
     )  # fmt: skip
 
 
-def _camera(rng: random.Random, cycle: int, sibling_of: str) -> str:
+def _camera(rng: random.Random, mission: str, cycle: int, sibling_of: str) -> str:
     """A camera that flew in this cycle: for a field seen before, one of a like field of view."""
-    flying = [name for name, camera in CAMERAS.items() if camera.first_cycle <= cycle <= camera.last_cycle]
+    cameras = {name: camera for name, camera in CAMERAS.items() if camera.mission == mission}
+    flying = [name for name, camera in cameras.items() if camera.first_cycle <= cycle <= camera.last_cycle]
     choice, stays = rng.choice(flying), rng.random() < 0.6
     if not sibling_of:
         return choice
@@ -145,7 +145,7 @@ def _camera(rng: random.Random, cycle: int, sibling_of: str) -> str:
 
 
 def _filters(rng: random.Random, kind: Kind, camera: str) -> tuple[str, ...]:
-    known = FILTER_PLANS[kind.filters][camera]
+    known = FILTER_PLANS[kind.filters].get(camera) or tuple(band.name for band in CAMERAS[camera].filters)
     count = min(len(known), rng.choices((2, 3, 4), (72, 20, 8))[0])
     chosen = {known[0], *rng.sample(known, count)} if rng.random() < 0.5 else set(rng.sample(known, count))
     return tuple(name for name in known if name in chosen)[:count]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from hubbleclip.simulator.instruments import Camera, Filter
+from hubbleclip.simulator.instruments import CAMERAS, Camera, Filter
+from hubbleclip.simulator.plans import Plan
 
+DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 ACS_WHEEL_2 = frozenset({"F435W", "F814W"})
 
 
@@ -60,6 +62,17 @@ def advanced_name(proposal_number: str, obs_id: str, camera: Camera, filter_name
     """`hst_{proposal}_{visit}_{instrument}_{detector}_{filter}_{ipppss}`, as MAST names Hubble Advanced Products."""
     parts = "hst", int(proposal_number), obs_id[4:6], camera.instrument, camera.detector, filter_name, obs_id[:6]
     return "_".join(map(str, parts)).lower()
+
+
+def observation_name(plan: Plan, place: int, order: int, is_single: bool) -> str:
+    """Name of the form ipppssoot; WFPC2's is upper case in the archive."""
+    low, high = plan.index % 36**3, plan.index // 36**3
+    program = "".join(DIGITS[low // 36**k % 36] for k in (2, 1, 0))
+    letter = CAMERAS[plan.camera].letter
+    name = (
+        f"{letter}{program}{DIGITS[high]}{place + 1}{order + 1}{'1' if is_single else '0'}{'q' if is_single else '0'}"
+    )
+    return name.upper() if letter == "u" else name
 
 
 def wheels(band: Filter) -> tuple[str, str]:

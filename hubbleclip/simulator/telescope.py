@@ -14,32 +14,36 @@ from PIL import Image as Pictures
 
 from hubbleclip.config.settings import SimulatorSettings
 from hubbleclip.simulator import sky
-from hubbleclip.simulator.detector import Depth, combined, single
+from hubbleclip.simulator.detector import HOT, Depth, combined, single
 from hubbleclip.simulator.fits_headers import (
     BLOCK_BYTES,
     EXTENSION_BLOCKS,
     PRIMARY_BLOCKS,
     Exposure,
-    extension_header,
-    primary_header,
     wcs_of,
 )
 from hubbleclip.simulator.frames import Frame, chip_frame
 from hubbleclip.simulator.instruments import Camera
+from hubbleclip.simulator.jwst import MJY_SR_PER_E_S
+from hubbleclip.simulator.missions import SIM_MISSIONS
 from hubbleclip.simulator.objects.view import Image
 from hubbleclip.simulator.optics import convolve
 from hubbleclip.simulator.random_draws import numpy_rng
 
 __all__ = ["Exposure", "file_size", "render_file"]
 
-COMBINED = frozenset({"DRZ", "DRC"})
+COMBINED = {"DRZ": ("SCI", "WHT", "CTX"), "DRC": ("SCI", "WHT", "CTX"), "I2D": ("SCI", "ERR", "CON", "WHT")}
+SINGLE = {"RAW": ("RAW",), "D0M": ("RAW",), "C0M": ("SCI",), "CAL": ("SCI", "ERR", "DQ32")}
 SMALL_BLOCKS = {"SPT": 3, "SHM": 4, "TRL": 3}
 PREVIEWS = frozenset({"JPG", "COLOR"})
+DO_NOT_USE, HOT_PIXEL = 1, 2048
+"""DQ bits of the JWST pipeline."""
 PREVIEW_BYTES = 49_152
 PREVIEW_PX = 256
 PREVIEW_QUALITIES = (60, 30, 10)
 JPEG_END = b"\xff\xd9"
-DATA_BYTES = {"SCI": 4, "WHT": 4, "CTX": 4, "ERR": 4, "DQ": 2, "RAW": 2}
+DATA_BYTES = {"SCI": 4, "WHT": 4, "CTX": 4, "CON": 4, "ERR": 4, "DQ": 2, "DQ32": 4, "RAW": 2}
+"""Bytes per pixel by extension; `DQ32` are the 32-bit flags of JWST."""
 Plane = tuple[str, int, str, npt.NDArray[np.generic], tuple[int, int]]
 
 
@@ -50,9 +54,11 @@ def file_size(frame_px: int, camera: Camera, combined_yx: tuple[int, int], kind:
     if kind in SMALL_BLOCKS:
         return SMALL_BLOCKS[kind] * BLOCK_BYTES
     if kind in COMBINED:
-        planes = [(name, *combined_yx) for name in ("SCI", "WHT", "CTX")]
+        planes = [(name, *combined_yx) for name in COMBINED[kind]]
     else:
-        names = {"RAW": ("RAW",), "D0M": ("RAW",), "C0M": ("SCI",)}.get(kind, ("SCI", "ERR", "DQ"))
+        names = {"RAW": ("RAW",), "D0M": ("RAW",), "C0M": ("SCI",), "CAL": ("SCI", "ERR", "DQ32")}.get(
+            kind, ("SCI", "ERR", "DQ")
+        )
         planes = [
             (name, bottom - top, right - left) for top, bottom, left, right in chips(frame_px, camera) for name in names
         ]
@@ -78,15 +84,17 @@ def render_file(settings: SimulatorSettings, exposure: Exposure, kind: str, file
     """The file's bytes. Raises KeyError for a kind that the simulator does not know."""
     if kind in PREVIEWS:
         return _preview(settings, exposure, file_name, is_colour=kind == "COLOR")
+    mission = SIM_MISSIONS[exposure.camera.mission]
     planes = _PLANES[kind](settings, exposure) if kind not in SMALL_BLOCKS else iter(())
     units = [
         fits.ImageHDU(
-            data, extension_header(exposure, name, version, unit, wcs_of(_grid(settings, exposure, kind), origin))
+            data,
+            mission.extension_header(exposure, name, version, unit, wcs_of(_grid(settings, exposure, kind), origin)),
         )
         for name, version, unit, data, origin in planes
     ]
     blocks = SMALL_BLOCKS.get(kind, PRIMARY_BLOCKS) + exposure.extra_blocks
-    primary = fits.PrimaryHDU(header=primary_header(exposure, file_name, len(units), blocks))
+    primary = fits.PrimaryHDU(header=mission.primary_header(exposure, file_name, len(units), blocks))
     buffer = io.BytesIO()
     fits.HDUList([primary, *units]).writeto(buffer, output_verify="ignore")
     return buffer.getvalue()
@@ -144,6 +152,25 @@ def _wfpc2_planes(settings: SimulatorSettings, exposure: Exposure) -> Iterator[P
         yield "SCI", version, "COUNTS", image[top:bottom, left:right], (top, left)
 
 
+def _jwst_combined_planes(settings: SimulatorSettings, exposure: Exposure) -> Iterator[Plane]:
+    rng = numpy_rng(exposure.seed, "noise", exposure.noise_key)
+    science, weight, context = combined(_seen(exposure, exposure.frame), _depth(exposure), exposure.frame, rng)
+    science *= np.float32(MJY_SR_PER_E_S)
+    science[weight == 0] = np.nan
+    error = np.sqrt(np.abs(science)) * np.float32(0.01)
+    unit = "MJy/sr"
+    for name, data, label in (("SCI", science, unit), ("ERR", error, unit), ("CON", context, ""), ("WHT", weight, "")):
+        yield name, 1, label, data, (0, 0)
+
+
+def _jwst_single_planes(settings: SimulatorSettings, exposure: Exposure) -> Iterator[Plane]:
+    image, error, flags = _one_exposure(settings, exposure)
+    scale, unit = np.float32(MJY_SR_PER_E_S / exposure.exposure_s), "MJy/sr"
+    quality = np.where(flags & HOT, np.uint32(DO_NOT_USE | HOT_PIXEL), np.uint32(0)).astype(np.uint32)
+    for name, data, label in (("SCI", image * scale, unit), ("ERR", error * scale, unit), ("DQ", quality, "")):
+        yield name, 1, label, data, (0, 0)
+
+
 def _raw_planes(settings: SimulatorSettings, exposure: Exposure) -> Iterator[Plane]:
     image, _, _ = _one_exposure(settings, exposure)
     counts = np.clip(image / exposure.camera.gain + 2400.0, 0, 65535).astype(np.uint16)
@@ -199,6 +226,6 @@ def _grey(science_yx: npt.NDArray[np.generic]) -> Pictures.Image:
 
 _PLANES = {
     "DRZ": _combined_planes, "DRC": _combined_planes, "FLT": _single_planes, "FLC": _single_planes,
-    "C0M": _wfpc2_planes,
+    "C0M": _wfpc2_planes, "I2D": _jwst_combined_planes, "CAL": _jwst_single_planes,
     "RAW": _raw_planes, "D0M": _raw_planes,
 }  # fmt: skip

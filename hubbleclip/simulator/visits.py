@@ -11,17 +11,16 @@ from hubbleclip.config.settings import SimulatorSettings
 from hubbleclip.simulator import products, telescope
 from hubbleclip.simulator.fits_headers import BLOCK_BYTES
 from hubbleclip.simulator.frames import Frame, chip_frame, frame_of
-from hubbleclip.simulator.instruments import CAMERAS, Camera, Filter
+from hubbleclip.simulator.instruments import CAMERAS, SCHEDULES, Camera, Filter
+from hubbleclip.simulator.missions import sim_mission
 from hubbleclip.simulator.object_kinds import CALIBRATION
 from hubbleclip.simulator.plans import Plan, Target, index_of, num_proposals, plan_of
 from hubbleclip.simulator.proposals import ProposalText, write_proposal
 from hubbleclip.simulator.random_draws import python_rng
 
 FIRST_RELEASE_MJD = 60000.0
-CYCLE_MJD = 52820.0
 FIRST_OBSID, SLOTS = 2_100_000_000, 16
 FIRST_ADVANCED_OBSID, ADVANCED_SLOTS = 2_110_000_000, 64
-DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 SINGLE_EXPOSURE_SHARE = 0.1
 
 
@@ -85,6 +84,7 @@ class SimObservation:
     listing: tuple[tuple[products.Listed, int], ...]
     version: int = 0
     is_advanced: bool = False
+    collection: str = "HST"
 
     @property
     def extra_blocks(self) -> int:
@@ -98,7 +98,8 @@ class SimObservation:
         names = [f"{stem}_{listed.suffix}" for listed, _ in self.listing]
         return tuple(
             SimProduct(
-                file_name=name, uri=f"mast:HST/product/{name}", kind=listed.kind, description=listed.description,
+                file_name=name, uri=f"mast:{self.collection}/product/{name}", kind=listed.kind,
+                description=listed.description,
                 product_type=listed.product_type, size_bytes=size_bytes + grown_bytes,
             )
             for name, (listed, size_bytes) in zip(names, self.listing, strict=True)
@@ -162,13 +163,15 @@ def _visit(settings: SimulatorSettings, proposal: SimProposal, plan: Plan, place
 def _observation(visit: Visit, order: int) -> SimObservation:
     settings, plan, camera, place = visit.settings, visit.plan, visit.camera, visit.place
     band = camera.filter(plan.filters[order])
-    listed = products.listed(camera, visit.is_single)
-    if settings.previews:
+    mission = sim_mission(settings)
+    listed = mission.listed(camera, visit.is_single)
+    if settings.previews and mission.has_advanced:
         listed += products.more_previews(camera, visit.is_single, is_first=order == 0)
     return SimObservation(
-        obs_id=_obs_id(plan, place, order, visit.is_single),
+        obs_id=mission.observation_name(plan, place, order, visit.is_single),
         obsid=FIRST_OBSID + plan.index * SLOTS + _slot(settings, plan, place, order), proposal_number=plan.number,
-        instrument=camera.name, filters=products.filters_label(camera, band),
+        instrument=mission.instrument_label(camera), filters=mission.filters_label(camera, band),
+        collection=mission.collection,
         target_name=visit.target.name.upper().replace(" ", "-"),
         target_class=f"SIMULATED;{plan.kind.name.upper()}", kind=plan.kind.name, is_moving=plan.kind.is_moving,
         ra_deg=visit.frame.ra_deg, dec_deg=visit.frame.dec_deg, footprint=visit.footprint,
@@ -199,7 +202,8 @@ def _listing(
 
 def _is_advanced(visit: Visit) -> bool:
     """Whether the visit is among the Hubble Advanced Products too, which hold no WFPC2 and nothing that moves."""
-    is_fit = not (visit.is_single or visit.plan.kind.is_moving or visit.camera.instrument == "WFPC2")
+    has_advanced = sim_mission(visit.settings).has_advanced
+    is_fit = has_advanced and not (visit.is_single or visit.plan.kind.is_moving or visit.camera.instrument == "WFPC2")
     rng = python_rng(visit.settings.seed, "advanced", visit.plan.index, visit.place)
     return is_fit and rng.random() < visit.settings.hap_share
 
@@ -241,20 +245,12 @@ def _is_single(settings: SimulatorSettings, plan: Plan, place: int) -> bool:
     return plan.kind is CALIBRATION or python_rng(settings.seed, "single", plan.index, place).random() < share
 
 
-def _obs_id(plan: Plan, place: int, order: int, is_single: bool) -> str:
-    """Name of the form ipppssoot; WFPC2's is upper case in the archive."""
-    low, high = plan.index % 36**3, plan.index // 36**3
-    program = "".join(DIGITS[low // 36**k % 36] for k in (2, 1, 0))
-    letter = CAMERAS[plan.camera].letter
-    name = (
-        f"{letter}{program}{DIGITS[high]}{place + 1}{order + 1}{'1' if is_single else '0'}{'q' if is_single else '0'}"
-    )
-    return name.upper() if letter == "u" else name
-
-
 def _start_mjd(settings: SimulatorSettings, plan: Plan, place: int, order: int) -> float:
     rng = python_rng(settings.seed, "start", plan.index, place)
-    return round(CYCLE_MJD + 365.25 * (plan.cycle - 12) + rng.uniform(0, 365) + 0.021 * order, 8)
+    schedule = SCHEDULES[settings.mission]
+    return round(
+        schedule.first_mjd + 365.25 * (plan.cycle - schedule.first_cycle) + rng.uniform(0, 365) + 0.021 * order, 8
+    )
 
 
 def _exposure_s(settings: SimulatorSettings, plan: Plan, band: Filter) -> float:

@@ -72,7 +72,7 @@ def test_what_is_not_used_is_not_refused() -> None:
 
 
 def test_unknown_profile_lists_the_known() -> None:
-    with pytest.raises(SettingsError, match="demo, hubble, local, pairs, paper"):
+    with pytest.raises(SettingsError, match="demo, hubble, jwst, local, pairs, paper"):
         read_settings("hubbel")
 
 
