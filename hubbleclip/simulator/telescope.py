@@ -56,9 +56,7 @@ def file_size(frame_px: int, camera: Camera, combined_yx: tuple[int, int], kind:
     if kind in COMBINED:
         planes = [(name, *combined_yx) for name in COMBINED[kind]]
     else:
-        names = {"RAW": ("RAW",), "D0M": ("RAW",), "C0M": ("SCI",), "CAL": ("SCI", "ERR", "DQ32")}.get(
-            kind, ("SCI", "ERR", "DQ")
-        )
+        names = SINGLE.get(kind, ("SCI", "ERR", "DQ"))
         planes = [
             (name, bottom - top, right - left) for top, bottom, left, right in chips(frame_px, camera) for name in names
         ]
