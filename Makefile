@@ -11,7 +11,7 @@ FLAGS := --profile $(PROFILE) $(if $(DATA),--data $(DATA)) $(LOCAL_FLAGS)
 PREFECT_FLAGS = $(FLAGS) $(if $(PORT),--port $(PORT))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dataset train evaluate pipeline server deploy worker status sql test test-slow golden lint contracts bench pictures study clean
+.PHONY: help setup demo dataset train evaluate pipeline server deploy worker status sql test test-slow golden lint contracts bench pictures study docs docs-serve clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -25,7 +25,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 setup: $(VENV)/.installed  ## make .venv and install
 
-demo: setup  ## the whole road on the simulated archive: dataset, training, report
+demo: setup  ## every stage on the simulated archive: dataset, training, report
 	$(RUN) pipeline --profile demo $(if $(DATA),--data $(DATA))
 
 dataset: setup  ## archive to shards
@@ -43,16 +43,16 @@ pipeline: setup  ## dataset, train, evaluate
 server: setup  ## Prefect's server and pages for scheduled runs, on loopback (PORT=4200), until Ctrl-C
 	exec $(RUN) server $(PREFECT_FLAGS)
 
-deploy: setup  ## register the scheduled runs and what starts what
+deploy: setup  ## register the scheduled runs and their triggers
 	$(RUN) deploy $(PREFECT_FLAGS)
 
 worker: setup  ## work for the pools cpu and gpu (POOL=one of them), until Ctrl-C
 	exec $(RUN) worker $(PREFECT_FLAGS) $(if $(POOL),--pool $(POOL))
 
-status: setup  ## what there is and what is still to do
+status: setup  ## what exists and what is pending
 	$(RUN) status $(FLAGS)
 
-sql: setup  ## ask the catalog: make sql Q="FROM coverage"
+sql: setup  ## query the catalog: make sql Q="FROM coverage"
 	$(RUN) sql "$(Q)" $(FLAGS)
 
 test: setup  ## the quick tests
@@ -62,10 +62,10 @@ test-slow: setup  ## servers, whole pipelines, kills
 	$(BIN)/pytest -m slow $(SPREAD) --timeout 1500 --ignore tests/faults
 	$(BIN)/pytest -m slow --timeout 1500 tests/faults
 
-golden: setup  ## hashes of what users hold, against tests/golden/golden.json (UPDATE=1: write that file)
+golden: setup  ## compare the bytes that users hold with tests/golden/golden.json (UPDATE=1: write that file)
 	UPDATE=$(UPDATE) $(BIN)/pytest -m slow tests/golden
 
-lint: setup  ## ruff, mypy, the import walls
+lint: setup  ## ruff, mypy, import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -76,7 +76,7 @@ $(CHECKER)/.installed: data_contracts/requirements.txt
 	$(CHECKER)/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 
-contracts: setup $(if $(QUICK),,$(CHECKER)/.installed)  ## check the contracts, and the profile's catalog by them (QUICK=1: without datacontract-cli)
+contracts: setup $(if $(QUICK),,$(CHECKER)/.installed)  ## check the contracts, and the profile's catalog against them (QUICK=1: without datacontract-cli)
 	$(BIN)/python -m hubbleclip.cli.check_contracts $(FLAGS)
 ifndef QUICK
 	@for file in data_contracts/*.odcs.yaml; do $(CHECKER)/bin/datacontract lint $$file || exit 1; done
@@ -85,18 +85,28 @@ ifndef QUICK
 	@tail -n 1 $(CHECKER)/log
 endif
 
-bench: setup  ## every benchmark (one alone: bench-ingest, -fetch, -previews, -tiles, -shards, -catalog, -train, -embed, -flows, -scaling; and -pairs, where the press pictures are)
+bench: setup  ## every benchmark (one alone: bench-ingest, -fetch, -previews, -tiles, -shards, -catalog, -train, -embed, -flows, -scaling; and -pairs, where the press pictures are; QUICK=1: minutes, nothing written)
 	@for stage in ingest fetch previews tiles shards catalog train embed flows scaling; do $(MAKE) --no-print-directory bench-$$stage || exit 1; done
 
 bench-%: setup
-	$(BIN)/python -m benchmarks.bench_$*
+	QUICK=$(QUICK) $(BIN)/python -m benchmarks.bench_$*
 
 pictures: setup  ## the README's pictures, from the demo's report
 	$(BIN)/python -m experiments.readme_figures docs/demo $(FLAGS)
 
-study: setup  ## what pre-training, the loss, the sky guard and the clean split are worth, into the README
+study: setup  ## measure pre-training, loss, sky guard and clean split, for docs/study.md
 	$(RUN) study $(FLAGS)
 	$(BIN)/python -m experiments.study.flow docs/demo $(FLAGS)
 
-clean:  ## remove .venv and caches; data stay
-	rm -rf $(VENV) $(CHECKER) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+$(VENV)/.docs-installed: $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	@touch $@
+
+docs: $(VENV)/.docs-installed  ## the documentation as web pages, in site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+docs-serve: $(VENV)/.docs-installed  ## the documentation on http://127.0.0.1:8000, rebuilt on each change, until Ctrl-C
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --strict
+
+clean:  ## remove .venv and caches, but no data
+	rm -rf $(VENV) $(CHECKER) site build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

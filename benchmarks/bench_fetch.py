@@ -1,7 +1,7 @@
-"""Fetching files: ours over a pool of 8, checked and named by content, against astroquery's own download in a loop.
+"""Fetching files: ours with 8 connections, checked and named by content, against astroquery's download in a loop.
 
-Both ask the same server for the same files, rendered before the clock starts. On loopback the server is the bound; at
-a distance of 50 ms, as between two towns, the waiting is.
+Both fetch the same files, rendered in the warm-up, from the same server. On loopback the server limits the rate; with a
+latency of 50 ms, as between two cities, the waiting does.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.distance import archive_at_distance
-from benchmarks.measure import Row, rate_row, report, time_in_turn
+from benchmarks.latency import archive_with_latency
+from benchmarks.measure import Row, each, rate_row, report, sized, time_in_turn
 from benchmarks.peers import fetch as peer
 from hubbleclip.archives import open_archive
 from hubbleclip.archives.base import Archive
@@ -23,26 +23,27 @@ from hubbleclip.core.records import Product
 from hubbleclip.simulator.server.launcher import simulated_addresses
 
 SKY = SimulatorSettings(num_proposals=12, frame_px=256)
-NUM_FILES = 20  # the simulator keeps 24 rendered
-FETCH = FetchSettings(connections=8, requests_per_s=100_000)
-DISTANCES = {"loopback": 0.0, "50 ms away": 0.05}
+NUM_FILES = sized(20, 6)  # the simulator caches 24 rendered files
+RUNS = sized(5, 1)
+FETCH = FetchSettings(connections=8, requests_per_s=100_000)  # no rate limit
+LATENCIES_S = {"loopback": 0.0, "50 ms away": 0.05}
 
 
 def open_at(url: str, root: Path) -> Archive:
-    """The archive at an address."""
+    """Open the simulated archive at a URL."""
     settings = ArchiveSettings.model_validate({"name": "simulated", **simulated_addresses(url)})
     return open_archive(settings, FETCH, Layout(root))
 
 
 def list_files(url: str, root: Path) -> list[Product]:
-    """The first files that the archive lists."""
+    """List the first files of the archive."""
     archive = open_at(url, root)
     observations = [one for page in archive.query_observations(0) for one in page]
     return archive.list_products(observations)[0][:NUM_FILES]
 
 
 def compare(name: str, url: str, products: list[Product]) -> list[Row]:
-    """Files and megabytes a second."""
+    """Measure files and megabytes per second."""
 
     @contextmanager
     def ours(folder: Path) -> Iterator[Callable[[], object]]:
@@ -54,7 +55,7 @@ def compare(name: str, url: str, products: list[Product]) -> list[Row]:
     def theirs(folder: Path) -> Iterator[Callable[[], object]]:
         yield lambda: peer.download_all(url, [product.uri for product in products], folder)
 
-    seconds = time_in_turn(ours, theirs, runs=5)
+    seconds = time_in_turn(f"fetch {len(products)} files, {name}", ours, theirs, runs=RUNS)
     megabytes = sum(product.size_bytes or 0 for product in products) / 1e6
     return [
         rate_row(f"fetch, {name}", "files/s", len(products), seconds, peer.NAME),
@@ -63,10 +64,10 @@ def compare(name: str, url: str, products: list[Product]) -> list[Row]:
 
 
 def main() -> None:
-    """Measure at each distance."""
+    """Measure at each latency."""
     rows: list[Row] = []
-    for name, delay_s in DISTANCES.items():
-        with archive_at_distance(SKY, delay_s) as url, tempfile.TemporaryDirectory() as folder:
+    for name, delay_s in each(list(LATENCIES_S.items()), lambda item: item[0]):
+        with archive_with_latency(SKY, delay_s) as url, tempfile.TemporaryDirectory() as folder:
             rows += compare(name, url, list_files(url, Path(folder)))
     report("fetch", rows)
 

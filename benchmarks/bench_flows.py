@@ -1,14 +1,13 @@
-"""The stage `tiles` of 10,000 products as a Prefect flow, and the same library calls in a thread pool: seconds.
+"""Overhead of Prefect: the stage `tiles` of 10,000 products as a flow, against the same library calls in a thread pool.
 
-The server runs already; what starting it costs does not grow with the work. Every product is the same small file, of
-one tile, under a content hash of its own: the less there is to do, the more a task's own cost would show.
+The server is started before the clock, because its start does not grow with the work. Every product is the same small
+file, of one tile, under a different content hash: the less work a task does, the more its overhead shows.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import sys
 import tempfile
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -18,26 +17,27 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.made import write_drz
-from benchmarks.measure import Row, Seconds, report, seconds_row, time_in_turn
+from benchmarks.measure import Row, Seconds, report, seconds_row, sized, time_in_turn
+from benchmarks.synthetic_data import write_drz
 from flows.private_server import prefect_server
 from hubbleclip.catalog.catalog import writing_catalog
 from hubbleclip.config.settings import Settings, read_settings
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Product
 
-NUM_PRODUCTS = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
+NUM_PRODUCTS = sized(10_000, 200)
 SIDE_PX = 120
-RUNS = 2
+RUNS = sized(2, 1)
 PROFILE = "demo"
 
 
 def overrides(folder: Path) -> dict[str, Any]:
+    """Return the settings to change: folder and tiles of one per product."""
     return {"data": str(folder), "tiles": {"size_px": SIDE_PX, "views": ["native"]}}
 
 
-def fill(settings: Settings) -> None:
-    """A catalog of products that are fetched and not yet cut."""
+def write_catalog(settings: Settings) -> None:
+    """Write a catalog of products that are fetched and not yet cut."""
     layout = Layout(settings.root)
     layout.products.mkdir(parents=True)
     path = write_drz(layout.products / "made.fits", SIDE_PX)
@@ -55,23 +55,25 @@ def fill(settings: Settings) -> None:
 
 @contextmanager
 def as_flow(folder: Path) -> Iterator[Callable[[], object]]:
+    """Run the flow."""
     from flows.scheduled import without_heartbeat
     from flows.tiles import tiles
 
-    fill(read_settings(PROFILE, overrides(folder)))
+    write_catalog(read_settings(PROFILE, overrides(folder)))
     with without_heartbeat():
         yield partial(tiles, PROFILE, overrides(folder))
 
 
 @contextmanager
 def as_calls(folder: Path) -> Iterator[Callable[[], object]]:
+    """Run the library calls."""
     settings = read_settings(PROFILE, overrides(folder))
-    fill(settings)
+    write_catalog(settings)
     yield partial(cut_all, settings)
 
 
 def cut_all(settings: Settings) -> None:
-    """What the flow does, in as many threads, with the same checks and writes."""
+    """Do the work of the flow in the same number of threads, with the same checks and writes."""
     from hubbleclip.catalog.pending import pending_tiles, product_batches
     from hubbleclip.pipeline.engine.boundaries import checked
     from hubbleclip.pipeline.engine.stage import Stage
@@ -87,19 +89,20 @@ def cut_all(settings: Settings) -> None:
 
 
 def task_runs(num_flows: int) -> Row:
-    """Task runs a flow, as the server counts them."""
-    asked = urllib.request.Request(
+    """Count the task runs per flow run, as the server reports them."""
+    request = urllib.request.Request(
         f"{os.environ['PREFECT_API_URL']}/task_runs/count", b"{}", {"Content-Type": "application/json"}
     )
-    num = json.load(urllib.request.urlopen(asked, timeout=60)) / num_flows
+    num = json.load(urllib.request.urlopen(request, timeout=60)) / num_flows
     return Row(name=f"task runs, {NUM_PRODUCTS} products", unit="", ours=num, peer=None, peer_name=None, ratio=None,
                runs=1, spread=0.0)  # fmt: skip
 
 
 def main() -> None:
+    """Measure both, in turn."""
     with tempfile.TemporaryDirectory() as home, prefect_server(Path(home)) as wait_until_up:
         wait_until_up()
-        seconds: Seconds = time_in_turn(as_flow, as_calls, runs=RUNS)
+        seconds: Seconds = time_in_turn(f"cut {NUM_PRODUCTS} products", as_flow, as_calls, runs=RUNS)
         rows = [seconds_row(f"cut {NUM_PRODUCTS} products", seconds, "the same calls without Prefect"),
                 task_runs(RUNS + 1)]  # fmt: skip
     report("flows", rows)

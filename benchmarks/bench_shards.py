@@ -1,8 +1,7 @@
-"""Samples to shards and back: ours against webdataset's writer, and against other loaders; the cost of a sample against
-the size of the dataset.
+"""Writing and reading shards: ours against webdataset's writer and other loaders; cost per sample by dataset size.
 
 A whole build makes the JSON, checks every PNG against its hash, spreads the groups, hashes and syncs the shards and
-writes the manifest. It stands beside a peer that writes bytes, and beside one that also makes, checks, hashes and
+writes the manifest. It is compared with a peer that only writes bytes, and with one that also makes, checks, hashes and
 syncs.
 """
 
@@ -12,11 +11,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from benchmarks.dataset_sizes import compare_sizes
 from benchmarks.loading import compare_loading
-from benchmarks.made import make_pngs, make_samples
-from benchmarks.measure import Contender, Row, rate_row, report, time_in_turn
+from benchmarks.measure import Contender, Row, each, progress, rate_row, report, sized, time_in_turn
 from benchmarks.peers import shards as peer
-from benchmarks.scale import compare_sizes
+from benchmarks.synthetic_data import make_pngs, make_samples
 from hubbleclip.config.settings import ShardSettings
 from hubbleclip.core.records import to_row
 from hubbleclip.dataset.build import build_dataset
@@ -27,10 +26,12 @@ MB = 1_000_000
 MAX_BYTES = SETTINGS.max_mb * MB
 NUM_PICTURES = 24
 GROUP_SIZE = 10
+RUNS = sized(5, 1)
 
 
 def compare(num: int, side_px: int) -> list[Row]:
-    """Megabytes of members and samples a second."""
+    """Measure megabytes of members, and samples, per second."""
+    progress(f"making {num:,} tiles of {side_px} px")
     samples, pngs = make_samples(make_pngs(NUM_PICTURES, side_px), num, GROUP_SIZE)
     rows: list[peer.Member] = [
         {"__key__": one.tile_id, "json": to_row(one), "png": pngs[one.tile_id], "txt": one.captions[0]}
@@ -52,15 +53,16 @@ def compare(num: int, side_px: int) -> list[Row]:
     megabytes = sum(len(one["json"]) + len(one["png"]) + len(one["txt"]) for one in members) / MB
     measured = []
     name = f"{size}: made, checked, hashed, synced"
-    for other, peer_name in ((theirs, peer.NAME), (careful, peer.CAREFUL_NAME)):
-        seconds = time_in_turn(ours, other, runs=5)
+    comparisons = [(theirs, peer.NAME), (careful, peer.CAREFUL_NAME)]
+    for other, peer_name in each(comparisons, lambda one: f"{size}, against {one[1]}"):
+        seconds = time_in_turn(name, ours, other, runs=RUNS)
         measured.append(rate_row(name, "MB/s", megabytes, seconds, peer_name))
         measured.append(rate_row(name, "samples/s", len(samples), seconds, peer_name))
     return measured
 
 
 def contender(write: Callable[[Path], None]) -> Contender:
-    """What writes into a folder, to be timed."""
+    """Time a function that writes into an empty folder."""
 
     @contextmanager
     def timed(folder: Path) -> Iterator[Callable[[], object]]:
@@ -70,8 +72,9 @@ def contender(write: Callable[[Path], None]) -> Contender:
 
 
 def main() -> None:
-    """Measure writing of large and small tiles, loading, and sizes."""
-    report("shards", [*compare(4000, 512), *compare(20_000, 128), *compare_loading(), *compare_sizes()])
+    """Measure writing of large and small tiles, loading, and dataset sizes."""
+    written = [*compare(sized(4000, 200), 512), *compare(sized(20_000, 500), 128)]
+    report("shards", [*written, *compare_loading(), *compare_sizes()])
 
 
 if __name__ == "__main__":

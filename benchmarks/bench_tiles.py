@@ -1,13 +1,12 @@
-"""FITS to PNG tiles of 256 px in a shard: ours, with masks, repairs, checks and WCS, against what does less.
+"""FITS to PNG tiles of 256 px in a shard: ours, with masks, repairs, checks and WCS, against simpler pipelines.
 
-On one core and on two, from the start of a process, against the sum of the parts, and cut-outs against cut-outs. A peer
-that leaves cosmic rays is held against ours leaving them too, and ours taking them out against the naive road with
-astroscrappy. Peers that need it run in environments of their own; `--few` measures each row twice only.
+Measured on one core and on two, as whole processes, against the sum of the parts, and cut-outs against cut-outs. A peer
+that keeps cosmic rays is compared with ours keeping them too, and ours rejecting them with astropy and astroscrappy.
+Peers with conflicting packages run in environments of their own.
 """
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import subprocess
 import sys
@@ -21,16 +20,26 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 
-from benchmarks import tiles_road
-from benchmarks.made import write_drz, write_flc
-from benchmarks.measure import ROOT, Contender, Row, Seconds, rate_row, report, seconds_row, table_of, time_in_turn
+from benchmarks import tile_pipeline
+from benchmarks.measure import (
+    ROOT,
+    Contender,
+    Row,
+    Seconds,
+    each,
+    progress,
+    rate_row,
+    report,
+    seconds_row,
+    sized,
+    time_in_turn,
+)
 from benchmarks.peers import tiles as naive
-from benchmarks.peers.tiles_apart import ASTROCUT, CLEANING, CUTANA, FITSBOLT, SHELF, Apart, peers_apart
+from benchmarks.peers.tile_peers import ASTROCUT, ASTROSCRAPPY, CUTANA, FITSBOLT, LIBRARIES, PeerProcess, peer_process
+from benchmarks.synthetic_data import write_drz, write_flc
 from hubbleclip.config.settings import FlowSettings, TileSettings
-from hubbleclip.images import bad_pixels as holes
-from hubbleclip.images import render as levels
+from hubbleclip.images import bad_pixels, render
 from hubbleclip.images.cosmic_rays import take_out_rays
 from hubbleclip.images.kernels import pixel_words
 from hubbleclip.images.png import decode_png, encode_png
@@ -41,14 +50,17 @@ from hubbleclip.images.tiling import CutTile, tile_file
 SIZE_PX = 256
 SETTINGS = TileSettings(size_px=SIZE_PX, views=("native",))
 TILE_MPIX = SIZE_PX**2 / 1e6
-RUNS = 15
-A_BATCH = FlowSettings().batch_size
-READ_BYTES = 1 << 20
-SIZES = {"drz": "4200 x 4200", "flc": "2 x 2048 x 4096"}
+RUNS = sized(15, 1)
+PROCESS_FILES = sized((2, 16, FlowSettings().batch_size), (2,))
+"""Files per process: few, and up to a batch of a worker."""
+READ_BYTES = 1 << 20  # per system call
+DRZ_PX, FLC_YX = sized((4200, (2048, 4096)), (1100, (512, 1024)))
+SMALL_PX = sized(2100, 600)
+SIZES = {"drz": f"{DRZ_PX} x {DRZ_PX}", "flc": f"2 x {FLC_YX[0]} x {FLC_YX[1]}"}
 
 
 def contender(work: Callable[[Path], object]) -> Contender:
-    """Work that is given an empty folder."""
+    """Time a function that takes an empty folder."""
 
     @contextmanager
     def prepared(folder: Path) -> Iterator[Callable[[], object]]:
@@ -57,77 +69,87 @@ def contender(work: Callable[[Path], object]) -> Contender:
     return prepared
 
 
-def road_rows(paths: Mapping[str, Path], shelf: Apart | None, runs: int) -> list[Row]:
-    """Megapixels of tiles a second on one core; each side's own number of tiles counts, ours has a few more."""
+def pipeline_rows(paths: Mapping[str, Path], libraries: PeerProcess | None, runs: int) -> list[Row]:
+    """Measure megapixels of tiles per second on one core; each side counts its own tiles, ours has a few more."""
     drz, flc = (f"{name} {size}" for name, size in SIZES.items())
-    ask = partial(partial, shelf.ask) if shelf else None
+    job = partial(partial, libraries.run) if libraries else None
     pairs: list[tuple[str, str, bool, Callable[..., int] | None, str, int]] = [
         (f"{drz}, one core", "drz", True, naive.write_shard, naive.NAME, runs),
-        (f"{drz}, one core", "drz", True, ask and ask("shard"), SHELF, runs),
+        (f"{drz}, one core", "drz", True, job and job("shard"), LIBRARIES, runs),
         (f"{flc}, rays left by both, one core", "flc", False, naive.write_shard, naive.NAME, runs),
-        (f"{flc}, rays left by both, one core", "flc", False, ask and ask("shard"), SHELF, runs),
-        (f"{flc}, rays taken out by both, one core", "flc", True, ask and ask("naive_clean"), CLEANING, min(runs, 3)),
+        (f"{flc}, rays left by both, one core", "flc", False, job and job("shard"), LIBRARIES, runs),
+        (
+            f"{flc}, rays taken out by both, one core",
+            "flc",
+            True,
+            job and job("naive_clean"),
+            ASTROSCRAPPY,
+            min(runs, 3),
+        ),
         (f"{flc}, rays taken out by ours alone, one core", "flc", True, naive.write_shard, naive.NAME, runs),
-        (f"{flc}, rays taken out by ours alone, one core", "flc", True, ask and ask("shard"), SHELF, runs),
+        (f"{flc}, rays taken out by ours alone, one core", "flc", True, job and job("shard"), LIBRARIES, runs),
     ]
+    measurable = [pair for pair in pairs if pair[3]]
     return [
-        road_row(name, paths[key], rays, peer, peer_name, some)
-        for name, key, rays, peer, peer_name, some in pairs
-        if peer
+        pipeline_row(name, paths[key], rejects_rays, peer, peer_name, num_runs)
+        for name, key, rejects_rays, peer, peer_name, num_runs in each(
+            measurable, lambda pair: f"{pair[0]}, against {pair[4]}"
+        )
     ]
 
 
-def road_row(name: str, path: Path, rays: bool, peer: Callable[..., int], peer_name: str, runs: int) -> Row:
-    """One road against another."""
+def pipeline_row(name: str, path: Path, rejects_rays: bool, peer: Callable[..., int], peer_name: str, runs: int) -> Row:
+    """Measure our pipeline against a peer's."""
     counts = {}
 
     def ours(folder: Path) -> None:
-        counts["ours"] = tiles_road.write_shard([path], folder / "ours.tar", SIZE_PX, rays)
+        counts["ours"] = tile_pipeline.write_shard([path], folder / "ours.tar", SIZE_PX, rejects_rays)
 
     def theirs(folder: Path) -> None:
         counts["theirs"] = peer([path], folder / "theirs.tar", SIZE_PX)
 
-    seconds = time_in_turn(contender(ours), contender(theirs), runs=runs)
+    seconds = time_in_turn(name, contender(ours), contender(theirs), runs=runs)
     return per_tile_row(name, seconds, counts["ours"], counts["theirs"], peer_name)
 
 
 def per_tile_row(name: str, seconds: Seconds, num_ours: int, num_theirs: int, peer_name: str) -> Row:
-    """Rates in megapixels of tiles: the peer's time is scaled to as many tiles as ours."""
+    """Make a row in megapixels of tiles: the peer's time is scaled to our number of tiles."""
     scaled = Seconds(ours=seconds.ours, peer=tuple(one * num_ours / num_theirs for one in seconds.peer))
     return rate_row(name, "Mpix/s", num_ours * TILE_MPIX, scaled, peer_name)
 
 
 def two_processes_row(paths: Sequence[Path], runs: int) -> Row:
-    """The files shared out between two worker processes, against one: enough of them that each gets its core."""
+    """Measure files divided between two worker processes, against one process."""
     with ProcessPoolExecutor(1) as one, ProcessPoolExecutor(2) as two:
 
         def cut(pool: ProcessPoolExecutor, folder: Path) -> int:
             jobs = [([path], folder / f"{number}.tar", SIZE_PX) for number, path in enumerate(paths)]
-            return sum(pool.map(tiles_road.write_shard, *zip(*jobs, strict=True)))
+            return sum(pool.map(tile_pipeline.write_shard, *zip(*jobs, strict=True)))
 
         sides = contender(partial(cut, two)), contender(partial(cut, one))
-        seconds = time_in_turn(*sides, runs=runs)
+        name = f"{len(paths)} files, two processes"
+        seconds = time_in_turn(name, *sides, runs=runs)
         with tempfile.TemporaryDirectory() as folder:
             megapixels = cut(two, Path(folder)) * TILE_MPIX
-    return rate_row(f"{len(paths)} files, two processes", "Mpix/s", megapixels, seconds, "ours in one process")
+    return rate_row(name, "Mpix/s", megapixels, seconds, "ours in one process")
 
 
 def process_row(paths: Sequence[Path], runs: int) -> Row:
-    """A whole process, imports and all, on few files, and on as many as a worker's batch holds."""
+    """Measure a whole process with its imports."""
 
     def start(module: str, folder: Path) -> None:
         command = [sys.executable, "-m", module, folder / "shard.tar", str(SIZE_PX), *paths]
         subprocess.run(command, cwd=ROOT, check=True)
 
-    ours, theirs = (contender(partial(start, module)) for module in ("benchmarks.tiles_road", "benchmarks.peers.tiles"))
+    ours, theirs = (
+        contender(partial(start, module)) for module in ("benchmarks.tile_pipeline", "benchmarks.peers.tiles")
+    )
     name = f"whole process with imports, {len(paths)} files"
-    return seconds_row(name, time_in_turn(ours, theirs, runs=runs), naive.NAME)
+    return seconds_row(name, time_in_turn(name, ours, theirs, runs=runs), naive.NAME)
 
 
 def bound_row(name: str, path: Path, runs: int) -> Row:
-    """Ours against its parts, one by one: reading the bytes, levels of all pixels, PNG, tar; and finding the rays where
-    the road does.
-    """
+    """Measure our pipeline against its parts run separately: reading, cosmic rays (if detected), levels, PNG, tar."""
     tiles = tile_file(path, "0" * 64, SETTINGS).tiles
     images = read_science_images(path, SETTINGS.max_pixels)
     parts = [
@@ -137,99 +159,98 @@ def bound_row(name: str, path: Path, runs: int) -> Row:
         partial(pack_all, tiles),
     ]
     if any(image.may_hold_rays for image in images):
-        parts.insert(1, partial(take_out_all, images))
+        parts.insert(1, partial(detect_cosmic_rays, images))
+    # seconds of each part in every run, for the name of the row
     alone: dict[str, list[float]] = {part.func.__name__: [] for part in parts}
 
-    def one_by_one(folder: Path) -> None:
+    def run_parts(folder: Path) -> None:
         for part in parts:
             start = time.perf_counter()
             part(folder)
             alone[part.func.__name__].append(time.perf_counter() - start)
 
-    road = contender(lambda folder: tiles_road.write_shard([path], folder / "ours.tar", SIZE_PX))
-    seconds = time_in_turn(road, contender(one_by_one), runs=runs)
-    text = " + ".join(f"{part} {statistics.median(times[1:]) * 1e3:.0f}" for part, times in alone.items())
+    ours = contender(lambda folder: tile_pipeline.write_shard([path], folder / "ours.tar", SIZE_PX))
+    seconds = time_in_turn(f"{name}, share of its bound", ours, contender(run_parts), runs=runs)
+    medians_ms = {part: statistics.median(times[1:]) * 1e3 for part, times in alone.items()}  # without the warm-up
+    text = " + ".join(f"{part} {median_ms:.0f}" for part, median_ms in medians_ms.items())
     return rate_row(f"{name}, share of its bound", "Mpix/s", len(tiles) * TILE_MPIX, seconds, f"the sum of {text} ms")
 
 
 def read_bytes(path: Path, num_bytes: int, folder: Path) -> None:
-    """As many bytes of a file into a buffer."""
+    """Read the first bytes of a file into a buffer."""
     buffer = bytearray(READ_BYTES)
     with path.open("rb", buffering=0) as file:
         while num_bytes > 0:
             num_bytes -= file.readinto(buffer) or num_bytes
 
 
-def take_out_all(images: Sequence[ScienceImage], folder: Path) -> None:
-    """Cosmic rays of all images, in masks of their own."""
+def detect_cosmic_rays(images: Sequence[ScienceImage], folder: Path) -> None:
+    """Detect cosmic rays in all images, in copies of their masks."""
     for image in images:
         take_out_rays(image.data_yx, image.valid_yx.copy(), 5.0, 1.0)
 
 
 def stretch_all(images: Sequence[ScienceImage], folder: Path) -> None:
-    """Levels of all pixels, by bands of rows, as if all were sound."""
+    """Compute levels of all pixels, by bands of rows, as if all were valid."""
     for image in images:
-        curve = level_curve(Stretch(kind="asinh", black=4, white=8000, softening=3, sky=5, noise=1), holes.NEVER)
-        levels_yx, sound_yx = np.empty((SIZE_PX, image.data_yx.shape[1]), np.uint8), np.ones_like(image.valid_yx)
-        for top in range(0, len(sound_yx) - SIZE_PX + 1, SIZE_PX):
-            levels.levels_of_rows(pixel_words(image.data_yx), sound_yx, curve, top, levels_yx)
+        curve = level_curve(Stretch(kind="asinh", black=4, white=8000, softening=3, sky=5, noise=1), bad_pixels.NEVER)
+        levels_yx, valid_yx = np.empty((SIZE_PX, image.data_yx.shape[1]), np.uint8), np.ones_like(image.valid_yx)
+        for top in range(0, len(valid_yx) - SIZE_PX + 1, SIZE_PX):
+            render.levels_of_rows(pixel_words(image.data_yx), valid_yx, curve, top, levels_yx)
 
 
 def encode_all(pictures: Sequence[NDArray[np.uint8]], folder: Path) -> None:
-    """The PNGs of the tiles."""
+    """Encode the tiles as PNG."""
     for levels_yx in pictures:
         encode_png(levels_yx)
 
 
 def pack_all(tiles: Sequence[CutTile], folder: Path) -> None:
-    """The tar of the PNGs."""
-    tiles_road.pack([tiles], folder / "a.tar")
+    """Write the tar of the PNGs."""
+    tile_pipeline.pack([tiles], folder / "a.tar")
 
 
-def cutout_row(path: Path, apart: Apart, job: str, peer_name: str, runs: int) -> Row:
-    """Cut-outs of a grid a second."""
+def cutout_row(path: Path, process: PeerProcess, job: str, peer_name: str, runs: int) -> Row:
+    """Measure cut-outs of a grid per second."""
     counts: list[int] = []
     ours = contender(lambda _: tile_file(path, "0" * 64, SETTINGS))
-    theirs = contender(lambda folder: counts.append(apart.ask(job, [path], folder, SIZE_PX)))
-    seconds = time_in_turn(ours, theirs, runs=runs)
+    theirs = contender(lambda folder: counts.append(process.run(job, [path], folder, SIZE_PX)))
+    name = f"cut-outs of 256 px from {SMALL_PX:,} px"
+    seconds = time_in_turn(f"{name}, against {peer_name}", ours, theirs, runs=runs)
     num_ours = len(tile_file(path, "0" * 64, SETTINGS).tiles)
     scaled = Seconds(ours=seconds.ours, peer=tuple(one * num_ours / counts[0] for one in seconds.peer))
-    return rate_row("cut-outs of 256 px from 2,100 px", "tiles/s", num_ours, scaled, peer_name)
+    return rate_row(name, "tiles/s", num_ours, scaled, peer_name)
 
 
 def main() -> None:
     """Measure all."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--few", action="store_true", help="twice each, printed and not written: to see that it runs")
-    few = parser.parse_args().few
-    runs = 2 if few else RUNS
     with (
         tempfile.TemporaryDirectory() as folder,
-        peers_apart("tiles_shelf.py") as shelf,
-        peers_apart("tiles_cutana.py") as cutana,
+        peer_process("tiles_libraries.py") as libraries,
+        peer_process("tiles_cutana.py") as cutana,
     ):
-        drz, flc = write_drz(Path(folder) / "made_drz.fits", 4200), write_flc(Path(folder) / "made_flc.fits")
-        small = write_drz(Path(folder) / "small_drz.fits", 2100)
-        rows = road_rows({"drz": drz, "flc": flc}, shelf, runs)
+        progress(f"drawing synthetic files: {', '.join(SIZES.values())}")
+        drz = write_drz(Path(folder) / "synthetic_drz.fits", DRZ_PX)
+        flc = write_flc(Path(folder) / "synthetic_flc.fits", FLC_YX)
+        small = write_drz(Path(folder) / "small_drz.fits", SMALL_PX)
+        rows = pipeline_rows({"drz": drz, "flc": flc}, libraries, RUNS)
         rows += [
-            two_processes_row([drz, drz, flc, flc] * 4, 2 * runs),
-            bound_row("drz", drz, runs),
-            bound_row("flc", flc, runs),
+            two_processes_row([drz, drz, flc, flc] * sized(4, 1), 2 * RUNS),
+            bound_row("drz", drz, RUNS),
+            bound_row("flc", flc, RUNS),
         ]
         rows += [
-            process_row([drz, flc] * pairs, min(runs, most)) for pairs, most in ((1, 7), (8, 5), (A_BATCH // 2, 3))
+            process_row([drz, flc] * (num_files // 2), min(RUNS, most))
+            for num_files, most in zip(PROCESS_FILES, (7, 5, 3), strict=False)
         ]
-        if shelf:
+        if libraries:
             rows += [
-                cutout_row(small, shelf, *peer, min(runs, 3))
+                cutout_row(small, libraries, *peer, min(RUNS, 3))
                 for peer in (("astrocut", ASTROCUT), ("fitsbolt", FITSBOLT))
             ]
         if cutana:
-            rows.append(cutout_row(small, cutana, "cutana", CUTANA, min(runs, 3)))
-    if few:
-        Console().print(table_of("tiles", rows))
-    else:
-        report("tiles", rows)
+            rows.append(cutout_row(small, cutana, "cutana", CUTANA, min(RUNS, 3)))
+    report("tiles", rows)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,9 @@
-"""Training beside `open_clip_train`, on the same shards: whole epochs, steps alone, and the encoding of short texts.
+"""Training against `open_clip_train`, on the same shards: whole epochs, steps alone, and the encoding of short texts.
 
-    python -m benchmarks.bench_train
-
-Both take the same 512 px tiles to the same model in batches of the same size, read by as many processes. Ours also
-turns each image and knows groups; in memory it keeps tiles, reduced, where they fit, as they do here. Each of our
-epochs starts a loader, which a training does once; the peer's runs already. "Wait for the loader" is the part of an
-epoch that is spent until the next batch stands ready, once the first one came.
+Both train the same model on the same 512 px tiles with the same batch size and number of reading processes. Ours also
+rotates images and respects groups, and caches reduced tiles in memory where they fit, as they do here. Each of our
+epochs starts a loader, which a training does once; the peer's is already running. "Wait for the loader" is the share of
+an epoch spent waiting for batches, without the first.
 """
 
 from __future__ import annotations
@@ -21,8 +19,8 @@ from pathlib import Path
 import torch
 
 from benchmarks.environments import peer_packages, run_peer
-from benchmarks.made import make_pngs, make_samples
-from benchmarks.measure import Row, Seconds, rate_row, report, time_in_turn
+from benchmarks.measure import Row, Seconds, progress, rate_row, report, sized, time_in_turn
+from benchmarks.synthetic_data import make_pngs, make_samples
 from hubbleclip.config.settings import ModelSettings, ShardSettings, TrainSettings
 from hubbleclip.dataset.build import build_dataset
 from hubbleclip.dataset.loader import (
@@ -34,16 +32,16 @@ from hubbleclip.dataset.loader import (
     open_train_batches,
 )
 from hubbleclip.dataset.manifest import read_dataset
-from hubbleclip.training.distributed import World, joined
+from hubbleclip.training.distributed import World, process_group
 from hubbleclip.training.models.builder import MODELS_DIR, LoadedModel, load_model
 from hubbleclip.training.optimizer import BETAS
 from hubbleclip.training.trainer import make_trainer
 
 MODEL = ModelSettings(name="hubbleclip-tiny", pretrained="")
-STEPS = 5  # tiles of a group: a batch has one of each group, so that as many batches show every tile once
-SETTINGS = TrainSettings(steps=STEPS, batch_size=96, learning_rate=1e-3, warmup_steps=50, workers=1)
+STEPS = sized(5, 2)  # also the tiles per group: a batch has one tile of each group, so STEPS batches are an epoch
+SETTINGS = TrainSettings(steps=STEPS, batch_size=sized(96, 16), learning_rate=1e-3, warmup_steps=50, workers=1)
 NUM_TILES = STEPS * SETTINGS.batch_size
-RUNS = 3
+RUNS = sized(3, 1)
 PHRASES = ["a spiral galaxy", "a planetary nebula", "Jupiter with its moons", "strong gravitational lens arcs"] * 64
 PEER, WEBDATASET = "open_clip_train", "webdataset==0.2.86"
 
@@ -51,7 +49,7 @@ OpenBatches = Callable[[], Iterable[TrainBatch]]
 
 
 def make_dataset(folder: Path) -> Path:
-    """A dataset of 512 px tiles."""
+    """Build a dataset of 512 px tiles."""
     samples, pngs = make_samples(make_pngs(NUM_TILES // 8, 512), NUM_TILES, STEPS)
     built = build_dataset(
         samples, pngs.__getitem__, folder, ShardSettings(), contract_version="1.0.0", code_version="benchmark"
@@ -60,42 +58,43 @@ def make_dataset(folder: Path) -> Path:
 
 
 class Bench:
-    """One dataset and one model, and the ways to train."""
+    """A dataset, a model, and the ways to train."""
 
     def __init__(self, dataset_dir: Path, world: World) -> None:
         self.world, self.info = world, read_dataset(dataset_dir)
-        self.fed = self.load()
-        self.batches, self.read_anew = self.open(CACHE_BYTES), self.open(0)
-        self.ready = list(iterate_batches(self.batches, 0, pin=False))
+        self.loaded = self.load()
+        self.cached, self.uncached = self.open(CACHE_BYTES), self.open(0)
+        # steps alone: with batches in memory the loader costs nothing
+        self.in_memory = list(iterate_batches(self.cached, 0, pin=False))
         self.packages = peer_packages("open-clip-train", WEBDATASET)
 
     def load(self) -> LoadedModel:
-        """The model with its first weights."""
+        """Load the model with its initial weights."""
         loaded = load_model(MODEL, SETTINGS.seed)
         loaded.model.to(self.world.device)
         return loaded
 
     def open(self, cache_bytes: int) -> TrainBatches:
-        """Batches of tiles that are kept in memory where they take so much at most."""
+        """Open batches whose tiles are cached in at most `cache_bytes` of memory."""
         return open_train_batches(
-            open_split(self.info, "train"), SETTINGS, image_size=self.fed.image_size, tokenizer=self.fed.tokenizer,
-            context_length=self.fed.context_length, cache_bytes=cache_bytes,
+            open_split(self.info, "train"), SETTINGS, image_size=self.loaded.image_size,
+            tokenizer=self.loaded.tokenizer, context_length=self.loaded.context_length, cache_bytes=cache_bytes,
         )  # fmt: skip
 
     def train(self, open_batches: OpenBatches, folder: Path) -> tuple[float, float]:
-        """Seconds that opening the batches and their steps took, and of them those of waiting after the first batch."""
+        """Train an epoch; return its seconds, and those spent waiting for batches after the first."""
         val = open_split(self.info, "val")
         trainer = make_trainer(self.load(), SETTINGS, self.world, val=val, run_dir=folder)
         waited_s, start_s = 0.0, time.perf_counter()
-        asked_s = start_s
+        step_end_s = start_s
         for number, batch in enumerate(open_batches()):
-            waited_s += time.perf_counter() - asked_s if number else 0.0
+            waited_s += time.perf_counter() - step_end_s if number else 0.0
             trainer.train_step(batch)
-            asked_s = time.perf_counter()
-        return asked_s - start_s, waited_s
+            step_end_s = time.perf_counter()
+        return step_end_s - start_s, waited_s
 
     def peer(self, folder: Path) -> dict[str, float]:
-        """Seconds of the peer's epoch from shards, and of one on batches that stand ready."""
+        """Run the peer; return the seconds of an epoch from shards and of one on batches in memory."""
         flags = {
             "train-data": "::".join(self.info.shards["train"]), "train-num-samples": NUM_TILES,
             "dataset-type": "webdataset", "workers": SETTINGS.workers, "batch-size": SETTINGS.batch_size,
@@ -112,54 +111,57 @@ class Bench:
 
     @contextmanager
     def our_texts(self, _: Path) -> Iterator[Callable[[], object]]:
-        """Short texts, cut to the longest."""
-        yield lambda: self.fed.encode_texts(PHRASES)
+        """Encode short texts, cut to the longest."""
+        yield lambda: self.loaded.encode_texts(PHRASES)
 
     @contextmanager
     def peer_texts(self, _: Path) -> Iterator[Callable[[], object]]:
-        """Short texts, filled up to the context."""
+        """Encode short texts, padded to the context length."""
 
         @torch.inference_mode()
         def work() -> None:
-            self.fed.model.encode_text(self.fed.tokenizer(PHRASES).to(self.world.device), normalize=True)
+            self.loaded.model.encode_text(self.loaded.tokenizer(PHRASES).to(self.world.device), normalize=True)
 
         yield work
 
 
 def measure(bench: Bench) -> list[Row]:
-    """Samples and texts a second."""
+    """Measure samples and texts per second."""
     ways: dict[str, OpenBatches] = {
-        "from shards": lambda: iterate_batches(bench.batches, 0, pin=False),
-        "from shards, tiles read anew": lambda: iterate_batches(bench.read_anew, 0, pin=False),
-        "batches ready": lambda: bench.ready,
+        "from shards": lambda: iterate_batches(bench.cached, 0, pin=False),
+        "from shards, tiles read anew": lambda: iterate_batches(bench.uncached, 0, pin=False),
+        "batches ready": lambda: bench.in_memory,
     }
     ours: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
     peers: list[dict[str, float]] = []
     for number in range(RUNS + 1):
         for way, open_batches in ways.items():
+            progress(f"our epoch, {way}: {'warm-up' if number == 0 else f'run {number} of {RUNS}'}")
             with tempfile.TemporaryDirectory() as folder:
                 ours[way].append(bench.train(open_batches, Path(folder)))
         if bench.packages and number:  # the first round warms up, as the peer does itself
+            progress(f"{PEER}: run {number} of {RUNS}")
             with tempfile.TemporaryDirectory() as folder:
                 peers.append(bench.peer(Path(folder)))
     name = f"train {MODEL.name}, batch {SETTINGS.batch_size}, bf16, {bench.world.device.type}"
     rows = []
     for way, runs in ours.items():
         took_s, _ = zip(*runs[1:], strict=True)
-        rival_s = tuple(one["ready" if way == "batches ready" else "shards"] for one in peers)
+        peer_s = tuple(one["ready" if way == "batches ready" else "shards"] for one in peers)
         rows.append(
             rate_row(
-                f"{name}, {way}", "samples/s", NUM_TILES, Seconds(ours=took_s, peer=rival_s), PEER if peers else None
+                f"{name}, {way}", "samples/s", NUM_TILES, Seconds(ours=took_s, peer=peer_s), PEER if peers else None
             )
         )
         if way != "batches ready":
             rows.append(wait_row(way, [100 * waited / took for took, waited in runs[1:]]))
-    texts = time_in_turn(bench.our_texts, bench.peer_texts, runs=5)
-    return [*rows, rate_row("encode phrases of 5 tokens on average", "texts/s", len(PHRASES), texts, "77 tokens each")]
+    name = "encode phrases of 5 tokens on average"
+    texts = time_in_turn(name, bench.our_texts, bench.peer_texts, runs=sized(5, 1))
+    return [*rows, rate_row(name, "texts/s", len(PHRASES), texts, "77 tokens each")]
 
 
 def wait_row(way: str, shares: Sequence[float]) -> Row:
-    """The part of our epochs that was spent waiting for a batch."""
+    """Make a row of the share of our epochs that was spent waiting for batches."""
     median = statistics.median(shares)
     return Row(
         name=f"wait for the loader, {way}", unit="% of an epoch", ours=round(median, 2), peer=None, peer_name=None,
@@ -169,7 +171,8 @@ def wait_row(way: str, shares: Sequence[float]) -> Row:
 
 def main() -> None:
     """Measure epochs, steps and texts."""
-    with tempfile.TemporaryDirectory() as folder, joined() as world:
+    progress(f"making {NUM_TILES} tiles of 512 px")
+    with tempfile.TemporaryDirectory() as folder, process_group() as world:
         rows = measure(Bench(make_dataset(Path(folder)), world))
     report("train", rows)
 

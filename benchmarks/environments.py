@@ -1,4 +1,4 @@
-"""Peers that do not fit our environment run in one of their own, made once below `benchmarks/.envs`."""
+"""Virtual environments for peers whose packages conflict with ours, created once in `benchmarks/.envs`."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.measure import QUICK, progress
+
 ENVIRONMENTS = Path(__file__).parent / ".envs"
 PEERS = Path(__file__).parent / "peers"
 
 
 def peer_python(name: str, *packages: str) -> Path | None:
-    """The interpreter of an environment with these packages; None, after a line that says so, where they do not fit."""
+    """Return the interpreter of an environment with these packages; None if they are not installed."""
     folder = ENVIRONMENTS / name
     python = folder / "bin/python"
     ready = _installed(folder, packages, lambda: venv.create(folder, clear=True, with_pip=True), [python, "-m", "pip"])
@@ -24,7 +26,7 @@ def peer_python(name: str, *packages: str) -> Path | None:
 
 
 def peer_packages(name: str, *packages: str) -> Path | None:
-    """A folder with these packages and not what they need, to stand before ours on a peer's path; else as above."""
+    """Return a folder with these packages without dependencies, to precede ours on a peer's path; None as above."""
     folder = ENVIRONMENTS / name
     pip = [sys.executable, "-m", "pip"]
     ready = _installed(
@@ -36,23 +38,30 @@ def peer_packages(name: str, *packages: str) -> Path | None:
 def _installed(
     folder: Path, packages: Sequence[str], clear: Callable[[], object], pip: Sequence[Path | str], *options: Path | str
 ) -> bool:
-    """The mark is written last, so that a half-made environment is made again."""
-    mark, wanted = folder / "packages.txt", "\n".join(packages)
-    if mark.is_file() and mark.read_text() == wanted:
+    """Whether the packages are installed, now or by an earlier run; a line on stderr says why if not.
+
+    QUICK=1 installs nothing, because that alone may take minutes.
+    """
+    mark, content = folder / "packages.txt", "\n".join(packages)
+    if mark.is_file() and mark.read_text() == content:
         return True
+    if QUICK:
+        progress(f"skipping the peers of {folder.name}: not installed, and QUICK=1 installs nothing")
+        return False
+    progress(f"installing {len(packages)} packages for the peers of {folder.name}")
     clear()
     install = [*pip, "install", "--quiet", "--disable-pip-version-check", *options, *packages]
     done = subprocess.run(install, capture_output=True, text=True, check=False)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["pip failed"])[-1]
-        print(f"{folder.name} is left out: its packages do not install ({reason})", file=sys.stderr)
+        progress(f"skipping the peers of {folder.name}: pip install fails ({reason})")
         return False
-    mark.write_text(wanted)
+    mark.write_text(content)  # written last: a partial environment is created again
     return True
 
 
 def run_peer(python: Path | str, script: str, **arguments: Any) -> Any:
-    """What `benchmarks/peers/<script>` prints last, as JSON; it is given its arguments as one JSON object."""
+    """Run `benchmarks/peers/<script>` with its arguments as one JSON object; return its last line, parsed as JSON."""
     command = [python, PEERS / script, json.dumps(arguments, default=str)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -1,7 +1,7 @@
-"""Batches of grey 512 px tiles with their texts: ours by random access, in the order of a seed, beside streaming peers.
+"""Batches of grey 512 px tiles with their texts: our loader (random access, seeded order) against streaming loaders.
 
-All decode on the CPU with two workers, ours threads and the peers' processes, and give uint8 batches; ours also draws
-and tokenizes texts, draws views and positives, has at most one tile of a proposal in a batch, and can start anywhere.
+All decode on the CPU with two workers (threads in ours, processes in the peers) and return uint8 batches. Ours also
+draws and tokenizes texts, draws views, has at most one tile of a proposal per batch, and can start at any step.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ import open_clip
 import torch
 
 from benchmarks.environments import peer_python, run_peer
-from benchmarks.made import make_pngs, make_samples
-from benchmarks.measure import Row, Seconds, rate_row
+from benchmarks.measure import Row, Seconds, each, progress, rate_row, sized
+from benchmarks.synthetic_data import make_pngs, make_samples
 from hubbleclip.config.settings import ShardSettings, TrainSettings
 from hubbleclip.dataset.build import build_dataset
 from hubbleclip.dataset.loader import TrainBatches, iterate_batches, open_split, open_train_batches
 from hubbleclip.dataset.manifest import DatasetInfo, read_dataset
 
-NUM, GROUP_SIZE, NUM_PICTURES, SIDE_PX = 7680, 10, 24, 512
-BATCH, WORKERS, RUNS = 64, 2, 3
+NUM, GROUP_SIZE, NUM_PICTURES, SIDE_PX = sized(7680, 640), 10, 24, 512
+BATCH, WORKERS, RUNS = 64, 2, sized(3, 1)  # a batch has one tile of each of 64 groups: NUM is at least 640
 CONTEXT_LENGTH = 77
 PEERS = {"opencv": "webdataset + OpenCV", "pil": "webdataset, pil decoder", "litdata": "litdata + OpenCV"}
 PACKAGES = (
@@ -33,7 +33,7 @@ PACKAGES = (
 
 
 def build(root: Path, num: int = NUM, side_px: int = SIDE_PX, max_mb: int = 32) -> DatasetInfo:
-    """A dataset of made tiles; shards small enough that loader processes of the peers share them evenly."""
+    """Build a dataset of synthetic tiles; shards are small, so that the peers' processes share them evenly."""
     samples, pngs = make_samples(make_pngs(NUM_PICTURES, side_px), num, GROUP_SIZE)
     built = build_dataset(
         samples, pngs.__getitem__, root, ShardSettings(max_mb=max_mb), contract_version="1.0.0",
@@ -43,7 +43,7 @@ def build(root: Path, num: int = NUM, side_px: int = SIDE_PX, max_mb: int = 32) 
 
 
 def open_ours(info: DatasetInfo, *, workers: int = WORKERS, steps: int = NUM // BATCH) -> TrainBatches:
-    """Our batches, read and decoded anew each time: nothing is kept in memory."""
+    """Open our batches without a cache: tiles are read and decoded each time."""
     settings = TrainSettings(steps=steps, batch_size=BATCH, workers=workers, full_abstract_share=1.0)
     tokenizer = open_clip.SimpleTokenizer(context_length=CONTEXT_LENGTH)
     return open_train_batches(
@@ -52,41 +52,43 @@ def open_ours(info: DatasetInfo, *, workers: int = WORKERS, steps: int = NUM // 
     )  # fmt: skip
 
 
-def seconds_of(batches: TrainBatches, first_step: int = 0) -> float:
-    """Seconds for all batches from a step on."""
+def time_ours(batches: TrainBatches, first_step: int = 0) -> float:
+    """Measure the seconds of all batches from a step on."""
     start = time.perf_counter()
     num = sum(len(batch.tiles_b1ss) for batch in iterate_batches(batches, first_step, pin=False))
     took_s = time.perf_counter() - start
     if num != (len(batches) - first_step) * BATCH:
-        raise RuntimeError(f"{num} tiles came")
+        raise RuntimeError(f"our loader returned {num} tiles, not {(len(batches) - first_step) * BATCH}")
     return took_s
 
 
-def peer_seconds(python: Path, kind: str, shards: Sequence[str]) -> float:
-    """Seconds for every tile of the shards once."""
+def time_peer(python: Path, kind: str, shards: Sequence[str]) -> float:
+    """Measure the seconds of one epoch of a peer."""
     with TemporaryDirectory() as folder:
-        told = run_peer(
+        result = run_peer(
             python, "loading.py", kind=kind, shards=list(shards), batch=BATCH, workers=WORKERS, folder=folder
         )
-    if told["num"] != NUM:
-        raise RuntimeError(f"{kind} gave {told['num']} of {NUM} tiles")
-    return float(told["took_s"])
+    if result["num"] != NUM:
+        raise RuntimeError(f"{kind} returned {result['num']} of {NUM} tiles")
+    return float(result["took_s"])
 
 
 def compare_loading() -> list[Row]:
-    """Tiles a second, ours and each peer in turn; and ours again from the middle on, as a resume starts."""
+    """Measure tiles per second, ours and each peer in turn; then ours from the middle on, as in a resumed training."""
     name = f"loading {SIDE_PX} px grey, {WORKERS} workers"
     python = peer_python("loaders", *PACKAGES)
     with TemporaryDirectory(prefix="hubbleclip-bench-") as folder:
+        progress(f"{name}: building a dataset of {NUM:,} tiles")
         info = build(Path(folder))
         batches = open_ours(info)
-        seconds_of(batches)
+        time_ours(batches)  # warm-up
         rows = []
-        for kind, peer_name in PEERS.items() if python else ():
-            both = [(seconds_of(batches), peer_seconds(python, kind, info.shards["train"])) for _ in range(RUNS)]
+        for kind, peer_name in each(list(PEERS.items()) if python else [], lambda peer: f"{name}, ours and {peer[1]}"):
+            both = [(time_ours(batches), time_peer(python, kind, info.shards["train"])) for _ in range(RUNS)]
             ours, theirs = zip(*both, strict=True)
             rows.append(rate_row(name, "samples/s", NUM, Seconds(ours=ours, peer=theirs), peer_name))
         half = len(batches) // 2
-        resumed = Seconds(ours=tuple(seconds_of(batches, half) for _ in range(RUNS)))
+        progress(f"{name}, resumed at step {half}, runs: {RUNS}")
+        resumed = Seconds(ours=tuple(time_ours(batches, half) for _ in range(RUNS)))
         rows.append(rate_row(f"{name}, resumed at step {half}", "samples/s", NUM - half * BATCH, resumed))
     return rows

@@ -1,6 +1,7 @@
-"""Ours and a peer on the same work, in turn in one run (A B A B), after a warm-up: medians, spread and their ratio.
+"""Timing of our code and of a peer on the same work, in turn in one run (A B A B): medians, spread and their ratio.
 
-A contender is a context manager: given an empty folder, it prepares untimed and yields the work to be timed.
+A contender is a context manager: given an empty folder, it prepares untimed and yields the function to be timed. With
+QUICK=1 in the environment a benchmark only shows that it runs: see `sized`.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ import platform
 import re
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 from rich.console import Console
 from rich.table import Table
@@ -26,13 +29,19 @@ from rich.table import Table
 RESULTS = Path(__file__).parent / "results"
 ROOT = Path(__file__).parents[1]
 PER_SECOND = "/s"
+PROGRESS_EVERY_S = 10.0
+STARTED_S = time.monotonic()
+QUICK = os.environ.get("QUICK", "") not in {"", "0"}
+"""Whether to use small sizes and few runs, and to print the results without writing them."""
+
+T = TypeVar("T")
 
 Contender = Callable[[Path], AbstractContextManager[Callable[[], object]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seconds:
-    """What the runs took, in order; `peer` is empty where there is none."""
+    """Seconds of each run, in order; `peer` is empty if there is no peer."""
 
     ours: tuple[float, ...]
     peer: tuple[float, ...] = ()
@@ -40,9 +49,9 @@ class Seconds:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One line of a result, in medians. `ratio` is how many times faster ours is, whatever the unit.
+    """One line of a result, in medians. `ratio` is how many times faster our code is than the peer, in any unit.
 
-    `spread` is (longest - shortest) / median of the runs, of the side where it is larger.
+    `spread` is (longest - shortest) / median of the runs, the larger of both sides.
     """
 
     name: str
@@ -55,19 +64,52 @@ class Row:
     spread: float
 
 
+def sized(full: T, quick: T) -> T:
+    """Choose a size or a number of runs: `full`, or `quick` under QUICK=1."""
+    return quick if QUICK else full
+
+
+def progress(message: str) -> None:
+    """Write a line to stderr with the seconds since the benchmark started."""
+    print(f"[{time.monotonic() - STARTED_S:5.0f} s] {message}", file=sys.stderr, flush=True)
+
+
+def each(items: Sequence[T], describe: Callable[[T], str] = str) -> Iterator[T]:
+    """Iterate over steps, and say which one begins."""
+    for number, item in enumerate(items, 1):
+        progress(f"step {number} of {len(items)}: {describe(item)}")
+        yield item
+
+
 def time_in_turn(
-    ours: Contender, peer: Contender | None = None, *, runs: int = 5, clock: Callable[[], float] = time.perf_counter
+    name: str,
+    ours: Contender,
+    peer: Contender | None = None,
+    *,
+    runs: int = 5,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Seconds:
-    """Time both `runs` times in turn, each run in an empty folder; the first round warms up and is not counted."""
+    """Time both `runs` times in turn, each run in an empty folder; the first round warms up and is not counted.
+
+    Progress under `name` goes to stderr: a line at the start, then at most one per 10 seconds.
+    """
     contenders = [ours] if peer is None else [ours, peer]
-    rounds = [[_time_once(contender, clock) for contender in contenders] for _ in range(runs + 1)]
+    count = f"{runs} run{'s' if runs > 1 else ''}"
+    progress(f"{name}: a warm-up and {count}{'' if peer is None else ', ours and the peer in turn'}")
+    reported_s, rounds = time.monotonic(), []
+    for number in range(runs + 1):
+        if time.monotonic() - reported_s > PROGRESS_EVERY_S:
+            progress(f"{name}: run {number} of {runs}")
+            reported_s = time.monotonic()
+        rounds.append([_time_once(contender, clock) for contender in contenders])
     columns = [tuple(column) for column in zip(*rounds[1:], strict=True)]
     return Seconds(ours=columns[0], peer=columns[1] if peer else ())
 
 
 def _time_once(contender: Contender, clock: Callable[[], float]) -> float:
-    """Seconds of the work alone. What was left to write or to free by the one before is done before it starts."""
+    """Seconds of the work alone."""
     with tempfile.TemporaryDirectory(prefix="hubbleclip-bench-") as folder, contender(Path(folder)) as work:
+        # garbage and unwritten pages of the run before must not slow this one
         gc.collect()
         os.sync()
         start = clock()
@@ -76,14 +118,14 @@ def _time_once(contender: Contender, clock: Callable[[], float]) -> float:
 
 
 def rate_row(name: str, unit: str, amount: float, seconds: Seconds, peer_name: str | None = None) -> Row:
-    """`amount` of work a second, where `unit` ends in `/s`; one run does `amount`."""
+    """Make a row of `amount` of work per second, in a `unit` that ends in `/s`; one run does `amount`."""
     if not unit.endswith(PER_SECOND):
         raise ValueError(f"the unit of a rate ends in {PER_SECOND}, not {unit!r}")
     return _row(name, unit, seconds, peer_name, lambda median_s: amount / median_s)
 
 
 def seconds_row(name: str, seconds: Seconds, peer_name: str | None = None) -> Row:
-    """Seconds a run: less is better, and `ratio` is still above 1 where ours is faster."""
+    """Make a row of seconds per run: less is better, and `ratio` is still above 1 where our code is faster."""
     return _row(name, "s", seconds, peer_name, lambda median_s: median_s)
 
 
@@ -93,12 +135,12 @@ def _row(name: str, unit: str, seconds: Seconds, peer_name: str | None, value: C
     return Row(
         name=name,
         unit=unit,
-        ours=_digits(value(ours_s)),
-        peer=None if peer_s is None else _digits(value(peer_s)),
+        ours=_rounded(value(ours_s)),
+        peer=None if peer_s is None else _rounded(value(peer_s)),
         peer_name=peer_name,
-        ratio=None if peer_s is None else _digits(peer_s / ours_s),
+        ratio=None if peer_s is None else _rounded(peer_s / ours_s),
         runs=len(seconds.ours),
-        spread=_digits(max(_spread(side) for side in (seconds.ours, seconds.peer) if side)),
+        spread=_rounded(max(_spread(side) for side in (seconds.ours, seconds.peer) if side)),
     )
 
 
@@ -106,13 +148,13 @@ def _spread(side: Sequence[float]) -> float:
     return (max(side) - min(side)) / statistics.median(side)
 
 
-def _digits(value: float) -> float:
-    """Four significant digits: more would claim what no clock here can tell."""
+def _rounded(value: float) -> float:
+    """Round to four significant digits: timings are no more precise."""
     return float(f"{value:.4g}")
 
 
 def machine_of(cpuinfo: str, meminfo: str) -> str:
-    """CPU model, number of cores and memory, from the texts of `/proc/cpuinfo` and `/proc/meminfo`. No host name."""
+    """Describe CPU, cores and memory from the texts of `/proc/cpuinfo` and `/proc/meminfo`, without the host name."""
     model = re.search(r"^model name\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
     num_cores = len(re.findall(r"^processor\s*:", cpuinfo, re.MULTILINE))
     memory_kib = re.search(r"^MemTotal:\s*(\d+) kB", meminfo, re.MULTILINE)
@@ -121,13 +163,13 @@ def machine_of(cpuinfo: str, meminfo: str) -> str:
 
 
 def read_machine() -> str:
-    """This machine; only its architecture where there is no `/proc`."""
+    """Describe this machine; only its architecture where there is no `/proc`."""
     files = Path("/proc/cpuinfo"), Path("/proc/meminfo")
     return machine_of(*(file.read_text() for file in files)) if files[0].is_file() else platform.machine()
 
 
 def read_commit() -> str:
-    """The commit that ran, `.dirty` where tracked files but results differ from it; empty outside a checkout."""
+    """Return the commit, with `.dirty` if tracked files other than results differ from it; empty outside a checkout."""
     changed = ("status", "--porcelain", "--untracked-files=no", "--", ".", ":!benchmarks/results")
     try:
         return _git("rev-parse", "--short=12", "HEAD") + (".dirty" if _git(*changed) else "")
@@ -141,14 +183,14 @@ def _git(*arguments: str) -> str:
 
 
 def write_results(path: Path, rows: Sequence[Row], *, machine: str, date: str, commit: str) -> None:
-    """Write the rows and where they come from as JSON."""
+    """Write the rows as JSON, with the machine, date and commit that they were measured on."""
     result = {"machine": machine, "date": date, "commit": commit, "rows": [asdict(row) for row in rows]}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
 def table_of(stage: str, rows: Sequence[Row]) -> Table:
-    """The rows as a person reads them."""
+    """Format the rows for the terminal."""
     peers = sorted({row.peer_name for row in rows if row.peer_name})
     table = Table("what", title=stage)
     for heading in ("unit", "ours", "peer", "faster", "runs", "spread"):
@@ -167,7 +209,10 @@ def _figure(value: float | None) -> str:
 
 
 def report(stage: str, rows: Sequence[Row]) -> None:
-    """Print the table and write `results/<stage>.json`."""
+    """Print the table and write `results/<stage>.json`; under QUICK=1 only print it."""
     Console().print(table_of(stage, rows))
+    if QUICK:
+        progress(f"{stage}: QUICK=1, results are not written")
+        return
     date = datetime.now(UTC).date().isoformat()
     write_results(RESULTS / f"{stage}.json", rows, machine=read_machine(), date=date, commit=read_commit())

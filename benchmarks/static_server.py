@@ -1,8 +1,8 @@
 """A small, fast server of a folder on loopback, so that a benchmark of fetching measures the client.
 
-Run it: `python -m benchmarks.static_server FOLDER`; its address comes on stdout, it ends when stdin is closed. Files
-are read into memory at the start, and an answer goes out as it stands there. It knows no more HTTP than the clients
-that are compared ask for: GET with keep-alive, Range and If-Range.
+Run it: `python -m benchmarks.static_server FOLDER`; it prints its URL and ends when stdin is closed. Files are read
+into memory at the start, with their responses. It implements only the HTTP that the compared clients use: GET with
+keep-alive, Range and If-Range.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
 
 
 class ServedFile:
-    """A file in memory, and its answers."""
+    """A file in memory, and its responses."""
 
     def __init__(self, path: Path) -> None:
         self.data = path.read_bytes()
@@ -37,12 +37,12 @@ class ServedFile:
         lines = b"Content-Type: %s\r\nContent-Length: %d\r\nETag: %s\r\n" % (self.media_type, num_bytes, self.etag)
         return b"HTTP/1.1 %s\r\n%sAccept-Ranges: bytes\r\n%s\r\n" % (status, lines, more)
 
-    def answer(self, request: bytes) -> bytes:
-        """Head and body, of the whole file or from where the request asks."""
-        asked, version = RANGE.search(request), IF_RANGE.search(request)
-        if asked is None or (version is not None and version[1] != self.etag):
+    def respond(self, request: bytes) -> bytes:
+        """Return head and body, of the whole file or of the requested range."""
+        byte_range, version = RANGE.search(request), IF_RANGE.search(request)
+        if byte_range is None or (version is not None and version[1] != self.etag):
             return self.whole
-        start, size = int(asked[1]), len(self.data)
+        start, size = int(byte_range[1]), len(self.data)
         if start >= size:
             return self._head(b"416 Range Not Satisfiable", 0, b"Content-Range: bytes */%d\r\n" % size)
         more = b"Content-Range: bytes %d-%d/%d\r\n" % (start, size - 1, size)
@@ -50,27 +50,27 @@ class ServedFile:
 
 
 class Connection(asyncio.Protocol):
-    """One connection; requests that come together are answered in order."""
+    """One connection; pipelined requests are answered in order."""
 
     def __init__(self, files: dict[bytes, ServedFile]) -> None:
         self.files = files
         self.waiting = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep what the answers go to."""
+        """Remember the transport, to which the responses are written."""
         self.transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        """Answer each request whose head is whole."""
+        """Respond to each complete request; keep the rest for later."""
         *requests, self.waiting = (self.waiting + data).split(b"\r\n\r\n")
         for request in requests:
             line = REQUEST.match(request + b"\r\n")
             file = self.files.get(line[1]) if line else None
-            self.transport.write(file.answer(request + b"\r\n") if file else NOT_FOUND)
+            self.transport.write(file.respond(request + b"\r\n") if file else NOT_FOUND)
 
 
 async def serve(folder: Path) -> None:
-    """Serve until stdin is closed."""
+    """Serve until stdin is closed; prints the URL."""
     names = {path.relative_to(folder).as_posix().encode(): path for path in folder.rglob("*") if path.is_file()}
     files = {name: ServedFile(path) for name, path in names.items()}
     server = await asyncio.get_running_loop().create_server(lambda: Connection(files), "127.0.0.1", 0)
@@ -80,7 +80,7 @@ async def serve(folder: Path) -> None:
 
 @contextmanager
 def served_folder(folder: Path) -> Iterator[str]:
-    """The address of a server of `folder` in a process of its own."""
+    """Run a server of `folder` in a process of its own and yield its URL."""
     command = [sys.executable, "-m", "benchmarks.static_server", str(folder.absolute())]
     root = Path(__file__).parents[1]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=root) as child:

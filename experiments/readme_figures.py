@@ -38,7 +38,7 @@ COLUMNS = {
     "i2t_recall_at_5": "image to text, R@5",
     "i2t_median_rank": "median rank",
 }
-TILE_A_KIND = """
+TILE_PER_CLASS = """
 SELECT target_class, min_by(tile.path, tile_id) AS path FROM sample JOIN tile USING (tile_id)
 WHERE split = 'test' AND sample.instrument NOT LIKE 'WFPC2%' GROUP BY target_class ORDER BY target_class
 """
@@ -48,24 +48,39 @@ WHERE split = 'test' AND sample.instrument NOT LIKE 'WFPC2%' GROUP BY target_cla
 def pictures(out_dir: Path, options: Options = Options()) -> None:
     """Write the tile sheet, the retrieval curve and the metrics to `out_dir`, and the README's table."""
     settings = options.settings()
-    found = read_status(settings)
-    if not found.report:
-        raise HubbleclipError("there is no report to take pictures from: run `make demo` first")
-    told = json.loads(Path(found.report).with_name("metrics.json").read_text(encoding="utf-8"))
-    told["metrics"] = [m for m in told["metrics"] if m["protocol"] == "fair"]
+    status = read_status(settings)
+    if not status.report:
+        raise HubbleclipError("there is no report: run `make demo` first")
+    report = json.loads(Path(status.report).with_name("metrics.json").read_text(encoding="utf-8"))
+    # the other protocols reproduce earlier papers and are not headline numbers
+    report["metrics"] = [m for m in report["metrics"] if m["protocol"] == "fair"]
     layout = Layout(settings.root)
     with read_catalog(layout) as catalog:
         write_bytes(out_dir / "tiles.jpg", tile_sheet(catalog, layout))
-    write_retrieval_figure([Metric(run_id="", **m) for m in told["metrics"]], out_dir / "retrieval.svg")
-    write_text(out_dir / "metrics.json", json.dumps(told, indent=0, sort_keys=True) + "\n")
+    write_retrieval_figure([Metric(run_id="", **m) for m in report["metrics"]], out_dir / "retrieval.svg")
+    write_text(out_dir / "metrics.json", json.dumps(report, indent=0, sort_keys=True) + "\n")
     readme = ROOT / "README.md"
-    write_text(readme, with_table(readme.read_text(encoding="utf-8"), told))
-    sys.stdout.write(f"{out_dir} and README.md are those of {found.report}\n")
+    write_text(readme, with_table(readme.read_text(encoding="utf-8"), report))
+    sys.stdout.write(f"wrote {out_dir} and README.md from {status.report}\n")
 
 
 def tile_sheet(catalog: Catalog, layout: Layout) -> bytes:
-    """One test tile of every kind of object, as JPEG."""
-    rows = catalog.rows(TILE_A_KIND)
+    """Draw one test tile of every class of target.
+
+    Parameters
+    ----------
+    catalog
+        The profile's catalog.
+    layout
+        The profile's folder.
+
+    Returns
+    -------
+    bytes
+        A JPEG.
+
+    """
+    rows = catalog.rows(TILE_PER_CLASS)
     levels = [decode_png(layout.absolute(row["path"]).read_bytes()) for row in rows]
     labels = [row["target_class"].removeprefix("SIMULATED;").lower() for row in rows]
     buffer = io.BytesIO()
@@ -73,9 +88,21 @@ def tile_sheet(catalog: Catalog, layout: Layout) -> bytes:
     return buffer.getvalue()
 
 
-def table(told: dict[str, object]) -> str:
-    """The headline table in Markdown: value and 95 % interval, a row a model."""
-    metrics: list[dict[str, object]] = told["metrics"]  # type: ignore[assignment]
+def table(report: dict[str, object]) -> str:
+    """Format the headline metrics as a Markdown table: value and 95 % interval, a row per model.
+
+    Parameters
+    ----------
+    report
+        Content of the report's `metrics.json`.
+
+    Returns
+    -------
+    str
+        The table.
+
+    """
+    metrics: list[dict[str, object]] = report["metrics"]  # type: ignore[assignment]
     cells = {(m["model"], m["name"]): cell(m) for m in metrics}
     lines = [f"| | {' | '.join(COLUMNS.values())} |", f"|---|{'---|' * len(COLUMNS)}"]
     scored = {model for model, _ in cells}
@@ -85,7 +112,19 @@ def table(told: dict[str, object]) -> str:
 
 
 def cell(metric: dict[str, object]) -> str:
-    """Such as `83.1 % (74.2-90.5)`; ranks have no percent sign."""
+    """Format one metric, such as `83.1 % (74.2-90.5)`; ranks have no percent sign.
+
+    Parameters
+    ----------
+    metric
+        A row of `metrics.json`.
+
+    Returns
+    -------
+    str
+        The cell.
+
+    """
     value, low, high = (metric[name] for name in ("value", "low", "high"))
     is_share = "rank" not in str(metric["name"])
     scale, unit = (100, " %") if is_share else (1, "")
@@ -93,10 +132,24 @@ def cell(metric: dict[str, object]) -> str:
     return f"{float(value) * scale:.1f}{unit}{interval}"  # type: ignore[arg-type]
 
 
-def with_table(readme: str, told: dict[str, object]) -> str:
-    """`readme` with the table between its two markers renewed."""
+def with_table(readme: str, report: dict[str, object]) -> str:
+    """Replace the table between its two markers.
+
+    Parameters
+    ----------
+    readme
+        Text of the README.
+    report
+        Content of the report's `metrics.json`.
+
+    Returns
+    -------
+    str
+        The new text.
+
+    """
     start, end = "<!-- demo numbers -->", "<!-- end of demo numbers -->"
-    return re.sub(f"{start}.*?{end}", lambda _: f"{start}\n{table(told)}\n{end}", readme, flags=re.DOTALL)
+    return re.sub(f"{start}.*?{end}", lambda _: f"{start}\n{table(report)}\n{end}", readme, flags=re.DOTALL)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from prefect import flow
 from flows.artifacts import show_report
 from flows.tasks import PREFECT
 from hubbleclip.config.settings import Settings, read_settings
-from hubbleclip.evaluation.report.figures import picture_bytes, retrieval_figure
+from hubbleclip.evaluation.report.figures import figure_bytes, retrieval_figure
 from hubbleclip.pipeline import evaluate as stage
 from hubbleclip.pipeline.engine.execution import Execution
 from hubbleclip.pipeline.engine.stage import layout_of
@@ -39,4 +39,4 @@ def run_evaluate(settings: Settings, execution: Execution = PREFECT) -> None:
 
     """
     done = stage.evaluate(settings, execution)
-    show_report(layout_of(settings), done.report_dir, picture_bytes(retrieval_figure(done.metrics), "svg"))
+    show_report(layout_of(settings), done.report_dir, figure_bytes(retrieval_figure(done.metrics), "svg"))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import measure
 from benchmarks.bench_ingest import request_figures
 from benchmarks.measure import Contender, Seconds, machine_of, rate_row, seconds_row, time_in_turn, write_results
 
@@ -44,7 +45,9 @@ class Recorder:
 
 def test_runs_alternate_in_empty_folders_and_the_first_round_is_not_counted() -> None:
     recorder = Recorder({"ours": [50.0, 1.0, 2.0, 3.0], "peer": [70.0, 4.0, 5.0, 6.0]})
-    seconds = time_in_turn(recorder.contender("ours"), recorder.contender("peer"), runs=3, clock=recorder.clock)
+    seconds = time_in_turn(
+        "write", recorder.contender("ours"), recorder.contender("peer"), runs=3, clock=recorder.clock
+    )
     assert recorder.ran == ["ours", "peer"] * 4
     assert seconds == Seconds(ours=(1.0, 2.0, 3.0), peer=(4.0, 5.0, 6.0))
     assert not any(folder.exists() for folder in recorder.folders)
@@ -52,7 +55,31 @@ def test_runs_alternate_in_empty_folders_and_the_first_round_is_not_counted() ->
 
 def test_without_a_peer_only_ours_runs() -> None:
     recorder = Recorder({"ours": [50.0, 1.0, 2.0]})
-    assert time_in_turn(recorder.contender("ours"), runs=2, clock=recorder.clock) == Seconds(ours=(1.0, 2.0))
+    assert time_in_turn("write", recorder.contender("ours"), runs=2, clock=recorder.clock) == Seconds(ours=(1.0, 2.0))
+
+
+def test_each_timing_says_what_it_does_and_how_often(capsys: pytest.CaptureFixture[str]) -> None:
+    recorder = Recorder({"ours": [50.0, 1.0, 2.0]})
+    time_in_turn("write 10 rows", recorder.contender("ours"), runs=2, clock=recorder.clock)
+    assert "s] write 10 rows: a warm-up and 2 runs\n" in capsys.readouterr().err
+
+
+def test_steps_are_numbered(capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(measure.each(["a", "b"], lambda name: f"read {name}")) == ["a", "b"]
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition("] ")[2] for line in lines] == ["step 1 of 2: read a", "step 2 of 2: read b"]
+
+
+def test_a_quick_benchmark_is_small_and_prints_without_writing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(measure, "RESULTS", tmp_path)
+    for is_quick, size, files in ((True, 10, []), (False, 1000, ["synthetic.json"])):
+        monkeypatch.setattr(measure, "QUICK", is_quick)
+        assert measure.sized(1000, 10) == size
+        measure.report("synthetic", [seconds_row("publish", SECONDS)])
+        assert "publish" in capsys.readouterr().out
+        assert [path.name for path in tmp_path.iterdir()] == files
 
 
 def test_a_rate_is_the_amount_over_the_median_and_the_ratio_says_how_many_times_faster() -> None:
@@ -70,7 +97,7 @@ def test_the_spread_is_that_of_the_side_where_it_is_larger() -> None:
     assert seconds_row("x", Seconds(ours=(4.0, 4.0, 5.0), peer=(1.0, 2.0, 4.0))).spread == 1.5
 
 
-def test_a_unit_that_is_no_rate_is_refused() -> None:
+def test_a_unit_that_is_not_a_rate_is_rejected() -> None:
     with pytest.raises(ValueError, match="ends in /s"):
         rate_row("publish", "s", 1, SECONDS)
 
@@ -100,20 +127,20 @@ def test_a_machine_is_its_cpu_cores_and_memory() -> None:
     assert machine_of(CPUINFO, MEMINFO) == "Made CPU 9, 2 cores, 16 GiB"
 
 
-def test_requests_are_counted_by_kind_and_by_window_and_one_asked_again_is_one() -> None:
-    def question(service: str, **params: object) -> str:
+def test_requests_are_counted_by_kind_and_by_window_and_polls_of_one_query_are_one() -> None:
+    def query(service: str, **params: object) -> str:
         return "/invoke?" + json.dumps({"service": service, "params": params})
 
-    asked = Counter(
+    requests = Counter(
         {
-            question("Mast.Caom.Filtered", columns="COUNT_BIG(*)", filters=["1990"]): 1,
-            question("Mast.Caom.Filtered", columns="*", filters=["1990"]): 3,
-            question("Mast.Caom.Filtered", columns="*", filters=["1991"]): 1,
-            question("Mast.Caom.Products", obsid="1,2"): 1,
+            query("Mast.Caom.Filtered", columns="COUNT_BIG(*)", filters=["1990"]): 1,
+            query("Mast.Caom.Filtered", columns="*", filters=["1990"]): 3,
+            query("Mast.Caom.Filtered", columns="*", filters=["1991"]): 1,
+            query("Mast.Caom.Products", obsid="1,2"): 1,
             "/list.html?": 1,
         }
     )
-    assert request_figures(asked) == {
+    assert request_figures(requests) == {
         "requests: count": 1, "requests: observations": 4, "requests: products": 1, "requests: /list.html": 1,
         "of them to ask after an unfinished query": 2, "windows": 2, "most requests a window": 2,
     }  # fmt: skip

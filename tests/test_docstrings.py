@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 PENDING: tuple[str, ...] = (
     "hubbleclip/archives", "hubbleclip/catalog", "hubbleclip/cli", "hubbleclip/config", "hubbleclip/contracts",
     "hubbleclip/core", "hubbleclip/dataset", "hubbleclip/evaluation", "hubbleclip/fits", "hubbleclip/images",
-    "hubbleclip/pipeline", "hubbleclip/search", "hubbleclip/simulator", "hubbleclip/training",
+    "hubbleclip/search", "hubbleclip/simulator", "hubbleclip/training",
 )  # fmt: skip
 """Folders whose docstrings are not complete yet."""
 EXEMPT = {"property", "cached_property", "flow", "command", "default", "model_validator", "field_validator", "overload"}

@@ -2,36 +2,36 @@
 
 import pytest
 
-from benchmarks.bench_scaling import BEGIN, END, PAGE, Archive, Line, lines, play, read_costs, table
+from benchmarks.bench_scaling import BEGIN, END, PAGE, Archive, Line, lines, read_costs, simulate_fetch, table
 from hubbleclip.config.settings import FetchSettings
 
 SMALL = Archive(num_observations=100, size_bytes=100e6, size_sigma=0.0)
 
 
-def test_the_line_is_as_fast_as_it_is_whatever_the_connections() -> None:
+def test_the_rate_of_the_line_does_not_depend_on_the_connections() -> None:
     for connections in (1, 4):
         fetch = FetchSettings(connections=connections, requests_per_s=1000)
-        seconds, most = play(SMALL, fetch, 10e6, 1e15)
+        seconds, most = simulate_fetch(SMALL, fetch, 10e6, 1e15)
         assert seconds == pytest.approx(10, rel=0.05)
         assert most == pytest.approx(connections * 1e6)
 
 
-def test_the_rate_limit_holds_back_small_files() -> None:
-    seconds, _ = play(SMALL, FetchSettings(connections=4, requests_per_s=2), 1e9, 1e15)
+def test_the_rate_limit_delays_small_files() -> None:
+    seconds, _ = simulate_fetch(SMALL, FetchSettings(connections=4, requests_per_s=2), 1e9, 1e15)
     assert seconds == pytest.approx(50, rel=0.05)
 
 
-def test_cutting_holds_up_its_connection() -> None:
-    seconds, _ = play(SMALL, FetchSettings(connections=2, requests_per_s=1000), 1e12, 1e6)
+def test_cutting_delays_its_connection() -> None:
+    seconds, _ = simulate_fetch(SMALL, FetchSettings(connections=2, requests_per_s=1000), 1e12, 1e6)
     assert seconds == pytest.approx(50, rel=0.05)
 
 
 def test_the_slowest_step_is_named_and_sums_are_not_steps() -> None:
-    told = table([Line("a", "", "", 24.0), Line("b", "", "", 48.0), Line("all", "", "", 99.0, is_sum=True)])
-    assert "bottleneck is **b**, 2.0 days; the second a, 1.0 days" in told
+    text = table([Line("a", "", "", 24.0), Line("b", "", "", 48.0), Line("all", "", "", 99.0, is_sum=True)])
+    assert "bottleneck is **b**, 2.0 days; the second a, 1.0 days" in text
 
 
-def test_every_line_is_made_of_the_benchmarks_that_there_are() -> None:
+def test_every_line_comes_from_existing_results() -> None:
     assert len(list(lines(read_costs(), SMALL, 1.0))) == 12
 
 

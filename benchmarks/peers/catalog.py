@@ -1,4 +1,4 @@
-"""Bare duckdb: rows into the same table, unchecked, and only once; a cone by the formula over all rows."""
+"""Bare duckdb: rows inserted unchecked into the same table; a cone search by the haversine formula over all rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files as one fetches them with astroquery: one after another, whatever comes taken for whole."""
+"""Files by astroquery's download: one after another, without a check that they are complete."""
 
 from __future__ import annotations
 

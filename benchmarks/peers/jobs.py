@@ -1,4 +1,4 @@
-"""Serve jobs to `tiles_apart`: each line on stdin is one, as JSON; each answer a number."""
+"""Job loop of the children of `tile_peers`: each line on stdin is a job as JSON, each response a number of tiles."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 
 
 def serve(jobs: Mapping[str, Callable[..., int]]) -> None:
-    """Do jobs until stdin ends; what libraries print goes to stderr."""
-    answers, sys.stdout = sys.stdout, sys.stderr
+    """Run jobs until stdin ends; what libraries print goes to stderr."""
+    responses, sys.stdout = sys.stdout, sys.stderr
     for line in sys.stdin:
         job = json.loads(line)
-        print(jobs[job.pop("job")](**job), file=answers, flush=True)
+        print(jobs[job.pop("job")](**job), file=responses, flush=True)

@@ -1,6 +1,6 @@
-"""Images by img2dataset, as its README says, to 256 px into tars of 1,000. Runs in an environment of its own.
+"""Images by img2dataset, as in its README, to 256 px in tars. Runs in an environment of its own.
 
-Prints the seconds that the download took, without imports, and how many images it wrote.
+Prints the seconds of the download, without imports, and the number and bytes of the images written.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ from pathlib import Path
 from img2dataset import download
 
 if __name__ == "__main__":
-    given = json.loads(sys.argv[1])
+    arguments = json.loads(sys.argv[1])
     start = time.perf_counter()
     download(
-        url_list=given["url_list"],
-        output_folder=given["folder"],
+        url_list=arguments["url_list"],
+        output_folder=arguments["folder"],
         output_format="webdataset",
         input_format="txt",
-        processes_count=given["processes"],
-        thread_count=given["threads"],
+        processes_count=arguments["processes"],
+        thread_count=arguments["threads"],
         image_size=256,
         resize_mode="keep_ratio",
-        encode_format=given["encode_format"],
-        encode_quality=9 if given["encode_format"] == "png" else 95,
-        number_sample_per_shard=given["samples_a_shard"],
+        encode_format=arguments["encode_format"],
+        encode_quality=9 if arguments["encode_format"] == "png" else 95,
+        number_sample_per_shard=arguments["samples_per_shard"],
         enable_wandb=False,
     )
     took_s = time.perf_counter() - start
-    suffix = "." + given["encode_format"]
-    tars = sorted(Path(given["folder"]).glob("*.tar"))
+    suffix = "." + arguments["encode_format"]
+    tars = sorted(Path(arguments["folder"]).glob("*.tar"))
     num = 0
     for path in tars:
         with tarfile.open(path) as tar:

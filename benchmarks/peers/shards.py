@@ -1,6 +1,4 @@
-"""Shards as one writes them with webdataset: members that are bytes already, and nothing checked, hashed or synced; or
-with as much care as ours take.
-"""
+"""Shards by webdataset's writer: members that are bytes already, nothing checked, hashed or synced; or all of these."""
 
 from __future__ import annotations
 
@@ -26,20 +24,21 @@ def write_shards(members: Sequence[Member], folder: Path, max_bytes: int) -> Non
 
 
 def write_shards_carefully(members: Sequence[Member], folder: Path, max_bytes: int) -> None:
-    """The same from rows: their JSON made, each PNG checked against the row's hash, each shard hashed and synced."""
+    """Write samples from rows: make the JSON, check each PNG against the row's hash, hash and sync each shard."""
     with wds.ShardWriter(pattern(folder), maxsize=max_bytes, verbose=0, post=seal) as writer:
         for member in members:
             if hashlib.sha256(member["png"]).hexdigest() != member["json"]["png_sha256"]:
-                raise ValueError(member["__key__"])
+                raise ValueError(f"the PNG of {member['__key__']} does not match its hash")
             writer.write(member)
 
 
 def pattern(folder: Path) -> str:
+    """Return the name pattern of the shards."""
     return str(folder / "train-%06d.tar")
 
 
 def seal(path: str) -> None:
-    """Hash and sync a whole shard."""
+    """Hash and sync a finished shard."""
     with Path(path).open("rb") as file:
         hashlib.file_digest(file, "sha256")
         os.fsync(file.fileno())

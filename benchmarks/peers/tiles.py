@@ -1,7 +1,6 @@
-"""Tiles as one cuts them with astropy and Pillow: zscale, asinh, whole squares from the corner on, into a tar.
+"""Tiles by a plain script with astropy and Pillow: zscale, asinh, whole squares from the corner on, into a tar.
 
-No mask, no choice of the sky, no WCS, nothing left out: the least that gives pictures. Where rays are to be taken out,
-`clean` does it.
+No masks, no sky estimate, no WCS, no rejection of tiles: the least that gives pictures. `clean` may reject cosmic rays.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ Clean = Callable[[np.ndarray], np.ndarray]
 
 
 def write_shard(paths: Sequence[Path], shard: Path, size_px: int, clean: Clean | None = None) -> int:
-    """Tiles of every file into one tar; returns how many."""
+    """Write tiles of every file into one tar; return their number."""
     num_tiles = 0
     with tarfile.open(shard, "w") as tar:
         for path in paths:
@@ -35,7 +34,7 @@ def write_shard(paths: Sequence[Path], shard: Path, size_px: int, clean: Clean |
 
 
 def tile_file(path: Path, size_px: int, clean: Clean | None = None) -> Iterator[bytes]:
-    """PNGs of the whole squares of every SCI extension, row by row."""
+    """Yield PNGs of the whole squares of every SCI extension, row by row."""
     with fits.open(path) as hdus:
         for hdu in hdus:
             if hdu.name == "SCI":

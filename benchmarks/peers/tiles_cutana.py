@@ -1,4 +1,4 @@
-"""Cutana in an environment of its own: cut-outs of the grid of an image, in its process, without its later writing."""
+"""Cutana in an environment of its own: cut-outs of the grid of an image, in one process, without writing them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from jobs import serve
 
 
 def cutana(paths: list[str], out: str, size_px: int) -> int:
+    """Cut each square of the grid of the first file; return the number of cut-outs."""
     header = fits.getheader(paths[0], "SCI")
     wcs, rows = WCS(header), []
     for y in range(0, header["NAXIS2"] - size_px + 1, size_px):
@@ -23,7 +24,7 @@ def cutana(paths: list[str], out: str, size_px: int) -> int:
     config.normalisation_method, config.apply_flux_conversion = "asinh", False
     config.fits_extensions, config.selected_extensions = ["SCI"], [{"name": "SCI", "ext": "SCI"}]
     config.channel_weights = {"SCI": [1.0]}
-    return sum(len(found["cutouts"]) for found in create_cutouts_direct(sources, config, max_workers=1))
+    return sum(len(batch["cutouts"]) for batch in create_cutouts_direct(sources, config, max_workers=1))
 
 
 if __name__ == "__main__":

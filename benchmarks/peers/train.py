@@ -1,7 +1,7 @@
-"""Training as open_clip does it: `open_clip_train.main`, with its own model, reader, loss, optimizer and loop.
+"""Training by `open_clip_train.main`, with its own model, reader, loss, optimizer and loop.
 
-Its reader needs webdataset <= 0.2.86 (its issue 935), which stands before ours on the path. Prints the seconds of an
-epoch from shards, and of one on batches that stand ready, after one that warms up.
+Its reader needs webdataset <= 0.2.86 (its issue 935), which precedes ours on the path. Prints the seconds of an epoch
+from shards, and of one on batches in memory, after a warm-up epoch.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 EPOCHS = ("warm-up", "shards", "ready")
 
 
-class Ready(list[Any]):
-    """Batches that stand ready, with what `train_one_epoch` asks of a loader."""
+class BatchesInMemory(list[Any]):
+    """Batches in memory, with the attributes of a loader that `train_one_epoch` reads."""
 
     def __init__(self, loader: Any) -> None:
         super().__init__(loader)
@@ -23,7 +23,7 @@ class Ready(list[Any]):
 
 
 def seconds_of_epochs(models_dir: str, flags: list[str]) -> dict[str, float]:
-    """Seconds of each of `EPOCHS`."""
+    """Measure the seconds of each of `EPOCHS`."""
     import open_clip
     from open_clip_train import main as program
 
@@ -32,7 +32,7 @@ def seconds_of_epochs(models_dir: str, flags: list[str]) -> dict[str, float]:
 
     def timed(model: Any, data: Any, loss: Any, epoch: int, *rest: Any, **more: Any) -> None:
         if EPOCHS[epoch] == "ready":
-            data["train"].dataloader = Ready(data["train"].dataloader)
+            data["train"].dataloader = BatchesInMemory(data["train"].dataloader)
         start_s = time.perf_counter()
         train_one_epoch(model, data, loss, epoch, *rest, **more)
         took_s[EPOCHS[epoch]] = time.perf_counter() - start_s
@@ -44,6 +44,6 @@ def seconds_of_epochs(models_dir: str, flags: list[str]) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    given = json.loads(sys.argv[1])
-    sys.path.insert(0, given["packages"])
-    print(json.dumps(seconds_of_epochs(given["models_dir"], given["flags"])))
+    arguments = json.loads(sys.argv[1])
+    sys.path.insert(0, arguments["packages"])
+    print(json.dumps(seconds_of_epochs(arguments["models_dir"], arguments["flags"])))

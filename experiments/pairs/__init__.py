@@ -1,1 +1,1 @@
-"""Which caption belongs to which picture: ways to learn it on frozen towers."""
+"""Matching captions to pictures: methods that are trained on features of frozen towers."""

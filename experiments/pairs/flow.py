@@ -1,4 +1,4 @@
-"""`hubbleclip pairs`: how well captions and pictures of a folder are matched by what is learnt from others of them."""
+"""`hubbleclip pairs`: how well methods trained on some pictures with captions match the captions of others."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from experiments.pairs import report
 from experiments.pairs.frozen_features import Ints, Pairs, picture_features, sentence_features, text_features
 from flows.tasks import PREFECT
 from hubbleclip.catalog.catalog import read_catalog
-from hubbleclip.catalog.pending import from_rows
+from hubbleclip.catalog.pending import to_records
 from hubbleclip.config.settings import Settings, read_settings
 from hubbleclip.core.errors import DatasetError
 from hubbleclip.core.io import sha256_file, write_bytes
@@ -34,16 +34,33 @@ CAPTIONS = "captions.jsonl"
 
 
 def read_pairs(files: Mapping[str, Path], proposals: Mapping[str, Proposal], settings: Settings) -> Pairs:
-    """Features of all pictures that have a caption, by the frozen towers."""
+    """Compute features of all captioned pictures by the frozen towers.
+
+    Parameters
+    ----------
+    files
+        Pictures by proposal id.
+    proposals
+        Proposals by id; the abstract is the caption.
+    settings
+        Model, seed, precision, and the rules by which captions are near-duplicates.
+
+    Returns
+    -------
+    Pairs
+        Pictures in the order of their ids.
+
+    """
     loaded = load_model(settings.model, settings.train.seed)
-    chosen = [proposals[key] for key in sorted(files)]
-    captions, titles = [one.abstract or one.title for one in chosen], [one.title for one in chosen]
+    captioned = [proposals[key] for key in sorted(files)]
+    captions = [proposal.abstract or proposal.title for proposal in captioned]
+    titles = [proposal.title for proposal in captioned]
     sentences = [tuple(split_sentences(caption) or [caption]) for caption in captions]
     return Pairs(
         names=tuple(sorted(files)), captions=tuple(captions), titles=tuple(titles), sentences=tuple(sentences),
         group_n=group_numbers(files, proposals, settings), final_width=_final_width(loaded),
         caption_ne=text_features(loaded, captions), title_ne=text_features(loaded, titles),
-        pieces=sentence_features(loaded, sentences),
+        sentences_pe=sentence_features(loaded, sentences),
         views_nvd=picture_features(
             loaded, (read_colours(files[key], settings.tiles.max_pixels) for key in sorted(files)),
             is_bf16=settings.train.precision == "bf16",
@@ -52,31 +69,76 @@ def read_pairs(files: Mapping[str, Path], proposals: Mapping[str, Proposal], set
 
 
 def group_numbers(files: Mapping[str, Path], proposals: Mapping[str, Proposal], settings: Settings) -> Ints:
-    """The number (n,) of each picture's caption group."""
+    """Number the caption groups.
+
+    Parameters
+    ----------
+    files
+        Pictures by proposal id.
+    proposals
+        Proposals by id.
+    settings
+        The rules by which captions are near-duplicates.
+
+    Returns
+    -------
+    Ints
+        Group (n,) of each picture, in the order of the ids.
+
+    """
     group_of = group_proposals(proposals, text_links(proposals, settings.splits))
     _, group_n = np.unique([group_of[proposals[key].proposal_id] for key in sorted(files)], return_inverse=True)
     return group_n.astype(np.int64)
 
 
-def contents(files: Mapping[str, Path], proposals: Mapping[str, Proposal]) -> tuple[set[str], set[str]]:
-    """Hashes of the pictures, and their captions."""
+def hashes_and_captions(files: Mapping[str, Path], proposals: Mapping[str, Proposal]) -> tuple[set[str], set[str]]:
+    """Identify the content of a folder.
+
+    Parameters
+    ----------
+    files
+        Pictures by proposal id.
+    proposals
+        Proposals by id.
+
+    Returns
+    -------
+    tuple[set[str], set[str]]
+        SHA-256 of the pictures, and the captions.
+
+    """
     return {sha256_file(path) for path in files.values()}, {str(proposals[key].abstract) for key in files}
 
 
 def _final_width(loaded: LoadedModel) -> int:
+    """Columns of the image tower's final features."""
     width: int = loaded.model.visual.trunk.num_features
     return width
 
 
 def compare(trials: Sequence[report.Trial], settings: Settings) -> tuple[list[report.Row], dict[str, Any]]:
-    """Rows of the table, and the best pictures of each query before and after."""
+    """Train and score all methods.
+
+    Parameters
+    ----------
+    trials
+        The trials.
+    settings
+        Model, training and evaluation settings.
+
+    Returns
+    -------
+    tuple[list[report.Row], dict[str, Any]]
+        Rows of the table, and the best pictures of each query `before` and `after` training.
+
+    """
     base = load_model(settings.model, settings.train.seed)
-    learnt = report.learn(trials, settings.train)
-    rows = report.measure(trials, learnt, settings.evaluation)
+    matchers = report.fit(trials, settings.train)
+    rows = report.measure(trials, matchers, settings.evaluation)
     queries = text_features(base, report.QUERIES)
     return rows, {
-        when: report.top_pictures(report.query_scores(trials, learnt[way], queries))
-        for when, way in (("before", report.BEFORE), ("after", report.OURS))
+        when: report.top_pictures(report.query_scores(trials, matchers[method], queries))
+        for when, method in (("before", report.UNTRAINED), ("after", report.OURS))
     }
 
 
@@ -94,65 +156,87 @@ def pairs(
     num_folds: int = 5,
     num_seeds: int = 3,
 ) -> list[report.Row]:
-    """Learn from the pictures of one folder and test on those of another, or on parts of the same in turn.
+    """Train on the pictures of one folder and test on those of another, or cross-validate on one folder.
 
     Args:
         profile: pairs, or the path of a TOML file of settings.
         overrides: Settings to change, section by section, such as {"train": {"steps": 100}}.
         train: A folder of JPEG pictures with `captions.jsonl`.
-        test: Another such folder; without one, folds of the first take turns.
-        num_folds: How many folds.
-        num_seeds: How many repetitions, each with folds and trainings of its own.
+        test: Another such folder; without one, the first is cross-validated.
+        num_folds: Number of folds of the cross-validation.
+        num_seeds: Number of repetitions, each with other folds and trainings.
 
     """
     started_s = time.monotonic()
-    report.check_repetitions(num_folds, num_seeds)
+    report.check_repetitions(num_folds, num_seeds)  # before anything is ingested or computed
     settings, seeds = read_settings(profile, overrides), range(1, num_seeds + 1)
     folders = [folder for folder in (train, test) if folder]
-    found = [ingested(profile, overrides, folder, settings) for folder in folders]
+    ingested = [ingest_folder(profile, overrides, folder, settings) for folder in folders]
     if test:
-        report.check_apart(*(contents(*one) for one in found))
-    report.check_size(len(set(group_numbers(*found[-1], settings))), 1 if test else num_folds)
-    features = [task_read_pairs(*one, settings) for one in found]
-    learnt_from, tested_on = features[0], features[-1]
-    log.info("pairs: the towers have seen %d pictures", sum(len(one.names) for one in features))
+        report.check_disjoint(*(hashes_and_captions(*one) for one in ingested))
+    report.check_size(len(set(group_numbers(*ingested[-1], settings))), 1 if test else num_folds)
+    features = [task_read_pairs(*one, settings) for one in ingested]
+    train_pairs, test_pairs = features[0], features[-1]  # the same with a single folder
+    log.info("pairs: features of %d pictures computed", sum(len(one.names) for one in features))
     trials = (
-        report.apart_trials(learnt_from, tested_on, seeds)
+        report.holdout_trials(train_pairs, test_pairs, seeds)
         if test
-        else report.cross_trials(learnt_from, num_folds, seeds)
+        else report.cross_validation_trials(train_pairs, num_folds, seeds)
     )
     rows, tops = task_compare(trials, settings)
-    shown, (files, _) = tested_on, found[-1]
+    files, _ = ingested[-1]
     numbers = {int(row) for top_qk in tops.values() for row in top_qk.ravel()}
-    pictures = {row: read_colours(files[shown.names[row]], settings.tiles.max_pixels) for row in numbers}
+    pictures = {row: read_colours(files[test_pairs.names[row]], settings.tiles.max_pixels) for row in numbers}
     facts = {
         "train": train.name, "test": test.name if test else f"{num_folds} folds", "num_seeds": num_seeds,
-        "num_pictures": len(shown.names), "num_groups": int(shown.group_n.max()) + 1, "code_version": code_version(),
+        "num_pictures": len(test_pairs.names), "num_groups": int(test_pairs.group_n.max()) + 1,
+        "code_version": code_version(),
     }  # fmt: skip
     out_dir = Layout(settings.root).reports / f"pairs-{_key(*folders)}"
-    write_bytes(out_dir / "pairs.json", report.results_json(rows, tops, shown.names, facts))
-    write_bytes(out_dir / "queries.png", report.render_tops(tops["before"], tops["after"], pictures))
-    log.info("pairs: %d pictures in %.0f s: %s", len(shown.names), time.monotonic() - started_s, out_dir / "pairs.json")
+    write_bytes(out_dir / "pairs.json", report.results_json(rows, tops, test_pairs.names, facts))
+    write_bytes(out_dir / "queries.png", report.render_top_pictures(tops["before"], tops["after"], pictures))
+    num_pictures = len(test_pairs.names)
+    log.info("pairs: %d pictures in %.0f s: %s", num_pictures, time.monotonic() - started_s, out_dir / "pairs.json")
     return report.table_rows(rows)
 
 
-def ingested(
+def ingest_folder(
     profile: str, overrides: dict[str, Any], folder: Path, settings: Settings
 ) -> tuple[dict[str, Path], dict[str, Proposal]]:
-    """Files and proposals of a folder through the local archive, in a catalog of the folder's own, by proposal.
+    """Ingest a folder through the local archive, into a catalog of its own.
 
-    Raises DatasetError when no picture has a caption.
+    Parameters
+    ----------
+    profile
+        Name of the profile.
+    overrides
+        Settings to change.
+    folder
+        Folder of JPEG pictures with `captions.jsonl`.
+    settings
+        Settings of the profile, for the folder of the catalog.
+
+    Returns
+    -------
+    tuple[dict[str, Path], dict[str, Proposal]]
+        Pictures, and proposals with a caption, by proposal id.
+
+    Raises
+    ------
+    DatasetError
+        No picture has a caption.
+
     """
-    here = changed(overrides, {
+    folder_overrides = changed(overrides, {
         "archive.folder": str(folder.absolute()), "archive.proposals_file": str(folder.absolute() / CAPTIONS),
     }) | {"data": str(settings.root.absolute() / _key(folder))}  # fmt: skip
-    settings_here = read_settings(profile, here)
-    ingest(settings_here, PREFECT)
-    layout = Layout(settings_here.root)
+    folder_settings = read_settings(profile, folder_overrides)
+    ingest(folder_settings, PREFECT)
+    layout = Layout(folder_settings.root)
     with read_catalog(layout) as catalog:
-        products = from_rows(Product, catalog.rows("FROM product WHERE path IS NOT NULL"))
-        found = {one.proposal_id: one for one in from_rows(Proposal, catalog.rows("FROM proposal"))}
-    proposals = {key: one for key, one in found.items() if one.abstract}
+        products = to_records(Product, catalog.rows("FROM product WHERE path IS NOT NULL"))
+        all_proposals = {one.proposal_id: one for one in to_records(Proposal, catalog.rows("FROM proposal"))}
+    proposals = {key: one for key, one in all_proposals.items() if one.abstract}
     files = {one.proposal_id: layout.absolute(one.path) for one in products if one.proposal_id in proposals}
     if not files:
         raise DatasetError(f"{folder} has no JPEG picture whose name is an id in {CAPTIONS}")
@@ -160,6 +244,6 @@ def ingested(
 
 
 def _key(*folders: Path) -> str:
-    """Names of folders and a digest of where they are."""
+    """Names of folders and a digest of their paths."""
     digest = hashlib.sha256("\n".join(str(folder.absolute()) for folder in folders).encode()).hexdigest()[:8]
     return "-".join([*(folder.name for folder in folders), digest])

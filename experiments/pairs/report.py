@@ -1,4 +1,4 @@
-"""How well each way to learn from pairs does on pictures that it has not seen: tables and pictures."""
+"""Scores of each method on pictures that it was not trained on: tables and pictures."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from PIL import Image, ImageDraw
 
 from experiments.pairs.folds import FoldScores, draw_folds, pooled_estimates
 from experiments.pairs.frozen_features import Floats, Ints, Pairs
-from experiments.pairs.methods import ARMS, Matcher
+from experiments.pairs.methods import METHODS, Matcher
 from hubbleclip.config.settings import EvaluationSettings, TrainSettings
 from hubbleclip.core.errors import DatasetError, SettingsError
 from hubbleclip.evaluation.metrics.bootstrap import draw_weights
 from hubbleclip.evaluation.metrics.protocols import Estimate, difference
 from hubbleclip.evaluation.metrics.retrieval import cosine_scores
 
-OURS, BEFORE, RIVALS = "aligned", "untrained", ("linear", "linear, all inputs")
+OURS, UNTRAINED, BASELINES = "aligned", "untrained", ("linear", "linear, all inputs")
 METRICS = ("i2t_accuracy_at_10pct", "t2i_accuracy_at_10pct", "i2t_map", "t2i_map")
 POOLED = "all"
 MIN_GROUPS = 10
-"""Groups that are tested together at least: the top 10 % of fewer is not even one of them."""
+"""Groups per test part, at least: the top 10 % of fewer is less than one group."""
 QUERIES = (
     "a planet with rings", "colliding galaxies", "gravitational lens arcs", "globular cluster", "planetary nebula",
     "spiral galaxy seen edge-on", "supernova remnant", "star-forming nebula", "jet", "comet or asteroid",
@@ -42,32 +42,60 @@ class Trial:
     """One training and one test, each on rows of some pairs."""
 
     seed: int
-    learnt_from: Pairs
+    train_pairs: Pairs
     train_rows: Ints
-    tested_on: Pairs
-    rows: Ints
+    test_pairs: Pairs
+    test_rows: Ints
 
     @property
     def train(self) -> Pairs:
-        """What is learnt from."""
-        return self.learnt_from.take(self.train_rows)
+        """Pairs to train on."""
+        return self.train_pairs.take(self.train_rows)
 
     @property
     def test(self) -> Pairs:
-        """What is tested on."""
-        return self.tested_on.take(self.rows)
+        """Pairs to test on."""
+        return self.test_pairs.take(self.test_rows)
 
 
 def check_repetitions(num_folds: int, num_seeds: int) -> None:
-    """Raises SettingsError for folds that leave nothing to learn from, or for no seed."""
+    """Check that there is something to train on.
+
+    Parameters
+    ----------
+    num_folds
+        Number of folds, at least 2.
+    num_seeds
+        Number of repetitions, at least 1.
+
+    Raises
+    ------
+    SettingsError
+        A number is too small.
+
+    """
     if num_folds < 2:
-        raise SettingsError(f"{num_folds} folds leave nothing to learn from: set --folds to 2 or more")
+        raise SettingsError(f"{num_folds} folds leave nothing to train on: set --folds to 2 or more")
     if num_seeds < 1:
         raise SettingsError(f"{num_seeds} seeds train nothing: set --seeds to 1 or more")
 
 
 def check_size(num_groups: int, num_folds: int = 1) -> None:
-    """Raises DatasetError where a fold would have too few caption groups for figures that mean something."""
+    """Check that each test part has enough caption groups for meaningful metrics.
+
+    Parameters
+    ----------
+    num_groups
+        Caption groups that are tested.
+    num_folds
+        Number of test parts that they are divided into.
+
+    Raises
+    ------
+    DatasetError
+        A part would have fewer than `MIN_GROUPS` groups.
+
+    """
     if num_groups // num_folds < MIN_GROUPS:
         raise DatasetError(
             f"{num_groups} caption groups are too few for {num_folds} test part(s), of which each needs {MIN_GROUPS}: "
@@ -75,125 +103,274 @@ def check_size(num_groups: int, num_folds: int = 1) -> None:
         )
 
 
-def check_apart(learnt: tuple[Set[str], Set[str]], tested: tuple[Set[str], Set[str]]) -> None:
-    """Raises DatasetError where two folders, as the hashes of their pictures and their captions, share some."""
-    pictures, captions = (one & other for one, other in zip(learnt, tested, strict=True))
+def check_disjoint(train: tuple[Set[str], Set[str]], test: tuple[Set[str], Set[str]]) -> None:
+    """Check that training and test folder share nothing.
+
+    Parameters
+    ----------
+    train
+        Hashes of the pictures, and captions, of the training folder.
+    test
+        The same of the test folder.
+
+    Raises
+    ------
+    DatasetError
+        The folders share pictures or captions.
+
+    """
+    pictures, captions = (one & other for one, other in zip(train, test, strict=True))
     if pictures or captions:
         raise DatasetError(
-            f"{len(pictures)} pictures and {len(captions)} captions stand in both folders, and would be learnt before "
-            "they are tested: take them out of one"
+            f"{len(pictures)} pictures and {len(captions)} captions are in both folders, and would be trained on "
+            "before they are tested: remove them from one"
         )
 
 
-def cross_trials(pairs: Pairs, num_folds: int, seeds: Sequence[int]) -> list[Trial]:
-    """Every picture is tested once for each seed, by what was learnt from the folds without its group."""
+def cross_validation_trials(pairs: Pairs, num_folds: int, seeds: Sequence[int]) -> list[Trial]:
+    """Plan a cross-validation: every picture is tested once per seed, without its group in training.
+
+    Parameters
+    ----------
+    pairs
+        All pairs.
+    num_folds
+        Number of folds.
+    seeds
+        One repetition each, with other folds.
+
+    Returns
+    -------
+    list[Trial]
+        A trial per seed and fold.
+
+    """
     num_groups = int(pairs.group_n.max()) + 1
+    # folds are drawn over groups and looked up per picture, so that a group is never split
     fold_of = {seed: draw_folds(num_groups, num_folds, seed)[pairs.group_n] for seed in seeds}
     return [
         Trial(
-            seed=seed, learnt_from=pairs, train_rows=np.flatnonzero(fold_n != fold),
-            tested_on=pairs, rows=np.flatnonzero(fold_n == fold),
+            seed=seed, train_pairs=pairs, train_rows=np.flatnonzero(fold_n != fold),
+            test_pairs=pairs, test_rows=np.flatnonzero(fold_n == fold),
         )
         for seed, fold_n in fold_of.items()
         for fold in range(num_folds)
     ]  # fmt: skip
 
 
-def apart_trials(train: Pairs, test: Pairs, seeds: Sequence[int]) -> list[Trial]:
-    """All of one folder learnt, all of another tested."""
-    train_rows, rows = np.arange(len(train.names)), np.arange(len(test.names))
-    return [Trial(seed=seed, learnt_from=train, train_rows=train_rows, tested_on=test, rows=rows) for seed in seeds]
+def holdout_trials(train: Pairs, test: Pairs, seeds: Sequence[int]) -> list[Trial]:
+    """Plan trials that train on all of one folder and test on all of another.
+
+    Parameters
+    ----------
+    train
+        Pairs to train on.
+    test
+        Pairs to test on.
+    seeds
+        One repetition each.
+
+    Returns
+    -------
+    list[Trial]
+        A trial per seed.
+
+    """
+    train_rows, test_rows = np.arange(len(train.names)), np.arange(len(test.names))
+    return [
+        Trial(seed=seed, train_pairs=train, train_rows=train_rows, test_pairs=test, test_rows=test_rows)
+        for seed in seeds
+    ]
 
 
-def learn(trials: Sequence[Trial], settings: TrainSettings) -> dict[str, list[Matcher]]:
-    """What each way to learn makes of each trial's pairs."""
+def fit(trials: Sequence[Trial], settings: TrainSettings) -> dict[str, list[Matcher]]:
+    """Train every method on every trial.
+
+    Parameters
+    ----------
+    trials
+        The trials.
+    settings
+        Settings of the gradient-trained methods; each trial's seed replaces theirs.
+
+    Returns
+    -------
+    dict[str, list[Matcher]]
+        Matchers by method, in the order of the trials.
+
+    """
     return {
-        name: [arm(trial.train, settings.model_copy(update={"seed": trial.seed})) for trial in trials]
-        for name, arm in ARMS.items()
+        name: [method(trial.train, settings.model_copy(update={"seed": trial.seed})) for trial in trials]
+        for name, method in METHODS.items()
     }
 
 
 def score(trial: Trial, matcher: Matcher) -> FoldScores:
-    """Pictures against one caption of each group."""
-    shown = trial.test
-    group_g, first_g = np.unique(shown.group_n, return_index=True)
-    said = shown.take(first_g)
+    """Score a trial's test pictures against one caption of each group.
+
+    Parameters
+    ----------
+    trial
+        The trial.
+    matcher
+        A method, trained on the trial.
+
+    Returns
+    -------
+    FoldScores
+        Cosine scores.
+
+    """
+    test = trial.test
+    group_g, first_g = np.unique(test.group_n, return_index=True)
+    captioned = test.take(first_g)  # a picture of each group, for its caption
     scores_tg = cosine_scores(
-        matcher.pictures(shown.views_nvd).astype(np.float64),
-        matcher.texts(said.captions, said.caption_ne).astype(np.float64),
+        matcher.embed_pictures(test.views_nvd).astype(np.float64),
+        matcher.embed_texts(captioned.captions, captioned.caption_ne).astype(np.float64),
     )
-    return FoldScores(scores_tg=scores_tg, group_t=shown.group_n, group_g=group_g)
+    return FoldScores(scores_tg=scores_tg, group_t=test.group_n, group_g=group_g)
 
 
 def measure(
     trials: Sequence[Trial], matchers: Mapping[str, Sequence[Matcher]], settings: EvaluationSettings
 ) -> list[Row]:
-    """A row for each way to learn and each seed, then for all seeds: figures with 95 % intervals, and what is gained on
-    the rivals, paired.
+    """Compute metrics with 95 % intervals, and the paired differences to the baselines.
+
+    Parameters
+    ----------
+    trials
+        The trials.
+    matchers
+        Matchers by method, in the order of the trials.
+    settings
+        Number of bootstrap resamples and their seed.
+
+    Returns
+    -------
+    list[Row]
+        A row per seed and method, then a row per method over all seeds.
+
     """
-    num_groups = 1 + max(int(trial.tested_on.group_n.max()) for trial in trials)
+    num_groups = 1 + max(int(trial.test_pairs.group_n.max()) for trial in trials)
+    # the same resamples for all methods, so that their differences are paired
     weights_bg = draw_weights(num_groups, settings.bootstrap, settings.seed)
     rows = []
     seeds: list[int | str] = [*dict.fromkeys(trial.seed for trial in trials), POOLED]
     for seed in seeds:
         chosen = [number for number, trial in enumerate(trials) if seed in {trial.seed, POOLED}]
-        found = {
-            name: pooled_estimates(name, [score(trials[number], learnt[number]) for number in chosen], weights_bg)
-            for name, learnt in matchers.items()
+        estimates = {
+            name: pooled_estimates(name, [score(trials[number], of_method[number]) for number in chosen], weights_bg)
+            for name, of_method in matchers.items()
         }
-        rows += [_row(seed, name, found) for name in matchers]
+        rows += [_row(seed, name, estimates) for name in matchers]
     return rows
 
 
-def _row(seed: int | str, name: str, found: Mapping[str, Sequence[Estimate]]) -> Row:
+def _row(seed: int | str, name: str, estimates: Mapping[str, Sequence[Estimate]]) -> Row:
+    """One row of the table: metrics and differences, each with its interval."""
     row: Row = {"seed": seed, "way": name}
-    for ours, *rivals in zip(found[name], *(found[rival] for rival in RIVALS), strict=True):
+    for ours, *baselines in zip(estimates[name], *(estimates[baseline] for baseline in BASELINES), strict=True):
         if ours.name in METRICS:
             row[ours.name] = [ours.value, *ours.interval()]
-            gains = [difference(ours, rival) for rival in rivals]
+            gains = [difference(ours, baseline) for baseline in baselines]
             row |= {gain.name: [gain.value, *gain.interval()] for gain in gains}
     return row
 
 
 def table_rows(rows: Sequence[Row]) -> list[Row]:
-    """The rows for people: percent and points, and `better` only where the interval leaves 0 out. The second
-    rival is in the figures alone: a terminal is not wide enough.
+    """Format the rows for people: percent and points, and `better` or `worse` only where the interval excludes 0.
+
+    Parameters
+    ----------
+    rows
+        Rows of `measure`.
+
+    Returns
+    -------
+    list[Row]
+        Text by column. The second baseline is in the figures alone: a terminal is not wide enough.
+
     """
-    return [_told(row) for row in rows]
+    return [_table_row(row) for row in rows]
 
 
-def _told(row: Row) -> Row:
-    told = {"seed": row["seed"], "way": row["way"]}
+def _table_row(row: Row) -> Row:
+    """Format one row."""
+    cells = {"seed": row["seed"], "way": row["way"]}
     for name in METRICS[:2]:
         direction = name.partition("_")[0]
         value, low, high = (100 * number for number in row[name])
-        told[f"{direction} top 10 %"] = f"{value:.1f} [{low:.1f}, {high:.1f}]"
-        gain, least, most = (100 * number for number in row[f"{name}_minus_{RIVALS[0]}"])
+        cells[f"{direction} top 10 %"] = f"{value:.1f} [{low:.1f}, {high:.1f}]"
+        # in points; the baseline has a difference of 0 to itself, and no verdict
+        gain, least, most = (100 * number for number in row[f"{name}_minus_{BASELINES[0]}"])
         verdict = "" if least <= 0 <= most else " better" if gain > 0 else " worse"
-        told[f"{direction} minus {RIVALS[0]}"] = f"{gain:+.1f} [{least:+.1f}, {most:+.1f}]{verdict}"
-    return told
+        cells[f"{direction} minus {BASELINES[0]}"] = f"{gain:+.1f} [{least:+.1f}, {most:+.1f}]{verdict}"
+    return cells
 
 
-def query_scores(trials: Sequence[Trial], learnt: Sequence[Matcher], query_qe: Floats) -> Floats:
-    """Scores (q, n) of all pictures for the queries by what had not seen them, of the first seed. Scores of different
-    trainings meet as deviations from each one's mean.
+def query_scores(trials: Sequence[Trial], matchers: Sequence[Matcher], query_qe: Floats) -> Floats:
+    """Score all pictures for the queries, each by a matcher that was not trained on it, of the first seed.
+
+    Parameters
+    ----------
+    trials
+        The trials.
+    matchers
+        Matchers of one method, in the order of the trials.
+    query_qe
+        Text features (q, e) of `QUERIES`.
+
+    Returns
+    -------
+    Floats
+        Scores (q, n), standardised within each trial, so that scores of different trainings are comparable.
+
     """
-    chosen = [(trial, matcher) for trial, matcher in zip(trials, learnt, strict=True) if trial.seed == trials[0].seed]
-    scores_qn = np.zeros((len(QUERIES), sum(len(trial.rows) for trial, _ in chosen)), np.float32)
+    chosen = [(trial, matcher) for trial, matcher in zip(trials, matchers, strict=True) if trial.seed == trials[0].seed]
+    scores_qn = np.zeros((len(QUERIES), sum(len(trial.test_rows) for trial, _ in chosen)), np.float32)
     for trial, matcher in chosen:
-        found_qt = matcher.texts(QUERIES, query_qe) @ matcher.pictures(trial.test.views_nvd).T
-        spread = np.maximum(found_qt.std(axis=1, keepdims=True), 1e-9)
-        scores_qn[:, trial.rows] = (found_qt - found_qt.mean(axis=1, keepdims=True)) / spread
+        scores_qt = matcher.embed_texts(QUERIES, query_qe) @ matcher.embed_pictures(trial.test.views_nvd).T
+        # each training has its own scale of scores; 1e-9 avoids a division by zero
+        spread = np.maximum(scores_qt.std(axis=1, keepdims=True), 1e-9)
+        scores_qn[:, trial.test_rows] = (scores_qt - scores_qt.mean(axis=1, keepdims=True)) / spread
     return scores_qn
 
 
 def top_pictures(scores_qn: Floats) -> Ints:
-    """The rows (q, 4) of the best pictures, best first."""
+    """Find the best pictures of each query.
+
+    Parameters
+    ----------
+    scores_qn
+        Scores (q, n).
+
+    Returns
+    -------
+    Ints
+        Rows (q, 4) of the best pictures, best first.
+
+    """
     return np.argsort(-scores_qn, axis=1, kind="stable")[:, :TOP]
 
 
-def render_tops(before_qk: Ints, after_qk: Ints, pictures: Mapping[int, NDArray[np.uint8]]) -> bytes:
-    """A PNG with a row a query: its best pictures before training, then after, each (h, w, 3) by its row."""
+def render_top_pictures(before_qk: Ints, after_qk: Ints, pictures: Mapping[int, NDArray[np.uint8]]) -> bytes:
+    """Draw the best pictures of each query before and after training.
+
+    Parameters
+    ----------
+    before_qk
+        Rows (q, 4) of the best pictures of the untrained towers.
+    after_qk
+        Rows (q, 4) of the best pictures after training.
+    pictures
+        Pictures (h, w, 3) by row.
+
+    Returns
+    -------
+    bytes
+        A PNG with a row per query.
+
+    """
     pitch_px = CELL_PX + GAP_PX
     width, height = 2 * TOP * pitch_px + 5 * GAP_PX, len(QUERIES) * (pitch_px + LABEL_PX) + GAP_PX
     sheet = Image.new("RGB", (width, height), PAPER)
@@ -213,7 +390,25 @@ def render_tops(before_qk: Ints, after_qk: Ints, pictures: Mapping[int, NDArray[
 
 
 def results_json(rows: Sequence[Row], tops: Mapping[str, Ints], names: Sequence[str], facts: Row) -> bytes:
-    """All figures, unrounded, and the names of the best pictures of each query."""
+    """Serialise all metrics, unrounded, and the names of the best pictures of each query.
+
+    Parameters
+    ----------
+    rows
+        Rows of `measure`.
+    tops
+        Rows (q, 4) of the best pictures, by `before` and `after`.
+    names
+        Names of the pictures.
+    facts
+        Description of the experiment.
+
+    Returns
+    -------
+    bytes
+        JSON in UTF-8.
+
+    """
     best = {
         when: {query: [names[row] for row in rows_k] for query, rows_k in zip(QUERIES, top_qk, strict=True)}
         for when, top_qk in tops.items()

@@ -1,8 +1,8 @@
-"""What each choice is worth: one thing changed at a time, several seeds each, differences with intervals.
+"""Effects of single design choices: one thing changed at a time, several seeds each, differences with intervals.
 
-An interval knows the luck of proposals, from resamples of groups, and that of seeds, from how far they lie apart. Arms
-that are scored on the same test tiles are paired: the same groups, the same seeds. "Fine-tuned" starts from a single
-run, whose own luck no interval knows.
+An interval combines the variance over proposals, from bootstrap resamples of groups, and over seeds. Arms that are
+scored on the same test tiles are paired: same groups, same seeds. "Fine-tuned" starts from a single run, whose own
+variance no interval includes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from hubbleclip.evaluation.metrics.bootstrap import reach_over_seeds
+from hubbleclip.evaluation.metrics.bootstrap import half_width_over_seeds
 from hubbleclip.evaluation.metrics.protocols import Estimate
 from hubbleclip.evaluation.metrics.retrieval import Floats
 
@@ -26,7 +26,7 @@ BASELINE = "as it is"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arm:
-    """One way to train, on one of the datasets; `is_pretrained` starts from the run on the first half."""
+    """A way to train, on one of the datasets; `is_pretrained` starts from the run on the first half."""
 
     name: str
     dataset: str = CLEAN
@@ -43,18 +43,18 @@ ARMS = (
     Arm(name="second half, from scratch", dataset=SECOND_HALF),
     Arm(name="second half, fine-tuned", dataset=SECOND_HALF, is_pretrained=True),
 )
-QUESTIONS = {
+COMPARISONS = {
     "a random split of tiles against the clean split": (RANDOM_TILES, BASELINE),
     "without the sky guard against with it": (UNGUARDED, GUARDED),
     "fine-tuned against scratch": ("second half, fine-tuned", "second half, from scratch"),
     "several positives against one": (BASELINE, "one positive a row"),
 }
-"""Each question with its two arms: the first minus the second."""
+"""Each comparison with its two arms: the first minus the second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """A figure, or a difference of two, with its 95 % interval. `seeds` has the figure of each seed."""
+class Effect:
+    """A metric, or a difference of two, with its 95 % interval. `seeds` has the value of each seed."""
 
     name: str
     metric: str
@@ -66,8 +66,11 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Scored:
-    """An arm's figure on the test split of `digest`: by seed `value_s`, by resample of groups `draws_b`, their mean."""
+class ArmScores:
+    """A metric of an arm on the test split of `digest`.
+
+    `value_s` has a value per seed, `draws_b` the mean over seeds per resample of groups.
+    """
 
     value_s: Floats
     draws_b: Floats
@@ -75,45 +78,92 @@ class Scored:
     digest: str
 
 
-def pool(estimates: Sequence[Estimate], digest: str) -> Scored:
-    """One figure over its seeds, which were all resampled alike."""
-    return Scored(
+def pool(estimates: Sequence[Estimate], digest: str) -> ArmScores:
+    """Combine the estimates of all seeds of an arm.
+
+    Parameters
+    ----------
+    estimates
+        One metric, by seed, all with the same bootstrap resamples.
+    digest
+        Identifies the test split.
+
+    Returns
+    -------
+    ArmScores
+        The metric over all seeds.
+
+    """
+    return ArmScores(
         value_s=np.array([one.value for one in estimates]),
+        # Averaging over seeds keeps the variance over groups only; `half_width_over_seeds` adds that of seeds.
         draws_b=np.mean([one.draws_b for one in estimates], axis=0),
         num_groups=estimates[0].num_groups,
         digest=digest,
     )
 
 
-def answers(scored: Mapping[tuple[str, str], Scored], seed: int) -> tuple[list[Answer], list[Answer]]:
-    """Figures by arm, and the answers to the questions; `scored` is by arm and metric."""
-    figures = [_answer(arm, metric, one.value_s, one.draws_b, one.num_groups) for (arm, metric), one in scored.items()]
-    found = []
-    for question, (first, second) in QUESTIONS.items():
+def compare_arms(scores: Mapping[tuple[str, str], ArmScores], seed: int) -> tuple[list[Effect], list[Effect]]:
+    """Compute each arm's metrics and the differences of `COMPARISONS`.
+
+    Parameters
+    ----------
+    scores
+        Scores by arm and metric.
+    seed
+        Seed that shuffles the resamples of arms on different test splits.
+
+    Returns
+    -------
+    tuple[list[Effect], list[Effect]]
+        Metrics by arm, and differences.
+
+    """
+    figures = [_effect(arm, metric, one.value_s, one.draws_b, one.num_groups) for (arm, metric), one in scores.items()]
+    differences = []
+    for name, (first, second) in COMPARISONS.items():
         for metric in METRICS:
-            ours, other = scored[first, metric], scored[second, metric]
-            is_paired = ours.digest == other.digest
+            ours, other = scores[first, metric], scores[second, metric]
+            is_paired = ours.digest == other.digest  # the same test tiles, so resample b is the same in both
+            # other test tiles: shuffling the resamples makes the two figures independent
             other_b = other.draws_b if is_paired else np.random.default_rng(seed).permutation(other.draws_b)
-            found.append(
-                _answer(
-                    question, metric, ours.value_s - other.value_s, ours.draws_b - other_b,
+            differences.append(
+                _effect(
+                    name, metric, ours.value_s - other.value_s, ours.draws_b - other_b,
                     min(ours.num_groups, other.num_groups), is_paired=is_paired,
                 )
             )  # fmt: skip
-    return figures, found
+    return figures, differences
 
 
-def _answer(  # noqa: PLR0917
+def _effect(  # noqa: PLR0917
     name: str, metric: str, value_s: Floats, draws_b: Floats, num_groups: int, is_paired: bool | None = None
-) -> Answer:
-    value, reach = float(value_s.mean()), reach_over_seeds(value_s, draws_b, num_groups)
+) -> Effect:
+    """Mean over seeds with its interval, rounded to 6 digits."""
+    value, reach = float(value_s.mean()), half_width_over_seeds(value_s, draws_b, num_groups)
     seeds = tuple(round(float(one), 6) for one in value_s)
-    return Answer(
+    return Effect(
         name=name, metric=metric, value=round(value, 6), low=round(value - reach, 6), high=round(value + reach, 6),
         seeds=seeds, is_paired=is_paired,
     )  # fmt: skip
 
 
-def told(figures: Sequence[Answer], found: Sequence[Answer], facts: Mapping[str, Any]) -> dict[str, Any]:
-    """All as plain values, fit for JSON."""
-    return {**facts, "arms": [asdict(one) for one in figures], "questions": [asdict(one) for one in found]}
+def study_results(figures: Sequence[Effect], differences: Sequence[Effect], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn the results into plain values for JSON.
+
+    Parameters
+    ----------
+    figures
+        Metrics by arm.
+    differences
+        Differences between arms.
+    facts
+        Description of the study.
+
+    Returns
+    -------
+    dict[str, Any]
+        `facts` with `arms` and `questions`.
+
+    """
+    return {**facts, "arms": [asdict(one) for one in figures], "questions": [asdict(one) for one in differences]}

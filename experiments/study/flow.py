@@ -1,7 +1,7 @@
-"""`hubbleclip study`: what pre-training, the loss, the sky guard and the clean split are worth, by seeds.
+"""`hubbleclip study`: effects of pre-training, the loss, the sky guard and the clean split, over several seeds.
 
-Trainings that stand are found again, so that a study goes on where it stopped. Its datasets and runs stand in `study/`
-below the profile's folder; the catalog knows nothing of them, since two of the splits leak on purpose.
+Finished trainings are reused, so that an interrupted study resumes. Its datasets and runs are in `study/` in the
+profile's folder and never in the catalog, because two of the splits leak on purpose.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Any
 from cyclopts import App
 from prefect import flow
 
-from experiments.study import comparisons as questions
+from experiments.study import comparisons
 from experiments.study.leaky_splits import FIRST, SECOND, by_tile, half_of, with_and_without_guard
 from flows.dataset import dataset
 from hubbleclip.catalog.catalog import read_catalog
-from hubbleclip.catalog.pending import from_rows
+from hubbleclip.catalog.pending import to_records
 from hubbleclip.cli.options import Options
 from hubbleclip.config.settings import ModelSettings, Settings, read_settings
 from hubbleclip.contracts.schema import contract_version
@@ -42,7 +42,7 @@ from hubbleclip.training.loop import train as train_model
 app = App()
 ROOT = Path(__file__).parents[2]
 FILE = "study.json"
-PRETRAINING_SEED = 0
+PRETRAINING_SEED = 0  # not among the seeds of the arms, which start at 1
 START, END = "<!-- study -->", "<!-- end of study -->"
 
 
@@ -50,7 +50,7 @@ START, END = "<!-- study -->", "<!-- end of study -->"
 def study(
     profile: str = "demo", overrides: dict[str, Any] | None = None, steps: int = 180, num_seeds: int = 3
 ) -> dict[str, Any]:
-    """Train every arm with every seed and say what differs.
+    """Train every arm with every seed and compare the arms.
 
     Args:
         profile: demo, hubble, local, paper, or the path of a TOML file of settings.
@@ -65,67 +65,117 @@ def study(
     layout = Layout(settings.root / "study")
     datasets = build_datasets(settings, layout.datasets)
     seeds = range(1, num_seeds + 1)
-    scored: dict[tuple[str, str], questions.Scored] = {}
-    for number, arm in enumerate(questions.ARMS, 1):
-        log.info("study: %d of %d, %s", number, len(questions.ARMS), arm.name)
-        found = [score(arm, seed, datasets, settings, layout.runs) for seed in seeds]
-        digest = test_split(datasets[arm.dataset])
-        for metric in questions.METRICS:
-            of_metric = [one for estimates in found for one in estimates if one.name == metric]
-            scored[arm.name, metric] = questions.pool(of_metric, digest)
-    figures, answers = questions.answers(scored, settings.evaluation.seed)
-    told = questions.told(figures, answers, facts(settings, datasets, num_seeds))
-    write_text(layout.root / FILE, json.dumps(told, indent=1, sort_keys=True) + "\n")
+    scores: dict[tuple[str, str], comparisons.ArmScores] = {}
+    for number, arm in enumerate(comparisons.ARMS, 1):
+        log.info("study: %d of %d, %s", number, len(comparisons.ARMS), arm.name)
+        of_seeds = [score(arm, seed, datasets, settings, layout.runs) for seed in seeds]
+        digest = test_split_digest(datasets[arm.dataset])
+        for metric in comparisons.METRICS:
+            of_metric = [one for estimates in of_seeds for one in estimates if one.name == metric]
+            scores[arm.name, metric] = comparisons.pool(of_metric, digest)
+    figures, differences = comparisons.compare_arms(scores, settings.evaluation.seed)
+    results = comparisons.study_results(figures, differences, describe_study(settings, datasets, num_seeds))
+    write_text(layout.root / FILE, json.dumps(results, indent=1, sort_keys=True) + "\n")
     log.info("study: %s", layout.root / FILE)
-    return told
+    return results
 
 
 def build_datasets(settings: Settings, datasets_dir: Path) -> dict[str, DatasetInfo]:
-    """The datasets that the arms are trained on, by name."""
+    """Build the datasets of all arms.
+
+    Parameters
+    ----------
+    settings
+        Split and shard settings.
+    datasets_dir
+        Folder of the datasets.
+
+    Returns
+    -------
+    dict[str, DatasetInfo]
+        Datasets by name.
+
+    """
     layout = Layout(settings.root)
     with read_catalog(layout) as catalog:
         material = read_material(Stage(name="study", settings=settings, layout=layout, catalog=catalog))
-        clean = {plan.tile_id: plan for plan in from_rows(SplitAssignment, catalog.rows("FROM split"))}
+        clean = {plan.tile_id: plan for plan in to_records(SplitAssignment, catalog.rows("FROM split"))}
     samples = samples_of(material, clean, settings)
     guarded, unguarded = with_and_without_guard(
         material.tiles, material.observations, material.proposals, settings.splits
     )
     variants = {
-        questions.CLEAN: samples,
-        questions.GUARDED: samples_of(material, guarded, settings),
-        questions.UNGUARDED: samples_of(material, unguarded, settings),
-        questions.RANDOM_TILES: samples_of(material, by_tile(clean, settings.splits), settings),
-        questions.FIRST_HALF: half_of(samples, FIRST, ["train"]),
-        questions.SECOND_HALF: half_of(samples, SECOND, ["train", "val", "test"]),
+        comparisons.CLEAN: samples,
+        comparisons.GUARDED: samples_of(material, guarded, settings),
+        comparisons.UNGUARDED: samples_of(material, unguarded, settings),
+        comparisons.RANDOM_TILES: samples_of(material, by_tile(clean, settings.splits), settings),
+        comparisons.FIRST_HALF: half_of(samples, FIRST, ["train"]),
+        comparisons.SECOND_HALF: half_of(samples, SECOND, ["train", "val", "test"]),
     }
-    found = {}
+    datasets = {}
     for name, of_variant in variants.items():
         built = build_dataset(
             of_variant,
-            lambda tile_id: layout.stored_tile(tile_id).read_bytes(),
+            lambda tile_id: layout.existing_tile(tile_id).read_bytes(),
             datasets_dir,
-            settings.shards.model_copy(update={"max_parents": 0}),
+            settings.shards.model_copy(update={"max_parents": 0}),  # every variant is independent of the others
             contract_version=contract_version("shards"),
             code_version=code_version(),
         )
-        found[name] = read_dataset(datasets_dir / built.dataset.digest)
-    return found
+        datasets[name] = read_dataset(datasets_dir / built.dataset.digest)
+    return datasets
 
 
 def samples_of(material: Material, plans: Mapping[str, SplitAssignment], settings: Settings) -> list[Sample]:
-    """Samples of all tiles by these assignments."""
+    """Make samples of all tiles.
+
+    Parameters
+    ----------
+    material
+        Tiles, observations and proposals.
+    plans
+        Split of each tile, by tile id.
+    settings
+        Caption settings.
+
+    Returns
+    -------
+    list[Sample]
+        Samples of the tiles that have a split.
+
+    """
     return make_samples(
         material.tiles, material.observations, material.proposals, plans, settings.shards, settings.shards.digest()
     )[0]
 
 
 def score(
-    arm: questions.Arm, seed: int, datasets: Mapping[str, DatasetInfo], settings: Settings, runs_dir: Path
+    arm: comparisons.Arm, seed: int, datasets: Mapping[str, DatasetInfo], settings: Settings, runs_dir: Path
 ) -> list[Estimate]:
-    """Train an arm with a seed, or find it trained, and score it on the test split of its dataset."""
+    """Train an arm with a seed, or reuse its finished run, and score it on the test split of its dataset.
+
+    Parameters
+    ----------
+    arm
+        The arm.
+    seed
+        Seed of the training.
+    datasets
+        Datasets by name.
+    settings
+        Model, training and evaluation settings.
+    runs_dir
+        Folder of the runs.
+
+    Returns
+    -------
+    list[Estimate]
+        All metrics on the test split.
+
+    """
     info, model = datasets[arm.dataset], settings.model
     if arm.is_pretrained:
-        start = train_arm(datasets[questions.FIRST_HALF], model, settings, runs_dir, PRETRAINING_SEED, None)
+        start = train_arm(datasets[comparisons.FIRST_HALF], model, settings, runs_dir, PRETRAINING_SEED, None)
         checkpoint = start / FOLDER / checkpoint_name(read_best(start)["step"])
         model = model.model_copy(update={"pretrained": str(checkpoint)})
     run_dir = train_arm(info, model, settings, runs_dir, seed, arm.loss)
@@ -135,20 +185,70 @@ def score(
 def train_arm(  # noqa: PLR0917
     info: DatasetInfo, model: ModelSettings, settings: Settings, runs_dir: Path, seed: int, loss: str | None
 ) -> Path:
-    """One training, begun, gone on with or found."""
+    """Train one model, or return its finished run.
+
+    Parameters
+    ----------
+    info
+        The dataset.
+    model
+        Architecture and initial weights.
+    settings
+        Training settings.
+    runs_dir
+        Folder of the runs.
+    seed
+        Replaces the seed of the settings.
+    loss
+        Replaces the loss of the settings; None keeps it.
+
+    Returns
+    -------
+    Path
+        The run directory.
+
+    """
     changes = {"seed": seed, "loss": loss or settings.train.loss}
     return train_model(
         Path(info.path), runs_dir, model, settings.train.model_copy(update=changes), code_version=code_version()
     )
 
 
-def test_split(info: DatasetInfo) -> str:
-    """What tells test splits apart."""
+def test_split_digest(info: DatasetInfo) -> str:
+    """Identify a test split.
+
+    Parameters
+    ----------
+    info
+        A dataset.
+
+    Returns
+    -------
+    str
+        Hash of the list of its test tiles.
+
+    """
     return str(info.description["files"][TEST_LIST])
 
 
-def facts(settings: Settings, datasets: Mapping[str, DatasetInfo], num_seeds: int) -> dict[str, Any]:
-    """What a reader must know to judge the answers."""
+def describe_study(settings: Settings, datasets: Mapping[str, DatasetInfo], num_seeds: int) -> dict[str, Any]:
+    """Collect what a reader needs in order to judge the results.
+
+    Parameters
+    ----------
+    settings
+        Model and training settings.
+    datasets
+        Datasets by name.
+    num_seeds
+        Seeds per arm.
+
+    Returns
+    -------
+    dict[str, Any]
+        Plain values for JSON.
+
+    """
     return {
         "steps": settings.train.steps,
         "num_seeds": num_seeds,
@@ -161,33 +261,75 @@ def facts(settings: Settings, datasets: Mapping[str, DatasetInfo], num_seeds: in
 METRIC_NAMES = {"i2t_accuracy_at_10pct": "image to text, top 10 %", "t2i_accuracy_at_10pct": "text to image, top 10 %"}
 
 
-def table(told: Mapping[str, Any]) -> str:
-    """The answers in Markdown, in points, beside both figures in percent; bold where the interval excludes 0."""
-    figures = {(one["name"], one["metric"]): one["value"] for one in told["arms"]}
-    answers = {(one["name"], one["metric"]): one for one in told["questions"]}
-    lines = [f"| {told['num_seeds']} seeds, {told['steps']} steps | {' | '.join(METRIC_NAMES.values())} |"]
+def table(results: Mapping[str, Any]) -> str:
+    """Format the differences as a Markdown table.
+
+    Parameters
+    ----------
+    results
+        Results of `study`.
+
+    Returns
+    -------
+    str
+        Differences in points beside both metrics in percent; bold where the interval excludes 0.
+
+    """
+    figures = {(one["name"], one["metric"]): one["value"] for one in results["arms"]}
+    differences = {(one["name"], one["metric"]): one for one in results["questions"]}
+    lines = [f"| {results['num_seeds']} seeds, {results['steps']} steps | {' | '.join(METRIC_NAMES.values())} |"]
     lines.append(f"|---|{'---|' * len(METRIC_NAMES)}")
-    for name, arms in questions.QUESTIONS.items():
-        cells = [cell(answers[name, metric], *(figures[arm, metric] for arm in arms)) for metric in METRIC_NAMES]
+    for name, arms in comparisons.COMPARISONS.items():
+        cells = [cell(differences[name, metric], *(figures[arm, metric] for arm in arms)) for metric in METRIC_NAMES]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def cell(answer: Mapping[str, Any], first: float, second: float) -> str:
-    """Such as `89.3 against 85.2: **+4.1** (0.5 to 7.7)`."""
-    value, low, high = (100 * answer[name] for name in ("value", "low", "high"))
+def cell(difference: Mapping[str, Any], first: float, second: float) -> str:
+    """Format one difference, such as `89.3 against 85.2: **+4.1** (0.5 to 7.7)`.
+
+    Parameters
+    ----------
+    difference
+        `value`, `low` and `high` of the difference, as shares.
+    first
+        Metric of the first arm, as a share.
+    second
+        Metric of the second arm, as a share.
+
+    Returns
+    -------
+    str
+        The cell, in percent and points.
+
+    """
+    value, low, high = (100 * difference[name] for name in ("value", "low", "high"))
     mark = "**" if low > 0 or high < 0 else ""
     return f"{100 * first:.1f} against {100 * second:.1f}: {mark}{value:+.1f}{mark} ({low:.1f} to {high:.1f})"
 
 
-def with_table(readme: str, told: Mapping[str, Any]) -> str:
-    """`readme` with the table between its two markers renewed."""
-    return re.sub(f"{START}.*?{END}", lambda _: f"{START}\n{table(told)}\n{END}", readme, flags=re.DOTALL)
+def with_table(readme: str, results: Mapping[str, Any]) -> str:
+    """Replace the table between its two markers.
+
+    Parameters
+    ----------
+    readme
+        Text of the README.
+    results
+        Results of `study`.
+
+    Returns
+    -------
+    str
+        The new text.
+
+    """
+    return re.sub(f"{START}.*?{END}", lambda _: f"{START}\n{table(results)}\n{END}", readme, flags=re.DOTALL)
 
 
 @app.default
-def tell(out_dir: Path, options: Options = Options()) -> None:
-    """Copy the study's answers to `out_dir`, and write the README's table."""
+def update_readme(out_dir: Path, options: Options = Options()) -> None:
+    """Copy the study's results to `out_dir`, and update the README's table."""
     path = options.settings().root / "study" / FILE
     if not path.is_file():
         raise HubbleclipError(f"there is no {path}: run `hubbleclip study` first")

@@ -21,7 +21,7 @@ from hubbleclip.config.settings import ArchiveSettings, FetchSettings
 from hubbleclip.core.errors import DownloadError, SettingsError
 from hubbleclip.core.io import sha256_bytes, sha256_file
 from hubbleclip.core.layout import Layout
-from hubbleclip.core.process_local import MadeApart
+from hubbleclip.core.process_local import ProcessLocal
 from hubbleclip.core.records import Observation, Product, Proposal, Rejection
 from hubbleclip.core.text_cleaning import clean_number
 from hubbleclip.fits.keywords import FileFacts, read_facts
@@ -33,7 +33,7 @@ PROPOSALS_NAME = "proposals.jsonl"
 BYTES_A_MB = 1_000_000
 
 
-class LocalArchive(MadeApart):
+class LocalArchive(ProcessLocal):
     """One folder behind the Archive protocol. An observation is a file, its obs_id the path below the folder."""
 
     name = "local"

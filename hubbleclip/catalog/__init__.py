@@ -1,1 +1,1 @@
-"""The DuckDB catalog, its migrations, and what is pending in it."""
+"""The DuckDB catalog, its migrations, and the queries for pending work."""

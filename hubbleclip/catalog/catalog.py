@@ -1,7 +1,8 @@
-"""The catalog: one DuckDB file with every fact. One writer at a time; readers see a published snapshot.
+"""The catalog: one DuckDB file with all metadata. One writer at a time; readers open a published snapshot.
 
-The flow writes its own working copy under a lock; every few minutes, and when it ends, the copy is published by an
-atomic rename. So people and pages read `catalog.duckdb` at any time, and a killed flow leaves both files good.
+A DuckDB file admits one writer or many readers, never both. So the flow writes a working copy of its own under a lock;
+every few minutes, and when it ends, the copy is published by an atomic rename. `catalog.duckdb` can be read at any
+time, and a killed flow leaves both files intact.
 """
 
 from __future__ import annotations
@@ -25,25 +26,30 @@ from typing import IO, Any
 import duckdb
 import pyarrow as pa
 
-from hubbleclip.catalog.migrations import migrate, pending_steps, schema_version
+from hubbleclip.catalog.migrations import migrate, pending_migrations, schema_version
 from hubbleclip.contracts.schema import tables, to_arrow
-from hubbleclip.core.errors import FULL_DISK, CatalogError, CatalogLockedError, DiskFullError
-from hubbleclip.core.io import replacing
+from hubbleclip.core.errors import DISK_FULL_ERRNOS, CatalogError, CatalogLockedError, DiskFullError
+from hubbleclip.core.io import atomic_write
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Record
 
 log = logging.getLogger(__name__)
 
 STORAGE_VERSION = "v1.2.0"
+"""DuckDB file format, fixed so that newer releases write files that older ones can read."""
 ATTACH = "ATTACH '{path}' AS catalog (STORAGE_VERSION '{version}')"
 PUBLISH_EVERY_S = 300.0
 MEMORY_MB, THREADS = 1024, 1
-OPEN_ANEW_EVERY = 64
-"""Transactions. DuckDB keeps what it has read, and some KiB of every statement that writes, until it is closed."""
+REOPEN_EVERY = 64
+"""Transactions after which the file is reopened: DuckDB keeps pages that it has read, and some KiB of every write, in
+memory until then.
+"""
 CHECKPOINT_AT = "4MiB"
-"""Rows are held in memory until their log on the disk has this size; then they go into the file itself."""
+"""Size of the write-ahead log at which DuckDB moves its rows to the file; until then they are in memory too."""
 BULK_ROWS = 10_000
+"""From this number of rows on, an upsert separates new keys from known ones by a join."""
 VIEWS = "SELECT view_name AS name, comment FROM duckdb_views() WHERE NOT internal"
+# Parametrised searches are table macros, such as `search_abstracts(text)`.
 SEARCHES = """
 SELECT function_name AS name, comment FROM duckdb_functions()
 WHERE NOT internal AND function_type = 'table_macro'
@@ -51,8 +57,22 @@ WHERE NOT internal AND function_type = 'table_macro'
 
 
 class Catalog:
-    """An open catalog. Made by `read_catalog` and `writing_catalog`; `after_write` is called after every transaction
-    and may give it another connection. `staying` is held for that, and while other threads read.
+    """An open catalog, created by `read_catalog` and `writing_catalog`.
+
+    Parameters
+    ----------
+    connection
+        DuckDB connection whose default database is the catalog.
+    after_write
+        Called after every transaction; may replace the connection.
+
+    Attributes
+    ----------
+    changed : bool
+        Whether anything was written since it was opened.
+    connection_lock : threading.Lock
+        Held while the connection is replaced and while other threads read.
+
     """
 
     def __init__(
@@ -60,16 +80,35 @@ class Catalog:
     ) -> None:
         self.connection = connection
         self.changed = False
-        self.staying = threading.Lock()
+        self.connection_lock = threading.Lock()
         self._after_write = after_write
         self._is_writing = False
 
     def close(self) -> None:
-        """Close the connection, whichever it is by now."""
-        self.connection.close()
+        """Close the connection."""
+        self.connection.close()  # not that of the constructor, if `after_write` has replaced it
 
     def query(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> pa.Table:
-        """Rows of a query. Raises CatalogError with DuckDB's own message."""
+        """Run a query.
+
+        Parameters
+        ----------
+        sql
+            One statement, with `?` or `$name` for parameters.
+        parameters
+            Values by position or by name; times with a zone are converted to UTC.
+
+        Returns
+        -------
+        pyarrow.Table
+            Its rows; empty for a statement without a result.
+
+        Raises
+        ------
+        CatalogError
+            With the first line of DuckDB's message.
+
+        """
         try:
             relation = self.connection.sql(sql, params=_bound(parameters) or None)
             return pa.table({}) if relation is None else relation.to_arrow_table()
@@ -77,25 +116,80 @@ class Catalog:
             raise CatalogError(str(error).strip().splitlines()[0]) from error
 
     def rows(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[dict[str, Any]]:
-        """Rows of a query as dicts."""
-        found: list[dict[str, Any]] = self.query(sql, parameters).to_pylist()
-        return found
+        """Run a query and convert its rows to dicts.
 
-    def named(self, name: str, **parameters: Any) -> list[dict[str, Any]]:
-        """Rows of the query `sql/<name>.sql`."""
+        Parameters
+        ----------
+        sql, parameters
+            See `query`.
+
+        Returns
+        -------
+        list of dict
+            Values by column name.
+
+        """
+        rows: list[dict[str, Any]] = self.query(sql, parameters).to_pylist()
+        return rows
+
+    def named_query(self, name: str, **parameters: Any) -> list[dict[str, Any]]:
+        """Run a query of the package.
+
+        Parameters
+        ----------
+        name
+            File name without suffix: `sql/<name>.sql`.
+        **parameters
+            Values by name.
+
+        Returns
+        -------
+        list of dict
+            Values by column name.
+
+        """
         return self.rows(read_sql(name), parameters)
 
-    def found_beside(self, name: str, **parameters: Any) -> list[tuple[Any, ...]]:
-        """Rows of the query `sql/<name>.sql`, asked by other threads than the one that writes. Raises CatalogError."""
+    def thread_query(self, name: str, **parameters: Any) -> list[tuple[Any, ...]]:
+        """Run a query of the package from another thread than the one that writes.
+
+        Parameters
+        ----------
+        name
+            File name without suffix: `sql/<name>.sql`.
+        **parameters
+            Values by name.
+
+        Returns
+        -------
+        list of tuple
+            Rows as of the last committed transaction.
+
+        Raises
+        ------
+        CatalogError
+            With the first line of DuckDB's message.
+
+        """
         try:
-            with self.staying, self.connection.cursor() as cursor:
+            # A cursor is a connection of its own, because DuckDB connections are not thread-safe.
+            with self.connection_lock, self.connection.cursor() as cursor:
                 return cursor.execute("USE catalog").execute(read_sql(name), _bound(parameters)).fetchall()
         except duckdb.Error as error:
             raise CatalogError(str(error).strip().splitlines()[0]) from error
 
     def upsert(self, batch: Mapping[str, Sequence[Record] | pa.Table]) -> None:
-        """Write the rows of several tables in one transaction, each cast to its contract. Raises ContractError, and
-        writes nothing.
+        """Insert or update the rows of several tables in one transaction.
+
+        Parameters
+        ----------
+        batch
+            Rows by table name; each table is cast to its contract.
+
+        Notes
+        -----
+        Raises ContractError where rows do not fit their contract, and DiskFullError; both write nothing.
+
         """
         arrows = {name: to_arrow(name, rows) for name, rows in batch.items() if len(rows)}
         if not arrows:
@@ -103,38 +197,55 @@ class Catalog:
         with self.transaction():
             for name, arrow in arrows.items():
                 self._upsert_table(name, arrow)
-            if "proposal" in arrows:
+            if "proposal" in arrows:  # keep the word index of the abstracts up to date
                 self.run("forget_abstracts", {"proposal": arrows["proposal"]})
                 self.run("index_abstracts")
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All that is written inside, or nothing; one that is opened inside another is part of it."""
+        """Commit all statements of the block, or none where it raises.
+
+        Yields
+        ------
+        None
+            A transaction opened inside another one is part of it.
+
+        """
         if self._is_writing:
             yield
             return
         self.connection.begin()
         self._is_writing = True
-        with _full_disk_told(), ExitStack() as undo:
+        with _raising_disk_full(), ExitStack() as undo:
             undo.callback(setattr, self, "_is_writing", False)
             undo.push(self._end)
             yield
         self.changed = True
-        with self.staying:
+        with self.connection_lock:
             self._after_write(self)
 
     def _end(self, error: type[BaseException] | None, *_: object) -> None:
+        """Commit, or roll back after an error."""
         if error is None:
             self.connection.commit()
         else:
-            with suppress(duckdb.Error):  # one that could not be written has ended, and its error is to be told
+            with suppress(duckdb.Error):  # after a failed commit there is nothing to roll back
                 self.connection.rollback()
 
     def run(
         self, name: str, incoming: Mapping[str, Sequence[Record] | pa.Table] | None = None, **parameters: Any
     ) -> None:
-        """Run the statements of `sql/<name>.sql` in one transaction; rows of `incoming`, cast to their contracts, stand
-        there as `new_<table>`.
+        """Run a script of the package in one transaction.
+
+        Parameters
+        ----------
+        name
+            File name without suffix: `sql/<name>.sql`.
+        incoming
+            Rows by table name, cast to their contracts; the script reads them as the views `new_<table>`.
+        **parameters
+            Values by name.
+
         """
         arrows = {f"new_{table}": to_arrow(table, rows) for table, rows in (incoming or {}).items()}
         bound = _bound(parameters)
@@ -142,38 +253,69 @@ class Catalog:
             for view, arrow in arrows.items():
                 self.connection.register(view, arrow)
                 views.callback(self.connection.unregister, view)
+            # DuckDB refuses parameters that a statement does not use, so each gets its own.
             for statement in self.connection.extract_statements(read_sql(name)):
                 self.connection.execute(statement, {key: bound[key] for key in statement.named_parameters})
 
     def changed_rows(self, name: str, rows: Sequence[Record]) -> pa.Table:
-        """Those of the rows that the table does not hold in just this form; times of writing (`_at`) do not count."""
+        """Select the rows that differ from those in the catalog.
+
+        Parameters
+        ----------
+        name
+            A table of the contracts.
+        rows
+            Records of the table.
+
+        Returns
+        -------
+        pyarrow.Table
+            New and changed rows; times of writing (columns that end in `_at`) are not compared.
+
+        """
         columns = (column.name for column in tables()[name].columns if not column.name.endswith("_at"))
         same = " AND ".join(f'known."{column}" IS NOT DISTINCT FROM incoming."{column}"' for column in columns)
         self.connection.register("incoming", to_arrow(name, rows))
-        found = self.query(f'SELECT incoming.* FROM incoming ANTI JOIN "{name}" known ON {same}')  # noqa: S608
+        changed = self.query(f'SELECT incoming.* FROM incoming ANTI JOIN "{name}" known ON {same}')  # noqa: S608
         self.connection.unregister("incoming")
-        return found
+        return changed
 
     def counts(self) -> dict[str, int]:
-        """Rows a table."""
+        """Count the rows of every table.
+
+        Returns
+        -------
+        dict
+            Numbers by table name, in the order of the contracts.
+
+        """
         selects = (f"SELECT '{name}' AS name, count(*) AS num FROM \"{name}\"" for name in tables())  # noqa: S608
         sql = " UNION ALL ".join(selects)
         return {row["name"]: row["num"] for row in self.rows(sql)}
 
     def views(self) -> list[dict[str, Any]]:
-        """Name and comment of every view and search that people may ask."""
+        """List the views and searches for users' queries.
+
+        Returns
+        -------
+        list of dict
+            `name` and `comment`, views first.
+
+        """
         return self.rows(f"({VIEWS} ORDER BY name) UNION ALL ({SEARCHES} ORDER BY name)")
 
     def _upsert_table(self, name: str, arrow: pa.Table) -> None:
-        """Insert the rows, or update those whose key is known. The index finds a known key of a small batch; of a large
-        one a single join tells those apart that are new, since a plain insert is three times as fast.
+        """Insert the rows, or update those whose key exists.
+
+        A small batch looks up each key in the index. Of a large one a single join finds the new keys, because a plain
+        insert is three times as fast as one with a conflict clause.
         """
         table = tables()[name]
         keys = ", ".join(f'"{key}"' for key in table.keys)
-        listed = ", ".join(f'"{column.name}"' for column in table.columns)
+        columns = ", ".join(f'"{column.name}"' for column in table.columns)
         rest = [f'"{column.name}"' for column in table.columns if column.name not in table.keys]
         action = f"UPDATE SET {', '.join(f'{c} = excluded.{c}' for c in rest)}" if rest else "NOTHING"
-        insert = f'INSERT INTO "{name}" ({listed}) SELECT {listed} FROM incoming'  # noqa: S608
+        insert = f'INSERT INTO "{name}" ({columns}) SELECT {columns} FROM incoming'  # noqa: S608
         is_bulk = len(arrow) >= BULK_ROWS
         self.connection.register("incoming", arrow)
         known = f' SEMI JOIN "{name}" USING ({keys})' if is_bulk else ""
@@ -184,37 +326,67 @@ class Catalog:
 
 
 @contextmanager
-def _full_disk_told() -> Iterator[None]:
-    """Let a full disk out as DiskFullError, which the system's own words in DuckDB's message tell."""
+def _raising_disk_full() -> Iterator[None]:
+    """Turn DuckDB's error for a full disk into a DiskFullError; only the system's text in its message identifies it."""
     try:
         yield
     except duckdb.Error as error:
-        words = next((word for word in map(os.strerror, FULL_DISK) if word in str(error)), None)
-        if words is None:
+        reason = next((text for text in map(os.strerror, DISK_FULL_ERRNOS) if text in str(error)), None)
+        if reason is None:
             raise
-        message = f"the catalog cannot be written ({words}): make room and run again; what was written before is kept"
+        message = f"the catalog cannot be written ({reason}): make room and run again; earlier rows are kept"
         raise DiskFullError(message) from error
 
 
 def _bound(parameters: Sequence[Any] | Mapping[str, Any]) -> Any:
-    """Parameters as the catalog compares them: its times are UTC and carry no zone."""
+    """Convert parameters for the catalog, whose times are UTC without a zone."""
     if isinstance(parameters, Mapping):
         return {name: _without_zone(value) for name, value in parameters.items()}
     return [_without_zone(value) for value in parameters]
 
 
 def _without_zone(value: Any) -> Any:
+    """Convert a time with a zone to UTC without one; return other values unchanged."""
     return value.astimezone(UTC).replace(tzinfo=None) if isinstance(value, datetime) and value.tzinfo else value
 
 
 def read_sql(name: str) -> str:
-    """Text of `sql/<name>.sql`."""
+    """Read a query or script of the package.
+
+    Parameters
+    ----------
+    name
+        File name without suffix.
+
+    Returns
+    -------
+    str
+        Text of `sql/<name>.sql`.
+
+    """
     return files("hubbleclip.catalog").joinpath(f"sql/{name}.sql").read_text(encoding="utf-8")
 
 
 @contextmanager
 def read_catalog(layout: Layout) -> Iterator[Catalog]:
-    """The published snapshot, read-only. Raises CatalogError when there is none yet."""
+    """Open the published snapshot read-only.
+
+    Parameters
+    ----------
+    layout
+        Folders of the profile.
+
+    Yields
+    ------
+    Catalog
+        Closed with the block.
+
+    Raises
+    ------
+    CatalogError
+        When there is no catalog yet, it is not a DuckDB file, or it has another schema version.
+
+    """
     if not layout.catalog.is_file():
         raise CatalogError(f"no catalog at {layout.catalog}: run `hubbleclip dataset` first, or set --data")
     try:
@@ -223,7 +395,7 @@ def read_catalog(layout: Layout) -> Iterator[Catalog]:
         message = f"{layout.catalog} cannot be opened as a DuckDB file: move it away and run again ({error})"
         raise CatalogError(message) from error
     with closing(connection):
-        if pending_steps(connection):
+        if pending_migrations(connection):
             raise CatalogError(f"{layout.catalog} was written by an older hubbleclip: run `hubbleclip migrate`")
         yield Catalog(connection)
 
@@ -232,14 +404,33 @@ def read_catalog(layout: Layout) -> Iterator[Catalog]:
 def writing_catalog(
     layout: Layout, *, publish_every_s: float = PUBLISH_EVERY_S, memory_mb: int = MEMORY_MB, threads: int = THREADS
 ) -> Iterator[Catalog]:
-    """The working copy, migrated, under the lock; published after the first transaction that ends `publish_every_s`
-    after the last time, and when the block ends, also by an error. What DuckDB cannot keep in `memory_mb` goes through
-    files of its own; so that it keeps no more by the hour, its database is opened anew every `OPEN_ANEW_EVERY`.
+    """Open the working copy for writing: lock it, migrate it, and publish it at intervals and at the end.
 
-    Raises CatalogLockedError that names the holder when another process writes.
+    Parameters
+    ----------
+    layout
+        Folders of the profile.
+    publish_every_s
+        Shortest interval between two snapshots; one is published after a transaction.
+    memory_mb
+        Memory limit of DuckDB in MiB; larger queries spill to temporary files.
+    threads
+        Threads of DuckDB.
+
+    Yields
+    ------
+    Catalog
+        Published and closed with the block, also after an error.
+
+    Notes
+    -----
+    Raises CatalogLockedError, which names the holder, while another process writes. The database is reopened every
+    `REOPEN_EVERY` transactions, so that memory does not grow over hours.
+
     """
-    upkeep = _Upkeep(layout, publish_every_s, memory_mb, threads)
-    with catalog_lock(layout), closing(Catalog(upkeep.connect(), upkeep.after_write)) as catalog:
+    keeper = _WorkingCopy(layout, publish_every_s, memory_mb, threads)
+    with catalog_lock(layout), closing(Catalog(keeper.connect(), keeper.after_write)) as catalog:
+        # Temporary files of a killed process; under the lock nobody else writes one.
         for orphan in layout.root.glob(f".{layout.catalog.stem}*.tmp"):
             orphan.unlink()
         if not layout.working_catalog.exists() and layout.catalog.exists():
@@ -249,22 +440,22 @@ def writing_catalog(
         try:
             yield catalog
         finally:
-            with catalog.staying:
+            with catalog.connection_lock:
                 _detach(catalog.connection, layout.working_catalog)
             if catalog.changed or is_new:
                 _copy(layout.working_catalog, layout.catalog)
 
 
 def _is_newer(working: Path, published: Path) -> bool:
-    """Whether the working copy holds what was never published: a killed flow may have left it so."""
+    """Whether the working copy holds unpublished rows, as after a killed flow."""
     if not published.exists() or _log_of(working).exists():
         return True
     return working.stat().st_mtime_ns > published.stat().st_mtime_ns
 
 
 @dataclass(slots=True)
-class _Upkeep:
-    """What is done between transactions: publishing, and opening the working copy anew."""
+class _WorkingCopy:
+    """Maintenance of the working copy between transactions: publishing and reopening."""
 
     layout: Layout
     publish_every_s: float
@@ -274,20 +465,21 @@ class _Upkeep:
     num_written: int = 0
 
     def connect(self) -> duckdb.DuckDBPyConnection:
-        """A database of its own in memory, which the working copy is to be attached to."""
-        bounds: dict[str, str | bool | int | float | list[str]] = {
+        """Create an in-memory database, to which the working copy is attached: so it can be closed and reopened."""
+        limits: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": f"{self.memory_mb}MiB", "threads": self.threads, "checkpoint_threshold": CHECKPOINT_AT,
             "temp_directory": str(self.layout.spill),
         }  # fmt: skip
-        return duckdb.connect(config=bounds)
+        return duckdb.connect(config=limits)
 
     def after_write(self, catalog: Catalog) -> None:
-        """Close the working copy and open it anew after so many transactions, and where it is to be published: then
-        its log is in it.
+        """Reopen the working copy when a snapshot is due, and every `REOPEN_EVERY` transactions.
+
+        Closing moves the write-ahead log to the file, which can then be copied.
         """
         self.num_written += 1
         is_due = time.monotonic() - self.published >= self.publish_every_s
-        if not is_due and self.num_written < OPEN_ANEW_EVERY:
+        if not is_due and self.num_written < REOPEN_EVERY:
             return
         _detach(catalog.connection, self.layout.working_catalog)
         catalog.close()
@@ -302,61 +494,83 @@ class _Upkeep:
 
 
 def _open_working(connection: duckdb.DuckDBPyConnection, layout: Layout) -> bool:
-    """Attach the working copy and bring it forward, after a copy of how it was; true when that changed it."""
+    """Attach the working copy and migrate it, after a backup; true when the migration changed it."""
     path = layout.working_catalog
     try:
-        with _full_disk_told():
+        with _raising_disk_full():
             _attach(connection, path)
-            steps = pending_steps(connection)
-            if steps and schema_version(connection):
+            steps = pending_migrations(connection)
+            if steps and schema_version(connection):  # a new, empty file needs no backup
                 _detach(connection, path)
-                _keep_old(layout, steps[0][0])
+                _back_up(layout, steps[0][0])
                 _attach(connection, path)
             return migrate(connection)
     except duckdb.Error as error:
         raise CatalogError(f"{path} cannot be opened: move it away and run again ({error})") from error
 
 
-def _keep_old(layout: Layout, version: int) -> None:
-    """Copy the working copy, closed, before the steps from `version` on; older copies go."""
-    kept = layout.old_catalog(version)
-    _copy(layout.working_catalog, kept)
-    for old in set(layout.old_catalogs()) - {kept}:
+def _back_up(layout: Layout, version: int) -> None:
+    """Back up the closed working copy before the migrations from `version` on, and delete older backups."""
+    backup = layout.catalog_backup(version)
+    _copy(layout.working_catalog, backup)
+    for old in set(layout.catalog_backups()) - {backup}:
         old.unlink()
-    log.info("the catalog is brought forward; %s keeps it as it was", kept)
+    log.info("the catalog is migrated; its backup is %s", backup)
 
 
 def _attach(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """Open the file under the name `catalog` and make it the default database."""
     quoted = str(path).replace("'", "''")
     connection.execute(ATTACH.format(path=quoted, version=STORAGE_VERSION))
     connection.execute("USE catalog")
 
 
 def _detach(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
-    """Close the file, which brings its log into it; then the file alone is the whole catalog. Raises DiskFullError,
-    CatalogError where a log is left.
+    """Close the file, which moves its write-ahead log into it, so that the file alone is the whole catalog.
+
+    Raises DiskFullError, or CatalogError where a log is left.
     """
-    with _full_disk_told():
+    with _raising_disk_full():
         connection.execute("USE memory")
         connection.execute("DETACH DATABASE IF EXISTS catalog")
     if _log_of(path).exists():
-        raise CatalogError(f"the log of {path} cannot be brought into it: make room and run again; nothing is lost")
+        raise CatalogError(f"the log of {path} cannot be merged into it: make room and run again; nothing is lost")
 
 
 def _log_of(path: Path) -> Path:
+    """Write-ahead log that DuckDB keeps beside a file."""
     return path.with_name(f"{path.name}.wal")
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copy a closed catalog over another, whose log, if a killed session left one, fits no more."""
-    with replacing(target) as temporary:
+    """Copy a closed catalog over another one."""
+    with atomic_write(target) as temporary:
         shutil.copyfile(source, temporary)
-        _log_of(target).unlink(missing_ok=True)
+        _log_of(target).unlink(missing_ok=True)  # a log left by a killed process does not belong to the new file
 
 
 @contextmanager
 def catalog_lock(layout: Layout) -> Iterator[None]:
-    """Hold the lock file; the kernel frees it when the holder dies, so a dead process never blocks."""
+    """Hold the exclusive lock of the catalog's writer.
+
+    Parameters
+    ----------
+    layout
+        Folders of the profile.
+
+    Yields
+    ------
+    None
+        While the lock is held; the lock file names the process.
+
+    Raises
+    ------
+    CatalogLockedError
+        While another process holds it; the kernel releases the lock of a process that dies.
+    CatalogError
+        On a file system without locks.
+
+    """
     path = layout.lock
     layout.root.mkdir(parents=True, exist_ok=True)
     with path.open("a+", encoding="utf-8") as file:
@@ -366,7 +580,7 @@ def catalog_lock(layout: Layout) -> Iterator[None]:
             message = f"the catalog is being written by {_holder(file)}: wait for it or stop it"
             raise CatalogLockedError(message) from error
         except OSError as error:
-            message = f"the file system of {path} locks no files ({error.strerror}): set --data to a local disk"
+            message = f"the file system of {path} does not support locks ({error.strerror}): set --data to a local disk"
             raise CatalogError(message) from error
         file.seek(0)
         file.truncate()
@@ -377,9 +591,10 @@ def catalog_lock(layout: Layout) -> Iterator[None]:
 
 
 def _holder(file: IO[str]) -> str:
+    """Describe the process that holds the lock, by the content of the lock file."""
     file.seek(0)
     try:
-        held = json.load(file)
-    except json.JSONDecodeError:
+        holder = json.load(file)
+    except json.JSONDecodeError:  # not yet written
         return "another process"
-    return f"process {held['pid']} on {held['host']} since {held['started_at']}"
+    return f"process {holder['pid']} on {holder['host']} since {holder['started_at']}"

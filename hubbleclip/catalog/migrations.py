@@ -1,7 +1,7 @@
-"""Steps that bring a catalog to the present schema; all that a catalog lacks are one transaction with their records.
+"""Migrations of a catalog to the current schema. All pending ones run in one transaction, which also records them.
 
-A step is a frozen SQL file `sql/migrations/NNNN_name.sql`: once released it is never edited, since catalogs out there
-have run it.
+A migration is a frozen SQL file `sql/migrations/NNNN_name.sql`: once released it is never edited, because existing
+catalogs have run it.
 """
 
 from __future__ import annotations
@@ -23,18 +23,38 @@ CREATE TABLE IF NOT EXISTS migration (version BIGINT PRIMARY KEY, name VARCHAR N
 SELECT_VERSION = "SELECT coalesce(max(version), 0) FROM migration"
 INSERT_MIGRATION = "INSERT INTO migration VALUES (?, ?, now() AT TIME ZONE 'UTC')"
 SELECT_DEFINED = "SELECT comment FROM duckdb_tables() WHERE table_name = 'migration'"
+# Scripts that only define views, macros and the word index, so they may run again.
 DEFINITIONS = ("views", "searches", "index_abstracts")
 
 
-def read_steps() -> list[tuple[int, str, str]]:
-    """(version, name, sql) of every step, in order."""
+def read_migrations() -> list[tuple[int, str, str]]:
+    """Read all migrations of the package.
+
+    Returns
+    -------
+    list of (int, str, str)
+        Version, name and SQL, in the order of the versions.
+
+    """
     folder = files("hubbleclip.catalog").joinpath("sql/migrations")
     names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
     return [(int(name[:4]), name[5:-4], folder.joinpath(name).read_text(encoding="utf-8")) for name in names]
 
 
 def schema_version(connection: duckdb.DuckDBPyConnection) -> int:
-    """The newest step that a catalog has run; 0 for an empty file."""
+    """Schema version of a catalog.
+
+    Parameters
+    ----------
+    connection
+        Connection whose default database is the catalog.
+
+    Returns
+    -------
+    int
+        The newest migration that it has run; 0 for an empty file.
+
+    """
     if not connection.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = 'migration'").fetchall():
         return 0
     ((version,),) = connection.execute(SELECT_VERSION).fetchall()
@@ -42,28 +62,66 @@ def schema_version(connection: duckdb.DuckDBPyConnection) -> int:
 
 
 def check_version(connection: duckdb.DuckDBPyConnection) -> None:
-    """Raise CatalogError when the catalog was written by a newer hubbleclip."""
-    newest = read_steps()[-1][0]
-    found = schema_version(connection)
-    if found > newest:
+    """Refuse a catalog of a newer hubbleclip.
+
+    Parameters
+    ----------
+    connection
+        Connection whose default database is the catalog.
+
+    Raises
+    ------
+    CatalogError
+        When its schema version is not known to this release.
+
+    """
+    newest = read_migrations()[-1][0]
+    version = schema_version(connection)
+    if version > newest:
         raise CatalogError(
-            f"the catalog has schema version {found}, this hubbleclip knows {newest}: upgrade hubbleclip"
+            f"the catalog has schema version {version}, this hubbleclip knows {newest}: upgrade hubbleclip"
         )
 
 
-def pending_steps(connection: duckdb.DuckDBPyConnection) -> list[tuple[int, str, str]]:
-    """The steps that a catalog has still to run. Raises CatalogError for a catalog of a newer hubbleclip."""
+def pending_migrations(connection: duckdb.DuckDBPyConnection) -> list[tuple[int, str, str]]:
+    """List the migrations that a catalog has not run. Raises CatalogError as `check_version`.
+
+    Parameters
+    ----------
+    connection
+        Connection whose default database is the catalog.
+
+    Returns
+    -------
+    list of (int, str, str)
+        Version, name and SQL, in the order of the versions.
+
+    """
     check_version(connection)
     done = schema_version(connection)
-    return [step for step in read_steps() if step[0] > done]
+    return [step for step in read_migrations() if step[0] > done]
 
 
 def migrate(connection: duckdb.DuckDBPyConnection) -> bool:
-    """Run every step that the catalog has not run and set the views anew, all in one transaction, so that a kill
-    leaves the old catalog or the new one. False, and nothing is written, where the catalog stands as it should: a
-    comment on the table of steps keeps the hash of the views' text.
+    """Run all pending migrations and redefine the views, in one transaction: a kill leaves the old or the new catalog.
+
+    Parameters
+    ----------
+    connection
+        Writable connection whose default database is the catalog.
+
+    Returns
+    -------
+    bool
+        Whether anything was written; false where the catalog is current.
+
+    Notes
+    -----
+    A comment on the table `migration` holds the hash of the views' definitions, so that they are redefined only when
+    their text has changed.
+
     """
-    steps = pending_steps(connection)
+    steps = pending_migrations(connection)
     texts = [
         files("hubbleclip.catalog").joinpath(f"sql/{name}.sql").read_text(encoding="utf-8") for name in DEFINITIONS
     ]
@@ -81,7 +139,7 @@ def migrate(connection: duckdb.DuckDBPyConnection) -> bool:
         connection.execute(f"COMMENT ON TABLE migration IS '{digest}'")
         connection.commit()
     except duckdb.Error:
-        with suppress(duckdb.Error):  # a commit that failed has ended the transaction, and its error is to be told
+        with suppress(duckdb.Error):  # after a failed commit there is nothing to roll back
             connection.rollback()
         raise
     for version, name, _ in steps:

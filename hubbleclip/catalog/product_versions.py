@@ -1,4 +1,4 @@
-"""Contents of a product that follow each other, as an archive calibrates the same exposure anew."""
+"""Successive contents of a product: archives reprocess the same exposure with better calibration."""
 
 from __future__ import annotations
 
@@ -8,7 +8,26 @@ from hubbleclip.core.records import Product, ProductVersion
 
 
 def next_version(before: Product, fetched: Product) -> tuple[Product, list[ProductVersion]]:
-    """A product just fetched, numbered, and the row of its history; none where its bytes are those that it had."""
+    """Number the content of a product that was just fetched.
+
+    Parameters
+    ----------
+    before
+        The product as the catalog holds it.
+    fetched
+        The product with its new content.
+
+    Returns
+    -------
+    tuple of (Product, list of ProductVersion)
+        The fetched product with its version, and its new history row; no row where the content is the same.
+
+    Raises
+    ------
+    AssertionError
+        When the archive client has not filled all fields.
+
+    """
     if fetched.sha256 == before.sha256:
         return replace(fetched, version=before.version), []
     if fetched.sha256 is None or fetched.size_bytes is None or fetched.source is None or fetched.fetched_at is None:

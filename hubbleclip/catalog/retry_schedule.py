@@ -1,4 +1,4 @@
-"""What becomes of an item that failed: it waits for a later run, each time longer, and is given up at last."""
+"""Retries of failed items by later runs: exponential backoff, and a Rejection after the last one."""
 
 from __future__ import annotations
 
@@ -8,15 +8,34 @@ from hubbleclip.config.settings import FetchSettings
 from hubbleclip.core.records import Attempt, Rejection
 
 LONGEST_WAIT_HOURS = 30 * 24.0
-MAX_DOUBLINGS = 60
+MAX_DOUBLINGS = 60  # keeps 2**n finite; the longest wait is reached much earlier
 
 
-def after_failure(
+def schedule_retry(
     failure: Rejection, before: Attempt | None, fetch: FetchSettings, now: datetime
 ) -> Attempt | Rejection:
-    """The failure as an Attempt that counts those before it, or the failure itself once `max_runs` runs have tried.
+    """Schedule the next attempt at a failed item.
 
+    Parameters
+    ----------
+    failure
+        The failure in this run.
+    before
+        The item's row after the previous failure, None after the first one.
+    fetch
+        `retry_hours` and `max_runs` are used.
+    now
+        Current time, UTC.
+
+    Returns
+    -------
+    Attempt or Rejection
+        When and how often the item was tried, or the failure itself once `max_runs` runs have tried.
+
+    Notes
+    -----
     The wait is `retry_hours` after the first failure and doubles with each, up to 30 days.
+
     """
     attempts = (before.attempts if before else 0) + 1
     if attempts >= fetch.max_runs:

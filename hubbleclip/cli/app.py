@@ -1,4 +1,7 @@
-"""The command line: `hubbleclip COMMAND --profile NAME`. Every failure is one line and exit code 2."""
+"""The command line: `hubbleclip COMMAND --profile NAME`. Every failure is one line and exit code 2.
+
+Commands import what they need when they run, so that `hubbleclip --help` loads neither settings, DuckDB nor pyarrow.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +11,19 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, CycloptsError, Parameter
 
 from hubbleclip import __version__
-from hubbleclip.catalog.catalog import read_catalog, writing_catalog
 from hubbleclip.cli.options import Options, PairOptions, Server
-from hubbleclip.cli.output import out, print_facts, print_json, print_rows, print_status
-from hubbleclip.cli.running import has_catalog_to_poll, keep_caches_below, run_flow, run_plain
-from hubbleclip.config.toml import read_grid, settings_toml
+from hubbleclip.cli.output import print_facts, print_json, print_line, print_rows
+from hubbleclip.cli.running import redirect_caches, run_flow, run_in_process, should_poll_first
 from hubbleclip.core.errors import CatalogError, HubbleclipError
 from hubbleclip.core.layout import Layout
-from hubbleclip.pipeline.promotion import read_promoted
-from hubbleclip.pipeline.status import read_status
+
+if TYPE_CHECKING:
+    from hubbleclip.config.settings import Settings
 
 log = logging.getLogger("hubbleclip.cli")
 app = App(
@@ -36,22 +38,23 @@ app = App(
 def ingest(
     options: Options = Options(),
     *,
-    retry: Annotated[bool, Parameter(negative=(), help="Retry now all that waits or was given up.")] = False,
-    files: Annotated[bool, Parameter(help="Fetch files, or the metadata only.")] = True,
-    from_raw: Annotated[bool, Parameter(negative=(), help="Read stored answers again, without a request.")] = False,
+    retry: Annotated[bool, Parameter(negative=(), help="Retry all failed items now.")] = False,
+    files: Annotated[bool, Parameter(help="Fetch files, or only the metadata.")] = True,
+    from_raw: Annotated[bool, Parameter(negative=(), help="Read stored responses again, without requests.")] = False,
     server: Server = True,
 ) -> None:
-    """Ask the archive what is new and fetch it."""
+    """Query the archive for new observations and fetch their files."""
     changes = ["fetch.files=false"] * (not files) + ["archive.from_raw=true"] * from_raw
     options = replace(options, set=(*options.set, *changes))
     if not server:
-        run_plain(options, "ingest.run:ingest", retry=retry)
+        run_in_process(options, "ingest.run:ingest", retry=retry)
         return
     settings = options.settings()
-    is_polled = has_catalog_to_poll(settings) and not retry
+    is_polled = should_poll_first(settings) and not retry
     if is_polled:
-        from hubbleclip.pipeline.ingest.poll_archive import poll  # noqa: PLC0415 - brings the archive clients
+        from hubbleclip.pipeline.ingest.poll_archive import poll
 
+        # A poll takes a second; starting a Prefect server for nothing takes several.
         if not poll(settings):
             log.info("ingest: nothing to do")
             return
@@ -74,27 +77,29 @@ def shards(options: Options = Options(), *, server: Server = True) -> None:
 def dataset(options: Options = Options(), *, server: Server = True) -> None:
     """Ingest, tiles and shards."""
     run_stage("dataset", options, server, "dataset:dataset")
-    print_status(read_status(options.settings()))
+    print_status(options.settings())
 
 
 @app.command
 def train(
     options: Options = Options(),
     *,
-    sweep: Annotated[Path | None, Parameter(help="Train a grid: a TOML of settings whose values are lists.")] = None,
+    sweep: Annotated[Path | None, Parameter(help="Train a grid: TOML settings whose values are lists.")] = None,
     server: Server = True,
 ) -> None:
     """Train on the newest dataset."""
     if sweep is None:
         run_stage("train", options, server, "train:train")
         return
+    from hubbleclip.config.toml import read_grid
+
     grid = read_grid(sweep)
     if server:
         print_rows(run_flow("flows.sweep", "sweep", options, grid=grid))
         return
-    from hubbleclip.pipeline.sweep import sweep as sweep_plainly  # noqa: PLC0415 - brings torch
+    from hubbleclip.pipeline.sweep import sweep as sweep_in_process
 
-    print_rows(sweep_plainly(options.profile, options.overrides(), grid))
+    print_rows(sweep_in_process(options.profile, options.overrides(), grid))
 
 
 @app.command
@@ -107,60 +112,75 @@ def evaluate(options: Options = Options(), *, server: Server = True) -> None:
 def pipeline(options: Options = Options(), *, server: Server = True) -> None:
     """Everything: dataset, training, evaluation."""
     run_stage("pipeline", options, server, "dataset:dataset", "train:train", "evaluate:evaluate")
-    print_status(read_status(options.settings()))
+    print_status(options.settings())
 
 
 def run_stage(flow: str, options: Options, server: bool, *stages: str) -> None:
-    """Run the flow of that name, or its stages without Prefect."""
+    """Run a flow, or its stages without Prefect.
+
+    Parameters
+    ----------
+    flow
+        Name of the flow and of its module.
+    options
+        Options of the command.
+    server
+        Run the flow; without, run the stages in this process.
+    *stages
+        The flow's stages, see `run_in_process`.
+
+    """
     if server:
         run_flow(f"flows.{flow}", flow, options)
     else:
-        run_plain(options, *stages)
+        run_in_process(options, *stages)
 
 
 @app.command
 def compare(run: str, other: str, options: Options = Options()) -> None:
-    """The report's page for two runs side by side, with their paired differences."""
-    from hubbleclip.pipeline.compare_runs import compare as compare_runs  # noqa: PLC0415 - brings torch
+    """Compare two runs on one report page, with their paired differences."""
+    from hubbleclip.pipeline.compare_runs import compare as compare_runs
 
-    keep_caches_below(Layout(options.settings().root))
+    redirect_caches(Layout(options.settings().root))
     page = compare_runs(run, other, options.settings())
-    out.print(str(page), highlight=False, markup=False, soft_wrap=True)
+    print_line(str(page))
 
 
 @app.command
 def study(options: Options = Options(), *, steps: int = 180, num_seeds: int = 3) -> None:
-    """Train with one choice changed at a time and measure what each is worth; resumes where it stopped."""
-    found = run_flow("experiments.study.flow", "study", options, steps=steps, num_seeds=num_seeds)
+    """Ablation study: train with one choice changed at a time and measure its effect; resumes where it stopped."""
+    result = run_flow("experiments.study.flow", "study", options, steps=steps, num_seeds=num_seeds)
     names = ("name", "metric", "value", "low", "high")
-    print_rows([{name: answer[name] for name in names} for answer in found["questions"]])
+    print_rows([{name: question[name] for name in names} for question in result["questions"]])
 
 
 @app.command
 def pairs(
     train: Path, options: PairOptions = PairOptions(), *, test: Path | None = None, folds: int = 5, seeds: int = 3
 ) -> None:
-    """Learn from a folder of JPEG pictures with captions.jsonl; test on another such folder, or on folds in turn."""
+    """Train on a folder of JPEG images with captions.jsonl; test on another such folder, or by cross-validation."""
     arguments = {"train": train, "test": test, "num_folds": folds, "num_seeds": seeds}
     print_rows(run_flow("experiments.pairs.flow", "pairs", options, **arguments))
 
 
 @app.command
 def promoted(options: Options = Options(), *, json: bool = False) -> None:
-    """The run that is the best on val so far, and the comparison that made it so."""
-    found = read_promoted(Layout(options.settings().root))
-    if found is None:
+    """Show the best run on val so far, and the comparison that promoted it."""
+    from hubbleclip.pipeline.promotion import read_promoted
+
+    decision = read_promoted(Layout(options.settings().root))
+    if decision is None:
         raise HubbleclipError("no run is promoted yet: run `hubbleclip pipeline` first")
     if json:
-        print_json(found)
+        print_json(decision)
         return
-    print_facts(found)
+    print_facts(decision)
 
 
 @app.command(name="server")
 def serve_prefect(options: Options = Options(), *, port: int = 4200) -> None:
-    """Prefect's server and pages on loopback, for scheduled runs, until Ctrl-C."""
-    from flows.scheduled_server import prefect_environment, serve  # noqa: PLC0415 - scheduled runs only
+    """Run a Prefect server and its web pages on loopback, for scheduled runs, until Ctrl-C."""
+    from flows.scheduled_server import prefect_environment, serve
 
     serve(prefect_environment(options.settings().data, port), port)
 
@@ -168,43 +188,60 @@ def serve_prefect(options: Options = Options(), *, port: int = 4200) -> None:
 @app.command
 def deploy(options: Options = Options(), *, port: int = 4200) -> None:
     """Register prefect.yaml and the automations; scheduled runs get this profile and these settings."""
-    from flows.scheduled_server import prefect_environment  # noqa: PLC0415 - scheduled runs only
+    from flows.scheduled_server import prefect_environment
 
     settings = options.settings()
+    # Prefect reads its environment when it is imported, so the variables are set first.
     os.environ.update(prefect_environment(settings.data, port))
-    from flows.deployment import deploy as deploy_all  # noqa: PLC0415 - reads the environment
+    from flows.deployment import deploy as deploy_all
 
     data = replace(options, data=settings.data)
     for name in deploy_all(options.profile, data.overrides(), settings.flows):
-        out.print(f"deployed {name}", highlight=False)
+        print_line(f"deployed {name}")
 
 
 @app.command
 def worker(
     options: Options = Options(),
     *,
-    pool: Annotated[tuple[str, ...], Parameter(help="Which pools to work for: cpu, gpu.", negative=())] = (
+    pool: Annotated[tuple[str, ...], Parameter(help="Work pools to serve: cpu, gpu.", negative=())] = (
         "cpu",
         "gpu",
     ),
     port: int = 4200,
 ) -> None:
-    """Work for a server's pools until Ctrl-C; runs under way end with it."""
-    from flows.scheduled_server import prefect_environment, work  # noqa: PLC0415 - scheduled runs only
+    """Execute scheduled runs of a server's work pools until Ctrl-C, which also stops active runs."""
+    from flows.scheduled_server import prefect_environment, work
 
     settings = options.settings()
-    keep_caches_below(Layout(settings.root))
+    redirect_caches(Layout(settings.root))
     work(prefect_environment(settings.data, port), pool)
 
 
 @app.command
 def status(options: Options = Options(), *, json: bool = False) -> None:
-    """What there is, what was left out, and what is still to do."""
-    found = read_status(options.settings())
-    if json:
-        print_json(asdict(found))
-    else:
-        print_status(found)
+    """Show what exists, what was rejected, and what is pending."""
+    if not json:
+        print_status(options.settings())
+        return
+    from hubbleclip.pipeline.status import read_status
+
+    print_json(asdict(read_status(options.settings())))
+
+
+def print_status(settings: Settings) -> None:
+    """Print the status of a profile for people.
+
+    Parameters
+    ----------
+    settings
+        Settings of the profile.
+
+    """
+    from hubbleclip.pipeline.status import read_status, status_lines
+
+    for line in status_lines(read_status(settings)):
+        print_line(line)
 
 
 @app.command
@@ -214,9 +251,11 @@ def sql(
     *,
     views: Annotated[bool, Parameter(negative=(), help="List the views and searches with their meaning.")] = False,
 ) -> None:
-    """Ask the catalog in SQL; it is opened read-only."""
+    """Query the catalog in SQL, read-only."""
+    from hubbleclip.catalog.catalog import read_catalog
+
     if not (query or views):
-        raise CatalogError('there is no question: write `hubbleclip sql "FROM coverage"`, or --views for what there is')
+        raise CatalogError('no query given: write `hubbleclip sql "FROM coverage"`, or --views for a list of views')
     with read_catalog(Layout(options.settings().root)) as catalog:
         rows = catalog.views() if views else catalog.rows(query)
     print_rows(rows)
@@ -224,24 +263,27 @@ def sql(
 
 @app.command
 def migrate(options: Options = Options()) -> None:
-    """Bring a catalog of an older hubbleclip forward; a copy of it is kept. Every flow does so by itself."""
+    """Migrate a catalog of an older hubbleclip and keep a backup of it. Every flow does so automatically."""
+    from hubbleclip.catalog.catalog import writing_catalog
+
     with writing_catalog(Layout(options.settings().root)) as catalog:
         rows = catalog.rows("FROM migration ORDER BY version DESC LIMIT 1")
-    out.print(f"the catalog has schema version {rows[0]['version']} ({rows[0]['name']})", highlight=False)
+    print_line(f"the catalog has schema version {rows[0]['version']} ({rows[0]['name']})")
 
 
 @app.command
 def explain(tile_id: str, options: Options = Options(), *, json: bool = False) -> None:
-    """Where a tile comes from: shard, product, observation, proposal."""
-    from hubbleclip.pipeline.lineage import explain_tile  # noqa: PLC0415 - brings the dataset's readers
+    """Show the lineage of a tile: shard, product, observation, proposal."""
+    from hubbleclip.catalog.catalog import read_catalog
+    from hubbleclip.pipeline.lineage import explain_tile
 
     layout = Layout(options.settings().root)
     with read_catalog(layout) as catalog:
-        chain = explain_tile(catalog, layout, tile_id)
+        lineage = explain_tile(catalog, layout, tile_id)
     if json:
-        print_json(chain)
+        print_json(lineage)
         return
-    print_facts(chain)
+    print_facts(lineage)
 
 
 @app.command
@@ -252,16 +294,17 @@ def search(
     k: Annotated[int, Parameter(name=("-k", "--k"))] = 10,
     json: bool = False,
 ) -> None:
-    """Tiles nearest to a text, by the model of the newest report."""
-    from hubbleclip.search.text_search import search as search_tiles  # noqa: PLC0415 - brings torch
+    """Search tiles by text, with the model of the newest report."""
+    from hubbleclip.pipeline.status import read_status
+    from hubbleclip.search.text_search import search as search_tiles
 
     settings = options.settings()
     layout = Layout(settings.root)
-    keep_caches_below(layout)
-    found = read_status(settings)
-    if not (found.report and found.run and found.dataset):
+    redirect_caches(layout)
+    newest = read_status(settings)
+    if not (newest.report and newest.run and newest.dataset):
         raise HubbleclipError("there is no report to search by: run `hubbleclip pipeline` first")
-    hits = search_tiles(text, Path(found.dataset), Path(found.run), Path(found.report).parent, k)
+    hits = search_tiles(text, Path(newest.dataset), Path(newest.run), Path(newest.report).parent, k)
     if json:
         print_json([asdict(hit) for hit in hits])
         return
@@ -271,25 +314,25 @@ def search(
 
 @app.command
 def verify(dataset: str) -> None:
-    """Hash every byte of a dataset (a folder or a URL) and compare each sample with its row; one line a fault."""
-    from hubbleclip.dataset.verify import find_faults  # noqa: PLC0415 - brings pyarrow
+    """Hash every byte of a dataset (a folder or a URL) and compare each sample with its row; one line per fault."""
+    from hubbleclip.dataset.verify import find_faults
 
     faults = list(find_faults(dataset))
     for fault in faults:
         sys.stderr.write(f"hubbleclip: {fault}\n")
     if faults:
         sys.exit(2)
-    out.print(f"{dataset} is what was built", highlight=False, markup=False, soft_wrap=True)
+    print_line(f"{dataset} is intact")
 
 
 @app.command
 def publish(dataset: Path, url: str) -> None:
-    """Verify a dataset's folder, then copy it below a URL (s3://bucket/prefix, or a folder) for others to read."""
-    from hubbleclip.dataset.publish import publish as publish_dataset  # noqa: PLC0415 - brings pyarrow
-    from hubbleclip.dataset.verify import verify_dataset  # noqa: PLC0415 - as above
+    """Verify a dataset's folder, then copy it below a URL (s3://bucket/prefix, or a folder) for other readers."""
+    from hubbleclip.dataset.publish import publish as publish_dataset
+    from hubbleclip.dataset.verify import verify_dataset
 
     verify_dataset(dataset)
-    out.print(publish_dataset(dataset, url), highlight=False, markup=False, soft_wrap=True)
+    print_line(publish_dataset(dataset, url))
 
 
 @app.command
@@ -300,15 +343,17 @@ def tile(
     options: Options = Options(),
 ) -> None:
     """Cut FITS or JPEG files into tiles, with a contact sheet; no catalog, no archive."""
-    from hubbleclip.pipeline.tiles.tile_files import tile_files  # noqa: PLC0415 - brings astropy
+    from hubbleclip.pipeline.tiles.tile_files import tile_files
 
     for line in tile_files(files, out_dir, options.settings().tiles):
-        out.print(line, highlight=False, markup=False, soft_wrap=True)
+        print_line(line)
 
 
 @app.command
 def settings(options: Options = Options()) -> None:
-    """All settings of a profile as commented TOML."""
+    """Print all settings of a profile as commented TOML."""
+    from hubbleclip.config.toml import settings_toml
+
     sys.stdout.write(settings_toml(options.settings()))
 
 
@@ -316,28 +361,36 @@ def settings(options: Options = Options()) -> None:
 def simulate(
     options: Options = Options(),
     *,
-    faults: Annotated[str, Parameter(help="Faults to inject: storm, storm:SEED, or the path of a plan as JSON.")] = "",
+    faults: Annotated[str, Parameter(help="Faults to inject: storm, storm:SEED, or the path of a JSON plan.")] = "",
 ) -> None:
-    """Serve the simulated archive until it is interrupted; `GET /faults` tells how many faults it injected."""
-    from hubbleclip.simulator.server.app import serve  # noqa: PLC0415 - as above
-    from hubbleclip.simulator.server.fault_plan import FaultPlan, read_plan  # noqa: PLC0415 - brings the web server
+    """Serve the simulated archive until it is interrupted; `GET /faults` counts the injected faults."""
+    from hubbleclip.simulator.server.app import serve
+    from hubbleclip.simulator.server.fault_plan import FaultPlan, read_plan
 
     settings = options.settings()
     plan = read_plan(faults) if faults else FaultPlan()
-    keep_caches_below(Layout(settings.root))
+    redirect_caches(Layout(settings.root))
     serve(settings.simulator, plan)
 
 
 def start_logging() -> None:
-    """Our own lines on standard error; of the libraries only errors, since ours say what matters."""
+    """Log to standard error; from libraries only errors, because this project's own messages report the progress."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
     logging.basicConfig(level=logging.ERROR, handlers=[handler])
+    logging.getLogger("hubbleclip").setLevel(logging.INFO)
     logging.getLogger("stamina").setLevel(logging.ERROR)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command; an error that a user can mend becomes one line and exit code 2."""
+    """Run a command. An error that the user can correct becomes one line and exit code 2.
+
+    Parameters
+    ----------
+    arguments
+        Words of the command line; those of the process when None.
+
+    """
     start_logging()
     try:
         app(arguments, exit_on_error=False, print_error=False)
@@ -346,7 +399,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.stderr.write("hubbleclip: stopped; the same command resumes here\n")
-        sys.exit(130)
+        sys.exit(130)  # 128 + SIGINT, as shells report it
 
 
 if __name__ == "__main__":

@@ -1,6 +1,4 @@
-"""`make contracts`: every rule of the contracts against the published catalog, by our own checker; and the contracts as
-one file for others that check them.
-"""
+"""`make contracts`: check the published catalog against every rule of the contracts; export and release contracts."""
 
 from __future__ import annotations
 
@@ -16,9 +14,9 @@ from rich.text import Text
 
 from hubbleclip.catalog.catalog import read_catalog
 from hubbleclip.cli.options import Options
-from hubbleclip.contracts.audit import Checked, check_rules
+from hubbleclip.contracts.audit import RuleResult, check_rules
 from hubbleclip.contracts.compatibility import snapshot
-from hubbleclip.contracts.schema import NAMES, read_contract
+from hubbleclip.contracts.schema import CONTRACT_NAMES, read_contract
 from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.core.layout import Layout
 
@@ -27,32 +25,46 @@ app = App()
 
 @app.default
 def check(options: Options = Options()) -> None:
-    """List every rule, the rows that it looked at and how many break it; exit code 1 when any does."""
+    """List every rule, the number of rows checked and of rows that break it; exit code 1 when any does."""
     with read_catalog(Layout(options.settings().root)) as catalog:
-        checked = list(check_rules(catalog.query))
-    broken = [item for item in checked if item.num_broken]
+        results = list(check_rules(catalog.query))
+    broken = [result for result in results if result.num_broken]
     console = Console()
-    console.print(as_table(checked))
+    console.print(as_table(results))
     if broken:
         console.print("Broken:", as_table(broken))
-    sys.stdout.write(f"{len(checked) - len(broken)} of {len(checked)} rules hold\n")
+    sys.stdout.write(f"{len(results) - len(broken)} of {len(results)} rules hold\n")
     sys.exit(1 if broken else 0)
 
 
-def as_table(checked: list[Checked]) -> Table:
-    """Rules, the rows that they looked at, and how many break them."""
+def as_table(results: list[RuleResult]) -> Table:
+    """Format results as a table for the terminal.
+
+    Parameters
+    ----------
+    results
+        Results of any rules.
+
+    Returns
+    -------
+    Table
+        One row per rule.
+
+    """
     table = Table("table", "rule", "rows", "broken")
-    for item in checked:
-        table.add_row(item.table, Text(item.rule), f"{item.num_rows:,}", f"{item.num_broken:,}")
+    for result in results:
+        # Text, not str: rich would read the brackets of a rule as markup.
+        table.add_row(result.table, Text(result.rule), f"{result.num_rows:,}", f"{result.num_broken:,}")
     return table
 
 
 @app.command
 def joined(options: Options = Options(), *, out: Path) -> None:
-    """Write all contracts as one whose server is the profile's catalog: datacontract-cli follows no reference from one
-    file to another.
+    """Write all contracts as one file whose server is the profile's catalog.
+
+    datacontract-cli does not follow references from one file to another.
     """
-    contracts = [read_contract(name) for name in NAMES]
+    contracts = [read_contract(name) for name in CONTRACT_NAMES]
     database = str(Layout(options.settings().root).catalog.resolve())
     server = Server.model_validate({"server": "local", "type": "duckdb", "database": database, "schema": "main"})
     schemas = [schema for contract in contracts for schema in contract.schema_ or ()]
@@ -62,11 +74,11 @@ def joined(options: Options = Options(), *, out: Path) -> None:
 
 @app.command
 def release(contract: Path, folder: Path) -> None:
-    """Keep a contract's snapshot, which later changes are compared with."""
-    told = snapshot(OpenDataContractStandard.from_string(contract.read_text(encoding="utf-8")))
+    """Write a contract's snapshot, with which later versions are compared."""
+    released = snapshot(OpenDataContractStandard.from_string(contract.read_text(encoding="utf-8")))
     name = contract.name.split(".")[0]
-    path = folder / f"{name}-{told['version']}.json"
-    path.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    path = folder / f"{name}-{released['version']}.json"
+    path.write_text(json.dumps(released, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

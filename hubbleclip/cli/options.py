@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from hubbleclip.config.settings import Settings, read_settings
-from hubbleclip.config.toml import parse_assignment, put
+if TYPE_CHECKING:
+    from hubbleclip.config.settings import Settings
 
 
 @Parameter(name="*")
@@ -18,7 +18,7 @@ class Options:
     """Options of every command that reads settings."""
 
     profile: Annotated[str, Parameter(help="demo, hubble, local, paper, or the path of a TOML file.")] = "demo"
-    data: Annotated[Path | None, Parameter(help="Root of everything that is written.")] = None
+    data: Annotated[Path | None, Parameter(help="Root folder of all output.")] = None
     local: Annotated[Path | None, Parameter(help="Folder of FITS files, for the profile local.")] = None
     proposals: Annotated[Path | None, Parameter(help="JSON-lines file of proposals, for the profile local.")] = None
     set: Annotated[
@@ -26,27 +26,46 @@ class Options:
     ] = ()
 
     def overrides(self) -> dict[str, Any]:
-        """Settings that the options change, as plain values that also travel to a Prefect server."""
+        """Settings that the options change.
+
+        Returns
+        -------
+        dict
+            Nested plain values, which can also be sent to a Prefect server.
+
+        """
+        from hubbleclip.config.toml import parse_assignment, set_path
+
         values: dict[str, Any] = {}
         for assignment in self.set:
-            put(values, *parse_assignment(assignment))
+            set_path(values, *parse_assignment(assignment))
         for path, value in (
             ("data", self.data),
             ("archive.folder", self.local),
             ("archive.proposals_file", self.proposals),
         ):
             if value is not None:
-                put(values, path, str(value.absolute()))
+                # Absolute: a Prefect worker has another working directory.
+                set_path(values, path, str(value.absolute()))
         return values
 
     def settings(self) -> Settings:
-        """The settings of the profile with the options applied."""
+        """Read the settings of the profile and apply the options.
+
+        Returns
+        -------
+        Settings
+            Validated and frozen.
+
+        """
+        from hubbleclip.config.settings import read_settings
+
         return read_settings(self.profile, self.overrides())
 
 
 @dataclass(frozen=True, kw_only=True)
 class PairOptions(Options):
-    """Options of `pairs`, which has a profile of its own."""
+    """Options of `pairs`, which has its own default profile."""
 
     profile: Annotated[str, Parameter(help="pairs, or the path of a TOML file.")] = "pairs"
 

@@ -1,53 +1,83 @@
-"""What commands show: tables, facts, JSON."""
+"""Output of commands: tables, facts, JSON."""
 
 from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-if TYPE_CHECKING:
-    from hubbleclip.pipeline.status import Status
+console = Console()
 
-out = Console()
+
+def print_line(text: str) -> None:
+    """Print one line as it is, without markup and without wrapping, so that paths can be copied.
+
+    Parameters
+    ----------
+    text
+        A line without its end.
+
+    """
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Rows of the same columns as a table."""
+    """Print rows as a table.
+
+    Parameters
+    ----------
+    rows
+        Values by column name; all rows have the columns of the first.
+
+    """
     table = Table(*(rows[0] if rows else ()), highlight=True)
     for row in rows:
-        table.add_row(*(as_cell(value) for value in row.values()))
-    out.print(table)
+        table.add_row(*(text_cell(value) for value in row.values()))
+    console.print(table)
 
 
-def as_cell(value: Any) -> Text:
-    """A value as it is, also one with brackets, such as [O III], which rich would take for markup; None is empty."""
+def text_cell(value: Any) -> Text:
+    """Format a table cell.
+
+    Parameters
+    ----------
+    value
+        Any value.
+
+    Returns
+    -------
+    Text
+        Without markup, because rich would interpret the brackets of `[O III]`; empty for None.
+
+    """
     return Text("" if value is None else str(value))
 
 
-def print_lines(*lines: str) -> None:
-    """Lines as they are, however long."""
-    for line in lines:
-        out.print(line, highlight=False, markup=False, soft_wrap=True)
-
-
 def print_facts(facts: Mapping[str, Any]) -> None:
-    """A name and its value on each line."""
-    print_lines(*(f"{name:24} {'' if value is None else value}" for name, value in facts.items()))
+    """Print a name and its value per line.
+
+    Parameters
+    ----------
+    facts
+        Values by name; None is printed as empty.
+
+    """
+    for name, value in facts.items():
+        print_line(f"{name:24} {'' if value is None else value}")
 
 
 def print_json(value: Any) -> None:
-    """One JSON value on standard output."""
+    """Print one JSON value on standard output.
+
+    Parameters
+    ----------
+    value
+        Plain values; paths and times are printed as text.
+
+    """
     sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
-
-
-def print_status(found: Status) -> None:
-    """Print the status of a profile, one fact per line."""
-    from hubbleclip.pipeline.status import status_lines  # noqa: PLC0415 - brings DuckDB
-
-    print_lines(*status_lines(found))

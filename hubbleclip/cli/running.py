@@ -1,28 +1,50 @@
-"""Run a stage for a command: as a Prefect flow, or in this process alone."""
+"""Run stages for a command: as a Prefect flow, or in this process without Prefect."""
 
 from __future__ import annotations
 
 import os
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hubbleclip.cli.options import Options
-from hubbleclip.config.settings import Settings
 from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.core.layout import Layout
 
+if TYPE_CHECKING:
+    from hubbleclip.cli.options import Options
+    from hubbleclip.config.settings import Settings
+
 
 def run_flow(module: str, name: str, options: Options, **arguments: Any) -> Any:
-    """Check the settings, then run the flow `name` of `module`, and return its result.
+    """Check the settings, then run a Prefect flow.
 
+    Parameters
+    ----------
+    module
+        Module of the flow, such as `flows.ingest`.
+    name
+        Name of the flow in the module.
+    options
+        Options of the command; the flow reads the settings again from their plain values.
+    **arguments
+        Further arguments of the flow.
+
+    Returns
+    -------
+    Any
+        Result of the flow.
+
+    Notes
+    -----
     A private Prefect server is started where the environment names none. Under torchrun every process runs the flow,
     each with a server of its own.
+
     """
-    from flows.private_server import prefect_server  # noqa: PLC0415 - commands without a server import no flows
+    from flows.private_server import prefect_server
 
     layout = Layout(options.settings().root)
-    keep_caches_below(layout)
+    redirect_caches(layout)
     with prefect_server(layout.home / f"prefect-{os.environ.get('RANK', '0')}") as wait_until_up:
+        # Importing the flow takes seconds, in which the server starts.
         flow = getattr(import_experiment(module) if module.startswith("experiments") else import_module(module), name)
         wait_until_up()
         with import_module("flows.scheduled").without_heartbeat():
@@ -30,7 +52,24 @@ def run_flow(module: str, name: str, options: Options, **arguments: Any) -> Any:
 
 
 def import_experiment(module: str) -> Any:
-    """A module of `experiments/`. Raises HubbleclipError when hubbleclip was installed from a wheel."""
+    """Import a module of `experiments/`, which the wheel does not contain.
+
+    Parameters
+    ----------
+    module
+        Such as `experiments.study.flow`.
+
+    Returns
+    -------
+    module
+        The imported module.
+
+    Raises
+    ------
+    HubbleclipError
+        When hubbleclip was installed from a wheel.
+
+    """
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
@@ -39,17 +78,35 @@ def import_experiment(module: str) -> Any:
         raise HubbleclipError("experiments need a checkout: clone the repository and run `make setup` there") from error
 
 
-def run_plain(options: Options, *stages: str, **arguments: Any) -> None:
-    """Run stages, as `module:function` below `hubbleclip.pipeline`, in this process; nothing imports Prefect."""
+def run_in_process(options: Options, *stages: str, **arguments: Any) -> None:
+    """Run stages in this process, without importing Prefect.
+
+    Parameters
+    ----------
+    options
+        Options of the command.
+    *stages
+        As `module:function` below `hubbleclip.pipeline`, in the order to run.
+    **arguments
+        Further arguments of each stage.
+
+    """
     settings = options.settings()
-    keep_caches_below(Layout(settings.root))
+    redirect_caches(Layout(settings.root))
     for stage in stages:
         module, _, function = stage.partition(":")
         getattr(import_module(f"hubbleclip.pipeline.{module}"), function)(settings, **arguments)
 
 
-def keep_caches_below(layout: Layout) -> None:
-    """Let the libraries write their caches below the data root and nowhere else."""
+def redirect_caches(layout: Layout) -> None:
+    """Make libraries write their caches below the data root only. Variables that are already set are kept.
+
+    Parameters
+    ----------
+    layout
+        Folders of the profile; `home` is used.
+
+    """
     homes = {
         "MPLCONFIGDIR": "matplotlib",
         "XDG_CACHE_HOME": "cache",
@@ -58,15 +115,24 @@ def keep_caches_below(layout: Layout) -> None:
     }
     for variable, folder in homes.items():
         os.environ.setdefault(variable, str((layout.home / folder).absolute()))
-    for folder in ("cache/astropy", "config/astropy"):
+    for folder in ("cache/astropy", "config/astropy"):  # astropy ignores the variables where these do not exist
         (layout.home / folder).mkdir(parents=True, exist_ok=True)
 
 
-def has_catalog_to_poll(settings: Settings) -> bool:
+def should_poll_first(settings: Settings) -> bool:
     """Whether to poll the archive before a private Prefect server is started, which takes longer than the poll.
 
-    A first run has work to do, and a server of the user's own records every run.
+    Parameters
+    ----------
+    settings
+        `archive.from_raw` and the profile's folder are used.
+
+    Returns
+    -------
+    bool
+        False for a first run, which has work to do, and for a server of the user's own, which records every run.
+
     """
     layout = Layout(settings.root)
-    keep_caches_below(layout)
+    redirect_caches(layout)
     return layout.catalog.is_file() and not settings.archive.from_raw and not os.environ.get("PREFECT_API_URL")

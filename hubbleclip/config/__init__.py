@@ -1,1 +1,1 @@
-"""All settings, by section, and the profiles."""
+"""Settings by section, and the profiles."""

@@ -1,4 +1,4 @@
-"""Settings of the way from an archive to files: what to ask, how to fetch, what the simulated archive holds."""
+"""Settings of the ingest: archive query, downloads, and the simulated archive."""
 
 from __future__ import annotations
 
@@ -17,121 +17,121 @@ RadiusDeg = Annotated[float, Field(gt=0, le=180)]
 
 
 class ArchiveSettings(Section):
-    """What to ask of which archive."""
+    """Which archive to query, and for what."""
 
     not_in_digest: ClassVar[frozenset[str]] = frozenset(
         {"mast_url", "proposals_url", "programs_url", "page_size", "overlap_days", "relist_days", "from_raw"}
         | {"use_ads", "ads_url"}
     )
     name: str = "hst"
-    """Which archive to ask, by its name in the registry: a mission such as `hst` or `jwst`, `simulated` or `local`."""
+    """Archive, by its name in the registry: a mission such as `hst` or `jwst`, `simulated` or `local`."""
     mast_url: str = "https://mast.stsci.edu"
-    """Server of the observation and product queries and of the downloads."""
+    """Server of observation queries, product queries and downloads."""
     proposals_url: str = ""
     """Page that links `abstracts.cat`, the bulk list of proposal abstracts; empty means the mission's own page, if it
     has one.
     """
     programs_url: str = "https://www.stsci.edu"
-    """Server of the single-programme pages and APT files, asked for proposals that the bulk list lacks."""
+    """Server of single-programme pages and APT files, used for proposals that the bulk list lacks."""
     collections: tuple[str, ...] = ("HST",)
-    """MAST's collections to ask for: `HST` has the Hubble Advanced Products too, `HLA` are the older Legacy ones. Those
-    of another mission than the archive's are ignored.
+    """MAST collections to query: `HST` includes the Hubble Advanced Products; `HLA` is the Hubble Legacy Archive.
+    Collections of another mission than the archive's are ignored.
     """
     instruments: tuple[str, ...] = ("WFC3*", "ACS*", "WFPC2*")
-    """Instruments to ask for; `*` stands for any ending. Those of another mission than the archive's are ignored."""
+    """Instruments to query; `*` matches any ending. Those of another mission than the archive's are ignored."""
     proposal_numbers: tuple[str, ...] = ()
-    """Ask for these proposals only; empty means all."""
+    """Only these proposals; empty means all."""
     calib_levels: tuple[int, ...] = (2, 3)
-    """MAST calibration levels to ask for: 2 calibrated, 3 combined."""
+    """MAST calibration levels to query: 2 calibrated, 3 combined."""
     since: Day = Field("1990-04-24", min_length=1)
-    """Ask for observations released on or after this date (UTC, YYYY-MM-DD)."""
+    """Only observations released on or after this date (UTC, YYYY-MM-DD)."""
     until: Day = ""
-    """Ask for observations released on or before this date (UTC, YYYY-MM-DD); empty means up to now."""
+    """Only observations released on or before this date (UTC, YYYY-MM-DD); empty means up to now."""
     observed_from: Day = ""
-    """Ask for exposures that began on or after this date (UTC, YYYY-MM-DD); empty sets no limit."""
+    """Only exposures that began on or after this date (UTC, YYYY-MM-DD); empty sets no limit."""
     observed_to: Day = ""
-    """Ask for exposures that began before this date (UTC, YYYY-MM-DD); empty sets no limit."""
+    """Only exposures that began before this date (UTC, YYYY-MM-DD); empty sets no limit."""
     cycles: tuple[int, ...] = ()
-    """Ask for proposals of these cycles only, as the bulk list of proposals names them; empty means all."""
+    """Only proposals of these cycles, as in the bulk list of proposals; empty means all."""
     targets: tuple[str, ...] = ()
-    """Ask for these target names only, as the proposers wrote them; `*` stands for any ending; empty means all."""
+    """Only these target names, as the proposers wrote them; `*` matches any ending; empty means all."""
     cone_deg: tuple[RaDeg, DecDeg, RadiusDeg] | None = None
-    """Ask for observations centred in this circle only: ra, dec, radius, all in degrees (ICRS)."""
+    """Only observations centred in this circle: ra, dec, radius, all in degrees (ICRS)."""
     min_exposure_s: float = Field(0.0, ge=0)
-    """Ask for exposures at least this long only."""
+    """Only exposures of at least this duration, in seconds."""
     intent: Literal["science", "calibration", "any"] = "science"
-    """Ask for science observations, for calibrations, or for both."""
+    """Science observations, calibrations, or both."""
     products: Literal["science", "preview"] = "science"
-    """Which file stands for a visit and filter: calibrated FITS, or the JPEG preview (as in the paper; colour ones are
-    left out).
+    """Which file represents a visit and filter: calibrated FITS, or the JPEG preview (as in the paper; colour previews
+    are excluded).
     """
     page_size: int = Field(5000, ge=1, le=50000)
-    """Observations a request; a window with more of them is split. MAST cuts answers off at 50,000."""
+    """Observations per request; a date window with more of them is split. MAST truncates responses at 50,000."""
     overlap_days: float = Field(7.0, ge=0)
-    """A later run asks again for what was released in so many days before the newest known, since some appear late."""
+    """Days before the newest known release date that a later run queries again: some observations appear late."""
     relist_days: float = Field(30.0, ge=0)
-    """Product lists older than this are asked for again, so that a reprocessed file is seen, and proposals that had no
-    abstract; 0 never does.
+    """Days after which product lists are queried again, to detect reprocessed files, and so are proposals that had no
+    abstract; 0 means never.
     """
     from_raw: bool = False
-    """Read the answers that landed under `raw/` instead of asking the archive."""
+    """Read the responses stored under `raw/` instead of querying the archive."""
     use_ads: bool = False
-    """Ask NASA ADS for abstracts that STScI lacks; the token stands in the environment as ADS_API_TOKEN."""
+    """Query NASA ADS for abstracts that STScI lacks; the environment variable ADS_API_TOKEN holds the token."""
     ads_url: str = "https://api.adsabs.harvard.edu"
     """Server of NASA ADS."""
     max_products_per_proposal: int = Field(20, ge=1)
-    """At most so many files a proposal, drawn by a stable hash without replacement."""
+    """Most files per proposal, drawn by a stable hash without replacement."""
     max_product_mb: int = Field(600, ge=1)
-    """Larger files are left out with a reason."""
+    """Larger files are rejected, in MB."""
     folder: Path | None = None
     """`local` only: the folder of FITS files."""
     proposals_file: Path | None = None
-    """`local` only: a JSON-lines file of proposals; else `proposals.jsonl` in the folder, else the FITS headers."""
+    """`local` only: a JSON-lines file of proposals; default `proposals.jsonl` in the folder, else the FITS headers."""
 
 
 class FetchSettings(Section):
-    """How to download, politely."""
+    """Downloads: connections, rate limit, retries and disk use."""
 
     connections: int = Field(8, ge=1, le=64)
-    """Downloads at a time."""
+    """Simultaneous downloads."""
     requests_per_s: float = Field(10.0, gt=0)
-    """Rate limit over all connections; the default is one that an archive's operator would accept."""
+    """Rate limit over all connections; the default is acceptable to archive operators."""
     timeout_s: float = Field(60.0, gt=0)
-    """Longest wait for a connection or for the next bytes."""
+    """Longest wait for a connection or for the next bytes, in seconds."""
     attempts: int = Field(5, ge=1)
-    """Tries for one request before it counts as failed."""
+    """Attempts per request before it counts as failed."""
     backoff_s: float = Field(0.5, ge=0)
-    """First wait between tries; it doubles, with jitter."""
+    """First wait between attempts, in seconds; it doubles each time, with jitter."""
     file_timeout_s: float = Field(3600.0, gt=0)
-    """Longest time for one file in one try."""
+    """Longest time per file and attempt, in seconds."""
     stall_s: float = Field(60.0, gt=0)
-    """A download that brings fewer than `stall_bytes` in this many seconds is given up and gone on with later."""
+    """A download that receives fewer than `stall_bytes` in this many seconds is aborted and resumed later."""
     stall_bytes: int = Field(60_000, ge=0)
     """See `stall_s`."""
     breaker_failures: int = Field(40, ge=1)
-    """So many failed requests in a row, over all connections, stop the run: the archive is down."""
+    """Consecutive failed requests, over all connections, that stop the run: the archive is down."""
     breaker_s: float = Field(60.0, ge=0)
-    """A row of failures stops the run only if it lasts so long: one moment may fail all connections."""
+    """Shortest duration of such a series in seconds, because one short outage may fail all connections at once."""
     retry_hours: float = Field(6.0, ge=0)
-    """A later run tries a failed item again after this time, and doubles it with each failure."""
+    """Hours until a later run retries a failed item; they double with each failure."""
     max_runs: int = Field(8, ge=1)
-    """A failed item is left out for good after so many runs that tried it."""
+    """Runs that try a failed item before it is rejected permanently."""
     min_free_gb: float = Field(1.0, ge=0)
-    """Stop before less than this is free on the disk."""
+    """Stop before the free disk space falls below this, in GB."""
     files: bool = True
-    """Fetch files; without, only the metadata are brought up to date."""
+    """Fetch files; without, only the metadata are updated."""
     keep_fits: bool = True
-    """Keep fetched files. Without, each is fetched, cut and dropped in one step, so the disk holds at most
-    `connections` of them.
+    """Keep fetched files. Without, each file is fetched, cut into tiles and deleted in one step, so the disk holds at
+    most `connections` of them.
     """
     sources: tuple[Literal["mast", "s3"], ...] = Field(("mast",), min_length=1)
-    """Where files come from, best first; one that a source lacks is asked of the next."""
+    """Download sources, preferred first; a file that one source lacks is requested from the next."""
     s3_root: str = "s3://stpubdata/hst/public"
     """Public copy of the archive in the cloud, read without credentials."""
     s3_endpoint: str = ""
     """Address of another S3 server, such as http://127.0.0.1:9000; empty means Amazon's, over HTTPS."""
     redirect_hosts: tuple[str, ...] = ()
-    """Other hosts that the archive's servers may send us on to; a host in a private network must be named here."""
+    """Further hosts to which the archive's servers may redirect; required for a host in a private network."""
     contact: str = Field("", max_length=200, pattern=r"^[ -'*-~]*$")
     """Your e-mail address or page for the User-Agent header, so that the archive can reach you. ASCII, no brackets."""
 
@@ -150,20 +150,20 @@ class SimulatorSettings(Section):
     frame_px: int = Field(560, ge=64, le=4096)
     """Nominal side of a simulated detector frame."""
     observations_per_proposal: int = Field(0, ge=0, le=16)
-    """Observations of each proposal, for load tests; 0 draws one to a few, as the demo has them. Hubble Advanced
-    Products come on top.
+    """Observations of each proposal, for load tests; 0 draws one to a few, as in the demo. Hubble Advanced Products are
+    added to them.
     """
     hap_share: float = Field(0.0, ge=0, le=1)
     """Share of visits that the archive also lists as Hubble Advanced Products (single-filter and total)."""
     reprocessed_share: float = Field(0.0, ge=0, le=1)
-    """Share of the files of earlier nights that each new night brings in another version."""
+    """Share of the files of earlier nights that each new night reprocesses to another version."""
     late_share: float = Field(0.0, ge=0, le=1)
-    """Share of a night's observations that appear only with the next night, though released before."""
+    """Share of a night's observations that appear only with the next night, although released before."""
     previews: bool = False
-    """List more previews: of single exposures, and one in colour for each visit; else combined images have theirs."""
+    """List also previews of single exposures and a colour preview per visit; without, only those of combined images."""
     nights: int = Field(1, ge=1)
-    """How much of the archive is already released: each night adds `num_proposals` proposals."""
+    """Nights released so far: each night adds `num_proposals` proposals."""
     host: str = "127.0.0.1"
-    """Address to serve on."""
+    """Network address of the server."""
     port: int = Field(0, ge=0, le=65535)
-    """Port to serve on; 0 picks a free one."""
+    """Port of the server; 0 chooses a free one."""

@@ -1,7 +1,8 @@
-"""All settings, frozen and typed. A profile is one TOML of them.
+"""All settings, frozen and typed. A profile is one TOML file of them.
 
-Precedence, lowest first: the defaults below, `hubbleclip.toml`, the profile's TOML, the environment
-(`HUBBLECLIP_TRAIN__STEPS=100`), the command line. Only `flows/` makes a `Settings`; the library takes sections of it.
+Precedence, lowest first: the defaults below, `hubbleclip.toml` in the working directory, the profile's TOML, the
+environment (`HUBBLECLIP_TRAIN__STEPS=100`), the command line. Only the edge (`cli`, `flows`) creates a `Settings`; the
+library takes sections of it.
 """
 
 from __future__ import annotations
@@ -27,39 +28,40 @@ __all__ = [
 
 PROFILES_DIR = Path(__file__).parent / "profiles"
 SITE_FILE = Path("hubbleclip.toml")
+"""Settings for every profile, in the working directory."""
 
 
 class SplitSettings(Section):
-    """How tiles are split without a leak."""
+    """How tiles are split into train, val and test without leakage."""
 
     val_share: float = Field(0.05, gt=0, lt=0.5)
     """Share of proposal groups for validation."""
     test_share: float = Field(0.05, gt=0, lt=0.5)
     """Share of proposal groups for testing."""
     near_duplicate: float = Field(0.7, gt=0, le=1)
-    """Proposals whose abstracts have at least this Jaccard similarity of word 5-grams stay together."""
+    """Proposals whose abstracts have at least this Jaccard similarity of word 5-grams are in one split."""
     continuations: bool = True
-    """Proposals that continue one another, by their titles or the programme numbers that they name, stay together."""
+    """Proposals that continue one another, by title or by the programme numbers they cite, are in one split."""
     field_share: float = Field(0.5, ge=0, le=1)
-    """Proposals stay together that each have at least this share of their observations in the other's field; 0 lets
-    the sky guard alone part them.
+    """Two proposals that each have at least this share of their observations in the other's field are in one split;
+    0 leaves overlap on the sky to `guard_arcsec` alone.
     """
     guard_arcsec: float = Field(1.0, ge=0)
-    """No train tile comes nearer than this to a val or test tile."""
+    """Train tiles nearer than this to a val or test tile on the sky are excluded."""
     salt: str = "hubbleclip-1"
-    """Changes the draw of the splits; leave it alone to keep published splits."""
+    """Salt of the hash that draws the splits; a change invalidates published splits."""
     scheme: str = "random"
     """How train and test differ: `random`, by proposal group; `instrument` or `cycle`, a test of generalisation, in a
-    dataset of its own.
+    separate dataset.
     """
     test_instruments: tuple[str, ...] = ()
-    """With `scheme = "instrument"`: instruments of the test split; `*` stands for any ending."""
+    """With `scheme = "instrument"`: instruments of the test split; `*` matches any ending."""
     test_from_cycle: int = Field(0, ge=0)
     """With `scheme = "cycle"`: the first cycle of the test split."""
 
     @model_validator(mode="after")
     def _asks_for_a_test(self) -> SplitSettings:
-        """Refuse a scheme that would leave nothing, or all, to the test split."""
+        """Refuse a scheme whose test split would be empty, or would take everything."""
         if self.scheme == "instrument" and not self.test_instruments:
             raise ValueError('splits.scheme = "instrument" needs splits.test_instruments, such as ["WFPC2*"]')
         if self.scheme == "cycle" and not self.test_from_cycle:
@@ -68,57 +70,55 @@ class SplitSettings(Section):
 
 
 class ShardSettings(Section):
-    """How samples are packed."""
+    """How samples are packed into shards."""
 
     max_mb: int = Field(256, ge=1)
-    """Largest size of a shard."""
+    """Largest size of a shard, in MB."""
     max_parents: int = Field(30, ge=0)
-    """How many times in a row a dataset goes on with the shards of an older one, before all is packed anew; 0 packs
-    every dataset whole.
-    """
+    """Consecutive datasets that reuse shards of an older one before all samples are packed again; 0 reuses none."""
     caption_kinds: tuple[str, ...] = ("abstract", "title")
-    """Captions that go into a sample, first the main one, by their names in the registry."""
+    """Captions of a sample, by their names in the registry, the main one first."""
 
 
 class FlowSettings(Section):
-    """How stages run."""
+    """How stages run, and when scheduled runs start, retry and end."""
 
     batch_size: int = Field(64, ge=1)
-    """Items a task; every finished batch is kept when the run is interrupted."""
+    """Items per task; an interrupted run keeps every finished batch."""
     workers: int = Field(2, ge=1)
-    """Tasks at a time in a stage."""
+    """Simultaneous tasks in a stage."""
     runner: str = "threads"
-    """Where files, shards and pictures are worked on: `threads` of the flow's process, `processes` of its machine, or a
+    """Where files, shards and images are processed: `threads` of the flow's process, `processes` on its machine, or a
     cluster, `dask` or `ray`.
     """
     dask_address: str = ""
-    """Scheduler of a Dask cluster whose workers see the same data root; empty starts `workers` processes here."""
+    """Scheduler of a Dask cluster whose workers share the data root; empty starts `workers` local processes."""
     ray_address: str = ""
-    """As `dask_address`, for Ray: `auto` or `ray://host:10001`."""
+    """Address of a Ray cluster, `auto` or `ray://host:10001`; empty starts local processes."""
     max_rejected_share: float = Field(1.0, gt=0, le=1)
-    """A stage fails when a larger share of its items is rejected (1.0 = never)."""
+    """A stage fails when a larger share of its items is rejected; 1.0 means never."""
     train_deployment: str = ""
     """Prefect deployment that trains, as `flow/deployment`; empty trains in this process."""
     train_min_new_samples: int = Field(200, ge=1)
-    """Scheduled runs: training starts when the dataset has so many samples that the last trained one had not."""
+    """Scheduled runs: new samples since the last trained dataset from which on a training starts."""
     catalog_memory_mb: int = Field(1024, ge=128)
-    """Most memory that DuckDB takes for the catalog while a flow writes it; larger questions go through the disk."""
+    """Memory limit of DuckDB in MiB while a flow writes the catalog; larger queries spill to disk."""
     catalog_threads: int = Field(1, ge=1)
-    """Threads of DuckDB while a flow writes the catalog; each further one holds some 20 MiB of its own."""
+    """Threads of DuckDB while a flow writes the catalog; each further one takes about 20 MiB."""
     lock_wait_s: float = Field(14400.0, ge=0)
-    """Scheduled runs: longest wait for another writer of the catalog; a command says at once who writes."""
+    """Scheduled runs: longest wait for another writer of the catalog, in seconds; commands fail at once instead."""
     archive_retries: int = Field(2, ge=0)
-    """Scheduled runs: how often an ingest that failed is tried again, `archive_retry_s` later."""
+    """Scheduled runs: retries of a failed ingest, `archive_retry_s` later."""
     archive_retry_s: float = Field(600.0, ge=0)
-    """See `archive_retries`."""
+    """Scheduled runs: wait before each retry of `archive_retries`, in seconds."""
     zombie_s: float = Field(120.0, ge=45)
-    """Scheduled runs: one that gives no sign of life for so long counts as crashed; they give one every 30 s."""
+    """Scheduled runs: seconds without a heartbeat (sent every 30 s) after which a run counts as crashed."""
     timeout_h: float = Field(20.0, gt=0)
-    """Scheduled runs: one that takes longer is cancelled; a training may take seven times as long."""
+    """Scheduled runs: hours after which a run is cancelled; seven times as many for a training."""
 
 
 class Settings(BaseSettings):
-    """The whole of them, by section."""
+    """All settings, by section."""
 
     model_config = SettingsConfigDict(
         frozen=True, extra="forbid", env_prefix="HUBBLECLIP_", env_nested_delimiter="__",
@@ -126,15 +126,15 @@ class Settings(BaseSettings):
     )  # fmt: skip
 
     profile: str = "demo"
-    """Name of the profile; everything it writes stands under `data/<profile>/`."""
+    """Name of the profile, which writes below `data/<profile>/` only."""
     data: Path = Path("data")
-    """Root of everything that is written."""
+    """Root folder of all output."""
     store: str = Field("", pattern=r"^([a-z0-9]+://.+)?$")
-    """URL of a copy of products, tiles, datasets, runs, reports and the published catalog, `s3://bucket/prefix` or
-    `file:///folder`, each profile in a folder of its own; other machines go on from there. Empty: no copy.
+    """URL of a remote copy of products, tiles, datasets, runs, reports and the published catalog, `s3://bucket/prefix`
+    or `file:///folder`, with a folder per profile; other machines resume from it. Empty means none.
     """
     keep_local: bool = True
-    """With a `store`: keep products and tiles on this disk as well."""
+    """With a `store`: keep products and tiles on the local disk as well."""
     archive: ArchiveSettings = ArchiveSettings()
     fetch: FetchSettings = FetchSettings()
     simulator: SimulatorSettings = SimulatorSettings()
@@ -150,17 +150,46 @@ class Settings(BaseSettings):
     def settings_customise_sources(  # type: ignore[override]
         cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **_: Any
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take what the constructor is given: `read_settings` lays the layers, the environment among them."""
+        """Use the constructor's arguments only: `read_settings` merges all layers, the environment among them.
+
+        Parameters
+        ----------
+        settings_cls, init_settings
+            See `pydantic_settings.BaseSettings`.
+
+        Returns
+        -------
+        tuple
+            The one source.
+
+        """
         return (init_settings,)
 
     @property
     def root(self) -> Path:
-        """The profile's own folder."""
+        """Folder of the profile."""
         return self.data / self.profile
 
 
 def profile_file(profile: str) -> Path:
-    """Path of a profile's TOML: one that ships with the package, or a file of the user's."""
+    """Path of a profile's TOML file.
+
+    Parameters
+    ----------
+    profile
+        Name of a profile of the package, or the path of a `.toml` file.
+
+    Returns
+    -------
+    Path
+        An existing file.
+
+    Raises
+    ------
+    SettingsError
+        When there is no such profile; lists the known ones.
+
+    """
     path = Path(profile) if profile.endswith(".toml") else PROFILES_DIR / f"{profile}.toml"
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in PROFILES_DIR.glob("*.toml")))
@@ -169,31 +198,69 @@ def profile_file(profile: str) -> Path:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Values of one settings file. Raises SettingsError when it is not TOML."""
+    """Read a settings file.
+
+    Parameters
+    ----------
+    path
+        A TOML file.
+
+    Returns
+    -------
+    dict
+        Its values, not yet validated.
+
+    Raises
+    ------
+    SettingsError
+        When it is not valid TOML.
+
+    """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} is not valid TOML: {error}") from error
 
 
-def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """`over` laid on `base`, table by table."""
-    out = dict(base)
+def _merge_tables(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Merge nested tables into a new one; values of `over` win."""
+    merged = dict(base)
     for key, value in over.items():
-        out[key] = merge(out[key], value) if isinstance(value, dict) and isinstance(out.get(key), dict) else value
-    return out
+        both_are_tables = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge_tables(merged[key], value) if both_are_tables else value
+    return merged
 
 
 def read_settings(profile: str, *overrides: dict[str, Any]) -> Settings:
-    """Settings of a profile. Raises SettingsError that names the setting to change."""
+    """Read the settings of a profile, with all layers merged; see the module for their precedence.
+
+    Parameters
+    ----------
+    profile
+        Name of a profile of the package, or the path of a `.toml` file.
+    *overrides
+        Nested values that win over all files and the environment, the last one most.
+
+    Returns
+    -------
+    Settings
+        Validated and frozen.
+
+    Raises
+    ------
+    SettingsError
+        When a value is unknown or out of range; names the setting to change.
+
+    """
     values = read_toml(SITE_FILE) if SITE_FILE.is_file() else {}
     file = profile_file(profile)
+    # The name of the profile comes from its file, so that two profiles never share a folder.
     for layer in (read_toml(file), EnvSettingsSource(Settings)(), {"profile": file.stem}, *overrides):
-        values = merge(values, layer)
+        values = _merge_tables(values, layer)
     try:
         return Settings(**values)
     except ValidationError as error:
-        first = error.errors()[0]
+        first = error.errors()[0]  # one line per run: the first error is enough to continue
         name = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             raise SettingsError(f"there is no setting {name}: see hubbleclip.toml for all of them") from error

@@ -1,4 +1,4 @@
-"""Settings as text: all of them as TOML, each under a comment that says what it does; one of them as an assignment."""
+"""Settings as text: all of them as commented TOML, or one of them as an assignment."""
 
 from __future__ import annotations
 
@@ -11,36 +11,66 @@ from typing import Any
 from hubbleclip.config.settings import Section, Settings
 from hubbleclip.core.errors import SettingsError
 
-Grid = Mapping[str, list[Any]]
-"""Values to try, by section and name: `{"train.seed": [1, 2]}`."""
-HEAD = """\
+HEADER = """\
 # All settings with their defaults. Change one here for every profile; a profile's own TOML, the environment
 # (HUBBLECLIP_TRAIN__STEPS=100) and the command line (--set train.steps=100) win over this file.
 """
 
+Grid = Mapping[str, list[Any]]
+"""Values to try, by section and name: `{"train.seed": [1, 2]}`."""
+
 
 def settings_toml(settings: Settings) -> str:
-    """The settings as a commented TOML file."""
-    blocks = [HEAD]
+    """Format settings as a commented TOML file.
+
+    Parameters
+    ----------
+    settings
+        All settings; their docstrings become the comments.
+
+    Returns
+    -------
+    str
+        The file's text, without the profile's name.
+
+    """
+    blocks = [HEADER]
     for name, field in type(settings).model_fields.items():
         section = getattr(settings, name)
         if isinstance(section, Section):
             lines = [_entry(n, f.description, getattr(section, n)) for n, f in type(section).model_fields.items()]
             blocks.append(f"[{name}]\n" + "\n".join(lines))
-        elif name != "profile":
+        elif name != "profile":  # which comes from the name of the profile's file
             blocks.append(_entry(name, field.description, section))
     return "\n".join(blocks)
 
 
 def _entry(name: str, description: str | None, value: Any) -> str:
+    """Format one setting under its comment; TOML has no null, so an unset one is commented out."""
     is_unset = value is None
+    # JSON's strings, numbers, booleans and arrays are TOML too.
     text = '""' if is_unset else json.dumps(value, default=str)
     return f"# {' '.join((description or '').split())}\n{'# ' if is_unset else ''}{name} = {text}\n"
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:
-    """`train.steps=100` as path and value; the value is TOML, or else plain text. Raises SettingsError without an
-    `=`.
+    """Parse one setting from the command line.
+
+    Parameters
+    ----------
+    text
+        Such as `train.steps=100`.
+
+    Returns
+    -------
+    tuple of (str, Any)
+        Path and value; the value is parsed as TOML, or else taken as plain text, so that strings need no quotes.
+
+    Raises
+    ------
+    SettingsError
+        Without an `=`.
+
     """
     path, equals, raw = text.partition("=")
     if not equals:
@@ -51,8 +81,19 @@ def parse_assignment(text: str) -> tuple[str, Any]:
         return path.strip(), raw
 
 
-def put(values: dict[str, Any], path: str, value: Any) -> None:
-    """Set `values[a][b] = value` for the path `a.b`."""
+def set_path(values: dict[str, Any], path: str, value: Any) -> None:
+    """Set a value in nested dicts.
+
+    Parameters
+    ----------
+    values
+        Changed in place; missing sections are added.
+    path
+        Names with dots between them: `a.b` sets `values["a"]["b"]`.
+    value
+        Any value.
+
+    """
     *sections, name = path.split(".")
     for section in sections:
         values = values.setdefault(section, {})

@@ -1,4 +1,4 @@
-"""Every rule of the contracts on a whole catalog."""
+"""Check of a whole catalog against every rule of the contracts."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import pyarrow as pa
 from hubbleclip.contracts.schema import Table, tables
 
 Query = Callable[[str], pa.Table]
-"""Asks the catalog: SQL to rows."""
+"""Function that runs SQL on the catalog and returns the rows."""
 
 
-class Checked(NamedTuple):
-    """One rule, the rows of its table, and how many of them break it."""
+class RuleResult(NamedTuple):
+    """Result of one rule: the number of rows in its table, and of rows that break it."""
 
     table: str
     rule: str
@@ -23,29 +23,72 @@ class Checked(NamedTuple):
     num_broken: int
 
 
-def check_rules(query: Query) -> Iterator[Checked]:
-    """The outcome of every rule, in the order of the contracts. One column at a time is read into memory."""
+def check_rules(query: Query) -> Iterator[RuleResult]:
+    """Check every rule.
+
+    Parameters
+    ----------
+    query
+        Runs SQL on the catalog.
+
+    Yields
+    ------
+    RuleResult
+        In the order of the contracts.
+
+    Notes
+    -----
+    One column is held in memory at a time.
+
+    """
     for table in tables().values():
         yield from check_columns(table, partial(_read, query, table.name))
         num_rows = query(f'SELECT count(*) FROM "{table.name}"')[0][0].as_py()  # noqa: S608
         for rule in table.row_rules():
-            yield Checked(table.name, rule.name, num_rows, query(rule.sql)[0][0].as_py())
+            yield RuleResult(table.name, rule.name, num_rows, query(rule.sql)[0][0].as_py())
 
 
-def check_columns(table: Table, read: Callable[[str], pa.ChunkedArray]) -> Iterator[Checked]:
-    """The outcome of the rules of each column of a table; `read` gives a column's values by its name."""
+def check_columns(table: Table, read: Callable[[str], pa.ChunkedArray]) -> Iterator[RuleResult]:
+    """Check the rules of each column of a table.
+
+    Parameters
+    ----------
+    table
+        A table of the contracts.
+    read
+        Returns the values of a column by its name.
+
+    Yields
+    ------
+    RuleResult
+        In the order of columns and rules; columns without rules are not read.
+
+    """
     for column in table.columns:
         if column.rules:
             values = read(column.name)
             for rule in column.rules:
                 name = f"{column.name}.{rule.name}"
-                yield Checked(table.name, name, len(values), len(rule.broken_rows(values)))
+                yield RuleResult(table.name, name, len(values), len(rule.broken_rows(values)))
 
 
-def broken_rules(query: Query) -> list[Checked]:
-    """The rules that do not hold."""
-    return [checked for checked in check_rules(query) if checked.num_broken]
+def broken_rules(query: Query) -> list[RuleResult]:
+    """List the rules that some row breaks.
+
+    Parameters
+    ----------
+    query
+        Runs SQL on the catalog.
+
+    Returns
+    -------
+    list of RuleResult
+        Empty for a valid catalog.
+
+    """
+    return [result for result in check_rules(query) if result.num_broken]
 
 
 def _read(query: Query, table_name: str, column_name: str) -> pa.ChunkedArray:
+    """Read one column."""
     return query(f'SELECT "{column_name}" FROM "{table_name}"')[0]  # noqa: S608

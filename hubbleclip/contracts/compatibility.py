@@ -1,6 +1,6 @@
-"""What a change of a contract means for those who read and write by it, and which part of its version must rise.
+"""Compatibility of two versions of a contract, and which part of the version number must rise.
 
-A released contract is kept as a snapshot: its tables, columns and rules as plain JSON. Two snapshots are compared.
+Each released contract has a snapshot: its tables, columns and rules as plain JSON. Two snapshots are compared.
 """
 
 from __future__ import annotations
@@ -11,24 +11,24 @@ from typing import Any
 
 from open_data_contract_standard.model import OpenDataContractStandard
 
-from hubbleclip.contracts.schema import Column, Table, tables_of
+from hubbleclip.contracts.schema import Column, Table, contract_tables
 
 Json = Mapping[str, Any]
 Difference = tuple[str, "Change"]
-"""What has changed, and what kind of change it is."""
+"""Name of the changed part, and the kind of the change."""
 
 
 class Change(IntEnum):
-    """How much a change asks of readers and writers: nothing, a look at the words, nothing they must do, new code."""
+    """Kinds of change, by their effect on readers and writers of the tables."""
 
     SAME = 0
-    WORDING = 1
-    ADDITIVE = 2
-    BREAKING = 3
+    WORDING = 1  # descriptions only
+    ADDITIVE = 2  # existing code still works
+    BREAKING = 3  # readers or writers need new code
 
 
 SAME_UNIT = {"MJD": "d"}
-"""Units under other names: days that are counted from MJD 0."""
+"""Equal units under other names: an MJD is a number of days."""
 IS_TIGHTER: dict[str, Callable[[Any, Any], bool]] = {
     "minimum": lambda old, new: new > old,
     "exclusiveMinimum": lambda old, new: new > old,
@@ -39,18 +39,31 @@ IS_TIGHTER: dict[str, Callable[[Any, Any], bool]] = {
     "maxLength": lambda old, new: new < old,
     "maxItems": lambda old, new: new < old,
     "validValues": lambda old, new: not set(old) <= set(new),
-    "pattern": lambda old, new: True,
+    "pattern": lambda old, new: True,  # two regular expressions cannot be compared
 }
-"""Whether a changed bound refuses values that were allowed; of two patterns that cannot be told."""
+"""By kind of rule: whether a changed bound refuses values that the old one allowed."""
 
 
 def snapshot(contract: OpenDataContractStandard) -> dict[str, Any]:
-    """A contract as JSON: its name, version and tables."""
-    tables = {table.name: _table(table) for table in tables_of(contract)}
+    """Describe a contract as JSON.
+
+    Parameters
+    ----------
+    contract
+        A contract as read from its YAML file.
+
+    Returns
+    -------
+    dict
+        Its id, version and tables, as far as compatibility depends on them.
+
+    """
+    tables = {table.name: _table(table) for table in contract_tables(contract)}
     return {"contract": contract.id, "version": contract.version, "tables": tables}
 
 
 def _table(table: Table) -> dict[str, Any]:
+    """Describe a table as JSON."""
     return {
         "description": table.description,
         "keys": list(table.keys),
@@ -60,6 +73,7 @@ def _table(table: Table) -> dict[str, Any]:
 
 
 def _column(column: Column) -> dict[str, Any]:
+    """Describe a column as JSON."""
     return {
         "type": column.sql_type,
         "required": column.required,
@@ -71,17 +85,45 @@ def _column(column: Column) -> dict[str, Any]:
 
 
 def _plain(bound: Any) -> Any:
+    """Convert a tuple to a list, as JSON reads it back."""
     return list(bound) if isinstance(bound, tuple) else bound
 
 
 def compare(old: Json, new: Json) -> Change:
-    """The gravest difference between two snapshots."""
+    """Find the most severe change between two snapshots.
+
+    Parameters
+    ----------
+    old, new
+        See `snapshot`.
+
+    Returns
+    -------
+    Change
+        `SAME` where they are equal.
+
+    """
     return max((change for _, change in differences(old, new)), default=Change.SAME)
 
 
 def differences(old: Json, new: Json) -> Iterator[Difference]:
-    """Every difference, by its place. Columns and keys may neither go nor change; a rule may come, go or loosen, but a
-    bound that stands may not tighten.
+    """List the differences between two snapshots.
+
+    Parameters
+    ----------
+    old, new
+        See `snapshot`.
+
+    Yields
+    ------
+    tuple of (str, Change)
+        Name of the changed part, such as `tile.ra_deg: unit`, and the kind of the change.
+
+    Notes
+    -----
+    Breaking: a removed table or column, a new required column, a changed key, type or unit, a tightened bound.
+    Additive: other new tables and columns, and rules that are added, removed or loosened.
+
     """
     for name, before, after in _pairs(old["tables"], new["tables"]):
         if before is None or after is None:
@@ -99,8 +141,9 @@ def differences(old: Json, new: Json) -> Iterator[Difference]:
 
 
 def _column_differences(place: str, old: Json | None, new: Json | None) -> Iterator[Difference]:
+    """List the differences of one column; None where a version lacks it."""
     if new is None:
-        yield f"{place} is gone", Change.BREAKING
+        yield f"{place} is removed", Change.BREAKING
     elif old is None:
         yield f"{place} is new", Change.BREAKING if new["required"] else Change.ADDITIVE
     else:
@@ -108,6 +151,7 @@ def _column_differences(place: str, old: Json | None, new: Json | None) -> Itera
             if old[part] != new[part]:
                 yield f"{place}: {part}", Change.BREAKING
         if SAME_UNIT.get(old["unit"], old["unit"]) != SAME_UNIT.get(new["unit"], new["unit"]):
+            # A unit that was not stated before only documents the values.
             yield f"{place}: unit", Change.BREAKING if old["unit"] else Change.WORDING
         for part in ("description", "sources"):
             if old[part] != new[part]:
@@ -118,18 +162,36 @@ def _column_differences(place: str, old: Json | None, new: Json | None) -> Itera
 
 
 def _is_tighter(rule: str, old: Any, new: Any) -> bool:
+    """Whether a bound, present in both versions, refuses more values than before."""
     return old is not None and new is not None and IS_TIGHTER[rule.removeprefix("items.")](old, new)
 
 
 def _pairs(old: Json, new: Json) -> Iterator[tuple[str, Any, Any]]:
-    """Name, and what stands under it before and after, None where nothing does."""
+    """Pair the entries of two mappings by name; None where one lacks it."""
     for name in dict.fromkeys([*old, *new]):
         yield name, old.get(name), new.get(name)
 
 
-def is_bump(old: str, new: str, change: Change) -> bool:
-    """Whether a version rises enough over another: the major part for what breaks, the minor for what is added, the
-    patch for words.
+def is_sufficient_bump(old: str, new: str, change: Change) -> bool:
+    """Whether a version number rises as much as a change requires.
+
+    Parameters
+    ----------
+    old, new
+        Version numbers, such as `1.4.0`.
+    change
+        The most severe change between the two versions.
+
+    Returns
+    -------
+    bool
+        Whether at least the major part rises for a breaking change, the minor for an additive one, the patch for
+        wording; without a change the versions must be equal.
+
+    Notes
+    -----
+    Semantic Versioning 2.0.0, https://semver.org.
+
     """
     before, after = version_parts(old), version_parts(new)
     if change is Change.SAME:
@@ -139,5 +201,17 @@ def is_bump(old: str, new: str, change: Change) -> bool:
 
 
 def version_parts(version: str) -> tuple[int, ...]:
-    """Major, minor, patch."""
+    """Split a version number.
+
+    Parameters
+    ----------
+    version
+        Such as `1.4.0`.
+
+    Returns
+    -------
+    tuple of int
+        Major, minor, patch.
+
+    """
     return tuple(int(part) for part in version.split("."))

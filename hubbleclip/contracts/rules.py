@@ -1,5 +1,6 @@
-"""What a value of a column may be, as the contracts say it (ODCS `logicalTypeOptions`, `validValues`), checked on whole
-Arrow columns at once. A new kind of rule is one line of HOLDS.
+"""Rules on the values of a column (ODCS `logicalTypeOptions`, `validValues`), checked on whole Arrow columns.
+
+A new kind of rule is one line of `RULE_PREDICATES`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 REQUIRED = "required"
-HOLDS: dict[str, Callable[[Any, Any], Any]] = {
+RULE_PREDICATES: dict[str, Callable[[Any, Any], Any]] = {
     REQUIRED: lambda values, _: pc.is_valid(values),
     "minimum": pc.greater_equal,
     "maximum": pc.less_equal,
@@ -25,7 +26,7 @@ HOLDS: dict[str, Callable[[Any, Any], Any]] = {
     "maxItems": lambda values, bound: pc.less_equal(pc.list_value_length(values), bound),
     "validValues": lambda values, bound: pc.is_in(values, value_set=pa.array(bound)),
 }
-"""Whether each value keeps a bound. Nulls keep all but `required`; a NaN keeps no range."""
+"""By kind of rule: whether each value satisfies a bound. Nulls satisfy all but `required`; a NaN satisfies no range."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,21 +39,35 @@ class ColumnRule:
 
     @property
     def name(self) -> str:
-        """`minimum`, or `items.minimum` for what lists hold."""
+        """Such as `minimum`, or `items.minimum` for the items of lists."""
         return f"items.{self.kind}" if self.of_items else self.kind
 
     def broken_rows(self, values: pa.ChunkedArray) -> list[int]:
-        """Numbers of the rows that break the rule, rising."""
+        """List the rows that break the rule.
+
+        Parameters
+        ----------
+        values
+            The column, (num_rows,).
+
+        Returns
+        -------
+        list of int
+            Row numbers, ascending, each once.
+
+        """
         if not self.of_items:
             return self._broken(values)
         items = self._broken(pc.list_flatten(values))
+        # A row may hold several broken items; dict.fromkeys removes repeats and keeps the order.
         rows = pc.list_parent_indices(values) if items else pa.array([], pa.int64())
         return list(dict.fromkeys(rows.take(items).to_pylist())) if items else []
 
     def _broken(self, values: pa.ChunkedArray) -> list[int]:
-        holds = HOLDS[self.kind](values, self.bound)
-        if pc.all(holds).as_py() is not False:
+        """List the positions of values that break the rule."""
+        holds = RULE_PREDICATES[self.kind](values, self.bound)
+        if pc.all(holds).as_py() is not False:  # None for an empty column
             return []
         broken = pc.and_(pc.invert(holds), pc.is_valid(values)) if self.kind != REQUIRED else pc.invert(holds)
-        found: list[int] = pc.indices_nonzero(pc.fill_null(broken, fill_value=False)).to_pylist()
-        return found
+        positions: list[int] = pc.indices_nonzero(pc.fill_null(broken, fill_value=False)).to_pylist()
+        return positions

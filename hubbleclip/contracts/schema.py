@@ -1,7 +1,7 @@
 """Tables, columns, keys and rules, read from `data_contracts/*.odcs.yaml`, their single source.
 
-From a contract come the Arrow schema (unit and description as field metadata), the DuckDB DDL, and the check that
-rows must pass before they are written. Format: Open Data Contract Standard 3.1, https://bitol-io.github.io/open-data-contract-standard/.
+The Arrow schema (unit and description as field metadata), the DuckDB DDL and the check of rows before they are written
+are derived from a contract. Format: Open Data Contract Standard 3.1, https://bitol-io.github.io/open-data-contract-standard/.
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ from importlib.resources import files
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import yaml
 from open_data_contract_standard.model import OpenDataContractStandard, SchemaObject, SchemaProperty
 
 from hubbleclip.contracts.rules import REQUIRED, ColumnRule
 from hubbleclip.core.errors import ContractError
 from hubbleclip.core.records import Record, to_row
 
-NAMES = ("catalog", "shards", "run")
+# In the order of the stages, which is the order of tables everywhere.
+CONTRACT_NAMES = ("catalog", "shards", "run")
 ARROW_TYPES = {
     "VARCHAR": pa.string(),
     "BIGINT": pa.int64(),
@@ -30,13 +32,16 @@ ARROW_TYPES = {
     "DOUBLE[]": pa.list_(pa.float64()),
     "VARCHAR[]": pa.list_(pa.string()),
 }
+YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""libyaml where PyYAML was built with it: the pure Python parser takes a fifth of the time of `hubbleclip status`."""
 NUM_NAMED_ROWS = 3
+"""Rows that an error message names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """One column: `sql_type` is DuckDB's, `unit` an astropy unit string or None, `sources` where its values come from
-    (their words: `data_contracts/README.md`).
+    """One column: `sql_type` is a DuckDB type, `unit` an astropy unit string or None, `sources` the origin of its
+    values (terms: `data_contracts/README.md`).
     """
 
     name: str
@@ -50,7 +55,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reference:
-    """Columns whose values, where none of them is null, must stand in columns of another table."""
+    """A foreign key: the values of `columns`, where none is null, must exist in `to_columns` of another table."""
 
     columns: tuple[str, ...]
     to_table: str
@@ -67,7 +72,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """One table of a contract. The first of its `references` names what a row was made from."""
+    """One table of a contract. The first of its `references` names the item that a row was produced from."""
 
     name: str
     description: str
@@ -77,17 +82,36 @@ class Table:
     rules: tuple[Rule, ...]
 
     def row_rules(self) -> tuple[Rule, ...]:
-        """Rules that look at more than one value: the key is unique, references lead somewhere, then the written
-        ones.
+        """List the rules on more than one value.
+
+        Returns
+        -------
+        tuple of Rule
+            That the key is unique, that references exist, then the rules of the contract's `quality` section.
+
         """
-        return (_unique(self), *(_found(self, reference) for reference in self.references), *self.rules)
+        return (_key_rule(self), *(_reference_rule(self, reference) for reference in self.references), *self.rules)
 
     def schema(self) -> pa.Schema:
-        """Arrow schema; each field carries its description and unit."""
+        """Derive the Arrow schema.
+
+        Returns
+        -------
+        pyarrow.Schema
+            With description and unit in the metadata of each field.
+
+        """
         return pa.schema([_field(column) for column in self.columns])
 
     def ddl(self) -> str:
-        """`CREATE TABLE` for DuckDB, without foreign keys (they break upserts of list columns)."""
+        """Derive the `CREATE TABLE` statement.
+
+        Returns
+        -------
+        str
+            DuckDB SQL, without foreign keys, because they break upserts of list columns.
+
+        """
         lines = [f'  "{c.name}" {c.sql_type}{" NOT NULL" if c.required else ""}' for c in self.columns]
         keys = ", ".join(f'"{key}"' for key in self.keys)
         lines.append(f"  PRIMARY KEY ({keys})")
@@ -95,34 +119,79 @@ class Table:
 
 
 def _field(column: Column) -> pa.Field:
+    """Derive the Arrow field of a column."""
     metadata = {"description": column.description} | ({"unit": column.unit} if column.unit else {})
     return pa.field(column.name, ARROW_TYPES[column.sql_type], nullable=not column.required, metadata=metadata)
 
 
 @cache
 def read_contract(name: str) -> OpenDataContractStandard:
-    """The contract file `data_contracts/<name>.odcs.yaml`, validated against the standard's model."""
+    """Read a contract and validate it against the standard's model.
+
+    Parameters
+    ----------
+    name
+        One of `CONTRACT_NAMES`.
+
+    Returns
+    -------
+    OpenDataContractStandard
+        The content of `data_contracts/<name>.odcs.yaml`.
+
+    """
     text = files("data_contracts").joinpath(f"{name}.odcs.yaml").read_text(encoding="utf-8")
-    return OpenDataContractStandard.from_string(text)
+    return OpenDataContractStandard(**yaml.load(text, Loader=YAML_LOADER))  # noqa: S506 - a safe loader either way
 
 
 def contract_version(name: str) -> str:
-    """Semantic version of a contract."""
+    """Version of a contract.
+
+    Parameters
+    ----------
+    name
+        One of `CONTRACT_NAMES`.
+
+    Returns
+    -------
+    str
+        Semantic version, such as `1.4.0`.
+
+    """
     return str(read_contract(name).version)
 
 
 @cache
 def tables() -> dict[str, Table]:
-    """Every table of every contract, by name, in the order of the files."""
-    return {table.name: table for name in NAMES for table in tables_of(read_contract(name))}
+    """List every table of every contract.
+
+    Returns
+    -------
+    dict
+        Tables by name, in the order of `CONTRACT_NAMES`.
+
+    """
+    return {table.name: table for name in CONTRACT_NAMES for table in contract_tables(read_contract(name))}
 
 
-def tables_of(contract: OpenDataContractStandard) -> list[Table]:
-    """The tables of one contract."""
+def contract_tables(contract: OpenDataContractStandard) -> list[Table]:
+    """List the tables of one contract.
+
+    Parameters
+    ----------
+    contract
+        A contract as read from its YAML file.
+
+    Returns
+    -------
+    list of Table
+        In the order of the file.
+
+    """
     return [_table(schema) for schema in contract.schema_ or ()]
 
 
 def _table(schema: SchemaObject) -> Table:
+    """Convert a table of the standard's model."""
     properties = schema.properties or []
     keys = sorted((p for p in properties if p.primaryKey), key=lambda p: p.primaryKeyPosition or 0)
     return Table(
@@ -136,6 +205,7 @@ def _table(schema: SchemaObject) -> Table:
 
 
 def _column(prop: SchemaProperty) -> Column:
+    """Convert a column of the standard's model; the standard has no unit, so it is a custom property."""
     units = [str(c.value) for c in prop.customProperties or () if c.property == "unit"]
     return Column(
         name=str(prop.name),
@@ -149,6 +219,7 @@ def _column(prop: SchemaProperty) -> Column:
 
 
 def _column_rules(prop: SchemaProperty) -> Iterator[ColumnRule]:
+    """List the rules on single values, which the standard keeps in four places."""
     if prop.required:
         yield ColumnRule(kind=REQUIRED, bound=True)
     for kind, bound in (prop.logicalTypeOptions or {}).items():
@@ -161,6 +232,7 @@ def _column_rules(prop: SchemaProperty) -> Iterator[ColumnRule]:
 
 
 def _references(schema: SchemaObject) -> Iterator[Reference]:
+    """List the references of a table: those of one column, then those of several columns."""
     for prop in schema.properties or ():
         for relationship in prop.relationships or ():
             yield _reference([f"{schema.name}.{prop.name}"], [str(relationship.to)])
@@ -169,6 +241,7 @@ def _references(schema: SchemaObject) -> Iterator[Reference]:
 
 
 def _reference(columns: list[str], to: list[str]) -> Reference:
+    """Convert names of the form `table.column`."""
     return Reference(
         columns=tuple(name.split(".")[1] for name in columns),
         to_table=to[0].split(".")[0],
@@ -176,13 +249,15 @@ def _reference(columns: list[str], to: list[str]) -> Reference:
     )
 
 
-def _unique(table: Table) -> Rule:
+def _key_rule(table: Table) -> Rule:
+    """Count the keys that more than one row has."""
     keys = ", ".join(f'"{key}"' for key in table.keys)
     sql = f'SELECT count(*) FROM (SELECT 1 FROM "{table.name}" GROUP BY {keys} HAVING count(*) > 1)'  # noqa: S608
     return Rule(name="key.unique", sql=sql)
 
 
-def _found(table: Table, reference: Reference) -> Rule:
+def _reference_rule(table: Table, reference: Reference) -> Rule:
+    """Count the rows whose reference does not exist in the other table; a null column makes a reference optional."""
     pairs = list(zip(reference.columns, reference.to_columns, strict=True))
     same = " AND ".join(f'child."{child}" = parent."{parent}"' for child, parent in pairs)
     given = " AND ".join(f'child."{child}" IS NOT NULL' for child in reference.columns)
@@ -191,19 +266,53 @@ def _found(table: Table, reference: Reference) -> Rule:
 
 
 def to_arrow(table_name: str, rows: Sequence[Record] | pa.Table) -> pa.Table:
-    """Rows cast to the contract's schema.
+    """Cast rows to the contract's schema and check nulls and keys.
 
-    Raises ContractError naming table, column, rule and rows when a column is missing, a type does not fit, a required
-    value is null or a key comes twice.
+    Parameters
+    ----------
+    table_name
+        A table of the contracts.
+    rows
+        Records of the table, or an Arrow table with at least its columns.
+
+    Returns
+    -------
+    pyarrow.Table
+        With the contract's columns, types and order.
+
+    Notes
+    -----
+    Raises ContractError, which names table, column and rows, when a column is missing, a type does not fit, a required
+    value is null or a key is repeated.
+
     """
-    table, cast = tables()[table_name], to_typed(table_name, rows)
+    table, cast = tables()[table_name], cast_rows(table_name, rows)
     _check_nulls(table, cast)
     _check_keys(table, cast)
     return cast
 
 
-def to_typed(table_name: str, rows: Sequence[Record] | pa.Table) -> pa.Table:
-    """Rows with the contract's columns and types, whatever their values. Raises ContractError as `to_arrow`."""
+def cast_rows(table_name: str, rows: Sequence[Record] | pa.Table) -> pa.Table:
+    """Cast rows to the contract's schema without a check of their values.
+
+    Parameters
+    ----------
+    table_name
+        A table of the contracts.
+    rows
+        Records of the table, or an Arrow table with at least its columns.
+
+    Returns
+    -------
+    pyarrow.Table
+        With the contract's columns, types and order.
+
+    Raises
+    ------
+    ContractError
+        When a column is missing or a type does not fit.
+
+    """
     table = tables()[table_name]
     arrow = rows if isinstance(rows, pa.Table) else _from_records(table, rows)
     missing = [c.name for c in table.columns if c.name not in arrow.column_names]
@@ -213,6 +322,7 @@ def to_typed(table_name: str, rows: Sequence[Record] | pa.Table) -> pa.Table:
 
 
 def _from_records(table: Table, rows: Sequence[Record]) -> pa.Table:
+    """Convert records to Arrow, column by column, so that an error names its column."""
     dicts = [to_row(row) for row in rows]
     columns = {}
     for column in table.columns:
@@ -225,6 +335,7 @@ def _from_records(table: Table, rows: Sequence[Record]) -> pa.Table:
 
 
 def _cast(table: Table, column: Column, values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Cast one column."""
     try:
         return values.cast(ARROW_TYPES[column.sql_type])
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
@@ -232,20 +343,23 @@ def _cast(table: Table, column: Column, values: pa.ChunkedArray) -> pa.ChunkedAr
 
 
 def _check_nulls(table: Table, rows: pa.Table) -> None:
+    """Raise ContractError where a required column has a null."""
     for column in table.columns:
         if column.required and rows[column.name].null_count:
-            at = pc.indices_nonzero(pc.is_null(rows[column.name]))[:NUM_NAMED_ROWS]
-            keys = [_key(table, rows, i) for i in at.to_pylist()]
+            nulls = pc.indices_nonzero(pc.is_null(rows[column.name]))[:NUM_NAMED_ROWS]
+            keys = [_key(table, rows, i) for i in nulls.to_pylist()]
             raise ContractError(f"table {table.name}, column {column.name}: required, but null in rows {keys}")
 
 
 def _check_keys(table: Table, rows: pa.Table) -> None:
+    """Raise ContractError where two rows have the same key."""
     counts = rows.select(table.keys).group_by(list(table.keys)).aggregate([([], "count_all")])
     if counts.num_rows < rows.num_rows:
-        twice = counts.filter(pc.greater(counts["count_all"], 1)).select(table.keys).slice(0, NUM_NAMED_ROWS)
-        named = [tuple(row.values()) for row in twice.to_pylist()]
-        raise ContractError(f"table {table.name}: key {table.keys} comes twice in one batch: {named}")
+        repeated = counts.filter(pc.greater(counts["count_all"], 1)).select(table.keys).slice(0, NUM_NAMED_ROWS)
+        keys = [tuple(row.values()) for row in repeated.to_pylist()]
+        raise ContractError(f"table {table.name}: key {table.keys} comes twice in one batch: {keys}")
 
 
 def _key(table: Table, rows: pa.Table, index: int) -> str:
+    """Format the key of a row for a message."""
     return json.dumps([rows[key][index].as_py() for key in table.keys])

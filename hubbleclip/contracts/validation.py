@@ -1,9 +1,8 @@
-"""The check between two stages: rows that break a rule of their contract are left out, each with the rule's name; the
-rest goes on.
+"""Validation of the rows that one stage hands to the next: rows that break their contract become Rejections.
 
-Nothing is left hanging. What refers to a row that was left out goes with it; and the item that rows were made from (the
-first reference of their table) is left out too when the batch has nothing else of it, so that it is not worked on again
-night after night.
+No dangling references remain. A row that refers to a rejected row is rejected too. The item that rows were produced
+from (the first reference of their table) is rejected too when no valid row of it is left in the batch, so that it is
+not processed again by every run.
 """
 
 from __future__ import annotations
@@ -14,131 +13,191 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from hubbleclip.contracts.schema import Reference, tables, to_typed
+from hubbleclip.contracts.schema import Reference, cast_rows, tables
 from hubbleclip.core.errors import ContractError
 from hubbleclip.core.records import Rejection
 
 Rows = Mapping[str, Sequence[Any]]
-Item = tuple[str, tuple[Any, ...]]
-"""A row by table and key."""
-REPORTS = ("rejection", "attempt")
-"""Tables that tell of failures: what they refer to is not in the catalog, and they cannot be rejected themselves."""
+"""Records by table name."""
+RowKey = tuple[str, tuple[Any, ...]]
+"""Identity of a row: table name and key values."""
+FAILURE_TABLES = ("rejection", "attempt")
+"""Tables of failures: what they refer to is not in the catalog, and they cannot be rejected themselves."""
 MAX_DETAIL = 500
+"""Longest detail of a Rejection, in characters."""
 
 
-class Fault(NamedTuple):
-    """The rule that a row breaks, and the value that does."""
+class Violation(NamedTuple):
+    """The rule that a row breaks, and the value that breaks it."""
 
     rule: str
     detail: str
 
 
-def without_broken_rows(batch: Rows, stage: str, item: str, settings_digest: str) -> dict[str, list[Any]]:
-    """`batch`, its rows that break their contract replaced by Rejections of `stage`, whose reason is
-    `contract:<table>.<column>.<rule>`. `item` is the table of what the stage works on.
+def reject_broken_rows(batch: Rows, stage: str, item: str, settings_digest: str) -> dict[str, list[Any]]:
+    """Replace the rows of a batch that break their contract by Rejections.
 
-    Keys of `batch` that are no tables pass as they are. Raises ContractError where a table as a whole has another form.
+    Parameters
+    ----------
+    batch
+        Records by table name; entries under other names pass unchanged.
+    stage
+        Stage of the Rejections.
+    item
+        Table of the items that the stage processes.
+    settings_digest
+        Settings that the Rejections depend on: other settings make the rows pending again.
+
+    Returns
+    -------
+    dict
+        The batch with valid rows only, and under `rejection` also the new Rejections, whose reason is
+        `contract:<table>.<column>.<rule>`.
+
+    Notes
+    -----
+    Raises ContractError where a whole column has a wrong type.
+
     """
     passed = {name: list(rows) for name, rows in batch.items()}
-    names = [name for name, rows in batch.items() if name in tables() and name not in REPORTS and len(rows)]
-    division = _Division({name: batch[name] for name in names}, item)
+    names = [name for name, rows in batch.items() if name in tables() and name not in FAILURE_TABLES and len(rows)]
+    partition = _Partition({name: batch[name] for name in names}, item)
     for name in names:
-        division.faults.update(faults_of(name, batch[name]))
-    if not division.faults:
+        partition.violations.update(contract_violations(name, batch[name]))
+    if not partition.violations:
         return passed
-    division.spread()
+    partition.propagate()
     now = datetime.now(UTC)
-    left_out = [
+    rejected = [
         Rejection(
-            entity=table, entity_id="/".join(map(str, key)), stage=stage, reason=f"contract:{fault.rule}",
-            detail=fault.detail[:MAX_DETAIL], settings_digest=settings_digest, rejected_at=now,
+            entity=table, entity_id="/".join(map(str, key)), stage=stage, reason=f"contract:{violation.rule}",
+            detail=violation.detail[:MAX_DETAIL], settings_digest=settings_digest, rejected_at=now,
         )
-        for (table, key), fault in division.faults.items()
+        for (table, key), violation in partition.violations.items()
     ]  # fmt: skip
-    known = [*batch.get("rejection", ()), *left_out]
-    rejections = {(item.entity, item.entity_id, item.stage): item for item in known}
-    return {**passed, **division.kept(), "rejection": list(rejections.values())}
+    # Keyed as the table is: where the stage rejected the same item itself, the violation wins.
+    known = [*batch.get("rejection", ()), *rejected]
+    rejections = {(row.entity, row.entity_id, row.stage): row for row in known}
+    return {**passed, **partition.valid_rows(), "rejection": list(rejections.values())}
 
 
 def whole(batch: Rows) -> Rows:
-    """`batch` as it is, of rows that only together make sense, such as a dataset's. Raises ContractError where one
-    breaks its contract.
+    """Check rows that are only usable together, such as those of a dataset.
+
+    Parameters
+    ----------
+    batch
+        Records by table name.
+
+    Returns
+    -------
+    Mapping
+        The same batch.
+
+    Raises
+    ------
+    ContractError
+        When any row breaks its contract.
+
     """
     for name, rows in batch.items():
-        for (table, key), fault in faults_of(name, rows).items():
-            raise ContractError(f"table {table}, row {key}: breaks {fault.rule}: {fault.detail}")
+        for (table, key), violation in contract_violations(name, rows).items():
+            raise ContractError(f"table {table}, row {key}: breaks {violation.rule}: {violation.detail}")
     return batch
 
 
-def faults_of(table_name: str, rows: Sequence[Any]) -> dict[Item, Fault]:
-    """The first rule that each row breaks, by the row's key."""
-    table, typed = tables()[table_name], to_typed(table_name, rows)
-    faults: dict[Item, Fault] = {}
+def contract_violations(table_name: str, rows: Sequence[Any]) -> dict[RowKey, Violation]:
+    """Check the column rules of a table.
+
+    Parameters
+    ----------
+    table_name
+        A table of the contracts.
+    rows
+        Its records.
+
+    Returns
+    -------
+    dict
+        The first rule that each invalid row breaks, by the row's key.
+
+    """
+    table, typed = tables()[table_name], cast_rows(table_name, rows)
+    violations: dict[RowKey, Violation] = {}
     for column in table.columns:
         for rule in column.rules:
             for index in rule.broken_rows(typed[column.name]):
                 value = getattr(rows[index], column.name)
-                fault = Fault(f"{table_name}.{column.name}.{rule.name}", f"{column.name} is {value!r}")
-                faults.setdefault(_item(table_name, rows[index]), fault)
-    return faults
+                violation = Violation(f"{table_name}.{column.name}.{rule.name}", f"{column.name} is {value!r}")
+                violations.setdefault(_row_key(table_name, rows[index]), violation)
+    return violations
 
 
 @dataclass(slots=True)
-class _Division:
-    """Rows of a batch by table, and the faults of those, and of what stands behind them, that are left out."""
+class _Partition:
+    """Division of a batch into valid and invalid rows. `violations` also names items outside the batch."""
 
     rows: Rows
     item: str
-    faults: dict[Item, Fault] = field(default_factory=dict)
+    violations: dict[RowKey, Violation] = field(default_factory=dict)
 
-    def spread(self) -> None:
-        """Add what depends on faulty rows, until there is no more of it."""
+    def propagate(self) -> None:
+        """Reject what depends on rejected rows, until a fixed point."""
         num = 0
-        while len(self.faults) > num:
-            num = len(self.faults)
-            for found in [*self._dependants(), *self._bereft()]:
-                self.faults.setdefault(*found)
+        while len(self.violations) > num:
+            num = len(self.violations)
+            for key, violation in [*self._dependants(), *self._emptied_parents()]:
+                self.violations.setdefault(key, violation)
 
-    def kept(self) -> dict[str, list[Any]]:
-        """The rows without a fault."""
-        return {name: [row for row in rows if _item(name, row) not in self.faults] for name, rows in self.rows.items()}
+    def valid_rows(self) -> dict[str, list[Any]]:
+        """Rows without a violation, by table."""
+        return {
+            name: [row for row in rows if _row_key(name, row) not in self.violations]
+            for name, rows in self.rows.items()
+        }
 
-    def _dependants(self) -> Iterator[tuple[Item, Fault]]:
-        """Rows that refer to a row of this batch that is left out."""
+    def _dependants(self) -> Iterator[tuple[RowKey, Violation]]:
+        """Rows that refer to a rejected row of this batch."""
         for name, rows in self.rows.items():
             for reference in tables()[name].references:
                 parents = self.rows.get(reference.to_table, ())
-                gone = {
+                rejected = {
                     _values(parent, reference.to_columns)
                     for parent in parents
-                    if _item(reference.to_table, parent) in self.faults
+                    if _row_key(reference.to_table, parent) in self.violations
                 }
                 rule = f"{name}.{'_'.join(reference.columns)}.in_{reference.to_table}"
-                for row in rows if gone else ():
+                for row in rows if rejected else ():
                     value = _values(row, reference.columns)
-                    if value in gone:
-                        yield _item(name, row), Fault(rule, f"{reference.to_table} {value} was left out")
+                    if value in rejected:
+                        yield _row_key(name, row), Violation(rule, f"{reference.to_table} {value} was rejected")
 
-    def _bereft(self) -> Iterator[tuple[Item, Fault]]:
-        """Items, and rows of this batch, of which nothing is left."""
+    def _emptied_parents(self) -> Iterator[tuple[RowKey, Violation]]:
+        """Items, and rows of this batch, all of whose rows are rejected; with the violation of the first."""
         for name, rows in self.rows.items():
-            made_from = next(iter(tables()[name].references), None)
-            if made_from and made_from.to_table in {self.item, *self.rows}:
-                for item, faults in self._by_parent(name, rows, made_from).items():
-                    if all(faults):
-                        yield item, faults[0]
+            origin = next(iter(tables()[name].references), None)
+            if origin and origin.to_table in {self.item, *self.rows}:
+                for parent, violations in self._violations_by_parent(name, rows, origin).items():
+                    yield parent, violations[0]
 
-    def _by_parent(self, name: str, rows: Sequence[Any], made_from: Reference) -> dict[Item, list[Any]]:
-        found: dict[Item, list[Any]] = defaultdict(list)
+    def _violations_by_parent(self, name: str, rows: Sequence[Any], origin: Reference) -> dict[RowKey, list[Violation]]:
+        """Violations of the rows of each parent, without parents that have a valid row."""
+        by_parent: dict[RowKey, list[Violation | None]] = defaultdict(list)
         for row in rows:
-            parent = (made_from.to_table, _values(row, made_from.columns))
-            found[parent].append(self.faults.get(_item(name, row)))
-        return {item: faults for item, faults in found.items() if None not in item[1]}
+            parent = (origin.to_table, _values(row, origin.columns))
+            by_parent[parent].append(self.violations.get(_row_key(name, row)))
+        return {
+            parent: [one for one in violations if one is not None]
+            for parent, violations in by_parent.items()
+            if None not in violations
+        }
 
 
-def _item(table_name: str, row: Any) -> Item:
+def _row_key(table_name: str, row: Any) -> RowKey:
+    """Identity of a row."""
     return table_name, _values(row, tables()[table_name].keys)
 
 
 def _values(row: Any, columns: Sequence[str]) -> tuple[Any, ...]:
+    """Values of several columns of a row."""
     return tuple(getattr(row, column) for column in columns)

@@ -1,1 +1,1 @@
-"""What every room needs: errors, records, file names, file writing."""
+"""Shared foundations: errors, records, file names, file writing, text cleaning."""

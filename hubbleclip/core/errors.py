@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 
-FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
-SPENT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
-"""No more files or memory are to be had."""
-OF_THE_MACHINE = FULL_DISK | SPENT | {errno.EIO, errno.ESTALE}
-"""What the system says of itself, in an OSError's `errno`, not of the file that was read."""
+DISK_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
+"""Nothing more can be written: full disk, quota, read-only file system, file size limit."""
+EXHAUSTED_ERRNOS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+"""The machine is out of file descriptors or memory."""
+SYSTEM_ERRNOS = DISK_FULL_ERRNOS | EXHAUSTED_ERRNOS | {errno.EIO, errno.ESTALE}
+"""Values of `OSError.errno` that are a fault of the machine, not of the file that was read."""
 
 
 class HubbleclipError(Exception):
@@ -20,47 +21,56 @@ class SettingsError(HubbleclipError):
 
 
 class ArchiveError(HubbleclipError):
-    """The archive answered wrongly, or not at all."""
+    """The archive sent a wrong response, or none."""
 
 
 class ArchiveDownError(ArchiveError):
-    """The archive as a whole does not serve: the run stops here, and the next one goes on."""
+    """The archive as a whole is not available: the run stops, and the next run resumes."""
 
 
 class ArchiveUnreachableError(ArchiveDownError):
-    """No connection to the archive's host could be made."""
+    """No connection to the archive's host could be opened."""
 
 
 class ArchiveBusyError(ArchiveError):
-    """The archive asks to come back later: 429, 503, or a query still EXECUTING after a long wait."""
+    """The archive asks to retry later: HTTP 429 or 503, or a query still EXECUTING after a long wait."""
 
 
 class ArchiveTimeoutError(ArchiveError):
-    """The archive did not answer in time; a smaller question may be answered."""
+    """The archive did not respond in time; a smaller query may succeed."""
 
 
 class WebPageError(ArchiveError):
-    """A web page came, with status 200, where data were asked for."""
+    """The response is an HTML page with status 200 where data were requested."""
 
 
 class BadJsonError(ArchiveError):
-    """The answer is no JSON, or JSON of another form than the archive's."""
+    """The response is not JSON, or JSON with another structure than the archive's."""
 
 
-class EmptyAnswerError(ArchiveError):
-    """Nothing came where the archive itself counts something."""
+class EmptyResultError(ArchiveError):
+    """The response has no rows although the archive's own count is above zero."""
 
 
-class PartialAnswerError(ArchiveError):
-    """Fewer or more rows came than the archive counts."""
+class PartialResultError(ArchiveError):
+    """The response has fewer or more rows than the archive's own count."""
 
 
 class NullColumnsError(ArchiveError):
-    """Rows came without the columns that every row has."""
+    """The rows lack columns that every row has."""
 
 
 class DownloadError(ArchiveError):
-    """One file could not be fetched, or is not what the archive said it was. `reason` is a short code."""
+    """One file could not be downloaded, or does not match its description in the archive.
+
+    Parameters
+    ----------
+    reason
+        Short code, stored in an Attempt or a Rejection.
+    detail
+        One line for people.
+
+    """
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
@@ -69,11 +79,20 @@ class DownloadError(ArchiveError):
 
 
 class DiskFullError(HubbleclipError):
-    """There is not room enough for what is to be written: the run stops before it is written."""
+    """The disk has not enough free space for the next write: the run stops before it."""
 
 
 class ImageError(HubbleclipError):
-    """A file holds no usable image. `reason` is the short code stored in a Rejection."""
+    """A file holds no usable image.
+
+    Parameters
+    ----------
+    reason
+        Short code, stored in a Rejection.
+    detail
+        One line for people.
+
+    """
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
@@ -90,7 +109,7 @@ class CatalogError(HubbleclipError):
 
 
 class CatalogLockedError(CatalogError):
-    """Another living process writes the catalog."""
+    """Another running process writes the catalog."""
 
 
 class DatasetError(HubbleclipError):
@@ -98,7 +117,7 @@ class DatasetError(HubbleclipError):
 
 
 class TrainingError(HubbleclipError):
-    """Training cannot start or go on (no samples, NaN loss, unknown loss or model)."""
+    """Training cannot start or continue (no samples, NaN loss, unknown loss or model)."""
 
 
 class EvaluationError(HubbleclipError):

@@ -1,4 +1,4 @@
-"""Writing files so that a kill at any moment leaves the old file or the new one, never a half."""
+"""Atomic file writing: a kill at any moment leaves the old file or the new one, never a truncated one."""
 
 from __future__ import annotations
 
@@ -11,25 +11,56 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from hubbleclip.core.errors import FULL_DISK, DiskFullError
+from hubbleclip.core.errors import DISK_FULL_ERRNOS, DiskFullError
 
-CHUNK_BYTES = 1 << 20
-MANY_FILES = 8
+SYNCFS_MIN_FILES = 8
+"""From this number of files on, one `syncfs` per file system replaces one `fsync` per file."""
 
 
 def sha256_file(path: Path) -> str:
-    """Hex sha256 of a file's content."""
+    """Hash a file's content.
+
+    Parameters
+    ----------
+    path
+        An existing file.
+
+    Returns
+    -------
+    str
+        64 hex digits.
+
+    """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sha256_bytes(data: bytes | memoryview) -> str:
-    """Hex sha256 of bytes."""
+    """Hash bytes.
+
+    Parameters
+    ----------
+    data
+        Any number of bytes.
+
+    Returns
+    -------
+    str
+        64 hex digits.
+
+    """
     return hashlib.sha256(data).hexdigest()
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` survive a power cut."""
+    """Flush a folder's entries to disk, so that a rename in it survives a power cut.
+
+    Parameters
+    ----------
+    folder
+        An existing folder.
+
+    """
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -38,41 +69,61 @@ def sync_folder(folder: Path) -> None:
 
 
 def sync_files(paths: Iterable[Path]) -> None:
-    """Make files and their places in their folders survive a power cut: what must be done before a row names them.
+    """Flush files and their folder entries to disk. Call it before a catalog row names the files.
 
-    Many are synced by one call for the whole file system where the system has one: a hundred times faster than each.
+    Parameters
+    ----------
+    paths
+        Files to flush; missing ones are skipped.
+
+    Notes
+    -----
+    Many files are flushed by one `syncfs` call per file system where the system has it, which takes about a hundredth
+    of the time of one `fsync` per file.
+
     """
-    found = [path for path in paths if path.is_file()]
-    if len(found) >= MANY_FILES and _sync_file_systems(found):
+    files = [path for path in paths if path.is_file()]
+    if len(files) >= SYNCFS_MIN_FILES and _sync_file_systems(files):
         return
-    for path in found:
+    for path in files:
         with path.open("rb") as file:
             os.fsync(file.fileno())
-    for folder in {path.parent for path in found}:
+    for folder in {path.parent for path in files}:
         sync_folder(folder)
 
 
 @contextmanager
 def locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
-    """Keep others who ask for the same out of `folder`; the kernel lets go when we die, and no file is left behind.
+    """Hold an exclusive advisory lock on a folder. The kernel releases it when the process ends; no lock file is left.
 
-    Raises BlockingIOError while another has it, where we do not `wait`.
+    Parameters
+    ----------
+    folder
+        Created if it does not exist.
+    wait
+        Wait for another holder; without, raise BlockingIOError.
+
+    Yields
+    ------
+    None
+        While the lock is held.
+
     """
     folder.mkdir(parents=True, exist_ok=True)
-    opened = os.open(folder, os.O_RDONLY)
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(opened, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         yield
     finally:
-        os.close(opened)
+        os.close(descriptor)  # which also releases the lock
 
 
 def _sync_file_systems(paths: Iterable[Path]) -> bool:
-    """Whether the system can sync those that hold these files, and has. Raises OSError."""
+    """Flush the file systems that hold the paths; False where the system has no `syncfs`. Raises OSError."""
     syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
-    if syncfs is None:
+    if syncfs is None:  # macOS
         return False
-    for folder in {path.stat().st_dev: path.parent for path in paths}.values():
+    for folder in {path.stat().st_dev: path.parent for path in paths}.values():  # one folder per file system
         handle = os.open(folder, os.O_RDONLY)
         try:
             if syncfs(handle):
@@ -84,11 +135,28 @@ def _sync_file_systems(paths: Iterable[Path]) -> bool:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Let the system's word that no more can be written out as a DiskFullError."""
+    """Turn an OSError of a full disk into a DiskFullError.
+
+    Parameters
+    ----------
+    path
+        File that is written inside the block; the message names its folder.
+
+    Yields
+    ------
+    None
+        Other errors pass unchanged.
+
+    Raises
+    ------
+    DiskFullError
+        When the system reports no space, no quota or a read-only disk.
+
+    """
     try:
         yield
     except OSError as error:
-        if error.errno not in FULL_DISK:
+        if error.errno not in DISK_FULL_ERRNOS:
             raise
         raise DiskFullError(
             f"no more can be written at {path.parent} ({error.strerror}): make room or set --data, then run it again"
@@ -96,31 +164,67 @@ def writing(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def replacing(path: Path, *, is_synced: bool = True) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success sync it and rename it over `path`, on failure remove it.
+def atomic_write(path: Path, *, is_synced: bool = True) -> Iterator[Path]:
+    """Replace a file by one that the block writes: renamed over it on success, removed on failure.
 
-    Of many files that are not synced each, a power cut may leave halves until `sync_files` has been called for all.
-    Raises DiskFullError.
+    Parameters
+    ----------
+    path
+        File to replace or create; its folder is created.
+    is_synced
+        Flush file and folder before returning. Without, a power cut may leave truncated files until `sync_files` has
+        been called for them, which is faster for many files.
+
+    Yields
+    ------
+    Path
+        A temporary path in the same folder, to be written by the block.
+
+    Notes
+    -----
+    Raises DiskFullError, see `writing`.
+
     """
+    # Process and thread in the name: two writers of the same file must not share a temporary file.
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
-    with writing(path), ExitStack() as left:
+    with writing(path), ExitStack() as cleanup:
         path.parent.mkdir(parents=True, exist_ok=True)
-        left.callback(temporary.unlink, missing_ok=True)
+        cleanup.callback(temporary.unlink, missing_ok=True)
         yield temporary
         if is_synced:
             with temporary.open("rb") as file:
-                os.fsync(file.fileno())
+                os.fsync(file.fileno())  # before the rename: else the new name may show an empty file after a power cut
         temporary.replace(path)
         if is_synced:
             sync_folder(path.parent)
 
 
 def write_bytes(path: Path, data: bytes, *, is_synced: bool = True) -> None:
-    """Write a whole file, atomically; see `replacing`."""
-    with replacing(path, is_synced=is_synced) as temporary:
+    """Write a whole file atomically.
+
+    Parameters
+    ----------
+    path
+        File to replace or create.
+    data
+        Its whole content.
+    is_synced
+        See `atomic_write`.
+
+    """
+    with atomic_write(path, is_synced=is_synced) as temporary:
         temporary.write_bytes(data)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a whole UTF-8 file, atomically."""
+    """Write a whole UTF-8 file atomically.
+
+    Parameters
+    ----------
+    path
+        File to replace or create.
+    text
+        Its whole content.
+
+    """
     write_bytes(path, text.encode("utf-8"))

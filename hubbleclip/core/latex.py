@@ -1,6 +1,6 @@
-"""LaTeX as proposers leave it in plain text, turned into letters that a reader and a text model know. Pure functions.
+"""Conversion of LaTeX in plain-text abstracts to Unicode that a reader and a text model understand. Pure functions.
 
-Only what is sure is turned: an unknown command loses its backslash and keeps its name.
+Only unambiguous commands are converted: an unknown command loses its backslash and keeps its name.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
+# Unicode names Greek letters as LaTeX does ("GREEK SMALL LETTER ALPHA"), but for lambda, which it spells "lamda".
 GREEK = [*map(chr, range(ord("Α"), ord("Ω") + 1)), *map(chr, range(ord("α"), ord("ω") + 1))]
 SYMBOLS = (
     {unicodedata.name(char, "").rpartition(" ")[2].lower(): char for char in GREEK if char.islower()}
@@ -22,27 +23,48 @@ SYMBOLS = (
 )  # fmt: skip
 LETTERS = {"aa": "å", "AA": "Å", "o": "ø", "O": "Ø", "l": "ł", "L": "Ł", "ss": "ß", "ae": "æ", "AE": "Æ", "oe": "œ",
            "OE": "Œ", "i": "i", "j": "j"}  # fmt: skip
+# Old font switches, as in `{\it text}`.
 FONTS = ("it", "bf", "em", "rm", "sl", "tt", "sc")
+# Control symbols: thin and other spaces, line breaks, hyphenation hints, inline-formula brackets.
 SPACES = {",": " ", ";": " ", ":": " ", " ": " ", "\n": " ", "\\": " ", "-": "", "/": "", "(": "", ")": ""}
+# LaTeX accent commands and the combining characters of Unicode.
 COMBINING = {"'": "\u0301", "`": "\u0300", "^": "\u0302", '"': "\u0308", "~": "\u0303", "=": "\u0304", ".": "\u0307",
              "c": "\u0327", "v": "\u030c", "u": "\u0306", "H": "\u030b", "k": "\u0328", "r": "\u030a"}  # fmt: skip
 
+# Backslashes doubled by an earlier conversion: `\\alpha`.
 DOUBLED = re.compile(r"\\\\(?=[A-Za-z])")
+# `\alpha\$`, where the closing dollar of a formula was escaped by mistake.
 DOLLAR_OF_COMMAND = re.compile(r"(\\[A-Za-z]{1,20})\\\$")
 FONT_GROUP = re.compile(rf"\{{\\(?:{'|'.join(FONTS)})\b([^{{}}]*)\}}")
 STYLED = re.compile(rf"\\(?:text\w\w|math\w\w\w?|emph|text|mbox|{'|'.join(FONTS)})\{{([^{{}}]*)\}}")
 BRACED_ACCENT = re.compile(r"\{\\(['`^\"~=.]|[cvuHkr] )\\?([A-Za-z])\}|\{?\\(['`^\"~=.cvuHkr])\{\\?([A-Za-z])\}(\}?)")
 BARE_ACCENT = re.compile(r"(\w?)\\(['`^\"~])([aeiouyAEIOUYcnzN])")
 BRACED_LETTER = re.compile(rf"\{{\\({'|'.join(LETTERS)})\}}")
+# At most 100 characters: two dollars farther apart are money, not a formula.
 MATH = re.compile(r"(?<!\\)\$([^$]{1,100})(?<!\\)\$")
 COMMAND = re.compile(r"\\(?:([A-Za-z]+)(\{\}| ?)|(.))", re.DOTALL)
+# Braces of sub- and superscripts: `^{-1}`.
 SCRIPT = re.compile(r"([\^_])\{([^{}\s]*)\}")
+# `30^\circ`: the sign is raised already.
 RAISED_SIGN = re.compile(r"\^(?=[°'\"])")
 
 
-def read_latex(text: str) -> str:
-    r"""`text` with accents and Greek as letters, formulas unwrapped, `^{-1}` as `^-1`, and no command left."""
+def latex_to_text(text: str) -> str:
+    r"""Replace LaTeX commands by Unicode characters.
+
+    Parameters
+    ----------
+    text
+        Plain text that may hold LaTeX.
+
+    Returns
+    -------
+    str
+        With accents and Greek as letters, formulas without dollars, `^{-1}` as `^-1`, and no command.
+
+    """
     if "\\" in text:
+        # Fonts before accents, accents before letters: each step removes braces that the next pattern does not expect.
         text = DOLLAR_OF_COMMAND.sub(r"\1 ", DOUBLED.sub(r"\\", text))
         text = STYLED.sub(r"\1", FONT_GROUP.sub(lambda match: match[1].lstrip(), text))
         text = BARE_ACCENT.sub(_bare_accent, BRACED_ACCENT.sub(_braced_accent, text))
@@ -54,13 +76,13 @@ def read_latex(text: str) -> str:
 
 
 def _composed(mark: str, letter: str) -> str | None:
-    """The letter with its mark, if there is such a letter."""
-    both = unicodedata.normalize("NFC", letter + COMBINING[mark])
-    return both if len(both) == 1 else None
+    """Compose a letter and an accent to one character, or None where Unicode has none."""
+    composed = unicodedata.normalize("NFC", letter + COMBINING[mark])
+    return composed if len(composed) == 1 else None
 
 
 def _braced_accent(match: re.Match[str]) -> str:
-    r"""`{\"o}`, `\"{o}`, `{\"{o}}`, `{\c c}`; an outer brace that is not paired stays."""
+    r"""Replace `{\"o}`, `\"{o}`, `{\"{o}}` or `{\c c}`; keep an outer brace that has no partner."""
     mark, letter = (match[1] or match[3]).strip(), match[2] or match[4]
     composed = _composed(mark, letter)
     if composed is None:
@@ -70,10 +92,11 @@ def _braced_accent(match: re.Match[str]) -> str:
 
 
 def _bare_accent(match: re.Match[str]) -> str:
-    r"""`caf\'e` and `\"Opik`, but not `\"Open\"`: a mark is a quote where the text closes it, or before a small letter
-    that begins a word.
+    r"""Replace `caf\'e` and `\"Opik`, but not `\"Open\"`: a mark is an escaped quotation mark where the text closes
+    it, or before a lower-case letter that begins a word.
     """
     before, mark, letter = match.groups()
+    # A word rarely runs over 200 characters of quotation; the bound keeps the search linear.
     closes = re.search(rf"\\{re.escape(mark)}(?![A-Za-z\\])", match.string[match.end() : match.end() + 200])
     is_sure = bool(before) or (mark in "'\"" and letter.isupper() and closes is None)
     composed = _composed(mark, letter) if is_sure else None
@@ -81,9 +104,9 @@ def _bare_accent(match: re.Match[str]) -> str:
 
 
 def _formula(match: re.Match[str]) -> str:
-    """What stands between dollars, unless they are money: `$5M-$10M`, `$5 and $10`."""
+    """Unwrap the text between two dollars, unless they are amounts of money: `$5M-$10M`, `$5 and $10`."""
     content = match[1].strip()
-    if content in SYMBOLS:
+    if content in SYMBOLS:  # `$alpha$`, whose backslash was lost
         return SYMBOLS[content]
     has_marks = any(mark in content for mark in "\\^_")
     after = match.string[match.end() : match.end() + 1]
@@ -94,6 +117,7 @@ def _formula(match: re.Match[str]) -> str:
 
 
 def _command(match: re.Match[str]) -> str:
+    """Replace one command by its character, or by its name where it is unknown."""
     name, after, sign = match.groups()
     if name is None:
         return SPACES.get(sign, sign)

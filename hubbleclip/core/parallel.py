@@ -1,4 +1,4 @@
-"""Work on many items, wherever their user has it done: what a library function takes in place of `map`."""
+"""Parallel `map`: the type that library functions accept in place of the built-in, and a bounded one for pools."""
 
 from __future__ import annotations
 
@@ -8,32 +8,52 @@ from concurrent.futures import Executor, Future
 from typing import Protocol, TypeVar
 
 Item = TypeVar("Item")
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 
 
-class Spread(Protocol[Item, Made]):
-    """As the built-in `map`: what `work` makes of each item, in the order of the items.
+class MapFn(Protocol[Item, Result]):
+    """A function like the built-in `map`, possibly over other processes: results in the order of the items.
 
-    Items, what is made of them and `work` itself cross to other processes by pickle; so `work` is a `partial` of a
-    function of a module, never a lambda.
+    Items, results and `work` may be pickled to other processes, so `work` is a `partial` of a module-level function,
+    never a lambda.
     """
 
-    def __call__(self, work: Callable[[Item], Made], items: Sequence[Item], /) -> Iterable[Made]:
+    def __call__(self, work: Callable[[Item], Result], items: Sequence[Item], /) -> Iterable[Result]:
         """See the class."""
 
 
-def ahead(pool: Executor, work: Callable[[Item], Made], items: Iterable[Item], most: int) -> Iterator[Made]:
-    """What `work` makes of each item, in order, begun for at most `most` items that nobody has taken yet: the `map` of
-    a pool would hold all. Who stops early leaves nothing to do but what is under way.
+def ahead(pool: Executor, work: Callable[[Item], Result], items: Iterable[Item], most: int) -> Iterator[Result]:
+    """Map over a pool with a bounded number of results that are started but not yet consumed.
+
+    Parameters
+    ----------
+    pool
+        Runs the work.
+    work
+        Called once per item.
+    items
+        Read lazily, so the iterable may be infinite.
+    most
+        Items submitted beyond the one that the caller waits for; bounds the memory.
+
+    Yields
+    ------
+    Result
+        In the order of the items.
+
+    Notes
+    -----
+    `Executor.map` would submit all items at once. A caller that stops early cancels what has not started.
+
     """
-    waiting: deque[Future[Made]] = deque()
+    futures: deque[Future[Result]] = deque()
     try:
         for item in items:
-            waiting.append(pool.submit(work, item))
-            if len(waiting) > most:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+            futures.append(pool.submit(work, item))
+            if len(futures) > most:
+                yield futures.popleft().result()
+        while futures:
+            yield futures.popleft().result()
     finally:
-        for one in waiting:
-            one.cancel()
+        for future in futures:
+            future.cancel()

@@ -1,4 +1,4 @@
-"""Objects with locks and connections, which cannot cross to another process: there one like it is made."""
+"""Objects with locks and connections, which cannot be pickled: each process builds its own from the same arguments."""
 
 from __future__ import annotations
 
@@ -7,38 +7,42 @@ from functools import lru_cache
 from typing import Any, Self
 from uuid import uuid4
 
-MANY = 8
-_ONE_AT_A_TIME = threading.Lock()
+CACHE_SIZE = 8
+"""Objects kept per process; the least recently used one is dropped."""
+_BUILD_LOCK = threading.Lock()
 
 
-class MadeApart:
-    """What threads share, while every other process that it is sent to makes one of its own from the same arguments:
-    one, however often it is sent, until newer ones take its place.
+class ProcessLocal:
+    """Base of objects that threads share and that other processes rebuild when they unpickle them.
+
+    Only the constructor's arguments are pickled. A process that receives the same object repeatedly builds it once and
+    reuses it, until `CACHE_SIZE` newer ones displace it.
     """
 
-    _made_from: tuple[str, type, tuple[Any, ...]]
-    is_apart = False
-    """Whether this is such a one, whose state the sender cannot see."""
+    _recipe: tuple[str, type, tuple[Any, ...]]
+    is_worker_copy = False
+    """Whether this object was rebuilt in another process, whose state the sender cannot see."""
 
     def __new__(cls, *args: Any) -> Self:
-        """Note what it is made from, and a name for it."""
-        made = super().__new__(cls)
-        made._made_from = uuid4().hex, cls, args
-        return made
+        """Record how to rebuild the object: a unique name, its class and the arguments."""
+        instance = super().__new__(cls)
+        instance._recipe = uuid4().hex, cls, args
+        return instance
 
     def __reduce__(self) -> tuple[Any, ...]:
         """See the class."""
-        return _made, self._made_from
+        return _build, self._recipe
 
 
-def _made(name: str, cls: type, args: tuple[Any, ...]) -> Any:
-    with _ONE_AT_A_TIME:
-        return _made_once(name, cls, args)
+def _build(name: str, cls: type, args: tuple[Any, ...]) -> Any:
+    """Rebuild an object, or return the one built before; `lru_cache` alone may build twice in two threads."""
+    with _BUILD_LOCK:
+        return _build_once(name, cls, args)
 
 
-@lru_cache(MANY)
-def _made_once(name: str, cls: type, args: tuple[Any, ...]) -> Any:
-    """`name` tells those with equal arguments from one another."""
-    made = cls(*args)
-    made.is_apart = True
-    return made
+@lru_cache(CACHE_SIZE)
+def _build_once(name: str, cls: type, args: tuple[Any, ...]) -> Any:
+    """Build an object; `name` is part of the cache key, so that objects with equal arguments stay distinct."""
+    instance = cls(*args)
+    instance.is_worker_copy = True
+    return instance

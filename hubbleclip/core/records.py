@@ -1,4 +1,4 @@
-"""The rows that travel between stages: frozen, typed, in the words of the data contract.
+"""The rows that stages exchange, one class per table: frozen, typed, named as in the data contract.
 
 Units are in the names; sky positions are ICRS degrees; times that end in `_at` are UTC and never part of an identity.
 """
@@ -12,9 +12,10 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proposal:
-    """One observing proposal. `proposal_id` is `archive:number`, since numbers repeat between missions.
+    """One observing proposal. `proposal_id` is `archive:number`, because numbers repeat between missions.
 
-    `provenance` is JSON: which source each field was taken from, and what others said where they differ.
+    `pi` is the principal investigator. `provenance` is JSON: the source of each field, and differing values of other
+    sources.
     """
 
     proposal_id: str
@@ -33,9 +34,10 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
-    """One CAOM observation. `obs_id` is the name, `obsid` the archive's number: never the same thing.
+    """One observation of the Common Archive Observation Model (CAOM), on which MAST is built.
 
-    `visit` names the proposal's visit; `fingerprint` is a hash of all that the archive said, so that a change is seen.
+    `obs_id` is its name, `obsid` MAST's internal number: do not confuse them. `footprint` is an s_region string.
+    `visit` names the proposal's visit; `fingerprint` is a hash of the archive's whole row, to detect a change.
     """
 
     obs_id: str
@@ -62,11 +64,12 @@ class Observation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Product:
-    """One file of an observation, chosen for the stated reason. `sha256` is null until it is fetched, `path` also after
-    the file is dropped.
+    """One selected file of an observation; `choice` is the reason of the selection.
 
-    `archive_version` is what the archive's listing tells of the file's version, `fetched_version` what it told when the
-    bytes were fetched: where the two differ, a newer file waits to be fetched. `version` counts from 1.
+    `sha256` is null until the file is fetched, `path` also after the file is deleted. `archive_version` is the file's
+    version in the archive's current listing, `fetched_version` the one at the time of the download: where they differ,
+    a newer file is to be fetched. `version` counts the contents from 1; `superseded_at` is set when the file is no
+    longer selected.
     """
 
     uri: str
@@ -89,7 +92,7 @@ class Product:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProductVersion:
-    """One content that a product has had; the newest is the one that the product names."""
+    """One content of a product over time; the product's own row holds the newest."""
 
     uri: str
     version: int
@@ -102,7 +105,7 @@ class ProductVersion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
-    """When an observation's products were last asked for, and of which row (`fingerprint`) under which settings."""
+    """The last request for an observation's product list; `fingerprint` is that of the observation at the time."""
 
     obs_id: str
     settings_digest: str
@@ -112,9 +115,7 @@ class Listing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """An item that failed and is tried again in a later run, from `next_try_at` on. One row an (entity, entity_id,
-    stage).
-    """
+    """An item that failed and is retried by a later run, from `next_try_at` on. Key: (entity, entity_id, stage)."""
 
     entity: str
     entity_id: str
@@ -129,12 +130,13 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tile:
-    """A square PNG cut from a product. `chip` is the FITS extension; (y0, x0) may be negative where a tile is padded.
+    """A square image cut from a product. `chip` is the FITS extension; (y0, x0) is negative where the tile is padded.
 
-    A display level is `255 * f((value - black) / (white - black))`; sky, noise, black, white and softening are in
-    `unit`. `corners_deg` is ra, dec of the outer corners in the order (y0, x0), (y0, x1), (y1, x1), (y1, x0); empty
-    without WCS. `view` is native, overview, aim or colour; `shrink` pixels of the image a side make one of the tile;
-    `part_uris` names the products of a colour tile, red first.
+    A display level is `255 * f((value - black) / (white - black))` with the stretch `f`; `sky`, `noise`, `black`,
+    `white` and `softening` are in `unit`. `corners_deg` holds ra, dec of the outer corners in the order (y0, x0),
+    (y0, x1), (y1, x1), (y1, x0); empty without WCS. `view` is native, overview, aim or colour. `shrink` is the
+    downsampling factor: image pixels per tile pixel along one axis. `part_uris` names the products of a colour tile,
+    red first.
     """
 
     tile_id: str
@@ -172,7 +174,7 @@ class Tile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caption:
-    """A text made from a proposal."""
+    """One text of a proposal: its abstract, title or another kind in the caption registry."""
 
     proposal_id: str
     kind: str
@@ -181,7 +183,7 @@ class Caption:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitAssignment:
-    """Where a tile belongs: `train`, `val`, `test`, or `excluded` with the reason."""
+    """The split of a tile: `train`, `val`, `test`, or `excluded` with the reason."""
 
     tile_id: str
     group_id: str
@@ -191,7 +193,7 @@ class SplitAssignment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """The one row that stands in the tar's `json` member, the manifest and the catalog."""
+    """One image-text sample: the same row in the tar's `json` member, the manifest and the catalog."""
 
     tile_id: str
     split: str
@@ -223,7 +225,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placement:
-    """Where a dataset keeps a sample's PNG: `offset` and `length` are bytes of the image data inside the shard."""
+    """Position of a sample's image in a dataset: `offset` and `length` of the image data in the shard, in bytes."""
 
     dataset_digest: str
     tile_id: str
@@ -234,7 +236,7 @@ class Placement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shard:
-    """One tar of samples."""
+    """One tar file of samples. `home_digest` is the dataset whose directory holds the file, null for this one."""
 
     dataset_digest: str
     shard: str
@@ -247,7 +249,9 @@ class Shard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
-    """An immutable directory of shards. `digest` is over its content, `inputs_digest` over what it was made from."""
+    """An immutable directory of shards. `digest` hashes its content, `inputs_digest` the rows and settings it is built
+    from; `parent_digest` is the older dataset whose shards it reuses.
+    """
 
     digest: str
     inputs_digest: str
@@ -263,7 +267,7 @@ class Dataset:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejection:
-    """An item left out, and why. One row an (entity, entity_id, stage)."""
+    """An item that cannot be used, and why. Key: (entity, entity_id, stage)."""
 
     entity: str
     entity_id: str
@@ -276,7 +280,7 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watermark:
-    """Up to which release date (MJD) a query has been answered in full."""
+    """The release date (MJD) up to which the results of an archive query are complete."""
 
     archive: str
     query_digest: str
@@ -286,7 +290,7 @@ class Watermark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One training, as its run directory tells it."""
+    """One training run, as its run directory describes it."""
 
     run_id: str
     dataset_digest: str
@@ -309,7 +313,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """Weights of a run at a step."""
+    """Weights of a run at an optimizer step."""
 
     run_id: str
     step: int
@@ -319,8 +323,9 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """One figure of a report: `model` is fine_tuned, base, shuffled, random, bm25 or oracle; `low`, `high` the 95 %
-    interval.
+    """One metric of a report, with its 95 % interval (`low`, `high`).
+
+    `model` is fine_tuned, base, shuffled, random, bm25 or oracle.
     """
 
     run_id: str
@@ -335,7 +340,7 @@ class Metric:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """One evaluation, written under `reports/<report_id>/`."""
+    """One evaluation, written to `reports/<report_id>/`."""
 
     report_id: str
     run_id: str
@@ -346,7 +351,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Promotion:
-    """Whether a run took the place of the promoted one; `low` and `high` bound the paired difference on val."""
+    """The decision whether a run replaces the promoted one; `low` and `high` bound the paired difference on val."""
 
     run_id: str
     previous_run_id: str | None
@@ -366,5 +371,18 @@ Record = (
 
 
 def to_row(record: Record) -> dict[str, Any]:
-    """The record as a dict, in the order of its fields (`dataclasses.asdict` would copy every list)."""
+    """Convert a record to a dict.
+
+    Parameters
+    ----------
+    record
+        Any record of this module.
+
+    Returns
+    -------
+    dict
+        Field names and values, in the order of the fields. Lists are shared with the record: `dataclasses.asdict`
+        would copy them, which is slow for large tables.
+
+    """
     return {name: getattr(record, name) for name in record.__dataclass_fields__}

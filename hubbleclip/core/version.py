@@ -1,4 +1,4 @@
-"""Which code made a thing: the release, and the git commit where the code runs from a checkout."""
+"""Version of the code that produced an output: the release, and the git commit in a checkout."""
 
 from __future__ import annotations
 
@@ -11,13 +11,21 @@ from hubbleclip import __version__
 
 @cache
 def code_version() -> str:
-    """Such as `0.1.0+g1a2b3c4`, with `.dirty` for uncommitted changes; the release alone outside a checkout."""
+    """Version of the running code.
+
+    Returns
+    -------
+    str
+        Such as `0.1.0+g1a2b3c4`, with `.dirty` for uncommitted changes; the release alone outside a checkout.
+
+    """
     root = Path(__file__).parents[2]
     if not (root / ".git").exists():
         return __version__
+    # `--exclude=*` ignores tags, which would come in place of the commit's hash.
     command = ["git", "-C", str(root), "describe", "--always", "--dirty=.dirty", "--exclude=*"]
     try:
-        found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        commit = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return __version__
-    return f"{__version__}+g{found}"
+    return f"{__version__}+g{commit}"

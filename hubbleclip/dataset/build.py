@@ -31,7 +31,7 @@ from hubbleclip.contracts import schema as contracts
 from hubbleclip.core.errors import DatasetError
 from hubbleclip.core.io import sha256_file, sync_files, sync_folder, write_bytes
 from hubbleclip.core.layout import parse_shard_name, shard_name
-from hubbleclip.core.parallel import Spread
+from hubbleclip.core.parallel import MapFn
 from hubbleclip.core.records import Sample
 from hubbleclip.dataset import publish as publication
 from hubbleclip.dataset import shard_writer as packing
@@ -84,7 +84,7 @@ class PlannedShard:
 
 
 def two_at_once(work: Callable[[Item], Made], items: Sequence[Item]) -> Iterable[Made]:
-    """A Spread over two threads: see `SHARDS_AT_ONCE`."""
+    """A MapFn over two threads: see `SHARDS_AT_ONCE`."""
     with ThreadPoolExecutor(SHARDS_AT_ONCE) as pool:
         return list(pool.map(work, items))
 
@@ -115,7 +115,7 @@ def build_dataset(
     split_report: Mapping[str, Any] | None = None,
     split_tables: Mapping[str, pa.Table] | None = None,
     read_png_size: Callable[[str], int] | None = None,
-    spread: Spread[PlannedShard, packing.Tar] = two_at_once,
+    spread: MapFn[PlannedShard, packing.Tar] = two_at_once,
 ) -> BuiltDataset:
     """Build `datasets_dir/<digest>/`, or find it already built from the same inputs.
 
@@ -217,7 +217,7 @@ def plan_shards(samples: Sequence[Sample], sizes: Sizes, max_bytes: int, first: 
 
 
 def _write_shards(
-    building: Path, plan: Plan, read_png: packing.ReadPng, sidecars: Sidecars, spread: Spread[PlannedShard, packing.Tar]
+    building: Path, plan: Plan, read_png: packing.ReadPng, sidecars: Sidecars, spread: MapFn[PlannedShard, packing.Tar]
 ) -> dict[str, packing.Tar]:
     """Write the shards that are not yet there, each atomically."""
     there = [name for name in plan if (building / name).is_file()]

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from hubbleclip.contracts.schema import tables
 from hubbleclip.core.errors import DatasetError
-from hubbleclip.core.io import replacing, sha256_bytes
+from hubbleclip.core.io import atomic_write, sha256_bytes
 from hubbleclip.core.layout import parse_digest, parse_shard_name
 from hubbleclip.core.records import Dataset, Placement, Sample, Shard
 from hubbleclip.dataset.shard_writer import canonical_json
@@ -100,7 +100,7 @@ def sample_table(samples: Sequence[Sample]) -> pa.Table:
 
 def write_table(path: Path, table: pa.Table) -> None:
     """Write a table as Parquet, atomically; it lasts once `sync_files` was called for it."""
-    with replacing(path, is_synced=False) as temporary:
+    with atomic_write(path, is_synced=False) as temporary:
         pq.write_table(table, temporary, compression="zstd", row_group_size=ROWS_A_GROUP)
 
 

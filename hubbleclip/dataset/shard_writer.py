@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hubbleclip.core.errors import DatasetError
-from hubbleclip.core.io import replacing, sha256_bytes, sha256_file
+from hubbleclip.core.io import atomic_write, sha256_bytes, sha256_file
 from hubbleclip.core.parallel import ahead
 from hubbleclip.core.records import Sample, to_row
 
@@ -146,7 +146,7 @@ def write_tar(path: Path, samples: Sequence[Sample], read_png: ReadPng, sidecars
     Threads read and check tiles ahead. `sidecars` has the `json` members that are made already, by tile id.
     """
     read = partial(read_checked_png, read_png=read_png)
-    with replacing(path) as temporary, ThreadPoolExecutor(THREADS) as pool:
+    with atomic_write(path) as temporary, ThreadPoolExecutor(THREADS) as pool:
         with tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
             for sample, picture in zip(samples, ahead(pool, read, samples, TILES_AHEAD), strict=True):
                 for name, data in members(sample, picture, sidecars.get(sample.tile_id)):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from hubbleclip.core.errors import DatasetError
-from hubbleclip.core.io import replacing
+from hubbleclip.core.io import atomic_write
 
 Span = tuple[str, int, int]
 """Address, offset and length in bytes."""
@@ -66,7 +66,7 @@ class Disk:
 
     def upload(self, source: Path, address: str) -> None:
         """See Storage."""
-        with replacing(Path(address)) as temporary:
+        with atomic_write(Path(address)) as temporary:
             shutil.copyfile(source, temporary)
 
 

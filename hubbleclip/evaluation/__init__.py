@@ -1,1 +1,1 @@
-"""How well a model finds texts for images and images for texts, on groups that it never saw."""
+"""Evaluation: how well a model retrieves texts for images and images for texts, on proposal groups outside training."""

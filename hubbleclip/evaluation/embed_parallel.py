@@ -1,7 +1,8 @@
-"""Tiles of a split embedded part by part, in other processes where a Spread is given: each loads a model once.
+"""Tiles of splits embedded range by range, in other processes if a parallel map is given.
 
-A part is some whole batches of its split, and torch has as many threads as where the parts were planned: so on machines
-of one kind the features are those of `embed_tiles`, bit by bit.
+Each process loads a model once. A range is a number of whole batches of its split, and torch uses as many threads as
+in the process that planned the ranges: so on machines of one type the features equal those of `embed_tiles` bit by
+bit.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 import pyarrow.compute as pc
 import torch
 
-from hubbleclip.core.parallel import Spread
+from hubbleclip.core.parallel import MapFn
 from hubbleclip.dataset.manifest import DatasetInfo, read_dataset
 from hubbleclip.dataset.reader import Rows, SplitTiles, open_split
 from hubbleclip.evaluation import embed
@@ -24,36 +25,47 @@ from hubbleclip.training.checkpoints import load_run_model
 from hubbleclip.training.models.builder import LoadedModel, load_model
 from hubbleclip.training.runs import read_model_settings
 
-BATCHES = 4
-"""In a part: while one is embedded, the next is read."""
-MODELS = 4
-"""Kept in a process: those of one evaluation."""
+BATCHES_PER_RANGE = 4
+"""More than one, so that the next batch is read while one is embedded."""
+CACHED_MODELS = 4
+"""Models (and opened splits) kept in a process: as many as one evaluation compares."""
 
-SpreadParts = Spread["TilePart", Floats]
+EmbedMapFn = MapFn["TileRange", Floats]
+"""A parallel `map` from ranges of tiles to their features (n, d)."""
 TileFeatures = tuple[list[str], Floats]
 """Tile ids of a split and their features (n, d)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSource:
-    """A model by the finished run that it is of: its best, or with a seed the one that the run started from."""
+    """Where a model comes from: a finished run's best checkpoint, or the base model that the run started from.
+
+    `base_model_seed` is None for the checkpoint; for the base model it is the seed of its random weights.
+    """
 
     run_dir: Path
-    start_seed: int | None = None
+    base_model_seed: int | None = None
     precision: str
 
     def load(self) -> LoadedModel:
-        """The model, ready to embed."""
-        if self.start_seed is None:
+        """Load the model and prepare it for embedding.
+
+        Returns
+        -------
+        LoadedModel
+            On the GPU if there is one, with weights of `precision`.
+
+        """
+        if self.base_model_seed is None:
             loaded = load_run_model(self.run_dir)
         else:
-            loaded = load_model(read_model_settings(self.run_dir), self.start_seed)
-        return embed.ready_to_embed(loaded, self.precision)
+            loaded = load_model(read_model_settings(self.run_dir), self.base_model_seed)
+        return embed.prepare_for_embedding(loaded, self.precision)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TilePart:
-    """Tiles `start` to `stop` of a split, for a model."""
+class TileRange:
+    """Tiles `start` to `stop` (exclusive) of a split in order of tile id, to be embedded by a model."""
 
     model: ModelSource
     split: str
@@ -63,49 +75,104 @@ class TilePart:
 
 def embed_splits(
     models: Mapping[ModelSource, LoadedModel],
-    wanted: Iterable[tuple[ModelSource, str]],
+    requests: Iterable[tuple[ModelSource, str]],
     info: DatasetInfo,
     batch_size: int,
-    spread: SpreadParts | None = None,
+    map_fn: EmbedMapFn | None = None,
 ) -> dict[tuple[ModelSource, str], TileFeatures]:
-    """Features of splits by models: by these here, or where `spread` has it done."""
-    if spread is None:
-        return {key: embed.embed_tiles(models[key[0]], info, key[1], batch_size) for key in dict.fromkeys(wanted)}
-    tile_ids = {(model, split): split_ids(info, split) for model, split in wanted}
-    size = batch_size * BATCHES
-    parts = [
-        TilePart(model=model, split=split, start=start, stop=min(start + size, len(ids)))
+    """Embed the tiles of splits by models, in this process or by a parallel map.
+
+    Parameters
+    ----------
+    models : mapping of ModelSource to LoadedModel
+        Models loaded in this process; unused if `map_fn` is given.
+    requests : iterable of (ModelSource, str)
+        Pairs of a model and a split; repeated pairs are embedded once.
+    info : DatasetInfo
+        Dataset that holds the splits.
+    batch_size : int
+        Tiles per forward pass.
+    map_fn : EmbedMapFn, optional
+        Embeds ranges of tiles in other processes.
+
+    Returns
+    -------
+    dict of (ModelSource, str) to TileFeatures
+        Tile ids and features (n, d) by pair, in the order of the requests.
+
+    """
+    if map_fn is None:
+        return {key: embed.embed_tiles(models[key[0]], info, key[1], batch_size) for key in dict.fromkeys(requests)}
+    tile_ids = {(model, split): split_ids(info, split) for model, split in requests}
+    # Whole batches only: a matrix product of another shape may differ in its last bits.
+    size = batch_size * BATCHES_PER_RANGE
+    ranges = [
+        TileRange(model=model, split=split, start=start, stop=min(start + size, len(ids)))
         for (model, split), ids in tile_ids.items()
         for start in range(0, len(ids), size)
     ]
-    work = partial(embed_part, info.path, batch_size, torch.get_num_threads())
-    made: dict[tuple[ModelSource, str], list[Floats]] = {key: [] for key in tile_ids}
-    for part, features in zip(parts, spread(work, parts), strict=True):
-        made[part.model, part.split].append(features)
-    return {key: (ids, np.concatenate(made[key])) for key, ids in tile_ids.items()}
+    work = partial(embed_range, info.path, batch_size, torch.get_num_threads())  # a partial, because it is pickled
+    features: dict[tuple[ModelSource, str], list[Floats]] = {key: [] for key in tile_ids}
+    for tile_range, feat_nd in zip(ranges, map_fn(work, ranges), strict=True):
+        features[tile_range.model, tile_range.split].append(feat_nd)
+    return {key: (ids, np.concatenate(features[key])) for key, ids in tile_ids.items()}
 
 
 def split_ids(info: DatasetInfo, split: str) -> list[str]:
-    """Tile ids of a split, in the order of its features."""
+    """List the tile ids of a split, in the order of its features.
+
+    Parameters
+    ----------
+    info : DatasetInfo
+        Dataset whose manifest is read.
+    split : str
+        `train`, `val` or `test`.
+
+    Returns
+    -------
+    list of str
+        Tile ids in the order of the manifest.
+
+    """
     tile_ids: list[str] = info.manifest.filter(pc.field("split") == split)["tile_id"].to_pylist()
     return tile_ids
 
 
-def embed_part(place: str, batch_size: int, threads: int, part: TilePart) -> Floats:
-    """Features of a part's tiles, in the dataset at `place`."""
-    torch.set_num_threads(threads)
-    tiles, rows = _opened(place, part.split), slice(part.start, part.stop)
-    mine = replace(
+def embed_range(dataset_path: str, batch_size: int, threads: int, tile_range: TileRange) -> Floats:
+    """Embed a range of tiles.
+
+    Parameters
+    ----------
+    dataset_path : str
+        Folder or store address of the dataset.
+    batch_size : int
+        Tiles per forward pass.
+    threads : int
+        Torch threads to use, those of the planning process.
+    tile_range : TileRange
+        Model, split and tiles.
+
+    Returns
+    -------
+    ndarray
+        Features (n, d) of length 1.
+
+    """
+    torch.set_num_threads(threads)  # the number of threads decides the order of the sums, so the last bits
+    tiles, rows = _opened(dataset_path, tile_range.split), slice(tile_range.start, tile_range.stop)
+    selected = replace(
         tiles, rows=Rows(tiles.rows.table[rows]), spans=tiles.spans[rows], group_n=tiles.group_n[rows]
     )  # fmt: skip
-    return embed.embed_rows(_loaded(part.model), mine, batch_size)
+    return embed.embed_open_tiles(_loaded(tile_range.model), selected, batch_size)
 
 
-@lru_cache(MODELS)
+@lru_cache(CACHED_MODELS)
 def _loaded(model: ModelSource) -> LoadedModel:
+    """Load a model once per process."""
     return model.load()
 
 
-@lru_cache(MODELS)
-def _opened(place: str, split: str) -> SplitTiles:
-    return open_split(read_dataset(place), split)
+@lru_cache(CACHED_MODELS)
+def _opened(dataset_path: str, split: str) -> SplitTiles:
+    """Open a split once per process."""
+    return open_split(read_dataset(dataset_path), split)

@@ -1,4 +1,4 @@
-"""What a model makes of a test set and of the phrases that are asked of it."""
+"""A model's features of a test set, of the labels' phrases and of the vocabulary."""
 
 from __future__ import annotations
 
@@ -11,70 +11,152 @@ from hubbleclip.core.errors import EvaluationError
 from hubbleclip.core.vectors import unit
 from hubbleclip.evaluation import embed
 from hubbleclip.evaluation.embed_parallel import TileFeatures
-from hubbleclip.evaluation.metrics import phrases as zeroshot
 from hubbleclip.evaluation.metrics.retrieval import Floats
+from hubbleclip.evaluation.metrics.vocabulary import (
+    HYPOTHESIS_PROMPTS,
+    OBJECT_PROMPTS,
+    QUERY_PROMPTS,
+    Vocabulary,
+    ensemble_prompts,
+    fill_templates,
+)
 from hubbleclip.evaluation.metrics.zeroshot import Labels
 from hubbleclip.evaluation.test_set import TestSet
 from hubbleclip.training.models.builder import LoadedModel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Features:
-    """What one model makes of the test tiles (t, d), their captions (c, d) and, by name, the labels' phrases (k, d);
-    rows of length 1. `scale` is the factor on its similarities.
+class ModelFeatures:
+    """One model's features of the test tiles (t, d), their captions (c, d) and, by zero-shot task, the labels (k, d).
+
+    Rows have length 1. `logit_scale` is the factor that the model puts on its similarities before a softmax.
     """
 
     tiles_td: Floats
     captions_cd: Floats
     labels_kd: Mapping[str, Floats]
-    scale: float
+    logit_scale: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Phrases:
-    """What one model makes of the vocabulary (p, d); rows of length 1."""
+class PhraseFeatures:
+    """One model's features (p, d) of each list of the vocabulary; rows have length 1."""
 
     objects_pd: Floats
     hypotheses_pd: Floats
     queries_pd: Floats
 
 
-def embed_test(
+def embed_test_set(
     loaded: LoadedModel, tiles: TileFeatures, test_set: TestSet, labels: Mapping[str, Labels], batch_size: int
-) -> Features:
-    """What a model makes of the test tiles, embedded already, their captions and their labels."""
+) -> ModelFeatures:
+    """Embed the captions and labels of a test set, and join them with its tiles' features.
+
+    Parameters
+    ----------
+    loaded : LoadedModel
+        Model whose text tower and logit scale are used.
+    tiles : TileFeatures
+        Tile ids and features of the test split, embedded by the same model.
+    test_set : TestSet
+        Tiles and captions.
+    labels : mapping of str to Labels
+        Labels by zero-shot task.
+    batch_size : int
+        Texts per forward pass.
+
+    Returns
+    -------
+    ModelFeatures
+        Features in the order of the test set.
+
+    Raises
+    ------
+    EvaluationError
+        If the tiles are not in the order of the test set.
+
+    """
     tile_ids, tiles_td = tiles
     if tile_ids != [sample.tile_id for sample in test_set.samples]:
         raise EvaluationError("the dataset's manifest is not sorted by tile id: build the dataset again")
-    return Features(
+    return ModelFeatures(
         tiles_td=tiles_td,
         captions_cd=embed.embed_texts(loaded, test_set.captions_c, batch_size),
         labels_kd={
-            name: embed_phrases(loaded, of_kind.phrases, of_kind.prompts, batch_size)
-            for name, of_kind in labels.items()
+            task: embed_phrases(loaded, of_task.phrases, of_task.prompts, batch_size)
+            for task, of_task in labels.items()
         },
-        scale=float(loaded.model.logit_scale.detach().exp()),
+        logit_scale=float(loaded.model.logit_scale.detach().exp()),  # the parameter is the logarithm
     )
 
 
 def embed_phrases(loaded: LoadedModel, phrases: tuple[str, ...], templates: tuple[str, ...], batch_size: int) -> Floats:
-    """One feature a phrase, the mean over its prompts."""
-    feat_pd = embed.embed_pieces(loaded, zeroshot.prompts(phrases, templates), batch_size)
-    return zeroshot.ensembled(feat_pd, len(templates))
+    """Embed phrases, each as the mean over its prompts.
+
+    Parameters
+    ----------
+    loaded : LoadedModel
+        Model whose text tower is used.
+    phrases : tuple of str
+        The k phrases.
+    templates : tuple of str
+        Prompt templates with one `{}` for the phrase.
+    batch_size : int
+        Prompts per forward pass.
+
+    Returns
+    -------
+    ndarray
+        Features (k, d) of length 1.
+
+    """
+    feat_pd = embed.embed_short_texts(loaded, fill_templates(phrases, templates), batch_size)
+    return ensemble_prompts(feat_pd, len(templates))
 
 
-def embed_vocabulary(loaded: LoadedModel, vocabulary: zeroshot.Vocabulary, batch_size: int) -> Phrases:
-    """What a model makes of the vocabulary, one feature a phrase."""
-    return Phrases(
-        objects_pd=embed_phrases(loaded, vocabulary.object_classes, zeroshot.OBJECT_PROMPTS, batch_size),
-        hypotheses_pd=embed_phrases(loaded, vocabulary.science_hypotheses, zeroshot.HYPOTHESIS_PROMPTS, batch_size),
-        queries_pd=embed_phrases(loaded, vocabulary.queries, zeroshot.QUERY_PROMPTS, batch_size),
+def embed_vocabulary(loaded: LoadedModel, vocabulary: Vocabulary, batch_size: int) -> PhraseFeatures:
+    """Embed every phrase of the vocabulary.
+
+    Parameters
+    ----------
+    loaded : LoadedModel
+        Model whose text tower is used.
+    vocabulary : Vocabulary
+        Phrases by list.
+    batch_size : int
+        Prompts per forward pass.
+
+    Returns
+    -------
+    PhraseFeatures
+        One feature per phrase.
+
+    """
+    return PhraseFeatures(
+        objects_pd=embed_phrases(loaded, vocabulary.object_classes, OBJECT_PROMPTS, batch_size),
+        hypotheses_pd=embed_phrases(loaded, vocabulary.science_hypotheses, HYPOTHESIS_PROMPTS, batch_size),
+        queries_pd=embed_phrases(loaded, vocabulary.queries, QUERY_PROMPTS, batch_size),
     )
 
 
-def averaged_views(features_td: Floats, test_set: TestSet) -> Floats:
-    """Each tile's feature as the normalised mean of its proposal's tiles: many views of it as one question."""
+def mean_over_proposals(features_td: Floats, test_set: TestSet) -> Floats:
+    """Replace each tile's feature by the normalised mean over its proposal's tiles: all views as one query.
+
+    Parameters
+    ----------
+    features_td : ndarray
+        Features (t, d) of the test tiles.
+    test_set : TestSet
+        The tiles, with their proposals.
+
+    Returns
+    -------
+    ndarray
+        Features (t, d) of length 1, equal for the tiles of a proposal.
+
+    """
     _, proposal_t = np.unique([sample.proposal_id for sample in test_set.samples], return_inverse=True)
     sums_pd = np.zeros((proposal_t.max() + 1, features_td.shape[1]))
     np.add.at(sums_pd, proposal_t, features_td)
+    # The length is normalised anyway, so the sum serves as the mean.
     return unit(sums_pd)[proposal_t]

@@ -1,4 +1,4 @@
-"""What fine-tuning forgot: zero-shot on pictures of another kind, before and after.
+"""What fine-tuning forgets: zero-shot accuracy on images of another domain, before and after.
 
 The handwritten digits that scikit-learn ships (8 x 8 px, a copy of the test set of UCI's optical recognition of
 handwritten digits), with the prompt that CLIP uses for MNIST (arXiv 2103.00020, its repository's prompts).
@@ -15,32 +15,47 @@ from sklearn.datasets import load_digits
 from hubbleclip.config.settings import EvaluationSettings
 from hubbleclip.evaluation.features import embed_phrases
 from hubbleclip.evaluation.metrics.bootstrap import draw_weights
-from hubbleclip.evaluation.metrics.protocols import Estimate, Values, estimates_of
-from hubbleclip.evaluation.metrics.retrieval import cosine_scores, hit_probability, rank_positives
+from hubbleclip.evaluation.metrics.protocols import Estimate, Values, bootstrap_estimates
+from hubbleclip.evaluation.metrics.retrieval import cosine_scores, hit_probability, rank_best_positives
 from hubbleclip.training.models.builder import LoadedModel
 
 FORGETTING = "forgetting"
 NUM_DIGITS = 500
-BRIGHTEST = 16
+MAX_DIGIT_LEVEL = 16
+"""Largest pixel value of scikit-learn's digits."""
 PROMPTS = ('a photo of the number: "{}".',)
 
 
 def forgetting_estimates(models: Mapping[str, LoadedModel], settings: EvaluationSettings) -> list[Estimate]:
-    """How often the nearest of ten digits is the right one; the pictures are what is resampled."""
+    """Estimate each model's zero-shot top-1 accuracy on handwritten digits, resampled by image.
+
+    Parameters
+    ----------
+    models : mapping of str to LoadedModel
+        Models by scorer name.
+    settings : EvaluationSettings
+        Its batch size, number of resamples and seed are used.
+
+    Returns
+    -------
+    list of Estimate
+        `digits_top1` per model, in [0, 1]; chance is 0.1.
+
+    """
     digits = load_digits()
-    levels = torch.from_numpy(digits.images[:NUM_DIGITS] * (255 / BRIGHTEST)).float()[:, None]
-    is_of_tk = digits.target[:NUM_DIGITS, None] == np.arange(10)
-    group_t = np.arange(NUM_DIGITS)
+    levels = torch.from_numpy(digits.images[:NUM_DIGITS] * (255 / MAX_DIGIT_LEVEL)).float()[:, None]  # (t, 1, 8, 8)
+    is_positive_tk = digits.target[:NUM_DIGITS, None] == np.arange(10)
+    group_t = np.arange(NUM_DIGITS)  # images are independent: each is a group of its own
     weights_bg = draw_weights(NUM_DIGITS, settings.bootstrap, settings.seed)
-    found: list[Estimate] = []
+    estimates: list[Estimate] = []
     for name, loaded in models.items():
         size = (loaded.image_size, loaded.image_size)
         tiles = torch.nn.functional.interpolate(levels, size, mode="bilinear").round().to(torch.uint8)
         parts = [loaded.encode_images(batch) for batch in torch.split(tiles, settings.batch_size)]
         phrases_kd = embed_phrases(loaded, tuple(map(str, range(10))), PROMPTS, settings.batch_size)
         scores_tk = cosine_scores(torch.cat(parts).double().numpy(), phrases_kd)
-        right_t = hit_probability(rank_positives(scores_tk, is_of_tk), 1)
-        values = Values(names=("digits_top1",), shares_qm=right_t[:, None], rank_name="", rank_q=right_t,
+        is_top_t = hit_probability(rank_best_positives(scores_tk, is_positive_tk), 1)
+        values = Values(names=("digits_top1",), shares_qm=is_top_t[:, None], rank_name="", rank_q=is_top_t,
                         group_q=group_t)  # fmt: skip
-        found += estimates_of(FORGETTING, name, values, weights_bg)
-    return found
+        estimates += bootstrap_estimates(FORGETTING, name, values, weights_bg)
+    return estimates

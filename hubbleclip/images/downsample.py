@@ -41,9 +41,19 @@ def shrink_image(image: ScienceImage, sound_yx: NDArray[np.bool_], shrink: float
 
 @compiled
 def _mean_by_area(pixels: Any, sound_yx: Any, part: Any, means_yx: Any, areas_yx: Any) -> None:
-    """Write the mean of the sound pixels in each of the small image's, and their area: columns first, then rows.
+    """Average some rows of the small image by area: first over rows of the large one, then over columns.
 
-    `part` is the shrink, the first row, and the one beyond the last.
+    Parameters
+    ----------
+    pixels : uint32 (h, w) and bool
+        See `pixel_words`.
+    sound_yx : bool (h, w)
+    part : (shrink, first, end)
+        Pixels of the large image per side of a small one; the first row of the small image and the one beyond the last.
+    means_yx : float32 (h_small, w_small), written
+        Mean of the sound pixels, in the image's unit.
+    areas_yx : float32 (h_small, w_small), written
+        Their area, in pixels of the large image.
     """
     (words_yx, swapped), (shrink, first, end) = pixels, part
     height, width = means_yx.shape
@@ -66,6 +76,7 @@ def _mean_by_area(pixels: Any, sound_yx: Any, part: Any, means_yx: Any, areas_yx
 
 @compiled
 def _add_row(pixels: Any, sound: Any, share: Any, sums: Any, areas: Any) -> None:
+    """Add a share of a row's sound pixels, bool (w,), to `sums` and `areas`, float32 (w,)."""
     words, swapped = pixels
     for x in range(words.size):
         sums[x] += share * value_of(words[x], swapped) if sound[x] else F32(0)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hubbleclip.images.compiling import compiled, prefetch
+from hubbleclip.images.compiling import compiled
 
 F32, U32, I32 = np.float32, np.uint32, np.int32
 MAGNITUDE, EXPONENT = 0x7FFFFFFF, 0x7F800000
@@ -35,7 +35,7 @@ def word(bits: int, swapped: bool) -> Any:
 
 @compiled
 def value_of(bits: Any, swapped: Any) -> Any:
-    """The float32 of a word."""
+    """The float32 of a word (uint32), whose bytes are `swapped` (bool) or not."""
     if swapped:
         middle = ((bits >> U32(8)) & U32(0xFF00)) | ((bits & U32(0xFF00)) << U32(8))
         return U32((bits >> U32(24)) | middle | (bits << U32(24))).view(F32)
@@ -44,14 +44,16 @@ def value_of(bits: Any, swapped: Any) -> Any:
 
 @compiled
 def exp_asinh_of(ratio: Any) -> Any:
-    """E to the power of the asinh of a ratio from 0 to 1e18."""
+    """E to the power of the asinh of a ratio (float32, from 0 to 1e18), as float32."""
     return F32(ratio + np.sqrt(ratio * ratio + F32(1)))
 
 
 @compiled
 def log_of(value: Any) -> Any:
-    """Natural logarithm of a value from 1 on, within 5e-7 or two last places of a float32: by its exponent and a
-    minimax polynomial in its mantissa. A loop over it becomes vector instructions, as numpy's on few machines.
+    """Natural logarithm, as float32, of a value (float32, at least 1), within 5e-7 or two last places.
+
+    By its exponent and a minimax polynomial in its mantissa. From additions and products alone: the same bits on every
+    machine, and a loop over it becomes vector instructions.
     """
     bits = I32(F32(value).view(I32))
     power = I32(I32(bits - I32(0x3F3504F3)) >> I32(23))
@@ -67,16 +69,26 @@ def log_of(value: Any) -> Any:
 
 @compiled
 def sample_of(pixels: Any, valid_yx: Any, step: Any) -> Any:
-    """The valid pixels of every n-th row and column; 0 for -0, so that any sort gives the same bits."""
+    """The valid pixels of every n-th row and column.
+
+    Parameters
+    ----------
+    pixels : uint32 (h, w) and bool
+        See `pixel_words`.
+    valid_yx : bool (h, w)
+    step : int
+
+    Returns
+    -------
+    sample : float32 (n,)
+        In the image's unit; 0 for -0, so that any sort gives the same bits.
+    """
     words_yx, swapped = pixels
     height, width = words_yx.shape
     sample, num = np.empty((-(-height // step)) * (-(-width // step)) + 1, F32), 0
     for y in range(0, height, step):
-        next_row = min(y + step, height - 1)
-        words, valid, next_words, next_valid = words_yx[y], valid_yx[y], words_yx[next_row], valid_yx[next_row]
+        words, valid = words_yx[y], valid_yx[y]
         for x in range(0, width, step):
-            prefetch(next_words, x)
-            prefetch(next_valid, x)
             sample[num] = F32(value_of(words[x], swapped) + F32(0))
             num += valid[x]
     return sample[:num]
@@ -84,7 +96,20 @@ def sample_of(pixels: Any, valid_yx: Any, step: Any) -> Any:
 
 @compiled
 def steps_of(pixels: Any, valid_yx: Any, step: Any, lag: Any) -> Any:
-    """How far pixels of every n-th row and column are from those `lag` columns on, where both are valid."""
+    """How far pixels of every n-th row and column are from those `lag` columns on, where both are valid.
+
+    Parameters
+    ----------
+    pixels : uint32 (h, w) and bool
+        See `pixel_words`.
+    valid_yx : bool (h, w)
+    step, lag : int
+
+    Returns
+    -------
+    steps : float32 (n,)
+        At least 0, in the image's unit.
+    """
     words_yx, swapped = pixels
     height, width = words_yx.shape
     steps, num = np.empty((-(-height // step)) * (-(-width // step)) + 1, F32), 0
@@ -98,8 +123,17 @@ def steps_of(pixels: Any, valid_yx: Any, step: Any, lag: Any) -> Any:
 
 @compiled
 def mark_finite(words_yx: Any, exponent: Any, magnitude: Any, valid_yx: Any, zeros_yx: Any) -> None:
-    """Set `valid_yx` where a pixel is finite; count each row's zeros in `zeros_yx`: all, those before any other pixel,
-    and, where there is another, those behind the last.
+    """Find finite pixels and count each row's zeros.
+
+    Parameters
+    ----------
+    words_yx : uint32 (h, w)
+        The pixels as they lie in memory.
+    exponent, magnitude : uint32
+        `EXPONENT` and `MAGNITUDE` in that byte order; see `word`.
+    valid_yx : bool (h, w), written
+    zeros_yx : int32 (h, 3), written
+        All zeros of a row, those before any other pixel, and, where there is another, those behind the last.
     """
     height, width = words_yx.shape
     for y in range(height):
@@ -118,7 +152,7 @@ def mark_finite(words_yx: Any, exponent: Any, magnitude: Any, valid_yx: Any, zer
 
 @compiled
 def keep_positive(pixels: Any, valid_yx: Any) -> None:
-    """Clear `valid_yx` where a weight is not above 0."""
+    """Clear `valid_yx`, bool (h, w), where a weight is not above 0; `pixels` are the weights, see `pixel_words`."""
     words_yx, swapped = pixels
     for y in range(words_yx.shape[0]):
         words, valid = words_yx[y], valid_yx[y]
@@ -128,7 +162,16 @@ def keep_positive(pixels: Any, valid_yx: Any) -> None:
 
 @compiled
 def keep_unflagged(flags_yx: Any, bad: Any, valid_yx: Any) -> None:
-    """Clear `valid_yx` where a pixel has any of the bad flags."""
+    """Clear the mask where a pixel has any of the bad flags.
+
+    Parameters
+    ----------
+    flags_yx : uint8, uint16, uint32 or uint64 (h, w)
+        As they lie in memory.
+    bad : the same type
+        In the same byte order.
+    valid_yx : bool (h, w), changed
+    """
     for y in range(flags_yx.shape[0]):
         flags, valid = flags_yx[y], valid_yx[y]
         for x in range(flags.size):
@@ -137,6 +180,7 @@ def keep_unflagged(flags_yx: Any, bad: Any, valid_yx: Any) -> None:
 
 @compiled
 def _root(parents: Any, label: Any) -> Any:
+    """The label that all of a region share: `parents`, int64 (n,), are shortened on the way."""
     while parents[label] != label:
         parents[label] = parents[parents[label]]
         label = parents[label]
@@ -145,6 +189,7 @@ def _root(parents: Any, label: Any) -> Any:
 
 @compiled
 def _count_zeros(words: Any, magnitude: Any) -> Any:
+    """How many of the words, uint32 (w,), are 0 or -0."""
     num_zeros = 0
     for x in range(words.size):
         num_zeros += (words[x] & magnitude) == U32(0)
@@ -153,7 +198,22 @@ def _count_zeros(words: Any, magnitude: Any) -> Any:
 
 @compiled
 def _zero_runs(words: Any, magnitude: Any, runs: Any, count: Any) -> Any:
-    """Append the runs of zeros of a row as (start, end) to `runs`, which has room. Returns the new count."""
+    """Append the runs of zeros of a row.
+
+    Parameters
+    ----------
+    words : uint32 (w,)
+    magnitude : uint32
+        `MAGNITUDE` in the byte order of the words.
+    runs : int32 (n, 2), written from `count` on
+        Start and end of each run; it has room.
+    count : int
+        Runs so far.
+
+    Returns
+    -------
+    count : int
+    """
     x = 0
     while x < words.size:
         block = words[x : x + BLOCK_PX]
@@ -174,7 +234,7 @@ def _zero_runs(words: Any, magnitude: Any, runs: Any, count: Any) -> Any:
 
 @compiled
 def _runs_of_row(words: Any, magnitude: Any, zeros: Any, runs: Any, count: Any) -> Any:
-    """As `_zero_runs`; a row whose zeros all touch its ends need not be read: `zeros` are those of `mark_finite`."""
+    """As `_zero_runs`; a row whose zeros all touch its ends need not be read: `zeros` are `mark_finite`'s three."""
     num_zeros, ahead, behind = zeros
     if ahead + behind < num_zeros:
         return _zero_runs(words, magnitude, runs, count)
@@ -186,9 +246,19 @@ def _runs_of_row(words: Any, magnitude: Any, zeros: Any, runs: Any, count: Any) 
 
 @compiled
 def clear_solid_zeros(words_yx: Any, magnitude: Any, zeros_yx: Any, least_px: Any, valid_yx: Any) -> None:
-    """Clear `valid_yx` in every region of at least `least_px` zeros, connected by their sides: union-find over runs.
+    """Clear the mask in every large region of zeros that are connected by their sides: union-find over runs.
 
-    `zeros_yx` are those of `mark_finite`.
+    Parameters
+    ----------
+    words_yx : uint32 (h, w)
+        The pixels as they lie in memory.
+    magnitude : uint32
+        `MAGNITUDE` in that byte order.
+    zeros_yx : int32 (h, 3)
+        Those of `mark_finite`.
+    least_px : float
+        Area of the smallest region that is cleared, in pixels.
+    valid_yx : bool (h, w), changed
     """
     height, width = words_yx.shape
     first = np.zeros(height + 1, np.int64)

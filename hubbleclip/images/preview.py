@@ -6,21 +6,17 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
-from hubbleclip.core.errors import OF_THE_MACHINE, ImageError
-from hubbleclip.images.compiling import compiled
-from hubbleclip.images.grey_jpeg import read_frame, read_grey
+from hubbleclip.core.errors import SYSTEM_ERRNOS, ImageError
 from hubbleclip.images.reader import ScienceImage
 from hubbleclip.images.stretch import Stretch
 
 UNIT = "display"
-NUM_LEVELS = 256
 NOISE_LEVELS = 1.0
 """Stands for the noise that a preview does not tell: the step of its levels."""
 
@@ -59,11 +55,7 @@ def read_levels(
     skips what only a larger one needs: the answer is up to 8 times smaller (each level a mean of the larger image's),
     no side below `enough_px`. Raises ImageError.
     """
-    data = content if isinstance(content, bytes) else _read(content)
-    levels_yx, shrunk = _ordinary_levels(data, max_pixels, enough_px)
-    if levels_yx is not None:
-        return levels_yx, shrunk
-    with _opened(data, max_pixels) as image:
+    with _opened(content, max_pixels) as image:
         whole_px = max(image.size)
         if enough_px is not None:
             image.draft("L", (enough_px, enough_px))
@@ -74,19 +66,9 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        if error.errno in OF_THE_MACHINE:
+        if error.errno in SYSTEM_ERRNOS:
             raise
         raise ImageError("unreadable", str(error)) from error
-
-
-def _ordinary_levels(data: bytes, max_pixels: int, enough_px: int | None) -> tuple[NDArray[np.uint8] | None, float]:
-    """See `read_levels`; None where the file is left to Pillow, a large one among them."""
-    frame = read_frame(data)
-    if frame is None or frame.height * frame.width > min(max_pixels, Image.MAX_IMAGE_PIXELS or max_pixels):
-        return None, 1
-    shrink = 1 if enough_px is None else max(min(frame.height, frame.width) // enough_px, 1)
-    levels_yx = read_grey(data, frame, min(shrink, 2)) if shrink < 4 else None
-    return levels_yx, 1 if levels_yx is None else max(frame.height, frame.width) / max(levels_yx.shape)
 
 
 @contextmanager
@@ -114,42 +96,15 @@ def _converted(image: Image.Image, mode: str) -> NDArray[np.uint8]:
 
 def border_level(levels_yx: NDArray[np.uint8]) -> int:
     """The level that continues an image: the median of its outermost pixels, or of all where that is darker."""
-    return int(_border_level(np.ascontiguousarray(levels_yx)))
+    level = _lower_median(np.concatenate([levels_yx[0], levels_yx[-1], levels_yx[:, 0], levels_yx[:, -1]]))
+    num_darker = np.count_nonzero(levels_yx < level)
+    return level if num_darker < (levels_yx.size + 1) // 2 else _lower_median(levels_yx.ravel())
 
 
-@compiled
-def _border_level(levels_yx: Any) -> Any:
-    height, width = levels_yx.shape
-    counts = np.zeros(NUM_LEVELS, np.int64)
-    for x in range(width):
-        counts[levels_yx[0, x]] += 1
-        counts[levels_yx[height - 1, x]] += 1
-    for y in range(height):
-        counts[levels_yx[y, 0]] += 1
-        counts[levels_yx[y, width - 1]] += 1
-    level = _median(counts)
-    num_darker = 0
-    for y in range(height):
-        for x in range(width):
-            num_darker += levels_yx[y, x] < level
-    if num_darker < (levels_yx.size + 1) // 2:
-        return level
-    counts[:] = 0
-    for y in range(height):
-        for x in range(width):
-            counts[levels_yx[y, x]] += 1
-    return _median(counts)
-
-
-@compiled
-def _median(counts: Any) -> Any:
-    """The least level that half of all that are counted do not exceed."""
-    half = (counts.sum() + 1) // 2
-    level, upto = 0, counts[0]
-    while upto < half:
-        level += 1
-        upto += counts[level]
-    return level
+def _lower_median(levels: NDArray[np.uint8]) -> int:
+    """The least level that half of all do not exceed."""
+    middle = (levels.size - 1) // 2
+    return int(np.partition(levels, middle)[middle])
 
 
 def read_colours(content: Path | bytes, max_pixels: int) -> NDArray[np.uint8]:

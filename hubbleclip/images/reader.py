@@ -21,7 +21,7 @@ from astropy.io.fits.hdu.compressed._compression import CfitsioException
 from astropy.wcs import WCS
 from numpy.typing import NDArray
 
-from hubbleclip.core.errors import OF_THE_MACHINE, ImageError
+from hubbleclip.core.errors import SYSTEM_ERRNOS, ImageError
 from hubbleclip.fits import instruments as cameras
 from hubbleclip.fits.hdus import Layer, image_shape, science_layers
 from hubbleclip.fits.header_guard import BLOCK_BYTES, check_compression, check_start, load_all
@@ -177,7 +177,7 @@ def _read_chunk(stream: gzip.GzipFile) -> bytes:
 
 def _unreadable(error: BaseException) -> ImageError:
     """What the error says of the file. Raises it anew where it speaks of the machine: the file may be good."""
-    if isinstance(error, OSError) and error.errno in OF_THE_MACHINE:
+    if isinstance(error, OSError) and error.errno in SYSTEM_ERRNOS:
         raise error
     return ImageError("unreadable", _one_line(error))
 

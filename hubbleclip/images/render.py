@@ -17,55 +17,50 @@ from hubbleclip.images.bad_pixels import (
     read_values,
     room_for_values,
 )
-from hubbleclip.images.compiling import BLOCK, compiled, prefetch_block
+from hubbleclip.images.compiling import compiled
 from hubbleclip.images.kernels import F32, U32, exp_asinh_of, log_of, value_of
 
 ROWS_AT_FIRST = 16
-"""Rows looked at by and by: most tiles show enough in their first."""
+"""Rows read at a time: most tiles show enough in their first."""
 
 
 @compiled
-def _room_for_heights(num: Any) -> Any:
-    """Room for `num` heights, in whole blocks, and for one block more, which `_to_levels` counts in vain."""
-    return np.ones(-(-num // BLOCK) * BLOCK + BLOCK, F32)
+def _to_levels(heights: Any, curve: Any, levels: Any) -> None:
+    """Levels of heights, clipped to black and white.
 
-
-@compiled
-def _bent(height: Any, curve: Any) -> Any:
-    """The first half of the curve: a height clipped to black and white, and what its logarithm is to be taken of."""
-    clipped = min(max(height, F32(0)), curve[1])
-    return exp_asinh_of(F32(clipped * curve[3])) if curve[5] else clipped
-
-
-@compiled
-def _to_levels(heights: Any, curve: Any, ahead: Any, levels: Any) -> None:
-    """Levels of heights above black, clipped to black and white; see `levels_of_rows` and `_room_for_heights`. The
-    heights are used up.
-
-    In short loops: in one long one, a processor waits for each step of the curve before it can take the next. Its
-    square root takes a part of a processor of its own, so that one block's are drawn beside another's logarithms.
-    `ahead` are rows of words and of the mask, which the memory looks up meanwhile, if they were not asked for before.
+    Parameters
+    ----------
+    heights : float32 (n,)
+        Above black, in the image's unit.
+    curve : tuple
+        See `levels_of_rows`.
+    levels : uint8 (n,), written
     """
-    (words, sound), (scale, is_asinh) = ahead, curve[4:6]
-    for x in range(BLOCK):
-        heights[x] = _bent(heights[x], curve)
-    for first in range(0, levels.size, BLOCK):
-        prefetch_block(words, first)
-        prefetch_block(sound, first)
-        block, following = heights[first : first + BLOCK], heights[first + BLOCK : first + 2 * BLOCK]
-        for x in range(BLOCK):
-            block[x] = log_of(block[x]) if is_asinh else block[x]
-            following[x] = _bent(following[x], curve)
+    _, span, _, per_softening, scale, is_asinh, _ = curve
     for x in range(levels.size):
-        levels[x] = np.uint8(min(F32(heights[x] * scale), F32(255)) + F32(0.5))
+        height = min(max(heights[x], F32(0)), span)
+        bent = log_of(exp_asinh_of(F32(height * per_softening))) if is_asinh else height
+        levels[x] = np.uint8(min(F32(bent * scale), F32(255)) + F32(0.5))
 
 
 @compiled
 def levels_of_rows(pixels: Any, sound_yx: Any, curve: Any, y0: Any, levels_yx: Any) -> None:
-    """8-bit levels of the rows from `y0` on, as many as `levels_yx` has: from the file's words in one pass.
+    """8-bit levels of some rows, from the file's words in one pass.
 
-    `curve` is black, white - black, the sky's height above black, 1 / softening, the levels a unit of the curve,
-    whether it is asinh or a line, and `least`. Holes are filled as by `fill_holes`; what else is not sound is sky.
+    Holes are filled as by `fill_holes`; what else is not sound is sky.
+
+    Parameters
+    ----------
+    pixels : uint32 (h, w) and bool
+        See `pixel_words`.
+    sound_yx : bool (h, w)
+    curve : tuple
+        Of float32: black, white - black and the sky's height above black, in the image's unit; 1 / softening; levels
+        per unit of the curve. Of bool: whether it is asinh or a line. Of int: how many sound neighbours fill a hole.
+    y0 : int
+        The first row.
+    levels_yx : uint8 (n, w), written
+        As many rows as are wanted.
     """
     values_yx = room_for_values(ROWS_A_STEP, levels_yx.shape[1])
     for top in range(0, levels_yx.shape[0], ROWS_A_STEP):
@@ -76,29 +71,27 @@ def levels_of_rows(pixels: Any, sound_yx: Any, curve: Any, y0: Any, levels_yx: A
 
 @compiled
 def _levels_of_step(pixels: Any, sound_yx: Any, curve: Any, step: Any, levels_yx: Any) -> None:
-    """Levels of the rows of a step: its first row, and its values. The memory looks up those of the next meanwhile."""
-    (words_yx, _), (y0, values_yx), (num_rows, width) = pixels, step, levels_yx.shape
+    """Levels of the rows of a step, which is its first row and what `read_values` read of it; see `levels_of_rows`."""
+    (y0, values_yx), (num_rows, width) = step, levels_yx.shape
     black, blank, least = curve[0], curve[2], curve[6]
-    heights = _room_for_heights(width)
+    heights = np.empty(width, F32)
     for row in range(num_rows):
         values = values_yx[row + REACH_PX, REACH_PX:]
         for x in range(width):
             heights[x] = F32(values[x] - black) if values[x] < UNSOUND else blank
-        next_row = min(y0 + row + ROWS_A_STEP + REACH_PX, len(words_yx) - 1)
-        ahead = words_yx[next_row], sound_yx[next_row]
-        _to_levels(heights, curve, ahead, levels_yx[row])
+        _to_levels(heights, curve, levels_yx[row])
     if least < NEVER:
         rows, columns = find_holes(sound_yx, y0, y0 + num_rows, least)
-        heights, filled = _room_for_heights(rows.size), np.empty(rows.size, np.uint8)
-        heights[: rows.size] = medians_around(values_yx, rows - y0, columns) - black
-        _to_levels(heights, curve, ahead, filled)
+        filled = np.empty(rows.size, np.uint8)
+        heights = medians_around(values_yx, rows - y0, columns) - black
+        _to_levels(heights, curve, filled)
         for k in range(rows.size):
             levels_yx[rows[k] - y0, columns[k]] = filled[k]
 
 
 @compiled
 def count_valid(masks: Any, window: Any) -> Any:
-    """How many pixels of a window are valid; see `count_bright`."""
+    """How many pixels of a window are valid; parameters as of `count_bright`."""
     (y0, x0, side), sound_yx = window, masks[0].view(np.uint8)
     num_valid: Any = 0
     for y in range(max(y0, 0), min(y0 + side, sound_yx.shape[0])):
@@ -113,8 +106,20 @@ def count_valid(masks: Any, window: Any) -> Any:
 
 @compiled
 def _heights_of_rows(pixels: Any, masks: Any, place: Any, limits: Any, room: Any) -> None:
-    """Heights of the pixels of some rows from a place on above the sky, at most the ceiling, and which are valid; 0
-    where they are not, or outside.
+    """Read heights above the sky of some rows of a window.
+
+    Parameters
+    ----------
+    pixels : uint32 (h, w) and bool
+        See `pixel_words`.
+    masks : tuple
+        See `count_bright`.
+    place : (y0, x0)
+        Where the rows begin; may be outside the image.
+    limits : (sky, ceiling, least)
+        Sky and the most that a height is, float32 in the image's unit; sound neighbours that fill a hole, int.
+    room : float32 (n, side) and bool (n, side), written
+        Heights, and which are valid; 0 where they are not, or outside.
     """
     (words_yx, swapped), (sound_yx, ray_rows, ray_columns) = pixels, masks
     (y0, x0), (heights_yx, valid_yx), (sky, ceiling, least) = place, room, limits
@@ -145,10 +150,25 @@ def _heights_of_rows(pixels: Any, masks: Any, place: Any, limits: Any, room: Any
 
 @compiled
 def count_bright(pixels: Any, masks: Any, window: Any, limits: Any, enough: Any) -> Any:
-    """How many valid pixels of a window have a 3x3 mean above the threshold; stops counting at `enough`.
+    """How many valid pixels of a window have a 3x3 mean above the threshold.
 
-    `masks` are the sound pixels, and the rows and columns of rays: these are valid too, and count as what fills them.
-    `window` is y0, x0 and the side, and may leave the image; `limits` are sky, ceiling, threshold and `least`.
+    Parameters
+    ----------
+    pixels : uint32 (h, w) and bool
+        See `pixel_words`.
+    masks : bool (h, w), int32 (r,), int32 (r,)
+        The sound pixels, and the rows and columns of rays: these are valid too, and count as what fills them.
+    window : (y0, x0, side)
+        May leave the image.
+    limits : (sky, ceiling, threshold, least)
+        Sky, the most that a height above it counts as, and the least mean of a bright pixel, float32 in the image's
+        unit; sound neighbours that fill a hole, int.
+    enough : int
+        Where counting stops.
+
+    Returns
+    -------
+    bright : int
     """
     y0, x0, side = window
     sky, ceiling, threshold, least = limits
@@ -174,8 +194,20 @@ def count_bright(pixels: Any, masks: Any, window: Any, limits: Any, enough: Any)
 
 @compiled
 def count_worth(pixels: Any, masks: Any, places: Any, limits: Any, enough_share: Any) -> Any:
-    """How many pixels of each window are valid, and how many of these are bright: all, or more than the share that is
-    enough. `places` are the y0 and x0 of each, and their side. See `count_bright`.
+    """How many pixels of each window are valid, and how many of these are bright.
+
+    Parameters
+    ----------
+    pixels, masks, limits
+        See `count_bright`.
+    places : int64 (n, 2) and int
+        (y0, x0) of each window, and their side.
+    enough_share : float
+        Counting stops where more than this share of the valid pixels is bright.
+
+    Returns
+    -------
+    num_valid, num_bright : int64 (n,)
     """
     starts_yx, side = places
     num_valid, num_bright = np.empty(len(starts_yx), np.int64), np.empty(len(starts_yx), np.int64)

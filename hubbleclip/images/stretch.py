@@ -17,7 +17,6 @@ from hubbleclip.images import bad_pixels as holes
 from hubbleclip.images import kernels
 from hubbleclip.images import render as levels
 from hubbleclip.images.kernels import pixel_words
-from hubbleclip.images.sorting import ascending
 
 SAMPLE_PIXELS = 1 << 18
 CLIP_SIGMA = 3.0
@@ -121,7 +120,7 @@ def _sky_noise_spread(ordered: NDArray[np.float32], noise_of_pixels: float) -> t
 def lagged_noise(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_]) -> float:
     """Noise sigma from differences of pixels 4 columns apart, beyond drizzle's correlations; 0 without any."""
     step = _step(data_yx, LAG_PIXELS)
-    steps = ascending(kernels.steps_of(pixel_words(data_yx), valid_yx, step, LAG_PX))
+    steps = np.sort(kernels.steps_of(pixel_words(data_yx), valid_yx, step, LAG_PX))
     if not steps.size:
         return 0.0
     median = (steps[(len(steps) - 1) // 2] + steps[len(steps) // 2]) / np.float32(2)
@@ -180,8 +179,7 @@ def _ordered_sample(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_]) -
         sample = kernels.sample_of(pixels, valid_yx, 1)
     if sample.size == 0:
         raise ImageError("all_invalid", "no pixel is valid")
-    ordered: NDArray[np.float32] = ascending(sample)
-    return ordered
+    return np.sort(sample)
 
 
 def _step(data_yx: NDArray[np.float32], most: int) -> int:

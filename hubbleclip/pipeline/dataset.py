@@ -61,7 +61,7 @@ def read_growth(layout: Layout) -> Growth | None:
         digest = built[0]["digest"]
         pull_runs(layout)
         trained = last_trained(layout.runs)
-        return Growth(digest, catalog.named("new_samples", digest=digest, trained=trained)[0]["num"])
+        return Growth(digest, catalog.named_query("new_samples", digest=digest, trained=trained)[0]["num"])
 
 
 def last_trained(runs_dir: Path) -> str | None:

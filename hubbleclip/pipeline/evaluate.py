@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from hubbleclip.catalog.pending import from_rows
+from hubbleclip.catalog.pending import to_records
 from hubbleclip.config.settings import Settings
 from hubbleclip.contracts.validation import Rows
 from hubbleclip.core.errors import EvaluationError
@@ -97,7 +97,7 @@ def evaluate(settings: Settings, execution: Execution = PLAIN) -> Evaluated:
             write_evaluation(stage, dataset_dir, run_dir, shuffled_dir, report_dir)
         promote(stage, dataset_dir, run_dir)
         metrics = stage.catalog.rows("FROM metric WHERE run_id = ?", [run_dir.name])
-    return Evaluated(report_dir, from_rows(Metric, metrics))
+    return Evaluated(report_dir, to_records(Metric, metrics))
 
 
 def write_evaluation(
@@ -122,7 +122,7 @@ def write_evaluation(
     settings = stage.settings
     evaluation = evaluate_run(
         readable_path(stage, dataset_dir), run_dir, shuffled_dir, report_dir, settings.evaluation,
-        code_version=code_version(), spread=embedding_map(stage),
+        code_version=code_version(), map_fn=embedding_map(stage),
     )  # fmt: skip
     report = Report(
         report_id=report_dir.name,

@@ -34,7 +34,7 @@ def explain_tile(catalog: Catalog, layout: Layout, tile_id: str) -> dict[str, An
         When there is no such tile.
 
     """
-    rows = catalog.named("explain", tile_id=tile_id)
+    rows = catalog.named_query("explain", tile_id=tile_id)
     if not rows:
         raise CatalogError(f'there is no tile {tile_id!r}: see `hubbleclip sql "FROM tile"`')
     (lineage,) = rows

@@ -379,11 +379,11 @@ def _stamp(path: Path) -> str:
 def _known(layout: Layout) -> dict[str, str | None]:
     """The store's catalog and ours when they were last the same."""
     try:
-        known: dict[str, str | None] = json.loads(layout.store_note.read_text(encoding="utf-8"))
+        known: dict[str, str | None] = json.loads(layout.remote_state.read_text(encoding="utf-8"))
     except FileNotFoundError:
         known = {}
     return known if known.get("store") == layout.store else {"there": None, "here": None}
 
 
 def _note(layout: Layout, there: str | None, here: str) -> None:
-    write_text(layout.store_note, json.dumps({"store": layout.store, "there": there, "here": here}) + "\n")
+    write_text(layout.remote_state, json.dumps({"store": layout.store, "there": there, "here": here}) + "\n")

@@ -67,7 +67,7 @@ def read_status(settings: Settings) -> Status:
             report=str(report / "index.html") if report else None,
             counts=catalog.counts() | {"rejections": rejections(catalog)},
             pending=pending(catalog, layout, settings),
-            waiting=catalog.named("waiting", now=datetime.now(UTC))[0],
+            waiting=catalog.named_query("waiting", now=datetime.now(UTC))[0],
         )
 
 
@@ -165,7 +165,7 @@ def pending(catalog: Catalog, layout: Layout, settings: Settings) -> dict[str, i
         "fetch": len(pending_fetch(catalog, settings)) if settings.fetch.keep_fits else 0,
         "tiles": len(pending_tiles(catalog, settings)),
     }
-    counted = catalog.named("pending_counts", tile_settings=settings.tiles.digest())
+    counted = catalog.named_query("pending_counts", tile_settings=settings.tiles.digest())
     left |= {row["stage"]: row["num"] for row in counted}
     digests = [row["digest"] for row in catalog.rows(NEWEST_DATASET)]
     wanted = settings_digest(settings.model, settings.train)

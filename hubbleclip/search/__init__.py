@@ -1,1 +1,1 @@
-"""Search over the tiles of a dataset."""
+"""Text search over the tiles of a dataset."""

@@ -1,4 +1,4 @@
-"""Text search over every tile of a dataset, with the features that a report keeps."""
+"""Text search over every tile of a dataset, with the image features that an evaluation report stores."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 from hubbleclip.core.errors import EvaluationError
 from hubbleclip.dataset.build import read_dataset
 from hubbleclip.evaluation.embed import embed_texts
-from hubbleclip.evaluation.metrics.phrases import nearest
 from hubbleclip.evaluation.metrics.retrieval import Floats
+from hubbleclip.evaluation.metrics.vocabulary import find_nearest
 from hubbleclip.training.checkpoints import load_run_model
 
 COLUMNS = ("tile_id", "proposal_id", "split", "title", "target_name", "target_class", "instrument", "filter")
@@ -21,7 +21,7 @@ COLUMNS = ("tile_id", "proposal_id", "split", "title", "target_name", "target_cl
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hit:
-    """A tile that a text found; `score` is the cosine similarity."""
+    """A tile found by a search; `score` is its cosine similarity with the query, in [-1, 1]."""
 
     tile_id: str
     score: float
@@ -36,7 +36,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Embeddings:
-    """Features (n, d) of length 1 of the tiles `tile_ids`, made by one run from one dataset."""
+    """Features (n, d) of length 1 of the tiles `tile_ids`, embedded by one run's model from one dataset."""
 
     tile_ids: tuple[str, ...]
     feat_nd: Floats
@@ -45,10 +45,27 @@ class Embeddings:
 
 
 def read_embeddings(report_dir: Path) -> Embeddings:
-    """Embeddings of a report. Raises EvaluationError when it has none."""
+    """Read the embeddings of a report.
+
+    Parameters
+    ----------
+    report_dir : Path
+        Folder of the report, which contains `embeddings.npz`.
+
+    Returns
+    -------
+    Embeddings
+        Features of the tiles of all splits, as float64.
+
+    Raises
+    ------
+    EvaluationError
+        If the file is missing or damaged.
+
+    """
     path = report_dir / "embeddings.npz"
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with np.load(path, allow_pickle=False) as arrays:  # pickled objects could run code
             return Embeddings(
                 tile_ids=tuple(arrays["tile_id"].tolist()), feat_nd=arrays["feat_nd"].astype(np.float64),
                 dataset_digest=str(arrays["dataset_digest"]), run_id=str(arrays["run_id"]),
@@ -58,23 +75,45 @@ def read_embeddings(report_dir: Path) -> Embeddings:
 
 
 def search(text: str, dataset_dir: Path, run_dir: Path, report_dir: Path, k: int) -> list[Hit]:
-    """The `k` tiles of all splits nearest to a text, best first; a long text counts with all its sentences.
+    """Find the tiles of all splits that are nearest to a text.
 
-    Raises EvaluationError when the text is empty or the report belongs to another dataset.
+    Parameters
+    ----------
+    text : str
+        Query of any length; all sentences of a long text count.
+    dataset_dir : Path
+        Folder of the dataset that was embedded.
+    run_dir : Path
+        Folder of the run whose model embeds the query; the report must be of the same run.
+    report_dir : Path
+        Folder of the report with the tiles' embeddings.
+    k : int
+        Greatest number of hits, at least 1.
+
+    Returns
+    -------
+    list of Hit
+        At most `k` hits, best first.
+
+    Raises
+    ------
+    EvaluationError
+        If the text is empty, `k` is below 1, or the report has no embeddings or belongs to another dataset.
+
     """
     if not text.strip() or k < 1:
-        raise EvaluationError("search needs some text and k of at least 1")
+        raise EvaluationError("the search needs a text and k of at least 1")
     info = read_dataset(dataset_dir)
-    embeddings = read_embeddings(report_dir)
+    embeddings = read_embeddings(report_dir)  # of the run's model, so queries and tiles share one space
     if embeddings.dataset_digest != info.digest:
-        raise EvaluationError(f"report {report_dir.name} is of another dataset: run `hubbleclip evaluate` again")
+        raise EvaluationError(f"report {report_dir.name} belongs to another dataset: run `hubbleclip evaluate` again")
     query_qd = embed_texts(load_run_model(run_dir), [text], batch_size=64)
-    matches = nearest(query_qd, embeddings.feat_nd, k)[0]
-    found = [embeddings.tile_ids[match.index] for match in matches]
-    table = info.manifest.select(COLUMNS).filter(pc.field("tile_id").isin(found))
-    rows = {row["tile_id"]: row for row in table.to_pylist()}
+    matches = find_nearest(query_qd, embeddings.feat_nd, k)[0]
+    tile_ids = [embeddings.tile_ids[match.index] for match in matches]
+    table = info.manifest.select(COLUMNS).filter(pc.field("tile_id").isin(tile_ids))
+    rows = {row["tile_id"]: row for row in table.to_pylist()}  # the filter returns them in the manifest's order
     hits = []
-    for tile_id, match in zip(found, matches, strict=True):
+    for tile_id, match in zip(tile_ids, matches, strict=True):
         row = rows[tile_id]
         hits.append(Hit(target=row.pop("target_name"), score=round(match.score, 6), **row))
     return hits

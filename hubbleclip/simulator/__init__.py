@@ -1,1 +1,1 @@
-"""A simulated archive behind the HTTP interface of MAST."""
+"""A simulated Hubble archive behind MAST's HTTP interface: proposals, observations and FITS files made from a seed."""

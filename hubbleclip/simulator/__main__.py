@@ -1,4 +1,4 @@
-"""`python -m hubbleclip.simulator`: serve until standard input ends. Used by `running_simulator`."""
+"""`python -m hubbleclip.simulator`: serve until standard input closes. Used by `running_simulator`."""
 
 from __future__ import annotations
 
@@ -14,11 +14,21 @@ from hubbleclip.simulator.server.app import serve
 from hubbleclip.simulator.server.fault_plan import FaultPlan
 
 
-def announce(url: str, server: uvicorn.Server) -> None:
-    """Write the address for the parent to read, and watch for the parent's end."""
+def report_address(url: str, server: uvicorn.Server) -> None:
+    """Write the address for the parent process to read, and stop the server when the parent exits.
+
+    Parameters
+    ----------
+    url
+        Address of the server, written as one line to standard output.
+    server
+        Server to stop once standard input closes.
+
+    """
     sys.stdout.write(f"{url}\n")
     sys.stdout.flush()
 
+    # Standard input closes also when the parent is killed, so no child outlives it.
     def watch() -> None:
         sys.stdin.buffer.read()
         server.should_exit = True
@@ -28,14 +38,21 @@ def announce(url: str, server: uvicorn.Server) -> None:
 
 
 def main() -> int:
-    """Exit code 2 and one line on standard error for wrong settings."""
+    """Serve the archive that the command line describes.
+
+    Returns
+    -------
+    int
+        Exit code: 0, or 2 for wrong settings, with one line on standard error.
+
+    """
     parser = argparse.ArgumentParser(prog="hubbleclip.simulator", description="Serve the simulated archive.")
     parser.add_argument("--settings", default="{}", help="settings of the simulator as JSON")
-    parser.add_argument("--faults", default="{}", help="plan of faults as JSON")
-    arguments = parser.parse_args()
+    parser.add_argument("--faults", default="{}", help="fault plan as JSON")
+    options = parser.parse_args()
     try:
-        settings = SimulatorSettings.model_validate_json(arguments.settings)
-        serve(settings, FaultPlan.model_validate_json(arguments.faults), announce=announce)
+        settings = SimulatorSettings.model_validate_json(options.settings)
+        serve(settings, FaultPlan.model_validate_json(options.faults), on_ready=report_address)
     except HubbleclipError as error:
         sys.stderr.write(f"{error}\n")
         return 2

@@ -1,4 +1,4 @@
-"""From the sky to pixels: photons, electronics, cosmic rays, defects, and what combining exposures leaves of them."""
+"""From scene to pixels: photon and read noise, cosmic rays, detector defects, and combined exposures."""
 
 from __future__ import annotations
 
@@ -7,21 +7,25 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from hubbleclip.simulator.frames import STAIR_INSIDE, Frame
+from hubbleclip.simulator.frames import STAIR_INNER, Frame
 from hubbleclip.simulator.instruments import Camera, Filter
 from hubbleclip.simulator.objects.view import Image
 
 Flags = npt.NDArray[np.int16]
 Mask = npt.NDArray[np.bool_]
 NUM_COMBINED = 4
-POISSON_BELOW_E = 10.0
+POISSON_BELOW_E = 10.0  # Electrons; above, the normal limit is close enough and much faster.
+# Bits of the DQ array, as in the STScI pipelines.
 BAD_COLUMN, HOT, SATURATED, COSMIC_RAY = 4, 16, 256, 4096
-GAP_PX_SHARE = 0.017
+GAP_FRACTION = 0.017  # Half the gap between two chips, in half sides of the detector.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Depth:
-    """Exposure of one frame; `typical_s` is the exposure for which a scene's brightness unit is one noise sigma."""
+class ExposureDepth:
+    """Exposure of one frame.
+
+    At the exposure time `typical_s` one brightness unit of a scene is one standard deviation of the noise.
+    """
 
     camera: Camera
     band: Filter
@@ -30,7 +34,8 @@ class Depth:
 
     @property
     def sky_e(self) -> float:
-        """Background in electrons a pixel over the whole exposure, zodiacal light and dark current."""
+        """Background in electrons per pixel over the whole exposure: zodiacal light and dark current."""
+        # Background grows with the filter's width up to a limit; 0.02 below is dark current.
         width = (
             min(1.5, self.band.width_nm / 150.0) if self.camera.detector != "IR" else min(1.3, self.band.width_nm / 280)
         )
@@ -38,43 +43,93 @@ class Depth:
 
     @property
     def unit_e(self) -> float:
-        """Electrons of one brightness unit."""
+        """Electrons per brightness unit of a scene, over the whole exposure."""
         typical_sky_e = self.sky_e * self.typical_s / self.exposure_s
+        # Read noise enters once per combined exposure.
         sigma_e = np.sqrt(typical_sky_e + NUM_COMBINED * self.camera.read_noise_e**2)
         return float(sigma_e) * self.exposure_s / self.typical_s
 
 
-def noisy(expected_e_yx: Image, read_noise_e: float, rng: np.random.Generator) -> Image:
-    """Counts drawn for these expectations: Poisson below POISSON_BELOW_E, its normal limit above, and read noise."""
+def draw_counts(expected_e_yx: Image, read_noise_e: float, rng: np.random.Generator) -> Image:
+    """Draw noisy counts for expected values: photon noise and read noise.
+
+    Parameters
+    ----------
+    expected_e_yx
+        Expected electrons per pixel, shape (y, x).
+    read_noise_e
+        Standard deviation of the read noise, in electrons.
+    rng
+        Generator of the observation's noise.
+
+    Returns
+    -------
+    Image
+        Electrons per pixel, shape (y, x). Photon noise is Poisson below POISSON_BELOW_E and normal above.
+
+    """
     variance = np.maximum(expected_e_yx, 0) + np.float32(read_noise_e**2)
-    out = expected_e_yx + np.sqrt(variance) * rng.standard_normal(expected_e_yx.shape, dtype=np.float32)
-    few = expected_e_yx < POISSON_BELOW_E
-    count = int(np.count_nonzero(few))
+    counts = expected_e_yx + np.sqrt(variance) * rng.standard_normal(expected_e_yx.shape, dtype=np.float32)
+    is_faint = expected_e_yx < POISSON_BELOW_E
+    count = int(np.count_nonzero(is_faint))
     if count:
-        photons = rng.poisson(np.maximum(expected_e_yx[few], 0)).astype(np.float32)
-        out[few] = photons + np.float32(read_noise_e) * rng.standard_normal(count, dtype=np.float32)
-    return np.asarray(out, np.float32)
+        photons = rng.poisson(np.maximum(expected_e_yx[is_faint], 0)).astype(np.float32)
+        counts[is_faint] = photons + np.float32(read_noise_e) * rng.standard_normal(count, dtype=np.float32)
+    return np.asarray(counts, np.float32)
 
 
 def add_cosmic_rays(image_yx: Image, rng: np.random.Generator, count: int) -> Mask:
-    """Add tracks of energetic particles, straight and one pixel wide; returns the pixels that they hit."""
-    length = rng.exponential(5.0, count) + 1
+    """Add straight tracks, one pixel wide, of energetic particles.
+
+    Parameters
+    ----------
+    image_yx
+        Image in electrons to add to in place, shape (y, x).
+    rng
+        Generator of the observation's noise.
+    count
+        Number of particles.
+
+    Returns
+    -------
+    Mask
+        True for each pixel that was hit, shape (y, x).
+
+    """
+    length = rng.exponential(5.0, count) + 1  # Track length in pixels.
     angle, charge = rng.uniform(0, 2 * np.pi, count), rng.lognormal(6.4, 1.0, count)
     rows, columns = rng.uniform(0, image_yx.shape[0], count), rng.uniform(0, image_yx.shape[1], count)
     steps = np.arange(24)[None, :]
-    alive = steps < length[:, None]
-    r = (rows[:, None] + steps * np.sin(angle)[:, None]).astype(np.int64)
-    c = (columns[:, None] + steps * np.cos(angle)[:, None]).astype(np.int64)
-    alive &= (r >= 0) & (c >= 0) & (r < image_yx.shape[0]) & (c < image_yx.shape[1])
-    deposit = np.broadcast_to(charge[:, None], alive.shape)[alive] * rng.uniform(0.4, 1.2, int(alive.sum()))
-    np.add.at(image_yx, (r[alive], c[alive]), deposit.astype(np.float32))
+    is_inside = steps < length[:, None]
+    row = (rows[:, None] + steps * np.sin(angle)[:, None]).astype(np.int64)
+    column = (columns[:, None] + steps * np.cos(angle)[:, None]).astype(np.int64)
+    is_inside &= (row >= 0) & (column >= 0) & (row < image_yx.shape[0]) & (column < image_yx.shape[1])
+    deposit = np.broadcast_to(charge[:, None], is_inside.shape)[is_inside] * rng.uniform(0.4, 1.2, int(is_inside.sum()))
+    # np.add.at, because tracks may cross.
+    np.add.at(image_yx, (row[is_inside], column[is_inside]), deposit.astype(np.float32))
     hit = np.zeros(image_yx.shape, bool)
-    hit[r[alive], c[alive]] = True
+    hit[row[is_inside], column[is_inside]] = True
     return hit
 
 
 def saturate(image_e_yx: Image, full_well_e: float, *, bleeds: bool) -> Mask:
-    """Clip at the full well, let a CCD's surplus bleed along the columns, and return the saturated pixels."""
+    """Clip an image at the full well and let the surplus charge bleed along columns.
+
+    Parameters
+    ----------
+    image_e_yx
+        Image in electrons, changed in place, shape (y, x).
+    full_well_e
+        Charge at which a pixel saturates, in electrons.
+    bleeds
+        Whether charge bleeds, as in a CCD; an infrared array only clips.
+
+    Returns
+    -------
+    Mask
+        True for each saturated pixel, shape (y, x).
+
+    """
     full = image_e_yx > full_well_e
     if not full.any():
         return full
@@ -82,19 +137,36 @@ def saturate(image_e_yx: Image, full_well_e: float, *, bleeds: bool) -> Mask:
     np.minimum(image_e_yx, np.float32(full_well_e), out=image_e_yx)
     for column in np.flatnonzero(surplus > full_well_e) if bleeds else ():
         rows = np.flatnonzero(full[:, column])
-        reach = int(min(120, surplus[column] / full_well_e / 2))
-        top, bottom = max(0, int(rows[0]) - reach), min(len(full), int(rows[-1]) + reach + 1)
-        if bottom - top > 4 * (len(rows) + 2 * reach):
+        bleed_px = int(min(120, surplus[column] / full_well_e / 2))
+        top, bottom = max(0, int(rows[0]) - bleed_px), min(len(full), int(rows[-1]) + bleed_px + 1)
+        # Several stars in one column: do not bleed across all that lies between them.
+        if bottom - top > 4 * (len(rows) + 2 * bleed_px):
             continue
         full[top:bottom, column] = True
         image_e_yx[top:bottom, column] = full_well_e
     return full
 
 
-def defects(shape: tuple[int, int], camera: Camera, rng: np.random.Generator) -> Flags:
-    """Bad columns and hot pixels of a chip, the same in every exposure of the camera's seed."""
+def detector_defects(shape: tuple[int, int], camera: Camera, rng: np.random.Generator) -> Flags:
+    """Draw bad columns and hot pixels of a chip.
+
+    Parameters
+    ----------
+    shape
+        (rows, columns) of the chip.
+    camera
+        Only CCDs have bad columns.
+    rng
+        Generator of the chip, the same for every exposure of a camera.
+
+    Returns
+    -------
+    Flags
+        Data-quality flags BAD_COLUMN and HOT, shape (y, x).
+
+    """
     flags = np.zeros(shape, np.int16)
-    hot = rng.integers(0, flags.size, int(flags.size * 4e-4))
+    hot = rng.integers(0, flags.size, int(flags.size * 4e-4))  # 0.04 % of the pixels.
     flags.reshape(-1)[hot] |= HOT
     if camera.detector == "IR":
         return flags
@@ -103,58 +175,122 @@ def defects(shape: tuple[int, int], camera: Camera, rng: np.random.Generator) ->
     return flags
 
 
-def coverage(frame: Frame, camera: Camera, dithered: bool) -> Image:
-    """Share of the exposure that each pixel of a combined frame got: 0 outside the detector, half in a dithered gap."""
-    turn = np.deg2rad(-frame.tilt_deg)
+def exposure_fraction(frame: Frame, camera: Camera, is_dithered: bool) -> Image:
+    """Compute the fraction of the exposure that each pixel of a combined frame received.
+
+    Parameters
+    ----------
+    frame
+        Combined frame, in which the detector is tilted.
+    camera
+        Supplies the shape of the detector.
+    is_dithered
+        Whether dithering covered half of the exposures in the gap between two chips.
+
+    Returns
+    -------
+    Image
+        1 on the detector, 0 outside, 0.5 in a dithered gap and 0 in an undithered one, shape (y, x).
+
+    """
+    tilt = np.deg2rad(-frame.tilt_deg)
     y = np.arange(frame.num_y, dtype=np.float32)[:, None] - np.float32((frame.num_y - 1) / 2)
     x = np.arange(frame.num_x, dtype=np.float32)[None, :] - np.float32((frame.num_x - 1) / 2)
     half = np.float32(frame.half_px)
-    u = (np.float32(np.cos(turn)) * x - np.float32(np.sin(turn)) * y) / half
-    v = (np.float32(np.sin(turn)) * x + np.float32(np.cos(turn)) * y) / half
+    u = (np.float32(np.cos(tilt)) * x - np.float32(np.sin(tilt)) * y) / half
+    v = (np.float32(np.sin(tilt)) * x + np.float32(np.cos(tilt)) * y) / half
     inside = (np.abs(u) < 1) & (np.abs(v) < 1)
     if camera.footprint == "stair":
-        inside &= (u < 0) | (v < 0) | ((u < STAIR_INSIDE) & (v < STAIR_INSIDE))
-    share = inside.astype(np.float32)
+        # The upper right quadrant holds only the small planetary camera.
+        inside &= (u < 0) | (v < 0) | ((u < STAIR_INNER) & (v < STAIR_INNER))
+    fraction = inside.astype(np.float32)
     if camera.footprint == "two_chips":
-        share[inside & (np.abs(v) < GAP_PX_SHARE)] = 0.5 if dithered else 0.0
-    return share
+        fraction[inside & (np.abs(v) < GAP_FRACTION)] = 0.5 if is_dithered else 0.0
+    return fraction
 
 
-def combined(
-    sky_yx: Image, depth: Depth, frame: Frame, rng: np.random.Generator
+def simulate_combined(
+    sky_yx: Image, depth: ExposureDepth, frame: Frame, rng: np.random.Generator
 ) -> tuple[Image, Image, npt.NDArray[np.int32]]:
-    """(SCI in electrons a second, WHT in seconds, CTX) of a drizzled stack; pixels without exposure are zero."""
-    dithered = bool(rng.random() < 0.6)
-    share = coverage(frame, depth.camera, dithered)
+    """Simulate a drizzled combination of NUM_COMBINED exposures.
+
+    Parameters
+    ----------
+    sky_yx
+        Scene after the optics, in noise units, shape (y, x).
+    depth
+        Camera, filter and exposure time.
+    frame
+        Combined frame.
+    rng
+        Generator of the observation's noise.
+
+    Returns
+    -------
+    science_yx : Image
+        SCI in electrons per second, background subtracted; 0 where nothing was exposed.
+    weight_yx : Image
+        WHT, exposure time in seconds.
+    context_yx : NDArray[np.int32]
+        CTX, bit mask of the contributing exposures.
+
+    """
+    is_dithered = bool(rng.random() < 0.6)
+    fraction = exposure_fraction(frame, depth.camera, is_dithered)
     expected = sky_yx * np.float32(depth.unit_e) + np.float32(depth.sky_e)
-    image = noisy(expected, depth.camera.read_noise_e * NUM_COMBINED**0.5, rng)
-    shallow = share == np.float32(0.5)
-    image[shallow] += np.sqrt(expected[shallow]) * rng.standard_normal(int(shallow.sum()), dtype=np.float32)
+    image = draw_counts(expected, depth.camera.read_noise_e * NUM_COMBINED**0.5, rng)
+    is_half = fraction == np.float32(0.5)
+    # Half the exposure: twice the variance per pixel.
+    image[is_half] += np.sqrt(expected[is_half]) * rng.standard_normal(int(is_half.sum()), dtype=np.float32)
     saturate(image, depth.camera.full_well_e * NUM_COMBINED, bleeds=depth.camera.detector != "IR")
-    add_cosmic_rays(image, rng, int(rng.poisson(4)))
+    add_cosmic_rays(image, rng, int(rng.poisson(4)))  # Few survive the rejection.
+    # The pipeline estimates the background to 1 %.
     image -= np.float32(depth.sky_e * rng.normal(1.0, 0.01))
     image /= np.float32(depth.exposure_s)
-    image[share == 0] = 0
-    context = np.where(share == 1, 2**NUM_COMBINED - 1, np.where(share > 0, 3, 0)).astype(np.int32)
-    return image, share * np.float32(depth.exposure_s), context
+    image[fraction == 0] = 0
+    # All exposures contribute where the fraction is 1, the first two (bits 0 and 1) in a gap.
+    context = np.where(fraction == 1, 2**NUM_COMBINED - 1, np.where(fraction > 0, 3, 0)).astype(np.int32)
+    return image, fraction * np.float32(depth.exposure_s), context
 
 
-def single(
-    sky_yx: Image, depth: Depth, rng: np.random.Generator, chip_seed: np.random.Generator
+def simulate_single(
+    sky_yx: Image, depth: ExposureDepth, rng: np.random.Generator, chip_rng: np.random.Generator
 ) -> tuple[Image, Image, Flags]:
-    """(SCI in electrons, ERR, DQ) of one exposure as the detector saw it."""
+    """Simulate one exposure in the detector's own frame.
+
+    Parameters
+    ----------
+    sky_yx
+        Scene after the optics, in noise units, shape (y, x).
+    depth
+        Camera, filter and exposure time.
+    rng
+        Generator of the observation's noise.
+    chip_rng
+        Generator of the chip's defects.
+
+    Returns
+    -------
+    science_yx : Image
+        SCI in electrons, background included.
+    error_yx : Image
+        ERR, standard deviation in electrons.
+    flags_yx : Flags
+        DQ, data-quality flags.
+
+    """
     camera = depth.camera
-    image = noisy(sky_yx * np.float32(depth.unit_e) + np.float32(depth.sky_e), camera.read_noise_e, rng)
-    flags = defects((image.shape[0], image.shape[1]), camera, chip_seed)
+    image = draw_counts(sky_yx * np.float32(depth.unit_e) + np.float32(depth.sky_e), camera.read_noise_e, rng)
+    flags = detector_defects((image.shape[0], image.shape[1]), camera, chip_rng)
     image[flags == HOT] += np.float32(camera.full_well_e * 0.02)
     image[flags == BAD_COLUMN] *= np.float32(0.1)
     if camera.detector == "IR":
         hit = add_cosmic_rays(image, rng, int(rng.poisson(3)))
     else:
-        rate = image.size * depth.exposure_s * 2.5e-6
+        rate = image.size * depth.exposure_s * 2.5e-6  # Expected number of cosmic rays.
         hit = add_cosmic_rays(image, rng, int(rng.poisson(rate)))
     full = saturate(image, camera.full_well_e, bleeds=camera.detector != "IR")
-    caught = hit & (rng.random(hit.shape, dtype=np.float32) < 0.85)
-    flags = flags | np.where(full, SATURATED, 0).astype(np.int16) | np.where(caught, COSMIC_RAY, 0).astype(np.int16)
+    is_flagged = hit & (rng.random(hit.shape, dtype=np.float32) < 0.85)  # The pipeline misses some cosmic rays.
+    flags = flags | np.where(full, SATURATED, 0).astype(np.int16) | np.where(is_flagged, COSMIC_RAY, 0).astype(np.int16)
     error = np.sqrt(np.maximum(image, 0) + np.float32(camera.read_noise_e**2))
     return image, error, flags

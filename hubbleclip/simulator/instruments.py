@@ -1,4 +1,4 @@
-"""Cameras and filters of the simulated telescope, with round values of the instrument handbooks (STScI)."""
+"""Cameras and filters of the simulated telescope, with rounded values of the STScI instrument handbooks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """One filter. `line` is the emission line that a narrow one isolates, empty for a broad one."""
+    """One filter.
+
+    `wave_nm` is its central wavelength and `width_nm` its width; `photflam` is the inverse sensitivity in
+    erg / (cm^2 Angstrom electron). `line` is the emission line that a narrow filter isolates, empty for a broad one.
+    """
 
     name: str
     wave_nm: float
@@ -18,12 +22,19 @@ class Filter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Camera:
-    """One camera. `sky_e_s` is the background in electrons a second a pixel through a broad filter near its centre."""
+    """One camera.
+
+    `obs_id_letter` begins the names of its observations. `gain` is in electrons per count, `read_noise_e` in electrons,
+    `full_well_e` in electrons, `sky_e_s` is the background in electrons per second per pixel through a broad filter
+    near the camera's central wavelength. `footprint` is `one_chip`, `two_chips` or `stair` (the L shape of WFPC2's
+    mosaic). `fills_with_nan` says that drizzled pixels without data are NaN, not 0. `first_cycle` to `last_cycle` are
+    the HST cycles in which it flies, and `sibling` is a camera with a similar field of view.
+    """
 
     name: str
     instrument: str
     detector: str
-    letter: str
+    obs_id_letter: str
     pixel_scale_arcsec: float
     gain: float
     read_noise_e: float
@@ -40,12 +51,29 @@ class Camera:
     has_pupil: bool = False
 
     def filter(self, name: str) -> Filter:
-        """The filter called `name`. Raises KeyError for one the camera lacks."""
+        """Look up a filter by name.
+
+        Parameters
+        ----------
+        name
+            Name of the filter, e.g. `F814W`.
+
+        Returns
+        -------
+        Filter
+            The camera's filter of that name.
+
+        Raises
+        ------
+        KeyError
+            The camera has no such filter.
+
+        """
         return {band.name: band for band in self.filters}[name]
 
 
 def _bands(text: str) -> tuple[Filter, ...]:
-    """Filters from lines `name wave_nm width_nm photflam [line]`."""
+    """Parse filters from lines `name wave_nm width_nm photflam [line]`."""
     rows = (line.split() for line in text.strip().splitlines())
     return tuple(
         Filter(
@@ -55,6 +83,7 @@ def _bands(text: str) -> tuple[Filter, ...]:
     )
 
 
+# Columns: name, central wavelength (nm), width (nm), PHOTFLAM, emission line.
 UVIS_BANDS = _bands("""
 F275W 271 40 3.19e-18
 F336W 335 51 1.29e-18
@@ -128,40 +157,41 @@ CAMERAS: dict[str, Camera] = {
     camera.name: camera
     for camera in (
         Camera(
-            name="WFC3/UVIS", instrument="WFC3", detector="UVIS", letter="i", pixel_scale_arcsec=0.04, gain=1.5,
+            name="WFC3/UVIS", instrument="WFC3", detector="UVIS", obs_id_letter="i", pixel_scale_arcsec=0.04, gain=1.5,
             read_noise_e=3.1, full_well_e=72_000, sky_e_s=0.06, psf_fwhm_px=1.9, footprint="two_chips",
             fills_with_nan=True, first_cycle=17, last_cycle=99, sibling="ACS/WFC", filters=UVIS_BANDS,
         ),
         Camera(
-            name="WFC3/IR", instrument="WFC3", detector="IR", letter="i", pixel_scale_arcsec=0.128, gain=2.5,
+            name="WFC3/IR", instrument="WFC3", detector="IR", obs_id_letter="i", pixel_scale_arcsec=0.128, gain=2.5,
             read_noise_e=12.0, full_well_e=78_000, sky_e_s=0.9, psf_fwhm_px=1.25, footprint="one_chip",
             fills_with_nan=True, first_cycle=17, last_cycle=99, sibling="WFPC2/WFC", filters=IR_BANDS,
         ),
         Camera(
-            name="ACS/WFC", instrument="ACS", detector="WFC", letter="j", pixel_scale_arcsec=0.05, gain=2.0,
+            name="ACS/WFC", instrument="ACS", detector="WFC", obs_id_letter="j", pixel_scale_arcsec=0.05, gain=2.0,
             read_noise_e=4.2, full_well_e=84_700, sky_e_s=0.09, psf_fwhm_px=2.1, footprint="two_chips",
             fills_with_nan=False, first_cycle=11, last_cycle=99, sibling="WFC3/UVIS", filters=ACS_BANDS,
         ),
         Camera(
-            name="WFPC2/WFC", instrument="WFPC2", detector="WFC", letter="u", pixel_scale_arcsec=0.1, gain=7.0,
+            name="WFPC2/WFC", instrument="WFPC2", detector="WFC", obs_id_letter="u", pixel_scale_arcsec=0.1, gain=7.0,
             read_noise_e=5.2, full_well_e=53_000, sky_e_s=0.05, psf_fwhm_px=1.5, footprint="stair",
             fills_with_nan=False, first_cycle=1, last_cycle=16, sibling="WFC3/IR", filters=WFPC2_BANDS,
         ),
-        # JWST: `detector="IR"` means an infrared array that is read in ramps; `letter` names the detector in files.
+        # JWST: `detector="IR"` means an infrared array read in ramps; `obs_id_letter` is the detector in file names.
         Camera(
-            name="NIRCAM/SHORT", instrument="NIRCAM", detector="IR", letter="nrca1", pixel_scale_arcsec=0.031, gain=2.0,
+            name="NIRCAM/SHORT", instrument="NIRCAM", detector="IR", obs_id_letter="nrca1", pixel_scale_arcsec=0.031,
+            gain=2.0,
             read_noise_e=12.0, full_well_e=105_000, sky_e_s=0.3, psf_fwhm_px=1.6, footprint="one_chip",
             fills_with_nan=True, first_cycle=1, last_cycle=99, sibling="NIRCAM/LONG", filters=NIRCAM_SHORT_BANDS,
             mission="jwst", has_pupil=True,
         ),
         Camera(
-            name="NIRCAM/LONG", instrument="NIRCAM", detector="IR", letter="nrcalong", pixel_scale_arcsec=0.063,
+            name="NIRCAM/LONG", instrument="NIRCAM", detector="IR", obs_id_letter="nrcalong", pixel_scale_arcsec=0.063,
             gain=1.8, read_noise_e=12.0, full_well_e=83_000, sky_e_s=0.6, psf_fwhm_px=1.5, footprint="one_chip",
             fills_with_nan=True, first_cycle=1, last_cycle=99, sibling="NIRCAM/SHORT", filters=NIRCAM_LONG_BANDS,
             mission="jwst", has_pupil=True,
         ),
         Camera(
-            name="MIRI", instrument="MIRI", detector="IR", letter="mirimage", pixel_scale_arcsec=0.11, gain=4.0,
+            name="MIRI", instrument="MIRI", detector="IR", obs_id_letter="mirimage", pixel_scale_arcsec=0.11, gain=4.0,
             read_noise_e=14.0, full_well_e=190_000, sky_e_s=8.0, psf_fwhm_px=1.3, footprint="one_chip",
             fills_with_nan=True, first_cycle=1, last_cycle=99, sibling="NIRCAM/LONG", filters=MIRI_BANDS,
             mission="jwst",

@@ -7,20 +7,20 @@ from datetime import datetime, timedelta
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from hubbleclip.simulator.fits_headers import NOTICE, ORIGIN, PRIMARY_BLOCKS, Exposure, filled, wcs_cards
+from hubbleclip.simulator.fits_headers import NOTICE, ORIGIN, PRIMARY_BLOCKS, Exposure, pad_header, wcs_cards
 from hubbleclip.simulator.instruments import CAMERAS, Camera, Filter
-from hubbleclip.simulator.plans import Plan
-from hubbleclip.simulator.products import Listed
+from hubbleclip.simulator.plans import ObservingPlan
+from hubbleclip.simulator.products import FileType
 
 MJY_SR_PER_E_S = 0.12
 """Invented calibration: surface brightness of one electron per second and pixel."""
-_I2D = Listed("I2D", "i2d.fits", "resampled 2D image")
-_CAL = Listed("CAL", "cal.fits", "calibrated exposure")
-_JPG = Listed("JPG", "i2d.jpg", "Preview-Full", "PREVIEW")
+_I2D = FileType("I2D", "i2d.fits", "resampled 2D image")
+_CAL = FileType("CAL", "cal.fits", "calibrated exposure")
+_JPG = FileType("JPG", "i2d.jpg", "Preview-Full", "PREVIEW")
 EXP_TYPES = {"NIRCAM": "NRC", "MIRI": "MIR", "NIRISS": "NIS"}
 
 
-def listed(camera: Camera, is_single: bool) -> tuple[Listed, ...]:
+def file_types(camera: Camera, is_single: bool) -> tuple[FileType, ...]:
     """List the files of an observation.
 
     Parameters
@@ -32,23 +32,23 @@ def listed(camera: Camera, is_single: bool) -> tuple[Listed, ...]:
 
     Returns
     -------
-    tuple of Listed
+    tuple of FileType
         In the archive's order.
 
     """
     return (_CAL,) if is_single else (_CAL, _I2D, _JPG)
 
 
-def observation_name(plan: Plan, place: int, order: int, is_single: bool) -> str:
+def observation_name(plan: ObservingPlan, visit_index: int, filter_index: int, is_single: bool) -> str:
     """Name an observation as MAST does.
 
     Parameters
     ----------
     plan
         Of the proposal.
-    place
+    visit_index
         Number of the visit in the proposal, from 0.
-    order
+    filter_index
         Number of the filter in the visit, from 0.
     is_single
         Whether the observation is one exposure.
@@ -61,12 +61,12 @@ def observation_name(plan: Plan, place: int, order: int, is_single: bool) -> str
     """
     camera, programme = CAMERAS[plan.camera], f"jw{plan.number}"
     if is_single:
-        return f"{programme}{place + 1:03d}001_02101_{order + 1:05d}_{camera.letter}"
-    optics = f"clear-{plan.filters[order]}" if camera.has_pupil else plan.filters[order]
-    return f"{programme}-o{place + 1:03d}_t{place + 1:03d}_{camera.instrument}_{optics}".lower()
+        return f"{programme}{visit_index + 1:03d}001_02101_{filter_index + 1:05d}_{camera.obs_id_letter}"
+    optics = f"clear-{plan.filters[filter_index]}" if camera.has_pupil else plan.filters[filter_index]
+    return f"{programme}-o{visit_index + 1:03d}_t{visit_index + 1:03d}_{camera.instrument}_{optics}".lower()
 
 
-def filters_label(camera: Camera, band: Filter) -> str:
+def mast_filters(camera: Camera, band: Filter) -> str:
     """Write `filters` as MAST does.
 
     Parameters
@@ -116,7 +116,7 @@ def primary_header(
     header["FILENAME"] = (file_name, "name of file")
     header["TELESCOP"] = ("JWST", "telescope (simulated)")
     header.update({
-        "INSTRUME": camera.instrument, "DETECTOR": camera.letter.upper(), "FILTER": exposure.band.name,
+        "INSTRUME": camera.instrument, "DETECTOR": camera.obs_id_letter.upper(), "FILTER": exposure.band.name,
         "EXP_TYPE": f"{EXP_TYPES[camera.instrument]}_{kind}", "PROGRAM": exposure.plan.number,
         "PI_NAME": f"{first} {last}",
         "TARGPROP": exposure.target.name.upper().replace(" ", "-")[:30],
@@ -134,7 +134,7 @@ def primary_header(
     header["COMMENT"] = NOTICE
     header["HISTORY"] = NOTICE
     header["HISTORY"] = f"seed {exposure.seed}, scene {exposure.target.scene_key}"
-    return filled(header, blocks)
+    return pad_header(header, blocks)
 
 
 def extension_header(exposure: Exposure, name: str, version: int, unit: str, wcs: WCS) -> fits.Header:

@@ -13,34 +13,34 @@ from hubbleclip.core.errors import SettingsError
 from hubbleclip.simulator import fits_headers, jwst, products
 from hubbleclip.simulator.fits_headers import Exposure
 from hubbleclip.simulator.instruments import Camera, Filter
-from hubbleclip.simulator.plans import Plan
-from hubbleclip.simulator.products import Listed
+from hubbleclip.simulator.plans import ObservingPlan
+from hubbleclip.simulator.products import FileType
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimMission:
-    """A mission as the simulated archive shows it; `collection` is MAST's, `has_advanced` means HAP products."""
+    """A mission as the simulated archive shows it; `collection` is MAST's, `has_hap` means HAP products."""
 
     collection: str
     instrument_label: Callable[[Camera], str]
-    filters_label: Callable[[Camera, Filter], str]
-    observation_name: Callable[[Plan, int, int, bool], str]
-    listed: Callable[[Camera, bool], tuple[Listed, ...]]
+    mast_filters: Callable[[Camera, Filter], str]
+    observation_name: Callable[[ObservingPlan, int, int, bool], str]
+    file_types: Callable[[Camera, bool], tuple[FileType, ...]]
     primary_header: Callable[[Exposure, str, int, int], fits.Header]
     extension_header: Callable[[Exposure, str, int, str, WCS], fits.Header]
-    has_advanced: bool
+    has_hap: bool
 
 
 SIM_MISSIONS = {
     "hst": SimMission(
-        collection="HST", instrument_label=lambda camera: camera.name, filters_label=products.filters_label,
-        observation_name=products.observation_name, listed=products.listed,
-        primary_header=fits_headers.primary_header, extension_header=fits_headers.extension_header, has_advanced=True,
+        collection="HST", instrument_label=lambda camera: camera.name, mast_filters=products.mast_filters,
+        observation_name=products.observation_name, file_types=products.file_types,
+        primary_header=fits_headers.primary_header, extension_header=fits_headers.extension_header, has_hap=True,
     ),
     "jwst": SimMission(
         collection="JWST", instrument_label=lambda camera: f"{camera.instrument}/IMAGE",
-        filters_label=jwst.filters_label, observation_name=jwst.observation_name, listed=jwst.listed,
-        primary_header=jwst.primary_header, extension_header=jwst.extension_header, has_advanced=False,
+        mast_filters=jwst.mast_filters, observation_name=jwst.observation_name, file_types=jwst.file_types,
+        primary_header=jwst.primary_header, extension_header=jwst.extension_header, has_hap=False,
     ),
 }  # fmt: skip
 

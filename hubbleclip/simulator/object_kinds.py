@@ -1,4 +1,4 @@
-"""The kinds of object in the simulated sky: what a proposal may ask for. How they look is in `objects/`."""
+"""The kinds of object in the simulated sky that a proposal may observe. `objects/` draws them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kind:
-    """One kind. `filters` names a filter plan, `names` styles of catalogue names, `exposure_s` the range of a frame.
+class ObjectKind:
+    """One kind of object.
 
-    `may_be_off_centre` lets the pointing miss the object by some of the field.
+    `categories` are scientific categories of its proposals, `variants` the subtypes that are drawn differently,
+    `filters` a key of FILTER_PLANS, `names` patterns of catalogue names, `exposure_s` the range of exposure times of an
+    observation in seconds. `may_be_off_centre` allows pointings that miss the object's centre by part of the field.
     """
 
     name: str
@@ -23,103 +25,105 @@ class Kind:
 
 
 _ROWS = (
-    Kind(
+    ObjectKind(
         name="spiral galaxy", categories=("GALAXIES", "UNRESOLVED STELLAR POPULATIONS AND GALAXY STRUCTURE"),
         variants=("grand-design", "barred", "flocculent", "edge-on"), names=("NGC {n4}", "UGC {n5}", "ESO {n3}-{n2}",
         "IC {n4}"),
     ),
-    Kind(
+    ObjectKind(
         name="elliptical galaxy", categories=("GALAXIES", "UNRESOLVED STELLAR POPULATIONS AND GALAXY STRUCTURE"),
         variants=("giant", "lenticular", "shell", "dusty"), names=("NGC {n4}", "IC {n4}", "VCC {n4}"),
     ),
-    Kind(
+    ObjectKind(
         name="galaxy merger", categories=("GALAXIES", "STARBURSTS", "Galaxies"),
         variants=("tidal tails", "late stage", "close pair"), names=("Arp {n3}", "VV {n3}",
         "IRAS F{hhmm}{d}{sdd}{mm}", "NGC {n4}"),
     ),
-    Kind(
+    ObjectKind(
         name="galaxy cluster", categories=("COSMOLOGY", "GALAXIES & CLUSTERS"),
         variants=("relaxed", "merging", "arc-rich"), names=("Abell {n4}", "MACS J{hhmm}.{d}{sdd}{mm}",
         "RXC J{hhmm}.{d}{sdd}{mm}"),
     ),
-    Kind(
+    ObjectKind(
         name="quasar host", categories=("AGN/QUASARS", "Massive Black Holes And Their Host Galaxies"),
         variants=("luminous", "disturbed host", "jetted"), names=("PG {hhmm}{sdd}{d}", "SDSS J{hhmm}{ss}{sdd}{mm}",
         "PKS {hhmm}{sdd}{d}", "3C {n3}"),
     ),
-    Kind(
+    ObjectKind(
         name="globular cluster", categories=("STELLAR POPULATIONS", "RESOLVED STELLAR POPULATIONS"),
         variants=("core-collapsed", "massive", "loose"), names=("NGC {n4}", "Terzan {n2}", "Palomar {n2}"),
     ),
-    Kind(
+    ObjectKind(
         name="open cluster", categories=("STELLAR POPULATIONS", "RESOLVED STAR FORMATION", "Stellar Populations"),
         variants=("young", "old", "embedded"), names=("NGC {n4}", "Berkeley {n2}", "Trumpler {n2}", "Westerlund {n1}"),
     ),
-    Kind(
+    ObjectKind(
         name="planetary nebula", categories=("STELLAR EJECTA", "ISM AND CIRCUMSTELLAR MATTER"), filters="nebula",
         variants=("ring", "bipolar", "elliptical", "multipolar"), names=("PN G{n3}.{n1}{sdd}.{d}", "NGC {n4}",
         "Hen 2-{n3}", "M 1-{n2}"),
     ),
-    Kind(
+    ObjectKind(
         name="supernova remnant", categories=("STELLAR EJECTA", "ISM IN EXTERNAL GALAXIES"), filters="nebula",
         variants=("balmer shell", "oxygen-rich", "filamentary"), names=("SNR {hhmm}{sdd}.{d}",
         "SNR G{n3}.{n1}{sdd}.{d}", "DEM L{n3}"),
     ),
-    Kind(
+    ObjectKind(
         name="star-forming nebula", categories=("STAR FORMATION", "INTERSTELLAR MEDIUM", "ISM IN EXTERNAL GALAXIES"),
         filters="nebula",
         variants=("pillars", "bubble", "ridge"), names=("NGC {n4}", "Sh 2-{n3}", "IC {n4}", "RCW {n3}"),
     ),
-    Kind(
+    ObjectKind(
         name="planet", categories=("SOLAR SYSTEM", "Solar System"), filters="planet", is_moving=True, exposure_s=(5,
         60), may_be_off_centre=False,
         variants=("Jupiter", "Saturn", "Uranus", "Neptune", "Mars"), names=("{variant}",),
     ),
-    Kind(
+    ObjectKind(
         name="comet", categories=("SOLAR SYSTEM", "Solar System"), filters="broad", is_moving=True, exposure_s=(120,
         700),
         variants=("long-period", "disintegrating", "short-period"), names=("C/{y}-{L}{n1}", "{n3}P", "P/{y}-{L}{n1}"),
     ),
-    Kind(
+    ObjectKind(
         name="Kuiper belt field", categories=("SOLAR SYSTEM", "Solar System"), filters="deep", is_moving=True,
         exposure_s=(300, 900),
         variants=("cold classical", "scattered", "binary"), names=("{y}-{L}{L}{n3}", "TNO-{n6}"),
         may_be_off_centre=False,
     ),
-    Kind(
+    ObjectKind(
         name="deep field", categories=("COSMOLOGY", "GALAXIES", "Galaxies and the IGM"), filters="deep",
         exposure_s=(2000, 9000),
         variants=("blank field", "parallel", "protocluster"), names=("DEEP-{n3}", "PAR-{n4}", "FIELD-{n2}-{L}"),
         may_be_off_centre=False,
     ),
-    Kind(
+    ObjectKind(
         name="protoplanetary disk", categories=("STAR FORMATION", "Exoplanets and Exoplanet Formation"), filters="disk",
         variants=("edge-on", "ringed", "silhouette"), names=("HK Tau-{n3}", "PDS {n3}", "LkHa {n3}",
         "proplyd {n3}-{n3}"),
     ),
-    Kind(
+    ObjectKind(
         name="stellar jet", categories=("STAR FORMATION", "YOUNG STARS AND CIRCUMSTELLAR MATERIAL"), filters="jet",
         variants=("knotty", "bow shock", "bipolar"), names=("HH {n3}", "HH {n4}", "RNO {n2}"),
     ),
-    Kind(
+    ObjectKind(
         name="dwarf galaxy", categories=("STELLAR POPULATIONS", "GALAXIES", "RESOLVED STELLAR POPULATIONS"),
         variants=("spheroidal", "irregular"), names=("UGCA {n3}", "DDO {n3}", "KDG {n3}", "LEDA {n6}"),
     ),
-    Kind(
+    ObjectKind(
         name="gravitational lens", categories=("COSMOLOGY", "GALAXIES & CLUSTERS", "Galaxies"),
         variants=("Einstein ring", "quad", "arc"), names=("SDSS J{hhmm}{sdd}{mm}", "HE {hhmm}{sdd}{mm}",
         "SL2S J{hhmm}{ss}{sdd}{mm}"), may_be_off_centre=False,
     ),
 )  # fmt: skip
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in _ROWS}
+OBJECT_KINDS: dict[str, ObjectKind] = {kind.name: kind for kind in _ROWS}
 
-CALIBRATION = Kind(
+# Outside OBJECT_KINDS: it has no scene and no renderer.
+CALIBRATION = ObjectKind(
     name="calibration", categories=("CAL",), variants=("dark", "flat"), filters="flat", names=("{variant}",),
     exposure_s=(1, 900),
     may_be_off_centre=False,
 )  # fmt: skip
 
+# Filters by purpose and camera, most wanted first.
 FILTER_PLANS: dict[str, dict[str, tuple[str, ...]]] = {
     "broad": {
         "WFC3/UVIS": ("F814W", "F555W", "F438W", "F336W", "F606W", "F275W"),

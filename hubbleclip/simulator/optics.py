@@ -1,4 +1,4 @@
-"""Point-spread function: an obstructed aperture's core and wings, with the four spikes of the secondary's support."""
+"""Point-spread function: core and wings of an obstructed aperture, with four diffraction spikes."""
 
 from __future__ import annotations
 
@@ -11,48 +11,94 @@ import scipy.fft
 from hubbleclip.simulator.instruments import Camera
 
 Image = npt.NDArray[np.float32]
-PAD_PX = 24
-SPIKE_SHARE = 0.035
-WING_SHARE = 0.10
+PAD_PX = 24  # Beyond this radius the PSF carries little light.
+# Fractions of the total flux.
+SPIKE_FRACTION = 0.035
+WING_FRACTION = 0.10
 
 
 def convolve(image_yx: Image, camera: Camera, wave_nm: float, tilt_deg: float) -> Image:
-    """`image_yx` as the telescope sees it; mirrored beyond its edges so that none of them darkens."""
+    """Convolve an image with the telescope's point-spread function.
+
+    Parameters
+    ----------
+    image_yx
+        Scene, shape (y, x).
+    camera
+        Supplies the width of the PSF.
+    wave_nm
+        Central wavelength of the filter, in nm.
+    tilt_deg
+        Rotation of the detector within the frame, which the spikes follow.
+
+    Returns
+    -------
+    Image
+        Convolved image, same shape. The input is mirrored beyond its edges, so that no edge darkens.
+
+    """
     padded = np.pad(image_yx, PAD_PX, mode="reflect")
     shape = tuple(scipy.fft.next_fast_len(side, real=True) for side in padded.shape)
+    # The width is rounded so that similar filters share a cache entry.
     kernel = _transformed_psf(camera.name, round(_fwhm_px(camera, wave_nm), 2), tilt_deg, shape)
     spectrum = scipy.fft.rfft2(padded, s=shape, workers=1)
     spectrum *= kernel
-    seen: Image = scipy.fft.irfft2(spectrum, s=shape, workers=1)
-    return seen[PAD_PX : PAD_PX + image_yx.shape[0], PAD_PX : PAD_PX + image_yx.shape[1]]
+    convolved: Image = scipy.fft.irfft2(spectrum, s=shape, workers=1)
+    return convolved[PAD_PX : PAD_PX + image_yx.shape[0], PAD_PX : PAD_PX + image_yx.shape[1]]
 
 
 def _fwhm_px(camera: Camera, wave_nm: float) -> float:
-    """Diffraction widens the core with the wavelength; the camera's value holds at its bluest tenth."""
+    """Widen the core with wavelength (diffraction); the camera's value holds at 600 nm, or 1250 nm for infrared."""
     reference = 1250.0 if camera.detector == "IR" else 600.0
     return float(camera.psf_fwhm_px * np.sqrt(0.5 + 0.5 * (wave_nm / reference) ** 2))
 
 
 @lru_cache(maxsize=12)
 def _transformed_psf(name: str, fwhm_px: float, tilt_deg: float, shape: tuple[int, ...]) -> npt.NDArray[np.complex64]:
+    """Compute the Fourier transform of the PSF, cached because many frames share it."""
     psf = psf_image(fwhm_px, 45.0 + tilt_deg, shape, 5.0 if name == "WFC3/IR" else 0.0)
     transformed: npt.NDArray[np.complex64] = scipy.fft.rfft2(psf, workers=1).astype(np.complex64)
     return transformed
 
 
 def psf_image(fwhm_px: float, spikes_deg: float, shape: tuple[int, ...], ring_px: float = 0.0) -> Image:
-    """The PSF, sum 1, its peak at pixel (0, 0) and wrapped round, as an FFT wants it."""
+    """Compute the PSF with its peak at pixel (0, 0), wrapped around, as an FFT expects it.
+
+    Parameters
+    ----------
+    fwhm_px
+        Full width at half maximum of the core, in pixels.
+    spikes_deg
+        Direction of one pair of spikes; the other pair is perpendicular.
+    shape
+        (rows, columns).
+    ring_px
+        Increases the spacing of the diffraction rings.
+
+    Returns
+    -------
+    Image
+        PSF of sum 1.
+
+    Notes
+    -----
+    A Gaussian core, a Moffat-like wing modulated by rings, and two bars: an empirical form, not a model of the pupil.
+
+    """
+    # Signed offsets from pixel (0, 0) on the periodic grid.
     y, x = (np.minimum(np.arange(n), n - np.arange(n)) * np.where(np.arange(n) <= n // 2, 1, -1) for n in shape)
     y_yx, x_yx = y.astype(np.float32)[:, None], x.astype(np.float32)[None, :]
     r2_yx = x_yx**2 + y_yx**2
     radius_yx = np.sqrt(r2_yx)
-    core = np.exp(-2.77 * r2_yx / fwhm_px**2)
-    wings = (1 + r2_yx / (1.6 * fwhm_px) ** 2) ** -1.6
+    core = np.exp(-2.77 * r2_yx / fwhm_px**2)  # 2.77 = 4 ln 2: FWHM to Gaussian.
+    wings = (1 + r2_yx / (1.6 * fwhm_px) ** 2) ** -1.6  # Falls as r^-3.2.
     wings *= 1 + 0.5 * np.cos(radius_yx * (2 * np.pi / (1.35 * fwhm_px + 0.2 * ring_px)))
     spikes = np.zeros_like(core)
     for angle in np.deg2rad([spikes_deg, spikes_deg + 90.0]):
         across = x_yx * np.sin(angle) - y_yx * np.cos(angle)
         spikes += np.exp(-0.5 * (across / 0.65) ** 2) / (1 + (radius_yx / 6.0) ** 1.5) * np.exp(-radius_yx / 90.0)
-    core_share = 1 - WING_SHARE - SPIKE_SHARE
-    psf = core_share * core / core.sum() + WING_SHARE * wings / wings.sum() + SPIKE_SHARE * spikes / spikes.sum()
+    core_fraction = 1 - WING_FRACTION - SPIKE_FRACTION
+    psf = (
+        core_fraction * core / core.sum() + WING_FRACTION * wings / wings.sum() + SPIKE_FRACTION * spikes / spikes.sum()
+    )
     return np.asarray(psf, np.float32)

@@ -1,4 +1,4 @@
-"""The simulated sky: a scene as a camera would see it were its optics and electronics perfect."""
+"""The simulated sky: a scene as perfect optics and electronics would record it."""
 
 from __future__ import annotations
 
@@ -7,49 +7,102 @@ import numpy as np
 from hubbleclip.simulator.frames import Frame
 from hubbleclip.simulator.instruments import Filter
 from hubbleclip.simulator.objects import deep, discs, galaxies, nebulae, solar, stellar  # noqa: F401  (they register)
-from hubbleclip.simulator.objects.brushes import add_field_stars, add_small_galaxies
-from hubbleclip.simulator.objects.registry import DRAWINGS
+from hubbleclip.simulator.objects.components import add_field_stars, add_small_galaxies
+from hubbleclip.simulator.objects.registry import OBJECT_RENDERERS
 from hubbleclip.simulator.objects.view import Image, View
-from hubbleclip.simulator.plans import Plan, Target
-from hubbleclip.simulator.random_draws import integer_of, numpy_rng
+from hubbleclip.simulator.plans import ObservingPlan, Target
+from hubbleclip.simulator.random_draws import hash_seed, numpy_rng
 
 CROWDED = frozenset(
     {"globular cluster", "open cluster", "planetary nebula", "supernova remnant", "star-forming nebula", "stellar jet"}
 )
+# These renderers add their own background, or need none.
 OWN_BACKGROUND = frozenset({"deep field", "galaxy cluster", "Kuiper belt field", "planet", "calibration"})
 
 
-def view_of(frame: Frame, target: Target, band: Filter, epoch: int) -> View:
-    """The frame's grid in scene coordinates."""
-    pixel = frame.pixel_scale_arcsec / target.half_field_arcsec
+def scene_view(frame: Frame, target: Target, band: Filter, epoch: int) -> View:
+    """Compute the grid of a frame in scene coordinates.
+
+    Parameters
+    ----------
+    frame
+        Pixel grid on the sky.
+    target
+        Supplies the scale: scene unit 1 is `half_field_arcsec`.
+    band
+        Filter in use.
+    epoch
+        Number that identifies the observation.
+
+    Returns
+    -------
+    View
+        View of the scene, x to the west and y to the north.
+
+    """
+    pixel_size = frame.pixel_scale_arcsec / target.half_field_arcsec
+    # x grows to the west.
     centre = (-frame.east_arcsec / target.half_field_arcsec, frame.north_arcsec / target.half_field_arcsec)
-    y = (np.arange(frame.num_y, dtype=np.float32) - np.float32((frame.num_y - 1) / 2)) * np.float32(pixel)
-    x = (np.arange(frame.num_x, dtype=np.float32) - np.float32((frame.num_x - 1) / 2)) * np.float32(pixel)
-    turn = np.deg2rad(frame.roll_deg)
-    cosine, sine = np.float32(np.cos(turn)), np.float32(np.sin(turn))
+    y = (np.arange(frame.num_y, dtype=np.float32) - np.float32((frame.num_y - 1) / 2)) * np.float32(pixel_size)
+    x = (np.arange(frame.num_x, dtype=np.float32) - np.float32((frame.num_x - 1) / 2)) * np.float32(pixel_size)
+    roll = np.deg2rad(frame.roll_deg)
+    cosine, sine = np.float32(np.cos(roll)), np.float32(np.sin(roll))
+    # x grows to the west, so that a frame at roll 0 has north up and east left.
     return View(
         x_yx=cosine * x[None, :] - sine * y[:, None] + np.float32(centre[0]),
         y_yx=sine * x[None, :] + cosine * y[:, None] + np.float32(centre[1]),
-        pixel=pixel, angle_deg=frame.roll_deg, centre_xy=centre, wave_nm=band.wave_nm, line=band.line, epoch=epoch,
+        pixel_size=pixel_size, angle_deg=frame.roll_deg, centre_xy=centre, wave_nm=band.wave_nm,
+        line=band.line, epoch=epoch,
     )  # fmt: skip
 
 
-def draw_scene(view: View, plan: Plan, target: Target, seed: int) -> Image:
-    """The scene in the frame, in units of the noise of a typical combined exposure.
+def render_scene(view: View, plan: ObservingPlan, target: Target, seed: int) -> Image:
+    """Render the noise-free scene of a target in a frame.
 
-    The object and what lies behind it come from the target's key alone; behind a moving target the stars change with
-    each observation.
+    The object and its background depend on the target's `scene_key` alone; behind a moving target the background
+    changes with each observation.
+
+    Parameters
+    ----------
+    view
+        Frame and filter.
+    plan
+        Supplies the kind of object.
+    target
+        Supplies the variant and the scene's key.
+    seed
+        Seed of the simulator.
+
+    Returns
+    -------
+    Image
+        Surface brightness in units of the noise of a typical combined exposure, shape (y, x).
+
     """
     if plan.kind.name == "calibration":
-        return view.blank()
-    image = DRAWINGS[plan.kind.name](view, numpy_rng(target.scene_key, "object"), target.variant)
-    field_key = integer_of(seed, "background", view.epoch) if plan.kind.is_moving else target.scene_key
+        return view.blank_image()
+    image = OBJECT_RENDERERS[plan.kind.name](view, numpy_rng(target.scene_key, "object"), target.variant)
+    # A moving target is seen against another star field each time.
+    field_key = hash_seed(seed, "background", view.epoch) if plan.kind.is_moving else target.scene_key
     add_background(view, image, numpy_rng(field_key, "field"), plan.kind.name)
     return np.asarray(image, np.float32)
 
 
 def add_background(view: View, image: Image, rng: np.random.Generator, kind: str) -> None:
-    """Foreground stars and background galaxies: more stars near the Galactic plane, where clusters and nebulae are."""
+    """Add foreground stars and background galaxies.
+
+    Parameters
+    ----------
+    view
+        Frame and filter.
+    image
+        Image to add to in place, shape (y, x).
+    rng
+        Generator of the background.
+    kind
+        Kind of object. Clusters and nebulae lie near the Galactic plane, so they get more stars and fewer galaxies.
+
+    """
     if kind in OWN_BACKGROUND:
         return
     crowded = kind in CROWDED

@@ -1,4 +1,4 @@
-"""Views of tiles on the device: one crop, turn, mirroring and gain an image, for the whole batch at once."""
+"""Augmented views of tiles on the device: one crop, rotation, mirroring and gain per image, for a whole batch."""
 
 from __future__ import annotations
 
@@ -7,13 +7,28 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def cut_views(tiles_b1ss: Tensor, theta_b23: Tensor, gain_b: Tensor, size_px: int) -> Tensor:
-    """Levels in [0, 1], shape (b, 1, size_px, size_px), of uint8 tiles seen through affine maps.
+def render_views(tiles_b1ss: Tensor, theta_b23: Tensor, gain_b: Tensor, size_px: int) -> Tensor:
+    """Resample tiles through affine maps and scale their brightness.
 
-    A map takes output to input coordinates, both in [-1, 1] over the outer pixel edges. Tiles are at most twice
-    `size_px` wide, so that bilinear sampling skips no pixel.
+    Parameters
+    ----------
+    tiles_b1ss
+        Grey tiles (b, 1, s, s), uint8, at most twice `size_px` wide, so that bilinear sampling skips no pixel.
+    theta_b23
+        Affine maps (b, 2, 3) from output to input coordinates, both in [-1, 1] over the outer pixel edges.
+    gain_b
+        Factors (b,) on the brightness.
+    size_px
+        Side of the views in pixels.
+
+    Returns
+    -------
+    Tensor
+        Views (b, 1, size_px, size_px), float32, clipped to [0, 1].
+
     """
     levels = tiles_b1ss.float() / 255
+    # align_corners=False: -1 and 1 are outer pixel edges, not pixel centres, so scales do not shift the picture
     grid = F.affine_grid(theta_b23, [len(levels), 1, size_px, size_px], align_corners=False)
     views = F.grid_sample(levels, grid, mode="bilinear", padding_mode="border", align_corners=False)
     return torch.clamp(views * gain_b.view(-1, 1, 1, 1), 0, 1)

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: written whole or not at all, read without running code, pruned to the newest and the best."""
+"""Checkpoints of a run: written atomically, read without executing code, pruned to the newest and the best."""
 
 from __future__ import annotations
 
@@ -10,36 +10,81 @@ from typing import Any
 import torch
 
 from hubbleclip.core.errors import TrainingError
-from hubbleclip.core.io import replacing, sha256_file, write_text
+from hubbleclip.core.io import atomic_write, sha256_file, write_text
 from hubbleclip.core.layout import checkpoint_name
 from hubbleclip.core.records import Checkpoint
-from hubbleclip.training.finetuning import prepare
+from hubbleclip.training.finetuning import apply_mode
 from hubbleclip.training.models.builder import LoadedModel, rebuild_model
 from hubbleclip.training.runs import read_model_settings, read_train_settings
 
 FOLDER = "checkpoints"
 BEST = "best.json"
 MIXTURE = "mixture.pt"
+"""Weights interpolated between the initial model and the best checkpoint, see `wise_ft`."""
 
 
 def write_checkpoint(run_dir: Path, step: int, state: dict[str, Any]) -> None:
-    """Write the state after `step`; its weights stand under `state_dict`, where open_clip looks for them too."""
-    with replacing(run_dir / FOLDER / checkpoint_name(step)) as temporary:
+    """Write the training state after a step.
+
+    Parameters
+    ----------
+    run_dir
+        The run directory.
+    step
+        Number of finished steps.
+    state
+        Everything that a resume needs; the weights are under `state_dict`, where open_clip looks for them too.
+
+    """
+    with atomic_write(run_dir / FOLDER / checkpoint_name(step)) as temporary:
         torch.save(state, temporary)
 
 
 def list_steps(run_dir: Path) -> list[int]:
-    """Steps that have a checkpoint, ascending."""
+    """List the steps that have a checkpoint.
+
+    Parameters
+    ----------
+    run_dir
+        The run directory.
+
+    Returns
+    -------
+    list[int]
+        Steps, ascending.
+
+    """
     return sorted(int(path.stem.removeprefix("step-")) for path in (run_dir / FOLDER).glob("step-*.pt"))
 
 
 def read_checkpoint(run_dir: Path, step: int) -> dict[str, Any]:
-    """The state after `step`, on the CPU. Raises TrainingError when the file is missing or damaged."""
+    """Read the training state after a step, on the CPU.
+
+    Parameters
+    ----------
+    run_dir
+        The run directory.
+    step
+        A step of `list_steps`.
+
+    Returns
+    -------
+    dict[str, Any]
+        The state that `write_checkpoint` wrote.
+
+    Raises
+    ------
+    TrainingError
+        The file is missing or damaged.
+
+    """
     return _read_state(run_dir / FOLDER / checkpoint_name(step))
 
 
 def _read_state(path: Path) -> dict[str, Any]:
+    """Load a file of tensors and plain values. Raises TrainingError."""
     try:
+        # weights_only: unpickling a foreign checkpoint must not execute code
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, pickle.UnpicklingError) as error:
         raise TrainingError(f"the checkpoint {path} cannot be read: delete the file and train again") from error
@@ -47,20 +92,57 @@ def _read_state(path: Path) -> dict[str, Any]:
 
 
 def write_mixture(run_dir: Path, state_dict: dict[str, Any]) -> None:
-    """Write the weights between start and best checkpoint that do best on val."""
-    with replacing(run_dir / FOLDER / MIXTURE) as temporary:
+    """Write the interpolated weights that have the highest accuracy on val (see `wise_ft`).
+
+    Parameters
+    ----------
+    run_dir
+        The run directory.
+    state_dict
+        Weights by name.
+
+    """
+    with atomic_write(run_dir / FOLDER / MIXTURE) as temporary:
         torch.save({"state_dict": state_dict}, temporary)
 
 
 def write_best(run_dir: Path, step: int, score: float | None, **mixture: Any) -> None:
-    """Name the best checkpoint; `score` is its accuracy on val, None where val cannot judge. `mixture` tells of
-    the mixture that takes its place: `alpha`, and the `alpha_scores` that it was chosen by.
+    """Record which checkpoint is the best.
+
+    Parameters
+    ----------
+    run_dir
+        The run directory.
+    step
+        Step of the best checkpoint.
+    score
+        Its accuracy on val, in [0, 1]; None when val cannot rank models.
+    **mixture
+        For interpolated weights that replace the checkpoint: `alpha`, and the `alpha_scores` that it was chosen by.
+
     """
     write_text(run_dir / BEST, json.dumps({"step": step, "score": score, **mixture}) + "\n")
 
 
 def read_best(run_dir: Path) -> dict[str, Any]:
-    """What `write_best` wrote last. Raises TrainingError where there is nothing yet."""
+    """Read what `write_best` wrote last.
+
+    Parameters
+    ----------
+    run_dir
+        The run directory.
+
+    Returns
+    -------
+    dict[str, Any]
+        `step`, `score`, and `alpha` and `alpha_scores` where weights were interpolated.
+
+    Raises
+    ------
+    TrainingError
+        The run has no checkpoint yet.
+
+    """
     try:
         best: dict[str, Any] = json.loads((run_dir / BEST).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -68,15 +150,38 @@ def read_best(run_dir: Path) -> dict[str, Any]:
     return best
 
 
-def prune(run_dir: Path, keep: int, best_step: int) -> None:
-    """Delete all checkpoints but the `keep` newest and the best."""
-    for step in list_steps(run_dir)[:-keep]:
+def prune_checkpoints(run_dir: Path, keep: int, best_step: int) -> None:
+    """Delete all checkpoints except the newest and the best.
+
+    Parameters
+    ----------
+    run_dir
+        The run directory.
+    keep
+        Number of newest checkpoints to keep, at least 1.
+    best_step
+        Step of the best checkpoint, which is kept whatever its age.
+
+    """
+    for step in list_steps(run_dir)[:-keep]:  # the newest is kept, because training resumes from it
         if step != best_step:
             (run_dir / FOLDER / checkpoint_name(step)).unlink()
 
 
-def read_records(run_dir: Path) -> list[Checkpoint]:
-    """A record of each checkpoint, hashed; paths are relative to the profile's root."""
+def read_checkpoint_records(run_dir: Path) -> list[Checkpoint]:
+    """Describe each checkpoint for the catalog.
+
+    Parameters
+    ----------
+    run_dir
+        The run directory.
+
+    Returns
+    -------
+    list[Checkpoint]
+        Records with SHA-256 and a path relative to the profile's root, ascending by step.
+
+    """
     names = [(step, checkpoint_name(step)) for step in list_steps(run_dir)]
     return [
         Checkpoint(
@@ -90,8 +195,25 @@ def read_records(run_dir: Path) -> list[Checkpoint]:
 
 
 def load_run_model(run_dir: Path) -> LoadedModel:
-    """The model of a run with the weights of its best checkpoint or mixture, on the CPU. Needs no network."""
+    """Load a run's model with the weights of its best checkpoint or mixture, on the CPU, without network access.
+
+    Parameters
+    ----------
+    run_dir
+        The run directory.
+
+    Returns
+    -------
+    LoadedModel
+        The model, with the same added layers as in its training.
+
+    Raises
+    ------
+    TrainingError
+        The run has no checkpoint, or the file is damaged.
+
+    """
     best = read_best(run_dir)
     state = _read_state(run_dir / FOLDER / (MIXTURE if "alpha" in best else checkpoint_name(best["step"])))
     settings = read_train_settings(run_dir)
-    return rebuild_model(read_model_settings(run_dir), state["state_dict"], lambda loaded: prepare(loaded, settings))
+    return rebuild_model(read_model_settings(run_dir), state["state_dict"], lambda loaded: apply_mode(loaded, settings))

@@ -1,4 +1,4 @@
-"""One process or many: who we are under torchrun, and features of all processes as one batch."""
+"""Data-parallel training: this process's rank under torchrun, and features gathered from all processes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
-    """Who we are among `size` processes. Rank 0 alone writes files, validates and logs."""
+    """Rank of this process among `size` processes. Only rank 0 writes files, validates and logs."""
 
     rank: int
     size: int
@@ -28,29 +28,66 @@ class World:
 
     @property
     def is_writer(self) -> bool:
-        """Whether files are ours to write."""
+        """Whether this process writes files."""
         return self.rank == 0
 
     def gather(self, rows: Tensor) -> Tensor:
-        """Rows of all processes in the order of the whole batch, of which process r holds rows r, r + size, ...
+        """Gather the rows of all processes, in the order of the whole batch.
 
-        Gradients flow back to every process, as in open_clip's `gather_with_grad`: each then holds the whole loss.
+        Parameters
+        ----------
+        rows
+            Rows (b, ...) of this process: rows `rank`, `rank + size`, ... of the whole batch.
+
+        Returns
+        -------
+        Tensor
+            Rows (b * size, ...) of the whole batch.
+
+        Notes
+        -----
+        Gradients flow back to every process, as in open_clip's `gather_with_grad`: each process holds the whole loss.
+
         """
         if self.size == 1:
             return rows
         gathered: Tensor = _Gather.apply(rows, self)  # type: ignore[no-untyped-call]
         return gathered
 
-    def share(self, value: T) -> T:
-        """The writer's value, on every process."""
+    def broadcast(self, value: T) -> T:
+        """Send the writer's value to every process.
+
+        Parameters
+        ----------
+        value
+            Any picklable value; ignored on processes other than the writer.
+
+        Returns
+        -------
+        T
+            The writer's value.
+
+        """
         if self.size == 1:
             return value
-        box = [value]
+        box = [value]  # broadcast_object_list writes into the list
         dist.broadcast_object_list(box, src=0)
         return box[0]
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        """The model with gradients averaged over the processes and batch norms that see the whole batch."""
+        """Wrap a model for data-parallel training.
+
+        Parameters
+        ----------
+        model
+            The model, on this process's device.
+
+        Returns
+        -------
+        nn.Module
+            The model with gradients averaged over processes, and on GPUs with batch norms over the whole batch.
+
+        """
         if self.size == 1:
             return model
         if self.device.type == "cuda":
@@ -59,37 +96,44 @@ class World:
 
 
 class _Gather(torch.autograd.Function):
-    """Interleave the rows of all processes; backwards, sum what all of them want of ours."""
+    """Interleave the rows of all processes; backwards, sum the gradients that all processes have for our rows."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, world: World) -> Tensor:
+        """Gather the rows of all processes."""
         ctx.world = world
         parts = [torch.empty_like(rows) for _ in range(world.size)]
         dist.all_gather(parts, rows.contiguous())
-        return torch.stack(parts, dim=1).flatten(0, 1)
+        return torch.stack(parts, dim=1).flatten(0, 1)  # row i of the batch is row i // size of process i % size
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        """Sum the gradients over processes and take those of our rows."""
+        # every process holds the whole loss, so the gradient of our rows is the sum over processes
         total = grad.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(total)
         return total[ctx.world.rank :: ctx.world.size], None
 
 
 @contextmanager
-def joined() -> Iterator[World]:
-    """Join the processes that torchrun started, if it did; one GPU a process, or the CPU where there is none.
+def process_group() -> Iterator[World]:
+    """Join the processes that torchrun started, if any: one GPU per process, or the CPU if there is no GPU.
 
-    Wrapped models stand in reference cycles, and one that outlives its group hangs the exit: collect first.
+    Yields
+    ------
+    World
+        This process's rank, the number of processes and the device.
+
     """
     size, local_rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_RANK", "0"))
     has_gpu = torch.cuda.is_available()
     device = torch.device("cuda", local_rank) if has_gpu else torch.device("cpu")
     if has_gpu:
         torch.cuda.set_device(device)
-    if size == 1 or dist.is_initialized():
+    if size == 1 or dist.is_initialized():  # a caller that initialised the group also destroys it
         yield World(rank=int(os.environ.get("RANK", "0")), size=size, device=device)
         return
-    atexit.register(gc.collect)
+    atexit.register(gc.collect)  # wrapped models are in reference cycles, and block the exit if they outlive the group
     dist.init_process_group("nccl" if has_gpu else "gloo")
     try:
         yield World(rank=dist.get_rank(), size=size, device=device)

@@ -1,4 +1,4 @@
-"""What of a model is trained. A new mode is one function and one entry of `MODES`."""
+"""Which parameters of a model are trained. A new fine-tuning mode is one function and one entry of `MODES`."""
 
 from __future__ import annotations
 
@@ -21,20 +21,32 @@ from hubbleclip.training.models.builder import LoadedModel
 IMAGE, TEXT = "image", "text"
 BOTH = (IMAGE, TEXT)
 LORA_SCALE = 2.0
-"""Alpha over rank; constant, so that the learning rate need not change with the rank."""
+"""LoRA's alpha divided by the rank; constant, so that the learning rate need not change with the rank."""
 HEAD_WIDTH = 1024
-"""Hidden units of a head (PAPERCLIP, arXiv 2403.08851, section 4)."""
+"""Hidden units of a perceptron head (PAPERCLIP, arXiv 2403.08851, section 4)."""
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 PROJECTION = re.compile(
     r"visual\.(proj$|head\.|attnpool\.c_proj)|(text\.)?text_projection|text\.proj\.|(image|text)_head\."
 )
 
 Mode = Callable[[LoadedModel, TrainSettings], Any]
-"""Takes a model as it starts, gives the one that is trained; what stays frozen no longer asks for gradients."""
+"""Returns the model to train; parameters that stay frozen have `requires_grad` False."""
 
 
 def tower_of(name: str) -> str | None:
-    """Which tower the parameter or module of this name is of; None for scale and bias."""
+    """Name the tower that a parameter or module belongs to.
+
+    Parameters
+    ----------
+    name
+        Dotted name, as in `named_parameters`.
+
+    Returns
+    -------
+    str | None
+        `image` or `text`; None for logit scale and bias.
+
+    """
     name = name.removeprefix("base.")
     if name.startswith("logit_"):
         return None
@@ -42,16 +54,28 @@ def tower_of(name: str) -> str | None:
 
 
 def is_projection(name: str) -> bool:
-    """Whether the parameter of this name maps a tower's features into the common space."""
+    """Test whether a parameter maps a tower's features into the common embedding space.
+
+    Parameters
+    ----------
+    name
+        Dotted name, as in `named_parameters`.
+
+    Returns
+    -------
+    bool
+        True for projections and perceptron heads.
+
+    """
     return PROJECTION.match(name.removeprefix("base.")) is not None
 
 
-class Headed(nn.Module):
-    """A model with a two-layer perceptron behind each tower."""
+class ModelWithHeads(nn.Module):
+    """A CLIP model with a two-layer perceptron on top of each tower."""
 
     def __init__(self, base: Any) -> None:
         super().__init__()
-        with torch.no_grad():
+        with torch.no_grad():  # towers do not report their output width in one common attribute: encode an empty text
             width = base.encode_text(torch.zeros(1, base.context_length, dtype=torch.long)).shape[1]
         self.base = base
         self.image_head, self.text_head = (
@@ -60,97 +84,172 @@ class Headed(nn.Module):
 
     @property
     def logit_scale(self) -> nn.Parameter:
-        """The base's own."""
+        """The base model's logarithm of the scale of the logits."""
         scale: nn.Parameter = self.base.logit_scale
         return scale
 
     @property
     def logit_bias(self) -> nn.Parameter | None:
-        """The base's own."""
+        """The base model's bias of the logits, if it has one."""
         bias: nn.Parameter | None = self.base.logit_bias
         return bias
 
     def encode_image(self, image: Tensor, normalize: bool = False) -> Tensor:
-        """As open_clip's."""
+        """Encode images, as open_clip's method of the same name.
+
+        Parameters
+        ----------
+        image
+            Normalised images (b, 3, h, w).
+        normalize
+            Whether to scale the features to length 1.
+
+        Returns
+        -------
+        Tensor
+            Features (b, d).
+
+        """
         features: Tensor = self.image_head(self.base.encode_image(image))
         return F.normalize(features, dim=-1) if normalize else features
 
     def encode_text(self, text: Tensor, normalize: bool = False) -> Tensor:
-        """As open_clip's."""
+        """Encode texts, as open_clip's method of the same name.
+
+        Parameters
+        ----------
+        text
+            Tokens (b, l).
+        normalize
+            Whether to scale the features to length 1.
+
+        Returns
+        -------
+        Tensor
+            Features (b, d).
+
+        """
         features: Tensor = self.text_head(self.base.encode_text(text))
         return F.normalize(features, dim=-1) if normalize else features
 
     def forward(self, image: Tensor, text: Tensor) -> tuple[Tensor, ...]:
-        """As open_clip's: normalised features, exp(logit_scale), and the bias where there is one."""
-        pair = self.encode_image(image, normalize=True), self.encode_text(text, normalize=True)
+        """Encode a batch of pairs, as open_clip's models do.
+
+        Parameters
+        ----------
+        image
+            Normalised images (b, 3, h, w).
+        text
+            Tokens (b, l).
+
+        Returns
+        -------
+        tuple[Tensor, ...]
+            Features (b, d) of length 1 of images and texts, exp(logit_scale), and the logit bias if there is one.
+
+        """
+        features = self.encode_image(image, normalize=True), self.encode_text(text, normalize=True)
         bias = () if self.logit_bias is None else (self.logit_bias,)
-        return (*pair, self.logit_scale.exp(), *bias)
+        return (*features, self.logit_scale.exp(), *bias)
 
 
-def _locked(loaded: LoadedModel, _: TrainSettings, *, towers: tuple[str, ...]) -> Any:
-    """These towers stay as they are but for their projections (LiT, arXiv 2111.07991)."""
+def _freeze_towers(loaded: LoadedModel, _: TrainSettings, *, towers: tuple[str, ...]) -> Any:
+    """Freeze these towers except for their projections (LiT, arXiv 2111.07991)."""
     for name, parameter in loaded.model.named_parameters():
         if tower_of(name) in towers and not is_projection(name):
             parameter.requires_grad_(False)
     return loaded.model
 
 
-def _head(loaded: LoadedModel, settings: TrainSettings) -> Any:
-    """A perceptron behind each frozen tower. Projections of towers that never were a pair belong to it."""
-    for name, parameter in _locked(loaded, settings, towers=BOTH).named_parameters():
-        if is_projection(name) and loaded.is_pair:
+def _add_heads(loaded: LoadedModel, settings: TrainSettings) -> Any:
+    """Freeze both towers and add a perceptron to each; also train projections that were never trained as a pair."""
+    for name, parameter in _freeze_towers(loaded, settings, towers=BOTH).named_parameters():
+        if is_projection(name) and loaded.has_aligned_towers:  # else the projections are new and must be trained
             parameter.requires_grad_(False)
-    return Headed(loaded.model)
+    return ModelWithHeads(loaded.model)
 
 
-class LowRank(nn.Module):
+class LowRankUpdate(nn.Module):
     """A weight plus a product of two thin matrices that is zero at first (LoRA, arXiv 2106.09685, section 4.1)."""
 
     def __init__(self, weight: Tensor, rank: int) -> None:
         super().__init__()
         self.down = nn.Parameter(torch.empty(rank, weight[0].numel()))
-        self.up = nn.Parameter(torch.zeros(len(weight), rank))
+        self.up = nn.Parameter(torch.zeros(len(weight), rank))  # zero: training starts from the unchanged weight
         nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))
 
     def forward(self, weight: Tensor) -> Tensor:
-        """The changed weight, in its own shape."""
+        """Add the low-rank update to a frozen weight.
+
+        Parameters
+        ----------
+        weight
+            Weight (n, ...) of the layer.
+
+        Returns
+        -------
+        Tensor
+            The updated weight, of the same shape.
+
+        """
         return weight + LORA_SCALE * (self.up @ self.down).view_as(weight)
 
 
-def _lora(loaded: LoadedModel, settings: TrainSettings, *, towers: tuple[str, ...]) -> Any:
-    """Low-rank changes of these towers' linear maps, pointwise convolutions and attention. Projections, scale and bias
-    are trained as they are, all else is frozen.
+def _add_lora(loaded: LoadedModel, settings: TrainSettings, *, towers: tuple[str, ...]) -> Any:
+    """Add low-rank updates to these towers' linear layers, pointwise convolutions and attention.
+
+    Projections, logit scale and bias are trained in full; everything else is frozen.
     """
-    model = _locked(loaded, settings, towers=BOTH)
+    model = _freeze_towers(loaded, settings, towers=BOTH)
     for name, module in list(model.named_modules()):
+        # torch's attention holds query, key and value in one matrix of its own name
         weight = "in_proj_weight" if isinstance(module, nn.MultiheadAttention) else "weight"
-        if tower_of(name) in towers and not is_projection(f"{name}.") and _is_map(module):
-            change = LowRank(getattr(module, weight), settings.lora_rank)
-            register_parametrization(module, weight, change)
+        if tower_of(name) in towers and not is_projection(f"{name}.") and _is_linear_layer(module):
+            register_parametrization(module, weight, LowRankUpdate(getattr(module, weight), settings.lora_rank))
     return model
 
 
-def _is_map(module: nn.Module) -> bool:
+def _is_linear_layer(module: nn.Module) -> bool:
+    """Whether a module is a matrix product: linear layer, attention, or 1 x 1 convolution without groups."""
     is_pointwise = isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and module.groups == 1
     return is_pointwise or isinstance(module, nn.Linear | nn.MultiheadAttention)
 
 
 MODES: dict[str, Mode] = {
-    "full": partial(_locked, towers=()),
-    "head": _head,
-    "linear": partial(_locked, towers=BOTH),
-    "locked_image": partial(_locked, towers=(IMAGE,)),
-    "locked_text": partial(_locked, towers=(TEXT,)),
-    "lora": partial(_lora, towers=BOTH),
-    "lora_image": partial(_lora, towers=(IMAGE,)),
-    "lora_text": partial(_lora, towers=(TEXT,)),
+    "full": partial(_freeze_towers, towers=()),
+    "head": _add_heads,
+    "linear": partial(_freeze_towers, towers=BOTH),
+    "locked_image": partial(_freeze_towers, towers=(IMAGE,)),
+    "locked_text": partial(_freeze_towers, towers=(TEXT,)),
+    "lora": partial(_add_lora, towers=BOTH),
+    "lora_image": partial(_add_lora, towers=(IMAGE,)),
+    "lora_text": partial(_add_lora, towers=(TEXT,)),
 }
 
 
-def prepare(loaded: LoadedModel, settings: TrainSettings) -> LoadedModel:
-    """The model as its mode trains it; new weights come from the seed. Raises TrainingError for an unknown mode."""
+def apply_mode(loaded: LoadedModel, settings: TrainSettings) -> LoadedModel:
+    """Freeze parameters and add layers as the fine-tuning mode requires.
+
+    Parameters
+    ----------
+    loaded
+        The initial model; changed in place.
+    settings
+        `mode`, `lora_rank`, `frozen_norms`, and `seed`, from which new weights are drawn.
+
+    Returns
+    -------
+    LoadedModel
+        The model to train.
+
+    Raises
+    ------
+    TrainingError
+        The mode is unknown.
+
+    """
     if settings.mode not in MODES:
-        raise TrainingError(f"no mode {settings.mode!r}: set train.mode to one of {', '.join(sorted(MODES))}")
+        raise TrainingError(f"unknown mode {settings.mode!r}: set train.mode to one of {', '.join(sorted(MODES))}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         model = MODES[settings.mode](loaded, settings)
@@ -160,19 +259,44 @@ def prepare(loaded: LoadedModel, settings: TrainSettings) -> LoadedModel:
     return replace(loaded, model=model)
 
 
-def frozen_parts(model: nn.Module) -> list[nn.Module]:
-    """Parts without a trained weight. They stand as in evaluation while the rest trains: no dropout, and batch norms
-    hold their statistics.
+def frozen_modules(model: nn.Module) -> list[nn.Module]:
+    """List the modules whose parameters are all frozen.
+
+    They are kept in evaluation mode while the rest trains: no dropout, and batch norms hold their statistics.
+
+    Parameters
+    ----------
+    model
+        The model to train.
+
+    Returns
+    -------
+    list[nn.Module]
+        Modules that have parameters, none of which is trained.
+
     """
-    trains = {module: [parameter.requires_grad for parameter in module.parameters()] for module in model.modules()}
-    return [module for module, trained in trains.items() if trained and not any(trained)]
+    flags = {module: [parameter.requires_grad for parameter in module.parameters()] for module in model.modules()}
+    return [module for module, trainable in flags.items() if trainable and not any(trainable)]
 
 
-def has_training_norms(model: nn.Module) -> bool:
-    """Whether batch norms would take their statistics from the batch."""
-    frozen = set(frozen_parts(model))
+def uses_batch_statistics(model: nn.Module) -> bool:
+    """Test whether a batch norm of the model takes its statistics from the batch.
+
+    Parameters
+    ----------
+    model
+        The model to train.
+
+    Returns
+    -------
+    bool
+        True if any batch norm is trained.
+
+    """
+    frozen = set(frozen_modules(model))
     return any(norm not in frozen for norm in _batch_norms(model))
 
 
 def _batch_norms(model: nn.Module) -> Iterator[nn.Module]:
+    """All batch norms of a model."""
     return (module for module in model.modules() if isinstance(module, BATCH_NORMS))

@@ -1,4 +1,4 @@
-"""The gradients of one batch: features of all rows, one loss over them, and back, whole or in pieces."""
+"""Gradients of one batch under a contrastive loss, computed at once or in micro-batches."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ from hubbleclip.training.distributed import World
 from hubbleclip.training.losses import Loss
 
 Features = tuple[Tensor, ...]
-"""Normalised image and text features (b, d), exp(logit_scale), and the bias where there is one."""
+"""L2-normalised image and text features (b, d), exp(logit_scale), and the logit bias if the model has one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Contrast:
-    """How rows become a loss. `wrapped` is `model` as it is trained: compiled, or one of many processes."""
+class ContrastiveGradients:
+    """Computes the loss of a batch and adds its gradients to the parameters.
+
+    `wrapped` is `model` as it is trained: compiled, or wrapped for data parallelism.
+    """
 
     model: nn.Module
     wrapped: Any
@@ -27,37 +30,68 @@ class Contrast:
     world: World
     is_bf16: bool
 
-    def backward(self, images: Tensor, tokens: Tensor, group_ids: Tensor, seed: int, rows: int) -> dict[str, Tensor]:
-        """Entries of the loss over the whole batch, their gradients added to the parameters'; `rows` go through the
-        model at once, 0 for all. In pieces the features come first, without a graph; their gradients then go through
-        each piece in turn, which gives those of the whole batch (GradCache, arXiv 2101.06983).
-        """
-        rows = rows or len(images)
-        pieces = list(zip(torch.split(images, rows), torch.split(tokens, rows), strict=True))
-        if len(pieces) > 1:
-            return self._backward_in_pieces(pieces, group_ids, seed)
-        return self._backward(self._features(self.wrapped, *pieces[0], seed), group_ids)
-
-    def _backward_in_pieces(
-        self, pieces: Sequence[tuple[Tensor, Tensor]], group_ids: Tensor, seed: int
+    def backward(
+        self, images: Tensor, tokens: Tensor, group_ids: Tensor, seed: int, micro_batch: int
     ) -> dict[str, Tensor]:
+        """Add the gradients of the whole batch's loss to the parameters.
+
+        Parameters
+        ----------
+        images
+            Normalised images (b, 3, h, w) of this process.
+        tokens
+            Tokens (b, l) of this process.
+        group_ids
+            Caption groups (b,) or (b, k), see `losses`.
+        seed
+            Seed of the dropout of this step and process.
+        micro_batch
+            Rows that go through the model at once; 0 for all.
+
+        Returns
+        -------
+        dict[str, Tensor]
+            Entries of the loss over the batch of all processes; their sum is minimised.
+
+        Notes
+        -----
+        Micro-batches give the gradients of the whole batch: the features are computed first without a graph, and their
+        gradients then go back through each micro-batch in turn (GradCache, arXiv 2101.06983).
+
+        """
+        size = micro_batch or len(images)
+        micro_batches = list(zip(torch.split(images, size), torch.split(tokens, size), strict=True))
+        if len(micro_batches) > 1:
+            return self._backward_cached(micro_batches, group_ids, seed)
+        return self._backward(self._features(self.wrapped, *micro_batches[0], seed), group_ids)
+
+    def _backward_cached(
+        self, micro_batches: Sequence[tuple[Tensor, Tensor]], group_ids: Tensor, seed: int
+    ) -> dict[str, Tensor]:
+        """Backpropagate one micro-batch at a time through cached gradients of the features (GradCache)."""
+        # 1. features of all rows, without a graph: memory of one micro-batch
         with torch.no_grad():
-            parts = [self._features(self.model, *piece, seed + k) for k, piece in enumerate(pieces)]
-        pair = (torch.cat([part[side] for part in parts]) for side in (0, 1))
-        whole = tuple(part.detach().requires_grad_() for part in (*pair, *parts[0][2:]))
-        entries = self._backward(whole, group_ids)
-        wanted = [part.grad for part in whole]
-        of_pieces = zip(*(torch.split(grad, len(pieces[0][0])) for grad in wanted[:2] if grad is not None), strict=True)
-        for k, (piece, grads) in enumerate(zip(pieces, of_pieces, strict=True)):
-            is_last = k == len(pieces) - 1
+            parts = [self._features(self.model, *inputs, seed + k) for k, inputs in enumerate(micro_batches)]
+        towers = (torch.cat([part[tower] for part in parts]) for tower in (0, 1))
+        features = tuple(part.detach().requires_grad_() for part in (*towers, *parts[0][2:]))
+        # 2. the loss over the whole batch, and its gradient with respect to the features
+        entries = self._backward(features, group_ids)
+        grads = [part.grad for part in features]
+        size = len(micro_batches[0][0])
+        split_grads = zip(*(torch.split(grad, size) for grad in grads[:2] if grad is not None), strict=True)
+        # 3. each micro-batch again, with a graph, from the features' gradients to the parameters
+        for k, (inputs, row_grads) in enumerate(zip(micro_batches, split_grads, strict=True)):
+            is_last = k == len(micro_batches) - 1
             with nullcontext() if is_last else self._no_sync():
-                features = self._features(self.wrapped, *piece, seed + k)
-                pairs = zip(features, [*grads, *(wanted[2:] if is_last else [])], strict=False)
-                asked = [(feature, grad) for feature, grad in pairs if feature.requires_grad]
-                torch.autograd.backward([feature for feature, _ in asked], [grad for _, grad in asked])
+                outputs = self._features(self.wrapped, *inputs, seed + k)
+                # scale and bias are the same tensors in every micro-batch: add their gradients once
+                pairs = zip(outputs, [*row_grads, *(grads[2:] if is_last else [])], strict=False)
+                trained = [(output, grad) for output, grad in pairs if output.requires_grad]
+                torch.autograd.backward([output for output, _ in trained], [grad for _, grad in trained])
         return entries
 
     def _backward(self, features: Features, group_ids: Tensor) -> dict[str, Tensor]:
+        """Gather the features of all processes, compute the loss and backpropagate to the features' graph."""
         image_bd, text_bd, scale, *bias = features
         image_bd, text_bd, group_ids = (self.world.gather(part) for part in (image_bd, text_bd, group_ids))
         entries = self.loss.compute(image_bd, text_bd, scale, bias[0] if bias else None, group_ids)
@@ -65,13 +99,13 @@ class Contrast:
         return entries
 
     def _features(self, model: Any, images: Tensor, tokens: Tensor, seed: int) -> Features:
-        """Seeded, so that a piece has the same dropout both times."""
-        torch.manual_seed(seed)
+        """Features (float32) of rows, with dropout drawn from `seed`."""
+        torch.manual_seed(seed)  # both passes over a micro-batch must draw the same dropout
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.is_bf16):
             features = model(images, tokens)
         return tuple(part.float() for part in features)
 
     def _no_sync(self) -> AbstractContextManager[None]:
-        """Processes exchange gradients with the last piece only."""
+        """Context in which processes do not exchange gradients: they do so with the last micro-batch only."""
         synced: AbstractContextManager[None] = self.wrapped.no_sync() if self.world.size > 1 else nullcontext()
         return synced

@@ -1,4 +1,4 @@
-"""AdamW and its learning rate."""
+"""AdamW and its learning rate schedule."""
 
 from __future__ import annotations
 
@@ -14,13 +14,30 @@ from hubbleclip.config.settings import TrainSettings
 from hubbleclip.training.finetuning import BOTH, is_projection, tower_of
 
 BETAS = (0.9, 0.98)  # CLIP, arXiv 2103.00020, table 18
-LAYER = re.compile(r"(?:resblocks|blocks|layers?|stages)\.?(\d+)\.")
+LAYER = re.compile(  # how open_clip, timm and Hugging Face number the layers of a tower
+    r"(?:resblocks|blocks|layers?|stages)\.?(\d+)\."
+)
 
 
 def make_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.AdamW:
-    """AdamW with decay on matrices only: biases, norms, scale and bias of the logits are left free.
+    """Create AdamW over the trained parameters.
 
-    Each group has the `rate_share` that its parameters take of the learning rate of the step.
+    Parameters
+    ----------
+    model
+        The model, frozen where its fine-tuning mode requires.
+    settings
+        `learning_rate`, `weight_decay`, `tower_rate` and `layer_decay`.
+
+    Returns
+    -------
+    torch.optim.AdamW
+        The optimizer; each parameter group has `rate_share`, its factor on the step's learning rate.
+
+    Notes
+    -----
+    Weight decay applies to matrices only, not to biases, norms, logit scale and logit bias.
+
     """
     trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     shares = rate_shares([name for name, _ in model.named_parameters()], settings)
@@ -35,37 +52,78 @@ def make_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Ada
 
 
 def rate_shares(names: Iterable[str], settings: TrainSettings) -> dict[str, float]:
-    """Share of the learning rate for each parameter, by name, in the model's order: 1 for projections, heads, scale and
-    bias; `tower_rate * layer_decay ** d` for what has d layers of its tower above it (ELECTRA, arXiv 2003.10555, 3.1).
+    """Compute each parameter's factor on the learning rate.
+
+    Parameters
+    ----------
+    names
+        All parameter names, in the model's order.
+    settings
+        `tower_rate` and `layer_decay`.
+
+    Returns
+    -------
+    dict[str, float]
+        1 for projections, heads, logit scale and bias; `tower_rate * layer_decay ** d` for a parameter with d layers of
+        its tower above it.
+
+    Notes
+    -----
+    Layer-wise decay as in ELECTRA, arXiv 2003.10555, section 3.1.
+
     """
     shares = dict.fromkeys(names, 1.0)
-    of_towers = [name for name in shares if tower_of(name) and not is_projection(name)]
+    tower_names = [name for name in shares if tower_of(name) and not is_projection(name)]
     for tower in BOTH:
-        layers = _layers([name for name in of_towers if tower_of(name) == tower])
+        layers = _layers([name for name in tower_names if tower_of(name) == tower])
         top = max(layers.values(), default=0)
         shares |= {n: settings.tower_rate * settings.layer_decay ** (top - layer) for n, layer in layers.items()}
     return shares
 
 
 def _layers(names: Sequence[str]) -> dict[str, int]:
-    """0 for stem and embeddings, n + 1 for layer n, one more than the last for what comes after the layers."""
-    layers = {name: int(found[1]) + 1 for name in names if (found := LAYER.search(name))}
+    """Depth of each parameter: 0 for stem and embeddings, n + 1 for layer n, one more for what follows the layers."""
+    layers = {name: int(match[1]) + 1 for name in names if (match := LAYER.search(name))}
     first = next((i for i, name in enumerate(names) if name in layers), 0)
     top = max(layers.values(), default=0) + 1
+    # a name without a layer number is of the stem if it precedes the layers, else of the final norm or pooling
     rest = {name: top if i > first and "emb" not in name else 0 for i, name in enumerate(names) if name not in layers}
     return layers | rest
 
 
 def learning_rate(step: int, settings: TrainSettings) -> float:
-    """Rate of the step, counted from 0: linear warm-up to the peak, then half a cosine to zero at the last step."""
+    """Learning rate of a step: linear warm-up to the peak, then half a cosine to zero at the last step.
+
+    Parameters
+    ----------
+    step
+        Number of finished steps, from 0.
+    settings
+        `learning_rate` (the peak), `warmup_steps` and `steps`.
+
+    Returns
+    -------
+    float
+        The rate, before each parameter's share of it.
+
+    """
     warmup = min(settings.warmup_steps, settings.steps)
     if step < warmup:
-        return settings.learning_rate * (step + 1) / warmup
+        return settings.learning_rate * (step + 1) / warmup  # step 0 already trains
     progress = (step - warmup) / max(1, settings.steps - warmup)
     return settings.learning_rate * (1 + math.cos(math.pi * progress)) / 2
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Set every group's share of the rate, in place."""
+    """Set the rate of every parameter group, in place.
+
+    Parameters
+    ----------
+    optimizer
+        An optimizer of `make_optimizer`.
+    rate
+        Learning rate of the step.
+
+    """
     for group in optimizer.param_groups:
         group["lr"] = rate * group["rate_share"]

@@ -1,4 +1,4 @@
-"""The run directory: what a training was made from, how far it is, and how to find it again."""
+"""The run directory: the settings and dataset of a training, its progress, and how to find it again."""
 
 from __future__ import annotations
 
@@ -22,23 +22,56 @@ RUNNING, FINISHED = "running", "finished"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinishedRun:
-    """A finished run and its checkpoints, as the catalog takes them."""
+    """A finished run and its checkpoints, as rows of the catalog."""
 
     run: Run
     checkpoints: list[Checkpoint]
 
 
 def settings_digest(model: ModelSettings, settings: TrainSettings) -> str:
-    """16 hex digits over the settings that make a run what it is."""
+    """Digest of the settings that determine a run.
+
+    Parameters
+    ----------
+    model
+        Architecture and initial weights.
+    settings
+        Training settings.
+
+    Returns
+    -------
+    str
+        16 hex digits.
+
+    """
     return hashlib.sha256(f"{model.digest()} {settings.digest()}".encode()).hexdigest()[:16]
 
 
 def find_run(runs_dir: Path, dataset_digest: str, settings_digest: str, status: str = FINISHED) -> Path | None:
-    """The newest run of this dataset and these settings that has the status, if any."""
-    wanted = (dataset_digest, settings_digest, status)
+    """Find the newest run with a dataset, settings and status.
+
+    Parameters
+    ----------
+    runs_dir
+        Folder of the run directories.
+    dataset_digest
+        Digest of the dataset.
+    settings_digest
+        Digest of the settings, see the function of the same name.
+    status
+        `FINISHED` or `RUNNING`.
+
+    Returns
+    -------
+    Path | None
+        The run directory, or None if there is no such run.
+
+    """
+    key = (dataset_digest, settings_digest, status)
+    # names begin with the start time, so the last name is the newest run; hidden folders are not runs
     for path in sorted(runs_dir.glob(f"[!.]*/{RUN}"), reverse=True):
         facts = read_facts(path.parent)
-        if (facts["dataset_digest"], facts["settings_digest"], facts["status"]) == wanted:
+        if (facts["dataset_digest"], facts["settings_digest"], facts["status"]) == key:
             return path.parent
     return None
 
@@ -53,18 +86,42 @@ def open_run(
     code_version: str,
     device: str,
 ) -> Iterator[Path]:
-    """The unfinished run of this dataset and these settings, or a new one, which nobody else can open meanwhile.
+    """Open the unfinished run of a dataset and settings, or create one, and lock it while the context lasts.
 
-    Raises TrainingError while another process has it open.
+    Parameters
+    ----------
+    runs_dir
+        Folder of the run directories.
+    dataset_digest
+        Digest of the dataset.
+    model
+        Architecture and initial weights.
+    settings
+        Training settings.
+    code_version
+        Recorded in a new run.
+    device
+        Name of the device, recorded in a new run.
+
+    Yields
+    ------
+    Path
+        The run directory.
+
+    Raises
+    ------
+    TrainingError
+        Another process has the run open.
+
     """
     digest = settings_digest(model, settings)
-    with ExitStack() as held:
-        with locked(runs_dir):
-            run_dir = find_run(runs_dir, dataset_digest, digest, RUNNING) or _make_run(
+    with ExitStack() as stack:
+        with locked(runs_dir):  # only one process may choose or make a run at a time
+            run_dir = find_run(runs_dir, dataset_digest, digest, RUNNING) or _create_run(
                 runs_dir, dataset_digest, digest, model, settings, code_version=code_version, device=device
             )
             try:
-                held.enter_context(locked(run_dir, wait=False))
+                stack.enter_context(locked(run_dir, wait=False))
             except BlockingIOError as error:
                 raise TrainingError(
                     f"another process trains the run {run_dir.name}: wait for it or stop it, or change a setting"
@@ -72,7 +129,7 @@ def open_run(
         yield run_dir
 
 
-def _make_run(
+def _create_run(
     runs_dir: Path,
     dataset_digest: str,
     digest: str,
@@ -82,9 +139,10 @@ def _make_run(
     code_version: str,
     device: str,
 ) -> Path:
+    """Create a run directory with its `run.json`."""
     started = datetime.now(UTC)
-    short = hashlib.sha256(f"{dataset_digest} {digest}".encode()).hexdigest()[:8]
-    run_dir = runs_dir / f"{started:%Y%m%dT%H%M%S}-{short}"
+    suffix = hashlib.sha256(f"{dataset_digest} {digest}".encode()).hexdigest()[:8]
+    run_dir = runs_dir / f"{started:%Y%m%dT%H%M%S}-{suffix}"
     sections = {"model": model.model_dump(mode="json"), "train": settings.model_dump(mode="json")}
     facts = {
         "run_id": run_dir.name, "dataset_digest": dataset_digest, "settings_digest": digest,
@@ -99,7 +157,20 @@ def _make_run(
 
 
 def finish_run(run_dir: Path, samples_seen: int, best_step: int, checkpoints: list[Checkpoint]) -> None:
-    """Mark the run as finished: from now on it never changes."""
+    """Mark a run as finished; it never changes afterwards.
+
+    Parameters
+    ----------
+    run_dir
+        The run directory.
+    samples_seen
+        Samples of all steps, over all processes.
+    best_step
+        Step of the best checkpoint.
+    checkpoints
+        Records of the checkpoints that remain.
+
+    """
     facts = read_facts(run_dir)
     facts |= {"samples_seen": samples_seen, "best_step": best_step, "ended_at": datetime.now(UTC).isoformat()}
     facts |= {"status": FINISHED, "checkpoints": [to_row(checkpoint) for checkpoint in checkpoints]}
@@ -107,36 +178,101 @@ def finish_run(run_dir: Path, samples_seen: int, best_step: int, checkpoints: li
 
 
 def read_facts(run_dir: Path) -> dict[str, Any]:
-    """What `run.json` says. Raises TrainingError when the directory is no run."""
+    """Read `run.json`.
+
+    Parameters
+    ----------
+    run_dir
+        The run directory.
+
+    Returns
+    -------
+    dict[str, Any]
+        The row of table `run`, and `status` and `checkpoints`.
+
+    Raises
+    ------
+    TrainingError
+        The directory is not a run directory.
+
+    """
     try:
         facts: dict[str, Any] = json.loads((run_dir / RUN).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise TrainingError(f"{run_dir} is no run ({error}): delete it and train again") from error
+        raise TrainingError(f"{run_dir} is no run directory ({error}): delete it and train again") from error
     return facts
 
 
 def write_facts(run_dir: Path, facts: dict[str, Any]) -> None:
-    """Write `run.json`, atomically."""
+    """Write `run.json` atomically.
+
+    Parameters
+    ----------
+    run_dir
+        The run directory.
+    facts
+        See `read_facts`.
+
+    """
     write_text(run_dir / RUN, json.dumps(facts, indent=1) + "\n")
 
 
 def read_run(run_dir: Path) -> FinishedRun:
-    """A finished run as records. Raises TrainingError when it is not finished."""
+    """Read a finished run as catalog records.
+
+    Parameters
+    ----------
+    run_dir
+        The run directory.
+
+    Returns
+    -------
+    FinishedRun
+        The run and its checkpoints.
+
+    Raises
+    ------
+    TrainingError
+        The run is not finished.
+
+    """
     facts = read_facts(run_dir)
     if facts.pop("status") != FINISHED:
-        raise TrainingError(
-            f"the run {run_dir.name} is not finished: run `hubbleclip train` again, it goes on where it stopped"
-        )
+        raise TrainingError(f"the run {run_dir.name} is not finished: run `hubbleclip train` again, which resumes it")
     checkpoints = [Checkpoint(**row) for row in facts.pop("checkpoints")]
     times = {name: datetime.fromisoformat(facts[name]) for name in ("started_at", "ended_at")}
     return FinishedRun(run=Run(**{**facts, **times}), checkpoints=checkpoints)
 
 
 def read_model_settings(run_dir: Path) -> ModelSettings:
-    """Which model the run trained."""
+    """Read the model settings of a run.
+
+    Parameters
+    ----------
+    run_dir
+        The run directory.
+
+    Returns
+    -------
+    ModelSettings
+        Architecture and initial weights.
+
+    """
     return ModelSettings(**json.loads(read_facts(run_dir)["settings"])["model"])
 
 
 def read_train_settings(run_dir: Path) -> TrainSettings:
-    """How the run trained it."""
+    """Read the training settings of a run.
+
+    Parameters
+    ----------
+    run_dir
+        The run directory.
+
+    Returns
+    -------
+    TrainSettings
+        The settings that the run was trained with.
+
+    """
     return TrainSettings(**json.loads(read_facts(run_dir)["settings"])["train"])

@@ -1,4 +1,4 @@
-"""Metrics of a run as JSON lines, which a resume cuts back, and as TensorBoard scalars."""
+"""Metrics of a run as JSON lines, which a resume truncates, and as TensorBoard scalars."""
 
 from __future__ import annotations
 
@@ -15,15 +15,25 @@ TENSORBOARD = "tensorboard"
 
 
 class Tracker:
-    """Writes the rows of a run that goes on after `step`; what was written of later steps is dropped."""
+    """Appends metrics of the steps after `step`; rows of later steps, left by a killed process, are deleted first."""
 
     def __init__(self, run_dir: Path, step: int) -> None:
-        cut_metrics(run_dir / METRICS, step)
+        truncate_metrics(run_dir / METRICS, step)
         self._file = (run_dir / METRICS).open("a", encoding="utf-8")
+        # purge_step: TensorBoard ignores the scalars that an earlier process wrote of these steps
         self._board = SummaryWriter(str(run_dir / TENSORBOARD), purge_step=step + 1 if step else None)
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
-        """One row; it is on its way to the disk when this returns."""
+        """Append one row; it is flushed to the operating system before this returns.
+
+        Parameters
+        ----------
+        step
+            Number of finished steps.
+        metrics
+            Values by name.
+
+        """
         self._file.write(json.dumps({"step": step, **metrics}) + "\n")
         self._file.flush()
         for name, value in metrics.items():
@@ -36,13 +46,34 @@ class Tracker:
 
 
 def read_metrics(run_dir: Path) -> list[dict[str, float]]:
-    """Rows of a run, in order of step. A last line that was cut off by a kill is left out."""
+    """Read the metrics of a run.
+
+    Parameters
+    ----------
+    run_dir
+        The run directory.
+
+    Returns
+    -------
+    list[dict[str, float]]
+        Rows in order of step; a last line that was cut off by a kill is dropped.
+
+    """
     path = run_dir / METRICS
     lines = path.read_text(encoding="utf-8").split("\n") if path.is_file() else [""]
-    return [json.loads(line) for line in lines[:-1]]
+    return [json.loads(line) for line in lines[:-1]]  # after the last newline: empty, or a row cut off by a kill
 
 
-def cut_metrics(path: Path, step: int) -> None:
-    """Drop the rows after `step`, atomically."""
-    kept = [row for row in read_metrics(path.parent) if row["step"] <= step]
-    write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
+def truncate_metrics(path: Path, step: int) -> None:
+    """Delete the rows after a step, atomically.
+
+    Parameters
+    ----------
+    path
+        The file `metrics.jsonl` of a run.
+    step
+        The last step to keep.
+
+    """
+    rows = [row for row in read_metrics(path.parent) if row["step"] <= step]
+    write_text(path, "".join(json.dumps(row) + "\n" for row in rows))

@@ -1,7 +1,7 @@
-"""A training under way: its steps, how good it is, and its state on the disk.
+"""State of a training: its steps, its validation and its checkpoints.
 
-Nothing random has a state: the batch, the views and the dropout of a step are drawn from (seed, step, process). So a
-resume needs the weights, the optimizer and the step, and gives the same loss curve as a training without a break.
+No random generator has state between steps: batch, views and dropout of a step are drawn from (seed, step, process). A
+resume therefore needs only weights, optimizer and step, and gives the same loss curve as an uninterrupted training.
 """
 
 from __future__ import annotations
@@ -21,27 +21,29 @@ from hubbleclip.config.settings import TrainSettings
 from hubbleclip.core.errors import TrainingError
 from hubbleclip.dataset.loader import SplitTiles, TrainBatch
 from hubbleclip.training import checkpoints
-from hubbleclip.training.augment import cut_views
+from hubbleclip.training.augment import render_views
 from hubbleclip.training.distributed import World
-from hubbleclip.training.finetuning import frozen_parts, has_training_norms
-from hubbleclip.training.gradients import Contrast
-from hubbleclip.training.losses import loss_named
+from hubbleclip.training.finetuning import frozen_modules, uses_batch_statistics
+from hubbleclip.training.gradients import ContrastiveGradients
+from hubbleclip.training.losses import get_loss
 from hubbleclip.training.models.builder import LoadedModel, clamp_scale
 from hubbleclip.training.optimizer import learning_rate, make_optimizer, set_learning_rate
-from hubbleclip.training.validation import can_judge, validate
+from hubbleclip.training.validation import is_informative, validate
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True)
 class Trainer:
-    """`step` counts finished steps; `best_score` is the accuracy on val of `best_step`. `average` holds the moving
-    average of the weights, if any. See `make_trainer`.
+    """A training in progress; see `make_trainer`.
+
+    `step` counts finished steps, `best_score` is the accuracy on val at `best_step`, `average` holds the exponential
+    moving average of the weights, if any, and `frozen` the modules that stay in evaluation mode.
     """
 
     settings: TrainSettings
     loaded: LoadedModel
-    contrast: Contrast
+    gradients: ContrastiveGradients
     optimizer: torch.optim.Optimizer
     average: AveragedModel | None
     val: SplitTiles
@@ -54,7 +56,7 @@ class Trainer:
     @property
     def world(self) -> World:
         """The processes that train together."""
-        return self.contrast.world
+        return self.gradients.world
 
     @property
     def samples_seen(self) -> int:
@@ -62,24 +64,41 @@ class Trainer:
         return self.step * self.settings.batch_size
 
     @property
-    def evaluated(self) -> LoadedModel:
-        """The model that is validated and kept: the moving average where there is one."""
+    def evaluation_model(self) -> LoadedModel:
+        """The model that is validated and saved: the moving average if there is one."""
         return self.loaded if self.average is None else replace(self.loaded, model=self.average.module)
 
     @cached_property
-    def has_val(self) -> bool:
-        """Whether val can tell a better model from a worse one."""
-        return can_judge(self.val)
+    def has_informative_val(self) -> bool:
+        """Whether val can rank models."""
+        return is_informative(self.val)
 
     @property
     def is_done(self) -> bool:
-        """Whether the last step is done, or val has not become better for `patience` validations."""
-        waited = self.step - self.best_step
-        patience = self.settings.patience * self.settings.validate_every
-        return self.step >= self.settings.steps or (self.has_val and 0 < patience <= waited)
+        """Whether the last step is done, or val has not improved for `patience` validations."""
+        steps_since_best = self.step - self.best_step
+        patience_steps = self.settings.patience * self.settings.validate_every  # 0: no early stopping
+        return self.step >= self.settings.steps or (self.has_informative_val and 0 < patience_steps <= steps_since_best)
 
     def train_step(self, batch: TrainBatch) -> dict[str, float]:
-        """One step of the optimizer. Raises TrainingError when the loss is no number, or the batch has one group."""
+        """Run one optimizer step.
+
+        Parameters
+        ----------
+        batch
+            The batch of this step and process.
+
+        Returns
+        -------
+        dict[str, float]
+            Entries of the loss, their sum `loss`, learning rate, exp(logit_scale), gradient norm and samples seen.
+
+        Raises
+        ------
+        TrainingError
+            The loss or the gradient norm is not finite.
+
+        """
         rate = learning_rate(self.step, self.settings)
         set_learning_rate(self.optimizer, rate)
         self.optimizer.zero_grad(set_to_none=True)
@@ -99,92 +118,138 @@ class Trainer:
         }  # fmt: skip
 
     def _backward(self, batch: TrainBatch) -> dict[str, Tensor]:
+        """Augment the batch on the device and add its gradients to the parameters."""
+        # unique per (seed, step, process): dropout of a resumed run equals that of an uninterrupted one
         seed = (self.settings.seed * 1_000_003 + self.step) * self.world.size + self.world.rank
-        batch = batch._replace(tokens_bl=self.loaded.shorten(batch.tokens_bl))
+        batch = batch._replace(tokens_bl=self.loaded.trim_padding(batch.tokens_bl))
         tiles, theta, gain, tokens, group_ids = (part.to(self.world.device, non_blocking=True) for part in batch)
-        images = self.loaded.normalise(cut_views(tiles, theta, gain, self.loaded.image_size))
-        self.contrast.wrapped.train()
-        for part in self.frozen:
-            part.eval()
+        images = self.loaded.normalise(render_views(tiles, theta, gain, self.loaded.image_size))
+        self.gradients.wrapped.train()
+        for module in self.frozen:  # after train(), which switches every module
+            module.eval()
         images = images.contiguous(memory_format=torch.channels_last)
-        return self.contrast.backward(images, tokens, group_ids, seed, self.settings.micro_batch)
+        return self.gradients.backward(images, tokens, group_ids, seed, self.settings.micro_batch)
 
     def _check_finite(self, total: float, norm: float) -> None:
+        """Raises TrainingError when loss or gradient norm is not finite."""
         if not (math.isfinite(total) and math.isfinite(norm)):
             raise TrainingError(
-                f"the loss is no number at step {self.step + 1} (loss {total}, gradient norm {norm}): "
+                f"the loss is not finite at step {self.step + 1} (loss {total}, gradient norm {norm}): "
                 "lower train.learning_rate, lengthen train.warmup_steps or set train.precision = 'fp32'"
             )
 
     def is_due(self, every: int) -> bool:
-        """Whether something done `every` so many steps is due now; at the last step all is."""
+        """Test whether a periodic action is due.
+
+        Parameters
+        ----------
+        every
+            Period in steps.
+
+        Returns
+        -------
+        bool
+            True at multiples of the period and at the last step.
+
+        """
         return self.step % every == 0 or self.step == self.settings.steps
 
-    def validated(self) -> dict[str, float]:
-        """Metrics on val when due; remembers the best step, the earlier of equals. Without a val that can judge, the
-        last is the best.
+    def validate_if_due(self) -> dict[str, float]:
+        """Validate if due, and remember the best step (of equal scores the earliest).
+
+        Returns
+        -------
+        dict[str, float]
+            Metrics on val; empty if not due. If val cannot rank models, the newest step counts as the best.
+
         """
-        if not self.has_val:
+        if not self.has_informative_val:
             self.best_step = self.step
             return {}
         if not self.is_due(self.settings.validate_every):
             return {}
-        metrics = validate(self.evaluated, self.val, self.contrast.loss)
+        metrics = validate(self.evaluation_model, self.val, self.gradients.loss)
         if self.best_score is None or metrics["val_accuracy_10"] > self.best_score:
             self.best_step, self.best_score = self.step, metrics["val_accuracy_10"]
         return metrics
 
     def save(self) -> None:
-        """Write the state of now, name the best, drop what is not needed: in this order a kill is harmless."""
+        """Write a checkpoint, record the best one and delete those that are no longer needed."""
         state: dict[str, Any] = {
             "step": self.step, "best_step": self.best_step, "best_score": self.best_score,
-            "state_dict": self.evaluated.model.state_dict(), "optimizer": self.optimizer.state_dict(),
+            "state_dict": self.evaluation_model.model.state_dict(), "optimizer": self.optimizer.state_dict(),
         }  # fmt: skip
-        if self.average is not None:
+        if self.average is not None:  # `state_dict` is the average; a resume trains on from `trained`
             state |= {"trained": self.loaded.model.state_dict(), "num_averaged": int(self.average.n_averaged)}
+        # checkpoint, then best.json, then deletions: a kill between any two leaves a run that can resume
         checkpoints.write_checkpoint(self.run_dir, self.step, state)
-        self.name_best()
+        self.write_best_and_prune()
 
-    def name_best(self) -> None:
-        """Write which checkpoint is the best, then prune."""
+    def write_best_and_prune(self) -> None:
+        """Record which checkpoint is the best, then delete old ones."""
         checkpoints.write_best(self.run_dir, self.best_step, self.best_score)
-        checkpoints.prune(self.run_dir, self.settings.keep_checkpoints, self.best_step)
+        checkpoints.prune_checkpoints(self.run_dir, self.settings.keep_checkpoints, self.best_step)
 
     def restore(self) -> None:
-        """Take up the newest checkpoint, if there is one."""
+        """Load the newest checkpoint, if there is one."""
         steps = checkpoints.list_steps(self.run_dir)
         if not steps:
             return
         state = checkpoints.read_checkpoint(self.run_dir, steps[-1])
-        self.evaluated.model.load_state_dict(state["state_dict"])
+        self.evaluation_model.model.load_state_dict(state["state_dict"])
         if self.average is not None:
             self.loaded.model.load_state_dict(state["trained"])
             self.average.n_averaged.fill_(state["num_averaged"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.best_step, self.best_score = state["step"], state["best_step"], state["best_score"]
-        if self.world.is_writer:
-            self.name_best()
-        log.info("run %s goes on after step %d", self.run_dir.name, self.step)
+        if self.world.is_writer:  # a kill may have come before this was written
+            self.write_best_and_prune()
+        log.info("run %s resumes after step %d", self.run_dir.name, self.step)
 
 
 def make_trainer(
     loaded: LoadedModel, settings: TrainSettings, world: World, *, val: SplitTiles, run_dir: Path
 ) -> Trainer:
-    """All that a training needs of a prepared model. Raises TrainingError for batches that cannot be cut up."""
-    if settings.micro_batch and has_training_norms(loaded.model):
+    """Create optimizer, loss, data-parallel wrapper and moving average for a model.
+
+    Parameters
+    ----------
+    loaded
+        The model, after `apply_mode`; moved to the device.
+    settings
+        Training settings.
+    world
+        The processes that train together.
+    val
+        The validation split.
+    run_dir
+        The run directory.
+
+    Returns
+    -------
+    Trainer
+        A trainer at step 0; call `restore` to resume.
+
+    Raises
+    ------
+    TrainingError
+        `micro_batch` is set for a model whose batch norms take statistics from the batch.
+
+    """
+    if settings.micro_batch and uses_batch_statistics(loaded.model):
         raise TrainingError(
-            "batch norms would see train.micro_batch rows instead of the batch: set train.frozen_norms = true "
-            "or train.micro_batch = 0"
+            "batch norms would take their statistics from train.micro_batch rows instead of the batch: "
+            "set train.frozen_norms = true or train.micro_batch = 0"
         )
     loaded.model.to(world.device, memory_format=torch.channels_last)
     wrapped = world.wrap(loaded.model)
     averaging = get_ema_multi_avg_fn(settings.ema)  # type: ignore[no-untyped-call]
     average = AveragedModel(loaded.model, multi_avg_fn=averaging) if settings.ema else None
-    contrast = Contrast(
+    gradients = ContrastiveGradients(
         model=loaded.model, wrapped=torch.compile(wrapped) if settings.compile else wrapped, world=world,
-        loss=loss_named(settings.loss), is_bf16=settings.precision == "bf16",
+        loss=get_loss(settings.loss), is_bf16=settings.precision == "bf16",
     )  # fmt: skip
     return Trainer(
-        settings=settings, loaded=loaded, contrast=contrast, optimizer=make_optimizer(loaded.model, settings),
-        average=average, val=val, run_dir=run_dir, frozen=frozen_parts(loaded.model),
+        settings=settings, loaded=loaded, gradients=gradients, optimizer=make_optimizer(loaded.model, settings),
+        average=average, val=val, run_dir=run_dir, frozen=frozen_modules(loaded.model),
     )  # fmt: skip

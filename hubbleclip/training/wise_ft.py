@@ -1,4 +1,4 @@
-"""Mixtures of the weights at the start and at the end: what a model learns without forgetting what it knew.
+"""Interpolation between initial and fine-tuned weights, which keeps more of the initial model's zero-shot accuracy.
 
 Wortsman et al., "Robust fine-tuning of zero-shot models" (WiSE-FT, arXiv 2109.01903).
 """
@@ -18,28 +18,53 @@ from hubbleclip.training.validation import validate
 log = logging.getLogger(__name__)
 
 State = Mapping[str, Tensor]
+"""Weights by name."""
 
 
-def mix(start: State, trained: State, alpha: float) -> dict[str, Tensor]:
-    """`(1 - alpha) * start + alpha * trained`, weight by weight; counters are the trained model's."""
+def interpolate(initial: State, trained: State, alpha: float) -> dict[str, Tensor]:
+    """Interpolate weights: `(1 - alpha) * initial + alpha * trained`.
+
+    Parameters
+    ----------
+    initial
+        Weights before training.
+    trained
+        Weights after training, of the same names and shapes.
+    alpha
+        Share of the trained weights, in [0, 1].
+
+    Returns
+    -------
+    dict[str, Tensor]
+        Interpolated weights; integer tensors, such as batch counters, are the trained model's.
+
+    """
     return {
-        name: start[name].lerp(weight, alpha) if weight.is_floating_point() else weight
+        name: initial[name].lerp(weight, alpha) if weight.is_floating_point() else weight
         for name, weight in trained.items()
     }
 
 
-def keep_best_mixture(trainer: Trainer, start: LoadedModel) -> None:
-    """Score each mixture of `start`, which is used up, and the best checkpoint on val, and keep the best; of equals the
-    one that is nearest to the start.
+def select_best_mixture(trainer: Trainer, initial_model: LoadedModel) -> None:
+    """Score interpolations between the initial model and the best checkpoint on val, and write the best.
+
+    Parameters
+    ----------
+    trainer
+        The finished training; `wise_alphas` of its settings lists the shares to try.
+    initial_model
+        The model before training; its weights are overwritten.
+
     """
-    before = {name: weight.clone() for name, weight in start.model.state_dict().items()}
-    start.model.to(trainer.world.device)
+    # copies: load_state_dict below overwrites the initial weights in place
+    initial = {name: weight.clone() for name, weight in initial_model.model.state_dict().items()}
+    initial_model.model.to(trainer.world.device)
     trained = checkpoints.read_checkpoint(trainer.run_dir, trainer.best_step)["state_dict"]
     scores: dict[float, float] = {}
     for alpha in sorted(trainer.settings.wise_alphas):
-        start.model.load_state_dict(mix(before, trained, alpha))
-        scores[alpha] = validate(start, trainer.val, trainer.contrast.loss)["val_accuracy_10"]
-        log.info("mixture: %.3g of the trained weights, val accuracy %.4g", alpha, scores[alpha])
-    best = max(scores, key=lambda alpha: scores[alpha])
-    checkpoints.write_mixture(trainer.run_dir, mix(before, trained, best))
+        initial_model.model.load_state_dict(interpolate(initial, trained, alpha))
+        scores[alpha] = validate(initial_model, trainer.val, trainer.gradients.loss)["val_accuracy_10"]
+        log.info("WiSE-FT: alpha %.3g, val accuracy %.4g", alpha, scores[alpha])
+    best = max(scores, key=lambda alpha: scores[alpha])  # of equal scores the first, which is the smallest alpha
+    checkpoints.write_mixture(trainer.run_dir, interpolate(initial, trained, best))
     checkpoints.write_best(trainer.run_dir, trainer.best_step, scores[best], alpha_scores=scores, alpha=best)

@@ -84,7 +84,7 @@ class Mallory(Running):
         query = json.loads(form["request"][0])
         is_products = query["service"].endswith("Products")
         types = tables.PRODUCT_FIELDS if is_products else tables.OBSERVATION_FIELDS
-        matches = is_products or tables.matcher(query["params"].get("filters", []))(self.observation)
+        matches = is_products or tables.row_filter(query["params"].get("filters", []))(self.observation)
         rows: list[dict[str, Any]] = [self.product if is_products else self.observation] if matches else []
         if "COUNT_BIG" in str(query["params"].get("columns", "")):
             rows, types = [{"Column1": len(rows)}], {"Column1": "string"}
@@ -96,7 +96,7 @@ class Mallory(Running):
             "rowsFiltered": len(rows),
             "rowsTotal": len(rows),
         }
-        return {"status": "COMPLETE", "msg": "", "data": rows, "fields": tables.fields_of(types), "paging": paging}
+        return {"status": "COMPLETE", "msg": "", "data": rows, "fields": tables.table_fields(types), "paging": paging}
 
 
 def send(body: bytes, status: int = 200, **headers: str) -> Callable[[BaseHTTPRequestHandler], None]:

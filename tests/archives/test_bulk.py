@@ -11,8 +11,8 @@ from hubbleclip.archives.stsci.bulk_list import BulkList, index_bulk
 from hubbleclip.archives.stsci.parsers import ProposalText, parse_abstracts_cat
 from hubbleclip.config.settings import SimulatorSettings
 from hubbleclip.core.text_cleaning import decode
+from hubbleclip.simulator.observations import make_proposals
 from hubbleclip.simulator.server.pages import abstracts_cat
-from hubbleclip.simulator.visits import make_proposals
 
 RULE = "-" * 79
 LINES = st.sampled_from(

@@ -14,10 +14,10 @@ from hubbleclip.archives.mast.archive import MastArchive
 from hubbleclip.config.settings import FetchSettings
 from hubbleclip.core.errors import ArchiveUnreachableError, DownloadError
 from hubbleclip.core.records import Observation
+from hubbleclip.simulator.observations import make_proposals, observations_of
 from hubbleclip.simulator.server.fault_plan import FaultPlan, FaultRule
 from hubbleclip.simulator.server.launcher import running_simulator
-from hubbleclip.simulator.server.pages import in_bulk
-from hubbleclip.simulator.visits import make_proposals, observations_of
+from hubbleclip.simulator.server.pages import is_in_bulk_list
 from tests.archives.conftest import FETCH, SKY, archive_at
 
 EXPECTED = {item.obs_id: item for proposal in make_proposals(SKY) for item in observations_of(SKY, proposal)}
@@ -88,7 +88,7 @@ def test_nothing_new_costs_at_most_one_request_an_instrument(archive: MastArchiv
 def test_settings_narrow_what_is_asked_for(simulator: str, tmp_path: Path) -> None:
     told = sorted(EXPECTED.values(), key=lambda item: item.start_mjd)
     middle, cycle = told[len(told) // 2], make_proposals(SKY)[0].cycle
-    numbers = {item.number for item in make_proposals(SKY) if item.cycle == cycle and in_bulk(item)}
+    numbers = {item.number for item in make_proposals(SKY) if item.cycle == cycle and is_in_bulk_list(item)}
     day = str(date(1858, 11, 17) + timedelta(days=int(middle.start_mjd)))
     start_mjd = int(middle.start_mjd)
     cone = (middle.ra_deg, middle.dec_deg, 0.01)
@@ -209,9 +209,9 @@ def test_a_proposal_that_no_source_has_is_rejected(archive: MastArchive) -> None
 
 def test_the_landed_bulk_list_is_read_before_the_network(archive: MastArchive, tmp_path: Path) -> None:
     numbers = [item.number for item in archive.fetch_proposals([p.number for p in make_proposals(SKY)])[0]]
-    in_bulk = [item.number for item in archive.fetch_proposals(numbers)[0] if item.source == "abstracts.cat"]
+    is_in_bulk_list = [item.number for item in archive.fetch_proposals(numbers)[0] if item.source == "abstracts.cat"]
     offline = archive_at("http://127.0.0.1:1", tmp_path)
-    assert len(offline.fetch_proposals(in_bulk)[0]) == len(in_bulk) > 0
+    assert len(offline.fetch_proposals(is_in_bulk_list)[0]) == len(is_in_bulk_list) > 0
 
 
 def test_a_host_that_cannot_be_reached_is_named(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from astropy.io import fits
 from hubbleclip.archives import open_archive
 from hubbleclip.archives.local import LocalArchive
 from hubbleclip.config.settings import ArchiveSettings, FetchSettings
-from hubbleclip.contracts.validation import faults_of
+from hubbleclip.contracts.validation import contract_violations
 from hubbleclip.core.errors import DownloadError, SettingsError
 from hubbleclip.core.io import sha256_file
 from hubbleclip.core.layout import Layout
@@ -239,8 +239,8 @@ def test_a_file_that_is_written_anew_is_told_as_another_version(tmp_path: Path) 
     (after,), (new,) = observations_of(second), products_of(second)
     assert before.fingerprint != after.fingerprint
     assert old.archive_version != new.archive_version
-    assert not faults_of("observation", [after])
-    assert not faults_of("product", [new])
+    assert not contract_violations("observation", [after])
+    assert not contract_violations("product", [new])
     assert (observations_of(local(tmp_path))[0].fingerprint, products_of(local(tmp_path))) == (after.fingerprint, [new])
 
 

@@ -20,9 +20,9 @@ from hubbleclip.core.errors import (
     ArchiveError,
     ArchiveTimeoutError,
     BadJsonError,
-    EmptyAnswerError,
+    EmptyResultError,
     NullColumnsError,
-    PartialAnswerError,
+    PartialResultError,
     WebPageError,
 )
 from hubbleclip.simulator.server.mast_tables import columns_config
@@ -94,11 +94,11 @@ FAILURES: dict[str, tuple[type[ArchiveError], int, bytes | None]] = {
     "JSON of another form": (BadJsonError, 200, b'{"status": "COMPLETE"}'),
     "a list": (BadJsonError, 200, b"[1, 2]"),
     "no paging": (BadJsonError, 200, table(ROWS, paging=None)),
-    "no body": (EmptyAnswerError, 200, b""),
-    "no rows of four": (EmptyAnswerError, 200, table([], 4)),
-    "three rows of four": (PartialAnswerError, 200, table(ROWS[:3], 4)),
-    "four rows of three": (PartialAnswerError, 200, table(ROWS, 3)),
-    "a row twice": (PartialAnswerError, 200, table([*ROWS[:3], ROWS[0]])),
+    "no body": (EmptyResultError, 200, b""),
+    "no rows of four": (EmptyResultError, 200, table([], 4)),
+    "three rows of four": (PartialResultError, 200, table(ROWS[:3], 4)),
+    "four rows of three": (PartialResultError, 200, table(ROWS, 3)),
+    "a row twice": (PartialResultError, 200, table([*ROWS[:3], ROWS[0]])),
     "null names": (NullColumnsError, 200, table([row | {"obs_id": None} for row in ROWS])),
     "null numbers": (NullColumnsError, 200, table([row | {"obsid": None} for row in ROWS])),
     "null proposals": (NullColumnsError, 200, table([row | {"proposal_id": None} for row in ROWS])),
@@ -179,7 +179,7 @@ def test_a_product_list_that_repeats_rows_is_believed_when_told_twice(server: Se
 
 def test_product_lists_that_never_agree_are_an_error(server: Server, mast: MastClient) -> None:
     server.answerer = lambda _: (200, table([{"obsID": 1, "dataURI": f"mast:{len(server.asked)}"}] * 2))
-    with pytest.raises(PartialAnswerError, match="differ"):
+    with pytest.raises(PartialResultError, match="differ"):
         mast.products([1])
 
 

@@ -15,8 +15,8 @@ from hubbleclip.archives.stsci.parsers import (
 )
 from hubbleclip.config.settings import SimulatorSettings
 from hubbleclip.core.errors import ArchiveError
-from hubbleclip.simulator.server.pages import abstracts_cat, apt_xml, in_bulk, program_page
-from hubbleclip.simulator.visits import make_proposals
+from hubbleclip.simulator.observations import make_proposals
+from hubbleclip.simulator.server.pages import abstracts_cat, apt_xml, is_in_bulk_list, program_page
 
 RULE = "-" * 79
 RECORD = """Prop. Type: ENG/STIS/PAR
@@ -188,7 +188,7 @@ def test_the_whole_bulk_list_is_read_in_seconds() -> None:
 def test_simulated_proposals_come_back_from_each_of_their_forms() -> None:
     proposals = make_proposals(SimulatorSettings(num_proposals=60))
     bulk = {record.number: record for record in parse_abstracts_cat(abstracts_cat(proposals))}
-    assert set(bulk) == {proposal.number for proposal in proposals if in_bulk(proposal)}
+    assert set(bulk) == {proposal.number for proposal in proposals if is_in_bulk_list(proposal)}
     for told in proposals:
         page = parse_program_page(program_page(told).encode(), told.number)
         for record in (bulk.get(told.number), parse_apt(apt_xml(told).encode(), told.number)):

@@ -23,7 +23,7 @@ from hubbleclip.core.records import Product
 from hubbleclip.images.png import decode_png
 from hubbleclip.images.tiling import tile_file
 from hubbleclip.missions.hst import HST
-from hubbleclip.simulator.visits import make_proposals, observations_of, render_product
+from hubbleclip.simulator.observations import make_proposals, observations_of, render_product
 from tests.archives.conftest import FETCH, SKY, archive_at
 
 NOWHERE = "http://127.0.0.1:9"

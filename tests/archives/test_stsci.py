@@ -151,7 +151,7 @@ def test_a_landed_answer_is_used_again_until_it_is_old_and_a_404_is_not_landed(t
             source_at(url, tmp_path).fetch(["2", "77"])
         paths = [request.path for request in heard]
         assert (paths.count(f"{APT_PATH}2/"), paths.count(f"{APT_PATH}77/")) == (1, 2)
-        note = Layout(tmp_path).answer("proposals", "apt:2", ".about.json")
+        note = Layout(tmp_path).raw_response("proposals", "apt:2", ".about.json")
         about = json.loads(note.read_text())
         assert (about["key"], about["url"]) == ("apt:2", f"{url}{APT_PATH}2/")
         note.write_text(json.dumps(about | {"landed_at": (now_utc() - timedelta(days=31)).isoformat()}))

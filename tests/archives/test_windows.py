@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hubbleclip.archives.mast.client import ResultPage, Row
 from hubbleclip.archives.mast.date_windows import MIN_DAYS, Query, Window, spans
-from hubbleclip.core.errors import ArchiveTimeoutError, PartialAnswerError
+from hubbleclip.core.errors import ArchiveTimeoutError, PartialResultError
 
 SPAN = Window(48000.0, 61000.0)
 
@@ -130,7 +130,7 @@ def test_a_window_that_always_times_out_ends_at_the_least_width() -> None:
 
 @pytest.mark.parametrize("lie", [-3, -1, 1, 4])
 def test_a_count_that_lies_is_an_error_after_every_row_has_come(lie: int) -> None:
-    with pytest.raises(PartialAnswerError, match="run the same command again"):
+    with pytest.raises(PartialResultError, match="run the same command again"):
         Server([50000.0 + i for i in range(45)], lie=lie).all_rows()
 
 
@@ -158,7 +158,7 @@ def test_a_dense_window_whose_pages_repeat_for_ever_is_an_error() -> None:
     def first_page(window: Window, page: int) -> ResultPage:
         return server.ask(window, 1)
 
-    with pytest.raises(PartialAnswerError, match="10 of 27"):
+    with pytest.raises(PartialResultError, match="10 of 27"):
         list(Query(server.count, first_page, 10).pages(SPAN, 27))
 
 

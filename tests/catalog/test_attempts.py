@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubbleclip.catalog.retry_schedule import after_failure
+from hubbleclip.catalog.retry_schedule import schedule_retry
 from hubbleclip.config.settings import FetchSettings
 from hubbleclip.core.records import Attempt, Rejection
 
@@ -24,7 +24,7 @@ def failures(num: int, fetch: FetchSettings) -> list[Attempt | Rejection]:
     for day in range(num):
         before = outcomes[-1] if outcomes else None
         assert not isinstance(before, Rejection)
-        outcomes.append(after_failure(failure(f"reason {day}"), before, fetch, NOW + timedelta(days=day)))
+        outcomes.append(schedule_retry(failure(f"reason {day}"), before, fetch, NOW + timedelta(days=day)))
     return outcomes
 
 
@@ -43,7 +43,7 @@ def test_an_attempt_counts_from_the_first_failure_and_names_the_last() -> None:
 
 
 def test_one_run_alone_gives_up_at_once() -> None:
-    assert after_failure(failure(), None, FetchSettings(max_runs=1), NOW) == failure()
+    assert schedule_retry(failure(), None, FetchSettings(max_runs=1), NOW) == failure()
 
 
 @given(attempts=st.integers(1, 10**9), retry_hours=st.floats(0, 1e6))
@@ -52,7 +52,7 @@ def test_the_wait_never_exceeds_a_month(attempts: int, retry_hours: float) -> No
         entity="product", entity_id="p", stage="fetch", attempts=attempts, error="failed", detail="",
         first_at=NOW, last_at=NOW, next_try_at=NOW,
     )  # fmt: skip
-    outcome = after_failure(failure(), before, FetchSettings(retry_hours=retry_hours, max_runs=10**10), NOW)
+    outcome = schedule_retry(failure(), before, FetchSettings(retry_hours=retry_hours, max_runs=10**10), NOW)
     assert isinstance(outcome, Attempt)
     assert NOW <= outcome.next_try_at <= NOW + timedelta(days=30)
 
@@ -61,5 +61,5 @@ def test_the_wait_never_exceeds_a_month(attempts: int, retry_hours: float) -> No
 def test_a_failure_keeps_its_identity(before: str | None) -> None:
     known = failures(1, FetchSettings())[0] if before else None
     assert not isinstance(known, Rejection)
-    outcome = after_failure(failure(), known, FetchSettings(), NOW)
+    outcome = schedule_retry(failure(), known, FetchSettings(), NOW)
     assert (outcome.entity, outcome.entity_id, outcome.stage) == ("product", "p", "fetch")

@@ -14,7 +14,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from benchmarks.made_catalog import made_rows
+from benchmarks.synthetic_catalog import synthetic_rows
 from hubbleclip.catalog.catalog import BULK_ROWS, read_catalog, writing_catalog
 from hubbleclip.core.errors import CatalogError, CatalogLockedError, ContractError
 from hubbleclip.core.layout import Layout
@@ -68,7 +68,7 @@ def test_a_large_batch_updates_what_is_known_and_inserts_what_is_new(num_known: 
 
     def rows(num: int, chip: int) -> pa.Table:
         corners = [[float(chip)] * 8] * num
-        return made_rows("tile", num, tile_id=ids[:num], chip=[chip] * num, corners_deg=corners)
+        return synthetic_rows("tile", num, tile_id=ids[:num], chip=[chip] * num, corners_deg=corners)
 
     with writing_catalog(layout) as catalog:
         if num_known:
@@ -76,10 +76,10 @@ def test_a_large_batch_updates_what_is_known_and_inserts_what_is_new(num_known: 
         with catalog.transaction():
             catalog.upsert({"tile": rows(BULK_ROWS, 2)})
             catalog.upsert({"tile": rows(BULK_ROWS, 3)})
-        found = catalog.query(
+        rows = catalog.query(
             "SELECT chip, corners_deg[8] AS corner, count(*) AS num FROM tile GROUP BY ALL"
         ).to_pylist()
-    assert found == [{"chip": 3, "corner": 3.0, "num": BULK_ROWS}]
+    assert rows == [{"chip": 3, "corner": 3.0, "num": BULK_ROWS}]
 
 
 def test_a_batch_is_written_whole_or_not_at_all(layout: Layout) -> None:
@@ -115,8 +115,8 @@ def test_changed_rows_are_those_that_the_table_lacks_in_this_form(layout: Layout
     with writing_catalog(layout) as catalog:
         catalog.upsert({"watermark": [mark("a"), mark("b")]})
         assert len(catalog.changed_rows("watermark", [later, mark("b")])) == 0
-        found = catalog.changed_rows("watermark", [later, mark("b", 2.0), mark("c")])
-        assert sorted(found["archive"].to_pylist()) == ["b", "c"]
+        rows = catalog.changed_rows("watermark", [later, mark("b", 2.0), mark("c")])
+        assert sorted(rows["archive"].to_pylist()) == ["b", "c"]
 
 
 def test_times_are_compared_in_utc_whatever_their_zone(layout: Layout) -> None:
@@ -124,7 +124,7 @@ def test_times_are_compared_in_utc_whatever_their_zone(layout: Layout) -> None:
     with writing_catalog(layout) as catalog:
         catalog.upsert({"attempt": [attempt("x")]})
         counts = [
-            catalog.named("waiting", now=(NOW + timedelta(seconds=s)).astimezone(east))[0]["num"] for s in (-1, 1)
+            catalog.named_query("waiting", now=(NOW + timedelta(seconds=s)).astimezone(east))[0]["num"] for s in (-1, 1)
         ]
         assert counts == [1, 0]
 
@@ -243,7 +243,7 @@ from pathlib import Path
 from hubbleclip.catalog.catalog import writing_catalog
 from hubbleclip.core.errors import DiskFullError
 from hubbleclip.core.layout import Layout
-from tests.test_catalog import rejection
+from tests.catalog.test_catalog import rejection
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (9 << 20, 9 << 20))
 written = 0

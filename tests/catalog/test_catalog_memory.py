@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from test_catalog import mark, rejection
 
-from hubbleclip.catalog.catalog import OPEN_ANEW_EVERY, Catalog, catalog_lock
+from hubbleclip.catalog.catalog import REOPEN_EVERY, Catalog, catalog_lock
 from hubbleclip.config.settings import FlowSettings
 from hubbleclip.core.errors import CatalogLockedError
 from hubbleclip.core.layout import Layout
@@ -24,7 +24,7 @@ def in_memory_bytes(catalog: Catalog) -> int:
 
 
 class MallInfo(ctypes.Structure):
-    """What the C library tells of its heap: the last but two of its ten numbers are the bytes in use."""
+    """Bytes in use on the C library's heap: the eighth of the ten numbers of mallinfo."""
 
     _fields_ = (("before", ctypes.c_size_t * 7), ("in_use", ctypes.c_size_t), ("after", ctypes.c_size_t * 2))
 
@@ -33,7 +33,7 @@ def heap_bytes() -> int:
     """Bytes in use on the heap of the C library, where DuckDB keeps all but the rows themselves."""
     library = ctypes.CDLL(None)
     if not hasattr(library, "mallinfo2"):
-        pytest.skip("this system's C library does not tell")
+        pytest.skip("this system's C library has no mallinfo")
     library.mallinfo2.restype = MallInfo
     return int(library.mallinfo2().in_use)
 
@@ -67,9 +67,9 @@ def test_rows_stay_in_memory_only_until_their_log_has_a_few_mib(tmp_path: Path) 
 def test_many_transactions_take_no_more_memory_than_some(tmp_path: Path) -> None:
     held: list[int] = []
     with bounded_catalog(Layout(tmp_path), FlowSettings()) as catalog:
-        for number in range(12 * OPEN_ANEW_EVERY):
+        for number in range(12 * REOPEN_EVERY):
             catalog.upsert({"rejection": [rejection("a"), rejection("b")], "watermark": [mark("a")]})
-            if number % OPEN_ANEW_EVERY == OPEN_ANEW_EVERY - 1:
+            if number % REOPEN_EVERY == REOPEN_EVERY - 1:
                 held.append(heap_bytes())
     assert held[-1] - held[1] < MIB // 4
 
@@ -77,12 +77,12 @@ def test_many_transactions_take_no_more_memory_than_some(tmp_path: Path) -> None
 def test_the_catalog_is_opened_anew_with_its_rows_its_lock_and_those_who_read_beside(tmp_path: Path) -> None:
     layout = Layout(tmp_path)
     with bounded_catalog(layout, FlowSettings()) as catalog, ThreadPoolExecutor(2) as pool:
-        first, asked = catalog.connection, {"etag": "d", "size_bytes": 1}
-        found = pool.map(lambda _: catalog.found_beside("known_content", **asked), range(200))
-        for number in range(OPEN_ANEW_EVERY):
+        first, parameters = catalog.connection, {"etag": "d", "size_bytes": 1}
+        results = pool.map(lambda _: catalog.thread_query("known_content", **parameters), range(200))
+        for number in range(REOPEN_EVERY):
             catalog.upsert({"rejection": [rejection(str(number))]})
         assert catalog.connection is not first
-        assert list(found) == [[]] * 200
-        assert catalog.counts()["rejection"] == OPEN_ANEW_EVERY
+        assert list(results) == [[]] * 200
+        assert catalog.counts()["rejection"] == REOPEN_EVERY
         with pytest.raises(CatalogLockedError), catalog_lock(layout):
             pass

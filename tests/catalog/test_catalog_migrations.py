@@ -1,4 +1,4 @@
-"""Catalogs of every released version come forward, whole, also when killed on the way.
+"""Catalogs of every released version are migrated completely, also after a kill.
 
 `catalogs/NNNN.duckdb.gz` was written by `hubbleclip dataset` of the code whose newest step was NNNN.
 """
@@ -15,18 +15,18 @@ import duckdb
 import pytest
 
 from hubbleclip.catalog.catalog import read_catalog, writing_catalog
-from hubbleclip.catalog.migrations import read_steps
+from hubbleclip.catalog.migrations import read_migrations
 from hubbleclip.contracts.audit import broken_rules
 from hubbleclip.contracts.schema import tables
 from hubbleclip.core.errors import CatalogError
 from hubbleclip.core.layout import Layout
 
-STORED = sorted((Path(__file__).parent / "catalogs").glob("*.duckdb.gz"))
+STORED = sorted((Path(__file__).parents[1] / "catalogs").glob("*.duckdb.gz"))
 VERSIONS = [int(path.name[:4]) for path in STORED]
-NEWEST = read_steps()[-1][0]
+NEWEST = read_migrations()[-1][0]
 RELEASED = [1, 2]
 FILLED = {"product": {"version", "source"}, "tile": {"size_bytes"}}
-"""Columns, by table, that a step fills for the rows that it finds."""
+"""Columns, by table, that a migration fills in existing rows."""
 
 
 @pytest.fixture(params=VERSIONS)
@@ -49,12 +49,14 @@ def rows_of(path: Path) -> dict[str, list[dict]]:
     """Every row of every table of the contract that the file has."""
     with duckdb.connect(str(path), read_only=True) as connection:
         names = [name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()]
-        asked = [name for name in names if name in tables()]
-        return {name: connection.sql(f'FROM "{name}" ORDER BY ALL').to_arrow_table().to_pylist() for name in asked}
+        contract_tables = [name for name in names if name in tables()]
+        return {
+            name: connection.sql(f'FROM "{name}" ORDER BY ALL').to_arrow_table().to_pylist() for name in contract_tables
+        }
 
 
 def assert_whole(path: Path, before: dict[str, list[dict]]) -> None:
-    """All rows of before stand in the file, and what steps added is empty or filled."""
+    """All earlier rows are in the file, and columns added by migrations are empty or filled."""
     after = rows_of(path)
     for name, rows in before.items():
         columns = rows[0].keys() if rows else set()
@@ -94,22 +96,22 @@ def test_views_and_searches_read_what_came_forward(layout: Layout) -> None:
 
 
 def test_the_catalog_as_it_was_is_kept_once(version: int, layout: Layout) -> None:
-    layout.old_catalog(version).write_bytes(b"from the time before")
+    layout.catalog_backup(version).write_bytes(b"from the time before")
     before = rows_of(layout.catalog)
     with writing_catalog(layout):
         pass
-    assert layout.old_catalogs() == [layout.old_catalog(version + 1)]
-    assert rows_of(layout.old_catalog(version + 1)) == before
+    assert layout.catalog_backups() == [layout.catalog_backup(version + 1)]
+    assert rows_of(layout.catalog_backup(version + 1)) == before
     with writing_catalog(layout):
         pass
-    assert layout.old_catalogs() == [layout.old_catalog(version + 1)]
+    assert layout.catalog_backups() == [layout.catalog_backup(version + 1)]
 
 
 def test_a_new_catalog_leaves_no_older_one(tmp_path: Path) -> None:
     layout = Layout(tmp_path / "demo")
     with writing_catalog(layout):
         pass
-    assert layout.old_catalogs() == []
+    assert layout.catalog_backups() == []
 
 
 def test_a_reader_of_an_older_catalog_says_what_to_run(layout: Layout) -> None:
@@ -140,7 +142,7 @@ with writing_catalog(Layout(Path(sys.argv[1]))):
 
 
 def test_killed_on_the_way_forward_nothing_is_lost(version: int, layout: Layout) -> None:
-    """Killed at any moment it leaves the old rows or the new ones, and the next start goes on."""
+    """A migration killed at any moment leaves the old rows or the new ones, and the next start completes it."""
     before = rows_of(layout.catalog)
     rng = random.Random(version)
     old = layout.working_catalog.read_bytes()
@@ -155,8 +157,8 @@ def test_killed_on_the_way_forward_nothing_is_lost(version: int, layout: Layout)
             opener.stdin.flush()
             time.sleep(rng.uniform(0, 0.3))
             opener.send_signal(signal.SIGKILL)
-        kept = layout.old_catalogs()
+        backups = layout.catalog_backups()
         with writing_catalog(layout):
             pass
         assert_whole(layout.catalog, before)
-        assert all(rows_of(path) == before for path in kept)
+        assert all(rows_of(path) == before for path in backups)

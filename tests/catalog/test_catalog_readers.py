@@ -81,19 +81,19 @@ def test_a_reader_that_polls_while_a_flow_writes_sees_whole_states_that_grow(lay
 
 def test_killed_at_random_moments_no_told_batch_is_lost_and_none_is_torn(layout: Layout) -> None:
     rng = random.Random(3)
-    told = -1
+    reported = -1
     for _ in range(4):
         with start(layout, 0.1, 10_000) as writer:
             assert writer.stdout is not None
-            told = int(writer.stdout.readline())
+            reported = int(writer.stdout.readline())
             time.sleep(rng.uniform(0, 0.5))
             writer.send_signal(signal.SIGKILL)
-            told = max([told, *(int(line) for line in writer.stdout if line.endswith("\n"))])
+            reported = max([reported, *(int(line) for line in writer.stdout if line.endswith("\n"))])
         read_state(layout)
         with writing_catalog(layout) as catalog:
-            assert catalog.counts()["watermark"] in {told + 1, told + 2}
+            assert catalog.counts()["watermark"] in {reported + 1, reported + 2}
             assert broken_rules(catalog.query) == []
-        assert read_state(layout) > told, "what the killed writer had not published is published by the next one"
+        assert read_state(layout) > reported, "what the killed writer had not published is published by the next one"
     assert not list(layout.root.glob(".catalog*.tmp"))
 
 

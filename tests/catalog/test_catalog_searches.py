@@ -10,7 +10,7 @@ from astropy.coordinates import angular_separation
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.made_catalog import made_rows
+from benchmarks.synthetic_catalog import synthetic_rows
 from hubbleclip.catalog.catalog import Catalog, writing_catalog
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Proposal
@@ -30,7 +30,7 @@ CORNERS = [(0.0, 90.0), (12.0, -90.0), (0.0, 0.0), (359.9999999, 0.0), (-0.5, 0.
 @pytest.fixture(scope="module")
 def sky(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalog]:
     with writing_catalog(Layout(tmp_path_factory.mktemp("sky") / "demo")) as catalog:
-        catalog.upsert({"tile": made_rows("tile", len(RA), tile_id=IDS, ra_deg=RA, dec_deg=DEC)})
+        catalog.upsert({"tile": synthetic_rows("tile", len(RA), tile_id=IDS, ra_deg=RA, dec_deg=DEC)})
         yield catalog
 
 
@@ -40,15 +40,15 @@ radii_deg = st.floats(np.log10(0.1 / 3600), np.log10(180)).map(lambda power: 10*
 
 
 def assert_cone(sky: Catalog, ra: float, dec: float, radius_deg: float) -> None:
-    found = sky.rows("SELECT tile_id, separation_deg FROM cone($ra, $dec, $r)", {"ra": ra, "dec": dec, "r": radius_deg})
+    hits = sky.rows("SELECT tile_id, separation_deg FROM cone($ra, $dec, $r)", {"ra": ra, "dec": dec, "r": radius_deg})
     apart = np.degrees(angular_separation(*np.radians([ra, dec]), np.radians(RA), np.radians(DEC)))
     rounding = np.where(apart > 90, 2e-6, 1e-10)
-    ids = {row["tile_id"] for row in found}
+    ids = {row["tile_id"] for row in hits}
     assert ids >= set(IDS[apart < radius_deg - rounding])
     assert ids <= set(IDS[apart <= radius_deg + rounding])
-    told = [row["separation_deg"] for row in found]
-    assert told == sorted(told)
-    assert np.allclose(told, [apart[int(row["tile_id"])] for row in found], rtol=0, atol=2e-6)
+    separations = [row["separation_deg"] for row in hits]
+    assert separations == sorted(separations)
+    assert np.allclose(separations, [apart[int(row["tile_id"])] for row in hits], rtol=0, atol=2e-6)
 
 
 @settings(deadline=None, max_examples=50)
@@ -80,12 +80,12 @@ def test_box_goes_eastwards_from_its_western_edge(
     sky: Catalog, west: float, width: float, south: float, height: float
 ) -> None:
     edges = {"w": west, "e": west + width, "s": south, "n": south + height}
-    found = {row["tile_id"] for row in sky.rows("SELECT tile_id FROM box($w, $e, $s, $n)", edges)}
+    hits = {row["tile_id"] for row in sky.rows("SELECT tile_id FROM box($w, $e, $s, $n)", edges)}
     eastwards = (RA - west) % 360
     is_in_band = (south <= DEC) & (edges["n"] >= DEC)
     far_from_edge = (np.minimum(eastwards, 360 - eastwards) > 1e-9) & (np.abs(eastwards - width) > 1e-9)
-    assert found >= set(IDS[is_in_band & far_from_edge & (eastwards < width)])
-    assert found <= set(IDS[is_in_band & ~(far_from_edge & (eastwards > width))])
+    assert hits >= set(IDS[is_in_band & far_from_edge & (eastwards < width)])
+    assert hits <= set(IDS[is_in_band & ~(far_from_edge & (eastwards > width))])
 
 
 @settings(deadline=None, max_examples=50)
@@ -94,8 +94,8 @@ def test_box_holds_what_lies_on_its_edges(sky: Catalog, index: int, width: float
     for west, east in ((RA[index], RA[index] + width), (RA[index] - width, RA[index])):
         if 0 <= west <= east <= 360:
             edges = {"w": float(west), "e": float(east)}
-            found = sky.rows("SELECT tile_id FROM box($w, $e, -90, 90)", edges)
-            assert IDS[index] in {row["tile_id"] for row in found}
+            hits = sky.rows("SELECT tile_id FROM box($w, $e, -90, 90)", edges)
+            assert IDS[index] in {row["tile_id"] for row in hits}
 
 
 @pytest.mark.parametrize("west", [0.0, 341.16371415787177, -17.3, 0.1])
@@ -107,7 +107,7 @@ def test_box_of_all_right_ascensions_is_a_band(sky: Catalog, west: float) -> Non
 
 def test_a_tile_without_a_place_is_in_no_cone(tmp_path: Path) -> None:
     with writing_catalog(Layout(tmp_path / "demo")) as catalog:
-        catalog.upsert({"tile": made_rows("tile", 1, ra_deg=None, dec_deg=None)})
+        catalog.upsert({"tile": synthetic_rows("tile", 1, ra_deg=None, dec_deg=None)})
         assert catalog.rows("FROM cone(0, 0, 180)") == []
 
 
@@ -133,14 +133,14 @@ def found_by_words(catalog: Catalog, query: str) -> dict[str, float]:
 def test_search_ranks_as_bm25_does_also_after_abstracts_changed(
     words: Catalog, query: str, first: list[str], second: list[str]
 ) -> None:
-    """The second list takes the place of the first abstracts: what was indexed of those must be gone."""
+    """The second texts replace the first abstracts, whose words must leave the index."""
     words.connection.execute("DELETE FROM proposal; DELETE FROM abstract_word; DELETE FROM abstract_length")
-    told = {number: ("Title", text) for number, text in enumerate(first)}
-    words.upsert({"proposal": [proposal(number, *pair) for number, pair in told.items()]})
-    told |= {number: ("Other dust", text) for number, text in enumerate(second)}
-    words.upsert({"proposal": [proposal(number, *told[number]) for number in range(len(second))]})
-    expected = bm25_scores([query], [" ".join(pair) for pair in told.values()])[0]
-    wanted = {f"hst:{number:03d}": score for number, score in zip(told, expected, strict=True) if score > 0}
+    texts = {number: ("Title", text) for number, text in enumerate(first)}
+    words.upsert({"proposal": [proposal(number, *pair) for number, pair in texts.items()]})
+    texts |= {number: ("Other dust", text) for number, text in enumerate(second)}
+    words.upsert({"proposal": [proposal(number, *texts[number]) for number in range(len(second))]})
+    expected = bm25_scores([query], [" ".join(pair) for pair in texts.values()])[0]
+    wanted = {f"hst:{number:03d}": score for number, score in zip(texts, expected, strict=True) if score > 0}
     assert found_by_words(words, query) == pytest.approx(wanted, abs=2e-9)
 
 

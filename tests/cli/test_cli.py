@@ -36,18 +36,18 @@ def assert_one_line(outcome: Outcome, *words: str) -> None:
         (["tile", "missing.fits", "--out", "x"], {}, "missing.fits"),
     ],
 )
-def test_mistakes_are_told_in_one_line(arguments: list[str], settings: dict, word: str, tmp_path: Path) -> None:
+def test_mistakes_are_reported_in_one_line(arguments: list[str], settings: dict, word: str, tmp_path: Path) -> None:
     assert_one_line(run(*arguments, data=tmp_path, settings=settings), word)
 
 
-def test_unknown_profile_is_told_in_one_line(tmp_path: Path) -> None:
+def test_an_unknown_profile_is_reported_in_one_line(tmp_path: Path) -> None:
     assert_one_line(run("status", data=tmp_path, profile="hubbel"), "demo, hubble, local")
 
 
 def test_status_before_the_first_run_is_empty(tmp_path: Path) -> None:
-    told = json.loads(run("status", "--json", data=tmp_path).out)
-    assert told["profile"] == "demo"
-    assert told["catalog"] is told["report"] is None
+    status = json.loads(run("status", "--json", data=tmp_path).out)
+    assert status["profile"] == "demo"
+    assert status["catalog"] is status["report"] is None
     assert not (tmp_path / "demo").exists()
 
 
@@ -59,14 +59,14 @@ def test_sql_reads_the_published_catalog_and_cannot_write(tmp_path: Path) -> Non
     assert_one_line(run("sql", "SELECT nothing FROM tile", data=tmp_path), "nothing")
 
 
-def test_sql_lists_its_views_and_asks_for_a_question(tmp_path: Path) -> None:
+def test_sql_lists_its_views_and_requires_a_query(tmp_path: Path) -> None:
     with writing_catalog(Layout(tmp_path / "demo")):
         pass
     assert "search_abstracts" in run("sql", "--views", data=tmp_path).out
     assert_one_line(run("sql", data=tmp_path), "--views")
 
 
-def test_an_old_catalog_is_brought_forward_on_request(tmp_path: Path) -> None:
+def test_an_old_catalog_is_migrated_on_request(tmp_path: Path) -> None:
     layout = Layout(tmp_path / "demo")
     layout.root.mkdir()
     layout.catalog.write_bytes(gzip.decompress((Path(__file__).parents[1] / "catalogs/0001.duckdb.gz").read_bytes()))
@@ -107,7 +107,7 @@ def test_archive_that_cannot_be_reached_is_named_within_seconds(tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_training_without_a_dataset_says_what_to_run(tmp_path: Path) -> None:
+def test_training_without_a_dataset_names_the_command_to_run(tmp_path: Path) -> None:
     with writing_catalog(Layout(tmp_path / "demo")):
         pass
     assert_one_line(run("train", data=tmp_path), "hubbleclip dataset")

@@ -1,4 +1,4 @@
-"""Settings: frozen, layered, and clear about what is wrong."""
+"""Settings: frozen, layered, and with errors that name the setting."""
 
 import tomllib
 from pathlib import Path

@@ -14,7 +14,7 @@ from astropy.units import Unit
 
 from hubbleclip.catalog.migrations import migrate
 from hubbleclip.config.settings import Settings
-from hubbleclip.contracts.schema import ARROW_TYPES, NAMES, Column, read_contract, tables, to_arrow
+from hubbleclip.contracts.schema import ARROW_TYPES, CONTRACT_NAMES, Column, read_contract, tables, to_arrow
 from hubbleclip.core import records
 from hubbleclip.core.errors import ContractError
 
@@ -59,8 +59,8 @@ def test_migrated_empty_catalog_equals_contract() -> None:
     migrate(connection)
     for table in tables().values():
         described = connection.execute(f'DESCRIBE "{table.name}"').fetchall()
-        found = [(name, sql_type, null == "NO") for name, sql_type, null, *_ in described]
-        assert found == [(c.name, c.sql_type, c.required) for c in table.columns]
+        created = [(name, sql_type, null == "NO") for name, sql_type, null, *_ in described]
+        assert created == [(c.name, c.sql_type, c.required) for c in table.columns]
         keys = connection.execute(
             "SELECT constraint_column_names FROM duckdb_constraints() WHERE table_name = ? AND constraint_type = 'PRIMARY KEY'",
             [table.name],
@@ -102,7 +102,7 @@ def test_every_value_has_a_source_of_a_known_kind() -> None:
 
 
 def test_a_source_in_the_catalog_the_settings_or_the_code_is_there() -> None:
-    told = {source for column in columns().values() for source in column.sources}
+    used = {source for column in columns().values() for source in column.sources}
     known = {f"catalog {name}" for name in columns()} | {"computed clock", "settings"}
     fields = Settings.model_fields
     known |= {f"settings {section}" for section in fields}
@@ -111,9 +111,9 @@ def test_a_source_in_the_catalog_the_settings_or_the_code_is_there() -> None:
         for section, field in fields.items()
         for name in getattr(field.annotation, "model_fields", ())
     }
-    code = [source for source in told - known if source.startswith("computed ")]
+    code = [source for source in used - known if source.startswith("computed ")]
     assert [source for source in code if find_spec(source.split()[1]) is None] == []
-    assert [s for s in told - known - set(code) if s.startswith(("catalog", "settings"))] == []
+    assert [s for s in used - known - set(code) if s.startswith(("catalog", "settings"))] == []
 
 
 def test_references_lead_to_columns() -> None:
@@ -129,7 +129,7 @@ def test_units_travel_with_the_schema() -> None:
 
 
 def test_contracts_are_valid_against_the_standard() -> None:
-    assert {read_contract(name).apiVersion for name in NAMES} == {"v3.1.0"}
+    assert {read_contract(name).apiVersion for name in CONTRACT_NAMES} == {"v3.1.0"}
 
 
 def test_records_become_typed_rows_in_utc() -> None:

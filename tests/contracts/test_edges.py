@@ -1,4 +1,4 @@
-"""Between two stages: what breaks its contract is left out under its rule's name, nothing hangs, the rest goes on."""
+"""Between stages: rows that break their contract are rejected with the name of the rule, the others pass."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,7 +21,7 @@ from valid_catalog import (
 from hubbleclip.catalog.pending import pending_fetch, pending_tiles
 from hubbleclip.config.settings import Settings, read_settings
 from hubbleclip.contracts.audit import broken_rules
-from hubbleclip.contracts.validation import whole, without_broken_rows
+from hubbleclip.contracts.validation import reject_broken_rows, whole
 from hubbleclip.core.errors import ContractError, HubbleclipError
 from hubbleclip.core.records import Listing, Record
 from hubbleclip.pipeline.engine.batches import run_batches, write_rows
@@ -36,21 +36,21 @@ from hubbleclip.pipeline.shards.splitting import write_splits
 DIGEST = hex_of("d", 16)
 
 
-def divided(batch: dict[str, list[Record]], item: str = "product") -> dict[str, list[Record]]:
-    return without_broken_rows(batch, "tiles", item, DIGEST)
+def validated(batch: dict[str, list[Record]], item: str = "product") -> dict[str, list[Record]]:
+    return reject_broken_rows(batch, "tiles", item, DIGEST)
 
 
 def reasons(batch: dict[str, list[Record]]) -> dict[tuple[str, str], str]:
     return {(r.entity, r.entity_id): r.reason for r in batch["rejection"]}
 
 
-def test_a_batch_without_faults_passes_as_it_is() -> None:
+def test_a_valid_batch_passes_unchanged() -> None:
     rows = {**valid_rows(), "failure": ["anything"]}
-    assert divided(rows) == rows
+    assert validated(rows) == rows
 
 
 def test_each_bad_row_becomes_a_rejection_with_its_rule_and_value() -> None:
-    batch = divided({"tile": [tile("1"), tile("2", ra_deg=360.0), tile("3", view="side"), tile("4", path=None)]})
+    batch = validated({"tile": [tile("1"), tile("2", ra_deg=360.0), tile("3", view="side"), tile("4", path=None)]})
     assert [row.tile_id for row in batch["tile"]] == [hex_of("1", 32)]
     assert reasons(batch) == {
         ("tile", hex_of("2", 32)): "contract:tile.ra_deg.exclusiveMaximum",
@@ -63,47 +63,47 @@ def test_each_bad_row_becomes_a_rejection_with_its_rule_and_value() -> None:
 
 def test_what_the_stage_rejected_itself_stays() -> None:
     known = valid_rows()["rejection"]
-    batch = divided({"tile": [tile("1"), tile("2", ra_deg=-1.0)], "rejection": known})
+    batch = validated({"tile": [tile("1"), tile("2", ra_deg=-1.0)], "rejection": known})
     assert len(batch["rejection"]) == len(known) + 1
 
 
-def test_what_refers_to_a_bad_row_goes_with_it() -> None:
+def test_rows_that_refer_to_a_rejected_row_are_rejected() -> None:
     rows = {
         "product": [product("mast:p1"), product("mast:p2", sha256="short")],
         "product_version": [product_version(1), replace(product_version(1), uri="mast:p2")],
         "tile": [tile("1"), tile("2", product_uri="mast:p2")],
     }
-    batch = divided(rows)
+    batch = validated(rows)
     assert [row.uri for row in batch["product"]] == ["mast:p1"]
     assert [row.uri for row in batch["product_version"]] == ["mast:p1"]
     assert [row.tile_id for row in batch["tile"]] == [hex_of("1", 32)]
     assert reasons(batch)["tile", hex_of("2", 32)] == "contract:tile.product_uri.in_product"
 
 
-def test_an_item_of_which_nothing_is_left_is_left_out_itself() -> None:
-    batch = divided({"tile": [tile("1"), tile("2", product_uri="mast:p2", noise=-1.0)]})
+def test_an_item_without_a_valid_row_is_rejected_too() -> None:
+    batch = validated({"tile": [tile("1"), tile("2", product_uri="mast:p2", noise=-1.0)]})
     assert reasons(batch)["product", "mast:p2"] == "contract:tile.noise.minimum"
     assert ("product", "mast:p1") not in reasons(batch)
 
 
-def test_an_item_of_which_something_is_left_stays() -> None:
-    assert set(reasons(divided({"tile": [tile("1"), tile("2", noise=-1.0)]}))) == {("tile", hex_of("2", 32))}
+def test_an_item_with_a_valid_row_stays() -> None:
+    assert set(reasons(validated({"tile": [tile("1"), tile("2", noise=-1.0)]}))) == {("tile", hex_of("2", 32))}
 
 
-def test_a_sample_goes_with_its_split() -> None:
+def test_a_sample_is_rejected_with_its_split() -> None:
     rows = valid_rows()
     bad = replace(rows["split"][1], split="holdout")
-    batch = divided({"split": [rows["split"][0], bad], "sample": [sample("1", "g1"), sample("2", "g1")]}, "tile")
+    batch = validated({"split": [rows["split"][0], bad], "sample": [sample("1", "g1"), sample("2", "g1")]}, "tile")
     assert [row.tile_id for row in batch["sample"]] == [hex_of("1", 32)]
     assert {("split", bad.tile_id), ("sample", bad.tile_id), ("tile", bad.tile_id)} == set(reasons(batch))
 
 
 def test_a_table_of_another_form_is_refused_as_a_whole() -> None:
     with pytest.raises(ContractError, match="table tile, column ra_deg"):
-        divided({"tile": [tile("1", ra_deg="north")]})
+        validated({"tile": [tile("1", ra_deg="north")]})
 
 
-def test_rows_that_make_sense_only_together_are_refused_together() -> None:
+def test_rows_that_are_only_usable_together_are_refused_together() -> None:
     rows = valid_rows()
     assert whole({"shard": rows["shard"]}) == {"shard": rows["shard"]}
     with pytest.raises(ContractError, match=r"table shard, row .*breaks shard.size_bytes.minimum: size_bytes is 0"):
@@ -116,7 +116,7 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def write(stage: Stage, name: str, batch: Batch, writer: Callable[[Stage, Batch], None] = write_rows) -> None:
-    """Let a stage write a batch as if its task had made it."""
+    """Write a batch as the task of that name does."""
     writer(stage, checked(stage, batch, name))
 
 
@@ -158,10 +158,10 @@ def test_an_observation_whose_file_breaks_its_contract_has_a_reason(settings: Se
     with open_stage("ingest", settings) as stage:
         begin(stage)
         write(stage, "list-products", {"product": [listed], "listing": [listing]}, write_listing)
-        found = stage.catalog.rows(
+        rows = stage.catalog.rows(
             "SELECT entity, reason FROM rejection WHERE entity_id IN ('o1', 'mast:p1') ORDER BY 1"
         )
-        assert [tuple(row.values()) for row in found] == [
+        assert [tuple(row.values()) for row in rows] == [
             ("observation", "contract:product.kind.minLength"),
             ("product", "contract:product.kind.minLength"),
         ]

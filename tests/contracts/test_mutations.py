@@ -10,7 +10,7 @@ import pytest
 from valid_catalog import RUNS, hex_of, valid_rows
 
 from hubbleclip.contracts.audit import check_columns, check_rules
-from hubbleclip.contracts.rules import HOLDS, ColumnRule
+from hubbleclip.contracts.rules import RULE_PREDICATES, ColumnRule
 from hubbleclip.contracts.schema import tables, to_arrow
 
 D2, D1 = hex_of("2", 32), hex_of("1", 32)
@@ -92,7 +92,7 @@ FAULTS: dict[str, list[str]] = {
     "promotion.compared_unless_first": ["UPDATE promotion SET low = NULL WHERE previous_run_id IS NOT NULL"],
     "promotion.interval_holds_difference": ["UPDATE promotion SET difference = 5 WHERE previous_run_id IS NOT NULL"],
 }
-"""Faults that the contract alone does not tell how to make."""
+"""Faults that cannot be derived from the contract."""
 
 BAD: dict[str, Callable[[Any, Any], Any]] = {
     "required": lambda good, bound: None,
@@ -107,7 +107,7 @@ BAD: dict[str, Callable[[Any, Any], Any]] = {
     "maxItems": lambda good, bound: good + [good[-1]] * bound,
     "validValues": lambda good, bound: good + "x",
 }
-"""A value that breaks a rule of each kind, made from a good one and the bound."""
+"""By kind of rule: a value that breaks it, derived from a valid one and the bound."""
 
 
 def names() -> list[str]:
@@ -140,15 +140,15 @@ def catalog(valid: duckdb.DuckDBPyConnection) -> Iterator[duckdb.DuckDBPyConnect
 
 def broken(catalog: duckdb.DuckDBPyConnection, touched: set[str]) -> set[str]:
     """Broken rules among those that look at one of the touched tables."""
-    found = set()
+    broken = set()
     for table in tables().values():
         if table.name in touched:
             rows = catalog.sql(f'FROM "{table.name}"').to_arrow_table()
-            found |= {f"{c.table}.{c.rule}" for c in check_columns(table, rows.__getitem__) if c.num_broken}
+            broken |= {f"{c.table}.{c.rule}" for c in check_columns(table, rows.__getitem__) if c.num_broken}
         for rule in table.row_rules():
             if touched & set(re.findall(r"\w+", rule.sql)) and catalog.execute(rule.sql).fetchall() != [(0,)]:
-                found.add(f"{table.name}.{rule.name}")
-    return found
+                broken.add(f"{table.name}.{rule.name}")
+    return broken
 
 
 def make_fault(catalog: duckdb.DuckDBPyConnection, name: str) -> set[str]:
@@ -203,7 +203,7 @@ def test_every_fault_is_of_a_rule() -> None:
 
 
 def test_every_kind_of_rule_has_a_fault() -> None:
-    assert set(BAD) == set(HOLDS)
+    assert set(BAD) == set(RULE_PREDICATES)
 
 
 def test_a_rule_that_is_not_known_is_refused() -> None:

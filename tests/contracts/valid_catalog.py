@@ -11,7 +11,7 @@ RUNS = ("20240102T000000-00000001", "20240102T000000-00000002", "20240102T000000
 
 
 def hex_of(letter: str, length: int) -> str:
-    """A made hash."""
+    """An artificial hash."""
     return letter * length
 
 

@@ -144,7 +144,7 @@ def test_the_command_prints_one_line_a_fault_and_ends_with_2(built, capfd):
     with pytest.raises(SystemExit) as ended:
         main(["verify", str(built)])
     assert ended.value.code == 0
-    assert "is what was built" in capfd.readouterr().out
+    assert "is intact" in capfd.readouterr().out
     flip(built / "README.md", 9)
     flip(built / "sky.parquet", 9)
     with pytest.raises(SystemExit) as ended:

@@ -1,4 +1,4 @@
-"""Hand-made sample rows for the tests of this room."""
+"""Sample rows for the tests of evaluation."""
 
 import hashlib
 from typing import Any
@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 
 from hubbleclip.core.records import Sample
-from hubbleclip.evaluation.metrics.protocols import Owners
+from hubbleclip.evaluation.metrics.protocols import Resamples
 
-KINDS = ("SPIRAL GALAXY", "GLOBULAR CLUSTER", "COMET", "PLANETARY NEBULA")
+CLASSES = ("SPIRAL GALAXY", "GLOBULAR CLUSTER", "COMET", "PLANETARY NEBULA")
 
 
 def abstract(group: int) -> str:
-    kind = KINDS[group % len(KINDS)].lower()
-    return f"We propose to observe a {kind}, number {group}. Its light tells of its age. Field {group * 7} is deep."
+    object_class = CLASSES[group % len(CLASSES)].lower()
+    return f"We propose to observe a {object_class}, number {group}. Its light tells of its age. Field {group * 7} is deep."
 
 
 def sample(index: int, group: int = 0, split: str = "test", **changes: Any) -> Sample:
@@ -21,7 +21,7 @@ def sample(index: int, group: int = 0, split: str = "test", **changes: Any) -> S
     values: dict[str, Any] = {
         "tile_id": tile_id, "split": split, "group_id": f"group-{group}", "proposal_id": f"simulated:{group}",
         "archive": "simulated", "category": "Galaxies", "title": f"Study {group}", "pi": "A. Nonymous", "cycle": 20,
-        "obs_id": f"obs{index}", "target_name": f"FIELD-{group}", "target_class": f"SIMULATED;{KINDS[group % 4]}",
+        "obs_id": f"obs{index}", "target_name": f"FIELD-{group}", "target_class": f"SIMULATED;{CLASSES[group % 4]}",
         "is_moving": False, "instrument": "WFC3/UVIS", "filter": "F606W", "ra_deg": 10.0 + index, "dec_deg": -3.0,
         "corners_deg": [], "pixel_scale_arcsec": 0.04, "valid_share": 1.0, "product_uri": f"mast:HST/product/{index}",
         "product_sha256": "0" * 64, "png_sha256": "0" * 64, "caption_kinds": ["abstract", "title"],
@@ -30,6 +30,6 @@ def sample(index: int, group: int = 0, split: str = "test", **changes: Any) -> S
     return Sample(**{**values, **changes})
 
 
-def own(caption_t: Any, weights_bg: Any) -> Owners:
-    """Captions of as many groups."""
-    return Owners(caption_t=caption_t, group_c=np.arange(weights_bg.shape[1]), weights_bg=weights_bg)
+def one_caption_per_group(caption_t: Any, weights_bg: Any) -> Resamples:
+    """Resamples of a test set where every caption is a group of its own."""
+    return Resamples(caption_t=caption_t, group_c=np.arange(weights_bg.shape[1]), weights_bg=weights_bg)

@@ -14,9 +14,9 @@ def slow_bm25(query, documents):
     for words in split:
         score = 0.0
         for term in set(query.lower().split()):
-            holders = sum(term in other for other in split)
+            num_with_term = sum(term in other for other in split)
             f = words.count(term)
-            idf = math.log(1 + (len(split) - holders + 0.5) / (holders + 0.5))
+            idf = math.log(1 + (len(split) - num_with_term + 0.5) / (num_with_term + 0.5))
             score += idf * f * 2.2 / (f + 1.2 * (0.25 + 0.75 * len(words) / mean))
         scores.append(score)
     return scores
@@ -30,16 +30,16 @@ def test_bm25_equals_the_formula_written_out():
     assert expected[0][0] > 0
 
 
-def test_bm25_takes_empty_documents():
+def test_bm25_accepts_empty_documents():
     assert baselines.bm25_scores(["galaxy", ""], ["", "galaxy"]).tolist()[1] == [0.0, 0.0]
 
 
-def test_metadata_text_tells_nothing_of_the_proposal():
+def test_metadata_text_contains_nothing_of_the_proposal():
     one = sample(0, target_name="NGC 1300", instrument="ACS/WFC", filter=None, title="secret", target_class="KIND")
     assert baselines.metadata_text(one) == "NGC 1300 ACS/WFC"
 
 
-def test_oracle_puts_groups_that_hold_the_class_first():
+def test_oracle_ranks_captions_with_the_class_first():
     kinds = ["A", "A", "B", None]
     samples = [sample(i, target_class=kind) for i, kind in enumerate(kinds)]
     scores_tg = baselines.oracle_scores(samples, np.array([0, 1, 1, 2]), 3)
@@ -58,12 +58,12 @@ def test_simulated_chance_agrees_with_random_scores():
     np.testing.assert_allclose(rank_bq.mean(axis=0), np.mean(drawn, axis=0), rtol=0.06)
     np.testing.assert_allclose(
         (rank_bq <= 3).mean(axis=0),
-        retrieval.hit_probability(baselines.chance_ranking(positives_q, 30), 3),
+        retrieval.hit_probability(baselines.chance_ranks(positives_q, 30), 3),
         atol=0.03,
     )
 
 
 @pytest.mark.parametrize("num_top", [1, 6, 64])
-def test_chance_of_one_positive_is_the_share_of_items_looked_at(num_top):
-    ranking = baselines.chance_ranking(np.array([1]), 64)
+def test_chance_of_one_positive_is_the_share_of_items_at_the_cutoff(num_top):
+    ranking = baselines.chance_ranks(np.array([1]), 64)
     assert retrieval.hit_probability(ranking, num_top)[0] == pytest.approx(num_top / 64)

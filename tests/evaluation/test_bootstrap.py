@@ -18,7 +18,9 @@ def test_intervals_hold_the_truth_95_times_in_100():
     for trial in range(trials):
         hits_q, group_q = clusters(rng, 50)
         weights_bg = bootstrap.draw_weights(50, 400, trial)
-        low, high = bootstrap.interval(bootstrap.resampled_means(hits_q[:, None], group_q, weights_bg)[:, 0], 50)
+        low, high = bootstrap.percentile_interval(
+            bootstrap.resampled_means(hits_q[:, None], group_q, weights_bg)[:, 0], 50
+        )
         held += low <= 0.7 <= high
     assert held / trials == pytest.approx(0.95, abs=0.02)
 
@@ -30,7 +32,7 @@ def test_resampling_tiles_instead_of_groups_would_be_too_narrow():
 
     def width(groups):
         weights_bg = bootstrap.draw_weights(groups.max() + 1, 500, 0)
-        low, high = bootstrap.interval(
+        low, high = bootstrap.percentile_interval(
             bootstrap.resampled_means(hits_q[:, None], groups, weights_bg)[:, 0], groups.max() + 1
         )
         return high - low
@@ -60,13 +62,13 @@ def test_the_same_seed_gives_the_same_draws_and_another_seed_others():
 
 
 def test_agreement_of_all_groups_is_not_taken_for_certainty():
-    low, high = bootstrap.share_interval(np.ones(500), 30)
+    low, high = bootstrap.proportion_interval(np.ones(500), 30)
     assert (low, high) == (pytest.approx(0.025 ** (1 / 30)), 1.0)
-    assert bootstrap.share_interval(np.zeros(500), 30) == (0.0, pytest.approx(1 - 0.025 ** (1 / 30)))
+    assert bootstrap.proportion_interval(np.zeros(500), 30) == (0.0, pytest.approx(1 - 0.025 ** (1 / 30)))
 
 
 def test_fewer_groups_give_wider_intervals_from_the_same_draws():
     draws_b = np.random.default_rng(0).normal(size=4000)
-    narrow, wide = bootstrap.interval(draws_b, 1000), bootstrap.interval(draws_b, 10)
+    narrow, wide = bootstrap.percentile_interval(draws_b, 1000), bootstrap.percentile_interval(draws_b, 10)
     assert wide[0] < narrow[0] < narrow[1] < wide[1]
     assert narrow[1] == pytest.approx(1.96, abs=0.15)

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from made_dataset import MODEL
+from small_dataset import MODEL
 
 from hubbleclip.config.settings import ModelSettings
-from hubbleclip.evaluation.embed import best_precision, embed_texts, ready_to_embed
+from hubbleclip.evaluation.embed import embed_texts, native_precision, prepare_for_embedding
 from hubbleclip.training.models.builder import load_model
 
 TEXTS = ["a spiral galaxy", "We propose to observe a comet. Its tail tells of its age."]
@@ -14,7 +14,7 @@ TEXTS = ["a spiral galaxy", "We propose to observe a comet. Its tail tells of it
 
 @pytest.mark.parametrize("model", [MODEL, ModelSettings(name="ViT-S-32", pretrained="")], ids=lambda m: m.name)
 def test_rounded_weights_give_nearly_the_same_features(model) -> None:
-    full, rounded = (ready_to_embed(load_model(model, 1), precision) for precision in ("fp32", "bf16"))
+    full, rounded = (prepare_for_embedding(load_model(model, 1), precision) for precision in ("fp32", "bf16"))
     size = full.image_size
     tiles = torch.randint(0, 256, (4, 1, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
     pairs = [
@@ -28,5 +28,5 @@ def test_rounded_weights_give_nearly_the_same_features(model) -> None:
 
 
 def test_automatic_precision_is_one_that_the_device_computes_in() -> None:
-    loaded = ready_to_embed(load_model(MODEL, 1), "auto")
-    assert loaded.dtype == {"fp32": torch.float32, "bf16": torch.bfloat16}[best_precision(loaded.device.type)]
+    loaded = prepare_for_embedding(load_model(MODEL, 1), "auto")
+    assert loaded.dtype == {"fp32": torch.float32, "bf16": torch.bfloat16}[native_precision(loaded.device.type)]

@@ -17,7 +17,7 @@ def metric(name, value, low=None, high=None, model="fine_tuned"):
     [(0.01, 0.3, "better than"), (-0.01, 0.3, "not shown to differ from"), (0.0, 0.3, "not shown to differ from"),
      (-0.3, -0.1, "worse than")],
 )  # fmt: skip
-def test_better_is_said_only_where_the_interval_excludes_zero(low, high, words):
+def test_a_model_is_called_better_only_if_the_interval_excludes_zero(low, high, words):
     verdict = page.verdicts([metric("i2t_accuracy_at_10pct_minus_base", 0.1, low, high)])[0]
     assert verdict["text"].startswith(f"{words} the base model")
     assert verdict["is_better"] == (words == "better than")
@@ -32,7 +32,7 @@ def test_shares_are_shown_in_per_cent_and_ranks_as_they_are():
     assert page.cell(None) == {"value": "–", "interval": ""}
 
 
-def test_columns_that_were_not_scored_are_left_out():
+def test_columns_that_were_not_scored_are_omitted():
     rows = (("i2t_recall_at_1", "Recall at 1"),)
     table = page.table([metric("i2t_recall_at_1", 0.5), metric("i2t_recall_at_1", 0.1, model="random")], "fair", rows)
     assert table["columns"] == ["fine_tuned", "random"]
@@ -42,8 +42,8 @@ def test_columns_that_were_not_scored_are_left_out():
     ("given", "shown"),
     [("SIMULATED;SPIRAL GALAXY", "spiral galaxy (simulated)"), ("GALAXY;SPIRAL", "galaxy, spiral"), (None, "")],
 )
-def test_kinds_are_named_for_people(given, shown):
-    assert page.kind_name(given) == shown
+def test_target_classes_are_written_for_people(given, shown):
+    assert page.class_label(given) == shown
 
 
 def curves():
@@ -56,23 +56,23 @@ def curves():
 
 
 def test_figures_are_the_same_bytes_each_time_and_well_formed():
-    first, again = (figures.picture_bytes(figures.retrieval_figure(curves()), "svg") for _ in range(2))
+    first, again = (figures.figure_bytes(figures.retrieval_figure(curves()), "svg") for _ in range(2))
     assert first == again
     assert ET.fromstring(first).tag.endswith("svg")
 
 
-def test_curve_holds_one_point_a_percent_in_order():
+def test_curve_has_one_point_per_percent_in_order():
     points = figures.curve(curves(), "fine_tuned", "t2i")
     assert [point.value for point in points] == [percent / 100 for percent in PERCENTS]
     assert figures.curve(curves(), "oracle", "t2i") == []
 
 
 @pytest.mark.parametrize(("name", "start"), [("curve.png", b"\x89PNG"), ("curve.svg", b"<?xml")])
-def test_the_retrieval_figure_is_written_by_the_kind_of_its_name(tmp_path, name, start):
+def test_the_retrieval_figure_is_written_in_the_format_of_its_suffix(tmp_path, name, start):
     figures.write_retrieval_figure(curves(), tmp_path / name)
     assert (tmp_path / name).read_bytes().startswith(start)
 
 
 def test_the_similarity_figure_takes_equal_values():
     same = np.full(10, 0.25)
-    assert figures.picture_bytes(figures.similarity_figure({"base": (same, same)}), "png").startswith(b"\x89PNG")
+    assert figures.figure_bytes(figures.similarity_figure({"base": (same, same)}), "png").startswith(b"\x89PNG")

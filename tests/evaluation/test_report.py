@@ -3,9 +3,9 @@ import io
 import json
 import re
 
-import made_dataset
 import numpy as np
 import pytest
+import small_dataset
 from PIL import Image
 
 from hubbleclip.config.settings import EvaluationSettings
@@ -21,17 +21,17 @@ SETTINGS = EvaluationSettings(bootstrap=200, num_example_tiles=3)
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def trained(tmp_path_factory):
     root = tmp_path_factory.mktemp("evaluated")
-    dataset_dir = made_dataset.build(root / "datasets", num_groups=24, tiles_per_group=2, num_test_groups=10)
-    run_dir = made_dataset.train_briefly(dataset_dir, root / "runs", steps=14)
-    shuffled_dir = made_dataset.train_briefly(dataset_dir, root / "runs", steps=1, shuffled=True)
+    dataset_dir = small_dataset.build(root / "datasets", num_groups=24, tiles_per_group=2, num_test_groups=10)
+    run_dir = small_dataset.train_small_run(dataset_dir, root / "runs", steps=14)
+    shuffled_dir = small_dataset.train_small_run(dataset_dir, root / "runs", steps=1, shuffled=True)
     return root, dataset_dir, run_dir, shuffled_dir
 
 
 @pytest.fixture(scope="module")
-def evaluation(made):
-    root, dataset_dir, run_dir, shuffled_dir = made
+def evaluation(trained):
+    root, dataset_dir, run_dir, shuffled_dir = trained
     return report.evaluate(dataset_dir, run_dir, shuffled_dir, root / "reports/a", SETTINGS, code_version="1.2.3+gabc")
 
 
@@ -43,7 +43,7 @@ def test_every_scorer_has_every_figure_with_its_interval(evaluation):
     assert all(metric.low <= metric.high for metric in evaluation.metrics)
 
 
-def test_metrics_have_one_row_a_key(evaluation):
+def test_metrics_have_one_row_per_key(evaluation):
     keys = [(m.run_id, m.protocol, m.split, m.model, m.name) for m in evaluation.metrics]
     assert len(set(keys)) == len(keys)
 
@@ -53,8 +53,8 @@ def test_training_shows_against_the_base_model(evaluation):
     assert found["fine_tuned", "i2t_median_rank"] < found["base", "i2t_median_rank"]
 
 
-def test_metrics_json_says_what_was_returned_and_the_same_bytes_again(made, evaluation):
-    root, dataset_dir, run_dir, shuffled_dir = made
+def test_metrics_json_equals_the_returned_metrics_and_a_repeat_gives_the_same_bytes(trained, evaluation):
+    root, dataset_dir, run_dir, shuffled_dir = trained
     again = report.evaluate(dataset_dir, run_dir, shuffled_dir, root / "reports/b", SETTINGS, code_version="1.2.3+gabc")
     names = ("metrics.json", "index.html", "embeddings.npz")
     assert [(evaluation.path / name).read_bytes() for name in names] == [
@@ -65,7 +65,7 @@ def test_metrics_json_says_what_was_returned_and_the_same_bytes_again(made, eval
     assert (written["num_tiles"], written["num_groups"], written["is_simulated"]) == (20, 10, True)
 
 
-def test_the_page_carries_all_that_it_shows(evaluation):
+def test_the_page_contains_all_that_it_shows(evaluation):
     html = (evaluation.path / "index.html").read_text(encoding="utf-8")
     assert "Simulated sky" in html
     assert evaluation.dataset_digest in html
@@ -74,13 +74,13 @@ def test_the_page_carries_all_that_it_shows(evaluation):
     assert "http://" not in re.sub(r"data:[^\"]*", "", html)
     pictures = [base64.b64decode(text) for text in re.findall(r"data:image/jpeg;base64,([^\"]+)", html)]
     sizes = [Image.open(io.BytesIO(picture)).size for picture in pictures]
-    examples, nearest, failures, points = 3, 12 * 2 * 4, 4, 20
-    assert sizes.count((192, 192)) == 2 * examples + nearest + failures
+    examples, find_nearest, failures, points = 3, 12 * 2 * 4, 4, 20
+    assert sizes.count((192, 192)) == 2 * examples + find_nearest + failures
     assert sizes.count((72, 72)) == points == len(pictures) - sizes.count((192, 192))
 
 
-def test_a_report_replaces_an_older_one_and_leaves_nothing_beside_it(made, evaluation):
-    root, dataset_dir, run_dir, _ = made
+def test_a_report_replaces_an_older_one_and_leaves_no_other_folder(trained, evaluation):
+    root, dataset_dir, run_dir, _ = trained
     out_dir = root / "replaced/c"
     out_dir.mkdir(parents=True)
     (out_dir / "stale.txt").write_text("old")
@@ -91,8 +91,8 @@ def test_a_report_replaces_an_older_one_and_leaves_nothing_beside_it(made, evalu
     assert "Shuffled pairs" not in (out_dir / "index.html").read_text()
 
 
-def test_two_runs_stand_side_by_side_with_their_difference(made):
-    root, dataset_dir, run_dir, shuffled_dir = made
+def test_two_runs_are_shown_side_by_side_with_their_difference(trained):
+    root, dataset_dir, run_dir, shuffled_dir = trained
     out_dir = root / "replaced/pair"
     done = report.evaluate(dataset_dir, run_dir, None, out_dir, SETTINGS, code_version="1", other_run_dir=shuffled_dir)
     found = {(m.protocol, m.model, m.name): m for m in done.metrics}
@@ -106,35 +106,37 @@ def test_two_runs_stand_side_by_side_with_their_difference(made):
     assert "Object, other run" in page
 
 
-def test_search_finds_in_every_split_what_a_slow_look_finds(made, evaluation):
-    _, dataset_dir, run_dir, _ = made
+def test_search_over_all_splits_equals_a_brute_force_search(trained, evaluation):
+    _, dataset_dir, run_dir, _ = trained
     hits = search.search("a globular cluster", dataset_dir, run_dir, evaluation.path, 48)
     assert len({hit.tile_id for hit in hits}) == 48
     assert {hit.split for hit in hits} == {"train", "val", "test"}
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
-    kept = search.read_embeddings(evaluation.path)
+    embeddings = search.read_embeddings(evaluation.path)
     loaded = load_run_model(run_dir)
     query = loaded.encode_texts(["a globular cluster"]).numpy()[0]
-    slow = {tile: float(np.dot(feat, query)) for tile, feat in zip(kept.tile_ids, kept.feat_nd, strict=True)}
+    slow = {
+        tile: float(np.dot(feat, query)) for tile, feat in zip(embeddings.tile_ids, embeddings.feat_nd, strict=True)
+    }
     for hit in hits:
         assert hit.score == pytest.approx(slow[hit.tile_id], abs=1e-5)
     assert hits[0].target.startswith("FIELD-")
 
 
-def test_search_refuses_a_report_of_another_dataset_and_empty_text(made, evaluation, tmp_path):
-    _, _, run_dir, _ = made
-    other = made_dataset.build(tmp_path / "datasets", num_groups=6, tiles_per_group=1, num_test_groups=2)
+def test_search_refuses_a_report_of_another_dataset_and_empty_text(trained, evaluation, tmp_path):
+    _, _, run_dir, _ = trained
+    other = small_dataset.build(tmp_path / "datasets", num_groups=6, tiles_per_group=1, num_test_groups=2)
     with pytest.raises(EvaluationError, match="another dataset"):
         search.search("comet", other, run_dir, evaluation.path, 3)
-    with pytest.raises(EvaluationError, match="needs some text"):
+    with pytest.raises(EvaluationError, match="needs a text"):
         search.search("  ", other, run_dir, evaluation.path, 3)
     with pytest.raises(EvaluationError, match="run `hubbleclip evaluate`"):
         search.read_embeddings(tmp_path)
 
 
-def test_a_test_split_of_one_group_and_a_missing_run_are_refused(made, tmp_path):
-    _, dataset_dir, run_dir, _ = made
-    lonely = made_dataset.build(tmp_path / "datasets", num_groups=5, tiles_per_group=2, num_test_groups=1)
+def test_a_test_split_of_one_group_and_a_missing_run_are_refused(trained, tmp_path):
+    _, dataset_dir, run_dir, _ = trained
+    lonely = small_dataset.build(tmp_path / "datasets", num_groups=5, tiles_per_group=2, num_test_groups=1)
     with pytest.raises(EvaluationError, match="has 1 proposal groups"):
         report.evaluate(lonely, run_dir, None, tmp_path / "out", SETTINGS, code_version="1")
     with pytest.raises(TrainingError, match="is no run"):
@@ -143,13 +145,13 @@ def test_a_test_split_of_one_group_and_a_missing_run_are_refused(made, tmp_path)
 
 
 def test_no_sentence_of_a_long_text_is_lost():
-    loaded = load_model(made_dataset.MODEL, 0)
-    sentences = [f"Sentence {number} tells of galaxies, their stars and their gas." for number in range(30)]
-    pieces = embed.fitting_pieces(loaded, " ".join(sentences))
+    loaded = load_model(small_dataset.MODEL, 0)
+    sentences = [f"Sentence {number} describes galaxies, their stars and their gas." for number in range(30)]
+    pieces = embed.split_to_context(loaded, " ".join(sentences))
     assert 1 < len(pieces) < 30
     assert " ".join(pieces) == " ".join(sentences)
-    assert all(embed.fits(loaded, piece) for piece in pieces)
-    assert embed.fitting_pieces(loaded, "short") == ["short"]
+    assert all(embed.fits_context(loaded, piece) for piece in pieces)
+    assert embed.split_to_context(loaded, "short") == ["short"]
     mean = loaded.encode_texts(pieces).double().numpy().mean(axis=0)
     np.testing.assert_allclose(
         embed.embed_texts(loaded, [" ".join(sentences)], 7)[0], mean / np.linalg.norm(mean), atol=1e-5
@@ -157,14 +159,14 @@ def test_no_sentence_of_a_long_text_is_lost():
 
 
 def test_a_text_of_exactly_the_context_fits_and_one_more_token_does_not():
-    loaded = load_model(made_dataset.MODEL, 0)
+    loaded = load_model(small_dataset.MODEL, 0)
     longest = " ".join(["star"] * (loaded.context_length - 2))
-    assert embed.fits(loaded, longest)
-    assert not embed.fits(loaded, f"{longest} star")
+    assert embed.fits_context(loaded, longest)
+    assert not embed.fits_context(loaded, f"{longest} star")
 
 
-def test_tiles_are_embedded_alike_in_any_batch_size(made):
-    _, dataset_dir, run_dir, _ = made
+def test_tiles_are_embedded_alike_in_any_batch_size(trained):
+    _, dataset_dir, run_dir, _ = trained
     loaded, info = load_run_model(run_dir), read_dataset(dataset_dir)
     whole, pieces = (embed.embed_tiles(loaded, info, "test", size) for size in (256, 5))
     assert whole[0] == pieces[0]

@@ -45,10 +45,10 @@ queries = st.integers(1, 6).flatmap(
 def test_hits_ranks_and_shares_equal_the_mean_over_all_orders_of_the_ties(query):
     scores_i, positive_i, num_top = query
     scores_qi, positive_qi = np.array([scores_i], dtype=float), np.array([positive_i])
-    ranking = retrieval.rank_positives(scores_qi, positive_qi)
+    ranking = retrieval.rank_best_positives(scores_qi, positive_qi)
     assert retrieval.hit_probability(ranking, num_top)[0] == pytest.approx(slow_hit(scores_i, positive_i, num_top))
     assert retrieval.expected_rank(ranking)[0] == pytest.approx(slow_rank(scores_i, positive_i))
-    found = retrieval.share_found(scores_qi, positive_qi, num_top)[0]
+    found = retrieval.expected_recall(scores_qi, positive_qi, num_top)[0]
     assert found == pytest.approx(slow_share(scores_i, positive_i, num_top))
 
 
@@ -57,9 +57,9 @@ def test_all_queries_at_once_equal_one_query_at_a_time():
     scores_qi = rng.integers(0, 5, (30, 40)).astype(float)
     positive_qi = rng.random((30, 40)) < 0.1
     positive_qi[:, 3] = True
-    whole = retrieval.hit_probability(retrieval.rank_positives(scores_qi, positive_qi), 7)
+    whole = retrieval.hit_probability(retrieval.rank_best_positives(scores_qi, positive_qi), 7)
     single = [
-        retrieval.hit_probability(retrieval.rank_positives(scores_qi[q : q + 1], positive_qi[q : q + 1]), 7)[0]
+        retrieval.hit_probability(retrieval.rank_best_positives(scores_qi[q : q + 1], positive_qi[q : q + 1]), 7)[0]
         for q in range(30)
     ]
     np.testing.assert_allclose(whole, single)
@@ -75,8 +75,8 @@ def test_top_percent_is_rounded_down_but_never_empty(percent, num_items, expecte
 
 def test_a_perfect_scorer_is_first_and_a_reversed_one_last():
     scores = np.eye(10)
-    perfect = retrieval.rank_positives(scores, scores == 1)
-    reversed_ = retrieval.rank_positives(-scores, scores == 1)
+    perfect = retrieval.rank_best_positives(scores, scores == 1)
+    reversed_ = retrieval.rank_best_positives(-scores, scores == 1)
     assert set(retrieval.expected_rank(perfect)) == {1.0}
     assert set(retrieval.expected_rank(reversed_)) == {10.0}
     assert retrieval.hit_probability(reversed_, 9).sum() == 0
@@ -84,7 +84,7 @@ def test_a_perfect_scorer_is_first_and_a_reversed_one_last():
 
 def test_features_that_differ_by_rounding_only_are_tied():
     feat = np.array([[1.0, 0.0], [1.0, 1e-9]])
-    ranking = retrieval.rank_positives(retrieval.cosine_scores(feat[:1], feat), np.array([[True, False]]))
+    ranking = retrieval.rank_best_positives(retrieval.cosine_scores(feat[:1], feat), np.array([[True, False]]))
     assert ranking.tied_q[0] == 2
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from experiments.pairs.frozen_features import Pairs
-from experiments.pairs.methods import ARMS, Matcher, align, learn_words
+from experiments.pairs.methods import METHODS, Matcher, align, fit_words
 from hubbleclip.config.settings import TrainSettings
 from hubbleclip.core.vectors import unit
 
@@ -17,17 +17,17 @@ def made_pairs() -> Pairs:
     rng = np.random.default_rng(0)
     hidden = rng.normal(size=(NUM, LATENT))
     views = np.repeat((hidden @ rng.normal(size=(LATENT, 24)))[:, None], 3, axis=1)
-    said = unit(hidden @ rng.normal(size=(LATENT, 10))).astype(np.float32)
+    text_ne = unit(hidden @ rng.normal(size=(LATENT, 10))).astype(np.float32)
     return Pairs(
         names=tuple(f"p{row:03}" for row in range(NUM)), captions=tuple(f"picture {row}" for row in range(NUM)),
         titles=("picture",) * NUM, sentences=tuple((f"picture {row}",) for row in range(NUM)),
-        group_n=np.arange(NUM), final_width=8, caption_ne=said, title_ne=said, pieces=tuple(said[:, None]),
+        group_n=np.arange(NUM), final_width=8, caption_ne=text_ne, title_ne=text_ne, sentences_pe=tuple(text_ne[:, None]),
         views_nvd=(views + 0.1 * rng.normal(size=views.shape)).astype(np.float32),
     )  # fmt: skip
 
 
 def share_found(matcher: Matcher, unseen: Pairs) -> float:
-    scores = matcher.pictures(unseen.views_nvd) @ matcher.texts(unseen.captions, unseen.caption_ne).T
+    scores = matcher.embed_pictures(unseen.views_nvd) @ matcher.embed_texts(unseen.captions, unseen.caption_ne).T
     ahead = (scores > np.diag(scores)[:, None]).sum(axis=1)
     return float((ahead < NUM // 40).mean())
 
@@ -40,7 +40,7 @@ def test_only_what_learns_from_true_pairs_finds_captions_of_unseen_pictures(
 ) -> None:
     pairs = made_pairs()
     seen, unseen = pairs.take(np.arange(NUM_SEEN)), pairs.take(np.arange(NUM_SEEN, NUM))
-    assert least <= share_found(ARMS[way](seen, SETTINGS), unseen) <= most
+    assert least <= share_found(METHODS[way](seen, SETTINGS), unseen) <= most
 
 
 def test_the_alignment_weighs_directions_by_their_canonical_correlations() -> None:
@@ -57,8 +57,8 @@ def test_the_alignment_weighs_directions_by_their_canonical_correlations() -> No
 
 def test_words_of_one_text_or_of_most_texts_carry_no_weight() -> None:
     texts = ["the nebula glows", "the nebula fades", "the comet", "the jet", "the moons"]
-    assert list(learn_words(texts).weights) == ["nebula"]
+    assert list(fit_words(texts).weights) == ["nebula"]
 
 
 def test_a_text_without_a_known_word_has_no_features() -> None:
-    assert not learn_words(["a nebula", "a nebula", "one comet", "two jets"]).features(["quasars"]).any()
+    assert not fit_words(["a nebula", "a nebula", "one comet", "two jets"]).features(["quasars"]).any()

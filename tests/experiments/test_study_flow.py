@@ -1,11 +1,11 @@
-"""The study as one command: it ends in answers, and trains nothing twice."""
+"""The study as one command: it compares the arms, and trains nothing twice."""
 
 import json
 
 import pytest
 from commands import SMALL, run
 
-from experiments.study.comparisons import ARMS, METRICS, QUESTIONS, RANDOM_TILES
+from experiments.study.comparisons import ARMS, COMPARISONS, METRICS, RANDOM_TILES
 from experiments.study.flow import table, with_table
 
 
@@ -14,28 +14,28 @@ def test_the_table_puts_the_leak_first_and_marks_only_what_excludes_zero() -> No
         {"name": arm.name, "metric": metric, "value": 0.9 if arm.name == RANDOM_TILES else 0.85}
         for arm in ARMS for metric in METRICS
     ]  # fmt: skip
-    answers = [
+    differences = [
         {"name": name, "metric": metric, "value": 0.05, "low": 0.01 if metric == METRICS[0] else -0.01, "high": 0.09}
-        for name in QUESTIONS for metric in METRICS
+        for name in COMPARISONS for metric in METRICS
     ]  # fmt: skip
-    told = {"num_seeds": 3, "steps": 9, "arms": figures, "questions": answers}
-    assert table(told).splitlines()[2] == (
+    results = {"num_seeds": 3, "steps": 9, "arms": figures, "questions": differences}
+    assert table(results).splitlines()[2] == (
         "| a random split of tiles against the clean split "
         "| 90.0 against 85.0: **+5.0** (1.0 to 9.0) | 90.0 against 85.0: +5.0 (-1.0 to 9.0) |"
     )
-    readme = with_table("a\n<!-- study -->\nold\n<!-- end of study -->\nb", told)
-    assert "old" not in readme and readme.endswith("b") and table(told) in readme
+    readme = with_table("a\n<!-- study -->\nold\n<!-- end of study -->\nb", results)
+    assert "old" not in readme and readme.endswith("b") and table(results) in readme
 
 
 @pytest.mark.slow
-def test_a_study_ends_in_answers_and_goes_on_with_what_stands(tmp_path) -> None:
+def test_a_study_compares_the_arms_and_reuses_finished_runs(tmp_path) -> None:
     settings = SMALL | {"train.validate_every": 2, "train.checkpoint_every": 2, "train.log_every": 2}
     words = ("study", "--steps", "2", "--num-seeds", "1")
     first = run(*words, data=tmp_path, settings=settings)
     assert first.code == 0, first.err
     path = tmp_path / "demo/study/study.json"
-    told = json.loads(path.read_text())
-    assert {one["name"]: one["is_paired"] for one in told["questions"]} == {
+    results = json.loads(path.read_text())
+    assert {one["name"]: one["is_paired"] for one in results["questions"]} == {
         "a random split of tiles against the clean split": False, "without the sky guard against with it": True,
         "fine-tuned against scratch": True, "several positives against one": True,
     }  # fmt: skip
@@ -43,8 +43,8 @@ def test_a_study_ends_in_answers_and_goes_on_with_what_stands(tmp_path) -> None:
     assert len(runs) == len(ARMS) + 1  # the arms, each on data of its own, and the pretraining
     again = run(*words, data=tmp_path, settings=settings)
     assert again.code == 0, again.err
-    told_again = json.loads(path.read_text())
-    assert told_again["datasets"] == told["datasets"]
-    for one, other in zip(told["arms"], told_again["arms"], strict=True):
+    results_again = json.loads(path.read_text())
+    assert results_again["datasets"] == results["datasets"]
+    for one, other in zip(results["arms"], results_again["arms"], strict=True):
         assert other["value"] == pytest.approx(one["value"], abs=0.02)  # scores of untrained models are nearly ties
     assert {run_dir.name for run_dir in (tmp_path / "demo/study/runs").iterdir()} == runs

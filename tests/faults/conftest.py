@@ -1,4 +1,4 @@
-"""One Prefect server for all storms."""
+"""One Prefect server for all tests of this folder."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from prefect.testing.utilities import prefect_test_harness
 
 @pytest.fixture(scope="session")
 def prefect() -> Iterator[str]:
-    """Its address."""
-    importlib.import_module("astroquery.mast")  # takes seconds, which no run should be charged with
+    """Address of the Prefect server."""
+    importlib.import_module("astroquery.mast")  # takes seconds, which must not count as part of a run
     quiet = {PREFECT_SERVER_ANALYTICS_ENABLED: False, PREFECT_LOGGING_TO_API_ENABLED: False}
     with temporary_settings(quiet), prefect_test_harness(server_startup_timeout=200):
         yield PREFECT_API_URL.value()

@@ -1,4 +1,4 @@
-"""An archive that answers nonsense, lies or nothing ends a run with one line; a sane one then gets all that was asked."""
+"""An archive that returns invalid data or nothing ends a run with a one-line error; a later run gets everything."""
 
 from __future__ import annotations
 
@@ -20,23 +20,25 @@ from hubbleclip.simulator.server.launcher import running_simulator
 
 pytestmark = pytest.mark.slow
 
-Bend = Callable[[str, bytes, dict[str, str]], tuple[bytes, dict[str, str]]]
-"""Makes of a request's path and body, an answer and its headers another answer: `(asked, body, headers)`."""
+Tamper = Callable[[str, bytes, dict[str, str]], tuple[bytes, dict[str, str]]]
+"""Changes a response: `(request path and body, response body, headers to set) -> (body, headers)`."""
 
 
 @contextmanager
-def bent(bend: Bend) -> Iterator[str]:
-    """The address of a server that asks the simulated archive and bends its answers."""
+def tampering_proxy(tamper: Tamper) -> Iterator[str]:
+    """Serve a proxy of the simulated archive that changes its responses."""
 
     class Proxy(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            kept = {name: self.headers[name] for name in ("Content-Type", "Range", "If-Range") if name in self.headers}
-            answer = requests.request(self.command, url + self.path, data=body, headers=kept, timeout=20)
-            content, headers = bend(unquote(self.path + body.decode()), answer.content, {})
-            self.send_response(answer.status_code)
+            headers_sent = {
+                name: self.headers[name] for name in ("Content-Type", "Range", "If-Range") if name in self.headers
+            }
+            response = requests.request(self.command, url + self.path, data=body, headers=headers_sent, timeout=20)
+            content, headers = tamper(unquote(self.path + body.decode()), response.content, {})
+            self.send_response(response.status_code)
             for name, value in (
-                {"Content-Type": answer.headers["Content-Type"], "Content-Length": str(len(content))} | headers
+                {"Content-Type": response.headers["Content-Type"], "Content-Length": str(len(content))} | headers
             ).items():
                 self.send_header(name, value)
             self.end_headers()
@@ -54,9 +56,9 @@ def bent(bend: Bend) -> Iterator[str]:
         server.shutdown()
 
 
-def counts_more(asked: str, body: bytes, headers: dict[str, str]) -> tuple[bytes, dict[str, str]]:
-    """Counts are three too high."""
-    if "COUNT_BIG" in asked and b"Column1" in body:
+def inflate_counts(request: str, body: bytes, headers: dict[str, str]) -> tuple[bytes, dict[str, str]]:
+    """Add three to every count."""
+    if "COUNT_BIG" in request and b"Column1" in body:
         table = json.loads(body)
         for row in table["data"]:
             row["Column1"] += 3
@@ -64,18 +66,18 @@ def counts_more(asked: str, body: bytes, headers: dict[str, str]) -> tuple[bytes
     return body, headers
 
 
-def promises_more(asked: str, body: bytes, headers: dict[str, str]) -> tuple[bytes, dict[str, str]]:
-    """Every page says that there are three more rows than come."""
-    table = json.loads(body) if "/invoke" in asked else {}
-    if table.get("data") and "COUNT_BIG" not in asked:
+def inflate_totals(request: str, body: bytes, headers: dict[str, str]) -> tuple[bytes, dict[str, str]]:
+    """Announce three more rows per page than are sent."""
+    table = json.loads(body) if "/invoke" in request else {}
+    if table.get("data") and "COUNT_BIG" not in request:
         table["paging"] |= {name: table["paging"][name] + 3 for name in ("rowsFiltered", "rowsTotal")}
         return json.dumps(table).encode(), headers
     return body, headers
 
 
-def says_10_gb(asked: str, body: bytes, headers: dict[str, str]) -> tuple[bytes, dict[str, str]]:
-    """Every file has 10 GB, says its header."""
-    return body, headers | ({"Content-Length": str(10**10)} if "Download" in asked else {})
+def announce_10_gb(request: str, body: bytes, headers: dict[str, str]) -> tuple[bytes, dict[str, str]]:
+    """Announce 10 GB for every file."""
+    return body, headers | ({"Content-Length": str(10**10)} if "Download" in request else {})
 
 
 def always(kind: str) -> AbstractContextManager[str]:
@@ -84,15 +86,15 @@ def always(kind: str) -> AbstractContextManager[str]:
 
 GARBAGE: dict[str, tuple[Callable[[], AbstractContextManager[str]], str]] = {
     "a web page for everything": (partial(always, "html"), "web page"),
-    "no answer to anything": (partial(always, "hang"), "in time|within|down"),
-    "counts that lie": (partial(bent, counts_more), "observations came"),
-    "pages that lie": (partial(bent, promises_more), "rows came|observations came"),
+    "no response to anything": (partial(always, "hang"), "in time|within|down"),
+    "wrong counts": (partial(tampering_proxy, inflate_counts), "observations came"),
+    "wrong totals": (partial(tampering_proxy, inflate_totals), "rows came|observations came"),
 }
 
 
 @pytest.fixture(scope="module")
 def reference(prefect: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, tuple]]:
-    """A sane archive, and what an ingest from it leaves."""
+    """A working archive, and the state that an ingest from it leaves."""
     data = tmp_path_factory.mktemp("sane")
     with running_simulator(SKY) as url:
         ingest(prefect, url, data, requests_per_s=1000)
@@ -100,40 +102,40 @@ def reference(prefect: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 def ingest(api: str, url: str, data: Path, **fetch: object) -> tuple[int, str]:
-    """Exit code, and what stands on standard error; one that hangs fails."""
+    """Return exit code and standard error; a run that hangs fails."""
     child = start(api, overrides(url, data, **fetch))
-    told = child.communicate(timeout=200)[1]
-    return child.returncode, told
+    stderr = child.communicate(timeout=200)[1]
+    return child.returncode, stderr
 
 
-def last_line(told: str) -> str:
-    """The one line for the user, which stands alone: no traceback, no second one."""
-    assert "Traceback" not in told, told
-    lines = [line for line in told.splitlines() if line.startswith("hubbleclip: ")]
-    assert lines == [told.splitlines()[-1]], told
+def last_line(stderr: str) -> str:
+    """Return the only line for the user: no traceback and no other line."""
+    assert "Traceback" not in stderr, stderr
+    lines = [line for line in stderr.splitlines() if line.startswith("hubbleclip: ")]
+    assert lines == [stderr.splitlines()[-1]], stderr
     return lines[0]
 
 
 @pytest.mark.parametrize("name", GARBAGE)
-def test_garbage_ends_with_one_line_and_the_next_run_gets_everything(
+def test_garbage_is_a_one_line_error_and_the_next_run_gets_everything(
     name: str, prefect: str, reference: tuple[str, tuple], tmp_path: Path
 ) -> None:
-    serving, told_of = GARBAGE[name]
-    with serving() as url:
-        code, told = ingest(prefect, url, tmp_path, breaker_failures=8)
-    assert code == 2, told
-    line = last_line(told)
-    assert any(part in line for part in told_of.split("|")), line
+    serve, expected = GARBAGE[name]
+    with serve() as url:
+        code, stderr = ingest(prefect, url, tmp_path, breaker_failures=8)
+    assert code == 2, stderr
+    line = last_line(stderr)
+    assert any(part in line for part in expected.split("|")), line
     assert not read_rows(tmp_path / "demo")["product"]
     assert ingest(prefect, reference[0], tmp_path, requests_per_s=1000)[0] == 0
     assert state(tmp_path) == reference[1]
 
 
-def test_files_of_10_gb_are_not_begun(prefect: str, reference: tuple[str, tuple], tmp_path: Path) -> None:
-    with bent(says_10_gb) as url:
-        code, told = ingest(prefect, url, tmp_path, requests_per_s=1000)
+def test_files_of_10_gb_are_not_downloaded(prefect: str, reference: tuple[str, tuple], tmp_path: Path) -> None:
+    with tampering_proxy(announce_10_gb) as url:
+        code, stderr = ingest(prefect, url, tmp_path, requests_per_s=1000)
     rows, files = state(tmp_path)
-    assert code == 0, told
+    assert code == 0, stderr
     assert {row["error"] for row in rows["attempt"]} == {"too_large"}
     assert len(rows["attempt"]) == len(rows["product"])
     assert files == {}
@@ -141,13 +143,13 @@ def test_files_of_10_gb_are_not_begun(prefect: str, reference: tuple[str, tuple]
     assert state(tmp_path) == reference[1]
 
 
-def test_a_full_disk_is_one_line_and_nothing_half_written_counts(
+def test_a_full_disk_is_a_one_line_error_and_leaves_no_partial_files(
     prefect: str, reference: tuple[str, tuple], tmp_path: Path
 ) -> None:
-    code, told = ingest(prefect, reference[0], tmp_path, requests_per_s=1000, min_free_gb=1e9)
+    code, stderr = ingest(prefect, reference[0], tmp_path, requests_per_s=1000, min_free_gb=1e9)
     rows, files = state(tmp_path)
-    assert code == 2, told
-    assert "fetch.min_free_gb" in last_line(told)
+    assert code == 2, stderr
+    assert "fetch.min_free_gb" in last_line(stderr)
     assert files == {}
     assert rows["product"]
     assert not any(row["sha256"] or row["path"] for row in rows["product"])

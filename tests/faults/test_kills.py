@@ -1,4 +1,4 @@
-"""`hubbleclip ingest` under a storm, killed, restarted against and started twice, ends as an undisturbed one."""
+"""`hubbleclip ingest` under a storm, killed, with a restarting server and started twice, ends as an undisturbed run."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from hubbleclip.simulator.server.launcher import restarting_simulator, running_s
 
 pytestmark = pytest.mark.slow
 
-MOST_RUNS = 12
-LIFE_S = 2.0, 8.0
-"""Shortest and longest time from the lock to a kill: a whole run takes longer, so that all parts are hit."""
+MAX_RUNS = 12
+LIFETIME_S = 2.0, 8.0
+"""Shortest and longest time before a kill; a whole run takes longer, so that kills hit all parts of it."""
 
 
 def ingest_until_done(api: str, url: str, data: Path) -> None:
-    """Run it again until nothing waits."""
-    for _ in range(MOST_RUNS):
+    """Repeat the ingest until no item is pending."""
+    for _ in range(MAX_RUNS):
         child = start(api, overrides(url, data))
-        told = child.communicate(timeout=200)[1]
-        assert child.returncode in {0, 2}, told
+        stderr = child.communicate(timeout=200)[1]
+        assert child.returncode in {0, 2}, stderr
         if child.returncode == 0 and not state(data)[0]["attempt"]:
             return
-    raise AssertionError(told)
+    raise AssertionError(stderr)
 
 
-def wait_for_holder(lock: Path) -> int:
-    """The process that the lock file names, as soon as it does."""
+def wait_for_lock_holder(lock: Path) -> int:
+    """Wait for the lock file and return the process that it names."""
     deadline = time.monotonic() + 200
     while time.monotonic() < deadline:
         if lock.exists() and (held := lock.read_text(encoding="utf-8")):
@@ -45,8 +45,8 @@ def wait_for_holder(lock: Path) -> int:
 
 
 @contextmanager
-def stopped(child: subprocess.Popen[str]) -> Iterator[None]:
-    """It stands still for the time of the block."""
+def suspended(child: subprocess.Popen[str]) -> Iterator[None]:
+    """Suspend a process for the time of the block."""
     child.send_signal(signal.SIGSTOP)
     try:
         yield
@@ -70,33 +70,33 @@ def test_killed_at_random_moments_it_ends_with_the_same_state(
     with running_simulator(SKY, short_storm(seed)) as url:
         for _ in range(3):
             with start(prefect, overrides(url, tmp_path)) as child:
-                time.sleep(rng.uniform(*LIFE_S))
+                time.sleep(rng.uniform(*LIFETIME_S))
                 child.send_signal(signal.SIGKILL)
-                assert child.wait() in {-signal.SIGKILL, 2}, "it ended before its time"
+                assert child.wait() in {-signal.SIGKILL, 2}, "the run ended before the kill"
         ingest_until_done(prefect, url, tmp_path)
     assert state(tmp_path) == calm
 
 
-def test_a_server_that_restarts_in_mid_run_changes_nothing(
+def test_a_server_that_restarts_during_a_run_changes_nothing(
     prefect: str, calm: tuple[Rows, dict[str, str]], tmp_path: Path
 ) -> None:
     with restarting_simulator(SKY, short_storm(21), waits_s=(5, 9, 9)) as archive:
         ingest_until_done(prefect, archive.url, tmp_path)
-    assert archive.count
+    assert archive.num_restarts
     assert state(tmp_path) == calm
 
 
-def test_of_two_starts_at_once_one_works_and_the_other_says_who_holds_the_lock(
+def test_of_two_concurrent_runs_one_works_and_the_other_names_the_lock_holder(
     prefect: str, calm: tuple[Rows, dict[str, str]], tmp_path: Path
 ) -> None:
     with running_simulator(SKY) as url:
         children = [start(prefect, overrides(url, tmp_path)) for _ in range(2)]
-        pid = wait_for_holder(tmp_path / "demo" / "catalog.lock")
+        pid = wait_for_lock_holder(tmp_path / "demo" / "catalog.lock")
         first, second = sorted(children, key=lambda child: child.pid != pid)
-        with stopped(first):  # so that it works still, however late the other comes
+        with suspended(first):  # so that it still holds the lock when the other starts
             line = second.communicate(timeout=200)[1]
-        told = first.communicate(timeout=200)[1]
-    assert (first.returncode, second.returncode) == (0, 2), told + line
+        stderr = first.communicate(timeout=200)[1]
+    assert (first.returncode, second.returncode) == (0, 2), stderr + line
     assert line.startswith(f"hubbleclip: the catalog is being written by process {first.pid} on "), line
     assert line.count("\n") == 1
     assert state(tmp_path) == calm

@@ -1,4 +1,4 @@
-"""The whole ingest under a storm of faults ends as in calm weather: the same rows, the same files, nothing lost."""
+"""The ingest under a storm of faults ends as without faults: the same rows and files, nothing lost."""
 
 from __future__ import annotations
 
@@ -10,29 +10,31 @@ from pathlib import Path
 
 import pytest
 from rich.table import Table
-from storms import SKY, Rows, asked, different_ids, overrides, short_storm, state, tally
+from storms import SKY, Rows, different_ids, overrides, requested_counts, short_storm, state, tally
 
 from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.pipeline.ingest.run import ingest
-from hubbleclip.simulator.server.fault_injection import STRIKES
+from hubbleclip.simulator.server.fault_injection import FAULT_INJECTORS
 from hubbleclip.simulator.server.fault_plan import FaultPlan
 from hubbleclip.simulator.server.launcher import running_simulator
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect")]
 
 SEEDS = {1: 3, 2: 3, 3: 3, 4: 4, 5: 4, 6: 4}
-"""Most strikes in a row by seed. A run tries a request four times, so what is struck as often comes in a later run."""
-MOST_RUNS = 12
+"""Maximum number of faults in a row by seed. A run tries a request four times, so with four the item needs a later
+run.
+"""
+MAX_RUNS = 12
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """An ingest, repeated until nothing is left to do."""
+    """An ingest, repeated until no item is pending."""
 
     rows: Rows
     files: dict[str, str]
     runs: int
-    took_s: float
+    duration_s: float
     requested: list[tuple[str, str, int]]
 
     @property
@@ -41,18 +43,18 @@ class Outcome:
 
 
 def ingest_until_done(plan: FaultPlan | None, data: Path) -> Outcome:
-    """Run it again until a run has failed nowhere and left nothing waiting."""
+    """Repeat the ingest until a run succeeds and leaves no item pending."""
     with running_simulator(SKY, plan) as url:
         started = time.monotonic()
-        for runs in range(1, MOST_RUNS + 1):
+        for runs in range(1, MAX_RUNS + 1):
             try:
                 ingest("demo", overrides(url, data))
             except HubbleclipError as error:
                 assert "\n" not in str(error)
                 continue
             if not state(data)[0]["attempt"]:
-                return Outcome(*state(data), runs, time.monotonic() - started, asked(url))
-    raise AssertionError(f"the ingest did not end in {MOST_RUNS} runs: {state(data)[0]['attempt']}")
+                return Outcome(*state(data), runs, time.monotonic() - started, requested_counts(url))
+    raise AssertionError(f"the ingest did not end in {MAX_RUNS} runs: {state(data)[0]['attempt']}")
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +64,7 @@ def calm(prefect: None, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
 
 @pytest.fixture(scope="module")
 def storms(calm: Outcome, tables: list[Table]) -> Iterator[dict[int, Outcome]]:
-    """Outcomes by seed, told in two tables once all are there."""
+    """Outcomes by seed, reported in two tables at the end."""
     found: dict[int, Outcome] = {}
     yield found
     tables += [fault_table(calm, found), seed_table(calm, found)]
@@ -71,10 +73,10 @@ def storms(calm: Outcome, tables: list[Table]) -> Iterator[dict[int, Outcome]]:
 def fault_table(calm: Outcome, found: dict[int, Outcome]) -> Table:
     injected, lost = Counter[str](), Counter[str]()
     for outcome in found.values():
-        struck, cost = tally(outcome.requested, different_ids(calm.state, outcome.state))
-        injected, lost = injected + struck, lost + cost
+        faults, losses = tally(outcome.requested, different_ids(calm.state, outcome.state))
+        injected, lost = injected + faults, lost + losses
     table = Table("fault", "injected", "survived", "lost", title=f"ingest under {len(found)} storms")
-    for kind in STRIKES:
+    for kind in FAULT_INJECTORS:
         table.add_row(kind, *map(str, (injected[kind], injected[kind] - lost[kind], lost[kind])))
     return table
 
@@ -83,20 +85,20 @@ def seed_table(calm: Outcome, found: dict[int, Outcome]) -> Table:
     headings = ("seed", "in a row", "requests", "faulty", "runs", "calm s", "storm s", "ratio")
     table = Table(*headings, title=f"{len(calm.rows['observation'])} observations, {len(calm.files)} files")
     for seed, outcome in found.items():
-        num, num_struck = counted(outcome)
-        counts = seed, SEEDS[seed], num, f"{num_struck / num:.0%}", outcome.runs
-        times = f"{calm.took_s:.1f}", f"{outcome.took_s:.1f}", f"{outcome.took_s / calm.took_s:.2f}"
+        num, num_faulty = count_requests(outcome)
+        counts = seed, SEEDS[seed], num, f"{num_faulty / num:.0%}", outcome.runs
+        times = f"{calm.duration_s:.1f}", f"{outcome.duration_s:.1f}", f"{outcome.duration_s / calm.duration_s:.2f}"
         table.add_row(*map(str, counts), *times)
     return table
 
 
-def counted(outcome: Outcome) -> tuple[int, int]:
-    """Requests, and those that were struck."""
+def count_requests(outcome: Outcome) -> tuple[int, int]:
+    """Return the number of requests and of faulty ones."""
     injected = tally(outcome.requested, set())[0]
     return injected.total(), injected.total() - injected[""]
 
 
-def test_calm_weather_leaves_something_to_lose(calm: Outcome) -> None:
+def test_an_ingest_without_faults_leaves_rows_and_files(calm: Outcome) -> None:
     assert calm.runs == 1
     assert len(calm.files) > 20
     assert all(calm.rows[name] for name in ("observation", "product", "proposal", "listing", "watermark"))
@@ -109,13 +111,13 @@ def test_a_storm_leaves_the_same_rows_and_files(
     seed: int, calm: Outcome, storms: dict[int, Outcome], tmp_path: Path
 ) -> None:
     storms[seed] = outcome = ingest_until_done(short_storm(seed, SEEDS[seed]), tmp_path)
-    num, num_struck = counted(outcome)
+    num, num_faulty = count_requests(outcome)
     assert outcome.files == calm.files
     for name, rows in calm.rows.items():
         assert outcome.rows[name] == rows, name
-    assert num_struck / num >= 0.3
+    assert num_faulty / num >= 0.3
 
 
-def test_every_kind_of_fault_was_among_them(storms: dict[int, Outcome]) -> None:
+def test_every_kind_of_fault_was_injected(storms: dict[int, Outcome]) -> None:
     injected = sum((tally(outcome.requested, set())[0] for outcome in storms.values()), Counter[str]())
-    assert set(STRIKES) <= {kind for kind, num in injected.items() if num}
+    assert set(FAULT_INJECTORS) <= {kind for kind, num in injected.items() if num}

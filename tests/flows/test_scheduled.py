@@ -18,7 +18,7 @@ from hubbleclip.core.layout import Layout
 
 pytestmark = pytest.mark.slow
 
-SECTION = (ROOT / "README.md").read_text(encoding="utf-8").split("\n## Scheduled\n")[1].split("\n## ")[0]
+SECTION = (ROOT / "docs/scheduled.md").read_text(encoding="utf-8")
 COMMANDS = [line.split("#")[0].strip() for line in re.search(r"```\n(.*?)```", SECTION, re.DOTALL)[1].splitlines()]
 SERVER, DEPLOY, WORKER = COMMANDS
 FLOW_PROCESSES = r"prefect.*(worker|engine|flow-run|_workspace)|flows\.cli worker|hubbleclip.*worker|simulator"
@@ -35,7 +35,7 @@ def tiles_under(data: Path) -> dict[str, int]:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """The README's three commands, running."""
+    """The three commands of docs/scheduled.md, running."""
     site = Site(tmp_path_factory.mktemp("site"))
     site.start(SERVER)
     until(site.is_up, "the server")

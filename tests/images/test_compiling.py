@@ -1,4 +1,4 @@
-"""What numba keeps of compiled loops, and what it is told to fetch."""
+"""What numba keeps of compiled loops."""
 
 from __future__ import annotations
 
@@ -6,10 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
-from numba import njit
-
-from hubbleclip.images.compiling import forget_other_code, prefetch_block
+from hubbleclip.images.compiling import forget_other_code
 
 CALLER = "from callee import number\nfrom hubbleclip.images.compiling import compiled\n@compiled\ndef told(): return number()\n"
 CALLEE = "from hubbleclip.images.compiling import compiled\n@compiled\ndef number(): return {}\n"
@@ -34,15 +31,3 @@ def test_a_loop_goes_on_with_no_old_code_of_one_that_it_calls(tmp_path: Path) ->
     assert tell(tmp_path) == "1", "numba finds it out by itself now: forget_other_code can go"
     forget_other_code(tmp_path)
     assert tell(tmp_path) == "22"
-
-
-@njit
-def sum_fetched(values: np.ndarray, start: int) -> float:
-    prefetch_block(values, start)
-    return values.sum()
-
-
-def test_a_prefetch_changes_nothing_and_never_faults_wherever_it_reaches() -> None:
-    values = np.arange(100, dtype=np.float32)
-    assert {sum_fetched(values, start) for start in (0, 90, -10_000, 1 << 40, -(1 << 60))} == {4950.0}
-    assert "llvm.prefetch" in next(iter(sum_fetched.inspect_llvm().values()))

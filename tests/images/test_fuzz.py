@@ -16,7 +16,7 @@ from astropy.io import fits
 from synthetic_fits import starry_sky, wcs_header, write_drz
 
 from hubbleclip.config.settings import SimulatorSettings
-from hubbleclip.simulator.visits import make_proposals, observations_of, render_product
+from hubbleclip.simulator.observations import make_proposals, observations_of, render_product
 
 NUM_CASES, NUM_WORKERS = 2000, 2
 PEAK_KB = 900_000

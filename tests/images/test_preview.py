@@ -183,6 +183,34 @@ def test_levels_that_are_shown_as_they_are_are_those_of_the_stretch(side_px: int
     np.testing.assert_array_equal(levels_of_band(shown, 0, 128), expected[:128])
 
 
+@pytest.mark.parametrize("enough_px", [None, 20])
+@pytest.mark.parametrize("options", [{}, {"optimize": True}, {"progressive": True}, {"restart_marker_blocks": 3}])
+@pytest.mark.parametrize("height, width", [(1, 1), (8, 57), (41, 63), (79, 88), (81, 40)])
+def test_grey_pictures_of_odd_sides_are_libjpegs(height, width, options, enough_px) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(starry_levels(100, 100)[:height, :width]).save(buffer, "JPEG", **options)
+    with Image.open(buffer) as image:
+        if enough_px:
+            image.draft("L", (enough_px, enough_px))
+        truth = np.array(image)
+    shrink = min(2 ** (max(min(height, width) // (enough_px or 100), 1).bit_length() - 1), 8)
+    assert truth.shape == (-(-height // shrink), -(-width // shrink))
+    np.testing.assert_array_equal(read_levels(buffer.getvalue(), 10**6, enough_px)[0], truth)
+
+
+@settings(max_examples=200, deadline=None)
+@given(at=st.integers(2, 1500), change=st.binary(min_size=1, max_size=3), num_gone=st.integers(0, 3))
+def test_a_damaged_file_is_refused_or_gives_a_picture_of_the_size_that_it_claims(at, change, num_gone) -> None:
+    data = packed(starry_levels(72, 88))
+    data = data[:at] + change + data[at + num_gone :]
+    try:
+        levels, _ = read_levels(data, 10**6)
+    except ImageError:
+        return
+    with Image.open(io.BytesIO(data)) as image:
+        assert levels.shape == (image.height, image.width)
+
+
 def test_zero_bytes_after_the_end_marker_do_not_matter(tmp_path: Path) -> None:
     path = write_jpeg(tmp_path / "a.jpg", starry_levels(128, 128))
     truth = pillows_own(path)

@@ -74,7 +74,7 @@ def test_a_renewed_file_is_coloured_again(tmp_path: Path) -> None:
         assert len(pending_visits(stage.catalog, stage.settings.tiles)) == 1
         assert {tile["tile_id"] for tile in colour(stage)} > {before["tile_id"]}
         digest = stage.settings.tiles.digest()
-        current = {tile["tile_id"] for tile in stage.catalog.named("current_tiles", settings_digest=digest)}
+        current = {tile["tile_id"] for tile in stage.catalog.named_query("current_tiles", settings_digest=digest)}
         assert before["tile_id"] not in current and len(current) == 3 + 1
 
 

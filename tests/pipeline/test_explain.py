@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from stages import NOW, fetched, listing, observation, stage_at
 
-from benchmarks.made_catalog import made_rows
+from benchmarks.synthetic_catalog import synthetic_rows
 from hubbleclip.core.errors import CatalogError
 from hubbleclip.pipeline.engine.stage import Stage
 from hubbleclip.pipeline.lineage import explain_tile
@@ -24,13 +24,13 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
             "observation": [observation("o")],
             "product": [fetched("o")],
             "listing": [listing(stage.settings, observation("o"))],
-            "proposal": made_rows("proposal", 1, proposal_id="hst:1", abstract="Why", source="apt", provenance="{}"),
-            "tile": made_rows("tile", 1, tile_id="t", obs_id="o", proposal_id="hst:1", product_uri="mast:o",
+            "proposal": synthetic_rows("proposal", 1, proposal_id="hst:1", abstract="Why", source="apt", provenance="{}"),
+            "tile": synthetic_rows("tile", 1, tile_id="t", obs_id="o", proposal_id="hst:1", product_uri="mast:o",
                               product_sha256=sha256, settings_digest="cut"),
-            "dataset": made_rows("dataset", 2, digest=["old", "new"], path=["datasets/old", "datasets/new"], built_at=built),
-            "shard": made_rows("shard", 2, **both, split="train", home_digest=[None, "old"], sha256="s"),
-            "placement": made_rows("placement", 2, **both, tile_id="t", offset=512, length=7),
-            "run": made_rows("run", 2, run_id=["r1", "r2"], dataset_digest=["old", "new"], code_version="1+g2"),
+            "dataset": synthetic_rows("dataset", 2, digest=["old", "new"], path=["datasets/old", "datasets/new"], built_at=built),
+            "shard": synthetic_rows("shard", 2, **both, split="train", home_digest=[None, "old"], sha256="s"),
+            "placement": synthetic_rows("placement", 2, **both, tile_id="t", offset=512, length=7),
+            "run": synthetic_rows("run", 2, run_id=["r1", "r2"], dataset_digest=["old", "new"], code_version="1+g2"),
         })  # fmt: skip
         yield stage
 

@@ -299,7 +299,7 @@ def test_other_tile_settings_fetch_dropped_files_again_as_the_same_version(url: 
 
 
 def test_what_waits_is_read_in_order_a_few_runs_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hubbleclip.catalog.pending.BATCHES_A_READ", 2)
+    monkeypatch.setattr("hubbleclip.catalog.pending.BATCHES_PER_READ", 2)
     with stage_at(tmp_path) as stage:
         with_observations(stage, *(product(name) for name in "fbdeca"))
         pending = pending_fetch(stage.catalog, stage.settings)

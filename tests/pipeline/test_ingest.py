@@ -9,7 +9,7 @@ import pytest
 from stages import NOW, observation, rejection, stage_at
 
 from hubbleclip.catalog.pending import pending_proposals
-from hubbleclip.core.errors import ArchiveError, PartialAnswerError, SettingsError
+from hubbleclip.core.errors import ArchiveError, PartialResultError, SettingsError
 from hubbleclip.core.records import Attempt, Observation, Proposal, Rejection
 from hubbleclip.pipeline.engine.attempts import attempt
 from hubbleclip.pipeline.engine.connections import Batch
@@ -75,9 +75,9 @@ def test_only_new_and_changed_rows_are_written(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_query_keeps_its_pages_and_starts_again_from_the_old_mark(tmp_path: Path) -> None:
-    broken = Paged([released("a", 60000.0)], PartialAnswerError("a row is missing"))
+    broken = Paged([released("a", 60000.0)], PartialResultError("a row is missing"))
     with stage_at(tmp_path) as stage:
-        with pytest.raises(PartialAnswerError):
+        with pytest.raises(PartialResultError):
             query_observations(stage, broken)
         assert stage.catalog.counts()["observation"] == 1
         assert mark(stage) == []
@@ -87,9 +87,9 @@ def test_an_interrupted_query_keeps_its_pages_and_starts_again_from_the_old_mark
 
 
 def test_an_empty_page_moves_the_mark_so_far(tmp_path: Path) -> None:
-    broken = Paged([released("a", 60000.0)], [], [released("b", 60010.0)], PartialAnswerError("a row is missing"))
+    broken = Paged([released("a", 60000.0)], [], [released("b", 60010.0)], PartialResultError("a row is missing"))
     with stage_at(tmp_path, {"archive": {"overlap_days": 3}}) as stage:
-        with pytest.raises(PartialAnswerError):
+        with pytest.raises(PartialResultError):
             query_observations(stage, broken)
         assert mark(stage) == [60000.0]
         query_observations(stage, whole := Paged([released("b", 60010.0)]))

@@ -10,7 +10,7 @@ from hubbleclip.config.settings import SimulatorSettings, TileSettings
 from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.images.png import decode_png
 from hubbleclip.pipeline.tiles.tile_files import tile_files
-from hubbleclip.simulator.visits import make_proposals, observations_of, render_product
+from hubbleclip.simulator.observations import make_proposals, observations_of, render_product
 
 SKY = SimulatorSettings(num_proposals=2, frame_px=160)
 TILES = TileSettings(size_px=128, min_side_px=32)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hubbleclip.catalog.catalog import writing_catalog
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Promotion, Run
-from hubbleclip.evaluation.compare import METRIC, decide
+from hubbleclip.evaluation.compare import PROMOTION_METRIC, decide
 from hubbleclip.evaluation.metrics.protocols import FAIR, Estimate
 from hubbleclip.pipeline.promotion import promoted
 
@@ -20,7 +20,7 @@ NOW = datetime(2024, 1, 2, tzinfo=UTC)
 
 def estimate(run_id: str, draws_b: np.ndarray) -> Estimate:
     return Estimate(
-        protocol=FAIR, scorer=run_id, name=METRIC, value=float(draws_b.mean()), draws_b=draws_b, num_groups=20
+        protocol=FAIR, scorer=run_id, name=PROMOTION_METRIC, value=float(draws_b.mean()), draws_b=draws_b, num_groups=20
     )
 
 
@@ -63,7 +63,7 @@ def run(run_id: str) -> Run:
 
 def decision(run_id: str, day: int, *, is_promoted: bool) -> Promotion:
     return Promotion(
-        run_id=run_id, previous_run_id=None, is_promoted=is_promoted, metric=METRIC, value=0.5, difference=None, low=None,
+        run_id=run_id, previous_run_id=None, is_promoted=is_promoted, metric=PROMOTION_METRIC, value=0.5, difference=None, low=None,
         high=None, decided_at=NOW.replace(day=day),
     )  # fmt: skip
 

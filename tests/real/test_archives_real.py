@@ -21,8 +21,8 @@ from hubbleclip.config.settings import ArchiveSettings, FetchSettings, Simulator
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Observation
 from hubbleclip.missions.hst import HST
+from hubbleclip.simulator.observations import make_proposals, observations_of
 from hubbleclip.simulator.server import mast_tables as tables
-from hubbleclip.simulator.visits import make_proposals, observations_of
 
 DATA = Path(__file__).parents[2].parent / "shared/data"
 pytestmark = [pytest.mark.real, pytest.mark.skipif(not DATA.is_dir(), reason=f"the real data at {DATA} are absent")]

@@ -1,4 +1,4 @@
-"""What the simulated archive holds beyond the demo's content, each kind behind a setting of its own."""
+"""Optional contents of the simulated archive, each enabled by a setting of its own."""
 
 from __future__ import annotations
 
@@ -15,9 +15,15 @@ from astropy.io import fits
 from PIL import Image
 
 from hubbleclip.config.settings import SimulatorSettings
+from hubbleclip.simulator.observations import (
+    SimObservation,
+    SimProduct,
+    make_proposals,
+    observations_of,
+    render_product,
+)
 from hubbleclip.simulator.server.mast_tables import product_row
-from hubbleclip.simulator.server.product_store import Store
-from hubbleclip.simulator.visits import SimObservation, SimProduct, make_proposals, observations_of, render_product
+from hubbleclip.simulator.server.product_store import ArchiveStore
 
 SMALL = SimulatorSettings(num_proposals=60, frame_px=64)
 ADVANCED = re.compile(r"hst_(\d{5})_(\w\w)_(acs|wfc3)_(wfc|uvis|ir)_(total|f\w+)_([ij]\w{5})")
@@ -37,7 +43,7 @@ def first(sky: SimulatorSettings, ending: str) -> tuple[SimObservation, SimProdu
     return next(pair for pair in found if pair[1].file_name.endswith(ending))
 
 
-def test_the_demo_holds_what_it_always_held() -> None:
+def test_the_contents_of_the_demo_do_not_change() -> None:
     facts = [
         [item.obs_id, item.obsid, item.filters, item.released_mjd, item.calib_level, item.exposure_s, item.target_name]
         + [(product.uri, product.kind, product.size_bytes) for product in item.products]
@@ -48,7 +54,7 @@ def test_the_demo_holds_what_it_always_held() -> None:
 
 
 @pytest.mark.parametrize("num", [1, 7, 16])
-def test_each_proposal_has_exactly_as_many_observations_as_asked_for(num: int) -> None:
+def test_each_proposal_has_the_configured_number_of_observations(num: int) -> None:
     sky = settings(observations_per_proposal=num, nights=2)
     found = observations(sky)
     assert set(Counter(item.proposal_number for item in found.values()).values()) == {num}
@@ -63,7 +69,7 @@ def test_each_proposal_has_exactly_as_many_observations_as_asked_for(num: int) -
 
 def test_a_later_visit_renders() -> None:
     sky = settings(observations_per_proposal=16)
-    item = next(one for one in observations(sky).values() if one.place == 4)
+    item = next(one for one in observations(sky).values() if one.visit_index == 4)
     product = item.products[0]
     assert len(render_product(sky, item, product)) == product.size_bytes
 
@@ -88,7 +94,7 @@ def test_advanced_products_repeat_each_filter_of_a_visit_and_add_its_total() -> 
 
 def test_advanced_products_are_labelled_as_such_and_render_like_the_drizzled_ones() -> None:
     sky = settings(hap_share=1.0)
-    store, (item, product) = Store(sky), first(sky, "_color.jpg")
+    store, (item, product) = ArchiveStore(sky), first(sky, "_color.jpg")
     drizzled = item.products[0]
     row = store.row(item)
     assert (row["provenance_name"], row["project"], row["filters"], row["em_min"]) == ("HAP", "HAP", "detection", None)
@@ -122,7 +128,7 @@ def test_with_previews_every_observation_has_one_and_every_combined_visit_one_in
     assert colours == dict.fromkeys(combined, 1)
 
 
-def test_a_new_night_brings_a_share_of_the_old_files_in_another_version() -> None:
+def test_a_new_night_reprocesses_a_share_of_the_old_files() -> None:
     sky = settings(reprocessed_share=0.25, nights=2)
     plain, found = observations(settings(nights=2)), observations(sky)
     changed = [item for item in found.values() if item.version]
@@ -137,19 +143,19 @@ def test_a_new_night_brings_a_share_of_the_old_files_in_another_version() -> Non
 @pytest.mark.parametrize("ending", ["drz.fits", "flt.fits", "spt.fits", "drz.jpg"])
 def test_another_version_has_other_bytes_and_another_etag(ending: str) -> None:
     sky = settings(reprocessed_share=1.0, nights=2)
-    store, (item, product) = Store(sky), first(sky, ending)
+    store, (item, product) = ArchiveStore(sky), first(sky, ending)
     before = observations(settings(nights=2))[item.obs_id]
-    sound = next(one for one in before.products if one.uri == product.uri)
+    original = next(one for one in before.products if one.uri == product.uri)
     data = render_product(sky, item, product)
     assert len(data) == product.size_bytes
-    assert data != render_product(sky, before, sound)
-    assert store.etag(item, product) != store.etag(before, sound)
-    assert (product_row(before, sound)["prvversion"], product_row(item, product)["prvversion"]) == (None, "1.1")
+    assert data != render_product(sky, before, original)
+    assert store.etag(item, product) != store.etag(before, original)
+    assert (product_row(before, original)["prvversion"], product_row(item, product)["prvversion"]) == (None, "1.1")
     if ending.endswith("fits"):
         assert fits.getheader(io.BytesIO(data))["CAL_VER"] == "1.1"
 
 
-def test_late_observations_come_a_night_after_others_that_were_released_later() -> None:
+def test_late_observations_are_listed_a_night_after_others_with_later_release_dates() -> None:
     tonight, tomorrow = (observations(settings(late_share=0.1, nights=nights)) for nights in (1, 2))
     late = [item for name, item in tomorrow.items() if item.released_mjd < 60001 and name not in tonight]
     assert 0 < len(late) < 0.2 * len(tonight)
@@ -157,8 +163,8 @@ def test_late_observations_come_a_night_after_others_that_were_released_later() 
     assert min(item.released_mjd for item in late) < max(item.released_mjd for item in tonight.values())
 
 
-def test_a_window_of_release_dates_finds_what_a_look_at_every_row_finds() -> None:
-    store = Store(settings(hap_share=1.0, nights=2))
+def test_a_window_of_release_dates_equals_a_scan_of_all_rows() -> None:
+    store = ArchiveStore(settings(hap_share=1.0, nights=2))
     window = {"paramName": "t_obs_release", "values": [{"min": 60000.31, "max": 60001.2}]}
     found = store.find_observations([window])
     wanted = [item for item in store.find_observations([]) if 60000.31 <= item.released_mjd <= 60001.2]

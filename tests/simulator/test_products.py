@@ -1,4 +1,6 @@
-"""Rendered files: exact size, sound FITS, the cameras' own keywords, a true WCS, and plainly simulated."""
+"""Rendered files: exact size, valid FITS, each camera's keywords, a correct WCS, and the label that they are
+simulated.
+"""
 
 import io
 import re
@@ -9,7 +11,13 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from hubbleclip.config.settings import SimulatorSettings
-from hubbleclip.simulator.visits import SimObservation, SimProduct, make_proposals, observations_of, render_product
+from hubbleclip.simulator.observations import (
+    SimObservation,
+    SimProduct,
+    make_proposals,
+    observations_of,
+    render_product,
+)
 
 SETTINGS = SimulatorSettings(num_proposals=120, frame_px=96)
 Item = tuple[SimObservation, SimProduct]
@@ -27,11 +35,11 @@ def items() -> dict[tuple[str, str], Item]:
     return found
 
 
-def opened(item: Item) -> fits.HDUList:
+def open_fits(item: Item) -> fits.HDUList:
     return fits.open(io.BytesIO(render_product(SETTINGS, *item)))
 
 
-def test_every_kind_of_file_has_the_size_that_was_listed(items: dict[tuple[str, str], Item]) -> None:
+def test_every_kind_of_file_has_its_listed_size(items: dict[tuple[str, str], Item]) -> None:
     assert {kind for _, kind in items} >= {"DRC", "DRZ", "FLC", "FLT", "C0M", "RAW", "D0M", "SPT", "SHM", "TRL", "JPG"}
     for observation, product in items.values():
         assert len(render_product(SETTINGS, observation, product)) == product.size_bytes
@@ -43,10 +51,10 @@ def test_rendering_twice_gives_the_same_bytes(items: dict[tuple[str, str], Item]
 
 
 @pytest.mark.filterwarnings("error")
-def test_files_are_standard_fits_and_call_themselves_simulated(items: dict[tuple[str, str], Item]) -> None:
+def test_files_are_standard_fits_and_labelled_as_simulated(items: dict[tuple[str, str], Item]) -> None:
     for (_, kind), item in items.items():
         if kind != "JPG":
-            with opened(item) as file:
+            with open_fits(item) as file:
                 file.verify("exception")
                 assert file[0].header["ORIGIN"] == "SIMULATED"
                 assert "not the sky" in str(file[0].header["COMMENT"])
@@ -66,14 +74,14 @@ def test_files_are_standard_fits_and_call_themselves_simulated(items: dict[tuple
 def test_extensions_are_those_of_the_pipeline(
     items: dict[tuple[str, str], Item], camera: str, kind: str, names: list[str]
 ) -> None:
-    with opened(items[camera, kind]) as file:
+    with open_fits(items[camera, kind]) as file:
         assert [unit.name for unit in file[1:]] == names
 
 
-def test_each_camera_writes_its_filter_where_the_real_one_does(items: dict[tuple[str, str], Item]) -> None:
+def test_each_camera_writes_its_filter_into_the_keywords_of_the_real_one(items: dict[tuple[str, str], Item]) -> None:
     for camera, kind in (("WFC3/UVIS", "DRC"), ("WFC3/IR", "DRZ"), ("ACS/WFC", "DRC"), ("WFPC2/WFC", "DRZ")):
         observation, product = items[camera, kind]
-        with opened((observation, product)) as file:
+        with open_fits((observation, product)) as file:
             header = file[0].header
         wanted = {
             "WFC3": lambda h: h["FILTER"],
@@ -86,12 +94,12 @@ def test_each_camera_writes_its_filter_where_the_real_one_does(items: dict[tuple
 
 
 def test_the_border_is_nan_for_wfc3_and_zero_for_the_others(items: dict[tuple[str, str], Item]) -> None:
-    with opened(items["WFC3/UVIS", "DRC"]) as file:
+    with open_fits(items["WFC3/UVIS", "DRC"]) as file:
         outside = file["WHT"].data == 0
         assert 0.02 < outside.mean() < 0.5
         assert np.isnan(file["SCI"].data[outside]).all()
         assert np.isfinite(file["SCI"].data[~outside]).all()
-    with opened(items["WFPC2/WFC", "DRZ"]) as file:
+    with open_fits(items["WFPC2/WFC", "DRZ"]) as file:
         outside = file["WHT"].data == 0
         assert outside.mean() > 0.2
         assert (file["SCI"].data[outside] == 0).all()
@@ -100,7 +108,7 @@ def test_the_border_is_nan_for_wfc3_and_zero_for_the_others(items: dict[tuple[st
 def test_the_wcs_agrees_with_the_listed_position_and_footprint(items: dict[tuple[str, str], Item]) -> None:
     for camera, kind in (("WFC3/UVIS", "DRC"), ("ACS/WFC", "DRC"), ("WFPC2/WFC", "DRZ"), ("WFC3/IR", "DRZ")):
         observation, product = items[camera, kind]
-        with opened((observation, product)) as file:
+        with open_fits((observation, product)) as file:
             wcs, shape, inside = WCS(file["SCI"].header), file["SCI"].data.shape, file["WHT"].data > 0
         ra_deg, dec_deg = wcs.wcs_pix2world((shape[1] - 1) / 2, (shape[0] - 1) / 2, 0)
         assert float(ra_deg) == pytest.approx(observation.ra_deg, abs=1e-7)
@@ -112,8 +120,8 @@ def test_the_wcs_agrees_with_the_listed_position_and_footprint(items: dict[tuple
         assert y.max() == pytest.approx(rows.max(), abs=1.5)
 
 
-def test_both_chips_share_one_sky(items: dict[tuple[str, str], Item]) -> None:
-    with opened(items["ACS/WFC", "FLC"]) as file:
+def test_the_wcs_is_continuous_across_both_chips(items: dict[tuple[str, str], Item]) -> None:
+    with open_fits(items["ACS/WFC", "FLC"]) as file:
         lower, upper = WCS(file["SCI", 1].header), WCS(file["SCI", 2].header)
         rows = file["SCI", 1].data.shape[0]
     gap_px = 2
@@ -123,7 +131,7 @@ def test_both_chips_share_one_sky(items: dict[tuple[str, str], Item]) -> None:
 
 
 def test_bad_pixels_and_cosmic_rays_are_flagged(items: dict[tuple[str, str], Item]) -> None:
-    with opened(items["WFC3/UVIS", "FLC"]) as file:
+    with open_fits(items["WFC3/UVIS", "FLC"]) as file:
         flags = file["DQ", 1].data
         science, error = file["SCI", 1].data, file["ERR", 1].data
     assert (flags & 4).any()

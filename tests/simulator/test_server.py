@@ -1,4 +1,4 @@
-"""The simulated archive over HTTP, asked by plain requests; its real client is tested in tests/archives."""
+"""The simulated archive over HTTP with plain requests; tests/archives test it with the project's client."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ import requests
 
 from hubbleclip.config.settings import SimulatorSettings
 from hubbleclip.core.errors import ArchiveError
+from hubbleclip.simulator.observations import make_proposals, observations_of, render_product
 from hubbleclip.simulator.server.fault_plan import FaultPlan, FaultRule
 from hubbleclip.simulator.server.launcher import running_simulator
-from hubbleclip.simulator.server.mast_tables import OBSERVATION_FIELDS, matcher
-from hubbleclip.simulator.visits import make_proposals, observations_of, render_product
+from hubbleclip.simulator.server.mast_tables import OBSERVATION_FIELDS, row_filter
 
 SKY = SimulatorSettings(num_proposals=6, frame_px=96)
 
@@ -33,9 +33,11 @@ def url() -> Iterator[str]:
 def invoke(url: str, service: str, params: dict, **more: object) -> dict:
     request = {"service": service, "params": params, "format": "json", **more}
     while True:
-        answer = requests.post(f"{url}/api/v0/invoke", data="request=" + quote(json.dumps(request)), timeout=20).json()
-        if answer["status"] != "EXECUTING":
-            return answer
+        response = requests.post(
+            f"{url}/api/v0/invoke", data="request=" + quote(json.dumps(request)), timeout=20
+        ).json()
+        if response["status"] != "EXECUTING":
+            return response
 
 
 def find_observations(url: str, *filters: dict, **more: object) -> dict:
@@ -48,7 +50,7 @@ def first_product(url: str) -> tuple[bytes, str]:
     return render_product(SKY, observation, product), f"{url}/api/v0.1/Download/file?uri={quote(product.uri)}"
 
 
-def test_every_answer_is_labelled_and_so_is_every_page(url: str) -> None:
+def test_every_response_and_every_page_is_labelled_as_simulated(url: str) -> None:
     for path in (
         "/",
         "/hst/proposal_abstracts.html",
@@ -56,13 +58,13 @@ def test_every_answer_is_labelled_and_so_is_every_page(url: str) -> None:
         "/hst-program-info/program/?program=0",
         "/none",
     ):
-        answer = requests.get(url + path, timeout=20)
-        assert answer.headers["X-Simulated"] == "true"
-        if "html" in answer.headers["Content-Type"]:
-            assert "imulated" in answer.text.partition("</title>")[0]
+        response = requests.get(url + path, timeout=20)
+        assert response.headers["X-Simulated"] == "true"
+        if "html" in response.headers["Content-Type"]:
+            assert "imulated" in response.text.partition("</title>")[0]
 
 
-def test_pages_part_the_rows_and_count_them(url: str) -> None:
+def test_pages_partition_the_rows_and_count_them(url: str) -> None:
     whole = find_observations(url)
     pages = [find_observations(url, page=page, pagesize=4) for page in range(1, whole["paging"]["rowsTotal"] // 4 + 2)]
     assert [row for page in pages for row in page["data"]] == whole["data"]
@@ -71,18 +73,18 @@ def test_pages_part_the_rows_and_count_them(url: str) -> None:
 
 
 def test_a_count_is_one_row_of_one_column(url: str) -> None:
-    answer = invoke(url, "Mast.Caom.Filtered", {"columns": "COUNT_BIG(*)", "filters": []})
-    assert answer["data"] == [{"Column1": len(find_observations(url)["data"])}]
-    assert answer["fields"][0] == {"name": "Column1", "type": "string"}
+    response = invoke(url, "Mast.Caom.Filtered", {"columns": "COUNT_BIG(*)", "filters": []})
+    assert response["data"] == [{"Column1": len(find_observations(url)["data"])}]
+    assert response["fields"][0] == {"name": "Column1", "type": "string"}
 
 
-def test_rows_have_the_columns_that_the_fields_announce(url: str) -> None:
-    answer = find_observations(url)
-    for row in answer["data"]:
-        assert set(row) == {field["name"] for field in answer["fields"]}
+def test_rows_have_the_columns_listed_in_fields(url: str) -> None:
+    response = find_observations(url)
+    for row in response["data"]:
+        assert set(row) == {field["name"] for field in response["fields"]}
 
 
-def test_a_request_is_told_to_poll_now_and_then_and_only_once(url: str) -> None:
+def test_some_requests_must_be_polled_exactly_once(url: str) -> None:
     statuses = []
     for page in range(1, 40):
         request = {
@@ -127,55 +129,55 @@ ROW = dict.fromkeys(OBSERVATION_FIELDS) | {
         ({"paramName": "s_dec", "values": [{"min": -90, "max": 90}]}, False),
     ],
 )
-def test_filters_mean_what_they_mean_at_mast(item: dict, is_met: bool) -> None:
-    assert matcher([item])(ROW) is is_met
+def test_filters_work_as_in_mast(item: dict, is_met: bool) -> None:
+    assert row_filter([item])(ROW) is is_met
 
 
-def test_a_file_is_what_the_sky_renders(url: str) -> None:
+def test_a_download_equals_the_rendered_file(url: str) -> None:
     data, address = first_product(url)
-    answer = requests.get(address, timeout=20)
-    assert answer.content == data
-    assert int(answer.headers["Content-Length"]) == len(data)
+    response = requests.get(address, timeout=20)
+    assert response.content == data
+    assert int(response.headers["Content-Length"]) == len(data)
 
 
-def test_a_head_request_tells_the_size_without_the_bytes(url: str) -> None:
+def test_a_head_request_has_the_size_without_the_body(url: str) -> None:
     data, address = first_product(url)
-    answer = requests.head(address, timeout=20)
-    assert (int(answer.headers["Content-Length"]), answer.content) == (len(data), b"")
-    assert answer.headers["ETag"] == requests.get(address, timeout=20).headers["ETag"]
+    response = requests.head(address, timeout=20)
+    assert (int(response.headers["Content-Length"]), response.content) == (len(data), b"")
+    assert response.headers["ETag"] == requests.get(address, timeout=20).headers["ETag"]
 
 
 def test_a_range_of_the_same_version_is_a_part_of_the_file(url: str) -> None:
     data, address = first_product(url)
     etag = requests.head(address, timeout=20).headers["ETag"]
-    answer = requests.get(address, headers={"Range": "bytes=1000-", "If-Range": etag}, timeout=20)
-    assert (answer.status_code, answer.content) == (206, data[1000:])
-    assert answer.headers["Content-Range"] == f"bytes 1000-{len(data) - 1}/{len(data)}"
+    response = requests.get(address, headers={"Range": "bytes=1000-", "If-Range": etag}, timeout=20)
+    assert (response.status_code, response.content) == (206, data[1000:])
+    assert response.headers["Content-Range"] == f"bytes 1000-{len(data) - 1}/{len(data)}"
     assert requests.get(address, headers={"Range": "bytes=5-9"}, timeout=20).content == data[5:10]
 
 
 def test_a_range_of_another_version_is_the_whole_file(url: str) -> None:
     data, address = first_product(url)
-    answer = requests.get(address, headers={"Range": "bytes=1000-", "If-Range": '"old"'}, timeout=20)
-    assert (answer.status_code, answer.content) == (200, data)
+    response = requests.get(address, headers={"Range": "bytes=1000-", "If-Range": '"old"'}, timeout=20)
+    assert (response.status_code, response.content) == (200, data)
 
 
-def test_a_range_beyond_the_end_is_416_and_tells_the_size(url: str) -> None:
+def test_a_range_beyond_the_end_is_416_with_the_size(url: str) -> None:
     data, address = first_product(url)
-    answer = requests.get(address, headers={"Range": f"bytes={len(data)}-"}, timeout=20)
-    assert (answer.status_code, answer.headers["Content-Range"]) == (416, f"bytes */{len(data)}")
+    response = requests.get(address, headers={"Range": f"bytes={len(data)}-"}, timeout=20)
+    assert (response.status_code, response.headers["Content-Range"]) == (416, f"bytes */{len(data)}")
 
 
 @pytest.mark.parametrize(
-    ("asked", "part"), [("-7", slice(-7, None)), ("0-0", slice(1)), ("3-999999999", slice(3, None))]
+    ("range_spec", "part"), [("-7", slice(-7, None)), ("0-0", slice(1)), ("3-999999999", slice(3, None))]
 )
-def test_ranges_count_from_either_end(url: str, asked: str, part: slice) -> None:
+def test_ranges_count_from_either_end(url: str, range_spec: str, part: slice) -> None:
     data, address = first_product(url)
-    answer = requests.get(address, headers={"Range": f"bytes={asked}"}, timeout=20)
-    assert (answer.status_code, answer.content) == (206, data[part])
+    response = requests.get(address, headers={"Range": f"bytes={range_spec}"}, timeout=20)
+    assert (response.status_code, response.content) == (206, data[part])
 
 
-def test_a_range_may_be_bound_to_the_date_of_the_version(url: str) -> None:
+def test_if_range_accepts_the_date_of_the_version(url: str) -> None:
     _, address = first_product(url)
     modified = requests.head(address, timeout=20).headers["Last-Modified"]
     for date, status in ((modified, 206), ("Thu, 01 Jan 1970 00:00:00 GMT", 200)):
@@ -184,7 +186,7 @@ def test_a_range_may_be_bound_to_the_date_of_the_version(url: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["file", "/hst/abstracts.cat"])
-def test_what_is_known_is_not_sent_again_and_every_answer_tells_its_version(url: str, path: str) -> None:
+def test_an_unchanged_version_is_304_and_every_response_has_its_version(url: str, path: str) -> None:
     address = first_product(url)[1] if path == "file" else url + path
     whole, head = requests.get(address, timeout=20), requests.head(address, timeout=20)
     assert whole.headers["Accept-Ranges"] == "bytes"
@@ -194,19 +196,19 @@ def test_what_is_known_is_not_sent_again_and_every_answer_tells_its_version(url:
         {"If-None-Match": f'"other", {whole.headers["ETag"]}'},
         {"If-Modified-Since": whole.headers["Last-Modified"]},
     ):
-        answer = requests.get(address, headers=known, timeout=20)
-        assert (answer.status_code, answer.content, answer.headers["ETag"]) == (304, b"", whole.headers["ETag"])
+        response = requests.get(address, headers=known, timeout=20)
+        assert (response.status_code, response.content, response.headers["ETag"]) == (304, b"", whole.headers["ETag"])
     assert requests.get(address, headers={"If-None-Match": '"other"'}, timeout=20).content == whole.content
 
 
-def test_a_circle_holds_the_observations_centred_in_it_with_their_distance(url: str) -> None:
+def test_a_cone_search_returns_the_observations_in_it_with_their_distance(url: str) -> None:
     centre = find_observations(url)["data"][3]
     params = {"columns": "*", "filters": [], "position": f"{centre['s_ra']}, {centre['s_dec']}, 0.01"}
-    answer = invoke(url, "Mast.Caom.Filtered.Position", params)
-    assert centre["obs_id"] in {row["obs_id"] for row in answer["data"]}
-    assert {row["proposal_id"] for row in answer["data"]} == {centre["proposal_id"]}
-    assert all(row["distance"] < 36 for row in answer["data"])
-    assert {"name": "distance", "type": "float"} in answer["fields"]
+    response = invoke(url, "Mast.Caom.Filtered.Position", params)
+    assert centre["obs_id"] in {row["obs_id"] for row in response["data"]}
+    assert {row["proposal_id"] for row in response["data"]} == {centre["proposal_id"]}
+    assert all(row["distance"] < 36 for row in response["data"])
+    assert {"name": "distance", "type": "float"} in response["fields"]
     everything = invoke(url, "Mast.Caom.Filtered.Position", params | {"position": "0, 0, 180"})
     assert everything["paging"]["rowsTotal"] == find_observations(url)["paging"]["rowsTotal"]
 
@@ -228,24 +230,24 @@ def test_two_servers_of_one_seed_give_the_same_bytes(url: str) -> None:
             assert requests.get(url + path, timeout=20).content == requests.get(other + path, timeout=20).content
 
 
-def test_faults_strike_by_plan_and_then_stop() -> None:
+def test_faults_follow_the_plan_and_then_stop() -> None:
     plan = FaultPlan(rules=(FaultRule(kind="503", path="/hst", times=2), FaultRule(kind="429", path="/hst", times=1)))
     with running_simulator(SKY, plan) as address:
-        answers = [requests.get(f"{address}/hst/abstracts.cat", timeout=20) for _ in range(4)]
+        responses = [requests.get(f"{address}/hst/abstracts.cat", timeout=20) for _ in range(4)]
         assert requests.get(address, timeout=20).status_code == 200
-    assert [answer.status_code for answer in answers] == [503, 503, 429, 200]
-    assert answers[2].headers["Retry-After"] == "1"
+    assert [response.status_code for response in responses] == [503, 503, 429, 200]
+    assert responses[2].headers["Retry-After"] == "1"
 
 
 @pytest.mark.parametrize("kind", ["truncated", "reset"])
-def test_connections_break_by_plan(kind: str) -> None:
+def test_connections_break_according_to_the_plan(kind: str) -> None:
     with running_simulator(SKY, FaultPlan(rules=(FaultRule(kind=kind, times=1),))) as address:
         with pytest.raises(requests.RequestException):
             requests.get(f"{address}/hst/abstracts.cat", timeout=20)
         assert requests.get(f"{address}/hst/abstracts.cat", timeout=20).status_code == 200
 
 
-def test_a_taken_port_is_one_line_that_names_the_setting(url: str) -> None:
+def test_a_port_in_use_is_a_one_line_error_that_names_the_setting(url: str) -> None:
     taken = SKY.model_copy(update={"port": int(url.rpartition(":")[2])})
     with pytest.raises(ArchiveError, match=r"set simulator\.port"), running_simulator(taken):
         pass

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from made_squares import MODEL, TRAIN, make_dataset
+from squares_dataset import MODEL, TRAIN, make_dataset
 
 from hubbleclip.core.errors import TrainingError
 from hubbleclip.training import checkpoints
@@ -21,7 +21,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
-from made_squares import MODEL, TRAIN
+from squares_dataset import MODEL, TRAIN
 from hubbleclip.training.loop import train
 settings = TRAIN.model_copy(update={"micro_batch": int(sys.argv[4])})
 train(Path(sys.argv[1]), Path(sys.argv[2]), MODEL, settings, code_version="test")
@@ -54,7 +54,7 @@ def test_two_processes_train_as_one(tmp_path, micro_batch) -> None:
     assert all(torch.allclose(ours[name], theirs[name], atol=1e-5) for name in matrices)
 
 
-def test_a_batch_that_cannot_be_shared_is_refused() -> None:
+def test_a_batch_that_the_processes_cannot_divide_is_rejected() -> None:
     world = World(rank=0, size=3, device=torch.device("cpu"))
     with pytest.raises(TrainingError, match=r"train\.batch_size 4 .* 3 processes"):
         _open_batches(None, TRAIN, None, world)

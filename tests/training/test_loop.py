@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from made_squares import MODEL, TRAIN, make_dataset
+from squares_dataset import MODEL, TRAIN, make_dataset
 
 from hubbleclip.config.settings import ModelSettings, TrainSettings
 from hubbleclip.core.errors import DatasetError, TrainingError
@@ -36,7 +36,9 @@ class KilledError(Exception):
 
 
 @pytest.mark.parametrize("killed_at", [1, 3, 5])
-def test_resumed_run_has_the_curve_and_weights_of_an_undisturbed_one(dataset_dir, run_dir, tmp_path, killed_at) -> None:
+def test_resumed_run_has_the_curve_and_weights_of_an_uninterrupted_one(
+    dataset_dir, run_dir, tmp_path, killed_at
+) -> None:
     def kill(step: int, _metrics) -> None:
         if step == killed_at:
             raise KilledError
@@ -66,7 +68,7 @@ def test_other_settings_make_another_run(dataset_dir, run_dir) -> None:
     assert find_run(run_dir.parent, "another", settings_digest(MODEL, TRAIN)) is None
 
 
-def test_rows_tell_what_a_reader_needs(run_dir) -> None:
+def test_rows_have_the_metrics_that_a_reader_needs(run_dir) -> None:
     rows = read_metrics(run_dir)
     assert [row["step"] for row in rows] == list(range(1, 7))
     needed = {
@@ -108,7 +110,7 @@ def test_open_clip_itself_loads_a_checkpoint(run_dir) -> None:
     assert torch.equal(model.state_dict()["token_embedding.weight"], expected["token_embedding.weight"])
 
 
-def test_loss_that_is_no_number_names_the_step_and_what_to_change(dataset_dir, tmp_path) -> None:
+def test_a_loss_that_is_not_finite_names_the_step_and_what_to_change(dataset_dir, tmp_path) -> None:
     wild = TRAIN.model_copy(update={"learning_rate": 1e38, "warmup_steps": 0})
     with pytest.raises(TrainingError, match=r"at step [2-6] .*train\.learning_rate"):
         train(dataset_dir, tmp_path, MODEL, wild, code_version="test")
@@ -142,7 +144,7 @@ def test_learning_rate_warms_up_and_falls_to_zero() -> None:
     assert all(later <= earlier for earlier, later in itertools.pairwise(rates[10:]))
 
 
-def test_learning_rate_stands_when_warmup_is_longer_than_training() -> None:
+def test_learning_rate_is_finite_when_warmup_is_longer_than_training() -> None:
     settings = TrainSettings(steps=5, warmup_steps=10, learning_rate=1.0)
     assert all(math.isfinite(learning_rate(step, settings)) for step in range(6))
 

@@ -9,9 +9,9 @@ from open_clip.loss import SigLipLoss
 from hubbleclip.core.errors import TrainingError
 from hubbleclip.training.losses import (
     LOSSES,
+    get_loss,
     info_nce,
     info_nce_masked,
-    loss_named,
     multi_positive,
     siglip,
     siglip_masked,
@@ -68,9 +68,9 @@ def test_plain_losses_equal_open_clip_whatever_the_groups(compute) -> None:
     assert one_group == apart
 
 
-def test_siglip_starts_where_as_many_pairs_count_as_positive_as_there_are() -> None:
+def test_siglip_starts_with_one_expected_positive_per_row() -> None:
     for name in ("siglip", "siglip_masked"):
-        scale, bias = LOSSES[name].starts_at(32)
+        scale, bias = LOSSES[name].initial_scale_and_bias(32)
         assert (scale, bias) == (10, pytest.approx(math.log(1 / 31)))
         assert 32 * torch.tensor(bias).sigmoid().item() == pytest.approx(1)
 
@@ -122,4 +122,4 @@ def test_entries_are_named_as_losses_and_finite_in_a_batch_of_one_group(name: st
 
 def test_unknown_loss_names_the_setting() -> None:
     with pytest.raises(TrainingError, match=r"train\.loss.*info_nce.*multi_positive.*siglip"):
-        loss_named("triplet")
+        get_loss("triplet")

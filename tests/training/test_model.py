@@ -4,18 +4,18 @@ import socket
 import open_clip
 import pytest
 import torch
-from made_squares import MODEL as TINY
+from squares_dataset import MODEL as TINY
 
 from hubbleclip.config.settings import ModelSettings, TrainSettings
 from hubbleclip.core.errors import TrainingError
 from hubbleclip.training.losses import LOSSES
 from hubbleclip.training.models.builder import (
-    PIXELS_AT_ONCE,
-    TEXTS_AT_ONCE,
+    CPU_BATCH_PIXELS,
+    CPU_BATCH_TEXTS,
     clamp_scale,
     load_model,
     rebuild_model,
-    set_start,
+    set_initial_scale,
 )
 
 
@@ -44,9 +44,9 @@ def test_features_have_length_one_and_do_not_depend_on_the_batch() -> None:
 
 def test_a_batch_that_is_encoded_in_parts_gives_each_item_its_own_features() -> None:
     loaded = load_model(TINY, 1)
-    num_images = 2 * PIXELS_AT_ONCE // loaded.image_size**2 + 1
+    num_images = 2 * CPU_BATCH_PIXELS // loaded.image_size**2 + 1
     tiles = torch.randint(0, 256, (num_images, 1, loaded.image_size, loaded.image_size), dtype=torch.uint8)
-    texts = ["star " * (index % 7 + 1) for index in range(2 * TEXTS_AT_ONCE + 1)]
+    texts = ["star " * (index % 7 + 1) for index in range(2 * CPU_BATCH_TEXTS + 1)]
     alone = torch.cat([loaded.encode_images(tile[None]) for tile in tiles])
     texts_alone = torch.cat([loaded.encode_texts([text]) for text in texts])
     assert torch.allclose(loaded.encode_images(tiles), alone, atol=1e-5)
@@ -60,19 +60,19 @@ def test_levels_are_normalised_as_open_clip_does() -> None:
     assert torch.allclose(loaded.normalise(tiles)[0, :, 0, 0], expected)
 
 
-def test_scale_starts_at_the_temperature_only_from_scratch(tmp_path) -> None:
+def test_initial_scale_is_the_temperature_only_from_scratch(tmp_path) -> None:
     scratch = load_model(TINY, 1)
-    set_start(scratch, TrainSettings(temperature=0.05), LOSSES["info_nce"])
+    set_initial_scale(scratch, TrainSettings(temperature=0.05), LOSSES["info_nce"])
     assert scratch.model.logit_scale.exp().item() == pytest.approx(20)
     torch.save({"state_dict": scratch.model.state_dict()}, tmp_path / "weights.pt")
     loaded = load_model(ModelSettings(name=TINY.name, pretrained=str(tmp_path / "weights.pt")), 1)
-    set_start(loaded, TrainSettings(temperature=0.5), LOSSES["info_nce"])
+    set_initial_scale(loaded, TrainSettings(temperature=0.5), LOSSES["info_nce"])
     assert loaded.model.logit_scale.exp().item() == pytest.approx(20)
 
 
 def test_siglip_gets_a_bias_that_survives_a_checkpoint() -> None:
     loaded = load_model(TINY, 1)
-    set_start(loaded, TrainSettings(batch_size=32), LOSSES["siglip"])
+    set_initial_scale(loaded, TrainSettings(batch_size=32), LOSSES["siglip"])
     assert rebuild_model(TINY, loaded.model.state_dict()).model.logit_bias.item() == pytest.approx(math.log(1 / 31))
 
 
@@ -107,7 +107,7 @@ def test_weights_that_cannot_be_fetched_give_one_line(monkeypatch, tmp_path) -> 
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    with pytest.raises(TrainingError, match="go online once") as caught:
+    with pytest.raises(TrainingError, match="connect to the internet") as caught:
         load_model(ModelSettings(name="RN50", pretrained="openai"), 1)
     assert "\n" not in str(caught.value)
 
@@ -133,4 +133,4 @@ def test_the_demo_model_loads_offline_and_is_small() -> None:
 def test_texts_of_a_tower_that_wants_its_whole_context_are_not_cut(name: str) -> None:
     loaded = load_model(ModelSettings(name=name, pretrained=""), 1)
     whole = loaded.tokenizer(["a spiral galaxy", "a comet"])
-    assert torch.equal(loaded.shorten(whole), whole)
+    assert torch.equal(loaded.trim_padding(whole), whole)

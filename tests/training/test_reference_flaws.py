@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from made_squares import MODEL, TRAIN, make_dataset
+from squares_dataset import MODEL, TRAIN, make_dataset
 
 from hubbleclip.config.settings import TrainSettings
 from hubbleclip.dataset.loader import TrainBatches, iterate_eval_images, open_split
 from hubbleclip.dataset.manifest import read_dataset
 from hubbleclip.training import checkpoints
-from hubbleclip.training.augment import cut_views
+from hubbleclip.training.augment import render_views
 from hubbleclip.training.distributed import World
-from hubbleclip.training.loop import _open_batches, _start
+from hubbleclip.training.loop import _initial_model, _open_batches
 from hubbleclip.training.losses import LOSSES
 from hubbleclip.training.trainer import Trainer, make_trainer
 from hubbleclip.training.validation import validate
@@ -37,7 +37,7 @@ def dataset_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def opened(dataset_dir: Path, run_dir: Path, **changes) -> tuple[Trainer, TrainBatches]:
     info, settings = read_dataset(dataset_dir), TRAIN.model_copy(update=changes)
-    loaded = _start(MODEL, settings)
+    loaded = _initial_model(MODEL, settings)
     batches = _open_batches(info, settings, loaded, ALONE)
     return make_trainer(loaded, settings, ALONE, val=open_split(info, "val"), run_dir=run_dir), batches
 
@@ -46,7 +46,7 @@ def test_unexponentiated_scale(dataset_dir, tmp_path) -> None:
     """The loss of a step is the one at exp(logit_scale), as CLIP trains, and not at its logarithm."""
     trainer, batches = opened(dataset_dir, tmp_path, temperature=0.01, loss="info_nce", ema=0.5)
     model, batch = trainer.loaded.model, batches[0]
-    tiles = cut_views(batch.tiles_b1ss, batch.theta_b23, batch.gain_b, trainer.loaded.image_size)
+    tiles = render_views(batch.tiles_b1ss, batch.theta_b23, batch.gain_b, trainer.loaded.image_size)
     with torch.no_grad():
         image, text, _ = model(trainer.loaded.normalise(tiles), batch.tokens_bl)
     similarity, target = image @ text.T, torch.arange(len(image))
@@ -85,10 +85,10 @@ def test_dropped_last_batches(dataset_dir) -> None:
 def test_reshuffled_validation_and_augmentation_at_evaluation(dataset_dir, tmp_path) -> None:
     """Validation gives the same numbers each time, whatever was drawn before, and sees whole tiles."""
     trainer, _ = opened(dataset_dir, tmp_path)
-    first = validate(trainer.loaded, trainer.val, trainer.contrast.loss)
+    first = validate(trainer.loaded, trainer.val, trainer.gradients.loss)
     torch.manual_seed(99)
     np.random.seed(99)
-    assert validate(trainer.loaded, trainer.val, trainer.contrast.loss) == first
+    assert validate(trainer.loaded, trainer.val, trainer.gradients.loss) == first
     whole = trainer.val.read_levels(0, trainer.loaded.image_size)
     assert np.array_equal(next(iterate_eval_images(trainer.val, trainer.loaded.image_size, 1))[0, 0], whole)
 
@@ -118,7 +118,7 @@ def test_token_ids_cast_to_bf16(dataset_dir, tmp_path) -> None:
     trainer.loaded.model.token_embedding.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     trainer.train_step(batches[0])
     assert not seen[0].is_floating_point()
-    assert torch.equal(seen[0], trainer.loaded.shorten(batches[0].tokens_bl))
+    assert torch.equal(seen[0], trainer.loaded.trim_padding(batches[0].tokens_bl))
     assert not torch.equal(seen[0].bfloat16().long(), seen[0])
 
 
@@ -128,14 +128,14 @@ def test_white_fill(dataset_dir, tmp_path) -> None:
     for step in range(6):
         tiles, theta, gain, *_ = batches[step]
         dark = torch.clamp(tiles, max=40)
-        views = cut_views(dark, theta, gain, 32)
+        views = render_views(dark, theta, gain, 32)
         assert 0 < views.max() <= 40 / 255 + 1e-6
 
 
 def test_words_counted_for_tokens(dataset_dir, tmp_path) -> None:
     """Chunks of sentences fit the model's context as its tokenizer counts: these few words are many tokens."""
     _, batches = opened(dataset_dir, tmp_path, full_abstract_share=0.0)
-    loaded = _start(MODEL, TRAIN)
+    loaded = _initial_model(MODEL, TRAIN)
     text = " ".join(f"RXJ185635.{n} at 4.{n}E-15 erg." for n in range(9))
     rng = np.random.default_rng(1)
     lengths = [len(loaded.tokenizer.encode(batches.choice.draw(rng, [text]))) for _ in range(40)]
@@ -149,7 +149,7 @@ def test_checkpoint_taken_by_recency(dataset_dir, tmp_path) -> None:
     seen = []
     for step in (1, 2, 3):
         trainer.step = step
-        seen.append(trainer.validated())
+        seen.append(trainer.validate_if_due())
         trainer.save()
         with torch.no_grad():
             trainer.loaded.model.visual.proj.zero_()  # every image alike: no retrieval, and a moderate loss

@@ -1,4 +1,4 @@
-"""A training killed by the system at random steps, taken up each time with another number of loader workers."""
+"""A training killed by the system at random steps, resumed each time with another number of loader workers."""
 
 import os
 import random
@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from made_squares import MODEL, TRAIN, make_dataset
+from squares_dataset import MODEL, TRAIN, make_dataset
 
 from hubbleclip.training import checkpoints
 from hubbleclip.training.loop import train
@@ -19,7 +19,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
-from made_squares import MODEL
+from squares_dataset import MODEL
 from hubbleclip.config.settings import TrainSettings
 from hubbleclip.training.loop import train
 settings = TrainSettings.model_validate_json(sys.argv[4])
@@ -53,7 +53,7 @@ def curve(run: Path) -> list[dict[str, float]]:
 
 
 @pytest.mark.slow
-def test_killed_at_three_random_steps_the_curve_is_that_of_an_undisturbed_training(tmp_path) -> None:
+def test_killed_at_three_random_steps_the_curve_is_that_of_an_uninterrupted_training(tmp_path) -> None:
     dataset = make_dataset(tmp_path / "datasets")
     undisturbed = train(dataset, tmp_path / "undisturbed", MODEL, SETTINGS, code_version="test")
     steps = sorted(random.sample(range(1, SETTINGS.steps - 5), 3))

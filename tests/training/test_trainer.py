@@ -1,11 +1,11 @@
-"""What a step does: pieces of a batch, moving averages, early stop, mixtures, locks and refusals."""
+"""Training steps: micro-batches, moving averages, early stopping, interpolation, locks and rejected settings."""
 
 import json
 from pathlib import Path
 
 import pytest
 import torch
-from made_squares import MODEL, TRAIN, make_dataset
+from squares_dataset import MODEL, TRAIN, make_dataset
 
 from hubbleclip.config.settings import ModelSettings
 from hubbleclip.core.errors import DatasetError, TrainingError
@@ -15,12 +15,12 @@ from hubbleclip.dataset.manifest import read_dataset
 from hubbleclip.training import checkpoints
 from hubbleclip.training.checkpoints import load_run_model
 from hubbleclip.training.distributed import World
-from hubbleclip.training.loop import _deterministic, _open_batches, _start, train
+from hubbleclip.training.loop import _deterministic, _initial_model, _open_batches, train
 from hubbleclip.training.models.builder import load_model
 from hubbleclip.training.runs import open_run, read_run
 from hubbleclip.training.tracking import read_metrics
 from hubbleclip.training.trainer import Trainer, make_trainer
-from hubbleclip.training.wise_ft import mix
+from hubbleclip.training.wise_ft import interpolate
 
 ALONE = World(rank=0, size=1, device=torch.device("cpu"))
 
@@ -32,7 +32,7 @@ def dataset_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def opened(dataset_dir: Path, model: ModelSettings = MODEL, **changes) -> tuple[Trainer, object]:
     info, settings = read_dataset(dataset_dir), TRAIN.model_copy(update=changes)
-    loaded = _start(model, settings)
+    loaded = _initial_model(model, settings)
     batches = _open_batches(info, settings, loaded, ALONE)
     return make_trainer(loaded, settings, ALONE, val=open_split(info, "val"), run_dir=dataset_dir), batches
 
@@ -45,7 +45,7 @@ def gradients(dataset_dir: Path, **changes) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("loss", ["multi_positive", "siglip_masked"])
 @pytest.mark.parametrize("rows", [1, 3])
-def test_pieces_of_a_batch_give_the_gradients_of_the_whole(dataset_dir, loss, rows) -> None:
+def test_micro_batches_give_the_gradients_of_the_whole(dataset_dir, loss, rows) -> None:
     whole = gradients(dataset_dir, loss=loss)
     pieces = gradients(dataset_dir, loss=loss, micro_batch=rows)
     assert whole.keys() == pieces.keys()
@@ -53,55 +53,55 @@ def test_pieces_of_a_batch_give_the_gradients_of_the_whole(dataset_dir, loss, ro
     assert max(gradient.abs().max() for gradient in whole.values()) > 1e-3
 
 
-def test_pieces_work_with_a_locked_tower_and_a_fixed_scale(dataset_dir) -> None:
+def test_micro_batches_work_with_a_locked_tower_and_a_fixed_scale(dataset_dir) -> None:
     changes = {"mode": "locked_image", "fixed_scale": 4.6}
     whole, pieces = gradients(dataset_dir, **changes), gradients(dataset_dir, micro_batch=2, **changes)
     assert "logit_scale" not in whole and whole.keys() == pieces.keys()
     assert all(torch.allclose(whole[name], pieces[name], atol=1e-5) for name in whole)
 
 
-def test_pieces_are_refused_where_norms_would_see_them(dataset_dir) -> None:
+def test_micro_batches_are_rejected_where_batch_norms_would_see_them(dataset_dir) -> None:
     with pytest.raises(TrainingError, match=r"train\.frozen_norms"):
         opened(dataset_dir, ModelSettings(name="hubbleclip-tiny", pretrained=""), micro_batch=2)
 
 
-def test_moving_average_is_what_is_validated_and_kept(dataset_dir) -> None:
+def test_the_moving_average_is_validated_and_saved(dataset_dir) -> None:
     trainer, batches = opened(dataset_dir, ema=0.75)
     expected = None
     for step in range(3):
         trainer.train_step(batches[step])
         now = trainer.loaded.model.visual.proj.detach()
         expected = now.clone() if expected is None else 0.75 * expected + 0.25 * now
-    assert torch.allclose(trainer.evaluated.model.visual.proj, expected, atol=1e-6)
+    assert torch.allclose(trainer.evaluation_model.model.visual.proj, expected, atol=1e-6)
     assert not torch.allclose(now, expected, atol=1e-6)
 
 
-def test_training_stops_when_val_has_not_become_better_and_keeps_the_best(dataset_dir, tmp_path) -> None:
+def test_training_stops_when_val_has_not_improved_and_keeps_the_best(dataset_dir, tmp_path) -> None:
     patient = TRAIN.model_copy(update={"steps": 40, "patience": 2, "validate_every": 1, "learning_rate": 1e-9})
     run = train(dataset_dir, tmp_path, MODEL, patient, code_version="test")
     assert [row["step"] for row in read_metrics(run)] == [1, 2, 3]
     assert (read_run(run).run.best_step, read_run(run).run.samples_seen) == (1, 3 * TRAIN.batch_size)
 
 
-def test_a_val_of_one_group_stops_no_training_and_the_last_checkpoint_counts(tmp_path, caplog) -> None:
+def test_a_val_of_one_group_does_not_stop_training_and_the_last_checkpoint_counts(tmp_path, caplog) -> None:
     dataset = make_dataset(tmp_path / "datasets", num_groups=5)
     patient = TRAIN.model_copy(update={"patience": 1, "validate_every": 1, "wise_alphas": (0.0,)})
     run = train(dataset, tmp_path / "runs", MODEL, patient, code_version="test")
     best = json.loads((run / "best.json").read_text())
     assert (best["step"], best["score"]) == (TRAIN.steps, None)
-    assert "no two groups" in caplog.text
+    assert "fewer than two groups" in caplog.text
 
 
-def test_mixture_is_the_start_at_0_and_the_trained_model_at_1(dataset_dir) -> None:
+def test_interpolation_is_the_initial_model_at_0_and_the_trained_model_at_1(dataset_dir) -> None:
     start, trained = ({"w": torch.randn(3), "n": torch.tensor(k)} for k in (0, 7))
-    assert torch.equal(mix(start, trained, 0.0)["w"], start["w"])
-    assert torch.equal(mix(start, trained, 1.0)["w"], trained["w"])
-    assert torch.allclose(mix(start, trained, 0.25)["w"], 0.75 * start["w"] + 0.25 * trained["w"])
-    assert mix(start, trained, 0.0)["n"] == 7
+    assert torch.equal(interpolate(start, trained, 0.0)["w"], start["w"])
+    assert torch.equal(interpolate(start, trained, 1.0)["w"], trained["w"])
+    assert torch.allclose(interpolate(start, trained, 0.25)["w"], 0.75 * start["w"] + 0.25 * trained["w"])
+    assert interpolate(start, trained, 0.0)["n"] == 7
 
 
 @pytest.mark.parametrize(("rate", "expected"), [(1e-12, 0.0), (3e-3, None)])
-def test_the_best_mixture_on_val_is_what_the_run_holds(dataset_dir, tmp_path, rate, expected) -> None:
+def test_the_run_holds_the_interpolation_that_is_best_on_val(dataset_dir, tmp_path, rate, expected) -> None:
     settings = TRAIN.model_copy(update={"wise_alphas": (1.0, 0.0, 0.5), "learning_rate": rate, "steps": 4})
     run = train(dataset_dir, tmp_path, MODEL, settings, code_version="test")
     best = json.loads((run / "best.json").read_text())
@@ -109,10 +109,10 @@ def test_the_best_mixture_on_val_is_what_the_run_holds(dataset_dir, tmp_path, ra
     assert set(scores) == {0.0, 0.5, 1.0} and best["score"] == max(scores.values())
     assert best["alpha"] == min(alpha for alpha, score in scores.items() if score == max(scores.values()))
     assert expected is None or best["alpha"] == expected
-    start = _start(MODEL, settings).model.state_dict()
+    start = _initial_model(MODEL, settings).model.state_dict()
     trained = checkpoints.read_checkpoint(run, best["step"])["state_dict"]
     kept = load_run_model(run).model.state_dict()
-    assert all(torch.equal(kept[name], weight) for name, weight in mix(start, trained, best["alpha"]).items())
+    assert all(torch.equal(kept[name], weight) for name, weight in interpolate(start, trained, best["alpha"]).items())
 
 
 def test_two_trainings_of_the_same_settings_do_not_share_a_run(dataset_dir, tmp_path) -> None:
@@ -125,7 +125,7 @@ def test_two_trainings_of_the_same_settings_do_not_share_a_run(dataset_dir, tmp_
     assert train(dataset_dir, tmp_path, MODEL, TRAIN, code_version="test") == run_dir
 
 
-def test_a_dataset_of_another_contract_is_refused(dataset_dir, tmp_path) -> None:
+def test_a_dataset_of_another_contract_is_rejected(dataset_dir, tmp_path) -> None:
     description = json.loads((dataset_dir / "dataset.json").read_text()) | {"contract_version": "99.0.0"}
     other = tmp_path / "dataset"
     other.mkdir()
@@ -137,7 +137,7 @@ def test_a_dataset_of_another_contract_is_refused(dataset_dir, tmp_path) -> None
         train(other, tmp_path / "runs", MODEL, TRAIN, code_version="test")
 
 
-def test_a_split_without_samples_is_refused(dataset_dir) -> None:
+def test_a_split_without_samples_is_rejected(dataset_dir) -> None:
     loaded = load_model(MODEL, 1)
     with pytest.raises(DatasetError, match="train has 0 proposal groups"):
         open_train_batches(
@@ -146,14 +146,14 @@ def test_a_split_without_samples_is_refused(dataset_dir) -> None:
         )  # fmt: skip
 
 
-def test_a_training_that_is_refused_leaves_nothing_behind(tmp_path) -> None:
+def test_a_training_that_is_rejected_leaves_nothing_behind(tmp_path) -> None:
     dataset = make_dataset(tmp_path / "datasets", num_groups=1)
     with pytest.raises(DatasetError, match="1 proposal group"):
         train(dataset, tmp_path / "runs", MODEL, TRAIN, code_version="test")
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_batch_of_one_caption_is_refused(dataset_dir) -> None:
+def test_a_batch_of_one_caption_is_rejected(dataset_dir) -> None:
     _, batches = opened(dataset_dir)
     batches.tiles.__dict__["captions"] = [["One text for all."] for _ in batches.tiles.rows]
     with pytest.raises(DatasetError, match=r"all captions of batch 0 .*train\.batch_size"):
@@ -168,5 +168,5 @@ def test_deterministic_mode_is_on_while_it_trains_only() -> None:
 
 def test_a_compiled_model_keeps_the_names_of_its_weights(dataset_dir) -> None:
     compiled, _ = opened(dataset_dir, compile=True)
-    assert compiled.contrast.wrapped is not compiled.contrast.model
-    assert compiled.evaluated.model.state_dict().keys() == load_model(MODEL, 1).model.state_dict().keys()
+    assert compiled.gradients.wrapped is not compiled.gradients.model
+    assert compiled.evaluation_model.model.state_dict().keys() == load_model(MODEL, 1).model.state_dict().keys()

@@ -34,7 +34,7 @@ from hubbleclip.archives.http.rate_limit import (
     same_host,
     user_agent,
 )
-from hubbleclip.archives.watchdog import POOLS
+from hubbleclip.archives.http.watchdog import POOLS
 from hubbleclip.config.settings import FetchSettings
 from hubbleclip.core.errors import (
     ArchiveBusyError,

@@ -23,7 +23,7 @@ from hubbleclip.archives.mast.raw_responses import OBSERVATIONS, PRODUCTS, RawRe
 from hubbleclip.archives.stsci.client import ProposalSource
 from hubbleclip.config.settings import ArchiveSettings, FetchSettings
 from hubbleclip.core.layout import Layout
-from hubbleclip.core.process_local import MadeApart
+from hubbleclip.core.process_local import ProcessLocal
 from hubbleclip.core.records import Observation, Product, Proposal, Rejection
 from hubbleclip.missions import MISSIONS, mission_of_collections
 
@@ -39,7 +39,7 @@ TIMEOUTS_PER_WINDOW = 2
 """A window that times out this many times is halved: the server may manage a smaller query."""
 
 
-class MastArchive(MadeApart):
+class MastArchive(ProcessLocal):
     """MAST and STScI behind the Archive protocol. Threads may share one object."""
 
     is_at_hand = False

@@ -25,9 +25,9 @@ from hubbleclip.core.errors import (
     ArchiveError,
     ArchiveTimeoutError,
     BadJsonError,
-    EmptyAnswerError,
+    EmptyResultError,
     NullColumnsError,
-    PartialAnswerError,
+    PartialResultError,
     WebPageError,
 )
 
@@ -40,8 +40,8 @@ ERRORS: dict[str, type[ArchiveError]] = {
     "timeout": ArchiveTimeoutError,
     "html": WebPageError,
     "bad_json": BadJsonError,
-    "empty": EmptyAnswerError,
-    "partial": PartialAnswerError,
+    "empty": EmptyResultError,
+    "partial": PartialResultError,
     "null_columns": NullColumnsError,
 }
 """Error by the kind of damage, raised once retries did not help."""
@@ -240,7 +240,7 @@ class MastClient:
             if len(distinct) == len(rows) or distinct in seen:
                 return rows
             seen.append(distinct)
-        raise PartialAnswerError(
+        raise PartialResultError(
             f"{urlsplit(self.url).netloc}: product lists differ from response to response: try again later"
         )
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from hubbleclip.archives.mast.client import ResultPage, Row
-from hubbleclip.core.errors import ArchiveTimeoutError, PartialAnswerError
+from hubbleclip.core.errors import ArchiveTimeoutError, PartialResultError
 
 MIN_DAYS = 1 / 86400
 """A window is not halved below one second: observations that were released together are paged."""
@@ -88,7 +88,7 @@ class Query:
 
         Raises
         ------
-        PartialAnswerError
+        PartialResultError
             When the number of rows differs from the promised one. Errors of `count` and `request` pass through.
 
         """
@@ -103,7 +103,7 @@ class Query:
                 continue
             try:
                 result = self.request(window, 1)
-            except (ArchiveTimeoutError, PartialAnswerError):
+            except (ArchiveTimeoutError, PartialResultError):
                 if not window.is_divisible:
                     raise
                 todo += [(half, None) for half in reversed(window.halves())]
@@ -161,15 +161,15 @@ class Query:
                 yield new
             if len(seen) == result.total:
                 return
-        raise PartialAnswerError(
+        raise PartialResultError(
             f"{len(seen)} of {result.total} observations came from MJD {window.low}: run the same command again"
         )
 
     def _settle(self, whole: Window, promised: int) -> None:
-        """Raise PartialAnswerError unless the archive has changed meanwhile and now counts the rows that came."""
+        """Raise PartialResultError unless the archive has changed meanwhile and now counts the rows that came."""
         now = self.num_in(whole)
         if now != self.num_rows:
-            raise PartialAnswerError(
+            raise PartialResultError(
                 f"{self.num_rows} of {promised} observations came (now {now}): run the same command again"
             )
 

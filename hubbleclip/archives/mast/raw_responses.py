@@ -48,7 +48,7 @@ class RawResponses:
 
         """
         about = json.dumps([str(obsid) for obsid in obsids])
-        write_bytes(self.layout.answer(kind, about, SUFFIX), _packed(about, rows))
+        write_bytes(self.layout.raw_response(kind, about, SUFFIX), _packed(about, rows))
 
     def pages(self) -> Iterator[list[Row]]:
         """Read all stored observations.
@@ -94,7 +94,7 @@ class RawResponses:
 
     def _folder(self, kind: str) -> Path:
         """Where responses of a kind are stored."""
-        return self.layout.answer(kind, "", "").parent
+        return self.layout.raw_response(kind, "", "").parent
 
     def _files(self, kind: str) -> list[Path]:
         """Stored responses, oldest first. Raises ArchiveError when there are none."""

@@ -30,7 +30,7 @@ from hubbleclip.archives.stsci.parsers import ProposalText, find_bulk_link, pars
 from hubbleclip.archives.stsci.program_listing import parse_listing
 from hubbleclip.config.settings import ArchiveSettings
 from hubbleclip.core.errors import ArchiveDownError, ArchiveError, SettingsError
-from hubbleclip.core.io import replacing, write_bytes, write_text
+from hubbleclip.core.io import atomic_write, write_bytes, write_text
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Proposal, Rejection
 from hubbleclip.core.text_cleaning import clean_number
@@ -173,8 +173,8 @@ class ProposalSource:
     def _read_single(self, single: Single, number: str) -> ProposalText | None:
         """What a source says of one proposal: as landed, or asked for anew when that is old; None when it has none."""
         key = f"{single.name}:{number}"
-        landed = self.layout.answer(KIND, key, single.suffix)
-        note = self.layout.answer(KIND, key, ".about.json")
+        landed = self.layout.raw_response(KIND, key, single.suffix)
+        note = self.layout.raw_response(KIND, key, ".about.json")
 
         def read(data: bytes) -> ProposalText:
             return single.read(data, number)
@@ -252,7 +252,7 @@ class ProposalSource:
             if not bulk:
                 raise ArchiveError(f"{url} holds no proposal: its layout may have changed")
             body.seek(0)
-            with replacing(self.landed) as temporary, temporary.open("wb") as file:
+            with atomic_write(self.landed) as temporary, temporary.open("wb") as file:
                 shutil.copyfileobj(body, file)
         write_text(self.version, response.headers.get("ETag", ""))
         self._bulk = bulk

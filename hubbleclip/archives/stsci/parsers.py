@@ -21,7 +21,7 @@ from bs4.exceptions import ParserRejectedMarkup
 from hubbleclip.archives.stsci.categories import clean_category
 from hubbleclip.core.errors import ArchiveError
 from hubbleclip.core.text_cleaning import (
-    UNSEEN,
+    INVISIBLE,
     clean_cycle,
     clean_name,
     clean_number,
@@ -207,7 +207,7 @@ def _read_xml(data: bytes, number: str) -> ET.Element:
     try:
         return ET.fromstring(data)  # noqa: S314
     except (ET.ParseError, LookupError, ValueError):
-        text = XML_DECLARATION.sub("", UNSEEN.sub("", decode(data)), count=1)
+        text = XML_DECLARATION.sub("", INVISIBLE.sub("", decode(data)), count=1)
     try:
         return ET.fromstring(text)  # noqa: S314
     except (ET.ParseError, ValueError) as error:

@@ -1,4 +1,4 @@
--- Cut products of visits, with their filters, and when a colour tile of them, or the reason for none, was written.
+-- Products of visits that were cut, with their filters, and when their colour tile, or its rejection, was written.
 WITH seen AS (
   SELECT product_uri AS uri, product_sha256 AS sha256, any_value(filter) AS filter, any_value(instrument) AS instrument
   FROM tile WHERE settings_digest = $settings_digest AND coalesce(view, 'native') <> 'colour' AND filter IS NOT NULL

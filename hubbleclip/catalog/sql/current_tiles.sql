@@ -1,4 +1,4 @@
--- Tiles cut under these settings from what the products hold now; of colour tiles all products count.
+-- Tiles cut under these settings from the current content of their products. A colour tile is current while all its products are.
 SELECT t.* FROM tile t JOIN product p ON p.uri = t.product_uri AND p.sha256 = t.product_sha256 AND p.superseded_at IS NULL
 WHERE t.settings_digest = $settings_digest
   AND t.tile_id NOT IN (

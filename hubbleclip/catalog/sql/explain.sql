@@ -1,4 +1,4 @@
--- The whole chain behind one tile: from the shard's offset back to the proposal's abstract.
+-- Lineage of one tile, from its offset in a shard back to the proposal's abstract.
 WITH packed AS (
   SELECT l.dataset_digest, l.shard, l."offset", l.length, h.split, h.sha256 AS shard_sha256,
          coalesce(h.home_digest, l.dataset_digest) AS home_digest, d.path AS dataset, d.inputs_digest AS dataset_inputs, d.built_at

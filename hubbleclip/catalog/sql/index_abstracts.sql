@@ -1,4 +1,4 @@
--- Words of every proposal that has none yet, as `search_abstracts` reads them: a to z and 0 to 9, in lower case.
+-- Index the words of every proposal that is not indexed yet, for `search_abstracts`: a to z and 0 to 9, in lower case.
 INSERT INTO abstract_word
 SELECT word, proposal_id, count(*) FROM (
   SELECT proposal_id, unnest(words(title || ' ' || coalesce(abstract, ''))) AS word

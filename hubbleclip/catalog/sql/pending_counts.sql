@@ -1,4 +1,4 @@
--- Items that each stage has still to do.
+-- Number of pending items of the stages `split` and `shards`.
 WITH tiles AS (
     SELECT t.tile_id FROM tile t JOIN product p ON p.uri = t.product_uri AND p.sha256 = t.product_sha256 AND p.superseded_at IS NULL
     WHERE t.settings_digest = $tile_settings

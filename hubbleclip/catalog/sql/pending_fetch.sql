@@ -1,5 +1,5 @@
--- Names of chosen products to be fetched: never fetched, or there in another version, or dropped and not cut under these
--- tile settings; but for those that wait or were given up.
+-- Selected products to be fetched: never fetched, or with a newer version in the archive, or deleted from disk and not cut under
+-- these tile settings; without those that wait for a retry or were rejected.
 SELECT p.uri FROM product p
 WHERE p.superseded_at IS NULL
   AND (p.sha256 IS NULL OR p.archive_version IS DISTINCT FROM p.fetched_version

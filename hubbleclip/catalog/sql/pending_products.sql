@@ -1,5 +1,5 @@
--- Proposals with observations whose products are to be listed: never asked for, or under other settings, or of a row that
--- has changed since, or before $stale_before. The choice is made among all observations that are known of a proposal.
+-- Proposals with observations whose products are to be listed: never listed, or under other settings, or changed since, or before
+-- $stale_before. num_known counts all observations of the proposal, because products are selected among all of them.
 SELECT o.proposal_id, count(*) AS num_known,
        count(*) FILTER (l.obs_id IS NULL OR l.settings_digest <> $settings_digest
                         OR l.fingerprint IS DISTINCT FROM o.fingerprint OR l.listed_at < $stale_before) AS num

@@ -1,5 +1,5 @@
--- Proposals that observations name and that have not been fetched, or that had no abstract when they were, before
--- $stale_before ($again: all), but for those that wait or were given up.
+-- Proposals of observations that were never fetched, or were fetched without an abstract before $stale_before; with $again all.
+-- Without those that wait for a retry or were rejected.
 SELECT DISTINCT o.proposal_id, coalesce(p.abstract IS NULL AND p.fetched_at < $stale_before, false) AS is_stale
 FROM observation o LEFT JOIN proposal p USING (proposal_id)
 WHERE ($again OR p.proposal_id IS NULL OR is_stale)

@@ -1,2 +1,2 @@
--- Products by their names.
+-- Products by URI.
 SELECT p.* FROM product p SEMI JOIN (SELECT unnest($uris) AS uri) USING (uri)

@@ -1,29 +1,30 @@
--- Searches by place and by words, as functions. Set anew at every migration.
+-- Searches by sky position and by words, as table macros. Redefined whenever this text changes.
 
 -- Great circle by the haversine formula: to 1e-12 degrees, near the antipode to 1e-6 (Sinnott 1984, Sky & Telescope 68, 158).
 CREATE OR REPLACE MACRO separation_deg(ra1, dec1, ra2, dec2) AS
   degrees(2 * asin(least(1, sqrt(
     sin(radians(dec2 - dec1) / 2) ** 2
     + cos(radians(dec1)) * cos(radians(dec2)) * sin(radians(ra2 - ra1) / 2) ** 2))));
-COMMENT ON MACRO separation_deg IS 'Angle between two places on the sky; all in degrees';
+COMMENT ON MACRO separation_deg IS 'Angular separation of two positions on the sky; all in degrees';
 
 CREATE OR REPLACE MACRO turn_deg(angle) AS angle - 360 * floor(angle / 360);
-COMMENT ON MACRO turn_deg IS 'An angle brought into 0 to 360 degrees; one that is there stays as it is, to the last bit';
+COMMENT ON MACRO turn_deg IS 'An angle wrapped to [0, 360) degrees; one in that range keeps its exact bits';
 
--- Bounds that do not cross 0 hold both or not at all; of those that do, exactly one. It is put as an equality, since DuckDB tests
--- that while it scans and reads the other columns of hits alone, unlike an OR or arithmetic on the column; and each bound stands
--- in it twice only, since binding and planning the text of a macro takes as long as scanning a million rows.
+-- For a range that does not cross 0 both comparisons must hold; for one that does, exactly one of them. It is written as an
+-- equality because DuckDB evaluates that during the scan and reads the other columns of matching rows only, unlike an OR or
+-- arithmetic on the column. Each bound occurs only twice because binding and planning a long macro takes as long as scanning a
+-- million rows.
 CREATE OR REPLACE MACRO in_wedge(ra, west, east) AS
   ((ra >= turn_deg(west)) = (ra <= turn_deg(east))) = (turn_deg(west) <= turn_deg(east));
-COMMENT ON MACRO in_wedge IS 'Whether a right ascension of 0 to 360 degrees lies eastwards of one and westwards of another';
+COMMENT ON MACRO in_wedge IS 'Whether a right ascension of 0 to 360 degrees lies east of one and west of another';
 
--- Right ascension changes by at most 1 / cos(declination) of the way, and no declination in the cone lies farther out than this.
+-- An arc changes right ascension by at most its length / cos(declination); this takes the declination in the cone nearest a pole.
 CREATE OR REPLACE MACRO half_width_deg(declination, radius) AS
   (radius + 1e-6) / cos(radians(least(90, abs(declination) + radius)));
-COMMENT ON MACRO half_width_deg IS 'Half the extent of a cone in right ascension, or more; at least 180 where the cone holds a pole';
+COMMENT ON MACRO half_width_deg IS 'Upper bound of half the extent of a cone in right ascension; at least 180 where the cone contains a pole';
 
--- The band and the wedge about the cone come first: they are plain ranges, and leave little to the exact test. They are
--- wider by 1e-6 degrees, so that no rounding loses a tile.
+-- The bounding band in declination and wedge in right ascension come first: plain ranges that leave few rows to the exact test.
+-- They are wider by 1e-6 degrees, so that rounding loses no tile.
 CREATE OR REPLACE MACRO cone(ra, "dec", radius_deg) AS TABLE
   WITH near AS (
     SELECT tile_id, separation_deg(ra, "dec", ra_deg, dec_deg) AS separation_deg, ra_deg, dec_deg, proposal_id, instrument, filter
@@ -32,26 +33,26 @@ CREATE OR REPLACE MACRO cone(ra, "dec", radius_deg) AS TABLE
       AND (half_width_deg("dec", radius_deg) >= 180
            OR in_wedge(ra_deg, ra - half_width_deg("dec", radius_deg), ra + half_width_deg("dec", radius_deg))))
   FROM near WHERE separation_deg <= radius_deg ORDER BY separation_deg, tile_id;
-COMMENT ON MACRO TABLE cone IS 'cone(ra, dec, radius_deg): tiles whose centre lies that near to a place, nearest first; in degrees';
+COMMENT ON MACRO TABLE cone IS 'cone(ra, dec, radius_deg): tiles whose centre lies within a radius of a position, nearest first; in degrees';
 
 CREATE OR REPLACE MACRO box(ra_min, ra_max, dec_min, dec_max) AS TABLE
   SELECT tile_id, ra_deg, dec_deg, proposal_id, instrument, filter
   FROM tile
   WHERE dec_deg BETWEEN dec_min AND dec_max AND (ra_max - ra_min >= 360 - 1e-9 OR in_wedge(ra_deg, ra_min, ra_max))
   ORDER BY tile_id;
-COMMENT ON MACRO TABLE box IS 'box(ra_min, ra_max, dec_min, dec_max): tiles whose centre lies between, from ra_min eastwards, also across 0; in degrees';
+COMMENT ON MACRO TABLE box IS 'box(ra_min, ra_max, dec_min, dec_max): tiles whose centre lies in the range, from ra_min eastwards, also across 0; in degrees';
 
 CREATE OR REPLACE MACRO words("text") AS regexp_extract_all(lower("text"), '[a-z0-9]+');
 COMMENT ON MACRO words IS 'The words of a text, in lower case';
 
--- BM25 with k1 1.2 and b 0.75 (Robertson & Zaragoza 2009, eq. 3.15), its idf never negative.
+-- BM25 with k1 = 1.2 and b = 0.75 (Robertson & Zaragoza 2009, eq. 3.15); the 1 + in the logarithm keeps the idf positive.
 CREATE OR REPLACE MACRO search_abstracts("text") AS TABLE
   WITH everything AS (SELECT count(*) AS num, avg(num_words) AS mean FROM abstract_length WHERE num_words > 0),
-  found AS (FROM abstract_word WHERE word IN (SELECT unnest(words("text")))),
+  matching AS (FROM abstract_word WHERE word IN (SELECT unnest(words("text")))),
   weight AS (SELECT word, ln(1 + (any_value(everything.num) - count(*) + 0.5) / (count(*) + 0.5)) AS idf
-             FROM found, everything GROUP BY word),
-  scored AS (SELECT proposal_id, sum(idf * found.num * 2.2 / (found.num + 1.2 * (0.25 + 0.75 * num_words / mean))) AS score
-             FROM found JOIN weight USING (word) JOIN abstract_length USING (proposal_id), everything GROUP BY proposal_id)
+             FROM matching, everything GROUP BY word),
+  scored AS (SELECT proposal_id, sum(idf * matching.num * 2.2 / (matching.num + 1.2 * (0.25 + 0.75 * num_words / mean))) AS score
+             FROM matching JOIN weight USING (word) JOIN abstract_length USING (proposal_id), everything GROUP BY proposal_id)
   SELECT proposal_id, round(score, 9) AS score, cycle, title, pi, abstract
   FROM scored JOIN proposal USING (proposal_id) ORDER BY score DESC, proposal_id;
 COMMENT ON MACRO TABLE search_abstracts IS 'search_abstracts(text): proposals whose title or abstract holds a word of the text, by BM25, best first';

@@ -1,6 +1,6 @@
--- Questions that people ask of the catalog, as views. Set anew at every migration.
--- `HAVING num > 0` leaves nothing out: DuckDB expects fewer rows by it, and builds its hash table of these counts, not of the
--- wider rows that they are joined to.
+-- Views for users' queries. Redefined whenever this text changes.
+-- `HAVING num > 0` removes no row: it lowers DuckDB's row estimate, so that the hash table of a join is built of the counts and
+-- not of the wider rows that they are joined to.
 
 CREATE OR REPLACE VIEW coverage AS
 WITH cut AS (SELECT obs_id, count(*) AS num FROM tile GROUP BY obs_id HAVING num > 0),
@@ -16,7 +16,7 @@ CREATE OR REPLACE VIEW sample_caption AS
 SELECT tile_id, split, proposal_id, title, category, target_name, instrument, filter, ra_deg, dec_deg,
        unnest(caption_kinds) AS kind, unnest(captions) AS caption
 FROM sample;
-COMMENT ON VIEW sample_caption IS 'One row a sample and caption, with its position on the sky';
+COMMENT ON VIEW sample_caption IS 'One row per sample and caption, with its position on the sky';
 
 CREATE OR REPLACE VIEW proposal_without_tile AS
 WITH bare AS (SELECT proposal_id, title FROM proposal ANTI JOIN tile USING (proposal_id)),
@@ -35,11 +35,11 @@ SELECT proposal_id, title, coalesce(seen.num, 0) AS num_observations, coalesce(c
                           WHEN num_fetched = 0 THEN 'not fetched yet' ELSE 'not cut yet' END]) AS reasons
 FROM bare LEFT JOIN seen USING (proposal_id) LEFT JOIN chosen USING (proposal_id) LEFT JOIN reason USING (proposal_id)
 ORDER BY proposal_id;
-COMMENT ON VIEW proposal_without_tile IS 'Proposals that gave no tile, and why';
+COMMENT ON VIEW proposal_without_tile IS 'Proposals without a tile, and why';
 
 CREATE OR REPLACE VIEW rejection_count AS
 SELECT stage, reason, count(*) AS num FROM rejection GROUP BY ALL ORDER BY ALL;
-COMMENT ON VIEW rejection_count IS 'Items left out, by stage and reason';
+COMMENT ON VIEW rejection_count IS 'Rejected items, by stage and reason';
 
 CREATE OR REPLACE VIEW split_count AS
 SELECT split, reason, count(*) AS num_tiles, count(DISTINCT group_id) AS num_groups FROM split GROUP BY ALL ORDER BY ALL;
@@ -48,11 +48,11 @@ COMMENT ON VIEW split_count IS 'Tiles and proposal groups by split, with the rea
 CREATE OR REPLACE VIEW run_metric AS
 SELECT r.run_id, r.model AS architecture, r.loss, r.steps, m.protocol, m.split, m.model, m.name, m.value, m.low, m.high
 FROM run r JOIN metric m USING (run_id) ORDER BY ALL;
-COMMENT ON VIEW run_metric IS 'Figures of every run with their 95 % intervals';
+COMMENT ON VIEW run_metric IS 'Metrics of every run with their 95 % intervals';
 
 CREATE OR REPLACE VIEW waiting_item AS
 SELECT entity, entity_id, stage, attempts, error, detail, first_at, last_at, next_try_at FROM attempt ORDER BY next_try_at;
-COMMENT ON VIEW waiting_item IS 'Items that failed, with the last error and the time (UTC) from which they are tried again';
+COMMENT ON VIEW waiting_item IS 'Failed items, with the last error and the time (UTC) of the next attempt';
 
 CREATE OR REPLACE VIEW product_history AS
 WITH cut AS (SELECT product_sha256 AS sha256, count(*) AS num FROM tile GROUP BY ALL HAVING num > 0)
@@ -60,7 +60,7 @@ SELECT v.uri, v.version, v.sha256, v.archive_version, v.size_bytes, v.source, v.
        p.version = v.version AND p.superseded_at IS NULL AS is_current, coalesce(cut.num, 0) AS num_tiles
 FROM product_version v LEFT JOIN product p USING (uri) LEFT JOIN cut ON cut.sha256 = v.sha256
 ORDER BY v.uri, v.version;
-COMMENT ON VIEW product_history IS 'Every content that a product has had, and how many tiles were cut from it';
+COMMENT ON VIEW product_history IS 'All contents of each product over time, and the number of tiles cut from each';
 
 CREATE OR REPLACE VIEW storage AS
 SELECT 'products' AS stage, count(*) AS num_files, sum(size_bytes)::BIGINT AS size_bytes, count(*) - count(size_bytes) AS num_of_unknown_size

@@ -1,11 +1,11 @@
--- The product lists of whole proposals: new_listing names their observations, new_product the chosen files.
--- A file that the archive has in another version is tried again, however often it failed before.
+-- Write the product lists of whole proposals: new_listing holds their observations, new_product the selected files.
+-- A file with a new version in the archive is retried, however often it failed before.
 DELETE FROM attempt WHERE entity = 'product' AND stage = 'fetch' AND entity_id IN (
     SELECT uri FROM product p JOIN new_product n USING (uri) WHERE p.archive_version IS DISTINCT FROM n.archive_version);
 DELETE FROM rejection WHERE entity = 'product' AND stage = 'fetch' AND entity_id IN (
     SELECT uri FROM product p JOIN new_product n USING (uri) WHERE p.archive_version IS DISTINCT FROM n.archive_version);
 
--- What is known of the content stays. Content from before versions were kept counts as the version listed now.
+-- Columns of the content are kept. Content fetched before versions were recorded counts as the version listed now.
 INSERT INTO product (uri, obs_id, proposal_id, file_name, kind, size_bytes, choice, archive_version)
 SELECT uri, obs_id, proposal_id, file_name, kind, size_bytes, choice, archive_version FROM new_product
 ON CONFLICT (uri) DO UPDATE SET

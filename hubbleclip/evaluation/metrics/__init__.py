@@ -1,1 +1,1 @@
-"""Scores turned into metrics with intervals."""
+"""Metrics with confidence intervals, computed from similarity scores."""

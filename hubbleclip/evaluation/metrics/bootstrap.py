@@ -1,7 +1,7 @@
-"""95 % intervals by resampling whole proposal groups.
+"""95 % confidence intervals by resampling whole proposal groups (cluster bootstrap).
 
-Tiles of a group share a caption and often a field, so that they are not independent: resampling tiles would give
-intervals that are too narrow. Every scorer gets the same draws, so differences between scorers are paired.
+Tiles of a group share a caption and often a field, so they are not independent: resampling tiles would give intervals
+that are too narrow. Every scorer gets the same resamples, so differences between scorers are paired.
 """
 
 from __future__ import annotations
@@ -12,59 +12,153 @@ from scipy import stats
 from hubbleclip.evaluation.metrics.retrieval import Floats, Ints
 
 TAIL = 0.025
+"""Probability outside either end of a 95 % interval."""
 
 
 def draw_weights(num_groups: int, num_resamples: int, seed: int) -> Ints:
-    """How often each group stands in each resample: (b, g) counts, every row adding up to `num_groups`."""
+    """Draw bootstrap resamples as counts of each group.
+
+    Parameters
+    ----------
+    num_groups : int
+        Number g of groups.
+    num_resamples : int
+        Number b of resamples.
+    seed : int
+        Seed of the random numbers.
+
+    Returns
+    -------
+    ndarray
+        Counts (b, g), each row with the sum `num_groups`.
+
+    """
     rng = np.random.default_rng(seed)
     weights_bg: Ints = rng.multinomial(num_groups, np.full(num_groups, 1 / num_groups), size=num_resamples)
     return weights_bg
 
 
 def resampled_means(values_qm: Floats, group_q: Ints, weights_bg: Ints) -> Floats:
-    """Means (b, m) of m columns of values over the queries of each resample; a drawn group brings all its queries."""
+    """Compute means over the queries of each resample; a drawn group contributes all its queries.
+
+    Parameters
+    ----------
+    values_qm : ndarray
+        Values (q, m) of m metrics for q queries.
+    group_q : ndarray
+        Group (q,) of each query.
+    weights_bg : ndarray
+        Bootstrap weights (b, g).
+
+    Returns
+    -------
+    ndarray
+        Means (b, m); 0 for a resample without queries.
+
+    """
     num_groups = weights_bg.shape[1]
+    # Sums per group first: one small matrix product instead of a pass over the queries per resample.
     sums_gm = np.zeros((num_groups, values_qm.shape[1]))
     np.add.at(sums_gm, group_q, values_qm)
-    counts_g = np.bincount(group_q, minlength=num_groups)
+    counts_g = np.bincount(group_q, minlength=num_groups)  # queries per group
     means_bm: Floats = (weights_bg @ sums_gm) / np.maximum(weights_bg @ counts_g, 1)[:, None]
     return means_bm
 
 
 def resampled_medians(values_q: Floats, group_q: Ints, weights_bg: Ints) -> Floats:
-    """Medians (b,) over the queries of each resample; an even count takes the mean of the two in the middle."""
+    """Compute medians over the queries of each resample; for an even count, the mean of the middle two.
+
+    Parameters
+    ----------
+    values_q : ndarray
+        Value (q,) of each query.
+    group_q : ndarray
+        Group (q,) of each query.
+    weights_bg : ndarray
+        Bootstrap weights (b, g).
+
+    Returns
+    -------
+    ndarray
+        Medians (b,).
+
+    """
     order_q = np.argsort(values_q, kind="stable")
-    total_bq = np.cumsum(weights_bg[:, group_q[order_q]], axis=1)
+    total_bq = np.cumsum(weights_bg[:, group_q[order_q]], axis=1)  # copies of the sorted values up to each
     half_b = total_bq[:, -1:] / 2
     lower_b = np.argmax(total_bq >= half_b, axis=1)
-    upper_b = np.argmax(total_bq > half_b, axis=1)
+    upper_b = np.argmax(total_bq > half_b, axis=1)  # differs from the lower middle only if the count is even
     medians_b: Floats = (values_q[order_q[lower_b]] + values_q[order_q[upper_b]]) / 2
     return medians_b
 
 
 def tail_share(num_groups: int) -> float:
-    """Share of resamples outside either end of the interval.
+    """Compute the share of resamples to cut off at either end of the interval.
 
+    Parameters
+    ----------
+    num_groups : int
+        Number of groups, at least 2.
+
+    Returns
+    -------
+    float
+        Share in (0, 0.025); smaller for fewer groups.
+
+    Notes
+    -----
     Plain percentiles are too narrow for few groups; Student's t and the factor n / (n - 1) of the variance widen them
     (the expanded percentile interval of Hesterberg 2015, arXiv 1411.5279, section 5.3).
+
     """
-    reach = np.sqrt(num_groups / (num_groups - 1)) * stats.t.ppf(1 - TAIL, num_groups - 1)
-    return float(stats.norm.cdf(-reach))
+    num_sigmas = np.sqrt(num_groups / (num_groups - 1)) * stats.t.ppf(1 - TAIL, num_groups - 1)
+    return float(stats.norm.cdf(-num_sigmas))
 
 
-def interval(estimates_b: Floats, num_groups: int) -> tuple[float, float]:
-    """95 % interval from resampled estimates of `num_groups` groups (two or more)."""
+def percentile_interval(estimates_b: Floats, num_groups: int) -> tuple[float, float]:
+    """Compute the expanded percentile interval.
+
+    Parameters
+    ----------
+    estimates_b : ndarray
+        Resampled values (b,) of a metric.
+    num_groups : int
+        Number of groups that were resampled, at least 2.
+
+    Returns
+    -------
+    tuple of float
+        Lower and upper end of the 95 % interval.
+
+    """
     tail = tail_share(num_groups)
     low, high = np.quantile(estimates_b, [tail, 1 - tail])
     return float(low), float(high)
 
 
-def share_interval(estimates_b: Floats, num_groups: int) -> tuple[float, float]:
-    """95 % interval of a share. Where every resample says 0 or every one says 1, the bootstrap knows no width; the
-    exact binomial bound of Clopper and Pearson for so many agreeing groups stands in.
+def proportion_interval(estimates_b: Floats, num_groups: int) -> tuple[float, float]:
+    """Compute the interval of a proportion, also if all resamples are 0 or all are 1.
+
+    Parameters
+    ----------
+    estimates_b : ndarray
+        Resampled values (b,) in [0, 1].
+    num_groups : int
+        Number of groups that were resampled, at least 2.
+
+    Returns
+    -------
+    tuple of float
+        Lower and upper end of the 95 % interval, in [0, 1].
+
+    Notes
+    -----
+    If all resamples agree the bootstrap interval has no width; the exact binomial bound of Clopper & Pearson (1934) for
+    `num_groups` agreeing groups is used.
+
     """
-    low, high = interval(estimates_b, num_groups)
-    bound = float(TAIL ** (1 / num_groups))
+    low, high = percentile_interval(estimates_b, num_groups)
+    bound = float(TAIL ** (1 / num_groups))  # the true proportion p for which p^n = 2.5 %
     if low == high == 1.0:
         return bound, 1.0
     if low == high == 0.0:
@@ -72,17 +166,37 @@ def share_interval(estimates_b: Floats, num_groups: int) -> tuple[float, float]:
     return low, high
 
 
-def reach_over_seeds(value_s: Floats, draws_b: Floats, num_groups: int) -> float:
-    """Half the width of the 95 % interval of a mean over seeds, from each seed's value and resamples of the mean.
+def half_width_over_seeds(value_s: Floats, draws_b: Floats, num_groups: int) -> float:
+    """Compute half the width of the 95 % interval of a mean over training seeds.
 
-    The variances of resampled groups and between seeds add up. Three seeds drawn from each other would say too little
-    of their own, so that Student's t stands in, with the degrees of freedom of such a sum (Satterthwaite 1946).
+    Parameters
+    ----------
+    value_s : ndarray
+        Value (s,) of the metric for each seed.
+    draws_b : ndarray
+        Resampled values (b,) of the mean over the seeds.
+    num_groups : int
+        Number of groups that were resampled, at least 2.
+
+    Returns
+    -------
+    float
+        Half width in the unit of the metric.
+
+    Notes
+    -----
+    The variances of resampled groups and between seeds add up. Few seeds estimate their variance badly, so Student's t
+    is used with the effective degrees of freedom of such a sum (Satterthwaite 1946).
+
     """
     num_seeds = len(value_s)
-    of_groups = draws_b.var() * num_groups / (num_groups - 1)
-    of_seeds = value_s.var(ddof=1) / num_seeds if num_seeds > 1 else 0.0
-    total = of_groups + of_seeds
-    if total == 0:
+    # n / (n - 1): resamples of n groups have a variance smaller than that of the estimate by this factor.
+    variance_of_groups = draws_b.var() * num_groups / (num_groups - 1)
+    variance_of_seeds = value_s.var(ddof=1) / num_seeds if num_seeds > 1 else 0.0
+    variance = variance_of_groups + variance_of_seeds
+    if variance == 0:
         return 0.0
-    freedom = total**2 / (of_groups**2 / (num_groups - 1) + of_seeds**2 / max(1, num_seeds - 1))
-    return float(stats.t.ppf(1 - TAIL, freedom) * np.sqrt(total))
+    degrees_of_freedom = variance**2 / (
+        variance_of_groups**2 / (num_groups - 1) + variance_of_seeds**2 / max(1, num_seeds - 1)
+    )
+    return float(stats.t.ppf(1 - TAIL, degrees_of_freedom) * np.sqrt(variance))

@@ -1,7 +1,9 @@
-"""Retrieval with ties and shared captions: where a query finds the best of its positives among all items.
+"""Retrieval metrics with ties and shared captions: the rank of a query's best positive among all items.
 
 Equal scores are never broken by position: a tie takes its expected rank and its probability of a hit, as if the tied
-items were drawn in random order. A scorer that gives every item the same score gets exactly what chance gives.
+items were in random order. A scorer that gives every item the same score gets exactly the metrics of chance.
+
+Array suffixes name the axes: q queries, i items, t tiles, c captions, g groups, b resamples, d feature dimensions.
 """
 
 from __future__ import annotations
@@ -17,14 +19,19 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 PERCENTS = (1, 2, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100)
+"""Cutoffs of the retrieval curve, in per cent of the items."""
 RECALLS = (1, 5, 10)
+"""Cutoffs of recall, in items."""
 SCORE_STEP = 1e-6
+"""Cosine similarities are rounded to multiples of this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Ranking:
-    """For each of q queries: how many of `num_items` items score above its best positive, how many score the same
-    (the best positives among them), and how many of these are positives. Integer arrays of shape (q,).
+class TiedRanks:
+    """Rank of each query's best positive, with its ties; integer arrays of shape (q,).
+
+    Of `num_items` items, `above_q` score higher than the best positive and `tied_q` score the same (itself included);
+    `positives_q` of the tied items are positives.
     """
 
     above_q: Ints
@@ -34,29 +41,83 @@ class Ranking:
 
 
 def cosine_scores(feat_qd: Floats, feat_id: Floats) -> Floats:
-    """Cosine similarities (q, i) in [-1, 1] of normalised features, rounded to 1e-6.
+    """Compute cosine similarities, rounded to `SCORE_STEP`.
 
-    The rounding makes twins of the arithmetic into the ties that they are, on every machine.
+    Parameters
+    ----------
+    feat_qd : ndarray
+        Features (q, d) of the queries, of length 1.
+    feat_id : ndarray
+        Features (i, d) of the items, of length 1.
+
+    Returns
+    -------
+    ndarray
+        Similarities (q, i) in [-1, 1].
+
     """
+    # Equal features may differ in the last bits of their products: rounding makes them ties on every machine.
     return np.rint(feat_qd.astype(np.float64) @ feat_id.astype(np.float64).T / SCORE_STEP) * SCORE_STEP
 
 
 def top_count(percent: int, num_items: int) -> int:
-    """Items in the top `percent` % of `num_items`: rounded down, never in our favour, but at least one."""
+    """Count the items in the top `percent` %, rounded down so as not to flatter the metric, but at least one.
+
+    Parameters
+    ----------
+    percent : int
+        Cutoff, 1 to 100.
+    num_items : int
+        Number of items.
+
+    Returns
+    -------
+    int
+        Number of items, 1 to `num_items`.
+
+    """
     return max(1, percent * num_items // 100)
 
 
 def positive_pairs(group_q: Ints, group_i: Ints) -> Bools:
-    """Matrix (q, i) that is true where query and item are of the same caption, or group."""
+    """Mark the pairs of a query and an item that belong to the same caption or group.
+
+    Parameters
+    ----------
+    group_q : ndarray
+        Caption or group (q,) of each query.
+    group_i : ndarray
+        Caption or group (i,) of each item.
+
+    Returns
+    -------
+    ndarray
+        Boolean matrix (q, i).
+
+    """
     positive_qi: Bools = group_q[:, None] == group_i[None, :]
     return positive_qi
 
 
-def rank_positives(scores_qi: Floats, positive_qi: Bools) -> Ranking:
-    """Ranking of each query's best positive. Every row of `positive_qi` must hold at least one true."""
-    best_q = np.where(positive_qi, scores_qi, -np.inf).max(axis=1)
+def rank_best_positives(scores_qi: Floats, positive_qi: Bools) -> TiedRanks:
+    """Rank each query's best positive among all items.
+
+    Parameters
+    ----------
+    scores_qi : ndarray
+        Scores (q, i); higher is nearer.
+    positive_qi : ndarray
+        True (q, i) where the item is a right answer; at least one per row.
+
+    Returns
+    -------
+    TiedRanks
+        Counts of higher and of equal scores.
+
+    """
+    best_q = np.where(positive_qi, scores_qi, -np.inf).max(axis=1)  # score of the best positive
     tied_qi = scores_qi == best_q[:, None]
-    return Ranking(
+    return TiedRanks(
         above_q=(scores_qi > best_q[:, None]).sum(axis=1),
         tied_q=tied_qi.sum(axis=1),
         positives_q=(tied_qi & positive_qi).sum(axis=1),
@@ -64,31 +125,81 @@ def rank_positives(scores_qi: Floats, positive_qi: Bools) -> Ranking:
     )
 
 
-def hit_probability(ranking: Ranking, num_top: int) -> Floats:
-    """Probability (q,) that at least one positive is among the first `num_top` items, ties drawn in random order.
+def hit_probability(ranks: TiedRanks, num_top: int) -> Floats:
+    """Compute the probability that at least one positive is among the first `num_top` items, ties in random order.
 
-    Of e tied items, p positive, the first m are drawn: 1 - C(e - p, m) / C(e, m), the hypergeometric law.
+    Parameters
+    ----------
+    ranks : TiedRanks
+        Rank of each query's best positive.
+    num_top : int
+        Number of items looked at.
+
+    Returns
+    -------
+    ndarray
+        Probability (q,) in [0, 1].
+
+    Notes
+    -----
+    Of e tied items, p of them positive, m are among the first: 1 - C(e - p, m) / C(e, m), by the hypergeometric
+    distribution. Binomials are computed as log-gamma, because they overflow for large ties.
+
     """
-    drawn_q = np.clip(num_top - ranking.above_q, 0, ranking.tied_q)
-    negatives_q = ranking.tied_q - ranking.positives_q
+    drawn_q = np.clip(num_top - ranks.above_q, 0, ranks.tied_q)  # tied items that are among the first num_top
+    negatives_q = ranks.tied_q - ranks.positives_q
     spare_q = np.maximum(negatives_q - drawn_q, 0)
     log_miss_q = gammaln(negatives_q + 1) - gammaln(spare_q + 1)
-    log_miss_q += gammaln(ranking.tied_q - drawn_q + 1) - gammaln(ranking.tied_q + 1)
+    log_miss_q += gammaln(ranks.tied_q - drawn_q + 1) - gammaln(ranks.tied_q + 1)
+    # More draws than negatives: a positive is certain.
     miss_q = np.where(drawn_q > negatives_q, 0.0, np.exp(log_miss_q))
     return np.round(1.0 - miss_q, 12)
 
 
-def expected_rank(ranking: Ranking) -> Floats:
-    """Rank (q,) to expect of the best positive, from 1: the least of p draws out of e averages (e + 1) / (p + 1)."""
-    return ranking.above_q + (ranking.tied_q + 1) / (ranking.positives_q + 1)
+def expected_rank(ranks: TiedRanks) -> Floats:
+    """Compute the expected rank of the best positive, ties in random order.
+
+    Parameters
+    ----------
+    ranks : TiedRanks
+        Rank of each query's best positive.
+
+    Returns
+    -------
+    ndarray
+        Rank (q,) from 1.
+
+    Notes
+    -----
+    The least of p draws without replacement from 1 to e has the mean (e + 1) / (p + 1).
+
+    """
+    return ranks.above_q + (ranks.tied_q + 1) / (ranks.positives_q + 1)
 
 
-def share_found(scores_qi: Floats, positive_qi: Bools, num_top: int) -> Floats:
-    """Share (q,) of a query's positives to expect among its first `num_top` items; by chance num_top / num_items."""
+def expected_recall(scores_qi: Floats, positive_qi: Bools, num_top: int) -> Floats:
+    """Compute the expected share of a query's positives among its first `num_top` items, ties in random order.
+
+    Parameters
+    ----------
+    scores_qi : ndarray
+        Scores (q, i); higher is nearer.
+    positive_qi : ndarray
+        True (q, i) where the item is a right answer; at least one per row.
+    num_top : int
+        Number of items looked at.
+
+    Returns
+    -------
+    ndarray
+        Share (q,) in [0, 1]; by chance num_top / num_items.
+
+    """
     share_q = np.empty(len(scores_qi))
     for row, (scores_i, positive_i) in enumerate(zip(scores_qi, positive_qi, strict=True)):
-        ordered_i = np.sort(scores_i)
-        below_p = np.searchsorted(ordered_i, scores_i[positive_i], side="left")
-        upto_p = np.searchsorted(ordered_i, scores_i[positive_i], side="right")
+        ascending_i = np.sort(scores_i)
+        below_p = np.searchsorted(ascending_i, scores_i[positive_i], side="left")
+        upto_p = np.searchsorted(ascending_i, scores_i[positive_i], side="right")
+        # Places left for a positive's tie, over the size of the tie: its probability to be among the first.
         share_q[row] = np.clip((num_top - (len(scores_i) - upto_p)) / (upto_p - below_p), 0.0, 1.0).mean()
     return share_q

@@ -1,8 +1,9 @@
-"""Zero-shot questions with known answers: the catalog's classes and categories as texts, and images asking images.
+"""Zero-shot tasks with known answers: the catalog's classes and categories as labels, and image-to-image retrieval.
 
-A class that an archive gives is a list such as `GALAXY;SPIRAL`; each of its terms is a phrase, and right are the tiles
-that have it. The queries are few and fixed, so what is resampled are the tiles, by proposal group: the figures of a
-resample come from blocks of ties in closed form, the mean over all orders of the copies in it.
+An archive's target class is a list such as `GALAXY;SPIRAL`; each of its terms is a phrase, and the tiles that have the
+term are its positives. The phrases are few and fixed, so the bootstrap resamples the tiles, by proposal group: a
+resample is a ranking in which an item may have several copies, all tied. Its metrics are expectations over the orders
+of ties, in closed form.
 """
 
 from __future__ import annotations
@@ -16,212 +17,382 @@ import numpy as np
 from scipy.special import digamma, softmax
 
 from hubbleclip.core.records import Sample
-from hubbleclip.evaluation.metrics.phrases import OBJECT_PROMPTS
-from hubbleclip.evaluation.metrics.protocols import Estimate, Values, estimates_of
-from hubbleclip.evaluation.metrics.ranking import TOP, average_precision, ndcg
-from hubbleclip.evaluation.metrics.retrieval import Bools, Floats, Ints, cosine_scores, hit_probability, rank_positives
+from hubbleclip.evaluation.metrics.protocols import Estimate, Values, bootstrap_estimates
+from hubbleclip.evaluation.metrics.ranking import NUM_TOP, average_precision, ndcg
+from hubbleclip.evaluation.metrics.retrieval import (
+    Bools,
+    Floats,
+    Ints,
+    cosine_scores,
+    hit_probability,
+    rank_best_positives,
+)
+from hubbleclip.evaluation.metrics.vocabulary import OBJECT_PROMPTS
 
 ZERO_SHOT, IMAGES = "zero_shot", "image_to_image"
 CATEGORY_PROMPTS = ("{}", "a Hubble image about {}")
-NO_KIND = "simulated"
+SIMULATED_TERM = "simulated"
+"""Term that marks simulated targets; it is no class of object."""
 NUM_BINS = 10
-IMAGE_FIGURES = ("map", "recall_at_1", "ndcg_at_10")
-ROWS = 1024
-"""Tiles that ask for others at once."""
+"""Bins of confidence in the calibration error."""
+IMAGE_METRICS = ("map", "recall_at_1", "ndcg_at_10")
+QUERIES_PER_BLOCK = 1024
+"""Tiles that are used as queries at once: all pairs of a large split would not fit in memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Labels:
-    """Phrases of the catalog, and which tiles each is right for: `is_of_kt`, at least one tile but not all."""
+    """A task's k phrases, their prompts, and which tiles are positives (k, t): for each phrase some, but not all."""
 
     phrases: tuple[str, ...]
     prompts: tuple[str, ...]
-    is_of_kt: Bools
+    is_positive_kt: Bools
 
 
-def kinds_of(sample: Sample) -> list[str]:
-    """Terms of the class of the target, in lower case."""
+def class_terms(sample: Sample) -> list[str]:
+    """List the terms of a target's class.
+
+    Parameters
+    ----------
+    sample : Sample
+        Row of a tile.
+
+    Returns
+    -------
+    list of str
+        Terms in lower case, such as `galaxy`; empty if the class is unknown.
+
+    """
     terms = [term.strip().lower() for term in (sample.target_class or "").split(";")]
-    return [term for term in terms if term not in {"", NO_KIND}]
+    return [term for term in terms if term not in {"", SIMULATED_TERM}]
 
 
-def category_of(sample: Sample) -> list[str]:
-    """The science category; cycles write the same one differently."""
+def category_terms(sample: Sample) -> list[str]:
+    """List a proposal's science category in a common spelling.
+
+    Parameters
+    ----------
+    sample : Sample
+        Row of a tile.
+
+    Returns
+    -------
+    list of str
+        The category in lower case, or nothing if it is unknown.
+
+    """
+    # Observing cycles write the same category as "Galaxies & Clusters" or "GALAXIES AND CLUSTERS".
     return [sample.category.lower().replace("&", "and")] if sample.category else []
 
 
-QUESTIONS: Mapping[str, tuple[Callable[[Sample], list[str]], tuple[str, ...]]] = {
-    "kind": (kinds_of, OBJECT_PROMPTS),
-    "category": (category_of, CATEGORY_PROMPTS),
+TASKS: Mapping[str, tuple[Callable[[Sample], list[str]], tuple[str, ...]]] = {
+    "kind": (class_terms, OBJECT_PROMPTS),
+    "category": (category_terms, CATEGORY_PROMPTS),
 }
+"""Zero-shot tasks: the prefix of their metrics' names, the labels of a tile, and the prompts."""
 
 
 def make_labels(samples: Sequence[Sample]) -> dict[str, Labels]:
-    """The labels of each question that tells at least two phrases apart, known in at least two proposal groups: of one,
-    no interval could be told.
+    """Collect the labels of each task that has enough of them to be measured.
+
+    A task needs two phrases, each true of some tiles but not of all, and labelled tiles in two proposal groups: with
+    one group there is no interval.
+
+    Parameters
+    ----------
+    samples : sequence of Sample
+        Rows of the test tiles.
+
+    Returns
+    -------
+    dict of str to Labels
+        Labels by task; a task that cannot be measured is absent.
+
     """
-    made = {}
-    for name, (read, prompts) in QUESTIONS.items():
+    labels = {}
+    for task, (terms_of, prompts) in TASKS.items():
         tiles_of: dict[str, list[int]] = defaultdict(list)
         for tile, sample in enumerate(samples):
-            for phrase in read(sample):
+            for phrase in terms_of(sample):
                 tiles_of[phrase].append(tile)
         phrases = tuple(sorted(phrase for phrase, tiles in tiles_of.items() if len(set(tiles)) < len(samples)))
-        is_of_kt = np.zeros((len(phrases), len(samples)), dtype=bool)
+        is_positive_kt = np.zeros((len(phrases), len(samples)), dtype=bool)
         for row, phrase in enumerate(phrases):
-            is_of_kt[row, tiles_of[phrase]] = True
+            is_positive_kt[row, tiles_of[phrase]] = True
         groups = {samples[tile].group_id for tiles in tiles_of.values() for tile in tiles}
         if len(phrases) > 1 and len(groups) > 1:
-            made[name] = Labels(phrases=phrases, prompts=prompts, is_of_kt=is_of_kt)
-    return made
+            labels[task] = Labels(phrases=phrases, prompts=prompts, is_positive_kt=is_positive_kt)
+    return labels
 
 
-def resampled_figures(scores_i: Floats, positive_i: Bools, weights_bi: Ints) -> tuple[Floats, Floats]:
-    """Average precision and nDCG at 10 (b,) of one query where item i stands `weights_bi` times; NaN without positives.
+def resampled_ranking_metrics(scores_i: Floats, positive_i: Bools, weights_bi: Ints) -> tuple[Floats, Floats]:
+    """Compute average precision and nDCG at 10 of one query on resamples of its items.
 
-    In a block of e ties with p positives, after n items with m positives, a place w has one with probability p / e, and
-    then m + 1 + w r of them up to it, r = (p - 1) / (e - 1); the sum over w of (m + 1 + w r) / (n + 1 + w) is
-    r e + (m + 1 - r (n + 1)) (H(n + e) - H(n)), H the harmonic numbers.
+    Parameters
+    ----------
+    scores_i : ndarray
+        Scores (i,) of the items; higher is nearer.
+    positive_i : ndarray
+        True (i,) where the item is a right answer.
+    weights_bi : ndarray
+        Copies (b, i) of each item in each resample.
+
+    Returns
+    -------
+    tuple of ndarray
+        Average precision (b,) and nDCG (b,); NaN for a resample without positives.
+
+    Notes
+    -----
+    In a block of e ties with p positives, after n items with m positives, a position w holds a positive with
+    probability p / e; then m + 1 + w r positives are expected up to it, r = (p - 1) / (e - 1) (see
+    `ranking.average_precision`). The sum over w of (m + 1 + w r) / (n + 1 + w) is r e + (m + 1 - r (n + 1)) (H(n + e)
+    - H(n)), H the harmonic numbers.
+
     """
     order_i = np.argsort(-scores_i, kind="stable")
     sorted_i = scores_i[order_i]
+    # Axis k is that of the blocks of ties: a block starts wherever the sorted score changes.
     starts_k = np.flatnonzero(np.r_[True, sorted_i[1:] != sorted_i[:-1]])
     weights_bi = weights_bi[:, order_i]
     end_bk = np.cumsum(np.add.reduceat(weights_bi, starts_k, axis=1), axis=1)
-    found_bk = np.cumsum(np.add.reduceat(weights_bi * positive_i[order_i], starts_k, axis=1), axis=1)
-    total_b = found_bk[:, -1]
-    counts = np.logical_or.reduceat(positive_i[order_i], starts_k)  # blocks without a positive add nothing
-    (start_bk, end_bk), (before_bk, found_bk) = (
-        (np.pad(sums_bk, ((0, 0), (1, 0)))[:, :-1][:, counts], sums_bk[:, counts]) for sums_bk in (end_bk, found_bk)
+    until_bk = np.cumsum(np.add.reduceat(weights_bi * positive_i[order_i], starts_k, axis=1), axis=1)
+    total_b = until_bk[:, -1]
+    has_positive_k = np.logical_or.reduceat(positive_i[order_i], starts_k)  # blocks without a positive add nothing
+    (start_bk, end_bk), (before_bk, until_bk) = (
+        (np.pad(sums_bk, ((0, 0), (1, 0)))[:, :-1][:, has_positive_k], sums_bk[:, has_positive_k])
+        for sums_bk in (end_bk, until_bk)
     )
-    size_bk, positives_bk = end_bk - start_bk, found_bk - before_bk
-    share_bk = positives_bk / np.maximum(size_bk, 1)
-    slope_bk = np.maximum(positives_bk - 1, 0) / np.maximum(size_bk - 1, 1)
-    places_bk = digamma(end_bk + 1) - digamma(start_bk + 1)
-    sums_bk = share_bk * (slope_bk * size_bk + (before_bk + 1 - slope_bk * (start_bk + 1)) * places_bk)
-    discount = np.r_[0, np.cumsum(1 / np.log2(np.arange(2, TOP + 2)))]
-    gain_bk = share_bk * (discount[np.minimum(end_bk, TOP)] - discount[np.minimum(start_bk, TOP)])
+    size_bk, positives_bk = end_bk - start_bk, until_bk - before_bk
+    share_bk = positives_bk / np.maximum(size_bk, 1)  # p / e; a block may be absent from a resample
+    slope_bk = np.maximum(positives_bk - 1, 0) / np.maximum(size_bk - 1, 1)  # r
+    harmonic_bk = digamma(end_bk + 1) - digamma(start_bk + 1)  # H(n + e) - H(n)
+    sums_bk = share_bk * (slope_bk * size_bk + (before_bk + 1 - slope_bk * (start_bk + 1)) * harmonic_bk)
+    discount = np.r_[0, np.cumsum(1 / np.log2(np.arange(2, NUM_TOP + 2)))]  # summed over the first 0 to NUM_TOP ranks
+    gain_bk = share_bk * (discount[np.minimum(end_bk, NUM_TOP)] - discount[np.minimum(start_bk, NUM_TOP)])
     with np.errstate(invalid="ignore"):
-        return sums_bk.sum(axis=1) / total_b, gain_bk.sum(axis=1) / discount[np.minimum(total_b, TOP)]
+        return sums_bk.sum(axis=1) / total_b, gain_bk.sum(axis=1) / discount[np.minimum(total_b, NUM_TOP)]
 
 
-def label_estimates(
-    question: str, scorer: str, scores_kt: Floats, labels: Labels, *, group_t: Ints, weights_bg: Ints
+def phrase_retrieval_estimates(
+    task: str, scorer: str, scores_kt: Floats, labels: Labels, *, group_t: Ints, weights_bg: Ints
 ) -> list[Estimate]:
-    """Phrases ask for tiles: mean average precision and nDCG at 10 over the phrases. A resample without any tile that
-    has a phrase tells nothing, and takes the mean of the others.
+    """Estimate how well phrases retrieve their tiles: mean average precision and nDCG at 10 over the phrases.
+
+    Parameters
+    ----------
+    task : str
+        Name of the task, the prefix of the metrics.
+    scorer : str
+        Name of the scorer.
+    scores_kt : ndarray
+        Scores (k, t) of tiles for phrases; higher is nearer.
+    labels : Labels
+        Phrases and their positives.
+    group_t : ndarray
+        Proposal group (t,) of each tile.
+    weights_bg : ndarray
+        Bootstrap weights (b, g) of the groups.
+
+    Returns
+    -------
+    list of Estimate
+        `<task>_map` and `<task>_ndcg_at_10`.
+
     """
     weights_bt = weights_bg[:, group_t]
-    drawn = np.array([
-        resampled_figures(scores_t, is_of_t, weights_bt)
-        for scores_t, is_of_t in zip(scores_kt, labels.is_of_kt, strict=True)
+    # (k, 2, b): average precision and nDCG of each phrase on each resample
+    resampled = np.array([
+        resampled_ranking_metrics(scores_t, is_positive_t, weights_bt)
+        for scores_t, is_positive_t in zip(scores_kt, labels.is_positive_kt, strict=True)
     ])  # fmt: skip
-    exact = (average_precision(scores_kt, labels.is_of_kt), ndcg(scores_kt, labels.is_of_kt))
+    exact = (average_precision(scores_kt, labels.is_positive_kt), ndcg(scores_kt, labels.is_positive_kt))
     return [
-        Estimate(protocol=ZERO_SHOT, scorer=scorer, name=f"{question}_{name}", value=float(exact_k.mean()),
-                 draws_b=centred(_over_phrases(drawn_kb), float(exact_k.mean())), num_groups=weights_bg.shape[1])
-        for name, exact_k, drawn_kb in zip(("map", "ndcg_at_10"), exact, drawn.swapaxes(0, 1), strict=True)
+        Estimate(protocol=ZERO_SHOT, scorer=scorer, name=f"{task}_{name}", value=float(exact_k.mean()),
+                 draws_b=recentre(_mean_over_phrases(draws_kb), float(exact_k.mean())),
+                 num_groups=weights_bg.shape[1])
+        for name, exact_k, draws_kb in zip(("map", "ndcg_at_10"), exact, resampled.swapaxes(0, 1), strict=True)
     ]  # fmt: skip
 
 
-def _over_phrases(drawn_kb: Floats) -> Floats:
-    is_told_b = np.asarray(np.isfinite(drawn_kb).any(axis=0))
-    told_b = np.nanmean(drawn_kb[:, is_told_b], axis=0)
-    mean_b: Floats = np.full(len(is_told_b), told_b.mean())
-    mean_b[is_told_b] = told_b
+def _mean_over_phrases(draws_kb: Floats) -> Floats:
+    """Average over the phrases with positives; a resample without any takes the mean of the other resamples."""
+    is_known_b = np.asarray(np.isfinite(draws_kb).any(axis=0))
+    known_b = np.nanmean(draws_kb[:, is_known_b], axis=0)
+    mean_b: Floats = np.full(len(is_known_b), known_b.mean())
+    mean_b[is_known_b] = known_b
     return mean_b
 
 
-def naming_estimates(
-    question: str, scorer: str, logits_tk: Floats, labels: Labels, *, group_t: Ints, weights_bg: Ints
+def classification_estimates(
+    task: str, scorer: str, logits_tk: Floats, labels: Labels, *, group_t: Ints, weights_bg: Ints
 ) -> list[Estimate]:
-    """Tiles ask for their phrase: how often the first and the first five hold it, and the expected calibration error
-    (Naeini et al. 2015): the mean distance of confidence and accuracy over ten bins of confidence.
+    """Estimate how well tiles are classified by phrases: top-1 and top-5 accuracy and the calibration error.
+
+    Parameters
+    ----------
+    task : str
+        Name of the task, the prefix of the metrics.
+    scorer : str
+        Name of the model.
+    logits_tk : ndarray
+        Similarities (t, k) times the model's logit scale.
+    labels : Labels
+        Phrases and their positives; tiles without a phrase are excluded.
+    group_t : ndarray
+        Proposal group (t,) of each tile.
+    weights_bg : ndarray
+        Bootstrap weights (b, g) of the groups.
+
+    Returns
+    -------
+    list of Estimate
+        `<task>_top1`, `<task>_top5` and `<task>_calibration_error`.
+
     """
-    known_t = labels.is_of_kt.any(axis=0)
-    logits_tk, is_of_tk, group_t = logits_tk[known_t], labels.is_of_kt.T[known_t], group_t[known_t]
-    ranking = rank_positives(logits_tk, is_of_tk)
-    top1_t, top5_t = hit_probability(ranking, 1), hit_probability(ranking, 5)
+    is_labelled_t = labels.is_positive_kt.any(axis=0)
+    logits_tk, group_t = logits_tk[is_labelled_t], group_t[is_labelled_t]
+    is_positive_tk = labels.is_positive_kt.T[is_labelled_t]
+    ranks = rank_best_positives(logits_tk, is_positive_tk)
+    top1_t, top5_t = hit_probability(ranks, 1), hit_probability(ranks, 5)
     values = Values(
-        names=(f"{question}_top1", f"{question}_top5"), shares_qm=np.stack([top1_t, top5_t], axis=1),
+        names=(f"{task}_top1", f"{task}_top5"), shares_qm=np.stack([top1_t, top5_t], axis=1),
         rank_name="", rank_q=top1_t, group_q=group_t,
     )  # fmt: skip
     confidence_t = softmax(logits_tk, axis=1).max(axis=1)
-    drawn_bt = np.vstack([np.ones((1, len(group_t)), dtype=np.int64), weights_bg[:, group_t]])
-    error_b = calibration_error(confidence_t, top1_t, drawn_bt)
+    # Row 0 has every tile once: the value itself, by the same code as the resamples.
+    weights_bt = np.vstack([np.ones((1, len(group_t)), dtype=np.int64), weights_bg[:, group_t]])
+    error_b = calibration_error(confidence_t, top1_t, weights_bt)
     error = Estimate(
-        protocol=ZERO_SHOT, scorer=scorer, name=f"{question}_calibration_error", value=float(error_b[0]),
-        draws_b=centred(error_b[1:], float(error_b[0])), num_groups=len(np.unique(group_t)),
+        protocol=ZERO_SHOT, scorer=scorer, name=f"{task}_calibration_error", value=float(error_b[0]),
+        draws_b=recentre(error_b[1:], float(error_b[0])), num_groups=len(np.unique(group_t)),
     )  # fmt: skip
-    return [*estimates_of(ZERO_SHOT, scorer, values, weights_bg), error]
+    return [*bootstrap_estimates(ZERO_SHOT, scorer, values, weights_bg), error]
 
 
-def centred(draws_b: Floats, value: float) -> Floats:
-    """Draws in [0, 1] about the figure: the copies of a tile in a resample agree, which lifts every resample alike."""
+def recentre(draws_b: Floats, value: float) -> Floats:
+    """Shift resampled values so that their mean is the metric's value, clipped to [0, 1].
+
+    Copies of a tile in a resample agree with each other, which biases all resamples in the same direction.
+
+    Parameters
+    ----------
+    draws_b : ndarray
+        Resampled values (b,).
+    value : float
+        Value of the metric on the whole split.
+
+    Returns
+    -------
+    ndarray
+        Shifted values (b,).
+
+    """
     centred_b: Floats = np.clip(draws_b - draws_b.mean() + value, 0.0, 1.0)
     return centred_b
 
 
 def calibration_error(confidence_t: Floats, correct_t: Floats, weights_bt: Ints) -> Floats:
-    """Expected calibration error (b,) where tile t stands `weights_bt` times."""
-    bin_t = np.minimum((confidence_t * NUM_BINS).astype(int), NUM_BINS - 1)
-    surplus_tn = np.zeros((len(bin_t), NUM_BINS))
-    surplus_tn[np.arange(len(bin_t)), bin_t] = confidence_t - correct_t
-    error_b: Floats = np.abs(weights_bt @ surplus_tn).sum(axis=1) / np.maximum(weights_bt.sum(axis=1), 1)
+    """Compute the expected calibration error of each resample.
+
+    Parameters
+    ----------
+    confidence_t : ndarray
+        Probability (t,) of each tile's nearest phrase, in [0, 1].
+    correct_t : ndarray
+        Probability (t,) that this phrase is right; 0 or 1 without ties.
+    weights_bt : ndarray
+        Copies (b, t) of each tile in each resample.
+
+    Returns
+    -------
+    ndarray
+        Error (b,) in [0, 1].
+
+    Notes
+    -----
+    The mean distance of confidence and accuracy over ten bins of confidence (Naeini et al. 2015).
+
+    """
+    bin_t = np.minimum((confidence_t * NUM_BINS).astype(int), NUM_BINS - 1)  # a confidence of 1 is in the last bin
+    excess_tn = np.zeros((len(bin_t), NUM_BINS))
+    excess_tn[np.arange(len(bin_t)), bin_t] = confidence_t - correct_t
+    error_b: Floats = np.abs(weights_bt @ excess_tn).sum(axis=1) / np.maximum(weights_bt.sum(axis=1), 1)
     return error_b
 
 
-def image_estimates(
+def image_retrieval_estimates(
     scorer: str, tiles_td: Floats, samples: Sequence[Sample], group_t: Ints, weights_bg: Ints
 ) -> list[Estimate]:
-    """Tiles ask for tiles, which no text can answer: those of their own proposal group among all others, and those with
-    a kind in common among the tiles of other groups. Some tiles ask at once: all would take memory by their square.
+    """Estimate how well tiles retrieve related tiles, which no text is needed for.
+
+    `same_proposal`: tiles of the query's own proposal group among all other tiles. `same_kind`: tiles that share a
+    class term with the query among the tiles of other groups.
+
+    Parameters
+    ----------
+    scorer : str
+        Name of the model.
+    tiles_td : ndarray
+        Features (t, d) of the tiles, of length 1.
+    samples : sequence of Sample
+        Rows of the tiles.
+    group_t : ndarray
+        Proposal group (t,) of each tile.
+    weights_bg : ndarray
+        Bootstrap weights (b, g) of the groups.
+
+    Returns
+    -------
+    list of Estimate
+        `IMAGE_METRICS` of both tasks; a task with queries in fewer than two groups is absent.
+
     """
-    is_of_tk = _kinds_of_tiles(samples)
-    found: dict[str, list[Floats]] = defaultdict(list)
-    asked: dict[str, list[Ints]] = defaultdict(list)
-    for start in range(0, len(group_t), ROWS):
-        rows = np.arange(start, min(start + ROWS, len(group_t)))
+    has_term_tk = _class_term_matrix(samples)
+    metrics: dict[str, list[Floats]] = defaultdict(list)
+    groups: dict[str, list[Ints]] = defaultdict(list)
+    for start in range(0, len(group_t), QUERIES_PER_BLOCK):
+        rows = np.arange(start, min(start + QUERIES_PER_BLOCK, len(group_t)))  # axis r: the tiles of this block
         scores_rt = cosine_scores(tiles_td[rows], tiles_td)
         same_group_rt = group_t[rows, None] == group_t[None, :]
         itself_rt = rows[:, None] == np.arange(len(group_t))
-        shared_rt = is_of_tk[rows] @ is_of_tk.T > 0
-        questions = {
+        same_class_rt = has_term_tk[rows] @ has_term_tk.T > 0
+        tasks = {
             "same_proposal": (same_group_rt & ~itself_rt, itself_rt),
-            "same_kind": (shared_rt & ~same_group_rt, same_group_rt),
+            "same_kind": (same_class_rt & ~same_group_rt, same_group_rt),
         }
-        for name, (positive_rt, left_out_rt) in questions.items():
-            asked_r = positive_rt.any(axis=1)
-            scores_qt = np.where(left_out_rt, -np.inf, scores_rt)[asked_r]
-            found[name].append(_image_figures(scores_qt, positive_rt[asked_r]))
-            asked[name].append(group_t[rows][asked_r])
+        for name, (positive_rt, excluded_rt) in tasks.items():
+            is_query_r = positive_rt.any(axis=1)
+            scores_qt = np.where(excluded_rt, -np.inf, scores_rt)[is_query_r]  # excluded tiles rank last
+            metrics[name].append(_image_metrics(scores_qt, positive_rt[is_query_r]))
+            groups[name].append(group_t[rows][is_query_r])
     estimates: list[Estimate] = []
-    for name, parts in found.items():
-        group_q = np.concatenate(asked[name])
+    for name, blocks in metrics.items():
+        group_q = np.concatenate(groups[name])
         if len(np.unique(group_q)) > 1:
             values = Values(
-                names=tuple(f"{name}_{figure}" for figure in IMAGE_FIGURES), shares_qm=np.concatenate(parts),
+                names=tuple(f"{name}_{metric}" for metric in IMAGE_METRICS), shares_qm=np.concatenate(blocks),
                 rank_name="", rank_q=np.empty(0), group_q=group_q,
             )  # fmt: skip
-            estimates += estimates_of(IMAGES, scorer, values, weights_bg)
+            estimates += bootstrap_estimates(IMAGES, scorer, values, weights_bg)
     return estimates
 
 
-def _kinds_of_tiles(samples: Sequence[Sample]) -> Floats:
-    """1 where a tile (t, k) is of a kind, else 0."""
-    kinds = [kinds_of(sample) for sample in samples]
-    number_of = {kind: number for number, kind in enumerate(sorted(set(chain.from_iterable(kinds))))}
-    is_of_tk = np.zeros((len(samples), len(number_of)))
-    for tile, of_tile in enumerate(kinds):
-        is_of_tk[tile, [number_of[kind] for kind in of_tile]] = 1
-    return is_of_tk
+def _class_term_matrix(samples: Sequence[Sample]) -> Floats:
+    """Mark the class terms of each tile: 1 or 0 (t, k)."""
+    terms = [class_terms(sample) for sample in samples]
+    index_of = {term: index for index, term in enumerate(sorted(set(chain.from_iterable(terms))))}
+    has_term_tk = np.zeros((len(samples), len(index_of)))
+    for tile, of_tile in enumerate(terms):
+        has_term_tk[tile, [index_of[term] for term in of_tile]] = 1
+    return has_term_tk
 
 
-def _image_figures(scores_qt: Floats, positive_qt: Bools) -> Floats:
-    """`IMAGE_FIGURES` (q, m) of each query."""
+def _image_metrics(scores_qt: Floats, positive_qt: Bools) -> Floats:
+    """Compute `IMAGE_METRICS` (q, m) of each query."""
     columns = (
         average_precision(scores_qt, positive_qt),
-        hit_probability(rank_positives(scores_qt, positive_qt), 1),
+        hit_probability(rank_best_positives(scores_qt, positive_qt), 1),
         ndcg(scores_qt, positive_qt),
     )
     return np.stack(columns, axis=1)

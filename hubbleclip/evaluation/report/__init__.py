@@ -1,1 +1,1 @@
-"""The report: one HTML page with figures."""
+"""The evaluation report: one HTML page with figures, its metrics and the embeddings."""

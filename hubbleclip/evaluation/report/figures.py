@@ -1,4 +1,4 @@
-"""The report's figures: SVG or PNG, the same bytes for the same figures."""
+"""The report's plots, as SVG or PNG; the same bytes for the same metrics."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from hubbleclip.core import io as files
 from hubbleclip.core.records import Metric
 from hubbleclip.evaluation.metrics.retrieval import PERCENTS, Floats
 
+# Scorer -> label, colour, line style, marker. Models have markers; bounds (oracle, chance) have none.
 STYLES: dict[str, tuple[str, str, str, str]] = {
     "oracle": ("knows the kind of object", "#8a8d93", "--", ""),
     "fine_tuned": ("this model", "#0b5cad", "-", "o"),
@@ -31,33 +32,77 @@ AXES = {
     "i2t": ("top k % of captions", "tiles whose caption is found (%)"),
     "t2i": ("top k % of tiles", "captions that find one of their tiles (%)"),
 }
+# The salt makes the ids of SVG elements reproducible; by default they are random.
 RC: Any = {
     "svg.hashsalt": "hubbleclip", "font.family": "DejaVu Sans", "font.size": 9.5, "axes.spines.top": False,
     "axes.spines.right": False, "axes.edgecolor": "#9aa0a8", "axes.labelcolor": "#33373d", "xtick.color": "#5b616a",
     "ytick.color": "#5b616a", "axes.titlesize": 11, "axes.titleweight": "bold", "axes.titlelocation": "left",
     "axes.grid": True, "grid.color": "#e7e9ec", "axes.axisbelow": True, "legend.frameon": False,
 }  # fmt: skip
+# None removes what would differ between two runs: the date and the version of matplotlib.
 METADATA: dict[str, dict[str, Any]] = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}
 
 
-def picture_bytes(figure: Figure, kind: str) -> bytes:
-    """Bytes of the figure as `svg` or `png`, without date or program, with ids from a fixed salt."""
+def figure_bytes(figure: Figure, image_format: str) -> bytes:
+    """Render a figure, without date or program name and with reproducible ids.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+        Figure to render.
+    image_format : str
+        `svg` or `png`.
+
+    Returns
+    -------
+    bytes
+        Content of the file.
+
+    """
     buffer = io.BytesIO()
-    FigureCanvasAgg(figure)
+    FigureCanvasAgg(figure)  # without pyplot, which keeps global state
+    # The salt is read when the file is written, the other settings when the figure is drawn.
     with mpl.rc_context(RC):
-        figure.savefig(buffer, format=kind, metadata=METADATA[kind], dpi=150, facecolor="white")
+        figure.savefig(buffer, format=image_format, metadata=METADATA[image_format], dpi=150, facecolor="white")
     return buffer.getvalue()
 
 
 def curve(metrics: Sequence[Metric], model: str, direction: str) -> list[Metric]:
-    """Points of a scorer's curve under `fair`, in the order of the percents; empty if it was not scored."""
+    """Select the points of a scorer's retrieval curve under `fair`.
+
+    Parameters
+    ----------
+    metrics : sequence of Metric
+        Metrics of the report.
+    model : str
+        Name of the scorer.
+    direction : str
+        `i2t` or `t2i`.
+
+    Returns
+    -------
+    list of Metric
+        Accuracies in the order of `PERCENTS`; empty if the scorer was not evaluated.
+
+    """
     names = [f"{direction}_accuracy_at_{percent}pct" for percent in PERCENTS]
-    found = {metric.name: metric for metric in metrics if metric.protocol == "fair" and metric.model == model}
-    return [found[name] for name in names if name in found]
+    by_name = {metric.name: metric for metric in metrics if metric.protocol == "fair" and metric.model == model}
+    return [by_name[name] for name in names if name in by_name]
 
 
 def draw_curve(axes: Axes, points: Sequence[Metric], style: tuple[str, str, str, str]) -> None:
-    """One line with its 95 % band."""
+    """Draw a retrieval curve with its band of 95 % intervals.
+
+    Parameters
+    ----------
+    axes : matplotlib.axes.Axes
+        Panel to draw in.
+    points : sequence of Metric
+        Accuracies in the order of `PERCENTS`.
+    style : tuple of str
+        Entry of `STYLES`.
+
+    """
     label, color, line, marker = style
     values = [100 * point.value for point in points]
     axes.plot(PERCENTS, values, line, color=color, marker=marker, markersize=3.5, linewidth=1.8, label=label)
@@ -68,7 +113,19 @@ def draw_curve(axes: Axes, points: Sequence[Metric], style: tuple[str, str, str,
 
 
 def retrieval_figure(metrics: Sequence[Metric]) -> Figure:
-    """Share found against top k %, one panel a direction, a line a scorer, with 95 % bands."""
+    """Plot accuracy against the top k %, a panel per direction and a curve per scorer, with 95 % bands.
+
+    Parameters
+    ----------
+    metrics : sequence of Metric
+        Metrics of the report.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Figure of two panels.
+
+    """
     with mpl.rc_context(RC):
         figure = Figure(figsize=(10, 4.2), layout="constrained")
         panels = figure.subplots(1, 2, sharey=True)
@@ -84,13 +141,26 @@ def retrieval_figure(metrics: Sequence[Metric]) -> Figure:
 
 
 def similarity_figure(pairs: Mapping[str, tuple[Floats, Floats]]) -> Figure:
-    """Histograms of the cosine similarities of true and of shuffled pairs, one panel a model."""
+    """Plot histograms of the cosine similarities of true and of shuffled pairs, a panel per model.
+
+    Parameters
+    ----------
+    pairs : mapping of str to tuple of ndarray
+        Similarities (t,) of true and of shuffled pairs, by model.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Figure of one panel per model.
+
+    """
     with mpl.rc_context(RC):
         figure = Figure(figsize=(10, 3.2), layout="constrained")
         panels = np.atleast_1d(figure.subplots(1, len(pairs)))
         for axes, (model, (true_t, shuffled_t)) in zip(panels, pairs.items(), strict=True):
             label, color, _, _ = STYLES[model]
             low, high = float(min(true_t.min(), shuffled_t.min())), float(max(true_t.max(), shuffled_t.max()))
+            # Bins a little wider than the range: equal similarities would give bins of zero width.
             bins = np.linspace(low - 1e-3, high + 1e-3, 31)
             axes.hist(shuffled_t, bins, color="#c3c7cd", label="shuffled pairs")
             axes.hist(true_t, bins, color=color, alpha=0.6, label="true pairs")
@@ -100,6 +170,15 @@ def similarity_figure(pairs: Mapping[str, tuple[Floats, Floats]]) -> Figure:
 
 
 def write_retrieval_figure(metrics: Sequence[Metric], path: Path) -> None:
-    """Write the retrieval curve of a report's metrics to an `.svg` or `.png` file, as in the README."""
-    kind = "svg" if path.suffix == ".svg" else "png"
-    files.write_bytes(path, picture_bytes(retrieval_figure(metrics), kind))
+    """Write the retrieval curves of a report, as in the README.
+
+    Parameters
+    ----------
+    metrics : sequence of Metric
+        Metrics of the report.
+    path : Path
+        File to write; its suffix `.svg` selects SVG, any other PNG.
+
+    """
+    image_format = "svg" if path.suffix == ".svg" else "png"
+    files.write_bytes(path, figure_bytes(retrieval_figure(metrics), image_format))

@@ -1,4 +1,4 @@
-"""The report's page: what stands where, and in which words. One HTML file that carries its pictures."""
+"""The report's page: its content and wording. One HTML file that contains its images."""
 
 from __future__ import annotations
 
@@ -13,29 +13,34 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from hubbleclip.config.settings import EvaluationSettings
 from hubbleclip.core.records import Metric, Sample
 from hubbleclip.dataset.build import DatasetInfo
-from hubbleclip.evaluation.features import Features, Phrases
-from hubbleclip.evaluation.metrics.phrases import Match, Vocabulary, nearest
+from hubbleclip.evaluation.features import ModelFeatures, PhraseFeatures
 from hubbleclip.evaluation.metrics.retrieval import Floats, cosine_scores
+from hubbleclip.evaluation.metrics.vocabulary import Match, Vocabulary, find_nearest
 from hubbleclip.evaluation.report import figures
-from hubbleclip.evaluation.report.explore import failures, feature_map, occlusion_uri, shown_points
+from hubbleclip.evaluation.report.diagnostics import feature_map, occlusion_uri, plotted_tiles, worst_ranked_tiles
 from hubbleclip.evaluation.report.thumbnails import data_uri, read_thumbnails, thumbnail_levels
 from hubbleclip.evaluation.test_set import TestSet, example_tiles, pair_similarities
 
 TEMPLATES_DIR = Path(__file__).parent / "templates"
 THUMBNAIL_PX = 192
+POINT_THUMBNAIL_PX = 72
+"""Side of the thumbnails that the map of the feature space shows under the pointer."""
 NUM_PHRASES = 5
+"""Nearest phrases per list, model and example tile."""
 NUM_TILES = 4
+"""Nearest tiles per query and model."""
 NUM_FAILURES = 4
-POINT_PX = 72
 COLUMNS = ("fine_tuned", "other", "base", "shuffled", "bm25", "hybrid", "random", "oracle")
-NAMES = {
+"""Scorers in the order of the tables' columns."""
+SCORER_NAMES = {
     "fine_tuned": "this model", "other": "other run", "base": "base model", "shuffled": "shuffled pairs",
-    "bm25": "BM25", "hybrid": "with BM25", "random": "chance", "oracle": "kind oracle",
+    "bm25": "BM25", "hybrid": "with BM25", "random": "chance", "oracle": "class oracle",
 }  # fmt: skip
 RIVAL_NAMES = {
     "other": "the other run", "base": "the base model", "shuffled": "training on shuffled pairs",
-    "bm25": "text search (BM25)", "hybrid": "itself with text search (reciprocal rank fusion)",
+    "bm25": "text search (BM25)", "hybrid": "its own fusion with text search (reciprocal rank fusion)",
 }  # fmt: skip
+# Rows of the tables: name of the metric, label.
 ROWS = {
     "Image to text": (
         ("i2t_accuracy_at_10pct", "Accuracy at top 10 %"), ("i2t_recall_at_1", "Recall at 1"),
@@ -49,64 +54,84 @@ ROWS = {
 }  # fmt: skip
 PAPERCLIP_ROWS = (("i2t_accuracy_at_10pct", "Image to text"), ("t2i_accuracy_at_10pct", "Text to image"))
 ZERO_SHOT_ROWS = (
-    ("kind_map", "Kinds of object: mean average precision"), ("kind_ndcg_at_10", "nDCG at 10"),
+    ("kind_map", "Classes of object: mean average precision"), ("kind_ndcg_at_10", "nDCG at 10"),
     ("category_map", "Science categories: mean average precision"), ("category_ndcg_at_10", "nDCG at 10"),
-    ("kind_top1", "A tile's kind is the nearest"), ("kind_top5", "among the nearest five"),
-    ("kind_calibration_error", "Calibration error of that guess"),
+    ("kind_top1", "Classification: top-1 accuracy"), ("kind_top5", "Classification: top-5 accuracy"),
+    ("kind_calibration_error", "Classification: expected calibration error"),
 )  # fmt: skip
 IMAGE_ROWS = (
     ("same_proposal_map", "Same proposal: mean average precision"), ("same_proposal_recall_at_1", "Recall at 1"),
-    ("same_kind_map", "Same kind, other proposals: mean average precision"), ("same_kind_recall_at_1", "Recall at 1"),
+    ("same_kind_map", "Same class, other proposals: mean average precision"),
+    ("same_kind_recall_at_1", "Recall at 1"),
 )  # fmt: skip
-KEPT_ROWS = (("digits_top1", "Handwritten digits named"),)
+FORGETTING_ROWS = (("digits_top1", "Handwritten digits: top-1 accuracy"),)
 COMPARISONS = {
     "i2t_accuracy_at_10pct": "image to text", "t2i_accuracy_at_10pct": "text to image",
-    "kind_map": "kinds of object by words", "category_map": "science categories by words",
-    "same_proposal_map": "images of the same proposal by an image",
-    "same_kind_map": "images of the same kind by an image", "digits_top1": "handwritten digits",
+    "kind_map": "classes of object, zero-shot", "category_map": "science categories, zero-shot",
+    "same_proposal_map": "image to image, same proposal", "same_kind_map": "image to image, same class",
+    "digits_top1": "handwritten digits, zero-shot",
 }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Results:
-    """All that a page tells: `features` by model, `phrases` of the models that are shown, and the `facts` about data,
-    run, settings and code. `occlusions` has the maps of the example tiles.
+    """The content of a page: `features` by model, `phrases` of the models shown side by side, and the `metrics`.
+
+    `facts` describe data, run, settings and code (see `write.report_facts`); `occlusions` are the maps (y, x) of the
+    example tiles, by index.
     """
 
     test_set: TestSet
-    features: Mapping[str, Features]
+    features: Mapping[str, ModelFeatures]
     vocabulary: Vocabulary
-    phrases: Mapping[str, Phrases]
+    phrases: Mapping[str, PhraseFeatures]
     metrics: Sequence[Metric]
     facts: Mapping[str, Any]
     occlusions: Mapping[int, Floats]
 
     @property
     def shown(self) -> tuple[str, ...]:
-        """The models that are shown side by side."""
+        """Models that are shown side by side."""
         return tuple(self.phrases)
 
 
 def render(info: DatasetInfo, results: Results, settings: EvaluationSettings) -> str:
-    """Render the whole page. Reads the pictures of the tiles that it shows from the shards."""
+    """Render the page. Reads the thumbnails that it shows from the dataset's shards.
+
+    Parameters
+    ----------
+    info : DatasetInfo
+        Dataset that was evaluated.
+    results : Results
+        Content of the page.
+    settings : EvaluationSettings
+        Its number of example tiles and seed are used.
+
+    Returns
+    -------
+    str
+        HTML that refers to no other file.
+
+    """
     test_set, features, vocabulary = results.test_set, results.features, results.vocabulary
     metrics, facts = results.metrics, results.facts
     examples = example_tiles(test_set, settings.num_example_tiles)
-    found = {
-        name: nearest(results.phrases[name].queries_pd, features[name].tiles_td, NUM_TILES) for name in results.shown
+    matches = {
+        name: find_nearest(results.phrases[name].queries_pd, features[name].tiles_td, NUM_TILES)
+        for name in results.shown
     }
-    missed = failures(test_set, scores_of(features["fine_tuned"]), NUM_FAILURES)
-    shown = [*examples, *(match.index for rows in found.values() for row in rows for match in row)]
-    shown += [tile for tile, _, _ in missed]
-    pictures = read_thumbnails(info, (test_set.samples[tile].tile_id for tile in shown), THUMBNAIL_PX)
-    points = (test_set.samples[tile].tile_id for tile in shown_points(len(test_set.samples)))
+    failures = worst_ranked_tiles(test_set, scores_of(features["fine_tuned"]), NUM_FAILURES)
+    tiles = [*examples, *(match.index for rows in matches.values() for row in rows for match in row)]
+    tiles += [tile for tile, _, _ in failures]
+    pictures = read_thumbnails(info, (test_set.samples[tile].tile_id for tile in tiles), THUMBNAIL_PX)
+    points = (test_set.samples[tile].tile_id for tile in plotted_tiles(len(test_set.samples)))
     return environment().get_template("report.html").render(
         facts=facts,
         settings_json=json.dumps({"evaluation": facts["settings"], **facts["training"]}, indent=2, sort_keys=True),
-        names=NAMES,
+        names=SCORER_NAMES,
         shown=results.shown,
         vocabulary_sizes={"objects": len(vocabulary.object_classes), "hypotheses": len(vocabulary.science_hypotheses)},
-        lede=lede(metrics),
+        headline=headline(metrics),
         verdicts=verdicts(metrics),
         tables=fair_tables(metrics),
         paperclip=table(metrics, "paperclip", PAPERCLIP_ROWS),
@@ -117,41 +142,98 @@ def render(info: DatasetInfo, results: Results, settings: EvaluationSettings) ->
         curve_uri=svg_uri(figures.retrieval_figure(metrics)),
         histogram_uri=svg_uri(figures.similarity_figure(similarities(results, settings.seed))),
         examples=[example_card(results, tile, pictures) for tile in examples],
-        queries=query_rows(test_set, vocabulary, found, pictures),
-        kept=table(metrics, "forgetting", KEPT_ROWS),
-        failures=[failure_card(test_set, *one, pictures) for one in missed],
-        map=feature_map(test_set, features["fine_tuned"].tiles_td, read_thumbnails(info, points, POINT_PX)),
+        queries=query_rows(test_set, vocabulary, matches, pictures),
+        forgetting=table(metrics, "forgetting", FORGETTING_ROWS),
+        failures=[failure_card(test_set, *failure, pictures) for failure in failures],
+        map=feature_map(
+            test_set, features["fine_tuned"].tiles_td, read_thumbnails(info, points, POINT_THUMBNAIL_PX)
+        ),
     )  # fmt: skip
 
 
 def environment() -> Environment:
-    """Jinja with escaping on and undefined names an error."""
+    """Create the Jinja environment, with escaping on and undefined names an error.
+
+    Returns
+    -------
+    jinja2.Environment
+        Environment with the filter `class_label`.
+
+    """
     jinja = Environment(loader=FileSystemLoader(TEMPLATES_DIR), autoescape=True, undefined=StrictUndefined,
                         trim_blocks=True, lstrip_blocks=True)  # fmt: skip
-    jinja.filters["kind"] = kind_name
+    jinja.filters["class_label"] = class_label
     return jinja
 
 
 def svg_uri(figure: Any) -> str:
-    """The figure as a data URI."""
-    return data_uri(figures.picture_bytes(figure, "svg"), "image/svg+xml")
+    """Render a figure as SVG.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+        Figure to render.
+
+    Returns
+    -------
+    str
+        Data URI.
+
+    """
+    return data_uri(figures.figure_bytes(figure, "svg"), "image/svg+xml")
 
 
-def kind_name(target_class: str | None) -> str:
-    """A target class for people: `SIMULATED;SPIRAL GALAXY` is `spiral galaxy (simulated)`."""
+def class_label(target_class: str | None) -> str:
+    """Write a target class for people: `SIMULATED;SPIRAL GALAXY` becomes `spiral galaxy (simulated)`.
+
+    Parameters
+    ----------
+    target_class : str or None
+        Class as the archive writes it, terms separated by `;`.
+
+    Returns
+    -------
+    str
+        Terms in lower case; empty if the class is unknown.
+
+    """
     if not target_class:
         return ""
-    mark, _, kind = target_class.partition(";")
-    return f"{kind.lower()} (simulated)" if mark == "SIMULATED" and kind else target_class.replace(";", ", ").lower()
+    mark, _, terms = target_class.partition(";")
+    return f"{terms.lower()} (simulated)" if mark == "SIMULATED" and terms else target_class.replace(";", ", ").lower()
 
 
 def value_text(metric: Metric) -> str:
-    """The value: a share in per cent, a rank as it is."""
+    """Format a metric's value: a share in per cent, a rank as a number.
+
+    Parameters
+    ----------
+    metric : Metric
+        Metric to show.
+
+    Returns
+    -------
+    str
+        Value with one decimal place.
+
+    """
     return f"{metric.value:.1f}" if "rank" in metric.name else f"{100 * metric.value:.1f} %"
 
 
 def interval_text(metric: Metric) -> str:
-    """The 95 % interval in the unit of the value; empty without one."""
+    """Format a metric's 95 % interval, in the unit of its value.
+
+    Parameters
+    ----------
+    metric : Metric
+        Metric to show.
+
+    Returns
+    -------
+    str
+        Lower and upper end with one decimal place; empty if there is no interval.
+
+    """
     if metric.low is None or metric.high is None:
         return ""
     scale = 1 if "rank" in metric.name else 100
@@ -159,55 +241,146 @@ def interval_text(metric: Metric) -> str:
 
 
 def cell(metric: Metric | None) -> dict[str, str]:
-    """A table's cell; a dash where nothing was scored."""
+    """Make a table's cell.
+
+    Parameters
+    ----------
+    metric : Metric or None
+        Metric to show; None if the scorer has no such metric.
+
+    Returns
+    -------
+    dict of str to str
+        `value` and `interval` as text; a dash and nothing for None.
+
+    """
     return (
         {"value": value_text(metric), "interval": interval_text(metric)} if metric else {"value": "–", "interval": ""}
     )
 
 
-def lede(metrics: Sequence[Metric]) -> dict[str, str]:
-    """Words of the page's first sentence: the headline figure of the run's model beside chance."""
+def headline(metrics: Sequence[Metric]) -> dict[str, str]:
+    """Make the values of the page's first sentence: the headline metric of the run's model, and by chance.
+
+    Parameters
+    ----------
+    metrics : sequence of Metric
+        Metrics of the report.
+
+    Returns
+    -------
+    dict of str to str
+        `value`, `interval` and `chance` as text.
+
+    """
     name = ROWS["Image to text"][0][0]
-    found = {metric.model: metric for metric in metrics if metric.protocol == "fair" and metric.name == name}
-    return {**cell(found["fine_tuned"]), "chance": value_text(found["random"])}
+    by_scorer = {metric.model: metric for metric in metrics if metric.protocol == "fair" and metric.name == name}
+    return {**cell(by_scorer["fine_tuned"]), "chance": value_text(by_scorer["random"])}
 
 
 def table(metrics: Sequence[Metric], protocol: str, rows: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """Columns for the scorers that were scored, a row a figure; a figure that nobody has is left out."""
-    found = {(metric.model, metric.name): metric for metric in metrics if metric.protocol == protocol}
-    rows = [row for row in rows if any(name == row[0] for _, name in found)]
-    columns = [model for model in COLUMNS if any((model, name) in found for name, _ in rows)]
-    body = [{"label": label, "cells": [cell(found.get((model, name))) for model in columns]} for name, label in rows]
+    """Make a table of a protocol's metrics, a row per metric and a column per scorer.
+
+    Parameters
+    ----------
+    metrics : sequence of Metric
+        Metrics of the report.
+    protocol : str
+        Protocol to select.
+    rows : sequence of (str, str)
+        Name and label of each row's metric.
+
+    Returns
+    -------
+    dict
+        `columns` (scorers) and `rows` (label and cells); those without any metric are omitted.
+
+    """
+    by_key = {(metric.model, metric.name): metric for metric in metrics if metric.protocol == protocol}
+    rows = [row for row in rows if any(name == row[0] for _, name in by_key)]
+    columns = [model for model in COLUMNS if any((model, name) in by_key for name, _ in rows)]
+    body = [{"label": label, "cells": [cell(by_key.get((model, name))) for model in columns]} for name, label in rows]
     return {"columns": columns, "rows": body}
 
 
 def fair_tables(metrics: Sequence[Metric]) -> dict[str, Any]:
-    """The headline table by direction."""
+    """Make the headline tables.
+
+    Parameters
+    ----------
+    metrics : sequence of Metric
+        Metrics of the report.
+
+    Returns
+    -------
+    dict
+        Tables by direction (see `table`).
+
+    """
     return {direction: table(metrics, "fair", rows) for direction, rows in ROWS.items()}
 
 
 def verdicts(metrics: Sequence[Metric]) -> list[dict[str, Any]]:
-    """A sentence a comparison. `better` is said only where the paired 95 % interval excludes 0."""
-    out = []
+    """Make a sentence per paired difference; `better` only if its 95 % interval excludes 0.
+
+    Parameters
+    ----------
+    metrics : sequence of Metric
+        Metrics of the report; those named `<metric>_minus_<scorer>` are used.
+
+    Returns
+    -------
+    list of dict
+        `direction`, `text` and `is_better`.
+
+    """
+    sentences = []
     for metric in metrics:
         name, _, rival = metric.name.partition("_minus_")
         if not rival or metric.low is None or metric.high is None:
             continue
         is_better, is_worse = metric.low > 0, metric.high < 0
         word = "better than" if is_better else "worse than" if is_worse else "not shown to differ from"
-        numbers = f"{100 * metric.value:+.1f} points, {100 * metric.low:+.1f} to {100 * metric.high:+.1f}"
+        low, high = f"{100 * metric.low:+.1f}", f"{100 * metric.high:+.1f}"
+        numbers = f"{100 * metric.value:+.1f} percentage points, 95 % interval {low} to {high}"
         text = f"{word} {RIVAL_NAMES[rival]} ({numbers})"
-        out.append({"direction": COMPARISONS[name], "text": text, "is_better": is_better})
-    return out
+        sentences.append({"direction": COMPARISONS[name], "text": text, "is_better": is_better})
+    return sentences
 
 
-def scores_of(features: Features) -> Floats:
-    """Cosine similarities (t, c) of tiles and captions."""
+def scores_of(features: ModelFeatures) -> Floats:
+    """Score a model's test tiles against the captions.
+
+    Parameters
+    ----------
+    features : ModelFeatures
+        Features of tiles and captions.
+
+    Returns
+    -------
+    ndarray
+        Cosine similarities (t, c).
+
+    """
     return cosine_scores(features.tiles_td, features.captions_cd)
 
 
 def similarities(results: Results, seed: int) -> dict[str, tuple[Floats, Floats]]:
-    """True and shuffled pairs' similarities of the models that are shown."""
+    """Select the similarities of true and of shuffled pairs for the models shown side by side.
+
+    Parameters
+    ----------
+    results : Results
+        Its features and test set are used.
+    seed : int
+        Seed of the shuffled pairs.
+
+    Returns
+    -------
+    dict of str to tuple of ndarray
+        Similarities (t,) of true and of shuffled pairs, by model; the fine-tuned model is last.
+
+    """
     return {
         name: pair_similarities(scores_of(results.features[name]), results.test_set.caption_t, seed)
         for name in reversed(results.shown)
@@ -215,23 +388,60 @@ def similarities(results: Results, seed: int) -> dict[str, tuple[Floats, Floats]
 
 
 def failure_card(test_set: TestSet, tile: int, first: int, rank: float, pictures: Mapping[str, str]) -> dict[str, Any]:
-    """A tile that found its caption last, and the caption that it found first."""
+    """Make the card of a tile whose own caption ranks badly.
+
+    Parameters
+    ----------
+    test_set : TestSet
+        Tiles and captions.
+    tile : int
+        Index of the tile.
+    first : int
+        Index of the caption that ranks first.
+    rank : float
+        Expected rank of the tile's own caption.
+    pictures : mapping of str to str
+        Thumbnails by tile id.
+
+    Returns
+    -------
+    dict
+        The tile's card with `rank` and `first`, the title of a proposal with the first caption.
+
+    """
+    # Several proposals may share a caption; the title is that of the last tile.
     titles = {int(own): sample.title for sample, own in zip(test_set.samples, test_set.caption_t, strict=True)}
     return {**tile_card(test_set.samples[tile], pictures), "rank": f"{rank:.0f}", "first": titles[first]}
 
 
 def example_card(results: Results, tile: int, pictures: Mapping[str, str]) -> dict[str, Any]:
-    """A tile with its nearest phrases by each model, beside the abstract that it belongs to."""
+    """Make the card of an example tile: its abstract, its occlusion map and its nearest phrases by each model.
+
+    Parameters
+    ----------
+    results : Results
+        Features, vocabulary and occlusion maps.
+    tile : int
+        Index of the tile.
+    pictures : mapping of str to str
+        Thumbnails by tile id.
+
+    Returns
+    -------
+    dict
+        `sample`, `picture`, `occluded`, `abstract`, and `phrases` by model and list.
+
+    """
     test_set, vocabulary = results.test_set, results.vocabulary
     sample = test_set.samples[tile]
-    found = {}
+    nearest = {}
     for name in results.shown:
         feat_1d, phrases = results.features[name].tiles_td[tile : tile + 1], results.phrases[name]
-        objects = nearest(feat_1d, phrases.objects_pd, NUM_PHRASES)[0]
-        hypotheses = nearest(feat_1d, phrases.hypotheses_pd, NUM_PHRASES)[0]
-        found[name] = {
-            "objects": named(objects, vocabulary.object_classes),
-            "hypotheses": named(hypotheses, vocabulary.science_hypotheses),
+        objects = find_nearest(feat_1d, phrases.objects_pd, NUM_PHRASES)[0]
+        hypotheses = find_nearest(feat_1d, phrases.hypotheses_pd, NUM_PHRASES)[0]
+        nearest[name] = {
+            "objects": phrase_rows(objects, vocabulary.object_classes),
+            "hypotheses": phrase_rows(hypotheses, vocabulary.science_hypotheses),
         }
     abstract = test_set.captions_c[test_set.caption_t[tile]]
     occluded = occlusion_uri(thumbnail_levels(pictures[sample.tile_id]), results.occlusions[tile])
@@ -240,26 +450,72 @@ def example_card(results: Results, tile: int, pictures: Mapping[str, str]) -> di
         "picture": pictures[sample.tile_id],
         "occluded": occluded,
         "abstract": abstract,
-        "phrases": found,
+        "phrases": nearest,
     }
 
 
-def named(matches: Sequence[Match], phrases: Sequence[str]) -> list[dict[str, str]]:
-    """Phrases with their similarities."""
+def phrase_rows(matches: Sequence[Match], phrases: Sequence[str]) -> list[dict[str, str]]:
+    """Write phrases with their similarities.
+
+    Parameters
+    ----------
+    matches : sequence of Match
+        Nearest phrases.
+    phrases : sequence of str
+        List that the matches are indices of.
+
+    Returns
+    -------
+    list of dict of str to str
+        `text` and `score`, with two decimal places.
+
+    """
     return [{"text": phrases[match.index], "score": f"{match.score:.2f}"} for match in matches]
 
 
 def query_rows(
-    test_set: TestSet, vocabulary: Vocabulary, found: Mapping[str, list[list[Match]]], pictures: Mapping[str, str]
+    test_set: TestSet, vocabulary: Vocabulary, matches: Mapping[str, list[list[Match]]], pictures: Mapping[str, str]
 ) -> list[dict[str, Any]]:
-    """For each query the nearest tiles by each model."""
+    """Make a row per example query, with the nearest tiles by each model.
+
+    Parameters
+    ----------
+    test_set : TestSet
+        Tiles.
+    vocabulary : Vocabulary
+        Its queries are used.
+    matches : mapping of str to list of list of Match
+        Nearest tiles by model, per query.
+    pictures : mapping of str to str
+        Thumbnails by tile id.
+
+    Returns
+    -------
+    list of dict
+        `text`, and `tiles` by model (see `tile_card`).
+
+    """
     return [
         {"text": text, "tiles": {name: [tile_card(test_set.samples[match.index], pictures) for match in rows[number]]
-                                 for name, rows in found.items()}}
+                                 for name, rows in matches.items()}}
         for number, text in enumerate(vocabulary.queries)
     ]  # fmt: skip
 
 
 def tile_card(sample: Sample, pictures: Mapping[str, str]) -> dict[str, Any]:
-    """A tile's picture and what it shows."""
+    """Make a tile's card.
+
+    Parameters
+    ----------
+    sample : Sample
+        Row of the tile.
+    pictures : mapping of str to str
+        Thumbnails by tile id.
+
+    Returns
+    -------
+    dict
+        `picture` and `sample`.
+
+    """
     return {"picture": pictures[sample.tile_id], "sample": sample}

@@ -1,4 +1,4 @@
-"""Small pictures of tiles, as data URIs that a page can carry."""
+"""Small images of tiles as data URIs, so that the page needs no other file."""
 
 from __future__ import annotations
 
@@ -14,32 +14,98 @@ from hubbleclip.dataset.build import DatasetInfo
 
 
 def thumbnail_uri(png: bytes, side_px: int) -> str:
-    """The tile as a JPEG of `side_px`, as a data URI; the same bytes for the same tile."""
+    """Convert a tile to a small JPEG; the same bytes for the same tile.
+
+    Parameters
+    ----------
+    png : bytes
+        PNG file of the tile.
+    side_px : int
+        Width and height of the thumbnail in pixels.
+
+    Returns
+    -------
+    str
+        Data URI.
+
+    """
     with Image.open(io.BytesIO(png)) as image:
         return jpeg_uri(image.convert("L").resize((side_px, side_px), Image.Resampling.LANCZOS))
 
 
 def jpeg_uri(image: Image.Image) -> str:
-    """A picture as JPEG, as a data URI."""
+    """Encode an image as JPEG.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        Grey or RGB image.
+
+    Returns
+    -------
+    str
+        Data URI.
+
+    """
     buffer = io.BytesIO()
     image.save(buffer, format="JPEG", quality=84)
     return data_uri(buffer.getvalue(), "image/jpeg")
 
 
 def thumbnail_levels(uri: str) -> npt.NDArray[np.uint8]:
-    """Grey levels (y, x) of a picture made by `thumbnail_uri`."""
+    """Decode a thumbnail.
+
+    Parameters
+    ----------
+    uri : str
+        Data URI made by `thumbnail_uri`.
+
+    Returns
+    -------
+    ndarray
+        Grey levels (y, x), 0 to 255.
+
+    """
     with Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))) as image:
         return np.asarray(image)
 
 
 def data_uri(data: bytes, media_type: str) -> str:
-    """Bytes as a URI that a page can carry."""
+    """Encode bytes as a data URI.
+
+    Parameters
+    ----------
+    data : bytes
+        Content of a file.
+    media_type : str
+        Its media type, such as `image/jpeg`.
+
+    Returns
+    -------
+    str
+        Base64 data URI.
+
+    """
     return f"data:{media_type};base64,{base64.b64encode(data).decode('ascii')}"
 
 
 def read_thumbnails(info: DatasetInfo, tile_ids: Iterable[str], side_px: int) -> dict[str, str]:
-    """Data URIs by tile id."""
-    wanted = sorted(set(tile_ids))
-    return {
-        tile_id: thumbnail_uri(png, side_px) for tile_id, png in zip(wanted, info.read_pictures(wanted), strict=True)
-    }
+    """Read thumbnails of tiles from a dataset's shards.
+
+    Parameters
+    ----------
+    info : DatasetInfo
+        Dataset to read from.
+    tile_ids : iterable of str
+        Tiles; repeated ids are read once.
+    side_px : int
+        Width and height of the thumbnails in pixels.
+
+    Returns
+    -------
+    dict of str to str
+        Data URIs by tile id.
+
+    """
+    ids = sorted(set(tile_ids))
+    return {tile_id: thumbnail_uri(png, side_px) for tile_id, png in zip(ids, info.read_pictures(ids), strict=True)}

@@ -1,4 +1,4 @@
-"""From a dataset and a run to a report: embed, score, bootstrap, render, and put it in place in one step."""
+"""From a dataset and a run to a report: embed, score, bootstrap, render, and publish in one atomic step."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from hubbleclip.core.records import Metric, Run, Sample, to_row
 from hubbleclip.dataset.build import DatasetInfo, read_dataset
 from hubbleclip.dataset.loader import open_split
 from hubbleclip.evaluation import embed
-from hubbleclip.evaluation.embed_parallel import ModelSource, SpreadParts, embed_splits
-from hubbleclip.evaluation.features import Features, embed_test, embed_vocabulary
+from hubbleclip.evaluation.embed_parallel import EmbedMapFn, ModelSource, embed_splits
+from hubbleclip.evaluation.estimates import all_estimates, as_metric
+from hubbleclip.evaluation.features import ModelFeatures, embed_test_set, embed_vocabulary
 from hubbleclip.evaluation.forgetting import forgetting_estimates
-from hubbleclip.evaluation.measure import as_metric, measure
-from hubbleclip.evaluation.metrics import phrases as zeroshot
 from hubbleclip.evaluation.metrics.retrieval import Floats
+from hubbleclip.evaluation.metrics.vocabulary import read_vocabulary
 from hubbleclip.evaluation.metrics.zeroshot import make_labels
 from hubbleclip.evaluation.report import page
-from hubbleclip.evaluation.report.explore import occlusion_map
+from hubbleclip.evaluation.report.diagnostics import occlusion_map
 from hubbleclip.evaluation.test_set import TestSet, example_tiles, make_test_set
 from hubbleclip.training.models.builder import LoadedModel
 from hubbleclip.training.runs import read_run
@@ -40,7 +40,7 @@ SAMPLE_COLUMNS = tuple(Sample.__dataclass_fields__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """What an evaluation found. `path` is the report's directory."""
+    """The outcome of an evaluation: its metrics, and the report's folder `path`."""
 
     path: Path
     run_id: str
@@ -59,37 +59,70 @@ def evaluate(
     *,
     code_version: str,
     other_run_dir: Path | None = None,
-    spread: SpreadParts | None = None,
+    map_fn: EmbedMapFn | None = None,
 ) -> Evaluation:
-    """Score a run on the test split beside its baselines and write `index.html`, `metrics.json`, `embeddings.npz`.
+    """Evaluate a run on the test split with its baselines; write `index.html`, `metrics.json` and `embeddings.npz`.
 
-    `shuffled_run_dir` is a run on shuffled pairs, or None; `other_run_dir` one to compare with, which is then shown in
-    place of the base model. Tiles are embedded where `spread` has it done. The report appears under `out_dir` whole or
-    not at all; its bytes depend on dataset, runs, settings and code alone. Raises EvaluationError when there is no
-    finished run or the test split has fewer than two proposal groups.
+    The report's bytes depend only on dataset, runs, settings and code.
+
+    Parameters
+    ----------
+    dataset_dir : Path or str
+        Folder or store address of the dataset.
+    run_dir : Path
+        Folder of the finished run.
+    shuffled_run_dir : Path or None
+        Folder of a run trained on shuffled pairs, a baseline.
+    out_dir : Path
+        Folder of the report; it appears complete or not at all, and replaces an older one.
+    settings : EvaluationSettings
+        Precision, batch size, bootstrap and page.
+    code_version : str
+        Version that the page shows.
+    other_run_dir : Path, optional
+        Folder of a run to compare with, shown side by side instead of the base model.
+    map_fn : EmbedMapFn, optional
+        Embeds the tiles in other processes; by default they are embedded in this one.
+
+    Returns
+    -------
+    Evaluation
+        Metrics and folder.
+
+    Raises
+    ------
+    EvaluationError
+        If the test split has fewer than two proposal groups.
+    TrainingError
+        If a folder is not a finished run.
+
     """
     info = read_dataset(dataset_dir)
     run = read_run(run_dir).run
     test_set = make_test_set(read_samples(info))
-    vocabulary = zeroshot.read_vocabulary()
+    vocabulary = read_vocabulary()
     others = {"shuffled": shuffled_run_dir, "other": other_run_dir}
     sources = model_sources(run_dir, run.seed, others, settings.precision)
     models = {name: source.load() for name, source in sources.items()}
-    shown = ("fine_tuned", "other" if other_run_dir else "base")
+    shown = ("fine_tuned", "other" if other_run_dir else "base")  # the two models shown side by side
     labels = make_labels(test_set.samples)
-    ours = sources["fine_tuned"]
-    wanted = [*((ours, split) for split in SPLITS if info.shards[split]), *((one, "test") for one in sources.values())]
-    tiles = embed_splits({sources[name]: models[name] for name in models}, wanted, info, settings.batch_size, spread)
+    tuned = sources["fine_tuned"]
+    # The run's model embeds every split, for the search; the others are needed on test alone.
+    requests = [(tuned, split) for split in SPLITS if info.shards[split]]
+    requests += [(source, "test") for source in sources.values()]
+    tiles = embed_splits({sources[name]: models[name] for name in models}, requests, info, settings.batch_size, map_fn)
     features = {
-        name: embed_test(models[name], tiles[source, "test"], test_set, labels, settings.batch_size)
+        name: embed_test_set(models[name], tiles[source, "test"], test_set, labels, settings.batch_size)
         for name, source in sources.items()
     }
     phrases = {name: embed_vocabulary(models[name], vocabulary, settings.batch_size) for name in shown}
-    tile_features = {split: tiles[ours, split] for split in SPLITS if (ours, split) in tiles}
-    kept = forgetting_estimates(models, settings) if run.pretrained else []
-    metrics = [as_metric(one, run.run_id) for one in measure(test_set, features, labels, settings, kept)]
+    tile_features = {split: tiles[tuned, split] for split in SPLITS if (tuned, split) in tiles}
+    # A model trained from scratch has nothing to forget.
+    forgetting = forgetting_estimates(models, settings) if run.pretrained else []
+    estimates = all_estimates(test_set, features, labels, settings, forgetting)
+    metrics = [as_metric(estimate, run.run_id) for estimate in estimates]
     facts = report_facts(info, run, test_set, settings, code_version)
-    facts["other_run_id"] = other_run_dir and other_run_dir.name
+    facts["other_run_id"] = other_run_dir and other_run_dir.name  # null in JSON if there is no other run
     results = page.Results(
         test_set=test_set, features=features, vocabulary=vocabulary, phrases=phrases, metrics=metrics, facts=facts,
         occlusions=occlusions(models["fine_tuned"], info, test_set, features["fine_tuned"], settings),
@@ -107,26 +140,76 @@ def evaluate(
 
 
 def read_samples(info: DatasetInfo) -> list[Sample]:
-    """All rows of the manifest, in its order."""
+    """Read all rows of a dataset's manifest.
+
+    Parameters
+    ----------
+    info : DatasetInfo
+        Dataset to read.
+
+    Returns
+    -------
+    list of Sample
+        Rows in the order of the manifest.
+
+    """
     return [Sample(**row) for row in info.manifest.select(SAMPLE_COLUMNS).to_pylist()]
 
 
 def model_sources(
     run_dir: Path, seed: int, others: Mapping[str, Path | None], precision: str
 ) -> dict[str, ModelSource]:
-    """The model of the run, those of other runs by name, and the one that it started from."""
-    precision = embed.chosen_precision(precision)
+    """List the models of an evaluation.
+
+    Parameters
+    ----------
+    run_dir : Path
+        Folder of the run.
+    seed : int
+        Seed of the base model's random weights, that of the run.
+    others : mapping of str to (Path or None)
+        Folders of other runs by scorer name; None is skipped.
+    precision : str
+        `fp32`, `bf16` or `auto`.
+
+    Returns
+    -------
+    dict of str to ModelSource
+        The run's model `fine_tuned`, the others, and the model `base` that the run started from.
+
+    """
+    precision = embed.resolve_precision(precision)
     return {
         "fine_tuned": ModelSource(run_dir=run_dir, precision=precision),
         **{name: ModelSource(run_dir=path, precision=precision) for name, path in others.items() if path is not None},
-        "base": ModelSource(run_dir=run_dir, start_seed=seed, precision=precision),
+        "base": ModelSource(run_dir=run_dir, base_model_seed=seed, precision=precision),
     }
 
 
 def occlusions(
-    loaded: LoadedModel, info: DatasetInfo, test_set: TestSet, features: Features, settings: EvaluationSettings
+    loaded: LoadedModel, info: DatasetInfo, test_set: TestSet, features: ModelFeatures, settings: EvaluationSettings
 ) -> dict[int, Floats]:
-    """Occlusion maps of the example tiles, for the captions that they belong to."""
+    """Compute the occlusion maps of the example tiles, each for its own caption.
+
+    Parameters
+    ----------
+    loaded : LoadedModel
+        The fine-tuned model.
+    info : DatasetInfo
+        Dataset to read the tiles from.
+    test_set : TestSet
+        Tiles and captions.
+    features : ModelFeatures
+        The same model's features of the captions.
+    settings : EvaluationSettings
+        Its number of example tiles is used.
+
+    Returns
+    -------
+    dict of int to ndarray
+        Maps (y, x) by index of the tile.
+
+    """
     tiles = open_split(info, "test")
     return {
         tile: occlusion_map(loaded, tiles, tile, features.captions_cd[test_set.caption_t[tile]])
@@ -137,7 +220,27 @@ def occlusions(
 def report_facts(
     info: DatasetInfo, run: Run, test_set: TestSet, settings: EvaluationSettings, code_version: str
 ) -> dict[str, Any]:
-    """What a reader must know to judge the figures: data, run, settings and code."""
+    """Collect what a reader must know to judge the metrics: data, run, settings and code.
+
+    Parameters
+    ----------
+    info : DatasetInfo
+        Dataset that was evaluated.
+    run : Run
+        Row of the run.
+    test_set : TestSet
+        Test split.
+    settings : EvaluationSettings
+        Settings of the evaluation.
+    code_version : str
+        Version of the code.
+
+    Returns
+    -------
+    dict
+        Values for JSON and the page, by name.
+
+    """
     return {
         "run_id": run.run_id,
         "model": run.model,
@@ -159,13 +262,43 @@ def report_facts(
 
 
 def metrics_json(metrics: Sequence[Metric], facts: Mapping[str, Any]) -> bytes:
-    """`metrics.json`: the facts and a list of metrics, the same bytes for the same figures."""
+    """Write the content of `metrics.json`; the same bytes for the same metrics.
+
+    Parameters
+    ----------
+    metrics : sequence of Metric
+        Metrics of one run.
+    facts : mapping
+        Facts of the report.
+
+    Returns
+    -------
+    bytes
+        JSON with the facts and the list `metrics`.
+
+    """
     rows = [{key: value for key, value in to_row(metric).items() if key != "run_id"} for metric in metrics]
     return (json.dumps({**facts, "metrics": rows}, indent=1, sort_keys=True) + "\n").encode("utf-8")
 
 
 def embeddings_npz(tile_features: Mapping[str, tuple[list[str], Floats]], info: DatasetInfo, run: Run) -> bytes:
-    """`embeddings.npz`: `tile_id` (n,), `feat_nd` of length 1 as float16, and whose they are."""
+    """Write the content of `embeddings.npz`, which the search reads.
+
+    Parameters
+    ----------
+    tile_features : mapping of str to TileFeatures
+        Tile ids and features (n, d) of length 1, by split.
+    info : DatasetInfo
+        Dataset of the tiles; its digest is stored.
+    run : Run
+        Run of the model; its id and best step are stored.
+
+    Returns
+    -------
+    bytes
+        NumPy archive with `tile_id` (n,), `feat_nd` as float16, `dataset_digest`, `run_id` and `step`.
+
+    """
     tile_ids = [tile_id for ids, _ in tile_features.values() for tile_id in ids]
     feat_nd = np.concatenate([feat for _, feat in tile_features.values()])
     buffer = io.BytesIO()
@@ -177,12 +310,22 @@ def embeddings_npz(tile_features: Mapping[str, tuple[list[str], Floats]], info: 
 
 
 def write_report(out_dir: Path, content: Mapping[str, bytes]) -> None:
-    """Write the files beside `out_dir`, then rename: a report is whole or absent. An older one is replaced."""
+    """Write a report so that it is complete or absent; an older one is replaced.
+
+    Parameters
+    ----------
+    out_dir : Path
+        Folder of the report.
+    content : mapping of str to bytes
+        Files by name.
+
+    """
+    # A sibling folder is on the same file system, so the rename is atomic.
     building = out_dir.with_name(f".{out_dir.name}.building")
     shutil.rmtree(building, ignore_errors=True)
     for name, data in content.items():
         files.write_bytes(building / name, data)
     shutil.rmtree(out_dir, ignore_errors=True)
     building.rename(out_dir)
-    files.sync_folder(out_dir.parent)
+    files.sync_folder(out_dir.parent)  # the rename survives a power failure
     log.info("wrote report %s", out_dir)

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from hubbleclip.catalog.pending import from_rows
-from hubbleclip.catalog.retry_schedule import after_failure
+from hubbleclip.catalog.pending import to_records
+from hubbleclip.catalog.retry_schedule import schedule_retry
 from hubbleclip.core.errors import (
-    FULL_DISK,
-    SPENT,
+    DISK_FULL_ERRNOS,
+    EXHAUSTED_ERRNOS,
     ArchiveDownError,
     DiskFullError,
     DownloadError,
@@ -64,9 +64,9 @@ def attempt(work: Callable[[], Result], *, entity: str, entity_id: str, stage: s
     except HubbleclipError as error:
         reason, detail = type(error).__name__.removesuffix("Error").lower(), str(error)
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in FULL_DISK:
+        if isinstance(error, OSError) and error.errno in DISK_FULL_ERRNOS:
             raise DiskFullError(f"the disk cannot be written ({error.strerror}): make room or set --data") from error
-        if isinstance(error, OSError) and error.errno in SPENT:
+        if isinstance(error, OSError) and error.errno in EXHAUSTED_ERRNOS:
             advice = "lower flows.workers, or raise what `ulimit -a` shows"
             raise HubbleclipError(f"a limit of the system is reached ({error.strerror}): {advice}") from error
         log.exception("%s %s: unexpected failure in %s", entity, entity_id, stage)
@@ -98,9 +98,9 @@ def write_with_retries(stage: Stage, batch: Batch, *, entity: str, work: str, do
         failures = []
     sql = "FROM attempt WHERE entity = ? AND stage = ? AND list_contains(?, entity_id)"
     found = stage.catalog.rows(sql, [entity, work, [failure.entity_id for failure in failures]])
-    before = {row.entity_id: row for row in from_rows(Attempt, found)}
+    before = {row.entity_id: row for row in to_records(Attempt, found)}
     now = datetime.now(UTC)
-    tried = [after_failure(item, before.get(item.entity_id), stage.settings.fetch, now) for item in failures]
+    tried = [schedule_retry(item, before.get(item.entity_id), stage.settings.fetch, now) for item in failures]
     exhausted = [item for item in tried if isinstance(item, Rejection)]
     waiting = [item for item in tried if isinstance(item, Attempt)]
     with stage.catalog.transaction():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hubbleclip.contracts.validation import Rows, without_broken_rows
+from hubbleclip.contracts.validation import Rows, reject_broken_rows
 
 if TYPE_CHECKING:
     from hubbleclip.pipeline.engine.stage import Stage
@@ -56,4 +56,4 @@ def checked(stage: Stage, batch: Rows, made_by: str) -> dict[str, list[Any]]:
     """
     edge = EDGES[made_by]
     digest: str = getattr(stage.settings, edge.section).digest()
-    return without_broken_rows(batch, edge.stage, edge.item, digest)
+    return reject_broken_rows(batch, edge.stage, edge.item, digest)

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from hubbleclip.core.errors import ArchiveDownError, DiskFullError, HubbleclipError, SettingsError
-from hubbleclip.core.process_local import MadeApart
+from hubbleclip.core.process_local import ProcessLocal
 
 Item = TypeVar("Item")
 Batch = dict[str, list[Any]]
@@ -38,7 +38,7 @@ def merged(parts: Iterable[Batch]) -> Batch:
     return whole
 
 
-class Connections(MadeApart):
+class Connections(ProcessLocal):
     """At most `num` items are fetched at a time, whatever the number of batches.
 
     An archive that is down or a full disk closes the connections; what was done before is kept.
@@ -82,7 +82,7 @@ class Connections(MadeApart):
 
     def _reported(self) -> Batch:
         """The error, for a flow in another process that cannot see it."""
-        return {STOPPED: [self.error]} if self.is_apart and self.error else {}
+        return {STOPPED: [self.error]} if self.is_worker_copy and self.error else {}
 
     def _try(self, work: Callable[[Item], Batch], item: Item) -> Batch:
         if not self.is_open:

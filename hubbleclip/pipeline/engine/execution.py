@@ -7,7 +7,7 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExe
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from hubbleclip.core.errors import SettingsError
 
@@ -80,6 +80,7 @@ class Workers(Protocol):
         """
 
 
+@runtime_checkable
 class Execution(Protocol):
     """How a stage is run. `PLAIN` below is this process; Prefect's is in `flows/tasks.py`."""
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hubbleclip.core.layout import Layout
-from hubbleclip.core.parallel import Spread
+from hubbleclip.core.parallel import MapFn
 from hubbleclip.dataset.build import PlannedShard
 from hubbleclip.dataset.shard_writer import Tar
 from hubbleclip.pipeline.engine.batches import batches, run_batches
@@ -22,7 +22,7 @@ from hubbleclip.pipeline.engine.stage import Stage
 from hubbleclip.pipeline.remote_store import collect_from_store, local_files, pull_folder, send_to_store
 
 if TYPE_CHECKING:
-    from hubbleclip.evaluation.embed_parallel import SpreadParts, TilePart  # torch, which takes seconds
+    from hubbleclip.evaluation.embed_parallel import EmbedMapFn, TileRange  # torch, which takes seconds
     from hubbleclip.evaluation.metrics.retrieval import Floats
 
 Item = TypeVar("Item")
@@ -104,7 +104,7 @@ def batches_of(items: Sequence[Item]) -> list[Sequence[Item]]:
     return batches(items, max(1, math.ceil(len(items) / MAX_TASKS)))
 
 
-def packing_map(stage: Stage, paths: Mapping[str, str]) -> Spread[PlannedShard, Tar]:
+def packing_map(stage: Stage, paths: Mapping[str, str]) -> MapFn[PlannedShard, Tar]:
     """A parallel `map` that packs shards.
 
     Parameters
@@ -181,7 +181,7 @@ def readable_path(stage: Stage, folder: Path) -> Path | str:
     return f"{stage.layout.store}/{stage.layout.relative(folder)}" if is_remote(stage.settings) else folder
 
 
-def embedding_map(stage: Stage) -> SpreadParts | None:
+def embedding_map(stage: Stage) -> EmbedMapFn | None:
     """A parallel `map` that embeds tiles.
 
     Parameters
@@ -198,14 +198,14 @@ def embedding_map(stage: Stage) -> SpreadParts | None:
     if not runner_of(stage.settings).is_separate:
         return None
 
-    def spread(work: Callable[[TilePart], Floats], parts: Sequence[TilePart]) -> list[Floats]:
+    def spread(work: Callable[[TileRange], Floats], parts: Sequence[TileRange]) -> list[Floats]:
         layout = stage.layout if is_remote(stage.settings) else None
         return map_batches(stage, "embed-tiles", partial(embed_part, work, layout), parts)
 
     return spread
 
 
-def embed_part(work: Callable[[TilePart], Floats], layout: Layout | None, part: TilePart) -> Floats:
+def embed_part(work: Callable[[TileRange], Floats], layout: Layout | None, part: TileRange) -> Floats:
     """Embed some tiles.
 
     Parameters

@@ -1,4 +1,4 @@
-"""Bring the chosen files to the disk: new ones, other versions of known ones, and what failed and has waited."""
+"""Fetch the chosen files: new ones, new versions of known ones, and failed ones whose retry is due."""
 
 from __future__ import annotations
 
@@ -27,7 +27,25 @@ from hubbleclip.pipeline.remote_store import push
 def fetch_products(
     products: Sequence[Product], archive: Archive, settings: Settings, connections: Connections
 ) -> Batch:
-    """Fetch files side by side; one that fails is left for a later run."""
+    """Fetch the files of a batch side by side; one that fails is retried by a later run.
+
+    Parameters
+    ----------
+    products
+        The batch.
+    archive
+        The archive to ask.
+    settings
+        All settings.
+    connections
+        Shared by all batches of the stage.
+
+    Returns
+    -------
+    dict
+        Rows for `product`, `product_version` and `failure`.
+
+    """
     layout = layout_of(settings)
     check_room(layout, sum(product.size_bytes or 0 for product in products), settings.fetch.min_free_gb)
     batch = connections.map(partial(fetch_file, archive=archive, settings=settings), products)
@@ -36,12 +54,44 @@ def fetch_products(
 
 
 def fetch_file(product: Product, archive: Archive, settings: Settings) -> Batch:
-    """Fetch one file: its product's row, and another of its history where the content is new."""
+    """Fetch one file to the disk.
+
+    Parameters
+    ----------
+    product
+        The file.
+    archive
+        The archive to ask.
+    settings
+        All settings.
+
+    Returns
+    -------
+    dict
+        Its row, and a row of its history when the content is new; or a `failure`.
+
+    """
     return fetched_by(lambda: Delivery(archive.fetch_product(product)), product, settings)[0]
 
 
 def fetched_by(fetch: Callable[[], Delivery], product: Product, settings: Settings) -> tuple[Batch, bytes | None]:
-    """The rows of one fetched file, and its content where that is in memory alone."""
+    """The rows of one fetched file.
+
+    Parameters
+    ----------
+    fetch
+        Fetches the file.
+    product
+        The file.
+    settings
+        All settings.
+
+    Returns
+    -------
+    tuple
+        Its rows as in `fetch_file`, and its content when it is in memory only.
+
+    """
     digest = settings.archive.digest()
     delivery = attempt(fetch, entity="product", entity_id=product.uri, stage="fetch", digest=digest)
     if isinstance(delivery, Rejection):
@@ -51,7 +101,16 @@ def fetched_by(fetch: Callable[[], Delivery], product: Product, settings: Settin
 
 
 def fetch_pending(stage: Stage, archive: Archive) -> None:
-    """Fetch all that waits, then remove contents that newer ones have replaced."""
+    """Fetch all pending files, then remove contents that newer ones have replaced.
+
+    Parameters
+    ----------
+    stage
+        The stage with the open catalog.
+    archive
+        The archive to ask.
+
+    """
     pending, settings = pending_fetch(stage.catalog, stage.settings), stage.settings
     connections = Connections(fetch_share(settings).connections)
     if pending:
@@ -64,13 +123,38 @@ def fetch_pending(stage: Stage, archive: Archive) -> None:
 
 
 def known_content(catalog: Catalog, etag: str, size_bytes: int) -> str | None:
-    """The sha256 of a file on the disk by what its server called it; for any thread."""
-    return next((sha256 for (sha256,) in catalog.found_beside("known_content", etag=etag, size_bytes=size_bytes)), None)
+    """The hash of a file on disk by the ETag of its server; safe to call from any thread.
+
+    Parameters
+    ----------
+    catalog
+        The open catalog.
+    etag
+        The server's ETag.
+    size_bytes
+        Size of the content.
+
+    Returns
+    -------
+    str or None
+        sha256 in hex, when the content is known.
+
+    """
+    return next((sha256 for (sha256,) in catalog.thread_query("known_content", etag=etag, size_bytes=size_bytes)), None)
 
 
 def write_fetched(stage: Stage, batch: Batch) -> None:
-    """Write products as fetched, and what was cut of them, once the files are safe on the disk. A new content is cut
-    anew, so that the old tiles are current no more.
+    """Write fetched products, and the tiles cut from them, after their files are safe on disk.
+
+    New content invalidates the tiles that were cut from older content.
+
+    Parameters
+    ----------
+    stage
+        The stage with the open catalog.
+    batch
+        Rows for `product`, `product_version`, `tile`, `rejection` and `failure`.
+
     """
     files = [*batch.get("product", []), *batch.get("tile", [])]
     sync_files(stage.layout.absolute(file.path) for file in files if file.path)
@@ -82,13 +166,29 @@ def write_fetched(stage: Stage, batch: Batch) -> None:
 
 
 def remove_old_contents(stage: Stage) -> None:
-    """Remove files that no product names any more. It looks at the whole history, so a kill leaves nothing behind."""
-    for row in stage.catalog.named("old_contents"):
+    """Remove files that no product refers to any more.
+
+    The whole history is examined, so a killed run leaves nothing behind.
+
+    Parameters
+    ----------
+    stage
+        The stage with the open catalog.
+
+    """
+    for row in stage.catalog.named_query("old_contents"):
         stage.layout.product(row["sha256"], row["file_name"]).unlink(missing_ok=True)
 
 
 def remove_strays(stage: Stage) -> None:
-    """Remove what a killed run left: files that no product names, and partial ones."""
+    """Remove what a killed run left: files that no product refers to, and partial ones.
+
+    Parameters
+    ----------
+    stage
+        The stage with the open catalog.
+
+    """
     rows = stage.catalog.rows("SELECT path FROM product WHERE path IS NOT NULL")
     named = {stage.layout.absolute(row["path"]) for row in rows}
     for path in stage.layout.products.rglob("*"):
@@ -97,13 +197,41 @@ def remove_strays(stage: Stage) -> None:
 
 
 def is_on_disk(product: Product, layout: Layout) -> bool:
-    """Whether the content that the archive lists stands on the disk."""
+    """Whether the content that the archive lists is on disk.
+
+    Parameters
+    ----------
+    product
+        The product.
+    layout
+        File names of the profile.
+
+    Returns
+    -------
+    bool
+        False when the file is missing or of another version.
+
+    """
     is_current = product.sha256 is not None and product.archive_version == product.fetched_version
     return is_current and product.path is not None and layout.absolute(product.path).is_file()
 
 
 def dropped(product: Product, layout: Layout) -> Product:
-    """The product after its file is removed, whole or partial; one that stands outside the profile's folder stays."""
+    """Remove the file of a product, whole or partial; a file outside the profile's folder is kept.
+
+    Parameters
+    ----------
+    product
+        The product.
+    layout
+        File names of the profile.
+
+    Returns
+    -------
+    Product
+        Its row without the path.
+
+    """
     part = layout.part(product.uri)
     for path in part.parent.glob(f"{part.stem}.*"):
         path.unlink()

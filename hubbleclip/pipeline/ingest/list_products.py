@@ -10,7 +10,7 @@ from typing import Any
 
 from hubbleclip.archives import Archive
 from hubbleclip.catalog.catalog import Catalog
-from hubbleclip.catalog.pending import from_rows, pending_products
+from hubbleclip.catalog.pending import pending_products, to_records
 from hubbleclip.core.records import Listing, Observation, Rejection
 from hubbleclip.pipeline.engine.attempts import attempt, write_with_retries
 from hubbleclip.pipeline.engine.batches import run_batches
@@ -136,8 +136,8 @@ def proposal_batches(stage: Stage, pending: Sequence[Mapping[str, Any]]) -> Iter
         proposal_ids.append(row["proposal_id"])
         num += row["num_known"]
         if num >= most or place == len(pending):
-            rows = stage.catalog.named("known_observations", proposal_ids=proposal_ids)
-            yield Known(from_rows(Observation, rows), obs_ids_in_use(stage.catalog, proposal_ids))
+            rows = stage.catalog.named_query("known_observations", proposal_ids=proposal_ids)
+            yield Known(to_records(Observation, rows), obs_ids_in_use(stage.catalog, proposal_ids))
             proposal_ids, num = [], 0
 
 

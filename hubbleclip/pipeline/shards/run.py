@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
-from hubbleclip.catalog.pending import from_rows
+from hubbleclip.catalog.pending import to_records
 from hubbleclip.config.settings import Settings
 from hubbleclip.contracts.schema import contract_version
 from hubbleclip.contracts.validation import Rows, whole
@@ -87,7 +87,7 @@ def read_tile(layout: Layout, tile_id: str) -> bytes:
         PNG or JPEG.
 
     """
-    return layout.stored_tile(tile_id).read_bytes()
+    return layout.existing_tile(tile_id).read_bytes()
 
 
 def size_of(tile: Tile, layout: Layout) -> int:
@@ -166,7 +166,7 @@ def reuse_dataset(stage: Stage, inputs_digest: str) -> Dataset | None:
         Its row.
 
     """
-    found = from_rows(Dataset, stage.catalog.rows("FROM dataset WHERE inputs_digest = ?", [inputs_digest]))
+    found = to_records(Dataset, stage.catalog.rows("FROM dataset WHERE inputs_digest = ?", [inputs_digest]))
     built = next((one for one in found if (stage.layout.absolute(one.path) / DESCRIPTION).is_file()), None)
     if built is not None and built.digest != stage.catalog.rows(NEWEST_DATASET)[0]["digest"]:
         stage.catalog.upsert({"dataset": [replace(built, built_at=datetime.now(UTC))]})

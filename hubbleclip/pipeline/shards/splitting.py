@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from hubbleclip.catalog.pending import from_rows
+from hubbleclip.catalog.pending import to_records
 from hubbleclip.config.settings import SplitSettings
 from hubbleclip.core.records import Observation, Proposal, SplitAssignment, Tile
 from hubbleclip.dataset.splits.assign import assign_splits, leak_report
@@ -56,9 +56,9 @@ def read_material(stage: Stage) -> Material:
     """
     catalog = stage.catalog
     return Material(
-        tiles=from_rows(Tile, catalog.named("current_tiles", settings_digest=stage.settings.tiles.digest())),
-        observations={o.obs_id: o for o in from_rows(Observation, catalog.rows("FROM observation"))},
-        proposals={p.proposal_id: p for p in from_rows(Proposal, catalog.rows("FROM proposal"))},
+        tiles=to_records(Tile, catalog.named_query("current_tiles", settings_digest=stage.settings.tiles.digest())),
+        observations={o.obs_id: o for o in to_records(Observation, catalog.rows("FROM observation"))},
+        proposals={p.proposal_id: p for p in to_records(Proposal, catalog.rows("FROM proposal"))},
     )
 
 
@@ -87,7 +87,7 @@ def split_tiles(stage: Stage, material: Material) -> dict[str, SplitAssignment]:
 
     """
     settings, datasets_dir = stage.settings.splits, stage.layout.datasets
-    existing = {s.tile_id: s for s in from_rows(SplitAssignment, stage.catalog.rows("FROM split"))}
+    existing = {s.tile_id: s for s in to_records(SplitAssignment, stage.catalog.rows("FROM split"))}
     at_random = settings.model_copy(update={"scheme": RANDOM})
     former = {row.pop("proposal_id"): SplitAssignment(**row) for row in stage.catalog.rows(FORMER)}
     found = _assign(stage, material, existing, at_random, former)

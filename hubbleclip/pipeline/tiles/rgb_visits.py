@@ -49,7 +49,7 @@ def pending_visits(catalog: Catalog, settings: TileSettings) -> list[Visit]:
         With the three products of each.
 
     """
-    rows = catalog.named("colour_parts", settings_digest=settings.digest())
+    rows = catalog.named_query("colour_parts", settings_digest=settings.digest())
     visits = []
     for name, group in groupby(rows, itemgetter("visit")):
         chosen = _pick(list(group))

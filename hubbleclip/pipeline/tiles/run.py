@@ -1,4 +1,4 @@
-"""Cut every fetched product into PNG tiles."""
+"""Cut every fetched product into tiles."""
 
 from __future__ import annotations
 
@@ -28,7 +28,25 @@ from hubbleclip.pipeline.tiles.rgb_visits import colour_pending
 def cut_products(
     products: Sequence[Product], layout: Layout, settings: TileSettings, data: bytes | None = None
 ) -> Batch:
-    """Tiles of a batch of products, or of one whose content is `data`: the PNG files first, then their rows."""
+    """Tiles of a batch of products: the files first, then their rows.
+
+    Parameters
+    ----------
+    products
+        The batch.
+    layout
+        File names of the profile.
+    settings
+        The section `tiles`.
+    data
+        Content of the only product of the batch, when it is not on disk.
+
+    Returns
+    -------
+    dict
+        Rows for `tile` and `rejection`.
+
+    """
     cuts = [(product.uri, partial(cut_product, product, layout, settings, data)) for product in products]
     with local_files(layout, (product.path for product in products if product.path and data is None)):
         batch = cut_each(cuts, entity="product", stage="tiles", digest=settings.digest())
@@ -39,7 +57,30 @@ def cut_products(
 def cut_product(
     product: Product, layout: Layout, settings: TileSettings, data: bytes | None = None
 ) -> tuple[list[Tile], list[Rejection]]:
-    """Write the tiles of one product. Raises ImageError with the commonest reason when there is none."""
+    """Write the tiles of one product.
+
+    Parameters
+    ----------
+    product
+        The product.
+    layout
+        File names of the profile.
+    settings
+        The section `tiles`.
+    data
+        Its content, when it is not on disk.
+
+    Returns
+    -------
+    tuple
+        Rows of its tiles, and of the tiles that were rejected.
+
+    Raises
+    ------
+    ImageError
+        When there is no tile, with the commonest reason.
+
+    """
     now = datetime.now(UTC)
     content = layout.absolute(product.path or "") if data is None else data
     cut = tile_file(content, product.sha256 or "", settings, product.file_name)
@@ -51,12 +92,50 @@ def cut_product(
 def fetch_and_cut(
     products: Sequence[Product], archive: Archive, layout: Layout, settings: Settings, connections: Connections
 ) -> Batch:
-    """Fetch, cut and drop files side by side; small previews never touch the disk."""
+    """Fetch, cut and drop files side by side; small previews never touch the disk.
+
+    Parameters
+    ----------
+    products
+        The batch.
+    archive
+        The archive to ask.
+    layout
+        File names of the profile.
+    settings
+        All settings.
+    connections
+        Shared by all batches of the stage.
+
+    Returns
+    -------
+    dict
+        Rows for `product`, `product_version`, `tile`, `rejection` and `failure`.
+
+    """
     return connections.map(partial(fetch_cut_drop, archive=archive, layout=layout, settings=settings), products)
 
 
 def fetch_cut_drop(product: Product, archive: Archive, layout: Layout, settings: Settings) -> Batch:
-    """Fetch one file unless it is on the disk, cut it, remove it, whatever comes of it."""
+    """Fetch one file unless it is on disk, cut it, and remove it whatever the result.
+
+    Parameters
+    ----------
+    product
+        The file.
+    archive
+        The archive to ask.
+    layout
+        File names of the profile.
+    settings
+        All settings.
+
+    Returns
+    -------
+    dict
+        Rows as in `fetch_and_cut`.
+
+    """
     batch, data = fetched_for_now(product, archive, layout, settings)
     if data is not None:
         return batch | cut_products(batch["product"], layout, settings.tiles, data)
@@ -78,7 +157,25 @@ def fetch_cut_drop(product: Product, archive: Archive, layout: Layout, settings:
 def fetched_for_now(
     product: Product, archive: Archive, layout: Layout, settings: Settings
 ) -> tuple[Batch, bytes | None]:
-    """The rows of a file on the disk, or of one that is fetched; a small preview comes in memory alone."""
+    """The rows of a file that is on disk, or is fetched now; a small preview is fetched to memory only.
+
+    Parameters
+    ----------
+    product
+        The file.
+    archive
+        The archive to ask.
+    layout
+        File names of the profile.
+    settings
+        All settings.
+
+    Returns
+    -------
+    tuple
+        Its rows, and its content when it is in memory only.
+
+    """
     if is_on_disk(product, layout):
         return {"product": [product]}, None
     if product_suffix(product.file_name) in FROM_MEMORY:
@@ -90,9 +187,17 @@ def tiles(settings: Settings, execution: Execution = PLAIN) -> None:
     """Cut what is fetched and not yet cut under the present tile settings.
 
     With `fetch.keep_fits = false`, fetch what is not yet cut, and keep no file: each is fetched, cut and dropped in one
-    step, and at most `fetch.connections` steps are under way, so never more than `fetch.connections` files, whole or
-    partial, stand on the disk. What a killed run left is removed before anything is fetched. Files kept by earlier runs
-    with `keep_fits = true` stay until they are cut again.
+    step, and at most `fetch.connections` steps are under way, so the disk never holds more files than that, whole or
+    partial. What a killed run left is removed before anything is fetched. Files kept by earlier runs with
+    `keep_fits = true` are kept until they are cut again.
+
+    Parameters
+    ----------
+    settings
+        All settings.
+    execution
+        Where the batches run.
+
     """
     with open_stage("tiles", settings, execution) as stage:
         if settings.fetch.keep_fits:
@@ -104,7 +209,14 @@ def tiles(settings: Settings, execution: Execution = PLAIN) -> None:
 
 
 def cut_pending(stage: Stage) -> None:
-    """Cut the files on the disk."""
+    """Cut the pending files on disk.
+
+    Parameters
+    ----------
+    stage
+        The stage with the open catalog.
+
+    """
     pending, settings = pending_tiles(stage.catalog, stage.settings), stage.settings
     work = product_batches(stage.catalog, pending, settings.flows.batch_size)
     run_batches(
@@ -113,7 +225,14 @@ def cut_pending(stage: Stage) -> None:
 
 
 def fetch_and_cut_pending(stage: Stage) -> None:
-    """Cut files that are on the disk only for that time."""
+    """Cut pending files that are on disk only while they are cut.
+
+    Parameters
+    ----------
+    stage
+        The stage with the open catalog.
+
+    """
     remove_strays(stage)
     pending, settings = pending_tiles(stage.catalog, stage.settings), stage.settings
     if not pending:

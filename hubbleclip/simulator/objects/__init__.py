@@ -1,1 +1,1 @@
-"""How each kind of object looks."""
+"""Renderers that draw each kind of object as a noise-free image in one filter."""

@@ -1,4 +1,4 @@
-"""What lies far away: clusters of galaxies, lenses, quasars in their hosts, and blank fields."""
+"""Distant objects: clusters of galaxies, gravitational lenses, quasars in their host galaxies, and deep fields."""
 
 from __future__ import annotations
 
@@ -6,196 +6,292 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hubbleclip.simulator.objects.brushes import (
-    Galaxy,
+from hubbleclip.simulator.objects.components import (
+    SmallGalaxy,
     add_field_stars,
     add_galaxy,
     add_small_galaxies,
-    luminosities,
-    sersic,
+    power_law_fluxes,
+    sersic_profile,
 )
-from hubbleclip.simulator.objects.registry import draws
+from hubbleclip.simulator.objects.registry import register_object
 from hubbleclip.simulator.objects.view import Image, View
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lens:
-    """A softened isothermal lens with elliptical potential (Kormann et al. 1994, simplified), in scene units."""
+    """A softened isothermal lens with an elliptical potential (Kormann et al. 1994, simplified).
 
-    einstein: float
+    `einstein_radius`, `core_radius` and the centre (`x`, `y`) are in scene units, `angle` (of the major axis) in
+    radians.
+    """
+
+    einstein_radius: float
     axis_ratio: float
     angle: float
-    core: float
+    core_radius: float
     x: float = 0.0
     y: float = 0.0
 
     def deflection(self, view: View) -> tuple[Image, Image]:
-        """By how much light that arrives at each pixel was deflected."""
-        along, across = view.axes(self.x, self.y, self.angle)
-        squeezed, strength = np.float32(self.axis_ratio), np.float32(self.einstein)
-        distance = np.sqrt(np.float32(self.core**2) + along**2 * squeezed + across**2 / squeezed)
-        u, v = along * (strength * squeezed) / distance, across * (strength / squeezed) / distance
+        """Compute the deflection of the light that arrives at each pixel.
+
+        Parameters
+        ----------
+        view
+            Frame whose pixels are evaluated.
+
+        Returns
+        -------
+        dx_yx, dy_yx : Image
+            Deflection along x and y in scene units, shape (y, x) each.
+
+        """
+        along, across = view.rotated_coordinates(self.x, self.y, self.angle)
+        ratio, radius = np.float32(self.axis_ratio), np.float32(self.einstein_radius)
+        # The deflection of an isothermal lens has constant length outside its core.
+        distance = np.sqrt(np.float32(self.core_radius**2) + along**2 * ratio + across**2 / ratio)
+        u, v = along * (radius * ratio) / distance, across * (radius / ratio) / distance
         cosine, sine = np.float32(np.cos(self.angle)), np.float32(np.sin(self.angle))
         return np.asarray(cosine * u - sine * v, np.float32), np.asarray(sine * u + cosine * v, np.float32)
 
 
 def source_plane(view: View, lenses: list[Lens]) -> tuple[Image, Image]:
-    """Where the light of each pixel comes from behind the lenses."""
+    """Trace each pixel back to its position in the source plane behind the lenses.
+
+    Parameters
+    ----------
+    view
+        Frame whose pixels are traced.
+    lenses
+        Lenses in one plane; their deflections add up.
+
+    Returns
+    -------
+    x_yx, y_yx : Image
+        Positions in the source plane in scene units, shape (y, x) each.
+
+    """
     x, y = view.x_yx, view.y_yx
     for lens in lenses:
-        dx, dy = lens.deflection(view)
+        dx, dy = lens.deflection(view)  # All lenses lie in one plane: no ray is bent twice.
         x, y = x - dx, y - dy
     return x, y
 
 
-def add_lensed(image: Image, plane: tuple[Image, Image], source: Galaxy) -> None:
-    """Add all images of a source: surface brightness is conserved, so each is its law at a deflected place."""
-    du, dv = plane[0] - np.float32(source.x), plane[1] - np.float32(source.y)
+def add_lensed_images(image: Image, source_xy: tuple[Image, Image], source: SmallGalaxy) -> None:
+    """Add all lensed images of a source.
+
+    Parameters
+    ----------
+    image
+        Image to add to in place, shape (y, x).
+    source_xy
+        Position of each pixel in the source plane, as from `source_plane`.
+    source
+        Unlensed galaxy.
+
+    Notes
+    -----
+    Lensing conserves surface brightness, so the profile is evaluated at the source-plane position of each pixel.
+
+    """
+    du, dv = source_xy[0] - np.float32(source.x), source_xy[1] - np.float32(source.y)
     cosine, sine = np.float32(np.cos(source.angle)), np.float32(np.sin(source.angle))
-    r2 = (cosine * du + sine * dv) ** 2 + ((cosine * dv - sine * du) / np.float32(source.axis_ratio)) ** 2
-    near = r2 < np.float32((6 * source.size) ** 2)
-    image[near] += np.float32(source.brightness) * sersic(
-        np.sqrt(r2[near]), source.size, source.index, source.size * 0.08
+    radius_squared = (cosine * du + sine * dv) ** 2 + ((cosine * dv - sine * du) / np.float32(source.axis_ratio)) ** 2
+    # The profile is negligible beyond 6 effective radii; masking saves most of the work.
+    is_near = radius_squared < np.float32((6 * source.size) ** 2)
+    image[is_near] += np.float32(source.brightness) * sersic_profile(
+        np.sqrt(radius_squared[is_near]), source.size, source.index, source.size * 0.08
     )
 
 
-@draws("galaxy cluster")
+@register_object("galaxy cluster")
 def galaxy_cluster(view: View, rng: np.random.Generator, variant: str) -> Image:
-    """A cD galaxy, a crowd of red ellipticals, light between them, and blue arcs about the centre of mass."""
-    light = view.blank()
-    angle, ratio = rng.uniform(0, np.pi), rng.uniform(0.6, 0.85)
-    apart = rng.uniform(0.25, 0.45) if variant == "merging" else 0.0
-    centres = [(-apart * np.cos(angle), -apart * np.sin(angle)), (apart * np.cos(angle), apart * np.sin(angle))][
-        : 2 if apart else 1
-    ]
+    """See `ObjectRenderer`. A cD galaxy, red ellipticals, intracluster light and blue lensed arcs."""
+    light = view.blank_image()
+    angle, axis_ratio = rng.uniform(0, np.pi), rng.uniform(0.6, 0.85)
+    separation = rng.uniform(0.25, 0.45) if variant == "merging" else 0.0  # Half the distance of two subclusters.
+    centres = [
+        (-separation * np.cos(angle), -separation * np.sin(angle)),
+        (separation * np.cos(angle), separation * np.sin(angle)),
+    ][: 2 if separation else 1]
     for x, y in centres:
         size = rng.uniform(0.09, 0.15)
-        light += rng.uniform(9, 15) * view.tint(0.9) * sersic(view.radius(x, y, ratio, angle), size, 4.0, view.pixel)
-        light += 2.0 * view.tint(0.9) * np.exp(-view.radius(x, y, ratio, angle) / np.float32(0.3))
+        light += (
+            rng.uniform(9, 15)
+            * view.continuum_flux(0.9)
+            * sersic_profile(view.elliptical_radius(x, y, axis_ratio, angle), size, 4.0, view.pixel_size)
+        )
+        # Intracluster light.
+        light += (
+            2.0 * view.continuum_flux(0.9) * np.exp(-view.elliptical_radius(x, y, axis_ratio, angle) / np.float32(0.3))
+        )
     _add_members(view, rng, light, centres)
-    plane = source_plane(view, _cluster_mass(rng, centres, angle))
-    arcs = 9 if variant == "arc-rich" else 4
-    for number in range(arcs + 8):
-        reach, turn = (rng.uniform(0.04, 0.24) if number < arcs else rng.uniform(0.2, 0.6)), rng.uniform(0, 2 * np.pi)
-        source = Galaxy(
-            x=reach * np.cos(turn), y=reach * np.sin(turn), size=rng.uniform(0.007, 0.014),
-            axis_ratio=rng.uniform(0.4, 1), brightness=rng.uniform(9, 26) * view.tint(rng.normal(-0.4, 0.2)),
+    source_xy = source_plane(view, _cluster_mass(rng, centres, angle))
+    num_arcs = 9 if variant == "arc-rich" else 4
+    for number in range(num_arcs + 8):
+        # Sources near the centre become arcs; the others, outside, are only sheared.
+        distance, azimuth = (
+            (rng.uniform(0.04, 0.24) if number < num_arcs else rng.uniform(0.2, 0.6)),
+            rng.uniform(0, 2 * np.pi),
+        )
+        source = SmallGalaxy(
+            x=distance * np.cos(azimuth), y=distance * np.sin(azimuth), size=rng.uniform(0.007, 0.014),
+            axis_ratio=rng.uniform(0.4, 1), brightness=rng.uniform(9, 26) * view.continuum_flux(rng.normal(-0.4, 0.2)),
             angle=rng.uniform(0, np.pi), index=1.0,
         )  # fmt: skip
-        add_lensed(light, plane, source)
+        add_lensed_images(light, source_xy, source)
     add_small_galaxies(view, light, rng, 50, largest=0.03)
     add_field_stars(view, light, rng, int(rng.integers(3, 9)))
     return light
 
 
 def _add_members(view: View, rng: np.random.Generator, light: Image, centres: list[tuple[float, float]]) -> None:
-    """Member galaxies by a Schechter-like size function, crowded towards the centres."""
+    """Add member galaxies by a Schechter-like size function, concentrated towards the centres."""
     count = int(rng.integers(90, 190))
-    reach, turn, home = (
+    distance, azimuth, subcluster = (
         rng.gamma(1.7, 0.27, count),
         rng.uniform(0, 2 * np.pi, count),
         rng.integers(len(centres), size=count),
     )
-    size = luminosities(rng, count, 0.011, 1.5, 0.075)
-    bright, ratio, tilt = rng.uniform(7, 22, count), rng.uniform(0.45, 1, count), rng.uniform(0, np.pi, count)
+    size = power_law_fluxes(rng, count, 0.011, 1.5, 0.075)
+    brightness, axis_ratio, orientation = (
+        rng.uniform(7, 22, count),
+        rng.uniform(0.45, 1, count),
+        rng.uniform(0, np.pi, count),
+    )
     for k in range(count):
-        x, y = centres[home[k]][0] + reach[k] * np.cos(turn[k]), centres[home[k]][1] + reach[k] * np.sin(turn[k])
-        member = Galaxy(
+        x, y = (
+            centres[subcluster[k]][0] + distance[k] * np.cos(azimuth[k]),
+            centres[subcluster[k]][1] + distance[k] * np.sin(azimuth[k]),
+        )
+        member = SmallGalaxy(
             x=x,
             y=y,
             size=size[k],
-            brightness=bright[k] * view.tint(0.85),
-            axis_ratio=ratio[k],
-            angle=tilt[k],
+            brightness=brightness[k] * view.continuum_flux(0.85),
+            axis_ratio=axis_ratio[k],
+            angle=orientation[k],
             index=3.0,
         )
         add_galaxy(view, light, member)
 
 
 def _cluster_mass(rng: np.random.Generator, centres: list[tuple[float, float]], angle: float) -> list[Lens]:
-    """A halo about each centre and a few galaxies that break the arcs' symmetry."""
-    total = rng.uniform(0.3, 0.45)
+    """Model the mass: a halo about each centre and a few galaxies that break the symmetry of the arcs."""
+    total = rng.uniform(0.3, 0.45)  # Einstein radius of the whole cluster.
     halos = [
-        Lens(einstein=total / len(centres), axis_ratio=rng.uniform(0.72, 0.88), angle=angle, core=0.04, x=x, y=y)
+        Lens(
+            einstein_radius=total / len(centres),
+            axis_ratio=rng.uniform(0.72, 0.88),
+            angle=angle,
+            core_radius=0.04,
+            x=x,
+            y=y,
+        )
         for x, y in centres
     ]
     clumps = [
-        Lens(einstein=rng.uniform(0.015, 0.05), axis_ratio=0.95, angle=0.0, core=0.01, x=float(x), y=float(y))
+        Lens(
+            einstein_radius=rng.uniform(0.015, 0.05),
+            axis_ratio=0.95,
+            angle=0.0,
+            core_radius=0.01,
+            x=float(x),
+            y=float(y),
+        )
         for x, y in rng.normal(0, 0.25, (5, 2))
     ]
     return halos + clumps
 
 
-@draws("gravitational lens")
+@register_object("gravitational lens")
 def gravitational_lens(view: View, rng: np.random.Generator, variant: str) -> Image:
-    """One massive elliptical with a ring, an arc with its counter-image, or four images of a source behind it."""
-    einstein, angle = rng.uniform(0.19, 0.38), rng.uniform(0, np.pi)
-    lens = Lens(einstein=einstein, axis_ratio=rng.uniform(0.84, 0.95), angle=angle, core=0.004)
-    body = view.radius(0, 0, rng.uniform(0.7, 1), angle)
-    light = rng.uniform(5, 11) * view.tint(0.7) * sersic(body, einstein * rng.uniform(0.22, 0.34), 4.0, view.pixel)
-    plane = source_plane(view, [lens])
+    """See `ObjectRenderer`. A massive elliptical with a ring, an arc with its counter-image, or four images of a
+    source.
+    """
+    einstein_radius, angle = rng.uniform(0.19, 0.38), rng.uniform(0, np.pi)
+    lens = Lens(einstein_radius=einstein_radius, axis_ratio=rng.uniform(0.84, 0.95), angle=angle, core_radius=0.004)
+    radius = view.elliptical_radius(0, 0, rng.uniform(0.7, 1), angle)
+    light = (
+        rng.uniform(5, 11)
+        * view.continuum_flux(0.7)
+        * sersic_profile(radius, einstein_radius * rng.uniform(0.22, 0.34), 4.0, view.pixel_size)
+    )
+    source_xy = source_plane(view, [lens])
+    # Offset and size of the source, in Einstein radii: what decides between ring, quad and arc.
     offset, size = {
         "Einstein ring": (rng.uniform(0, 0.05), rng.uniform(0.1, 0.16)),
         "quad": (rng.uniform(0.02, 0.07), rng.uniform(0.02, 0.03)),
         "arc": (rng.uniform(0.25, 0.4), rng.uniform(0.08, 0.13)),
     }[variant]  # fmt: skip
-    turn, bright = rng.uniform(0, 2 * np.pi), rng.uniform(30, 75) * view.tint(rng.normal(-0.2, 0.2))
-    source = Galaxy(
-        x=einstein * offset * np.cos(turn), y=einstein * offset * np.sin(turn), size=einstein * size, axis_ratio=0.8,
-        brightness=bright * (5 if variant == "quad" else 1), angle=turn + 1, index=1.0,
+    azimuth, brightness = rng.uniform(0, 2 * np.pi), rng.uniform(30, 75) * view.continuum_flux(rng.normal(-0.2, 0.2))
+    source = SmallGalaxy(
+        x=einstein_radius * offset * np.cos(azimuth), y=einstein_radius * offset * np.sin(azimuth),
+        size=einstein_radius * size, axis_ratio=0.8,
+        brightness=brightness * (5 if variant == "quad" else 1), angle=azimuth + 1, index=1.0,
     )  # fmt: skip
-    add_lensed(light, plane, source)
-    knot = replace(source, x=source.x + 0.5 * source.size, size=0.2 * source.size, brightness=1.5 * bright)
-    faint = replace(source, size=0.09 * einstein, brightness=0.07 * bright)
-    add_lensed(light, plane, faint if variant == "quad" else knot)
+    add_lensed_images(light, source_xy, source)
+    # A star-forming region within the source.
+    knot = replace(source, x=source.x + 0.5 * source.size, size=0.2 * source.size, brightness=1.5 * brightness)
+    # The host galaxy of a quadruply imaged quasar.
+    faint = replace(source, size=0.09 * einstein_radius, brightness=0.07 * brightness)
+    add_lensed_images(light, source_xy, faint if variant == "quad" else knot)
     return np.asarray(light, np.float32)
 
 
-@draws("quasar host")
+@register_object("quasar host")
 def quasar_host(view: View, rng: np.random.Generator, variant: str) -> Image:
-    """A blinding point source, spiked and saturated, on a host galaxy that it outshines; companions, tails or a jet."""
-    size, ratio, angle = rng.uniform(0.06, 0.14), rng.uniform(0.5, 0.95), rng.uniform(0, np.pi)
-    depth = rng.uniform(8, 18) * view.tint(0.5)
-    light = depth * sersic(view.radius(0, 0, ratio, angle), size, rng.choice([1.0, 2.0, 4.0]), view.pixel)
+    """See `ObjectRenderer`. A saturated point source on a host galaxy that it outshines, with companions, tails or a
+    jet.
+    """
+    size, axis_ratio, angle = rng.uniform(0.06, 0.14), rng.uniform(0.5, 0.95), rng.uniform(0, np.pi)
+    brightness = rng.uniform(8, 18) * view.continuum_flux(0.5)
+    light = brightness * sersic_profile(
+        view.elliptical_radius(0, 0, axis_ratio, angle), size, rng.choice([1.0, 2.0, 4.0]), view.pixel_size
+    )
     if variant == "disturbed host":
-        grain = view.texture(rng, 2.6, 0.8)
-        radius, azimuth = view.polar(0, 0, 0.8, angle)
-        bend = np.cos(azimuth - np.log(radius + 0.03) / np.float32(0.6))
-        light += 0.8 * depth * np.exp(-radius / np.float32(1.3 * size)) * np.clip(bend + 0.5 * grain, 0, 3)
+        noise = view.fractal_noise(rng, 2.6, 0.8)
+        radius, azimuth = view.polar_coordinates(0, 0, 0.8, angle)
+        spiral = np.cos(azimuth - np.log(radius + 0.03) / np.float32(0.6))
+        light += 0.8 * brightness * np.exp(-radius / np.float32(1.3 * size)) * np.clip(spiral + 0.5 * noise, 0, 3)
     if variant == "jetted":
-        along, across = view.axes(0, 0, angle + 1.0)
-        knots = 1 + 0.9 * np.sin(along * np.float32(rng.uniform(40, 70)))
+        along, across = view.rotated_coordinates(0, 0, angle + 1.0)
+        knots = 1 + 0.9 * np.sin(along * np.float32(rng.uniform(40, 70)))  # Knots along the jet.
         jet = (
             np.exp(-0.5 * (across / np.float32(0.012)) ** 2)
             * (along > 0.03)
             * np.exp(-((along / np.float32(0.5)) ** 4))
             * knots
         )
-        light += 22 * view.tint(-0.3) * jet
-    flux = 10 ** rng.uniform(5.6, 6.4) * max(view.tint(-0.2), 0.4)
+        light += 22 * view.continuum_flux(-0.3) * jet
+    # Bright enough to saturate and to show diffraction spikes.
+    flux = 10 ** rng.uniform(5.6, 6.4) * max(view.continuum_flux(-0.2), 0.4)
     view.add_points(light, np.zeros(1), np.zeros(1), np.array([flux]))
     for _ in range(int(rng.integers(1, 4))):
-        reach, turn = rng.uniform(0.12, 0.4), rng.uniform(0, 2 * np.pi)
-        companion = Galaxy(
-            x=reach * np.cos(turn), y=reach * np.sin(turn), size=rng.uniform(0.015, 0.035), brightness=depth,
-            axis_ratio=0.7, angle=turn, index=2.0,
+        distance, direction = rng.uniform(0.12, 0.4), rng.uniform(0, 2 * np.pi)
+        companion = SmallGalaxy(
+            x=distance * np.cos(direction), y=distance * np.sin(direction), size=rng.uniform(0.015, 0.035),
+            brightness=brightness, axis_ratio=0.7, angle=direction, index=2.0,
         )  # fmt: skip
         add_galaxy(view, light, companion)
     return light
 
 
-@draws("deep field")
+@register_object("deep field")
 def deep_field(view: View, rng: np.random.Generator, variant: str) -> Image:
-    """Hundreds of small faint galaxies of all shapes and colours, and hardly a star."""
-    light = view.blank()
+    """See `ObjectRenderer`. Hundreds of small faint galaxies of all shapes and colours, and very few stars."""
+    light = view.blank_image()
     add_small_galaxies(view, light, rng, int(rng.integers(500, 800)), largest=0.04, peak=10.0)
     add_small_galaxies(view, light, rng, int(rng.integers(6, 14)), largest=0.09, peak=18.0)
     if variant == "protocluster":
-        x0, y0 = rng.uniform(-0.3, 0.3, 2)
+        x0, y0 = rng.uniform(-0.3, 0.3, 2)  # Centre of the protocluster.
         for _ in range(int(rng.integers(25, 50))):
             x, y = rng.normal(0, 0.22, 2)
-            member = Galaxy(
-                x=x0 + x, y=y0 + y, size=rng.uniform(0.008, 0.02), brightness=rng.uniform(8, 25) * view.tint(0.9),
+            member = SmallGalaxy(
+                x=x0 + x, y=y0 + y, size=rng.uniform(0.008, 0.02),
+                brightness=rng.uniform(8, 25) * view.continuum_flux(0.9),
                 axis_ratio=rng.uniform(0.4, 1), angle=rng.uniform(0, np.pi), index=1.5,
             )  # fmt: skip
             add_galaxy(view, light, member)

@@ -4,69 +4,79 @@ from __future__ import annotations
 
 import numpy as np
 
-from hubbleclip.simulator.objects.brushes import luminosities, smooth_step, tints
-from hubbleclip.simulator.objects.registry import draws
+from hubbleclip.simulator.objects.components import continuum_fluxes, power_law_fluxes, smoothstep
+from hubbleclip.simulator.objects.registry import register_object
 from hubbleclip.simulator.objects.view import Image, View
 from hubbleclip.simulator.random_draws import numpy_rng
 
 
-@draws("planet")
+@register_object("planet")
 def planet(view: View, rng: np.random.Generator, variant: str) -> Image:
-    """A limb-darkened, flattened disc with belts, storms or albedo marks, and rings and moons where it has them."""
+    """See `ObjectRenderer`. A limb-darkened oblate disc with belts, storms or albedo marks, rings and moons."""
     size = {"Jupiter": 0.78, "Saturn": 0.42, "Uranus": 0.36, "Neptune": 0.42, "Mars": 0.55}[variant] * rng.uniform(
         0.8, 1.15
     )
-    angle, depth = rng.uniform(0, np.pi), rng.uniform(60, 260)
-    flat = {"Jupiter": 0.935, "Saturn": 0.9, "Uranus": 0.977, "Neptune": 0.983, "Mars": 0.995}[variant]
-    radius = view.radius(0, 0, flat, angle) / np.float32(size)
-    along, across = view.axes(0, 0, angle)
-    mu = np.sqrt(np.clip(1 - radius**2, 0, 1))
-    edge = smooth_step(radius, 1 + view.pixel / size, 1 - view.pixel / size)
-    surface = _surface(view, rng, variant, (along / np.float32(size), across / np.float32(size * flat)), mu)
+    angle, brightness = rng.uniform(0, np.pi), rng.uniform(60, 260)
+    # Polar over equatorial radius.
+    axis_ratio = {"Jupiter": 0.935, "Saturn": 0.9, "Uranus": 0.977, "Neptune": 0.983, "Mars": 0.995}[variant]
+    radius = view.elliptical_radius(0, 0, axis_ratio, angle) / np.float32(size)
+    along, across = view.rotated_coordinates(0, 0, angle)
+    mu = np.sqrt(np.clip(1 - radius**2, 0, 1))  # Cosine of the emission angle, 1 at the centre and 0 at the limb.
+    edge = smoothstep(radius, 1 + view.pixel_size / size, 1 - view.pixel_size / size)  # Antialiased outline.
+    surface = _surface(view, rng, variant, (along / np.float32(size), across / np.float32(size * axis_ratio)), mu)
     light = (
         edge
         * np.maximum(surface, 0.08)
+        # Minnaert limb darkening; nearly absent on Mars.
         * (mu + 0.02) ** np.float32(rng.uniform(0.8, 1.2) if variant != "Mars" else 0.3)
     )
     if variant == "Mars":
-        light = light * smooth_step(along / np.float32(size) * 0.8 + mu, -0.25, 0.35)
+        light = light * smoothstep(along / np.float32(size) * 0.8 + mu, -0.25, 0.35)  # Terminator: Mars shows phases.
     if variant in ("Saturn", "Uranus"):
-        light = _with_rings(view, rng, (light, edge), (angle, size), broad=variant == "Saturn")
-    image = np.asarray(depth * light, np.float32)
+        light = _with_rings(view, rng, (light, edge), (angle, size), is_broad=variant == "Saturn")
+    image = np.asarray(brightness * light, np.float32)
     count = int(rng.integers(1, 5))
-    place = rng.choice([-1, 1], count) * rng.uniform(1.2, 2.0, count) * size
-    drift = rng.normal(0, 0.08, count) * size
-    x, y = place * np.cos(angle) - drift * np.sin(angle), place * np.sin(angle) + drift * np.cos(angle)
+    # Moons lie near the equatorial plane, on both sides.
+    moon_distance = rng.choice([-1, 1], count) * rng.uniform(1.2, 2.0, count) * size
+    moon_offset = rng.normal(0, 0.08, count) * size
+    x, y = (
+        moon_distance * np.cos(angle) - moon_offset * np.sin(angle),
+        moon_distance * np.sin(angle) + moon_offset * np.cos(angle),
+    )
     view.add_points(image, x, y, rng.uniform(300, 4000, count))
     return image
 
 
-def _surface(view: View, rng: np.random.Generator, variant: str, place: tuple[Image, Image], mu: Image) -> Image:
-    """Albedo over the disc; the longitude seen changes from visit to visit."""
-    along, across = place
-    spin = numpy_rng(view.epoch, "longitude").uniform(0, 10)
-    x, y = along / (0.35 + 0.65 * mu), across
-    swirl = view.texture(rng, 2.2, 1.6, at=(x * np.float32(0.6) + np.float32(spin), y * np.float32(2.0)))
+def _surface(view: View, rng: np.random.Generator, variant: str, position: tuple[Image, Image], mu: Image) -> Image:
+    """Compute the albedo over the disc; the longitude seen changes with each observation."""
+    along, across = position
+    longitude = numpy_rng(view.epoch, "longitude").uniform(0, 10)  # Planets rotate between observations.
+    x, y = along / (0.35 + 0.65 * mu), across  # Foreshortening towards the limb.
+    noise = view.fractal_noise(
+        rng, 2.2, 1.6, coordinates=(x * np.float32(0.6) + np.float32(longitude), y * np.float32(2.0))
+    )
     if variant == "Mars":
-        marks = smooth_step(view.texture(rng, 3.2, 2.4, at=(x + np.float32(spin), y)), -0.3, 1.0)
-        cap = smooth_step(y + 0.03 * swirl, 0.78, 0.84)
+        marks = smoothstep(view.fractal_noise(rng, 3.2, 2.4, coordinates=(x + np.float32(longitude), y)), -0.3, 1.0)
+        cap = smoothstep(y + 0.03 * noise, 0.78, 0.84)  # Polar cap.
         return (
             0.95 - np.float32(0.5 * min(1.2, view.wave_nm / 600)) * marks + np.float32(0.9 * 600 / view.wave_nm) * cap
         )
     belts = {"Jupiter": 0.34, "Saturn": 0.2, "Uranus": 0.13, "Neptune": 0.2}[variant]
-    wavy = y + np.float32(0.02 if variant == "Jupiter" else 0.006) * swirl
-    pattern = view.blank()
+    wavy = y + np.float32(0.02 if variant == "Jupiter" else 0.006) * noise
+    pattern = view.blank_image()
+    # Belts: sines in latitude, more and narrower ones on Jupiter.
     for number in (5, 9, 14, 23) if variant == "Jupiter" else (3, 6, 11):
         pattern += np.float32(rng.uniform(0.5, 1.0)) * np.sin(wavy * number + np.float32(rng.uniform(0, 6.28)))
-    albedo = 1 + np.float32(belts) * pattern + np.float32(0.35 * belts) * swirl
-    if variant == "Uranus":
-        albedo = albedo + np.float32(0.5 * min(1.5, view.wave_nm / 700)) * smooth_step(y, 0.35, 0.75)
+    albedo = 1 + np.float32(belts) * pattern + np.float32(0.35 * belts) * noise
+    if variant == "Uranus":  # Bright polar hood.
+        albedo = albedo + np.float32(0.5 * min(1.5, view.wave_nm / 700)) * smoothstep(y, 0.35, 0.75)
     return albedo + _storms(view, rng, variant, x, y)
 
 
 def _storms(view: View, rng: np.random.Generator, variant: str, x: Image, y: Image) -> Image:
-    """Jupiter's red spot, dark in the blue; bright methane clouds on the ice giants."""
-    marks = view.blank()
+    """Draw Jupiter's red spot, dark in blue light, or bright methane clouds on the ice giants."""
+    marks = view.blank_image()
+    # Storms drift between observations.
     shift = numpy_rng(view.epoch, "storms").uniform(-0.5, 0.5)
     if variant == "Jupiter":
         spot = ((x - np.float32(shift)) / 0.2) ** 2 + ((y + 0.35) / 0.1) ** 2
@@ -89,88 +99,120 @@ def _with_rings(
     view: View,
     rng: np.random.Generator,
     disc: tuple[Image, Image],
-    pose: tuple[float, float],
+    geometry: tuple[float, float],
     *,
-    broad: bool,
+    is_broad: bool,
 ) -> Image:
-    """Rings before and behind the disc, with the gap that Cassini saw; the planet's shadow falls on the far side."""
-    (light, edge), (angle, size) = disc, pose
-    tilt = rng.uniform(0.12, 0.42)
-    along, across = view.axes(0, 0, angle)
-    radius = np.hypot(along, across / np.float32(tilt)) / np.float32(size)
-    if broad:
-        ring = 0.75 * smooth_step(radius, 1.52, 1.58) * smooth_step(radius, 1.96, 1.93) + 0.15 * smooth_step(
+    """Add rings with the Cassini division; the planet hides their far side."""
+    (light, edge), (angle, size) = disc, geometry
+    axis_ratio = rng.uniform(0.12, 0.42)
+    along, across = view.rotated_coordinates(0, 0, angle)
+    radius = np.hypot(along, across / np.float32(axis_ratio)) / np.float32(size)
+    if is_broad:
+        # B ring, C ring and (next line) A ring, radii in planetary radii.
+        ring = 0.75 * smoothstep(radius, 1.52, 1.58) * smoothstep(radius, 1.96, 1.93) + 0.15 * smoothstep(
             radius, 1.24, 1.3
         ) * (radius < 1.52)
-        ring = ring + 0.5 * smooth_step(radius, 2.02, 2.05) * smooth_step(radius, 2.28, 2.25)
+        ring = ring + 0.5 * smoothstep(radius, 2.02, 2.05) * smoothstep(radius, 2.28, 2.25)
         ring = ring * (1 + 0.12 * np.sin(radius * 60))
     else:
-        ring = 0.035 * np.exp(-(((radius - 2.0) / 0.02) ** 2))
-    behind = (across > 0).astype(np.float32) * edge
-    opacity = np.clip(ring, 0, 0.9) * (1 - behind)
-    return np.asarray(light * (1 - opacity) + ring * (1 - behind), np.float32)
+        ring = 0.035 * np.exp(-(((radius - 2.0) / 0.02) ** 2))  # The narrow, dark ring of Uranus.
+    is_behind = (across > 0).astype(np.float32) * edge
+    opacity = np.clip(ring, 0, 0.9) * (1 - is_behind)
+    return np.asarray(light * (1 - opacity) + ring * (1 - is_behind), np.float32)
 
 
-@draws("comet")
+@register_object("comet")
 def comet(view: View, rng: np.random.Generator, variant: str) -> Image:
-    """A coma falling as 1/r about a bright nucleus, a curved fan of dust and a thin tail of ions; or a broken comet."""
-    turn, depth = rng.uniform(0, 2 * np.pi), rng.uniform(25, 70) * view.tint(0.1)
-    centre = (-0.35 * np.cos(turn), -0.35 * np.sin(turn))
-    grain = view.texture(rng, 2.6, 1.2)
+    """See `ObjectRenderer`. A coma with a 1/r profile, a curved dust tail and a narrow ion tail; or a disintegrating
+    comet.
+    """
+    direction, brightness = rng.uniform(0, 2 * np.pi), rng.uniform(25, 70) * view.continuum_flux(0.1)
+    # Nucleus opposite to the tail, so that the tail fits in the field.
+    centre = (-0.35 * np.cos(direction), -0.35 * np.sin(direction))
+    noise = view.fractal_noise(rng, 2.6, 1.2)
     pieces = int(rng.integers(4, 9)) if variant == "disintegrating" else 1
-    light = view.blank()
+    light = view.blank_image()
     strength = 1.0 if variant != "short-period" else 0.6
-    along, across = view.axes(*centre, turn)
-    steps, drift = rng.exponential(0.16, pieces).cumsum(), rng.normal(0, 0.045, pieces)
+    along, across = view.rotated_coordinates(*centre, direction)
+    along_offsets, across_offsets = rng.exponential(0.16, pieces).cumsum(), rng.normal(0, 0.045, pieces)
+    # The first piece is the main nucleus, the others trail it along the tail.
     for k in range(pieces):
-        step, off = (0.0, 0.0) if k == 0 else (steps[k], drift[k])
-        share = np.float32(strength if k == 0 else rng.uniform(0.2, 0.6))
-        light += share * _coma_and_tail(
-            rng, along - np.float32(step), across - np.float32(off), grain, scale=1.0 if k == 0 else 0.45
+        along_offset, across_offset = (0.0, 0.0) if k == 0 else (along_offsets[k], across_offsets[k])
+        weight = np.float32(strength if k == 0 else rng.uniform(0.2, 0.6))
+        light += weight * _coma_and_tail(
+            rng,
+            along - np.float32(along_offset),
+            across - np.float32(across_offset),
+            noise,
+            scale=1.0 if k == 0 else 0.45,
         )
     if variant == "long-period":
-        light += 0.25 * _ion_tail(rng, along, across, grain)
-    image = np.asarray(depth * light, np.float32)
-    view.add_points(image, np.array([centre[0]]), np.array([centre[1]]), np.array([depth * rng.uniform(25, 90)]))
+        light += 0.25 * _ion_tail(rng, along, across, noise)
+    image = np.asarray(brightness * light, np.float32)
+    view.add_points(image, np.array([centre[0]]), np.array([centre[1]]), np.array([brightness * rng.uniform(25, 90)]))
     return image
 
 
-def _coma_and_tail(rng: np.random.Generator, along: Image, across: Image, grain: Image, *, scale: float) -> Image:
+def _coma_and_tail(rng: np.random.Generator, along: Image, across: Image, noise: Image, *, scale: float) -> Image:
+    """Draw the coma and the dust tail of one fragment."""
     radius = np.hypot(along, across)
-    size, spread, bend = np.float32(0.07 * scale), np.float32(rng.uniform(0.12, 0.3)), np.float32(rng.normal(0, 0.18))
+    size, opening, curvature = (
+        np.float32(0.07 * scale),
+        np.float32(rng.uniform(0.12, 0.3)),
+        np.float32(rng.normal(0, 0.18)),
+    )
+    # 1/r: dust that leaves the nucleus at a constant speed.
     coma = size / (radius + np.float32(0.01)) * np.exp(-radius / np.float32(0.38 * scale))
-    width = size * 0.5 + spread * np.clip(along, 0, None)
-    fan = np.exp(-0.5 * ((across - bend * along * np.abs(along)) / width) ** 2) * size / width
-    reach = np.float32(rng.uniform(0.5, 1.0) * scale)
-    tail = fan * smooth_step(along, -0.02, 0.05) * np.exp(-np.clip(along, 0, None) / reach) * np.exp(0.12 * grain)
+    width = size * 0.5 + opening * np.clip(along, 0, None)
+    # Curved by radiation pressure and orbital motion.
+    fan = np.exp(-0.5 * ((across - curvature * along * np.abs(along)) / width) ** 2) * size / width
+    tail_length = np.float32(rng.uniform(0.5, 1.0) * scale)
+    tail = fan * smoothstep(along, -0.02, 0.05) * np.exp(-np.clip(along, 0, None) / tail_length) * np.exp(0.12 * noise)
     return np.asarray(coma + 1.0 * tail, np.float32)
 
 
-def _ion_tail(rng: np.random.Generator, along: Image, across: Image, grain: Image) -> Image:
-    """Straight, narrow rays that fan out a little."""
+def _ion_tail(rng: np.random.Generator, along: Image, across: Image, noise: Image) -> Image:
+    """Draw straight, narrow rays that fan out a little."""
     light = np.zeros_like(along)
     for tilt in rng.normal(0, 0.07, 6):
         width = 0.008 + 0.02 * np.clip(along, 0, None)
-        light += np.exp(-0.5 * ((across - np.float32(tilt) * along + 0.006 * grain) / width) ** 2)
+        light += np.exp(-0.5 * ((across - np.float32(tilt) * along + 0.006 * noise) / width) ** 2)
     return np.asarray(light * (along > 0) * np.exp(-np.clip(along, 0, None) / 1.5), np.float32)
 
 
-@draws("Kuiper belt field")
+@register_object("Kuiper belt field")
 def kuiper_belt_field(view: View, rng: np.random.Generator, variant: str) -> Image:
-    """An almost empty field. The telescope follows the faint point in its middle, so all else is trailed."""
-    light = view.blank()
-    passing = numpy_rng(view.epoch, "trails")
-    count, turn, length = int(passing.integers(9, 22)), passing.uniform(0, np.pi), passing.uniform(0.05, 0.16)
-    x, y = passing.uniform(-1.5, 1.5, (2, count))
-    flux = luminosities(passing, count, 60, 0.5, 9000) * tints(view, passing.normal(0.5, 0.5, count)) / 24
-    fuzz = np.where(flux < 40, passing.uniform(0.0, 0.01, count), 0.0)
+    """See `ObjectRenderer`. An almost empty field; the telescope tracks the faint central object, so the stars are
+    trailed.
+    """
+    light = view.blank_image()
+    # The star field differs between observations, so it is seeded by the epoch, not the scene.
+    field_rng = numpy_rng(view.epoch, "trails")
+    count, direction, length = (
+        int(field_rng.integers(9, 22)),
+        field_rng.uniform(0, np.pi),
+        field_rng.uniform(0.05, 0.16),
+    )
+    x, y = field_rng.uniform(-1.5, 1.5, (2, count))
+    flux = (
+        power_law_fluxes(field_rng, count, 60, 0.5, 9000)
+        * continuum_fluxes(view, field_rng.normal(0.5, 0.5, count))
+        / 24
+    )
+    diffuse_size = np.where(flux < 40, field_rng.uniform(0.0, 0.01, count), 0.0)
+    # A trail is a sum of 90 short exposures.
     for step in np.linspace(-0.5, 0.5, 90) * length:
-        jitter = passing.normal(0, 1, (2, count)) * fuzz
-        view.add_points(light, x + step * np.cos(turn) + jitter[0], y + step * np.sin(turn) + jitter[1], flux)
-    bright = rng.uniform(150, 900)
-    body_x, body_y, body_flux = np.zeros(1), np.zeros(1), np.array([bright])
+        jitter = field_rng.normal(0, 1, (2, count)) * diffuse_size
+        view.add_points(light, x + step * np.cos(direction) + jitter[0], y + step * np.sin(direction) + jitter[1], flux)
+    brightness = rng.uniform(150, 900)
+    body_x, body_y, body_flux = np.zeros(1), np.zeros(1), np.array([brightness])
     if variant == "binary":
-        gap = rng.uniform(0.015, 0.04)
-        body_x, body_y, body_flux = np.array([0, gap]), np.array([0, 0.4 * gap]), np.array([bright, 0.6 * bright])
-    view.add_points(light, body_x, body_y, body_flux * view.tint(0.4))
+        gap = rng.uniform(0.015, 0.04)  # Separation of the pair, in scene units.
+        body_x, body_y, body_flux = (
+            np.array([0, gap]),
+            np.array([0, 0.4 * gap]),
+            np.array([brightness, 0.6 * brightness]),
+        )
+    view.add_points(light, body_x, body_y, body_flux * view.continuum_flux(0.4))
     return light

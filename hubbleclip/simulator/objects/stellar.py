@@ -4,55 +4,63 @@ from __future__ import annotations
 
 import numpy as np
 
-from hubbleclip.simulator.objects.brushes import luminosities, ridges, smooth_step, tints
-from hubbleclip.simulator.objects.registry import draws
+from hubbleclip.simulator.objects.components import continuum_fluxes, filaments, power_law_fluxes, smoothstep
+from hubbleclip.simulator.objects.registry import register_object
 from hubbleclip.simulator.objects.view import Image, Vector, View
 
 
-@draws("globular cluster")
+@register_object("globular cluster")
 def globular_cluster(view: View, rng: np.random.Generator, variant: str) -> Image:
-    """Thousands of old stars crowded to a round centre (King 1962), over the light of those too faint to see alone."""
-    core = {
+    """See `ObjectRenderer`. Thousands of old stars in a round cluster (King 1962), over unresolved light."""
+    # Scene units; the tidal radius is 1.7 for all.
+    core_radius = {
         "core-collapsed": rng.uniform(0.03, 0.06),
         "massive": rng.uniform(0.12, 0.2),
         "loose": rng.uniform(0.17, 0.24),
     }[variant]
     count = int({"core-collapsed": 9000, "massive": 16000, "loose": 5000}[variant] * rng.uniform(0.7, 1.3))
-    reach = _king_radii(rng, count, core, 1.7)
-    turn, flat, angle = rng.uniform(0, 2 * np.pi, count), rng.uniform(0.85, 1.0), rng.uniform(0, np.pi)
-    u, v = reach * np.cos(turn), reach * np.sin(turn) * flat
+    distance = _king_radii(rng, count, core_radius, 1.7)
+    azimuth, axis_ratio, angle = rng.uniform(0, 2 * np.pi, count), rng.uniform(0.85, 1.0), rng.uniform(0, np.pi)
+    u, v = distance * np.cos(azimuth), distance * np.sin(azimuth) * axis_ratio
     x, y = u * np.cos(angle) - v * np.sin(angle), u * np.sin(angle) + v * np.cos(angle)
-    flux = luminosities(rng, count, 14, 0.7, 20000) * tints(view, rng.normal(0.5, 0.35, count))
-    radius = view.radius(0, 0, flat, angle)
-    light = view.tint(0.5) * rng.uniform(10, 30) / (1 + (radius / np.float32(core)) ** 2) ** 1.2
+    flux = power_law_fluxes(rng, count, 14, 0.7, 20000) * continuum_fluxes(view, rng.normal(0.5, 0.35, count))
+    radius = view.elliptical_radius(0, 0, axis_ratio, angle)
+    # Light of the stars too faint to be resolved.
+    light = view.continuum_flux(0.5) * rng.uniform(10, 30) / (1 + (radius / np.float32(core_radius)) ** 2) ** 1.2
     view.add_points(light, x, y, flux)
     return np.asarray(light, np.float32)
 
 
-def _king_radii(rng: np.random.Generator, count: int, core: float, tidal: float) -> Vector:
-    """Projected radii drawn from King's empirical law by inverting its cumulative count on a grid."""
-    r = np.linspace(0, tidal, 2000)
-    edge = 1 / np.sqrt(1 + (tidal / core) ** 2)
-    density = np.maximum(1 / np.sqrt(1 + (r / core) ** 2) - edge, 0) ** 2 * r
+def _king_radii(rng: np.random.Generator, count: int, core_radius: float, tidal_radius: float) -> Vector:
+    """Draw projected radii from King's empirical law by inverting its cumulative counts on a grid."""
+    r = np.linspace(0, tidal_radius, 2000)
+    edge_term = 1 / np.sqrt(1 + (tidal_radius / core_radius) ** 2)  # Makes the density 0 at the tidal radius.
+    # Times r: stars per annulus, not per area.
+    density = np.maximum(1 / np.sqrt(1 + (r / core_radius) ** 2) - edge_term, 0) ** 2 * r
     cumulative = np.cumsum(density)
     return np.asarray(np.interp(rng.random(count) * cumulative[-1], cumulative, r))
 
 
-@draws("open cluster")
+@register_object("open cluster")
 def open_cluster(view: View, rng: np.random.Generator, variant: str) -> Image:
-    """Some hundred stars, a few of them brilliant, loosely gathered; gas and dust around a young one."""
+    """See `ObjectRenderer`. A few hundred stars in loose clumps, some of them bright; gas and dust if young."""
     count, size = int(rng.integers(180, 420)), rng.uniform(0.28, 0.5)
     clumps = rng.normal(0, 0.5 * size, (2, 4))
-    pick = rng.integers(4, size=count)
-    x, y = clumps[0][pick] + rng.normal(0, size, count), clumps[1][pick] + rng.normal(0, size, count)
+    clump_index = rng.integers(4, size=count)
+    x, y = clumps[0][clump_index] + rng.normal(0, size, count), clumps[1][clump_index] + rng.normal(0, size, count)
+    # Old clusters have no blue stars left, and no gas.
     colour = rng.normal(0.6 if variant == "old" else -0.3, 0.4, count)
-    flux = luminosities(rng, count, 60, 0.42, 1.5e5 if variant == "old" else 6e5) * tints(view, colour)
-    light = view.blank()
+    flux = power_law_fluxes(rng, count, 60, 0.42, 1.5e5 if variant == "old" else 6e5) * continuum_fluxes(view, colour)
+    light = view.blank_image()
     if variant != "old":
-        cloud = np.exp(0.9 * view.texture(rng, 3.0, 2.2)) * (1 + 0.5 * ridges(view.texture(rng, 2.5, 1.5), 0.15))
-        share = rng.uniform(1.5, 4) if variant == "young" else rng.uniform(5, 10)
-        light += share * max(view.glow(HA=1.6, OIII=0.5), 0.4 * view.tint(-0.4)) * cloud
+        cloud = np.exp(0.9 * view.fractal_noise(rng, 3.0, 2.2)) * (
+            1 + 0.5 * filaments(view.fractal_noise(rng, 2.5, 1.5), 0.15)
+        )
+        weight = rng.uniform(1.5, 4) if variant == "young" else rng.uniform(5, 10)
+        # Emission of the gas, or starlight reflected by dust where no line falls into the filter.
+        light += weight * max(view.line_flux(HA=1.6, OIII=0.5), 0.4 * view.continuum_flux(-0.4)) * cloud
     if variant == "embedded":
-        light *= np.exp(-1.6 * 600 / view.wave_nm * smooth_step(view.texture(rng, 2.8, 1.6), 0.2, 1.4))
+        # Dust extinction, about 1/wavelength.
+        light *= np.exp(-1.6 * 600 / view.wave_nm * smoothstep(view.fractal_noise(rng, 2.8, 1.6), 0.2, 1.4))
     view.add_points(light, x, y, flux)
     return light

@@ -1,1 +1,1 @@
-"""The HTTP side of the simulated archive, with fault injection."""
+"""HTTP server of the simulated archive, with fault injection."""

@@ -1,6 +1,6 @@
-"""The simulated archive over HTTP: what MAST and STScI answer, as far as this project asks, and labelled as simulated.
+"""The simulated archive over HTTP: the parts of MAST and STScI that this project queries, labelled as simulated.
 
-astroquery itself is the client, so the paths, the form-encoded JSON request and its answers are MAST's own.
+The client is astroquery itself, so the paths, the form-encoded JSON request and the responses have MAST's form.
 """
 
 from __future__ import annotations
@@ -28,34 +28,34 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hubbleclip.config.settings import SimulatorSettings
 from hubbleclip.core.errors import SettingsError
+from hubbleclip.simulator.observations import FIRST_RELEASE_MJD, SimObservation
 from hubbleclip.simulator.server import mast_tables as tables
 from hubbleclip.simulator.server import pages
-from hubbleclip.simulator.server.conditional_requests import versioned
+from hubbleclip.simulator.server.conditional_requests import versioned_response
 from hubbleclip.simulator.server.fault_injection import ROW_ORDER, TRANSPORT
 from hubbleclip.simulator.server.fault_plan import FaultMiddleware, FaultPlan
-from hubbleclip.simulator.server.product_store import Store
-from hubbleclip.simulator.visits import FIRST_RELEASE_MJD, SimObservation
+from hubbleclip.simulator.server.product_store import ArchiveStore
 
 LOG = logging.getLogger(__name__)
 HOME = """<!DOCTYPE html><html><head><title>Simulated archive (not real)</title></head><body><h1>Simulated archive</h1>
 <p>Everything here is made by hubbleclip; nothing is of the real sky.
 <a href="/hst/proposal_abstracts.html">Proposals</a></p></body></html>"""
-EXECUTING_EVERY = 5
-MAX_ROWS = 50_000
-SHUTDOWN_S = 2
-Found = tuple[Sequence[Any], Callable[[Any], tables.Row], dict[str, str]]
+EXECUTING_EVERY = 5  # One query in this many must be polled.
+MAX_ROWS = 50_000  # MAST's limit per response.
+SHUTDOWN_S = 2  # Seconds that open requests get to finish.
+QueryResult = tuple[Sequence[Any], Callable[[Any], tables.Row], dict[str, str]]
 """What a query found, how an item of it becomes a row, and the types of the row's columns."""
 MEDIA_TYPES = {".jpg": "image/jpeg", ".fits": "application/fits"}
 
 
 class LabelMiddleware:
-    """Says `X-Simulated: true` on every answer, dates it, and lets the faults reach the connection."""
+    """Adds `X-Simulated: true` and a date to every response, and passes the connection to fault injection."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve the request, and label the answer."""
+        """Serve the request and label the response."""
 
         async def label(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -64,49 +64,69 @@ class LabelMiddleware:
                 headers.setdefault("Date", formatdate(usegmt=True))
             await send(message)
 
+        # uvicorn's connection object: ASGI offers no way to break a connection.
         connection = getattr(getattr(send, "__self__", None), "transport", None)
         await self.app({**scope, TRANSPORT: connection}, receive, label)
 
 
-class Mashup:
-    """MAST's query service: one address, a JSON request that names a service, pages, and a poll now and then."""
+class MashupService:
+    """MAST's query service: JSON requests that name a service, paged responses, and polling."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: ArchiveStore) -> None:
         self.store = store
-        self.services: dict[str, Callable[[dict[str, Any]], Found]] = {
+        # The services that astroquery uses.
+        self.services: dict[str, Callable[[dict[str, Any]], QueryResult]] = {
             "Mast.Caom.Filtered": self._observations,
-            "Mast.Caom.Filtered.Position": self._near,
+            "Mast.Caom.Filtered.Position": self._observations_in_cone,
             "Mast.Caom.Products": self._products,
         }
+        # Hashes of the queries that were polled once.
         self._polled: set[int] = set()
         self._lock = threading.Lock()
 
-    def answer(self, request: dict[str, Any], order: float | None = None) -> dict[str, Any]:
-        """The answer to a request, as MAST words it; a wrong one is status ERROR with HTTP 200, as there.
+    def respond(self, request: dict[str, Any], row_order_seed: float | None = None) -> dict[str, Any]:
+        """Respond to a query in MAST's form.
 
-        `order` is the seed of another order of the rows than the archive's own, which it falls into at times.
+        Parameters
+        ----------
+        request
+            Decoded JSON: `service`, `params`, `page` and `pagesize`.
+        row_order_seed
+            Seed of a shuffled order of the rows, which the real archive shows at times; None for the archive's own
+            order.
+
+        Returns
+        -------
+        dict[str, Any]
+            Status, rows, fields and paging. A wrong query has status ERROR with HTTP 200, as in MAST.
+
         """
-        if self._is_first_poll(request):
+        if self._must_poll(request):
             return {"status": "EXECUTING", "msg": "", "data": [], "fields": []}
         params = request.get("params") or {}
         service = self.services.get(str(request.get("service")))
         if service is None:
-            return _error(f"Service {request.get('service')!r} is not known to the simulated archive.")
+            return _error_response(f"Service {request.get('service')!r} is not known to the simulated archive.")
         try:
             items, make_row, types = service(params)
         except (ValueError, KeyError) as error:
-            return _error(str(error))
-        if order is not None:
-            items = random.Random(order).sample(items, len(items))
+            return _error_response(str(error))
+        if row_order_seed is not None:
+            items = random.Random(row_order_seed).sample(items, len(items))
+        # Clients count rows before they page through them.
         if "COUNT_BIG" in str(params.get("columns", "")):
             items, make_row, types = [{"Column1": len(items)}], dict, {"Column1": "string"}
-        return _page(items, make_row, types, int(request.get("page") or 1), int(request.get("pagesize") or MAX_ROWS))
+        return _page_response(
+            items, make_row, types, int(request.get("page") or 1), int(request.get("pagesize") or MAX_ROWS)
+        )
 
-    def _observations(self, params: dict[str, Any]) -> Found:
+    def _observations(self, params: dict[str, Any]) -> QueryResult:
+        """Query observations by filters."""
         return self.store.find_observations(params.get("filters", [])), self.store.row, tables.OBSERVATION_FIELDS
 
-    def _near(self, params: dict[str, Any]) -> Found:
-        """Observations in a circle: `position` is `ra, dec, radius` in degrees."""
+    def _observations_in_cone(self, params: dict[str, Any]) -> QueryResult:
+        """Query observations in a circle: `position` is `ra, dec, radius` in degrees."""
+        # MAST takes the position as a string.
         cone = tables.Cone(*(float(part) for part in str(params["position"]).split(",")))
         items = [item for item in self.store.find_observations(params.get("filters", [])) if item in cone]
 
@@ -115,45 +135,55 @@ class Mashup:
 
         return items, row, tables.OBSERVATION_FIELDS | {"distance": "float"}
 
-    def _products(self, params: dict[str, Any]) -> Found:
+    def _products(self, params: dict[str, Any]) -> QueryResult:
+        """List the products of observations: `obsid` is a comma-separated list."""
         numbers = [int(part) for part in str(params.get("obsid", "")).split(",")]
         return self.store.find_products(numbers), lambda pair: tables.product_row(*pair), tables.PRODUCT_FIELDS
 
-    def _is_first_poll(self, request: dict[str, Any]) -> bool:
-        """True once for one request in five: a real query may take longer than the service lets a client wait."""
+    def _must_poll(self, request: dict[str, Any]) -> bool:
+        """Return True once for one query in five, like a real query that takes longer than one request may last."""
         known = {key: value for key, value in request.items() if key != "cacheBreaker"}
+        # Of the query without cacheBreaker, so that the poll has the same key.
         key = zlib.crc32(json.dumps(known, sort_keys=True).encode())
-        with self._lock:
+        with self._lock:  # Queries run in threads.
             is_first = key % EXECUTING_EVERY == 0 and key not in self._polled
             self._polled.add(key)
             return is_first
 
 
-def _error(message: str) -> dict[str, Any]:
+def _error_response(message: str) -> dict[str, Any]:
+    """Make a response of status ERROR."""
     return {"status": "ERROR", "msg": message, "data": [], "fields": []}
 
 
-def _page(
+def _page_response(
     items: Sequence[Any], make_row: Callable[[Any], tables.Row], types: dict[str, str], page: int, page_size: int
 ) -> dict[str, Any]:
-    """One page of rows under MAST's paging object; no answer has more than 50,000 rows."""
-    page_size = min(max(page_size, 1), MAX_ROWS)
-    shown = [make_row(item) for item in items[(page - 1) * page_size : page * page_size]]
-    num_pages = max(-(-len(items) // page_size), 1)
-    paging = {"page": page, "pageSize": page_size, "pagesFiltered": num_pages, "rows": len(shown),
+    """Make one page of rows with MAST's paging object; at most MAX_ROWS rows per page."""
+    page_size = min(max(page_size, 1), MAX_ROWS)  # MAST limits larger pages silently.
+    rows = [make_row(item) for item in items[(page - 1) * page_size : page * page_size]]
+    num_pages = max(-(-len(items) // page_size), 1)  # An empty result has one page.
+    paging = {"page": page, "pageSize": page_size, "pagesFiltered": num_pages, "rows": len(rows),
               "rowsFiltered": len(items), "rowsTotal": len(items)}  # fmt: skip
-    return {"status": "COMPLETE", "msg": "", "data": shown, "fields": tables.fields_of(types), "paging": paging}
+    return {"status": "COMPLETE", "msg": "", "data": rows, "fields": tables.table_fields(types), "paging": paging}
 
 
 class Endpoints:
-    """The addresses that the archive answers at."""
+    """HTTP endpoints of the archive."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: ArchiveStore) -> None:
         self.store = store
-        self.mashup = Mashup(store)
+        self.mashup_service = MashupService(store)
 
     def routes(self) -> list[Route]:
-        """The paths are MAST's and STScI's own."""
+        """List the routes; their paths are MAST's and STScI's own.
+
+        Returns
+        -------
+        list[Route]
+            Routes of the application.
+
+        """
         return [
             Route("/", lambda _: HTMLResponse(HOME)),
             Route("/api/v0/invoke", self.invoke, methods=["GET", "POST"]),
@@ -168,45 +198,95 @@ class Endpoints:
         ]
 
     async def invoke(self, request: Request) -> Response:
-        """A query. The body is `request=` and URL-encoded JSON."""
+        """Run a query.
+
+        Parameters
+        ----------
+        request
+            POST whose body is `request=` and URL-encoded JSON, or GET with the same query string.
+
+        Returns
+        -------
+        Response
+            JSON as of `MashupService.respond`, or status 400.
+
+        """
+        # astroquery sends the query as the body of a POST.
         form = parse_qs((await request.body()).decode() or request.url.query)
         try:
             query = json.loads(form["request"][0])
         except (KeyError, json.JSONDecodeError):
             return PlainTextResponse("request= with JSON is missing", status_code=400)
-        order = request.scope.get(ROW_ORDER)
-        return await asyncio.to_thread(lambda: JSONResponse(self.mashup.answer(query, order)))
+        row_order_seed = request.scope.get(ROW_ORDER)
+        # In a thread: queries and their JSON would block the event loop.
+        return await asyncio.to_thread(lambda: JSONResponse(self.mashup_service.respond(query, row_order_seed)))
 
     async def columns_config(self, request: Request) -> Response:
-        """The columns of a service's table."""
+        """Describe the columns of a service's table.
+
+        Parameters
+        ----------
+        request
+            Form with `colConfigId`, the name of the service.
+
+        Returns
+        -------
+        Response
+            JSON as of `mast_tables.columns_config`.
+
+        """
         config_id = parse_qs((await request.body()).decode()).get("colConfigId", [""])[0]
         return JSONResponse(tables.columns_config(config_id))
 
     async def download(self, request: Request) -> Response:
-        """A file, whole or from a byte on; rendered only when its bytes are asked for."""
+        """Send a file, or a range of its bytes; it is rendered only when its body is needed.
+
+        Parameters
+        ----------
+        request
+            GET or HEAD with the data URI as `uri`.
+
+        Returns
+        -------
+        Response
+            The file, or status 404.
+
+        """
         uri = request.query_params.get("uri", "")
-        found = await asyncio.to_thread(self.store.find_file, uri)
-        if found is None:
+        entry = await asyncio.to_thread(self.store.find_file, uri)
+        if entry is None:
             return PlainTextResponse(f"no file {uri}", status_code=404)
-        observation, product = found
-        return await versioned(
+        observation, product = entry
+        return await versioned_response(
             request,
             lambda: asyncio.wrap_future(self.store.render(observation, product)),
             size=product.size_bytes,
             etag=self.store.etag(observation, product),
-            modified_mjd=observation.released_mjd + observation.version,
+            modified_mjd=observation.released_mjd + observation.version,  # Each version is a day newer.
             media_type=MEDIA_TYPES.get(PurePath(product.file_name).suffix, "application/octet-stream"),
             headers={"Content-Disposition": f'attachment; filename="{product.file_name}"'},
         )
 
     async def abstracts(self, request: Request) -> Response:
-        """The bulk list of proposals, with a version, so that an unchanged one is not sent again."""
+        """Send the bulk list of proposals, with an ETag, so that a client need not fetch an unchanged list twice.
+
+        Parameters
+        ----------
+        request
+            GET or HEAD, possibly conditional.
+
+        Returns
+        -------
+        Response
+            `abstracts.cat`.
+
+        """
         data = await asyncio.to_thread(lambda: self.store.abstracts_cat)
 
         async def read() -> bytes:
             return data
 
-        return await versioned(
+        return await versioned_response(
             request,
             read,
             size=len(data),
@@ -216,7 +296,19 @@ class Endpoints:
         )
 
     def apt(self, request: Request) -> Response:
-        """A programme's APT file."""
+        """Send the APT file of a program.
+
+        Parameters
+        ----------
+        request
+            Path with the program's number.
+
+        Returns
+        -------
+        Response
+            XML, or status 404.
+
+        """
         proposal = self.store.proposals.get(request.path_params["number"])
         if proposal is None:
             return HTMLResponse("<title>Simulated: no such programme</title>", status_code=404)
@@ -230,7 +322,19 @@ class Endpoints:
         return Response(pages.apt_archive(proposal), media_type="application/zip")
 
     def program(self, request: Request) -> Response:
-        """A programme's page."""
+        """Send the web page of a program.
+
+        Parameters
+        ----------
+        request
+            Query string with `program`, its number.
+
+        Returns
+        -------
+        Response
+            HTML, or status 404.
+
+        """
         proposal = self.store.proposals.get(request.query_params.get("program", ""))
         if proposal is None:
             return HTMLResponse("<title>Simulated: no such programme</title>", status_code=404)
@@ -238,36 +342,70 @@ class Endpoints:
 
 
 def make_app(settings: SimulatorSettings, faults: FaultPlan | None = None) -> ASGIApp:
-    """The archive as an ASGI application."""
-    app = Starlette(routes=Endpoints(Store(settings)).routes())
+    """Make the archive's ASGI application.
+
+    Parameters
+    ----------
+    settings
+        Contents of the archive.
+    faults
+        Faults to inject; none by default.
+
+    Returns
+    -------
+    ASGIApp
+        Application with labels and fault injection.
+
+    """
+    app = Starlette(routes=Endpoints(ArchiveStore(settings)).routes())
     return LabelMiddleware(FaultMiddleware(app, faults or FaultPlan()))
 
 
-class AnnouncingServer(uvicorn.Server):
-    """Tells when it listens."""
+class NotifyingServer(uvicorn.Server):
+    """A uvicorn server that calls a function once it listens."""
 
-    def __init__(self, config: uvicorn.Config, announce: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
         super().__init__(config)
-        self.announce = announce
+        self.on_ready = on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, then announce."""
+        """Start listening, then call `on_ready`.
+
+        Parameters
+        ----------
+        sockets
+            Bound sockets to listen on.
+
+        """
         await super().startup(sockets)
-        self.announce()
+        self.on_ready()
 
 
 def serve(
     settings: SimulatorSettings,
     faults: FaultPlan | None = None,
     *,
-    announce: Callable[[str, uvicorn.Server], None] = lambda url, _: LOG.info("simulated archive at %s", url),
+    on_ready: Callable[[str, uvicorn.Server], None] = lambda url, _: LOG.info("simulated archive at %s", url),
 ) -> None:
-    """Serve until interrupted. `announce` is called with the address and the server once it answers.
+    """Serve the archive until interrupted.
 
-    Raises SettingsError when the port is taken.
+    Parameters
+    ----------
+    settings
+        Contents of the archive, host and port (0 chooses a free one).
+    faults
+        Faults to inject; none by default.
+    on_ready
+        Called with the address and the server once it accepts connections.
+
+    Raises
+    ------
+    SettingsError
+        The port is in use.
+
     """
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # A restarted server gets its port at once.
     try:
         listener.bind((settings.host, settings.port))
     except OSError as error:
@@ -277,9 +415,10 @@ def serve(
         ) from error
     url = f"http://{settings.host}:{listener.getsockname()[1]}"
     config = uvicorn.Config(
+        # No date_header: faults set the Date themselves.
         make_app(settings, faults), log_level="critical", access_log=False, lifespan="off",
         date_header=False, timeout_graceful_shutdown=SHUTDOWN_S,
     )  # fmt: skip
-    server = AnnouncingServer(config, lambda: announce(url, server))
+    server = NotifyingServer(config, lambda: on_ready(url, server))
     with listener:
         server.run(sockets=[listener])

@@ -1,4 +1,4 @@
-"""Answers about bytes with a version: whole, in part, unchanged, or headers only (RFC 9110, sections 13 and 14)."""
+"""Conditional and range responses: whole, partial, not modified, or headers only (RFC 9110, sections 13 and 14)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MJD_OF_UNIX_EPOCH = 40587.0
 RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
 
-async def versioned(
+async def versioned_response(
     request: Request,
     read: Callable[[], Awaitable[bytes]],
     *,
@@ -23,39 +23,65 @@ async def versioned(
     media_type: str,
     headers: dict[str, str] | None = None,
 ) -> Response:
-    """The answer to GET or HEAD of `size` bytes, which are read only when asked for."""
+    """Respond to a GET or HEAD request for bytes that have a version.
+
+    Parameters
+    ----------
+    request
+        Request with optional If-None-Match, If-Modified-Since, Range and If-Range.
+    read
+        Returns all bytes; called only if the response has a body.
+    size
+        Number of bytes.
+    etag
+        Version of the bytes, in double quotes.
+    modified_mjd
+        Date of the version (MJD).
+    media_type
+        Content-Type.
+    headers
+        Further headers.
+
+    Returns
+    -------
+    Response
+        Status 200, 206 (range), 304 (not modified) or 416 (range beyond the end).
+
+    """
     modified = formatdate((modified_mjd - MJD_OF_UNIX_EPOCH) * 86400, usegmt=True)
-    fixed = {"ETag": etag, "Last-Modified": modified, "Accept-Ranges": "bytes", **(headers or {})}
-    if _is_known(request, etag, modified):
-        return Response(status_code=304, headers=fixed)
+    common_headers = {"ETag": etag, "Last-Modified": modified, "Accept-Ranges": "bytes", **(headers or {})}
+    if _client_has_version(request, etag, modified):
+        return Response(status_code=304, headers=common_headers)
     if request.method == "HEAD":
-        return Response(headers=fixed | {"Content-Length": str(size)}, media_type=media_type)
-    is_current = request.headers.get("If-Range", etag) in {etag, modified}
-    span = _span_of(request.headers.get("Range", ""), size) if is_current else None
-    if span is None:
-        return Response(await read(), headers=fixed, media_type=media_type)
-    first, last = span
+        return Response(headers=common_headers | {"Content-Length": str(size)}, media_type=media_type)
+    is_current = request.headers.get("If-Range", etag) in {etag, modified}  # A range of another version would not fit.
+    byte_range = _parse_range(request.headers.get("Range", ""), size) if is_current else None
+    if byte_range is None:
+        return Response(await read(), headers=common_headers, media_type=media_type)
+    first, last = byte_range
     if first > last:
-        whole = fixed | {"Content-Range": f"bytes */{size}"}
-        return PlainTextResponse("the file ends before", status_code=416, headers=whole)
-    part = fixed | {"Content-Range": f"bytes {first}-{last}/{size}"}
+        range_headers = common_headers | {"Content-Range": f"bytes */{size}"}
+        return PlainTextResponse("the file ends before", status_code=416, headers=range_headers)
+    range_headers = common_headers | {"Content-Range": f"bytes {first}-{last}/{size}"}
     data = await read()
-    return Response(data[first : last + 1], status_code=206, headers=part, media_type=media_type)
+    return Response(data[first : last + 1], status_code=206, headers=range_headers, media_type=media_type)
 
 
-def _is_known(request: Request, etag: str, modified: str) -> bool:
-    """Whether the client has this version; If-Modified-Since counts only without If-None-Match."""
-    known = request.headers.get("If-None-Match")
-    if known is None:
+def _client_has_version(request: Request, etag: str, modified: str) -> bool:
+    """Decide whether the client has this version; If-Modified-Since counts only without If-None-Match."""
+    known_etags = request.headers.get("If-None-Match")
+    if known_etags is None:
         return request.headers.get("If-Modified-Since") == modified
-    return known.strip() == "*" or etag in {part.strip().removeprefix("W/") for part in known.split(",")}
+    # W/ marks a weak ETag.
+    return known_etags.strip() == "*" or etag in {part.strip().removeprefix("W/") for part in known_etags.split(",")}
 
 
-def _span_of(text: str, size: int) -> tuple[int, int] | None:
-    """First and last byte of a Range header, first > last where nothing is there; None for the whole file."""
+def _parse_range(text: str, size: int) -> tuple[int, int] | None:
+    """Return first and last byte of a Range header: first > last beyond the end, None for the whole file."""
     match = RANGE.fullmatch(text)
     if match is None or match[1] == match[2] == "":
         return None
+    # `bytes=-n`: the last n bytes.
     if not match[1]:
         return max(size - int(match[2]), 0), size - 1 if int(match[2]) else -1
     return int(match[1]), min(int(match[2] or size - 1), size - 1)

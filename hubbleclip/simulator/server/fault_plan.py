@@ -1,4 +1,4 @@
-"""Faults on demand: the ways in which real archives fail, drawn from a seed, to test clients against."""
+"""Fault plans: which faults the simulated archive injects into which requests, drawn from a seed."""
 
 from __future__ import annotations
 
@@ -16,117 +16,149 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from hubbleclip.config.settings import Section
 from hubbleclip.core.errors import SettingsError
 from hubbleclip.simulator.random_draws import python_rng
-from hubbleclip.simulator.server.fault_injection import STRIKES, Exchange
+from hubbleclip.simulator.server.fault_injection import FAULT_INJECTORS, Exchange
 
-COUNTS_PATH, REQUESTS_PATH = "/faults", "/requests"
-STORM_SHARE = 0.38
-EVERYWHERE = ("500", "502", "503", "504", "429", "429_date", "429_clock_skew", "clock_skew", "reset", "hang")
-BYTES = ("slow_drip", "truncated", "wrong_length", "empty")
-TABLES = ("busy", "bad_json", "duplicated_page", "missing_page", "null_columns", "shuffled")
-STORM_KINDS = {
-    "/api/v0/invoke": (*EVERYWHERE, *BYTES, *TABLES, "html", "short_length", "corrupted"),
-    "/api/v0.1/Download/": (*EVERYWHERE, *BYTES, "html", "short_length", "corrupted"),
-    "/portal/": (*EVERYWHERE, *BYTES, "html", "bad_json"),
-    "/hst/abstracts.cat": (*EVERYWHERE, *BYTES, "html"),
-    "/hst-program-info/download/": (*EVERYWHERE, *BYTES, "html"),
-    "/hst/proposal_abstracts.html": (*EVERYWHERE, *BYTES),
-    "/hst-program-info/program/": (*EVERYWHERE, *BYTES),
+COUNTS_PATH, REQUESTS_PATH = "/faults", "/requests"  # Served by the middleware itself, never with a fault.
+STORM_FRACTION = 0.38  # See `storm_plan`.
+ANY_RESPONSE = ("500", "502", "503", "504", "429", "429_date", "429_clock_skew", "clock_skew", "reset", "hang")
+BODY_FAULTS = ("slow_drip", "truncated", "wrong_length", "empty")
+TABLE_FAULTS = ("busy", "bad_json", "duplicated_page", "missing_page", "null_columns", "shuffled")
+STORM_FAULTS = {
+    "/api/v0/invoke": (*ANY_RESPONSE, *BODY_FAULTS, *TABLE_FAULTS, "html", "short_length", "corrupted"),
+    "/api/v0.1/Download/": (*ANY_RESPONSE, *BODY_FAULTS, "html", "short_length", "corrupted"),
+    "/portal/": (*ANY_RESPONSE, *BODY_FAULTS, "html", "bad_json"),
+    "/hst/abstracts.cat": (*ANY_RESPONSE, *BODY_FAULTS, "html"),
+    "/hst-program-info/download/": (*ANY_RESPONSE, *BODY_FAULTS, "html"),
+    "/hst/proposal_abstracts.html": (*ANY_RESPONSE, *BODY_FAULTS),
+    "/hst-program-info/program/": (*ANY_RESPONSE, *BODY_FAULTS),
 }
-"""What fits the answers of each path: a text has nothing that would show a flipped letter, a page is HTML anyway."""
+"""Faults by path prefix, those that a client can recognise: nothing in a text reveals a flipped letter, and a page is
+HTML anyway.
+"""
 
 
 class FaultRule(Section):
-    """One fault and the requests that it strikes."""
+    """One kind of fault and the requests that it affects."""
 
     kind: str
-    """What goes wrong: a key of `STRIKES`."""
+    """The kind of fault: a key of `FAULT_INJECTORS`."""
     path: str = "/"
-    """Only requests whose path begins so are struck."""
+    """Prefix of the paths of the requests that are affected."""
     times: int = Field(0, ge=0)
-    """Strike so many times at most; 0 sets no limit."""
+    """Maximum number of faults by this rule; 0 sets no limit."""
     share: float = Field(1.0, ge=0, le=1)
-    """Share of the matching requests that are struck."""
+    """Fraction of the matching requests that are affected."""
 
     @field_validator("kind")
     @classmethod
     def _is_known(cls, kind: str) -> str:
-        if kind not in STRIKES:
-            raise ValueError(f"the kinds are {', '.join(STRIKES)}")
+        if kind not in FAULT_INJECTORS:
+            raise ValueError(f"choose one of {', '.join(FAULT_INJECTORS)}")
         return kind
 
 
 class FaultPlan(Section):
-    """The faults of a server, the first matching rule first."""
+    """The faults of a server; the first rule that applies to a request wins."""
 
     rules: tuple[FaultRule, ...] = ()
     """The rules in order."""
     seed: int = 0
     """Seed of the draw."""
     max_in_a_row: int = Field(0, ge=0)
-    """Strike the same request so many times in a row at most, so that it gets through in the end; 0 sets no limit."""
+    """Maximum number of faults in a row on one request, so that it succeeds eventually; 0 sets no limit."""
     longest_s: float = Field(30.0, gt=0)
-    """A hang or a slow drip ends after so many seconds, when the connection is closed."""
+    """Maximum duration of a hang or a slow drip in seconds; then the connection is closed."""
 
 
-def storm(seed: int = 0) -> FaultPlan:
-    """Every kind of fault on all paths that it fits, on STORM_SHARE of requests that are made once.
+def storm_plan(seed: int = 0) -> FaultPlan:
+    """Make a plan with every kind of fault on all paths that it fits.
 
-    With two strikes in a row at most this leaves about a third where each is repeated until it gets through.
+    Parameters
+    ----------
+    seed
+        Seed of the draws.
+
+    Returns
+    -------
+    FaultPlan
+        Plan that affects STORM_FRACTION of requests made once, and about a third of all requests where each is repeated
+        until it succeeds, because at most two faults in a row hit the same request.
+
     """
     rules: list[FaultRule] = []
-    for path, kinds in STORM_KINDS.items():
-        share = 1 - (1 - STORM_SHARE) ** (1 / len(kinds))
+    for path, kinds in STORM_FAULTS.items():
+        # So that all kinds of a path together affect STORM_FRACTION of its requests.
+        share = 1 - (1 - STORM_FRACTION) ** (1 / len(kinds))
         rules += [FaultRule(kind=kind, path=path, share=share) for kind in kinds]
     return FaultPlan(rules=tuple(rules), seed=seed, max_in_a_row=2)
 
 
-NAMED: dict[str, Callable[[int], FaultPlan]] = {"storm": storm}
+NAMED_PLANS: dict[str, Callable[[int], FaultPlan]] = {"storm": storm_plan}
 
 
 def read_plan(text: str) -> FaultPlan:
-    """The plan that `NAME`, `NAME:SEED` or the path of a JSON file stands for. Raises SettingsError."""
+    """Read a fault plan by name or from a file.
+
+    Parameters
+    ----------
+    text
+        `NAME` or `NAME:SEED` of NAMED_PLANS, or the path of a JSON file.
+
+    Returns
+    -------
+    FaultPlan
+        The plan.
+
+    Raises
+    ------
+    SettingsError
+        No such plan or file, or the file is not a valid plan.
+
+    """
     name, _, seed = text.partition(":")
-    if name in NAMED and (not seed or seed.isdigit()):
-        return NAMED[name](int(seed or 0))
+    if name in NAMED_PLANS and (not seed or seed.isdigit()):
+        return NAMED_PLANS[name](int(seed or 0))
     try:
         return FaultPlan.model_validate_json(Path(text).read_bytes())
     except OSError as error:
-        names = ", ".join(f"{name}, {name}:SEED" for name in NAMED)
+        names = ", ".join(f"{name}, {name}:SEED" for name in NAMED_PLANS)
         raise SettingsError(f"faults {text!r}: give {names} or the path of a JSON file ({error.strerror})") from error
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise SettingsError(f"faults {text!r}: {place}: {first['msg']}") from error
+        location = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise SettingsError(f"faults {text!r}: {location}: {first['msg']}") from error
 
 
 class FaultMiddleware:
-    """Stands between the network and the archive, and strikes by plan.
+    """ASGI middleware in front of the archive that injects faults according to a plan.
 
-    COUNTS_PATH tells how often it struck by kind, REQUESTS_PATH what was asked: `[request, kind or "", times]`.
+    COUNTS_PATH returns the number of faults by kind, REQUESTS_PATH a list of `[request, kind or "", times]`.
     """
 
     def __init__(self, app: ASGIApp, plan: FaultPlan) -> None:
         self.app = app
         self.plan = plan
         self.injected: Counter[str] = Counter()
-        self.asked: Counter[tuple[str, str]] = Counter()
-        self._struck = [0] * len(plan.rules)
-        self._seen: Counter[str] = Counter()
-        self._in_a_row: Counter[str] = Counter()
+        self.requested: Counter[tuple[str, str]] = Counter()
+        self._num_injected = [0] * len(plan.rules)  # By rule.
+        self._num_requests: Counter[str] = Counter()
+        self._in_a_row: Counter[str] = Counter()  # By request key.
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve the request, or strike it."""
+        """Serve the request, or inject a fault."""
         if scope["path"] == COUNTS_PATH:
             await JSONResponse(self.injected)(scope, receive, send)
             return
         if scope["path"] == REQUESTS_PATH:
-            await JSONResponse([[*what, times] for what, times in self.asked.items()])(scope, receive, send)
+            await JSONResponse([[*request_fault, times] for request_fault, times in self.requested.items()])(
+                scope, receive, send
+            )
             return
-        body = await _read(receive)
+        body = await _read_body(receive)
         key = request_key(scope, body)
-        kind, rng = self.draw(scope["path"], key)
-        self.asked[key, kind or ""] += 1
-        replay = _replay(body, receive)
+        kind, rng = self.draw_fault(scope["path"], key)
+        self.requested[key, kind or ""] += 1
+        replay = _replay(body, receive)  # The body was consumed to compute the key.
         if kind is None:
             await self.app(scope, replay, send)
             return
@@ -134,23 +166,39 @@ class FaultMiddleware:
         exchange = Exchange(
             app=self.app, scope=scope, receive=replay, send=send, rng=rng, longest_s=self.plan.longest_s
         )
-        if not await STRIKES[kind](exchange):
+        # There was nothing to damage, such as a table without rows.
+        if not await FAULT_INJECTORS[kind](exchange):
             self.injected[kind] -= 1
-            self.asked[key, kind] -= 1
-            self.asked[key, ""] += 1
+            self.requested[key, kind] -= 1
+            self.requested[key, ""] += 1
 
-    def draw(self, path: str, key: str) -> tuple[str | None, random.Random]:
-        """The kind of fault for the next request of this key, if any.
+    def draw_fault(self, path: str, key: str) -> tuple[str | None, random.Random]:
+        """Draw the fault for the next request of a key.
 
-        The draw hangs on the request and how often it came, not on what else came meanwhile.
+        Parameters
+        ----------
+        path
+            Path of the request.
+        key
+            Key of the request, see `request_key`.
+
+        Returns
+        -------
+        kind : str | None
+            Kind of fault, if any.
+        rng : random.Random
+            Generator of the fault's own draws. It depends on the key and on how often the request came, not on other
+            requests in between, so concurrent clients meet the same faults in each run.
+
         """
-        rng = python_rng(self.plan.seed, key, self._seen[key])
-        self._seen[key] += 1
-        is_spared = 0 < self.plan.max_in_a_row <= self._in_a_row[key]
+        rng = python_rng(self.plan.seed, key, self._num_requests[key])  # One generator per request and repetition.
+        self._num_requests[key] += 1
+        is_spared = 0 < self.plan.max_in_a_row <= self._in_a_row[key]  # 0 sets no limit.
         for index, rule in enumerate(self.plan.rules if not is_spared else ()):
-            is_left = not rule.times or self._struck[index] < rule.times
-            if path.startswith(rule.path) and is_left and rng.random() < rule.share:
-                self._struck[index] += 1
+            has_faults_left = not rule.times or self._num_injected[index] < rule.times
+            # Every applicable rule draws once, in order.
+            if path.startswith(rule.path) and has_faults_left and rng.random() < rule.share:
+                self._num_injected[index] += 1
                 self._in_a_row[key] += 1
                 return rule.kind, rng
         self._in_a_row[key] = 0
@@ -158,18 +206,33 @@ class FaultMiddleware:
 
 
 def request_key(scope: Scope, body: bytes) -> str:
-    """What is asked for, the same at each repetition: astroquery adds a `cacheBreaker` of its own to every query."""
+    """Identify a request, the same at each repetition.
+
+    Parameters
+    ----------
+    scope
+        ASGI scope of the request.
+    body
+        Body of the request.
+
+    Returns
+    -------
+    str
+        Path and query, without the `cacheBreaker` that astroquery adds to every query.
+
+    """
     query = scope["query_string"].decode("latin-1")
     try:
-        asked = json.loads(parse_qs(body.decode() or query)["request"][0])
-        asked.pop("cacheBreaker", None)
-        query = json.dumps(asked, sort_keys=True)
+        query_json = json.loads(parse_qs(body.decode() or query)["request"][0])
+        query_json.pop("cacheBreaker", None)  # Differs in every request.
+        query = json.dumps(query_json, sort_keys=True)
     except (KeyError, ValueError, AttributeError):
         query += body.decode("latin-1")
     return f"{scope['path']}?{query}"
 
 
-async def _read(receive: Receive) -> bytes:
+async def _read_body(receive: Receive) -> bytes:
+    """Read the whole body of a request."""
     body, more = b"", True
     while more:
         message = await receive()
@@ -179,7 +242,7 @@ async def _read(receive: Receive) -> bytes:
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    """`receive` with the body that was read from it once more."""
+    """Make a `receive` that yields the body again, then what follows."""
     messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def replay() -> Message:

@@ -1,4 +1,4 @@
-"""The simulated archive as a child process that never outlives its parent."""
+"""Runs the simulated archive as a child process that ends with its parent."""
 
 from __future__ import annotations
 
@@ -16,16 +16,35 @@ from hubbleclip.config.settings import SimulatorSettings
 from hubbleclip.core.errors import ArchiveError
 from hubbleclip.simulator.server.fault_plan import FaultPlan
 
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 60.0  # Importing astropy takes seconds on a busy machine.
 STOP_TIMEOUT_S = 5.0
 
 
 @contextmanager
 def running_simulator(settings: SimulatorSettings, faults: FaultPlan | None = None) -> Iterator[str]:
-    """Yield the address of an archive that answers, and stop it afterwards.
+    """Serve an archive in a child process for the time of a `with` block.
 
-    The child ends when its standard input does, which the system closes also when this process is killed. Raises
-    ArchiveError when it does not start.
+    Parameters
+    ----------
+    settings
+        Contents of the archive, host and port.
+    faults
+        Faults to inject; none by default.
+
+    Yields
+    ------
+    str
+        Address of the archive, once it responds.
+
+    Raises
+    ------
+    ArchiveError
+        The server did not start.
+
+    Notes
+    -----
+    The child ends when its standard input closes, which the system also does when this process is killed.
+
     """
     child, url = _start(settings, faults)
     try:
@@ -35,31 +54,52 @@ def running_simulator(settings: SimulatorSettings, faults: FaultPlan | None = No
 
 
 @dataclass(slots=True)
-class Restarts:
-    """An archive at `url` that was killed and started again `count` times so far."""
+class RestartedArchive:
+    """An archive at `url` that was killed and restarted `num_restarts` times so far."""
 
     url: str
-    count: int = 0
+    num_restarts: int = 0
 
 
 @contextmanager
 def restarting_simulator(
     settings: SimulatorSettings, faults: FaultPlan | None = None, *, waits_s: Iterable[float], down_s: float = 0.2
-) -> Iterator[Restarts]:
-    """Like `running_simulator`, but after each of the waits the server is killed in whatever it does, and after
-    `down_s` comes back on the same port, its faults drawn from the beginning. `itertools.repeat(5)` kills every 5 s.
+) -> Iterator[RestartedArchive]:
+    """Serve an archive that is killed and restarted on the same port, whatever it is doing.
 
-    Raises ArchiveError when it does not start, also when it did not start again.
+    Parameters
+    ----------
+    settings
+        Contents of the archive, host and port.
+    faults
+        Faults to inject; their draws begin again at each restart.
+    waits_s
+        Seconds before each kill; `itertools.repeat(5)` kills every 5 s.
+    down_s
+        Seconds from a kill to the restart.
+
+    Yields
+    ------
+    RestartedArchive
+        Address and number of restarts so far.
+
+    Raises
+    ------
+    ArchiveError
+        The server did not start, or did not restart.
+
     """
     child, url = _start(settings, faults)
+    # Keep the port that the first start chose.
     settings = settings.model_copy(update={"port": urlsplit(url).port})
-    restarts, is_over, failures = Restarts(url), threading.Event(), list[ArchiveError]()
+    restarts, is_over, failures = RestartedArchive(url), threading.Event(), list[ArchiveError]()
 
     def restart() -> None:
         nonlocal child
         for wait_s in waits_s:
             if is_over.wait(wait_s):
                 return
+            # SIGKILL, so that responses break off in the middle.
             child.kill()
             _stop(child)
             time.sleep(down_s)
@@ -68,7 +108,7 @@ def restarting_simulator(
             except ArchiveError as error:
                 failures.append(error)
                 return
-            restarts.count += 1
+            restarts.num_restarts += 1
 
     restarter = threading.Thread(target=restart, name="restarter")
     restarter.start()
@@ -83,41 +123,63 @@ def restarting_simulator(
 
 
 def simulated_addresses(url: str) -> dict[str, str]:
-    """The addresses of ArchiveSettings for an archive that is served at `url`."""
+    """Return the addresses in ArchiveSettings for a simulated archive.
+
+    Parameters
+    ----------
+    url
+        Address at which it is served.
+
+    Returns
+    -------
+    dict[str, str]
+        Value by setting of the section `archive`.
+
+    """
     return {"mast_url": url, "programs_url": url, "proposals_url": f"{url}/hst/proposal_abstracts.html"}
 
 
 def _start(settings: SimulatorSettings, faults: FaultPlan | None) -> tuple[subprocess.Popen[str], str]:
-    """A server that answers, and its address. Raises ArchiveError."""
+    """Start a server and return it with its address once it responds; raises ArchiveError."""
     command = [sys.executable, "-m", "hubbleclip.simulator", "--settings", settings.model_dump_json()]
     command += ["--faults", (faults or FaultPlan()).model_dump_json()]
-    with tempfile.TemporaryFile() as errors:
+    with tempfile.TemporaryFile() as error_file:
         child = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, start_new_session=True, text=True
+            # Its own session: Ctrl-C must not stop the archive first.
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=error_file,
+            start_new_session=True,
+            text=True,
         )
         url = _read_address(child)
         if not url:
             _stop(child)
-            errors.seek(0)
-            last = errors.read().decode(errors="replace").strip().rpartition("\n")[2]
-            raise ArchiveError(f"the simulated archive did not start: {last or 'no answer in time'}")
+            error_file.seek(0)
+            last_line = error_file.read().decode(errors="replace").strip().rpartition("\n")[2]
+            raise ArchiveError(
+                f"the simulated archive did not start: {last_line or f'no response within {START_TIMEOUT_S:g} s'}"
+            )
         return child, url
 
 
 def _read_address(child: subprocess.Popen[str]) -> str:
-    """The first line that the child writes; '' when it ends or takes too long."""
+    """Read the first line that the child writes; '' when it ends or takes too long."""
+    # readline has no time limit of its own.
     timer = threading.Timer(START_TIMEOUT_S, child.kill)
     timer.start()
     try:
-        return child.stdout.readline().strip() if child.stdout else ""
+        return child.stdout.readline().strip() if child.stdout else ""  # Empty when the child has ended.
     finally:
         timer.cancel()
 
 
 def _stop(child: subprocess.Popen[str]) -> None:
-    """Close its input and wait; then end it, and at last kill it."""
+    """Close the child's input and wait; then terminate it, and finally kill it."""
     if child.stdin:
         child.stdin.close()
+    # None: after the kill, wait once more.
     for last_resort in (child.terminate, child.kill, None):
         try:
             child.wait(STOP_TIMEOUT_S)

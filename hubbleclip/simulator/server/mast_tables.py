@@ -1,4 +1,4 @@
-"""MAST's tables as the simulated archive fills them: columns, types, nulls and filters as in real answers."""
+"""MAST's tables in the simulated archive: columns, types, nulls and filters as in real responses."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hubbleclip.simulator.visits import SimObservation, SimProduct, SimProposal
+from hubbleclip.simulator.observations import SimObservation, SimProduct, SimProposal
 
 Row = dict[str, Any]
 
@@ -28,15 +28,28 @@ PRODUCT_FIELDS = {
     "project": "string", "prvversion": "string", "proposal_id": "string", "productFilename": "string", "size": "int",
     "parent_obsid": "string", "dataRights": "string", "calib_level": "int",
 }  # fmt: skip
+# Columns whose values are lists; a filter matches any element.
 SPLIT_AT_SEMICOLON = frozenset({"filters", "wavelength_region", "target_classification", "project", "obs_collection"})
-VOT_TYPES = {"string": "char", "float": "double", "int": "int", "boolean": "boolean"}
-SECONDS_A_DAY = 86400.0
-OBJID_STEP = 9_179_889
-NULL_PARENT_EVERY = 7
+VOT_TYPES = {"string": "char", "float": "double", "int": "int", "boolean": "boolean"}  # Types of the VOTable format.
+SECONDS_PER_DAY = 86400.0
+OBJID_STEP = 9_179_889  # MAST numbers the same observation twice; the difference is arbitrary.
+NULL_PARENT_EVERY = 7  # One product in this many.
 
 
 def columns_config(config_id: str) -> dict[str, Any]:
-    """The description of a table's columns that astroquery asks for before its first query."""
+    """Describe a table's columns; astroquery requests this before its first query.
+
+    Parameters
+    ----------
+    config_id
+        Name of the service; one that ends with `Products` has the columns of products.
+
+    Returns
+    -------
+    dict[str, Any]
+        Description by column, in MAST's form.
+
+    """
     fields = PRODUCT_FIELDS if config_id.endswith("Products") else OBSERVATION_FIELDS
     config: dict[str, Any] = {"_selected_": {"text": "selected", "add": True, "type": "boolean", "hidden": True}}
     for order, (name, kind) in enumerate(fields.items()):
@@ -46,28 +59,53 @@ def columns_config(config_id: str) -> dict[str, Any]:
     return config
 
 
-def fields_of(types: dict[str, str]) -> list[dict[str, str]]:
-    """The `fields` member of an answer; MAST ends it with a column of its own."""
+def table_fields(types: dict[str, str]) -> list[dict[str, str]]:
+    """Write the `fields` member of a response.
+
+    Parameters
+    ----------
+    types
+        Type by column.
+
+    Returns
+    -------
+    list[dict[str, str]]
+        Name and type of each column; MAST adds a column `_selected_` of its own.
+
+    """
     return [*({"name": name, "type": kind} for name, kind in types.items()), {"name": "_selected_", "type": "boolean"}]
 
 
 def observation_row(observation: SimObservation, proposal: SimProposal) -> Row:
-    """One observation in CAOM's columns. A moving target has no footprint.
+    """Describe one observation in CAOM's columns.
 
-    `obsid` is a number in a column of type string, and every third `dataURL` is null, as in the real answers.
+    Parameters
+    ----------
+    observation
+        Observation of the archive.
+    proposal
+        Its proposal.
+
+    Returns
+    -------
+    Row
+        Value by column. As in real responses, `obsid` is a number in a column of type string, two in three `dataURL`
+        are set, and a moving target has no footprint.
+
     """
+    # `dataURL` is the first science file, as in MAST.
     best = next((item for item in observation.products if item.product_type == "SCIENCE"), None)
     preview = next((item for item in observation.products if item.file_name.endswith((".jpg", ".jpeg"))), None)
     return {
         "intentType": "science", "obs_collection": observation.collection,
-        "provenance_name": "HAP" if observation.is_advanced else "CALSIM",
-        "project": "HAP" if observation.is_advanced else observation.collection,
+        "provenance_name": "HAP" if observation.is_hap else "CALSIM",
+        "project": "HAP" if observation.is_hap else observation.collection,
         "instrument_name": observation.instrument, "filters": observation.filters,
         "wavelength_region": _region(observation.em_min), "target_name": observation.target_name,
         "target_classification": observation.target_class, "obs_id": observation.obs_id,
         "s_ra": observation.ra_deg, "s_dec": observation.dec_deg, "dataproduct_type": "image",
         "proposal_pi": proposal.pi, "calib_level": observation.calib_level, "t_min": observation.start_mjd,
-        "t_max": observation.start_mjd + observation.exposure_s / SECONDS_A_DAY, "t_exptime": observation.exposure_s,
+        "t_max": observation.start_mjd + observation.exposure_s / SECONDS_PER_DAY, "t_exptime": observation.exposure_s,
         "em_min": observation.em_min, "em_max": observation.em_max, "obs_title": observation.title,
         "t_obs_release": observation.released_mjd, "proposal_id": observation.proposal_number,
         "s_region": None if observation.is_moving else observation.footprint,
@@ -78,13 +116,28 @@ def observation_row(observation: SimObservation, proposal: SimProposal) -> Row:
 
 
 def _region(em_min_nm: float | None) -> str | None:
+    """Name the spectral region of a filter by its short-wavelength limit."""
     if em_min_nm is None:
         return None
     return "UV" if em_min_nm < 320 else "OPTICAL" if em_min_nm < 800 else "INFRARED"
 
 
 def product_row(observation: SimObservation, product: SimProduct) -> Row:
-    """One file in the columns of MAST's product list; the parent's number is 0 now and then, as it is there."""
+    """Describe one file in the columns of MAST's product list.
+
+    Parameters
+    ----------
+    observation
+        Observation of the archive.
+    product
+        One of its files.
+
+    Returns
+    -------
+    Row
+        Value by column. The parent's number is 0 for one in NULL_PARENT_EVERY, as it is at times in MAST.
+
+    """
     suffix = product.kind.upper()
     is_recommended = product.product_type == "SCIENCE" and suffix in {"DRC", "DRZ", "FLC", "FLT", "C0F", "C1F", "I2D"}
     return {
@@ -96,7 +149,7 @@ def product_row(observation: SimObservation, product: SimProduct) -> Row:
         "productGroupDescription": "Minimum Recommended Products" if is_recommended else None,
         "productSubGroupDescription": suffix if product.product_type != "PREVIEW" else None,
         "productDocumentationURL": None,
-        "project": "HAP" if observation.is_advanced else "CALSIM",
+        "project": "HAP" if observation.is_hap else "CALSIM",
         "prvversion": f"1.{observation.version}" if observation.version else None,
         "proposal_id": observation.proposal_number,
         "productFilename": product.file_name, "size": product.size_bytes,
@@ -114,19 +167,43 @@ class Cone:
     radius_deg: float
 
     def __contains__(self, observation: SimObservation) -> bool:
-        """Whether the observation's centre lies in the circle."""
+        """Decide whether the centre of an observation lies in the circle."""
         return self.distance_arcsec(observation) <= self.radius_deg * 3600
 
     def distance_arcsec(self, observation: SimObservation) -> float:
-        """From the circle's centre to the observation's, by the haversine formula."""
+        """Compute the distance of an observation's centre from the circle's centre.
+
+        Parameters
+        ----------
+        observation
+            Observation of the archive.
+
+        Returns
+        -------
+        float
+            Great-circle distance in arcseconds, by the haversine formula.
+
+        """
         dec, other = math.radians(self.dec_deg), math.radians(observation.dec_deg)
         half_ra = math.radians(observation.ra_deg - self.ra_deg) / 2
         square = math.sin((other - dec) / 2) ** 2 + math.cos(dec) * math.cos(other) * math.sin(half_ra) ** 2
         return math.degrees(2 * math.asin(math.sqrt(square))) * 3600
 
 
-def release_span(filters: Sequence[dict[str, Any]]) -> tuple[float, float]:
-    """Between which release dates (MJD) all that meets the filters lies."""
+def release_range(filters: Sequence[dict[str, Any]]) -> tuple[float, float]:
+    """Compute the range of release dates that filters allow.
+
+    Parameters
+    ----------
+    filters
+        Filters of a `Mast.Caom.Filtered` request.
+
+    Returns
+    -------
+    low_mjd, high_mjd : float
+        Limits of the range; infinite without a filter on the release date.
+
+    """
     low, high = -math.inf, math.inf
     for item in filters:
         ranges = [value for value in item.get("values", []) if isinstance(value, dict)]
@@ -136,31 +213,49 @@ def release_span(filters: Sequence[dict[str, Any]]) -> tuple[float, float]:
     return low, high
 
 
-def matcher(filters: Sequence[dict[str, Any]]) -> Callable[[Row], bool]:
-    """Whether a row meets every filter of a `Mast.Caom.Filtered` request. Raises ValueError for an unknown column."""
-    tests = [_column_test(item) for item in filters]
-    return lambda row: all(test(row) for test in tests)
+def row_filter(filters: Sequence[dict[str, Any]]) -> Callable[[Row], bool]:
+    """Compile filters to a predicate on rows.
+
+    Parameters
+    ----------
+    filters
+        Filters of a `Mast.Caom.Filtered` request.
+
+    Returns
+    -------
+    Callable[[Row], bool]
+        Whether a row matches every filter.
+
+    Raises
+    ------
+    ValueError
+        A filter names an unknown column.
+
+    """
+    predicates = [_column_filter(item) for item in filters]
+    return lambda row: all(predicate(row) for predicate in predicates)
 
 
-def _column_test(item: dict[str, Any]) -> Callable[[Row], bool]:
-    """One filter: ranges for numbers; for text any of the values, or a pattern with `%` in `freeText`."""
+def _column_filter(item: dict[str, Any]) -> Callable[[Row], bool]:
+    """Compile one filter: ranges of numbers; for text any of the values, or a pattern with `%` in `freeText`."""
+    # MAST ignores the case of column names.
     name = next((field for field in OBSERVATION_FIELDS if field.lower() == str(item.get("paramName")).lower()), None)
     if name is None:
         raise ValueError(f"Invalid column name '{item.get('paramName')}'.")
     values = item.get("values", [])
     ranges = [(float(value["min"]), float(value["max"])) for value in values if isinstance(value, dict)]
-    words = {str(value).lower() for value in values if not isinstance(value, dict)}
-    free = str(item.get("freeText") or "")
-    pattern = re.compile(".*".join(re.escape(part) for part in free.lower().split("%"))) if free else None
+    texts = {str(value).lower() for value in values if not isinstance(value, dict)}
+    free_text = str(item.get("freeText") or "")
+    pattern = re.compile(".*".join(re.escape(part) for part in free_text.lower().split("%"))) if free_text else None
 
-    def test(row: Row) -> bool:
+    def matches(row: Row) -> bool:
         value = row[name]
-        if value is None:
+        if value is None:  # A null matches no filter.
             return False
         if ranges:
             return any(low <= value <= high for low, high in ranges)
         text = str(value).lower()
         parts = [part.strip() for part in text.split(";")] if name in SPLIT_AT_SEMICOLON else []
-        return any(part in words for part in [text, *parts]) or bool(pattern and pattern.fullmatch(text))
+        return any(part in texts for part in [text, *parts]) or bool(pattern and pattern.fullmatch(text))
 
-    return test
+    return matches

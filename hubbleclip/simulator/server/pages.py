@@ -1,4 +1,4 @@
-"""STScI's pages about proposals as the simulated archive serves them, with the habits of the real ones."""
+"""STScI's pages and files about proposals, with the irregularities of the real ones."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import zipfile
 from collections.abc import Iterable
 from xml.sax.saxutils import escape, quoteattr
 
-from hubbleclip.simulator.visits import SimProposal
+from hubbleclip.simulator.observations import SimProposal
 
-RULE = "-" * 79
-WRAP = 78
-CATEGORY_WIDTH = 50
+SEPARATOR = "-" * 79
+WRAP_COLUMNS = 78
+CATEGORY_WIDTH = 50  # The list truncates longer categories.
+# One proposal in this many has the irregularity.
 NO_CYCLE_EVERY = 61
 NO_CATEGORY_EVERY = 37
 NOT_IN_BULK_EVERY = 41
@@ -25,22 +26,48 @@ BULK_PAGE = """<!DOCTYPE html>
 """
 
 
-def in_bulk(proposal: SimProposal) -> bool:
-    """Whether the bulk list has the proposal; the real one lacks a few, which have files of their own."""
+def is_in_bulk_list(proposal: SimProposal) -> bool:
+    """Decide whether the bulk list has the proposal; the real list lacks some, which have files of their own.
+
+    Parameters
+    ----------
+    proposal
+        Proposal of the archive.
+
+    Returns
+    -------
+    bool
+        False for one proposal in NOT_IN_BULK_EVERY.
+
+    """
     return int(proposal.number) % NOT_IN_BULK_EVERY != 0
 
 
 def abstracts_cat(proposals: Iterable[SimProposal]) -> str:
-    """The bulk list: a record between dashed lines each, with `{}` for `()` and texts wrapped, at hyphens too."""
-    records = (_record(proposal) for proposal in proposals if in_bulk(proposal))
-    return "".join(f"{RULE}\n{record}\n" for record in records) + f"{RULE}\n"
+    """Write the bulk list of proposals.
+
+    Parameters
+    ----------
+    proposals
+        All proposals of the archive.
+
+    Returns
+    -------
+    str
+        Records between dashed lines, with `{}` instead of `()` and texts wrapped, also at hyphens, as in the real list.
+
+    """
+    records = (_record(proposal) for proposal in proposals if is_in_bulk_list(proposal))
+    return "".join(f"{SEPARATOR}\n{record}\n" for record in records) + f"{SEPARATOR}\n"
 
 
 def _record(proposal: SimProposal) -> str:
+    """Write one record of the bulk list; some lack the cycle or the category, as in the real list."""
     number = int(proposal.number)
     category = "None" if number % NO_CATEGORY_EVERY == 0 else proposal.category[:CATEGORY_WIDTH]
     cycle = "" if number % NO_CYCLE_EVERY == 0 else str(proposal.cycle)
-    title = textwrap.fill(_braced(proposal.title), 64, initial_indent="", subsequent_indent="\t\t    ")
+    # Continuation lines are indented by tabs in the real list.
+    title = textwrap.fill(_replace_parentheses(proposal.title), 64, initial_indent="", subsequent_indent="\t\t    ")
     keys = [
         f"Prop. Type: {proposal.proposal_type}",
         f"Category:   {category}".rstrip(),
@@ -49,15 +76,28 @@ def _record(proposal: SimProposal) -> str:
         f"Title:\t    {title}",
         f"PI:         {proposal.pi}",
     ]
-    return "\n".join([*keys, "", textwrap.fill(_braced(proposal.abstract), WRAP), ""])
+    return "\n".join([*keys, "", textwrap.fill(_replace_parentheses(proposal.abstract), WRAP_COLUMNS), ""])
 
 
-def _braced(text: str) -> str:
+def _replace_parentheses(text: str) -> str:
+    """Replace parentheses by braces, as the bulk list does."""
     return text.replace("(", "{").replace(")", "}")
 
 
 def apt_xml(proposal: SimProposal) -> str:
-    """A programme's APT file, reduced to what tells of the proposal itself."""
+    """Write a program's APT file, reduced to the proposal itself.
+
+    Parameters
+    ----------
+    proposal
+        Proposal of the archive.
+
+    Returns
+    -------
+    str
+        XML.
+
+    """
     first, _, last = proposal.pi.rpartition(" ")
     return f"""<?xml version="1.0" encoding="UTF-8"?>
 <HSTProposal Phase2ID={quoteattr(proposal.number)} Phase="Phase II" AptVersion="Simulated">
@@ -98,7 +138,19 @@ def apt_archive(proposal: SimProposal) -> bytes:
 
 
 def program_page(proposal: SimProposal) -> str:
-    """A programme's page: title, cycle, PI and status, but no abstract."""
+    """Write a program's web page: title, cycle, PI and status, but no abstract.
+
+    Parameters
+    ----------
+    proposal
+        Proposal of the archive.
+
+    Returns
+    -------
+    str
+        HTML.
+
+    """
     return f"""<!DOCTYPE html>
 <html><head><title>Simulated programme {proposal.number} (not real)</title></head>
 <body><h1>Simulated HST programme {proposal.number}</h1>

@@ -1,4 +1,4 @@
-"""What the server knows: an index of all observations, made when first asked for, and a few rendered files."""
+"""The server's data: an index of all observations, built on first use, and a cache of rendered files."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ from operator import attrgetter
 from typing import Any
 
 from hubbleclip.config.settings import SimulatorSettings
-from hubbleclip.simulator.server import mast_tables as tables
-from hubbleclip.simulator.server import pages
-from hubbleclip.simulator.visits import (
+from hubbleclip.simulator.observations import (
     SimObservation,
     SimProduct,
     SimProposal,
@@ -24,19 +22,22 @@ from hubbleclip.simulator.visits import (
     observations_of,
     render_product,
 )
+from hubbleclip.simulator.server import mast_tables as tables
+from hubbleclip.simulator.server import pages
 
-RENDERERS = 2
-KEPT_FILES = 24
-KEPT_QUERIES = 8
+RENDER_THREADS = 2
+MAX_CACHED_FILES = 24
+MAX_CACHED_QUERIES = 8
 
 
-class Store:
-    """The simulated archive's content. Nothing of it stands on a disk; threads may share one object."""
+class ArchiveStore:
+    """The contents of the simulated archive, all in memory. Thread-safe."""
 
     def __init__(self, settings: SimulatorSettings) -> None:
         self.settings = settings
+        # Reentrant, because one cached property uses another.
         self._lock = threading.RLock()
-        self._pool = ThreadPoolExecutor(RENDERERS, thread_name_prefix="render")
+        self._pool = ThreadPoolExecutor(RENDER_THREADS, thread_name_prefix="render")
         self._files: OrderedDict[str, Future[bytes]] = OrderedDict()
         self._queries: OrderedDict[str, list[SimObservation]] = OrderedDict()
 
@@ -48,41 +49,74 @@ class Store:
 
     @cached_property
     def observations(self) -> dict[str, SimObservation]:
-        """All observations by their name in lower case, which file names begin with."""
+        """All observations by name in lower case, with which file names begin."""
         with self._lock:
             found = (item for proposal in self.proposals.values() for item in observations_of(self.settings, proposal))
             return {item.obs_id.lower(): item for item in found}
 
     @cached_property
     def by_obsid(self) -> dict[int, SimObservation]:
-        """All observations by their number."""
+        """All observations by number."""
         return {item.obsid: item for item in self.observations.values()}
 
     @cached_property
     def abstracts_cat(self) -> bytes:
-        """The bulk list of proposals."""
+        """The bulk list of proposals as bytes."""
         return pages.abstracts_cat(self.proposals.values()).encode()
 
     def row(self, observation: SimObservation) -> tables.Row:
-        """The observation in CAOM's columns."""
+        """Describe an observation in CAOM's columns.
+
+        Parameters
+        ----------
+        observation
+            Observation of this archive.
+
+        Returns
+        -------
+        tables.Row
+            Value by column.
+
+        """
         return tables.observation_row(observation, self.proposals[observation.proposal_number])
 
     def find_observations(self, filters: Sequence[dict[str, Any]]) -> list[SimObservation]:
-        """What meets the filters, in the order of `obsid`; the last few answers are kept for their next pages."""
+        """Find the observations that match filters.
+
+        Parameters
+        ----------
+        filters
+            Filters of a `Mast.Caom.Filtered` request.
+
+        Returns
+        -------
+        list[SimObservation]
+            Matches in the order of `obsid`. The last few results are cached for the query's next pages.
+
+        Raises
+        ------
+        ValueError
+            A filter names an unknown column.
+
+        """
+        # Pages of one query arrive one after the other.
         key = json.dumps(filters, sort_keys=True)
         with self._lock:
-            found = self._queries.get(key)
-            if found is None:
-                is_wanted = tables.matcher(filters)
-                found = [item for item in self._released(*tables.release_span(filters)) if is_wanted(self.row(item))]
-                found.sort(key=attrgetter("obsid"))
-                self._queries[key] = found
-                while len(self._queries) > KEPT_QUERIES:
+            matching = self._queries.get(key)
+            if matching is None:
+                matches = tables.row_filter(filters)
+                # Release dates are indexed, because clients always query windows of them.
+                matching = [
+                    item for item in self._released_between(*tables.release_range(filters)) if matches(self.row(item))
+                ]
+                matching.sort(key=attrgetter("obsid"))
+                self._queries[key] = matching
+                while len(self._queries) > MAX_CACHED_QUERIES:
                     self._queries.popitem(last=False)
-            return found
+            return matching
 
-    def _released(self, first_mjd: float, last_mjd: float) -> list[SimObservation]:
-        """Observations released between these two, both counted in."""
+    def _released_between(self, first_mjd: float, last_mjd: float) -> list[SimObservation]:
+        """Select the observations released between two dates (MJD), both inclusive."""
         released = attrgetter("released_mjd")
         start = bisect_left(self._by_release, first_mjd, key=released)
         return self._by_release[start : bisect_right(self._by_release, last_mjd, key=released)]
@@ -92,31 +126,86 @@ class Store:
         return sorted(self.observations.values(), key=attrgetter("released_mjd"))
 
     def find_products(self, obsids: Sequence[int]) -> list[tuple[SimObservation, SimProduct]]:
-        """The files of these observations; unknown numbers have none."""
+        """List the files of observations.
+
+        Parameters
+        ----------
+        obsids
+            Numbers of observations; unknown ones are ignored.
+
+        Returns
+        -------
+        list[tuple[SimObservation, SimProduct]]
+            Each file with its observation.
+
+        """
         found = [self.by_obsid[obsid] for obsid in obsids if obsid in self.by_obsid]
         return [(item, product) for item in found for product in item.products]
 
     def find_file(self, uri: str) -> tuple[SimObservation, SimProduct] | None:
-        """The observation and product of a data URI; None for one that the archive does not have."""
+        """Find the file of a data URI.
+
+        Parameters
+        ----------
+        uri
+            E.g. `mast:HST/product/name_drz.fits`.
+
+        Returns
+        -------
+        tuple[SimObservation, SimProduct] | None
+            Observation and product; None if the archive has no such file.
+
+        """
         observation = self.observations.get(uri.rpartition("/")[2].rpartition("_")[0].lower())
         products = observation.products if observation else ()
         product = next((item for item in products if item.uri == uri), None)
         return (observation, product) if observation and product else None
 
     def etag(self, observation: SimObservation, product: SimProduct) -> str:
-        """The file's version, known before it is rendered: the same settings give the same bytes."""
+        """Compute the version of a file without rendering it.
+
+        Parameters
+        ----------
+        observation
+            Observation that the file belongs to.
+        product
+            The file.
+
+        Returns
+        -------
+        str
+            ETag in double quotes. Equal settings give equal bytes, so it depends on settings, URI and version.
+
+        """
         text = f"{self.settings.seed}:{self.settings.frame_px}:{product.uri}"
+        # Version 0 has no suffix, so that its ETag does not depend on this feature.
         if observation.version:
             text += f":{observation.version}"
         return f'"{hashlib.sha256(text.encode()).hexdigest()[:32]}"'
 
     def render(self, observation: SimObservation, product: SimProduct) -> Future[bytes]:
-        """The file's bytes, rendered once for all requests that want them at about the same time."""
+        """Render a file in a thread, once for all requests at about the same time.
+
+        Parameters
+        ----------
+        observation
+            Observation that the file belongs to.
+        product
+            The file.
+
+        Returns
+        -------
+        Future[bytes]
+            The file's bytes; the last MAX_CACHED_FILES are cached.
+
+        """
         with self._lock:
+            # Popped and inserted again: the order is that of the last use.
             future = self._files.pop(product.uri, None)
+            # A failed rendering is tried again.
             if future is None or (future.done() and future.exception() is not None):
                 future = self._pool.submit(render_product, self.settings, observation, product)
             self._files[product.uri] = future
-            while len(self._files) > KEPT_FILES:
+            while len(self._files) > MAX_CACHED_FILES:
                 self._files.popitem(last=False)
             return future

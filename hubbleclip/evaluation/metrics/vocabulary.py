@@ -1,0 +1,121 @@
+"""A vocabulary of the field's standard phrases, their prompts, and nearest-neighbour search by cosine similarity."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hubbleclip.core.vectors import unit
+from hubbleclip.evaluation.metrics.retrieval import Floats, cosine_scores
+
+VOCABULARY_FILE = Path(__file__).parent / "vocabulary.json"
+OBJECT_PROMPTS = ("{}", "a Hubble image of a {}", "observations of the {}")
+HYPOTHESIS_PROMPTS = ("{}", "we propose to {}")
+QUERY_PROMPTS = ("{}",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vocabulary:
+    """Lists of phrases: classes of object, science aims of proposals, and example search queries."""
+
+    object_classes: tuple[str, ...]
+    science_hypotheses: tuple[str, ...]
+    queries: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    """A nearest neighbour: the index of the phrase or tile, and its cosine similarity in [-1, 1]."""
+
+    index: int
+    score: float
+
+
+def read_vocabulary(path: Path = VOCABULARY_FILE) -> Vocabulary:
+    """Read a vocabulary.
+
+    Parameters
+    ----------
+    path : Path
+        JSON file with a list of phrases per field of `Vocabulary`; by default the one that the package contains.
+
+    Returns
+    -------
+    Vocabulary
+        The lists in the order of the file.
+
+    """
+    values = json.loads(path.read_text(encoding="utf-8"))
+    return Vocabulary(**{name: tuple(phrases) for name, phrases in values.items()})
+
+
+def fill_templates(phrases: tuple[str, ...], templates: tuple[str, ...]) -> list[str]:
+    """Insert every phrase into every prompt template.
+
+    Parameters
+    ----------
+    phrases : tuple of str
+        The k phrases.
+    templates : tuple of str
+        Templates with one `{}`.
+
+    Returns
+    -------
+    list of str
+        Prompts, all of the first phrase first.
+
+    """
+    return [template.format(phrase) for phrase in phrases for template in templates]
+
+
+def ensemble_prompts(feat_pd: Floats, num_templates: int) -> Floats:
+    """Average the features of each phrase's prompts.
+
+    Parameters
+    ----------
+    feat_pd : ndarray
+        Features (p, d) of prompts in the order of `fill_templates`.
+    num_templates : int
+        Prompts per phrase.
+
+    Returns
+    -------
+    ndarray
+        Features (p / num_templates, d) of length 1.
+
+    Notes
+    -----
+    The prompt ensemble of CLIP (arXiv 2103.00020, section 3.1.4).
+
+    """
+    mean_pd = feat_pd.reshape(-1, num_templates, feat_pd.shape[1]).mean(axis=1)
+    return unit(mean_pd)
+
+
+def find_nearest(feat_qd: Floats, feat_id: Floats, count: int) -> list[list[Match]]:
+    """Find the items nearest to each query.
+
+    Parameters
+    ----------
+    feat_qd : ndarray
+        Features (q, d) of the queries, of length 1.
+    feat_id : ndarray
+        Features (i, d) of the items, of length 1.
+    count : int
+        Items per query.
+
+    Returns
+    -------
+    list of list of Match
+        Per query, best first; items of equal score keep their order.
+
+    """
+    scores_qi = cosine_scores(feat_qd, feat_id)
+    order_qi = np.argsort(-scores_qi, axis=1, kind="stable")[:, :count]
+    return [
+        [Match(index=int(item), score=float(scores_i[item])) for item in order_i]
+        for scores_i, order_i in zip(scores_qi, order_qi, strict=True)
+    ]

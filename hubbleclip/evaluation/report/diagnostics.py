@@ -1,0 +1,205 @@
+"""Diagnostics of a model for the page: occlusion maps, the worst-ranked tiles, and a map of the feature space."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+
+from hubbleclip.dataset.loader import SplitTiles
+from hubbleclip.evaluation.metrics.retrieval import Floats, expected_rank, positive_pairs, rank_best_positives
+from hubbleclip.evaluation.metrics.zeroshot import category_terms
+from hubbleclip.evaluation.report.thumbnails import jpeg_uri
+from hubbleclip.evaluation.test_set import TestSet
+from hubbleclip.training.models.builder import LoadedModel
+
+PATCHES_PER_SIDE = 8
+"""Patches along a side of an occlusion map."""
+MAX_POINTS = 600
+"""Greatest number of tiles on the map of the feature space."""
+NUM_COLOURS = 9
+"""Categories with a colour of their own; the page's style sheet has one more, for the rest."""
+PLOT_SIZE_PX = (900, 520)
+"""Width and height of the map."""
+MARGIN_PX = 12
+
+
+def occlusion_map(loaded: LoadedModel, tiles: SplitTiles, index: int, caption_d: Floats) -> Floats:
+    """Compute how much the similarity of a tile and a caption falls when a patch of the tile is covered.
+
+    Parameters
+    ----------
+    loaded : LoadedModel
+        Model whose image tower is used.
+    tiles : SplitTiles
+        Opened split that holds the tile.
+    index : int
+        Index of the tile in the split.
+    caption_d : ndarray
+        Feature (d,) of the caption, of length 1.
+
+    Returns
+    -------
+    ndarray
+        Fall of the cosine similarity (y, x) for each of `PATCHES_PER_SIDE` squared patches.
+
+    Notes
+    -----
+    Zeiler & Fergus 2014 (arXiv 1311.2901), section 4.2; a patch is covered by the tile's median level.
+
+    """
+    levels_yx = torch.from_numpy(tiles.read_levels(index, loaded.image_size))
+    edges = np.linspace(0, loaded.image_size, PATCHES_PER_SIDE + 1).round().astype(int)
+    # One batch (n, 1, y, x): the tile itself, then a copy per patch.
+    covered = levels_yx.repeat(1 + PATCHES_PER_SIDE**2, 1, 1, 1).transpose(0, 1).reshape(-1, 1, *levels_yx.shape)
+    for number in range(PATCHES_PER_SIDE**2):
+        y, x = divmod(number, PATCHES_PER_SIDE)
+        covered[1 + number, 0, edges[y] : edges[y + 1], edges[x] : edges[x + 1]] = levels_yx.median()
+    scores_n = loaded.encode_images(covered).double().numpy() @ caption_d
+    fall_yx: Floats = (scores_n[0] - scores_n[1:]).reshape(PATCHES_PER_SIDE, PATCHES_PER_SIDE)
+    return fall_yx
+
+
+def occlusion_uri(levels_yx: npt.NDArray[np.uint8], fall_yx: Floats) -> str:
+    """Colour a tile by its occlusion map: red where covering lowers the similarity, blue where it raises it.
+
+    Parameters
+    ----------
+    levels_yx : ndarray
+        Grey levels (y, x) of the tile, 0 to 255.
+    fall_yx : ndarray
+        Occlusion map of the tile; its largest absolute value gets the strongest colour.
+
+    Returns
+    -------
+    str
+        Data URI of a JPEG.
+
+    """
+    strength_yx = fall_yx / max(np.abs(fall_yx).max(), 1e-9)
+    # The map has 8 x 8 patches: interpolate it to the size of the tile.
+    small = Image.fromarray(strength_yx.astype(np.float32))
+    height, width = levels_yx.shape
+    strength_yx = np.asarray(small.resize((width, height), Image.Resampling.BILINEAR))
+    grey_yx1 = levels_yx.astype(np.float64)[..., None]
+    alpha_yx1 = 0.6 * np.abs(strength_yx)[..., None]  # at most 0.6, so that the tile stays visible
+    colour_yxc = np.where(strength_yx[..., None] > 0, (255.0, 60.0, 40.0), (50.0, 110.0, 255.0))
+    return jpeg_uri(Image.fromarray(np.rint(grey_yx1 * (1 - alpha_yx1) + colour_yxc * alpha_yx1).astype(np.uint8)))
+
+
+def worst_ranked_tiles(test_set: TestSet, scores_tc: Floats, count: int) -> list[tuple[int, int, float]]:
+    """Find the tile of each group whose own caption ranks worst.
+
+    Parameters
+    ----------
+    test_set : TestSet
+        Tiles, captions and groups.
+    scores_tc : ndarray
+        Cosine similarities (t, c) of tiles and captions.
+    count : int
+        Greatest number of groups.
+
+    Returns
+    -------
+    list of (int, int, float)
+        Tile, the caption ranked first, and the expected rank of its own caption; worst first.
+
+    """
+    own_tc = positive_pairs(test_set.caption_t, np.arange(len(test_set.captions_c)))
+    rank_t = expected_rank(rank_best_positives(scores_tc, own_tc))
+    worst: dict[int, int] = {}
+    for tile in np.argsort(-rank_t, kind="stable"):
+        worst.setdefault(
+            int(test_set.group_t[tile]), int(tile)
+        )  # from the worst rank on: the first of a group is its worst
+    return [(tile, int(scores_tc[tile].argmax()), float(rank_t[tile])) for tile in list(worst.values())[:count]]
+
+
+def principal_axes(feat_nd: Floats) -> tuple[Floats, Floats]:
+    """Project features on their first two principal components.
+
+    Parameters
+    ----------
+    feat_nd : ndarray
+        Features (n, d), n and d at least 2.
+
+    Returns
+    -------
+    tuple of ndarray
+        Coordinates (n, 2), and each component's share of the variance (2,).
+
+    """
+    _, singular_k, axes_kd = np.linalg.svd(feat_nd - feat_nd.mean(axis=0), full_matrices=False)
+    # The sign of a component is arbitrary: make its largest loading positive, so that the page is reproducible.
+    signs_k = np.sign(axes_kd[np.arange(2), np.abs(axes_kd[:2]).argmax(axis=1)])
+    coordinates_nk: Floats = (feat_nd - feat_nd.mean(axis=0)) @ (axes_kd[:2] * signs_k[:, None]).T
+    return coordinates_nk, singular_k[:2] ** 2 / max(np.sum(singular_k**2), 1e-12)
+
+
+def plotted_tiles(num_tiles: int) -> list[int]:
+    """Choose the tiles of the map: all, or evenly spaced ones if there are more than `MAX_POINTS`.
+
+    Parameters
+    ----------
+    num_tiles : int
+        Number of tiles of the split.
+
+    Returns
+    -------
+    list of int
+        Indices of the tiles.
+
+    """
+    step = max(1, -(-num_tiles // MAX_POINTS))  # division rounded up
+    return list(range(0, num_tiles, step))
+
+
+def feature_map(test_set: TestSet, feat_td: Floats, pictures: Mapping[str, str]) -> dict[str, object]:
+    """Lay out the map of the feature space, coloured by science category.
+
+    Parameters
+    ----------
+    test_set : TestSet
+        Tiles, with their targets and categories.
+    feat_td : ndarray
+        Features (t, d) of the tiles.
+    pictures : mapping of str to str
+        Data URIs of the plotted tiles' thumbnails, by tile id.
+
+    Returns
+    -------
+    dict
+        For the template: `points` in pixels, the `legend` (the commonest categories, then `other`), `width`, `height`,
+        and the components' `shares` of the variance as text.
+
+    """
+    tiles = plotted_tiles(len(test_set.samples))
+    coordinates_nk, shares_k = principal_axes(feat_td)
+    low_k, high_k = coordinates_nk.min(axis=0), coordinates_nk.max(axis=0)
+    unit_nk = (coordinates_nk - low_k) / np.maximum(high_k - low_k, 1e-12)  # 0 to 1 along each axis
+    size_k = np.array(PLOT_SIZE_PX) - 2 * MARGIN_PX
+    categories = [(category_terms(sample) or ["unknown"])[0] for sample in test_set.samples]
+    legend = _legend([categories[tile] for tile in tiles])
+    points = [
+        {
+            "x": round(float(MARGIN_PX + unit_nk[tile, 0] * size_k[0]), 1),
+            "y": round(float(MARGIN_PX + (1 - unit_nk[tile, 1]) * size_k[1]), 1),  # SVG's y points down
+            "colour": legend.index(categories[tile]) if categories[tile] in legend else len(legend),
+            "text": f"{test_set.samples[tile].target_name or ''}, {categories[tile]}",
+            "picture": pictures[test_set.samples[tile].tile_id],
+        }
+        for tile in tiles
+    ]
+    return {
+        "points": points, "legend": [*legend, "other"], "width": PLOT_SIZE_PX[0], "height": PLOT_SIZE_PX[1],
+        "shares": [f"{100 * share:.0f} %" for share in shares_k],
+    }  # fmt: skip
+
+
+def _legend(categories: Sequence[str]) -> list[str]:
+    """List the commonest categories; equally common ones in alphabetical order."""
+    counts = {category: categories.count(category) for category in categories}
+    return sorted(counts, key=lambda category: (-counts[category], category))[:NUM_COLOURS]

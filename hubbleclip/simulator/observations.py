@@ -1,0 +1,387 @@
+"""Metadata of the simulated archive: proposals, observations and files. Files are rendered only on request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+from hubbleclip.config.settings import SimulatorSettings
+from hubbleclip.simulator import products, telescope
+from hubbleclip.simulator.fits_headers import BLOCK_BYTES
+from hubbleclip.simulator.frames import Frame, combined_frame, detector_frame
+from hubbleclip.simulator.instruments import CAMERAS, SCHEDULES, Camera, Filter
+from hubbleclip.simulator.missions import sim_mission
+from hubbleclip.simulator.object_kinds import CALIBRATION
+from hubbleclip.simulator.plans import ObservingPlan, Target, plan_of, proposal_index, total_proposals
+from hubbleclip.simulator.proposals import ProposalText, write_proposal
+from hubbleclip.simulator.random_draws import python_rng
+
+FIRST_RELEASE_MJD = 60000.0  # 2023-02-25: night 0.
+# Disjoint ranges, so that numbers never depend on other proposals.
+FIRST_OBSID, OBSIDS_PER_PROPOSAL = 2_100_000_000, 16
+FIRST_HAP_OBSID, HAP_OBSIDS_PER_PROPOSAL = 2_110_000_000, 64
+SINGLE_EXPOSURE_FRACTION = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimProposal:
+    """One simulated proposal.
+
+    `kind` is its kind of object; `night` counts from 0 and is the night on which its observations are released.
+    """
+
+    number: str
+    cycle: int
+    proposal_type: str
+    category: str
+    title: str
+    pi: str
+    abstract: str
+    kind: str
+    is_calibration: bool
+    night: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimProduct:
+    """One file of an observation; `kind` is MAST's sub-group, and `size_bytes` is exact without rendering the file."""
+
+    file_name: str
+    uri: str
+    kind: str
+    description: str
+    product_type: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimObservation:
+    """One simulated observation, with the fields of MAST's CAOM tables.
+
+    `kind` is the kind of object, `em_min` and `em_max` are the limits of the filter in nm, `released_mjd` is the
+    release date. `visit_index` counts the visits of the proposal from 0, `band` is the filter of its files, `files` has
+    the type and size in bytes of each file. `version` counts how often the observation was reprocessed; `is_hap` marks
+    a Hubble Advanced Product.
+    """
+
+    obs_id: str
+    obsid: int
+    proposal_number: str
+    instrument: str
+    filters: str
+    target_name: str
+    target_class: str
+    kind: str
+    is_moving: bool
+    ra_deg: float
+    dec_deg: float
+    footprint: str
+    start_mjd: float
+    exposure_s: float
+    calib_level: int
+    released_mjd: float
+    title: str
+    em_min: float | None
+    em_max: float | None
+    visit_index: int
+    band: str
+    files: tuple[tuple[products.FileType, int], ...]
+    version: int = 0
+    is_hap: bool = False
+    collection: str = "HST"
+
+    @property
+    def extra_blocks(self) -> int:
+        """FITS blocks that reprocessing has added to each file: one per version, for every second observation."""
+        # Not for all, because a client must notice new versions of equal size too.
+        return self.version * (self.obsid % 2)
+
+    @property
+    def products(self) -> tuple[SimProduct, ...]:
+        """The files, built on request because a large archive has millions."""
+        stem, grown_bytes = self.obs_id.lower(), self.extra_blocks * BLOCK_BYTES
+        names = [f"{stem}_{file_type.suffix}" for file_type, _ in self.files]
+        return tuple(
+            SimProduct(
+                file_name=name, uri=f"mast:{self.collection}/product/{name}", kind=file_type.kind,
+                description=file_type.description,
+                product_type=file_type.product_type, size_bytes=size_bytes + grown_bytes,
+            )
+            for name, (file_type, size_bytes) in zip(names, self.files, strict=True)
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visit:
+    """What the observations of one visit of a proposal share; `is_single` means that it has single exposures only."""
+
+    settings: SimulatorSettings
+    proposal: SimProposal
+    plan: ObservingPlan
+    visit_index: int
+    camera: Camera
+    target: Target
+    frame: Frame
+    footprint: str
+    is_single: bool
+
+
+def make_proposals(settings: SimulatorSettings) -> list[SimProposal]:
+    """Make all proposals of the nights released so far.
+
+    Parameters
+    ----------
+    settings
+        Seed, number of proposals per night and number of nights.
+
+    Returns
+    -------
+    list[SimProposal]
+        Proposals in the order of their numbers.
+
+    Raises
+    ------
+    SettingsError
+        More proposals than five-digit numbers.
+
+    """
+    return [proposal_at(settings, index) for index in range(total_proposals(settings))]
+
+
+def proposal_at(settings: SimulatorSettings, index: int) -> SimProposal:
+    """Make one proposal without the others.
+
+    Parameters
+    ----------
+    settings
+        Settings of the archive.
+    index
+        Index of the proposal, from 0.
+
+    Returns
+    -------
+    SimProposal
+        The same as in `make_proposals`.
+
+    """
+    plan = plan_of(settings, index)
+    text: ProposalText = write_proposal(settings.seed, plan)
+    return SimProposal(
+        number=plan.number, cycle=plan.cycle, proposal_type=text.proposal_type, category=text.category,
+        title=text.title,
+        pi=text.pi, abstract=text.abstract, kind=plan.kind.name, is_calibration=plan.kind is CALIBRATION,
+        night=index // settings.num_proposals,
+    )  # fmt: skip
+
+
+def observations_of(settings: SimulatorSettings, proposal: SimProposal) -> tuple[SimObservation, ...]:
+    """List the observations of a proposal: the target of each visit through each filter, then the HAP products.
+
+    Parameters
+    ----------
+    settings
+        Settings of the archive.
+    proposal
+        Proposal of this archive.
+
+    Returns
+    -------
+    tuple[SimObservation, ...]
+        Observations that the archive lists on its last night, in their newest version.
+
+    """
+    plan = plan_of(settings, proposal_index(proposal.number))
+    num_wanted = settings.observations_per_proposal
+    # 0 observations per proposal means one visit per target, all filters.
+    num_visits = -(-num_wanted // len(plan.filters)) or len(plan.targets)
+    visits = [_visit(settings, proposal, plan, visit_index) for visit_index in range(num_visits)]
+    standard = [_observation(visit, filter_index) for visit in visits for filter_index in range(len(plan.filters))][
+        : num_wanted or None
+    ]
+    observations = [
+        *standard,
+        *(item for visit in visits if _has_hap(visit) for item in _hap_observations(visit, standard)),
+    ]
+    return tuple(
+        _newest_version(settings, proposal, item)
+        for item in observations
+        if not _is_listed_late(settings, proposal, item)
+    )
+
+
+def _visit(settings: SimulatorSettings, proposal: SimProposal, plan: ObservingPlan, visit_index: int) -> Visit:
+    """Point a visit at its target."""
+    target, camera = plan.targets[visit_index % len(plan.targets)], CAMERAS[plan.camera]
+    frame, is_single = combined_frame(settings, plan, target), _is_single(settings, plan, visit_index)
+    # Single exposures fill the detector's own frame; drizzled ones are tilted in theirs.
+    outlined = detector_frame(settings, frame) if is_single else frame
+    corners = "  ".join(f"{ra_deg:.8f} {dec_deg:.8f}" for ra_deg, dec_deg in outlined.detector_outline(camera))
+    return Visit(
+        settings=settings, proposal=proposal, plan=plan, visit_index=visit_index, camera=camera, target=target,
+        frame=frame, footprint=f"POLYGON ICRS  {corners}", is_single=is_single,
+    )  # fmt: skip
+
+
+def _observation(visit: Visit, filter_index: int) -> SimObservation:
+    """Describe the observation of a visit through one filter."""
+    settings, plan, camera, visit_index = visit.settings, visit.plan, visit.camera, visit.visit_index
+    band = camera.filter(plan.filters[filter_index])
+    mission = sim_mission(settings)
+    file_types = mission.file_types(camera, visit.is_single)
+    if settings.previews and mission.has_hap:
+        file_types += products.extra_preview_types(camera, visit.is_single, is_first=filter_index == 0)
+    return SimObservation(
+        obs_id=mission.observation_name(plan, visit_index, filter_index, visit.is_single),
+        obsid=FIRST_OBSID + plan.index * OBSIDS_PER_PROPOSAL + _obsid_offset(settings, plan, visit_index, filter_index),
+        proposal_number=plan.number,
+        instrument=mission.instrument_label(camera), filters=mission.mast_filters(camera, band),
+        collection=mission.collection,
+        target_name=visit.target.name.upper().replace(" ", "-"),
+        target_class=f"SIMULATED;{plan.kind.name.upper()}", kind=plan.kind.name, is_moving=plan.kind.is_moving,
+        ra_deg=visit.frame.ra_deg, dec_deg=visit.frame.dec_deg, footprint=visit.footprint,
+        start_mjd=_start_mjd(settings, plan, visit_index, filter_index), exposure_s=_exposure_s(settings, plan, band),
+        calib_level=2 if visit.is_single else 3, released_mjd=_released_mjd(settings, plan, visit_index, filter_index),
+        title=visit.proposal.title,
+        em_min=band.wave_nm - band.width_nm / 2, em_max=band.wave_nm + band.width_nm / 2,
+        visit_index=visit_index, band=band.name, files=_with_sizes(visit, file_types),
+    )  # fmt: skip
+
+
+def _obsid_offset(settings: SimulatorSettings, plan: ObservingPlan, visit_index: int, filter_index: int) -> int:
+    """Number the observation within its proposal, below OBSIDS_PER_PROPOSAL."""
+    # Without a fixed number of observations: two visits at most, with room for 8 filters each.
+    return visit_index * (len(plan.filters) if settings.observations_per_proposal else 8) + filter_index
+
+
+def _with_sizes(visit: Visit, file_types: tuple[products.FileType, ...]) -> tuple[tuple[products.FileType, int], ...]:
+    """Add to each file type its size in bytes."""
+    return _cached_sizes(visit.settings.frame_px, visit.camera.name, file_types, visit.frame.num_y, visit.frame.num_x)
+
+
+@lru_cache(maxsize=8192)
+def _cached_sizes(
+    frame_px: int, camera: str, file_types: tuple[products.FileType, ...], num_y: int, num_x: int
+) -> tuple[tuple[products.FileType, int], ...]:
+    """Compute file sizes, cached so that equal observations share one tuple."""
+    return tuple(
+        (file_type, telescope.file_size(frame_px, CAMERAS[camera], (num_y, num_x), file_type.kind))
+        for file_type in file_types
+    )
+
+
+def _has_hap(visit: Visit) -> bool:
+    """Decide whether the visit has Hubble Advanced Products, which exist neither for WFPC2 nor for moving targets."""
+    has_hap = sim_mission(visit.settings).has_hap
+    is_eligible = has_hap and not (visit.is_single or visit.plan.kind.is_moving or visit.camera.instrument == "WFPC2")
+    rng = python_rng(visit.settings.seed, "advanced", visit.plan.index, visit.visit_index)
+    return is_eligible and rng.random() < visit.settings.hap_share
+
+
+def _hap_observations(visit: Visit, standard: Sequence[SimObservation]) -> Iterator[SimObservation]:
+    """Repeat each filter of the visit under its HAP name, and add the total of all filters."""
+    members = [item for item in standard if item.visit_index == visit.visit_index]
+    # Up to 8 products per visit.
+    first_obsid = FIRST_HAP_OBSID + visit.plan.index * HAP_OBSIDS_PER_PROPOSAL + visit.visit_index * 8
+    filter_files, total_files = (
+        _with_sizes(visit, products.hap_file_types(visit.camera, is_total)) for is_total in (False, True)
+    )
+
+    def hap_observation(item: SimObservation, filter_index: int, filter_name: str, **changes: Any) -> SimObservation:
+        name = products.hap_name(item.proposal_number, item.obs_id, visit.camera, filter_name)
+        return replace(item, obs_id=name, obsid=first_obsid + filter_index, is_hap=True, **changes)
+
+    for filter_index, item in enumerate(members):
+        yield hap_observation(item, filter_index, item.band, filters=item.band, files=filter_files)
+    exposure_s = sum(item.exposure_s for item in members)
+    total_fields = {
+        "filters": "detection",
+        "exposure_s": exposure_s,
+        "em_min": None,
+        "em_max": None,
+        "files": total_files,
+    }
+    yield hap_observation(members[0], len(members), "total", **total_fields)
+
+
+def _is_listed_late(settings: SimulatorSettings, proposal: SimProposal, item: SimObservation) -> bool:
+    """Decide whether the archive lists the observation one night after its release."""
+    # Only the last night is incomplete.
+    is_newest = proposal.night == settings.nights - 1
+    return is_newest and python_rng(settings.seed, "late", item.obs_id).random() < settings.late_share
+
+
+def _newest_version(settings: SimulatorSettings, proposal: SimProposal, item: SimObservation) -> SimObservation:
+    """Count the reprocessings of the observation; its release date stays the same, as in MAST."""
+    nights = range(proposal.night + 1, settings.nights) if settings.reprocessed_share else ()
+    draws = (python_rng(settings.seed, "reprocessed", night, item.obs_id).random() for night in nights)
+    version = sum(draw < settings.reprocessed_share for draw in draws)
+    return replace(item, version=version) if version else item
+
+
+def _is_single(settings: SimulatorSettings, plan: ObservingPlan, visit_index: int) -> bool:
+    """Decide whether the visit has single exposures only, which the archive does not combine."""
+    fraction = SINGLE_EXPOSURE_FRACTION * (2 if plan.kind.is_moving else 1)
+    return plan.kind is CALIBRATION or python_rng(settings.seed, "single", plan.index, visit_index).random() < fraction
+
+
+def _start_mjd(settings: SimulatorSettings, plan: ObservingPlan, visit_index: int, filter_index: int) -> float:
+    """Draw the start time within the year of the proposal's cycle."""
+    rng = python_rng(settings.seed, "start", plan.index, visit_index)
+    # Filters of a visit follow each other by 0.021 days (30 minutes).
+    schedule = SCHEDULES[settings.mission]
+    cycle_mjd = schedule.first_mjd + 365.25 * (plan.cycle - schedule.first_cycle)
+    return round(cycle_mjd + rng.uniform(0, 365) + 0.021 * filter_index, 8)
+
+
+def _exposure_s(settings: SimulatorSettings, plan: ObservingPlan, band: Filter) -> float:
+    """Draw an exposure time in seconds, uniform in its logarithm; narrow filters need longer ones."""
+    low, high = plan.kind.exposure_s
+    rng = python_rng(settings.seed, "exposure", plan.index, band.name)
+    factor = 1.8 if band.line else 1.0  # Narrow filters pass less light.
+    return float(round(factor * low * (high / low) ** rng.random()))
+
+
+def _released_mjd(settings: SimulatorSettings, plan: ObservingPlan, visit_index: int, filter_index: int) -> float:
+    """Compute the release date, which rises with the proposal's number and stays within its night."""
+    night, proposal_in_night = divmod(plan.index, settings.num_proposals)
+    offset = (
+        _obsid_offset(settings, plan, visit_index, filter_index)
+        if settings.observations_per_proposal
+        else visit_index * 4 + filter_index
+    )
+    # 0.9, so that a night ends before the next begins.
+    return round(
+        FIRST_RELEASE_MJD + night + 0.9 * (proposal_in_night + offset / OBSIDS_PER_PROPOSAL) / settings.num_proposals, 6
+    )
+
+
+def render_product(settings: SimulatorSettings, observation: SimObservation, product: SimProduct) -> bytes:
+    """Render the bytes of one file, a pure function of the arguments.
+
+    Parameters
+    ----------
+    settings
+        Settings of the archive.
+    observation
+        Observation of this archive.
+    product
+        One of its `products`.
+
+    Returns
+    -------
+    bytes
+        FITS file, or JPEG for a preview, of `product.size_bytes` bytes.
+
+    """
+    plan = plan_of(settings, proposal_index(observation.proposal_number))
+    target = plan.targets[observation.visit_index % len(plan.targets)]
+    exposure = telescope.Exposure(
+        plan=plan, target=target, frame=combined_frame(settings, plan, target), camera=CAMERAS[plan.camera],
+        band=CAMERAS[plan.camera].filter(observation.band), exposure_s=observation.exposure_s,
+        start_mjd=observation.start_mjd, obs_id=observation.obs_id, seed=settings.seed,
+        pi=write_proposal(settings.seed, plan).pi, version=observation.version,
+        extra_blocks=observation.extra_blocks,
+    )  # fmt: skip
+    return telescope.render_file(settings, exposure, product.kind, product.file_name)

@@ -1,0 +1,34 @@
+"""Commands import what they need when they run, so that `--help` and `status` start quickly."""
+
+import subprocess
+import sys
+
+import pytest
+
+SETTINGS = {"pydantic", "pydantic_settings"}
+CATALOG = {"duckdb", "numpy", "pyarrow", "open_data_contract_standard", "yaml"}
+STAGES = {"torch", "prefect", "astropy", "scipy", "matplotlib", "fsspec"}
+
+
+@pytest.mark.parametrize(
+    ("command", "unwanted"),
+    [
+        (["--help"], SETTINGS | CATALOG | STAGES),
+        (["settings"], CATALOG | STAGES),
+        (["status"], STAGES),
+    ],
+    ids=["help", "settings", "status"],
+)
+def test_a_command_imports_only_what_it_needs(command: list[str], unwanted: set[str], tmp_path) -> None:
+    command = command if command == ["--help"] else [*command, "--data", str(tmp_path)]
+    code = f"""
+import sys
+from hubbleclip.cli.app import main
+try:
+    main({command!r})
+finally:
+    print(*sorted(sys.modules.keys() & {unwanted!r}), file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.strip()) == (0, "")
+    assert done.stdout

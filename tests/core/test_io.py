@@ -1,0 +1,45 @@
+"""Files are written whole or not at all."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from hubbleclip.core.io import SYNCFS_MIN_FILES, atomic_write, sha256_file, sync_files, write_bytes
+
+
+@pytest.mark.parametrize("is_synced", [True, False])
+def test_written_file_has_the_content_and_nothing_stands_beside_it(tmp_path: Path, is_synced: bool) -> None:
+    write_bytes(tmp_path / "deep" / "a.txt", b"sky", is_synced=is_synced)
+    assert [p.name for p in (tmp_path / "deep").iterdir()] == ["a.txt"]
+    assert (tmp_path / "deep" / "a.txt").read_text() == "sky"
+
+
+def test_failure_keeps_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    write_bytes(path, b"old")
+
+    def fail() -> None:
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(b"half")
+            raise OSError
+
+    with pytest.raises(OSError):
+        fail()
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+def test_sha256_of_a_file(tmp_path: Path) -> None:
+    data = bytes(range(256)) * 10_000
+    write_bytes(tmp_path / "a", data)
+    assert sha256_file(tmp_path / "a") == hashlib.sha256(data).hexdigest()
+
+
+@pytest.mark.parametrize("num", [1, SYNCFS_MIN_FILES])
+def test_syncing_passes_over_what_is_gone(tmp_path: Path, num: int) -> None:
+    paths = [tmp_path / str(i) for i in range(num)]
+    for path in paths:
+        path.write_bytes(b"sky")
+    sync_files([*paths, tmp_path / "gone"])
+    assert {path.read_bytes() for path in paths} == {b"sky"}

@@ -1,0 +1,64 @@
+"""Occlusion maps, worst-ranked tiles, the map of the feature space, and the digits of the forgetting test."""
+
+import numpy as np
+import pytest
+import torch
+from evaluation_samples import sample
+from small_dataset import MODEL, build
+
+from hubbleclip.config.settings import EvaluationSettings
+from hubbleclip.core.vectors import unit
+from hubbleclip.dataset.build import read_dataset
+from hubbleclip.dataset.loader import open_split
+from hubbleclip.evaluation.embed import embed_texts
+from hubbleclip.evaluation.forgetting import forgetting_estimates
+from hubbleclip.evaluation.report import diagnostics
+from hubbleclip.evaluation.test_set import make_test_set
+from hubbleclip.training.models.builder import load_model
+
+
+def test_an_occlusion_map_is_the_fall_of_the_similarity_per_patch(tmp_path) -> None:
+    tiles = open_split(read_dataset(build(tmp_path, num_groups=6, tiles_per_group=1, num_test_groups=2)), "test")
+    loaded = load_model(MODEL, 1)
+    (text_d,) = embed_texts(loaded, ["a comet"], 8)
+    fall_yx = diagnostics.occlusion_map(loaded, tiles, 0, text_d)
+    whole = tiles.read_many([0], loaded.image_size)[:, None]
+    covered = whole.copy()
+    covered[..., 12:24, 84:96] = np.sort(whole.ravel())[(whole.size - 1) // 2]  # torch's median: the lower middle
+    before, after = (loaded.encode_images(torch.from_numpy(one)).numpy()[0] @ text_d for one in (whole, covered))
+    assert fall_yx.shape == (diagnostics.PATCHES_PER_SIDE, diagnostics.PATCHES_PER_SIDE)
+    assert fall_yx[1, 7] == pytest.approx(before - after, abs=1e-5)
+
+
+def test_worst_ranked_tiles_are_those_of_each_group_worst_first() -> None:
+    test_set = make_test_set([sample(i, i // 2) for i in range(8)])
+    rng = np.random.default_rng(0)
+    scores_tg = rng.normal(size=(8, 4))
+    rank_t = [(row > row[group]).sum() + 1 for row, group in zip(scores_tg, test_set.group_t, strict=True)]
+    worst = [max(rank for rank, g in zip(rank_t, test_set.group_t, strict=True) if g == group) for group in range(4)]
+    found = diagnostics.worst_ranked_tiles(test_set, scores_tg, 4)
+    assert [rank for _, _, rank in found] == sorted(worst, reverse=True)
+    assert [first for _, first, _ in found] == [scores_tg[tile].argmax() for tile, _, _ in found]
+    assert len({test_set.group_t[tile] for tile, _, _ in found}) == 4
+
+
+def test_principal_axes_follow_the_largest_variance_and_keep_their_sign() -> None:
+    feat_nd = unit(np.random.default_rng(1).normal(size=(50, 6)) * [5, 2, 1, 1, 1, 1])
+    coordinates_nk, shares_k = diagnostics.principal_axes(feat_nd)
+    centred = feat_nd - feat_nd.mean(axis=0)
+    values = np.linalg.eigvalsh(centred.T @ centred)[::-1]
+    np.testing.assert_allclose(shares_k, values[:2] / values.sum())
+    np.testing.assert_allclose((coordinates_nk**2).sum(axis=0), values[:2])
+    np.testing.assert_allclose(diagnostics.principal_axes(feat_nd[::-1])[0][::-1], coordinates_nk, atol=1e-12)
+
+
+def test_a_large_test_split_is_shown_in_part() -> None:
+    assert diagnostics.plotted_tiles(600) == list(range(600))
+    assert diagnostics.plotted_tiles(1201) == list(range(0, 1201, 3))
+
+
+def test_an_untrained_model_classifies_digits_by_chance() -> None:
+    (found,) = forgetting_estimates({"base": load_model(MODEL, 1)}, EvaluationSettings(bootstrap=200, precision="fp32"))
+    low, high = found.interval()
+    assert (found.protocol, found.name) == ("forgetting", "digits_top1")
+    assert found.value < 0.25 and low <= found.value <= high

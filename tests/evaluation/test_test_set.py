@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+from evaluation_samples import sample
+
+from hubbleclip.core.errors import EvaluationError
+from hubbleclip.evaluation import test_set as test_set_module
+
+
+def samples():
+    return [sample(index, group=index // 3) for index in range(30)] + [sample(99, group=50, split="train")]
+
+
+def test_only_test_tiles_are_used_in_order_of_their_ids():
+    test_set = test_set_module.make_test_set(samples())
+    ids = [one.tile_id for one in test_set.samples]
+    assert len(ids) == 30
+    assert ids == sorted(ids)
+    assert test_set.num_groups == 10
+
+
+def test_each_tile_has_its_own_caption():
+    test_set = test_set_module.make_test_set(list(reversed(samples())))
+    for one, caption in zip(test_set.samples, test_set.caption_t, strict=True):
+        assert test_set.captions_c[caption] == one.captions[0]
+
+
+def captions_of(test_set):
+    return {
+        one.proposal_id: test_set.captions_c[own] for one, own in zip(test_set.samples, test_set.caption_t, strict=True)
+    }
+
+
+def test_proposals_of_a_group_with_different_captions_have_their_own_captions():
+    second = sample(2, group=1, proposal_id="simulated:0", captions=["supernovae"])
+    test_set = test_set_module.make_test_set(
+        [sample(1, group=1, captions=["dusty galaxies"]), second, sample(3, group=2)]
+    )
+    assert captions_of(test_set)["simulated:1"] == "dusty galaxies"
+    assert captions_of(test_set)["simulated:0"] == "supernovae"
+    assert (test_set.num_groups, len(test_set.captions_c)) == (2, 3)
+    assert [one.proposal_id for one, group in zip(test_set.samples, test_set.group_t, strict=True) if group == 1] == [
+        "simulated:2"
+    ]
+
+
+def test_proposals_of_a_group_with_nearly_the_same_caption_share_that_of_the_first():
+    text = " ".join(f"word{number}" for number in range(40))
+    second = sample(2, group=1, proposal_id="simulated:0", captions=[f"{text} more"])
+    test_set = test_set_module.make_test_set([sample(1, group=1, captions=[text]), second, sample(3, group=2)])
+    assert captions_of(test_set)["simulated:1"] == captions_of(test_set)["simulated:0"] == f"{text} more"
+    assert len(test_set.captions_c) == 2
+
+
+@pytest.mark.parametrize("rows", [[], [sample(1), sample(2)], [sample(1, split="train"), sample(2, 1, "val")]])
+def test_fewer_than_two_test_groups_raise_an_error_of_one_line(rows):
+    with pytest.raises(EvaluationError, match=r"needs 2: raise splits\.test_share") as error:
+        test_set_module.make_test_set(rows)
+    assert "\n" not in str(error.value)
+
+
+def test_shuffled_partners_are_never_the_own_group_and_reach_all_others():
+    group_t = np.arange(5000) % 5
+    partner_t = test_set_module.shuffled_captions(group_t, 0)
+    assert (partner_t != group_t).all()
+    assert len(set(zip(group_t.tolist(), partner_t.tolist(), strict=True))) == 20
+
+
+def test_examples_are_of_different_groups_and_classes():
+    test_set = test_set_module.make_test_set(samples())
+    shown = test_set_module.example_tiles(test_set, 4)
+    assert len({test_set.group_t[tile] for tile in shown}) == 4
+    assert len({test_set.samples[tile].target_class for tile in shown}) == 4

@@ -1,0 +1,25 @@
+import numpy as np
+import pytest
+
+from hubbleclip.evaluation.metrics.vocabulary import ensemble_prompts, fill_templates, find_nearest, read_vocabulary
+
+
+def test_the_vocabulary_is_large_and_without_repeats():
+    vocabulary = read_vocabulary()
+    assert (len(vocabulary.object_classes), len(vocabulary.science_hypotheses), len(vocabulary.queries)) == (80, 60, 12)
+    for phrases in (vocabulary.object_classes, vocabulary.science_hypotheses, vocabulary.queries):
+        assert len(set(phrases)) == len(phrases)
+
+
+def test_prompts_and_their_features_stay_with_their_phrase():
+    assert fill_templates(("a", "b"), ("{}", "the {}")) == ["a", "the a", "b", "the b"]
+    feat_pd = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [-1.0, 0.0]])
+    mixed = ensemble_prompts(feat_pd, 2)
+    np.testing.assert_allclose(mixed, [[2**-0.5, 2**-0.5], [-1.0, 0.0]])
+
+
+def test_nearest_sorts_by_similarity_and_keeps_order_in_ties():
+    feat_id = np.array([[0.0, 1.0], [1.0, 0.0], [1.0, 0.0], [-1.0, 0.0]])
+    found = find_nearest(np.array([[1.0, 0.0]]), feat_id, 3)[0]
+    assert [match.index for match in found] == [1, 2, 0]
+    assert found[0].score == pytest.approx(1.0)

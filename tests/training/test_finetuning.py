@@ -1,0 +1,188 @@
+import pytest
+import torch
+from squares_dataset import MODEL, TRAIN, make_dataset
+
+from hubbleclip.config.settings import ModelSettings, TrainSettings
+from hubbleclip.core.errors import TrainingError
+from hubbleclip.dataset.loader import open_split
+from hubbleclip.dataset.manifest import read_dataset
+from hubbleclip.training.checkpoints import load_run_model
+from hubbleclip.training.distributed import World
+from hubbleclip.training.finetuning import MODES, LowRankUpdate, apply_mode, frozen_modules, is_projection, tower_of
+from hubbleclip.training.loop import _initial_model, _open_batches, train
+from hubbleclip.training.models.builder import load_model
+from hubbleclip.training.optimizer import make_optimizer, rate_shares
+from hubbleclip.training.trainer import Trainer, make_trainer
+
+ALONE = World(rank=0, size=1, device=torch.device("cpu"))
+CONVOLUTIONS = ModelSettings(name="hubbleclip-tiny", pretrained="")
+PROJECTIONS = {"visual.proj", "text_projection", "logit_scale"}
+
+
+@pytest.fixture(scope="module")
+def info(tmp_path_factory: pytest.TempPathFactory):
+    return read_dataset(make_dataset(tmp_path_factory.mktemp("datasets")))
+
+
+def opened(info, settings: TrainSettings, model: ModelSettings = MODEL) -> tuple[Trainer, object]:
+    loaded = _initial_model(model, settings)
+    batches = _open_batches(info, settings, loaded, ALONE)
+    return make_trainer(loaded, settings, ALONE, val=open_split(info, "val"), run_dir=info.path), batches
+
+
+def weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: weight.detach().clone() for name, weight in model.state_dict().items()}
+
+
+def changed_after_a_step(info, settings: TrainSettings) -> set[str]:
+    trainer, batches = opened(info, settings)
+    before = weights(trainer.loaded.model)
+    for step in range(2):  # low-rank changes start at zero, so that one side of them waits for the other
+        trainer.train_step(batches[step])
+    after = weights(trainer.loaded.model)
+    return {name for name in before if not torch.equal(before[name], after[name])}
+
+
+def in_mode(mode: str, **changes) -> TrainSettings:
+    return TRAIN.model_copy(update={"mode": mode, "weight_decay": 0.0, **changes})
+
+
+def test_full_mode_changes_both_towers(info) -> None:
+    changed = changed_after_a_step(info, in_mode("full"))
+    assert changed >= PROJECTIONS and {tower_of(name) for name in changed} == {"image", "text", None}
+
+
+def test_linear_mode_changes_projections_only(info) -> None:
+    assert changed_after_a_step(info, in_mode("linear")) == PROJECTIONS
+
+
+@pytest.mark.parametrize(("mode", "locked"), [("locked_image", "image"), ("locked_text", "text")])
+def test_a_locked_tower_changes_by_its_projection_only(info, mode, locked) -> None:
+    changed = changed_after_a_step(info, in_mode(mode))
+    assert {tower_of(name) for name in changed if name not in PROJECTIONS} == {"image", "text"} - {locked}
+
+
+def test_head_mode_trains_the_heads_and_freezes_the_model(info) -> None:
+    changed = changed_after_a_step(info, in_mode("head"))
+    assert changed >= {"image_head.0.weight", "text_head.2.weight"}
+    assert {name for name in changed if name.startswith("base.")} == {
+        "base.visual.proj",
+        "base.text_projection",
+        "base.logit_scale",
+    }
+
+
+def test_heads_are_those_of_the_paper(info) -> None:
+    head = _initial_model(MODEL, in_mode("head")).model.image_head
+    assert [type(part).__name__ for part in head] == ["Linear", "GELU", "Linear"]
+    assert head[0].out_features == 1024
+
+
+def test_heads_on_aligned_towers_freeze_their_projections(info, tmp_path) -> None:
+    torch.save({"state_dict": load_model(MODEL, 1).model.state_dict()}, tmp_path / "pair.pt")
+    pair = apply_mode(
+        load_model(ModelSettings(name=MODEL.name, pretrained=str(tmp_path / "pair.pt")), 1), in_mode("head")
+    )
+    trained = {name for name, parameter in pair.model.named_parameters() if parameter.requires_grad}
+    assert {name for name in trained if name.startswith("base.")} == {"base.logit_scale"}
+
+
+@pytest.mark.parametrize(
+    ("mode", "towers"), [("lora", {"image", "text"}), ("lora_image", {"image"}), ("lora_text", {"text"})]
+)
+def test_low_rank_updates_apply_to_these_towers_only(info, mode, towers) -> None:
+    changed = changed_after_a_step(info, in_mode(mode))
+    low_rank = {name for name in changed if name.endswith((".up", ".down"))}
+    assert {tower_of(name) for name in low_rank} == towers
+    assert changed - low_rank == PROJECTIONS
+    assert all(any(part in name for name in low_rank) for part in ("in_proj_weight", "out_proj", "c_fc", "c_proj"))
+
+
+@pytest.mark.parametrize("model", [MODEL, CONVOLUTIONS], ids=lambda model: model.name)
+def test_low_rank_updates_are_zero_at_first(model) -> None:
+    base, adapted = load_model(model, TRAIN.seed), _initial_model(model, in_mode("lora"))
+    tiles = torch.randint(0, 256, (2, 1, base.image_size, base.image_size), dtype=torch.uint8)
+    assert torch.allclose(base.encode_images(tiles), adapted.encode_images(tiles), atol=1e-6)
+    assert any(name.endswith(".up") for name, _ in adapted.model.visual.named_parameters())
+
+
+def test_a_low_rank_update_equals_that_of_peft() -> None:
+    from peft import LoraConfig, inject_adapter_in_model
+
+    theirs = inject_adapter_in_model(
+        LoraConfig(r=4, lora_alpha=8, target_modules=["0"]), torch.nn.Sequential(torch.nn.Linear(6, 5))
+    )
+    ours = LowRankUpdate(theirs[0].base_layer.weight.detach(), 4)
+    torch.nn.init.normal_(ours.up)
+    theirs[0].lora_A.default.weight, theirs[0].lora_B.default.weight = ours.down, ours.up
+    rows = torch.randn(3, 6)
+    expected = torch.nn.functional.linear(rows, ours(theirs[0].base_layer.weight), theirs[0].base_layer.bias)
+    assert torch.allclose(theirs(rows), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", sorted(MODES))
+def test_a_run_of_every_mode_is_loaded_as_it_was_trained(info, tmp_path, mode) -> None:
+    run = train(info.path, tmp_path, MODEL, in_mode(mode, steps=2), code_version="test")
+    loaded = load_run_model(run)
+    assert loaded.encode_texts(["a square"]).shape == (1, 32)
+    state = torch.load(next((run / "checkpoints").glob("*.pt")), weights_only=True)["state_dict"]
+    assert all(torch.equal(weight, state[name]) for name, weight in loaded.model.state_dict().items())
+
+
+def test_unknown_mode_names_the_setting() -> None:
+    with pytest.raises(TrainingError, match=r"train\.mode .*full, head, linear"):
+        _initial_model(MODEL, in_mode("nothing"))
+
+
+def test_frozen_modules_stay_in_evaluation_mode_while_the_rest_trains(info) -> None:
+    trainer, batches = opened(info, in_mode("locked_image"), CONVOLUTIONS)
+    before = weights(trainer.loaded.model.visual.trunk)
+    trainer.train_step(batches[0])
+    assert all(torch.equal(before[name], weight) for name, weight in weights(trainer.loaded.model.visual.trunk).items())
+    assert trainer.loaded.model.transformer.training
+
+
+def test_frozen_norms_hold_statistics_and_weights_in_a_tower_that_trains(info) -> None:
+    trainer, batches = opened(info, in_mode("full", frozen_norms=True), CONVOLUTIONS)
+    before = weights(trainer.loaded.model.visual.trunk)
+    trainer.train_step(batches[0])
+    changed = {
+        n for n, weight in weights(trainer.loaded.model.visual.trunk).items() if not torch.equal(before[n], weight)
+    }
+    assert changed and not any("running" in name or ".bn" in name for name in changed)
+    assert frozen_modules(trainer.loaded.model)
+
+
+def test_lower_layers_learn_more_slowly_and_projections_at_the_full_rate() -> None:
+    names = [
+        "logit_scale", "visual.class_embedding", "visual.proj", "visual.conv1.weight", "visual.transformer.resblocks.0.a",
+        "visual.transformer.resblocks.1.a", "visual.ln_post.weight", "transformer.resblocks.0.a", "token_embedding.weight",
+    ]  # fmt: skip
+    shares = rate_shares(names, TrainSettings(layer_decay=0.5, tower_rate=0.8))
+    expected = [1, 0.1, 1, 0.1, 0.2, 0.4, 0.8, 0.8, 0.4]
+    assert shares == pytest.approx(dict(zip(names, expected, strict=True)))
+
+
+def test_optimizer_takes_each_trained_parameter_once_and_decays_matrices_only() -> None:
+    settings = TRAIN.model_copy(update={"layer_decay": 0.7})
+    model = _initial_model(MODEL, settings).model
+    groups = make_optimizer(model, settings).param_groups
+    assert sorted(id(p) for group in groups for p in group["params"]) == sorted(id(p) for p in model.parameters())
+    assert all((p.ndim >= 2) == (group["weight_decay"] > 0) for group in groups for p in group["params"])
+    assert len({group["rate_share"] for group in groups}) > 2
+
+
+def test_a_fixed_scale_stays_and_is_the_factor_itself(info) -> None:
+    trainer, batches = opened(info, in_mode("full", fixed_scale=4.6))
+    seen = [trainer.train_step(batches[step])["logit_scale"] for step in range(2)]
+    assert seen == pytest.approx([4.6, 4.6])
+
+
+def test_is_projection_knows_what_maps_into_the_common_space() -> None:
+    names = [
+        "visual.head.proj.weight",
+        "text.proj.weight",
+        "base.visual.proj",
+        "visual.transformer.resblocks.0.mlp.c_proj.weight",
+    ]
+    assert [is_projection(name) for name in names] == [True, True, True, False]
