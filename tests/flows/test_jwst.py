@@ -77,11 +77,13 @@ def test_pixels_are_read_with_the_missions_flags_filters_and_units(root: Path, c
 
 
 def test_colour_tiles_have_the_longest_wavelength_in_red(catalog) -> None:
-    rows = catalog.execute("SELECT part_uris FROM tile WHERE view = 'colour' AND instrument = 'NIRCAM/LONG'").fetchall()
-    filters = [[uri.rpartition("clear-")[2].partition("_")[0].upper() for uri in uris] for (uris,) in rows]
-    orders = [[wavelength_nm(name, "NIRCAM/LONG") for name in names] for names in filters]
-    assert any("F356W" in names for names in filters)
-    assert all(order == sorted(order, reverse=True) for order in orders)
+    filters = dict(catalog.execute("SELECT DISTINCT product_uri, filter FROM tile WHERE view = 'native'").fetchall())
+    rows = catalog.execute("SELECT instrument, part_uris FROM tile WHERE view = 'colour'").fetchall()
+    names = [(instrument, [filters[uri] for uri in uris]) for instrument, uris in rows]
+    assert any("F356W" in parts for _, parts in names)
+    for instrument, parts in names:
+        wavelengths = [wavelength_nm(part, instrument) for part in parts]
+        assert wavelengths == sorted(wavelengths, reverse=True) and len(set(wavelengths)) == 3
 
 
 def test_card_croissant_and_samples_credit_the_mission(root: Path) -> None:
