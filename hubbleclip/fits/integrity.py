@@ -82,7 +82,7 @@ class Source:
 
 
 def content_problem(content: Path | bytes, suffix: str, listed_bytes: int | None = None) -> ContentProblem | None:
-    """Find the fault of a fetched file; never raises for its content.
+    """Find the fault of a fetched file, whatever it contains.
 
     Parameters
     ----------
