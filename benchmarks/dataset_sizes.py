@@ -50,7 +50,7 @@ def measure_one(num: int) -> dict[str, float]:
     """Measure microseconds per sample to build, to open and to read at random, and bytes of memory per sample."""
     samples, pngs = make_samples(make_pngs(NUM_PICTURES, SIDE_PX), num, GROUP_SIZE)
     with TemporaryDirectory(prefix="hubbleclip-bench-") as folder:
-        open_split(read_dataset(build_folder(samples[-500:], pngs, folder)), "test").read_all(SIDE_PX)  # warms up
+        open_split(read_dataset(build_folder(samples[-500:], pngs, folder)), "test").read_all_tiles(SIDE_PX)  # warms up
         before = peak_bytes()  # memory per sample is the growth of the peak beyond imports and warm-up
         start = time.perf_counter()
         dataset_dir = build_folder(samples, pngs, folder)
@@ -61,7 +61,7 @@ def measure_one(num: int) -> dict[str, float]:
         open_s = time.perf_counter() - start
         order = np.random.default_rng(1).integers(0, len(tiles.rows), NUM_READ)
         start = time.perf_counter()
-        tiles.read_many(order, SIDE_PX)
+        tiles.read_tiles(order, SIDE_PX)
         read_s = time.perf_counter() - start
     return {
         "build, time a sample": build_s / num * MICRO,

@@ -11,7 +11,7 @@ from dataclasses import replace
 from hubbleclip.config.settings import SplitSettings
 from hubbleclip.core.records import Observation, Proposal, Sample, SplitAssignment, Tile
 from hubbleclip.dataset.shard_writer import unit_hash
-from hubbleclip.dataset.splits.assign import assign_splits, find_homes
+from hubbleclip.dataset.splits.assign import assign_splits, split_proposals
 
 Assignments = Mapping[str, SplitAssignment]
 
@@ -47,7 +47,7 @@ def with_and_without_guard(
     """
     by_text = settings.model_copy(update={"field_share": 0.0})  # groups by text only, not by field on the sky
     guarded = {plan.tile_id: plan for plan in assign_splits(tiles, observations, proposals, {}, by_text)}
-    homes = find_homes(tiles, observations, proposals, {}, by_text, {})
+    homes = split_proposals(tiles, observations, proposals, {}, by_text, {})
     train_ids = [tile.tile_id for tile in tiles if homes[tile.proposal_id].split == "train"]
     unguarded = {tile_id: replace(guarded[tile_id], split="train", reason=None) for tile_id in train_ids}
     return guarded, {**guarded, **unguarded}  # val and test, and tiles that left val for test, stay as they are

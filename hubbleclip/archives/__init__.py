@@ -1,4 +1,4 @@
-"""Where a mission's data come from: one protocol, and an archive a file."""
+"""Sources of a mission's data: one protocol, and one module or folder per archive."""
 
 from hubbleclip.archives.base import Archive
 from hubbleclip.archives.registry import ARCHIVES, open_archive

@@ -1,4 +1,4 @@
-"""What an archive must be able to do, and the words that all of them share."""
+"""The protocol that every archive implements, and the small functions that they share."""
 
 from __future__ import annotations
 
@@ -12,81 +12,210 @@ from hubbleclip.core.records import Observation, Product, Proposal, Rejection
 
 NO_PROPOSAL = "unknown"
 Known = Callable[[str, int], str | None]
-"""The sha256 of a file on the disk by the ETag (without quotes) and size that its server gave; None where there is no
-such file.
+"""Looks up a file that is on disk already: takes the ETag (without quotes) and the size (bytes) that the server gives,
+returns the file's sha256, or None for an unknown file. Must be safe to call from several threads.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A fetched file, checked. `data` is its content where that is in memory alone; then the product has no path."""
+    """A fetched and checked product. `data` is its content if that is in memory only; then the product has no path."""
 
     product: Product
     data: bytes | None = None
 
 
 class Archive(Protocol):
-    """A mission's archive. Records come out normalised: the stages never see a service's own columns."""
+    """A mission's archive. It returns normalised records: the stages never see a service's own columns."""
 
     @property
     def name(self) -> str:
         """The first half of every `proposal_id`."""
 
     @property
-    def is_at_hand(self) -> bool:
-        """Whether proposals are read where they stand, which costs nothing: they are read again each time, so that a
-        change is seen.
+    def is_local(self) -> bool:
+        """Whether proposals are read from local disk.
+
+        That costs no request, so they are read again in every run and a changed text is noticed.
         """
 
     def query_observations(self, since_mjd: float) -> Iterator[list[Observation]]:
-        """Pages of the observations released since; raises ArchiveError unless their sum is the archive's own count.
+        """Query the observations that became public since a date.
 
-        An empty page says that up to the newest release so far all have come, and a later query may begin there.
+        Parameters
+        ----------
+        since_mjd
+            Earliest release date (MJD, days).
+
+        Yields
+        ------
+        list of Observation
+            One page. An empty page is a checkpoint: everything up to the newest release date yielded so far is
+            complete, and a later query may begin there.
+
+        Raises
+        ------
+        ArchiveError
+            If the query fails, or the pages do not sum to the archive's own count.
+
         """
 
     def list_products(
         self, observations: Sequence[Observation], taken: Mapping[str, frozenset[str]] | None = None
     ) -> tuple[list[Product], list[Rejection]]:
-        """One file a visit and filter, and for each other observation the reason why it has none. Raises ArchiveError.
+        """Choose the files to fetch: one per visit and filter.
 
-        Give all observations of a proposal that the catalog knows in one call. `taken` names the observations of each
-        proposal id that have a file already: they keep their place under `max_products_per_proposal`.
+        Parameters
+        ----------
+        observations
+            Observations; all those of a proposal that the catalog has must be in one call.
+        taken
+            By proposal id, the `obs_id`s that have a product already. They count towards
+            `max_products_per_proposal` and are never displaced by new ones.
+
+        Returns
+        -------
+        products : list of Product
+            The chosen files.
+        rejections : list of Rejection
+            One per observation without a file, with the reason.
+
+        Raises
+        ------
+        ArchiveError
+            If the products cannot be queried.
+
         """
 
     def fetch_proposals(self, numbers: Sequence[str]) -> tuple[list[Proposal], list[Rejection]]:
-        """The proposals of these numbers, or the reason why one is missing, to be tried again later. Raises
-        ArchiveError.
+        """Fetch the texts of proposals.
+
+        Parameters
+        ----------
+        numbers
+            Proposal numbers, without the archive's prefix.
+
+        Returns
+        -------
+        proposals : list of Proposal
+            Those that were found.
+        rejections : list of Rejection
+            One per proposal that was not; a later run tries it again.
+
+        Raises
+        ------
+        ArchiveError
+            If the archive does not respond.
+
         """
 
-    def remember(self, known: Known) -> None:
-        """Take note of how to find files on the disk: one that is offered again under another name is not fetched.
-        Threads may call `known` side by side.
+    def set_file_lookup(self, known: Known) -> None:
+        """Set the lookup of files on disk, so that a file offered again under another name is not downloaded.
+
+        Parameters
+        ----------
+        known
+            The lookup, see `Known`; called from several threads.
+
         """
 
     def fetch_product(self, product: Product) -> Product:
-        """The product with sha256, path, size, source, etag, `fetched_version` and time once its bytes are on the disk
-        and checked.
+        """Fetch a file to disk and check its content.
 
-        Raises DownloadError for this file, ArchiveDownError when no file could be had, DiskFullError.
+        Parameters
+        ----------
+        product
+            The file to fetch.
+
+        Returns
+        -------
+        Product
+            The product with sha256, path, size, source, etag, `fetched_version` and `fetched_at` set.
+
+        Raises
+        ------
+        DownloadError
+            If this file cannot be fetched.
+        ArchiveDownError
+            If the archive as a whole does not respond.
+        DiskFullError
+            If the disk has no room for the file.
+
         """
 
     def deliver_product(self, product: Product) -> Delivery:
-        """As `fetch_product`, for a file that is needed for a moment only: a small one may come in memory alone."""
+        """Fetch a file that is needed only briefly: a small one may stay in memory and never touch the disk.
+
+        Parameters
+        ----------
+        product
+            The file to fetch.
+
+        Returns
+        -------
+        Delivery
+            The product, and its content if that is in memory only. Errors are those of `fetch_product`.
+
+        """
 
 
 def now_utc() -> datetime:
-    """The time now, with its zone."""
+    """Return the current time.
+
+    Returns
+    -------
+    datetime
+        Time-zone aware, UTC.
+
+    """
     return datetime.now(UTC)
 
 
 def proposal_id_of(archive: str, number: str | None) -> str:
-    """`archive:number`; a number's leading zeros are dropped, a missing one is `unknown`."""
+    """Build a proposal's identifier.
+
+    Parameters
+    ----------
+    archive
+        Name of the archive.
+    number
+        Proposal number as the archive writes it, perhaps with leading zeros.
+
+    Returns
+    -------
+    str
+        `archive:number` without leading zeros; `archive:unknown` for a missing number.
+
+    """
     text = (number or "").strip()
+    # only plain digits lose their zeros: other identifiers (names of files, "GO-5") are kept as they are
     return f"{archive}:{text.lstrip('0') or NO_PROPOSAL}" if text.isdigit() else f"{archive}:{text or NO_PROPOSAL}"
 
 
 def reject(entity: str, entity_id: str, stage: str, *, reason: str, detail: str, settings_digest: str) -> Rejection:
-    """A Rejection of now."""
+    """Create a Rejection dated now.
+
+    Parameters
+    ----------
+    entity
+        Kind of record that is rejected, such as `observation`.
+    entity_id
+        Its identifier.
+    stage
+        Pipeline stage that rejects it.
+    reason
+        Short code.
+    detail
+        One line for people.
+    settings_digest
+        Digest of the settings under which it was rejected; under others it is tried again.
+
+    Returns
+    -------
+    Rejection
+        The record for the catalog.
+
+    """
     return Rejection(
         entity=entity,
         entity_id=entity_id,
@@ -98,6 +227,19 @@ def reject(entity: str, entity_id: str, stage: str, *, reason: str, detail: str,
     )
 
 
-def draw_key(observation: Observation) -> tuple[str, str]:
-    """Order in which a proposal's observations are drawn: a hash of the name, which no later observation changes."""
+def sampling_key(observation: Observation) -> tuple[str, str]:
+    """Sort key that puts a proposal's observations in a fixed pseudo-random order.
+
+    Parameters
+    ----------
+    observation
+        The observation.
+
+    Returns
+    -------
+    tuple of str
+        Proposal id, and a hash of the `obs_id`: observations added later do not change the order of the others.
+
+    """
+    # a hash, not the name itself: names sort by date and visit
     return observation.proposal_id, hashlib.sha256(observation.obs_id.encode()).hexdigest()

@@ -1,7 +1,7 @@
-"""A folder of FITS files, or of JPEG pictures, as an archive. Files stay where they are; what their headers cannot tell
-is left empty.
+"""A folder of FITS files, or of JPEG pictures, as an archive.
 
-A file that cannot be read at all is still listed, so that cutting tiles rejects it with its own reason.
+Files are read in place, never copied; fields that a header lacks stay empty. An unreadable file is listed all the same,
+so that the tiles stage rejects it with its own reason.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
-from hubbleclip.archives.base import Delivery, Known, draw_key, now_utc, proposal_id_of, reject
+from hubbleclip.archives.base import Delivery, Known, now_utc, proposal_id_of, reject, sampling_key
 from hubbleclip.archives.json_lines import read_proposal_rows
 from hubbleclip.archives.stsci.parsers import ProposalText
 from hubbleclip.config.settings import ArchiveSettings, FetchSettings
@@ -28,16 +28,28 @@ from hubbleclip.fits.keywords import FileFacts, read_facts
 
 LOG = logging.getLogger(__name__)
 SUFFIXES = {"science": (".fits", ".fit", ".fits.gz", ".fit.gz"), "preview": (".jpg", ".jpeg")}
-"""Which files of the folder count, by `archive.products`."""
+"""Suffixes of the files to use, by `archive.products`."""
 PROPOSALS_NAME = "proposals.jsonl"
-BYTES_A_MB = 1_000_000
+"""File of proposals that is read from the folder if `archive.proposals_file` is not set."""
+BYTES_PER_MB = 1_000_000
 
 
 class LocalArchive(ProcessLocal):
-    """One folder behind the Archive protocol. An observation is a file, its obs_id the path below the folder."""
+    """A folder behind the Archive protocol. Each file is one observation; `obs_id` is its path below the folder.
+
+    Parameters
+    ----------
+    settings
+        `archive` section of the settings.
+    folder
+        Absolute path of the folder.
+    proposals_file
+        JSON lines of proposals or captions; None to use the FITS headers alone.
+
+    """
 
     name = "local"
-    is_at_hand = True
+    is_local = True
 
     def __init__(self, settings: ArchiveSettings, folder: Path, proposals_file: Path | None) -> None:
         self.settings = settings
@@ -47,28 +59,41 @@ class LocalArchive(ProcessLocal):
 
     @cached_property
     def facts(self) -> dict[str, FileFacts]:
-        """What each file's header says, by obs_id, in sorted order."""
-        with self._lock:
-            paths = files_of(self.folder, SUFFIXES[self.settings.products])
+        """Facts from each file's header, by obs_id, in sorted order."""
+        with self._lock:  # several threads may ask first; one reads the headers
+            paths = list_files(self.folder, SUFFIXES[self.settings.products])
             return {item.obs_id: item for item in (read_facts(path, self.folder) for path in paths)}
 
     @cached_property
     def rows(self) -> dict[tuple[str, str], ProposalText]:
-        """The proposals file by mission and number; empty without one."""
+        """Rows of the proposals file by mission and number; empty without a file."""
         return read_proposal_rows(self.proposals_file) if self.proposals_file else {}
 
     @cached_property
-    def repeats(self) -> dict[str, str]:
-        """Files that are byte for byte an earlier one: obs_id to the obs_id of the first."""
-        return find_repeats(self.folder, self.facts)
+    def duplicates(self) -> dict[str, str]:
+        """The obs_id of each file that equals an earlier one byte for byte, with the obs_id of the earlier one."""
+        return find_duplicates(self.folder, self.facts)
 
     def query_observations(self, since_mjd: float) -> Iterator[list[Observation]]:
-        """Every file, a page at a time."""
+        """Return every file as an observation; see `Archive.query_observations`.
+
+        Parameters
+        ----------
+        since_mjd
+            Ignored: a file has no release date.
+
+        Yields
+        ------
+        list of Observation
+            Pages of `archive.page_size` observations.
+
+        """
         observations = [self._observation(facts) for facts in self.facts.values()]
         for start in range(0, len(observations), self.settings.page_size):
             yield observations[start : start + self.settings.page_size]
 
     def _observation(self, facts: FileFacts) -> Observation:
+        """Convert header facts to an Observation."""
         return Observation(
             obs_id=facts.obs_id,
             archive=self.name,
@@ -85,48 +110,68 @@ class LocalArchive(ProcessLocal):
             start_mjd=facts.start_mjd,
             exposure_s=facts.exposure_s,
             calib_level=None,
-            released_mjd=None,
+            released_mjd=None,  # a file has no release date
             title=facts.title,
             fetched_at=now_utc(),
+            # changes with the file, so that the next stages redo it
             fingerprint=sha256_bytes(_version_of(self.folder / facts.obs_id).encode())[:32],
         )
 
     def list_products(
         self, observations: Sequence[Observation], taken: Mapping[str, frozenset[str]] | None = None
     ) -> tuple[list[Product], list[Rejection]]:
-        """The file of each observation; a repeated, vanished or too large one, or one over the limit, is rejected."""
+        """List the file of each observation; see `Archive.list_products`.
+
+        Parameters
+        ----------
+        observations
+            The observations.
+        taken
+            By proposal id, the `obs_id`s that have a product already.
+
+        Returns
+        -------
+        products : list of Product
+            One per accepted file.
+        rejections : list of Rejection
+            Files that are missing, duplicates, too large, or over the limit per proposal.
+
+        """
         products: list[Product] = []
         rejections: list[Rejection] = []
-        used = {key: len(names) for key, names in (taken or {}).items()}
-        for observation in sorted(observations, key=draw_key):
+        num_used = {key: len(obs_ids) for key, obs_ids in (taken or {}).items()}
+        # the fixed order decides which files are within the limit per proposal
+        for observation in sorted(observations, key=sampling_key):
             path = self.folder / observation.obs_id
-            problem = self._problem(observation, path, used.get(observation.proposal_id, 0))
+            problem = self._problem(observation, path, num_used.get(observation.proposal_id, 0))
             if problem is not None:
                 rejections.append(self._rejection("observation", observation.obs_id, "products", problem))
                 continue
-            used[observation.proposal_id] = used.get(observation.proposal_id, 0) + 1
+            num_used[observation.proposal_id] = num_used.get(observation.proposal_id, 0) + 1
             products.append(self._product(observation, path))
         return products, rejections
 
     def _rejection(self, entity: str, entity_id: str, stage: str, problem: tuple[str, str]) -> Rejection:
+        """Reject an item; `problem` is reason and detail."""
         reason, detail = problem
         digest = self.settings.digest()
         return reject(entity, entity_id, stage, reason=reason, detail=detail, settings_digest=digest)
 
     def _problem(self, observation: Observation, path: Path, num_used: int) -> tuple[str, str] | None:
-        """Why a file is left out: reason and detail."""
+        """Return reason and detail if a file must be rejected, else None."""
         if observation.obs_id not in self.facts or not path.is_file():
-            return "no_file", f"{path} is gone"
-        if observation.obs_id in self.repeats:
-            return "repeated", f"the same bytes as {self.repeats[observation.obs_id]}"
+            return "no_file", f"{path} does not exist any more"
+        if observation.obs_id in self.duplicates:
+            return "repeated", f"the same bytes as {self.duplicates[observation.obs_id]}"
         size_bytes = path.stat().st_size
-        if size_bytes > self.settings.max_product_mb * BYTES_A_MB:
-            return "too_large", f"{size_bytes} bytes; see archive.max_product_mb"
+        if size_bytes > self.settings.max_product_mb * BYTES_PER_MB:
+            return "too_large", f"{size_bytes} bytes: raise archive.max_product_mb"
         if num_used >= self.settings.max_products_per_proposal:
-            return "over_limit", f"the proposal has its {self.settings.max_products_per_proposal} files already"
+            return "over_limit", f"the proposal has {self.settings.max_products_per_proposal} files already"
         return None
 
     def _product(self, observation: Observation, path: Path) -> Product:
+        """Describe a file as a Product."""
         return Product(
             uri=f"local:{observation.obs_id}",
             obs_id=observation.obs_id,
@@ -139,23 +184,39 @@ class LocalArchive(ProcessLocal):
         )
 
     def fetch_proposals(self, numbers: Sequence[str]) -> tuple[list[Proposal], list[Rejection]]:
-        """From the proposals file where it has the number, else made from the first file's header, without abstract."""
-        first: dict[str, FileFacts] = {}
+        """Look proposals up in the proposals file, else derive them from the first file's header, without an abstract.
+
+        Parameters
+        ----------
+        numbers
+            Proposal numbers, or names of files that have none.
+
+        Returns
+        -------
+        proposals : list of Proposal
+            Those that have a file.
+        rejections : list of Rejection
+            `not_found` for each number that no file of the folder has.
+
+        """
+        first_file: dict[str, FileFacts] = {}
         for facts in self.facts.values():
-            first.setdefault(proposal_id_of(self.name, facts.number), facts)
+            first_file.setdefault(proposal_id_of(self.name, facts.number), facts)
         proposals: list[Proposal] = []
         rejections: list[Rejection] = []
         for number in dict.fromkeys(numbers):
             proposal_id = proposal_id_of(self.name, number)
-            if proposal_id in first:
-                proposals.append(self._proposal(proposal_id, first[proposal_id]))
+            if proposal_id in first_file:
+                proposals.append(self._proposal(proposal_id, first_file[proposal_id]))
             else:
                 problem = "not_found", f"no file in {self.folder} belongs to it"
                 rejections.append(self._rejection("proposal", proposal_id, "proposals", problem))
         return proposals, rejections
 
     def _proposal(self, proposal_id: str, facts: FileFacts) -> Proposal:
+        """Combine a row of the proposals file with the header; the row takes precedence, field by field."""
         number = clean_number(facts.number) if facts.number.isdigit() else facts.number
+        # a row without a mission applies to every mission
         row = self.rows.get((facts.mission, number)) or self.rows.get(("", number))
         return Proposal(
             proposal_id=proposal_id,
@@ -171,11 +232,35 @@ class LocalArchive(ProcessLocal):
             fetched_at=now_utc(),
         )
 
-    def remember(self, known: Known) -> None:
-        """Nothing: files are read where they stand."""
+    def set_file_lookup(self, known: Known) -> None:
+        """Do nothing: files are read in place, so none is downloaded twice.
+
+        Parameters
+        ----------
+        known
+            Ignored.
+
+        """
 
     def fetch_product(self, product: Product) -> Product:
-        """Hash the file in place; its path is absolute, as it stands outside the profile. Raises DownloadError."""
+        """Hash the file in place; see `Archive.fetch_product`.
+
+        Parameters
+        ----------
+        product
+            A product of `list_products`.
+
+        Returns
+        -------
+        Product
+            The product with its hash, and an absolute path because the file is outside the profile's folder.
+
+        Raises
+        ------
+        DownloadError
+            If the file cannot be read.
+
+        """
         path = (self.folder / product.uri.removeprefix("local:")).resolve()
         try:
             sha256, size_bytes = sha256_file(path), path.stat().st_size
@@ -192,12 +277,45 @@ class LocalArchive(ProcessLocal):
         )
 
     def deliver_product(self, product: Product) -> Delivery:
-        """As fetch_product: no file is brought anywhere."""
+        """Hash the file in place, as `fetch_product` does; its content is never in memory only.
+
+        Parameters
+        ----------
+        product
+            A product of `list_products`.
+
+        Returns
+        -------
+        Delivery
+            The product, without data.
+
+        """
         return Delivery(self.fetch_product(product))
 
 
 def open_local(settings: ArchiveSettings, fetch: FetchSettings, layout: Layout) -> LocalArchive:
-    """The local archive of these settings. Raises SettingsError for a missing folder or proposals file."""
+    """Open the folder that the settings name.
+
+    Parameters
+    ----------
+    settings
+        `archive` section: `folder`, and `proposals_file` if it is not `proposals.jsonl` in the folder.
+    fetch
+        Not used: nothing is downloaded.
+    layout
+        Not used: files stay in the folder.
+
+    Returns
+    -------
+    LocalArchive
+        The archive; no file is read yet.
+
+    Raises
+    ------
+    SettingsError
+        If the folder or the proposals file is missing.
+
+    """
     folder = settings.folder
     if folder is None:
         raise SettingsError("the local archive needs a folder of files: set archive.folder, or LOCAL=folder")
@@ -205,39 +323,66 @@ def open_local(settings: ArchiveSettings, fetch: FetchSettings, layout: Layout) 
         raise SettingsError(f"archive.folder {folder} is not a folder: set it to one that holds FITS or JPEG files")
     proposals_file = settings.proposals_file
     if proposals_file is not None and not proposals_file.is_file():
-        raise SettingsError(f"archive.proposals_file {proposals_file} is not a file")
+        raise SettingsError(f"archive.proposals_file {proposals_file} is not a file: correct the path")
     default = folder / PROPOSALS_NAME
     return LocalArchive(settings, folder.resolve(), proposals_file or (default if default.is_file() else None))
 
 
 def _version_of(path: Path) -> str:
-    """What changes with a file: its size and when it was written."""
+    """Describe a file's version by its size and modification time; cheap to compare, no byte is read."""
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return "gone"
-    return f"{found.st_size} bytes, written {datetime.fromtimestamp(found.st_mtime, UTC).isoformat()}"
+    return f"{status.st_size} bytes, written {datetime.fromtimestamp(status.st_mtime, UTC).isoformat()}"
 
 
-def files_of(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    """Files of these kinds below a folder, sorted by their path in it; hidden ones and those in hidden folders are left
-    alone.
+def list_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    """List the files below a folder that have one of these suffixes.
+
+    Parameters
+    ----------
+    folder
+        Searched recursively; hidden files and folders are skipped.
+    suffixes
+        Suffixes in lower case, with the dot; names match in any case.
+
+    Returns
+    -------
+    list of Path
+        Sorted by the path relative to the folder.
+
     """
-    found = (path for path in folder.rglob("*") if path.name.lower().endswith(suffixes) and path.is_file())
-    visible = (path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+    files = (path for path in folder.rglob("*") if path.name.lower().endswith(suffixes) and path.is_file())
+    visible = (path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts))
     return sorted(visible, key=lambda path: path.relative_to(folder).as_posix())
 
 
-def find_repeats(folder: Path, names: Iterable[str]) -> dict[str, str]:
-    """Byte-equal files: each later name with the first. Only files of equal size are read, empty ones never."""
+def find_duplicates(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    """Find files with equal content.
+
+    Parameters
+    ----------
+    folder
+        The folder that the names are relative to.
+    names
+        Relative paths, in order of precedence.
+
+    Returns
+    -------
+    dict
+        Each later name of a group of equal files, with the first one. Empty files are no duplicates.
+
+    """
     by_size: dict[int, list[str]] = {}
     for name in names:
         by_size.setdefault((folder / name).stat().st_size, []).append(name)
-    repeats: dict[str, str] = {}
+    duplicates: dict[str, str] = {}
     for size, group in by_size.items():
-        first: dict[str, str] = {}
+        first_by_hash: dict[str, str] = {}
+        # only files of equal size are read at all
         for name in group if size and len(group) > 1 else []:
-            original = first.setdefault(sha256_file(folder / name), name)
+            original = first_by_hash.setdefault(sha256_file(folder / name), name)
             if original != name:
-                repeats[name] = original
-    return repeats
+                duplicates[name] = original
+    return duplicates

@@ -1,4 +1,4 @@
-"""The archives by name. A new one is one entry here and one file beside."""
+"""The archives by name. A new archive is one entry here and one module beside this one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ Opener = Callable[[ArchiveSettings, FetchSettings, Layout], Archive]
 
 
 def _open_local(settings: ArchiveSettings, fetch: FetchSettings, layout: Layout) -> Archive:
-    from hubbleclip.archives.local import open_local  # noqa: PLC0415 - brings astropy, which the others need not
+    """Import the local archive only when it is used."""
+    from hubbleclip.archives.local import open_local  # noqa: PLC0415 - imports astropy, which the others do not need
 
     return open_local(settings, fetch, layout)
 
@@ -23,11 +24,32 @@ def _open_local(settings: ArchiveSettings, fetch: FetchSettings, layout: Layout)
 ARCHIVES: dict[str, Opener] = {
     **dict.fromkeys(MISSIONS, MastArchive), "simulated": MastArchive, "local": _open_local
 }  # fmt: skip
-"""The archive of every mission is MAST's; the simulated one has MAST's API, so only its URLs differ."""
+"""Constructors by `archive.name`. The simulated archive is queried by the same code as MAST; only its URLs differ."""
 
 
 def open_archive(settings: ArchiveSettings, fetch: FetchSettings, layout: Layout) -> Archive:
-    """The archive that the settings name. Raises SettingsError for an unknown name or a missing folder."""
+    """Open the archive that the settings name.
+
+    Parameters
+    ----------
+    settings
+        `archive` section of the settings; `name` selects the archive.
+    fetch
+        `fetch` section: rate limit, timeouts, retries.
+    layout
+        Folders of the profile, for raw responses and fetched files.
+
+    Returns
+    -------
+    Archive
+        The archive; no request is sent yet.
+
+    Raises
+    ------
+    SettingsError
+        If the name is unknown, or a setting that the archive needs is missing.
+
+    """
     opener = ARCHIVES.get(settings.name)
     if opener is None:
         raise SettingsError(f"no archive {settings.name!r}: set archive.name to one of {', '.join(sorted(ARCHIVES))}")

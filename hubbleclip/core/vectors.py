@@ -1,4 +1,4 @@
-"""Vectors of length 1: directions on the sky, features of tiles and texts."""
+"""Vectors of length 1: directions on the sky, features of images and texts."""
 
 from __future__ import annotations
 
@@ -8,11 +8,24 @@ import numpy as np
 import numpy.typing as npt
 
 Vectors = TypeVar("Vectors", bound=npt.NDArray[np.floating[Any]])
-SMALLEST_LENGTH = 1e-12
+MIN_LENGTH = 1e-12
+"""Keeps a vector of zeros at zero instead of NaN."""
 
 
 def unit(vectors: Vectors) -> Vectors:
-    """The vectors of the last axis scaled to length 1; one of zeros stays."""
+    """Scale vectors to length 1 along the last axis.
+
+    Parameters
+    ----------
+    vectors
+        Any shape (..., n).
+
+    Returns
+    -------
+    Vectors
+        Same shape and type; a vector of zeros stays zero.
+
+    """
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    scaled: Vectors = vectors / np.maximum(lengths, SMALLEST_LENGTH)
+    scaled: Vectors = vectors / np.maximum(lengths, MIN_LENGTH)
     return scaled

@@ -1,1 +1,1 @@
-"""Tiles and captions into splits, samples and shards, and shards into batches."""
+"""From tiles and captions to splits, samples and shards, and from shards to batches."""

@@ -1,12 +1,12 @@
-"""Samples into an immutable dataset directory: WebDataset tars, a manifest and a description.
+"""Build an immutable dataset directory: WebDataset tars, a manifest and a description.
 
-The digest of the inputs is known before a PNG is read, so that a flow sees in no time that nothing is left to build.
-A build stands in `.building-<inputs digest>/` until it is whole; a killed one goes on with the shards that it has.
+The digest of the inputs is computed without reading an image, so a flow sees at once that no build is needed. A build
+writes to `.building-<inputs digest>/` until it is complete; an interrupted build is resumed with the shards that exist.
 
-A new night goes on with the shards of the dataset before it: they stay where they are, listed by hash and by the digest
-of the folder that holds them (`../<home digest>/train-000000.tar`), and only new samples are packed. So that whoever
-streams the tars sees what the manifest says, this holds only while every old sample is there, unchanged; else, or after
-`shards.max_parents` nights, all is packed anew.
+Builds are incremental. A dataset lists the shards of its parent, which stay in the parent's folder
+(`../<home digest>/train-000000.tar`), and packs new samples only. The tars must agree with the manifest, so this
+applies only while every sample of the parent exists unchanged; otherwise, and after `shards.max_parents` incremental
+builds, every sample is packed again.
 """
 
 from __future__ import annotations
@@ -33,12 +33,11 @@ from hubbleclip.core.io import sha256_file, sync_files, sync_folder, write_bytes
 from hubbleclip.core.layout import parse_shard_name, shard_name
 from hubbleclip.core.parallel import MapFn
 from hubbleclip.core.records import Sample
-from hubbleclip.dataset import publish as publication
-from hubbleclip.dataset import shard_writer as packing
+from hubbleclip.dataset import publish, shard_writer
 from hubbleclip.dataset.manifest import (
     DESCRIPTION,
+    LOCATION_COLUMNS,
     MANIFEST,
-    PLACE_COLUMNS,
     SPLITS,
     TEST_LIST,
     BuiltDataset,
@@ -47,11 +46,11 @@ from hubbleclip.dataset.manifest import (
     description_bytes,
     find_dataset,
     finished_datasets,
+    format_tile_list,
     manifest_schema,
-    read_built,
+    read_catalog_rows,
     read_dataset,
     sample_table,
-    tile_list,
     write_table,
 )
 from hubbleclip.dataset.metadata.credits import notices
@@ -61,43 +60,87 @@ __all__ = ["BuiltDataset", "DatasetInfo", "build_dataset", "inputs_digest", "rea
 log = logging.getLogger(__name__)
 
 FORMAT = "webdataset-1"
-"""Raise it when the same samples would give other bytes, so that nothing old is taken for new."""
-BUILDING = ".building-"
+"""Version of the layout: part of the inputs digest. Raise it when the same samples would give other bytes."""
+BUILDING_PREFIX = ".building-"
 MB = 1_000_000
-SHARDS_AT_ONCE = 2
-"""While one is synced to the disk, the next is packed; each has its own reading threads."""
+CONCURRENT_SHARDS = 2
+"""Shards written at a time: one is packed while another is synced to the disk. Each has its own reader threads."""
 
 Plan = dict[str, list[Sample]]
+"""Samples of each shard, in order, by shard name."""
 Sizes = Mapping[str, int]
+"""Bytes of each sample in a tar, by tile id."""
 Sidecars = Mapping[str, bytes]
+"""`json` members by tile id."""
 Item = TypeVar("Item")
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedShard:
-    """A shard that is still to be written: its place, its samples in order and their `json` members by tile id."""
+    """A shard to be written.
+
+    Attributes
+    ----------
+    path
+        Where the tar is written.
+    samples
+        Samples in the order of the tar.
+    sidecars
+        `json` members by tile id.
+
+    """
 
     path: Path
     samples: Sequence[Sample]
     sidecars: Sidecars
 
 
-def two_at_once(work: Callable[[Item], Made], items: Sequence[Item]) -> Iterable[Made]:
-    """A MapFn over two threads: see `SHARDS_AT_ONCE`."""
-    with ThreadPoolExecutor(SHARDS_AT_ONCE) as pool:
+def map_in_two_threads(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterable[Result]:
+    """Map a function over items in `CONCURRENT_SHARDS` threads.
+
+    Parameters
+    ----------
+    work
+        Called once per item.
+    items
+        Arguments of `work`.
+
+    Returns
+    -------
+    Iterable[Result]
+        Results in the order of the items.
+
+    """
+    with ThreadPoolExecutor(CONCURRENT_SHARDS) as pool:
         return list(pool.map(work, items))
 
 
 def inputs_digest(samples: Sequence[Sample], settings: ShardSettings) -> str:
-    """32 hex digits over all that decides a dataset's samples; their order does not. Reads no PNG."""
-    return _described(_packable(samples), settings)[0]
+    """Digest everything that decides a dataset's samples, without reading an image.
+
+    Parameters
+    ----------
+    samples
+        In any order; those outside train, val and test are ignored.
+    settings
+        Digested as a whole.
+
+    Returns
+    -------
+    str
+        32 hexadecimal digits.
+
+    """
+    return _digest_inputs(_packable(samples), settings)[0]
 
 
-def _described(packable: Sequence[Sample], settings: ShardSettings) -> tuple[str, Sidecars]:
-    """The digest of the inputs, and each sidecar by tile id: making it is what costs, so it is made once."""
-    total = hashlib.sha256(packing.canonical_json([FORMAT, contracts.contract_version("shards"), settings.digest()]))
-    sidecars = {sample.tile_id: packing.sidecar(sample) for sample in packable}
+def _digest_inputs(packable: Sequence[Sample], settings: ShardSettings) -> tuple[str, Sidecars]:
+    """Digest of the inputs, and the sidecars by tile id: they dominate the cost and are reused for the tars."""
+    total = hashlib.sha256(
+        shard_writer.canonical_json([FORMAT, contracts.contract_version("shards"), settings.digest()])
+    )
+    sidecars = {sample.tile_id: shard_writer.sidecar(sample) for sample in packable}
     for tile_id in sorted(sidecars):
         total.update(sidecars[tile_id] + b"\n")
     return total.hexdigest()[:32], sidecars
@@ -105,7 +148,7 @@ def _described(packable: Sequence[Sample], settings: ShardSettings) -> tuple[str
 
 def build_dataset(
     samples: Sequence[Sample],
-    read_png: packing.ReadPng,
+    read_png: shard_writer.ReadPng,
     datasets_dir: Path,
     settings: ShardSettings,
     *,
@@ -115,35 +158,70 @@ def build_dataset(
     split_report: Mapping[str, Any] | None = None,
     split_tables: Mapping[str, pa.Table] | None = None,
     read_png_size: Callable[[str], int] | None = None,
-    spread: MapFn[PlannedShard, packing.Tar] = two_at_once,
+    map_fn: MapFn[PlannedShard, shard_writer.ShardFile] = map_in_two_threads,
 ) -> BuiltDataset:
-    """Build `datasets_dir/<digest>/`, or find it already built from the same inputs.
+    """Build `datasets_dir/<digest>/`, or return it if it was already built from the same inputs.
 
-    `read_png` gives a tile's PNG by its id, and is called by several threads; `read_png_size` gives its length in bytes
-    without reading it (a `stat`), else every PNG is read once more to lay out shards of equal size. `settings_digests`
-    are the digests of the stages before and `split_report` what is told of the splits, both kept in the description;
-    `split_tables` stand beside the manifest under their file names. The shards are written where `spread` has it done,
-    each from a `PlannedShard`; wherever that is, each must stand at its path in the end.
-    Raises DatasetError when there is no sample, or a PNG is missing or damaged.
+    Parameters
+    ----------
+    samples
+        Each tile at most once; those outside train, val and test are ignored.
+    read_png
+        Tile id to encoded image; called from several threads.
+    datasets_dir
+        Folder of all datasets; also searched for a parent.
+    settings
+        Size of the shards and number of parents.
+    contract_version
+        Version of the data contract of shards, recorded in the description.
+    code_version
+        Version of this code, recorded in the description.
+    settings_digests
+        Settings digests of the earlier stages, recorded in the description.
+    split_report
+        Report of the splits, recorded in the description.
+    split_tables
+        Tables written beside the manifest, by file name.
+    read_png_size
+        Tile id to the size of its image in bytes, for instance by `stat`. Without it every image is read once more to
+        plan shards of equal size.
+    map_fn
+        Maps a function over `PlannedShard` items, in threads by default. Wherever it runs, every shard must exist at
+        its path when it returns.
+
+    Returns
+    -------
+    BuiltDataset
+        The catalog rows of the dataset.
+
+    Raises
+    ------
+    DatasetError
+        When there is no sample, a tile occurs twice, or an image is missing or damaged.
+
     """
     packable = _packable(samples)
-    made_from, sidecars = _described(packable, settings)
-    finished = find_dataset(datasets_dir, made_from)
+    inputs, sidecars = _digest_inputs(packable, settings)
+    finished = find_dataset(datasets_dir, inputs)
     if finished is not None:
-        return read_built(finished)
+        return read_catalog_rows(finished)
     parent = find_parent(datasets_dir, packable, settings, contract_version)
     old = set() if parent is None else set(parent.manifest["tile_id"].to_pylist())
     new = [sample for sample in packable if sample.tile_id not in old]
     png_size = read_png_size or (lambda tile_id: len(read_png(tile_id)))
-    sizes = {one.tile_id: packing.packed_bytes(one, len(sidecars[one.tile_id]), png_size(one.tile_id)) for one in new}
-    plan = plan_shards(new, sizes, settings.max_mb * MB, first_free(parent))
-    building = datasets_dir / f"{BUILDING}{made_from}{f'-{parent.digest}' if parent else ''}"
+    sizes = {
+        sample.tile_id: shard_writer.packed_size_bytes(sample, len(sidecars[sample.tile_id]), png_size(sample.tile_id))
+        for sample in new
+    }
+    plan = plan_shards(new, sizes, settings.max_mb * MB, next_shard_indices(parent))
+    # The parent is part of the name: shards planned against another parent hold other samples.
+    building = datasets_dir / f"{BUILDING_PREFIX}{inputs}{f'-{parent.digest}' if parent else ''}"
     building.mkdir(parents=True, exist_ok=True)
-    tars = _write_shards(building, plan, read_png, sidecars, spread)
+    tars = _write_shards(building, plan, read_png, sidecars, map_fn)
     for name, table in (split_tables or {}).items():
         write_table(building / name, table)
     facts = {
-        "inputs_digest": made_from,
+        "inputs_digest": inputs,
         "contract_version": contract_version,
         "code_version": code_version,
         "settings": settings.model_dump(mode="json"),
@@ -151,27 +229,47 @@ def build_dataset(
         "split_report": dict(split_report or {}),
         "num_new_samples": None if parent is None else len(new),
     }
-    return read_built(_finish(building, plan, tars, parent, facts))
+    return read_catalog_rows(_finish(building, plan, tars, parent, facts))
 
 
 def _packable(samples: Sequence[Sample]) -> list[Sample]:
+    """Samples of train, val and test; DatasetError if there are none or a tile occurs twice."""
     packable = [sample for sample in samples if sample.split in SPLITS]
     if not packable:
-        raise DatasetError("no sample to pack: every tile lacks a caption or is excluded; see `hubbleclip status`")
+        raise DatasetError("no sample to pack: every tile lacks a caption or is excluded: see `hubbleclip status`")
     if len({sample.tile_id for sample in packable}) != len(packable):
-        raise DatasetError("the same tile comes twice among the samples: pass each tile once")
+        raise DatasetError("a tile occurs twice among the samples: pass each tile once")
     return packable
 
 
 def find_parent(
     datasets_dir: Path, packable: Sequence[Sample], settings: ShardSettings, contract_version: str
 ) -> DatasetInfo | None:
-    """The largest dataset of the folder whose samples are all among these, unchanged, unless it has parents enough."""
-    like = {"format": FORMAT, "contract_version": contract_version, "settings": settings.model_dump(mode="json")}
+    """Find the largest dataset whose samples are all among the given ones, unchanged.
+
+    Parameters
+    ----------
+    datasets_dir
+        Folder of the candidates.
+    packable
+        Samples of the new dataset.
+    settings
+        A parent has equal settings and fewer parents than `max_parents`.
+    contract_version
+        A parent has the same.
+
+    Returns
+    -------
+    DatasetInfo or None
+        None where no dataset qualifies: every sample is then packed.
+
+    """
+    # Shards of another format, contract or settings would not be what a full build writes.
+    required = {"format": FORMAT, "contract_version": contract_version, "settings": settings.model_dump(mode="json")}
     candidates = [
-        (sum(shard["num_samples"] for shard in facts["shards"]), path)
-        for path, facts in finished_datasets(datasets_dir)
-        if {name: facts.get(name) for name in like} == like
+        (sum(shard["num_samples"] for shard in description["shards"]), path)
+        for path, description in finished_datasets(datasets_dir)
+        if {name: description.get(name) for name in required} == required
     ]
     if not candidates:
         return None
@@ -181,35 +279,65 @@ def find_parent(
             try:
                 info = read_dataset(path)
             except DatasetError as error:
-                log.warning("no new samples are added to a spoilt dataset: %s", error)
+                log.warning("skipped a damaged dataset as parent: %s", error)
                 continue
             theirs = info.manifest.select(ours.column_names)
+            # Both are sorted by tile id: equal tables mean that every old sample exists here, unchanged.
             if ours.filter(pc.is_in(ours["tile_id"], theirs["tile_id"])).equals(theirs):
+                # Every parent is one more folder that a reader of the tars depends on: hence the limit.
                 return info if info.description["num_parents"] < settings.max_parents else None
     return None
 
 
-def first_free(parent: DatasetInfo | None) -> dict[str, int]:
-    """The index of each split's next shard."""
-    free = dict.fromkeys(SPLITS, 0)
+def next_shard_indices(parent: DatasetInfo | None) -> dict[str, int]:
+    """Index of the next shard of each split.
+
+    Parameters
+    ----------
+    parent
+        Dataset whose shards are continued, if any.
+
+    Returns
+    -------
+    dict[str, int]
+        By split; 0 without a parent.
+
+    """
+    next_index = dict.fromkeys(SPLITS, 0)
     for name in parent.addresses if parent else ():
         split, index = parse_shard_name(name)
-        free[split] = max(free[split], index + 1)
-    return free
+        next_index[split] = max(next_index[split], index + 1)
+    return next_index
 
 
 def plan_shards(samples: Sequence[Sample], sizes: Sizes, max_bytes: int, first: Mapping[str, int]) -> Plan:
-    """Which samples go into which shard, in order; shards of a split are of nearly equal size, at most `max_bytes`.
+    """Assign samples to shards, in order.
 
-    `sizes` has what each sample takes in a tar, `first` the index of each split's first shard.
+    Parameters
+    ----------
+    samples
+        Samples to pack, in any order.
+    sizes
+        Bytes of each sample in a tar, by tile id.
+    max_bytes
+        Upper limit of a shard.
+    first
+        Index of the first new shard of each split.
+
+    Returns
+    -------
+    Plan
+        Samples by shard name; the shards of a split have nearly equal sizes.
+
     """
     plan: Plan = {}
     for split in SPLITS:
-        ordered = packing.interleave([sample for sample in samples if sample.split == split])
-        if not ordered and not first[split]:
+        ordered = shard_writer.interleave([sample for sample in samples if sample.split == split])
+        if not ordered and not first[split]:  # the parent has no shard of this split either
             log.warning("split %s has no sample", split)
         start = 0
-        ends = packing.cut_evenly([sizes[sample.tile_id] for sample in ordered], max_bytes - packing.END_BYTES)
+        limit_bytes = max_bytes - shard_writer.MAX_TRAILER_BYTES
+        ends = shard_writer.partition_evenly([sizes[sample.tile_id] for sample in ordered], limit_bytes)
         for index, end in enumerate(ends, first[split]):
             plan[shard_name(split, index)] = ordered[start:end]
             start = end
@@ -217,36 +345,55 @@ def plan_shards(samples: Sequence[Sample], sizes: Sizes, max_bytes: int, first: 
 
 
 def _write_shards(
-    building: Path, plan: Plan, read_png: packing.ReadPng, sidecars: Sidecars, spread: MapFn[PlannedShard, packing.Tar]
-) -> dict[str, packing.Tar]:
-    """Write the shards that are not yet there, each atomically."""
-    there = [name for name in plan if (building / name).is_file()]
-    tars = dict(zip(there, two_at_once(packing.read_tar, [building / name for name in there]), strict=True))
-    left = [name for name in plan if name not in tars]
+    building: Path,
+    plan: Plan,
+    read_png: shard_writer.ReadPng,
+    sidecars: Sidecars,
+    map_fn: MapFn[PlannedShard, shard_writer.ShardFile],
+) -> dict[str, shard_writer.ShardFile]:
+    """Write the shards that do not exist yet, each atomically; read those that an interrupted build has written."""
+    existing = [name for name in plan if (building / name).is_file()]
+    paths = [building / name for name in existing]
+    tars = dict(zip(existing, map_in_two_threads(shard_writer.read_shard_file, paths), strict=True))
+    missing = [name for name in plan if name not in tars]
     planned = [
         PlannedShard(
             path=building / name,
             samples=plan[name],
             sidecars={sample.tile_id: sidecars[sample.tile_id] for sample in plan[name]},
         )
-        for name in left
+        for name in missing
     ]
-    return tars | dict(zip(left, spread(partial(write_shard, read_png), planned), strict=True))
+    return tars | dict(zip(missing, map_fn(partial(write_shard, read_png), planned), strict=True))
 
 
-def write_shard(read_png: packing.ReadPng, shard: PlannedShard) -> packing.Tar:
-    """Write one shard, atomically."""
-    tar = packing.write_tar(shard.path, shard.samples, read_png, shard.sidecars)
+def write_shard(read_png: shard_writer.ReadPng, shard: PlannedShard) -> shard_writer.ShardFile:
+    """Write one shard, atomically.
+
+    Parameters
+    ----------
+    read_png
+        Tile id to encoded image.
+    shard
+        What to write, and where.
+
+    Returns
+    -------
+    ShardFile
+        Hash, size and image positions of the written tar.
+
+    """
+    tar = shard_writer.write_tar(shard.path, shard.samples, read_png, shard.sidecars)
     log.info("wrote %s: %d samples, %d bytes", shard.path.name, len(shard.samples), tar.size_bytes)
     return tar
 
 
 def _finish(
-    building: Path, plan: Plan, tars: Mapping[str, packing.Tar], parent: DatasetInfo | None, facts: Row
+    building: Path, plan: Plan, tars: Mapping[str, shard_writer.ShardFile], parent: DatasetInfo | None, facts: Row
 ) -> Path:
-    """Write all but the shards, the description last, then give the folder its name: from then on it never changes."""
-    shards = [*_inherited(parent), *(_shard_row(name, samples, tars[name]) for name, samples in plan.items())]
-    shards.sort(key=lambda shard: (SPLITS.index(shard["split"]), shard["shard"]))
+    """Write all files but the shards, the description last, and rename the folder to its digest."""
+    shards = [*_parent_shards(parent), *(_shard_row(name, samples, tars[name]) for name, samples in plan.items())]
+    shards.sort(key=lambda shard: (SPLITS.index(shard["split"]), shard["shard"]))  # train, val, test
     manifest = _manifest(plan, tars, parent)
     digest = content_digest(facts["inputs_digest"], shards)
     description = {
@@ -255,71 +402,96 @@ def _finish(
         "format": FORMAT,
         "parent_digest": parent.digest if parent else None,
         "num_parents": parent.description["num_parents"] + 1 if parent else 0,
-        "counts": counts(manifest),
+        "counts": count_by_split(manifest),
         "shards": shards,
         "notices": notices(manifest["archive"].unique().to_pylist()),
     }
     write_table(building / MANIFEST, manifest)
     tests = manifest.select(["split", "tile_id"]).filter(pc.field("split") == "test")["tile_id"].to_pylist()
-    write_bytes(building / TEST_LIST, tile_list(tests), is_synced=False)
-    publication.write_companions(building, description, manifest)
-    for left in building.glob(".*"):
-        left.unlink()
+    write_bytes(building / TEST_LIST, format_tile_list(tests), is_synced=False)
+    publish.write_metadata(building, description, manifest)
+    for leftover in building.glob(".*"):  # temporary files of an interrupted build
+        leftover.unlink()
     others = [path for path in building.iterdir() if path.name not in plan]
-    sync_files(others)
+    sync_files(others)  # one sync for all of them, before the description declares the dataset complete
     files = {path.name: sha256_file(path) for path in others}
     write_bytes(building / DESCRIPTION, description_bytes({**description, "files": files}))
     finished = building.with_name(digest)
-    if finished.exists():  # it has lost its description, or it would have been found
+    if finished.exists():  # without its description, or find_dataset would have returned it
         shutil.rmtree(finished)
     building.rename(finished)
-    sync_folder(finished.parent)
-    for stale in finished.parent.glob(f"{BUILDING}*"):
+    sync_folder(finished.parent)  # makes the rename durable
+    for stale in finished.parent.glob(f"{BUILDING_PREFIX}*"):
         shutil.rmtree(stale)
     return finished
 
 
 def content_digest(inputs_digest: str, shards: Iterable[Row]) -> str:
-    """32 hex digits over what the dataset was made from and its shards, which hold every sample; equal for equal
-    content.
+    """Digest a dataset's inputs and its shards, which contain every sample.
+
+    Parameters
+    ----------
+    inputs_digest
+        See `inputs_digest`.
+    shards
+        Entries of the description: `shard`, `sha256` and `home_digest` are used; order does not matter.
+
+    Returns
+    -------
+    str
+        32 hexadecimal digits, equal for equal content; the name of the dataset's folder.
+
     """
     lines = [inputs_digest, *sorted(f"{shard['shard']} {shard['sha256']} {shard['home_digest']}" for shard in shards)]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:32]
 
 
-def _inherited(parent: DatasetInfo | None) -> list[Row]:
-    """The parent's shards as its child lists them: each with the folder that holds it."""
+def _parent_shards(parent: DatasetInfo | None) -> list[Row]:
+    """The parent's shards as its child lists them, each with the digest of the folder that contains it."""
     if parent is None:
         return []
     return [shard | {"home_digest": shard["home_digest"] or parent.digest} for shard in parent.description["shards"]]
 
 
-def _shard_row(name: str, samples: Sequence[Sample], tar: packing.Tar) -> Row:
+def _shard_row(name: str, samples: Sequence[Sample], tar: shard_writer.ShardFile) -> Row:
+    """Entry of a new shard in the description's `shards`; no home digest, because this dataset holds the file."""
     return {
         "shard": name, "split": samples[0].split, "sha256": tar.sha256, "size_bytes": tar.size_bytes,
         "num_samples": len(samples), "home_digest": None,
     }  # fmt: skip
 
 
-def _manifest(plan: Plan, tars: Mapping[str, packing.Tar], parent: DatasetInfo | None) -> pa.Table:
-    """Every sample with its place, sorted by tile."""
+def _manifest(plan: Plan, tars: Mapping[str, shard_writer.ShardFile], parent: DatasetInfo | None) -> pa.Table:
+    """Manifest of the parent's and the new samples with shard, offset and length, sorted by tile id."""
     shard_of = {sample.tile_id: name for name, part in plan.items() for sample in part}
     samples = sorted(chain.from_iterable(plan.values()), key=attrgetter("tile_id"))
     shards = [shard_of[sample.tile_id] for sample in samples]
     extents = [tars[name].extents[sample.tile_id] for name, sample in zip(shards, samples, strict=True)]
     new = sample_table(samples)
-    for name, values in zip(PLACE_COLUMNS, (shards, *zip(*extents, strict=True)), strict=True):
+    for name, values in zip(LOCATION_COLUMNS, (shards, *zip(*extents, strict=True)), strict=True):
         field = manifest_schema().field(name)
         new = new.append_column(field, pa.array(values, type=field.type))
     return new if parent is None else pa.concat_tables([parent.manifest, new]).sort_by("tile_id").combine_chunks()
 
 
-def counts(manifest: pa.Table) -> dict[str, dict[str, int]]:
-    """Samples, proposals and groups of each split."""
-    found = {}
-    manifest = manifest.select(["split", "proposal_id", "group_id"])
+def count_by_split(manifest: pa.Table) -> dict[str, dict[str, int]]:
+    """Count samples, proposals and groups of each split.
+
+    Parameters
+    ----------
+    manifest
+        Needs the columns `split`, `proposal_id` and `group_id`.
+
+    Returns
+    -------
+    dict[str, dict[str, int]]
+        `samples`, `proposals` and `groups` by split; empty splits are included.
+
+    """
+    counts = {}
+    manifest = manifest.select(["split", "proposal_id", "group_id"])  # filtering the captions would copy them
     for split in SPLITS:
         mine = manifest.filter(pc.field("split") == split)
         proposals, groups = (pc.count_distinct(mine[name]).as_py() for name in ("proposal_id", "group_id"))
-        found[split] = {"samples": mine.num_rows, "proposals": proposals, "groups": groups}
-    return found
+        counts[split] = {"samples": mine.num_rows, "proposals": proposals, "groups": groups}
+    return counts

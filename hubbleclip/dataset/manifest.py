@@ -1,4 +1,4 @@
-"""The finished dataset directory: what it says of itself, and where its shards stand."""
+"""Read a finished dataset directory: its description, its manifest and the addresses of its shards."""
 
 from __future__ import annotations
 
@@ -21,28 +21,30 @@ from hubbleclip.core.io import atomic_write, sha256_bytes
 from hubbleclip.core.layout import parse_digest, parse_shard_name
 from hubbleclip.core.records import Dataset, Placement, Sample, Shard
 from hubbleclip.dataset.shard_writer import canonical_json
-from hubbleclip.dataset.storage import Span, storage_of
+from hubbleclip.dataset.storage import Span, open_storage
 
 SPLITS = ("train", "val", "test")
 DESCRIPTION = "dataset.json"
 MANIFEST = "manifest.parquet"
 TEST_LIST = "test_tiles.txt"
-AGAIN = "delete the dataset's folder and run `hubbleclip shards` again"
-PLACE_COLUMNS = ("shard", "offset", "length")
-NEEDED_COLUMNS = ("tile_id", "split", "group_id", "captions", *PLACE_COLUMNS)
-FACTS = {"digest": str, "inputs_digest": str, "contract_version": str, "counts": dict, "shards": list}
-"""What every description tells, whatever version wrote it."""
-SHARD_FACTS = {"shard": str, "split": str, "sha256": str, "size_bytes": int, "num_samples": int}
-ROWS_A_GROUP = 65_536
-ROWS_AT_ONCE = 1024
-OWN_HASH = re.compile(rb',"self_sha256":"([0-9a-f]{64})"')
+REBUILD_HINT = "delete the dataset's folder and run `hubbleclip shards` again"
+LOCATION_COLUMNS = ("shard", "offset", "length")
+REQUIRED_COLUMNS = ("tile_id", "split", "group_id", "captions", *LOCATION_COLUMNS)
+REQUIRED_FIELDS = {"digest": str, "inputs_digest": str, "contract_version": str, "counts": dict, "shards": list}
+"""Fields of every description and their types, whatever version of this project wrote it."""
+REQUIRED_SHARD_FIELDS = {"shard": str, "split": str, "sha256": str, "size_bytes": int, "num_samples": int}
+ROW_GROUP_SIZE = 65_536
+"""Rows per row group of the Parquet files; part of their bytes."""
+ROWS_PER_BATCH = 1024
+SELF_HASH = re.compile(rb',"self_sha256":"([0-9a-f]{64})"')
 
 Row = dict[str, Any]
+"""A JSON object: the description, or one of its shards."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuiltDataset:
-    """A dataset and the catalog rows that tell of it."""
+    """Catalog rows of a dataset."""
 
     dataset: Dataset
     shards: list[Shard]
@@ -51,10 +53,25 @@ class BuiltDataset:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetInfo:
-    """A dataset as its readers need it. `path` is a folder or an fsspec URL, `addresses` where each shard stands.
+    """An open dataset, as training and evaluation read it.
 
-    `shards` has the addresses of every split, in order of shard; an empty split has none. `manifest` has a row a
-    sample, sorted by tile id: the columns of Sample, then shard, offset and length.
+    Attributes
+    ----------
+    path
+        Absolute folder or fsspec URL.
+    digest
+        Digest of the content: 32 hexadecimal digits.
+    contract_version
+        Version of the data contract that the rows follow.
+    addresses
+        Path or URL of each shard, by shard name.
+    shards
+        Addresses of the shards of each split, in order; empty for an empty split.
+    manifest
+        One row per sample, sorted by tile id: the columns of `Sample`, then `shard`, `offset` and `length`.
+    description
+        Content of `dataset.json`.
+
     """
 
     path: str
@@ -65,106 +82,230 @@ class DatasetInfo:
     manifest: pa.Table
     description: Mapping[str, Any]
 
-    def read_pictures(self, tile_ids: Sequence[str]) -> list[bytes]:
-        """The pictures of tiles as they were stored, straight from their places in the shards."""
-        rows = self.manifest.filter(pc.field("tile_id").isin(list(tile_ids))).select(["tile_id", *PLACE_COLUMNS])
-        spans = dict(zip(rows["tile_id"].to_pylist(), self.spans(rows), strict=True))
-        return storage_of(self.path).read_spans([spans[tile_id] for tile_id in tile_ids])
+    def read_tile_images(self, tile_ids: Sequence[str]) -> list[bytes]:
+        """Read the encoded images of tiles from their byte ranges in the shards.
 
-    def spans(self, rows: pa.Table) -> list[Span]:
-        """Where the pictures of some rows of the manifest stand."""
-        places = zip(*(rows[name].to_pylist() for name in PLACE_COLUMNS), strict=True)
+        Parameters
+        ----------
+        tile_ids
+            In any order.
+
+        Returns
+        -------
+        list[bytes]
+            PNG or JPEG files, in the order of `tile_ids`.
+
+        """
+        rows = self.manifest.filter(pc.field("tile_id").isin(list(tile_ids))).select(["tile_id", *LOCATION_COLUMNS])
+        spans = dict(zip(rows["tile_id"].to_pylist(), self.image_spans(rows), strict=True))
+        return open_storage(self.path).read_spans([spans[tile_id] for tile_id in tile_ids])
+
+    def image_spans(self, rows: pa.Table) -> list[Span]:
+        """Byte ranges of the images of manifest rows.
+
+        Parameters
+        ----------
+        rows
+            Rows of the manifest with `shard`, `offset` and `length`.
+
+        Returns
+        -------
+        list[Span]
+            Address, offset and length, in the order of the rows.
+
+        """
+        places = zip(*(rows[name].to_pylist() for name in LOCATION_COLUMNS), strict=True)
         return [(self.addresses[shard], offset, length) for shard, offset, length in places]
 
 
 def manifest_schema() -> pa.Schema:
-    """Arrow schema of the manifest: the contract's columns of a sample, then those of its placement."""
+    """Arrow schema of the manifest: the contract's columns of a sample, then those of its placement.
+
+    Returns
+    -------
+    pa.Schema
+        With units and descriptions in the fields' metadata.
+
+    """
     placement = tables()["placement"].schema()
-    return pa.schema([*tables()["sample"].schema(), *(placement.field(name) for name in PLACE_COLUMNS)])
+    return pa.schema([*tables()["sample"].schema(), *(placement.field(name) for name in LOCATION_COLUMNS)])
 
 
 def sample_table(samples: Sequence[Sample]) -> pa.Table:
-    """Samples as the columns of the contract.
+    """Convert samples to an Arrow table with the contract's columns.
 
-    Made in parts: of many rows at once, the garbage collector would look at all again and again.
+    Parameters
+    ----------
+    samples
+        Rows of the table, in this order.
+
+    Returns
+    -------
+    pa.Table
+        One row per sample, in one chunk.
+
     """
     schema = tables()["sample"].schema()
     values_of = attrgetter(*schema.names)
     parts = []
-    for start in range(0, len(samples), ROWS_AT_ONCE):
-        columns = zip(*map(values_of, samples[start : start + ROWS_AT_ONCE]), strict=True)
+    # In batches: with millions of live tuples, each pass of the garbage collector would visit all of them.
+    for start in range(0, len(samples), ROWS_PER_BATCH):
+        columns = zip(*map(values_of, samples[start : start + ROWS_PER_BATCH]), strict=True)
         arrays = [pa.array(values, type=field.type) for field, values in zip(schema, columns, strict=True)]
         parts.append(pa.record_batch(arrays, schema=schema))
     return pa.Table.from_batches(parts, schema).combine_chunks()
 
 
 def write_table(path: Path, table: pa.Table) -> None:
-    """Write a table as Parquet, atomically; it lasts once `sync_files` was called for it."""
+    """Write a table as Parquet, atomically; it is durable only after `sync_files`.
+
+    Parameters
+    ----------
+    path
+        Target file.
+    table
+        Its schema is kept, metadata included.
+
+    """
     with atomic_write(path, is_synced=False) as temporary:
-        pq.write_table(table, temporary, compression="zstd", row_group_size=ROWS_A_GROUP)
+        pq.write_table(table, temporary, compression="zstd", row_group_size=ROW_GROUP_SIZE)
 
 
 def description_bytes(facts: Row) -> bytes:
-    """The text of `dataset.json`: canonical JSON that ends in the hash of all before it, so that no bit can change."""
+    """Serialise `dataset.json`: canonical JSON whose last field is the hash of all others.
+
+    Parameters
+    ----------
+    facts
+        Fields of the description.
+
+    Returns
+    -------
+    bytes
+        One line of UTF-8.
+
+    """
     text = canonical_json(facts)
     return b'%b,"self_sha256":"%b"}\n' % (text[:-1], sha256_bytes(text).encode())
 
 
-def is_whole(text: bytes) -> bool:
-    """Whether a `dataset.json` is what was written."""
-    match = OWN_HASH.search(text)
-    return match is not None and description_bytes(json.loads(OWN_HASH.sub(b"", text))) == text
+def is_intact(text: bytes) -> bool:
+    """Whether the bytes of a `dataset.json` match the hash that they contain.
+
+    Parameters
+    ----------
+    text
+        The whole file.
+
+    Returns
+    -------
+    bool
+        False for any changed byte, and for a file without a hash.
+
+    """
+    match = SELF_HASH.search(text)
+    return match is not None and description_bytes(json.loads(SELF_HASH.sub(b"", text))) == text
 
 
 def read_description(place: str | Path) -> Row:
-    """What `dataset.json` says. Raises DatasetError for none, or one that lacks facts or points outside its folders."""
+    """Read and check `dataset.json`.
+
+    Parameters
+    ----------
+    place
+        Folder or fsspec URL of the dataset.
+
+    Returns
+    -------
+    Row
+        The description; every shard has a `home_digest`, which may be None.
+
+    Raises
+    ------
+    DatasetError
+        When the file is missing or unreadable, lacks a field, or has a digest or shard name that could point outside
+        the datasets folder.
+
+    """
     address = f"{place}/{DESCRIPTION}"
     try:
-        description = json.loads(storage_of(place).read(address))
+        description = json.loads(open_storage(place).read(address))
     except FileNotFoundError as error:
-        raise DatasetError(f"{place} is no dataset (no {DESCRIPTION}): run `hubbleclip shards` first") from error
+        raise DatasetError(f"{place} is not a dataset (no {DESCRIPTION}): run `hubbleclip shards` first") from error
     except (OSError, ValueError) as error:
-        raise DatasetError(f"{address} cannot be read ({error}): {AGAIN}") from error
+        raise DatasetError(f"{address} cannot be read ({error}): {REBUILD_HINT}") from error
     try:
-        _check_facts(description, FACTS)
+        _check_fields(description, REQUIRED_FIELDS)
+        # Digests and shard names become paths: anything else could point outside the datasets folder.
         parse_digest(description["digest"])
         for shard in description["shards"]:
-            _check_facts(shard, SHARD_FACTS)
+            _check_fields(shard, REQUIRED_SHARD_FIELDS)
             parse_shard_name(shard["shard"])
-            if shard.setdefault("home_digest", None) is not None:
+            if shard.setdefault("home_digest", None) is not None:  # absent from datasets of early versions
                 parse_digest(shard["home_digest"])
     except ValueError as error:
-        raise DatasetError(f"{address} does not describe a dataset ({error}): {AGAIN}") from error
+        raise DatasetError(f"{address} does not describe a dataset ({error}): {REBUILD_HINT}") from error
     return dict(description)
 
 
-def _check_facts(facts: object, kinds: Mapping[str, type]) -> None:
-    """Raises ValueError for facts that are missing or of another kind."""
-    if not isinstance(facts, dict):
-        raise ValueError(f"{facts!r} is no object")
-    wrong = [name for name, kind in kinds.items() if not isinstance(facts.get(name), kind)]
+def _check_fields(row: object, types: Mapping[str, type]) -> None:
+    """Raise ValueError for a field that is missing or of another type."""
+    if not isinstance(row, dict):
+        raise ValueError(f"{row!r} is not an object")
+    wrong = [name for name, type_ in types.items() if not isinstance(row.get(name), type_)]
     if wrong:
-        raise ValueError(f"its {wrong[0]} is {facts.get(wrong[0])!r}")
+        raise ValueError(f"its {wrong[0]} is {row.get(wrong[0])!r}")
 
 
 def read_manifest(place: str | Path) -> pa.Table:
-    """The manifest's table. Raises DatasetError when it is missing or damaged, or lacks a column that readers need."""
+    """Read the manifest.
+
+    Parameters
+    ----------
+    place
+        Folder or fsspec URL of the dataset.
+
+    Returns
+    -------
+    pa.Table
+        One row per sample.
+
+    Raises
+    ------
+    DatasetError
+        When the file is missing, damaged, or lacks one of `REQUIRED_COLUMNS`.
+
+    """
     address = f"{place}/{MANIFEST}"
     try:
-        manifest = pq.read_table(pa.BufferReader(storage_of(place).read(address)))
+        manifest = pq.read_table(pa.BufferReader(open_storage(place).read(address)))
     except (OSError, pa.ArrowException) as error:
-        raise DatasetError(f"{address} cannot be read ({error}): {AGAIN}") from error
-    lost = [name for name in NEEDED_COLUMNS if name not in manifest.column_names]
-    if lost:
-        raise DatasetError(f"{address} lacks the columns {', '.join(lost)}: {AGAIN}")
+        raise DatasetError(f"{address} cannot be read ({error}): {REBUILD_HINT}") from error
+    missing = [name for name in REQUIRED_COLUMNS if name not in manifest.column_names]
+    if missing:
+        raise DatasetError(f"{address} lacks the columns {', '.join(missing)}: {REBUILD_HINT}")
     return manifest
 
 
 def shard_addresses(place: str | Path, description: Row) -> dict[str, str]:
-    """Where each shard stands: in this folder, or in that of the dataset which wrote it, beside this one."""
-    beside = str(place).rstrip("/").rpartition("/")[0]
+    """Address of each shard: in this dataset's folder, or beside it in the folder of the dataset that wrote the shard.
+
+    Parameters
+    ----------
+    place
+        Folder or fsspec URL of the dataset.
+    description
+        `shards` is used.
+
+    Returns
+    -------
+    dict[str, str]
+        Path or URL by shard name.
+
+    """
+    root = str(place).rstrip("/").rpartition("/")[0]
     return {
-        shard["shard"]: f"{f'{beside}/{home}' if (home := shard['home_digest']) else place}/{shard['shard']}"
+        shard["shard"]: f"{f'{root}/{home}' if (home := shard['home_digest']) else place}/{shard['shard']}"
         for shard in description["shards"]
     }
 
@@ -172,23 +313,39 @@ def shard_addresses(place: str | Path, description: Row) -> dict[str, str]:
 def read_dataset(place: str | Path) -> DatasetInfo:
     """Open a dataset in a folder or behind an fsspec URL.
 
-    Checks that every shard is there and of its size, not its bytes: for that see `verify.find_faults`. Raises
-    DatasetError when something is missing, or the manifest names a shard that the dataset does not have.
+    The existence and size of every shard are checked, not its bytes: see `verify.find_faults` for those.
+
+    Parameters
+    ----------
+    place
+        Folder or fsspec URL.
+
+    Returns
+    -------
+    DatasetInfo
+        The open dataset.
+
+    Raises
+    ------
+    DatasetError
+        When a file is missing, a shard has another size, or the manifest names a shard that the description lacks.
+
     """
+    # Resolved, so that the folders of parents are found from any working directory.
     place = str(place).rstrip("/") if "://" in str(place) else str(Path(place).resolve())
     description, manifest = read_description(place), read_manifest(place)
-    addresses, storage = shard_addresses(place, description), storage_of(place)
+    addresses, storage = shard_addresses(place, description), open_storage(place)
     for shard in description["shards"]:
         address = addresses[shard["shard"]]
         try:
             size_bytes = storage.size_bytes(address)
         except FileNotFoundError as error:
-            raise DatasetError(f"{address} is missing: {AGAIN}") from error
+            raise DatasetError(f"{address} is missing: {REBUILD_HINT}") from error
         if size_bytes != shard["size_bytes"]:
-            raise DatasetError(f"{address} has {size_bytes} bytes in place of {shard['size_bytes']}: {AGAIN}")
-    foreign = set(pc.unique(manifest["shard"]).to_pylist()) - addresses.keys()
-    if foreign:
-        raise DatasetError(f"{place}/{MANIFEST} names the unknown shard {min(map(str, foreign))!r}: {AGAIN}")
+            raise DatasetError(f"{address} has {size_bytes} bytes instead of {shard['size_bytes']}: {REBUILD_HINT}")
+    unknown = set(pc.unique(manifest["shard"]).to_pylist()) - addresses.keys()
+    if unknown:
+        raise DatasetError(f"{place}/{MANIFEST} names the unknown shard {min(map(str, unknown))!r}: {REBUILD_HINT}")
     return DatasetInfo(
         path=place,
         digest=description["digest"],
@@ -204,27 +361,79 @@ def read_dataset(place: str | Path) -> DatasetInfo:
 
 
 def finished_datasets(datasets_dir: Path) -> Iterator[tuple[Path, Row]]:
-    """Every finished dataset of a folder with its description, in order of digest."""
-    for path in sorted(datasets_dir.glob(f"[!.]*/{DESCRIPTION}")):
+    """Iterate over the finished datasets of a folder, in order of digest.
+
+    Parameters
+    ----------
+    datasets_dir
+        May be missing.
+
+    Yields
+    ------
+    tuple[Path, Row]
+        Folder and description of each dataset.
+
+    """
+    for path in sorted(datasets_dir.glob(f"[!.]*/{DESCRIPTION}")):  # unfinished builds start with a dot
         yield path.parent, read_description(path.parent)
 
 
 def find_dataset(datasets_dir: Path, inputs_digest: str) -> Path | None:
-    """The finished dataset that was made from these inputs, if any."""
-    found = (path for path, facts in finished_datasets(datasets_dir) if facts.get("inputs_digest") == inputs_digest)
-    return next(found, None)
+    """Find the finished dataset that was built from the given inputs.
+
+    Parameters
+    ----------
+    datasets_dir
+        Folder of all datasets.
+    inputs_digest
+        See `build.inputs_digest`.
+
+    Returns
+    -------
+    Path or None
+        Folder of the dataset.
+
+    """
+    for path, description in finished_datasets(datasets_dir):
+        if description.get("inputs_digest") == inputs_digest:
+            return path
+    return None
 
 
-def tile_list(tile_ids: Iterable[str]) -> bytes:
-    """A list of tiles as it is released: their ids in order, one a line."""
+def format_tile_list(tile_ids: Iterable[str]) -> bytes:
+    """Serialise a list of tiles, such as the published test list.
+
+    Parameters
+    ----------
+    tile_ids
+        In any order.
+
+    Returns
+    -------
+    bytes
+        Sorted ids, one per line, in ASCII.
+
+    """
     return "".join(f"{tile_id}\n" for tile_id in sorted(tile_ids)).encode("ascii")
 
 
-def read_built(dataset_dir: Path) -> BuiltDataset:
-    """The catalog rows of a finished dataset. Its `built_at` is when its description was written."""
+def read_catalog_rows(dataset_dir: Path) -> BuiltDataset:
+    """Read the catalog rows of a finished dataset.
+
+    Parameters
+    ----------
+    dataset_dir
+        Folder of the dataset.
+
+    Returns
+    -------
+    BuiltDataset
+        Rows of the dataset, its shards and placements; `built_at` is the modification time of its description.
+
+    """
     info = read_dataset(dataset_dir)
-    written_s = (dataset_dir / DESCRIPTION).stat().st_mtime
-    columns = zip(*(info.manifest[name].to_pylist() for name in ("tile_id", *PLACE_COLUMNS)), strict=True)
+    written_s = (dataset_dir / DESCRIPTION).stat().st_mtime  # no time is stored, so that equal builds are equal bytes
+    columns = zip(*(info.manifest[name].to_pylist() for name in ("tile_id", *LOCATION_COLUMNS)), strict=True)
     return BuiltDataset(
         dataset=Dataset(
             digest=info.digest,

@@ -1,4 +1,4 @@
-"""The tiles of a split as grey levels, read from their places in the shards in any order."""
+"""Read the tiles of a split as grey levels, from their byte ranges in the shards and in any order."""
 
 from __future__ import annotations
 
@@ -17,19 +17,22 @@ from PIL import Image
 
 from hubbleclip.core.errors import DatasetError
 from hubbleclip.dataset.manifest import DatasetInfo
-from hubbleclip.dataset.storage import Span, storage_of
+from hubbleclip.dataset.storage import Span, open_storage
 from hubbleclip.images.png import decode_own
 
-DECODERS = 4
-READ_TILES = 64
-"""Tiles asked for at once: a service behind a URL answers many ranges in the time of one."""
+DECODE_THREADS = 4
+TILES_PER_READ = 64
+"""Tiles per read: an object store serves many byte ranges in the time of one."""
+
+ROWS_PER_BATCH = 1024
+"""Manifest rows converted to dicts at a time while iterating."""
 
 Ints = npt.NDArray[np.int64]
-Levels = npt.NDArray[np.uint8]
+GreyLevels = npt.NDArray[np.uint8]
 
 
-class Rows(Sequence[dict[str, Any]]):
-    """Rows of the manifest as dicts, made when they are asked for: a million of them would fill the memory."""
+class ManifestRows(Sequence[dict[str, Any]]):
+    """Rows of the manifest as dicts, converted on access: a million dicts would fill the memory."""
 
     def __init__(self, table: pa.Table) -> None:
         self.table = table
@@ -45,87 +48,161 @@ class Rows(Sequence[dict[str, Any]]):
         return self.table.slice(index, 1).to_pylist()[0]
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        for batch in self.table.to_batches(max_chunksize=1024):
+        for batch in self.table.to_batches(max_chunksize=ROWS_PER_BATCH):
             yield from batch.to_pylist()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SplitTiles:
-    """The samples of one split in manifest order, and their pixels. `group_n` numbers the groups in order of id."""
+    """Samples of one split in the order of the manifest, and their pixels.
+
+    Attributes
+    ----------
+    place
+        Folder or fsspec URL of the dataset.
+    rows
+        Rows of the manifest.
+    spans
+        Byte range of each image.
+    group_n
+        Group number of each sample, counted in order of group id.
+
+    """
 
     place: str
-    rows: Rows
+    rows: ManifestRows
     spans: Sequence[Span]
     group_n: Ints
 
     @property
     def num_groups(self) -> int:
-        """Proposal groups of the split."""
+        """Number of proposal groups in the split."""
         return int(self.group_n.max()) + 1 if len(self.rows) else 0
 
     @cached_property
     def captions(self) -> list[list[str]]:
-        """Captions of each sample, the main one first; tiles of one proposal share them."""
-        shared: dict[tuple[str, ...], list[str]] = {}
+        """Captions of each sample, the main one first; tiles of one proposal share a list."""
+        shared: dict[tuple[str, ...], list[str]] = {}  # one list per proposal saves most of the memory of abstracts
         return [
             shared.setdefault(tuple(captions), captions)
             for chunk in self.rows.table["captions"].chunks
             for captions in chunk.to_pylist()
         ]
 
-    def read_levels(self, index: int, size_px: int) -> Levels:
-        """One tile (size_px, size_px), reduced by area. Raises DatasetError when its bytes are no picture."""
-        levels_yx: Levels = self.read_many([index], size_px)[0]
-        return levels_yx
+    def read_one_tile(self, index: int, size_px: int) -> GreyLevels:
+        """Read one tile.
 
-    def read_many(self, indices: Sequence[int] | Ints, size_px: int, out: Levels | None = None) -> Levels:
-        """Tiles (n, size_px, size_px), in the order asked for; into `out` where it is given."""
+        Parameters
+        ----------
+        index
+            Position in the split.
+        size_px
+            Side of the result.
+
+        Returns
+        -------
+        GreyLevels
+            Shape (size_px, size_px), downsampled by area.
+
+        """
+        image_yx: GreyLevels = self.read_tiles([index], size_px)[0]
+        return image_yx
+
+    def read_tiles(self, indices: Sequence[int] | Ints, size_px: int, out: GreyLevels | None = None) -> GreyLevels:
+        """Read tiles; DatasetError names the first one that cannot be decoded.
+
+        Parameters
+        ----------
+        indices
+            Positions in the split, in any order.
+        size_px
+            Side of the result.
+        out
+            Array (n, size_px, size_px) to fill; a new one by default.
+
+        Returns
+        -------
+        GreyLevels
+            Shape (n, size_px, size_px), in the order of `indices`.
+
+        """
         out = np.empty((len(indices), size_px, size_px), np.uint8) if out is None else out
-        pictures = storage_of(self.place).read_spans([self.spans[index] for index in indices])
-        for place, (index, picture) in enumerate(zip(indices, pictures, strict=True)):
-            out[place] = self._levels(int(index), picture, size_px)
+        files = open_storage(self.place).read_spans([self.spans[index] for index in indices])
+        for position, (index, encoded) in enumerate(zip(indices, files, strict=True)):
+            out[position] = self._decode(int(index), encoded, size_px)
         return out
 
-    def _levels(self, index: int, picture: bytes, size_px: int) -> Levels:
-        levels_yx = decode_own(picture)
-        if levels_yx is not None and levels_yx.shape == (size_px, size_px):
-            return levels_yx
+    def _decode(self, index: int, encoded: bytes, size_px: int) -> GreyLevels:
+        """Decode and resize one image (size_px, size_px); `index` names it in the error."""
+        image_yx = decode_own(encoded)  # the fast path; None for files that this project's encoder did not write
+        if image_yx is not None and image_yx.shape == (size_px, size_px):
+            return image_yx
         try:
-            image = Image.fromarray(levels_yx) if levels_yx is not None else _opened(picture)
-        except (OSError, SyntaxError, ValueError) as error:  # all that Pillow says of damaged bytes
+            image = Image.fromarray(image_yx) if image_yx is not None else _decode_with_pillow(encoded)
+        except (OSError, SyntaxError, ValueError) as error:  # the three that Pillow raises for damaged bytes
             address = self.spans[index][0]
             raise DatasetError(
                 f"tile {self.rows[index]['tile_id']} in {address} is damaged: delete {self.place} and build again"
             ) from error
         return _resized(image, size_px)
 
-    def read_all(self, size_px: int) -> Levels:
-        """Every tile of the split (n, size_px, size_px), decoded by threads."""
+    def read_all_tiles(self, size_px: int) -> GreyLevels:
+        """Read every tile of the split with `DECODE_THREADS` threads.
+
+        Parameters
+        ----------
+        size_px
+            Side of the result.
+
+        Returns
+        -------
+        GreyLevels
+            Shape (n, size_px, size_px).
+
+        """
         out = np.empty((len(self.rows), size_px, size_px), dtype=np.uint8)
 
         def fill(start: int) -> None:
-            stop = min(start + READ_TILES, len(out))
-            self.read_many(range(start, stop), size_px, out[start:stop])
+            stop = min(start + TILES_PER_READ, len(out))
+            self.read_tiles(range(start, stop), size_px, out[start:stop])
 
-        with ThreadPoolExecutor(DECODERS) as pool:
-            list(pool.map(fill, range(0, len(out), READ_TILES)))
+        with ThreadPoolExecutor(DECODE_THREADS) as pool:
+            list(pool.map(fill, range(0, len(out), TILES_PER_READ)))  # list() raises the first error of a thread
         return out
 
 
-def _opened(picture: bytes) -> Image.Image:
-    return Image.open(io.BytesIO(picture), formats=["PNG", "JPEG"]).convert("L")
+def _decode_with_pillow(encoded: bytes) -> Image.Image:
+    """Decode a PNG or a JPEG; other formats are refused because their decoders are not needed."""
+    return Image.open(io.BytesIO(encoded), formats=["PNG", "JPEG"]).convert("L")
 
 
-def _resized(image: Image.Image, size_px: int) -> Levels:
+def _resized(image: Image.Image, size_px: int) -> GreyLevels:
+    """Resize to a square: by area when downsampling, bicubic when upsampling."""
     if image.size == (size_px, size_px):
         return np.asarray(image)
-    by_area = min(image.size) >= size_px
-    kernel = Image.Resampling.BOX if by_area else Image.Resampling.BICUBIC
+    is_downsampled = min(image.size) >= size_px
+    kernel = Image.Resampling.BOX if is_downsampled else Image.Resampling.BICUBIC
     return np.asarray(image.resize((size_px, size_px), kernel))
 
 
 def open_split(info: DatasetInfo, split: str) -> SplitTiles:
-    """The samples of a split, in the manifest's order: by tile id."""
+    """Open the samples of a split.
+
+    Parameters
+    ----------
+    info
+        Open dataset.
+    split
+        `train`, `val` or `test`.
+
+    Returns
+    -------
+    SplitTiles
+        In order of tile id; empty for an empty split.
+
+    """
     table = info.manifest.filter(pc.field("split") == split)
     _, group_n = np.unique(np.asarray(table["group_id"].to_pylist(), dtype=str), return_inverse=True)
-    return SplitTiles(place=info.path, rows=Rows(table), spans=info.spans(table), group_n=group_n.astype(np.int64))
+    return SplitTiles(
+        place=info.path, rows=ManifestRows(table), spans=info.image_spans(table), group_n=group_n.astype(np.int64)
+    )

@@ -23,7 +23,7 @@ from hubbleclip.catalog.catalog import catalog_lock
 from hubbleclip.core.errors import CatalogError, CatalogLockedError, DatasetError
 from hubbleclip.core.io import sync_files, write_text
 from hubbleclip.core.layout import Layout
-from hubbleclip.dataset.storage import RemoteStorage, told
+from hubbleclip.dataset.storage import RemoteStorage, service_errors
 
 SHARDS = "*.tar"
 
@@ -153,7 +153,7 @@ def collect_from_store(layout: Layout, paths: Sequence[Path]) -> None:
 
     """
     _get(layout, paths)
-    with told(layout.store):
+    with service_errors(layout.store):
         _files(layout).rm([_address(layout, path) for path in paths])
 
 
@@ -292,7 +292,7 @@ def push_catalog(layout: Layout) -> None:
     held.hardlink_to(layout.catalog)
     try:
         files, address = _files(layout), _address(layout, layout.catalog)
-        with told(address):
+        with service_errors(address):
             files.put_file(str(held), f"{address}.new")
             files.mv(f"{address}.new", address)
         _note(layout, _version(layout), _stamp(held))
@@ -313,7 +313,7 @@ def _is_ours(layout: Layout, path: Path) -> bool:
 
 
 def _files(layout: Layout) -> Any:
-    files = RemoteStorage(layout.store.partition("://")[0]).files
+    files = RemoteStorage(layout.store.partition("://")[0]).filesystem
     files.invalidate_cache()
     return files
 
@@ -326,7 +326,7 @@ def _put(layout: Layout, paths: Sequence[Path]) -> None:
     if not paths:
         return
     try:
-        with told(layout.store):
+        with service_errors(layout.store):
             _files(layout).put([str(path) for path in paths], [_address(layout, path) for path in paths])
     except FileNotFoundError as error:
         raise DatasetError(f"{layout.store} cannot be written ({error}): make the bucket first") from error
@@ -337,7 +337,7 @@ def _get(layout: Layout, paths: Sequence[Path]) -> None:
     parts = [path.with_name(f".{path.name}.{os.getpid()}.tmp") for path in paths]
     try:
         if paths:
-            with told(layout.store):
+            with service_errors(layout.store):
                 _files(layout).get([_address(layout, path) for path in paths], [str(part) for part in parts])
         sync_files(parts)
         for part, path in zip(parts, paths, strict=True):
@@ -350,7 +350,7 @@ def _get(layout: Layout, paths: Sequence[Path]) -> None:
 def _sizes(layout: Layout, folder: Path) -> dict[str, int]:
     """Size in bytes of each file below a folder of the store, by its name in the catalog."""
     files, root = _files(layout), _address(layout, folder)
-    with told(root):
+    with service_errors(root):
         found = files.find(root, detail=True)
     skipped = len(_path_in(files, layout.store)) + 1
     return {_path_in(files, address)[skipped:]: info["size"] for address, info in found.items()}
@@ -365,7 +365,7 @@ def _version(layout: Layout) -> str | None:
     """Version of the catalog in the store; None where there is none."""
     address = _address(layout, layout.catalog)
     try:
-        with told(address):
+        with service_errors(address):
             info = _files(layout).info(address)
     except FileNotFoundError:
         return None

@@ -1,4 +1,4 @@
-"""A small simulated archive for the tests of its clients, with the faults that a test asks for."""
+"""A small simulated archive for the tests of its clients, with the faults that a test needs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hubbleclip.config.settings import ArchiveSettings, FetchSettings, Simulator
 from hubbleclip.core.layout import Layout
 from hubbleclip.simulator.server.fault_plan import FaultPlan, FaultRule
 from hubbleclip.simulator.server.launcher import running_simulator, simulated_addresses
-from tests.archives.script_server import Answer, Script
+from tests.archives.script_server import Respond, Script
 
 SKY = SimulatorSettings(num_proposals=12, frame_px=96)
 FETCH = FetchSettings(requests_per_s=1000, connections=4, backoff_s=0.01, attempts=4, timeout_s=20)
@@ -39,7 +39,7 @@ def archive(simulator: str, tmp_path: Path) -> MastArchive:
 
 @pytest.fixture
 def faulty(tmp_path: Path) -> Iterator[Callable[..., MastArchive]]:
-    """Make an archive whose server strikes by these rules."""
+    """Make an archive whose server fails by these rules."""
     contexts = []
 
     def make(*rules: FaultRule) -> MastArchive:
@@ -55,11 +55,11 @@ def faulty(tmp_path: Path) -> Iterator[Callable[..., MastArchive]]:
 
 @pytest.fixture
 def scripted() -> Iterator[Callable[..., Script]]:
-    """Make a server that gives these answers in turn."""
+    """Make a server that gives these responses in turn."""
     scripts: list[Script] = []
 
-    def make(*answers: Answer) -> Script:
-        scripts.append(Script(*answers))
+    def make(*responses: Respond) -> Script:
+        scripts.append(Script(*responses))
         return scripts[-1]
 
     yield make

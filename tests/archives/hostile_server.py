@@ -1,4 +1,4 @@
-"""A server that means harm, for tests of the archive's client: it speaks MAST's language and says what a test wants."""
+"""A hostile server for tests of the archive's client: it speaks MAST's API and sends what a test wants."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ FITS = b"".join(
 ).ljust(2880)
 
 
-class Running:
-    """A silent web server on a thread of its own, for a `with` block, that notes what it is asked."""
+class RecordingServer:
+    """A web server on its own thread, for a `with` block; it records the requested paths."""
 
     def __init__(self) -> None:
-        self.asked: list[str] = []
-        self.answer: Callable[[BaseHTTPRequestHandler], None] = send(FITS)
+        self.requested_paths: list[str] = []
+        self.respond: Callable[[BaseHTTPRequestHandler], None] = send(FITS)
         running = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                running.asked.append(self.path)
-                running.answer(self)
+                running.requested_paths.append(self.path)
+                running.respond(self)
 
             def do_POST(self) -> None:
                 form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
@@ -60,8 +60,8 @@ class Running:
         self.server.server_close()
 
 
-class Mallory(Running):
-    """A MAST that gives these rows and these bodies. `answer` gets the handler of each request that is no query."""
+class Mallory(RecordingServer):
+    """A MAST that returns `observation` and `product`. `respond` handles each request that is no query."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -100,14 +100,14 @@ class Mallory(Running):
 
 
 def send(body: bytes, status: int = 200, **headers: str) -> Callable[[BaseHTTPRequestHandler], None]:
-    def answer(handler: BaseHTTPRequestHandler) -> None:
+    def respond(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(status)
         for name, value in ({"Content_Length": str(len(body))} | headers).items():
             handler.send_header(name.replace("_", "-"), value)
         handler.end_headers()
         handler.wfile.write(body)
 
-    return answer
+    return respond
 
 
 def observe(archive: MastArchive) -> list[Observation]:

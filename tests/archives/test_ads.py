@@ -1,4 +1,4 @@
-"""NASA ADS as a source of abstracts, played by a small server; and where its token goes, and where not."""
+"""NASA ADS as a source of abstracts, simulated by a small server; and which hosts get its token."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hubbleclip.archives.stsci.ads import AdsClient, ads_url, parse_ads
 from hubbleclip.core.errors import ArchiveError, SettingsError
 from hubbleclip.missions.hst import HST
 from tests.archives.conftest import FETCH
-from tests.archives.small_server import Answer, Heard, serving
+from tests.archives.recording_server import PreparedResponse, RecordedRequest, serving
 
 TOKEN = "secret-ads-token-1234"
 DOC = {
@@ -28,7 +28,7 @@ DOC = {
 }
 
 
-def answer_of(*docs: object) -> bytes:
+def response_of(*docs: object) -> bytes:
     return json.dumps({"responseHeader": {"status": 0}, "response": {"numFound": len(docs), "docs": docs}}).encode()
 
 
@@ -38,49 +38,49 @@ def token(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def ads() -> Iterator[Callable[..., tuple[AdsClient, str, list[Heard]]]]:
-    """A client, the question for 15677, and what the server heard; the server gives `answers` in turn, the last ever."""
+def ads() -> Iterator[Callable[..., tuple[AdsClient, str, list[RecordedRequest]]]]:
+    """A client, the query for 15677, and the recorded requests; the server gives `responses` in turn."""
     contexts = []
 
-    def make(*answers: Answer) -> tuple[AdsClient, str, list[Heard]]:
-        context = serving(*answers)
-        url, heard = context.__enter__()
+    def make(*responses: PreparedResponse) -> tuple[AdsClient, str, list[RecordedRequest]]:
+        context = serving(*responses)
+        url, requests = context.__enter__()
         contexts.append(context)
-        return AdsClient(url, Transport(FETCH)), ads_url(url, HST.ads_bibstem, "15677"), heard
+        return AdsClient(url, Transport(FETCH)), ads_url(url, HST.ads_bibstem, "15677"), requests
 
     yield make
     for context in contexts:
         context.__exit__(None, None, None)
 
 
-def test_the_question_names_the_bibcode_and_bears_the_token(ads) -> None:
-    client, url, heard = ads(Answer(200, answer_of(DOC)))
+def test_the_query_names_the_bibcode_and_carries_the_token(ads) -> None:
+    client, url, requests = ads(PreparedResponse(200, response_of(DOC)))
     record = parse_ads(client.get(url) or b"", "15677")
     assert (record.title, record.pi, record.cycle, record.abstract) == (
         "Spectroscopy & Imaging", "Max Mutchler", 26, "10^6 stars.",
     )  # fmt: skip
-    assert parse_qs(urlsplit(heard[0].path).query)["q"] == ["bibstem:hst..prop bibcode:????hst..prop15677?"]
-    assert heard[0].headers["Authorization"] == f"Bearer {TOKEN}"
+    assert parse_qs(urlsplit(requests[0].path).query)["q"] == ["bibstem:hst..prop bibcode:????hst..prop15677?"]
+    assert requests[0].headers["Authorization"] == f"Bearer {TOKEN}"
 
 
-def test_a_short_number_is_filled_up_with_dots() -> None:
+def test_a_short_number_is_padded_with_dots() -> None:
     assert "hst..prop.6507%3F" in ads_url("https://ads", HST.ads_bibstem, "6507")
-    assert parse_ads(answer_of(DOC | {"bibcode": "1997hst..prop.6507B"}), "6507").title
+    assert parse_ads(response_of(DOC | {"bibcode": "1997hst..prop.6507B"}), "6507").title
 
 
-def test_only_the_proposal_asked_for_is_taken() -> None:
+def test_only_the_requested_proposal_is_used() -> None:
     other = DOC | {"bibcode": "2019hst..prop15678M", "abstract": "Another, much longer abstract."}
     empty = {"bibcode": "2018hst..prop15677M"}
-    assert parse_ads(answer_of(other, empty, DOC), "15677").abstract == "10^6 stars."
-    assert parse_ads(answer_of(other), "15677").title is None
-    assert parse_ads(answer_of(), "15677").abstract is None
+    assert parse_ads(response_of(other, empty, DOC), "15677").abstract == "10^6 stars."
+    assert parse_ads(response_of(other), "15677").title is None
+    assert parse_ads(response_of(), "15677").abstract is None
 
 
 @pytest.mark.parametrize(
     "data", [b"", b"<html>", b"[]", b"{}", b'{"response": 3}', b"[" * 100_000, b"\xff", b"9" * 5000]
 )
-def test_what_is_no_answer_is_a_typed_error(data: bytes) -> None:
-    with pytest.raises(ArchiveError, match="another form"):
+def test_an_invalid_response_is_a_typed_error(data: bytes) -> None:
+    with pytest.raises(ArchiveError, match="unknown format"):
         parse_ads(data, "1")
 
 
@@ -89,51 +89,59 @@ VALUES = st.none() | st.text(max_size=9) | st.integers() | st.lists(st.text(max_
 
 @given(st.dictionaries(st.sampled_from([*DOC, "comment", "authorNames", "journalCode"]), VALUES))
 def test_odd_fields_break_nothing(doc: dict[str, object]) -> None:
-    assert parse_ads(answer_of(DOC | doc, None, 3, doc), "15677").number == "15677"
+    assert parse_ads(response_of(DOC | doc, None, 3, doc), "15677").number == "15677"
 
 
-def test_a_spent_quota_stops_the_questions_with_one_warning(ads, caplog: pytest.LogCaptureFixture) -> None:
-    client, url, heard = ads(Answer(429, b"", {"Retry-After": "60"}))
+def test_an_exhausted_quota_stops_the_queries_with_one_warning(ads, caplog: pytest.LogCaptureFixture) -> None:
+    client, url, requests = ads(PreparedResponse(429, b"", {"Retry-After": "60"}))
     assert [client.get(url), client.get(url)] == [None, None]
-    assert len(heard) == len(caplog.records) == 1
+    assert len(requests) == len(caplog.records) == 1
     assert "quota" in caplog.text
 
 
 def test_the_last_request_of_a_quota_is_used_and_no_more(ads, caplog: pytest.LogCaptureFixture) -> None:
-    client, url, heard = ads(Answer(200, answer_of(DOC), {"X-RateLimit-Remaining": "0"}))
+    client, url, requests = ads(PreparedResponse(200, response_of(DOC), {"X-RateLimit-Remaining": "0"}))
     assert client.get(url)
     assert client.get(url) is None
-    assert len(heard) == len(caplog.records) == 1
+    assert len(requests) == len(caplog.records) == 1
 
 
-def test_a_refused_token_says_which_variable_to_look_at(ads) -> None:
-    client, url, _ = ads(Answer(401, b"{}"))
+def test_an_invalid_token_is_an_error_that_names_the_variable(ads) -> None:
+    client, url, _ = ads(PreparedResponse(401, b"{}"))
     with pytest.raises(SettingsError, match="ADS_API_TOKEN"):
         client.get(url)
 
 
-def test_a_passing_fault_is_outlived_and_a_lasting_one_costs_only_ads(ads, caplog: pytest.LogCaptureFixture) -> None:
-    client, url, _ = ads(Answer(503, b""), Answer(200, answer_of(DOC)))
+def test_a_temporary_fault_is_retried_and_a_lasting_one_disables_only_ads(
+    ads, caplog: pytest.LogCaptureFixture
+) -> None:
+    client, url, _ = ads(PreparedResponse(503, b""), PreparedResponse(200, response_of(DOC)))
     assert client.get(url)
-    client, url, heard = ads(Answer(500, b""))
+    client, url, requests = ads(PreparedResponse(500, b""))
     assert [client.get(url), client.get(url)] == [None, None]
-    assert len(heard) == FETCH.attempts
-    assert caplog.text.count("not asked again") == 1
+    assert len(requests) == FETCH.attempts
+    assert caplog.text.count("not queried again") == 1
 
 
 def test_the_token_goes_to_no_other_host_though_downloads_may_be_redirected_there(ads) -> None:
-    with serving(Answer(200, answer_of(DOC))) as (other, heard_there):
-        client, url, heard = ads(Answer(302, b"", {"Location": other}))
+    with serving(PreparedResponse(200, response_of(DOC))) as (other, requests_there):
+        client, url, requests = ads(PreparedResponse(302, b"", {"Location": other}))
         client = AdsClient(url, Transport(FETCH.model_copy(update={"redirect_hosts": (urlsplit(other).netloc,)})))
         assert client.get(url) is None
-    assert (len(heard), len(heard_there)) == (1, 0)
+    assert (len(requests), len(requests_there)) == (1, 0)
 
 
-def test_the_token_is_never_told(ads, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_token_is_in_no_message(ads, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     texts = []
-    for answer in (Answer(200, answer_of(DOC)), Answer(401, b""), Answer(429, b""), Answer(404, b""), Answer(500, b"")):
-        client, url, _ = ads(answer)
+    for response in (
+        PreparedResponse(200, response_of(DOC)),
+        PreparedResponse(401, b""),
+        PreparedResponse(429, b""),
+        PreparedResponse(404, b""),
+        PreparedResponse(500, b""),
+    ):
+        client, url, _ = ads(response)
         try:
             client.get(url)
         except SettingsError as error:
@@ -143,7 +151,7 @@ def test_the_token_is_never_told(ads, caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.mark.parametrize("value", ["", "  ", "two words", "line\nbreak", "ümlaut"])
-def test_a_token_that_cannot_be_sent_is_one_line_that_does_not_tell_it(value: str, monkeypatch) -> None:
+def test_a_token_that_cannot_be_sent_is_an_error_of_one_line_without_the_token(value: str, monkeypatch) -> None:
     monkeypatch.setenv("ADS_API_TOKEN", value)
     with pytest.raises(SettingsError, match="ADS_API_TOKEN") as caught:
         AdsClient("https://ads", Transport(FETCH))
@@ -151,6 +159,6 @@ def test_a_token_that_cannot_be_sent_is_one_line_that_does_not_tell_it(value: st
     assert not value.strip() or value not in str(caught.value)
 
 
-def test_the_token_does_not_travel_in_the_open() -> None:
+def test_the_token_is_not_sent_unencrypted() -> None:
     with pytest.raises(SettingsError, match="https"):
         AdsClient("http://api.example.org", Transport(FETCH))

@@ -21,7 +21,7 @@ from hubbleclip.core.errors import DiskFullError, DownloadError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Product
 from hubbleclip.simulator.server.fault_plan import FaultRule
-from tests.archives.script_server import FITS, LARGE_FITS, Script, drip, drip_head, give, give_part, reset
+from tests.archives.script_server import FITS, LARGE_FITS, Script, drip, drip_headers, give, give_part, reset
 
 FETCH = FetchSettings(requests_per_s=1000, backoff_s=0.01, attempts=4, timeout_s=10)
 
@@ -53,7 +53,7 @@ def part_bytes(root: Path) -> bytes:
     return parts[0].read_bytes() if parts else b""
 
 
-def test_a_cut_file_is_gone_on_with_from_where_it_broke(scripted, tmp_path: Path) -> None:
+def test_an_interrupted_file_is_resumed_where_it_broke(scripted, tmp_path: Path) -> None:
     half = len(FITS) // 2
     rest = give(FITS[half:], 206, Content_Range=f"bytes {half}-{len(FITS) - 1}/{len(FITS)}", ETag='"v1"')
     script = scripted(give(FITS[:half], length=len(FITS), ETag='"v1"'), rest)
@@ -67,7 +67,7 @@ def test_a_part_of_an_older_version_is_replaced_not_mixed(scripted, tmp_path: Pa
     assert fetch(script, tmp_path).path.read_bytes() == newer
 
 
-def test_without_a_version_a_cut_file_is_begun_anew(scripted, tmp_path: Path) -> None:
+def test_without_a_version_an_interrupted_file_is_downloaded_again(scripted, tmp_path: Path) -> None:
     script = scripted(give(FITS[:5000], length=len(FITS)), give(FITS))
     assert fetch(script, tmp_path).path.read_bytes() == FITS
     assert "Range" not in script.seen[1]
@@ -96,7 +96,7 @@ def test_a_web_page_under_another_name_is_refused(scripted, tmp_path: Path) -> N
 
 
 def test_a_size_other_than_listed_is_refused(scripted, tmp_path: Path) -> None:
-    with pytest.raises(DownloadError, match=r"28800 bytes came where the archive lists 9"):
+    with pytest.raises(DownloadError, match=r"the file has 28800 bytes, and the archive lists 9"):
         fetch(scripted(give(FITS)), tmp_path, size_bytes=9)
 
 
@@ -112,7 +112,7 @@ def test_retry_after_is_obeyed(scripted, tmp_path: Path) -> None:
     assert time.monotonic() - started >= 1.0
 
 
-def test_a_missing_file_is_not_asked_for_again(scripted, tmp_path: Path) -> None:
+def test_a_missing_file_is_not_requested_again(scripted, tmp_path: Path) -> None:
     script = scripted(give(b"", 404))
     with pytest.raises(DownloadError, match="404"):
         fetch(script, tmp_path)
@@ -141,7 +141,7 @@ def test_no_partial_file_is_left_after_success(scripted, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("kind", ["500", "503", "429", "html", "truncated", "reset"])
-def test_a_download_outlives_passing_faults_of_the_server(faulty, kind: str) -> None:
+def test_a_download_survives_temporary_faults_of_the_server(faulty, kind: str) -> None:
     archive: MastArchive = faulty(FaultRule(kind=kind, path="/api/v0.1/Download", times=2))
     product = _first_product(archive)
     assert archive.fetch_product(product).size_bytes == product.size_bytes
@@ -173,13 +173,13 @@ def test_a_status_has_its_reason(scripted, tmp_path: Path, status: int, reason: 
 
 @pytest.mark.parametrize("body", [FITS, LARGE_FITS], ids=["small", "large"])
 @pytest.mark.parametrize("break_off", [reset, lambda body, **h: give(body, length=len(body) + 1, **h)])
-def test_what_came_before_a_break_is_not_asked_for_again(scripted, tmp_path: Path, body: bytes, break_off) -> None:
+def test_bytes_from_before_a_break_are_not_requested_again(scripted, tmp_path: Path, body: bytes, break_off) -> None:
     script = scripted(break_off(body[:20_000], ETag='"v1"'), give_part(body, ETag='"v1"'))
     assert fetch(script, tmp_path).path.read_bytes() == body
     assert [seen.get("Range") for seen in script.seen] == [None, "bytes=20000-"]
 
 
-def test_a_part_that_answers_with_another_version_is_not_appended(scripted, tmp_path: Path) -> None:
+def test_a_part_of_another_version_is_not_appended(scripted, tmp_path: Path) -> None:
     script = scripted(give(FITS[:5000], length=len(FITS), ETag='"v1"'), give_part(FITS, ETag='"v2"'))
     fetch(script, tmp_path)
     assert [seen.get("Range") for seen in script.seen] == [None, "bytes=5000-", None]
@@ -189,7 +189,7 @@ def test_a_body_that_ends_early_is_truncated(scripted, tmp_path: Path) -> None:
     assert reason_of(scripted(give(FITS[:5000], length=len(FITS))), tmp_path) == "truncated"
 
 
-def test_a_slow_drip_is_given_up_as_stalled_and_gone_on_with(scripted, tmp_path: Path) -> None:
+def test_a_slow_drip_is_given_up_as_stalled_and_resumed(scripted, tmp_path: Path) -> None:
     hasty = FETCH.model_copy(update={"stall_s": 0.3, "stall_bytes": 1000})
     script = scripted(drip(FITS, 5000, ETag='"v1"'), give_part(FITS, ETag='"v1"'))
     assert fetch(script, tmp_path, fetch_settings=hasty).path.read_bytes() == FITS
@@ -207,9 +207,9 @@ def test_a_file_that_takes_too_long_is_given_up(scripted, tmp_path: Path) -> Non
     assert len(part_bytes(tmp_path)) >= 5000
 
 
-def test_a_head_that_drips_is_given_up(scripted, tmp_path: Path) -> None:
+def test_headers_that_drip_are_given_up(scripted, tmp_path: Path) -> None:
     hasty = FETCH.model_copy(update={"timeout_s": 0.5, "attempts": 1})
-    assert reason_of(scripted(drip_head), tmp_path, fetch_settings=hasty) == "timeout"
+    assert reason_of(scripted(drip_headers), tmp_path, fetch_settings=hasty) == "timeout"
 
 
 def test_silence_is_a_timeout(scripted, tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ def test_silence_is_a_timeout(scripted, tmp_path: Path) -> None:
     assert reason_of(script, tmp_path, fetch_settings=hasty) == "timeout"
 
 
-def test_a_file_above_the_limit_is_not_begun(scripted, tmp_path: Path) -> None:
+def test_a_file_above_the_limit_is_not_downloaded(scripted, tmp_path: Path) -> None:
     script = scripted(give(b"", length=10**12))
     assert reason_of(script, tmp_path, max_bytes=10_000) == "too_large"
     assert len(script.seen) == 1
@@ -237,7 +237,7 @@ def chunked(body: bytes):
     return answer
 
 
-def test_a_body_in_chunks_that_goes_on_past_the_limit_is_cut_off(scripted, tmp_path: Path) -> None:
+def test_a_body_in_chunks_beyond_the_limit_is_cut_off(scripted, tmp_path: Path) -> None:
     assert reason_of(scripted(chunked(FITS)), tmp_path, max_bytes=10_000) == "too_large"
     assert part_bytes(tmp_path) == b""
 
@@ -261,7 +261,7 @@ def test_connections_are_kept(scripted, tmp_path: Path) -> None:
     assert len({seen["port"] for seen in script.seen}) == 1
 
 
-def test_too_little_room_is_seen_before_the_body(scripted, tmp_path: Path) -> None:
+def test_too_little_space_is_noticed_before_the_body(scripted, tmp_path: Path) -> None:
     greedy = FETCH.model_copy(update={"min_free_gb": 1e9})
     with pytest.raises(DiskFullError):
         fetch(scripted(give(FITS)), tmp_path, fetch_settings=greedy)
@@ -273,15 +273,15 @@ HASH = hashlib.md5(FITS).hexdigest()
 def test_a_known_file_under_another_name_is_not_read_again(scripted, tmp_path: Path) -> None:
     script = scripted(give(FITS, ETag=f'"{HASH}"'))
     first = fetch(script, tmp_path)
-    asked = []
-    script.answers[0] = give(b"", length=len(FITS), ETag=f'"{HASH}"')
+    lookups = []
+    script.responses[0] = give(b"", length=len(FITS), ETag=f'"{HASH}"')
 
     def known(etag: str, size_bytes: int) -> str:
-        asked.append((etag, size_bytes))
+        lookups.append((etag, size_bytes))
         return first.sha256
 
     assert fetch(script, tmp_path, known=known) == first
-    assert asked == [(HASH, len(FITS))]
+    assert lookups == [(HASH, len(FITS))]
 
 
 def test_a_known_file_that_is_gone_is_fetched(scripted, tmp_path: Path) -> None:
@@ -292,13 +292,13 @@ def test_a_known_file_that_is_gone_is_fetched(scripted, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("etag", ['W/"v1"', f'W/"{HASH}"', '"v1"', '"65f1a2b3-6540"'])
 def test_an_etag_that_is_weak_or_no_hash_identifies_no_content(scripted, tmp_path: Path, etag: str) -> None:
-    asked: list[tuple[str, int]] = []
-    fetch(scripted(give(FITS, ETag=etag)), tmp_path, known=lambda *told: asked.append(told))
-    assert asked == []
+    lookups: list[tuple[str, int]] = []
+    fetch(scripted(give(FITS, ETag=etag)), tmp_path, known=lambda *key: lookups.append(key))
+    assert lookups == []
 
 
 def test_a_weak_etag_identifies_no_content(scripted, tmp_path: Path) -> None:
-    assert fetch(scripted(give(FITS, ETag='W/"v1"')), tmp_path, known=lambda *_: pytest.fail("asked")).etag is None
+    assert fetch(scripted(give(FITS, ETag='W/"v1"')), tmp_path, known=lambda *_: pytest.fail("looked up")).etag is None
 
 
 CHILD = """
@@ -313,7 +313,7 @@ fetch_file(Transport(FetchSettings()), sys.argv[1], uri="mast:x", file_name="a.f
 """
 
 
-def test_a_killed_download_goes_on_and_a_second_run_keeps_off(scripted, tmp_path: Path) -> None:
+def test_a_killed_download_is_resumed_and_a_second_run_does_not_interfere(scripted, tmp_path: Path) -> None:
     script = scripted(drip(LARGE_FITS, 2_000_000, ETag='"v1"'), give_part(LARGE_FITS, ETag='"v1"'))
     with subprocess.Popen([sys.executable, "-c", CHILD, script.url, str(tmp_path)]) as child:
         until = time.monotonic() + 20

@@ -1,4 +1,4 @@
-"""An archive that means harm: the texts that it sends are refused or do nothing, and reach no path on the disk."""
+"""A hostile archive: the texts that it sends are rejected or harmless, and reach no path on the disk."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def archive(mallory: Mallory, tmp_path: Path) -> MastArchive:
 
 
 @pytest.fixture(autouse=True)
-def nothing_lands_where_it_should_not(tmp_path: Path) -> Iterator[None]:
-    """Below the root stand only names made by us, and beside it nothing."""
+def no_file_is_written_elsewhere(tmp_path: Path) -> Iterator[None]:
+    """Below the root are only names of our own, and beside it nothing."""
     yield
     assert {path.name for path in tmp_path.iterdir()} <= {"root"}
     names = [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")]
@@ -74,7 +74,7 @@ def test_a_file_name_from_outside_changes_nothing(mallory: Mallory, archive: Mas
 
 
 @pytest.mark.parametrize("name", ["", None, ".", "..", ".fits", "drz.fits/", "x.exe"])
-def test_a_file_without_a_usable_name_is_left_out_or_lands_by_its_hash(
+def test_a_file_without_a_usable_name_is_rejected_or_stored_by_its_hash(
     mallory: Mallory, archive: MastArchive, name: str | None
 ) -> None:
     mallory.product |= {"productFilename": name}
@@ -84,7 +84,9 @@ def test_a_file_without_a_usable_name_is_left_out_or_lands_by_its_hash(
 
 
 @hostile
-def test_a_uri_from_outside_is_asked_for_as_it_is_or_refused(mallory: Mallory, archive: MastArchive, text: str) -> None:
+def test_a_uri_from_outside_is_requested_unchanged_or_rejected(
+    mallory: Mallory, archive: MastArchive, text: str
+) -> None:
     mallory.product |= {"dataURI": f"mast:HST/product/{text}/../x_drz.fits?a=b&uri=file:///etc/passwd#c"}
     products, rejections = archive.list_products(observe(archive))
     store(*products, *rejections)
@@ -94,7 +96,7 @@ def test_a_uri_from_outside_is_asked_for_as_it_is_or_refused(mallory: Mallory, a
         except DownloadError as error:
             assert error.reason == "refused"
         else:
-            (path,) = mallory.asked
+            (path,) = mallory.requested_paths
             assert parse_qs(urlsplit(path).query) == {"uri": [product.uri]}
 
 
@@ -113,12 +115,12 @@ def test_a_uri_of_another_scheme_is_refused(mallory: Mallory, archive: MastArchi
         with pytest.raises(DownloadError) as caught:
             archive.fetch_product(product)
         assert caught.value.reason == "refused"
-    assert [path for path in mallory.asked if "169.254" in path or "passwd" in path] == []
+    assert [path for path in mallory.requested_paths if "169.254" in path or "passwd" in path] == []
 
 
 @hostile
 @pytest.mark.parametrize("column", ["obs_id", "proposal_id", "target_name", "obs_title", "instrument_name", "filters"])
-def test_an_observation_of_hostile_texts_is_stored_as_text_or_left_out(
+def test_an_observation_of_hostile_texts_is_stored_as_text_or_rejected(
     mallory: Mallory, archive: MastArchive, column: str, text: str
 ) -> None:
     mallory.observation |= {column: text}
@@ -138,12 +140,12 @@ def test_a_proposal_number_from_outside_reaches_no_other_address(
     mallory: Mallory, archive: MastArchive, text: str
 ) -> None:
     mallory.observation |= {"proposal_id": text}
-    mallory.answer = send(b"", 404)
+    mallory.respond = send(b"", 404)
     numbers = [item.proposal_id.partition(":")[2] for item in observe(archive)]
     proposals, rejections = archive.fetch_proposals(numbers)
     assert proposals == []
     store(*rejections)
-    assert all(re.fullmatch(r"/hst[A-Za-z0-9/._?=-]*", path) and ".." not in path for path in mallory.asked)
+    assert all(re.fullmatch(r"/hst[A-Za-z0-9/._?=-]*", path) and ".." not in path for path in mallory.requested_paths)
 
 
 # Texts of proposals

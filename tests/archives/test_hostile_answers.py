@@ -1,4 +1,4 @@
-"""An archive that means harm: redirects to other hosts, bodies without end, bombs and headers of nonsense."""
+"""A hostile archive: redirects to other hosts, endless bodies, decompression bombs, invalid headers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from hubbleclip.archives.mast.archive import MastArchive
 from hubbleclip.core.errors import DownloadError, HubbleclipError
 from tests.archives.conftest import FETCH, archive_at
-from tests.archives.hostile_server import FITS, Mallory, Running, product_of, send
+from tests.archives.hostile_server import FITS, Mallory, RecordingServer, product_of, send
 
 
 @pytest.fixture
@@ -27,8 +27,8 @@ def archive(mallory: Mallory, tmp_path: Path) -> MastArchive:
 
 
 @pytest.fixture
-def witness() -> Iterator[Running]:
-    with Running() as server:
+def witness() -> Iterator[RecordingServer]:
+    with RecordingServer() as server:
         yield server
 
 
@@ -40,27 +40,27 @@ def witness() -> Iterator[Running]:
      "file:///etc/passwd", "ftp://127.0.0.1/x", "http://user@127.0.0.1:{port}/x", "\\\\localhost:{port}\\x", "http://", "http://["],
 )  # fmt: skip
 def test_a_redirect_to_another_host_is_refused_and_never_followed(
-    mallory: Mallory, archive: MastArchive, witness: Running, location: str
+    mallory: Mallory, archive: MastArchive, witness: RecordingServer, location: str
 ) -> None:
     product = product_of(archive)
-    mallory.answer = send(b"", 302, Location=location.format(port=witness.port))
+    mallory.respond = send(b"", 302, Location=location.format(port=witness.port))
     with pytest.raises(DownloadError):
         archive.fetch_product(product)
-    assert witness.asked == []
+    assert witness.requested_paths == []
 
 
 def test_redirects_in_a_circle_end(mallory: Mallory, archive: MastArchive) -> None:
     product = product_of(archive)
-    mallory.answer = send(b"", 302, Location="/again")
+    mallory.respond = send(b"", 302, Location="/again")
     with pytest.raises(DownloadError):
         archive.fetch_product(product)
-    assert len(mallory.asked) < 30
+    assert len(mallory.requested_paths) < 30
 
 
 def pour(num_sent: list[int], **headers: str) -> Callable[[BaseHTTPRequestHandler], None]:
-    """An answer without end, until the client hangs up."""
+    """A response without end, until the client hangs up."""
 
-    def answer(handler: BaseHTTPRequestHandler) -> None:
+    def respond(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(200)
         for name, value in headers.items():
             handler.send_header(name.replace("_", "-"), value)
@@ -73,7 +73,7 @@ def pour(num_sent: list[int], **headers: str) -> Callable[[BaseHTTPRequestHandle
         except OSError:
             pass
 
-    return answer
+    return respond
 
 
 @pytest.mark.parametrize("headers", [{"Content_Length": "10000000000"}, {}, {"Content_Length": "1" * 400}])
@@ -83,7 +83,7 @@ def test_a_file_larger_than_was_listed_is_not_fetched(
     mallory.product |= {"size": len(FITS)}
     product = product_of(archive)
     num_sent = [0]
-    mallory.answer = pour(num_sent, **headers)
+    mallory.respond = pour(num_sent, **headers)
     with pytest.raises(HubbleclipError):
         archive.fetch_product(product)
     assert num_sent[0] < 50_000_000
@@ -100,14 +100,14 @@ def packed_zeros(num_mb: int) -> bytes:
 def test_a_gzip_bomb_is_refused(mallory: Mallory, archive: MastArchive) -> None:
     mallory.product |= {"productFilename": "ibol02010_drz.fits.gz"}
     product = product_of(archive)
-    mallory.answer = send(packed_zeros(60))
+    mallory.respond = send(packed_zeros(60))
     with pytest.raises(DownloadError):
         archive.fetch_product(product)
 
 
 def test_a_bomb_by_content_encoding_is_not_unpacked(mallory: Mallory, archive: MastArchive, tmp_path: Path) -> None:
     product = product_of(archive)
-    mallory.answer = send(packed_zeros(60), Content_Encoding="gzip")
+    mallory.respond = send(packed_zeros(60), Content_Encoding="gzip")
     with pytest.raises(DownloadError):
         archive.fetch_product(product)
     assert sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) < 50_000_000
@@ -122,7 +122,7 @@ def test_a_nonsensical_header_ends_in_a_file_or_a_typed_error(
     mallory: Mallory, archive: MastArchive, headers: dict[str, str]
 ) -> None:
     product = product_of(archive)
-    mallory.answer = send(FITS, **headers)
+    mallory.respond = send(FITS, **headers)
     try:
         file = archive.fetch_product(product)
     except HubbleclipError:

@@ -174,7 +174,7 @@ def test_a_missing_folder_is_one_line_that_names_the_setting(tmp_path: Path) -> 
             open_archive(ArchiveSettings(name="local", **settings), FetchSettings(), Layout(tmp_path))
 
 
-def test_a_proposals_file_that_is_no_json_names_the_line(tmp_path: Path) -> None:
+def test_a_proposals_file_that_is_not_json_names_the_line(tmp_path: Path) -> None:
     write_fits(tmp_path / "a.fits")
     (tmp_path / "proposals.jsonl").write_text('{"title": "x"}\n[1]\n')
     with pytest.raises(SettingsError, match="line 2"):
@@ -209,7 +209,7 @@ def test_titles_say_only_what_is_known() -> None:
     assert title_of("a_b", None, ("F1", "F2"), "M 1") == "M 1 in F1 and F2"
 
 
-def test_dates_of_the_old_form_are_left_out() -> None:
+def test_dates_of_the_old_form_are_ignored() -> None:
     assert start_of({"DATE-OBS": "19/05/94"}) is None
     assert start_of({"DATE-OBS": "2000-01-01"}) == 51544.0
     assert start_of({"EXPSTART": 50000.25, "DATE-OBS": "2000-01-01"}) == 50000.25
@@ -228,7 +228,7 @@ def test_a_picture_finds_its_caption_by_its_name(tmp_path: Path) -> None:
     assert (proposal.title, proposal.abstract) == ("Stellar cocoon", "A dying star.")
 
 
-def test_a_file_that_is_written_anew_is_told_as_another_version(tmp_path: Path) -> None:
+def test_a_rewritten_file_has_another_version(tmp_path: Path) -> None:
     path = write_fits(tmp_path / "a.fits")
     first = local(tmp_path)
     (before,), (old,) = observations_of(first), products_of(first)

@@ -1,4 +1,4 @@
-"""What several sources say of one proposal, settled by a written order."""
+"""Texts of one proposal from several sources, merged by a fixed priority."""
 
 from __future__ import annotations
 
@@ -7,7 +7,16 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubbleclip.archives.stsci.merging import ADS, APT, BULK, LISTING, MAX_TOLD_CHARS, ORDERS, PAGE, merge
+from hubbleclip.archives.stsci.merging import (
+    ADS,
+    APT,
+    BULK,
+    FIELD_PRIORITIES,
+    LISTING,
+    MAX_PROVENANCE_CHARS,
+    PAGE,
+    merge,
+)
 from hubbleclip.archives.stsci.parsers import ProposalText
 
 WORDS = st.none() | st.sampled_from(["a", "b", "long " * 60])
@@ -17,7 +26,7 @@ TEXTS = st.builds(
 )  # fmt: skip
 
 
-def test_each_field_comes_from_the_first_source_of_its_order() -> None:
+def test_each_field_comes_from_the_first_source_of_its_priority() -> None:
     apt = ProposalText(number="1", title="From APT", cycle=20)
     bulk = ProposalText(number="1", title="From the list", cycle=21, abstract="Text.")
     merged = merge("1", {BULK: bulk, APT: apt})
@@ -36,20 +45,20 @@ def test_the_provenance_is_compact_and_sorted() -> None:
     )
 
 
-def test_a_long_value_that_was_passed_over_is_told_in_short() -> None:
+def test_a_long_value_that_was_not_used_is_truncated_in_the_provenance() -> None:
     texts = {APT: ProposalText(number="1", abstract="x"), BULK: ProposalText(number="1", abstract="y" * 500)}
-    assert json.loads(merge("1", texts).provenance)["abstract"]["other"][BULK] == "y" * MAX_TOLD_CHARS + "…"
+    assert json.loads(merge("1", texts).provenance)["abstract"]["other"][BULK] == "y" * MAX_PROVENANCE_CHARS + "…"
 
 
-def test_nothing_said_merges_to_nothing() -> None:
+def test_no_texts_merge_to_an_empty_text() -> None:
     merged = merge("1", {})
     assert (merged.text, merged.source, merged.provenance) == (ProposalText(number="1"), "", "{}")
 
 
-def test_every_order_names_every_source_with_a_reason() -> None:
-    for order in ORDERS.values():
-        assert sorted(order.sources) == sorted((APT, BULK, LISTING, PAGE, ADS))
-        assert order.reason
+def test_every_priority_names_every_source_with_a_reason() -> None:
+    for priority in FIELD_PRIORITIES.values():
+        assert sorted(priority.sources) == sorted((APT, BULK, LISTING, PAGE, ADS))
+        assert priority.reason
 
 
 @given(st.dictionaries(st.sampled_from([APT, BULK, LISTING, PAGE, ADS]), TEXTS), st.randoms())

@@ -152,10 +152,10 @@ def test_a_content_that_is_remembered_is_not_fetched_under_another_name(simulato
     archive = archive_at(simulator, tmp_path)
     products, _ = archive.list_products([item for page in archive.query_observations(0) for item in page])
     first = archive.fetch_product(products[0])
-    archive.remember(lambda *told: {(first.etag, first.size_bytes): "0" * 64}.get(told))
+    archive.set_file_lookup(lambda *told: {(first.etag, first.size_bytes): "0" * 64}.get(told))
     assert archive.fetch_product(products[0]).sha256 == first.sha256, "a file that is gone is fetched"
     path = Layout(tmp_path).product("1" * 64, first.file_name)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(bytes(first.size_bytes or 0))
-    archive.remember(lambda *told: {(first.etag, first.size_bytes): "1" * 64}.get(told))
+    archive.set_file_lookup(lambda *told: {(first.etag, first.size_bytes): "1" * 64}.get(told))
     assert archive.fetch_product(products[0]).sha256 == "1" * 64

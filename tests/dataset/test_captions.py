@@ -28,7 +28,7 @@ def test_captions_come_clean_and_in_the_order_asked_for():
 
 
 @pytest.mark.parametrize("lost", [None, "", " \n "])
-def test_a_kind_without_text_is_left_out(lost):
+def test_a_kind_without_text_is_skipped(lost):
     assert [c.kind for c in make_captions(proposal(abstract=lost), ["abstract", "title"])] == ["title"]
 
 

@@ -3,10 +3,10 @@ from dataclasses import replace
 import pytest
 from sky_cases import proposal
 
-from hubbleclip.dataset.splits.continuations import continuation_links, named_numbers, same_pi, title_stem
+from hubbleclip.dataset.splits.continuations import continuation_links, referenced_programmes, same_pi, title_stem
 
 
-def told(number, title, abstract="", pi=None):
+def programme(number, title, abstract="", pi=None):
     return replace(proposal(f"hst:{number}", abstract), number=str(number), title=title, pi=pi)
 
 
@@ -50,16 +50,19 @@ def test_a_numeral_that_names_something_parts_two_titles(one, other):
 
 
 def test_one_series_is_linked_whoever_leads_it():
-    first, second = told(1, "Disks around old stars", pi="A. Able"), told(2, "Disks around old stars II", pi="B. Best")
+    first, second = (
+        programme(1, "Disks around old stars", pi="A. Able"),
+        programme(2, "Disks around old stars II", pi="B. Best"),
+    )
     assert pairs(first, second) == {("hst:1", "hst:2", "title")}
 
 
 def test_a_title_of_two_words_links_nothing():
-    assert pairs(told(1, "Dark Monitor"), told(2, "Dark Monitor II")) == set()
+    assert pairs(programme(1, "Dark Monitor"), programme(2, "Dark Monitor II")) == set()
 
 
 def test_archives_are_not_mixed():
-    one, other = told(1, "Disks around old stars"), told(2, "Disks around old stars")
+    one, other = programme(1, "Disks around old stars"), programme(2, "Disks around old stars")
     assert pairs(one, replace(other, archive="jwst")) == set()
 
 
@@ -79,26 +82,29 @@ def test_archives_are_not_mixed():
     ],
 )
 def test_numbers_of_programmes_in_a_text(text, continued, named):
-    assert named_numbers(text) == (continued, named)
+    assert referenced_programmes(text) == (continued, named)
 
 
 def test_a_continued_number_links_whoever_leads():
-    assert pairs(told(9146, "One thing here", pi="A"), told(9999, "Another thing here: continuation of 9146")) == {
-        ("hst:9146", "hst:9999", "number")
-    }
+    assert pairs(
+        programme(9146, "One thing here", pi="A"), programme(9999, "Another thing here: continuation of 9146")
+    ) == {("hst:9146", "hst:9999", "number")}
 
 
 def test_two_that_continue_an_absent_third_are_linked():
     assert pairs(
-        told(1001, "One of many", "A continuation of 2565."), told(1002, "Two", "A continuation of 2565.")
+        programme(1001, "One of many", "A continuation of 2565."), programme(1002, "Two", "A continuation of 2565.")
     ) == {("hst:1001", "hst:1002", "number")}
 
 
 @pytest.mark.parametrize(("pi", "linked"), [("Jane T. Doe", True), ("J. Doe", True), ("Jim Roe", False), (None, False)])
 def test_a_number_named_in_passing_links_only_the_same_pi(pi, linked):
-    first, second = told(5555, "First of two works", pi="Jane Doe"), told(6666, "Other", "As in GO 5555 we see.", pi=pi)
+    first, second = (
+        programme(5555, "First of two works", pi="Jane Doe"),
+        programme(6666, "Other", "As in GO 5555 we see.", pi=pi),
+    )
     assert bool(pairs(first, second)) == linked
 
 
 def test_unknown_pis_are_not_the_same():
-    assert not same_pi(told(1, "a"), told(2, "b"))
+    assert not same_pi(programme(1, "a"), programme(2, "b"))

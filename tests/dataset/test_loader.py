@@ -8,8 +8,8 @@ import numpy as np
 import open_clip
 import pytest
 import torch
-from made_samples import make_samples_with_pngs
 from PIL import Image
+from synthetic_samples import make_samples_with_pngs
 
 from hubbleclip.config.settings import ShardSettings, TrainSettings
 from hubbleclip.core.errors import DatasetError
@@ -32,8 +32,8 @@ PARTS = ("tiles_b1ss", "theta_b23", "gain_b", "tokens_bl", "group_ids_b2")
 def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, bytes]]:
     samples, pngs = make_samples_with_pngs()
     root = tmp_path_factory.mktemp("datasets")
-    made = build_dataset(samples, pngs.__getitem__, root, ShardSettings(), contract_version="1", code_version="test")
-    return root / made.dataset.digest, pngs
+    result = build_dataset(samples, pngs.__getitem__, root, ShardSettings(), contract_version="1", code_version="test")
+    return root / result.dataset.digest, pngs
 
 
 def open_batches(folder: Path, settings: TrainSettings = SETTINGS, **options):
@@ -58,7 +58,7 @@ def test_tiles_are_reduced_by_area(built) -> None:
     folder, pngs = built
     tiles = open_split(read_dataset(folder), "val")
     whole = np.asarray(Image.open(io.BytesIO(pngs[tiles.rows[0]["tile_id"]]))).astype(float)
-    assert np.abs(tiles.read_levels(0, 4) - whole.reshape(4, 4, 4, 4).mean((1, 3))).max() <= 1
+    assert np.abs(tiles.read_one_tile(0, 4) - whole.reshape(4, 4, 4, 4).mean((1, 3))).max() <= 1
 
 
 def test_a_batch_depends_on_seed_and_step_only(built) -> None:
@@ -83,15 +83,15 @@ def threads_of_loader() -> list[str]:
 
 def test_batches_that_are_kept_never_change(built) -> None:
     batches = open_batches(built[0], SETTINGS.model_copy(update={"workers": 2}), cache_bytes=0)
-    kept, copies = [], []
+    loaded, copies = [], []
     for batch in iterate_batches(batches, 0, pin=False):
-        kept.append(batch)
+        loaded.append(batch)
         copies.append(TrainBatch(*(part.clone() for part in batch)))
-    assert len(kept) == 6
-    assert all(same(one, other) for one, other in zip(kept, copies, strict=True))
+    assert len(loaded) == 6
+    assert all(same(one, other) for one, other in zip(loaded, copies, strict=True))
 
 
-def test_who_stops_early_leaves_no_thread(built) -> None:
+def test_stopping_early_leaves_no_thread(built) -> None:
     loaded = iterate_batches(open_batches(built[0], SETTINGS.model_copy(update={"workers": 2})), 0, pin=False)
     next(loaded)
     assert threads_of_loader()
@@ -119,7 +119,7 @@ def test_ranks_share_one_batch(built) -> None:
 def test_tiles_read_from_the_shard_equal_the_cached(built) -> None:
     batches = open_batches(built[0])
     rows = np.array([0, 3, 1])
-    assert np.array_equal(batches.cached[rows], np.stack([batches.tiles.read_levels(r, 16) for r in rows]))
+    assert np.array_equal(batches.cached[rows], np.stack([batches.tiles.read_one_tile(r, 16) for r in rows]))
 
 
 def words(batches, step: int) -> list[str]:
@@ -130,7 +130,7 @@ def test_texts_are_those_of_the_tile(built) -> None:
     settings = SETTINGS.model_copy(update={"full_abstract_share": 1.0})
     batches = open_batches(built[0], settings)
     for step in range(6):
-        for row, text in zip(batches.order.rows(step), words(batches, step), strict=True):
+        for row, text in zip(batches.sampler.rows(step), words(batches, step), strict=True):
             assert text.split("proposal ")[1].split(" ")[0] == batches.tiles.rows[row]["proposal_id"].split(":")[1]
 
 
@@ -138,7 +138,7 @@ def test_shuffled_pairs_never_keep_a_group_with_its_own_text(built) -> None:
     settings = SETTINGS.model_copy(update={"full_abstract_share": 1.0, "shuffled": True})
     batches, partners = open_batches(built[0], settings), {}
     for step in range(6):
-        for row, text in zip(batches.order.rows(step), words(batches, step), strict=True):
+        for row, text in zip(batches.sampler.rows(step), words(batches, step), strict=True):
             own, seen = batches.tiles.rows[row]["proposal_id"].split(":")[1], text.split("proposal ")[1].split(" ")[0]
             assert own != seen
             assert partners.setdefault(own, seen) == seen
@@ -150,23 +150,23 @@ def test_a_sentence_that_all_proposals_share_leaves_their_other_texts_apart(buil
     captions = [[f"Hubble looks again. This is number {group}."] for group in batches.tiles.group_n]
     batches.tiles.__dict__["captions"] = captions
     ids = batches[0].group_ids_b2
-    groups, said = ids[:, 0], words(batches, 0)
-    assert {groups[row].item() for row, text in enumerate(said) if "number" not in text} == set(
+    groups, texts = ids[:, 0], words(batches, 0)
+    assert {groups[row].item() for row, text in enumerate(texts) if "number" not in text} == set(
         range(batches.tiles.num_groups)
     )
     positive = (ids[:, None] == ids[None, :]).any(dim=2)
-    equal = torch.tensor([[one == other for other in said] for one in said])
+    equal = torch.tensor([[one == other for other in texts] for one in texts])
     assert torch.equal(positive, equal | (groups[:, None] == groups[None, :]))
     assert not positive.all()
 
 
 def test_one_group_is_refused(tmp_path) -> None:
     samples, pngs = make_samples_with_pngs(4, 1)
-    made = build_dataset(
+    result = build_dataset(
         samples, pngs.__getitem__, tmp_path, ShardSettings(), contract_version="1", code_version="test"
     )
     with pytest.raises(DatasetError, match="1 proposal group"):
-        open_batches(tmp_path / made.dataset.digest)
+        open_batches(tmp_path / result.dataset.digest)
 
 
 def test_a_damaged_tile_is_named(built, tmp_path) -> None:
@@ -174,7 +174,7 @@ def test_a_damaged_tile_is_named(built, tmp_path) -> None:
     tiles = open_split(info, "train")
     address, offset, length = tiles.spans[0]
     with pytest.raises(DatasetError, match=tiles.rows[0]["tile_id"]):
-        replace(tiles, spans=[(address, offset + 7, length)]).read_levels(0, 16)
+        replace(tiles, spans=[(address, offset + 7, length)]).read_one_tile(0, 16)
 
 
 def test_every_flipped_bit_that_makes_a_tile_unreadable_names_the_tile(built) -> None:
@@ -184,7 +184,7 @@ def test_every_flipped_bit_that_makes_a_tile_unreadable_names_the_tile(built) ->
         damaged = bytearray(picture)
         damaged[place // 8] ^= 1 << place % 8
         try:
-            tiles._levels(0, bytes(damaged), 16)
+            tiles._decode(0, bytes(damaged), 16)
         except DatasetError as error:
             assert tiles.rows[0]["tile_id"] in str(error)
             refused += 1

@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 
 import pytest
-from made_samples import make_samples_with_pngs, moved
+from synthetic_samples import make_samples_with_pngs, moved
 
 from hubbleclip.config.settings import ShardSettings
 from hubbleclip.dataset.build import build_dataset, read_dataset

@@ -8,7 +8,7 @@ from sky_cases import proposal, square, tile
 from hubbleclip.config.settings import SplitSettings, read_settings
 from hubbleclip.core.errors import SettingsError
 from hubbleclip.dataset.splits.assign import assign_splits
-from hubbleclip.dataset.splits.schemes import CHANGED, SCHEMES, SPANS, UNKNOWN
+from hubbleclip.dataset.splits.schemes import GROUP_CHANGED, MIXED_GROUP, SCHEMES, UNKNOWN
 
 BY_INSTRUMENT = SplitSettings(scheme="instrument", test_instruments=("WFPC2*",), val_share=0.3)
 BY_CYCLE = SplitSettings(scheme="cycle", test_from_cycle=20, val_share=0.3)
@@ -28,7 +28,7 @@ def split(tiles, proposals, wanted, existing=None):
     return existing | {plan.tile_id: plan for plan in plans}
 
 
-def told(plans, one):
+def outcome(plans, one):
     return plans[one.tile_id].split, plans[one.tile_id].reason
 
 
@@ -47,40 +47,40 @@ def test_by_cycle_test_has_the_new_cycles_and_train_the_old():
     assert [plans[t.tile_id].split == "test" for t in tiles] == [i >= 10 for i in range(20)]
 
 
-def test_what_a_test_group_has_of_the_other_kind_is_left_out():
+def test_other_tiles_of_a_test_group_are_excluded():
     tiles = [shot("a", "p", "WFPC2"), shot("b", "p", "ACS/WFC")]
     plans = split(tiles, [], BY_INSTRUMENT)
-    assert [told(plans, one) for one in tiles] == [("test", None), ("excluded", SPANS)]
+    assert [outcome(plans, one) for one in tiles] == [("test", None), ("excluded", MIXED_GROUP)]
 
 
-def test_an_old_proposal_with_a_new_continuation_is_left_out_of_train():
+def test_an_old_proposal_with_a_new_continuation_is_excluded_from_train():
     text = " ".join(f"word{i}" for i in range(60))
     proposals = [of_cycle("old", 10, text), of_cycle("new", 25, f"{text} more")]
     tiles = [shot("a", "old"), shot("b", "new")]
     plans = split(tiles, proposals, BY_CYCLE)
-    assert [told(plans, one) for one in tiles] == [("excluded", SPANS), ("test", None)]
+    assert [outcome(plans, one) for one in tiles] == [("excluded", MIXED_GROUP), ("test", None)]
 
 
 @pytest.mark.parametrize("wanted", [BY_INSTRUMENT, BY_CYCLE])
-def test_a_tile_of_which_nothing_is_known_is_left_out(wanted):
+def test_a_tile_without_instrument_or_cycle_is_excluded(wanted):
     one = shot("a", "p")
-    assert told(split([one], [of_cycle("p", None)], wanted), one) == ("excluded", UNKNOWN)
+    assert outcome(split([one], [of_cycle("p", None)], wanted), one) == ("excluded", UNKNOWN)
 
 
 def test_the_sky_guard_applies_between_instruments():
     at = square(5, 5, 20)
     tiles = [shot("a", "p", "WFPC2", at), shot("b", "q", "ACS/WFC", at)]
     plans = split(tiles, [], BY_INSTRUMENT)
-    assert [told(plans, one) for one in tiles] == [("test", None), ("excluded", "sky_guard:overlap")]
+    assert [outcome(plans, one) for one in tiles] == [("test", None), ("excluded", "sky_guard:overlap")]
 
 
-def test_a_train_group_that_goes_on_in_a_test_cycle_keeps_its_tiles_and_lends_none_to_test():
+def test_a_train_group_continued_in_a_test_cycle_keeps_its_tiles_and_adds_none_to_test():
     text = " ".join(f"word{i}" for i in range(60))
     wanted = BY_CYCLE.model_copy(update={"val_share": 0.0})
     old, new = shot("a", "old"), shot("b", "new")
     first = split([old], [of_cycle("old", 10, text)], wanted)
     both = split([old, new], [of_cycle("old", 10, text), of_cycle("new", 25, text)], wanted, first)
-    assert [told(both, one) for one in (old, new)] == [("train", None), ("excluded", CHANGED)]
+    assert [outcome(both, one) for one in (old, new)] == [("train", None), ("excluded", GROUP_CHANGED)]
 
 
 @settings(deadline=None, max_examples=40)

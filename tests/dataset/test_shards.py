@@ -16,9 +16,9 @@ import pytest
 import webdataset
 from hypothesis import given
 from hypothesis import strategies as st
-from made_samples import make_png, make_sample, make_samples_with_pngs, moved
 from open_clip_train import data as open_clip_data
 from PIL import Image
+from synthetic_samples import make_png, make_sample, make_samples_with_pngs, moved
 from webdataset.tariterators import tar_file_expander
 
 from hubbleclip.config.settings import ShardSettings
@@ -26,7 +26,7 @@ from hubbleclip.core.errors import DatasetError
 from hubbleclip.core.records import to_row
 from hubbleclip.dataset.build import build_dataset, inputs_digest, plan_shards, read_dataset
 from hubbleclip.dataset.manifest import SPLITS
-from hubbleclip.dataset.shard_writer import cut_evenly, interleave, packed_bytes, sidecar, write_tar
+from hubbleclip.dataset.shard_writer import interleave, packed_size_bytes, partition_evenly, sidecar, write_tar
 from hubbleclip.dataset.verify import verify_dataset
 
 SETTINGS = ShardSettings()
@@ -187,10 +187,10 @@ def test_the_inputs_digest_sees_the_settings():
 
 
 class KilledError(Exception):
-    """Stands for a kill: nothing in the library catches it."""
+    """Simulates a kill: nothing in the library catches it."""
 
 
-def test_a_killed_build_goes_on_with_the_shards_it_has(tmp_path):
+def test_a_killed_build_resumes_with_its_shards(tmp_path):
     samples, pngs = large_samples()
     settings = ShardSettings(max_mb=1)
     sizes = {tile_id: len(png) for tile_id, png in pngs.items()}
@@ -250,7 +250,7 @@ def test_shards_hold_the_size_and_are_nearly_equal(tmp_path):
 @pytest.mark.parametrize("spare_bytes", [0, 512, 1024, 5000, 10240])
 def test_the_end_of_a_tar_counts_in_its_size(tmp_path, spare_bytes):
     samples, pngs = make_samples_with_pngs(8, 1)
-    sizes = {s.tile_id: packed_bytes(s, len(sidecar(s)), len(pngs[s.tile_id])) for s in samples}
+    sizes = {s.tile_id: packed_size_bytes(s, len(sidecar(s)), len(pngs[s.tile_id])) for s in samples}
     max_bytes = sum(sizes.values()) + spare_bytes
     for name, part in plan_shards(samples, sizes, max_bytes, dict.fromkeys(SPLITS, 0)).items():
         write_tar(tmp_path / name, part, pngs.__getitem__)
@@ -259,7 +259,7 @@ def test_the_end_of_a_tar_counts_in_its_size(tmp_path, spare_bytes):
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=9), st.integers(1, 20))
 def test_cuts_are_the_best_of_all_possible_cuts(sizes, most):
-    ends = cut_evenly(sizes, most)
+    ends = partition_evenly(sizes, most)
     sums = [sum(sizes[a:b]) for a, b in itertools.pairwise([0, *ends])]
     limit = max(most, *sizes)
     all_cuts = [
@@ -287,14 +287,14 @@ def test_small_proposals_are_spread_among_the_tiles_of_a_large_one():
     assert min(small) >= 8
 
 
-def test_a_tile_out_of_every_split_stays_out(tmp_path):
+def test_an_excluded_tile_is_not_packed(tmp_path):
     samples, pngs = make_samples_with_pngs()
     built = build([moved(samples[0], "excluded"), *samples[1:]], pngs, tmp_path)
     assert built.dataset.num_samples == 39
     assert samples[0].tile_id not in {p.tile_id for p in built.placements}
 
 
-def test_an_empty_split_is_allowed_and_said(tmp_path, caplog):
+def test_an_empty_split_is_allowed_and_logged(tmp_path, caplog):
     samples, pngs = make_samples_with_pngs()
     with caplog.at_level(logging.WARNING):
         built = build([s for s in samples if s.split != "val"], pngs, tmp_path)
@@ -381,7 +381,7 @@ def test_a_dataset_can_be_moved(built, tmp_path):
     assert verify_dataset(tmp_path / "elsewhere").digest == built[3].dataset.digest
 
 
-def test_a_folder_that_lost_its_description_is_built_anew(built, tmp_path):
+def test_a_folder_that_lost_its_description_is_rebuilt(built, tmp_path):
     samples, pngs, folder, dataset = built
     before = contents(folder)
     (folder / "dataset.json").unlink()

@@ -4,14 +4,14 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_samples import make_sample
+from synthetic_samples import make_sample
 
 from hubbleclip.core.records import to_row
 from hubbleclip.dataset.shard_writer import canonical_json, sidecar
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_what_json_cannot_say_is_refused(value):
+def test_values_that_json_cannot_represent_are_refused(value):
     sample = replace(make_sample(0, 0, b""), ra_deg=value)
     with pytest.raises(ValueError, match="JSON"):
         sidecar(sample)

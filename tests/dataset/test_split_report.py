@@ -8,7 +8,7 @@ from hubbleclip.config.settings import SplitSettings
 from hubbleclip.core.records import SplitAssignment
 from hubbleclip.dataset.splits.assign import LeakReport, assign_splits
 from hubbleclip.dataset.splits.continuations import Link
-from hubbleclip.dataset.splits.report import EXCLUDED_TILES, LINKS, leak_line, lineage, split_report, split_tables
+from hubbleclip.dataset.splits.report import EXCLUDED_TILES, LINKS, leak_summary, lineage, split_report, split_tables
 
 SETTINGS = SplitSettings()
 LEAK = LeakReport(num_train=200, num_shared_abstract=150, num_overlap=40, num_moving_target=3, num_leaking=160)
@@ -19,8 +19,8 @@ def plan(one, split, group="g", reason=None):
     return SplitAssignment(tile_id=one.tile_id, group_id=group, split=split, reason=reason)
 
 
-def made():
-    """Four tiles: two of WFC3 in train, one in test, one of ACS left out."""
+def small_split():
+    """Four tiles: two of WFC3 in train, one in test, one of ACS excluded."""
     tiles = [tile(i, f"p{i // 2}") for i in range(4)]
     tiles[3] = replace(tiles[3], instrument="ACS/WFC")
     proposals = {"p0": replace(proposal("p0"), category="STARS"), "p1": proposal("p1")}
@@ -31,7 +31,7 @@ def made():
 
 
 def reported():
-    return split_report(*made(), links=[LINK], leak=LEAK, settings=SETTINGS)
+    return split_report(*small_split(), links=[LINK], leak=LEAK, settings=SETTINGS)
 
 
 def test_the_report_counts_tiles_proposals_and_groups_of_each_split():
@@ -65,8 +65,8 @@ def test_the_report_is_plain_json_with_reasons_links_leak_and_wanted_shares():
     assert report["wanted_share"] == {"train": 0.9, "val": 0.05, "test": 0.05}
 
 
-def test_tiles_left_out_are_listed_with_their_reason():
-    tiles, _, _, plans = made()
+def test_excluded_tiles_are_listed_with_their_reason():
+    tiles, _, _, plans = small_split()
     (row,) = split_tables(tiles, plans, [LINK])[EXCLUDED_TILES].to_pylist()
     assert row == {
         "tile_id": tiles[3].tile_id, "group_id": "h", "proposal_id": "p1", "reason": "sky_guard:overlap",
@@ -74,15 +74,15 @@ def test_tiles_left_out_are_listed_with_their_reason():
 
 
 def test_each_link_is_listed_with_its_reason():
-    tiles, _, _, plans = made()
+    tiles, _, _, plans = small_split()
     assert split_tables(tiles, plans, [LINK])[LINKS].to_pylist() == [
         {"one": "p0", "other": "p1", "reason": "title", "detail": "a stem"}
     ]
 
 
-def test_the_leak_is_told_in_one_line():
-    assert "80%" in leak_line(LEAK)
-    assert "\n" not in leak_line(LEAK)
+def test_the_leak_summary_is_one_line():
+    assert "80%" in leak_summary(LEAK)
+    assert "\n" not in leak_summary(LEAK)
 
 
 @pytest.mark.parametrize("change", [{"val_share": 0.2}, {"salt": "other"}, {"guard_arcsec": 9.0}])

@@ -10,7 +10,7 @@ from hubbleclip.config.settings import SplitSettings
 from hubbleclip.core.records import SplitAssignment
 from hubbleclip.dataset.splits.assign import GROUP_CONFLICT, assign_splits, draw_splits, leak_report
 from hubbleclip.dataset.splits.near_duplicates import group_id
-from hubbleclip.dataset.splits.sky_guard import normal_target
+from hubbleclip.dataset.splits.sky_guard import normalise_target_name
 
 SETTINGS = SplitSettings(val_share=0.2, test_share=0.2, guard_arcsec=2.0, field_share=0.0)
 
@@ -109,7 +109,7 @@ def test_the_order_of_the_tiles_plays_no_part(drawn, rng):
 
 @settings(deadline=None, max_examples=40)
 @given(CROWDED)
-def test_only_what_clashes_is_excluded(drawn):
+def test_only_conflicting_tiles_are_excluded(drawn):
     tiles, observations = crowded_sky(drawn)
     plans = by_tile(assign_splits(tiles, observations, proposals_of(tiles), {}, SETTINGS))
     for t in tiles:
@@ -178,7 +178,7 @@ def test_a_moving_target_is_guarded_by_name_and_not_by_place():
     [("Jupiter-North_Pole", "JUPITER"), ("KBO 12", "KBO12"), ("kbo-12", "KBO12"), ("COMET-IO-1", "IO"), ("--", "")],
 )  # fmt: skip
 def test_names_of_moving_targets(name, normal):
-    assert normal_target(name) == normal
+    assert normalise_target_name(name) == normal
 
 
 def test_a_tile_without_wcs_or_with_a_broken_one_has_no_place():

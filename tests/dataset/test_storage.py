@@ -1,4 +1,4 @@
-"""Datasets behind a URL: a local S3 server, and what is said when it cannot be reached."""
+"""Datasets behind a URL: a local S3 server, and the errors when it cannot be reached."""
 
 import json
 import multiprocessing
@@ -8,14 +8,14 @@ import open_clip
 import pytest
 import torch
 import webdataset
-from made_samples import make_samples_with_pngs
+from synthetic_samples import make_samples_with_pngs
 
 from hubbleclip.config.settings import ShardSettings, TrainSettings
 from hubbleclip.core.errors import DatasetError
 from hubbleclip.dataset.build import build_dataset, read_dataset
 from hubbleclip.dataset.loader import iterate_batches, iterate_eval_images, open_split, open_train_batches
 from hubbleclip.dataset.publish import publish
-from hubbleclip.dataset.storage import storage_of
+from hubbleclip.dataset.storage import open_storage
 from hubbleclip.dataset.verify import find_faults
 from hubbleclip.training.loop import train
 from tests.archives.s3_servers import BUCKET, s3_of_the_environment
@@ -27,7 +27,7 @@ TOKENIZER = open_clip.SimpleTokenizer(context_length=16)
 
 @pytest.fixture(scope="module")
 def local(tmp_path_factory):
-    """Two nights, so that some shards stand in another folder."""
+    """Two nights, so that some shards are in another folder."""
     root, (samples, pngs) = tmp_path_factory.mktemp("datasets"), make_samples_with_pngs()
     for num in (25, 40):
         built = build_dataset(
@@ -49,11 +49,11 @@ def test_a_dataset_in_s3_reads_as_the_folder_it_was_published_from(local, remote
     assert there.manifest.equals(here.manifest)
     for split in ("train", "val", "test"):
         one, other = open_split(here, split), open_split(there, split)
-        assert np.array_equal(one.read_all(16), other.read_all(16))
+        assert np.array_equal(one.read_all_tiles(16), other.read_all_tiles(16))
         both = zip(iterate_eval_images(one, 8, 3), iterate_eval_images(other, 8, 3), strict=True)
         assert all(torch.equal(a, b) for a, b in both)
     tile_ids = here.manifest["tile_id"].to_pylist()[::-7]
-    assert there.read_pictures(tile_ids) == here.read_pictures(tile_ids)
+    assert there.read_tile_images(tile_ids) == here.read_tile_images(tile_ids)
 
 
 @pytest.mark.slow
@@ -91,7 +91,7 @@ def test_a_dataset_in_s3_is_verified_and_published_once(local, remote):
 
 @pytest.mark.slow
 def test_a_url_without_a_dataset_says_so(remote):
-    with pytest.raises(DatasetError, match="no dataset"):
+    with pytest.raises(DatasetError, match="not a dataset"):
         read_dataset(f"s3://{BUCKET}/nothing")
 
 
@@ -109,12 +109,12 @@ def test_an_endpoint_that_does_not_answer_is_one_line(monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:
-        told = pool.apply(_told, ("s3://bucket/datasets",))
-    assert "cannot be reached" in told
-    assert "\n" not in told
+        message = pool.apply(_error_of, ("s3://bucket/datasets",))
+    assert "cannot be reached" in message
+    assert "\n" not in message
 
 
-def _told(place):
+def _error_of(place):
     try:
         read_dataset(place)
     except DatasetError as error:
@@ -128,7 +128,7 @@ def test_s3_without_its_library_says_what_to_install(monkeypatch):
 
     monkeypatch.setattr("fsspec.filesystem", refuse)
     with pytest.raises(DatasetError, match=r"pip install 'hubbleclip\[cloud\]'"):
-        storage_of("s3://bucket/x").read("s3://bucket/x/dataset.json")
+        open_storage("s3://bucket/x").read("s3://bucket/x/dataset.json")
 
 
 def test_an_unknown_kind_of_url_is_refused():
@@ -138,7 +138,7 @@ def test_an_unknown_kind_of_url_is_refused():
 
 def test_any_fsspec_url_serves(local):
     there = read_dataset(f"file://{local}")
-    assert open_split(there, "test").read_all(16).shape == (8, 16, 16)
+    assert open_split(there, "test").read_all_tiles(16).shape == (8, 16, 16)
 
 
 def test_an_old_and_a_new_folder_are_streamed_by_their_addresses(local):

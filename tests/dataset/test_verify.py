@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pyarrow as pa
 import pytest
-from made_samples import make_samples_with_pngs
+from synthetic_samples import make_samples_with_pngs
 
 from hubbleclip.cli.app import main
 from hubbleclip.config.settings import ShardSettings
@@ -96,16 +96,16 @@ def resealed(folder, **changes):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "field"),
     [
         ({"counts": {}}, "counts"),
         ({"digest": "0" * 32}, "digest"),
         ({"inputs_digest": "0" * 32}, "digest"),
     ],
 )
-def test_a_description_that_its_files_contradict_is_found(built, change, told):
+def test_a_description_that_its_files_contradict_is_found(built, change, field):
     resealed(built, **change)
-    assert any(f"its {told} is" in fault for fault in find_faults(built))
+    assert any(f"its {field} is" in fault for fault in find_faults(built))
 
 
 def test_a_test_list_that_is_not_the_test_split_is_found(built):
@@ -157,4 +157,4 @@ def test_the_command_prints_one_line_a_fault_and_ends_with_2(built, capfd):
 
 def test_a_folder_without_a_dataset_is_one_line(tmp_path):
     (fault,) = find_faults(tmp_path)
-    assert "no dataset" in fault
+    assert "not a dataset" in fault

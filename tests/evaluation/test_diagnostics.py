@@ -22,7 +22,7 @@ def test_an_occlusion_map_is_the_fall_of_the_similarity_per_patch(tmp_path) -> N
     loaded = load_model(MODEL, 1)
     (text_d,) = embed_texts(loaded, ["a comet"], 8)
     fall_yx = diagnostics.occlusion_map(loaded, tiles, 0, text_d)
-    whole = tiles.read_many([0], loaded.image_size)[:, None]
+    whole = tiles.read_tiles([0], loaded.image_size)[:, None]
     covered = whole.copy()
     covered[..., 12:24, 84:96] = np.sort(whole.ravel())[(whole.size - 1) // 2]  # torch's median: the lower middle
     before, after = (loaded.encode_images(torch.from_numpy(one)).numpy()[0] @ text_d for one in (whole, covered))

@@ -26,7 +26,7 @@ from hubbleclip.pipeline.engine.runners import fetch_share, runner_of
 from hubbleclip.pipeline.engine.stage import open_stage
 from hubbleclip.pipeline.remote_store import collect_from_store, push
 from hubbleclip.pipeline.shards.run import read_tile
-from tests.dataset.made_samples import make_samples_with_pngs
+from tests.dataset.synthetic_samples import make_samples_with_pngs
 
 NIGHT = SMALL | {
     "simulator.num_proposals": 10, "flows.batch_size": 6, "fetch.connections": 4, "train.steps": 4,

@@ -69,7 +69,7 @@ def test_a_jpeg_or_colour_tile_is_packed_and_read_as_grey(tmp_path):
         assert [name.split(".")[1] for name in written.getnames()] == ["json", "jpg", "txt", "json", "png", "txt"]
     spans = [(str(tmp_path / "train-000000.tar"), *extent) for extent in tar.extents.values()]
     tiles = SplitTiles(place=str(tmp_path), rows=rows, spans=spans, group_n=np.zeros(2, np.int64))
-    assert tiles.read_all(32).shape == (2, 32, 32)
+    assert tiles.read_all_tiles(32).shape == (2, 32, 32)
 
 
 def jpeg_bytes(mode, kind):

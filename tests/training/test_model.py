@@ -129,8 +129,15 @@ def test_the_demo_model_loads_offline_and_is_small() -> None:
     )
 
 
+TEXTS = ["a spiral galaxy", "A much longer text about a galaxy! It has spiral arms, and a bar."]
+
+
 @pytest.mark.parametrize("name", ["squares-vit", "hubbleclip-tiny"])
-def test_texts_of_a_tower_that_wants_its_whole_context_are_not_cut(name: str) -> None:
+def test_texts_cut_to_the_longest_have_the_same_features(name: str) -> None:
     loaded = load_model(ModelSettings(name=name, pretrained=""), 1)
-    whole = loaded.tokenizer(["a spiral galaxy", "a comet"])
-    assert torch.equal(loaded.trim_padding(whole), whole)
+    whole = loaded.tokenizer(TEXTS)
+    short = loaded.trim_padding(whole)
+    assert short.shape[1] < whole.shape[1]
+    with torch.no_grad():
+        expected = open_clip.CLIP.encode_text(loaded.model.eval(), whole, normalize=True)
+        assert torch.allclose(loaded.model.encode_text(short, normalize=True), expected, atol=1e-6)

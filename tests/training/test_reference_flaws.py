@@ -89,7 +89,7 @@ def test_reshuffled_validation_and_augmentation_at_evaluation(dataset_dir, tmp_p
     torch.manual_seed(99)
     np.random.seed(99)
     assert validate(trainer.loaded, trainer.val, trainer.gradients.loss) == first
-    whole = trainer.val.read_levels(0, trainer.loaded.image_size)
+    whole = trainer.val.read_one_tile(0, trainer.loaded.image_size)
     assert np.array_equal(next(iterate_eval_images(trainer.val, trainer.loaded.image_size, 1))[0, 0], whole)
 
 
@@ -138,7 +138,7 @@ def test_words_counted_for_tokens(dataset_dir, tmp_path) -> None:
     loaded = _initial_model(MODEL, TRAIN)
     text = " ".join(f"RXJ185635.{n} at 4.{n}E-15 erg." for n in range(9))
     rng = np.random.default_rng(1)
-    lengths = [len(loaded.tokenizer.encode(batches.choice.draw(rng, [text]))) for _ in range(40)]
+    lengths = [len(loaded.tokenizer.encode(batches.caption_sampler.draw(rng, [text]))) for _ in range(40)]
     assert len(text.split()) < 40 < len(loaded.tokenizer.encode(text))
     assert max(lengths) <= loaded.context_length - 2
 

@@ -1,1 +1,1 @@
-"""One HTTP client for every archive."""
+"""The HTTP client that all archives share."""

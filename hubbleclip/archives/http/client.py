@@ -1,4 +1,4 @@
-"""One polite HTTP client for all hosts of an archive: pools, a rate limit, time limits, retries, typed errors."""
+"""The HTTP client for all hosts of an archive: connection pools, rate limit, timeouts, retries, typed errors."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from urllib3.exceptions import (
 from urllib3.exceptions import HTTPError as PoolError
 from urllib3.util import Timeout
 
-from hubbleclip.archives.http.circuit_breaker import Breakers
+from hubbleclip.archives.http.circuit_breaker import CircuitBreakers
 from hubbleclip.archives.http.rate_limit import (
     RateLimiter,
     RefusedError,
-    next_address,
+    require_same_host,
+    resolve_redirect,
     retry_after_s,
-    same_host,
     user_agent,
 )
 from hubbleclip.archives.http.watchdog import POOLS
@@ -44,68 +44,137 @@ from hubbleclip.core.errors import (
     WebPageError,
 )
 
-__all__ = ["DamagedError", "RateLimiter", "RefusedError", "Transport", "in_words", "same_host", "user_agent"]
+__all__ = [
+    "DamagedError", "RateLimiter", "RefusedError", "Transport", "require_same_host", "to_archive_error", "user_agent",
+]  # fmt: skip
 
 CONNECT_TIMEOUT_S = 5.0
 FIRST_CONTACT_S = 2.0
+"""A host that has never responded is retried for this long only: it is probably a wrong address or no network."""
 MAX_WAIT_S = 30.0
+"""Longest pause between two tries, before jitter."""
 MAX_REDIRECTS = 5
 MAX_PAGE_BYTES = 500_000_000
+"""Largest response that is read as a page; files have limits of their own."""
 CHUNK_BYTES = 1 << 18
-BUSY = frozenset({429, 503})
+BUSY_STATUS = frozenset({429, 503})
 RETRIED_STATUS = frozenset({408, 425, 429})
-REDIRECTS = frozenset({301, 302, 303, 307, 308})
+"""Client errors (4xx) that a retry may mend; all server errors (5xx) are retried too."""
+REDIRECT_STATUS = frozenset({301, 302, 303, 307, 308})
 
 
 class DamagedError(Exception):
-    """An answer that is not what was asked for; the next try may be. `reason` is a short code of `download.REASONS`."""
+    """A response that is not what was requested; a retry may help. `reason` is a short code of `download.REASONS`."""
 
-    def __init__(self, words: str, reason: str = "damaged") -> None:
-        super().__init__(words)
+    def __init__(self, message: str, reason: str = "damaged") -> None:
+        super().__init__(message)
         self.reason = reason
 
 
 def is_unreachable(error: BaseException) -> bool:
-    """True when no connection was made at all: refused, no such host, no route."""
+    """Check whether no connection was made at all: refused, unknown host, no route.
+
+    Parameters
+    ----------
+    error
+        Any exception of a request.
+
+    Returns
+    -------
+    bool
+        False if a connection was made and failed later.
+
+    """
     if isinstance(error, requests.ConnectTimeout):
         return True
+    # requests wraps urllib3's error, which may be wrapped once more in MaxRetryError
     cause = error.args[0] if isinstance(error, requests.ConnectionError) and error.args else None
     reason = cause.reason if isinstance(cause, MaxRetryError) else cause
     return isinstance(reason, NewConnectionError | ConnectTimeoutError)
 
 
-def is_failing(status: int) -> bool:
-    """Whether a status says that the server does not serve now; others are answers, also those that say no."""
+def is_server_failure(status: int) -> bool:
+    """Check whether a status means that the server does not work for now.
+
+    Parameters
+    ----------
+    status
+        HTTP status code.
+
+    Returns
+    -------
+    bool
+        False for valid responses, those that refuse (404) included.
+
+    """
     return status >= 500 or status in RETRIED_STATUS
 
 
-def is_worth_retrying(error: Exception) -> bool:
-    """Whether another try may help."""
+def is_retryable(error: Exception) -> bool:
+    """Check whether a retry may help.
+
+    Parameters
+    ----------
+    error
+        Any exception of a request.
+
+    Returns
+    -------
+    bool
+        True for failures of the server, of the connection, and for damaged responses.
+
+    """
     if isinstance(error, requests.HTTPError):
-        return error.response is not None and is_failing(error.response.status_code)
+        return error.response is not None and is_server_failure(error.response.status_code)
     retried = requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError, DamagedError
     return isinstance(error, retried)
 
 
-def in_words(error: Exception, url: str) -> ArchiveError:
-    """The typed error of a failed request, one line that says which host and what to do."""
+def to_archive_error(error: Exception, url: str) -> ArchiveError:
+    """Convert the exception of a failed request to the project's typed error.
+
+    Parameters
+    ----------
+    error
+        The exception.
+    url
+        Address of the request.
+
+    Returns
+    -------
+    ArchiveError
+        An instance of the fitting subclass; its message is one line that names the host and what to do.
+
+    """
     host = urlsplit(url).netloc
     if is_unreachable(error):
         hint = "check the network and the archive's address, or use PROFILE=demo, which needs neither"
         return ArchiveUnreachableError(f"cannot reach {host}: {hint}")
     if isinstance(error, requests.HTTPError) and error.response is not None:
         status = error.response.status_code
-        kind = ArchiveBusyError if status in BUSY else ArchiveError
-        return kind(f"{host} answered {status} to {urlsplit(url).path or 'a query'}: try again later")
+        error_type = ArchiveBusyError if status in BUSY_STATUS else ArchiveError
+        return error_type(f"{host} responded with {status} to {urlsplit(url).path or 'a query'}: try again later")
     if isinstance(error, requests.Timeout):
-        return ArchiveTimeoutError(f"{host} did not answer in time: try again later, or raise fetch.timeout_s")
-    kind = WebPageError if getattr(error, "reason", "") == "html" else ArchiveError
-    return kind(f"{host} gave no usable answer ({' '.join(str(error).split())[:240]}): try again later")
+        return ArchiveTimeoutError(f"{host} did not respond in time: try again later, or raise fetch.timeout_s")
+    error_type = WebPageError if getattr(error, "reason", "") == "html" else ArchiveError
+    return error_type(f"{host} gave no usable response ({' '.join(str(error).split())[:240]}): try again later")
 
 
 @contextmanager
 def requests_errors() -> Iterator[None]:
-    """Let urllib3's errors out as those of requests, which all of us catch."""
+    """Convert urllib3's exceptions in a block to those of requests, which the callers catch.
+
+    Yields
+    ------
+    None
+        The block runs.
+
+    Raises
+    ------
+    requests.RequestException
+        The counterpart of urllib3's exception.
+
+    """
     try:
         yield
     except ConnectTimeoutError as error:
@@ -114,34 +183,71 @@ def requests_errors() -> Iterator[None]:
         raise requests.ReadTimeout(error) from error
     except SSLError as error:
         raise requests.exceptions.SSLError(error) from error
-    except PoolError as error:
+    except PoolError as error:  # the base class, so it comes last
         raise requests.ConnectionError(error) from error
 
 
-def read_some(response: requests.Response) -> bytes:
-    """What has come of a body; empty at its end. Raises requests' errors."""
+def read_available(response: requests.Response) -> bytes:
+    """Read the bytes of a body that have arrived, at most `CHUNK_BYTES`.
+
+    Parameters
+    ----------
+    response
+        An open response.
+
+    Returns
+    -------
+    bytes
+        Empty at the end of the body.
+
+    """
     with requests_errors():
         data: bytes = response.raw.read1(CHUNK_BYTES)
     return data
 
 
 class LimitedBody:
-    """The body of an answer as its chunks come within the limits of a transport; in all else as `raw`."""
+    """A response body whose chunks are checked against the limits of a transport; otherwise it behaves as `raw`.
+
+    Parameters
+    ----------
+    raw
+        The body as urllib3 gives it.
+    chunks
+        Its chunks, as `Transport.iter_chunks` yields them.
+
+    """
 
     def __init__(self, raw: Any, chunks: Iterator[bytes]) -> None:
         self.raw = raw
         self.chunks = chunks
 
     def stream(self, *_: object, **__: object) -> Iterator[bytes]:
-        """What `requests.Response.content` is made of."""
+        """Return the chunks; `requests.Response.content` reads them from here.
+
+        Returns
+        -------
+        iterator of bytes
+            The chunks. The arguments, chunk size and decoding, are ignored.
+
+        """
         return self.chunks
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.raw, name)
 
 
-class PoliteAdapter(HTTPAdapter):
-    """Gives every request of a session its turn and its time limits; astroquery sets neither."""
+class RateLimitedAdapter(HTTPAdapter):
+    """Applies the rate limit, timeouts and circuit breaker to every request of a session.
+
+    Libraries that send requests through the session (astroquery) then obey them without their knowledge.
+
+    Parameters
+    ----------
+    transport
+        Owner of the limits.
+
+    """
 
     def __init__(self, transport: Transport) -> None:
         super().__init__(pool_connections=4, pool_maxsize=max(transport.fetch.connections, 4))
@@ -149,51 +255,83 @@ class PoliteAdapter(HTTPAdapter):
         self.transport = transport
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
-        """Send in turn and read the whole answer, with the session's time limits unless the caller has its own.
+        """Send a request when the rate limit allows it, and read the whole response.
 
-        Raises DamagedError for an answer that stalls or never ends.
+        Parameters
+        ----------
+        request
+            The request.
+        *args, **kwargs
+            As of `HTTPAdapter.send`; without a `timeout` the transport's timeouts apply.
+
+        Returns
+        -------
+        requests.Response
+            The response with its body read. DamagedError is raised for a body that stalls or never ends.
+
         """
         host = urlsplit(request.url or "").netloc
         kwargs["timeout"] = kwargs.get("timeout") or self.transport.timeout
-        with self.transport.judged(host), requests_errors():
+        with self.transport.monitored(host), requests_errors():
             response = super().send(request, *args, **kwargs)
-            self.transport.note(host, response)
-            self.transport.read_whole(response)
+            self.transport.check_status(host, response)
+            self.transport.read_body(response)
         return response
 
 
 class Transport:
-    """The requests of one archive object, to whatever host: one rate limit and one number of connections hold over all
-    of them, while each has a breaker of its own. Threads may share it.
+    """Sends the requests of one archive object, to all of its hosts. Threads may share it.
+
+    The rate limit and the number of connections hold over all hosts together; each host has its own circuit breaker.
+
+    Parameters
+    ----------
+    fetch
+        `fetch` section of the settings: limits, timeouts and retries.
+
     """
 
     def __init__(self, fetch: FetchSettings) -> None:
         self.fetch = fetch
         self.limiter = RateLimiter(fetch.requests_per_s)
-        self.breakers = Breakers(fetch.breaker_failures, fetch.breaker_s)
+        self.breakers = CircuitBreakers(fetch.breaker_failures, fetch.breaker_s)
+        # (connect, read) in seconds
         self.timeout = min(CONNECT_TIMEOUT_S, fetch.timeout_s), fetch.timeout_s
-        self.slots = threading.BoundedSemaphore(fetch.connections)
-        self.reached: set[str] = set()
+        self.connection_slots = threading.BoundedSemaphore(fetch.connections)
+        self.reached_hosts: set[str] = set()
         self.session = requests.Session()
         self.session.headers["User-Agent"] = user_agent(fetch.contact)
         for scheme in ("http://", "https://"):
-            self.session.mount(scheme, PoliteAdapter(self))
+            self.session.mount(scheme, RateLimitedAdapter(self))
         self._pools: dict[str, tuple[HTTPConnectionPool, bool]] = {}
-        slowest_s = fetch.stall_s if fetch.stall_bytes else fetch.timeout_s
-        self.patience_s = min(fetch.timeout_s, slowest_s, fetch.file_timeout_s)
+        # no single read may block for longer than the limits that iter_chunks checks between reads
+        stall_s = fetch.stall_s if fetch.stall_bytes else fetch.timeout_s
+        self.read_timeout_s = min(fetch.timeout_s, stall_s, fetch.file_timeout_s)
 
     def attempts(self, url: str) -> Iterable[Any]:
-        """Retry contexts; a host that has never answered is given up within seconds."""
+        """Iterate over the tries of a request, with exponential backoff between them.
+
+        Parameters
+        ----------
+        url
+            Address of the request; a host that has never responded is retried for `FIRST_CONTACT_S` only.
+
+        Returns
+        -------
+        iterable of context manager
+            One per try; an exception that `is_retryable` inside it starts the next one.
+
+        """
         started, host = time.monotonic(), urlsplit(url).netloc
 
-        def hook(error: Exception) -> bool:
-            self.breakers.of(host).check()
-            if is_unreachable(error) and host not in self.reached:
+        def should_retry(error: Exception) -> bool:
+            self.breakers.of(host).check()  # raises, and so ends the retries
+            if is_unreachable(error) and host not in self.reached_hosts:
                 return time.monotonic() - started < FIRST_CONTACT_S
-            return is_worth_retrying(error)
+            return is_retryable(error)
 
         return stamina.retry_context(
-            on=hook,
+            on=should_retry,
             attempts=self.fetch.attempts,
             timeout=None,
             wait_initial=self.fetch.backoff_s,
@@ -202,52 +340,75 @@ class Transport:
         )
 
     @contextmanager
-    def judged(self, host: str) -> Iterator[None]:
-        """Let one request, and what is made of its answer, wait for its turn and count for or against its host.
+    def monitored(self, host: str) -> Iterator[None]:
+        """Run one request, and the reading of its response, under the rate limit and the host's circuit breaker.
 
-        Raises ArchiveDownError when too many in a row have failed.
+        Parameters
+        ----------
+        host
+            Host of the request, with the port if the URL has one.
+
+        Yields
+        ------
+        None
+            The block runs when it is its turn; its outcome is recorded in the breaker. ArchiveDownError is raised
+            instead if the breaker is open.
+
         """
         breaker = self.breakers.of(host)
-        self.limiter.wait(host, breaker.opened)
+        self.limiter.wait(host, breaker.is_open)
         breaker.check()
         try:
             yield
         except (requests.RequestException, DamagedError) as error:
-            if is_worth_retrying(error):
-                breaker.failed(host, " ".join(str(error).split())[:160])
+            # a 404 shows that the host works
+            if is_retryable(error):
+                breaker.record_failure(host, " ".join(str(error).split())[:160])
             else:
-                breaker.succeeded()
+                breaker.record_success()
             raise
-        breaker.succeeded()
+        breaker.record_success()
 
-    def note(self, host: str, response: requests.Response) -> None:
-        """Heed what an answer's head says. Raises requests.HTTPError when the server does not serve."""
-        self.reached.add(host)
-        if is_failing(response.status_code):
+    def check_status(self, host: str, response: requests.Response) -> None:
+        """Check a response's status, and pause the host if its Retry-After header asks for it.
+
+        Parameters
+        ----------
+        host
+            Host of the request.
+        response
+            Its response; requests.HTTPError is raised if the status `is_server_failure`.
+
+        """
+        self.reached_hosts.add(host)
+        if is_server_failure(response.status_code):
             seconds = retry_after_s(response.headers)
             if seconds is not None:
-                self.limiter.hold(host, seconds)
+                self.limiter.pause_host(host, seconds)
             response.raise_for_status()
 
     def _pool(self, url: str) -> tuple[HTTPConnectionPool, bool]:
-        """The session's own pool for this host, and whether a proxy wants whole addresses. Looked up once a host."""
+        """Return the session's connection pool for a host, and whether its proxy needs absolute URLs in requests.
+
+        Cached: reading the environment's proxy settings for every request is slow.
+        """
         parts = urlsplit(url)
         root = f"{parts.scheme}://{parts.netloc}"
         if root not in self._pools:
             request = requests.Request("GET", url).prepare()
-            known = self.session.merge_environment_settings(url, {}, stream=True, verify=None, cert=None)
-            adapter = cast(PoliteAdapter, self.session.get_adapter(url))
+            environment = self.session.merge_environment_settings(url, {}, stream=True, verify=None, cert=None)
+            adapter = cast(RateLimitedAdapter, self.session.get_adapter(url))
             pool: HTTPConnectionPool = adapter.get_connection_with_tls_context(  # type: ignore[assignment]
-                request, known["verify"], proxies=known["proxies"], cert=known["cert"]
+                request, environment["verify"], proxies=environment["proxies"], cert=environment["cert"]
             )
             self._pools[root] = pool, pool.proxy is not None and parts.scheme == "http"
         return self._pools[root]
 
     def _request(self, url: str, headers: Mapping[str, str]) -> requests.Response:
-        """One request through urllib3 itself: what requests does around it costs twice as much as it."""
-        pool, wants_whole_url = self._pool(url)
+        """Send one GET through urllib3 directly: the overhead of requests is twice the cost of the request itself."""
+        pool, needs_absolute_url = self._pool(url)
         parts = urlsplit(url)
-        target = url if wants_whole_url else f"{parts.path or '/'}?{parts.query}".rstrip("?")
+        target = url if needs_absolute_url else f"{parts.path or '/'}?{parts.query}".rstrip("?")
         raw = pool.urlopen(
             "GET",
             target,
@@ -255,7 +416,7 @@ class Transport:
             preload_content=False,
             redirect=False,
             retries=False,
-            timeout=Timeout(self.timeout[0], self.patience_s),
+            timeout=Timeout(self.timeout[0], self.read_timeout_s),
         )
         response = requests.Response()
         response.url, response.raw, response.status_code, response.reason = url, raw, raw.status, raw.reason or ""
@@ -267,49 +428,103 @@ class Transport:
     def open(
         self, url: str, headers: Mapping[str, str] | None = None, *, redirect_hosts: Sequence[str] | None = None
     ) -> Iterator[requests.Response]:
-        """One GET, not retried, its body still to be streamed; to `redirect_hosts` it may be redirected, by default
-        those of the settings. Raises requests' errors and RefusedError.
+        """Send one GET without retries and leave its body to be streamed.
+
+        Parameters
+        ----------
+        url
+            Address of the request.
+        headers
+            Headers besides those of the session.
+        redirect_hosts
+            Hosts that it may be redirected to; by default `fetch.redirect_hosts`.
+
+        Yields
+        ------
+        requests.Response
+            A response with a successful status.
+
+        Raises
+        ------
+        RefusedError
+            If a redirect may not be followed.
+        requests.RequestException
+            If the request fails or has an error status.
+
         """
         hosts = self.fetch.redirect_hosts if redirect_hosts is None else redirect_hosts
-        asked = {**cast("dict[str, str]", self.session.headers), **(headers or {})}
+        request_headers = {**cast("dict[str, str]", self.session.headers), **(headers or {})}
         for _ in range(MAX_REDIRECTS + 1):
             host = urlsplit(url).netloc
-            with self.slots, self.judged(host), requests_errors(), self._request(url, asked) as response:
-                if response.status_code not in REDIRECTS:
-                    self.note(host, response)
+            with (
+                self.connection_slots,
+                self.monitored(host),
+                requests_errors(),
+                self._request(url, request_headers) as response,
+            ):
+                if response.status_code not in REDIRECT_STATUS:
+                    self.check_status(host, response)
                     response.raise_for_status()
                     yield response
                     return
-                url = next_address(url, response.headers.get("Location", ""), hosts)
+                url = resolve_redirect(url, response.headers.get("Location", ""), hosts)
         raise RefusedError(f"more than {MAX_REDIRECTS} redirects from {url}")
 
-    def chunks(self, response: requests.Response, limit_bytes: int) -> Iterator[bytes]:
-        """A body, each piece as soon as it has come: a read of a set size would wait for a slow drip, and never end.
+    def iter_chunks(self, response: requests.Response, limit_bytes: int) -> Iterator[bytes]:
+        """Stream a body under the limits on size, rate and time.
 
-        Raises DamagedError `stalled` or `timeout`, and RefusedError `too_large`, once that is seen.
+        Parameters
+        ----------
+        response
+            An open response.
+        limit_bytes
+            Largest body that is accepted.
+
+        Yields
+        ------
+        bytes
+            Each chunk as soon as it arrives: a read of a fixed size could block for ever on a very slow server.
+
+        Raises
+        ------
+        DamagedError
+            With reason `stalled` or `timeout` if the body arrives too slowly.
+        RefusedError
+            With reason `too_large` if it is longer than the limit.
+
         """
-        fetch, num_bytes, num_marked = self.fetch, 0, 0
-        started = marked = time.monotonic()
-        while data := read_some(response):
+        fetch, num_bytes, checkpoint_bytes = self.fetch, 0, 0
+        started = checkpoint = time.monotonic()
+        while data := read_available(response):
             num_bytes += len(data)
             if num_bytes > limit_bytes:
-                raise RefusedError(f"more than {limit_bytes} bytes come", "too_large")
+                raise RefusedError(f"the response has more than {limit_bytes} bytes", "too_large")
             yield data
             now = time.monotonic()
             if now - started > fetch.file_timeout_s:
                 raise DamagedError(f"{num_bytes} bytes took more than fetch.file_timeout_s", "timeout")
-            if now - marked > fetch.stall_s:
-                if num_bytes - num_marked < fetch.stall_bytes:
-                    raise DamagedError(f"fewer than fetch.stall_bytes came in {fetch.stall_s:g} s", "stalled")
-                marked, num_marked = now, num_bytes
+            # the rate is judged over intervals of at least stall_s, not between two chunks
+            if now - checkpoint > fetch.stall_s:
+                if num_bytes - checkpoint_bytes < fetch.stall_bytes:
+                    raise DamagedError(f"fewer than fetch.stall_bytes arrived in {fetch.stall_s:g} s", "stalled")
+                checkpoint, checkpoint_bytes = now, num_bytes
 
-    def read_whole(self, response: requests.Response, into: IO[bytes] | None = None) -> None:
-        """Read a page's body into `response.content`, or into a file, from its start; what `chunks` raises."""
+    def read_body(self, response: requests.Response, into: IO[bytes] | None = None) -> None:
+        """Read a whole body, decompressed; raises what `iter_chunks` raises.
+
+        Parameters
+        ----------
+        response
+            An open response; without `into` its `content` holds the body afterwards.
+        into
+            A file that is overwritten with the body.
+
+        """
         response.raw.decode_content = True
-        chunks = self.chunks(response, MAX_PAGE_BYTES)
+        chunks = self.iter_chunks(response, MAX_PAGE_BYTES)
         if into is None:
             response.raw = LimitedBody(response.raw, chunks)
-            len(response.content)  # which keeps it
+            len(response.content)  # the property reads the body and caches it
             return
         into.seek(0)
         into.truncate()
@@ -318,18 +533,39 @@ class Transport:
     def get(
         self, url: str, headers: Mapping[str, str] | None = None, into: IO[bytes] | None = None
     ) -> requests.Response:
-        """A whole answer, retried, its body in a file where one is given. Raises ArchiveError; an HTTP status that is
-        final raises requests.HTTPError.
+        """Send a GET with retries and read the whole response.
+
+        Parameters
+        ----------
+        url
+            Address of the request.
+        headers
+            Headers besides those of the session.
+        into
+            A file that is overwritten with the body; by default the body is in the response.
+
+        Returns
+        -------
+        requests.Response
+            A response with a successful status, or 304.
+
+        Raises
+        ------
+        ArchiveError
+            If all tries failed.
+        requests.HTTPError
+            For an error status that a retry would not mend, such as 404.
+
         """
         try:
             for attempt in self.attempts(url):
                 with attempt, self.open(url, headers) as response:
-                    self.read_whole(response, into)
+                    self.read_body(response, into)
                     return response
         except requests.HTTPError as error:
-            if is_worth_retrying(error):
-                raise in_words(error, url) from error
+            if is_retryable(error):
+                raise to_archive_error(error, url) from error
             raise
         except (requests.RequestException, RefusedError, DamagedError) as error:
-            raise in_words(error, url) from error
-        raise AssertionError("a retry context ends by an answer or an error")
+            raise to_archive_error(error, url) from error
+        raise AssertionError("a retry context ends with a response or an error")

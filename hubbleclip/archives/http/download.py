@@ -1,6 +1,6 @@
-"""Fetching one file so that what lands is whole, is what it claims to be, and stands under the hash of its content.
+"""Download one file into the content store: complete, checked, resumable.
 
-astroquery's own download writes to the final path, checks neither size nor content, and retries nothing.
+astroquery's own download writes to the final path, checks neither size nor content, and never retries.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from typing import BinaryIO
 import requests
 
 from hubbleclip.archives.base import Known
-from hubbleclip.archives.http.client import DamagedError, RefusedError, Transport, in_words, is_unreachable
+from hubbleclip.archives.http.client import DamagedError, RefusedError, Transport, is_unreachable, to_archive_error
 from hubbleclip.archives.http.content_store import (
     SMALL_BYTES,
     FetchedFile,
     check_content,
-    check_room,
-    settle,
-    settle_small,
+    check_free_space,
+    store_bytes,
+    store_file,
 )
 from hubbleclip.core.errors import DownloadError
 from hubbleclip.core.io import sha256_bytes, writing
@@ -36,37 +36,38 @@ LOG = logging.getLogger(__name__)
 
 REASONS: Mapping[str, str] = {
     "missing": "the archive has no such file (404, 410)",
-    "denied": "the archive does not give it to us (401, 403)",
-    "html": "a web page or a JSON answer came in its place",
-    "truncated": "it ended too early",
-    "damaged": "its content is not what its kind has",
-    "checksum": "a sum that it carries differs",
-    "too_large": "it is larger than allowed, or than it was said to be",
-    "stalled": "too few bytes came for too long",
-    "timeout": "no answer came, or the whole file did not, in time",
-    "redirect": "the archive sent us to a place where we do not go",
-    "refused": "the archive calls the request wrong (another 4xx)",
-    "busy": "the archive asked us to come later, or another run fetches the same file",
+    "denied": "the archive does not allow access to it (401, 403)",
+    "html": "a web page or a JSON response arrived instead of the file",
+    "truncated": "the file is incomplete",
+    "damaged": "the content is not valid for the file's type",
+    "checksum": "a checksum in the file does not match",
+    "too_large": "the file is larger than allowed, or than the archive lists",
+    "stalled": "too few bytes arrived for too long",
+    "timeout": "the response, or the whole file, did not arrive in time",
+    "redirect": "the archive redirects to an address that is not followed",
+    "refused": "the archive rejects the request as invalid (another 4xx)",
+    "busy": "the archive asked to try again later, or another run is fetching the same file",
     "server_error": "the archive failed (5xx)",
     "connection": "the connection broke",
 }
-"""Every `DownloadError.reason` of this module, and what it means."""
+"""Every `DownloadError.reason` of this module, with its meaning."""
 STATUS_REASONS = {401: "denied", 403: "denied", 404: "missing", 408: "timeout", 410: "missing", 425: "busy",
                   429: "busy", 503: "busy"}  # fmt: skip
 NO_LIMIT_BYTES = 1 << 62
-ROOM_CHECKED_BYTES = 1 << 26
-ONE_AT_A_TIME = threading.Lock()
-"""Held while a small file is written and checked: threads that pass Python's own lock to and fro at each of some twenty
-short calls take twice the time. Never held while bytes are waited for, or the disk.
+SPACE_CHECK_BYTES = 1 << 26
+"""Free space is checked again after each block of this size."""
+SMALL_FILE_LOCK = threading.Lock()
+"""Held while a small file is checked and written, about twenty short calls: threads that contend for Python's global
+lock at each of them take twice the time. Never held while waiting for the network.
 """
 HASH = re.compile(r"[0-9a-f]{32,}")
-"""An ETag that is made of a file's content; others (nginx: time and size) two files of one server may share."""
+"""An ETag that is a hash of the content. Others (nginx: time and size) may be equal for different files."""
 CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """A file to fetch, and where."""
+class DownloadRequest:
+    """A file to download and where to put it; `part` is the path of the partial file, the rest as in `fetch_file`."""
 
     file_name: str
     size_bytes: int | None
@@ -78,8 +79,11 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Head:
-    """What the head of an answer says about its body: where it begins, the whole file's length, its version."""
+class BodyInfo:
+    """What response headers say of the body: offset of its first byte in the file, the whole file's size, version.
+
+    `etag` is empty for a weak ETag; `version` is the ETag, or else the Last-Modified date.
+    """
 
     start: int
     total: int | None
@@ -99,30 +103,75 @@ def fetch_file(
     known: Known = lambda etag, size_bytes: None,
     is_kept: bool = True,
 ) -> FetchedFile:
-    """Fetch `url` to its content-addressed place, going on with a partial file where the server allows it.
+    """Download a file to its content-addressed path, resuming a partial file if the server supports it.
 
-    `size_bytes` is the size that the archive lists, if it does; a file larger than `max_bytes` is not begun. A small
-    file that is not kept stays in memory. Raises DownloadError with one of `REASONS`, ArchiveDownError, DiskFullError.
+    Parameters
+    ----------
+    transport
+        The HTTP client.
+    url
+        Address of the file.
+    uri
+        The archive's identifier of the file, which names its partial file.
+    file_name
+        The archive's name for it; only the suffix is used.
+    size_bytes
+        Size that the archive lists (bytes); None if it lists none.
+    layout
+        Folders of the profile.
+    max_bytes
+        A larger file is rejected before its body is read; None for no limit.
+    known
+        Lookup of files on disk: one with the same ETag and size is not downloaded again.
+    is_kept
+        False to leave a file of at most `SMALL_BYTES` in memory instead of storing it.
+
+    Returns
+    -------
+    FetchedFile
+        The checked file.
+
+    Raises
+    ------
+    DownloadError
+        If this file cannot be fetched; its reason is one of `REASONS`.
+    ArchiveError
+        ArchiveUnreachableError or ArchiveDownError if the host does not work at all.
+    DiskFullError
+        If the disk has no room for the file.
+
     """
     part = layout.part(uri)
     limit = NO_LIMIT_BYTES if max_bytes is None else max_bytes
-    wanted = Wanted(
+    request = DownloadRequest(
         file_name=file_name, size_bytes=size_bytes, max_bytes=limit, layout=layout, part=part, known=known,
         is_kept=is_kept,
     )  # fmt: skip
     try:
         for attempt in transport.attempts(url):
             with attempt:
-                return _try(transport, url, wanted)
+                return _try(transport, url, request)
     except (requests.RequestException, RefusedError, DamagedError) as error:
         if is_unreachable(error):
-            raise in_words(error, url) from error
-        raise DownloadError(reason_of(error), f"{uri}: {in_words(error, url)}") from error
-    raise AssertionError("a retry context ends by an answer or an error")
+            raise to_archive_error(error, url) from error
+        raise DownloadError(failure_reason(error), f"{uri}: {to_archive_error(error, url)}") from error
+    raise AssertionError("a retry context ends with a response or an error")
 
 
-def reason_of(error: Exception) -> str:
-    """The code among `REASONS` that says why a request failed."""
+def failure_reason(error: Exception) -> str:
+    """Classify the exception of a failed request.
+
+    Parameters
+    ----------
+    error
+        The exception.
+
+    Returns
+    -------
+    str
+        One of `REASONS`.
+
+    """
     if isinstance(error, RefusedError | DamagedError):
         return error.reason
     if isinstance(error, requests.HTTPError) and error.response is not None:
@@ -131,97 +180,102 @@ def reason_of(error: Exception) -> str:
     return "timeout" if isinstance(error, requests.Timeout) else "connection"
 
 
-def _try(transport: Transport, url: str, wanted: Wanted) -> FetchedFile:
-    """Bring the file to its place in one request. What arrived before a failure stays for the next try."""
+def _try(transport: Transport, url: str, request: DownloadRequest) -> FetchedFile:
+    """Download the file in one request; bytes that arrive before a failure are kept for the next one."""
+    # bytes of a compressed transfer could not be resumed, nor compared with the listed size
     headers, offset, version = {"Accept-Encoding": "identity"}, 0, ""
-    if _validator(wanted.part).exists() and wanted.part.exists():
-        offset = wanted.part.stat().st_size
-        version = _validator(wanted.part).read_text(encoding="latin-1")
+    if _version_path(request.part).exists() and request.part.exists():
+        offset = request.part.stat().st_size
+        version = _version_path(request.part).read_text(encoding="latin-1")
     if offset and version:
+        # with If-Range the server sends the whole file (200) if the version has changed
         headers |= {"Range": f"bytes={offset}-", "If-Range": version}
     try:
         with transport.open(url, headers) as response:
-            head = _read_head(response)
-            if head.start not in {0, offset} or (head.start and head.version not in {"", version}):
-                _forget(wanted.part)
-                raise DamagedError(f"other bytes came than those from {offset} of version {version}")
-            return _known_file(head, wanted) or _receive(transport, response, head, wanted)
+            info = _read_headers(response)
+            if info.start not in {0, offset} or (info.start and info.version not in {"", version}):
+                _delete_partial(request.part)
+                raise DamagedError(f"the response does not continue from byte {offset} of version {version}")
+            return _find_known_file(info, request) or _receive(transport, response, info, request)
     except requests.HTTPError as error:
         if error.response is None or error.response.status_code != requests.codes.range_not_satisfiable:
             raise
-        _forget(wanted.part)
-        raise DamagedError("the partial file was longer than the whole one", "truncated") from error
+        _delete_partial(request.part)
+        raise DamagedError("the partial file was longer than the complete one", "truncated") from error
 
 
-def _read_head(response: requests.Response) -> Head:
-    """Raises DamagedError for a web page, and for a partial answer that does not say which part it is."""
+def _read_headers(response: requests.Response) -> BodyInfo:
+    """Parse the headers. Raises DamagedError for a web page, and for partial content without a valid Content-Range."""
     headers, start = response.headers, 0
     if "text/html" in headers.get("Content-Type", ""):
-        raise DamagedError("a web page came instead of the file", "html")
+        raise DamagedError("a web page arrived instead of the file", "html")
     length = headers.get("Content-Length", "")
-    total = int(length[:18]) if length.isdecimal() else None
+    total = int(length[:18]) if length.isdecimal() else None  # int() raises for very long numbers
     if response.status_code == requests.codes.partial_content:
         match = CONTENT_RANGE.fullmatch(headers.get("Content-Range", ""))
         if match is None:
-            raise DamagedError("a partial answer did not say which part it is")
+            raise DamagedError("a partial response has no valid Content-Range")
         start, total = int(match[1]), int(match[2])
     etag = headers.get("ETag", "")
-    etag = "" if etag.startswith("W/") else etag
-    return Head(start=start, total=total, etag=etag, version=etag or headers.get("Last-Modified", ""))
+    etag = "" if etag.startswith("W/") else etag  # a weak ETag does not identify the bytes (RFC 9110, 8.8.1)
+    return BodyInfo(start=start, total=total, etag=etag, version=etag or headers.get("Last-Modified", ""))
 
 
-def _known_file(head: Head, wanted: Wanted) -> FetchedFile | None:
-    """The file that stands on the disk already, fetched under another name; its body need not come again."""
-    etag = head.etag.strip('"')
-    sha256 = wanted.known(etag, head.total) if HASH.fullmatch(etag) and head.total else None
-    path = wanted.layout.product(sha256, wanted.file_name) if sha256 else None
-    if path is None or sha256 is None or not path.is_file() or path.stat().st_size != head.total:
+def _find_known_file(info: BodyInfo, request: DownloadRequest) -> FetchedFile | None:
+    """Return the file if it is on disk already, fetched under another name; then its body need not be read."""
+    etag = info.etag.strip('"')
+    sha256 = request.known(etag, info.total) if HASH.fullmatch(etag) and info.total else None
+    path = request.layout.product(sha256, request.file_name) if sha256 else None
+    if path is None or sha256 is None or not path.is_file() or path.stat().st_size != info.total:
         return None
-    _forget(wanted.part)
-    return FetchedFile(path=path, sha256=sha256, size_bytes=head.total, etag=etag)
+    _delete_partial(request.part)
+    return FetchedFile(path=path, sha256=sha256, size_bytes=info.total, etag=etag)
 
 
-def _receive(transport: Transport, response: requests.Response, head: Head, wanted: Wanted) -> FetchedFile:
-    """Write the body behind what is there already, check the whole, and settle it."""
-    total = head.total
-    if total is not None and total > wanted.max_bytes:
-        raise RefusedError(f"{total} bytes would come where {wanted.max_bytes} are allowed", "too_large")
-    if total is not None and wanted.size_bytes not in {None, total}:
-        raise DamagedError(f"{total} bytes came where the archive lists {wanted.size_bytes}")
-    check_room(wanted.layout, (total or 0) - head.start, transport.fetch.min_free_gb)
+def _receive(
+    transport: Transport, response: requests.Response, info: BodyInfo, request: DownloadRequest
+) -> FetchedFile:
+    """Append the body to the partial file, check the whole file, and store it."""
+    total = info.total
+    if total is not None and total > request.max_bytes:
+        raise RefusedError(f"the file has {total} bytes, and {request.max_bytes} are allowed", "too_large")
+    if total is not None and request.size_bytes not in {None, total}:
+        raise DamagedError(f"the file has {total} bytes, and the archive lists {request.size_bytes}")
+    check_free_space(request.layout, (total or 0) - info.start, transport.fetch.min_free_gb)
+    # this module checks the length itself, and a Content-Encoding that was not requested is not decoded
     response.raw.enforce_content_length = response.raw.decode_content = False
-    limit = min(wanted.max_bytes, wanted.size_bytes or wanted.max_bytes) if total is None else total
-    pieces, failure = transport.chunks(response, limit - head.start), None
-    if limit <= SMALL_BYTES and not head.start:
-        body, failure = _gathered(pieces)
+    limit = min(request.max_bytes, request.size_bytes or request.max_bytes) if total is None else total
+    chunks, failure = transport.iter_chunks(response, limit - info.start), None
+    if limit <= SMALL_BYTES and not info.start:
+        body, failure = _collect(chunks)
         if failure is None and total in {None, len(body)}:
-            return _settle_small(body, head, wanted)
-        pieces = iter([body])
-    with _opened(wanted.part, head.start) as file:
-        _write_body(file, pieces, failure, head=head, wanted=wanted, min_free_gb=transport.fetch.min_free_gb)
-        _check(wanted)
-        settled = settle(wanted.part, wanted.file_name, wanted.layout, etag=head.etag.strip('"') or None)
-    _validator(wanted.part).unlink(missing_ok=True)
-    return settled
+            return _store_small(body, info, request)
+        chunks = iter([body])  # incomplete: write it to the partial file, so that the next try resumes
+    with _open_partial(request.part, info.start) as file:
+        _write_body(file, chunks, failure, info=info, request=request, min_free_gb=transport.fetch.min_free_gb)
+        _check(request)
+        stored = store_file(request.part, request.file_name, request.layout, etag=info.etag.strip('"') or None)
+    _version_path(request.part).unlink(missing_ok=True)
+    return stored
 
 
-def _settle_small(body: bytes, head: Head, wanted: Wanted) -> FetchedFile:
-    """Check a small file, and write it in one go where it is kept: it is in memory as a whole."""
-    etag = head.etag.strip('"') or None
-    with ONE_AT_A_TIME:
-        check_content(body, wanted.file_name, wanted.size_bytes)
+def _store_small(body: bytes, info: BodyInfo, request: DownloadRequest) -> FetchedFile:
+    """Check a file that is in memory, and write it to its final path if it is to be kept."""
+    etag = info.etag.strip('"') or None
+    with SMALL_FILE_LOCK:
+        check_content(body, request.file_name, request.size_bytes)
         sha256 = sha256_bytes(body)
-        if not wanted.is_kept:
+        if not request.is_kept:
             return FetchedFile(path=None, sha256=sha256, size_bytes=len(body), etag=etag, data=body)
-        path = settle_small(body, sha256, wanted.file_name, wanted.layout)
+        path = store_bytes(body, sha256, request.file_name, request.layout)
     return FetchedFile(path=path, sha256=sha256, size_bytes=len(body), etag=etag)
 
 
-def _gathered(pieces: Iterator[bytes]) -> tuple[bytes, Exception | None]:
-    """What comes of a small body, and what broke it off."""
+def _collect(chunks: Iterator[bytes]) -> tuple[bytes, Exception | None]:
+    """Join the chunks of a small body; also return the error that interrupted it, if any."""
     body: list[bytes] = []
     try:
-        body.extend(pieces)
+        body.extend(chunks)
     except (requests.RequestException, RefusedError, DamagedError) as error:
         return b"".join(body), error
     return b"".join(body), None
@@ -229,73 +283,76 @@ def _gathered(pieces: Iterator[bytes]) -> tuple[bytes, Exception | None]:
 
 def _write_body(
     file: BinaryIO,
-    pieces: Iterator[bytes],
+    chunks: Iterator[bytes],
     failure: Exception | None,
     *,
-    head: Head,
-    wanted: Wanted,
+    info: BodyInfo,
+    request: DownloadRequest,
     min_free_gb: float,
 ) -> None:
-    """Write a body as it comes. Raises DamagedError when it ends early, with its version kept for the next try."""
-    size, room_checked = head.start, head.start
-    _keep_version(wanted.part, head.version)
+    """Write a body as it arrives. Raises DamagedError, or `failure`, if it is incomplete; the next try resumes it."""
+    size, checked_size = info.start, info.start
+    _write_version(request.part, info.version)  # before the body: without a version a partial file is never resumed
     try:
-        for piece in pieces:
-            file.write(piece)
-            size += len(piece)
-            if size - room_checked > ROOM_CHECKED_BYTES:
-                check_room(wanted.layout, 0, min_free_gb)
-                room_checked = size
+        for chunk in chunks:
+            file.write(chunk)
+            size += len(chunk)
+            if size - checked_size > SPACE_CHECK_BYTES:
+                check_free_space(request.layout, 0, min_free_gb)
+                checked_size = size
         file.flush()
         if failure is not None:
             raise failure
     except RefusedError:
-        _forget(wanted.part)
+        _delete_partial(request.part)
         raise
-    if head.total is not None and size != head.total:
-        raise DamagedError(f"{size} of {head.total} bytes came", "truncated")
+    if info.total is not None and size != info.total:
+        raise DamagedError(f"{size} of {info.total} bytes arrived", "truncated")
 
 
-def _check(wanted: Wanted) -> None:
-    """Refuse content that is not what was listed; the partial file goes, as no continuation could mend it."""
+def _check(request: DownloadRequest) -> None:
+    """Check the complete partial file; delete it if its content is wrong, because resuming could not mend it."""
     try:
-        check_content(wanted.part, wanted.file_name, wanted.size_bytes)
+        check_content(request.part, request.file_name, request.size_bytes)
     except DamagedError as error:
-        LOG.info("refused %s: %s", wanted.part.name, error)
-        _forget(wanted.part)
+        LOG.info("rejected %s: %s", request.part.name, error)
+        _delete_partial(request.part)
         raise
 
 
 @contextmanager
-def _opened(part: Path, start: int) -> Iterator[BinaryIO]:
-    """`part`, cut to `start` bytes and locked, so that no other run writes it. Raises RefusedError, DiskFullError."""
+def _open_partial(part: Path, start: int) -> Iterator[BinaryIO]:
+    """Open `part` for appending at byte `start`, locked against other runs. Raises RefusedError, DiskFullError."""
     if not part.parent.is_dir():
         part.parent.mkdir(parents=True, exist_ok=True)
     with writing(part), part.open("ab") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            here, there = os.fstat(file.fileno()), part.stat()
+            opened_status, path_status = os.fstat(file.fileno()), part.stat()
         except (BlockingIOError, FileNotFoundError) as error:
-            raise RefusedError("another run fetches it", "busy") from error
-        if here.st_ino != there.st_ino or (start and here.st_size != start):
-            raise RefusedError("another run fetches it", "busy")
+            raise RefusedError("another run is fetching this file", "busy") from error
+        # another run may have renamed or extended the file between the request and the lock
+        if opened_status.st_ino != path_status.st_ino or (start and opened_status.st_size != start):
+            raise RefusedError("another run is fetching this file", "busy")
         if not start:
-            _validator(part).unlink(missing_ok=True)
-            if here.st_size:
+            _version_path(part).unlink(missing_ok=True)
+            if opened_status.st_size:
                 file.truncate(0)
         yield file
 
 
-def _validator(part: Path) -> Path:
-    """Where the version (ETag) of a partial file stands: without one it is never gone on with."""
+def _version_path(part: Path) -> Path:
+    """Path of the file that holds the version (ETag or date) of a partial file."""
     return part.with_suffix(".etag")
 
 
-def _keep_version(part: Path, version: str) -> None:
+def _write_version(part: Path, version: str) -> None:
+    """Note the version of a partial file, if the server gave one."""
     if version:
-        _validator(part).write_text(version, encoding="latin-1")
+        _version_path(part).write_text(version, encoding="latin-1")
 
 
-def _forget(part: Path) -> None:
+def _delete_partial(part: Path) -> None:
+    """Delete a partial file and its version."""
     part.unlink(missing_ok=True)
-    _validator(part).unlink(missing_ok=True)
+    _version_path(part).unlink(missing_ok=True)

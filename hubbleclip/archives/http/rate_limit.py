@@ -1,4 +1,4 @@
-"""Manners towards a server: who asks, how often, how long to wait when told to, and where to let oneself be sent."""
+"""Rules of a well-behaved client: rate limit, User-Agent, Retry-After, and which redirects may be followed."""
 
 from __future__ import annotations
 
@@ -14,59 +14,115 @@ from urllib.parse import urljoin, urlsplit
 from hubbleclip import __version__
 
 MAX_RETRY_AFTER_S = 120.0
+"""A longer pause that a server requests is shortened to this."""
 HTTP_SCHEMES = frozenset({"http", "https"})
 
 
 class RefusedError(Exception):
-    """Something that trying again would not mend. `reason` is a short code of `download.REASONS`."""
+    """A request that failed in a way that a retry cannot mend. `reason` is a short code of `download.REASONS`."""
 
-    def __init__(self, words: str, reason: str = "redirect") -> None:
-        super().__init__(words)
+    def __init__(self, message: str, reason: str = "redirect") -> None:
+        super().__init__(message)
         self.reason = reason
 
 
 class RateLimiter:
-    """Hands out turns at most `per_s` a second, over all threads, and none for a host that asks to be left alone."""
+    """Limits the rate of requests over all threads, and pauses hosts that ask for it.
+
+    Parameters
+    ----------
+    per_s
+        Maximum number of requests per second.
+
+    """
 
     def __init__(self, per_s: float) -> None:
-        self._gap_s = 1 / per_s
-        self._next = 0.0
-        self._held_until: dict[str, float] = {}
+        self._interval_s = 1 / per_s
+        # times are those of time.monotonic()
+        self._next_turn = 0.0
+        self._paused_until: dict[str, float] = {}
         self._lock = threading.Lock()
 
     def wait(self, host: str = "", stop: threading.Event | None = None) -> None:
-        """Sleep until it is this caller's turn to ask `host`, or until `stop` is set."""
+        """Block until the caller may send a request.
+
+        Parameters
+        ----------
+        host
+            The host of the request.
+        stop
+            Ends the wait at once when set.
+
+        """
         stop = stop or threading.Event()
         while not stop.is_set():
-            _sleep(self._held_until.get(host, 0.0), stop)
+            _sleep(self._paused_until.get(host, 0.0), stop)
+            # reserve a turn under the lock and sleep outside of it, so that others can reserve the next ones
             with self._lock:
-                turn = max(time.monotonic(), self._next)
-                self._next = turn + self._gap_s
+                turn = max(time.monotonic(), self._next_turn)
+                self._next_turn = turn + self._interval_s
             _sleep(turn, stop)
-            if self._held_until.get(host, 0.0) <= time.monotonic():
+            # another thread may have paused the host while this one slept
+            if self._paused_until.get(host, 0.0) <= time.monotonic():
                 return
 
-    def hold(self, host: str, seconds: float) -> None:
-        """Let nobody ask `host` for so long; a longer wait that it asked for before stays."""
+    def pause_host(self, host: str, seconds: float) -> None:
+        """Let no thread send requests to a host for some time.
+
+        Parameters
+        ----------
+        host
+            The host to pause.
+        seconds
+            Length of the pause from now (s); an earlier, longer pause stays in force.
+
+        """
         with self._lock:
-            self._held_until[host] = max(self._held_until.get(host, 0.0), time.monotonic() + seconds)
+            self._paused_until[host] = max(self._paused_until.get(host, 0.0), time.monotonic() + seconds)
 
 
 def _sleep(until: float, stop: threading.Event) -> None:
+    """Sleep until a time of the monotonic clock, or until `stop` is set."""
     seconds = until - time.monotonic()
     if seconds > 0:
         stop.wait(seconds)
 
 
 def user_agent(contact: str) -> str:
-    """Who asks, and how an operator reaches them."""
+    """Build the User-Agent header.
+
+    Parameters
+    ----------
+    contact
+        E-mail address or page by which an operator reaches the user; may be empty.
+
+    Returns
+    -------
+    str
+        Name and version of this package, and the contact.
+
+    """
     return f"hubbleclip/{__version__}" + (f" (+{contact})" if contact else "")
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Seconds that a server asks us to wait, in either form of RFC 9110 10.2.3; None when it does not say.
+    """Parse the Retry-After header.
 
-    A date counts from the `Date` of the same answer, as the server's clock may differ from ours.
+    Parameters
+    ----------
+    headers
+        Response headers.
+
+    Returns
+    -------
+    float or None
+        Requested pause (s), from 0 to `MAX_RETRY_AFTER_S`; None without a valid header.
+
+    Notes
+    -----
+    Both forms of RFC 9110, section 10.2.3: seconds or a date. A date is compared with the `Date` header of the same
+    response, because the server's clock may differ from ours.
+
     """
     text = headers.get("Retry-After", "").strip()
     if text.isdecimal():
@@ -79,41 +135,92 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     return min(max(until - now, 0.0), MAX_RETRY_AFTER_S)
 
 
-def same_host(url: str, location: str) -> str:
-    """Where a link leads, if that is the same host and scheme or better. Raises RefusedError."""
-    return next_address(url, location, ())
+def require_same_host(url: str, location: str) -> str:
+    """Resolve a link that must stay on its page's host.
 
+    Parameters
+    ----------
+    url
+        The page.
+    location
+        The link, absolute or relative.
 
-def next_address(url: str, location: str, other_hosts: Iterable[str]) -> str:
-    """Where a redirect leads: the same host, or one of `other_hosts` (`*` stands for any part). Raises RefusedError.
+    Returns
+    -------
+    str
+        The absolute address, with the same scheme or https.
 
-    A host that only a pattern allows must not lie in a private network, unless `url` does: else a server outside
-    could make us ask one inside.
+    Raises
+    ------
+    RefusedError
+        If the link leads elsewhere.
+
     """
-    here = urlsplit(url)
+    return resolve_redirect(url, location, ())
+
+
+def resolve_redirect(url: str, location: str, other_hosts: Iterable[str]) -> str:
+    """Resolve a redirect and check that it may be followed.
+
+    Parameters
+    ----------
+    url
+        The address that redirects.
+    location
+        The target, absolute or relative.
+    other_hosts
+        Hosts that are allowed besides the same one: `host` or `host:port`, with `*` as a wildcard.
+
+    Returns
+    -------
+    str
+        The absolute address, with the same scheme or https.
+
+    Raises
+    ------
+    RefusedError
+        If the target is on another host, of another scheme, or no address at all. A host that only a wildcard allows
+        must also not be in a private network unless `url` is: otherwise a public server could make us send requests
+        to internal ones (SSRF).
+
+    """
+    source = urlsplit(url)
     try:
-        target = urljoin(url, location)
-        there = urlsplit(target)
-        names = {there.netloc.lower(), (there.hostname or "").lower()}
-        _ = there.port
+        address = urljoin(url, location)
+        target = urlsplit(address)
+        names = {target.netloc.lower(), (target.hostname or "").lower()}
+        _ = target.port  # raises ValueError for an invalid port
     except ValueError as error:
-        raise RefusedError(f"{here.netloc} points to no address: {location[:80]!r}") from error
-    if there.scheme not in {here.scheme, "https"} & HTTP_SCHEMES:
-        raise RefusedError(f"{here.netloc} points to {there.scheme}:, which is not followed from {here.scheme}:")
-    if there.netloc == here.netloc or names & set(other_hosts):
-        return target
+        raise RefusedError(f"{source.netloc} points to an invalid address: {location[:80]!r}") from error
+    if target.scheme not in {source.scheme, "https"} & HTTP_SCHEMES:
+        raise RefusedError(f"{source.netloc} points to {target.scheme}:, which is not followed from {source.scheme}:")
+    if target.netloc == source.netloc or names & set(other_hosts):
+        return address
     if not any(fnmatchcase(name, pattern) for name in names for pattern in other_hosts):
-        hint = "name it in fetch.redirect_hosts if you trust it"
-        raise RefusedError(f"{here.netloc} points to another host, {there.netloc or location[:80]}: {hint}")
-    if is_private(there.hostname or "") and not is_private(here.hostname or ""):
-        raise RefusedError(f"{here.netloc} points into a private network, to {there.netloc}")
-    return target
+        hint = "add it to fetch.redirect_hosts if you trust it"
+        raise RefusedError(f"{source.netloc} points to another host, {target.netloc or location[:80]}: {hint}")
+    if is_private(target.hostname or "") and not is_private(source.hostname or ""):
+        raise RefusedError(f"{source.netloc} points into a private network, to {target.netloc}")
+    return address
 
 
 def is_private(host: str) -> bool:
-    """Whether a host has an address that is not of the public internet; one that cannot be resolved counts as such."""
+    """Check whether a host is outside the public internet.
+
+    Parameters
+    ----------
+    host
+        Host name or IP address.
+
+    Returns
+    -------
+    bool
+        True if any of its addresses is not globally routable, or if it cannot be resolved.
+
+    """
     try:
-        found = {str(entry[4][0]) for entry in socket.getaddrinfo(host, None)}
+        addresses = {str(entry[4][0]) for entry in socket.getaddrinfo(host, None)}
     except OSError:
         return True
-    return any(not ipaddress.ip_address(address.partition("%")[0]).is_global for address in found)
+    # "%eth0": the zone of a link-local IPv6 address
+    return any(not ipaddress.ip_address(address.partition("%")[0]).is_global for address in addresses)

@@ -42,7 +42,7 @@ TIMEOUTS_PER_WINDOW = 2
 class MastArchive(ProcessLocal):
     """MAST and STScI behind the Archive protocol. Threads may share one object."""
 
-    is_at_hand = False
+    is_local = False
 
     def __init__(self, settings: ArchiveSettings, fetch: FetchSettings, layout: Layout) -> None:
         self.settings = settings
@@ -75,7 +75,7 @@ class MastArchive(ProcessLocal):
         settings = self.settings
         now_mjd = datetime.now(UTC).timestamp() / SECONDS_PER_DAY + MJD_OF_UNIX_EPOCH
         whole = release_window(settings, since_mjd, now_mjd)
-        in_cycles = self.proposals.numbers_of_cycles(settings.cycles) if settings.cycles else []
+        in_cycles = self.proposals.numbers_in_cycles(settings.cycles) if settings.cycles else []
         criteria_list = criteria_of(settings, self.mission, proposal_numbers(settings, in_cycles))
         queries = [self._query(criteria) for criteria in criteria_list]
         todo: Iterable[tuple[Window, Sequence[int | None]]] = [(whole, [None] * len(queries))]
@@ -131,7 +131,7 @@ class MastArchive(ProcessLocal):
         """See `Archive`."""
         return self.proposals.fetch(numbers)
 
-    def remember(self, known: Known) -> None:
+    def set_file_lookup(self, known: Known) -> None:
         """See `Archive`."""
         self.files.known = known
 

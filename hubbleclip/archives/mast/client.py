@@ -19,7 +19,7 @@ from urllib.parse import quote, urlsplit
 
 import requests
 
-from hubbleclip.archives.http.client import DamagedError, RefusedError, Transport, in_words
+from hubbleclip.archives.http.client import DamagedError, RefusedError, Transport, to_archive_error
 from hubbleclip.core.errors import (
     ArchiveBusyError,
     ArchiveError,
@@ -126,7 +126,7 @@ class MastClient:
         """The error to raise for a failed request."""
         kind = ERRORS.get(getattr(error, "reason", ""))
         if kind is None:
-            return in_words(error, self.url)
+            return to_archive_error(error, self.url)
         words = " ".join(str(error).split())[:200]
         return kind(f"{urlsplit(self.url).netloc}: {words}: try again later")
 

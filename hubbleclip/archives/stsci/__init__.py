@@ -1,1 +1,1 @@
-"""Proposals from STScI and NASA ADS."""
+"""Texts of HST proposals, from STScI and NASA ADS."""

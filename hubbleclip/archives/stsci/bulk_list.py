@@ -1,5 +1,6 @@
-"""STScI's bulk list of proposals, `abstracts.cat`, read where it stands on the disk: of its texts, which grow with the
-archive, only those that are asked for are in memory.
+"""STScI's bulk list of proposals, `abstracts.cat`, indexed on disk.
+
+The list grows with the archive, so only the requested records are read into memory.
 """
 
 from __future__ import annotations
@@ -8,46 +9,73 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from hubbleclip.archives.stsci.parsers import ProposalText, numbers_in, parse_abstracts_cat, split_abstracts_cat
+from hubbleclip.archives.stsci.parsers import ProposalText, parse_abstracts_cat, proposal_numbers, split_abstracts_cat
 from hubbleclip.core.text_cleaning import decode
 
-Place = tuple[int, int]
-"""First byte and number of bytes."""
+ByteRange = tuple[int, int]
+"""Offset of the first byte, and number of bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class BulkList:
-    """A bulk list on the disk, and where in it each proposal stands, by number: more than once, now and then."""
+    """A bulk list on disk. `byte_ranges` locates each proposal by number; a few have more than one record."""
 
     path: Path
-    places: Mapping[str, list[Place]]
+    byte_ranges: Mapping[str, list[ByteRange]]
 
     def __len__(self) -> int:
-        """How many proposals."""
-        return len(self.places)
+        """Return the number of proposals."""
+        return len(self.byte_ranges)
 
     def __contains__(self, number: str) -> bool:
-        """Whether it has the proposal."""
-        return number in self.places
+        """Check whether the list has a proposal."""
+        return number in self.byte_ranges
 
     def read(self, numbers: Iterable[str]) -> Iterator[ProposalText]:
-        """What it says of those of these proposals that it has."""
+        """Read the records of some proposals.
+
+        Parameters
+        ----------
+        numbers
+            Proposal numbers; those that the list lacks are skipped.
+
+        Yields
+        ------
+        ProposalText
+            One per proposal, in the order of `numbers`.
+
+        """
         with self.path.open("rb") as file:
             for number in numbers:
                 pieces = []
-                for start, size in self.places.get(number, ()):
+                for start, size in self.byte_ranges.get(number, ()):
                     file.seek(start)
                     pieces.append(file.read(size))
-                found = parse_abstracts_cat(decode(b"".join(pieces)))
-                yield from (text for text in found if text.number == number)
+                # a piece may hold the records of other proposals too
+                texts = parse_abstracts_cat(decode(b"".join(pieces)))
+                yield from (text for text in texts if text.number == number)
 
 
-def index_bulk(path: Path, lines: Iterable[bytes]) -> BulkList:
-    """The list of these lines, which stand, or will, at `path`."""
-    places: dict[str, list[Place]] = {}
+def index_bulk_list(path: Path, lines: Iterable[bytes]) -> BulkList:
+    """Index a bulk list.
+
+    Parameters
+    ----------
+    path
+        Where the list is, or will be before it is read.
+    lines
+        Its lines, with their ends.
+
+    Returns
+    -------
+    BulkList
+        The list with the byte range of every proposal.
+
+    """
+    byte_ranges: dict[str, list[ByteRange]] = {}
     start = 0
     for piece in split_abstracts_cat(lines):
-        for number in numbers_in(decode(piece)):
-            places.setdefault(number, []).append((start, len(piece)))
+        for number in proposal_numbers(decode(piece)):
+            byte_ranges.setdefault(number, []).append((start, len(piece)))
         start += len(piece)
-    return BulkList(path, places)
+    return BulkList(path, byte_ranges)

@@ -1,6 +1,6 @@
-"""Proposals from STScI: the bulk list first, then one by one those whose title or abstract it lacks, then NASA ADS.
+"""Proposals from STScI: the bulk list first, then single requests where it lacks a title or abstract, then NASA ADS.
 
-Every answer lands as a file, so that proposals can be made anew without the network.
+Every raw response is stored as a file, so that proposals can be rebuilt without the network (`archive.from_raw`).
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from typing import IO, TypeVar
 import requests
 
 from hubbleclip.archives.base import now_utc, proposal_id_of, reject
-from hubbleclip.archives.http.client import RefusedError, Transport, in_words, same_host
+from hubbleclip.archives.http.client import RefusedError, Transport, require_same_host, to_archive_error
 from hubbleclip.archives.stsci.ads import AdsClient, ads_url, parse_ads
-from hubbleclip.archives.stsci.bulk_list import BulkList, index_bulk
+from hubbleclip.archives.stsci.bulk_list import BulkList, index_bulk_list
 from hubbleclip.archives.stsci.merging import ADS, APT, BULK, LISTING, PAGE, merge
 from hubbleclip.archives.stsci.parsers import ProposalText, find_bulk_link, parse_apt, parse_program_page
 from hubbleclip.archives.stsci.program_listing import parse_listing
@@ -38,114 +38,173 @@ from hubbleclip.missions import Mission
 
 LOG = logging.getLogger(__name__)
 DAMAGED_TRIES = 3
-"""An answer that cannot be read is asked for again; after so many it is what the server has."""
-KIND = "proposals"
-DASHED = re.compile(rb"-{5,}")
+"""A response that cannot be parsed is requested again, at most this many times in all."""
+STAGE = "proposals"
+"""Pipeline stage of the rejections, and folder of the raw responses."""
+DASHES = re.compile(rb"-{5,}")
 TAIL_BYTES = 4096
+"""The end of a bulk list that is read to check that it is complete."""
 Parsed = TypeVar("Parsed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Single:
-    """A source that is asked for one proposal at a time, while one of the fields that it `gives` is missing."""
+class ProposalEndpoint:
+    """A service that is queried for one proposal at a time, if a field that it `provides` is still missing.
+
+    `suffix` is that of its raw responses on disk; `url` builds the address from the number; `download` returns the
+    response, or None if there is none; `parse` takes response and number.
+    """
 
     name: str
     suffix: str
-    gives: tuple[str, ...]
+    provides: tuple[str, ...]
     url: Callable[[str], str]
-    get: Callable[[str], bytes | None]
-    read: Callable[[bytes, str], ProposalText]
+    download: Callable[[str], bytes | None]
+    parse: Callable[[bytes, str], ProposalText]
 
 
 class ProposalSource:
-    """Looks proposals up. Threads may share one object."""
+    """Looks up proposals. Threads may share one object.
+
+    Parameters
+    ----------
+    settings
+        `archive` section of the settings; SettingsError is raised for ADS without its token.
+    transport
+        The HTTP client.
+    layout
+        Folders of the profile, for the raw responses.
+    mission
+        Gives the pages at STScI and the bibstem at ADS.
+
+    """
 
     def __init__(self, settings: ArchiveSettings, transport: Transport, layout: Layout, mission: Mission) -> None:
         self.settings = settings
         self.mission = mission
         self.transport = transport
         self.layout = layout
-        self.landed = layout.raw / "abstracts.cat"
-        self.version = layout.raw / "abstracts.cat.etag"
-        self.singles = self._list_singles()
+        self.bulk_path = layout.raw / "abstracts.cat"
+        self.bulk_etag_path = layout.raw / "abstracts.cat.etag"
+        self.endpoints = self._list_endpoints()
         self._lock = threading.Lock()
         self._bulk: BulkList | None = None
-        self._is_asked = settings.from_raw
+        self._is_refreshed = settings.from_raw  # the bulk list is requested at most once per object
 
-    def _list_singles(self) -> tuple[Single, ...]:
-        """The sources of single proposals, in the order in which they are asked. Raises SettingsError for ADS without
-        its token.
-        """
+    def _list_endpoints(self) -> tuple[ProposalEndpoint, ...]:
+        """List the endpoints in the order in which they are queried. Raises SettingsError for ADS without its token."""
         settings, both, pages = self.settings, ("title", "abstract"), self.mission.proposals
         server = settings.programs_url.rstrip("/")
         apt, listing, page = (f"{server}/{path}".format for path in (pages.apt, pages.listing, pages.page))
-        singles = (
-            Single(name=APT, suffix=".apt", gives=both, url=apt, get=self._get, read=parse_apt),
-            # Only Hubble's programmes have text listings.
-            *(
-                [Single(name=LISTING, suffix=".txt", gives=both, url=listing, get=self._get, read=parse_listing)]
-                if pages.listing
-                else []
+        get = self._get
+        listed = (
+            ProposalEndpoint(name=APT, suffix=".apt", provides=both, url=apt, download=get, parse=parse_apt),
+            ProposalEndpoint(
+                name=LISTING, suffix=".txt", provides=both, url=listing, download=get, parse=parse_listing
             ),
-            Single(name=PAGE, suffix=".html", gives=("title",), url=page, get=self._get, read=parse_program_page),
+            ProposalEndpoint(
+                name=PAGE, suffix=".html", provides=("title",), url=page, download=get, parse=parse_program_page
+            ),
         )
+        # a mission may lack a page: only Hubble's programmes have text listings
+        paths = (pages.apt, pages.listing, pages.page)
+        endpoints = tuple(endpoint for endpoint, path in zip(listed, paths, strict=True) if path)
         if not settings.use_ads:
-            return singles
-        get = self._get if settings.from_raw else AdsClient(settings.ads_url, self.transport).get
+            return endpoints
+        # from stored responses alone, no token is needed
+        get_ads = get if settings.from_raw else AdsClient(settings.ads_url, self.transport).get
         url = partial(ads_url, settings.ads_url, self.mission.ads_bibstem)
-        return (*singles, Single(name=ADS, suffix=".json", gives=("abstract",), url=url, get=get, read=parse_ads))
+        ads = ProposalEndpoint(
+            name=ADS, suffix=".json", provides=("abstract",), url=url, download=get_ads, parse=parse_ads
+        )
+        return (*endpoints, ads)
 
     def fetch(self, numbers: Sequence[str]) -> tuple[list[Proposal], list[Rejection]]:
-        """Proposals in the order asked, and a Rejection for each that no source has (`not_found`) or that a source
-        might have, had it answered (`unanswered`). Raises ArchiveError without the bulk list, ArchiveDownError.
+        """Fetch proposals.
+
+        Parameters
+        ----------
+        numbers
+            Proposal numbers; repeated ones are fetched once.
+
+        Returns
+        -------
+        proposals : list of Proposal
+            Those that were found, in the order of `numbers`.
+        rejections : list of Rejection
+            `not_found` for each that no source has, `unanswered` for each where a source failed that might have it.
+
+        Raises
+        ------
+        ArchiveError
+            If the bulk list is needed and cannot be fetched; ArchiveDownError if STScI does not work at all.
+
         """
-        found: list[Proposal] = []
+        proposals: list[Proposal] = []
         rejections: list[Rejection] = []
         bulk = self._read_bulk([clean_number(number) for number in numbers])
         for number in dict.fromkeys(numbers):
             try:
                 proposal = self._fetch_one(number, bulk.get(clean_number(number)))
-            except ArchiveDownError:
+            except ArchiveDownError:  # a subclass of ArchiveError that concerns every proposal
                 raise
             except ArchiveError as error:
                 rejections.append(self._rejection(number, "unanswered", str(error)))
                 continue
             if proposal is None:
-                where = "among the landed answers" if self.settings.from_raw else "in any source"
+                where = "in the stored raw responses" if self.settings.from_raw else "in any source"
                 rejections.append(self._rejection(number, "not_found", f"proposal {number} has no title {where}"))
             else:
-                found.append(proposal)
-        return found, rejections
+                proposals.append(proposal)
+        return proposals, rejections
 
-    def numbers_of_cycles(self, cycles: Sequence[int]) -> list[str]:
-        """Numbers of the proposals of these cycles, ascending, by the newest bulk list. Raises SettingsError when there
-        are none, ArchiveError without a list.
+    def numbers_in_cycles(self, cycles: Sequence[int]) -> list[str]:
+        """Find the proposals of some observing cycles, in the newest bulk list.
+
+        Parameters
+        ----------
+        cycles
+            HST cycles, such as 26.
+
+        Returns
+        -------
+        list of str
+            Proposal numbers, ascending.
+
+        Raises
+        ------
+        SettingsError
+            If no proposal is of these cycles.
+        ArchiveError
+            If there is no bulk list.
+
         """
         with self._lock:
             bulk = self._newest_bulk(None)
-            cycles_of = {text.number: text.cycle for text in bulk.read(bulk.places)} if bulk else {}
-        if not cycles_of:
+            cycle_by_number = {text.number: text.cycle for text in bulk.read(bulk.byte_ranges)} if bulk else {}
+        if not cycle_by_number:
             raise ArchiveError(
-                "archive.cycles needs the bulk list of proposals, which could not be had: try again later"
+                "archive.cycles needs the bulk list of proposals, which could not be fetched: try again later"
             )
         wanted = set(cycles)
-        found = sorted((number for number, cycle in cycles_of.items() if cycle in wanted), key=int)
-        if not found:
-            known = {cycle for cycle in cycles_of.values() if cycle is not None}
+        # as integers: "9" before "10"
+        numbers = sorted((number for number, cycle in cycle_by_number.items() if cycle in wanted), key=int)
+        if not numbers:
+            known = {cycle for cycle in cycle_by_number.values() if cycle is not None}
             span = f"{min(known)} to {max(known)}" if known else "unknown"
             raise SettingsError(f"archive.cycles: no proposal is of {sorted(wanted)}; the known cycles are {span}")
-        return found
+        return numbers
 
     def _fetch_one(self, number: str, bulk: ProposalText | None) -> Proposal | None:
-        """One proposal of all sources that are needed; None when none has its title."""
+        """Query the endpoints until no field is missing, and merge; None if no source has the title."""
         digits = clean_number(number)
         texts = {} if bulk is None else {BULK: bulk}
-        for single in self.singles if digits else ():
-            if all(any(getattr(text, field) for text in texts.values()) for field in single.gives):
+        for endpoint in self.endpoints if digits else ():  # an invalid number must not become part of an address
+            if all(any(getattr(text, field) for text in texts.values()) for field in endpoint.provides):
                 continue
-            text = self._read_single(single, digits)
+            text = self._query_endpoint(endpoint, digits)
             if text is not None:
-                texts[single.name] = text
+                texts[endpoint.name] = text
         merged = merge(digits, texts)
         text = merged.text
         if text.title is None:
@@ -166,124 +225,135 @@ class ProposalSource:
         )
 
     def _rejection(self, number: str, reason: str, detail: str) -> Rejection:
+        """Reject a proposal."""
         proposal_id = proposal_id_of(self.settings.name, number)
         digest = self.settings.digest()
-        return reject("proposal", proposal_id, KIND, reason=reason, detail=detail, settings_digest=digest)
+        return reject("proposal", proposal_id, STAGE, reason=reason, detail=detail, settings_digest=digest)
 
-    def _read_single(self, single: Single, number: str) -> ProposalText | None:
-        """What a source says of one proposal: as landed, or asked for anew when that is old; None when it has none."""
-        key = f"{single.name}:{number}"
-        landed = self.layout.raw_response(KIND, key, single.suffix)
-        note = self.layout.raw_response(KIND, key, ".about.json")
+    def _query_endpoint(self, endpoint: ProposalEndpoint, number: str) -> ProposalText | None:
+        """Get one proposal from its stored raw response, or from the service if that is too old; None without one."""
+        key = f"{endpoint.name}:{number}"
+        response_path = self.layout.raw_response(STAGE, key, endpoint.suffix)
+        about_path = self.layout.raw_response(STAGE, key, ".about.json")
 
-        def read(data: bytes) -> ProposalText:
-            return single.read(data, number)
+        def parse(data: bytes) -> ProposalText:
+            return endpoint.parse(data, number)
 
-        is_young = self.settings.from_raw or _is_young(note, self.settings.relist_days)
-        found = _ask(lambda _: landed.read_bytes(), key, read) if is_young and landed.is_file() else None
-        if found is not None or self.settings.from_raw:
-            return found[1] if found else None
-        url = single.url(number)
-        found = _ask(single.get, url, read)
-        if found is None:
+        is_fresh = self.settings.from_raw or _is_fresh(about_path, self.settings.relist_days)
+        use_stored = is_fresh and response_path.is_file()
+        result = _get_parsed(lambda _: response_path.read_bytes(), key, parse) if use_stored else None
+        if result is not None or self.settings.from_raw:
+            return result[1] if result else None
+        url = endpoint.url(number)
+        result = _get_parsed(endpoint.download, url, parse)
+        if result is None:
             return None
-        write_bytes(landed, found[0])
+        # the response first: the note vouches for it
+        write_bytes(response_path, result[0])
         about = {"key": key, "url": url, "landed_at": now_utc().isoformat()}
-        write_text(note, json.dumps(about, sort_keys=True) + "\n")
-        return found[1]
+        write_text(about_path, json.dumps(about, sort_keys=True) + "\n")
+        return result[1]
 
     def _get(self, url: str) -> bytes | None:
-        """An answer's bytes; None when the server says that there is none. Raises ArchiveError."""
+        """Send a GET; None if the server says that there is no such page. Raises ArchiveError."""
         try:
             return self.transport.get(url).content
         except requests.HTTPError as error:
-            LOG.info("%s", in_words(error, url))
+            LOG.info("%s", to_archive_error(error, url))
             return None
 
     def _read_bulk(self, numbers: Sequence[str]) -> dict[str, ProposalText]:
-        """What the bulk list says of these proposals, by number."""
+        """Read the records of these proposals from the bulk list, by number."""
         with self._lock:
             bulk = self._newest_bulk(numbers)
             return {text.number: text for text in bulk.read(numbers)} if bulk else {}
 
     def _newest_bulk(self, numbers: Sequence[str] | None) -> BulkList | None:
-        """The bulk list: as landed, or once anew when it lacks one of `numbers`; None asks for the newest."""
-        if self._bulk is None and self.landed.is_file():
-            with self.landed.open("rb") as lines:
-                self._bulk = index_bulk(self.landed, lines)
-        if not self._is_asked and (numbers is None or any(number not in (self._bulk or ()) for number in numbers)):
+        """Return the stored bulk list, refreshed once if it lacks one of `numbers`, or if `numbers` is None."""
+        if self._bulk is None and self.bulk_path.is_file():
+            with self.bulk_path.open("rb") as lines:
+                self._bulk = index_bulk_list(self.bulk_path, lines)
+        is_missing = numbers is None or any(number not in (self._bulk or ()) for number in numbers)
+        if not self._is_refreshed and is_missing:
             self._refresh_bulk()
-            self._is_asked = True
+            self._is_refreshed = True
         return self._bulk
 
     def _refresh_bulk(self) -> None:
-        """Land the bulk list if the server's is another one. Where it has none, proposals are asked for one by one;
-        where it fails for now, the landed list serves, and without one ArchiveError is raised.
+        """Store the server's bulk list if it has changed.
+
+        If the server has none, proposals are requested singly. If it fails for now, the stored list is used; raises
+        ArchiveError if there is no stored list.
         """
         page_url = self.settings.proposals_url or self.mission.proposals.bulk_page
         if not page_url:
             return
         try:
-            found = _ask(self._get, page_url, find_bulk_link)
-            if found is None:
-                LOG.warning("%s links no abstracts.cat; proposals are asked for one by one", page_url)
+            result = _get_parsed(self._get, page_url, find_bulk_link)
+            if result is None:
+                LOG.warning("%s links no abstracts.cat; proposals are requested singly", page_url)
             else:
-                self._fetch_bulk(same_host(page_url, found[1]))
+                self._fetch_bulk(require_same_host(page_url, result[1]))
         except (requests.HTTPError, RefusedError) as error:
-            LOG.warning("no new bulk list (%s)", in_words(error, page_url))
+            LOG.warning("the bulk list was not refreshed (%s)", to_archive_error(error, page_url))
         except ArchiveError as error:
             if isinstance(error, ArchiveDownError) or not self._bulk:
                 raise
-            LOG.warning("no new bulk list (%s); the landed one serves", error)
+            LOG.warning("the bulk list was not refreshed (%s); the stored one is used", error)
 
     def _fetch_bulk(self, url: str) -> None:
-        """Land the list unless it is the one that stands there."""
-        known = self.version.read_text(encoding="utf-8") if self.version.is_file() and self.landed.is_file() else ""
-        self.landed.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=self.landed.parent) as body:
+        """Download the bulk list and store it, unless its ETag is that of the stored one."""
+        is_stored = self.bulk_etag_path.is_file() and self.bulk_path.is_file()
+        etag = self.bulk_etag_path.read_text(encoding="utf-8") if is_stored else ""
+        self.bulk_path.parent.mkdir(parents=True, exist_ok=True)
+        # on disk rather than in memory: the list has tens of megabytes
+        with TemporaryFile(dir=self.bulk_path.parent) as body:
             for _ in range(DAMAGED_TRIES):
-                response = self.transport.get(url, {"If-None-Match": known} if known else {}, into=body)
+                response = self.transport.get(url, {"If-None-Match": etag} if etag else {}, into=body)
                 if response.status_code == requests.codes.not_modified:
                     return
                 body.seek(0)
-                bulk = index_bulk(self.landed, body)
-                if bulk and _is_whole(body):
+                bulk = index_bulk_list(self.bulk_path, body)
+                if bulk and _is_complete(body):
                     break
+            # a list with records is used after the last try, even if it seems incomplete
             if not bulk:
-                raise ArchiveError(f"{url} holds no proposal: its layout may have changed")
+                raise ArchiveError(f"{url} has no proposal: its layout may have changed")
             body.seek(0)
-            with atomic_write(self.landed) as temporary, temporary.open("wb") as file:
+            with atomic_write(self.bulk_path) as temporary, temporary.open("wb") as file:
                 shutil.copyfileobj(body, file)
-        write_text(self.version, response.headers.get("ETag", ""))
+        write_text(self.bulk_etag_path, response.headers.get("ETag", ""))
         self._bulk = bulk
-        LOG.info("landed %s with %d proposals", self.landed.name, len(bulk))
+        LOG.info("stored %s with %d proposals", self.bulk_path.name, len(bulk))
 
 
-def _ask(get: Callable[[str], bytes | None], url: str, read: Callable[[bytes], Parsed]) -> tuple[bytes, Parsed] | None:
-    """An answer and what it says; None where there is none, or none that can be read, however often it is asked for."""
+def _get_parsed(
+    get: Callable[[str], bytes | None], url: str, parse: Callable[[bytes], Parsed]
+) -> tuple[bytes, Parsed] | None:
+    """Get a response and parse it, at most `DAMAGED_TRIES` times; None if there is none, or none that can be parsed."""
     for _ in range(DAMAGED_TRIES):
         data = get(url)
         if data is None:
             return None
         try:
-            return data, read(data)
+            return data, parse(data)
         except ArchiveError as error:
             LOG.info("%s: %s", url, error)
     return None
 
 
-def _is_young(note: Path, max_days: float) -> bool:
-    """Whether an answer landed at most `max_days` ago by the note beside it; 0 sets no limit."""
+def _is_fresh(about_path: Path, max_days: float) -> bool:
+    """Check by the note beside a raw response that it is at most `max_days` old; 0 sets no limit."""
     try:
-        landed_at = datetime.fromisoformat(json.loads(note.read_bytes())["landed_at"])
-        return not max_days or now_utc() - landed_at <= timedelta(days=max_days)
+        stored_at = datetime.fromisoformat(json.loads(about_path.read_bytes())["landed_at"])
+        return not max_days or now_utc() - stored_at <= timedelta(days=max_days)
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
 
-def _is_whole(bulk: IO[bytes]) -> bool:
-    """Whether a bulk list ends with the dashed line that parts its records, and not within it."""
+def _is_complete(bulk: IO[bytes]) -> bool:
+    """Check that a bulk list ends with a whole dashed line, as long as the first one."""
     bulk.seek(0)
-    rule = next(filter(None, map(DASHED.match, bulk)), None)
+    dashed_line = next(filter(None, map(DASHES.match, bulk)), None)
     bulk.seek(max(bulk.seek(0, os.SEEK_END) - TAIL_BYTES, 0))
-    return rule is not None and bulk.read().rstrip().endswith(b"\n" + rule[0])
+    return dashed_line is not None and bulk.read().rstrip().endswith(b"\n" + dashed_line[0])

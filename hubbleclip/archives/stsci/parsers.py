@@ -1,7 +1,7 @@
-"""Reading what STScI serves about proposals: the bulk list, APT XML and the programme page. Pure functions.
+"""Parsers of STScI's proposal files: the bulk list, APT (Astronomer's Proposal Tool) XML, the programme's web page.
 
-The layouts are those of 2025-26 and their forerunners; nothing is relied on that an older file lacks. The text listings
-stand in `listing.py`.
+Pure functions. They accept the layouts of 2025-26 and the older ones; no element is required that an older file lacks.
+Text listings are parsed in `program_listing.py`.
 """
 
 from __future__ import annotations
@@ -29,19 +29,23 @@ from hubbleclip.core.text_cleaning import (
     decode,
 )
 
-KEYS = {"prop. type": "proposal_type", "category": "category", "id": "number", "cycle": "cycle", "title": "title",
+BULK_KEYS = {"prop. type": "proposal_type", "category": "category", "id": "number", "cycle": "cycle", "title": "title",
         "pi": "pi"}  # fmt: skip
+"""Fields by the key before the colon in `abstracts.cat`."""
 PAGE_LABELS = {"title": "title", "cycle": "cycle", "principal investigator": "pi", "pi": "pi", "category": "category",
                "scientific category": "category", "program type": "proposal_type", "prop. type": "proposal_type",
                "proposal category": "proposal_type"}  # fmt: skip
+"""Fields by the label on a programme's page."""
+# elements that hold the labels of a programme's page, and those that end a value
 LABEL_TAGS = frozenset({"b", "strong", "th", "dt", "label"})
 BREAKS = frozenset({"br", "p", "div", "tr", "td", "th", "dt", "dd", "li", "table", "h1", "h2", "h3"})
-RULE = "-----"
+DASHED_LINE = "-----"
+"""Start of the line that separates records of `abstracts.cat`; its length has varied."""
 XML_DECLARATION = re.compile(r"\A\s*<\?xml[^>]*\?>")
-NO_TAG = re.compile(r"<(?![^<>]{0,2000}>)")
-"""A bracket that opens no tag; Python's parser takes quadratic time over many of them."""
+STRAY_BRACKET = re.compile(r"<(?![^<>]{0,2000}>)")
+"""A bracket that opens no tag; Python's HTML parser takes quadratic time over many of them."""
 MAX_PAGE_BYTES = 100_000
-"""A programme's page is some ten thousand bytes; of a longer one only the beginning is read."""
+"""A programme's page has about 10,000 bytes; only the beginning of a longer one is parsed."""
 ZIP_START = b"PK\x03\x04"
 MAX_APT_BYTES = 100_000_000
 """Largest XML that is unpacked from an APT archive."""
@@ -49,7 +53,7 @@ MAX_APT_BYTES = 100_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProposalText:
-    """What one source says about a proposal; None where it says nothing."""
+    """The fields of a proposal in one source, cleaned; None for a field that the source lacks."""
 
     number: str
     cycle: int | None = None
@@ -60,8 +64,20 @@ class ProposalText:
     abstract: str | None = None
 
 
-def text_of(values: Mapping[str, str]) -> ProposalText:
-    """A proposal's text from its fields as they were written, each cleaned."""
+def clean_proposal_text(values: Mapping[str, str]) -> ProposalText:
+    """Clean the fields of a proposal.
+
+    Parameters
+    ----------
+    values
+        Raw text by field of ProposalText; fields may be missing.
+
+    Returns
+    -------
+    ProposalText
+        The cleaned fields; None for missing and empty ones.
+
+    """
     return ProposalText(
         number=clean_number(values.get("number")),
         cycle=clean_cycle(values.get("cycle")),
@@ -74,20 +90,32 @@ def text_of(values: Mapping[str, str]) -> ProposalText:
 
 
 def parse_abstracts_cat(text: str) -> list[ProposalText]:
-    """Every record of `abstracts.cat`; of one number given twice, the longer abstract counts, and the other record
-    fills what that one lacks.
+    """Parse records of `abstracts.cat`.
+
+    Parameters
+    ----------
+    text
+        The whole file or a part of it.
+
+    Returns
+    -------
+    list of ProposalText
+        One per number. If a number has two records, the one with the longer abstract counts, and the other one fills
+        its missing fields.
+
     """
     best: dict[str, ProposalText] = {}
     for lines in _records(text.splitlines()):
-        record = text_of(_values_of(lines))
-        known = best.get(record.number, record)
+        record = clean_proposal_text(_parse_record(lines))
+        previous = best.get(record.number, record)
         if record.number:
-            longer = len(record.abstract or "") > len(known.abstract or "")
-            best[record.number] = _filled(record, known) if longer else _filled(known, record)
+            is_longer = len(record.abstract or "") > len(previous.abstract or "")
+            best[record.number] = _fill_missing(record, previous) if is_longer else _fill_missing(previous, record)
     return list(best.values())
 
 
-def _filled(text: ProposalText, other: ProposalText) -> ProposalText:
+def _fill_missing(text: ProposalText, other: ProposalText) -> ProposalText:
+    """Fill the missing fields of `text` from `other`."""
     if text is other:
         return text
     missing = {f.name: getattr(other, f.name) for f in fields(text) if getattr(text, f.name) is None}
@@ -95,33 +123,58 @@ def _filled(text: ProposalText, other: ProposalText) -> ProposalText:
 
 
 def split_abstracts_cat(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """The lines in pieces that hold whole records, mostly one each."""
+    """Split `abstracts.cat` between records.
+
+    Parameters
+    ----------
+    lines
+        Lines of the file, with their ends.
+
+    Yields
+    ------
+    bytes
+        Pieces that hold whole records, mostly one each; joined they are the file.
+
+    """
     piece: list[bytes] = []
-    is_begun = is_told = False
+    # whether the piece has a record already; whether the text since the last dashed line has begun
+    has_record = has_text = False
     for line in lines:
-        if line.startswith(RULE.encode()):
-            is_begun, is_told = is_begun or is_told, False
-        elif not is_told and line.lower().startswith(b"prop. type:") and is_begun:
+        if line.startswith(DASHED_LINE.encode()):
+            has_record, has_text = has_record or has_text, False
+        elif not has_text and line.lower().startswith(b"prop. type:") and has_record:
             yield b"".join(piece)
-            piece, is_begun, is_told = [], False, True
+            piece, has_record, has_text = [], False, True
         elif line.strip():
-            is_told = True
+            has_text = True
         piece.append(line)
     yield b"".join(piece)
 
 
-def numbers_in(text: str) -> Iterator[str]:
-    """Numbers of the records of such a piece."""
-    values = map(_values_of, _records(text.splitlines()))
+def proposal_numbers(text: str) -> Iterator[str]:
+    """Find the proposal numbers in a piece of `abstracts.cat`, without parsing the rest.
+
+    Parameters
+    ----------
+    text
+        A piece that `split_abstracts_cat` yields.
+
+    Returns
+    -------
+    iterator of str
+        Numbers of its records.
+
+    """
+    values = map(_parse_record, _records(text.splitlines()))
     return filter(None, (clean_number(record.get("number")) for record in values))
 
 
 def _records(lines: Iterable[str]) -> Iterator[list[str]]:
-    """Lines of a record each. A dashed line inside an abstract ends no record: what follows it has no keys."""
+    """Group lines by record. A dashed line inside an abstract ends no record: no `Prop. Type:` follows it."""
     record: list[str] = []
     pending: list[str] = []
     for line in lines:
-        if line.startswith(RULE):
+        if line.startswith(DASHED_LINE):
             record += pending
             pending = []
         elif not pending and line.lower().startswith("prop. type:") and record:
@@ -132,61 +185,73 @@ def _records(lines: Iterable[str]) -> Iterator[list[str]]:
     yield record + pending
 
 
-def _values_of(lines: list[str]) -> dict[str, str]:
-    """Keys until the first empty line, where a line that is no key goes on with the last; then the abstract."""
+def _parse_record(lines: list[str]) -> dict[str, str]:
+    """Parse one record: keys with their continuation lines until the first empty line, then the abstract."""
     values: dict[str, list[str]] = {}
-    key = ""
-    body = len(lines)
+    field = ""
+    abstract_start = len(lines)
     for index, line in enumerate(lines):
-        name, _, value = line.partition(":")
-        known = None if line[:1].isspace() else KEYS.get(name.strip().lower())
-        if not line.strip() or (key == "pi" and known is None and not line[0].isspace()):
-            body = index
+        key, _, value = line.partition(":")
+        new_field = None if line[:1].isspace() else BULK_KEYS.get(key.strip().lower())
+        # PI is the last key; some records lack the empty line after it
+        if not line.strip() or (field == "pi" and new_field is None and not line[0].isspace()):
+            abstract_start = index
             break
-        key = known or key
-        values.setdefault(key, []).append(value if known else line)
-    return {name: "\n".join(parts) for name, parts in values.items()} | {"abstract": "\n".join(lines[body:])}
+        field = new_field or field
+        values.setdefault(field, []).append(value if new_field else line)
+    fields_text = {name: "\n".join(parts) for name, parts in values.items()}
+    return fields_text | {"abstract": "\n".join(lines[abstract_start:])}
 
 
 def parse_apt(data: bytes, number: str) -> ProposalText:
-    """A programme's APT file, of any year. Its own number may be a placeholder, so the one asked for counts.
+    """Parse a programme's APT file, of any year.
 
-    Raises ArchiveError for what is no APT file, or that of another programme.
+    Parameters
+    ----------
+    data
+        The XML file, or a zip archive that holds it.
+    number
+        Number of the requested proposal.
+
+    Returns
+    -------
+    ProposalText
+        Its fields, under the requested number: the number in the file may be a placeholder.
+
+    Raises
+    ------
+    ArchiveError
+        If the data are no APT file, or the APT file of another programme.
+
     """
     root = _read_xml(_apt_xml(data, number), number)
     for element in root.iter():  # JWST's files have a namespace, Hubble's have none
         element.tag = str(element.tag).rpartition("}")[2]
-    told = root.get("Phase2ID", "") or _content(root, ".//ProposalInformation/ProposalID")
-    if told.isdecimal() and clean_number(told) != number:
-        raise ArchiveError(f"the APT file of proposal {number} is that of {told[:20]}")
+    file_number = root.get("Phase2ID", "") or _content(root, ".//ProposalInformation/ProposalID")
+    if file_number.isdecimal() and clean_number(file_number) != number:
+        raise ArchiveError(f"the APT file of proposal {number} is that of {file_number[:20]}")
     info = root if root.tag == "ProposalInformation" else root.find(".//ProposalInformation")
     if info is None:
         raise ArchiveError(f"the APT file of proposal {number} has no ProposalInformation")
     pi = info.find("PrincipalInvestigator")
-    names = (
-        [
-            pi.get(part, "") or _content(pi, f".//{part}")
-            for part in ("FirstName", "MiddleInitial", "LastName", "Suffix")
-        ]
-        if pi is not None
-        else []
-    )
+    parts = ("FirstName", "MiddleInitial", "LastName", "Suffix")
+    names = [pi.get(part, "") or _content(pi, f".//{part}") for part in parts] if pi is not None else []
+    # JWST: an empty element named as the type, `<ProposalCategory><GO/></ProposalCategory>`
+    types = [element.tag for element in info.findall("ProposalCategory/*")]
     values = {
         "number": number,
         "cycle": info.get("Cycle", "") or _content(info, "Cycle"),
-        # JWST: an empty element named as the type, `<ProposalCategory><GO/></ProposalCategory>`.
-        "proposal_type": info.get("Category", "")
-        or next((part.tag for part in info.findall("ProposalCategory/*")), ""),
+        "proposal_type": info.get("Category", "") or "".join(types[:1]),
         "category": info.get("ScientificCategory", "") or _content(info, "ScientificCategory"),
         "title": _content(info, "Title"),
         "pi": " ".join(part for part in names if part),
         "abstract": _content(info, "Abstract"),
     }
-    return text_of(values)
+    return clean_proposal_text(values)
 
 
 def _apt_xml(data: bytes, number: str) -> bytes:
-    """The XML of an APT file: Hubble's is XML, JWST's a zip archive with the XML as its first member of that kind."""
+    """Extract the XML of an APT file: Hubble's is XML, JWST's a zip archive with one XML file. Raises ArchiveError."""
     if not data.startswith(ZIP_START):
         return data
     try:
@@ -200,60 +265,98 @@ def _apt_xml(data: bytes, number: str) -> bytes:
 
 
 def _read_xml(data: bytes, number: str) -> ET.Element:
-    """The root. What is no XML as it stands may be once its true encoding is taken and control characters are left out.
+    """Parse XML and return the root; a wrong encoding declaration and control characters are tolerated.
 
-    expat 2.4.1 and later refuse entity bombs, and no entity is fetched.
+    Safe for untrusted data: expat 2.4.1 and later reject entity bombs, and external entities are not fetched.
     """
     try:
-        return ET.fromstring(data)  # noqa: S314
+        return ET.fromstring(data)  # noqa: S314 - safe, see above
     except (ET.ParseError, LookupError, ValueError):
         text = XML_DECLARATION.sub("", INVISIBLE.sub("", decode(data)), count=1)
+    # a str with an encoding declaration would be rejected, so the declaration is removed
     try:
-        return ET.fromstring(text)  # noqa: S314
+        return ET.fromstring(text)  # noqa: S314 - as above
     except (ET.ParseError, ValueError) as error:
         raise ArchiveError(f"the APT file of proposal {number} is not XML ({error})") from error
 
 
 def _content(info: ET.Element, name: str) -> str:
-    found = info.find(name)
-    return "" if found is None else "".join(found.itertext())
+    """Return the text of a child element with that of its descendants; "" if there is none."""
+    child = info.find(name)
+    return "" if child is None else "".join(child.itertext())
 
 
 def parse_program_page(data: bytes, number: str) -> ProposalText:
-    """A programme's page, old or new: labels in bold before values, and no abstract. Raises ArchiveError without
-    title.
+    """Parse a programme's web page, of the old or the new layout: labels in bold before values. It has no abstract.
+
+    Parameters
+    ----------
+    data
+        The HTML page.
+    number
+        Proposal number.
+
+    Returns
+    -------
+    ProposalText
+        The fields on the page.
+
+    Raises
+    ------
+    ArchiveError
+        If the page has no title.
+
     """
-    told: dict[str, list[str]] = {"number": [number]}
+    texts: dict[str, list[str]] = {"number": [number]}
     field: str | None = None
     for node in _read_html(data, f"proposal {number}").descendants:
         if isinstance(node, Tag):
-            is_over = field is not None and any(map(str.strip, told[field])) and node.name in BREAKS
-            field = None if is_over else field
-        elif type(node) is NavigableString:
+            # a value ends at the first line break after some text
+            is_complete = field is not None and any(map(str.strip, texts[field])) and node.name in BREAKS
+            field = None if is_complete else field
+        elif type(node) is NavigableString:  # not isinstance: comments are a subclass
             is_label = node.parent is not None and node.parent.name in LABEL_TAGS
             label = PAGE_LABELS.get(node.strip(": \r\n\t").lower()) if is_label else None
             if label is not None:
-                field = None if label in told else label
-                told.setdefault(label, [])
+                field = None if label in texts else label  # the first occurrence counts
+                texts.setdefault(label, [])
             elif field is not None:
-                told[field].append(str(node))
-    record = text_of({name: " ".join(parts).lstrip(": \n") for name, parts in told.items()})
+                texts[field].append(str(node))
+    record = clean_proposal_text({name: " ".join(parts).lstrip(": \n") for name, parts in texts.items()})
     if record.title is None:
         raise ArchiveError(f"the page of proposal {number} has no title")
     return record
 
 
-def _read_html(data: bytes, what: str) -> BeautifulSoup:
+def _read_html(data: bytes, subject: str) -> BeautifulSoup:
+    """Parse HTML. Raises ArchiveError, which names the `subject` of the page."""
     try:
-        return BeautifulSoup(NO_TAG.sub("&lt;", decode(data[:MAX_PAGE_BYTES])), "html.parser")
+        return BeautifulSoup(STRAY_BRACKET.sub("&lt;", decode(data[:MAX_PAGE_BYTES])), "html.parser")
     except (ParserRejectedMarkup, ValueError, AssertionError, RecursionError) as error:
-        raise ArchiveError(f"the page of {what} is not HTML ({' '.join(str(error).split())[:80]})") from error
+        raise ArchiveError(f"the page of {subject} is not HTML ({' '.join(str(error).split())[:80]})") from error
 
 
 def find_bulk_link(data: bytes) -> str:
-    """The link to `abstracts.cat` on the page of proposal abstracts. Raises ArchiveError without one."""
+    """Find the link to `abstracts.cat` on STScI's page of proposal abstracts.
+
+    Parameters
+    ----------
+    data
+        The HTML page.
+
+    Returns
+    -------
+    str
+        The link as written, perhaps relative.
+
+    Raises
+    ------
+    ArchiveError
+        If there is no such link.
+
+    """
     links = (str(tag.get("href", "")) for tag in _read_html(data, "proposal abstracts").find_all("a"))
-    found = next((link for link in links if link.split("?")[0].endswith("abstracts.cat")), None)
-    if found is None:
+    link = next((link for link in links if link.split("?")[0].endswith("abstracts.cat")), None)
+    if link is None:
         raise ArchiveError("the page of proposal abstracts links no abstracts.cat")
-    return found
+    return link

@@ -1,7 +1,7 @@
-"""Reading the text listings of programmes: printed ones (`.pro`, 1994 to today) and forms sent in (`.prop`).
+"""Parsers of programmes' text listings: printed ones (`.pro`, 1994 to today) and submitted forms (`.prop`).
 
-Pure functions. A printed listing is blocks between dashed lines, each under its heading, several headings side by side
-over their columns; a form is keys and values.
+Pure functions. A printed listing consists of blocks between dashed lines; a block has a heading, or several headings
+side by side above their columns. A form consists of keys and values.
 """
 
 from __future__ import annotations
@@ -9,75 +9,100 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 
-from hubbleclip.archives.stsci.parsers import ProposalText, text_of
+from hubbleclip.archives.stsci.parsers import ProposalText, clean_proposal_text
 from hubbleclip.core.errors import ArchiveError
 from hubbleclip.core.text_cleaning import HONORIFIC, clean_number, decode
 
 MAX_LISTING_CHARS = 1_000_000
-"""A listing is mostly exposures; what tells of the proposal stands on its first pages."""
+"""Only the beginning is parsed: a listing is mostly exposures, and the proposal's texts are on its first pages."""
 HEADINGS = {"title": "title", "proposal title": "title", "abstract": "abstract", "cycle": "cycle",
             "type": "proposal_type", "proposal for": "proposal_type", "scientific category": "category",
             "principal investigator": "pi", "investigators": "investigators"}  # fmt: skip
+"""Fields by heading of a printed listing."""
 DASHES = re.compile(r"-{40,}\s*")
-PAGE_HEAD = re.compile(r"\s+(?:\S+\( *\d+\) - .* - \[ *\d+\]|Page +\d+)\s*")
-CELL = re.compile(r"\S+(?: \S+)*")
-ITEM = re.compile(r"\d+\. ?")
-OWN_NUMBER = re.compile(r"(?:OBSERVING PROGRAM|^ +ID:?) +([0-9]+)\s*$", re.MULTILINE)
-COMMENT = re.compile(r"(?:^|(?<=\s))!.*")
+# such as "   5054( 6) - 11/21/95 09:03 - [  1]" or "   Page 2"
+PAGE_HEADER = re.compile(r"\s+(?:\S+\( *\d+\) - .* - \[ *\d+\]|Page +\d+)\s*")
+CELL = re.compile(r"\S+(?: \S+)*")  # columns are at least two spaces apart
+ITEM = re.compile(r"\d+\. ?")  # the number of a heading: "1." in "1.Proposal Title:"
+NUMBER_IN_LISTING = re.compile(r"(?:OBSERVING PROGRAM|^ +ID:?) +([0-9]+)\s*$", re.MULTILINE)
+COMMENT = re.compile(r"(?:^|(?<=\s))!.*")  # "glows!" is no comment
 FORM_KEY = re.compile(r"\s*(\w+):(?!\S)(.*)")
 RPS2_KEYS = {"title": "title", "proposal_category": "proposal_type", "scientific_category": "category",
              "cycle": "cycle", "pi_name": "pi", "abstract": "abstract"}  # fmt: skip
+"""Fields by key of the RPS2 form (1995)."""
 RPSS_TITLE_CHARS = 57
-"""The form cuts a title into parts of so many characters, also in the middle of a word."""
+"""The RPSS form (before 1995) cuts a title into parts of this many characters, even within a word."""
 
 Values = dict[str, str]
 
 
 def parse_listing(data: bytes, number: str) -> ProposalText:
-    """A programme's listing, of any year. Raises ArchiveError for what is none, or that of another programme."""
+    """Parse a programme's listing, of any year.
+
+    Parameters
+    ----------
+    data
+        The text file.
+    number
+        Number of the requested proposal.
+
+    Returns
+    -------
+    ProposalText
+        Its fields, under the requested number.
+
+    Raises
+    ------
+    ArchiveError
+        If the data are no listing, or that of another programme.
+
+    """
     text = decode(data)[:MAX_LISTING_CHARS]
-    told = OWN_NUMBER.search(text)
-    if told is not None and clean_number(told[1]) != number:
-        raise ArchiveError(f"the listing of proposal {number} is that of {told[1][:20]}")
-    for mark, read in LAYOUTS:
-        if mark.search(text) is not None:
-            record = text_of(read(text.splitlines()) | {"number": number})
+    listing_number = NUMBER_IN_LISTING.search(text)
+    if listing_number is not None and clean_number(listing_number[1]) != number:
+        raise ArchiveError(f"the listing of proposal {number} is that of {listing_number[1][:20]}")
+    for signature, parse in LAYOUTS:
+        if signature.search(text) is not None:
+            record = clean_proposal_text(parse(text.splitlines()) | {"number": number})
             if record.title is not None:
                 return record
     raise ArchiveError(f"the listing of proposal {number} has no title")
 
 
 def _read_printed(lines: list[str]) -> Values:
-    """The printed listings of all years."""
+    """Parse a printed listing, of any year."""
     values: Values = {}
     for block in _blocks(lines):
-        for place, line in enumerate(block):
-            columns = [(cell.start(), _heading(cell[0])) for cell in CELL.finditer(line)]
-            if columns and columns[0][1]:
-                _read_block(columns, block[place + 1 :], values)
+        for index, line in enumerate(block):
+            columns = [(cell.start(), _heading_field(cell[0])) for cell in CELL.finditer(line)]
+            if columns and columns[0][1]:  # the first line that begins with a known heading
+                _read_block(columns, block[index + 1 :], values)
                 break
     return values
 
 
 def _blocks(lines: Iterable[str]) -> Iterator[list[str]]:
-    """What stands between dashed lines, without the heads of pages."""
+    """Split lines at dashed lines; headers of printed pages are dropped."""
     block: list[str] = []
     for line in lines:
         if DASHES.fullmatch(line):
             yield block
             block = []
-        elif not PAGE_HEAD.fullmatch(line):
+        elif not PAGE_HEADER.fullmatch(line):
             block.append(line)
     yield block
 
 
-def _heading(cell: str) -> str | None:
-    """The field under a heading such as `1.Proposal Title:` or `4. Cycle`."""
+def _heading_field(cell: str) -> str | None:
+    """Return the field of a heading such as `1.Proposal Title:` or `4. Cycle`."""
     return HEADINGS.get(ITEM.sub("", cell, count=1).rstrip(":").strip().lower())
 
 
 def _read_block(columns: list[tuple[int, str | None]], body: list[str], values: Values) -> None:
-    """Put what stands under the headings into `values`, where it stays if it is there already."""
+    """Add the texts under the headings to `values`; the first text of a field counts.
+
+    `columns` are the position and the field of each heading.
+    """
     field = columns[0][1]
     if field == "investigators":
         people = (line.strip().removeprefix("PI:") for line in body if line.strip().startswith("PI:"))
@@ -86,18 +111,20 @@ def _read_block(columns: list[tuple[int, str | None]], body: list[str], values: 
         values.setdefault(field, "\n".join(body))
     else:
         for cell in CELL.finditer(next((line for line in body if line.strip()), "")):
-            under = [name for start, name in columns if start <= cell.start()][-1:]
-            for name in filter(None, under):
+            # a cell belongs to the last heading that begins at its position or left of it
+            column = [name for start, name in columns if start <= cell.start()][-1:]
+            for name in filter(None, column):
                 values.setdefault(name, cell[0])
 
 
 def _read_rps2(lines: list[str]) -> Values:
-    """The form of 1995: `Key: value`, gone on with on indented lines; `!` after a space comments a line out."""
+    """Parse the RPS2 form of 1995: `Key: value` with indented continuation lines; `!` after a space is a comment."""
     values: dict[str, list[str]] = {}
     field = ""
     for line in lines:
         bare = COMMENT.sub("", line)
         key = FORM_KEY.fullmatch(bare)
+        # an indented line of the abstract may look like a key ("Result: ...")
         is_prose = field == "abstract" and bare[:1].isspace()
         if key is not None and not is_prose:
             field = RPS2_KEYS.get(key[1].lower(), "")
@@ -110,8 +137,8 @@ def _read_rps2(lines: list[str]) -> Values:
 
 
 def _read_rpss(lines: list[str]) -> Values:
-    """The form of before 1995: a block is a name at the left edge, then `key_1: value` indented, to the next one."""
-    found: dict[str, list[str]] = {}
+    """Parse the RPSS form from before 1995: blocks of a name at the left margin, then indented `key_1: value` lines."""
+    values: dict[str, list[str]] = {}
     block = ""
     for line in lines:
         key = FORM_KEY.fullmatch(line)
@@ -119,19 +146,20 @@ def _read_rpss(lines: list[str]) -> Values:
             block = key[1].lower()
         elif key is not None:
             name = re.sub(r"_\d+$", "", key[1].lower())
-            found.setdefault(f"{block}.{name}", []).append(key[2].strip())
+            values.setdefault(f"{block}.{name}", []).append(key[2].strip())
 
-    def told(key: str) -> str:
-        return " ".join(found.get(key, []))
+    def joined(key: str) -> str:
+        return " ".join(values.get(key, []))
 
-    parts = (part if len(part) >= RPSS_TITLE_CHARS else f"{part} " for part in found.get("coverpage.title", []))
-    names = (told(f"coverpage.pi_{part}") for part in ("fname", "mi", "lname"))
+    # a shorter part was cut at a space, which is restored
+    parts = (part if len(part) >= RPSS_TITLE_CHARS else f"{part} " for part in values.get("coverpage.title", []))
+    names = (joined(f"coverpage.pi_{part}") for part in ("fname", "mi", "lname"))
     return {
         "title": "".join(parts),
-        "category": told("coverpage.sci_cat"),
-        "proposal_type": told("coverpage.proposal_for"),
+        "category": joined("coverpage.sci_cat"),
+        "proposal_type": joined("coverpage.proposal_for"),
         "pi": HONORIFIC.sub("", " ".join(filter(None, names))),
-        "abstract": "\n".join(found.get("abstract.line", [])),
+        "abstract": "\n".join(values.get("abstract.line", [])),
     }
 
 
@@ -140,3 +168,4 @@ LAYOUTS: tuple[tuple[re.Pattern[str], Callable[[list[str]], Values]], ...] = (
     (re.compile(r"^Proposal_Information\b", re.MULTILINE), _read_rps2),
     (re.compile(r"^ *(?:\d+\. ?)?(?:Proposal )?Title:?\s*$", re.MULTILINE), _read_printed),
 )
+"""A line that identifies each layout, and its parser, in the order in which they are tried."""

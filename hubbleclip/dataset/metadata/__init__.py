@@ -1,1 +1,1 @@
-"""What a dataset says about itself to people and programs."""
+"""Metadata of a dataset for people and programs: card, Croissant description, sky index, credits."""

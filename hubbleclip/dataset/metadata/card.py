@@ -1,4 +1,4 @@
-"""The card of a dataset: what is in it, whose it is, how to read it. Its head is what the Hugging Face hub reads."""
+"""Card of a dataset: content, owners and usage, in Markdown with the front matter that the Hugging Face hub reads."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import yaml
 
 from hubbleclip.dataset.manifest import SPLITS, Row
 
-HUB_NAMES = {"train": "train", "val": "validation", "test": "test"}
+HUB_NAMES = {"train": "train", "val": "validation", "test": "test"}  # the hub's names of the splits
 TEXT = """
 # {name}
 
@@ -40,17 +40,31 @@ Made by hubbleclip {code_version}.
 """
 
 
-def card(description: Row, manifest: pa.Table) -> str:
-    """The card as Markdown."""
+def dataset_card(description: Row, manifest: pa.Table) -> str:
+    """Write the card of a dataset.
+
+    Parameters
+    ----------
+    description
+        `digest`, `counts`, `shards`, `notices` and `code_version` are used.
+    manifest
+        Its column `pi` gives the investigators.
+
+    Returns
+    -------
+    str
+        Markdown with YAML front matter.
+
+    """
     counts = description["counts"]
-    files = shard_places(description)
-    facts: dict[str, Any] = {
+    files = shard_paths(description)
+    values: dict[str, Any] = {
         "name": f"hubbleclip {description['digest'][:12]}",
         "digest": description["digest"],
         "num_samples": f"{manifest.num_rows:,}",
         "counts": ", ".join(f"{counts[split]['samples']:,} in {split}" for split in SPLITS),
         "simulated": _warning(description["notices"]),
-        "data_files": ", ".join(f'"{HUB_NAMES[split]}": {places}' for split, places in files.items()),
+        "data_files": ", ".join(f'"{HUB_NAMES[split]}": {paths}' for split, paths in files.items()),
         "notices": "\n".join(
             f"- `{archive}`: {notice['attribution']} Licence: {notice['licence']}."
             for archive, notice in description["notices"].items()
@@ -58,20 +72,34 @@ def card(description: Row, manifest: pa.Table) -> str:
         "investigators": "; ".join(sorted(manifest["pi"].drop_null().unique().to_pylist())) or "none is known",
         "code_version": description["code_version"],
     }
-    return f"---\n{_head(description, files)}---\n{TEXT.format(**facts)}"
+    return f"---\n{_front_matter(description, files)}---\n{TEXT.format(**values)}"
 
 
-def shard_places(description: Row) -> dict[str, list[str]]:
-    """Where each split's shards stand, relative to the dataset's folder; splits without samples are left out."""
-    places: dict[str, list[str]] = {}
+def shard_paths(description: Row) -> dict[str, list[str]]:
+    """Paths of each split's shards, relative to the dataset's folder.
+
+    Parameters
+    ----------
+    description
+        `shards` is used.
+
+    Returns
+    -------
+    dict[str, list[str]]
+        By split, in order; splits without samples are absent.
+
+    """
+    paths: dict[str, list[str]] = {}
     for shard in description["shards"]:
-        home = f"../{shard['home_digest']}/" if shard["home_digest"] else ""
-        places.setdefault(shard["split"], []).append(f"{home}{shard['shard']}")
-    return places
+        # Shards of a parent dataset are in its folder, beside this one.
+        folder = f"../{shard['home_digest']}/" if shard["home_digest"] else ""
+        paths.setdefault(shard["split"], []).append(f"{folder}{shard['shard']}")
+    return paths
 
 
-def _head(description: Row, files: Mapping[str, list[str]]) -> str:
-    head = {
+def _front_matter(description: Row, files: Mapping[str, list[str]]) -> str:
+    """YAML front matter with the keys that the Hugging Face hub reads."""
+    fields = {
         "pretty_name": f"hubbleclip {description['digest'][:12]}",
         "license": "other",
         "license_name": "; ".join(sorted({notice["licence"] for notice in description["notices"].values()})),
@@ -80,12 +108,13 @@ def _head(description: Row, files: Mapping[str, list[str]]) -> str:
         "configs": [
             {
                 "config_name": "default",
-                "data_files": [{"split": HUB_NAMES[split], "path": places} for split, places in files.items()],
+                "data_files": [{"split": HUB_NAMES[split], "path": paths} for split, paths in files.items()],
             }
         ],
     }
-    return yaml.safe_dump(head, sort_keys=False, allow_unicode=True, width=120)
+    return yaml.safe_dump(fields, sort_keys=False, allow_unicode=True, width=120)
 
 
 def _warning(notices: Mapping[str, Any]) -> str:
+    """Warning that the data are simulated; empty for observations."""
     return "**This sky is simulated.** Pictures, proposals and investigators are invented.\n" * ("simulated" in notices)

@@ -22,10 +22,34 @@ UNKNOWN = {
 
 
 def notices(archives: Iterable[str]) -> dict[str, dict[str, str]]:
-    """Licence and attribution of each archive named; a new mission brings its own."""
+    """Licence and attribution of archives; a new mission brings its own.
+
+    Parameters
+    ----------
+    archives
+        Names of archives, with repetitions.
+
+    Returns
+    -------
+    dict[str, dict[str, str]]
+        `licence` and `attribution` by archive, in order of name; `UNKNOWN` for archives without a notice.
+
+    """
     return {name: NOTICES.get(name, UNKNOWN) for name in sorted(set(archives))}
 
 
 def homepage(archives: Iterable[str]) -> str:
-    """The page of the first mission among the archives; the default mission's without one."""
+    """Choose the page that a dataset's metadata link.
+
+    Parameters
+    ----------
+    archives
+        Names of archives.
+
+    Returns
+    -------
+    str
+        URL of the first mission among them, in order of name; that of the default mission without one.
+
+    """
     return next((MISSIONS[name].homepage for name in sorted(archives) if name in MISSIONS), DEFAULT.homepage)

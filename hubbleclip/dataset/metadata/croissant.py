@@ -1,6 +1,7 @@
-"""Croissant 1.1 (https://docs.mlcommons.org/croissant/docs/croissant-spec-1.1.html): the dataset as machines read it.
+"""Machine-readable description of a dataset in Croissant 1.1.
 
-Two record sets: `samples` has the rows of the manifest, `pictures` the members of the shards by tile id.
+See https://docs.mlcommons.org/croissant/docs/croissant-spec-1.1.html. There are two record sets: `samples`, the rows of
+the manifest, and `pictures`, the images in the shards by tile id.
 """
 
 from __future__ import annotations
@@ -10,14 +11,15 @@ from typing import Any
 import pyarrow as pa
 
 from hubbleclip.dataset.manifest import MANIFEST, Row, manifest_schema
-from hubbleclip.dataset.metadata.card import shard_places
+from hubbleclip.dataset.metadata.card import shard_paths
 from hubbleclip.dataset.metadata.credits import homepage
-from hubbleclip.dataset.shard_writer import PICTURES
+from hubbleclip.dataset.shard_writer import IMAGE_SUFFIXES
 
 Node = dict[str, Any]
+"""A JSON-LD object."""
 
 CONFORMS_TO = "http://mlcommons.org/croissant/1.1"
-TYPES = {
+TYPES = {  # the Arrow types that the contract's columns have
     pa.string(): "sc:Text",
     pa.int64(): "cr:Int64",
     pa.float64(): "cr:Float64",
@@ -29,7 +31,7 @@ TERMS = (
     "parentField", "path", "recordSet", "references", "regex", "repeated", "replace", "samplingRate", "separator",
     "source", "subField", "transform",
 )  # fmt: skip
-CONTEXT: Node = {
+CONTEXT: Node = {  # the JSON-LD context that the specification prescribes
     "@language": "en",
     "@vocab": "https://schema.org/",
     "cr": "http://mlcommons.org/croissant/",
@@ -45,15 +47,29 @@ CONTEXT: Node = {
 } | {term: f"cr:{term}" for term in TERMS}
 
 
-def croissant(description: Row, manifest_sha256: str) -> Node:
-    """The metadata, as JSON-LD. Shards of older datasets are named by their relative place. It has no `datePublished`:
-    the same dataset has the same bytes on any day.
+def croissant_metadata(description: Row, manifest_sha256: str) -> Node:
+    """Describe a dataset in Croissant.
+
+    It has no `datePublished`, so that the same dataset has the same bytes on any day.
+
+    Parameters
+    ----------
+    description
+        `digest`, `shards` and `notices` are used; the parents' shards are listed by relative paths.
+    manifest_sha256
+        Hash of the manifest's file.
+
+    Returns
+    -------
+    Node
+        JSON-LD.
+
     """
     notices = description["notices"].values()
     attribution = " ".join(sorted({notice["attribution"] for notice in notices}))
-    places = [place for of_split in shard_places(description).values() for place in of_split]
+    paths = [path for paths_of_split in shard_paths(description).values() for path in paths_of_split]
     hashes = {shard["shard"]: shard["sha256"] for shard in description["shards"]}
-    shards = [_file(place, "application/x-tar", hashes[place.rpartition("/")[2]]) for place in places]
+    shards = [_file(path, "application/x-tar", hashes[path.rpartition("/")[2]]) for path in paths]
     return {
         "@context": CONTEXT,
         "@type": "sc:Dataset",
@@ -67,26 +83,29 @@ def croissant(description: Row, manifest_sha256: str) -> Node:
         "version": "1.0.0",
         "identifier": description["digest"],
         "distribution": [_file(MANIFEST, "application/x-parquet", manifest_sha256), *shards, _members(shards)],
-        "recordSet": [_samples(), _pictures()],
+        "recordSet": [_samples(), _images()],
     }
 
 
-def _file(place: str, media_type: str, sha256: str) -> Node:
+def _file(path: str, media_type: str, sha256: str) -> Node:
+    """FileObject of a file, identified by its name."""
     return {
-        "@type": "cr:FileObject", "@id": place.rpartition("/")[2], "name": place.rpartition("/")[2],
-        "contentUrl": place, "encodingFormat": media_type, "sha256": sha256,
+        "@type": "cr:FileObject", "@id": path.rpartition("/")[2], "name": path.rpartition("/")[2],
+        "contentUrl": path, "encodingFormat": media_type, "sha256": sha256,
     }  # fmt: skip
 
 
 def _members(shards: list[Node]) -> Node:
+    """FileSet of the images within the shards."""
     return {
         "@type": "cr:FileSet", "@id": "picture-files", "name": "picture-files",
         "containedIn": [{"@id": shard["@id"]} for shard in shards],
-        "encodingFormat": ["image/png", "image/jpeg"], "includes": [f"*{suffix}" for suffix in PICTURES],
+        "encodingFormat": ["image/png", "image/jpeg"], "includes": [f"*{suffix}" for suffix in IMAGE_SUFFIXES],
     }  # fmt: skip
 
 
 def _samples() -> Node:
+    """RecordSet of the manifest's rows."""
     return {
         "@type": "cr:RecordSet", "@id": "samples", "name": "samples", "key": {"@id": "samples/tile_id"},
         "description": "The rows of the manifest.", "field": [_column(field) for field in manifest_schema()],
@@ -94,6 +113,7 @@ def _samples() -> Node:
 
 
 def _column(field: pa.Field) -> Node:
+    """Field of a manifest column, described by the contract's text in its Arrow metadata."""
     is_list = pa.types.is_list(field.type)
     return {
         "@type": "cr:Field", "@id": f"samples/{field.name}", "name": field.name,
@@ -103,8 +123,10 @@ def _column(field: pa.Field) -> Node:
     } | ({"isArray": True, "arrayShape": "-1"} if is_list else {})  # fmt: skip
 
 
-def _pictures() -> Node:
+def _images() -> Node:
+    """RecordSet of the images, joined to the manifest by tile id."""
     files = {"fileSet": {"@id": "picture-files"}}
+    # The name of a member is `<tile id>.<suffix>`.
     tile_id = {"extract": {"fileProperty": "filename"}, "transform": {"regex": r"^([0-9a-f]+)\..*$"}}
     return {
         "@type": "cr:RecordSet", "@id": "pictures", "name": "pictures", "key": {"@id": "pictures/tile_id"},

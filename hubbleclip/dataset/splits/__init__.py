@@ -1,1 +1,1 @@
-"""Which tile belongs to train, val or test."""
+"""Assignment of tiles to train, val and test without leakage."""

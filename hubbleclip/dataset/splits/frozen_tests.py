@@ -1,4 +1,4 @@
-"""What datasets that are out have promised of their splits: a test tile stays a test tile."""
+"""Test splits that published datasets have frozen: a test tile stays a test tile."""
 
 from __future__ import annotations
 
@@ -18,33 +18,61 @@ from hubbleclip.dataset.splits.sky_guard import EXCLUDED
 
 
 def check_test_lists(datasets_dir: Path, split_of_tile: Mapping[str, str], settings: SplitSettings) -> None:
-    """Refuse splits that move a tile out of a test list that is out; a tile that is no more may be missing.
+    """Check that no tile leaves a published test list.
 
-    Datasets of another lineage are another matter. Raises DatasetError that names the dataset and a tile.
+    Parameters
+    ----------
+    datasets_dir
+        Folder of all datasets; those of another lineage are ignored.
+    split_of_tile
+        New splits by tile id; tiles that no longer exist may be missing.
+    settings
+        Decide the lineage.
+
+    Raises
+    ------
+    DatasetError
+        When a tile has moved, or a test list is missing or damaged.
+
     """
-    for path, description in _kin(datasets_dir, settings):
+    for path, description in _datasets_of_lineage(datasets_dir, settings):
         text = _read_test_list(path, description)
+        # A tile that no longer exists (its image was cut again) does not break the list.
         moved = [tile_id for tile_id in text.split() if split_of_tile.get(tile_id, "test") != "test"]
         if moved:
             raise DatasetError(
-                f"{len(moved)} test tiles of {path.name} are no longer test, {moved[0]} among them: bring back the"
-                " catalog's split table, or start a new profile; a published test list never changes"
+                f"{len(moved)} test tiles of {path.name} are no longer in test, {moved[0]} among them: restore the"
+                " catalog's split table or start a new profile, because a published test list never changes"
             )
 
 
 def released_splits(datasets_dir: Path, settings: SplitSettings) -> dict[str, SplitAssignment]:
-    """Assignments of all tiles in the datasets of this lineage, those left out included."""
-    found: dict[str, SplitAssignment] = {}
-    for path, _ in _kin(datasets_dir, settings):
+    """Read the assignments of all tiles in the datasets of this lineage, excluded tiles included.
+
+    Parameters
+    ----------
+    datasets_dir
+        Folder of all datasets.
+    settings
+        Decide the lineage.
+
+    Returns
+    -------
+    dict[str, SplitAssignment]
+        By tile id.
+
+    """
+    assignments: dict[str, SplitAssignment] = {}
+    for path, _ in _datasets_of_lineage(datasets_dir, settings):
         packed = read_manifest(path).select(["tile_id", "group_id", "split"]).to_pylist()
         excluded = pq.read_table(path / EXCLUDED_TILES).select(["tile_id", "group_id", "reason"]).to_pylist()
         rows = [{**row, "reason": None} for row in packed] + [{**row, "split": EXCLUDED} for row in excluded]
-        found |= {row["tile_id"]: SplitAssignment(**row) for row in rows}
-    return found
+        assignments |= {row["tile_id"]: SplitAssignment(**row) for row in rows}
+    return assignments
 
 
-def _kin(datasets_dir: Path, settings: SplitSettings) -> list[tuple[Path, Mapping[str, Any]]]:
-    """Finished datasets of the lineage of these settings; those from before there were test lists promise nothing."""
+def _datasets_of_lineage(datasets_dir: Path, settings: SplitSettings) -> list[tuple[Path, Mapping[str, Any]]]:
+    """Finished datasets with the lineage of these settings; those of early versions have no test list."""
     return [
         (path, description)
         for path, description in finished_datasets(datasets_dir)
@@ -53,6 +81,7 @@ def _kin(datasets_dir: Path, settings: SplitSettings) -> list[tuple[Path, Mappin
 
 
 def _read_test_list(path: Path, description: Mapping[str, Any]) -> str:
+    """Test list of a dataset; DatasetError if it is missing or differs from the hash in the description."""
     try:
         content = (path / TEST_LIST).read_bytes()
     except OSError as error:

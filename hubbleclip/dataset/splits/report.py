@@ -1,4 +1,4 @@
-"""What a dataset tells of its splits: shares by category and instrument, what was left out and why, what else leaks."""
+"""Report of a dataset's splits: shares by category and instrument, exclusions with reasons, and remaining leakage."""
 
 from __future__ import annotations
 
@@ -25,7 +25,19 @@ Strata = dict[str, dict[str, dict[str, float]]]
 
 
 def lineage(settings: SplitSettings) -> str:
-    """Name of the line of datasets in which no tile ever moves: random splits, whatever their shares, are one line."""
+    """Name of the series of datasets in which no tile ever changes its split.
+
+    Parameters
+    ----------
+    settings
+        The scheme decides.
+
+    Returns
+    -------
+    str
+        One name for all random splits, whatever their shares; otherwise one name per settings digest.
+
+    """
     return RANDOM if settings.scheme == RANDOM else f"{settings.scheme}-{settings.digest()}"
 
 
@@ -39,10 +51,32 @@ def split_report(
     leak: LeakReport,
     settings: SplitSettings,
 ) -> dict[str, Any]:
-    """The report, fit for JSON: tiles, proposals and groups of each split over all, by category and by instrument; what
-    links proposals, what is excluded; the leak of a plain random split of tiles.
+    """Report the splits: sizes in total, by category and by instrument, links, exclusions and leakage.
+
+    Parameters
+    ----------
+    tiles
+        All tiles.
+    observations
+        By observation id.
+    proposals
+        By proposal id.
+    assignments
+        By tile id; every tile has one.
+    links
+        All links between proposals.
+    leak
+        Leakage of a random split of single tiles.
+    settings
+        Recorded with the shares that they request.
+
+    Returns
+    -------
+    dict[str, Any]
+        JSON values.
+
     """
-    plans = [assignments[tile.tile_id] for tile in tiles]
+    plans = [assignments[tile.tile_id] for tile in tiles]  # aligned with `tiles`
     return {
         "lineage": lineage(settings),
         "settings": settings.model_dump(mode="json"),
@@ -63,23 +97,51 @@ def split_report(
 def split_tables(
     tiles: Sequence[Tile], assignments: Mapping[str, SplitAssignment], links: Iterable[Link]
 ) -> dict[str, pa.Table]:
-    """Tables that stand beside the manifest, by file name: the tiles left out, each with its reason, and why proposals
-    stay together.
+    """Tables that are written beside the manifest: excluded tiles with reasons, and links between proposals.
+
+    Parameters
+    ----------
+    tiles
+        All tiles.
+    assignments
+        By tile id; every tile has one.
+    links
+        All links between proposals.
+
+    Returns
+    -------
+    dict[str, pa.Table]
+        By file name, in a fixed order of rows.
+
     """
-    out = [
+    excluded = [
         {"tile_id": tile.tile_id, "group_id": plan.group_id, "proposal_id": tile.proposal_id, "reason": plan.reason}
         for tile in sorted(tiles, key=lambda tile: tile.tile_id)
         if (plan := assignments[tile.tile_id]).split == EXCLUDED
     ]
-    whys = sorted((asdict(link) for link in links), key=lambda row: tuple(row.values()))
+    # Sorted, so that equal splits are equal bytes.
+    link_rows = sorted((asdict(link) for link in links), key=lambda row: tuple(row.values()))
+    excluded_schema = _text_columns("tile_id", "group_id", "proposal_id", "reason")
     return {
-        EXCLUDED_TILES: pa.Table.from_pylist(out, schema=_text_columns("tile_id", "group_id", "proposal_id", "reason")),
-        LINKS: pa.Table.from_pylist(whys, schema=_text_columns("one", "other", "reason", "detail")),
+        EXCLUDED_TILES: pa.Table.from_pylist(excluded, schema=excluded_schema),
+        LINKS: pa.Table.from_pylist(link_rows, schema=_text_columns("one", "other", "reason", "detail")),
     }
 
 
-def leak_line(leak: LeakReport) -> str:
-    """The leak of a random split of tiles in one sentence."""
+def leak_summary(leak: LeakReport) -> str:
+    """Summarise the leakage of a random split of tiles in one sentence.
+
+    Parameters
+    ----------
+    leak
+        Numbers of tiles.
+
+    Returns
+    -------
+    str
+        One line for the log.
+
+    """
     share = leak.num_leaking / max(leak.num_train, 1)
     return (
         f"a random split of tiles would leak {share:.0%} of its {leak.num_train} train tiles:"
@@ -89,7 +151,8 @@ def leak_line(leak: LeakReport) -> str:
 
 
 def _strata(tiles: Sequence[Tile], plans: Sequence[SplitAssignment], values: Sequence[str]) -> Strata:
-    """For each value and split, the number of tiles, proposals and groups, and the share of the value's tiles."""
+    """Numbers of tiles, proposals and groups, and share of the value's tiles, for each value and split."""
+    # Indices of tiles by value and split.
     members: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
     for index, (plan, value) in enumerate(zip(plans, values, strict=True)):
         members[value][plan.split].append(index)
@@ -108,17 +171,21 @@ def _strata(tiles: Sequence[Tile], plans: Sequence[SplitAssignment], values: Seq
 
 
 def _sorted_counts(reasons: Iterable[str]) -> dict[str, int]:
+    """Number of occurrences of each reason, in order of name."""
     return dict(sorted(Counter(reasons).items()))
 
 
 def _category(proposal: Proposal | None) -> str:
+    """Science category of a proposal, or `unknown`."""
     return (proposal and proposal.category) or UNKNOWN
 
 
 def _instrument(tile: Tile, observations: Mapping[str, Observation]) -> str:
+    """Instrument by the tile's FITS header, else by the archive, else `unknown`."""
     observation = observations.get(tile.obs_id)
     return tile.instrument or (observation and observation.instrument) or UNKNOWN
 
 
 def _text_columns(*names: str) -> pa.Schema:
+    """Arrow schema of string columns."""
     return pa.schema([(name, pa.string()) for name in names])

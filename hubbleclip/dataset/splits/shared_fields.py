@@ -1,7 +1,7 @@
-"""Proposals that look at the same field: better held together than told apart by leaving their tiles out.
+"""Links between proposals that observe the same field, so that they share a split.
 
-Where dozens of proposals observe one deep field, some of them are drawn for val or test, and the guard then takes the
-field out of train altogether. One group for the field keeps nearly all of it, on one side.
+Where dozens of proposals observe one deep field, some would be drawn for val or test, and the sky guard would exclude
+the whole field from train. As one group, the field stays on one side and nearly all of it is kept.
 """
 
 from __future__ import annotations
@@ -16,47 +16,69 @@ from hubbleclip.dataset.splits.continuations import Link
 from hubbleclip.dataset.splits.sky_guard import moving_target
 from hubbleclip.dataset.splits.sky_overlap import ARCSEC, Ints, unit_vectors
 
-CELL_RAD = 120 * ARCSEC
-"""Side of the cells, by which aim points are near each other: in the same or a neighbouring one."""
-BASE = 1 << 13
-STEPS = np.array([(i * BASE + j) * BASE + k for i in (-1, 0, 1) for j in (-1, 0, 1) for k in (-1, 0, 1)])
-MIDDLE = len(STEPS) // 2
+CELL_SIDE_RAD = 120 * ARCSEC
+"""Side of the cubic cells in which pointings are compared: those in the same or in neighbouring cells are near."""
+GRID_SIZE = 1 << 13
+"""Cells per axis, with which the three indices of a cell are packed into one integer; 3438 span the unit sphere."""
+NEIGHBOUR_OFFSETS = np.array(
+    [(i * GRID_SIZE + j) * GRID_SIZE + k for i in (-1, 0, 1) for j in (-1, 0, 1) for k in (-1, 0, 1)]
+)
+"""Offsets (27,) from a cell's packed index to those of its neighbours, itself included."""
+CENTRE = len(NEIGHBOUR_OFFSETS) // 2
+"""Position of the cell itself among its neighbours."""
 
 
-def field_links(observations: Iterable[Observation], least: float) -> list[Link]:
-    """Links of proposals each of which has at least the share `least` of its observations near some of the other's.
+def field_links(observations: Iterable[Observation], min_share: float) -> list[Link]:
+    """Link proposals that have at least a given share of their observations near some of each other's.
 
-    Both must, so that a survey of the whole sky does not tie together all that it passes. Of moving targets the same
-    name counts as near; what has no place counts for nothing. A `least` of 0 links nothing.
+    The share must be reached from both sides, so that a wide survey does not join all proposals whose fields it passes.
+
+    Parameters
+    ----------
+    observations
+        Moving targets are near each other if their names agree; observations without target name and position are
+        ignored.
+    min_share
+        Threshold in [0, 1]; 0 gives no links.
+
+    Returns
+    -------
+    list[Link]
+        With reason `field`, in order of proposal ids.
+
     """
     placed = [one for one in observations if moving_target(one) or (one.ra_deg is not None and one.dec_deg is not None)]
-    if not least or not placed:
+    if not min_share or not placed:
         return []
     names, owner = np.unique([one.proposal_id for one in placed], return_inverse=True)
     near = _near_cells(placed)
-    columns, column = np.unique(near, return_inverse=True)
+    columns, column = np.unique(near, return_inverse=True)  # cell numbers compressed to columns of the matrices
     shape = (len(names), len(columns))
     column = column.reshape(near.shape)
-    looks = csr_array((np.ones(len(placed)), (owner, column[:, MIDDLE])), shape)
-    reach = csr_array((np.ones(near.size), (np.repeat(owner, near.shape[1]), column.ravel())), shape)
-    reach.data[:] = 1
-    share = csr_array(looks @ reach.T / np.bincount(owner)[:, None])
+    # Sparse matrices (proposals, cells): observations in each cell, and cells that are near any observation.
+    num_observations = csr_array((np.ones(len(placed)), (owner, column[:, CENTRE])), shape)
+    is_near = csr_array((np.ones(near.size), (np.repeat(owner, near.shape[1]), column.ravel())), shape)
+    is_near.data[:] = 1  # duplicates were summed
+    # share[i, j]: share of the observations of proposal i that are near one of proposal j.
+    share = csr_array(num_observations @ is_near.T / np.bincount(owner)[:, None])
     mutual = triu(share.minimum(share.T), 1).tocoo()
     return [
         Link(one=str(names[i]), other=str(names[j]), reason="field", detail=f"{value:.0%} of the observations are near")
         for i, j, value in sorted(zip(mutual.row, mutual.col, mutual.data, strict=True))
-        if value >= least
+        if value >= min_share
     ]
 
 
 def _near_cells(placed: Sequence[Observation]) -> Ints:
-    """Cells around each observation (n, 27), its own in the middle; a moving target is a cell of its own."""
+    """Cells (n, 27) around each observation, its own in the middle; a moving target has its own cell 27 times."""
     targets = [moving_target(one) for one in placed]
     names = {name: -1 - index for index, name in enumerate(sorted({name for name in targets if name}))}
-    places = np.array(
+    positions_deg = np.array(  # a moving target needs none
         [(0, 0) if name else (one.ra_deg, one.dec_deg) for one, name in zip(placed, targets, strict=True)]
     )
-    i, j, k = (np.floor(unit_vectors(*places.T) / CELL_RAD).astype(np.int64) + BASE // 2).T
-    cells = ((i * BASE + j) * BASE + k)[:, None] + STEPS
+    # Cells of the unit vectors in three dimensions have no seam at RA 0 and no singularity at the poles.
+    i, j, k = (np.floor(unit_vectors(*positions_deg.T) / CELL_SIDE_RAD).astype(np.int64) + GRID_SIZE // 2).T
+    cells = ((i * GRID_SIZE + j) * GRID_SIZE + k)[:, None] + NEIGHBOUR_OFFSETS
+    # Negative numbers, one per moving target, never equal the index of a cell.
     moving = np.array([names.get(name or "", 0) for name in targets])[:, None]
     return np.where(moving < 0, moving, cells)

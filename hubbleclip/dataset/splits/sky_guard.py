@@ -1,4 +1,4 @@
-"""The sky guard: what is in a val or test tile is not in a train tile, whoever asked for it."""
+"""Sky guard: nothing that a val or test tile shows is in a train tile, whichever proposal observed it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ import numpy.typing as npt
 
 from hubbleclip.core.records import Observation, Tile
 from hubbleclip.dataset.splits.footprints import Quad, circle_quads, region_quads
-from hubbleclip.dataset.splits.sky_overlap import Bools, Footprints, Ints, footprints, touching
+from hubbleclip.dataset.splits.sky_overlap import Bools, Footprints, Ints, footprints, is_near_any
 
 EXCLUDED = "excluded"
-FIELD_DEG = 143 / 3600
+CAMERA_RADIUS_DEG = 143 / 3600
 """Half the diagonal of ACS/WFC, the widest of the cameras."""
-RULES = (("test", (), ("train", "val")), ("val", ("test",), ("train",)), ("train", ("test", "val"), ()))
-"""Split, the splits it gives way to, and those it gives way to only where their tiles are frozen; in this order."""
+PRIORITIES = (("test", (), ("train", "val")), ("val", ("test",), ("train",)), ("train", ("test", "val"), ()))
+"""For each split, in order: splits that win over it, and splits that win only with their frozen tiles."""
+# A target such as `JUPITER-NORTH-POLE` or `IO-TORUS` shows the body that its name contains.
 MAJOR_BODIES = frozenset(
     re.findall(
         r"\w+",
@@ -31,84 +32,175 @@ Labels = npt.NDArray[np.object_]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Places:
-    """Where tiles are: `tile_of_row` (m,) is the tile of each footprint; `targets` (n,) are the moving bodies."""
+class SkyPositions:
+    """Positions of n tiles.
+
+    Attributes
+    ----------
+    footprints
+        m footprints; a tile has none, one or several.
+    tile_of_row
+        Index (m,) of the tile of each footprint.
+    targets
+        Normalised name (n,) of each tile's moving target; None for fixed ones.
+
+    """
 
     footprints: Footprints
     tile_of_row: Ints
     targets: Sequence[str | None]
 
 
-def normal_target(name: str) -> str:
-    """One name of a moving target: `Jupiter-North_Pole` is `JUPITER`; other names lose only their marks."""
+def normalise_target_name(name: str) -> str:
+    """Normalise the name of a moving target.
+
+    Parameters
+    ----------
+    name
+        As in the archive, for instance `Jupiter-North_Pole`.
+
+    Returns
+    -------
+    str
+        The first major body in the name (`JUPITER`), or else all letters and digits in upper case.
+
+    """
     words = re.findall(r"[A-Z0-9]+", name.upper())
     return next((word for word in words if word in MAJOR_BODIES), "".join(words))
 
 
 def moving_target(observation: Observation | None) -> str | None:
-    """Normalised name of an observation's moving target; None for what stands still, and for the nameless."""
+    """Name of an observation's moving target.
+
+    Parameters
+    ----------
+    observation
+        May be missing.
+
+    Returns
+    -------
+    str or None
+        Normalised; None for fixed targets and for targets without a name.
+
+    """
     if observation is None or not observation.is_moving or not observation.target_name:
         return None
-    return normal_target(observation.target_name) or None
+    return normalise_target_name(observation.target_name) or None
 
 
-def locate(tiles: Sequence[Tile], observations: Mapping[str, Observation]) -> Places:
-    """Where each tile is. A moving target has a name and no place; a tile without WCS is where its observation is."""
+def locate_tiles(tiles: Sequence[Tile], observations: Mapping[str, Observation]) -> SkyPositions:
+    """Locate tiles on the sky.
+
+    Parameters
+    ----------
+    tiles
+        A tile without WCS has the position of its observation.
+    observations
+        By observation id; a tile of a moving target has a target name and no position.
+
+    Returns
+    -------
+    SkyPositions
+        Aligned with `tiles`.
+
+    """
     targets = [moving_target(observations.get(tile.obs_id)) for tile in tiles]
-    seen: dict[str, list[Quad]] = {}
+    cache: dict[str, list[Quad]] = {}  # footprints of observations, which many tiles share
     quads: list[Quad] = []
     tile_of_row: list[int] = []
     for index, (tile, target) in enumerate(zip(tiles, targets, strict=True)):
         if target is None:
-            mine = [tile.corners_deg] if _is_quad(tile.corners_deg) else _observed(tile.obs_id, observations, seen)
-            quads += mine
-            tile_of_row += [index] * len(mine)
-    return Places(footprints=footprints(quads), tile_of_row=np.array(tile_of_row, dtype=np.int64), targets=targets)
+            has_wcs = _is_quad(tile.corners_deg)
+            of_tile = [tile.corners_deg] if has_wcs else _observation_quads(tile.obs_id, observations, cache)
+            quads += of_tile
+            tile_of_row += [index] * len(of_tile)
+    return SkyPositions(
+        footprints=footprints(quads), tile_of_row=np.array(tile_of_row, dtype=np.int64), targets=targets
+    )
 
 
 def _is_quad(corners_deg: Sequence[float]) -> bool:
+    """Whether a tile has four finite corners; previews have none, and a broken WCS gives NaN."""
     return len(corners_deg) == 8 and all(map(math.isfinite, corners_deg))
 
 
-def _observed(obs_id: str, observations: Mapping[str, Observation], seen: dict[str, list[Quad]]) -> list[Quad]:
-    """The footprint of an observation, else what a camera sees around its aim point; kept in `seen`."""
+def _observation_quads(
+    obs_id: str, observations: Mapping[str, Observation], cache: dict[str, list[Quad]]
+) -> list[Quad]:
+    """Footprint of an observation, or else the widest camera's field around its pointing; stored in `cache`."""
     observation = observations.get(obs_id)
-    if obs_id not in seen and observation is not None:
+    if obs_id not in cache and observation is not None:
         quads = region_quads(observation.footprint or "")
         if not quads and observation.ra_deg is not None and observation.dec_deg is not None:
-            quads = circle_quads(observation.ra_deg, observation.dec_deg, FIELD_DEG)
-        seen[obs_id] = quads
-    return seen.get(obs_id, [])
+            quads = circle_quads(observation.ra_deg, observation.dec_deg, CAMERA_RADIUS_DEG)
+        cache[obs_id] = quads
+    return cache.get(obs_id, [])
 
 
-def clashes(places: Places, mine: Ints, others: Ints, guard_arcsec: float) -> dict[int, str]:
-    """Tiles of `mine` that show what a tile of `others` shows, with the cause: `overlap` or `moving_target`."""
-    bodies = {places.targets[index] for index in others} - {None}
-    found = {int(index): "moving_target" for index in mine if places.targets[index] in bodies}
-    my_rows, other_rows = (np.flatnonzero(np.isin(places.tile_of_row, index)) for index in (mine, others))
+def find_conflicts(positions: SkyPositions, mine: Ints, others: Ints, guard_arcsec: float) -> dict[int, str]:
+    """Find the tiles that show what a tile of another set shows.
+
+    Parameters
+    ----------
+    positions
+        Positions of all tiles.
+    mine
+        Indices of the tiles to check.
+    others
+        Indices of the tiles to check against.
+    guard_arcsec
+        Distance below which footprints count as overlapping.
+
+    Returns
+    -------
+    dict[int, str]
+        `overlap` or `moving_target` for each conflicting tile of `mine`.
+
+    """
+    bodies = {positions.targets[index] for index in others} - {None}
+    conflicts = {int(index): "moving_target" for index in mine if positions.targets[index] in bodies}
+    my_rows, other_rows = (np.flatnonzero(np.isin(positions.tile_of_row, index)) for index in (mine, others))
     if my_rows.size and other_rows.size:
-        hit = touching(places.footprints.at(my_rows), places.footprints.at(other_rows), guard_arcsec)
-        found |= dict.fromkeys(places.tile_of_row[my_rows[hit]].tolist(), "overlap")
-    return found
+        select = positions.footprints.take
+        is_near = is_near_any(select(my_rows), select(other_rows), guard_arcsec)
+        conflicts |= dict.fromkeys(positions.tile_of_row[my_rows[is_near]].tolist(), "overlap")
+    return conflicts
 
 
-def guard_sky(places: Places, labels: Sequence[str], is_frozen: Bools, guard_arcsec: float) -> dict[int, str]:
-    """Tiles to exclude, by index, each with its reason.
+def guard_sky(positions: SkyPositions, labels: Sequence[str], is_frozen: Bools, guard_arcsec: float) -> dict[int, str]:
+    """Choose the tiles to exclude so that no two splits show the same sky or moving target.
 
-    Test wins over val, and both over train; a frozen tile is never touched, so that a new tile gives way to it:
-    `sky_guard:overlap`, `sky_guard:moving_target`, or `sky_guard:old_train` and `sky_guard:old_val` for the latter.
+    Test wins over val, and both win over train. A frozen tile never changes, so a new tile gives way to it.
+
+    Parameters
+    ----------
+    positions
+        Positions of n tiles.
+    labels
+        Planned split of each tile.
+    is_frozen
+        Whether each tile (n,) has an existing assignment.
+    guard_arcsec
+        Distance below which footprints count as overlapping.
+
+    Returns
+    -------
+    dict[int, str]
+        Reason by index of the tile: `sky_guard:overlap` and `sky_guard:moving_target`, or `sky_guard:old_train` and
+        `sky_guard:old_val` for a conflict with a frozen tile of a split of lower priority.
+
     """
     current: Labels = np.array(labels, dtype=object)
     reasons: dict[int, str] = {}
-    for split, winners, elders in RULES:
+    for split, winners, frozen_winners in PRIORITIES:
         mine = np.flatnonzero((current == split) & ~is_frozen)
-        out: dict[int, str] = {}
-        for elder in elders:
-            old = np.flatnonzero((current == elder) & is_frozen)
-            out |= dict.fromkeys(clashes(places, mine, old, guard_arcsec), f"sky_guard:old_{elder}")
+        excluded: dict[int, str] = {}
+        for winner in frozen_winners:
+            old = np.flatnonzero((current == winner) & is_frozen)
+            excluded |= dict.fromkeys(find_conflicts(positions, mine, old, guard_arcsec), f"sky_guard:old_{winner}")
         for winner in winners:
-            found = clashes(places, mine, np.flatnonzero(current == winner), guard_arcsec)
-            out |= {index: f"sky_guard:{cause}" for index, cause in found.items()}
-        current[list(out)] = EXCLUDED
-        reasons |= out
+            conflicts = find_conflicts(positions, mine, np.flatnonzero(current == winner), guard_arcsec)
+            excluded |= {index: f"sky_guard:{cause}" for index, cause in conflicts.items()}
+        current[list(excluded)] = EXCLUDED  # before the next split: an excluded tile excludes no other
+        reasons |= excluded
     return reasons

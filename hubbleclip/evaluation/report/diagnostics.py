@@ -51,7 +51,7 @@ def occlusion_map(loaded: LoadedModel, tiles: SplitTiles, index: int, caption_d:
     Zeiler & Fergus 2014 (arXiv 1311.2901), section 4.2; a patch is covered by the tile's median level.
 
     """
-    levels_yx = torch.from_numpy(tiles.read_levels(index, loaded.image_size))
+    levels_yx = torch.from_numpy(tiles.read_one_tile(index, loaded.image_size))
     edges = np.linspace(0, loaded.image_size, PATCHES_PER_SIDE + 1).round().astype(int)
     # One batch (n, 1, y, x): the tile itself, then a copy per patch.
     covered = levels_yx.repeat(1 + PATCHES_PER_SIDE**2, 1, 1, 1).transpose(0, 1).reshape(-1, 1, *levels_yx.shape)

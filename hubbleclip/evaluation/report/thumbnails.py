@@ -108,4 +108,4 @@ def read_thumbnails(info: DatasetInfo, tile_ids: Iterable[str], side_px: int) ->
 
     """
     ids = sorted(set(tile_ids))
-    return {tile_id: thumbnail_uri(png, side_px) for tile_id, png in zip(ids, info.read_pictures(ids), strict=True)}
+    return {tile_id: thumbnail_uri(png, side_px) for tile_id, png in zip(ids, info.read_tile_images(ids), strict=True)}

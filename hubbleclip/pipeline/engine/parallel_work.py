@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.parallel import MapFn
 from hubbleclip.dataset.build import PlannedShard
-from hubbleclip.dataset.shard_writer import Tar
+from hubbleclip.dataset.shard_writer import ShardFile
 from hubbleclip.pipeline.engine.batches import batches, run_batches
 from hubbleclip.pipeline.engine.connections import Batch
 from hubbleclip.pipeline.engine.runners import is_remote, runner_of
@@ -104,7 +104,7 @@ def batches_of(items: Sequence[Item]) -> list[Sequence[Item]]:
     return batches(items, max(1, math.ceil(len(items) / MAX_TASKS)))
 
 
-def packing_map(stage: Stage, paths: Mapping[str, str]) -> MapFn[PlannedShard, Tar]:
+def packing_map(stage: Stage, paths: Mapping[str, str]) -> MapFn[PlannedShard, ShardFile]:
     """A parallel `map` that packs shards.
 
     Parameters
@@ -121,7 +121,7 @@ def packing_map(stage: Stage, paths: Mapping[str, str]) -> MapFn[PlannedShard, T
 
     """
 
-    def spread(work: Callable[[PlannedShard], Tar], shards: Sequence[PlannedShard]) -> list[Tar]:
+    def spread(work: Callable[[PlannedShard], ShardFile], shards: Sequence[PlannedShard]) -> list[ShardFile]:
         with_tiles = [(shard, [paths[sample.tile_id] for sample in shard.samples]) for shard in shards]
         is_sent = is_remote(stage.settings)
         tars = map_batches(stage, "pack-shards", partial(pack_shard, work, stage.layout, is_sent), with_tiles)
@@ -133,8 +133,8 @@ def packing_map(stage: Stage, paths: Mapping[str, str]) -> MapFn[PlannedShard, T
 
 
 def pack_shard(
-    work: Callable[[PlannedShard], Tar], layout: Layout, is_sent: bool, given: tuple[PlannedShard, Sequence[str]]
-) -> Tar:
+    work: Callable[[PlannedShard], ShardFile], layout: Layout, is_sent: bool, given: tuple[PlannedShard, Sequence[str]]
+) -> ShardFile:
     """Write one shard while its tiles are on the local disk.
 
     Parameters
@@ -150,7 +150,7 @@ def pack_shard(
 
     Returns
     -------
-    Tar
+    ShardFile
         What was written.
 
     """

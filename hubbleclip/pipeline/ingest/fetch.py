@@ -8,7 +8,7 @@ from functools import partial
 
 from hubbleclip.archives import Archive
 from hubbleclip.archives.base import Delivery
-from hubbleclip.archives.http.content_store import check_room
+from hubbleclip.archives.http.content_store import check_free_space
 from hubbleclip.catalog.catalog import Catalog
 from hubbleclip.catalog.pending import pending_fetch, product_batches
 from hubbleclip.catalog.product_versions import next_version
@@ -47,7 +47,7 @@ def fetch_products(
 
     """
     layout = layout_of(settings)
-    check_room(layout, sum(product.size_bytes or 0 for product in products), settings.fetch.min_free_gb)
+    check_free_space(layout, sum(product.size_bytes or 0 for product in products), settings.fetch.min_free_gb)
     batch = connections.map(partial(fetch_file, archive=archive, settings=settings), products)
     push(layout, (product.path for product in batch.get("product", ()) if product.path))
     return batch
@@ -114,7 +114,7 @@ def fetch_pending(stage: Stage, archive: Archive) -> None:
     pending, settings = pending_fetch(stage.catalog, stage.settings), stage.settings
     connections = Connections(fetch_share(settings).connections)
     if pending:
-        archive.remember(partial(known_content, stage.catalog))
+        archive.set_file_lookup(partial(known_content, stage.catalog))
     run_batches(
         stage, "fetch-products", fetch_products, product_batches(stage.catalog, pending, settings.flows.batch_size),
         archive, settings, connections, total=len(pending), write=write_fetched, connections=connections,

@@ -43,7 +43,7 @@ def poll(settings: Settings) -> bool:
         archive = open_archive(served, settings.fetch, layout)
         query_observations(stage, archive)
         todo = pending_products(catalog, settings.archive) or pending_proposals(catalog, settings.archive)
-        return bool(archive.is_at_hand or todo or (settings.fetch.keep_fits and pending_fetch(catalog, settings)))
+        return bool(archive.is_local or todo or (settings.fetch.keep_fits and pending_fetch(catalog, settings)))
 
 
 def query_observations(stage: Stage, archive: Archive) -> None:

@@ -89,7 +89,7 @@ def fetch_pending_proposals(stage: Stage, archive: Archive) -> None:
         The archive to ask.
 
     """
-    pending = pending_proposals(stage.catalog, stage.settings.archive, again=archive.is_at_hand)
+    pending = pending_proposals(stage.catalog, stage.settings.archive, again=archive.is_local)
     numbers = [proposal_id.split(":", 1)[1] for proposal_id in pending]
     run_batches(
         stage, "fetch-proposals", fetch_proposals, batches(numbers, stage.settings.flows.batch_size * 2),

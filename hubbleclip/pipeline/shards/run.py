@@ -67,7 +67,7 @@ def pack_dataset(
         split_report=split_report,
         split_tables=split_tables,
         read_png_size=lambda tile_id: size_of(tiles[tile_id], layout),
-        spread=packing_map(stage, {tile_id: tile.path for tile_id, tile in tiles.items()}),
+        map_fn=packing_map(stage, {tile_id: tile.path for tile_id, tile in tiles.items()}),
     )
 
 

@@ -15,7 +15,7 @@ from hubbleclip.core.records import Observation, Proposal, SplitAssignment, Tile
 from hubbleclip.dataset.splits.assign import assign_splits, leak_report
 from hubbleclip.dataset.splits.frozen_tests import check_test_lists, released_splits
 from hubbleclip.dataset.splits.near_duplicates import text_links
-from hubbleclip.dataset.splits.report import leak_line, split_report, split_tables
+from hubbleclip.dataset.splits.report import leak_summary, split_report, split_tables
 from hubbleclip.dataset.splits.schemes import RANDOM
 from hubbleclip.dataset.splits.shared_fields import field_links
 from hubbleclip.pipeline.engine.boundaries import checked
@@ -163,7 +163,7 @@ def report_splits(
     """
     said = text_links(material.proposals, settings)
     leak = leak_report(material.tiles, material.observations, material.proposals, said, settings)
-    log.info("splits: %s", leak_line(leak))
+    log.info("splits: %s", leak_summary(leak))
     links = [*said, *field_links(material.observations.values(), settings.field_share)]
     report = split_report(
         material.tiles,

@@ -9,12 +9,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import MethodType
 from typing import Any
 
 import open_clip
 import torch
 import torch.nn.functional as F
 from open_clip.hf_model import HFTextEncoder
+from open_clip.transformer import text_global_pool
 from torch import Tensor, nn
 
 from hubbleclip.config.settings import ModelSettings, TrainSettings
@@ -343,13 +345,35 @@ def _is_error(record: logging.LogRecord) -> bool:
 
 
 def _padding_id(model: Any) -> int | None:
-    """Token of padding. Hugging Face's encoders mask it and take any length; open_clip's take the whole context."""
-    text = getattr(model, "text", None)
-    return int(text.config.pad_token_id) if isinstance(text, HFTextEncoder) else None
+    """Id of padding that changes no feature: it is masked, or follows the token at which a causal tower pools."""
+    text = getattr(model, "text", model)
+    if isinstance(text, HFTextEncoder):
+        return int(text.config.pad_token_id)
+    is_trimmed = text is model and model.attn_mask is not None and model.text_pool_type in ("argmax", "eos")
+    return 0 if is_trimmed else None
+
+
+def _encode_short_text(model: Any, text: Tensor, normalize: bool = False) -> Tensor:
+    """open_clip's `CLIP.encode_text` with positions and mask cut to the length of `text` (b, l).
+
+    open_clip takes texts of the whole context only; most captions have a third of its tokens.
+    """
+    dtype, length = model.transformer.get_cast_dtype(), text.shape[1]
+    mask = None if model.attn_mask is None else model.attn_mask[:length, :length]
+    x = model.token_embedding(text).to(dtype) + model.positional_embedding[:length].to(dtype)
+    x = model.ln_final(model.transformer(x, attn_mask=mask))
+    x = text_global_pool(x, text, model.text_pool_type, eos_token_id=model.text_eos_id)
+    if isinstance(model.text_projection, nn.Linear):
+        x = model.text_projection(x)
+    elif model.text_projection is not None:
+        x = x @ model.text_projection
+    return F.normalize(x, dim=-1) if normalize else x
 
 
 def _with_preprocessing(model: Any, settings: ModelSettings) -> LoadedModel:
     """Add tokenizer, image size and normalisation to a model."""
+    if type(model) is open_clip.CLIP:
+        model.encode_text = MethodType(_encode_short_text, model)
     preprocess = open_clip.get_model_preprocess_cfg(model)
     size = preprocess["size"]
     tokenizer = open_clip.get_tokenizer(settings.name)

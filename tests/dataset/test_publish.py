@@ -13,8 +13,8 @@ import pytest
 import yaml
 from astropy_healpix import HEALPix
 from datasets import load_dataset
-from made_samples import make_samples_with_pngs
 from PIL import Image
+from synthetic_samples import make_samples_with_pngs
 
 from hubbleclip.config.settings import ShardSettings
 from hubbleclip.core.records import to_row
@@ -43,7 +43,7 @@ def build(num, root):
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """Two nights, so that some shards stand in another folder."""
+    """Two nights, so that some shards are in another folder."""
     root = tmp_path_factory.mktemp("datasets")
     build(40, root)
     return build(60, root)
@@ -122,7 +122,7 @@ def test_a_published_dataset_is_whole_and_equal(built, tmp_path):
     assert published == {path.name: path.read_bytes() for path in built.iterdir()}
 
 
-def test_publishing_goes_on_where_it_was_left_and_tells_of_the_dataset_last(built, tmp_path):
+def test_an_interrupted_publication_resumes_and_uploads_the_description_last(built, tmp_path):
     publish(built, str(tmp_path))
     target = tmp_path / built.name
     (target / "dataset.json").unlink()

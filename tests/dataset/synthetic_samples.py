@@ -1,4 +1,4 @@
-"""Hand-made samples with real PNGs, for the tests of this folder."""
+"""Synthetic samples with real PNGs, for the tests of this folder."""
 
 import hashlib
 import io

@@ -1,4 +1,4 @@
-"""Datasets that go on with the shards of the one before, night after night."""
+"""Incremental builds: datasets that keep the shards of their parent, night after night."""
 
 import hashlib
 import io
@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from made_samples import make_png, make_samples_with_pngs
 from PIL import Image
+from synthetic_samples import make_png, make_samples_with_pngs
 
 from hubbleclip.config.settings import ShardSettings
 from hubbleclip.core.errors import DatasetError
@@ -74,12 +74,12 @@ def test_every_tile_of_every_night_is_read(nights):
         tiles = open_split(info, split)
         ids = [row["tile_id"] for row in tiles.rows]
         expected = [np.asarray(Image.open(io.BytesIO(PNGS[tile_id]))) for tile_id in ids]
-        assert np.array_equal(tiles.read_all(16), np.stack(expected))
+        assert np.array_equal(tiles.read_all_tiles(16), np.stack(expected))
     assert list(find_faults(root / built[2].dataset.digest)) == []
 
 
 @pytest.mark.parametrize("change", ["gone", "changed", "moved"])
-def test_a_sample_that_left_or_changed_starts_anew(tmp_path, change):
+def test_a_removed_or_changed_sample_forces_a_full_build(tmp_path, change):
     build(30, tmp_path)
     png = make_png(999)
     first = {
@@ -95,18 +95,18 @@ def test_a_sample_that_left_or_changed_starts_anew(tmp_path, change):
 
 
 @pytest.mark.parametrize(("most", "parents"), [(0, [None, None, None]), (1, [None, 0, None])])
-def test_after_so_many_nights_all_is_packed_anew(tmp_path, most, parents):
+def test_after_max_parents_nights_a_full_build_follows(tmp_path, most, parents):
     built = [build(num, tmp_path, ShardSettings(max_parents=most)) for num in NIGHTS]
     found = [one.dataset.parent_digest for one in built]
     assert found == [None if parent is None else built[parent].dataset.digest for parent in parents]
 
 
-def test_other_settings_start_anew(tmp_path):
+def test_other_settings_force_a_full_build(tmp_path):
     build(30, tmp_path)
     assert build(60, tmp_path, ShardSettings(max_mb=1)).dataset.parent_digest is None
 
 
-def test_a_spoilt_dataset_is_not_gone_on_with(tmp_path):
+def test_a_damaged_dataset_is_no_parent(tmp_path):
     first = build(30, tmp_path)
     (tmp_path / first.dataset.digest / "train-000000.tar").unlink()
     assert build(60, tmp_path).dataset.parent_digest is None

@@ -1,4 +1,4 @@
-"""Parsers of programmes' text listings; the real layouts stand in tests/real."""
+"""Parsers of programmes' text listings; the real layouts are in tests/real."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_the_parts_of_an_older_form_are_joined_where_they_were_cut() -> None:
     assert record.abstract == "First line, second: line."
 
 
-def test_the_listing_of_another_programme_is_refused() -> None:
+def test_the_listing_of_another_programme_is_rejected() -> None:
     with pytest.raises(ArchiveError, match="proposal 77 is that of 5054"):
         parse_listing(PRINTED.encode(), "77")
 
@@ -95,15 +95,15 @@ def test_the_listing_of_another_programme_is_refused() -> None:
 @pytest.mark.parametrize(
     "data", [b"", b"<!DOCTYPE html><title>Title</title>", b"Title\n", b"coverpage:\n", b"\xff\xfe"]
 )
-def test_what_is_no_listing_is_a_typed_error(data: bytes) -> None:
+def test_invalid_data_is_a_typed_error(data: bytes) -> None:
     with pytest.raises(ArchiveError, match="proposal 77"):
         parse_listing(data, "77")
 
 
 @given(st.binary(max_size=300), st.sampled_from([PRINTED, FORM, OLDER_FORM]), st.integers(0, 600))
-def test_no_bytes_break_the_parser(data: bytes, text: str, place: int) -> None:
+def test_no_bytes_break_the_parser(data: bytes, text: str, position: int) -> None:
     try:
-        parse_listing(text[:place].encode() + data + text[place:].encode(), "5054")
+        parse_listing(text[:position].encode() + data + text[position:].encode(), "5054")
     except ArchiveError as error:
         assert "5054" in str(error)
 

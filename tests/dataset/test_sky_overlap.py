@@ -4,7 +4,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sky_cases import slow_gap_arcsec, square
 
-from hubbleclip.dataset.splits.sky_overlap import footprints, touching
+from hubbleclip.dataset.splits.sky_overlap import footprints, is_near_any
 
 FIELDS = [(0.0, 0.0), (359.999, 45.0), (120.0, 89.999), (0.0, -90.0), (10.0, -89.9)]
 SQUARES = st.tuples(
@@ -12,9 +12,9 @@ SQUARES = st.tuples(
 )  # fmt: skip
 
 
-def placed(field, made):
+def placed(field, offsets):
     """A square, its centre moved by arcseconds east and north of the field's centre."""
-    (ra, dec), (east, north, side, roll) = field, made
+    (ra, dec), (east, north, side, roll) = field, offsets
     north_deg = max(-90.0, min(90.0, dec + north / 3600))
     return square((ra + east / 3600 / max(np.cos(np.radians(north_deg)), 1e-6)) % 360, north_deg, side, roll)
 
@@ -24,39 +24,39 @@ def placed(field, made):
     st.sampled_from(FIELDS), st.lists(SQUARES, min_size=1, max_size=6), st.lists(SQUARES, min_size=1, max_size=6),
     st.sampled_from([0.0, 1.0, 30.0]),
 )  # fmt: skip
-def test_touching_is_what_comparing_all_pairs_on_the_sphere_gives(field, mine, others, guard_arcsec):
-    mine, others = ([placed(field, made) for made in group] for group in (mine, others))
+def test_near_footprints_equal_those_of_comparing_all_pairs_on_the_sphere(field, mine, others, guard_arcsec):
+    mine, others = ([placed(field, offsets) for offsets in group] for group in (mine, others))
     gaps = [[slow_gap_arcsec(a, b) for b in others] for a in mine]
     assume(all(abs(gap - guard_arcsec) > 1e-3 and (gap == 0 or gap > 1e-3) for row in gaps for gap in row))
     slow = [any(gap == 0 or gap < guard_arcsec for gap in row) for row in gaps]
-    assert touching(footprints(mine), footprints(others), guard_arcsec).tolist() == slow
+    assert is_near_any(footprints(mine), footprints(others), guard_arcsec).tolist() == slow
 
 
 @pytest.mark.parametrize("dec_deg", [0.0, 60.0, -89.999])
 def test_neighbours_across_ra_zero_touch(dec_deg):
     one, other = square(359.9999, dec_deg, 20), square(0.0001, dec_deg, 20)
-    assert touching(footprints([one]), footprints([other]), 0.0).all()
+    assert is_near_any(footprints([one]), footprints([other]), 0.0).all()
 
 
 def test_a_tile_on_the_pole_touches_one_on_the_other_side_of_it():
-    assert touching(footprints([square(10, 89.9999, 40)]), footprints([square(190, 89.9999, 40)]), 0.0).all()
+    assert is_near_any(footprints([square(10, 89.9999, 40)]), footprints([square(190, 89.9999, 40)]), 0.0).all()
 
 
 def test_a_small_tile_inside_a_large_one_touches_though_no_edges_cross():
-    assert touching(footprints([square(50, 20, 2)]), footprints([square(50, 20, 3000)]), 0.0).all()
+    assert is_near_any(footprints([square(50, 20, 2)]), footprints([square(50, 20, 3000)]), 0.0).all()
 
 
 def test_the_guard_reaches_beyond_the_edges():
     one, other = footprints([square(50, 0, 20, 0)]), footprints([square(50, 25 / 3600, 20, 0)])
-    assert [bool(touching(one, other, guard)[0]) for guard in (0.0, 4.9, 5.1)] == [False, False, True]
+    assert [bool(is_near_any(one, other, guard)[0]) for guard in (0.0, 4.9, 5.1)] == [False, False, True]
 
 
 def test_the_largest_of_its_kind_is_found_from_its_corner():
     corner = np.array(square(50, 0, 400, 0))[:2]
     others = footprints([square(50, 0, 400, 0), square(50, 5, 300, 0)])
-    assert touching(footprints([square(*corner, 2)]), others, 0.0).all()
+    assert is_near_any(footprints([square(*corner, 2)]), others, 0.0).all()
 
 
 def test_nothing_touches_nothing():
-    assert touching(footprints([square(50, 0, 20)]), footprints([]), 1.0).tolist() == [False]
-    assert touching(footprints([]), footprints([square(50, 0, 20)]), 1.0).tolist() == []
+    assert is_near_any(footprints([square(50, 0, 20)]), footprints([]), 1.0).tolist() == [False]
+    assert is_near_any(footprints([]), footprints([square(50, 0, 20)]), 1.0).tolist() == []

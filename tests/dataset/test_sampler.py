@@ -6,13 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hubbleclip.core.errors import DatasetError
-from hubbleclip.dataset.sampler import BatchOrder, derangement, draw_views, positive_ids
+from hubbleclip.dataset.sampler import GroupBatchSampler, derangement, draw_views, positive_ids
 
 
-def order_of(sizes: list[int], batch_size: int, seed: int = 0) -> BatchOrder:
+def sampler_of(sizes: list[int], batch_size: int, seed: int = 0) -> GroupBatchSampler:
     ends = np.cumsum([0, *sizes])
-    return BatchOrder(
-        tiles_of=[np.arange(low, high) for low, high in itertools.pairwise(ends)],
+    return GroupBatchSampler(
+        rows_of_group=[np.arange(low, high) for low, high in itertools.pairwise(ends)],
         batch_size=batch_size, seed=seed,
     )  # fmt: skip
 
@@ -20,10 +20,10 @@ def order_of(sizes: list[int], batch_size: int, seed: int = 0) -> BatchOrder:
 @given(sizes=st.lists(st.integers(1, 5), min_size=2, max_size=30), batch=st.integers(2, 40), step=st.integers(0, 200))
 @settings(max_examples=60, deadline=None)
 def test_a_batch_has_as_few_tiles_a_group_as_the_data_allow(sizes, batch, step) -> None:
-    order = order_of(sizes, batch)
+    sampler = sampler_of(sizes, batch)
     group_of = np.repeat(np.arange(len(sizes)), sizes)
-    rows = order.rows(step)
-    assert np.array_equal(group_of[rows], order.groups(step))
+    rows = sampler.rows(step)
+    assert np.array_equal(group_of[rows], sampler.groups(step))
     most = np.bincount(group_of[rows]).max()
     assert most <= -(-batch // len(sizes))
     if batch <= sum(min(size, most) for size in sizes) and most <= min(sizes):
@@ -31,16 +31,16 @@ def test_a_batch_has_as_few_tiles_a_group_as_the_data_allow(sizes, batch, step) 
 
 
 def test_every_group_and_tile_comes_in_turn() -> None:
-    order = order_of([3] * 8, 4)
-    seen = [order.rows(step).tolist() for step in range(6)]
+    sampler = sampler_of([3] * 8, 4)
+    seen = [sampler.rows(step).tolist() for step in range(6)]
     assert sorted(row for rows in seen for row in rows) == list(range(24))
 
 
 @given(sizes=st.lists(st.integers(1, 4), min_size=2, max_size=20), more=st.integers(1, 50), seed=st.integers(0, 2**32))
 @settings(max_examples=60, deadline=None)
 def test_groups_that_do_not_fill_a_batch_show_their_tiles_equally_often(sizes, more, seed) -> None:
-    order = order_of(sizes, len(sizes) + more, seed)
-    seen = np.bincount(np.concatenate([order.rows(step) for step in range(30)]), minlength=sum(sizes))
+    sampler = sampler_of(sizes, len(sizes) + more, seed)
+    seen = np.bincount(np.concatenate([sampler.rows(step) for step in range(30)]), minlength=sum(sizes))
     of_groups = np.split(seen, np.cumsum(sizes)[:-1])
     assert all(one.max() - one.min() <= 1 for one in of_groups)
     shown = [one.sum() for one in of_groups]
@@ -48,21 +48,21 @@ def test_groups_that_do_not_fill_a_batch_show_their_tiles_equally_often(sizes, m
 
 
 def test_every_tile_of_127_groups_of_two_is_seen_in_batches_of_128() -> None:
-    order = order_of([2] * 127, 128)
-    assert set(np.concatenate([order.rows(step) for step in range(2)])) == set(range(254))
+    sampler = sampler_of([2] * 127, 128)
+    assert set(np.concatenate([sampler.rows(step) for step in range(2)])) == set(range(254))
 
 
 def test_groups_that_fill_a_batch_come_in_the_order_of_the_recorded_trainings() -> None:
-    order = order_of([3, 1, 2, 2, 1, 2, 3], 3, seed=4)
-    assert [order.rows(step).tolist() for step in range(6)] == [
+    sampler = sampler_of([3, 1, 2, 2, 1, 2, 3], 3, seed=4)
+    assert [sampler.rows(step).tolist() for step in range(6)] == [
         [3, 5, 2], [10, 8, 7], [3, 4, 8], [13, 6, 9], [12, 7, 8], [0, 3, 5],
     ]  # fmt: skip
 
 
 def test_epochs_differ_in_order() -> None:
-    order = order_of([1] * 20, 20)
-    assert order.groups(0).tolist() != order.groups(1).tolist()
-    assert sorted(order.groups(0)) == sorted(order.groups(1)) == list(range(20))
+    sampler = sampler_of([1] * 20, 20)
+    assert sampler.groups(0).tolist() != sampler.groups(1).tolist()
+    assert sorted(sampler.groups(0)) == sorted(sampler.groups(1)) == list(range(20))
 
 
 @given(num=st.integers(2, 60), seed=st.integers(0, 2**32))

@@ -1,4 +1,4 @@
-"""An archive that is down stops the run: soon, for all threads, with one line; a refusal of one file does not."""
+"""An archive that is down stops the run early, in all threads, with one line; a missing file does not."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hubbleclip.archives.http.circuit_breaker import Breaker
+from hubbleclip.archives.http.circuit_breaker import CircuitBreaker
 from hubbleclip.archives.http.client import Transport
 from hubbleclip.archives.http.download import fetch_file
 from hubbleclip.config.settings import FetchSettings
@@ -25,34 +25,36 @@ def fetch(transport: Transport, url: str, root: Path, uri: str = "mast:x") -> ob
 
 
 def test_it_opens_at_the_last_failure_allowed_and_says_what_to_do() -> None:
-    breaker = Breaker(2, 0)
-    breaker.failed("mast", "503")
+    breaker = CircuitBreaker(2, 0)
+    breaker.record_failure("mast", "503")
     breaker.check()
-    breaker.failed("mast", "no answer")
-    with pytest.raises(ArchiveDownError, match=r"mast is down: 2 requests .* no answer\. Run the same command again"):
+    breaker.record_failure("mast", "no response")
+    with pytest.raises(
+        ArchiveDownError, match=r"mast is down: 2 consecutive requests .* no response\. Run the same command again"
+    ):
         breaker.check()
 
 
 def test_a_success_between_starts_the_count_again() -> None:
-    breaker = Breaker(2, 0)
+    breaker = CircuitBreaker(2, 0)
     for _ in range(5):
-        breaker.failed("mast", "503")
-        breaker.succeeded()
+        breaker.record_failure("mast", "503")
+        breaker.record_success()
         breaker.check()
-    assert not breaker.opened.is_set()
+    assert not breaker.is_open.is_set()
 
 
-def test_a_row_of_failures_opens_it_once_it_has_lasted_long_enough() -> None:
-    breaker = Breaker(2, 0.05)
+def test_consecutive_failures_opens_it_once_it_has_lasted_long_enough() -> None:
+    breaker = CircuitBreaker(2, 0.05)
     for _ in range(5):
-        breaker.failed("mast", "503")
+        breaker.record_failure("mast", "503")
         breaker.check()
     time.sleep(0.06)
-    breaker.failed("mast", "503")
-    assert breaker.opened.is_set()
+    breaker.record_failure("mast", "503")
+    assert breaker.is_open.is_set()
 
 
-def test_a_burst_over_all_connections_stops_no_run(scripted, tmp_path: Path) -> None:
+def test_a_burst_of_failures_over_all_connections_stops_no_run(scripted, tmp_path: Path) -> None:
     transport = Transport(FetchSettings(requests_per_s=1000, backoff_s=0.01, attempts=10, breaker_failures=6))
     script = scripted(*[give(b"", 503)] * 8, give(FITS))
     with ThreadPoolExecutor(8) as pool:
@@ -60,9 +62,11 @@ def test_a_burst_over_all_connections_stops_no_run(scripted, tmp_path: Path) -> 
     assert [job.exception() for job in jobs] == [None] * 8
 
 
-@pytest.mark.parametrize("answer", [give(b"", 503), give(b"<html>", Content_Type="text/html")], ids=["503", "html"])
-def test_an_archive_that_fails_every_file_is_asked_so_often_and_no_more(scripted, tmp_path: Path, answer) -> None:
-    script, transport = scripted(answer), Transport(FETCH)
+@pytest.mark.parametrize("response", [give(b"", 503), give(b"<html>", Content_Type="text/html")], ids=["503", "html"])
+def test_an_archive_that_fails_every_file_is_requested_until_the_breaker_opens(
+    scripted, tmp_path: Path, response
+) -> None:
+    script, transport = scripted(response), Transport(FETCH)
     errors = []
     for i in range(10):
         with pytest.raises(ArchiveError) as caught:
@@ -72,7 +76,7 @@ def test_an_archive_that_fails_every_file_is_asked_so_often_and_no_more(scripted
     assert len(script.seen) == 6
 
 
-def test_files_that_are_not_there_are_no_failures_of_the_archive(scripted, tmp_path: Path) -> None:
+def test_missing_files_are_no_failures_of_the_archive(scripted, tmp_path: Path) -> None:
     transport, script = Transport(FETCH), scripted(give(b"", 404))
     for i in range(10):
         with pytest.raises(DownloadError) as caught:
@@ -88,22 +92,22 @@ def test_pages_count_as_files_do(scripted) -> None:
         transport.get(script.url)
 
 
-def test_those_who_wait_for_their_turn_stop_at_once(scripted, tmp_path: Path) -> None:
+def test_waiting_threads_stop_at_once(scripted, tmp_path: Path) -> None:
     script = scripted(give(b"", 503, Retry_After="60"))
     transport = Transport(FETCH)
     threading.Timer(
-        0.5, lambda: [transport.breakers.of(script.host).failed("mast", "made so") for _ in range(6)]
+        0.5, lambda: [transport.breakers.of(script.host).record_failure("mast", "test") for _ in range(6)]
     ).start()
     with ThreadPoolExecutor(8) as pool:
         jobs = [pool.submit(fetch, transport, script.url, tmp_path, f"mast:{i}") for i in range(8)]
     assert {type(job.exception()) for job in jobs} == {ArchiveDownError}
-    assert len(script.seen) <= 8, "none asked again after its pause"
+    assert len(script.seen) <= 8, "no thread retries after its pause"
 
 
-def test_a_file_that_is_whole_closes_the_count(scripted, tmp_path: Path) -> None:
+def test_a_complete_file_resets_the_count(scripted, tmp_path: Path) -> None:
     transport = Transport(FETCH.model_copy(update={"attempts": 5}))
     script = scripted(*[give(b"", 500)] * 4, give(FITS), *[give(b"", 500)] * 4, give(FITS))
     for i in range(2):
         fetch(transport, script.url, tmp_path, f"mast:{i}")
     assert len(script.seen) == 10
-    assert not transport.breakers.of(script.host).opened.is_set()
+    assert not transport.breakers.of(script.host).is_open.is_set()

@@ -1,4 +1,4 @@
-"""Landing: room for a file, its content, its place."""
+"""The content store: free space, checks of the content, the path of a file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hubbleclip.archives.http.client import DamagedError
-from hubbleclip.archives.http.content_store import FetchedFile, check_content, check_room, settle, settle_small
+from hubbleclip.archives.http.content_store import FetchedFile, check_content, check_free_space, store_bytes, store_file
 from hubbleclip.core.errors import DiskFullError
 from hubbleclip.core.layout import Layout
 from tests.archives.script_server import FITS, LARGE_FITS, fits_file, give
@@ -32,26 +32,26 @@ except DiskFullError as error:
 """
 
 
-def test_too_little_room_is_said_in_one_line(tmp_path: Path) -> None:
+def test_too_little_space_is_reported_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(
         DiskFullError, match=r"GB are free .* 2\.000 GB are to be written .*fetch\.min_free_gb"
     ) as caught:
-        check_room(Layout(tmp_path / "not" / "there"), 2_000_000_000, 1e9)
+        check_free_space(Layout(tmp_path / "not" / "there"), 2_000_000_000, 1e9)
     assert "\n" not in str(caught.value)
 
 
-def test_room_enough_is_no_error(tmp_path: Path) -> None:
-    check_room(Layout(tmp_path / "new"), 1, 0.0)
+def test_enough_space_is_no_error(tmp_path: Path) -> None:
+    check_free_space(Layout(tmp_path / "new"), 1, 0.0)
     assert list((tmp_path / "new").iterdir()) == []
 
 
-def test_what_is_needed_counts_beside_what_must_stay_free(tmp_path: Path) -> None:
+def test_the_needed_space_counts_in_addition_to_what_must_stay_free(tmp_path: Path) -> None:
     with pytest.raises(DiskFullError):
-        check_room(Layout(tmp_path), 10**18, 0.0)
+        check_free_space(Layout(tmp_path), 10**18, 0.0)
 
 
 @pytest.mark.parametrize(("body", "kept"), [(fits_file(50), []), (LARGE_FITS, [100_000])], ids=["small", "large"])
-def test_a_disk_that_takes_no_more_ends_the_run_and_keeps_what_came(
+def test_a_full_disk_ends_the_run_and_keeps_the_bytes_that_arrived(
     scripted, tmp_path: Path, body: bytes, kept: list[int]
 ) -> None:
     script = scripted(give(body, ETag='"v1"'))
@@ -65,7 +65,7 @@ def test_a_disk_that_takes_no_more_ends_the_run_and_keeps_what_came(
     assert len(script.seen) == 1
 
 
-def test_damaged_content_is_refused_by_its_code(tmp_path: Path) -> None:
+def test_damaged_content_is_rejected_with_its_code(tmp_path: Path) -> None:
     part = tmp_path / "x"
     part.write_bytes(b"<html>")
     with pytest.raises(DamagedError) as caught:
@@ -73,20 +73,20 @@ def test_damaged_content_is_refused_by_its_code(tmp_path: Path) -> None:
     assert caught.value.reason == "html"
 
 
-def test_a_small_file_settles_as_a_large_one_does(tmp_path: Path) -> None:
+def test_a_small_file_is_stored_as_a_large_one(tmp_path: Path) -> None:
     part = tmp_path / "x"
     part.write_bytes(FITS)
-    small = settle_small(FITS, hashlib.sha256(FITS).hexdigest(), "a_drz.fits", Layout(tmp_path))
-    assert small == settle(part, "a_drz.fits", Layout(tmp_path)).path
+    small = store_bytes(FITS, hashlib.sha256(FITS).hexdigest(), "a_drz.fits", Layout(tmp_path))
+    assert small == store_file(part, "a_drz.fits", Layout(tmp_path)).path
     assert [path.read_bytes() for path in (tmp_path / "products").rglob("*.fits")] == [FITS]
 
 
-def test_a_file_settles_under_its_hash(tmp_path: Path) -> None:
+def test_a_file_is_stored_under_its_hash(tmp_path: Path) -> None:
     part, layout = tmp_path / "x", Layout(tmp_path / "root")
     part.write_bytes(FITS)
     sha256 = hashlib.sha256(FITS).hexdigest()
     path = layout.product(sha256, "A_DRZ.FITS")
-    file = settle(part, "A_DRZ.FITS", layout, etag="v1")
+    file = store_file(part, "A_DRZ.FITS", layout, etag="v1")
     assert file == FetchedFile(path=path, sha256=sha256, size_bytes=len(FITS), etag="v1")
     assert path.read_bytes() == FITS
     assert not part.exists()

@@ -1,4 +1,4 @@
-"""Manners of the client: turns, waits that a server asks for, hosts that it goes to, what it says of itself."""
+"""The HTTP client: rate limit, Retry-After, redirects, timeouts, typed errors, User-Agent."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from hubbleclip.archives.http.client import DamagedError, RateLimiter, RefusedError, Transport, same_host
-from hubbleclip.archives.http.rate_limit import MAX_RETRY_AFTER_S, is_private, next_address, retry_after_s
+from hubbleclip.archives.http.client import DamagedError, RateLimiter, RefusedError, Transport, require_same_host
+from hubbleclip.archives.http.rate_limit import MAX_RETRY_AFTER_S, is_private, resolve_redirect, retry_after_s
 from hubbleclip.config.settings import FetchSettings
 from hubbleclip.core.errors import ArchiveBusyError, ArchiveDownError, ArchiveError, ArchiveTimeoutError
-from tests.archives.script_server import Answer, drip, drip_head, give
+from tests.archives.script_server import Respond, drip, drip_headers, give
 
 FETCH = FetchSettings(requests_per_s=1000, backoff_s=0.01, attempts=3, timeout_s=10)
 
@@ -35,22 +35,22 @@ def test_the_rate_limit_holds_over_threads() -> None:
     assert time.monotonic() - started >= 19 / 100
 
 
-def test_a_host_that_is_held_is_left_alone_and_others_are_not() -> None:
+def test_a_paused_host_gets_no_requests_and_others_do() -> None:
     limiter = RateLimiter(1000)
     started = time.monotonic()
-    limiter.hold("busy", 1.0)
-    held = threading.Thread(target=limiter.wait, args=("busy",))
-    held.start()
+    limiter.pause_host("busy", 1.0)
+    waiting = threading.Thread(target=limiter.wait, args=("busy",))
+    waiting.start()
     limiter.wait("free")
-    assert held.is_alive()
-    held.join()
+    assert waiting.is_alive()
+    waiting.join()
     assert time.monotonic() - started >= 1.0
 
 
 @pytest.mark.timeout(30)
 def test_waiting_ends_when_the_run_stops() -> None:
     limiter, stop = RateLimiter(1000), threading.Event()
-    limiter.hold("busy", 60)
+    limiter.pause_host("busy", 60)
     threading.Timer(0.1, stop.set).start()
     limiter.wait("busy", stop)
     assert stop.is_set()
@@ -58,7 +58,7 @@ def test_waiting_ends_when_the_run_stops() -> None:
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("form", ["seconds", "date"])
-def test_all_wait_while_one_is_told_to(scripted, form: str) -> None:
+def test_all_threads_wait_while_the_host_is_paused(scripted, form: str) -> None:
     skew_s = 5000.0  # the server's clock is wrong
     now = int(time.time())
     text = "2" if form == "seconds" else formatdate(now + skew_s + 2, usegmt=True)
@@ -110,20 +110,20 @@ def test_a_page_that_drips_is_given_up(scripted) -> None:
         Transport(hasty).get(scripted(drip(b"x" * 1000, 10)).url)
 
 
-@pytest.mark.parametrize("answer", [drip(b"x" * 1000, 10), drip_head], ids=["body", "head"])
-def test_what_a_library_asks_for_is_given_up_when_it_drips(scripted, answer: Answer) -> None:
+@pytest.mark.parametrize("answer", [drip(b"x" * 1000, 10), drip_headers], ids=["body", "head"])
+def test_a_request_of_a_library_is_given_up_when_it_drips(scripted, answer: Respond) -> None:
     hasty = FETCH.model_copy(update={"stall_s": 0.2, "stall_bytes": 1000, "timeout_s": 0.5})
     with pytest.raises((DamagedError, requests.ReadTimeout)):
         Transport(hasty).session.get(scripted(answer).url)
 
 
-def test_a_head_that_drips_ends_by_the_time_limit_and_the_next_connection_is_sound(scripted) -> None:
+def test_headers_that_drip_end_at_the_time_limit_and_the_next_connection_works(scripted) -> None:
     hasty = FETCH.model_copy(update={"timeout_s": 0.4, "attempts": 2})
-    script = scripted(drip_head, give(b"fine"))
+    script = scripted(drip_headers, give(b"fine"))
     assert Transport(hasty).get(script.url).text == "fine"
     once = hasty.model_copy(update={"attempts": 1})
     with pytest.raises(ArchiveTimeoutError):
-        Transport(once).get(scripted(drip_head).url)
+        Transport(once).get(scripted(drip_headers).url)
 
 
 def test_a_forked_process_leaves_the_connections_of_the_first_alone_and_has_its_own_limits(scripted) -> None:
@@ -134,7 +134,7 @@ def test_a_forked_process_leaves_the_connections_of_the_first_alone_and_has_its_
         while not slow.seen:
             time.sleep(0.01)
         child = multiprocessing.get_context("fork").Process(
-            target=_expect_timeout, args=(hasty, scripted(drip_head).url)
+            target=_expect_timeout, args=(hasty, scripted(drip_headers).url)
         )
         child.start()
         child.join(30)
@@ -146,14 +146,14 @@ def _expect_timeout(fetch: FetchSettings, url: str) -> None:
         Transport(fetch).get(url)
 
 
-def test_a_library_that_asks_keeps_its_cookies(scripted) -> None:
+def test_the_session_keeps_cookies(scripted) -> None:
     script, transport = scripted(give(b"page", Set_Cookie="place=3")), Transport(FETCH)
     for _ in range(2):
         transport.session.get(script.url)
     assert script.seen[1]["Cookie"] == "place=3"
 
 
-def test_connections_are_used_again(scripted) -> None:
+def test_connections_are_reused(scripted) -> None:
     script, transport = scripted(give(b"x")), Transport(FETCH)
     for _ in range(5):
         transport.get(script.url)
@@ -161,7 +161,7 @@ def test_connections_are_used_again(scripted) -> None:
     assert len({seen["port"] for seen in script.seen}) == 1
 
 
-def test_a_host_that_is_down_says_nothing_of_another(scripted) -> None:
+def test_a_host_that_is_down_does_not_affect_another(scripted) -> None:
     transport = Transport(FETCH.model_copy(update={"attempts": 1, "breaker_failures": 1, "breaker_s": 0}))
     down, up = scripted(give(b"", 500)), scripted(give(b"fine"))
     with pytest.raises(ArchiveError):
@@ -172,7 +172,7 @@ def test_a_host_that_is_down_says_nothing_of_another(scripted) -> None:
     assert len(down.seen) == 1
 
 
-def test_a_packed_page_is_unpacked(scripted) -> None:
+def test_a_compressed_page_is_decompressed(scripted) -> None:
     script, transport = scripted(give(gzip.compress(b"page"), Content_Encoding="gzip")), Transport(FETCH)
     assert transport.get(script.url).content == transport.session.get(script.url).content == b"page"
 
@@ -188,32 +188,32 @@ def test_errors_have_types(scripted) -> None:
 @pytest.mark.parametrize(
     "location", ["http://other/x", "//other/x", "ftp://here/x", "http://here:81/x", "http://[", "http://here:x/", "https://me@here/"]
 )  # fmt: skip
-def test_links_to_other_hosts_are_refused(location: str) -> None:
+def test_links_to_other_hosts_are_rejected(location: str) -> None:
     with pytest.raises(RefusedError):
-        same_host("http://here/a", location)
+        require_same_host("http://here/a", location)
 
 
 @pytest.mark.parametrize("location", ["/b", "b", "https://here/b", "http://here/b"])
 def test_links_on_the_same_host_are_followed(location: str) -> None:
-    assert same_host("http://here/a", location).endswith("//here/b")
+    assert require_same_host("http://here/a", location).endswith("//here/b")
 
 
 @pytest.mark.parametrize("named", ["store.example", "store.example:8080", "*.example:8080", "store.*"])
 def test_a_named_host_is_followed(named: str) -> None:
     url = "http://127.0.0.1/a"
-    assert next_address(url, "http://store.example:8080/b", [named]) == "http://store.example:8080/b"
+    assert resolve_redirect(url, "http://store.example:8080/b", [named]) == "http://store.example:8080/b"
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "10.0.0.1", "169.254.169.254", "[::1]", "[fe80::1]", "0.0.0.0"])
 def test_a_private_network_must_be_named_itself(address: str) -> None:
     url, location = "http://8.8.8.8/a", f"http://{address}/b"
     with pytest.raises(RefusedError, match="private network"):
-        next_address(url, location, ["*"])
-    assert next_address(url, location, [address.strip("[]")]) == location
+        resolve_redirect(url, location, ["*"])
+    assert resolve_redirect(url, location, [address.strip("[]")]) == location
 
 
 def test_an_archive_in_a_private_network_may_point_within_such() -> None:
-    assert next_address("http://127.0.0.1/a", "http://127.0.0.2/b", ["127.*"]) == "http://127.0.0.2/b"
+    assert resolve_redirect("http://127.0.0.1/a", "http://127.0.0.2/b", ["127.*"]) == "http://127.0.0.2/b"
     assert is_private("127.0.0.1")
     assert not is_private("8.8.8.8")
 
@@ -232,7 +232,7 @@ def test_redirects_in_a_circle_end(scripted) -> None:
         Transport(FETCH).get(scripted(give(b"", 302, Location="/file")).url)
 
 
-def test_the_user_agent_says_who_asks(scripted) -> None:
+def test_the_user_agent_names_the_contact(scripted) -> None:
     script = scripted(give(b""))
     Transport(FETCH.model_copy(update={"contact": "me@example.org"})).get(script.url)
     assert script.seen[0]["User-Agent"].startswith("hubbleclip/")

@@ -48,17 +48,17 @@ def test_a_record_is_cleaned() -> None:
     )
 
 
-def test_any_length_of_the_dashed_line_parts_records() -> None:
+def test_any_length_of_the_dashed_line_separates_records() -> None:
     text = f"------\n{RECORD}\n{'-' * 120}\n{RECORD.replace('05054', '7')}"
     assert [record.number for record in parse_abstracts_cat(text)] == ["5054", "7"]
 
 
-def test_a_dashed_line_inside_an_abstract_parts_nothing() -> None:
+def test_a_dashed_line_inside_an_abstract_separates_nothing() -> None:
     (record,) = parse_abstracts_cat(f"{RULE}\n{RECORD}\n-------- table\nmore text\n{RULE}\n")
     assert (record.abstract or "").endswith("more text")
 
 
-def test_of_one_number_twice_the_longer_abstract_counts() -> None:
+def test_of_two_records_of_one_number_the_longer_abstract_counts() -> None:
     shorter = RECORD.replace("A second paragraph.\n", "")
     for text in (f"{RULE}\n{RECORD}\n{RULE}\n{shorter}", f"{RULE}\n{shorter}\n{RULE}\n{RECORD}"):
         (record,) = parse_abstracts_cat(text)
@@ -92,24 +92,24 @@ def test_apt_without_abstract_or_pi() -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"<html>", b"<a/>", b"\xff\xfe"])
-def test_what_is_no_apt_is_a_typed_error(data: bytes) -> None:
+def test_invalid_apt_data_are_a_typed_error(data: bytes) -> None:
     with pytest.raises(ArchiveError, match="proposal 12"):
         parse_apt(data, "12")
 
 
-def test_an_apt_file_in_another_encoding_than_it_says_is_read() -> None:
+def test_an_apt_file_in_another_encoding_than_declared_is_read() -> None:
     head = b'<?xml version="1.0" encoding="UTF-8"?><HSTProposal><ProposalInformation>'
     for title in (b"<Title>Caf\xe9 \x07</Title>", b"<Title>Caf\xc3\xa9<b/> </Title>"):
         record = parse_apt(head + title + b"</ProposalInformation></HSTProposal>", "12")
         assert record.title == "Café"
 
 
-def test_the_apt_file_of_another_programme_is_refused() -> None:
+def test_the_apt_file_of_another_programme_is_rejected() -> None:
     with pytest.raises(ArchiveError, match="proposal 12 is that of 13"):
         parse_apt(b'<HSTProposal Phase2ID="13"><ProposalInformation/></HSTProposal>', "12")
 
 
-def test_an_entity_bomb_is_refused() -> None:
+def test_an_entity_bomb_is_rejected() -> None:
     entities = "".join(f'<!ENTITY a{i} "{f"&a{i - 1};" * 10}">' for i in range(1, 12))
     bomb = f'<!DOCTYPE x [<!ENTITY a0 "{"a" * 100}">{entities}]><HSTProposal>&a11;</HSTProposal>'
     with pytest.raises(ArchiveError, match="not XML"):
@@ -164,7 +164,7 @@ def test_a_hostile_file_takes_no_longer_than_its_length_allows(piece: bytes) -> 
     assert all(record.number for record in records)
 
 
-def test_a_record_that_lacks_a_field_gets_it_from_its_double() -> None:
+def test_a_record_that_lacks_a_field_gets_it_from_the_other_record() -> None:
     longer = RECORD.replace("Category:   None", "Category:   COSMOLOGY").replace("Cycle:", "Cycle:      4")
     shorter = longer.replace("A second paragraph.\n", "")
     (record,) = parse_abstracts_cat(f"{RULE}\n{RECORD}\n{RULE}\n{shorter}")
@@ -192,12 +192,16 @@ def test_simulated_proposals_come_back_from_each_of_their_forms() -> None:
     proposals = make_proposals(SimulatorSettings(num_proposals=60))
     bulk = {record.number: record for record in parse_abstracts_cat(abstracts_cat(proposals))}
     assert set(bulk) == {proposal.number for proposal in proposals if is_in_bulk_list(proposal)}
-    for told in proposals:
-        page = parse_program_page(program_page(told).encode(), told.number)
-        for record in (bulk.get(told.number), parse_apt(apt_xml(told).encode(), told.number)):
+    for expected in proposals:
+        page = parse_program_page(program_page(expected).encode(), expected.number)
+        for record in (bulk.get(expected.number), parse_apt(apt_xml(expected).encode(), expected.number)):
             if record is not None:
-                assert (record.title, record.abstract or "", record.pi) == (told.title, told.abstract, told.pi)
-        assert (page.title, page.cycle, page.pi) == (told.title, told.cycle, told.pi)
+                assert (record.title, record.abstract or "", record.pi) == (
+                    expected.title,
+                    expected.abstract,
+                    expected.pi,
+                )
+        assert (page.title, page.cycle, page.pi) == (expected.title, expected.cycle, expected.pi)
 
 
 def jwst_apt(**changes: str) -> bytes:

@@ -4,7 +4,7 @@ import json
 
 import pyarrow as pa
 import pytest
-from made_samples import make_samples_with_pngs
+from synthetic_samples import make_samples_with_pngs
 
 from hubbleclip.config.settings import ShardSettings
 from hubbleclip.core.errors import DatasetError
@@ -79,5 +79,5 @@ def test_a_manifest_that_points_elsewhere_is_refused(built):
 def test_a_shard_of_another_size_is_named(built):
     shard = built / "val-000000.tar"
     shard.write_bytes(shard.read_bytes()[:-512])
-    with pytest.raises(DatasetError, match=r"val-000000\.tar has .* bytes in place of"):
+    with pytest.raises(DatasetError, match=r"val-000000\.tar has .* bytes instead of"):
         read_dataset(built)

@@ -6,15 +6,15 @@ import tarfile
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_samples import make_png, make_sample
+from synthetic_samples import make_png, make_sample
 
 from hubbleclip.dataset.shard_writer import (
-    END_BYTES,
-    member_bytes,
+    MAX_TRAILER_BYTES,
     member_info,
+    member_size_bytes,
     members,
-    packed_bytes,
-    read_tar,
+    packed_size_bytes,
+    read_shard_file,
     write_tar,
 )
 
@@ -24,11 +24,11 @@ def test_a_member_takes_what_tarfile_writes_of_it(size):
     buffer = io.BytesIO()
     tar = tarfile.TarFile(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT)
     tar.addfile(member_info("a.png", size), io.BytesIO(bytes(size)))
-    assert buffer.tell() == member_bytes(size)
+    assert buffer.tell() == member_size_bytes(size)
 
 
 @pytest.mark.parametrize(("name", "size"), [("a" * 101, 1), ("a", 8**11)])
-def test_what_does_not_fit_is_refused(name, size):
+def test_a_name_or_size_beyond_the_format_is_refused(name, size):
     with pytest.raises(ValueError, match="too long|overflow"):
         member_info(name, size).tobuf(tarfile.USTAR_FORMAT)
 
@@ -54,17 +54,17 @@ def test_a_shard_takes_what_was_planned_for_it(written):
     planned = 0
     for sample in samples:
         (_, row), (_, png), _ = members(sample, pngs[sample.tile_id])
-        planned += packed_bytes(sample, len(row), len(png))
-    assert 1024 <= shard.size_bytes - planned <= END_BYTES + 1024
+        planned += packed_size_bytes(sample, len(row), len(png))
+    assert 1024 <= shard.size_bytes - planned <= MAX_TRAILER_BYTES + 1024
     assert shard.size_bytes % tarfile.RECORDSIZE == 0
 
 
-def test_what_is_said_of_a_shard_is_what_its_file_holds(written, tmp_path):
+def test_the_facts_of_a_shard_file_match_its_content(written, tmp_path):
     _, pngs, shard = written
     data = (tmp_path / "train-000000.tar").read_bytes()
     assert len(data) == shard.size_bytes
     assert {name: data[start : start + length] for name, (start, length) in shard.extents.items()} == pngs
-    assert read_tar(tmp_path / "train-000000.tar") == shard
+    assert read_shard_file(tmp_path / "train-000000.tar") == shard
 
 
 @pytest.mark.skipif(shutil.which("tar") is None, reason="there is no tar")

@@ -1,7 +1,7 @@
 import pyarrow.parquet as pq
 import pytest
-from made_samples import make_samples_with_pngs
 from sky_cases import tile
+from synthetic_samples import make_samples_with_pngs
 
 from hubbleclip.config.settings import ShardSettings, SplitSettings
 from hubbleclip.core.errors import DatasetError
@@ -14,17 +14,19 @@ from hubbleclip.dataset.splits.report import EXCLUDED_TILES, LINKS, split_tables
 
 SETTINGS = SplitSettings()
 BY_CYCLE = SplitSettings(scheme="cycle", test_from_cycle=20)
-LEFT_OUT = tile("left out", "p")
+EXCLUDED_TILE = tile("excluded", "p")
 
 
 @pytest.fixture
 def released(tmp_path):
     """A dataset that is out, and the split of its tiles."""
     samples, pngs = make_samples_with_pngs()
-    plan = SplitAssignment(tile_id=LEFT_OUT.tile_id, group_id="g" * 16, split="excluded", reason="sky_guard:overlap")
+    plan = SplitAssignment(
+        tile_id=EXCLUDED_TILE.tile_id, group_id="g" * 16, split="excluded", reason="sky_guard:overlap"
+    )
     built = build_dataset(
         samples, pngs.__getitem__, tmp_path / "datasets", ShardSettings(), contract_version="1", code_version="1",
-        split_report={"lineage": "random"}, split_tables=split_tables([LEFT_OUT], {LEFT_OUT.tile_id: plan}, []),
+        split_report={"lineage": "random"}, split_tables=split_tables([EXCLUDED_TILE], {EXCLUDED_TILE.tile_id: plan}, []),
     )  # fmt: skip
     return tmp_path / "datasets" / built.dataset.digest, {s.tile_id: s.split for s in samples}, built.dataset
 
@@ -42,7 +44,7 @@ def test_the_tables_of_the_splits_stand_in_the_dataset(released):
 
 
 def refusal(folder, splits):
-    """What is said against the splits; None where they pass."""
+    """Error message for the splits; None where they pass."""
     try:
         check_test_lists(folder.parent, splits, SETTINGS)
     except DatasetError as error:
@@ -88,8 +90,10 @@ def test_another_scheme_is_not_bound_by_it(released):
     assert released_splits(folder.parent, BY_CYCLE) == {}
 
 
-def test_the_splits_of_a_dataset_are_read_back_with_what_was_left_out(released):
+def test_the_splits_of_a_dataset_are_read_back_with_excluded_tiles(released):
     folder, splits, _ = released
-    found = released_splits(folder.parent, SETTINGS)
-    assert {tile_id: plan.split for tile_id, plan in found.items()} == splits | {LEFT_OUT.tile_id: "excluded"}
-    assert found[LEFT_OUT.tile_id].reason == "sky_guard:overlap"
+    assignments = released_splits(folder.parent, SETTINGS)
+    assert {tile_id: plan.split for tile_id, plan in assignments.items()} == splits | {
+        EXCLUDED_TILE.tile_id: "excluded"
+    }
+    assert assignments[EXCLUDED_TILE.tile_id].reason == "sky_guard:overlap"
