@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from hubbleclip.archives.mast.archive import MastArchive
 from hubbleclip.archives.mast.criteria import criteria_of
 from hubbleclip.archives.mast.public_bucket import public_path
-from hubbleclip.archives.registry import ARCHIVES
+from hubbleclip.archives.registry import ARCHIVES, open_archive
 from hubbleclip.archives.stsci.ads import ads_url
-from hubbleclip.config.settings import ArchiveSettings
+from hubbleclip.config.settings import ArchiveSettings, FetchSettings
 from hubbleclip.core.errors import SettingsError
+from hubbleclip.core.layout import Layout
 from hubbleclip.dataset.metadata.credits import notices
 from hubbleclip.fits.instruments import camera_of, filter_names, instrument_name, mission_of, wavelength_nm
 from hubbleclip.missions import MISSIONS, Mission, mission_of_collections
@@ -174,10 +176,22 @@ def test_tables_of_a_mission_are_in_its_file_only(pattern: str) -> None:
 
 
 def test_there_is_no_condition_on_a_mission() -> None:
-    condition = re.compile(r"(mission|archive|telescope)(\.name)? (==|!=) |(==|!=) \"(hst|jwst)\"", re.IGNORECASE)
+    condition = re.compile(r"(==|!=) \"(hst|jwst)\"|\"(hst|jwst)\" (==|!=|in) ", re.IGNORECASE)
     texts = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "hubbleclip").rglob("*.py")}
     assert [name for name, text in texts.items() if condition.search(text)] == []
 
 
 def test_hubble_is_the_default_of_files_without_a_known_telescope() -> None:
     assert mission_of({}.get) is HST and mission_of({"TELESCOP": "VLT"}.get) is HST
+
+
+@pytest.mark.parametrize(
+    ("name", "collections", "mission"),
+    [("jwst", ["HST"], JWST), ("hst", ["HST"], HST), ("simulated", ["JWST"], JWST), ("simulated", ["HST"], HST)],
+)
+def test_the_archive_is_of_the_named_mission_or_of_its_collections(
+    name: str, collections: list[str], mission: Mission, tmp_path: Path
+) -> None:
+    settings = ArchiveSettings.model_validate({"name": name, "collections": collections})
+    archive = open_archive(settings, FetchSettings(), Layout(tmp_path))
+    assert isinstance(archive, MastArchive) and archive.mission is mission
