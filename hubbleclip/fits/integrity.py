@@ -46,7 +46,7 @@ FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 FOREIGN_STARTS: tuple[tuple[re.Pattern[bytes], Reason, str], ...] = (
     (re.compile(rb"\s*<(!doctype html|html)", re.IGNORECASE), "html", "a web page"),
     (re.compile(rb"(\xef\xbb\xbf)?\s*<"), "html", "a web page or XML"),
-    (re.compile(rb"\s*[{\[][\s\"{\[\]}]"), "html", "a JSON answer"),
+    (re.compile(rb"\s*[{\[][\s\"{\[\]}]"), "html", "a JSON response"),
     (re.compile(rb"version https://git-lfs"), "damaged", "a Git LFS pointer"),
     (re.compile(rb"\x1f\x8b"), "damaged", "a gzip file"),
     (re.compile(rb"\xff\xd8\xff"), "damaged", "a JPEG file"),

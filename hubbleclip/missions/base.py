@@ -250,8 +250,8 @@ class PublicBucket:
     path_prefix
         The folder within the bucket; paths from MAST begin with it.
     paths
-        Patterns of file names, each with the `re.Match.expand` template of its path below `path_prefix`. MAST is asked
-        for the path of any other file.
+        Patterns of file names, each with the `re.Match.expand` template of its path below `path_prefix`. The
+        path of any other file is requested from MAST.
 
     """
 

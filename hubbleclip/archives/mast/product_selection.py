@@ -229,7 +229,7 @@ def _candidate(plain: Row, name: str, origin: str, kind: str, ranking: ProductRa
         return None
     size = _number(plain.get("size")) or None
     return Candidate(
-        # `parent_obsid` is 0 in some answers and absent in others; `obsID` then says whose product it is.
+        # `parent_obsid` is 0 in some responses and absent in others; `obsID` then says whose product it is.
         obsid=_number(plain.get("parent_obsid")) or _number(plain.get("obsID")),
         owner=str(plain.get("obs_id", "")).casefold(),
         uri=str(plain["dataURI"]),

@@ -63,8 +63,8 @@ def looked_up_path(mast: MastClient, uri: str, bucket: PublicBucket) -> str | No
     """
     try:
         with mast.transport.open(f"{mast.url}/api/v0.1/path_lookup/?uri={quote(uri, safe='')}") as response:
-            answer = json.loads(b"".join(mast.transport.iter_chunks(response, MAX_RESPONSE_BYTES)))
-            path = str(answer[uri]["path"]).lstrip("/")
+            result = json.loads(b"".join(mast.transport.iter_chunks(response, MAX_RESPONSE_BYTES)))
+            path = str(result[uri]["path"]).lstrip("/")
     except (ArchiveError, RefusedError, DamagedError, requests.RequestException, KeyError, TypeError, ValueError):
         return None
     below = path.removeprefix(bucket.path_prefix)
