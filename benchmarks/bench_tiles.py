@@ -40,11 +40,11 @@ from benchmarks.peers.tile_peers import ASTROCUT, ASTROSCRAPPY, CUTANA, FITSBOLT
 from benchmarks.synthetic_data import write_drz, write_flc
 from hubbleclip.config.settings import FlowSettings, TileSettings
 from hubbleclip.images import bad_pixels, render
-from hubbleclip.images.cosmic_rays import take_out_rays
+from hubbleclip.images.cosmic_rays import reject_cosmic_rays
+from hubbleclip.images.encode import decode_png, encode_png
 from hubbleclip.images.kernels import pixel_words
-from hubbleclip.images.png import decode_png, encode_png
 from hubbleclip.images.reader import ScienceImage, read_science_images
-from hubbleclip.images.stretch import Stretch, level_curve
+from hubbleclip.images.stretch import Stretch, curve_parameters
 from hubbleclip.images.tiling import CutTile, tile_file
 
 SIZE_PX = 256
@@ -155,10 +155,10 @@ def bound_row(name: str, path: Path, runs: int) -> Row:
     parts = [
         partial(read_bytes, path, sum(image.data_yx.nbytes for image in images)),
         partial(stretch_all, images),
-        partial(encode_all, [decode_png(tile.png) for tile in tiles]),
+        partial(encode_all, [decode_png(tile.encoded) for tile in tiles]),
         partial(pack_all, tiles),
     ]
-    if any(image.may_hold_rays for image in images):
+    if any(image.may_have_cosmic_rays for image in images):
         parts.insert(1, partial(detect_cosmic_rays, images))
     # seconds of each part in every run, for the name of the row
     alone: dict[str, list[float]] = {part.func.__name__: [] for part in parts}
@@ -187,16 +187,18 @@ def read_bytes(path: Path, num_bytes: int, folder: Path) -> None:
 def detect_cosmic_rays(images: Sequence[ScienceImage], folder: Path) -> None:
     """Detect cosmic rays in all images, in copies of their masks."""
     for image in images:
-        take_out_rays(image.data_yx, image.valid_yx.copy(), 5.0, 1.0)
+        reject_cosmic_rays(image.data_yx, image.valid_yx.copy(), 5.0, 1.0)
 
 
 def stretch_all(images: Sequence[ScienceImage], folder: Path) -> None:
     """Compute levels of all pixels, by bands of rows, as if all were valid."""
     for image in images:
-        curve = level_curve(Stretch(kind="asinh", black=4, white=8000, softening=3, sky=5, noise=1), bad_pixels.NEVER)
+        curve = curve_parameters(
+            Stretch(kind="asinh", black=4, white=8000, softening=3, sky=5, noise=1), bad_pixels.NO_REPAIR
+        )
         levels_yx, valid_yx = np.empty((SIZE_PX, image.data_yx.shape[1]), np.uint8), np.ones_like(image.valid_yx)
         for top in range(0, len(valid_yx) - SIZE_PX + 1, SIZE_PX):
-            render.levels_of_rows(pixel_words(image.data_yx), valid_yx, curve, top, levels_yx)
+            render.render_levels(pixel_words(image.data_yx), valid_yx, curve, top, levels_yx)
 
 
 def encode_all(pictures: Sequence[NDArray[np.uint8]], folder: Path) -> None:

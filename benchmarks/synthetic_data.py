@@ -17,7 +17,7 @@ from hubbleclip.config.settings import SimulatorSettings, TileSettings
 from hubbleclip.contracts.schema import tables
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Product, Sample, to_row
-from hubbleclip.images.png import encode_png
+from hubbleclip.images.encode import encode_png
 from hubbleclip.images.tiling import tile_file, to_tile_record
 from hubbleclip.simulator.observations import make_proposals, observations_of, render_product
 

@@ -31,7 +31,7 @@ def cut(path: Path, settings: TileSettings, rejects_rays: bool = True) -> list[C
 
 
 def _without_rejection(image: ScienceImage) -> ScienceImage:
-    return replace(image, may_hold_rays=False)
+    return replace(image, may_have_cosmic_rays=False)
 
 
 def pack(tiles_of_files: Iterable[Sequence[CutTile]], shard: Path) -> int:
@@ -40,7 +40,7 @@ def pack(tiles_of_files: Iterable[Sequence[CutTile]], shard: Path) -> int:
     with tarfile.open(shard, "w", format=tarfile.USTAR_FORMAT) as tar:
         for tiles in tiles_of_files:
             for tile in tiles:
-                tar.addfile(member_info(tile.tile_id + tile.suffix, len(tile.png)), io.BytesIO(tile.png))
+                tar.addfile(member_info(tile.tile_id + tile.suffix, len(tile.encoded)), io.BytesIO(tile.encoded))
             num_tiles += len(tiles)
     return num_tiles
 

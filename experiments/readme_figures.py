@@ -18,7 +18,7 @@ from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Metric
 from hubbleclip.evaluation.report.figures import write_retrieval_figure
 from hubbleclip.images.contact_sheet import render_sheet
-from hubbleclip.images.png import decode_png
+from hubbleclip.images.encode import decode_png
 from hubbleclip.pipeline.status import read_status
 
 app = App()

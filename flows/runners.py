@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 THREADS_AS_THEY_ARE = {
     f"distributed.nanny.pre-spawn-environ.{library}_NUM_THREADS": None for library in ("OMP", "MKL", "OPENBLAS")
 }
-"""Dask would set them to 1 in the process that starts a cluster, for good: its training would go on with one thread."""
+"""Dask would set them to 1 in the process that starts a cluster, permanently: its training would use one thread."""
 
 
 def _threads(_: Stage, workers: int) -> TaskRunner[Any]:

@@ -1,7 +1,6 @@
 """The texts are plain technical English: idioms that a reader would have to translate stay out.
 
-To hold a code folder to it, move its name from `PENDING` to `CODE`. `# words: ok` at the end of a line of code exempts
-that line.
+`# words: ok` at the end of a line of code exempts that line.
 """
 
 import ast
@@ -17,10 +16,8 @@ ROOT = Path(__file__).parents[1]
 TEXTS = (
     "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "Makefile", "mkdocs.yml", "data_contracts/README.md", "docs/*.md",
 )  # fmt: skip
-CODE: tuple[str, ...] = ()
+CODE = ("hubbleclip", "flows", "experiments")
 """Folders whose comments, docstrings and string literals are checked."""
-PENDING = ("hubbleclip", "flows", "experiments")
-"""Folders that are still to be rewritten; each moves to `CODE` when it is clean."""
 EXEMPT = "# words: ok"
 IDIOMS = {
     r"\btold\b": "said, given, reported, or the passive without it",
@@ -77,12 +74,6 @@ def test_every_pattern_of_texts_has_files() -> None:
 def test_code_has_no_idiom() -> None:
     found = {str(p.relative_to(ROOT)): faults_of_code(p.read_text(encoding="utf-8")) for p in files_of(CODE)}
     assert {path: faults for path, faults in found.items() if faults} == {}
-
-
-@pytest.mark.parametrize("folder", PENDING)
-def test_a_pending_folder_is_not_clean_yet(folder: str) -> None:
-    faults = [fault for path in files_of((folder,)) for fault in faults_of_code(path.read_text(encoding="utf-8"))]
-    assert faults, f"{folder} has no idiom any more: move it from PENDING to CODE"
 
 
 def test_comments_docstrings_and_strings_of_code_are_read_and_names_are_not() -> None:

@@ -24,7 +24,7 @@ from hubbleclip.core.records import Product, Proposal
 from hubbleclip.core.version import code_version
 from hubbleclip.dataset.captions import split_sentences
 from hubbleclip.dataset.splits.near_duplicates import group_proposals, text_links
-from hubbleclip.images.preview import read_colours
+from hubbleclip.images.preview import read_rgb
 from hubbleclip.pipeline.engine.stage import log
 from hubbleclip.pipeline.ingest.run import ingest
 from hubbleclip.pipeline.sweep import changed
@@ -62,7 +62,7 @@ def read_pairs(files: Mapping[str, Path], proposals: Mapping[str, Proposal], set
         caption_ne=text_features(loaded, captions), title_ne=text_features(loaded, titles),
         sentences_pe=sentence_features(loaded, sentences),
         views_nvd=picture_features(
-            loaded, (read_colours(files[key], settings.tiles.max_pixels) for key in sorted(files)),
+            loaded, (read_rgb(files[key], settings.tiles.max_pixels) for key in sorted(files)),
             is_bf16=settings.train.precision == "bf16",
         ),
     )  # fmt: skip
@@ -186,7 +186,7 @@ def pairs(
     rows, tops = task_compare(trials, settings)
     files, _ = ingested[-1]
     numbers = {int(row) for top_qk in tops.values() for row in top_qk.ravel()}
-    pictures = {row: read_colours(files[test_pairs.names[row]], settings.tiles.max_pixels) for row in numbers}
+    pictures = {row: read_rgb(files[test_pairs.names[row]], settings.tiles.max_pixels) for row in numbers}
     facts = {
         "train": train.name, "test": test.name if test else f"{num_folds} folds", "num_seeds": num_seeds,
         "num_pictures": len(test_pairs.names), "num_groups": int(test_pairs.group_n.max()) + 1,

@@ -160,6 +160,25 @@ def contract_version(name: str) -> str:
     return str(read_contract(name).version)
 
 
+def compatible_version(name: str) -> str:
+    """Version of a contract with patch level 0: the first whose rows are the same.
+
+    A patch changes descriptions only, so nothing that is derived from rows may depend on it.
+
+    Parameters
+    ----------
+    name
+        One of `CONTRACT_NAMES`.
+
+    Returns
+    -------
+    str
+        Such as `1.4.0` for version 1.4.2.
+
+    """
+    return f"{contract_version(name).rpartition('.')[0]}.0"
+
+
 @cache
 def tables() -> dict[str, Table]:
     """List every table of every contract.

@@ -138,7 +138,7 @@ def inputs_digest(samples: Sequence[Sample], settings: ShardSettings) -> str:
 def _digest_inputs(packable: Sequence[Sample], settings: ShardSettings) -> tuple[str, Sidecars]:
     """Digest of the inputs, and the sidecars by tile id: they dominate the cost and are reused for the tars."""
     total = hashlib.sha256(
-        shard_writer.canonical_json([FORMAT, contracts.contract_version("shards"), settings.digest()])
+        shard_writer.canonical_json([FORMAT, contracts.compatible_version("shards"), settings.digest()])
     )
     sidecars = {sample.tile_id: shard_writer.sidecar(sample) for sample in packable}
     for tile_id in sorted(sidecars):

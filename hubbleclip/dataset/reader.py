@@ -18,7 +18,7 @@ from PIL import Image
 from hubbleclip.core.errors import DatasetError
 from hubbleclip.dataset.manifest import DatasetInfo
 from hubbleclip.dataset.storage import Span, open_storage
-from hubbleclip.images.png import decode_own
+from hubbleclip.images.encode import decode_own_png
 
 DECODE_THREADS = 4
 TILES_PER_READ = 64
@@ -134,7 +134,7 @@ class SplitTiles:
 
     def _decode(self, index: int, encoded: bytes, size_px: int) -> GreyLevels:
         """Decode and resize one image (size_px, size_px); `index` names it in the error."""
-        image_yx = decode_own(encoded)  # the fast path; None for files that this project's encoder did not write
+        image_yx = decode_own_png(encoded)  # the fast path; None for files that this project's encoder did not write
         if image_yx is not None and image_yx.shape == (size_px, size_px):
             return image_yx
         try:

@@ -1,4 +1,7 @@
-"""Holes in an image: bad pixels amid good ones, and the medians that fill them."""
+"""Compiled loops that find bad pixels among good ones and compute the medians that replace them.
+
+A pixel is good where the mask says so: valid, and not hit by a cosmic ray. The neighbourhood is 5x5.
+"""
 
 from __future__ import annotations
 
@@ -6,54 +9,64 @@ from typing import Any
 
 import numpy as np
 
-from hubbleclip.images.compiling import compiled
-from hubbleclip.images.kernels import F32, value_of
+from hubbleclip.images.kernels import F32, compiled, to_float32
 
 REACH_PX = 2
 SIDE_PX = 2 * REACH_PX + 1
 AREA = SIDE_PX * SIDE_PX
-NEVER = AREA + 1
-"""More sound neighbours than a pixel can have: no hole is filled."""
+NO_REPAIR = AREA + 1
+"""A required number of good neighbours that no pixel can have: nothing is repaired."""
 REPAIR_MIN_VALID = 8
-"""Sound neighbours without which no hole is filled."""
-LANES = 64
-"""Holes filled side by side."""
-ROWS_A_STEP = 16
-"""Rows that a processor's cache holds while their holes are filled."""
-UNSOUND = F32(np.inf)
-"""Stands for a pixel that is not sound: it sorts behind all that are."""
+"""Good pixels in the 5x5 that a repair needs."""
+BATCH_PIXELS = 64
+"""Pixels whose neighbourhoods are sorted in parallel, one per vector lane."""
+BLOCK_ROWS = 16
+"""Rows processed together, few enough to stay in the processor's cache."""
+BAD_VALUE = F32(np.inf)
+"""Replaces the value of a bad pixel, so that it sorts behind every good one."""
 
 
 @compiled
-def room_for_values(num_rows: Any, num_columns: Any) -> Any:
-    """An empty array, float32 (num_rows + 4, num_columns + 4), for what `read_values` reads of a window."""
+def empty_window(num_rows: Any, num_columns: Any) -> Any:
+    """Allocate the output of `read_window`.
+
+    Parameters
+    ----------
+    num_rows, num_columns : int
+        Size of the window.
+
+    Returns
+    -------
+    values_yx : float32 (num_rows + 4, num_columns + 4)
+        Not initialised.
+    """
     return np.empty((num_rows + 2 * REACH_PX, num_columns + 2 * REACH_PX), F32)
 
 
 @compiled
-def read_values(pixels: Any, sound_yx: Any, window: Any, values_yx: Any) -> None:
-    """Read a window and two pixels about it; beyond the image its outermost pixels are repeated.
+def read_window(pixels: Any, good_yx: Any, window: Any, values_yx: Any) -> None:
+    """Read a window with a margin of two pixels; beyond the image its outermost pixels are repeated.
 
     Parameters
     ----------
-    pixels : uint32 (h, w) and bool
-        See `pixel_words`.
-    sound_yx : bool (h, w)
+    pixels : Pixels
+        uint32 (h, w) and bool; see `kernels.pixel_words`.
+    good_yx : bool (h, w)
     window : (top, bottom, start, stop)
-        The first row, the one beyond the last, and the columns alike.
+        First row, the row after the last, first column, and the column after the last.
     values_yx : float32 (bottom - top + 4, stop - start + 4), written
-        `UNSOUND` where a pixel is not sound.
+        In the image's unit, `BAD_VALUE` where a pixel is bad.
     """
     words_yx, swapped = pixels
     top, bottom, start, stop = window
     height, width = words_yx.shape
     left, right = max(start - REACH_PX, 0), min(stop + REACH_PX, width)
-    before, after = left - start + REACH_PX, right - start + REACH_PX
+    before, after = left - start + REACH_PX, right - start + REACH_PX  # columns of `values_yx` inside the image
     for y in range(top - REACH_PX, bottom + REACH_PX):
         row, values = min(max(y, 0), height - 1), values_yx[y - top + REACH_PX]
-        words, sound, inside = words_yx[row, left:right], sound_yx[row, left:right], values[before:after]
+        words, good, inside = words_yx[row, left:right], good_yx[row, left:right], values[before:after]
         for x in range(words.size):
-            inside[x] = value_of(words[x], swapped) if sound[x] else UNSOUND
+            inside[x] = to_float32(words[x], swapped) if good[x] else BAD_VALUE
         for x in range(before):
             values[x] = values[before]
         for x in range(after, stop - start + 2 * REACH_PX):
@@ -61,154 +74,167 @@ def read_values(pixels: Any, sound_yx: Any, window: Any, values_yx: Any) -> None
 
 
 @compiled
-def medians_around(values_yx: Any, rows: Any, columns: Any) -> Any:
-    """Median of the sound neighbours of each place in its 5x5.
+def neighbour_medians(values_yx: Any, rows: Any, columns: Any) -> Any:
+    """Median of the good pixels in the 5x5 of each given pixel.
 
     Parameters
     ----------
     values_yx : float32 (h + 4, w + 4)
-        What `read_values` read of a window of (h, w).
+        A window of (h, w) as `read_window` writes it.
     rows, columns : int64 (n,)
-        Places in the window, each with at least `REPAIR_MIN_VALID` sound neighbours.
+        Pixels of the window, each with at least `REPAIR_MIN_VALID` good neighbours.
 
     Returns
     -------
     medians : float32 (n,)
+        In the image's unit.
     """
-    num, medians, near = rows.size, np.empty(rows.size, F32), np.empty((AREA, LANES), F32)
-    for first in range(0, num, LANES):
-        num_lanes = min(LANES, num - first)
-        for lane in range(num_lanes):
+    # Transposed: neighbour k of all pixels of a batch is contiguous, which the sort needs to vectorise.
+    num, medians, near = rows.size, np.empty(rows.size, F32), np.empty((AREA, BATCH_PIXELS), F32)
+    for first in range(0, num, BATCH_PIXELS):
+        batch_size = min(BATCH_PIXELS, num - first)
+        for lane in range(batch_size):
             y, x = rows[first + lane], columns[first + lane]
             for k in range(AREA):
                 near[k, lane] = values_yx[y + k // SIDE_PX, x + k % SIDE_PX]
         _sort_lower_half(near)
-        for lane in range(num_lanes):
-            num_sound = 0
+        for lane in range(batch_size):
+            num_good = 0  # bad values sorted last, so the median is at half of this number
             for k in range(AREA):
-                num_sound += near[k, lane] < UNSOUND
-            medians[first + lane] = F32(near[(num_sound - 1) // 2, lane] + near[num_sound // 2, lane]) / F32(2)
+                num_good += near[k, lane] < BAD_VALUE
+            medians[first + lane] = F32(near[(num_good - 1) // 2, lane] + near[num_good // 2, lane]) / F32(2)
     return medians
 
 
 @compiled
 def _sort_lower_half(near: Any) -> None:
-    """Selection sort of each column, side by side, up to the middle: the compiler makes vector instructions of it.
+    """Selection sort of each column of `near`, float32 (AREA, BATCH_PIXELS), up to the middle, in place.
 
-    Parameters
-    ----------
-    near : float32 (AREA, LANES), changed in place
+    Its comparisons do not depend on the data, so that the compiler vectorises the loop over columns.
     """
     for k in range(AREA // 2 + 1):
         for other in range(k + 1, AREA):
-            for lane in range(LANES):
+            for lane in range(BATCH_PIXELS):
                 low, high = near[k, lane], near[other, lane]
                 near[k, lane], near[other, lane] = min(low, high), max(low, high)
 
 
 @compiled
-def _count_columns(flags_yx: Any, y: Any, nothing: Any, counts: Any) -> None:
-    """Count flags in the five rows about row `y`.
+def _count_columns(flags_yx: Any, y: Any, empty_row: Any, counts: Any) -> None:
+    """Count the flags of the five rows around row `y`, per column.
 
     Parameters
     ----------
     flags_yx : uint8 (h, w), 0 or 1
     y : int
-    nothing : uint8 (w,)
-        Zeros: the rows beyond the image.
+    empty_row : uint8 (w,)
+        Zeros, for the rows beyond the image.
     counts : uint8 (w,), written
     """
     last = flags_yx.shape[0] - 1
-    a = flags_yx[y - 2] if y >= 2 else nothing
-    b = flags_yx[y - 1] if y >= 1 else nothing
+    a = flags_yx[y - 2] if y >= 2 else empty_row
+    b = flags_yx[y - 1] if y >= 1 else empty_row
     c = flags_yx[y]
-    d = flags_yx[y + 1] if y + 1 <= last else nothing
-    e = flags_yx[y + 2] if y + 2 <= last else nothing
+    d = flags_yx[y + 1] if y + 1 <= last else empty_row
+    e = flags_yx[y + 2] if y + 2 <= last else empty_row
     for x in range(counts.size):
         counts[x] = np.uint8(a[x] + b[x] + c[x] + d[x] + e[x])
 
 
 @compiled
-def _mark_holes(sound: Any, counts: Any, least: Any, is_hole: Any) -> None:
-    """Find the holes of a row.
+def _mark_repairable(good: Any, counts: Any, min_good: Any, is_repairable: Any) -> None:
+    """Mark the repairable pixels of a row.
 
     Parameters
     ----------
-    sound : uint8 (w,), 0 or 1
+    good : uint8 (w,), 0 or 1
     counts : uint8 (w + 4,)
-        Sound pixels of its five rows by column, from two before the first to two behind the last.
-    least : uint8
-        Sound pixels in the 5x5 that are enough.
-    is_hole : bool (w,), written
+        Good pixels of the five rows per column, with two columns of zeros on either side.
+    min_good : uint8
+        Good pixels in the 5x5 that a repair needs.
+    is_repairable : bool (w,), written
     """
-    for x in range(sound.size):
+    for x in range(good.size):
         total = np.uint8(counts[x] + counts[x + 1] + counts[x + 2] + counts[x + 3] + counts[x + 4])
-        is_hole[x] = (total >= least) & (sound[x] == 0)
+        is_repairable[x] = (total >= min_good) & (good[x] == 0)
 
 
 @compiled
-def num_sound_around(sound_yx: Any, y: Any, x: Any) -> Any:
-    """How many pixels of the 5x5 about pixel (y, x) are sound, of `sound_yx`, bool (h, w)."""
-    num_sound = 0
-    for row in range(max(y - REACH_PX, 0), min(y + REACH_PX + 1, sound_yx.shape[0])):
-        for column in range(max(x - REACH_PX, 0), min(x + REACH_PX + 1, sound_yx.shape[1])):
-            num_sound += sound_yx[row, column]
-    return num_sound
-
-
-@compiled
-def find_holes(sound_yx: Any, top: Any, bottom: Any, least: Any) -> Any:
-    """Find the pixels of some rows that are not sound but have enough sound ones in their 5x5.
+def count_good_neighbours(good_yx: Any, y: Any, x: Any) -> Any:
+    """Count the good pixels in the 5x5 around a pixel.
 
     Parameters
     ----------
-    sound_yx : bool (h, w)
+    good_yx : bool (h, w)
+    y, x : int
+
+    Returns
+    -------
+    num_good : int
+        From 0 to 25.
+    """
+    num_good = 0
+    for row in range(max(y - REACH_PX, 0), min(y + REACH_PX + 1, good_yx.shape[0])):
+        for column in range(max(x - REACH_PX, 0), min(x + REACH_PX + 1, good_yx.shape[1])):
+            num_good += good_yx[row, column]
+    return num_good
+
+
+@compiled
+def find_bad_pixels(good_yx: Any, top: Any, bottom: Any, min_good: Any) -> Any:
+    """Find the repairable bad pixels of some rows: those with enough good pixels in their 5x5.
+
+    Parameters
+    ----------
+    good_yx : bool (h, w)
     top, bottom : int
-        The first row, and the one beyond the last.
-    least : int
-        How many sound neighbours are enough.
+        First row, and the row after the last.
+    min_good : int
+        Good neighbours that a repair needs.
 
     Returns
     -------
     rows, columns : int64 (n,)
         Row by row.
     """
-    flags_yx, width, found = sound_yx.view(np.uint8), sound_yx.shape[1], 0
-    counts, nothing = np.zeros(width + 2 * REACH_PX, np.uint8), np.zeros(width, np.uint8)
-    is_hole = np.empty(width, np.bool_)
+    # uint8 counts (at most 25) fill a vector register with the most pixels.
+    flags_yx, width, num = good_yx.view(np.uint8), good_yx.shape[1], 0
+    counts, empty_row = np.zeros(width + 2 * REACH_PX, np.uint8), np.zeros(width, np.uint8)
+    is_repairable = np.empty(width, np.bool_)
     rows, columns = np.empty(width, np.int64), np.empty(width, np.int64)
     for y in range(top, bottom):
-        _count_columns(flags_yx, y, nothing, counts[REACH_PX : REACH_PX + width])
-        _mark_holes(flags_yx[y], counts, np.uint8(least), is_hole)
-        if found + width > rows.size:
+        _count_columns(flags_yx, y, empty_row, counts[REACH_PX : REACH_PX + width])
+        _mark_repairable(flags_yx[y], counts, np.uint8(min_good), is_repairable)
+        if num + width > rows.size:  # doubled: room for a whole row, without a check per pixel
             rows, columns = np.concatenate((rows, rows)), np.concatenate((columns, columns))
         for x in range(width):
-            if is_hole[x]:
-                rows[found], columns[found] = y, x
-                found += 1
-    return rows[:found], columns[:found]
+            if is_repairable[x]:
+                rows[num], columns[num] = y, x
+                num += 1
+    return rows[:num], columns[:num]
 
 
 @compiled
-def fill_holes(pixels: Any, sound_yx: Any, data_yx: Any, shown_yx: Any) -> None:
-    """Fill the holes of an image with the medians about them.
+def fill_bad_pixels(pixels: Any, good_yx: Any, data_yx: Any, shown_yx: Any) -> None:
+    """Replace the repairable bad pixels of an image by the medians around them.
 
     Parameters
     ----------
-    pixels : uint32 (h, w) and bool
-        See `pixel_words`.
-    sound_yx : bool (h, w)
-    data_yx : float32 (h, w), written at holes
+    pixels : Pixels
+        uint32 (h, w) and bool; see `kernels.pixel_words`.
+    good_yx : bool (h, w)
+    data_yx : float32 (h, w), written at repaired pixels
         In the image's unit.
-    shown_yx : bool (h, w), set at holes
+    shown_yx : bool (h, w), set at repaired pixels
     """
-    height, width = sound_yx.shape
-    values_yx = room_for_values(ROWS_A_STEP, width)
-    for top in range(0, height, ROWS_A_STEP):
-        bottom = min(top + ROWS_A_STEP, height)
-        rows, columns = find_holes(sound_yx, top, bottom, REPAIR_MIN_VALID)
-        read_values(pixels, sound_yx, (top, bottom, 0, width), values_yx)
-        medians = medians_around(values_yx, rows - top, columns)
+    height, width = good_yx.shape
+    values_yx = empty_window(BLOCK_ROWS, width)
+    for top in range(0, height, BLOCK_ROWS):
+        bottom = min(top + BLOCK_ROWS, height)
+        rows, columns = find_bad_pixels(good_yx, top, bottom, REPAIR_MIN_VALID)
+        # From the input, not from `data_yx`: a repaired pixel must not repair its neighbours.
+        read_window(pixels, good_yx, (top, bottom, 0, width), values_yx)
+        medians = neighbour_medians(values_yx, rows - top, columns)
         for k in range(rows.size):
             data_yx[rows[k], columns[k]] = medians[k]
             shown_yx[rows[k], columns[k]] = True

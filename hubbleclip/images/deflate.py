@@ -1,8 +1,10 @@
-"""Deflate (RFC 1951) for grainy pictures: one Huffman code a picture, and runs of one value; no other match is sought.
+"""Deflate (RFC 1951) for noisy images: one Huffman code per image, and runs of one value; no other match is searched.
 
-In noise a match is chance: zlib's Z_RLE and Z_HUFFMAN_ONLY rest on the same. What it takes to look for matches is left
-out, and so the same bytes come in a fraction of the time of the fastest general library; and from integers alone, so
-that they are the same on every processor, which such libraries, choosing instructions by it, do not promise.
+Matches in noise are accidental, as zlib's strategies Z_RLE and Z_HUFFMAN_ONLY assume. Without the search the same size
+takes a fraction of the time of the fastest general library. Integer arithmetic alone gives the same bytes on every
+processor, which general libraries, with code for each processor, do not promise.
+
+"Section" in the comments is a section of RFC 1951. Pixels are processed as 64-bit words of 8 bytes.
 """
 
 from __future__ import annotations
@@ -13,29 +15,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hubbleclip.images.compiling import compiled
+from hubbleclip.images.kernels import compiled
 
 I32, U32, U64 = np.int32, np.uint32, np.uint64
 ONE, CODE_BITS, CODE_MASK, WORD_BITS, LAST_BIT = U64(1), U64(16), U64(0xFFFF), U64(64), U64(63)
 FOUR, BYTE, EVERY_BYTE = U64(4), U64(0xFF), U64(0x0101010101010101)
 WORD_BYTES = 8
 END_OF_BLOCK, NUM_SYMBOLS = 256, 286
-MOST_BITS, MOST_BITS_OF_LENGTHS = 15, 7
+MAX_BITS, MAX_LENGTH_CODE_BITS = 15, 7
 NUM_LENGTHS = 19
 LENGTHS_ORDER = np.array([16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15])
-"""In which the lengths of the code of lengths are told: section 3.2.7."""
+"""Order in which a block stores the code lengths of the code of code lengths (section 3.2.7)."""
 ZLIB_HEADER, DYNAMIC_LAST_BLOCK = U64(0x0178), U64(5)
-ROOM_WORDS = 64
-"""What the codes take, with some to spare."""
-COUNTED_WORDS, MOST_APART = 2048, 4
-"""At least so many words of a picture are counted, evenly apart, and at least every fourth."""
+HEADER_WORDS = 64
+"""Upper bound of the header with its two codes."""
+COUNTED_WORDS, MAX_STEP = 2048, 4
+"""At least this number of words of an image is counted, at even steps, and at least every fourth."""
 ADLER_BASE, ADLER_BYTES = 65521, 4
 WEIGHTS = np.arange(4096, 0, -1, dtype=np.int16)
-"""Of bytes in the higher half of Adler-32."""
+"""Weights of the bytes of a block in the upper half of Adler-32."""
 
 
 def _matches() -> tuple[NDArray[np.int64], NDArray[np.uint64], NDArray[np.int64]]:
-    """Symbol, extra bits and their number of a match of each number of words: section 3.2.5, for 8 bytes and more."""
+    """Symbol, extra bits and number of extra bits of a match, by its length in words, 1 to 32 (section 3.2.5)."""
     symbols, extras, nums = np.zeros(33, np.int64), np.zeros(33, np.uint64), np.zeros(33, np.int64)
     for words in range(1, 33):
         above = WORD_BYTES * words - 3
@@ -46,32 +48,50 @@ def _matches() -> tuple[NDArray[np.int64], NDArray[np.uint64], NDArray[np.int64]
 
 
 MATCH_SYMBOL, MATCH_EXTRA, MATCH_EXTRA_BITS = _matches()
-MOST_WORDS = len(MATCH_SYMBOL) - 1
+MAX_MATCH_WORDS = len(MATCH_SYMBOL) - 1
 
 
 def deflate_squares(
     band_yx: NDArray[np.uint8], starts_x: Sequence[int], width: int
 ) -> tuple[NDArray[np.uint8], list[tuple[int, int]]]:
-    """Parts of a band, at least one, as zlib streams (RFC 1950), and where each begins and ends in the bytes returned.
+    """Compress a row of tiles, each as a zlib stream (RFC 1950) of unfiltered PNG rows.
 
-    A row of a stream is a 0 and `width` bytes of a row of the band, the last row of the band first. Raises ValueError
-    for a part that leaves the band: compiled code looks at no bounds.
+    Parameters
+    ----------
+    band_yx : uint8 (h, w)
+        The levels that all tiles share; its last row is the first row of each stream.
+    starts_x : sequence of int
+        First column of each tile, at least one.
+    width : int
+        Width of a tile, px.
+
+    Returns
+    -------
+    packed : uint8 (n,)
+        The streams, with gaps between them.
+    spans : list of (first, end)
+        First byte of each stream in `packed`, and the byte after its last.
+
+    Raises
+    ------
+    ValueError
+        For a tile that extends beyond the band; compiled code does not check bounds.
     """
     if min(starts_x) < 0 or max(starts_x) + width > band_yx.shape[1]:
-        raise ValueError(f"parts of {width} px from {starts_x} leave a band of {band_yx.shape[1]} px")
+        raise ValueError(f"tiles of {width} px from columns {starts_x} extend beyond a band of {band_yx.shape[1]} px")
     packed, spans = _deflate_squares(np.ascontiguousarray(band_yx), np.array(starts_x, np.int64), width)
     return packed.view(np.uint8), spans.tolist()
 
 
 @compiled
 def _used_by_count(counts: Any) -> Any:
-    """The symbols that are used, the rarest first, of equals the first: a radix sort by the bytes of their counts."""
+    """The used symbols, rarest first, then by symbol: a stable radix sort by the bytes of their counts."""
     used, num = np.empty(counts.size, np.int64), 0
     for symbol in range(counts.size):
         used[num] = symbol
         num += counts[symbol] > 0
     symbols, ordered = used[:num], np.empty(num, np.int64)
-    most, shift = counts.max(), 0
+    most, shift = counts.max(), 0  # least significant byte first, as many passes as the greatest count has bytes
     while most >> shift:
         starts = np.zeros(257, np.int64)
         for k in range(num):
@@ -88,32 +108,33 @@ def _used_by_count(counts: Any) -> Any:
 
 
 @compiled
-def _code_lengths(counts: Any, most_bits: Any) -> Any:
-    """Bits of each symbol's code by Huffman 1952, 0 where its count is; those above `most_bits` are shortened, and the
-    rarest others made longer until the code is whole again.
+def _code_lengths(counts: Any, max_bits: Any) -> Any:
+    """Code length of each symbol by Huffman (1952), 0 for an unused one, limited to `max_bits`.
+
+    Longer codes are cut to the limit, then other codes are lengthened until the code is complete again.
     """
     symbols = _used_by_count(counts)
     num = symbols.size
     weights, parents = np.empty(2 * num, np.int64), np.empty(2 * num, np.int64)
     for leaf in range(num):
         weights[leaf] = counts[symbols[leaf]]
-    leaf, node = 0, num
+    leaf, node = 0, num  # two queues in ascending order: unused leaves, and inner nodes from `num` on
     for new in range(num, 2 * num - 1):
         weights[new] = 0
-        for _ in range(2):
+        for _ in range(2):  # join the two lightest
             takes_leaf = leaf < num and (node == new or weights[leaf] <= weights[node])
             taken = leaf if takes_leaf else node
             leaf, node = leaf + takes_leaf, node + (not takes_leaf)
             weights[new] += weights[taken]
             parents[taken] = new
-    depths, at_depth = np.zeros(2 * num, np.int64), np.zeros(most_bits + 1, np.int64)
-    for node in range(2 * num - 3, -1, -1):
+    depths, at_depth = np.zeros(2 * num, np.int64), np.zeros(max_bits + 1, np.int64)
+    for node in range(2 * num - 3, -1, -1):  # from the root, whose depth is 0, down
         depths[node] = depths[parents[node]] + 1
-        at_depth[min(depths[node], most_bits)] += node < num
-    _make_whole(at_depth)
+        at_depth[min(depths[node], max_bits)] += node < num
+    _complete_code(at_depth)
     lengths = np.zeros(counts.size, np.int64)
-    rank = 0
-    for bits in range(most_bits, 0, -1):
+    rank = 0  # the rarest symbols get the longest codes
+    for bits in range(max_bits, 0, -1):
         for _ in range(at_depth[bits]):
             lengths[symbols[rank]] = bits
             rank += 1
@@ -121,17 +142,18 @@ def _code_lengths(counts: Any, most_bits: Any) -> Any:
 
 
 @compiled
-def _make_whole(at_depth: Any) -> None:
-    """Change the numbers of codes by their bits until Kraft's sum is one."""
-    most_bits = at_depth.size - 1
-    over = -(1 << most_bits)
-    for bits in range(1, most_bits + 1):
-        over += at_depth[bits] << (most_bits - bits)
+def _complete_code(at_depth: Any) -> None:
+    """Change the number of codes of each length until the Kraft sum is one."""
+    max_bits = at_depth.size - 1
+    over = -(1 << max_bits)  # Kraft sum - 1, in units of 2^-max_bits
+    for bits in range(1, max_bits + 1):
+        over += at_depth[bits] << (max_bits - bits)
     while over > 0:
-        bits = most_bits - 1
+        bits = max_bits - 1
         while at_depth[bits] == 0:
             bits -= 1
-        at_depth[most_bits] -= 1
+        # A code of the full length joins a shorter one, which becomes one bit longer.
+        at_depth[max_bits] -= 1
         at_depth[bits] -= 1
         at_depth[bits + 1] += 2
         over -= 1
@@ -139,25 +161,25 @@ def _make_whole(at_depth: Any) -> None:
 
 @compiled
 def _codes(lengths: Any) -> Any:
-    """Canonical codes (section 3.2.2), first bit lowest, their lengths above `CODE_BITS`."""
-    nums, firsts = np.zeros(MOST_BITS + 1, np.int64), np.zeros(MOST_BITS + 1, np.int64)
+    """Canonical codes (section 3.2.2) with the first bit lowest, and their lengths in the bits above `CODE_BITS`."""
+    nums, firsts = np.zeros(MAX_BITS + 1, np.int64), np.zeros(MAX_BITS + 1, np.int64)
     for symbol in range(lengths.size):
         nums[lengths[symbol]] += 1
     nums[0] = 0
-    for bits in range(1, MOST_BITS + 1):
+    for bits in range(1, MAX_BITS + 1):
         firsts[bits] = (firsts[bits - 1] + nums[bits - 1]) << 1
     codes = np.zeros(lengths.size, U64)
     for symbol in range(lengths.size):
         bits = lengths[symbol]
         if bits:
-            codes[symbol] = (_turned(U64(firsts[bits])) >> (CODE_BITS - U64(bits))) | U64(bits << 16)
+            codes[symbol] = (_reversed_bits(U64(firsts[bits])) >> (CODE_BITS - U64(bits))) | U64(bits << 16)
             firsts[bits] += 1
     return codes
 
 
 @compiled
-def _turned(code: Any) -> Any:
-    """The 16 bits of a code, the last one first."""
+def _reversed_bits(code: Any) -> Any:
+    """A 16-bit code with its bits reversed: deflate stores Huffman codes from their most significant bit."""
     code = ((code >> U64(1)) & U64(0x5555)) | ((code & U64(0x5555)) << U64(1))
     code = ((code >> U64(2)) & U64(0x3333)) | ((code & U64(0x3333)) << U64(2))
     code = ((code >> U64(4)) & U64(0x0F0F)) | ((code & U64(0x0F0F)) << U64(4))
@@ -166,32 +188,36 @@ def _turned(code: Any) -> Any:
 
 @compiled
 def _put(packed: Any, place: Any, bits: Any, num_bits: Any) -> Any:
-    """Append at most 63 bits. A place is the word, the bits that it holds already, and how many."""
+    """Append at most 63 bits. `place` is the index of the current word, its bits so far, and their number."""
     word, held, num_held = place
     merged = held | (bits << num_held)
     packed[word] = merged
     total = num_held + num_bits
-    over = (bits >> ONE) >> (LAST_BIT - num_held)
+    over = (bits >> ONE) >> (LAST_BIT - num_held)  # in two steps: a shift by 64 is undefined
     return word + (total >> U64(6)), (over if total >= WORD_BITS else merged), total & LAST_BIT
 
 
 @compiled
 def _put_code(packed: Any, place: Any, code: Any) -> Any:
+    """Append a code as `_codes` returns it."""
     return _put(packed, place, code & CODE_MASK, code >> CODE_BITS)
 
 
 @compiled
 def _find_runs(words: Any, num_whole: Any, runs: Any, counts: Any) -> None:
-    """Set `runs` to the words that a match begun at each takes, 0 for none, and count the matches in `counts`."""
-    before, after, is_alike, num_alike = words[: num_whole - 1], words[1:num_whole], runs[1:num_whole], U32(0)
+    """Set `runs` to the length in words of the match that begins at each word, 0 for none, and count the matches.
+
+    A match at distance 1 repeats the byte before it: every byte of the word equals the last byte of the word before.
+    """
+    before, after, is_repeat, num_repeats = words[: num_whole - 1], words[1:num_whole], runs[1:num_whole], U32(0)
     runs[0] = 0
-    for k in range(is_alike.size):
-        is_alike[k] = after[k] == (before[k] >> U64(56)) * EVERY_BYTE
-        num_alike = U32(num_alike + is_alike[k])
-    k = 0 if num_alike else num_whole
+    for k in range(is_repeat.size):
+        is_repeat[k] = after[k] == (before[k] >> U64(56)) * EVERY_BYTE
+        num_repeats = U32(num_repeats + is_repeat[k])
+    k = 0 if num_repeats else num_whole  # without any repeat `runs` is all 0 already
     while k < num_whole:
         length = 0
-        while length < MOST_WORDS and k + length < num_whole and runs[k + length]:
+        while length < MAX_MATCH_WORDS and k + length < num_whole and runs[k + length]:
             length += 1
         if length:
             runs[k] = length
@@ -201,16 +227,17 @@ def _find_runs(words: Any, num_whole: Any, runs: Any, counts: Any) -> None:
 
 @compiled
 def _count_symbols(words: Any, num_bytes: Any, runs: Any) -> Any:
-    """How often each symbol is used; `runs` is set, see `_find_runs`.
+    """Estimate how often each symbol is used, and set `runs`; see `_find_runs`.
 
-    Of a large picture only some words are counted, and each byte once more, since what was not counted needs a code
-    too. Codes by these take 0.3 % more room than by all, which took a fifth of the time.
+    In a large image only some words are counted, and each byte value once more, because a value that was not seen needs
+    a code too. The codes are 0.3 % larger than with a full count, which took a fifth of the time.
     """
+    # One table per byte of a word: equal bytes in sequence would wait for each other's increment.
     by_lane, data = np.zeros((WORD_BYTES, 256), U32), words.view(np.uint8)
     counts = np.zeros(NUM_SYMBOLS, np.int64)
     num_whole = num_bytes // WORD_BYTES
     _find_runs(words, num_whole, runs, counts)
-    step = min(max(num_whole // COUNTED_WORDS, 1), MOST_APART)
+    step = min(max(num_whole // COUNTED_WORDS, 1), MAX_STEP)
     for k in range(0, num_whole, step):
         if runs[k] == 0:
             for lane in range(WORD_BYTES):
@@ -227,12 +254,12 @@ def _count_symbols(words: Any, num_bytes: Any, runs: Any) -> Any:
 
 @compiled
 def _put_header(packed: Any, lengths: Any) -> Any:
-    """The stream's header and the block's: its two codes, of all symbols and of the one distance, byte by byte."""
+    """Write the headers of the stream and of its one block, with the codes of the symbols and of distance 1."""
     counts = np.zeros(NUM_LENGTHS, np.int64)
     counts[1] = 1
     for symbol in range(NUM_SYMBOLS):
         counts[lengths[symbol]] += 1
-    of_lengths = _code_lengths(counts, MOST_BITS_OF_LENGTHS)
+    of_lengths = _code_lengths(counts, MAX_LENGTH_CODE_BITS)
     codes = _codes(of_lengths)
     place = _put(packed, (U64(0), U64(0), U64(0)), ZLIB_HEADER, U64(16))
     place = _put(packed, place, DYNAMIC_LAST_BLOCK, U64(3))
@@ -247,8 +274,8 @@ def _put_header(packed: Any, lengths: Any) -> Any:
 
 
 @compiled
-def _four(codes: Any, nums_bits: Any, data: Any, first: Any) -> Any:
-    """The codes of four bytes, one behind the other: at most 60 bits, and how many."""
+def _four_codes(codes: Any, nums_bits: Any, data: Any, first: Any) -> Any:
+    """The codes of four bytes concatenated, at most 60 bits, and their number of bits."""
     a, b, c, d = data[first], data[first + ONE], data[first + ONE + ONE], data[first + ONE + ONE + ONE]
     num_a, num_c = U64(nums_bits[a]), U64(nums_bits[c])
     low, num_low = U64(codes[a]) | (U64(codes[b]) << num_a), num_a + U64(nums_bits[b])
@@ -257,8 +284,8 @@ def _four(codes: Any, nums_bits: Any, data: Any, first: Any) -> Any:
 
 
 @compiled
-def _with_room(packed: Any, num_words: Any) -> Any:
-    """The array, or a longer one with the same beginning."""
+def _grown(packed: Any, num_words: Any) -> Any:
+    """The array, or a copy that is at least `num_words` long."""
     while packed.size < num_words:
         packed = np.concatenate((packed, np.empty_like(packed)))
     return packed
@@ -266,14 +293,29 @@ def _with_room(packed: Any, num_words: Any) -> Any:
 
 @compiled
 def _deflate(words: Any, num_bytes: Any, runs: Any, packed: Any, first: Any) -> Any:
-    """Append the bytes as a zlib stream from a word of `packed` on; returns that, maybe longer, and the stream's size.
+    """Write the bytes as a zlib stream from word `first` of `packed`.
 
-    `words` hold the bytes, and zeros behind them; `runs` is room for one a word.
+    Parameters
+    ----------
+    words : uint64 (n,)
+        The bytes, padded with zeros.
+    num_bytes : int
+    runs : uint8 (at least num_bytes / 8 + 1,)
+        Scratch space.
+    packed : uint64 (m,)
+    first : int
+
+    Returns
+    -------
+    packed : uint64
+        The same array, or a longer copy.
+    num_packed : int
+        Size of the stream in bytes.
     """
     num_whole = num_bytes // WORD_BYTES
     counts = _count_symbols(words, num_bytes, runs)
-    lengths = _code_lengths(counts, MOST_BITS)
-    packed = _with_room(packed, first + num_bytes * MOST_BITS // (8 * WORD_BYTES) + ROOM_WORDS)
+    lengths = _code_lengths(counts, MAX_BITS)
+    packed = _grown(packed, first + num_bytes * MAX_BITS // (8 * WORD_BYTES) + HEADER_WORDS)
     stream, codes = packed[first:], _codes(lengths)
     place = _put_header(stream, lengths)
     data, bare = words.view(np.uint8), (codes & CODE_MASK).astype(np.uint16)
@@ -281,15 +323,15 @@ def _deflate(words: Any, num_bytes: Any, runs: Any, packed: Any, first: Any) -> 
     k = 0
     while k < num_whole:
         run = runs[k]
-        if run:
+        if run:  # length, then the one distance, whose code is a single 0 bit
             place = _put_code(stream, place, codes[MATCH_SYMBOL[run]])
             place = _put(stream, place, MATCH_EXTRA[run], U64(MATCH_EXTRA_BITS[run] + 1))
             k += run
         else:
             at = U64(8) * U64(k)
-            bits, num_bits = _four(bare, nums_bits, data, at)
-            more, num_more = _four(bare, nums_bits, data, at + FOUR)
-            if num_bits + num_more < WORD_BITS:
+            bits, num_bits = _four_codes(bare, nums_bits, data, at)
+            more, num_more = _four_codes(bare, nums_bits, data, at + FOUR)
+            if num_bits + num_more < WORD_BITS:  # `_put` takes at most 63 bits
                 place = _put(stream, place, bits | (more << num_bits), num_bits + num_more)
             else:
                 place = _put(stream, _put(stream, place, bits, num_bits), more, num_more)
@@ -305,7 +347,7 @@ def _deflate(words: Any, num_bytes: Any, runs: Any, packed: Any, first: Any) -> 
 
 @compiled
 def _put_adler32(data: Any, checksum: Any) -> None:
-    """Adler-32 (RFC 1950, section 9): of some bytes at a time, which 32 bits hold."""
+    """Write the Adler-32 of the data (RFC 1950, section 9), in blocks whose sums fit in 32 bits."""
     low: Any = 1
     high: Any = 0
     for first in range(0, data.size, WEIGHTS.size):
@@ -323,13 +365,13 @@ def _put_adler32(data: Any, checksum: Any) -> None:
 
 @compiled
 def _deflate_squares(band_yx: Any, starts_x: Any, width: Any) -> Any:
-    """See `deflate_squares`: what is packed, and the first byte of each stream and the one beyond its last."""
+    """The compiled part of `deflate_squares`; `packed` as uint64 and `spans` as int64 (n, 2)."""
     height = len(band_yx)
     num_bytes = height * (width + 1)
     words = np.zeros(-(-num_bytes // WORD_BYTES), U64)
     rows_yx = words.view(np.uint8)[:num_bytes].reshape(height, width + 1)
     runs = np.empty(num_bytes // WORD_BYTES + 1, np.uint8)
-    packed = np.empty((len(starts_x) + 1) * (words.size + ROOM_WORDS), U64)
+    packed = np.empty((len(starts_x) + 1) * (words.size + HEADER_WORDS), U64)
     spans = np.empty((len(starts_x), 2), np.int64)
     first = 0
     for square in range(len(starts_x)):

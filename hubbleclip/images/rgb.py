@@ -13,17 +13,17 @@ from PIL import Image
 from hubbleclip.config.tiles import TileSettings
 from hubbleclip.core.errors import ImageError, SettingsError
 from hubbleclip.images.masks import repair_pinholes
-from hubbleclip.images.normalize import Prepared, prepare, worth_of
+from hubbleclip.images.normalize import PreparedImage, assess_tiles, prepare_image
 from hubbleclip.images.reader import ScienceImage
 from hubbleclip.images.tiling import (
     CutResult,
     CutTile,
-    Place,
+    TilePlacement,
     TileRejection,
-    geometries_of,
-    grid_of,
-    left_out,
-    make_tile,
+    build_tile,
+    native_geometries,
+    native_grid,
+    to_rejection,
 )
 
 VIEW = "colour"
@@ -31,13 +31,25 @@ NUM_PARTS = 3
 
 
 def pick_parts(wavelengths_nm: Mapping[str, float]) -> tuple[str, ...]:
-    """Names of three filters, red first: the longest, the shortest, and the one nearest to their geometric mean; ()
-    where there are fewer than three wavelengths.
+    """Choose the three filters of a colour tile.
+
+    Parameters
+    ----------
+    wavelengths_nm : mapping of str to float
+        By filter name.
+
+    Returns
+    -------
+    names : tuple of str
+        Red, green and blue: the longest, the one nearest to the geometric mean of the other two, and the shortest.
+        Empty where there are fewer than three wavelengths.
     """
+    # Sorted names, so that of two filters with the same wavelength the choice is reproducible.
     by_wavelength = {wavelength: name for name, wavelength in sorted(wavelengths_nm.items())}
     if len(by_wavelength) < NUM_PARTS:
         return ()
     blue, *between, red = sorted(by_wavelength)
+    # The geometric mean is the middle in log wavelength: |w^2 - blue * red| is least there.
     middle = min(between, key=lambda wavelength: abs(wavelength**2 - blue * red))
     return by_wavelength[red], by_wavelength[middle], by_wavelength[blue]
 
@@ -45,11 +57,23 @@ def pick_parts(wavelengths_nm: Mapping[str, float]) -> tuple[str, ...]:
 def cut_colour(
     parts: Sequence[Iterable[ScienceImage]], product_sha256s: Sequence[str], settings: TileSettings
 ) -> CutResult:
-    """Colour tiles of three products, red first, on the grid of native tiles of the middle one, on whose pixels the
-    others are laid. Raises ImageError with the first reason where no image gives any.
+    """Cut colour tiles from three products, on the native grid of the middle one, to which the others are aligned.
+
+    Parameters
+    ----------
+    parts : sequence of three iterables of ScienceImage
+        The images of each product, red first.
+    product_sha256s : sequence of str
+        SHA-256 of each product, in the same order.
+    settings : TileSettings
+
+    Returns
+    -------
+    result : CutResult
+        Raises ImageError with the first reason where no image is usable.
     """
     outcomes: list[CutTile | TileRejection] = []
-    refused: list[ImageError] = []
+    errors: list[ImageError] = []
     red, middle, blue = (_prepare_all(images, settings) for images in parts)
     for shown in middle:
         heights_yxc = np.stack([_align(red, shown), _scaled(shown), _align(blue, shown)], axis=-1)
@@ -57,84 +81,102 @@ def cut_colour(
         try:
             outcomes += _cut_image(shown, heights_yxc, skies_c, product_sha256s, settings)
         except ImageError as error:
-            refused.append(error)
+            errors.append(error)
     tiles = [outcome for outcome in outcomes if isinstance(outcome, CutTile)]
-    if not outcomes and refused:
-        raise refused[0]
+    if not outcomes and errors:
+        raise errors[0]
     return CutResult(tiles=tiles, rejections=[outcome for outcome in outcomes if isinstance(outcome, TileRejection)])
 
 
-def _prepare_all(images: Iterable[ScienceImage], settings: TileSettings) -> list[Prepared]:
-    """The images that can be shown and placed. Raises ImageError with the first one's reason where none can."""
+def _prepare_all(images: Iterable[ScienceImage], settings: TileSettings) -> list[PreparedImage]:
+    """The images that have a WCS and can be rendered. Raises ImageError with the first reason where none can."""
     placed = [image for image in images if image.wcs is not None]
     if not placed:
-        raise ImageError("no_wcs", "without a WCS no image can be laid on another")
-    prepared: list[Prepared] = []
-    refused: list[ImageError] = []
+        raise ImageError("no_wcs", "no image can be aligned with another without a WCS")
+    prepared: list[PreparedImage] = []
+    errors: list[ImageError] = []
     for image in placed:
         try:
-            prepared.append(prepare(image, settings))
+            prepared.append(prepare_image(image, settings))
         except ImageError as error:
-            refused.append(error)
+            errors.append(error)
     if not prepared:
-        raise refused[0]
+        raise errors[0]
     return prepared
 
 
-def _scaled(shown: Prepared) -> NDArray[np.float32]:
-    """Heights above black, white being 1; NaN where nothing was measured, but for repaired pinholes."""
-    data_yx, shown_yx = repair_pinholes(shown.image.data_yx, shown.sound_yx)
+def _scaled(shown: PreparedImage) -> NDArray[np.float32]:
+    """Pixels scaled to 0 at black and 1 at white; NaN where bad and not repaired."""
+    data_yx, shown_yx = repair_pinholes(shown.image.data_yx, shown.good_yx)
     heights_yx = (data_yx.astype(np.float32) - np.float32(shown.stretch.black)) / _span(shown)
     heights_yx[~shown_yx] = np.nan
     return heights_yx
 
 
-def _span(shown: Prepared) -> np.float32:
+def _span(shown: PreparedImage) -> np.float32:
+    """White - black, in the image's unit."""
     return np.float32(shown.stretch.white - shown.stretch.black)
 
 
-def _sky(shown: Prepared) -> np.float32:
+def _sky(shown: PreparedImage) -> np.float32:
+    """The sky on the scale of `_scaled`."""
     return np.float32(shown.stretch.sky - shown.stretch.black) / _span(shown)
 
 
-def _align(sources: Sequence[Prepared], target: Prepared) -> NDArray[np.float32]:
-    """What `sources` show on the pixels of `target`, bilinear; NaN where they show nothing."""
+def _align(sources: Sequence[PreparedImage], target: PreparedImage) -> NDArray[np.float32]:
+    """Scaled pixels of `sources` resampled (bilinear) to the pixels of `target`; NaN where no source has any."""
     try:
-        from reproject import reproject_interp  # noqa: PLC0415 - optional, and takes a second
+        from reproject import reproject_interp  # noqa: PLC0415 - optional, and slow to import
     except ImportError as error:
         raise SettingsError("tiles.colour needs reproject: pip install 'hubbleclip[colour]'") from error
-    shape_yx = target.sound_yx.shape
+    shape_yx = target.good_yx.shape
     aligned_yx: NDArray[np.float32] = np.full(shape_yx, np.nan, np.float32)
     for source in sources:
         layer = (_scaled(source), source.image.wcs)
         laid_yx = reproject_interp(layer, target.image.wcs, shape_out=shape_yx, return_footprint=False)
+        # The first source that covers a pixel wins; the chips of a camera hardly overlap.
         aligned_yx = np.where(np.isnan(aligned_yx), laid_yx, aligned_yx)
     return aligned_yx
 
 
 def _cut_image(
-    shown: Prepared,
+    shown: PreparedImage,
     heights_yxc: NDArray[np.float32],
     skies_c: NDArray[np.float32],
     product_sha256s: Sequence[str],
     settings: TileSettings,
 ) -> Iterator[CutTile | TileRejection]:
+    """Colour tiles and rejections of one image of the middle product.
+
+    Parameters
+    ----------
+    shown : PreparedImage
+        The middle image.
+    heights_yxc : float32 (h, w, 3)
+        From `_scaled`, red first, on its pixels.
+    skies_c : float32 (3,)
+        Sky of each colour on the same scale, which replaces missing pixels.
+    product_sha256s : sequence of str
+        Red first.
+    settings : TileSettings
+    """
     image, size, sha256 = shown.image, settings.size_px, product_sha256s[1]
     softening = float(shown.stretch.softening / _span(shown))
     seen_yx: NDArray[np.bool_] = np.asarray(np.isfinite(heights_yxc).all(axis=-1))
     heights_yxc = np.where(np.isnan(heights_yxc), skies_c, heights_yxc)
-    common = Prepared(replace(image, valid_yx=seen_yx), seen_yx, shown.stretch, shown.sky_level)
-    starts_yx = grid_of(image, settings)
-    geometries, worths = geometries_of(image, starts_yx, settings), worth_of(common, starts_yx, settings)
-    for (y0, x0), where, worth in zip(starts_yx, geometries, worths, strict=True):
-        if isinstance(worth, ImageError):
-            yield left_out(worth, sha256, image.chip, VIEW, y0, x0)
+    # A pixel is valid where all three colours are, but signal is judged in the middle colour alone.
+    common = PreparedImage(replace(image, valid_yx=seen_yx), seen_yx, shown.stretch, shown.sky_level)
+    starts_yx = native_grid(image, settings)
+    geometries, assessments = native_geometries(image, starts_yx, settings), assess_tiles(common, starts_yx, settings)
+    for (y0, x0), where, assessment in zip(starts_yx, geometries, assessments, strict=True):
+        if isinstance(assessment, ImageError):
+            yield to_rejection(assessment, sha256, image.chip, VIEW, y0, x0)
             continue
         picture = encode_rgb(blend(_window(heights_yxc, (y0, x0), size, skies_c), softening)[::-1])
-        place = Place(view=VIEW, start_yx=(y0, x0), geometry=where)
-        yield make_tile(
-            shown, place, (picture, ".png"),
-            valid_share=worth, product_sha256=sha256, settings=settings, part_sha256s=product_sha256s,
+        placement = TilePlacement(view=VIEW, start_yx=(y0, x0), geometry=where)
+        yield build_tile(
+            shown, placement, (picture, ".png"),
+            valid_share=assessment, product_sha256=sha256, settings=settings, part_sha256s=product_sha256s,
         )  # fmt: skip
 
 
@@ -151,10 +193,25 @@ def _window(
 
 
 def blend(heights_yxc: NDArray[np.float32], softening: float) -> NDArray[np.uint8]:
-    """RGB levels by Lupton et al. 2004 (PASP 116, 133): asinh of the mean of the three, their ratios kept, and what is
-    too bright brought down without a change of colour. White is 1, black 0, and `softening` where asinh bends.
+    """Combine three colours into RGB levels.
+
+    Parameters
+    ----------
+    heights_yxc : float32 (h, w, 3)
+        Red, green and blue on a scale of black 0 and white 1.
+    softening : float
+        Softening of the asinh on the same scale.
+
+    Returns
+    -------
+    levels_yxc : uint8 (h, w, 3)
+
+    Notes
+    -----
+    Lupton et al. 2004 (PASP 116, 133): asinh of the mean of the three with their ratios preserved; a pixel brighter
+    than white is scaled down without a change of colour.
     """
-    filled_yxc = np.maximum(heights_yxc, 0)
+    filled_yxc = np.maximum(heights_yxc, 0)  # ratios of negative values mean nothing
     mean_yx = filled_yxc.mean(axis=-1, keepdims=True)
     curved_yx = np.arcsinh(mean_yx / softening) / np.arcsinh(1 / softening)
     shown_yxc = filled_yxc * np.divide(curved_yx, mean_yx, out=np.zeros_like(mean_yx), where=mean_yx > 0)
@@ -164,7 +221,17 @@ def blend(heights_yxc: NDArray[np.float32], softening: float) -> NDArray[np.uint
 
 
 def encode_rgb(levels_yxc: NDArray[np.uint8]) -> bytes:
-    """PNG of RGB levels."""
+    """Encode RGB levels as PNG.
+
+    Parameters
+    ----------
+    levels_yxc : uint8 (h, w, 3)
+        Top row first.
+
+    Returns
+    -------
+    data : bytes
+    """
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(levels_yxc)).save(buffer, "PNG")
     return buffer.getvalue()

@@ -20,7 +20,7 @@ from hubbleclip.config.settings import FetchSettings, TileSettings
 from hubbleclip.core.errors import ArchiveDownError, DownloadError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Product
-from hubbleclip.images.png import decode_png
+from hubbleclip.images.encode import decode_png
 from hubbleclip.images.tiling import tile_file
 from hubbleclip.missions.hst import HST
 from hubbleclip.simulator.observations import make_proposals, observations_of, render_product
@@ -140,7 +140,7 @@ def test_a_preview_goes_the_same_road_to_tiles_of_its_own_pixels(simulator: str,
     for tile in tiles:
         top = truth.shape[0] - tile.y0 - 128
         own = truth[top : top + 128, tile.x0 : tile.x0 + 128]
-        np.testing.assert_array_equal(decode_png(tile.png), own)
+        np.testing.assert_array_equal(decode_png(tile.encoded), own)
 
 
 def test_every_source_of_the_settings_is_registered() -> None:

@@ -3,10 +3,12 @@
 import gzip
 import json
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from commands import Outcome, run
+from commands import SMALL, Outcome, environment, run
 
 from hubbleclip.catalog.catalog import writing_catalog
 from hubbleclip.config.toml import parse_assignment
@@ -112,3 +114,15 @@ def test_training_without_a_dataset_names_the_command_to_run(tmp_path: Path) -> 
         pass
     assert_one_line(run("train", data=tmp_path), "hubbleclip dataset")
     assert_one_line(run("evaluate", data=tmp_path), "hubbleclip dataset")
+
+
+@pytest.mark.slow
+def test_the_demo_writes_to_a_folder_of_its_own(tmp_path: Path) -> None:
+    small = {f"HUBBLECLIP_{name.upper().replace('.', '__')}": json.dumps(value) for name, value in SMALL.items()}
+    command = [sys.executable, "-m", "hubbleclip.cli", "demo", "--no-server"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment() | small, capture_output=True, text=True, check=False, timeout=900
+    )
+    assert done.returncode == 0, done.stderr
+    assert list((tmp_path / "hubbleclip-demo/demo/reports").glob("*/index.html"))
+    assert {path.name for path in tmp_path.iterdir()} == {"hubbleclip-demo"}

@@ -14,6 +14,7 @@ from astropy.units import Unit
 
 from hubbleclip.catalog.migrations import migrate
 from hubbleclip.config.settings import Settings
+from hubbleclip.contracts import schema
 from hubbleclip.contracts.schema import ARROW_TYPES, CONTRACT_NAMES, Column, read_contract, tables, to_arrow
 from hubbleclip.core import records
 from hubbleclip.core.errors import ContractError
@@ -156,3 +157,8 @@ def test_repeated_key_is_refused() -> None:
 def test_missing_column_is_named() -> None:
     with pytest.raises(ContractError, match="lack the column query_digest"):
         to_arrow("watermark", pa.table({"archive": ["a"]}))
+
+
+def test_a_patch_of_a_contract_changes_nothing_that_is_derived_from_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schema, "contract_version", lambda name: "2.3.4")
+    assert schema.compatible_version("shards") == "2.3.0"

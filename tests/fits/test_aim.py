@@ -12,7 +12,7 @@ from synthetic_fits import starry_sky, wcs_header, write_drz
 
 from hubbleclip.config.settings import TileSettings
 from hubbleclip.fits.pointing import aim_point, aim_start
-from hubbleclip.images.png import decode_png
+from hubbleclip.images.encode import decode_png
 from hubbleclip.images.tiling import tile_file
 
 SHA, SHAPE = "ab" * 32, (700, 1100)
@@ -43,7 +43,7 @@ def test_the_tile_is_centred_on_the_target(tmp_path):
 def test_its_pixels_are_those_of_native_tiles(tmp_path):
     tiles = tile_file(write(tmp_path / "a.fits", TARG=sky_at(800.5, 250.5)), SHA, BOTH).tiles
     aim = next(tile for tile in tiles if tile.view == "aim")
-    seen = decode_png(aim.png)[::-1]
+    seen = decode_png(aim.encoded)[::-1]
     shared = 0
     for tile in (t for t in tiles if t.view == "native"):
         top, left = max(tile.y0, aim.y0), max(tile.x0, aim.x0)
@@ -51,7 +51,7 @@ def test_its_pixels_are_those_of_native_tiles(tmp_path):
         if top < bottom and left < right:
             mine, theirs = (
                 levels[top - t.y0 : bottom - t.y0, left - t.x0 : right - t.x0]
-                for t, levels in ((aim, seen), (tile, decode_png(tile.png)[::-1]))
+                for t, levels in ((aim, seen), (tile, decode_png(tile.encoded)[::-1]))
             )
             np.testing.assert_array_equal(mine, theirs)
             shared += mine.size

@@ -10,8 +10,8 @@ from synthetic_fits import starry_sky, write_drz
 from hubbleclip.config.settings import TileSettings
 from hubbleclip.core.errors import ImageError
 from hubbleclip.fits import hdus as selection
-from hubbleclip.images.contact_sheet import quality_of
-from hubbleclip.images.png import decode_png
+from hubbleclip.images.contact_sheet import level_statistics
+from hubbleclip.images.encode import decode_png
 from hubbleclip.images.reader import read_science_images
 from hubbleclip.images.tiling import tile_file
 
@@ -63,7 +63,7 @@ def test_a_file_of_more_extensions_than_any_camera_writes_is_refused(tmp_path, m
 
 def test_quality_counts_black_and_white_and_bits():
     levels = np.repeat(np.array([0, 255, 100, 200], np.uint8), 16).reshape(8, 8)
-    quality = quality_of(levels)
+    quality = level_statistics(levels)
     assert (quality.black_share, quality.white_share, quality.entropy_bits) == (0.25, 0.25, 2.0)
 
 
@@ -73,7 +73,7 @@ def test_tiles_with_an_overlap_are_equal_at_their_seams(tmp_path, stretch):
     data[np.random.default_rng(1).random(data.shape) < 0.01] = np.nan
     settings = TileSettings(size_px=128, overlap_px=32, views=("native",), stretch=stretch)
     tiles = {
-        (t.y0, t.x0): decode_png(t.png)[::-1]
+        (t.y0, t.x0): decode_png(t.encoded)[::-1]
         for t in tile_file(write_drz(tmp_path / "a.fits", data), "ab" * 32, settings).tiles
     }
     whole, seams = np.full(data.shape, -1), 0

@@ -78,6 +78,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         return {
             "tiles": tile_digests(catalog, root),
             "dataset": {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names},
+            "inputs": catalog.execute("SELECT inputs_digest FROM dataset").fetchone()[0],
             "splits": rows_digest(catalog, "SELECT tile_id, split FROM split ORDER BY tile_id"),
             "groups": rows_digest(catalog, "SELECT tile_id, group_id FROM split ORDER BY tile_id"),
             "settings": settings_digests(),

@@ -1,4 +1,4 @@
-"""Slow and obvious: what the compiled kernels must equal, in numpy and scipy."""
+"""Slow and obvious references in NumPy and SciPy, which the compiled kernels must equal."""
 
 from __future__ import annotations
 
@@ -105,8 +105,8 @@ def _is_seed(heights_yx, pixels, noise):
         median = np.maximum(np.partition(around, MIDDLE, axis=1)[:, MIDDLE], 0)
         lowest = np.maximum(around[:, CROSS].min(axis=1), 0) + TOLERANCE_SIGMA * noise
         is_peak = height >= around.max(axis=1)
-        stands_out = height - median > np.maximum(MEDIAN_CONTRAST * median, SIGNIFICANCE_SIGMA * noise)
-        seeds[block] = stands_out | (is_peak & (height > SEED_CONTRAST * lowest))
+        is_sharp = height - median > np.maximum(MEDIAN_CONTRAST * median, SIGNIFICANCE_SIGMA * noise)
+        seeds[block] = is_sharp | (is_peak & (height > SEED_CONTRAST * lowest))
     return seeds
 
 

@@ -16,7 +16,7 @@ from synthetic_fits import wcs_header
 from hubbleclip.config.settings import TileSettings
 from hubbleclip.core.errors import ImageError
 from hubbleclip.fits.instruments import wavelength_nm
-from hubbleclip.images.png import decode_png
+from hubbleclip.images.encode import decode_png
 from hubbleclip.images.reader import read_science_images
 from hubbleclip.images.rgb import blend, cut_colour, pick_parts
 from hubbleclip.images.tiling import tile_file
@@ -34,7 +34,7 @@ SHAS = ["aa" * 32, "bb" * 32, "cc" * 32]
      ("F770W", "MIRI", 7700), ("F1500W", "MIRI/IMAGE", 15000), ("F090W", "NIRISS", 900), ("F164N+F150W2", "NIRCAM/SHORT", 1640),
      ("F322W2", "NIRCAM/IMAGE", 3247)],
 )  # fmt: skip
-def test_a_filter_tells_its_wavelength(name, instrument, expected):
+def test_a_filter_name_gives_its_wavelength(name, instrument, expected):
     assert wavelength_nm(name, instrument) == expected
 
 
@@ -78,7 +78,7 @@ def parts(tmp_path):
 
 
 def rgb_of(tile):
-    return np.array(Image.open(io.BytesIO(tile.png)))[::-1]
+    return np.array(Image.open(io.BytesIO(tile.encoded)))[::-1]
 
 
 def test_stars_have_their_colours_where_the_middle_image_has_them(parts):
@@ -103,12 +103,12 @@ def test_it_has_the_place_of_the_middle_native_tile_and_an_identity_of_all_three
 
 def test_training_sees_it_in_grey(parts):
     (tile,) = cut_colour(parts, SHAS, SETTINGS).tiles
-    assert decode_png(tile.png).shape == (192, 192)
+    assert decode_png(tile.encoded).shape == (192, 192)
 
 
 def test_the_same_parts_give_the_same_bytes_twice(parts):
     first, second = (cut_colour(parts, SHAS, SETTINGS).tiles[0] for _ in range(2))
-    assert first.png == second.png
+    assert first.encoded == second.encoded
 
 
 def test_where_too_little_is_seen_in_all_three_there_is_no_tile(parts, tmp_path):
@@ -138,6 +138,6 @@ def test_a_dead_chip_costs_only_itself(parts):
     dead = replace(alive, valid_yx=np.zeros_like(alive.valid_yx), chip=2)
     (expected,) = cut_colour(parts, SHAS, SETTINGS).tiles
     (tile,) = cut_colour([parts[0], [dead, alive], parts[2]], SHAS, SETTINGS).tiles
-    assert tile.png == expected.png
+    assert tile.encoded == expected.encoded
     with pytest.raises(ImageError, match="all_invalid"):
         cut_colour([parts[0], [dead], parts[2]], SHAS, SETTINGS)

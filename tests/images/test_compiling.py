@@ -1,4 +1,4 @@
-"""What numba keeps of compiled loops."""
+"""The cache of compiled loops."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ import subprocess
 import sys
 from pathlib import Path
 
-from hubbleclip.images.compiling import forget_other_code
+from hubbleclip.images.kernels import discard_stale_cache
 
-CALLER = "from callee import number\nfrom hubbleclip.images.compiling import compiled\n@compiled\ndef told(): return number()\n"
-CALLEE = "from hubbleclip.images.compiling import compiled\n@compiled\ndef number(): return {}\n"
+CALLER = "from callee import number\nfrom hubbleclip.images.kernels import compiled\n@compiled\ndef result(): return number()\n"
+CALLEE = "from hubbleclip.images.kernels import compiled\n@compiled\ndef number(): return {}\n"
 
 
-def tell(folder: Path) -> str:
-    code = "import sys; sys.path.insert(0, sys.argv[1]); from caller import told; print(told())"
+def run_caller(folder: Path) -> str:
+    code = "import sys; sys.path.insert(0, sys.argv[1]); from caller import result; print(result())"
     return subprocess.run(
         [sys.executable, "-c", code, folder], capture_output=True, text=True, check=True
     ).stdout.strip()
 
 
-def test_a_loop_goes_on_with_no_old_code_of_one_that_it_calls(tmp_path: Path) -> None:
+def test_a_changed_function_is_recompiled_in_its_callers(tmp_path: Path) -> None:
     (tmp_path / "caller.py").write_text(CALLER)
     (tmp_path / "callee.py").write_text(CALLEE.format(1))
-    forget_other_code(tmp_path)
-    assert (tell(tmp_path), tell(tmp_path)) == ("1", "1")
-    kept = sorted((tmp_path / "__pycache__").glob("*.nb[ci]"))
-    forget_other_code(tmp_path)
-    assert kept and sorted((tmp_path / "__pycache__").glob("*.nb[ci]")) == kept
+    discard_stale_cache(tmp_path)
+    assert (run_caller(tmp_path), run_caller(tmp_path)) == ("1", "1")
+    cached = sorted((tmp_path / "__pycache__").glob("*.nb[ci]"))
+    discard_stale_cache(tmp_path)
+    assert cached and sorted((tmp_path / "__pycache__").glob("*.nb[ci]")) == cached
     (tmp_path / "callee.py").write_text(CALLEE.format(22))
-    assert tell(tmp_path) == "1", "numba finds it out by itself now: forget_other_code can go"
-    forget_other_code(tmp_path)
-    assert tell(tmp_path) == "22"
+    assert run_caller(tmp_path) == "1", "numba now detects it: delete discard_stale_cache"
+    discard_stale_cache(tmp_path)
+    assert run_caller(tmp_path) == "22"

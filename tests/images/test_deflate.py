@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from isal import isal_zlib
 
 from hubbleclip.images.deflate import (
-    MOST_APART,
-    MOST_BITS,
+    MAX_BITS,
+    MAX_STEP,
     WORD_BYTES,
     _code_lengths,
     _codes,
@@ -66,7 +66,7 @@ def test_symbols_go_by_their_counts_and_equals_by_themselves(counts):
 def test_codes_are_those_of_the_standard(seed, num_symbols):
     counts = np.random.default_rng(seed).exponential(50, num_symbols).astype(np.int64)
     counts[:2] = 1
-    lengths = _code_lengths(counts, MOST_BITS)
+    lengths = _code_lengths(counts, MAX_BITS)
     codes, code, last = _codes(lengths).tolist(), 0, 0
     for bits, symbol in sorted((bits, symbol) for symbol, bits in enumerate(lengths.tolist()) if bits):
         code, last = code << (bits - last), bits
@@ -76,7 +76,7 @@ def test_codes_are_those_of_the_standard(seed, num_symbols):
 
 def test_codes_that_would_be_too_long_are_shortened():
     counts = [1, 1]
-    while len(counts) < MOST_BITS + 7:
+    while len(counts) < MAX_BITS + 7:
         counts.append(counts[-1] + counts[-2])
     values = np.repeat(np.arange(len(counts), dtype=np.uint8), counts)
     data = np.random.default_rng(0).permutation(values).tobytes()
@@ -103,12 +103,12 @@ def test_bytes_that_were_not_counted_are_packed_all_the_same():
 
 def test_streams_that_take_more_room_than_what_they_hold_are_given_it():
     width, num = (1 << 18) - 1, 8
-    rng, counted = np.random.default_rng(2), slice(None, None, MOST_APART)
+    rng, counted = np.random.default_rng(2), slice(None, None, MAX_STEP)
     words = rng.integers(20, 256, (num, 1 << 15, WORD_BYTES), np.uint8)
     words[:, counted] = rng.geometric(0.5, words[:, counted].shape).clip(0, 12)
     band = words.reshape(num, -1)[:, 1:].reshape(1, -1)
     packed, spans = deflate_squares(band, [width * square for square in range(num)], width)
-    assert packed.size > 1.3 * band.size, "its first guess was enough: the test tells nothing"
+    assert packed.size > 1.3 * band.size, "the first allocation was enough: the test proves nothing"
     for square, (first, end) in enumerate(spans):
         assert end - first > 1.3 * width
         assert zlib.decompress(packed[first:end].tobytes()) == row_of(band[0, width * square :][:width].tobytes())

@@ -179,7 +179,7 @@ def test_what_is_no_picture_of_the_sky_is_refused(tmp_path, sky, primary, reason
     assert reason_of(write_drz(tmp_path / "a.fits", sky, primary=primary)) == reason
 
 
-def test_a_weight_map_is_told_by_the_archives_name(tmp_path, sky):
+def test_a_weight_map_is_recognised_by_the_archives_name(tmp_path, sky):
     fits.PrimaryHDU(sky).writeto(tmp_path / "0123.fits")
     assert reason_of(tmp_path / "0123.fits", file_name="hst_1_wfc3_f606w_wht.fits.gz") == "not_an_image"
 
@@ -319,7 +319,7 @@ def test_a_wcs_without_sense_is_none(tmp_path, sky):
 
 
 @pytest.mark.parametrize(
-    ("told", "may_hold_rays"),
+    ("header", "may_have_cosmic_rays"),
     [
         ({"NDRIZIM": 0}, True),
         ({"NDRIZIM": 0, "CRSPLIT": 2, "NCOMBINE": 1, "CRCORR": "OMIT"}, True),
@@ -331,10 +331,12 @@ def test_a_wcs_without_sense_is_none(tmp_path, sky):
         ({"NDRIZIM": 2}, False),
     ],
 )
-def test_rays_are_looked_for_unless_the_header_says_that_exposures_were_compared(tmp_path, told, may_hold_rays):
+def test_rays_are_looked_for_unless_the_header_says_that_exposures_were_compared(
+    tmp_path, header, may_have_cosmic_rays
+):
     data = np.random.default_rng(1).normal(5, 1, (64, 64)).astype(np.float32)
-    (image,) = read_science_images(write_drz(tmp_path / "a.fits", data, primary=told), 10_000)
-    assert image.may_hold_rays is may_hold_rays
+    (image,) = read_science_images(write_drz(tmp_path / "a.fits", data, primary=header), 10_000)
+    assert image.may_have_cosmic_rays is may_have_cosmic_rays
 
 
 @pytest.mark.parametrize("axes", [("MALN", "MALT"), ("HPLN", "HPLT"), ("XXLN", "XXLT")])

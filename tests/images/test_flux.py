@@ -11,8 +11,8 @@ from synthetic_fits import starry_sky, write_drz
 
 from hubbleclip.config.settings import TileSettings
 from hubbleclip.core.errors import ImageError
-from hubbleclip.images.flux import flux_of_unit
-from hubbleclip.images.png import decode_png
+from hubbleclip.images.encode import decode_png
+from hubbleclip.images.normalize import flux_per_unit
 from hubbleclip.images.reader import read_science_images
 from hubbleclip.images.tiling import tile_file
 
@@ -30,8 +30,8 @@ def image(tmp_path):
     ("unit", "expected"),
     [("ELECTRONS/S", 400), ("electron / s", 400), ("ELECTRONS", 4), ("COUNTS", 6), ("COUNTS/S", 600), ("DN/s", 600), ("cps", 600)],
 )  # fmt: skip
-def test_a_unit_tells_electrons_a_second_and_square_arcsecond(image, unit, expected):
-    assert flux_of_unit(replace(image, unit=unit)) == pytest.approx(expected, rel=1e-3)
+def test_a_unit_gives_electrons_per_second_and_square_arcsecond(image, unit, expected):
+    assert flux_per_unit(replace(image, unit=unit)) == pytest.approx(expected, rel=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -41,16 +41,16 @@ def test_a_unit_tells_electrons_a_second_and_square_arcsecond(image, unit, expec
 )  # fmt: skip
 def test_an_image_without_a_scale_is_refused(image, changed):
     with pytest.raises(ImageError, match="no_flux_scale"):
-        flux_of_unit(replace(image, **changed))
+        flux_per_unit(replace(image, **changed))
 
 
-def test_the_same_sky_in_counts_and_in_electrons_a_second_gives_the_same_levels(tmp_path):
+def test_the_same_sky_in_counts_and_in_electrons_per_second_gives_the_same_levels(tmp_path):
     rate = starry_sky((512, 512))
     one = tile_file(write_drz(tmp_path / "a.fits", rate), SHA, SETTINGS).tiles[0]
     path = write_drz(tmp_path / "b.fits", rate * 100 / 1.5 + 700, primary={"CCDGAIN": 1.5})
     fits.setval(path, "BUNIT", value="COUNTS", ext=1)
     other = tile_file(path, SHA, SETTINGS).tiles[0]
-    differ = np.abs(decode_png(one.png).astype(int) - decode_png(other.png))
+    differ = np.abs(decode_png(one.encoded).astype(int) - decode_png(other.encoded))
     assert differ.max() <= 3 and differ.mean() < 0.2
     assert one.stretch.white - one.stretch.sky == pytest.approx(100, rel=1e-3)
 

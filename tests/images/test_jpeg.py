@@ -19,7 +19,7 @@ from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Product, Sample
 from hubbleclip.dataset.loader import SplitTiles
 from hubbleclip.dataset.shard_writer import write_tar
-from hubbleclip.images.jpeg import decode_picture
+from hubbleclip.images.encode import decode_tile
 from hubbleclip.images.tiling import tile_file, to_tile_record
 
 SHA = "ab" * 32
@@ -33,9 +33,9 @@ def both(tmp_path):
 
 def test_a_jpeg_tile_shows_what_the_png_does_and_is_smaller(both):
     png, jpeg = both
-    differ = np.abs(decode_picture(png.png).astype(int) - decode_picture(jpeg.png))
-    assert differ.max() <= 12 and len(jpeg.png) < 0.8 * len(png.png)
-    assert (jpeg.tile_id != png.tile_id, jpeg.png_sha256) == (True, sha256_bytes(jpeg.png))
+    differ = np.abs(decode_tile(png.encoded).astype(int) - decode_tile(jpeg.encoded))
+    assert differ.max() <= 12 and len(jpeg.encoded) < 0.8 * len(png.encoded)
+    assert (jpeg.tile_id != png.tile_id, jpeg.png_sha256) == (True, sha256_bytes(jpeg.encoded))
 
 
 def test_its_file_has_the_suffix_of_its_format(both, tmp_path):
@@ -48,9 +48,9 @@ def test_its_file_has_the_suffix_of_its_format(both, tmp_path):
 
 def test_what_is_no_picture_is_refused():
     with pytest.raises(ImageError, match="unreadable"):
-        decode_picture(b"GIF89a")
+        decode_tile(b"GIF89a")
     with pytest.raises(ImageError, match="unreadable"):
-        decode_picture(b"\xff\xd8broken")
+        decode_tile(b"\xff\xd8broken")
 
 
 def test_a_jpeg_of_a_huge_claim_is_too_large():
@@ -58,7 +58,7 @@ def test_a_jpeg_of_a_huge_claim_is_too_large():
     frame = data.index(b"\xff\xc0")
     data[frame + 5 : frame + 9] = (60_000).to_bytes(2, "big") * 2
     with pytest.raises(ImageError, match="too_large"):
-        decode_picture(bytes(data))
+        decode_tile(bytes(data))
 
 
 def test_a_jpeg_or_colour_tile_is_packed_and_read_as_grey(tmp_path):

@@ -1,4 +1,4 @@
-"""The compiled kernels against their numpy twins, in either byte order."""
+"""The compiled kernels against their NumPy references, in either byte order."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from synthetic_fits import starry_sky
 
 from hubbleclip.images import kernels
 from hubbleclip.images.bad_pixels import REPAIR_MIN_VALID
-from hubbleclip.images.cosmic_rays import take_out_rays
+from hubbleclip.images.cosmic_rays import reject_cosmic_rays
 from hubbleclip.images.kernels import pixel_words
 from hubbleclip.images.masks import (
-    clear_flagged,
-    clear_unweighted,
-    clear_zero_border,
     find_finite,
+    mask_flagged,
+    mask_unweighted,
+    mask_zero_border,
     repair_pinholes,
 )
-from hubbleclip.images.render import count_bright, count_valid, levels_of_rows
-from hubbleclip.images.stretch import Stretch, apply_stretch, level_curve
+from hubbleclip.images.render import count_bright, count_valid, render_levels
+from hubbleclip.images.stretch import Stretch, apply_stretch, curve_parameters
 
 ORDERS = ["<f4", ">f4"]
 FEW = settings(max_examples=40, deadline=None)
@@ -40,7 +40,7 @@ def struck_sky(seed, shape_yx=(90, 110)):
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_finite_pixels_and_zeros_are_told_by_their_bits(order):
+def test_finite_pixels_and_zeros_are_found_by_their_bits(order):
     data = np.resize(ODD_VALUES, (7, 13)).astype(order)
     valid, zeros = find_finite(data)
     np.testing.assert_array_equal(valid, np.isfinite(data))
@@ -52,25 +52,25 @@ def test_finite_pixels_and_zeros_are_told_by_their_bits(order):
     ("row", "expected"),
     [([0, -0.0, 1, 0, 2, 0], (4, 2, 1)), ([0, 0, 0], (3, 3, 0)), ([1, 0, 1], (1, 0, 0)), ([1, 2, 0], (1, 0, 1))],
 )
-def test_zeros_at_the_ends_of_a_row_are_told_from_those_amid(order, row, expected):
+def test_zeros_at_the_ends_of_a_row_are_counted_apart_from_those_inside(order, row, expected):
     _, zeros = find_finite(np.array([row], order))
     assert tuple(zeros[0]) == expected
 
 
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("step", [1, 3])
-def test_samples_are_those_that_numpy_takes_and_know_one_zero(order, step):
+def test_samples_are_those_that_numpy_takes_without_negative_zero(order, step):
     data, valid = struck_sky(1)
     data -= 5
     data[0, :2] = -0.0
     pixels = pixel_words(data.astype(order))
-    sample = kernels.sample_of(pixels, valid, step)
+    sample = kernels.sample_pixels(pixels, valid, step)
     np.testing.assert_array_equal(sample, data[::step, ::step][valid[::step, ::step]])
     assert not np.signbit(sample[sample == 0]).any()
     lag = 4
     both = valid[::step, lag::step] & valid[::step, :-lag:step]
     steps = np.abs(data[::step, lag::step] - data[::step, :-lag:step])[both]
-    np.testing.assert_array_equal(kernels.steps_of(pixels, valid, step, lag), steps)
+    np.testing.assert_array_equal(kernels.lagged_differences(pixels, valid, step, lag), steps)
 
 
 @pytest.mark.parametrize("dtype", ["<f4", ">f4", ">f8", ">i2", "u1"])
@@ -78,7 +78,7 @@ def test_only_weights_above_zero_count(dtype):
     with np.errstate(invalid="ignore"):
         weight = np.resize(ODD_VALUES if "f" in dtype else np.arange(5), (7, 13)).astype(dtype)
     valid = np.ones(weight.shape, bool)
-    clear_unweighted(weight, valid)
+    mask_unweighted(weight, valid)
     np.testing.assert_array_equal(valid, weight > 0)
 
 
@@ -90,7 +90,7 @@ def test_quality_bits_are_those_of_the_scaled_value(dtype, zero):
     bad = 1 | 4 | 16 | 8192
     valid = np.arange(stored.size) % 7 > 0
     expected = valid & (((stored.astype(np.int64) + zero) & bad) == 0)
-    clear_flagged(stored[None], zero, bad, valid[None])
+    mask_flagged(stored[None], zero, bad, valid[None])
     np.testing.assert_array_equal(valid, expected)
 
 
@@ -104,25 +104,25 @@ def test_regions_of_zeros_are_those_that_labelling_finds(seed, order):
     zeros[:, shape[1] - rng.integers(0, 3) :] = True
     data = np.where(zeros, 0, rng.normal(3, 0.1, shape)).astype(order)
     valid, border = np.ones(shape, bool), twins.zero_border(data)
-    clear_zero_border(data, valid, find_finite(data)[1])
+    mask_zero_border(data, valid, find_finite(data)[1])
     np.testing.assert_array_equal(valid, np.ones(shape, bool) if border is None else ~border)
 
 
 @FEW
 @given(st.integers(0, 10_000), st.sampled_from(ORDERS))
-def test_cosmic_rays_are_the_twins(seed, order):
+def test_cosmic_rays_are_those_of_the_reference(seed, order):
     data, valid = struck_sky(seed)
     noise = float(np.random.default_rng(seed).uniform(0.2, 2))
     expected = twins.find_cosmic_rays(data, valid, 5.0, noise)
-    sound = valid.copy()
-    rays = take_out_rays(data.astype(order), sound, 5.0, noise)
+    good = valid.copy()
+    rays = reject_cosmic_rays(data.astype(order), good, 5.0, noise)
     np.testing.assert_array_equal(rays, np.nonzero(expected))
-    np.testing.assert_array_equal(sound, valid & ~expected)
+    np.testing.assert_array_equal(good, valid & ~expected)
 
 
 @FEW
 @given(st.integers(0, 10_000), st.sampled_from(ORDERS))
-def test_holes_are_filled_as_the_twin_fills_them(seed, order):
+def test_bad_pixels_are_filled_as_the_reference_fills_them(seed, order):
     data, valid = struck_sky(seed)
     data[~valid] = np.nan
     expected, expected_shown = twins.repair_pinholes(data, valid)
@@ -138,7 +138,7 @@ def as_int(levels):
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("kind", ["asinh", "linear"])
 @pytest.mark.parametrize("pedestal", [0.0, 1000.0, -20.0])
-def test_levels_are_the_twins_or_in_few_pixels_one_off(order, kind, pedestal):
+def test_levels_are_those_of_the_reference_or_in_few_pixels_one_off(order, kind, pedestal):
     data = starry_sky((600, 600)) + np.float32(pedestal)
     data[:3, : len(ODD_VALUES)] = ODD_VALUES
     valid = np.isfinite(data) & (np.random.default_rng(0).random(data.shape) > 0.1)
@@ -162,30 +162,30 @@ def test_levels_hold_for_every_softening(softening):
 
 @FEW
 @given(st.integers(0, 10_000), st.sampled_from(ORDERS))
-def test_levels_of_rows_repair_on_the_way(seed, order):
-    data, sound = struck_sky(seed)
-    data[~sound] = np.nan
+def test_rendered_levels_are_repaired(seed, order):
+    data, good = struck_sky(seed)
+    data[~good] = np.nan
     y0 = seed % 60
     levels = np.empty((30, data.shape[1]), np.uint8)
-    curve = level_curve(STRETCH, REPAIR_MIN_VALID)
-    levels_of_rows(pixel_words(data.astype(order)), sound, curve, y0, levels)
-    repaired, shown = twins.repair_pinholes(data, sound)
+    curve = curve_parameters(STRETCH, REPAIR_MIN_VALID)
+    render_levels(pixel_words(data.astype(order)), good, curve, y0, levels)
+    repaired, shown = twins.repair_pinholes(data, good)
     expected = twins.apply_stretch(repaired, shown, STRETCH)[y0 : y0 + 30]
     assert np.abs(as_int(levels) - expected).max() <= 1 and np.mean(levels != expected) < 0.003
 
 
 @FEW
 @given(st.integers(0, 10_000), st.integers(-50, 80), st.integers(-50, 100), st.sampled_from(ORDERS))
-def test_bright_pixels_of_a_window_are_counted_as_the_twin_counts_them(seed, y0, x0, order):
+def test_bright_pixels_of_a_window_are_counted_as_the_reference_counts_them(seed, y0, x0, order):
     data, valid = struck_sky(seed)
     rays = twins.find_cosmic_rays(data, valid, 5.0, 1.0)
-    sound = valid & ~rays
-    masks = (sound, *(places.astype(np.int32) for places in np.nonzero(rays)))
+    good = valid & ~rays
+    masks = (good, *(places.astype(np.int32) for places in np.nonzero(rays)))
     side = 64
     limits = (np.float32(5), np.float32(50), np.float32(5), REPAIR_MIN_VALID)
     window = (y0, x0, side)
     count = count_bright(pixel_words(data.astype(order)), masks, window, limits, side**2 + 1)
-    repaired, _ = twins.repair_pinholes(data, sound)
+    repaired, _ = twins.repair_pinholes(data, good)
     padded, padded_valid = (np.pad(values, 64)[64 + y0 :, 64 + x0 :][:side, :side] for values in (repaired, valid))
     if padded.shape == (side, side):
         assert count_valid(masks, window) == np.count_nonzero(padded_valid)

@@ -1,4 +1,4 @@
-"""Overviews: the whole image, shrunk by area, placed on the sky."""
+"""Overviews: the whole image, downsampled by area, placed on the sky."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from synthetic_fits import starry_sky, wcs_header, write_drz
 
 from hubbleclip.config.settings import TileSettings
-from hubbleclip.images.downsample import shrink_image, shrink_of
-from hubbleclip.images.png import decode_png
+from hubbleclip.images.downsample import downsample_image, overview_shrink
+from hubbleclip.images.encode import decode_png
 from hubbleclip.images.reader import read_science_images
 from hubbleclip.images.tiling import tile_file
 from hubbleclip.images.wcs import field_geometry
@@ -43,12 +43,12 @@ def shares_of(length: int, shrink: float, count: int) -> np.ndarray:
 @given(st.integers(8, 60), st.integers(8, 60), st.floats(1.0, 6.0), st.integers(0, 9))
 def test_a_pixel_is_the_mean_of_the_sound_area_that_it_covers(height, width, shrink, seed):
     rng = np.random.default_rng(seed)
-    data, sound = rng.normal(5, 1, (height, width)).astype(np.float32), rng.random((height, width)) > 0.3
-    data[~sound] = np.nan
-    small = shrink_image(replace(IMAGE, data_yx=data), sound, shrink)
+    data, good = rng.normal(5, 1, (height, width)).astype(np.float32), rng.random((height, width)) > 0.3
+    data[~good] = np.nan
+    small = downsample_image(replace(IMAGE, data_yx=data), good, shrink)
     rows, columns = (shares_of(n, shrink, m) for n, m in zip(data.shape, small.data_yx.shape, strict=True))
-    area = rows @ sound @ columns.T
-    total = rows @ np.where(sound, data, 0) @ columns.T
+    area = rows @ good @ columns.T
+    total = rows @ np.where(good, data, 0) @ columns.T
     clear = np.abs(area - 0.25 * shrink**2) > 1e-3
     np.testing.assert_array_equal(small.valid_yx[clear], (area > 0.25 * shrink**2)[clear])
     seen = clear & small.valid_yx
@@ -58,7 +58,7 @@ def test_a_pixel_is_the_mean_of_the_sound_area_that_it_covers(height, width, shr
 def test_big_endian_pixels_of_a_file_shrink_like_native_ones(image):
     assert not image.data_yx.dtype.isnative
     native = replace(image, data_yx=image.data_yx.astype(np.float32))
-    first, second = (shrink_image(each, image.valid_yx, 3.3).data_yx for each in (image, native))
+    first, second = (downsample_image(each, image.valid_yx, 3.3).data_yx for each in (image, native))
     np.testing.assert_array_equal(first, second)
 
 
@@ -70,7 +70,7 @@ def test_masked_pixels_neither_darken_nor_brighten(tmp_path):
     whole, seen = (
         tile_file(write_drz(tmp_path / f"{n}.fits", d), SHA, ALONE).tiles[0] for n, d in enumerate((data, holed))
     )
-    differ = np.abs(decode_png(whole.png)[52:72, 52:72].astype(int) - decode_png(seen.png)[52:72, 52:72])
+    differ = np.abs(decode_png(whole.encoded)[52:72, 52:72].astype(int) - decode_png(seen.encoded)[52:72, 52:72])
     assert differ.max() <= 2
 
 
@@ -85,13 +85,13 @@ def test_a_small_image_is_padded_not_stretched_up(tmp_path):
     (overview,) = tile_file(path, SHA, ALONE).tiles
     (native,) = tile_file(path, SHA, TileSettings(size_px=128, views=("native",))).tiles
     assert (overview.shrink, overview.y0, overview.x0) == (1.0, native.y0, native.x0)
-    np.testing.assert_array_equal(decode_png(overview.png), decode_png(native.png))
+    np.testing.assert_array_equal(decode_png(overview.encoded), decode_png(native.encoded))
     assert overview.tile_id != native.tile_id
 
 
 def test_the_aspect_is_kept_and_the_rest_is_sky(tmp_path):
     (tile,) = tile_file(write_drz(tmp_path / "a.fits", starry_sky((256, 512))), SHA, ALONE).tiles
-    levels = decode_png(tile.png)
+    levels = decode_png(tile.encoded)
     assert (tile.y0, tile.x0, tile.shrink) == (-128, 0, 4.0)
     outside = np.concatenate([levels[:32], levels[96:]])
     assert np.ptp(outside) == 0 and np.ptp(levels[32:96]) > 100
@@ -105,7 +105,7 @@ def test_an_overview_shows_what_is_fainter_than_the_noise_of_a_pixel(tmp_path):
         for view in ("native", "overview")
     )
     assert overview.stretch.noise < native.stretch.noise / 4
-    levels = decode_png(overview.png).astype(int)
+    levels = decode_png(overview.encoded).astype(int)
     assert np.median(levels[55:73, 52:70]) > np.median(levels) + 30
 
 
@@ -118,7 +118,7 @@ def with_sip(header):
 @pytest.mark.parametrize("shape_yx", [(700, 1100), (900, 500), (1030, 1030)])
 @pytest.mark.parametrize("distort", [lambda header: header, with_sip])
 def test_centre_and_corners_of_the_field_are_met_within_a_tenth_of_a_pixel(shape_yx, distort):
-    truth, shrink = WCS(distort(wcs_header(shape_yx))), shrink_of(shape_yx, 128)
+    truth, shrink = WCS(distort(wcs_header(shape_yx))), overview_shrink(shape_yx, 128)
     height, width = (round(side / shrink + 0.4999) for side in shape_yx)
     start_yx = (height - 128) // 2, (width - 128) // 2
     where = field_geometry(truth, shape_yx, shrink, start_yx)
@@ -138,7 +138,7 @@ def test_a_star_is_where_the_tiles_wcs_says(tmp_path):
     (tile,) = tile_file(write_drz(tmp_path / "a.fits", data), SHA, ALONE).tiles
     ra, dec = WCS(wcs_header(data.shape)).all_pix2world(302.5, 522.5, 0)
     x, y = WCS(fits.Header.fromstring(tile.geometry.wcs, sep="\n")).all_world2pix(ra, dec, 0)
-    rows, columns = np.nonzero(decode_png(tile.png)[::-1] > 200)
+    rows, columns = np.nonzero(decode_png(tile.encoded)[::-1] > 200)
     assert abs(rows.mean() - y) < 0.6 and abs(columns.mean() - x) < 0.6
 
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from hubbleclip.core.errors import ImageError
-from hubbleclip.images import png
+from hubbleclip.images import encode
 from hubbleclip.images.contact_sheet import write_sheet
-from hubbleclip.images.png import decode_png, encode_png, encode_pngs
+from hubbleclip.images.encode import decode_png, encode_png, encode_png_row
 
 
 def noisy_levels(seed, shape_yx):
@@ -54,10 +54,10 @@ def test_pngcheck_finds_nothing_amiss(tmp_path):
 
 @settings(deadline=None)
 @given(st.integers(0, 1000), st.integers(1, 300), st.integers(1, 300))
-def test_levels_of_any_shape_come_back_by_the_short_way_and_by_pillow(seed, height, width):
+def test_levels_of_any_shape_come_back_by_the_fast_decoder_and_by_pillow(seed, height, width):
     levels = noisy_levels(seed, (height, width))
     data = encode_png(levels)
-    np.testing.assert_array_equal(png.decode_own(data), levels)
+    np.testing.assert_array_equal(encode.decode_own_png(data), levels)
     np.testing.assert_array_equal(read_by_pillow(data), levels)
 
 
@@ -67,17 +67,17 @@ def test_the_same_levels_give_the_same_bytes_whatever_their_memory_layout():
 
 
 @pytest.mark.parametrize("layout", [np.ascontiguousarray, np.asfortranarray])
-def test_parts_of_a_band_are_the_pngs_that_each_would_be_alone_last_row_on_top(layout):
+def test_tiles_of_a_band_are_the_pngs_that_each_would_be_alone_last_row_on_top(layout):
     band = layout(noisy_levels(4, (40, 300)))
     starts = [0, 7, 250, 260]
-    assert encode_pngs(band, starts, 40) == [encode_png(band[::-1, start : start + 40]) for start in starts]
-    assert encode_pngs(band, [], 40) == []
+    assert encode_png_row(band, starts, 40) == [encode_png(band[::-1, start : start + 40]) for start in starts]
+    assert encode_png_row(band, [], 40) == []
 
 
 @pytest.mark.parametrize("start", [-1, 261])
-def test_no_part_is_read_beyond_its_band(start):
-    with pytest.raises(ValueError, match="leave a band of 300 px"):
-        encode_pngs(noisy_levels(4, (40, 300)), [start], 40)
+def test_no_tile_is_read_beyond_its_band(start):
+    with pytest.raises(ValueError, match="beyond a band of 300 px"):
+        encode_png_row(noisy_levels(4, (40, 300)), [start], 40)
 
 
 @pytest.mark.parametrize("options", [{}, {"compress_level": 0}, {"optimize": True}])
@@ -95,19 +95,19 @@ def test_what_is_no_png_is_refused(data):
         decode_png(data)
 
 
-def test_the_short_way_takes_no_damaged_png():
+def test_the_fast_decoder_accepts_no_damaged_png():
     whole = encode_png(noisy_levels(3, (64, 64)))
     for place in range(0, len(whole), 7):
         damaged = bytearray(whole)
         damaged[place] ^= 0x55
-        assert png.decode_own(bytes(damaged)) is None
+        assert encode.decode_own_png(bytes(damaged)) is None
 
 
 def test_a_claim_of_more_rows_than_there_are_is_refused_without_taking_memory():
     whole = bytearray(encode_png(noisy_levels(3, (64, 64))))
     whole[16:24] = struct.pack(">II", 1 << 14, 1 << 13)
     whole[29:33] = struct.pack(">I", zlib.crc32(whole[12:29]))
-    assert png.decode_own(bytes(whole)) is None
+    assert encode.decode_own_png(bytes(whole)) is None
 
 
 @pytest.mark.parametrize("sides", [(20_000, 10_000), (2**32 - 1, 2**32 - 1)])
@@ -122,11 +122,11 @@ def test_a_png_of_a_huge_claim_is_too_large(sides):
 def test_the_blackest_png_is_within_what_deflate_can_expand_to():
     black = np.zeros((4096, 4096), np.uint8)
     best = zlib.compress(bytes(4096 * 4097), 9)
-    assert 0.99 < 4096 * 4097 / len(best) / png.MOST_EXPANDED < 1
-    np.testing.assert_array_equal(png.decode_own(encode_png(black)), black)
+    assert 0.99 < 4096 * 4097 / len(best) / encode.MAX_EXPANSION < 1
+    np.testing.assert_array_equal(encode.decode_own_png(encode_png(black)), black)
 
 
-def test_a_sheet_has_a_cell_a_tile(tmp_path):
+def test_a_sheet_has_a_cell_per_tile(tmp_path):
     tiles = [np.full((64, 64), 40 * k, np.uint8) for k in range(5)]
     write_sheet(tiles, [f"tile {k} \u03b1" for k in range(5)], tmp_path / "s.png", columns=2, cell_px=64)
     sheet = decode_png((tmp_path / "s.png").read_bytes())

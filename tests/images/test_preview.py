@@ -14,9 +14,9 @@ from PIL import Image
 from hubbleclip.config.settings import TileSettings
 from hubbleclip.core.errors import ImageError
 from hubbleclip.core.layout import SUFFIXES
-from hubbleclip.images.normalize import levels_of_band, prepare
-from hubbleclip.images.png import decode_png
-from hubbleclip.images.preview import border_level, read_colours, read_levels, read_previews
+from hubbleclip.images.encode import decode_png
+from hubbleclip.images.normalize import prepare_image, render_rows
+from hubbleclip.images.preview import border_level, read_luminance, read_previews, read_rgb
 from hubbleclip.images.stretch import apply_stretch
 from hubbleclip.images.tiling import READERS, VIEWS, tile_file
 
@@ -56,13 +56,13 @@ def test_the_pixels_of_every_tile_are_the_previews_own(tmp_path: Path, mode: str
     assert [(tile.y0, tile.x0) for tile in tiles] == [(0, 12), (0, 140), (128, 12), (128, 140)]
     for tile in tiles:
         top = 256 - tile.y0 - 128
-        np.testing.assert_array_equal(decode_png(tile.png), truth[top : top + 128, tile.x0 : tile.x0 + 128])
+        np.testing.assert_array_equal(decode_png(tile.encoded), truth[top : top + 128, tile.x0 : tile.x0 + 128])
 
 
 def test_a_small_preview_is_padded_with_the_level_of_its_border(tmp_path: Path) -> None:
     path = write_jpeg(tmp_path / "a.jpg", starry_levels(64, 100))
     (tile,) = tile_file(path, SHA, SETTINGS).tiles
-    levels, inside = decode_png(tile.png), np.zeros((128, 128), bool)
+    levels, inside = decode_png(tile.encoded), np.zeros((128, 128), bool)
     inside[32:96, 14:114] = True
     np.testing.assert_array_equal(levels[inside], pillows_own(path).ravel())
     assert np.unique(levels[~inside]).tolist() == [20]
@@ -97,7 +97,7 @@ def test_a_dark_tile_is_rejected_and_its_neighbour_kept(tmp_path: Path) -> None:
     assert [(r.entity_id, r.reason) for r in result.rejections] == [(f"{SHA}:0:0:128", "no_signal")]
 
 
-def test_a_preview_is_told_by_the_archives_name_where_the_file_has_another(tmp_path: Path) -> None:
+def test_a_preview_is_recognised_by_the_archives_name_where_the_file_has_another(tmp_path: Path) -> None:
     path = write_jpeg(tmp_path / "content", starry_levels(128, 128))
     assert len(tile_file(path, SHA, SETTINGS, "hst_1_total_drz.JPG").tiles) == 1
 
@@ -115,7 +115,7 @@ def test_what_is_no_jpeg_is_refused(tmp_path: Path, content: bytes) -> None:
 
 def test_another_format_under_a_jpegs_name_is_refused(tmp_path: Path) -> None:
     Image.fromarray(starry_levels(64, 64)).save(tmp_path / "a.jpg", "PNG")
-    with pytest.raises(ImageError, match="unreadable: no JPEG"):
+    with pytest.raises(ImageError, match="unreadable: not a JPEG"):
         read_previews(tmp_path / "a.jpg", 10**6)
 
 
@@ -140,17 +140,17 @@ def test_a_bomb_is_refused_by_its_header_alone(tmp_path: Path) -> None:
 
 def test_the_size_is_judged_by_the_settings_and_not_by_pillows_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     data = packed(starry_levels(64, 64))
-    truth = read_levels(data, 64 * 64)[0]
+    truth = read_luminance(data, 64 * 64)[0]
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    np.testing.assert_array_equal(read_levels(data, 64 * 64)[0], truth)
+    np.testing.assert_array_equal(read_luminance(data, 64 * 64)[0], truth)
     with pytest.raises(ImageError, match="too_large: 64 x 64 pixels, more than 4095"):
-        read_levels(data, 64 * 64 - 1)
+        read_luminance(data, 64 * 64 - 1)
 
 
 def test_a_smaller_picture_is_decoded_where_that_is_enough(tmp_path: Path) -> None:
     path = write_jpeg(tmp_path / "a.jpg", starry_levels(1200, 1600), "RGB")
-    small, shrunk = read_levels(path, 10**7, enough_px=128)
-    assert (small.shape, shrunk) == ((150, 200), 8)
+    small, shrink = read_luminance(path, 10**7, enough_px=128)
+    assert (small.shape, shrink) == ((150, 200), 8)
     blocks = pillows_own(path).reshape(150, 8, 200, 8).mean(axis=(1, 3))
     assert np.abs(small - blocks).mean() < 2
 
@@ -160,7 +160,7 @@ def test_a_preview_seen_whole_alone_is_as_one_decoded_whole(tmp_path: Path) -> N
     (alone,) = tile_file(path, "0" * 64, TileSettings(size_px=128, views=("overview",))).tiles
     beside = tile_file(path, "0" * 64, TileSettings(size_px=128, views=("native", "overview"))).tiles[-1]
     assert (alone.view, alone.shrink) == (beside.view, beside.shrink) == ("overview", 4.0)
-    assert np.abs(decode_png(alone.png).astype(int) - decode_png(beside.png)).mean() < 1.5
+    assert np.abs(decode_png(alone.encoded).astype(int) - decode_png(beside.encoded)).mean() < 1.5
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])
@@ -171,16 +171,16 @@ def test_whatever_road_it_takes_a_smaller_picture_is_libjpegs(tmp_path: Path, si
         image.draft("L", (128, 128))
         truth = np.array(image)
     for content in (path, path.read_bytes()):
-        np.testing.assert_array_equal(read_levels(content, 10**7, enough_px=128)[0], truth)
+        np.testing.assert_array_equal(read_luminance(content, 10**7, enough_px=128)[0], truth)
 
 
 @pytest.mark.parametrize("side_px", [100, 256, 300])
 def test_levels_that_are_shown_as_they_are_are_those_of_the_stretch(side_px: int) -> None:
     levels = starry_levels(side_px, side_px)
     (image,) = read_previews(packed(levels), 10**6)
-    shown, _ = VIEWS["overview"](prepare(image, SETTINGS), SETTINGS)
-    expected = apply_stretch(shown.image.data_yx, shown.sound_yx, shown.stretch)
-    np.testing.assert_array_equal(levels_of_band(shown, 0, 128), expected[:128])
+    shown, _ = VIEWS["overview"](prepare_image(image, SETTINGS), SETTINGS)
+    expected = apply_stretch(shown.image.data_yx, shown.good_yx, shown.stretch)
+    np.testing.assert_array_equal(render_rows(shown, 0, 128), expected[:128])
 
 
 @pytest.mark.parametrize("enough_px", [None, 20])
@@ -195,7 +195,7 @@ def test_grey_pictures_of_odd_sides_are_libjpegs(height, width, options, enough_
         truth = np.array(image)
     shrink = min(2 ** (max(min(height, width) // (enough_px or 100), 1).bit_length() - 1), 8)
     assert truth.shape == (-(-height // shrink), -(-width // shrink))
-    np.testing.assert_array_equal(read_levels(buffer.getvalue(), 10**6, enough_px)[0], truth)
+    np.testing.assert_array_equal(read_luminance(buffer.getvalue(), 10**6, enough_px)[0], truth)
 
 
 @settings(max_examples=200, deadline=None)
@@ -204,7 +204,7 @@ def test_a_damaged_file_is_refused_or_gives_a_picture_of_the_size_that_it_claims
     data = packed(starry_levels(72, 88))
     data = data[:at] + change + data[at + num_gone :]
     try:
-        levels, _ = read_levels(data, 10**6)
+        levels, _ = read_luminance(data, 10**6)
     except ImageError:
         return
     with Image.open(io.BytesIO(data)) as image:
@@ -215,20 +215,20 @@ def test_zero_bytes_after_the_end_marker_do_not_matter(tmp_path: Path) -> None:
     path = write_jpeg(tmp_path / "a.jpg", starry_levels(128, 128))
     truth = pillows_own(path)
     path.write_bytes(path.read_bytes().ljust(50_000, b"\0"))
-    np.testing.assert_array_equal(read_levels(path, 10**6)[0], truth)
+    np.testing.assert_array_equal(read_luminance(path, 10**6)[0], truth)
 
 
 def test_the_same_preview_gives_the_same_bytes_twice(tmp_path: Path) -> None:
     path = write_jpeg(tmp_path / "a.jpg", starry_levels(128, 128))
     first, second = (tile_file(path, SHA, SETTINGS).tiles[0] for _ in range(2))
-    assert (first.tile_id, first.png) == (second.tile_id, second.png)
+    assert (first.tile_id, first.encoded) == (second.tile_id, second.encoded)
 
 
 def test_colours_are_kept_where_they_are_asked_for(tmp_path: Path) -> None:
     path = tmp_path / "red.jpg"
     Image.new("RGB", (48, 32), (200, 30, 60)).save(path, quality=95)
-    colours = read_colours(path, max_pixels=10_000)
+    colours = read_rgb(path, max_pixels=10_000)
     assert colours.shape == (32, 48, 3)
     assert np.abs(colours.reshape(-1, 3).mean(axis=0) - (200, 30, 60)).max() < 3
     with pytest.raises(ImageError, match="too_large"):
-        read_colours(path, max_pixels=100)
+        read_rgb(path, max_pixels=100)

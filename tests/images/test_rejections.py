@@ -34,11 +34,11 @@ def cut(name):
     except ImageError as error:
         return error.reason
 cut(sys.argv[1])
-told = []
+outcomes = []
 for name in sys.argv[2:]:
     before = peak_kb()
-    told.append([cut(name), peak_kb() - before])
-print(json.dumps(told))
+    outcomes.append([cut(name), peak_kb() - before])
+print(json.dumps(outcomes))
 """
 
 
@@ -87,14 +87,14 @@ def test_bombs_are_refused_before_memory_is_taken(tmp_path):
         text=True,
         check=True,
     )
-    told = json.loads(done.stdout.splitlines()[-1])
-    assert [reason for reason, _ in told] == list(BOMBS.values())
-    assert max(more_kb for _, more_kb in told) < BOMB_KB
+    outcomes = json.loads(done.stdout.splitlines()[-1])
+    assert [reason for reason, _ in outcomes] == list(BOMBS.values())
+    assert max(more_kb for _, more_kb in outcomes) < BOMB_KB
 
 
 def cut_bytes(path):
     return [
-        (tile.tile_id, tile.png)
+        (tile.tile_id, tile.encoded)
         for tile in tile_file(path, SHA, TileSettings(size_px=128, views=("native", "overview", "aim"))).tiles
     ]
 

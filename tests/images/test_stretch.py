@@ -12,15 +12,15 @@ from synthetic_fits import starry_sky
 
 from hubbleclip.config.settings import TileSettings
 from hubbleclip.core.errors import ImageError, SettingsError
-from hubbleclip.images.cosmic_rays import take_out_rays
-from hubbleclip.images.masks import clear_zero_border, find_finite, repair_pinholes
+from hubbleclip.images.cosmic_rays import reject_cosmic_rays
+from hubbleclip.images.masks import find_finite, mask_zero_border, repair_pinholes
 from hubbleclip.images.stretch import STRETCHES, apply_stretch, clipped_sky, fit_stretch, sky_and_noise
 
 
 def rays_of(data, sky, noise):
-    sound = all_valid(data)
-    take_out_rays(data, sound, sky, noise)
-    return ~sound
+    good = all_valid(data)
+    reject_cosmic_rays(data, good, sky, noise)
+    return ~good
 
 
 def all_valid(data):
@@ -139,5 +139,5 @@ def test_a_slanted_zero_border_is_found_whole():
     outside = (y + 2 * x < 150) | (y + 2 * x > 800)
     data = np.where(outside, 0, starry_sky((300, 300))).astype(np.float32)
     valid = all_valid(data)
-    clear_zero_border(data, valid, find_finite(data)[1])
+    mask_zero_border(data, valid, find_finite(data)[1])
     np.testing.assert_array_equal(valid, ~outside)

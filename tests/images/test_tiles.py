@@ -16,7 +16,7 @@ from hubbleclip.config.settings import TileSettings
 from hubbleclip.core.errors import ImageError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Product
-from hubbleclip.images.png import decode_png
+from hubbleclip.images.encode import decode_png
 from hubbleclip.images.reader import read_science_images
 from hubbleclip.images.stretch import apply_stretch
 from hubbleclip.images.tiling import cut_tiles, plan_grid, tile_file, to_tile_record
@@ -28,7 +28,7 @@ SETTINGS = TileSettings(views=("native",))
 
 def levels_of(tile):
     """Levels of a tile in the order of FITS: the picture has the lowest row last."""
-    return decode_png(tile.png)[::-1]
+    return decode_png(tile.encoded)[::-1]
 
 
 @given(st.integers(1, 6000), st.integers(32, 600), st.integers(0, 31))
@@ -152,7 +152,7 @@ def test_corners_are_icrs_whatever_the_files_own_frame(axes, equinox):
 def test_the_same_file_gives_the_same_bytes_and_ids_twice(tmp_path, sky):
     path = write_drz(tmp_path / "a.fits", sky)
     first, second = (tile_file(path, SHA, SETTINGS).tiles[0] for _ in range(2))
-    assert (first.png, first.tile_id, first.png_sha256) == (second.png, second.tile_id, second.png_sha256)
+    assert (first.encoded, first.tile_id, first.png_sha256) == (second.encoded, second.tile_id, second.png_sha256)
 
 
 def test_other_settings_give_another_id(tmp_path, sky):

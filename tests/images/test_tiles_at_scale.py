@@ -50,7 +50,7 @@ def test_a_worker_takes_at_most_half_more_than_the_science_extension(tmp_path, v
 
 
 def pngs_of(path):
-    return [tile.png for tile in tile_file(path, SHA, SETTINGS).tiles]
+    return [tile.encoded for tile in tile_file(path, SHA, SETTINGS).tiles]
 
 
 def test_the_bytes_are_the_same_in_one_process_and_in_two(tmp_path):

@@ -8,7 +8,7 @@ from PIL import Image
 
 from hubbleclip.config.settings import SimulatorSettings, TileSettings
 from hubbleclip.core.errors import HubbleclipError
-from hubbleclip.images.png import decode_png
+from hubbleclip.images.encode import decode_png
 from hubbleclip.pipeline.tiles.tile_files import tile_files
 from hubbleclip.simulator.observations import make_proposals, observations_of, render_product
 

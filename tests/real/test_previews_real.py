@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from hubbleclip.config.settings import TileSettings
-from hubbleclip.images.png import decode_png
+from hubbleclip.images.encode import decode_png
 from hubbleclip.images.tiling import tile_file
 
 DATA = Path(__file__).parents[2].parent / "shared/data"
@@ -26,6 +26,6 @@ def test_each_press_image_gives_tiles_of_its_own_pixels(path: Path) -> None:
     assert result.tiles
     for tile in result.tiles:
         top, left = tile.y0 + 256, tile.x0 + 256
-        shown, own = decode_png(tile.png)[::-1], truth[top : top + 256, left : left + 256]
+        shown, own = decode_png(tile.encoded)[::-1], truth[top : top + 256, left : left + 256]
         inside = own > 0
         np.testing.assert_array_equal(shown[inside], own[inside])

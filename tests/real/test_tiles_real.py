@@ -12,8 +12,8 @@ from astropy.wcs import WCS
 
 from hubbleclip.config.settings import TileSettings
 from hubbleclip.core.errors import ImageError
-from hubbleclip.images.contact_sheet import quality_of, write_sheet
-from hubbleclip.images.png import decode_png
+from hubbleclip.images.contact_sheet import level_statistics, write_sheet
+from hubbleclip.images.encode import decode_png
 from hubbleclip.images.reader import read_science_images
 from hubbleclip.images.tiling import CutTile, tile_file
 
@@ -34,7 +34,7 @@ def test_each_hubble_file_gives_tiles_unless_it_is_tiny(path):
     result = tile_file(path, "0" * 64, SETTINGS)
     assert result.tiles
     for tile in result.tiles:
-        levels = decode_png(tile.png)
+        levels = decode_png(tile.encoded)
         assert levels.shape == (512, 512) and levels.max() > 100
         assert 5 <= np.median(levels) <= 60, "the background is dark"
         assert tile.geometry is not None and 0.005 < tile.geometry.pixel_scale_arcsec < 0.25
@@ -69,10 +69,10 @@ def cut_all() -> list[tuple[Path, CutTile]]:
 def test_every_view_of_every_file_has_few_black_and_white_pixels_and_a_contact_sheet():
     tiles = cut_all()
     assert {tile.view for _, tile in tiles} == {"native", "overview", "aim"}
-    levels = [decode_png(tile.png) for _, tile in tiles]
+    levels = [decode_png(tile.encoded) for _, tile in tiles]
     for (path, tile), levels_yx in zip(tiles, levels, strict=True):
         top, left = (max(-start, 0) / tile.shrink for start in (tile.y0, tile.x0))
-        quality = quality_of(levels_yx[round(top) : 512 - round(top), round(left) : 512 - round(left)])
+        quality = level_statistics(levels_yx[round(top) : 512 - round(top), round(left) : 512 - round(left)])
         label = f"{path.name} {tile.view}"
         assert quality.black_share < 0.25 and quality.white_share < 0.005, label
         assert quality.entropy_bits > 0.4, label
@@ -109,7 +109,7 @@ def test_a_file_that_unpacks_to_168_mb_takes_little_memory():
 
 def test_neptune_is_where_its_header_says_and_no_white_blob():
     (tile,) = tile_file(DATA / "hst_fits/ibol05fpq_drz.fits", "0" * 64, SETTINGS).tiles
-    levels = decode_png(tile.png).astype(int)
+    levels = decode_png(tile.encoded).astype(int)
     disc = levels > 150
     assert 1500 < disc.sum() < 5000
     assert np.percentile(levels[disc], 95) - np.percentile(levels[disc], 10) >= 10
@@ -118,7 +118,7 @@ def test_neptune_is_where_its_header_says_and_no_white_blob():
 def test_the_stars_of_47_tucanae_keep_their_peaks():
     (image,) = read_science_images(DATA / "hst_fits/j8bt05njq_raw.fits", SETTINGS.max_pixels)
     tiles = {
-        (t.y0, t.x0): decode_png(t.png)[::-1]
+        (t.y0, t.x0): decode_png(t.encoded)[::-1]
         for t in tile_file(DATA / "hst_fits/j8bt05njq_raw.fits", "0" * 64, SETTINGS).tiles
     }
     window = image.data_yx[522:1034, 531:1043]

@@ -130,7 +130,7 @@ def write_tiles(
     """
     records = [to_tile_record(tile, product, layout, cut_at, part_uris) for tile in tiles]
     for tile, record in zip(tiles, records, strict=True):
-        write_bytes(layout.absolute(record.path), tile.png, is_synced=False)
+        write_bytes(layout.absolute(record.path), tile.encoded, is_synced=False)
     return records
 
 

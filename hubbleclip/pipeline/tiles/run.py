@@ -12,7 +12,7 @@ from hubbleclip.catalog.pending import pending_tiles, product_batches
 from hubbleclip.config.settings import Settings, TileSettings
 from hubbleclip.core.layout import Layout, product_suffix
 from hubbleclip.core.records import Product, Rejection, Tile
-from hubbleclip.images.tiling import FROM_MEMORY, tile_file
+from hubbleclip.images.tiling import IN_MEMORY_SUFFIXES, tile_file
 from hubbleclip.pipeline.engine.batches import run_batches
 from hubbleclip.pipeline.engine.connections import Batch, Connections
 from hubbleclip.pipeline.engine.execution import PLAIN, Execution
@@ -178,7 +178,7 @@ def fetched_for_now(
     """
     if is_on_disk(product, layout):
         return {"product": [product]}, None
-    if product_suffix(product.file_name) in FROM_MEMORY:
+    if product_suffix(product.file_name) in IN_MEMORY_SUFFIXES:
         return fetched_by(lambda: archive.deliver_product(product), product, settings)
     return fetch_file(product, archive, settings), None
 

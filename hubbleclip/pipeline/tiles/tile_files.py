@@ -11,7 +11,7 @@ from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.core.io import sha256_file, write_bytes
 from hubbleclip.core.records import Rejection
 from hubbleclip.images.contact_sheet import write_sheet
-from hubbleclip.images.jpeg import decode_picture
+from hubbleclip.images.encode import decode_tile
 from hubbleclip.images.tiling import CutResult, tile_file
 from hubbleclip.pipeline.engine.attempts import attempt
 
@@ -52,8 +52,8 @@ def tile_files(files: Sequence[Path], out_dir: Path, settings: TileSettings) -> 
             continue
         with _writing_to(out_dir):
             for tile in cut.tiles:
-                write_bytes(out_dir / f"{file.name.split('.')[0]}-{tile.tile_id}{tile.suffix}", tile.png)
-        shown += [(decode_picture(tile.png), f"{tile.view} {file.name}") for tile in cut.tiles]
+                write_bytes(out_dir / f"{file.name.split('.')[0]}-{tile.tile_id}{tile.suffix}", tile.encoded)
+        shown += [(decode_tile(tile.encoded), f"{tile.view} {file.name}") for tile in cut.tiles]
         reasons = "".join(f", rejected {r.entity_id.split(':', 1)[1]}: {r.reason}" for r in cut.rejections)
         yield f"{file.name}: {len(cut.tiles)} tiles{reasons}"
     if not shown:
