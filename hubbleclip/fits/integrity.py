@@ -98,6 +98,11 @@ def content_problem(content: Path | bytes, suffix: str, listed_bytes: int | None
     ContentProblem or None
         The first fault; None for a sound file.
 
+    Raises
+    ------
+    OSError
+        When the file cannot be opened; never for its content.
+
     """
     size = len(content) if isinstance(content, bytes) else content.stat().st_size
     try:

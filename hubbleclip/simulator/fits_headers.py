@@ -208,7 +208,19 @@ def extension_header(exposure: Exposure, name: str, version: int, unit: str, wcs
 
 
 def wcs_cards(wcs: WCS) -> dict[str, object]:
-    """Make the cards in the order and style of the pipeline (astropy would write PC and CDELT instead of CD)."""
+    """Make the cards in the order and style of the pipeline (astropy would write PC and CDELT instead of CD).
+
+    Parameters
+    ----------
+    wcs
+        Of the image.
+
+    Returns
+    -------
+    dict[str, object]
+        Value by keyword.
+
+    """
     cd, crpix, crval = wcs.wcs.cd, wcs.wcs.crpix, wcs.wcs.crval
     return {
         "WCSAXES": 2, "CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CUNIT1": "deg", "CUNIT2": "deg",
@@ -219,7 +231,21 @@ def wcs_cards(wcs: WCS) -> dict[str, object]:
 
 
 def pad_header(header: fits.Header, blocks: int) -> fits.Header:
-    """Add blank cards up to `blocks` blocks, so that a file's size does not depend on its camera's keywords."""
+    """Add blank cards up to `blocks` blocks, so that a file's size does not depend on its camera's keywords.
+
+    Parameters
+    ----------
+    header
+        Changed in place.
+    blocks
+        Length in FITS blocks.
+
+    Returns
+    -------
+    fits.Header
+        The same header.
+
+    """
     # Minus one: the END card.
     while len(header) < blocks * CARDS_PER_BLOCK - 1:
         header.append(end=True)

@@ -315,7 +315,19 @@ class Endpoints:
         return Response(pages.apt_xml(proposal), media_type="application/xml")
 
     def apt_archive(self, request: Request) -> Response:
-        """A JWST programme's APT file."""
+        """Serve a JWST programme's APT file.
+
+        Parameters
+        ----------
+        request
+            Its path has the number.
+
+        Returns
+        -------
+        Response
+            A zip archive; 404 for an unknown programme.
+
+        """
         proposal = self.store.proposals.get(request.path_params["number"])
         if proposal is None:
             return HTMLResponse("<title>Simulated: no such programme</title>", status_code=404)

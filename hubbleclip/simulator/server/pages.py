@@ -113,7 +113,19 @@ def apt_xml(proposal: SimProposal) -> str:
 
 
 def apt_archive(proposal: SimProposal) -> bytes:
-    """A JWST programme's APT file: a zip archive with the XML."""
+    """Write a JWST programme's APT file.
+
+    Parameters
+    ----------
+    proposal
+        The proposal.
+
+    Returns
+    -------
+    bytes
+        A zip archive with the XML.
+
+    """
     first, _, last = proposal.pi.rpartition(" ")
     text = f"""<?xml version="1.0" encoding="UTF-8"?>
 <JwstProposal schemaVersion="61" APTVersion="Simulated" xmlns="http://www.stsci.edu/JWST/APT">
