@@ -35,6 +35,7 @@ from hubbleclip.core.io import sync_files
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Product
 from hubbleclip.images.tiling import CutTile, tile_file
+from hubbleclip.missions.hst import HST
 
 NUM_PREVIEWS = sized(2000, 200)
 LONG_ROUNDS = sized(4, 2)
@@ -72,7 +73,7 @@ def open_sources(url: str, folder: Path, num_connections: int = CONNECTIONS) -> 
     """Open our download pipeline for small files, once per process."""
     fetch = FETCH.model_copy(update={"connections": num_connections})
     transport = Transport(fetch)
-    return FileSources(fetch, Layout(folder), transport, StaticArchive(url, transport))
+    return FileSources(fetch, Layout(folder), transport, StaticArchive(url, transport), bucket=HST.bucket)
 
 
 def product_of(name: str) -> Product:

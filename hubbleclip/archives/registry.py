@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hubbleclip.archives.base import Archive
-from hubbleclip.archives.mast.archive import HstArchive
+from hubbleclip.archives.mast.archive import MastArchive
 from hubbleclip.config.settings import ArchiveSettings, FetchSettings
 from hubbleclip.core.errors import SettingsError
 from hubbleclip.core.layout import Layout
+from hubbleclip.missions import MISSIONS
 
 Opener = Callable[[ArchiveSettings, FetchSettings, Layout], Archive]
 
@@ -20,7 +21,9 @@ def _open_local(settings: ArchiveSettings, fetch: FetchSettings, layout: Layout)
     return open_local(settings, fetch, layout)
 
 
-ARCHIVES: dict[str, Opener] = {"hst": HstArchive, "simulated": HstArchive, "local": _open_local}
+ARCHIVES: dict[str, Opener] = {
+    **dict.fromkeys(MISSIONS, MastArchive), "simulated": MastArchive, "local": _open_local
+}  # fmt: skip
 """Constructors by `archive.name`. The simulated archive is queried by the same code as MAST; only its URLs differ."""
 
 

@@ -24,17 +24,21 @@ class ArchiveSettings(Section):
         | {"use_ads", "ads_url"}
     )
     name: str = "hst"
-    """Archive, by its name in the registry: `hst`, `simulated` or `local`."""
+    """Archive, by its name in the registry: a mission such as `hst` or `jwst`, `simulated` or `local`."""
     mast_url: str = "https://mast.stsci.edu"
     """Server of observation queries, product queries and downloads."""
-    proposals_url: str = "https://archive.stsci.edu/hst/proposal_abstracts.html"
-    """Page that links `abstracts.cat`, the bulk list of proposal abstracts."""
+    proposals_url: str = ""
+    """Page that links `abstracts.cat`, the bulk list of proposal abstracts; empty means the mission's own page, if it
+    has one.
+    """
     programs_url: str = "https://www.stsci.edu"
     """Server of single-programme pages and APT files, used for proposals that the bulk list lacks."""
     collections: tuple[str, ...] = ("HST",)
-    """MAST collections to query: `HST` includes the Hubble Advanced Products; `HLA` is the Hubble Legacy Archive."""
+    """MAST collections to query: `HST` includes the Hubble Advanced Products; `HLA` is the Hubble Legacy Archive.
+    Collections of another mission than the archive's are ignored.
+    """
     instruments: tuple[str, ...] = ("WFC3*", "ACS*", "WFPC2*")
-    """Instruments to query; `*` matches any ending."""
+    """Instruments to query; `*` matches any ending. Those of another mission than the archive's are ignored."""
     proposal_numbers: tuple[str, ...] = ()
     """Only these proposals; empty means all."""
     calib_levels: tuple[int, ...] = (2, 3)
@@ -135,6 +139,10 @@ class FetchSettings(Section):
 class SimulatorSettings(Section):
     """The simulated archive."""
 
+    added_later: ClassVar[frozenset[str]] = frozenset({"mission"})
+
+    mission: str = "hst"
+    """Mission whose archive is simulated: `hst` or `jwst`; `archive.collections` must be of the same mission."""
     seed: int = 20240313
     """Seed of the simulated sky and its proposals."""
     num_proposals: int = Field(320, ge=1)

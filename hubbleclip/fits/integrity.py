@@ -1,7 +1,7 @@
-"""Whether a fetched file is whole and of the kind that its name says, by its own structure. No pixel is decoded.
+"""Whether a fetched file is complete and of the kind that its name says, by its structure. No pixel is decoded.
 
-A header's claims are checked by arithmetic before a byte of what they claim is read or unpacked, so that the work is
-bounded by the file's own size, and for a packed file by `MAX_UNPACKED_BYTES` too.
+The sizes that a header claims are checked by arithmetic before the data are read or unpacked, so the work is bounded by
+the file's own size, and for a packed file by `MAX_UNPACKED_BYTES` too.
 """
 
 from __future__ import annotations
@@ -43,29 +43,29 @@ SCAN_END = re.compile(rb"\xff([^\xff\0\xd0-\xd7])")
 SOI, EOI, START_OF_SCAN = 0xD8, 0xD9, 0xDA
 BARE_MARKERS = frozenset({0x01, *range(0xD0, 0xD8)})
 FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-STRANGERS: tuple[tuple[re.Pattern[bytes], Reason, str], ...] = (
+FOREIGN_STARTS: tuple[tuple[re.Pattern[bytes], Reason, str], ...] = (
     (re.compile(rb"\s*<(!doctype html|html)", re.IGNORECASE), "html", "a web page"),
     (re.compile(rb"(\xef\xbb\xbf)?\s*<"), "html", "a web page or XML"),
-    (re.compile(rb"\s*[{\[][\s\"{\[\]}]"), "html", "a JSON answer"),
+    (re.compile(rb"\s*[{\[][\s\"{\[\]}]"), "html", "a JSON response"),
     (re.compile(rb"version https://git-lfs"), "damaged", "a Git LFS pointer"),
     (re.compile(rb"\x1f\x8b"), "damaged", "a gzip file"),
     (re.compile(rb"\xff\xd8\xff"), "damaged", "a JPEG file"),
     (re.compile(FITS_START), "damaged", "a FITS file"),
     (re.compile(rb"[\s -~]+\Z"), "damaged", "a text"),
 )
-"""What comes in a file's place, by how it begins."""
+"""What comes instead of a file, by its first bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class ContentProblem:
-    """What is wrong with a file: a short code, and one line for people."""
+    """The fault of a file: a short code, and one line for people."""
 
     reason: Reason
     words: str
 
 
 class UnsoundError(Exception):
-    """Carries a problem out of the walk that met it."""
+    """Raised within this module; carries the problem."""
 
     def __init__(self, reason: Reason, words: str) -> None:
         super().__init__(words)
@@ -74,7 +74,7 @@ class UnsoundError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Bytes to walk from their beginning. `limit_bytes` is their number, or the most that a packed file may hold."""
+    """Bytes to check from their beginning. `limit_bytes` is their number, or the maximum for a packed file."""
 
     file: BinaryIO
     limit_bytes: int
@@ -82,9 +82,27 @@ class Source:
 
 
 def content_problem(content: Path | bytes, suffix: str, listed_bytes: int | None = None) -> ContentProblem | None:
-    """What is wrong with a fetched file by its own structure and the size that the archive lists; None when nothing is.
+    """Find the fault of a fetched file, whatever it contains.
 
-    `suffix` is one of `paths.SUFFIXES`, since a partial file has none. Never raises for what a file holds.
+    Parameters
+    ----------
+    content
+        The file or its bytes.
+    suffix
+        One of `layout.SUFFIXES`: a partial file has no suffix of its own.
+    listed_bytes
+        Size by the archive's list; None if it has none.
+
+    Returns
+    -------
+    ContentProblem or None
+        The first fault; None for a sound file.
+
+    Raises
+    ------
+    OSError
+        When the file cannot be opened; never for its content.
+
     """
     size = len(content) if isinstance(content, bytes) else content.stat().st_size
     try:
@@ -92,7 +110,7 @@ def content_problem(content: Path | bytes, suffix: str, listed_bytes: int | None
             start = file.read(512)
             check, magic = KINDS.get(suffix.rpartition(".")[2], KINDS["fits"])
             if not start.startswith(magic):
-                _refuse_stranger(start, magic)
+                _reject_foreign(start, magic)
             if listed_bytes not in {None, size}:
                 reason: Reason = "truncated" if size < (listed_bytes or 0) else "damaged"
                 raise UnsoundError(reason, f"{size} bytes came where the archive lists {listed_bytes}")
@@ -103,16 +121,18 @@ def content_problem(content: Path | bytes, suffix: str, listed_bytes: int | None
     return None
 
 
-def _refuse_stranger(start: bytes, magic: bytes) -> NoReturn:
+def _reject_foreign(start: bytes, magic: bytes) -> NoReturn:
+    """Raise the fault of a file that does not begin as its kind does."""
     if magic.startswith(start):
         raise UnsoundError("truncated", "the file is cut in its first bytes" if start else "an empty file came")
-    for pattern, reason, words in STRANGERS:
+    for pattern, reason, words in FOREIGN_STARTS:
         if pattern.match(start):
             raise UnsoundError(reason, f"{words} came instead of the file")
     raise UnsoundError("damaged", "the file does not begin as its kind does")
 
 
 def _check_fits(file: BinaryIO, size: int, is_size_listed: bool) -> None:
+    """Check a plain FITS file."""
     odd = size % BLOCK_BYTES
     if odd:
         raise UnsoundError("truncated", f"the FITS file is cut: {odd} bytes beyond whole blocks of {BLOCK_BYTES}")
@@ -120,7 +140,7 @@ def _check_fits(file: BinaryIO, size: int, is_size_listed: bool) -> None:
 
 
 def _check_gzip(file: BinaryIO, size: int, is_size_listed: bool) -> None:
-    """Unpack to nowhere while the FITS structure inside is walked, which also reads the packed file's own checksum."""
+    """Check the FITS file inside, unpacked piece by piece; reading to the end verifies gzip's own checksum."""
     limit_bytes = max(MAX_UNPACKED_BYTES, MAX_RATIO * size)
     try:
         with gzip.GzipFile(fileobj=file) as unpacked:
@@ -132,11 +152,11 @@ def _check_gzip(file: BinaryIO, size: int, is_size_listed: bool) -> None:
 
 
 def _walk_fits(source: Source, is_size_listed: bool) -> None:
-    """Walk all HDUs to the end of the file, which must be the end of the last one, and verify the sums they carry.
+    """Check all HDUs and their checksums up to the end of the file, which must be the end of the last one.
 
     Fewer extensions than NEXTEND mean a file that was cut between two HDUs, unless its size is the listed one: cutouts
-    and high-level products inherit the NEXTEND of the file they were made of (seen: 55 with none, 3 with 1), and some
-    add extensions to it (seen: 6 with 11), so more are no fault.
+    and high-level products inherit the NEXTEND of the file they were made from (seen: 55 with none, 3 with 1), and some
+    add extensions to it (seen: 6 with 11), so more extensions are no fault.
     """
     position = num_hdus = num_declared = 0
     while header := _read_header(source.file, num_hdus):
@@ -144,7 +164,7 @@ def _walk_fits(source: Source, is_size_listed: bool) -> None:
         num_bytes = -(-_data_bytes(cards, is_primary=num_hdus == 0) // BLOCK_BYTES) * BLOCK_BYTES
         position += len(header) + num_bytes
         if position > source.limit_bytes:
-            _refuse_length(source, position, num_hdus)
+            _reject_length(source, position, num_hdus)
         _check_sums(source, header, cards, num_bytes, num_hdus)
         num_declared = num_declared if num_hdus else _integer(cards, b"NEXTEND", 0)
         num_hdus += 1
@@ -153,7 +173,8 @@ def _walk_fits(source: Source, is_size_listed: bool) -> None:
         raise UnsoundError("truncated", f"the FITS file is cut: it has {have}")
 
 
-def _refuse_length(source: Source, position: int, number: int) -> NoReturn:
+def _reject_length(source: Source, position: int, number: int) -> NoReturn:
+    """Raise the fault of a file that ends before its headers say."""
     if source.is_packed:
         words = f"the gzip file would unpack to {position} bytes, {source.limit_bytes} are allowed"
         raise UnsoundError("damaged", words)
@@ -171,7 +192,7 @@ def _read_header(file: BinaryIO, number: int) -> bytes:
             return b""
         if not blocks and not block.startswith(start):
             if number == 0:
-                _refuse_stranger(block, FITS_START)
+                _reject_foreign(block, FITS_START)
             raise UnsoundError("damaged", f"what follows HDU {number - 1} is no FITS extension")
         if len(block) < BLOCK_BYTES:
             raise UnsoundError("truncated", f"the FITS file is cut in the header of HDU {number}")
@@ -182,7 +203,7 @@ def _read_header(file: BinaryIO, number: int) -> bytes:
 
 
 def _end_of(block: bytes) -> int | None:
-    """Where the END card stands in a block."""
+    """Offset of the END card in a block; None without one."""
     return next((i for i in range(0, BLOCK_BYTES, CARD_BYTES) if block[i : i + 8] == b"END     "), None)
 
 
@@ -194,11 +215,12 @@ def _cards_of(header: bytes) -> Cards:
 
 
 def _value(cards: Cards, keyword: bytes) -> bytes:
-    """A number, a logical value or a string without slash, bare; empty when there is none."""
+    """The bare value of a number, a logical or a string without slash; empty if the keyword is absent."""
     return cards.get(keyword, b"").split(b"/")[0].strip(b" '")
 
 
 def _integer(cards: Cards, keyword: bytes, default: int | None = None) -> int:
+    """A whole number. Raises UnsoundError for another value, and without one unless there is a default."""
     text = _value(cards, keyword)
     if not text and default is not None:
         return default
@@ -224,10 +246,10 @@ def _data_bytes(cards: Cards, *, is_primary: bool) -> int:
 
 
 def _check_sums(source: Source, header: bytes, cards: Cards, num_bytes: int, number: int) -> None:
-    """Verify DATASUM and CHECKSUM if they are there (FITS standard 4.0, 4.4.2.7), and leave the file behind the data.
+    """Verify DATASUM and CHECKSUM where present (FITS standard 4.0, 4.4.2.7), and move the file past the data.
 
-    The sum is the ones'-complement one of appendix J: carries come back in at the low end, so it is the plain sum
-    modulo 2^32 - 1, and over a whole HDU all ones, that is 0.
+    The sum is the ones'-complement sum of appendix J: carries are added at the low end, so it is the plain sum modulo
+    2^32 - 1, and over a whole HDU all ones, which is 0.
     """
     datasum, checksum = _value(cards, b"DATASUM"), _value(cards, b"CHECKSUM")
     if not (datasum or checksum or source.is_packed):
@@ -253,7 +275,7 @@ def _sum_words(file: BinaryIO, num_bytes: int, number: int) -> int:
 
 
 def _check_jpeg(file: BinaryIO, size: int, is_size_listed: bool) -> None:
-    """Walk the segments of a JPEG file (ITU T.81, annex B) from its start to its end marker; zeros may follow."""
+    """Check the segments of a JPEG file (ITU T.81, annex B) from its start to its end marker; zeros may follow."""
     with _mapped(file) as data:
         position, in_scan, seen = 2, False, set[int]()
         for _ in range(MAX_SEGMENTS):
@@ -275,7 +297,7 @@ def _check_jpeg(file: BinaryIO, size: int, is_size_listed: bool) -> None:
         if START_OF_SCAN not in seen or not seen & FRAME_MARKERS:
             raise UnsoundError("damaged", "the JPEG file holds no image")
         if re.compile(rb"[^\0]").search(data, position):
-            raise UnsoundError("damaged", "something follows the end of the JPEG file")
+            raise UnsoundError("damaged", "bytes follow the end of the JPEG file")
 
 
 @contextmanager
@@ -289,7 +311,7 @@ def _mapped(file: BinaryIO) -> Iterator[bytes | mmap.mmap]:
 
 
 def _segment_bytes(data: bytes | mmap.mmap, position: int, marker: int) -> int:
-    """Length of the segment whose length field stands here; what it claims must fit, an image's sides too."""
+    """Length of the segment whose length field is here; it must fit into the file, and an image's sides be possible."""
     length = int.from_bytes(data[position : position + 2], "big")
     if marker < 0xC0 or marker == SOI:
         raise UnsoundError("damaged", f"the JPEG file has a wrong marker before byte {position}")
@@ -309,4 +331,4 @@ KINDS: dict[str, tuple[Callable[[BinaryIO, int, bool], None], bytes]] = {
     "jpg": (_check_jpeg, b"\xff\xd8\xff"),
     "jpeg": (_check_jpeg, b"\xff\xd8\xff"),
 }
-"""The check of a kind, by the last part of the suffix, and how such a file begins."""
+"""Check of a kind and first bytes of such a file, by the last part of the suffix."""

@@ -1,8 +1,4 @@
-"""What a FITS file's header says about its observation, as far as it says anything.
-
-`images/fits.py` is the project's reader of pixels; this one reads keywords alone, since archives and images stand on
-one level and do not import each other.
-"""
+"""Facts about an observation from the header of its FITS file, without its pixels; `images/reader.py` reads those."""
 
 from __future__ import annotations
 
@@ -23,14 +19,12 @@ from hubbleclip.core.errors import ImageError
 from hubbleclip.core.layout import product_suffix
 from hubbleclip.core.text_cleaning import clean_name, clean_number
 from hubbleclip.fits.header_guard import check_header
+from hubbleclip.fits.instruments import camera_of, filter_names, instrument_name, mission_of
+from hubbleclip.missions import MISSIONS
+from hubbleclip.missions.base import HeaderConvention
 
-KEYWORDS = (
-    "TELESCOP", "INSTRUME", "DETECTOR", "CAMERA", "FILTER", "FILTER1", "FILTER2", "FILTNAM1", "FILTNAM2", "TARGNAME",
-    "OBJECT", "PROPOSID", "PR_INV_F", "PR_INV_M", "PR_INV_L", "RA_TARG", "DEC_TARG", "EXPSTART", "DATE-OBS",
-    "EXPTIME", "MTFLAG",
-)  # fmt: skip
+COMMON = ("TELESCOP", "INSTRUME", "EXPSTART", "DATE-OBS")
 NO_TARGET = frozenset({"ANY", "NONE", "N/A", "UNKNOWN", "DARK", "BIAS"})
-NO_FILTER = re.compile(r"CLEAR.*|N/?A|NONE|OPEN|BLANK|\d*\.?\d*", re.IGNORECASE)
 UNREADABLE = (
     OSError,
     ValueError,
@@ -43,17 +37,31 @@ UNREADABLE = (
     fits.VerifyError,
     ImageError,
 )
+"""What astropy and zlib raise on damaged files."""
 MAX_HEADER_HDUS = 2
 GZIP = b"\x1f\x8b"
 MJD_OF_UNIX_EPOCH = 40587.0
-SECONDS_A_DAY = 86400.0
+SECONDS_PER_DAY = 86400.0
 
 Keywords = Mapping[str, Any]
 
 
+def _keywords_of(header: HeaderConvention) -> set[str]:
+    """All keywords of a mission that `read_facts` uses."""
+    filters = (keyword for group in header.filter_keywords for keyword in group)
+    detectors = (keyword for keyword, _ in header.detectors.values())
+    aims = header.aim_keywords[0]
+    single = (header.detector_keyword, header.proposal_keyword, header.moving_keyword)
+    return {*filters, *detectors, *aims, *single, *header.target_keywords, *header.exposure_keywords,
+            *header.pi_keywords} - {""}  # fmt: skip
+
+
+KEYWORDS = frozenset(COMMON).union(*(_keywords_of(mission.header) for mission in MISSIONS.values()))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileFacts:
-    """What is known of one file. `number` is the proposal's, or the file's own name where the header has none."""
+    """Facts about one file. `number` is the proposal's, or the file's own name where the header has none."""
 
     obs_id: str
     kind: str
@@ -72,86 +80,156 @@ class FileFacts:
 
 
 def read_facts(path: Path, folder: Path) -> FileFacts:
-    """Facts of the file at `path`, never raising for what is in it."""
+    """Read the facts about a file; never raises for its content.
+
+    Parameters
+    ----------
+    path
+        The file.
+    folder
+        A folder above it; `obs_id` is the path from there.
+
+    Returns
+    -------
+    FileFacts
+        With None for all that the header does not give.
+
+    """
     keywords = read_keywords(path)
+    header = mission_of(keywords.get).header
     stem = path.name[: len(path.name) - len(product_suffix(path.name))] or path.name
     instrument, filters, target = instrument_of(keywords), filters_of(keywords), target_of(keywords)
-    names = [_text(keywords.get(key)) for key in ("PR_INV_F", "PR_INV_M", "PR_INV_L")]
+    names = [_text(keywords.get(key)) for key in header.pi_keywords]
     kind = re.search(r"_([A-Za-z0-9]{3})$", stem)
+    ra_keyword, dec_keyword = header.aim_keywords[0]
+    exposures = (_number(keywords.get(key), 0, math.inf) for key in header.exposure_keywords)
     return FileFacts(
         obs_id=path.relative_to(folder).as_posix(),
         kind=kind[1].lower() if kind else "fits",
-        mission=_text(keywords.get("TELESCOP")) or "HST",
-        number=clean_number(_text(keywords.get("PROPOSID"))).lstrip("0") or stem,
+        mission=_text(keywords.get("TELESCOP")) or mission_of(keywords.get).telescope,
+        number=clean_number(_text(keywords.get(header.proposal_keyword))).lstrip("0") or stem,
         instrument=instrument,
         filters=filters,
         target=target,
         title=title_of(stem, instrument, filters, target),
         pi=clean_name(" ".join(name for name in names if name)),
-        is_moving=_text(keywords.get("MTFLAG")).upper() in {"T", "TRUE"},
-        ra_deg=_number(keywords.get("RA_TARG"), 0, 360),
-        dec_deg=_number(keywords.get("DEC_TARG"), -90, 90),
+        is_moving=_text(keywords.get(header.moving_keyword)).upper() in header.moving_values,
+        ra_deg=_number(keywords.get(ra_keyword), 0, 360),
+        dec_deg=_number(keywords.get(dec_keyword), -90, 90),
         start_mjd=start_of(keywords),
-        exposure_s=_number(keywords.get("EXPTIME"), 0, math.inf),
+        exposure_s=next((exposure for exposure in exposures if exposure is not None), None),
     )
 
 
 def read_keywords(path: Path) -> dict[str, Any]:
-    """The wanted keywords of the primary header, else of the first extension if that is an image; {} for no FITS.
+    """Read the known keywords of the primary header, and of the first extension if that is an image.
 
-    Never those of a table: its columns may carry the same names.
+    Parameters
+    ----------
+    path
+        The file, plain or gzipped.
+
+    Returns
+    -------
+    dict
+        Values by keyword; those of the primary header take precedence. Empty for a file that is not FITS.
+
     """
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with _plain(path) as file:
+            with _uncompressed(path) as file:
                 check_header(file)
                 hdus = fits.open(file, mode="readonly", memmap=False, lazy_load_hdus=True, ignore_missing_simple=False)
                 for index in range(MAX_HEADER_HDUS):
                     header = hdus[index].header
+                    # Not from tables: their columns may have the same names.
                     if index == 0 or header.get("XTENSION") == "IMAGE":
-                        found = {key: header[key] for key in KEYWORDS if key in header} | found
+                        values = {key: header[key] for key in KEYWORDS if key in header} | values
                     info = hdus[index].fileinfo()
                     check_header(file, info["datLoc"] + info["datSpan"])
     except UNREADABLE:
-        return found
-    return found
+        return values
+    return values
 
 
-def _plain(path: Path) -> IO[bytes]:
-    """The file, read through gzip where it is packed so."""
+def _uncompressed(path: Path) -> IO[bytes]:
+    """Open a file, through gzip where its first bytes say so."""
     with path.open("rb") as file:
         is_gzip = file.read(len(GZIP)) == GZIP
     return cast(IO[bytes], gzip.open(path)) if is_gzip else path.open("rb")
 
 
 def instrument_of(keywords: Keywords) -> str | None:
-    """`WFC3/UVIS`, `NICMOS/NIC2`, `WFPC2`: MAST's way to name instrument and detector."""
-    instrument, detector = _text(keywords.get("INSTRUME")), _text(keywords.get("DETECTOR"))
-    camera = _text(keywords.get("CAMERA"))
-    if instrument == "NICMOS" and camera.isdigit():
-        detector = f"NIC{camera}"
-    if not instrument or "/" in instrument or not detector or detector.isdigit():
-        return instrument or None
-    return f"{instrument}/{detector}"
+    """Name the instrument and detector.
+
+    Parameters
+    ----------
+    keywords
+        As `read_keywords` gives them.
+
+    Returns
+    -------
+    str or None
+        See `instruments.instrument_name`.
+
+    """
+    return instrument_name(lambda keyword: _defined(keywords.get(keyword)))
 
 
 def filters_of(keywords: Keywords) -> tuple[str, ...]:
-    """Names of the filters in the beam: no clear positions, no wheel numbers."""
-    names = (_text(keywords.get(key)) for key in ("FILTER", "FILTER1", "FILTER2", "FILTNAM1", "FILTNAM2"))
-    parts = (part.strip() for name in names for part in name.split(";"))
-    return tuple(dict.fromkeys(part for part in parts if not NO_FILTER.fullmatch(part)))
+    """Name the filters in the beam.
+
+    Parameters
+    ----------
+    keywords
+        As `read_keywords` gives them.
+
+    Returns
+    -------
+    tuple of str
+        See `instruments.filter_names`.
+
+    """
+    return filter_names(lambda keyword: _defined(keywords.get(keyword)), camera_of(instrument_of(keywords)))
 
 
 def target_of(keywords: Keywords) -> str | None:
-    """The target's name, unless it is one of the words for no target."""
-    name = _text(keywords.get("TARGNAME")) or _text(keywords.get("OBJECT"))
+    """Name the target.
+
+    Parameters
+    ----------
+    keywords
+        As `read_keywords` gives them.
+
+    Returns
+    -------
+    str or None
+        The name; None for a word that means no target.
+
+    """
+    names = (_text(keywords.get(key)) for key in mission_of(keywords.get).header.target_keywords)
+    name = next(filter(None, names), "")
     return name if name and name.upper() not in NO_TARGET else None
 
 
 def title_of(stem: str, instrument: str | None, filters: tuple[str, ...], target: str | None) -> str:
-    """`NEPTUNE-MAPS with WFC3/UVIS in F467M`; the file's name in words where the header names no target."""
+    """Compose a title.
+
+    Parameters
+    ----------
+    stem
+        The file's name without suffix, used where there is no target.
+    instrument, filters, target
+        As the header gives them.
+
+    Returns
+    -------
+    str
+        For example `NEPTUNE-MAPS with WFC3/UVIS in F467M`.
+
+    """
     title = target or re.sub(r"[_\s]+", " ", stem)
     if instrument:
         title += f" with {instrument}"
@@ -159,7 +237,19 @@ def title_of(stem: str, instrument: str | None, filters: tuple[str, ...], target
 
 
 def start_of(keywords: Keywords) -> float | None:
-    """Start of the exposure (MJD) from EXPSTART, else from an ISO DATE-OBS; dates of the old form are not read."""
+    """Read the start of the exposure from EXPSTART, else from an ISO DATE-OBS.
+
+    Parameters
+    ----------
+    keywords
+        As `read_keywords` gives them.
+
+    Returns
+    -------
+    float or None
+        MJD; None without either. Dates of the form DD/MM/YY are not read.
+
+    """
     start_mjd = _number(keywords.get("EXPSTART"), 1, math.inf)
     if start_mjd is not None:
         return start_mjd
@@ -167,12 +257,17 @@ def start_of(keywords: Keywords) -> float | None:
         date = datetime.fromisoformat(_text(keywords.get("DATE-OBS")))
     except ValueError:
         return None
-    return date.replace(tzinfo=UTC).timestamp() / SECONDS_A_DAY + MJD_OF_UNIX_EPOCH
+    return date.replace(tzinfo=UTC).timestamp() / SECONDS_PER_DAY + MJD_OF_UNIX_EPOCH
+
+
+def _defined(value: Any) -> Any:
+    """A keyword's value; None for one without value."""
+    return None if isinstance(value, fits.card.Undefined) else value
 
 
 def _text(value: Any) -> str:
-    """A keyword's value as text; undefined values and non-text come out as what they print, nothing as ''."""
-    return "" if value is None or isinstance(value, fits.card.Undefined) else " ".join(str(value).split())
+    """A keyword's value as text on one line; '' for none."""
+    return "" if _defined(value) is None else " ".join(str(value).split())
 
 
 def _number(value: Any, low: float, high: float) -> float | None:

@@ -23,14 +23,14 @@ from numpy.typing import NDArray
 
 from hubbleclip.core.errors import SYSTEM_ERRNOS, ImageError
 from hubbleclip.fits import instruments as cameras
-from hubbleclip.fits.damaged_headers import check_compression, check_start, load_all
 from hubbleclip.fits.hdus import Layer, image_shape, science_layers
-from hubbleclip.fits.header_guard import BLOCK_BYTES
-from hubbleclip.fits.instruments import Camera, Look
+from hubbleclip.fits.header_guard import BLOCK_BYTES, check_compression, check_start, load_all
+from hubbleclip.fits.instruments import Look
 from hubbleclip.fits.pointing import aims_of
 from hubbleclip.images import masks
 from hubbleclip.images.stretch import Stretch
 from hubbleclip.images.wcs import read_wcs
+from hubbleclip.missions import Camera
 
 log = logging.getLogger(__name__)
 
@@ -310,7 +310,7 @@ def _read_image(hdus: pyfits.HDUList, layer: Layer, file: IO[bytes]) -> ScienceI
         valid_yx[blind] = False
     if not camera.counts_photons:  # there a zero is a measurement
         masks.mask_zero_border(data_yx, valid_yx, zeros_yx)
-    exposure = look("EXPTIME")
+    target = look(cameras.mission_of(look).header.target_keywords[0])
     return ScienceImage(
         data_yx=data_yx,
         valid_yx=valid_yx,
@@ -319,8 +319,8 @@ def _read_image(hdus: pyfits.HDUList, layer: Layer, file: IO[bytes]) -> ScienceI
         unit=look("BUNIT") if isinstance(look("BUNIT"), str) else None,
         instrument=instrument,
         filter=cameras.filter_name(look, camera),
-        target=str(look("TARGNAME")) if look("TARGNAME") is not None else None,
-        exposure_s=float(exposure) if isinstance(exposure, (int, float)) else None,
+        target=str(target) if target is not None else None,
+        exposure_s=cameras.exposure_of(look),
         may_have_cosmic_rays=not (_is_combined(look) or camera.counts_photons or camera.reads_ramps),
         aims_deg=aims_of(look),
         gain=cameras.gain_of(look, camera),
@@ -427,4 +427,4 @@ def _mask(hdus: pyfits.HDUList, layer: Layer, camera: Camera, file: IO[bytes], v
     if layer.quality is not None:
         zero = int(hdus[layer.quality].header.get("BZERO", 0))
         for rows, quality in _stored_rows(hdus[layer.quality], layer, file):
-            masks.mask_flagged(quality, zero, camera.bad_dq, valid_yx[rows])
+            masks.mask_flagged(quality, zero, camera.bad_mask, valid_yx[rows])

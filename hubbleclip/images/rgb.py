@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -13,7 +12,6 @@ from PIL import Image
 
 from hubbleclip.config.tiles import TileSettings
 from hubbleclip.core.errors import ImageError, SettingsError
-from hubbleclip.fits.instruments import camera_of
 from hubbleclip.images.masks import repair_pinholes
 from hubbleclip.images.normalize import PreparedImage, assess_tiles, prepare_image
 from hubbleclip.images.reader import ScienceImage
@@ -29,37 +27,7 @@ from hubbleclip.images.tiling import (
 )
 
 VIEW = "colour"
-FILTER = re.compile(r"F[QR]?(\d{3,4})[A-Z]")
-LONG_PASS_NM = {"F200LP": 488.0, "F350LP": 585.0, "F600LP": 744.0, "F785LP": 866.0, "F850LP": 904.0}
-"""Pivot wavelengths of long-pass filters, whose number is their blue edge.
-
-From the instrument handbooks: WFC3 tables 6.2 and 7.2, ACS table 5.1, WFPC2 table 3.1.
-"""
 NUM_PARTS = 3
-
-
-def wavelength_nm(filter_name: str | None, instrument: str | None) -> float | None:
-    """Approximate pivot wavelength of a filter, from its name.
-
-    Parameters
-    ----------
-    filter_name : str or None
-        As F606W (606 nm), or F160W of an infrared camera (1600 nm).
-    instrument : str or None
-        Decides whether the number is in nm or in 10 nm.
-
-    Returns
-    -------
-    wavelength : float or None
-        In nm; None for a name without a number.
-    """
-    match = FILTER.search((filter_name or "").upper())
-    if match is None:
-        return None
-    name, number = match[0], float(match[1])
-    if camera_of(instrument).reads_ramps:
-        return 10 * number if number < 300 else number
-    return LONG_PASS_NM.get(f"{name}P", number)
 
 
 def pick_parts(wavelengths_nm: Mapping[str, float]) -> tuple[str, ...]:

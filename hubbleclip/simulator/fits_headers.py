@@ -115,7 +115,7 @@ def primary_header(
     header["COMMENT"] = NOTICE
     header["HISTORY"] = NOTICE
     header["HISTORY"] = f"seed {exposure.seed}, scene {exposure.target.scene_key}"
-    return _pad_header(header, blocks)
+    return pad_header(header, blocks)
 
 
 def _camera_cards(exposure: Exposure) -> dict[str, object]:
@@ -203,12 +203,24 @@ def extension_header(exposure: Exposure, name: str, version: int, unit: str, wcs
         header["CCDCHIP"] = version if exposure.camera.footprint == "two_chips" else 1
         header["PHOTFLAM"] = exposure.band.photflam
         header["PHOTPLAM"] = exposure.band.wave_nm * 10
-    header.update(_wcs_cards(wcs))
+    header.update(wcs_cards(wcs))
     return header
 
 
-def _wcs_cards(wcs: WCS) -> dict[str, object]:
-    """Make the cards in the order and style of the pipeline (astropy would write PC and CDELT instead of CD)."""
+def wcs_cards(wcs: WCS) -> dict[str, object]:
+    """Make the cards in the order and style of the pipeline (astropy would write PC and CDELT instead of CD).
+
+    Parameters
+    ----------
+    wcs
+        Of the image.
+
+    Returns
+    -------
+    dict[str, object]
+        Value by keyword.
+
+    """
     cd, crpix, crval = wcs.wcs.cd, wcs.wcs.crpix, wcs.wcs.crval
     return {
         "WCSAXES": 2, "CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CUNIT1": "deg", "CUNIT2": "deg",
@@ -218,8 +230,22 @@ def _wcs_cards(wcs: WCS) -> dict[str, object]:
     }  # fmt: skip
 
 
-def _pad_header(header: fits.Header, blocks: int) -> fits.Header:
-    """Add blank cards up to `blocks` blocks, so that a file's size does not depend on its camera's keywords."""
+def pad_header(header: fits.Header, blocks: int) -> fits.Header:
+    """Add blank cards up to `blocks` blocks, so that a file's size does not depend on its camera's keywords.
+
+    Parameters
+    ----------
+    header
+        Changed in place.
+    blocks
+        Length in FITS blocks.
+
+    Returns
+    -------
+    fits.Header
+        The same header.
+
+    """
     # Minus one: the END card.
     while len(header) < blocks * CARDS_PER_BLOCK - 1:
         header.append(end=True)

@@ -47,6 +47,8 @@ class Camera:
     last_cycle: int
     sibling: str
     filters: tuple[Filter, ...]
+    mission: str = "hst"
+    has_pupil: bool = False
 
     def filter(self, name: str) -> Filter:
         """Look up a filter by name.
@@ -131,6 +133,26 @@ F658N 659 2.9 1.04e-16 NII
 F673N 673 4.7 5.80e-17 SII
 """)
 
+NIRCAM_SHORT_BANDS = _bands("""
+F090W 901 194 1.0e-20
+F115W 1154 225 1.0e-20
+F150W 1501 318 1.0e-20
+F200W 1990 461 1.0e-20
+F187N 1874 24 1.0e-20 PAA
+""")
+NIRCAM_LONG_BANDS = _bands("""
+F277W 2786 672 1.0e-20
+F356W 3563 787 1.0e-20
+F444W 4421 1024 1.0e-20
+F335M 3365 347 1.0e-20
+""")
+MIRI_BANDS = _bands("""
+F770W 7639 1950 1.0e-20
+F1000W 9953 1800 1.0e-20
+F1500W 15064 2920 1.0e-20
+F560W 5635 1000 1.0e-20
+""")
+
 CAMERAS: dict[str, Camera] = {
     camera.name: camera
     for camera in (
@@ -154,5 +176,40 @@ CAMERAS: dict[str, Camera] = {
             read_noise_e=5.2, full_well_e=53_000, sky_e_s=0.05, psf_fwhm_px=1.5, footprint="stair",
             fills_with_nan=False, first_cycle=1, last_cycle=16, sibling="WFC3/IR", filters=WFPC2_BANDS,
         ),
+        # JWST: `detector="IR"` means an infrared array read in ramps; `obs_id_letter` is the detector in file names.
+        Camera(
+            name="NIRCAM/SHORT", instrument="NIRCAM", detector="IR", obs_id_letter="nrca1", pixel_scale_arcsec=0.031,
+            gain=2.0,
+            read_noise_e=12.0, full_well_e=105_000, sky_e_s=0.3, psf_fwhm_px=1.6, footprint="one_chip",
+            fills_with_nan=True, first_cycle=1, last_cycle=99, sibling="NIRCAM/LONG", filters=NIRCAM_SHORT_BANDS,
+            mission="jwst", has_pupil=True,
+        ),
+        Camera(
+            name="NIRCAM/LONG", instrument="NIRCAM", detector="IR", obs_id_letter="nrcalong", pixel_scale_arcsec=0.063,
+            gain=1.8, read_noise_e=12.0, full_well_e=83_000, sky_e_s=0.6, psf_fwhm_px=1.5, footprint="one_chip",
+            fills_with_nan=True, first_cycle=1, last_cycle=99, sibling="NIRCAM/SHORT", filters=NIRCAM_LONG_BANDS,
+            mission="jwst", has_pupil=True,
+        ),
+        Camera(
+            name="MIRI", instrument="MIRI", detector="IR", obs_id_letter="mirimage", pixel_scale_arcsec=0.11, gain=4.0,
+            read_noise_e=14.0, full_well_e=190_000, sky_e_s=8.0, psf_fwhm_px=1.3, footprint="one_chip",
+            fills_with_nan=True, first_cycle=1, last_cycle=99, sibling="NIRCAM/LONG", filters=MIRI_BANDS,
+            mission="jwst",
+        ),
     )
 }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """Observing cycles of a mission, a year each: the first that is simulated, its start (MJD), and how many."""
+
+    first_cycle: int
+    first_mjd: float
+    num_cycles: int
+
+
+SCHEDULES = {
+    "hst": Schedule(first_cycle=12, first_mjd=52820.0, num_cycles=20),
+    "jwst": Schedule(first_cycle=1, first_mjd=59774.0, num_cycles=3),
+}

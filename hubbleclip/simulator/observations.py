@@ -11,18 +11,17 @@ from hubbleclip.config.settings import SimulatorSettings
 from hubbleclip.simulator import products, telescope
 from hubbleclip.simulator.fits_headers import BLOCK_BYTES
 from hubbleclip.simulator.frames import Frame, combined_frame, detector_frame
-from hubbleclip.simulator.instruments import CAMERAS, Camera, Filter
+from hubbleclip.simulator.instruments import CAMERAS, SCHEDULES, Camera, Filter
+from hubbleclip.simulator.missions import sim_mission
 from hubbleclip.simulator.object_kinds import CALIBRATION
 from hubbleclip.simulator.plans import ObservingPlan, Target, plan_of, proposal_index, total_proposals
 from hubbleclip.simulator.proposals import ProposalText, write_proposal
 from hubbleclip.simulator.random_draws import python_rng
 
 FIRST_RELEASE_MJD = 60000.0  # 2023-02-25: night 0.
-CYCLE_12_MJD = 52820.0  # Start of HST cycle 12, July 2003.
 # Disjoint ranges, so that numbers never depend on other proposals.
 FIRST_OBSID, OBSIDS_PER_PROPOSAL = 2_100_000_000, 16
 FIRST_HAP_OBSID, HAP_OBSIDS_PER_PROPOSAL = 2_110_000_000, 64
-BASE36_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 SINGLE_EXPOSURE_FRACTION = 0.1
 
 
@@ -91,6 +90,7 @@ class SimObservation:
     files: tuple[tuple[products.FileType, int], ...]
     version: int = 0
     is_hap: bool = False
+    collection: str = "HST"
 
     @property
     def extra_blocks(self) -> int:
@@ -105,7 +105,8 @@ class SimObservation:
         names = [f"{stem}_{file_type.suffix}" for file_type, _ in self.files]
         return tuple(
             SimProduct(
-                file_name=name, uri=f"mast:HST/product/{name}", kind=file_type.kind, description=file_type.description,
+                file_name=name, uri=f"mast:{self.collection}/product/{name}", kind=file_type.kind,
+                description=file_type.description,
                 product_type=file_type.product_type, size_bytes=size_bytes + grown_bytes,
             )
             for name, (file_type, size_bytes) in zip(names, self.files, strict=True)
@@ -227,14 +228,16 @@ def _observation(visit: Visit, filter_index: int) -> SimObservation:
     """Describe the observation of a visit through one filter."""
     settings, plan, camera, visit_index = visit.settings, visit.plan, visit.camera, visit.visit_index
     band = camera.filter(plan.filters[filter_index])
-    file_types = products.file_types(camera, visit.is_single)
-    if settings.previews:
+    mission = sim_mission(settings)
+    file_types = mission.file_types(camera, visit.is_single)
+    if settings.previews and mission.has_hap:
         file_types += products.extra_preview_types(camera, visit.is_single, is_first=filter_index == 0)
     return SimObservation(
-        obs_id=_obs_id(plan, visit_index, filter_index, visit.is_single),
+        obs_id=mission.observation_name(plan, visit_index, filter_index, visit.is_single),
         obsid=FIRST_OBSID + plan.index * OBSIDS_PER_PROPOSAL + _obsid_offset(settings, plan, visit_index, filter_index),
         proposal_number=plan.number,
-        instrument=camera.name, filters=products.mast_filters(camera, band),
+        instrument=mission.instrument_label(camera), filters=mission.mast_filters(camera, band),
+        collection=mission.collection,
         target_name=visit.target.name.upper().replace(" ", "-"),
         target_class=f"SIMULATED;{plan.kind.name.upper()}", kind=plan.kind.name, is_moving=plan.kind.is_moving,
         ra_deg=visit.frame.ra_deg, dec_deg=visit.frame.dec_deg, footprint=visit.footprint,
@@ -270,7 +273,8 @@ def _cached_sizes(
 
 def _has_hap(visit: Visit) -> bool:
     """Decide whether the visit has Hubble Advanced Products, which exist neither for WFPC2 nor for moving targets."""
-    is_eligible = not (visit.is_single or visit.plan.kind.is_moving or visit.camera.instrument == "WFPC2")
+    has_hap = sim_mission(visit.settings).has_hap
+    is_eligible = has_hap and not (visit.is_single or visit.plan.kind.is_moving or visit.camera.instrument == "WFPC2")
     rng = python_rng(visit.settings.seed, "advanced", visit.plan.index, visit.visit_index)
     return is_eligible and rng.random() < visit.settings.hap_share
 
@@ -322,22 +326,13 @@ def _is_single(settings: SimulatorSettings, plan: ObservingPlan, visit_index: in
     return plan.kind is CALIBRATION or python_rng(settings.seed, "single", plan.index, visit_index).random() < fraction
 
 
-def _obs_id(plan: ObservingPlan, visit_index: int, filter_index: int, is_single: bool) -> str:
-    """Name the observation in the form ipppssoot; WFPC2's names are upper case in the archive."""
-    # Three base-36 digits for the program, the rest in the first character of the visit.
-    index_low, index_high = plan.index % 36**3, plan.index // 36**3
-    program_id = "".join(BASE36_DIGITS[index_low // 36**k % 36] for k in (2, 1, 0))
-    letter = CAMERAS[plan.camera].obs_id_letter
-    exposure_suffix = "1q" if is_single else "00"
-    name = f"{letter}{program_id}{BASE36_DIGITS[index_high]}{visit_index + 1}{filter_index + 1}{exposure_suffix}"
-    return name.upper() if letter == "u" else name  # u is WFPC2.
-
-
 def _start_mjd(settings: SimulatorSettings, plan: ObservingPlan, visit_index: int, filter_index: int) -> float:
     """Draw the start time within the year of the proposal's cycle."""
     rng = python_rng(settings.seed, "start", plan.index, visit_index)
     # Filters of a visit follow each other by 0.021 days (30 minutes).
-    return round(CYCLE_12_MJD + 365.25 * (plan.cycle - 12) + rng.uniform(0, 365) + 0.021 * filter_index, 8)
+    schedule = SCHEDULES[settings.mission]
+    cycle_mjd = schedule.first_mjd + 365.25 * (plan.cycle - schedule.first_cycle)
+    return round(cycle_mjd + rng.uniform(0, 365) + 0.021 * filter_index, 8)
 
 
 def _exposure_s(settings: SimulatorSettings, plan: ObservingPlan, band: Filter) -> float:

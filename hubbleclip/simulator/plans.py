@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from hubbleclip.config.settings import SimulatorSettings
 from hubbleclip.core.errors import SettingsError
-from hubbleclip.simulator.instruments import CAMERAS
+from hubbleclip.simulator.instruments import CAMERAS, SCHEDULES
 from hubbleclip.simulator.object_kinds import CALIBRATION, FILTER_PLANS, OBJECT_KINDS, ObjectKind
 from hubbleclip.simulator.random_draws import hash_seed, python_rng
 
@@ -24,8 +24,6 @@ CALIBRATION_FRACTION = 0.03
 SAME_FIELD_FRACTION = 0.13
 CONTINUATION_FRACTION = 0.04
 TWO_TARGETS_FRACTION = 0.12
-FIRST_CYCLE = 12  # With NUM_CYCLES: cycles 12 to 31.
-NUM_CYCLES = 20
 FIELD_PATTERN = re.compile(r"\{(\w+)\}")
 
 
@@ -173,16 +171,17 @@ def _kind_order(seed: int, block: int) -> tuple[str, ...]:
 
 
 def _draw_cycle(settings: SimulatorSettings, index: int) -> int:
-    """Return the HST cycle: the proposals of a night are spread evenly over all cycles."""
+    """Return the cycle: the proposals of a night are spread evenly over all cycles."""
     position = index % settings.num_proposals
-    return FIRST_CYCLE + NUM_CYCLES * position // settings.num_proposals
+    schedule = SCHEDULES[settings.mission]
+    return schedule.first_cycle + schedule.num_cycles * position // settings.num_proposals
 
 
 def _new_plan(settings: SimulatorSettings, index: int, kind: ObjectKind, sibling_of: str = "") -> ObservingPlan:
     """Make a plan as if the proposal had no parent; `sibling_of` is the parent's camera, if it has one."""
     seed, cycle = settings.seed, _draw_cycle(settings, index)
     rng = python_rng(seed, "plan", index)
-    camera = _choose_camera(rng, cycle, sibling_of)
+    camera = _choose_camera(rng, settings.mission, cycle, sibling_of)
     filters = _choose_filters(rng, kind, camera)
     num_targets = 1 + (rng.random() < TWO_TARGETS_FRACTION)
     half_field = CAMERAS[camera].pixel_scale_arcsec * settings.frame_px / 2
@@ -193,9 +192,10 @@ def _new_plan(settings: SimulatorSettings, index: int, kind: ObjectKind, sibling
     )  # fmt: skip
 
 
-def _choose_camera(rng: random.Random, cycle: int, sibling_of: str) -> str:
+def _choose_camera(rng: random.Random, mission: str, cycle: int, sibling_of: str) -> str:
     """Choose a camera that flies in this cycle; for a field observed before, one with a similar field of view."""
-    available = [name for name, camera in CAMERAS.items() if camera.first_cycle <= cycle <= camera.last_cycle]
+    cameras = {name: camera for name, camera in CAMERAS.items() if camera.mission == mission}
+    available = [name for name, camera in cameras.items() if camera.first_cycle <= cycle <= camera.last_cycle]
     choice, is_same_camera = rng.choice(available), rng.random() < 0.6
     if not sibling_of:
         return choice
@@ -205,7 +205,7 @@ def _choose_camera(rng: random.Random, cycle: int, sibling_of: str) -> str:
 
 def _choose_filters(rng: random.Random, kind: ObjectKind, camera: str) -> tuple[str, ...]:
     """Choose two to four filters, in the order of the kind's filter plan."""
-    available = FILTER_PLANS[kind.filters][camera]
+    available = FILTER_PLANS[kind.filters].get(camera) or tuple(band.name for band in CAMERAS[camera].filters)
     count = min(len(available), rng.choices((2, 3, 4), (72, 20, 8))[0])
     chosen = {available[0], *rng.sample(available, count)} if rng.random() < 0.5 else set(rng.sample(available, count))
     return tuple(name for name in available if name in chosen)[:count]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from hubbleclip.simulator.instruments import Camera, Filter
+from hubbleclip.simulator.instruments import CAMERAS, Camera, Filter
+from hubbleclip.simulator.plans import ObservingPlan
 
+BASE36_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 ACS_WHEEL_2 = frozenset({"F435W", "F814W"})  # All other filters of ACS are on wheel 1.
 
 
@@ -124,6 +126,35 @@ def hap_name(proposal_number: str, obs_id: str, camera: Camera, filter_name: str
     # obs_id[4:6] is the visit.
     parts = "hst", int(proposal_number), obs_id[4:6], camera.instrument, camera.detector, filter_name, obs_id[:6]
     return "_".join(map(str, parts)).lower()
+
+
+def observation_name(plan: ObservingPlan, visit_index: int, filter_index: int, is_single: bool) -> str:
+    """Name an observation in the form ipppssoot.
+
+    Parameters
+    ----------
+    plan
+        Of the proposal.
+    visit_index
+        Number of the visit in the proposal, from 0.
+    filter_index
+        Number of the filter in the visit, from 0.
+    is_single
+        Whether the observation is one exposure.
+
+    Returns
+    -------
+    str
+        The name; WFPC2's are upper case in the archive.
+
+    """
+    # Three base-36 digits for the program, the rest in the first character of the visit.
+    index_low, index_high = plan.index % 36**3, plan.index // 36**3
+    program_id = "".join(BASE36_DIGITS[index_low // 36**k % 36] for k in (2, 1, 0))
+    letter = CAMERAS[plan.camera].obs_id_letter
+    exposure_suffix = "1q" if is_single else "00"
+    name = f"{letter}{program_id}{BASE36_DIGITS[index_high]}{visit_index + 1}{filter_index + 1}{exposure_suffix}"
+    return name.upper() if letter == "u" else name  # u is WFPC2.
 
 
 def acs_filter_wheels(band: Filter) -> tuple[str, str]:

@@ -14,32 +14,35 @@ from PIL import Image as PilImage
 
 from hubbleclip.config.settings import SimulatorSettings
 from hubbleclip.simulator import sky
-from hubbleclip.simulator.detector import ExposureDepth, simulate_combined, simulate_single
+from hubbleclip.simulator.detector import HOT, ExposureDepth, simulate_combined, simulate_single
 from hubbleclip.simulator.fits_headers import (
     BLOCK_BYTES,
     EXTENSION_BLOCKS,
     PRIMARY_BLOCKS,
     Exposure,
-    extension_header,
     frame_wcs,
-    primary_header,
 )
 from hubbleclip.simulator.frames import Frame, detector_frame
 from hubbleclip.simulator.instruments import Camera
+from hubbleclip.simulator.jwst import MJY_SR_PER_E_S
+from hubbleclip.simulator.missions import SIM_MISSIONS
 from hubbleclip.simulator.objects.view import Image
 from hubbleclip.simulator.optics import convolve
 from hubbleclip.simulator.random_draws import numpy_rng
 
 __all__ = ["Exposure", "file_size", "render_file"]
 
-COMBINED_KINDS = frozenset({"DRZ", "DRC"})
+# Extensions by kind of file; DQ32 are the 32-bit flags of JWST.
+COMBINED_KINDS = {"DRZ": ("SCI", "WHT", "CTX"), "DRC": ("SCI", "WHT", "CTX"), "I2D": ("SCI", "ERR", "CON", "WHT")}
+SINGLE_KINDS = {"RAW": ("RAW",), "D0M": ("RAW",), "C0M": ("SCI",), "CAL": ("SCI", "ERR", "DQ32")}
+DO_NOT_USE, HOT_PIXEL = 1, 2048  # DQ bits of the JWST pipeline.
 AUXILIARY_BLOCKS = {"SPT": 3, "SHM": 4, "TRL": 3}  # FITS blocks of files without image data.
 PREVIEW_KINDS = frozenset({"JPG", "COLOR"})
 PREVIEW_BYTES = 49_152  # Size of every preview, so that it is known without rendering.
 PREVIEW_PX = 256
 PREVIEW_QUALITIES = (60, 30, 10)
 JPEG_END = b"\xff\xd9"
-DATA_BYTES = {"SCI": 4, "WHT": 4, "CTX": 4, "ERR": 4, "DQ": 2, "RAW": 2}  # Bytes per pixel.
+DATA_BYTES = {"SCI": 4, "WHT": 4, "CTX": 4, "CON": 4, "ERR": 4, "DQ": 2, "DQ32": 4, "RAW": 2}  # Bytes per pixel.
 # EXTNAME, EXTVER, BUNIT, data, and (row, column) of its first pixel in the frame.
 ImagePlane = tuple[str, int, str, npt.NDArray[np.generic], tuple[int, int]]
 
@@ -69,9 +72,9 @@ def file_size(frame_px: int, camera: Camera, combined_yx: tuple[int, int], kind:
     if kind in AUXILIARY_BLOCKS:
         return AUXILIARY_BLOCKS[kind] * BLOCK_BYTES
     if kind in COMBINED_KINDS:
-        planes = [(name, *combined_yx) for name in ("SCI", "WHT", "CTX")]
+        planes = [(name, *combined_yx) for name in COMBINED_KINDS[kind]]
     else:
-        names = {"RAW": ("RAW",), "D0M": ("RAW",), "C0M": ("SCI",)}.get(kind, ("SCI", "ERR", "DQ"))
+        names = SINGLE_KINDS.get(kind, ("SCI", "ERR", "DQ"))
         planes = [
             (name, bottom - top, right - left)
             for top, bottom, left, right in chip_bounds(frame_px, camera)
@@ -137,15 +140,13 @@ def render_file(settings: SimulatorSettings, exposure: Exposure, kind: str, file
     if kind in PREVIEW_KINDS:
         return _render_preview(settings, exposure, file_name, is_colour=kind == "COLOR")
     planes = _PLANES_BY_KIND[kind](settings, exposure) if kind not in AUXILIARY_BLOCKS else iter(())
+    frame, mission = _file_frame(settings, exposure, kind), SIM_MISSIONS[exposure.camera.mission]
     units = [
-        fits.ImageHDU(
-            data,
-            extension_header(exposure, name, version, unit, frame_wcs(_file_frame(settings, exposure, kind), origin)),
-        )
+        fits.ImageHDU(data, mission.extension_header(exposure, name, version, unit, frame_wcs(frame, origin)))
         for name, version, unit, data, origin in planes
     ]
     blocks = AUXILIARY_BLOCKS.get(kind, PRIMARY_BLOCKS) + exposure.extra_blocks
-    primary = fits.PrimaryHDU(header=primary_header(exposure, file_name, len(units), blocks))
+    primary = fits.PrimaryHDU(header=mission.primary_header(exposure, file_name, len(units), blocks))
     buffer = io.BytesIO()
     fits.HDUList([primary, *units]).writeto(buffer, output_verify="ignore")
     return buffer.getvalue()
@@ -215,6 +216,29 @@ def _wfpc2_planes(settings: SimulatorSettings, exposure: Exposure) -> Iterator[I
         yield "SCI", version, "COUNTS", image[top:bottom, left:right], (top, left)
 
 
+def _jwst_combined_planes(settings: SimulatorSettings, exposure: Exposure) -> Iterator[ImagePlane]:
+    """Yield SCI, ERR, CON and WHT of a resampled JWST image."""
+    rng = numpy_rng(exposure.seed, "noise", exposure.noise_key)
+    science, weight, context = simulate_combined(
+        _observed_scene(exposure, exposure.frame), _depth(exposure), exposure.frame, rng
+    )
+    science *= np.float32(MJY_SR_PER_E_S)
+    science[weight == 0] = np.nan
+    error = np.sqrt(np.abs(science)) * np.float32(0.01)
+    unit = "MJy/sr"
+    for name, data, label in (("SCI", science, unit), ("ERR", error, unit), ("CON", context, ""), ("WHT", weight, "")):
+        yield name, 1, label, data, (0, 0)
+
+
+def _jwst_single_planes(settings: SimulatorSettings, exposure: Exposure) -> Iterator[ImagePlane]:
+    """Yield SCI, ERR and DQ of a calibrated JWST exposure."""
+    image, error, flags = _one_exposure(settings, exposure)
+    scale, unit = np.float32(MJY_SR_PER_E_S / exposure.exposure_s), "MJy/sr"
+    quality = np.where(flags & HOT, np.uint32(DO_NOT_USE | HOT_PIXEL), np.uint32(0)).astype(np.uint32)
+    for name, data, label in (("SCI", image * scale, unit), ("ERR", error * scale, unit), ("DQ", quality, "")):
+        yield name, 1, label, data, (0, 0)
+
+
 def _raw_planes(settings: SimulatorSettings, exposure: Exposure) -> Iterator[ImagePlane]:
     """Yield the raw counts of each chip."""
     image, _, _ = _one_exposure(settings, exposure)
@@ -275,6 +299,6 @@ def _stretch_grey(science_yx: npt.NDArray[np.generic]) -> PilImage.Image:
 
 _PLANES_BY_KIND = {
     "DRZ": _combined_planes, "DRC": _combined_planes, "FLT": _single_planes, "FLC": _single_planes,
-    "C0M": _wfpc2_planes,
+    "C0M": _wfpc2_planes, "I2D": _jwst_combined_planes, "CAL": _jwst_single_planes,
     "RAW": _raw_planes, "D0M": _raw_planes,
 }  # fmt: skip

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hubbleclip.archives import open_archive
-from hubbleclip.archives.mast.archive import HstArchive
+from hubbleclip.archives.mast.archive import MastArchive
 from hubbleclip.config.settings import ArchiveSettings, FetchSettings, SimulatorSettings
 from hubbleclip.core.layout import Layout
 from hubbleclip.simulator.server.fault_plan import FaultPlan, FaultRule
@@ -19,10 +19,10 @@ SKY = SimulatorSettings(num_proposals=12, frame_px=96)
 FETCH = FetchSettings(requests_per_s=1000, connections=4, backoff_s=0.01, attempts=4, timeout_s=20)
 
 
-def archive_at(url: str, root: Path, fetch: FetchSettings = FETCH, **settings: object) -> HstArchive:
+def archive_at(url: str, root: Path, fetch: FetchSettings = FETCH, **settings: object) -> MastArchive:
     values = ArchiveSettings.model_validate({"name": "simulated", **simulated_addresses(url), **settings})
     archive = open_archive(values, fetch, Layout(root))
-    assert isinstance(archive, HstArchive)
+    assert isinstance(archive, MastArchive)
     return archive
 
 
@@ -33,16 +33,16 @@ def simulator() -> Iterator[str]:
 
 
 @pytest.fixture
-def archive(simulator: str, tmp_path: Path) -> HstArchive:
+def archive(simulator: str, tmp_path: Path) -> MastArchive:
     return archive_at(simulator, tmp_path)
 
 
 @pytest.fixture
-def faulty(tmp_path: Path) -> Iterator[Callable[..., HstArchive]]:
+def faulty(tmp_path: Path) -> Iterator[Callable[..., MastArchive]]:
     """Make an archive whose server fails by these rules."""
     contexts = []
 
-    def make(*rules: FaultRule) -> HstArchive:
+    def make(*rules: FaultRule) -> MastArchive:
         context = running_simulator(SKY, FaultPlan(rules=rules))
         url = context.__enter__()
         contexts.append(context)

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
-from hubbleclip.archives.mast.archive import HstArchive
+from hubbleclip.archives.mast.archive import MastArchive
 from hubbleclip.core.records import Observation, Product
 from hubbleclip.simulator.server import mast_tables as tables
 
@@ -110,10 +110,10 @@ def send(body: bytes, status: int = 200, **headers: str) -> Callable[[BaseHTTPRe
     return respond
 
 
-def observe(archive: HstArchive) -> list[Observation]:
+def observe(archive: MastArchive) -> list[Observation]:
     return [item for page in archive.query_observations(0) for item in page]
 
 
-def product_of(archive: HstArchive) -> Product:
+def product_of(archive: MastArchive) -> Product:
     (product,), _ = archive.list_products(observe(archive))
     return product

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hubbleclip.archives.http.client import Transport
 from hubbleclip.archives.stsci.ads import AdsClient, ads_url, parse_ads
 from hubbleclip.core.errors import ArchiveError, SettingsError
+from hubbleclip.missions.hst import HST
 from tests.archives.conftest import FETCH
 from tests.archives.recording_server import PreparedResponse, RecordedRequest, serving
 
@@ -45,7 +46,7 @@ def ads() -> Iterator[Callable[..., tuple[AdsClient, str, list[RecordedRequest]]
         context = serving(*responses)
         url, requests = context.__enter__()
         contexts.append(context)
-        return AdsClient(url, Transport(FETCH)), ads_url(url, "15677"), requests
+        return AdsClient(url, Transport(FETCH)), ads_url(url, HST.ads_bibstem, "15677"), requests
 
     yield make
     for context in contexts:
@@ -63,7 +64,7 @@ def test_the_query_names_the_bibcode_and_carries_the_token(ads) -> None:
 
 
 def test_a_short_number_is_padded_with_dots() -> None:
-    assert "hst..prop.6507%3F" in ads_url("https://ads", "6507")
+    assert "hst..prop.6507%3F" in ads_url("https://ads", HST.ads_bibstem, "6507")
     assert parse_ads(response_of(DOC | {"bibcode": "1997hst..prop.6507B"}), "6507").title
 
 

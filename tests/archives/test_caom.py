@@ -16,18 +16,26 @@ from hubbleclip.archives.mast.caom_rows import (
     is_moving_class,
     observation_from_row,
     plain_row,
-    visit_of,
 )
-from hubbleclip.archives.mast.criteria import boxes_around, criteria_of, release_window, separation_deg, wanted_numbers
+from hubbleclip.archives.mast.criteria import (
+    boxes_around,
+    criteria_of,
+    proposal_numbers,
+    release_window,
+    separation_deg,
+)
 from hubbleclip.config.settings import ArchiveSettings, read_settings
 from hubbleclip.core.errors import SettingsError
 from hubbleclip.core.records import Observation
+from hubbleclip.missions.hst import HST
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def observation(**row: object) -> Observation:
-    found = observation_from_row({"obs_id": "ibol02010", "obsid": "2003", "proposal_id": "12675", **row}, "hst", NOW)
+    found = observation_from_row(
+        {"obs_id": "ibol02010", "obsid": "2003", "proposal_id": "12675", **row}, "hst", NOW, HST.products
+    )
     assert found is not None
     return found
 
@@ -44,7 +52,7 @@ def test_each_way_to_say_nothing_becomes_null(nothing: object) -> None:
     assert (found.ra_deg, found.exposure_s, found.target_class, found.footprint) == (None, None, None, None)
     assert (found.is_moving, found.proposal_id, found.calib_level) == (False, "hst:unknown", None)
     assert found.fingerprint == observation(proposal_id=None).fingerprint
-    assert observation_from_row({"obs_id": nothing}, "hst", NOW) is None
+    assert observation_from_row({"obs_id": nothing}, "hst", NOW, HST.products) is None
 
 
 def test_numbers_that_are_none_and_texts_that_are_numbers_are_put_right() -> None:
@@ -86,7 +94,7 @@ def test_the_flag_of_moving_targets_counts_beside_a_footprint() -> None:
     ],
 )  # fmt: skip
 def test_the_visit_is_read_off_the_name(obs_id: str, visit: str | None) -> None:
-    assert visit_of(obs_id) == visit
+    assert HST.products.visit(obs_id) == visit
 
 
 values = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, width=32) | st.text()
@@ -115,7 +123,7 @@ def test_each_wildcard_is_a_question_of_its_own_and_exact_names_share_one() -> N
     settings = ArchiveSettings(
         instruments=("WFC3*", "ACS/WFC", "WFPC2%", "ACS/HRC", "WFC3/IR"), targets=("M51", "NGC*")
     )
-    criteria = criteria_of(settings, ["1", "2"])
+    criteria = criteria_of(settings, HST, ["1", "2"])
     assert [(item["instrument_name"], item["target_name"]) for item in criteria] == [
         (["WFC3*"], ["NGC*"]), (["WFC3*"], ["M51"]), (["WFPC2*"], ["NGC*"]), (["WFPC2*"], ["M51"]),
         (["ACS/WFC", "ACS/HRC"], ["NGC*"]), (["ACS/WFC", "ACS/HRC"], ["M51"]),
@@ -124,11 +132,11 @@ def test_each_wildcard_is_a_question_of_its_own_and_exact_names_share_one() -> N
 
 
 def test_a_pattern_within_another_is_not_asked_for_twice() -> None:
-    assert len(criteria_of(ArchiveSettings(instruments=("ACS*", "ACS/W*", "acs/hrc")))) == 1
+    assert len(criteria_of(ArchiveSettings(instruments=("ACS*", "ACS/W*", "acs/hrc")), HST)) == 1
 
 
 def test_many_proposals_are_asked_for_in_chunks() -> None:
-    criteria = criteria_of(ArchiveSettings(instruments=()), list(map(str, range(450))))
+    criteria = criteria_of(ArchiveSettings(instruments=()), HST, list(map(str, range(450))))
     assert [len(item["proposal_id"]) for item in criteria] == [200, 200, 50]
     assert "instrument_name" not in criteria[0]
 
@@ -138,12 +146,12 @@ def test_the_other_settings_become_criteria() -> None:
         instruments=(), intent="calibration", calib_levels=(3,), min_exposure_s=100, observed_from="2009-05-11",
         observed_to="2010-01-01",
     )  # fmt: skip
-    (criteria,) = criteria_of(settings)
+    (criteria,) = criteria_of(settings, HST)
     assert (criteria["intentType"], criteria["calib_level"], criteria["t_exptime"][0]) == ("calibration", [3], 100)
     start, end = criteria["t_min"]
     assert start == 54962
     assert 55196.999999 < end < 55197
-    (criteria,) = criteria_of(ArchiveSettings(instruments=(), intent="any", calib_levels=()))
+    (criteria,) = criteria_of(ArchiveSettings(instruments=(), intent="any", calib_levels=()), HST)
     assert not {"intentType", "calib_level", "t_exptime", "t_min", "s_ra"} & set(criteria)
 
 
@@ -156,11 +164,11 @@ def test_releases_are_asked_for_to_the_end_of_the_last_day_or_to_now() -> None:
 
 def test_cycles_and_numbers_that_have_nothing_in_common_are_refused() -> None:
     settings = ArchiveSettings(cycles=(20,), proposal_numbers=("1", "2"))
-    assert wanted_numbers(settings, ["2", "3"]) == ("2",)
-    assert wanted_numbers(ArchiveSettings(cycles=(20,)), ["3"]) == ("3",)
-    assert wanted_numbers(ArchiveSettings(proposal_numbers=("1",)), []) == ("1",)
+    assert proposal_numbers(settings, ["2", "3"]) == ("2",)
+    assert proposal_numbers(ArchiveSettings(cycles=(20,)), ["3"]) == ("3",)
+    assert proposal_numbers(ArchiveSettings(proposal_numbers=("1",)), []) == ("1",)
     with pytest.raises(SettingsError, match=r"archive\.cycles"):
-        wanted_numbers(settings, ["3"])
+        proposal_numbers(settings, ["3"])
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hubbleclip.archives.mast.caom_rows import observation_from_row
-from hubbleclip.archives.mast.product_selection import ORDER, candidate_from_row, choose, preview_from_row
+from hubbleclip.archives.mast.product_selection import candidate_from_row, preview_from_row, select_products
 from hubbleclip.config.settings import ArchiveSettings
 from hubbleclip.core.records import Observation, Product
+from hubbleclip.missions.hst import HST
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SETTINGS = ArchiveSettings()
@@ -25,7 +26,7 @@ def observation(obs_id: str = "ibol02010", **row: object) -> Observation:
         "obs_id": obs_id, "obsid": sum(ord(letter) * 31**i for i, letter in enumerate(obs_id)) % 10**9,
         "proposal_id": "12675", "instrument_name": "WFC3/UVIS", "filters": "F606W", "target_name": "M51", **row,
     }  # fmt: skip
-    found = observation_from_row(told, "hst", NOW)
+    found = observation_from_row(told, "hst", NOW, HST.products)
     assert found is not None
     return found
 
@@ -54,14 +55,16 @@ def chosen(
     **taken: frozenset[str],
 ) -> tuple[list[str], dict[str, str]]:
     """File names, and the reason of each observation without one."""
-    products, rejections = choose(observations, rows, settings, {f"hst:{key}": value for key, value in taken.items()})
+    products, rejections = select_products(
+        observations, rows, settings, HST.products, {f"hst:{key}": value for key, value in taken.items()}
+    )
     return sorted(item.file_name for item in products), {item.entity_id: item.reason for item in rejections}
 
 
 def product(
     observations: list[Observation], rows: list[dict[str, Any]], settings: ArchiveSettings = SETTINGS
 ) -> Product:
-    (found,), _ = choose(observations, rows, settings, {})
+    (found,), _ = select_products(observations, rows, settings, HST.products, {})
     return found
 
 
@@ -75,13 +78,13 @@ def product(
     ],
 )
 def test_only_calibrated_science_images_are_candidates(row: dict[str, object]) -> None:
-    assert candidate_from_row(file_of(observation(), "drz")) is not None
-    assert candidate_from_row(file_of(observation(), "drz", **row)) is None
+    assert candidate_from_row(file_of(observation(), "drz"), HST.products) is not None
+    assert candidate_from_row(file_of(observation(), "drz", **row), HST.products) is None
 
 
 def test_a_null_sub_group_is_read_from_the_files_name() -> None:
     found = candidate_from_row(
-        file_of(observation(), "x", productSubGroupDescription=None, productFilename="x_FLC.fits")
+        file_of(observation(), "x", productSubGroupDescription=None, productFilename="x_FLC.fits"), HST.products
     )
     assert found is not None
     assert found.kind == "flc"
@@ -89,7 +92,7 @@ def test_a_null_sub_group_is_read_from_the_files_name() -> None:
 
 @pytest.mark.parametrize("parent", [0, "0", None])
 def test_a_parent_number_of_zero_falls_back_to_the_products_own(parent: object) -> None:
-    found = candidate_from_row(file_of(observation(), "drz", parent_obsid=parent))
+    found = candidate_from_row(file_of(observation(), "drz", parent_obsid=parent), HST.products)
     assert found is not None
     assert found.obsid == observation().obsid
 
@@ -111,10 +114,10 @@ def test_the_version_is_what_the_listing_says_of_it() -> None:
 
 
 def best_first() -> list[tuple[Observation, str]]:
-    """One file of each entry of ORDER in this visit, best first, totals and images of no kind left out."""
+    """One file of each entry of the ranking in this visit, best first, totals and images of no kind left out."""
     advanced, exposure = observation(VISIT), observation(VISIT + "bv")
     owners = {"advanced": advanced, "exposure": exposure, "calibrated": observation()}
-    return [(owners[made_of], kind) for made_of, kind in ORDER if made_of in owners and kind != "jpg"]
+    return [(owners[made_of], kind) for made_of, kind in HST.products.order if made_of in owners and kind != "jpg"]
 
 
 @given(st.sets(st.integers(0, len(best_first()) - 1), min_size=1), st.randoms())
@@ -132,11 +135,13 @@ def test_the_best_file_by_the_written_order_is_taken_whatever_the_order_given(pl
 
 def test_the_reasons_are_stored_in_words() -> None:
     own, advanced = observation(), observation(VISIT)
-    products, rejections = choose([own, advanced], [file_of(own, "drz"), file_of(advanced, "drc")], SETTINGS, {})
+    products, rejections = select_products(
+        [own, advanced], [file_of(own, "drz"), file_of(advanced, "drc")], SETTINGS, HST.products, {}
+    )
     assert products[0].choice == (
         "advanced product of the visit through one filter, corrected for charge transfer: best of 2 (drc, drz)"
     )
-    assert rejections[0].detail == f"{VISIT}_drc.fits stands for its visit, filter and target"
+    assert rejections[0].detail == f"{VISIT}_drc.fits is the file of its visit, filter and target"
 
 
 @pytest.mark.parametrize(
@@ -227,9 +232,9 @@ def test_the_draw_grows_with_the_limit_and_shrinks_to_a_part_of_itself(one: int,
 @given(st.integers(1, 8), st.integers(1, 12))
 def test_taken_files_stay_when_more_observations_come(most: int, num_early: int) -> None:
     observations, rows = visits(12)
-    early, _ = choose(observations[:num_early], rows[:num_early], limited(most), {})
+    early, _ = select_products(observations[:num_early], rows[:num_early], limited(most), HST.products, {})
     taken = {"hst:12675": frozenset(item.obs_id for item in early)}
-    later, rejections = choose(observations, rows, limited(most), taken)
+    later, rejections = select_products(observations, rows, limited(most), HST.products, taken)
     assert {item.uri for item in early} <= {item.uri for item in later}
     assert len(later) == most
     assert {item.reason for item in rejections} <= {"over_limit"}
@@ -265,7 +270,7 @@ PREVIEWS = SETTINGS.model_copy(update={"products": "preview"})
      ("ibol02010", "drz.png"), ("ibol02010", "drz.fits")],
 )  # fmt: skip
 def test_colour_thumbnails_and_other_formats_are_no_previews(owner: str, ending: str) -> None:
-    assert preview_from_row(preview_of(observation(owner), ending)) is None
+    assert preview_from_row(preview_of(observation(owner), ending), HST.products) is None
 
 
 def test_a_preview_stands_for_its_visit_and_filter_by_the_same_order() -> None:

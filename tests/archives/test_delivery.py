@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from hubbleclip.archives.http.content_store import SMALL_BYTES
-from hubbleclip.archives.mast.archive import HstArchive
+from hubbleclip.archives.mast.archive import MastArchive
 from hubbleclip.config.settings import FetchSettings
 from hubbleclip.core.errors import DownloadError
 from hubbleclip.core.io import sha256_bytes
@@ -38,7 +38,7 @@ def preview(name: str = "a_drz.jpg", size_bytes: int | None = None) -> Product:
     )  # fmt: skip
 
 
-def archive_of(script: Script, root: Path) -> HstArchive:
+def archive_of(script: Script, root: Path) -> MastArchive:
     return archive_at(f"http://{script.host}", root, FETCH)
 
 
@@ -86,7 +86,7 @@ def test_a_small_file_that_breaks_off_is_continued(scripted, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("kind", ["truncated", "corrupted", "html"])
-def test_what_a_faulty_server_gives_is_the_file_or_an_error(faulty: Callable[..., HstArchive], kind: str) -> None:
+def test_what_a_faulty_server_gives_is_the_file_or_an_error(faulty: Callable[..., MastArchive], kind: str) -> None:
     archive = faulty(FaultRule(kind=kind, path="/api/v0.1/Download", share=0.4))
     observations = [one for page in archive.query_observations(0) for one in page]
     for product in archive.list_products(observations)[0][:12]:

@@ -15,7 +15,7 @@ import pytest
 from hubbleclip.archives.http.client import Transport
 from hubbleclip.archives.http.content_store import FetchedFile
 from hubbleclip.archives.http.download import REASONS, fetch_file
-from hubbleclip.archives.mast.archive import HstArchive
+from hubbleclip.archives.mast.archive import MastArchive
 from hubbleclip.config.settings import FetchSettings
 from hubbleclip.core.errors import DiskFullError, DownloadError
 from hubbleclip.core.layout import Layout
@@ -142,13 +142,13 @@ def test_no_partial_file_is_left_after_success(scripted, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("kind", ["500", "503", "429", "html", "truncated", "reset"])
 def test_a_download_survives_temporary_faults_of_the_server(faulty, kind: str) -> None:
-    archive: HstArchive = faulty(FaultRule(kind=kind, path="/api/v0.1/Download", times=2))
+    archive: MastArchive = faulty(FaultRule(kind=kind, path="/api/v0.1/Download", times=2))
     product = _first_product(archive)
     assert archive.fetch_product(product).size_bytes == product.size_bytes
 
 
-def test_a_storm_of_faults_changes_no_byte(faulty, archive: HstArchive) -> None:
-    stormy: HstArchive = faulty(
+def test_a_storm_of_faults_changes_no_byte(faulty, archive: MastArchive) -> None:
+    stormy: MastArchive = faulty(
         *(FaultRule(kind=kind, path="/api/v0.1/Download", share=0.15) for kind in ("truncated", "reset", "503", "html"))
     )
     calm, wild = archive.fetch_product(_first_product(archive)), None
@@ -326,6 +326,6 @@ def test_a_killed_download_is_resumed_and_a_second_run_does_not_interfere(script
     assert script.seen[-1]["Range"] == f"bytes={size}-"
 
 
-def _first_product(archive: HstArchive) -> Product:
+def _first_product(archive: MastArchive) -> Product:
     page = next(iter(archive.query_observations(0)))
     return archive.list_products(page[:1])[0][0]

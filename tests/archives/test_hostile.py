@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import pyarrow as pa
 import pytest
 
-from hubbleclip.archives.mast.archive import HstArchive
+from hubbleclip.archives.mast.archive import MastArchive
 from hubbleclip.archives.stsci.parsers import clean_text, parse_abstracts_cat, parse_apt, parse_program_page
 from hubbleclip.core.errors import ArchiveError, DownloadError
 from hubbleclip.core.records import to_row
@@ -44,7 +44,7 @@ def mallory() -> Iterator[Mallory]:
 
 
 @pytest.fixture
-def archive(mallory: Mallory, tmp_path: Path) -> HstArchive:
+def archive(mallory: Mallory, tmp_path: Path) -> MastArchive:
     return archive_at(mallory.url, tmp_path / "root", FETCH.model_copy(update={"attempts": 2}))
 
 
@@ -66,7 +66,7 @@ def store(*records: Any) -> None:
 
 
 @hostile
-def test_a_file_name_from_outside_changes_nothing(mallory: Mallory, archive: HstArchive, text: str) -> None:
+def test_a_file_name_from_outside_changes_nothing(mallory: Mallory, archive: MastArchive, text: str) -> None:
     mallory.product |= {"productFilename": f"{text}_drz.fits"}
     product = archive.fetch_product(product_of(archive))
     store(product)
@@ -75,7 +75,7 @@ def test_a_file_name_from_outside_changes_nothing(mallory: Mallory, archive: Hst
 
 @pytest.mark.parametrize("name", ["", None, ".", "..", ".fits", "drz.fits/", "x.exe"])
 def test_a_file_without_a_usable_name_is_rejected_or_stored_by_its_hash(
-    mallory: Mallory, archive: HstArchive, name: str | None
+    mallory: Mallory, archive: MastArchive, name: str | None
 ) -> None:
     mallory.product |= {"productFilename": name}
     products, rejections = archive.list_products(observe(archive))
@@ -85,7 +85,7 @@ def test_a_file_without_a_usable_name_is_rejected_or_stored_by_its_hash(
 
 @hostile
 def test_a_uri_from_outside_is_requested_unchanged_or_rejected(
-    mallory: Mallory, archive: HstArchive, text: str
+    mallory: Mallory, archive: MastArchive, text: str
 ) -> None:
     mallory.product |= {"dataURI": f"mast:HST/product/{text}/../x_drz.fits?a=b&uri=file:///etc/passwd#c"}
     products, rejections = archive.list_products(observe(archive))
@@ -105,7 +105,7 @@ def test_a_uri_from_outside_is_requested_unchanged_or_rejected(
     ["file:///etc/passwd", "http://169.254.169.254/latest/meta-data", "s3://bucket/key", "ftp://h/x", "//h/x", "x",
      "MAST:x", "mast :x", " mast:x", "local:/etc/passwd", "data:text/plain,x", "javascript:alert(1)"],
 )  # fmt: skip
-def test_a_uri_of_another_scheme_is_refused(mallory: Mallory, archive: HstArchive, uri: str) -> None:
+def test_a_uri_of_another_scheme_is_refused(mallory: Mallory, archive: MastArchive, uri: str) -> None:
     mallory.product |= {"dataURI": uri}
     products, rejections = archive.list_products(observe(archive))
     assert len(products) + len(rejections) == 1
@@ -121,7 +121,7 @@ def test_a_uri_of_another_scheme_is_refused(mallory: Mallory, archive: HstArchiv
 @hostile
 @pytest.mark.parametrize("column", ["obs_id", "proposal_id", "target_name", "obs_title", "instrument_name", "filters"])
 def test_an_observation_of_hostile_texts_is_stored_as_text_or_rejected(
-    mallory: Mallory, archive: HstArchive, column: str, text: str
+    mallory: Mallory, archive: MastArchive, column: str, text: str
 ) -> None:
     mallory.observation |= {column: text}
     if column == "obs_id":
@@ -137,7 +137,7 @@ def test_an_observation_of_hostile_texts_is_stored_as_text_or_rejected(
 
 @hostile
 def test_a_proposal_number_from_outside_reaches_no_other_address(
-    mallory: Mallory, archive: HstArchive, text: str
+    mallory: Mallory, archive: MastArchive, text: str
 ) -> None:
     mallory.observation |= {"proposal_id": text}
     mallory.respond = send(b"", 404)

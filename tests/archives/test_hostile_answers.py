@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hubbleclip.archives.mast.archive import HstArchive
+from hubbleclip.archives.mast.archive import MastArchive
 from hubbleclip.core.errors import DownloadError, HubbleclipError
 from tests.archives.conftest import FETCH, archive_at
 from tests.archives.hostile_server import FITS, Mallory, RecordingServer, product_of, send
@@ -22,7 +22,7 @@ def mallory() -> Iterator[Mallory]:
 
 
 @pytest.fixture
-def archive(mallory: Mallory, tmp_path: Path) -> HstArchive:
+def archive(mallory: Mallory, tmp_path: Path) -> MastArchive:
     return archive_at(mallory.url, tmp_path / "root", FETCH.model_copy(update={"attempts": 2}))
 
 
@@ -40,7 +40,7 @@ def witness() -> Iterator[RecordingServer]:
      "file:///etc/passwd", "ftp://127.0.0.1/x", "http://user@127.0.0.1:{port}/x", "\\\\localhost:{port}\\x", "http://", "http://["],
 )  # fmt: skip
 def test_a_redirect_to_another_host_is_refused_and_never_followed(
-    mallory: Mallory, archive: HstArchive, witness: RecordingServer, location: str
+    mallory: Mallory, archive: MastArchive, witness: RecordingServer, location: str
 ) -> None:
     product = product_of(archive)
     mallory.respond = send(b"", 302, Location=location.format(port=witness.port))
@@ -49,7 +49,7 @@ def test_a_redirect_to_another_host_is_refused_and_never_followed(
     assert witness.requested_paths == []
 
 
-def test_redirects_in_a_circle_end(mallory: Mallory, archive: HstArchive) -> None:
+def test_redirects_in_a_circle_end(mallory: Mallory, archive: MastArchive) -> None:
     product = product_of(archive)
     mallory.respond = send(b"", 302, Location="/again")
     with pytest.raises(DownloadError):
@@ -78,7 +78,7 @@ def pour(num_sent: list[int], **headers: str) -> Callable[[BaseHTTPRequestHandle
 
 @pytest.mark.parametrize("headers", [{"Content_Length": "10000000000"}, {}, {"Content_Length": "1" * 400}])
 def test_a_file_larger_than_was_listed_is_not_fetched(
-    mallory: Mallory, archive: HstArchive, headers: dict[str, str], tmp_path: Path
+    mallory: Mallory, archive: MastArchive, headers: dict[str, str], tmp_path: Path
 ) -> None:
     mallory.product |= {"size": len(FITS)}
     product = product_of(archive)
@@ -97,7 +97,7 @@ def packed_zeros(num_mb: int) -> bytes:
     )
 
 
-def test_a_gzip_bomb_is_refused(mallory: Mallory, archive: HstArchive) -> None:
+def test_a_gzip_bomb_is_refused(mallory: Mallory, archive: MastArchive) -> None:
     mallory.product |= {"productFilename": "ibol02010_drz.fits.gz"}
     product = product_of(archive)
     mallory.respond = send(packed_zeros(60))
@@ -105,7 +105,7 @@ def test_a_gzip_bomb_is_refused(mallory: Mallory, archive: HstArchive) -> None:
         archive.fetch_product(product)
 
 
-def test_a_bomb_by_content_encoding_is_not_unpacked(mallory: Mallory, archive: HstArchive, tmp_path: Path) -> None:
+def test_a_bomb_by_content_encoding_is_not_unpacked(mallory: Mallory, archive: MastArchive, tmp_path: Path) -> None:
     product = product_of(archive)
     mallory.respond = send(packed_zeros(60), Content_Encoding="gzip")
     with pytest.raises(DownloadError):
@@ -119,7 +119,7 @@ def test_a_bomb_by_content_encoding_is_not_unpacked(mallory: Mallory, archive: H
      {"Content_Type": "\xff"}, {"Retry_After": "1e9"}, {"Last_Modified": "yesterday"}, {"Content_Range": "bytes 5-1/9"}],
 )  # fmt: skip
 def test_a_nonsensical_header_ends_in_a_file_or_a_typed_error(
-    mallory: Mallory, archive: HstArchive, headers: dict[str, str]
+    mallory: Mallory, archive: MastArchive, headers: dict[str, str]
 ) -> None:
     product = product_of(archive)
     mallory.respond = send(FITS, **headers)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hubbleclip.archives.mast.archive import HstArchive
+from hubbleclip.archives.mast.archive import MastArchive
 from hubbleclip.config.settings import FetchSettings
 from hubbleclip.core.errors import ArchiveUnreachableError, DownloadError
 from hubbleclip.core.records import Observation
@@ -23,7 +23,7 @@ from tests.archives.conftest import FETCH, SKY, archive_at
 EXPECTED = {item.obs_id: item for proposal in make_proposals(SKY) for item in observations_of(SKY, proposal)}
 
 
-def all_observations(archive: HstArchive, since_mjd: float = 0.0) -> list[Observation]:
+def all_observations(archive: MastArchive, since_mjd: float = 0.0) -> list[Observation]:
     return [observation for page in archive.query_observations(since_mjd) for observation in page]
 
 
@@ -42,7 +42,7 @@ def test_page_size_does_not_change_the_observations(simulator: str, tmp_path: Pa
     assert sorted(small, key=lambda item: item.obs_id) == sorted(large, key=lambda item: item.obs_id)
 
 
-def test_an_observation_keeps_what_the_archive_said(archive: HstArchive) -> None:
+def test_an_observation_keeps_what_the_archive_said(archive: MastArchive) -> None:
     for found in all_observations(archive):
         told = EXPECTED[found.obs_id]
         assert (found.obsid, found.instrument, found.filters) == (told.obsid, told.instrument, told.filters)
@@ -60,7 +60,7 @@ def test_an_observation_keeps_what_the_archive_said(archive: HstArchive) -> None
         assert found.proposal_id == f"simulated:{told.proposal_number}"
 
 
-def test_only_what_was_released_since_is_asked_for(archive: HstArchive) -> None:
+def test_only_what_was_released_since_is_asked_for(archive: MastArchive) -> None:
     released = sorted(item.released_mjd for item in EXPECTED.values())
     since_mjd = released[len(released) // 2]
     found = all_observations(archive, since_mjd)
@@ -77,7 +77,7 @@ def test_ten_thousand_observations_arrive_once_each(tmp_path: Path) -> None:
     assert len(found) == len({item.obs_id for item in found}) == 10_000
 
 
-def test_nothing_new_costs_at_most_one_request_an_instrument(archive: HstArchive) -> None:
+def test_nothing_new_costs_at_most_one_request_an_instrument(archive: MastArchive) -> None:
     asked: list[str] = []
     all_observations(archive)
     archive.transport.session.hooks["response"].append(lambda response, **_: asked.append(response.text))
@@ -115,7 +115,7 @@ def test_instruments_without_and_with_a_wildcard_are_all_asked_for(simulator: st
     assert any(item.instrument == "WFC3/IR" for item in EXPECTED.values())
 
 
-def test_a_new_night_leaves_the_older_observations_as_they_were(archive: HstArchive, tmp_path: Path) -> None:
+def test_a_new_night_leaves_the_older_observations_as_they_were(archive: MastArchive, tmp_path: Path) -> None:
     first = {item.obs_id: replace(item, fetched_at=None) for item in all_observations(archive)}
     with running_simulator(SKY.model_copy(update={"nights": 2})) as url:
         both = {item.obs_id: replace(item, fetched_at=None) for item in all_observations(archive_at(url, tmp_path))}
@@ -132,7 +132,7 @@ def test_two_servers_in_one_process_do_not_mix(simulator: str, tmp_path: Path) -
     assert counts == [len(EXPECTED), fewer, len(EXPECTED)]
 
 
-def test_each_observation_gets_its_best_file_once(archive: HstArchive) -> None:
+def test_each_observation_gets_its_best_file_once(archive: MastArchive) -> None:
     products, rejections = archive.list_products(all_observations(archive))
     assert len({product.uri for product in products}) == len(products) == len(EXPECTED)
     assert not rejections
@@ -148,7 +148,7 @@ def test_the_draw_does_not_depend_on_the_order_asked(simulator: str, tmp_path: P
     assert archive.list_products(observations)[0] == archive.list_products(observations[::-1])[0]
 
 
-def test_observations_without_a_usable_file_are_rejected_with_the_reason(archive: HstArchive) -> None:
+def test_observations_without_a_usable_file_are_rejected_with_the_reason(archive: MastArchive) -> None:
     some = all_observations(archive)[:5]
     odd = [
         replace(some[0], proposal_id="simulated:unknown"),
@@ -162,7 +162,7 @@ def test_observations_without_a_usable_file_are_rejected_with_the_reason(archive
     assert all(item.stage == "products" and item.settings_digest == archive.settings.digest() for item in rejections)
 
 
-def test_a_file_over_the_limit_of_size_is_rejected(archive: HstArchive) -> None:
+def test_a_file_over_the_limit_of_size_is_rejected(archive: MastArchive) -> None:
     archive.settings = archive.settings.model_copy(update={"max_product_mb": 0})
     products, rejections = archive.list_products(all_observations(archive)[:3])
     assert not products
@@ -174,7 +174,7 @@ def test_the_digest_does_not_know_the_servers_address(simulator: str, tmp_path: 
     assert archive_at(simulator, tmp_path).settings.digest() == other.settings.digest()
 
 
-def test_fetched_bytes_are_the_servers_and_stand_under_their_hash(archive: HstArchive) -> None:
+def test_fetched_bytes_are_the_servers_and_stand_under_their_hash(archive: MastArchive) -> None:
     products, _ = archive.list_products(all_observations(archive)[:6])
     for product in map(archive.fetch_product, products):
         data = archive.layout.absolute(product.path or "").read_bytes()
@@ -184,13 +184,13 @@ def test_fetched_bytes_are_the_servers_and_stand_under_their_hash(archive: HstAr
 
 
 @pytest.mark.parametrize("uri", ["mast:HST/product/none_drz.fits", "https://example.org/x.fits"])
-def test_a_file_that_cannot_be_had_is_a_download_error(archive: HstArchive, uri: str) -> None:
+def test_a_file_that_cannot_be_had_is_a_download_error(archive: MastArchive, uri: str) -> None:
     products, _ = archive.list_products(all_observations(archive)[:2])
     with pytest.raises(DownloadError, match=re.escape(uri)):
         archive.fetch_product(replace(products[0], uri=uri))
 
 
-def test_every_simulated_proposal_arrives_whole(archive: HstArchive) -> None:
+def test_every_simulated_proposal_arrives_whole(archive: MastArchive) -> None:
     told = {proposal.number: proposal for proposal in make_proposals(SKY)}
     proposals, rejections = archive.fetch_proposals(list(told))
     assert not rejections
@@ -201,13 +201,13 @@ def test_every_simulated_proposal_arrives_whole(archive: HstArchive) -> None:
         assert found.proposal_type == told[found.number].proposal_type
 
 
-def test_a_proposal_that_no_source_has_is_rejected(archive: HstArchive) -> None:
+def test_a_proposal_that_no_source_has_is_rejected(archive: MastArchive) -> None:
     proposals, rejections = archive.fetch_proposals(["999999"])
     assert not proposals
     assert (rejections[0].entity_id, rejections[0].reason) == ("simulated:999999", "not_found")
 
 
-def test_the_landed_bulk_list_is_read_before_the_network(archive: HstArchive, tmp_path: Path) -> None:
+def test_the_landed_bulk_list_is_read_before_the_network(archive: MastArchive, tmp_path: Path) -> None:
     numbers = [item.number for item in archive.fetch_proposals([p.number for p in make_proposals(SKY)])[0]]
     is_in_bulk_list = [item.number for item in archive.fetch_proposals(numbers)[0] if item.source == "abstracts.cat"]
     offline = archive_at("http://127.0.0.1:1", tmp_path)
@@ -233,7 +233,7 @@ STRUCK = (
 )  # fmt: skip
 
 
-def test_passing_faults_of_every_kind_lose_nothing(archive: HstArchive, tmp_path: Path) -> None:
+def test_passing_faults_of_every_kind_lose_nothing(archive: MastArchive, tmp_path: Path) -> None:
     """One try asks for the columns, then for the rows, and each may be struck twice: the fifth gets through."""
     patient = FETCH.model_copy(update={"attempts": 5})
     observations = sorted(all_observations(archive), key=lambda item: item.obs_id)

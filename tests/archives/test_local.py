@@ -182,7 +182,7 @@ def test_a_proposals_file_that_is_not_json_names_the_line(tmp_path: Path) -> Non
 
 
 def test_an_unknown_archive_lists_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="hst, local, simulated"):
+    with pytest.raises(SettingsError, match="hst, jwst, local, simulated"):
         open_archive(ArchiveSettings(name="nasa"), FetchSettings(), Layout(tmp_path))
 
 

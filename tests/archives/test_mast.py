@@ -13,7 +13,7 @@ from urllib.parse import parse_qs
 import pytest
 
 from hubbleclip.archives.http.client import DamagedError, Transport
-from hubbleclip.archives.mast.client import MastClient, read_answer
+from hubbleclip.archives.mast.client import MastClient, read_result
 from hubbleclip.config.settings import FetchSettings
 from hubbleclip.core.errors import (
     ArchiveBusyError,
@@ -186,6 +186,6 @@ def test_product_lists_that_never_agree_are_an_error(server: Server, mast: MastC
 @pytest.mark.parametrize(("page", "num_rows"), [(1, 10), (2, 10), (3, 4), (4, 0)])
 def test_each_page_has_the_rows_that_fall_to_it(page: int, num_rows: int) -> None:
     rows = [{"obsid": i} for i in range(num_rows)]
-    assert read_answer([table(rows, 24)], ("obsid",), page=page, pagesize=10).total == 24
+    assert read_result([table(rows, 24)], ("obsid",), page=page, pagesize=10).total == 24
     with pytest.raises(DamagedError):
-        read_answer([table([*rows, {"obsid": 99}], 24)], ("obsid",), page=page, pagesize=10)
+        read_result([table([*rows, {"obsid": 99}], 24)], ("obsid",), page=page, pagesize=10)

@@ -15,6 +15,7 @@ from hubbleclip.archives.stsci.client import ProposalSource
 from hubbleclip.config.settings import ArchiveSettings
 from hubbleclip.core.errors import ArchiveError, SettingsError
 from hubbleclip.core.layout import Layout
+from hubbleclip.missions.hst import HST
 from tests.archives.conftest import FETCH
 from tests.archives.recording_server import PreparedResponse, serving
 
@@ -56,7 +57,7 @@ PAGES = {
 
 def source_at(url: str, root: Path, **settings: object) -> ProposalSource:
     values = {"proposals_url": f"{url}/list.html", "programs_url": url, "ads_url": url, **settings}
-    return ProposalSource(ArchiveSettings.model_validate(values), Transport(FETCH), Layout(root))
+    return ProposalSource(ArchiveSettings.model_validate(values), Transport(FETCH), Layout(root), HST)
 
 
 def test_proposals_that_the_bulk_list_has_whole_need_no_request_of_their_own(tmp_path: Path) -> None:

@@ -10,58 +10,58 @@ from pathlib import Path
 
 import pytest
 
-from hubbleclip.archives.mast.archive import HstArchive
-from hubbleclip.archives.mast.raw_answers import RawAnswers
+from hubbleclip.archives.mast.archive import MastArchive
+from hubbleclip.archives.mast.raw_responses import RawResponses
 from hubbleclip.core.errors import ArchiveError
 from hubbleclip.core.layout import Layout
 from tests.archives.conftest import archive_at
 
 
-def files_of(raw: RawAnswers, kind: str) -> list[Path]:
+def files_of(raw: RawResponses, kind: str) -> list[Path]:
     return sorted((raw.layout.raw / kind).iterdir())
 
 
 @pytest.fixture
-def raw(tmp_path: Path) -> RawAnswers:
-    return RawAnswers(Layout(tmp_path))
+def raw(tmp_path: Path) -> RawResponses:
+    return RawResponses(Layout(tmp_path))
 
 
 def age(path: Path, seconds: int) -> None:
     os.utime(path, (seconds, seconds))
 
 
-def test_an_answer_that_comes_again_takes_the_place_of_the_old_one_with_the_same_bytes(raw: RawAnswers) -> None:
+def test_an_answer_that_comes_again_takes_the_place_of_the_old_one_with_the_same_bytes(raw: RawResponses) -> None:
     rows = [{"obsid": 1, "s_ra": 0.1, "title": "half \ud800"}]
-    raw.land("observations", [1], rows)
+    raw.store("observations", [1], rows)
     (path,) = files_of(raw, "observations")
     before = path.read_bytes()
-    raw.land("observations", [1], rows)
+    raw.store("observations", [1], rows)
     assert files_of(raw, "observations") == [path]
     assert path.read_bytes() == before
     assert list(raw.pages()) == [rows]
 
 
 @pytest.mark.parametrize("num_rows", [0, 1, 100, 250])
-def test_an_answer_that_is_packed_in_pieces_has_the_bytes_of_one_packed_whole(raw: RawAnswers, num_rows: int) -> None:
+def test_an_answer_that_is_packed_in_pieces_has_the_bytes_of_one_packed_whole(raw: RawResponses, num_rows: int) -> None:
     rows = [{"obsid": number, "s_ra": 0.1 * number, "title": "half \ud800", "none": None} for number in range(num_rows)]
     obsids = [row["obsid"] for row in rows]
-    raw.land("observations", obsids, rows)
+    raw.store("observations", obsids, rows)
     whole = f"{json.dumps([str(obsid) for obsid in obsids])}\n{json.dumps(rows)}\n"
     assert files_of(raw, "observations")[0].read_bytes() == gzip.compress(whole.encode(), 2, mtime=0)
 
 
-def test_the_youngest_answer_comes_last(raw: RawAnswers) -> None:
+def test_the_youngest_answer_comes_last(raw: RawResponses) -> None:
     for place, obsids in enumerate(([1, 2], [2], [3])):
-        raw.land("observations", obsids, [{"obsid": obsid, "place": place} for obsid in obsids])
+        raw.store("observations", obsids, [{"obsid": obsid, "place": place} for obsid in obsids])
         new = max(files_of(raw, "observations"), key=lambda path: path.stat().st_mtime_ns)
         age(new, 1000 - place)
     assert [page[0]["place"] for page in raw.pages()] == [2, 1, 0]
 
 
-def test_products_are_found_by_number_in_the_youngest_answer_about_it(raw: RawAnswers) -> None:
-    raw.land("products", [1, 2], [{"obsID": 1, "v": "old"}, {"obsID": 2, "v": "old"}, {"obsID": 9, "parent_obsid": 2}])
+def test_products_are_found_by_number_in_the_youngest_answer_about_it(raw: RawResponses) -> None:
+    raw.store("products", [1, 2], [{"obsID": 1, "v": "old"}, {"obsID": 2, "v": "old"}, {"obsID": 9, "parent_obsid": 2}])
     age(files_of(raw, "products")[0], 1)
-    raw.land("products", [1, 3], [{"obsID": 7, "parent_obsid": 1, "v": "new"}])
+    raw.store("products", [1, 3], [{"obsID": 7, "parent_obsid": 1, "v": "new"}])
     assert raw.products([1, 2, 3]) == [
         {"obsID": 7, "parent_obsid": 1, "v": "new"}, {"obsID": 2, "v": "old"}, {"obsID": 9, "parent_obsid": 2}
     ]  # fmt: skip
@@ -69,22 +69,22 @@ def test_products_are_found_by_number_in_the_youngest_answer_about_it(raw: RawAn
         raw.products([4])
 
 
-def test_nothing_landed_is_a_clear_error(raw: RawAnswers) -> None:
+def test_nothing_landed_is_a_clear_error(raw: RawResponses) -> None:
     for question in (lambda: list(raw.pages()), lambda: raw.products([1])):
-        with pytest.raises(ArchiveError, match=r"have landed under .*archive\.from_raw"):
+        with pytest.raises(ArchiveError, match=r"are stored under .*archive\.from_raw"):
             question()
 
 
 @pytest.mark.parametrize("data", [b"", b"no gzip", b"\x1f\x8b\x08\x00cut"])
-def test_a_damaged_file_is_named(raw: RawAnswers, data: bytes) -> None:
-    raw.land("observations", [1], [{"obsid": 1}])
+def test_a_damaged_file_is_named(raw: RawResponses, data: bytes) -> None:
+    raw.store("observations", [1], [{"obsid": 1}])
     (path,) = files_of(raw, "observations")
     path.write_bytes(data)
     with pytest.raises(ArchiveError, match=f"{path.name} is damaged"):
         list(raw.pages())
 
 
-def test_what_comes_from_landed_answers_is_what_came_from_the_network(archive: HstArchive, tmp_path: Path) -> None:
+def test_what_comes_from_landed_answers_is_what_came_from_the_network(archive: MastArchive, tmp_path: Path) -> None:
     observations = [item for page in archive.query_observations(0) for item in page]
     products, rejections = archive.list_products(observations)
     offline = archive_at("http://127.0.0.1:1", tmp_path, from_raw=True)

@@ -23,6 +23,7 @@ from hubbleclip.core.errors import ArchiveUnreachableError, DownloadError
 from hubbleclip.core.io import sha256_bytes
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Product
+from hubbleclip.missions.hst import HST
 
 NAME = "j8pu0y010_drc.fits"
 KEY = f"j8pu/j8pu0y010/{NAME}"
@@ -51,7 +52,9 @@ def product_of(name: str = NAME, size_bytes: int | None = None, uri: str | None 
 
 def source_at(url: str, root: Path, mast_url: str = "http://127.0.0.1:9", **values: object) -> FileSources:
     transport = Transport(settings := fetch_settings(url, sources=["s3"], **values))
-    return FileSources(settings, Layout(root), transport, MastClient(mast_url, transport), 10**7)
+    return FileSources(
+        settings, Layout(root), transport, MastClient(mast_url, transport), bucket=HST.bucket, max_bytes=10**7
+    )
 
 
 def fetch(url: str, root: Path, size_bytes: int | None = None, **values: object) -> Path:
@@ -81,7 +84,7 @@ def test_a_public_object_comes_without_credentials(cloud, tmp_path: Path) -> Non
      ("hst_11613_63_wfc3_ir_total_ib6w63_drz.fits", None), ("../../etc/passwd", None), ("j8pu0y010_drc.fits?x", None)],
 )  # fmt: skip
 def test_the_name_of_an_exposure_tells_its_place(name: str, path: str | None) -> None:
-    assert public_path(name) == path
+    assert public_path(name, HST.bucket) == path
 
 
 @pytest.mark.parametrize("name", ["hst_11613_63_wfc3_ir_total_ib6w63_drz.fits", "j8pu0y0zq_flc.fits"])

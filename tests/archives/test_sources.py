@@ -22,6 +22,7 @@ from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Product
 from hubbleclip.images.encode import decode_png
 from hubbleclip.images.tiling import tile_file
+from hubbleclip.missions.hst import HST
 from hubbleclip.simulator.observations import make_proposals, observations_of, render_product
 from tests.archives.conftest import FETCH, SKY, archive_at
 
@@ -37,7 +38,9 @@ def cloud() -> Iterator[tuple[str, Callable[..., None]]]:
 def sources_of(mast_url: str, s3_url: str, root: Path, *names: str, **values: object) -> FileSources:
     fetch = FETCH.model_copy(update={"sources": names, "s3_endpoint": s3_url, "attempts": 2, **values})
     transport = Transport(fetch)
-    return FileSources(fetch, Layout(root), transport, MastClient(mast_url, transport), max_bytes=10**8)
+    return FileSources(
+        fetch, Layout(root), transport, MastClient(mast_url, transport), bucket=HST.bucket, max_bytes=10**8
+    )
 
 
 def listed(suffix: str) -> list[tuple[Product, bytes]]:
@@ -99,8 +102,8 @@ def test_a_source_that_is_down_is_left_out_with_one_warning(
     with caplog.at_level(logging.WARNING, "hubbleclip"):
         found = [both.fetch(product) for product, _ in files]
     assert [item.source for item in found] == ["mast"] * 3
-    warnings = [record.getMessage() for record in caplog.records if "left out" in record.getMessage()]
-    assert warnings == [f"the source s3 is left out for the rest of this run: {both._down['s3']}"]
+    warnings = [record.getMessage() for record in caplog.records if "skipped" in record.getMessage()]
+    assert warnings == [f"the source s3 is skipped for the rest of this run: {both._down['s3']}"]
 
 
 def test_a_source_that_fails_too_often_is_left_out_and_the_other_goes_on(simulator: str, files, tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -199,3 +202,32 @@ def test_simulated_proposals_come_back_from_each_of_their_forms() -> None:
                     expected.pi,
                 )
         assert (page.title, page.cycle, page.pi) == (expected.title, expected.cycle, expected.pi)
+
+
+def jwst_apt(**changes: str) -> bytes:
+    """A JWST programme's APT file: a zip archive of XML with a namespace."""
+    fields = {"ProposalID": "1234", "Title": "Cold dust", "Abstract": "We observe dust.", "Cycle": "2",
+              "ScientificCategory": "Galaxies"} | changes  # fmt: skip
+    body = "".join(f"<{name}>{value}</{name}>" for name, value in fields.items())
+    person = "<InvestigatorAddress><FirstName>Ada</FirstName><LastName>Byron</LastName></InvestigatorAddress>"
+    xml = (
+        f'<JwstProposal xmlns="http://www.stsci.edu/JWST/APT"><ProposalInformation>{body}<ProposalCategory><GO/>'
+        f"</ProposalCategory><PrincipalInvestigator>{person}</PrincipalInvestigator></ProposalInformation></JwstProposal>"
+    )
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("manifest", "1234.xml")
+        archive.writestr("1234.xml", xml)
+    return packed.getvalue()
+
+
+def test_an_apt_archive_of_jwst_is_read() -> None:
+    text = parse_apt(jwst_apt(), "1234")
+    assert (text.title, text.abstract, text.pi) == ("Cold dust", "We observe dust.", "Ada Byron")
+    assert (text.cycle, text.proposal_type, text.category) == (2, "GO", "Galaxies")
+
+
+@pytest.mark.parametrize("data", [jwst_apt()[:60], b"PK\x03\x04", jwst_apt(ProposalID="99")])
+def test_a_damaged_or_foreign_apt_archive_is_an_archive_error(data: bytes) -> None:
+    with pytest.raises(ArchiveError):
+        parse_apt(data, "1234")

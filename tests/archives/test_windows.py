@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubbleclip.archives.mast.client import Answer, Row
+from hubbleclip.archives.mast.client import ResultPage, Row
 from hubbleclip.archives.mast.date_windows import MIN_DAYS, Query, Window, spans
 from hubbleclip.core.errors import ArchiveTimeoutError, PartialResultError
 
@@ -41,14 +41,14 @@ class Server:
             raise ArchiveTimeoutError("too many to count")
         return len(found) + self.lie
 
-    def ask(self, window: Window, page: int) -> Answer:
+    def ask(self, window: Window, page: int) -> ResultPage:
         self.asked.append((window, page))
         found = self.rows(window)
         if len(found) > self.slow_rows and window.is_divisible:
             raise ArchiveTimeoutError("too many")
         if self.is_shuffling:
             random.Random(len(self.asked)).shuffle(found)
-        return Answer(rows=found[(page - 1) * self.page_size : page * self.page_size], total=len(found))
+        return ResultPage(rows=found[(page - 1) * self.page_size : page * self.page_size], total=len(found))
 
     def query(self) -> Query:
         return Query(self.count, self.ask, self.page_size)
@@ -119,7 +119,7 @@ def test_a_window_that_times_out_is_halved_until_it_is_answered() -> None:
 def test_a_window_that_always_times_out_ends_at_the_least_width() -> None:
     server = Server([50000.0] * 20)
 
-    def never(window: Window, page: int) -> Answer:
+    def never(window: Window, page: int) -> ResultPage:
         server.asked.append((window, page))
         raise ArchiveTimeoutError("slow")
 
@@ -155,7 +155,7 @@ def test_a_window_too_dense_to_halve_is_paged_until_every_row_has_come_once(is_s
 def test_a_dense_window_whose_pages_repeat_for_ever_is_an_error() -> None:
     server = Server([50000.0] * 27)
 
-    def first_page(window: Window, page: int) -> Answer:
+    def first_page(window: Window, page: int) -> ResultPage:
         return server.ask(window, 1)
 
     with pytest.raises(PartialResultError, match="10 of 27"):

@@ -72,7 +72,7 @@ def test_what_is_not_used_is_not_refused() -> None:
 
 
 def test_unknown_profile_lists_the_known() -> None:
-    with pytest.raises(SettingsError, match="demo, hubble, local, pairs, paper"):
+    with pytest.raises(SettingsError, match="demo, hubble, jwst, local, pairs, paper"):
         read_settings("hubbel")
 
 
@@ -91,3 +91,14 @@ def test_digest_changes_with_the_settings_and_with_nothing_else() -> None:
     first = read_settings("demo").tiles
     assert first.digest() == read_settings("demo", {"data": "elsewhere"}).tiles.digest()
     assert first.digest() != read_settings("demo", {"tiles": {"size_px": 256}}).tiles.digest()
+
+
+def test_a_setting_that_was_added_later_changes_a_digest_only_when_it_is_used() -> None:
+    class Older(Section):
+        seed: int = 1
+
+    class Newer(Older):
+        added_later = frozenset({"mission"})
+        mission: str = "hst"
+
+    assert Older().digest() == Newer().digest() != Newer(mission="jwst").digest()

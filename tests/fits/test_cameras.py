@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from synthetic_fits import starry_sky, write_drz
 
-from hubbleclip.fits.instruments import CAMERAS, COUNTER, blind_parts, camera_of, filter_name, gain_of
+from hubbleclip.fits.instruments import CAMERAS, blind_parts, camera_of, filter_name, gain_of
 from hubbleclip.images.reader import read_science_images
+from hubbleclip.missions.base import COUNTER
 
 SATURATED = {"ACS": 256 | 2048, "WFC3/UVIS": 256 | 2048, "WFC3/IR": 256, "WFPC2": 8, "NICMOS": 64, "STIS/CCD": 256}
 
@@ -15,14 +16,14 @@ SATURATED = {"ACS": 256 | 2048, "WFC3/UVIS": 256 | 2048, "WFC3/IR": 256, "WFPC2"
 @pytest.mark.parametrize("name", CAMERAS)
 def test_every_bit_is_one_bit_and_either_bad_or_kept(name):
     camera = CAMERAS[name]
-    assert all(bit & (bit - 1) == 0 and 0 < bit < 1 << 15 for bit in [*camera.bad, *camera.kept])
-    assert not set(camera.bad) & set(camera.kept)
+    assert all(bit & (bit - 1) == 0 and 0 < bit < 1 << 15 for bit in [*camera.bad_flags, *camera.good_flags])
+    assert not set(camera.bad_flags) & set(camera.good_flags)
     assert camera.handbook and camera.unit and camera.filters and camera.extension
 
 
 @pytest.mark.parametrize("name", CAMERAS)
 def test_saturated_pixels_are_kept(name):
-    assert not camera_of(name).bad_dq & next((bits for key, bits in SATURATED.items() if name.startswith(key)), 0)
+    assert not camera_of(name).bad_mask & next((bits for key, bits in SATURATED.items() if name.startswith(key)), 0)
 
 
 @pytest.mark.parametrize("name", [name for name, camera in CAMERAS.items() if camera.raw_yx])

@@ -57,7 +57,7 @@ def test_each_image_is_masked_by_the_quality_of_its_version_and_shape(tmp_path):
 
 def test_a_file_of_more_extensions_than_any_camera_writes_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(selection, "MAX_SCIENCE", 3)
-    with pytest.raises(ImageError, match="too_large: 4 extensions of the sky, more than 3"):
+    with pytest.raises(ImageError, match="too_large: 4 science extensions, more than 3"):
         read_science_images(write_pairs(tmp_path / "a.fits", 4), 10**7)
 
 

@@ -14,12 +14,13 @@ import pytest
 from hubbleclip.archives import open_archive
 from hubbleclip.archives.local import LocalArchive
 from hubbleclip.archives.mast.caom_rows import observation_from_row
-from hubbleclip.archives.mast.client import read_answer
-from hubbleclip.archives.mast.product_selection import candidate_from_row, choose
+from hubbleclip.archives.mast.client import read_result
+from hubbleclip.archives.mast.product_selection import candidate_from_row, select_products
 from hubbleclip.archives.stsci.parsers import clean_text, parse_abstracts_cat, parse_apt
 from hubbleclip.config.settings import ArchiveSettings, FetchSettings, SimulatorSettings
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Observation
+from hubbleclip.missions.hst import HST
 from hubbleclip.simulator.observations import make_proposals, observations_of
 from hubbleclip.simulator.server import mast_tables as tables
 
@@ -33,13 +34,13 @@ def recorded(name: str) -> dict[str, Any]:
 
 
 def rows_of(name: str, *keys: str) -> list[dict[str, Any]]:
-    return read_answer([(DATA / "mast" / name).read_bytes()], keys).rows
+    return read_result([(DATA / "mast" / name).read_bytes()], keys).rows
 
 
 @pytest.fixture(scope="module")
 def real_observations() -> list[Observation]:
     rows = rows_of("caom.json", "obs_id", "obsid", "proposal_id")
-    return [found for found in (observation_from_row(row, "hst", NOW) for row in rows) if found]
+    return [found for found in (observation_from_row(row, "hst", NOW, HST.products) for row in rows) if found]
 
 
 def test_recorded_observations_are_normalised(real_observations: list[Observation]) -> None:
@@ -69,7 +70,7 @@ def test_legacy_products_stand_for_recorded_visits(real_observations: list[Obser
          "productFilename": f"{item.obs_id.lower()}_drz.fits"}
         for item in real_observations
     ]  # fmt: skip
-    products, rejections = choose(real_observations, rows, ArchiveSettings(), {})
+    products, rejections = select_products(real_observations, rows, ArchiveSettings(), HST.products, {})
     assert len(products) == 8
     assert all(
         item.file_name.startswith("hst_") and "_total_" not in item.file_name
@@ -85,10 +86,12 @@ def test_the_recorded_count_is_read() -> None:
 
 def test_the_drizzled_image_is_chosen_of_a_recorded_product_list() -> None:
     rows = rows_of("products.json", "obsID", "dataURI")
-    kinds = [found.kind for found in map(candidate_from_row, rows) if found]
-    observation = observation_from_row({"obs_id": "U9O40504M", "obsid": 2003738726, "proposal_id": "9710"}, "hst", NOW)
+    kinds = [found.kind for found in (candidate_from_row(row, HST.products) for row in rows) if found]
+    observation = observation_from_row(
+        {"obs_id": "U9O40504M", "obsid": 2003738726, "proposal_id": "9710"}, "hst", NOW, HST.products
+    )
     assert observation is not None
-    (product,), rejections = choose([observation], rows, ArchiveSettings(), {})
+    (product,), rejections = select_products([observation], rows, ArchiveSettings(), HST.products, {})
     assert sorted(kinds) == ["c0f", "c0m", "drz"]
     assert (product.uri, product.size_bytes) == ("mast:HST/product/u9o40504m_drz.fits", 27227520)
     assert (product.archive_version, rejections) == ("-, 27227520 bytes", [])

@@ -1,4 +1,4 @@
-"""From MAST's rows (CAOM columns) to our records: everything that MAST says in two ways is said in one from here on."""
+"""From MAST's rows (CAOM columns) to our records: values that MAST writes in several ways come out in one."""
 
 from __future__ import annotations
 
@@ -12,33 +12,51 @@ from typing import Any
 
 from hubbleclip.archives.base import proposal_id_of
 from hubbleclip.core.records import Observation
+from hubbleclip.missions.base import ProductRanking
 
 Row = Mapping[str, Any]
 
 MISSING = -999
-"""MAST writes so what it does not know, where it does not write null."""
-NOT_SAID = frozenset({"_selected_", "distance"})
-"""Columns that tell of the question, not of the observation."""
+"""MAST's number for an unknown value, where it does not write null."""
+QUERY_COLUMNS = frozenset({"_selected_", "distance"})
+"""Columns that describe the query, not the observation."""
 MOVING_CLASS = re.compile(
     r"SOLAR SYSTEM|((MINOR|DWARF) )?PLANET|COMET|ASTEROID|SATELLITE|MOON|KUIPER BELT.*|TRANS-?NEPTUNIAN.*|TNO|KBO"
 )
-ROOTNAME = re.compile(r"[a-z][a-z0-9]{8}")
-"""ipppssoot: instrument, programme, visit, observation, source. https://hst-docs.stsci.edu/hstdhb, section 2.2"""
-ADVANCED = re.compile(
-    r"hst_[0-9]+_(?P<visit>[a-z0-9]{2})_.*?(?:_(?P<root>[a-z][a-z0-9]{3}(?P=visit))(?P<exposure>[a-z0-9]{2,3})?)?"
-)
-"""Hubble Advanced Products end with a rootname of a visit (ipppss) or an exposure; Legacy ones name the visit only."""
 
 
 def plain_row(row: Row) -> dict[str, Any]:
-    """A row without what is null in one of MAST's ways, its numbers and texts as plain Python's."""
+    """Normalise a row.
+
+    Parameters
+    ----------
+    row
+        As MAST gave it.
+
+    Returns
+    -------
+    dict
+        Without columns that hold nothing; numbers and texts are Python's own types.
+
+    """
     plain = ((name, plain_value(value)) for name, value in row.items())
     return {name: value for name, value in plain if value is not None}
 
 
 def plain_value(value: Any) -> Any:
-    """A cell's value, None for each of MAST's ways to say nothing; whole floats as int; text in printable letters
-    alone, since controls and halves of surrogate pairs break terminals and tables.
+    """Normalise one cell.
+
+    Parameters
+    ----------
+    value
+        Of any type, NumPy's included.
+
+    Returns
+    -------
+    Any
+        None for each of MAST's ways to write no value; whole floats as int; text in printable characters only, because
+        control characters and lone surrogates break terminals and tables.
+
     """
     if isinstance(value, str):
         text = value if value.isprintable() else "".join(letter if letter.isprintable() else " " for letter in value)
@@ -53,22 +71,43 @@ def plain_value(value: Any) -> Any:
 
 
 def fingerprint_of(plain: Row) -> str:
-    """32 hex digits over all that a plain row says; the order of its columns does not count."""
-    said = {name: value for name, value in plain.items() if name not in NOT_SAID}
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:32]
+    """Hash a row, so that a change of it is noticed.
+
+    Parameters
+    ----------
+    plain
+        As `plain_row` gives it.
+
+    Returns
+    -------
+    str
+        32 hex digits; the order of the columns does not count.
+
+    """
+    facts = {name: value for name, value in plain.items() if name not in QUERY_COLUMNS}
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def visit_of(obs_id: str) -> str | None:
-    """The visit that a name tells: `ipppss` in lower case; only its last two letters for Legacy names; else None."""
-    name = obs_id.lower()
-    if ROOTNAME.fullmatch(name):
-        return name[:6]
-    match = ADVANCED.fullmatch(name)
-    return (match["root"] or match["visit"]) if match else None
+def observation_from_row(row: Row, archive: str, fetched_at: datetime, ranking: ProductRanking) -> Observation | None:
+    """Make an observation's record.
 
+    Parameters
+    ----------
+    row
+        As MAST gave it.
+    archive
+        First half of the `proposal_id`.
+    fetched_at
+        When the row came (UTC).
+    ranking
+        Parses the visit from the observation's name.
 
-def observation_from_row(row: Row, archive: str, fetched_at: datetime) -> Observation | None:
-    """One observation; None when the row has no name. `proposal_id` is MAST's string under the archive's name."""
+    Returns
+    -------
+    Observation or None
+        None for a row without a name.
+
+    """
     plain = plain_row(row)
     obs_id = _text(plain.get("obs_id"))
     if obs_id is None:
@@ -83,6 +122,7 @@ def observation_from_row(row: Row, archive: str, fetched_at: datetime) -> Observ
         filters=_text(plain.get("filters")),
         target_name=_text(plain.get("target_name")),
         target_class=target_class,
+        # MAST gives moving targets no footprint; old rows lack the flag.
         is_moving=bool(plain.get("mtFlag")) or (not footprint and is_moving_class(target_class)),
         ra_deg=_ra_deg(plain.get("s_ra")),
         dec_deg=_in_range(plain.get("s_dec"), -90, 90),
@@ -93,22 +133,35 @@ def observation_from_row(row: Row, archive: str, fetched_at: datetime) -> Observ
         released_mjd=_float(plain.get("t_obs_release")),
         title=_text(plain.get("obs_title")),
         fetched_at=fetched_at,
-        visit=visit_of(obs_id),
+        visit=ranking.visit(obs_id),
         fingerprint=fingerprint_of(plain),
     )
 
 
 def is_moving_class(target_class: str | None) -> bool:
-    """True when MAST's classification, a list between semicolons, names a body of the solar system."""
+    """Whether a target belongs to the solar system.
+
+    Parameters
+    ----------
+    target_class
+        MAST's classification, a list between semicolons.
+
+    Returns
+    -------
+    bool
+        True if any part names a kind of solar-system object.
+
+    """
     return any(MOVING_CLASS.fullmatch(part.strip().upper()) for part in (target_class or "").split(";"))
 
 
 def _text(value: Any) -> str | None:
+    """A value as text, None as it is."""
     return value if value is None or isinstance(value, str) else str(value)
 
 
 def _float(value: Any) -> float | None:
-    """MAST writes numbers as strings now and then; what is no number is None."""
+    """A finite number, which MAST sometimes writes as a string; None for all else."""
     try:
         number = None if value is None else float(value)
     except (TypeError, ValueError, OverflowError):
@@ -117,17 +170,18 @@ def _float(value: Any) -> float | None:
 
 
 def _int(value: Any) -> int | None:
-    """As `_float`; numbers beyond 64 bits fit no table."""
+    """A whole number of at most 18 digits, so that it fits into 64 bits; None for all else."""
     text = str(value).strip()
     return int(text) if re.fullmatch(r"-?[0-9]{1,18}", text) else None
 
 
 def _in_range(value: Any, low: float, high: float) -> float | None:
+    """A number in [low, high]; None for all else."""
     number = _float(value)
     return number if number is not None and low <= number <= high else None
 
 
 def _ra_deg(value: Any) -> float | None:
-    """360 is 0, as the contract has it."""
+    """A right ascension in [0, 360) degrees, as the contract requires: 360 becomes 0."""
     number = _in_range(value, 0, 360)
     return None if number is None else number % 360

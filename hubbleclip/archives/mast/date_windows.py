@@ -1,7 +1,7 @@
-"""Asking for many observations by windows of release dates, so that no answer is too large or too slow.
+"""Queries for many observations, split into windows of release dates so that no response is too large or too slow.
 
-Pages of one long answer are queries of their own at MAST, in no promised order: a page can repeat rows of another and
-lack its own. A window that fits into one page has no such trouble.
+MAST runs each page of a long response as a query of its own, in no promised order: a page can repeat rows of another
+and lack its own. A window whose rows fit into one page avoids that.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from hubbleclip.archives.mast.client import Answer, Row
+from hubbleclip.archives.mast.client import ResultPage, Row
 from hubbleclip.core.errors import ArchiveTimeoutError, PartialResultError
 
 MIN_DAYS = 1 / 86400
-"""A window is not halved below one second: what was released in one go is paged."""
+"""A window is not halved below one second: observations that were released together are paged."""
 FULL_SHARE = 0.8
-"""Halves that are expected to fill so much of a page at most are asked for at once; fuller ones are counted first."""
+"""Halves expected to fill at most this share of a page are requested at once; fuller ones are counted first."""
 MAX_ROUNDS = 5
-"""So often the pages of a dense window are gone through until every row has come."""
+"""How many times the pages of a dense window are requested until every row has come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,29 +34,63 @@ class Window:
         return self.high - self.low > MIN_DAYS
 
     def halves(self) -> tuple[Window, Window]:
-        """Two windows that have no date in common and leave none out."""
+        """Split the window in two.
+
+        Returns
+        -------
+        tuple of Window
+            Earlier and later half; they share no date and omit none.
+
+        """
         middle = self.low + (self.high - self.low) / 2
         return Window(self.low, middle), Window(math.nextafter(middle, math.inf), self.high)
 
 
 Count = Callable[[Window], int]
-Ask = Callable[[Window, int], Answer]
-"""One page, from 1, of a window. Each of its rows has an `obsid` of its own."""
+Request = Callable[[Window, int], ResultPage]
+"""One page, counted from 1, of a window. No two of its rows have the same `obsid`."""
 
 
 class Query:
-    """One question over a span of release dates, asked by windows. `ask` gives pages of `page_size` rows."""
+    """One query over a span of release dates, run window by window.
 
-    def __init__(self, count: Count, ask: Ask, page_size: int) -> None:
+    Parameters
+    ----------
+    count
+        Counts the rows of a window.
+    request
+        Gives one page of a window.
+    page_size
+        Rows per page.
+
+    """
+
+    def __init__(self, count: Count, request: Request, page_size: int) -> None:
         self.count = count
-        self.ask = ask
+        self.request = request
         self.page_size = page_size
         self.num_rows = 0
 
     def pages(self, whole: Window, promised: int | None = None) -> Iterator[list[Row]]:
-        """Every row once, a page as soon as it has come, of `promised` rows; where that is None the first answer tells.
+        """Request every row once.
 
-        Raises PartialResultError when the pages do not sum up to the promise, and what `count` and `ask` raise.
+        Parameters
+        ----------
+        whole
+            The span of dates.
+        promised
+            Number of its rows; None if it is not known: then the first response says it.
+
+        Yields
+        ------
+        list of dict
+            Rows, a page at a time as they come.
+
+        Raises
+        ------
+        PartialResultError
+            When the number of rows differs from the promised one. Errors of `count` and `request` pass through.
+
         """
         self.num_rows = 0
         todo: list[tuple[Window, int | None]] = [(whole, promised)]
@@ -68,25 +102,37 @@ class Query:
             if expected == 0:
                 continue
             try:
-                answer = self.ask(window, 1)
+                result = self.request(window, 1)
             except (ArchiveTimeoutError, PartialResultError):
                 if not window.is_divisible:
                     raise
                 todo += [(half, None) for half in reversed(window.halves())]
                 continue
-            promised = answer.total if window == whole and promised is None else promised
-            if answer.total > self.page_size and window.is_divisible:
-                todo.append((window, answer.total))
-            elif answer.total > self.page_size:
-                yield from self._pages_of_dense(window, answer)
-            elif answer.rows:
-                self.num_rows += len(answer.rows)
-                yield answer.rows
+            promised = result.total if window == whole and promised is None else promised
+            if result.total > self.page_size and window.is_divisible:
+                todo.append((window, result.total))
+            elif result.total > self.page_size:
+                yield from self._pages_of_dense(window, result)
+            elif result.rows:
+                self.num_rows += len(result.rows)
+                yield result.rows
         if promised is not None and self.num_rows != promised:
             self._settle(whole, promised)
 
     def num_in(self, window: Window) -> int:
-        """A count; one that takes too long is made of the counts of the halves."""
+        """Count the rows of a window.
+
+        Parameters
+        ----------
+        window
+            Release dates.
+
+        Returns
+        -------
+        int
+            Rows; if the count takes too long, the sum over the halves.
+
+        """
         try:
             return self.count(window)
         except ArchiveTimeoutError:
@@ -95,30 +141,32 @@ class Query:
             return sum(self.num_in(half) for half in window.halves())
 
     def _split(self, window: Window, expected: int) -> list[tuple[Window, int | None]]:
-        """Its halves with what is expected of each, the later one first. One count serves both."""
+        """The halves with the expected rows of each (None if not known), the later one first. One count serves both."""
         left, right = window.halves()
         if expected <= 2 * FULL_SHARE * self.page_size:
             return [(right, None), (left, None)]
         num_left = self.num_in(left)
         return [(right, expected - num_left if num_left <= expected else None), (left, num_left)]
 
-    def _pages_of_dense(self, window: Window, answer: Answer) -> Iterator[list[Row]]:
-        """What cannot be halved, page by page and round by round until as many rows came as there are."""
+    def _pages_of_dense(self, window: Window, result: ResultPage) -> Iterator[list[Row]]:
+        """A window that cannot be halved: its pages are requested round by round until every row has come."""
         seen: set[str] = set()
-        num_pages = math.ceil(answer.total / self.page_size)
+        num_pages = math.ceil(result.total / self.page_size)
         for turn in range(MAX_ROUNDS * num_pages):
-            rows = (answer if turn == 0 else self.ask(window, turn % num_pages + 1)).rows
+            rows = (result if turn == 0 else self.request(window, turn % num_pages + 1)).rows
             new = [row for row in rows if str(row.get("obsid")) not in seen]
             seen.update(str(row.get("obsid")) for row in new)
             if new:
                 self.num_rows += len(new)
                 yield new
-            if len(seen) == answer.total:
+            if len(seen) == result.total:
                 return
-        raise PartialResultError(f"{len(seen)} of {answer.total} observations came from MJD {window.low}: run it again")
+        raise PartialResultError(
+            f"{len(seen)} of {result.total} observations came from MJD {window.low}: run the same command again"
+        )
 
     def _settle(self, whole: Window, promised: int) -> None:
-        """Raise PartialResultError unless the archive itself has changed meanwhile and counts now what came."""
+        """Raise PartialResultError unless the archive has changed meanwhile and now counts the rows that came."""
         now = self.num_in(whole)
         if now != self.num_rows:
             raise PartialResultError(
@@ -126,13 +174,29 @@ class Query:
             )
 
 
-def spans(whole: Window, queries: Sequence[Query], most_rows: int) -> Iterator[tuple[Window, list[int]]]:
-    """Windows in the order of their dates, halved until they hold `most_rows` at most, and the rows of each query."""
+def spans(whole: Window, queries: Sequence[Query], max_rows: int) -> Iterator[tuple[Window, list[int]]]:
+    """Split a window until its parts are small enough.
+
+    Parameters
+    ----------
+    whole
+        The window.
+    queries
+        Queries that all run over it.
+    max_rows
+        Rows of all queries together per part.
+
+    Yields
+    ------
+    tuple of Window and list of int
+        The parts in the order of their dates, and the number of rows of each query.
+
+    """
     todo = [whole]
     while todo:
         window = todo.pop()
         counts = [query.num_in(window) for query in queries]
-        if sum(counts) > most_rows and window.is_divisible:
+        if sum(counts) > max_rows and window.is_divisible:
             todo += reversed(window.halves())
         else:
             yield window, counts

@@ -1,7 +1,7 @@
-"""Which files of a proposal are taken: one for each visit, camera, filter and target, by a written order.
+"""Which files of a proposal are taken: one per visit, camera, filter and target, by the mission's ranking.
 
-Pure functions: from all known observations of whole proposals and the archive's product rows to products, and for each
-observation that gets none the reason.
+Pure functions: from all known observations of whole proposals and the archive's product rows to products, and to a
+reason for each observation that gets none.
 """
 
 from __future__ import annotations
@@ -14,72 +14,52 @@ from dataclasses import dataclass
 from typing import Any
 
 from hubbleclip.archives.base import NO_PROPOSAL, proposal_id_of, reject
-from hubbleclip.archives.mast.caom_rows import ADVANCED, plain_row
+from hubbleclip.archives.mast.caom_rows import plain_row
 from hubbleclip.config.settings import ArchiveSettings
 from hubbleclip.core.records import Observation, Product, Rejection
+from hubbleclip.missions.base import ProductRanking
 
 Row = Mapping[str, Any]
 Key = tuple[str, ...]
-Refusal = tuple[str, str]
+Reason = tuple[str, str]
+"""Reason and detail of a rejection."""
 
-ORDER: dict[tuple[str, str], str] = {
-    ("advanced", "drc"): "advanced product of the visit through one filter, corrected for charge transfer",
-    ("advanced", "drz"): "advanced product of the visit through one filter",
-    ("calibrated", "drc"): "combined image, corrected for charge transfer",
-    ("calibrated", "drz"): "combined image",
-    ("calibrated", "crc"): "exposures with cosmic rays rejected, corrected for charge transfer",
-    ("calibrated", "crj"): "exposures with cosmic rays rejected",
-    ("exposure", "drc"): "one drizzled exposure, corrected for charge transfer",
-    ("exposure", "drz"): "one drizzled exposure",
-    ("calibrated", "flc"): "one exposure, corrected for charge transfer",
-    ("exposure", "flc"): "one exposure, aligned, corrected for charge transfer",
-    ("calibrated", "flt"): "one exposure",
-    ("exposure", "flt"): "one exposure, aligned",
-    ("calibrated", "mos"): "mosaic of exposures (NICMOS)",
-    ("calibrated", "cal"): "one exposure (NICMOS)",
-    ("calibrated", "c0m"): "one exposure (WFPC2)",
-    ("calibrated", "c0f"): "one exposure (WFPC2), older format",
-    ("total", "drc"): "all filters of the visit together, corrected for charge transfer",
-    ("total", "drz"): "all filters of the visit together",
-    ("calibrated", "jpg"): "image of no stated kind",
-}
-"""Best first, by what a file was made of and its kind. What counts is the signal: combined before single exposures."""
-RANKS = {key: rank for rank, key in enumerate(ORDER)}
 PREVIEW = "preview"
 NO_PREVIEW = re.compile(r"colou?r|thumb", re.IGNORECASE)
 """Names of previews in colour, and of those too small to use."""
 SUFFIX = re.compile(r"_([a-z0-9]{3})\.(?:fits?|jpe?g)(?:\.gz)?$")
 BYTES_PER_MB = 1_000_000
+ALL_FILTERS = "TOTAL"
+"""Filter part of the key of an image of all filters together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """One file that may be chosen. `owner` names the exposure or association that it was made of."""
+    """One file that may be chosen. `owner` names the exposure or association that it was made from.
+
+    `rank` is its place in the mission's ranking, 0 the best, and `why` the ranking's words.
+    """
 
     obsid: int | None
     owner: str
     uri: str
     file_name: str
-    made_of: str
     kind: str
+    rank: int
+    why: str
     size_bytes: int | None
     archive_version: str
-
-    @property
-    def rank(self) -> int:
-        """Place in ORDER."""
-        return RANKS[self.made_of, self.kind]
 
 
 @dataclass(slots=True)
 class Group:
-    """The observations of one visit, camera, filter and target, and what stands for them: a file or why none does."""
+    """The observations of one visit, camera, filter and target, and the file chosen for them, or why there is none."""
 
     key: Key
     observations: list[Observation]
     candidates: list[tuple[Candidate, Observation]]
     product: Product | None = None
-    refusal: Refusal = ("no_science_image", "no usable image is listed")
+    rejection: Reason = ("no_science_image", "no usable image is listed")
 
     @property
     def proposal_id(self) -> str:
@@ -88,28 +68,50 @@ class Group:
 
     @property
     def draw(self) -> str:
-        """Place in the draw of the proposal's files, which no other group and no later observation changes."""
+        """Sort key of the draw among the proposal's groups; no other group and no later observation changes it."""
         return hashlib.sha256("\n".join(self.key).encode("utf-8", "replace")).hexdigest()
 
 
-def choose(
+def select_products(
     observations: Sequence[Observation],
     rows: Iterable[Row],
     settings: ArchiveSettings,
+    ranking: ProductRanking,
     taken: Mapping[str, frozenset[str]],
 ) -> tuple[list[Product], list[Rejection]]:
-    """The files to take of these observations' products, and the reason for each observation that gives none."""
-    refusals = {item.obs_id: refusal_of(item) for item in observations}
-    usable = [item for item in observations if refusals[item.obs_id] is None]
-    groups = grouped(usable, candidates_of(rows, settings))
+    """Choose the files to fetch.
+
+    Parameters
+    ----------
+    observations
+        All known observations of whole proposals.
+    rows
+        MAST's product rows of these observations.
+    settings
+        Kind of file (`products`) and limits.
+    ranking
+        The mission's names and preferences.
+    taken
+        By proposal id: the observations that have a file already; they keep their place under
+        `max_products_per_proposal`.
+
+    Returns
+    -------
+    tuple of lists
+        Products, and a rejection for each observation without one.
+
+    """
+    rejected = {item.obs_id: rejection_reason(item, ranking) for item in observations}
+    usable = [item for item in observations if rejected[item.obs_id] is None]
+    groups = group_files(usable, candidates_of(rows, settings, ranking), ranking)
     for group in groups:
         _choose_file(group, settings)
-    _leave_out_totals(groups)
+    _reject_totals(groups)
     for proposal in _by(groups, lambda group: group.proposal_id).values():
         _draw(proposal, taken.get(proposal[0].proposal_id, frozenset()), settings.max_products_per_proposal)
     groups.sort(key=lambda group: (group.proposal_id, group.draw))
-    reasons = {name: refusal for name, refusal in refusals.items() if refusal is not None}
-    reasons |= {item.obs_id: group.refusal for group in groups for item in group.observations}
+    reasons = {name: reason for name, reason in rejected.items() if reason is not None}
+    reasons |= {item.obs_id: group.rejection for group in groups for item in group.observations}
     products = [group.product for group in groups if group.product is not None]
     for product in products:
         reasons.pop(product.obs_id, None)
@@ -121,104 +123,170 @@ def choose(
     return products, rejections
 
 
-def refusal_of(observation: Observation) -> Refusal | None:
-    """Why an observation is left out before its products are asked for: reason and detail."""
+def rejection_reason(observation: Observation, ranking: ProductRanking) -> Reason | None:
+    """Say why an observation is rejected before its products are requested.
+
+    Parameters
+    ----------
+    observation
+        As the archive listed it.
+    ranking
+        The mission's names.
+
+    Returns
+    -------
+    tuple of str, or None
+        Reason and detail; None for a usable observation.
+
+    """
     if observation.proposal_id == proposal_id_of(observation.archive, NO_PROPOSAL):
         return "no_proposal", "the observation names no proposal, so it has no caption"
-    if observation.visit is None and observation.obs_id.lower().startswith("hst_"):
-        return "reprocessed", "a mosaic over visits repeats exposures that stand under their own names"
+    if observation.visit is None and ranking.mosaic.fullmatch(observation.obs_id.lower()):
+        return "reprocessed", "a mosaic over visits repeats exposures that are listed under their own names"
     if observation.obsid is None:
-        return "no_obsid", "the archive gave no number to ask for its products by"
+        return "no_obsid", "the archive gave no number by which to request its products"
     return None
 
 
-def candidates_of(rows: Iterable[Row], settings: ArchiveSettings) -> Iterator[Candidate]:
-    """The rows that hold an image of the kind that the settings want."""
+def candidates_of(rows: Iterable[Row], settings: ArchiveSettings, ranking: ProductRanking) -> Iterator[Candidate]:
+    """Find the rows that hold an image of the wanted kind.
+
+    Parameters
+    ----------
+    rows
+        MAST's product rows.
+    settings
+        Its field `products` is the kind.
+    ranking
+        The mission's names and preferences.
+
+    Yields
+    ------
+    Candidate
+        In the order of the rows.
+
+    """
     read = preview_from_row if settings.products == PREVIEW else candidate_from_row
-    found = (read(row) for row in rows)
-    return (candidate for candidate in found if candidate is not None)
+    candidates = (read(row, ranking) for row in rows)
+    return (candidate for candidate in candidates if candidate is not None)
 
 
-def candidate_from_row(row: Row) -> Candidate | None:
-    """A calibrated science image; None for raw, jitter, weights, tables, previews."""
+def candidate_from_row(row: Row, ranking: ProductRanking) -> Candidate | None:
+    """Read a calibrated science image.
+
+    Parameters
+    ----------
+    row
+        MAST's product row.
+    ranking
+        The mission's names and preferences.
+
+    Returns
+    -------
+    Candidate or None
+        None for raw files, weights, tables, previews and whatever else the ranking does not list.
+
+    """
     if str(row.get("productType")).upper() != "SCIENCE":
         return None
     plain = plain_row(row)
     name = _file_name(plain)
     kind = str(plain.get("productSubGroupDescription") or _suffix(name)).lower()
-    return None if kind == "jpg" else _candidate(plain, name, kind)
+    return None if kind == "jpg" else _candidate(plain, name, ranking.origin(name), kind, ranking)
 
 
-def preview_from_row(row: Row) -> Candidate | None:
-    """A grey JPEG of an image; None for colour, thumbnails and everything else."""
+def preview_from_row(row: Row, ranking: ProductRanking) -> Candidate | None:
+    """Read a grey JPEG of an image.
+
+    Parameters
+    ----------
+    row
+        MAST's product row.
+    ranking
+        The mission's names and preferences.
+
+    Returns
+    -------
+    Candidate or None
+        None for colour, thumbnails and everything else.
+
+    """
     if str(row.get("productType")).upper() != "PREVIEW":
         return None
     plain = plain_row(row)
     name = _file_name(plain)
     if not name.lower().endswith((".jpg", ".jpeg")) or NO_PREVIEW.search(f"{name} {plain.get('description')}"):
         return None
-    kind = _suffix(name)
-    return _candidate(plain, name, kind if (_made_of(name), kind) in RANKS else "jpg")
+    origin, kind = ranking.origin(name), _suffix(name)
+    if (origin, kind) not in ranking.order:
+        origin, kind = ranking.other_origin, "jpg"
+    return _candidate(plain, name, origin, kind, ranking)
 
 
-def _candidate(plain: Row, name: str, kind: str) -> Candidate | None:
-    """`parent_obsid` is 0 in some answers and absent in others; `obsID` then says whose product it is."""
-    made_of = "calibrated" if kind == "jpg" else _made_of(name)
-    if "dataURI" not in plain or (made_of, kind) not in RANKS:
+def _candidate(plain: Row, name: str, origin: str, kind: str, ranking: ProductRanking) -> Candidate | None:
+    """A candidate, if the ranking lists its origin and kind."""
+    if "dataURI" not in plain or (origin, kind) not in ranking.order:
         return None
     size = _number(plain.get("size")) or None
     return Candidate(
+        # `parent_obsid` is 0 in some responses and absent in others; `obsID` then says whose product it is.
         obsid=_number(plain.get("parent_obsid")) or _number(plain.get("obsID")),
         owner=str(plain.get("obs_id", "")).casefold(),
         uri=str(plain["dataURI"]),
         file_name=name,
-        made_of=made_of,
         kind=kind,
+        rank=list(ranking.order).index((origin, kind)),
+        why=ranking.order[origin, kind],
         size_bytes=size,
         archive_version=f"{plain.get('prvversion', '-')}, {'-' if size is None else size} bytes",
     )
 
 
 def _file_name(plain: Row) -> str:
+    """The file's name, from its URI if there is no column for it."""
     return str(plain.get("productFilename") or str(plain.get("dataURI", "")).rpartition("/")[2])
 
 
 def _suffix(file_name: str) -> str:
-    """`drz`, `flt`... at the end of a file's name."""
+    """The kind at the end of a file's name: `drz`, `flt`, `i2d`; '' without one."""
     match = SUFFIX.search(file_name.lower())
     return match[1] if match else ""
 
 
 def _number(value: Any) -> int | None:
+    """A whole number of at most 18 digits; None for all else."""
     text = str(value).strip()
     return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
 
 
-def _made_of(file_name: str) -> str:
-    """What a file was made of, as its name tells: `hst_` begins those of advanced products."""
-    match = ADVANCED.fullmatch(file_name.lower().rpartition("_")[0])
-    if match is None:
-        return "calibrated"
-    if is_total(file_name):
-        return "total"
-    return "exposure" if match["exposure"] else "advanced"
+def group_files(
+    observations: Sequence[Observation], candidates: Iterable[Candidate], ranking: ProductRanking
+) -> list[Group]:
+    """Group observations and their files by visit, camera, filter and target.
 
+    Parameters
+    ----------
+    observations
+        Usable ones.
+    candidates
+        Files; each goes to the observation of its own name, else to the one that it was listed for.
+    ranking
+        The mission's names.
 
-def is_total(name: str) -> bool:
-    """Whether a name of an advanced product, or of its file, stands for all filters of a visit together."""
-    return name.lower().startswith("hst_") and bool({"total", "detection"} & set(name.lower().split("_")))
+    Returns
+    -------
+    list of Group
+        The files of each best first, no file twice. Files of an observation's own name come before those of its
+        members; then the rank counts, then the exposure time.
 
-
-def grouped(observations: Sequence[Observation], candidates: Iterable[Candidate]) -> list[Group]:
-    """Observations of one visit, camera, filter and target together, each group's files best first, no file twice.
-
-    A file goes to the observation of its own name, else to the one that it was listed for. Files of an observation's
-    own name come before those of its members, then counts ORDER, then the exposure.
     """
     by_name = {item.obs_id.casefold(): item for item in observations}
     by_number = {item.obsid: item for item in observations}
-    visits = {(camera_of(item), visit[-2:]): visit for item in observations if (visit := item.visit) and len(visit) > 2}
-    members = _by(observations, lambda item: group_key(item, visits))
+    # Legacy names have two letters of the visit only: the full name comes from another observation of the camera.
+    visits = {
+        (instrument_use(item), visit[-2:]): visit for item in observations if (visit := item.visit) and len(visit) > 2
+    }
+    members = _by(observations, lambda item: group_key(item, visits, ranking))
     groups = {key: Group(key, items, []) for key, items in members.items()}
     files: dict[str, tuple[Candidate, Observation]] = {}
     for candidate in candidates:
@@ -226,46 +294,83 @@ def grouped(observations: Sequence[Observation], candidates: Iterable[Candidate]
         if owner is not None:
             files.setdefault(candidate.uri, (candidate, owner))
     for candidate, owner in files.values():
-        groups[group_key(owner, visits)].candidates.append((candidate, owner))
+        groups[group_key(owner, visits, ranking)].candidates.append((candidate, owner))
     for group in groups.values():
-        group.candidates.sort(key=_goodness)
+        group.candidates.sort(key=_preference)
     return list(groups.values())
 
 
-def camera_of(observation: Observation) -> tuple[str, str]:
-    """A proposal's use of an instrument, of whatever detector."""
+def instrument_use(observation: Observation) -> tuple[str, str]:
+    """Name a proposal's use of an instrument, of whatever detector.
+
+    Parameters
+    ----------
+    observation
+        Of the proposal.
+
+    Returns
+    -------
+    tuple of str
+        Proposal id and instrument.
+
+    """
     return observation.proposal_id, observation.instrument.upper().partition("/")[0]
 
 
-def group_key(observation: Observation, visits: Mapping[tuple[tuple[str, str], str], str]) -> Key:
-    """What one file stands for. `visits` has the full names of a camera's visits by the two letters of Legacy names."""
+def group_key(
+    observation: Observation, visits: Mapping[tuple[tuple[str, str], str], str], ranking: ProductRanking
+) -> Key:
+    """Build the key of a group: one file is chosen per key.
+
+    Parameters
+    ----------
+    observation
+        A member of the group.
+    visits
+        Full names of an instrument's visits by the two letters of Legacy names.
+    ranking
+        The mission's names.
+
+    Returns
+    -------
+    tuple of str
+        Proposal, visit, instrument, filters and target.
+
+    """
     visit = observation.visit or observation.obs_id
     names = re.split(r"[;/,]", (observation.filters or "").upper())
     filters = "+".join(sorted(name for name in names if name and not name.startswith("CLEAR")))
     return (
         observation.proposal_id,
-        visits.get((camera_of(observation), visit), visit),
+        visits.get((instrument_use(observation), visit), visit),
         observation.instrument.upper(),
-        "TOTAL" if is_total(observation.obs_id) else filters,
+        ALL_FILTERS if _is_total(observation.obs_id, ranking) else filters,
         (observation.target_name or "").upper(),
     )
 
 
-def _goodness(found: tuple[Candidate, Observation]) -> tuple[bool, int, float, str]:
-    candidate, owner = found
+def _is_total(obs_id: str, ranking: ProductRanking) -> bool:
+    """Whether an observation is of all filters of a visit together."""
+    parsed = ranking.parse(obs_id)
+    return parsed is not None and parsed[0] == ranking.all_filters_origin
+
+
+def _preference(pair: tuple[Candidate, Observation]) -> tuple[bool, int, float, str]:
+    """Sort key of a group's files, the best first."""
+    candidate, owner = pair
     is_member = candidate.owner != owner.obs_id.casefold()
     return is_member, candidate.rank, -(owner.exposure_s or 0.0), candidate.uri
 
 
 def _choose_file(group: Group, settings: ArchiveSettings) -> None:
-    """Set the group's product, the best of its files that is not too large, or the reason why it has none."""
-    most_bytes = settings.max_product_mb * BYTES_PER_MB
-    fitting = [item for item in group.candidates if (item[0].size_bytes or 0) <= most_bytes]
+    """Set the group's product, the best of its files that is not too large, or the reason for none."""
+    max_bytes = settings.max_product_mb * BYTES_PER_MB
+    fitting = [item for item in group.candidates if (item[0].size_bytes or 0) <= max_bytes]
     if not fitting:
         if group.candidates:
             best = group.candidates[0][0]
-            words = f"{best.file_name} has {best.size_bytes} bytes; see archive.max_product_mb"
-            group.refusal = "too_large", words
+            detail = f"{best.file_name} has {best.size_bytes} bytes; see archive.max_product_mb"
+            group.rejection = "too_large", detail
         return
     best, owner = fitting[0]
     num, too_large = len(group.candidates), len([item for item in group.candidates if item not in fitting])
@@ -277,38 +382,39 @@ def _choose_file(group: Group, settings: ArchiveSettings) -> None:
         file_name=best.file_name,
         kind=PREVIEW if settings.products == PREVIEW else best.kind,
         size_bytes=best.size_bytes,
-        choice=f"{ORDER[best.made_of, best.kind]}: best of {num} ({kinds})"
+        choice=f"{best.why}: best of {num} ({kinds})"
         + (f", {too_large} of them larger than archive.max_product_mb" if too_large else ""),
         archive_version=best.archive_version,
     )
-    group.refusal = "covered", f"{best.file_name} stands for its visit, filter and target"
+    group.rejection = "covered", f"{best.file_name} is the file of its visit, filter and target"
 
 
-def _leave_out_totals(groups: Iterable[Group]) -> None:
+def _reject_totals(groups: Iterable[Group]) -> None:
     """An image of all filters together is taken only where its visit and camera have no other."""
     for visit in _by(groups, lambda group: group.key[:3]).values():
-        others = [group.product.file_name for group in visit if group.product and group.key[3] != "TOTAL"]
+        others = [group.product.file_name for group in visit if group.product and group.key[3] != ALL_FILTERS]
         for group in visit if others else ():
-            if group.key[3] == "TOTAL":
+            if group.key[3] == ALL_FILTERS:
                 group.product = None
-                group.refusal = "covered", f"{min(others)} and others stand for the filters of its visit"
+                group.rejection = "covered", f"{min(others)} and others are the files of the filters of its visit"
 
 
-def _draw(groups: Sequence[Group], taken: frozenset[str], most: int) -> None:
-    """Leave the first `most` groups of a proposal their files: those taken already, then by the draw."""
+def _draw(groups: Sequence[Group], taken: frozenset[str], limit: int) -> None:
+    """Keep the files of the first `limit` groups of a proposal: those taken already, then by the draw."""
     names = {item.obs_id for group in groups for item in group.observations}
 
     def place(group: Group) -> tuple[bool, str]:
         return not any(item.obs_id in taken for item in group.observations), group.draw
 
     chosen = sorted((group for group in groups if group.product), key=place)
-    for group in chosen[max(most - len(taken - names), 0) :]:
+    for group in chosen[max(limit - len(taken - names), 0) :]:
         group.product = None
-        group.refusal = "over_limit", f"the proposal has its {most} files already"
+        group.rejection = "over_limit", f"the proposal has its {limit} files already"
 
 
 def _by(items: Iterable[Any], key: Callable[[Any], Any]) -> dict[Any, list[Any]]:
-    found: dict[Any, list[Any]] = defaultdict(list)
+    """Items by key, in order."""
+    lists: dict[Any, list[Any]] = defaultdict(list)
     for item in items:
-        found[key(item)].append(item)
-    return found
+        lists[key(item)].append(item)
+    return lists

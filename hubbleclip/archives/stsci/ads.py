@@ -1,4 +1,4 @@
-"""NASA ADS as a source of abstracts: it has accepted HST proposals under bibcodes such as `2019hst..prop15677M`.
+"""NASA ADS as a source of abstracts: it has accepted proposals under bibcodes `{year}{bibstem}{number}{initial}`.
 
 The API token comes from the environment and leaves this module only as a header to the host of `archive.ads_url`.
 API: https://ui.adsabs.harvard.edu/help/api/
@@ -24,8 +24,8 @@ LOG = logging.getLogger(__name__)
 TOKEN_VARIABLE = "ADS_API_TOKEN"  # noqa: S105 - the name of a variable, not a token
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 FIELDS = "bibcode,title,author,abstract,pub_raw"
-# "2019hst..prop15677M", "HST Proposal. Cycle 26, ID. #15677"
-NUMBER_IN_BIBCODE = re.compile(r"hst\.\.prop\.*([0-9]+)")
+# a bibcode, and a text such as "HST Proposal. Cycle 26, ID. #15677"
+NUMBER_IN_BIBCODE = re.compile(r"[a-z]+\.+prop\.*([0-9]+)")
 NUMBER_IN_TEXT = re.compile(r"#([0-9]+)")
 CYCLE_IN_TEXT = re.compile(r"Cycle ([0-9]{1,3})")
 TAGS = {"R": "bibcode", "T": "title", "A": "author", "B": "abstract", "J": "pub_raw"}
@@ -118,13 +118,15 @@ def _read_token(url: str) -> str:
     return token
 
 
-def ads_url(base: str, number: str) -> str:
+def ads_url(base: str, bibstem: str, number: str) -> str:
     """Build the query for one proposal.
 
     Parameters
     ----------
     base
         `archive.ads_url`.
+    bibstem
+        Journal and volume of the mission's proposals, nine characters.
     number
         Proposal number.
 
@@ -135,7 +137,7 @@ def ads_url(base: str, number: str) -> str:
 
     """
     # bibcodes have the number right-aligned in five characters, padded with dots; year and initial are unknown
-    query = f"bibstem:hst..prop bibcode:????hst..prop{number:.>5}?"
+    query = f"bibstem:{bibstem} bibcode:????{bibstem}{number:.>5}?"
     return f"{base.rstrip('/')}/v1/search/query?{urlencode({'q': query, 'fl': FIELDS, 'rows': 10})}"
 
 

@@ -34,6 +34,7 @@ from hubbleclip.core.io import atomic_write, write_bytes, write_text
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Proposal, Rejection
 from hubbleclip.core.text_cleaning import clean_number
+from hubbleclip.missions import Mission
 
 LOG = logging.getLogger(__name__)
 DAMAGED_TRIES = 3
@@ -73,11 +74,14 @@ class ProposalSource:
         The HTTP client.
     layout
         Folders of the profile, for the raw responses.
+    mission
+        Gives the pages at STScI and the bibstem at ADS.
 
     """
 
-    def __init__(self, settings: ArchiveSettings, transport: Transport, layout: Layout) -> None:
+    def __init__(self, settings: ArchiveSettings, transport: Transport, layout: Layout, mission: Mission) -> None:
         self.settings = settings
+        self.mission = mission
         self.transport = transport
         self.layout = layout
         self.bulk_path = layout.raw / "abstracts.cat"
@@ -89,12 +93,11 @@ class ProposalSource:
 
     def _list_endpoints(self) -> tuple[ProposalEndpoint, ...]:
         """List the endpoints in the order in which they are queried. Raises SettingsError for ADS without its token."""
-        settings, both = self.settings, ("title", "abstract")
-        program = f"{settings.programs_url.rstrip('/')}/hst-program-info"
-        apt, listing = f"{program}/download/hst/apt/{{}}/".format, f"{program}/download/hst/list/{{}}/".format
-        page = f"{program}/program/?program={{}}".format
+        settings, both, pages = self.settings, ("title", "abstract"), self.mission.proposals
+        server = settings.programs_url.rstrip("/")
+        apt, listing, page = (f"{server}/{path}".format for path in (pages.apt, pages.listing, pages.page))
         get = self._get
-        endpoints = (
+        listed = (
             ProposalEndpoint(name=APT, suffix=".apt", provides=both, url=apt, download=get, parse=parse_apt),
             ProposalEndpoint(
                 name=LISTING, suffix=".txt", provides=both, url=listing, download=get, parse=parse_listing
@@ -103,11 +106,14 @@ class ProposalSource:
                 name=PAGE, suffix=".html", provides=("title",), url=page, download=get, parse=parse_program_page
             ),
         )
+        # a mission may lack a page: only Hubble's programmes have text listings
+        paths = (pages.apt, pages.listing, pages.page)
+        endpoints = tuple(endpoint for endpoint, path in zip(listed, paths, strict=True) if path)
         if not settings.use_ads:
             return endpoints
         # from stored responses alone, no token is needed
         get_ads = get if settings.from_raw else AdsClient(settings.ads_url, self.transport).get
-        url = partial(ads_url, settings.ads_url)
+        url = partial(ads_url, settings.ads_url, self.mission.ads_bibstem)
         ads = ProposalEndpoint(
             name=ADS, suffix=".json", provides=("abstract",), url=url, download=get_ads, parse=parse_ads
         )
@@ -279,7 +285,9 @@ class ProposalSource:
         If the server has none, proposals are requested singly. If it fails for now, the stored list is used; raises
         ArchiveError if there is no stored list.
         """
-        page_url = self.settings.proposals_url
+        page_url = self.settings.proposals_url or self.mission.proposals.bulk_page
+        if not page_url:
+            return
         try:
             result = _get_parsed(self._get, page_url, find_bulk_link)
             if result is None:

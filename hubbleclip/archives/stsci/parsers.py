@@ -6,8 +6,11 @@ Text listings are parsed in `program_listing.py`.
 
 from __future__ import annotations
 
+import io
 import re
 import xml.etree.ElementTree as ET
+import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 
@@ -43,6 +46,9 @@ STRAY_BRACKET = re.compile(r"<(?![^<>]{0,2000}>)")
 """A bracket that opens no tag; Python's HTML parser takes quadratic time over many of them."""
 MAX_PAGE_BYTES = 100_000
 """A programme's page has about 10,000 bytes; only the beginning of a longer one is parsed."""
+ZIP_START = b"PK\x03\x04"
+MAX_APT_BYTES = 100_000_000
+"""Largest XML that is unpacked from an APT archive."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,7 +209,7 @@ def parse_apt(data: bytes, number: str) -> ProposalText:
     Parameters
     ----------
     data
-        The XML file.
+        The XML file, or a zip archive that holds it.
     number
         Number of the requested proposal.
 
@@ -218,27 +224,44 @@ def parse_apt(data: bytes, number: str) -> ProposalText:
         If the data are no APT file, or the APT file of another programme.
 
     """
-    root = _read_xml(data, number)
-    file_number = root.get("Phase2ID", "")
+    root = _read_xml(_apt_xml(data, number), number)
+    for element in root.iter():  # JWST's files have a namespace, Hubble's have none
+        element.tag = str(element.tag).rpartition("}")[2]
+    file_number = root.get("Phase2ID", "") or _content(root, ".//ProposalInformation/ProposalID")
     if file_number.isdecimal() and clean_number(file_number) != number:
         raise ArchiveError(f"the APT file of proposal {number} is that of {file_number[:20]}")
     info = root if root.tag == "ProposalInformation" else root.find(".//ProposalInformation")
     if info is None:
         raise ArchiveError(f"the APT file of proposal {number} has no ProposalInformation")
     pi = info.find("PrincipalInvestigator")
-    names = (
-        [pi.get(part, "") for part in ("FirstName", "MiddleInitial", "LastName", "Suffix")] if pi is not None else []
-    )
+    parts = ("FirstName", "MiddleInitial", "LastName", "Suffix")
+    names = [pi.get(part, "") or _content(pi, f".//{part}") for part in parts] if pi is not None else []
+    # JWST: an empty element named as the type, `<ProposalCategory><GO/></ProposalCategory>`
+    types = [element.tag for element in info.findall("ProposalCategory/*")]
     values = {
         "number": number,
-        "cycle": info.get("Cycle", ""),
-        "proposal_type": info.get("Category", ""),
+        "cycle": info.get("Cycle", "") or _content(info, "Cycle"),
+        "proposal_type": info.get("Category", "") or "".join(types[:1]),
         "category": info.get("ScientificCategory", "") or _content(info, "ScientificCategory"),
         "title": _content(info, "Title"),
         "pi": " ".join(part for part in names if part),
         "abstract": _content(info, "Abstract"),
     }
     return clean_proposal_text(values)
+
+
+def _apt_xml(data: bytes, number: str) -> bytes:
+    """Extract the XML of an APT file: Hubble's is XML, JWST's a zip archive with one XML file. Raises ArchiveError."""
+    if not data.startswith(ZIP_START):
+        return data
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            member = next((item for item in archive.infolist() if item.filename.endswith(".xml")), None)
+            if member is None or member.file_size > MAX_APT_BYTES:
+                raise ArchiveError(f"the APT file of proposal {number} holds no XML of at most {MAX_APT_BYTES} bytes")
+            return archive.read(member)
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as error:
+        raise ArchiveError(f"the APT file of proposal {number} is a damaged zip archive ({error})") from error
 
 
 def _read_xml(data: bytes, number: str) -> ET.Element:

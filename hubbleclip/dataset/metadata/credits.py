@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from hubbleclip.missions import MISSIONS
+from hubbleclip.missions.registry import DEFAULT
+
 NOTICES = {
-    "hst": {
-        "licence": "NASA and STScI: public domain; ESA: CC BY 4.0",
-        "attribution": "Based on observations made with the NASA/ESA Hubble Space Telescope, and obtained from the "
-        "Mikulski Archive for Space Telescopes at the Space Telescope Science Institute.",
-    },
+    name: {"licence": mission.licence, "attribution": mission.attribution} for name, mission in MISSIONS.items()
+} | {
     "simulated": {
         "licence": "CC0 1.0",
         "attribution": "Simulated by hubbleclip. These are not observations of the sky.",
@@ -22,7 +22,7 @@ UNKNOWN = {
 
 
 def notices(archives: Iterable[str]) -> dict[str, dict[str, str]]:
-    """Licence and attribution of archives; a new archive adds its own to `NOTICES`.
+    """Licence and attribution of archives; a new mission brings its own.
 
     Parameters
     ----------
@@ -36,3 +36,20 @@ def notices(archives: Iterable[str]) -> dict[str, dict[str, str]]:
 
     """
     return {name: NOTICES.get(name, UNKNOWN) for name in sorted(set(archives))}
+
+
+def homepage(archives: Iterable[str]) -> str:
+    """Choose the page that a dataset's metadata link.
+
+    Parameters
+    ----------
+    archives
+        Names of archives.
+
+    Returns
+    -------
+    str
+        URL of the first mission among them, in order of name; that of the default mission without one.
+
+    """
+    return next((MISSIONS[name].homepage for name in sorted(archives) if name in MISSIONS), DEFAULT.homepage)

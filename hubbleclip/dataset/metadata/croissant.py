@@ -12,13 +12,13 @@ import pyarrow as pa
 
 from hubbleclip.dataset.manifest import MANIFEST, Row, manifest_schema
 from hubbleclip.dataset.metadata.card import shard_paths
+from hubbleclip.dataset.metadata.credits import homepage
 from hubbleclip.dataset.shard_writer import IMAGE_SUFFIXES
 
 Node = dict[str, Any]
 """A JSON-LD object."""
 
 CONFORMS_TO = "http://mlcommons.org/croissant/1.1"
-URL = "https://archive.stsci.edu/hst/"
 TYPES = {  # the Arrow types that the contract's columns have
     pa.string(): "sc:Text",
     pa.int64(): "cr:Int64",
@@ -79,7 +79,7 @@ def croissant_metadata(description: Row, manifest_sha256: str) -> Node:
         "citeAs": attribution,
         "license": "; ".join(sorted({notice["licence"] for notice in notices})),
         "creator": {"@type": "sc:Organization", "name": "hubbleclip"},
-        "url": URL,
+        "url": homepage(description["notices"]),
         "version": "1.0.0",
         "identifier": description["digest"],
         "distribution": [_file(MANIFEST, "application/x-parquet", manifest_sha256), *shards, _members(shards)],

@@ -14,7 +14,8 @@ from hubbleclip.config.settings import TileSettings
 from hubbleclip.core.errors import SettingsError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Product, Rejection, Tile
-from hubbleclip.images.rgb import cut_colour, pick_parts, wavelength_nm
+from hubbleclip.fits.instruments import wavelength_nm
+from hubbleclip.images.rgb import cut_colour, pick_parts
 from hubbleclip.images.tiling import read_images
 from hubbleclip.pipeline.engine.batches import batches, run_batches
 from hubbleclip.pipeline.engine.connections import Batch

@@ -193,6 +193,8 @@ class Endpoints:
             Route("/hst/abstracts.cat", self.abstracts, methods=["GET", "HEAD"]),
             Route("/hst-program-info/download/hst/apt/{number}/", self.apt),
             Route("/hst-program-info/program/", self.program),
+            Route("/jwst-program-info/download/jwst/apt/{number}/", self.apt_archive),
+            Route("/jwst-program-info/program/", self.program),
         ]
 
     async def invoke(self, request: Request) -> Response:
@@ -311,6 +313,25 @@ class Endpoints:
         if proposal is None:
             return HTMLResponse("<title>Simulated: no such programme</title>", status_code=404)
         return Response(pages.apt_xml(proposal), media_type="application/xml")
+
+    def apt_archive(self, request: Request) -> Response:
+        """Serve a JWST programme's APT file.
+
+        Parameters
+        ----------
+        request
+            Its path has the number.
+
+        Returns
+        -------
+        Response
+            A zip archive; 404 for an unknown programme.
+
+        """
+        proposal = self.store.proposals.get(request.path_params["number"])
+        if proposal is None:
+            return HTMLResponse("<title>Simulated: no such programme</title>", status_code=404)
+        return Response(pages.apt_archive(proposal), media_type="application/zip")
 
     def program(self, request: Request) -> Response:
         """Send the web page of a program.

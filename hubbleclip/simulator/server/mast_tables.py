@@ -97,9 +97,9 @@ def observation_row(observation: SimObservation, proposal: SimProposal) -> Row:
     best = next((item for item in observation.products if item.product_type == "SCIENCE"), None)
     preview = next((item for item in observation.products if item.file_name.endswith((".jpg", ".jpeg"))), None)
     return {
-        "intentType": "science", "obs_collection": "HST",
+        "intentType": "science", "obs_collection": observation.collection,
         "provenance_name": "HAP" if observation.is_hap else "CALSIM",
-        "project": "HAP" if observation.is_hap else "HST",
+        "project": "HAP" if observation.is_hap else observation.collection,
         "instrument_name": observation.instrument, "filters": observation.filters,
         "wavelength_region": _region(observation.em_min), "target_name": observation.target_name,
         "target_classification": observation.target_class, "obs_id": observation.obs_id,
@@ -139,9 +139,9 @@ def product_row(observation: SimObservation, product: SimProduct) -> Row:
 
     """
     suffix = product.kind.upper()
-    is_recommended = product.product_type == "SCIENCE" and suffix in {"DRC", "DRZ", "FLC", "FLT", "C0F", "C1F"}
+    is_recommended = product.product_type == "SCIENCE" and suffix in {"DRC", "DRZ", "FLC", "FLT", "C0F", "C1F", "I2D"}
     return {
-        "obsID": observation.obsid, "obs_collection": "HST", "dataproduct_type": "image",
+        "obsID": observation.obsid, "obs_collection": observation.collection, "dataproduct_type": "image",
         "obs_id": observation.obs_id,
         "description": product.description, "type": "S" if observation.calib_level == 2 else "D",
         "dataURI": product.uri,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import html
+import io
 import textwrap
+import zipfile
 from collections.abc import Iterable
 from xml.sax.saxutils import escape, quoteattr
 
@@ -108,6 +110,43 @@ def apt_xml(proposal: SimProposal) -> str:
    </ProposalInformation>
 </HSTProposal>
 """
+
+
+def apt_archive(proposal: SimProposal) -> bytes:
+    """Write a JWST programme's APT file.
+
+    Parameters
+    ----------
+    proposal
+        The proposal.
+
+    Returns
+    -------
+    bytes
+        A zip archive with the XML.
+
+    """
+    first, _, last = proposal.pi.rpartition(" ")
+    text = f"""<?xml version="1.0" encoding="UTF-8"?>
+<JwstProposal schemaVersion="61" APTVersion="Simulated" xmlns="http://www.stsci.edu/JWST/APT">
+   <!--Simulated by hubbleclip: this proposal does not exist.-->
+   <ProposalInformation>
+      <Title>{escape(proposal.title)}</Title>
+      <Abstract>{escape(proposal.abstract)}</Abstract>
+      <ProposalID>{int(proposal.number)}</ProposalID>
+      <ProposalCategory><{proposal.proposal_type.partition("/")[0]}/></ProposalCategory>
+      <ScientificCategory>{escape(proposal.category)}</ScientificCategory>
+      <Cycle>{proposal.cycle}</Cycle>
+      <PrincipalInvestigator>
+         <InvestigatorAddress><FirstName>{escape(first)}</FirstName><LastName>{escape(last)}</LastName></InvestigatorAddress>
+      </PrincipalInvestigator>
+   </ProposalInformation>
+</JwstProposal>
+"""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(zipfile.ZipInfo(f"{int(proposal.number)}.xml"), text)
+    return packed.getvalue()
 
 
 def program_page(proposal: SimProposal) -> str:

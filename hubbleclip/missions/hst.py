@@ -1,0 +1,228 @@
+"""The Hubble Space Telescope: names, files, cameras and credits."""
+
+from __future__ import annotations
+
+import re
+
+from hubbleclip.missions.base import (
+    CCD,
+    COUNTER,
+    RAMP,
+    Camera,
+    HeaderConvention,
+    Mission,
+    NamePattern,
+    ProductRanking,
+    ProposalPages,
+    PublicBucket,
+)
+
+LONG_PASS_NM = {"F200LP": 488.0, "F350LP": 585.0, "F600LP": 744.0, "F785LP": 866.0, "F850LP": 904.0}
+"""Pivot wavelengths of filters whose number is their blue edge: WFC3 IHB tables 6.2 and 7.2, ACS IHB table 5.1, WFPC2
+IHB table 3.1.
+"""
+FILTER_KEYWORDS = (("FILTER",), ("FILTER1", "FILTER2"), ("FILTNAM1", "FILTNAM2"))
+"""WFC3, NICMOS and STIS; ACS; WFPC2, whose FILTER1 is the number of a wheel position."""
+FOC_FILTERS = (*FILTER_KEYWORDS[:2], ("FILTNAM1", "FILTNAM2", "FILTNAM3", "FILTNAM4"))
+
+# Data quality bits by camera: `_BAD` make a pixel invalid, `_GOOD` do not.
+LOST = {1: "Reed-Solomon error", 2: "filled for lost data", 4: "bad detector pixel or beyond the aperture"}
+RAYS = {4096: "cosmic ray found by AstroDrizzle", 8192: "cosmic ray found by the calibration from a pair"}
+FULL = {256: "full well", 2048: "A/D converter saturated"}
+COUNTER_BAD = LOST | {8: "masked: repeller wire or bar", 512: "bad in a reference file"}
+ACS_BAD = LOST | RAYS | {8: "masked by the finger", 16: "hot", 128: "bad in the bias", 512: "bad in the flat"}
+ACS_GOOD = FULL | {32: "unstable", 64: "warm", 1024: "sink pixel", 16384: "satellite trail?"}
+UVIS_BAD = LOST | RAYS | {8: "deviant?", 16: "hot", 128: "bad in the bias", 512: "bad in the flat"}
+UVIS_GOOD = FULL | {32: "unstable or tail of a hot pixel", 64: "warm", 1024: "charge trap", 16384: "crosstalk?"}
+IR_BAD = LOST | {8: "deviant zero read", 16: "hot", 32: "unstable", 128: "bad reference pixel", 4096: RAYS[4096]}
+IR_GOOD = {
+    64: "warm?", 256: "saturated", 512: "blob", 2048: "signal in the zero read",
+    8192: "cosmic ray, corrected in the ramp",
+}  # fmt: skip
+STIS_BAD = COUNTER_BAD | {16: "hot: 5 sigma above the median dark", 128: "bad in the bias", 8192: RAYS[8192]}
+STIS_GOOD = {32: "large blemish", 256: "saturated", 1024: "small blemish"}
+WFPC2_BAD = {
+    1: "Reed-Solomon error", 2: "bad in a calibration file", 4: "permanent defect", 16: "missing", 32: "bad otherwise",
+    512: "hot, not repaired",
+}  # fmt: skip
+WFPC2_GOOD = {
+    8: "A/D converter saturated",
+    64: "unused?",
+    128: "charge trap, unused",
+    256: "above a charge trap",
+    1024: "hot, repaired",
+}
+NICMOS_BAD = {1: "Reed-Solomon error", 16: "grot", 32: "defective", 128: "missing", 256: "bad by calibration"}
+NICMOS_GOOD = {
+    2: "uncertain linearity", 4: "uncertain dark", 8: "uncertain flat", 64: "saturated",
+    512: "cosmic ray, corrected in the ramp",
+    1024: "source", 2048: "signal in the zero read",
+}  # fmt: skip
+STIS = "STIS Data Handbook 7, sections 2.2, 2.5 (table 2.8 of DQ bits) and 3.4.2"
+
+CAMERAS = {
+    "ACS/WFC": Camera(
+        kind=CCD, pivots_nm=LONG_PASS_NM,
+        bad_flags=ACS_BAD, good_flags=ACS_GOOD, extension="SCI of each of two chips; _drc and _drz one SCI",
+        filters="FILTER1, FILTER2, one of them CLEAR", unit="ELECTRONS; _drc and _drz per second", scale_arcsec=0.05,
+        handbook="ACS Data Handbook 10, sections 2.2 and 3.4.3 (table 3.4 of DQ bits)",
+        raw_yx=(2068, 4144), light_yx=(2048, 4096),
+    ),
+    "ACS/HRC": Camera(
+        kind=CCD, pivots_nm=LONG_PASS_NM,
+        bad_flags=ACS_BAD, good_flags=ACS_GOOD, filters="FILTER1, FILTER2, one of them CLEAR", unit="ELECTRONS",
+        scale_arcsec=0.027, handbook="as ACS/WFC", raw_yx=(1044, 1062), light_yx=(1024, 1024),
+    ),
+    "ACS/SBC": Camera(
+        kind=COUNTER, pivots_nm=LONG_PASS_NM,
+        bad_flags=COUNTER_BAD, filters="FILTER1", unit="COUNTS", scale_arcsec=0.032, handbook="as ACS/WFC"
+    ),
+    "WFC3/UVIS": Camera(
+        kind=CCD, pivots_nm=LONG_PASS_NM,
+        bad_flags=UVIS_BAD, good_flags=UVIS_GOOD, extension="SCI of each of two chips; _drc and _drz one SCI",
+        unit="ELECTRONS; _drc and _drz per second", scale_arcsec=0.04,
+        handbook="WFC3 Data Handbook 5, sections 2.2, 3.2 and table 3.3 of DQ bits",
+        raw_yx=(2070, 4206), light_yx=(2051, 4156), gap=(2073, 2133),
+    ),
+    "WFC3/IR": Camera(
+        kind=RAMP, nm_per_number=10.0,
+        bad_flags=IR_BAD, good_flags=IR_GOOD, extension="SCI; of _ima, where SAMP counts reads, version 1, the last",
+        unit="ELECTRONS/S", scale_arcsec=0.13, handbook="as WFC3/UVIS", raw_yx=(1024, 1024), light_yx=(1014, 1014),
+    ),
+    "WFPC2": Camera(
+        kind=CCD, bad_flags=WFPC2_BAD, good_flags=WFPC2_GOOD,
+        extension="four SCI in _c0m, four planes in _c0f; the DQ is a file of its own (_c1m, _c1f) and is not read",
+        filters="FILTNAM1, FILTNAM2 (FILTER1 is a number)", unit="COUNTS", scale_arcsec=0.1,
+        handbook="WFPC2 Data Handbook 4, sections 2.2, 3.3 (table 3.5 of DQ bits); the PC has 0.046 arcsec",
+        planes=4, pivots_nm=LONG_PASS_NM,
+    ),
+    "WFPC": Camera(
+        kind=CCD, bad_flags=WFPC2_BAD, good_flags=WFPC2_GOOD,
+        extension="four planes in _c0f, one per chip of one of its two cameras",
+        filters="FILTNAM1, FILTNAM2", unit="COUNTS", scale_arcsec=0.1,
+        handbook="HST Data Handbook 3 (1997), part WF/PC; its DQ bits are taken to be those of WFPC2?", planes=4,
+        pivots_nm=LONG_PASS_NM,
+    ),
+    "STIS/CCD": Camera(
+        kind=CCD, pivots_nm=LONG_PASS_NM,
+        bad_flags=STIS_BAD, good_flags=STIS_GOOD, filters="FILTER (OPT_ELEM is MIRVIS)", unit="COUNTS",
+        scale_arcsec=0.0508, handbook=STIS, raw_yx=(1044, 1062), light_yx=(1024, 1024),
+    ),
+    "STIS/FUV-MAMA": Camera(
+        kind=COUNTER, pivots_nm=LONG_PASS_NM,
+        bad_flags=COUNTER_BAD, good_flags=STIS_GOOD, unit="COUNTS", scale_arcsec=0.0246, handbook=STIS
+    ),
+    "STIS/NUV-MAMA": Camera(
+        kind=COUNTER, pivots_nm=LONG_PASS_NM,
+        bad_flags=COUNTER_BAD, good_flags=STIS_GOOD, unit="COUNTS", scale_arcsec=0.0246, handbook=STIS
+    ),
+    "FOC": Camera(
+        kind=COUNTER, bad_flags={1: "lost?", 2: "filled?", 4: "bad?"}, extension="0", filters="FILTNAM1 to FILTNAM4",
+        unit="COUNTS", scale_arcsec=0.014, handbook="HST Data Handbook 3 (1997), part FOC; f/96 after COSTAR",
+        filter_keywords=FOC_FILTERS, pivots_nm=LONG_PASS_NM,
+    ),
+    "NICMOS": Camera(
+        kind=RAMP, nm_per_number=10.0,
+        bad_flags=NICMOS_BAD, good_flags=NICMOS_GOOD,
+        extension="SCI, version 1", unit="COUNTS/S",
+        handbook="NICMOS Data Handbook 8, sections 2.2 (table 2.2 of DQ bits); 0.043, 0.075, 0.2 arcsec for NIC1 to 3",
+    ),
+}  # fmt: skip
+"""By instrument and detector. Of drizzled files the DQ counts too where they have one; their WHT does always."""
+
+_EXPOSURE = re.compile(r"(?P<root>[a-z][a-z0-9]{5})[a-z0-9]{3}")
+"""ipppssoot: instrument, programme, visit, observation, source. https://hst-docs.stsci.edu/hstdhb, section 2.2"""
+_ADVANCED = r"hst_[0-9]+_(?P<visit>[a-z0-9]{2})_.*?"
+"""Hubble Advanced Products end with the rootname of a visit (ipppss) or an exposure; Legacy ones name the visit."""
+_ROOT = r"_(?P<root>[a-z][a-z0-9]{3}(?P=visit))"
+_ALL_FILTERS = r"(?=(?:.*_)?(?:total|detection)(?:_|$))"
+
+PRODUCTS = ProductRanking(
+    names=(
+        NamePattern("calibrated", _EXPOSURE),
+        NamePattern("total", re.compile(f"{_ALL_FILTERS}{_ADVANCED}(?:{_ROOT}(?:[a-z0-9]{{2,3}})?)?")),
+        NamePattern("exposure", re.compile(f"{_ADVANCED}{_ROOT}[a-z0-9]{{2,3}}")),
+        NamePattern("advanced", re.compile(f"{_ADVANCED}(?:{_ROOT})?")),
+    ),
+    other_origin="calibrated",
+    all_filters_origin="total",
+    visit_templates=(r"\g<root>", r"\g<visit>"),
+    mosaic=re.compile(r"hst_.*"),
+    # The signal counts most: combined files come before single exposures.
+    order={
+        ("advanced", "drc"): "advanced product of the visit through one filter, corrected for charge transfer",
+        ("advanced", "drz"): "advanced product of the visit through one filter",
+        ("calibrated", "drc"): "combined image, corrected for charge transfer",
+        ("calibrated", "drz"): "combined image",
+        ("calibrated", "crc"): "exposures with cosmic rays rejected, corrected for charge transfer",
+        ("calibrated", "crj"): "exposures with cosmic rays rejected",
+        ("exposure", "drc"): "one drizzled exposure, corrected for charge transfer",
+        ("exposure", "drz"): "one drizzled exposure",
+        ("calibrated", "flc"): "one exposure, corrected for charge transfer",
+        ("exposure", "flc"): "one exposure, aligned, corrected for charge transfer",
+        ("calibrated", "flt"): "one exposure",
+        ("exposure", "flt"): "one exposure, aligned",
+        ("calibrated", "mos"): "mosaic of exposures (NICMOS)",
+        ("calibrated", "cal"): "one exposure (NICMOS)",
+        ("calibrated", "c0m"): "one exposure (WFPC2)",
+        ("calibrated", "c0f"): "one exposure (WFPC2), older format",
+        ("total", "drc"): "all filters of the visit together, corrected for charge transfer",
+        ("total", "drz"): "all filters of the visit together",
+        ("calibrated", "jpg"): "image of no stated kind",
+    },
+)
+
+HEADER = HeaderConvention(
+    filter_keywords=FILTER_KEYWORDS,
+    detector_keyword="DETECTOR",
+    detectors={"NICMOS": ("CAMERA", "NIC")},
+    target_keywords=("TARGNAME", "OBJECT"),
+    # The proposer's target, then the aperture's reference point, on which it is put but for offsets (ACS DHB 2.2).
+    aim_keywords=(("RA_TARG", "DEC_TARG"), ("RA_APER", "DEC_APER")),
+    exposure_keywords=("EXPTIME",),
+    proposal_keyword="PROPOSID",
+    pi_keywords=("PR_INV_F", "PR_INV_M", "PR_INV_L"),
+    moving_keyword="MTFLAG",
+    moving_values=frozenset({"T", "TRUE"}),
+    # WFPC2 and STIS (as measured), ACS, WFC3 and STIS (as commanded), NICMOS.
+    gain_keywords=("ATODGAIN", "CCDGAIN", "ADCGAIN"),
+    disperser=re.compile(r"(G\d{3}[A-Z]?|PR\d{3}[A-Z]?|GRISM\w*|PRISM\w*)$"),
+    element_keywords=("OPT_ELEM",),
+    spectrographs=frozenset({"HRS", "GHRS", "FOS", "HSP", "FGS"}),
+    image_values={"OBSTYPE": re.compile(r"(?!SPECTR).*"), "FILETYPE": re.compile(r"SCI")},
+    calibration_keywords=("IMAGETYP", "TARGNAME"),
+    calibration_values=frozenset({"BIAS", "DARK", "FLAT", "ZERO", "WAVECAL", "GAIN", "LINEARITY"}),
+)
+
+HST = Mission(
+    name="hst",
+    telescope="HST",
+    collections=("HST", "HLA"),
+    instruments=("WFC3*", "ACS*", "WFPC2*", "NICMOS*", "STIS*", "FOC*", "WFPC*"),
+    products=PRODUCTS,
+    cameras=CAMERAS,
+    unknown_camera=Camera(kind="", bad_flags={1: "lost, in every HST camera"}, pivots_nm=LONG_PASS_NM),
+    header=HEADER,
+    bucket=PublicBucket(
+        uri_prefix="mast:hst/product/",
+        path_prefix="hst/public/",
+        # `j8pu0y010_drc.fits`: a rootname of nine letters, then the kind. Names `hst_...` do not give their folder.
+        paths=(
+            (
+                re.compile(r"(?P<root>(?P<programme>[a-z][a-z0-9]{3})[a-z0-9]{5})(_[a-z0-9_]+)?(\.[a-z]+)+"),
+                r"\g<programme>/\g<root>/\g<0>",
+            ),
+        ),
+    ),
+    proposals=ProposalPages(
+        bulk_page="https://archive.stsci.edu/hst/proposal_abstracts.html",
+        apt="hst-program-info/download/hst/apt/{}/",
+        listing="hst-program-info/download/hst/list/{}/",
+        page="hst-program-info/program/?program={}",
+    ),
+    ads_bibstem="hst..prop",
+    licence="NASA and STScI: public domain; ESA: CC BY 4.0",
+    attribution="Based on observations made with the NASA/ESA Hubble Space Telescope, and obtained from the "
+    "Mikulski Archive for Space Telescopes at the Space Telescope Science Institute.",
+    homepage="https://archive.stsci.edu/hst/",
+)

@@ -1,0 +1,127 @@
+"""The James Webb Space Telescope: names, files, cameras and credits."""
+
+from __future__ import annotations
+
+import re
+
+from hubbleclip.missions.base import (
+    RAMP,
+    Camera,
+    HeaderConvention,
+    Mission,
+    NamePattern,
+    ProductRanking,
+    ProposalPages,
+    PublicBucket,
+)
+
+DQ = "JWST pipeline, package stdatamodels, dqflags.pixel"
+BAD = {1: "do not use"}
+"""The pipeline sets this bit beside the bit of the reason wherever a pixel must not be used."""
+GOOD = {
+    2: "saturated in part of the ramp", 4: "jump (cosmic ray) in the ramp, corrected", 8: "dropout", 16: "outlier",
+    32: "persistence", 64: "A/D converter at its floor", 128: "charge migration",
+}  # fmt: skip
+
+
+def _camera(handbook: str, scale_arcsec: float | None, filters: str = "FILTER, PUPIL; one of them CLEAR") -> Camera:
+    """All cameras share the pipeline: ramps, MJy/sr, and filters named by the wavelength in units of 10 nm."""
+    return Camera(
+        kind=RAMP, bad_flags=BAD, good_flags=GOOD, extension="SCI; beside it ERR, DQ (_cal) or WHT (_i2d)",
+        filters=filters, unit="MJy/sr", scale_arcsec=scale_arcsec, handbook=f"{handbook}; {DQ}",
+        # F356W is 3.56 um. The two extra-wide filters are named by one edge of their band: NIRCam filters, table 1.
+        nm_per_number=10.0, pivots_nm={"F150W2": 1671.0, "F322W2": 3247.0},
+    )  # fmt: skip
+
+
+NIRCAM = "JDox, NIRCam detector overview"
+CAMERAS = {
+    "NIRCAM": _camera(NIRCAM, None),
+    "NIRCAM/SHORT": _camera(NIRCAM, 0.031),
+    "NIRCAM/LONG": _camera(NIRCAM, 0.063),
+    "MIRI": _camera("JDox, MIRI imaging", 0.11, "FILTER"),
+    "NIRISS": _camera("JDox, NIRISS imaging", 0.0656),
+}
+
+PRODUCTS = ProductRanking(
+    names=(
+        # `jw01234-o001_t001_nircam_clear-f356w`: level 3; observation (o), target (t) or source (s), optics.
+        NamePattern(
+            "combined", re.compile(r"(?P<programme>jw[0-9]{5})-o(?P<observation>[0-9]{3})_[ts][0-9]+_[a-z0-9_-]+")
+        ),
+        # `jw01234001001_02101_00001_nrca1`: level 2; programme, observation, visit; activity; exposure; detector.
+        NamePattern(
+            "exposure",
+            re.compile(
+                r"(?P<programme>jw[0-9]{5})(?P<observation>[0-9]{3})[0-9]{3}_[0-9a-z]{5}_[0-9]{5}(-seg[0-9]{3})?_[a-z0-9]+"
+            ),
+        ),
+    ),
+    other_origin="other",
+    all_filters_origin="",
+    # One observation of a programme is the unit that level 3 combines: both levels give `jw01234001`.
+    visit_templates=(r"\g<programme>\g<observation>",),
+    # `jw01234-c1001_...`: candidate associations over several observations.
+    mosaic=re.compile(r"jw[0-9]{5}-[ac][0-9]{4}.*"),
+    order={
+        ("combined", "i2d"): "level 3: exposures combined and resampled",
+        ("exposure", "i2d"): "level 2b: one exposure, resampled",
+        ("exposure", "cal"): "level 2b: one calibrated exposure",
+        ("other", "jpg"): "image of no stated kind",
+    },
+)
+
+HEADER = HeaderConvention(
+    # The filters of NIRCam's and NIRISS's pupil wheels are narrower than those beside them, so PUPIL comes first.
+    filter_keywords=(("PUPIL", "FILTER"),),
+    detector_keyword="",
+    # A combined NIRCam image has many detectors (DETECTOR = MULTIPLE) but one wavelength channel.
+    detectors={"NIRCAM": ("CHANNEL", "")},
+    target_keywords=("TARGPROP", "TARGNAME"),
+    aim_keywords=(("TARG_RA", "TARG_DEC"),),
+    exposure_keywords=("EFFEXPTM", "XPOSURE", "EXPTIME"),
+    proposal_keyword="PROGRAM",
+    pi_keywords=("PI_NAME",),
+    moving_keyword="TARGTYPE",
+    moving_values=frozenset({"MOVING"}),
+    disperser=re.compile(r"(GRISM\w*|GR\d{3}\w*|G\d{3}\w+|GDHS\w*|PRISM|P750L)$"),
+    spectrographs=frozenset({"NIRSPEC", "FGS"}),
+    # NRC_IMAGE, MIR_IMAGE, NIS_IMAGE; not spectra, coronagraphy, target acquisition, darks, flats.
+    image_values={"EXP_TYPE": re.compile(r"(NRC|MIR|NIS)_IMAGE")},
+)
+
+JWST = Mission(
+    name="jwst",
+    telescope="JWST",
+    collections=("JWST",),
+    instruments=("NIRCAM*", "MIRI*", "NIRISS*"),
+    products=PRODUCTS,
+    cameras=CAMERAS,
+    unknown_camera=Camera(kind=RAMP, bad_flags=BAD, nm_per_number=10.0),
+    header=HEADER,
+    bucket=PublicBucket(
+        uri_prefix="mast:jwst/product/",
+        path_prefix="jwst/public/",
+        paths=(
+            (
+                re.compile(r"(?P<visit>(?P<programme>jw[0-9]{5})[0-9]{6})(_[a-z0-9-]+)+(\.[a-z]+)+"),
+                r"\g<programme>/\g<visit>/\g<0>",
+            ),
+            (
+                re.compile(r"(?P<programme>jw[0-9]{5})-(?P<observation>o[0-9]{3})_t[0-9]{3}(_[a-z0-9-]+)+(\.[a-z]+)+"),
+                r"\g<programme>/L3/t/\g<observation>/\g<0>",
+            ),
+        ),
+    ),
+    proposals=ProposalPages(
+        bulk_page="",
+        apt="jwst-program-info/download/jwst/apt/{}/",
+        listing="",
+        page="jwst-program-info/program/?program={}",
+    ),
+    ads_bibstem="jwst.prop",
+    licence="NASA and STScI: public domain; ESA: CC BY 4.0",
+    attribution="Based on observations made with the NASA/ESA/CSA James Webb Space Telescope, and obtained from the "
+    "Mikulski Archive for Space Telescopes at the Space Telescope Science Institute. Credit: NASA, ESA, CSA, STScI.",
+    homepage="https://archive.stsci.edu/jwst/",
+)

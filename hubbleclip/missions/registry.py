@@ -1,0 +1,61 @@
+"""The missions by name. A new one is a file beside this one and an entry here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from hubbleclip.core.errors import SettingsError
+from hubbleclip.missions.base import Mission
+from hubbleclip.missions.hst import HST
+from hubbleclip.missions.jwst import JWST
+
+MISSIONS: dict[str, Mission] = {mission.name: mission for mission in (HST, JWST)}
+DEFAULT = HST
+"""Its conventions hold for FITS headers without a known TELESCOP, as in old files and press images."""
+
+_BY_TELESCOPE = {mission.telescope: mission for mission in MISSIONS.values()}
+_BY_COLLECTION = {name: mission for mission in MISSIONS.values() for name in mission.collections}
+
+
+def mission_of_telescope(telescope: object) -> Mission:
+    """Find the mission by the keyword TELESCOP.
+
+    Parameters
+    ----------
+    telescope
+        The keyword's value, of any type.
+
+    Returns
+    -------
+    Mission
+        The mission, or `DEFAULT` for an unknown telescope.
+
+    """
+    return _BY_TELESCOPE.get(str(telescope).strip().upper(), DEFAULT)
+
+
+def mission_of_collections(collections: Iterable[str]) -> Mission:
+    """Find the mission by MAST's collections.
+
+    Parameters
+    ----------
+    collections
+        Values of `obs_collection`.
+
+    Returns
+    -------
+    Mission
+        The mission of the first known collection.
+
+    Raises
+    ------
+    SettingsError
+        When no mission has any of them.
+
+    """
+    collections = tuple(collections)
+    found = next((_BY_COLLECTION[name] for name in collections if name in _BY_COLLECTION), None)
+    if found is None:
+        known = ", ".join(sorted(_BY_COLLECTION))
+        raise SettingsError(f"archive.collections = {list(collections)} is of no known mission: use one of {known}")
+    return found

@@ -1,0 +1,170 @@
+"""JWST as the simulated archive shows it: names, files and headers of the calibration pipeline."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from astropy.io import fits
+from astropy.wcs import WCS
+
+from hubbleclip.simulator.fits_headers import NOTICE, ORIGIN, PRIMARY_BLOCKS, Exposure, pad_header, wcs_cards
+from hubbleclip.simulator.instruments import CAMERAS, Camera, Filter
+from hubbleclip.simulator.plans import ObservingPlan
+from hubbleclip.simulator.products import FileType
+
+MJY_SR_PER_E_S = 0.12
+"""Invented calibration: surface brightness of one electron per second and pixel."""
+_I2D = FileType("I2D", "i2d.fits", "resampled 2D image")
+_CAL = FileType("CAL", "cal.fits", "calibrated exposure")
+_JPG = FileType("JPG", "i2d.jpg", "Preview-Full", "PREVIEW")
+EXP_TYPES = {"NIRCAM": "NRC", "MIRI": "MIR", "NIRISS": "NIS"}
+
+
+def file_types(camera: Camera, is_single: bool) -> tuple[FileType, ...]:
+    """List the files of an observation.
+
+    Parameters
+    ----------
+    camera
+        Unused: all cameras share the pipeline.
+    is_single
+        Whether the observation is one exposure.
+
+    Returns
+    -------
+    tuple of FileType
+        In the archive's order.
+
+    """
+    return (_CAL,) if is_single else (_CAL, _I2D, _JPG)
+
+
+def observation_name(plan: ObservingPlan, visit_index: int, filter_index: int, is_single: bool) -> str:
+    """Name an observation as MAST does.
+
+    Parameters
+    ----------
+    plan
+        Of the proposal.
+    visit_index
+        Number of the visit in the proposal, from 0.
+    filter_index
+        Number of the filter in the visit, from 0.
+    is_single
+        Whether the observation is one exposure.
+
+    Returns
+    -------
+    str
+        `jw10001-o001_t001_nircam_clear-f356w`, or `jw10001001001_02101_00001_nrcalong` for an exposure.
+
+    """
+    camera, programme = CAMERAS[plan.camera], f"jw{plan.number}"
+    if is_single:
+        return f"{programme}{visit_index + 1:03d}001_02101_{filter_index + 1:05d}_{camera.obs_id_letter}"
+    optics = f"clear-{plan.filters[filter_index]}" if camera.has_pupil else plan.filters[filter_index]
+    return f"{programme}-o{visit_index + 1:03d}_t{visit_index + 1:03d}_{camera.instrument}_{optics}".lower()
+
+
+def mast_filters(camera: Camera, band: Filter) -> str:
+    """Write `filters` as MAST does.
+
+    Parameters
+    ----------
+    camera
+        With or without a pupil wheel.
+    band
+        The filter.
+
+    Returns
+    -------
+    str
+        `F356W;CLEAR` or `F770W`.
+
+    """
+    return f"{band.name};CLEAR" if camera.has_pupil else band.name
+
+
+def primary_header(
+    exposure: Exposure, file_name: str, num_extensions: int, blocks: int = PRIMARY_BLOCKS
+) -> fits.Header:
+    """Make the header of the first, dataless HDU.
+
+    Parameters
+    ----------
+    exposure
+        What the file shows.
+    file_name
+        Its name.
+    num_extensions
+        HDUs that follow.
+    blocks
+        Length in FITS blocks.
+
+    Returns
+    -------
+    fits.Header
+        With the keywords of the JWST pipeline.
+
+    """
+    camera, start = exposure.camera, datetime(1858, 11, 17) + timedelta(days=exposure.start_mjd)
+    last, _, first = exposure.pi.rpartition(" ")[::-1]
+    kind = exposure.target.variant.upper() if exposure.plan.kind.name == "calibration" else "IMAGE"
+    header = fits.Header([("SIMPLE", True, "conforms to FITS standard"), ("BITPIX", 8), ("NAXIS", 0), ("EXTEND", True)])
+    header["ORIGIN"] = (ORIGIN, "not an observation")
+    header["NEXTEND"] = (num_extensions, "Number of standard extensions")
+    header["FILENAME"] = (file_name, "name of file")
+    header["TELESCOP"] = ("JWST", "telescope (simulated)")
+    header.update({
+        "INSTRUME": camera.instrument, "DETECTOR": camera.obs_id_letter.upper(), "FILTER": exposure.band.name,
+        "EXP_TYPE": f"{EXP_TYPES[camera.instrument]}_{kind}", "PROGRAM": exposure.plan.number,
+        "PI_NAME": f"{first} {last}",
+        "TARGPROP": exposure.target.name.upper().replace(" ", "-")[:30],
+        "TARGNAME": exposure.target.name.upper().replace(" ", "-")[:30],
+        "TARGTYPE": "MOVING" if exposure.plan.kind.is_moving else "FIXED",
+        "TARG_RA": exposure.target.ra_deg, "TARG_DEC": exposure.target.dec_deg, "EFFEXPTM": exposure.exposure_s,
+        "EXPSTART": exposure.start_mjd, "DATE-OBS": start.strftime("%Y-%m-%d"), "TIME-OBS": start.strftime("%H:%M:%S"),
+    })  # fmt: skip
+    if camera.has_pupil:
+        header["PUPIL"] = "CLEAR"
+    if camera.instrument == "NIRCAM":
+        header["CHANNEL"] = camera.name.partition("/")[2]
+    if exposure.version:
+        header["CAL_VER"] = (f"1.{exposure.version}", "version of the calibration software (simulated)")
+    header["COMMENT"] = NOTICE
+    header["HISTORY"] = NOTICE
+    header["HISTORY"] = f"seed {exposure.seed}, scene {exposure.target.scene_key}"
+    return pad_header(header, blocks)
+
+
+def extension_header(exposure: Exposure, name: str, version: int, unit: str, wcs: WCS) -> fits.Header:
+    """Make the header of one image extension.
+
+    Parameters
+    ----------
+    exposure
+        What the file shows.
+    name
+        EXTNAME.
+    version
+        EXTVER.
+    unit
+        BUNIT; empty for none.
+    wcs
+        Of the extension.
+
+    Returns
+    -------
+    fits.Header
+        One FITS block long with the cards that astropy adds for the data.
+
+    """
+    header = fits.Header()
+    header["EXTNAME"] = (name, "extension name")
+    header["EXTVER"] = (version, "extension version number")
+    if unit:
+        header["BUNIT"] = (unit, "physical units of the array values")
+    if name == "SCI":
+        header["PHOTMJSR"] = (MJY_SR_PER_E_S, "flux density (MJy/sr) of 1 e-/s")
+    header.update(wcs_cards(wcs))
+    return header

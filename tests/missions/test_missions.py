@@ -1,0 +1,197 @@
+"""Every mission is complete and consistent, so that a new one needs only its own file and an entry."""
+
+from __future__ import annotations
+
+import re
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+
+from hubbleclip.archives.mast.archive import MastArchive
+from hubbleclip.archives.mast.criteria import criteria_of
+from hubbleclip.archives.mast.public_bucket import public_path
+from hubbleclip.archives.registry import ARCHIVES, open_archive
+from hubbleclip.archives.stsci.ads import ads_url
+from hubbleclip.config.settings import ArchiveSettings, FetchSettings
+from hubbleclip.core.errors import SettingsError
+from hubbleclip.core.layout import Layout
+from hubbleclip.dataset.metadata.credits import notices
+from hubbleclip.fits.instruments import camera_of, filter_names, instrument_name, mission_of, wavelength_nm
+from hubbleclip.missions import MISSIONS, Mission, mission_of_collections
+from hubbleclip.missions.hst import HST
+from hubbleclip.missions.jwst import JWST
+
+ROOT = Path(__file__).parents[2]
+each_mission = pytest.mark.parametrize("mission", MISSIONS.values(), ids=list(MISSIONS))
+OWN_TABLES = {
+    "suffixes of chosen files": r'"(drz|drc|flc|flt|crj|crc|c0m|c0f|i2d)"',
+    "bibstems": r"hst\.\.prop|jwst\.prop",
+    "folders of the bucket": r"stpubdata/(hst|jwst)|mast:(hst|jwst)/|\b(hst|jwst)/public",
+    "camera tables": r'"(ACS|WFC3|WFPC2|NICMOS|STIS|FOC|NIRCAM|MIRI|NIRISS)(/\w+)?"\s*[:=]',
+    "pages of proposals": r"(hst|jwst)-program-info",
+}
+"""What only `missions/` and the simulator, whose job is to imitate them, may hold."""
+DEFAULTS = "hubbleclip/config/ingest.py"
+"""Defaults of the settings, whose digest is published."""
+
+
+@each_mission
+def test_a_mission_has_an_archive_credits_and_a_name_of_its_own(mission: Mission) -> None:
+    assert MISSIONS[mission.name] is mission and mission.name in ARCHIVES and mission.name.islower()
+    assert notices([mission.name])[mission.name] == {"licence": mission.licence, "attribution": mission.attribution}
+    assert mission.licence and mission.attribution and mission.homepage.startswith("https://")
+    assert mission_of({"TELESCOP": mission.telescope}.get) is mission
+    assert all(mission_of_collections([name]) is mission for name in mission.collections)
+
+
+def test_missions_share_no_collection_instrument_camera_or_telescope() -> None:
+    for one, two in combinations(MISSIONS.values(), 2):
+        assert not set(one.collections) & set(two.collections) and one.telescope != two.telescope
+        assert not {name.split("/")[0] for name in one.cameras} & {name.split("/")[0] for name in two.cameras}
+        assert not set(one.instruments) & set(two.instruments)
+
+
+@each_mission
+def test_the_ranking_names_only_origins_that_names_have(mission: Mission) -> None:
+    ranking = mission.products
+    origins = {form.origin for form in ranking.names} | {ranking.other_origin}
+    assert {origin for origin, _ in ranking.order} <= origins
+    assert all(re.fullmatch(r"[a-z0-9]{3}", suffix) and why for (_, suffix), why in ranking.order.items())
+    assert (ranking.other_origin, "jpg") in ranking.order
+    assert not ranking.all_filters_origin or ranking.all_filters_origin in origins
+    for form in ranking.names:
+        groups = set(form.pattern.groupindex)
+        assert any(set(re.findall(r"g<(\w+)>", template)) <= groups for template in ranking.visit_templates)
+
+
+@each_mission
+def test_every_instrument_that_is_requested_has_a_camera_and_every_camera_an_instrument(mission: Mission) -> None:
+    families = {name.rstrip("*") for name in mission.instruments}
+    assert {name.split("/")[0] for name in mission.cameras} >= families
+    for name, camera in mission.cameras.items():
+        assert any(name.startswith(family) for family in families)
+        assert camera.kind and camera.unit and camera.handbook and camera.bad_flags
+        assert camera_of(name) is camera
+
+
+@each_mission
+def test_the_header_convention_names_keywords(mission: Mission) -> None:
+    header = mission.header
+    keywords = [
+        *(word for group in header.filter_keywords for word in group), *header.target_keywords, *header.pi_keywords,
+        *header.exposure_keywords, *(word for pair in header.aim_keywords for word in pair), header.proposal_keyword,
+        header.moving_keyword, *header.image_values, *header.calibration_keywords, *header.gain_keywords,
+    ]  # fmt: skip
+    assert all(re.fullmatch(r"[A-Z0-9_-]{1,8}", word) for word in keywords)
+    assert all(value == value.upper() for value in header.moving_values | header.calibration_values)
+
+
+@each_mission
+def test_the_bucket_pages_and_bibstem_have_their_forms(mission: Mission) -> None:
+    assert mission.bucket.uri_prefix.startswith("mast:") and mission.bucket.path_prefix.endswith("/public/")
+    assert len(mission.ads_bibstem) == 9
+    pages = mission.proposals
+    assert all("{}" in path for path in (pages.apt, pages.page, pages.listing) if path) and pages.apt and pages.page
+
+
+@each_mission
+def test_an_archive_requests_its_own_mission_whatever_the_defaults(mission: Mission) -> None:
+    criteria = criteria_of(ArchiveSettings(name=mission.name), mission)
+    assert {name for item in criteria for name in item["obs_collection"]} == {mission.collections[0]}
+    requested = {name for item in criteria for name in item["instrument_name"]}
+    assert requested <= set(mission.instruments) and requested
+
+
+def test_collections_of_no_mission_are_refused() -> None:
+    with pytest.raises(SettingsError, match="of no known mission: use one of HLA, HST, JWST"):
+        mission_of_collections(["TESS"])
+
+
+@pytest.mark.parametrize(
+    ("name", "visit", "origin"),
+    [
+        ("jw01234-o001_t001_nircam_clear-f356w", "jw01234001", "combined"),
+        ("jw02739-o002_t001_miri_f770w", "jw02739002", "combined"),
+        ("jw01234001001_02101_00001_nrca1", "jw01234001", "exposure"),
+        ("JW01234001001_02101_00001_NRCALONG", "jw01234001", "exposure"),
+        ("jw01234-c1001_t001_nircam_clear-f356w", None, "other"), ("jw1234-o001", None, "other"),
+    ],
+)  # fmt: skip
+def test_names_of_jwst_are_parsed(name: str, visit: str | None, origin: str) -> None:
+    assert JWST.products.visit(name) == visit
+    assert JWST.products.origin(f"{name}_i2d.fits") == origin
+
+
+def test_jwst_prefers_combined_images_and_never_takes_intermediate_files() -> None:
+    assert list(JWST.products.order)[:3] == [("combined", "i2d"), ("exposure", "i2d"), ("exposure", "cal")]
+    assert not {suffix for _, suffix in JWST.products.order} & {"uncal", "rate", "segm", "cat"}
+
+
+@pytest.mark.parametrize(
+    ("header", "instrument", "filters", "nm"),
+    [
+        ({"INSTRUME": "NIRCAM", "CHANNEL": "LONG", "DETECTOR": "MULTIPLE", "FILTER": "F356W", "PUPIL": "CLEAR"},
+         "NIRCAM/LONG", ("F356W",), 3560),
+        ({"INSTRUME": "NIRCAM", "CHANNEL": "SHORT", "FILTER": "F150W2", "PUPIL": "F164N"}, "NIRCAM/SHORT",
+         ("F164N", "F150W2"), 1640),
+        ({"INSTRUME": "NIRISS", "DETECTOR": "NIS", "FILTER": "CLEAR", "PUPIL": "F150W"}, "NIRISS", ("F150W",), 1500),
+        ({"INSTRUME": "MIRI", "DETECTOR": "MIRIMAGE", "FILTER": "F770W"}, "MIRI", ("F770W",), 7700),
+    ],
+)  # fmt: skip
+def test_headers_of_jwst_are_read(header: dict, instrument: str, filters: tuple, nm: float) -> None:
+    look = ({"TELESCOP": "JWST"} | header).get
+    assert instrument_name(look) == instrument
+    assert filter_names(look, camera_of(instrument)) == filters
+    assert wavelength_nm("+".join(filters), instrument) == nm
+    assert camera_of(instrument).bad_mask == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("jw02282010001_02101_00001_nrca1_cal.fits",
+         "jw02282/jw02282010001/jw02282010001_02101_00001_nrca1_cal.fits"),
+        ("jw02727-o002_t062_nircam_clear-f277w_i2d.fits",
+         "jw02727/L3/t/o002/jw02727-o002_t062_nircam_clear-f277w_i2d.fits"),
+        ("jw02727-c1000_t062_nircam_clear-f277w_i2d.fits", None), ("j8pu0y010_drc.fits", None),
+    ],
+)  # fmt: skip
+def test_names_of_jwst_give_their_place_in_the_bucket(name: str, path: str | None) -> None:
+    assert public_path(name, JWST.bucket) == path
+
+
+def test_the_bibcode_of_a_programme_has_the_missions_bibstem() -> None:
+    assert "bibstem%3Ajwst.prop+bibcode%3A%3F%3F%3F%3Fjwst.prop.1234%3F" in ads_url("https://ads", "jwst.prop", "1234")
+
+
+@pytest.mark.parametrize("pattern", OWN_TABLES.values(), ids=list(OWN_TABLES))
+def test_tables_of_a_mission_are_in_its_file_only(pattern: str) -> None:
+    files = [path.relative_to(ROOT).as_posix() for path in (ROOT / "hubbleclip").rglob("*.py")]
+    own = ("hubbleclip/missions/", "hubbleclip/simulator/")
+    elsewhere = [name for name in files if not name.startswith(own) and name != DEFAULTS]
+    texts = {name: (ROOT / name).read_text(encoding="utf-8") for name in elsewhere}
+    assert [name for name, text in texts.items() if re.search(pattern, text)] == []
+    assert any(re.search(pattern, (ROOT / f"hubbleclip/missions/{mission}.py").read_text()) for mission in MISSIONS)
+
+
+def test_there_is_no_condition_on_a_mission() -> None:
+    condition = re.compile(r"(==|!=) \"(hst|jwst)\"|\"(hst|jwst)\" (==|!=|in) ", re.IGNORECASE)
+    texts = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "hubbleclip").rglob("*.py")}
+    assert [name for name, text in texts.items() if condition.search(text)] == []
+
+
+def test_hubble_is_the_default_of_files_without_a_known_telescope() -> None:
+    assert mission_of({}.get) is HST and mission_of({"TELESCOP": "VLT"}.get) is HST
+
+
+@pytest.mark.parametrize(
+    ("name", "collections", "mission"),
+    [("jwst", ["HST"], JWST), ("hst", ["HST"], HST), ("simulated", ["JWST"], JWST), ("simulated", ["HST"], HST)],
+)
+def test_the_archive_is_of_the_named_mission_or_of_its_collections(
+    name: str, collections: list[str], mission: Mission, tmp_path: Path
+) -> None:
+    settings = ArchiveSettings.model_validate({"name": name, "collections": collections})
+    archive = open_archive(settings, FetchSettings(), Layout(tmp_path))
+    assert isinstance(archive, MastArchive) and archive.mission is mission
