@@ -76,7 +76,7 @@ def _ellipsoid(
         size * rng.uniform(1.3, 1.6),
         0.25,
     )
-    # A second, younger shell.
+    # Another, younger shell.
     inner = (
         0.0 if is_ring else 0.7 * shell_column(view.elliptical_radius(0, 0, 0.6 * ratio, angle + 0.2), size * 0.5, 0.25)
     )
