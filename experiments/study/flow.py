@@ -308,13 +308,13 @@ def cell(difference: Mapping[str, Any], first: float, second: float) -> str:
     return f"{100 * first:.1f} against {100 * second:.1f}: {mark}{value:+.1f}{mark} ({low:.1f} to {high:.1f})"
 
 
-def with_table(readme: str, results: Mapping[str, Any]) -> str:
+def with_table(page: str, results: Mapping[str, Any]) -> str:
     """Replace the table between its two markers.
 
     Parameters
     ----------
-    readme
-        Text of the README.
+    page
+        Text of the page.
     results
         Results of `study`.
 
@@ -324,19 +324,19 @@ def with_table(readme: str, results: Mapping[str, Any]) -> str:
         The new text.
 
     """
-    return re.sub(f"{START}.*?{END}", lambda _: f"{START}\n{table(results)}\n{END}", readme, flags=re.DOTALL)
+    return re.sub(f"{START}.*?{END}", lambda _: f"{START}\n{table(results)}\n{END}", page, flags=re.DOTALL)
 
 
 @app.default
-def update_readme(out_dir: Path, options: Options = Options()) -> None:
-    """Copy the study's results to `out_dir`, and update the README's table."""
+def update_page(out_dir: Path, options: Options = Options()) -> None:
+    """Copy the study's results to `out_dir`, and update the table of `docs/study.md`."""
     path = options.settings().root / "study" / FILE
     if not path.is_file():
         raise HubbleclipError(f"there is no {path}: run `hubbleclip study` first")
     text = path.read_text(encoding="utf-8")
     write_text(out_dir / FILE, text)
-    readme = ROOT / "README.md"
-    write_text(readme, with_table(readme.read_text(encoding="utf-8"), json.loads(text)))
+    page = ROOT / "docs/study.md"
+    write_text(page, with_table(page.read_text(encoding="utf-8"), json.loads(text)))
 
 
 if __name__ == "__main__":
