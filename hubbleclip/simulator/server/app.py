@@ -435,7 +435,7 @@ def serve(
     except OSError as error:
         listener.close()
         raise SettingsError(
-            f"cannot serve on {settings.host}:{settings.port} ({error.strerror}): set simulator.port to 0 or a free port"
+            f"cannot bind to {settings.host}:{settings.port} ({error.strerror}): set simulator.port to 0 or a free port"
         ) from error
     url = f"http://{settings.host}:{listener.getsockname()[1]}"
     config = uvicorn.Config(
