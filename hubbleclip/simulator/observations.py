@@ -67,8 +67,9 @@ class SimObservation:
 
     `kind` is the kind of object, `em_min` and `em_max` are the wavelength limits of the filter in nm, and
     `released_mjd` is the release date. `visit_index` is the index of the visit within the proposal, from 0. `band` is
-    the name of the filter through which the files are rendered. `files` has the type and the size in bytes of each file. `version` is
-    the number of times that the observation was reprocessed. `is_hap` is True for a Hubble Advanced Product (HAP).
+    the name of the filter through which the files are rendered. `files` has the type and the size in bytes of each
+    file. `version` is the number of times that the observation was reprocessed. `is_hap` is True for a Hubble Advanced
+    Product (HAP).
     """
 
     obs_id: str
