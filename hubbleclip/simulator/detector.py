@@ -247,7 +247,7 @@ def simulate_combined(
     # With half the exposure time, the variance of a pixel is twice as large.
     image[is_half] += np.sqrt(expected[is_half]) * rng.standard_normal(int(is_half.sum()), dtype=np.float32)
     saturate(image, depth.camera.full_well_e * NUM_COMBINED, bleeds=depth.camera.detector != "IR")
-    add_cosmic_rays(image, rng, int(rng.poisson(4)))  # A few cosmic rays survive their rejection.
+    add_cosmic_rays(image, rng, int(rng.poisson(4)))  # A few remain after cosmic-ray rejection.
     # The pipeline subtracts an estimate of the background, which has an error of 1 %.
     image -= np.float32(depth.sky_e * rng.normal(1.0, 0.01))
     image /= np.float32(depth.exposure_s)

@@ -94,7 +94,7 @@ def psf_image(fwhm_px: float, spikes_deg: float, shape: tuple[int, ...], ring_px
     y_yx, x_yx = y.astype(np.float32)[:, None], x.astype(np.float32)[None, :]
     r2_yx = x_yx**2 + y_yx**2
     radius_yx = np.sqrt(r2_yx)
-    core = np.exp(-2.77 * r2_yx / fwhm_px**2)  # 2.77 is 4 ln 2, which converts the FWHM.
+    core = np.exp(-2.77 * r2_yx / fwhm_px**2)  # 2.77 is 4 ln 2, because `fwhm_px` is a full width.
     wings = (1 + r2_yx / (1.6 * fwhm_px) ** 2) ** -1.6  # The wings fall as r^-3.2.
     wings *= 1 + 0.5 * np.cos(radius_yx * (2 * np.pi / (1.35 * fwhm_px + 0.2 * ring_px)))
     spikes = np.zeros_like(core)

@@ -43,7 +43,7 @@ def _flared(view: View, rng: np.random.Generator, size: float, angle: float, bri
         * (1 + np.sin(across * 25))
         * (np.abs(across) > 0.12)
     )
-    colour = view.continuum_flux(0.4) if not view.line else 0.5  # Scattered starlight is continuum.
+    colour = view.continuum_flux(0.4) if not view.line else 0.5  # Scattered starlight has a continuum spectrum.
     return np.asarray(
         brightness * (colour * light * np.exp(0.12 * noise) + 0.22 * view.line_flux(HA=1.2, SII=1.5, FEII=1.5) * jet),
         np.float32,
@@ -127,7 +127,7 @@ def stellar_jet(view: View, rng: np.random.Generator, variant: str) -> Image:
 def _beam(rng: np.random.Generator, along: Image, across: Image, length: float, is_knotty: bool) -> Image:
     """Draw one side of a jet: a beam that widens with the distance from the star, and knots along its axis."""
     width = 0.012 + 0.014 * np.clip(along, 0, None)
-    # Below the knots, a continuous beam fades outwards.
+    # Besides its knots, a jet has a continuous beam, which fades outwards.
     light = (
         0.5
         * np.exp(-0.5 * (across / width) ** 2)

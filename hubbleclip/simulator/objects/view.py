@@ -232,7 +232,7 @@ class View:
 
         """
         rows, columns = self.to_pixels(np.asarray(x0), np.asarray(y0))
-        half_px = half_size / self.pixel_size + 1  # In pixels, rounded up.
+        half_px = half_size / self.pixel_size + 1  # Half the side in pixels, rounded up.
         top, bottom = max(0, int(rows - half_px)), min(self.shape[0], int(rows + half_px) + 1)
         left, right = max(0, int(columns - half_px)), min(self.shape[1], int(columns + half_px) + 1)
         if top >= bottom or left >= right:

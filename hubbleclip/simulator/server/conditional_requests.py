@@ -55,7 +55,9 @@ async def versioned_response(
         return Response(status_code=304, headers=common_headers)
     if request.method == "HEAD":
         return Response(headers=common_headers | {"Content-Length": str(size)}, media_type=media_type)
-    is_current = request.headers.get("If-Range", etag) in {etag, modified}  # If-Range names the client's version.
+    # The header If-Range names the version of the bytes that the client already has. A range is sent only if that
+    # version is the current one; otherwise the parts would not fit together.
+    is_current = request.headers.get("If-Range", etag) in {etag, modified}
     byte_range = _parse_range(request.headers.get("Range", ""), size) if is_current else None
     if byte_range is None:
         return Response(await read(), headers=common_headers, media_type=media_type)
