@@ -1,1 +1,1 @@
-"""A simulated Hubble archive behind MAST's HTTP interface: proposals, observations and FITS files made from a seed."""
+"""Simulated Hubble archive with MAST's HTTP interface; its proposals, observations and files are made from a seed."""

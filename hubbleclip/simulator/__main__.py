@@ -1,4 +1,7 @@
-"""`python -m hubbleclip.simulator`: serve until standard input closes. Used by `running_simulator`."""
+"""Command `python -m hubbleclip.simulator`, which serves the simulated archive until its standard input closes.
+
+The functions of `simulator.server.launcher` start this command as a child process.
+"""
 
 from __future__ import annotations
 
@@ -15,20 +18,20 @@ from hubbleclip.simulator.server.fault_plan import FaultPlan
 
 
 def report_address(url: str, server: uvicorn.Server) -> None:
-    """Write the address for the parent process to read, and stop the server when the parent exits.
+    """Write the URL of the server to standard output, and stop the server when the parent process exits.
 
     Parameters
     ----------
     url
-        Address of the server, written as one line to standard output.
+        URL of the server, which is written as one line for the parent process to read.
     server
-        Server to stop once standard input closes.
+        Server that is stopped when standard input closes.
 
     """
     sys.stdout.write(f"{url}\n")
     sys.stdout.flush()
 
-    # Standard input closes also when the parent is killed, so no child outlives it.
+    # Standard input also closes if the parent is killed, so the server never continues without its parent.
     def watch() -> None:
         sys.stdin.buffer.read()
         server.should_exit = True
@@ -38,12 +41,12 @@ def report_address(url: str, server: uvicorn.Server) -> None:
 
 
 def main() -> int:
-    """Serve the archive that the command line describes.
+    """Serve the simulated archive with the settings and faults given on the command line.
 
     Returns
     -------
     int
-        Exit code: 0, or 2 for wrong settings, with one line on standard error.
+        Exit code: 0 after a normal end, or 2 for invalid settings, with one line of explanation on standard error.
 
     """
     parser = argparse.ArgumentParser(prog="hubbleclip.simulator", description="Serve the simulated archive.")

@@ -1,4 +1,4 @@
-"""From scene to pixels: photon and read noise, cosmic rays, detector defects, and combined exposures."""
+"""Simulation of the detector: photon noise, read noise, cosmic rays, defects, and the combination of exposures."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ from hubbleclip.simulator.objects.view import Image
 Flags = npt.NDArray[np.int16]
 Mask = npt.NDArray[np.bool_]
 NUM_COMBINED = 4
-POISSON_BELOW_E = 10.0  # Electrons; above, the normal limit is close enough and much faster.
-# Bits of the DQ array, as in the STScI pipelines.
+# From this number of electrons on, photon noise is drawn from the normal distribution, which is much faster.
+POISSON_BELOW_E = 10.0
+# Bits of the data-quality (DQ) array, as in the STScI pipelines.
 BAD_COLUMN, HOT, SATURATED, COSMIC_RAY = 4, 16, 256, 4096
-GAP_FRACTION = 0.017  # Half the gap between two chips, in half sides of the detector.
+GAP_FRACTION = 0.017  # Half the gap between two chips, in units of half the side of the detector.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExposureDepth:
-    """Exposure of one frame.
+    """Camera, filter and exposure time of one frame.
 
-    At the exposure time `typical_s` one brightness unit of a scene is one standard deviation of the noise.
+    `typical_s` is the typical exposure time of the kind of object. In an exposure of that length, one brightness unit
+    of a scene equals one standard deviation of the noise.
     """
 
     camera: Camera
@@ -34,8 +36,8 @@ class ExposureDepth:
 
     @property
     def sky_e(self) -> float:
-        """Background in electrons per pixel over the whole exposure: zodiacal light and dark current."""
-        # Background grows with the filter's width up to a limit; 0.02 below is dark current.
+        """Background (zodiacal light and dark current) in electrons per pixel, summed over the whole exposure."""
+        # The background grows with the width of the filter up to a limit. The term 0.02 below is the dark current.
         width = (
             min(1.5, self.band.width_nm / 150.0) if self.camera.detector != "IR" else min(1.3, self.band.width_nm / 280)
         )
@@ -43,15 +45,15 @@ class ExposureDepth:
 
     @property
     def unit_e(self) -> float:
-        """Electrons per brightness unit of a scene, over the whole exposure."""
+        """Number of electrons per brightness unit of a scene, summed over the whole exposure."""
         typical_sky_e = self.sky_e * self.typical_s / self.exposure_s
-        # Read noise enters once per combined exposure.
+        # Read noise is added once for each of the combined exposures.
         sigma_e = np.sqrt(typical_sky_e + NUM_COMBINED * self.camera.read_noise_e**2)
         return float(sigma_e) * self.exposure_s / self.typical_s
 
 
 def draw_counts(expected_e_yx: Image, read_noise_e: float, rng: np.random.Generator) -> Image:
-    """Draw noisy counts for expected values: photon noise and read noise.
+    """Draw noisy pixel values, with photon noise and read noise, for expected values.
 
     Parameters
     ----------
@@ -60,12 +62,13 @@ def draw_counts(expected_e_yx: Image, read_noise_e: float, rng: np.random.Genera
     read_noise_e
         Standard deviation of the read noise, in electrons.
     rng
-        Generator of the observation's noise.
+        Random generator of the observation's noise.
 
     Returns
     -------
     Image
-        Electrons per pixel, shape (y, x). Photon noise is Poisson below POISSON_BELOW_E and normal above.
+        Electrons per pixel, shape (y, x). Photon noise follows the Poisson distribution where fewer than
+        POISSON_BELOW_E electrons are expected, and the normal distribution elsewhere.
 
     """
     variance = np.maximum(expected_e_yx, 0) + np.float32(read_noise_e**2)
@@ -79,14 +82,14 @@ def draw_counts(expected_e_yx: Image, read_noise_e: float, rng: np.random.Genera
 
 
 def add_cosmic_rays(image_yx: Image, rng: np.random.Generator, count: int) -> Mask:
-    """Add straight tracks, one pixel wide, of energetic particles.
+    """Add cosmic rays: straight tracks of energetic particles, one pixel wide.
 
     Parameters
     ----------
     image_yx
-        Image in electrons to add to in place, shape (y, x).
+        Image in electrons that is changed in place, shape (y, x).
     rng
-        Generator of the observation's noise.
+        Random generator of the observation's noise.
     count
         Number of particles.
 
@@ -96,7 +99,7 @@ def add_cosmic_rays(image_yx: Image, rng: np.random.Generator, count: int) -> Ma
         True for each pixel that was hit, shape (y, x).
 
     """
-    length = rng.exponential(5.0, count) + 1  # Track length in pixels.
+    length = rng.exponential(5.0, count) + 1  # Length of each track in pixels.
     angle, charge = rng.uniform(0, 2 * np.pi, count), rng.lognormal(6.4, 1.0, count)
     rows, columns = rng.uniform(0, image_yx.shape[0], count), rng.uniform(0, image_yx.shape[1], count)
     steps = np.arange(24)[None, :]
@@ -105,7 +108,7 @@ def add_cosmic_rays(image_yx: Image, rng: np.random.Generator, count: int) -> Ma
     column = (columns[:, None] + steps * np.cos(angle)[:, None]).astype(np.int64)
     is_inside &= (row >= 0) & (column >= 0) & (row < image_yx.shape[0]) & (column < image_yx.shape[1])
     deposit = np.broadcast_to(charge[:, None], is_inside.shape)[is_inside] * rng.uniform(0.4, 1.2, int(is_inside.sum()))
-    # np.add.at, because tracks may cross.
+    # `np.add.at` is needed because tracks may cross.
     np.add.at(image_yx, (row[is_inside], column[is_inside]), deposit.astype(np.float32))
     hit = np.zeros(image_yx.shape, bool)
     hit[row[is_inside], column[is_inside]] = True
@@ -113,7 +116,7 @@ def add_cosmic_rays(image_yx: Image, rng: np.random.Generator, count: int) -> Ma
 
 
 def saturate(image_e_yx: Image, full_well_e: float, *, bleeds: bool) -> Mask:
-    """Clip an image at the full well and let the surplus charge bleed along columns.
+    """Clip an image at the full-well charge, and let the surplus charge bleed along columns.
 
     Parameters
     ----------
@@ -122,7 +125,7 @@ def saturate(image_e_yx: Image, full_well_e: float, *, bleeds: bool) -> Mask:
     full_well_e
         Charge at which a pixel saturates, in electrons.
     bleeds
-        Whether charge bleeds, as in a CCD; an infrared array only clips.
+        Whether surplus charge bleeds. It does in a CCD, but not in an infrared array.
 
     Returns
     -------
@@ -139,7 +142,7 @@ def saturate(image_e_yx: Image, full_well_e: float, *, bleeds: bool) -> Mask:
         rows = np.flatnonzero(full[:, column])
         bleed_px = int(min(120, surplus[column] / full_well_e / 2))
         top, bottom = max(0, int(rows[0]) - bleed_px), min(len(full), int(rows[-1]) + bleed_px + 1)
-        # Several stars in one column: do not bleed across all that lies between them.
+        # A large span means that several stars lie in one column. Bleeding would fill all pixels between them.
         if bottom - top > 4 * (len(rows) + 2 * bleed_px):
             continue
         full[top:bottom, column] = True
@@ -148,16 +151,16 @@ def saturate(image_e_yx: Image, full_well_e: float, *, bleeds: bool) -> Mask:
 
 
 def detector_defects(shape: tuple[int, int], camera: Camera, rng: np.random.Generator) -> Flags:
-    """Draw bad columns and hot pixels of a chip.
+    """Draw the bad columns and hot pixels of a detector.
 
     Parameters
     ----------
     shape
-        (rows, columns) of the chip.
+        Shape of the detector, (rows, columns).
     camera
-        Only CCDs have bad columns.
+        Camera; only a camera with a CCD has bad columns.
     rng
-        Generator of the chip, the same for every exposure of a camera.
+        Random generator of the detector, seeded equally for every exposure of a camera.
 
     Returns
     -------
@@ -166,7 +169,7 @@ def detector_defects(shape: tuple[int, int], camera: Camera, rng: np.random.Gene
 
     """
     flags = np.zeros(shape, np.int16)
-    hot = rng.integers(0, flags.size, int(flags.size * 4e-4))  # 0.04 % of the pixels.
+    hot = rng.integers(0, flags.size, int(flags.size * 4e-4))  # 0.04 % of the pixels are hot.
     flags.reshape(-1)[hot] |= HOT
     if camera.detector == "IR":
         return flags
@@ -181,16 +184,16 @@ def exposure_fraction(frame: Frame, camera: Camera, is_dithered: bool) -> Image:
     Parameters
     ----------
     frame
-        Combined frame, in which the detector is tilted.
+        Combined (drizzled) frame, in which the detector is tilted.
     camera
-        Supplies the shape of the detector.
+        Camera, which has the shape of the detector.
     is_dithered
-        Whether dithering covered half of the exposures in the gap between two chips.
+        Whether the exposures were dithered, so that half of them cover the gap between two chips.
 
     Returns
     -------
     Image
-        1 on the detector, 0 outside, 0.5 in a dithered gap and 0 in an undithered one, shape (y, x).
+        Fraction per pixel, shape (y, x): 1 on the detector, 0 outside, and in the gap 0.5 with dithering or 0 without.
 
     """
     tilt = np.deg2rad(-frame.tilt_deg)
@@ -201,7 +204,7 @@ def exposure_fraction(frame: Frame, camera: Camera, is_dithered: bool) -> Image:
     v = (np.float32(np.sin(tilt)) * x + np.float32(np.cos(tilt)) * y) / half
     inside = (np.abs(u) < 1) & (np.abs(v) < 1)
     if camera.footprint == "stair":
-        # The upper right quadrant holds only the small planetary camera.
+        # In the upper right quadrant, only the small planetary camera has pixels.
         inside &= (u < 0) | (v < 0) | ((u < STAIR_INNER) & (v < STAIR_INNER))
     fraction = inside.astype(np.float32)
     if camera.footprint == "two_chips":
@@ -212,27 +215,28 @@ def exposure_fraction(frame: Frame, camera: Camera, is_dithered: bool) -> Image:
 def simulate_combined(
     sky_yx: Image, depth: ExposureDepth, frame: Frame, rng: np.random.Generator
 ) -> tuple[Image, Image, npt.NDArray[np.int32]]:
-    """Simulate a drizzled combination of NUM_COMBINED exposures.
+    """Simulate a drizzled image that combines NUM_COMBINED exposures.
 
     Parameters
     ----------
     sky_yx
-        Scene after the optics, in noise units, shape (y, x).
+        Scene after the optics, in units of the noise of a typical combined exposure, shape (y, x).
     depth
         Camera, filter and exposure time.
     frame
-        Combined frame.
+        Combined (drizzled) frame.
     rng
-        Generator of the observation's noise.
+        Random generator of the observation's noise.
 
     Returns
     -------
     science_yx : Image
-        SCI in electrons per second, background subtracted; 0 where nothing was exposed.
+        Data of the extension SCI: electrons per second with the background subtracted, and 0 where no exposure
+        contributes.
     weight_yx : Image
-        WHT, exposure time in seconds.
+        Data of the extension WHT: exposure time per pixel in seconds.
     context_yx : NDArray[np.int32]
-        CTX, bit mask of the contributing exposures.
+        Data of the extension CTX: one bit per exposure that contributes to the pixel.
 
     """
     is_dithered = bool(rng.random() < 0.6)
@@ -240,15 +244,15 @@ def simulate_combined(
     expected = sky_yx * np.float32(depth.unit_e) + np.float32(depth.sky_e)
     image = draw_counts(expected, depth.camera.read_noise_e * NUM_COMBINED**0.5, rng)
     is_half = fraction == np.float32(0.5)
-    # Half the exposure: twice the variance per pixel.
+    # With half the exposure time, the variance of a pixel is twice as large.
     image[is_half] += np.sqrt(expected[is_half]) * rng.standard_normal(int(is_half.sum()), dtype=np.float32)
     saturate(image, depth.camera.full_well_e * NUM_COMBINED, bleeds=depth.camera.detector != "IR")
-    add_cosmic_rays(image, rng, int(rng.poisson(4)))  # Few survive the rejection.
-    # The pipeline estimates the background to 1 %.
+    add_cosmic_rays(image, rng, int(rng.poisson(4)))  # A few remain after cosmic-ray rejection.
+    # The pipeline subtracts an estimate of the background, which has an error of 1 %.
     image -= np.float32(depth.sky_e * rng.normal(1.0, 0.01))
     image /= np.float32(depth.exposure_s)
     image[fraction == 0] = 0
-    # All exposures contribute where the fraction is 1, the first two (bits 0 and 1) in a gap.
+    # Where the fraction is 1, all exposures contribute. In a gap, the first two exposures (bits 0 and 1) contribute.
     context = np.where(fraction == 1, 2**NUM_COMBINED - 1, np.where(fraction > 0, 3, 0)).astype(np.int32)
     return image, fraction * np.float32(depth.exposure_s), context
 
@@ -256,27 +260,27 @@ def simulate_combined(
 def simulate_single(
     sky_yx: Image, depth: ExposureDepth, rng: np.random.Generator, chip_rng: np.random.Generator
 ) -> tuple[Image, Image, Flags]:
-    """Simulate one exposure in the detector's own frame.
+    """Simulate one exposure in the frame of the detector.
 
     Parameters
     ----------
     sky_yx
-        Scene after the optics, in noise units, shape (y, x).
+        Scene after the optics, in units of the noise of a typical combined exposure, shape (y, x).
     depth
         Camera, filter and exposure time.
     rng
-        Generator of the observation's noise.
+        Random generator of the observation's noise.
     chip_rng
-        Generator of the chip's defects.
+        Random generator of the detector's defects.
 
     Returns
     -------
     science_yx : Image
-        SCI in electrons, background included.
+        Data of the extension SCI: electrons, including the background.
     error_yx : Image
-        ERR, standard deviation in electrons.
+        Data of the extension ERR: standard deviation in electrons.
     flags_yx : Flags
-        DQ, data-quality flags.
+        Data of the extension DQ: data-quality flags.
 
     """
     camera = depth.camera

@@ -1,4 +1,7 @@
-"""FITS headers with the keywords of each camera's pipeline; each header says that the image is simulated."""
+"""FITS headers of HST files, with the keywords that the pipeline of each camera writes.
+
+The primary header of each file says that the image is simulated.
+"""
 
 from __future__ import annotations
 
@@ -16,18 +19,22 @@ from hubbleclip.simulator.products import acs_filter_wheels
 
 ORIGIN = "SIMULATED"
 NOTICE = "SIMULATED IMAGE: made by hubbleclip.simulator. It is not the sky."
-BLOCK_BYTES = 2880  # FITS standard: files are multiples of this.
-CARDS_PER_BLOCK = 36  # 80 bytes each.
+BLOCK_BYTES = 2880  # By the FITS standard, files consist of blocks of this length.
+CARDS_PER_BLOCK = 36  # A card has 80 bytes.
 PRIMARY_BLOCKS = 2
 EXTENSION_BLOCKS = 1
-NUM_COMBINED = 4  # Exposures per drizzled image.
-# Position of the filter in WFPC2's wheels.
+NUM_COMBINED = 4  # Number of exposures per drizzled image.
+# Number of each filter of WFPC2, as written to the keyword FILTER1.
 WFPC2_FILTER_NUMBERS = {"F300W": 22, "F450W": 28, "F555W": 31, "F606W": 33, "F675W": 36, "F814W": 38}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exposure:
-    """Everything that the files of one observation depend on; each `version` has its own noise."""
+    """Data of one observation that determine the content of its files.
+
+    `version` is the number of reprocessings; each version has different noise. `extra_blocks` is the number of FITS
+    blocks that reprocessing added to each file.
+    """
 
     plan: ObservingPlan
     target: Target
@@ -44,24 +51,24 @@ class Exposure:
 
     @property
     def noise_key(self) -> str:
-        """Key of the random noise, besides the seed."""
+        """Key that, together with the seed, determines the random noise."""
         return f"{self.obs_id}:{self.version}" if self.version else self.obs_id
 
 
 def frame_wcs(frame: Frame, origin_yx: tuple[int, int] = (0, 0)) -> WCS:
-    """Make the TAN world coordinate system of a frame.
+    """Make the world coordinate system (WCS) of a frame, in the TAN projection.
 
     Parameters
     ----------
     frame
         Pixel grid on the sky.
     origin_yx
-        First (row, column) of the part that the WCS is for; (0, 0) for the whole frame.
+        (row, column) in the frame of the first pixel of the image; (0, 0) if the image is the whole frame.
 
     Returns
     -------
     WCS
-        ICRS coordinates with a CD matrix.
+        World coordinate system in ICRS coordinates, with a CD matrix.
 
     """
     cosine, sine = math.cos(math.radians(frame.roll_deg)), math.sin(math.radians(frame.roll_deg))
@@ -69,9 +76,9 @@ def frame_wcs(frame: Frame, origin_yx: tuple[int, int] = (0, 0)) -> WCS:
     wcs = WCS(naxis=2)
     wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
     wcs.wcs.crval = [frame.ra_deg, frame.dec_deg]
-    # FITS pixels count from 1; the reference pixel is the frame's centre.
+    # The reference pixel is the centre of the frame. FITS counts pixels from 1.
     wcs.wcs.crpix = [(frame.num_x + 1) / 2 - origin_yx[1], (frame.num_y + 1) / 2 - origin_yx[0]]
-    # At roll 0, right ascension grows towards -x and declination towards +y.
+    # At a roll of 0, right ascension increases towards -x and declination towards +y.
     wcs.wcs.cd = [[-cosine * scale_deg, sine * scale_deg], [sine * scale_deg, cosine * scale_deg]]
     return wcs
 
@@ -79,14 +86,15 @@ def frame_wcs(frame: Frame, origin_yx: tuple[int, int] = (0, 0)) -> WCS:
 def primary_header(
     exposure: Exposure, file_name: str, num_extensions: int, blocks: int = PRIMARY_BLOCKS
 ) -> fits.Header:
-    """Make the header of the first unit, which has no data.
+    """Make the header of the primary HDU, which has no data.
 
     Parameters
     ----------
     exposure
         Observation that the file belongs to.
     file_name
-        Name of the file, which decides on the keywords of drizzled images.
+        Name of the file. If the name ends in `_drz.fits` or `_drc.fits`, the header contains the keywords of drizzled
+        images.
     num_extensions
         Number of image extensions.
     blocks
@@ -95,7 +103,7 @@ def primary_header(
     Returns
     -------
     fits.Header
-        Header padded to `blocks` blocks, so that its size does not depend on the camera.
+        Header, padded to `blocks` blocks so that its size does not depend on the camera.
 
     """
     header = fits.Header([("SIMPLE", True, "conforms to FITS standard"), ("BITPIX", 8), ("NAXIS", 0), ("EXTEND", True)])
@@ -119,7 +127,7 @@ def primary_header(
 
 
 def _camera_cards(exposure: Exposure) -> dict[str, object]:
-    """Make the cards of instrument, detector and filters, which differ between the cameras."""
+    """Make the header cards for instrument, detector and filters, whose keywords differ between cameras."""
     camera, band = exposure.camera, exposure.band
     cards: dict[str, object] = {"INSTRUME": camera.instrument, "EQUINOX": 2000.0, "ROOTNAME": exposure.obs_id.lower()}
     if camera.instrument == "WFPC2":
@@ -145,10 +153,10 @@ def _camera_cards(exposure: Exposure) -> dict[str, object]:
 
 
 def _target_cards(exposure: Exposure) -> dict[str, object]:
-    """Make the cards of target and proposal."""
+    """Make the header cards for target and proposal."""
     is_moving = exposure.plan.kind.is_moving
     last_name, _, first_name = exposure.pi.rpartition(" ")[::-1]
-    # WFPC2 writes a boolean, later cameras a string.
+    # The flag is a boolean in WFPC2 files and a string in files of later cameras.
     moving_flag: object = is_moving if exposure.camera.instrument == "WFPC2" else ("T" if is_moving else "")
     return {
         "TARGNAME": exposure.target.name.upper().replace(" ", "-")[:30], "RA_TARG": exposure.target.ra_deg,
@@ -158,8 +166,8 @@ def _target_cards(exposure: Exposure) -> dict[str, object]:
 
 
 def _time_cards(exposure: Exposure) -> dict[str, object]:
-    """Make the cards of time, roll and photometric calibration."""
-    start = datetime(1858, 11, 17) + timedelta(days=exposure.start_mjd)  # MJD 0.
+    """Make the header cards for time, roll and photometric calibration."""
+    start = datetime(1858, 11, 17) + timedelta(days=exposure.start_mjd)  # The date is MJD 0.
     return {
         "DATE-OBS": start.strftime("%Y-%m-%d"), "TIME-OBS": start.strftime("%H:%M:%S"), "EXPSTART": exposure.start_mjd,
         "EXPEND": exposure.start_mjd + exposure.exposure_s / 86400, "EXPTIME": exposure.exposure_s, "EXPFLAG": "NORMAL",
@@ -176,18 +184,18 @@ def extension_header(exposure: Exposure, name: str, version: int, unit: str, wcs
     exposure
         Observation that the file belongs to.
     name
-        EXTNAME, e.g. `SCI`.
+        Name of the extension (EXTNAME), e.g. `SCI`.
     version
-        EXTVER: number of the chip, from 1.
+        Version of the extension (EXTVER), which is the number of the chip, from 1.
     unit
-        BUNIT, or empty.
+        Unit of the data (BUNIT); empty for no unit.
     wcs
-        Coordinates of the extension.
+        World coordinate system of the extension.
 
     Returns
     -------
     fits.Header
-        Header that fills EXTENSION_BLOCKS blocks once astropy has added the cards of the data.
+        Header that fits into EXTENSION_BLOCKS blocks together with the cards that astropy adds for the data.
 
     """
     header = fits.Header()
@@ -208,17 +216,19 @@ def extension_header(exposure: Exposure, name: str, version: int, unit: str, wcs
 
 
 def wcs_cards(wcs: WCS) -> dict[str, object]:
-    """Make the cards in the order and style of the pipeline (astropy would write PC and CDELT instead of CD).
+    """Make the header cards of a world coordinate system, in the order and form that the HST pipelines write.
+
+    The cards are not made with astropy, because astropy would write PC and CDELT keywords instead of a CD matrix.
 
     Parameters
     ----------
     wcs
-        Of the image.
+        World coordinate system of the image.
 
     Returns
     -------
     dict[str, object]
-        Value by keyword.
+        Value of each card by keyword.
 
     """
     cd, crpix, crval = wcs.wcs.cd, wcs.wcs.crpix, wcs.wcs.crval
@@ -231,22 +241,24 @@ def wcs_cards(wcs: WCS) -> dict[str, object]:
 
 
 def pad_header(header: fits.Header, blocks: int) -> fits.Header:
-    """Add blank cards up to `blocks` blocks, so that a file's size does not depend on its camera's keywords.
+    """Pad a header with blank cards to a fixed length.
+
+    With a fixed length, the size of a file does not depend on the keywords of its camera.
 
     Parameters
     ----------
     header
-        Changed in place.
+        Header to pad, changed in place.
     blocks
-        Length in FITS blocks.
+        Length of the padded header in FITS blocks.
 
     Returns
     -------
     fits.Header
-        The same header.
+        The header that was passed in.
 
     """
-    # Minus one: the END card.
+    # One card is reserved for END, which astropy adds.
     while len(header) < blocks * CARDS_PER_BLOCK - 1:
         header.append(end=True)
     return header

@@ -1,4 +1,4 @@
-"""Geometry of a frame on the sky: pointing, roll, pixel scale, and the detector's outline in it."""
+"""Geometry of a frame on the sky: pointing, roll, pixel scale, and the outline of the detector."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from hubbleclip.simulator.instruments import CAMERAS, Camera
 from hubbleclip.simulator.plans import ObservingPlan, Target
 from hubbleclip.simulator.random_draws import python_rng
 
-# Side of WFPC2's small planetary camera, relative to a wide-field chip.
+# Ratio of the side of WFPC2's planetary camera to the side of a wide-field chip.
 STAIR_INNER = 0.46
-# Corners in units of half a side.
+# Corners of the detector, in units of half its side, relative to its centre.
 STAIR_OUTLINE = (
     (-1.0, -1.0), (1.0, -1.0), (1.0, 0.0), (STAIR_INNER, 0.0), (STAIR_INNER, STAIR_INNER), (0.0, STAIR_INNER),
     (0.0, 1.0), (-1.0, 1.0),
@@ -24,10 +24,10 @@ SQUARE_OUTLINE = ((-1.0, -1.0), (1.0, -1.0), (1.0, 1.0), (-1.0, 1.0))
 class Frame:
     """A pixel grid on the sky.
 
-    `num_y` by `num_x` pixels; `roll_deg` is the position angle of +y (east of north). The detector is rotated by
-    `tilt_deg` within the grid, and `half_px` is half the side of the detector in pixels. (`east_arcsec`,
-    `north_arcsec`) is the offset of the pointing from the centre of the target's field, (`ra_deg`, `dec_deg`) the
-    position of the centre.
+    The frame has `num_y` rows and `num_x` columns. `roll_deg` is the position angle of the +y axis, measured from north
+    through east. `tilt_deg` is the angle by which the detector is rotated within the frame, and `half_px` is half the
+    side of the detector in pixels. (`east_arcsec`, `north_arcsec`) is the offset of the frame's centre from the centre
+    of the target's field. (`ra_deg`, `dec_deg`) is the ICRS position of the frame's centre.
     """
 
     num_y: int
@@ -42,17 +42,17 @@ class Frame:
     dec_deg: float
 
     def detector_outline(self, camera: Camera) -> tuple[tuple[float, float], ...]:
-        """Compute the corners of the detector on the sky.
+        """Compute the sky positions of the corners of the detector.
 
         Parameters
         ----------
         camera
-            Supplies the shape of the detector.
+            Camera, which has the shape of the detector.
 
         Returns
         -------
         tuple[tuple[float, float], ...]
-            (ra, dec) in degrees of each corner, closed: the last equals the first.
+            (ra, dec) of each corner in degrees. The first corner is repeated at the end, so that the polygon is closed.
 
         """
         corners = STAIR_OUTLINE if camera.footprint == "stair" else SQUARE_OUTLINE
@@ -79,29 +79,29 @@ class Frame:
 
 
 def _rotate(x: float, y: float, angle_deg: float) -> tuple[float, float]:
-    """Rotate a vector counter-clockwise."""
+    """Rotate a vector counter-clockwise by an angle in degrees."""
     cosine, sine = math.cos(math.radians(angle_deg)), math.sin(math.radians(angle_deg))
     return cosine * x - sine * y, sine * x + cosine * y
 
 
 def deproject(ra_deg: float, dec_deg: float, east_arcsec: float, north_arcsec: float) -> tuple[float, float]:
-    """Compute the sky position at a tangent-plane offset.
+    """Convert an offset in the tangent plane to a sky position.
 
     Parameters
     ----------
     ra_deg, dec_deg
-        Tangent point, in degrees.
+        ICRS position of the tangent point, in degrees.
     east_arcsec, north_arcsec
         Offset in the tangent plane, in arcseconds.
 
     Returns
     -------
     ra_deg, dec_deg : float
-        Position in degrees, right ascension from 0 to 360.
+        ICRS position in degrees; the right ascension is from 0 to 360.
 
     Notes
     -----
-    Inverse TAN projection, Calabretta and Greisen (2002).
+    The function is the inverse of the TAN projection of Calabretta and Greisen (2002).
 
     """
     xi, eta = math.radians(east_arcsec / 3600), math.radians(north_arcsec / 3600)
@@ -118,34 +118,34 @@ def combined_frame(settings: SimulatorSettings, plan: ObservingPlan, target: Tar
     Parameters
     ----------
     settings
-        Seed and frame size.
+        Settings of the simulator; the seed and the frame size are used.
     plan
-        Plan of the proposal: camera and kind of object.
+        Observing plan of the proposal, which has the camera and the kind of object.
     target
-        Target that is pointed at.
+        Target of the observation.
 
     Returns
     -------
     Frame
-        Frame whose sides differ by a few percent from `settings.frame_px`.
+        Frame whose sides differ from `settings.frame_px` by a few percent.
 
     """
     rng = python_rng(settings.seed, "frame", plan.index, target.scene_key)
-    # Drizzled frames vary a little in size with the dither pattern.
+    # As in real data, the size of drizzled frames varies by a few percent.
     num_y, num_x = (round(settings.frame_px * rng.uniform(0.97, 1.04)) for _ in range(2))
-    tilt_deg = round(rng.triangular(-14, 14, 0) / 2) * 2.0  # In steps of 2 degrees, so that few PSFs are computed.
+    tilt_deg = round(rng.triangular(-14, 14, 0) / 2) * 2.0  # Steps of 2 degrees limit the number of PSFs.
     camera = CAMERAS[plan.camera]
-    # Pointing offset, one sigma.
+    # Standard deviation of the pointing offset.
     scatter_arcsec = 0.12 * target.half_field_arcsec if target.half_field_arcsec > 0 else 0.0
     east, north = (rng.gauss(0, 1) * scatter_arcsec * plan.kind.may_be_off_centre for _ in range(2))
     roll_deg = rng.uniform(-180, 180)
     if camera.footprint == "stair":
-        # Keep the target off the missing quadrant of WFPC2.
+        # This shift keeps the target out of the missing quadrant of WFPC2.
         shift = 0.12 * settings.frame_px * camera.pixel_scale_arcsec
         west, up = _rotate(shift, shift, roll_deg)
         east, north = east - west, north + up
     ra_deg, dec_deg = deproject(target.ra_deg, target.dec_deg, east, north)
-    # Side of the bounding box of the tilted detector, in sides of the detector.
+    # Side of the bounding box of the tilted detector, in units of the side of the detector.
     extent = math.cos(math.radians(tilt_deg)) + abs(math.sin(math.radians(tilt_deg)))
     return Frame(
         num_y=num_y, num_x=num_x, pixel_scale_arcsec=camera.pixel_scale_arcsec, roll_deg=roll_deg, tilt_deg=tilt_deg,
@@ -155,21 +155,21 @@ def combined_frame(settings: SimulatorSettings, plan: ObservingPlan, target: Tar
 
 
 def detector_frame(settings: SimulatorSettings, frame: Frame) -> Frame:
-    """Make the frame of the detector itself at the same pointing: not tilted, and filled to its edges.
+    """Make the frame of a single exposure, which has the same pointing and is completely covered by the detector.
 
     Parameters
     ----------
     settings
-        Supplies the side of the detector, `frame_px`.
+        Settings of the simulator; only the side of the detector, `frame_px`, is used.
     frame
-        Combined frame of the same pointing.
+        Combined (drizzled) frame of the same pointing.
 
     Returns
     -------
     Frame
-        Square frame of `frame_px` pixels.
+        Square frame with a side of `frame_px` pixels and a tilt of 0.
 
     """
     side = settings.frame_px
-    roll_deg = (frame.roll_deg + frame.tilt_deg + 180) % 360 - 180  # Wrapped to -180..180.
+    roll_deg = (frame.roll_deg + frame.tilt_deg + 180) % 360 - 180  # Wrapped to -180 to 180.
     return replace(frame, num_y=side, num_x=side, roll_deg=roll_deg, tilt_deg=0.0, half_px=side / 2)

@@ -1,4 +1,4 @@
-"""Cameras and filters of the simulated telescope, with rounded values of the STScI instrument handbooks."""
+"""Cameras and filters of the simulated telescopes. Their values are rounded from the STScI instrument handbooks."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """One filter.
+    """Filter of a camera.
 
-    `wave_nm` is its central wavelength and `width_nm` its width; `photflam` is the inverse sensitivity in
-    erg / (cm^2 Angstrom electron). `line` is the emission line that a narrow filter isolates, empty for a broad one.
+    `wave_nm` is the central wavelength and `width_nm` the width of the passband. `photflam` is the inverse sensitivity
+    in erg / (cm^2 Angstrom electron). `line` is the emission line that a narrow-band filter isolates; it is empty for a
+    broad-band filter.
     """
 
     name: str
@@ -22,13 +23,15 @@ class Filter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Camera:
-    """One camera.
+    """Camera of a simulated telescope.
 
-    `obs_id_letter` begins the names of its observations. `gain` is in electrons per count, `read_noise_e` in electrons,
-    `full_well_e` in electrons, `sky_e_s` is the background in electrons per second per pixel through a broad filter
-    near the camera's central wavelength. `footprint` is `one_chip`, `two_chips` or `stair` (the L shape of WFPC2's
-    mosaic). `fills_with_nan` says that drizzled pixels without data are NaN, not 0. `first_cycle` to `last_cycle` are
-    the HST cycles in which it flies, and `sibling` is a camera with a similar field of view.
+    For HST, `obs_id_letter` is the first letter of the names of the camera's observations; for JWST, it is the name of
+    the detector. `gain` is in electrons per count; `read_noise_e` and `full_well_e` are in electrons. `sky_e_s` is the
+    background in electrons per second per pixel through a broad-band filter near the central wavelength of the camera.
+    `footprint` is the shape of the detector: `one_chip`, `two_chips` or `stair` (the L shape of the WFPC2 mosaic).
+    `fills_with_nan` says whether drizzled pixels without data are NaN; otherwise they are 0. The camera is in use in
+    the observing cycles from `first_cycle` to `last_cycle`. `sibling` is the name of a camera with a similar field of
+    view. `has_pupil` says whether the camera has a pupil wheel.
     """
 
     name: str
@@ -61,19 +64,19 @@ class Camera:
         Returns
         -------
         Filter
-            The camera's filter of that name.
+            Filter of the camera that has this name.
 
         Raises
         ------
         KeyError
-            The camera has no such filter.
+            The camera has no filter of this name.
 
         """
         return {band.name: band for band in self.filters}[name]
 
 
 def _bands(text: str) -> tuple[Filter, ...]:
-    """Parse filters from lines `name wave_nm width_nm photflam [line]`."""
+    """Parse filters from text that has one line `name wave_nm width_nm photflam [line]` per filter."""
     rows = (line.split() for line in text.strip().splitlines())
     return tuple(
         Filter(
@@ -176,7 +179,7 @@ CAMERAS: dict[str, Camera] = {
             read_noise_e=5.2, full_well_e=53_000, sky_e_s=0.05, psf_fwhm_px=1.5, footprint="stair",
             fills_with_nan=False, first_cycle=1, last_cycle=16, sibling="WFC3/IR", filters=WFPC2_BANDS,
         ),
-        # JWST: `detector="IR"` means an infrared array read in ramps; `obs_id_letter` is the detector in file names.
+        # For JWST, `detector="IR"` means an infrared array instead of a CCD; `obs_id_letter` names the detector.
         Camera(
             name="NIRCAM/SHORT", instrument="NIRCAM", detector="IR", obs_id_letter="nrca1", pixel_scale_arcsec=0.031,
             gain=2.0,
@@ -202,7 +205,11 @@ CAMERAS: dict[str, Camera] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """Observing cycles of a mission, a year each: the first that is simulated, its start (MJD), and how many."""
+    """Simulated observing cycles of a mission. A cycle lasts one year.
+
+    `first_cycle` is the number of the first cycle and `first_mjd` is its start date. `num_cycles` is the number of
+    cycles.
+    """
 
     first_cycle: int
     first_mjd: float

@@ -1,4 +1,4 @@
-"""JWST as the simulated archive shows it: names, files and headers of the calibration pipeline."""
+"""Names, file lists and FITS headers of simulated JWST observations, in the form of the JWST pipeline and MAST."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hubbleclip.simulator.plans import ObservingPlan
 from hubbleclip.simulator.products import FileType
 
 MJY_SR_PER_E_S = 0.12
-"""Invented calibration: surface brightness of one electron per second and pixel."""
+"""Surface brightness, in MJy/sr, that gives one electron per second and pixel; the value is invented."""
 _I2D = FileType("I2D", "i2d.fits", "resampled 2D image")
 _CAL = FileType("CAL", "cal.fits", "calibrated exposure")
 _JPG = FileType("JPG", "i2d.jpg", "Preview-Full", "PREVIEW")
@@ -21,42 +21,43 @@ EXP_TYPES = {"NIRCAM": "NRC", "MIRI": "MIR", "NIRISS": "NIS"}
 
 
 def file_types(camera: Camera, is_single: bool) -> tuple[FileType, ...]:
-    """List the files of an observation.
+    """List the types of the files of a JWST observation.
 
     Parameters
     ----------
     camera
-        Unused: all cameras share the pipeline.
+        Camera; it is ignored, because all JWST cameras have the same types of files.
     is_single
-        Whether the observation is one exposure.
+        Whether the observation is a single exposure, without a combined image.
 
     Returns
     -------
     tuple of FileType
-        In the archive's order.
+        Type of each file, in the order in which MAST lists the files.
 
     """
     return (_CAL,) if is_single else (_CAL, _I2D, _JPG)
 
 
 def observation_name(plan: ObservingPlan, visit_index: int, filter_index: int, is_single: bool) -> str:
-    """Name an observation as MAST does.
+    """Make the name of a JWST observation, in MAST's form.
 
     Parameters
     ----------
     plan
-        Of the proposal.
+        Observing plan of the proposal.
     visit_index
-        Number of the visit in the proposal, from 0.
+        Index of the visit in the proposal, from 0.
     filter_index
-        Number of the filter in the visit, from 0.
+        Index of the filter in the visit, from 0.
     is_single
-        Whether the observation is one exposure.
+        Whether the observation is a single exposure, without a combined image.
 
     Returns
     -------
     str
-        `jw10001-o001_t001_nircam_clear-f356w`, or `jw10001001001_02101_00001_nrcalong` for an exposure.
+        Name such as `jw10001-o001_t001_nircam_clear-f356w`, or `jw10001001001_02101_00001_nrcalong` for a single
+        exposure.
 
     """
     camera, programme = CAMERAS[plan.camera], f"jw{plan.number}"
@@ -67,19 +68,19 @@ def observation_name(plan: ObservingPlan, visit_index: int, filter_index: int, i
 
 
 def mast_filters(camera: Camera, band: Filter) -> str:
-    """Write `filters` as MAST does.
+    """Write the filter in the form of MAST's column `filters`.
 
     Parameters
     ----------
     camera
-        With or without a pupil wheel.
+        Camera; if it has a pupil wheel, the position of that wheel is listed too.
     band
-        The filter.
+        Filter of the observation.
 
     Returns
     -------
     str
-        `F356W;CLEAR` or `F770W`.
+        Value of the column, e.g. `F356W;CLEAR` with a pupil wheel or `F770W` without.
 
     """
     return f"{band.name};CLEAR" if camera.has_pupil else band.name
@@ -88,23 +89,23 @@ def mast_filters(camera: Camera, band: Filter) -> str:
 def primary_header(
     exposure: Exposure, file_name: str, num_extensions: int, blocks: int = PRIMARY_BLOCKS
 ) -> fits.Header:
-    """Make the header of the first, dataless HDU.
+    """Make the header of the primary HDU, which has no data.
 
     Parameters
     ----------
     exposure
-        What the file shows.
+        Observation that the file belongs to.
     file_name
-        Its name.
+        Name of the file.
     num_extensions
-        HDUs that follow.
+        Number of image extensions, which follow the primary HDU.
     blocks
-        Length in FITS blocks.
+        Length of the header in FITS blocks.
 
     Returns
     -------
     fits.Header
-        With the keywords of the JWST pipeline.
+        Header with the keywords that the JWST pipeline writes, padded to `blocks` blocks.
 
     """
     camera, start = exposure.camera, datetime(1858, 11, 17) + timedelta(days=exposure.start_mjd)
@@ -143,20 +144,20 @@ def extension_header(exposure: Exposure, name: str, version: int, unit: str, wcs
     Parameters
     ----------
     exposure
-        What the file shows.
+        Observation that the file belongs to.
     name
-        EXTNAME.
+        Name of the extension (EXTNAME), e.g. `SCI`.
     version
-        EXTVER.
+        Version of the extension (EXTVER), from 1.
     unit
-        BUNIT; empty for none.
+        Unit of the data (BUNIT); empty for no unit.
     wcs
-        Of the extension.
+        World coordinate system of the extension.
 
     Returns
     -------
     fits.Header
-        One FITS block long with the cards that astropy adds for the data.
+        Header that fits into one FITS block together with the cards that astropy adds for the data.
 
     """
     header = fits.Header()

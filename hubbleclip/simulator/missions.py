@@ -1,4 +1,4 @@
-"""Missions that the archive can simulate: what differs between them in names, files and headers."""
+"""Missions that can be simulated (HST and JWST), which differ in their names, files and FITS headers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,11 @@ from hubbleclip.simulator.products import FileType
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimMission:
-    """A mission as the simulated archive shows it; `collection` is MAST's, `has_hap` means HAP products."""
+    """Functions and values that differ between simulated missions.
+
+    `collection` is the name of the mission in MAST's column `obs_collection`. `has_hap` says whether the mission has
+    Hubble Advanced Products (HAP).
+    """
 
     collection: str
     instrument_label: Callable[[Camera], str]
@@ -46,22 +50,22 @@ SIM_MISSIONS = {
 
 
 def sim_mission(settings: SimulatorSettings) -> SimMission:
-    """Find the mission that is simulated.
+    """Look up the mission that the settings select.
 
     Parameters
     ----------
     settings
-        Its field `mission` names it.
+        Settings of the simulator; only the field `mission` is used.
 
     Returns
     -------
     SimMission
-        The mission.
+        Functions and values of the mission.
 
     Raises
     ------
     SettingsError
-        For a mission that is not simulated.
+        The mission cannot be simulated.
 
     """
     if settings.mission not in SIM_MISSIONS:

@@ -1,4 +1,4 @@
-"""The kinds of object in the simulated sky that a proposal may observe. `objects/` draws them."""
+"""Kinds of object that a simulated proposal may observe. The package `objects` draws each kind."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectKind:
-    """One kind of object.
+    """Kind of object, e.g. `spiral galaxy`.
 
-    `categories` are scientific categories of its proposals, `variants` the subtypes that are drawn differently,
-    `filters` a key of FILTER_PLANS, `names` patterns of catalogue names, `exposure_s` the range of exposure times of an
-    observation in seconds. `may_be_off_centre` allows pointings that miss the object's centre by part of the field.
+    `categories` are the possible scientific categories of its proposals. `variants` are subtypes that look different.
+    `filters` is a key of FILTER_PLANS. `names` are patterns of catalogue names. `exposure_s` is the range of exposure
+    times of an observation, in seconds. `may_be_off_centre` says whether an observation may be offset from the centre
+    of the object.
     """
 
     name: str
@@ -116,14 +117,14 @@ _ROWS = (
 
 OBJECT_KINDS: dict[str, ObjectKind] = {kind.name: kind for kind in _ROWS}
 
-# Outside OBJECT_KINDS: it has no scene and no renderer.
+# Calibration is not an entry of OBJECT_KINDS, because it has no scene and no renderer.
 CALIBRATION = ObjectKind(
     name="calibration", categories=("CAL",), variants=("dark", "flat"), filters="flat", names=("{variant}",),
     exposure_s=(1, 900),
     may_be_off_centre=False,
 )  # fmt: skip
 
-# Filters by purpose and camera, most wanted first.
+# Filters by purpose and camera, in descending order of preference.
 FILTER_PLANS: dict[str, dict[str, tuple[str, ...]]] = {
     "broad": {
         "WFC3/UVIS": ("F814W", "F555W", "F438W", "F336W", "F606W", "F275W"),

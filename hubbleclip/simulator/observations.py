@@ -1,4 +1,4 @@
-"""Metadata of the simulated archive: proposals, observations and files. Files are rendered only on request."""
+"""Simulated proposals, observations and files. Their metadata is computed without rendering the files."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from hubbleclip.simulator.plans import ObservingPlan, Target, plan_of, proposal_
 from hubbleclip.simulator.proposals import ProposalText, write_proposal
 from hubbleclip.simulator.random_draws import python_rng
 
-FIRST_RELEASE_MJD = 60000.0  # 2023-02-25: night 0.
-# Disjoint ranges, so that numbers never depend on other proposals.
+FIRST_RELEASE_MJD = 60000.0  # Start of night 0: 2023-02-25.
+# Each proposal has its own range of numbers, so that the numbers of observations do not depend on other proposals.
 FIRST_OBSID, OBSIDS_PER_PROPOSAL = 2_100_000_000, 16
 FIRST_HAP_OBSID, HAP_OBSIDS_PER_PROPOSAL = 2_110_000_000, 64
 SINGLE_EXPOSURE_FRACTION = 0.1
@@ -29,7 +29,8 @@ SINGLE_EXPOSURE_FRACTION = 0.1
 class SimProposal:
     """One simulated proposal.
 
-    `kind` is its kind of object; `night` counts from 0 and is the night on which its observations are released.
+    `kind` is the kind of object that the proposal observes. `night` is the night, counted from 0, on which the
+    observations of the proposal are released.
     """
 
     number: str
@@ -46,7 +47,11 @@ class SimProposal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimProduct:
-    """One file of an observation; `kind` is MAST's sub-group, and `size_bytes` is exact without rendering the file."""
+    """One file of an observation.
+
+    `kind` is the type of file, as in MAST's column `productSubGroupDescription`. `size_bytes` is the exact size, which
+    is computed without rendering the file.
+    """
 
     file_name: str
     uri: str
@@ -60,10 +65,11 @@ class SimProduct:
 class SimObservation:
     """One simulated observation, with the fields of MAST's CAOM tables.
 
-    `kind` is the kind of object, `em_min` and `em_max` are the limits of the filter in nm, `released_mjd` is the
-    release date. `visit_index` counts the visits of the proposal from 0, `band` is the filter of its files, `files` has
-    the type and size in bytes of each file. `version` counts how often the observation was reprocessed; `is_hap` marks
-    a Hubble Advanced Product.
+    `kind` is the kind of object, `em_min` and `em_max` are the wavelength limits of the filter in nm, and
+    `released_mjd` is the release date. `visit_index` is the index of the visit within the proposal, from 0. `band` is
+    the name of the filter through which the files are rendered. `files` has the type and the size in bytes of each
+    file. `version` is the number of times that the observation was reprocessed. `is_hap` is True for a Hubble Advanced
+    Product (HAP).
     """
 
     obs_id: str
@@ -94,13 +100,16 @@ class SimObservation:
 
     @property
     def extra_blocks(self) -> int:
-        """FITS blocks that reprocessing has added to each file: one per version, for every second observation."""
-        # Not for all, because a client must notice new versions of equal size too.
+        """Number of FITS blocks that reprocessing has added to each file.
+
+        It is the version number if `obsid` is odd, and otherwise 0.
+        """
+        # Half of the observations keep their size, because a client must also notice new versions of equal size.
         return self.version * (self.obsid % 2)
 
     @property
     def products(self) -> tuple[SimProduct, ...]:
-        """The files, built on request because a large archive has millions."""
+        """Files of the observation. They are not stored, because a large archive has millions of files."""
         stem, grown_bytes = self.obs_id.lower(), self.extra_blocks * BLOCK_BYTES
         names = [f"{stem}_{file_type.suffix}" for file_type, _ in self.files]
         return tuple(
@@ -115,7 +124,10 @@ class SimObservation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Visit:
-    """What the observations of one visit of a proposal share; `is_single` means that it has single exposures only."""
+    """One visit of a proposal: the data that its observations share.
+
+    `is_single` is True if the visit has single exposures but no drizzled image.
+    """
 
     settings: SimulatorSettings
     proposal: SimProposal
@@ -129,22 +141,22 @@ class Visit:
 
 
 def make_proposals(settings: SimulatorSettings) -> list[SimProposal]:
-    """Make all proposals of the nights released so far.
+    """Make all proposals of all nights that the settings define.
 
     Parameters
     ----------
     settings
-        Seed, number of proposals per night and number of nights.
+        Settings of the simulator, which define the seed, the number of proposals per night and the number of nights.
 
     Returns
     -------
     list[SimProposal]
-        Proposals in the order of their numbers.
+        Proposals in ascending order of their numbers.
 
     Raises
     ------
     SettingsError
-        More proposals than five-digit numbers.
+        There are more proposals than five-digit proposal numbers.
 
     """
     return [proposal_at(settings, index) for index in range(total_proposals(settings))]
@@ -156,14 +168,14 @@ def proposal_at(settings: SimulatorSettings, index: int) -> SimProposal:
     Parameters
     ----------
     settings
-        Settings of the archive.
+        Settings of the simulator.
     index
         Index of the proposal, from 0.
 
     Returns
     -------
     SimProposal
-        The same as in `make_proposals`.
+        Proposal, equal to the one at this index in the result of `make_proposals`.
 
     """
     plan = plan_of(settings, index)
@@ -177,24 +189,24 @@ def proposal_at(settings: SimulatorSettings, index: int) -> SimProposal:
 
 
 def observations_of(settings: SimulatorSettings, proposal: SimProposal) -> tuple[SimObservation, ...]:
-    """List the observations of a proposal: the target of each visit through each filter, then the HAP products.
+    """List the observations of a proposal: one per visit and filter, followed by the HAP products.
 
     Parameters
     ----------
     settings
-        Settings of the archive.
+        Settings of the simulator.
     proposal
         Proposal of this archive.
 
     Returns
     -------
     tuple[SimObservation, ...]
-        Observations that the archive lists on its last night, in their newest version.
+        Observations in their newest version. Observations that the archive lists later than its last night are missing.
 
     """
     plan = plan_of(settings, proposal_index(proposal.number))
     num_wanted = settings.observations_per_proposal
-    # 0 observations per proposal means one visit per target, all filters.
+    # If the setting is 0, each target has one visit through all filters.
     num_visits = -(-num_wanted // len(plan.filters)) or len(plan.targets)
     visits = [_visit(settings, proposal, plan, visit_index) for visit_index in range(num_visits)]
     standard = [_observation(visit, filter_index) for visit in visits for filter_index in range(len(plan.filters))][
@@ -212,10 +224,10 @@ def observations_of(settings: SimulatorSettings, proposal: SimProposal) -> tuple
 
 
 def _visit(settings: SimulatorSettings, proposal: SimProposal, plan: ObservingPlan, visit_index: int) -> Visit:
-    """Point a visit at its target."""
+    """Make a visit: its target, frame and footprint."""
     target, camera = plan.targets[visit_index % len(plan.targets)], CAMERAS[plan.camera]
     frame, is_single = combined_frame(settings, plan, target), _is_single(settings, plan, visit_index)
-    # Single exposures fill the detector's own frame; drizzled ones are tilted in theirs.
+    # A single exposure has the frame of the detector. In a drizzled image, the detector is tilted within the frame.
     outlined = detector_frame(settings, frame) if is_single else frame
     corners = "  ".join(f"{ra_deg:.8f} {dec_deg:.8f}" for ra_deg, dec_deg in outlined.detector_outline(camera))
     return Visit(
@@ -225,7 +237,7 @@ def _visit(settings: SimulatorSettings, proposal: SimProposal, plan: ObservingPl
 
 
 def _observation(visit: Visit, filter_index: int) -> SimObservation:
-    """Describe the observation of a visit through one filter."""
+    """Make the observation of a visit through one filter."""
     settings, plan, camera, visit_index = visit.settings, visit.plan, visit.camera, visit.visit_index
     band = camera.filter(plan.filters[filter_index])
     mission = sim_mission(settings)
@@ -250,13 +262,13 @@ def _observation(visit: Visit, filter_index: int) -> SimObservation:
 
 
 def _obsid_offset(settings: SimulatorSettings, plan: ObservingPlan, visit_index: int, filter_index: int) -> int:
-    """Number the observation within its proposal, below OBSIDS_PER_PROPOSAL."""
-    # Without a fixed number of observations: two visits at most, with room for 8 filters each.
+    """Return the number of the observation within its proposal, from 0 to OBSIDS_PER_PROPOSAL - 1."""
+    # If the number of observations is not fixed, there are at most two visits, and each has 8 numbers for its filters.
     return visit_index * (len(plan.filters) if settings.observations_per_proposal else 8) + filter_index
 
 
 def _with_sizes(visit: Visit, file_types: tuple[products.FileType, ...]) -> tuple[tuple[products.FileType, int], ...]:
-    """Add to each file type its size in bytes."""
+    """Pair each file type with the size of the file in bytes."""
     return _cached_sizes(visit.settings.frame_px, visit.camera.name, file_types, visit.frame.num_y, visit.frame.num_x)
 
 
@@ -264,7 +276,7 @@ def _with_sizes(visit: Visit, file_types: tuple[products.FileType, ...]) -> tupl
 def _cached_sizes(
     frame_px: int, camera: str, file_types: tuple[products.FileType, ...], num_y: int, num_x: int
 ) -> tuple[tuple[products.FileType, int], ...]:
-    """Compute file sizes, cached so that equal observations share one tuple."""
+    """Compute file sizes in bytes; the cache lets observations with equal files share one tuple, which saves memory."""
     return tuple(
         (file_type, telescope.file_size(frame_px, CAMERAS[camera], (num_y, num_x), file_type.kind))
         for file_type in file_types
@@ -272,7 +284,7 @@ def _cached_sizes(
 
 
 def _has_hap(visit: Visit) -> bool:
-    """Decide whether the visit has Hubble Advanced Products, which exist neither for WFPC2 nor for moving targets."""
+    """Decide whether the visit has Hubble Advanced Products; WFPC2 and moving targets never have such products."""
     has_hap = sim_mission(visit.settings).has_hap
     is_eligible = has_hap and not (visit.is_single or visit.plan.kind.is_moving or visit.camera.instrument == "WFPC2")
     rng = python_rng(visit.settings.seed, "advanced", visit.plan.index, visit.visit_index)
@@ -280,9 +292,9 @@ def _has_hap(visit: Visit) -> bool:
 
 
 def _hap_observations(visit: Visit, standard: Sequence[SimObservation]) -> Iterator[SimObservation]:
-    """Repeat each filter of the visit under its HAP name, and add the total of all filters."""
+    """Yield the HAP products of a visit: one per filter, then the total image of all filters."""
     members = [item for item in standard if item.visit_index == visit.visit_index]
-    # Up to 8 products per visit.
+    # A visit has at most 8 products.
     first_obsid = FIRST_HAP_OBSID + visit.plan.index * HAP_OBSIDS_PER_PROPOSAL + visit.visit_index * 8
     filter_files, total_files = (
         _with_sizes(visit, products.hap_file_types(visit.camera, is_total)) for is_total in (False, True)
@@ -306,14 +318,14 @@ def _hap_observations(visit: Visit, standard: Sequence[SimObservation]) -> Itera
 
 
 def _is_listed_late(settings: SimulatorSettings, proposal: SimProposal, item: SimObservation) -> bool:
-    """Decide whether the archive lists the observation one night after its release."""
-    # Only the last night is incomplete.
+    """Decide whether the archive lists the observation one night late, and therefore not yet on the last night."""
+    # Only the list of the last night is incomplete.
     is_newest = proposal.night == settings.nights - 1
     return is_newest and python_rng(settings.seed, "late", item.obs_id).random() < settings.late_share
 
 
 def _newest_version(settings: SimulatorSettings, proposal: SimProposal, item: SimObservation) -> SimObservation:
-    """Count the reprocessings of the observation; its release date stays the same, as in MAST."""
+    """Set the version, which is the number of reprocessings; as in MAST, the release date does not change."""
     nights = range(proposal.night + 1, settings.nights) if settings.reprocessed_share else ()
     draws = (python_rng(settings.seed, "reprocessed", night, item.obs_id).random() for night in nights)
     version = sum(draw < settings.reprocessed_share for draw in draws)
@@ -321,22 +333,22 @@ def _newest_version(settings: SimulatorSettings, proposal: SimProposal, item: Si
 
 
 def _is_single(settings: SimulatorSettings, plan: ObservingPlan, visit_index: int) -> bool:
-    """Decide whether the visit has single exposures only, which the archive does not combine."""
+    """Decide whether the visit has single exposures but no drizzled image."""
     fraction = SINGLE_EXPOSURE_FRACTION * (2 if plan.kind.is_moving else 1)
     return plan.kind is CALIBRATION or python_rng(settings.seed, "single", plan.index, visit_index).random() < fraction
 
 
 def _start_mjd(settings: SimulatorSettings, plan: ObservingPlan, visit_index: int, filter_index: int) -> float:
-    """Draw the start time within the year of the proposal's cycle."""
+    """Draw the start time of the observation (MJD) within the year of the proposal's cycle."""
     rng = python_rng(settings.seed, "start", plan.index, visit_index)
-    # Filters of a visit follow each other by 0.021 days (30 minutes).
+    # Successive filters of a visit start 0.021 days (30 minutes) apart.
     schedule = SCHEDULES[settings.mission]
     cycle_mjd = schedule.first_mjd + 365.25 * (plan.cycle - schedule.first_cycle)
     return round(cycle_mjd + rng.uniform(0, 365) + 0.021 * filter_index, 8)
 
 
 def _exposure_s(settings: SimulatorSettings, plan: ObservingPlan, band: Filter) -> float:
-    """Draw an exposure time in seconds, uniform in its logarithm; narrow filters need longer ones."""
+    """Draw an exposure time in seconds, uniform in its logarithm; narrow filters get longer exposures."""
     low, high = plan.kind.exposure_s
     rng = python_rng(settings.seed, "exposure", plan.index, band.name)
     factor = 1.8 if band.line else 1.0  # Narrow filters pass less light.
@@ -344,35 +356,35 @@ def _exposure_s(settings: SimulatorSettings, plan: ObservingPlan, band: Filter) 
 
 
 def _released_mjd(settings: SimulatorSettings, plan: ObservingPlan, visit_index: int, filter_index: int) -> float:
-    """Compute the release date, which rises with the proposal's number and stays within its night."""
+    """Compute the release date (MJD), which lies within the proposal's night and grows with the proposal number."""
     night, proposal_in_night = divmod(plan.index, settings.num_proposals)
     offset = (
         _obsid_offset(settings, plan, visit_index, filter_index)
         if settings.observations_per_proposal
         else visit_index * 4 + filter_index
     )
-    # 0.9, so that a night ends before the next begins.
+    # The factor 0.9 makes all releases of a night end before the next night begins.
     return round(
         FIRST_RELEASE_MJD + night + 0.9 * (proposal_in_night + offset / OBSIDS_PER_PROPOSAL) / settings.num_proposals, 6
     )
 
 
 def render_product(settings: SimulatorSettings, observation: SimObservation, product: SimProduct) -> bytes:
-    """Render the bytes of one file, a pure function of the arguments.
+    """Render one file; equal arguments give equal bytes.
 
     Parameters
     ----------
     settings
-        Settings of the archive.
+        Settings of the simulator.
     observation
         Observation of this archive.
     product
-        One of its `products`.
+        File to render, one of `observation.products`.
 
     Returns
     -------
     bytes
-        FITS file, or JPEG for a preview, of `product.size_bytes` bytes.
+        FITS file, or JPEG file for a preview; its length is `product.size_bytes`.
 
     """
     plan = plan_of(settings, proposal_index(observation.proposal_number))

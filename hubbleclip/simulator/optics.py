@@ -1,4 +1,4 @@
-"""Point-spread function: core and wings of an obstructed aperture, with four diffraction spikes."""
+"""Point-spread function (PSF) of the telescope, with a core, wings and four diffraction spikes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hubbleclip.simulator.instruments import Camera
 
 Image = npt.NDArray[np.float32]
 PAD_PX = 24  # Beyond this radius the PSF carries little light.
-# Fractions of the total flux.
+# Fractions of the total flux of the PSF.
 SPIKE_FRACTION = 0.035
 WING_FRACTION = 0.10
 
@@ -25,21 +25,21 @@ def convolve(image_yx: Image, camera: Camera, wave_nm: float, tilt_deg: float) -
     image_yx
         Scene, shape (y, x).
     camera
-        Supplies the width of the PSF.
+        Camera, which determines the width of the PSF.
     wave_nm
         Central wavelength of the filter, in nm.
     tilt_deg
-        Rotation of the detector within the frame, which the spikes follow.
+        Rotation of the detector within the frame, in degrees; the spikes are rotated by the same angle.
 
     Returns
     -------
     Image
-        Convolved image, same shape. The input is mirrored beyond its edges, so that no edge darkens.
+        Convolved image, shape (y, x). The scene is mirrored beyond its edges, so that the edges do not become darker.
 
     """
     padded = np.pad(image_yx, PAD_PX, mode="reflect")
     shape = tuple(scipy.fft.next_fast_len(side, real=True) for side in padded.shape)
-    # The width is rounded so that similar filters share a cache entry.
+    # The width is rounded so that similar filters share one cache entry.
     kernel = _transformed_psf(camera.name, round(_fwhm_px(camera, wave_nm), 2), tilt_deg, shape)
     spectrum = scipy.fft.rfft2(padded, s=shape, workers=1)
     spectrum *= kernel
@@ -48,7 +48,10 @@ def convolve(image_yx: Image, camera: Camera, wave_nm: float, tilt_deg: float) -
 
 
 def _fwhm_px(camera: Camera, wave_nm: float) -> float:
-    """Widen the core with wavelength (diffraction); the camera's value holds at 600 nm, or 1250 nm for infrared."""
+    """Compute the full width at half maximum of the core in pixels; diffraction makes it grow with wavelength.
+
+    The value in `camera` holds at 600 nm, or at 1250 nm for an infrared camera.
+    """
     reference = 1250.0 if camera.detector == "IR" else 600.0
     return float(camera.psf_fwhm_px * np.sqrt(0.5 + 0.5 * (wave_nm / reference) ** 2))
 
@@ -62,36 +65,37 @@ def _transformed_psf(name: str, fwhm_px: float, tilt_deg: float, shape: tuple[in
 
 
 def psf_image(fwhm_px: float, spikes_deg: float, shape: tuple[int, ...], ring_px: float = 0.0) -> Image:
-    """Compute the PSF with its peak at pixel (0, 0), wrapped around, as an FFT expects it.
+    """Compute the PSF on a periodic grid, with its peak at pixel (0, 0), as the Fourier transform requires.
 
     Parameters
     ----------
     fwhm_px
         Full width at half maximum of the core, in pixels.
     spikes_deg
-        Direction of one pair of spikes; the other pair is perpendicular.
+        Direction of one pair of spikes in degrees; the other pair is perpendicular.
     shape
-        (rows, columns).
+        Shape of the image, (rows, columns).
     ring_px
-        Increases the spacing of the diffraction rings.
+        Length in pixels, of which a fifth is added to the spacing of the diffraction rings.
 
     Returns
     -------
     Image
-        PSF of sum 1.
+        PSF, normalised to a sum of 1.
 
     Notes
     -----
-    A Gaussian core, a Moffat-like wing modulated by rings, and two bars: an empirical form, not a model of the pupil.
+    The PSF is the sum of a Gaussian core, Moffat-like wings modulated by rings, and two bars for the spikes. This is an
+    empirical form, not a model of the pupil.
 
     """
-    # Signed offsets from pixel (0, 0) on the periodic grid.
+    # `y` and `x` are signed offsets from pixel (0, 0) on the periodic grid.
     y, x = (np.minimum(np.arange(n), n - np.arange(n)) * np.where(np.arange(n) <= n // 2, 1, -1) for n in shape)
     y_yx, x_yx = y.astype(np.float32)[:, None], x.astype(np.float32)[None, :]
     r2_yx = x_yx**2 + y_yx**2
     radius_yx = np.sqrt(r2_yx)
-    core = np.exp(-2.77 * r2_yx / fwhm_px**2)  # 2.77 = 4 ln 2: FWHM to Gaussian.
-    wings = (1 + r2_yx / (1.6 * fwhm_px) ** 2) ** -1.6  # Falls as r^-3.2.
+    core = np.exp(-2.77 * r2_yx / fwhm_px**2)  # 2.77 is 4 ln 2, because `fwhm_px` is a full width.
+    wings = (1 + r2_yx / (1.6 * fwhm_px) ** 2) ** -1.6  # The wings fall as r^-3.2.
     wings *= 1 + 0.5 * np.cos(radius_yx * (2 * np.pi / (1.35 * fwhm_px + 0.2 * ring_px)))
     spikes = np.zeros_like(core)
     for angle in np.deg2rad([spikes_deg, spikes_deg + 90.0]):

@@ -1,5 +1,6 @@
-"""What each proposal observes: kind of object, camera, filters and targets. Texts and images are derived from the
-plan.
+"""Observing plans of the simulated proposals: kind of object, camera, filters and targets.
+
+The texts and the images of a proposal are derived from its plan.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from hubbleclip.simulator.instruments import CAMERAS, SCHEDULES
 from hubbleclip.simulator.object_kinds import CALIBRATION, FILTER_PLANS, OBJECT_KINDS, ObjectKind
 from hubbleclip.simulator.random_draws import hash_seed, python_rng
 
-FIRST_NUMBER = 10001  # Five digits, as HST's proposal numbers.
+FIRST_NUMBER = 10001  # Proposal numbers have five digits, as for HST.
 MAX_PROPOSALS = 99999 - FIRST_NUMBER + 1
-# Fractions of all proposals.
+# Each value is a fraction of all proposals.
 CALIBRATION_FRACTION = 0.03
 SAME_FIELD_FRACTION = 0.13
 CONTINUATION_FRACTION = 0.04
@@ -29,10 +30,10 @@ FIELD_PATTERN = re.compile(r"\{(\w+)\}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """One field of the sky.
+    """Target of a proposal: a field on the sky with an object at its centre.
 
-    `half_field_arcsec` is half the side of the field, in arcseconds. Equal `scene_key` means the same objects at the
-    same position.
+    `half_field_arcsec` is half the side of the field, in arcseconds. Targets with equal `scene_key` show the same
+    objects at the same position.
     """
 
     name: str
@@ -45,9 +46,10 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObservingPlan:
-    """What the proposal at `index` observes.
+    """Observing plan of the proposal with this `index`.
 
-    `parent` is the index of the proposal whose field it observes again; a continuation also repeats its abstract.
+    `parent` is the index of an earlier proposal, if this proposal observes the same field again. If `is_continuation`,
+    the proposal also repeats the abstract of its parent.
     """
 
     index: int
@@ -61,7 +63,7 @@ class ObservingPlan:
 
     @property
     def number(self) -> str:
-        """Proposal number as the archive writes it."""
+        """Number of the proposal, as five digits."""
         return f"{FIRST_NUMBER + self.index:05d}"
 
 
@@ -71,12 +73,12 @@ def proposal_index(number: str) -> int:
     Parameters
     ----------
     number
-        Five-digit number.
+        Five-digit number of the proposal.
 
     Returns
     -------
     int
-        Index from 0.
+        Index of the proposal, from 0.
 
     """
     return int(number) - FIRST_NUMBER
@@ -88,42 +90,42 @@ def total_proposals(settings: SimulatorSettings) -> int:
     Parameters
     ----------
     settings
-        Number of proposals per night and number of nights.
+        Settings of the simulator; the number of proposals per night and the number of nights are used.
 
     Returns
     -------
     int
-        Number of proposals.
+        Number of proposals in the archive.
 
     Raises
     ------
     SettingsError
-        The proposal numbers would need six digits.
+        There are more proposals than five-digit proposal numbers.
 
     """
     total = settings.num_proposals * settings.nights
     if total > MAX_PROPOSALS:
         raise SettingsError(
-            f"simulator.num_proposals * simulator.nights is {total}: set them to at most {MAX_PROPOSALS}"
+            f"simulator.num_proposals * simulator.nights is {total}: the product must be at most {MAX_PROPOSALS}"
         )
     return total
 
 
 @lru_cache(maxsize=4096)
 def plan_of(settings: SimulatorSettings, index: int) -> ObservingPlan:
-    """Make the plan of one proposal without the others (except its parent's).
+    """Make the plan of one proposal, without making the plans of other proposals except its parent.
 
     Parameters
     ----------
     settings
-        Settings of the archive.
+        Settings of the simulator.
     index
-        Index of the proposal.
+        Index of the proposal, from 0.
 
     Returns
     -------
     ObservingPlan
-        Plan of the proposal.
+        Observing plan of the proposal.
 
     """
     kind, parent, is_continuation = _parent_of(settings, index)
@@ -136,49 +138,55 @@ def plan_of(settings: SimulatorSettings, index: int) -> ObservingPlan:
 
 
 def _parent_of(settings: SimulatorSettings, index: int) -> tuple[ObjectKind, int | None, bool]:
-    """Return the kind of object, the parent's index if any, and whether the proposal continues its parent."""
+    """Return the kind of object, the index of the parent or None, and whether the proposal is a continuation."""
     kind, draw, parent = _draw_parent(settings.seed, index)
-    # A parent never has a parent itself: one level keeps plans cheap to make.
+    # A parent must not have a parent of its own, so that each plan needs at most one other plan.
     if parent is None or _draw_parent(settings.seed, parent)[2] is not None:
         return kind, None, False
     return kind, parent, draw < CONTINUATION_FRACTION
 
 
 def _draw_parent(seed: int, index: int) -> tuple[ObjectKind, float, int | None]:
-    """Draw kind, a number from 0 to 1 that decides on continuation, and a candidate for the parent."""
+    """Draw the kind of object, a number from 0 to 1, and the index of a possible parent or None.
+
+    The number decides whether the proposal is a continuation.
+    """
     rng = python_rng(seed, "relation", index)
     block, position = divmod(index, len(OBJECT_KINDS))
     name = _kind_order(seed, block)[position]
     if rng.random() < CALIBRATION_FRACTION:
         return CALIBRATION, 1.0, None
     kind, draw = OBJECT_KINDS[name], rng.random()
-    # Moving targets have no field to return to.
+    # A moving target has no fixed field that can be observed again.
     if block == 0 or kind.is_moving or draw >= CONTINUATION_FRACTION + SAME_FIELD_FRACTION:
         return kind, draw, None
     earlier_block = rng.randrange(block)
     parent = earlier_block * len(OBJECT_KINDS) + _kind_order(seed, earlier_block).index(name)
-    # First draw of the parent's own generator: was it a calibration?
+    # The first draw of the parent's generator tells whether the parent is a calibration proposal.
     is_science = python_rng(seed, "relation", parent).random() >= CALIBRATION_FRACTION
     return kind, draw, parent if is_science else None
 
 
 @lru_cache(maxsize=4096)
 def _kind_order(seed: int, block: int) -> tuple[str, ...]:
-    """Shuffle the kinds within a block of proposals, so that any number of proposals has about equal shares."""
+    """Shuffle the kinds of object for one block of proposals.
+
+    Each block has every kind once, so that all kinds are about equally frequent in any number of proposals.
+    """
     names = list(OBJECT_KINDS)
     python_rng(seed, "order", block).shuffle(names)
     return tuple(names)
 
 
 def _draw_cycle(settings: SimulatorSettings, index: int) -> int:
-    """Return the cycle: the proposals of a night are spread evenly over all cycles."""
+    """Return the observing cycle of a proposal; the proposals of a night are spread evenly over all cycles."""
     position = index % settings.num_proposals
     schedule = SCHEDULES[settings.mission]
     return schedule.first_cycle + schedule.num_cycles * position // settings.num_proposals
 
 
 def _new_plan(settings: SimulatorSettings, index: int, kind: ObjectKind, sibling_of: str = "") -> ObservingPlan:
-    """Make a plan as if the proposal had no parent; `sibling_of` is the parent's camera, if it has one."""
+    """Make a plan without the data of the parent; `sibling_of` is the camera of the parent, if there is a parent."""
     seed, cycle = settings.seed, _draw_cycle(settings, index)
     rng = python_rng(seed, "plan", index)
     camera = _choose_camera(rng, settings.mission, cycle, sibling_of)
@@ -193,7 +201,10 @@ def _new_plan(settings: SimulatorSettings, index: int, kind: ObjectKind, sibling
 
 
 def _choose_camera(rng: random.Random, mission: str, cycle: int, sibling_of: str) -> str:
-    """Choose a camera that flies in this cycle; for a field observed before, one with a similar field of view."""
+    """Choose a camera that is in use in this cycle.
+
+    If `sibling_of` names the camera of the parent, choose that camera or, if available, one with a similar field.
+    """
     cameras = {name: camera for name, camera in CAMERAS.items() if camera.mission == mission}
     available = [name for name, camera in cameras.items() if camera.first_cycle <= cycle <= camera.last_cycle]
     choice, is_same_camera = rng.choice(available), rng.random() < 0.6
@@ -204,7 +215,7 @@ def _choose_camera(rng: random.Random, mission: str, cycle: int, sibling_of: str
 
 
 def _choose_filters(rng: random.Random, kind: ObjectKind, camera: str) -> tuple[str, ...]:
-    """Choose two to four filters, in the order of the kind's filter plan."""
+    """Choose two to four filters, in the order of the filter plan for this kind of object."""
     available = FILTER_PLANS[kind.filters].get(camera) or tuple(band.name for band in CAMERAS[camera].filters)
     count = min(len(available), rng.choices((2, 3, 4), (72, 20, 8))[0])
     chosen = {available[0], *rng.sample(available, count)} if rng.random() < 0.5 else set(rng.sample(available, count))
@@ -212,7 +223,7 @@ def _choose_filters(rng: random.Random, kind: ObjectKind, camera: str) -> tuple[
 
 
 def _target(rng: random.Random, kind: ObjectKind, scene_key: int, half_field_arcsec: float) -> Target:
-    """Draw a target of a kind: variant, position and name."""
+    """Draw the variant, the position and the name of a target."""
     variant = rng.choice(kind.variants)
     ra_deg, dec_deg = _position(rng, kind)
     return Target(
@@ -223,15 +234,15 @@ def _target(rng: random.Random, kind: ObjectKind, scene_key: int, half_field_arc
 
 
 def _position(rng: random.Random, kind: ObjectKind) -> tuple[float, float]:
-    """Draw (ra, dec) in degrees, uniform on the sphere; solar-system objects near the ecliptic."""
-    ra_deg, height = rng.uniform(0, 360), rng.uniform(-0.97, 0.97)  # Uniform in sin(dec), without the poles.
+    """Draw a position (ra, dec) in degrees, uniform on the sphere; moving targets have a declination of -23 to 23."""
+    ra_deg, height = rng.uniform(0, 360), rng.uniform(-0.97, 0.97)  # `height` is sin(dec), without the poles.
     if kind.is_moving:
         return ra_deg, rng.uniform(-23, 23)
     return ra_deg, math.degrees(math.asin(height))
 
 
 def _name(rng: random.Random, kind: ObjectKind, variant: str, ra_deg: float, dec_deg: float) -> str:
-    """Make a catalogue name in one of the kind's styles; names made of coordinates agree with the position."""
+    """Make a catalogue name from one of the patterns of the kind; coordinates in the name agree with the position."""
     sign, height = "-" if dec_deg < 0 else "+", abs(dec_deg)
     values = {
         "variant": variant, "hhmm": f"{int(ra_deg / 15):02d}{int(ra_deg * 4) % 60:02d}",
@@ -242,7 +253,7 @@ def _name(rng: random.Random, kind: ObjectKind, variant: str, ra_deg: float, dec
 
 
 def _fill_field(rng: random.Random, field: str) -> str:
-    """Return a random letter for `L`, a year for `y`, or a number of k digits for `nk`."""
+    """Return random text for a field: a letter for `L`, a year for `y`, or a number of k digits for `nk`, e.g. `n4`."""
     if field == "L":
         return rng.choice(string.ascii_uppercase)
     if field == "y":

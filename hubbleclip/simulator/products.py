@@ -1,4 +1,4 @@
-"""Which files the archive lists for an observation, how it names them, and how it writes filters."""
+"""Names, file lists and filter names of HST observations, in the form that MAST uses."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from hubbleclip.simulator.instruments import CAMERAS, Camera, Filter
 from hubbleclip.simulator.plans import ObservingPlan
 
 BASE36_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
-ACS_WHEEL_2 = frozenset({"F435W", "F814W"})  # All other filters of ACS are on wheel 1.
+ACS_WHEEL_2 = frozenset({"F435W", "F814W"})  # All other ACS filters are on wheel 1.
 
 
 @dataclass(frozen=True, slots=True)
 class FileType:
-    """A type of file: its kind (MAST's sub-group), name ending, description and MAST product type."""
+    """Type of file.
+
+    `kind` is MAST's product sub-group, `suffix` is the end of the file name, and `product_type` is MAST's product type.
+    """
 
     kind: str
     suffix: str
@@ -36,7 +39,9 @@ _COLOR = FileType("COLOR", "color.jpg", "Preview-Full", "PREVIEW")
 
 
 def file_types(camera: Camera, is_single: bool) -> tuple[FileType, ...]:
-    """List the files of an observation in the archive's (alphabetical, repeating) order.
+    """List the types of the files of an observation, in the order in which MAST lists the files.
+
+    As in MAST, some lists contain a file twice.
 
     Parameters
     ----------
@@ -48,33 +53,33 @@ def file_types(camera: Camera, is_single: bool) -> tuple[FileType, ...]:
     Returns
     -------
     tuple[FileType, ...]
-        Types of the files.
+        Type of each file.
 
     """
-    # WFPC2. MAST lists some files twice, which a client must deduplicate.
+    # The footprint `stair` means WFPC2. MAST lists some files twice, and a client must remove the duplicates.
     if camera.footprint == "stair":
         return (_C0M, _D0M, _SHM, _TRL) if is_single else (_C0M, _D0M, _DRZ, _JPG, _SHM, _TRL, _DRZ)
-    if camera.footprint == "one_chip":  # WFC3/IR has no CTE-corrected (C) products.
+    if camera.footprint == "one_chip":  # WFC3/IR has no CTE-corrected products (DRC, FLC).
         return (_FLT, _RAW, _SPT, _TRL) if is_single else (_DRZ, _DRZ, _JPG, _RAW, _SPT, _TRL)
     return (_FLC, _FLT, _RAW, _SPT) if is_single else (_DRC, _DRZ, _JPG, _RAW, _SPT, _TRL, _DRC)
 
 
 def extra_preview_types(camera: Camera, is_single: bool, is_first: bool) -> tuple[FileType, ...]:
-    """List the previews beyond those of `file_types`.
+    """List the preview files that `file_types` does not include.
 
     Parameters
     ----------
     camera
         Camera of the observation.
     is_single
-        Whether the observation is a single exposure, which has a preview of its own.
+        Whether the observation is a single exposure; then its extra preview shows this exposure.
     is_first
-        Whether this is the first filter of a combined visit, which has the colour preview.
+        Whether this is the first filter of a visit; for drizzled images, only the first filter has a colour preview.
 
     Returns
     -------
     tuple[FileType, ...]
-        Types of the previews, possibly none.
+        Type of each preview; may be empty.
 
     """
     if is_single:
@@ -83,19 +88,19 @@ def extra_preview_types(camera: Camera, is_single: bool, is_first: bool) -> tupl
 
 
 def hap_file_types(camera: Camera, is_total: bool) -> tuple[FileType, ...]:
-    """List the files of a Hubble Advanced Product (HAP): the drizzled image and its preview.
+    """List the types of the files of a Hubble Advanced Product (HAP): drizzled image and previews.
 
     Parameters
     ----------
     camera
         Camera of the observation.
     is_total
-        Whether this is the total image of all filters, which also has a colour preview.
+        Whether the product is the total image of all filters; only this product has a colour preview.
 
     Returns
     -------
     tuple[FileType, ...]
-        Types of the files.
+        Type of each file.
 
     """
     image = _DRZ if camera.footprint == "one_chip" else _DRC
@@ -104,18 +109,18 @@ def hap_file_types(camera: Camera, is_total: bool) -> tuple[FileType, ...]:
 
 
 def hap_name(proposal_number: str, obs_id: str, camera: Camera, filter_name: str) -> str:
-    """Name a Hubble Advanced Product as MAST does.
+    """Make the name of a Hubble Advanced Product, in MAST's form.
 
     Parameters
     ----------
     proposal_number
         Number of the proposal.
     obs_id
-        Name (ipppssoot) of the standard observation.
+        Name of the standard observation, in the form `ipppssoot`.
     camera
-        Supplies instrument and detector.
+        Camera, whose instrument and detector are part of the name.
     filter_name
-        Name of the filter, or `total`.
+        Name of the filter, or `total` for the image of all filters.
 
     Returns
     -------
@@ -123,71 +128,72 @@ def hap_name(proposal_number: str, obs_id: str, camera: Camera, filter_name: str
         `hst_{proposal}_{visit}_{instrument}_{detector}_{filter}_{ipppss}` in lower case.
 
     """
-    # obs_id[4:6] is the visit.
+    # The characters obs_id[4:6] identify the visit.
     parts = "hst", int(proposal_number), obs_id[4:6], camera.instrument, camera.detector, filter_name, obs_id[:6]
     return "_".join(map(str, parts)).lower()
 
 
 def observation_name(plan: ObservingPlan, visit_index: int, filter_index: int, is_single: bool) -> str:
-    """Name an observation in the form ipppssoot.
+    """Make the name of an HST observation, in the form `ipppssoot`.
 
     Parameters
     ----------
     plan
-        Of the proposal.
+        Observing plan of the proposal.
     visit_index
-        Number of the visit in the proposal, from 0.
+        Index of the visit in the proposal, from 0.
     filter_index
-        Number of the filter in the visit, from 0.
+        Index of the filter in the visit, from 0.
     is_single
-        Whether the observation is one exposure.
+        Whether the observation is a single exposure.
 
     Returns
     -------
     str
-        The name; WFPC2's are upper case in the archive.
+        Name of the observation; upper case for WFPC2, otherwise lower case.
 
     """
-    # Three base-36 digits for the program, the rest in the first character of the visit.
+    # The three program characters hold the low base-36 digits of the proposal's index. The first visit character holds
+    # the high digit.
     index_low, index_high = plan.index % 36**3, plan.index // 36**3
     program_id = "".join(BASE36_DIGITS[index_low // 36**k % 36] for k in (2, 1, 0))
     letter = CAMERAS[plan.camera].obs_id_letter
     exposure_suffix = "1q" if is_single else "00"
     name = f"{letter}{program_id}{BASE36_DIGITS[index_high]}{visit_index + 1}{filter_index + 1}{exposure_suffix}"
-    return name.upper() if letter == "u" else name  # u is WFPC2.
+    return name.upper() if letter == "u" else name  # The letter u means WFPC2.
 
 
 def acs_filter_wheels(band: Filter) -> tuple[str, str]:
-    """Return the positions of ACS's two filter wheels; the wheel without the filter is at CLEAR.
+    """Return the filter names at the positions of the two filter wheels of ACS.
 
     Parameters
     ----------
     band
-        Filter in use.
+        Filter of the observation.
 
     Returns
     -------
     tuple[str, str]
-        Names on wheel 1 and wheel 2.
+        Names on wheel 1 and wheel 2. One is the filter, the other is a clear position such as `CLEAR2L`.
 
     """
     return ("CLEAR1L", band.name) if band.name in ACS_WHEEL_2 else (band.name, "CLEAR2L")
 
 
 def mast_filters(camera: Camera, band: Filter) -> str:
-    """Write a filter as MAST's column `filters` does.
+    """Write the filter in the form of MAST's column `filters`.
 
     Parameters
     ----------
     camera
-        ACS lists both wheels, separated by a semicolon.
+        Camera; for ACS, the names on both filter wheels are listed, separated by a semicolon.
     band
-        Filter in use.
+        Filter of the observation.
 
     Returns
     -------
     str
-        E.g. `F606W;CLEAR2L` or `F814W`.
+        Value of the column, e.g. `F606W;CLEAR2L` for ACS or `F814W` for other cameras.
 
     """
     return ";".join(acs_filter_wheels(band)) if camera.instrument == "ACS" else band.name

@@ -1,7 +1,7 @@
-"""Text of the simulated proposals: titles and abstracts from a grammar.
+"""Titles and abstracts of the simulated proposals, written with a grammar.
 
-The sentence patterns are in `grammar.toml`, the phrases of each kind of object in `vocabulary.toml` and invented
-investigators in `people.toml`, beside this module.
+Three files beside this module are used: `grammar.toml` has the sentence patterns, `vocabulary.toml` has the phrases for
+each kind of object, and `people.toml` has the names of invented investigators.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from hubbleclip.simulator.plans import ObservingPlan
 from hubbleclip.simulator.random_draws import python_rng
 
 FOLDER = Path(__file__).parent
-MIN_WORDS, MAX_WORDS = 95, 178  # Length of an abstract.
-TYPE_WEIGHTS = {"GO": 74, "SNAP": 12, "GTO": 8, "GO/DD": 3, "GO/PAR": 3}  # Percent of proposals by type.
+MIN_WORDS, MAX_WORDS = 95, 178  # Limits of the length of an abstract.
+TYPE_WEIGHTS = {"GO": 74, "SNAP": 12, "GTO": 8, "GO/DD": 3, "GO/PAR": 3}  # Percentage of each type.
 REQUIRED_SLOTS = ("context", "gap", "aim", "method", "result")
 FIELD_PATTERN = re.compile(r"\{(\w+)\}")
-# Words that end the head of a noun phrase.
+# The head of a noun phrase ends before the first of these words.
 PHRASE_HEAD_END = re.compile(
     r" (?:in|of|at|along|from|between|born|onto|on|behind|beyond|far|over|by|off|against|above|beneath|as|resolved|that"
     r"|left|hidden|among|like) "
 )
-# Not capitalised in a title.
+# These words are not capitalised in a title.
 LOWERCASE_WORDS = frozenset(
     {"a", "an", "and", "as", "at", "by", "for", "from", "in", "of", "on", "or", "the", "to", "with", "its", "per"}
 )
@@ -45,7 +45,10 @@ SINGULAR_VERBS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProposalText:
-    """Text of a proposal. `patterns` has the slot and the number of each sentence pattern, in order."""
+    """Text of a proposal.
+
+    `patterns` has the slot and the index of the pattern of each sentence of the abstract, in order.
+    """
 
     proposal_type: str
     category: str
@@ -57,20 +60,22 @@ class ProposalText:
 
 @lru_cache(maxsize=3)
 def _read_table(name: str) -> dict[str, Any]:
-    """Read one of the TOML files beside this module."""
+    """Read the TOML file of this name, which lies beside this module."""
     return tomllib.loads((FOLDER / f"{name}.toml").read_text(encoding="utf-8"))
 
 
 @lru_cache(maxsize=4096)
 def write_proposal(seed: int, plan: ObservingPlan) -> ProposalText:
-    """Write the text of a plan. A continuation repeats its parent's abstract and adds a sentence.
+    """Write the text of a proposal.
+
+    A continuation repeats the abstract of its parent and adds a sentence.
 
     Parameters
     ----------
     seed
         Seed of the simulator.
     plan
-        What the proposal observes; its targets, camera and filters appear in the text.
+        Observing plan of the proposal; its targets, camera and filters appear in the text.
 
     Returns
     -------
@@ -97,16 +102,16 @@ def write_proposal(seed: int, plan: ObservingPlan) -> ProposalText:
 
 
 def _draw_type(rng: random.Random, plan: ObservingPlan) -> str:
-    """Draw the type of the proposal; a calibration proposal draws nothing."""
+    """Draw the type of the proposal; a calibration proposal always has the type CAL, without a draw."""
     if plan.kind is CALIBRATION:
         return "CAL"
     return rng.choices(list(TYPE_WEIGHTS), list(TYPE_WEIGHTS.values()))[0]
 
 
 def _make_abstract(seed: int, plan: ObservingPlan, writer: SentenceWriter) -> tuple[tuple[tuple[str, int], ...], str]:
-    """Write the abstract of a science proposal, and return it after its patterns."""
+    """Write the abstract of a science proposal; return its patterns and its text."""
     if plan.is_continuation and plan.parent is not None:
-        # The parent's generator, so that the sentences are the parent's own.
+        # The seed is the parent's, so that the sentences are equal to those of the parent.
         rng = python_rng(seed, "abstract", plan.parent)
         patterns, abstract = _compose_abstract(rng, SentenceWriter(rng, plan))
         added = writer.write_sentence("continuation", writer.rng.randrange(3))
@@ -116,12 +121,15 @@ def _make_abstract(seed: int, plan: ObservingPlan, writer: SentenceWriter) -> tu
 
 
 def _compose_abstract(rng: random.Random, writer: SentenceWriter) -> tuple[tuple[tuple[str, int], ...], str]:
-    """Write one sentence per slot: the required slots, and others until the length is in range."""
+    """Write an abstract with one sentence per slot; return its patterns and its text.
+
+    All required slots are used, and as many optional slots as bring the length into the allowed range.
+    """
     grammar = _read_table("grammar")
     pattern_numbers = {slot: rng.randrange(len(grammar[slot])) for slot in grammar["order"]}
     optional = [slot for slot in grammar["order"] if slot not in REQUIRED_SLOTS]
     chosen = {*REQUIRED_SLOTS, *(slot for slot in optional if rng.random() < 0.6)}
-    # Sentences of all slots are drawn, also unused ones, so that the draws do not depend on the choice.
+    # A sentence is drawn for every slot, even if it is not used, so that the draws do not depend on the chosen slots.
     text = {slot: writer.write_sentence(slot, pattern_numbers[slot]) for slot in grammar["order"]}
     for slot in optional:
         if _num_words(text, chosen) < MIN_WORDS:
@@ -130,7 +138,7 @@ def _compose_abstract(rng: random.Random, writer: SentenceWriter) -> tuple[tuple
         if _num_words(text, chosen) > MAX_WORDS:
             chosen.discard(slot)
     slots = [slot for slot in grammar["order"] if slot in chosen]
-    # Some abstracts begin with their target.
+    # Some abstracts begin with the sentence about their target.
     if "target" in chosen and rng.random() < 0.3:
         slots.remove("target")
         slots.insert(0, "target")
@@ -138,12 +146,15 @@ def _compose_abstract(rng: random.Random, writer: SentenceWriter) -> tuple[tuple
 
 
 def _num_words(text: dict[str, str], chosen: set[str]) -> int:
-    """Count the words of the chosen slots."""
+    """Count the words of the sentences of the chosen slots."""
     return sum(len(text[slot].split()) for slot in chosen)
 
 
 class SentenceWriter:
-    """Fills sentence patterns with phrases of a plan's kind; none repeats until all were used."""
+    """Writer that fills sentence patterns with phrases for the kind of object of a plan.
+
+    A phrase is not repeated until all phrases with the same key were used.
+    """
 
     def __init__(self, rng: random.Random, plan: ObservingPlan) -> None:
         self.rng = rng
@@ -152,12 +163,14 @@ class SentenceWriter:
         self.unused: dict[str, list[str]] = {}
 
     def draw_phrase(self, name: str) -> str:
-        """Draw a phrase of the kind's vocabulary, each once before any repeats.
+        """Draw a phrase from the vocabulary of the kind of object.
+
+        Every phrase with this key is drawn once before any phrase is repeated.
 
         Parameters
         ----------
         name
-            Key of the vocabulary, e.g. `question`.
+            Key in the vocabulary, e.g. `question`.
 
         Returns
         -------
@@ -170,23 +183,23 @@ class SentenceWriter:
         return self.unused[name].pop()
 
     def write_sentence(self, slot: str, number: int) -> str:
-        """Write one sentence that begins with a capital.
+        """Write one sentence, which begins with a capital letter.
 
         Parameters
         ----------
         slot
-            Rhetorical slot, a key of the grammar.
+            Role of the sentence in the abstract, a key of the grammar.
         number
             Index of the pattern within the slot.
 
         Returns
         -------
         str
-            The filled pattern.
+            Pattern whose fields are filled.
 
         """
         text = self.fill_fields(_read_table("grammar")[slot][number])
-        # Capitals after a full stop or question mark, but not after a colon.
+        # A capital letter follows a full stop or question mark, but not a colon.
         return re.sub(
             r"(^|[.?:] )([a-z])(?=[a-z])",
             lambda match: match[0] if match[1] == ": " else match[1] + match[2].upper(),
@@ -194,18 +207,18 @@ class SentenceWriter:
         )
 
     def fill_fields(self, pattern: str) -> str:
-        """Replace every field of a pattern.
+        """Replace every field of a pattern with text.
 
         Parameters
         ----------
         pattern
-            Text with fields in braces. A field with a capital gives a capitalised phrase; a verb such as `{are}` agrees
-            in number with the phenomenon drawn before it.
+            Text with fields in braces. If the name of a field is capitalised, its phrase is capitalised too. A verb in
+            braces such as `{are}` agrees in number with the last phenomenon before it.
 
         Returns
         -------
         str
-            Text without fields.
+            Text in which all fields are replaced.
 
         """
         phenomenon = ""
@@ -228,7 +241,7 @@ class SentenceWriter:
         Parameters
         ----------
         name
-            Field in lower case: of the plan, of NUMBER_RANGES or of the vocabulary.
+            Name of the field in lower case: a property of the plan, a key of NUMBER_RANGES or a key of the vocabulary.
 
         Returns
         -------
@@ -252,12 +265,12 @@ class SentenceWriter:
         return self.draw_phrase(name)
 
     def write_title(self) -> str:
-        """Write a title in title case, for the plan's own target.
+        """Write a title about the target of the plan, in title case.
 
         Returns
         -------
         str
-            Title.
+            Title of the proposal.
 
         """
         text = self.fill_fields(self.rng.choice(_read_table("grammar")["title"]))
@@ -268,7 +281,7 @@ class SentenceWriter:
         return cased[0].upper() + cased[1:]
 
 
-# Field: lowest, highest, decimals.
+# By field: lowest number, highest number, number of decimals.
 NUMBER_RANGES = {
     "decade": (10, 40, 0), "factor": (2, 9, 0), "orbits": (2, 24, 0), "snr": (5, 60, 0), "mag": (21, 29, 1),
     "percent": (2, 20, 0),
@@ -277,7 +290,7 @@ NUMBER_RANGES = {
 
 
 def _is_plural(phrase: str) -> bool:
-    """Decide whether a verb after the phrase is plural, from its head: the last word before a preposition."""
+    """Decide whether a noun phrase is plural, by the last word before its first preposition."""
     head = PHRASE_HEAD_END.split(phrase)[0]
     if " and " in head:
         return True

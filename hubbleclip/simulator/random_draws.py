@@ -1,4 +1,7 @@
-"""Random generators seeded by the simulator's seed and named keys, so that any item can be made without the others."""
+"""Random generators that are seeded by the simulator's seed and by keys.
+
+Because each item has a generator of its own, an item can be made without making the others first.
+"""
 
 from __future__ import annotations
 
@@ -9,59 +12,59 @@ import numpy as np
 
 
 def python_rng(seed: int, *keys: object) -> random.Random:
-    """Make a `random.Random` for choices of words and metadata.
+    """Make a `random.Random` for words and metadata.
 
     Parameters
     ----------
     seed
         Seed of the simulator.
     *keys
-        What is drawn: a name, then indices. Equal keys give equal draws.
+        Name of the purpose, then indices of the item. Equal keys give equal draws.
 
     Returns
     -------
     random.Random
-        Generator at its start.
+        Newly seeded generator.
 
     """
     return random.Random(":".join(map(str, (seed, *keys))))
 
 
 def hash_seed(seed: int, *keys: object) -> int:
-    """Hash a seed and keys to 64 bits.
+    """Compute a 64-bit hash of a seed and keys.
 
     Parameters
     ----------
     seed
         Seed of the simulator.
     *keys
-        What the number identifies.
+        Values that identify the purpose and the item.
 
     Returns
     -------
     int
-        Number from 0 to 2**64 - 1.
+        Hash from 0 to 2**64 - 1, equal in every process.
 
     """
-    text = ":".join(map(str, (seed, *keys)))  # Not hash(), which differs between processes.
+    text = ":".join(map(str, (seed, *keys)))  # Python's hash() is not used, because it differs between processes.
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
 def numpy_rng(seed: int, *keys: object) -> np.random.Generator:
-    """Make a numpy generator for pixels.
+    """Make a numpy random generator for pixel values.
 
     Parameters
     ----------
     seed
         Seed of the simulator, or of a scene.
     *keys
-        What is drawn: a name, then indices. Equal keys give equal draws.
+        Name of the purpose, then indices of the item. Equal keys give equal draws.
 
     Returns
     -------
     np.random.Generator
-        Generator at its start.
+        Newly seeded generator.
 
     """
-    # PCG64 by name: numpy may change what default_rng uses.
+    # PCG64 is named explicitly, because numpy may change the generator that `default_rng` uses.
     return np.random.Generator(np.random.PCG64(hash_seed(seed, *keys)))

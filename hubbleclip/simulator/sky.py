@@ -1,4 +1,4 @@
-"""The simulated sky: a scene as perfect optics and electronics would record it."""
+"""Scenes of the simulated sky, before the effects of optics, detector and noise."""
 
 from __future__ import annotations
 
@@ -16,38 +16,38 @@ from hubbleclip.simulator.random_draws import hash_seed, numpy_rng
 CROWDED = frozenset(
     {"globular cluster", "open cluster", "planetary nebula", "supernova remnant", "star-forming nebula", "stellar jet"}
 )
-# These renderers add their own background, or need none.
+# The renderers of these kinds draw the background themselves, or the kind has no background.
 OWN_BACKGROUND = frozenset({"deep field", "galaxy cluster", "Kuiper belt field", "planet", "calibration"})
 
 
 def scene_view(frame: Frame, target: Target, band: Filter, epoch: int) -> View:
-    """Compute the grid of a frame in scene coordinates.
+    """Compute the scene coordinates of each pixel of a frame.
 
     Parameters
     ----------
     frame
         Pixel grid on the sky.
     target
-        Supplies the scale: scene unit 1 is `half_field_arcsec`.
+        Target, whose `half_field_arcsec` is the length of one scene unit.
     band
-        Filter in use.
+        Filter of the observation.
     epoch
-        Number that identifies the observation.
+        Number that identifies the observation; moving targets look different at each epoch.
 
     Returns
     -------
     View
-        View of the scene, x to the west and y to the north.
+        View of the scene; its x axis points west and its y axis north.
 
     """
     pixel_size = frame.pixel_scale_arcsec / target.half_field_arcsec
-    # x grows to the west.
+    # The sign is negative because x increases to the west.
     centre = (-frame.east_arcsec / target.half_field_arcsec, frame.north_arcsec / target.half_field_arcsec)
     y = (np.arange(frame.num_y, dtype=np.float32) - np.float32((frame.num_y - 1) / 2)) * np.float32(pixel_size)
     x = (np.arange(frame.num_x, dtype=np.float32) - np.float32((frame.num_x - 1) / 2)) * np.float32(pixel_size)
     roll = np.deg2rad(frame.roll_deg)
     cosine, sine = np.float32(np.cos(roll)), np.float32(np.sin(roll))
-    # x grows to the west, so that a frame at roll 0 has north up and east left.
+    # x increases to the west, so a frame with a roll of 0 has north up and east to the left.
     return View(
         x_yx=cosine * x[None, :] - sine * y[:, None] + np.float32(centre[0]),
         y_yx=sine * x[None, :] + cosine * y[:, None] + np.float32(centre[1]),
@@ -59,17 +59,17 @@ def scene_view(frame: Frame, target: Target, band: Filter, epoch: int) -> View:
 def render_scene(view: View, plan: ObservingPlan, target: Target, seed: int) -> Image:
     """Render the noise-free scene of a target in a frame.
 
-    The object and its background depend on the target's `scene_key` alone; behind a moving target the background
-    changes with each observation.
+    The object and its background depend only on the `scene_key` of the target, so all frames of a target show the same
+    scene. Only for a moving target does the background change with each observation.
 
     Parameters
     ----------
     view
-        Frame and filter.
+        Pixel grid in scene coordinates, and filter.
     plan
-        Supplies the kind of object.
+        Observing plan, which names the kind of object.
     target
-        Supplies the variant and the scene's key.
+        Target, which has the variant of the object and the `scene_key`.
     seed
         Seed of the simulator.
 
@@ -82,25 +82,26 @@ def render_scene(view: View, plan: ObservingPlan, target: Target, seed: int) -> 
     if plan.kind.name == "calibration":
         return view.blank_image()
     image = OBJECT_RENDERERS[plan.kind.name](view, numpy_rng(target.scene_key, "object"), target.variant)
-    # A moving target is seen against another star field each time.
+    # A moving target is in front of a different star field in each observation.
     field_key = hash_seed(seed, "background", view.epoch) if plan.kind.is_moving else target.scene_key
     add_background(view, image, numpy_rng(field_key, "field"), plan.kind.name)
     return np.asarray(image, np.float32)
 
 
 def add_background(view: View, image: Image, rng: np.random.Generator, kind: str) -> None:
-    """Add foreground stars and background galaxies.
+    """Add foreground stars and background galaxies to an image.
 
     Parameters
     ----------
     view
-        Frame and filter.
+        Pixel grid in scene coordinates, and filter.
     image
-        Image to add to in place, shape (y, x).
+        Image that is changed in place, shape (y, x).
     rng
-        Generator of the background.
+        Random generator of the background.
     kind
-        Kind of object. Clusters and nebulae lie near the Galactic plane, so they get more stars and fewer galaxies.
+        Kind of object. Fields of star clusters and nebulae get more stars and fewer galaxies than others, because they
+        lie near the Galactic plane.
 
     """
     if kind in OWN_BACKGROUND:

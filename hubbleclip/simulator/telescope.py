@@ -1,4 +1,4 @@
-"""Renders the files of an observation, whose sizes are known in advance."""
+"""Rendering of the FITS and JPEG files of an observation. The size of each file is known before it is rendered."""
 
 from __future__ import annotations
 
@@ -32,39 +32,39 @@ from hubbleclip.simulator.random_draws import numpy_rng
 
 __all__ = ["Exposure", "file_size", "render_file"]
 
-# Extensions by kind of file; DQ32 are the 32-bit flags of JWST.
+# Names of the extensions by kind of file. DQ32 is the DQ extension of JWST, which has 32-bit flags.
 COMBINED_KINDS = {"DRZ": ("SCI", "WHT", "CTX"), "DRC": ("SCI", "WHT", "CTX"), "I2D": ("SCI", "ERR", "CON", "WHT")}
 SINGLE_KINDS = {"RAW": ("RAW",), "D0M": ("RAW",), "C0M": ("SCI",), "CAL": ("SCI", "ERR", "DQ32")}
 DO_NOT_USE, HOT_PIXEL = 1, 2048  # DQ bits of the JWST pipeline.
-AUXILIARY_BLOCKS = {"SPT": 3, "SHM": 4, "TRL": 3}  # FITS blocks of files without image data.
+AUXILIARY_BLOCKS = {"SPT": 3, "SHM": 4, "TRL": 3}  # Length, in FITS blocks, of files without image data.
 PREVIEW_KINDS = frozenset({"JPG", "COLOR"})
-PREVIEW_BYTES = 49_152  # Size of every preview, so that it is known without rendering.
+PREVIEW_BYTES = 49_152  # Every preview is padded to this size.
 PREVIEW_PX = 256
 PREVIEW_QUALITIES = (60, 30, 10)
 JPEG_END = b"\xff\xd9"
 DATA_BYTES = {"SCI": 4, "WHT": 4, "CTX": 4, "CON": 4, "ERR": 4, "DQ": 2, "DQ32": 4, "RAW": 2}  # Bytes per pixel.
-# EXTNAME, EXTVER, BUNIT, data, and (row, column) of its first pixel in the frame.
+# An extension of a file: EXTNAME, EXTVER, BUNIT, data, and the (row, column) of the first data pixel in the frame.
 ImagePlane = tuple[str, int, str, npt.NDArray[np.generic], tuple[int, int]]
 
 
 def file_size(frame_px: int, camera: Camera, combined_yx: tuple[int, int], kind: str) -> int:
-    """Compute the exact size of a file in its first version, from its layout alone.
+    """Compute the exact size of the first version of a file, without rendering the file.
 
     Parameters
     ----------
     frame_px
         Side of the detector, in pixels.
     camera
-        Supplies the chips.
+        Camera, which determines the chips of the detector.
     combined_yx
-        (rows, columns) of the combined frame.
+        Shape of the combined (drizzled) frame, (rows, columns).
     kind
         Kind of file, e.g. `FLT`.
 
     Returns
     -------
     int
-        Size in bytes. Later versions may have more FITS blocks.
+        Size in bytes. Later versions of the file may be longer, by whole FITS blocks.
 
     """
     if kind in PREVIEW_KINDS:
@@ -87,14 +87,14 @@ def file_size(frame_px: int, camera: Camera, combined_yx: tuple[int, int], kind:
 
 
 def chip_bounds(frame_px: int, camera: Camera) -> list[tuple[int, int, int, int]]:
-    """Return the bounds of each chip in the detector's own frame, without the gap between two chips.
+    """Return the bounds of each chip in the frame of the detector; the gap between two chips belongs to neither.
 
     Parameters
     ----------
     frame_px
         Side of the detector, in pixels.
     camera
-        Supplies the shape of the detector.
+        Camera, which has the shape of the detector.
 
     Returns
     -------
@@ -108,33 +108,33 @@ def chip_bounds(frame_px: int, camera: Camera) -> list[tuple[int, int, int, int]
     if camera.footprint == "two_chips":
         gap = max(1, side // 120)  # Half the gap between the chips.
         return [(0, half - gap, 0, side), (half + gap, side, 0, side)]
-    inner = int(half * 0.46)  # The planetary camera, see STAIR_INNER.
+    inner = int(half * 0.46)  # Side of the planetary camera, see STAIR_INNER.
     return [(half, half + inner, half, half + inner), (half, side, 0, half), (0, half, 0, half), (0, half, half, side)]
 
 
 def render_file(settings: SimulatorSettings, exposure: Exposure, kind: str, file_name: str) -> bytes:
-    """Render the bytes of a file.
+    """Render a file.
 
     Parameters
     ----------
     settings
-        Supplies the side of the detector.
+        Settings of the simulator; only the side of the detector is used.
     exposure
         Observation that the file belongs to.
     kind
         Kind of file, e.g. `FLT`.
     file_name
-        Name of the file, written into its header.
+        Name of the file. A FITS header contains the name, and its ending selects what a preview shows.
 
     Returns
     -------
     bytes
-        FITS file, or JPEG for a preview.
+        Content of the FITS file, or of the JPEG file for a preview.
 
     Raises
     ------
     KeyError
-        The simulator has no such kind of file.
+        The simulator cannot render this kind of file.
 
     """
     if kind in PREVIEW_KINDS:
@@ -153,14 +153,14 @@ def render_file(settings: SimulatorSettings, exposure: Exposure, kind: str, file
 
 
 def _file_frame(settings: SimulatorSettings, exposure: Exposure, kind: str) -> Frame:
-    """Return the frame of a file: the drizzled one or the detector's own."""
+    """Return the frame of a file: the combined frame for a drizzled image, otherwise the frame of the detector."""
     return exposure.frame if kind in COMBINED_KINDS else detector_frame(settings, exposure.frame)
 
 
 def _depth(exposure: Exposure) -> ExposureDepth:
-    """Describe how deep the exposure is, relative to a typical one of its kind of object."""
+    """Make the depth of the exposure, relative to a typical exposure of this kind of object."""
     low, high = exposure.plan.kind.exposure_s
-    # Geometric mean, as exposure times are uniform in their logarithm.
+    # The typical time is the geometric mean, because exposure times are drawn uniformly in their logarithm.
     typical_s = (low * high) ** 0.5 * (1.8 if exposure.band.line else 1.0)
     return ExposureDepth(
         camera=exposure.camera, band=exposure.band, exposure_s=exposure.exposure_s, typical_s=typical_s
@@ -168,8 +168,8 @@ def _depth(exposure: Exposure) -> ExposureDepth:
 
 
 def _observed_scene(exposure: Exposure, frame: Frame) -> Image:
-    """Render the scene and convolve it with the optics."""
-    # Identifies the observation.
+    """Render the scene and convolve the scene with the point-spread function."""
+    # The epoch identifies the observation.
     epoch = zlib.crc32(exposure.obs_id.encode())
     view = sky.scene_view(frame, exposure.target, exposure.band, epoch)
     scene = sky.render_scene(view, exposure.plan, exposure.target, exposure.seed)
@@ -177,12 +177,12 @@ def _observed_scene(exposure: Exposure, frame: Frame) -> Image:
 
 
 def _combined_planes(settings: SimulatorSettings, exposure: Exposure) -> Iterator[ImagePlane]:
-    """Yield SCI, WHT and CTX of a drizzled image."""
+    """Yield the extensions SCI, WHT and CTX of a drizzled image."""
     rng = numpy_rng(exposure.seed, "noise", exposure.noise_key)
     science, weight, context = simulate_combined(
         _observed_scene(exposure, exposure.frame), _depth(exposure), exposure.frame, rng
     )
-    # WFC3's pipeline writes NaN outside the detector, the others write 0.
+    # The WFC3 pipeline writes NaN outside the detector; the other HST pipelines write 0.
     if exposure.camera.fills_with_nan:
         science[weight == 0] = np.nan
     unit = "ELECTRONS/S"
@@ -194,7 +194,7 @@ def _combined_planes(settings: SimulatorSettings, exposure: Exposure) -> Iterato
 
 
 def _single_planes(settings: SimulatorSettings, exposure: Exposure) -> Iterator[ImagePlane]:
-    """Yield SCI, ERR and DQ of each chip of a calibrated exposure."""
+    """Yield the extensions SCI, ERR and DQ of each chip of a calibrated exposure."""
     image, error, flags = _one_exposure(settings, exposure)
     unit = "ELECTRONS"
     if exposure.camera.detector == "IR":
@@ -209,7 +209,7 @@ def _single_planes(settings: SimulatorSettings, exposure: Exposure) -> Iterator[
 
 
 def _wfpc2_planes(settings: SimulatorSettings, exposure: Exposure) -> Iterator[ImagePlane]:
-    """Yield SCI of each chip; WFPC2's flags and errors are in other files."""
+    """Yield the extension SCI of each chip of a calibrated WFPC2 exposure, which has its flags in another file."""
     image, _, _ = _one_exposure(settings, exposure)
     image /= np.float32(exposure.camera.gain)
     for version, (top, bottom, left, right) in enumerate(chip_bounds(settings.frame_px, exposure.camera), start=1):
@@ -217,7 +217,7 @@ def _wfpc2_planes(settings: SimulatorSettings, exposure: Exposure) -> Iterator[I
 
 
 def _jwst_combined_planes(settings: SimulatorSettings, exposure: Exposure) -> Iterator[ImagePlane]:
-    """Yield SCI, ERR, CON and WHT of a resampled JWST image."""
+    """Yield the extensions SCI, ERR, CON and WHT of a resampled JWST image."""
     rng = numpy_rng(exposure.seed, "noise", exposure.noise_key)
     science, weight, context = simulate_combined(
         _observed_scene(exposure, exposure.frame), _depth(exposure), exposure.frame, rng
@@ -231,7 +231,7 @@ def _jwst_combined_planes(settings: SimulatorSettings, exposure: Exposure) -> It
 
 
 def _jwst_single_planes(settings: SimulatorSettings, exposure: Exposure) -> Iterator[ImagePlane]:
-    """Yield SCI, ERR and DQ of a calibrated JWST exposure."""
+    """Yield the extensions SCI, ERR and DQ of a calibrated JWST exposure."""
     image, error, flags = _one_exposure(settings, exposure)
     scale, unit = np.float32(MJY_SR_PER_E_S / exposure.exposure_s), "MJy/sr"
     quality = np.where(flags & HOT, np.uint32(DO_NOT_USE | HOT_PIXEL), np.uint32(0)).astype(np.uint32)
@@ -240,18 +240,18 @@ def _jwst_single_planes(settings: SimulatorSettings, exposure: Exposure) -> Iter
 
 
 def _raw_planes(settings: SimulatorSettings, exposure: Exposure) -> Iterator[ImagePlane]:
-    """Yield the raw counts of each chip."""
+    """Yield the extension SCI of each chip of a raw exposure, in counts."""
     image, _, _ = _one_exposure(settings, exposure)
-    # Bias level of 2400 counts, 16-bit converter.
+    # The bias level is 2400 counts, and the analogue-to-digital converter has 16 bits.
     counts = np.clip(image / exposure.camera.gain + 2400.0, 0, 65535).astype(np.uint16)
     for version, (top, bottom, left, right) in enumerate(chip_bounds(settings.frame_px, exposure.camera), start=1):
         yield "SCI", version, "COUNTS", counts[top:bottom, left:right], (top, left)
 
 
 def _one_exposure(settings: SimulatorSettings, exposure: Exposure) -> tuple[Image, Image, npt.NDArray[np.int16]]:
-    """Simulate one exposure: image, error and flags of the whole detector."""
+    """Simulate one exposure; return image, error (both in electrons) and data-quality flags of the whole detector."""
     rng = numpy_rng(exposure.seed, "noise", exposure.noise_key, "single")
-    # Without the observation: defects are the camera's own.
+    # This seed does not depend on the observation, because the defects of a camera are the same in every exposure.
     chip_rng = numpy_rng(exposure.seed, "chip", exposure.camera.name)
     scene = _observed_scene(exposure, detector_frame(settings, exposure.frame))
     if exposure.plan.kind.name == "calibration":
@@ -260,7 +260,7 @@ def _one_exposure(settings: SimulatorSettings, exposure: Exposure) -> tuple[Imag
 
 
 def _calibration_scene(exposure: Exposure, blank_yx: Image) -> Image:
-    """Return the illumination of a flat field with its vignetting, or the empty scene of a dark."""
+    """Return the vignetted illumination of a flat-field exposure, or the blank scene for a dark exposure."""
     if exposure.target.variant == "dark":
         return blank_yx
     y, x = np.ogrid[-1 : 1 : blank_yx.shape[0] * 1j, -1 : 1 : blank_yx.shape[1] * 1j]
@@ -268,9 +268,10 @@ def _calibration_scene(exposure: Exposure, blank_yx: Image) -> Image:
 
 
 def _render_preview(settings: SimulatorSettings, exposure: Exposure, file_name: str, *, is_colour: bool) -> bytes:
-    """Render a small JPEG: of the frame that the file name's ending names, or in colour of up to three filters.
+    """Render a JPEG preview, either in colour from three filters, or in grey from one filter.
 
-    Fill bytes, which JPEG allows before any marker, bring it to its listed size.
+    The end of the file name of a grey preview, e.g. `drz.jpg`, names the kind of image that the preview shows. The JPEG
+    is padded to its listed size with fill bytes, which JPEG allows before any marker.
     """
     names = exposure.plan.filters
     if is_colour:
@@ -280,7 +281,7 @@ def _render_preview(settings: SimulatorSettings, exposure: Exposure, file_name: 
     else:
         picture = _stretch_grey(next(_PLANES_BY_KIND[file_name[-7:-4].upper()](settings, exposure))[3])
     size = PREVIEW_BYTES + exposure.extra_blocks * BLOCK_BYTES
-    # The best quality that fits.
+    # The highest quality that fits into the size is used.
     for quality in PREVIEW_QUALITIES:
         buffer = io.BytesIO()
         picture.save(buffer, "JPEG", quality=quality)
@@ -290,11 +291,11 @@ def _render_preview(settings: SimulatorSettings, exposure: Exposure, file_name: 
 
 
 def _stretch_grey(science_yx: npt.NDArray[np.generic]) -> PilImage.Image:
-    """Convert the frame to 8 bits with an asinh stretch, its +y axis up."""
+    """Convert an image to 8-bit grey with an asinh stretch, and flip the image so that its +y axis points up."""
     data = np.nan_to_num(np.asarray(science_yx, np.float32))
-    noise = max(float(np.percentile(np.abs(data), 60)), 1e-9)  # A robust scale; never 0.
+    noise = max(float(np.percentile(np.abs(data), 60)), 1e-9)  # Robust estimate of the noise, never 0.
     grey = np.clip(60 * np.arcsinh(data / (2 * noise)) + 20, 0, 255).astype(np.uint8)
-    return PilImage.fromarray(grey[::-1]).resize((PREVIEW_PX, PREVIEW_PX))  # FITS rows count upwards.
+    return PilImage.fromarray(grey[::-1]).resize((PREVIEW_PX, PREVIEW_PX))  # FITS rows are counted upwards.
 
 
 _PLANES_BY_KIND = {

@@ -1,4 +1,4 @@
-"""Brightness profiles, flux distributions and populations that several kinds of object share."""
+"""Brightness profiles, flux distributions, stars and small galaxies that several renderers use."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hubbleclip.simulator.objects.view import Image, Vector, View
 
 
 def sersic_profile(radius_yx: Image, effective: float, index: float, softening: float) -> Image:
-    """Evaluate the Sersic profile, normalised to 1 at the effective radius.
+    """Evaluate a Sersic profile, which is normalised to 1 at the effective radius.
 
     Parameters
     ----------
@@ -21,25 +21,25 @@ def sersic_profile(radius_yx: Image, effective: float, index: float, softening: 
     index
         Sersic index n: 1 for an exponential disc, 4 for a de Vaucouleurs spheroid.
     softening
-        Radius added in quadrature, in scene units; it keeps the central cusp finite within a pixel.
+        Radius in scene units that is added in quadrature, so that the central cusp remains finite.
 
     Returns
     -------
     Image
-        Surface brightness relative to that at `effective`, shape (y, x).
+        Surface brightness relative to that at the effective radius, shape (y, x).
 
     Notes
     -----
-    Sersic (1968), with b_n = 2 n - 1/3 (first terms of Ciotti & Bertin 1999).
+    The profile is that of Sersic (1968), with b_n = 2 n - 1/3, the first terms of the series of Ciotti & Bertin (1999).
 
     """
-    b = np.float32(2 * index - 1 / 3)  # b_n.
+    b = np.float32(2 * index - 1 / 3)  # The constant b_n.
     scaled = np.hypot(radius_yx, np.float32(softening)) / np.float32(effective)
     return np.asarray(np.exp(-b * (scaled ** np.float32(1 / index) - 1)), np.float32)
 
 
 def filaments(noise_yx: Image, width: float) -> Image:
-    """Turn fractal noise into filaments: bright where the noise crosses zero.
+    """Convert fractal noise to filaments, which are bright where the noise crosses zero.
 
     Parameters
     ----------
@@ -51,21 +51,21 @@ def filaments(noise_yx: Image, width: float) -> Image:
     Returns
     -------
     Image
-        Values from 0 to 1, shape (y, x).
+        Brightness from 0 to 1, shape (y, x).
 
     """
     return np.asarray(np.exp(-np.abs(noise_yx) / np.float32(width)), np.float32)
 
 
 def smoothstep(value_yx: Image, low: float, high: float) -> Image:
-    """Interpolate smoothly from 0 at `low` to 1 at `high` (cubic Hermite), clipped outside.
+    """Evaluate a smooth step (cubic Hermite) that rises from 0 at `low` to 1 at `high`.
 
     Parameters
     ----------
     value_yx
         Values to map, shape (y, x).
     low, high
-        Values that map to 0 and 1; `low` above `high` gives a falling step.
+        Values that are mapped to 0 and to 1. If `low` is above `high`, the step falls.
 
     Returns
     -------
@@ -78,16 +78,16 @@ def smoothstep(value_yx: Image, low: float, high: float) -> Image:
 
 
 def power_law_fluxes(rng: np.random.Generator, count: int, faintest: float, slope: float, brightest: float) -> Vector:
-    """Draw fluxes from the power law dN/dF ~ F^-(slope + 1) between two limits.
+    """Draw fluxes between two limits from the power law dN/dF ~ F^-(slope + 1).
 
     Parameters
     ----------
     rng
-        Generator of the scene.
+        Random generator of the scene.
     count
-        Number of fluxes.
+        Number of fluxes to draw.
     faintest, brightest
-        Limits of the distribution, in noise units.
+        Limits of the distribution; the result has the same unit.
     slope
         Exponent of the cumulative distribution N(>F) ~ F^-slope, above 0.
 
@@ -98,7 +98,7 @@ def power_law_fluxes(rng: np.random.Generator, count: int, faintest: float, slop
 
     """
     quantile = rng.random(count)
-    # Inverse transform sampling of the truncated power law.
+    # The truncated power law is sampled by inverting its cumulative distribution.
     low_power, high_power = faintest**-slope, brightest**-slope
     return np.asarray((low_power - quantile * (low_power - high_power)) ** (-1 / slope))
 
@@ -106,23 +106,23 @@ def power_law_fluxes(rng: np.random.Generator, count: int, faintest: float, slop
 def add_field_stars(
     view: View, image_yx: Image, rng: np.random.Generator, count: int, *, brightest: float = 2e4
 ) -> None:
-    """Add foreground stars over a field wider than any frame.
+    """Add foreground stars in a field that is wider than any frame.
 
     Parameters
     ----------
     view
-        Frame and filter to draw in.
+        View (pixel grid and filter) of the image.
     image_yx
-        Image to add to in place, shape (y, x).
+        Image that is changed in place, shape (y, x).
     rng
-        Generator of the background.
+        Random generator of the background.
     count
-        Number of stars over the whole field, -1.9 to 1.9 scene units on both axes.
+        Number of stars in the whole field, which spans -1.9 to 1.9 scene units on both axes.
     brightest
-        Upper limit of the flux, in noise units.
+        Upper limit of the flux, in brightness units.
 
     """
-    # Wider than the frame, so that an offset or rotated pointing still finds stars.
+    # The field is wider than a frame, so that a frame with an offset or a rotation is full of stars too.
     x, y = rng.uniform(-1.9, 1.9, (2, count))
     colour = rng.normal(0.5, 0.5, count)
     flux = power_law_fluxes(rng, count, 25.0, 0.55, brightest)
@@ -135,27 +135,28 @@ def continuum_fluxes(view: View, colour: Vector) -> Vector:
     Parameters
     ----------
     view
-        Supplies the filter.
+        View, whose filter is used.
     colour
-        Colours: 0 white, 1 red, -1 blue.
+        Colour of each source: 0 for white, 1 for red, -1 for blue.
 
     Returns
     -------
     Vector
-        Relative fluxes, one per colour.
+        Relative flux of each source.
 
     """
-    # Vectorised copy of View.continuum_flux; keep both in step.
+    # This is a vectorised copy of `View.continuum_flux`; change both functions together.
     continuum = np.clip((view.wave_nm / 600.0) ** (1.5 * colour), 0.08, 8.0)
     return np.asarray(continuum * (0.3 if view.line else 1.0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SmallGalaxy:
-    """A galaxy without spiral arms.
+    """Galaxy without spiral arms.
 
-    `x`, `y` and `size` (effective radius) are in scene units, `brightness` is the surface brightness at the effective
-    radius in noise units, `angle` is that of the major axis in radians, `index` is the Sersic index.
+    `x` and `y` are the position and `size` is the effective radius, all in scene units. `brightness` is the surface
+    brightness at the effective radius, in brightness units. `axis_ratio` is the ratio of the minor axis to the major
+    axis, `angle` is the direction of the major axis in radians, and `index` is the Sersic index.
     """
 
     x: float
@@ -170,54 +171,54 @@ class SmallGalaxy:
 def add_small_galaxies(
     view: View, image_yx: Image, rng: np.random.Generator, count: int, *, largest: float = 0.05, peak: float = 9.0
 ) -> None:
-    """Add background galaxies: small discs and spheroids of all inclinations, many faint and a few bright.
+    """Add background galaxies, which are small discs and spheroids with random inclinations. Most of them are faint.
 
     Parameters
     ----------
     view
-        Frame and filter to draw in.
+        View (pixel grid and filter) of the image.
     image_yx
-        Image to add to in place, shape (y, x).
+        Image that is changed in place, shape (y, x).
     rng
-        Generator of the scene.
+        Random generator of the scene.
     count
-        Number of galaxies over the whole field, -1.7 to 1.7 scene units on both axes.
+        Number of galaxies in the whole field, which spans -1.7 to 1.7 scene units on both axes.
     largest
-        Upper limit of the effective radius, in scene units; the lower limit is a ninth of it.
+        Upper limit of the effective radius, in scene units. The lower limit is a ninth of the upper limit.
     peak
-        Scale of the surface brightness at the effective radius, in noise units.
+        Scale of the surface brightness at the effective radius, in brightness units.
 
     """
     x, y = rng.uniform(-1.7, 1.7, (2, count))
     size = power_law_fluxes(rng, count, largest / 9, 1.6, largest)
     brightness = peak * 10 ** rng.normal(-0.35, 0.33, count) * continuum_fluxes(view, rng.normal(0.4, 0.6, count))
     axis_ratio, angle = rng.uniform(0.25, 1.0, count), rng.uniform(0, np.pi, count)
-    # Half of the galaxies are exponential discs (n = 1), the rest earlier types.
+    # Half of the galaxies are exponential discs (n = 1); the others are of earlier types.
     index = rng.choice([1.0, 1.0, 2.5, 4.0], count)
     for row in zip(x, y, size, brightness, axis_ratio, angle, index, strict=True):
         add_galaxy(view, image_yx, SmallGalaxy(**dict(zip(SmallGalaxy.__slots__, map(float, row), strict=True))))
 
 
 def add_galaxy(view: View, image_yx: Image, galaxy: SmallGalaxy) -> None:
-    """Add one small galaxy within a cutout of the frame; its light falls to zero at the cutout's edge.
+    """Add one small galaxy, drawn only in a cutout of the frame; its light falls to zero at the edge of the cutout.
 
     Parameters
     ----------
     view
-        Frame and filter to draw in.
+        View (pixel grid and filter) of the image.
     image_yx
-        Image to add to in place, shape (y, x).
+        Image that is changed in place, shape (y, x).
     galaxy
-        Position, size, shape and brightness.
+        Galaxy to add.
 
     """
-    half_size = galaxy.size * (5.0 if galaxy.index < 2 else 9.0)  # Spheroids (high n) have wider wings.
+    half_size = galaxy.size * (5.0 if galaxy.index < 2 else 9.0)  # Spheroids (high index) have wider wings.
     stamp = view.cutout(galaxy.x, galaxy.y, half_size)
     if stamp is None:
         return
     slices, stamp_view = stamp
     radius = stamp_view.elliptical_radius(galaxy.x, galaxy.y, galaxy.axis_ratio, galaxy.angle)
     light = sersic_profile(radius, galaxy.size, galaxy.index, view.pixel_size * 0.5)
-    # Subtract the profile's value at the cutout's edge, or the cutout would show as a faint square.
+    # The value at the edge of the cutout is subtracted; otherwise the cutout would be visible as a faint square.
     edge_light = float(sersic_profile(np.full(1, half_size, np.float32), galaxy.size, galaxy.index, 0.0)[0])
     image_yx[slices] += np.float32(galaxy.brightness) * np.maximum(light - edge_light, 0)

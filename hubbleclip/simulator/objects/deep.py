@@ -1,4 +1,4 @@
-"""Distant objects: clusters of galaxies, gravitational lenses, quasars in their host galaxies, and deep fields."""
+"""Renderers of distant objects: galaxy clusters, gravitational lenses, quasars with host galaxies, and deep fields."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from hubbleclip.simulator.objects.view import Image, View
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lens:
-    """A softened isothermal lens with an elliptical potential (Kormann et al. 1994, simplified).
+    """Softened isothermal gravitational lens with an elliptical potential, simplified from Kormann et al. (1994).
 
-    `einstein_radius`, `core_radius` and the centre (`x`, `y`) are in scene units, `angle` (of the major axis) in
-    radians.
+    `einstein_radius`, `core_radius` and the centre (`x`, `y`) are in scene units. `axis_ratio` is the ratio of the
+    minor axis to the major axis, and `angle` is the direction of the major axis in radians.
     """
 
     einstein_radius: float
@@ -34,22 +34,22 @@ class Lens:
     y: float = 0.0
 
     def deflection(self, view: View) -> tuple[Image, Image]:
-        """Compute the deflection of the light that arrives at each pixel.
+        """Compute by how much the lens deflects the light that arrives at each pixel.
 
         Parameters
         ----------
         view
-            Frame whose pixels are evaluated.
+            View, whose pixels are evaluated.
 
         Returns
         -------
         dx_yx, dy_yx : Image
-            Deflection along x and y in scene units, shape (y, x) each.
+            Deflections along x and along y in scene units; each has the shape (y, x).
 
         """
         along, across = view.rotated_coordinates(self.x, self.y, self.angle)
         ratio, radius = np.float32(self.axis_ratio), np.float32(self.einstein_radius)
-        # The deflection of an isothermal lens has constant length outside its core.
+        # Outside the core of an isothermal lens, the length of the deflection is constant.
         distance = np.sqrt(np.float32(self.core_radius**2) + along**2 * ratio + across**2 / ratio)
         u, v = along * (radius * ratio) / distance, across * (radius / ratio) / distance
         cosine, sine = np.float32(np.cos(self.angle)), np.float32(np.sin(self.angle))
@@ -62,44 +62,45 @@ def source_plane(view: View, lenses: list[Lens]) -> tuple[Image, Image]:
     Parameters
     ----------
     view
-        Frame whose pixels are traced.
+        View, whose pixels are traced.
     lenses
-        Lenses in one plane; their deflections add up.
+        Lenses, which lie in one plane; their deflections are added.
 
     Returns
     -------
     x_yx, y_yx : Image
-        Positions in the source plane in scene units, shape (y, x) each.
+        Positions in the source plane in scene units; each has the shape (y, x).
 
     """
     x, y = view.x_yx, view.y_yx
     for lens in lenses:
-        dx, dy = lens.deflection(view)  # All lenses lie in one plane: no ray is bent twice.
+        dx, dy = lens.deflection(view)  # Every lens acts on the undeflected ray.
         x, y = x - dx, y - dy
     return x, y
 
 
 def add_lensed_images(image: Image, source_xy: tuple[Image, Image], source: SmallGalaxy) -> None:
-    """Add all lensed images of a source.
+    """Add all lensed images of a source galaxy.
 
     Parameters
     ----------
     image
-        Image to add to in place, shape (y, x).
+        Image that is changed in place, shape (y, x).
     source_xy
-        Position of each pixel in the source plane, as from `source_plane`.
+        Position of each pixel in the source plane, as returned by `source_plane`.
     source
-        Unlensed galaxy.
+        Galaxy as it would be seen without the lens.
 
     Notes
     -----
-    Lensing conserves surface brightness, so the profile is evaluated at the source-plane position of each pixel.
+    Lensing conserves surface brightness. Therefore each pixel has the brightness of the source at the pixel's position
+    in the source plane.
 
     """
     du, dv = source_xy[0] - np.float32(source.x), source_xy[1] - np.float32(source.y)
     cosine, sine = np.float32(np.cos(source.angle)), np.float32(np.sin(source.angle))
     radius_squared = (cosine * du + sine * dv) ** 2 + ((cosine * dv - sine * du) / np.float32(source.axis_ratio)) ** 2
-    # The profile is negligible beyond 6 effective radii; masking saves most of the work.
+    # The profile is computed only within 6 effective radii, beyond which it is negligible.
     is_near = radius_squared < np.float32((6 * source.size) ** 2)
     image[is_near] += np.float32(source.brightness) * sersic_profile(
         np.sqrt(radius_squared[is_near]), source.size, source.index, source.size * 0.08
@@ -108,10 +109,10 @@ def add_lensed_images(image: Image, source_xy: tuple[Image, Image], source: Smal
 
 @register_object("galaxy cluster")
 def galaxy_cluster(view: View, rng: np.random.Generator, variant: str) -> Image:
-    """See `ObjectRenderer`. A cD galaxy, red ellipticals, intracluster light and blue lensed arcs."""
+    """See `ObjectRenderer`. The function draws a cD galaxy, red ellipticals, diffuse light and blue lensed arcs."""
     light = view.blank_image()
     angle, axis_ratio = rng.uniform(0, np.pi), rng.uniform(0.6, 0.85)
-    separation = rng.uniform(0.25, 0.45) if variant == "merging" else 0.0  # Half the distance of two subclusters.
+    separation = rng.uniform(0.25, 0.45) if variant == "merging" else 0.0  # Half the distance between two subclusters.
     centres = [
         (-separation * np.cos(angle), -separation * np.sin(angle)),
         (separation * np.cos(angle), separation * np.sin(angle)),
@@ -123,7 +124,7 @@ def galaxy_cluster(view: View, rng: np.random.Generator, variant: str) -> Image:
             * view.continuum_flux(0.9)
             * sersic_profile(view.elliptical_radius(x, y, axis_ratio, angle), size, 4.0, view.pixel_size)
         )
-        # Intracluster light.
+        # This is the intracluster light.
         light += (
             2.0 * view.continuum_flux(0.9) * np.exp(-view.elliptical_radius(x, y, axis_ratio, angle) / np.float32(0.3))
         )
@@ -131,7 +132,7 @@ def galaxy_cluster(view: View, rng: np.random.Generator, variant: str) -> Image:
     source_xy = source_plane(view, _cluster_mass(rng, centres, angle))
     num_arcs = 9 if variant == "arc-rich" else 4
     for number in range(num_arcs + 8):
-        # Sources near the centre become arcs; the others, outside, are only sheared.
+        # A source near the centre becomes an arc. A source farther out is only sheared.
         distance, azimuth = (
             (rng.uniform(0.04, 0.24) if number < num_arcs else rng.uniform(0.2, 0.6)),
             rng.uniform(0, 2 * np.pi),
@@ -148,7 +149,7 @@ def galaxy_cluster(view: View, rng: np.random.Generator, variant: str) -> Image:
 
 
 def _add_members(view: View, rng: np.random.Generator, light: Image, centres: list[tuple[float, float]]) -> None:
-    """Add member galaxies by a Schechter-like size function, concentrated towards the centres."""
+    """Add member galaxies around the centres, with sizes drawn from a power law."""
     count = int(rng.integers(90, 190))
     distance, azimuth, subcluster = (
         rng.gamma(1.7, 0.27, count),
@@ -179,7 +180,7 @@ def _add_members(view: View, rng: np.random.Generator, light: Image, centres: li
 
 
 def _cluster_mass(rng: np.random.Generator, centres: list[tuple[float, float]], angle: float) -> list[Lens]:
-    """Model the mass: a halo about each centre and a few galaxies that break the symmetry of the arcs."""
+    """Make the lenses of a cluster: a halo at each centre, and a few galaxies that make the arcs asymmetric."""
     total = rng.uniform(0.3, 0.45)  # Einstein radius of the whole cluster.
     halos = [
         Lens(
@@ -208,8 +209,9 @@ def _cluster_mass(rng: np.random.Generator, centres: list[tuple[float, float]], 
 
 @register_object("gravitational lens")
 def gravitational_lens(view: View, rng: np.random.Generator, variant: str) -> Image:
-    """See `ObjectRenderer`. A massive elliptical with a ring, an arc with its counter-image, or four images of a
-    source.
+    """See `ObjectRenderer`. The function draws a massive elliptical galaxy and the images of a source behind it.
+
+    The images form a ring, an arc with a counter-image, or four points.
     """
     einstein_radius, angle = rng.uniform(0.19, 0.38), rng.uniform(0, np.pi)
     lens = Lens(einstein_radius=einstein_radius, axis_ratio=rng.uniform(0.84, 0.95), angle=angle, core_radius=0.004)
@@ -220,7 +222,7 @@ def gravitational_lens(view: View, rng: np.random.Generator, variant: str) -> Im
         * sersic_profile(radius, einstein_radius * rng.uniform(0.22, 0.34), 4.0, view.pixel_size)
     )
     source_xy = source_plane(view, [lens])
-    # Offset and size of the source, in Einstein radii: what decides between ring, quad and arc.
+    # Offset and size of the source, in units of the Einstein radius. They determine the form of the lensed images.
     offset, size = {
         "Einstein ring": (rng.uniform(0, 0.05), rng.uniform(0.1, 0.16)),
         "quad": (rng.uniform(0.02, 0.07), rng.uniform(0.02, 0.03)),
@@ -233,9 +235,9 @@ def gravitational_lens(view: View, rng: np.random.Generator, variant: str) -> Im
         brightness=brightness * (5 if variant == "quad" else 1), angle=azimuth + 1, index=1.0,
     )  # fmt: skip
     add_lensed_images(light, source_xy, source)
-    # A star-forming region within the source.
+    # `knot` is a star-forming region within the source.
     knot = replace(source, x=source.x + 0.5 * source.size, size=0.2 * source.size, brightness=1.5 * brightness)
-    # The host galaxy of a quadruply imaged quasar.
+    # `faint` is the host galaxy of a quadruply imaged quasar.
     faint = replace(source, size=0.09 * einstein_radius, brightness=0.07 * brightness)
     add_lensed_images(light, source_xy, faint if variant == "quad" else knot)
     return np.asarray(light, np.float32)
@@ -243,8 +245,9 @@ def gravitational_lens(view: View, rng: np.random.Generator, variant: str) -> Im
 
 @register_object("quasar host")
 def quasar_host(view: View, rng: np.random.Generator, variant: str) -> Image:
-    """See `ObjectRenderer`. A saturated point source on a host galaxy that it outshines, with companions, tails or a
-    jet.
+    """See `ObjectRenderer`. The function draws a saturated point source in a fainter host galaxy with companions.
+
+    Some variants also have a spiral distortion or a jet.
     """
     size, axis_ratio, angle = rng.uniform(0.06, 0.14), rng.uniform(0.5, 0.95), rng.uniform(0, np.pi)
     brightness = rng.uniform(8, 18) * view.continuum_flux(0.5)
@@ -266,7 +269,7 @@ def quasar_host(view: View, rng: np.random.Generator, variant: str) -> Image:
             * knots
         )
         light += 22 * view.continuum_flux(-0.3) * jet
-    # Bright enough to saturate and to show diffraction spikes.
+    # The quasar is bright enough to saturate the detector and to show diffraction spikes.
     flux = 10 ** rng.uniform(5.6, 6.4) * max(view.continuum_flux(-0.2), 0.4)
     view.add_points(light, np.zeros(1), np.zeros(1), np.array([flux]))
     for _ in range(int(rng.integers(1, 4))):
@@ -281,7 +284,7 @@ def quasar_host(view: View, rng: np.random.Generator, variant: str) -> Image:
 
 @register_object("deep field")
 def deep_field(view: View, rng: np.random.Generator, variant: str) -> Image:
-    """See `ObjectRenderer`. Hundreds of small faint galaxies of all shapes and colours, and very few stars."""
+    """See `ObjectRenderer`. The function draws hundreds of small faint galaxies of all shapes, and very few stars."""
     light = view.blank_image()
     add_small_galaxies(view, light, rng, int(rng.integers(500, 800)), largest=0.04, peak=10.0)
     add_small_galaxies(view, light, rng, int(rng.integers(6, 14)), largest=0.09, peak=18.0)

@@ -1,4 +1,4 @@
-"""Spiral, elliptical, merging and dwarf galaxies."""
+"""Renderers of spiral, elliptical, merging and dwarf galaxies."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hubbleclip.simulator.objects.view import Image, View
 
 @register_object("spiral galaxy")
 def spiral_galaxy(view: View, rng: np.random.Generator, variant: str) -> Image:
-    """See `ObjectRenderer`. Exponential disc with logarithmic spiral arms, dust lanes, young knots and a bulge."""
+    """See `ObjectRenderer`. The function draws an exponential disc with spiral arms, dust lanes, knots and a bulge."""
     scale, angle, brightness = rng.uniform(0.17, 0.36), rng.uniform(0, np.pi), rng.uniform(45, 140)
     if variant == "edge-on":
         return _edge_on(view, rng, scale * 1.2, angle, brightness)
@@ -27,16 +27,16 @@ def spiral_galaxy(view: View, rng: np.random.Generator, variant: str) -> Image:
     large_noise = view.fractal_noise(rng, 2.6, scale * 5)
     noise = view.fractal_noise(rng, 2.0, scale * 3)
     phase_noise = (1.1 if variant == "flocculent" else 0.45) * large_noise
-    # A logarithmic spiral: azimuth grows with log(radius) at a constant pitch angle.
+    # In a logarithmic spiral, the azimuth grows with log(radius) at a constant pitch angle.
     phase = num_arms * (azimuth - np.log(radius + 0.02) / np.float32(np.tan(pitch))) + phase_noise
     sharpness = np.float32(1.2 if variant == "flocculent" else 2.4)
     arm = np.exp(-sharpness * (1 - np.cos(phase)))
     outside_centre = smoothstep(radius, 0.15 * scale, 0.9 * scale)  # The arms start outside the bulge.
     disc = np.exp(-radius / np.float32(scale))
     young = disc * arm * outside_centre * np.exp(0.7 * noise)
-    # Red disc, blue arms.
+    # The disc is red and the arms are blue.
     light = brightness * (view.continuum_flux(0.6) * 0.55 * disc + view.continuum_flux(-0.5) * 1.5 * young)
-    # Dust lies on the inner edge of an arm, shifted in phase by the sense of rotation.
+    # Dust lies at the inner edge of an arm. The sign of its phase shift depends on the sense of rotation.
     dust_lane = np.exp(-sharpness * 2 * (1 - np.cos(phase - np.float32(0.9 * np.sign(pitch))))) * outside_centre
     light *= np.exp(
         -np.float32(_opacity(view))
@@ -49,14 +49,14 @@ def spiral_galaxy(view: View, rng: np.random.Generator, variant: str) -> Image:
 
 
 def _opacity(view: View) -> float:
-    """Compute the optical depth of dust, proportional to 1/wavelength."""
-    return 1.5 * 600.0 / view.wave_nm  # 1.5 at 600 nm.
+    """Compute the optical depth of dust at the filter's wavelength; it is proportional to 1/wavelength."""
+    return 1.5 * 600.0 / view.wave_nm  # The depth is 1.5 at 600 nm.
 
 
 def _bulge(
     view: View, rng: np.random.Generator, shape: tuple[float, float, float], brightness: float, *, is_barred: bool
 ) -> Image:
-    """Draw the old stars of the centre, round, with a bar through them where the galaxy is barred."""
+    """Draw a round bulge of old stars and, in a barred galaxy, a bar through the bulge."""
     scale, axis_ratio, angle = shape
     strength, size, bar_angle = rng.uniform(0.6, 1.6), scale * rng.uniform(0.12, 0.3), rng.uniform(0, np.pi)
     radius = view.elliptical_radius(0, 0, max(axis_ratio, 0.7), angle)
@@ -77,11 +77,11 @@ def _add_knots(
     count = int(rng.integers(250, 700))
     radius = scale * rng.gamma(2.2, 0.9, count)
     azimuth = np.log(radius + 0.02) / np.tan(pitch) + 2 * np.pi * rng.integers(num_arms, size=count) / num_arms
-    # Scatter about the arm, in radians.
+    # The knots are scattered around the arms, in radians.
     azimuth += rng.normal(0, 0.22, count)
     u, v = radius * np.cos(azimuth), radius * np.sin(azimuth) * axis_ratio
     x, y = u * np.cos(angle) - v * np.sin(angle), u * np.sin(angle) + v * np.cos(angle)
-    # Blue continuum of clusters or the lines of H II regions, whichever is brighter here.
+    # A knot shows the blue continuum of a cluster or the lines of an H II region, whichever is brighter in this filter.
     flux = power_law_fluxes(rng, count, 0.5 * brightness, 0.9, 25 * brightness) * max(
         view.continuum_flux(-0.7), 0.9 * view.line_flux(HA=2.0, OIII=0.8)
     )
@@ -89,12 +89,12 @@ def _add_knots(
 
 
 def _edge_on(view: View, rng: np.random.Generator, scale: float, angle: float, brightness: float) -> Image:
-    """Draw a disc seen edge-on: a vertical sech^2 profile, a bulge and a dust lane in the midplane."""
+    """Draw a disc seen edge-on, with a vertical sech^2 profile, a bulge, and a dust lane in the midplane."""
     along, across = view.rotated_coordinates(0, 0, angle)
     height, warp = scale * rng.uniform(0.06, 0.13), rng.normal(0, 0.06)
     across = across - np.float32(warp) * along * np.abs(along)  # The disc is warped at its ends.
     noise, fine_noise = view.fractal_noise(rng, 2.2, scale * 3), view.fractal_noise(rng, 1.7, scale * 1.5)
-    # Clipped because cosh overflows float32.
+    # The argument is clipped because cosh would overflow float32.
     vertical_profile = 1 / np.cosh(np.clip(across / np.float32(height), -12, 12)) ** 2
     light = (
         brightness
@@ -122,7 +122,10 @@ def _edge_on(view: View, rng: np.random.Generator, scale: float, angle: float, b
 
 @register_object("elliptical galaxy")
 def elliptical_galaxy(view: View, rng: np.random.Generator, variant: str) -> Image:
-    """See `ObjectRenderer`. A red Sersic profile with globular clusters; shells, a dust lane or a disc by variant."""
+    """See `ObjectRenderer`. The function draws a red Sersic profile with globular clusters.
+
+    Some variants also have shells, a ring of dust or a disc.
+    """
     size, axis_ratio, angle = rng.uniform(0.14, 0.38), rng.uniform(0.5, 0.95), rng.uniform(0, np.pi)
     index, brightness = rng.uniform(3.0, 5.0), rng.uniform(14, 45) * view.continuum_flux(0.9)
     radius = view.elliptical_radius(0, 0, axis_ratio, angle)
@@ -134,7 +137,7 @@ def elliptical_galaxy(view: View, rng: np.random.Generator, variant: str) -> Ima
     if variant == "dusty":
         light *= _dust_ring(view, rng, size)
     count = int(rng.integers(60, 300))
-    # Globular clusters follow the light but extend further.
+    # The globular clusters are more extended than the light of the galaxy.
     distance, azimuth = size * rng.gamma(1.6, 1.1, count), rng.uniform(0, 2 * np.pi, count)
     flux = power_law_fluxes(rng, count, 15, 0.9, 220) * continuum_fluxes(view, rng.normal(0.6, 0.2, count))
     view.add_points(light, distance * np.cos(azimuth), distance * np.sin(azimuth) * axis_ratio, flux)
@@ -142,9 +145,12 @@ def elliptical_galaxy(view: View, rng: np.random.Generator, variant: str) -> Ima
 
 
 def _shells(view: View, rng: np.random.Generator, size: float, angle: float) -> Image:
-    """Draw sharp arcs on alternating sides: stars of an accreted galaxy at their turning points (Quinn 1984)."""
+    """Draw sharp arcs on alternating sides of the galaxy.
+
+    The arcs are stars of an accreted galaxy at the turning points of their orbits (Quinn 1984).
+    """
     light, opening_angle = view.blank_image(), rng.uniform(0.45, 0.8)
-    # Odd shells lie on the opposite side of the galaxy.
+    # Shells with odd numbers lie on the opposite side of the galaxy.
     for number, shell_radius in enumerate(size * np.cumsum(rng.uniform(0.45, 0.8, 5)) + 0.3 * size):
         radius, azimuth = view.polar_coordinates(0, 0, 0.95, angle + np.pi * (number % 2))
         inside = smoothstep(radius, shell_radius * 1.015, shell_radius * 0.985) * np.exp(
@@ -161,7 +167,7 @@ def _shells(view: View, rng: np.random.Generator, size: float, angle: float) -> 
 
 
 def _dust_ring(view: View, rng: np.random.Generator, size: float) -> Image:
-    """Compute the transmission of an inclined dust ring, from 0 to 1."""
+    """Compute the fraction of light, from 0 to 1, that an inclined ring of dust transmits."""
     direction, ring_axis_ratio = rng.uniform(0, np.pi), rng.uniform(0.08, 0.3)
     along, across = view.rotated_coordinates(0, 0, direction)
     noise = view.fractal_noise(rng, 2.2, size * 3)
@@ -174,7 +180,7 @@ def _dust_ring(view: View, rng: np.random.Generator, size: float) -> Image:
 
 @register_object("galaxy merger")
 def galaxy_merger(view: View, rng: np.random.Generator, variant: str) -> Image:
-    """See `ObjectRenderer`. Two distorted discs, their nuclei, dust between them and long tidal tails."""
+    """See `ObjectRenderer`. The function draws two distorted discs with nuclei, dust and long tidal tails."""
     separation = {
         "tidal tails": rng.uniform(0.18, 0.32),
         "late stage": rng.uniform(0.03, 0.08),
@@ -183,7 +189,7 @@ def galaxy_merger(view: View, rng: np.random.Generator, variant: str) -> Image:
     pair_angle, brightness, scale = rng.uniform(0, 2 * np.pi), rng.uniform(40, 110), rng.uniform(0.11, 0.17)
     warp_x, warp_y = view.fractal_noise(rng, 3.2, 1.3), view.fractal_noise(rng, 3.2, 1.3)
     noise = view.fractal_noise(rng, 1.9, 0.5)
-    # Both discs share one distortion, as in a common tidal field.
+    # Both discs have the same distortion, as in a common tidal field.
     warped = _warped(view, warp_x, warp_y, 0.055)
     light, tails = view.blank_image(), view.blank_image()
     spin = rng.choice([-1, 1])
@@ -191,7 +197,7 @@ def galaxy_merger(view: View, rng: np.random.Generator, variant: str) -> Image:
         x, y = side * separation / 2 * np.cos(pair_angle), side * separation / 2 * np.sin(pair_angle)
         weight, axis_ratio, angle = rng.uniform(0.6, 1.1), rng.uniform(0.35, 0.85), rng.uniform(0, np.pi)
         radius, azimuth = warped.polar_coordinates(x, y, axis_ratio, angle)
-        # Two-armed tidal spiral.
+        # Each disc has a spiral with two arms, caused by the tides.
         swirl = 1 + 0.8 * np.cos(2 * (azimuth - spin * np.log(radius + 0.02) / np.float32(0.45)))
         light += weight * np.exp(-radius / np.float32(scale * weight)) * swirl
         light += 2.5 * weight * sersic_profile(view.elliptical_radius(x, y, 0.8, angle), 0.03, 2, view.pixel_size)
@@ -202,7 +208,7 @@ def galaxy_merger(view: View, rng: np.random.Generator, variant: str) -> Image:
 
 
 def _warped(view: View, warp_x: Image, warp_y: Image, amount: float) -> View:
-    """Make a view whose coordinates are distorted by noise, so that what is drawn in it is irregular."""
+    """Make a view whose coordinates are distorted by noise, so that objects drawn in this view are irregular."""
     return View(
         x_yx=view.x_yx + np.float32(amount) * warp_x, y_yx=view.y_yx + np.float32(amount) * warp_y,
         pixel_size=view.pixel_size, angle_deg=view.angle_deg, centre_xy=view.centre_xy,
@@ -211,10 +217,10 @@ def _warped(view: View, warp_x: Image, warp_y: Image, amount: float) -> View:
 
 
 def _tail(view: View, rng: np.random.Generator, start: tuple[float, float], start_angle: float, spin: int) -> Image:
-    """Draw a tidal tail that leaves one disc outwards and bends with the radius."""
+    """Draw a tidal tail that starts at one disc, points outwards and bends with increasing radius."""
     length, curvature, width = rng.uniform(0.55, 1.0), rng.uniform(0.9, 2.2) * spin, rng.uniform(0.035, 0.06)
     radius, azimuth = view.polar_coordinates(*start, 1.0, start_angle)
-    # Difference of angles, wrapped to -pi..pi.
+    # Difference of two angles, wrapped to the range -pi to pi.
     azimuth_offset = np.mod(azimuth - np.float32(curvature) * radius / np.float32(length) + np.pi, 2 * np.pi) - np.pi
     across = azimuth_offset * radius / np.float32(width * 1.0) / (0.5 + radius / np.float32(length))
     along = smoothstep(radius, 0.02, 0.15) * np.exp(-((radius / np.float32(length)) ** 4)) * (1 - 0.4 * radius)
@@ -223,7 +229,10 @@ def _tail(view: View, rng: np.random.Generator, start: tuple[float, float], star
 
 @register_object("dwarf galaxy")
 def dwarf_galaxy(view: View, rng: np.random.Generator, variant: str) -> Image:
-    """See `ObjectRenderer`. Resolved stars over a faint exponential body; an irregular one has blue clumps and gas."""
+    """See `ObjectRenderer`. The function draws resolved stars on a faint exponential body.
+
+    An irregular galaxy also has clumps of blue stars and gas.
+    """
     scale, axis_ratio, angle = rng.uniform(0.26, 0.42), rng.uniform(0.4, 0.7), rng.uniform(0, np.pi)
     count, is_irregular = int(rng.integers(2500, 6000)), variant == "irregular"
     radius = scale * rng.gamma(2.0, 0.85, count)
@@ -238,7 +247,7 @@ def dwarf_galaxy(view: View, rng: np.random.Generator, variant: str) -> Image:
     )
     if is_irregular:
         light += _clumps(view, rng, scale, axis_ratio, angle)
-        is_blue = rng.random(count) < 0.3  # Young stars, moved into the clumps.
+        is_blue = rng.random(count) < 0.3  # Young stars are moved into the clumps.
         knots = rng.normal(0, 0.5, (2, 7)) * scale
         knot_index = rng.integers(7, size=count)
         scatter = rng.normal(0, 0.1, (2, count)) * scale
@@ -252,7 +261,7 @@ def dwarf_galaxy(view: View, rng: np.random.Generator, variant: str) -> Image:
 
 
 def _clumps(view: View, rng: np.random.Generator, scale: float, axis_ratio: float, angle: float) -> Image:
-    """Draw ionised gas: bubbles and clouds inside the body."""
+    """Draw bubbles and clouds of ionised gas inside the body of the galaxy."""
     cloud = smoothstep(view.fractal_noise(rng, 2.6, scale * 2.5), 0.5, 2.2) + 0.5 * filaments(
         view.fractal_noise(rng, 2.4, scale * 3), 0.12
     )

@@ -1,4 +1,4 @@
-"""Gas: planetary nebulae, supernova remnants and star-forming clouds."""
+"""Renderers of nebulae: planetary nebulae, supernova remnants and star-forming clouds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from hubbleclip.simulator.objects.view import Image, View
 
 
 def shell_column(radius_yx: Image, outer: float, thickness: float) -> Image:
-    """Compute the column density through an empty spherical shell seen from outside, which peaks at the limb.
+    """Compute the column density along the line of sight through a hollow spherical shell.
+
+    The column density is highest near the limb of the shell.
 
     Parameters
     ----------
@@ -19,16 +21,16 @@ def shell_column(radius_yx: Image, outer: float, thickness: float) -> Image:
     outer
         Outer radius of the shell, in scene units.
     thickness
-        Thickness in outer radii, above 0, at most 1.
+        Thickness of the shell in units of the outer radius, above 0 and at most 1.
 
     Returns
     -------
     Image
-        Column relative to that at the inner edge, shape (y, x); 0 outside the shell.
+        Column density relative to its maximum, which lies at the inner radius, shape (y, x). It is 0 outside the shell.
 
     """
     inner = outer * (1 - thickness)
-    # Half the chord through the outer sphere; below, through the inner one.
+    # `far` is half the chord through the outer sphere, and `near` is half the chord through the inner sphere.
     far = np.sqrt(np.maximum(np.float32(outer**2) - radius_yx**2, 0))
     near = np.sqrt(np.maximum(np.float32(inner**2) - radius_yx**2, 0))
     return np.asarray((far - near) / np.float32(np.sqrt(outer**2 - inner**2)), np.float32)
@@ -36,12 +38,12 @@ def shell_column(radius_yx: Image, outer: float, thickness: float) -> Image:
 
 @register_object("planetary nebula")
 def planetary_nebula(view: View, rng: np.random.Generator, variant: str) -> Image:
-    """See `ObjectRenderer`. Limb-brightened shells or lobes with knots, about the hot star that ionises them."""
+    """See `ObjectRenderer`. The function draws shells or lobes of gas with knots, and a hot star at the centre."""
     size, angle = rng.uniform(0.3, 0.62), rng.uniform(0, np.pi)
     brightness = (
         rng.uniform(25, 80)
         * view.line_flux(HA=1.5, OIII=1.8, NII=1.2, SII=0.5, PAB=1.0, FEII=0.4)
-        * (1 if view.line else 1.6)  # A broad filter collects several lines and the continuum.
+        * (1 if view.line else 1.6)  # A broad-band filter collects several lines and the continuum.
     )
     noise, fine_noise = view.fractal_noise(rng, 2.4, size), view.fractal_noise(rng, 1.8, 0.5 * size)
     knots = np.exp(0.35 * noise) * (1 + 0.6 * filaments(fine_noise, 0.25))
@@ -54,9 +56,11 @@ def planetary_nebula(view: View, rng: np.random.Generator, variant: str) -> Imag
         )
     else:
         light = _ellipsoid(view, rng, size, angle, noise=noise, is_ring=variant == "ring")
-    halo = 0.03 * np.exp(-view.elliptical_radius(0, 0) / np.float32(size * 0.8))  # Gas lost before the nebula formed.
+    halo = 0.03 * np.exp(
+        -view.elliptical_radius(0, 0) / np.float32(size * 0.8)
+    )  # The halo is gas that the star lost earlier.
     image = brightness * (light * knots + halo)
-    star = rng.uniform(400, 2500) * max(view.continuum_flux(-0.8), 0.2)  # Hot, so blue.
+    star = rng.uniform(400, 2500) * max(view.continuum_flux(-0.8), 0.2)  # The star is hot and therefore blue.
     view.add_points(image, np.zeros(1), np.zeros(1), np.array([star]))
     return np.asarray(image, np.float32)
 
@@ -64,19 +68,19 @@ def planetary_nebula(view: View, rng: np.random.Generator, variant: str) -> Imag
 def _ellipsoid(
     view: View, rng: np.random.Generator, size: float, angle: float, *, noise: Image, is_ring: bool
 ) -> Image:
-    """Draw an empty ellipsoidal shell, and outside it a fainter, older one."""
+    """Draw a hollow ellipsoidal shell, surrounded by a fainter, older shell."""
     ratio, thickness = rng.uniform(0.62, 0.98), rng.uniform(0.3, 0.5) if is_ring else rng.uniform(0.16, 0.3)
     radius, azimuth = view.polar_coordinates(0, 0, ratio, angle)
     radius = radius * (1 + 0.045 * noise)
     light = shell_column(radius, size, thickness) ** (1.5 if is_ring else 1.0)
-    # Brighter towards two opposite sides, as in most ellipsoidal nebulae.
+    # As in most ellipsoidal nebulae, two opposite sides are brighter.
     poles = 1 + (0.15 if is_ring else 0.5) * np.cos(2 * azimuth + np.float32(rng.uniform(0, 6)))
     outer = shell_column(
         view.elliptical_radius(0, 0, min(1, ratio * 1.15), angle) * (1 + 0.03 * noise),
         size * rng.uniform(1.3, 1.6),
         0.25,
     )
-    # Another, younger shell.
+    # This is a younger shell inside the main shell.
     inner = (
         0.0 if is_ring else 0.7 * shell_column(view.elliptical_radius(0, 0, 0.6 * ratio, angle + 0.2), size * 0.5, 0.25)
     )
@@ -85,17 +89,17 @@ def _ellipsoid(
 
 
 def _lobes(view: View, rng: np.random.Generator, size: float, angle: float, noise: Image) -> Image:
-    """Draw two opposite lobes joined at a narrow waist, whose walls are bright."""
+    """Draw two opposite lobes with bright walls, which are joined at a narrow waist."""
     pinch, wide = rng.uniform(0.8, 1.6), rng.uniform(0.3, 0.5)
     along, across = view.rotated_coordinates(0, 0, angle)
     along, across = along / np.float32(size), across / np.float32(size)
-    reach = np.clip(np.abs(along), 1e-3, None)  # Distance from the waist in units of the lobe's length.
+    reach = np.clip(np.abs(along), 1e-3, None)  # Distance from the waist, in units of the length of a lobe.
     wall = (
         np.float32(wide) * np.sqrt(np.maximum(reach, 0)) ** np.float32(pinch) * np.sqrt(np.maximum(1 - reach**3, 0))
         + 1e-3
     )
     wall_distance = np.abs(across) * (1 + 0.07 * noise) / wall
-    # The wall is seen edge-on just inside the outline.
+    # The lobe is brightest just inside its outline, where its wall is seen edge-on.
     limb = 0.25 + 1.3 * np.exp(-(((wall_distance - 0.93) / 0.16) ** 2)) + 0.25 * filaments(noise, 0.3)
     inside = smoothstep(wall_distance, 1.12, 0.98) * (reach < 1)
     return np.asarray(limb * inside * (1.15 - 0.8 * reach), np.float32)
@@ -103,7 +107,7 @@ def _lobes(view: View, rng: np.random.Generator, size: float, angle: float, nois
 
 @register_object("supernova remnant")
 def supernova_remnant(view: View, rng: np.random.Generator, variant: str) -> Image:
-    """See `ObjectRenderer`. The broken shell of a blast wave: filaments, or knots of ejecta that move outwards."""
+    """See `ObjectRenderer`. The function draws the broken shell of a blast wave, as filaments or as knots of ejecta."""
     size, brightness = (
         rng.uniform(0.6, 0.95),
         rng.uniform(30, 80) * view.line_flux(HA=1.5, OIII=1.1, SII=1.2, NII=0.8, FEII=1.4, PAB=0.6),
@@ -121,14 +125,14 @@ def supernova_remnant(view: View, rng: np.random.Generator, variant: str) -> Ima
             view.fractal_noise(rng, 3.4, 1.5),
             view.fractal_noise(rng, 3.6, 2.0),
         )
-        # Rippled sheets are visible where they are tangent to the line of sight.
+        # A rippled sheet of gas is visible where it is tangent to the line of sight.
         web = sum((filaments(sheet, 0.05) for sheet in sheets), start=view.blank_image()) * np.exp(0.5 * fine_noise)
         ragged_radius = radius * (1 + 0.12 * coarse_noise)
         light = web * smoothstep(ragged_radius, size, 0.85 * size) * (0.4 + ragged_radius / np.float32(size))
         light = light + 0.05 * smoothstep(radius, size, 0.3 * size)
     else:
         light = view.blank_image()
-        # Four nested, differently rippled sheets of the shock.
+        # The shock consists of four nested sheets, which are rippled differently.
         for k in range(4):
             ripple = radius * (
                 1 + np.float32(0.035 + 0.01 * k) * (coarse_noise if k % 2 else fine_noise) + np.float32(0.02 * k)
@@ -139,10 +143,10 @@ def supernova_remnant(view: View, rng: np.random.Generator, variant: str) -> Ima
 
 
 def _ejecta(view: View, rng: np.random.Generator, size: float, polar: tuple[Image, Image], fine_noise: Image) -> Image:
-    """Draw knots with radial tails in a thick, broken ring."""
+    """Draw knots of ejecta with radial tails, in a thick, broken ring."""
     radius, azimuth = polar
     spread = 0.6 + 0.25 * radius
-    # Noise that varies slowly with radius and fast with azimuth gives radial features.
+    # This noise varies slowly with radius and fast with azimuth, which gives radial features.
     fingers = view.fractal_noise(rng, 2.2, 1.1, coordinates=(np.cos(azimuth) * spread, np.sin(azimuth) * spread))
     clumps = smoothstep(fingers + 0.9 * view.fractal_noise(rng, 2.8, 0.8), 0.5, 2.4)
     ring = np.exp(-(((radius - np.float32(0.7 * size)) / np.float32(0.24 * size)) ** 2))
@@ -151,19 +155,20 @@ def _ejecta(view: View, rng: np.random.Generator, size: float, polar: tuple[Imag
 
 @register_object("star-forming nebula")
 def star_forming_nebula(view: View, rng: np.random.Generator, variant: str) -> Image:
-    """See `ObjectRenderer`. Gas that fills the frame, shaped by hot stars: bright rims, dark pillars and dust in
-    front.
+    """See `ObjectRenderer`. The function draws gas that fills the frame and is ionised by hot stars.
+
+    The gas has bright rims, dark pillars and foreground dust.
     """
     brightness = rng.uniform(14, 40) * view.line_flux(HA=1.6, OIII=0.8, NII=0.9, SII=0.8, PAB=0.9, FEII=0.5)
     direction = rng.uniform(0, 2 * np.pi)
     star = (0.75 * np.cos(direction), 0.75 * np.sin(direction))
     coarse_noise, fine_noise = view.fractal_noise(rng, 3.2, 2.8), view.fractal_noise(rng, 2.4, 1.1)
     gas = np.exp(0.55 * coarse_noise + 0.3 * fine_noise)
-    # Inverse-square law, softened at the star.
+    # The illumination follows the inverse-square law, softened near the star.
     illumination = np.asarray(1 / (0.35 + view.elliptical_radius(*star) ** 2), np.float32)
     if variant == "bubble":
         light = _bubble(view, rng, gas, (coarse_noise, fine_noise))
-        star = (0.0, 0.0)  # The bubble is centred on its stars.
+        star = (0.0, 0.0)  # The stars are at the centre of the bubble.
     elif variant == "ridge":
         light = _ridge(view, rng, direction, gas * illumination, (coarse_noise, fine_noise))
     else:
@@ -178,7 +183,7 @@ def star_forming_nebula(view: View, rng: np.random.Generator, variant: str) -> I
 def _pillars(
     view: View, rng: np.random.Generator, direction: float, lit: Image, noise_fields: tuple[Image, Image]
 ) -> Image:
-    """Draw columns of cold gas that point to the star, dark inside and bright at their tips and flanks."""
+    """Draw columns of cold gas that point to the star; each is dark inside and bright at its tip and flanks."""
     coarse_noise, fine_noise = noise_fields
     along, across = view.rotated_coordinates(0, 0, direction)
     cold = view.blank_image()
@@ -186,14 +191,14 @@ def _pillars(
         np.linspace(-0.55, 0.55, 4) + rng.normal(0, 0.06, 4), rng.uniform(-0.25, 0.4, 4), strict=True
     ):
         width = np.float32(rng.uniform(0.06, 0.13))
-        below = np.float32(tip) - along + 0.08 * fine_noise  # Distance behind the tip, as seen from the star.
+        below = np.float32(tip) - along + 0.08 * fine_noise  # Distance behind the tip, seen from the star.
         side = np.abs(across - np.float32(offset) + 0.07 * coarse_noise + 0.025 * fine_noise) / (
             width * (0.8 + 0.5 * np.clip(below, 0, 1.5))
         )
         cold = np.maximum(cold, smoothstep(below, 0.0, 0.1) * smoothstep(side, 1.15, 0.75))
-    # The molecular cloud from which the pillars rise.
+    # This is the molecular cloud from which the pillars rise.
     cold = np.maximum(cold, smoothstep(-along + 0.15 * coarse_noise, 0.6, 0.8))
-    # Largest where cold and ionised gas meet (cold = 0.5).
+    # The rim is brightest where cold and ionised gas meet (cold = 0.5).
     rim = 4 * cold * (1 - cold) * (0.5 + np.clip(along + 0.5, 0, 1))
     return np.asarray(lit * np.exp(-2.6 * cold) + 1.6 * rim * np.exp(0.3 * fine_noise), np.float32)
 
@@ -201,18 +206,18 @@ def _pillars(
 def _ridge(
     view: View, rng: np.random.Generator, direction: float, lit: Image, noise_fields: tuple[Image, Image]
 ) -> Image:
-    """Draw an ionisation front seen edge-on: a bright wavy bar between lit and dark gas."""
+    """Draw an ionisation front seen edge-on, which is a bright wavy bar between illuminated and dark gas."""
     coarse_noise, fine_noise = noise_fields
     along, _ = view.rotated_coordinates(0, 0, direction)
     front = along + np.float32(rng.uniform(0.1, 0.3)) * 0.7 * coarse_noise + 0.05 * fine_noise
     bar = np.exp(-np.abs(front) / 0.06) * (front < 0.25)
     beyond = smoothstep(front, -0.1, 0.1)
-    dust = np.exp(-1.1 * smoothstep(view.fractal_noise(rng, 2.7, 1.1), 0.4, 1.5))  # Foreground dust.
+    dust = np.exp(-1.1 * smoothstep(view.fractal_noise(rng, 2.7, 1.1), 0.4, 1.5))  # Dust in the foreground.
     return np.asarray((lit * (0.12 + beyond) + 2.2 * bar * np.exp(0.4 * fine_noise)) * dust, np.float32)
 
 
 def _bubble(view: View, rng: np.random.Generator, gas: Image, noise_fields: tuple[Image, Image]) -> Image:
-    """Draw a wind-blown cavity with a thick, irregular wall in cloudy surroundings."""
+    """Draw a cavity blown by stellar winds, with a thick, irregular wall, inside a cloud."""
     coarse_noise, fine_noise = noise_fields
     size = rng.uniform(0.5, 0.75)
     radius = view.elliptical_radius(0, 0, rng.uniform(0.75, 1), rng.uniform(0, np.pi)) * (

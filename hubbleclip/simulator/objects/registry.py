@@ -1,4 +1,4 @@
-"""Registry of object renderers: one function per kind of object."""
+"""Registry of the object renderers, which has one function per kind of object."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from hubbleclip.simulator.objects.view import Image, View
 
 
 class ObjectRenderer(Protocol):
-    """Draws one kind of object without noise or optics."""
+    """Function that draws one kind of object, without noise and without the effects of the optics."""
 
     def __call__(self, view: View, rng: np.random.Generator, variant: str, /) -> Image:
-        """Draw the object at scene position (0, 0).
+        """Draw the object with its centre at scene position (0, 0).
 
         Parameters
         ----------
         view
             Pixel grid in scene coordinates, and the filter.
         rng
-            Generator of the scene, at the same state for every frame of it.
+            Random generator of the scene; it starts in the same state for every frame of the scene.
         variant
-            One of the kind's `variants`.
+            Subtype of the object, one of the `variants` of its kind.
 
         Returns
         -------
@@ -39,14 +39,13 @@ OBJECT_RENDERERS: dict[str, ObjectRenderer] = {}
 def register_object(kind: str) -> Callable[[ObjectRenderer], ObjectRenderer]:
     """Register the decorated function as the renderer of a kind of object.
 
-    The renderer is called with the view (pixel grid and filter), a random generator seeded by the scene, and the
-    variant. Which numbers it draws from the generator must not depend on the view, so that every frame of one scene
-    shows the same scene.
+    The numbers that the renderer draws from its random generator must not depend on the view. Otherwise two frames of
+    one scene would show different objects.
 
     Parameters
     ----------
     kind
-        Name of the kind, a key of `OBJECT_KINDS`.
+        Name of the kind of object, a key of `OBJECT_KINDS`.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""The solar system: planets, comets and the Kuiper belt."""
+"""Renderers of objects in the solar system: planets, comets and Kuiper belt objects."""
 
 from __future__ import annotations
 
@@ -12,31 +12,33 @@ from hubbleclip.simulator.random_draws import numpy_rng
 
 @register_object("planet")
 def planet(view: View, rng: np.random.Generator, variant: str) -> Image:
-    """See `ObjectRenderer`. A limb-darkened oblate disc with belts, storms or albedo marks, rings and moons."""
+    """See `ObjectRenderer`. The function draws a limb-darkened oblate disc with surface features, rings and moons."""
     size = {"Jupiter": 0.78, "Saturn": 0.42, "Uranus": 0.36, "Neptune": 0.42, "Mars": 0.55}[variant] * rng.uniform(
         0.8, 1.15
     )
     angle, brightness = rng.uniform(0, np.pi), rng.uniform(60, 260)
-    # Polar over equatorial radius.
+    # Ratio of the polar radius to the equatorial radius.
     axis_ratio = {"Jupiter": 0.935, "Saturn": 0.9, "Uranus": 0.977, "Neptune": 0.983, "Mars": 0.995}[variant]
     radius = view.elliptical_radius(0, 0, axis_ratio, angle) / np.float32(size)
     along, across = view.rotated_coordinates(0, 0, angle)
-    mu = np.sqrt(np.clip(1 - radius**2, 0, 1))  # Cosine of the emission angle, 1 at the centre and 0 at the limb.
-    edge = smoothstep(radius, 1 + view.pixel_size / size, 1 - view.pixel_size / size)  # Antialiased outline.
+    mu = np.sqrt(np.clip(1 - radius**2, 0, 1))  # Cosine of the emission angle: 1 at the centre, 0 at the limb.
+    edge = smoothstep(radius, 1 + view.pixel_size / size, 1 - view.pixel_size / size)  # Smooth outline.
     surface = _surface(view, rng, variant, (along / np.float32(size), across / np.float32(size * axis_ratio)), mu)
     light = (
         edge
         * np.maximum(surface, 0.08)
-        # Minnaert limb darkening; nearly absent on Mars.
+        # The limb darkening follows Minnaert's law; Mars has nearly none.
         * (mu + 0.02) ** np.float32(rng.uniform(0.8, 1.2) if variant != "Mars" else 0.3)
     )
     if variant == "Mars":
-        light = light * smoothstep(along / np.float32(size) * 0.8 + mu, -0.25, 0.35)  # Terminator: Mars shows phases.
+        light = light * smoothstep(
+            along / np.float32(size) * 0.8 + mu, -0.25, 0.35
+        )  # Terminator, because Mars has phases.
     if variant in ("Saturn", "Uranus"):
         light = _with_rings(view, rng, (light, edge), (angle, size), is_broad=variant == "Saturn")
     image = np.asarray(brightness * light, np.float32)
     count = int(rng.integers(1, 5))
-    # Moons lie near the equatorial plane, on both sides.
+    # The moons lie near the equatorial plane, on both sides of the planet.
     moon_distance = rng.choice([-1, 1], count) * rng.uniform(1.2, 2.0, count) * size
     moon_offset = rng.normal(0, 0.08, count) * size
     x, y = (
@@ -48,35 +50,35 @@ def planet(view: View, rng: np.random.Generator, variant: str) -> Image:
 
 
 def _surface(view: View, rng: np.random.Generator, variant: str, position: tuple[Image, Image], mu: Image) -> Image:
-    """Compute the albedo over the disc; the longitude seen changes with each observation."""
+    """Compute the albedo of each pixel of the disc; each observation shows a different longitude."""
     along, across = position
-    longitude = numpy_rng(view.epoch, "longitude").uniform(0, 10)  # Planets rotate between observations.
-    x, y = along / (0.35 + 0.65 * mu), across  # Foreshortening towards the limb.
+    longitude = numpy_rng(view.epoch, "longitude").uniform(0, 10)  # The planet rotates between observations.
+    x, y = along / (0.35 + 0.65 * mu), across  # The surface is foreshortened near the limb.
     noise = view.fractal_noise(
         rng, 2.2, 1.6, coordinates=(x * np.float32(0.6) + np.float32(longitude), y * np.float32(2.0))
     )
     if variant == "Mars":
         marks = smoothstep(view.fractal_noise(rng, 3.2, 2.4, coordinates=(x + np.float32(longitude), y)), -0.3, 1.0)
-        cap = smoothstep(y + 0.03 * noise, 0.78, 0.84)  # Polar cap.
+        cap = smoothstep(y + 0.03 * noise, 0.78, 0.84)  # Polar ice cap.
         return (
             0.95 - np.float32(0.5 * min(1.2, view.wave_nm / 600)) * marks + np.float32(0.9 * 600 / view.wave_nm) * cap
         )
     belts = {"Jupiter": 0.34, "Saturn": 0.2, "Uranus": 0.13, "Neptune": 0.2}[variant]
     wavy = y + np.float32(0.02 if variant == "Jupiter" else 0.006) * noise
     pattern = view.blank_image()
-    # Belts: sines in latitude, more and narrower ones on Jupiter.
+    # The belts are sums of sines of the latitude. Jupiter has more and narrower belts.
     for number in (5, 9, 14, 23) if variant == "Jupiter" else (3, 6, 11):
         pattern += np.float32(rng.uniform(0.5, 1.0)) * np.sin(wavy * number + np.float32(rng.uniform(0, 6.28)))
     albedo = 1 + np.float32(belts) * pattern + np.float32(0.35 * belts) * noise
-    if variant == "Uranus":  # Bright polar hood.
+    if variant == "Uranus":  # Uranus has a bright polar hood.
         albedo = albedo + np.float32(0.5 * min(1.5, view.wave_nm / 700)) * smoothstep(y, 0.35, 0.75)
     return albedo + _storms(view, rng, variant, x, y)
 
 
 def _storms(view: View, rng: np.random.Generator, variant: str, x: Image, y: Image) -> Image:
-    """Draw Jupiter's red spot, dark in blue light, or bright methane clouds on the ice giants."""
+    """Draw the red spot of Jupiter, which is dark in blue light, or bright clouds on the other giant planets."""
     marks = view.blank_image()
-    # Storms drift between observations.
+    # The storms drift between observations.
     shift = numpy_rng(view.epoch, "storms").uniform(-0.5, 0.5)
     if variant == "Jupiter":
         spot = ((x - np.float32(shift)) / 0.2) ** 2 + ((y + 0.35) / 0.1) ** 2
@@ -103,20 +105,20 @@ def _with_rings(
     *,
     is_broad: bool,
 ) -> Image:
-    """Add rings with the Cassini division; the planet hides their far side."""
+    """Add rings to a planet; the disc of the planet hides the far side of the rings."""
     (light, edge), (angle, size) = disc, geometry
     axis_ratio = rng.uniform(0.12, 0.42)
     along, across = view.rotated_coordinates(0, 0, angle)
     radius = np.hypot(along, across / np.float32(axis_ratio)) / np.float32(size)
     if is_broad:
-        # B ring, C ring and (next line) A ring, radii in planetary radii.
+        # The first expression is the B ring and the C ring, the next is the A ring. Radii are in planetary radii.
         ring = 0.75 * smoothstep(radius, 1.52, 1.58) * smoothstep(radius, 1.96, 1.93) + 0.15 * smoothstep(
             radius, 1.24, 1.3
         ) * (radius < 1.52)
         ring = ring + 0.5 * smoothstep(radius, 2.02, 2.05) * smoothstep(radius, 2.28, 2.25)
         ring = ring * (1 + 0.12 * np.sin(radius * 60))
     else:
-        ring = 0.035 * np.exp(-(((radius - 2.0) / 0.02) ** 2))  # The narrow, dark ring of Uranus.
+        ring = 0.035 * np.exp(-(((radius - 2.0) / 0.02) ** 2))  # Uranus has one narrow, dark ring.
     is_behind = (across > 0).astype(np.float32) * edge
     opacity = np.clip(ring, 0, 0.9) * (1 - is_behind)
     return np.asarray(light * (1 - opacity) + ring * (1 - is_behind), np.float32)
@@ -124,11 +126,12 @@ def _with_rings(
 
 @register_object("comet")
 def comet(view: View, rng: np.random.Generator, variant: str) -> Image:
-    """See `ObjectRenderer`. A coma with a 1/r profile, a curved dust tail and a narrow ion tail; or a disintegrating
-    comet.
+    """See `ObjectRenderer`. The function draws a coma with a 1/r profile and a curved dust tail.
+
+    A long-period comet also has a narrow ion tail. A disintegrating comet consists of several fragments.
     """
     direction, brightness = rng.uniform(0, 2 * np.pi), rng.uniform(25, 70) * view.continuum_flux(0.1)
-    # Nucleus opposite to the tail, so that the tail fits in the field.
+    # The nucleus is shifted away from the tail, so that the tail fits into the field.
     centre = (-0.35 * np.cos(direction), -0.35 * np.sin(direction))
     noise = view.fractal_noise(rng, 2.6, 1.2)
     pieces = int(rng.integers(4, 9)) if variant == "disintegrating" else 1
@@ -136,7 +139,7 @@ def comet(view: View, rng: np.random.Generator, variant: str) -> Image:
     strength = 1.0 if variant != "short-period" else 0.6
     along, across = view.rotated_coordinates(*centre, direction)
     along_offsets, across_offsets = rng.exponential(0.16, pieces).cumsum(), rng.normal(0, 0.045, pieces)
-    # The first piece is the main nucleus, the others trail it along the tail.
+    # The first fragment is the main nucleus; the other fragments follow it along the tail.
     for k in range(pieces):
         along_offset, across_offset = (0.0, 0.0) if k == 0 else (along_offsets[k], across_offsets[k])
         weight = np.float32(strength if k == 0 else rng.uniform(0.2, 0.6))
@@ -162,10 +165,10 @@ def _coma_and_tail(rng: np.random.Generator, along: Image, across: Image, noise:
         np.float32(rng.uniform(0.12, 0.3)),
         np.float32(rng.normal(0, 0.18)),
     )
-    # 1/r: dust that leaves the nucleus at a constant speed.
+    # The coma falls as 1/r, because its dust leaves the nucleus at a constant speed.
     coma = size / (radius + np.float32(0.01)) * np.exp(-radius / np.float32(0.38 * scale))
     width = size * 0.5 + opening * np.clip(along, 0, None)
-    # Curved by radiation pressure and orbital motion.
+    # The tail is curved because of radiation pressure and orbital motion.
     fan = np.exp(-0.5 * ((across - curvature * along * np.abs(along)) / width) ** 2) * size / width
     tail_length = np.float32(rng.uniform(0.5, 1.0) * scale)
     tail = fan * smoothstep(along, -0.02, 0.05) * np.exp(-np.clip(along, 0, None) / tail_length) * np.exp(0.12 * noise)
@@ -173,7 +176,7 @@ def _coma_and_tail(rng: np.random.Generator, along: Image, across: Image, noise:
 
 
 def _ion_tail(rng: np.random.Generator, along: Image, across: Image, noise: Image) -> Image:
-    """Draw straight, narrow rays that fan out a little."""
+    """Draw an ion tail as several straight, narrow rays that diverge slightly."""
     light = np.zeros_like(along)
     for tilt in rng.normal(0, 0.07, 6):
         width = 0.008 + 0.02 * np.clip(along, 0, None)
@@ -183,11 +186,12 @@ def _ion_tail(rng: np.random.Generator, along: Image, across: Image, noise: Imag
 
 @register_object("Kuiper belt field")
 def kuiper_belt_field(view: View, rng: np.random.Generator, variant: str) -> Image:
-    """See `ObjectRenderer`. An almost empty field; the telescope tracks the faint central object, so the stars are
-    trailed.
+    """See `ObjectRenderer`. The function draws a faint object in an almost empty field.
+
+    The stars are trailed, because the telescope follows the moving object.
     """
     light = view.blank_image()
-    # The star field differs between observations, so it is seeded by the epoch, not the scene.
+    # The field of stars is seeded by the epoch, because it differs between observations of the same object.
     field_rng = numpy_rng(view.epoch, "trails")
     count, direction, length = (
         int(field_rng.integers(9, 22)),
@@ -201,14 +205,14 @@ def kuiper_belt_field(view: View, rng: np.random.Generator, variant: str) -> Ima
         / 24
     )
     diffuse_size = np.where(flux < 40, field_rng.uniform(0.0, 0.01, count), 0.0)
-    # A trail is a sum of 90 short exposures.
+    # A trail is drawn as 90 short exposures.
     for step in np.linspace(-0.5, 0.5, 90) * length:
         jitter = field_rng.normal(0, 1, (2, count)) * diffuse_size
         view.add_points(light, x + step * np.cos(direction) + jitter[0], y + step * np.sin(direction) + jitter[1], flux)
     brightness = rng.uniform(150, 900)
     body_x, body_y, body_flux = np.zeros(1), np.zeros(1), np.array([brightness])
     if variant == "binary":
-        gap = rng.uniform(0.015, 0.04)  # Separation of the pair, in scene units.
+        gap = rng.uniform(0.015, 0.04)  # Separation of the two bodies, in scene units.
         body_x, body_y, body_flux = (
             np.array([0, gap]),
             np.array([0, 0.4 * gap]),

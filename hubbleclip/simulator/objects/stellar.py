@@ -1,4 +1,4 @@
-"""Star clusters."""
+"""Renderers of star clusters."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from hubbleclip.simulator.objects.view import Image, Vector, View
 
 @register_object("globular cluster")
 def globular_cluster(view: View, rng: np.random.Generator, variant: str) -> Image:
-    """See `ObjectRenderer`. Thousands of old stars in a round cluster (King 1962), over unresolved light."""
-    # Scene units; the tidal radius is 1.7 for all.
+    """See `ObjectRenderer`. The function draws a round cluster of thousands of old stars with a King (1962) profile.
+
+    The light of unresolved stars is drawn too.
+    """
+    # Core radius by variant, in scene units; the tidal radius of every cluster is 1.7.
     core_radius = {
         "core-collapsed": rng.uniform(0.03, 0.06),
         "massive": rng.uniform(0.12, 0.2),
@@ -25,17 +28,17 @@ def globular_cluster(view: View, rng: np.random.Generator, variant: str) -> Imag
     x, y = u * np.cos(angle) - v * np.sin(angle), u * np.sin(angle) + v * np.cos(angle)
     flux = power_law_fluxes(rng, count, 14, 0.7, 20000) * continuum_fluxes(view, rng.normal(0.5, 0.35, count))
     radius = view.elliptical_radius(0, 0, axis_ratio, angle)
-    # Light of the stars too faint to be resolved.
+    # This is the light of stars that are too faint to be resolved.
     light = view.continuum_flux(0.5) * rng.uniform(10, 30) / (1 + (radius / np.float32(core_radius)) ** 2) ** 1.2
     view.add_points(light, x, y, flux)
     return np.asarray(light, np.float32)
 
 
 def _king_radii(rng: np.random.Generator, count: int, core_radius: float, tidal_radius: float) -> Vector:
-    """Draw projected radii from King's empirical law by inverting its cumulative counts on a grid."""
+    """Draw projected radii from King's empirical law, by inverting its cumulative distribution on a grid."""
     r = np.linspace(0, tidal_radius, 2000)
-    edge_term = 1 / np.sqrt(1 + (tidal_radius / core_radius) ** 2)  # Makes the density 0 at the tidal radius.
-    # Times r: stars per annulus, not per area.
+    edge_term = 1 / np.sqrt(1 + (tidal_radius / core_radius) ** 2)  # It makes the density 0 at the tidal radius.
+    # The factor r converts stars per area to stars per annulus.
     density = np.maximum(1 / np.sqrt(1 + (r / core_radius) ** 2) - edge_term, 0) ** 2 * r
     cumulative = np.cumsum(density)
     return np.asarray(np.interp(rng.random(count) * cumulative[-1], cumulative, r))
@@ -43,12 +46,15 @@ def _king_radii(rng: np.random.Generator, count: int, core_radius: float, tidal_
 
 @register_object("open cluster")
 def open_cluster(view: View, rng: np.random.Generator, variant: str) -> Image:
-    """See `ObjectRenderer`. A few hundred stars in loose clumps, some of them bright; gas and dust if young."""
+    """See `ObjectRenderer`. The function draws a few hundred stars in loose clumps.
+
+    Clusters that are not old also have clouds of gas and dust.
+    """
     count, size = int(rng.integers(180, 420)), rng.uniform(0.28, 0.5)
     clumps = rng.normal(0, 0.5 * size, (2, 4))
     clump_index = rng.integers(4, size=count)
     x, y = clumps[0][clump_index] + rng.normal(0, size, count), clumps[1][clump_index] + rng.normal(0, size, count)
-    # Old clusters have no blue stars left, and no gas.
+    # An old cluster has neither blue stars nor gas.
     colour = rng.normal(0.6 if variant == "old" else -0.3, 0.4, count)
     flux = power_law_fluxes(rng, count, 60, 0.42, 1.5e5 if variant == "old" else 6e5) * continuum_fluxes(view, colour)
     light = view.blank_image()
@@ -57,10 +63,10 @@ def open_cluster(view: View, rng: np.random.Generator, variant: str) -> Image:
             1 + 0.5 * filaments(view.fractal_noise(rng, 2.5, 1.5), 0.15)
         )
         weight = rng.uniform(1.5, 4) if variant == "young" else rng.uniform(5, 10)
-        # Emission of the gas, or starlight reflected by dust where no line falls into the filter.
+        # The cloud shows the emission lines of its gas or the starlight reflected by its dust, whichever is brighter.
         light += weight * max(view.line_flux(HA=1.6, OIII=0.5), 0.4 * view.continuum_flux(-0.4)) * cloud
     if variant == "embedded":
-        # Dust extinction, about 1/wavelength.
+        # The extinction of dust is about proportional to 1/wavelength.
         light *= np.exp(-1.6 * 600 / view.wave_nm * smoothstep(view.fractal_noise(rng, 2.8, 1.6), 0.2, 1.4))
     view.add_points(light, x, y, flux)
     return light

@@ -1,8 +1,8 @@
-"""The frame that a renderer draws in: a grid of scene coordinates and a filter, with points and fractal noise.
+"""The view that a renderer draws in: scene coordinates of each pixel, a filter, and functions for drawing.
 
-Scene coordinates: x to the west, y to the north, in units of half the field for which the scene was made.
-Surface brightness: in units of the noise of one pixel in a typical combined exposure, so that 5 is plainly visible
-and 1 is not.
+In scene coordinates, x increases to the west and y to the north. One scene unit is half the side of the target's field.
+The unit of surface brightness is the noise of one pixel in a typical combined exposure. A brightness of 5 is clearly
+visible, and a brightness of 1 is not.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ import scipy.ndimage
 
 Image = npt.NDArray[np.float32]
 Vector = npt.NDArray[np.float64]
-# A power of two, so that a bit mask wraps an index.
+# The size is a power of two, so that a bit mask can wrap an index.
 TEXTURE_PX = 512
-LINE_LEAK = 0.35  # Flux of an emission line in a broad filter, relative to its own narrow filter.
-WHITE_NM = 600.0  # Wavelength at which all colours have flux 1.
+LINE_LEAK = 0.35  # Flux of a line through a broad-band filter, relative to its narrow-band filter.
+WHITE_NM = 600.0  # At this wavelength, sources of all colours have a flux of 1.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
     """One frame of a scene, through one filter.
 
-    `x_yx` and `y_yx` are the scene coordinates of each pixel, `pixel_size` its side in scene units, `angle_deg` the
-    roll of the frame and `centre_xy` the scene position of its centre. `wave_nm` is the filter's central wavelength,
-    `line` the emission line that a narrow filter isolates (empty for a broad one). `epoch` identifies the observation,
-    for what changes between observations of a moving target.
+    `x_yx` and `y_yx` are the scene coordinates of each pixel, and `pixel_size` is the side of a pixel in scene units.
+    `angle_deg` is the roll of the frame, and `centre_xy` is the scene position of its centre. `wave_nm` is the central
+    wavelength of the filter. `line` is the emission line that a narrow-band filter isolates; it is empty for a
+    broad-band filter. `epoch` identifies the observation, because a moving target looks different in each observation.
     """
 
     x_yx: Image
@@ -44,7 +44,7 @@ class View:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Shape of the frame: (rows, columns)."""
+        """Shape of the frame, (rows, columns)."""
         return self.x_yx.shape[0], self.x_yx.shape[1]
 
     def blank_image(self) -> Image:
@@ -53,66 +53,68 @@ class View:
         Returns
         -------
         Image
-            Zeros, shape (y, x) of the frame.
+            Image of zeros, with the shape (y, x) of the frame.
 
         """
         return np.zeros(self.shape, np.float32)
 
     def continuum_flux(self, colour: float) -> float:
-        """Compute the relative flux in this filter of a continuum source.
+        """Compute the relative flux of a continuum source through the filter of the view.
 
         Parameters
         ----------
         colour
-            Spectral slope: 0 white, 1 red as an old galaxy, -1 blue as hot stars.
+            Colour of the source: 0 for white, 1 for red like an old galaxy, -1 for blue like hot stars.
 
         Returns
         -------
         float
-            Flux relative to a white source in a broad filter, 0.08 to 8 for a broad filter.
+            Flux relative to that of a white source through a broad-band filter. It is limited to 0.08 to 8 for a
+            broad-band filter, and 0.3 times as large for a narrow-band filter.
 
         """
         continuum = float(np.clip((self.wave_nm / WHITE_NM) ** (1.5 * colour), 0.08, 8.0))
-        return continuum * (0.3 if self.line else 1.0)  # A narrow filter passes little continuum.
+        return continuum * (0.3 if self.line else 1.0)  # A narrow-band filter transmits little continuum.
 
     def line_flux(self, **lines: float) -> float:
-        """Compute the relative flux in this filter of gas that emits these lines.
+        """Compute the relative flux of gas that emits given lines, through the filter of the view.
 
         Parameters
         ----------
         **lines
-            Strength by name of the line (HA, OIII, NII, SII, PAB, FEII).
+            Relative strength of each emission line, by its name (HA, OIII, NII, SII, PAB or FEII).
 
         Returns
         -------
         float
-            Strength of the filter's line; a broad filter sees LINE_LEAK of the line in its range.
+            Strength of the line that a narrow-band filter isolates. For a broad-band filter, it is LINE_LEAK times the
+            strength of the line in its passband.
 
         """
         if self.line:
-            return lines.get(self.line, 0.4)  # 0.4: a weak line that the caller does not list.
-        # Broad filters redward of 560 nm contain H-alpha, those blueward [O III].
+            return lines.get(self.line, 0.4)  # A line that is not given has a strength of 0.4.
+        # A broad-band filter above 560 nm contains H-alpha; one below 560 nm contains [O III].
         return LINE_LEAK * (lines.get("HA", 1.0) if self.wave_nm > 560 else lines.get("OIII", 0.6))
 
     def polar_coordinates(
         self, x0: float, y0: float, axis_ratio: float = 1.0, angle: float = 0.0
     ) -> tuple[Image, Image]:
-        """Compute elliptical polar coordinates about a point.
+        """Compute elliptical polar coordinates around a point.
 
         Parameters
         ----------
         x0, y0
             Centre, in scene units.
         axis_ratio
-            Minor over major axis, above 0, at most 1.
+            Ratio of the minor axis to the major axis, above 0 and at most 1.
         angle
-            Direction of the major axis, in radians.
+            Direction of the major axis, in radians from +x towards +y.
 
         Returns
         -------
         radius_yx, azimuth_yx : Image
-            Radius along the major axis in scene units, and azimuth in the ellipse's plane in radians, shape (y, x)
-            each.
+            Elliptical radius in scene units, measured along the major axis, and azimuth in radians. Each has the
+            shape (y, x).
 
         """
         u, v = self.rotated_coordinates(x0, y0, angle)
@@ -120,28 +122,28 @@ class View:
         return np.hypot(u, v), np.arctan2(v, u)
 
     def elliptical_radius(self, x0: float, y0: float, axis_ratio: float = 1.0, angle: float = 0.0) -> Image:
-        """Compute the elliptical radius alone, which is cheaper than `polar_coordinates`.
+        """Compute the elliptical radius without the azimuth, which is faster than `polar_coordinates`.
 
         Parameters
         ----------
         x0, y0
             Centre, in scene units.
         axis_ratio
-            Minor over major axis, above 0, at most 1.
+            Ratio of the minor axis to the major axis, above 0 and at most 1.
         angle
-            Direction of the major axis, in radians.
+            Direction of the major axis, in radians from +x towards +y.
 
         Returns
         -------
         Image
-            Radius in scene units, shape (y, x).
+            Elliptical radius in scene units, measured along the major axis, shape (y, x).
 
         """
         u, v = self.rotated_coordinates(x0, y0, angle)
         return np.asarray(np.hypot(u, v / np.float32(axis_ratio)), np.float32)
 
     def rotated_coordinates(self, x0: float, y0: float, angle: float) -> tuple[Image, Image]:
-        """Compute coordinates along and across a direction.
+        """Compute coordinates in a rotated system, along a direction and perpendicular to it.
 
         Parameters
         ----------
@@ -153,7 +155,7 @@ class View:
         Returns
         -------
         along_yx, across_yx : Image
-            Coordinates in scene units, shape (y, x) each.
+            Coordinates in scene units; each has the shape (y, x).
 
         """
         cosine, sine = np.float32(np.cos(angle)), np.float32(np.sin(angle))
@@ -166,36 +168,36 @@ class View:
         Parameters
         ----------
         x, y
-            Positions in scene units, shape (n,) or scalar arrays.
+            Positions in scene units; arrays of shape (n,) or scalar arrays.
 
         Returns
         -------
         rows, columns : Vector
-            Fractional pixel positions, 0 at the centre of the first pixel.
+            Fractional pixel positions; 0 is the centre of the first pixel.
 
         """
         cosine, sine = np.cos(np.deg2rad(self.angle_deg)), np.sin(np.deg2rad(self.angle_deg))
-        # Inverse of the rotation in scene_view.
+        # This is the inverse of the rotation in `scene_view`.
         dx, dy = (x - self.centre_xy[0]) / self.pixel_size, (y - self.centre_xy[1]) / self.pixel_size
         rows = -sine * dx + cosine * dy + (self.shape[0] - 1) / 2
         return rows, cosine * dx + sine * dy + (self.shape[1] - 1) / 2
 
     def add_points(self, image_yx: Image, x: Vector, y: Vector, flux: Vector) -> None:
-        """Add point sources; the flux of each is shared bilinearly among the four nearest pixels.
+        """Add point sources. The flux of each source is divided bilinearly among the four nearest pixels.
 
         Parameters
         ----------
         image_yx
-            Contiguous image to add to in place, shape (y, x).
+            Contiguous image that is changed in place, shape (y, x).
         x, y
-            Positions in scene units, shape (n,). Those outside the frame are ignored.
+            Positions in scene units, shape (n,). Positions outside the frame are ignored.
         flux
-            Total fluxes in noise units, shape (n,).
+            Total fluxes in brightness units, shape (n,).
 
         """
         rows, columns = self.to_pixels(np.asarray(x), np.asarray(y))
         row0, column0 = np.floor(rows).astype(np.int64), np.floor(columns).astype(np.int64)
-        # All four neighbours must exist.
+        # All four nearest pixels must lie in the frame.
         inside = (row0 >= 0) & (column0 >= 0) & (row0 < self.shape[0] - 1) & (column0 < self.shape[1] - 1)
         row0, column0 = row0[inside], column0[inside]
         row_fraction, column_fraction, flux_inside = (
@@ -208,13 +210,13 @@ class View:
             (0, (1 - row_fraction) * (1 - column_fraction)),
             (1, (1 - row_fraction) * column_fraction),
         ):
-            # np.add.at, because several points may fall on one pixel.
+            # `np.add.at` is needed because several points may fall on the same pixel.
             np.add.at(flat, row0 * self.shape[1] + column0 + step, (flux_inside * weight).astype(np.float32))
         for step, weight in ((0, row_fraction * (1 - column_fraction)), (1, row_fraction * column_fraction)):
             np.add.at(flat, (row0 + 1) * self.shape[1] + column0 + step, (flux_inside * weight).astype(np.float32))
 
     def cutout(self, x0: float, y0: float, half_size: float) -> tuple[tuple[slice, slice], View] | None:
-        """Cut out the square part of the frame around a point.
+        """Cut out a square part of the frame around a point.
 
         Parameters
         ----------
@@ -226,11 +228,11 @@ class View:
         Returns
         -------
         tuple[tuple[slice, slice], View] | None
-            (row, column) slices and the view of that part; None where it lies outside the frame.
+            Slices of the rows and columns, and the view of that part; None if the square lies outside the frame.
 
         """
         rows, columns = self.to_pixels(np.asarray(x0), np.asarray(y0))
-        half_px = half_size / self.pixel_size + 1  # In pixels, rounded up.
+        half_px = half_size / self.pixel_size + 1  # Half the side in pixels, rounded up.
         top, bottom = max(0, int(rows - half_px)), min(self.shape[0], int(rows + half_px) + 1)
         left, right = max(0, int(columns - half_px)), min(self.shape[1], int(columns + half_px) + 1)
         if top >= bottom or left >= right:
@@ -250,30 +252,31 @@ class View:
         stretch: float = 1.0,
         coordinates: tuple[Image, Image] | None = None,
     ) -> Image:
-        """Sample fractal noise of mean 0 and standard deviation 1, whose power falls as k^-slope.
+        """Evaluate fractal noise, whose power spectrum falls as k^-slope, at each pixel.
 
-        The noise depends on scene coordinates alone, so every frame of a scene shows the same structure.
+        The mean of the noise is 0 and its standard deviation is 1. The noise depends only on the scene coordinates, so
+        every frame of a scene shows the same structure.
 
         Parameters
         ----------
         rng
-            Generator of the scene; chooses the tile, its rotation and its shift.
+            Random generator of the scene, which chooses the noise tile and the rotation and shift of the tile.
         slope
-            Slope of the power spectrum; larger is smoother.
+            Slope of the power spectrum; a larger slope gives smoother noise.
         period
-            Period of the noise, in scene units.
+            Length after which the noise repeats, in scene units.
         stretch
-            Elongation along a random direction.
+            Factor by which the noise is stretched along a random direction.
         coordinates
-            (x_yx, y_yx) to sample at instead of the frame's own; they are not rotated.
+            Coordinates (x_yx, y_yx) that replace the scene coordinates of the pixels. The noise is not rotated then.
 
         Returns
         -------
         Image
-            Noise, shape of the coordinates.
+            Noise, with the shape of the coordinates.
 
         """
-        # Draw in a fixed order and number, whatever the frame: see `register_object`.
+        # The number and order of the draws must not depend on the frame; see `register_object`.
         tile = fractal_tile(int(rng.integers(6)), slope)
         direction, shift_x, shift_y = rng.uniform(0, 2 * np.pi), *rng.uniform(0, TEXTURE_PX, 2)
         x_yx, y_yx = coordinates if coordinates is not None else (self.x_yx, self.y_yx)
@@ -290,11 +293,11 @@ def _sample_bilinear(tile: Image, rows: Image, columns: Image) -> Image:
     """Interpolate a periodic tile bilinearly at fractional positions."""
     row0, column0 = np.floor(rows), np.floor(columns)
     row_fraction, column_fraction = rows - row0, columns - column0
-    # AND with the mask is modulo TEXTURE_PX, also for negative indices.
+    # AND with this mask gives the index modulo TEXTURE_PX, even for a negative index.
     mask = TEXTURE_PX - 1
     r0, c0 = row0.astype(np.int32) & mask, column0.astype(np.int32) & mask
     r1, c1 = (r0 + 1) & mask, (c0 + 1) & mask
-    # Flat indices are faster than pairs of index arrays.
+    # Indexing a flat array is faster than indexing with two arrays.
     flat = tile.reshape(-1)
     r0 *= TEXTURE_PX
     r1 *= TEXTURE_PX
@@ -305,29 +308,29 @@ def _sample_bilinear(tile: Image, rows: Image, columns: Image) -> Image:
 
 @lru_cache(maxsize=24)
 def fractal_tile(number: int, slope: float) -> Image:
-    """Make a periodic fractal (fractional Brownian motion) field of mean 0 and standard deviation 1.
+    """Make a periodic tile of fractal noise (fractional Brownian motion) with mean 0 and standard deviation 1.
 
     Parameters
     ----------
     number
-        Number of the tile, which seeds its noise; the same for every simulator seed.
+        Number of the tile, which seeds its noise. The tiles do not depend on the seed of the simulator.
     slope
         Slope of the power spectrum.
 
     Returns
     -------
     Image
-        Field, shape (TEXTURE_PX, TEXTURE_PX).
+        Noise tile, shape (TEXTURE_PX, TEXTURE_PX).
 
     Notes
     -----
-    White noise filtered in Fourier space with the amplitude k^(-slope/2).
+    The tile is white noise, multiplied by the amplitude k^(-slope/2) in Fourier space.
 
     """
     rng = np.random.Generator(np.random.PCG64(9000 + number))
     noise = scipy.fft.rfft2(rng.standard_normal((TEXTURE_PX, TEXTURE_PX), dtype=np.float32), workers=1)
     ky, kx = np.fft.fftfreq(TEXTURE_PX)[:, None], np.fft.rfftfreq(TEXTURE_PX)[None, :]
     k = np.hypot(ky, kx)
-    k[0, 0] = np.inf  # Removes the mean without a division by zero.
+    k[0, 0] = np.inf  # This removes the mean and avoids a division by zero.
     field = scipy.fft.irfft2(noise * k ** (-slope / 2), s=(TEXTURE_PX, TEXTURE_PX), workers=1)
     return np.asarray((field - field.mean()) / field.std(), np.float32)

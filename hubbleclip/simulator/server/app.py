@@ -1,6 +1,7 @@
-"""The simulated archive over HTTP: the parts of MAST and STScI that this project queries, labelled as simulated.
+"""HTTP application of the simulated archive: it imitates those services of MAST and STScI that this project queries.
 
-The client is astroquery itself, so the paths, the form-encoded JSON request and the responses have MAST's form.
+Every response is labelled as simulated. The paths, requests and responses have the same form as those of MAST, because
+the clients are unmodified libraries such as astroquery.
 """
 
 from __future__ import annotations
@@ -40,22 +41,25 @@ LOG = logging.getLogger(__name__)
 HOME = """<!DOCTYPE html><html><head><title>Simulated archive (not real)</title></head><body><h1>Simulated archive</h1>
 <p>Everything here is made by hubbleclip; nothing is of the real sky.
 <a href="/hst/proposal_abstracts.html">Proposals</a></p></body></html>"""
-EXECUTING_EVERY = 5  # One query in this many must be polled.
-MAX_ROWS = 50_000  # MAST's limit per response.
-SHUTDOWN_S = 2  # Seconds that open requests get to finish.
+EXECUTING_EVERY = 5  # The client must poll for the result of one in EXECUTING_EVERY queries.
+MAX_ROWS = 50_000  # Maximum number of rows per response, as in MAST.
+SHUTDOWN_S = 2  # On shutdown, open requests have this many seconds to finish.
 QueryResult = tuple[Sequence[Any], Callable[[Any], tables.Row], dict[str, str]]
-"""What a query found, how an item of it becomes a row, and the types of the row's columns."""
+"""Result of a query: the matching items, a function that converts one item to a row, and the type of each column."""
 MEDIA_TYPES = {".jpg": "image/jpeg", ".fits": "application/fits"}
 
 
 class LabelMiddleware:
-    """Adds `X-Simulated: true` and a date to every response, and passes the connection to fault injection."""
+    """Middleware that adds the headers `X-Simulated: true` and `Date` to every response.
+
+    It also passes the TCP connection to fault injection, in the ASGI scope.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve the request and label the response."""
+        """Serve the request and add the headers to its response."""
 
         async def label(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -64,23 +68,26 @@ class LabelMiddleware:
                 headers.setdefault("Date", formatdate(usegmt=True))
             await send(message)
 
-        # uvicorn's connection object: ASGI offers no way to break a connection.
+        # Fault injection needs uvicorn's own connection object, because ASGI offers no way to break a connection.
         connection = getattr(getattr(send, "__self__", None), "transport", None)
         await self.app({**scope, TRANSPORT: connection}, receive, label)
 
 
 class MashupService:
-    """MAST's query service: JSON requests that name a service, paged responses, and polling."""
+    """Imitation of MAST's query service, which takes JSON requests and answers page by page.
+
+    Some queries must be polled until the result is ready.
+    """
 
     def __init__(self, store: ArchiveStore) -> None:
         self.store = store
-        # The services that astroquery uses.
+        # Only the services that astroquery uses are simulated.
         self.services: dict[str, Callable[[dict[str, Any]], QueryResult]] = {
             "Mast.Caom.Filtered": self._observations,
             "Mast.Caom.Filtered.Position": self._observations_in_cone,
             "Mast.Caom.Products": self._products,
         }
-        # Hashes of the queries that were polled once.
+        # Hashes of the queries that were received at least once.
         self._polled: set[int] = set()
         self._lock = threading.Lock()
 
@@ -90,15 +97,16 @@ class MashupService:
         Parameters
         ----------
         request
-            Decoded JSON: `service`, `params`, `page` and `pagesize`.
+            Decoded JSON object with the keys `service`, `params`, `page` and `pagesize`.
         row_order_seed
-            Seed of a shuffled order of the rows, which the real archive shows at times; None for the archive's own
-            order.
+            Seed by which the rows are shuffled, because the real archive does not always return the same order. None
+            keeps the normal order.
 
         Returns
         -------
         dict[str, Any]
-            Status, rows, fields and paging. A wrong query has status ERROR with HTTP 200, as in MAST.
+            Response with status, rows, fields and paging. An invalid query gives the status `ERROR` in a response of
+            HTTP status 200, as in MAST.
 
         """
         if self._must_poll(request):
@@ -113,7 +121,7 @@ class MashupService:
             return _error_response(str(error))
         if row_order_seed is not None:
             items = random.Random(row_order_seed).sample(items, len(items))
-        # Clients count rows before they page through them.
+        # Clients ask for the number of rows before they request the pages.
         if "COUNT_BIG" in str(params.get("columns", "")):
             items, make_row, types = [{"Column1": len(items)}], dict, {"Column1": "string"}
         return _page_response(
@@ -121,12 +129,12 @@ class MashupService:
         )
 
     def _observations(self, params: dict[str, Any]) -> QueryResult:
-        """Query observations by filters."""
+        """Find the observations that match the filters of a query."""
         return self.store.find_observations(params.get("filters", [])), self.store.row, tables.OBSERVATION_FIELDS
 
     def _observations_in_cone(self, params: dict[str, Any]) -> QueryResult:
-        """Query observations in a circle: `position` is `ra, dec, radius` in degrees."""
-        # MAST takes the position as a string.
+        """Find the observations in a circle; the parameter `position` is the text `ra, dec, radius`, in degrees."""
+        # As in MAST, the position is one string of three numbers.
         cone = tables.Cone(*(float(part) for part in str(params["position"]).split(",")))
         items = [item for item in self.store.find_observations(params.get("filters", [])) if item in cone]
 
@@ -136,31 +144,34 @@ class MashupService:
         return items, row, tables.OBSERVATION_FIELDS | {"distance": "float"}
 
     def _products(self, params: dict[str, Any]) -> QueryResult:
-        """List the products of observations: `obsid` is a comma-separated list."""
+        """List the products of observations; the parameter `obsid` is a comma-separated list of their numbers."""
         numbers = [int(part) for part in str(params.get("obsid", "")).split(",")]
         return self.store.find_products(numbers), lambda pair: tables.product_row(*pair), tables.PRODUCT_FIELDS
 
     def _must_poll(self, request: dict[str, Any]) -> bool:
-        """Return True once for one query in five, like a real query that takes longer than one request may last."""
+        """Return True if the client must poll: on the first request of one query in EXECUTING_EVERY.
+
+        MAST does the same for a query that takes longer than one request may last.
+        """
         known = {key: value for key, value in request.items() if key != "cacheBreaker"}
-        # Of the query without cacheBreaker, so that the poll has the same key.
+        # `cacheBreaker` differs in every request, and the poll must have the same key.
         key = zlib.crc32(json.dumps(known, sort_keys=True).encode())
-        with self._lock:  # Queries run in threads.
+        with self._lock:  # Queries run in several threads.
             is_first = key % EXECUTING_EVERY == 0 and key not in self._polled
             self._polled.add(key)
             return is_first
 
 
 def _error_response(message: str) -> dict[str, Any]:
-    """Make a response of status ERROR."""
+    """Make a response with the status ERROR and a message."""
     return {"status": "ERROR", "msg": message, "data": [], "fields": []}
 
 
 def _page_response(
     items: Sequence[Any], make_row: Callable[[Any], tables.Row], types: dict[str, str], page: int, page_size: int
 ) -> dict[str, Any]:
-    """Make one page of rows with MAST's paging object; at most MAX_ROWS rows per page."""
-    page_size = min(max(page_size, 1), MAX_ROWS)  # MAST limits larger pages silently.
+    """Make the response for one page of rows, with MAST's `paging` object; a page has at most MAX_ROWS rows."""
+    page_size = min(max(page_size, 1), MAX_ROWS)  # MAST reduces a larger page size without an error.
     rows = [make_row(item) for item in items[(page - 1) * page_size : page * page_size]]
     num_pages = max(-(-len(items) // page_size), 1)  # An empty result has one page.
     paging = {"page": page, "pageSize": page_size, "pagesFiltered": num_pages, "rows": len(rows),
@@ -176,7 +187,7 @@ class Endpoints:
         self.mashup_service = MashupService(store)
 
     def routes(self) -> list[Route]:
-        """List the routes; their paths are MAST's and STScI's own.
+        """List the routes, whose paths are the same as those of MAST and STScI.
 
         Returns
         -------
@@ -203,12 +214,13 @@ class Endpoints:
         Parameters
         ----------
         request
-            POST whose body is `request=` and URL-encoded JSON, or GET with the same query string.
+            POST request whose body is `request=` followed by URL-encoded JSON, or GET request with the same text as
+            query string.
 
         Returns
         -------
         Response
-            JSON as of `MashupService.respond`, or status 400.
+            JSON that `MashupService.respond` returns, or status 400 if the request has no valid JSON.
 
         """
         # astroquery sends the query as the body of a POST.
@@ -216,9 +228,9 @@ class Endpoints:
         try:
             query = json.loads(form["request"][0])
         except (KeyError, json.JSONDecodeError):
-            return PlainTextResponse("request= with JSON is missing", status_code=400)
+            return PlainTextResponse("the form field `request` is missing or is not valid JSON", status_code=400)
         row_order_seed = request.scope.get(ROW_ORDER)
-        # In a thread: queries and their JSON would block the event loop.
+        # The query runs in a thread, because its search and JSON encoding would block the event loop.
         return await asyncio.to_thread(lambda: JSONResponse(self.mashup_service.respond(query, row_order_seed)))
 
     async def columns_config(self, request: Request) -> Response:
@@ -227,58 +239,58 @@ class Endpoints:
         Parameters
         ----------
         request
-            Form with `colConfigId`, the name of the service.
+            POST request whose form has the field `colConfigId`, the name of the service.
 
         Returns
         -------
         Response
-            JSON as of `mast_tables.columns_config`.
+            JSON that `mast_tables.columns_config` returns.
 
         """
         config_id = parse_qs((await request.body()).decode()).get("colConfigId", [""])[0]
         return JSONResponse(tables.columns_config(config_id))
 
     async def download(self, request: Request) -> Response:
-        """Send a file, or a range of its bytes; it is rendered only when its body is needed.
+        """Send a file, or a range of its bytes; the file is rendered only if the response has a body.
 
         Parameters
         ----------
         request
-            GET or HEAD with the data URI as `uri`.
+            GET or HEAD request whose query parameter `uri` is the data URI of the file.
 
         Returns
         -------
         Response
-            The file, or status 404.
+            The file, or status 404 if the archive has no such file.
 
         """
         uri = request.query_params.get("uri", "")
         entry = await asyncio.to_thread(self.store.find_file, uri)
         if entry is None:
-            return PlainTextResponse(f"no file {uri}", status_code=404)
+            return PlainTextResponse(f"the simulated archive has no file {uri}", status_code=404)
         observation, product = entry
         return await versioned_response(
             request,
             lambda: asyncio.wrap_future(self.store.render(observation, product)),
             size=product.size_bytes,
             etag=self.store.etag(observation, product),
-            modified_mjd=observation.released_mjd + observation.version,  # Each version is a day newer.
+            modified_mjd=observation.released_mjd + observation.version,  # Each version is one day newer.
             media_type=MEDIA_TYPES.get(PurePath(product.file_name).suffix, "application/octet-stream"),
             headers={"Content-Disposition": f'attachment; filename="{product.file_name}"'},
         )
 
     async def abstracts(self, request: Request) -> Response:
-        """Send the bulk list of proposals, with an ETag, so that a client need not fetch an unchanged list twice.
+        """Send the bulk list of proposals, with an ETag so that a client can avoid downloading an unchanged list again.
 
         Parameters
         ----------
         request
-            GET or HEAD, possibly conditional.
+            GET or HEAD request, possibly with conditional headers such as If-None-Match.
 
         Returns
         -------
         Response
-            `abstracts.cat`.
+            Text of the file `abstracts.cat`, or status 304 if the client has it already.
 
         """
         data = await asyncio.to_thread(lambda: self.store.abstracts_cat)
@@ -296,17 +308,17 @@ class Endpoints:
         )
 
     def apt(self, request: Request) -> Response:
-        """Send the APT file of a program.
+        """Send the APT file of an HST programme.
 
         Parameters
         ----------
         request
-            Path with the program's number.
+            GET request whose path contains the number of the programme.
 
         Returns
         -------
         Response
-            XML, or status 404.
+            XML document, or status 404 for an unknown programme.
 
         """
         proposal = self.store.proposals.get(request.path_params["number"])
@@ -315,17 +327,17 @@ class Endpoints:
         return Response(pages.apt_xml(proposal), media_type="application/xml")
 
     def apt_archive(self, request: Request) -> Response:
-        """Serve a JWST programme's APT file.
+        """Send the APT file of a JWST programme.
 
         Parameters
         ----------
         request
-            Its path has the number.
+            GET request whose path contains the number of the programme.
 
         Returns
         -------
         Response
-            A zip archive; 404 for an unknown programme.
+            Zip archive with the XML document, or status 404 for an unknown programme.
 
         """
         proposal = self.store.proposals.get(request.path_params["number"])
@@ -334,17 +346,17 @@ class Endpoints:
         return Response(pages.apt_archive(proposal), media_type="application/zip")
 
     def program(self, request: Request) -> Response:
-        """Send the web page of a program.
+        """Send the web page of a programme.
 
         Parameters
         ----------
         request
-            Query string with `program`, its number.
+            GET request whose query parameter `program` is the number of the programme.
 
         Returns
         -------
         Response
-            HTML, or status 404.
+            HTML page, or status 404 for an unknown programme.
 
         """
         proposal = self.store.proposals.get(request.query_params.get("program", ""))
@@ -354,19 +366,19 @@ class Endpoints:
 
 
 def make_app(settings: SimulatorSettings, faults: FaultPlan | None = None) -> ASGIApp:
-    """Make the archive's ASGI application.
+    """Make the ASGI application of the simulated archive.
 
     Parameters
     ----------
     settings
-        Contents of the archive.
+        Settings of the simulator, which determine the contents of the archive.
     faults
         Faults to inject; none by default.
 
     Returns
     -------
     ASGIApp
-        Application with labels and fault injection.
+        Application that labels every response as simulated and injects the faults.
 
     """
     app = Starlette(routes=Endpoints(ArchiveStore(settings)).routes())
@@ -374,7 +386,7 @@ def make_app(settings: SimulatorSettings, faults: FaultPlan | None = None) -> AS
 
 
 class NotifyingServer(uvicorn.Server):
-    """A uvicorn server that calls a function once it listens."""
+    """Uvicorn server that calls a function once the server accepts connections."""
 
     def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
         super().__init__(config)
@@ -386,7 +398,7 @@ class NotifyingServer(uvicorn.Server):
         Parameters
         ----------
         sockets
-            Bound sockets to listen on.
+            Sockets to listen on, already bound to an address.
 
         """
         await super().startup(sockets)
@@ -404,30 +416,30 @@ def serve(
     Parameters
     ----------
     settings
-        Contents of the archive, host and port (0 chooses a free one).
+        Settings of the simulator: contents of the archive, host, and port (0 chooses a free port).
     faults
         Faults to inject; none by default.
     on_ready
-        Called with the address and the server once it accepts connections.
+        Function that is called with the URL and the server once the server accepts connections.
 
     Raises
     ------
     SettingsError
-        The port is in use.
+        The port is in use, or the host is not an address of this machine.
 
     """
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # A restarted server gets its port at once.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # A restarted server can use the same port at once.
     try:
         listener.bind((settings.host, settings.port))
     except OSError as error:
         listener.close()
         raise SettingsError(
-            f"cannot serve on {settings.host}:{settings.port} ({error.strerror}): set simulator.port to 0 or a free one"
+            f"cannot bind to {settings.host}:{settings.port} ({error.strerror}): set simulator.port to 0 or a free port"
         ) from error
     url = f"http://{settings.host}:{listener.getsockname()[1]}"
     config = uvicorn.Config(
-        # No date_header: faults set the Date themselves.
+        # `date_header` is off, because some faults set a wrong Date header.
         make_app(settings, faults), log_level="critical", access_log=False, lifespan="off",
         date_header=False, timeout_graceful_shutdown=SHUTDOWN_S,
     )  # fmt: skip

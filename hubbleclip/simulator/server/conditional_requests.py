@@ -1,4 +1,4 @@
-"""Conditional and range responses: whole, partial, not modified, or headers only (RFC 9110, sections 13 and 14)."""
+"""Responses to conditional requests and range requests (RFC 9110, sections 13 and 14)."""
 
 from __future__ import annotations
 
@@ -28,24 +28,25 @@ async def versioned_response(
     Parameters
     ----------
     request
-        Request with optional If-None-Match, If-Modified-Since, Range and If-Range.
+        Request, optionally with the headers If-None-Match, If-Modified-Since, Range and If-Range.
     read
-        Returns all bytes; called only if the response has a body.
+        Function that returns all bytes; it is called only if the response has a body.
     size
-        Number of bytes.
+        Number of bytes that `read` returns.
     etag
-        Version of the bytes, in double quotes.
+        ETag that identifies the version of the bytes, in double quotes.
     modified_mjd
-        Date of the version (MJD).
+        Date of the version, as Modified Julian Date.
     media_type
-        Content-Type.
+        Value of the Content-Type header.
     headers
-        Further headers.
+        Further headers of the response.
 
     Returns
     -------
     Response
-        Status 200, 206 (range), 304 (not modified) or 416 (range beyond the end).
+        Response of status 200 (all bytes), 206 (a range of bytes), 304 (the client has this version already) or 416
+        (the range starts beyond the end). The response to a HEAD request has headers only.
 
     """
     modified = formatdate((modified_mjd - MJD_OF_UNIX_EPOCH) * 86400, usegmt=True)
@@ -54,34 +55,41 @@ async def versioned_response(
         return Response(status_code=304, headers=common_headers)
     if request.method == "HEAD":
         return Response(headers=common_headers | {"Content-Length": str(size)}, media_type=media_type)
-    is_current = request.headers.get("If-Range", etag) in {etag, modified}  # A range of another version would not fit.
+    # The header If-Range names the version of the bytes that the client already has. A range is sent only if that
+    # version is the current one; otherwise the parts would not fit together.
+    is_current = request.headers.get("If-Range", etag) in {etag, modified}
     byte_range = _parse_range(request.headers.get("Range", ""), size) if is_current else None
     if byte_range is None:
         return Response(await read(), headers=common_headers, media_type=media_type)
     first, last = byte_range
     if first > last:
         range_headers = common_headers | {"Content-Range": f"bytes */{size}"}
-        return PlainTextResponse("the file ends before", status_code=416, headers=range_headers)
+        return PlainTextResponse(
+            "the requested range starts beyond the end of the file", status_code=416, headers=range_headers
+        )
     range_headers = common_headers | {"Content-Range": f"bytes {first}-{last}/{size}"}
     data = await read()
     return Response(data[first : last + 1], status_code=206, headers=range_headers, media_type=media_type)
 
 
 def _client_has_version(request: Request, etag: str, modified: str) -> bool:
-    """Decide whether the client has this version; If-Modified-Since counts only without If-None-Match."""
+    """Decide whether the client has this version; If-Modified-Since is ignored if If-None-Match is present."""
     known_etags = request.headers.get("If-None-Match")
     if known_etags is None:
         return request.headers.get("If-Modified-Since") == modified
-    # W/ marks a weak ETag.
+    # The prefix `W/` marks a weak ETag, which is compared like a strong one.
     return known_etags.strip() == "*" or etag in {part.strip().removeprefix("W/") for part in known_etags.split(",")}
 
 
 def _parse_range(text: str, size: int) -> tuple[int, int] | None:
-    """Return first and last byte of a Range header: first > last beyond the end, None for the whole file."""
+    """Return the first and last byte positions that a Range header asks for, or None for the whole file.
+
+    If the range starts beyond the end of the file, the first position is greater than the last.
+    """
     match = RANGE.fullmatch(text)
     if match is None or match[1] == match[2] == "":
         return None
-    # `bytes=-n`: the last n bytes.
+    # `bytes=-n` asks for the last n bytes.
     if not match[1]:
         return max(size - int(match[2]), 0), size - 1 if int(match[2]) else -1
     return int(match[1]), min(int(match[2] or size - 1), size - 1)

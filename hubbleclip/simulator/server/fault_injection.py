@@ -1,7 +1,8 @@
-"""The kinds of fault, one function per kind: what it does to one request and its response.
+"""Fault injection: one function per kind of fault, which handles one request and damages its response.
 
-A client must be able to recognise a faulty response, or no test could require it to lose nothing. So a fault damages
-what a client can check (the first byte of a file, the key of a row), never one pixel or one letter of a name.
+A client must be able to recognise every faulty response, because tests require that the client loses no data under
+faults. Therefore a fault damages only what a client can check, such as the first byte of a file or the key of a row. A
+fault never changes a single pixel or a single letter of a name.
 """
 
 from __future__ import annotations
@@ -25,30 +26,32 @@ HTML = b"<!DOCTYPE html><html><body><h1>Simulated fault: the archive is down for
 EXECUTING_JSON = b'{"status": "EXECUTING", "msg": "", "data": [], "fields": []}'
 TRUNCATED_JSON = b'{"status": "COMPLETE", "msg": "", "data": [{"obs_id": "u27xcs01'
 TRANSPORT, ROW_ORDER = "hubbleclip.transport", "hubbleclip.row_order"
-"""Keys of the scope: the connection, which ASGI has no word for, and a seed by which the archive orders its rows."""
-ROW_KEYS = ("obs_id", "obsid", "obsID", "dataURI", "Column1")  # The columns that identify a row.
-RETRY_AFTER_S = 1  # Short, so that tests do not wait.
-DRIP_BYTES, DRIP_S = 8, 0.1  # 80 bytes per second.
-NUM_FLIPPED = 8  # Bytes per corrupted body.
-RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER with a timeout of 0: close sends RST.
+"""Keys of the ASGI scope. TRANSPORT holds the TCP connection, for which ASGI defines no key. ROW_ORDER holds a seed by
+which the archive shuffles its rows.
+"""
+ROW_KEYS = ("obs_id", "obsid", "obsID", "dataURI", "Column1")  # Columns that identify a row.
+RETRY_AFTER_S = 1  # The wait is short so that tests are fast.
+DRIP_BYTES, DRIP_S = 8, 0.1  # The rate is 80 bytes per second.
+NUM_FLIPPED = 8  # Number of damaged bytes per corrupted body.
+RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER with a timeout of 0, so that closing sends RST.
 Rows = list[dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class RawResponse:
-    """A complete HTTP response."""
+    """A complete HTTP response: status, headers and body."""
 
     status: int
     headers: list[tuple[bytes, bytes]]
     body: bytes
 
     def table(self) -> dict[str, Any] | None:
-        """Parse the body as one of MAST's tables.
+        """Parse the body as a table in MAST's JSON form.
 
         Returns
         -------
         dict[str, Any] | None
-            Decoded JSON; None if it is no table or has no rows.
+            Decoded JSON object; None if the body is not a table or has no rows.
 
         """
         with suppress(ValueError):
@@ -59,7 +62,10 @@ class RawResponse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:
-    """One request that gets a fault, with its random generator; a hang or a slow drip ends after `longest_s`."""
+    """One HTTP request into which a fault is injected, with the ASGI callables and a random generator.
+
+    `longest_s` is the maximum duration of a hang or a slow drip, in seconds.
+    """
 
     app: ASGIApp
     scope: Scope
@@ -69,7 +75,7 @@ class Exchange:
     longest_s: float
 
     async def archive_response(self, **hints: object) -> RawResponse:
-        """Get the archive's own response.
+        """Get the response that the archive gives without a fault.
 
         Parameters
         ----------
@@ -79,7 +85,7 @@ class Exchange:
         Returns
         -------
         RawResponse
-            The response without a fault.
+            The complete, undamaged response.
 
         """
         messages: list[Message] = []
@@ -88,7 +94,7 @@ class Exchange:
             messages.append(message)
 
         await self.app({**self.scope, **hints}, self.receive, keep)
-        # ASGI sends the head first, then the parts of the body.
+        # ASGI sends one message with status and headers, then messages with the parts of the body.
         start, *parts = messages
         return RawResponse(start["status"], start["headers"], b"".join(part.get("body", b"") for part in parts))
 
@@ -98,9 +104,9 @@ class Exchange:
         Parameters
         ----------
         response
-            Supplies status and headers.
+            Response whose status and headers are sent; its body is ignored.
         **headers
-            Headers to set; `_` in a name means `-`.
+            Headers to set in addition; `_` in a parameter name means `-` in the header name.
 
         """
         changed = MutableHeaders(raw=list(response.headers))
@@ -116,7 +122,7 @@ class Exchange:
         body
             Bytes to send.
         is_end
-            Whether this is the last part.
+            Whether this is the last part of the body.
 
         """
         await self.send({"type": "http.response.body", "body": body, "more_body": not is_end})
@@ -129,7 +135,7 @@ class Exchange:
         response
             Response to send.
         **headers
-            Headers to set; `_` in a name means `-`.
+            Headers to set in addition; `_` in a parameter name means `-` in the header name.
 
         """
         await self.send_start(response, **headers)
@@ -141,16 +147,18 @@ class Exchange:
             pass
 
     def drop(self) -> None:
-        """Close the connection once everything sent is on its way."""
+        """Close the connection after all buffered data has been sent."""
         self.scope[TRANSPORT].close()
 
 
 FaultInjector = Callable[[Exchange], Awaitable[bool]]
-"""Returns whether there was something to damage; if not, it has sent the archive's own response."""
+"""Function that injects one fault. It returns False if the response had nothing to damage; then the function has sent
+the archive's response unchanged.
+"""
 
 
 def _replace_response(status: int, body: bytes, media_type: str = "text/plain") -> FaultInjector:
-    """Make a fault that sends a fixed response instead of the archive's."""
+    """Make a fault that sends a fixed response instead of the archive's response."""
 
     async def inject(exchange: Exchange) -> bool:
         await exchange.send_response(
@@ -162,7 +170,11 @@ def _replace_response(status: int, body: bytes, media_type: str = "text/plain") 
 
 
 def _too_many_requests(retry_after: Callable[[float], str], *, is_skewed: bool = False) -> FaultInjector:
-    """Make a fault with status 429 and a Retry-After computed from the server's clock (Unix seconds)."""
+    """Make a fault that sends status 429.
+
+    `retry_after` computes the Retry-After header from the server's time in Unix seconds. If `is_skewed`, that time is
+    wrong by hours.
+    """
 
     async def inject(exchange: Exchange) -> bool:
         now = time.time() + (_skew_s(exchange.rng) if is_skewed else 0)
@@ -174,23 +186,23 @@ def _too_many_requests(retry_after: Callable[[float], str], *, is_skewed: bool =
 
 
 def _date(unix_s: float) -> str:
-    """Format a time as an HTTP date."""
+    """Format a time in Unix seconds as an HTTP date."""
     return formatdate(unix_s, usegmt=True)
 
 
 def _skew_s(rng: random.Random) -> float:
-    """Draw a clock error in seconds: 1 to 12 hours, fast or slow."""
+    """Draw a clock error of 1 to 12 hours, in seconds; it is negative if the clock is slow."""
     return rng.choice((-1, 1)) * rng.uniform(1, 12) * 3600
 
 
 async def _clock_skew(exchange: Exchange) -> bool:
-    """Send the archive's response with a Date that is hours off."""
+    """Send the archive's response with a Date header that is wrong by hours."""
     await exchange.send_response(await exchange.archive_response(), date=_date(time.time() + _skew_s(exchange.rng)))
     return True
 
 
 async def _reset(exchange: Exchange) -> bool:
-    """Break the connection by a TCP reset, without a response."""
+    """Break the connection with a TCP reset, without a response."""
     connection = exchange.scope[TRANSPORT]
     connection.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
     connection.abort()
@@ -198,7 +210,7 @@ async def _reset(exchange: Exchange) -> bool:
 
 
 async def _hang(exchange: Exchange) -> bool:
-    """Send nothing for `longest_s`, or until the client gives up; then close the connection."""
+    """Send nothing until `longest_s` has passed or the client disconnects; then close the connection."""
     with suppress(TimeoutError):
         await asyncio.wait_for(exchange.wait_for_disconnect(), exchange.longest_s)
     exchange.drop()
@@ -206,7 +218,7 @@ async def _hang(exchange: Exchange) -> bool:
 
 
 async def _slow_drip(exchange: Exchange) -> bool:
-    """Send the response a few bytes at a time, and only as much as fits into `longest_s`."""
+    """Send the response a few bytes at a time; after `longest_s`, close the connection before the end of the body."""
     response = await exchange.archive_response()
     if not response.body:
         await exchange.send_response(response)
@@ -223,7 +235,10 @@ async def _slow_drip(exchange: Exchange) -> bool:
 
 
 def _break_off(announced_size: Callable[[int], int], sent_size: Callable[[int], int]) -> FaultInjector:
-    """Make a fault that announces `announced_size(size)` bytes, sends `sent_size(size)` and closes the connection."""
+    """Make a fault that announces `announced_size(size)` bytes but sends `sent_size(size)` bytes.
+
+    If the two sizes differ, the fault closes the connection. `size` is the true size of the body.
+    """
 
     async def inject(exchange: Exchange) -> bool:
         response = await exchange.archive_response()
@@ -232,7 +247,7 @@ def _break_off(announced_size: Callable[[int], int], sent_size: Callable[[int], 
             await exchange.send_response(response)
             return False
         await exchange.send_start(response, content_length=str(announced_size(size)))
-        # With fewer bytes than announced the connection must be closed, or the client would wait.
+        # If fewer bytes than announced are sent, the connection must be closed; otherwise the client would wait.
         is_end = announced_size(size) == sent_size(size)
         await exchange.send_body(response.body[: sent_size(size)], is_end=is_end)
         if not is_end:
@@ -243,24 +258,24 @@ def _break_off(announced_size: Callable[[int], int], sent_size: Callable[[int], 
 
 
 async def _corrupted(exchange: Exchange) -> bool:
-    """Flip the top bit of some bytes, the first byte among them; the length stays right.
+    """Flip the top bit of some bytes of the body, always including the first byte; the length does not change.
 
-    A partial response (206) is passed on unchanged: its first byte may be any byte of the file, so no client could
-    recognise the damage.
+    A partial response (status 206) is sent unchanged, because its first byte may be any byte of the file, and then no
+    client could recognise the damage.
     """
     response = await exchange.archive_response()
     size = len(response.body)
     is_injected = bool(size) and response.status != 206
     flipped = bytearray(response.body)
     for place in {0, *(exchange.rng.randrange(size) for _ in range(NUM_FLIPPED - 1))} if is_injected else ():
-        # The top bit turns ASCII into invalid UTF-8, and the first byte breaks every file signature.
+        # A flipped top bit turns ASCII into invalid UTF-8. In the first byte, it breaks every file signature.
         flipped[place] ^= 0x80
     await exchange.send_response(RawResponse(response.status, response.headers, bytes(flipped)))
     return is_injected
 
 
 def _change_rows(change: Callable[[Rows, random.Random], Rows]) -> FaultInjector:
-    """Make a fault that changes the rows of a table and leaves its fields and paging unchanged."""
+    """Make a fault that changes the rows of a table but not its fields and its paging."""
 
     async def inject(exchange: Exchange) -> bool:
         response = await exchange.archive_response()
@@ -278,28 +293,31 @@ def _change_rows(change: Callable[[Rows, random.Random], Rows]) -> FaultInjector
 
 
 def _repeat_rows(rows: Rows, rng: random.Random) -> Rows:
-    """Replace some of the last rows by the first ones; duplicate a single row."""
-    # At most half, so that some rows are the page's own.
+    """Replace some of the last rows with copies of the first rows. If there is only one row, duplicate it."""
+    # At most half of the rows are replaced, so that the page still shows some rows once.
     count = rng.randint(1, max(len(rows) // 2, 1))
     return [*rows[:-count], *rows[:count]] if len(rows) > 1 else rows * 2
 
 
 def _drop_rows(rows: Rows, rng: random.Random) -> Rows:
-    """Drop at least one row."""
+    """Remove at least one row, drawn at random."""
     kept = sorted(rng.sample(range(len(rows)), rng.randrange(len(rows))))
     return [rows[place] for place in kept]
 
 
 def _empty_columns(rows: Rows, rng: random.Random) -> Rows:
-    """Empty the key columns in every row, and some others."""
-    # Keys always, so that the client can recognise it.
+    """Set the key columns and some other columns to None in every row."""
+    # The key columns are always emptied, so that the client can recognise the damage.
     emptied = {name for name in rows[0] if name in ROW_KEYS or rng.random() < 0.2}
     return [row | dict.fromkeys(emptied) for row in rows]
 
 
 async def _shuffled(exchange: Exchange) -> bool:
-    """Send the page of a shuffled table, which repeats rows of other pages and lacks some of its own."""
-    # The archive shuffles before it cuts pages, so the fault spans pages.
+    """Send the requested page of a shuffled table.
+
+    The page contains rows that belong on other pages, and lacks rows that belong on this page.
+    """
+    # The archive shuffles all rows before it cuts them into pages, so rows move between pages.
     response = await exchange.archive_response(**{ROW_ORDER: exchange.rng.random()})
     await exchange.send_response(response)
     return response.table() is not None
@@ -319,7 +337,7 @@ FAULT_INJECTORS: dict[str, FaultInjector] = {
     "slow_drip": _slow_drip,
     "truncated": _break_off(lambda size: size, lambda size: size // 2),
     "wrong_length": _break_off(lambda size: size + 1000, lambda size: size),
-    # The announced length agrees with the body, so only the listed size reveals it.
+    # The announced length agrees with the short body, so only the size in the product list reveals the fault.
     "short_length": _break_off(lambda size: max(size * 3 // 4, 1), lambda size: max(size * 3 // 4, 1)),
     "corrupted": _corrupted,
     "html": _replace_response(200, HTML, "text/html; charset=utf-8"),

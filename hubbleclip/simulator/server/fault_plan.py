@@ -1,4 +1,4 @@
-"""Fault plans: which faults the simulated archive injects into which requests, drawn from a seed."""
+"""Fault plans, which determine from a seed the faults that the simulated archive injects into requests."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from hubbleclip.core.errors import SettingsError
 from hubbleclip.simulator.random_draws import python_rng
 from hubbleclip.simulator.server.fault_injection import FAULT_INJECTORS, Exchange
 
-COUNTS_PATH, REQUESTS_PATH = "/faults", "/requests"  # Served by the middleware itself, never with a fault.
-STORM_FRACTION = 0.38  # See `storm_plan`.
+COUNTS_PATH, REQUESTS_PATH = "/faults", "/requests"  # The middleware serves both paths without faults.
+STORM_FRACTION = 0.38  # Fraction of the requests that get a fault; see `storm_plan`.
 ANY_RESPONSE = ("500", "502", "503", "504", "429", "429_date", "429_clock_skew", "clock_skew", "reset", "hang")
 BODY_FAULTS = ("slow_drip", "truncated", "wrong_length", "empty")
 TABLE_FAULTS = ("busy", "bad_json", "duplicated_page", "missing_page", "null_columns", "shuffled")
@@ -32,22 +32,22 @@ STORM_FAULTS = {
     "/hst/proposal_abstracts.html": (*ANY_RESPONSE, *BODY_FAULTS),
     "/hst-program-info/program/": (*ANY_RESPONSE, *BODY_FAULTS),
 }
-"""Faults by path prefix, those that a client can recognise: nothing in a text reveals a flipped letter, and a page is
-HTML anyway.
+"""Kinds of fault by path prefix. Each path has only the kinds that a client can recognise there. For example, the paths
+of texts lack `corrupted`, because a client cannot notice a changed letter, and the paths of web pages lack `html`.
 """
 
 
 class FaultRule(Section):
-    """One kind of fault and the requests that it affects."""
+    """Rule of a fault plan: one kind of fault, and the requests into which it is injected."""
 
     kind: str
-    """The kind of fault: a key of `FAULT_INJECTORS`."""
+    """Kind of fault, a key of `FAULT_INJECTORS`."""
     path: str = "/"
-    """Prefix of the paths of the requests that are affected."""
+    """Path prefix: the rule applies to requests whose path starts with this text."""
     times: int = Field(0, ge=0)
-    """Maximum number of faults by this rule; 0 sets no limit."""
+    """Maximum number of faults that this rule injects; 0 means no limit."""
     share: float = Field(1.0, ge=0, le=1)
-    """Fraction of the matching requests that are affected."""
+    """Fraction of the matching requests that get the fault, from 0 to 1."""
 
     @field_validator("kind")
     @classmethod
@@ -58,36 +58,39 @@ class FaultRule(Section):
 
 
 class FaultPlan(Section):
-    """The faults of a server; the first rule that applies to a request wins."""
+    """Fault plan of a server. Of the rules that match a request, the first whose random draw succeeds is applied."""
 
     rules: tuple[FaultRule, ...] = ()
-    """The rules in order."""
+    """Rules, in the order in which they are tried."""
     seed: int = 0
-    """Seed of the draw."""
+    """Seed of the random draws."""
     max_in_a_row: int = Field(0, ge=0)
-    """Maximum number of faults in a row on one request, so that it succeeds eventually; 0 sets no limit."""
+    """Maximum number of consecutive faults for repetitions of the same request; 0 means no limit. With a limit, a
+    request that is repeated often enough succeeds.
+    """
     longest_s: float = Field(30.0, gt=0)
-    """Maximum duration of a hang or a slow drip in seconds; then the connection is closed."""
+    """Maximum duration of a hang or a slow drip, in seconds, after which the connection is closed."""
 
 
 def storm_plan(seed: int = 0) -> FaultPlan:
-    """Make a plan with every kind of fault on all paths that it fits.
+    """Make a plan that injects, on each path, every kind of fault that a client can recognise there.
 
     Parameters
     ----------
     seed
-        Seed of the draws.
+        Seed of the random draws.
 
     Returns
     -------
     FaultPlan
-        Plan that affects STORM_FRACTION of requests made once, and about a third of all requests where each is repeated
-        until it succeeds, because at most two faults in a row hit the same request.
+        Plan that injects a fault into a fraction STORM_FRACTION of the requests. If the client repeats each request
+        until it succeeds, about a third of all requests get a fault, because the same request gets at most two faults
+        in a row.
 
     """
     rules: list[FaultRule] = []
     for path, kinds in STORM_FAULTS.items():
-        # So that all kinds of a path together affect STORM_FRACTION of its requests.
+        # With this share per kind, all kinds of a path together affect a fraction STORM_FRACTION of its requests.
         share = 1 - (1 - STORM_FRACTION) ** (1 / len(kinds))
         rules += [FaultRule(kind=kind, path=path, share=share) for kind in kinds]
     return FaultPlan(rules=tuple(rules), seed=seed, max_in_a_row=2)
@@ -102,17 +105,17 @@ def read_plan(text: str) -> FaultPlan:
     Parameters
     ----------
     text
-        `NAME` or `NAME:SEED` of NAMED_PLANS, or the path of a JSON file.
+        `NAME` or `NAME:SEED` where NAME is a key of NAMED_PLANS, or the path of a JSON file.
 
     Returns
     -------
     FaultPlan
-        The plan.
+        The fault plan.
 
     Raises
     ------
     SettingsError
-        No such plan or file, or the file is not a valid plan.
+        There is no such plan or file, or the file is not a valid plan.
 
     """
     name, _, seed = text.partition(":")
@@ -130,9 +133,10 @@ def read_plan(text: str) -> FaultPlan:
 
 
 class FaultMiddleware:
-    """ASGI middleware in front of the archive that injects faults according to a plan.
+    """ASGI middleware that injects faults into the requests to the archive, according to a plan.
 
-    COUNTS_PATH returns the number of faults by kind, REQUESTS_PATH a list of `[request, kind or "", times]`.
+    A request to COUNTS_PATH returns the number of injected faults by kind. A request to REQUESTS_PATH returns a list of
+    `[request key, kind of fault or "", number of times]`.
     """
 
     def __init__(self, app: ASGIApp, plan: FaultPlan) -> None:
@@ -140,12 +144,12 @@ class FaultMiddleware:
         self.plan = plan
         self.injected: Counter[str] = Counter()
         self.requested: Counter[tuple[str, str]] = Counter()
-        self._num_injected = [0] * len(plan.rules)  # By rule.
+        self._num_injected = [0] * len(plan.rules)  # Number of faults by rule.
         self._num_requests: Counter[str] = Counter()
-        self._in_a_row: Counter[str] = Counter()  # By request key.
+        self._in_a_row: Counter[str] = Counter()  # Number of consecutive faults by request key.
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve the request, or inject a fault."""
+        """Serve the request, or inject a fault into it."""
         if scope["path"] == COUNTS_PATH:
             await JSONResponse(self.injected)(scope, receive, send)
             return
@@ -158,7 +162,7 @@ class FaultMiddleware:
         key = request_key(scope, body)
         kind, rng = self.draw_fault(scope["path"], key)
         self.requested[key, kind or ""] += 1
-        replay = _replay(body, receive)  # The body was consumed to compute the key.
+        replay = _replay(body, receive)  # The body was read to compute the key.
         if kind is None:
             await self.app(scope, replay, send)
             return
@@ -166,37 +170,38 @@ class FaultMiddleware:
         exchange = Exchange(
             app=self.app, scope=scope, receive=replay, send=send, rng=rng, longest_s=self.plan.longest_s
         )
-        # There was nothing to damage, such as a table without rows.
+        # The injector returns False if the response had nothing to damage, such as a table without rows.
         if not await FAULT_INJECTORS[kind](exchange):
             self.injected[kind] -= 1
             self.requested[key, kind] -= 1
             self.requested[key, ""] += 1
 
     def draw_fault(self, path: str, key: str) -> tuple[str | None, random.Random]:
-        """Draw the fault for the next request of a key.
+        """Draw the fault for the next request with a given key.
 
         Parameters
         ----------
         path
             Path of the request.
         key
-            Key of the request, see `request_key`.
+            Key of the request, as returned by `request_key`.
 
         Returns
         -------
         kind : str | None
-            Kind of fault, if any.
+            Kind of fault, or None for no fault.
         rng : random.Random
-            Generator of the fault's own draws. It depends on the key and on how often the request came, not on other
-            requests in between, so concurrent clients meet the same faults in each run.
+            Random generator for the draws that the fault itself makes. The generator depends on the key and on the
+            number of earlier requests with this key, but not on other requests. Therefore concurrent clients get the
+            same faults in each run.
 
         """
-        rng = python_rng(self.plan.seed, key, self._num_requests[key])  # One generator per request and repetition.
+        rng = python_rng(self.plan.seed, key, self._num_requests[key])  # Each repetition has a generator of its own.
         self._num_requests[key] += 1
-        is_spared = 0 < self.plan.max_in_a_row <= self._in_a_row[key]  # 0 sets no limit.
+        is_spared = 0 < self.plan.max_in_a_row <= self._in_a_row[key]  # 0 means no limit.
         for index, rule in enumerate(self.plan.rules if not is_spared else ()):
             has_faults_left = not rule.times or self._num_injected[index] < rule.times
-            # Every applicable rule draws once, in order.
+            # Each matching rule draws once, in order, until a draw succeeds.
             if path.startswith(rule.path) and has_faults_left and rng.random() < rule.share:
                 self._num_injected[index] += 1
                 self._in_a_row[key] += 1
@@ -206,7 +211,7 @@ class FaultMiddleware:
 
 
 def request_key(scope: Scope, body: bytes) -> str:
-    """Identify a request, the same at each repetition.
+    """Compute a key that identifies a request and is equal for each repetition of the request.
 
     Parameters
     ----------
@@ -218,13 +223,13 @@ def request_key(scope: Scope, body: bytes) -> str:
     Returns
     -------
     str
-        Path and query, without the `cacheBreaker` that astroquery adds to every query.
+        Path and query of the request, without the field `cacheBreaker`, which astroquery adds to every query.
 
     """
     query = scope["query_string"].decode("latin-1")
     try:
         query_json = json.loads(parse_qs(body.decode() or query)["request"][0])
-        query_json.pop("cacheBreaker", None)  # Differs in every request.
+        query_json.pop("cacheBreaker", None)  # This field differs in every request.
         query = json.dumps(query_json, sort_keys=True)
     except (KeyError, ValueError, AttributeError):
         query += body.decode("latin-1")
@@ -242,7 +247,7 @@ async def _read_body(receive: Receive) -> bytes:
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    """Make a `receive` that yields the body again, then what follows."""
+    """Make an ASGI `receive` callable that returns the body again, then the messages that follow it."""
     messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def replay() -> Message:

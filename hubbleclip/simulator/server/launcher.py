@@ -1,4 +1,4 @@
-"""Runs the simulated archive as a child process that ends with its parent."""
+"""Start and stop of the simulated archive as a child process, which ends when its parent process ends."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from hubbleclip.config.settings import SimulatorSettings
 from hubbleclip.core.errors import ArchiveError
 from hubbleclip.simulator.server.fault_plan import FaultPlan
 
-START_TIMEOUT_S = 60.0  # Importing astropy takes seconds on a busy machine.
+START_TIMEOUT_S = 60.0  # Importing astropy takes several seconds on a busy machine.
 STOP_TIMEOUT_S = 5.0
 
 
 @contextmanager
 def running_simulator(settings: SimulatorSettings, faults: FaultPlan | None = None) -> Iterator[str]:
-    """Serve an archive in a child process for the time of a `with` block.
+    """Run a simulated archive in a child process for the duration of a `with` block.
 
     Parameters
     ----------
     settings
-        Contents of the archive, host and port.
+        Settings of the simulator: contents of the archive, host and port.
     faults
         Faults to inject; none by default.
 
     Yields
     ------
     str
-        Address of the archive, once it responds.
+        URL of the archive, which accepts requests by then.
 
     Raises
     ------
@@ -43,7 +43,8 @@ def running_simulator(settings: SimulatorSettings, faults: FaultPlan | None = No
 
     Notes
     -----
-    The child ends when its standard input closes, which the system also does when this process is killed.
+    The child process exits when its standard input closes. The operating system closes this input even if the parent
+    process is killed.
 
     """
     child, url = _start(settings, faults)
@@ -55,7 +56,7 @@ def running_simulator(settings: SimulatorSettings, faults: FaultPlan | None = No
 
 @dataclass(slots=True)
 class RestartedArchive:
-    """An archive at `url` that was killed and restarted `num_restarts` times so far."""
+    """State of an archive that is killed and restarted: its URL, and the number of restarts until now."""
 
     url: str
     num_restarts: int = 0
@@ -65,32 +66,32 @@ class RestartedArchive:
 def restarting_simulator(
     settings: SimulatorSettings, faults: FaultPlan | None = None, *, waits_s: Iterable[float], down_s: float = 0.2
 ) -> Iterator[RestartedArchive]:
-    """Serve an archive that is killed and restarted on the same port, whatever it is doing.
+    """Run a simulated archive that is killed at given times, even during a response, and restarted on the same port.
 
     Parameters
     ----------
     settings
-        Contents of the archive, host and port.
+        Settings of the simulator: contents of the archive, host and port.
     faults
-        Faults to inject; their draws begin again at each restart.
+        Faults to inject; each restart begins the sequence of random draws again.
     waits_s
-        Seconds before each kill; `itertools.repeat(5)` kills every 5 s.
+        Waiting time before each kill, in seconds; `itertools.repeat(5)` kills the archive every 5 s.
     down_s
-        Seconds from a kill to the restart.
+        Time between a kill and the restart, in seconds.
 
     Yields
     ------
     RestartedArchive
-        Address and number of restarts so far.
+        URL of the archive, and the number of restarts, which is updated at each restart.
 
     Raises
     ------
     ArchiveError
-        The server did not start, or did not restart.
+        The server did not start, or one of its restarts failed.
 
     """
     child, url = _start(settings, faults)
-    # Keep the port that the first start chose.
+    # Each restart uses the port that was chosen at the first start.
     settings = settings.model_copy(update={"port": urlsplit(url).port})
     restarts, is_over, failures = RestartedArchive(url), threading.Event(), list[ArchiveError]()
 
@@ -99,7 +100,7 @@ def restarting_simulator(
         for wait_s in waits_s:
             if is_over.wait(wait_s):
                 return
-            # SIGKILL, so that responses break off in the middle.
+            # `kill` sends SIGKILL, so that responses are interrupted in the middle.
             child.kill()
             _stop(child)
             time.sleep(down_s)
@@ -123,29 +124,32 @@ def restarting_simulator(
 
 
 def simulated_addresses(url: str) -> dict[str, str]:
-    """Return the addresses in ArchiveSettings for a simulated archive.
+    """Return the archive settings that make the client use a simulated archive.
 
     Parameters
     ----------
     url
-        Address at which it is served.
+        URL of the simulated archive.
 
     Returns
     -------
     dict[str, str]
-        Value by setting of the section `archive`.
+        Value by name of the setting, for the section `archive` of the settings.
 
     """
     return {"mast_url": url, "programs_url": url, "proposals_url": f"{url}/hst/proposal_abstracts.html"}
 
 
 def _start(settings: SimulatorSettings, faults: FaultPlan | None) -> tuple[subprocess.Popen[str], str]:
-    """Start a server and return it with its address once it responds; raises ArchiveError."""
+    """Start a server process, and return the process and its URL once the server accepts connections.
+
+    Raises ArchiveError if the server does not start in time.
+    """
     command = [sys.executable, "-m", "hubbleclip.simulator", "--settings", settings.model_dump_json()]
     command += ["--faults", (faults or FaultPlan()).model_dump_json()]
     with tempfile.TemporaryFile() as error_file:
         child = subprocess.Popen(
-            # Its own session: Ctrl-C must not stop the archive first.
+            # The child has a session of its own, because Ctrl-C must not stop the archive before its clients.
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -165,21 +169,23 @@ def _start(settings: SimulatorSettings, faults: FaultPlan | None) -> tuple[subpr
 
 
 def _read_address(child: subprocess.Popen[str]) -> str:
-    """Read the first line that the child writes; '' when it ends or takes too long."""
-    # readline has no time limit of its own.
+    """Return the first line that the child writes, or an empty string if the child exits or takes too long."""
+    # The timer kills the child, because `readline` has no time limit.
     timer = threading.Timer(START_TIMEOUT_S, child.kill)
     timer.start()
     try:
-        return child.stdout.readline().strip() if child.stdout else ""  # Empty when the child has ended.
+        return (
+            child.stdout.readline().strip() if child.stdout else ""
+        )  # An empty string means that the child has exited.
     finally:
         timer.cancel()
 
 
 def _stop(child: subprocess.Popen[str]) -> None:
-    """Close the child's input and wait; then terminate it, and finally kill it."""
+    """Close the child's standard input and wait for the exit of the child; if necessary, terminate it, then kill it."""
     if child.stdin:
         child.stdin.close()
-    # None: after the kill, wait once more.
+    # The last entry, None, waits for the exit of the killed child.
     for last_resort in (child.terminate, child.kill, None):
         try:
             child.wait(STOP_TIMEOUT_S)

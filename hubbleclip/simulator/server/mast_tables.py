@@ -1,4 +1,4 @@
-"""MAST's tables in the simulated archive: columns, types, nulls and filters as in real responses."""
+"""Tables of the simulated archive, with the same columns, types, null values and filters as in MAST."""
 
 from __future__ import annotations
 
@@ -28,26 +28,32 @@ PRODUCT_FIELDS = {
     "project": "string", "prvversion": "string", "proposal_id": "string", "productFilename": "string", "size": "int",
     "parent_obsid": "string", "dataRights": "string", "calib_level": "int",
 }  # fmt: skip
-# Columns whose values are lists; a filter matches any element.
+# The values of these columns are lists separated by semicolons; a filter matches if any element matches.
 SPLIT_AT_SEMICOLON = frozenset({"filters", "wavelength_region", "target_classification", "project", "obs_collection"})
-VOT_TYPES = {"string": "char", "float": "double", "int": "int", "boolean": "boolean"}  # Types of the VOTable format.
+VOT_TYPES = {
+    "string": "char",
+    "float": "double",
+    "int": "int",
+    "boolean": "boolean",
+}  # Names of the types in the VOTable format.
 SECONDS_PER_DAY = 86400.0
-OBJID_STEP = 9_179_889  # MAST numbers the same observation twice; the difference is arbitrary.
-NULL_PARENT_EVERY = 7  # One product in this many.
+OBJID_STEP = 9_179_889  # MAST gives each observation two numbers; this difference is arbitrary.
+NULL_PARENT_EVERY = 7  # One in NULL_PARENT_EVERY observations has products without a parent number.
 
 
 def columns_config(config_id: str) -> dict[str, Any]:
-    """Describe a table's columns; astroquery requests this before its first query.
+    """Describe the columns of a table; astroquery requests this description before its first query.
 
     Parameters
     ----------
     config_id
-        Name of the service; one that ends with `Products` has the columns of products.
+        Name of the service. A name that ends with `Products` selects the columns of the product table; any other name
+        selects those of the observation table.
 
     Returns
     -------
     dict[str, Any]
-        Description by column, in MAST's form.
+        Description of each column by name, in MAST's form.
 
     """
     fields = PRODUCT_FIELDS if config_id.endswith("Products") else OBSERVATION_FIELDS
@@ -60,40 +66,40 @@ def columns_config(config_id: str) -> dict[str, Any]:
 
 
 def table_fields(types: dict[str, str]) -> list[dict[str, str]]:
-    """Write the `fields` member of a response.
+    """Make the entry `fields` of a response, which lists the columns.
 
     Parameters
     ----------
     types
-        Type by column.
+        Type by name of the column.
 
     Returns
     -------
     list[dict[str, str]]
-        Name and type of each column; MAST adds a column `_selected_` of its own.
+        Name and type of each column, followed by a column `_selected_`, which MAST adds to every table.
 
     """
     return [*({"name": name, "type": kind} for name, kind in types.items()), {"name": "_selected_", "type": "boolean"}]
 
 
 def observation_row(observation: SimObservation, proposal: SimProposal) -> Row:
-    """Describe one observation in CAOM's columns.
+    """Make the row of one observation in MAST's observation table (CAOM).
 
     Parameters
     ----------
     observation
         Observation of the archive.
     proposal
-        Its proposal.
+        Proposal of the observation.
 
     Returns
     -------
     Row
-        Value by column. As in real responses, `obsid` is a number in a column of type string, two in three `dataURL`
-        are set, and a moving target has no footprint.
+        Value by column. Three irregularities are as in MAST: `obsid` is a number although its column has the type
+        string; `dataURL` is None for a third of the observations; and a moving target has no footprint.
 
     """
-    # `dataURL` is the first science file, as in MAST.
+    # As in MAST, `dataURL` is the URI of the first science file.
     best = next((item for item in observation.products if item.product_type == "SCIENCE"), None)
     preview = next((item for item in observation.products if item.file_name.endswith((".jpg", ".jpeg"))), None)
     return {
@@ -116,26 +122,26 @@ def observation_row(observation: SimObservation, proposal: SimProposal) -> Row:
 
 
 def _region(em_min_nm: float | None) -> str | None:
-    """Name the spectral region of a filter by its short-wavelength limit."""
+    """Return the name of the spectral region of a filter, given the short-wavelength limit of the filter in nm."""
     if em_min_nm is None:
         return None
     return "UV" if em_min_nm < 320 else "OPTICAL" if em_min_nm < 800 else "INFRARED"
 
 
 def product_row(observation: SimObservation, product: SimProduct) -> Row:
-    """Describe one file in the columns of MAST's product list.
+    """Make the row of one file in MAST's product table.
 
     Parameters
     ----------
     observation
         Observation of the archive.
     product
-        One of its files.
+        One file of this observation.
 
     Returns
     -------
     Row
-        Value by column. The parent's number is 0 for one in NULL_PARENT_EVERY, as it is at times in MAST.
+        Value by column. For one in NULL_PARENT_EVERY observations, `parent_obsid` is 0, as it sometimes is in MAST.
 
     """
     suffix = product.kind.upper()
@@ -160,18 +166,18 @@ def product_row(observation: SimObservation, product: SimProduct) -> Row:
 
 @dataclass(frozen=True, slots=True)
 class Cone:
-    """A circle on the sky, in degrees."""
+    """Circle on the sky: centre and radius in degrees."""
 
     ra_deg: float
     dec_deg: float
     radius_deg: float
 
     def __contains__(self, observation: SimObservation) -> bool:
-        """Decide whether the centre of an observation lies in the circle."""
+        """Return whether the centre of an observation lies in the circle."""
         return self.distance_arcsec(observation) <= self.radius_deg * 3600
 
     def distance_arcsec(self, observation: SimObservation) -> float:
-        """Compute the distance of an observation's centre from the circle's centre.
+        """Compute the angular distance between the centre of an observation and the centre of the circle.
 
         Parameters
         ----------
@@ -181,7 +187,7 @@ class Cone:
         Returns
         -------
         float
-            Great-circle distance in arcseconds, by the haversine formula.
+            Great-circle distance in arcseconds, computed with the haversine formula.
 
         """
         dec, other = math.radians(self.dec_deg), math.radians(observation.dec_deg)
@@ -201,7 +207,7 @@ def release_range(filters: Sequence[dict[str, Any]]) -> tuple[float, float]:
     Returns
     -------
     low_mjd, high_mjd : float
-        Limits of the range; infinite without a filter on the release date.
+        Limits of the range as Modified Julian Dates; infinite if no filter limits the release date.
 
     """
     low, high = -math.inf, math.inf
@@ -214,7 +220,7 @@ def release_range(filters: Sequence[dict[str, Any]]) -> tuple[float, float]:
 
 
 def row_filter(filters: Sequence[dict[str, Any]]) -> Callable[[Row], bool]:
-    """Compile filters to a predicate on rows.
+    """Make a function that decides whether a row matches filters.
 
     Parameters
     ----------
@@ -224,7 +230,7 @@ def row_filter(filters: Sequence[dict[str, Any]]) -> Callable[[Row], bool]:
     Returns
     -------
     Callable[[Row], bool]
-        Whether a row matches every filter.
+        Function that returns True if a row matches every filter.
 
     Raises
     ------
@@ -237,8 +243,12 @@ def row_filter(filters: Sequence[dict[str, Any]]) -> Callable[[Row], bool]:
 
 
 def _column_filter(item: dict[str, Any]) -> Callable[[Row], bool]:
-    """Compile one filter: ranges of numbers; for text any of the values, or a pattern with `%` in `freeText`."""
-    # MAST ignores the case of column names.
+    """Make a function that decides whether a row matches one filter.
+
+    A numeric filter has ranges, and the value in the row must lie in one of them. A text filter has a list of values,
+    of which one must equal the value in the row, or a pattern in `freeText`, where `%` matches any text.
+    """
+    # The comparison ignores case, as in MAST.
     name = next((field for field in OBSERVATION_FIELDS if field.lower() == str(item.get("paramName")).lower()), None)
     if name is None:
         raise ValueError(f"Invalid column name '{item.get('paramName')}'.")
@@ -250,7 +260,7 @@ def _column_filter(item: dict[str, Any]) -> Callable[[Row], bool]:
 
     def matches(row: Row) -> bool:
         value = row[name]
-        if value is None:  # A null matches no filter.
+        if value is None:  # A null value matches no filter.
             return False
         if ranges:
             return any(low <= value <= high for low, high in ranges)

@@ -1,4 +1,4 @@
-"""STScI's pages and files about proposals, with the irregularities of the real ones."""
+"""Pages and files about the simulated proposals, with the same format and irregularities as those of STScI."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from hubbleclip.simulator.observations import SimProposal
 
 SEPARATOR = "-" * 79
 WRAP_COLUMNS = 78
-CATEGORY_WIDTH = 50  # The list truncates longer categories.
-# One proposal in this many has the irregularity.
+CATEGORY_WIDTH = 50  # The bulk list truncates longer categories.
+# Each irregularity affects one in this number of proposals.
 NO_CYCLE_EVERY = 61
 NO_CATEGORY_EVERY = 37
 NOT_IN_BULK_EVERY = 41
@@ -27,7 +27,7 @@ BULK_PAGE = """<!DOCTYPE html>
 
 
 def is_in_bulk_list(proposal: SimProposal) -> bool:
-    """Decide whether the bulk list has the proposal; the real list lacks some, which have files of their own.
+    """Decide whether the bulk list contains a proposal. The real list lacks some proposals that have an APT file.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def is_in_bulk_list(proposal: SimProposal) -> bool:
     Returns
     -------
     bool
-        False for one proposal in NOT_IN_BULK_EVERY.
+        False for one in NOT_IN_BULK_EVERY proposals.
 
     """
     return int(proposal.number) % NOT_IN_BULK_EVERY != 0
@@ -54,7 +54,8 @@ def abstracts_cat(proposals: Iterable[SimProposal]) -> str:
     Returns
     -------
     str
-        Records between dashed lines, with `{}` instead of `()` and texts wrapped, also at hyphens, as in the real list.
+        Text of the list. As in the real list, dashed lines separate the records, braces replace parentheses, and long
+        lines are wrapped at spaces and at hyphens.
 
     """
     records = (_record(proposal) for proposal in proposals if is_in_bulk_list(proposal))
@@ -62,11 +63,11 @@ def abstracts_cat(proposals: Iterable[SimProposal]) -> str:
 
 
 def _record(proposal: SimProposal) -> str:
-    """Write one record of the bulk list; some lack the cycle or the category, as in the real list."""
+    """Write one record of the bulk list. As in the real list, some records lack the cycle or the category."""
     number = int(proposal.number)
     category = "None" if number % NO_CATEGORY_EVERY == 0 else proposal.category[:CATEGORY_WIDTH]
     cycle = "" if number % NO_CYCLE_EVERY == 0 else str(proposal.cycle)
-    # Continuation lines are indented by tabs in the real list.
+    # The real list indents continuation lines with tabs.
     title = textwrap.fill(_replace_parentheses(proposal.title), 64, initial_indent="", subsequent_indent="\t\t    ")
     keys = [
         f"Prop. Type: {proposal.proposal_type}",
@@ -80,12 +81,12 @@ def _record(proposal: SimProposal) -> str:
 
 
 def _replace_parentheses(text: str) -> str:
-    """Replace parentheses by braces, as the bulk list does."""
+    """Replace parentheses with braces, as the real bulk list does."""
     return text.replace("(", "{").replace(")", "}")
 
 
 def apt_xml(proposal: SimProposal) -> str:
-    """Write a program's APT file, reduced to the proposal itself.
+    """Write the APT file of an HST programme, reduced to the information about the proposal.
 
     Parameters
     ----------
@@ -95,7 +96,7 @@ def apt_xml(proposal: SimProposal) -> str:
     Returns
     -------
     str
-        XML.
+        XML document.
 
     """
     first, _, last = proposal.pi.rpartition(" ")
@@ -113,17 +114,17 @@ def apt_xml(proposal: SimProposal) -> str:
 
 
 def apt_archive(proposal: SimProposal) -> bytes:
-    """Write a JWST programme's APT file.
+    """Write the APT file of a JWST programme.
 
     Parameters
     ----------
     proposal
-        The proposal.
+        Proposal of the archive.
 
     Returns
     -------
     bytes
-        A zip archive with the XML.
+        Zip archive that contains the XML document.
 
     """
     first, _, last = proposal.pi.rpartition(" ")
@@ -150,7 +151,7 @@ def apt_archive(proposal: SimProposal) -> bytes:
 
 
 def program_page(proposal: SimProposal) -> str:
-    """Write a program's web page: title, cycle, PI and status, but no abstract.
+    """Write the web page of a programme, which shows title, cycle, PI and status, but no abstract.
 
     Parameters
     ----------
@@ -160,7 +161,7 @@ def program_page(proposal: SimProposal) -> str:
     Returns
     -------
     str
-        HTML.
+        HTML page.
 
     """
     return f"""<!DOCTYPE html>

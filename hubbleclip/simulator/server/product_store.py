@@ -1,4 +1,4 @@
-"""The server's data: an index of all observations, built on first use, and a cache of rendered files."""
+"""Contents of the simulated archive: an index of all observations and a cache of rendered files."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ MAX_CACHED_QUERIES = 8
 
 
 class ArchiveStore:
-    """The contents of the simulated archive, all in memory. Thread-safe."""
+    """Contents of the simulated archive, held in memory and built on first use. All methods are thread-safe."""
 
     def __init__(self, settings: SimulatorSettings) -> None:
         self.settings = settings
-        # Reentrant, because one cached property uses another.
+        # The lock is reentrant, because one cached property uses another.
         self._lock = threading.RLock()
         self._pool = ThreadPoolExecutor(RENDER_THREADS, thread_name_prefix="render")
         self._files: OrderedDict[str, Future[bytes]] = OrderedDict()
@@ -49,23 +49,23 @@ class ArchiveStore:
 
     @cached_property
     def observations(self) -> dict[str, SimObservation]:
-        """All observations by name in lower case, with which file names begin."""
+        """All observations by lower-case name, which is the beginning of their file names."""
         with self._lock:
             found = (item for proposal in self.proposals.values() for item in observations_of(self.settings, proposal))
             return {item.obs_id.lower(): item for item in found}
 
     @cached_property
     def by_obsid(self) -> dict[int, SimObservation]:
-        """All observations by number."""
+        """All observations by number (`obsid`)."""
         return {item.obsid: item for item in self.observations.values()}
 
     @cached_property
     def abstracts_cat(self) -> bytes:
-        """The bulk list of proposals as bytes."""
+        """Bulk list of proposals, encoded as UTF-8."""
         return pages.abstracts_cat(self.proposals.values()).encode()
 
     def row(self, observation: SimObservation) -> tables.Row:
-        """Describe an observation in CAOM's columns.
+        """Make the row of an observation in MAST's observation table (CAOM).
 
         Parameters
         ----------
@@ -91,7 +91,8 @@ class ArchiveStore:
         Returns
         -------
         list[SimObservation]
-            Matches in the order of `obsid`. The last few results are cached for the query's next pages.
+            Matching observations in ascending order of `obsid`. The last MAX_CACHED_QUERIES results are cached, because
+            the client requests a result page by page.
 
         Raises
         ------
@@ -99,13 +100,13 @@ class ArchiveStore:
             A filter names an unknown column.
 
         """
-        # Pages of one query arrive one after the other.
+        # The requests for the pages of one query have equal filters.
         key = json.dumps(filters, sort_keys=True)
         with self._lock:
             matching = self._queries.get(key)
             if matching is None:
                 matches = tables.row_filter(filters)
-                # Release dates are indexed, because clients always query windows of them.
+                # The index of release dates is used, because clients always query a range of release dates.
                 matching = [
                     item for item in self._released_between(*tables.release_range(filters)) if matches(self.row(item))
                 ]
@@ -116,7 +117,7 @@ class ArchiveStore:
             return matching
 
     def _released_between(self, first_mjd: float, last_mjd: float) -> list[SimObservation]:
-        """Select the observations released between two dates (MJD), both inclusive."""
+        """Return the observations that were released between two dates (MJD), both inclusive."""
         released = attrgetter("released_mjd")
         start = bisect_left(self._by_release, first_mjd, key=released)
         return self._by_release[start : bisect_right(self._by_release, last_mjd, key=released)]
@@ -131,24 +132,24 @@ class ArchiveStore:
         Parameters
         ----------
         obsids
-            Numbers of observations; unknown ones are ignored.
+            Numbers of observations; unknown numbers are ignored.
 
         Returns
         -------
         list[tuple[SimObservation, SimProduct]]
-            Each file with its observation.
+            Observation and file, for each file.
 
         """
         found = [self.by_obsid[obsid] for obsid in obsids if obsid in self.by_obsid]
         return [(item, product) for item in found for product in item.products]
 
     def find_file(self, uri: str) -> tuple[SimObservation, SimProduct] | None:
-        """Find the file of a data URI.
+        """Find the file that has a data URI.
 
         Parameters
         ----------
         uri
-            E.g. `mast:HST/product/name_drz.fits`.
+            Data URI of the file, e.g. `mast:HST/product/name_drz.fits`.
 
         Returns
         -------
@@ -162,47 +163,49 @@ class ArchiveStore:
         return (observation, product) if observation and product else None
 
     def etag(self, observation: SimObservation, product: SimProduct) -> str:
-        """Compute the version of a file without rendering it.
+        """Compute the ETag of a file without rendering the file.
 
         Parameters
         ----------
         observation
             Observation that the file belongs to.
         product
-            The file.
+            File of this observation.
 
         Returns
         -------
         str
-            ETag in double quotes. Equal settings give equal bytes, so it depends on settings, URI and version.
+            ETag in double quotes. It is a hash of the settings, the URI and the version, which together determine the
+            bytes of the file.
 
         """
         text = f"{self.settings.seed}:{self.settings.frame_px}:{product.uri}"
-        # Version 0 has no suffix, so that its ETag does not depend on this feature.
+        # Version 0 has no suffix, so that the ETags of files that were never reprocessed stay as they were before
+        # versions existed.
         if observation.version:
             text += f":{observation.version}"
         return f'"{hashlib.sha256(text.encode()).hexdigest()[:32]}"'
 
     def render(self, observation: SimObservation, product: SimProduct) -> Future[bytes]:
-        """Render a file in a thread, once for all requests at about the same time.
+        """Render a file in a thread. Simultaneous requests for the same file share one rendering.
 
         Parameters
         ----------
         observation
             Observation that the file belongs to.
         product
-            The file.
+            File of this observation.
 
         Returns
         -------
         Future[bytes]
-            The file's bytes; the last MAX_CACHED_FILES are cached.
+            Future of the bytes of the file. The MAX_CACHED_FILES most recently used files are cached.
 
         """
         with self._lock:
-            # Popped and inserted again: the order is that of the last use.
+            # The entry is removed and inserted again, so that the entries are in the order of their last use.
             future = self._files.pop(product.uri, None)
-            # A failed rendering is tried again.
+            # If an earlier rendering failed, the file is rendered again.
             if future is None or (future.done() and future.exception() is not None):
                 future = self._pool.submit(render_product, self.settings, observation, product)
             self._files[product.uri] = future
