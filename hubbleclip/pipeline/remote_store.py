@@ -314,7 +314,7 @@ def push_catalog(layout: Layout) -> None:
 def _diverged(layout: Layout) -> CatalogError:
     return CatalogError(
         f"{_address(layout, layout.catalog)} and the local catalog were both written since they were last "
-        f"equal: move {layout.root / 'catalog.*'} away and run again; work that only the local catalog records is repeated"
+        f"equal: move {layout.root / 'catalog.*'} away and run again; work that only the local catalog has is repeated"
     )
 
 

@@ -1,4 +1,4 @@
-"""Send batches to workers, check the rows that the workers return, and write the rows of each batch in one transaction."""
+"""Send batches to workers, check the rows that the workers return, and write each batch in one transaction."""
 
 from __future__ import annotations
 

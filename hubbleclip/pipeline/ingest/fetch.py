@@ -62,7 +62,7 @@ def fetch_file(product: Product, archive: Archive, settings: Settings) -> Batch:
     Parameters
     ----------
     product
-        The file.
+        The product whose file is fetched.
     archive
         Client of the archive.
     settings
@@ -86,7 +86,7 @@ def fetched_by(fetch: Callable[[], Delivery], product: Product, settings: Settin
     fetch
         Function that fetches the file.
     product
-        The file.
+        The product whose file is fetched.
     settings
         All settings of the profile.
 

@@ -122,9 +122,8 @@ def fetch_cut_drop(product: Product, archive: Archive, layout: Layout, settings:
     Parameters
     ----------
     product
-        The product of the file.
-
-        archive
+        The product whose file is fetched.
+    archive
         Client of the archive.
     layout
         Paths of the profile's files and folders.
@@ -163,9 +162,8 @@ def fetched_for_now(
     Parameters
     ----------
     product
-        The product of the file.
-
-        archive
+        The product whose file is fetched.
+    archive
         Client of the archive.
     layout
         Paths of the profile's files and folders.
