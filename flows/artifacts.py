@@ -86,7 +86,7 @@ def counted(layout: Layout) -> Iterator[None]:
     Yields
     ------
     None
-        Nothing.
+        Nothing; the block runs between the two counts.
 
     """
     before = counts(layout)

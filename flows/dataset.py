@@ -39,7 +39,7 @@ def run_dataset(settings: Settings, execution: Execution = PREFECT) -> dict[str,
     settings
         All settings of the profile.
     execution
-        Runs the stages, by default under Prefect.
+        Executor of the stages; Prefect by default.
 
     Returns
     -------

@@ -35,7 +35,7 @@ def run_evaluate(settings: Settings, execution: Execution = PREFECT) -> None:
     settings
         All settings of the profile.
     execution
-        Runs the batches, by default under Prefect.
+        Executor of the batches; Prefect by default.
 
     """
     done = stage.evaluate(settings, execution)

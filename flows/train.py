@@ -35,7 +35,7 @@ def run_train(settings: Settings, execution: Execution = PREFECT) -> dict[str, s
     settings
         All settings of the profile.
     execution
-        Runs the trainings, by default under Prefect.
+        Executor of the trainings; Prefect by default.
 
     Returns
     -------

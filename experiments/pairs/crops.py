@@ -69,7 +69,7 @@ def _covering_squares(shape_yx: tuple[int, ...]) -> list[Box]:
     height, width = shape_yx
     long, short = max(height, width), min(height, width)
     edge = (long - short) // 2  # width of the padding on each side
-    along = [(long - short) // 2, 0, long - short]  # middle, first end, last end
+    along = [(long - short) // 2, 0, long - short]  # offsets of the middle, the first end and the last end
     squares = [(start, edge, short) if width >= height else (edge, start, short) for start in along]
     return [(0, 0, long), *squares]
 

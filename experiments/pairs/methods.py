@@ -151,7 +151,7 @@ def align(one_nd: Floats, other_ne: Floats, ridge: float = RIDGE) -> tuple[Float
 
 
 def _whitened(centred_nd: Floats, ridge: float) -> tuple[Floats, Floats]:
-    """Whiten features, and return them (n, r), divided by the square root of n, with the projection (d, r)."""
+    """Return whitened features (n, r), divided by the square root of n, and the projection (d, r) that whitens."""
     left_nr, singular_r, right_rd = np.linalg.svd(centred_nd, full_matrices=False)
     variance_r = singular_r**2 / len(centred_nd)
     scale_r = np.sqrt(variance_r + ridge * variance_r.mean())
@@ -202,7 +202,7 @@ def _shuffled(pairs: Pairs, settings: TrainSettings) -> Matcher:
 def _linear(pairs: Pairs, settings: TrainSettings) -> Matcher:
     """Train linear heads on the final features of the towers by gradient descent."""
     final_nvd = pairs.views_nvd[..., : pairs.final_width]
-    # picture features have one deviation per column; text features share one, because they have length 1
+    # each picture feature has its own standard deviation; the text features share one, because their length is 1
     mean_d, dev_d = final_nvd.mean(axis=(0, 1)), final_nvd.std(axis=(0, 1)) + MIN_DEVIATION
     mean_e, dev = pairs.caption_ne.mean(axis=0), pairs.caption_ne.std()
 

@@ -45,8 +45,8 @@ def with_and_without_guard(
     Returns
     -------
     tuple[Assignments, Assignments]
-        The split with the sky guard, and the leaky split without it, which has the tiles that the sky guard excludes in
-        train. Both map tile ids to assignments.
+        The split with the sky guard, and the leaky split, in which the tiles that the sky guard excludes are in train.
+        Both map tile ids to assignments.
 
     """
     # group proposals by text only, not by shared field on the sky

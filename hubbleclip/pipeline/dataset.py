@@ -35,7 +35,7 @@ def dataset(settings: Settings, execution: Execution = PLAIN) -> None:
     settings
         All settings of the profile.
     execution
-        Runs the stages: `PLAIN` in this process, or Prefect.
+        Executor of the stages: `PLAIN` (this process) or Prefect.
 
     """
     execution.run_stage("ingest", ingest, settings)

@@ -69,7 +69,7 @@ def evaluate(settings: Settings, execution: Execution = PLAIN) -> Evaluated:
     settings
         All settings of the profile.
     execution
-        Runs the batches: `PLAIN` in this process, or Prefect.
+        Executor of the batches: `PLAIN` (this process) or Prefect.
 
     Returns
     -------

@@ -373,7 +373,7 @@ def _path_in(files: Any, address: str) -> str:
 
 
 def _version(layout: Layout) -> str | None:
-    """Return a text that changes whenever the catalog in the store is written; None when the store has no catalog."""
+    """Return a string that changes whenever the catalog in the store is written; None when the store has no catalog."""
     address = _address(layout, layout.catalog)
     try:
         with service_errors(address):

@@ -51,7 +51,7 @@ def sweep(profile: str, overrides: dict[str, Any], grid: Grid, execution: Execut
     grid
         Values to try, such as ``{"train.seed": [1, 2, 3]}``.
     execution
-        Runs the trainings: `PLAIN` in this process, or Prefect.
+        Executor of the trainings: `PLAIN` (this process) or Prefect.
 
     Returns
     -------

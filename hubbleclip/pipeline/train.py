@@ -78,7 +78,7 @@ def train(settings: Settings, execution: Execution = PLAIN) -> Trained:
     settings
         All settings of the profile.
     execution
-        Runs the trainings: `PLAIN` in this process, or Prefect.
+        Executor of the trainings: `PLAIN` (this process) or Prefect.
 
     Returns
     -------

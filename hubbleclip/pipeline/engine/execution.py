@@ -1,4 +1,4 @@
-"""Interface to whatever runs the work of a stage.
+"""Interface to the executor that runs the work of a stage.
 
 The work runs in this process, or under a scheduler such as Prefect, which also records each run.
 """

@@ -22,7 +22,7 @@ from hubbleclip.pipeline.engine.stage import Stage
 from hubbleclip.pipeline.remote_store import collect_from_store, local_files, pull_folder, send_to_store
 
 if TYPE_CHECKING:
-    from hubbleclip.evaluation.embed_parallel import EmbedMapFn, TileRange  # torch, which takes seconds
+    from hubbleclip.evaluation.embed_parallel import EmbedMapFn, TileRange  # imports torch, which takes seconds
     from hubbleclip.evaluation.metrics.retrieval import Floats
 
 Item = TypeVar("Item")
@@ -53,7 +53,7 @@ def do_each(numbered: Numbered, work: Callable[[Any], Any]) -> Batch:
     numbered
         Items with their positions.
     work
-        Applied to one item.
+        Function that takes one item.
 
     Returns
     -------

@@ -65,7 +65,7 @@ def open_stage(name: str, settings: Settings, execution: Execution = PLAIN) -> I
     settings
         All settings of the profile.
     execution
-        Runs the batches: `PLAIN` in this process, or Prefect.
+        Executor of the batches: `PLAIN` (this process) or Prefect.
 
     Yields
     ------

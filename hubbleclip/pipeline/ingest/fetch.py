@@ -1,6 +1,6 @@
 """Fetch the selected files.
 
-Pending are new files, new versions of known files, and failed files whose next attempt is due.
+These are new files, new versions of known files, and failed files whose next attempt is due.
 """
 
 from __future__ import annotations

@@ -193,7 +193,9 @@ def write_listing(stage: Stage, batch: Batch) -> None:
 
 
 def with_known_dates(catalog: Catalog, listings: Sequence[Listing]) -> list[Listing]:
-    """Date listings that were read from stored responses by the original requests, if the catalog has their dates.
+    """Set the dates of listings from stored responses to the dates of the original requests.
+
+    A listing that is not in the catalog keeps its date.
 
     Parameters
     ----------

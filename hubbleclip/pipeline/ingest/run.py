@@ -59,7 +59,7 @@ def ingest(settings: Settings, execution: Execution = PLAIN, *, retry: bool = Fa
     settings
         All settings of the profile.
     execution
-        Runs the batches: `PLAIN` in this process, or Prefect.
+        Executor of the batches: `PLAIN` (this process) or Prefect.
     retry
         Whether to retry all failed items now, including those whose attempts are exhausted.
     is_polled

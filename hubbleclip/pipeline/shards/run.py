@@ -123,7 +123,7 @@ def shards(settings: Settings, execution: Execution = PLAIN) -> None:
     settings
         All settings of the profile.
     execution
-        Runs the batches: `PLAIN` in this process, or Prefect.
+        Executor of the batches: `PLAIN` (this process) or Prefect.
 
     """
     with open_stage("shards", settings, execution) as stage:
@@ -153,7 +153,8 @@ def shards(settings: Settings, execution: Execution = PLAIN) -> None:
 def reuse_dataset(stage: Stage, inputs_digest: str) -> Dataset | None:
     """Find an existing dataset that was built from the same samples and settings.
 
-    The date of the dataset is set to the current time, because trainings use the newest dataset.
+    If another dataset is newer, the date of the found dataset is set to the current time, because trainings use the
+    newest dataset.
 
     Parameters
     ----------

@@ -28,7 +28,7 @@ FORMER = """
 SELECT t.proposal_id, s.tile_id, s.group_id, s.split, s.reason FROM split s JOIN tile t USING (tile_id)
 QUALIFY row_number() OVER (PARTITION BY t.proposal_id ORDER BY s.tile_id) = 1
 """
-"""Query that returns one existing split assignment for each proposal, whatever the tile settings were."""
+"""Query that returns one existing split assignment for each proposal, under any tile settings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -197,7 +197,7 @@ def tiles(settings: Settings, execution: Execution = PLAIN) -> None:
     settings
         All settings of the profile.
     execution
-        Runs the batches: `PLAIN` in this process, or Prefect.
+        Executor of the batches: `PLAIN` (this process) or Prefect.
 
     """
     with open_stage("tiles", settings, execution) as stage:
