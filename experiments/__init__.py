@@ -1,1 +1,1 @@
-"""Experiments that run from a checkout; not part of the wheel."""
+"""Experiments that run from a clone of the repository; they are not part of the wheel."""

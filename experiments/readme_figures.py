@@ -1,4 +1,4 @@
-"""`make pictures`: the README's pictures and numbers, from a profile's newest report."""
+"""`make pictures`: write the pictures and numbers of the README from the newest report of a profile."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def pictures(out_dir: Path, options: Options = Options()) -> None:
     if not status.report:
         raise HubbleclipError("there is no report: run `make demo` first")
     report = json.loads(Path(status.report).with_name("metrics.json").read_text(encoding="utf-8"))
-    # the other protocols reproduce earlier papers and are not headline numbers
+    # only the protocol `fair` gives headline numbers; the other protocols reproduce earlier papers
     report["metrics"] = [m for m in report["metrics"] if m["protocol"] == "fair"]
     layout = Layout(settings.root)
     with read_catalog(layout) as catalog:
@@ -65,19 +65,19 @@ def pictures(out_dir: Path, options: Options = Options()) -> None:
 
 
 def tile_sheet(catalog: Catalog, layout: Layout) -> bytes:
-    """Draw one test tile of every class of target.
+    """Draw a contact sheet with one test tile for every target class.
 
     Parameters
     ----------
     catalog
-        The profile's catalog.
+        Open catalog of the profile.
     layout
-        The profile's folder.
+        Paths of the profile's files and folders.
 
     Returns
     -------
     bytes
-        A JPEG.
+        Content of a JPEG file.
 
     """
     rows = catalog.rows(TILE_PER_CLASS)
@@ -89,12 +89,14 @@ def tile_sheet(catalog: Catalog, layout: Layout) -> bytes:
 
 
 def table(report: dict[str, object]) -> str:
-    """Format the headline metrics as a Markdown table: value and 95 % interval, a row per model.
+    """Format the headline metrics as a Markdown table.
+
+    The table has a row per model; each cell has a value and its 95 % interval.
 
     Parameters
     ----------
     report
-        Content of the report's `metrics.json`.
+        Content of the file `metrics.json` of the report.
 
     Returns
     -------
@@ -112,17 +114,19 @@ def table(report: dict[str, object]) -> str:
 
 
 def cell(metric: dict[str, object]) -> str:
-    """Format one metric, such as `83.1 % (74.2-90.5)`; ranks have no percent sign.
+    """Format one metric with its 95 % interval, such as `83.1 % (74.2-90.5)`.
+
+    Ranks have no percent sign.
 
     Parameters
     ----------
     metric
-        A row of `metrics.json`.
+        One metric, as in `metrics.json`.
 
     Returns
     -------
     str
-        The cell.
+        Text of the table cell.
 
     """
     value, low, high = (metric[name] for name in ("value", "low", "high"))
@@ -133,19 +137,19 @@ def cell(metric: dict[str, object]) -> str:
 
 
 def with_table(readme: str, report: dict[str, object]) -> str:
-    """Replace the table between its two markers.
+    """Replace the table of the README, which is between two HTML comments.
 
     Parameters
     ----------
     readme
         Text of the README.
     report
-        Content of the report's `metrics.json`.
+        Content of the file `metrics.json` of the report.
 
     Returns
     -------
     str
-        The new text.
+        The README with the new table.
 
     """
     start, end = "<!-- demo numbers -->", "<!-- end of demo numbers -->"

@@ -1,4 +1,7 @@
-"""Prefect flows, one file a stage. Our own loggers speak from INFO on in every process, a worker's ones included."""
+"""The Prefect flows, one file per flow.
+
+Importing this package sets the loggers of hubbleclip to the level INFO, in worker processes too.
+"""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""What a flow run shows on Prefect's pages: progress, counts, pictures and assets."""
+"""Create what a flow run shows on its Prefect pages: progress bars, tables of counts, pictures and assets."""
 
 from __future__ import annotations
 
@@ -33,17 +33,18 @@ NEWEST_TILES = "SELECT path, tile_id FROM tile ORDER BY cut_at DESC, tile_id LIM
 
 
 def progress_artifact(name: str) -> Callable[[float, str], None]:
-    """A progress bar on the page of the flow run.
+    """Create a progress bar on the page of the flow run.
 
     Parameters
     ----------
     name
-        Its title.
+        Title of the progress bar.
 
     Returns
     -------
     callable
-        Takes a percentage (0-100) and a line of text; does nothing outside a flow run.
+        Function that updates the progress bar; its arguments are a percentage (0-100) and a line of text. Outside a
+        flow run the function does nothing.
 
     """
     if FlowRunContext.get() is None:
@@ -57,7 +58,7 @@ def progress_artifact(name: str) -> Callable[[float, str], None]:
 
 
 def key_of(name: str) -> str:
-    """A name in the form of Prefect's keys.
+    """Turn a name into a valid Prefect artifact key.
 
     Parameters
     ----------
@@ -67,7 +68,7 @@ def key_of(name: str) -> str:
     Returns
     -------
     str
-        Lower case letters, digits and dashes.
+        The key, in lower-case letters, digits and dashes.
 
     """
     return re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")
@@ -75,17 +76,17 @@ def key_of(name: str) -> str:
 
 @contextmanager
 def counted(layout: Layout) -> Iterator[None]:
-    """A table of the catalog's row counts before and after the `with` block.
+    """Show a table with the catalog's row counts before and after a `with` block.
 
     Parameters
     ----------
     layout
-        File names of the profile.
+        Paths of the profile's files and folders.
 
     Yields
     ------
     None
-        The block runs.
+        Nothing; the block runs between the two counts.
 
     """
     before = counts(layout)
@@ -97,17 +98,17 @@ def counted(layout: Layout) -> Iterator[None]:
 
 
 def counts(layout: Layout) -> dict[str, int]:
-    """Rows per table of the published catalog.
+    """Count the rows of each table of the published catalog.
 
     Parameters
     ----------
     layout
-        File names of the profile.
+        Paths of the profile's files and folders.
 
     Returns
     -------
     dict of int
-        Empty before the first run.
+        Number of rows by table name; empty when there is no catalog yet.
 
     """
     if not layout.catalog.is_file():
@@ -117,14 +118,14 @@ def counts(layout: Layout) -> dict[str, int]:
 
 
 def show_tiles(layout: Layout) -> None:
-    """A contact sheet of the newest tiles.
+    """Show a contact sheet of the newest tiles.
 
-    The picture is part of the artifact, because a browser cannot reach a worker's files.
+    The picture is embedded in the artifact as a `data:` URI, because a browser cannot read files of a worker.
 
     Parameters
     ----------
     layout
-        File names of the profile.
+        Paths of the profile's files and folders.
 
     """
     with read_catalog(layout) as catalog:
@@ -139,16 +140,16 @@ def show_tiles(layout: Layout) -> None:
 
 
 def show_report(layout: Layout, report_dir: Path, figure: bytes) -> None:
-    """The retrieval figure, and where the report is.
+    """Show the retrieval figure of a report, and the path of the report.
 
     Parameters
     ----------
     layout
-        File names of the profile.
+        Paths of the profile's files and folders.
     report_dir
         Folder of the report.
     figure
-        An SVG.
+        The retrieval figure as an SVG file.
 
     """
     uri = data_uri("image/svg+xml", figure)
@@ -157,19 +158,21 @@ def show_report(layout: Layout, report_dir: Path, figure: bytes) -> None:
 
 
 def places(layout: Layout, report_dir: Path) -> str:
-    """Where to open a report, as Markdown. Not a link, because browsers follow none from a page to a file.
+    """Say where a report can be opened.
+
+    The text contains no link, because browsers block links from a web page to a local file.
 
     Parameters
     ----------
     layout
-        File names of the profile.
+        Paths of the profile's files and folders.
     report_dir
         Folder of the report.
 
     Returns
     -------
     str
-        One sentence.
+        One sentence of Markdown.
 
     """
     index = report_dir / "index.html"
@@ -178,26 +181,26 @@ def places(layout: Layout, report_dir: Path) -> str:
 
 
 def data_uri(kind: str, content: bytes) -> str:
-    """Content as a `data:` URI.
+    """Encode content as a `data:` URI.
 
     Parameters
     ----------
     kind
-        MIME type.
+        MIME type of the content.
     content
-        The bytes.
+        The content to encode.
 
     Returns
     -------
     str
-        The URI, base64.
+        The URI, with the content in base64.
 
     """
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def record_asset(profile: str, name: str, made_from: str, facts: Mapping[str, Any]) -> None:
-    """Record on the Prefect server that an asset of the profile was made, and from which other asset.
+    """Record an asset of the profile on the Prefect server, and the asset from which it was made.
 
     Parameters
     ----------
@@ -206,9 +209,9 @@ def record_asset(profile: str, name: str, made_from: str, facts: Mapping[str, An
     name
         Name of the asset.
     made_from
-        Name of the asset that it was made from.
+        Name of the asset from which it was made.
     facts
-        Metadata of the asset.
+        Metadata to record with the asset.
 
     """
     key = f"hubbleclip://{profile}/{name}"

@@ -1,4 +1,4 @@
-"""The flow `dataset`: ingest, tiles, shards, and an event when the dataset has grown."""
+"""The flow `dataset`: run the stages ingest, tiles and shards, and emit an event when the dataset has grown."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from hubbleclip.pipeline.engine.stage import layout_of
 
 @flow(name="dataset")
 def dataset(profile: str = "demo", overrides: dict[str, Any] | None = None) -> None:
-    """Ask the archive what is new, cut it into tiles, build the dataset. Only what is new is done.
+    """Query the archive, cut new files into tiles and build the dataset. Finished work is not repeated.
 
     Args:
-        profile: demo, hubble, local, paper, or the path of a TOML file of settings.
+        profile: Name of a profile, such as demo, hubble, local or paper, or the path of a TOML file with settings.
         overrides: Settings to change, section by section, such as {"fetch": {"connections": 4}}.
 
     """
@@ -32,19 +32,20 @@ def dataset(profile: str = "demo", overrides: dict[str, Any] | None = None) -> N
 
 
 def run_dataset(settings: Settings, execution: Execution = PREFECT) -> dict[str, Any]:
-    """Run the stages as flows of their own, with tables and pictures on the page of this flow.
+    """Run each stage as a flow of its own, and show tables and pictures on the Prefect page of this flow run.
 
     Parameters
     ----------
     settings
-        All settings.
+        All settings of the profile.
     execution
-        Where the stages run.
+        Executor of the stages; Prefect by default.
 
     Returns
     -------
     dict
-        `digest` of the newest dataset and `num_new` samples since the last training; empty without a dataset.
+        `digest` of the newest dataset and `num_new`, the number of samples that the last training did not have; empty
+        when there is no dataset.
 
     """
     layout = layout_of(settings)

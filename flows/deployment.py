@@ -1,6 +1,6 @@
-"""`hubbleclip deploy`: pools, deployments and automations on a Prefect server, as the repository declares them.
+"""`hubbleclip deploy`: create work pools, deployments and automations on a Prefect server.
 
-Imported once the environment names the server, since Prefect reads it then.
+This module must be imported after `PREFECT_API_URL` is set, because Prefect reads the variable when it is imported.
 """
 
 from __future__ import annotations
@@ -41,28 +41,29 @@ TELL = '{"flow_run": "{{ flow_run.name }}", "flow": "{{ flow.name }}", "state": 
 
 
 def deploy(profile: str, overrides: dict[str, Any], settings: FlowSettings) -> list[str]:
-    """Register the deployments of `prefect.yaml` and the automations below on a server.
+    """Register the deployments of `prefect.yaml`, and the automations of this module, on a Prefect server.
 
-    Every deployment gets the profile and the changed settings as its parameters. Calling it again changes nothing.
+    Every deployment gets the profile and the changed settings as its parameters. A repeated call with the same
+    arguments changes nothing.
 
     Parameters
     ----------
     profile
-        Name of the profile, or the path of a TOML file.
+        Name of the profile, or the path of a TOML file with settings.
     overrides
         Settings to change, section by section.
     settings
-        The section `flows`.
+        Flow settings (the section `flows`).
 
     Returns
     -------
     list of str
-        Names of the deployments, as `flow/name`.
+        Names of the deployments, in the form `flow/name`.
 
     Raises
     ------
     HubbleclipError
-        When there is no `prefect.yaml` here, or Prefect refuses it.
+        When the current folder has no `prefect.yaml`, or Prefect cannot deploy it.
 
     """
     if not DECLARED.is_file():
@@ -86,17 +87,17 @@ def deploy(profile: str, overrides: dict[str, Any], settings: FlowSettings) -> l
 
 
 def wait_for_server(client: SyncPrefectClient) -> None:
-    """Wait for a server that is just starting.
+    """Wait until the Prefect server answers, because it may still be starting.
 
     Parameters
     ----------
     client
-        A client of the server.
+        Client of the Prefect server.
 
     Raises
     ------
     HubbleclipError
-        When no server answers within `START_TIMEOUT_S`.
+        When no server answers within `START_TIMEOUT_S` seconds.
 
     """
     deadline = time.monotonic() + START_TIMEOUT_S
@@ -107,14 +108,14 @@ def wait_for_server(client: SyncPrefectClient) -> None:
 
 
 def create_pool(client: SyncPrefectClient, name: str) -> None:
-    """Create a work pool whose runs are processes, unless a pool of that name exists, of whichever type.
+    """Create a work pool that runs flows as processes, unless a work pool of any type has this name.
 
     Parameters
     ----------
     client
-        A client of the server.
+        Client of the Prefect server.
     name
-        Name of the pool.
+        Name of the work pool.
 
     """
     try:
@@ -125,14 +126,14 @@ def create_pool(client: SyncPrefectClient, name: str) -> None:
 
 
 def replace_automations(client: SyncPrefectClient, wanted: list[AutomationCore]) -> None:
-    """Replace our automations; others are not touched.
+    """Replace the automations of hubbleclip on the server; other automations are not changed.
 
     Parameters
     ----------
     client
-        A client of the server.
+        Client of the Prefect server.
     wanted
-        The automations that shall exist.
+        The automations to create.
 
     """
     for standing in client.read_automations():
@@ -143,19 +144,19 @@ def replace_automations(client: SyncPrefectClient, wanted: list[AutomationCore])
 
 
 def automations(deployment_ids: Mapping[str, UUID], settings: FlowSettings) -> list[AutomationCore]:
-    """The automations besides the triggers in `prefect.yaml`.
+    """Make the automations of hubbleclip, apart from the triggers that `prefect.yaml` declares.
 
     Parameters
     ----------
     deployment_ids
         Ids of the deployments by name.
     settings
-        The section `flows`.
+        Flow settings (the section `flows`).
 
     Returns
     -------
     list of AutomationCore
-        Restarts of lost runs, time limits and notifications.
+        Automations that restart lost runs, cancel runs after a time limit, and report failed runs.
 
     """
     lost = [start_again(name, found, settings.zombie_s) for name, found in deployment_ids.items()]
@@ -165,19 +166,21 @@ def automations(deployment_ids: Mapping[str, UUID], settings: FlowSettings) -> l
 
 
 def start_again(name: str, deployment_id: UUID, silent_s: float) -> AutomationCore:
-    """Mark a run without a heartbeat as crashed, which frees its slot, and start it again.
+    """Make an automation that marks a run without a heartbeat as crashed, and starts the deployment again.
 
-    The start counts as the first heartbeat, because a run may be lost before it sends one. A run whose worker still
-    reports its crash is not restarted, because it would crash again.
+    Marking the run as crashed frees its concurrency slot.
+
+    The start of a run counts as its first heartbeat, because a run may be lost before it sends a heartbeat. If the
+    worker reports that a run has crashed, the run is not restarted, because it would probably crash again.
 
     Parameters
     ----------
     name
         Name of the deployment.
     deployment_id
-        Its id.
+        Id of the deployment.
     silent_s
-        Longest time without a heartbeat, in seconds.
+        Time without a heartbeat, in seconds, after which a run counts as lost.
 
     Returns
     -------
@@ -190,21 +193,21 @@ def start_again(name: str, deployment_id: UUID, silent_s: float) -> AutomationCo
         name=f"{OURS}start {name} again when it is lost",
         trigger=missing(ENDS | {BEAT}, after={BEGIN, BEAT}, deployment_id=deployment_id, within_s=silent_s),
         actions=[
-            ChangeFlowRunState(state=StateType.CRASHED, message=f"no sign of life for {silent_s:.0f} s"),
+            ChangeFlowRunState(state=StateType.CRASHED, message=f"no heartbeat for {silent_s:.0f} s"),
             RunDeployment(source="selected", deployment_id=deployment_id, parameters=same),
         ],
     )
 
 
 def too_long(name: str, deployment_id: UUID, hours: float) -> AutomationCore:
-    """Cancel a run that takes too long; the next run resumes its work.
+    """Make an automation that cancels a run which takes too long; the next run resumes its work.
 
     Parameters
     ----------
     name
         Name of the deployment.
     deployment_id
-        Its id.
+        Id of the deployment.
     hours
         Time limit in hours.
 
@@ -222,16 +225,16 @@ def too_long(name: str, deployment_id: UUID, hours: float) -> AutomationCore:
 
 
 def missing(events: set[str], *, after: set[str], deployment_id: UUID, within_s: float) -> EventTrigger:
-    """A trigger that fires when an expected event does not come.
+    """Make a trigger that fires when an expected event does not occur in time.
 
     Parameters
     ----------
     events
         Names of the expected events.
     after
-        Events that start the wait.
+        Names of the events that start the wait.
     deployment_id
-        Only runs of this deployment count.
+        Id of the deployment; only events of its runs are considered.
     within_s
         Length of the wait in seconds.
 
@@ -253,12 +256,14 @@ def missing(events: set[str], *, after: set[str], deployment_id: UUID, within_s:
 
 
 def notifications() -> list[AutomationCore]:
-    """A call of the webhook that the environment names, for each failed run.
+    """Make an automation that calls a webhook for each failed run.
+
+    The URL of the webhook is the environment variable `FAILURE_WEBHOOK_URL`.
 
     Returns
     -------
     list of AutomationCore
-        Empty when `FAILURE_WEBHOOK_URL` is not set.
+        One automation; none when `FAILURE_WEBHOOK_URL` is not set.
 
     """
     url = os.environ.get(WEBHOOK_VARIABLE)

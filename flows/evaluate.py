@@ -1,4 +1,4 @@
-"""The flow `evaluate`: the report of a finished run, and its promotion."""
+"""The flow `evaluate`: report on a finished run, and decide on its promotion."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from hubbleclip.pipeline.engine.stage import layout_of
 
 @flow(name="evaluate")
 def evaluate(profile: str = "demo", overrides: dict[str, Any] | None = None) -> None:
-    """Report on the newest dataset's run, and promote the run if it is better on val than the promoted one.
+    """Report on the run trained on the newest dataset, and promote the run if it beats the promoted run on val.
 
     Args:
-        profile: demo, hubble, local, paper, or the path of a TOML file of settings.
+        profile: Name of a profile, such as demo, hubble, local or paper, or the path of a TOML file with settings.
         overrides: Settings to change, section by section, such as {"evaluation": {"bootstrap": 500}}.
 
     """
@@ -28,14 +28,14 @@ def evaluate(profile: str = "demo", overrides: dict[str, Any] | None = None) -> 
 
 
 def run_evaluate(settings: Settings, execution: Execution = PREFECT) -> None:
-    """Evaluate, and show the retrieval figure on the page of the flow run.
+    """Run the stage evaluate, and show the retrieval figure on the Prefect page of the flow run.
 
     Parameters
     ----------
     settings
-        All settings.
+        All settings of the profile.
     execution
-        Where the batches run.
+        Executor of the batches; Prefect by default.
 
     """
     done = stage.evaluate(settings, execution)

@@ -1,4 +1,4 @@
-"""The flow `ingest`: from the archive to files on disk."""
+"""The flow `ingest`: query the archive and fetch files to the disk."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ from hubbleclip.pipeline.ingest import run
 def ingest(
     profile: str = "demo", overrides: dict[str, Any] | None = None, *, retry: bool = False, is_polled: bool = False
 ) -> None:
-    """Bring the catalog up to the archive, see `hubbleclip.pipeline.ingest.run.ingest`."""
+    """Update the catalog from the archive, see `hubbleclip.pipeline.ingest.run.ingest`."""
     run.ingest(read_settings(profile, overrides or {}), PREFECT, retry=retry, is_polled=is_polled)

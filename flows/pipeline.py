@@ -1,4 +1,4 @@
-"""The flow `pipeline`: the dataset, a training, its evaluation."""
+"""The flow `pipeline`: build the dataset, train on it, and evaluate the run."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ from hubbleclip.core.errors import TrainingError
 
 @flow(name="pipeline")
 def pipeline(profile: str = "demo", overrides: dict[str, Any] | None = None) -> None:
-    """The dataset, then training (by a deployment where the settings name one, else here), then evaluation.
+    """Build the dataset, train the model and evaluate the run.
+
+    If `flows.train_deployment` is set, this deployment runs the training; otherwise the training runs in this process.
 
     Args:
-        profile: demo, hubble, local, paper, or the path of a TOML file of settings.
+        profile: Name of a profile, such as demo, hubble, local or paper, or the path of a TOML file with settings.
         overrides: Settings to change, section by section, such as {"train": {"steps": 1000}}.
 
     """
@@ -33,19 +35,19 @@ def pipeline(profile: str = "demo", overrides: dict[str, Any] | None = None) -> 
 
 
 def start_training(settings: Settings, parameters: dict[str, Any]) -> None:
-    """Train in this process, or by the deployment on the GPU machine.
+    """Train in this process, or by the deployment that `flows.train_deployment` names.
 
     Parameters
     ----------
     settings
-        All settings.
+        All settings of the profile.
     parameters
-        Profile and overrides, for the deployment.
+        The parameters `profile` and `overrides` of the deployment.
 
     Raises
     ------
     TrainingError
-        When the deployment fails.
+        When the run of the deployment does not complete.
 
     """
     deployment = settings.flows.train_deployment

@@ -1,8 +1,11 @@
-"""A private Prefect server for commands that have none: it runs as long as the command, in the profile's folder.
+"""A private Prefect server for one command.
 
-Prefect's temporary server is stopped while its clients still use it and prints tracebacks at exit; it also sends
-telemetry. This one starts before Prefect is imported, sends nothing, and ends when the pipe to its parent closes, so
-a killed parent leaves no stray process.
+The server is used when no `PREFECT_API_URL` is set. It runs as long as the command and keeps its database in the
+profile's folder.
+
+Prefect's own temporary server is not used, because it stops while its clients still use it, prints tracebacks at exit
+and sends telemetry. The private server starts before Prefect is imported and sends no telemetry. It ends when the pipe
+to its parent process closes, so that no server process is left when the parent is killed.
 """
 
 from __future__ import annotations
@@ -37,9 +40,9 @@ QUIET = {
 
 @contextmanager
 def prefect_server(home: Path) -> Iterator[Callable[[], None]]:
-    """Set `PREFECT_API_URL` to a server: the user's own if it is set already, else a private one below `home`.
+    """Start a private server and set `PREFECT_API_URL` to it; if the variable is already set, start no server.
 
-    The server starts while the caller imports its modules, because both take seconds.
+    The server starts in the background while the caller imports its modules, because both take several seconds.
 
     Parameters
     ----------
@@ -49,7 +52,7 @@ def prefect_server(home: Path) -> Iterator[Callable[[], None]]:
     Yields
     ------
     callable
-        Waits until the server answers.
+        Function that waits until the server answers.
 
     """
     if os.environ.get("PREFECT_API_URL"):
@@ -78,7 +81,7 @@ def _wait_until_up(server: subprocess.Popen[bytes], url: str) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
     while server.poll() is None and time.monotonic() < deadline:
         try:
-            urllib.request.urlopen(url, timeout=5).close()  # noqa: S310 - our own loopback address
+            urllib.request.urlopen(url, timeout=5).close()  # noqa: S310 - the URL is on the loopback address
         except (urllib.error.URLError, OSError):
             time.sleep(0.1)
         else:
@@ -87,8 +90,8 @@ def _wait_until_up(server: subprocess.Popen[bytes], url: str) -> None:
 
 
 def main() -> None:
-    """Serve until standard input closes."""
-    import uvicorn  # noqa: PLC0415 - the parent must not pay for these imports
+    """Run the server until standard input is closed."""
+    import uvicorn  # noqa: PLC0415 - slow imports, which the parent process does not need
     from prefect.server.api.server import create_app  # noqa: PLC0415
 
     config = uvicorn.Config(

@@ -1,4 +1,7 @@
-"""Prefect task runners for `flows.runner`: threads, processes of this machine, or a cluster of Dask or Ray."""
+"""The Prefect task runners that the setting `flows.runner` can select.
+
+Tasks run in threads or processes of this machine, or on a Dask or Ray cluster.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,11 @@ if TYPE_CHECKING:
 THREADS_AS_THEY_ARE = {
     f"distributed.nanny.pre-spawn-environ.{library}_NUM_THREADS": None for library in ("OMP", "MKL", "OPENBLAS")
 }
-"""Dask would set them to 1 in the process that starts a cluster, permanently: its training would use one thread."""
+"""Dask configuration that leaves the numbers of threads unchanged.
+
+By default, Dask sets these variables to 1 in the process that starts a cluster and never resets them, so that a later
+training in this process would use only one thread.
+"""
 
 
 def _threads(_: Stage, workers: int) -> TaskRunner[Any]:
@@ -29,10 +36,10 @@ def _pool(_: Stage, workers: int) -> TaskRunner[Any]:
 
 
 def _dask(stage: Stage, workers: int) -> TaskRunner[Any]:
-    """The cluster at `flows.dask_address`, or a local one for as long as the batches last."""
+    """Use the Dask cluster at `flows.dask_address`, or start a local cluster that is stopped after the last batch."""
     try:
-        import dask  # noqa: PLC0415 - an extra
-        from prefect_dask.task_runners import DaskTaskRunner  # noqa: PLC0415 - an extra
+        import dask  # noqa: PLC0415 - an optional dependency
+        from prefect_dask.task_runners import DaskTaskRunner  # noqa: PLC0415 - an optional dependency
     except ImportError as error:
         raise SettingsError('flows.runner = "dask" needs pip install "hubbleclip[dask]"') from error
     logging.getLogger("distributed").setLevel(logging.ERROR)
@@ -48,9 +55,9 @@ def _dask(stage: Stage, workers: int) -> TaskRunner[Any]:
 
 
 def _ray(stage: Stage, workers: int) -> TaskRunner[Any]:
-    """The cluster at `flows.ray_address`, or a local one for as long as the batches last."""
+    """Use the Ray cluster at `flows.ray_address`, or start a local cluster that is stopped after the last batch."""
     try:
-        from prefect_ray.task_runners import RayTaskRunner  # noqa: PLC0415 - an extra
+        from prefect_ray.task_runners import RayTaskRunner  # noqa: PLC0415 - an optional dependency
     except ImportError as error:
         raise SettingsError('flows.runner = "ray" needs pip install "hubbleclip[ray]"') from error
     local = {"address": "local", "num_cpus": workers, "include_dashboard": False}
@@ -69,21 +76,21 @@ OPENERS: dict[str, Callable[[Stage, int], TaskRunner[Any]]] = {
 
 
 def open_task_runner(stage: Stage, runner: str, workers: int) -> TaskRunner[Any]:
-    """The Prefect task runner for a name of `flows.runner`.
+    """Make the Prefect task runner for a value of the setting `flows.runner`.
 
     Parameters
     ----------
     stage
-        The stage with its settings.
+        The running stage; its settings and paths are used.
     runner
-        A key of `OPENERS`.
+        Value of the setting; a key of `OPENERS`.
     workers
         Number of workers.
 
     Returns
     -------
     TaskRunner
-        To be used as a context manager.
+        The task runner, which must be opened as a context manager.
 
     """
     return OPENERS[runner](stage, workers)

@@ -1,4 +1,4 @@
-"""What holds for flow runs that a Prefect deployment started, and for no others."""
+"""Functions whose effect depends on whether a Prefect deployment or a command started the flow run."""
 
 from __future__ import annotations
 
@@ -17,46 +17,47 @@ GROWN, FINISHED = "hubbleclip.dataset.grown", "hubbleclip.run.finished"
 
 
 def is_scheduled() -> bool:
-    """Whether this flow, or one around it, was started by a deployment.
+    """Whether a deployment started the current flow run or a flow run that contains it.
 
     Returns
     -------
     bool
-        False for commands.
+        True in runs of a deployment; False in commands.
 
     """
     return FlowRunContext.get() is not None and bool(runtime.deployment.id)
 
 
 def without_heartbeat() -> AbstractContextManager[Any]:
-    """Disable the heartbeat of the flows inside a `with` block.
+    """Disable the heartbeat of flows that are run inside a `with` block.
 
-    The flow around them sends one, and a flow with a heartbeat ends with a wait of one second.
+    The enclosing flow already sends a heartbeat, and every flow with a heartbeat takes one second longer to end.
 
     Returns
     -------
     context manager
-        The settings apply inside it.
+        A context manager; the heartbeat is disabled inside the block.
 
     """
     return temporary_settings(updates={PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})
 
 
 def emit(event: str, resource: str, parameters: dict[str, Any], **facts: Any) -> None:
-    """Emit an event by which `prefect.yaml` starts the next flow with the same parameters.
+    """Emit an event for which `prefect.yaml` starts the next flow, with the same parameters.
 
-    Only a flow that a deployment started itself does so: inside another flow, that one runs the next step.
+    The event is emitted only if a deployment started this flow directly. Inside another flow no event is emitted,
+    because the other flow runs the next step.
 
     Parameters
     ----------
     event
         Name of the event.
     resource
-        What it is about, such as `dataset.<digest>`.
+        The resource of the event, such as `dataset.<digest>`.
     parameters
-        Profile and overrides of this flow.
+        The parameters `profile` and `overrides` of this flow; part of the payload.
     **facts
-        Further payload.
+        Further entries of the payload.
 
     """
     context = FlowRunContext.get()

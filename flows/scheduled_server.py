@@ -1,4 +1,7 @@
-"""The Prefect server of scheduled runs: on loopback, below the data root, without telemetry."""
+"""The Prefect server for scheduled runs.
+
+The server listens on the loopback address, keeps its files below the data root and sends no telemetry.
+"""
 
 from __future__ import annotations
 
@@ -23,23 +26,29 @@ SETTINGS = {
     "PREFECT_LOGGING_EXTRA_LOGGERS": "hubbleclip",
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
 }
-"""The leases of concurrency slots are kept on disk, so that a server that was killed knows whose slots to take back."""
+"""Environment variables of the server.
+
+The leases of concurrency slots are stored on disk, so that a server that was killed can release the slots of lost runs
+after a restart.
+"""
 
 
 def prefect_environment(data: Path, port: int) -> dict[str, str]:
-    """The environment of server, workers and their clients; variables that the user has set are kept.
+    """Make the environment variables for the server, the workers and their clients.
+
+    Variables that the user has set are kept.
 
     Parameters
     ----------
     data
         The data root.
     port
-        The server's port.
+        Port of the server.
 
     Returns
     -------
     dict
-        Environment variables.
+        All environment variables, by name.
 
     """
     home = (data / ".prefect").absolute()
@@ -54,34 +63,36 @@ def prefect_environment(data: Path, port: int) -> dict[str, str]:
 
 
 def serve(environment: Mapping[str, str], port: int) -> None:
-    """Replace this process by the server; it ends with Ctrl-C or SIGTERM.
+    """Replace this process by the server, which ends on Ctrl-C or SIGTERM.
 
     Parameters
     ----------
     environment
-        See `prefect_environment`.
+        Environment variables, as made by `prefect_environment`.
     port
-        The server's port.
+        Port of the server.
 
     """
     words = ["server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    os.execve(sys.executable, [sys.executable, "-m", "prefect", *words], dict(environment))  # noqa: S606 - no shell
+    os.execve(sys.executable, [sys.executable, "-m", "prefect", *words], dict(environment))  # noqa: S606 - the command is a list, and no shell is used
 
 
 def work(environment: Mapping[str, str], pools: Sequence[str]) -> None:
-    """Run one worker per pool until Ctrl-C, SIGTERM, or one of them ends; then all end, and their runs with them.
+    """Run one worker per work pool until Ctrl-C or SIGTERM, or until one of the workers ends.
+
+    All workers and their flow runs are then stopped.
 
     Parameters
     ----------
     environment
-        See `prefect_environment`.
+        Environment variables, as made by `prefect_environment`.
     pools
-        Names of the work pools.
+        Names of the work pools; each gets one worker.
 
     Raises
     ------
     HubbleclipError
-        When a worker ended without a signal.
+        When a worker has ended although nobody stopped it.
 
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

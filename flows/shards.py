@@ -1,4 +1,4 @@
-"""The flow `shards`: from tiles to an immutable dataset."""
+"""The flow `shards`: build an immutable dataset from the tiles."""
 
 from __future__ import annotations
 

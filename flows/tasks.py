@@ -1,4 +1,7 @@
-"""How a stage is executed under Prefect: its batches are tasks, its parts are flows, its progress is an artifact."""
+"""Run stages under Prefect.
+
+A stage is a flow, a batch is a task, and progress is shown as an artifact.
+"""
 
 from __future__ import annotations
 
@@ -27,32 +30,32 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 RETRIED = ("ingest",)
-"""Stages that ask the network: a scheduled run tries them again."""
+"""Names of the stages that use the network; a scheduled run retries these stages when they fail."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskWorkers:
-    """Workers of a Prefect task runner."""
+    """The workers of a Prefect task runner, which run batches as tasks."""
 
     runner: TaskRunner[Any]
     is_separate: bool
 
     def submit(self, name: str, work: Callable[..., Any], *args: Any) -> PrefectFuture[Any]:
-        """Submit a task run.
+        """Submit a batch as a task run.
 
         Parameters
         ----------
         name
             Name of the task.
         work
-            The function of the task.
+            Function of the task.
         *args
-            Its arguments.
+            Arguments of `work`.
 
         Returns
         -------
         PrefectFuture
-            The task run.
+            Future of the task run.
 
         """
         task = Task(work, name=name, persist_result=False)
@@ -66,12 +69,12 @@ class TaskWorkers:
         Parameters
         ----------
         pending
-            Task runs under way.
+            Futures of submitted task runs.
 
         Returns
         -------
         PrefectFuture
-            One that has ended.
+            Future of one of the task runs that have ended.
 
         """
         done: PrefectFuture[Any] = next(as_completed(list(pending)))
@@ -79,7 +82,7 @@ class TaskWorkers:
 
 
 class PrefectExecution:
-    """See `hubbleclip.pipeline.engine.execution.Execution`."""
+    """Runs the parts of a stage under Prefect; see `hubbleclip.pipeline.engine.execution.Execution`."""
 
     @contextmanager
     def open_workers(self, stage: Stage, runner: str, num: int) -> Iterator[TaskWorkers]:
@@ -88,13 +91,13 @@ class PrefectExecution:
             yield TaskWorkers(opened, RUNNERS[runner].is_separate)
 
     def call(self, name: str, work: Callable[..., Result], *args: Any, **named: Any) -> Result:
-        """See `Execution`: a task run in this process."""
+        """See `Execution`. The step is a task run in this process."""
         task: Task[..., Result] = Task(work, name=name, persist_result=False)
         result: Result = task(*map(quote, args), **named)
         return result
 
     def run_stage(self, name: str, run: StageFn[Result], settings: Settings, label: str | None = None) -> Result:
-        """See `Execution`: a flow run below the present one; a scheduled run retries it where it asks the network."""
+        """See `Execution`. The stage is a subflow; in scheduled runs it is retried if it uses the network."""
         retries: dict[str, Any] = {}
         if name in RETRIED and is_scheduled():
             retries = {
@@ -105,15 +108,17 @@ class PrefectExecution:
         return flow(settings, self)
 
     def show_progress(self, name: str) -> ShowProgress:
-        """See `Execution`: a progress artifact."""
+        """See `Execution`. The progress bar is a Prefect progress artifact."""
         return progress_artifact(name)
 
     def show_table(self, key: str, rows: Sequence[Mapping[str, Any]], description: str) -> None:
-        """See `Execution`: a table artifact."""
+        """See `Execution`. The table is a Prefect table artifact."""
         create_table_artifact([dict(row) for row in rows], key=key, description=description)
 
     def lock_wait_s(self, settings: FlowSettings) -> float:
-        """See `Execution`: scheduled runs wait for another writer, a command reports at once who writes."""
+        """See `Execution`. Scheduled runs wait for another writer; commands do not wait and report which process
+        writes.
+        """
         return settings.lock_wait_s if is_scheduled() else 0.0
 
 

@@ -1,4 +1,4 @@
-"""The flow `tiles`: from files to PNG tiles."""
+"""The flow `tiles`: cut the fetched files into tiles."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The flow `train`: a training on the newest dataset, and an event when it has finished."""
+"""The flow `train`: train on the newest dataset, and emit an event when the training has finished."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from hubbleclip.pipeline.engine.execution import Execution
 
 @flow(name="train")
 def train(profile: str = "demo", overrides: dict[str, Any] | None = None) -> None:
-    """Train the model on the newest dataset, and the shuffled-pairs baseline where the evaluation asks for one.
+    """Train the model on the newest dataset, and also the shuffled-pairs baseline if the evaluation needs one.
 
     Args:
-        profile: demo, hubble, local, paper, or the path of a TOML file of settings.
+        profile: Name of a profile, such as demo, hubble, local or paper, or the path of a TOML file with settings.
         overrides: Settings to change, section by section, such as {"train": {"steps": 1000}}.
 
     """
@@ -28,19 +28,19 @@ def train(profile: str = "demo", overrides: dict[str, Any] | None = None) -> Non
 
 
 def run_train(settings: Settings, execution: Execution = PREFECT) -> dict[str, str]:
-    """Train, and record the run as an asset made from its dataset.
+    """Run the stage train, and record the run on the Prefect server as an asset made from its dataset.
 
     Parameters
     ----------
     settings
-        All settings.
+        All settings of the profile.
     execution
-        Where the training runs.
+        Executor of the trainings; Prefect by default.
 
     Returns
     -------
     dict
-        `run_id` and `dataset_digest`.
+        `run_id` and `dataset_digest` of the run.
 
     """
     trained = stage.train(settings, execution)

@@ -1,1 +1,1 @@
-"""Matching captions to pictures: methods that are trained on features of frozen towers."""
+"""Methods that match captions to pictures, trained on the features of frozen image and text towers."""

@@ -1,4 +1,7 @@
-"""Square views of a colour picture: the whole, the squares that cover it, and crops that show details."""
+"""Cut square views of a colour picture.
+
+The views are the whole picture, squares that cover the picture, and random crops that show details.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 NUM_CROPS = 8
-"""Random crops of each picture."""
+"""Number of random crops of each picture."""
 MIN_CROP_SHARE = 0.25
-"""Least area of a crop, as a share of the area of the padded field."""
+"""Smallest area of a crop, as a fraction of the area of the padded picture."""
 
 Box = tuple[int, int, int]
-"""Left, top and side of a square, in pixels of the padded field."""
+"""Left edge, top edge and side of a square, in pixels of the padded picture."""
 
 
 def square_views(picture_yxc: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
@@ -23,23 +26,24 @@ def square_views(picture_yxc: NDArray[np.uint8], size_px: int) -> NDArray[np.uin
     Parameters
     ----------
     picture_yxc
-        Picture (h, w, 3), uint8.
+        Picture, shape (h, w, 3), uint8.
     size_px
-        Side of the views in pixels.
+        Side of each view in pixels.
 
     Returns
     -------
     NDArray[np.uint8]
-        Views (4 + NUM_CROPS, size_px, size_px, 3): the field padded to a square with its median colour, its middle and
-        its two ends as squares, then crops, rotated and mirrored.
+        Views, shape (4 + NUM_CROPS, size_px, size_px, 3), uint8. The first view is the picture padded to a square with
+        its median colour. The next three views are squares from the middle and from both ends of the picture. The
+        remaining views are random crops, which are also randomly rotated and mirrored.
 
     Notes
     -----
-    The crops are drawn from a constant seed, so that the views depend on nothing but the picture.
+    The crops are drawn with a constant seed, so that the views depend only on the picture.
 
     """
     field = _padded(picture_yxc)
-    rng = np.random.default_rng(NUM_CROPS)  # constant seed: the same crops for every picture of one shape
+    rng = np.random.default_rng(NUM_CROPS)  # constant seed: pictures of the same shape get the same crops
     fixed = [_cut(field, box, size_px) for box in _covering_squares(picture_yxc.shape[:2])]
     crops = [
         np.rot90(_cut(field, box, size_px), int(rng.integers(4)))[:, :: rng.choice([-1, 1])]
@@ -49,33 +53,33 @@ def square_views(picture_yxc: NDArray[np.uint8], size_px: int) -> NDArray[np.uin
 
 
 def _padded(picture_yxc: NDArray[np.uint8]) -> Image.Image:
-    """The picture centred on a square of its median colour."""
+    """Centre the picture on a square that is filled with the picture's median colour."""
     height, width = picture_yxc.shape[:2]
     side = max(height, width)
     top, left = (side - height) // 2, (side - width) // 2
     field_yxc = np.empty((side, side, 3), np.uint8)
-    # the median is the background of most pictures, so the padding adds no edge of high contrast
+    # the median colour is the background of most pictures, so the padding adds no edge of high contrast
     field_yxc[:] = np.median(picture_yxc.reshape(-1, 3), axis=0).astype(np.uint8)
     field_yxc[top : top + height, left : left + width] = picture_yxc
     return Image.fromarray(field_yxc)
 
 
 def _covering_squares(shape_yx: tuple[int, ...]) -> list[Box]:
-    """The padded field, then the picture's middle and its two ends."""
+    """Return the whole padded picture, then squares in the middle and at both ends of the picture."""
     height, width = shape_yx
     long, short = max(height, width), min(height, width)
     edge = (long - short) // 2  # width of the padding on each side
-    along = [(long - short) // 2, 0, long - short]  # middle, first end, last end
+    along = [(long - short) // 2, 0, long - short]  # offsets of the middle, the first end and the last end
     squares = [(start, edge, short) if width >= height else (edge, start, short) for start in along]
     return [(0, 0, long), *squares]
 
 
 def _random_squares(shape_yx: tuple[int, ...], rng: np.random.Generator) -> Iterator[Box]:
-    """Squares inside the picture where they fit, else inside the padded field."""
+    """Draw random squares; a square lies inside the picture if it fits, else inside the padded picture."""
     height, width = shape_yx
     long = max(height, width)
     for _ in range(NUM_CROPS):
-        side = int(long * np.sqrt(rng.uniform(MIN_CROP_SHARE, 1)))  # uniform in area
+        side = int(long * np.sqrt(rng.uniform(MIN_CROP_SHARE, 1)))  # the area is uniformly distributed
         free_xy = [(length if side <= min(shape_yx) else long) - side for length in (width, height)]
         edge_xy = [(long - length) // 2 if side <= min(shape_yx) else 0 for length in (width, height)]
         left, top = (edge + int(rng.integers(free + 1)) for edge, free in zip(edge_xy, free_xy, strict=True))
@@ -83,8 +87,8 @@ def _random_squares(shape_yx: tuple[int, ...], rng: np.random.Generator) -> Iter
 
 
 def _cut(field: Image.Image, box: Box, size_px: int) -> NDArray[np.uint8]:
-    """Resample a square of the field to `size_px`."""
+    """Cut a square from the padded picture and resample it to `size_px` pixels."""
     left, top, side = box
-    # averaging when reducing, interpolation when enlarging
+    # pixels are averaged when the square is reduced, and interpolated when it is enlarged
     kernel = Image.Resampling.BOX if side >= size_px else Image.Resampling.BICUBIC
     return np.asarray(field.resize((size_px, size_px), kernel, box=(left, top, left + side, top + side)))

@@ -1,4 +1,7 @@
-"""`hubbleclip pairs`: how well methods trained on some pictures with captions match the captions of others."""
+"""`hubbleclip pairs`: measure how well trained methods match captions to pictures.
+
+Each method is trained on some pictures with captions and tested on other pictures.
+"""
 
 from __future__ import annotations
 
@@ -34,21 +37,21 @@ CAPTIONS = "captions.jsonl"
 
 
 def read_pairs(files: Mapping[str, Path], proposals: Mapping[str, Proposal], settings: Settings) -> Pairs:
-    """Compute features of all captioned pictures by the frozen towers.
+    """Compute the features of all pictures and captions by the frozen towers.
 
     Parameters
     ----------
     files
-        Pictures by proposal id.
+        Paths of the pictures, by proposal id.
     proposals
-        Proposals by id; the abstract is the caption.
+        Proposals by proposal id; the abstract is the caption.
     settings
-        Model, seed, precision, and the rules by which captions are near-duplicates.
+        Settings of the profile; model, seed, precision and the rules for near-duplicate captions are used.
 
     Returns
     -------
     Pairs
-        Pictures in the order of their ids.
+        The features, in the order of the proposal ids.
 
     """
     loaded = load_model(settings.model, settings.train.seed)
@@ -69,21 +72,21 @@ def read_pairs(files: Mapping[str, Path], proposals: Mapping[str, Proposal], set
 
 
 def group_numbers(files: Mapping[str, Path], proposals: Mapping[str, Proposal], settings: Settings) -> Ints:
-    """Number the caption groups.
+    """Assign a number to each group of pictures with near-duplicate captions.
 
     Parameters
     ----------
     files
-        Pictures by proposal id.
+        Paths of the pictures, by proposal id.
     proposals
-        Proposals by id.
+        Proposals by proposal id.
     settings
-        The rules by which captions are near-duplicates.
+        Settings of the profile; the rules for near-duplicate captions are used.
 
     Returns
     -------
     Ints
-        Group (n,) of each picture, in the order of the ids.
+        Group number of each picture, shape (n,), in the order of the proposal ids.
 
     """
     group_of = group_proposals(proposals, text_links(proposals, settings.splits))
@@ -92,44 +95,44 @@ def group_numbers(files: Mapping[str, Path], proposals: Mapping[str, Proposal], 
 
 
 def hashes_and_captions(files: Mapping[str, Path], proposals: Mapping[str, Proposal]) -> tuple[set[str], set[str]]:
-    """Identify the content of a folder.
+    """Return the hashes and captions of the pictures of a folder, to compare the content of two folders.
 
     Parameters
     ----------
     files
-        Pictures by proposal id.
+        Paths of the pictures, by proposal id.
     proposals
-        Proposals by id.
+        Proposals by proposal id.
 
     Returns
     -------
     tuple[set[str], set[str]]
-        SHA-256 of the pictures, and the captions.
+        SHA-256 of each picture file in hexadecimal digits, and the captions.
 
     """
     return {sha256_file(path) for path in files.values()}, {str(proposals[key].abstract) for key in files}
 
 
 def _final_width(loaded: LoadedModel) -> int:
-    """Columns of the image tower's final features."""
+    """Return the number of columns of the image tower's final features."""
     width: int = loaded.model.visual.trunk.num_features
     return width
 
 
 def compare(trials: Sequence[report.Trial], settings: Settings) -> tuple[list[report.Row], dict[str, Any]]:
-    """Train and score all methods.
+    """Train all methods and score them on their test pictures.
 
     Parameters
     ----------
     trials
-        The trials.
+        The trials, each with its training and test pictures.
     settings
-        Model, training and evaluation settings.
+        Settings of the profile; the sections for model, training and evaluation are used.
 
     Returns
     -------
     tuple[list[report.Row], dict[str, Any]]
-        Rows of the table, and the best pictures of each query `before` and `after` training.
+        Rows of the table of results, and the best pictures of each query, by `before` and `after` training.
 
     """
     base = load_model(settings.model, settings.train.seed)
@@ -159,16 +162,16 @@ def pairs(
     """Train on the pictures of one folder and test on those of another, or cross-validate on one folder.
 
     Args:
-        profile: pairs, or the path of a TOML file of settings.
+        profile: The profile `pairs`, or the path of a TOML file with settings.
         overrides: Settings to change, section by section, such as {"train": {"steps": 100}}.
         train: A folder of JPEG pictures with `captions.jsonl`.
-        test: Another such folder; without one, the first is cross-validated.
+        test: Another such folder to test on; without it, the folder `train` is cross-validated.
         num_folds: Number of folds of the cross-validation.
-        num_seeds: Number of repetitions, each with other folds and trainings.
+        num_seeds: Number of repetitions, each with different folds and a different seed.
 
     """
     started_s = time.monotonic()
-    report.check_repetitions(num_folds, num_seeds)  # before anything is ingested or computed
+    report.check_repetitions(num_folds, num_seeds)  # fail before anything is ingested or computed
     settings, seeds = read_settings(profile, overrides), range(1, num_seeds + 1)
     folders = [folder for folder in (train, test) if folder]
     ingested = [ingest_folder(profile, overrides, folder, settings) for folder in folders]
@@ -176,7 +179,7 @@ def pairs(
         report.check_disjoint(*(hashes_and_captions(*one) for one in ingested))
     report.check_size(len(set(group_numbers(*ingested[-1], settings))), 1 if test else num_folds)
     features = [task_read_pairs(*one, settings) for one in ingested]
-    train_pairs, test_pairs = features[0], features[-1]  # the same with a single folder
+    train_pairs, test_pairs = features[0], features[-1]  # with a single folder both are the same
     log.info("pairs: features of %d pictures computed", sum(len(one.names) for one in features))
     trials = (
         report.holdout_trials(train_pairs, test_pairs, seeds)
@@ -196,35 +199,40 @@ def pairs(
     write_bytes(out_dir / "pairs.json", report.results_json(rows, tops, test_pairs.names, facts))
     write_bytes(out_dir / "queries.png", report.render_top_pictures(tops["before"], tops["after"], pictures))
     num_pictures = len(test_pairs.names)
-    log.info("pairs: %d pictures in %.0f s: %s", num_pictures, time.monotonic() - started_s, out_dir / "pairs.json")
+    log.info(
+        "pairs: %d pictures were scored in %.0f s: %s",
+        num_pictures,
+        time.monotonic() - started_s,
+        out_dir / "pairs.json",
+    )
     return report.table_rows(rows)
 
 
 def ingest_folder(
     profile: str, overrides: dict[str, Any], folder: Path, settings: Settings
 ) -> tuple[dict[str, Path], dict[str, Proposal]]:
-    """Ingest a folder through the local archive, into a catalog of its own.
+    """Ingest a folder of pictures with the local archive client, into a catalog of its own.
 
     Parameters
     ----------
     profile
         Name of the profile.
     overrides
-        Settings to change.
+        Settings to change, section by section.
     folder
         Folder of JPEG pictures with `captions.jsonl`.
     settings
-        Settings of the profile, for the folder of the catalog.
+        Settings of the profile; the data root is used, below which the catalog is written.
 
     Returns
     -------
     tuple[dict[str, Path], dict[str, Proposal]]
-        Pictures, and proposals with a caption, by proposal id.
+        Paths of the pictures, and the proposals that have a caption, both by proposal id.
 
     Raises
     ------
     DatasetError
-        No picture has a caption.
+        When no picture has a caption.
 
     """
     folder_overrides = changed(overrides, {
@@ -244,6 +252,6 @@ def ingest_folder(
 
 
 def _key(*folders: Path) -> str:
-    """Names of folders and a digest of their paths."""
+    """Return the names of folders and a digest of their paths, joined by dashes."""
     digest = hashlib.sha256("\n".join(str(folder.absolute()) for folder in folders).encode()).hexdigest()[:8]
     return "-".join([*(folder.name for folder in folders), digest])

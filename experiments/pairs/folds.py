@@ -1,4 +1,7 @@
-"""Cross-validation by proposal group: every tile is tested once, by a model that was trained without its group."""
+"""Cross-validation by proposal group.
+
+Every picture is tested once, by a model that was trained without the pictures of its group.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,11 @@ DIRECTIONS = ("i2t", "t2i")
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FoldScores:
-    """Scores (t, g) of a fold's pictures against its groups' captions; groups have the same numbers in all folds."""
+    """Scores of the test pictures of one fold against the captions of their groups.
+
+    `scores_tg` has one row per picture and one column per group. `group_t` and `group_g` are the group numbers of the
+    rows and the columns. A group has the same number in all folds.
+    """
 
     scores_tg: Floats
     group_t: Ints
@@ -28,37 +35,41 @@ def draw_folds(num_groups: int, num_folds: int, seed: int) -> Ints:
     Parameters
     ----------
     num_groups
-        Number g of groups.
+        Number of groups, g.
     num_folds
         Number of folds.
     seed
-        Seed of the assignment.
+        Seed of the random assignment.
 
     Returns
     -------
     Ints
-        Fold (g,) of each group; sizes differ by at most 1.
+        Fold number of each group, shape (g,). The numbers of groups per fold differ by at most 1.
 
     """
-    return np.random.default_rng(seed).permutation(num_groups) % num_folds  # each residue equally often, up to 1
+    # the frequencies of the fold numbers differ by at most 1
+    return np.random.default_rng(seed).permutation(num_groups) % num_folds
 
 
 def pooled_estimates(scorer: str, folds: Sequence[FoldScores], weights_bg: Ints) -> list[Estimate]:
-    """Compute the metrics of protocol `fair` over the queries of all folds, each ranked within its own fold.
+    """Compute the metrics of the protocol `fair` over the queries of all folds.
+
+    The candidates of a query are ranked within the fold of the query.
 
     Parameters
     ----------
     scorer
-        Name of the method, recorded in the estimates.
+        Name of the method, which is recorded in the estimates.
     folds
-        Scores of all folds, and of all repetitions.
+        Scores of all folds of all repetitions.
     weights_bg
-        Bootstrap weights (b, g): how often each resample contains each group, in every fold and repetition.
+        Bootstrap weights, shape (b, g): the number of times that resample b contains group g. The same weights apply to
+        every fold and repetition.
 
     Returns
     -------
     list[Estimate]
-        An estimate per metric and direction.
+        One estimate per metric and direction.
 
     """
     return [
@@ -71,7 +82,7 @@ def pooled_estimates(scorer: str, folds: Sequence[FoldScores], weights_bg: Ints)
 
 
 def _values(direction: str, fold: FoldScores) -> Values:
-    """Metrics of each query of a fold, in one direction."""
+    """Compute the metrics of each query of a fold, in one direction."""
     positive_tg = positive_pairs(fold.group_t, fold.group_g)
     if direction == "i2t":
         return values_of(direction, fold.scores_tg, positive_tg, fold.group_t)
@@ -79,11 +90,11 @@ def _values(direction: str, fold: FoldScores) -> Values:
 
 
 def _pooled(parts: Sequence[Values]) -> Values:
-    """Metrics of the queries of all folds."""
+    """Concatenate the metrics of the queries of all folds."""
     return Values(
         names=parts[0].names,
         shares_qm=np.concatenate([part.shares_qm for part in parts]),
-        rank_name="",  # ranks among different numbers of candidates cannot be pooled
+        rank_name="",  # folds have different numbers of candidates, so their ranks cannot be pooled
         rank_q=np.empty(0),
         group_q=np.concatenate([part.group_q for part in parts]),
     )

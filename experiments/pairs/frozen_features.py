@@ -1,4 +1,7 @@
-"""Features of pictures and captions by frozen towers, computed once and used by all methods."""
+"""Compute the features of pictures and captions by frozen towers.
+
+The features are computed once and used by all methods.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,9 @@ from experiments.pairs.crops import square_views
 from hubbleclip.training.models.builder import LoadedModel
 
 NUM_STAGES = 4
-"""Number of last stages of the image tower whose features are used besides its final ones."""
+"""Number of stages of the image tower whose features are used besides the final features; the last stages are used."""
 TEXT_BATCH = 32
-"""Texts that are encoded at once."""
+"""Number of texts that are encoded in one batch."""
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -26,11 +29,13 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Pairs:
-    """n pictures with captions, as features of frozen towers.
+    """Features of n pictures and of their texts, computed by frozen towers.
 
-    `views_nvd` has for each view the final features, averaged over the field (the first `final_width` columns), then
-    their maximum over the field, then mean and maximum of the earlier stages. `caption_ne` and `title_ne` are text
-    features, `sentences_pe` those of the sentences of each caption, and `group_n` numbers the proposal groups.
+    `views_nvd` has the features of each view of each picture. Its first `final_width` columns are the mean of the final
+    features over the image plane. The next `final_width` columns are the maximum of the final features. The remaining
+    columns are the mean and the maximum of the features of the earlier stages. `caption_ne` and `title_ne` are the
+    features of the captions and titles. `sentences_pe` has for each picture the features of the sentences of its
+    caption. `group_n` has the number of the proposal group of each picture.
     """
 
     names: tuple[str, ...]
@@ -45,12 +50,12 @@ class Pairs:
     sentences_pe: tuple[Floats, ...]
 
     def take(self, rows: Ints) -> Pairs:
-        """Select pictures.
+        """Select some of the pictures.
 
         Parameters
         ----------
         rows
-            Row numbers.
+            Row numbers of the pictures.
 
         Returns
         -------
@@ -69,21 +74,21 @@ class Pairs:
 
 @torch.inference_mode()
 def picture_features(loaded: LoadedModel, pictures: Iterable[npt.NDArray[np.uint8]], *, is_bf16: bool) -> Floats:
-    """Compute features of pictures, from several square views of each.
+    """Compute the features of pictures, from several square views of each picture.
 
     Parameters
     ----------
     loaded
-        A model whose image tower is timm's.
+        A model whose image tower is a model of the library timm.
     pictures
-        n pictures (h, w, 3), uint8.
+        n pictures, each of shape (h, w, 3), uint8.
     is_bf16
-        Whether the tower computes in bfloat16.
+        Whether the image tower computes in bfloat16 instead of float32.
 
     Returns
     -------
     Floats
-        Features (n, v, d), see `Pairs.views_nvd`.
+        Features of the views, shape (n, v, d), as in `Pairs.views_nvd`.
 
     """
     trunk = loaded.model.visual.trunk.eval().to(torch.bfloat16 if is_bf16 else torch.float32)
@@ -91,8 +96,8 @@ def picture_features(loaded: LoadedModel, pictures: Iterable[npt.NDArray[np.uint
 
 
 def _of_views(trunk: Any, loaded: LoadedModel, views_vyxc: npt.NDArray[np.uint8]) -> Floats:
-    """Features (v, d) of the views of one picture."""
-    stage_maps: list[Tensor] = []  # (v, c, h, w) per stage, filled by the hooks
+    """Compute the features of the views of one picture, shape (v, d)."""
+    stage_maps: list[Tensor] = []  # one array (v, c, h, w) per stage, appended by the hooks
     with ExitStack() as hooks:
         for stage in list(trunk.blocks)[-NUM_STAGES:]:
             hooks.enter_context(stage.register_forward_hook(lambda _, __, output: stage_maps.append(output)))
@@ -105,12 +110,12 @@ def _of_views(trunk: Any, loaded: LoadedModel, views_vyxc: npt.NDArray[np.uint8]
 
 
 def text_features(loaded: LoadedModel, texts: Sequence[str]) -> Floats:
-    """Compute features of texts.
+    """Compute the features of texts.
 
     Parameters
     ----------
     loaded
-        A model; texts are truncated at its context length.
+        The model; texts are truncated to its context length.
     texts
         n texts.
 
@@ -120,30 +125,31 @@ def text_features(loaded: LoadedModel, texts: Sequence[str]) -> Floats:
         Features (n, e) of length 1.
 
     """
-    # texts of similar length go together, so that little padding is encoded
+    # texts are sorted by length, so that the texts of a batch need little padding
     order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
     parts = [
         loaded.encode_texts([texts[index] for index in order[start : start + TEXT_BATCH]])
         for start in range(0, len(order), TEXT_BATCH)
     ]
-    features: Floats = torch.cat(parts)[np.argsort(order)].numpy()  # argsort of a permutation is its inverse
+    # the argsort of a permutation is its inverse, which restores the order
+    features: Floats = torch.cat(parts)[np.argsort(order)].numpy()
     return features
 
 
 def sentence_features(loaded: LoadedModel, sentences: Sequence[Sequence[str]]) -> tuple[Floats, ...]:
-    """Compute features of the sentences of each text.
+    """Compute the features of the sentences of each text.
 
     Parameters
     ----------
     loaded
-        A model; sentences are truncated at its context length.
+        The model; sentences are truncated to its context length.
     sentences
-        Sentences of n texts.
+        The sentences of each of n texts.
 
     Returns
     -------
     tuple[Floats, ...]
-        n arrays (p, e), one row per sentence.
+        One array per text, of shape (p, e), with one row per sentence.
 
     """
     flat = text_features(loaded, [sentence for of_text in sentences for sentence in of_text])

@@ -1,4 +1,4 @@
-"""Linear heads on frozen towers, trained on features that are computed once."""
+"""Train linear heads on the features of frozen towers; the features are computed only once."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from hubbleclip.training.losses import get_loss
 from hubbleclip.training.optimizer import learning_rate, make_optimizer, set_learning_rate
 
 EMBED_DIM = 256
-"""Dimensions of the common space."""
+"""Number of dimensions of the common space of image and text features."""
 
 
 class LinearHeads(nn.Module):
-    """A linear layer on top of each frozen tower, with a constant scale of the cosine similarities."""
+    """A linear layer for each frozen tower, and a constant factor that scales the cosine similarities."""
 
     def __init__(self, image_width: int, text_width: int, scale: float) -> None:
         super().__init__()
         self.image_head, self.text_head = nn.Linear(image_width, EMBED_DIM), nn.Linear(text_width, EMBED_DIM)
-        self.scale = torch.tensor(scale)  # not a parameter: it is not trained
+        self.scale = torch.tensor(scale)  # a tensor but no parameter, because the scale is not trained
 
     def forward(self, image_nd: Tensor, text_ne: Tensor) -> Features:
-        """Project features of both towers into the common space.
+        """Project the features of both towers into the common space.
 
         Parameters
         ----------
         image_nd
-            Features (n, d) of views of pictures.
+            Features of views of pictures, shape (n, d).
         text_ne
-            Features (n, e) of texts.
+            Features of texts, shape (n, e).
 
         Returns
         -------
         Features
-            Image and text features (n, EMBED_DIM) of length 1, and the scale.
+            Image and text features, each of shape (n, EMBED_DIM) and normalised to length 1, and the scale.
 
         """
         image, text = self.image_head(image_nd), self.text_head(text_ne)
@@ -47,16 +47,18 @@ class LinearHeads(nn.Module):
 
 
 def train_heads(pairs: Pairs, settings: TrainSettings) -> LinearHeads:
-    """Train heads by gradient steps over all pairs.
+    """Train linear heads by gradient descent; each step uses all pairs.
 
-    In each step a picture is shown in one of its views, with its caption, its title or one of its sentences.
+    In each step, one view of each picture is drawn at random, and one of its texts: the caption, the title or a single
+    sentence.
 
     Parameters
     ----------
     pairs
         The pairs to train on.
     settings
-        Steps, learning rate, loss, `fixed_scale`, the shares of captions and titles, and the seed.
+        Training settings: the steps, the learning rate, the loss, `fixed_scale`, the shares of captions and titles, and
+        the seed are used.
 
     Returns
     -------
@@ -85,8 +87,8 @@ def train_heads(pairs: Pairs, settings: TrainSettings) -> LinearHeads:
 
 
 def _draw_texts(pairs: Pairs, settings: TrainSettings, rng: np.random.Generator) -> Floats:
-    """Features (n, e) of a text of each picture: its caption, its title or one of its sentences."""
-    share_n = rng.random(len(pairs.captions))  # one uniform draw decides: caption, sentence or title
+    """Draw a text for each picture (its caption, its title or one of its sentences); return the features (n, e)."""
+    share_n = rng.random(len(pairs.captions))  # one uniform draw per picture selects caption, sentence or title
     drawn_ne = np.stack([features_pe[rng.integers(len(features_pe))] for features_pe in pairs.sentences_pe])
     is_title_n = share_n >= 1 - settings.other_caption_share
     drawn_ne[is_title_n] = pairs.title_ne[is_title_n]

@@ -1,4 +1,7 @@
-"""Methods to learn which caption belongs to which picture, on frozen towers. A new one is an entry of `METHODS`."""
+"""Methods that learn to match captions to pictures from the features of frozen towers.
+
+A new method is added as an entry of `METHODS`.
+"""
 
 from __future__ import annotations
 
@@ -19,18 +22,23 @@ from hubbleclip.dataset.sampler import derangement
 
 WORD = re.compile(r"[a-z]{3,}")
 MIN_TEXTS, MAX_TEXT_SHARE = 2, 0.5
-"""A word must be in at least two texts to link any two, and in at most half of them to distinguish them."""
+"""Limits for the number of texts that contain a word.
+
+A word in fewer than two texts cannot link texts, and a word in more than half of the texts does not distinguish them.
+"""
 RIDGE = 1.0
-"""Regularisation: added to each variance, in units of the mean variance."""
+"""Strength of the regularisation, which is added to each variance, in units of the mean variance."""
 MIN_DEVIATION = 1e-3
-"""Added to standard deviations, so that a constant feature is not divided by zero."""
+"""Value added to each standard deviation, so that a constant feature does not cause a division by zero."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Matcher:
-    """A trained method. Both functions return features (n, k) of length 1, whose product is the score of a match.
+    """A trained method, as two functions that compute features of pictures and of texts.
 
-    `embed_pictures` takes features (n, v, d) of views, `embed_texts` takes texts and their features (n, e).
+    `embed_pictures` takes the features of the views, shape (n, v, d). `embed_texts` takes n texts and their features,
+    shape (n, e). Both return features of shape (n, k) and length 1. The score of a picture and a text is the dot
+    product of their features.
     """
 
     embed_pictures: Callable[[Floats], Floats]
@@ -41,7 +49,7 @@ Method = Callable[[Pairs, TrainSettings], Matcher]
 
 
 def count_words(text: str) -> Counter[str]:
-    """Count the words of three or more letters in a text, in lower case.
+    """Count the words in a text that have at least three letters.
 
     Parameters
     ----------
@@ -51,7 +59,7 @@ def count_words(text: str) -> Counter[str]:
     Returns
     -------
     Counter[str]
-        Counts by word.
+        Number of occurrences by word; the words are in lower case.
 
     """
     return Counter(WORD.findall(text.lower()))
@@ -59,18 +67,19 @@ def count_words(text: str) -> Counter[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Words:
-    """The words of a corpus with their weights.
+    """The words that are used as text features, with their weights.
 
     Notes
     -----
-    Inverse document frequency, log(texts / texts with the word) (Sparck Jones 1972).
+    The weight of a word is its inverse document frequency, the logarithm of (number of texts) / (number of texts that
+    contain the word) (Sparck Jones 1972).
 
     """
 
     weights: dict[str, float]
 
     def features(self, texts: Sequence[str]) -> Floats:
-        """Compute weighted log counts of words.
+        """Compute the weighted logarithmic counts of the words in texts.
 
         Parameters
         ----------
@@ -80,7 +89,7 @@ class Words:
         Returns
         -------
         Floats
-            Features (n, words) of length 1; zeros for a text without a known word.
+            Features, shape (n, number of words), of length 1. The features of a text without any known word are zeros.
 
         """
         column_of = {word: column for column, word in enumerate(self.weights)}
@@ -88,60 +97,61 @@ class Words:
         for row, text in enumerate(texts):
             for word, count in count_words(text).items():
                 if word in column_of:
-                    # the logarithm: a repeated word adds little
+                    # the logarithm reduces the effect of repeated words
                     counts_nw[row, column_of[word]] = np.log1p(count) * self.weights[word]
         return unit(counts_nw)
 
 
 def fit_words(texts: Sequence[str]) -> Words:
-    """Choose the words that distinguish texts, and compute their weights.
+    """Choose the words that are used as text features, and compute their weights.
 
     Parameters
     ----------
     texts
-        Captions of the training part.
+        Captions of the training pictures.
 
     Returns
     -------
     Words
-        Words in alphabetical order.
+        The words in alphabetical order, with their weights.
 
     """
-    num_texts = Counter(word for text in texts for word in count_words(text))  # document frequency
+    num_texts = Counter(word for text in texts for word in count_words(text))  # number of texts that contain each word
     words = sorted(word for word, num in num_texts.items() if MIN_TEXTS <= num <= MAX_TEXT_SHARE * len(texts))
     return Words(weights={word: float(np.log(len(texts) / num_texts[word])) for word in words})
 
 
 def align(one_nd: Floats, other_ne: Floats, ridge: float = RIDGE) -> tuple[Floats, Floats]:
-    """Regularised canonical correlation analysis.
+    """Compute a regularised canonical correlation analysis of two sets of features.
 
     Parameters
     ----------
     one_nd
-        Centred features (n, d) of one side.
+        Features of the first set, shape (n, d), with mean 0 per column.
     other_ne
-        Centred features (n, e) of the other side.
+        Features of the second set, shape (n, e), with mean 0 per column.
     ridge
-        Added to each variance, in units of the mean variance.
+        Regularisation, which is added to each variance, in units of the mean variance.
 
     Returns
     -------
     tuple[Floats, Floats]
-        Maps (d, k) and (e, k) into a common space, each direction weighted by its canonical correlation.
+        Projections of both sets into a common space, shapes (d, k) and (e, k). Each dimension of the space is weighted
+        by its canonical correlation.
 
     Notes
     -----
-    Canonical ridge (Vinod 1976).
+    The method is the canonical ridge (Vinod 1976).
 
     """
     (one_nr, from_one), (other_ns, from_other) = _whitened(one_nd, ridge), _whitened(other_ne, ridge)
-    # singular values of the cross-covariance of whitened features are the canonical correlations
+    # the canonical correlations are the singular values of the cross-covariance of the whitened features
     left, correlation_k, right = np.linalg.svd(one_nr.T @ other_ns, full_matrices=False)
     return from_one @ (left * correlation_k), from_other @ (right.T * correlation_k)
 
 
 def _whitened(centred_nd: Floats, ridge: float) -> tuple[Floats, Floats]:
-    """Features (n, r) of about unit variance, divided by the root of n, and the map (d, r) to them."""
+    """Return whitened features (n, r), divided by the square root of n, and the projection (d, r) that whitens."""
     left_nr, singular_r, right_rd = np.linalg.svd(centred_nd, full_matrices=False)
     variance_r = singular_r**2 / len(centred_nd)
     scale_r = np.sqrt(variance_r + ridge * variance_r.mean())
@@ -149,16 +159,17 @@ def _whitened(centred_nd: Floats, ridge: float) -> tuple[Floats, Floats]:
 
 
 def _aligned(pairs: Pairs, settings: TrainSettings, *, is_final_only: bool = False, has_words: bool = True) -> Matcher:
-    """Canonical correlations of the image tower's features, at all depths, with features and words of the caption.
+    """Align picture features with caption features by canonical correlation analysis.
 
-    Closed form: needs no gradient steps.
+    The picture features are those of all used stages of the image tower. The caption features are those of the text
+    tower and the words. The solution has a closed form, so that no gradient descent is needed.
     """
     width = pairs.final_width
     words = fit_words(pairs.captions if has_words else ())
 
     def picture_parts(views_nvd: Floats) -> list[Floats]:
         mean_nd = views_nvd.mean(axis=1)
-        # final features (mean and maximum over the field), then those of the earlier stages, see `Pairs`
+        # the final features (mean and maximum), then the features of the earlier stages, see `Pairs`
         return [mean_nd[:, :width]] if is_final_only else [mean_nd[:, : 2 * width], mean_nd[:, 2 * width :]]
 
     def text_inputs(texts: Sequence[str], features_ne: Floats) -> Floats:
@@ -167,7 +178,7 @@ def _aligned(pairs: Pairs, settings: TrainSettings, *, is_final_only: bool = Fal
     moments = [(part.mean(axis=0), part.std(axis=0) + MIN_DEVIATION) for part in picture_parts(pairs.views_nvd)]
 
     def picture_inputs(views_nvd: Floats) -> Floats:
-        # divided by the root of its width, so that each part counts alike
+        # each part is divided by the square root of its width, so that all parts have the same weight
         parts = zip(picture_parts(views_nvd), moments, strict=True)
         return np.concatenate([(part - mean) / dev / np.sqrt(len(mean)) for part, (mean, dev) in parts], axis=1)
 
@@ -181,17 +192,17 @@ def _aligned(pairs: Pairs, settings: TrainSettings, *, is_final_only: bool = Fal
 
 
 def _shuffled(pairs: Pairs, settings: TrainSettings) -> Matcher:
-    """The aligned method trained on captions of other groups: its score is chance."""
+    """Train the method `aligned` on captions of other groups, so that its scores are at chance level."""
     groups, group_index_n = np.unique(pairs.group_n, return_inverse=True)
-    first_g = np.unique(group_index_n, return_index=True)[1]  # a picture of each group
+    first_g = np.unique(group_index_n, return_index=True)[1]  # the first picture of each group
     wrong = pairs.take(first_g[derangement(len(groups), settings.seed)][group_index_n])
     return _aligned(replace(pairs, captions=wrong.captions, caption_ne=wrong.caption_ne), settings)
 
 
 def _linear(pairs: Pairs, settings: TrainSettings) -> Matcher:
-    """Linear heads on the towers' final features, trained by gradient steps."""
+    """Train linear heads on the final features of the towers by gradient descent."""
     final_nvd = pairs.views_nvd[..., : pairs.final_width]
-    # images per feature, texts by one deviation: text features have length 1, so their dimensions share a scale
+    # each picture feature has its own standard deviation; the text features share one, because their length is 1
     mean_d, dev_d = final_nvd.mean(axis=(0, 1)), final_nvd.std(axis=(0, 1)) + MIN_DEVIATION
     mean_e, dev = pairs.caption_ne.mean(axis=0), pairs.caption_ne.std()
 
@@ -225,7 +236,7 @@ def _linear(pairs: Pairs, settings: TrainSettings) -> Matcher:
 
 
 def _linear_on_all(pairs: Pairs, settings: TrainSettings) -> Matcher:
-    """Linear heads on the inputs of `aligned`: separates the value of the inputs from that of the method."""
+    """Train linear heads on the inputs of `aligned`, to compare the two methods on the same inputs."""
     words = fit_words(pairs.captions)
 
     def with_words(texts: Sequence[str], features_ne: Floats) -> Floats:
@@ -246,7 +257,7 @@ def _linear_on_all(pairs: Pairs, settings: TrainSettings) -> Matcher:
 
 
 def _untrained(pairs: Pairs, settings: TrainSettings) -> Matcher:
-    """The towers before training: a random projection of the image tower against the sentence encoder."""
+    """Use the towers without training: the image features are projected at random to the width of the text features."""
     shape = pairs.final_width, pairs.caption_ne.shape[1]
     projection_de = np.random.default_rng(settings.seed).normal(size=shape).astype(np.float32)
     return Matcher(
@@ -256,12 +267,12 @@ def _untrained(pairs: Pairs, settings: TrainSettings) -> Matcher:
 
 
 def _aligned_final(pairs: Pairs, settings: TrainSettings) -> Matcher:
-    """Ablation: final features only, without words."""
+    """Train `aligned` on the final features only and without words, as an ablation."""
     return _aligned(pairs, settings, is_final_only=True, has_words=False)
 
 
 def _aligned_depths(pairs: Pairs, settings: TrainSettings) -> Matcher:
-    """Ablation: features at all depths, without words."""
+    """Train `aligned` on the features of all used stages but without words, as an ablation."""
     return _aligned(pairs, settings, has_words=False)
 
 
@@ -274,4 +285,4 @@ METHODS: dict[str, Method] = {
     "aligned, no words": _aligned_depths,
     "aligned, final features alone": _aligned_final,
 }
-"""Ours first, then its baselines, then its ablations."""
+"""The methods by name: our method `aligned` first, then its baselines, then its ablations."""

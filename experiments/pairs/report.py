@@ -1,4 +1,4 @@
-"""Scores of each method on pictures that it was not trained on: tables and pictures."""
+"""Score each method on pictures that were not used in its training, and make tables and pictures of the results."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OURS, UNTRAINED, BASELINES = "aligned", "untrained", ("linear", "linear, all inp
 METRICS = ("i2t_accuracy_at_10pct", "t2i_accuracy_at_10pct", "i2t_map", "t2i_map")
 POOLED = "all"
 MIN_GROUPS = 10
-"""Groups per test part, at least: the top 10 % of fewer is less than one group."""
+"""Smallest number of caption groups in a test part, because 10 % of fewer groups is less than one group."""
 QUERIES = (
     "a planet with rings", "colliding galaxies", "gravitational lens arcs", "globular cluster", "planetary nebula",
     "spiral galaxy seen edge-on", "supernova remnant", "star-forming nebula", "jet", "comet or asteroid",
@@ -39,7 +39,10 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Trial:
-    """One training and one test, each on rows of some pairs."""
+    """One training and one test.
+
+    `train_rows` and `test_rows` are the row numbers of the pictures in `train_pairs` and `test_pairs`.
+    """
 
     seed: int
     train_pairs: Pairs
@@ -49,17 +52,17 @@ class Trial:
 
     @property
     def train(self) -> Pairs:
-        """Pairs to train on."""
+        """The pairs that are used for training."""
         return self.train_pairs.take(self.train_rows)
 
     @property
     def test(self) -> Pairs:
-        """Pairs to test on."""
+        """The pairs that are used for testing."""
         return self.test_pairs.take(self.test_rows)
 
 
 def check_repetitions(num_folds: int, num_seeds: int) -> None:
-    """Check that there is something to train on.
+    """Check the numbers of folds and seeds.
 
     Parameters
     ----------
@@ -71,7 +74,7 @@ def check_repetitions(num_folds: int, num_seeds: int) -> None:
     Raises
     ------
     SettingsError
-        A number is too small.
+        When a number is too small.
 
     """
     if num_folds < 2:
@@ -86,37 +89,37 @@ def check_size(num_groups: int, num_folds: int = 1) -> None:
     Parameters
     ----------
     num_groups
-        Caption groups that are tested.
+        Number of caption groups in all test parts together.
     num_folds
-        Number of test parts that they are divided into.
+        Number of test parts into which the groups are divided.
 
     Raises
     ------
     DatasetError
-        A part would have fewer than `MIN_GROUPS` groups.
+        When a test part would have fewer than `MIN_GROUPS` groups.
 
     """
     if num_groups // num_folds < MIN_GROUPS:
         raise DatasetError(
-            f"{num_groups} caption groups are too few for {num_folds} test part(s), of which each needs {MIN_GROUPS}: "
+            f"{num_groups} caption groups are too few for {num_folds} test part(s), each of which needs {MIN_GROUPS}: "
             "add pictures with captions of their own or, without --test, set --folds lower"
         )
 
 
 def check_disjoint(train: tuple[Set[str], Set[str]], test: tuple[Set[str], Set[str]]) -> None:
-    """Check that training and test folder share nothing.
+    """Check that the training folder and the test folder have no picture and no caption in common.
 
     Parameters
     ----------
     train
         Hashes of the pictures, and captions, of the training folder.
     test
-        The same of the test folder.
+        Hashes of the pictures, and captions, of the test folder.
 
     Raises
     ------
     DatasetError
-        The folders share pictures or captions.
+        When the folders have pictures or captions in common.
 
     """
     pictures, captions = (one & other for one, other in zip(train, test, strict=True))
@@ -128,7 +131,9 @@ def check_disjoint(train: tuple[Set[str], Set[str]], test: tuple[Set[str], Set[s
 
 
 def cross_validation_trials(pairs: Pairs, num_folds: int, seeds: Sequence[int]) -> list[Trial]:
-    """Plan a cross-validation: every picture is tested once per seed, without its group in training.
+    """Plan a cross-validation.
+
+    Every picture is tested once per seed, by a training that excludes its caption group.
 
     Parameters
     ----------
@@ -137,16 +142,16 @@ def cross_validation_trials(pairs: Pairs, num_folds: int, seeds: Sequence[int]) 
     num_folds
         Number of folds.
     seeds
-        One repetition each, with other folds.
+        Seeds of the repetitions; each seed gives different folds.
 
     Returns
     -------
     list[Trial]
-        A trial per seed and fold.
+        One trial per seed and fold.
 
     """
     num_groups = int(pairs.group_n.max()) + 1
-    # folds are drawn over groups and looked up per picture, so that a group is never split
+    # folds are assigned to groups, not to pictures, so that a group is never divided between folds
     fold_of = {seed: draw_folds(num_groups, num_folds, seed)[pairs.group_n] for seed in seeds}
     return [
         Trial(
@@ -159,21 +164,21 @@ def cross_validation_trials(pairs: Pairs, num_folds: int, seeds: Sequence[int]) 
 
 
 def holdout_trials(train: Pairs, test: Pairs, seeds: Sequence[int]) -> list[Trial]:
-    """Plan trials that train on all of one folder and test on all of another.
+    """Plan trials that train on all pictures of one folder and test on all pictures of another folder.
 
     Parameters
     ----------
     train
-        Pairs to train on.
+        Pairs of the training folder.
     test
-        Pairs to test on.
+        Pairs of the test folder.
     seeds
-        One repetition each.
+        Seeds of the repetitions.
 
     Returns
     -------
     list[Trial]
-        A trial per seed.
+        One trial per seed.
 
     """
     train_rows, test_rows = np.arange(len(train.names)), np.arange(len(test.names))
@@ -189,14 +194,14 @@ def fit(trials: Sequence[Trial], settings: TrainSettings) -> dict[str, list[Matc
     Parameters
     ----------
     trials
-        The trials.
+        The trials, each with its training and test pictures.
     settings
-        Settings of the gradient-trained methods; each trial's seed replaces theirs.
+        Training settings; the seed of each trial replaces the seed in the settings.
 
     Returns
     -------
     dict[str, list[Matcher]]
-        Matchers by method, in the order of the trials.
+        Trained methods by name, each with one matcher per trial, in the order of the trials.
 
     """
     return {
@@ -206,24 +211,24 @@ def fit(trials: Sequence[Trial], settings: TrainSettings) -> dict[str, list[Matc
 
 
 def score(trial: Trial, matcher: Matcher) -> FoldScores:
-    """Score a trial's test pictures against one caption of each group.
+    """Score the test pictures of a trial against one caption of each group.
 
     Parameters
     ----------
     trial
-        The trial.
+        The trial whose test pictures are scored.
     matcher
-        A method, trained on the trial.
+        A method that was trained on the training pictures of the trial.
 
     Returns
     -------
     FoldScores
-        Cosine scores.
+        The cosine similarities of pictures and captions.
 
     """
     test = trial.test
     group_g, first_g = np.unique(test.group_n, return_index=True)
-    captioned = test.take(first_g)  # a picture of each group, for its caption
+    captioned = test.take(first_g)  # one picture of each group, whose caption is used
     scores_tg = cosine_scores(
         matcher.embed_pictures(test.views_nvd).astype(np.float64),
         matcher.embed_texts(captioned.captions, captioned.caption_ne).astype(np.float64),
@@ -234,25 +239,25 @@ def score(trial: Trial, matcher: Matcher) -> FoldScores:
 def measure(
     trials: Sequence[Trial], matchers: Mapping[str, Sequence[Matcher]], settings: EvaluationSettings
 ) -> list[Row]:
-    """Compute metrics with 95 % intervals, and the paired differences to the baselines.
+    """Compute the metrics of all methods, and their paired differences to the baselines, with 95 % intervals.
 
     Parameters
     ----------
     trials
-        The trials.
+        The trials, each with its training and test pictures.
     matchers
-        Matchers by method, in the order of the trials.
+        Trained methods by name, each with one matcher per trial, in the order of the trials.
     settings
-        Number of bootstrap resamples and their seed.
+        Evaluation settings; the number of bootstrap resamples and their seed are used.
 
     Returns
     -------
     list[Row]
-        A row per seed and method, then a row per method over all seeds.
+        One row per seed and method, then one row per method over all seeds.
 
     """
     num_groups = 1 + max(int(trial.test_pairs.group_n.max()) for trial in trials)
-    # the same resamples for all methods, so that their differences are paired
+    # all methods use the same resamples, so that their differences are paired
     weights_bg = draw_weights(num_groups, settings.bootstrap, settings.seed)
     rows = []
     seeds: list[int | str] = [*dict.fromkeys(trial.seed for trial in trials), POOLED]
@@ -267,7 +272,7 @@ def measure(
 
 
 def _row(seed: int | str, name: str, estimates: Mapping[str, Sequence[Estimate]]) -> Row:
-    """One row of the table: metrics and differences, each with its interval."""
+    """Make one row of the table, with the metrics and differences of one method and their intervals."""
     row: Row = {"seed": seed, "way": name}
     for ours, *baselines in zip(estimates[name], *(estimates[baseline] for baseline in BASELINES), strict=True):
         if ours.name in METRICS:
@@ -278,30 +283,33 @@ def _row(seed: int | str, name: str, estimates: Mapping[str, Sequence[Estimate]]
 
 
 def table_rows(rows: Sequence[Row]) -> list[Row]:
-    """Format the rows for people: percent and points, and `better` or `worse` only where the interval excludes 0.
+    """Format the rows as a table in percent, with differences in percentage points.
+
+    A difference is marked as `better` or `worse` only if its interval excludes 0.
 
     Parameters
     ----------
     rows
-        Rows of `measure`.
+        Rows as returned by `measure`.
 
     Returns
     -------
     list[Row]
-        Text by column. The second baseline is in the figures alone: a terminal is not wide enough.
+        Rows of text by column name. The table has differences to the first baseline only, because a terminal is not
+        wide enough for both.
 
     """
     return [_table_row(row) for row in rows]
 
 
 def _table_row(row: Row) -> Row:
-    """Format one row."""
+    """Format one row of the table."""
     cells = {"seed": row["seed"], "way": row["way"]}
     for name in METRICS[:2]:
         direction = name.partition("_")[0]
         value, low, high = (100 * number for number in row[name])
         cells[f"{direction} top 10 %"] = f"{value:.1f} [{low:.1f}, {high:.1f}]"
-        # in points; the baseline has a difference of 0 to itself, and no verdict
+        # in percentage points; the first baseline itself has a difference of 0 and therefore no verdict
         gain, least, most = (100 * number for number in row[f"{name}_minus_{BASELINES[0]}"])
         verdict = "" if least <= 0 <= most else " better" if gain > 0 else " worse"
         cells[f"{direction} minus {BASELINES[0]}"] = f"{gain:+.1f} [{least:+.1f}, {most:+.1f}]{verdict}"
@@ -309,45 +317,48 @@ def _table_row(row: Row) -> Row:
 
 
 def query_scores(trials: Sequence[Trial], matchers: Sequence[Matcher], query_qe: Floats) -> Floats:
-    """Score all pictures for the queries, each by a matcher that was not trained on it, of the first seed.
+    """Score all test pictures for each query, with the trainings of the first seed.
+
+    Each picture is scored by a matcher that was not trained on this picture.
 
     Parameters
     ----------
     trials
-        The trials.
+        The trials, each with its training and test pictures.
     matchers
-        Matchers of one method, in the order of the trials.
+        The matchers of one method, in the order of the trials.
     query_qe
-        Text features (q, e) of `QUERIES`.
+        Text features of `QUERIES`, shape (q, e).
 
     Returns
     -------
     Floats
-        Scores (q, n), standardised within each trial, so that scores of different trainings are comparable.
+        Scores, shape (q, n). They are standardised within each trial, so that the scores of different trainings are
+        comparable.
 
     """
     chosen = [(trial, matcher) for trial, matcher in zip(trials, matchers, strict=True) if trial.seed == trials[0].seed]
     scores_qn = np.zeros((len(QUERIES), sum(len(trial.test_rows) for trial, _ in chosen)), np.float32)
     for trial, matcher in chosen:
         scores_qt = matcher.embed_texts(QUERIES, query_qe) @ matcher.embed_pictures(trial.test.views_nvd).T
-        # each training has its own scale of scores; 1e-9 avoids a division by zero
+        # the scale of the scores differs between trainings; 1e-9 avoids a division by zero
         spread = np.maximum(scores_qt.std(axis=1, keepdims=True), 1e-9)
         scores_qn[:, trial.test_rows] = (scores_qt - scores_qt.mean(axis=1, keepdims=True)) / spread
     return scores_qn
 
 
 def top_pictures(scores_qn: Floats) -> Ints:
-    """Find the best pictures of each query.
+    """Find the pictures with the highest scores for each query.
 
     Parameters
     ----------
     scores_qn
-        Scores (q, n).
+        Scores of the pictures for each query, shape (q, n).
 
     Returns
     -------
     Ints
-        Rows (q, 4) of the best pictures, best first.
+        Row numbers of the best pictures, shape (q, 4), best first.
 
     """
     return np.argsort(-scores_qn, axis=1, kind="stable")[:, :TOP]
@@ -359,16 +370,16 @@ def render_top_pictures(before_qk: Ints, after_qk: Ints, pictures: Mapping[int, 
     Parameters
     ----------
     before_qk
-        Rows (q, 4) of the best pictures of the untrained towers.
+        Row numbers of the best pictures of the untrained towers, shape (q, 4).
     after_qk
-        Rows (q, 4) of the best pictures after training.
+        Row numbers of the best pictures after training, shape (q, 4).
     pictures
-        Pictures (h, w, 3) by row.
+        Pictures by row number, each of shape (h, w, 3).
 
     Returns
     -------
     bytes
-        A PNG with a row per query.
+        Content of a PNG file that has one row per query.
 
     """
     pitch_px = CELL_PX + GAP_PX
@@ -390,18 +401,18 @@ def render_top_pictures(before_qk: Ints, after_qk: Ints, pictures: Mapping[int, 
 
 
 def results_json(rows: Sequence[Row], tops: Mapping[str, Ints], names: Sequence[str], facts: Row) -> bytes:
-    """Serialise all metrics, unrounded, and the names of the best pictures of each query.
+    """Serialise the unrounded metrics, and the names of the best pictures of each query.
 
     Parameters
     ----------
     rows
-        Rows of `measure`.
+        Rows as returned by `measure`.
     tops
-        Rows (q, 4) of the best pictures, by `before` and `after`.
+        Row numbers of the best pictures, shape (q, 4), by `before` and `after` training.
     names
-        Names of the pictures.
+        Names of the pictures, in the order of the row numbers.
     facts
-        Description of the experiment.
+        Description of the experiment, which is added to the results.
 
     Returns
     -------

@@ -1,1 +1,1 @@
-"""What each choice is worth: one changed at a time."""
+"""A study that measures the effect of single design choices."""

@@ -1,8 +1,11 @@
-"""Effects of single design choices: one thing changed at a time, several seeds each, differences with intervals.
+"""Measure the effects of single design choices.
 
-An interval combines the variance over proposals, from bootstrap resamples of groups, and over seeds. Arms that are
-scored on the same test tiles are paired: same groups, same seeds. "Fine-tuned" starts from a single run, whose own
-variance no interval includes.
+Each comparison changes one choice, is repeated with several seeds, and is reported as a difference with its interval.
+
+An interval combines two variances: the variance over proposals, estimated by bootstrap resampling of proposal groups,
+and the variance over seeds. Two arms that are scored on the same test tiles are compared as pairs with the same groups
+and the same seeds. All trainings of the arm "second half, fine-tuned" start from the same single run; the intervals do
+not include the variance of this run.
 """
 
 from __future__ import annotations
@@ -26,7 +29,11 @@ BASELINE = "as it is"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arm:
-    """A way to train, on one of the datasets; `is_pretrained` starts from the run on the first half."""
+    """One way to train.
+
+    `dataset` is the name of the dataset, and `loss` replaces the loss of the settings unless it is None. With
+    `is_pretrained` the training starts from the model that was trained on the first half of the categories.
+    """
 
     name: str
     dataset: str = CLEAN
@@ -49,12 +56,17 @@ COMPARISONS = {
     "fine-tuned against scratch": ("second half, fine-tuned", "second half, from scratch"),
     "several positives against one": (BASELINE, "one positive a row"),
 }
-"""Each comparison with its two arms: the first minus the second."""
+"""The two arms of each comparison, by the name of the comparison; the difference is the first arm minus the second arm.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effect:
-    """A metric, or a difference of two, with its 95 % interval. `seeds` has the value of each seed."""
+    """A metric of an arm, or the difference of a metric between two arms.
+
+    `low` and `high` are the limits of the 95 % interval. `seeds` has one value per seed. `is_paired` tells whether both
+    arms of a difference were scored on the same test tiles; it is None for a metric of one arm.
+    """
 
     name: str
     metric: str
@@ -67,9 +79,10 @@ class Effect:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ArmScores:
-    """A metric of an arm on the test split of `digest`.
+    """One metric of one arm on the test split that `digest` identifies.
 
-    `value_s` has a value per seed, `draws_b` the mean over seeds per resample of groups.
+    `value_s` has one value per seed. `draws_b` has one value per bootstrap resample of the groups, averaged over the
+    seeds.
     """
 
     value_s: Floats
@@ -84,9 +97,9 @@ def pool(estimates: Sequence[Estimate], digest: str) -> ArmScores:
     Parameters
     ----------
     estimates
-        One metric, by seed, all with the same bootstrap resamples.
+        Estimates of one metric, one per seed, all with the same bootstrap resamples.
     digest
-        Identifies the test split.
+        Digest that identifies the test split.
 
     Returns
     -------
@@ -96,7 +109,7 @@ def pool(estimates: Sequence[Estimate], digest: str) -> ArmScores:
     """
     return ArmScores(
         value_s=np.array([one.value for one in estimates]),
-        # Averaging over seeds keeps the variance over groups only; `half_width_over_seeds` adds that of seeds.
+        # The average over seeds varies only with the groups; `half_width_over_seeds` adds the variance over seeds.
         draws_b=np.mean([one.draws_b for one in estimates], axis=0),
         num_groups=estimates[0].num_groups,
         digest=digest,
@@ -104,19 +117,19 @@ def pool(estimates: Sequence[Estimate], digest: str) -> ArmScores:
 
 
 def compare_arms(scores: Mapping[tuple[str, str], ArmScores], seed: int) -> tuple[list[Effect], list[Effect]]:
-    """Compute each arm's metrics and the differences of `COMPARISONS`.
+    """Compute the metrics of each arm, and the differences between the arms of each entry of `COMPARISONS`.
 
     Parameters
     ----------
     scores
-        Scores by arm and metric.
+        Scores by the names of the arm and of the metric.
     seed
-        Seed that shuffles the resamples of arms on different test splits.
+        Seed for shuffling the resamples of arms that were scored on different test splits.
 
     Returns
     -------
     tuple[list[Effect], list[Effect]]
-        Metrics by arm, and differences.
+        The metrics of all arms, and the differences.
 
     """
     figures = [_effect(arm, metric, one.value_s, one.draws_b, one.num_groups) for (arm, metric), one in scores.items()]
@@ -124,8 +137,8 @@ def compare_arms(scores: Mapping[tuple[str, str], ArmScores], seed: int) -> tupl
     for name, (first, second) in COMPARISONS.items():
         for metric in METRICS:
             ours, other = scores[first, metric], scores[second, metric]
-            is_paired = ours.digest == other.digest  # the same test tiles, so resample b is the same in both
-            # other test tiles: shuffling the resamples makes the two figures independent
+            is_paired = ours.digest == other.digest  # with the same test tiles, resample b has the same groups in both
+            # with different test tiles, shuffling the resamples makes the two metrics independent
             other_b = other.draws_b if is_paired else np.random.default_rng(seed).permutation(other.draws_b)
             differences.append(
                 _effect(
@@ -139,7 +152,7 @@ def compare_arms(scores: Mapping[tuple[str, str], ArmScores], seed: int) -> tupl
 def _effect(  # noqa: PLR0917
     name: str, metric: str, value_s: Floats, draws_b: Floats, num_groups: int, is_paired: bool | None = None
 ) -> Effect:
-    """Mean over seeds with its interval, rounded to 6 digits."""
+    """Average a metric or a difference over the seeds, and compute its interval; values are rounded to 6 digits."""
     value, reach = float(value_s.mean()), half_width_over_seeds(value_s, draws_b, num_groups)
     seeds = tuple(round(float(one), 6) for one in value_s)
     return Effect(
@@ -154,7 +167,7 @@ def study_results(figures: Sequence[Effect], differences: Sequence[Effect], fact
     Parameters
     ----------
     figures
-        Metrics by arm.
+        Metrics of all arms.
     differences
         Differences between arms.
     facts
@@ -163,7 +176,7 @@ def study_results(figures: Sequence[Effect], differences: Sequence[Effect], fact
     Returns
     -------
     dict[str, Any]
-        `facts` with `arms` and `questions`.
+        The entries of `facts`, the metrics as `arms`, and the differences as `questions`.
 
     """
     return {**facts, "arms": [asdict(one) for one in figures], "questions": [asdict(one) for one in differences]}

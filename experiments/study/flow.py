@@ -1,7 +1,8 @@
-"""`hubbleclip study`: effects of pre-training, the loss, the sky guard and the clean split, over several seeds.
+"""`hubbleclip study`: measure the effects of pre-training, the loss, the sky guard and the clean split.
 
-Finished trainings are reused, so that an interrupted study resumes. Its datasets and runs are in `study/` in the
-profile's folder and never in the catalog, because two of the splits leak on purpose.
+Each training is repeated with several seeds. Finished trainings are reused, so that an interrupted study resumes. The
+datasets and runs of the study are stored in the folder `study/` of the profile and never in the catalog, because two of
+the splits leak on purpose.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ from hubbleclip.training.loop import train as train_model
 app = App()
 ROOT = Path(__file__).parents[2]
 FILE = "study.json"
-PRETRAINING_SEED = 0  # not among the seeds of the arms, which start at 1
+PRETRAINING_SEED = 0  # differs from the seeds of the arms, which start at 1
 START, END = "<!-- study -->", "<!-- end of study -->"
 
 
@@ -50,13 +51,13 @@ START, END = "<!-- study -->", "<!-- end of study -->"
 def study(
     profile: str = "demo", overrides: dict[str, Any] | None = None, steps: int = 180, num_seeds: int = 3
 ) -> dict[str, Any]:
-    """Train every arm with every seed and compare the arms.
+    """Train every arm with every seed, and compare the arms on their test splits.
 
     Args:
-        profile: demo, hubble, local, paper, or the path of a TOML file of settings.
+        profile: Name of a profile, such as demo, hubble, local or paper, or the path of a TOML file with settings.
         overrides: Settings to change, section by section, such as {"evaluation": {"bootstrap": 500}}.
-        steps: Steps of each training.
-        num_seeds: Seeds 1, 2, ... of each arm.
+        steps: Number of steps of each training.
+        num_seeds: Number of trainings of each arm, with the seeds 1, 2, ...
 
     """
     dataset(profile, overrides)
@@ -76,19 +77,19 @@ def study(
     figures, differences = comparisons.compare_arms(scores, settings.evaluation.seed)
     results = comparisons.study_results(figures, differences, describe_study(settings, datasets, num_seeds))
     write_text(layout.root / FILE, json.dumps(results, indent=1, sort_keys=True) + "\n")
-    log.info("study: %s", layout.root / FILE)
+    log.info("study: the results are in %s", layout.root / FILE)
     return results
 
 
 def build_datasets(settings: Settings, datasets_dir: Path) -> dict[str, DatasetInfo]:
-    """Build the datasets of all arms.
+    """Build all datasets on which the arms are trained.
 
     Parameters
     ----------
     settings
-        Split and shard settings.
+        Settings of the profile; the sections for splits and shards are used.
     datasets_dir
-        Folder of the datasets.
+        Folder in which the datasets are written.
 
     Returns
     -------
@@ -118,7 +119,7 @@ def build_datasets(settings: Settings, datasets_dir: Path) -> dict[str, DatasetI
             of_variant,
             lambda tile_id: layout.existing_tile(tile_id).read_bytes(),
             datasets_dir,
-            settings.shards.model_copy(update={"max_parents": 0}),  # every variant is independent of the others
+            settings.shards.model_copy(update={"max_parents": 0}),  # the datasets of the arms share no shards
             contract_version=contract_version("shards"),
             code_version=code_version(),
         )
@@ -127,7 +128,7 @@ def build_datasets(settings: Settings, datasets_dir: Path) -> dict[str, DatasetI
 
 
 def samples_of(material: Material, plans: Mapping[str, SplitAssignment], settings: Settings) -> list[Sample]:
-    """Make samples of all tiles.
+    """Make samples of all tiles that have a split.
 
     Parameters
     ----------
@@ -136,12 +137,12 @@ def samples_of(material: Material, plans: Mapping[str, SplitAssignment], setting
     plans
         Split of each tile, by tile id.
     settings
-        Caption settings.
+        Settings of the profile; the caption settings are used.
 
     Returns
     -------
     list[Sample]
-        Samples of the tiles that have a split.
+        The samples, in the order of the tiles.
 
     """
     return make_samples(
@@ -152,25 +153,27 @@ def samples_of(material: Material, plans: Mapping[str, SplitAssignment], setting
 def score(
     arm: comparisons.Arm, seed: int, datasets: Mapping[str, DatasetInfo], settings: Settings, runs_dir: Path
 ) -> list[Estimate]:
-    """Train an arm with a seed, or reuse its finished run, and score it on the test split of its dataset.
+    """Train an arm with a seed, and score the run on the test split of its dataset.
+
+    A finished run of the same settings is reused.
 
     Parameters
     ----------
     arm
-        The arm.
+        The arm to train.
     seed
         Seed of the training.
     datasets
         Datasets by name.
     settings
-        Model, training and evaluation settings.
+        Settings of the profile; the sections for model, training and evaluation are used.
     runs_dir
-        Folder of the runs.
+        Folder in which the runs are written.
 
     Returns
     -------
     list[Estimate]
-        All metrics on the test split.
+        Estimates of all metrics on the test split.
 
     """
     info, model = datasets[arm.dataset], settings.model
@@ -190,17 +193,17 @@ def train_arm(  # noqa: PLR0917
     Parameters
     ----------
     info
-        The dataset.
+        The dataset to train on.
     model
         Architecture and initial weights.
     settings
         Training settings.
     runs_dir
-        Folder of the runs.
+        Folder in which the runs are written.
     seed
-        Replaces the seed of the settings.
+        Seed of the training; it replaces the seed in the settings.
     loss
-        Replaces the loss of the settings; None keeps it.
+        Name of the loss; it replaces the loss in the settings unless it is None.
 
     Returns
     -------
@@ -215,38 +218,38 @@ def train_arm(  # noqa: PLR0917
 
 
 def test_split_digest(info: DatasetInfo) -> str:
-    """Identify a test split.
+    """Return a digest that identifies the test split of a dataset.
 
     Parameters
     ----------
     info
-        A dataset.
+        The dataset.
 
     Returns
     -------
     str
-        Hash of the list of its test tiles.
+        Hash of the file that lists the test tiles.
 
     """
     return str(info.description["files"][TEST_LIST])
 
 
 def describe_study(settings: Settings, datasets: Mapping[str, DatasetInfo], num_seeds: int) -> dict[str, Any]:
-    """Collect what a reader needs in order to judge the results.
+    """Collect the facts that a reader needs to judge the results.
 
     Parameters
     ----------
     settings
-        Model and training settings.
+        Settings of the profile; the sections for model and training are used.
     datasets
         Datasets by name.
     num_seeds
-        Seeds per arm.
+        Number of seeds per arm.
 
     Returns
     -------
     dict[str, Any]
-        Plain values for JSON.
+        Values for JSON, by name.
 
     """
     return {
@@ -267,12 +270,13 @@ def table(results: Mapping[str, Any]) -> str:
     Parameters
     ----------
     results
-        Results of `study`.
+        Results as returned by `study`.
 
     Returns
     -------
     str
-        Differences in points beside both metrics in percent; bold where the interval excludes 0.
+        The table. Each cell has the metrics of both arms in percent and their difference in percentage points, which is
+        bold if its interval excludes 0.
 
     """
     figures = {(one["name"], one["metric"]): one["value"] for one in results["arms"]}
@@ -286,21 +290,21 @@ def table(results: Mapping[str, Any]) -> str:
 
 
 def cell(difference: Mapping[str, Any], first: float, second: float) -> str:
-    """Format one difference, such as `89.3 against 85.2: **+4.1** (0.5 to 7.7)`.
+    """Format one comparison as a table cell, such as `89.3 against 85.2: **+4.1** (0.5 to 7.7)`.
 
     Parameters
     ----------
     difference
-        `value`, `low` and `high` of the difference, as shares.
+        The difference and its 95 % interval: `value`, `low` and `high`, as fractions of 1.
     first
-        Metric of the first arm, as a share.
+        Metric of the first arm, 0 to 1.
     second
-        Metric of the second arm, as a share.
+        Metric of the second arm, 0 to 1.
 
     Returns
     -------
     str
-        The cell, in percent and points.
+        Text of the cell: the metrics in percent and the difference in percentage points.
 
     """
     value, low, high = (100 * difference[name] for name in ("value", "low", "high"))
@@ -309,19 +313,19 @@ def cell(difference: Mapping[str, Any], first: float, second: float) -> str:
 
 
 def with_table(page: str, results: Mapping[str, Any]) -> str:
-    """Replace the table between its two markers.
+    """Replace the table of a page, which is between two HTML comments.
 
     Parameters
     ----------
     page
         Text of the page.
     results
-        Results of `study`.
+        Results as returned by `study`.
 
     Returns
     -------
     str
-        The new text.
+        The page with the new table.
 
     """
     return re.sub(f"{START}.*?{END}", lambda _: f"{START}\n{table(results)}\n{END}", page, flags=re.DOTALL)

@@ -1,6 +1,8 @@
-"""Splits that leak on purpose, to measure the leaks that our splits prevent, and halves of a dataset.
+"""Splits that leak on purpose, and halves of a dataset.
 
-They never reach the catalog, and a dataset built from them is in a folder of its own.
+The leaky splits are used to measure the leaks that the splits of the pipeline prevent.
+
+The leaky splits are never written to the catalog. Each dataset built from a leaky split has a folder of its own.
 """
 
 from __future__ import annotations
@@ -24,51 +26,54 @@ def with_and_without_guard(
     proposals: Mapping[str, Proposal],
     settings: SplitSettings,
 ) -> tuple[Assignments, Assignments]:
-    """Make two splits with the same val and test, with and without the sky guard.
+    """Make two splits with the same val and test tiles, one with and one without the sky guard.
 
-    Groups are formed by text only, not by field, so that overlaps on the sky are left to the guard.
+    Proposals are grouped only by near-duplicate texts, not by shared fields on the sky, so that only the sky guard
+    prevents overlaps on the sky.
 
     Parameters
     ----------
     tiles
-        All tiles.
+        All tiles to split.
     observations
-        Observations by id.
+        Observations by observation id.
     proposals
-        Proposals by id.
+        Proposals by proposal id.
     settings
-        Split settings.
+        Split settings (the section `splits`).
 
     Returns
     -------
     tuple[Assignments, Assignments]
-        The guarded split, and the leaky one, in which the train tiles that the guard excluded are in train again.
+        The split with the sky guard, and the leaky split, in which the tiles that the sky guard excludes are in train.
+        Both map tile ids to assignments.
 
     """
-    by_text = settings.model_copy(update={"field_share": 0.0})  # groups by text only, not by field on the sky
+    # group proposals by text only, not by shared field on the sky
+    by_text = settings.model_copy(update={"field_share": 0.0})
     guarded = {plan.tile_id: plan for plan in assign_splits(tiles, observations, proposals, {}, by_text)}
     homes = split_proposals(tiles, observations, proposals, {}, by_text, {})
     train_ids = [tile.tile_id for tile in tiles if homes[tile.proposal_id].split == "train"]
     unguarded = {tile_id: replace(guarded[tile_id], split="train", reason=None) for tile_id in train_ids}
-    return guarded, {**guarded, **unguarded}  # val and test, and tiles that left val for test, stay as they are
+    return guarded, {**guarded, **unguarded}  # val and test tiles, and tiles moved from val to test, are unchanged
 
 
 def by_tile(clean: Assignments, settings: SplitSettings) -> dict[str, SplitAssignment]:
-    """Make a leaky split: single tiles at random, as is common.
+    """Make a leaky split that assigns each tile at random, as is commonly done.
 
-    A proposal, and a patch of sky, may be on both sides.
+    Tiles of the same proposal, or of the same patch of sky, may be both in train and in test.
 
     Parameters
     ----------
     clean
-        The clean split, by tile id.
+        Assignments of the clean split, by tile id.
     settings
-        Shares of the splits, and the salt.
+        Split settings; the shares of test and val and the salt are used.
 
     Returns
     -------
     dict[str, SplitAssignment]
-        The random split, by tile id.
+        Assignments of the random split, by tile id.
 
     """
     return {
@@ -77,7 +82,7 @@ def by_tile(clean: Assignments, settings: SplitSettings) -> dict[str, SplitAssig
 
 
 def _draw_split(tile_id: str, settings: SplitSettings) -> str:
-    """Split of a tile, from a hash of its id."""
+    """Draw the split of a tile from a hash of the tile's id."""
     position = unit_hash(f"{settings.salt}:{tile_id}")
     if position < settings.test_share:
         return "test"
@@ -85,16 +90,16 @@ def _draw_split(tile_id: str, settings: SplitSettings) -> str:
 
 
 def half_of(samples: Sequence[Sample], half: int, splits: Iterable[str]) -> list[Sample]:
-    """Select every other science category, in alphabetical order.
+    """Select the samples of every other science category, in alphabetical order of the categories.
 
     Parameters
     ----------
     samples
         Samples of all splits.
     half
-        `FIRST` or `SECOND`.
+        Half to select: `FIRST` starts with the first category, `SECOND` starts with the second category.
     splits
-        Splits to halve; all samples of the other splits are kept.
+        Names of the splits from which samples are removed; all samples of the other splits are kept.
 
     Returns
     -------

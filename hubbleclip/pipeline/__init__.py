@@ -1,1 +1,1 @@
-"""The stages as plain Python, without Prefect."""
+"""The stages of the pipeline as plain Python functions, without Prefect."""

@@ -1,4 +1,4 @@
-"""`hubbleclip compare`: the report's page for two runs side by side, on the test split of the newest dataset."""
+"""`hubbleclip compare`: write a report that compares two runs on the test split of the newest dataset."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from hubbleclip.training.runs import RUN
 
 
 def compare(run: str, other: str, settings: Settings) -> Path:
-    """Write a report of one run against another.
+    """Write a report that compares one run with another.
 
-    Nothing goes to the catalog: which run is better is decided on val, by `hubbleclip evaluate`.
+    Nothing is written to the catalog, because `hubbleclip evaluate` decides on val which run is better.
 
     Parameters
     ----------
     run
-        Id of a run, or the beginning of it.
+        Id of a run, or the beginning of the id.
     other
-        Id of the run to compare with.
+        Id of the run to compare with, or the beginning of the id.
     settings
-        All settings.
+        All settings of the profile.
 
     Returns
     -------
     Path
-        The page; its metrics are beside it.
+        The HTML page of the report; the metrics are in the same folder.
 
     Raises
     ------
     EvaluationError
-        When an id matches no run or several.
+        When an id matches no run, or matches several runs.
 
     """
     layout = Layout(settings.root)
@@ -49,14 +49,14 @@ def compare(run: str, other: str, settings: Settings) -> Path:
 
 
 def find_run(layout: Layout, name: str) -> Path:
-    """Folder of a run.
+    """Find the folder of a run.
 
     Parameters
     ----------
     layout
-        File names of the profile.
+        Paths of the profile's files and folders.
     name
-        Id of a run, or the beginning of it.
+        Id of a run, or the beginning of the id.
 
     Returns
     -------
@@ -66,7 +66,7 @@ def find_run(layout: Layout, name: str) -> Path:
     Raises
     ------
     EvaluationError
-        When the id matches no run or several.
+        When the id matches no run, or matches several runs.
 
     """
     found = [path.parent for path in sorted(layout.runs.glob(f"*/{RUN}")) if path.parent.name.startswith(name)]

@@ -1,4 +1,7 @@
-"""Bring the dataset up to the archive: ingest, tiles, shards. No torch here, so that a nightly run starts at once."""
+"""Update the dataset from the archive by the stages ingest, tiles and shards.
+
+This module does not import torch, because that import takes seconds and a nightly run often has nothing to do.
+"""
 
 from __future__ import annotations
 
@@ -18,21 +21,21 @@ from hubbleclip.training.runs import FINISHED, RUN, read_facts
 
 
 class Growth(NamedTuple):
-    """The newest dataset, and how many of its samples the last trained dataset lacked."""
+    """Digest of the newest dataset, and the number of its samples that are not in the last trained dataset."""
 
     digest: str
     num_new: int
 
 
 def dataset(settings: Settings, execution: Execution = PLAIN) -> None:
-    """Ask the archive what is new, cut it into tiles, build the dataset. Only what is new is done.
+    """Query the archive, cut new files into tiles and build the dataset. Finished work is not repeated.
 
     Parameters
     ----------
     settings
-        All settings.
+        All settings of the profile.
     execution
-        Where the stages run.
+        Executor of the stages: `PLAIN` (this process) or Prefect.
 
     """
     execution.run_stage("ingest", ingest, settings)
@@ -41,17 +44,17 @@ def dataset(settings: Settings, execution: Execution = PLAIN) -> None:
 
 
 def read_growth(layout: Layout) -> Growth | None:
-    """How far the newest dataset has grown since the last training.
+    """Count the samples of the newest dataset that the last training did not have.
 
     Parameters
     ----------
     layout
-        File names of the profile.
+        Paths of the profile's files and folders.
 
     Returns
     -------
     Growth or None
-        None where there is no dataset.
+        The newest dataset and its number of new samples; None when there is no dataset.
 
     """
     with read_catalog(layout) as catalog:
@@ -65,7 +68,9 @@ def read_growth(layout: Layout) -> Growth | None:
 
 
 def last_trained(runs_dir: Path) -> str | None:
-    """Digest of the dataset of the newest finished run, shuffled baselines excluded.
+    """Return the digest of the dataset on which the newest finished run was trained.
+
+    Runs of the shuffled-pairs baseline are ignored.
 
     Parameters
     ----------
@@ -75,7 +80,7 @@ def last_trained(runs_dir: Path) -> str | None:
     Returns
     -------
     str or None
-        None where no run has finished.
+        Digest of the dataset; None when no run has finished.
 
     """
     runs = [read_facts(path.parent) for path in sorted(runs_dir.glob(f"[!.]*/{RUN}"))]

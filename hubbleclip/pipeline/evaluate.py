@@ -1,4 +1,4 @@
-"""Evaluate a finished run on the test split; record the run, its figures and its report."""
+"""Evaluate a finished run on the test split, and record the run, its metrics and its report in the catalog."""
 
 from __future__ import annotations
 
@@ -32,28 +32,28 @@ log = logging.getLogger("hubbleclip.pipeline")
 
 
 class Evaluated(NamedTuple):
-    """A report, and the metrics that it shows."""
+    """The folder of a report, and the metrics in the report."""
 
     report_dir: Path
     metrics: list[Metric]
 
 
 def compare_runs(stage: Stage, dataset_dir: Path, run_dirs: Sequence[Path]) -> Promotion:
-    """Measure a run, and the promoted run where there is one, on val.
+    """Measure a candidate run on val, and decide whether it replaces the promoted run.
 
     Parameters
     ----------
     stage
-        The stage with its settings.
+        The running stage; its settings and workers are used.
     dataset_dir
-        The dataset whose val split is used.
+        Folder of the dataset whose val split is used.
     run_dirs
-        The candidate, then the promoted run if there is one.
+        Folder of the candidate, then the folder of the promoted run if there is one.
 
     Returns
     -------
     Promotion
-        The decision.
+        The decision on the candidate.
 
     """
     info, spread = read_dataset(readable_path(stage, dataset_dir)), embedding_map(stage)
@@ -62,24 +62,24 @@ def compare_runs(stage: Stage, dataset_dir: Path, run_dirs: Sequence[Path]) -> P
 
 
 def evaluate(settings: Settings, execution: Execution = PLAIN) -> Evaluated:
-    """Report on the run of the newest dataset, and promote it if it is better on val than the promoted run.
+    """Report on the run trained on the newest dataset, and promote the run if it beats the promoted run on val.
 
     Parameters
     ----------
     settings
-        All settings.
+        All settings of the profile.
     execution
-        Where the batches run.
+        Executor of the batches: `PLAIN` (this process) or Prefect.
 
     Returns
     -------
     Evaluated
-        The report and its metrics.
+        The folder of the report, and the metrics of the run.
 
     Raises
     ------
     EvaluationError
-        When there is no finished run on the newest dataset.
+        When no run on the newest dataset has finished.
 
     """
     layout = layout_of(settings)
@@ -103,20 +103,20 @@ def evaluate(settings: Settings, execution: Execution = PLAIN) -> Evaluated:
 def write_evaluation(
     stage: Stage, dataset_dir: Path, run_dir: Path, shuffled_dir: Path | None, report_dir: Path
 ) -> None:
-    """Write the report, then its rows.
+    """Write the report, then write its rows to the catalog.
 
     Parameters
     ----------
     stage
-        The stage with the open catalog.
+        The running stage, whose catalog is open for writing.
     dataset_dir
-        The dataset to report on.
+        Folder of the dataset.
     run_dir
-        The run to report on.
+        Folder of the run.
     shuffled_dir
-        The shuffled-pairs baseline, if there is one.
+        Folder of the run of the shuffled-pairs baseline; None when there is no baseline.
     report_dir
-        Folder to write.
+        Folder in which the report is written.
 
     """
     settings = stage.settings
@@ -144,16 +144,16 @@ def write_evaluation(
 
 
 def promote(stage: Stage, dataset_dir: Path, run_dir: Path) -> None:
-    """Decide, once per run, whether it replaces the promoted run.
+    """Decide whether a run replaces the promoted run; the decision is made only once per run.
 
     Parameters
     ----------
     stage
-        The stage with the open catalog.
+        The running stage, whose catalog is open for writing.
     dataset_dir
-        The dataset whose val split decides.
+        Folder of the dataset whose val split is used for the decision.
     run_dir
-        The candidate.
+        Folder of the candidate run.
 
     """
     if stage.catalog.rows("SELECT run_id FROM promotion WHERE run_id = ?", [run_dir.name]):
@@ -168,12 +168,12 @@ def promote(stage: Stage, dataset_dir: Path, run_dir: Path) -> None:
 
 
 def write_decision(stage: Stage, decision: Promotion) -> None:
-    """Write a decision; one that breaks its contract promotes nothing.
+    """Write a decision to the catalog; a decision that breaks its data contract is rejected and promotes no run.
 
     Parameters
     ----------
     stage
-        The stage with the open catalog.
+        The running stage, whose catalog is open for writing.
     decision
         The decision on one run.
 
@@ -191,26 +191,26 @@ def write_decision(stage: Stage, decision: Promotion) -> None:
 
 
 def finished_runs(layout: Layout, dataset_dir: Path, settings: Settings) -> tuple[Path, Path | None]:
-    """The run of these settings on a dataset, and its shuffled baseline.
+    """Find the finished run of these settings on a dataset, and the run of its shuffled-pairs baseline.
 
     Parameters
     ----------
     layout
-        File names of the profile.
+        Paths of the profile's files and folders.
     dataset_dir
-        The dataset.
+        Folder of the dataset.
     settings
-        All settings.
+        All settings of the profile.
 
     Returns
     -------
     tuple of Path
-        The run, and the baseline or None where none is asked for.
+        Folder of the run, and folder of the baseline; the latter is None when the settings need no baseline.
 
     Raises
     ------
     EvaluationError
-        When one of them has not finished.
+        When the run or the baseline has not finished.
 
     """
     digest = read_dataset(dataset_dir).digest
@@ -222,16 +222,16 @@ def finished_runs(layout: Layout, dataset_dir: Path, settings: Settings) -> tupl
 
 
 def report_id(run_dir: Path, shuffled_dir: Path | None, settings: Settings) -> str:
-    """Id of a report: the run's id and a digest of everything else that the report depends on.
+    """Return the id of a report: the run's id, and a digest of everything else on which the report depends.
 
     Parameters
     ----------
     run_dir
-        The run.
+        Folder of the run.
     shuffled_dir
-        The shuffled-pairs baseline, if there is one.
+        Folder of the run of the shuffled-pairs baseline; None when there is no baseline.
     settings
-        All settings; the section `evaluation` is used.
+        All settings of the profile; only the section `evaluation` is used.
 
     Returns
     -------

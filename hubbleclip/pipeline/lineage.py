@@ -1,4 +1,4 @@
-"""The lineage of a tile: from its bytes in a shard back to the proposal."""
+"""The lineage of a tile, from its image in a shard back to the proposal."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from hubbleclip.dataset.manifest import DESCRIPTION, read_description
 
 
 def explain_tile(catalog: Catalog, layout: Layout, tile_id: str) -> dict[str, Any]:
-    """The lineage of one tile as one flat row.
+    """Return the lineage of one tile as one flat row.
 
     Parameters
     ----------
     catalog
         The open catalog.
     layout
-        File names of the profile.
+        Paths of the profile's files and folders.
     tile_id
         Id of the tile.
 
     Returns
     -------
     dict
-        One row. Names that end in `_settings` are digests of settings; what only the dataset's description contains
-        is None where the dataset's folder is gone.
+        One row. Columns whose names end in `_settings` are digests of settings. Columns that are read from the
+        dataset's description are None if the dataset's folder no longer exists.
 
     Raises
     ------
     CatalogError
-        When there is no such tile.
+        When the catalog has no tile with this id.
 
     """
     rows = catalog.named_query("explain", tile_id=tile_id)

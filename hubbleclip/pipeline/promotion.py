@@ -1,4 +1,7 @@
-"""The promoted run: the best on val so far. Another run replaces it only when it is significantly better."""
+"""Read the promoted run, which is the best run on val so far.
+
+Another run replaces the promoted run only when it is significantly better.
+"""
 
 from __future__ import annotations
 
@@ -16,17 +19,18 @@ ORDER BY decided_at DESC, run_id DESC LIMIT 1
 
 
 def read_promoted(layout: Layout) -> dict[str, Any] | None:
-    """The promoted run, from the published catalog.
+    """Read the promoted run from the published catalog.
 
     Parameters
     ----------
     layout
-        File names of the profile.
+        Paths of the profile's files and folders.
 
     Returns
     -------
     dict or None
-        The row of its promotion with the run's path; None before the first promotion.
+        The row of the table `promotion` and the run's path; None when no run is promoted or the run's folder was
+        deleted.
 
     """
     with read_catalog(layout) as catalog:
@@ -34,19 +38,20 @@ def read_promoted(layout: Layout) -> dict[str, Any] | None:
 
 
 def promoted(catalog: Catalog, layout: Layout) -> dict[str, Any] | None:
-    """The promoted run, from an open catalog.
+    """Read the promoted run from an open catalog, and fetch its folder from the remote store if one is set.
 
     Parameters
     ----------
     catalog
         The open catalog.
     layout
-        File names of the profile.
+        Paths of the profile's files and folders.
 
     Returns
     -------
     dict or None
-        The row of its promotion with the run's path; None when there is none or its folder was deleted.
+        The row of the table `promotion` and the run's path; None when no run is promoted or the run's folder was
+        deleted.
 
     """
     found = [row | {"path": str(layout.absolute(row["path"]))} for row in catalog.rows(PROMOTED)]

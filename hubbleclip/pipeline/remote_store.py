@@ -1,13 +1,16 @@
-"""Copies of large files behind a URL: the setting `store`, such as `s3://bucket/prefix` or `file:///mnt/shared`.
+"""Copies of large files in a remote store.
 
-The catalog's working copy, locks and unfinished files stay on a local disk, which is fast and can lock. A finished
-file is sent to the store under its name below the profile's root: products, tiles, datasets, runs and reports before
-a row names them, and the published catalog after them. A name is derived from content or never reused, so sending
-twice is harmless, and a machine with an empty disk continues from the store alone: the catalog first, then the files
-that a stage needs. Nothing finished is ever removed from the store.
+The setting `store` is the URL of the remote store, such as `s3://bucket/prefix` or `file:///mnt/shared`.
 
-Only one machine at a time may write the catalog. The store cannot lock; that another machine has written in the
-meantime is detected when a stage begins and again before it sends its catalog, and is an error.
+The working copy of the catalog, locks and unfinished files stay on a local disk, because a local disk is fast and
+supports file locks. A finished file is sent to the store under its path relative to the profile's root. Products,
+tiles, datasets, runs and reports are sent before the catalog has a row for them. The published catalog is sent last.
+File names are derived from the content or are never reused, so sending a file twice is harmless. A machine with an
+empty disk can continue from the store: the machine fetches the catalog first, then the files that a stage needs.
+Finished files are never removed from the store.
+
+Only one machine at a time may write the catalog. The store has no locks. A stage checks when it begins, and again
+before it sends the catalog, whether another machine has written the catalog in the meantime; this is an error.
 """
 
 from __future__ import annotations
@@ -29,14 +32,14 @@ SHARDS = "*.tar"
 
 
 def push(layout: Layout, stored: Iterable[str]) -> None:
-    """Send files to the store; without `keep_local`, delete the local copies.
+    """Send files to the store, and delete the local copies unless the setting `keep_local` is true.
 
     Parameters
     ----------
     layout
-        File names of the profile; nothing is sent without `layout.store`.
+        Paths of the profile's files and folders; nothing is sent when `layout.store` is empty.
     stored
-        Paths as the catalog has them. Files outside the profile's root are not sent.
+        Paths in the form in which the catalog stores them; files outside the profile's root are not sent.
 
     """
     if not layout.store:
@@ -49,14 +52,14 @@ def push(layout: Layout, stored: Iterable[str]) -> None:
 
 
 def push_folder(layout: Layout, folder: Path) -> None:
-    """Send the files of a folder that the store lacks.
+    """Send those files of a folder that are not yet in the store.
 
-    JSON descriptions go last, because they state that the other files are there.
+    JSON files are sent last, because the JSON description of a folder tells a reader that all other files exist.
 
     Parameters
     ----------
     layout
-        File names of the profile.
+        Paths of the profile's files and folders.
     folder
         A folder below the profile's root.
 
@@ -73,19 +76,20 @@ def push_folder(layout: Layout, folder: Path) -> None:
 
 
 def pull(layout: Layout, stored: Iterable[str]) -> list[Path]:
-    """Fetch files from the store that are not on the local disk.
+    """Fetch those files that are not on the local disk from the store.
 
     Parameters
     ----------
     layout
-        File names of the profile.
+        Paths of the profile's files and folders.
     stored
-        Paths as the catalog has them.
+        Paths in the form in which the catalog stores them.
 
     Returns
     -------
     list of Path
-        The files that were fetched; a file that the store lacks too is left to its reader.
+        The files that were fetched. A file that is missing in the store too is skipped; the code that opens the file
+        reports the error.
 
     """
     if not layout.store:
@@ -103,19 +107,22 @@ def pull(layout: Layout, stored: Iterable[str]) -> list[Path]:
 
 @contextmanager
 def local_files(layout: Layout, stored: Iterable[str]) -> Iterator[None]:
-    """Files on the local disk for the duration of a `with` block; without `keep_local`, fetched ones are then deleted.
+    """Keep files on the local disk during a `with` block.
+
+    Missing files are fetched from the store. Unless the setting `keep_local` is true, the fetched files are deleted
+    afterwards.
 
     Parameters
     ----------
     layout
-        File names of the profile.
+        Paths of the profile's files and folders.
     stored
-        Paths as the catalog has them.
+        Paths in the form in which the catalog stores them.
 
     Yields
     ------
     None
-        The files are there.
+        Nothing; the files are on the local disk inside the block.
 
     """
     pulled = pull(layout, stored)
@@ -127,12 +134,12 @@ def local_files(layout: Layout, stored: Iterable[str]) -> Iterator[None]:
 
 
 def send_to_store(layout: Layout, path: Path) -> None:
-    """Send an unfinished file to the store, from which another machine collects it; the local copy is deleted.
+    """Send a file to the store for another machine, which collects it by `collect_from_store`; delete the local copy.
 
     Parameters
     ----------
     layout
-        File names of the profile.
+        Paths of the profile's files and folders.
     path
         The local file.
 
@@ -142,14 +149,14 @@ def send_to_store(layout: Layout, path: Path) -> None:
 
 
 def collect_from_store(layout: Layout, paths: Sequence[Path]) -> None:
-    """Fetch files that other machines sent by `send_to_store`, and delete them there.
+    """Fetch files that other machines sent by `send_to_store`, and delete these files from the store.
 
     Parameters
     ----------
     layout
-        File names of the profile.
+        Paths of the profile's files and folders.
     paths
-        Local paths to write.
+        Local paths of the files; each path also gives the file's name in the store.
 
     """
     _get(layout, paths)
@@ -158,18 +165,18 @@ def collect_from_store(layout: Layout, paths: Sequence[Path]) -> None:
 
 
 def pull_folder(layout: Layout, folder: Path, pattern: str = "*", without: str = "") -> None:
-    """Fetch the files of a folder.
+    """Fetch the files of a folder from the store.
 
     Parameters
     ----------
     layout
-        File names of the profile.
+        Paths of the profile's files and folders.
     folder
         A folder below the profile's root.
     pattern
-        Glob pattern that paths must match.
+        Glob pattern; only files whose path matches are fetched.
     without
-        Glob pattern that paths must not match.
+        Glob pattern; files whose path matches are not fetched.
 
     """
     if layout.store:
@@ -178,19 +185,21 @@ def pull_folder(layout: Layout, folder: Path, pattern: str = "*", without: str =
 
 
 def pull_datasets(layout: Layout, newest: Path | None) -> None:
-    """Fetch the descriptions of all datasets, and the shards of the newest, wherever they are stored.
+    """Fetch the descriptions of all datasets, and the shards of the newest dataset.
+
+    A shard that the newest dataset shares with an older dataset is fetched from the older dataset's folder.
 
     Parameters
     ----------
     layout
-        File names of the profile.
+        Paths of the profile's files and folders.
     newest
-        Folder of the newest dataset, if there is one.
+        Folder of the newest dataset; None when there is no dataset.
 
     """
     pull_folder(layout, layout.datasets, without=SHARDS)
     if layout.store and newest:
-        from hubbleclip.dataset.manifest import read_description  # noqa: PLC0415 - a look for work needs no Parquet
+        from hubbleclip.dataset.manifest import read_description  # noqa: PLC0415 - a check for pending work must not import Parquet
 
         shards = read_description(newest)["shards"]
         homes = [newest.with_name(shard["home_digest"] or newest.name) / shard["shard"] for shard in shards]
@@ -198,14 +207,14 @@ def pull_datasets(layout: Layout, newest: Path | None) -> None:
 
 
 def pull_runs(layout: Layout, *whole: Path | None) -> None:
-    """Fetch the descriptions of all runs, and all files of some.
+    """Fetch the JSON files of all runs, and all files of the given runs.
 
     Parameters
     ----------
     layout
-        File names of the profile.
+        Paths of the profile's files and folders.
     *whole
-        Run folders of which all files are needed.
+        Run folders of which all files are fetched; None is ignored.
 
     """
     pull_folder(layout, layout.runs, "*.json")
@@ -215,17 +224,17 @@ def pull_runs(layout: Layout, *whole: Path | None) -> None:
 
 @contextmanager
 def synchronised_catalog(layout: Layout) -> Iterator[None]:
-    """The published catalog equals the store's before the `with` block, and the store's equals ours after it.
+    """Fetch the catalog from the store before a `with` block, and send it back after the block.
 
     Parameters
     ----------
     layout
-        File names of the profile.
+        Paths of the profile's files and folders.
 
     Yields
     ------
     None
-        The catalog is up to date.
+        Nothing; the local published catalog is up to date inside the block.
 
     """
     pull_catalog(layout)
@@ -234,19 +243,20 @@ def synchronised_catalog(layout: Layout) -> Iterator[None]:
 
 
 def pull_catalog(layout: Layout) -> None:
-    """Fetch the store's catalog when another machine has written it since the last synchronisation.
+    """Fetch the catalog from the store when another machine has written it since the last synchronisation.
 
-    While another process writes the local catalog, nothing is done: that process has synchronised already.
+    If another process is writing the local catalog, nothing is fetched, because that process has already synchronised
+    the catalog.
 
     Parameters
     ----------
     layout
-        File names of the profile.
+        Paths of the profile's files and folders.
 
     Raises
     ------
     CatalogError
-        When both catalogs were written since.
+        When both the local catalog and the catalog in the store have changed since the last synchronisation.
 
     """
     if not layout.store or (there := _version(layout)) in (None, _known(layout)["there"]):
@@ -264,19 +274,20 @@ def pull_catalog(layout: Layout) -> None:
 
 
 def push_catalog(layout: Layout) -> None:
-    """Send the published catalog if it has changed.
+    """Send the published catalog to the store if it has changed.
 
-    The first time all files are sent, because they may be older than the store.
+    If the store has no catalog yet, all files of the profile are sent first, because they may have been written before
+    `store` was set.
 
     Parameters
     ----------
     layout
-        File names of the profile.
+        Paths of the profile's files and folders.
 
     Raises
     ------
     CatalogError
-        When another machine has written the store's catalog.
+        When another machine has written the catalog in the store since the last synchronisation.
 
     """
     if not layout.store or _stamp(layout.catalog) == _known(layout)["here"]:
@@ -288,7 +299,7 @@ def push_catalog(layout: Layout) -> None:
         for folder in (layout.products, layout.tiles, layout.datasets, layout.runs, layout.reports):
             push_folder(layout, folder)
     held = layout.catalog.with_name(f".{layout.catalog.name}.{os.getpid()}.held")
-    held.unlink(missing_ok=True)  # a killed process of the same number may have left it
+    held.unlink(missing_ok=True)  # a killed process with the same process id may have left this file
     held.hardlink_to(layout.catalog)
     try:
         files, address = _files(layout), _address(layout, layout.catalog)
@@ -302,13 +313,13 @@ def push_catalog(layout: Layout) -> None:
 
 def _diverged(layout: Layout) -> CatalogError:
     return CatalogError(
-        f"{_address(layout, layout.catalog)} and ours were both written since they were last "
-        f"equal: move {layout.root / 'catalog.*'} away and run again; what only the local one records is done again"
+        f"{_address(layout, layout.catalog)} and the local catalog were both written since they were last "
+        f"equal: move {layout.root / 'catalog.*'} away and run again; work that only the local catalog has is repeated"
     )
 
 
 def _is_ours(layout: Layout, path: Path) -> bool:
-    """Whether a file is below the root, and finished."""
+    """Whether a file is below the profile's root and finished; names of unfinished files begin with a dot."""
     return path.is_relative_to(layout.root) and not any(p.startswith(".") for p in path.relative_to(layout.root).parts)
 
 
@@ -333,7 +344,7 @@ def _put(layout: Layout, paths: Sequence[Path]) -> None:
 
 
 def _get(layout: Layout, paths: Sequence[Path]) -> None:
-    """Bring files, each whole or not at all."""
+    """Download files from the store; a file appears under its own name only after it is complete."""
     parts = [path.with_name(f".{path.name}.{os.getpid()}.tmp") for path in paths]
     try:
         if paths:
@@ -348,7 +359,7 @@ def _get(layout: Layout, paths: Sequence[Path]) -> None:
 
 
 def _sizes(layout: Layout, folder: Path) -> dict[str, int]:
-    """Size in bytes of each file below a folder of the store, by its name in the catalog."""
+    """Return the size in bytes of each file below a folder of the store, by the file's path as in the catalog."""
     files, root = _files(layout), _address(layout, folder)
     with service_errors(root):
         found = files.find(root, detail=True)
@@ -357,12 +368,12 @@ def _sizes(layout: Layout, folder: Path) -> dict[str, int]:
 
 
 def _path_in(files: Any, address: str) -> str:
-    """An address without its protocol, in the form of the store's library."""
+    """Return an address without its protocol, in the form in which the file system library returns addresses."""
     return str(files.unstrip_protocol(address)).partition("://")[2]
 
 
 def _version(layout: Layout) -> str | None:
-    """Version of the catalog in the store; None where there is none."""
+    """Return a string that changes whenever the catalog in the store is written; None when the store has no catalog."""
     address = _address(layout, layout.catalog)
     try:
         with service_errors(address):
@@ -377,7 +388,7 @@ def _stamp(path: Path) -> str:
 
 
 def _known(layout: Layout) -> dict[str, str | None]:
-    """The store's catalog and ours when they were last the same."""
+    """Return the version of the catalog in the store and the stamp of the local catalog at the last synchronisation."""
     try:
         known: dict[str, str | None] = json.loads(layout.remote_state.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""What a profile contains and what is pending, read from the published catalog and the run directories."""
+"""Status of a profile: its contents and its pending work, read from the published catalog and the run directories."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LIMIT 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """One object for `status --json`; paths are None where there is nothing yet."""
+    """Status of a profile, as written by `status --json`; a path is None when the file does not exist yet."""
 
     profile: str
     catalog: str | None
@@ -36,17 +36,17 @@ class Status:
 
 
 def read_status(settings: Settings) -> Status:
-    """The status of a profile.
+    """Read the status of a profile.
 
     Parameters
     ----------
     settings
-        All settings.
+        All settings of the profile.
 
     Returns
     -------
     Status
-        Before the first run all paths are None and nothing is counted.
+        The status; before the first run all paths are None and nothing is counted.
 
     """
     layout = Layout(settings.root)
@@ -72,7 +72,7 @@ def read_status(settings: Settings) -> Status:
 
 
 def status_lines(found: Status) -> Iterator[str]:
-    """The status as text.
+    """Format the status as lines of text.
 
     Parameters
     ----------
@@ -97,23 +97,23 @@ def status_lines(found: Status) -> Iterator[str]:
 
 
 def newest(catalog: Catalog, layout: Layout, sql: str, column: str) -> Path | None:
-    """The path that a query returns, if it still exists on disk.
+    """Return the path that a query finds in the catalog, if the path still exists on disk.
 
     Parameters
     ----------
     catalog
         The open catalog.
     layout
-        File names of the profile.
+        Paths of the profile's files and folders.
     sql
-        A query whose first row is used.
+        SQL of the query; only its first row is used.
     column
-        Column with the stored path.
+        Name of the column that holds the path.
 
     Returns
     -------
     Path or None
-        The absolute path.
+        The absolute path; None when there is no row or the path does not exist.
 
     """
     rows = catalog.rows(sql)
@@ -122,7 +122,7 @@ def newest(catalog: Catalog, layout: Layout, sql: str, column: str) -> Path | No
 
 
 def rejections(catalog: Catalog) -> dict[str, dict[str, int]]:
-    """Number of rejected items, by stage and reason.
+    """Count the rejected items by stage and reason.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def rejections(catalog: Catalog) -> dict[str, dict[str, int]]:
     Returns
     -------
     dict of dict
-        Counts by stage, then by reason.
+        Number of rejected items, by stage and then by reason.
 
     """
     counted: dict[str, dict[str, int]] = {}
@@ -142,21 +142,21 @@ def rejections(catalog: Catalog) -> dict[str, dict[str, int]]:
 
 
 def pending(catalog: Catalog, layout: Layout, settings: Settings) -> dict[str, int]:
-    """Number of items that each stage could do now.
+    """Count the items that each stage could process now.
 
     Parameters
     ----------
     catalog
         The open catalog.
     layout
-        File names of the profile.
+        Paths of the profile's files and folders.
     settings
-        All settings.
+        All settings of the profile.
 
     Returns
     -------
     dict
-        Counts by stage; a training and an evaluation count as one.
+        Number of pending items by stage; a pending training or evaluation counts as one item.
 
     """
     left = {

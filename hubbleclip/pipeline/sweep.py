@@ -23,40 +23,40 @@ NO_BASELINE = {"evaluation.shuffled_steps": 0}
 
 
 def combinations(grid: Grid) -> Iterator[dict[str, Any]]:
-    """Every combination of values, in the grid's order, the last setting fastest.
+    """Make every combination of the values of a grid, in the grid's order; the last setting varies fastest.
 
     Parameters
     ----------
     grid
-        Values to try, by `section.name`.
+        Values to try for each setting, by the setting's `section.name`.
 
     Yields
     ------
     dict
-        One value per setting.
+        One combination: a value for each setting.
 
     """
     return (dict(zip(grid, values, strict=True)) for values in product(*grid.values()))
 
 
 def sweep(profile: str, overrides: dict[str, Any], grid: Grid, execution: Execution = PLAIN) -> list[dict[str, Any]]:
-    """Train each combination on the newest dataset; combinations that are trained already are skipped.
+    """Train each combination on the newest dataset; combinations that are already trained are skipped.
 
     Parameters
     ----------
     profile
-        demo, hubble, local, paper, or the path of a TOML file of settings.
+        Name of a profile, such as demo, hubble, local or paper, or the path of a TOML file with settings.
     overrides
         Settings to change, section by section, such as ``{"train": {"steps": 1000}}``.
     grid
         Values to try, such as ``{"train.seed": [1, 2, 3]}``.
     execution
-        Where each training runs.
+        Executor of the trainings: `PLAIN` (this process) or Prefect.
 
     Returns
     -------
     list of dict
-        The values of each combination with its run, best step and accuracy on val, best first.
+        A row for each combination, best first, with the values, the run, its best step and its accuracy on val (0-1).
 
     """
     tried = list(combinations(grid))
@@ -71,7 +71,7 @@ def sweep(profile: str, overrides: dict[str, Any], grid: Grid, execution: Execut
 
 
 def outcome(settings: Settings) -> dict[str, Any]:
-    """Run, best step and accuracy on val of a finished training of the newest dataset.
+    """Return the run, the best step and the accuracy on val of a finished training on the newest dataset.
 
     Parameters
     ----------
@@ -99,19 +99,19 @@ def outcome(settings: Settings) -> dict[str, Any]:
 
 
 def changed(overrides: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of overrides with further values.
+    """Return a copy of the overrides with further values.
 
     Parameters
     ----------
     overrides
         Settings to change, section by section.
     values
-        Further values, by `section.name`.
+        Further values, by the setting's `section.name`.
 
     Returns
     -------
     dict
-        Both, `values` first; neither argument is altered.
+        The overrides with the further values; where both have a setting, the value from `values` is used.
 
     """
     out = deepcopy(dict(overrides))

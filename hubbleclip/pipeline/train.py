@@ -1,4 +1,7 @@
-"""Train on an immutable dataset directory; the result is an immutable run directory. The catalog is only read."""
+"""Train on an immutable dataset directory, and write an immutable run directory.
+
+The catalog is only read.
+"""
 
 from __future__ import annotations
 
@@ -25,25 +28,25 @@ log = logging.getLogger("hubbleclip.pipeline")
 
 
 class Trained(NamedTuple):
-    """The run that was trained, and the dataset that it was trained on."""
+    """The folders of a finished run and of the dataset on which the run was trained."""
 
     run_dir: Path
     dataset_dir: Path
 
 
 def train_run(dataset_dir: Path, settings: Settings, train_settings: TrainSettings, show: ShowProgress) -> Path:
-    """Start or resume one training; the log has a line at most every ten seconds.
+    """Start or resume one training; progress is logged at most every ten seconds.
 
     Parameters
     ----------
     dataset_dir
-        The dataset to train on.
+        Folder of the dataset.
     settings
-        All settings; the section `model` and the data root are used.
+        All settings of the profile; the section `model` and the data root are used.
     train_settings
         Settings of this training.
     show
-        Called with a percentage and a line of text.
+        Function that shows progress; called with a percentage (0-100) and a line of text.
 
     Returns
     -------
@@ -68,19 +71,19 @@ def train_run(dataset_dir: Path, settings: Settings, train_settings: TrainSettin
 
 
 def train(settings: Settings, execution: Execution = PLAIN) -> Trained:
-    """Train the model on the newest dataset, and the shuffled-pairs baseline where the evaluation needs one.
+    """Train the model on the newest dataset, and also the shuffled-pairs baseline if the evaluation needs one.
 
     Parameters
     ----------
     settings
-        All settings.
+        All settings of the profile.
     execution
-        Where the training runs.
+        Executor of the trainings: `PLAIN` (this process) or Prefect.
 
     Returns
     -------
     Trained
-        The run of the model and its dataset.
+        The folders of the model's run and of the dataset.
 
     Raises
     ------
@@ -103,17 +106,17 @@ def train(settings: Settings, execution: Execution = PLAIN) -> Trained:
 
 
 def trainings(settings: Settings) -> list[TrainSettings]:
-    """Settings of the trainings of a profile: the model first, then its shuffled baseline.
+    """Return the settings of each training of a profile: of the model, then of its shuffled-pairs baseline.
 
     Parameters
     ----------
     settings
-        All settings.
+        All settings of the profile.
 
     Returns
     -------
     list of TrainSettings
-        One or two.
+        Settings of one or two trainings.
 
     """
     wanted = [settings.train]
@@ -123,12 +126,12 @@ def trainings(settings: Settings) -> list[TrainSettings]:
 
 
 def newest_dataset(layout: Layout) -> Path:
-    """Folder of the dataset built last.
+    """Find the folder of the dataset that was built last.
 
     Parameters
     ----------
     layout
-        File names of the profile.
+        Paths of the profile's files and folders.
 
     Returns
     -------
@@ -138,7 +141,7 @@ def newest_dataset(layout: Layout) -> Path:
     Raises
     ------
     DatasetError
-        When there is none.
+        When there is no dataset, or its folder does not exist.
 
     """
     with read_catalog(layout) as catalog:

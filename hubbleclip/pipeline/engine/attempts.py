@@ -1,4 +1,7 @@
-"""One bad item never stops the rest: a failure becomes a Rejection, and may be retried by a later run."""
+"""Turn the failure of one item into a Rejection, so that the other items of the run continue.
+
+Some failures are retried by later runs.
+"""
 
 from __future__ import annotations
 
@@ -29,30 +32,30 @@ MAX_DETAIL = 500
 
 
 def attempt(work: Callable[[], Result], *, entity: str, entity_id: str, stage: str, digest: str) -> Result | Rejection:
-    """Call `work`, and turn its failure into a Rejection.
+    """Call `work`, and return a Rejection if `work` fails.
 
     Parameters
     ----------
     work
-        Called without arguments.
+        Function that processes the item; called without arguments.
     entity, entity_id
-        What the item is, such as ``"product"``, and its key.
+        Kind of the item, such as ``"product"``, and the item's id.
     stage
-        Name of the stage that rejects it.
+        Name of the stage, recorded in the Rejection.
     digest
-        Digest of the settings under which it was tried.
+        Digest of the settings that were used, recorded in the Rejection.
 
     Returns
     -------
     Result or Rejection
-        What `work` returned, or why it failed.
+        The result of `work`, or a Rejection with the reason of the failure.
 
     Raises
     ------
     ArchiveDownError, DiskFullError, SettingsError
-        These stop the run, since every other item would fail as well.
+        These errors are not turned into a Rejection, because every other item would fail as well.
     HubbleclipError
-        When the system has no more memory, processes or open files.
+        When a limit of the operating system is reached, such as memory, processes or open files.
 
     """
     try:
@@ -67,7 +70,7 @@ def attempt(work: Callable[[], Result], *, entity: str, entity_id: str, stage: s
         if isinstance(error, OSError) and error.errno in DISK_FULL_ERRNOS:
             raise DiskFullError(f"the disk cannot be written ({error.strerror}): make room or set --data") from error
         if isinstance(error, OSError) and error.errno in EXHAUSTED_ERRNOS:
-            advice = "lower flows.workers, or raise what `ulimit -a` shows"
+            advice = "lower flows.workers, or raise the limit (`ulimit -a` lists the limits)"
             raise HubbleclipError(f"a limit of the system is reached ({error.strerror}): {advice}") from error
         log.exception("%s %s: unexpected failure in %s", entity, entity_id, stage)
         reason, detail = "unexpected", f"{type(error).__name__}: {error}"
@@ -78,19 +81,21 @@ def attempt(work: Callable[[], Result], *, entity: str, entity_id: str, stage: s
 
 
 def write_with_retries(stage: Stage, batch: Batch, *, entity: str, work: str, done: Sequence[str]) -> None:
-    """Write a batch whose `failure` rows are retried by later runs, each with the count of its attempts.
+    """Write the rows of a batch, and schedule its failed items to be retried by later runs.
 
     Parameters
     ----------
     stage
-        The stage with the open catalog.
+        The running stage, whose catalog is open for writing.
     batch
-        Rows by table; `failure` is taken out of it. With `archive.from_raw` failures are dropped: a raw answer that is
-        not on disk is no failure.
+        Rows by table name. The key `failure` holds the failed items and is removed from the batch. With
+        `archive.from_raw` failed items are ignored, because a response that is not on disk is not an error then.
     entity, work
-        Kind of item and of work, the key of the retry schedule.
+        Kind of the items, such as ``"product"``, and kind of the work; with the id they are the key of the retry
+        schedule.
     done
-        Ids that succeeded: they leave the schedule, as do those whose attempts are exhausted.
+        Ids of the items that succeeded. These items, and items whose attempts are exhausted, are removed from the retry
+        schedule.
 
     """
     failures: list[Rejection] = batch.pop("failure", [])

@@ -1,4 +1,4 @@
-"""Send batches to workers, check what they return, and write each batch in one transaction."""
+"""Send batches to workers, check the rows that the workers return, and write each batch in one transaction."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ Item = TypeVar("Item")
 
 
 def batches(items: Sequence[Item], size: int) -> list[Sequence[Item]]:
-    """Slices of `items` of at most `size` each.
+    """Divide items into slices of at most `size` items.
 
     Parameters
     ----------
     items
-        Any sequence.
+        The items to divide.
     size
-        Items per slice, at least 1.
+        Number of items per slice; at least 1.
 
     Returns
     -------
     list of sequence
-        The slices, in order.
+        The slices, in the order of the items.
 
     """
     return [items[i : i + size] for i in range(0, len(items), size)]
 
 
 def write_rows(stage: Stage, batch: Batch) -> None:
-    """Write a batch whose keys are tables.
+    """Write the rows of a batch to the catalog.
 
     Parameters
     ----------
     stage
-        The stage with the open catalog.
+        The running stage, whose catalog is open for writing.
     batch
-        Rows by table.
+        Rows of each table, by table name.
 
     """
     stage.catalog.upsert(batch)
@@ -63,36 +63,39 @@ def run_batches(
     connections: Connections | None = None,
     in_process: bool = False,
 ) -> None:
-    """Call `work(batch, *args)` for each batch, and write its rows as soon as they are there.
+    """Call `work(batch, *args)` for each batch on a worker, and write the rows of a batch as soon as it ends.
 
-    A few more batches than workers are under way, so memory is bounded and the writer never waits for the last one.
-    An error in a batch is raised after those under way have ended and are written.
+    Only a few more batches than workers are submitted at a time, which bounds the memory and keeps every worker busy.
+    After an error in a batch no further batch is submitted; the error is raised when the submitted batches have ended
+    and are written.
 
     Parameters
     ----------
     stage
-        The stage with the open catalog.
+        The running stage, whose catalog is open for writing.
     name
-        The kind of work, a key of `boundaries.EDGES`.
+        Kind of work; a key of `boundaries.EDGES`.
     work
-        A function of a module, since it may run in another process.
+        A module-level function, because it may be pickled and sent to another process.
     items
         Batches of items.
     *args
-        Further arguments of `work`.
+        Further arguments of `work`, the same for each batch.
     total
-        Number of items in all batches.
+        Number of items in all batches together.
     write
-        Writes the checked rows of one batch.
+        Function that writes the checked rows of one batch to the catalog.
     connections
-        Shared by all batches that fetch; one more batch than connections is under way, so that none is idle.
+        Connections to the archive, shared by all batches; None for work that fetches nothing. One more batch than
+        connections is submitted at a time, so that no connection is idle.
     in_process
-        Use threads of this process whatever `flows.runner` is: for work that only waits for answers.
+        Use threads of this process and ignore `flows.runner`; meant for work that mostly waits for responses.
 
     Raises
     ------
     HubbleclipError
-        The first error of a batch; or when more than `flows.max_rejected_share` of the items is rejected.
+        When a batch fails (its error is raised), or when the share of rejected items exceeds
+        `flows.max_rejected_share`.
 
     """
     if not total:
@@ -122,7 +125,7 @@ def run_batches(
 
 @dataclass(slots=True)
 class _Queue:
-    """Batches under way, each with its number of items; they are checked and written in the order of completion."""
+    """Submitted batches with their numbers of items; batches are checked and written in the order in which they end."""
 
     stage: Stage
     progress: Progress
@@ -133,7 +136,7 @@ class _Queue:
     error: HubbleclipError | None = None
 
     def write_next(self) -> None:
-        """Wait for the next batch to end, and write it; its error is kept for the end."""
+        """Wait until a batch has ended and write it; an error of the batch is stored in `error` and raised later."""
         first = self.workers.first_done(self.pending.keys())
         num_items = self.pending.pop(first)
         try:
@@ -150,10 +153,10 @@ class _Queue:
 
 
 def num_counted(rejections: Iterable[Rejection]) -> int:
-    """Number of rejections that count against `flows.max_rejected_share`.
+    """Count the rejections that are compared with `flows.max_rejected_share`.
 
-    Tiles that show too little do not count, because a product may have more of them than a stage has products. A tile
-    that breaks its contract counts.
+    Tiles that were rejected for their content do not count. The limit is a share of the products, and a single product
+    may have more rejected tiles than there are products in the stage. A tile that breaks its data contract counts.
 
     Parameters
     ----------
@@ -163,7 +166,7 @@ def num_counted(rejections: Iterable[Rejection]) -> int:
     Returns
     -------
     int
-        How many of them count.
+        Number of rejections that count.
 
     """
     return sum(row.entity != "tile" or row.reason.startswith("contract:") for row in rejections)

@@ -1,4 +1,4 @@
-"""The check where rows pass from one stage to the next: a row that breaks its contract is rejected."""
+"""Check the rows that one stage passes to the next, and reject rows that break their data contract."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ if TYPE_CHECKING:
 
 
 class Edge(NamedTuple):
-    """The stage that rejects, the section of settings that this depends on, and the table of the items in work."""
+    """What is recorded when a row is rejected.
+
+    `stage` is the name of the stage, `section` is the section of the settings whose digest is recorded, and `item` is
+    the kind of the items that are processed.
+    """
 
     stage: str
     section: str
@@ -33,25 +37,25 @@ EDGES = {
     "evaluate-run": Edge("evaluate", "evaluation", "run"),
     "compare-runs": Edge("evaluate", "evaluation", "promotion"),
 }
-"""By the name of the task that makes the rows."""
+"""One `Edge` for each kind of work, by the name of the task that makes the rows."""
 
 
 def checked(stage: Stage, batch: Rows, made_by: str) -> dict[str, list[Any]]:
-    """A batch without the rows that break their contract; each of those becomes a Rejection.
+    """Replace the rows of a batch that break their data contract by rows of `rejection`.
 
     Parameters
     ----------
     stage
-        The stage with its settings.
+        The running stage; only its settings are used.
     batch
-        Rows by table.
+        Rows of each table, by table name.
     made_by
         Kind of work that made the rows, a key of `EDGES`.
 
     Returns
     -------
     dict
-        Rows by table, with a `rejection` entry for each row that was removed.
+        Rows of each table, by table name; `rejection` has a row for each row that was removed.
 
     """
     edge = EDGES[made_by]

@@ -1,4 +1,4 @@
-"""The connections of a stage to an archive, shared by all its batches."""
+"""Connections of a stage to an archive; all batches of the stage share them."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from hubbleclip.core.process_local import ProcessLocal
 
 Item = TypeVar("Item")
 Batch = dict[str, list[Any]]
-"""Rows by table; `failure` holds rejections that a later run retries."""
+"""Rows of each table, by table name; the key `failure` holds Rejections of items that a later run retries."""
 STOPPED = "stopped"
-"""Key of a batch from another process: the error that closed its connections."""
+"""Key by which a batch from another process reports the error that closed the connections in that process."""
 
 
 def merged(parts: Iterable[Batch]) -> Batch:
-    """Several batches as one.
+    """Merge several batches into one.
 
     Parameters
     ----------
     parts
-        Batches; a table may occur in several.
+        Batches to merge; several batches may have rows of the same table.
 
     Returns
     -------
     dict
-        The rows of all parts by table, in order.
+        The rows of all parts by table name, in the order of the parts.
 
     """
     whole: Batch = {}
@@ -39,9 +39,9 @@ def merged(parts: Iterable[Batch]) -> Batch:
 
 
 class Connections(ProcessLocal):
-    """At most `num` items are fetched at a time, whatever the number of batches.
+    """Limits the number of items that are fetched at a time to `num`, over all batches together.
 
-    An archive that is down or a full disk closes the connections; what was done before is kept.
+    The connections are closed when the archive is down or the disk is full. Items that were fetched before are kept.
     """
 
     def __init__(self, num: int) -> None:
@@ -59,29 +59,30 @@ class Connections(ProcessLocal):
 
     @property
     def is_open(self) -> bool:
-        """Whether more work may start."""
+        """Whether further items may be fetched."""
         return self._is_open and self.error is None
 
     def map(self, work: Callable[[Item], Batch], items: Sequence[Item]) -> Batch:
-        """Call `work` for each item, at most `num` at a time over all batches.
+        """Call `work` for each item; at most `num` calls run at a time, over all batches together.
 
         Parameters
         ----------
         work
-            Returns the rows of one item.
+            Function that takes an item and returns its rows.
         items
-            Items of one batch.
+            The items of one batch.
 
         Returns
         -------
         dict
-            The rows of all items as one batch; items after the connections closed have none.
+            The rows of all items as one batch. Items that had not started when the connections were closed have no
+            rows.
 
         """
         return merged([*self._pool.map(partial(self._try, work), items), self._reported()])
 
     def _reported(self) -> Batch:
-        """The error, for a flow in another process that cannot see it."""
+        """Return the error as a batch, because the main process cannot see the error in a worker process."""
         return {STOPPED: [self.error]} if self.is_worker_copy and self.error else {}
 
     def _try(self, work: Callable[[Item], Batch], item: Item) -> Batch:

@@ -1,4 +1,7 @@
-"""Who runs the work of a stage: this process alone, or a scheduler such as Prefect that also records each run."""
+"""Interface to the executor that runs the work of a stage.
+
+The work runs in this process, or under a scheduler such as Prefect, which also records each run.
+"""
 
 from __future__ import annotations
 
@@ -18,32 +21,32 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 Result_co = TypeVar("Result_co", covariant=True)
 ShowProgress = Callable[[float, str], None]
-"""Takes a percentage (0-100) and a line of text."""
+"""Function that shows progress; its arguments are a percentage (0-100) and a line of text."""
 
 
 class StageFn(Protocol[Result_co]):
-    """A stage: takes its settings and how it is executed."""
+    """A function that runs a stage; its arguments are the settings and the execution."""
 
     def __call__(self, settings: Settings, execution: Execution, /) -> Result_co:
         """See the class."""
 
 
 class Pending(Protocol):
-    """A batch under way."""
+    """A batch that was submitted to a worker."""
 
     def result(self) -> Any:
-        """Wait for the rows of the batch.
+        """Wait until the batch has ended, and return its result.
 
         Returns
         -------
         Any
-            What the work returned; an error of the work is raised here.
+            The return value of the work. If the work raised an error, the same error is raised here.
 
         """
 
 
 class Workers(Protocol):
-    """Open workers, threads or processes, that take batches."""
+    """A pool of threads or processes that accepts batches."""
 
     def submit(self, name: str, work: Callable[..., Any], *args: Any) -> Pending:
         """Start `work(*args)` on a worker.
@@ -51,16 +54,16 @@ class Workers(Protocol):
         Parameters
         ----------
         name
-            Kind of work, a key of `boundaries.EDGES`.
+            Kind of work; a key of `boundaries.EDGES`.
         work
-            A function of a module, since it may be sent to another process.
+            A module-level function, because it may be pickled and sent to another process.
         *args
-            Its arguments, which can be pickled.
+            Arguments of `work`; they must be picklable.
 
         Returns
         -------
         Pending
-            The batch under way.
+            The submitted batch.
 
         """
 
@@ -70,19 +73,22 @@ class Workers(Protocol):
         Parameters
         ----------
         pending
-            Batches under way, at least one.
+            Submitted batches; at least one.
 
         Returns
         -------
         Pending
-            One that has ended.
+            One of the batches that have ended.
 
         """
 
 
 @runtime_checkable
 class Execution(Protocol):
-    """How a stage is run. `PLAIN` below is this process; Prefect's is in `flows/tasks.py`."""
+    """Runs the parts of a stage.
+
+    The object `PLAIN` below runs them in this process; the class for Prefect is in `flows/tasks.py`.
+    """
 
     def open_workers(self, stage: Stage, runner: str, num: int) -> AbstractContextManager[Workers]:
         """Open workers for the duration of a `with` block.
@@ -90,37 +96,37 @@ class Execution(Protocol):
         Parameters
         ----------
         stage
-            The stage that they work for.
+            The stage whose batches the workers process.
         runner
-            Kind of worker, as `flows.runner` names it.
+            Kind of worker; one of the values of the setting `flows.runner`.
         num
             Number of workers.
 
         Returns
         -------
         context manager
-            Yields the Workers.
+            A context manager that yields the open workers.
 
         """
 
     def call(self, name: str, work: Callable[..., Result], *args: Any, **named: Any) -> Result:
-        """Run one step in this process, as a run of its own where runs are recorded.
+        """Run one step in this process; a scheduler such as Prefect records the step as a run.
 
         Parameters
         ----------
         name
             Name of the step.
         work
-            The step.
+            Function of the step.
         *args
-            Its positional arguments.
+            Positional arguments of `work`.
         **named
-            Its keyword arguments.
+            Keyword arguments of `work`.
 
         Returns
         -------
         Result
-            What the step returned.
+            The return value of `work`.
 
         """
 
@@ -132,67 +138,67 @@ class Execution(Protocol):
         name
             Name of the stage.
         run
-            The stage, called with settings and this execution.
+            Function of the stage; called with `settings` and this execution.
         settings
-            Its settings, read once by the caller.
+            Settings of the stage.
         label
-            Distinguishes several runs of one stage.
+            Name of this run, which distinguishes several runs of the same stage.
 
         Returns
         -------
         Result
-            What the stage returned.
+            The return value of `run`.
 
         """
 
     def show_progress(self, name: str) -> ShowProgress:
-        """A progress bar, where there is a place for one.
+        """Create a progress bar, if the execution can show one.
 
         Parameters
         ----------
         name
-            Its title.
+            Title of the progress bar.
 
         Returns
         -------
         callable
-            Takes a percentage (0-100) and a line of text.
+            Function that shows progress; its arguments are a percentage (0-100) and a line of text.
 
         """
 
     def show_table(self, key: str, rows: Sequence[Mapping[str, Any]], description: str) -> None:
-        """Show a table of results, where there is a place for one.
+        """Show a table of results, if the execution can show one.
 
         Parameters
         ----------
         key
-            Name of the table, lower case and dashes.
+            Name of the table, in lower-case letters and dashes.
         rows
-            Rows with the same keys.
+            Rows of the table, all with the same keys.
         description
-            Its caption.
+            Caption of the table.
 
         """
 
     def lock_wait_s(self, settings: FlowSettings) -> float:
-        """Longest wait for another writer of the catalog.
+        """Return the longest time to wait while another process writes the catalog.
 
         Parameters
         ----------
         settings
-            The section `flows`.
+            Flow settings (the section `flows`).
 
         Returns
         -------
         float
-            Seconds; 0 fails at once.
+            Time in seconds; with 0 the stage fails at once.
 
         """
 
 
 @dataclass(frozen=True, slots=True)
 class PoolWorkers:
-    """Workers of this machine."""
+    """Threads or processes of this machine."""
 
     pool: Executor
 
@@ -212,11 +218,11 @@ POOLS: dict[str, Callable[[int], Executor]] = {
 
 
 class PlainExecution:
-    """Everything in this process and its worker processes; nothing is recorded outside the catalog and the log."""
+    """Runs everything in this process and its worker processes; only the catalog and the log record the runs."""
 
     @contextmanager
     def open_workers(self, stage: Stage, runner: str, num: int) -> Iterator[PoolWorkers]:
-        """See `Execution`. Raises SettingsError for a runner that needs Prefect."""
+        """See `Execution`. A SettingsError is raised for a runner that needs Prefect."""
         if runner not in POOLS:
             raise SettingsError(f"flows.runner = {runner!r} needs Prefect: run without --no-server")
         with POOLS[runner](num) as pool:
@@ -238,7 +244,7 @@ class PlainExecution:
         """See `Execution`."""
 
     def lock_wait_s(self, settings: FlowSettings) -> float:
-        """See `Execution`: a command reports at once who writes."""
+        """See `Execution`. A command does not wait; it reports at once which process writes the catalog."""
         return 0.0
 
 

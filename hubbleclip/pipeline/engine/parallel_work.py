@@ -1,6 +1,6 @@
-"""Shards and batches of tiles, worked on by the stage's workers: a parallel `map` for each kind.
+"""Parallel `map` functions that pack shards and embed tiles on the workers of a stage.
 
-Workers that share no disk with this process read tiles and runs from the store, and leave shards there.
+Workers that share no disk with this process read tiles and runs from the remote store, and write shards to the store.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from hubbleclip.pipeline.engine.stage import Stage
 from hubbleclip.pipeline.remote_store import collect_from_store, local_files, pull_folder, send_to_store
 
 if TYPE_CHECKING:
-    from hubbleclip.evaluation.embed_parallel import EmbedMapFn, TileRange  # torch, which takes seconds
+    from hubbleclip.evaluation.embed_parallel import EmbedMapFn, TileRange  # imports torch, which takes seconds
     from hubbleclip.evaluation.metrics.retrieval import Floats
 
 Item = TypeVar("Item")
@@ -32,46 +32,49 @@ MADE = "made"
 
 
 class Numbered:
-    """Items with their positions. Not a list, because Prefect would search each record of a list for futures."""
+    """Items with their positions.
+
+    This class is not a list, because Prefect would search every item of a list for futures, which is slow.
+    """
 
     def __init__(self, items: Sequence[tuple[int, Any]]) -> None:
         self.items = items
 
     def __len__(self) -> int:
-        """How many."""
+        """Return the number of items."""
         return len(self.items)
 
 
 def do_each(numbered: Numbered, work: Callable[[Any], Any]) -> Batch:
-    """Apply `work` to each item, and keep its position.
+    """Apply `work` to each item, and return each result with the position of its item.
 
     Parameters
     ----------
     numbered
         Items with their positions.
     work
-        Applied to one item.
+        Function that takes one item.
 
     Returns
     -------
     dict
-        One batch with (position, result) pairs.
+        A batch with one (position, result) pair per item.
 
     """
     return {MADE: [(number, work(item)) for number, item in numbered.items]}
 
 
 def map_batches(stage: Stage, name: str, work: Callable[[Item], Made], items: Sequence[Item]) -> list[Made]:
-    """Apply `work` to all items by at most `MAX_TASKS` batches.
+    """Apply `work` to all items on the workers of a stage, in at most `MAX_TASKS` batches.
 
     Parameters
     ----------
     stage
-        The stage whose workers are used.
+        The running stage, whose workers are used.
     name
-        Kind of work, a key of `boundaries.EDGES`.
+        Kind of work; a key of `boundaries.EDGES`.
     work
-        Applied to one item; can be pickled.
+        Function that takes one item; it must be picklable.
     items
         All items.
 
@@ -88,7 +91,7 @@ def map_batches(stage: Stage, name: str, work: Callable[[Item], Made], items: Se
 
 
 def batches_of(items: Sequence[Item]) -> list[Sequence[Item]]:
-    """Slices of the items, at most `MAX_TASKS` of them.
+    """Divide items into at most `MAX_TASKS` slices.
 
     Parameters
     ----------
@@ -98,26 +101,26 @@ def batches_of(items: Sequence[Item]) -> list[Sequence[Item]]:
     Returns
     -------
     list of sequence
-        The slices, in order.
+        The slices, in the order of the items.
 
     """
     return batches(items, max(1, math.ceil(len(items) / MAX_TASKS)))
 
 
 def packing_map(stage: Stage, paths: Mapping[str, str]) -> MapFn[PlannedShard, ShardFile]:
-    """A parallel `map` that packs shards.
+    """Make a parallel `map` that packs shards on the workers of a stage.
 
     Parameters
     ----------
     stage
-        The stage whose workers are used.
+        The running stage, whose workers are used.
     paths
-        Stored path of each tile, by tile id.
+        Path of each tile in the form in which the catalog stores it, by tile id.
 
     Returns
     -------
     callable
-        Takes a function and the planned shards; returns their tars in order.
+        Function that takes a function and the planned shards, and returns the written shards in the same order.
 
     """
 
@@ -135,23 +138,23 @@ def packing_map(stage: Stage, paths: Mapping[str, str]) -> MapFn[PlannedShard, S
 def pack_shard(
     work: Callable[[PlannedShard], ShardFile], layout: Layout, is_sent: bool, given: tuple[PlannedShard, Sequence[str]]
 ) -> ShardFile:
-    """Write one shard while its tiles are on the local disk.
+    """Fetch the tiles of one shard to the local disk, and write the shard.
 
     Parameters
     ----------
     work
-        Writes the shard.
+        Function that writes the shard.
     layout
-        File names of the profile.
+        Paths of the profile's files and folders.
     is_sent
-        Whether to send the shard to the store, because this process's disk is not the caller's.
+        Whether to send the shard to the remote store; true when this process and its caller share no disk.
     given
-        The planned shard, and the stored paths of its tiles.
+        The planned shard, and the paths of its tiles in the form in which the catalog stores them.
 
     Returns
     -------
     ShardFile
-        What was written.
+        Description of the written shard.
 
     """
     shard, paths = given
@@ -163,36 +166,37 @@ def pack_shard(
 
 
 def readable_path(stage: Stage, folder: Path) -> Path | str:
-    """A place from which every worker can read a folder.
+    """Return a path or URL from which every worker can read a folder.
 
     Parameters
     ----------
     stage
-        The stage with its settings.
+        The running stage; its settings and paths are used.
     folder
         A folder below the profile's root.
 
     Returns
     -------
     Path or str
-        The folder itself, or its URL in the store when workers are on other machines.
+        The folder itself, or the folder's URL in the remote store when workers may run on other machines.
 
     """
     return f"{stage.layout.store}/{stage.layout.relative(folder)}" if is_remote(stage.settings) else folder
 
 
 def embedding_map(stage: Stage) -> EmbedMapFn | None:
-    """A parallel `map` that embeds tiles.
+    """Make a parallel `map` that embeds tiles on the workers of a stage.
 
     Parameters
     ----------
     stage
-        The stage whose workers are used.
+        The running stage, whose workers are used.
 
     Returns
     -------
     callable or None
-        None when workers are threads, because one model uses all threads of its process.
+        The parallel `map`; None when workers are threads, because a single model already uses all threads of its
+        process.
 
     """
     if not runner_of(stage.settings).is_separate:
@@ -206,21 +210,21 @@ def embedding_map(stage: Stage) -> EmbedMapFn | None:
 
 
 def embed_part(work: Callable[[TileRange], Floats], layout: Layout | None, part: TileRange) -> Floats:
-    """Embed some tiles.
+    """Embed one range of tiles.
 
     Parameters
     ----------
     work
-        Embeds one part.
+        Function that embeds one range of tiles.
     layout
-        Set when the run may have to be fetched from the store.
+        Paths of the profile's files and folders, if the run must be fetched from the remote store; else None.
     part
-        The tiles and the model.
+        The range of tiles, and the model that embeds them.
 
     Returns
     -------
     array
-        Features of the part, shape (num_tiles, num_dimensions).
+        Features of the tiles, shape (num_tiles, num_dimensions).
 
     """
     if layout:

@@ -1,4 +1,4 @@
-"""How far one kind of work is: a line in the log at most every ten seconds."""
+"""Report the progress of one kind of work by a line in the log, at most every ten seconds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ LOG_EVERY_S = 10.0
 
 @dataclass(slots=True, kw_only=True)
 class Progress:
-    """Counts of items; `started` and `logged` are of the monotonic clock, in seconds."""
+    """Counts of finished and rejected items.
+
+    `started` and `logged` are the times of the start and of the last log line, in seconds of the monotonic clock.
+    `show` is called with a percentage (0-100) and a line of text.
+    """
 
     name: str
     total: int
@@ -24,14 +28,14 @@ class Progress:
     show: Callable[[float, str], None] = lambda percent, text: None
 
     def add(self, num_done: int, num_rejected: int) -> None:
-        """Add the items of one batch.
+        """Add the items of one batch to the counts, and log the progress if the last log line is old enough.
 
         Parameters
         ----------
         num_done
-            Items that are finished, rejected ones included.
+            Number of finished items, including the rejected items.
         num_rejected
-            Items that were rejected.
+            Number of rejected items.
 
         """
         self.done += num_done
@@ -41,7 +45,7 @@ class Progress:
             self.log()
 
     def log(self) -> None:
-        """Log the counts, the rate and the time left."""
+        """Log the counts, the rate and the estimated remaining time."""
         rate = self.done / max(time.monotonic() - self.started, 1e-3)
         left_s = (self.total - self.done) / max(rate, 1e-3)
         text = f"{self.done} of {self.total} done, {self.rejected} rejected, {rate:.1f} per second, {left_s:.0f} s left"

@@ -1,4 +1,4 @@
-"""The kinds of workers that `flows.runner` names, and what each means for files and for the rate limit."""
+"""The kinds of workers that the setting `flows.runner` can select, and their effect on files and on the rate limit."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from hubbleclip.core.errors import SettingsError
 
 
 class Runner(NamedTuple):
-    """Whether workers are processes of their own, and the setting of `flows` with the address of a cluster whose
-    workers may be on other machines.
+    """Properties of one kind of worker.
+
+    `is_separate` is true for workers in separate processes. `address` names the setting in the section `flows` that
+    holds the address of a cluster, whose workers may run on other machines.
     """
 
     is_separate: bool
@@ -26,22 +28,22 @@ RUNNERS = {
 
 
 def runner_of(settings: Settings) -> Runner:
-    """The runner that the settings name.
+    """Return the runner that the settings select.
 
     Parameters
     ----------
     settings
-        All settings; `flows.runner` is used.
+        All settings of the profile; only `flows.runner` is used.
 
     Returns
     -------
     Runner
-        Its properties.
+        Properties of the runner.
 
     Raises
     ------
     SettingsError
-        When there is no runner of that name.
+        When `flows.runner` is not the name of a runner.
 
     """
     runner = RUNNERS.get(settings.flows.runner)
@@ -52,17 +54,19 @@ def runner_of(settings: Settings) -> Runner:
 
 
 def is_remote(settings: Settings) -> bool:
-    """Whether workers may run on machines that share no disk with this one, so that files pass through the store.
+    """Whether workers may run on machines that share no disk with this one.
+
+    If so, workers exchange files with this machine through the remote store.
 
     Parameters
     ----------
     settings
-        All settings; `store` and the section `flows` are used.
+        All settings of the profile; `store` and the section `flows` are used.
 
     Returns
     -------
     bool
-        True for a cluster with an address, when a store is set.
+        True when `store` is set and the runner is a cluster whose address is set.
 
     """
     address = runner_of(settings).address
@@ -70,20 +74,21 @@ def is_remote(settings: Settings) -> bool:
 
 
 def fetch_share(settings: Settings) -> FetchSettings:
-    """The fetch settings of one worker.
+    """Return the fetch settings of one worker.
 
-    Separate processes cannot share a rate limiter, and at most `flows.workers` batches are fetched at a time. So each
-    has that share of the connections, at least one, and of the requests per second.
+    Separate processes cannot share a rate limiter, and at most `flows.workers` batches are fetched at a time. Each
+    separate process therefore gets 1/`flows.workers` of the connections (at least one connection) and 1/`flows.workers`
+    of the requests per second. Workers that are threads share all connections.
 
     Parameters
     ----------
     settings
-        All settings.
+        All settings of the profile.
 
     Returns
     -------
     FetchSettings
-        The section `fetch` with the share of one worker.
+        The section `fetch` with the number of connections and the requests per second of one worker.
 
     """
     fetch, num = settings.fetch, settings.flows.workers if runner_of(settings).is_separate else 1

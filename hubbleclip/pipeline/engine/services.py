@@ -1,4 +1,7 @@
-"""What a stage needs while it runs: the simulated archive is served on loopback, other archives need nothing."""
+"""Services that must run while a stage uses an archive.
+
+The simulated archive is served on the loopback address of this machine; the other archives need no service.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ def _served_already(settings: Settings) -> Iterator[ArchiveSettings]:
 
 @contextmanager
 def _simulated(settings: Settings) -> Iterator[ArchiveSettings]:
-    from hubbleclip.simulator.server.launcher import running_simulator, simulated_addresses  # noqa: PLC0415 - only the demo pays for it
+    from hubbleclip.simulator.server.launcher import running_simulator, simulated_addresses  # noqa: PLC0415 - slow to import, and only the simulated archive needs it
 
     if settings.archive.mast_url != ArchiveSettings().mast_url:
         yield settings.archive
@@ -28,17 +31,17 @@ SERVICES: dict[str, Callable[[Settings], AbstractContextManager[ArchiveSettings]
 
 
 def archive_service(settings: Settings) -> AbstractContextManager[ArchiveSettings]:
-    """Start what the archive needs, for the duration of a `with` block.
+    """Run the service that an archive needs during a `with` block.
 
     Parameters
     ----------
     settings
-        All settings; `archive.name` chooses the service.
+        All settings of the profile; `archive.name` selects the service.
 
     Returns
     -------
     context manager
-        Yields the section `archive` with the URLs to ask.
+        A context manager that yields the archive settings, with the URLs at which the archive is served.
 
     """
     serve = _served_already if settings.archive.from_raw else SERVICES.get(settings.archive.name, _served_already)

@@ -1,4 +1,4 @@
-"""One stage of a run: its settings, the open catalog, and how its work is executed."""
+"""A running stage: its settings, the open catalog, and the execution that runs its work."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ LOCK_POLL_S = 10.0
 
 
 def layout_of(settings: Settings) -> Layout:
-    """File names of a profile, and of its copy in the remote store.
+    """Return the paths of a profile's files, and of their copies in the remote store.
 
     Parameters
     ----------
     settings
-        All settings.
+        All settings of the profile; the data root, the profile's name, `store` and `keep_local` are used.
 
     Returns
     -------
@@ -39,7 +39,11 @@ def layout_of(settings: Settings) -> Layout:
 
 @dataclass(slots=True, kw_only=True)
 class Stage:
-    """A stage while it runs. `rejected` counts the items rejected so far; `started` is of the monotonic clock."""
+    """A running stage.
+
+    `rejected` is the number of items rejected so far. `started` is the time of the start, in seconds of the monotonic
+    clock.
+    """
 
     name: str
     settings: Settings
@@ -52,26 +56,26 @@ class Stage:
 
 @contextmanager
 def open_stage(name: str, settings: Settings, execution: Execution = PLAIN) -> Iterator[Stage]:
-    """Open the catalog for writing, and publish a snapshot of it at the end.
+    """Open the catalog for writing during a `with` block, and publish a snapshot of the catalog at the end.
 
     Parameters
     ----------
     name
-        Name of the stage, for the log.
+        Name of the stage, used in the log.
     settings
-        All settings.
+        All settings of the profile.
     execution
-        Where the batches run.
+        Executor of the batches: `PLAIN` (this process) or Prefect.
 
     Yields
     ------
     Stage
-        The stage with the open catalog.
+        The running stage, whose catalog is open for writing.
 
     Raises
     ------
     CatalogLockedError
-        When another process still writes the catalog after `execution.lock_wait_s`.
+        When another process is still writing the catalog after a wait of `execution.lock_wait_s` seconds.
 
     """
     layout = layout_of(settings)
@@ -84,19 +88,19 @@ def open_stage(name: str, settings: Settings, execution: Execution = PLAIN) -> I
 
 
 def bounded_catalog(layout: Layout, settings: FlowSettings) -> AbstractContextManager[Catalog]:
-    """The catalog for writing, within the memory and threads of the settings.
+    """Open the catalog for writing, with at most the memory and the threads that the settings allow.
 
     Parameters
     ----------
     layout
-        File names of the profile.
+        Paths of the profile's files and folders.
     settings
-        The section `flows`.
+        Flow settings (the section `flows`).
 
     Returns
     -------
     context manager
-        Yields the open Catalog.
+        A context manager that yields the open Catalog.
 
     """
     return writing_catalog(layout, memory_mb=settings.catalog_memory_mb, threads=settings.catalog_threads)
@@ -104,16 +108,16 @@ def bounded_catalog(layout: Layout, settings: FlowSettings) -> AbstractContextMa
 
 @contextmanager
 def locked_catalog(layout: Layout, settings: FlowSettings, wait_s: float) -> Iterator[Catalog]:
-    """The catalog for writing, after a wait for another writer.
+    """Open the catalog for writing; if another process is writing it, wait.
 
     Parameters
     ----------
     layout
-        File names of the profile.
+        Paths of the profile's files and folders.
     settings
-        The section `flows`.
+        Flow settings (the section `flows`).
     wait_s
-        Longest wait in seconds.
+        Longest time to wait for another process, in seconds.
 
     Yields
     ------
@@ -123,7 +127,7 @@ def locked_catalog(layout: Layout, settings: FlowSettings, wait_s: float) -> Ite
     Raises
     ------
     CatalogLockedError
-        When another process still writes it after `wait_s`.
+        When another process is still writing the catalog after `wait_s` seconds.
 
     """
     deadline = time.monotonic() + wait_s

@@ -1,1 +1,1 @@
-"""From the archive to files on disk."""
+"""The stage ingest, which queries the archive and fetches files to the disk."""

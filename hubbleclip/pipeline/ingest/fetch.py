@@ -1,4 +1,7 @@
-"""Fetch the chosen files: new ones, new versions of known ones, and failed ones whose retry is due."""
+"""Fetch the selected files.
+
+These are new files, new versions of known files, and failed files whose next attempt is due.
+"""
 
 from __future__ import annotations
 
@@ -27,23 +30,23 @@ from hubbleclip.pipeline.remote_store import push
 def fetch_products(
     products: Sequence[Product], archive: Archive, settings: Settings, connections: Connections
 ) -> Batch:
-    """Fetch the files of a batch side by side; one that fails is retried by a later run.
+    """Fetch the files of a batch in parallel; a file that fails is retried by a later run.
 
     Parameters
     ----------
     products
-        The batch.
+        The products of the batch.
     archive
-        The archive to ask.
+        Client of the archive.
     settings
-        All settings.
+        All settings of the profile.
     connections
-        Shared by all batches of the stage.
+        Connections to the archive, shared by all batches of the stage.
 
     Returns
     -------
     dict
-        Rows for `product`, `product_version` and `failure`.
+        Rows of `product`, `product_version` and `failure`, by these names.
 
     """
     layout = layout_of(settings)
@@ -54,42 +57,43 @@ def fetch_products(
 
 
 def fetch_file(product: Product, archive: Archive, settings: Settings) -> Batch:
-    """Fetch one file to the disk.
+    """Fetch the file of one product to the disk.
 
     Parameters
     ----------
     product
-        The file.
+        The product whose file is fetched.
     archive
-        The archive to ask.
+        Client of the archive.
     settings
-        All settings.
+        All settings of the profile.
 
     Returns
     -------
     dict
-        Its row, and a row of its history when the content is new; or a `failure`.
+        A row of `product`, and a row of `product_version` when the content is new; a `failure` when the file cannot be
+        fetched.
 
     """
     return fetched_by(lambda: Delivery(archive.fetch_product(product)), product, settings)[0]
 
 
 def fetched_by(fetch: Callable[[], Delivery], product: Product, settings: Settings) -> tuple[Batch, bytes | None]:
-    """The rows of one fetched file.
+    """Call a function that fetches one file, and return the rows of that file.
 
     Parameters
     ----------
     fetch
-        Fetches the file.
+        Function that fetches the file.
     product
-        The file.
+        The product whose file is fetched.
     settings
-        All settings.
+        All settings of the profile.
 
     Returns
     -------
     tuple
-        Its rows as in `fetch_file`, and its content when it is in memory only.
+        Rows as in `fetch_file`, and the content of the file when it is only in memory, else None.
 
     """
     digest = settings.archive.digest()
@@ -101,14 +105,14 @@ def fetched_by(fetch: Callable[[], Delivery], product: Product, settings: Settin
 
 
 def fetch_pending(stage: Stage, archive: Archive) -> None:
-    """Fetch all pending files, then remove contents that newer ones have replaced.
+    """Fetch all pending files, then remove files that were replaced by newer versions.
 
     Parameters
     ----------
     stage
-        The stage with the open catalog.
+        The running stage, whose catalog is open for writing.
     archive
-        The archive to ask.
+        Client of the archive.
 
     """
     pending, settings = pending_fetch(stage.catalog, stage.settings), stage.settings
@@ -123,7 +127,9 @@ def fetch_pending(stage: Stage, archive: Archive) -> None:
 
 
 def known_content(catalog: Catalog, etag: str, size_bytes: int) -> str | None:
-    """The hash of a file on disk by the ETag of its server; safe to call from any thread.
+    """Find the hash of a file on disk by the ETag of the server.
+
+    This function may be called from any thread.
 
     Parameters
     ----------
@@ -132,28 +138,29 @@ def known_content(catalog: Catalog, etag: str, size_bytes: int) -> str | None:
     etag
         The server's ETag.
     size_bytes
-        Size of the content.
+        Size of the content in bytes.
 
     Returns
     -------
     str or None
-        sha256 in hex, when the content is known.
+        SHA-256 in hexadecimal digits; None when no file with this ETag and size is on disk.
 
     """
     return next((sha256 for (sha256,) in catalog.thread_query("known_content", etag=etag, size_bytes=size_bytes)), None)
 
 
 def write_fetched(stage: Stage, batch: Batch) -> None:
-    """Write fetched products, and the tiles cut from them, after their files are safe on disk.
+    """Write the rows of fetched products and of their tiles, after the files have been synchronised to the disk.
 
-    New content invalidates the tiles that were cut from older content.
+    When a product has new content, an earlier failure to cut tiles from the product is deleted, so that the product is
+    cut again.
 
     Parameters
     ----------
     stage
-        The stage with the open catalog.
+        The running stage, whose catalog is open for writing.
     batch
-        Rows for `product`, `product_version`, `tile`, `rejection` and `failure`.
+        Rows of `product`, `product_version`, `tile`, `rejection` and `failure`, by these names.
 
     """
     files = [*batch.get("product", []), *batch.get("tile", [])]
@@ -166,14 +173,14 @@ def write_fetched(stage: Stage, batch: Batch) -> None:
 
 
 def remove_old_contents(stage: Stage) -> None:
-    """Remove files that no product refers to any more.
+    """Remove files of old product versions to which no product refers any more.
 
-    The whole history is examined, so a killed run leaves nothing behind.
+    The history of all products is examined, so that files which a killed run did not remove are removed too.
 
     Parameters
     ----------
     stage
-        The stage with the open catalog.
+        The running stage, whose catalog is open for writing.
 
     """
     for row in stage.catalog.named_query("old_contents"):
@@ -181,12 +188,12 @@ def remove_old_contents(stage: Stage) -> None:
 
 
 def remove_strays(stage: Stage) -> None:
-    """Remove what a killed run left: files that no product refers to, and partial ones.
+    """Remove files that a killed run has left: partial files, and files to which no product refers.
 
     Parameters
     ----------
     stage
-        The stage with the open catalog.
+        The running stage, whose catalog is open for writing.
 
     """
     rows = stage.catalog.rows("SELECT path FROM product WHERE path IS NOT NULL")
@@ -197,19 +204,19 @@ def remove_strays(stage: Stage) -> None:
 
 
 def is_on_disk(product: Product, layout: Layout) -> bool:
-    """Whether the content that the archive lists is on disk.
+    """Whether the version of a product that the archive lists is on disk.
 
     Parameters
     ----------
     product
         The product.
     layout
-        File names of the profile.
+        Paths of the profile's files and folders.
 
     Returns
     -------
     bool
-        False when the file is missing or of another version.
+        False when the file is missing or is another version.
 
     """
     is_current = product.sha256 is not None and product.archive_version == product.fetched_version
@@ -217,19 +224,19 @@ def is_on_disk(product: Product, layout: Layout) -> bool:
 
 
 def dropped(product: Product, layout: Layout) -> Product:
-    """Remove the file of a product, whole or partial; a file outside the profile's folder is kept.
+    """Remove the complete or partial file of a product; a file outside the profile's folder is kept.
 
     Parameters
     ----------
     product
         The product.
     layout
-        File names of the profile.
+        Paths of the profile's files and folders.
 
     Returns
     -------
     Product
-        Its row without the path.
+        The product's row without a path; the unchanged row when the file is kept.
 
     """
     part = layout.part(product.uri)

@@ -1,4 +1,7 @@
-"""List the products of observations that are new or have changed, whole proposals at a time."""
+"""List the products of new and changed observations, and select the files to fetch.
+
+All observations of a proposal are listed together.
+"""
 
 from __future__ import annotations
 
@@ -18,31 +21,34 @@ from hubbleclip.pipeline.engine.connections import Batch, merged
 from hubbleclip.pipeline.engine.stage import Stage
 
 OBSERVATIONS_PER_BATCH = 4
-"""Batches of observations are larger than those of files by this factor, since the archive answers many at once."""
+"""Batches of observations have this many times the size of batches of files, because one request lists many
+observations.
+"""
 
 
 def list_products(
     observations: Sequence[Observation], archive: Archive, taken: Mapping[str, frozenset[str]], digest: str
 ) -> Batch:
-    """Choose the files of whole proposals.
+    """List the products of whole proposals, and select the files to fetch.
 
-    Where the archive fails for several proposals, each is requested alone, so that one never delays the others.
+    If a request for several proposals fails, each proposal is requested separately, so that one failing proposal does
+    not affect the others.
 
     Parameters
     ----------
     observations
         All known observations of one or more proposals, sorted by proposal.
     archive
-        The archive to ask.
+        Client of the archive.
     taken
-        Observations that have a file in use, by proposal.
+        Ids of the observations that have a product in use, by proposal id.
     digest
-        Digest of the section `archive`.
+        Digest of the archive settings.
 
     Returns
     -------
     dict
-        Rows for `product`, `rejection` and `listing`, or for `failure`.
+        Rows of `product`, `rejection` and `listing`, by these names; rows of `failure` for proposals that failed.
 
     """
     listed = attempt(
@@ -63,46 +69,46 @@ def list_products(
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """All known observations of some proposals, and which of them have a file in use, by proposal."""
+    """All known observations of some proposals, and the ids of those that have a product in use, by proposal id."""
 
     observations: list[Observation]
     taken: dict[str, frozenset[str]]
 
     def __len__(self) -> int:
-        """How many observations."""
+        """Return the number of observations."""
         return len(self.observations)
 
 
 def list_known(known: Known, archive: Archive, digest: str) -> Batch:
-    """Choose the files of whole proposals.
+    """List the products of whole proposals, and select the files to fetch.
 
     Parameters
     ----------
     known
-        Their observations.
+        The observations of the proposals.
     archive
-        The archive to ask.
+        Client of the archive.
     digest
-        Digest of the section `archive`.
+        Digest of the archive settings.
 
     Returns
     -------
     dict
-        See `list_products`.
+        Rows as in `list_products`.
 
     """
     return list_products(known.observations, archive, known.taken, digest)
 
 
 def list_pending(stage: Stage, archive: Archive) -> None:
-    """List products of all proposals with observations that are new or have changed.
+    """List the products of all proposals that have new or changed observations.
 
     Parameters
     ----------
     stage
-        The stage with the open catalog.
+        The running stage, whose catalog is open for writing.
     archive
-        The archive to ask.
+        Client of the archive.
 
     """
     pending = pending_products(stage.catalog, stage.settings.archive)
@@ -114,19 +120,19 @@ def list_pending(stage: Stage, archive: Archive) -> None:
 
 
 def proposal_batches(stage: Stage, pending: Sequence[Mapping[str, Any]]) -> Iterator[Known]:
-    """All known observations of pending proposals, read one batch at a time; a proposal is never divided.
+    """Read all known observations of pending proposals in batches; a proposal is never divided between batches.
 
     Parameters
     ----------
     stage
-        The stage with the open catalog.
+        The running stage, whose catalog is open for writing.
     pending
-        Rows with `proposal_id` and `num_known`.
+        A row for each pending proposal, with `proposal_id` and `num_known`, the number of its known observations.
 
     Yields
     ------
     Known
-        One batch of whole proposals.
+        The observations of one batch of whole proposals.
 
     """
     most = stage.settings.flows.batch_size * OBSERVATIONS_PER_BATCH
@@ -142,19 +148,19 @@ def proposal_batches(stage: Stage, pending: Sequence[Mapping[str, Any]]) -> Iter
 
 
 def obs_ids_in_use(catalog: Catalog, proposal_ids: Sequence[str]) -> dict[str, frozenset[str]]:
-    """Observations of some proposals that have a file in use.
+    """Find the observations of some proposals that have a product in use, which is a product that is not superseded.
 
     Parameters
     ----------
     catalog
         The open catalog.
     proposal_ids
-        The proposals.
+        Ids of the proposals.
 
     Returns
     -------
     dict of frozenset
-        Observation ids by proposal.
+        Ids of the observations, by proposal id.
 
     """
     sql = (
@@ -167,14 +173,14 @@ def obs_ids_in_use(catalog: Catalog, proposal_ids: Sequence[str]) -> dict[str, f
 def write_listing(stage: Stage, batch: Batch) -> None:
     """Write the product lists of whole proposals in one transaction.
 
-    A file that is no longer chosen is superseded; one that was fetched keeps its content.
+    Products that are no longer selected are marked as superseded. A superseded file that was already fetched is kept.
 
     Parameters
     ----------
     stage
-        The stage with the open catalog.
+        The running stage, whose catalog is open for writing.
     batch
-        Rows of `list_products`.
+        Rows as returned by `list_products`.
 
     """
     products = batch.pop("product", [])
@@ -187,19 +193,21 @@ def write_listing(stage: Stage, batch: Batch) -> None:
 
 
 def with_known_dates(catalog: Catalog, listings: Sequence[Listing]) -> list[Listing]:
-    """Listings made from stored raw answers, with the dates of the original requests where the catalog has them.
+    """Set the dates of listings from stored responses to the dates of the original requests.
+
+    A listing that is not in the catalog keeps its date.
 
     Parameters
     ----------
     catalog
         The open catalog.
     listings
-        Listings dated now.
+        Listings whose date is the current time.
 
     Returns
     -------
     list of Listing
-        The same listings with their known dates.
+        The same listings; a listing that is in the catalog has the date from the catalog.
 
     """
     sql = "SELECT obs_id, listed_at FROM listing WHERE list_contains(?, obs_id)"

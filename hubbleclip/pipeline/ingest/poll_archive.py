@@ -1,6 +1,6 @@
-"""Poll the archive for new observations, and find out whether a full ingest has anything to do.
+"""Query the archive for new observations, and check whether a full ingest has work to do.
 
-No Prefect here: a command that has nothing to do ends before a server would have started.
+This module does not use Prefect, so that a command with nothing to do ends quickly, without starting a Prefect server.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ log = logging.getLogger("hubbleclip.pipeline")
 
 
 def poll(settings: Settings) -> bool:
-    """Bring in the current observations, and say whether `ingest` has anything to do after that.
+    """Write new and changed observations to the catalog, and return whether the stage `ingest` has further work to do.
 
     Parameters
     ----------
     settings
-        All settings.
+        All settings of the profile.
 
     Returns
     -------
     bool
-        Whether products, proposals or files are pending.
+        True when products, proposals or files are pending, and always for a local archive.
 
     """
     layout = layout_of(settings)
@@ -47,17 +47,18 @@ def poll(settings: Settings) -> bool:
 
 
 def query_observations(stage: Stage, archive: Archive) -> None:
-    """Page through the observations released since the watermark, and write those that are new or have changed.
+    """Query the observations released since the watermark page by page, and write new and changed observations.
 
-    The watermark moves only after everything up to it is written, so an interrupted query resumes there. Stored raw
-    answers are read from the first on and move no watermark.
+    The watermark is the release date up to which all observations are in the catalog. It is updated only after these
+    observations have been written, so that an interrupted query resumes at the watermark. When stored responses are
+    read (`archive.from_raw`), all of them are read and the watermark is not changed.
 
     Parameters
     ----------
     stage
-        The stage with the open catalog.
+        The running stage, whose catalog is open for writing.
     archive
-        The archive to ask.
+        Client of the archive.
 
     """
     settings = stage.settings.archive
@@ -81,23 +82,23 @@ def query_observations(stage: Stage, archive: Archive) -> None:
 
 
 def move_watermark(stage: Stage, archive: Archive, known: list[float], newest_mjd: float) -> list[float]:
-    """Write the watermark if it has moved.
+    """Write the watermark to the catalog if it has changed.
 
     Parameters
     ----------
     stage
-        The stage with the open catalog.
+        The running stage, whose catalog is open for writing.
     archive
-        The archive that was asked.
+        Client of the archive; its name is part of the key of the watermark.
     known
-        The watermark in the catalog (MJD), or an empty list.
+        A list with the watermark in the catalog (MJD), or an empty list if the catalog has no watermark.
     newest_mjd
         Latest release date seen so far (MJD).
 
     Returns
     -------
     list of float
-        The watermark in the catalog after the call.
+        A list with the watermark in the catalog (MJD) after the call.
 
     """
     settings = stage.settings.archive

@@ -1,4 +1,4 @@
-"""Ingest: observations, their products, the proposals behind them, then the files."""
+"""The stage ingest: query the observations, list their products, fetch their proposals, then fetch the files."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from hubbleclip.pipeline.ingest.poll_archive import query_observations
 
 
 def fetch_proposals(numbers: Sequence[str], archive: Archive, digest: str) -> Batch:
-    """Fetch proposals; one that fails is retried by a later run.
+    """Fetch proposals; a proposal that fails is retried by a later run.
 
     Parameters
     ----------
     numbers
         Proposal numbers.
     archive
-        The archive to ask.
+        Client of the archive.
     digest
-        Digest of the section `archive`.
+        Digest of the archive settings.
 
     Returns
     -------
     dict
-        Rows for `proposal` and `failure`.
+        Rows of `proposal` and `failure`, by these names.
 
     """
     found = attempt(
@@ -50,20 +50,20 @@ def fetch_proposals(numbers: Sequence[str], archive: Archive, digest: str) -> Ba
 
 
 def ingest(settings: Settings, execution: Execution = PLAIN, *, retry: bool = False, is_polled: bool = False) -> None:
-    """Bring the catalog up to the archive: only what was released since the last complete answer is asked for.
+    """Update the catalog from the archive; only observations released since the last complete query are requested.
 
-    With `archive.from_raw` nothing is requested or fetched: stored answers are read again.
+    With `archive.from_raw` nothing is requested from the archive; the stored responses are read again.
 
     Parameters
     ----------
     settings
-        All settings.
+        All settings of the profile.
     execution
-        Where the batches run.
+        Executor of the batches: `PLAIN` (this process) or Prefect.
     retry
-        Retry now all items that wait for a later run or were given up.
+        Whether to retry all failed items now, including those whose attempts are exhausted.
     is_polled
-        The current observations are in the catalog already, see `poll_archive`.
+        Whether the current observations are already in the catalog; true after `poll_archive.poll`.
 
     """
     with open_stage("ingest", settings, execution) as stage, archive_service(settings) as served:
@@ -79,14 +79,16 @@ def ingest(settings: Settings, execution: Execution = PLAIN, *, retry: bool = Fa
 
 
 def fetch_pending_proposals(stage: Stage, archive: Archive) -> None:
-    """Fetch the proposals that observations name and that the catalog lacks, or has lacked the abstracts of for long.
+    """Fetch the pending proposals of the observations.
+
+    A proposal is pending when the catalog does not have it, or has had it without an abstract for a long time.
 
     Parameters
     ----------
     stage
-        The stage with the open catalog.
+        The running stage, whose catalog is open for writing.
     archive
-        The archive to ask.
+        Client of the archive.
 
     """
     pending = pending_proposals(stage.catalog, stage.settings.archive, again=archive.is_local)
@@ -99,16 +101,16 @@ def fetch_pending_proposals(stage: Stage, archive: Archive) -> None:
 
 
 def write_proposals(stage: Stage, batch: Batch, dated: Collection[str] = ()) -> None:
-    """Write proposals that are new or have changed, and the retry schedule of those that failed.
+    """Write new and changed proposals, and schedule the retry of proposals that failed.
 
     Parameters
     ----------
     stage
-        The stage with the open catalog.
+        The running stage, whose catalog is open for writing.
     batch
-        Rows for `proposal` and `failure`.
+        Rows of `proposal` and `failure`, by these names.
     dated
-        Ids whose date of the last request is updated even if nothing changed.
+        Ids of proposals that are written even if nothing changed, to update the date of the last request.
 
     """
     found = batch.get("proposal", [])

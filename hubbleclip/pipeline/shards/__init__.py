@@ -1,1 +1,1 @@
-"""From tiles to a dataset."""
+"""The stage shards, which builds a dataset from the tiles."""

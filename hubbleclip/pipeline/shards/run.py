@@ -1,4 +1,4 @@
-"""Split the tiles, make samples of them, pack the samples into an immutable dataset."""
+"""The stage shards: assign tiles to splits, make samples, and pack the samples into an immutable dataset."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ log = logging.getLogger("hubbleclip.pipeline")
 def pack_dataset(
     stage: Stage, material: Material, samples: Sequence[Sample], assignments: Mapping[str, SplitAssignment]
 ) -> BuiltDataset:
-    """Write the shards, the manifest and `dataset.json`.
+    """Write the shards, the manifest and `dataset.json` of a new dataset.
 
     Parameters
     ----------
     stage
-        The stage with its settings.
+        The running stage; its settings, paths and workers are used.
     material
         Current tiles, observations and proposals.
     samples
-        Samples of the dataset.
+        The samples of the dataset.
     assignments
         Split of each tile, by tile id.
 
     Returns
     -------
     BuiltDataset
-        The rows that describe the dataset.
+        The rows that describe the dataset, its shards and the placements of its samples.
 
     """
     settings, layout = stage.settings, stage.layout
@@ -72,38 +72,38 @@ def pack_dataset(
 
 
 def read_tile(layout: Layout, tile_id: str) -> bytes:
-    """The encoded image of a tile.
+    """Read the encoded image of a tile.
 
     Parameters
     ----------
     layout
-        File names of the profile.
+        Paths of the profile's files and folders.
     tile_id
         Id of the tile.
 
     Returns
     -------
     bytes
-        PNG or JPEG.
+        Content of the PNG or JPEG file.
 
     """
     return layout.existing_tile(tile_id).read_bytes()
 
 
 def size_of(tile: Tile, layout: Layout) -> int:
-    """Size of a tile's encoded image.
+    """Return the size of a tile's encoded image.
 
     Parameters
     ----------
     tile
-        Row of the tile; rows of old catalogs lack the size, and the file is examined.
+        Row of the tile. If the row has no size, because an older version wrote the row, the size of the file is used.
     layout
-        File names of the profile.
+        Paths of the profile's files and folders.
 
     Returns
     -------
     int
-        Bytes.
+        Size in bytes.
 
     """
     if tile.size_bytes is not None:
@@ -113,17 +113,17 @@ def size_of(tile: Tile, layout: Layout) -> int:
 
 
 def shards(settings: Settings, execution: Execution = PLAIN) -> None:
-    """Assign every new tile to a split and build a dataset, unless one of the same samples exists.
+    """Assign every new tile to a split and build a dataset, unless a dataset of the same samples exists.
 
-    The catalog records the datasets of the random split, on which models are trained; a dataset of another scheme
-    exists only as a folder.
+    The catalog records only datasets of the random split scheme, on which models are trained. A dataset of another
+    split scheme exists only as a folder.
 
     Parameters
     ----------
     settings
-        All settings.
+        All settings of the profile.
     execution
-        Where the batches run.
+        Executor of the batches: `PLAIN` (this process) or Prefect.
 
     """
     with open_stage("shards", settings, execution) as stage:
@@ -151,19 +151,22 @@ def shards(settings: Settings, execution: Execution = PLAIN) -> None:
 
 
 def reuse_dataset(stage: Stage, inputs_digest: str) -> Dataset | None:
-    """The dataset of the same inputs, if its folder exists; it is dated now, because trainings use the newest.
+    """Find an existing dataset that was built from the same samples and settings.
+
+    If another dataset is newer, the date of the found dataset is set to the current time, because trainings use the
+    newest dataset.
 
     Parameters
     ----------
     stage
-        The stage with the open catalog.
+        The running stage, whose catalog is open for writing.
     inputs_digest
-        Digest of samples and settings.
+        Digest of the samples and of the shard settings.
 
     Returns
     -------
     Dataset or None
-        Its row.
+        The row of the dataset; None when no dataset of these inputs has a folder.
 
     """
     found = to_records(Dataset, stage.catalog.rows("FROM dataset WHERE inputs_digest = ?", [inputs_digest]))
@@ -174,12 +177,12 @@ def reuse_dataset(stage: Stage, inputs_digest: str) -> Dataset | None:
 
 
 def sample_tiles(stage: Stage, material: Material, assignments: Mapping[str, SplitAssignment]) -> list[Sample]:
-    """Samples of all current tiles; captions and rejections go to the catalog.
+    """Make samples of all current tiles, and write captions and rejections to the catalog.
 
     Parameters
     ----------
     stage
-        The stage with the open catalog.
+        The running stage, whose catalog is open for writing.
     material
         Current tiles, observations and proposals.
     assignments
@@ -188,7 +191,7 @@ def sample_tiles(stage: Stage, material: Material, assignments: Mapping[str, Spl
     Returns
     -------
     list of Sample
-        In the order of the tiles.
+        The samples, in the order of the tiles.
 
     """
     settings, proposals = stage.settings.shards, material.proposals

@@ -28,7 +28,7 @@ FORMER = """
 SELECT t.proposal_id, s.tile_id, s.group_id, s.split, s.reason FROM split s JOIN tile t USING (tile_id)
 QUALIFY row_number() OVER (PARTITION BY t.proposal_id ORDER BY s.tile_id) = 1
 """
-"""An assignment of each proposal that has been split, under whatever tile settings."""
+"""Query that returns one existing split assignment for each proposal, under any tile settings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,17 +41,17 @@ class Material:
 
 
 def read_material(stage: Stage) -> Material:
-    """Current tiles with their observations and proposals.
+    """Read all current tiles with their observations and proposals from the catalog.
 
     Parameters
     ----------
     stage
-        The stage with the open catalog.
+        The running stage, whose catalog is open for writing.
 
     Returns
     -------
     Material
-        Everything that a split needs.
+        The tiles, observations and proposals.
 
     """
     catalog = stage.catalog
@@ -65,25 +65,25 @@ def read_material(stage: Stage) -> Material:
 def split_tiles(stage: Stage, material: Material) -> dict[str, SplitAssignment]:
     """Assign every tile to a split.
 
-    The catalog keeps the random split; another scheme is kept by its own datasets. A tile whose assignment breaks its
-    contract is rejected and belongs to no split.
+    The catalog stores the assignments of the random split scheme. The assignments of another scheme are stored only in
+    the datasets of that scheme. A tile whose assignment breaks its data contract is rejected and belongs to no split.
 
     Parameters
     ----------
     stage
-        The stage with the open catalog.
+        The running stage, whose catalog is open for writing.
     material
         Current tiles, observations and proposals.
 
     Returns
     -------
     dict of SplitAssignment
-        By tile id.
+        Split of each tile, by tile id.
 
     Raises
     ------
     DatasetError
-        When a tile would leave a test list that is published.
+        When a tile of a published test list would no longer be in the test split.
 
     """
     settings, datasets_dir = stage.settings.splits, stage.layout.datasets
@@ -100,19 +100,19 @@ def split_tiles(stage: Stage, material: Material) -> dict[str, SplitAssignment]:
 
 
 def write_splits(stage: Stage, new: Sequence[SplitAssignment]) -> set[str]:
-    """Write new assignments.
+    """Write new split assignments to the catalog.
 
     Parameters
     ----------
     stage
-        The stage with the open catalog.
+        The running stage, whose catalog is open for writing.
     new
-        Assignments that the catalog lacks.
+        Assignments that are not yet in the catalog.
 
     Returns
     -------
     set of str
-        Ids of tiles whose assignment breaks its contract; these are rejected.
+        Ids of the rejected tiles, whose assignments break their data contract.
 
     """
     rows = checked(stage, {"split": new}, ASSIGN)
@@ -144,7 +144,7 @@ def _assign(
 def report_splits(
     material: Material, assignments: Mapping[str, SplitAssignment], settings: SplitSettings
 ) -> tuple[dict[str, Any], dict[str, pa.Table]]:
-    """The report on the splits and its tables, with what a plain random split would leak.
+    """Make the report on the splits and its tables, including the leaks that a plain random split would have.
 
     Parameters
     ----------
@@ -153,12 +153,12 @@ def report_splits(
     assignments
         Split of each tile, by tile id.
     settings
-        The section `splits`.
+        Split settings (the section `splits`).
 
     Returns
     -------
     tuple
-        The report as JSON values, and Arrow tables by name.
+        The report as values for JSON, and its Arrow tables by name.
 
     """
     said = text_links(material.proposals, settings)

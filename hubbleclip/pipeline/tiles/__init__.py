@@ -1,1 +1,1 @@
-"""From files to tiles."""
+"""The stage tiles, which cuts files into tiles."""

@@ -1,4 +1,7 @@
-"""What cutting products and visits have in common: a failed item is a rejection, files are written before rows."""
+"""Functions to cut products and to cut visits.
+
+An item that fails becomes a Rejection. Files are written before their rows.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from hubbleclip.pipeline.engine.connections import Batch
 from hubbleclip.pipeline.engine.stage import Stage
 
 Cut = Callable[[], tuple[list[Tile], list[Rejection]]]
-"""Cuts one item: its tiles, and those that were rejected."""
+"""Function that cuts one item and returns the rows of its tiles and of its rejected tiles."""
 
 
 def cut_each(cuts: Iterable[tuple[str, Cut]], *, entity: str, stage: str, digest: str) -> Batch:
@@ -26,18 +29,18 @@ def cut_each(cuts: Iterable[tuple[str, Cut]], *, entity: str, stage: str, digest
     Parameters
     ----------
     cuts
-        Id of each item, and a function that cuts it.
+        For each item, its id and a function that cuts the item.
     entity
         Kind of item, such as ``"product"``.
     stage
-        Name of the stage that rejects.
+        Name of the stage, recorded in the rejections.
     digest
         Digest of the tile settings.
 
     Returns
     -------
     dict
-        Rows for `tile` and `rejection`.
+        Rows of `tile` and `rejection`, by these names.
 
     """
     batch: Batch = {"tile": [], "rejection": []}
@@ -50,7 +53,7 @@ def cut_each(cuts: Iterable[tuple[str, Cut]], *, entity: str, stage: str, digest
 
 
 def check_tiles(cut: CutResult) -> None:
-    """Check that an item has at least one tile.
+    """Check that at least one tile was cut from an item.
 
     Parameters
     ----------
@@ -60,7 +63,7 @@ def check_tiles(cut: CutResult) -> None:
     Raises
     ------
     ImageError
-        When there is no tile, with the commonest reason, so that the item as a whole is rejected.
+        When there is no tile; the whole item is then rejected with the most frequent reason of its rejected tiles.
 
     """
     if cut.tiles:
@@ -73,14 +76,14 @@ def check_tiles(cut: CutResult) -> None:
 def rejection_rows(
     rejected: Iterable[TileRejection], stage: str, digest: str, rejected_at: datetime
 ) -> list[Rejection]:
-    """Rows of the tiles that were rejected where others of the item were kept.
+    """Make the rows of the rejected tiles of an item that has other tiles.
 
     Parameters
     ----------
     rejected
-        Tiles with their reasons.
+        The rejected tiles with their reasons.
     stage
-        Name of the stage that rejects.
+        Name of the stage, recorded in the rejections.
     digest
         Digest of the tile settings.
     rejected_at
@@ -89,7 +92,7 @@ def rejection_rows(
     Returns
     -------
     list of Rejection
-        One per tile.
+        One row per rejected tile.
 
     """
     return [
@@ -104,28 +107,28 @@ def rejection_rows(
 def write_tiles(
     tiles: Sequence[CutTile], product: Product, layout: Layout, cut_at: datetime, part_uris: list[str] | None = None
 ) -> list[Tile]:
-    """Write the files of tiles.
+    """Write the files of the tiles of one item.
 
-    They are safe from a power cut only after `write_cut` has synchronised them: one sync of many files takes a
-    twentieth of the time of as many syncs.
+    The files may be lost in a power failure until `write_cut` has synchronised them to the disk. Synchronising many
+    files at once takes a twentieth of the time of synchronising each file separately.
 
     Parameters
     ----------
     tiles
-        Tiles of one item.
+        The tiles of the item.
     product
-        The product that they were cut from.
+        The product from which the tiles were cut.
     layout
-        File names of the profile.
+        Paths of the profile's files and folders.
     cut_at
         Time of the cut (UTC).
     part_uris
-        For a colour tile, the products of its three channels, red first.
+        For colour tiles, the URIs of the products of the three channels, red first.
 
     Returns
     -------
     list of Tile
-        Their rows.
+        One row per tile.
 
     """
     records = [to_tile_record(tile, product, layout, cut_at, part_uris) for tile in tiles]
@@ -135,14 +138,14 @@ def write_tiles(
 
 
 def write_cut(stage: Stage, batch: Batch) -> None:
-    """Write the rows of tiles after their files are safe on disk.
+    """Synchronise the files of tiles to the disk, then write their rows to the catalog.
 
     Parameters
     ----------
     stage
-        The stage with the open catalog.
+        The running stage, whose catalog is open for writing.
     batch
-        Rows for `tile` and `rejection`.
+        Rows of `tile` and `rejection`, by these names.
 
     """
     sync_files(stage.layout.absolute(tile.path) for tile in batch.get("tile", ()))

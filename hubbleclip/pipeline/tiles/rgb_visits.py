@@ -1,4 +1,4 @@
-"""Colour tiles of visits that were observed through three filters or more."""
+"""Make colour tiles of visits that were observed through at least three filters."""
 
 from __future__ import annotations
 
@@ -27,26 +27,29 @@ PRODUCT = tuple(Product.__slots__)
 
 
 class Visit(NamedTuple):
-    """A visit of a target, and three of its products, red first."""
+    """A visit, and its products for the three colour channels, red first."""
 
     name: str
     parts: tuple[Product, ...]
 
 
 def pending_visits(catalog: Catalog, settings: TileSettings) -> list[Visit]:
-    """Visits with three filters whose products are newer than their colour tiles, or than the reason for none.
+    """List the visits whose colour tiles are pending.
+
+    A visit is pending when it has products in at least three filters, and one of the three products was fetched after
+    the visit was last cut or rejected.
 
     Parameters
     ----------
     catalog
         The open catalog.
     settings
-        The section `tiles`.
+        Tile settings (the section `tiles`).
 
     Returns
     -------
     list of Visit
-        With the three products of each.
+        The pending visits, each with three products.
 
     """
     rows = catalog.named_query("colour_parts", settings_digest=settings.digest())
@@ -59,7 +62,7 @@ def pending_visits(catalog: Catalog, settings: TileSettings) -> list[Visit]:
 
 
 def _pick(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Three rows of a visit, the first product of each filter, red first; [] where it has fewer filters."""
+    """Select one row for each of three filters of a visit, red first; [] when the visit has fewer filters."""
     found = {row["uri"]: wavelength_nm(row["filter"], row["instrument"]) for row in rows}
     uris = pick_parts({uri: wavelength for uri, wavelength in found.items() if wavelength})
     by_uri = {row["uri"]: row for row in rows}
@@ -67,21 +70,21 @@ def _pick(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def colour_visits(visits: Sequence[Visit], layout: Layout, settings: TileSettings) -> Batch:
-    """Colour tiles of a batch of visits: the files first, then their rows.
+    """Write the colour tiles of a batch of visits, and return their rows.
 
     Parameters
     ----------
     visits
-        The batch.
+        The visits of the batch.
     layout
-        File names of the profile.
+        Paths of the profile's files and folders.
     settings
-        The section `tiles`.
+        Tile settings (the section `tiles`).
 
     Returns
     -------
     dict
-        Rows for `tile` and `rejection`.
+        Rows of `tile` and `rejection`, by these names.
 
     """
     cuts = [(visit.name, partial(colour_visit, visit, layout, settings)) for visit in visits]
@@ -99,19 +102,19 @@ def colour_visit(visit: Visit, layout: Layout, settings: TileSettings) -> tuple[
     visit
         The visit with its three products.
     layout
-        File names of the profile.
+        Paths of the profile's files and folders.
     settings
-        The section `tiles`.
+        Tile settings (the section `tiles`).
 
     Returns
     -------
     tuple
-        Rows of its tiles, and of the tiles that were rejected.
+        Rows of the tiles of the visit, and rows of its rejected tiles.
 
     Raises
     ------
     ImageError
-        When there is no tile, with the commonest reason.
+        When there is no tile; the error has the most frequent reason of the rejected tiles.
 
     """
     now = datetime.now(UTC)
@@ -123,17 +126,17 @@ def colour_visit(visit: Visit, layout: Layout, settings: TileSettings) -> tuple[
 
 
 def colour_pending(stage: Stage) -> None:
-    """Make the colour tiles of all pending visits.
+    """Cut the colour tiles of all pending visits.
 
     Parameters
     ----------
     stage
-        The stage with the open catalog.
+        The running stage, whose catalog is open for writing.
 
     Raises
     ------
     SettingsError
-        When files are not kept: the three files of a visit must be on disk together.
+        When `fetch.keep_fits` is false, because the three files of a visit must be on disk at the same time.
 
     """
     settings = stage.settings

@@ -1,4 +1,4 @@
-"""Cut every fetched product into tiles."""
+"""The stage tiles, which cuts every fetched product into tiles."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ from hubbleclip.pipeline.tiles.rgb_visits import colour_pending
 def cut_products(
     products: Sequence[Product], layout: Layout, settings: TileSettings, data: bytes | None = None
 ) -> Batch:
-    """Tiles of a batch of products: the files first, then their rows.
+    """Write the tiles of a batch of products, and return their rows.
 
     Parameters
     ----------
     products
-        The batch.
+        The products of the batch.
     layout
-        File names of the profile.
+        Paths of the profile's files and folders.
     settings
-        The section `tiles`.
+        Tile settings (the section `tiles`).
     data
-        Content of the only product of the batch, when it is not on disk.
+        Content of the file if it is not on disk; the batch then has only one product.
 
     Returns
     -------
     dict
-        Rows for `tile` and `rejection`.
+        Rows of `tile` and `rejection`, by these names.
 
     """
     cuts = [(product.uri, partial(cut_product, product, layout, settings, data)) for product in products]
@@ -64,21 +64,21 @@ def cut_product(
     product
         The product.
     layout
-        File names of the profile.
+        Paths of the profile's files and folders.
     settings
-        The section `tiles`.
+        Tile settings (the section `tiles`).
     data
-        Its content, when it is not on disk.
+        Content of the product's file if it is not on disk.
 
     Returns
     -------
     tuple
-        Rows of its tiles, and of the tiles that were rejected.
+        Rows of the tiles of the product, and rows of its rejected tiles.
 
     Raises
     ------
     ImageError
-        When there is no tile, with the commonest reason.
+        When there is no tile; the error has the most frequent reason of the rejected tiles.
 
     """
     now = datetime.now(UTC)
@@ -92,43 +92,43 @@ def cut_product(
 def fetch_and_cut(
     products: Sequence[Product], archive: Archive, layout: Layout, settings: Settings, connections: Connections
 ) -> Batch:
-    """Fetch, cut and drop files side by side; small previews never touch the disk.
+    """Fetch, cut and delete the files of a batch in parallel; small previews are not written to the disk.
 
     Parameters
     ----------
     products
-        The batch.
+        The products of the batch.
     archive
-        The archive to ask.
+        Client of the archive.
     layout
-        File names of the profile.
+        Paths of the profile's files and folders.
     settings
-        All settings.
+        All settings of the profile.
     connections
-        Shared by all batches of the stage.
+        Connections to the archive, shared by all batches of the stage.
 
     Returns
     -------
     dict
-        Rows for `product`, `product_version`, `tile`, `rejection` and `failure`.
+        Rows of `product`, `product_version`, `tile`, `rejection` and `failure`, by these names.
 
     """
     return connections.map(partial(fetch_cut_drop, archive=archive, layout=layout, settings=settings), products)
 
 
 def fetch_cut_drop(product: Product, archive: Archive, layout: Layout, settings: Settings) -> Batch:
-    """Fetch one file unless it is on disk, cut it, and remove it whatever the result.
+    """Fetch one file unless it is on disk, cut the file, and delete the file even if an error occurs.
 
     Parameters
     ----------
     product
-        The file.
+        The product whose file is fetched.
     archive
-        The archive to ask.
+        Client of the archive.
     layout
-        File names of the profile.
+        Paths of the profile's files and folders.
     settings
-        All settings.
+        All settings of the profile.
 
     Returns
     -------
@@ -144,7 +144,7 @@ def fetch_cut_drop(product: Product, archive: Archive, layout: Layout, settings:
         if "failure" in batch:
             return batch
         if not layout.absolute(fetched.path or "").is_file():
-            detail = "another product had the same bytes and was dropped meanwhile"
+            detail = "the file was deleted after another product with the same content had been cut"
             digest = settings.archive.digest()
             gone = reject("product", product.uri, "fetch", reason="gone", detail=detail, settings_digest=digest)
             return {"failure": [gone]}
@@ -157,23 +157,23 @@ def fetch_cut_drop(product: Product, archive: Archive, layout: Layout, settings:
 def fetched_for_now(
     product: Product, archive: Archive, layout: Layout, settings: Settings
 ) -> tuple[Batch, bytes | None]:
-    """The rows of a file that is on disk, or is fetched now; a small preview is fetched to memory only.
+    """Return the rows of a file, which is fetched if it is not on disk; a small preview is fetched to memory only.
 
     Parameters
     ----------
     product
-        The file.
+        The product whose file is fetched.
     archive
-        The archive to ask.
+        Client of the archive.
     layout
-        File names of the profile.
+        Paths of the profile's files and folders.
     settings
-        All settings.
+        All settings of the profile.
 
     Returns
     -------
     tuple
-        Its rows, and its content when it is in memory only.
+        Rows of the file, and its content if the file is only in memory, else None.
 
     """
     if is_on_disk(product, layout):
@@ -184,19 +184,20 @@ def fetched_for_now(
 
 
 def tiles(settings: Settings, execution: Execution = PLAIN) -> None:
-    """Cut what is fetched and not yet cut under the present tile settings.
+    """Cut all files that were not yet cut with the current tile settings.
 
-    With `fetch.keep_fits = false`, fetch what is not yet cut, and keep no file: each is fetched, cut and dropped in one
-    step, and at most `fetch.connections` steps are under way, so the disk never holds more files than that, whole or
-    partial. What a killed run left is removed before anything is fetched. Files kept by earlier runs with
-    `keep_fits = true` are kept until they are cut again.
+    With `fetch.keep_fits = true`, the files that the stage ingest has fetched are cut. With `fetch.keep_fits = false`,
+    each file is fetched, cut and deleted in one step. At most `fetch.connections` steps run at a time, so the disk
+    never holds more than `fetch.connections` complete or partial files. Files that a killed run has left are removed
+    before anything is fetched. Files that earlier runs with `fetch.keep_fits = true` have fetched are kept until they
+    are cut again.
 
     Parameters
     ----------
     settings
-        All settings.
+        All settings of the profile.
     execution
-        Where the batches run.
+        Executor of the batches: `PLAIN` (this process) or Prefect.
 
     """
     with open_stage("tiles", settings, execution) as stage:
@@ -209,12 +210,12 @@ def tiles(settings: Settings, execution: Execution = PLAIN) -> None:
 
 
 def cut_pending(stage: Stage) -> None:
-    """Cut the pending files on disk.
+    """Cut all pending files, which are on disk.
 
     Parameters
     ----------
     stage
-        The stage with the open catalog.
+        The running stage, whose catalog is open for writing.
 
     """
     pending, settings = pending_tiles(stage.catalog, stage.settings), stage.settings
@@ -225,12 +226,12 @@ def cut_pending(stage: Stage) -> None:
 
 
 def fetch_and_cut_pending(stage: Stage) -> None:
-    """Cut pending files that are on disk only while they are cut.
+    """Fetch all pending files, cut each file, and delete each file after it is cut.
 
     Parameters
     ----------
     stage
-        The stage with the open catalog.
+        The running stage, whose catalog is open for writing.
 
     """
     remove_strays(stage)

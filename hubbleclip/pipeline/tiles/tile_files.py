@@ -1,4 +1,4 @@
-"""`hubbleclip tile`: FITS files and previews to tiles and a contact sheet, without catalog or archive."""
+"""`hubbleclip tile`: cut FITS and JPEG files into tiles, without catalog or archive, and draw a contact sheet."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hubbleclip.pipeline.engine.attempts import attempt
 
 
 def tile_files(files: Sequence[Path], out_dir: Path, settings: TileSettings) -> Iterator[str]:
-    """Cut files into tiles, with a contact sheet of all.
+    """Cut files into tiles, and draw a contact sheet of all tiles.
 
     Parameters
     ----------
@@ -26,17 +26,17 @@ def tile_files(files: Sequence[Path], out_dir: Path, settings: TileSettings) -> 
     out_dir
         Folder for the tiles and `sheet.png`.
     settings
-        The section `tiles`.
+        Tile settings (the section `tiles`).
 
     Yields
     ------
     str
-        A line per file, and at the end the path of the sheet.
+        A line of text for each file, and at the end a line with the path of the contact sheet.
 
     Raises
     ------
     HubbleclipError
-        When a file does not exist, when `out_dir` cannot be written, and at the end when no file gave a tile.
+        When a file does not exist, when `out_dir` cannot be written, or when no tile was cut from any file.
 
     """
     missing = [file for file in files if not file.is_file()]
@@ -66,7 +66,7 @@ def tile_files(files: Sequence[Path], out_dir: Path, settings: TileSettings) -> 
 
 @contextmanager
 def _writing_to(folder: Path) -> Iterator[None]:
-    """Turn what the system says against writing there into one line."""
+    """Turn an error of the operating system while writing to a folder into an error message of one line."""
     try:
         yield
     except OSError as error:
@@ -74,19 +74,19 @@ def _writing_to(folder: Path) -> Iterator[None]:
 
 
 def cut_file(file: Path, settings: TileSettings) -> CutResult | Rejection:
-    """Tiles of one file.
+    """Cut one file into tiles.
 
     Parameters
     ----------
     file
         A FITS or JPEG file.
     settings
-        The section `tiles`.
+        Tile settings (the section `tiles`).
 
     Returns
     -------
     CutResult or Rejection
-        The tiles, or why there are none.
+        The tiles, or a Rejection with the reason when there are none.
 
     """
     return attempt(
