@@ -29,7 +29,7 @@ def split_estimates(
     info : DatasetInfo
         Dataset that holds the split.
     run_dir : Path
-        Folder of a finished run. The folder's name is the run's id, and the estimates have it as `scorer`.
+        Folder of a finished run. The folder's name is the run's id, which becomes the `scorer` of the estimates.
     settings : EvaluationSettings
         Evaluation settings; only the precision, the batch size, the number of resamples and the seed are used.
     split : str

@@ -111,9 +111,8 @@ def embed_splits(
         for (model, split), ids in tile_ids.items()
         for start in range(0, len(ids), size)
     ]
-    work = partial(
-        embed_range, info.path, batch_size, torch.get_num_threads()
-    )  # unlike a lambda, a partial can be pickled
+    # A partial is used, and not a lambda, because it is pickled and sent to other processes.
+    work = partial(embed_range, info.path, batch_size, torch.get_num_threads())
     features: dict[tuple[ModelSource, str], list[Floats]] = {key: [] for key in tile_ids}
     for tile_range, feat_nd in zip(ranges, map_fn(work, ranges), strict=True):
         features[tile_range.model, tile_range.split].append(feat_nd)
@@ -152,7 +151,7 @@ def embed_range(dataset_path: str, batch_size: int, threads: int, tile_range: Ti
     threads : int
         Number of torch threads to use; the same as in the process that planned the ranges.
     tile_range : TileRange
-        Model source, split, and first and last index of the tiles to embed.
+        Model source, split and range of the tiles to embed.
 
     Returns
     -------

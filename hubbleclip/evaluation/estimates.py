@@ -156,9 +156,8 @@ def zero_shot_estimates(
         # BM25, the hybrid and chance rank tiles but give no class probabilities, so only their retrieval is estimated.
         by_scorer["bm25"] = bm25_scores(of_task.phrases, documents)
         by_scorer["hybrid"] = hybrid_scores(by_scorer[FINE_TUNED], by_scorer["bm25"])
-        by_scorer["random"] = np.zeros_like(
-            by_scorer[FINE_TUNED]
-        )  # all scores are tied, which gives exactly the expectation by chance
+        # All scores of the scorer `random` are tied, which gives exactly the expectation by chance.
+        by_scorer["random"] = np.zeros_like(by_scorer[FINE_TUNED])
         for name, scores_kt in by_scorer.items():
             estimates += zeroshot.phrase_retrieval_estimates(task, name, scores_kt, of_task, **resampling)
     return estimates

@@ -86,9 +86,8 @@ def embed_test_set(
             task: embed_phrases(loaded, of_task.phrases, of_task.prompts, batch_size)
             for task, of_task in labels.items()
         },
-        logit_scale=float(
-            loaded.model.logit_scale.detach().exp()
-        ),  # the model's parameter is the logarithm of the scale
+        # The model's parameter is the logarithm of the scale.
+        logit_scale=float(loaded.model.logit_scale.detach().exp()),
     )
 
 

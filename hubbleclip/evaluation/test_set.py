@@ -105,9 +105,8 @@ def main_captions(tiles: Sequence[Sample]) -> dict[str, str]:
         Captions by proposal id.
 
     """
-    return {
-        tile.proposal_id: tile.captions[0] for tile in reversed(tiles)
-    }  # the first tile is last here, so its caption is kept
+    # In reverse order, a proposal's first tile comes last, so the caption of the first tile is kept.
+    return {tile.proposal_id: tile.captions[0] for tile in reversed(tiles)}
 
 
 def caption_representatives(tiles: Sequence[Sample]) -> dict[str, str]:
@@ -193,7 +192,7 @@ def example_tiles(test_set: TestSet, count: int) -> list[int]:
 
     """
     first_tile = {int(group): tile for tile, group in reversed(list(enumerate(test_set.group_t)))}
-    # Every round takes one tile of each class. The round of a tile is the number of earlier tiles of the same class.
+    # Each round takes at most one tile per class. The round of a tile is the number of earlier tiles of the same class.
     seen: dict[str | None, int] = {}
     rounds = []
     for tile in sorted(first_tile.values()):

@@ -44,9 +44,8 @@ def bm25_scores(queries: Sequence[str], documents: Sequence[str]) -> Floats:
 
     """
     counts = [Counter(WORD.findall(document.lower())) for document in documents]
-    length_i = np.array(
-        [max(1, counted.total()) for counted in counts], dtype=np.float64
-    )  # at least 1, so that empty documents cause no division by 0
+    # The length is at least 1, so that empty documents cause no division by 0.
+    length_i = np.array([max(1, counted.total()) for counted in counts], dtype=np.float64)
     norm_i = BM25_K1 * (1 - BM25_B + BM25_B * length_i / length_i.mean())
     document_frequency = Counter(word for counted in counts for word in counted)
     scores_qi = np.zeros((len(queries), len(documents)))
@@ -64,7 +63,7 @@ def bm25_scores(queries: Sequence[str], documents: Sequence[str]) -> Floats:
 
 
 def hybrid_scores(first_qi: Floats, second_qi: Floats) -> Floats:
-    """Fuse the scores of two scorers by reciprocal rank fusion; each of several tied items takes their mean rank.
+    """Fuse the scores of two scorers by reciprocal rank fusion; tied items all take the mean of their ranks.
 
     Parameters
     ----------

@@ -1,19 +1,19 @@
 """Turn scores into metrics, by one of four protocols.
 
 - `fair` ranks the distinct captions of all test proposals for every test tile, and all test tiles for every caption.
-No tile and no caption is excluded.
+  No tile and no caption is excluded.
 - `views` is the same as `fair`, but the feature of each tile is the mean feature of all tiles of its proposal.
-- `paperclip` follows the code of arXiv 2403.08851 (models/eval_utils.py). It ranks within batches of 100 tiles and
-their captions. Only a tile's own caption on the diagonal of the batch is a right answer, and the cutoffs are 1, 5, 10
-and 20 of 100 items.
-- `paperclip_equation` follows section 4.1 of the same paper. It ranks the captions of all |V| images for each image,
-and a caption counts once for every image that has it. A hit has a rank of at most floor(k |V| / 100).
+- `paperclip` follows the code of arXiv 2403.08851 (models/eval_utils.py). Items are ranked within batches of 100 tiles
+  and their captions. A tile's only right answer is its own caption, on the diagonal of the batch. The cutoffs are 1, 5,
+  10 and 20 of 100 items.
+- `paperclip_equation` follows section 4.1 of the same paper. The captions of all |V| images are ranked for each image,
+  and a caption counts once for every image that has the caption. A hit has a rank of at most floor(k |V| / 100).
 
 The code and the equation of the paper differ in three ways. At 10 %, the code accepts the first 10 items of a batch
 of 100, and the equation accepts the first tenth of all items. The code measures text to image, and the equation
-measures image to text. The code averages over batches, and the equation ranks all images together. If images share a
-caption, their scores are tied, and both let the order of tied items decide the rank. This module uses the expectation
-over all orders.
+measures image to text. The code ranks the items of single batches, and the equation ranks the captions of all images.
+If images share a caption, its copies have equal scores. Both the code and the equation then let the order of tied
+items decide the rank; this module uses the expectation over all orders.
 """
 
 from __future__ import annotations
@@ -429,7 +429,7 @@ def chance_ranking_metrics(
     tied_1i = np.zeros((1, num_items))  # if all scores are equal, a metric is its expectation by chance
     for positives in np.unique(positives_q):
         is_same_q = positives_q == positives
-        positive_1i = np.arange(num_items)[None] < positives  # any items may be the positives
+        positive_1i = np.arange(num_items)[None] < positives  # only the number of positives matters
         for row, values_b in enumerate(chance_precision_and_ndcg(int(positives), num_items, seed)):
             drawn_mbq[row][:, is_same_q] = values_b[pick_bq[:, is_same_q]]
         exact_mq[:, is_same_q] = [average_precision(tied_1i, positive_1i), ndcg(tied_1i, positive_1i)]

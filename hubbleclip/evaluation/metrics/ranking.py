@@ -116,7 +116,7 @@ def ndcg(scores_qi: Floats, positive_qi: Bools, num_top: int = NUM_TOP) -> Float
 
 
 def diversity(scores_qi: Floats, group_i: Ints, num_top: int = NUM_TOP) -> Floats:
-    """Compute the expected number of distinct proposal groups among the top-ranked items, per top-ranked item.
+    """Compute the expected number of distinct proposal groups among the top-ranked items, as a share of these items.
 
     Parameters
     ----------

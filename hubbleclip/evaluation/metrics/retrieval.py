@@ -1,7 +1,7 @@
 """Compute retrieval metrics from the rank of each query's best positive among all items.
 
-A positive is an item that is a right answer to the query; a query may have several positives. Items with equal scores
-count as if they were in random order: metrics are expectations over all orders of tied items. A scorer that gives
+A positive is an item that is a right answer to the query; the best positive has the highest score. Items with equal
+scores count as if they were in random order: metrics are expectations over all orders of tied items. A scorer that gives
 every item the same score therefore gets exactly the metrics of chance.
 
 The suffix of an array's name gives its axes: q for queries, i for items, t for tiles, c for captions, g for groups,
@@ -30,7 +30,7 @@ SCORE_STEP = 1e-6
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TiedRanks:
-    """The rank of each query's best positive among `num_items` items, given as counts of shape (q,).
+    """The rank of each query's best-scored positive among `num_items` items, given as counts of shape (q,).
 
     `above_q` is the number of items that score higher than the best positive. `tied_q` is the number of items that have
     the same score as the best positive, itself included. `positives_q` is the number of positives among the tied
@@ -44,7 +44,7 @@ class TiedRanks:
 
 
 def cosine_scores(feat_qd: Floats, feat_id: Floats) -> Floats:
-    """Compute cosine similarities, rounded to `SCORE_STEP`.
+    """Compute cosine similarities, rounded to multiples of `SCORE_STEP`.
 
     Parameters
     ----------

@@ -46,7 +46,7 @@ QUERIES_PER_BLOCK = 1024
 class Labels:
     """The k phrases of a zero-shot task, their prompt templates, and the positives of each phrase.
 
-    `is_positive_kt` is true where a tile has the phrase as a label. Every phrase has some of the tiles, but not all.
+    `is_positive_kt` is true where a tile has the phrase as a label. Every phrase labels some tiles, but not all tiles.
     """
 
     phrases: tuple[str, ...]
@@ -321,8 +321,8 @@ def calibration_error(confidence_t: Floats, correct_t: Floats, weights_bt: Ints)
 
     Notes
     -----
-    The error is the mean difference between confidence and accuracy over ten bins of confidence; each bin is weighted
-    by its number of tiles (Naeini et al. 2015).
+    The error is the mean absolute difference between confidence and accuracy over ten bins of confidence; each bin is
+    weighted by its number of tiles (Naeini et al. 2015).
 
     """
     bin_t = np.minimum((confidence_t * NUM_BINS).astype(int), NUM_BINS - 1)  # the last bin includes a confidence of 1

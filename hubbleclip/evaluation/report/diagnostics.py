@@ -115,9 +115,8 @@ def worst_ranked_tiles(test_set: TestSet, scores_tc: Floats, count: int) -> list
     rank_t = expected_rank(rank_best_positives(scores_tc, own_tc))
     worst: dict[int, int] = {}
     for tile in np.argsort(-rank_t, kind="stable"):
-        worst.setdefault(
-            int(test_set.group_t[tile]), int(tile)
-        )  # worst ranks come first, so the first tile of a group is its worst
+        # The worst ranks come first, so the first tile of a group is the group's worst.
+        worst.setdefault(int(test_set.group_t[tile]), int(tile))
     return [(tile, int(scores_tc[tile].argmax()), float(rank_t[tile])) for tile in list(worst.values())[:count]]
 
 
@@ -205,6 +204,6 @@ def feature_map(test_set: TestSet, feat_td: Floats, pictures: Mapping[str, str])
 
 
 def _legend(categories: Sequence[str]) -> list[str]:
-    """List the most common categories first; equally common categories are in alphabetical order."""
+    """List the `NUM_COLOURS` most common categories; equally common categories are in alphabetical order."""
     counts = {category: categories.count(category) for category in categories}
     return sorted(counts, key=lambda category: (-counts[category], category))[:NUM_COLOURS]

@@ -60,7 +60,7 @@ def figure_bytes(figure: Figure, image_format: str) -> bytes:
 
     """
     buffer = io.BytesIO()
-    FigureCanvasAgg(figure)  # pyplot is not used, because it keeps global state
+    FigureCanvasAgg(figure)  # attaches a canvas without pyplot, which would keep global state
     # The settings are needed here too: matplotlib reads the hash salt only when it writes the file.
     with mpl.rc_context(RC):
         figure.savefig(buffer, format=image_format, metadata=METADATA[image_format], dpi=150, facecolor="white")
