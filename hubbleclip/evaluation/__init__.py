@@ -1,1 +1,1 @@
-"""Evaluation: how well a model retrieves texts for images and images for texts, on proposal groups outside training."""
+"""Evaluate how well a model finds the text of an image and the images of a text, on data not used in training."""

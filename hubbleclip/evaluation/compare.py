@@ -1,4 +1,4 @@
-"""Paired comparison of two runs on the validation split: the same tiles, captions and resamples for both."""
+"""Compare two runs on the validation split; both runs are scored on the same tiles, captions and resamples."""
 
 from __future__ import annotations
 
@@ -16,30 +16,31 @@ from hubbleclip.evaluation.report.write import read_samples
 from hubbleclip.evaluation.test_set import make_test_set
 
 PROMOTION_METRIC = "i2t_accuracy_at_10pct"
+"""Metric that decides on promotion: image-to-text accuracy at the top 10 % of captions."""
 
 
 def split_estimates(
     info: DatasetInfo, run_dir: Path, settings: EvaluationSettings, split: str, map_fn: EmbedMapFn | None = None
 ) -> list[Estimate]:
-    """Estimate a run's metrics under the protocol `fair` on a split, resampled by proposal group.
+    """Estimate a run's metrics on one split under the protocol `fair`; the bootstrap resamples proposal groups.
 
     Parameters
     ----------
     info : DatasetInfo
         Dataset that holds the split.
     run_dir : Path
-        Folder of a finished run; its name is the scorer of the estimates.
+        Folder of a finished run. The folder's name is the run's id, which becomes the `scorer` of the estimates.
     settings : EvaluationSettings
-        Its precision, batch size, number of resamples and seed are used.
+        Evaluation settings; only the precision, the batch size, the number of resamples and the seed are used.
     split : str
-        `train`, `val` or `test`.
+        Name of the split: `train`, `val` or `test`.
     map_fn : EmbedMapFn, optional
-        Embeds the tiles in other processes; by default they are embedded in this one.
+        Parallel map that embeds the tiles in other processes; by default this process embeds them.
 
     Returns
     -------
     list of Estimate
-        All metrics of both directions.
+        One estimate per metric, for image-to-text and for text-to-image retrieval.
 
     Raises
     ------
@@ -52,37 +53,38 @@ def split_estimates(
     loaded = source.load()
     ((_, tiles_td),) = embed_splits({source: loaded}, [(source, split)], info, settings.batch_size, map_fn).values()
     scores_tc = cosine_scores(tiles_td, embed_texts(loaded, test_set.captions_c, settings.batch_size))
-    scores = Scores(scorer=run_dir.name, i2t_tc=scores_tc, t2i_ct=scores_tc.T)  # the folder of a run has its id as name
+    scores = Scores(scorer=run_dir.name, i2t_tc=scores_tc, t2i_ct=scores_tc.T)  # the name of a run's folder is its id
     return fair_estimates(scores, draw_resamples(test_set, settings.bootstrap, settings.seed))
 
 
 def val_estimate(
     info: DatasetInfo, run_dir: Path, settings: EvaluationSettings, map_fn: EmbedMapFn | None = None
 ) -> Estimate:
-    """Estimate a run's `PROMOTION_METRIC` on val.
+    """Estimate a run's `PROMOTION_METRIC` on the validation split.
 
-    A run that was trained on an older dataset has seen none of these tiles, because no tile ever changes its split.
+    No tile ever changes its split, so a run that was trained on an older dataset was not trained on these tiles either.
 
     Parameters
     ----------
     info : DatasetInfo
-        Dataset whose val split is used.
+        Dataset whose validation split is used.
     run_dir : Path
         Folder of a finished run.
     settings : EvaluationSettings
-        Its precision, batch size, number of resamples and seed are used.
+        Evaluation settings; only the precision, the batch size, the number of resamples and the seed are used.
     map_fn : EmbedMapFn, optional
-        Embeds the tiles in other processes; by default they are embedded in this one.
+        Parallel map that embeds the tiles in other processes; by default this process embeds them.
 
     Returns
     -------
     Estimate
-        The metric, with resamples that are paired between runs.
+        Value of the metric and its resampled values. All runs use the same resamples, so that differences between runs
+        are paired.
 
     Raises
     ------
     EvaluationError
-        If val has fewer than two proposal groups.
+        If the validation split has fewer than two proposal groups.
 
     """
     estimates = split_estimates(info, run_dir, settings, "val", map_fn)
@@ -92,21 +94,22 @@ def val_estimate(
 def decide(candidate: Estimate, promoted: Estimate | None, decided_at: datetime) -> Promotion:
     """Decide whether a candidate replaces the promoted run.
 
-    It does if the 95 % interval of the paired difference is above 0, or if no run is promoted yet.
+    The candidate is promoted if the whole 95 % interval of the paired difference is above 0, or if no run has been
+    promoted yet.
 
     Parameters
     ----------
     candidate : Estimate
-        Metric of the new run; its scorer is the run's id.
+        Estimate of the metric for the new run; `scorer` is the run's id.
     promoted : Estimate or None
-        The same metric of the promoted run on the same resamples.
+        Estimate of the same metric for the promoted run, on the same resamples. None if no run has been promoted yet.
     decided_at : datetime
-        Time of the decision, UTC.
+        Time of the decision in UTC.
 
     Returns
     -------
     Promotion
-        Row of the catalog with the decision and the difference.
+        Row for the catalog, with the decision and the difference between the two runs.
 
     """
     gain = difference(candidate, promoted) if promoted else None
@@ -114,7 +117,7 @@ def decide(candidate: Estimate, promoted: Estimate | None, decided_at: datetime)
     return Promotion(
         run_id=candidate.scorer,
         previous_run_id=promoted.scorer if promoted else None,
-        is_promoted=low is None or low > 0,  # no interval: the first run has nothing to be compared with
+        is_promoted=low is None or low > 0,  # `low` is None if no run was promoted before
         metric=candidate.name,
         value=candidate.value,
         difference=gain.value if gain else None,

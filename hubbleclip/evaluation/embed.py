@@ -1,10 +1,13 @@
-"""Image and text embeddings of unit length, by any model that training can load.
+"""Compute image and text embeddings of length 1, with any model that the training package can load.
 
-A text longer than the model's context is split between sentences into pieces that fit; its feature is the normalised
-mean of the pieces' features, so that no sentence is lost. The rule is the same for every model.
-A first comparison on 26 simulated val groups (a model of 100 steps, 2.7 pieces per caption) does not decide between
-splitting and truncation at the context: pieces minus truncated at the top 10 % is -2.6 points [-11.6, 7.6] image to
-text and 7.7 [0, 19.2] text to image (paired 95 % intervals). Splitting is used because it reads the whole abstract.
+A text that is longer than the model's context is split between sentences into pieces that fit the context. The feature
+of such a text is the normalised mean of the features of its pieces, so that no sentence is lost. The rule is the same
+for every model.
+
+Splitting was preferred to truncation because splitting reads the whole abstract. A first comparison did not show which
+of the two is better. It used 26 simulated validation groups, a model trained for 100 steps and 2.7 pieces per caption.
+The accuracy at the top 10 % with splitting minus that with truncation was -2.6 percentage points [-11.6, 7.6] for image
+to text and 7.7 [0, 19.2] for text to image (paired 95 % intervals).
 """
 
 from __future__ import annotations
@@ -25,21 +28,21 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def prepare_for_embedding(loaded: LoadedModel, precision: str) -> LoadedModel:
-    """Move a model to the GPU if there is one and round its weights to a precision, in place.
+    """Move a model to the GPU if there is one, and cast its weights to a precision; the model is changed in place.
 
-    Rounded weights are faster than autocast, which casts them again for every batch.
+    Casting the weights once is faster than autocast, which casts the weights again for every batch.
 
     Parameters
     ----------
     loaded : LoadedModel
-        The model; it is changed.
+        Model to prepare; it is changed in place.
     precision : str
-        `fp32`, `bf16` or `auto`, which is resolved by `native_precision`.
+        `fp32`, `bf16` or `auto`; `auto` selects the precision that `native_precision` returns for the device.
 
     Returns
     -------
     LoadedModel
-        The same object.
+        The same object as `loaded`.
 
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -48,12 +51,12 @@ def prepare_for_embedding(loaded: LoadedModel, precision: str) -> LoadedModel:
 
 
 def resolve_precision(precision: str) -> str:
-    """Resolve `auto` to the precision that is native to the device in use.
+    """Replace the precision `auto` by the native precision of the device in use; return other precisions unchanged.
 
     Parameters
     ----------
     precision : str
-        `fp32`, `bf16` or `auto`.
+        Name of the precision: `fp32`, `bf16` or `auto`.
 
     Returns
     -------
@@ -65,7 +68,7 @@ def resolve_precision(precision: str) -> str:
 
 
 def native_precision(device: str) -> str:
-    """Return `bf16` if the device multiplies bfloat16 in hardware, `fp32` if it would only emulate it.
+    """Return `bf16` if the device multiplies bfloat16 in hardware, or `fp32` if the device only emulates bfloat16.
 
     Parameters
     ----------
@@ -85,7 +88,7 @@ def native_precision(device: str) -> str:
 
 
 def embed_tiles(loaded: LoadedModel, info: DatasetInfo, split: str, batch_size: int) -> tuple[list[str], Floats]:
-    """Embed all tiles of a split, whole and without augmentation.
+    """Embed all tiles of a split; each tile is used as a whole and without augmentation.
 
     Parameters
     ----------
@@ -94,14 +97,14 @@ def embed_tiles(loaded: LoadedModel, info: DatasetInfo, split: str, batch_size: 
     info : DatasetInfo
         Dataset to read the tiles from.
     split : str
-        `train`, `val` or `test`.
+        Name of the split: `train`, `val` or `test`.
     batch_size : int
-        Tiles per forward pass.
+        Number of tiles per forward pass.
 
     Returns
     -------
     tuple of (list of str, ndarray)
-        The n tile ids in ascending order, and their features (n, d) of length 1.
+        The n tile ids in ascending order, and the features (n, d) of the tiles; each row has length 1.
 
     """
     tiles = open_split(info, split)
@@ -109,21 +112,21 @@ def embed_tiles(loaded: LoadedModel, info: DatasetInfo, split: str, batch_size: 
 
 
 def embed_open_tiles(loaded: LoadedModel, tiles: SplitTiles, batch_size: int) -> Floats:
-    """Embed the tiles of an opened split, in their order.
+    """Embed the tiles of an opened split, in the order of the split.
 
     Parameters
     ----------
     loaded : LoadedModel
         Model whose image tower is used.
     tiles : SplitTiles
-        The split, or a range of it.
+        Opened split, or a range of its tiles.
     batch_size : int
-        Tiles per forward pass.
+        Number of tiles per forward pass.
 
     Returns
     -------
     ndarray
-        Features (n, d) of length 1.
+        Features (n, d); each row has length 1.
 
     """
     batches = [loaded.encode_images(batch) for batch in iterate_eval_images(tiles, loaded.image_size, batch_size)]
@@ -132,49 +135,49 @@ def embed_open_tiles(loaded: LoadedModel, tiles: SplitTiles, batch_size: int) ->
 
 
 def embed_texts(loaded: LoadedModel, texts: Sequence[str], batch_size: int) -> Floats:
-    """Embed texts of any length; a long one is the normalised mean of the pieces that fit the context.
+    """Embed texts of any length; the feature of a long text is the normalised mean of the features of its pieces.
 
     Parameters
     ----------
     loaded : LoadedModel
         Model whose text tower is used.
     texts : sequence of str
-        The n texts.
+        The n texts to embed.
     batch_size : int
-        Pieces per forward pass.
+        Number of text pieces per forward pass.
 
     Returns
     -------
     ndarray
-        Features (n, d) of length 1.
+        Features (n, d); each row has length 1.
 
     """
     pieces = [split_to_context(loaded, text) for text in texts]
-    # Pieces of all texts share the batches; text_p (p,) is the index of the text that each piece belongs to.
+    # Pieces of different texts are embedded in the same batch. For each piece, text_p (p,) is the index of its text.
     text_p = np.repeat(np.arange(len(texts)), [len(of_text) for of_text in pieces])
     feat_pd = embed_short_texts(loaded, [piece for of_text in pieces for piece in of_text], batch_size)
     sums_nd = np.zeros((len(texts), feat_pd.shape[1]))
     np.add.at(sums_nd, text_p, feat_pd)
-    # The length is normalised anyway, so the sum serves as the mean.
+    # The sum is not divided by the number of terms, because `unit` normalises the length anyway.
     return unit(sums_nd)
 
 
 def embed_short_texts(loaded: LoadedModel, texts: Sequence[str], batch_size: int) -> Floats:
-    """Embed texts that fit the context; longer ones are truncated by the tokenizer.
+    """Embed texts that fit the model's context; the tokenizer truncates a text that does not fit.
 
     Parameters
     ----------
     loaded : LoadedModel
         Model whose text tower is used.
     texts : sequence of str
-        The p texts, at least one.
+        The p texts to embed; at least one.
     batch_size : int
-        Texts per forward pass.
+        Number of texts per forward pass.
 
     Returns
     -------
     ndarray
-        Features (p, d) of length 1.
+        Features (p, d); each row has length 1.
 
     """
     batches = [texts[start : start + batch_size] for start in range(0, len(texts), batch_size)]
@@ -183,7 +186,7 @@ def embed_short_texts(loaded: LoadedModel, texts: Sequence[str], batch_size: int
 
 
 def split_to_context(loaded: LoadedModel, text: str) -> list[str]:
-    """Split a text into runs of whole sentences, each as long as fits the model's context.
+    """Split a text between sentences into pieces; each piece has as many sentences as fit the model's context.
 
     Parameters
     ----------
@@ -195,12 +198,12 @@ def split_to_context(loaded: LoadedModel, text: str) -> list[str]:
     Returns
     -------
     list of str
-        The pieces in the order of the text. A sentence that is too long alone is a piece, which the tokenizer
-        truncates.
+        Pieces in the order of the text. A sentence that is longer than the context is one piece, which the tokenizer
+        will truncate.
 
     """
     pieces: list[str] = []
-    for sentence in split_sentences(text) or [text]:  # an empty text has no sentence, but needs one piece
+    for sentence in split_sentences(text) or [text]:  # an empty text has no sentences, but must give one piece
         longer = f"{pieces[-1]} {sentence}" if pieces else sentence
         if pieces and fits_context(loaded, longer):
             pieces[-1] = longer
@@ -225,6 +228,7 @@ def fits_context(loaded: LoadedModel, text: str) -> bool:
         True if no token would be truncated.
 
     """
-    # With one position more than the context, a text that fits ends in padding, as an empty text does.
+    # The tokenizer fills one position more than the context has. If the text fits, that last position holds padding.
+    # The empty text shows which token is the padding.
     last_of_text, padding = loaded.tokenizer([text, ""], context_length=loaded.context_length + 1)[:, -1].tolist()
     return bool(last_of_text == padding)

@@ -1,8 +1,8 @@
-"""Tiles of splits embedded range by range, in other processes if a parallel map is given.
+"""Embed the tiles of splits range by range, in other processes if a parallel map is given.
 
-Each process loads a model once. A range is a number of whole batches of its split, and torch uses as many threads as
-in the process that planned the ranges: so on machines of one type the features equal those of `embed_tiles` bit by
-bit.
+Each process loads a model once. A range consists of whole batches of its split. Every process uses as many torch
+threads as the process that planned the ranges. Therefore, on machines of the same type, the features equal those of
+`embed_tiles` bit by bit.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from hubbleclip.training.models.builder import LoadedModel, load_model
 from hubbleclip.training.runs import read_model_settings
 
 BATCHES_PER_RANGE = 4
-"""More than one, so that the next batch is read while one is embedded."""
+"""Number of batches in a range; more than one, so that the next batch is read while the current one is embedded."""
 CACHED_MODELS = 4
-"""Models (and opened splits) kept in a process: as many as one evaluation compares."""
+"""Number of models, and of opened splits, that a process keeps in memory; an evaluation compares at most 4 models."""
 
 EmbedMapFn = MapFn["TileRange", Floats]
-"""A parallel `map` from ranges of tiles to their features (n, d)."""
+"""A parallel `map` whose function takes a range of tiles and returns the features (n, d) of these tiles."""
 TileFeatures = tuple[list[str], Floats]
-"""Tile ids of a split and their features (n, d)."""
+"""Tile ids of a split, and the features (n, d) of the tiles in the same order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSource:
-    """Where a model comes from: a finished run's best checkpoint, or the base model that the run started from.
+    """The source of a model: the best checkpoint of a finished run, or the base model from which the run started.
 
-    `base_model_seed` is None for the checkpoint; for the base model it is the seed of its random weights.
+    `base_model_seed` is None for the checkpoint. For the base model, it is the seed of the base model's random weights.
     """
 
     run_dir: Path
@@ -53,7 +53,7 @@ class ModelSource:
         Returns
         -------
         LoadedModel
-            On the GPU if there is one, with weights of `precision`.
+            Model on the GPU if there is one, with weights cast to `precision`.
 
         """
         if self.base_model_seed is None:
@@ -65,7 +65,7 @@ class ModelSource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TileRange:
-    """Tiles `start` to `stop` (exclusive) of a split in order of tile id, to be embedded by a model."""
+    """The tiles of a split from index `start` to `stop` (exclusive), in order of tile id, that one model embeds."""
 
     model: ModelSource
     split: str
@@ -80,38 +80,39 @@ def embed_splits(
     batch_size: int,
     map_fn: EmbedMapFn | None = None,
 ) -> dict[tuple[ModelSource, str], TileFeatures]:
-    """Embed the tiles of splits by models, in this process or by a parallel map.
+    """Embed the tiles of each requested split by the requested model, in this process or by a parallel map.
 
     Parameters
     ----------
     models : mapping of ModelSource to LoadedModel
-        Models loaded in this process; unused if `map_fn` is given.
+        Loaded models by source; not used if `map_fn` is given, because other processes load the models themselves.
     requests : iterable of (ModelSource, str)
-        Pairs of a model and a split; repeated pairs are embedded once.
+        Pairs of a model source and the name of a split; a repeated pair is embedded once.
     info : DatasetInfo
         Dataset that holds the splits.
     batch_size : int
-        Tiles per forward pass.
+        Number of tiles per forward pass.
     map_fn : EmbedMapFn, optional
-        Embeds ranges of tiles in other processes.
+        Parallel map that embeds ranges of tiles in other processes; by default this process embeds them.
 
     Returns
     -------
     dict of (ModelSource, str) to TileFeatures
-        Tile ids and features (n, d) by pair, in the order of the requests.
+        Tile ids and features (n, d) for each pair of model source and split, in the order of the requests.
 
     """
     if map_fn is None:
         return {key: embed.embed_tiles(models[key[0]], info, key[1], batch_size) for key in dict.fromkeys(requests)}
     tile_ids = {(model, split): split_ids(info, split) for model, split in requests}
-    # Whole batches only: a matrix product of another shape may differ in its last bits.
+    # A range has whole batches only, because a matrix product of another shape may differ in its last bits.
     size = batch_size * BATCHES_PER_RANGE
     ranges = [
         TileRange(model=model, split=split, start=start, stop=min(start + size, len(ids)))
         for (model, split), ids in tile_ids.items()
         for start in range(0, len(ids), size)
     ]
-    work = partial(embed_range, info.path, batch_size, torch.get_num_threads())  # a partial, because it is pickled
+    # A partial is used, and not a lambda, because it is pickled and sent to other processes.
+    work = partial(embed_range, info.path, batch_size, torch.get_num_threads())
     features: dict[tuple[ModelSource, str], list[Floats]] = {key: [] for key in tile_ids}
     for tile_range, feat_nd in zip(ranges, map_fn(work, ranges), strict=True):
         features[tile_range.model, tile_range.split].append(feat_nd)
@@ -119,14 +120,14 @@ def embed_splits(
 
 
 def split_ids(info: DatasetInfo, split: str) -> list[str]:
-    """List the tile ids of a split, in the order of its features.
+    """List the tile ids of a split, in the order in which `embed_splits` returns the features.
 
     Parameters
     ----------
     info : DatasetInfo
         Dataset whose manifest is read.
     split : str
-        `train`, `val` or `test`.
+        Name of the split: `train`, `val` or `test`.
 
     Returns
     -------
@@ -139,26 +140,26 @@ def split_ids(info: DatasetInfo, split: str) -> list[str]:
 
 
 def embed_range(dataset_path: str, batch_size: int, threads: int, tile_range: TileRange) -> Floats:
-    """Embed a range of tiles.
+    """Embed a range of tiles of one split by one model.
 
     Parameters
     ----------
     dataset_path : str
         Folder or store address of the dataset.
     batch_size : int
-        Tiles per forward pass.
+        Number of tiles per forward pass.
     threads : int
-        Torch threads to use, those of the planning process.
+        Number of torch threads to use; the same as in the process that planned the ranges.
     tile_range : TileRange
-        Model, split and tiles.
+        Model source, split and range of the tiles to embed.
 
     Returns
     -------
     ndarray
-        Features (n, d) of length 1.
+        Features (n, d); each row has length 1.
 
     """
-    torch.set_num_threads(threads)  # the number of threads decides the order of the sums, so the last bits
+    torch.set_num_threads(threads)  # the number of threads changes the order of sums, and so the last bits
     tiles, rows = _opened(dataset_path, tile_range.split), slice(tile_range.start, tile_range.stop)
     selected = replace(
         tiles, rows=ManifestRows(tiles.rows.table[rows]), spans=tiles.spans[rows], group_n=tiles.group_n[rows]
@@ -168,11 +169,11 @@ def embed_range(dataset_path: str, batch_size: int, threads: int, tile_range: Ti
 
 @lru_cache(CACHED_MODELS)
 def _loaded(model: ModelSource) -> LoadedModel:
-    """Load a model once per process."""
+    """Load a model, or return it from the cache if this process has loaded it before."""
     return model.load()
 
 
 @lru_cache(CACHED_MODELS)
 def _opened(dataset_path: str, split: str) -> SplitTiles:
-    """Open a split once per process."""
+    """Open a split, or return it from the cache if this process has opened it before."""
     return open_split(read_dataset(dataset_path), split)

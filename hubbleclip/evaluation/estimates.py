@@ -1,4 +1,4 @@
-"""All metrics of an evaluation: every scorer under every protocol, and the paired differences."""
+"""Estimate all metrics of an evaluation: every scorer under every protocol, and paired differences between scorers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from hubbleclip.evaluation.test_set import TestSet
 
 FINE_TUNED = "fine_tuned"
 COMPARED_SCORERS = ("other", "base", "shuffled", "bm25", "hybrid")
-"""Scorers that the fine-tuned model is compared with, if they were scored."""
+"""Scorers that the fine-tuned model is compared with; a scorer that an evaluation does not have is skipped."""
 COMPARED_METRICS = (
     (FAIR, "i2t_accuracy_at_10pct"),
     (FAIR, "t2i_accuracy_at_10pct"),
@@ -41,7 +41,7 @@ COMPARED_METRICS = (
     (IMAGES, "same_kind_map"),
     (FORGETTING, "digits_top1"),
 )
-"""Protocol and name of the metrics that are compared."""
+"""Protocol and name of each metric on which the fine-tuned model is compared with the other scorers."""
 
 
 def all_estimates(
@@ -51,25 +51,25 @@ def all_estimates(
     settings: EvaluationSettings,
     extra: Sequence[Estimate] = (),
 ) -> list[Estimate]:
-    """Estimate every metric, and the paired differences between the fine-tuned model and the other scorers.
+    """Estimate every metric of every scorer, and the paired differences of the fine-tuned model from the other scorers.
 
     Parameters
     ----------
     test_set : TestSet
-        Tiles, captions and groups.
+        Test set with the tiles, captions and proposal groups.
     features : mapping of str to ModelFeatures
-        Features by model; `fine_tuned` must be one of them.
+        Features by name of the model; the name `fine_tuned` must be present.
     labels : mapping of str to Labels
-        Labels by zero-shot task.
+        Labels by name of the zero-shot task.
     settings : EvaluationSettings
-        Its number of resamples, seed and `average_views` are used.
+        Evaluation settings; only the number of resamples, the seed and `average_views` are used.
     extra : sequence of Estimate
-        Estimates made elsewhere, which take part in the differences.
+        Estimates that were made by other functions; they are included in the result and in the differences.
 
     Returns
     -------
     list of Estimate
-        `extra`, then all others, then the differences.
+        The estimates of `extra`, then the estimates made by this function, then the differences.
 
     """
     resamples = draw_resamples(test_set, settings.bootstrap, settings.seed)
@@ -88,19 +88,20 @@ def all_estimates(
 
 
 def all_scores(test_set: TestSet, features: Mapping[str, ModelFeatures]) -> Iterator[Scores]:
-    """Score tiles against captions by every scorer.
+    """Score every tile against every caption, by each scorer.
 
     Parameters
     ----------
     test_set : TestSet
-        Tiles and captions.
+        Test set with the tiles and captions.
     features : mapping of str to ModelFeatures
-        Features by model.
+        Features by name of the model.
 
     Yields
     ------
     Scores
-        Of each model, of text search (BM25), of both fused and, if target classes are known, of the oracle.
+        Scores of each model, of text search (BM25), of the fine-tuned model fused with BM25 and, if target classes are
+        known, of the oracle.
 
     """
     for name, of_model in features.items():
@@ -108,7 +109,7 @@ def all_scores(test_set: TestSet, features: Mapping[str, ModelFeatures]) -> Iter
         yield Scores(scorer=name, i2t_tc=scores_tc, t2i_ct=scores_tc.T)
     metadata = [metadata_text(sample) for sample in test_set.samples]
     captions = test_set.captions_c
-    # BM25 is not symmetric: queries and documents change roles with the direction
+    # BM25 is not symmetric: for text to image, the captions are the queries and the metadata are the documents
     bm25 = Scores(scorer="bm25", i2t_tc=bm25_scores(metadata, captions), t2i_ct=bm25_scores(captions, metadata))
     yield bm25
     tuned_tc = cosine_scores(features[FINE_TUNED].tiles_td, features[FINE_TUNED].captions_cd)
@@ -123,23 +124,23 @@ def all_scores(test_set: TestSet, features: Mapping[str, ModelFeatures]) -> Iter
 def zero_shot_estimates(
     test_set: TestSet, features: Mapping[str, ModelFeatures], labels: Mapping[str, Labels], weights_bg: Ints
 ) -> list[Estimate]:
-    """Estimate zero-shot retrieval and classification with the catalog's classes and categories as labels.
+    """Estimate zero-shot retrieval and classification; the labels are the catalog's target classes and categories.
 
     Parameters
     ----------
     test_set : TestSet
-        Tiles; text search reads the abstract of each.
+        Test set; text search (BM25) uses the caption of each tile as the tile's document.
     features : mapping of str to ModelFeatures
-        Features by model.
+        Features by name of the model.
     labels : mapping of str to Labels
-        Labels by zero-shot task.
+        Labels by name of the zero-shot task.
     weights_bg : ndarray
-        Bootstrap weights (b, g) of the proposal groups.
+        Number (b, g) of copies of each proposal group in each bootstrap resample.
 
     Returns
     -------
     list of Estimate
-        Retrieval for all scorers, classification for the models.
+        Estimates of retrieval for all scorers, and of classification for the models.
 
     """
     estimates: list[Estimate] = []
@@ -152,10 +153,11 @@ def zero_shot_estimates(
         for name, scores_kt in by_scorer.items():
             logits_tk = features[name].logit_scale * scores_kt.T
             estimates += zeroshot.classification_estimates(task, name, logits_tk, of_task, **resampling)
-        # The other scorers rank tiles, but give no probabilities to calibrate.
+        # BM25, the hybrid and chance rank tiles but give no class probabilities, so only their retrieval is estimated.
         by_scorer["bm25"] = bm25_scores(of_task.phrases, documents)
         by_scorer["hybrid"] = hybrid_scores(by_scorer[FINE_TUNED], by_scorer["bm25"])
-        by_scorer["random"] = np.zeros_like(by_scorer[FINE_TUNED])  # all tied: the exact expectation of chance
+        # All scores of the scorer `random` are tied, which gives exactly the expectation by chance.
+        by_scorer["random"] = np.zeros_like(by_scorer[FINE_TUNED])
         for name, scores_kt in by_scorer.items():
             estimates += zeroshot.phrase_retrieval_estimates(task, name, scores_kt, of_task, **resampling)
     return estimates
@@ -169,20 +171,20 @@ def image_retrieval_by_model(
     Parameters
     ----------
     test_set : TestSet
-        Tiles, with their groups and target classes.
+        Test set with the tiles, their proposal groups and their target classes.
     features : mapping of str to ModelFeatures
-        Features by model.
+        Features by name of the model.
     weights_bg : ndarray
-        Bootstrap weights (b, g) of the proposal groups.
+        Number (b, g) of copies of each proposal group in each bootstrap resample.
 
     Returns
     -------
     list of Estimate
-        Under the protocol `image_to_image`.
+        Estimates under the protocol `image_to_image`.
 
     """
     tiles: dict[str, Floats] = {name: of_model.tiles_td for name, of_model in features.items()}
-    tiles["random"] = np.zeros((len(test_set.samples), 1))  # all similarities are tied
+    tiles["random"] = np.zeros((len(test_set.samples), 1))  # zero features: all similarities are tied, as by chance
     return [
         estimate
         for name, tiles_td in tiles.items()
@@ -195,21 +197,21 @@ def image_retrieval_by_model(
 def mean_view_estimates(
     test_set: TestSet, features: Mapping[str, ModelFeatures], resamples: Resamples
 ) -> list[Estimate]:
-    """Estimate the `fair` metrics with each tile's feature replaced by the mean over its proposal's tiles.
+    """Estimate the `fair` metrics after replacing each tile's feature by the mean feature of its proposal's tiles.
 
     Parameters
     ----------
     test_set : TestSet
-        Tiles, with their proposals.
+        Test set with the tiles and their proposals.
     features : mapping of str to ModelFeatures
-        Features by model.
+        Features by name of the model.
     resamples : Resamples
-        Resamples of the proposal groups.
+        Bootstrap resamples of the proposal groups.
 
     Returns
     -------
     list of Estimate
-        Under the protocol `views`.
+        Estimates under the protocol `views`.
 
     """
     estimates: list[Estimate] = []
@@ -221,7 +223,7 @@ def mean_view_estimates(
 
 
 def differences(estimates: Sequence[Estimate]) -> list[Estimate]:
-    """Subtract each compared scorer from the fine-tuned model on the compared metrics, paired by resample.
+    """Subtract the metrics of each compared scorer from those of the fine-tuned model, resample by resample.
 
     Parameters
     ----------
@@ -231,7 +233,7 @@ def differences(estimates: Sequence[Estimate]) -> list[Estimate]:
     Returns
     -------
     list of Estimate
-        One per metric and scorer that was scored, named `<metric>_minus_<scorer>`.
+        One estimate per compared metric and available scorer, named `<metric>_minus_<scorer>`.
 
     """
     by_key = {(estimate.protocol, estimate.scorer, estimate.name): estimate for estimate in estimates}
@@ -244,19 +246,19 @@ def differences(estimates: Sequence[Estimate]) -> list[Estimate]:
 
 
 def as_metric(estimate: Estimate, run_id: str) -> Metric:
-    """Convert an estimate to a row of the catalog, rounded to six decimal places.
+    """Convert an estimate to a row for the catalog; its numbers are rounded to six decimal places.
 
     Parameters
     ----------
     estimate : Estimate
-        Metric with its resamples.
+        Estimate of a metric on the test split.
     run_id : str
-        Run that was evaluated.
+        Id of the run that was evaluated.
 
     Returns
     -------
     Metric
-        Value and 95 % interval on the test split.
+        Row with the value and the 95 % interval of the metric on the test split.
 
     """
     low, high = estimate.interval()

@@ -1,4 +1,4 @@
-"""A model's features of a test set, of the labels' phrases and of the vocabulary."""
+"""Compute a model's features of the tiles and captions of a test set, of zero-shot labels, and of the vocabulary."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from hubbleclip.training.models.builder import LoadedModel
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ModelFeatures:
-    """One model's features of the test tiles (t, d), their captions (c, d) and, by zero-shot task, the labels (k, d).
+    """One model's features of the test tiles (t, d), of the captions (c, d) and of each zero-shot task's labels (k, d).
 
-    Rows have length 1. `logit_scale` is the factor that the model puts on its similarities before a softmax.
+    Each row has length 1. `logit_scale` is the factor by which the model multiplies its similarities before a softmax.
     """
 
     tiles_td: Floats
@@ -40,7 +40,7 @@ class ModelFeatures:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PhraseFeatures:
-    """One model's features (p, d) of each list of the vocabulary; rows have length 1."""
+    """One model's features (p, d) of the phrases in each list of the vocabulary; each row has length 1."""
 
     objects_pd: Floats
     hypotheses_pd: Floats
@@ -50,25 +50,25 @@ class PhraseFeatures:
 def embed_test_set(
     loaded: LoadedModel, tiles: TileFeatures, test_set: TestSet, labels: Mapping[str, Labels], batch_size: int
 ) -> ModelFeatures:
-    """Embed the captions and labels of a test set, and join them with its tiles' features.
+    """Embed the captions and labels of a test set, and combine them with the given features of the tiles.
 
     Parameters
     ----------
     loaded : LoadedModel
         Model whose text tower and logit scale are used.
     tiles : TileFeatures
-        Tile ids and features of the test split, embedded by the same model.
+        Tile ids of the test split, and the features of the tiles by the same model.
     test_set : TestSet
-        Tiles and captions.
+        Test set with the tiles and captions.
     labels : mapping of str to Labels
-        Labels by zero-shot task.
+        Labels by name of the zero-shot task.
     batch_size : int
-        Texts per forward pass.
+        Number of texts per forward pass.
 
     Returns
     -------
     ModelFeatures
-        Features in the order of the test set.
+        Features of the tiles and captions in the order of the test set, and features of the labels.
 
     Raises
     ------
@@ -86,28 +86,29 @@ def embed_test_set(
             task: embed_phrases(loaded, of_task.phrases, of_task.prompts, batch_size)
             for task, of_task in labels.items()
         },
-        logit_scale=float(loaded.model.logit_scale.detach().exp()),  # the parameter is the logarithm
+        # The model's parameter is the logarithm of the scale.
+        logit_scale=float(loaded.model.logit_scale.detach().exp()),
     )
 
 
 def embed_phrases(loaded: LoadedModel, phrases: tuple[str, ...], templates: tuple[str, ...], batch_size: int) -> Floats:
-    """Embed phrases, each as the mean over its prompts.
+    """Embed phrases; the feature of a phrase is the normalised mean of the features of its prompts.
 
     Parameters
     ----------
     loaded : LoadedModel
         Model whose text tower is used.
     phrases : tuple of str
-        The k phrases.
+        The k phrases to embed.
     templates : tuple of str
-        Prompt templates with one `{}` for the phrase.
+        Prompt templates; each contains one `{}`, which is replaced by the phrase.
     batch_size : int
-        Prompts per forward pass.
+        Number of prompts per forward pass.
 
     Returns
     -------
     ndarray
-        Features (k, d) of length 1.
+        Features (k, d); each row has length 1.
 
     """
     feat_pd = embed.embed_short_texts(loaded, fill_templates(phrases, templates), batch_size)
@@ -122,14 +123,14 @@ def embed_vocabulary(loaded: LoadedModel, vocabulary: Vocabulary, batch_size: in
     loaded : LoadedModel
         Model whose text tower is used.
     vocabulary : Vocabulary
-        Phrases by list.
+        Lists of phrases to embed.
     batch_size : int
-        Prompts per forward pass.
+        Number of prompts per forward pass.
 
     Returns
     -------
     PhraseFeatures
-        One feature per phrase.
+        One feature per phrase, for each list of the vocabulary.
 
     """
     return PhraseFeatures(
@@ -140,23 +141,23 @@ def embed_vocabulary(loaded: LoadedModel, vocabulary: Vocabulary, batch_size: in
 
 
 def mean_over_proposals(features_td: Floats, test_set: TestSet) -> Floats:
-    """Replace each tile's feature by the normalised mean over its proposal's tiles: all views as one query.
+    """Replace each tile's feature by the normalised mean of the features of all tiles of its proposal.
 
     Parameters
     ----------
     features_td : ndarray
         Features (t, d) of the test tiles.
     test_set : TestSet
-        The tiles, with their proposals.
+        Test set with the tiles and their proposals.
 
     Returns
     -------
     ndarray
-        Features (t, d) of length 1, equal for the tiles of a proposal.
+        Features (t, d); each row has length 1, and all tiles of a proposal have the same row.
 
     """
     _, proposal_t = np.unique([sample.proposal_id for sample in test_set.samples], return_inverse=True)
     sums_pd = np.zeros((proposal_t.max() + 1, features_td.shape[1]))
     np.add.at(sums_pd, proposal_t, features_td)
-    # The length is normalised anyway, so the sum serves as the mean.
+    # The sum is not divided by the number of terms, because `unit` normalises the length anyway.
     return unit(sums_pd)[proposal_t]

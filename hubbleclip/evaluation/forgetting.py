@@ -1,7 +1,7 @@
-"""What fine-tuning forgets: zero-shot accuracy on images of another domain, before and after.
+"""Measure what a model forgets by fine-tuning: its zero-shot accuracy on images of another domain.
 
-The handwritten digits that scikit-learn ships (8 x 8 px, a copy of the test set of UCI's optical recognition of
-handwritten digits), with the prompt that CLIP uses for MNIST (arXiv 2103.00020, its repository's prompts).
+The images are the handwritten digits in scikit-learn (8 x 8 px), which are a copy of the test set of UCI's "Optical
+Recognition of Handwritten Digits". The prompt is the one that the repository of CLIP (arXiv 2103.00020) uses for MNIST.
 """
 
 from __future__ import annotations
@@ -21,31 +21,32 @@ from hubbleclip.training.models.builder import LoadedModel
 
 FORGETTING = "forgetting"
 NUM_DIGITS = 500
+"""Number of digit images that are classified."""
 MAX_DIGIT_LEVEL = 16
 """Largest pixel value of scikit-learn's digits."""
 PROMPTS = ('a photo of the number: "{}".',)
 
 
 def forgetting_estimates(models: Mapping[str, LoadedModel], settings: EvaluationSettings) -> list[Estimate]:
-    """Estimate each model's zero-shot top-1 accuracy on handwritten digits, resampled by image.
+    """Estimate each model's zero-shot top-1 accuracy on handwritten digits; the bootstrap resamples the images.
 
     Parameters
     ----------
     models : mapping of str to LoadedModel
-        Models by scorer name.
+        Loaded models by scorer name.
     settings : EvaluationSettings
-        Its batch size, number of resamples and seed are used.
+        Evaluation settings; only the batch size, the number of resamples and the seed are used.
 
     Returns
     -------
     list of Estimate
-        `digits_top1` per model, in [0, 1]; chance is 0.1.
+        One estimate `digits_top1` per model, in [0, 1]; the accuracy by chance is 0.1.
 
     """
     digits = load_digits()
     levels = torch.from_numpy(digits.images[:NUM_DIGITS] * (255 / MAX_DIGIT_LEVEL)).float()[:, None]  # (t, 1, 8, 8)
     is_positive_tk = digits.target[:NUM_DIGITS, None] == np.arange(10)
-    group_t = np.arange(NUM_DIGITS)  # images are independent: each is a group of its own
+    group_t = np.arange(NUM_DIGITS)  # images are independent, so each image is a group of its own
     weights_bg = draw_weights(NUM_DIGITS, settings.bootstrap, settings.seed)
     estimates: list[Estimate] = []
     for name, loaded in models.items():

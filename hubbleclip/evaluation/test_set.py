@@ -1,4 +1,4 @@
-"""A split as evaluation uses it: tiles in a fixed order, the distinct captions, and the proposal groups."""
+"""The test set of an evaluation: the tiles of a split in a fixed order, their distinct captions and proposal groups."""
 
 from __future__ import annotations
 
@@ -14,18 +14,21 @@ from hubbleclip.dataset.splits.near_duplicates import group_proposals, near_dupl
 from hubbleclip.evaluation.metrics.retrieval import Floats, Ints
 
 SAME_CAPTION_SIMILARITY = 0.7
-"""Least Jaccard similarity (of runs of five words) of texts that count as one caption, as `splits.near_duplicate`."""
+"""Texts count as the same caption if the Jaccard similarity of their runs of five words is at least this value.
+
+The value is the same as the default of the setting `splits.near_duplicate`.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TestSet:
-    """Tiles in order of id, with the distinct captions and the proposal groups.
+    """Tiles in order of tile id, with their distinct captions and their proposal groups.
 
-    `caption_t` is each tile's own caption as an index into `captions_c`; `group_c` is the group of each caption's
-    proposals, the unit of splits and of the bootstrap.
+    `caption_t` is, for each tile, the index of its own caption in `captions_c`. `group_c` is the proposal group of each
+    caption. A proposal group is never divided between splits, and the bootstrap resamples whole proposal groups.
     """
 
-    __test__ = False  # pytest must not collect the class by its name
+    __test__ = False  # pytest would otherwise collect the class, because its name begins with `Test`
     samples: tuple[Sample, ...]
     caption_t: Ints
     captions_c: tuple[str, ...]
@@ -33,33 +36,34 @@ class TestSet:
 
     @property
     def group_t(self) -> Ints:
-        """Group (t,) of each tile."""
+        """Proposal group (t,) of each tile."""
         return self.group_c[self.caption_t]
 
     @property
     def num_groups(self) -> int:
-        """Number of groups to resample."""
+        """Number of proposal groups, which the bootstrap resamples."""
         return int(self.group_c.max()) + 1
 
 
 def make_test_set(samples: Sequence[Sample], split: str = "test") -> TestSet:
-    """Make a test set of the rows of a split.
+    """Make a test set from the rows of one split.
 
-    A proposal's caption is the main one of its first tile. Proposals of a group with nearly the same caption share that
-    of the first, so that none is a wrong answer for the other. Others of the group keep their own: proposals for the
+    The caption of a proposal is the main caption of its first tile. If proposals of one group have nearly the same
+    caption, all of them share the caption of the first; otherwise the caption of one proposal would count as a wrong
+    answer for the tiles of another. The other proposals of a group keep their own captions, because proposals for the
     same patch of sky may have different aims.
 
     Parameters
     ----------
     samples : sequence of Sample
-        Rows of a dataset, of any split.
+        Rows of a dataset; rows of other splits are ignored.
     split : str
-        Split to use.
+        Name of the split to use.
 
     Returns
     -------
     TestSet
-        The split's tiles, captions and groups.
+        Tiles, captions and proposal groups of the split.
 
     Raises
     ------
@@ -73,7 +77,7 @@ def make_test_set(samples: Sequence[Sample], split: str = "test") -> TestSet:
         problem = f"the {split} split has {len(groups)} proposal groups and needs 2"
         raise EvaluationError(f"{problem}: raise splits.{split}_share")
     representative_of = caption_representatives(tiles)
-    # Sorted by group, then by proposal: captions of a group are neighbours.
+    # Captions are sorted by group, then by proposal, so that the captions of a group are adjacent.
     captions = sorted(
         {(representative_of[tile.proposal_id], tile.group_id) for tile in tiles}, key=lambda pair: pair[::-1]
     )
@@ -88,12 +92,12 @@ def make_test_set(samples: Sequence[Sample], split: str = "test") -> TestSet:
 
 
 def main_captions(tiles: Sequence[Sample]) -> dict[str, str]:
-    """Find each proposal's caption, the main one of its first tile.
+    """Find the caption of each proposal, which is the main caption of the proposal's first tile.
 
     Parameters
     ----------
     tiles : sequence of Sample
-        Rows in order of tile id.
+        Rows of the tiles, in order of tile id.
 
     Returns
     -------
@@ -101,33 +105,34 @@ def main_captions(tiles: Sequence[Sample]) -> dict[str, str]:
         Captions by proposal id.
 
     """
-    return {tile.proposal_id: tile.captions[0] for tile in reversed(tiles)}  # the first tile is written last
+    # In reverse order, a proposal's first tile comes last, so the caption of the first tile is kept.
+    return {tile.proposal_id: tile.captions[0] for tile in reversed(tiles)}
 
 
 def caption_representatives(tiles: Sequence[Sample]) -> dict[str, str]:
-    """Find, for each proposal, the first proposal of its group with nearly the same caption.
+    """Find, for each proposal, the first proposal of the same group that has nearly the same caption.
 
     Parameters
     ----------
     tiles : sequence of Sample
-        Rows in order of tile id.
+        Rows of the tiles, in order of tile id.
 
     Returns
     -------
     dict of str to str
-        Proposal ids by proposal id; most proposals represent themselves.
+        Id of the first such proposal, by proposal id; for most proposals it is their own id.
 
     """
     texts, group_of = main_captions(tiles), {tile.proposal_id: tile.group_id for tile in tiles}
     sets = {proposal_id: shingles(text) for proposal_id, text in texts.items()}
-    # A text without words has no shingles: it is not similar to any other.
+    # A text without words has no shingles (runs of words) to compare, so it is similar to no other text.
     pairs = near_duplicates({name: items for name, items in sets.items() if items}, SAME_CAPTION_SIMILARITY)
     links = [Link(one=a, other=b, reason="text", detail="") for a, b in pairs if group_of[a] == group_of[b]]
     return group_proposals(texts, links)
 
 
 def shuffled_captions(caption_t: Ints, seed: int) -> Ints:
-    """Draw a wrong caption for each tile.
+    """Draw a wrong caption for each tile at random.
 
     Parameters
     ----------
@@ -139,7 +144,7 @@ def shuffled_captions(caption_t: Ints, seed: int) -> Ints:
     Returns
     -------
     ndarray
-        Index (t,) of another caption, each with the same probability.
+        Index (t,) of a wrong caption for each tile; all wrong captions have the same probability.
 
     """
     num_captions = int(caption_t.max()) + 1
@@ -149,7 +154,7 @@ def shuffled_captions(caption_t: Ints, seed: int) -> Ints:
 
 
 def pair_similarities(scores_tc: Floats, caption_t: Ints, seed: int) -> tuple[Floats, Floats]:
-    """Select the similarities of true and of shuffled pairs.
+    """Select each tile's similarity with its own caption (true pair) and with a random wrong caption (shuffled pair).
 
     Parameters
     ----------
@@ -158,12 +163,12 @@ def pair_similarities(scores_tc: Floats, caption_t: Ints, seed: int) -> tuple[Fl
     caption_t : ndarray
         Index (t,) of each tile's own caption.
     seed : int
-        Seed of the shuffled pairs.
+        Seed of the random numbers that choose the shuffled pairs.
 
     Returns
     -------
     tuple of ndarray
-        Similarities (t,) of the tiles with their own caption, and with another one.
+        Cosine similarities (t,) of the true pairs, and those of the shuffled pairs.
 
     """
     tiles = np.arange(len(caption_t))
@@ -171,23 +176,23 @@ def pair_similarities(scores_tc: Floats, caption_t: Ints, seed: int) -> tuple[Fl
 
 
 def example_tiles(test_set: TestSet, count: int) -> list[int]:
-    """Choose tiles to show: one per group, of different target classes as long as there are any.
+    """Choose example tiles to show: at most one per proposal group, from as many target classes as possible.
 
     Parameters
     ----------
     test_set : TestSet
-        Tiles to choose from.
+        Test set from which the tiles are chosen.
     count : int
-        Greatest number of tiles.
+        Maximum number of tiles.
 
     Returns
     -------
     list of int
-        Indices of at most `count` tiles, always the same.
+        Indices of at most `count` tiles; the choice is not random.
 
     """
     first_tile = {int(group): tile for tile, group in reversed(list(enumerate(test_set.group_t)))}
-    # Round robin over the classes: a tile's round is the number of earlier tiles of its class.
+    # Each round takes at most one tile per class. The round of a tile is the number of earlier tiles of the same class.
     seen: dict[str | None, int] = {}
     rounds = []
     for tile in sorted(first_tile.values()):

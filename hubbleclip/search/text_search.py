@@ -1,4 +1,4 @@
-"""Text search over every tile of a dataset, with the image features that an evaluation report stores."""
+"""Search the tiles of a dataset by text, with the image features that an evaluation report stores."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COLUMNS = ("tile_id", "proposal_id", "split", "title", "target_name", "target_cl
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hit:
-    """A tile found by a search; `score` is its cosine similarity with the query, in [-1, 1]."""
+    """A tile that a search found; `score` is the cosine similarity of the tile and the query, in [-1, 1]."""
 
     tile_id: str
     score: float
@@ -36,7 +36,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Embeddings:
-    """Features (n, d) of length 1 of the tiles `tile_ids`, embedded by one run's model from one dataset."""
+    """Features (n, d) of the tiles `tile_ids` of one dataset, by the model of one run; each row has length 1."""
 
     tile_ids: tuple[str, ...]
     feat_nd: Floats
@@ -45,7 +45,7 @@ class Embeddings:
 
 
 def read_embeddings(report_dir: Path) -> Embeddings:
-    """Read the embeddings of a report.
+    """Read the tile embeddings that an evaluation report stores.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def read_embeddings(report_dir: Path) -> Embeddings:
     Returns
     -------
     Embeddings
-        Features of the tiles of all splits, as float64.
+        Embeddings of the tiles of all splits; the features are float64.
 
     Raises
     ------
@@ -65,7 +65,7 @@ def read_embeddings(report_dir: Path) -> Embeddings:
     """
     path = report_dir / "embeddings.npz"
     try:
-        with np.load(path, allow_pickle=False) as arrays:  # pickled objects could run code
+        with np.load(path, allow_pickle=False) as arrays:  # loading pickled objects could run arbitrary code
             return Embeddings(
                 tile_ids=tuple(arrays["tile_id"].tolist()), feat_nd=arrays["feat_nd"].astype(np.float64),
                 dataset_digest=str(arrays["dataset_digest"]), run_id=str(arrays["run_id"]),
@@ -80,15 +80,15 @@ def search(text: str, dataset_dir: Path, run_dir: Path, report_dir: Path, k: int
     Parameters
     ----------
     text : str
-        Query of any length; all sentences of a long text count.
+        Query of any length; every sentence of a long query is used.
     dataset_dir : Path
         Folder of the dataset that was embedded.
     run_dir : Path
-        Folder of the run whose model embeds the query; the report must be of the same run.
+        Folder of the run whose model embeds the query; the report must belong to the same run.
     report_dir : Path
-        Folder of the report with the tiles' embeddings.
+        Folder of the evaluation report that stores the embeddings of the tiles.
     k : int
-        Greatest number of hits, at least 1.
+        Maximum number of hits; at least 1.
 
     Returns
     -------
@@ -104,14 +104,14 @@ def search(text: str, dataset_dir: Path, run_dir: Path, report_dir: Path, k: int
     if not text.strip() or k < 1:
         raise EvaluationError("the search needs a text and k of at least 1")
     info = read_dataset(dataset_dir)
-    embeddings = read_embeddings(report_dir)  # of the run's model, so queries and tiles share one space
+    embeddings = read_embeddings(report_dir)  # by the same model as the query, so that both are in one feature space
     if embeddings.dataset_digest != info.digest:
         raise EvaluationError(f"report {report_dir.name} belongs to another dataset: run `hubbleclip evaluate` again")
     query_qd = embed_texts(load_run_model(run_dir), [text], batch_size=64)
     matches = find_nearest(query_qd, embeddings.feat_nd, k)[0]
     tile_ids = [embeddings.tile_ids[match.index] for match in matches]
     table = info.manifest.select(COLUMNS).filter(pc.field("tile_id").isin(tile_ids))
-    rows = {row["tile_id"]: row for row in table.to_pylist()}  # the filter returns them in the manifest's order
+    rows = {row["tile_id"]: row for row in table.to_pylist()}  # by id, because the table is in the manifest's order
     hits = []
     for tile_id, match in zip(tile_ids, matches, strict=True):
         row = rows[tile_id]

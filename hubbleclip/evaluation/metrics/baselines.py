@@ -1,4 +1,4 @@
-"""Scorers without a trained model: chance, text search (BM25), and an oracle that knows only the class of object."""
+"""Scorers to compare models with: chance, text search (BM25), and an oracle that knows only the class of an object."""
 
 from __future__ import annotations
 
@@ -15,42 +15,43 @@ from hubbleclip.evaluation.metrics.retrieval import Floats, Ints, TiedRanks, hit
 BM25_K1 = 1.2
 BM25_B = 0.75
 RRF_K = 60
-"""Constant of reciprocal rank fusion."""
+"""Constant that reciprocal rank fusion adds to every rank."""
 WORD = re.compile(r"[a-z0-9]+")
 
 
 def bm25_scores(queries: Sequence[str], documents: Sequence[str]) -> Floats:
-    """Score documents for queries by BM25.
+    """Score every document for every query by BM25.
 
     Parameters
     ----------
     queries : sequence of str
-        The q queries; a repeated word counts once.
+        The q queries; a word that a query repeats counts once.
     documents : sequence of str
         The i documents.
 
     Returns
     -------
     ndarray
-        Scores (q, i) of at least 0; higher is more relevant, 0 means no common word.
+        Scores (q, i); a higher score means a better match, and 0 means that query and document share no word.
 
     Notes
     -----
-    The sum over the query's words t of idf(t) f (k1 + 1) / (f + k1 (1 - b + b |d| / mean|d|)), f the count of t in d,
-    idf(t) = ln(1 + (N - n + 0.5) / (n + 0.5)), n the documents that contain t (Robertson & Zaragoza 2009, eq. 3.15,
-    with the idf of Lucene, which is never negative).
+    The score of a document d is the sum, over the words t of the query, of
+    idf(t) f (k1 + 1) / (f + k1 (1 - b + b |d| / mean|d|)). Here f is the number of times that t occurs in d, and |d| is
+    the number of words of d. The weight of a word is idf(t) = ln(1 + (N - n + 0.5) / (n + 0.5)), where n of the N
+    documents contain t. The formula is eq. 3.15 of Robertson & Zaragoza 2009, with the idf of Lucene, which is never
+    negative.
 
     """
     counts = [Counter(WORD.findall(document.lower())) for document in documents]
-    length_i = np.array(
-        [max(1, counted.total()) for counted in counts], dtype=np.float64
-    )  # an empty text: no division by 0
+    # The length is at least 1, so that empty documents cause no division by 0.
+    length_i = np.array([max(1, counted.total()) for counted in counts], dtype=np.float64)
     norm_i = BM25_K1 * (1 - BM25_B + BM25_B * length_i / length_i.mean())
     document_frequency = Counter(word for counted in counts for word in counted)
     scores_qi = np.zeros((len(queries), len(documents)))
-    term_scores: dict[str, Floats] = {}  # word -> its score (i,) in every document, shared by the queries
+    term_scores: dict[str, Floats] = {}  # scores (i,) of a word in every document, reused by all queries
     for row, query in enumerate(queries):
-        # Sorted words: the order of the sums, and so the last bits, do not depend on the hash seed.
+        # Words are sorted, so that the order of the sums, and with it the last bits, do not depend on the hash seed.
         for word in sorted(set(WORD.findall(query.lower())) & document_frequency.keys()):
             if word not in term_scores:
                 f_i = np.array([counted[word] for counted in counts], dtype=np.float64)
@@ -58,11 +59,11 @@ def bm25_scores(queries: Sequence[str], documents: Sequence[str]) -> Floats:
                 idf = np.log1p((len(documents) - n + 0.5) / (n + 0.5))
                 term_scores[word] = idf * f_i * (BM25_K1 + 1) / (f_i + norm_i)
             scores_qi[row] += term_scores[word]
-    return np.round(scores_qi, 9)  # documents with the same words are ties, whatever the rounding of the sums
+    return np.round(scores_qi, 9)  # rounded, so that documents with the same words have equal scores
 
 
 def hybrid_scores(first_qi: Floats, second_qi: Floats) -> Floats:
-    """Fuse two scorers by reciprocal rank fusion; ties take their mean rank.
+    """Fuse the scores of two scorers by reciprocal rank fusion; tied items all take the mean of their ranks.
 
     Parameters
     ----------
@@ -72,21 +73,21 @@ def hybrid_scores(first_qi: Floats, second_qi: Floats) -> Floats:
     Returns
     -------
     ndarray
-        Fused scores (q, i).
+        Fused scores (q, i); a higher score means a better match.
 
     Notes
     -----
-    The sum of 1 / (60 + rank) over the scorers (Cormack, Clarke & Buettcher 2009).
+    The fused score is the sum of 1 / (60 + rank) over the two scorers (Cormack, Clarke & Buettcher 2009).
 
     """
     first_rank_qi, second_rank_qi = (rankdata(-scores_qi, axis=1) for scores_qi in (first_qi, second_qi))
-    # Rounded, so that equal sums of different ranks are ties.
+    # The sums are rounded, so that sums that differ only in their last bits are ties.
     fused_qi: Floats = np.round(1 / (RRF_K + first_rank_qi) + 1 / (RRF_K + second_rank_qi), 12)
     return fused_qi
 
 
 def metadata_text(sample: Sample) -> str:
-    """Describe a tile by what an archive's search form knows without the proposal.
+    """Describe a tile by metadata that an archive's search form offers; the proposal's text is not used.
 
     Parameters
     ----------
@@ -96,14 +97,14 @@ def metadata_text(sample: Sample) -> str:
     Returns
     -------
     str
-        Target name, instrument and filter, those that are known.
+        Target name, instrument and filter, separated by spaces; unknown values are omitted.
 
     """
     return " ".join(part for part in (sample.target_name, sample.instrument, sample.filter) if part)
 
 
 def oracle_scores(samples: Sequence[Sample], caption_t: Ints, num_captions: int) -> Floats | None:
-    """Score by an oracle that knows the class of object and nothing else.
+    """Score captions for tiles by an oracle that knows only the target classes.
 
     Parameters
     ----------
@@ -117,7 +118,8 @@ def oracle_scores(samples: Sequence[Sample], caption_t: Ints, num_captions: int)
     Returns
     -------
     ndarray or None
-        Scores (t, c): 1 where a tile of the caption has the tile's `target_class`, else 0. None if no tile has a class.
+        Scores (t, c): 1 if any tile with the caption has the same `target_class` as the tile, else 0. None if no tile
+        has a class.
 
     """
     classes = [sample.target_class or "" for sample in samples]
@@ -130,34 +132,34 @@ def oracle_scores(samples: Sequence[Sample], caption_t: Ints, num_captions: int)
 
 
 def chance_ranks(positives_q: Ints, num_items: int) -> TiedRanks:
-    """Rank all items as tied, as by a scorer that gives every item the same score.
+    """Make the ranks of a scorer that gives every item the same score, so that all items are tied.
 
     Parameters
     ----------
     positives_q : ndarray
-        Number (q,) of positives of each query.
+        Number (q,) of positives (right answers) of each query.
     num_items : int
-        Number of items.
+        Number of items that are ranked.
 
     Returns
     -------
     TiedRanks
-        One tie of all items per query.
+        For each query, one tie of all items.
 
     """
-    all_q = np.full(len(positives_q), num_items)  # no item scores above or below the tie
+    all_q = np.full(len(positives_q), num_items)  # every item is in the tie
     return TiedRanks(above_q=np.zeros_like(all_q), tied_q=all_q, positives_q=positives_q, num_items=num_items)
 
 
 def simulated_chance_ranks(positives_q: Ints, num_items: int, num_draws: int, seed: int) -> Ints:
-    """Draw the rank of each query's best positive among items in random order.
+    """Simulate the rank of each query's best positive if the items are in random order.
 
     Parameters
     ----------
     positives_q : ndarray
-        Number (q,) of positives of each query.
+        Number (q,) of positives (right answers) of each query.
     num_items : int
-        Number of items.
+        Number of items that are ranked.
     num_draws : int
         Number b of draws.
     seed : int
@@ -166,11 +168,12 @@ def simulated_chance_ranks(positives_q: Ints, num_items: int, num_draws: int, se
     Returns
     -------
     ndarray
-        Ranks (b, q) from 1.
+        Ranks (b, q); the first rank is 1.
 
     Notes
     -----
-    The cumulative distribution of the best rank of p positives among n items is `hit_probability`; it is inverted.
+    `hit_probability` gives the cumulative distribution of the best rank of p positives among n items. The ranks are
+    drawn by inverting this distribution.
 
     """
     uniform_bq = np.random.default_rng(seed).random((num_draws, len(positives_q)))

@@ -1,7 +1,8 @@
-"""95 % confidence intervals by resampling whole proposal groups (cluster bootstrap).
+"""Compute 95 % confidence intervals by resampling whole proposal groups (cluster bootstrap).
 
-Tiles of a group share a caption and often a field, so they are not independent: resampling tiles would give intervals
-that are too narrow. Every scorer gets the same resamples, so differences between scorers are paired.
+Tiles of one group share a caption and often a field of view, so these tiles are not independent. Resampling single
+tiles would give intervals that are too narrow. Every scorer gets the same resamples, so that differences between
+scorers are paired.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from scipy import stats
 from hubbleclip.evaluation.metrics.retrieval import Floats, Ints
 
 TAIL = 0.025
-"""Probability outside either end of a 95 % interval."""
+"""Probability that a 95 % interval excludes at each of its two ends."""
 
 
 def draw_weights(num_groups: int, num_resamples: int, seed: int) -> Ints:
-    """Draw bootstrap resamples as counts of each group.
+    """Draw bootstrap resamples of the groups; a resample is given as the number of copies of each group.
 
     Parameters
     ----------
@@ -30,7 +31,7 @@ def draw_weights(num_groups: int, num_resamples: int, seed: int) -> Ints:
     Returns
     -------
     ndarray
-        Counts (b, g), each row with the sum `num_groups`.
+        Number (b, g) of copies of each group in each resample; each row has the sum `num_groups`.
 
     """
     rng = np.random.default_rng(seed)
@@ -39,7 +40,7 @@ def draw_weights(num_groups: int, num_resamples: int, seed: int) -> Ints:
 
 
 def resampled_means(values_qm: Floats, group_q: Ints, weights_bg: Ints) -> Floats:
-    """Compute means over the queries of each resample; a drawn group contributes all its queries.
+    """Compute the mean of each metric over the queries of each resample; a group contributes all its queries.
 
     Parameters
     ----------
@@ -48,7 +49,7 @@ def resampled_means(values_qm: Floats, group_q: Ints, weights_bg: Ints) -> Float
     group_q : ndarray
         Group (q,) of each query.
     weights_bg : ndarray
-        Bootstrap weights (b, g).
+        Number (b, g) of copies of each group in each bootstrap resample.
 
     Returns
     -------
@@ -57,16 +58,16 @@ def resampled_means(values_qm: Floats, group_q: Ints, weights_bg: Ints) -> Float
 
     """
     num_groups = weights_bg.shape[1]
-    # Sums per group first: one small matrix product instead of a pass over the queries per resample.
+    # The values are first summed per group. One small matrix product then gives the means of all resamples.
     sums_gm = np.zeros((num_groups, values_qm.shape[1]))
     np.add.at(sums_gm, group_q, values_qm)
-    counts_g = np.bincount(group_q, minlength=num_groups)  # queries per group
+    counts_g = np.bincount(group_q, minlength=num_groups)  # number of queries per group
     means_bm: Floats = (weights_bg @ sums_gm) / np.maximum(weights_bg @ counts_g, 1)[:, None]
     return means_bm
 
 
 def resampled_medians(values_q: Floats, group_q: Ints, weights_bg: Ints) -> Floats:
-    """Compute medians over the queries of each resample; for an even count, the mean of the middle two.
+    """Compute the median over the queries of each resample; for an even number of queries, the mean of the middle two.
 
     Parameters
     ----------
@@ -75,25 +76,25 @@ def resampled_medians(values_q: Floats, group_q: Ints, weights_bg: Ints) -> Floa
     group_q : ndarray
         Group (q,) of each query.
     weights_bg : ndarray
-        Bootstrap weights (b, g).
+        Number (b, g) of copies of each group in each bootstrap resample.
 
     Returns
     -------
     ndarray
-        Medians (b,).
+        Median (b,) of each resample.
 
     """
     order_q = np.argsort(values_q, kind="stable")
-    total_bq = np.cumsum(weights_bg[:, group_q[order_q]], axis=1)  # copies of the sorted values up to each
+    total_bq = np.cumsum(weights_bg[:, group_q[order_q]], axis=1)  # number of copies of all values up to this one
     half_b = total_bq[:, -1:] / 2
     lower_b = np.argmax(total_bq >= half_b, axis=1)
-    upper_b = np.argmax(total_bq > half_b, axis=1)  # differs from the lower middle only if the count is even
+    upper_b = np.argmax(total_bq > half_b, axis=1)  # may differ from lower_b only if the number of queries is even
     medians_b: Floats = (values_q[order_q[lower_b]] + values_q[order_q[upper_b]]) / 2
     return medians_b
 
 
 def tail_share(num_groups: int) -> float:
-    """Compute the share of resamples to cut off at either end of the interval.
+    """Compute the share of resamples that the 95 % interval excludes at each of its two ends.
 
     Parameters
     ----------
@@ -107,8 +108,9 @@ def tail_share(num_groups: int) -> float:
 
     Notes
     -----
-    Plain percentiles are too narrow for few groups; Student's t and the factor n / (n - 1) of the variance widen them
-    (the expanded percentile interval of Hesterberg 2015, arXiv 1411.5279, section 5.3).
+    Plain percentile intervals are too narrow for few groups. They are widened by Student's t and by the factor
+    n / (n - 1) of the variance. The result is the expanded percentile interval of Hesterberg 2015 (arXiv 1411.5279,
+    section 5.3).
 
     """
     num_sigmas = np.sqrt(num_groups / (num_groups - 1)) * stats.t.ppf(1 - TAIL, num_groups - 1)
@@ -116,7 +118,7 @@ def tail_share(num_groups: int) -> float:
 
 
 def percentile_interval(estimates_b: Floats, num_groups: int) -> tuple[float, float]:
-    """Compute the expanded percentile interval.
+    """Compute the 95 % interval of a metric from its resampled values, as an expanded percentile interval.
 
     Parameters
     ----------
@@ -137,12 +139,12 @@ def percentile_interval(estimates_b: Floats, num_groups: int) -> tuple[float, fl
 
 
 def proportion_interval(estimates_b: Floats, num_groups: int) -> tuple[float, float]:
-    """Compute the interval of a proportion, also if all resamples are 0 or all are 1.
+    """Compute the 95 % interval of a proportion; the interval has a width even if all resamples are 0 or all are 1.
 
     Parameters
     ----------
     estimates_b : ndarray
-        Resampled values (b,) in [0, 1].
+        Resampled values (b,) of the proportion, in [0, 1].
     num_groups : int
         Number of groups that were resampled, at least 2.
 
@@ -153,12 +155,12 @@ def proportion_interval(estimates_b: Floats, num_groups: int) -> tuple[float, fl
 
     Notes
     -----
-    If all resamples agree the bootstrap interval has no width; the exact binomial bound of Clopper & Pearson (1934) for
-    `num_groups` agreeing groups is used.
+    If all resamples are 0 or all are 1, the bootstrap interval has no width. The exact binomial bound of Clopper &
+    Pearson (1934) is then used, for `num_groups` trials with the same outcome.
 
     """
     low, high = percentile_interval(estimates_b, num_groups)
-    bound = float(TAIL ** (1 / num_groups))  # the true proportion p for which p^n = 2.5 %
+    bound = float(TAIL ** (1 / num_groups))  # the proportion p for which n equal outcomes have probability p^n = 2.5 %
     if low == high == 1.0:
         return bound, 1.0
     if low == high == 0.0:
@@ -167,7 +169,7 @@ def proportion_interval(estimates_b: Floats, num_groups: int) -> tuple[float, fl
 
 
 def half_width_over_seeds(value_s: Floats, draws_b: Floats, num_groups: int) -> float:
-    """Compute half the width of the 95 % interval of a mean over training seeds.
+    """Compute half the width of the 95 % interval of a metric's mean over training seeds.
 
     Parameters
     ----------
@@ -181,16 +183,16 @@ def half_width_over_seeds(value_s: Floats, draws_b: Floats, num_groups: int) -> 
     Returns
     -------
     float
-        Half width in the unit of the metric.
+        Half the width of the interval, in the unit of the metric.
 
     Notes
     -----
-    The variances of resampled groups and between seeds add up. Few seeds estimate their variance badly, so Student's t
-    is used with the effective degrees of freedom of such a sum (Satterthwaite 1946).
+    The variance over resampled groups and the variance between seeds are added. A variance that is estimated from few
+    seeds is uncertain, so Student's t is used with the effective degrees of freedom of the sum (Satterthwaite 1946).
 
     """
     num_seeds = len(value_s)
-    # n / (n - 1): resamples of n groups have a variance smaller than that of the estimate by this factor.
+    # Resamples of n groups have too small a variance; the factor n / (n - 1) corrects it.
     variance_of_groups = draws_b.var() * num_groups / (num_groups - 1)
     variance_of_seeds = value_s.var(ddof=1) / num_seeds if num_seeds > 1 else 0.0
     variance = variance_of_groups + variance_of_seeds

@@ -1,14 +1,19 @@
-"""The protocols that turn scores into metrics.
+"""Turn scores into metrics, by one of four protocols.
 
-`fair`: every test tile against the distinct captions of all test proposals, and back; no tile or caption is excluded.
-`views`: the same, but each tile's feature is the mean over its proposal's tiles.
-`paperclip`: as the code of arXiv 2403.08851 measures (models/eval_utils.py): batches of 100 tiles with their own
-captions, one positive on the diagonal, the first 1, 5, 10 and 20 of 100.
-`paperclip_equation`: as the paper describes the metric (its section 4.1): each image against the captions of all |V|
-images, a caption counted once per image that has it; a hit has a rank of at most floor(k |V| / 100).
-Their code and their equation differ: a tenth of 100 against a tenth of all, text to image against image to text, and
-single batches against all images. Where captions are shared, both leave the rank to the order of ties; here that is its
-expectation.
+- `fair` ranks the distinct captions of all test proposals for every test tile, and all test tiles for every caption.
+  No tile and no caption is excluded.
+- `views` is the same as `fair`, but the feature of each tile is the mean feature of all tiles of its proposal.
+- `paperclip` follows the code of arXiv 2403.08851 (models/eval_utils.py). Items are ranked within batches of 100 tiles
+  and their captions. A tile's only right answer is its own caption, on the diagonal of the batch. The cutoffs are 1, 5,
+  10 and 20 of 100 items.
+- `paperclip_equation` follows section 4.1 of the same paper. The captions of all |V| images are ranked for each image,
+  and a caption counts once for every image that has the caption. A hit has a rank of at most floor(k |V| / 100).
+
+The code and the equation of the paper differ in three ways. At 10 %, the code accepts the first 10 items of a batch
+of 100, and the equation accepts the first tenth of all items. The code measures text to image, and the equation
+measures image to text. The code ranks the items of single batches, and the equation ranks the captions of all images.
+If images share a caption, its copies have equal scores. Both the code and the equation then let the order of tied
+items decide the rank; this module uses the expectation over all orders.
 """
 
 from __future__ import annotations
@@ -53,7 +58,7 @@ from hubbleclip.evaluation.test_set import TestSet
 FAIR, VIEWS, PAPERCLIP, EQUATION = "fair", "views", "paperclip", "paperclip_equation"
 PAPERCLIP_BATCH_SIZE = 100
 MIN_PAPERCLIP_BATCH_SIZE = 10
-"""A smaller last batch has no top 10 %."""
+"""Minimum number of tiles in the last batch; 10 % of a smaller batch would be less than one tile."""
 PAPERCLIP_PERCENTS = (1, 5, 10, 20)
 HEADLINE_PERCENT = 10
 """Cutoff of the headline metric, in per cent of the items."""
@@ -61,7 +66,7 @@ HEADLINE_PERCENT = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Scores:
-    """One scorer's scores of captions for tiles (t, c) and of tiles for captions (c, t); higher is nearer."""
+    """One scorer's scores of captions for tiles (t, c) and of tiles for captions (c, t); a higher score is better."""
 
     scorer: str
     i2t_tc: Floats
@@ -70,7 +75,11 @@ class Scores:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Resamples:
-    """Each tile's own caption (t,), each caption's group (c,), and the bootstrap weights (b, g) of the groups."""
+    """Bootstrap resamples of the proposal groups of a test set.
+
+    `caption_t` is the index of each tile's own caption, and `group_c` is the proposal group of each caption.
+    `weights_bg` is the number of copies of each group in each resample.
+    """
 
     caption_t: Ints
     group_c: Ints
@@ -78,7 +87,7 @@ class Resamples:
 
     @property
     def group_t(self) -> Ints:
-        """Group (t,) of each tile."""
+        """Proposal group (t,) of each tile."""
         return self.group_c[self.caption_t]
 
 
@@ -88,7 +97,7 @@ def draw_resamples(test_set: TestSet, num_resamples: int, seed: int) -> Resample
     Parameters
     ----------
     test_set : TestSet
-        Tiles, captions and groups.
+        Test set with the tiles, captions and proposal groups.
     num_resamples : int
         Number b of resamples.
     seed : int
@@ -97,7 +106,8 @@ def draw_resamples(test_set: TestSet, num_resamples: int, seed: int) -> Resample
     Returns
     -------
     Resamples
-        The same for every scorer, so that differences are paired.
+        Resamples of the proposal groups. All scorers use the same resamples, so that differences between scorers are
+        paired.
 
     """
     weights_bg = draw_weights(test_set.num_groups, num_resamples, seed)
@@ -106,7 +116,10 @@ def draw_resamples(test_set: TestSet, num_resamples: int, seed: int) -> Resample
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Estimate:
-    """A metric's value with its resampled values `draws_b`, which give intervals of it and of paired differences."""
+    """The value of a metric, and its values `draws_b` on the bootstrap resamples.
+
+    The resampled values give the interval of the metric, and the intervals of paired differences between scorers.
+    """
 
     protocol: str
     scorer: str
@@ -117,7 +130,7 @@ class Estimate:
 
     @property
     def is_share(self) -> bool:
-        """Whether the metric is a share in [0, 1]; ranks and differences are not."""
+        """Whether the metric is a share in [0, 1]; ranks and differences are not shares."""
         return "rank" not in self.name and "_minus_" not in self.name
 
     def interval(self) -> tuple[float, float]:
@@ -126,19 +139,21 @@ class Estimate:
         Returns
         -------
         tuple of float
-            Lower and upper end.
+            Lower and upper end of the interval, in the unit of the metric.
 
         """
         low, high = (proportion_interval if self.is_share else percentile_interval)(self.draws_b, self.num_groups)
-        # Resamples of a nonlinear metric (a median, a calibration error) may all lie on one side of its value.
+        # The interval is extended to the value if necessary, because all resamples of a nonlinear metric (a median, a
+        # calibration error) may lie on one side of the value.
         return min(low, self.value), max(high, self.value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Values:
-    """Metrics of each query of one direction: named columns `shares_qm`, ranks `rank_q`, and the queries' groups.
+    """The metrics of each query of one direction (image to text or text to image).
 
-    `rank_name` is the name of the median rank, or empty if there is none.
+    `shares_qm` has one column per name in `names`. `rank_q` is the rank and `group_q` is the proposal group of each
+    query. `rank_name` is the name of the median rank; it is empty if no median rank is to be estimated.
     """
 
     names: tuple[str, ...]
@@ -149,7 +164,7 @@ class Values:
 
 
 def hit_metric_names(direction: str) -> tuple[str, ...]:
-    """Name the metrics of a direction's retrieval curve and recalls.
+    """List the names of the accuracies and recalls of one direction, one name per cutoff.
 
     Parameters
     ----------
@@ -169,12 +184,12 @@ def hit_metric_names(direction: str) -> tuple[str, ...]:
 
 
 def hit_cutoffs(num_items: int) -> list[int]:
-    """Compute the number of top items that each metric of `hit_metric_names` looks at.
+    """Compute the cutoff of each metric of `hit_metric_names`, as a number of top-ranked items.
 
     Parameters
     ----------
     num_items : int
-        Number of items.
+        Number of items that are ranked.
 
     Returns
     -------
@@ -186,16 +201,16 @@ def hit_cutoffs(num_items: int) -> list[int]:
 
 
 def values_of(direction: str, scores_qi: Floats, positive_qi: Bools, group_q: Ints) -> Values:
-    """Compute a direction's metrics for each query.
+    """Compute the metrics of each query of one direction.
 
     Parameters
     ----------
     direction : str
-        `i2t` or `t2i`, the prefix of the names.
+        `i2t` (image to text) or `t2i` (text to image); also the prefix of the names of the metrics.
     scores_qi : ndarray
-        Scores (q, i); higher is nearer.
+        Scores (q, i) of the items for the queries; a higher score means a better match.
     positive_qi : ndarray
-        True (q, i) where the item is a right answer; at least one per row.
+        Boolean matrix (q, i), true where the item is a right answer; every row has at least one.
     group_q : ndarray
         Proposal group (q,) of each query.
 
@@ -224,7 +239,7 @@ def values_of(direction: str, scores_qi: Floats, positive_qi: Bools, group_q: In
 
 
 def bootstrap_estimates(protocol: str, scorer: str, values: Values, weights_bg: Ints) -> list[Estimate]:
-    """Average a direction's metrics over the queries, and over those of each resample.
+    """Average the metrics of one direction over all queries, and over the queries of each resample.
 
     Parameters
     ----------
@@ -235,15 +250,15 @@ def bootstrap_estimates(protocol: str, scorer: str, values: Values, weights_bg: 
     values : Values
         Metrics of each query.
     weights_bg : ndarray
-        Bootstrap weights (b, g) of the groups.
+        Number (b, g) of copies of each proposal group in each bootstrap resample.
 
     Returns
     -------
     list of Estimate
-        One per column, and the median rank if it has a name.
+        One estimate per column of `values.shares_qm`, and one of the median rank if `values.rank_name` is not empty.
 
     """
-    num_groups = len(np.unique(values.group_q))  # groups without a query add no information
+    num_groups = len(np.unique(values.group_q))  # groups without queries add no information
     draws_bm = resampled_means(values.shares_qm, values.group_q, weights_bg)
     estimates = [
         Estimate(protocol=protocol, scorer=scorer, name=name, value=float(values.shares_qm[:, column].mean()),
@@ -261,29 +276,30 @@ def bootstrap_estimates(protocol: str, scorer: str, values: Values, weights_bg: 
 def fair_estimates(scores: Scores, resamples: Resamples, *, protocol: str = FAIR) -> list[Estimate]:
     """Estimate the metrics of both directions over all tiles and all distinct captions.
 
-    Image to text: the share of tiles whose own caption is among the top k % of captions. Text to image: the share of
-    captions with any of their tiles among the top k % of tiles; `t2i_found_at_10pct` is the share of its tiles found,
-    `t2i_diversity_at_10` the distinct proposal groups among the ten nearest tiles, as a share of ten.
+    The accuracy of image to text is the share of tiles whose own caption is among the top k % of captions. The accuracy
+    of text to image is the share of captions with at least one of their own tiles among the top k % of tiles.
+    `t2i_found_at_10pct` is the share of a caption's own tiles that are among the top 10 % of tiles.
+    `t2i_diversity_at_10` is the number of distinct proposal groups among the ten nearest tiles, divided by ten.
 
     Parameters
     ----------
     scores : Scores
-        One scorer's scores.
+        Scores of one scorer.
     resamples : Resamples
-        Captions, groups and bootstrap weights.
+        Bootstrap resamples, with the caption of each tile and the proposal group of each caption.
     protocol : str
-        Name of the protocol in the estimates.
+        Name of the protocol that the estimates are given.
 
     Returns
     -------
     list of Estimate
-        Metrics of both directions.
+        Estimates of image to text and of text to image.
 
     """
     caption_t, group_c = resamples.caption_t, resamples.group_c
     positive_ct = positive_pairs(np.arange(len(group_c)), caption_t)  # a caption's positives are its own tiles
     recall_c = expected_recall(scores.t2i_ct, positive_ct, top_count(HEADLINE_PERCENT, len(caption_t)))
-    # Metrics of text to image that need all tiles of a caption, not just its best one.
+    # These metrics of text to image need all tiles of a caption, not only its best-ranked tile.
     text_to_all_tiles = Values(
         names=("t2i_found_at_10pct", "t2i_diversity_at_10"),
         shares_qm=np.stack([recall_c, diversity(scores.t2i_ct, resamples.group_t)], axis=1),
@@ -299,19 +315,23 @@ def fair_estimates(scores: Scores, resamples: Resamples, *, protocol: str = FAIR
 
 
 def chance_estimates(resamples: Resamples, seed: int) -> list[Estimate]:
-    """Estimate the metrics of the scorer `random` under `fair`: exact expectations, with draws of whole random orders.
+    """Estimate the metrics of a random order of the items (scorer `random`) under the protocol `fair`.
+
+    The values are exact expectations, except for the median rank, which is simulated. The resampled values come from
+    simulated random orders.
 
     Parameters
     ----------
     resamples : Resamples
-        Captions and groups; the number of draws is that of the resamples.
+        Captions and proposal groups of the test set; as many random orders are drawn as there are resamples.
     seed : int
         Seed of the random numbers.
 
     Returns
     -------
     list of Estimate
-        The metrics of `fair_estimates`; their intervals show how far a random order deviates.
+        Estimates of the same metrics as `fair_estimates`. Their intervals show how far a random order deviates from the
+        expectation.
 
     """
     group_t, num_tiles, num_captions = resamples.group_t, len(resamples.caption_t), len(resamples.group_c)
@@ -319,7 +339,7 @@ def chance_estimates(resamples: Resamples, seed: int) -> list[Estimate]:
     tiles_c = np.bincount(resamples.caption_t, minlength=num_captions)  # number of tiles of each caption
     num_top = top_count(HEADLINE_PERCENT, num_tiles)
     rng = np.random.default_rng(seed)
-    # Tiles of a caption among the top of a random order: draws without replacement.
+    # The number of a caption's tiles among the first of a random order follows the hypergeometric distribution.
     drawn_bc = rng.hypergeometric(tiles_c, num_tiles - tiles_c, num_top, (num_draws, num_captions))
     first_bk = [rng.choice(group_t, min(NUM_TOP, num_tiles), replace=False) for _ in range(num_draws)]
     distinct_b = np.array([len(np.unique(first_k)) / len(first_k) for first_k in first_bk])
@@ -338,16 +358,16 @@ def chance_estimates(resamples: Resamples, seed: int) -> list[Estimate]:
 def chance_metrics(
     direction: str, positives_q: Ints, num_items: int, num_draws: int, seed: int
 ) -> list[tuple[str, float, Floats]]:
-    """Compute a direction's metrics for items in random order.
+    """Compute the metrics of one direction if the items are in random order.
 
     Parameters
     ----------
     direction : str
-        `i2t` or `t2i`, the prefix of the names.
+        `i2t` (image to text) or `t2i` (text to image); also the prefix of the names of the metrics.
     positives_q : ndarray
-        Number (q,) of positives of each query.
+        Number (q,) of positives (right answers) of each query.
     num_items : int
-        Number of items.
+        Number of items that are ranked.
     num_draws : int
         Number b of draws.
     seed : int
@@ -371,7 +391,7 @@ def chance_metrics(
         *chance_ranking_metrics(direction, positives_q, num_items, num_draws, seed),
         (f"{direction}_normalised_rank", float(expected_rank(ranks).mean() / num_items),
          rank_bq.mean(axis=1) / num_items),
-        # The median has no closed form: its value is the mean of the draws.
+        # The median rank has no closed form, so its value is the mean of the simulated medians.
         (f"{direction}_median_rank", float(medians_b.mean()), medians_b),
     ]  # fmt: skip
 
@@ -379,18 +399,19 @@ def chance_metrics(
 def chance_ranking_metrics(
     direction: str, positives_q: Ints, num_items: int, num_draws: int, seed: int
 ) -> list[tuple[str, float, Floats]]:
-    """Compute average precision and nDCG for items in random order.
+    """Compute average precision and nDCG if the items are in random order.
 
-    Each query draws from simulated orders that all queries with as many positives share.
+    `NUM_CHANCE` random orders are simulated once for each number of positives. All queries with that number of
+    positives draw from these orders.
 
     Parameters
     ----------
     direction : str
-        `i2t` or `t2i`, the prefix of the names.
+        `i2t` (image to text) or `t2i` (text to image); also the prefix of the names of the metrics.
     positives_q : ndarray
-        Number (q,) of positives of each query.
+        Number (q,) of positives (right answers) of each query.
     num_items : int
-        Number of items.
+        Number of items that are ranked.
     num_draws : int
         Number b of draws.
     seed : int
@@ -403,12 +424,12 @@ def chance_ranking_metrics(
 
     """
     pick_bq = np.random.default_rng(seed).integers(NUM_CHANCE, size=(num_draws, len(positives_q)))
-    drawn_mbq = np.empty((2, *pick_bq.shape))  # axis m: average precision, nDCG
+    drawn_mbq = np.empty((2, *pick_bq.shape))  # axis m holds average precision and nDCG
     exact_mq = np.empty((2, len(positives_q)))
-    tied_1i = np.zeros((1, num_items))  # all scores equal: the metric is its expectation by chance
+    tied_1i = np.zeros((1, num_items))  # if all scores are equal, a metric is its expectation by chance
     for positives in np.unique(positives_q):
         is_same_q = positives_q == positives
-        positive_1i = np.arange(num_items)[None] < positives  # which items are positive does not matter
+        positive_1i = np.arange(num_items)[None] < positives  # only the number of positives matters
         for row, values_b in enumerate(chance_precision_and_ndcg(int(positives), num_items, seed)):
             drawn_mbq[row][:, is_same_q] = values_b[pick_bq[:, is_same_q]]
         exact_mq[:, is_same_q] = [average_precision(tied_1i, positive_1i), ndcg(tied_1i, positive_1i)]
@@ -420,17 +441,17 @@ def chance_ranking_metrics(
 
 
 def diagonal_hits(scores_bb: Floats) -> Floats:
-    """Compute the hits of a square batch if only the diagonal is right.
+    """Compute the hits of a square batch of scores in which only the diagonal is a right answer.
 
     Parameters
     ----------
     scores_bb : ndarray
-        Scores (b, b) of a batch's tiles and captions, in the same order.
+        Scores (b, b) of the tiles and captions of a batch; a tile and its own caption have the same index.
 
     Returns
     -------
     ndarray
-        Probability (b, k) of a hit at each of `PAPERCLIP_PERCENTS`; by chance the percentage itself.
+        Probability (b, k) of a hit at each of the k cutoffs `PAPERCLIP_PERCENTS`.
 
     """
     ranks = rank_best_positives(scores_bb, np.eye(len(scores_bb), dtype=np.bool_))
@@ -438,32 +459,33 @@ def diagonal_hits(scores_bb: Floats) -> Floats:
 
 
 def paperclip_estimates(scores: Scores, tile_ids: Sequence[str], resamples: Resamples) -> list[Estimate]:
-    """Estimate the metric of the reference's code: batches of 100 tiles in order of id, each tile with its own caption.
+    """Estimate the metric of the reference's code: hits within batches of 100 tiles and the captions of these tiles.
 
-    Captions shared within a batch compete with each other, as there. A last batch below ten tiles is dropped.
+    The tiles are sorted by tile id and then divided into batches. Equal captions in a batch compete with each other, as
+    in the reference's code. A last batch of fewer than ten tiles is dropped.
 
     Parameters
     ----------
     scores : Scores
-        One scorer's scores.
+        Scores of one scorer.
     tile_ids : sequence of str
         Ids of the tiles, in the order of the scores.
     resamples : Resamples
-        Captions, groups and bootstrap weights.
+        Bootstrap resamples, with the caption of each tile and the proposal group of each caption.
 
     Returns
     -------
     list of Estimate
-        Accuracies of both directions at `PAPERCLIP_PERCENTS`.
+        Accuracies of image to text and of text to image at `PAPERCLIP_PERCENTS`.
 
     Notes
     -----
-    arXiv 2403.08851, models/eval_utils.py of its repository.
+    The reference is arXiv 2403.08851, and its code is models/eval_utils.py in the paper's repository.
 
     """
     order_t = np.argsort(np.array(tile_ids), kind="stable")
     batches = [order_t[start : start + PAPERCLIP_BATCH_SIZE] for start in range(0, len(order_t), PAPERCLIP_BATCH_SIZE)]
-    # A single small batch is kept: a test split below ten tiles still gets a value.
+    # A small batch is kept if it is the only one, so that a test split with fewer than ten tiles still gets a value.
     batches = [batch for batch in batches if len(batch) >= MIN_PAPERCLIP_BATCH_SIZE or len(batches) == 1]
     hits = [
         np.hstack([diagonal_hits(scores.i2t_tc[np.ix_(batch, resamples.caption_t[batch])]),
@@ -477,35 +499,35 @@ def paperclip_estimates(scores: Scores, tile_ids: Sequence[str], resamples: Resa
 
 
 def equation_estimates(scores: Scores, resamples: Resamples) -> list[Estimate]:
-    """Estimate the metric of the paper's equation: each tile's own caption among the captions of all tiles.
+    """Estimate the metric of the reference's equation: the rank of each tile's own caption among all tiles' captions.
 
     Parameters
     ----------
     scores : Scores
-        One scorer's scores; those of tiles for captions are used.
+        Scores of one scorer; only the scores of captions for tiles are used.
     resamples : Resamples
-        Captions, groups and bootstrap weights.
+        Bootstrap resamples, with the caption of each tile and the proposal group of each caption.
 
     Returns
     -------
     list of Estimate
-        Accuracies of image to text at `PERCENTS`.
+        Accuracies of image to text at each of `PERCENTS`.
 
     Notes
     -----
-    arXiv 2403.08851, section 4.1. A caption is an item as often as it has tiles: all its copies score the same, and one
-    of them is the right answer.
+    The equation is in section 4.1 of arXiv 2403.08851. A caption counts as one item for each tile that has it. All
+    copies of a caption have the same score, and only one copy is the right answer.
 
     """
     caption_t, num_tiles = resamples.caption_t, len(resamples.caption_t)
     tiles_c = np.bincount(caption_t, minlength=len(resamples.group_c))
     own_t1 = scores.i2t_tc[np.arange(num_tiles), caption_t][:, None]  # score of each tile's own caption, (t, 1)
-    # The copies of a caption are counted, not written out.
+    # The copies of a caption are counted; they are not stored as separate items.
     ranks = TiedRanks(
         above_q=(scores.i2t_tc > own_t1) @ tiles_c, tied_q=(scores.i2t_tc == own_t1) @ tiles_c,
         positives_q=np.ones(num_tiles, dtype=np.int64), num_items=num_tiles,
     )  # fmt: skip
-    # Unlike `top_count`, the equation rounds down to 0: below 100 tiles the top 1 % has no hit.
+    # Unlike `top_count`, the equation may round down to 0. With fewer than 100 tiles, the top 1 % is empty.
     hits = [hit_probability(ranks, percent * num_tiles // 100) for percent in PERCENTS]
     values = Values(names=tuple(f"i2t_accuracy_at_{percent}pct" for percent in PERCENTS),
                     shares_qm=np.stack(hits, axis=1), rank_name="", rank_q=np.empty(0),
@@ -514,17 +536,18 @@ def equation_estimates(scores: Scores, resamples: Resamples) -> list[Estimate]:
 
 
 def difference(ours: Estimate, other: Estimate) -> Estimate:
-    """Subtract two scorers' estimates of a metric, paired by resample.
+    """Subtract the estimate of one scorer from that of another, resample by resample.
 
     Parameters
     ----------
     ours, other : Estimate
-        The same metric on the same resamples.
+        Estimates of the same metric on the same resamples.
 
     Returns
     -------
     Estimate
-        `ours` minus `other`, named `<metric>_minus_<other>`; the scorers differ if its interval excludes 0.
+        `ours` minus `other`, named `<metric>_minus_<other>`. If the interval of the difference excludes 0, the two
+        scorers differ.
 
     """
     return Estimate(

@@ -1,7 +1,7 @@
-"""Metrics of a whole ranking: average precision, nDCG and diversity.
+"""Compute metrics of a whole ranking: average precision, nDCG and diversity.
 
-Tied items count as in `retrieval`: every order of them is equally likely, and a metric is its expectation over these
-orders.
+Every order of tied items counts as equally likely, as in the module `retrieval`. The value of a metric is its
+expectation over these orders.
 """
 
 from __future__ import annotations
@@ -14,17 +14,18 @@ import numpy as np
 from hubbleclip.evaluation.metrics.retrieval import Bools, Floats, Ints, TiedRanks, hit_probability
 
 NUM_TOP = 10
-"""Cutoff of nDCG and diversity, in items."""
+"""Number of top-ranked items that nDCG and diversity are computed from."""
 NUM_CHANCE = 2000
-"""Random orders simulated for each number of positives."""
+"""Number of random orders that are simulated for each number of positives."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Ties:
-    """A query's items by descending score: for each position (i,) its block of ties.
+    """The blocks of tied items of one query, with the items sorted by descending score.
 
-    `size_i` is the size of the block, `positives_i` the positives in it, `before_i` the positives in the blocks before
-    it, and `within_i` the offset of the position in the block.
+    The arrays (i,) describe the block at each position of the sorted items. `size_i` is the number of items in the
+    block, and `positives_i` is the number of positives in the block. `before_i` is the number of positives in all
+    earlier blocks, and `within_i` is the offset of the position from the start of the block.
     """
 
     size_i: Ints
@@ -34,12 +35,12 @@ class _Ties:
 
 
 def _ties(scores_qi: Floats, positive_qi: Bools) -> Iterator[_Ties]:
-    """Yield the blocks of ties of each query."""
+    """Yield the blocks of tied items of each query."""
     position_i = np.arange(scores_qi.shape[1])
     for scores_i, positive_i in zip(scores_qi, positive_qi, strict=True):
         order_i = np.argsort(-scores_i, kind="stable")
         sorted_i = scores_i[order_i]
-        # Axis b is that of the blocks here: a block starts wherever the sorted score changes.
+        # The suffix b names the axis of the blocks here. A block starts wherever the sorted score changes.
         starts_b = np.flatnonzero(np.r_[True, sorted_i[1:] != sorted_i[:-1]])
         size_b = np.diff(np.r_[starts_b, len(scores_i)])
         positives_b = np.add.reduceat(positive_i[order_i].astype(np.int64), starts_b)
@@ -49,14 +50,14 @@ def _ties(scores_qi: Floats, positive_qi: Bools) -> Iterator[_Ties]:
 
 
 def average_precision(scores_qi: Floats, positive_qi: Bools) -> Floats:
-    """Compute the expected average precision: the mean, over a query's positives, of the precision at their ranks.
+    """Compute the expected average precision of each query: the mean of the precisions at the ranks of its positives.
 
     Parameters
     ----------
     scores_qi : ndarray
-        Scores (q, i); higher is nearer.
+        Scores (q, i) of the items for the queries; a higher score means a better match.
     positive_qi : ndarray
-        True (q, i) where the item is a right answer; at least one per row.
+        Boolean matrix (q, i), true where the item is a right answer; every row has at least one.
 
     Returns
     -------
@@ -65,9 +66,9 @@ def average_precision(scores_qi: Floats, positive_qi: Bools) -> Floats:
 
     Notes
     -----
-    A position of a block of e ties with p positives, after b positives in earlier blocks, holds a positive with
-    probability p / e; then b + 1 + w (p - 1) / (e - 1) positives are expected up to it, w the offset of the position in
-    the block (McSherry & Najork 2008).
+    In a block of e tied items with p positives, each position holds a positive with probability p / e. Let b be the
+    number of positives in earlier blocks. If the position at offset w in the block holds a positive, then
+    b + 1 + w (p - 1) / (e - 1) positives are expected up to and including that position (McSherry & Najork 2008).
 
     """
     rank_i = np.arange(1, scores_qi.shape[1] + 1)
@@ -84,21 +85,21 @@ def average_precision(scores_qi: Floats, positive_qi: Bools) -> Floats:
 
 
 def ndcg(scores_qi: Floats, positive_qi: Bools, num_top: int = NUM_TOP) -> Floats:
-    """Compute the expected normalised discounted cumulative gain, with a gain of 1 per positive.
+    """Compute the expected normalised discounted cumulative gain (nDCG) of each query; a positive has a gain of 1.
 
     Parameters
     ----------
     scores_qi : ndarray
-        Scores (q, i); higher is nearer.
+        Scores (q, i) of the items for the queries; a higher score means a better match.
     positive_qi : ndarray
-        True (q, i) where the item is a right answer; at least one per row.
+        Boolean matrix (q, i), true where the item is a right answer; every row has at least one.
     num_top : int
-        Cutoff in items.
+        Number of top-ranked items that are counted.
 
     Returns
     -------
     ndarray
-        nDCG (q,) in [0, 1], relative to the best possible order.
+        nDCG (q,) in [0, 1]; 1 means the best possible order.
 
     Notes
     -----
@@ -115,16 +116,16 @@ def ndcg(scores_qi: Floats, positive_qi: Bools, num_top: int = NUM_TOP) -> Float
 
 
 def diversity(scores_qi: Floats, group_i: Ints, num_top: int = NUM_TOP) -> Floats:
-    """Compute the expected number of distinct proposal groups among the first items, as a share of these.
+    """Compute the expected number of distinct proposal groups among the top-ranked items, as a share of these items.
 
     Parameters
     ----------
     scores_qi : ndarray
-        Scores (q, i); higher is nearer.
+        Scores (q, i) of the items for the queries; a higher score means a better match.
     group_i : ndarray
-        Group (i,) of each item.
+        Proposal group (i,) of each item.
     num_top : int
-        Cutoff in items.
+        Number of top-ranked items that are counted.
 
     Returns
     -------
@@ -136,11 +137,11 @@ def diversity(scores_qi: Floats, group_i: Ints, num_top: int = NUM_TOP) -> Float
     threshold_q = -np.partition(-scores_qi, num_top - 1, axis=1)[:, num_top - 1]
     distinct_q = np.empty(len(scores_qi))
     for row, (scores_i, threshold) in enumerate(zip(scores_qi, threshold_q, strict=True)):
-        above_i = scores_i > threshold  # certain to be among the first, whatever the order of ties
+        above_i = scores_i > threshold  # these items are among the first in every order of ties
         certain = np.unique(group_i[above_i])
         tied_i = scores_i == threshold
         tied_groups, count_g = np.unique(group_i[tied_i], return_counts=True)
-        # Groups that only the tie at the cutoff can add, each with the probability that one of its items is drawn.
+        # Groups that occur only in the tie at the cutoff count with the probability that one of their items is drawn.
         new_g = count_g[~np.isin(tied_groups, certain)]
         tie = TiedRanks(above_q=np.full(len(new_g), above_i.sum()), tied_q=np.full(len(new_g), tied_i.sum()),
                         positives_q=new_g, num_items=len(scores_i))  # fmt: skip
@@ -149,16 +150,16 @@ def diversity(scores_qi: Floats, group_i: Ints, num_top: int = NUM_TOP) -> Float
 
 
 def chance_precision_and_ndcg(positives: int, num_items: int, seed: int) -> tuple[Floats, Floats]:
-    """Simulate average precision and nDCG at `NUM_TOP` of items in random order.
+    """Simulate the average precision and the nDCG at `NUM_TOP` of a query whose items are in random order.
 
     Parameters
     ----------
     positives : int
-        Number of right answers, at least 1.
+        Number of right answers to the query; at least 1.
     num_items : int
-        Number of items.
+        Number of items that are ranked.
     seed : int
-        Seed of the random numbers; the draws also depend on both numbers.
+        Seed of the random numbers; the draws also depend on `positives` and `num_items`.
 
     Returns
     -------

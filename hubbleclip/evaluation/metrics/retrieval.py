@@ -1,9 +1,11 @@
-"""Retrieval metrics with ties and shared captions: the rank of a query's best positive among all items.
+"""Compute retrieval metrics from the rank of each query's best positive among all items.
 
-Equal scores are never broken by position: a tie takes its expected rank and its probability of a hit, as if the tied
-items were in random order. A scorer that gives every item the same score gets exactly the metrics of chance.
+A positive is an item that is a right answer to the query; the best positive has the highest score. Items with equal
+scores count as if they were in random order: metrics are expectations over all orders of tied items. A scorer that
+gives every item the same score therefore gets exactly the metrics of chance.
 
-Array suffixes name the axes: q queries, i items, t tiles, c captions, g groups, b resamples, d feature dimensions.
+The suffix of an array's name gives its axes: q for queries, i for items, t for tiles, c for captions, g for groups,
+b for resamples, and d for feature dimensions.
 """
 
 from __future__ import annotations
@@ -21,17 +23,18 @@ Bools = npt.NDArray[np.bool_]
 PERCENTS = (1, 2, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100)
 """Cutoffs of the retrieval curve, in per cent of the items."""
 RECALLS = (1, 5, 10)
-"""Cutoffs of recall, in items."""
+"""Cutoffs of recall, as numbers of items."""
 SCORE_STEP = 1e-6
-"""Cosine similarities are rounded to multiples of this."""
+"""Cosine similarities are rounded to multiples of this value."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TiedRanks:
-    """Rank of each query's best positive, with its ties; integer arrays of shape (q,).
+    """The rank of each query's best-scored positive among `num_items` items, given as counts of shape (q,).
 
-    Of `num_items` items, `above_q` score higher than the best positive and `tied_q` score the same (itself included);
-    `positives_q` of the tied items are positives.
+    `above_q` is the number of items that score higher than the best positive. `tied_q` is the number of items that have
+    the same score as the best positive, itself included. `positives_q` is the number of positives among the tied
+    items.
     """
 
     above_q: Ints
@@ -41,14 +44,14 @@ class TiedRanks:
 
 
 def cosine_scores(feat_qd: Floats, feat_id: Floats) -> Floats:
-    """Compute cosine similarities, rounded to `SCORE_STEP`.
+    """Compute cosine similarities, rounded to multiples of `SCORE_STEP`.
 
     Parameters
     ----------
     feat_qd : ndarray
-        Features (q, d) of the queries, of length 1.
+        Features (q, d) of the queries; each row has length 1.
     feat_id : ndarray
-        Features (i, d) of the items, of length 1.
+        Features (i, d) of the items; each row has length 1.
 
     Returns
     -------
@@ -56,19 +59,21 @@ def cosine_scores(feat_qd: Floats, feat_id: Floats) -> Floats:
         Similarities (q, i) in [-1, 1].
 
     """
-    # Equal features may differ in the last bits of their products: rounding makes them ties on every machine.
+    # Products of equal features may differ in their last bits. Rounding makes such products equal on every machine.
     return np.rint(feat_qd.astype(np.float64) @ feat_id.astype(np.float64).T / SCORE_STEP) * SCORE_STEP
 
 
 def top_count(percent: int, num_items: int) -> int:
-    """Count the items in the top `percent` %, rounded down so as not to flatter the metric, but at least one.
+    """Compute the number of items in the top `percent` %.
+
+    The number is rounded down, because rounding up would make the metric too good. It is at least one.
 
     Parameters
     ----------
     percent : int
-        Cutoff, 1 to 100.
+        Cutoff in per cent of the items, 1 to 100.
     num_items : int
-        Number of items.
+        Number of items that are ranked.
 
     Returns
     -------
@@ -80,7 +85,7 @@ def top_count(percent: int, num_items: int) -> int:
 
 
 def positive_pairs(group_q: Ints, group_i: Ints) -> Bools:
-    """Mark the pairs of a query and an item that belong to the same caption or group.
+    """Mark the pairs of a query and an item that have the same caption or group.
 
     Parameters
     ----------
@@ -92,7 +97,7 @@ def positive_pairs(group_q: Ints, group_i: Ints) -> Bools:
     Returns
     -------
     ndarray
-        Boolean matrix (q, i).
+        Boolean matrix (q, i), true where query and item have the same caption or group.
 
     """
     positive_qi: Bools = group_q[:, None] == group_i[None, :]
@@ -100,19 +105,19 @@ def positive_pairs(group_q: Ints, group_i: Ints) -> Bools:
 
 
 def rank_best_positives(scores_qi: Floats, positive_qi: Bools) -> TiedRanks:
-    """Rank each query's best positive among all items.
+    """Compute the rank of each query's best positive among all items.
 
     Parameters
     ----------
     scores_qi : ndarray
-        Scores (q, i); higher is nearer.
+        Scores (q, i) of the items for the queries; a higher score means a better match.
     positive_qi : ndarray
-        True (q, i) where the item is a right answer; at least one per row.
+        Boolean matrix (q, i), true where the item is a right answer; every row has at least one.
 
     Returns
     -------
     TiedRanks
-        Counts of higher and of equal scores.
+        For each query, the number of items that score higher than the best positive and of those that score the same.
 
     """
     best_q = np.where(positive_qi, scores_qi, -np.inf).max(axis=1)  # score of the best positive
@@ -126,14 +131,16 @@ def rank_best_positives(scores_qi: Floats, positive_qi: Bools) -> TiedRanks:
 
 
 def hit_probability(ranks: TiedRanks, num_top: int) -> Floats:
-    """Compute the probability that at least one positive is among the first `num_top` items, ties in random order.
+    """Compute the probability that at least one positive is among the first `num_top` items.
+
+    Tied items count as if they were in random order.
 
     Parameters
     ----------
     ranks : TiedRanks
         Rank of each query's best positive.
     num_top : int
-        Number of items looked at.
+        Number of top-ranked items that are counted.
 
     Returns
     -------
@@ -142,8 +149,9 @@ def hit_probability(ranks: TiedRanks, num_top: int) -> Floats:
 
     Notes
     -----
-    Of e tied items, p of them positive, m are among the first: 1 - C(e - p, m) / C(e, m), by the hypergeometric
-    distribution. Binomials are computed as log-gamma, because they overflow for large ties.
+    If p of e tied items are positives, and m of the e items are among the first `num_top`, then the probability is
+    1 - C(e - p, m) / C(e, m), by the hypergeometric distribution. The binomial coefficients C are computed by log-gamma
+    functions, because they overflow for large ties.
 
     """
     drawn_q = np.clip(num_top - ranks.above_q, 0, ranks.tied_q)  # tied items that are among the first num_top
@@ -151,13 +159,13 @@ def hit_probability(ranks: TiedRanks, num_top: int) -> Floats:
     spare_q = np.maximum(negatives_q - drawn_q, 0)
     log_miss_q = gammaln(negatives_q + 1) - gammaln(spare_q + 1)
     log_miss_q += gammaln(ranks.tied_q - drawn_q + 1) - gammaln(ranks.tied_q + 1)
-    # More draws than negatives: a positive is certain.
+    # If more items are drawn than there are negatives, one of them is certainly a positive.
     miss_q = np.where(drawn_q > negatives_q, 0.0, np.exp(log_miss_q))
     return np.round(1.0 - miss_q, 12)
 
 
 def expected_rank(ranks: TiedRanks) -> Floats:
-    """Compute the expected rank of the best positive, ties in random order.
+    """Compute the expected rank of each query's best positive, with tied items in random order.
 
     Parameters
     ----------
@@ -167,32 +175,34 @@ def expected_rank(ranks: TiedRanks) -> Floats:
     Returns
     -------
     ndarray
-        Rank (q,) from 1.
+        Expected rank (q,) of the best positive; the first rank is 1.
 
     Notes
     -----
-    The least of p draws without replacement from 1 to e has the mean (e + 1) / (p + 1).
+    The smallest of p numbers drawn without replacement from 1 to e has the mean (e + 1) / (p + 1).
 
     """
     return ranks.above_q + (ranks.tied_q + 1) / (ranks.positives_q + 1)
 
 
 def expected_recall(scores_qi: Floats, positive_qi: Bools, num_top: int) -> Floats:
-    """Compute the expected share of a query's positives among its first `num_top` items, ties in random order.
+    """Compute the expected share of each query's positives that are among its first `num_top` items.
+
+    Tied items count as if they were in random order.
 
     Parameters
     ----------
     scores_qi : ndarray
-        Scores (q, i); higher is nearer.
+        Scores (q, i) of the items for the queries; a higher score means a better match.
     positive_qi : ndarray
-        True (q, i) where the item is a right answer; at least one per row.
+        Boolean matrix (q, i), true where the item is a right answer; every row has at least one.
     num_top : int
-        Number of items looked at.
+        Number of top-ranked items that are counted.
 
     Returns
     -------
     ndarray
-        Share (q,) in [0, 1]; by chance num_top / num_items.
+        Share (q,) in [0, 1]; by chance it is `num_top` divided by the number of items.
 
     """
     share_q = np.empty(len(scores_qi))
@@ -200,6 +210,7 @@ def expected_recall(scores_qi: Floats, positive_qi: Bools, num_top: int) -> Floa
         ascending_i = np.sort(scores_i)
         below_p = np.searchsorted(ascending_i, scores_i[positive_i], side="left")
         upto_p = np.searchsorted(ascending_i, scores_i[positive_i], side="right")
-        # Places left for a positive's tie, over the size of the tie: its probability to be among the first.
+        # The probability that a positive is among the first items is the number of places that remain for its tie,
+        # divided by the number of items in the tie.
         share_q[row] = np.clip((num_top - (len(scores_i) - upto_p)) / (upto_p - below_p), 0.0, 1.0).mean()
     return share_q

@@ -1,4 +1,4 @@
-"""A vocabulary of the field's standard phrases, their prompts, and nearest-neighbour search by cosine similarity."""
+"""A vocabulary of astronomical phrases, their prompt templates, and nearest-neighbour search by cosine similarity."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ class Match:
 
 
 def read_vocabulary(path: Path = VOCABULARY_FILE) -> Vocabulary:
-    """Read a vocabulary.
+    """Read a vocabulary from a JSON file.
 
     Parameters
     ----------
     path : Path
-        JSON file with a list of phrases per field of `Vocabulary`; by default the one that the package contains.
+        JSON file with one list of phrases for each field of `Vocabulary`; by default the file in this package.
 
     Returns
     -------
     Vocabulary
-        The lists in the order of the file.
+        Vocabulary whose phrases are in the order of the file.
 
     """
     values = json.loads(path.read_text(encoding="utf-8"))
@@ -60,35 +60,35 @@ def fill_templates(phrases: tuple[str, ...], templates: tuple[str, ...]) -> list
     phrases : tuple of str
         The k phrases.
     templates : tuple of str
-        Templates with one `{}`.
+        Prompt templates; each contains one `{}`, which is replaced by the phrase.
 
     Returns
     -------
     list of str
-        Prompts, all of the first phrase first.
+        Prompts: all prompts of the first phrase, then all prompts of the next phrase, and the rest likewise.
 
     """
     return [template.format(phrase) for phrase in phrases for template in templates]
 
 
 def ensemble_prompts(feat_pd: Floats, num_templates: int) -> Floats:
-    """Average the features of each phrase's prompts.
+    """Average the features of the prompts of each phrase, and normalise the mean.
 
     Parameters
     ----------
     feat_pd : ndarray
         Features (p, d) of prompts in the order of `fill_templates`.
     num_templates : int
-        Prompts per phrase.
+        Number of prompts per phrase.
 
     Returns
     -------
     ndarray
-        Features (p / num_templates, d) of length 1.
+        Features (p / num_templates, d), one row of length 1 per phrase.
 
     Notes
     -----
-    The prompt ensemble of CLIP (arXiv 2103.00020, section 3.1.4).
+    The method is the prompt ensemble of CLIP (arXiv 2103.00020, section 3.1.4).
 
     """
     mean_pd = feat_pd.reshape(-1, num_templates, feat_pd.shape[1]).mean(axis=1)
@@ -105,12 +105,12 @@ def find_nearest(feat_qd: Floats, feat_id: Floats, count: int) -> list[list[Matc
     feat_id : ndarray
         Features (i, d) of the items, of length 1.
     count : int
-        Items per query.
+        Maximum number of items per query.
 
     Returns
     -------
     list of list of Match
-        Per query, best first; items of equal score keep their order.
+        For each query its nearest items, best first; items of equal score keep their order.
 
     """
     scores_qi = cosine_scores(feat_qd, feat_id)

@@ -1,9 +1,11 @@
-"""Zero-shot tasks with known answers: the catalog's classes and categories as labels, and image-to-image retrieval.
+"""Estimate zero-shot tasks whose answers the catalog knows, and image-to-image retrieval.
 
-An archive's target class is a list such as `GALAXY;SPIRAL`; each of its terms is a phrase, and the tiles that have the
-term are its positives. The phrases are few and fixed, so the bootstrap resamples the tiles, by proposal group: a
-resample is a ranking in which an item may have several copies, all tied. Its metrics are expectations over the orders
-of ties, in closed form.
+The labels of the zero-shot tasks are the catalog's target classes and science categories. A target class is a list of
+terms, such as `GALAXY;SPIRAL`. Each term is a phrase, and the tiles that have the term are the positives of the phrase.
+
+The phrases are few and fixed, so the bootstrap resamples the tiles, by proposal group. A tile may have several copies
+in a resample, and all copies of a tile have the same score. The metrics of a resample are expectations over all orders
+of tied tiles, computed in closed form.
 """
 
 from __future__ import annotations
@@ -32,17 +34,20 @@ from hubbleclip.evaluation.metrics.vocabulary import OBJECT_PROMPTS
 ZERO_SHOT, IMAGES = "zero_shot", "image_to_image"
 CATEGORY_PROMPTS = ("{}", "a Hubble image about {}")
 SIMULATED_TERM = "simulated"
-"""Term that marks simulated targets; it is no class of object."""
+"""Term that marks simulated targets; the term is not a class of objects."""
 NUM_BINS = 10
-"""Bins of confidence in the calibration error."""
+"""Number of confidence bins that the calibration error uses."""
 IMAGE_METRICS = ("map", "recall_at_1", "ndcg_at_10")
 QUERIES_PER_BLOCK = 1024
-"""Tiles that are used as queries at once: all pairs of a large split would not fit in memory."""
+"""Number of tiles that are used as queries at once, because all pairs of a large split would not fit in memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Labels:
-    """A task's k phrases, their prompts, and which tiles are positives (k, t): for each phrase some, but not all."""
+    """The k phrases of a zero-shot task, their prompt templates, and the positives of each phrase.
+
+    `is_positive_kt` is true where a tile has the phrase as a label. Every phrase labels some tiles, but not all tiles.
+    """
 
     phrases: tuple[str, ...]
     prompts: tuple[str, ...]
@@ -50,7 +55,7 @@ class Labels:
 
 
 def class_terms(sample: Sample) -> list[str]:
-    """List the terms of a target's class.
+    """List the terms of a tile's target class.
 
     Parameters
     ----------
@@ -60,7 +65,7 @@ def class_terms(sample: Sample) -> list[str]:
     Returns
     -------
     list of str
-        Terms in lower case, such as `galaxy`; empty if the class is unknown.
+        Terms in lower case, such as `galaxy`; an empty list if the class is unknown.
 
     """
     terms = [term.strip().lower() for term in (sample.target_class or "").split(";")]
@@ -68,7 +73,7 @@ def class_terms(sample: Sample) -> list[str]:
 
 
 def category_terms(sample: Sample) -> list[str]:
-    """List a proposal's science category in a common spelling.
+    """List the science category of a tile's proposal, in one common spelling.
 
     Parameters
     ----------
@@ -78,7 +83,7 @@ def category_terms(sample: Sample) -> list[str]:
     Returns
     -------
     list of str
-        The category in lower case, or nothing if it is unknown.
+        One category in lower case; an empty list if the category is unknown.
 
     """
     # Observing cycles write the same category as "Galaxies & Clusters" or "GALAXIES AND CLUSTERS".
@@ -89,14 +94,17 @@ TASKS: Mapping[str, tuple[Callable[[Sample], list[str]], tuple[str, ...]]] = {
     "kind": (class_terms, OBJECT_PROMPTS),
     "category": (category_terms, CATEGORY_PROMPTS),
 }
-"""Zero-shot tasks: the prefix of their metrics' names, the labels of a tile, and the prompts."""
+"""Zero-shot tasks by name: the function that lists the labels of a tile, and the prompt templates.
+
+The name of a task is the prefix of the names of its metrics.
+"""
 
 
 def make_labels(samples: Sequence[Sample]) -> dict[str, Labels]:
-    """Collect the labels of each task that has enough of them to be measured.
+    """Collect the labels of each zero-shot task that has enough labels to be measured.
 
-    A task needs two phrases, each true of some tiles but not of all, and labelled tiles in two proposal groups: with
-    one group there is no interval.
+    A task needs at least two phrases, and each phrase must be a label of some tiles but not of all tiles. The labelled
+    tiles must be in at least two proposal groups, because one group gives no interval.
 
     Parameters
     ----------
@@ -106,7 +114,7 @@ def make_labels(samples: Sequence[Sample]) -> dict[str, Labels]:
     Returns
     -------
     dict of str to Labels
-        Labels by task; a task that cannot be measured is absent.
+        Labels by name of the task; a task that cannot be measured is absent.
 
     """
     labels = {}
@@ -131,11 +139,11 @@ def resampled_ranking_metrics(scores_i: Floats, positive_i: Bools, weights_bi: I
     Parameters
     ----------
     scores_i : ndarray
-        Scores (i,) of the items; higher is nearer.
+        Scores (i,) of the items; a higher score means a better match.
     positive_i : ndarray
-        True (i,) where the item is a right answer.
+        Boolean array (i,), true where the item is a right answer.
     weights_bi : ndarray
-        Copies (b, i) of each item in each resample.
+        Number (b, i) of copies of each item in each resample.
 
     Returns
     -------
@@ -144,15 +152,16 @@ def resampled_ranking_metrics(scores_i: Floats, positive_i: Bools, weights_bi: I
 
     Notes
     -----
-    In a block of e ties with p positives, after n items with m positives, a position w holds a positive with
-    probability p / e; then m + 1 + w r positives are expected up to it, r = (p - 1) / (e - 1) (see
-    `ranking.average_precision`). The sum over w of (m + 1 + w r) / (n + 1 + w) is r e + (m + 1 - r (n + 1)) (H(n + e)
-    - H(n)), H the harmonic numbers.
+    In a block of e tied items with p positives, each position holds a positive with probability p / e. Let n be the
+    number of items and m the number of positives in earlier blocks. If the position at offset w in the block holds a
+    positive, then m + 1 + w r positives are expected up to and including that position, where r = (p - 1) / (e - 1)
+    (see `ranking.average_precision`). The sum over w of (m + 1 + w r) / (n + 1 + w) is
+    r e + (m + 1 - r (n + 1)) (H(n + e) - H(n)), where H(n) is the n-th harmonic number.
 
     """
     order_i = np.argsort(-scores_i, kind="stable")
     sorted_i = scores_i[order_i]
-    # Axis k is that of the blocks of ties: a block starts wherever the sorted score changes.
+    # The suffix k names the axis of the blocks of tied items here. A block starts wherever the sorted score changes.
     starts_k = np.flatnonzero(np.r_[True, sorted_i[1:] != sorted_i[:-1]])
     weights_bi = weights_bi[:, order_i]
     end_bk = np.cumsum(np.add.reduceat(weights_bi, starts_k, axis=1), axis=1)
@@ -164,11 +173,11 @@ def resampled_ranking_metrics(scores_i: Floats, positive_i: Bools, weights_bi: I
         for sums_bk in (end_bk, until_bk)
     )
     size_bk, positives_bk = end_bk - start_bk, until_bk - before_bk
-    share_bk = positives_bk / np.maximum(size_bk, 1)  # p / e; a block may be absent from a resample
+    share_bk = positives_bk / np.maximum(size_bk, 1)  # p / e; the size is 0 if a resample lacks the block
     slope_bk = np.maximum(positives_bk - 1, 0) / np.maximum(size_bk - 1, 1)  # r
     harmonic_bk = digamma(end_bk + 1) - digamma(start_bk + 1)  # H(n + e) - H(n)
     sums_bk = share_bk * (slope_bk * size_bk + (before_bk + 1 - slope_bk * (start_bk + 1)) * harmonic_bk)
-    discount = np.r_[0, np.cumsum(1 / np.log2(np.arange(2, NUM_TOP + 2)))]  # summed over the first 0 to NUM_TOP ranks
+    discount = np.r_[0, np.cumsum(1 / np.log2(np.arange(2, NUM_TOP + 2)))]  # entry n is the sum over the first n ranks
     gain_bk = share_bk * (discount[np.minimum(end_bk, NUM_TOP)] - discount[np.minimum(start_bk, NUM_TOP)])
     with np.errstate(invalid="ignore"):
         return sums_bk.sum(axis=1) / total_b, gain_bk.sum(axis=1) / discount[np.minimum(total_b, NUM_TOP)]
@@ -177,31 +186,31 @@ def resampled_ranking_metrics(scores_i: Floats, positive_i: Bools, weights_bi: I
 def phrase_retrieval_estimates(
     task: str, scorer: str, scores_kt: Floats, labels: Labels, *, group_t: Ints, weights_bg: Ints
 ) -> list[Estimate]:
-    """Estimate how well phrases retrieve their tiles: mean average precision and nDCG at 10 over the phrases.
+    """Estimate how well phrases retrieve the tiles they label, by the mean average precision and the mean nDCG at 10.
 
     Parameters
     ----------
     task : str
-        Name of the task, the prefix of the metrics.
+        Name of the task; also the prefix of the names of the metrics.
     scorer : str
         Name of the scorer.
     scores_kt : ndarray
-        Scores (k, t) of tiles for phrases; higher is nearer.
+        Scores (k, t) of the tiles for the phrases; a higher score means a better match.
     labels : Labels
-        Phrases and their positives.
+        Phrases of the task, and the positives of each phrase.
     group_t : ndarray
         Proposal group (t,) of each tile.
     weights_bg : ndarray
-        Bootstrap weights (b, g) of the groups.
+        Number (b, g) of copies of each proposal group in each bootstrap resample.
 
     Returns
     -------
     list of Estimate
-        `<task>_map` and `<task>_ndcg_at_10`.
+        Estimates of `<task>_map` and `<task>_ndcg_at_10`.
 
     """
     weights_bt = weights_bg[:, group_t]
-    # (k, 2, b): average precision and nDCG of each phrase on each resample
+    # The array (k, 2, b) holds the average precision and the nDCG of each phrase on each resample.
     resampled = np.array([
         resampled_ranking_metrics(scores_t, is_positive_t, weights_bt)
         for scores_t, is_positive_t in zip(scores_kt, labels.is_positive_kt, strict=True)
@@ -216,7 +225,7 @@ def phrase_retrieval_estimates(
 
 
 def _mean_over_phrases(draws_kb: Floats) -> Floats:
-    """Average over the phrases with positives; a resample without any takes the mean of the other resamples."""
+    """Average over the phrases that have positives; a resample without such phrases gets the mean of the others."""
     is_known_b = np.asarray(np.isfinite(draws_kb).any(axis=0))
     known_b = np.nanmean(draws_kb[:, is_known_b], axis=0)
     mean_b: Floats = np.full(len(is_known_b), known_b.mean())
@@ -227,27 +236,27 @@ def _mean_over_phrases(draws_kb: Floats) -> Floats:
 def classification_estimates(
     task: str, scorer: str, logits_tk: Floats, labels: Labels, *, group_t: Ints, weights_bg: Ints
 ) -> list[Estimate]:
-    """Estimate how well tiles are classified by phrases: top-1 and top-5 accuracy and the calibration error.
+    """Estimate the top-1 accuracy, the top-5 accuracy and the calibration error of classifying tiles by phrases.
 
     Parameters
     ----------
     task : str
-        Name of the task, the prefix of the metrics.
+        Name of the task; also the prefix of the names of the metrics.
     scorer : str
         Name of the model.
     logits_tk : ndarray
-        Similarities (t, k) times the model's logit scale.
+        Cosine similarities (t, k) of tiles and phrases, multiplied by the model's logit scale.
     labels : Labels
-        Phrases and their positives; tiles without a phrase are excluded.
+        Phrases of the task, and the positives of each phrase; tiles without a phrase are excluded.
     group_t : ndarray
         Proposal group (t,) of each tile.
     weights_bg : ndarray
-        Bootstrap weights (b, g) of the groups.
+        Number (b, g) of copies of each proposal group in each bootstrap resample.
 
     Returns
     -------
     list of Estimate
-        `<task>_top1`, `<task>_top5` and `<task>_calibration_error`.
+        Estimates of `<task>_top1`, `<task>_top5` and `<task>_calibration_error`.
 
     """
     is_labelled_t = labels.is_positive_kt.any(axis=0)
@@ -260,7 +269,7 @@ def classification_estimates(
         rank_name="", rank_q=top1_t, group_q=group_t,
     )  # fmt: skip
     confidence_t = softmax(logits_tk, axis=1).max(axis=1)
-    # Row 0 has every tile once: the value itself, by the same code as the resamples.
+    # Row 0 contains every tile once and gives the value of the metric; the other rows are the resamples.
     weights_bt = np.vstack([np.ones((1, len(group_t)), dtype=np.int64), weights_bg[:, group_t]])
     error_b = calibration_error(confidence_t, top1_t, weights_bt)
     error = Estimate(
@@ -271,9 +280,10 @@ def classification_estimates(
 
 
 def recentre(draws_b: Floats, value: float) -> Floats:
-    """Shift resampled values so that their mean is the metric's value, clipped to [0, 1].
+    """Shift resampled values so that their mean is the metric's value, and clip them to [0, 1].
 
-    Copies of a tile in a resample agree with each other, which biases all resamples in the same direction.
+    Copies of a tile in a resample always agree with each other. This biases all resamples in the same direction, and
+    the shift removes the bias.
 
     Parameters
     ----------
@@ -285,7 +295,7 @@ def recentre(draws_b: Floats, value: float) -> Floats:
     Returns
     -------
     ndarray
-        Shifted values (b,).
+        Shifted and clipped values (b,).
 
     """
     centred_b: Floats = np.clip(draws_b - draws_b.mean() + value, 0.0, 1.0)
@@ -298,23 +308,24 @@ def calibration_error(confidence_t: Floats, correct_t: Floats, weights_bt: Ints)
     Parameters
     ----------
     confidence_t : ndarray
-        Probability (t,) of each tile's nearest phrase, in [0, 1].
+        Probability (t,) that the model gives to each tile's nearest phrase, in [0, 1].
     correct_t : ndarray
-        Probability (t,) that this phrase is right; 0 or 1 without ties.
+        Probability (t,) that the nearest phrase is right; between 0 and 1 only if phrases are tied.
     weights_bt : ndarray
-        Copies (b, t) of each tile in each resample.
+        Number (b, t) of copies of each tile in each resample.
 
     Returns
     -------
     ndarray
-        Error (b,) in [0, 1].
+        Calibration error (b,) of each resample, in [0, 1].
 
     Notes
     -----
-    The mean distance of confidence and accuracy over ten bins of confidence (Naeini et al. 2015).
+    The error is the mean absolute difference between confidence and accuracy over ten bins of confidence; each bin is
+    weighted by its number of tiles (Naeini et al. 2015).
 
     """
-    bin_t = np.minimum((confidence_t * NUM_BINS).astype(int), NUM_BINS - 1)  # a confidence of 1 is in the last bin
+    bin_t = np.minimum((confidence_t * NUM_BINS).astype(int), NUM_BINS - 1)  # the last bin includes a confidence of 1
     excess_tn = np.zeros((len(bin_t), NUM_BINS))
     excess_tn[np.arange(len(bin_t)), bin_t] = confidence_t - correct_t
     error_b: Floats = np.abs(weights_bt @ excess_tn).sum(axis=1) / np.maximum(weights_bt.sum(axis=1), 1)
@@ -324,35 +335,35 @@ def calibration_error(confidence_t: Floats, correct_t: Floats, weights_bt: Ints)
 def image_retrieval_estimates(
     scorer: str, tiles_td: Floats, samples: Sequence[Sample], group_t: Ints, weights_bg: Ints
 ) -> list[Estimate]:
-    """Estimate how well tiles retrieve related tiles, which no text is needed for.
+    """Estimate how well tiles retrieve related tiles, without any text.
 
-    `same_proposal`: tiles of the query's own proposal group among all other tiles. `same_kind`: tiles that share a
-    class term with the query among the tiles of other groups.
+    The task `same_proposal` searches all other tiles for tiles of the query's own proposal group. The task `same_kind`
+    searches the tiles of other groups for tiles that share a class term with the query.
 
     Parameters
     ----------
     scorer : str
         Name of the model.
     tiles_td : ndarray
-        Features (t, d) of the tiles, of length 1.
+        Features (t, d) of the tiles; each row has length 1.
     samples : sequence of Sample
         Rows of the tiles.
     group_t : ndarray
         Proposal group (t,) of each tile.
     weights_bg : ndarray
-        Bootstrap weights (b, g) of the groups.
+        Number (b, g) of copies of each proposal group in each bootstrap resample.
 
     Returns
     -------
     list of Estimate
-        `IMAGE_METRICS` of both tasks; a task with queries in fewer than two groups is absent.
+        Estimates of `IMAGE_METRICS` for both tasks; a task whose queries are in fewer than two groups is absent.
 
     """
     has_term_tk = _class_term_matrix(samples)
     metrics: dict[str, list[Floats]] = defaultdict(list)
     groups: dict[str, list[Ints]] = defaultdict(list)
     for start in range(0, len(group_t), QUERIES_PER_BLOCK):
-        rows = np.arange(start, min(start + QUERIES_PER_BLOCK, len(group_t)))  # axis r: the tiles of this block
+        rows = np.arange(start, min(start + QUERIES_PER_BLOCK, len(group_t)))  # axis r holds the tiles of this block
         scores_rt = cosine_scores(tiles_td[rows], tiles_td)
         same_group_rt = group_t[rows, None] == group_t[None, :]
         itself_rt = rows[:, None] == np.arange(len(group_t))
@@ -379,7 +390,7 @@ def image_retrieval_estimates(
 
 
 def _class_term_matrix(samples: Sequence[Sample]) -> Floats:
-    """Mark the class terms of each tile: 1 or 0 (t, k)."""
+    """Make a matrix (t, k) that is 1 where a tile has a class term and 0 elsewhere."""
     terms = [class_terms(sample) for sample in samples]
     index_of = {term: index for index, term in enumerate(sorted(set(chain.from_iterable(terms))))}
     has_term_tk = np.zeros((len(samples), len(index_of)))
@@ -389,7 +400,7 @@ def _class_term_matrix(samples: Sequence[Sample]) -> Floats:
 
 
 def _image_metrics(scores_qt: Floats, positive_qt: Bools) -> Floats:
-    """Compute `IMAGE_METRICS` (q, m) of each query."""
+    """Compute the values (q, m) of `IMAGE_METRICS` for each query."""
     columns = (
         average_precision(scores_qt, positive_qt),
         hit_probability(rank_best_positives(scores_qt, positive_qt), 1),

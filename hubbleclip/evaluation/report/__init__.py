@@ -1,1 +1,1 @@
-"""The evaluation report: one HTML page with figures, its metrics and the embeddings."""
+"""The evaluation report: an HTML page with figures, a JSON file of the metrics, and the embeddings of all tiles."""

@@ -1,4 +1,4 @@
-"""Diagnostics of a model for the page: occlusion maps, the worst-ranked tiles, and a map of the feature space."""
+"""Diagnostics of a model for the report page: occlusion maps, worst-ranked tiles, and a map of the feature space."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ from hubbleclip.evaluation.test_set import TestSet
 from hubbleclip.training.models.builder import LoadedModel
 
 PATCHES_PER_SIDE = 8
-"""Patches along a side of an occlusion map."""
+"""Number of patches along each side of an occlusion map."""
 MAX_POINTS = 600
-"""Greatest number of tiles on the map of the feature space."""
+"""Maximum number of tiles on the map of the feature space."""
 NUM_COLOURS = 9
-"""Categories with a colour of their own; the page's style sheet has one more, for the rest."""
+"""Number of categories that have their own colour; the page's style sheet has one more colour for all others."""
 PLOT_SIZE_PX = (900, 520)
-"""Width and height of the map."""
+"""Width and height of the map of the feature space, in pixels."""
 MARGIN_PX = 12
+"""Empty margin of the map of the feature space, in pixels."""
 
 
 def occlusion_map(loaded: LoadedModel, tiles: SplitTiles, index: int, caption_d: Floats) -> Floats:
-    """Compute how much the similarity of a tile and a caption falls when a patch of the tile is covered.
+    """Compute how much the similarity of a tile and a caption falls when each patch of the tile is covered.
 
     Parameters
     ----------
@@ -44,16 +45,17 @@ def occlusion_map(loaded: LoadedModel, tiles: SplitTiles, index: int, caption_d:
     Returns
     -------
     ndarray
-        Fall of the cosine similarity (y, x) for each of `PATCHES_PER_SIDE` squared patches.
+        Decrease (y, x) of the cosine similarity for each patch; both axes have `PATCHES_PER_SIDE` patches.
 
     Notes
     -----
-    Zeiler & Fergus 2014 (arXiv 1311.2901), section 4.2; a patch is covered by the tile's median level.
+    The method is that of Zeiler & Fergus 2014 (arXiv 1311.2901), section 4.2. A patch is covered by filling it with the
+    tile's median grey level.
 
     """
     levels_yx = torch.from_numpy(tiles.read_one_tile(index, loaded.image_size))
     edges = np.linspace(0, loaded.image_size, PATCHES_PER_SIDE + 1).round().astype(int)
-    # One batch (n, 1, y, x): the tile itself, then a copy per patch.
+    # The batch (n, 1, y, x) contains the tile itself, then one copy of the tile per patch.
     covered = levels_yx.repeat(1 + PATCHES_PER_SIDE**2, 1, 1, 1).transpose(0, 1).reshape(-1, 1, *levels_yx.shape)
     for number in range(PATCHES_PER_SIDE**2):
         y, x = divmod(number, PATCHES_PER_SIDE)
@@ -64,7 +66,7 @@ def occlusion_map(loaded: LoadedModel, tiles: SplitTiles, index: int, caption_d:
 
 
 def occlusion_uri(levels_yx: npt.NDArray[np.uint8], fall_yx: Floats) -> str:
-    """Colour a tile by its occlusion map: red where covering lowers the similarity, blue where it raises it.
+    """Colour a tile by its occlusion map: red where covering lowers the similarity, blue where covering raises it.
 
     Parameters
     ----------
@@ -80,7 +82,7 @@ def occlusion_uri(levels_yx: npt.NDArray[np.uint8], fall_yx: Floats) -> str:
 
     """
     strength_yx = fall_yx / max(np.abs(fall_yx).max(), 1e-9)
-    # The map has 8 x 8 patches: interpolate it to the size of the tile.
+    # The map has only 8 x 8 values, so it is interpolated to the size of the tile.
     small = Image.fromarray(strength_yx.astype(np.float32))
     height, width = levels_yx.shape
     strength_yx = np.asarray(small.resize((width, height), Image.Resampling.BILINEAR))
@@ -91,30 +93,30 @@ def occlusion_uri(levels_yx: npt.NDArray[np.uint8], fall_yx: Floats) -> str:
 
 
 def worst_ranked_tiles(test_set: TestSet, scores_tc: Floats, count: int) -> list[tuple[int, int, float]]:
-    """Find the tile of each group whose own caption ranks worst.
+    """Find, in each proposal group, the tile whose own caption ranks worst.
 
     Parameters
     ----------
     test_set : TestSet
-        Tiles, captions and groups.
+        Test set with the tiles, captions and proposal groups.
     scores_tc : ndarray
         Cosine similarities (t, c) of tiles and captions.
     count : int
-        Greatest number of groups.
+        Maximum number of tiles to return, one per group.
 
     Returns
     -------
     list of (int, int, float)
-        Tile, the caption ranked first, and the expected rank of its own caption; worst first.
+        For each tile: its index, the index of the caption that ranks first, and the expected rank of the tile's own
+        caption. The worst tile comes first.
 
     """
     own_tc = positive_pairs(test_set.caption_t, np.arange(len(test_set.captions_c)))
     rank_t = expected_rank(rank_best_positives(scores_tc, own_tc))
     worst: dict[int, int] = {}
     for tile in np.argsort(-rank_t, kind="stable"):
-        worst.setdefault(
-            int(test_set.group_t[tile]), int(tile)
-        )  # from the worst rank on: the first of a group is its worst
+        # The worst ranks come first, so the first tile of a group is the group's worst.
+        worst.setdefault(int(test_set.group_t[tile]), int(tile))
     return [(tile, int(scores_tc[tile].argmax()), float(rank_t[tile])) for tile in list(worst.values())[:count]]
 
 
@@ -124,23 +126,25 @@ def principal_axes(feat_nd: Floats) -> tuple[Floats, Floats]:
     Parameters
     ----------
     feat_nd : ndarray
-        Features (n, d), n and d at least 2.
+        Features (n, d); both n and d are at least 2.
 
     Returns
     -------
     tuple of ndarray
-        Coordinates (n, 2), and each component's share of the variance (2,).
+        Coordinates (n, 2) along both components, and the share (2,) of the variance that each component explains.
 
     """
     _, singular_k, axes_kd = np.linalg.svd(feat_nd - feat_nd.mean(axis=0), full_matrices=False)
-    # The sign of a component is arbitrary: make its largest loading positive, so that the page is reproducible.
+    # The sign of a component is arbitrary. Its largest loading is made positive, so that the page is reproducible.
     signs_k = np.sign(axes_kd[np.arange(2), np.abs(axes_kd[:2]).argmax(axis=1)])
     coordinates_nk: Floats = (feat_nd - feat_nd.mean(axis=0)) @ (axes_kd[:2] * signs_k[:, None]).T
     return coordinates_nk, singular_k[:2] ** 2 / max(np.sum(singular_k**2), 1e-12)
 
 
 def plotted_tiles(num_tiles: int) -> list[int]:
-    """Choose the tiles of the map: all, or evenly spaced ones if there are more than `MAX_POINTS`.
+    """Choose the tiles on the map of the feature space: all tiles, or every n-th tile if there are too many.
+
+    At most `MAX_POINTS` tiles are chosen.
 
     Parameters
     ----------
@@ -150,7 +154,7 @@ def plotted_tiles(num_tiles: int) -> list[int]:
     Returns
     -------
     list of int
-        Indices of the tiles.
+        Indices of the chosen tiles, in ascending order.
 
     """
     step = max(1, -(-num_tiles // MAX_POINTS))  # division rounded up
@@ -158,12 +162,12 @@ def plotted_tiles(num_tiles: int) -> list[int]:
 
 
 def feature_map(test_set: TestSet, feat_td: Floats, pictures: Mapping[str, str]) -> dict[str, object]:
-    """Lay out the map of the feature space, coloured by science category.
+    """Lay out the map of the feature space: one point per tile, coloured by science category.
 
     Parameters
     ----------
     test_set : TestSet
-        Tiles, with their targets and categories.
+        Test set with the tiles, their targets and their science categories.
     feat_td : ndarray
         Features (t, d) of the tiles.
     pictures : mapping of str to str
@@ -172,21 +176,21 @@ def feature_map(test_set: TestSet, feat_td: Floats, pictures: Mapping[str, str])
     Returns
     -------
     dict
-        For the template: `points` in pixels, the `legend` (the commonest categories, then `other`), `width`, `height`,
-        and the components' `shares` of the variance as text.
+        Variables of the page's template: `points` (coordinates in pixels), `legend` (the most common categories, then
+        `other`), `width` and `height` in pixels, and `shares` (each component's share of the variance, as text).
 
     """
     tiles = plotted_tiles(len(test_set.samples))
     coordinates_nk, shares_k = principal_axes(feat_td)
     low_k, high_k = coordinates_nk.min(axis=0), coordinates_nk.max(axis=0)
-    unit_nk = (coordinates_nk - low_k) / np.maximum(high_k - low_k, 1e-12)  # 0 to 1 along each axis
+    unit_nk = (coordinates_nk - low_k) / np.maximum(high_k - low_k, 1e-12)  # coordinates from 0 to 1 along each axis
     size_k = np.array(PLOT_SIZE_PX) - 2 * MARGIN_PX
     categories = [(category_terms(sample) or ["unknown"])[0] for sample in test_set.samples]
     legend = _legend([categories[tile] for tile in tiles])
     points = [
         {
             "x": round(float(MARGIN_PX + unit_nk[tile, 0] * size_k[0]), 1),
-            "y": round(float(MARGIN_PX + (1 - unit_nk[tile, 1]) * size_k[1]), 1),  # SVG's y points down
+            "y": round(float(MARGIN_PX + (1 - unit_nk[tile, 1]) * size_k[1]), 1),  # the y axis of SVG points down
             "colour": legend.index(categories[tile]) if categories[tile] in legend else len(legend),
             "text": f"{test_set.samples[tile].target_name or ''}, {categories[tile]}",
             "picture": pictures[test_set.samples[tile].tile_id],
@@ -200,6 +204,6 @@ def feature_map(test_set: TestSet, feat_td: Floats, pictures: Mapping[str, str])
 
 
 def _legend(categories: Sequence[str]) -> list[str]:
-    """List the commonest categories; equally common ones in alphabetical order."""
+    """List the `NUM_COLOURS` most common categories; equally common categories are in alphabetical order."""
     counts = {category: categories.count(category) for category in categories}
     return sorted(counts, key=lambda category: (-counts[category], category))[:NUM_COLOURS]

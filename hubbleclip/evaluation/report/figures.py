@@ -1,4 +1,4 @@
-"""The report's plots, as SVG or PNG; the same bytes for the same metrics."""
+"""Draw the plots of the report as SVG or PNG; the same metrics always give the same bytes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hubbleclip.core import io as files
 from hubbleclip.core.records import Metric
 from hubbleclip.evaluation.metrics.retrieval import PERCENTS, Floats
 
-# Scorer -> label, colour, line style, marker. Models have markers; bounds (oracle, chance) have none.
+# Label, colour, line style and marker of each scorer. Oracle and chance have no marker, because they are bounds.
 STYLES: dict[str, tuple[str, str, str, str]] = {
     "oracle": ("knows the kind of object", "#8a8d93", "--", ""),
     "fine_tuned": ("this model", "#0b5cad", "-", "o"),
@@ -32,19 +32,19 @@ AXES = {
     "i2t": ("top k % of captions", "tiles whose caption is found (%)"),
     "t2i": ("top k % of tiles", "captions that find one of their tiles (%)"),
 }
-# The salt makes the ids of SVG elements reproducible; by default they are random.
+# The hash salt makes the ids of SVG elements reproducible; without a salt the ids are random.
 RC: Any = {
     "svg.hashsalt": "hubbleclip", "font.family": "DejaVu Sans", "font.size": 9.5, "axes.spines.top": False,
     "axes.spines.right": False, "axes.edgecolor": "#9aa0a8", "axes.labelcolor": "#33373d", "xtick.color": "#5b616a",
     "ytick.color": "#5b616a", "axes.titlesize": 11, "axes.titleweight": "bold", "axes.titlelocation": "left",
     "axes.grid": True, "grid.color": "#e7e9ec", "axes.axisbelow": True, "legend.frameon": False,
 }  # fmt: skip
-# None removes what would differ between two runs: the date and the version of matplotlib.
+# The value None removes the date and the version of matplotlib, which would make the bytes differ.
 METADATA: dict[str, dict[str, Any]] = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}
 
 
 def figure_bytes(figure: Figure, image_format: str) -> bytes:
-    """Render a figure, without date or program name and with reproducible ids.
+    """Render a figure to reproducible bytes, without a date and without the name of the program.
 
     Parameters
     ----------
@@ -56,19 +56,19 @@ def figure_bytes(figure: Figure, image_format: str) -> bytes:
     Returns
     -------
     bytes
-        Content of the file.
+        Content of the SVG or PNG file.
 
     """
     buffer = io.BytesIO()
-    FigureCanvasAgg(figure)  # without pyplot, which keeps global state
-    # The salt is read when the file is written, the other settings when the figure is drawn.
+    FigureCanvasAgg(figure)  # attaches a canvas without pyplot, which would keep global state
+    # The settings are needed here too: matplotlib reads the hash salt only when it writes the file.
     with mpl.rc_context(RC):
         figure.savefig(buffer, format=image_format, metadata=METADATA[image_format], dpi=150, facecolor="white")
     return buffer.getvalue()
 
 
 def curve(metrics: Sequence[Metric], model: str, direction: str) -> list[Metric]:
-    """Select the points of a scorer's retrieval curve under `fair`.
+    """Select the points of a scorer's retrieval curve under the protocol `fair`.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def curve(metrics: Sequence[Metric], model: str, direction: str) -> list[Metric]
     model : str
         Name of the scorer.
     direction : str
-        `i2t` or `t2i`.
+        `i2t` (image to text) or `t2i` (text to image).
 
     Returns
     -------
@@ -91,7 +91,7 @@ def curve(metrics: Sequence[Metric], model: str, direction: str) -> list[Metric]
 
 
 def draw_curve(axes: Axes, points: Sequence[Metric], style: tuple[str, str, str, str]) -> None:
-    """Draw a retrieval curve with its band of 95 % intervals.
+    """Draw a retrieval curve, with a band that shows the 95 % intervals.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def draw_curve(axes: Axes, points: Sequence[Metric], style: tuple[str, str, str,
     points : sequence of Metric
         Accuracies in the order of `PERCENTS`.
     style : tuple of str
-        Entry of `STYLES`.
+        Label, colour, line style and marker of the curve: one value of `STYLES`.
 
     """
     label, color, line, marker = style
@@ -113,7 +113,7 @@ def draw_curve(axes: Axes, points: Sequence[Metric], style: tuple[str, str, str,
 
 
 def retrieval_figure(metrics: Sequence[Metric]) -> Figure:
-    """Plot accuracy against the top k %, a panel per direction and a curve per scorer, with 95 % bands.
+    """Plot accuracy against the cutoff in per cent, with one panel per direction and one curve per scorer.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ def retrieval_figure(metrics: Sequence[Metric]) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        Figure of two panels.
+        Figure with two panels; bands around the curves show the 95 % intervals.
 
     """
     with mpl.rc_context(RC):
@@ -141,17 +141,17 @@ def retrieval_figure(metrics: Sequence[Metric]) -> Figure:
 
 
 def similarity_figure(pairs: Mapping[str, tuple[Floats, Floats]]) -> Figure:
-    """Plot histograms of the cosine similarities of true and of shuffled pairs, a panel per model.
+    """Plot histograms of the cosine similarities of true pairs and of shuffled pairs, with one panel per model.
 
     Parameters
     ----------
     pairs : mapping of str to tuple of ndarray
-        Similarities (t,) of true and of shuffled pairs, by model.
+        Cosine similarities (t,) of the true pairs and of the shuffled pairs, by name of the model.
 
     Returns
     -------
     matplotlib.figure.Figure
-        Figure of one panel per model.
+        Figure with one panel per model.
 
     """
     with mpl.rc_context(RC):
@@ -160,7 +160,7 @@ def similarity_figure(pairs: Mapping[str, tuple[Floats, Floats]]) -> Figure:
         for axes, (model, (true_t, shuffled_t)) in zip(panels, pairs.items(), strict=True):
             label, color, _, _ = STYLES[model]
             low, high = float(min(true_t.min(), shuffled_t.min())), float(max(true_t.max(), shuffled_t.max()))
-            # Bins a little wider than the range: equal similarities would give bins of zero width.
+            # The bins cover a little more than the range, because equal similarities would give bins of zero width.
             bins = np.linspace(low - 1e-3, high + 1e-3, 31)
             axes.hist(shuffled_t, bins, color="#c3c7cd", label="shuffled pairs")
             axes.hist(true_t, bins, color=color, alpha=0.6, label="true pairs")
@@ -170,14 +170,14 @@ def similarity_figure(pairs: Mapping[str, tuple[Floats, Floats]]) -> Figure:
 
 
 def write_retrieval_figure(metrics: Sequence[Metric], path: Path) -> None:
-    """Write the retrieval curves of a report, as in the README.
+    """Write a figure of the retrieval curves of a report; the README shows such a figure.
 
     Parameters
     ----------
     metrics : sequence of Metric
         Metrics of the report.
     path : Path
-        File to write; its suffix `.svg` selects SVG, any other PNG.
+        File to write; the suffix `.svg` selects SVG, and any other suffix selects PNG.
 
     """
     image_format = "svg" if path.suffix == ".svg" else "png"

@@ -1,4 +1,4 @@
-"""The report's page: its content and wording. One HTML file that contains its images."""
+"""The content and the wording of the report page, which is one HTML file that contains its images."""
 
 from __future__ import annotations
 
@@ -24,14 +24,15 @@ from hubbleclip.evaluation.test_set import TestSet, example_tiles, pair_similari
 TEMPLATES_DIR = Path(__file__).parent / "templates"
 THUMBNAIL_PX = 192
 POINT_THUMBNAIL_PX = 72
-"""Side of the thumbnails that the map of the feature space shows under the pointer."""
+"""Side, in pixels, of the thumbnail that the map of the feature space shows when the pointer is on a point."""
 NUM_PHRASES = 5
-"""Nearest phrases per list, model and example tile."""
+"""Number of nearest phrases that are shown for each example tile, model and list of the vocabulary."""
 NUM_TILES = 4
-"""Nearest tiles per query and model."""
+"""Number of nearest tiles that are shown for each query and model."""
 NUM_FAILURES = 4
+"""Number of worst-ranked tiles that are shown."""
 COLUMNS = ("fine_tuned", "other", "base", "shuffled", "bm25", "hybrid", "random", "oracle")
-"""Scorers in the order of the tables' columns."""
+"""Scorers, in the order of the columns of the tables."""
 SCORER_NAMES = {
     "fine_tuned": "this model", "other": "other run", "base": "base model", "shuffled": "shuffled pairs",
     "bm25": "BM25", "hybrid": "with BM25", "random": "chance", "oracle": "class oracle",
@@ -40,7 +41,7 @@ RIVAL_NAMES = {
     "other": "the other run", "base": "the base model", "shuffled": "training on shuffled pairs",
     "bm25": "text search (BM25)", "hybrid": "its own fusion with text search (reciprocal rank fusion)",
 }  # fmt: skip
-# Rows of the tables: name of the metric, label.
+# Rows of the tables: the name of the metric and the label of the row.
 ROWS = {
     "Image to text": (
         ("i2t_accuracy_at_10pct", "Accuracy at top 10 %"), ("i2t_recall_at_1", "Recall at 1"),
@@ -75,10 +76,11 @@ COMPARISONS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Results:
-    """The content of a page: `features` by model, `phrases` of the models shown side by side, and the `metrics`.
+    """The results of an evaluation that the report page shows.
 
-    `facts` describe data, run, settings and code (see `write.report_facts`); `occlusions` are the maps (y, x) of the
-    example tiles, by index.
+    `features` has the features of every model. `phrases` has the phrase features of the models that are shown side by
+    side. `facts` describes the data, run, settings and code (see `write.report_facts`). `occlusions` has the occlusion
+    map (y, x) of each example tile, by index of the tile.
     """
 
     test_set: TestSet
@@ -91,26 +93,26 @@ class Results:
 
     @property
     def shown(self) -> tuple[str, ...]:
-        """Models that are shown side by side."""
+        """Names of the models that are shown side by side."""
         return tuple(self.phrases)
 
 
 def render(info: DatasetInfo, results: Results, settings: EvaluationSettings) -> str:
-    """Render the page. Reads the thumbnails that it shows from the dataset's shards.
+    """Render the report page; the thumbnails on the page are read from the dataset's shards.
 
     Parameters
     ----------
     info : DatasetInfo
         Dataset that was evaluated.
     results : Results
-        Content of the page.
+        Results that the page shows.
     settings : EvaluationSettings
-        Its number of example tiles and seed are used.
+        Evaluation settings; only the number of example tiles and the seed are used.
 
     Returns
     -------
     str
-        HTML that refers to no other file.
+        HTML of the page, which refers to no other file.
 
     """
     test_set, features, vocabulary = results.test_set, results.features, results.vocabulary
@@ -152,7 +154,7 @@ def render(info: DatasetInfo, results: Results, settings: EvaluationSettings) ->
 
 
 def environment() -> Environment:
-    """Create the Jinja environment, with escaping on and undefined names an error.
+    """Create the Jinja environment; HTML is escaped, and an undefined name is an error.
 
     Returns
     -------
@@ -167,7 +169,7 @@ def environment() -> Environment:
 
 
 def svg_uri(figure: Any) -> str:
-    """Render a figure as SVG.
+    """Render a figure as a data URI of an SVG.
 
     Parameters
     ----------
@@ -177,24 +179,24 @@ def svg_uri(figure: Any) -> str:
     Returns
     -------
     str
-        Data URI.
+        Data URI of the SVG.
 
     """
     return data_uri(figures.figure_bytes(figure, "svg"), "image/svg+xml")
 
 
 def class_label(target_class: str | None) -> str:
-    """Write a target class for people: `SIMULATED;SPIRAL GALAXY` becomes `spiral galaxy (simulated)`.
+    """Format a target class for readers: `SIMULATED;SPIRAL GALAXY` becomes `spiral galaxy (simulated)`.
 
     Parameters
     ----------
     target_class : str or None
-        Class as the archive writes it, terms separated by `;`.
+        Target class as the archive writes it, with terms separated by `;`; None if the class is unknown.
 
     Returns
     -------
     str
-        Terms in lower case; empty if the class is unknown.
+        Terms in lower case; an empty string if the class is unknown.
 
     """
     if not target_class:
@@ -204,7 +206,7 @@ def class_label(target_class: str | None) -> str:
 
 
 def value_text(metric: Metric) -> str:
-    """Format a metric's value: a share in per cent, a rank as a number.
+    """Format the value of a metric; a share is given in per cent, and a rank as a plain number.
 
     Parameters
     ----------
@@ -221,7 +223,7 @@ def value_text(metric: Metric) -> str:
 
 
 def interval_text(metric: Metric) -> str:
-    """Format a metric's 95 % interval, in the unit of its value.
+    """Format the 95 % interval of a metric, in the unit of its value.
 
     Parameters
     ----------
@@ -231,7 +233,7 @@ def interval_text(metric: Metric) -> str:
     Returns
     -------
     str
-        Lower and upper end with one decimal place; empty if there is no interval.
+        Lower and upper end with one decimal place; an empty string if the metric has no interval.
 
     """
     if metric.low is None or metric.high is None:
@@ -241,7 +243,7 @@ def interval_text(metric: Metric) -> str:
 
 
 def cell(metric: Metric | None) -> dict[str, str]:
-    """Make a table's cell.
+    """Format the content of a table cell.
 
     Parameters
     ----------
@@ -251,7 +253,7 @@ def cell(metric: Metric | None) -> dict[str, str]:
     Returns
     -------
     dict of str to str
-        `value` and `interval` as text; a dash and nothing for None.
+        `value` and `interval` as text; for None, the value is a dash and the interval is empty.
 
     """
     return (
@@ -260,7 +262,7 @@ def cell(metric: Metric | None) -> dict[str, str]:
 
 
 def headline(metrics: Sequence[Metric]) -> dict[str, str]:
-    """Make the values of the page's first sentence: the headline metric of the run's model, and by chance.
+    """Format the values in the first sentence of the page: the headline metric of the fine-tuned model and of chance.
 
     Parameters
     ----------
@@ -279,21 +281,21 @@ def headline(metrics: Sequence[Metric]) -> dict[str, str]:
 
 
 def table(metrics: Sequence[Metric], protocol: str, rows: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """Make a table of a protocol's metrics, a row per metric and a column per scorer.
+    """Make a table of the metrics of one protocol, with one row per metric and one column per scorer.
 
     Parameters
     ----------
     metrics : sequence of Metric
         Metrics of the report.
     protocol : str
-        Protocol to select.
+        Name of the protocol whose metrics are shown.
     rows : sequence of (str, str)
-        Name and label of each row's metric.
+        Name of the metric and label of each row.
 
     Returns
     -------
     dict
-        `columns` (scorers) and `rows` (label and cells); those without any metric are omitted.
+        `columns` (names of the scorers) and `rows` (label and cells); rows and columns without any metric are omitted.
 
     """
     by_key = {(metric.model, metric.name): metric for metric in metrics if metric.protocol == protocol}
@@ -304,7 +306,7 @@ def table(metrics: Sequence[Metric], protocol: str, rows: Sequence[tuple[str, st
 
 
 def fair_tables(metrics: Sequence[Metric]) -> dict[str, Any]:
-    """Make the headline tables.
+    """Make the headline tables, one per direction, under the protocol `fair`.
 
     Parameters
     ----------
@@ -321,7 +323,7 @@ def fair_tables(metrics: Sequence[Metric]) -> dict[str, Any]:
 
 
 def verdicts(metrics: Sequence[Metric]) -> list[dict[str, Any]]:
-    """Make a sentence per paired difference; `better` only if its 95 % interval excludes 0.
+    """Make one sentence per paired difference; it says better or worse only if the 95 % interval excludes 0.
 
     Parameters
     ----------
@@ -331,7 +333,7 @@ def verdicts(metrics: Sequence[Metric]) -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        `direction`, `text` and `is_better`.
+        `direction`, `text` and `is_better` of each sentence.
 
     """
     sentences = []
@@ -349,36 +351,37 @@ def verdicts(metrics: Sequence[Metric]) -> list[dict[str, Any]]:
 
 
 def scores_of(features: ModelFeatures) -> Floats:
-    """Score a model's test tiles against the captions.
+    """Compute the similarities of the test tiles and the captions by one model.
 
     Parameters
     ----------
     features : ModelFeatures
-        Features of tiles and captions.
+        Features of the tiles and captions by the model.
 
     Returns
     -------
     ndarray
-        Cosine similarities (t, c).
+        Cosine similarities (t, c) of tiles and captions.
 
     """
     return cosine_scores(features.tiles_td, features.captions_cd)
 
 
 def similarities(results: Results, seed: int) -> dict[str, tuple[Floats, Floats]]:
-    """Select the similarities of true and of shuffled pairs for the models shown side by side.
+    """Select the similarities of true pairs and of shuffled pairs, for the models that are shown side by side.
 
     Parameters
     ----------
     results : Results
-        Its features and test set are used.
+        Results of the evaluation; only the features and the test set are used.
     seed : int
-        Seed of the shuffled pairs.
+        Seed of the random numbers that choose the shuffled pairs.
 
     Returns
     -------
     dict of str to tuple of ndarray
-        Similarities (t,) of true and of shuffled pairs, by model; the fine-tuned model is last.
+        Cosine similarities (t,) of the true pairs and of the shuffled pairs, by name of the model; the fine-tuned model
+        comes last.
 
     """
     return {
@@ -388,48 +391,49 @@ def similarities(results: Results, seed: int) -> dict[str, tuple[Floats, Floats]
 
 
 def failure_card(test_set: TestSet, tile: int, first: int, rank: float, pictures: Mapping[str, str]) -> dict[str, Any]:
-    """Make the card of a tile whose own caption ranks badly.
+    """Make the template variables of a tile whose own caption ranks badly.
 
     Parameters
     ----------
     test_set : TestSet
-        Tiles and captions.
+        Test set with the tiles and captions.
     tile : int
         Index of the tile.
     first : int
-        Index of the caption that ranks first.
+        Index of the caption that ranks first for the tile.
     rank : float
         Expected rank of the tile's own caption.
     pictures : mapping of str to str
-        Thumbnails by tile id.
+        Data URIs of the thumbnails, by tile id.
 
     Returns
     -------
     dict
-        The tile's card with `rank` and `first`, the title of a proposal with the first caption.
+        The variables of `tile_card`, `rank` as text, and `first`, the title of a proposal whose caption ranks first.
 
     """
-    # Several proposals may share a caption; the title is that of the last tile.
+    # Several proposals may share a caption; the title of the last tile with the caption is used.
     titles = {int(own): sample.title for sample, own in zip(test_set.samples, test_set.caption_t, strict=True)}
     return {**tile_card(test_set.samples[tile], pictures), "rank": f"{rank:.0f}", "first": titles[first]}
 
 
 def example_card(results: Results, tile: int, pictures: Mapping[str, str]) -> dict[str, Any]:
-    """Make the card of an example tile: its abstract, its occlusion map and its nearest phrases by each model.
+    """Make the template variables of an example tile: its abstract, its occlusion map and its nearest phrases.
 
     Parameters
     ----------
     results : Results
-        Features, vocabulary and occlusion maps.
+        Results of the evaluation; the features, the vocabulary and the occlusion maps are used.
     tile : int
         Index of the tile.
     pictures : mapping of str to str
-        Thumbnails by tile id.
+        Data URIs of the thumbnails, by tile id.
 
     Returns
     -------
     dict
-        `sample`, `picture`, `occluded`, `abstract`, and `phrases` by model and list.
+        `sample`, `picture`, `occluded` (data URI of the coloured occlusion map), `abstract`, and `phrases` by model and
+        list of the vocabulary.
 
     """
     test_set, vocabulary = results.test_set, results.vocabulary
@@ -455,19 +459,19 @@ def example_card(results: Results, tile: int, pictures: Mapping[str, str]) -> di
 
 
 def phrase_rows(matches: Sequence[Match], phrases: Sequence[str]) -> list[dict[str, str]]:
-    """Write phrases with their similarities.
+    """Format the nearest phrases and their similarities.
 
     Parameters
     ----------
     matches : sequence of Match
         Nearest phrases.
     phrases : sequence of str
-        List that the matches are indices of.
+        List of phrases that the indices of the matches refer to.
 
     Returns
     -------
     list of dict of str to str
-        `text` and `score`, with two decimal places.
+        `text` and `score` of each phrase; the score has two decimal places.
 
     """
     return [{"text": phrases[match.index], "score": f"{match.score:.2f}"} for match in matches]
@@ -476,23 +480,23 @@ def phrase_rows(matches: Sequence[Match], phrases: Sequence[str]) -> list[dict[s
 def query_rows(
     test_set: TestSet, vocabulary: Vocabulary, matches: Mapping[str, list[list[Match]]], pictures: Mapping[str, str]
 ) -> list[dict[str, Any]]:
-    """Make a row per example query, with the nearest tiles by each model.
+    """Make the template variables of each example query, with the nearest tiles by each model.
 
     Parameters
     ----------
     test_set : TestSet
-        Tiles.
+        Test set with the tiles.
     vocabulary : Vocabulary
-        Its queries are used.
+        Vocabulary; only the example queries are used.
     matches : mapping of str to list of list of Match
-        Nearest tiles by model, per query.
+        Nearest tiles of each query, by name of the model.
     pictures : mapping of str to str
-        Thumbnails by tile id.
+        Data URIs of the thumbnails, by tile id.
 
     Returns
     -------
     list of dict
-        `text`, and `tiles` by model (see `tile_card`).
+        For each query: `text`, and `tiles` by name of the model (see `tile_card`).
 
     """
     return [
@@ -503,19 +507,19 @@ def query_rows(
 
 
 def tile_card(sample: Sample, pictures: Mapping[str, str]) -> dict[str, Any]:
-    """Make a tile's card.
+    """Make the template variables of a tile.
 
     Parameters
     ----------
     sample : Sample
         Row of the tile.
     pictures : mapping of str to str
-        Thumbnails by tile id.
+        Data URIs of the thumbnails, by tile id.
 
     Returns
     -------
     dict
-        `picture` and `sample`.
+        `picture` (data URI of the thumbnail) and `sample` (row of the tile).
 
     """
     return {"picture": pictures[sample.tile_id], "sample": sample}

@@ -1,4 +1,4 @@
-"""Small images of tiles as data URIs, so that the page needs no other file."""
+"""Encode small images of tiles as data URIs, so that the report page needs no other files."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from hubbleclip.dataset.build import DatasetInfo
 
 
 def thumbnail_uri(png: bytes, side_px: int) -> str:
-    """Convert a tile to a small JPEG; the same bytes for the same tile.
+    """Convert a tile to a small JPEG; the same tile always gives the same bytes.
 
     Parameters
     ----------
     png : bytes
-        PNG file of the tile.
+        Content of the tile's PNG file.
     side_px : int
         Width and height of the thumbnail in pixels.
 
     Returns
     -------
     str
-        Data URI.
+        Data URI of the JPEG.
 
     """
     with Image.open(io.BytesIO(png)) as image:
@@ -34,7 +34,7 @@ def thumbnail_uri(png: bytes, side_px: int) -> str:
 
 
 def jpeg_uri(image: Image.Image) -> str:
-    """Encode an image as JPEG.
+    """Encode an image as a data URI of a JPEG.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def jpeg_uri(image: Image.Image) -> str:
     Returns
     -------
     str
-        Data URI.
+        Data URI of the JPEG.
 
     """
     buffer = io.BytesIO()
@@ -53,7 +53,7 @@ def jpeg_uri(image: Image.Image) -> str:
 
 
 def thumbnail_levels(uri: str) -> npt.NDArray[np.uint8]:
-    """Decode a thumbnail.
+    """Decode a thumbnail to its grey levels.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def data_uri(data: bytes, media_type: str) -> str:
     data : bytes
         Content of a file.
     media_type : str
-        Its media type, such as `image/jpeg`.
+        Media type of the file, such as `image/jpeg`.
 
     Returns
     -------
@@ -97,14 +97,14 @@ def read_thumbnails(info: DatasetInfo, tile_ids: Iterable[str], side_px: int) ->
     info : DatasetInfo
         Dataset to read from.
     tile_ids : iterable of str
-        Tiles; repeated ids are read once.
+        Ids of the tiles; a repeated id is read once.
     side_px : int
         Width and height of the thumbnails in pixels.
 
     Returns
     -------
     dict of str to str
-        Data URIs by tile id.
+        Data URIs of the thumbnails, by tile id.
 
     """
     ids = sorted(set(tile_ids))

@@ -1,4 +1,4 @@
-"""From a dataset and a run to a report: embed, score, bootstrap, render, and publish in one atomic step."""
+"""Evaluate a run on a dataset: embed, score and bootstrap, then render the report and publish it in one atomic step."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ SAMPLE_COLUMNS = tuple(Sample.__dataclass_fields__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """The outcome of an evaluation: its metrics, and the report's folder `path`."""
+    """The metrics of an evaluation, and the folder `path` of its report."""
 
     path: Path
     run_id: str
@@ -61,33 +61,35 @@ def evaluate(
     other_run_dir: Path | None = None,
     map_fn: EmbedMapFn | None = None,
 ) -> Evaluation:
-    """Evaluate a run on the test split with its baselines; write `index.html`, `metrics.json` and `embeddings.npz`.
+    """Evaluate a run and its baselines on the test split, and write a report.
 
-    The report's bytes depend only on dataset, runs, settings and code.
+    The report consists of `index.html`, `metrics.json` and `embeddings.npz`. The bytes of these files depend only on
+    the dataset, the runs, the settings and the code.
 
     Parameters
     ----------
     dataset_dir : Path or str
         Folder or store address of the dataset.
     run_dir : Path
-        Folder of the finished run.
+        Folder of the finished run to evaluate.
     shuffled_run_dir : Path or None
-        Folder of a run trained on shuffled pairs, a baseline.
+        Folder of a run that was trained on shuffled pairs, which is used as a baseline; None if there is no such run.
     out_dir : Path
-        Folder of the report; it appears complete or not at all, and replaces an older one.
+        Folder of the report. The folder appears only once the report is complete, and replaces an older report.
     settings : EvaluationSettings
-        Precision, batch size, bootstrap and page.
+        Settings of the evaluation, such as the precision, the batch size and the number of resamples.
     code_version : str
-        Version that the page shows.
+        Version of the code, which the page shows.
     other_run_dir : Path, optional
-        Folder of a run to compare with, shown side by side instead of the base model.
+        Folder of another run to compare with; the page then shows that run, and not the base model, side by side with
+        the evaluated run.
     map_fn : EmbedMapFn, optional
-        Embeds the tiles in other processes; by default they are embedded in this one.
+        Parallel map that embeds the tiles in other processes; by default this process embeds them.
 
     Returns
     -------
     Evaluation
-        Metrics and folder.
+        Metrics of the evaluation, and the folder of the report.
 
     Raises
     ------
@@ -104,10 +106,10 @@ def evaluate(
     others = {"shuffled": shuffled_run_dir, "other": other_run_dir}
     sources = model_sources(run_dir, run.seed, others, settings.precision)
     models = {name: source.load() for name, source in sources.items()}
-    shown = ("fine_tuned", "other" if other_run_dir else "base")  # the two models shown side by side
+    shown = ("fine_tuned", "other" if other_run_dir else "base")  # the page shows these two models side by side
     labels = make_labels(test_set.samples)
     tuned = sources["fine_tuned"]
-    # The run's model embeds every split, for the search; the others are needed on test alone.
+    # The run's model embeds all splits, because the search needs all tiles. The other models embed only the test split.
     requests = [(tuned, split) for split in SPLITS if info.shards[split]]
     requests += [(source, "test") for source in sources.values()]
     tiles = embed_splits({sources[name]: models[name] for name in models}, requests, info, settings.batch_size, map_fn)
@@ -117,7 +119,7 @@ def evaluate(
     }
     phrases = {name: embed_vocabulary(models[name], vocabulary, settings.batch_size) for name in shown}
     tile_features = {split: tiles[tuned, split] for split in SPLITS if (tuned, split) in tiles}
-    # A model trained from scratch has nothing to forget.
+    # Forgetting is measured only for pretrained models: a model trained from scratch has nothing to forget.
     forgetting = forgetting_estimates(models, settings) if run.pretrained else []
     estimates = all_estimates(test_set, features, labels, settings, forgetting)
     metrics = [as_metric(estimate, run.run_id) for estimate in estimates]
@@ -159,23 +161,24 @@ def read_samples(info: DatasetInfo) -> list[Sample]:
 def model_sources(
     run_dir: Path, seed: int, others: Mapping[str, Path | None], precision: str
 ) -> dict[str, ModelSource]:
-    """List the models of an evaluation.
+    """List the sources of the models that an evaluation compares.
 
     Parameters
     ----------
     run_dir : Path
         Folder of the run.
     seed : int
-        Seed of the base model's random weights, that of the run.
+        Seed of the run, which is also the seed of the base model's random weights.
     others : mapping of str to (Path or None)
-        Folders of other runs by scorer name; None is skipped.
+        Folders of other runs by scorer name; an entry with None is skipped.
     precision : str
-        `fp32`, `bf16` or `auto`.
+        Name of the precision: `fp32`, `bf16` or `auto`.
 
     Returns
     -------
     dict of str to ModelSource
-        The run's model `fine_tuned`, the others, and the model `base` that the run started from.
+        Sources by scorer name: `fine_tuned` (the run's model), the other runs, and `base` (the model that the run
+        started from).
 
     """
     precision = embed.resolve_precision(precision)
@@ -189,25 +192,25 @@ def model_sources(
 def occlusions(
     loaded: LoadedModel, info: DatasetInfo, test_set: TestSet, features: ModelFeatures, settings: EvaluationSettings
 ) -> dict[int, Floats]:
-    """Compute the occlusion maps of the example tiles, each for its own caption.
+    """Compute the occlusion maps of the example tiles, each for the tile's own caption.
 
     Parameters
     ----------
     loaded : LoadedModel
-        The fine-tuned model.
+        The fine-tuned model, loaded.
     info : DatasetInfo
         Dataset to read the tiles from.
     test_set : TestSet
-        Tiles and captions.
+        Test set with the tiles and captions.
     features : ModelFeatures
-        The same model's features of the captions.
+        Features by the same model; only those of the captions are used.
     settings : EvaluationSettings
-        Its number of example tiles is used.
+        Evaluation settings; only the number of example tiles is used.
 
     Returns
     -------
     dict of int to ndarray
-        Maps (y, x) by index of the tile.
+        Occlusion maps (y, x) by index of the tile.
 
     """
     tiles = open_split(info, "test")
@@ -220,16 +223,16 @@ def occlusions(
 def report_facts(
     info: DatasetInfo, run: Run, test_set: TestSet, settings: EvaluationSettings, code_version: str
 ) -> dict[str, Any]:
-    """Collect what a reader must know to judge the metrics: data, run, settings and code.
+    """Collect the facts that a reader needs to judge the metrics, on the data, the run, the settings and the code.
 
     Parameters
     ----------
     info : DatasetInfo
         Dataset that was evaluated.
     run : Run
-        Row of the run.
+        Run that was evaluated.
     test_set : TestSet
-        Test split.
+        Test set of the evaluation.
     settings : EvaluationSettings
         Settings of the evaluation.
     code_version : str
@@ -238,7 +241,7 @@ def report_facts(
     Returns
     -------
     dict
-        Values for JSON and the page, by name.
+        Facts by name, for `metrics.json` and for the page.
 
     """
     return {
@@ -262,19 +265,19 @@ def report_facts(
 
 
 def metrics_json(metrics: Sequence[Metric], facts: Mapping[str, Any]) -> bytes:
-    """Write the content of `metrics.json`; the same bytes for the same metrics.
+    """Encode the content of `metrics.json`; the same metrics and facts always give the same bytes.
 
     Parameters
     ----------
     metrics : sequence of Metric
         Metrics of one run.
     facts : mapping
-        Facts of the report.
+        Facts of the report (see `report_facts`).
 
     Returns
     -------
     bytes
-        JSON with the facts and the list `metrics`.
+        JSON of an object with all facts and the list `metrics`.
 
     """
     rows = [{key: value for key, value in to_row(metric).items() if key != "run_id"} for metric in metrics]
@@ -282,16 +285,16 @@ def metrics_json(metrics: Sequence[Metric], facts: Mapping[str, Any]) -> bytes:
 
 
 def embeddings_npz(tile_features: Mapping[str, tuple[list[str], Floats]], info: DatasetInfo, run: Run) -> bytes:
-    """Write the content of `embeddings.npz`, which the search reads.
+    """Encode the content of `embeddings.npz`, which the text search reads.
 
     Parameters
     ----------
     tile_features : mapping of str to TileFeatures
-        Tile ids and features (n, d) of length 1, by split.
+        Tile ids and features (n, d) by split; each row of the features has length 1.
     info : DatasetInfo
         Dataset of the tiles; its digest is stored.
     run : Run
-        Run of the model; its id and best step are stored.
+        Run whose model embedded the tiles; its id and best step are stored.
 
     Returns
     -------
@@ -310,22 +313,23 @@ def embeddings_npz(tile_features: Mapping[str, tuple[list[str], Floats]], info: 
 
 
 def write_report(out_dir: Path, content: Mapping[str, bytes]) -> None:
-    """Write a report so that it is complete or absent; an older one is replaced.
+    """Write a report; its folder appears only once the report is complete, and replaces an older report.
 
     Parameters
     ----------
     out_dir : Path
         Folder of the report.
     content : mapping of str to bytes
-        Files by name.
+        Content of each file, by file name.
 
     """
-    # A sibling folder is on the same file system, so the rename is atomic.
+    # The files are first written to a folder beside the report's, which is on the same file system.
+    # The rename is therefore atomic.
     building = out_dir.with_name(f".{out_dir.name}.building")
     shutil.rmtree(building, ignore_errors=True)
     for name, data in content.items():
         files.write_bytes(building / name, data)
     shutil.rmtree(out_dir, ignore_errors=True)
     building.rename(out_dir)
-    files.sync_folder(out_dir.parent)  # the rename survives a power failure
+    files.sync_folder(out_dir.parent)  # so that the rename survives a power failure
     log.info("wrote report %s", out_dir)
