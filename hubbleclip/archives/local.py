@@ -167,7 +167,7 @@ class LocalArchive(ProcessLocal):
         if size_bytes > self.settings.max_product_mb * BYTES_PER_MB:
             return "too_large", f"the file has {size_bytes} bytes: raise archive.max_product_mb"
         if num_used >= self.settings.max_products_per_proposal:
-            return "over_limit", f"the proposal has {self.settings.max_products_per_proposal} files already"
+            return "over_limit", f"the proposal already has {self.settings.max_products_per_proposal} files"
         return None
 
     def _product(self, observation: Observation, path: Path) -> Product:

@@ -148,7 +148,7 @@ def require_same_host(url: str, location: str) -> str:
     Returns
     -------
     str
-        Absolute address of the link's target. Its scheme is that of the page, or https.
+        Absolute address of the link's target. Its scheme is https or the scheme of the page.
 
     Raises
     ------
@@ -174,7 +174,7 @@ def resolve_redirect(url: str, location: str, other_hosts: Iterable[str]) -> str
     Returns
     -------
     str
-        Absolute address of the target. Its scheme is that of `url`, or https.
+        Absolute address of the target. Its scheme is https or the scheme of `url`.
 
     Raises
     ------
