@@ -28,7 +28,7 @@ class CircuitBreaker:
         self._max_failures = max_failures
         self._min_s = min_s
         self._num_failures = 0
-        self._first_failure_at = 0.0  # time.monotonic()
+        self._first_failure_at = 0.0  # value of time.monotonic(), in seconds
         self._message = ""
         self._lock = threading.Lock()
 

@@ -225,14 +225,14 @@ def _read_headers(response: requests.Response) -> BodyInfo:
     length = headers.get("Content-Length", "")
     total = (
         int(length[:18]) if length.isdecimal() else None
-    )  # cut off, because int() raises an error for very long numbers
+    )  # the text is cut off, because int() raises an error for very long numbers
     if response.status_code == requests.codes.partial_content:
         match = CONTENT_RANGE.fullmatch(headers.get("Content-Range", ""))
         if match is None:
             raise DamagedError("a partial response has no valid Content-Range")
         start, total = int(match[1]), int(match[2])
     etag = headers.get("ETag", "")
-    etag = "" if etag.startswith("W/") else etag  # a weak ETag does not identify the bytes (RFC 9110, 8.8.1)
+    etag = "" if etag.startswith("W/") else etag  # a weak ETag does not identify the bytes (RFC 9110, section 8.8.1)
     return BodyInfo(start=start, total=total, etag=etag, version=etag or headers.get("Last-Modified", ""))
 
 

@@ -189,7 +189,7 @@ def resolve_redirect(url: str, location: str, other_hosts: Iterable[str]) -> str
         address = urljoin(url, location)
         target = urlsplit(address)
         names = {target.netloc.lower(), (target.hostname or "").lower()}
-        _ = target.port  # raises ValueError for an invalid port
+        _ = target.port  # reading the port raises ValueError if it is invalid
     except ValueError as error:
         raise RefusedError(f"{source.netloc} points to an invalid address: {location[:80]!r}") from error
     if target.scheme not in {source.scheme, "https"} & HTTP_SCHEMES:

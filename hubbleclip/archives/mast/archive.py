@@ -73,7 +73,7 @@ class MastArchive(ProcessLocal):
         return self.settings.name
 
     def query_observations(self, since_mjd: float) -> Iterator[list[Observation]]:
-        """Query the observations released since a date; see `Archive.query_observations`."""
+        """See `Archive.query_observations`."""
         for rows in self.raw.pages() if self.settings.from_raw else self._requested_pages(since_mjd):
             for start in range(0, len(rows) or 1, ROWS_PER_PAGE):
                 page = list(self._observations(rows[start : start + ROWS_PER_PAGE]))
@@ -124,7 +124,7 @@ class MastArchive(ProcessLocal):
     def list_products(
         self, observations: Sequence[Observation], taken: Mapping[str, frozenset[str]] | None = None
     ) -> tuple[list[Product], list[Rejection]]:
-        """Choose the files to fetch; see `Archive.list_products`."""
+        """See `Archive.list_products`."""
         ranking = self.mission.products
         usable = (item for item in observations if rejection_reason(item, ranking) is None)
         obsids = sorted({item.obsid for item in usable if item.obsid is not None})
@@ -139,19 +139,19 @@ class MastArchive(ProcessLocal):
         return rows
 
     def fetch_proposals(self, numbers: Sequence[str]) -> tuple[list[Proposal], list[Rejection]]:
-        """Fetch the texts of proposals; see `Archive.fetch_proposals`."""
+        """See `Archive.fetch_proposals`."""
         return self.proposals.fetch(numbers)
 
     def set_file_lookup(self, known: Known) -> None:
-        """Set the function that looks up files on disk; see `Archive.set_file_lookup`."""
+        """See `Archive.set_file_lookup`."""
         self.files.known = known
 
     def fetch_product(self, product: Product) -> Product:
-        """Fetch a file to disk; see `Archive.fetch_product`."""
+        """See `Archive.fetch_product`."""
         return self.files.fetch(product)
 
     def deliver_product(self, product: Product) -> Delivery:
-        """Fetch a file to disk or to memory; see `Archive.deliver_product`."""
+        """See `Archive.deliver_product`."""
         return self.files.deliver(product)
 
 

@@ -62,7 +62,7 @@ class MastSource:
         self.mast = mast
 
     def addresses(self, product: Product) -> Iterable[str]:
-        """Return the download URL of the file; see `FileSource.addresses`."""
+        """See `FileSource.addresses`. The only URL is the one at MAST."""
         try:
             return [self.mast.download_url(product.uri)]
         except ArchiveError as error:

@@ -109,7 +109,7 @@ class S3Source:
         self.bucket = bucket
 
     def addresses(self, product: Product) -> Iterator[str]:
-        """Yield the URL derived from the file's name, then the URL that MAST gives; see `FileSource.addresses`."""
+        """See `FileSource.addresses`. The URL derived from the file's name comes first, then the URL that MAST gives."""
         if not product.uri.lower().startswith(self.bucket.uri_prefix):
             return
         named = public_path(product.uri.rpartition("/")[2].lower(), self.bucket)

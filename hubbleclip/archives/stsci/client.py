@@ -259,7 +259,7 @@ class ProposalSource:
         result = _get_parsed(endpoint.download, url, parse)
         if result is None:
             return None
-        # the response is written first, because the file with its date means that the response is complete
+        # the response is written before the file with its date, which marks the response as complete
         write_bytes(response_path, result[0])
         about = {"key": key, "url": url, "landed_at": now_utc().isoformat()}
         write_text(about_path, json.dumps(about, sort_keys=True) + "\n")
