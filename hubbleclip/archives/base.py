@@ -14,8 +14,8 @@ NO_PROPOSAL = "unknown"
 Known = Callable[[str, int], str | None]
 """Function that looks up a file that is already on disk.
 
-Its arguments are the ETag (without quotes) and the size (bytes) from the server's response headers. It returns the
-file's SHA-256 in hex, or None if no such file is on disk. It must be safe to call from several threads.
+The arguments are the ETag (without quotes) and the size (bytes) from the server's response headers. The result is the
+file's SHA-256 in hex, or None if no such file is on disk. Several threads may call the function at the same time.
 """
 
 
@@ -160,8 +160,8 @@ class Archive(Protocol):
         Returns
         -------
         Delivery
-            The product, with the file's content if the file is in memory only. The errors that may be raised are those
-            of `fetch_product`.
+            The product, with the file's content if the file is in memory only. The same errors as in `fetch_product`
+            may be raised.
 
         """
 

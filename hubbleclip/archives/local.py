@@ -35,7 +35,7 @@ BYTES_PER_MB = 1_000_000
 
 
 class LocalArchive(ProcessLocal):
-    """A folder that implements the Archive protocol. Each file is one observation, whose `obs_id` is its relative path.
+    """Archive of the files in a folder. Each file is one observation, and its path in the folder is the `obs_id`.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ class LocalArchive(ProcessLocal):
 
     @cached_property
     def duplicates(self) -> dict[str, str]:
-        """Files that equal an earlier file byte for byte, as a dict from their `obs_id` to that of the earlier file."""
+        """Files that equal an earlier file byte for byte: `obs_id` of the earlier file, by the `obs_id` of the later."""
         return find_duplicates(self.folder, self.facts)
 
     def query_observations(self, since_mjd: float) -> Iterator[list[Observation]]:
@@ -158,7 +158,7 @@ class LocalArchive(ProcessLocal):
         return reject(entity, entity_id, stage, reason=reason, detail=detail, settings_digest=digest)
 
     def _problem(self, observation: Observation, path: Path, num_used: int) -> tuple[str, str] | None:
-        """Return (reason, detail) if a file must be rejected, else None. `num_used` counts its proposal's files."""
+        """Return (reason, detail) if a file must be rejected, else None. `num_used` counts the proposal's files."""
         if observation.obs_id not in self.facts or not path.is_file():
             return "no_file", f"{path} does not exist any more"
         if observation.obs_id in self.duplicates:

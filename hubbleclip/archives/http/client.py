@@ -50,8 +50,8 @@ __all__ = [
 
 CONNECT_TIMEOUT_S = 5.0
 FIRST_CONTACT_S = 2.0
-"""Time (s) for which a host that has never responded is retried. It is short, because such a failure probably means a
-wrong address or no network.
+"""Time (s) for which a host that has never responded is retried. The time is short, because such a failure probably
+means a wrong address or no network.
 """
 MAX_WAIT_S = 30.0
 """Longest pause (s) between two tries, without the random jitter that is added to the pause."""
@@ -211,7 +211,7 @@ def read_available(response: requests.Response) -> bytes:
 class LimitedBody:
     """A response body that `requests.Response` reads under the limits of a `Transport`.
 
-    All attributes other than `stream` are those of `raw`.
+    All attributes other than `stream` are taken from `raw`.
 
     Parameters
     ----------
@@ -284,7 +284,7 @@ class RateLimitedAdapter(HTTPAdapter):
 
 
 class Transport:
-    """HTTP client that sends all requests of one archive object. Threads may share it.
+    """HTTP client that sends all requests of one archive object. Threads may share one client.
 
     All hosts together share the rate limit and the number of connections; each host has its own circuit breaker.
 
@@ -366,7 +366,7 @@ class Transport:
         try:
             yield
         except (requests.RequestException, DamagedError) as error:
-            # an error such as 404, which a retry cannot cure, shows that the host works
+            # an error such as 404, for which a retry would not help, shows that the host works
             if is_retryable(error):
                 breaker.record_failure(host, " ".join(str(error).split())[:160])
             else:
@@ -440,9 +440,9 @@ class Transport:
         url
             Address of the request.
         headers
-            Headers to send in addition to those of the session.
+            Headers to send in addition to the session's headers.
         redirect_hosts
-            Other hosts to which the request may be redirected; by default those of `fetch.redirect_hosts`.
+            Other hosts to which the request may be redirected; by default the hosts in `fetch.redirect_hosts`.
 
         Yields
         ------
@@ -516,7 +516,7 @@ class Transport:
                 checkpoint, checkpoint_bytes = now, num_bytes
 
     def read_body(self, response: requests.Response, into: IO[bytes] | None = None) -> None:
-        """Read and decompress a whole response body. The errors that may be raised are those of `iter_chunks`.
+        """Read and decompress a whole response body. The same errors as in `iter_chunks` may be raised.
 
         Parameters
         ----------
@@ -546,7 +546,7 @@ class Transport:
         url
             Address of the request.
         headers
-            Headers to send in addition to those of the session.
+            Headers to send in addition to the session's headers.
         into
             File that is overwritten with the body; None to keep the body in the response.
 

@@ -64,8 +64,8 @@ Checking and writing take about twenty short calls. Without this lock, threads c
 lock at each of these calls, which takes twice the time.
 """
 HASH = re.compile(r"[0-9a-f]{32,}")
-"""Pattern of an ETag that is a hash of the content. Other ETags may be equal for different files: those of nginx, for
-example, are made from the modification time and the size.
+"""Pattern of an ETag that is a hash of the content. Other ETags may be equal for different files: nginx, for example,
+makes ETags from the modification time and the size.
 """
 CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 

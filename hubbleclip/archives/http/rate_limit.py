@@ -19,7 +19,7 @@ HTTP_SCHEMES = frozenset({"http", "https"})
 
 
 class RefusedError(Exception):
-    """A request that failed in a way that a retry cannot cure. `reason` is a short code of `download.REASONS`."""
+    """A request that failed for a reason that a retry would not change. `reason` is a code of `download.REASONS`."""
 
     def __init__(self, message: str, reason: str = "redirect") -> None:
         super().__init__(message)
@@ -148,7 +148,7 @@ def require_same_host(url: str, location: str) -> str:
     Returns
     -------
     str
-        Absolute address of the link's target. Its scheme is https or the scheme of the page.
+        Absolute address of the link's target. The scheme is https or the scheme of the page.
 
     Raises
     ------
@@ -174,7 +174,7 @@ def resolve_redirect(url: str, location: str, other_hosts: Iterable[str]) -> str
     Returns
     -------
     str
-        Absolute address of the target. Its scheme is https or the scheme of `url`.
+        Absolute address of the target. The scheme is https or the scheme of `url`.
 
     Raises
     ------

@@ -29,7 +29,7 @@ class Watchdog:
             os.register_at_fork(after_in_child=self._reset)
 
     def _reset(self) -> None:
-        """Forget all sockets and the thread. A forked child process must not use those of its parent."""
+        """Forget all sockets and the thread. A forked process must not use the sockets and thread of its parent."""
         self._deadlines: dict[socket.socket, float] = {}  # values of time.monotonic(), in seconds
         self._starting = threading.Lock()
         self._thread = threading.Thread()
@@ -41,7 +41,7 @@ class Watchdog:
         Parameters
         ----------
         sock
-            Socket from which the body reads. It is shut down at the deadline, which ends a blocked read.
+            Socket from which the body reads. The socket is shut down at the deadline, which ends a blocked read.
         seconds
             Time limit of the body (s).
 

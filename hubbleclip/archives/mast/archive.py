@@ -42,8 +42,8 @@ PAGES_PER_SPAN = 10
 span.
 """
 ROWS_PER_PAGE = 1000
-"""Number of observations that are yielded at a time. It is limited because their records take more memory than the rows
-of the response.
+"""Number of observations that are yielded at a time. It is limited, because the records of observations take more
+memory than the rows of the response.
 """
 TIMEOUTS_PER_WINDOW = 2
 """Number of timeouts after which a window of release dates is halved, because a smaller query may be fast enough."""

@@ -1,10 +1,10 @@
-"""Client for MAST's observation and product queries. It sends queries with astroquery, and checks the responses.
+"""Client for MAST's observation and product queries, which are sent with astroquery and whose responses are checked.
 
 astroquery sends its requests through the session of a `Transport`. URLs and time limits are set on the astroquery
 object, because the defaults of astroquery's classes are fixed when the module is imported.
 
 This module builds the filters itself, because all astroquery objects share one table of column types, in which the
-columns of two servers in one process would be mixed. It also reads rows directly from the JSON response, because
+columns of two servers in one process would be mixed. The module reads rows directly from the JSON response, because
 astroquery's tables are slow to build and do not contain the total number of rows.
 """
 
@@ -68,7 +68,7 @@ class ResultPage:
 
 
 class MastClient:
-    """Client of one MAST server. Threads may share it.
+    """Client of one MAST server. Threads may share one client.
 
     Parameters
     ----------

@@ -79,8 +79,8 @@ def criteria_of(settings: ArchiveSettings, mission: Mission, numbers: Sequence[s
     settings
         `archive` section of the settings, which says which observations to request.
     mission
-        The archive's mission. Its collection and instruments are used if the settings name only those of other
-        missions.
+        The archive's mission. The mission's own collection or instruments are used if the settings name only
+        collections or instruments of other missions.
     numbers
         Numbers of the proposals to request; empty means all proposals.
 

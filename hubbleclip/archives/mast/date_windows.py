@@ -20,7 +20,7 @@ observations may all have the same release date.
 FULL_SHARE = 0.8
 """Largest share of a page that each half of a window may be expected to fill without its rows being counted first."""
 MAX_ROUNDS = 5
-"""Number of times that all pages of a dense window are requested at most, until every row has arrived."""
+"""Largest number of times that all pages of a dense window are requested, until every row has arrived."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,9 +144,10 @@ class Query:
             return sum(self.num_in(half) for half in window.halves())
 
     def _split(self, window: Window, expected: int) -> list[tuple[Window, int | None]]:
-        """Split a window of `expected` rows into (half, number of its rows or None if unknown), the later half first.
+        """Split a window that has `expected` rows. Return (half, number of rows) for the later, then the earlier half.
 
-        Only the earlier half is counted, because the number of rows in the later half follows from it.
+        The number of rows is None if it is unknown. At most the earlier half is counted, because the number of rows in
+        the later half follows from this count.
         """
         left, right = window.halves()
         if expected <= 2 * FULL_SHARE * self.page_size:

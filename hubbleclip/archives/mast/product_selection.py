@@ -75,7 +75,7 @@ class Group:
     def draw(self) -> str:
         """Sort key that puts a proposal's groups in pseudo-random order.
 
-        It depends only on the group's own key, so groups and observations that are added later do not change it.
+        The sort key depends only on the group's `key`, so later observations and groups do not change the sort key.
         """
         return hashlib.sha256("\n".join(self.key).encode("utf-8", "replace")).hexdigest()
 

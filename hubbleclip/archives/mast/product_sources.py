@@ -152,8 +152,8 @@ class FileSources:
         Returns
         -------
         Delivery
-            The product, with the file's content if the file is in memory only. The errors that may be raised are those
-            of `fetch`.
+            The product, with the file's content if the file is in memory only. The same errors as in `fetch` may be
+            raised.
 
         """
         return self._deliver(product, is_kept=False)

@@ -97,9 +97,9 @@ class S3Source:
     """Source of files in the public copy of the archive, in which some files are missing."""
 
     absent = frozenset({"missing", "denied"})
-    """Reasons which mean that the file is not in the bucket.
+    """Values of `DownloadError.reason` which mean that the file is not in the bucket.
 
-    One of them is `denied`, because a bucket whose files may not be listed responds 403 for a missing file.
+    The reason `denied` is included, because a bucket whose files may not be listed responds 403 for a missing file.
     """
 
     def __init__(self, fetch: FetchSettings, mast: MastClient, bucket: PublicBucket) -> None:
@@ -109,7 +109,7 @@ class S3Source:
         self.bucket = bucket
 
     def addresses(self, product: Product) -> Iterator[str]:
-        """See `FileSource.addresses`. The URL derived from the file's name comes first, then the URL that MAST gives."""
+        """See `FileSource.addresses`. The URL made from the file's name comes first, then the URL that MAST gives."""
         if not product.uri.lower().startswith(self.bucket.uri_prefix):
             return
         named = public_path(product.uri.rpartition("/")[2].lower(), self.bucket)

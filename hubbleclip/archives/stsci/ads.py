@@ -34,7 +34,7 @@ TAGS = {"R": "bibcode", "T": "title", "A": "author", "B": "abstract", "J": "pub_
 
 
 class AdsClient:
-    """Client that sends queries to ADS. Threads may share it.
+    """Client that sends queries to ADS. Threads may share one client.
 
     A failure of ADS never stops a run, because ADS is only an additional source.
 
@@ -64,8 +64,8 @@ class AdsClient:
         Returns
         -------
         bytes or None
-            Body of the response; None if this query or an earlier one failed. The first failure is logged, and no
-            query is sent after it. SettingsError is raised if ADS rejects the token.
+            Body of the response; None if this query or an earlier query failed. The first failure is logged, and no
+            query is sent after a failure. SettingsError is raised if ADS rejects the token.
 
         """
         if self._is_stopped:

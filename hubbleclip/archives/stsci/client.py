@@ -1,6 +1,6 @@
 """Client that fetches proposals from STScI and NASA ADS.
 
-The bulk list is read first. If it has no title or no abstract of a proposal, STScI's pages of this proposal are
+The bulk list is read first. If the list has no title or no abstract of a proposal, STScI's pages of this proposal are
 requested, then NASA ADS. Every raw response is stored as a file, so that proposals can be rebuilt without the network
 (`archive.from_raw`).
 """
@@ -40,7 +40,7 @@ from hubbleclip.missions import Mission
 
 LOG = logging.getLogger(__name__)
 DAMAGED_TRIES = 3
-"""Number of times that a response is requested at most, if the responses cannot be parsed."""
+"""Largest number of times that a response is requested, if the responses cannot be parsed."""
 STAGE = "proposals"
 """Name of the pipeline stage in rejections, and name of the folder in which raw responses are stored."""
 DASHES = re.compile(rb"-{5,}")
@@ -53,7 +53,7 @@ Parsed = TypeVar("Parsed")
 class ProposalEndpoint:
     """A service that returns one proposal per request.
 
-    `provides` names the fields for which the service is queried: no request is sent if none of them is missing.
+    `provides` names the fields that the service may have: no request is sent if no such field is missing.
     `suffix` is the file suffix of stored responses. `url` builds the address for a proposal number. `download` returns
     the response at an address, or None if there is none. `parse` makes a proposal text from a response and a number.
     """

@@ -260,7 +260,7 @@ def parse_apt(data: bytes, number: str) -> ProposalText:
 
 
 def _apt_xml(data: bytes, number: str) -> bytes:
-    """Return the XML of an APT file. Hubble's APT files are XML; those of JWST are zip archives with one XML file.
+    """Return the XML of an APT file. Hubble's APT files are XML; JWST's APT files are zip archives with one XML file.
 
     Raises ArchiveError if a zip archive is damaged, has no XML file, or has an XML file that is too large.
     """
