@@ -71,7 +71,7 @@ class LocalArchive(ProcessLocal):
 
     @cached_property
     def duplicates(self) -> dict[str, str]:
-        """Files that equal an earlier file byte for byte: `obs_id` of the earlier file, by the `obs_id` of the later."""
+        """Files that equal an earlier file byte for byte: `obs_id` of the earlier file, by that of the later."""
         return find_duplicates(self.folder, self.facts)
 
     def query_observations(self, since_mjd: float) -> Iterator[list[Observation]]:

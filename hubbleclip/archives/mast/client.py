@@ -247,7 +247,7 @@ class MastClient:
                 return rows
             seen.append(distinct)
         raise PartialResultError(
-            f"{urlsplit(self.url).netloc}: each response had another list of products: try again later"
+            f"{urlsplit(self.url).netloc}: the lists of products differ between responses: try again later"
         )
 
     def download_url(self, uri: str) -> str:
