@@ -1,4 +1,4 @@
-"""The protocol that every archive implements, and the small functions that they share."""
+"""The protocol that every archive implements, and small functions that all archives share."""
 
 from __future__ import annotations
 
@@ -12,31 +12,36 @@ from hubbleclip.core.records import Observation, Product, Proposal, Rejection
 
 NO_PROPOSAL = "unknown"
 Known = Callable[[str, int], str | None]
-"""Looks up a file that is on disk already: takes the ETag (without quotes) and the size (bytes) that the server gives,
-returns the file's sha256, or None for an unknown file. Must be safe to call from several threads.
+"""Function that looks up a file that is already on disk.
+
+The arguments are the ETag (without quotes) and the size (bytes) from the server's response headers. The result is the
+file's SHA-256 in hex, or None if no such file is on disk. Several threads may call the function at the same time.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A fetched and checked product. `data` is its content if that is in memory only; then the product has no path."""
+    """A fetched and checked product.
+
+    If the file is in memory only, `data` holds its content and the product has no path. Otherwise `data` is None.
+    """
 
     product: Product
     data: bytes | None = None
 
 
 class Archive(Protocol):
-    """A mission's archive. It returns normalised records: the stages never see a service's own columns."""
+    """A mission's archive. It returns normalised records, so that pipeline stages do not depend on MAST's columns."""
 
     @property
     def name(self) -> str:
-        """The first half of every `proposal_id`."""
+        """Name of the archive, which is the part of every `proposal_id` before the colon."""
 
     @property
     def is_local(self) -> bool:
         """Whether proposals are read from local disk.
 
-        That costs no request, so they are read again in every run and a changed text is noticed.
+        Such proposals are read again in every run, because reading them costs no request and their texts may change.
         """
 
     def query_observations(self, since_mjd: float) -> Iterator[list[Observation]]:
@@ -50,35 +55,35 @@ class Archive(Protocol):
         Yields
         ------
         list of Observation
-            One page. An empty page is a checkpoint: everything up to the newest release date yielded so far is
-            complete, and a later query may begin there.
+            One page of observations. An empty page is a checkpoint: all observations up to the newest release date
+            yielded so far have been yielded, so a later query may begin at that date.
 
         Raises
         ------
         ArchiveError
-            If the query fails, or the pages do not sum to the archive's own count.
+            If the query fails, or the number of observations on all pages differs from the archive's own count.
 
         """
 
     def list_products(
         self, observations: Sequence[Observation], taken: Mapping[str, frozenset[str]] | None = None
     ) -> tuple[list[Product], list[Rejection]]:
-        """Choose the files to fetch: one per visit and filter.
+        """Choose the files to fetch, one per visit and filter.
 
         Parameters
         ----------
         observations
-            Observations; all those of a proposal that the catalog has must be in one call.
+            Observations of whole proposals: one call must have all observations of a proposal that the catalog has.
         taken
-            By proposal id, the `obs_id`s that have a product already. They count towards
-            `max_products_per_proposal` and are never displaced by new ones.
+            The `obs_id`s that already have a product, by proposal id. Their products count towards
+            `max_products_per_proposal`, and new products never replace them.
 
         Returns
         -------
         products : list of Product
             The chosen files.
         rejections : list of Rejection
-            One per observation without a file, with the reason.
+            One rejection, with its reason, per observation for which no file was chosen.
 
         Raises
         ------
@@ -93,14 +98,14 @@ class Archive(Protocol):
         Parameters
         ----------
         numbers
-            Proposal numbers, without the archive's prefix.
+            Proposal numbers, without the archive's name before them.
 
         Returns
         -------
         proposals : list of Proposal
-            Those that were found.
+            The proposals that were found.
         rejections : list of Rejection
-            One per proposal that was not; a later run tries it again.
+            One rejection per proposal that was not found; a later run looks for these proposals again.
 
         Raises
         ------
@@ -110,12 +115,12 @@ class Archive(Protocol):
         """
 
     def set_file_lookup(self, known: Known) -> None:
-        """Set the lookup of files on disk, so that a file offered again under another name is not downloaded.
+        """Set the function that looks up files on disk, so that a file that is on disk is not downloaded again.
 
         Parameters
         ----------
         known
-            The lookup, see `Known`; called from several threads.
+            The lookup function, see `Known`. Several threads may call it at the same time.
 
         """
 
@@ -130,7 +135,8 @@ class Archive(Protocol):
         Returns
         -------
         Product
-            The product with sha256, path, size, source, etag, `fetched_version` and `fetched_at` set.
+            Copy of the product with `sha256`, `path`, `size_bytes`, `source`, `etag`, `fetched_version` and
+            `fetched_at` set.
 
         Raises
         ------
@@ -144,7 +150,7 @@ class Archive(Protocol):
         """
 
     def deliver_product(self, product: Product) -> Delivery:
-        """Fetch a file that is needed only briefly: a small one may stay in memory and never touch the disk.
+        """Fetch a file that is needed only briefly. A small file may stay in memory and is then not written to disk.
 
         Parameters
         ----------
@@ -154,7 +160,8 @@ class Archive(Protocol):
         Returns
         -------
         Delivery
-            The product, and its content if that is in memory only. Errors are those of `fetch_product`.
+            The product, with the file's content if the file is in memory only. The same errors as in `fetch_product`
+            may be raised.
 
         """
 
@@ -165,55 +172,55 @@ def now_utc() -> datetime:
     Returns
     -------
     datetime
-        Time-zone aware, UTC.
+        The current time in UTC, time-zone aware.
 
     """
     return datetime.now(UTC)
 
 
 def proposal_id_of(archive: str, number: str | None) -> str:
-    """Build a proposal's identifier.
+    """Build a proposal's identifier from the archive's name and the proposal number.
 
     Parameters
     ----------
     archive
         Name of the archive.
     number
-        Proposal number as the archive writes it, perhaps with leading zeros.
+        Proposal number as the archive writes it, which may have leading zeros; None if the archive gives no number.
 
     Returns
     -------
     str
-        `archive:number` without leading zeros; `archive:unknown` for a missing number.
+        `archive:number`, where the number has no leading zeros; `archive:unknown` for a missing number.
 
     """
     text = (number or "").strip()
-    # only plain digits lose their zeros: other identifiers (names of files, "GO-5") are kept as they are
+    # Leading zeros are removed only if the text is all digits: file names and identifiers such as "GO-5" are kept.
     return f"{archive}:{text.lstrip('0') or NO_PROPOSAL}" if text.isdigit() else f"{archive}:{text or NO_PROPOSAL}"
 
 
 def reject(entity: str, entity_id: str, stage: str, *, reason: str, detail: str, settings_digest: str) -> Rejection:
-    """Create a Rejection dated now.
+    """Create a Rejection with the current time as its date.
 
     Parameters
     ----------
     entity
         Kind of record that is rejected, such as `observation`.
     entity_id
-        Its identifier.
+        Identifier of the rejected record.
     stage
-        Pipeline stage that rejects it.
+        Name of the pipeline stage that rejects the record.
     reason
-        Short code.
+        Short code of the reason, such as `no_file`.
     detail
-        One line for people.
+        One line of text that explains the reason to a person.
     settings_digest
-        Digest of the settings under which it was rejected; under others it is tried again.
+        Digest of the settings under which the record was rejected. A run with other settings tries the record again.
 
     Returns
     -------
     Rejection
-        The record for the catalog.
+        The rejection, to be stored in the catalog.
 
     """
     return Rejection(
@@ -228,18 +235,19 @@ def reject(entity: str, entity_id: str, stage: str, *, reason: str, detail: str,
 
 
 def sampling_key(observation: Observation) -> tuple[str, str]:
-    """Sort key that puts a proposal's observations in a fixed pseudo-random order.
+    """Return a sort key that puts a proposal's observations in a fixed pseudo-random order.
 
     Parameters
     ----------
     observation
-        The observation.
+        The observation to be sorted.
 
     Returns
     -------
     tuple of str
-        Proposal id, and a hash of the `obs_id`: observations added later do not change the order of the others.
+        Proposal id, and the SHA-256 of the `obs_id`. Observations that are added later do not change the order of the
+        earlier ones.
 
     """
-    # a hash, not the name itself: names sort by date and visit
+    # The name itself would sort the observations by date and visit, so its hash is the key.
     return observation.proposal_id, hashlib.sha256(observation.obs_id.encode()).hexdigest()

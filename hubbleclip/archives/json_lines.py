@@ -1,6 +1,6 @@
-"""Proposals, or captions of pictures, that the user gives as JSON lines.
+"""Reader of proposals, or captions of pictures, that the user provides in a JSON-lines file.
 
-One object per line; any key may be missing or null.
+The file has one JSON object per line; any key may be missing or null.
 """
 
 from __future__ import annotations
@@ -20,18 +20,19 @@ def read_proposal_rows(path: Path) -> dict[tuple[str, str], ProposalText]:
     Parameters
     ----------
     path
-        The file; bytes that are not UTF-8 are replaced.
+        Path of the JSON-lines file. Bytes that are not valid UTF-8 are replaced by the replacement character.
 
     Returns
     -------
     dict
-        Texts by (mission, number), because numbers repeat between missions; the mission is "" if the row names none.
-        Of a repeated key the first row counts. Rows without a number match no file and are skipped.
+        Proposal texts by (mission, number), because two missions may use the same number. The mission is "" if the row
+        names no mission. If two rows have the same key, the first row is used. Rows without a number are skipped,
+        because they match no file.
 
     Raises
     ------
     SettingsError
-        If a line is not a JSON object.
+        If a line that is not blank is not a JSON object.
 
     """
     texts: dict[tuple[str, str], ProposalText] = {}
@@ -45,7 +46,7 @@ def read_proposal_rows(path: Path) -> dict[tuple[str, str], ProposalText]:
 
 
 def _parse_line(line: str, path: Path, line_number: int) -> dict[str, Any]:
-    """Parse one JSON object. Raises SettingsError with the line number."""
+    """Parse a line that holds one JSON object. Raises SettingsError, which names the line, for anything else."""
     try:
         row = json.loads(line)
     except json.JSONDecodeError as error:
@@ -56,12 +57,12 @@ def _parse_line(line: str, path: Path, line_number: int) -> dict[str, Any]:
 
 
 def _text(row: dict[str, Any], *keys: str) -> str:
-    """Return the first non-empty value of these keys, as text."""
+    """Return the first value under `keys` that is not empty, as stripped text; "" if all values are empty."""
     return next((str(row[key]).strip() for key in keys if row.get(key) not in (None, "")), "")
 
 
 def _proposal_of(row: dict[str, Any]) -> ProposalText:
-    """Clean the fields of one row."""
+    """Convert one row of the file to a proposal text with cleaned fields."""
     return ProposalText(
         # "hst:13937" and "13937" name the same proposal
         number=clean_number(_text(row, "proposal_id", "number").rpartition(":")[2]) or _picture_name(row),
@@ -75,6 +76,6 @@ def _proposal_of(row: dict[str, Any]) -> ProposalText:
 
 
 def _picture_name(row: dict[str, Any]) -> str:
-    """Return the `id` of a caption row: the name of its picture's file, which serves as the proposal number."""
+    """Return the `id` of a caption row. It is the picture's file name, which is used as the proposal number."""
     name = _text(row, "id")
     return clean_number(name) if name.isdigit() else name

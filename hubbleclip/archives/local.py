@@ -1,7 +1,7 @@
-"""A folder of FITS files, or of JPEG pictures, as an archive.
+"""Archive that consists of a local folder of FITS files or JPEG pictures.
 
-Files are read in place, never copied; fields that a header lacks stay empty. An unreadable file is listed all the same,
-so that the tiles stage rejects it with its own reason.
+Files are read in place and never copied. Fields that are missing from a file's header stay empty. An unreadable file is
+still listed as an observation, so that the tiles stage can reject it with a precise reason.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from hubbleclip.fits.keywords import FileFacts, read_facts
 
 LOG = logging.getLogger(__name__)
 SUFFIXES = {"science": (".fits", ".fit", ".fits.gz", ".fit.gz"), "preview": (".jpg", ".jpeg")}
-"""Suffixes of the files to use, by `archive.products`."""
+"""File name suffixes of the files to use, by the value of `archive.products`."""
 PROPOSALS_NAME = "proposals.jsonl"
-"""File of proposals that is read from the folder if `archive.proposals_file` is not set."""
+"""Name of the proposals file that is read from the folder if `archive.proposals_file` is not set."""
 BYTES_PER_MB = 1_000_000
 
 
 class LocalArchive(ProcessLocal):
-    """A folder behind the Archive protocol. Each file is one observation; `obs_id` is its path below the folder.
+    """Archive of the files in a folder. Each file is one observation, and its path in the folder is the `obs_id`.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class LocalArchive(ProcessLocal):
     folder
         Absolute path of the folder.
     proposals_file
-        JSON lines of proposals or captions; None to use the FITS headers alone.
+        JSON-lines file of proposals or captions; None to take proposals from the FITS headers alone.
 
     """
 
@@ -59,19 +59,19 @@ class LocalArchive(ProcessLocal):
 
     @cached_property
     def facts(self) -> dict[str, FileFacts]:
-        """Facts from each file's header, by obs_id, in sorted order."""
-        with self._lock:  # several threads may ask first; one reads the headers
+        """Facts from the header of each file, by `obs_id`, sorted by `obs_id`."""
+        with self._lock:  # several threads may need the facts at the same time, but only one reads the headers
             paths = list_files(self.folder, SUFFIXES[self.settings.products])
             return {item.obs_id: item for item in (read_facts(path, self.folder) for path in paths)}
 
     @cached_property
     def rows(self) -> dict[tuple[str, str], ProposalText]:
-        """Rows of the proposals file by mission and number; empty without a file."""
+        """Rows of the proposals file, by (mission, number); empty if there is no proposals file."""
         return read_proposal_rows(self.proposals_file) if self.proposals_file else {}
 
     @cached_property
     def duplicates(self) -> dict[str, str]:
-        """The obs_id of each file that equals an earlier one byte for byte, with the obs_id of the earlier one."""
+        """Files that equal an earlier file byte for byte: `obs_id` of the earlier file, by that of the later."""
         return find_duplicates(self.folder, self.facts)
 
     def query_observations(self, since_mjd: float) -> Iterator[list[Observation]]:
@@ -113,7 +113,7 @@ class LocalArchive(ProcessLocal):
             released_mjd=None,  # a file has no release date
             title=facts.title,
             fetched_at=now_utc(),
-            # changes with the file, so that the next stages redo it
+            # the fingerprint changes when the file changes, so that later stages process the file again
             fingerprint=sha256_bytes(_version_of(self.folder / facts.obs_id).encode())[:32],
         )
 
@@ -127,20 +127,20 @@ class LocalArchive(ProcessLocal):
         observations
             The observations.
         taken
-            By proposal id, the `obs_id`s that have a product already.
+            The `obs_id`s that already have a product, by proposal id.
 
         Returns
         -------
         products : list of Product
-            One per accepted file.
+            One product per accepted file.
         rejections : list of Rejection
-            Files that are missing, duplicates, too large, or over the limit per proposal.
+            One rejection per file that is missing, a duplicate, too large, or beyond the limit per proposal.
 
         """
         products: list[Product] = []
         rejections: list[Rejection] = []
         num_used = {key: len(obs_ids) for key, obs_ids in (taken or {}).items()}
-        # the fixed order decides which files are within the limit per proposal
+        # the order is independent of the input's order, so the same files are always within the limit per proposal
         for observation in sorted(observations, key=sampling_key):
             path = self.folder / observation.obs_id
             problem = self._problem(observation, path, num_used.get(observation.proposal_id, 0))
@@ -152,26 +152,26 @@ class LocalArchive(ProcessLocal):
         return products, rejections
 
     def _rejection(self, entity: str, entity_id: str, stage: str, problem: tuple[str, str]) -> Rejection:
-        """Reject an item; `problem` is reason and detail."""
+        """Create a rejection of a record from a `problem`, which is (reason, detail)."""
         reason, detail = problem
         digest = self.settings.digest()
         return reject(entity, entity_id, stage, reason=reason, detail=detail, settings_digest=digest)
 
     def _problem(self, observation: Observation, path: Path, num_used: int) -> tuple[str, str] | None:
-        """Return reason and detail if a file must be rejected, else None."""
+        """Return (reason, detail) if a file must be rejected, else None. `num_used` counts the proposal's files."""
         if observation.obs_id not in self.facts or not path.is_file():
             return "no_file", f"{path} does not exist any more"
         if observation.obs_id in self.duplicates:
-            return "repeated", f"the same bytes as {self.duplicates[observation.obs_id]}"
+            return "repeated", f"the file has the same bytes as {self.duplicates[observation.obs_id]}"
         size_bytes = path.stat().st_size
         if size_bytes > self.settings.max_product_mb * BYTES_PER_MB:
-            return "too_large", f"{size_bytes} bytes: raise archive.max_product_mb"
+            return "too_large", f"the file has {size_bytes} bytes: raise archive.max_product_mb"
         if num_used >= self.settings.max_products_per_proposal:
-            return "over_limit", f"the proposal has {self.settings.max_products_per_proposal} files already"
+            return "over_limit", f"the proposal already has {self.settings.max_products_per_proposal} files"
         return None
 
     def _product(self, observation: Observation, path: Path) -> Product:
-        """Describe a file as a Product."""
+        """Create the Product that describes an observation's file."""
         return Product(
             uri=f"local:{observation.obs_id}",
             obs_id=observation.obs_id,
@@ -184,19 +184,21 @@ class LocalArchive(ProcessLocal):
         )
 
     def fetch_proposals(self, numbers: Sequence[str]) -> tuple[list[Proposal], list[Rejection]]:
-        """Look proposals up in the proposals file, else derive them from the first file's header, without an abstract.
+        """Look up proposals in the proposals file and in the headers of the folder's files.
+
+        A proposal that is not in the proposals file is made from the header of its first file and has no abstract.
 
         Parameters
         ----------
         numbers
-            Proposal numbers, or names of files that have none.
+            Proposal numbers; a file without a proposal number has its file name as the number.
 
         Returns
         -------
         proposals : list of Proposal
-            Those that have a file.
+            The proposals to which at least one file of the folder belongs.
         rejections : list of Rejection
-            `not_found` for each number that no file of the folder has.
+            A rejection with the reason `not_found` for each number to which no file of the folder belongs.
 
         """
         first_file: dict[str, FileFacts] = {}
@@ -209,14 +211,14 @@ class LocalArchive(ProcessLocal):
             if proposal_id in first_file:
                 proposals.append(self._proposal(proposal_id, first_file[proposal_id]))
             else:
-                problem = "not_found", f"no file in {self.folder} belongs to it"
+                problem = "not_found", f"no file in {self.folder} belongs to this proposal"
                 rejections.append(self._rejection("proposal", proposal_id, "proposals", problem))
         return proposals, rejections
 
     def _proposal(self, proposal_id: str, facts: FileFacts) -> Proposal:
-        """Combine a row of the proposals file with the header; the row takes precedence, field by field."""
+        """Combine a row of the proposals file with a file's header; each field comes from the row if the row has it."""
         number = clean_number(facts.number) if facts.number.isdigit() else facts.number
-        # a row without a mission applies to every mission
+        # a row of the proposals file without a mission applies to every mission
         row = self.rows.get((facts.mission, number)) or self.rows.get(("", number))
         return Proposal(
             proposal_id=proposal_id,
@@ -233,27 +235,28 @@ class LocalArchive(ProcessLocal):
         )
 
     def set_file_lookup(self, known: Known) -> None:
-        """Do nothing: files are read in place, so none is downloaded twice.
+        """Do nothing, because files are read in place and never downloaded.
 
         Parameters
         ----------
         known
-            Ignored.
+            The lookup function, which is not used.
 
         """
 
     def fetch_product(self, product: Product) -> Product:
-        """Hash the file in place; see `Archive.fetch_product`.
+        """Hash a file without copying it; see `Archive.fetch_product`.
 
         Parameters
         ----------
         product
-            A product of `list_products`.
+            A product that `list_products` returned.
 
         Returns
         -------
         Product
-            The product with its hash, and an absolute path because the file is outside the profile's folder.
+            Copy of the product with the file's hash, size and absolute path. The path is absolute because the file is
+            outside the profile's folder.
 
         Raises
         ------
@@ -277,43 +280,44 @@ class LocalArchive(ProcessLocal):
         )
 
     def deliver_product(self, product: Product) -> Delivery:
-        """Hash the file in place, as `fetch_product` does; its content is never in memory only.
+        """Hash a file without copying it, as `fetch_product` does.
 
         Parameters
         ----------
         product
-            A product of `list_products`.
+            A product that `list_products` returned.
 
         Returns
         -------
         Delivery
-            The product, without data.
+            The product without data, because the file is on disk.
 
         """
         return Delivery(self.fetch_product(product))
 
 
 def open_local(settings: ArchiveSettings, fetch: FetchSettings, layout: Layout) -> LocalArchive:
-    """Open the folder that the settings name.
+    """Open the folder that the settings name as an archive.
 
     Parameters
     ----------
     settings
-        `archive` section: `folder`, and `proposals_file` if it is not `proposals.jsonl` in the folder.
+        `archive` section of the settings. Its field `folder` is required. Its field `proposals_file` is optional: the
+        default is the folder's `proposals.jsonl`, if that file exists.
     fetch
-        Not used: nothing is downloaded.
+        `fetch` section of the settings, which is not used because nothing is downloaded.
     layout
-        Not used: files stay in the folder.
+        Folders of the profile, which are not used because files stay in their folder.
 
     Returns
     -------
     LocalArchive
-        The archive; no file is read yet.
+        The archive. Opening it reads no file.
 
     Raises
     ------
     SettingsError
-        If the folder or the proposals file is missing.
+        If no folder is set, or if the folder or the proposals file that the settings name does not exist.
 
     """
     folder = settings.folder
@@ -329,7 +333,7 @@ def open_local(settings: ArchiveSettings, fetch: FetchSettings, layout: Layout) 
 
 
 def _version_of(path: Path) -> str:
-    """Describe a file's version by its size and modification time; cheap to compare, no byte is read."""
+    """Describe a file's version by its size and modification time, which are known without reading the file."""
     try:
         status = path.stat()
     except OSError:
@@ -343,14 +347,14 @@ def list_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
     Parameters
     ----------
     folder
-        Searched recursively; hidden files and folders are skipped.
+        Folder that is searched recursively; hidden files and folders are skipped.
     suffixes
-        Suffixes in lower case, with the dot; names match in any case.
+        Suffixes in lower case, with the dot. The letter case of a file's name does not matter.
 
     Returns
     -------
     list of Path
-        Sorted by the path relative to the folder.
+        Paths of the files, sorted by their path relative to the folder.
 
     """
     files = (path for path in folder.rglob("*") if path.name.lower().endswith(suffixes) and path.is_file())
@@ -366,12 +370,12 @@ def find_duplicates(folder: Path, names: Iterable[str]) -> dict[str, str]:
     folder
         The folder that the names are relative to.
     names
-        Relative paths, in order of precedence.
+        Paths of the files relative to the folder. Of two equal files, the one listed first is the original.
 
     Returns
     -------
     dict
-        Each later name of a group of equal files, with the first one. Empty files are no duplicates.
+        From the name of each duplicate to the name of its original. Empty files do not count as duplicates.
 
     """
     by_size: dict[int, list[str]] = {}
@@ -380,7 +384,7 @@ def find_duplicates(folder: Path, names: Iterable[str]) -> dict[str, str]:
     duplicates: dict[str, str] = {}
     for size, group in by_size.items():
         first_by_hash: dict[str, str] = {}
-        # only files of equal size are read at all
+        # a file whose size is unique has no duplicate, so it is not read
         for name in group if size and len(group) > 1 else []:
             original = first_by_hash.setdefault(sha256_file(folder / name), name)
             if original != name:

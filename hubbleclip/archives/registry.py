@@ -1,4 +1,4 @@
-"""The archives by name. A new archive is one entry here and one module beside this one."""
+"""Registry of archives by name. To add an archive, add a module to this folder and an entry to `ARCHIVES`."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ Opener = Callable[[ArchiveSettings, FetchSettings, Layout], Archive]
 
 
 def _open_local(settings: ArchiveSettings, fetch: FetchSettings, layout: Layout) -> Archive:
-    """Import the local archive only when it is used."""
-    from hubbleclip.archives.local import open_local  # noqa: PLC0415 - imports astropy, which the others do not need
+    """Open the local archive. Its module is imported here because it imports astropy, which is slow to import."""
+    from hubbleclip.archives.local import open_local  # noqa: PLC0415 - it imports astropy, which is slow
 
     return open_local(settings, fetch, layout)
 
@@ -24,7 +24,10 @@ def _open_local(settings: ArchiveSettings, fetch: FetchSettings, layout: Layout)
 ARCHIVES: dict[str, Opener] = {
     **dict.fromkeys(MISSIONS, MastArchive), "simulated": MastArchive, "local": _open_local
 }  # fmt: skip
-"""Constructors by `archive.name`. The simulated archive is queried by the same code as MAST; only its URLs differ."""
+"""Constructor of each archive, by `archive.name`.
+
+The simulated archive is queried by the same code as MAST; only the URLs differ.
+"""
 
 
 def open_archive(settings: ArchiveSettings, fetch: FetchSettings, layout: Layout) -> Archive:
@@ -33,16 +36,16 @@ def open_archive(settings: ArchiveSettings, fetch: FetchSettings, layout: Layout
     Parameters
     ----------
     settings
-        `archive` section of the settings; `name` selects the archive.
+        `archive` section of the settings; its field `name` selects the archive.
     fetch
-        `fetch` section: rate limit, timeouts, retries.
+        `fetch` section of the settings: rate limit, timeouts and retries.
     layout
-        Folders of the profile, for raw responses and fetched files.
+        Folders of the profile, in which raw responses and fetched files are stored.
 
     Returns
     -------
     Archive
-        The archive; no request is sent yet.
+        The archive. Opening it sends no request.
 
     Raises
     ------

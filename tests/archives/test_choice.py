@@ -141,7 +141,7 @@ def test_the_reasons_are_stored_in_words() -> None:
     assert products[0].choice == (
         "advanced product of the visit through one filter, corrected for charge transfer: best of 2 (drc, drz)"
     )
-    assert rejections[0].detail == f"{VISIT}_drc.fits is the file of its visit, filter and target"
+    assert rejections[0].detail == f"{VISIT}_drc.fits is the chosen file of the same visit, filter and target"
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ def test_the_parts_of_an_older_form_are_joined_where_they_were_cut() -> None:
 
 
 def test_the_listing_of_another_programme_is_rejected() -> None:
-    with pytest.raises(ArchiveError, match="proposal 77 is that of 5054"):
+    with pytest.raises(ArchiveError, match="proposal 77 belongs to proposal 5054"):
         parse_listing(PRINTED.encode(), "77")
 
 

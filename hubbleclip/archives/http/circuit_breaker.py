@@ -1,4 +1,4 @@
-"""Circuit breaker: stop the run when a host is down, instead of retrying every remaining file against it."""
+"""Circuit breaker, which stops a run when a host is down, so that the remaining files are not requested in vain."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from hubbleclip.core.errors import ArchiveDownError
 
 
 class CircuitBreaker:
-    """Counts consecutive failed requests over all threads and opens when there are too many.
+    """Circuit breaker that counts consecutive failed requests over all threads and opens when there are too many.
 
-    Once open it stays open; the event `is_open` wakes threads that wait for their turn.
+    An open breaker never closes again. The event `is_open` wakes the threads that wait to send a request.
 
     Parameters
     ----------
     max_failures
-        Consecutive failures that open it.
+        Number of consecutive failures after which the breaker opens.
     min_s
-        It opens only if the failures span at least this time (s): a single moment may break many connections at once.
+        Minimum time (s) between the first and the last of these failures. A shorter series does not open the breaker,
+        because a brief network outage can break many connections at once.
 
     """
 
@@ -27,23 +28,23 @@ class CircuitBreaker:
         self._max_failures = max_failures
         self._min_s = min_s
         self._num_failures = 0
-        self._first_failure_at = 0.0  # time.monotonic()
+        self._first_failure_at = 0.0  # value of time.monotonic(), in seconds
         self._message = ""
         self._lock = threading.Lock()
 
     def record_success(self) -> None:
-        """Reset the count. A response that refuses (404) is a success too: the server works."""
+        """Reset the count of failures. A response such as 404 counts as a success too, because the server works."""
         self._num_failures = 0
 
     def record_failure(self, host: str, reason: str) -> None:
-        """Count a request without a usable response, and open if it was the last one allowed.
+        """Count a failed request, and open the breaker if the limits are reached.
 
         Parameters
         ----------
         host
-            The host, for the message.
+            Name of the host, for the error message.
         reason
-            What failed, for the message.
+            Description of the failure, for the error message.
 
         """
         with self._lock:
@@ -60,7 +61,7 @@ class CircuitBreaker:
                 self.is_open.set()
 
     def check(self) -> None:
-        """Do nothing while closed.
+        """Raise an error if the breaker is open.
 
         Raises
         ------
@@ -73,12 +74,12 @@ class CircuitBreaker:
 
 
 class CircuitBreakers:
-    """One breaker per host, because one host that is down does not affect the others.
+    """Circuit breakers, one per host, because a host that is down does not affect the other hosts.
 
     Parameters
     ----------
     max_failures, min_s
-        Limits of each breaker, see `CircuitBreaker`.
+        Limits of each breaker, as in `CircuitBreaker`.
 
     """
 
@@ -92,14 +93,14 @@ class CircuitBreakers:
         Parameters
         ----------
         host
-            Host name, with the port if the URL has one.
+            Host name, with the port if the URL has a port.
 
         Returns
         -------
         CircuitBreaker
-            The same object for every call with this host.
+            The breaker, which is the same object in every call with this host.
 
         """
         breaker = self._by_host.get(host)
-        # setdefault is atomic: two threads that create it at once share one
+        # setdefault is atomic, so two threads that both create a breaker get the same one
         return breaker or self._by_host.setdefault(host, CircuitBreaker(*self._limits))

@@ -50,21 +50,23 @@ __all__ = [
 
 CONNECT_TIMEOUT_S = 5.0
 FIRST_CONTACT_S = 2.0
-"""A host that has never responded is retried for this long only: it is probably a wrong address or no network."""
+"""Time (s) for which a host that has never responded is retried. The time is short, because such a failure probably
+means a wrong address or no network.
+"""
 MAX_WAIT_S = 30.0
-"""Longest pause between two tries, before jitter."""
+"""Longest pause (s) between two tries, without the random jitter that is added to the pause."""
 MAX_REDIRECTS = 5
 MAX_PAGE_BYTES = 500_000_000
-"""Largest response that is read as a page; files have limits of their own."""
+"""Size of the largest body that `read_body` accepts. Downloads of files have other limits."""
 CHUNK_BYTES = 1 << 18
 BUSY_STATUS = frozenset({429, 503})
 RETRIED_STATUS = frozenset({408, 425, 429})
-"""Client errors (4xx) that a retry may mend; all server errors (5xx) are retried too."""
+"""Client errors (4xx) after which a retry may succeed. All server errors (5xx) are retried too."""
 REDIRECT_STATUS = frozenset({301, 302, 303, 307, 308})
 
 
 class DamagedError(Exception):
-    """A response that is not what was requested; a retry may help. `reason` is a short code of `download.REASONS`."""
+    """A response that is not valid for its request, so that a retry may help. `reason` is a short code."""
 
     def __init__(self, message: str, reason: str = "damaged") -> None:
         super().__init__(message)
@@ -72,29 +74,29 @@ class DamagedError(Exception):
 
 
 def is_unreachable(error: BaseException) -> bool:
-    """Check whether no connection was made at all: refused, unknown host, no route.
+    """Check whether a request failed before a connection was made, as for an unknown host or a refused connection.
 
     Parameters
     ----------
     error
-        Any exception of a request.
+        Exception that the request raised.
 
     Returns
     -------
     bool
-        False if a connection was made and failed later.
+        True if no connection was made; False for any other failure.
 
     """
     if isinstance(error, requests.ConnectTimeout):
         return True
-    # requests wraps urllib3's error, which may be wrapped once more in MaxRetryError
+    # the requests library wraps urllib3's error, which MaxRetryError may wrap as well
     cause = error.args[0] if isinstance(error, requests.ConnectionError) and error.args else None
     reason = cause.reason if isinstance(cause, MaxRetryError) else cause
     return isinstance(reason, NewConnectionError | ConnectTimeoutError)
 
 
 def is_server_failure(status: int) -> bool:
-    """Check whether a status means that the server does not work for now.
+    """Check whether a status means that the server is temporarily unable to respond.
 
     Parameters
     ----------
@@ -104,24 +106,24 @@ def is_server_failure(status: int) -> bool:
     Returns
     -------
     bool
-        False for valid responses, those that refuse (404) included.
+        True for 5xx and the codes of `RETRIED_STATUS`; False for all others, such as 200 and 404.
 
     """
     return status >= 500 or status in RETRIED_STATUS
 
 
 def is_retryable(error: Exception) -> bool:
-    """Check whether a retry may help.
+    """Check whether a failed request may succeed when it is sent again.
 
     Parameters
     ----------
     error
-        Any exception of a request.
+        Exception that the request raised.
 
     Returns
     -------
     bool
-        True for failures of the server, of the connection, and for damaged responses.
+        True for a failure of the server or of the connection, and for a damaged response.
 
     """
     if isinstance(error, requests.HTTPError):
@@ -136,14 +138,14 @@ def to_archive_error(error: Exception, url: str) -> ArchiveError:
     Parameters
     ----------
     error
-        The exception.
+        Exception that the request raised.
     url
         Address of the request.
 
     Returns
     -------
     ArchiveError
-        An instance of the fitting subclass; its message is one line that names the host and what to do.
+        Error of the subclass that matches the failure. Its one-line message names the host and says what to do.
 
     """
     host = urlsplit(url).netloc
@@ -162,17 +164,17 @@ def to_archive_error(error: Exception, url: str) -> ArchiveError:
 
 @contextmanager
 def requests_errors() -> Iterator[None]:
-    """Convert urllib3's exceptions in a block to those of requests, which the callers catch.
+    """Context manager that converts urllib3's exceptions to those of the requests library, which callers catch.
 
     Yields
     ------
     None
-        The block runs.
+        Nothing; the body of the `with` statement runs.
 
     Raises
     ------
     requests.RequestException
-        The counterpart of urllib3's exception.
+        If the body raises an exception of urllib3; the exception of the requests library with the same meaning.
 
     """
     try:
@@ -183,22 +185,22 @@ def requests_errors() -> Iterator[None]:
         raise requests.ReadTimeout(error) from error
     except SSLError as error:
         raise requests.exceptions.SSLError(error) from error
-    except PoolError as error:  # the base class, so it comes last
+    except PoolError as error:  # the base class of the exceptions above, so it must come last
         raise requests.ConnectionError(error) from error
 
 
 def read_available(response: requests.Response) -> bytes:
-    """Read the bytes of a body that have arrived, at most `CHUNK_BYTES`.
+    """Read the bytes of a response body that have arrived so far, at most `CHUNK_BYTES`.
 
     Parameters
     ----------
     response
-        An open response.
+        Response whose body is being streamed.
 
     Returns
     -------
     bytes
-        Empty at the end of the body.
+        The bytes that were read; empty at the end of the body.
 
     """
     with requests_errors():
@@ -207,14 +209,16 @@ def read_available(response: requests.Response) -> bytes:
 
 
 class LimitedBody:
-    """A response body whose chunks are checked against the limits of a transport; otherwise it behaves as `raw`.
+    """A response body that `requests.Response` reads under the limits of a `Transport`.
+
+    All attributes other than `stream` are taken from `raw`.
 
     Parameters
     ----------
     raw
-        The body as urllib3 gives it.
+        urllib3's object for the response.
     chunks
-        Its chunks, as `Transport.iter_chunks` yields them.
+        Chunks of the body, as `Transport.iter_chunks` yields them.
 
     """
 
@@ -223,12 +227,12 @@ class LimitedBody:
         self.chunks = chunks
 
     def stream(self, *_: object, **__: object) -> Iterator[bytes]:
-        """Return the chunks; `requests.Response.content` reads them from here.
+        """Return the chunks of the body; `requests.Response.content` calls this method to read the body.
 
         Returns
         -------
         iterator of bytes
-            The chunks. The arguments, chunk size and decoding, are ignored.
+            The chunks. The arguments (chunk size and decoding) are ignored.
 
         """
         return self.chunks
@@ -238,14 +242,14 @@ class LimitedBody:
 
 
 class RateLimitedAdapter(HTTPAdapter):
-    """Applies the rate limit, timeouts and circuit breaker to every request of a session.
+    """Adapter that applies the rate limit, timeouts and circuit breakers to every request of a session.
 
-    Libraries that send requests through the session (astroquery) then obey them without their knowledge.
+    The limits then also apply to libraries that send requests through the session, such as astroquery.
 
     Parameters
     ----------
     transport
-        Owner of the limits.
+        Transport whose limits apply.
 
     """
 
@@ -260,14 +264,14 @@ class RateLimitedAdapter(HTTPAdapter):
         Parameters
         ----------
         request
-            The request.
+            The request to send.
         *args, **kwargs
-            As of `HTTPAdapter.send`; without a `timeout` the transport's timeouts apply.
+            Other arguments of `HTTPAdapter.send`. If `timeout` is missing, the transport's timeouts apply.
 
         Returns
         -------
         requests.Response
-            The response with its body read. DamagedError is raised for a body that stalls or never ends.
+            The response, whose body has been read. DamagedError is raised for a body that arrives too slowly.
 
         """
         host = urlsplit(request.url or "").netloc
@@ -280,14 +284,14 @@ class RateLimitedAdapter(HTTPAdapter):
 
 
 class Transport:
-    """Sends the requests of one archive object, to all of its hosts. Threads may share it.
+    """HTTP client that sends all requests of one archive object. Threads may share one client.
 
-    The rate limit and the number of connections hold over all hosts together; each host has its own circuit breaker.
+    All hosts together share the rate limit and the number of connections; each host has its own circuit breaker.
 
     Parameters
     ----------
     fetch
-        `fetch` section of the settings: limits, timeouts and retries.
+        `fetch` section of the settings: rate limit, connections, timeouts and retries.
 
     """
 
@@ -295,7 +299,7 @@ class Transport:
         self.fetch = fetch
         self.limiter = RateLimiter(fetch.requests_per_s)
         self.breakers = CircuitBreakers(fetch.breaker_failures, fetch.breaker_s)
-        # (connect, read) in seconds
+        # timeouts for connecting and for each read, in seconds
         self.timeout = min(CONNECT_TIMEOUT_S, fetch.timeout_s), fetch.timeout_s
         self.connection_slots = threading.BoundedSemaphore(fetch.connections)
         self.reached_hosts: set[str] = set()
@@ -304,7 +308,7 @@ class Transport:
         for scheme in ("http://", "https://"):
             self.session.mount(scheme, RateLimitedAdapter(self))
         self._pools: dict[str, tuple[HTTPConnectionPool, bool]] = {}
-        # no single read may block for longer than the limits that iter_chunks checks between reads
+        # iter_chunks checks its time limits only between two reads, so no read may take longer than these limits
         stall_s = fetch.stall_s if fetch.stall_bytes else fetch.timeout_s
         self.read_timeout_s = min(fetch.timeout_s, stall_s, fetch.file_timeout_s)
 
@@ -314,18 +318,19 @@ class Transport:
         Parameters
         ----------
         url
-            Address of the request; a host that has never responded is retried for `FIRST_CONTACT_S` only.
+            Address of the request. A host that has never responded is retried for `FIRST_CONTACT_S` only.
 
         Returns
         -------
         iterable of context manager
-            One per try; an exception that `is_retryable` inside it starts the next one.
+            One context manager per try. If its body raises an exception that `is_retryable` accepts, the next try
+            follows.
 
         """
         started, host = time.monotonic(), urlsplit(url).netloc
 
         def should_retry(error: Exception) -> bool:
-            self.breakers.of(host).check()  # raises, and so ends the retries
+            self.breakers.of(host).check()  # an open breaker raises here, which ends the retries
             if is_unreachable(error) and host not in self.reached_hosts:
                 return time.monotonic() - started < FIRST_CONTACT_S
             return is_retryable(error)
@@ -341,18 +346,18 @@ class Transport:
 
     @contextmanager
     def monitored(self, host: str) -> Iterator[None]:
-        """Run one request, and the reading of its response, under the rate limit and the host's circuit breaker.
+        """Context manager for one request: wait for the rate limit, then record the outcome in the host's breaker.
 
         Parameters
         ----------
         host
-            Host of the request, with the port if the URL has one.
+            Host of the request, with the port if the URL has a port.
 
         Yields
         ------
         None
-            The block runs when it is its turn; its outcome is recorded in the breaker. ArchiveDownError is raised
-            instead if the breaker is open.
+            Nothing; the body of the `with` statement sends the request and reads the response. If the circuit breaker
+            is open, the body does not run and ArchiveDownError is raised.
 
         """
         breaker = self.breakers.of(host)
@@ -361,7 +366,7 @@ class Transport:
         try:
             yield
         except (requests.RequestException, DamagedError) as error:
-            # a 404 shows that the host works
+            # an error such as 404, for which a retry would not help, shows that the host works
             if is_retryable(error):
                 breaker.record_failure(host, " ".join(str(error).split())[:160])
             else:
@@ -370,14 +375,14 @@ class Transport:
         breaker.record_success()
 
     def check_status(self, host: str, response: requests.Response) -> None:
-        """Check a response's status, and pause the host if its Retry-After header asks for it.
+        """Check the status of a response, and pause the host if a failed response has a Retry-After header.
 
         Parameters
         ----------
         host
             Host of the request.
         response
-            Its response; requests.HTTPError is raised if the status `is_server_failure`.
+            Response of the host. requests.HTTPError is raised if `is_server_failure` is true for its status.
 
         """
         self.reached_hosts.add(host)
@@ -388,9 +393,9 @@ class Transport:
             response.raise_for_status()
 
     def _pool(self, url: str) -> tuple[HTTPConnectionPool, bool]:
-        """Return the session's connection pool for a host, and whether its proxy needs absolute URLs in requests.
+        """Return the session's connection pool for a host, and whether a proxy requires absolute URLs in requests.
 
-        Cached: reading the environment's proxy settings for every request is slow.
+        The result is cached, because reading the proxy settings from the environment for every request is slow.
         """
         parts = urlsplit(url)
         root = f"{parts.scheme}://{parts.netloc}"
@@ -405,7 +410,7 @@ class Transport:
         return self._pools[root]
 
     def _request(self, url: str, headers: Mapping[str, str]) -> requests.Response:
-        """Send one GET through urllib3 directly: the overhead of requests is twice the cost of the request itself."""
+        """Send one GET through urllib3, because the `requests` library would add twice the time that the GET takes."""
         pool, needs_absolute_url = self._pool(url)
         parts = urlsplit(url)
         target = url if needs_absolute_url else f"{parts.path or '/'}?{parts.query}".rstrip("?")
@@ -428,26 +433,26 @@ class Transport:
     def open(
         self, url: str, headers: Mapping[str, str] | None = None, *, redirect_hosts: Sequence[str] | None = None
     ) -> Iterator[requests.Response]:
-        """Send one GET without retries and leave its body to be streamed.
+        """Send one GET without retries, and yield the response before its body is read.
 
         Parameters
         ----------
         url
             Address of the request.
         headers
-            Headers besides those of the session.
+            Headers to send in addition to the session's headers.
         redirect_hosts
-            Hosts that it may be redirected to; by default `fetch.redirect_hosts`.
+            Other hosts to which the request may be redirected; by default the hosts in `fetch.redirect_hosts`.
 
         Yields
         ------
         requests.Response
-            A response with a successful status.
+            Response with a successful status, whose body can be streamed.
 
         Raises
         ------
         RefusedError
-            If a redirect may not be followed.
+            If a redirect leads to an address that is not allowed, or if there are too many redirects.
         requests.RequestException
             If the request fails or has an error status.
 
@@ -471,26 +476,27 @@ class Transport:
         raise RefusedError(f"more than {MAX_REDIRECTS} redirects from {url}")
 
     def iter_chunks(self, response: requests.Response, limit_bytes: int) -> Iterator[bytes]:
-        """Stream a body under the limits on size, rate and time.
+        """Stream a response body while its size, its rate and the total time are checked.
 
         Parameters
         ----------
         response
-            An open response.
+            Response whose body has not been read.
         limit_bytes
-            Largest body that is accepted.
+            Size of the largest body that is accepted.
 
         Yields
         ------
         bytes
-            Each chunk as soon as it arrives: a read of a fixed size could block for ever on a very slow server.
+            The next chunk, as soon as it arrives. Chunks have no fixed size, because waiting for a full chunk could
+            block without limit on a very slow server.
 
         Raises
         ------
         DamagedError
-            With reason `stalled` or `timeout` if the body arrives too slowly.
+            If the body arrives too slowly; the reason is `stalled` or `timeout`.
         RefusedError
-            With reason `too_large` if it is longer than the limit.
+            If the body is longer than `limit_bytes`; the reason is `too_large`.
 
         """
         fetch, num_bytes, checkpoint_bytes = self.fetch, 0, 0
@@ -503,21 +509,21 @@ class Transport:
             now = time.monotonic()
             if now - started > fetch.file_timeout_s:
                 raise DamagedError(f"{num_bytes} bytes took more than fetch.file_timeout_s", "timeout")
-            # the rate is judged over intervals of at least stall_s, not between two chunks
+            # the rate is measured over intervals of at least stall_s, because single chunks arrive irregularly
             if now - checkpoint > fetch.stall_s:
                 if num_bytes - checkpoint_bytes < fetch.stall_bytes:
                     raise DamagedError(f"fewer than fetch.stall_bytes arrived in {fetch.stall_s:g} s", "stalled")
                 checkpoint, checkpoint_bytes = now, num_bytes
 
     def read_body(self, response: requests.Response, into: IO[bytes] | None = None) -> None:
-        """Read a whole body, decompressed; raises what `iter_chunks` raises.
+        """Read and decompress a whole response body. The same errors as in `iter_chunks` may be raised.
 
         Parameters
         ----------
         response
-            An open response; without `into` its `content` holds the body afterwards.
+            Response whose body has not been read. If `into` is None, `response.content` holds the body afterwards.
         into
-            A file that is overwritten with the body.
+            File that is overwritten with the body; None to keep the body in memory.
 
         """
         response.raw.decode_content = True
@@ -540,21 +546,21 @@ class Transport:
         url
             Address of the request.
         headers
-            Headers besides those of the session.
+            Headers to send in addition to the session's headers.
         into
-            A file that is overwritten with the body; by default the body is in the response.
+            File that is overwritten with the body; None to keep the body in the response.
 
         Returns
         -------
         requests.Response
-            A response with a successful status, or 304.
+            Response with a successful status or 304 (not modified).
 
         Raises
         ------
         ArchiveError
             If all tries failed.
         requests.HTTPError
-            For an error status that a retry would not mend, such as 404.
+            If the response has an error status for which a retry would not help, such as 404.
 
         """
         try:

@@ -1,4 +1,4 @@
-"""Content-addressed store of fetched files: check free space, check content, move to the path that the hash names."""
+"""Content-addressed store of fetched files: each checked file is stored under a path made from its SHA-256."""
 
 from __future__ import annotations
 
@@ -15,13 +15,16 @@ from hubbleclip.core.layout import Layout, product_suffix
 from hubbleclip.fits.integrity import content_problem
 
 SMALL_BYTES = 1 << 20
-"""A file of at most this size is held in memory as a whole."""
+"""Size of the largest file that is held in memory as a whole."""
 BYTES_PER_GB = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchedFile:
-    """A file at its final path, or in memory as `data`. `etag` is the server's ETag, without quotes."""
+    """A fetched file, either on disk at its final `path` or in memory as `data`.
+
+    `etag` is the server's ETag, without quotes.
+    """
 
     path: Path | None
     sha256: str
@@ -31,21 +34,21 @@ class FetchedFile:
 
 
 def check_free_space(layout: Layout, needed_bytes: int, min_free_gb: float) -> None:
-    """Check that the profile's disk has room for a file.
+    """Check that the disk of the profile's folder has room for a file.
 
     Parameters
     ----------
     layout
-        Folders of the profile; the root is created if missing.
+        Folders of the profile. The profile's root folder is created if it does not exist.
     needed_bytes
-        Bytes about to be written.
+        Number of bytes that the caller is about to write.
     min_free_gb
-        Space that must stay free afterwards (10^9 bytes).
+        Space (in GB of 10^9 bytes) that must still be free after the file is written.
 
     Raises
     ------
     DiskFullError
-        If there is too little space.
+        If less than `min_free_gb` would be free after the file is written.
 
     """
     if not layout.root.is_dir():
@@ -54,26 +57,27 @@ def check_free_space(layout: Layout, needed_bytes: int, min_free_gb: float) -> N
     if free_gb < needed_gb + min_free_gb:
         raise DiskFullError(
             f"{free_gb:.1f} GB are free at {layout.root}, {needed_gb:.3f} GB are to be written and fetch.min_free_gb ="
-            f" {min_free_gb:g} must stay free: make room, lower it, or set fetch.keep_fits = false; then run it again"
+            f" {min_free_gb:g} must stay free: free some disk space, lower fetch.min_free_gb, or set"
+            " fetch.keep_fits = false; then run the same command again"
         )
 
 
 def check_content(content: Path | bytes, file_name: str, size_bytes: int | None) -> None:
-    """Check that a file is complete and of the type that its name says.
+    """Check that a file is complete and has the type that its name implies.
 
     Parameters
     ----------
     content
-        Path of the file, or its bytes.
+        Path of the file, or the file's bytes.
     file_name
-        The archive's name for it; the suffix gives the expected type.
+        The archive's name for the file, whose suffix gives the expected type.
     size_bytes
-        Size that the archive lists (bytes); None if it lists none.
+        Size (bytes) that the archive lists for the file; None if the archive lists no size.
 
     Raises
     ------
     DamagedError
-        If the content is not what was expected.
+        If the file is incomplete, has another type, or is damaged.
 
     """
     problem = content_problem(content, product_suffix(file_name), size_bytes)
@@ -82,14 +86,14 @@ def check_content(content: Path | bytes, file_name: str, size_bytes: int | None)
 
 
 def store_file(part: Path, file_name: str, layout: Layout, *, etag: str | None = None) -> FetchedFile:
-    """Sync a checked partial file and rename it to its content-addressed path.
+    """Move a complete, checked file from its temporary path to its content-addressed path.
 
     Parameters
     ----------
     part
-        The complete file at its temporary path, on the same file system.
+        Temporary path of the file, on the same file system as the content store.
     file_name
-        The archive's name; only its suffix is used.
+        The archive's name for the file; only the suffix is used.
     layout
         Folders of the profile.
     etag
@@ -98,7 +102,7 @@ def store_file(part: Path, file_name: str, layout: Layout, *, etag: str | None =
     Returns
     -------
     FetchedFile
-        The file at its final path, safe against a power failure.
+        The file at its final path. The file has been synced to disk, so it survives a power failure.
 
     Raises
     ------
@@ -111,7 +115,7 @@ def store_file(part: Path, file_name: str, layout: Layout, *, etag: str | None =
     with writing(final):
         if not final.parent.is_dir():
             final.parent.mkdir(parents=True, exist_ok=True)
-        # data first, then the name, then the folder's entry: a crash in between leaves no incomplete file under `final`
+        # the data is synced before the file is renamed, so that a crash leaves no incomplete file at `final`
         with part.open("rb", buffering=0) as file:
             os.fsync(file.fileno())
             size_bytes = os.fstat(file.fileno()).st_size
@@ -121,24 +125,25 @@ def store_file(part: Path, file_name: str, layout: Layout, *, etag: str | None =
 
 
 def store_bytes(body: bytes, sha256: str, file_name: str, layout: Layout) -> Path:
-    """Write a small checked file to its content-addressed path.
+    """Write a small, checked file from memory to its content-addressed path.
 
     Parameters
     ----------
     body
-        The whole content.
+        Content of the file.
     sha256
-        Its hash.
+        SHA-256 of the content, in hex.
     file_name
-        The archive's name; only its suffix is used.
+        The archive's name for the file; only the suffix is used.
     layout
         Folders of the profile.
 
     Returns
     -------
     Path
-        The final path. Readers see the whole file or none, but it survives a power failure only after
-        `core.io.sync_files`: one sync of many small files takes a fraction of the time of many syncs.
+        Path of the file, at which readers never see an incomplete file. The file survives a power failure only after
+        the caller has called `core.io.sync_files`, because syncing many small files at once is much faster than
+        syncing each file.
 
     Raises
     ------
@@ -147,15 +152,15 @@ def store_bytes(body: bytes, sha256: str, file_name: str, layout: Layout) -> Pat
 
     """
     final = layout.product(sha256, file_name)
-    # named by thread: two threads may fetch equal content at the same time
+    # the name contains the thread's id, because two threads may write files with the same content at the same time
     temporary = f"{final.parent}/.{final.name}.{threading.get_ident()}.tmp"
     with writing(final):
         if not final.parent.is_dir():
             final.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with open(temporary, "wb") as file:  # noqa: PTH123 - a Path per file costs more than the call
+            with open(temporary, "wb") as file:  # noqa: PTH123 - creating a Path takes longer than open
                 file.write(body)
-            os.replace(temporary, final)  # noqa: PTH105 - as above
+            os.replace(temporary, final)  # noqa: PTH105 - see PTH123 above
         except OSError:
             Path(temporary).unlink(missing_ok=True)
             raise

@@ -1,6 +1,7 @@
-"""Download one file into the content store: complete, checked, resumable.
+"""Download of one file into the content store, with resuming of partial files and checks of size and content.
 
-astroquery's own download writes to the final path, checks neither size nor content, and never retries.
+astroquery's download function is not used, because it writes directly to the final path, checks neither size nor
+content, and never retries.
 """
 
 from __future__ import annotations
@@ -50,24 +51,31 @@ REASONS: Mapping[str, str] = {
     "server_error": "the archive failed (5xx)",
     "connection": "the connection broke",
 }
-"""Every `DownloadError.reason` of this module, with its meaning."""
+"""Meaning of each code that this module uses as `DownloadError.reason`."""
 STATUS_REASONS = {401: "denied", 403: "denied", 404: "missing", 408: "timeout", 410: "missing", 425: "busy",
                   429: "busy", 503: "busy"}  # fmt: skip
 NO_LIMIT_BYTES = 1 << 62
 SPACE_CHECK_BYTES = 1 << 26
-"""Free space is checked again after each block of this size."""
+"""Number of written bytes after which the free disk space is checked again."""
 SMALL_FILE_LOCK = threading.Lock()
-"""Held while a small file is checked and written, about twenty short calls: threads that contend for Python's global
-lock at each of them take twice the time. Never held while waiting for the network.
+"""Lock that a thread holds while it checks and writes a small file, but never while it waits for the network.
+
+Checking and writing take about twenty short calls. Without this lock, threads compete for Python's global interpreter
+lock at each of these calls, which takes twice the time.
 """
 HASH = re.compile(r"[0-9a-f]{32,}")
-"""An ETag that is a hash of the content. Others (nginx: time and size) may be equal for different files."""
+"""Pattern of an ETag that is a hash of the content. Other ETags may be equal for different files: nginx, for example,
+makes ETags from the modification time and the size.
+"""
 CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DownloadRequest:
-    """A file to download and where to put it; `part` is the path of the partial file, the rest as in `fetch_file`."""
+    """A file to download and where to store it.
+
+    `part` is the path of the partial file. The other fields are the parameters of `fetch_file` with the same names.
+    """
 
     file_name: str
     size_bytes: int | None
@@ -80,9 +88,11 @@ class DownloadRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BodyInfo:
-    """What response headers say of the body: offset of its first byte in the file, the whole file's size, version.
+    """Facts from the response headers about the body.
 
-    `etag` is empty for a weak ETag; `version` is the ETag, or else the Last-Modified date.
+    `start` is the offset of the body's first byte in the file. `total` is the size of the whole file in bytes, or None
+    if it is unknown. `etag` is the ETag, or empty for a weak ETag. `version` is the same ETag, or if that is empty the
+    Last-Modified date.
     """
 
     start: int
@@ -103,7 +113,7 @@ def fetch_file(
     known: Known = lambda etag, size_bytes: None,
     is_kept: bool = True,
 ) -> FetchedFile:
-    """Download a file to its content-addressed path, resuming a partial file if the server supports it.
+    """Download a file to its content-addressed path. A partial file is resumed if the server supports it.
 
     Parameters
     ----------
@@ -112,31 +122,31 @@ def fetch_file(
     url
         Address of the file.
     uri
-        The archive's identifier of the file, which names its partial file.
+        The archive's identifier of the file, from which the path of the partial file is made.
     file_name
-        The archive's name for it; only the suffix is used.
+        The archive's name for the file; only the suffix is used.
     size_bytes
-        Size that the archive lists (bytes); None if it lists none.
+        Size (bytes) that the archive lists for the file; None if the archive lists no size.
     layout
         Folders of the profile.
     max_bytes
-        A larger file is rejected before its body is read; None for no limit.
+        Size of the largest file that is accepted; None for no limit.
     known
-        Lookup of files on disk: one with the same ETag and size is not downloaded again.
+        Function that looks up files on disk. A file with the same ETag and size is not downloaded again.
     is_kept
-        False to leave a file of at most `SMALL_BYTES` in memory instead of storing it.
+        Whether every file is stored on disk. If False, a file of at most `SMALL_BYTES` may stay in memory.
 
     Returns
     -------
     FetchedFile
-        The checked file.
+        The checked file, on disk or in memory.
 
     Raises
     ------
     DownloadError
-        If this file cannot be fetched; its reason is one of `REASONS`.
+        If this file cannot be fetched; the error's reason is one of `REASONS`.
     ArchiveError
-        ArchiveUnreachableError or ArchiveDownError if the host does not work at all.
+        If the host cannot be reached (ArchiveUnreachableError) or is down (ArchiveDownError).
     DiskFullError
         If the disk has no room for the file.
 
@@ -159,17 +169,17 @@ def fetch_file(
 
 
 def failure_reason(error: Exception) -> str:
-    """Classify the exception of a failed request.
+    """Find the reason code for the exception of a failed request.
 
     Parameters
     ----------
     error
-        The exception.
+        Exception that the request raised.
 
     Returns
     -------
     str
-        One of `REASONS`.
+        One of the codes in `REASONS`.
 
     """
     if isinstance(error, RefusedError | DamagedError):
@@ -181,14 +191,14 @@ def failure_reason(error: Exception) -> str:
 
 
 def _try(transport: Transport, url: str, request: DownloadRequest) -> FetchedFile:
-    """Download the file in one request; bytes that arrive before a failure are kept for the next one."""
-    # bytes of a compressed transfer could not be resumed, nor compared with the listed size
+    """Download the file with one request. If the request fails, the bytes that arrived are kept for the next try."""
+    # a compressed transfer could not be resumed, and its length could not be compared with the listed size
     headers, offset, version = {"Accept-Encoding": "identity"}, 0, ""
     if _version_path(request.part).exists() and request.part.exists():
         offset = request.part.stat().st_size
         version = _version_path(request.part).read_text(encoding="latin-1")
     if offset and version:
-        # with If-Range the server sends the whole file (200) if the version has changed
+        # If-Range makes the server send the whole file (status 200) if its version has changed
         headers |= {"Range": f"bytes={offset}-", "If-Range": version}
     try:
         with transport.open(url, headers) as response:
@@ -205,24 +215,29 @@ def _try(transport: Transport, url: str, request: DownloadRequest) -> FetchedFil
 
 
 def _read_headers(response: requests.Response) -> BodyInfo:
-    """Parse the headers. Raises DamagedError for a web page, and for partial content without a valid Content-Range."""
+    """Read the facts about the body from the response headers.
+
+    Raises DamagedError for a web page, and for partial content without a valid Content-Range.
+    """
     headers, start = response.headers, 0
     if "text/html" in headers.get("Content-Type", ""):
         raise DamagedError("a web page arrived instead of the file", "html")
     length = headers.get("Content-Length", "")
-    total = int(length[:18]) if length.isdecimal() else None  # int() raises for very long numbers
+    total = (
+        int(length[:18]) if length.isdecimal() else None
+    )  # the text is cut off, because int() raises an error for very long numbers
     if response.status_code == requests.codes.partial_content:
         match = CONTENT_RANGE.fullmatch(headers.get("Content-Range", ""))
         if match is None:
             raise DamagedError("a partial response has no valid Content-Range")
         start, total = int(match[1]), int(match[2])
     etag = headers.get("ETag", "")
-    etag = "" if etag.startswith("W/") else etag  # a weak ETag does not identify the bytes (RFC 9110, 8.8.1)
+    etag = "" if etag.startswith("W/") else etag  # a weak ETag does not identify the bytes (RFC 9110, section 8.8.1)
     return BodyInfo(start=start, total=total, etag=etag, version=etag or headers.get("Last-Modified", ""))
 
 
 def _find_known_file(info: BodyInfo, request: DownloadRequest) -> FetchedFile | None:
-    """Return the file if it is on disk already, fetched under another name; then its body need not be read."""
+    """Return the file if it is already on disk, perhaps from a download under another name; otherwise None."""
     etag = info.etag.strip('"')
     sha256 = request.known(etag, info.total) if HASH.fullmatch(etag) and info.total else None
     path = request.layout.product(sha256, request.file_name) if sha256 else None
@@ -242,7 +257,7 @@ def _receive(
     if total is not None and request.size_bytes not in {None, total}:
         raise DamagedError(f"the file has {total} bytes, and the archive lists {request.size_bytes}")
     check_free_space(request.layout, (total or 0) - info.start, transport.fetch.min_free_gb)
-    # this module checks the length itself, and a Content-Encoding that was not requested is not decoded
+    # urllib3 must neither check the length, which this module does, nor decode the body, which must stay resumable
     response.raw.enforce_content_length = response.raw.decode_content = False
     limit = min(request.max_bytes, request.size_bytes or request.max_bytes) if total is None else total
     chunks, failure = transport.iter_chunks(response, limit - info.start), None
@@ -250,7 +265,7 @@ def _receive(
         body, failure = _collect(chunks)
         if failure is None and total in {None, len(body)}:
             return _store_small(body, info, request)
-        chunks = iter([body])  # incomplete: write it to the partial file, so that the next try resumes
+        chunks = iter([body])  # the body is incomplete, so it becomes the partial file that the next try resumes
     with _open_partial(request.part, info.start) as file:
         _write_body(file, chunks, failure, info=info, request=request, min_free_gb=transport.fetch.min_free_gb)
         _check(request)
@@ -272,7 +287,7 @@ def _store_small(body: bytes, info: BodyInfo, request: DownloadRequest) -> Fetch
 
 
 def _collect(chunks: Iterator[bytes]) -> tuple[bytes, Exception | None]:
-    """Join the chunks of a small body; also return the error that interrupted it, if any."""
+    """Join the chunks of a small body. Return the bytes, and the error that interrupted the body or None."""
     body: list[bytes] = []
     try:
         body.extend(chunks)
@@ -290,9 +305,13 @@ def _write_body(
     request: DownloadRequest,
     min_free_gb: float,
 ) -> None:
-    """Write a body as it arrives. Raises DamagedError, or `failure`, if it is incomplete; the next try resumes it."""
+    """Write the chunks of a body to `file` as they arrive.
+
+    Raises `failure`, or else DamagedError, if the body is incomplete. The next try then resumes the partial file.
+    """
     size, checked_size = info.start, info.start
-    _write_version(request.part, info.version)  # before the body: without a version a partial file is never resumed
+    # the version is written before the body, because a partial file without a version cannot be resumed
+    _write_version(request.part, info.version)
     try:
         for chunk in chunks:
             file.write(chunk)
@@ -311,7 +330,7 @@ def _write_body(
 
 
 def _check(request: DownloadRequest) -> None:
-    """Check the complete partial file; delete it if its content is wrong, because resuming could not mend it."""
+    """Check the content of the downloaded file. An invalid file is deleted, because resuming could not repair it."""
     try:
         check_content(request.part, request.file_name, request.size_bytes)
     except DamagedError as error:
@@ -322,7 +341,10 @@ def _check(request: DownloadRequest) -> None:
 
 @contextmanager
 def _open_partial(part: Path, start: int) -> Iterator[BinaryIO]:
-    """Open `part` for appending at byte `start`, locked against other runs. Raises RefusedError, DiskFullError."""
+    """Open the partial file for appending at byte `start`, and lock it against other runs.
+
+    Raises RefusedError if another run has the file locked or has changed it, and DiskFullError if the disk is full.
+    """
     if not part.parent.is_dir():
         part.parent.mkdir(parents=True, exist_ok=True)
     with writing(part), part.open("ab") as file:
@@ -342,17 +364,17 @@ def _open_partial(part: Path, start: int) -> Iterator[BinaryIO]:
 
 
 def _version_path(part: Path) -> Path:
-    """Path of the file that holds the version (ETag or date) of a partial file."""
+    """Return the path of the file that stores a partial file's version, which is an ETag or a date."""
     return part.with_suffix(".etag")
 
 
 def _write_version(part: Path, version: str) -> None:
-    """Note the version of a partial file, if the server gave one."""
+    """Store the version of a partial file. Nothing is stored if the server gave no version."""
     if version:
         _version_path(part).write_text(version, encoding="latin-1")
 
 
 def _delete_partial(part: Path) -> None:
-    """Delete a partial file and its version."""
+    """Delete a partial file and the file that stores its version."""
     part.unlink(missing_ok=True)
     _version_path(part).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Rules of a well-behaved client: rate limit, User-Agent, Retry-After, and which redirects may be followed."""
+"""Rules that a well-behaved HTTP client follows: rate limit, User-Agent, Retry-After, and safe redirects."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from urllib.parse import urljoin, urlsplit
 from hubbleclip import __version__
 
 MAX_RETRY_AFTER_S = 120.0
-"""A longer pause that a server requests is shortened to this."""
+"""Longest pause (s) that is made for a Retry-After header. A longer pause is shortened to this value."""
 HTTP_SCHEMES = frozenset({"http", "https"})
 
 
 class RefusedError(Exception):
-    """A request that failed in a way that a retry cannot mend. `reason` is a short code of `download.REASONS`."""
+    """A request that failed for a reason that a retry would not change. `reason` is a code of `download.REASONS`."""
 
     def __init__(self, message: str, reason: str = "redirect") -> None:
         super().__init__(message)
@@ -27,7 +27,7 @@ class RefusedError(Exception):
 
 
 class RateLimiter:
-    """Limits the rate of requests over all threads, and pauses hosts that ask for it.
+    """Rate limiter that all threads share. It also pauses requests to a host that asked for a pause.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class RateLimiter:
 
     def __init__(self, per_s: float) -> None:
         self._interval_s = 1 / per_s
-        # times are those of time.monotonic()
+        # all times are values of time.monotonic(), in seconds
         self._next_turn = 0.0
         self._paused_until: dict[str, float] = {}
         self._lock = threading.Lock()
@@ -49,32 +49,32 @@ class RateLimiter:
         Parameters
         ----------
         host
-            The host of the request.
+            Host to which the request will be sent.
         stop
-            Ends the wait at once when set.
+            Event that ends the wait at once when it is set.
 
         """
         stop = stop or threading.Event()
         while not stop.is_set():
             _sleep(self._paused_until.get(host, 0.0), stop)
-            # reserve a turn under the lock and sleep outside of it, so that others can reserve the next ones
+            # the thread sleeps after it has released the lock, so that other threads can reserve the next turns
             with self._lock:
                 turn = max(time.monotonic(), self._next_turn)
                 self._next_turn = turn + self._interval_s
             _sleep(turn, stop)
-            # another thread may have paused the host while this one slept
+            # another thread may have paused the host while this thread slept
             if self._paused_until.get(host, 0.0) <= time.monotonic():
                 return
 
     def pause_host(self, host: str, seconds: float) -> None:
-        """Let no thread send requests to a host for some time.
+        """Stop all threads from sending requests to a host for some time.
 
         Parameters
         ----------
         host
-            The host to pause.
+            Host to pause.
         seconds
-            Length of the pause from now (s); an earlier, longer pause stays in force.
+            Length of the pause, from now (s). An earlier pause that ends later stays in force.
 
         """
         with self._lock:
@@ -82,7 +82,7 @@ class RateLimiter:
 
 
 def _sleep(until: float, stop: threading.Event) -> None:
-    """Sleep until a time of the monotonic clock, or until `stop` is set."""
+    """Sleep until the monotonic clock shows `until` (s), or until `stop` is set."""
     seconds = until - time.monotonic()
     if seconds > 0:
         stop.wait(seconds)
@@ -94,12 +94,12 @@ def user_agent(contact: str) -> str:
     Parameters
     ----------
     contact
-        E-mail address or page by which an operator reaches the user; may be empty.
+        E-mail address or web page through which a server's operator can reach the user; may be empty.
 
     Returns
     -------
     str
-        Name and version of this package, and the contact.
+        Value of the header: name and version of this package, and the contact if there is one.
 
     """
     return f"hubbleclip/{__version__}" + (f" (+{contact})" if contact else "")
@@ -116,12 +116,12 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     Returns
     -------
     float or None
-        Requested pause (s), from 0 to `MAX_RETRY_AFTER_S`; None without a valid header.
+        Requested pause (s), from 0 to `MAX_RETRY_AFTER_S`; None if the header is missing or invalid.
 
     Notes
     -----
-    Both forms of RFC 9110, section 10.2.3: seconds or a date. A date is compared with the `Date` header of the same
-    response, because the server's clock may differ from ours.
+    The header holds either seconds or a date (RFC 9110, section 10.2.3). A date is compared with the `Date` header of
+    the same response, because the server's clock may differ from the local clock.
 
     """
     text = headers.get("Retry-After", "").strip()
@@ -136,24 +136,24 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
 
 
 def require_same_host(url: str, location: str) -> str:
-    """Resolve a link that must stay on its page's host.
+    """Resolve a link that must lead to the same host as the page that contains it.
 
     Parameters
     ----------
     url
-        The page.
+        Address of the page.
     location
-        The link, absolute or relative.
+        Address in the link, absolute or relative.
 
     Returns
     -------
     str
-        The absolute address, with the same scheme or https.
+        Absolute address of the link's target. The scheme is https or the scheme of the page.
 
     Raises
     ------
     RefusedError
-        If the link leads elsewhere.
+        If the link leads to another host, has another scheme, or is not a valid address.
 
     """
     return resolve_redirect(url, location, ())
@@ -165,23 +165,23 @@ def resolve_redirect(url: str, location: str, other_hosts: Iterable[str]) -> str
     Parameters
     ----------
     url
-        The address that redirects.
+        Address from which the server redirects.
     location
-        The target, absolute or relative.
+        Address to which the server redirects, absolute or relative.
     other_hosts
-        Hosts that are allowed besides the same one: `host` or `host:port`, with `*` as a wildcard.
+        Hosts that are allowed in addition to the host of `url`: `host` or `host:port`, with `*` as a wildcard.
 
     Returns
     -------
     str
-        The absolute address, with the same scheme or https.
+        Absolute address of the target. The scheme is https or the scheme of `url`.
 
     Raises
     ------
     RefusedError
-        If the target is on another host, of another scheme, or no address at all. A host that only a wildcard allows
-        must also not be in a private network unless `url` is: otherwise a public server could make us send requests
-        to internal ones (SSRF).
+        If the target is on a host that is not allowed, has another scheme, or is not a valid address. A target in a
+        private network is also refused if only a wildcard allows its host and `url` is public, because a public server
+        could otherwise make this client send requests to internal servers (SSRF).
 
     """
     source = urlsplit(url)
@@ -189,7 +189,7 @@ def resolve_redirect(url: str, location: str, other_hosts: Iterable[str]) -> str
         address = urljoin(url, location)
         target = urlsplit(address)
         names = {target.netloc.lower(), (target.hostname or "").lower()}
-        _ = target.port  # raises ValueError for an invalid port
+        _ = target.port  # reading the port raises ValueError if it is invalid
     except ValueError as error:
         raise RefusedError(f"{source.netloc} points to an invalid address: {location[:80]!r}") from error
     if target.scheme not in {source.scheme, "https"} & HTTP_SCHEMES:
@@ -205,7 +205,7 @@ def resolve_redirect(url: str, location: str, other_hosts: Iterable[str]) -> str
 
 
 def is_private(host: str) -> bool:
-    """Check whether a host is outside the public internet.
+    """Check whether a host is in a private network.
 
     Parameters
     ----------
@@ -215,12 +215,12 @@ def is_private(host: str) -> bool:
     Returns
     -------
     bool
-        True if any of its addresses is not globally routable, or if it cannot be resolved.
+        True if any IP address of the host is not globally routable, or if the host name cannot be resolved.
 
     """
     try:
         addresses = {str(entry[4][0]) for entry in socket.getaddrinfo(host, None)}
     except OSError:
         return True
-    # "%eth0": the zone of a link-local IPv6 address
+    # a link-local IPv6 address ends with its zone, such as "%eth0", which is removed
     return any(not ipaddress.ip_address(address.partition("%")[0]).is_global for address in addresses)

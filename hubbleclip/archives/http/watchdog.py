@@ -1,7 +1,7 @@
-"""A time limit for receiving all headers of a response.
+"""Time limit for receiving the headers of a response.
 
-A socket's own timeout starts again with every byte, so a server that sends one byte at a time could hold a connection
-for ever.
+A socket's own timeout starts again with every byte that arrives. Without the limit, a server that sends its headers one
+byte at a time could therefore block a connection without end.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ CHECK_INTERVAL_S = 0.1
 
 
 class Watchdog:
-    """Shuts down sockets whose deadline has passed; one thread serves all connections of a process."""
+    """Watchdog that shuts down sockets whose deadline has passed. One thread watches all sockets of a process."""
 
     def __init__(self) -> None:
         self._reset()
@@ -29,31 +29,31 @@ class Watchdog:
             os.register_at_fork(after_in_child=self._reset)
 
     def _reset(self) -> None:
-        """Start without sockets and thread: in a forked child, those of the parent belong to the parent."""
-        self._deadlines: dict[socket.socket, float] = {}  # in terms of time.monotonic()
+        """Forget all sockets and the thread. A forked process must not use the sockets and thread of its parent."""
+        self._deadlines: dict[socket.socket, float] = {}  # values of time.monotonic(), in seconds
         self._starting = threading.Lock()
         self._thread = threading.Thread()
 
     @contextmanager
     def limit(self, sock: socket.socket, seconds: float) -> Iterator[None]:
-        """Limit the time of a block that reads from a socket.
+        """Context manager that limits the time of its body, which reads from a socket.
 
         Parameters
         ----------
         sock
-            The socket; it is shut down at the deadline, which ends a blocked read.
+            Socket from which the body reads. The socket is shut down at the deadline, which ends a blocked read.
         seconds
-            Time limit of the block (s).
+            Time limit of the body (s).
 
         Yields
         ------
         None
-            The block runs.
+            Nothing; the body of the `with` statement runs.
 
         Raises
         ------
         TimeoutError
-            If the block took longer.
+            If the body took longer than the limit.
 
         """
         self._deadlines[sock] = time.monotonic() + seconds
@@ -62,24 +62,24 @@ class Watchdog:
         try:
             yield
         finally:
-            # the watchdog thread removes the socket when it shuts it down
+            # a missing entry means that the watchdog thread has removed and shut down the socket
             if self._deadlines.pop(sock, None) is None:
                 raise TimeoutError("the response headers did not arrive in time")
 
     def _start(self) -> None:
-        """Start the thread unless another thread has done so."""
+        """Start the watchdog thread, unless it is already running."""
         with self._starting:
             if not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._watch, name="http-watchdog", daemon=True)
                 self._thread.start()
 
     def _watch(self) -> None:
-        """Shut down expired sockets, for ever."""
+        """Loop without end: shut down every socket whose deadline has passed."""
         while True:
             time.sleep(CHECK_INTERVAL_S)
             now = time.monotonic()
             for sock, deadline in list(self._deadlines.items()):
-                # pop decides between this thread and the block's end: only one of them gets the socket
+                # pop is atomic: either this thread or the end of the `with` body in `limit` removes the socket
                 if deadline < now and self._deadlines.pop(sock, None) is not None:
                     with suppress(OSError):
                         sock.shutdown(socket.SHUT_RDWR)
@@ -92,7 +92,7 @@ class _HeaderTimeout(HTTPConnection):
     """A connection whose response headers must all arrive within the read timeout."""
 
     def getresponse(self) -> HTTPResponse:  # type: ignore[override]
-        """See `HTTPConnection.getresponse`."""
+        """Receive the response headers within the read timeout; see `HTTPConnection.getresponse`."""
         if not self.timeout:
             return super().getresponse()
         with WATCHDOG.limit(self.sock, self.timeout):
@@ -100,24 +100,24 @@ class _HeaderTimeout(HTTPConnection):
 
 
 class WatchedHttp(_HeaderTimeout):
-    """An HTTP connection with a limit on the time of the headers."""
+    """An HTTP connection that limits the time for receiving the response headers."""
 
 
 class WatchedHttps(_HeaderTimeout, HTTPSConnection):
-    """An HTTPS connection with a limit on the time of the headers."""
+    """An HTTPS connection that limits the time for receiving the response headers."""
 
 
 class WatchedHttpPool(HTTPConnectionPool):
-    """A pool of `WatchedHttp`."""
+    """A pool of `WatchedHttp` connections."""
 
     ConnectionCls = WatchedHttp
 
 
 class WatchedHttpsPool(HTTPSConnectionPool):
-    """A pool of `WatchedHttps`."""
+    """A pool of `WatchedHttps` connections."""
 
     ConnectionCls = WatchedHttps
 
 
 POOLS = {"http": WatchedHttpPool, "https": WatchedHttpsPool}
-"""Value for `PoolManager.pool_classes_by_scheme`."""
+"""Connection pool classes by URL scheme, in the form of urllib3's `PoolManager.pool_classes_by_scheme`."""

@@ -1,1 +1,1 @@
-"""Observations and products from MAST."""
+"""Client and queries for the observations and products of MAST."""

@@ -1,4 +1,7 @@
-"""The archive of a mission: observations and files from MAST, proposals from STScI. The simulator has the same API."""
+"""Archive of a mission that gets observations and files from MAST, and proposals from STScI.
+
+The simulated archive has the same HTTP API, so this module serves it too.
+"""
 
 from __future__ import annotations
 
@@ -30,17 +33,24 @@ from hubbleclip.missions import MISSIONS, mission_of_collections
 MJD_OF_UNIX_EPOCH = 40587.0
 SECONDS_PER_DAY = 86400.0
 LONG_DAYS = 5 * 365.0
-"""A query over a longer time is counted before its rows are requested; Hubble releases about ten pages per year."""
+"""Length (days) of the longest range of release dates that is requested without counting its rows first.
+
+Hubble releases about ten pages of rows per year.
+"""
 PAGES_PER_SPAN = 10
-"""Pages of rows per span of dates, at most: after a failure a query is repeated from the last whole span."""
+"""Largest number of result pages in one span of dates. A query that fails is repeated from the end of the last complete
+span.
+"""
 ROWS_PER_PAGE = 1000
-"""Observations given at a time: their records take more memory than the rows they come from."""
+"""Number of observations that are yielded at a time. It is limited, because the records of observations take more
+memory than the rows of the response.
+"""
 TIMEOUTS_PER_WINDOW = 2
-"""A window that times out this many times is halved: the server may manage a smaller query."""
+"""Number of timeouts after which a window of release dates is halved, because a smaller query may be fast enough."""
 
 
 class MastArchive(ProcessLocal):
-    """MAST and STScI behind the Archive protocol. Threads may share one object."""
+    """Archive protocol, implemented with the services of MAST and STScI. Threads may share one object."""
 
     is_local = False
 
@@ -59,11 +69,11 @@ class MastArchive(ProcessLocal):
 
     @property
     def name(self) -> str:
-        """A mission's name or `simulated`, as the settings say."""
+        """Name of the archive in the settings: the name of a mission, or `simulated`."""
         return self.settings.name
 
     def query_observations(self, since_mjd: float) -> Iterator[list[Observation]]:
-        """See `Archive`."""
+        """See `Archive.query_observations`."""
         for rows in self.raw.pages() if self.settings.from_raw else self._requested_pages(since_mjd):
             for start in range(0, len(rows) or 1, ROWS_PER_PAGE):
                 page = list(self._observations(rows[start : start + ROWS_PER_PAGE]))
@@ -71,7 +81,7 @@ class MastArchive(ProcessLocal):
                     yield page
 
     def _requested_pages(self, since_mjd: float) -> Iterator[list[Row]]:
-        """Rows from MAST, and an empty page after each complete span of dates."""
+        """Yield pages of rows from MAST, with an empty page after each complete span of dates."""
         settings = self.settings
         now_mjd = datetime.now(UTC).timestamp() / SECONDS_PER_DAY + MJD_OF_UNIX_EPOCH
         whole = release_window(settings, since_mjd, now_mjd)
@@ -79,7 +89,8 @@ class MastArchive(ProcessLocal):
         criteria_list = criteria_of(settings, self.mission, proposal_numbers(settings, in_cycles))
         queries = [self._query(criteria) for criteria in criteria_list]
         todo: Iterable[tuple[Window, Sequence[int | None]]] = [(whole, [None] * len(queries))]
-        # A first query, or one over a long time, is counted first; of others the first page says how many rows exist.
+        # The rows of a first query, or of one over a long time, are counted before they are requested. Other queries
+        # need no count, because their first page gives the number of rows.
         if since_mjd <= mjd_of(settings.since) or whole.high - whole.low > LONG_DAYS:
             todo = spans(whole, queries, PAGES_PER_SPAN * settings.page_size)
         for span, counts in todo:
@@ -90,7 +101,7 @@ class MastArchive(ProcessLocal):
             yield []
 
     def _query(self, criteria: Criteria) -> Query:
-        """These criteria as a query over windows of release dates."""
+        """Make a query from criteria, which can be run over any window of release dates."""
         page_size = self.settings.page_size
 
         def within(window: Window) -> Criteria:
@@ -103,7 +114,7 @@ class MastArchive(ProcessLocal):
         return Query(lambda window: self.mast.count(within(window)), request, page_size)
 
     def _observations(self, rows: Iterable[Row]) -> Iterator[Observation]:
-        """Records of the rows that have a name and lie in `archive.cone_deg`, if that is set."""
+        """Convert rows to observations. Rows without a name, or outside of `archive.cone_deg` if set, are dropped."""
         fetched_at, cone_deg = now_utc(), self.settings.cone_deg
         for row in rows:
             observation = observation_from_row(row, self.name, fetched_at, self.mission.products)
@@ -113,7 +124,7 @@ class MastArchive(ProcessLocal):
     def list_products(
         self, observations: Sequence[Observation], taken: Mapping[str, frozenset[str]] | None = None
     ) -> tuple[list[Product], list[Rejection]]:
-        """See `Archive`."""
+        """See `Archive.list_products`."""
         ranking = self.mission.products
         usable = (item for item in observations if rejection_reason(item, ranking) is None)
         obsids = sorted({item.obsid for item in usable if item.obsid is not None})
@@ -121,31 +132,31 @@ class MastArchive(ProcessLocal):
         return select_products(observations, rows, self.settings, ranking, taken or {})
 
     def _requested_products(self, obsids: Sequence[int]) -> list[Row]:
-        """Product rows from MAST, stored before they are used."""
+        """Request product rows from MAST, and store the response."""
         rows = self.mast.products(obsids)
         if obsids:
             self.raw.store(PRODUCTS, obsids, rows)
         return rows
 
     def fetch_proposals(self, numbers: Sequence[str]) -> tuple[list[Proposal], list[Rejection]]:
-        """See `Archive`."""
+        """See `Archive.fetch_proposals`."""
         return self.proposals.fetch(numbers)
 
     def set_file_lookup(self, known: Known) -> None:
-        """See `Archive`."""
+        """See `Archive.set_file_lookup`."""
         self.files.known = known
 
     def fetch_product(self, product: Product) -> Product:
-        """See `Archive`."""
+        """See `Archive.fetch_product`."""
         return self.files.fetch(product)
 
     def deliver_product(self, product: Product) -> Delivery:
-        """See `Archive`."""
+        """See `Archive.deliver_product`."""
         return self.files.deliver(product)
 
 
 def _is_within(observation: Observation, cone_deg: tuple[float, float, float]) -> bool:
-    """Whether an observation's centre lies in the circle (ra, dec, radius)."""
+    """Check whether an observation's centre is in the circle `cone_deg` = (RA, Dec, radius), in degrees."""
     ra_deg, dec_deg, radius_deg = cone_deg
     if observation.ra_deg is None or observation.dec_deg is None:
         return False

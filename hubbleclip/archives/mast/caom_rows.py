@@ -1,4 +1,4 @@
-"""From MAST's rows (CAOM columns) to our records: values that MAST writes in several ways come out in one."""
+"""Conversion of MAST's rows, which have CAOM columns, to observation records with normalised values."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from hubbleclip.missions.base import ProductRanking
 Row = Mapping[str, Any]
 
 MISSING = -999
-"""MAST's number for an unknown value, where it does not write null."""
+"""Number that MAST writes for an unknown value in some columns, instead of null."""
 QUERY_COLUMNS = frozenset({"_selected_", "distance"})
-"""Columns that describe the query, not the observation."""
+"""Columns that describe the query and not the observation."""
 MOVING_CLASS = re.compile(
     r"SOLAR SYSTEM|((MINOR|DWARF) )?PLANET|COMET|ASTEROID|SATELLITE|MOON|KUIPER BELT.*|TRANS-?NEPTUNIAN.*|TNO|KBO"
 )
 
 
 def plain_row(row: Row) -> dict[str, Any]:
-    """Normalise a row.
+    """Normalise all values of a row.
 
     Parameters
     ----------
     row
-        As MAST gave it.
+        Row of a MAST response: values by column name.
 
     Returns
     -------
     dict
-        Without columns that hold nothing; numbers and texts are Python's own types.
+        Normalised values by column name, in Python's built-in types. Columns without a value are dropped.
 
     """
     plain = ((name, plain_value(value)) for name, value in row.items())
@@ -44,18 +44,19 @@ def plain_row(row: Row) -> dict[str, Any]:
 
 
 def plain_value(value: Any) -> Any:
-    """Normalise one cell.
+    """Normalise one value of a row.
 
     Parameters
     ----------
     value
-        Of any type, NumPy's included.
+        Value of any type, including NumPy's types.
 
     Returns
     -------
     Any
-        None for each of MAST's ways to write no value; whole floats as int; text in printable characters only, because
-        control characters and lone surrogates break terminals and tables.
+        The value in a built-in type. A float with a whole value becomes an int. Empty text, NaN, infinity and
+        `MISSING` become None. Unprintable characters in text become spaces, because control characters and lone
+        surrogates break terminals and tables.
 
     """
     if isinstance(value, str):
@@ -71,17 +72,17 @@ def plain_value(value: Any) -> Any:
 
 
 def fingerprint_of(plain: Row) -> str:
-    """Hash a row, so that a change of it is noticed.
+    """Hash a row, so that a later run can tell whether the row has changed.
 
     Parameters
     ----------
     plain
-        As `plain_row` gives it.
+        Row that `plain_row` returned.
 
     Returns
     -------
     str
-        32 hex digits; the order of the columns does not count.
+        First 32 hex digits of a SHA-256. The order of the columns does not affect the hash.
 
     """
     facts = {name: value for name, value in plain.items() if name not in QUERY_COLUMNS}
@@ -89,23 +90,23 @@ def fingerprint_of(plain: Row) -> str:
 
 
 def observation_from_row(row: Row, archive: str, fetched_at: datetime, ranking: ProductRanking) -> Observation | None:
-    """Make an observation's record.
+    """Make an observation record from a row.
 
     Parameters
     ----------
     row
-        As MAST gave it.
+        Row of a MAST response: values by column name.
     archive
-        First half of the `proposal_id`.
+        Name of the archive, with which `proposal_id` begins.
     fetched_at
-        When the row came (UTC).
+        Time (UTC) at which the row was received.
     ranking
-        Parses the visit from the observation's name.
+        The mission's product ranking; only its parser of visits in observation names is used.
 
     Returns
     -------
     Observation or None
-        None for a row without a name.
+        The observation; None if the row has no `obs_id`.
 
     """
     plain = plain_row(row)
@@ -122,7 +123,7 @@ def observation_from_row(row: Row, archive: str, fetched_at: datetime, ranking: 
         filters=_text(plain.get("filters")),
         target_name=_text(plain.get("target_name")),
         target_class=target_class,
-        # MAST gives moving targets no footprint; old rows lack the flag.
+        # Old rows have no mtFlag. They are recognised by their class, and by the footprint that moving targets lack.
         is_moving=bool(plain.get("mtFlag")) or (not footprint and is_moving_class(target_class)),
         ra_deg=_ra_deg(plain.get("s_ra")),
         dec_deg=_in_range(plain.get("s_dec"), -90, 90),
@@ -139,29 +140,29 @@ def observation_from_row(row: Row, archive: str, fetched_at: datetime, ranking: 
 
 
 def is_moving_class(target_class: str | None) -> bool:
-    """Whether a target belongs to the solar system.
+    """Check whether a target belongs to the solar system.
 
     Parameters
     ----------
     target_class
-        MAST's classification, a list between semicolons.
+        MAST's target classification: class names separated by semicolons, or None.
 
     Returns
     -------
     bool
-        True if any part names a kind of solar-system object.
+        True if at least one class name is a kind of solar-system object.
 
     """
     return any(MOVING_CLASS.fullmatch(part.strip().upper()) for part in (target_class or "").split(";"))
 
 
 def _text(value: Any) -> str | None:
-    """A value as text, None as it is."""
+    """Convert a value to text; None stays None."""
     return value if value is None or isinstance(value, str) else str(value)
 
 
 def _float(value: Any) -> float | None:
-    """A finite number, which MAST sometimes writes as a string; None for all else."""
+    """Convert a number, or a string that holds a number, to float; None if it is not a finite number."""
     try:
         number = None if value is None else float(value)
     except (TypeError, ValueError, OverflowError):
@@ -170,18 +171,18 @@ def _float(value: Any) -> float | None:
 
 
 def _int(value: Any) -> int | None:
-    """A whole number of at most 18 digits, so that it fits into 64 bits; None for all else."""
+    """Convert a whole number of at most 18 digits, which fits into 64 bits, to int; return None for anything else."""
     text = str(value).strip()
     return int(text) if re.fullmatch(r"-?[0-9]{1,18}", text) else None
 
 
 def _in_range(value: Any, low: float, high: float) -> float | None:
-    """A number in [low, high]; None for all else."""
+    """Convert a number in [low, high] to float; return None for anything else."""
     number = _float(value)
     return number if number is not None and low <= number <= high else None
 
 
 def _ra_deg(value: Any) -> float | None:
-    """A right ascension in [0, 360) degrees, as the contract requires: 360 becomes 0."""
+    """Convert a right ascension in [0, 360] degrees to float, with 360 as 0; return None for anything else."""
     number = _in_range(value, 0, 360)
     return None if number is None else number % 360

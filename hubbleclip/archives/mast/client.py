@@ -1,9 +1,11 @@
-"""MAST's observation and product queries, with astroquery as the client; responses are checked here.
+"""Client for MAST's observation and product queries, which are sent with astroquery and whose responses are checked.
 
-URLs and time limits are set on an astroquery object, because its class bodies read their defaults at import; it sends
-through the transport's session. Its instances share one table of column types, which two servers in one process would
-mix up, so filters are built here. Rows are taken from the JSON: astroquery's tables cost more than all the rest and do
-not say how many rows there should be.
+astroquery sends its requests through the session of a `Transport`. URLs and time limits are set on the astroquery
+object, because the defaults of astroquery's classes are fixed when the module is imported.
+
+This module builds the filters itself, because all astroquery objects share one table of column types, in which the
+columns of two servers in one process would be mixed. The module reads rows directly from the JSON response, because
+astroquery's tables are slow to build and do not contain the total number of rows.
 """
 
 from __future__ import annotations
@@ -44,36 +46,36 @@ ERRORS: dict[str, type[ArchiveError]] = {
     "partial": PartialResultError,
     "null_columns": NullColumnsError,
 }
-"""Error by the kind of damage, raised once retries did not help."""
+"""Type of the error that is raised when all retries failed, by `DamagedError.reason`."""
 TIMEOUT_STATUS = frozenset({408, 504})
 PRODUCT_PAGE_ROWS = 50_000
 OBSIDS_PER_REQUEST = 100
 CONTINUOUS = frozenset({"s_dec", "s_ra", "t_exptime", "t_min", "t_obs_release"})
-"""Columns that are filtered by [low, high]; others by their values."""
+"""Columns that are filtered by a range [low, high]. All other columns are filtered by a list of values."""
 SEPARATORS = {"obs_collection": ";"}
-"""Separators of columns that may hold several values."""
+"""Separator between the values of a column that may hold several values, by column name."""
 POLL_PATIENCE = 10
-"""A query may take this many times `fetch.timeout_s`, polled meanwhile."""
+"""Longest time that a query may take, as a multiple of `fetch.timeout_s`. The server is polled during this time."""
 FIRST_POLL_S, LONGEST_POLL_S = 0.02, 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultPage:
-    """Rows of one page as MAST gave them, and the number of rows of all pages by MAST's own count."""
+    """One page of a query's result: its rows as MAST returned them, and the total number of rows on all pages."""
 
     rows: list[Row]
     total: int
 
 
 class MastClient:
-    """Client of one MAST server. Threads may share it.
+    """Client of one MAST server. Threads may share one client.
 
     Parameters
     ----------
     url
-        The server.
+        Base URL of the server.
     transport
-        Sends the requests, with its rate limit and retries.
+        HTTP client, with rate limit and retries.
 
     """
 
@@ -85,7 +87,7 @@ class MastClient:
         self._portal: Any = None
 
     def _client(self) -> Any:
-        """Astroquery's connection to this server, made when first needed: its import takes seconds."""
+        """Return the astroquery object for this server. The first call creates it, because the import takes seconds."""
         with self._lock:
             if self._portal is None:
                 from astroquery.mast.discovery_portal import PortalAPI  # noqa: PLC0415 - slow; `local` never needs it
@@ -100,7 +102,7 @@ class MastClient:
         return self._portal
 
     def _pause(self, response: requests.Response, **_: Any) -> None:
-        """Wait, twice as long each time, while a query is executing: astroquery itself polls without a pause."""
+        """Pause if the query is still executing, because astroquery polls without a pause. Each pause doubles."""
         if b"EXECUTING" in response.content[:200]:
             time.sleep(self._polls.wait_s)
             self._polls.wait_s = min(self._polls.wait_s * 2, LONGEST_POLL_S)
@@ -108,7 +110,11 @@ class MastClient:
     def _query(
         self, service: str, params: dict[str, Any], *, keys: Sequence[str] = (), tries: int = 0, **page: int
     ) -> ResultPage:
-        """One query, retried; every failure becomes an ArchiveError. `tries` limits the tries that time out."""
+        """Send one query with retries, and return the result. Every failure becomes an ArchiveError.
+
+        `keys` are columns that every result must have. `tries` is the number of tries after which a timeout is not
+        retried; 0 means no special limit. `page` holds astroquery's arguments `page` and `pagesize`, if any.
+        """
         try:
             for attempt in self.transport.attempts(self.url):
                 with attempt:
@@ -123,7 +129,7 @@ class MastClient:
         raise AssertionError("a retry context ends with a response or an error")
 
     def _archive_error(self, error: Exception) -> ArchiveError:
-        """The error to raise for a failed request."""
+        """Convert the exception of a failed query to an ArchiveError."""
         kind = ERRORS.get(getattr(error, "reason", ""))
         if kind is None:
             return to_archive_error(error, self.url)
@@ -131,7 +137,7 @@ class MastClient:
         return kind(f"{urlsplit(self.url).netloc}: {words}: try again later")
 
     def _try(self, service: str, params: dict[str, Any], keys: Sequence[str], page: dict[str, int]) -> ResultPage:
-        """One try of a query."""
+        """Send one query without retries. Raises DamagedError for a response that is not valid."""
         portal = self._client()
         self._polls.wait_s = FIRST_POLL_S
         try:
@@ -141,33 +147,33 @@ class MastClient:
             raise _unreadable(error.doc) from error
         except requests.HTTPError as error:
             if error.response is not None and error.response.status_code in TIMEOUT_STATUS:
-                raise DamagedError(f"it responded {error.response.status_code}", "timeout") from error
+                raise DamagedError(f"the server responded {error.response.status_code}", "timeout") from error
             raise
         except requests.ReadTimeout as error:
-            raise DamagedError("it did not respond within fetch.timeout_s", "timeout") from error
+            raise DamagedError("the server did not respond within fetch.timeout_s", "timeout") from error
         except TimeoutError as error:
             raise DamagedError("the query is still executing", "busy") from error
         except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise DamagedError(f"the status has another form than MAST's ({error})", "bad_json") from error
+            raise DamagedError(f"the status in the response is not of MAST's form ({error})", "bad_json") from error
         return read_result([response.content for response in responses], keys, **page)
 
     def count(self, criteria: Criteria) -> int:
-        """Count observations.
+        """Count the observations that meet all criteria.
 
         Parameters
         ----------
         criteria
-            Values by column, or [low, high] for numbers.
+            By column name: the accepted values, or [low, high] for a column of `CONTINUOUS`.
 
         Returns
         -------
         int
-            Observations that meet all criteria.
+            Number of observations.
 
         Raises
         ------
         ArchiveError
-            When the server does not respond as MAST does.
+            If the query fails, or the response is not a valid MAST response.
 
         """
         params = {"columns": "COUNT_BIG(*)", "filters": filters_of(criteria)}
@@ -177,28 +183,28 @@ class MastClient:
         return int(rows[0]["Column1"])
 
     def observations(self, criteria: Criteria, *, page: int, page_size: int, tries: int = 0) -> ResultPage:
-        """Request one page of observations.
+        """Request one page of the observations that meet all criteria.
 
         Parameters
         ----------
         criteria
-            Values by column, or [low, high] for numbers.
+            By column name: the accepted values, or [low, high] for a column of `CONTINUOUS`.
         page
-            Counted from 1.
+            Number of the page, counted from 1.
         page_size
-            Rows per page.
+            Number of rows per page.
         tries
-            Raise ArchiveTimeoutError after this many timeouts; 0 means after `fetch.attempts`.
+            Number of tries after which a timeout raises ArchiveTimeoutError; 0 means `fetch.attempts`.
 
         Returns
         -------
         ResultPage
-            Each row once.
+            The rows of the page, none of them repeated, and the number of rows on all pages.
 
         Raises
         ------
         ArchiveError
-            When the server does not respond as MAST does.
+            If the query fails, or the response is not a valid MAST response.
 
         """
         params = {"columns": "*", "filters": filters_of(criteria)}
@@ -211,27 +217,27 @@ class MastClient:
         Parameters
         ----------
         obsids
-            MAST's numbers, not `obs_id` names.
+            MAST's numbers (`obsid`) of the observations.
 
         Returns
         -------
         list of dict
-            Rows of all their products.
+            One row per product of these observations: values by column name.
 
         Raises
         ------
         ArchiveError
-            When the server does not respond as MAST does.
+            If the query fails, or the response is not a valid MAST response.
 
         """
         batches = (obsids[start : start + OBSIDS_PER_REQUEST] for start in range(0, len(obsids), OBSIDS_PER_REQUEST))
         return [row for batch in batches for row in self._products(",".join(map(str, batch)))]
 
     def _products(self, obsids: str) -> list[Row]:
-        """The products of one request.
+        """Request the products of observations in one request. `obsids` are numbers joined by commas.
 
-        Rows may repeat. Then their number does not show whether they replaced others, so such a response counts only
-        once a second one equals it.
+        A response may have repeated rows, and these may hide that other rows are missing. Such a response is therefore
+        accepted only if another response has the same set of rows.
         """
         seen: list[set[str]] = []
         for _ in range(self.transport.fetch.attempts + 1):
@@ -241,37 +247,37 @@ class MastClient:
                 return rows
             seen.append(distinct)
         raise PartialResultError(
-            f"{urlsplit(self.url).netloc}: product lists differ from response to response: try again later"
+            f"{urlsplit(self.url).netloc}: the lists of products differ between responses: try again later"
         )
 
     def download_url(self, uri: str) -> str:
-        """Build the URL of a file.
+        """Build the download URL of a file.
 
         Parameters
         ----------
         uri
-            Data URI, `mast:...`.
+            MAST's data URI of the file, which begins with `mast:`.
 
         Returns
         -------
         str
-            The URL.
+            URL from which the file can be downloaded.
 
         Raises
         ------
         ArchiveError
-            For a URI of another scheme.
+            If the URI does not begin with `mast:`.
 
         """
         if not uri.startswith("mast:"):
-            raise ArchiveError(f"refused the data URI {uri[:80]!r}: MAST's begin with mast:")
+            raise ArchiveError(f"refused the data URI {uri[:80]!r}: a data URI of MAST begins with mast:")
         return f"{self.url}/api/v0.1/Download/file?uri={quote(uri, safe='')}"
 
 
 def _load_columns(portal: Any, service: str) -> None:
-    """Let astroquery load the columns of a service, once per process, as it does before any query.
+    """Let astroquery load its table of a service's columns, which it loads once per process before the first query.
 
-    The columns are not used here, so an unusable response does no harm.
+    This module does not use the table, so an unusable response is ignored.
     """
     from astroquery.exceptions import InvalidQueryError  # noqa: PLC0415 - slow; `local` never needs it
 
@@ -280,17 +286,18 @@ def _load_columns(portal: Any, service: str) -> None:
 
 
 def filters_of(criteria: Criteria) -> list[dict[str, Any]]:
-    """Write criteria in the form of MAST's API (https://mast.stsci.edu/api/v0/pyex.html).
+    """Convert criteria to the filters of MAST's API (https://mast.stsci.edu/api/v0/pyex.html).
 
     Parameters
     ----------
     criteria
-        Values by column, at most one with a wildcard each, or [low, high] for numbers.
+        By column name: the accepted values, or [low, high] for a column of `CONTINUOUS`. At most one value per column
+        may have a wildcard (`*` or `%`).
 
     Returns
     -------
     list of dict
-        Filters.
+        One filter per column, as the API's JSON requires.
 
     """
     filters: list[dict[str, Any]] = []
@@ -311,33 +318,34 @@ def filters_of(criteria: Criteria) -> list[dict[str, Any]]:
 
 
 def _is_pattern(text: str) -> bool:
-    """Whether a text has a wildcard."""
+    """Check whether a text contains a wildcard, `*` or `%`."""
     return "*" in text or "%" in text
 
 
 def read_result(bodies: Iterable[bytes], keys: Sequence[str] = (), page: int = 0, pagesize: int = 0) -> ResultPage:
-    """Read and check the rows of a response.
+    """Read and check the rows of a query's responses.
 
     Parameters
     ----------
     bodies
-        JSON of its pages.
+        Bodies of the responses, in JSON.
     keys
-        Columns that every row must have.
+        Columns that must have a value in at least one row.
     page
-        Number of the page that was requested, counted from 1; 0 means all.
+        Number of the page that was requested, counted from 1; 0 if all pages were requested.
     pagesize
-        Rows per page.
+        Number of rows per page.
 
     Returns
     -------
     ResultPage
-        The rows.
+        The rows of all bodies, and the total number of rows that the responses give.
 
     Raises
     ------
     DamagedError
-        Unless there are as many rows as the response says, with the keys.
+        If a body is not valid, a column of `keys` is empty, an observation is repeated, or the number of rows is not
+        the number that the responses give.
 
     """
     rows: list[Row] = []
@@ -356,7 +364,7 @@ def read_result(bodies: Iterable[bytes], keys: Sequence[str] = (), page: int = 0
 
 
 def _check_columns(rows: list[Row], keys: Sequence[str]) -> None:
-    """Raise DamagedError when a key is null in every row, or an observation comes twice."""
+    """Raise DamagedError if a column of `keys` is null in every row, or if an observation has more than one row."""
     for key in keys:
         is_lost = all(row.get(key) is None for row in rows)
         if rows and is_lost and (len(rows) > 1 or key != "proposal_id"):
@@ -368,7 +376,7 @@ def _check_columns(rows: list[Row], keys: Sequence[str]) -> None:
 
 
 def _table(body: bytes) -> dict[str, Any]:
-    """A response of MAST's form. Raises DamagedError."""
+    """Parse a response body, and return its table of rows. Raises DamagedError if the body is not valid."""
     try:
         table = json.loads(body)
         if table["status"] == "ERROR":
@@ -383,10 +391,10 @@ def _table(body: bytes) -> dict[str, Any]:
 
 
 def _unreadable(text: str) -> DamagedError:
-    """The error for a response that cannot be read: empty, a web page, or damaged JSON."""
+    """Create the error for a response that cannot be read: an empty response, a web page, or invalid JSON."""
     start = text.lstrip()[:40]
     if not start:
-        return DamagedError("an empty response came", "empty")
+        return DamagedError("the response is empty", "empty")
     if start.startswith("<"):
-        return DamagedError("a web page came instead of data", "html")
+        return DamagedError("the response is a web page instead of data", "html")
     return DamagedError(f"the response is not JSON of MAST's form ({start!r}...)", "bad_json")

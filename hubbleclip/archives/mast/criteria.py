@@ -1,4 +1,8 @@
-"""From settings to MAST queries, and the circle on the sky, which is checked here because MAST's filters have boxes."""
+"""Conversion of the settings to criteria of MAST queries, and geometry for circles on the sky.
+
+MAST's filters accept only ranges of RA and Dec. A circle is therefore requested as boxes around it, and the exact
+distance of each observation is computed afterwards.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +25,10 @@ MJD_ZERO = date(1858, 11, 17)
 NUMBERS_PER_QUERY = 200
 FIRST_MJD, LAST_MJD = 0.0, 100_000.0
 LONGEST_S = 1e9
-"""Ends of ranges that are open in the settings: MAST's ranges have two ends."""
+"""Upper end (s) of a range of exposure times that has no upper limit, because MAST's ranges must have both ends.
+
+`FIRST_MJD` and `LAST_MJD` are the ends of a range of dates without limits, for the same reason.
+"""
 MARGIN_DEG = 1e-6
 
 
@@ -31,12 +38,12 @@ def mjd_of(day: str) -> float:
     Parameters
     ----------
     day
-        YYYY-MM-DD (UTC), already validated.
+        Valid date (UTC) in the form YYYY-MM-DD.
 
     Returns
     -------
     float
-        MJD of its start.
+        MJD of the start of the day.
 
     """
     return float((date.fromisoformat(day) - MJD_ZERO).days)
@@ -48,16 +55,16 @@ def release_window(settings: ArchiveSettings, since_mjd: float, now_mjd: float) 
     Parameters
     ----------
     settings
-        Its field `until` is the last day.
+        `archive` section of the settings; only `until`, the last day to request, is used.
     since_mjd
         Start of the range (MJD).
     now_mjd
-        Now (MJD).
+        Current time (MJD).
 
     Returns
     -------
     Window
-        From `since_mjd` to now, or to the end of the day `archive.until`.
+        Release dates from `since_mjd` to the current time, or to the end of the day `until` if that is earlier.
 
     """
     end_mjd = math.nextafter(mjd_of(settings.until) + 1, 0) if settings.until else now_mjd
@@ -65,22 +72,23 @@ def release_window(settings: ArchiveSettings, since_mjd: float, now_mjd: float) 
 
 
 def criteria_of(settings: ArchiveSettings, mission: Mission, numbers: Sequence[str] = ()) -> list[Criteria]:
-    """Translate the settings to queries.
+    """Convert the settings to the criteria of one or more queries.
 
     Parameters
     ----------
     settings
-        What to request.
+        `archive` section of the settings, which says which observations to request.
     mission
-        Gives the collection and the instruments where the settings name only those of other missions.
+        The archive's mission. The mission's own collection or instruments are used if the settings name only
+        collections or instruments of other missions.
     numbers
-        Proposals to request; empty means all.
+        Numbers of the proposals to request; empty means all proposals.
 
     Returns
     -------
     list of dict
-        Criteria of queries that together cover the settings, without release dates. MAST takes one wildcard per
-        filter (astroquery drops the others), so each wildcard is a query of its own.
+        Criteria, by column name, of each query. Together the queries return all observations that the settings ask
+        for. MAST accepts one wildcard per filter, so each wildcard has its own query. Release dates are not included.
 
     """
     base: Criteria = {"obs_collection": collections_of(settings, mission), "dataproduct_type": "image"}
@@ -104,19 +112,20 @@ def criteria_of(settings: ArchiveSettings, mission: Mission, numbers: Sequence[s
 
 
 def collections_of(settings: ArchiveSettings, mission: Mission) -> list[str]:
-    """Choose the MAST collections.
+    """Choose the MAST collections to query.
 
     Parameters
     ----------
     settings
-        Its field `collections`.
+        `archive` section of the settings; only `collections` is used.
     mission
-        Of the archive.
+        The archive's mission.
 
     Returns
     -------
     list of str
-        Those of the settings less those of other missions; the mission's main one if that leaves none.
+        Collections in the settings that do not belong to another mission. If there are none, the mission's main
+        collection.
 
     """
     foreign = {name for other in MISSIONS.values() if other is not mission for name in other.collections}
@@ -124,20 +133,20 @@ def collections_of(settings: ArchiveSettings, mission: Mission) -> list[str]:
 
 
 def instruments_of(settings: ArchiveSettings, mission: Mission) -> tuple[str, ...]:
-    """Choose the instruments.
+    """Choose the instruments to query.
 
     Parameters
     ----------
     settings
-        Its field `instruments`.
+        `archive` section of the settings; only `instruments` is used.
     mission
-        Of the archive.
+        The archive's mission.
 
     Returns
     -------
     tuple of str
-        Those of the settings less those of other missions; all of the mission's if that leaves none. Empty, for all,
-        if the settings name none.
+        Instruments in the settings that do not belong to another mission. If all of them belong to other missions, all
+        instruments of the archive's mission. Empty, which means no filter, if the settings name no instrument.
 
     """
     foreign = {_family(name) for other in MISSIONS.values() if other is not mission for name in other.instruments}
@@ -146,7 +155,7 @@ def instruments_of(settings: ArchiveSettings, mission: Mission) -> tuple[str, ..
 
 
 def _family(instrument: str) -> str:
-    """An instrument's name without detector and wildcard."""
+    """Return an instrument's name in upper case, without the detector after "/" and without a wildcard."""
     return re.split(r"[*%/]", instrument)[0].upper()
 
 
@@ -156,41 +165,42 @@ def proposal_numbers(settings: ArchiveSettings, in_cycles: Sequence[str]) -> tup
     Parameters
     ----------
     settings
-        Its fields `proposal_numbers` and `cycles`.
+        `archive` section of the settings; only `proposal_numbers` and `cycles` are used.
     in_cycles
-        Numbers of the proposals of `archive.cycles`.
+        Numbers of all proposals in the observing cycles of `archive.cycles`.
 
     Returns
     -------
     tuple of str
-        Numbers; empty means all.
+        Numbers of the proposals that meet both settings; empty means all proposals.
 
     Raises
     ------
     SettingsError
-        When no proposal meets both settings.
+        If both settings are given and no proposal meets both.
 
     """
     if not settings.cycles or not settings.proposal_numbers:
         return tuple(in_cycles) or settings.proposal_numbers
     numbers = tuple(number for number in settings.proposal_numbers if number in set(in_cycles))
     if not numbers:
-        raise SettingsError("none of archive.proposal_numbers is of archive.cycles: change one of them")
+        raise SettingsError("no proposal in archive.proposal_numbers belongs to archive.cycles: change one of the two")
     return numbers
 
 
 def one_wildcard_each(names: Sequence[str]) -> list[list[str]]:
-    """Group names so that no group has two wildcards.
+    """Group names so that no group has more than one pattern with a wildcard.
 
     Parameters
     ----------
     names
-        Exact names and patterns with `*` or `%`.
+        Exact names, and patterns with the wildcard `*` or `%`.
 
     Returns
     -------
     list of list of str
-        Each pattern alone, then all exact names, without those that a pattern covers; [[]] for no names.
+        One group per pattern, then one group of all exact names. Names and patterns that another pattern covers are
+        dropped. If there are no names, the result is [[]].
 
     """
     patterns = [name.replace("%", "*") for name in names if "*" in name or "%" in name]
@@ -204,19 +214,20 @@ def one_wildcard_each(names: Sequence[str]) -> list[list[str]]:
 
 
 def boxes_around(ra_deg: float, dec_deg: float, radius_deg: float) -> list[Criteria]:
-    """Enclose a circle on the sky in ranges of coordinates.
+    """Enclose a circle on the sky in boxes of RA and Dec.
 
     Parameters
     ----------
     ra_deg, dec_deg
-        Centre (ICRS).
+        Centre of the circle (ICRS, degrees).
     radius_deg
-        Radius.
+        Radius of the circle (degrees).
 
     Returns
     -------
     list of dict
-        Ranges of `s_ra` and `s_dec` in degrees: two where RA 0 is in the circle, no RA at a pole.
+        One or two boxes, as ranges [low, high] of `s_ra` and `s_dec` in degrees. There are two boxes if the circle
+        crosses RA 0. If the circle contains a pole, there is one box without a range of RA.
 
     """
     low, high = dec_deg - radius_deg - MARGIN_DEG, dec_deg + radius_deg + MARGIN_DEG
@@ -234,21 +245,21 @@ def boxes_around(ra_deg: float, dec_deg: float, radius_deg: float) -> list[Crite
 
 
 def separation_deg(ra_deg: float, dec_deg: float, other_ra_deg: float, other_dec_deg: float) -> float:
-    """Compute the angle between two positions.
+    """Compute the angle between two positions on the sky.
 
     Parameters
     ----------
     ra_deg, dec_deg, other_ra_deg, other_dec_deg
-        The positions (ICRS).
+        Coordinates of the two positions (ICRS, degrees).
 
     Returns
     -------
     float
-        Degrees.
+        Angle in degrees.
 
     Notes
     -----
-    The haversine formula, which is accurate for small angles.
+    The angle is computed with the haversine formula, which is accurate for small angles.
 
     """
     dec, other = math.radians(dec_deg), math.radians(other_dec_deg)

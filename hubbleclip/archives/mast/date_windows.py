@@ -1,7 +1,7 @@
 """Queries for many observations, split into windows of release dates so that no response is too large or too slow.
 
-MAST runs each page of a long response as a query of its own, in no promised order: a page can repeat rows of another
-and lack its own. A window whose rows fit into one page avoids that.
+MAST runs a separate query for each page of a long result, and does not guarantee the order of the rows. A page can
+therefore repeat rows of another page, and other rows can be missing. A window whose rows fit into one page avoids this.
 """
 
 from __future__ import annotations
@@ -14,23 +14,25 @@ from hubbleclip.archives.mast.client import ResultPage, Row
 from hubbleclip.core.errors import ArchiveTimeoutError, PartialResultError
 
 MIN_DAYS = 1 / 86400
-"""A window is not halved below one second: observations that were released together are paged."""
+"""Shortest window that is halved: one second, in days. A shorter window is requested page by page, because its
+observations may all have the same release date.
+"""
 FULL_SHARE = 0.8
-"""Halves expected to fill at most this share of a page are requested at once; fuller ones are counted first."""
+"""Largest share of a page that each half of a window may be expected to fill without its rows being counted first."""
 MAX_ROUNDS = 5
-"""How many times the pages of a dense window are requested until every row has come."""
+"""Largest number of times that all pages of a dense window are requested, until every row has arrived."""
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Release dates (MJD) from `low` to `high`, both included, as in MAST's own ranges."""
+    """Range of release dates (MJD) from `low` to `high`. Both ends are included, as in the ranges of MAST's filters."""
 
     low: float
     high: float
 
     @property
     def is_divisible(self) -> bool:
-        """Whether it may be halved."""
+        """Whether the window is long enough to be halved."""
         return self.high - self.low > MIN_DAYS
 
     def halves(self) -> tuple[Window, Window]:
@@ -39,7 +41,7 @@ class Window:
         Returns
         -------
         tuple of Window
-            Earlier and later half; they share no date and omit none.
+            The earlier and the later half. Every date of the window is in exactly one half.
 
         """
         middle = self.low + (self.high - self.low) / 2
@@ -48,20 +50,20 @@ class Window:
 
 Count = Callable[[Window], int]
 Request = Callable[[Window, int], ResultPage]
-"""One page, counted from 1, of a window. No two of its rows have the same `obsid`."""
+"""Function that requests one page of a window; pages are counted from 1. Each `obsid` occurs once in the page."""
 
 
 class Query:
-    """One query over a span of release dates, run window by window.
+    """A query over a span of release dates, which is split into windows.
 
     Parameters
     ----------
     count
-        Counts the rows of a window.
+        Function that counts the rows of a window.
     request
-        Gives one page of a window.
+        Function that requests one page of a window.
     page_size
-        Rows per page.
+        Number of rows per page.
 
     """
 
@@ -72,24 +74,25 @@ class Query:
         self.num_rows = 0
 
     def pages(self, whole: Window, promised: int | None = None) -> Iterator[list[Row]]:
-        """Request every row once.
+        """Request all rows of the query, each of them once.
 
         Parameters
         ----------
         whole
-            The span of dates.
+            The span of release dates.
         promised
-            Number of its rows; None if it is not known: then the first response says it.
+            Number of rows that the archive counted in the span; None to take the number from the first response.
 
         Yields
         ------
         list of dict
-            Rows, a page at a time as they come.
+            The rows of one page, or the new rows of one page.
 
         Raises
         ------
         PartialResultError
-            When the number of rows differs from the promised one. Errors of `count` and `request` pass through.
+            If the number of rows that arrived is not the number that the archive counts. Errors of `count` and
+            `request` are raised too.
 
         """
         self.num_rows = 0
@@ -125,12 +128,12 @@ class Query:
         Parameters
         ----------
         window
-            Release dates.
+            The window of release dates.
 
         Returns
         -------
         int
-            Rows; if the count takes too long, the sum over the halves.
+            Number of rows. If the server's count times out, the halves of the window are counted and added.
 
         """
         try:
@@ -141,7 +144,11 @@ class Query:
             return sum(self.num_in(half) for half in window.halves())
 
     def _split(self, window: Window, expected: int) -> list[tuple[Window, int | None]]:
-        """The halves with the expected rows of each (None if not known), the later one first. One count serves both."""
+        """Split a window that has `expected` rows. Return (half, number of rows) for the later, then the earlier half.
+
+        The number of rows is None if it is unknown. At most the earlier half is counted, because the number of rows in
+        the later half follows from this count.
+        """
         left, right = window.halves()
         if expected <= 2 * FULL_SHARE * self.page_size:
             return [(right, None), (left, None)]
@@ -149,7 +156,7 @@ class Query:
         return [(right, expected - num_left if num_left <= expected else None), (left, num_left)]
 
     def _pages_of_dense(self, window: Window, result: ResultPage) -> Iterator[list[Row]]:
-        """A window that cannot be halved: its pages are requested round by round until every row has come."""
+        """Yield the rows of a window that cannot be halved. All pages are requested again until no row is missing."""
         seen: set[str] = set()
         num_pages = math.ceil(result.total / self.page_size)
         for turn in range(MAX_ROUNDS * num_pages):
@@ -162,34 +169,39 @@ class Query:
             if len(seen) == result.total:
                 return
         raise PartialResultError(
-            f"{len(seen)} of {result.total} observations came from MJD {window.low}: run the same command again"
+            f"{len(seen)} of {result.total} observations came with the release date MJD {window.low}:"
+            " run the same command again"
         )
 
     def _settle(self, whole: Window, promised: int) -> None:
-        """Raise PartialResultError unless the archive has changed meanwhile and now counts the rows that came."""
+        """Count the rows again. Raises PartialResultError unless the new count is the number of rows that arrived.
+
+        The new count differs from `promised` if the archive has changed since the query began.
+        """
         now = self.num_in(whole)
         if now != self.num_rows:
             raise PartialResultError(
-                f"{self.num_rows} of {promised} observations came (now {now}): run the same command again"
+                f"{self.num_rows} of {promised} observations came, and the archive now counts {now}:"
+                " run the same command again"
             )
 
 
 def spans(whole: Window, queries: Sequence[Query], max_rows: int) -> Iterator[tuple[Window, list[int]]]:
-    """Split a window until its parts are small enough.
+    """Split a window into parts in which the queries have at most a given number of rows.
 
     Parameters
     ----------
     whole
-        The window.
+        The window to split.
     queries
-        Queries that all run over it.
+        Queries that will run over the window.
     max_rows
-        Rows of all queries together per part.
+        Largest number of rows per part, summed over all queries. A part that cannot be halved may have more rows.
 
     Yields
     ------
     tuple of Window and list of int
-        The parts in the order of their dates, and the number of rows of each query.
+        One part of the window, and the number of rows of each query in this part. Parts are in order of date.
 
     """
     todo = [whole]

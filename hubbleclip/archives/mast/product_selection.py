@@ -1,7 +1,7 @@
-"""Which files of a proposal are taken: one per visit, camera, filter and target, by the mission's ranking.
+"""Selection of the files to fetch: one per visit, camera, filter and target, by the mission's product ranking.
 
-Pure functions: from all known observations of whole proposals and the archive's product rows to products, and to a
-reason for each observation that gets none.
+The functions are pure. Their input is all known observations of whole proposals, and the archive's product rows. Their
+output is the selected products, and a rejection of each observation for which no product is selected.
 """
 
 from __future__ import annotations
@@ -22,22 +22,23 @@ from hubbleclip.missions.base import ProductRanking
 Row = Mapping[str, Any]
 Key = tuple[str, ...]
 Reason = tuple[str, str]
-"""Reason and detail of a rejection."""
+"""Short code and one-line explanation of a rejection."""
 
 PREVIEW = "preview"
 NO_PREVIEW = re.compile(r"colou?r|thumb", re.IGNORECASE)
-"""Names of previews in colour, and of those too small to use."""
+"""Pattern in the names of previews that cannot be used: colour images and thumbnails."""
 SUFFIX = re.compile(r"_([a-z0-9]{3})\.(?:fits?|jpe?g)(?:\.gz)?$")
 BYTES_PER_MB = 1_000_000
 ALL_FILTERS = "TOTAL"
-"""Filter part of the key of an image of all filters together."""
+"""Value that is used as the filter in a group's key if an image combines all filters of its visit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """One file that may be chosen. `owner` names the exposure or association that it was made from.
+    """A file that may be chosen.
 
-    `rank` is its place in the mission's ranking, 0 the best, and `why` the ranking's words.
+    `owner` is the name of the exposure or association from which the file was made. `rank` is the file's position in
+    the mission's product ranking, where 0 is the best, and `why` is the ranking's text that explains this position.
     """
 
     obsid: int | None
@@ -53,7 +54,11 @@ class Candidate:
 
 @dataclass(slots=True)
 class Group:
-    """The observations of one visit, camera, filter and target, and the file chosen for them, or why there is none."""
+    """The observations of one visit, camera, filter and target, and the candidate files of these observations.
+
+    `product` is the file that is chosen for the group, or None. `rejection` is the reason for which the observations
+    without a chosen file are rejected.
+    """
 
     key: Key
     observations: list[Observation]
@@ -63,12 +68,15 @@ class Group:
 
     @property
     def proposal_id(self) -> str:
-        """The proposal of all its observations."""
+        """Id of the proposal to which all observations of the group belong."""
         return self.key[0]
 
     @property
     def draw(self) -> str:
-        """Sort key of the draw among the proposal's groups; no other group and no later observation changes it."""
+        """Sort key that puts a proposal's groups in pseudo-random order.
+
+        The sort key depends only on the group's `key`, so later observations and groups do not change the sort key.
+        """
         return hashlib.sha256("\n".join(self.key).encode("utf-8", "replace")).hexdigest()
 
 
@@ -84,21 +92,21 @@ def select_products(
     Parameters
     ----------
     observations
-        All known observations of whole proposals.
+        All known observations of one or more proposals.
     rows
         MAST's product rows of these observations.
     settings
-        Kind of file (`products`) and limits.
+        `archive` section of the settings, with the kind of file (`products`) and the limits.
     ranking
-        The mission's names and preferences.
+        The mission's product ranking.
     taken
-        By proposal id: the observations that have a file already; they keep their place under
+        The `obs_id`s that already have a file, by proposal id. These files count first towards
         `max_products_per_proposal`.
 
     Returns
     -------
     tuple of lists
-        Products, and a rejection for each observation without one.
+        The products, and one rejection per observation without a product.
 
     """
     rejected = {item.obs_id: rejection_reason(item, ranking) for item in observations}
@@ -124,19 +132,19 @@ def select_products(
 
 
 def rejection_reason(observation: Observation, ranking: ProductRanking) -> Reason | None:
-    """Say why an observation is rejected before its products are requested.
+    """Return the reason for which an observation is rejected before its products are requested.
 
     Parameters
     ----------
     observation
-        As the archive listed it.
+        The observation to judge.
     ranking
-        The mission's names.
+        The mission's product ranking; only its pattern of mosaic names is used.
 
     Returns
     -------
     tuple of str, or None
-        Reason and detail; None for a usable observation.
+        Short code and explanation of the rejection; None if the observation is usable.
 
     """
     if observation.proposal_id == proposal_id_of(observation.archive, NO_PROPOSAL):
@@ -149,21 +157,21 @@ def rejection_reason(observation: Observation, ranking: ProductRanking) -> Reaso
 
 
 def candidates_of(rows: Iterable[Row], settings: ArchiveSettings, ranking: ProductRanking) -> Iterator[Candidate]:
-    """Find the rows that hold an image of the wanted kind.
+    """Find the product rows that describe an image of the kind that the settings ask for.
 
     Parameters
     ----------
     rows
         MAST's product rows.
     settings
-        Its field `products` is the kind.
+        `archive` section of the settings; only `products`, the kind of image, is used.
     ranking
-        The mission's names and preferences.
+        The mission's product ranking, which lists the usable kinds of file.
 
     Yields
     ------
     Candidate
-        In the order of the rows.
+        The image of one row, in the order of the rows.
 
     """
     read = preview_from_row if settings.products == PREVIEW else candidate_from_row
@@ -172,19 +180,19 @@ def candidates_of(rows: Iterable[Row], settings: ArchiveSettings, ranking: Produ
 
 
 def candidate_from_row(row: Row, ranking: ProductRanking) -> Candidate | None:
-    """Read a calibrated science image.
+    """Make a candidate from a product row that describes a calibrated science image.
 
     Parameters
     ----------
     row
         MAST's product row.
     ranking
-        The mission's names and preferences.
+        The mission's product ranking, which lists the usable kinds of file.
 
     Returns
     -------
     Candidate or None
-        None for raw files, weights, tables, previews and whatever else the ranking does not list.
+        The candidate; None for raw files, weights, tables, previews and all other files that the ranking does not list.
 
     """
     if str(row.get("productType")).upper() != "SCIENCE":
@@ -196,19 +204,19 @@ def candidate_from_row(row: Row, ranking: ProductRanking) -> Candidate | None:
 
 
 def preview_from_row(row: Row, ranking: ProductRanking) -> Candidate | None:
-    """Read a grey JPEG of an image.
+    """Make a candidate from a product row that describes a greyscale JPEG preview.
 
     Parameters
     ----------
     row
         MAST's product row.
     ranking
-        The mission's names and preferences.
+        The mission's product ranking, which lists the usable kinds of file.
 
     Returns
     -------
     Candidate or None
-        None for colour, thumbnails and everything else.
+        The candidate; None for colour previews, thumbnails and all files that are not previews.
 
     """
     if str(row.get("productType")).upper() != "PREVIEW":
@@ -224,12 +232,12 @@ def preview_from_row(row: Row, ranking: ProductRanking) -> Candidate | None:
 
 
 def _candidate(plain: Row, name: str, origin: str, kind: str, ranking: ProductRanking) -> Candidate | None:
-    """A candidate, if the ranking lists its origin and kind."""
+    """Make a candidate from a normalised row; None if the ranking does not list the file's origin and kind."""
     if "dataURI" not in plain or (origin, kind) not in ranking.order:
         return None
     size = _number(plain.get("size")) or None
     return Candidate(
-        # `parent_obsid` is 0 in some responses and absent in others; `obsID` then says whose product it is.
+        # `parent_obsid` is 0 or missing in some responses; `obsID` then names the observation of the product.
         obsid=_number(plain.get("parent_obsid")) or _number(plain.get("obsID")),
         owner=str(plain.get("obs_id", "")).casefold(),
         uri=str(plain["dataURI"]),
@@ -243,18 +251,18 @@ def _candidate(plain: Row, name: str, origin: str, kind: str, ranking: ProductRa
 
 
 def _file_name(plain: Row) -> str:
-    """The file's name, from its URI if there is no column for it."""
+    """Return the file name in a row. If the row has no file name, the name is taken from the URI."""
     return str(plain.get("productFilename") or str(plain.get("dataURI", "")).rpartition("/")[2])
 
 
 def _suffix(file_name: str) -> str:
-    """The kind at the end of a file's name: `drz`, `flt`, `i2d`; '' without one."""
+    """Return the kind of file at the end of a file's name, such as `drz`, `flt` or `i2d`; "" if there is none."""
     match = SUFFIX.search(file_name.lower())
     return match[1] if match else ""
 
 
 def _number(value: Any) -> int | None:
-    """A whole number of at most 18 digits; None for all else."""
+    """Convert a whole number of at most 18 digits to int; return None for anything else."""
     text = str(value).strip()
     return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
 
@@ -267,22 +275,25 @@ def group_files(
     Parameters
     ----------
     observations
-        Usable ones.
+        Usable observations of one or more proposals.
     candidates
-        Files; each goes to the observation of its own name, else to the one that it was listed for.
+        Files that may be chosen. A file belongs to the observation with the name of the file's owner, or if there is
+        no such observation, to the observation for which the file was listed.
     ranking
-        The mission's names.
+        The mission's product ranking, which parses the names of observations.
 
     Returns
     -------
     list of Group
-        The files of each best first, no file twice. Files of an observation's own name come before those of its
-        members; then the rank counts, then the exposure time.
+        Groups in which the candidates are sorted, the best first, and no file is repeated. Files made from the
+        observation itself come before files made from its member exposures. Among these, the file with the best rank
+        comes first, then the one with the longest exposure time.
 
     """
     by_name = {item.obs_id.casefold(): item for item in observations}
     by_number = {item.obsid: item for item in observations}
-    # Legacy names have two letters of the visit only: the full name comes from another observation of the camera.
+    # Names of legacy observations have only two letters of the visit. The full visit name is therefore taken from
+    # another observation with the same instrument.
     visits = {
         (instrument_use(item), visit[-2:]): visit for item in observations if (visit := item.visit) and len(visit) > 2
     }
@@ -301,17 +312,17 @@ def group_files(
 
 
 def instrument_use(observation: Observation) -> tuple[str, str]:
-    """Name a proposal's use of an instrument, of whatever detector.
+    """Return an observation's proposal and instrument, without the instrument's detector.
 
     Parameters
     ----------
     observation
-        Of the proposal.
+        The observation.
 
     Returns
     -------
     tuple of str
-        Proposal id and instrument.
+        Proposal id, and name of the instrument in upper case.
 
     """
     return observation.proposal_id, observation.instrument.upper().partition("/")[0]
@@ -320,21 +331,21 @@ def instrument_use(observation: Observation) -> tuple[str, str]:
 def group_key(
     observation: Observation, visits: Mapping[tuple[tuple[str, str], str], str], ranking: ProductRanking
 ) -> Key:
-    """Build the key of a group: one file is chosen per key.
+    """Build the key of the group to which an observation belongs. One file is chosen per key.
 
     Parameters
     ----------
     observation
-        A member of the group.
+        The observation.
     visits
-        Full names of an instrument's visits by the two letters of Legacy names.
+        Full visit names, by the result of `instrument_use` and the last two letters of the visit name.
     ranking
-        The mission's names.
+        The mission's product ranking, which parses the names of observations.
 
     Returns
     -------
     tuple of str
-        Proposal, visit, instrument, filters and target.
+        Proposal id, visit, instrument, filters and target name.
 
     """
     visit = observation.visit or observation.obs_id
@@ -350,26 +361,26 @@ def group_key(
 
 
 def _is_total(obs_id: str, ranking: ProductRanking) -> bool:
-    """Whether an observation is of all filters of a visit together."""
+    """Check by its name whether an observation combines all filters of a visit."""
     parsed = ranking.parse(obs_id)
     return parsed is not None and parsed[0] == ranking.all_filters_origin
 
 
 def _preference(pair: tuple[Candidate, Observation]) -> tuple[bool, int, float, str]:
-    """Sort key of a group's files, the best first."""
+    """Return the sort key of a candidate and its observation. The best candidate of a group has the lowest key."""
     candidate, owner = pair
     is_member = candidate.owner != owner.obs_id.casefold()
     return is_member, candidate.rank, -(owner.exposure_s or 0.0), candidate.uri
 
 
 def _choose_file(group: Group, settings: ArchiveSettings) -> None:
-    """Set the group's product, the best of its files that is not too large, or the reason for none."""
+    """Choose the best candidate of a group that is not too large, and set the group's product and rejection."""
     max_bytes = settings.max_product_mb * BYTES_PER_MB
     fitting = [item for item in group.candidates if (item[0].size_bytes or 0) <= max_bytes]
     if not fitting:
         if group.candidates:
             best = group.candidates[0][0]
-            detail = f"{best.file_name} has {best.size_bytes} bytes; see archive.max_product_mb"
+            detail = f"{best.file_name} has {best.size_bytes} bytes: raise archive.max_product_mb"
             group.rejection = "too_large", detail
         return
     best, owner = fitting[0]
@@ -386,21 +397,24 @@ def _choose_file(group: Group, settings: ArchiveSettings) -> None:
         + (f", {too_large} of them larger than archive.max_product_mb" if too_large else ""),
         archive_version=best.archive_version,
     )
-    group.rejection = "covered", f"{best.file_name} is the file of its visit, filter and target"
+    group.rejection = "covered", f"{best.file_name} is the chosen file of the same visit, filter and target"
 
 
 def _reject_totals(groups: Iterable[Group]) -> None:
-    """An image of all filters together is taken only where its visit and camera have no other."""
+    """Reject images that combine all filters, if their visit and camera have a chosen image of a single filter."""
     for visit in _by(groups, lambda group: group.key[:3]).values():
         others = [group.product.file_name for group in visit if group.product and group.key[3] != ALL_FILTERS]
         for group in visit if others else ():
             if group.key[3] == ALL_FILTERS:
                 group.product = None
-                group.rejection = "covered", f"{min(others)} and others are the files of the filters of its visit"
+                group.rejection = "covered", f"{min(others)} is a chosen file of one filter of the same visit"
 
 
 def _draw(groups: Sequence[Group], taken: frozenset[str], limit: int) -> None:
-    """Keep the files of the first `limit` groups of a proposal: those taken already, then by the draw."""
+    """Keep the files of at most `limit` groups of a proposal, and reject the others.
+
+    Groups that already have a file (`taken`) are kept first, then groups in the order of their `draw`.
+    """
     names = {item.obs_id for group in groups for item in group.observations}
 
     def place(group: Group) -> tuple[bool, str]:
@@ -409,11 +423,11 @@ def _draw(groups: Sequence[Group], taken: frozenset[str], limit: int) -> None:
     chosen = sorted((group for group in groups if group.product), key=place)
     for group in chosen[max(limit - len(taken - names), 0) :]:
         group.product = None
-        group.rejection = "over_limit", f"the proposal has its {limit} files already"
+        group.rejection = "over_limit", f"the proposal already has {limit} files"
 
 
 def _by(items: Iterable[Any], key: Callable[[Any], Any]) -> dict[Any, list[Any]]:
-    """Items by key, in order."""
+    """Group items by their key. The order of the items is kept."""
     lists: dict[Any, list[Any]] = defaultdict(list)
     for item in items:
         lists[key(item)].append(item)

@@ -1,4 +1,4 @@
-"""Where a product's bytes come from: the archive's own server, or a public copy of it in the cloud."""
+"""Sources from which a product's file can be downloaded: the archive's own server, or a public copy in the cloud."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ LOG = logging.getLogger(__name__)
 
 
 class FileSource(Protocol):
-    """One place that files come from."""
+    """A server from which files can be downloaded."""
 
     name: str
-    """Its name in messages."""
+    """Name of the source in messages."""
     absent: frozenset[str]
-    """Reasons of a DownloadError that mean that a URL has no such file, so that the next one is tried."""
+    """Values of `DownloadError.reason` which mean that there is no file at a URL, so that the next URL is tried."""
 
     def addresses(self, product: Product) -> Iterable[str]:
         """List the URLs at which a file may be.
@@ -37,17 +37,17 @@ class FileSource(Protocol):
         Parameters
         ----------
         product
-            The file.
+            Product whose file is to be downloaded.
 
         Returns
         -------
         iterable of str
-            URLs, likeliest first; later ones may cost a request.
+            URLs, the most likely URL first. A request may be sent to find a later URL.
 
         Raises
         ------
         DownloadError
-            For a product that this source cannot serve.
+            If this source cannot provide the product.
 
         """
 
@@ -62,7 +62,7 @@ class MastSource:
         self.mast = mast
 
     def addresses(self, product: Product) -> Iterable[str]:
-        """See `FileSource`."""
+        """See `FileSource.addresses`. The only URL is the one at MAST."""
         try:
             return [self.mast.download_url(product.uri)]
         except ArchiveError as error:
@@ -73,26 +73,26 @@ SOURCES: dict[str, Callable[[FetchSettings, MastClient, PublicBucket], FileSourc
     "mast": MastSource,
     "s3": S3Source,
 }
-"""The sources by their names in `fetch.sources`."""
+"""Constructor of each source, by its name in `fetch.sources`."""
 
 
 class FileSources:
-    """The sources that the settings name, best first. Threads may share one object.
+    """The file sources that the settings name, in the order in which they are tried. Threads may share one object.
 
     Parameters
     ----------
     fetch
-        Its field `sources` names them.
+        `fetch` section of the settings, whose field `sources` names the sources.
     layout
-        Where files are stored.
+        Folders of the profile, in which files are stored.
     transport
-        Sends the requests.
+        HTTP client.
     mast
-        The archive's server.
+        Client of the archive's own server.
     bucket
-        The mission's folder in the cloud.
+        The mission's folder in the public copy of the archive.
     max_bytes
-        Largest file; None sets no limit.
+        Size of the largest file that is accepted; None for no limit.
 
     """
 
@@ -115,48 +115,51 @@ class FileSources:
         self._lock = threading.Lock()
 
     def fetch(self, product: Product) -> Product:
-        """Fetch a file to the disk from the first source that has it, and check it.
+        """Fetch a file from the first source that has the file, check its content, and store it on disk.
+
+        A source that is down is not tried again by later calls, as long as another source works.
 
         Parameters
         ----------
         product
-            The file.
+            Product whose file is to be fetched.
 
         Returns
         -------
         Product
-            With path, hash, size and source. A source that is down is skipped from then on while another remains.
+            Copy of the product with the path, hash, size and source of the file.
 
         Raises
         ------
         DownloadError
-            With each source's reason.
+            If no source has a valid file. The message gives the reason of each source.
         ArchiveDownError
-            When no source responds.
+            If all sources are down.
         DiskFullError
-            When the disk is full.
+            If the disk is full.
 
         """
         return self._deliver(product, is_kept=True).product
 
     def deliver(self, product: Product) -> Delivery:
-        """Fetch a file; a small one stays in memory.
+        """Fetch a file from the first source that has the file. A small file may stay in memory.
 
         Parameters
         ----------
         product
-            The file.
+            Product whose file is to be fetched.
 
         Returns
         -------
         Delivery
-            See `fetch`, which raises the same errors.
+            The product, with the file's content if the file is in memory only. The same errors as in `fetch` may be
+            raised.
 
         """
         return self._deliver(product, is_kept=False)
 
     def _deliver(self, product: Product, *, is_kept: bool) -> Delivery:
-        """A file from the first source that has it, stored if `is_kept`."""
+        """Fetch a file from the first source that has the file. If `is_kept`, the file is always stored on disk."""
         failures: dict[str, ArchiveError] = dict(self._down)
         for name in [name for name in self.sources if name not in self._down]:
             try:
@@ -171,7 +174,7 @@ class FileSources:
         raise _joined(failures)
 
     def _fetch_from(self, source: FileSource, product: Product, *, is_kept: bool) -> FetchedFile:
-        """The file from the first of a source's addresses that has it."""
+        """Fetch a file from one source, whose URLs are tried in order until one has the file."""
         for url in source.addresses(product):
             try:
                 return self._download(url, product, is_kept=is_kept)
@@ -181,7 +184,7 @@ class FileSources:
         raise DownloadError("missing", f"{product.uri} is not in {source.name}")
 
     def _download(self, url: str, product: Product, *, is_kept: bool) -> FetchedFile:
-        """The file at a URL."""
+        """Fetch the file at a URL."""
         return fetch_file(
             self.transport,
             url,
@@ -195,7 +198,7 @@ class FileSources:
         )
 
     def _skip_source(self, name: str, error: ArchiveDownError) -> None:
-        """Note that a source is down. Raises the error where no other source remains."""
+        """Exclude a source that is down from later calls. Raises `error` if no other source works."""
         with self._lock:
             if name in self._down:
                 return
@@ -206,7 +209,7 @@ class FileSources:
 
 
 def _arrived(product: Product, source: str, file: FetchedFile, layout: Layout) -> Product:
-    """The product with the facts about its content."""
+    """Return a copy of the product with the facts about its fetched file."""
     return replace(
         product, sha256=file.sha256, path=layout.relative(file.path) if file.path else None,
         size_bytes=file.size_bytes, source=source, etag=file.etag,
@@ -215,7 +218,7 @@ def _arrived(product: Product, source: str, file: FetchedFile, layout: Layout) -
 
 
 def _joined(failures: Mapping[str, ArchiveError]) -> ArchiveError:
-    """One error for all sources, with the reason of the first that may have the file."""
+    """Combine the errors of all sources. The reason is the first one that is not `missing`, if there is one."""
     if len(failures) == 1:
         return next(iter(failures.values()))
     reasons = [getattr(error, "reason", "connection") for error in failures.values()]

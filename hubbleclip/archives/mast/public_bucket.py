@@ -1,6 +1,7 @@
-"""The public copy of the archive in the cloud (s3://stpubdata), read without credentials over HTTPS.
+"""Public copy of the archive in the cloud (s3://stpubdata), which is read over HTTPS without credentials.
 
-The layout of the bucket is that of MAST's service `path_lookup`, which astroquery.mast.cloud uses too.
+A file's path in the bucket is derived from the file's name, or requested from MAST's service `path_lookup`, which
+astroquery.mast.cloud uses too.
 """
 
 from __future__ import annotations
@@ -24,19 +25,19 @@ SAFE_PATH = re.compile(r"[A-Za-z0-9_.+-]+(/[A-Za-z0-9_.+-]+)*")
 
 
 def public_path(file_name: str, bucket: PublicBucket) -> str | None:
-    """Derive a file's path from its name.
+    """Derive a file's path in the bucket from the file's name.
 
     Parameters
     ----------
     file_name
-        In lower case.
+        Name of the file, in lower case.
     bucket
-        The mission's layout.
+        The mission's folder in the bucket, with the patterns of its paths.
 
     Returns
     -------
     str or None
-        Path below the mission's folder; None for names that do not give it.
+        Path relative to the mission's folder; None if the name matches no pattern.
 
     """
     matches = ((pattern.fullmatch(file_name), template) for pattern, template in bucket.paths)
@@ -44,21 +45,21 @@ def public_path(file_name: str, bucket: PublicBucket) -> str | None:
 
 
 def looked_up_path(mast: MastClient, uri: str, bucket: PublicBucket) -> str | None:
-    """Request a file's path from MAST.
+    """Request a file's path in the bucket from MAST.
 
     Parameters
     ----------
     mast
-        The server.
+        Client of MAST.
     uri
         Data URI of the file.
     bucket
-        The mission's layout.
+        The mission's folder in the bucket.
 
     Returns
     -------
     str or None
-        Path below the mission's folder; None where MAST has none or does not respond.
+        Path relative to the mission's folder; None if MAST gives no valid path or does not respond.
 
     """
     try:
@@ -72,19 +73,19 @@ def looked_up_path(mast: MastClient, uri: str, bucket: PublicBucket) -> str | No
 
 
 def object_url(root: str, endpoint: str = "") -> str:
-    """Translate an S3 URL to HTTP.
+    """Convert an S3 URL to an HTTP URL.
 
     Parameters
     ----------
     root
-        `s3://bucket/prefix`.
+        S3 URL of the form `s3://bucket/prefix`.
     endpoint
-        URL of an S3 server; empty means Amazon's.
+        URL of an S3 server; empty means Amazon's server.
 
     Returns
     -------
     str
-        URL of the prefix.
+        HTTP URL of the bucket and prefix, without a slash at the end.
 
     """
     bucket, _, prefix = root.removeprefix("s3://").strip("/").partition("/")
@@ -93,10 +94,13 @@ def object_url(root: str, endpoint: str = "") -> str:
 
 
 class S3Source:
-    """Files of the public copy in the cloud, which does not have all of them."""
+    """Source of files in the public copy of the archive, in which some files are missing."""
 
     absent = frozenset({"missing", "denied"})
-    """A bucket without the right to list it responds 403 for a file that it lacks."""
+    """Values of `DownloadError.reason` which mean that the file is not in the bucket.
+
+    The reason `denied` is included, because a bucket whose files may not be listed responds 403 for a missing file.
+    """
 
     def __init__(self, fetch: FetchSettings, mast: MastClient, bucket: PublicBucket) -> None:
         self.name = fetch.s3_root
@@ -105,7 +109,7 @@ class S3Source:
         self.bucket = bucket
 
     def addresses(self, product: Product) -> Iterator[str]:
-        """See `FileSource`: not all files are where their names say."""
+        """See `FileSource.addresses`. The URL made from the file's name comes first, then the URL that MAST gives."""
         if not product.uri.lower().startswith(self.bucket.uri_prefix):
             return
         named = public_path(product.uri.rpartition("/")[2].lower(), self.bucket)

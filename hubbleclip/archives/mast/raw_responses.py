@@ -1,4 +1,4 @@
-"""MAST's responses as they came, stored as files, so that the catalog can be rebuilt without the network."""
+"""Store of unchanged MAST responses on disk, from which the catalog can be rebuilt without the network."""
 
 from __future__ import annotations
 
@@ -19,15 +19,17 @@ OBSERVATIONS, PRODUCTS = "observations", "products"
 SUFFIX = ".json.gz"
 GZIP_LEVEL = 2
 GZIP_FORMAT = 16
-"""Added to zlib's window size: write the header and end of a gzip file."""
+"""Number that is added to zlib's window size to select the gzip format."""
 ROWS_PER_PIECE = 100
 HINT = "run without archive.from_raw to query the archive"
 
 
 class RawResponses:
-    """Files of two lines of JSON: the numbers (`obsid`) that the rows are about, then the rows.
+    """Store of responses, one gzip file per response.
 
-    Equal rows give equal bytes, so a response that comes again replaces its file; of different ones the younger counts.
+    A file has two lines of JSON: the numbers (`obsid`) of the observations, then the rows. Equal responses give equal
+    bytes. A response replaces the stored response for the same observations. If two files have rows of the same
+    observation, the newer file is used.
     """
 
     def __init__(self, layout: Layout) -> None:
@@ -40,11 +42,11 @@ class RawResponses:
         Parameters
         ----------
         kind
-            `OBSERVATIONS` or `PRODUCTS`.
+            Kind of response: `OBSERVATIONS` or `PRODUCTS`.
         obsids
-            MAST's numbers of the observations that it is about.
+            MAST's numbers (`obsid`) of the observations in the response.
         rows
-            As MAST gave them.
+            Rows of the response, unchanged.
 
         """
         about = json.dumps([str(obsid) for obsid in obsids])
@@ -56,29 +58,29 @@ class RawResponses:
         Yields
         ------
         list of dict
-            The rows of one response, oldest first: the last row of an observation counts.
+            The rows of one response. The oldest response comes first, so the last row of an observation is the newest.
 
         """
         for path in self._files(OBSERVATIONS):
             yield _read(path, 2)[1]
 
     def products(self, obsids: Sequence[int]) -> list[Row]:
-        """Read the youngest stored product rows.
+        """Read the newest stored product rows of some observations.
 
         Parameters
         ----------
         obsids
-            MAST's numbers of the observations.
+            MAST's numbers (`obsid`) of the observations.
 
         Returns
         -------
         list of dict
-            Rows of these observations.
+            Product rows of these observations.
 
         Raises
         ------
         ArchiveError
-            When the products of one were never stored.
+            If no product rows of one of the observations are stored.
 
         """
         if self._places is None:
@@ -93,11 +95,11 @@ class RawResponses:
         return [row for path, numbers in wanted.items() for row in _rows_of(path, numbers)]
 
     def _folder(self, kind: str) -> Path:
-        """Where responses of a kind are stored."""
+        """Return the folder in which responses of a kind are stored."""
         return self.layout.raw_response(kind, "", "").parent
 
     def _files(self, kind: str) -> list[Path]:
-        """Stored responses, oldest first. Raises ArchiveError when there are none."""
+        """List the files of stored responses of a kind, oldest first. Raises ArchiveError if there are none."""
         paths = sorted(self._folder(kind).glob(f"[!.]*{SUFFIX}"), key=lambda path: (path.stat().st_mtime_ns, path.name))
         if not paths:
             raise ArchiveError(f"no {kind} are stored under {self._folder(kind)}: {HINT}")
@@ -105,7 +107,10 @@ class RawResponses:
 
 
 def _packed(about: str, rows: Sequence[Row]) -> bytes:
-    """The bytes of `gzip.compress` for the two lines, in pieces: the text of a page takes more memory than its rows."""
+    """Compress the two lines of a response file with gzip.
+
+    The rows are compressed in pieces, because the JSON text of all rows takes more memory than the rows themselves.
+    """
     packer = zlib.compressobj(GZIP_LEVEL, wbits=zlib.MAX_WBITS + GZIP_FORMAT)
     packed = packer.compress(f"{about}\n[".encode())
     for start in range(0, len(rows), ROWS_PER_PIECE):
@@ -115,14 +120,14 @@ def _packed(about: str, rows: Sequence[Row]) -> bytes:
 
 
 def _rows_of(path: Path, numbers: Collection[str]) -> list[Row]:
-    """The rows of a response less those of other observations that it is about."""
+    """Read the rows of a response file, and drop the rows of its observations that are not in `numbers`."""
     about, rows = _read(path, 2)
     others = set(about) - set(numbers)
     return [row for row in rows if str(row.get("parent_obsid") or row.get("obsID")) not in others]
 
 
 def _read(path: Path, num_lines: int) -> list[Any]:
-    """The first lines of a file. Raises ArchiveError for a damaged one."""
+    """Read and parse the first lines of a response file. Raises ArchiveError if the file is damaged."""
     try:
         with gzip.open(path, "rt", encoding="utf-8") as file:
             return [json.loads(file.readline()) for _ in range(num_lines)]

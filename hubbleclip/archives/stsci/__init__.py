@@ -1,1 +1,1 @@
-"""Texts of HST proposals, from STScI and NASA ADS."""
+"""Sources and parsers of proposal texts, from STScI and NASA ADS."""

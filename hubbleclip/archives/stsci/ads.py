@@ -1,7 +1,8 @@
-"""NASA ADS as a source of abstracts: it has accepted proposals under bibcodes `{year}{bibstem}{number}{initial}`.
+"""Client for NASA ADS, a source of proposal abstracts.
 
-The API token comes from the environment and leaves this module only as a header to the host of `archive.ads_url`.
-API: https://ui.adsabs.harvard.edu/help/api/
+ADS lists each accepted proposal under a bibcode `{year}{bibstem}{number}{initial}`. The API token is read from an
+environment variable, and is sent only to the host of `archive.ads_url`, in a request header. The API is documented at
+https://ui.adsabs.harvard.edu/help/api/
 """
 
 from __future__ import annotations
@@ -24,23 +25,26 @@ LOG = logging.getLogger(__name__)
 TOKEN_VARIABLE = "ADS_API_TOKEN"  # noqa: S105 - the name of a variable, not a token
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 FIELDS = "bibcode,title,author,abstract,pub_raw"
-# a bibcode, and a text such as "HST Proposal. Cycle 26, ID. #15677"
+# the patterns match a bibcode, and a text such as "HST Proposal. Cycle 26, ID. #15677"
 NUMBER_IN_BIBCODE = re.compile(r"[a-z]+\.+prop\.*([0-9]+)")
 NUMBER_IN_TEXT = re.compile(r"#([0-9]+)")
 CYCLE_IN_TEXT = re.compile(r"Cycle ([0-9]{1,3})")
 TAGS = {"R": "bibcode", "T": "title", "A": "author", "B": "abstract", "J": "pub_raw"}
-"""Fields of the tagged format (`%T title`) by tag."""
+"""Name of the field in the JSON format, by its tag in the tagged format (such as `%T title`)."""
 
 
 class AdsClient:
-    """Queries ADS. Its failures never stop a run: ADS is only an additional source. Threads may share it.
+    """Client that sends queries to ADS. Threads may share one client.
+
+    A failure of ADS never stops a run, because ADS is only an additional source.
 
     Parameters
     ----------
     url
-        `archive.ads_url`; SettingsError is raised unless the token may be sent there.
+        Base URL of the API (`archive.ads_url`). SettingsError is raised if there is no valid token, or if the URL does
+        not encrypt the token.
     transport
-        The HTTP client.
+        HTTP client.
 
     """
 
@@ -55,13 +59,13 @@ class AdsClient:
         Parameters
         ----------
         url
-            Address of the query, see `ads_url`.
+            Address of the query, which `ads_url` builds.
 
         Returns
         -------
         bytes or None
-            The response; None if ADS failed in this query or an earlier one, which is logged once. SettingsError is
-            raised for an invalid token.
+            Body of the response; None if this query or an earlier query failed. The first failure is logged, and no
+            query is sent after a failure. SettingsError is raised if ADS rejects the token.
 
         """
         if self._is_stopped:
@@ -77,36 +81,40 @@ class AdsClient:
         return None
 
     def _try(self, url: str) -> bytes:
-        """Send one request. An exhausted quota is not retried, however short the pause that Retry-After names."""
+        """Send one request. If the token's quota is exhausted, RefusedError is raised, which is not retried."""
         try:
-            # no redirects: the token must not reach another host
+            # redirects to other hosts are not followed, because the token must not reach another host
             with self.transport.open(url, self._headers, redirect_hosts=()) as response:
                 self.transport.read_body(response)
                 content = response.content
         except requests.HTTPError as error:
             status = 0 if error.response is None else error.response.status_code
             if status in {401, 403}:
-                # "from None": the traceback of the cause could show the request with its token
+                # "from None" hides the original exception, whose traceback could show the request with its token
                 raise SettingsError(
                     f"NASA ADS rejects the token ({status}): check the variable {TOKEN_VARIABLE}"
                 ) from None
             if status == requests.codes.too_many_requests:
                 raise RefusedError("the quota of the token is exhausted") from None
             raise
-        # the response that exhausts the quota is still valid
+        # the response to the last request of the quota is still valid
         if response.headers.get("X-RateLimit-Remaining", "").strip() == "0":
             self._stop("the quota of the token is exhausted")
         return content
 
     def _stop(self, reason: str) -> None:
-        """Send no more queries in this run; warn once."""
+        """Send no more queries in this run, and log a warning if this is the first call."""
         if not self._is_stopped:
             LOG.warning("NASA ADS is not queried again in this run: %s", reason)
         self._is_stopped = True
 
 
 def _read_token(url: str) -> str:
-    """Read the token from the environment. Raises SettingsError, without the token, if it cannot be sent safely."""
+    """Read the API token from the environment.
+
+    Raises SettingsError if the token is missing, has invalid characters, or would be sent unencrypted. The error's
+    message does not contain the token.
+    """
     token = os.environ.get(TOKEN_VARIABLE, "").strip()
     if not token:
         raise SettingsError(f"archive.use_ads needs a token: set the variable {TOKEN_VARIABLE}, or use_ads = false")
@@ -124,9 +132,9 @@ def ads_url(base: str, bibstem: str, number: str) -> str:
     Parameters
     ----------
     base
-        `archive.ads_url`.
+        Base URL of the API (`archive.ads_url`).
     bibstem
-        Journal and volume of the mission's proposals, nine characters.
+        The nine characters for journal and volume in the bibcodes of the mission's proposals.
     number
         Proposal number.
 
@@ -136,7 +144,8 @@ def ads_url(base: str, bibstem: str, number: str) -> str:
         Address of the query.
 
     """
-    # bibcodes have the number right-aligned in five characters, padded with dots; year and initial are unknown
+    # A bibcode has the number right-aligned in five characters, padded with dots. The year and the author's initial
+    # are unknown, so the query has wildcards ("?") in their place.
     query = f"bibstem:{bibstem} bibcode:????{bibstem}{number:.>5}?"
     return f"{base.rstrip('/')}/v1/search/query?{urlencode({'q': query, 'fl': FIELDS, 'rows': 10})}"
 
@@ -147,20 +156,21 @@ def parse_ads(data: bytes, number: str) -> ProposalText:
     Parameters
     ----------
     data
-        Response of the search API, STScI's own delivery to ADS (JSON with `programs`), or the tagged format
-        (`%T title`).
+        Body of the response, in one of three formats: the JSON of the search API, the JSON that STScI delivers to ADS
+        (with `programs`), or the tagged format (such as `%T title`).
     number
         Proposal number.
 
     Returns
     -------
     ProposalText
-        The record with the longest abstract; all fields None if ADS has none.
+        The proposal's record with the longest abstract. If ADS has no record of the proposal, all fields other than
+        the number are None.
 
     Raises
     ------
     ArchiveError
-        If the response has none of these formats.
+        If the response is not in one of the three formats.
 
     """
     texts = [text for text in map(_to_text, _documents(decode(data).strip())) if text.number == number]
@@ -168,7 +178,7 @@ def parse_ads(data: bytes, number: str) -> ProposalText:
 
 
 def _documents(text: str) -> list[dict[str, Any]]:
-    """Extract the records from a response of any of the three formats. Raises ArchiveError."""
+    """Extract the records from a response in any of the three formats. Raises ArchiveError for another format."""
     if text.startswith("%"):
         return [_parse_tagged(part) for part in re.split(r"^(?=%R )", text, flags=re.MULTILINE)]
     try:
@@ -180,17 +190,17 @@ def _documents(text: str) -> list[dict[str, Any]]:
 
 
 def _parse_tagged(text: str) -> dict[str, Any]:
-    """Parse lines such as `%T title`; a line without a tag continues the previous one."""
+    """Parse a record that consists of lines such as `%T title`. A line without a tag continues the previous line."""
     parts = re.split(r"^%([A-Z]) ", text, flags=re.MULTILINE)
-    # re.split gives: text before the first tag, tag, value, tag, value, ...
+    # re.split returns the text before the first tag, then alternately a tag and its value
     return {TAGS[tag]: value.strip() for tag, value in zip(parts[1::2], parts[2::2], strict=True) if tag in TAGS}
 
 
 def _to_text(doc: dict[str, Any]) -> ProposalText:
-    """Convert a record. The PI is the first author: lists of authors and affiliations may differ in length."""
+    """Convert a record of ADS to a proposal text. The first author is taken as the PI."""
 
     def first_text(*keys: str) -> str:
-        """Return the first text under these keys; of a list the first element counts."""
+        """Return the first text under `keys`, or "" if there is none. A list is replaced by its first element."""
         values = (doc.get(key) for key in keys)
         firsts = (value[0] if isinstance(value, list) and value else value for value in values)
         return next((value for value in firsts if isinstance(value, str)), "")

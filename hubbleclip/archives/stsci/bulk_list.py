@@ -1,6 +1,6 @@
-"""STScI's bulk list of proposals, `abstracts.cat`, indexed on disk.
+"""Reader of STScI's bulk list of proposals, the file `abstracts.cat`, with an index of its records.
 
-The list grows with the archive, so only the requested records are read into memory.
+The list grows with the archive. The index makes it possible to read only the requested records into memory.
 """
 
 from __future__ import annotations
@@ -13,12 +13,16 @@ from hubbleclip.archives.stsci.parsers import ProposalText, parse_abstracts_cat,
 from hubbleclip.core.text_cleaning import decode
 
 ByteRange = tuple[int, int]
-"""Offset of the first byte, and number of bytes."""
+"""Offset of the first byte, and number of bytes, of a part of a file."""
 
 
 @dataclass(frozen=True, slots=True)
 class BulkList:
-    """A bulk list on disk. `byte_ranges` locates each proposal by number; a few have more than one record."""
+    """A bulk list on disk.
+
+    `byte_ranges` has the positions in the file of each proposal's records, by proposal number. A few proposals have
+    more than one record.
+    """
 
     path: Path
     byte_ranges: Mapping[str, list[ByteRange]]
@@ -28,7 +32,7 @@ class BulkList:
         return len(self.byte_ranges)
 
     def __contains__(self, number: str) -> bool:
-        """Check whether the list has a proposal."""
+        """Check whether the list has a record of the proposal with this number."""
         return number in self.byte_ranges
 
     def read(self, numbers: Iterable[str]) -> Iterator[ProposalText]:
@@ -37,12 +41,12 @@ class BulkList:
         Parameters
         ----------
         numbers
-            Proposal numbers; those that the list lacks are skipped.
+            Proposal numbers. Proposals that are not in the list are skipped.
 
         Yields
         ------
         ProposalText
-            One per proposal, in the order of `numbers`.
+            The text of one proposal, in the order of `numbers`.
 
         """
         with self.path.open("rb") as file:
@@ -51,25 +55,25 @@ class BulkList:
                 for start, size in self.byte_ranges.get(number, ()):
                     file.seek(start)
                     pieces.append(file.read(size))
-                # a piece may hold the records of other proposals too
+                # a piece of the file may contain records of other proposals, which are dropped
                 texts = parse_abstracts_cat(decode(b"".join(pieces)))
                 yield from (text for text in texts if text.number == number)
 
 
 def index_bulk_list(path: Path, lines: Iterable[bytes]) -> BulkList:
-    """Index a bulk list.
+    """Index the records of a bulk list by proposal number.
 
     Parameters
     ----------
     path
-        Where the list is, or will be before it is read.
+        Path of the file. The file must exist when `BulkList.read` is called, but it is not read here.
     lines
-        Its lines, with their ends.
+        Lines of the file, with their line ends.
 
     Returns
     -------
     BulkList
-        The list with the byte range of every proposal.
+        The list with the byte ranges of all proposals.
 
     """
     byte_ranges: dict[str, list[ByteRange]] = {}

@@ -1,4 +1,4 @@
-"""Scientific categories of proposals; STScI's bulk list truncates long ones."""
+"""Cleaning of the scientific categories of proposals, some of which STScI's bulk list truncates."""
 
 from __future__ import annotations
 
@@ -8,34 +8,34 @@ from pathlib import Path
 from hubbleclip.core.text_cleaning import clean_text
 
 CATEGORY_CHARS = 50
-"""STScI's bulk list truncates categories to this length."""
+"""Number of characters to which STScI's bulk list truncates categories."""
 CATEGORIES_FILE = Path(__file__).with_name("categories.txt")
-"""The categories that are longer than that, one per line."""
+"""File of the categories that are longer than `CATEGORY_CHARS`, one per line."""
 
 
 @cache
 def _long_categories() -> tuple[str, ...]:
-    """Read the full names of the long categories."""
+    """Read the full names of the categories that are longer than `CATEGORY_CHARS`."""
     return tuple(CATEGORIES_FILE.read_text(encoding="utf-8").splitlines())
 
 
 def clean_category(text: str | None) -> str | None:
-    """Clean a scientific category, and complete one that was truncated.
+    """Clean the name of a scientific category, and complete a truncated name.
 
     Parameters
     ----------
     text
-        The category as a source gives it.
+        The name as a source gives it, or None.
 
     Returns
     -------
     str or None
-        The category, in the letter case of the source; None for an empty one. A truncated name is completed if exactly
-        one known category begins with it.
+        The cleaned name, in the letter case of the source; None if the name is missing or empty. A truncated name is
+        completed if exactly one known category begins with it.
 
     """
     category = clean_text(text)
-    # one character less: the cut may have left a space at the end, which cleaning removes
+    # a truncated name is one character shorter if it ended with a space, because cleaning removes the space
     if category is None or not CATEGORY_CHARS - 1 <= len(category) <= CATEGORY_CHARS:
         return category
     prefix = category.casefold()

@@ -1,6 +1,8 @@
-"""Proposals from STScI: the bulk list first, then single requests where it lacks a title or abstract, then NASA ADS.
+"""Client that fetches proposals from STScI and NASA ADS.
 
-Every raw response is stored as a file, so that proposals can be rebuilt without the network (`archive.from_raw`).
+The bulk list is read first. If the list has no title or no abstract of a proposal, STScI's pages of this proposal are
+requested, then NASA ADS. Every raw response is stored as a file, so that proposals can be rebuilt without the network
+(`archive.from_raw`).
 """
 
 from __future__ import annotations
@@ -38,21 +40,22 @@ from hubbleclip.missions import Mission
 
 LOG = logging.getLogger(__name__)
 DAMAGED_TRIES = 3
-"""A response that cannot be parsed is requested again, at most this many times in all."""
+"""Largest number of times that a response is requested, if the responses cannot be parsed."""
 STAGE = "proposals"
-"""Pipeline stage of the rejections, and folder of the raw responses."""
+"""Name of the pipeline stage in rejections, and name of the folder in which raw responses are stored."""
 DASHES = re.compile(rb"-{5,}")
 TAIL_BYTES = 4096
-"""The end of a bulk list that is read to check that it is complete."""
+"""Number of bytes at the end of a bulk list that are read to check whether the list is complete."""
 Parsed = TypeVar("Parsed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProposalEndpoint:
-    """A service that is queried for one proposal at a time, if a field that it `provides` is still missing.
+    """A service that returns one proposal per request.
 
-    `suffix` is that of its raw responses on disk; `url` builds the address from the number; `download` returns the
-    response, or None if there is none; `parse` takes response and number.
+    `provides` names the fields that the service may have: no request is sent if no such field is missing.
+    `suffix` is the file suffix of stored responses. `url` builds the address for a proposal number. `download` returns
+    the response at an address, or None if there is none. `parse` makes a proposal text from a response and a number.
     """
 
     name: str
@@ -64,18 +67,18 @@ class ProposalEndpoint:
 
 
 class ProposalSource:
-    """Looks up proposals. Threads may share one object.
+    """Source of proposals that queries all services of a mission. Threads may share one object.
 
     Parameters
     ----------
     settings
-        `archive` section of the settings; SettingsError is raised for ADS without its token.
+        `archive` section of the settings. SettingsError is raised if `use_ads` is true and there is no API token.
     transport
-        The HTTP client.
+        HTTP client.
     layout
-        Folders of the profile, for the raw responses.
+        Folders of the profile, in which raw responses are stored.
     mission
-        Gives the pages at STScI and the bibstem at ADS.
+        The archive's mission, which defines the pages at STScI and the bibstem at ADS.
 
     """
 
@@ -89,10 +92,13 @@ class ProposalSource:
         self.endpoints = self._list_endpoints()
         self._lock = threading.Lock()
         self._bulk: BulkList | None = None
-        self._is_refreshed = settings.from_raw  # the bulk list is requested at most once per object
+        self._is_refreshed = settings.from_raw  # if True, the bulk list is not requested (again) by this object
 
     def _list_endpoints(self) -> tuple[ProposalEndpoint, ...]:
-        """List the endpoints in the order in which they are queried. Raises SettingsError for ADS without its token."""
+        """List the endpoints in the order in which they are queried.
+
+        Raises SettingsError if ADS is used and there is no API token.
+        """
         settings, both, pages = self.settings, ("title", "abstract"), self.mission.proposals
         server = settings.programs_url.rstrip("/")
         apt, listing, page = (f"{server}/{path}".format for path in (pages.apt, pages.listing, pages.page))
@@ -106,12 +112,12 @@ class ProposalSource:
                 name=PAGE, suffix=".html", provides=("title",), url=page, download=get, parse=parse_program_page
             ),
         )
-        # a mission may lack a page: only Hubble's programmes have text listings
+        # a mission may lack one of the pages: only Hubble's programmes, for example, have text listings
         paths = (pages.apt, pages.listing, pages.page)
         endpoints = tuple(endpoint for endpoint, path in zip(listed, paths, strict=True) if path)
         if not settings.use_ads:
             return endpoints
-        # from stored responses alone, no token is needed
+        # no token is needed if only stored responses are read
         get_ads = get if settings.from_raw else AdsClient(settings.ads_url, self.transport).get
         url = partial(ads_url, settings.ads_url, self.mission.ads_bibstem)
         ads = ProposalEndpoint(
@@ -125,19 +131,20 @@ class ProposalSource:
         Parameters
         ----------
         numbers
-            Proposal numbers; repeated ones are fetched once.
+            Proposal numbers. A repeated number is fetched once.
 
         Returns
         -------
         proposals : list of Proposal
-            Those that were found, in the order of `numbers`.
+            The proposals that were found, in the order of `numbers`.
         rejections : list of Rejection
-            `not_found` for each that no source has, `unanswered` for each where a source failed that might have it.
+            One rejection per proposal that was not found. The reason is `not_found` if no source has the proposal, and
+            `unanswered` if a source that may have the proposal failed.
 
         Raises
         ------
         ArchiveError
-            If the bulk list is needed and cannot be fetched; ArchiveDownError if STScI does not work at all.
+            If the bulk list is needed and cannot be fetched, or if a host is down (ArchiveDownError).
 
         """
         proposals: list[Proposal] = []
@@ -146,7 +153,7 @@ class ProposalSource:
         for number in dict.fromkeys(numbers):
             try:
                 proposal = self._fetch_one(number, bulk.get(clean_number(number)))
-            except ArchiveDownError:  # a subclass of ArchiveError that concerns every proposal
+            except ArchiveDownError:  # a subclass of ArchiveError, which means that all other requests would fail too
                 raise
             except ArchiveError as error:
                 rejections.append(self._rejection(number, "unanswered", str(error)))
@@ -159,24 +166,24 @@ class ProposalSource:
         return proposals, rejections
 
     def numbers_in_cycles(self, cycles: Sequence[int]) -> list[str]:
-        """Find the proposals of some observing cycles, in the newest bulk list.
+        """Find the proposals of some observing cycles in the newest bulk list.
 
         Parameters
         ----------
         cycles
-            HST cycles, such as 26.
+            Numbers of observing cycles, such as 26.
 
         Returns
         -------
         list of str
-            Proposal numbers, ascending.
+            Proposal numbers in ascending order.
 
         Raises
         ------
         SettingsError
-            If no proposal is of these cycles.
+            If no proposal belongs to these cycles.
         ArchiveError
-            If there is no bulk list.
+            If the bulk list is not stored and cannot be fetched.
 
         """
         with self._lock:
@@ -187,19 +194,20 @@ class ProposalSource:
                 "archive.cycles needs the bulk list of proposals, which could not be fetched: try again later"
             )
         wanted = set(cycles)
-        # as integers: "9" before "10"
+        # the numbers are sorted as integers, so that "9" comes before "10"
         numbers = sorted((number for number, cycle in cycle_by_number.items() if cycle in wanted), key=int)
         if not numbers:
             known = {cycle for cycle in cycle_by_number.values() if cycle is not None}
             span = f"{min(known)} to {max(known)}" if known else "unknown"
-            raise SettingsError(f"archive.cycles: no proposal is of {sorted(wanted)}; the known cycles are {span}")
+            raise SettingsError(f"archive.cycles: no proposal belongs to {sorted(wanted)}; the known cycles are {span}")
         return numbers
 
     def _fetch_one(self, number: str, bulk: ProposalText | None) -> Proposal | None:
-        """Query the endpoints until no field is missing, and merge; None if no source has the title."""
+        """Query the endpoints until no field is missing, and merge the texts. None if no source has a title."""
         digits = clean_number(number)
         texts = {} if bulk is None else {BULK: bulk}
-        for endpoint in self.endpoints if digits else ():  # an invalid number must not become part of an address
+        # if the number is invalid, no endpoint is queried, because the number would become part of a URL
+        for endpoint in self.endpoints if digits else ():
             if all(any(getattr(text, field) for text in texts.values()) for field in endpoint.provides):
                 continue
             text = self._query_endpoint(endpoint, digits)
@@ -225,13 +233,16 @@ class ProposalSource:
         )
 
     def _rejection(self, number: str, reason: str, detail: str) -> Rejection:
-        """Reject a proposal."""
+        """Create the rejection of a proposal."""
         proposal_id = proposal_id_of(self.settings.name, number)
         digest = self.settings.digest()
         return reject("proposal", proposal_id, STAGE, reason=reason, detail=detail, settings_digest=digest)
 
     def _query_endpoint(self, endpoint: ProposalEndpoint, number: str) -> ProposalText | None:
-        """Get one proposal from its stored raw response, or from the service if that is too old; None without one."""
+        """Get the text of one proposal from its stored response, or from the service if the response is too old.
+
+        Returns None if there is no response that can be parsed. With `archive.from_raw`, no request is sent.
+        """
         key = f"{endpoint.name}:{number}"
         response_path = self.layout.raw_response(STAGE, key, endpoint.suffix)
         about_path = self.layout.raw_response(STAGE, key, ".about.json")
@@ -248,14 +259,14 @@ class ProposalSource:
         result = _get_parsed(endpoint.download, url, parse)
         if result is None:
             return None
-        # the response first: the note vouches for it
+        # the response is written before the file with its date, which marks the response as complete
         write_bytes(response_path, result[0])
         about = {"key": key, "url": url, "landed_at": now_utc().isoformat()}
         write_text(about_path, json.dumps(about, sort_keys=True) + "\n")
         return result[1]
 
     def _get(self, url: str) -> bytes | None:
-        """Send a GET; None if the server says that there is no such page. Raises ArchiveError."""
+        """Send a GET, and return the body; None if there is no such page. Raises ArchiveError for other failures."""
         try:
             return self.transport.get(url).content
         except requests.HTTPError as error:
@@ -263,13 +274,17 @@ class ProposalSource:
             return None
 
     def _read_bulk(self, numbers: Sequence[str]) -> dict[str, ProposalText]:
-        """Read the records of these proposals from the bulk list, by number."""
+        """Read the texts of some proposals from the bulk list, and return them by proposal number."""
         with self._lock:
             bulk = self._newest_bulk(numbers)
             return {text.number: text for text in bulk.read(numbers)} if bulk else {}
 
     def _newest_bulk(self, numbers: Sequence[str] | None) -> BulkList | None:
-        """Return the stored bulk list, refreshed once if it lacks one of `numbers`, or if `numbers` is None."""
+        """Return the bulk list; None if there is none.
+
+        The stored list is first refreshed if one of `numbers` is not in it, or if `numbers` is None, but only once per
+        object.
+        """
         if self._bulk is None and self.bulk_path.is_file():
             with self.bulk_path.open("rb") as lines:
                 self._bulk = index_bulk_list(self.bulk_path, lines)
@@ -280,10 +295,10 @@ class ProposalSource:
         return self._bulk
 
     def _refresh_bulk(self) -> None:
-        """Store the server's bulk list if it has changed.
+        """Download the bulk list from the server and store it, if it has changed.
 
-        If the server has none, proposals are requested singly. If it fails for now, the stored list is used; raises
-        ArchiveError if there is no stored list.
+        If the server has no bulk list, a warning is logged, and proposals are requested one by one. If the request
+        fails, the stored list is used; ArchiveError is raised if there is no stored list.
         """
         page_url = self.settings.proposals_url or self.mission.proposals.bulk_page
         if not page_url:
@@ -291,7 +306,7 @@ class ProposalSource:
         try:
             result = _get_parsed(self._get, page_url, find_bulk_link)
             if result is None:
-                LOG.warning("%s links no abstracts.cat; proposals are requested singly", page_url)
+                LOG.warning("%s has no link to abstracts.cat; proposals are requested one by one", page_url)
             else:
                 self._fetch_bulk(require_same_host(page_url, result[1]))
         except (requests.HTTPError, RefusedError) as error:
@@ -302,11 +317,11 @@ class ProposalSource:
             LOG.warning("the bulk list was not refreshed (%s); the stored one is used", error)
 
     def _fetch_bulk(self, url: str) -> None:
-        """Download the bulk list and store it, unless its ETag is that of the stored one."""
+        """Download the bulk list and store it, unless it has the same ETag as the stored list."""
         is_stored = self.bulk_etag_path.is_file() and self.bulk_path.is_file()
         etag = self.bulk_etag_path.read_text(encoding="utf-8") if is_stored else ""
         self.bulk_path.parent.mkdir(parents=True, exist_ok=True)
-        # on disk rather than in memory: the list has tens of megabytes
+        # the download is held on disk and not in memory, because the list has tens of megabytes
         with TemporaryFile(dir=self.bulk_path.parent) as body:
             for _ in range(DAMAGED_TRIES):
                 response = self.transport.get(url, {"If-None-Match": etag} if etag else {}, into=body)
@@ -316,9 +331,9 @@ class ProposalSource:
                 bulk = index_bulk_list(self.bulk_path, body)
                 if bulk and _is_complete(body):
                     break
-            # a list with records is used after the last try, even if it seems incomplete
+            # after the last try, a list that has records is used even if it seems incomplete
             if not bulk:
-                raise ArchiveError(f"{url} has no proposal: its layout may have changed")
+                raise ArchiveError(f"no proposal was found in {url}: the layout of the file may have changed")
             body.seek(0)
             with atomic_write(self.bulk_path) as temporary, temporary.open("wb") as file:
                 shutil.copyfileobj(body, file)
@@ -330,7 +345,10 @@ class ProposalSource:
 def _get_parsed(
     get: Callable[[str], bytes | None], url: str, parse: Callable[[bytes], Parsed]
 ) -> tuple[bytes, Parsed] | None:
-    """Get a response and parse it, at most `DAMAGED_TRIES` times; None if there is none, or none that can be parsed."""
+    """Get a response with `get` and parse it; try up to `DAMAGED_TRIES` times until it can be parsed.
+
+    Returns the response and the parsed value; None if there is no response, or no response that can be parsed.
+    """
     for _ in range(DAMAGED_TRIES):
         data = get(url)
         if data is None:
@@ -343,7 +361,10 @@ def _get_parsed(
 
 
 def _is_fresh(about_path: Path, max_days: float) -> bool:
-    """Check by the note beside a raw response that it is at most `max_days` old; 0 sets no limit."""
+    """Check whether a stored response is at most `max_days` old, by the date in the JSON file `about_path`.
+
+    If `max_days` is 0, there is no limit. A response without a valid date is not fresh.
+    """
     try:
         stored_at = datetime.fromisoformat(json.loads(about_path.read_bytes())["landed_at"])
         return not max_days or now_utc() - stored_at <= timedelta(days=max_days)
@@ -352,7 +373,7 @@ def _is_fresh(about_path: Path, max_days: float) -> bool:
 
 
 def _is_complete(bulk: IO[bytes]) -> bool:
-    """Check that a bulk list ends with a whole dashed line, as long as the first one."""
+    """Check whether a bulk list is complete: its last line must be a dashed line as long as the first dashed line."""
     bulk.seek(0)
     dashed_line = next(filter(None, map(DASHES.match, bulk)), None)
     bulk.seek(max(bulk.seek(0, os.SEEK_END) - TAIL_BYTES, 0))

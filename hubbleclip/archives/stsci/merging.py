@@ -1,4 +1,7 @@
-"""Merge what several sources say of one proposal: a fixed priority per field, with provenance. Pure functions."""
+"""Merging of the texts that several sources give for one proposal, with a fixed priority of sources per field.
+
+The functions are pure. The result has the provenance of each field.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,14 @@ from dataclasses import dataclass
 from hubbleclip.archives.stsci.parsers import ProposalText
 
 APT, BULK, LISTING, PAGE, ADS = "apt", "abstracts.cat", "listing", "program page", "ads"
-"""Names of the sources, as the provenance gives them."""
+"""Names of the sources in the provenance."""
 MAX_PROVENANCE_CHARS = 120
-"""A longer value that was not used is truncated to this in the provenance."""
+"""Number of characters to which the provenance truncates a value that was not used."""
 
 
 @dataclass(frozen=True, slots=True)
 class FieldPriority:
-    """Sources of a field, the most trusted first, and the reason for that order."""
+    """Sources of a field, the most trusted first, and the reason for this order."""
 
     sources: tuple[str, ...]
     reason: str
@@ -38,10 +41,10 @@ FIELD_PRIORITIES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MergedProposal:
-    """The merged text, the source of its title, and the provenance of each field as sorted JSON.
+    """The merged text of a proposal, the source of its title, and the provenance of each field.
 
-    Such as `{"cycle": {"from": "abstracts.cat", "other": {"apt": 20}}}`, where `other` holds the values of the sources
-    that differ.
+    The provenance is JSON with sorted keys, such as `{"cycle": {"from": "abstracts.cat", "other": {"apt": 20}}}`. The
+    key `from` has the source of the value. The key `other` has the values of those sources that give another value.
     """
 
     text: ProposalText
@@ -57,12 +60,13 @@ def merge(number: str, texts: Mapping[str, ProposalText]) -> MergedProposal:
     number
         The proposal's number.
     texts
-        What each source says, by the source's name; their order does not matter.
+        Text from each source, by the name of the source. The order does not matter.
 
     Returns
     -------
     MergedProposal
-        Each field from the first source of its priority that has it; None if no source does.
+        Merged text, in which each field has the value of the most trusted source that has a value. A field is None if
+        no source has a value.
 
     """
     values: dict[str, str | int] = {}
@@ -82,7 +86,7 @@ def merge(number: str, texts: Mapping[str, ProposalText]) -> MergedProposal:
 
 
 def _truncate(value: str | int) -> str | int:
-    """Truncate a long text for the provenance."""
+    """Truncate a text that is longer than `MAX_PROVENANCE_CHARS`; return any other value unchanged."""
     if isinstance(value, str) and len(value) > MAX_PROVENANCE_CHARS:
         return f"{value[:MAX_PROVENANCE_CHARS]}…"
     return value

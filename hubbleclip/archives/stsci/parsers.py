@@ -1,7 +1,7 @@
-"""Parsers of STScI's proposal files: the bulk list, APT (Astronomer's Proposal Tool) XML, the programme's web page.
+"""Parsers of STScI's proposal files: the bulk list, XML of the Astronomer's Proposal Tool (APT), and web pages.
 
-Pure functions. They accept the layouts of 2025-26 and the older ones; no element is required that an older file lacks.
-Text listings are parsed in `program_listing.py`.
+The functions are pure. They accept the layouts of 2025-26 and all older layouts, so they require no element that is
+missing in older files. Text listings are parsed in `program_listing.py`.
 """
 
 from __future__ import annotations
@@ -31,29 +31,31 @@ from hubbleclip.core.text_cleaning import (
 
 BULK_KEYS = {"prop. type": "proposal_type", "category": "category", "id": "number", "cycle": "cycle", "title": "title",
         "pi": "pi"}  # fmt: skip
-"""Fields by the key before the colon in `abstracts.cat`."""
+"""Field of ProposalText, by the key before the colon in `abstracts.cat`."""
 PAGE_LABELS = {"title": "title", "cycle": "cycle", "principal investigator": "pi", "pi": "pi", "category": "category",
                "scientific category": "category", "program type": "proposal_type", "prop. type": "proposal_type",
                "proposal category": "proposal_type"}  # fmt: skip
-"""Fields by the label on a programme's page."""
-# elements that hold the labels of a programme's page, and those that end a value
+"""Field of ProposalText, by the label on a programme's web page."""
+# HTML elements that contain the labels of a programme's page, and HTML elements at which a value ends
 LABEL_TAGS = frozenset({"b", "strong", "th", "dt", "label"})
 BREAKS = frozenset({"br", "p", "div", "tr", "td", "th", "dt", "dd", "li", "table", "h1", "h2", "h3"})
 DASHED_LINE = "-----"
-"""Start of the line that separates records of `abstracts.cat`; its length has varied."""
+"""Start of the line that separates two records of `abstracts.cat`. The length of this line differs between versions."""
 XML_DECLARATION = re.compile(r"\A\s*<\?xml[^>]*\?>")
 STRAY_BRACKET = re.compile(r"<(?![^<>]{0,2000}>)")
-"""A bracket that opens no tag; Python's HTML parser takes quadratic time over many of them."""
+"""Pattern of a bracket "<" that opens no tag. Such brackets are escaped, because Python's HTML parser takes quadratic
+time if a page has many of them.
+"""
 MAX_PAGE_BYTES = 100_000
-"""A programme's page has about 10,000 bytes; only the beginning of a longer one is parsed."""
+"""Number of bytes of a web page that are parsed; the rest is ignored. A programme's page has about 10,000 bytes."""
 ZIP_START = b"PK\x03\x04"
 MAX_APT_BYTES = 100_000_000
-"""Largest XML that is unpacked from an APT archive."""
+"""Size of the largest XML file that is unpacked from an APT zip archive."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProposalText:
-    """The fields of a proposal in one source, cleaned; None for a field that the source lacks."""
+    """The cleaned fields of a proposal from one source. A field that is missing in the source is None."""
 
     number: str
     cycle: int | None = None
@@ -70,12 +72,12 @@ def clean_proposal_text(values: Mapping[str, str]) -> ProposalText:
     Parameters
     ----------
     values
-        Raw text by field of ProposalText; fields may be missing.
+        Raw text of each field, by the name of the field in ProposalText. Fields may be missing.
 
     Returns
     -------
     ProposalText
-        The cleaned fields; None for missing and empty ones.
+        The cleaned fields. A missing or empty field is None.
 
     """
     return ProposalText(
@@ -90,18 +92,18 @@ def clean_proposal_text(values: Mapping[str, str]) -> ProposalText:
 
 
 def parse_abstracts_cat(text: str) -> list[ProposalText]:
-    """Parse records of `abstracts.cat`.
+    """Parse the records of the bulk list `abstracts.cat`.
 
     Parameters
     ----------
     text
-        The whole file or a part of it.
+        Text of the whole file, or of some of its records.
 
     Returns
     -------
     list of ProposalText
-        One per number. If a number has two records, the one with the longer abstract counts, and the other one fills
-        its missing fields.
+        One text per proposal number. If two records have the same number, the record with the longer abstract is
+        used, and its missing fields are filled from the other record.
 
     """
     best: dict[str, ProposalText] = {}
@@ -115,7 +117,7 @@ def parse_abstracts_cat(text: str) -> list[ProposalText]:
 
 
 def _fill_missing(text: ProposalText, other: ProposalText) -> ProposalText:
-    """Fill the missing fields of `text` from `other`."""
+    """Return a copy of `text` in which missing fields have the values of `other`."""
     if text is other:
         return text
     missing = {f.name: getattr(other, f.name) for f in fields(text) if getattr(text, f.name) is None}
@@ -123,21 +125,21 @@ def _fill_missing(text: ProposalText, other: ProposalText) -> ProposalText:
 
 
 def split_abstracts_cat(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """Split `abstracts.cat` between records.
+    """Split the bulk list `abstracts.cat` into pieces of whole records.
 
     Parameters
     ----------
     lines
-        Lines of the file, with their ends.
+        Lines of the file, with their line ends.
 
     Yields
     ------
     bytes
-        Pieces that hold whole records, mostly one each; joined they are the file.
+        The next piece of the file, which usually has one record. All pieces joined are the whole file.
 
     """
     piece: list[bytes] = []
-    # whether the piece has a record already; whether the text since the last dashed line has begun
+    # has_record: whether the piece already has a record; has_text: whether text has followed the last dashed line
     has_record = has_text = False
     for line in lines:
         if line.startswith(DASHED_LINE.encode()):
@@ -152,17 +154,17 @@ def split_abstracts_cat(lines: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def proposal_numbers(text: str) -> Iterator[str]:
-    """Find the proposal numbers in a piece of `abstracts.cat`, without parsing the rest.
+    """Find the proposal numbers in a piece of the bulk list, without cleaning the other fields.
 
     Parameters
     ----------
     text
-        A piece that `split_abstracts_cat` yields.
+        Text of a piece that `split_abstracts_cat` yielded.
 
     Returns
     -------
     iterator of str
-        Numbers of its records.
+        Proposal number of each record in the piece.
 
     """
     values = map(_parse_record, _records(text.splitlines()))
@@ -170,7 +172,11 @@ def proposal_numbers(text: str) -> Iterator[str]:
 
 
 def _records(lines: Iterable[str]) -> Iterator[list[str]]:
-    """Group lines by record. A dashed line inside an abstract ends no record: no `Prop. Type:` follows it."""
+    """Group the lines of the bulk list by record.
+
+    A record ends at a dashed line only if the next line of text begins with `Prop. Type:`, because an abstract may
+    contain dashed lines.
+    """
     record: list[str] = []
     pending: list[str] = []
     for line in lines:
@@ -186,14 +192,17 @@ def _records(lines: Iterable[str]) -> Iterator[list[str]]:
 
 
 def _parse_record(lines: list[str]) -> dict[str, str]:
-    """Parse one record: keys with their continuation lines until the first empty line, then the abstract."""
+    """Parse one record of the bulk list into raw text by field.
+
+    A record has keys with values, which may continue on the next line, then an empty line, then the abstract.
+    """
     values: dict[str, list[str]] = {}
     field = ""
     abstract_start = len(lines)
     for index, line in enumerate(lines):
         key, _, value = line.partition(":")
         new_field = None if line[:1].isspace() else BULK_KEYS.get(key.strip().lower())
-        # PI is the last key; some records lack the empty line after it
+        # PI is the last key; in some records the abstract follows without an empty line
         if not line.strip() or (field == "pi" and new_field is None and not line[0].isspace()):
             abstract_start = index
             break
@@ -204,39 +213,39 @@ def _parse_record(lines: list[str]) -> dict[str, str]:
 
 
 def parse_apt(data: bytes, number: str) -> ProposalText:
-    """Parse a programme's APT file, of any year.
+    """Parse a programme's APT file. The layouts of all years are accepted.
 
     Parameters
     ----------
     data
-        The XML file, or a zip archive that holds it.
+        Content of the XML file, or of a zip archive that contains the XML file.
     number
         Number of the requested proposal.
 
     Returns
     -------
     ProposalText
-        Its fields, under the requested number: the number in the file may be a placeholder.
+        The fields in the file, with the requested number, because the number in the file may be a placeholder.
 
     Raises
     ------
     ArchiveError
-        If the data are no APT file, or the APT file of another programme.
+        If the data are not an APT file, or are the APT file of another programme.
 
     """
     root = _read_xml(_apt_xml(data, number), number)
-    for element in root.iter():  # JWST's files have a namespace, Hubble's have none
+    for element in root.iter():  # the namespace in JWST's files is removed; Hubble's files have no namespace
         element.tag = str(element.tag).rpartition("}")[2]
     file_number = root.get("Phase2ID", "") or _content(root, ".//ProposalInformation/ProposalID")
     if file_number.isdecimal() and clean_number(file_number) != number:
-        raise ArchiveError(f"the APT file of proposal {number} is that of {file_number[:20]}")
+        raise ArchiveError(f"the APT file of proposal {number} belongs to proposal {file_number[:20]}")
     info = root if root.tag == "ProposalInformation" else root.find(".//ProposalInformation")
     if info is None:
         raise ArchiveError(f"the APT file of proposal {number} has no ProposalInformation")
     pi = info.find("PrincipalInvestigator")
     parts = ("FirstName", "MiddleInitial", "LastName", "Suffix")
     names = [pi.get(part, "") or _content(pi, f".//{part}") for part in parts] if pi is not None else []
-    # JWST: an empty element named as the type, `<ProposalCategory><GO/></ProposalCategory>`
+    # in JWST's files the proposal type is the name of an element: `<ProposalCategory><GO/></ProposalCategory>`
     types = [element.tag for element in info.findall("ProposalCategory/*")]
     values = {
         "number": number,
@@ -251,7 +260,10 @@ def parse_apt(data: bytes, number: str) -> ProposalText:
 
 
 def _apt_xml(data: bytes, number: str) -> bytes:
-    """Extract the XML of an APT file: Hubble's is XML, JWST's a zip archive with one XML file. Raises ArchiveError."""
+    """Return the XML of an APT file. Hubble's APT files are XML; JWST's APT files are zip archives with one XML file.
+
+    Raises ArchiveError if a zip archive is damaged, has no XML file, or has an XML file that is too large.
+    """
     if not data.startswith(ZIP_START):
         return data
     try:
@@ -265,41 +277,41 @@ def _apt_xml(data: bytes, number: str) -> bytes:
 
 
 def _read_xml(data: bytes, number: str) -> ET.Element:
-    """Parse XML and return the root; a wrong encoding declaration and control characters are tolerated.
+    """Parse XML and return the root. Control characters and a wrong encoding declaration are tolerated.
 
-    Safe for untrusted data: expat 2.4.1 and later reject entity bombs, and external entities are not fetched.
+    Untrusted data are safe, because expat 2.4.1 and later reject entity bombs and do not fetch external entities.
     """
     try:
-        return ET.fromstring(data)  # noqa: S314 - safe, see above
+        return ET.fromstring(data)  # noqa: S314 - safe, see the docstring
     except (ET.ParseError, LookupError, ValueError):
         text = XML_DECLARATION.sub("", INVISIBLE.sub("", decode(data)), count=1)
-    # a str with an encoding declaration would be rejected, so the declaration is removed
+    # the XML declaration was removed, because the parser rejects a str that declares an encoding
     try:
-        return ET.fromstring(text)  # noqa: S314 - as above
+        return ET.fromstring(text)  # noqa: S314 - safe, see the docstring
     except (ET.ParseError, ValueError) as error:
         raise ArchiveError(f"the APT file of proposal {number} is not XML ({error})") from error
 
 
 def _content(info: ET.Element, name: str) -> str:
-    """Return the text of a child element with that of its descendants; "" if there is none."""
+    """Return the text of the element at path `name` and of all its descendants; "" if there is no such element."""
     child = info.find(name)
     return "" if child is None else "".join(child.itertext())
 
 
 def parse_program_page(data: bytes, number: str) -> ProposalText:
-    """Parse a programme's web page, of the old or the new layout: labels in bold before values. It has no abstract.
+    """Parse a programme's web page, in the old or the new layout. The page has labels in bold, each before its value.
 
     Parameters
     ----------
     data
-        The HTML page.
+        HTML of the page.
     number
         Proposal number.
 
     Returns
     -------
     ProposalText
-        The fields on the page.
+        The fields on the page. The abstract is None, because these pages have no abstract.
 
     Raises
     ------
@@ -311,14 +323,14 @@ def parse_program_page(data: bytes, number: str) -> ProposalText:
     field: str | None = None
     for node in _read_html(data, f"proposal {number}").descendants:
         if isinstance(node, Tag):
-            # a value ends at the first line break after some text
+            # a value ends at the first line break or block element after some text
             is_complete = field is not None and any(map(str.strip, texts[field])) and node.name in BREAKS
             field = None if is_complete else field
-        elif type(node) is NavigableString:  # not isinstance: comments are a subclass
+        elif type(node) is NavigableString:  # isinstance would also accept comments, which are a subclass
             is_label = node.parent is not None and node.parent.name in LABEL_TAGS
             label = PAGE_LABELS.get(node.strip(": \r\n\t").lower()) if is_label else None
             if label is not None:
-                field = None if label in texts else label  # the first occurrence counts
+                field = None if label in texts else label  # only the first value of a field is used
                 texts.setdefault(label, [])
             elif field is not None:
                 texts[field].append(str(node))
@@ -329,7 +341,7 @@ def parse_program_page(data: bytes, number: str) -> ProposalText:
 
 
 def _read_html(data: bytes, subject: str) -> BeautifulSoup:
-    """Parse HTML. Raises ArchiveError, which names the `subject` of the page."""
+    """Parse HTML. Raises ArchiveError if it cannot be parsed; `subject` describes the page in the message."""
     try:
         return BeautifulSoup(STRAY_BRACKET.sub("&lt;", decode(data[:MAX_PAGE_BYTES])), "html.parser")
     except (ParserRejectedMarkup, ValueError, AssertionError, RecursionError) as error:
@@ -342,21 +354,21 @@ def find_bulk_link(data: bytes) -> str:
     Parameters
     ----------
     data
-        The HTML page.
+        HTML of the page.
 
     Returns
     -------
     str
-        The link as written, perhaps relative.
+        Address in the link, absolute or relative.
 
     Raises
     ------
     ArchiveError
-        If there is no such link.
+        If the page has no such link.
 
     """
     links = (str(tag.get("href", "")) for tag in _read_html(data, "proposal abstracts").find_all("a"))
     link = next((link for link in links if link.split("?")[0].endswith("abstracts.cat")), None)
     if link is None:
-        raise ArchiveError("the page of proposal abstracts links no abstracts.cat")
+        raise ArchiveError("the page of proposal abstracts has no link to abstracts.cat")
     return link

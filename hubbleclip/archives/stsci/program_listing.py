@@ -1,7 +1,7 @@
-"""Parsers of programmes' text listings: printed ones (`.pro`, 1994 to today) and submitted forms (`.prop`).
+"""Parsers of programmes' text listings: printed listings (`.pro`, 1994 to today) and submitted forms (`.prop`).
 
-Pure functions. A printed listing consists of blocks between dashed lines; a block has a heading, or several headings
-side by side above their columns. A form consists of keys and values.
+The functions are pure. A printed listing consists of blocks between dashed lines. A block has one heading, or several
+headings side by side, each above a column. A form consists of keys and values.
 """
 
 from __future__ import annotations
@@ -14,53 +14,55 @@ from hubbleclip.core.errors import ArchiveError
 from hubbleclip.core.text_cleaning import HONORIFIC, clean_number, decode
 
 MAX_LISTING_CHARS = 1_000_000
-"""Only the beginning is parsed: a listing is mostly exposures, and the proposal's texts are on its first pages."""
+"""Number of characters of a listing that are parsed; the rest is ignored. The proposal's texts are on the first pages,
+and the rest of a listing describes exposures.
+"""
 HEADINGS = {"title": "title", "proposal title": "title", "abstract": "abstract", "cycle": "cycle",
             "type": "proposal_type", "proposal for": "proposal_type", "scientific category": "category",
             "principal investigator": "pi", "investigators": "investigators"}  # fmt: skip
-"""Fields by heading of a printed listing."""
+"""Field of ProposalText, by the heading in a printed listing."""
 DASHES = re.compile(r"-{40,}\s*")
-# such as "   5054( 6) - 11/21/95 09:03 - [  1]" or "   Page 2"
+# a page header is a line such as "   5054( 6) - 11/21/95 09:03 - [  1]" or "   Page 2"
 PAGE_HEADER = re.compile(r"\s+(?:\S+\( *\d+\) - .* - \[ *\d+\]|Page +\d+)\s*")
-CELL = re.compile(r"\S+(?: \S+)*")  # columns are at least two spaces apart
-ITEM = re.compile(r"\d+\. ?")  # the number of a heading: "1." in "1.Proposal Title:"
+CELL = re.compile(r"\S+(?: \S+)*")  # text of one column; columns are at least two spaces apart
+ITEM = re.compile(r"\d+\. ?")  # the number before a heading, such as "1." in "1.Proposal Title:"
 NUMBER_IN_LISTING = re.compile(r"(?:OBSERVING PROGRAM|^ +ID:?) +([0-9]+)\s*$", re.MULTILINE)
-COMMENT = re.compile(r"(?:^|(?<=\s))!.*")  # "glows!" is no comment
+COMMENT = re.compile(r"(?:^|(?<=\s))!.*")  # "!" begins a comment only at the start of a line or after a space
 FORM_KEY = re.compile(r"\s*(\w+):(?!\S)(.*)")
 RPS2_KEYS = {"title": "title", "proposal_category": "proposal_type", "scientific_category": "category",
              "cycle": "cycle", "pi_name": "pi", "abstract": "abstract"}  # fmt: skip
-"""Fields by key of the RPS2 form (1995)."""
+"""Field of ProposalText, by the key in the RPS2 form (1995)."""
 RPSS_TITLE_CHARS = 57
-"""The RPSS form (before 1995) cuts a title into parts of this many characters, even within a word."""
+"""Number of characters of the parts into which the RPSS form (before 1995) cuts a title, even within a word."""
 
 Values = dict[str, str]
 
 
 def parse_listing(data: bytes, number: str) -> ProposalText:
-    """Parse a programme's listing, of any year.
+    """Parse a programme's text listing. The layouts of all years are accepted.
 
     Parameters
     ----------
     data
-        The text file.
+        Content of the text file.
     number
         Number of the requested proposal.
 
     Returns
     -------
     ProposalText
-        Its fields, under the requested number.
+        The fields in the listing, with the requested number.
 
     Raises
     ------
     ArchiveError
-        If the data are no listing, or that of another programme.
+        If the data are not a listing, have no title, or are the listing of another programme.
 
     """
     text = decode(data)[:MAX_LISTING_CHARS]
     listing_number = NUMBER_IN_LISTING.search(text)
     if listing_number is not None and clean_number(listing_number[1]) != number:
-        raise ArchiveError(f"the listing of proposal {number} is that of {listing_number[1][:20]}")
+        raise ArchiveError(f"the listing of proposal {number} belongs to proposal {listing_number[1][:20]}")
     for signature, parse in LAYOUTS:
         if signature.search(text) is not None:
             record = clean_proposal_text(parse(text.splitlines()) | {"number": number})
@@ -70,19 +72,19 @@ def parse_listing(data: bytes, number: str) -> ProposalText:
 
 
 def _read_printed(lines: list[str]) -> Values:
-    """Parse a printed listing, of any year."""
+    """Parse the lines of a printed listing into raw text by field."""
     values: Values = {}
     for block in _blocks(lines):
         for index, line in enumerate(block):
             columns = [(cell.start(), _heading_field(cell[0])) for cell in CELL.finditer(line)]
-            if columns and columns[0][1]:  # the first line that begins with a known heading
+            if columns and columns[0][1]:  # this line begins with a known heading, so it has the block's headings
                 _read_block(columns, block[index + 1 :], values)
                 break
     return values
 
 
 def _blocks(lines: Iterable[str]) -> Iterator[list[str]]:
-    """Split lines at dashed lines; headers of printed pages are dropped."""
+    """Split the lines of a printed listing into blocks at dashed lines. The headers of printed pages are dropped."""
     block: list[str] = []
     for line in lines:
         if DASHES.fullmatch(line):
@@ -94,14 +96,14 @@ def _blocks(lines: Iterable[str]) -> Iterator[list[str]]:
 
 
 def _heading_field(cell: str) -> str | None:
-    """Return the field of a heading such as `1.Proposal Title:` or `4. Cycle`."""
+    """Return the field for a heading such as `1.Proposal Title:` or `4. Cycle`; None if the heading is unknown."""
     return HEADINGS.get(ITEM.sub("", cell, count=1).rstrip(":").strip().lower())
 
 
 def _read_block(columns: list[tuple[int, str | None]], body: list[str], values: Values) -> None:
-    """Add the texts under the headings to `values`; the first text of a field counts.
+    """Add the texts below the headings of a block to `values`. A field that already has a text is not changed.
 
-    `columns` are the position and the field of each heading.
+    `columns` has the character position and the field of each heading. `body` has the lines below the headings.
     """
     field = columns[0][1]
     if field == "investigators":
@@ -111,20 +113,23 @@ def _read_block(columns: list[tuple[int, str | None]], body: list[str], values: 
         values.setdefault(field, "\n".join(body))
     else:
         for cell in CELL.finditer(next((line for line in body if line.strip()), "")):
-            # a cell belongs to the last heading that begins at its position or left of it
+            # a cell belongs to the last heading that begins at the cell's position or to the left of it
             column = [name for start, name in columns if start <= cell.start()][-1:]
             for name in filter(None, column):
                 values.setdefault(name, cell[0])
 
 
 def _read_rps2(lines: list[str]) -> Values:
-    """Parse the RPS2 form of 1995: `Key: value` with indented continuation lines; `!` after a space is a comment."""
+    """Parse the lines of an RPS2 form (1995) into raw text by field.
+
+    The form has lines of `Key: value`, which may continue on indented lines. A `!` after a space begins a comment.
+    """
     values: dict[str, list[str]] = {}
     field = ""
     for line in lines:
         bare = COMMENT.sub("", line)
         key = FORM_KEY.fullmatch(bare)
-        # an indented line of the abstract may look like a key ("Result: ...")
+        # an indented line of the abstract may look like a key, such as "Result: ..."
         is_prose = field == "abstract" and bare[:1].isspace()
         if key is not None and not is_prose:
             field = RPS2_KEYS.get(key[1].lower(), "")
@@ -137,7 +142,10 @@ def _read_rps2(lines: list[str]) -> Values:
 
 
 def _read_rpss(lines: list[str]) -> Values:
-    """Parse the RPSS form from before 1995: blocks of a name at the left margin, then indented `key_1: value` lines."""
+    """Parse the lines of an RPSS form (before 1995) into raw text by field.
+
+    The form consists of blocks. A block has its name at the left margin, then indented lines of `key_1: value`.
+    """
     values: dict[str, list[str]] = {}
     block = ""
     for line in lines:
@@ -151,7 +159,7 @@ def _read_rpss(lines: list[str]) -> Values:
     def joined(key: str) -> str:
         return " ".join(values.get(key, []))
 
-    # a shorter part was cut at a space, which is restored
+    # a part that is shorter than the full length was cut at a space, which is added again
     parts = (part if len(part) >= RPSS_TITLE_CHARS else f"{part} " for part in values.get("coverpage.title", []))
     names = (joined(f"coverpage.pi_{part}") for part in ("fname", "mi", "lname"))
     return {
@@ -168,4 +176,4 @@ LAYOUTS: tuple[tuple[re.Pattern[str], Callable[[list[str]], Values]], ...] = (
     (re.compile(r"^Proposal_Information\b", re.MULTILINE), _read_rps2),
     (re.compile(r"^ *(?:\d+\. ?)?(?:Proposal )?Title:?\s*$", re.MULTILINE), _read_printed),
 )
-"""A line that identifies each layout, and its parser, in the order in which they are tried."""
+"""Layouts of listings in the order in which they are tried: a pattern that identifies the layout, and its parser."""
