@@ -63,7 +63,7 @@ def camera_of(instrument: str | None) -> Camera:
 
 
 def instrument_name(look: Look) -> str | None:
-    """Name the instrument and detector as MAST does.
+    """Return the name of the instrument and detector, in the form that MAST uses.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ def instrument_name(look: Look) -> str | None:
 
 
 def filter_names(look: Look, camera: Camera) -> tuple[str, ...]:
-    """Name the filters in the beam.
+    """Return the names of the filters in the beam.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def filter_names(look: Look, camera: Camera) -> tuple[str, ...]:
 
 
 def filter_name(look: Look, camera: Camera) -> str | None:
-    """Join the names of the filters in the beam.
+    """Return the names of the filters in the beam as one text.
 
     Parameters
     ----------

@@ -33,7 +33,7 @@ def aims_of(look: Look) -> tuple[tuple[float, float], ...]:
 def aim_point(
     aims_deg: Sequence[tuple[float, float]], wcs: WCS | None, shape_yx: tuple[int, int]
 ) -> tuple[float, float] | None:
-    """Find the pixel that an exposure was aimed at.
+    """Find the pixel at which an exposure was aimed.
 
     Parameters
     ----------

@@ -62,7 +62,7 @@ def read_window(pixels: Any, good_yx: Any, window: Any, values_yx: Any) -> None:
     top, bottom, start, stop = window
     height, width = words_yx.shape
     left, right = max(start - REACH_PX, 0), min(stop + REACH_PX, width)
-    before, after = left - start + REACH_PX, right - start + REACH_PX  # columns of `values_yx` inside the image
+    before, after = left - start + REACH_PX, right - start + REACH_PX  # limits in `values_yx`
     for y in range(top - REACH_PX, bottom + REACH_PX):
         row, values = min(max(y, 0), height - 1), values_yx[y - top + REACH_PX]
         words, good, inside = words_yx[row, left:right], good_yx[row, left:right], values[before:after]
@@ -215,7 +215,7 @@ def find_bad_pixels(good_yx: Any, top: Any, bottom: Any, min_good: Any) -> Any:
     for y in range(top, bottom):
         _count_columns(flags_yx, y, empty_row, counts[REACH_PX : REACH_PX + width])
         _mark_repairable(flags_yx[y], counts, np.uint8(min_good), is_repairable)
-        if num + width > rows.size:  # the arrays are doubled before a row, so that no pixel needs a check
+        if num + width > rows.size:  # makes room for a whole row, so that no check per pixel is needed
             rows, columns = np.concatenate((rows, rows)), np.concatenate((columns, columns))
         for x in range(width):
             if is_repairable[x]:

@@ -69,7 +69,7 @@ def render_sheet(
     sheet : Image
         Grey picture (Pillow's mode L).
     """
-    rows = max(1, -(-len(tiles_yx) // columns))  # rounded up
+    rows = max(1, -(-len(tiles_yx) // columns))  # the number of rows is rounded up
     pitch_x, pitch_y = cell_px + GAP_PX, cell_px + LABEL_PX + GAP_PX
     sheet = Image.new("L", (columns * pitch_x + GAP_PX, rows * pitch_y + GAP_PX), PAPER)
     draw = ImageDraw.Draw(sheet)

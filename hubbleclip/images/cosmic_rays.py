@@ -81,10 +81,10 @@ def reject_cosmic_rays(
     Notes
     -----
     A seed is a pixel more than 6 noise sigmas above the sky that passes one of two tests. Either it exceeds the median
-    of its 3x3 by 6 noise sigmas and by 5 times that median, or it is the peak of its 3x3 and exceeds its lowest
-    neighbour 15 times. No star passes, because the point-spread function fills the 3x3. A ray then grows from its seed
-    over touching pixels that exceed 4 times their lowest neighbour outside the ray. That follows tracks up to two
-    pixels wide.
+    of its 3x3 by 6 noise sigmas and by 5 times that median, or it is the peak of its 3x3 and exceeds 15 times its
+    lowest neighbour. No star passes, because the point-spread function fills the 3x3. A ray then grows from its seed
+    over touching pixels that exceed 4 times their lowest neighbour outside the ray. This growth follows tracks that are
+    up to two pixels wide.
     """
     limits = Limits(
         sky=F32(sky),

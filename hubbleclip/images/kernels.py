@@ -400,7 +400,7 @@ def mask_zero_regions(words_yx: Any, magnitude: Any, zeros_yx: Any, min_area_px:
     rows.
     """
     height, width = words_yx.shape
-    first = np.zeros(height + 1, np.int64)  # index of each row's first run
+    first = np.zeros(height + 1, np.int64)  # `first[y]` is the index of the first run in row y
     runs, parents = np.empty((width + 4, 2), I32), np.empty(width + 4, np.int64)
     for y in range(height):
         if first[y] + width // 2 + 2 > len(runs):  # a row has at most one run per two pixels

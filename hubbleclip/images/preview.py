@@ -131,7 +131,9 @@ def _decode(image: Image.Image, mode: str) -> NDArray[np.uint8]:
 
 
 def border_level(levels_yx: NDArray[np.uint8]) -> int:
-    """Compute the level with which an image is padded: the median of its outermost pixels, or of all pixels if darker.
+    """Compute the level with which an image is padded.
+
+    The level is the median of the outermost pixels, or the median of all pixels if that is darker.
 
     Parameters
     ----------

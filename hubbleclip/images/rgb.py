@@ -135,7 +135,7 @@ def _sky(shown: PreparedImage) -> np.float32:
 def _align(sources: Sequence[PreparedImage], target: PreparedImage) -> NDArray[np.float32]:
     """Resample the scaled pixels of `sources` to the pixels of `target` (bilinear); NaN where no source has a value."""
     try:
-        from reproject import reproject_interp  # noqa: PLC0415 - optional, and slow to import
+        from reproject import reproject_interp  # noqa: PLC0415 - reproject is optional, and slow to import
     except ImportError as error:
         raise SettingsError("tiles.colour needs reproject: pip install 'hubbleclip[colour]'") from error
     shape_yx = target.good_yx.shape

@@ -287,7 +287,7 @@ def clipped_sky(ordered: NDArray[np.float32]) -> tuple[float, float]:
         if noise <= 0 or limits == (low, high):
             break
         low, high = limits
-    if noise <= 0:  # most values are equal
+    if noise <= 0:  # the width of the central 68 % is 0 if most values are equal
         noise = float(np.std(ordered, dtype=np.float64))
     if not np.isfinite(noise) or noise <= 0:
         raise ImageError("no_signal", "all valid pixels have the same value")

@@ -237,7 +237,7 @@ def _plan_axis(length: int, size: int, overlap: int) -> list[int]:
     """Return the starts along an axis of the fewest evenly spaced tiles that overlap by at least `overlap` pixels."""
     step = max(1, size - overlap)
     # `count` tiles cover step * count + overlap pixels. `count` is the smallest number of tiles for which the uncovered
-    # length is at most MAX_LEFTOVER_SHARE of a tile.
+    # length is at most MAX_LEFTOVER_SHARE times the side of a tile.
     count = max(1, -(-(length - overlap - int(MAX_LEFTOVER_SHARE * size)) // step))
     covered = count * step + overlap if count > 1 else size
     if covered <= length or count == 1:

@@ -246,8 +246,8 @@ def _downsampled_header(text: str, shrink: float, start_yx: tuple[int, int]) -> 
         header[f"CDELT{axis}"] = header.get(f"CDELT{axis}", 1.0) * shrink
     for key in header:
         if term := SIP_TERM.match(key):
-            # The term A_p_q * u^p * v^q, u and v are all in pixels. With larger pixels, u^p * v^q is divided by
-            # shrink^(p + q) and the term itself by `shrink`.
+            # The term A_p_q * u^p * v^q is an offset in pixels, like u and v. Larger pixels divide all three numbers by
+            # `shrink`, so the coefficient A_p_q must be multiplied by shrink^(p + q - 1).
             header[key] *= shrink ** (int(term[1]) + int(term[2]) - 1)
     return "\n".join(str(card).rstrip() for card in header.cards)
 
