@@ -1,1 +1,1 @@
-"""FITS headers: which are safe to read, what they mean, and whether a file is intact."""
+"""FITS headers: checks that they are safe to read, the facts that they state, and checks that a file is intact."""

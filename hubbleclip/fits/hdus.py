@@ -1,4 +1,4 @@
-"""Which HDUs of a file hold images of the sky, and their quality and weight; from headers alone."""
+"""Find the HDUs of a FITS file that hold images of the sky, with their DQ and WHT HDUs. Only headers are read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hubbleclip.core.errors import ImageError
 from hubbleclip.missions import Camera
 
 SCIENCE = "SCI"
-COMPANIONS = "DQ", "WHT"  # data quality flags and weight of an image
+COMPANIONS = "DQ", "WHT"  # names of the extensions that hold an image's data quality flags and weights
 NOT_SCIENCE = re.compile(
     r"(WHT|WEIGHT|CTX|CON|ERR|ERROR|DQ|SAMP|TIME|EXP|EXPTIME|RMS|SIGMA|VAR|IVAR|NOISE|MASK|PSF|FLAT|BKG|MDRIZSKY"
     r"|VAR_\w+|DX|DY|DXY?|D2IMARR|WCSDVARR|PIXMAP|AREA|GAIN|SEGM.*|MODEL|HDRLET|RESID.*)$"
@@ -21,10 +21,10 @@ NOT_SCIENCE = re.compile(
 NOT_SCIENCE_FILE = re.compile(r"[_.](wht|weight|ctx|con|err|rms|dq|sigma|ivar|var|mask|psf|flat|seg|segm|spt|shm|bkg)$")
 PLANE_STEP = 1000
 MAX_SCIENCE = 500
-"""Science extensions per file: a camera's file has up to four, that of a long series of exposures some dozens."""
+"""Maximum number of science extensions per file. Most files have at most four; long exposure series have dozens."""
 
 Companions = Mapping[tuple[str, Any, tuple[int, ...]], int]
-"""Index of each companion extension by its name, EXTVER and shape."""
+"""Index of each DQ and WHT extension, by the extension's name, EXTVER and shape."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +34,11 @@ class Layer:
     Attributes
     ----------
     extension
-        Index of its HDU.
+        Index of the HDU that holds the image.
     plane
-        Plane of a cube; None for a two-dimensional image.
+        Index of the image's plane in a cube; None for a two-dimensional image.
     quality, weight
-        Indices of the HDUs of its DQ and WHT; None without.
+        Indices of the image's DQ and WHT HDUs; None where the file has no such HDU.
 
     """
 
@@ -49,7 +49,7 @@ class Layer:
 
     @property
     def chip(self) -> int:
-        """Number of the image, unique in a file: the extension, plus 1000 per plane of a cube after the first."""
+        """Number of the image, unique in its file: the extension's index, plus 1000 times the plane's index."""
         return self.extension + PLANE_STEP * (self.plane or 0)
 
 
@@ -61,24 +61,26 @@ def science_layers(hdus: pyfits.HDUList, stem: str, camera: Camera) -> list[Laye
     hdus
         The open file; only headers are read.
     stem
-        The file's name without suffix; it may say that the file accompanies an image.
+        The file's name without suffix. A name such as `..._wht` marks a file that accompanies an image.
     camera
-        Of the file.
+        The camera that made the file.
 
     Returns
     -------
     list of Layer
-        The extensions named SCI, else the primary image, else every image that is not named as a weight, error, mask
-        or distortion table. Of the reads of an infrared ramp only the last one, EXTVER 1.
+        The extensions named SCI. A file without them gives its primary image, and a file without that gives every
+        image that is not named as a weight, error, mask or distortion table. An infrared ramp gives only its last
+        read, which has EXTVER 1.
 
     Raises
     ------
     ImageError
-        `no_image`, `not_an_image` or `too_large`.
+        `no_image` where no HDU holds an image of the sky, `not_an_image` where the file accompanies an image or holds
+        a cube of another kind, `too_large` for more than `MAX_SCIENCE` science extensions.
 
     """
     if NOT_SCIENCE_FILE.search(stem.lower()):
-        raise ImageError("not_an_image", "the file's name says that it accompanies an image")
+        raise ImageError("not_an_image", "the file's name marks it as a weight, mask or similar file of an image")
     names = [str(hdu.name).upper() for hdu in hdus]
     extensions = _science_extensions(hdus, names)
     if camera.reads_ramps and "SAMP" in names:
@@ -88,7 +90,7 @@ def science_layers(hdus: pyfits.HDUList, stem: str, camera: Camera) -> list[Laye
     companions = _companions(hdus, names)
     layers = [layer for index in extensions for layer in _layers_of(hdus, companions, index, camera.planes)]
     if not layers:
-        raise ImageError("not_an_image", "a cube that is neither one plane nor the chips of a camera")
+        raise ImageError("not_an_image", "the file holds a cube whose planes are not the chips of its camera")
     return layers
 
 
@@ -103,7 +105,8 @@ def image_shape(hdu: Any) -> tuple[int, ...]:
     Returns
     -------
     tuple of int
-        Slowest axis first; () for tables, random groups, headers without data and HDUs that astropy cannot interpret.
+        Lengths of the axes, slowest axis first. The tuple is empty for tables, random groups, headers without data and
+        HDUs that astropy cannot interpret.
 
     """
     is_group = isinstance(hdu, pyfits.GroupsHDU)
@@ -112,27 +115,27 @@ def image_shape(hdu: Any) -> tuple[int, ...]:
 
 
 def _has_pixels(hdu: Any) -> bool:
-    """Whether an HDU claims an image of two axes or more."""
+    """Return whether an HDU's header declares an image that has at least two axes and at least one pixel."""
     shape = image_shape(hdu)
     return len(shape) >= 2 and min(shape) > 0
 
 
 def _science_extensions(hdus: pyfits.HDUList, names: Sequence[str]) -> list[int]:
-    """Indices of the science extensions. Raises ImageError `no_image`."""
+    """Return the indices of the science extensions. Raises ImageError `no_image` where the file has none."""
     images = [index for index, hdu in enumerate(hdus) if _has_pixels(hdu)]
     named = [index for index in images if names[index] == SCIENCE]
     if named:
         return named
     if SCIENCE in names:
-        raise ImageError("no_image", "its SCI extension holds no two-dimensional pixels")
+        raise ImageError("no_image", "the file's SCI extension holds no two-dimensional image")
     others = [index for index in images if not NOT_SCIENCE.match(names[index])]
     if not others:
-        raise ImageError("no_image", "no HDU holds two-dimensional pixels of the sky")
+        raise ImageError("no_image", "no HDU holds a two-dimensional image of the sky")
     return [0] if 0 in others else others
 
 
 def _companions(hdus: pyfits.HDUList, names: Sequence[str]) -> Companions:
-    """The first DQ and WHT of each version and shape."""
+    """Return the index of the first DQ and the first WHT extension of each version and shape."""
     companions: dict[tuple[str, Any, tuple[int, ...]], int] = {}
     for index, name in enumerate(names):
         if name in COMPANIONS:
@@ -141,7 +144,7 @@ def _companions(hdus: pyfits.HDUList, names: Sequence[str]) -> Companions:
 
 
 def _layers_of(hdus: pyfits.HDUList, companions: Companions, index: int, max_planes: int) -> list[Layer]:
-    """The images of an extension, with the DQ and WHT of its version and shape; [] for a cube of another kind."""
+    """Return the images of an extension with their DQ and WHT; [] for a cube whose planes are not a camera's chips."""
     shape, version = image_shape(hdus[index]), hdus[index].ver
     quality, weight = (companions.get((name, version, shape)) for name in COMPANIONS)
     planes = shape[:-2]

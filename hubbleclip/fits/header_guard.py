@@ -1,6 +1,6 @@
 """Checks of FITS headers before astropy uses them.
 
-Damaged headers make astropy read without end, take all memory, or crash the process in its C code.
+A damaged header can make astropy read in an endless loop, exhaust the memory, or crash the process in astropy's C code.
 """
 
 from __future__ import annotations
@@ -15,32 +15,33 @@ from hubbleclip.core.errors import ImageError
 BLOCK_BYTES, CARD_BYTES = 2880, 80
 MAX_HEADER_BYTES = 8 << 20
 MANY = re.compile(rb"(NAXIS|TFIELDS) *= *\+?0*[1-9]\d{3}", re.IGNORECASE)
-"""1,000 axes or columns and more; the standard allows 999."""
+"""Matches a header card that declares 1,000 or more axes or columns; the FITS standard allows 999."""
 END = b"END     "
 LARGEST_SIDE = 2**31 - 1
 COMPRESSION = {"BLOCKSIZE": (16, 32), "BYTEPIX": (1, 2, 4, 8)}
-"""Parameters of RICE_1 (FITS standard 4.0, section 10.4.1)."""
+"""Allowed values of the parameters of the compression RICE_1 (FITS standard 4.0, section 10.4.1)."""
 
 
 def check_header(file: IO[bytes], start: int = 0) -> bool:
-    """Check one header, if there is one at `start`; the file's position does not change.
+    """Check the FITS header that begins at a byte of a file. The file's position is restored.
 
     Parameters
     ----------
     file
         The FITS file, uncompressed.
     start
-        First byte of the header.
+        Offset of the header's first byte.
 
     Returns
     -------
     bool
-        Whether it has an END.
+        Whether the header has an END card; False where the file ends at `start`.
 
     Raises
     ------
     ImageError
-        `unreadable` for more axes or columns than the standard allows: astropy would count them all.
+        `unreadable` where the header declares more axes or columns than the standard allows, because astropy would
+        loop over all of them.
 
     """
     position = file.tell()
@@ -49,7 +50,7 @@ def check_header(file: IO[bytes], start: int = 0) -> bool:
         for _ in range(MAX_HEADER_BYTES // BLOCK_BYTES):
             block = file.read(BLOCK_BYTES)
             if any(found.start() % CARD_BYTES == 0 for found in MANY.finditer(block)):
-                raise ImageError("unreadable", "a header claims more than 999 axes or columns")
+                raise ImageError("unreadable", "a header declares more than 999 axes or columns")
             if any(block.startswith(END, card) for card in range(0, len(block), CARD_BYTES)):
                 return True
             if not block:
@@ -60,17 +61,18 @@ def check_header(file: IO[bytes], start: int = 0) -> bool:
 
 
 def check_start(file: IO[bytes]) -> None:
-    """Check that a file begins with a whole FITS header, and go back to its first byte.
+    """Check that a file begins with a complete FITS header, and return to the file's first byte.
 
     Parameters
     ----------
     file
-        The file, at its first byte.
+        The file, positioned at its first byte.
 
     Raises
     ------
     ImageError
-        `empty`, `unreadable` for another kind of file, or `truncated` for a header without END.
+        `empty` for a file without bytes, `unreadable` for a file that is not FITS, `truncated` for a header without
+        END card.
 
     """
     block = file.read(BLOCK_BYTES)
@@ -79,38 +81,38 @@ def check_start(file: IO[bytes]) -> None:
     if not block.startswith(b"SIMPLE"):
         raise ImageError("unreadable", f"not a FITS file: it begins with {block[:24]!r}")
     if not check_header(file):
-        raise ImageError("truncated", "the header has no END")
+        raise ImageError("truncated", "the header has no END card")
     file.seek(0)
 
 
 def load_all(hdus: pyfits.HDUList, file: IO[bytes]) -> None:
-    """Load every extension, each header checked first.
+    """Load every extension of a file, and check each extension's header before astropy parses it.
 
     Parameters
     ----------
     hdus
-        The open file; its extensions are loaded when iterated.
+        The open file; astropy loads an extension when the iteration reaches it.
     file
-        The same file.
+        The file object from which `hdus` is read.
 
     Raises
     ------
     ImageError
-        `unreadable` for a header that is out of bounds.
+        `unreadable` where a header declares too many axes or columns, or a negative size.
 
     """
     for hdu in hdus:
-        if not hasattr(hdu, "fileinfo"):  # astropy found no class for its header
+        if not hasattr(hdu, "fileinfo"):  # astropy knows no HDU class for this header
             continue
         info = hdu.fileinfo()
-        # With a negative size astropy would go back in the file and read the same extension without end.
+        # A negative size would make astropy move backwards in the file and read the same extension in an endless loop.
         if info["datSpan"] < 0:
-            raise ImageError("unreadable", f"extension {hdu.name!r} claims a negative number of bytes")
+            raise ImageError("unreadable", f"extension {hdu.name!r} declares a negative number of bytes")
         check_header(file, info["datLoc"] + info["datSpan"])
 
 
 def check_compression(hdu: Any) -> None:
-    """Check the parameters of a compressed image, which its decoder does not.
+    """Check the compression parameters of an image, because the decoder does not check them.
 
     Parameters
     ----------
@@ -120,18 +122,18 @@ def check_compression(hdu: Any) -> None:
     Raises
     ------
     ImageError
-        `unreadable` for a parameter out of bounds.
+        `unreadable` where a parameter has a value that the FITS standard does not allow.
 
     """
     info = hdu.fileinfo()
     file = info["file"]
     file.seek(info["hdrLoc"])
-    # astropy shows the header of the image; the parameters are in that of the table that holds it.
+    # `hdu.header` describes the decompressed image. The parameters are in the header of the table that stores it.
     header = pyfits.Header.fromstring(file.read(info["datLoc"] - info["hdrLoc"]).decode("ascii", "replace"))
     for key, name in header["ZNAME*"].items():
         value = header.get(key.replace("ZNAME", "ZVAL"))
         if name in COMPRESSION and value not in COMPRESSION[name]:
-            raise ImageError("unreadable", f"{name} of its compression is {value!r}, not one of {COMPRESSION[name]}")
+            raise ImageError("unreadable", f"compression parameter {name} is {value!r}, not one of {COMPRESSION[name]}")
     for key, side in header["ZTILE*"].items():
-        if not 0 < side <= LARGEST_SIDE:  # larger than the image is allowed
-            raise ImageError("unreadable", f"{key} of its compression is {side!r}")
+        if not 0 < side <= LARGEST_SIDE:  # a compression tile may be larger than the image, so that is no error
+            raise ImageError("unreadable", f"compression parameter {key} is {side!r}, not in 1 to {LARGEST_SIDE}")

@@ -1,4 +1,4 @@
-"""Instrument, filter, gain and kind of an image by its FITS header and the conventions of its mission."""
+"""Read the instrument, filter, gain and kind of an image from its FITS header, by the conventions of its mission."""
 
 from __future__ import annotations
 
@@ -10,14 +10,20 @@ from hubbleclip.missions import MISSIONS, Camera, Mission, mission_of_telescope
 from hubbleclip.missions.registry import DEFAULT
 
 Look = Callable[[str], Any]
-"""Looks a keyword up in the science header, then in the primary header; None where it is absent or blank."""
+"""Function that returns a keyword's value.
+
+It searches the science header, then the primary header, and returns None where the keyword is absent or blank in both.
+"""
 
 NO_FILTER = re.compile(r"CLEAR.*|N/?A|NONE|OPEN|BLANK|\d*\.?\d*", re.IGNORECASE)
-"""What a filter keyword holds when no filter is in the beam: a word, or the number of a wheel position."""
+"""Matches the value of a filter keyword when no filter is in the beam: a word or the number of a wheel position."""
 FILTER_NAME = re.compile(r"F[QR]?(\d{3,4})(LP|[A-Z]2?)")
-"""F606W, FQ508N, F850LP, F150W2: the number is a wavelength; see `Camera.nm_per_number`."""
+"""Matches filter names such as F606W, FQ508N, F850LP or F150W2.
+
+The number in the name is a wavelength; `Camera.nm_per_number` gives its unit.
+"""
 CAMERAS: dict[str, Camera] = {name: camera for mission in MISSIONS.values() for name, camera in mission.cameras.items()}
-"""The cameras of all missions: no two share a name."""
+"""Cameras of all missions, by name. No two missions share a camera name."""
 
 
 def mission_of(look: Look) -> Mission:
@@ -26,12 +32,12 @@ def mission_of(look: Look) -> Mission:
     Parameters
     ----------
     look
-        Reads the header.
+        Function that returns a header keyword's value, or None.
 
     Returns
     -------
     Mission
-        By TELESCOP; Hubble where that is absent or unknown.
+        The mission that TELESCOP names; Hubble where the keyword is absent or its value unknown.
 
     """
     return mission_of_telescope(look("TELESCOP"))
@@ -43,12 +49,13 @@ def camera_of(instrument: str | None) -> Camera:
     Parameters
     ----------
     instrument
-        As `instrument_name` gives it.
+        Name as returned by `instrument_name`, for example `ACS/WFC`; None if unknown.
 
     Returns
     -------
     Camera
-        The camera, else that of its instrument without detector, else an unknown one.
+        The camera of that name. Without one, the camera that is registered for the instrument alone, and without that
+        too, the unknown camera of the default mission.
 
     """
     name = instrument or ""
@@ -56,18 +63,18 @@ def camera_of(instrument: str | None) -> Camera:
 
 
 def instrument_name(look: Look) -> str | None:
-    """Name the instrument and detector as MAST does.
+    """Return the name of the instrument and detector, in the form that MAST uses.
 
     Parameters
     ----------
     look
-        Reads the header.
+        Function that returns a header keyword's value, or None.
 
     Returns
     -------
     str or None
-        `WFC3/UVIS`, `NICMOS/NIC2`, `WFPC2`, `NIRCAM/LONG`: INSTRUME, with the detector where that is a name; None
-        without INSTRUME.
+        The value of INSTRUME, followed by the detector where the detector has a name; for example `WFC3/UVIS`,
+        `NICMOS/NIC2`, `WFPC2` or `NIRCAM/LONG`. None where the header has no INSTRUME.
 
     """
     name = _text(look("INSTRUME")).upper()
@@ -76,28 +83,29 @@ def instrument_name(look: Look) -> str | None:
     header = mission_of(look).header
     keyword, prefix = header.detectors.get(name, (header.detector_keyword, ""))
     detector = _text(look(keyword)).upper() if keyword else ""
-    # WFPC2's DETECTOR is the number of a chip; NICMOS's CAMERA is a number too, but it has a prefix.
+    # In WFPC2 headers DETECTOR is a chip number and is not part of the name. In NICMOS headers CAMERA is a number too,
+    # but `detectors` defines a prefix for it, which makes the detector's name.
     return f"{name}/{prefix}{detector}" if detector and detector.isdigit() == bool(prefix) else name
 
 
 def filter_names(look: Look, camera: Camera) -> tuple[str, ...]:
-    """Name the filters in the beam.
+    """Return the names of the filters in the beam.
 
     Parameters
     ----------
     look
-        Reads the header.
+        Function that returns a header keyword's value, or None.
     camera
-        Of the file; it may name its filters by keywords of its own.
+        The camera that made the file. Its `filter_keywords`, if any, replace those of the mission.
 
     Returns
     -------
     tuple of str
-        Upper case, without clear positions and wheel numbers, no name twice.
+        Distinct filter names in upper case, without clear positions and wheel numbers; empty if there is no filter.
 
     """
     for keywords in camera.filter_keywords or mission_of(look).header.filter_keywords:
-        # Wheel positions of WFPC2 are integers, not names.
+        # WFPC2 headers also give wheel positions, which are integers. Only text values are filter names.
         values = (value for keyword in keywords if isinstance(value := look(keyword), str))
         parts = [part.strip().upper() for value in values for part in value.split(";")]
         names = tuple(dict.fromkeys(part for part in parts if not NO_FILTER.fullmatch(part)))
@@ -107,19 +115,19 @@ def filter_names(look: Look, camera: Camera) -> tuple[str, ...]:
 
 
 def filter_name(look: Look, camera: Camera) -> str | None:
-    """Join the names of the filters in the beam.
+    """Return the names of the filters in the beam as one text.
 
     Parameters
     ----------
     look
-        Reads the header.
+        Function that returns a header keyword's value, or None.
     camera
-        Of the file.
+        The camera that made the file.
 
     Returns
     -------
     str or None
-        `F606W`, or several joined by `+`; None without a filter.
+        For example `F606W`. Several names are joined by `+`. None if no filter is in the beam.
 
     """
     return "+".join(filter_names(look, camera)) or None
@@ -131,15 +139,15 @@ def wavelength_nm(filter_label: str | None, instrument: str | None) -> float | N
     Parameters
     ----------
     filter_label
-        One name, or several joined by `+`, of which the first with a number counts.
+        One filter name, or several joined by `+`. The first name with a number is used.
     instrument
-        As `instrument_name` gives it.
+        Name as returned by `instrument_name`.
 
     Returns
     -------
     float or None
-        Wavelength in nm: F606W is 606, F160W of an infrared HST camera 1600, F356W of JWST 3560; None for a name
-        without a number.
+        Wavelength in nm; None for a name without a number. For example, F606W gives 606, F160W of an infrared HST
+        camera gives 1600, and F356W of JWST gives 3560.
 
     """
     match = FILTER_NAME.search((filter_label or "").upper())
@@ -150,21 +158,21 @@ def wavelength_nm(filter_label: str | None, instrument: str | None) -> float | N
 
 
 def blind_parts(look: Look, camera: Camera, shape_yx: tuple[int, ...]) -> list[tuple[slice, slice]]:
-    """Find the parts of an uncalibrated full frame that see no light: overscan, virtual rows, reference pixels.
+    """Find the parts of an uncalibrated full frame that receive no light: overscan, virtual rows, reference pixels.
 
     Parameters
     ----------
     look
-        Reads the header.
+        Function that returns a header keyword's value, or None.
     camera
-        Of the file.
+        The camera that made the file.
     shape_yx
-        Shape of the image in pixels.
+        Height and width of the image in pixels.
 
     Returns
     -------
     list of (slice, slice)
-        Rows and columns of each part; empty unless the image is a raw full frame.
+        Rows and columns of each part. The list is empty unless the image is an uncalibrated full frame.
 
     """
     if camera.raw_yx != shape_yx or camera.light_yx is None:
@@ -180,19 +188,19 @@ def blind_parts(look: Look, camera: Camera, shape_yx: tuple[int, ...]) -> list[t
 
 
 def gain_of(look: Look, camera: Camera) -> float | None:
-    """Read the gain.
+    """Read the gain of an image's detector.
 
     Parameters
     ----------
     look
-        Reads the header.
+        Function that returns a header keyword's value, or None.
     camera
-        Of the file.
+        The camera that made the file.
 
     Returns
     -------
     float or None
-        Electrons per count: 1 for detectors that count photons; None where the header has none.
+        Electrons per count. The value is 1 for detectors that count photons, and None where the header has no gain.
 
     """
     if camera.counts_photons:
@@ -202,17 +210,17 @@ def gain_of(look: Look, camera: Camera) -> float | None:
 
 
 def exposure_of(look: Look) -> float | None:
-    """Read the exposure time.
+    """Read the exposure time of an image.
 
     Parameters
     ----------
     look
-        Reads the header.
+        Function that returns a header keyword's value, or None.
 
     Returns
     -------
     float or None
-        Seconds; None where no keyword holds a number.
+        Exposure time in seconds; None where no exposure keyword holds a number.
 
     """
     values = (look(key) for key in mission_of(look).header.exposure_keywords)
@@ -220,17 +228,17 @@ def exposure_of(look: Look) -> float | None:
 
 
 def not_sky_reason(look: Look) -> tuple[str, str] | None:
-    """Say why an image is not a picture of the sky.
+    """Find the reason why an image is not a picture of the sky.
 
     Parameters
     ----------
     look
-        Reads the header.
+        Function that returns a header keyword's value, or None.
 
     Returns
     -------
     tuple of str, or None
-        Reason (`not_an_image` or `calibration`) and detail; None where the header does not exclude the image.
+        The reason (`not_an_image` or `calibration`) and a sentence of detail. None where the header gives no reason.
 
     """
     header = mission_of(look).header
@@ -240,17 +248,17 @@ def not_sky_reason(look: Look) -> tuple[str, str] | None:
     for keyword, pattern in header.image_values.items():
         value = _text(look(keyword)).upper()
         if value and not pattern.fullmatch(value):
-            return "not_an_image", f"{keyword} says {value.lower()}"
+            return "not_an_image", f"{keyword} is {value.lower()}"
     disperser = next((name for name in _elements(look) if header.disperser.match(name.upper())), None)
     if disperser:
         return "not_an_image", f"seen through {disperser}, which disperses light"
     values = (_text(look(keyword)).upper() for keyword in header.calibration_keywords)
     lamp = next((value for value in values if value in header.calibration_values), None)
-    return ("calibration", f"the header says {lamp.lower()}, not sky") if lamp else None
+    return ("calibration", f"the header marks a {lamp.lower()} image, not an image of the sky") if lamp else None
 
 
 def _elements(look: Look) -> list[str]:
-    """Names of all optical elements in the beam, filters and others."""
+    """Return the names of all optical elements in the beam: filters, dispersers and others."""
     header, camera = mission_of(look).header, camera_of(instrument_name(look))
     groups = (*(camera.filter_keywords or header.filter_keywords), header.element_keywords)
     return [_text(look(keyword)) for keywords in groups for keyword in keywords]

@@ -1,7 +1,7 @@
-"""Whether a fetched file is complete and of the kind that its name says, by its structure. No pixel is decoded.
+"""Check by its structure that a fetched file is complete and has the format that its name implies.
 
-The sizes that a header claims are checked by arithmetic before the data are read or unpacked, so the work is bounded by
-the file's own size, and for a packed file by `MAX_UNPACKED_BYTES` too.
+No pixel is decoded. The sizes that a header declares are checked by arithmetic before the data are read or unpacked.
+The work is therefore bounded by the size of the file, and for a gzip file by `MAX_UNPACKED_BYTES` too.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ WIDTHS = frozenset({8, 16, 32, 64, -32, -64})
 MAX_AXES = 999
 MAX_DATA_BYTES = 2**63
 MAX_UNPACKED_BYTES = 1_000_000_000
-"""A packed file may unpack to this, or to `MAX_RATIO` times its own size if that is more."""
+"""Maximum unpacked size of a gzip file, or `MAX_RATIO` times its packed size if that is larger."""
 MAX_RATIO = 200
 MAX_SIDE_PX = 60_000
 MAX_SEGMENTS = 100_000
@@ -53,19 +53,19 @@ FOREIGN_STARTS: tuple[tuple[re.Pattern[bytes], Reason, str], ...] = (
     (re.compile(FITS_START), "damaged", "a FITS file"),
     (re.compile(rb"[\s -~]+\Z"), "damaged", "a text"),
 )
-"""What comes instead of a file, by its first bytes."""
+"""Content that servers send instead of the requested file: pattern of its first bytes, reason, and its name."""
 
 
 @dataclass(frozen=True, slots=True)
 class ContentProblem:
-    """The fault of a file: a short code, and one line for people."""
+    """Fault of a file: `reason` is a short code, `words` one line of text for people."""
 
     reason: Reason
     words: str
 
 
 class UnsoundError(Exception):
-    """Raised within this module; carries the problem."""
+    """Fault of a file, raised and caught within this module only; `problem` describes the fault."""
 
     def __init__(self, reason: Reason, words: str) -> None:
         super().__init__(words)
@@ -74,7 +74,7 @@ class UnsoundError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Bytes to check from their beginning. `limit_bytes` is their number, or the maximum for a packed file."""
+    """File to check. `limit_bytes` is its size, or for a gzip file the maximum unpacked size."""
 
     file: BinaryIO
     limit_bytes: int
@@ -82,26 +82,26 @@ class Source:
 
 
 def content_problem(content: Path | bytes, suffix: str, listed_bytes: int | None = None) -> ContentProblem | None:
-    """Find the fault of a fetched file, whatever it contains.
+    """Find the first fault of a fetched file. Arbitrary content is safe to check.
 
     Parameters
     ----------
     content
-        The file or its bytes.
+        Path of the file, or the file's bytes.
     suffix
-        One of `layout.SUFFIXES`: a partial file has no suffix of its own.
+        One of `layout.SUFFIXES`, which gives the expected format. The path of a partial download does not give it.
     listed_bytes
-        Size by the archive's list; None if it has none.
+        Size of the file in the archive's product list; None if the list gives no size.
 
     Returns
     -------
     ContentProblem or None
-        The first fault; None for a sound file.
+        The first fault; None for an intact file.
 
     Raises
     ------
     OSError
-        When the file cannot be opened; never for its content.
+        When the file cannot be opened. Faulty content never raises.
 
     """
     size = len(content) if isinstance(content, bytes) else content.stat().st_size
@@ -113,7 +113,7 @@ def content_problem(content: Path | bytes, suffix: str, listed_bytes: int | None
                 _reject_foreign(start, magic)
             if listed_bytes not in {None, size}:
                 reason: Reason = "truncated" if size < (listed_bytes or 0) else "damaged"
-                raise UnsoundError(reason, f"{size} bytes came where the archive lists {listed_bytes}")
+                raise UnsoundError(reason, f"{size} bytes came, but the archive lists {listed_bytes}")
             file.seek(0)
             check(file, size, listed_bytes is not None)
     except UnsoundError as error:
@@ -122,17 +122,17 @@ def content_problem(content: Path | bytes, suffix: str, listed_bytes: int | None
 
 
 def _reject_foreign(start: bytes, magic: bytes) -> NoReturn:
-    """Raise the fault of a file that does not begin as its kind does."""
+    """Raise UnsoundError for a file whose first bytes are not those of its format."""
     if magic.startswith(start):
-        raise UnsoundError("truncated", "the file is cut in its first bytes" if start else "an empty file came")
+        raise UnsoundError("truncated", "the file ends within its first bytes" if start else "an empty file came")
     for pattern, reason, words in FOREIGN_STARTS:
         if pattern.match(start):
             raise UnsoundError(reason, f"{words} came instead of the file")
-    raise UnsoundError("damaged", "the file does not begin as its kind does")
+    raise UnsoundError("damaged", "the file does not begin with the first bytes of its format")
 
 
 def _check_fits(file: BinaryIO, size: int, is_size_listed: bool) -> None:
-    """Check a plain FITS file."""
+    """Check an uncompressed FITS file. Raises UnsoundError."""
     odd = size % BLOCK_BYTES
     if odd:
         raise UnsoundError("truncated", f"the FITS file is cut: {odd} bytes beyond whole blocks of {BLOCK_BYTES}")
@@ -140,7 +140,7 @@ def _check_fits(file: BinaryIO, size: int, is_size_listed: bool) -> None:
 
 
 def _check_gzip(file: BinaryIO, size: int, is_size_listed: bool) -> None:
-    """Check the FITS file inside, unpacked piece by piece; reading to the end verifies gzip's own checksum."""
+    """Check the FITS file in a gzip file, unpacked in pieces. Reading to the end also verifies the gzip checksum."""
     limit_bytes = max(MAX_UNPACKED_BYTES, MAX_RATIO * size)
     try:
         with gzip.GzipFile(fileobj=file) as unpacked:
@@ -152,11 +152,12 @@ def _check_gzip(file: BinaryIO, size: int, is_size_listed: bool) -> None:
 
 
 def _walk_fits(source: Source, is_size_listed: bool) -> None:
-    """Check all HDUs and their checksums up to the end of the file, which must be the end of the last one.
+    """Check all HDUs of a FITS file and their checksums. The file must end where its last HDU ends.
 
-    Fewer extensions than NEXTEND mean a file that was cut between two HDUs, unless its size is the listed one: cutouts
-    and high-level products inherit the NEXTEND of the file they were made from (seen: 55 with none, 3 with 1), and some
-    add extensions to it (seen: 6 with 11), so more extensions are no fault.
+    A file with fewer extensions than NEXTEND declares was cut between two HDUs, unless it has the size that the archive
+    lists: cutouts and high-level products copy NEXTEND from the file that they were made from (for example NEXTEND is
+    55 in a file without extensions). More extensions than NEXTEND are no fault, because some products add extensions
+    (for example 11 where NEXTEND is 6).
     """
     position = num_hdus = num_declared = 0
     while header := _read_header(source.file, num_hdus):
@@ -174,16 +175,16 @@ def _walk_fits(source: Source, is_size_listed: bool) -> None:
 
 
 def _reject_length(source: Source, position: int, number: int) -> NoReturn:
-    """Raise the fault of a file that ends before its headers say."""
+    """Raise UnsoundError for a file that ends before an HDU does, or that would unpack to too many bytes."""
     if source.is_packed:
-        words = f"the gzip file would unpack to {position} bytes, {source.limit_bytes} are allowed"
+        words = f"the gzip file would unpack to {position} bytes, but only {source.limit_bytes} are allowed"
         raise UnsoundError("damaged", words)
-    words = f"HDU {number} would end at byte {position}, the file ends at {source.limit_bytes}"
+    words = f"HDU {number} would end at byte {position}, but the file ends at {source.limit_bytes}"
     raise UnsoundError("truncated", f"the FITS file is cut: {words}")
 
 
 def _read_header(file: BinaryIO, number: int) -> bytes:
-    """All blocks of the header that begins here; empty at the end of the file."""
+    """Read all blocks of the header that begins at the file's position; b"" at the end of the file."""
     blocks: list[bytes] = []
     start = b"XTENSION=" if number else FITS_START
     while not blocks or _end_of(blocks[-1]) is None:
@@ -193,34 +194,34 @@ def _read_header(file: BinaryIO, number: int) -> bytes:
         if not blocks and not block.startswith(start):
             if number == 0:
                 _reject_foreign(block, FITS_START)
-            raise UnsoundError("damaged", f"what follows HDU {number - 1} is no FITS extension")
+            raise UnsoundError("damaged", f"the bytes after HDU {number - 1} are not a FITS extension")
         if len(block) < BLOCK_BYTES:
             raise UnsoundError("truncated", f"the FITS file is cut in the header of HDU {number}")
         if len(blocks) == MAX_HEADER_BLOCKS:
-            raise UnsoundError("damaged", f"the header of HDU {number} has no end in {MAX_HEADER_BLOCKS} blocks")
+            raise UnsoundError("damaged", f"the header of HDU {number} has no END card in {MAX_HEADER_BLOCKS} blocks")
         blocks.append(block)
     return b"".join(blocks)
 
 
 def _end_of(block: bytes) -> int | None:
-    """Offset of the END card in a block; None without one."""
+    """Return the offset of the END card in a header block; None if the block has no END card."""
     return next((i for i in range(0, BLOCK_BYTES, CARD_BYTES) if block[i : i + 8] == b"END     "), None)
 
 
 def _cards_of(header: bytes) -> Cards:
-    """Values with their comments, by keyword; of a repeated keyword the first counts."""
+    """Return each card's value and comment, by keyword. The first card of a repeated keyword is used."""
     end = len(header) - BLOCK_BYTES + (_end_of(header[-BLOCK_BYTES:]) or 0)
     starts = range(end - CARD_BYTES, -1, -CARD_BYTES)
     return {header[i : i + 8].rstrip(): header[i + 10 : i + 80] for i in starts if header[i + 8 : i + 9] == b"="}
 
 
 def _value(cards: Cards, keyword: bytes) -> bytes:
-    """The bare value of a number, a logical or a string without slash; empty if the keyword is absent."""
+    """Return the value of a keyword without quotes and comment; b"" if absent. A string must not contain a slash."""
     return cards.get(keyword, b"").split(b"/")[0].strip(b" '")
 
 
 def _integer(cards: Cards, keyword: bytes, default: int | None = None) -> int:
-    """A whole number. Raises UnsoundError for another value, and without one unless there is a default."""
+    """Return a keyword's integer, or `default` if it is absent. Raises UnsoundError where neither is an integer."""
     text = _value(cards, keyword)
     if not text and default is not None:
         return default
@@ -230,7 +231,10 @@ def _integer(cards: Cards, keyword: bytes, default: int | None = None) -> int:
 
 
 def _data_bytes(cards: Cards, *, is_primary: bool) -> int:
-    """Size of an HDU's data before padding: FITS standard 4.0, 4.4.1 and 7.1.1, for random groups 6.1.1."""
+    """Return the size of an HDU's data in bytes before padding.
+
+    The formula is in the FITS standard 4.0, sections 4.4.1 and 7.1.1, and for random groups in section 6.1.1.
+    """
     bits, num_axes = _integer(cards, b"BITPIX"), _integer(cards, b"NAXIS")
     axes = [_integer(cards, b"NAXIS%d" % (i + 1)) for i in range(min(num_axes, MAX_AXES))]
     is_grouped = is_primary and axes[:1] == [0] and _value(cards, b"GROUPS") == b"T"
@@ -246,10 +250,10 @@ def _data_bytes(cards: Cards, *, is_primary: bool) -> int:
 
 
 def _check_sums(source: Source, header: bytes, cards: Cards, num_bytes: int, number: int) -> None:
-    """Verify DATASUM and CHECKSUM where present (FITS standard 4.0, 4.4.2.7), and move the file past the data.
+    """Verify DATASUM and CHECKSUM where present (FITS standard 4.0, section 4.4.2.7), and move the file past the data.
 
-    The sum is the ones'-complement sum of appendix J: carries are added at the low end, so it is the plain sum modulo
-    2^32 - 1, and over a whole HDU all ones, which is 0.
+    Appendix J defines the ones'-complement sum, whose carries are added to the lowest bit. That sum therefore equals
+    the plain sum modulo 2^32 - 1. The sum of an intact HDU has all bits set, which is 0 in that arithmetic.
     """
     datasum, checksum = _value(cards, b"DATASUM"), _value(cards, b"CHECKSUM")
     if not (datasum or checksum or source.is_packed):
@@ -263,7 +267,7 @@ def _check_sums(source: Source, header: bytes, cards: Cards, num_bytes: int, num
 
 
 def _sum_words(file: BinaryIO, num_bytes: int, number: int) -> int:
-    """Plain sum of the next bytes as unsigned big-endian words of 32 bits. `num_bytes` is a multiple of 4."""
+    """Return the sum of the next bytes, read as unsigned big-endian 32-bit words. `num_bytes` is a multiple of 4."""
     total = 0
     while num_bytes:
         data = file.read(min(num_bytes, SUMMED_BYTES))
@@ -275,7 +279,7 @@ def _sum_words(file: BinaryIO, num_bytes: int, number: int) -> int:
 
 
 def _check_jpeg(file: BinaryIO, size: int, is_size_listed: bool) -> None:
-    """Check the segments of a JPEG file (ITU T.81, annex B) from its start to its end marker; zeros may follow."""
+    """Check the segments of a JPEG file (ITU T.81, annex B) up to its end marker. Zero bytes may follow the marker."""
     with _mapped(file) as data:
         position, in_scan, seen = 2, False, set[int]()
         for _ in range(MAX_SEGMENTS):
@@ -302,7 +306,7 @@ def _check_jpeg(file: BinaryIO, size: int, is_size_listed: bool) -> None:
 
 @contextmanager
 def _mapped(file: BinaryIO) -> Iterator[bytes | mmap.mmap]:
-    """All bytes of a file, without a copy."""
+    """Yield all bytes of a file without copying them into memory."""
     if isinstance(file, io.BytesIO):
         yield file.getvalue()
         return
@@ -311,7 +315,10 @@ def _mapped(file: BinaryIO) -> Iterator[bytes | mmap.mmap]:
 
 
 def _segment_bytes(data: bytes | mmap.mmap, position: int, marker: int) -> int:
-    """Length of the segment whose length field is here; it must fit into the file, and an image's sides be possible."""
+    """Return the length of the segment whose length field is at `position`.
+
+    Raises UnsoundError where the segment does not fit into the file or the sides of the image are impossible.
+    """
     length = int.from_bytes(data[position : position + 2], "big")
     if marker < 0xC0 or marker == SOI:
         raise UnsoundError("damaged", f"the JPEG file has a wrong marker before byte {position}")
@@ -320,7 +327,7 @@ def _segment_bytes(data: bytes | mmap.mmap, position: int, marker: int) -> int:
     if marker in FRAME_MARKERS:
         sides = [int.from_bytes(data[position + i : position + i + 2], "big") for i in (3, 5)]
         if not 0 < min(sides) <= max(sides) <= MAX_SIDE_PX:
-            raise UnsoundError("damaged", f"the JPEG file claims {sides[1]} x {sides[0]} pixels")
+            raise UnsoundError("damaged", f"the JPEG file declares {sides[1]} x {sides[0]} pixels")
     return length
 
 
@@ -331,4 +338,4 @@ KINDS: dict[str, tuple[Callable[[BinaryIO, int, bool], None], bytes]] = {
     "jpg": (_check_jpeg, b"\xff\xd8\xff"),
     "jpeg": (_check_jpeg, b"\xff\xd8\xff"),
 }
-"""Check of a kind and first bytes of such a file, by the last part of the suffix."""
+"""Check function and first bytes of each file format, by the last part of the suffix."""

@@ -1,4 +1,4 @@
-"""Facts about an observation from the header of its FITS file, without its pixels; `images/reader.py` reads those."""
+"""Read the facts about an observation from the header of its FITS file. `images/reader.py` reads the pixels."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ UNREADABLE = (
     fits.VerifyError,
     ImageError,
 )
-"""What astropy and zlib raise on damaged files."""
+"""Exceptions that astropy and zlib raise for damaged files."""
 MAX_HEADER_HDUS = 2
 GZIP = b"\x1f\x8b"
 MJD_OF_UNIX_EPOCH = 40587.0
@@ -47,7 +47,7 @@ Keywords = Mapping[str, Any]
 
 
 def _keywords_of(header: HeaderConvention) -> set[str]:
-    """All keywords of a mission that `read_facts` uses."""
+    """Return all keywords of a mission that `read_facts` uses."""
     filters = (keyword for group in header.filter_keywords for keyword in group)
     detectors = (keyword for keyword, _ in header.detectors.values())
     aims = header.aim_keywords[0]
@@ -61,7 +61,10 @@ KEYWORDS = frozenset(COMMON).union(*(_keywords_of(mission.header) for mission in
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileFacts:
-    """Facts about one file. `number` is the proposal's, or the file's own name where the header has none."""
+    """Facts about one file.
+
+    `number` is the proposal number, or the file's name without suffix where the header gives no proposal number.
+    """
 
     obs_id: str
     kind: str
@@ -80,19 +83,19 @@ class FileFacts:
 
 
 def read_facts(path: Path, folder: Path) -> FileFacts:
-    """Read the facts about a file; never raises for its content.
+    """Read the facts about a file. Damaged content never raises.
 
     Parameters
     ----------
     path
-        The file.
+        Path of the FITS file.
     folder
-        A folder above it; `obs_id` is the path from there.
+        A folder that contains the file, directly or in subfolders; `obs_id` is the file's path relative to it.
 
     Returns
     -------
     FileFacts
-        With None for all that the header does not give.
+        The facts; a fact that the header does not give is None.
 
     """
     keywords = read_keywords(path)
@@ -122,17 +125,17 @@ def read_facts(path: Path, folder: Path) -> FileFacts:
 
 
 def read_keywords(path: Path) -> dict[str, Any]:
-    """Read the known keywords of the primary header, and of the first extension if that is an image.
+    """Read the values of `KEYWORDS` from the primary header, and from the first extension if it is an image.
 
     Parameters
     ----------
     path
-        The file, plain or gzipped.
+        Path of the file, which may be gzipped.
 
     Returns
     -------
     dict
-        Values by keyword; those of the primary header take precedence. Empty for a file that is not FITS.
+        Values by keyword. The primary header takes precedence over the extension. A file that is not FITS gives {}.
 
     """
     values: dict[str, Any] = {}
@@ -144,7 +147,7 @@ def read_keywords(path: Path) -> dict[str, Any]:
                 hdus = fits.open(file, mode="readonly", memmap=False, lazy_load_hdus=True, ignore_missing_simple=False)
                 for index in range(MAX_HEADER_HDUS):
                     header = hdus[index].header
-                    # Not from tables: their columns may have the same names.
+                    # Table extensions are skipped, because their headers may use the same keywords in another meaning.
                     if index == 0 or header.get("XTENSION") == "IMAGE":
                         values = {key: header[key] for key in KEYWORDS if key in header} | values
                     info = hdus[index].fileinfo()
@@ -155,58 +158,58 @@ def read_keywords(path: Path) -> dict[str, Any]:
 
 
 def _uncompressed(path: Path) -> IO[bytes]:
-    """Open a file, through gzip where its first bytes say so."""
+    """Open a file for reading, and decompress it if its first bytes are those of gzip."""
     with path.open("rb") as file:
         is_gzip = file.read(len(GZIP)) == GZIP
     return cast(IO[bytes], gzip.open(path)) if is_gzip else path.open("rb")
 
 
 def instrument_of(keywords: Keywords) -> str | None:
-    """Name the instrument and detector.
+    """Return the name of the instrument and detector.
 
     Parameters
     ----------
     keywords
-        As `read_keywords` gives them.
+        Values by keyword, as returned by `read_keywords`.
 
     Returns
     -------
     str or None
-        See `instruments.instrument_name`.
+        For example `WFC3/UVIS`; see `instruments.instrument_name`.
 
     """
     return instrument_name(lambda keyword: _defined(keywords.get(keyword)))
 
 
 def filters_of(keywords: Keywords) -> tuple[str, ...]:
-    """Name the filters in the beam.
+    """Return the names of the filters in the beam.
 
     Parameters
     ----------
     keywords
-        As `read_keywords` gives them.
+        Values by keyword, as returned by `read_keywords`.
 
     Returns
     -------
     tuple of str
-        See `instruments.filter_names`.
+        Distinct names in upper case; see `instruments.filter_names`.
 
     """
     return filter_names(lambda keyword: _defined(keywords.get(keyword)), camera_of(instrument_of(keywords)))
 
 
 def target_of(keywords: Keywords) -> str | None:
-    """Name the target.
+    """Return the name of the target.
 
     Parameters
     ----------
     keywords
-        As `read_keywords` gives them.
+        Values by keyword, as returned by `read_keywords`.
 
     Returns
     -------
     str or None
-        The name; None for a word that means no target.
+        The name; None where it is absent or a word such as NONE or DARK, which means that there is no target.
 
     """
     names = (_text(keywords.get(key)) for key in mission_of(keywords.get).header.target_keywords)
@@ -215,14 +218,14 @@ def target_of(keywords: Keywords) -> str | None:
 
 
 def title_of(stem: str, instrument: str | None, filters: tuple[str, ...], target: str | None) -> str:
-    """Compose a title.
+    """Compose the title of an observation.
 
     Parameters
     ----------
     stem
-        The file's name without suffix, used where there is no target.
+        The file's name without suffix, which is used if there is no target.
     instrument, filters, target
-        As the header gives them.
+        Names from the header; None or empty where the header gives none.
 
     Returns
     -------
@@ -237,17 +240,18 @@ def title_of(stem: str, instrument: str | None, filters: tuple[str, ...], target
 
 
 def start_of(keywords: Keywords) -> float | None:
-    """Read the start of the exposure from EXPSTART, else from an ISO DATE-OBS.
+    """Read the start of the exposure from EXPSTART, or if that is absent from DATE-OBS.
 
     Parameters
     ----------
     keywords
-        As `read_keywords` gives them.
+        Values by keyword, as returned by `read_keywords`.
 
     Returns
     -------
     float or None
-        MJD; None without either. Dates of the form DD/MM/YY are not read.
+        Modified Julian Date; None if the header has neither keyword. DATE-OBS must be an ISO date: dates of the form
+        DD/MM/YY are ignored.
 
     """
     start_mjd = _number(keywords.get("EXPSTART"), 1, math.inf)
@@ -261,17 +265,17 @@ def start_of(keywords: Keywords) -> float | None:
 
 
 def _defined(value: Any) -> Any:
-    """A keyword's value; None for one without value."""
+    """Return a keyword's value; None where the keyword has no value."""
     return None if isinstance(value, fits.card.Undefined) else value
 
 
 def _text(value: Any) -> str:
-    """A keyword's value as text on one line; '' for none."""
+    """Return a keyword's value as text on one line; '' where the keyword has no value."""
     return "" if _defined(value) is None else " ".join(str(value).split())
 
 
 def _number(value: Any, low: float, high: float) -> float | None:
-    """A keyword's value as a number in [low, high]; None for all else."""
+    """Return a keyword's value as a number; None where it is no number or not in [low, high]."""
     try:
         number = float(value)
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""Where an exposure was aimed, so that a tile can be centred on it."""
+"""Find the point at which an exposure was aimed, so that a tile can be centred on that point."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from hubbleclip.fits.instruments import Look, mission_of
 
 
 def aims_of(look: Look) -> tuple[tuple[float, float], ...]:
-    """Read where an exposure was aimed.
+    """Read the sky positions at which an exposure was aimed.
 
     Parameters
     ----------
     look
-        Reads the header.
+        Function that returns a header keyword's value, or None.
 
     Returns
     -------
     tuple of (float, float)
-        Right ascension and declination in degrees (ICRS), best first.
+        Right ascension and declination in degrees (ICRS), the most exact position first.
 
     """
     places = ((look(ra), look(dec)) for ra, dec in mission_of(look).header.aim_keywords)
@@ -33,22 +33,22 @@ def aims_of(look: Look) -> tuple[tuple[float, float], ...]:
 def aim_point(
     aims_deg: Sequence[tuple[float, float]], wcs: WCS | None, shape_yx: tuple[int, int]
 ) -> tuple[float, float] | None:
-    """Find the pixel that an exposure was aimed at.
+    """Find the pixel at which an exposure was aimed.
 
     Parameters
     ----------
     aims_deg
-        Right ascension and declination in degrees, best first.
+        Right ascension and declination in degrees of the positions to try, the most exact first.
     wcs
-        Of the image.
+        WCS of the image; None if the image has no WCS.
     shape_yx
-        Shape of the image in pixels.
+        Height and width of the image in pixels.
 
     Returns
     -------
     tuple of float, or None
-        (y, x) of the first aim that lies in the image, else of the reference pixel of the WCS; None where neither
-        does.
+        (y, x) of the first position that lies in the image. If none does, (y, x) of the reference pixel of the WCS;
+        None if that lies outside the image too or there is no WCS.
 
     """
     if wcs is None:
@@ -60,21 +60,24 @@ def aim_point(
 
 
 def aim_start(aim_yx: tuple[float, float], shape_yx: tuple[int, int], size_px: int) -> tuple[int, int]:
-    """Place a tile about a point: inside the image where it has room, else centred on the short axis and padded.
+    """Place a tile around a point.
+
+    The tile is moved so that it lies inside the image. Along an axis that is shorter than the tile, the image is
+    centred in the tile and the tile is padded.
 
     Parameters
     ----------
     aim_yx
-        The point in pixels.
+        Pixel position (y, x) of the point.
     shape_yx
-        Shape of the image in pixels.
+        Height and width of the image in pixels.
     size_px
-        Side of the tile.
+        Side of the tile in pixels.
 
     Returns
     -------
     tuple of int
-        First pixel (y, x) of the tile; negative where it is padded.
+        First pixel (y, x) of the tile; negative along an axis where the tile is padded.
 
     """
     y0, x0 = (
@@ -85,7 +88,7 @@ def aim_start(aim_yx: tuple[float, float], shape_yx: tuple[int, int], size_px: i
 
 
 def _pixel_of(wcs: WCS, ra_deg: float, dec_deg: float) -> tuple[float, float]:
-    """Pixel (y, x) of a position; NaN where the projection has none."""
+    """Return the pixel (y, x) of a sky position; NaN where the projection does not map the position to a pixel."""
     degrees = (ra_deg, dec_deg) if wcs.wcs.lng == 0 else (dec_deg, ra_deg)
     try:
         x, y = wcs.all_world2pix(*degrees, 0)
@@ -95,5 +98,5 @@ def _pixel_of(wcs: WCS, ra_deg: float, dec_deg: float) -> tuple[float, float]:
 
 
 def _is_number(value: Any) -> bool:
-    """Whether a keyword holds a number; a FITS logical is not one."""
+    """Return whether a keyword's value is a number. A FITS logical is not a number."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)

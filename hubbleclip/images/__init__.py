@@ -1,1 +1,1 @@
-"""From a FITS file to 8-bit tiles: read, mask, stretch, cut, encode. Nothing here knows the catalog or the network."""
+"""Conversion of FITS files to 8-bit tiles: read, mask, stretch, cut, encode. No module here uses catalog or network."""

@@ -1,6 +1,6 @@
 """Compiled loops that find bad pixels among good ones and compute the medians that replace them.
 
-A pixel is good where the mask says so: valid, and not hit by a cosmic ray. The neighbourhood is 5x5.
+A pixel is good if it is valid and was not hit by a cosmic ray. The neighbours of a pixel are the 5x5 pixels around it.
 """
 
 from __future__ import annotations
@@ -15,53 +15,54 @@ REACH_PX = 2
 SIDE_PX = 2 * REACH_PX + 1
 AREA = SIDE_PX * SIDE_PX
 NO_REPAIR = AREA + 1
-"""A required number of good neighbours that no pixel can have: nothing is repaired."""
+"""Value of `min_good` that disables the repair, because no pixel has so large a number of good neighbours."""
 REPAIR_MIN_VALID = 8
-"""Good pixels in the 5x5 that a repair needs."""
+"""Minimum number of good pixels in the 5x5 neighbourhood of a bad pixel that is repaired."""
 BATCH_PIXELS = 64
-"""Pixels whose neighbourhoods are sorted in parallel, one per vector lane."""
+"""Number of pixels whose neighbourhoods are sorted in parallel, one per vector lane."""
 BLOCK_ROWS = 16
-"""Rows processed together, few enough to stay in the processor's cache."""
+"""Number of rows that are processed together; they fit into the processor's cache."""
 BAD_VALUE = F32(np.inf)
-"""Replaces the value of a bad pixel, so that it sorts behind every good one."""
+"""Value that replaces a bad pixel, so that the bad pixel is sorted after all good pixels."""
 
 
 @compiled
 def empty_window(num_rows: Any, num_columns: Any) -> Any:
-    """Allocate the output of `read_window`.
+    """Allocate the array that `read_window` writes: a window with a margin of two pixels.
 
     Parameters
     ----------
     num_rows, num_columns : int
-        Size of the window.
+        Size of the window in pixels, without the margin.
 
     Returns
     -------
     values_yx : float32 (num_rows + 4, num_columns + 4)
-        Not initialised.
+        Array whose values are not initialised.
     """
     return np.empty((num_rows + 2 * REACH_PX, num_columns + 2 * REACH_PX), F32)
 
 
 @compiled
 def read_window(pixels: Any, good_yx: Any, window: Any, values_yx: Any) -> None:
-    """Read a window with a margin of two pixels; beyond the image its outermost pixels are repeated.
+    """Read a window of an image with a margin of two pixels. Beyond the image, its outermost pixels are repeated.
 
     Parameters
     ----------
     pixels : Pixels
-        uint32 (h, w) and bool; see `kernels.pixel_words`.
+        Raw words of the image, uint32 (h, w), and whether they are byte-swapped; see `kernels.pixel_words`.
     good_yx : bool (h, w)
+        Mask of the good pixels.
     window : (top, bottom, start, stop)
         First row, the row after the last, first column, and the column after the last.
     values_yx : float32 (bottom - top + 4, stop - start + 4), written
-        In the image's unit, `BAD_VALUE` where a pixel is bad.
+        Pixel values in the image's unit; `BAD_VALUE` where a pixel is bad.
     """
     words_yx, swapped = pixels
     top, bottom, start, stop = window
     height, width = words_yx.shape
     left, right = max(start - REACH_PX, 0), min(stop + REACH_PX, width)
-    before, after = left - start + REACH_PX, right - start + REACH_PX  # columns of `values_yx` inside the image
+    before, after = left - start + REACH_PX, right - start + REACH_PX  # limits in `values_yx`
     for y in range(top - REACH_PX, bottom + REACH_PX):
         row, values = min(max(y, 0), height - 1), values_yx[y - top + REACH_PX]
         words, good, inside = words_yx[row, left:right], good_yx[row, left:right], values[before:after]
@@ -75,21 +76,22 @@ def read_window(pixels: Any, good_yx: Any, window: Any, values_yx: Any) -> None:
 
 @compiled
 def neighbour_medians(values_yx: Any, rows: Any, columns: Any) -> Any:
-    """Median of the good pixels in the 5x5 of each given pixel.
+    """Compute the median of the good pixels in the 5x5 neighbourhood of each given pixel.
 
     Parameters
     ----------
     values_yx : float32 (h + 4, w + 4)
-        A window of (h, w) as `read_window` writes it.
+        Values of a window of (h, w) pixels with its margin, as written by `read_window`.
     rows, columns : int64 (n,)
-        Pixels of the window, each with at least `REPAIR_MIN_VALID` good neighbours.
+        Positions in the window, without the margin.
 
     Returns
     -------
     medians : float32 (n,)
-        In the image's unit.
+        Medians in the image's unit; undefined for a pixel without good neighbours.
     """
-    # Transposed: neighbour k of all pixels of a batch is contiguous, which the sort needs to vectorise.
+    # `near` has one row per neighbour, so that neighbour k of all pixels of a batch is contiguous in memory. The
+    # compiler can then vectorise the sort.
     num, medians, near = rows.size, np.empty(rows.size, F32), np.empty((AREA, BATCH_PIXELS), F32)
     for first in range(0, num, BATCH_PIXELS):
         batch_size = min(BATCH_PIXELS, num - first)
@@ -99,7 +101,7 @@ def neighbour_medians(values_yx: Any, rows: Any, columns: Any) -> Any:
                 near[k, lane] = values_yx[y + k // SIDE_PX, x + k % SIDE_PX]
         _sort_lower_half(near)
         for lane in range(batch_size):
-            num_good = 0  # bad values sorted last, so the median is at half of this number
+            num_good = 0  # bad pixels are sorted last, so the median is in the middle of the first `num_good` values
             for k in range(AREA):
                 num_good += near[k, lane] < BAD_VALUE
             medians[first + lane] = F32(near[(num_good - 1) // 2, lane] + near[num_good // 2, lane]) / F32(2)
@@ -108,9 +110,9 @@ def neighbour_medians(values_yx: Any, rows: Any, columns: Any) -> Any:
 
 @compiled
 def _sort_lower_half(near: Any) -> None:
-    """Selection sort of each column of `near`, float32 (AREA, BATCH_PIXELS), up to the middle, in place.
+    """Sort the lower half of each column of `near`, float32 (AREA, BATCH_PIXELS), in place by selection sort.
 
-    Its comparisons do not depend on the data, so that the compiler vectorises the loop over columns.
+    Which elements are compared does not depend on the data, so that the compiler can vectorise the loop over columns.
     """
     for k in range(AREA // 2 + 1):
         for other in range(k + 1, AREA):
@@ -121,15 +123,18 @@ def _sort_lower_half(near: Any) -> None:
 
 @compiled
 def _count_columns(flags_yx: Any, y: Any, empty_row: Any, counts: Any) -> None:
-    """Count the flags of the five rows around row `y`, per column.
+    """Count the set flags of the five rows around row `y`, per column.
 
     Parameters
     ----------
     flags_yx : uint8 (h, w), 0 or 1
+        Flags of the image.
     y : int
+        Middle row of the five.
     empty_row : uint8 (w,)
-        Zeros, for the rows beyond the image.
+        Zeros, which are read in place of rows beyond the image.
     counts : uint8 (w,), written
+        Number of set flags per column, 0 to 5.
     """
     last = flags_yx.shape[0] - 1
     a = flags_yx[y - 2] if y >= 2 else empty_row
@@ -143,16 +148,18 @@ def _count_columns(flags_yx: Any, y: Any, empty_row: Any, counts: Any) -> None:
 
 @compiled
 def _mark_repairable(good: Any, counts: Any, min_good: Any, is_repairable: Any) -> None:
-    """Mark the repairable pixels of a row.
+    """Mark the repairable pixels of a row: bad ones with enough good neighbours.
 
     Parameters
     ----------
     good : uint8 (w,), 0 or 1
+        Whether each pixel of the row is good.
     counts : uint8 (w + 4,)
-        Good pixels of the five rows per column, with two columns of zeros on either side.
+        Number of good pixels in the five rows around the row, per column, with two zeros at either end.
     min_good : uint8
-        Good pixels in the 5x5 that a repair needs.
+        Minimum number of good pixels in the 5x5 neighbourhood.
     is_repairable : bool (w,), written
+        Whether each pixel of the row is repairable.
     """
     for x in range(good.size):
         total = np.uint8(counts[x] + counts[x + 1] + counts[x + 2] + counts[x + 3] + counts[x + 4])
@@ -161,17 +168,19 @@ def _mark_repairable(good: Any, counts: Any, min_good: Any, is_repairable: Any) 
 
 @compiled
 def count_good_neighbours(good_yx: Any, y: Any, x: Any) -> Any:
-    """Count the good pixels in the 5x5 around a pixel.
+    """Count the good pixels in the 5x5 neighbourhood of a pixel, which includes the pixel itself.
 
     Parameters
     ----------
     good_yx : bool (h, w)
+        Mask of the good pixels.
     y, x : int
+        Row and column of the pixel.
 
     Returns
     -------
     num_good : int
-        From 0 to 25.
+        Number of good pixels, 0 to 25.
     """
     num_good = 0
     for row in range(max(y - REACH_PX, 0), min(y + REACH_PX + 1, good_yx.shape[0])):
@@ -182,22 +191,23 @@ def count_good_neighbours(good_yx: Any, y: Any, x: Any) -> Any:
 
 @compiled
 def find_bad_pixels(good_yx: Any, top: Any, bottom: Any, min_good: Any) -> Any:
-    """Find the repairable bad pixels of some rows: those with enough good pixels in their 5x5.
+    """Find the repairable pixels of a range of rows: bad pixels with enough good pixels in their 5x5 neighbourhood.
 
     Parameters
     ----------
     good_yx : bool (h, w)
+        Mask of the good pixels.
     top, bottom : int
         First row, and the row after the last.
     min_good : int
-        Good neighbours that a repair needs.
+        Minimum number of good pixels in the 5x5 neighbourhood.
 
     Returns
     -------
     rows, columns : int64 (n,)
-        Row by row.
+        Positions in the image, in order of rows, then columns.
     """
-    # uint8 counts (at most 25) fill a vector register with the most pixels.
+    # The counts, at most 25, are stored as uint8, because a vector register holds the most elements of that type.
     flags_yx, width, num = good_yx.view(np.uint8), good_yx.shape[1], 0
     counts, empty_row = np.zeros(width + 2 * REACH_PX, np.uint8), np.zeros(width, np.uint8)
     is_repairable = np.empty(width, np.bool_)
@@ -205,7 +215,7 @@ def find_bad_pixels(good_yx: Any, top: Any, bottom: Any, min_good: Any) -> Any:
     for y in range(top, bottom):
         _count_columns(flags_yx, y, empty_row, counts[REACH_PX : REACH_PX + width])
         _mark_repairable(flags_yx[y], counts, np.uint8(min_good), is_repairable)
-        if num + width > rows.size:  # doubled: room for a whole row, without a check per pixel
+        if num + width > rows.size:  # makes room for a whole row, so that no check per pixel is needed
             rows, columns = np.concatenate((rows, rows)), np.concatenate((columns, columns))
         for x in range(width):
             if is_repairable[x]:
@@ -216,23 +226,25 @@ def find_bad_pixels(good_yx: Any, top: Any, bottom: Any, min_good: Any) -> Any:
 
 @compiled
 def fill_bad_pixels(pixels: Any, good_yx: Any, data_yx: Any, shown_yx: Any) -> None:
-    """Replace the repairable bad pixels of an image by the medians around them.
+    """Replace each repairable pixel of an image by the median of the good pixels around it.
 
     Parameters
     ----------
     pixels : Pixels
-        uint32 (h, w) and bool; see `kernels.pixel_words`.
+        Raw words of the image, uint32 (h, w), and whether they are byte-swapped; see `kernels.pixel_words`.
     good_yx : bool (h, w)
+        Mask of the good pixels.
     data_yx : float32 (h, w), written at repaired pixels
-        In the image's unit.
-    shown_yx : bool (h, w), set at repaired pixels
+        Pixel values in the image's unit.
+    shown_yx : bool (h, w), set to True at repaired pixels
+        Mask of the pixels that have a usable value.
     """
     height, width = good_yx.shape
     values_yx = empty_window(BLOCK_ROWS, width)
     for top in range(0, height, BLOCK_ROWS):
         bottom = min(top + BLOCK_ROWS, height)
         rows, columns = find_bad_pixels(good_yx, top, bottom, REPAIR_MIN_VALID)
-        # From the input, not from `data_yx`: a repaired pixel must not repair its neighbours.
+        # The medians are computed from the input, not from `data_yx`, so that no repaired pixel contributes to them.
         read_window(pixels, good_yx, (top, bottom, 0, width), values_yx)
         medians = neighbour_medians(values_yx, rows - top, columns)
         for k in range(rows.size):

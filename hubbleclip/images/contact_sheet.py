@@ -1,4 +1,4 @@
-"""Contact sheets for inspection by eye, many tiles each under a small label, and statistics that judge a stretch."""
+"""Contact sheets, which show many labelled tiles for inspection by eye, and statistics that judge a stretch."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from hubbleclip.core.io import write_bytes
 LABEL_PX = 14
 GAP_PX = 4
 LABEL_CHARACTER_PX = 6
-"""Width of a character in Pillow's default font."""
+"""Width of a character in Pillow's default font, in pixels."""
 INK, PAPER = 230, 40
 """Grey levels of the labels and of the background."""
 
 
 @dataclass(frozen=True, slots=True)
 class LevelStatistics:
-    """How a tile uses its levels: shares of pixels that are black (0) and white (255), and entropy in bits, 0 to 8."""
+    """Distribution of a tile's levels: shares of black (0) and white (255) pixels, and the entropy in bits, 0 to 8."""
 
     black_share: float
     white_share: float
@@ -31,18 +31,20 @@ class LevelStatistics:
 
 
 def level_statistics(levels_yx: NDArray[np.uint8]) -> LevelStatistics:
-    """Compute the statistics that judge a stretch: a good one has few black and white pixels and uses many levels.
+    """Compute the statistics that judge a stretch. A good stretch gives few black and white pixels and many levels.
 
     Parameters
     ----------
     levels_yx : uint8 (h, w)
+        Grey levels of a tile.
 
     Returns
     -------
     statistics : LevelStatistics
+        Shares of black and white pixels, and the entropy.
     """
     shares = np.bincount(levels_yx.ravel(), minlength=256) / levels_yx.size
-    used = shares[shares > 0]  # 0 * log2(0) counts as 0
+    used = shares[shares > 0]  # unused levels are skipped, because p * log2(p) is 0 in the limit of p = 0
     return LevelStatistics(float(shares[0]), float(shares[255]), float(-(used * np.log2(used)).sum()))
 
 
@@ -54,20 +56,20 @@ def render_sheet(
     Parameters
     ----------
     tiles_yx : sequence of uint8 (h, w)
-        Grey levels, of any sizes.
+        Grey levels of each tile. The tiles may differ in size.
     labels : sequence of str
-        One per tile; cut to the width of a cell.
+        One label per tile; a label that is wider than a cell is cut.
     columns : int
         Tiles per row.
     cell_px : int
-        Side to which each tile is resized.
+        Side in pixels to which each tile is resized.
 
     Returns
     -------
     sheet : Image
-        Grey (mode L).
+        Grey picture (Pillow's mode L).
     """
-    rows = max(1, -(-len(tiles_yx) // columns))  # rounded up
+    rows = max(1, -(-len(tiles_yx) // columns))  # the number of rows is rounded up
     pitch_x, pitch_y = cell_px + GAP_PX, cell_px + LABEL_PX + GAP_PX
     sheet = Image.new("L", (columns * pitch_x + GAP_PX, rows * pitch_y + GAP_PX), PAPER)
     draw = ImageDraw.Draw(sheet)
@@ -82,14 +84,14 @@ def render_sheet(
 def write_sheet(
     tiles_yx: Sequence[NDArray[np.uint8]], labels: Sequence[str], path: Path, columns: int = 4, cell_px: int = 256
 ) -> None:
-    """Write a contact sheet as PNG, atomically.
+    """Write a contact sheet as a PNG file, atomically.
 
     Parameters
     ----------
     tiles_yx, labels, columns, cell_px
-        As for `render_sheet`.
+        Same as for `render_sheet`.
     path : Path
-        File to write.
+        Path of the PNG file to write.
     """
     buffer = io.BytesIO()
     render_sheet(tiles_yx, labels, columns, cell_px).save(buffer, "PNG")
@@ -97,5 +99,5 @@ def write_sheet(
 
 
 def _to_latin1(label: str) -> str:
-    """The label with `?` for each character that Pillow's default font lacks."""
+    """Return the label with `?` in place of each character that Pillow's default font lacks."""
     return label.encode("latin-1", "replace").decode("latin-1")

@@ -1,7 +1,10 @@
 """Rejection of cosmic rays and hot pixels in a single CCD exposure, by their sharpness.
 
-A cosmic ray is sharper than the point-spread function allows any star to be: the idea of L.A.Cosmic (van Dokkum 2001,
-PASP 113, 1420). That method rejects the cores of HST's undersampled stars; the contrasts below are set to keep them.
+A cosmic ray is sharper than any star, because the telescope's point-spread function blurs every star. L.A.Cosmic (van
+Dokkum 2001, PASP 113, 1420) is based on the same fact, but it also rejects the cores of HST's undersampled stars. The
+contrasts below are chosen so that those cores are kept.
+
+In this module the height of a pixel is its value minus the sky level, in the image's unit.
 """
 
 from __future__ import annotations
@@ -14,66 +17,74 @@ from numpy.typing import NDArray
 from hubbleclip.images.kernels import F32, I32, compiled, pixel_words, to_float32
 
 SIGNIFICANCE_SIGMA = 6.0
-"""Least height above the sky, in noise sigmas."""
+"""Minimum height above the sky of a pixel of a cosmic ray, in sigmas of the noise."""
 TOLERANCE_SIGMA = 1.5
-"""Added to the lowest neighbour, in noise sigmas, because the minimum of several noisy pixels is biased low."""
-MEDIAN_CONTRAST = 5.0
-"""A seed rises above the median of its 3x3 by more than this many times that median."""
-SEED_CONTRAST = 15.0
-"""Or it is the peak of its 3x3 and more than this many times its lowest neighbour."""
-GROWTH_CONTRAST = 4.0
-"""A pixel that touches a ray is one too if it is more than this many times its lowest neighbour."""
-MAX_ROUNDS = 12
-"""Rounds of detection; each grows a ray by one pixel."""
-MAX_SHARE = 0.15
-"""With more of the image than this as rays, they are sparse photons instead."""
-VALID, RAY, GROWN = 1, 2, 3
-"""Values of the mask during detection, all not 0 because rays are still valid neighbours until the end.
+"""Value added to the height of the lowest neighbour, in sigmas of the noise.
 
-`GROWN` is a ray of the current round. The states share the mask's bytes: a separate mask would take a quarter of the
-image's memory.
+It compensates a bias: the minimum of several noisy pixels is lower than the true level.
+"""
+MEDIAN_CONTRAST = 5.0
+"""First test of a seed: the pixel exceeds the median of its 3x3 by more than this factor times that median."""
+SEED_CONTRAST = 15.0
+"""Second test of a seed: the pixel is the peak of its 3x3 and exceeds this factor times its lowest neighbour."""
+GROWTH_CONTRAST = 4.0
+"""A pixel next to a ray belongs to the ray if the pixel exceeds this factor times its lowest neighbour."""
+MAX_ROUNDS = 12
+"""Maximum number of detection rounds. Each round grows the rays by one pixel."""
+MAX_SHARE = 0.15
+"""Maximum share of an image that rays may cover. If more is detected, the sharp pixels are single photons, not rays."""
+VALID, RAY, GROWN = 1, 2, 3
+"""Values of the mask during the detection.
+
+None of them is 0, because detected rays count as valid neighbours until the detection ends. `GROWN` marks a pixel that
+was detected in the current round. The states are stored in the mask itself, because a separate array would need a
+quarter of the image's memory.
 """
 
 RayPixels = tuple[NDArray[np.int32], NDArray[np.int32]]
-"""Rows and columns, int32 (n,) each, of the pixels hit by cosmic rays, row by row."""
+"""Rows and columns, int32 (n,) each, of the pixels hit by cosmic rays, in order of rows, then columns."""
 NO_RAYS: RayPixels = (np.empty(0, np.int32), np.empty(0, np.int32))
 
 
 class Limits(NamedTuple):
-    """Limits of the detection, float32 in the image's unit."""
+    """Thresholds of the detection, float32 in the image's unit; `sky` is the sky level."""
 
     sky: Any
     threshold: Any
-    """Every pixel of a ray is brighter."""
+    """Value that every pixel of a ray exceeds."""
     rise: Any
-    """A seed rises at least this far above the median of its 3x3."""
+    """Height above the median of its 3x3 that a seed must exceed in the first test."""
     tolerance: Any
-    """Added to the height of the lowest neighbour."""
+    """Value added to the height of the lowest neighbour; see `TOLERANCE_SIGMA`."""
 
 
 def reject_cosmic_rays(
     data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], sky: float, noise: float
 ) -> RayPixels:
-    """Clear the mask at pixels that are too sharp to have come through the telescope.
+    """Find the pixels that cosmic rays have hit, and clear the mask there.
 
     Parameters
     ----------
     data_yx : float32 (h, w)
-        Of either byte order.
+        Pixel values, of either byte order.
     valid_yx : bool (h, w), changed in place
+        Mask of the valid pixels; set to False at rays.
     sky, noise : float
         Level and sigma of the background, in the image's unit.
 
     Returns
     -------
     rows, columns : int32 (n,)
-        Pixels of rays, row by row. Empty where they would be over 15 % of the image: those are sparse photons.
+        Pixels of rays, in order of rows, then columns. The arrays are empty and the mask is unchanged if more than 15 %
+        of the image would be rays, because such an image consists of single photons.
 
     Notes
     -----
-    A seed rises above the sky by 6 noise sigmas and by 5 times the median of its 3x3, or is the peak of its 3x3 and 15
-    times its lowest neighbour. No star does, because the point-spread function fills the 3x3. From the seeds the mask
-    grows over touching pixels that are 4 times their lowest unmasked neighbour, along tracks up to two pixels wide.
+    A seed is a pixel more than 6 noise sigmas above the sky that passes one of two tests. Either it exceeds the median
+    of its 3x3 by 6 noise sigmas and by 5 times that median, or it is the peak of its 3x3 and exceeds 15 times its
+    lowest neighbour. No star passes, because the point-spread function fills the 3x3. A ray then grows from its seed
+    over touching pixels that exceed 4 times their lowest neighbour outside the ray. This growth follows tracks that are
+    up to two pixels wide.
     """
     limits = Limits(
         sky=F32(sky),
@@ -85,41 +96,43 @@ def reject_cosmic_rays(
     num_rays = _mark_rays(pixel_words(data_yx), mask_yx, limits)
     rows, columns = _ray_pixels(mask_yx, num_rays)
     is_sparse = num_rays > int(MAX_SHARE * data_yx.size)
-    mask_yx[rows, columns] = VALID if is_sparse else 0  # the mask is a bool array again
+    mask_yx[rows, columns] = VALID if is_sparse else 0  # only 0 and 1 remain, as in a bool array
     return NO_RAYS if is_sparse else (rows, columns)
 
 
 @compiled
 def _mark_rays(pixels: Any, mask_yx: Any, limits: Any) -> Any:
-    """Set the mask to `RAY` at seeds and where they grow, round by round.
+    """Set the mask to `RAY` at seeds, then in rounds at the pixels over which the rays grow.
 
     Parameters
     ----------
     pixels : Pixels
-        uint32 (h, w) and bool; see `pixel_words`.
+        Raw words of the image, uint32 (h, w), and whether they are byte-swapped; see `pixel_words`.
     mask_yx : uint8 (h, w), changed in place
-        0 or `VALID`.
+        Mask whose values are 0 or `VALID`.
     limits : Limits
+        Thresholds of the detection.
 
     Returns
     -------
     num_rays : int
+        Number of pixels set to `RAY`.
     """
     latest = _find_seeds(pixels, mask_yx, limits)
     _mark(mask_yx, latest)
     num_rays = len(latest)
     for _ in range(MAX_ROUNDS - 1):
         latest = _grow(pixels, mask_yx, limits, latest)
-        _mark(mask_yx, latest)  # after the round, so that its order does not matter
+        _mark(mask_yx, latest)  # marked after the round, so that the result is independent of the order
         num_rays += len(latest)
     return num_rays
 
 
 @compiled
 def _find_seeds(pixels: Any, mask_yx: Any, limits: Any) -> Any:
-    """List the seeds as (y, x); parameters as for `_mark_rays`."""
+    """Return the seeds as a list of (y, x). The parameters are those of `_mark_rays`."""
     height, width = mask_yx.shape
-    # A ring buffer of three rows of heights: row y is at index y % 3.
+    # `heights` is a ring buffer of three rows; row y of the image is at index y % 3.
     heights, is_bright = np.zeros((3, width + 2), F32), np.empty(width, np.bool_)
     seeds: list[tuple[Any, Any]] = []
     _read_heights(pixels, mask_yx, limits.sky, 0, heights[0])
@@ -133,7 +146,7 @@ def _find_seeds(pixels: Any, mask_yx: Any, limits: Any) -> Any:
 
 @compiled
 def _find_bright(pixels: Any, mask: Any, threshold: Any, y: Any, is_bright: Any) -> None:
-    """Set `is_bright`, bool (w,), where a row's valid pixels are above the threshold: a fast preselection."""
+    """Set `is_bright`, bool (w,), where a valid pixel of row `y` exceeds the threshold, to preselect seeds fast."""
     words = pixels[0][y]
     for x in range(mask.size):
         is_bright[x] = (to_float32(words[x], pixels[1]) > threshold) & (mask[x] != 0)
@@ -141,7 +154,10 @@ def _find_bright(pixels: Any, mask: Any, threshold: Any, y: Any, is_bright: Any)
 
 @compiled
 def _read_heights(pixels: Any, mask_yx: Any, sky: Any, y: Any, heights: Any) -> None:
-    """Heights of a row above the sky, float32 (w + 2,) with a margin of 1: 0 where not valid or beyond the image."""
+    """Write the heights of row `y` above the sky to `heights`, float32 (w + 2,), with a margin of one pixel.
+
+    The height is 0 where a pixel is not valid or lies beyond the image.
+    """
     heights[:] = F32(0)
     if y < mask_yx.shape[0]:
         words, mask, inside = pixels[0][y], mask_yx[y], heights[1:]
@@ -151,10 +167,10 @@ def _read_heights(pixels: Any, mask_yx: Any, sky: Any, y: Any, heights: Any) -> 
 
 @compiled
 def _is_seed(rows: Any, limits: Any, x: Any) -> Any:
-    """Whether a bright pixel is sharper than any star: far above the median of its 3x3, or above its neighbours.
+    """Return whether a bright pixel is sharper than any star, by the two tests in `reject_cosmic_rays`.
 
-    `rows` are the heights of the row above, its own, and the row below. The median of nine is low enough exactly where
-    five of them are, so no median is computed.
+    `rows` holds the heights of the row above the pixel, of the pixel's row, and of the row below. The median of nine
+    values is low enough exactly if at least five of them are, so the values are counted and no median is computed.
     """
     above, middle, below = rows
     height, num_low = middle[x], 0
@@ -163,7 +179,7 @@ def _is_seed(rows: Any, limits: Any, x: Any) -> Any:
     for row in rows:
         for dx in range(-1, 2):
             near = row[x + dx]
-            level = max(near, F32(0))  # below the sky only noise is left
+            level = max(near, F32(0))  # a level below the sky is noise, so it counts as 0
             margin = F32(height - level)
             num_low += (margin > F32(F32(MEDIAN_CONTRAST) * level)) & (margin > limits.rise)
             highest = max(highest, near)
@@ -173,7 +189,10 @@ def _is_seed(rows: Any, limits: Any, x: Any) -> Any:
 
 @compiled
 def _grow(pixels: Any, mask_yx: Any, limits: Any, latest: Any) -> Any:
-    """List the pixels (y, x) that touch the previous round's rays and belong to them, marked `GROWN`."""
+    """Return the pixels (y, x) that touch a ray pixel of the previous round and belong to the ray.
+
+    The mask is set to `GROWN` at these pixels.
+    """
     (words_yx, swapped), (height, width) = pixels, mask_yx.shape
     grown: list[tuple[Any, Any]] = []
     for y0, x0 in latest:
@@ -188,7 +207,10 @@ def _grow(pixels: Any, mask_yx: Any, limits: Any, latest: Any) -> Any:
 
 @compiled
 def _is_growth(pixels: Any, mask_yx: Any, limits: Any, y: Any, x: Any) -> Any:
-    """Whether a valid pixel that touches a ray is one too: it rises far above its lowest side neighbour that is not."""
+    """Return whether a valid pixel next to a ray belongs to the ray.
+
+    It does if its height exceeds `GROWTH_CONTRAST` times that of the lowest of its four side neighbours outside rays.
+    """
     lowest = F32(np.inf)
     for dy, dx in ((-1, 0), (1, 0), (0, -1), (0, 1)):
         near_y, near_x = y + dy, x + dx
@@ -201,7 +223,7 @@ def _is_growth(pixels: Any, mask_yx: Any, limits: Any, y: Any, x: Any) -> Any:
 
 @compiled
 def _height(pixels: Any, mask_yx: Any, sky: Any, y: Any, x: Any) -> Any:
-    """Height of a pixel above the sky, float32; 0 where it is not valid or outside the image."""
+    """Return the height of a pixel above the sky, float32; 0 where the pixel is not valid or outside the image."""
     if not (0 <= y < mask_yx.shape[0] and 0 <= x < mask_yx.shape[1]) or mask_yx[y, x] == 0:
         return F32(0)
     return F32(to_float32(pixels[0][y, x], pixels[1]) - sky)
@@ -209,14 +231,14 @@ def _height(pixels: Any, mask_yx: Any, sky: Any, y: Any, x: Any) -> Any:
 
 @compiled
 def _mark(mask_yx: Any, positions: Any) -> None:
-    """Set the mask to `RAY` at a list of (y, x)."""
+    """Set the mask to `RAY` at each position of a list of (y, x)."""
     for y, x in positions:
         mask_yx[y, x] = RAY
 
 
 @compiled
 def _ray_pixels(mask_yx: Any, num_rays: Any) -> Any:
-    """Rows and columns, int32 (num_rays,), of the mask's `RAY` pixels, row by row."""
+    """Return the rows and columns, int32 (num_rays,) each, of the pixels at which the mask is `RAY`, in row order."""
     rows, columns, num = np.empty(num_rays, I32), np.empty(num_rays, I32), 0
     for y in range(mask_yx.shape[0]):
         for x in range(mask_yx.shape[1]):

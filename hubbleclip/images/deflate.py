@@ -1,10 +1,11 @@
-"""Deflate (RFC 1951) for noisy images: one Huffman code per image, and runs of one value; no other match is searched.
+"""Deflate compression (RFC 1951) for noisy images, by one Huffman code per image and runs of one value.
 
-Matches in noise are accidental, as zlib's strategies Z_RLE and Z_HUFFMAN_ONLY assume. Without the search the same size
-takes a fraction of the time of the fastest general library. Integer arithmetic alone gives the same bytes on every
-processor, which general libraries, with code for each processor, do not promise.
+Other matches are not searched, because matches in noise are accidental; zlib's strategies Z_RLE and Z_HUFFMAN_ONLY make
+the same assumption. Without the search, compression to the same size takes a fraction of the time of the fastest
+general library. The code uses integer arithmetic only, so that it writes the same bytes on every processor. General
+libraries do not promise that, because they have different code for each processor.
 
-"Section" in the comments is a section of RFC 1951. Pixels are processed as 64-bit words of 8 bytes.
+"Section" in the comments means a section of RFC 1951. Pixels are processed in 64-bit words of 8 bytes.
 """
 
 from __future__ import annotations
@@ -25,19 +26,22 @@ END_OF_BLOCK, NUM_SYMBOLS = 256, 286
 MAX_BITS, MAX_LENGTH_CODE_BITS = 15, 7
 NUM_LENGTHS = 19
 LENGTHS_ORDER = np.array([16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15])
-"""Order in which a block stores the code lengths of the code of code lengths (section 3.2.7)."""
+"""Order in which a block header stores the lengths of the codes that encode the code lengths (section 3.2.7)."""
 ZLIB_HEADER, DYNAMIC_LAST_BLOCK = U64(0x0178), U64(5)
 HEADER_WORDS = 64
-"""Upper bound of the header with its two codes."""
+"""Upper bound of the size of a block header with its two Huffman codes, in 64-bit words."""
 COUNTED_WORDS, MAX_STEP = 2048, 4
-"""At least this number of words of an image is counted, at even steps, and at least every fourth."""
+"""Sampling of the words of an image that are counted.
+
+The words are sampled at a constant step of at most `MAX_STEP`, which gives at least `COUNTED_WORDS` of them.
+"""
 ADLER_BASE, ADLER_BYTES = 65521, 4
 WEIGHTS = np.arange(4096, 0, -1, dtype=np.int16)
-"""Weights of the bytes of a block in the upper half of Adler-32."""
+"""Weight of each byte of a block in the upper 16 bits of the Adler-32 checksum."""
 
 
 def _matches() -> tuple[NDArray[np.int64], NDArray[np.uint64], NDArray[np.int64]]:
-    """Symbol, extra bits and number of extra bits of a match, by its length in words, 1 to 32 (section 3.2.5)."""
+    """Return the symbol, the extra bits and their number for a match of 1 to 32 words, by length (section 3.2.5)."""
     symbols, extras, nums = np.zeros(33, np.int64), np.zeros(33, np.uint64), np.zeros(33, np.int64)
     for words in range(1, 33):
         above = WORD_BYTES * words - 3
@@ -54,28 +58,28 @@ MAX_MATCH_WORDS = len(MATCH_SYMBOL) - 1
 def deflate_squares(
     band_yx: NDArray[np.uint8], starts_x: Sequence[int], width: int
 ) -> tuple[NDArray[np.uint8], list[tuple[int, int]]]:
-    """Compress a row of tiles, each as a zlib stream (RFC 1950) of unfiltered PNG rows.
+    """Compress the tiles of a row, each to a zlib stream (RFC 1950) of unfiltered PNG rows.
 
     Parameters
     ----------
     band_yx : uint8 (h, w)
-        The levels that all tiles share; its last row is the first row of each stream.
+        Levels of the image rows from which all tiles are cut. The last row is the first row of each stream.
     starts_x : sequence of int
-        First column of each tile, at least one.
+        First column of each tile; at least one tile.
     width : int
-        Width of a tile, px.
+        Width of a tile in pixels.
 
     Returns
     -------
     packed : uint8 (n,)
-        The streams, with gaps between them.
+        Array that contains the streams, with unused bytes between them.
     spans : list of (first, end)
-        First byte of each stream in `packed`, and the byte after its last.
+        Index in `packed` of the first byte of each stream, and of the byte after its last.
 
     Raises
     ------
     ValueError
-        For a tile that extends beyond the band; compiled code does not check bounds.
+        For a tile that extends beyond the band. The check is made here because compiled code does not check bounds.
     """
     if min(starts_x) < 0 or max(starts_x) + width > band_yx.shape[1]:
         raise ValueError(f"tiles of {width} px from columns {starts_x} extend beyond a band of {band_yx.shape[1]} px")
@@ -85,13 +89,13 @@ def deflate_squares(
 
 @compiled
 def _used_by_count(counts: Any) -> Any:
-    """The used symbols, rarest first, then by symbol: a stable radix sort by the bytes of their counts."""
+    """Return the symbols whose count is not 0, sorted by count, then by symbol (a stable radix sort)."""
     used, num = np.empty(counts.size, np.int64), 0
     for symbol in range(counts.size):
         used[num] = symbol
         num += counts[symbol] > 0
     symbols, ordered = used[:num], np.empty(num, np.int64)
-    most, shift = counts.max(), 0  # least significant byte first, as many passes as the greatest count has bytes
+    most, shift = counts.max(), 0  # one pass per byte of the greatest count, least significant byte first
     while most >> shift:
         starts = np.zeros(257, np.int64)
         for k in range(num):
@@ -109,26 +113,26 @@ def _used_by_count(counts: Any) -> Any:
 
 @compiled
 def _code_lengths(counts: Any, max_bits: Any) -> Any:
-    """Code length of each symbol by Huffman (1952), 0 for an unused one, limited to `max_bits`.
+    """Return the length in bits of each symbol's Huffman code (Huffman 1952), at most `max_bits`; 0 if unused.
 
-    Longer codes are cut to the limit, then other codes are lengthened until the code is complete again.
+    Codes longer than the limit are shortened to it. Other codes are then lengthened until the code is complete again.
     """
     symbols = _used_by_count(counts)
     num = symbols.size
     weights, parents = np.empty(2 * num, np.int64), np.empty(2 * num, np.int64)
     for leaf in range(num):
         weights[leaf] = counts[symbols[leaf]]
-    leaf, node = 0, num  # two queues in ascending order: unused leaves, and inner nodes from `num` on
+    leaf, node = 0, num  # heads of two ascending queues: leaves without parent, and inner nodes from `num`
     for new in range(num, 2 * num - 1):
         weights[new] = 0
-        for _ in range(2):  # join the two lightest
+        for _ in range(2):  # the new node joins the two lightest nodes
             takes_leaf = leaf < num and (node == new or weights[leaf] <= weights[node])
             taken = leaf if takes_leaf else node
             leaf, node = leaf + takes_leaf, node + (not takes_leaf)
             weights[new] += weights[taken]
             parents[taken] = new
     depths, at_depth = np.zeros(2 * num, np.int64), np.zeros(max_bits + 1, np.int64)
-    for node in range(2 * num - 3, -1, -1):  # from the root, whose depth is 0, down
+    for node in range(2 * num - 3, -1, -1):  # from the root, whose depth is 0, towards the leaves
         depths[node] = depths[parents[node]] + 1
         at_depth[min(depths[node], max_bits)] += node < num
     _complete_code(at_depth)
@@ -143,7 +147,7 @@ def _code_lengths(counts: Any, max_bits: Any) -> Any:
 
 @compiled
 def _complete_code(at_depth: Any) -> None:
-    """Change the number of codes of each length until the Kraft sum is one."""
+    """Change the number of codes of each length, in place, until the Kraft sum is one."""
     max_bits = at_depth.size - 1
     over = -(1 << max_bits)  # Kraft sum - 1, in units of 2^-max_bits
     for bits in range(1, max_bits + 1):
@@ -152,7 +156,7 @@ def _complete_code(at_depth: Any) -> None:
         bits = max_bits - 1
         while at_depth[bits] == 0:
             bits -= 1
-        # A code of the full length joins a shorter one, which becomes one bit longer.
+        # A shorter code becomes one bit longer, and a code of the full length becomes its sibling in the tree.
         at_depth[max_bits] -= 1
         at_depth[bits] -= 1
         at_depth[bits + 1] += 2
@@ -161,7 +165,7 @@ def _complete_code(at_depth: Any) -> None:
 
 @compiled
 def _codes(lengths: Any) -> Any:
-    """Canonical codes (section 3.2.2) with the first bit lowest, and their lengths in the bits above `CODE_BITS`."""
+    """Return the canonical code of each symbol (section 3.2.2), bit-reversed, with its length above bit `CODE_BITS`."""
     nums, firsts = np.zeros(MAX_BITS + 1, np.int64), np.zeros(MAX_BITS + 1, np.int64)
     for symbol in range(lengths.size):
         nums[lengths[symbol]] += 1
@@ -179,7 +183,7 @@ def _codes(lengths: Any) -> Any:
 
 @compiled
 def _reversed_bits(code: Any) -> Any:
-    """A 16-bit code with its bits reversed: deflate stores Huffman codes from their most significant bit."""
+    """Return a 16-bit code with its bits reversed, because deflate stores a code's most significant bit first."""
     code = ((code >> U64(1)) & U64(0x5555)) | ((code & U64(0x5555)) << U64(1))
     code = ((code >> U64(2)) & U64(0x3333)) | ((code & U64(0x3333)) << U64(2))
     code = ((code >> U64(4)) & U64(0x0F0F)) | ((code & U64(0x0F0F)) << U64(4))
@@ -188,33 +192,37 @@ def _reversed_bits(code: Any) -> Any:
 
 @compiled
 def _put(packed: Any, place: Any, bits: Any, num_bits: Any) -> Any:
-    """Append at most 63 bits. `place` is the index of the current word, its bits so far, and their number."""
+    """Append at most 63 bits to `packed`, and return the new place.
+
+    `place` is the index of the current 64-bit word, the bits written to that word, and the number of those bits.
+    """
     word, held, num_held = place
     merged = held | (bits << num_held)
     packed[word] = merged
     total = num_held + num_bits
-    over = (bits >> ONE) >> (LAST_BIT - num_held)  # in two steps: a shift by 64 is undefined
+    over = (bits >> ONE) >> (LAST_BIT - num_held)  # shifted in two steps, because a shift by 64 is undefined
     return word + (total >> U64(6)), (over if total >= WORD_BITS else merged), total & LAST_BIT
 
 
 @compiled
 def _put_code(packed: Any, place: Any, code: Any) -> Any:
-    """Append a code as `_codes` returns it."""
+    """Append a code in the form that `_codes` returns, and return the new place; see `_put`."""
     return _put(packed, place, code & CODE_MASK, code >> CODE_BITS)
 
 
 @compiled
 def _find_runs(words: Any, num_whole: Any, runs: Any, counts: Any) -> None:
-    """Set `runs` to the length in words of the match that begins at each word, 0 for none, and count the matches.
+    """Set `runs` to the length in words of the match that begins at each word, or 0, and add the matches to `counts`.
 
-    A match at distance 1 repeats the byte before it: every byte of the word equals the last byte of the word before.
+    Only matches at distance 1 are searched, which repeat one byte. A word is part of such a match if each of its bytes
+    equals the last byte of the previous word.
     """
     before, after, is_repeat, num_repeats = words[: num_whole - 1], words[1:num_whole], runs[1:num_whole], U32(0)
     runs[0] = 0
     for k in range(is_repeat.size):
         is_repeat[k] = after[k] == (before[k] >> U64(56)) * EVERY_BYTE
         num_repeats = U32(num_repeats + is_repeat[k])
-    k = 0 if num_repeats else num_whole  # without any repeat `runs` is all 0 already
+    k = 0 if num_repeats else num_whole  # without repeats all elements of `runs` are 0 already
     while k < num_whole:
         length = 0
         while length < MAX_MATCH_WORDS and k + length < num_whole and runs[k + length]:
@@ -227,12 +235,14 @@ def _find_runs(words: Any, num_whole: Any, runs: Any, counts: Any) -> None:
 
 @compiled
 def _count_symbols(words: Any, num_bytes: Any, runs: Any) -> Any:
-    """Estimate how often each symbol is used, and set `runs`; see `_find_runs`.
+    """Return an estimate of how often each symbol is used, and set `runs`; see `_find_runs`.
 
-    In a large image only some words are counted, and each byte value once more, because a value that was not seen needs
-    a code too. The codes are 0.3 % larger than with a full count, which took a fifth of the time.
+    In a large image only a sample of the words is counted. One is then added to the count of every byte value, because
+    a value outside the sample needs a code too. The output is 0.3 % larger than with a full count, but a full count
+    would take a fifth of the total time.
     """
-    # One table per byte of a word: equal bytes in sequence would wait for each other's increment.
+    # Each of the 8 bytes of a word has a table of its own. With one table, equal neighbouring bytes would have to wait
+    # for each other's increment of the same element.
     by_lane, data = np.zeros((WORD_BYTES, 256), U32), words.view(np.uint8)
     counts = np.zeros(NUM_SYMBOLS, np.int64)
     num_whole = num_bytes // WORD_BYTES
@@ -254,7 +264,10 @@ def _count_symbols(words: Any, num_bytes: Any, runs: Any) -> Any:
 
 @compiled
 def _put_header(packed: Any, lengths: Any) -> Any:
-    """Write the headers of the stream and of its one block, with the codes of the symbols and of distance 1."""
+    """Write the headers of the zlib stream and of its only block, and return the place after them; see `_put`.
+
+    The block header holds the code lengths of the symbols and of distance 1.
+    """
     counts = np.zeros(NUM_LENGTHS, np.int64)
     counts[1] = 1
     for symbol in range(NUM_SYMBOLS):
@@ -275,7 +288,7 @@ def _put_header(packed: Any, lengths: Any) -> Any:
 
 @compiled
 def _four_codes(codes: Any, nums_bits: Any, data: Any, first: Any) -> Any:
-    """The codes of four bytes concatenated, at most 60 bits, and their number of bits."""
+    """Return the concatenated codes of four bytes, at most 60 bits, and the number of bits."""
     a, b, c, d = data[first], data[first + ONE], data[first + ONE + ONE], data[first + ONE + ONE + ONE]
     num_a, num_c = U64(nums_bits[a]), U64(nums_bits[c])
     low, num_low = U64(codes[a]) | (U64(codes[b]) << num_a), num_a + U64(nums_bits[b])
@@ -285,7 +298,7 @@ def _four_codes(codes: Any, nums_bits: Any, data: Any, first: Any) -> Any:
 
 @compiled
 def _grown(packed: Any, num_words: Any) -> Any:
-    """The array, or a copy that is at least `num_words` long."""
+    """Return the array if it has at least `num_words` elements, else a longer copy of it."""
     while packed.size < num_words:
         packed = np.concatenate((packed, np.empty_like(packed)))
     return packed
@@ -293,22 +306,25 @@ def _grown(packed: Any, num_words: Any) -> Any:
 
 @compiled
 def _deflate(words: Any, num_bytes: Any, runs: Any, packed: Any, first: Any) -> Any:
-    """Write the bytes as a zlib stream from word `first` of `packed`.
+    """Compress bytes to a zlib stream, and write the stream to `packed` from its word `first`.
 
     Parameters
     ----------
     words : uint64 (n,)
-        The bytes, padded with zeros.
+        Bytes to compress, padded with zeros to whole words.
     num_bytes : int
+        Number of bytes to compress.
     runs : uint8 (at least num_bytes / 8 + 1,)
-        Scratch space.
+        Scratch array.
     packed : uint64 (m,)
+        Array to which the stream is written.
     first : int
+        Index in `packed` of the stream's first word.
 
     Returns
     -------
     packed : uint64
-        The same array, or a longer copy.
+        The given array, or a longer copy if the stream may not fit into the given one.
     num_packed : int
         Size of the stream in bytes.
     """
@@ -323,7 +339,7 @@ def _deflate(words: Any, num_bytes: Any, runs: Any, packed: Any, first: Any) -> 
     k = 0
     while k < num_whole:
         run = runs[k]
-        if run:  # length, then the one distance, whose code is a single 0 bit
+        if run:  # the code of the length, then that of the only distance, which is a single 0 bit
             place = _put_code(stream, place, codes[MATCH_SYMBOL[run]])
             place = _put(stream, place, MATCH_EXTRA[run], U64(MATCH_EXTRA_BITS[run] + 1))
             k += run
@@ -347,7 +363,7 @@ def _deflate(words: Any, num_bytes: Any, runs: Any, packed: Any, first: Any) -> 
 
 @compiled
 def _put_adler32(data: Any, checksum: Any) -> None:
-    """Write the Adler-32 of the data (RFC 1950, section 9), in blocks whose sums fit in 32 bits."""
+    """Write the Adler-32 checksum of the data (RFC 1950, section 9), summed in blocks whose sums fit into 32 bits."""
     low: Any = 1
     high: Any = 0
     for first in range(0, data.size, WEIGHTS.size):
@@ -365,7 +381,7 @@ def _put_adler32(data: Any, checksum: Any) -> None:
 
 @compiled
 def _deflate_squares(band_yx: Any, starts_x: Any, width: Any) -> Any:
-    """The compiled part of `deflate_squares`; `packed` as uint64 and `spans` as int64 (n, 2)."""
+    """Compiled part of `deflate_squares`; returns `packed` as uint64 and `spans` as int64 (n, 2)."""
     height = len(band_yx)
     num_bytes = height * (width + 1)
     words = np.zeros(-(-num_bytes // WORD_BYTES), U64)

@@ -1,4 +1,7 @@
-"""Tiles as files: 8-bit grey PNG (the same bytes for the same levels on every machine) and JPEG (smaller, lossy)."""
+"""Encoding and decoding of tiles as 8-bit grey PNG or JPEG files.
+
+A PNG has the same bytes for the same levels on every machine. A JPEG is smaller but lossy.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +21,17 @@ from hubbleclip.images.deflate import deflate_squares
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GREY_8_BIT = bytes((8, 0, 0, 0, 0))
-"""IHDR after the sides: bit depth 8, colour type grey, and the only compression, filter and no interlacing."""
+"""Last five bytes of the IHDR content: bit depth 8, colour type grey, compression 0, filter 0, no interlacing."""
 PNG_START = struct.Struct(">8sI4sII5sI")
-"""Signature, then IHDR: length, type, width, height, `GREY_8_BIT`, CRC."""
+"""Start of a PNG: the signature, then the fields of IHDR: length, type, width, height, `GREY_8_BIT`, CRC."""
 CHUNK_HEADER = struct.Struct(">I4s")
 END_CHUNK = bytes.fromhex("0000000049454e44ae426082")
-"""The empty chunk IEND."""
+"""The complete chunk IEND, which has no content."""
 MAX_EXPANSION = 1032
-"""Most bytes that one byte of deflate expands to: two bits for a match of 258 (RFC 1951, section 3.2.5)."""
+"""Maximum number of bytes to which one byte of a deflate stream expands.
+
+A match of 258 bytes takes at least two bits, one for the length and one for the distance (RFC 1951, section 3.2.5).
+"""
 JPEG_QUALITY = 95
 JPEG_SIGNATURE = b"\xff\xd8"
 
@@ -36,42 +42,44 @@ def encode_png(levels_yx: NDArray[np.uint8]) -> bytes:
     Parameters
     ----------
     levels_yx : uint8 (h, w)
-        0 is black; row 0 is the top row of the picture.
+        Grey levels, 0 is black; row 0 is the top row of the picture.
 
     Returns
     -------
     data : bytes
+        Content of the PNG file.
     """
     return encode_png_row(levels_yx[::-1], [0], levels_yx.shape[1])[0]
 
 
 def encode_png_row(band_yx: NDArray[np.uint8], starts_x: Sequence[int], width: int) -> list[bytes]:
-    """Encode a row of tiles, which may overlap, as PNGs.
+    """Encode the tiles of a row as PNGs. The tiles may overlap.
 
     Parameters
     ----------
     band_yx : uint8 (h, w)
-        The levels that all tiles of the row share, lowest row first as in FITS; each picture is flipped.
+        Levels of the image rows from which all tiles are cut, lowest row first as in FITS. Each picture is flipped, so
+        that its top row comes first.
     starts_x : sequence of int
         First column of each tile in the band.
     width : int
-        Width of a tile, px.
+        Width of a tile in pixels.
 
     Returns
     -------
     encoded : list of bytes
-        One PNG per start.
+        Contents of the PNG files, one per tile.
 
     Notes
     -----
-    Rows have filter type 0 (none): prediction gains nothing on noise and takes time.
+    The PNG rows have filter type 0 (none), because prediction takes time and does not reduce the size of noise.
     """
     if not starts_x:
         return []
     packed, spans = deflate_squares(band_yx, starts_x, width)
     start, streams = _png_start(width, len(band_yx)), (packed[first:end].data for first, end in spans)
     return [
-        # `deflate_squares` returns whole zlib streams, which an IDAT chunk holds as they are.
+        # The content of an IDAT chunk is a complete zlib stream, as returned by `deflate_squares`.
         b"".join((start, CHUNK_HEADER.pack(len(stream), b"IDAT"), stream, _crc(b"IDAT", stream), END_CHUNK))
         for stream in streams
     ]
@@ -79,49 +87,51 @@ def encode_png_row(band_yx: NDArray[np.uint8], starts_x: Sequence[int], width: i
 
 @lru_cache
 def _png_start(width: int, height: int) -> bytes:
-    """Signature and IHDR, the same for every tile of a size."""
+    """Return the signature and the IHDR chunk, which are the same for all tiles of one size."""
     header = struct.pack(">II", width, height) + GREY_8_BIT
     return b"".join((PNG_SIGNATURE, CHUNK_HEADER.pack(len(header), b"IHDR"), header, _crc(b"IHDR", header)))
 
 
 def _crc(chunk_type: bytes, content: bytes | memoryview) -> bytes:
-    """CRC-32 of a chunk's type and content, big-endian."""
+    """Return the CRC-32 of a chunk's type and content as four big-endian bytes."""
     return isal_zlib.crc32(content, zlib.crc32(chunk_type)).to_bytes(4, "big")
 
 
 def decode_png(data: bytes) -> NDArray[np.uint8]:
-    """Decode a PNG to grey levels; colours become luminance.
+    """Decode a PNG to grey levels. Colours are converted to luminance.
 
     Parameters
     ----------
     data : bytes
-        A PNG of any kind.
+        Content of a PNG file of any pixel format.
 
     Returns
     -------
     levels_yx : uint8 (h, w)
-        Top row first.
+        Grey levels, top row first.
 
     Raises
     ------
     ImageError
-        `too_large` where the header claims more pixels than Pillow accepts, else `unreadable`.
+        `too_large` where the header declares more pixels than Pillow accepts, `unreadable` for other faults.
     """
     levels_yx = decode_own_png(data)
     return _decode_by_pillow(data, "PNG") if levels_yx is None else levels_yx.copy()
 
 
 def decode_own_png(data: bytes) -> NDArray[np.uint8] | None:
-    """Decode a PNG that `encode_png` wrote, several times faster than Pillow; CRCs and Adler-32 are verified.
+    """Decode a PNG that was written by `encode_png`, several times faster than Pillow. All checksums are verified.
 
     Parameters
     ----------
     data : bytes
+        Content of a PNG file.
 
     Returns
     -------
     levels_yx : uint8 (h, w) or None
-        Read-only, top row first; None for a PNG of another writer or a damaged one, which Pillow should judge.
+        Grey levels, top row first; the array is read-only. None for a damaged PNG or one that another program wrote;
+        the caller should decode such a PNG with Pillow.
     """
     try:
         signature, length, chunk_type, width, height, pixel_format, checksum = PNG_START.unpack_from(data)
@@ -134,21 +144,22 @@ def decode_own_png(data: bytes) -> NDArray[np.uint8] | None:
     if structure != (PNG_SIGNATURE, len(pixel_format) + 8, b"IHDR", GREY_8_BIT, b"IDAT", END_CHUNK):
         return None
     num_bytes = height * (width + 1)
-    if not 0 < num_bytes <= MAX_EXPANSION * len(packed):  # a false claim must not make us allocate
+    if not 0 < num_bytes <= MAX_EXPANSION * len(packed):  # a false size in the header must not cause a large allocation
         return None
-    # Bytes 12 to 28 are the type and content of IHDR.
+    # Bytes 12 to 28 of a PNG are the type and the content of IHDR.
     if checksum != zlib.crc32(data[12:29]) or data[end : end + 4] != _crc(b"IDAT", packed):
         return None
     return _unpack_rows(packed, height, width)
 
 
 def _unpack_rows(packed: memoryview, height: int, width: int) -> NDArray[np.uint8] | None:
-    """Levels (h, w) of a zlib stream of unfiltered rows; None where it is anything else."""
+    """Return the levels (h, w) of a zlib stream of unfiltered rows; None where the stream has another content."""
     num_bytes = height * (width + 1)  # each row begins with its filter type
     try:
-        # One byte more than expected, to notice a longer stream; the Adler-32 is verified on the way.
+        # One byte more than expected is requested, so that a longer stream is noticed. The decompression verifies the
+        # Adler-32 too.
         rows = isal_zlib.decompressobj().decompress(packed, num_bytes + 1)
-    except isal_zlib.error:  # type: ignore[misc]  # its stub declares the class as a value
+    except isal_zlib.error:  # type: ignore[misc]  # the stub of isal declares the class as a value
         return None
     if len(rows) != num_bytes:
         return None
@@ -157,16 +168,17 @@ def _unpack_rows(packed: memoryview, height: int, width: int) -> NDArray[np.uint
 
 
 def encode_jpeg(levels_yx: NDArray[np.uint8]) -> bytes:
-    """Encode grey levels as JPEG of quality 95.
+    """Encode grey levels as a JPEG of quality 95.
 
     Parameters
     ----------
     levels_yx : uint8 (h, w)
-        0 is black; row 0 is the top row of the picture.
+        Grey levels, 0 is black; row 0 is the top row of the picture.
 
     Returns
     -------
     data : bytes
+        Content of the JPEG file.
     """
     buffer = io.BytesIO()
     Image.fromarray(levels_yx).save(buffer, "JPEG", quality=JPEG_QUALITY)
@@ -174,17 +186,17 @@ def encode_jpeg(levels_yx: NDArray[np.uint8]) -> bytes:
 
 
 def encode_jpeg_row(band_yx: NDArray[np.uint8], starts_x: Sequence[int], width: int) -> list[bytes]:
-    """Encode a row of tiles as JPEGs.
+    """Encode the tiles of a row as JPEGs.
 
     Parameters
     ----------
     band_yx, starts_x, width
-        As for `encode_png_row`.
+        Same as for `encode_png_row`.
 
     Returns
     -------
     encoded : list of bytes
-        One JPEG per start.
+        Contents of the JPEG files, one per tile.
     """
     return [encode_jpeg(band_yx[::-1, start : start + width]) for start in starts_x]
 
@@ -195,22 +207,23 @@ def decode_tile(data: bytes) -> NDArray[np.uint8]:
     Parameters
     ----------
     data : bytes
+        Content of the file.
 
     Returns
     -------
     levels_yx : uint8 (h, w)
-        Top row first.
+        Grey levels, top row first.
 
     Raises
     ------
     ImageError
-        `too_large` where the header claims more pixels than Pillow accepts, else `unreadable`.
+        `too_large` where the header declares more pixels than Pillow accepts, `unreadable` for other faults.
     """
     return _decode_by_pillow(data, "JPEG") if data.startswith(JPEG_SIGNATURE) else decode_png(data)
 
 
 def _decode_by_pillow(data: bytes, file_format: str) -> NDArray[np.uint8]:
-    """Grey levels of a picture in the one format that is allowed. Raises ImageError."""
+    """Return the grey levels of a picture, which must have the given format. Raises ImageError."""
     try:
         with Image.open(io.BytesIO(data), formats=[file_format]) as image:
             return np.array(image.convert("L"))

@@ -1,9 +1,9 @@
 """Shared numba-compiled loops over pixels: byte order, scalar functions, sampling and masks.
 
 The loops read pixels in the byte order of the file (see `pixel_words`), so that no image is copied. They compute in
-IEEE 754 float32 without fused multiply-add, which gives the same levels on every machine, and they use the narrowest
-integer type that holds a count, because LLVM then emits vector instructions. `tests/images/numpy_twins.py` holds a slow
-NumPy reference of each.
+IEEE 754 float32 without fused multiply-add, so that every machine gives the same levels. Each count has the narrowest
+sufficient integer type, because LLVM can then use vector instructions. `tests/images/numpy_twins.py` contains a slow
+NumPy reference of each loop.
 """
 
 from __future__ import annotations
@@ -21,16 +21,19 @@ from hubbleclip.core.io import write_bytes
 compiled = njit(nogil=True, cache=True, error_model="numpy")
 """Decorator of every compiled loop.
 
-numba caches machine code beside the source, or under `NUMBA_CACHE_DIR`; the first call after a change of the source
-compiles and takes some seconds.
+numba caches the machine code in the `__pycache__` folder of the source, or under `NUMBA_CACHE_DIR`. The first call
+after a change of the source compiles the loop, which takes some seconds.
 """
 
 F32, U32, I32 = np.float32, np.uint32, np.int32
-MAGNITUDE, EXPONENT = 0x7FFFFFFF, 0x7F800000  # bit fields of an IEEE 754 float32; an exponent of all ones: inf or NaN
+MAGNITUDE, EXPONENT = (
+    0x7FFFFFFF,
+    0x7F800000,
+)  # bit masks of an IEEE 754 float32; an exponent of all ones means inf or NaN
 BLOCK_PX = 64
 
 Pixels = tuple[NDArray[np.uint32], bool]
-"""Raw 32-bit words (h, w) of float32 pixels, and whether their bytes are swapped; see `pixel_words`."""
+"""Raw 32-bit words (h, w) of float32 pixels, and whether the bytes of a word are swapped; see `pixel_words`."""
 
 
 def discard_stale_cache(folder: Path) -> None:
@@ -43,14 +46,14 @@ def discard_stale_cache(folder: Path) -> None:
 
     Notes
     -----
-    numba checks whether the file of a function has changed, but not the files of the functions that it calls (numba
-    manual, "Caching limitations"), so it would continue to run their old code.
+    numba recompiles a function if the function's own source file has changed. It does not check the source files of
+    the functions that it calls (numba manual, "Caching limitations"), and would continue to run their old code.
     """
     files = ((path.name, path.stat()) for path in sorted(folder.glob("*.py")))
     fingerprint = "\n".join(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in files)
     cache = folder / "__pycache__"
     stamp = cache / "compiled.txt"
-    with suppress(OSError):  # a read-only folder: numba then keeps its cache elsewhere, and none of it is here
+    with suppress(OSError):  # if the folder is read-only, numba keeps its cache in another folder
         if stamp.is_file() and stamp.read_text(encoding="utf-8") == fingerprint:
             return
         for cached in cache.glob("*.nb[ci]"):
@@ -58,23 +61,23 @@ def discard_stale_cache(folder: Path) -> None:
         write_bytes(stamp, fingerprint.encode(), is_synced=False)
 
 
-discard_stale_cache(Path(__file__).parent)  # before any function below loads its cache
+discard_stale_cache(Path(__file__).parent)  # called before any function below loads its cache
 
 
 def pixel_words(data_yx: NDArray[np.float32]) -> Pixels:
-    """View float32 pixels as their raw 32-bit words, without a copy where the rows are contiguous.
+    """View float32 pixels as their raw 32-bit words. Contiguous arrays are not copied.
 
     Parameters
     ----------
     data_yx : float32 (h, w)
-        Of either byte order.
+        Pixel values, of either byte order.
 
     Returns
     -------
     words_yx : uint32 (h, w)
-        Read-only.
+        Read-only view of the words.
     swapped : bool
-        Whether the bytes are not in the machine's order (FITS is big-endian).
+        Whether the byte order of the words differs from the machine's. FITS files are big-endian.
     """
     words_yx = np.ascontiguousarray(data_yx).view(np.ndarray).view(np.uint32)
     words_yx.flags.writeable = False
@@ -82,35 +85,38 @@ def pixel_words(data_yx: NDArray[np.float32]) -> Pixels:
 
 
 def stored_pattern(bits: int, swapped: bool) -> Any:
-    """Bring a bit pattern into the byte order of stored words, to compare words without swapping each of them.
+    """Convert a bit pattern to the byte order of stored words, so that words can be compared without byte-swapping.
 
     Parameters
     ----------
     bits : int
         32-bit pattern in the machine's byte order.
     swapped : bool
-        Whether the words are in the other byte order.
+        Whether the byte order of the words differs from the machine's.
 
     Returns
     -------
     pattern : uint32
+        The pattern in the byte order of the words.
     """
     return U32(int.from_bytes(bits.to_bytes(4, "little"), "big") if swapped else bits)
 
 
 @compiled
 def to_float32(bits: Any, swapped: Any) -> Any:
-    """Value of a raw word.
+    """Convert a raw word to the float32 value of the pixel.
 
     Parameters
     ----------
     bits : uint32
+        Raw word of a pixel; see `pixel_words`.
     swapped : bool
-        Whether its bytes are in the other byte order.
+        Whether the byte order of the word differs from the machine's.
 
     Returns
     -------
     value : float32
+        Value of the pixel.
     """
     if swapped:
         middle = ((bits >> U32(8)) & U32(0xFF00)) | ((bits & U32(0xFF00)) << U32(8))
@@ -120,41 +126,43 @@ def to_float32(bits: Any, swapped: Any) -> Any:
 
 @compiled
 def exp_asinh(ratio: Any) -> Any:
-    """Compute exp(asinh(ratio)), so that asinh needs one logarithm only.
+    """Compute exp(asinh(ratio)), whose natural logarithm is asinh(ratio).
 
     Parameters
     ----------
     ratio : float32
-        From 0 to 1e18; its square must not overflow.
+        Argument of asinh, from 0 to 1e18. The square of a larger argument would overflow.
 
     Returns
     -------
     value : float32
-        At least 1.
+        Value of at least 1.
     """
     return F32(ratio + np.sqrt(ratio * ratio + F32(1)))
 
 
 @compiled
 def natural_log(value: Any) -> Any:
-    """Natural logarithm, within 5e-7 or two units in the last place.
+    """Compute the natural logarithm with an error of at most 5e-7 or two units in the last place.
 
     Parameters
     ----------
     value : float32
-        At least 1.
+        Argument of at least 1.
 
     Returns
     -------
     log : float32
+        Natural logarithm of the argument.
 
     Notes
     -----
-    The exponent is read from the bits, and a minimax polynomial approximates the logarithm of the mantissa. Additions
-    and products alone give the same bits on every machine, unlike libm, and loops over it vectorise.
+    The exponent is read from the bits, and a minimax polynomial approximates the logarithm of the mantissa. The
+    function consists of additions and multiplications only. Unlike libm, it therefore gives the same bits on every
+    machine, and the compiler can vectorise loops that call it.
     """
     bits = I32(F32(value).view(I32))
-    power = I32(I32(bits - I32(0x3F3504F3)) >> I32(23))  # 0x3F3504F3 is sqrt(1/2): the mantissa is in [0.71, 1.41)
+    power = I32(I32(bits - I32(0x3F3504F3)) >> I32(23))  # 0x3F3504F3 is sqrt(1/2), so the mantissa is in [0.71, 1.41)
     rest = I32(bits - I32(power << I32(23))).view(F32) - F32(1)
     log = F32(0.11827471852302551) * rest + F32(-0.18901976943016052)  # Horner's scheme, highest power first
     log = log * rest + F32(0.20604674518108368)
@@ -172,15 +180,17 @@ def sample_pixels(pixels: Any, valid_yx: Any, step: Any) -> Any:
     Parameters
     ----------
     pixels : Pixels
-        uint32 (h, w) and bool; see `pixel_words`.
+        Raw words of the image, uint32 (h, w), and whether they are byte-swapped; see `pixel_words`.
     valid_yx : bool (h, w)
+        Mask of the valid pixels.
     step : int
-        At least 1.
+        Step n between sampled rows and columns, at least 1.
 
     Returns
     -------
     sample : float32 (n,)
-        In the image's unit; 0 for -0, so that any sort gives the same bits.
+        Pixel values in the image's unit. A value of -0 is returned as 0, so that every sorting algorithm gives the
+        same bits.
     """
     words_yx, swapped = pixels
     height, width = words_yx.shape
@@ -188,7 +198,8 @@ def sample_pixels(pixels: Any, valid_yx: Any, step: Any) -> Any:
     for y in range(0, height, step):
         words, valid = words_yx[y], valid_yx[y]
         for x in range(0, width, step):
-            # Every pixel is written and only the valid ones advance `num`: no branch in the loop. -0 + 0 is 0.
+            # Every pixel is written but only valid pixels advance `num`, so that the loop has no branch. The addition
+            # of 0 turns -0 into 0.
             sample[num] = F32(to_float32(words[x], swapped) + F32(0))
             num += valid[x]
     return sample[:num]
@@ -196,22 +207,23 @@ def sample_pixels(pixels: Any, valid_yx: Any, step: Any) -> Any:
 
 @compiled
 def lagged_differences(pixels: Any, valid_yx: Any, step: Any, lag: Any) -> Any:
-    """Absolute differences between sampled pixels and their neighbours `lag` columns away, where both are valid.
+    """Compute the absolute differences between sampled pixels and the pixels `lag` columns away, if both are valid.
 
     Parameters
     ----------
     pixels : Pixels
-        uint32 (h, w) and bool; see `pixel_words`.
+        Raw words of the image, uint32 (h, w), and whether they are byte-swapped; see `pixel_words`.
     valid_yx : bool (h, w)
+        Mask of the valid pixels.
     step : int
-        Every n-th row and column is sampled.
+        Step between sampled rows and columns, at least 1.
     lag : int
-        Distance along the row, px.
+        Distance of the two pixels along the row, in pixels.
 
     Returns
     -------
     differences : float32 (n,)
-        At least 0, in the image's unit.
+        Absolute differences in the image's unit.
     """
     words_yx, swapped = pixels
     height, width = words_yx.shape
@@ -226,24 +238,28 @@ def lagged_differences(pixels: Any, valid_yx: Any, step: Any, lag: Any) -> Any:
 
 @compiled
 def mark_finite(words_yx: Any, exponent: Any, magnitude: Any, valid_yx: Any, zeros_yx: Any) -> None:
-    """Mark finite pixels and count the zeros of each row.
+    """Mark the finite pixels and count the zeros of each row.
 
     Parameters
     ----------
     words_yx : uint32 (h, w)
-        Raw words; see `pixel_words`.
+        Raw words of the image; see `pixel_words`.
     exponent, magnitude : uint32
-        `EXPONENT` and `MAGNITUDE` in that byte order; see `stored_pattern`.
+        `EXPONENT` and `MAGNITUDE` in the byte order of the words; see `stored_pattern`.
     valid_yx : bool (h, w), written
+        Whether each pixel is finite.
     zeros_yx : int32 (h, 3), written
-        Zeros of the row, zeros at its start, and zeros at its end (0 in a row of zeros alone).
+        Number of zeros in each row, at the start of the row, and at the end of the row. A row of zeros only counts
+        them all at its start and none at its end.
     """
     height, width = words_yx.shape
     for y in range(height):
         words, valid, num_zeros = words_yx[y], valid_yx[y], U32(0)
         for x in range(width):
             valid[x] = (words[x] & exponent) != exponent
-            num_zeros = U32(num_zeros + ((words[x] & magnitude) == U32(0)))  # without the sign bit: 0 and -0
+            num_zeros = U32(
+                num_zeros + ((words[x] & magnitude) == U32(0))
+            )  # `magnitude` removes the sign bit, so that -0 counts too
         leading = trailing = 0
         if num_zeros:
             while leading < width and (words[leading] & magnitude) == U32(0):
@@ -255,19 +271,20 @@ def mark_finite(words_yx: Any, exponent: Any, magnitude: Any, valid_yx: Any, zer
 
 @compiled
 def mask_nonpositive(pixels: Any, valid_yx: Any) -> None:
-    """Clear the mask where a weight is not above 0.
+    """Clear the mask where a weight is NaN, 0 or negative.
 
     Parameters
     ----------
     pixels : Pixels
-        The weights, uint32 (h, w) and bool; see `pixel_words`.
+        Raw words of the weights, uint32 (h, w), and whether they are byte-swapped; see `pixel_words`.
     valid_yx : bool (h, w), changed in place
+        Mask of the valid pixels.
     """
     words_yx, swapped = pixels
     for y in range(words_yx.shape[0]):
         words, valid = words_yx[y], valid_yx[y]
         for x in range(words.size):
-            valid[x] &= to_float32(words[x], swapped) > F32(0)  # False for NaN too
+            valid[x] &= to_float32(words[x], swapped) > F32(0)  # the comparison is False for NaN too
 
 
 @compiled
@@ -277,10 +294,11 @@ def mask_flag_bits(flags_yx: Any, bad: Any, valid_yx: Any) -> None:
     Parameters
     ----------
     flags_yx : uint8, uint16, uint32 or uint64 (h, w)
-        As stored, of either byte order.
+        Data-quality flags as stored in the file, of either byte order.
     bad : unsigned integer of the same type
-        The bad bits, in the same byte order.
+        Mask of the bad bits, in the byte order of `flags_yx`.
     valid_yx : bool (h, w), changed in place
+        Mask of the valid pixels.
     """
     for y in range(flags_yx.shape[0]):
         flags, valid = flags_yx[y], valid_yx[y]
@@ -290,7 +308,7 @@ def mask_flag_bits(flags_yx: Any, bad: Any, valid_yx: Any) -> None:
 
 @compiled
 def _root(parents: Any, label: Any) -> Any:
-    """Representative label of a region in the union-find forest `parents`, int64 (n,), with path halving."""
+    """Return the representative label of a region in the union-find forest `parents`, int64 (n,); uses path halving."""
     while parents[label] != label:
         parents[label] = parents[parents[label]]
         label = parents[label]
@@ -299,7 +317,7 @@ def _root(parents: Any, label: Any) -> Any:
 
 @compiled
 def _count_zeros(words: Any, magnitude: Any) -> Any:
-    """Number of the words, uint32 (w,), that are 0 or -0."""
+    """Return the number of pixels that are 0 or -0 among raw words, uint32 (w,)."""
     num_zeros = 0
     for x in range(words.size):
         num_zeros += (words[x] & magnitude) == U32(0)
@@ -308,27 +326,28 @@ def _count_zeros(words: Any, magnitude: Any) -> Any:
 
 @compiled
 def _append_zero_runs(words: Any, magnitude: Any, runs: Any, count: Any) -> Any:
-    """Append the runs of zeros of a row.
+    """Append the runs of zeros in a row to a list of runs.
 
     Parameters
     ----------
     words : uint32 (w,)
+        Raw words of the row.
     magnitude : uint32
         `MAGNITUDE` in the byte order of the words.
-    runs : int32 (n, 2), written from `count` on
-        First column of each run and the column after its last; must have room for the row's runs.
+    runs : int32 (n, 2), written from index `count`
+        First column of each run, and the column after its last. The array must have room for the runs of the row.
     count : int
-        Runs before this row.
+        Number of runs in the rows before.
 
     Returns
     -------
     count : int
-        Runs including this row's.
+        Number of runs including those of this row.
     """
     x = 0
     while x < words.size:
         block = words[x : x + BLOCK_PX]
-        if _count_zeros(block, magnitude) == 0:  # vectorised: most blocks have no zero and are skipped whole
+        if _count_zeros(block, magnitude) == 0:  # most blocks contain no zero, and the vectorised count skips them fast
             x += block.size
             continue
         stop = x + block.size
@@ -345,7 +364,10 @@ def _append_zero_runs(words: Any, magnitude: Any, runs: Any, count: Any) -> Any:
 
 @compiled
 def _append_row_runs(words: Any, magnitude: Any, zeros: Any, runs: Any, count: Any) -> Any:
-    """Append a row's runs as `_append_zero_runs`, without reading it where `zeros` say that all touch its ends."""
+    """Append the runs of zeros in a row to `runs`; see `_append_zero_runs`.
+
+    The row is not read if its counts `zeros` (see `mark_finite`) show that all its zeros are at its start or end.
+    """
     num_zeros, leading, trailing = zeros
     if leading + trailing < num_zeros:
         return _append_zero_runs(words, magnitude, runs, count)
@@ -362,24 +384,26 @@ def mask_zero_regions(words_yx: Any, magnitude: Any, zeros_yx: Any, min_area_px:
     Parameters
     ----------
     words_yx : uint32 (h, w)
-        Raw words; see `pixel_words`.
+        Raw words of the image; see `pixel_words`.
     magnitude : uint32
-        `MAGNITUDE` in that byte order.
+        `MAGNITUDE` in the byte order of the words.
     zeros_yx : int32 (h, 3)
-        Zeros per row, from `mark_finite`.
+        Counts of zeros per row, as written by `mark_finite`.
     min_area_px : float
-        Area of the smallest region that is cleared, in pixels.
+        Minimum area of a region that is cleared, in pixels.
     valid_yx : bool (h, w), changed in place
+        Mask of the valid pixels.
 
     Notes
     -----
-    Connected-component labelling by union-find over the runs of each row.
+    The regions are found by connected-component labelling: a union-find structure joins the runs of zeros of adjacent
+    rows.
     """
     height, width = words_yx.shape
-    first = np.zeros(height + 1, np.int64)  # index of each row's first run
+    first = np.zeros(height + 1, np.int64)  # `first[y]` is the index of the first run in row y
     runs, parents = np.empty((width + 4, 2), I32), np.empty(width + 4, np.int64)
     for y in range(height):
-        if first[y] + width // 2 + 2 > len(runs):  # a row has at most every other pixel as a run
+        if first[y] + width // 2 + 2 > len(runs):  # a row has at most one run per two pixels
             runs, parents = np.concatenate((runs, runs)), np.concatenate((parents, parents))
         zeros = zeros_yx[y, 0], zeros_yx[y, 1], zeros_yx[y, 2]
         first[y + 1] = _append_row_runs(words_yx[y], magnitude, zeros, runs, first[y])
@@ -388,7 +412,7 @@ def mask_zero_regions(words_yx: Any, magnitude: Any, zeros_yx: Any, min_area_px:
             parents[run] = run
             while above < first[y] and runs[above, 1] <= runs[run, 0]:
                 above += 1
-            over = above  # join with every run of the row before that shares a column
+            over = above  # the run is joined with every run of the previous row that shares a column
             while over < first[y] and runs[over, 0] < runs[run, 1]:
                 parents[_root(parents, over)] = _root(parents, run)
                 over += 1

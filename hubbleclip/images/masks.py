@@ -1,4 +1,4 @@
-"""Masks of valid pixels (zero border, weight, data quality), and the repair of isolated bad ones."""
+"""Masks of valid pixels (by zero border, weight and data quality), and the repair of isolated bad pixels."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from hubbleclip.images import bad_pixels, kernels
 from hubbleclip.images.kernels import pixel_words
 
 BORDER_MIN_SHARE = 0.0005
-"""Share of an image that a region of zeros must hold to be unexposed."""
+"""Minimum share of an image that a region of zeros must cover to be treated as unexposed."""
 MAX_ROWS_CHECKED = 200
-"""About how many rows are read to see whether an image holds whole numbers."""
+"""Approximate maximum number of rows that are read to find whether all pixels of an image are integers."""
 
 
 def find_finite(data_yx: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArray[np.int32]]:
@@ -22,15 +22,16 @@ def find_finite(data_yx: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArra
     Parameters
     ----------
     data_yx : float32 (h, w)
-        Of either byte order.
+        Pixel values, of either byte order.
 
     Returns
     -------
     valid_yx : bool (h, w)
+        Whether each pixel is finite.
     zeros_yx : int32 (h, 3)
-        Zeros of each row, those at its start and those at its end; see `kernels.mark_finite`.
+        Number of zeros in each row, at its start, and at its end; see `kernels.mark_finite`.
     """
-    # Both in one pass: reading the file's pages is what costs.
+    # Both results are computed in one pass over the pixels, because reading the file's pages takes most of the time.
     words_yx, swapped = pixel_words(data_yx)
     valid_yx, zeros_yx = np.empty(data_yx.shape, np.bool_), np.empty((len(data_yx), 3), np.int32)
     exponent, magnitude = (kernels.stored_pattern(bits, swapped) for bits in (kernels.EXPONENT, kernels.MAGNITUDE))
@@ -39,18 +40,19 @@ def find_finite(data_yx: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArra
 
 
 def mask_zero_border(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], zeros_yx: NDArray[np.int32]) -> None:
-    """Clear the mask at pixels that were never exposed: the border of a drizzled frame, and large gaps of zeros.
+    """Clear the mask at unexposed pixels: the border of a drizzled image, and large gaps that are filled with zeros.
 
-    A 4-connected region of exact zeros is cleared when it holds at least 0.05 % of the image. Nothing is cleared in an
-    image of whole numbers: there a zero is a measured count of nothing.
+    A 4-connected region of exact zeros is cleared if it covers at least 0.05 % of the image. An image whose pixels are
+    all integers is not changed, because a zero is a measured count there. An image of zeros only is cleared entirely.
 
     Parameters
     ----------
     data_yx : float32 (h, w)
-        Of either byte order.
+        Pixel values, of either byte order.
     valid_yx : bool (h, w), changed in place
+        Mask of the valid pixels.
     zeros_yx : int32 (h, 3)
-        Zeros per row, from `find_finite`.
+        Counts of zeros per row, as returned by `find_finite`.
     """
     min_area_px, num_zeros = BORDER_MIN_SHARE * data_yx.size, int(zeros_yx[:, 0].sum())
     if num_zeros == data_yx.size:
@@ -58,18 +60,19 @@ def mask_zero_border(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], 
     elif num_zeros >= min_area_px and not _is_whole_numbers(data_yx):
         words_yx, swapped = pixel_words(data_yx)
         magnitude = kernels.stored_pattern(kernels.MAGNITUDE, swapped)
-        # At least 2 px: in a small image 0.05 % would be less than a pixel.
+        # The minimum area is at least 2 px, because 0.05 % of a small image is less than a pixel.
         kernels.mask_zero_regions(words_yx, magnitude, zeros_yx, max(min_area_px, 2), valid_yx)
 
 
 def mask_unweighted(weight_yx: NDArray[Any], valid_yx: NDArray[np.bool_]) -> None:
-    """Clear the mask where the weight is not above 0.
+    """Clear the mask where the weight is NaN, 0 or negative.
 
     Parameters
     ----------
     weight_yx : any number type (h, w)
-        As stored.
+        Weights as stored in the file.
     valid_yx : bool (h, w), changed in place
+        Mask of the valid pixels.
     """
     if (weight_yx.dtype.kind, weight_yx.dtype.itemsize) == ("f", 4):
         kernels.mask_nonpositive(pixel_words(weight_yx), valid_yx)
@@ -78,32 +81,34 @@ def mask_unweighted(weight_yx: NDArray[Any], valid_yx: NDArray[np.bool_]) -> Non
 
 
 def mask_flagged(quality_yx: NDArray[Any], zero: int, bad_bits: int, valid_yx: NDArray[np.bool_]) -> None:
-    """Clear the mask where the data quality, `stored + zero`, has any of the bad bits.
+    """Clear the mask where the data-quality flags, `quality_yx + zero`, have any of the bad bits.
 
     Parameters
     ----------
     quality_yx : integer (h, w)
-        As stored, of either byte order.
+        Values as stored in the file, of either byte order.
     zero : int
         BZERO of the data-quality extension.
     bad_bits : int
-        Bits whose pixels are not valid.
+        Mask of the bits that make a pixel invalid.
     valid_yx : bool (h, w), changed in place
+        Mask of the valid pixels.
     """
     num_bits, stored = bad_bits.bit_length(), quality_yx.dtype
     if stored.kind not in "iu" or zero % (1 << num_bits) or num_bits > 8 * stored.itemsize:
         valid_yx &= ((quality_yx.astype(np.int64) + zero) & bad_bits) == 0
         return
-    # BZERO is a multiple of a power of two above all bad bits, so it does not change them: no copy is needed.
+    # Here BZERO is a multiple of a power of two above all bad bits. Adding it would not change those bits, so they are
+    # tested in the stored values and no copy is made.
     unsigned = np.dtype(f"u{stored.itemsize}")
     pattern = unsigned.type(bad_bits) if stored.isnative else unsigned.type(bad_bits).byteswap()
     kernels.mask_flag_bits(quality_yx.view(unsigned), pattern, valid_yx)
 
 
 def _is_whole_numbers(data_yx: NDArray[np.float32]) -> bool:
-    """Whether the finite pixels of some rows are integers and not all 0."""
+    """Return whether the finite pixels of a sample of rows are all integers and not all 0."""
     has_nonzero = False
-    # Row by row: most images are decided by the first, and a mapped file is hardly read.
+    # Rows are tested one by one. Most images are decided by the first row, so that little of a mapped file is read.
     for row in data_yx[:: max(1, data_yx.shape[0] // MAX_ROWS_CHECKED)]:
         finite = row[np.isfinite(row)]
         if np.any(finite != np.rint(finite)):
@@ -115,24 +120,24 @@ def _is_whole_numbers(data_yx: NDArray[np.float32]) -> bool:
 def repair_pinholes(
     data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Fill bad pixels among good ones with the median of the good ones in their 5x5.
+    """Fill each isolated bad pixel with the median of the good pixels in the 5x5 around it.
 
-    A pixel is repaired where at least 8 of the 5x5 are good; the others are displayed at the sky level. Without the
-    repair every hot pixel would be a dark dot on a galaxy.
+    A bad pixel is repaired if at least 8 of the 5x5 pixels are good. Other bad pixels are displayed at the sky level.
+    Without the repair, every hot pixel in front of a galaxy would be displayed as a dark dot.
 
     Parameters
     ----------
     data_yx : float32 (h, w)
-        Of either byte order; not changed.
+        Pixel values, of either byte order; not changed.
     valid_yx : bool (h, w)
-        Not changed.
+        Mask of the good pixels; not changed.
 
     Returns
     -------
     repaired_yx : float32 (h, w)
-        In the image's unit; the input itself where every pixel is valid.
+        Pixel values in the image's unit. If every pixel is valid, this is `data_yx` itself.
     shown_yx : bool (h, w)
-        Valid or repaired.
+        Mask of the pixels that are valid or repaired.
     """
     if valid_yx.all():
         return data_yx, valid_yx

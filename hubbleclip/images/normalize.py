@@ -1,4 +1,4 @@
-"""Preparation of an image for display: cosmic rays, stretch, flux scale, levels, and which tiles have enough signal."""
+"""Preparation of an image for display: reject cosmic rays, fit the stretch, render levels, and judge tiles."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ ELECTRONS = ("ELECTRONS", "ELECTRON", "E-")
 
 @dataclass(frozen=True, slots=True)
 class PreparedImage:
-    """An image ready for display.
+    """An image that is ready to be rendered.
 
-    `good_yx`, bool (h, w), are the valid pixels without cosmic rays; `sky_level` is the level, 0 to 255, of the sky,
-    which pads tiles; `rays` are the pixels of cosmic rays.
+    `good_yx`, bool (h, w), is the mask of the valid pixels that no cosmic ray has hit. `sky_level` is the display level
+    of the sky, 0 to 255, with which tiles are padded. `rays` are the pixels that cosmic rays have hit.
     """
 
     image: ScienceImage
@@ -41,18 +41,19 @@ class PreparedImage:
 def prepare_image(image: ScienceImage, settings: TileSettings) -> PreparedImage:
     """Reject the cosmic rays of a single exposure and fit the stretch.
 
-    RayPixels are rejected before the fit, because they would set its white level.
+    Cosmic rays are rejected before the fit, because their high values would determine the white level.
 
     Parameters
     ----------
     image : ScienceImage
-        Its mask is changed in place and reused: a copy would take a quarter of the image's memory.
+        Image to prepare. Its mask is changed in place, because a copy would take a quarter of the image's memory.
     settings : TileSettings
-        The fields of the stretch.
+        Tile settings; only the fields of the stretch are used.
 
     Returns
     -------
     prepared : PreparedImage
+        The image with its mask of good pixels, its stretch and its cosmic rays.
     """
     rays = NO_RAYS
     if image.may_have_cosmic_rays:
@@ -64,48 +65,50 @@ def prepare_image(image: ScienceImage, settings: TileSettings) -> PreparedImage:
 def fit_image(
     image: ScienceImage, good_yx: NDArray[np.bool_], settings: TileSettings, rays: RayPixels = NO_RAYS
 ) -> PreparedImage:
-    """Fit the stretch of an image, or set its limits on the flux scale.
+    """Fit the stretch of an image, or set the limits of the stretch on the flux scale.
 
     Parameters
     ----------
     image : ScienceImage
-        A stretch of its own, as a preview has, is used as it is.
+        Image to prepare. If it has a stretch already, as a preview has, that stretch is used and none is fitted.
     good_yx : bool (h, w)
+        Mask of the good pixels.
     settings : TileSettings
-        The fields of the stretch; `limits` chooses between the fit and the flux scale.
+        Tile settings; only the fields of the stretch are used. `limits` chooses between fitted limits and fixed fluxes.
     rays : (rows, columns)
-        Pixels of cosmic rays.
+        Pixels that cosmic rays have hit.
 
     Returns
     -------
     prepared : PreparedImage
+        The image with its mask of good pixels, its stretch and its cosmic rays.
     """
     stretch = image.stretch or fit_stretch(image.data_yx, good_yx, settings)
     if settings.limits == "flux":
         stretch = apply_flux_limits(stretch, image, settings)
-    # A pixel that is not valid is displayed as sky.
+    # The level of the sky is obtained by rendering one invalid pixel, because invalid pixels are displayed as sky.
     sky_level = apply_stretch(np.zeros((1, 1), np.float32), np.zeros((1, 1), np.bool_), stretch)
     return PreparedImage(image, good_yx, stretch, int(sky_level[0, 0]), rays)
 
 
 def apply_flux_limits(stretch: Stretch, image: ScienceImage, settings: TileSettings) -> Stretch:
-    """Replace the limits of a stretch by fixed fluxes above the sky, the same for all images.
+    """Replace the limits of a stretch by fixed fluxes above the sky, which are the same for all images.
 
     Parameters
     ----------
     stretch : Stretch
-        Its sky is the zero of the flux scale.
+        Stretch whose limits are replaced. Its sky level is the zero point of the flux scale.
     image : ScienceImage
-        Gives unit, gain, exposure time and pixel area.
+        Image of which the unit, the gain, the exposure time and the pixel area are used.
     settings : TileSettings
-        `flux_black`, `flux_white` and `flux_softening`, in electrons / s / arcsec2.
+        Tile settings; only `flux_black`, `flux_white` and `flux_softening` are used, in electrons / s / arcsec2.
 
     Returns
     -------
     stretch : Stretch
-        In the image's unit.
+        Stretch with the new limits, in the image's unit.
     """
-    unit = 1 / flux_per_unit(image)  # image units per electron / s / arcsec2
+    unit = 1 / flux_per_unit(image)  # value in the image's unit of 1 electron / s / arcsec2
     return replace(
         stretch,
         black=stretch.sky + settings.flux_black * unit,
@@ -115,58 +118,59 @@ def apply_flux_limits(stretch: Stretch, image: ScienceImage, settings: TileSetti
 
 
 def flux_per_unit(image: ScienceImage) -> float:
-    """Flux of a pixel value of 1, from unit, gain, exposure time and pixel area.
+    """Compute the flux that a pixel value of 1 means, from the image's unit, gain, exposure time and pixel area.
 
     Parameters
     ----------
     image : ScienceImage
+        Image whose header values are used.
 
     Returns
     -------
     flux : float
-        In electrons / s / arcsec2.
+        Flux in electrons / s / arcsec2.
 
     Raises
     ------
     ImageError
-        `no_flux_scale` where the unit is not known or the header lacks what it needs.
+        `no_flux_scale` where the unit is unknown, or the gain, the exposure time or the WCS is missing.
     """
     unit = (image.unit or "").upper().replace(" ", "")
     quantity, _, time = unit.replace("CPS", "COUNTS/S").partition("/")
     if quantity not in COUNTS + ELECTRONS or time not in {"", "S", "SEC", "SECOND"}:
         raise ImageError(
-            "no_flux_scale", f"the unit is {image.unit!r}, not electrons or counts, in total or per second"
+            "no_flux_scale", f"the unit is {image.unit!r}, but must be electrons or counts, in total or per second"
         )
-    # A total is divided by the exposure time, a count multiplied by the gain.
+    # Totals are divided by the exposure time, and counts are multiplied by the gain.
     electrons = 1.0 if quantity in ELECTRONS else image.gain
     seconds = 1.0 if time else image.exposure_s
     if not electrons or not seconds or seconds <= 0:
-        raise ImageError("no_flux_scale", "the header has no gain or no exposure time")
+        raise ImageError("no_flux_scale", "the header lacks the gain or the exposure time")
     if image.wcs is None:
-        raise ImageError("no_flux_scale", "the pixel area is not known without a WCS")
+        raise ImageError("no_flux_scale", "the image has no WCS, so its pixel area is unknown")
     return electrons / seconds / (pixel_area_deg2(image.wcs) * ARCSEC2_PER_DEG2)
 
 
 def render_rows(prepared: PreparedImage, y0: int, size_px: int) -> NDArray[np.uint8]:
-    """Levels of the image rows of tiles that begin at `y0`, over the image's whole width.
+    """Render the image rows that a row of tiles covers, over the whole width of the image.
 
     Parameters
     ----------
     prepared : PreparedImage
-        Of (h, w).
+        Image of (h, w) pixels.
     y0 : int
-        First row of the tiles; may be negative.
+        First image row of the tiles; may be negative.
     size_px : int
-        Side of a tile.
+        Side of a tile in pixels.
 
     Returns
     -------
     band_yx : uint8 (n, w)
-        The rows inside the image, at most `size_px`.
+        Levels of the rows that are inside the image, at most `size_px` rows.
     """
     height, width = prepared.image.data_yx.shape
     top, bottom = max(y0, 0), min(y0 + size_px, height)
-    if _is_rendered(prepared):  # a preview's levels: no stretch, and no bad pixels
+    if _is_rendered(prepared):  # a preview contains levels already and has no bad pixels
         return (prepared.image.data_yx[top:bottom] + np.float32(0.5)).astype(np.uint8)
     band_yx = np.empty((bottom - top, width), np.uint8)
     curve = curve_parameters(prepared.stretch, REPAIR_MIN_VALID)
@@ -175,30 +179,31 @@ def render_rows(prepared: PreparedImage, y0: int, size_px: int) -> NDArray[np.ui
 
 
 def _is_rendered(prepared: PreparedImage) -> bool:
-    """Whether the image consists of display levels already (a preview), which are used unchanged."""
+    """Return whether the pixels are display levels already, as in a preview; such levels are used unchanged."""
     stretch = prepared.stretch
     is_identity = (stretch.kind, stretch.black, stretch.white) == ("linear", 0, 255)
     return is_identity and stretch is prepared.image.stretch and bool(prepared.good_yx.all())
 
 
 def render_tile_row(prepared: PreparedImage, starts_yx: Sequence[tuple[int, int]], size_px: int) -> NDArray[np.uint8]:
-    """Levels of a row of tiles in one array, padded with the sky's level where the tiles extend beyond the image.
+    """Render a row of tiles in one array, padded with the sky level where the tiles extend beyond the image.
 
     Parameters
     ----------
     prepared : PreparedImage
+        Image from which the tiles are cut.
     starts_yx : sequence of (y0, x0)
-        First pixels of the tiles, with one y0, in ascending order of x0.
+        First pixels of the tiles. All have the same y0, and x0 is in ascending order.
     size_px : int
-        Side of a tile.
+        Side of a tile in pixels.
 
     Returns
     -------
     band_yx : uint8 (size_px, n)
-        From the first column of the first tile to at least the last column of the last.
+        Levels from the first column of the first tile to at least the last column of the last tile.
     """
     (y0, first), (_, last) = starts_yx[0], starts_yx[-1]
-    # Rows are still lowest first here: `above` means before the first row of the array.
+    # The rows are in the order of FITS, lowest first, so `above` is the padding before the first row of the array.
     band_yx = render_rows(prepared, y0, size_px)[:, max(first, 0) :]
     above, before = max(-y0, 0), max(-first, 0)
     below, behind = size_px - above - len(band_yx), max(last - first + size_px - before - band_yx.shape[1], 0)
@@ -215,21 +220,23 @@ def assess_tiles(
     Parameters
     ----------
     prepared : PreparedImage
+        Image from which the tiles are cut.
     starts_yx : sequence of (y0, x0)
         First pixels of the tiles.
     settings : TileSettings
-        `min_valid_share`, `min_signal_share`, `signal_sigma` and `size_px`.
+        Tile settings; only `min_valid_share`, `min_signal_share`, `signal_sigma` and `size_px` are used.
 
     Returns
     -------
     assessments : list of float or ImageError
-        Per tile, the valid share of its pixels inside the image, or the reason to reject it: `too_little_valid`, or
-        `no_signal` where the 3x3 mean is above the sky in too few pixels.
+        For each accepted tile, the share of valid pixels among its pixels inside the image, 0 to 1. For each rejected
+        tile, the reason: `too_little_valid`, or `no_signal` if too few pixels have a 3x3 mean above the threshold.
     """
     image, stretch, size = prepared.image, prepared.stretch, settings.size_px
     masks, places = (prepared.good_yx, *prepared.rays), (np.array(starts_yx, np.int64), size)
     threshold = settings.signal_sigma * stretch.noise
-    # Heights are capped at 10 thresholds: extreme values must not overflow or dominate the float32 sums.
+    # Values above the sky are limited to 10 thresholds, so that extreme values neither overflow nor dominate the
+    # float32 sums.
     limits = (np.float32(stretch.sky), np.float32(10 * threshold), np.float32(threshold), REPAIR_MIN_VALID)
     counts = render.count_signal(pixel_words(image.data_yx), masks, places, limits, settings.min_signal_share)
     height, width = prepared.good_yx.shape
@@ -240,16 +247,18 @@ def assess_tiles(
 
 
 def _overlap(start: int, size: int, length: int) -> int:
-    """Pixels of a tile's side that are inside the image."""
+    """Return the number of pixels along a tile's side that are inside the image."""
     return min(start + size, length) - max(start, 0)
 
 
 def _assess_tile(num_valid: int, num_bright: int, num_inside: int, settings: TileSettings) -> float | ImageError:
-    """Valid share of a tile, or the reason to reject it."""
+    """Return the share of valid pixels of a tile, or the reason to reject the tile."""
     valid_share = num_valid / num_inside
     if valid_share < settings.min_valid_share:
-        return ImageError("too_little_valid", f"{valid_share:.1%} of the pixels, needs {settings.min_valid_share:.0%}")
-    share = num_bright / max(1, num_valid)  # `min_valid_share` may be 0
+        return ImageError(
+            "too_little_valid", f"{valid_share:.1%} of the pixels are valid, needs {settings.min_valid_share:.0%}"
+        )
+    share = num_bright / max(1, num_valid)  # `num_valid` is 0 only if `min_valid_share` is 0
     if share < settings.min_signal_share:
         needed = f"needs {settings.min_signal_share:.3%}"
         return ImageError("no_signal", f"{share:.3%} of the pixels rise above the sky, {needed}")

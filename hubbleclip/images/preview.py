@@ -1,4 +1,4 @@
-"""Reader of the archive's JPEG previews: images whose levels are displayed unchanged."""
+"""Reader of the archive's JPEG previews, whose levels are displayed unchanged."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from hubbleclip.images.reader import ScienceImage
 from hubbleclip.images.stretch import Stretch
 
 UNIT = "display"
-"""Unit of an image whose values are levels, 0 to 255."""
+"""Unit of an image whose pixel values are display levels, 0 to 255."""
 NOISE_LEVELS = 1.0
-"""Assumed noise of a preview: the step between its levels."""
+"""Assumed noise of a preview in levels: the step between two levels."""
 
 
 def read_previews(content: Path | bytes, max_pixels: int, enough_px: int | None = None) -> list[ScienceImage]:
-    """Read a JPEG file as a list of its one image, all valid, without a WCS.
+    """Read a JPEG file as a list of one image, which has no WCS and whose pixels are all valid.
 
-    Its stretch is the identity, so that the pixels of a tile are those of the preview.
+    The stretch of the image is the identity, so that a tile has the levels of the preview.
 
     Parameters
     ----------
     content : Path or bytes
-        The file, or what it contains.
+        Path of the file, or the file's bytes.
     max_pixels : int
-        Limit on the size that the header claims.
+        Maximum number of pixels that the header may declare.
     enough_px : int or None
-        Side that is enough: the image may be decoded smaller, see `read_luminance`.
+        Side in pixels that is sufficient. A larger image may be decoded at a reduced size; see `read_luminance`.
 
     Returns
     -------
     images : list of ScienceImage
-        Luminance from 0 to 255, the lowest row first as in FITS.
+        One image of luminance from 0 to 255, whose lowest row comes first as in FITS.
 
     Raises
     ------
@@ -49,7 +49,7 @@ def read_previews(content: Path | bytes, max_pixels: int, enough_px: int | None 
     levels_yx, shrink = read_luminance(content, max_pixels, enough_px)
     stretch = Stretch(kind="linear", black=0, white=255, softening=1, sky=border_level(levels_yx), noise=NOISE_LEVELS)
     image = ScienceImage(
-        data_yx=levels_yx[::-1].astype(np.float32),  # a JPEG's first row is the top one
+        data_yx=levels_yx[::-1].astype(np.float32),  # the first row of a JPEG is the top row
         valid_yx=np.ones(levels_yx.shape, np.bool_),
         wcs=None,
         chip=0,
@@ -67,23 +67,24 @@ def read_previews(content: Path | bytes, max_pixels: int, enough_px: int | None 
 def read_luminance(
     content: Path | bytes, max_pixels: int, enough_px: int | None = None
 ) -> tuple[NDArray[np.uint8], float]:
-    """Read the luminance (ITU-R BT.601) of a JPEG file, grey or in colours.
+    """Read the luminance (ITU-R BT.601) of a grey or coloured JPEG file.
 
     Parameters
     ----------
     content : Path or bytes
-        The file, or what it contains.
+        Path of the file, or the file's bytes.
     max_pixels : int
-        Limit on the size that the header claims; checked before memory is allocated.
+        Maximum number of pixels that the header may declare. The limit is checked before memory is allocated.
     enough_px : int or None
-        Where given, the decoder returns an image up to 8 times smaller, no side below this.
+        Side in pixels that is sufficient. If given, the decoder reduces the image up to 8 times, but no side to less
+        than this value. None means the full size.
 
     Returns
     -------
     levels_yx : uint8 (h, w)
-        Top row first.
+        Luminance from 0 to 255, top row first.
     shrink : float
-        Pixels of the file per side of a returned pixel.
+        Side of a returned pixel in pixels of the file.
 
     Raises
     ------
@@ -93,12 +94,12 @@ def read_luminance(
     with _open_jpeg(content, max_pixels) as image:
         full_side_px = max(image.size)
         if enough_px is not None:
-            image.draft("L", (enough_px, enough_px))  # libjpeg scales in the DCT domain: each level is a mean
+            image.draft("L", (enough_px, enough_px))  # libjpeg reduces the size by averaging in the DCT domain
         return _decode(image, "L"), full_side_px / max(image.size)
 
 
 def _read(path: Path) -> bytes:
-    """The bytes of a file. Raises ImageError where the file is at fault, OSError where the machine is."""
+    """Return the bytes of a file. Raises ImageError for a fault of the file, OSError for a fault of the machine."""
     try:
         return path.read_bytes()
     except OSError as error:
@@ -109,10 +110,10 @@ def _read(path: Path) -> bytes:
 
 @contextmanager
 def _open_jpeg(content: Path | bytes, max_pixels: int) -> Iterator[Image.Image]:
-    """Open a JPEG file whose header is intact and claims at most `max_pixels`. Raises ImageError."""
+    """Open a JPEG file. Raises ImageError where the header is damaged or declares more than `max_pixels` pixels."""
     file = io.BytesIO(content if isinstance(content, bytes) else _read(content))
     try:
-        # Not `Image.open`, which would apply Pillow's own limit on the size.
+        # `Image.open` is not used, because it applies a size limit of its own.
         with JpegImageFile(file) as image:
             if image.width * image.height > max_pixels:
                 raise ImageError("too_large", f"{image.width} x {image.height} pixels, more than {max_pixels}")
@@ -122,7 +123,7 @@ def _open_jpeg(content: Path | bytes, max_pixels: int) -> Iterator[Image.Image]:
 
 
 def _decode(image: Image.Image, mode: str) -> NDArray[np.uint8]:
-    """Pixels in the given mode of Pillow. Raises ImageError `truncated`."""
+    """Decode an image to pixels of the given Pillow mode, such as L or RGB. Raises ImageError `truncated`."""
     try:
         return np.asarray(image if image.mode == mode else image.convert(mode))
     except (OSError, SyntaxError, ValueError) as error:
@@ -130,16 +131,19 @@ def _decode(image: Image.Image, mode: str) -> NDArray[np.uint8]:
 
 
 def border_level(levels_yx: NDArray[np.uint8]) -> int:
-    """Level that continues an image beyond its border: the median of its outermost pixels, or of all if darker.
+    """Compute the level with which an image is padded.
+
+    The level is the median of the outermost pixels, or the median of all pixels if that is darker.
 
     Parameters
     ----------
     levels_yx : uint8 (h, w)
+        Levels of the image.
 
     Returns
     -------
     level : int
-        From 0 to 255.
+        Level from 0 to 255.
     """
     level = _lower_median(np.concatenate([levels_yx[0], levels_yx[-1], levels_yx[:, 0], levels_yx[:, -1]]))
     num_darker = np.count_nonzero(levels_yx < level)
@@ -147,7 +151,7 @@ def border_level(levels_yx: NDArray[np.uint8]) -> int:
 
 
 def _lower_median(levels: NDArray[np.uint8]) -> int:
-    """The lower of the two middle values where the number of values is even."""
+    """Return the median of the levels; of an even number of levels, the lower of the two middle ones."""
     middle = (levels.size - 1) // 2
     return int(np.partition(levels, middle)[middle])
 
@@ -158,14 +162,14 @@ def read_rgb(content: Path | bytes, max_pixels: int) -> NDArray[np.uint8]:
     Parameters
     ----------
     content : Path or bytes
-        The file, or what it contains.
+        Path of the file, or the file's bytes.
     max_pixels : int
-        Limit on the size that the header claims; checked before memory is allocated.
+        Maximum number of pixels that the header may declare. The limit is checked before memory is allocated.
 
     Returns
     -------
     levels_yxc : uint8 (h, w, 3)
-        Red, green and blue, the top row first; all equal for a grey file.
+        Levels of red, green and blue, top row first. A grey file gives three equal channels.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The only FITS reader: from a file to images of the sky, each with its mask, its WCS and values of its header."""
+"""The only reader of FITS images. It returns images of the sky, each with its mask, its WCS and its header values."""
 
 from __future__ import annotations
 
@@ -36,46 +36,56 @@ log = logging.getLogger(__name__)
 
 COPY_BYTES = 1 << 20
 MAX_UNPACKED_RATIO, ALWAYS_UNPACKED_BYTES = 100, 32 << 20
-"""Limits on a gzip file: an image compresses to a tenth or more, so a hundredfold expansion is a decompression bomb."""
+"""Limits on the unpacked size of a gzip file: the ratio to its packed size, and a size that is always allowed.
+
+Images compress to a tenth of their size at best, so a file that unpacks to 100 times its size is a decompression bomb.
+"""
 MAX_BYTES_PER_PIXEL = 16
-"""Limit on an unpacked file per pixel of `max_pixels`; science, error and quality arrays take 10 bytes."""
+"""Maximum unpacked size of a file, in bytes per pixel of `max_pixels`.
+
+An image with its error and quality arrays has 10 bytes per pixel.
+"""
 BLOCK_ROWS = 64
 CHIP = re.compile(r"\[sci,\d+\]$|_sci\d+(?=\.fits$)", re.IGNORECASE)
-"""The part of a drizzled input's name that is the chip, not the exposure."""
+"""Matches the part of a drizzle input's name that gives the chip. The rest of the name gives the exposure."""
 DAMAGE = (
     *(OSError, ValueError, TypeError, KeyError, IndexError, EOFError, RuntimeError, OverflowError),
     *(zlib.error, pyfits.VerifyError, CfitsioException),
 )
-"""What astropy and zlib raise on damaged files; anything else is a bug of ours."""
+"""Exceptions that astropy and zlib raise for damaged files. Any other exception is a bug in this package."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScienceImage:
-    """An image of the sky in (y, x) order, with its mask, its WCS and values of its header.
+    """An image of the sky in (y, x) order, with its mask, its WCS and its header values.
 
     Attributes
     ----------
     data_yx : float32 (h, w)
-        In `unit`; undefined where not valid. May be mapped from the file, in the file's byte order.
+        Pixel values in `unit`; undefined where a pixel is not valid. The array may be mapped from the file, and then
+        has the file's byte order.
     valid_yx : bool (h, w)
-        Saturated pixels are valid: they are bright.
+        Mask of the valid pixels. Saturated pixels are valid, because they are bright.
     wcs : WCS or None
+        World coordinate system; None if the header has no usable one.
     chip : int
-        Index of the FITS extension, plus 1000 per plane in WFPC2's cubes.
+        Index of the FITS extension, plus 1000 times the plane's index in a cube.
     unit, instrument, filter, target : str or None
+        Texts from the header; None where the header gives none.
     exposure_s : float or None
+        Exposure time in seconds.
     may_have_cosmic_rays : bool
-        A single CCD exposure, or one whose header does not say that several were combined.
+        Whether the image is from a CCD and its header does not show that cosmic rays were rejected.
     stretch : Stretch or None
-        Set where the image consists of display levels already; else one is fitted.
+        Stretch of an image whose pixels are display levels already; None if the stretch must be fitted.
     aims_deg : tuple of (ra, dec)
-        Where the telescope was aimed, by target and aperture, the most exact first.
+        Positions in degrees at which the telescope was aimed, the most exact first.
     gain : float or None
-        Electrons per count.
+        Gain in electrons per count.
     shrink : float
-        Pixels of the file per side of a pixel.
+        Side of a pixel of this image in pixels of the file.
     pages : mmap or None
-        The file's pages that hold `data_yx`, where it is mapped.
+        Memory map of the file that contains `data_yx`; None if the pixels are not mapped.
     """
 
     data_yx: NDArray[np.float32]
@@ -95,12 +105,12 @@ class ScienceImage:
     pages: mmap.mmap | None = None
 
     def release_pages(self, num_rows: int | None = None) -> None:
-        """Release the memory of mapped pixels; they are read from the file again when they are next used.
+        """Release the memory of mapped pixels. The pixels are read from the file again when they are next used.
 
         Parameters
         ----------
         num_rows : int or None
-            How many rows from the first to release; all without it.
+            Number of rows to release, counted from the first row; None means all rows.
         """
         if self.pages is not None:
             rows_yx = self.data_yx[:num_rows]
@@ -108,36 +118,37 @@ class ScienceImage:
 
 
 def read_science_images(path: Path, max_pixels: int, file_name: str | None = None) -> list[ScienceImage]:
-    """Read every image of the sky in a FITS file at once.
+    """Read all images of the sky in a FITS file into memory.
 
     Parameters
     ----------
     path, max_pixels, file_name
-        As for `iter_science_images`.
+        Same as for `iter_science_images`.
 
     Returns
     -------
     images : list of ScienceImage
-        In file order.
+        Images in file order.
     """
     return list(iter_science_images(path, max_pixels, file_name))
 
 
 def iter_science_images(path: Path, max_pixels: int, file_name: str | None = None) -> Iterator[ScienceImage]:
-    """Read the images of the sky in a FITS file, plain or gzipped, one after the other.
+    """Read the images of the sky in a FITS file one after the other. The file may be gzipped.
 
     Parameters
     ----------
     path : Path
+        Path of the FITS file.
     max_pixels : int
-        Limit on the size of an image; checked before memory is allocated.
+        Maximum number of pixels of an image. The limit is checked before memory is allocated.
     file_name : str or None
-        The archive's name of a file that is stored under another; it distinguishes weight maps from exposures.
+        Name of the file in the archive, if it is stored under another name. The name tells weight maps from exposures.
 
     Yields
     ------
     image : ScienceImage
-        In file order.
+        Each image, in file order.
 
     Raises
     ------
@@ -153,12 +164,12 @@ def iter_science_images(path: Path, max_pixels: int, file_name: str | None = Non
             with _as_image_errors():
                 image = _read_image(hdus, layer, file)
             yield image
-            del image  # or it stays in memory while the next is read
+            del image  # otherwise the image would stay in memory while the next one is read
 
 
 @contextmanager
 def _as_image_errors() -> Iterator[None]:
-    """Convert what damaged files raise to ImageError, and suppress the warnings of the libraries."""
+    """Convert the exceptions that damaged files cause to ImageError, and suppress the warnings of the libraries."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -171,14 +182,14 @@ def _as_image_errors() -> Iterator[None]:
 
 @contextmanager
 def _open_hdus(file: IO[bytes]) -> Iterator[pyfits.HDUList]:
-    """The HDUs of a file, pixels unscaled and mapped. Raises ImageError."""
+    """Yield the HDUs of a file, with pixels mapped into memory and not scaled. Raises ImageError."""
     check_start(file)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             hdus = pyfits.open(file, memmap=True, do_not_scale_image_data=True, lazy_load_hdus=True)
             load_all(hdus, file)
-    except (*DAMAGE, AttributeError) as error:  # astropy's fallback class for a bad header lacks attributes
+    except (*DAMAGE, AttributeError) as error:  # astropy's HDU class for damaged headers lacks some attributes
         raise _unreadable(error) from error
     with hdus:
         yield hdus
@@ -186,7 +197,7 @@ def _open_hdus(file: IO[bytes]) -> Iterator[pyfits.HDUList]:
 
 @contextmanager
 def _open_plain(path: Path, max_bytes: int) -> Iterator[IO[bytes]]:
-    """The file, or if it is gzipped an unnamed temporary copy, unpacked so that it can be mapped into memory."""
+    """Yield the open file. A gzip file is unpacked to an unnamed temporary file, which can be mapped into memory."""
     try:
         file = path.open("rb")
     except OSError as error:
@@ -199,25 +210,25 @@ def _open_plain(path: Path, max_bytes: int) -> Iterator[IO[bytes]]:
             plain = stack.enter_context(tempfile.TemporaryFile())
             limit = max(ALWAYS_UNPACKED_BYTES, MAX_UNPACKED_RATIO * path.stat().st_size)
             _unpack(file, plain, min(max_bytes, limit))
-        # Reopened read-only, so that astropy maps it read-only.
+        # The file is opened again read-only, so that astropy also maps it read-only.
         with open(plain.fileno(), "rb", closefd=False) as readable:
             readable.seek(0)
             yield readable
 
 
 def _unpack(source: IO[bytes], target: IO[bytes], max_bytes: int) -> None:
-    """Decompress a gzip file, at most `max_bytes`. Raises ImageError."""
+    """Decompress a gzip file. Raises ImageError where it unpacks to more than `max_bytes` bytes or is damaged."""
     with gzip.GzipFile(fileobj=source) as stream:
         while chunk := _read_chunk(stream):
             target.write(chunk)
             if target.tell() > max_bytes:
-                raise ImageError("too_large", f"unpacks to more than {max_bytes} bytes")
+                raise ImageError("too_large", f"the gzip file unpacks to more than {max_bytes} bytes")
     target.flush()
     target.seek(0)
 
 
 def _read_chunk(stream: gzip.GzipFile) -> bytes:
-    """The next bytes of a gzip stream. Raises ImageError."""
+    """Return the next decompressed bytes of a gzip stream; b"" at its end. Raises ImageError."""
     try:
         return stream.read(COPY_BYTES)
     except EOFError as error:
@@ -227,25 +238,25 @@ def _read_chunk(stream: gzip.GzipFile) -> bytes:
 
 
 def _unreadable(error: BaseException) -> ImageError:
-    """The error as ImageError; raises it unchanged where the machine is at fault (disk, descriptors), not the file."""
+    """Convert an error to an ImageError. An error of the machine (disk, file descriptors) is raised unchanged."""
     if isinstance(error, OSError) and error.errno in SYSTEM_ERRNOS:
         raise error
     return ImageError("unreadable", _one_line(error))
 
 
 def _one_line(error: BaseException) -> str:
-    """Type and message of an error, without line breaks."""
+    """Return the type and the message of an error on one line of at most 200 characters."""
     return " ".join(f"{type(error).__name__}: {error}".split())[:200]
 
 
 def _find_layers(hdus: pyfits.HDUList, stem: str, max_pixels: int) -> list[Layer]:
-    """The science images of a file, each with its quality and weight extensions, all checked. Raises ImageError."""
+    """Find and check the science images of a file, with their quality and weight extensions. Raises ImageError."""
     camera = cameras.camera_of(cameras.instrument_name(_looker(hdus[0].header, hdus[0].header)))
     try:
         layers = science_layers(hdus, stem, camera)
     except ImageError as error:
         if error.reason == "no_image" and any(_is_cut_short(hdus, index) for index in range(len(hdus))):
-            raise ImageError("truncated", "the file is shorter than its headers say") from error
+            raise ImageError("truncated", "the file is shorter than its headers declare") from error
         raise
     for layer in layers:
         _check_layer(hdus, layer, max_pixels)
@@ -253,7 +264,7 @@ def _find_layers(hdus: pyfits.HDUList, stem: str, max_pixels: int) -> list[Layer
 
 
 def _looker(header: pyfits.Header, primary: pyfits.Header) -> Look:
-    """A function from a keyword to its value in either header, the first that is not blank, or None."""
+    """Return a function that looks up a keyword in `header`, then in `primary`; it gives None for blank values."""
 
     def look(key: str) -> Any:
         values = (source[key] for source in (header, primary) if key in source)
@@ -264,14 +275,17 @@ def _looker(header: pyfits.Header, primary: pyfits.Header) -> Look:
 
 
 def _check_layer(hdus: pyfits.HDUList, layer: Layer, max_pixels: int) -> None:
-    """Raise ImageError by the headers of a layer: not the sky, too many pixels, or more bytes than the file has."""
+    """Check the headers of a layer's extensions.
+
+    Raises ImageError where the image does not show the sky, has too many pixels, or is longer than the file.
+    """
     hdu = hdus[layer.extension]
     problem = cameras.not_sky_reason(_looker(hdu.header, hdus[0].header))
     if problem:
         raise ImageError(*problem)
     num_pixels = int(np.prod([int(side) for side in image_shape(hdu)], dtype=object))
     if num_pixels > max_pixels:
-        raise ImageError("too_large", f"the header claims {num_pixels} pixels, more than {max_pixels}")
+        raise ImageError("too_large", f"the header declares {num_pixels} pixels, more than {max_pixels}")
     for index in (layer.extension, layer.quality, layer.weight):
         if index is None:
             continue
@@ -282,8 +296,8 @@ def _check_layer(hdus: pyfits.HDUList, layer: Layer, max_pixels: int) -> None:
 
 
 def _is_cut_short(hdus: pyfits.HDUList, index: int) -> bool:
-    """Whether the file ends before the data of an extension does."""
-    if not hasattr(hdus[index], "fileinfo"):  # astropy's fallback class for a header that it cannot parse
+    """Return whether the file ends before the data of an extension end."""
+    if not hasattr(hdus[index], "fileinfo"):  # astropy's HDU class for headers that it cannot parse
         return False
     info = hdus[index].fileinfo()
     is_compressed = isinstance(hdus[index], pyfits.CompImageHDU)
@@ -298,7 +312,7 @@ def _is_cut_short(hdus: pyfits.HDUList, index: int) -> bool:
 
 
 def _read_image(hdus: pyfits.HDUList, layer: Layer, file: IO[bytes]) -> ScienceImage:
-    """Read one image and build its mask."""
+    """Read one image, build its mask of valid pixels, and collect its header values."""
     header = hdus[layer.extension].header
     look = _looker(header, hdus[0].header)
     instrument = cameras.instrument_name(look)
@@ -308,7 +322,7 @@ def _read_image(hdus: pyfits.HDUList, layer: Layer, file: IO[bytes]) -> ScienceI
     _mask(hdus, layer, camera, file, valid_yx)
     for blind in cameras.blind_parts(look, camera, valid_yx.shape):
         valid_yx[blind] = False
-    if not camera.counts_photons:  # there a zero is a measurement
+    if not camera.counts_photons:  # in a photon counter a zero is a measurement
         masks.mask_zero_border(data_yx, valid_yx, zeros_yx)
     target = look(cameras.mission_of(look).header.target_keywords[0])
     return ScienceImage(
@@ -329,10 +343,11 @@ def _read_image(hdus: pyfits.HDUList, layer: Layer, file: IO[bytes]) -> ScienceI
 
 
 def _is_combined(look: Look) -> bool:
-    """Whether the header says that cosmic rays were rejected by comparing exposures.
+    """Return whether the header shows that cosmic rays were rejected by a comparison of several exposures.
 
-    CRSPLIT is no evidence: it is the planned number of exposures, and each of them has it. NDRIZIM counts drizzled
-    chips, of which an exposure may have two, so the names of the first and the last input are compared.
+    CRSPLIT is not used, because it is the planned number of exposures, which each single exposure states too. NDRIZIM
+    is the number of drizzled chips. An exposure may have two chips, so the exposure names of the first and the last
+    drizzle input are compared.
     """
     num_drizzled, num_combined = look("NDRIZIM"), look("NCOMBINE")
     if look("CRCORR") == "COMPLETE" or (isinstance(num_combined, int) and num_combined > 1):
@@ -344,9 +359,9 @@ def _is_combined(look: Look) -> bool:
 
 
 def _stored_pixels(hdu: Any, layer: Layer, file: IO[bytes]) -> tuple[mmap.mmap | None, NDArray[np.float32]]:
-    """Pixels scaled by BSCALE and BZERO, as float32, and the pages that hold them where they are mapped.
+    """Return the memory map, or None, and the pixels as float32, scaled by BSCALE and BZERO.
 
-    Plain float32 pixels are mapped from the file without a copy; others are converted, some rows at a time.
+    Unscaled float32 pixels are mapped from the file without a copy. Other pixels are converted in blocks of rows.
     """
     scale, zero = (float(hdu.header.get(key, default)) for key, default in (("BSCALE", 1), ("BZERO", 0)))
     is_float32 = hdu.header["BITPIX"] == -32 and (scale, zero) == (1, 0)
@@ -356,15 +371,16 @@ def _stored_pixels(hdu: Any, layer: Layer, file: IO[bytes]) -> tuple[mmap.mmap |
 
 
 def _map_pixels(hdu: Any, layer: Layer, file: IO[bytes]) -> tuple[mmap.mmap, NDArray[Any]]:
-    """Map the stored values of an extension from the file; returns the pages and the values.
+    """Map the stored values of an extension from the file, and return the memory map and the values.
 
-    The file must not shrink meanwhile, or the system ends the process (SIGBUS): products are only replaced by a rename.
+    If the file became shorter while it is mapped, the system would kill the process (SIGBUS). Products are therefore
+    only replaced by a rename, never overwritten.
     """
     height, width = hdu.shape[-2:]
     dtype = np.dtype(pyfits.hdu.image.BITPIX2DTYPE[hdu.header["BITPIX"]]).newbyteorder(">")
     num_bytes = height * width * dtype.itemsize
     start = hdu.fileinfo()["datLoc"] + (layer.plane or 0) * num_bytes
-    in_page = start % mmap.ALLOCATIONGRANULARITY  # a mapping must begin at a page of the system
+    in_page = start % mmap.ALLOCATIONGRANULARITY  # a mapping must begin at a page boundary
     pages = mmap.mmap(file.fileno(), in_page + num_bytes, access=mmap.ACCESS_READ, offset=start - in_page)
     return pages, np.frombuffer(pages, dtype, offset=in_page).reshape(height, width)
 
@@ -372,7 +388,7 @@ def _map_pixels(hdu: Any, layer: Layer, file: IO[bytes]) -> tuple[mmap.mmap, NDA
 def _find_valid(
     hdu: Any, layer: Layer, file: IO[bytes], data_yx: NDArray[np.float32]
 ) -> tuple[NDArray[np.bool_], NDArray[np.int32]]:
-    """The mask of pixels that are finite and not BLANK, and the zeros per row; see `masks.find_finite`."""
+    """Return the mask of the finite pixels that are not BLANK, and the zeros per row; see `masks.find_finite`."""
     valid_yx, zeros_yx = masks.find_finite(data_yx)
     if "BLANK" in hdu.header and hdu.header["BITPIX"] > 0:
         for rows, stored in _stored_rows(hdu, layer, file):
@@ -381,7 +397,7 @@ def _find_valid(
 
 
 def _scaled(hdu: Any, layer: Layer, file: IO[bytes], scale: float, zero: float) -> NDArray[np.float32]:
-    """Stored values times `scale` plus `zero`, computed in float64, as float32."""
+    """Return the stored values times `scale` plus `zero`, computed in float64 and converted to float32."""
     data_yx = np.empty(hdu.shape[-2:], np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
         for rows, stored in _stored_rows(hdu, layer, file):
@@ -390,19 +406,19 @@ def _scaled(hdu: Any, layer: Layer, file: IO[bytes], scale: float, zero: float) 
 
 
 def _plane(hdu: Any, layer: Layer) -> NDArray[Any]:
-    """The layer's plane of an extension that astropy decompresses whole. Raises ImageError."""
+    """Return the layer's plane of a compressed extension, which astropy decompresses as a whole. Raises ImageError."""
     try:
         data = hdu.data
-    except AssertionError as error:  # astropy asserts on the names of a compressed image's columns
+    except AssertionError as error:  # astropy asserts that a compressed image has certain columns
         raise ImageError("unreadable", _one_line(error)) from error
     plane_yx: NDArray[Any] = data.reshape(-1, *data.shape[-2:])[layer.plane or 0]
     return plane_yx
 
 
 def _stored_rows(hdu: Any, layer: Layer, file: IO[bytes]) -> Iterator[tuple[slice, NDArray[Any]]]:
-    """Iterate over the stored values of an extension, some rows at a time.
+    """Yield the stored values of an extension in blocks of rows, each with the slice of its rows.
 
-    The memory of previous rows is released, except of a compressed extension, which is decompressed whole.
+    The memory of earlier blocks is released. A compressed extension is decompressed as a whole and stays in memory.
     """
     height = hdu.shape[-2]
     blocks = [slice(top, min(top + BLOCK_ROWS, height)) for top in range(0, height, BLOCK_ROWS)]
@@ -420,7 +436,7 @@ def _stored_rows(hdu: Any, layer: Layer, file: IO[bytes]) -> Iterator[tuple[slic
 
 
 def _mask(hdus: pyfits.HDUList, layer: Layer, camera: Camera, file: IO[bytes], valid_yx: NDArray[np.bool_]) -> None:
-    """Clear the mask where the weight is 0 or the data quality has a flag that is bad for the camera."""
+    """Clear the mask where the weight is not positive, or the data quality has a flag that is bad for the camera."""
     if layer.weight is not None:
         for rows, weight in _stored_rows(hdus[layer.weight], layer, file):
             masks.mask_unweighted(weight, valid_yx[rows])

@@ -1,4 +1,4 @@
-"""Compiled loops that render an image's rows as 8-bit levels, and count the bright pixels of a tile."""
+"""Compiled loops that render the rows of an image as 8-bit levels, and count the bright pixels of a tile."""
 
 from __future__ import annotations
 
@@ -20,47 +20,53 @@ from hubbleclip.images.bad_pixels import (
 from hubbleclip.images.kernels import F32, U32, compiled, exp_asinh, natural_log, to_float32
 
 ROWS_PER_READ = 16
-"""Rows of a tile read at a time: in most tiles the first ones show enough signal, and the rest need not be read."""
+"""Number of rows of a tile that are read at once.
+
+The first rows of most tiles contain enough signal, and then the other rows are not read.
+"""
 
 
 @compiled
 def _to_levels(heights: Any, curve: Any, levels: Any) -> None:
-    """Apply the stretch to heights, clipped to black and white.
+    """Convert pixel values to display levels by the stretch, clipped to black and white.
 
     Parameters
     ----------
     heights : float32 (n,)
-        Above black, in the image's unit.
+        Pixel values minus the black level, in the image's unit.
     curve : tuple
-        See `render_levels`.
+        Parameters of the stretch; see `render_levels`.
     levels : uint8 (n,), written
+        Display levels, 0 to 255.
     """
     _, span, _, per_softening, scale, is_asinh, _ = curve
     for x in range(levels.size):
         height = min(max(heights[x], F32(0)), span)
         curved = natural_log(exp_asinh(F32(height * per_softening))) if is_asinh else height
-        levels[x] = np.uint8(min(F32(curved * scale), F32(255)) + F32(0.5))  # the cast truncates: rounds to nearest
+        levels[x] = np.uint8(min(F32(curved * scale), F32(255)) + F32(0.5))  # the cast truncates, so + 0.5 rounds
 
 
 @compiled
 def render_levels(pixels: Any, good_yx: Any, curve: Any, y0: Any, levels_yx: Any) -> None:
-    """Render some rows as 8-bit levels in one pass, repairing bad pixels on the way as `fill_bad_pixels` does.
+    """Render a range of rows as 8-bit levels, and repair bad pixels in the same way as `fill_bad_pixels`.
 
-    Bad pixels that cannot be repaired become sky.
+    Bad pixels that cannot be repaired are rendered at the sky level.
 
     Parameters
     ----------
     pixels : Pixels
-        uint32 (h, w) and bool; see `kernels.pixel_words`.
+        Raw words of the image, uint32 (h, w), and whether they are byte-swapped; see `kernels.pixel_words`.
     good_yx : bool (h, w)
+        Mask of the good pixels.
     curve : tuple
-        From `stretch.curve_parameters`. float32: black, white - black and sky - black, in the image's unit;
-        1 / softening; levels per unit of the curve. bool: whether the curve is asinh, else linear. int: good
-        neighbours that a repair needs.
+        Parameters of the stretch, from `stretch.curve_parameters`. Five are float32: black, white - black and
+        sky - black in the image's unit, 1 / softening, and levels per unit of the curve. The sixth is a bool, True for
+        an asinh curve and False for a linear one. The last is an int, the minimum number of good neighbours of a pixel
+        that is repaired.
     y0 : int
-        First row.
+        First row to render.
     levels_yx : uint8 (n, w), written
-        Rows `y0` to `y0 + n - 1`.
+        Levels of the rows `y0` to `y0 + n - 1`.
     """
     values_yx = empty_window(BLOCK_ROWS, levels_yx.shape[1])
     for top in range(0, levels_yx.shape[0], BLOCK_ROWS):
@@ -71,7 +77,7 @@ def render_levels(pixels: Any, good_yx: Any, curve: Any, y0: Any, levels_yx: Any
 
 @compiled
 def _render_block(pixels: Any, good_yx: Any, curve: Any, block: Any, levels_yx: Any) -> None:
-    """Render a block of rows, given as its first row and the values from `read_window`; see `render_levels`."""
+    """Render a block of rows; see `render_levels`. `block` is the first row and the values from `read_window`."""
     (y0, values_yx), (num_rows, width) = block, levels_yx.shape
     black, sky_height, min_good = curve[0], curve[2], curve[6]
     heights = np.empty(width, F32)
@@ -80,7 +86,7 @@ def _render_block(pixels: Any, good_yx: Any, curve: Any, block: Any, levels_yx: 
         for x in range(width):
             heights[x] = F32(values[x] - black) if values[x] < BAD_VALUE else sky_height
         _to_levels(heights, curve, levels_yx[row])
-    if min_good < NO_REPAIR:  # second pass over the few repaired pixels
+    if min_good < NO_REPAIR:  # a second pass renders the few repaired pixels
         rows, columns = find_bad_pixels(good_yx, y0, y0 + num_rows, min_good)
         filled = np.empty(rows.size, np.uint8)
         heights = neighbour_medians(values_yx, rows - y0, columns) - black
@@ -91,18 +97,19 @@ def _render_block(pixels: Any, good_yx: Any, curve: Any, block: Any, levels_yx: 
 
 @compiled
 def count_valid(masks: Any, window: Any) -> Any:
-    """Count the valid pixels of a window: good ones and cosmic rays.
+    """Count the valid pixels of a window: the good pixels and those that cosmic rays have hit.
 
     Parameters
     ----------
     masks : bool (h, w), int32 (r,), int32 (r,)
-        Good pixels, and the rows and columns of cosmic rays.
+        Mask of the good pixels, and the rows and columns of the pixels that cosmic rays have hit.
     window : (y0, x0, side)
-        May extend beyond the image.
+        First pixel of the window and its side. The window may extend beyond the image.
 
     Returns
     -------
     num_valid : int
+        Number of valid pixels.
     """
     (y0, x0, side), good_yx = window, masks[0].view(np.uint8)
     num_valid: Any = 0
@@ -119,20 +126,22 @@ def count_valid(masks: Any, window: Any) -> Any:
 
 @compiled
 def _read_heights(pixels: Any, masks: Any, start: Any, limits: Any, output: Any) -> None:
-    """Read heights above the sky of some rows of a window.
+    """Read a range of rows of a window as heights: pixel values minus the sky level, limited to a ceiling.
 
     Parameters
     ----------
     pixels : Pixels
-        uint32 (h, w) and bool; see `kernels.pixel_words`.
+        Raw words of the image, uint32 (h, w), and whether they are byte-swapped; see `kernels.pixel_words`.
     masks : tuple
-        See `count_bright`.
+        Good pixels and cosmic rays; see `count_bright`.
     start : (y0, x0)
         First pixel of the rows; may be outside the image.
     limits : (sky, ceiling, min_good)
-        Sky and the greatest height, float32 in the image's unit; good neighbours that a repair needs, int.
+        Sky level and maximum height, float32 in the image's unit, and the minimum number of good neighbours of a pixel
+        that is repaired, int.
     output : float32 (n, side) and bool (n, side), written
-        Heights and which pixels are valid; heights are 0 where not valid or outside the image.
+        Heights of the pixels, and whether each pixel is valid. The height is 0 where a pixel is not valid or outside
+        the image.
     """
     (words_yx, swapped), (good_yx, ray_rows, ray_columns) = pixels, masks
     (y0, x0), (heights_yx, valid_yx), (sky, ceiling, min_good) = start, output, limits
@@ -146,7 +155,8 @@ def _read_heights(pixels: Any, masks: Any, start: Any, limits: Any, output: Any)
         for x in range(words.size):
             heights[x] = min(F32(to_float32(words[x], swapped) - sky), ceiling) if good[x] else F32(0)
             valid[x] = good[x]
-    # Cosmic rays count as valid pixels with the value of their repair, or their own where there is none.
+    # A pixel that a cosmic ray has hit counts as valid. Its value is the one from the repair, or the measured one if
+    # the pixel cannot be repaired.
     rays = slice(np.searchsorted(ray_rows, top), np.searchsorted(ray_rows, bottom))
     inside = (ray_columns[rays] >= left) & (ray_columns[rays] < right)
     rows, columns = ray_rows[rays][inside], ray_columns[rays][inside]
@@ -169,27 +179,29 @@ def count_bright(pixels: Any, masks: Any, window: Any, limits: Any, enough: Any)
     Parameters
     ----------
     pixels : Pixels
-        uint32 (h, w) and bool; see `kernels.pixel_words`.
+        Raw words of the image, uint32 (h, w), and whether they are byte-swapped; see `kernels.pixel_words`.
     masks : bool (h, w), int32 (r,), int32 (r,)
-        Good pixels, and the rows and columns of cosmic rays, which are valid with the value of their repair.
+        Mask of the good pixels, and the rows and columns of the pixels that cosmic rays have hit. The latter are valid
+        too, with their repaired values.
     window : (y0, x0, side)
-        May extend beyond the image.
+        First pixel of the window and its side. The window may extend beyond the image.
     limits : (sky, ceiling, threshold, min_good)
-        Sky, the greatest height above it that counts, and the least mean height of a bright pixel, float32 in the
-        image's unit; good neighbours that a repair needs, int.
+        Sky level, maximum of a pixel's value above the sky, and minimum of a bright pixel's 3x3 mean above the sky,
+        float32 in the image's unit; and the minimum number of good neighbours of a pixel that is repaired, int.
     enough : int
-        Counting stops after the row in which this number is reached.
+        Number of bright pixels at which the count stops, at the end of a row.
 
     Returns
     -------
     num_bright : int
+        Number of bright pixels; a lower bound if the count stopped at `enough`.
     """
     y0, x0, side = window
     sky, ceiling, threshold, min_good = limits
     heights_yx, valid_yx, sums = np.empty((side, side), F32), np.empty((side, side), np.bool_), np.empty(side + 2, F32)
     num_read = num_bright = 0
     for y in range(side):
-        if num_read < min(y + 2, side):  # the 3x3 mean needs the next row too
+        if num_read < min(y + 2, side):  # the 3x3 mean also uses the next row
             read = slice(num_read, min(num_read + ROWS_PER_READ, side))
             output = (heights_yx[read], valid_yx[read])
             _read_heights(pixels, masks, (y0 + num_read, x0), (sky, ceiling, min_good), output)
@@ -197,7 +209,7 @@ def count_bright(pixels: Any, masks: Any, window: Any, limits: Any, enough: Any)
         above, middle, below = heights_yx[max(y - 1, 0)], heights_yx[y], heights_yx[min(y + 1, side - 1)]
         for x in range(side):
             sums[x + 1] = above[x] + middle[x] + below[x]
-        sums[0], sums[side + 1] = sums[1], sums[side]  # the window's edge is repeated
+        sums[0], sums[side + 1] = sums[1], sums[side]  # the outermost columns are repeated
         valid = valid_yx[y]
         for x in range(side):
             num_bright += ((sums[x] + sums[x + 1] + sums[x + 2]) * F32(1 / 9) > threshold) & valid[x]
@@ -213,15 +225,16 @@ def count_signal(pixels: Any, masks: Any, places: Any, limits: Any, enough_share
     Parameters
     ----------
     pixels, masks, limits
-        As for `count_bright`.
+        Same as for `count_bright`.
     places : int64 (n, 2) and int
-        (y0, x0) of each window, and their side.
+        First pixel (y0, x0) of each window, and the side of all windows.
     enough_share : float
-        Counting stops where more than this share of a window's valid pixels is bright.
+        Share of a window's valid pixels. The count of a window stops when more than this share is bright.
 
     Returns
     -------
     num_valid, num_bright : int64 (n,)
+        Number of valid and of bright pixels per window.
     """
     starts_yx, side = places
     num_valid, num_bright = np.empty(len(starts_yx), np.int64), np.empty(len(starts_yx), np.int64)

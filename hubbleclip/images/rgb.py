@@ -1,4 +1,7 @@
-"""Colour tiles: three filters of a visit, aligned on the sky, red the longest wavelength."""
+"""Colour tiles, made from images in three filters of a visit that are aligned on the sky.
+
+The filter with the longest wavelength is red. On the display scale of this module, 0 is black and 1 is white.
+"""
 
 from __future__ import annotations
 
@@ -36,20 +39,20 @@ def pick_parts(wavelengths_nm: Mapping[str, float]) -> tuple[str, ...]:
     Parameters
     ----------
     wavelengths_nm : mapping of str to float
-        By filter name.
+        Wavelength in nm by filter name.
 
     Returns
     -------
     names : tuple of str
-        Red, green and blue: the longest, the one nearest to the geometric mean of the other two, and the shortest.
-        Empty where there are fewer than three wavelengths.
+        Filter names of red, green and blue. Red has the longest wavelength and blue the shortest; green has the one
+        nearest to their geometric mean. The tuple is empty if there are fewer than three different wavelengths.
     """
-    # Sorted names, so that of two filters with the same wavelength the choice is reproducible.
+    # The names are sorted, so that the choice between two filters of the same wavelength is reproducible.
     by_wavelength = {wavelength: name for name, wavelength in sorted(wavelengths_nm.items())}
     if len(by_wavelength) < NUM_PARTS:
         return ()
     blue, *between, red = sorted(by_wavelength)
-    # The geometric mean is the middle in log wavelength: |w^2 - blue * red| is least there.
+    # The geometric mean of blue and red is their middle in log wavelength. There w^2 equals blue * red.
     middle = min(between, key=lambda wavelength: abs(wavelength**2 - blue * red))
     return by_wavelength[red], by_wavelength[middle], by_wavelength[blue]
 
@@ -57,20 +60,26 @@ def pick_parts(wavelengths_nm: Mapping[str, float]) -> tuple[str, ...]:
 def cut_colour(
     parts: Sequence[Iterable[ScienceImage]], product_sha256s: Sequence[str], settings: TileSettings
 ) -> CutResult:
-    """Cut colour tiles from three products, on the native grid of the middle one, to which the others are aligned.
+    """Cut colour tiles from three products. Red and blue are aligned to the green one, whose native grid is used.
 
     Parameters
     ----------
     parts : sequence of three iterables of ScienceImage
-        The images of each product, red first.
+        Images of each product, in the order red, green, blue.
     product_sha256s : sequence of str
         SHA-256 of each product, in the same order.
     settings : TileSettings
+        Settings of tiles and stretch.
 
     Returns
     -------
     result : CutResult
-        Raises ImageError with the first reason where no image is usable.
+        The colour tiles and the rejections.
+
+    Raises
+    ------
+    ImageError
+        The first image's reason, if no image is usable.
     """
     outcomes: list[CutTile | TileRejection] = []
     errors: list[ImageError] = []
@@ -89,10 +98,10 @@ def cut_colour(
 
 
 def _prepare_all(images: Iterable[ScienceImage], settings: TileSettings) -> list[PreparedImage]:
-    """The images that have a WCS and can be rendered. Raises ImageError with the first reason where none can."""
+    """Prepare the images that have a WCS. Raises ImageError with the first reason if no image can be prepared."""
     placed = [image for image in images if image.wcs is not None]
     if not placed:
-        raise ImageError("no_wcs", "no image can be aligned with another without a WCS")
+        raise ImageError("no_wcs", "no image has a WCS, so none can be aligned with another")
     prepared: list[PreparedImage] = []
     errors: list[ImageError] = []
     for image in placed:
@@ -106,7 +115,7 @@ def _prepare_all(images: Iterable[ScienceImage], settings: TileSettings) -> list
 
 
 def _scaled(shown: PreparedImage) -> NDArray[np.float32]:
-    """Pixels scaled to 0 at black and 1 at white; NaN where bad and not repaired."""
+    """Return the pixel values on the display scale; NaN where a pixel is bad and not repaired."""
     data_yx, shown_yx = repair_pinholes(shown.image.data_yx, shown.good_yx)
     heights_yx = (data_yx.astype(np.float32) - np.float32(shown.stretch.black)) / _span(shown)
     heights_yx[~shown_yx] = np.nan
@@ -114,19 +123,19 @@ def _scaled(shown: PreparedImage) -> NDArray[np.float32]:
 
 
 def _span(shown: PreparedImage) -> np.float32:
-    """White - black, in the image's unit."""
+    """Return the difference between white and black, in the image's unit."""
     return np.float32(shown.stretch.white - shown.stretch.black)
 
 
 def _sky(shown: PreparedImage) -> np.float32:
-    """The sky on the scale of `_scaled`."""
+    """Return the sky level on the display scale."""
     return np.float32(shown.stretch.sky - shown.stretch.black) / _span(shown)
 
 
 def _align(sources: Sequence[PreparedImage], target: PreparedImage) -> NDArray[np.float32]:
-    """Scaled pixels of `sources` resampled (bilinear) to the pixels of `target`; NaN where no source has any."""
+    """Resample the scaled pixels of `sources` to the pixels of `target` (bilinear); NaN where no source has a value."""
     try:
-        from reproject import reproject_interp  # noqa: PLC0415 - optional, and slow to import
+        from reproject import reproject_interp  # noqa: PLC0415 - reproject is optional, and slow to import
     except ImportError as error:
         raise SettingsError("tiles.colour needs reproject: pip install 'hubbleclip[colour]'") from error
     shape_yx = target.good_yx.shape
@@ -134,7 +143,7 @@ def _align(sources: Sequence[PreparedImage], target: PreparedImage) -> NDArray[n
     for source in sources:
         layer = (_scaled(source), source.image.wcs)
         laid_yx = reproject_interp(layer, target.image.wcs, shape_out=shape_yx, return_footprint=False)
-        # The first source that covers a pixel wins; the chips of a camera hardly overlap.
+        # Each pixel is taken from the first source that covers it, because the chips of a camera hardly overlap.
         aligned_yx = np.where(np.isnan(aligned_yx), laid_yx, aligned_yx)
     return aligned_yx
 
@@ -146,25 +155,26 @@ def _cut_image(
     product_sha256s: Sequence[str],
     settings: TileSettings,
 ) -> Iterator[CutTile | TileRejection]:
-    """Colour tiles and rejections of one image of the middle product.
+    """Yield the colour tiles and the rejections of one image of the green product.
 
     Parameters
     ----------
     shown : PreparedImage
-        The middle image.
+        Image of the green product.
     heights_yxc : float32 (h, w, 3)
-        From `_scaled`, red first, on its pixels.
+        Pixel values of red, green and blue on the display scale, on the pixels of `shown`; NaN where missing.
     skies_c : float32 (3,)
-        Sky of each colour on the same scale, which replaces missing pixels.
+        Sky level of each colour on the display scale, which replaces missing pixel values.
     product_sha256s : sequence of str
-        Red first.
+        SHA-256 of the red, green and blue product.
     settings : TileSettings
+        Settings of tiles and stretch.
     """
     image, size, sha256 = shown.image, settings.size_px, product_sha256s[1]
     softening = float(shown.stretch.softening / _span(shown))
     seen_yx: NDArray[np.bool_] = np.asarray(np.isfinite(heights_yxc).all(axis=-1))
     heights_yxc = np.where(np.isnan(heights_yxc), skies_c, heights_yxc)
-    # A pixel is valid where all three colours are, but signal is judged in the middle colour alone.
+    # A pixel is valid if all three colours are valid, but the signal of a tile is judged in green alone.
     common = PreparedImage(replace(image, valid_yx=seen_yx), seen_yx, shown.stretch, shown.sky_level)
     starts_yx = native_grid(image, settings)
     geometries, assessments = native_geometries(image, starts_yx, settings), assess_tiles(common, starts_yx, settings)
@@ -183,7 +193,7 @@ def _cut_image(
 def _window(
     heights_yxc: NDArray[np.float32], start_yx: tuple[int, int], size_px: int, skies_c: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Heights of a tile, padded with the skies outside the image."""
+    """Cut a tile's pixel values, float32 (size_px, size_px, 3). Pixels outside the image get the sky of each colour."""
     y0, x0 = start_yx
     window_yxc = np.tile(skies_c, (size_px, size_px, 1))
     inside_yxc = heights_yxc[max(y0, 0) : y0 + size_px, max(x0, 0) : x0 + size_px]
@@ -193,25 +203,27 @@ def _window(
 
 
 def blend(heights_yxc: NDArray[np.float32], softening: float) -> NDArray[np.uint8]:
-    """Combine three colours into RGB levels.
+    """Combine three colours to RGB levels.
 
     Parameters
     ----------
     heights_yxc : float32 (h, w, 3)
-        Red, green and blue on a scale of black 0 and white 1.
+        Pixel values of red, green and blue on a scale on which 0 is black and 1 is white.
     softening : float
         Softening of the asinh on the same scale.
 
     Returns
     -------
     levels_yxc : uint8 (h, w, 3)
+        Levels of red, green and blue, 0 to 255.
 
     Notes
     -----
-    Lupton et al. 2004 (PASP 116, 133): asinh of the mean of the three with their ratios preserved; a pixel brighter
-    than white is scaled down without a change of colour.
+    The method is that of Lupton et al. 2004 (PASP 116, 133). The asinh stretch is applied to the mean of the three
+    values, and the ratios of the three are preserved. A pixel that would exceed white in one colour is scaled down in
+    all three.
     """
-    filled_yxc = np.maximum(heights_yxc, 0)  # ratios of negative values mean nothing
+    filled_yxc = np.maximum(heights_yxc, 0)  # negative values are noise, and their ratios have no meaning
     mean_yx = filled_yxc.mean(axis=-1, keepdims=True)
     curved_yx = np.arcsinh(mean_yx / softening) / np.arcsinh(1 / softening)
     shown_yxc = filled_yxc * np.divide(curved_yx, mean_yx, out=np.zeros_like(mean_yx), where=mean_yx > 0)
@@ -226,11 +238,12 @@ def encode_rgb(levels_yxc: NDArray[np.uint8]) -> bytes:
     Parameters
     ----------
     levels_yxc : uint8 (h, w, 3)
-        Top row first.
+        Levels of red, green and blue, top row first.
 
     Returns
     -------
     data : bytes
+        Content of the PNG file.
     """
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(levels_yxc)).save(buffer, "PNG")

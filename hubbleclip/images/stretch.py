@@ -1,4 +1,4 @@
-"""From physical values to 8-bit levels: sky and noise by sigma clipping, then a registered stretch."""
+"""Conversion of pixel values to 8-bit levels: sky and noise by sigma clipping, then one of the registered stretches."""
 
 from __future__ import annotations
 
@@ -17,30 +17,37 @@ from hubbleclip.images import bad_pixels, kernels, render
 from hubbleclip.images.kernels import pixel_words
 
 SAMPLE_PIXELS = 1 << 18
-"""About the greatest number of pixels that are sampled for sky, noise and white."""
+"""Approximate maximum number of pixels that are sampled to estimate sky, noise and white."""
 CLIP_SIGMA = 3.0
 CLIP_ROUNDS = 12
 MIN_RANGE_SIGMA = 30.0
-"""White is at least this far above black, in noise sigmas, so that an empty field stays dark."""
+"""Minimum difference between white and black, in sigmas of the noise. It keeps an empty field dark."""
 FLAT_SOFTENING = 0.05
-"""Softening of a wholly flat object, as a share of white - sky."""
+"""Softening for an object of flatness 1, as a share of white - sky; see `flatness`."""
 SKY_DEPTH = 0.2
-"""Black is at least this far below the sky, in units of the softening."""
+"""Minimum difference between sky and black, in units of the softening."""
 FILLED_RATIO = 3.0
-"""A frame is filled by an object where the clipped noise exceeds the pixel noise by this factor."""
+"""An object fills the frame if the noise by sigma clipping exceeds this factor times the noise between pixels."""
 FILLED_SKY_QUANTILE = 0.05
+"""Quantile of the pixel values that is used as the sky level if an object fills the frame."""
 LAG_PX = 4
-"""Distance of pixels that are differenced for their noise, beyond drizzle's correlations."""
+"""Distance in pixels of the two pixels whose difference gives the noise.
+
+At this distance, the noise of the two pixels is not correlated by drizzling.
+"""
 LAG_PIXELS = 1 << 16
 MAD_TO_SIGMA = 1.4826
-"""Sigma of a normal distribution per median absolute deviation."""
+"""Ratio of the sigma of a normal distribution to its median absolute deviation."""
 SIGMA_QUANTILES = (0.15866, 0.84134)
-"""Quantiles of a normal distribution at -1 and +1 sigma."""
+"""Cumulative probabilities of a normal distribution at -1 and +1 sigma."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stretch:
-    """`level = round(255 * f(value - black) / f(white - black))`; all but `kind` in the image's unit."""
+    """Parameters of `level = round(255 * f(value - black) / f(white - black))`.
+
+    `kind` is the name of the stretch, which gives the curve f. The other fields are in the image's unit.
+    """
 
     kind: str
     black: float
@@ -52,7 +59,10 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True)
 class StretchKind:
-    """A curve, asinh or linear, and the rule for its (black, white) from a sorted sample, sky, noise and settings."""
+    """A kind of stretch: its curve, asinh or linear, and the function that computes black and white.
+
+    `limits` takes the sorted pixel sample, the sky, the noise and the tile settings, and returns (black, white).
+    """
 
     is_asinh: bool
     limits: Callable[[NDArray[np.float32], float, float, TileSettings], tuple[float, float]]
@@ -61,7 +71,7 @@ class StretchKind:
 def _quantile_limits(
     ordered: NDArray[np.float32], sky: float, noise: float, settings: TileSettings
 ) -> tuple[float, float]:
-    """Black a few sigmas below the sky, white at a high quantile."""
+    """Return (black, white): black is a few sigmas below the sky, and white is a high quantile of the pixels."""
     black = sky - settings.black_sigma * noise
     return black, max(_quantile(ordered, settings.white_quantile), black + MIN_RANGE_SIGMA * noise)
 
@@ -69,8 +79,8 @@ def _quantile_limits(
 def _zscale_limits(
     ordered: NDArray[np.float32], sky: float, noise: float, settings: TileSettings
 ) -> tuple[float, float]:
-    """IRAF's zscale, as astropy implements it."""
-    from astropy.visualization import ZScaleInterval  # noqa: PLC0415 - takes 0.3 s, and few settings need it
+    """Return (black, white) by the zscale algorithm of IRAF, as implemented by astropy."""
+    from astropy.visualization import ZScaleInterval  # noqa: PLC0415 - the import takes 0.3 s, and few settings need it
 
     black, white = ZScaleInterval().get_limits(ordered)
     return float(black), max(float(white), float(black) + noise)
@@ -81,91 +91,99 @@ STRETCHES: dict[str, StretchKind] = {
     "linear": StretchKind(False, _quantile_limits),
     "zscale": StretchKind(False, _zscale_limits),
 }
-"""Registry of stretches, by `tiles.stretch`."""
+"""Registry of the stretches, by the name in the setting `tiles.stretch`."""
 
 
 def fit_stretch(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], settings: TileSettings) -> Stretch:
-    """Fit the stretch of a whole image, so that its tiles agree where they meet.
+    """Fit one stretch to a whole image, so that neighbouring tiles have equal levels at their common border.
 
     Parameters
     ----------
     data_yx : float32 (h, w)
-        Of either byte order.
+        Pixel values, of either byte order.
     valid_yx : bool (h, w)
+        Mask of the valid pixels.
     settings : TileSettings
-        `stretch`, `black_sigma`, `white_quantile` and `softening_sigma`.
+        Tile settings; only `stretch`, `black_sigma`, `white_quantile` and `softening_sigma` are used.
 
     Returns
     -------
     stretch : Stretch
-        In the image's unit.
+        Fitted stretch, in the image's unit.
 
     Raises
     ------
     ImageError
-        `all_invalid`, or `no_signal` where all values are equal.
+        `all_invalid` if no pixel is valid, `no_signal` if all values are equal.
 
     Notes
     -----
-    White is a high quantile, at least 30 noise sigmas above black so that an empty field stays dark. asinh (Lupton et
-    al. 1999, AJ 118, 1406) softens at `softening_sigma`, or at the spread of what fills the frame. Where the bright
-    part is flat (a planet's disc) the softening rises with `flatness`, or the disc would be uniformly white.
+    White is a high quantile of the pixel values, but at least 30 noise sigmas above black, so that an empty field stays
+    dark. The asinh curve (Lupton et al. 1999, AJ 118, 1406) changes from linear to logarithmic at the softening. The
+    softening is the largest of three values: `softening_sigma` times the noise, the spread of the pixel values if an
+    object fills the frame, and a value that rises with `flatness`. Without the last one, the disc of a planet would be
+    uniformly white.
     """
     kind = _get_kind(settings.stretch)
     ordered = _sorted_sample(data_yx, valid_yx)
     sky, noise, spread = _sky_noise_spread(ordered, lagged_noise(data_yx, valid_yx))
     black, white = kind.limits(ordered, sky, noise, settings)
-    # The cube leaves star fields (flatness 0.1) alone and acts on discs (0.9).
+    # The third power makes the effect negligible for star fields (flatness 0.1) but not for discs (flatness 0.9).
     flat = FLAT_SOFTENING * flatness(ordered, sky, white) ** 3 * (white - sky)
     softening = max(settings.softening_sigma * noise, flat, spread)
-    black = min(black, sky - SKY_DEPTH * softening)  # with a large softening, keep the sky above black
+    black = min(black, sky - SKY_DEPTH * softening)  # keeps the sky above black if the softening is large
     return Stretch(kind=settings.stretch, black=black, white=white, softening=softening, sky=sky, noise=noise)
 
 
 def flatness(ordered: NDArray[np.float32], sky: float, white: float) -> float:
-    """Share of the pixels brighter than 4 % of white that are brighter than 40 %.
+    """Compute the flatness of the bright part of an image.
+
+    Flatness is the number of pixels brighter than 40 % of the range from sky to white, divided by the number of pixels
+    brighter than 4 % of that range.
 
     Parameters
     ----------
     ordered : float32 (n,)
-        Pixel values, ascending.
+        Pixel values in ascending order.
     sky, white : float
-        The percentages are of white - sky.
+        Levels of sky and white, in the image's unit.
 
     Returns
     -------
     flatness : float
-        0 to 1; about 0.9 for a disc, 0.1 for stars.
+        Flatness from 0 to 1: about 0.9 for the disc of a planet and 0.1 for a star field.
     """
     faint, bright = (_num_below(ordered, sky + share * (white - sky)) for share in (0.04, 0.4))
     return (len(ordered) - bright) / max(1, len(ordered) - faint)
 
 
 def sky_and_noise(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_]) -> tuple[float, float]:
-    """Estimate sky level and noise of an image from a regular sample of about 262,144 pixels at most.
+    """Estimate the sky level and the noise of an image from a regular sample of at most about 262,144 pixels.
 
     Parameters
     ----------
     data_yx : float32 (h, w)
-        Of either byte order.
+        Pixel values, of either byte order.
     valid_yx : bool (h, w)
+        Mask of the valid pixels.
 
     Returns
     -------
     sky, noise : float
-        Level and sigma, in the image's unit.
+        Level of the sky and sigma of the noise, in the image's unit.
 
     Notes
     -----
-    By sigma clipping. Where that gives three times the noise between pixels 4 columns apart, an object fills the frame
-    (a planet's map, a nebula): then the sky is the fifth percentile, and the noise that between pixels.
+    Sky and noise are estimated by sigma clipping. If the resulting noise is more than three times the noise between
+    pixels 4 columns apart, an object such as a planet or a nebula fills the frame. In that case the sky is the fifth
+    percentile of the pixel values, and the noise is the one between pixels.
     """
     sky, noise, _ = _sky_noise_spread(_sorted_sample(data_yx, valid_yx), lagged_noise(data_yx, valid_yx))
     return sky, noise
 
 
 def _sky_noise_spread(ordered: NDArray[np.float32], pixel_noise: float) -> tuple[float, float, float]:
-    """Sky, noise, and the spread of the object that fills the frame (0 for a frame that is mostly sky)."""
+    """Return the sky, the noise, and the spread of the values of an object that fills the frame (0 without one)."""
     sky, noise = clipped_sky(ordered)
     if 0 < FILLED_RATIO * pixel_noise < noise:
         return _quantile(ordered, FILLED_SKY_QUANTILE), pixel_noise, noise
@@ -173,18 +191,19 @@ def _sky_noise_spread(ordered: NDArray[np.float32], pixel_noise: float) -> tuple
 
 
 def lagged_noise(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_]) -> float:
-    """Estimate the noise from differences of pixels 4 columns apart, which large structures hardly change.
+    """Estimate the noise from the differences of pixels 4 columns apart. Large structures hardly affect them.
 
     Parameters
     ----------
     data_yx : float32 (h, w)
-        Of either byte order.
+        Pixel values, of either byte order.
     valid_yx : bool (h, w)
+        Mask of the valid pixels.
 
     Returns
     -------
     noise : float
-        Sigma in the image's unit; 0 where there is no pair of valid pixels.
+        Sigma of the noise in the image's unit; 0 if there is no pair of valid pixels.
     """
     step = _sampling_step(data_yx, LAG_PIXELS)
     differences = np.sort(kernels.lagged_differences(pixel_words(data_yx), valid_yx, step, LAG_PX))
@@ -195,20 +214,21 @@ def lagged_noise(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_]) -> f
 
 
 def apply_stretch(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], stretch: Stretch) -> NDArray[np.uint8]:
-    """Render an image as levels, without repair of bad pixels.
+    """Render an image as display levels, without repair of bad pixels.
 
     Parameters
     ----------
     data_yx : float32 (h, w)
-        Of either byte order.
+        Pixel values, of either byte order.
     valid_yx : bool (h, w)
-        The others are displayed as sky.
+        Mask of the valid pixels. Invalid pixels are rendered at the sky level.
     stretch : Stretch
+        Stretch to apply, in the image's unit.
 
     Returns
     -------
     levels_yx : uint8 (h, w)
-        Rounded to the nearest.
+        Levels from 0 to 255, rounded to the nearest integer.
     """
     levels_yx = np.empty(data_yx.shape, np.uint8)
     curve = curve_parameters(stretch, bad_pixels.NO_REPAIR)
@@ -222,13 +242,14 @@ def curve_parameters(stretch: Stretch, min_good: int) -> tuple[Any, ...]:
     Parameters
     ----------
     stretch : Stretch
+        Stretch to convert.
     min_good : int
-        Good pixels in the 5x5 that the repair of a bad one needs.
+        Minimum number of good pixels in the 5x5 around a bad pixel that is repaired.
 
     Returns
     -------
     curve : tuple
-        float32 numbers, a bool and an int; see `render.render_levels`.
+        Five float32 numbers, a bool and an int; see `render.render_levels`.
     """
     is_asinh, span = _get_kind(stretch.kind).is_asinh, stretch.white - stretch.black
     top = math.asinh(span / stretch.softening) if is_asinh else span
@@ -242,20 +263,21 @@ def clipped_sky(ordered: NDArray[np.float32]) -> tuple[float, float]:
     Parameters
     ----------
     ordered : float32 (n,)
-        Pixel values, ascending.
+        Pixel values in ascending order.
 
     Returns
     -------
     sky, noise : float
-        Median, and half the width of the central 68 %, after clipping at 3 sigma until nothing changes. Where most
-        values are equal (photon counters), the noise is the standard deviation instead.
+        Median of the clipped values, and half the width of their central 68 %. Clipping at 3 sigma is repeated at most
+        12 times, until no value is removed. If most values are equal, as in images of photon counters, the noise is the
+        standard deviation of all values instead.
 
     Raises
     ------
     ImageError
-        `no_signal` where all values are equal.
+        `no_signal` if all values are equal.
     """
-    low, high = 0, len(ordered)  # in a sorted sample clipping only moves the ends
+    low, high = 0, len(ordered)  # the values are sorted, so clipping only moves the two ends
     for _ in range(CLIP_ROUNDS):
         clipped = ordered[low:high]
         sky = _quantile(clipped, 0.5)
@@ -265,7 +287,7 @@ def clipped_sky(ordered: NDArray[np.float32]) -> tuple[float, float]:
         if noise <= 0 or limits == (low, high):
             break
         low, high = limits
-    if noise <= 0:  # most values are equal
+    if noise <= 0:  # the width of the central 68 % is 0 if most values are equal
         noise = float(np.std(ordered, dtype=np.float64))
     if not np.isfinite(noise) or noise <= 0:
         raise ImageError("no_signal", "all valid pixels have the same value")
@@ -273,7 +295,7 @@ def clipped_sky(ordered: NDArray[np.float32]) -> tuple[float, float]:
 
 
 def _get_kind(name: str) -> StretchKind:
-    """The registered stretch of a name. Raises SettingsError."""
+    """Return the registered stretch of that name. Raises SettingsError for an unknown name."""
     try:
         return STRETCHES[name]
     except KeyError:
@@ -281,7 +303,10 @@ def _get_kind(name: str) -> StretchKind:
 
 
 def _sorted_sample(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Valid pixels of a regular sample, ascending; of all pixels where the sample has none. Raises ImageError."""
+    """Return the valid pixels of a regular sample in ascending order, or if it has none, all valid pixels.
+
+    Raises ImageError `all_invalid` if no pixel of the image is valid.
+    """
     pixels = pixel_words(data_yx)
     sample: NDArray[np.float32] = kernels.sample_pixels(pixels, valid_yx, _sampling_step(data_yx, SAMPLE_PIXELS))
     if sample.size == 0:
@@ -292,16 +317,16 @@ def _sorted_sample(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_]) ->
 
 
 def _sampling_step(data_yx: NDArray[np.float32], max_samples: int) -> int:
-    """Step between sampled rows and columns that leaves about `max_samples` pixels at most."""
+    """Return the step between sampled rows and columns that gives at most about `max_samples` pixels."""
     return max(1, int(np.ceil(np.sqrt(data_yx.size / max_samples))))
 
 
 def _num_below(ordered: NDArray[np.float32], value: float) -> int:
-    """Number of values of an ascending sample below `value`, compared in float64."""
-    # Not `np.searchsorted`, which would convert the whole sample to float64.
+    """Return the number of values in an ascending sample that are below `value`, compared in float64."""
+    # `np.searchsorted` is not used, because it would convert the whole sample to float64.
     return bisect_left(ordered, np.float64(value))
 
 
 def _quantile(ordered: NDArray[np.float32], share: float) -> float:
-    """The value of the nearest rank in an ascending sample; nothing is interpolated."""
+    """Return the quantile `share` of an ascending sample: the value of the nearest rank, without interpolation."""
     return float(ordered[min(round(share * (len(ordered) - 1)), len(ordered) - 1)])

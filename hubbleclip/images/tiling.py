@@ -1,4 +1,4 @@
-"""Square tiles from images: the views of an image, the positions of its tiles, and the catalog's record of a tile."""
+"""Cut images into square tiles: views of an image, positions of the tiles, and the catalog record of a tile."""
 
 from __future__ import annotations
 
@@ -28,24 +28,25 @@ from hubbleclip.images.stretch import Stretch
 from hubbleclip.images.wcs import TileGeometry, field_geometry, tile_geometries
 
 MAX_LEFTOVER_SHARE = 0.25
-"""Part of a tile's side that the grid may leave uncovered along an axis, half of it at either edge."""
+"""Maximum length that the grid may leave uncovered along an axis, in sides of a tile; half of it is at each edge."""
 AIM_DUPLICATE_SHARE = 0.125
-"""A tile at the aim point that is no further than this from a native tile, in sides of a tile, would repeat it."""
+"""Distance, in sides of a tile, within which a tile at the aim point would nearly repeat a native tile."""
 
 Reader = Callable[[Any, TileSettings, str | None], Iterable[ScienceImage]]
-"""Reads a file (or a preview's bytes), given the settings and the archive's name of the file.
+"""Function that reads the images of a file.
 
-Raises ImageError, at the call or during the iteration.
+It takes the file's path (or a preview's bytes), the tile settings, and the name of the file in the archive. It raises
+ImageError when it is called or while the images are iterated.
 """
 
 
 def _read_fits(path: Path, settings: TileSettings, file_name: str | None) -> Iterator[ScienceImage]:
-    """A `Reader` of FITS files."""
+    """Read the images of a FITS file; see `Reader`."""
     return iter_science_images(path, settings.max_pixels, file_name)
 
 
 def _read_preview(content: Path | bytes, settings: TileSettings, file_name: str | None) -> Iterable[ScienceImage]:
-    """A `Reader` of JPEG previews; for an overview alone the preview is decoded at a reduced size."""
+    """Read a JPEG preview; see `Reader`. The preview is decoded at a reduced size if only an overview is cut."""
     return read_previews(content, settings.max_pixels, settings.size_px if settings.views == ("overview",) else None)
 
 
@@ -53,24 +54,28 @@ READERS: dict[str, Reader] = {
     **dict.fromkeys((".fits", ".fits.gz", ".fit", ".fit.gz"), _read_fits),
     **dict.fromkeys((".jpg", ".jpeg"), _read_preview),
 }
-"""Registry of readers, by the suffix of the product."""
+"""Registry of the readers, by the suffix of the product's file name."""
 
 IN_MEMORY_SUFFIXES = frozenset({".jpg", ".jpeg"})
-"""Suffixes whose reader also accepts bytes."""
+"""Suffixes of files whose reader accepts the file's bytes as well as its path."""
 
 Encoder = Callable[[NDArray[np.uint8], Sequence[int], int], list[bytes]]
-"""Encodes tiles, given the levels of their rows, the first column of each tile in them, and the side of a tile."""
+"""Function that encodes a row of tiles.
+
+It takes the levels of the image rows that the tiles cover, the first column of each tile in them, and the tile's side.
+"""
 
 ENCODERS: dict[str, tuple[Encoder, str]] = {"png": (encode_png_row, ".png"), "jpeg": (encode_jpeg_row, ".jpg")}
-"""Registry of encoders with the suffix of their files, by `tiles.format`."""
+"""Registry of the encoders and the suffixes of their files, by the name in the setting `tiles.format`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CutTile:
-    """A tile in memory: the fields of a Tile record except those of its product, its path and the time.
+    """A tile in memory, with the fields of a Tile record except its product, its path and the time of the cut.
 
-    `encoded` is the file, PNG or JPEG by `suffix`, with the image's row 0 at the bottom as FITS viewers show it.
-    `y0` and `x0` are the tile's first pixel in the image, `shrink` the image pixels per side of a tile pixel.
+    `encoded` is the content of the PNG or JPEG file, and `suffix` gives the format. Row 0 of the image is at the bottom
+    of the picture, as in FITS viewers. `y0` and `x0` are the first pixel of the tile in the original image, and
+    `shrink` is the side of a tile pixel in pixels of the original image.
     """
 
     tile_id: str
@@ -92,7 +97,7 @@ class CutTile:
 
     @property
     def png_sha256(self) -> str:
-        """SHA-256 of `encoded`, of either format; the name is that of the catalog's column."""
+        """SHA-256 of `encoded`, also for a JPEG. The property is named after the catalog's column."""
         return hashlib.sha256(self.encoded).hexdigest()
 
 
@@ -100,7 +105,8 @@ class CutTile:
 class TileRejection:
     """A rejected image or tile.
 
-    `entity_id` is `sha256:chip`, `sha256:chip:y0:x0` or `sha256:chip:view`, the same in every run.
+    `entity_id` is `sha256:chip` for an image, and `sha256:chip:y0:x0` or `sha256:chip:view` for a tile. It is the same
+    in every run.
     """
 
     entity_id: str
@@ -110,7 +116,7 @@ class TileRejection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CutResult:
-    """The tiles of a product, and its rejected images and tiles."""
+    """The tiles that were cut from a product, and the rejected images and tiles of the product."""
 
     tiles: list[CutTile]
     rejections: list[TileRejection]
@@ -124,33 +130,34 @@ def tile_file(
     Parameters
     ----------
     content : Path or bytes
-        Bytes only of a suffix in `IN_MEMORY_SUFFIXES`.
+        Path of the file, or the file's bytes. Bytes are accepted only for the suffixes in `IN_MEMORY_SUFFIXES`.
     product_sha256 : str
-        SHA-256 of the file, part of the tiles' identity.
+        SHA-256 of the file, which is part of the tiles' identity.
     settings : TileSettings
+        Settings of tiles and stretch.
     file_name : str or None
-        The archive's name of the file, where the path has another; needed for bytes.
+        Name of the file in the archive. It is needed if `content` is bytes or a path with another name.
 
     Returns
     -------
     result : CutResult
-        Raises ImageError where no image of the file is usable.
+        The tiles and the rejections. `cut_tiles` raises ImageError if no image of the file is usable.
     """
     return cut_tiles(read_images(content, settings, file_name), product_sha256, settings)
 
 
 def read_images(content: Path | bytes, settings: TileSettings, file_name: str | None = None) -> Iterable[ScienceImage]:
-    """Read the images of a file, one after the other, with the reader of its suffix.
+    """Read the images of a file one after the other, with the reader that is registered for the file's suffix.
 
     Parameters
     ----------
     content, settings, file_name
-        As for `tile_file`.
+        Same as for `tile_file`.
 
     Returns
     -------
     images : iterable of ScienceImage
-        Raises ImageError, at the call or during the iteration.
+        The images in file order. The reader raises ImageError in this call or while the images are iterated.
     """
     name = file_name or (content.name if isinstance(content, Path) else "")
     return READERS[product_suffix(name)](content, settings, file_name)
@@ -162,19 +169,21 @@ def cut_tiles(images: Iterable[ScienceImage], product_sha256: str, settings: Til
     Parameters
     ----------
     images : iterable of ScienceImage
-        Consumed one at a time, so that only one is in memory.
+        Images of the product. They are consumed one at a time, so that only one is in memory.
     product_sha256 : str
-        Part of the tiles' identity.
+        SHA-256 of the product, which is part of the tiles' identity.
     settings : TileSettings
+        Settings of tiles and stretch.
 
     Returns
     -------
     result : CutResult
+        The tiles and the rejections.
 
     Raises
     ------
     ImageError
-        With the first image's reason, where no image is usable.
+        The first image's reason, if no image is usable.
     """
     tiles: list[CutTile] = []
     rejections: list[TileRejection] = []
@@ -189,7 +198,7 @@ def cut_tiles(images: Iterable[ScienceImage], product_sha256: str, settings: Til
             outcomes = [to_rejection(error, product_sha256, image.chip)]
         tiles += [outcome for outcome in outcomes if isinstance(outcome, CutTile)]
         rejections += [outcome for outcome in outcomes if isinstance(outcome, TileRejection)]
-        del image  # or it stays in memory while the next is read
+        del image  # otherwise the image would stay in memory while the next one is read
     if len(errors) == num_images:
         others = f" (the first of {len(errors)} images)" if len(errors) > 1 else ""
         raise ImageError(errors[0].reason, f"{errors[0].detail}{others}")
@@ -197,23 +206,25 @@ def cut_tiles(images: Iterable[ScienceImage], product_sha256: str, settings: Til
 
 
 def plan_grid(shape_yx: tuple[int, int], size_px: int, overlap_px: int, stride_px: int = 0) -> list[tuple[int, int]]:
-    """Plan the fewest tiles that cover an image, except for at most an eighth of a tile at each edge.
+    """Plan a grid with the fewest tiles that cover an image, except for at most an eighth of a tile at each edge.
 
     Parameters
     ----------
     shape_yx : (int, int)
-        Of the image, px.
+        Height and width of the image in pixels.
     size_px : int
-        Side of a tile.
+        Side of a tile in pixels.
     overlap_px : int
-        Least number of pixels that neighbours share; the tiles are spread evenly and centred.
+        Minimum overlap of neighbouring tiles in pixels. The tiles are evenly spaced and the grid is centred.
     stride_px : int
-        Exact distance between tiles, of which as many as fit are centred; 0 to use the overlap instead.
+        Exact distance between the starts of neighbouring tiles in pixels. As many tiles as fit are placed, and the grid
+        is centred. 0 means that `overlap_px` is used instead.
 
     Returns
     -------
     starts_yx : list of (y0, x0)
-        First pixels, row by row. An image smaller than a tile gets one with a negative start, which is padded.
+        First pixels of the tiles, row by row. Along an axis that is shorter than a tile there is one tile, whose start
+        is negative and which is padded.
     """
     starts_y, starts_x = (
         _step_axis(length, size_px, stride_px) if stride_px else _plan_axis(length, size_px, overlap_px)
@@ -223,31 +234,33 @@ def plan_grid(shape_yx: tuple[int, int], size_px: int, overlap_px: int, stride_p
 
 
 def _plan_axis(length: int, size: int, overlap: int) -> list[int]:
-    """Starts along an axis: the fewest tiles, spread evenly, that overlap by at least `overlap`."""
+    """Return the starts along an axis of the fewest evenly spaced tiles that overlap by at least `overlap` pixels."""
     step = max(1, size - overlap)
-    # `count` tiles cover step * count + overlap; the least that leaves no more than the leftover uncovered.
+    # `count` tiles cover step * count + overlap pixels. `count` is the smallest number of tiles for which the uncovered
+    # length is at most MAX_LEFTOVER_SHARE times the side of a tile.
     count = max(1, -(-(length - overlap - int(MAX_LEFTOVER_SHARE * size)) // step))
     covered = count * step + overlap if count > 1 else size
     if covered <= length or count == 1:
         first = (length - covered) // 2
         return [first + index * step for index in range(count)]
-    # That many tiles are wider than the image: from edge to edge, with a larger overlap.
+    # The tiles with the minimum overlap would be wider than the image. They are placed from edge to edge instead, which
+    # increases the overlap.
     return [round(index * (length - size) / (count - 1)) for index in range(count)]
 
 
 def _step_axis(length: int, size: int, stride: int) -> list[int]:
-    """Starts along an axis at multiples of the stride, centred."""
+    """Return the starts along an axis of as many tiles as fit at the distance `stride`, centred."""
     steps = max(0, length - size) // stride
     first = (length - size - steps * stride) // 2
     return [first + index * stride for index in range(steps + 1)]
 
 
 def _cut_image(image: ScienceImage, product_sha256: str, settings: TileSettings) -> Iterator[CutTile | TileRejection]:
-    """Tiles and rejections of each view in turn, in the order of the grid. Raises ImageError."""
+    """Yield the tiles and rejections of each view of an image, in the order of the grid. Raises ImageError."""
     height, width = image.data_yx.shape
     if min(height, width) < settings.min_side_px:
         raise ImageError("too_small", f"{width} x {height} pixels, the shorter side must have {settings.min_side_px}")
-    prepared = prepare_image(image, settings)  # once: all views share mask and stretch
+    prepared = prepare_image(image, settings)  # called once, because all views share mask and stretch
     for view in settings.views:
         try:
             shown, placements = VIEWS[view](prepared, settings)
@@ -263,20 +276,24 @@ def to_rejection(error: ImageError, *parts: object) -> TileRejection:
     Parameters
     ----------
     error : ImageError
-        Gives reason and detail.
+        Error whose reason and detail are used.
     *parts : object
-        Parts of the entity id: product SHA-256, chip, and where there is one the tile's start or view.
+        Parts of the entity id: the product's SHA-256 and the chip, and for a tile also y0 and x0, or the view.
 
     Returns
     -------
     rejection : TileRejection
+        The rejection, whose entity id is the parts joined by colons.
     """
     return TileRejection(entity_id=":".join(map(str, parts)), reason=error.reason, detail=error.detail)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TilePlacement:
-    """Position of a tile: its first pixel in the rendered image, which an overview has downsampled by `shrink`."""
+    """Position of a tile: `start_yx` is the first pixel of the tile in the rendered image.
+
+    The rendered image of an overview is downsampled, and `shrink` is the side of its pixels in pixels of the file.
+    """
 
     view: str
     start_yx: tuple[int, int]
@@ -285,7 +302,7 @@ class TilePlacement:
 
     @property
     def origin_yx(self) -> tuple[int, int]:
-        """First pixel in the original image, rounded."""
+        """First pixel (y, x) of the tile in the original image, rounded."""
         y0, x0 = self.start_yx
         return round(y0 * self.shrink), round(x0 * self.shrink)
 
@@ -293,13 +310,16 @@ class TilePlacement:
 def _cut_view(
     shown: PreparedImage, placements: Sequence[TilePlacement], product_sha256: str, settings: TileSettings
 ) -> Iterator[CutTile | TileRejection]:
-    """Tiles at the placements, which are sorted by row: a row of tiles is rendered and encoded at once."""
+    """Yield the tiles and rejections at the placements, which must be sorted by row.
+
+    All tiles of a row are rendered and encoded together.
+    """
     image, size, (encode, suffix) = shown.image, settings.size_px, ENCODERS[settings.format]
     for top, in_row in groupby(placements, key=lambda placement: placement.start_yx[0]):
         row = list(in_row)
         starts_yx = [placement.start_yx for placement in row]
         band_yx, assessments = render_tile_row(shown, starts_yx, size), assess_tiles(shown, starts_yx, settings)
-        columns = [x0 - starts_yx[0][1] for _, x0 in starts_yx]  # the band begins at the first tile
+        columns = [x0 - starts_yx[0][1] for _, x0 in starts_yx]  # columns in the band, which begins at the first tile
         accepted = [column for column, share in zip(columns, assessments, strict=True) if isinstance(share, float)]
         files = iter(encode(band_yx, accepted, size))
         for placement, assessment in zip(row, assessments, strict=True):
@@ -311,7 +331,7 @@ def _cut_view(
                 shown, placement, (next(files), suffix),
                 valid_share=assessment, product_sha256=product_sha256, settings=settings,
             )  # fmt: skip
-        image.release_pages(top + size)  # the grid does not return to these rows, except for an overlap
+        image.release_pages(top + size)  # later tiles read these rows again only where tiles overlap
 
 
 def build_tile(
@@ -324,30 +344,32 @@ def build_tile(
     settings: TileSettings,
     part_sha256s: Sequence[str] = (),
 ) -> CutTile:
-    """Assemble a tile from its file and the image that it shows.
+    """Build the record of a tile from its encoded file and the image from which it was cut.
 
     Parameters
     ----------
     shown : PreparedImage
-        The rendered image.
+        Rendered image from which the tile was cut.
     placement : TilePlacement
+        Position and view of the tile.
     file : (bytes, str)
-        The encoded tile and its suffix.
+        Content and suffix of the encoded tile.
     valid_share : float
-        Of the pixels inside the image, 0 to 1.
+        Share of valid pixels among the tile's pixels inside the image, 0 to 1.
     product_sha256 : str
-        Part of the tile's identity.
+        SHA-256 of the product, which is part of the tile's identity.
     settings : TileSettings
-        Their digest is part of the tile's identity.
+        Tile settings; the digest of all fields is part of the tile's identity.
     part_sha256s : sequence of str
-        Of every product of a colour tile, part of its identity too.
+        SHA-256 of each product of a colour tile, which are part of the tile's identity too; empty for a grey tile.
 
     Returns
     -------
     tile : CutTile
+        The tile with its id.
     """
     image, (y0, x0), digest = shown.image, placement.origin_yx, settings.digest()
-    # The products of a colour tile are part of its view in the id; `CutTile.view` stays plain.
+    # In the tile's id, the view of a colour tile includes the hashes of its products. `CutTile.view` does not.
     view = ":".join((placement.view, *part_sha256s))
     return CutTile(
         tile_id=paths.tile_id(product_sha256, image.chip, y0, x0, digest, view=view),
@@ -370,13 +392,17 @@ def build_tile(
 
 
 View = Callable[[PreparedImage, TileSettings], tuple[PreparedImage, list[TilePlacement]]]
-"""Gives the rendered image of a view and the placements of its tiles, row by row; raises ImageError."""
+"""Function of a view.
+
+It takes the prepared image and the tile settings, and returns the image to render and the positions of its tiles, row
+by row. It raises ImageError if the view cannot be made.
+"""
 
 
 def _native(prepared: PreparedImage, settings: TileSettings) -> tuple[PreparedImage, list[TilePlacement]]:
-    """A grid of tiles of the image's own pixels."""
+    """Place a grid of tiles at the native pixel scale of the image, without resampling."""
     starts_yx = native_grid(prepared.image, settings)
-    # All geometries at once: a call of the WCS per tile would be many times slower.
+    # The geometries of all tiles are computed in one call, because a call of the WCS per tile is many times slower.
     return prepared, [
         TilePlacement(view="native", start_yx=start, geometry=where)
         for start, where in zip(starts_yx, native_geometries(prepared.image, starts_yx, settings), strict=True)
@@ -384,9 +410,9 @@ def _native(prepared: PreparedImage, settings: TileSettings) -> tuple[PreparedIm
 
 
 def _overview(prepared: PreparedImage, settings: TileSettings) -> tuple[PreparedImage, list[TilePlacement]]:
-    """One tile of the whole image, downsampled.
+    """Place one tile that shows the whole image, downsampled.
 
-    The stretch is fitted again, because the means have less noise and so show fainter structures.
+    The stretch is fitted to the downsampled image, which has less noise, so that fainter structures become visible.
     """
     image, shape_yx = prepared.image, prepared.good_yx.shape
     shrink = overview_shrink(shape_yx, settings.size_px)
@@ -397,24 +423,27 @@ def _overview(prepared: PreparedImage, settings: TileSettings) -> tuple[Prepared
         downsampled = downsample_image(image, prepared.good_yx, shrink)
         small = fit_image(downsampled, downsampled.valid_yx, settings)
     height, width = small.good_yx.shape
-    start_yx = (height - settings.size_px) // 2, (width - settings.size_px) // 2  # centred; negative: padded
+    start_yx = (
+        (height - settings.size_px) // 2,
+        (width - settings.size_px) // 2,
+    )  # centred; a negative start means padding
     where = None if image.wcs is None else field_geometry(image.wcs, shape_yx, shrink, start_yx)
     placement = TilePlacement(view="overview", start_yx=start_yx, geometry=where, shrink=shrink * image.shrink)
     return small, [placement]
 
 
 def _aim(prepared: PreparedImage, settings: TileSettings) -> tuple[PreparedImage, list[TilePlacement]]:
-    """One tile of native pixels around the aim point, unless a native tile shows nearly the same.
+    """Place one tile of native pixels around the aim point, unless a tile of the native grid shows nearly the same.
 
-    Raises ImageError `no_aim` where no aim point is known and no native tiles are cut instead.
+    Raises ImageError `no_aim` if no aim point is known and the settings do not include the native view.
     """
     image, shape_yx = prepared.image, prepared.good_yx.shape
     aim_yx = aim_point(image.aims_deg, image.wcs, shape_yx)
     if aim_yx is None and "native" in settings.views:
         return prepared, []
     if aim_yx is None:
-        why = "it has no WCS" if image.wcs is None else "target, aperture and reference of the WCS lie outside"
-        raise ImageError("no_aim", f"the aim point in the image is not known: {why}")
+        why = "it has no WCS" if image.wcs is None else "target, aperture and WCS reference point lie outside"
+        raise ImageError("no_aim", f"the image has no known aim point: {why}")
     start_yx = aim_start(aim_yx, shape_yx, settings.size_px)
     distances = [max(abs(y0 - start_yx[0]), abs(x0 - start_yx[1])) for y0, x0 in native_grid(image, settings)]
     if "native" in settings.views and min(distances) <= AIM_DUPLICATE_SHARE * settings.size_px:
@@ -424,22 +453,23 @@ def _aim(prepared: PreparedImage, settings: TileSettings) -> tuple[PreparedImage
 
 
 VIEWS: dict[str, View] = {"native": _native, "overview": _overview, "aim": _aim}
-"""Registry of views, by `tiles.views`."""
+"""Registry of the views, by the names in the setting `tiles.views`."""
 
 
 def native_grid(image: ScienceImage, settings: TileSettings) -> list[tuple[int, int]]:
-    """Plan the tiles of native pixels of an image.
+    """Plan the grid of tiles at an image's native pixel scale.
 
     Parameters
     ----------
     image : ScienceImage
+        Image to cut.
     settings : TileSettings
-        `size_px`, `overlap_px` and `stride_px`.
+        Tile settings; only `size_px`, `overlap_px` and `stride_px` are used.
 
     Returns
     -------
     starts_yx : list of (y0, x0)
-        First pixels; see `plan_grid`.
+        First pixels of the tiles, row by row; see `plan_grid`.
     """
     height, width = image.data_yx.shape
     return plan_grid((height, width), settings.size_px, settings.overlap_px, settings.stride_px)
@@ -448,20 +478,21 @@ def native_grid(image: ScienceImage, settings: TileSettings) -> list[tuple[int, 
 def native_geometries(
     image: ScienceImage, starts_yx: Sequence[tuple[int, int]], settings: TileSettings
 ) -> Sequence[TileGeometry | None]:
-    """Positions on the sky of tiles of native pixels.
+    """Compute the sky positions of tiles at an image's native pixel scale.
 
     Parameters
     ----------
     image : ScienceImage
+        Image from which the tiles are cut.
     starts_yx : sequence of (y0, x0)
         First pixels of the tiles.
     settings : TileSettings
-        `size_px`.
+        Tile settings; only `size_px` is used.
 
     Returns
     -------
     geometries : sequence of TileGeometry or None
-        One per tile; None where the image has no WCS, or it gives no finite position.
+        One geometry per tile; None if the image has no WCS or the WCS gives no finite position.
     """
     return [None] * len(starts_yx) if image.wcs is None else tile_geometries(image.wcs, starts_yx, settings.size_px)
 
@@ -469,28 +500,30 @@ def native_geometries(
 def to_tile_record(
     cut: CutTile, product: Product, layout: Layout, cut_at: datetime, part_uris: list[str] | None = None
 ) -> Tile:
-    """Build the catalog's record of a tile.
+    """Build the catalog record of a tile.
 
     Parameters
     ----------
     cut : CutTile
+        Tile to record.
     product : Product
-        The file that the tile is from.
+        Record of the product from which the tile was cut.
     layout : Layout
-        Gives the tile's path.
+        Layout of the data folder, which gives the path of the tile's file.
     cut_at : datetime
-        UTC.
+        Time of the cut, in UTC.
     part_uris : list of str or None
-        URIs of the products of a colour tile, red first.
+        URIs of the red, green and blue product of a colour tile; None for a grey tile.
 
     Returns
     -------
     tile : Tile
+        The catalog record.
 
     Raises
     ------
     ImageError
-        `not_fetched` where the product has no SHA-256 yet.
+        `not_fetched` if the product has no SHA-256, because it has not been fetched yet.
     """
     if product.sha256 is None:
         raise ImageError("not_fetched", f"{product.uri} has no sha256 yet: fetch it before its tiles are recorded")

@@ -1,4 +1,4 @@
-"""Positions on the sky: the WCS of an image, and of a tile cut from it."""
+"""Positions on the sky: read the WCS of an image, and compute the WCS of each tile that is cut from the image."""
 
 from __future__ import annotations
 
@@ -19,33 +19,37 @@ WCS_CARD = re.compile(
     r"(WCSAXES|NAXIS[12]?|C(TYPE|RVAL|RPIX|DELT|UNIT|ROTA)[12]|(CD|PC)[12]_[12]|PC00[12]00[12]|PV[12]_\d+|LONPOLE|LATPOLE"
     r"|RADESYS|RADECSYS|EQUINOX|EPOCH|[AB]P?_(ORDER|DMAX|\d_\d)|(CPDIS|DP|DQ|D2IM|CPERR|AXISCORR).*)$"
 )
-"""Header cards that define a celestial WCS, with SIP and lookup-table distortion; all others are ignored."""
+"""Matches the header cards that define a celestial WCS, including SIP and lookup-table distortion.
+
+All other cards are ignored.
+"""
 LOOKUP_CARD = re.compile(r"(CPDIS|DP\d|D2IM|CPERR|AXISCORR)")
-"""Cards that refer to lookup tables in other extensions, which a tile does not have."""
+"""Matches the cards that refer to lookup tables in other extensions. A tile's header has no such extensions."""
 PLANE_COLUMNS = ("CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2", "CD1_1", "CD1_2", "CD2_1", "CD2_2")
-"""Columns of the table in WFPC2's cubes that holds the WCS of each chip."""
+"""Columns of the table in a WFPC2 file that gives the WCS of each plane of the cube."""
 PROBES = np.linspace(0.1, 0.9, 5)
-"""Where the lookup tables' shift is evaluated, along each side of a tile, in sides."""
+"""Positions along each side of a tile, in sides of the tile, at which the shift by the lookup tables is evaluated."""
 CORNERS_AND_CENTRE = ((0, 0), (0, 1), (1, 1), (1, 0), (0.5, 0.5))
-"""(y, x) from the outer corner of a tile's first pixel, in sides of the tile."""
+"""Positions (y, x) of a tile's corners and centre, in sides of the tile from the outer corner of its first pixel."""
 SIP_TERM = re.compile(r"[AB]P?_(\d)_(\d)$")
-"""A SIP coefficient; its digits are the powers of the pixel offsets."""
+"""Matches the keyword of a SIP coefficient. The two digits are the powers of the pixel offsets in x and y."""
 DATES = ("DATE-OBS", "MJD-OBS", "MJDREF")
-"""Cards that astropy adds but that are not part of a tile's geometry."""
+"""Cards that astropy adds to a WCS header although they do not describe the geometry."""
 VALUE_CHARACTERS = 20
-"""Width of a number in a FITS card."""
+"""Width of the field for a number in a FITS card, in characters."""
 CARD_PLACEHOLDER = "\0"
-"""Marks the position of a card that differs between tiles; no header contains it."""
+"""Character that marks the position of a card that differs between tiles. It occurs in no header."""
 BAD_WCS = (ValueError, KeyError, TypeError, AttributeError, IndexError, OSError, MemoryError, OverflowError)
-"""What astropy raises on inconsistent headers; its own WcsError is a ValueError."""
+"""Exceptions that astropy raises for inconsistent headers. Its WcsError is a subclass of ValueError."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TileGeometry:
-    """Position of a tile: centre and outer corners in ICRS degrees by the full WCS, and the tile's own header.
+    """Position of a tile on the sky.
 
-    `corners_deg` are ra and dec of four corners in turn, 8 numbers. `wcs` is FITS header text, one card per line, which
-    counts pixels as FITS does, from the lowest row up: the last row of the stored picture is its first.
+    `ra_deg` and `dec_deg` are the tile's centre in ICRS degrees. `corners_deg` holds 8 numbers, ra and dec of the four
+    outer corners in turn. `wcs` is the text of a FITS header for the tile, one card per line. The header counts rows
+    upwards as FITS does, so its first row is the last row of the stored picture.
     """
 
     ra_deg: float
@@ -56,22 +60,22 @@ class TileGeometry:
 
 
 def read_wcs(hdus: pyfits.HDUList, extension: int, plane: int) -> WCS | None:
-    """Read the celestial WCS of an image, with its distortion lookup tables where the file has them.
+    """Read the celestial WCS of an image, with its distortion lookup tables if the file contains them.
 
     Parameters
     ----------
     hdus : HDUList
-        The open file, which holds the lookup tables.
+        The open file, which also contains the lookup tables.
     extension : int
         Index of the image's HDU.
     plane : int
-        Plane of a cube; in WFPC2's cubes the row of the table with the WCS of each chip.
+        Index of the image's plane in a cube; 0 for an image without planes.
 
     Returns
     -------
     wcs : WCS or None
-        None where the header has no usable one. Without the tables that the header refers to, TAN or SIP alone, at
-        most 0.2 px off.
+        The WCS; None if the header has no usable WCS. If the file lacks the lookup tables to which its header refers,
+        the WCS has only TAN or SIP terms, with an error of at most 0.2 px.
     """
     header = hdus[extension].header
     cards = pyfits.Header([card for card in header.cards if WCS_CARD.match(card.keyword)])
@@ -79,7 +83,7 @@ def read_wcs(hdus: pyfits.HDUList, extension: int, plane: int) -> WCS | None:
     if plane:
         try:
             cards = _plane_header(hdus, cards, plane)
-        except (*BAD_WCS, AssertionError):  # astropy asserts on the names of columns
+        except (*BAD_WCS, AssertionError):  # astropy asserts that a table's columns have valid names
             return None
     plain = pyfits.Header([card for card in cards.cards if not LOOKUP_CARD.match(card.keyword)])
     has_tables = len(plain) < len(cards)
@@ -97,7 +101,10 @@ def read_wcs(hdus: pyfits.HDUList, extension: int, plane: int) -> WCS | None:
 
 
 def _plane_header(hdus: pyfits.HDUList, header: pyfits.Header, plane: int) -> pyfits.Header:
-    """The header with the WCS of another chip of a WFPC2 cube, from the file's table; empty where that is missing."""
+    """Return a copy of the header with the WCS of a plane of a WFPC2 cube, from the file's table.
+
+    The header is empty if the file has no such table or the table has no row for the plane.
+    """
     table = next((hdu for hdu in hdus if isinstance(hdu, (pyfits.TableHDU, pyfits.BinTableHDU))), None)
     if table is None or not set(PLANE_COLUMNS) <= set(table.columns.names) or len(table.data) <= plane:
         return pyfits.Header()
@@ -108,7 +115,7 @@ def _plane_header(hdus: pyfits.HDUList, header: pyfits.Header, plane: int) -> py
 
 
 def _is_usable(wcs: WCS) -> bool:
-    """Whether the WCS maps different pixels to different finite positions on the sky."""
+    """Return whether the WCS maps two different pixels to different, finite positions on the sky."""
     if not wcs.has_celestial:
         return False
     try:
@@ -119,44 +126,44 @@ def _is_usable(wcs: WCS) -> bool:
 
 
 def tile_geometry(wcs: WCS, y0: int, x0: int, size_px: int) -> TileGeometry | None:
-    """Geometry of one tile.
+    """Compute the position of one tile on the sky.
 
     Parameters
     ----------
     wcs : WCS
-        Of the image.
+        WCS of the image.
     y0, x0 : int
         First pixel of the tile, 0-based; may be outside the image.
     size_px : int
-        Side of the tile.
+        Side of the tile in pixels.
 
     Returns
     -------
     geometry : TileGeometry or None
-        None where the WCS gives no finite position.
+        Position of the tile; None if the WCS gives no finite position.
     """
     return tile_geometries(wcs, [(y0, x0)], size_px)[0]
 
 
 def tile_geometries(wcs: WCS, starts_yx: Sequence[tuple[int, int]], size_px: int) -> list[TileGeometry | None]:
-    """Geometries of the tiles of an image, with one call of the WCS for the points of all.
+    """Compute the positions of an image's tiles on the sky, with one call of the WCS for all tiles.
 
     Parameters
     ----------
     wcs : WCS
-        Of the image.
+        WCS of the image.
     starts_yx : sequence of (y0, x0)
         First pixels of the tiles, 0-based; may be outside the image.
     size_px : int
-        Side of a tile.
+        Side of a tile in pixels.
 
     Returns
     -------
     geometries : list of TileGeometry or None
-        One per tile, None where the WCS gives no finite position.
+        One position per tile; None if the WCS gives no finite position.
     """
     starts = np.array(starts_yx, np.float64).reshape(-1, 1, 2)
-    # The centre of a pixel has whole numbers, thus its outer corner is at -0.5. astropy takes (x, y).
+    # Integer coordinates are the centres of pixels, so the outer corner of a pixel is at -0.5. astropy takes (x, y).
     points_xy = (starts + np.array(CORNERS_AND_CENTRE) * size_px - 0.5)[:, :, ::-1]
     icrs = _to_icrs(wcs, points_xy.reshape(-1, 2)).reshape(-1, len(CORNERS_AND_CENTRE), 2)
     is_good = np.asarray(np.isfinite(icrs).all(axis=(1, 2)))
@@ -173,20 +180,22 @@ def tile_geometries(wcs: WCS, starts_yx: Sequence[tuple[int, int]], size_px: int
 
 
 def pixel_area_deg2(wcs: WCS) -> float:
-    """Area of a pixel at the reference point.
+    """Compute the area of a pixel at the reference point of a WCS.
 
     Parameters
     ----------
     wcs : WCS
+        WCS of the image.
 
     Returns
     -------
     area : float
-        In square degrees.
+        Area in square degrees.
 
     Notes
     -----
-    Equals astropy's `proj_plane_pixel_area`, which copies the WCS and takes as long as ten tiles.
+    The result equals that of astropy's `proj_plane_pixel_area`. That function copies the WCS, which takes as long as
+    the geometry of ten tiles.
     """
     return float(np.abs(np.linalg.det(wcs.pixel_scale_matrix)))
 
@@ -194,23 +203,24 @@ def pixel_area_deg2(wcs: WCS) -> float:
 def field_geometry(
     wcs: WCS, shape_yx: tuple[int, int], shrink: float, start_yx: tuple[int, int]
 ) -> TileGeometry | None:
-    """Geometry of an overview tile, which shows a whole image downsampled.
+    """Compute the position on the sky of an overview tile, which shows a whole image downsampled.
 
     Parameters
     ----------
     wcs : WCS
-        Of the image.
+        WCS of the image.
     shape_yx : (int, int)
-        Of the image, px.
+        Height and width of the image in pixels.
     shrink : float
-        Image pixels per side of an overview pixel.
+        Side of an overview pixel in image pixels.
     start_yx : (int, int)
-        First pixel of the tile in the downsampled image; negative where the tile is padded.
+        First pixel of the tile in the downsampled image; negative if the tile is padded.
 
     Returns
     -------
     geometry : TileGeometry or None
-        Centre and corners are those of the image, without the padding. None where the WCS gives no finite position.
+        Position of the tile, whose centre and corners are those of the image without padding. None if the WCS gives no
+        finite position.
     """
     icrs = _to_icrs(wcs, (np.array(CORNERS_AND_CENTRE) * shape_yx - 0.5)[:, ::-1])
     if not np.isfinite(icrs).all():
@@ -228,23 +238,25 @@ def field_geometry(
 
 
 def _downsampled_header(text: str, shrink: float, start_yx: tuple[int, int]) -> str:
-    """Header text of a downsampled image; parameters as for `field_geometry`."""
+    """Convert the header text of an image to that of the downsampled image; parameters as for `field_geometry`."""
     header = pyfits.Header.fromstring(text, sep="\n")
     for axis, start in ((1, start_yx[1]), (2, start_yx[0])):
-        # CRPIX is 1-based: pixel edges, at half-integers, are what scales.
+        # CRPIX counts from 1, so the edge of the first pixel is at 0.5. Distances from that edge scale by `shrink`.
         header[f"CRPIX{axis}"] = (header[f"CRPIX{axis}"] - 0.5) / shrink + 0.5 - start
         header[f"CDELT{axis}"] = header.get(f"CDELT{axis}", 1.0) * shrink
     for key in header:
         if term := SIP_TERM.match(key):
-            # A term A_p_q * u^p * v^q is an offset in px, as u and v are: p + q powers of `shrink` against one.
+            # The term A_p_q * u^p * v^q is an offset in pixels, like u and v. Larger pixels divide all three numbers by
+            # `shrink`, so the coefficient A_p_q must be multiplied by shrink^(p + q - 1).
             header[key] *= shrink ** (int(term[1]) + int(term[2]) - 1)
     return "\n".join(str(card).rstrip() for card in header.cards)
 
 
 def _to_icrs(wcs: WCS, points_xy: NDArray[np.float64]) -> NDArray[np.float64]:
-    """ICRS positions (n, 2), ra and dec in degrees, of 0-based pixels; NaN in an unknown frame (of another planet).
+    """Return the ICRS positions (n, 2), ra and dec in degrees, of 0-based pixels.
 
-    FK5 of equinox 2000 is used as ICRS: they differ by at most 0.1 arcsec. A missing equinox means 2000.
+    FK5 of equinox 2000 is treated as ICRS, because the two differ by at most 0.1 arcsec. A missing equinox means 2000.
+    All positions are NaN in a frame that cannot be converted, for example one on the surface of a planet.
     """
     equinox = 2000.0 if math.isnan(wcs.wcs.equinox) else wcs.wcs.equinox or 2000.0
     is_icrs = str(wcs.wcs.radesys or "ICRS").upper() in ("ICRS", "FK5") and abs(equinox - 2000) < 1
@@ -259,9 +271,10 @@ def _to_icrs(wcs: WCS, points_xy: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _header_texts(wcs: WCS, starts_yx: Sequence[tuple[int, int]], size_px: int) -> list[str]:
-    """The tiles' own WCS as header text, one card per line: TAN or SIP, shifted by the lookup tables' mean over a tile.
+    """Return the header text of each tile's WCS, one card per line.
 
-    The cards but CRPIX are the same for all tiles of an image, so they are written once.
+    The WCS has TAN or SIP terms only. The mean shift of the tile's pixels by the lookup tables is added to CRPIX. All
+    other cards are the same for all tiles of an image, so they are formatted once.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -288,18 +301,18 @@ def _header_texts(wcs: WCS, starts_yx: Sequence[tuple[int, int]], size_px: int) 
 
 @lru_cache(1024)
 def _float_card(key: str, value: float, comment: str) -> str:
-    """A card of a float with the text that astropy writes, in a thirtieth of its time.
+    """Return the text of a FITS card for a float, the same text as astropy's but in a thirtieth of the time.
 
-    Cached because the tiles of a row or column of the grid share a value.
+    The results are cached, because all tiles in a row or column of the grid have the same value.
     """
     text = repr(value).replace("e", "E")
-    if len(text) > VALUE_CHARACTERS:  # astropy rounds it
+    if len(text) > VALUE_CHARACTERS:  # astropy rounds a number that is too long
         return str(pyfits.Card(key, value, comment)).rstrip()
     return f"{key:8}= {text:>{VALUE_CHARACTERS}}" + (f" / {comment}" if comment else "")
 
 
 def _mean_table_shifts(wcs: WCS, starts_yx: Sequence[tuple[int, int]], size_px: int) -> NDArray[np.float64]:
-    """Mean shift (n, 2) of the pixels of each tile by the lookup tables, x and y in px; 0 without tables."""
+    """Return the mean shift (x, y) of each tile's pixels by the lookup tables, in pixels, (n, 2); 0 without tables."""
     no_shift = np.zeros((len(starts_yx), 2))
     if not any((wcs.cpdis1, wcs.cpdis2, wcs.det2im1, wcs.det2im2)):
         return no_shift
@@ -309,7 +322,7 @@ def _mean_table_shifts(wcs: WCS, starts_yx: Sequence[tuple[int, int]], size_px: 
     without_tables.cpdis1 = without_tables.cpdis2 = without_tables.det2im1 = without_tables.det2im2 = None
     try:
         shifted_xy = without_tables.all_world2pix(wcs.all_pix2world(points_xy, 0), 0)
-    except NoConvergence:  # of any point of any tile: find out which
+    except NoConvergence:  # one point of one tile failed, so the tiles are tried one by one
         if len(starts_yx) == 1:
             return no_shift
         return np.concatenate([_mean_table_shifts(wcs, [start], size_px) for start in starts_yx])

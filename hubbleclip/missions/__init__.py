@@ -1,4 +1,4 @@
-"""Missions: each telescope's names, files, cameras and credits as one value."""
+"""Missions: each telescope's naming rules, files, cameras and credits in one `Mission` record."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mission: everything that the code must know about one telescope, as data."""
+"""Mission: a record of everything that the code must know about one telescope."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 CCD, COUNTER, RAMP = "CCD", "photon counter", "infrared array read in ramps"
-"""Kinds of detector."""
+"""Kinds of detector, for `Camera.kind`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,25 +23,27 @@ class Camera:
     good_flags
         DQ bits that do not make a pixel invalid. Saturation is always here: a saturated pixel is bright, not missing.
     extension
-        Where the pixels are (for people).
+        Name of the FITS extension that holds the pixels; a text for people.
     filters
-        Keywords that name the filters (for people).
+        Keywords that name the filters; a text for people.
     unit
-        Unit of the calibrated files (for people).
+        Unit of the calibrated files; a text for people.
     scale_arcsec
-        Size of a pixel.
+        Side of a pixel in arcseconds.
     handbook
-        Source of these facts.
+        Document from which these facts are taken.
     raw_yx
-        Shape of an uncalibrated full frame.
+        Height and width of an uncalibrated full frame in pixels.
     light_yx
-        Shape of the part of `raw_yx` that is exposed to light; it begins at the keywords LTV1 and LTV2.
+        Height and width in pixels of the part of the full frame that is exposed to light. The keywords LTV2 and LTV1
+        give its first row and column.
     gap
-        Columns of the raw frame between two amplifiers, as (first, last + 1).
+        Columns of the full frame between two amplifiers, as (first, last + 1).
     planes
-        Largest number of planes of an image cube in which each plane is one chip.
+        Maximum number of planes of an image cube in which each plane is one chip.
     filter_keywords
-        Groups of keywords that name the filters, in the order to try; empty means those of the mission's headers.
+        Groups of keywords that name the filters, in the order to try. An empty tuple means that the mission's
+        `HeaderConvention.filter_keywords` are used.
     nm_per_number
         Wavelength in nm of one unit of the number in a filter's name: 1 for F606W, 10 for F160W and F356W.
     pivots_nm
@@ -72,51 +74,55 @@ class Camera:
 
     @property
     def counts_photons(self) -> bool:
-        """Whether the detector counts photons: no read noise, whole numbers, and zero is a measurement."""
+        """Whether the detector counts photons: it has no read noise, values are integers, and 0 is a measurement."""
         return self.kind == COUNTER
 
     @property
     def reads_ramps(self) -> bool:
-        """Whether it is read up the ramp: its calibrated files hold no cosmic rays; SCI versions may be reads."""
+        """Whether the detector is read several times per exposure (up the ramp).
+
+        Calibrated files of such a detector contain no cosmic rays, and their SCI extensions may be single reads.
+        """
         return self.kind == RAMP
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeaderConvention:
-    """Which FITS keywords hold what, as far as missions differ.
+    """FITS keywords whose names or meanings differ between missions.
 
     Attributes
     ----------
     filter_keywords
-        Groups of keywords that name the filters; the first group that names any counts.
+        Groups of keywords that name the filters. The first group that names a filter is used.
     detector_keyword
         Keyword that names the detector of most instruments; empty where the instrument's name is enough.
     detectors
-        Exceptions by instrument: (keyword, prefix of its value).
+        Instruments whose detector is named by another keyword: (keyword, prefix to put before its value) by instrument.
     target_keywords
-        Keywords of the target's name, best first.
+        Keywords of the target's name, in order of preference.
     aim_keywords
-        Keyword pairs of the pointing (right ascension and declination in degrees), best first.
+        Keyword pairs of the pointing (right ascension and declination in degrees), in order of preference.
     exposure_keywords
-        Keywords of the exposure time in seconds, best first.
+        Keywords of the exposure time in seconds, in order of preference.
     proposal_keyword
         Keyword of the proposal number.
     pi_keywords
-        Keywords that together give the principal investigator's name.
+        Keywords whose values, joined in this order, give the principal investigator's name.
     moving_keyword, moving_values
-        Keyword that marks a moving target, and the values (upper case) that do.
+        Keyword that tells whether the target moves, and its values (upper case) for a moving target.
     gain_keywords
-        Keywords of the gain in electrons per count, best first.
+        Keywords of the gain in electrons per count, in order of preference.
     disperser
         Pattern of the names of optical elements that disperse light.
     element_keywords
-        Keywords of optical elements beyond the filters.
+        Keywords that name optical elements other than filters.
     spectrographs
         Instruments that take no images.
     image_values
-        By keyword: the pattern that its value (upper case) must match in an image of the sky; absent keywords pass.
+        Pattern by keyword that the keyword's value (upper case) must match in an image of the sky. A header without
+        the keyword is accepted.
     calibration_keywords, calibration_values
-        Keywords and their values (upper case) that mark an image of a lamp or of nothing.
+        Keywords and their values (upper case) that mark a calibration image, for example of a lamp or a dark.
 
     """
 
@@ -141,14 +147,14 @@ class HeaderConvention:
 
 @dataclass(frozen=True, slots=True)
 class NamePattern:
-    """One form of the names of observations and files (without the suffix such as `_drz.fits`), in lower case.
+    """One naming scheme of observations and files. A file's name is matched in lower case without `_drz.fits`.
 
     Attributes
     ----------
     origin
-        What such a file was made from; part of the key of `ProductRanking.order`.
+        Word for the data that a file with such a name was made from; part of the key of `ProductRanking.order`.
     pattern
-        Matches the whole name; its groups fill `ProductRanking.visit_templates`.
+        Pattern that matches the whole name. Its groups are inserted into `ProductRanking.visit_templates`.
 
     """
 
@@ -158,22 +164,24 @@ class NamePattern:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProductRanking:
-    """How names are parsed and which file of a visit is preferred.
+    """Rules that parse the names of files and rank the files of a visit.
 
     Attributes
     ----------
     names
-        Forms of names; the first that matches counts.
+        Naming schemes, in the order to try. The first that matches a name is used.
     other_origin
-        Origin of a file whose name has none of these forms.
+        Origin of a file whose name matches none of the schemes.
     all_filters_origin
-        Origin of images of all filters together; empty if the mission makes none.
+        Origin of images that combine all filters; empty if the mission makes no such images.
     visit_templates
-        `re.Match.expand` templates of a visit's name; the first that is not empty counts.
+        `re.Match.expand` templates of a visit's name, in the order to try. The first non-empty result is used.
     mosaic
-        Pattern of observations over several visits, which repeat exposures that have names of their own.
+        Pattern of the names of observations that combine several visits. Their exposures are also listed as
+        observations with names of their own.
     order
-        Reason by (origin, suffix), best first. Files of other suffixes are never chosen.
+        Description of each kind of file by (origin, suffix), in order of preference. Files of other kinds are never
+        chosen.
 
     """
 
@@ -185,17 +193,17 @@ class ProductRanking:
     order: Mapping[tuple[str, str], str]
 
     def parse(self, name: str) -> tuple[str, re.Match[str]] | None:
-        """Parse a name, in any case.
+        """Parse the name of an observation or file, in upper or lower case.
 
         Parameters
         ----------
         name
-            An observation's name, or a file's without suffix.
+            Name of an observation, or of a file without suffix.
 
         Returns
         -------
         tuple of str and re.Match, or None
-            The origin and the match of the first form; None for a name of no known form.
+            The origin and the match of the first naming scheme that fits; None for a name that fits no scheme.
 
         """
         for form in self.names:
@@ -204,7 +212,7 @@ class ProductRanking:
         return None
 
     def visit(self, obs_id: str) -> str | None:
-        """Name the visit of an observation.
+        """Return the name of an observation's visit.
 
         Parameters
         ----------
@@ -214,7 +222,7 @@ class ProductRanking:
         Returns
         -------
         str or None
-            The visit in lower case; None where the name does not give it.
+            The visit's name in lower case; None where the observation's name does not contain it.
 
         """
         parsed = self.parse(obs_id)
@@ -222,7 +230,7 @@ class ProductRanking:
         return next(filter(None, expanded), None)
 
     def origin(self, file_name: str) -> str:
-        """Say what a file was made from.
+        """Return the origin of a file: the word for the data that the file was made from.
 
         Parameters
         ----------
@@ -232,7 +240,7 @@ class ProductRanking:
         Returns
         -------
         str
-            An origin of `names`, or `other_origin`.
+            The origin of the naming scheme that fits the name, or `other_origin` if none fits.
 
         """
         parsed = self.parse(file_name.rpartition("_")[0])
@@ -248,10 +256,10 @@ class PublicBucket:
     uri_prefix
         Start of the data URIs (lower case) whose files are in the bucket.
     path_prefix
-        The folder within the bucket; paths from MAST begin with it.
+        Path of the mission's folder within the bucket. Paths that MAST returns begin with it.
     paths
-        Patterns of file names, each with the `re.Match.expand` template of its path below `path_prefix`. The
-        path of any other file is requested from MAST.
+        Patterns of file names, each with the `re.Match.expand` template of the file's path below `path_prefix`. The
+        path of a file that matches no pattern is requested from MAST.
 
     """
 
@@ -262,18 +270,20 @@ class PublicBucket:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProposalPages:
-    """Where STScI publishes proposals. Paths are below `archive.programs_url`; `{}` is the number; empty means none.
+    """Addresses at which STScI publishes proposals. An empty text means that there is no such page.
+
+    Paths are relative to `archive.programs_url`, and `{}` in a path is replaced by the proposal number.
 
     Attributes
     ----------
     bulk_page
-        URL of the page that links the bulk list of abstracts.
+        URL of the page that links to the bulk list of abstracts.
     apt
-        Path of a programme's APT file.
+        Path of a proposal's APT file.
     listing
-        Path of a programme's text listing.
+        Path of a proposal's text listing.
     page
-        Path of a programme's page.
+        Path of a proposal's web page.
 
     """
 
@@ -285,36 +295,39 @@ class ProposalPages:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mission:
-    """One telescope. A mission that differs in more needs a new field here, not a condition elsewhere.
+    """One telescope.
+
+    A further difference between missions is expressed by a new field of this record, never by a condition on the
+    mission's name elsewhere.
 
     Attributes
     ----------
     name
-        Name of the archive in the settings and the first half of every `proposal_id`; lower case.
+        Name of the mission in the settings, and the first part of every `proposal_id`; lower case.
     telescope
         Value of the keyword TELESCOP.
     collections
-        MAST's `obs_collection` values, the main one first.
+        MAST's `obs_collection` values of the mission, the main one first.
     instruments
-        Instruments with imaging cameras as MAST's `instrument_name` begins, each with a wildcard.
+        Patterns of MAST's `instrument_name` that match the instruments with imaging cameras; each ends with a wildcard.
     products
-        Names and preferred files.
+        Naming schemes of files, and the order of preference among the files of a visit.
     cameras
-        By `INSTRUMENT` or `INSTRUMENT/DETECTOR`.
+        Cameras by name, `INSTRUMENT` or `INSTRUMENT/DETECTOR`.
     unknown_camera
-        What holds for a camera that is not among `cameras`.
+        Facts that are assumed for a camera that is not in `cameras`.
     header
-        FITS keywords.
+        Keywords of the mission's FITS headers.
     bucket
-        The copy in the cloud.
+        The mission's folder in the public bucket of STScI.
     proposals
-        Pages of proposals at STScI.
+        Addresses of the proposals' pages at STScI.
     ads_bibstem
-        The nine characters of an ADS bibcode after the year: journal and volume.
+        The nine characters of an ADS bibcode that follow the year: journal and volume.
     licence, attribution
-        Words for datasets made from this mission's files.
+        Licence and credit line of datasets that are made from the mission's files.
     homepage
-        The archive's page.
+        URL of the mission's archive.
 
     """
 

@@ -1,4 +1,4 @@
-"""The Hubble Space Telescope: names, files, cameras and credits."""
+"""The `Mission` record of the Hubble Space Telescope: naming rules, files, cameras and credits."""
 
 from __future__ import annotations
 
@@ -18,14 +18,18 @@ from hubbleclip.missions.base import (
 )
 
 LONG_PASS_NM = {"F200LP": 488.0, "F350LP": 585.0, "F600LP": 744.0, "F785LP": 866.0, "F850LP": 904.0}
-"""Pivot wavelengths of filters whose number is their blue edge: WFC3 IHB tables 6.2 and 7.2, ACS IHB table 5.1, WFPC2
-IHB table 3.1.
+"""Pivot wavelengths in nm of long-pass filters, whose number is the blue edge of the band instead.
+
+Sources: WFC3 Instrument Handbook (IHB), tables 6.2 and 7.2; ACS IHB, table 5.1; WFPC2 IHB, table 3.1.
 """
 FILTER_KEYWORDS = (("FILTER",), ("FILTER1", "FILTER2"), ("FILTNAM1", "FILTNAM2"))
-"""WFC3, NICMOS and STIS; ACS; WFPC2, whose FILTER1 is the number of a wheel position."""
+"""Filter keywords in the order to try: of WFC3, NICMOS and STIS, then of ACS, then of WFPC2.
+
+WFPC2 headers have FILTER1 too, but its value is the number of a wheel position.
+"""
 FOC_FILTERS = (*FILTER_KEYWORDS[:2], ("FILTNAM1", "FILTNAM2", "FILTNAM3", "FILTNAM4"))
 
-# Data quality bits by camera: `_BAD` make a pixel invalid, `_GOOD` do not.
+# Data quality bits by camera. The bits of a `_BAD` dictionary make a pixel invalid, those of a `_GOOD` one do not.
 LOST = {1: "Reed-Solomon error", 2: "filled for lost data", 4: "bad detector pixel or beyond the aperture"}
 RAYS = {4096: "cosmic ray found by AstroDrizzle", 8192: "cosmic ray found by the calibration from a pair"}
 FULL = {256: "full well", 2048: "A/D converter saturated"}
@@ -128,12 +132,22 @@ CAMERAS = {
         handbook="NICMOS Data Handbook 8, sections 2.2 (table 2.2 of DQ bits); 0.043, 0.075, 0.2 arcsec for NIC1 to 3",
     ),
 }  # fmt: skip
-"""By instrument and detector. Of drizzled files the DQ counts too where they have one; their WHT does always."""
+"""HST cameras, by instrument and detector.
+
+The DQ of a drizzled file is used where the file has one. The WHT of a drizzled file is always used.
+"""
 
 _EXPOSURE = re.compile(r"(?P<root>[a-z][a-z0-9]{5})[a-z0-9]{3}")
-"""ipppssoot: instrument, programme, visit, observation, source. https://hst-docs.stsci.edu/hstdhb, section 2.2"""
+"""Matches a rootname `ipppssoot`: instrument (i), programme (ppp), visit (ss), observation (oo), source (t).
+
+The names are defined in section 2.2 of https://hst-docs.stsci.edu/hstdhb.
+"""
 _ADVANCED = r"hst_[0-9]+_(?P<visit>[a-z0-9]{2})_.*?"
-"""Hubble Advanced Products end with the rootname of a visit (ipppss) or an exposure; Legacy ones name the visit."""
+"""Matches the start of the name of an advanced product, up to the visit.
+
+Names of Hubble Advanced Products end with the rootname of a visit (`ipppss`) or of an exposure. Names of Hubble Legacy
+products contain the visit only.
+"""
 _ROOT = r"_(?P<root>[a-z][a-z0-9]{3}(?P=visit))"
 _ALL_FILTERS = r"(?=(?:.*_)?(?:total|detection)(?:_|$))"
 
@@ -148,7 +162,7 @@ PRODUCTS = ProductRanking(
     all_filters_origin="total",
     visit_templates=(r"\g<root>", r"\g<visit>"),
     mosaic=re.compile(r"hst_.*"),
-    # The signal counts most: combined files come before single exposures.
+    # Combined files come before single exposures, because they have the highest signal-to-noise ratio.
     order={
         ("advanced", "drc"): "advanced product of the visit through one filter, corrected for charge transfer",
         ("advanced", "drz"): "advanced product of the visit through one filter",
@@ -177,14 +191,16 @@ HEADER = HeaderConvention(
     detector_keyword="DETECTOR",
     detectors={"NICMOS": ("CAMERA", "NIC")},
     target_keywords=("TARGNAME", "OBJECT"),
-    # The proposer's target, then the aperture's reference point, on which it is put but for offsets (ACS DHB 2.2).
+    # The proposer's target comes first, then the reference point of the aperture. The telescope puts the target on
+    # that point, apart from offsets (ACS Data Handbook, section 2.2).
     aim_keywords=(("RA_TARG", "DEC_TARG"), ("RA_APER", "DEC_APER")),
     exposure_keywords=("EXPTIME",),
     proposal_keyword="PROPOSID",
     pi_keywords=("PR_INV_F", "PR_INV_M", "PR_INV_L"),
     moving_keyword="MTFLAG",
     moving_values=frozenset({"T", "TRUE"}),
-    # WFPC2 and STIS (as measured), ACS, WFC3 and STIS (as commanded), NICMOS.
+    # ATODGAIN is the measured gain of WFPC2 and STIS, CCDGAIN the commanded gain of ACS, WFC3 and STIS, ADCGAIN the
+    # gain of NICMOS.
     gain_keywords=("ATODGAIN", "CCDGAIN", "ADCGAIN"),
     disperser=re.compile(r"(G\d{3}[A-Z]?|PR\d{3}[A-Z]?|GRISM\w*|PRISM\w*)$"),
     element_keywords=("OPT_ELEM",),
@@ -206,7 +222,8 @@ HST = Mission(
     bucket=PublicBucket(
         uri_prefix="mast:hst/product/",
         path_prefix="hst/public/",
-        # `j8pu0y010_drc.fits`: a rootname of nine letters, then the kind. Names `hst_...` do not give their folder.
+        # A name such as `j8pu0y010_drc.fits` is a rootname of nine characters and the kind of file. The folder of a
+        # file `hst_...` cannot be derived from its name.
         paths=(
             (
                 re.compile(r"(?P<root>(?P<programme>[a-z][a-z0-9]{3})[a-z0-9]{5})(_[a-z0-9_]+)?(\.[a-z]+)+"),

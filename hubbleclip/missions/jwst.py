@@ -1,4 +1,4 @@
-"""The James Webb Space Telescope: names, files, cameras and credits."""
+"""The `Mission` record of the James Webb Space Telescope: naming rules, files, cameras and credits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hubbleclip.missions.base import (
 
 DQ = "JWST pipeline, package stdatamodels, dqflags.pixel"
 BAD = {1: "do not use"}
-"""The pipeline sets this bit beside the bit of the reason wherever a pixel must not be used."""
+"""DQ bit of invalid pixels. The JWST pipeline sets it in addition to the bit that gives the reason."""
 GOOD = {
     2: "saturated in part of the ramp", 4: "jump (cosmic ray) in the ramp, corrected", 8: "dropout", 16: "outlier",
     32: "persistence", 64: "A/D converter at its floor", 128: "charge migration",
@@ -25,11 +25,12 @@ GOOD = {
 
 
 def _camera(handbook: str, scale_arcsec: float | None, filters: str = "FILTER, PUPIL; one of them CLEAR") -> Camera:
-    """All cameras share the pipeline: ramps, MJy/sr, and filters named by the wavelength in units of 10 nm."""
+    """Build a JWST camera. All have ramp detectors, unit MJy/sr, and filters named by wavelength in units of 10 nm."""
     return Camera(
         kind=RAMP, bad_flags=BAD, good_flags=GOOD, extension="SCI; beside it ERR, DQ (_cal) or WHT (_i2d)",
         filters=filters, unit="MJy/sr", scale_arcsec=scale_arcsec, handbook=f"{handbook}; {DQ}",
-        # F356W is 3.56 um. The two extra-wide filters are named by one edge of their band: NIRCam filters, table 1.
+        # The number is the wavelength in units of 10 nm (F356W: 3,560 nm), except in the two extra-wide filters, where
+        # it is an edge of the band (JDox, NIRCam filters, table 1).
         nm_per_number=10.0, pivots_nm={"F150W2": 1671.0, "F322W2": 3247.0},
     )  # fmt: skip
 
@@ -45,11 +46,13 @@ CAMERAS = {
 
 PRODUCTS = ProductRanking(
     names=(
-        # `jw01234-o001_t001_nircam_clear-f356w`: level 3; observation (o), target (t) or source (s), optics.
+        # Level 3, for example `jw01234-o001_t001_nircam_clear-f356w`: programme, observation (o), target (t) or
+        # source (s), instrument, optical elements.
         NamePattern(
             "combined", re.compile(r"(?P<programme>jw[0-9]{5})-o(?P<observation>[0-9]{3})_[ts][0-9]+_[a-z0-9_-]+")
         ),
-        # `jw01234001001_02101_00001_nrca1`: level 2; programme, observation, visit; activity; exposure; detector.
+        # Level 2, for example `jw01234001001_02101_00001_nrca1`: programme, observation, visit, activity, exposure,
+        # detector.
         NamePattern(
             "exposure",
             re.compile(
@@ -59,9 +62,10 @@ PRODUCTS = ProductRanking(
     ),
     other_origin="other",
     all_filters_origin="",
-    # One observation of a programme is the unit that level 3 combines: both levels give `jw01234001`.
+    # Level 3 combines the exposures of one observation, so a "visit" is an observation here. For example, names of
+    # both levels give `jw01234001`.
     visit_templates=(r"\g<programme>\g<observation>",),
-    # `jw01234-c1001_...`: candidate associations over several observations.
+    # Names such as `jw01234-c1001_...` are candidate associations that combine several observations.
     mosaic=re.compile(r"jw[0-9]{5}-[ac][0-9]{4}.*"),
     order={
         ("combined", "i2d"): "level 3: exposures combined and resampled",
@@ -72,10 +76,11 @@ PRODUCTS = ProductRanking(
 )
 
 HEADER = HeaderConvention(
-    # The filters of NIRCam's and NIRISS's pupil wheels are narrower than those beside them, so PUPIL comes first.
+    # PUPIL comes first, because a filter in the pupil wheel of NIRCam or NIRISS has a narrower band than the filter in
+    # the filter wheel.
     filter_keywords=(("PUPIL", "FILTER"),),
     detector_keyword="",
-    # A combined NIRCam image has many detectors (DETECTOR = MULTIPLE) but one wavelength channel.
+    # A combined NIRCam image comes from several detectors (DETECTOR = MULTIPLE) but from one wavelength channel.
     detectors={"NIRCAM": ("CHANNEL", "")},
     target_keywords=("TARGPROP", "TARGNAME"),
     aim_keywords=(("TARG_RA", "TARG_DEC"),),
@@ -86,7 +91,8 @@ HEADER = HeaderConvention(
     moving_values=frozenset({"MOVING"}),
     disperser=re.compile(r"(GRISM\w*|GR\d{3}\w*|G\d{3}\w+|GDHS\w*|PRISM|P750L)$"),
     spectrographs=frozenset({"NIRSPEC", "FGS"}),
-    # NRC_IMAGE, MIR_IMAGE, NIS_IMAGE; not spectra, coronagraphy, target acquisition, darks, flats.
+    # Only the EXP_TYPE values of images are accepted. Spectra, coronagraphy, target acquisition, darks and flats have
+    # other values.
     image_values={"EXP_TYPE": re.compile(r"(NRC|MIR|NIS)_IMAGE")},
 )
 

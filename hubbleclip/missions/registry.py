@@ -1,4 +1,4 @@
-"""The missions by name. A new one is a file beside this one and an entry here."""
+"""Registry of the missions, by name. A new mission needs a module in this folder and an entry in `MISSIONS`."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from hubbleclip.missions.jwst import JWST
 
 MISSIONS: dict[str, Mission] = {mission.name: mission for mission in (HST, JWST)}
 DEFAULT = HST
-"""Its conventions hold for FITS headers without a known TELESCOP, as in old files and press images."""
+"""Mission that is assumed for FITS headers without a known TELESCOP, as in old files and press images."""
 
 _BY_TELESCOPE = {mission.telescope: mission for mission in MISSIONS.values()}
 _BY_COLLECTION = {name: mission for mission in MISSIONS.values() for name in mission.collections}
 
 
 def mission_of_telescope(telescope: object) -> Mission:
-    """Find the mission by the keyword TELESCOP.
+    """Find the mission that a FITS header's keyword TELESCOP names.
 
     Parameters
     ----------
     telescope
-        The keyword's value, of any type.
+        Value of the keyword TELESCOP, of any type.
 
     Returns
     -------
@@ -35,12 +35,12 @@ def mission_of_telescope(telescope: object) -> Mission:
 
 
 def mission_of_collections(collections: Iterable[str]) -> Mission:
-    """Find the mission by MAST's collections.
+    """Find the mission to which MAST's collections belong.
 
     Parameters
     ----------
     collections
-        Values of `obs_collection`.
+        Values of MAST's column `obs_collection`.
 
     Returns
     -------
@@ -50,7 +50,7 @@ def mission_of_collections(collections: Iterable[str]) -> Mission:
     Raises
     ------
     SettingsError
-        When no mission has any of them.
+        When none of the collections belongs to a known mission.
 
     """
     collections = tuple(collections)
