@@ -1,1 +1,1 @@
-"""Shared foundations: errors, records, file names, file writing, text cleaning."""
+"""Foundations that all other packages use: errors, records, file names, file writing and text cleaning."""

@@ -1,19 +1,19 @@
-"""Every error that a user can meet. Each message is one line that says what to change."""
+"""All errors that a user can see. Each message is one line that says what the user can change."""
 
 from __future__ import annotations
 
 import errno
 
 DISK_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
-"""Nothing more can be written: full disk, quota, read-only file system, file size limit."""
+"""Error numbers for writes that fail because of a full disk, a quota, a read-only file system or a file size limit."""
 EXHAUSTED_ERRNOS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
-"""The machine is out of file descriptors or memory."""
+"""Error numbers that mean that the machine has no file descriptors or no memory left."""
 SYSTEM_ERRNOS = DISK_FULL_ERRNOS | EXHAUSTED_ERRNOS | {errno.EIO, errno.ESTALE}
-"""Values of `OSError.errno` that are a fault of the machine, not of the file that was read."""
+"""Values of `OSError.errno` that are caused by the machine and not by the file that was read or written."""
 
 
 class HubbleclipError(Exception):
-    """Base of the errors that end a command with exit code 2 and one line."""
+    """Base class of all errors that end a command with exit code 2 and a one-line message."""
 
 
 class SettingsError(HubbleclipError):
@@ -21,19 +21,22 @@ class SettingsError(HubbleclipError):
 
 
 class ArchiveError(HubbleclipError):
-    """The archive sent a wrong response, or none."""
+    """The archive sent an invalid response or no response."""
 
 
 class ArchiveDownError(ArchiveError):
-    """The archive as a whole is not available: the run stops, and the next run resumes."""
+    """The whole archive is unavailable. The run stops, and the next run resumes."""
 
 
 class ArchiveUnreachableError(ArchiveDownError):
-    """No connection to the archive's host could be opened."""
+    """A connection to the archive's host could not be opened."""
 
 
 class ArchiveBusyError(ArchiveError):
-    """The archive asks to retry later: HTTP 429 or 503, or a query still EXECUTING after a long wait."""
+    """The archive is busy, and the request must be retried later.
+
+    The archive either answered with HTTP status 429 or 503, or reported the query as EXECUTING until the time limit.
+    """
 
 
 class ArchiveTimeoutError(ArchiveError):
@@ -41,34 +44,34 @@ class ArchiveTimeoutError(ArchiveError):
 
 
 class WebPageError(ArchiveError):
-    """The response is an HTML page with status 200 where data were requested."""
+    """The request was for data, but the response is an HTML page with status 200."""
 
 
 class BadJsonError(ArchiveError):
-    """The response is not JSON, or JSON with another structure than the archive's."""
+    """The response is not JSON, or the JSON has an unexpected structure."""
 
 
 class EmptyResultError(ArchiveError):
-    """The response has no rows although the archive's own count is above zero."""
+    """The response has no rows, although the archive's own row count for the query is greater than zero."""
 
 
 class PartialResultError(ArchiveError):
-    """The response has fewer or more rows than the archive's own count."""
+    """The number of rows in the response differs from the archive's own row count for the query."""
 
 
 class NullColumnsError(ArchiveError):
-    """The rows lack columns that every row has."""
+    """Columns that are never empty in valid responses are empty or missing in this response."""
 
 
 class DownloadError(ArchiveError):
-    """One file could not be downloaded, or does not match its description in the archive.
+    """One file could not be downloaded, or the downloaded file does not match the archive's description of it.
 
     Parameters
     ----------
     reason
-        Short code, stored in an Attempt or a Rejection.
+        Short code that is stored in an `Attempt` or a `Rejection`.
     detail
-        One line for people.
+        Explanation in one line, for people.
 
     """
 
@@ -79,18 +82,18 @@ class DownloadError(ArchiveError):
 
 
 class DiskFullError(HubbleclipError):
-    """The disk has not enough free space for the next write: the run stops before it."""
+    """The disk does not have enough free space, so the run stops."""
 
 
 class ImageError(HubbleclipError):
-    """A file holds no usable image.
+    """A file contains no usable image.
 
     Parameters
     ----------
     reason
-        Short code, stored in a Rejection.
+        Short code that is stored in a `Rejection`.
     detail
-        One line for people.
+        Explanation in one line, for people.
 
     """
 
@@ -101,24 +104,24 @@ class ImageError(HubbleclipError):
 
 
 class ContractError(HubbleclipError):
-    """Rows break the data contract; the message names table, column, rule and rows."""
+    """Rows violate the data contract; the message names the table, the column, the rule and the rows."""
 
 
 class CatalogError(HubbleclipError):
-    """The catalog cannot be opened, is of a newer version, or a query is wrong."""
+    """The catalog cannot be opened, a newer version of this code wrote the catalog, or a query is invalid."""
 
 
 class CatalogLockedError(CatalogError):
-    """Another running process writes the catalog."""
+    """Another process has the catalog open for writing."""
 
 
 class DatasetError(HubbleclipError):
-    """A dataset directory is missing, empty, damaged or of another contract version."""
+    """A dataset directory is missing, empty or damaged, or follows another version of the data contract."""
 
 
 class TrainingError(HubbleclipError):
-    """Training cannot start or continue (no samples, NaN loss, unknown loss or model)."""
+    """Training cannot start or continue, for instance without samples, with an unknown model or with a NaN loss."""
 
 
 class EvaluationError(HubbleclipError):
-    """Evaluation cannot be done (no run, no test samples)."""
+    """Evaluation is not possible, for instance without a run or without test samples."""

@@ -1,4 +1,4 @@
-"""Atomic file writing: a kill at any moment leaves the old file or the new one, never a truncated one."""
+"""Atomic file writing: if the process is killed, the old or the new file exists, but never a truncated file."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pathlib import Path
 from hubbleclip.core.errors import DISK_FULL_ERRNOS, DiskFullError
 
 SYNCFS_MIN_FILES = 8
-"""From this number of files on, one `syncfs` per file system replaces one `fsync` per file."""
+"""Smallest number of files that are flushed by one `syncfs` per file system instead of one `fsync` per file."""
 
 
 def sha256_file(path: Path) -> str:
-    """Hash a file's content.
+    """Compute the SHA-256 of a file's content.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def sha256_file(path: Path) -> str:
     Returns
     -------
     str
-        64 hex digits.
+        Hash of 64 hex digits.
 
     """
     with path.open("rb") as file:
@@ -36,24 +36,24 @@ def sha256_file(path: Path) -> str:
 
 
 def sha256_bytes(data: bytes | memoryview) -> str:
-    """Hash bytes.
+    """Compute the SHA-256 of bytes.
 
     Parameters
     ----------
     data
-        Any number of bytes.
+        Bytes to hash; may be empty.
 
     Returns
     -------
     str
-        64 hex digits.
+        Hash of 64 hex digits.
 
     """
     return hashlib.sha256(data).hexdigest()
 
 
 def sync_folder(folder: Path) -> None:
-    """Flush a folder's entries to disk, so that a rename in it survives a power cut.
+    """Flush the entries of a folder to disk, so that a rename inside the folder survives a power failure.
 
     Parameters
     ----------
@@ -69,17 +69,17 @@ def sync_folder(folder: Path) -> None:
 
 
 def sync_files(paths: Iterable[Path]) -> None:
-    """Flush files and their folder entries to disk. Call it before a catalog row names the files.
+    """Flush files and their folder entries to disk. This must be done before the catalog refers to the files.
 
     Parameters
     ----------
     paths
-        Files to flush; missing ones are skipped.
+        Files to flush; missing files are skipped.
 
     Notes
     -----
-    Many files are flushed by one `syncfs` call per file system where the system has it, which takes about a hundredth
-    of the time of one `fsync` per file.
+    If there are at least `SYNCFS_MIN_FILES` files and the operating system has `syncfs`, one `syncfs` call per file
+    system flushes them all. This takes about a hundredth of the time of one `fsync` per file.
 
     """
     files = [path for path in paths if path.is_file()]
@@ -94,19 +94,21 @@ def sync_files(paths: Iterable[Path]) -> None:
 
 @contextmanager
 def locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
-    """Hold an exclusive advisory lock on a folder. The kernel releases it when the process ends; no lock file is left.
+    """Hold an exclusive advisory lock on a folder inside a `with` block.
+
+    The folder itself is locked, so there is no lock file. The kernel releases the lock when the process ends.
 
     Parameters
     ----------
     folder
-        Created if it does not exist.
+        Folder to lock; it is created if it does not exist.
     wait
-        Wait for another holder; without, raise BlockingIOError.
+        Whether to wait until another process releases the lock. If False, BlockingIOError is raised instead.
 
     Yields
     ------
     None
-        While the lock is held.
+        The lock is held until the `with` block ends.
 
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -115,11 +117,14 @@ def locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         yield
     finally:
-        os.close(descriptor)  # which also releases the lock
+        os.close(descriptor)  # closing the descriptor also releases the lock
 
 
 def _sync_file_systems(paths: Iterable[Path]) -> bool:
-    """Flush the file systems that hold the paths; False where the system has no `syncfs`. Raises OSError."""
+    """Flush the file systems that contain the paths; return False if the operating system has no `syncfs`.
+
+    OSError is raised if a flush fails.
+    """
     syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
     if syncfs is None:  # macOS
         return False
@@ -135,22 +140,22 @@ def _sync_file_systems(paths: Iterable[Path]) -> bool:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn an OSError of a full disk into a DiskFullError.
+    """Convert an OSError that is caused by a full disk to a DiskFullError.
 
     Parameters
     ----------
     path
-        File that is written inside the block; the message names its folder.
+        File that is written inside the `with` block; the error message names the file's folder.
 
     Yields
     ------
     None
-        Other errors pass unchanged.
+        Errors with other causes are not converted.
 
     Raises
     ------
     DiskFullError
-        When the system reports no space, no quota or a read-only disk.
+        If the disk is full or read-only, or if a quota or the maximum file size is exceeded.
 
     """
     try:
@@ -165,27 +170,29 @@ def writing(path: Path) -> Iterator[None]:
 
 @contextmanager
 def atomic_write(path: Path, *, is_synced: bool = True) -> Iterator[Path]:
-    """Replace a file by one that the block writes: renamed over it on success, removed on failure.
+    """Write a file atomically: the `with` block writes a temporary file, which then replaces the target.
+
+    If the block raises an exception, the temporary file is removed and the target stays unchanged.
 
     Parameters
     ----------
     path
-        File to replace or create; its folder is created.
+        Target file to replace or create; its folder is created if it does not exist.
     is_synced
-        Flush file and folder before returning. Without, a power cut may leave truncated files until `sync_files` has
-        been called for them, which is faster for many files.
+        Whether to flush the file and its folder to disk before returning. For many files it is faster to pass False and
+        to call `sync_files` once; until then, a power failure may truncate the files.
 
     Yields
     ------
     Path
-        A temporary path in the same folder, to be written by the block.
+        Path of the temporary file, in the same folder as the target.
 
     Notes
     -----
-    Raises DiskFullError, see `writing`.
+    DiskFullError is raised if the disk is full; see `writing`.
 
     """
-    # Process and thread in the name: two writers of the same file must not share a temporary file.
+    # The name contains process and thread, because two writers of the same target must not share a temporary file.
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     with writing(path), ExitStack() as cleanup:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -193,7 +200,8 @@ def atomic_write(path: Path, *, is_synced: bool = True) -> Iterator[Path]:
         yield temporary
         if is_synced:
             with temporary.open("rb") as file:
-                os.fsync(file.fileno())  # before the rename: else the new name may show an empty file after a power cut
+                # Flush before the rename: otherwise the target may be an empty file after a power failure.
+                os.fsync(file.fileno())
         temporary.replace(path)
         if is_synced:
             sync_folder(path.parent)
@@ -207,9 +215,9 @@ def write_bytes(path: Path, data: bytes, *, is_synced: bool = True) -> None:
     path
         File to replace or create.
     data
-        Its whole content.
+        Whole content of the file.
     is_synced
-        See `atomic_write`.
+        Whether to flush the file to disk before returning; see `atomic_write`.
 
     """
     with atomic_write(path, is_synced=is_synced) as temporary:
@@ -224,7 +232,7 @@ def write_text(path: Path, text: str) -> None:
     path
         File to replace or create.
     text
-        Its whole content.
+        Whole content of the file.
 
     """
     write_bytes(path, text.encode("utf-8"))

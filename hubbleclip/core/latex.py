@@ -1,6 +1,6 @@
-"""Conversion of LaTeX in plain-text abstracts to Unicode that a reader and a text model understand. Pure functions.
+"""Convert LaTeX commands in plain-text abstracts to Unicode, which people and text models understand.
 
-Only unambiguous commands are converted: an unknown command loses its backslash and keeps its name.
+All functions are pure. A command that is not in the tables of this module loses its backslash and keeps its name.
 """
 
 from __future__ import annotations
@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
-# Unicode names Greek letters as LaTeX does ("GREEK SMALL LETTER ALPHA"), but for lambda, which it spells "lamda".
+# Unicode names of Greek letters ("GREEK SMALL LETTER ALPHA") end in the LaTeX name of the letter. The only exception is
+# lambda, which Unicode spells "lamda".
 GREEK = [*map(chr, range(ord("Α"), ord("Ω") + 1)), *map(chr, range(ord("α"), ord("ω") + 1))]
 SYMBOLS = (
     {unicodedata.name(char, "").rpartition(" ")[2].lower(): char for char in GREEK if char.islower()}
@@ -23,29 +24,29 @@ SYMBOLS = (
 )  # fmt: skip
 LETTERS = {"aa": "å", "AA": "Å", "o": "ø", "O": "Ø", "l": "ł", "L": "Ł", "ss": "ß", "ae": "æ", "AE": "Æ", "oe": "œ",
            "OE": "Œ", "i": "i", "j": "j"}  # fmt: skip
-# Old font switches, as in `{\it text}`.
+# Old LaTeX commands that switch the font, as in `{\it text}`.
 FONTS = ("it", "bf", "em", "rm", "sl", "tt", "sc")
-# Control symbols: thin and other spaces, line breaks, hyphenation hints, inline-formula brackets.
+# Replacements of the commands that are one symbol: spaces, line breaks, hyphenation hints and formula brackets.
 SPACES = {",": " ", ";": " ", ":": " ", " ": " ", "\n": " ", "\\": " ", "-": "", "/": "", "(": "", ")": ""}
-# LaTeX accent commands and the combining characters of Unicode.
+# Combining character of Unicode for each LaTeX accent command.
 COMBINING = {"'": "\u0301", "`": "\u0300", "^": "\u0302", '"': "\u0308", "~": "\u0303", "=": "\u0304", ".": "\u0307",
              "c": "\u0327", "v": "\u030c", "u": "\u0306", "H": "\u030b", "k": "\u0328", "r": "\u030a"}  # fmt: skip
 
-# Backslashes doubled by an earlier conversion: `\\alpha`.
+# Matches a backslash that an earlier conversion has doubled, as in `\\alpha`.
 DOUBLED = re.compile(r"\\\\(?=[A-Za-z])")
-# `\alpha\$`, where the closing dollar of a formula was escaped by mistake.
+# Matches `\alpha\$`, where the dollar sign that closes a formula was escaped by mistake.
 DOLLAR_OF_COMMAND = re.compile(r"(\\[A-Za-z]{1,20})\\\$")
 FONT_GROUP = re.compile(rf"\{{\\(?:{'|'.join(FONTS)})\b([^{{}}]*)\}}")
 STYLED = re.compile(rf"\\(?:text\w\w|math\w\w\w?|emph|text|mbox|{'|'.join(FONTS)})\{{([^{{}}]*)\}}")
 BRACED_ACCENT = re.compile(r"\{\\(['`^\"~=.]|[cvuHkr] )\\?([A-Za-z])\}|\{?\\(['`^\"~=.cvuHkr])\{\\?([A-Za-z])\}(\}?)")
 BARE_ACCENT = re.compile(r"(\w?)\\(['`^\"~])([aeiouyAEIOUYcnzN])")
 BRACED_LETTER = re.compile(rf"\{{\\({'|'.join(LETTERS)})\}}")
-# At most 100 characters: two dollars farther apart are money, not a formula.
+# A formula has at most 100 characters: two dollar signs that are farther apart denote amounts of money.
 MATH = re.compile(r"(?<!\\)\$([^$]{1,100})(?<!\\)\$")
 COMMAND = re.compile(r"\\(?:([A-Za-z]+)(\{\}| ?)|(.))", re.DOTALL)
-# Braces of sub- and superscripts: `^{-1}`.
+# Matches a subscript or superscript in braces, such as `^{-1}`.
 SCRIPT = re.compile(r"([\^_])\{([^{}\s]*)\}")
-# `30^\circ`: the sign is raised already.
+# Matches the `^` of `30^\circ`: it is removed, because the degree sign is a raised character without it.
 RAISED_SIGN = re.compile(r"\^(?=[°'\"])")
 
 
@@ -55,16 +56,17 @@ def latex_to_text(text: str) -> str:
     Parameters
     ----------
     text
-        Plain text that may hold LaTeX.
+        Plain text that may contain LaTeX commands.
 
     Returns
     -------
     str
-        With accents and Greek as letters, formulas without dollars, `^{-1}` as `^-1`, and no command.
+        Text without LaTeX commands. Accent commands and Greek names are replaced by Unicode letters, formulas lose
+        their dollar signs, and `^{-1}` becomes `^-1`.
 
     """
     if "\\" in text:
-        # Fonts before accents, accents before letters: each step removes braces that the next pattern does not expect.
+        # The order is fonts, accents, letters, because each step removes braces that the next pattern does not match.
         text = DOLLAR_OF_COMMAND.sub(r"\1 ", DOUBLED.sub(r"\\", text))
         text = STYLED.sub(r"\1", FONT_GROUP.sub(lambda match: match[1].lstrip(), text))
         text = BARE_ACCENT.sub(_bare_accent, BRACED_ACCENT.sub(_braced_accent, text))
@@ -76,13 +78,13 @@ def latex_to_text(text: str) -> str:
 
 
 def _composed(mark: str, letter: str) -> str | None:
-    """Compose a letter and an accent to one character, or None where Unicode has none."""
+    """Combine a letter and an accent into one character; None if Unicode has no such character."""
     composed = unicodedata.normalize("NFC", letter + COMBINING[mark])
     return composed if len(composed) == 1 else None
 
 
 def _braced_accent(match: re.Match[str]) -> str:
-    r"""Replace `{\"o}`, `\"{o}`, `{\"{o}}` or `{\c c}`; keep an outer brace that has no partner."""
+    r"""Replace `{\"o}`, `\"{o}`, `{\"{o}}` or `{\c c}` by one letter; keep an outer brace that is not matched."""
     mark, letter = (match[1] or match[3]).strip(), match[2] or match[4]
     composed = _composed(mark, letter)
     if composed is None:
@@ -92,11 +94,13 @@ def _braced_accent(match: re.Match[str]) -> str:
 
 
 def _bare_accent(match: re.Match[str]) -> str:
-    r"""Replace `caf\'e` and `\"Opik`, but not `\"Open\"`: a mark is an escaped quotation mark where the text closes
-    it, or before a lower-case letter that begins a word.
+    r"""Replace an accent command without braces, as in `caf\'e` and `\"Opik`, by the accented letter.
+
+    The mark may also be an escaped quotation mark, as in `\"Open\"`, which is kept. At the start of a word the mark
+    counts as a quotation mark if the same mark closes a quotation later, or if the letter is lower-case.
     """
     before, mark, letter = match.groups()
-    # A word rarely runs over 200 characters of quotation; the bound keeps the search linear.
+    # Quotations are rarely longer than 200 characters; the limit keeps the time linear in the length of the text.
     closes = re.search(rf"\\{re.escape(mark)}(?![A-Za-z\\])", match.string[match.end() : match.end() + 200])
     is_sure = bool(before) or (mark in "'\"" and letter.isupper() and closes is None)
     composed = _composed(mark, letter) if is_sure else None
@@ -104,9 +108,9 @@ def _bare_accent(match: re.Match[str]) -> str:
 
 
 def _formula(match: re.Match[str]) -> str:
-    """Unwrap the text between two dollars, unless they are amounts of money: `$5M-$10M`, `$5 and $10`."""
+    """Remove the dollar signs around a formula, but keep those of amounts of money: `$5M-$10M`, `$5 and $10`."""
     content = match[1].strip()
-    if content in SYMBOLS:  # `$alpha$`, whose backslash was lost
+    if content in SYMBOLS:  # a formula such as `$alpha$`, which has lost its backslash
         return SYMBOLS[content]
     has_marks = any(mark in content for mark in "\\^_")
     after = match.string[match.end() : match.end() + 1]
@@ -117,7 +121,7 @@ def _formula(match: re.Match[str]) -> str:
 
 
 def _command(match: re.Match[str]) -> str:
-    """Replace one command by its character, or by its name where it is unknown."""
+    """Replace one LaTeX command by its Unicode character, or an unknown command by its name."""
     name, after, sign = match.groups()
     if name is None:
         return SPACES.get(sign, sign)

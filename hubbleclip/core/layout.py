@@ -1,6 +1,6 @@
-"""File names and folder structure, built and parsed only here.
+"""File names and folder structure. No other module builds or parses a file name.
 
-A name from the archive never reaches the disk: files are named by hashes, with a suffix from a fixed list.
+File names never contain a name from the archive: a name is a hash with a suffix from a fixed list.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ class Layout:
     Parameters
     ----------
     root
-        `data/<profile>`; paths in the catalog are relative to it.
+        Folder of the profile, `data/<profile>`. Paths in the catalog are relative to this folder.
     store
-        URL of the remote copy of the large files, with the same relative paths; empty without one.
+        URL of the remote copy of the large files, which have the same relative paths there. An empty string means that
+        there is no remote copy.
     keep_local
-        Keep products and tiles under `root` too; without, some exist only in `store`.
+        Whether products and tiles are kept under `root` too. If False, some of them exist only in `store`.
 
     """
 
@@ -36,183 +37,183 @@ class Layout:
 
     @property
     def raw(self) -> Path:
-        """Responses of the archive as received."""
+        """Folder of the archive's responses, stored exactly as received."""
         return self.root / "raw"
 
     def raw_response(self, kind: str, key: str, suffix: str) -> Path:
-        """File of one response of the archive.
+        """Path of the file that stores one response of the archive.
 
         Parameters
         ----------
         kind
-            Folder, one of this project's own names, such as `observations`.
+            Name of the subfolder, such as `observations`; chosen by this project and never by the archive.
         key
-            Any text that identifies the response, such as the query; only its hash is used.
+            Any text that identifies the response, such as the query; the file name contains only the text's hash.
         suffix
             File suffix with its dot.
 
         Returns
         -------
         Path
-            `raw/<kind>/<hash><suffix>`.
+            Path of the form `raw/<kind>/<hash><suffix>`.
 
         """
         return self.raw / kind / f"{_digest(key)}{suffix}"
 
     @property
     def products(self) -> Path:
-        """Downloaded files, content-addressed."""
+        """Folder of the downloaded files, which are named by the hash of their content."""
         return self.root / "products"
 
     @property
     def tiles(self) -> Path:
-        """PNG tiles."""
+        """Folder of the tile images."""
         return self.root / "tiles"
 
     @property
     def catalog(self) -> Path:
-        """Published snapshot of the catalog, which readers open."""
+        """Path of the catalog's published snapshot, the file that readers open."""
         return self.root / "catalog.duckdb"
 
     @property
     def working_catalog(self) -> Path:
-        """Working copy of the catalog, which only the flow opens."""
+        """Path of the catalog's working copy, which only the running flow opens."""
         return self.root / "catalog.writing.duckdb"
 
     @property
     def spill(self) -> Path:
-        """Temporary files of DuckDB for queries that exceed its memory limit."""
+        """Folder in which DuckDB stores temporary data of queries that exceed its memory limit."""
         return self.root / ".spill"
 
     def catalog_backup(self, version: int) -> Path:
-        """Copy of the catalog from before a migration.
+        """Path of the backup of the catalog that is made before a migration.
 
         Parameters
         ----------
         version
-            The first migration that the copy has not run.
+            Number of the first migration that has not been applied to the backup.
 
         Returns
         -------
         Path
-            `catalog.before-NNNN.duckdb`.
+            Path of the form `catalog.before-NNNN.duckdb`.
 
         """
         return self.root / f"catalog.before-{version:04d}.duckdb"
 
     def catalog_backups(self) -> list[Path]:
-        """Existing copies from before migrations.
+        """List the existing backups of the catalog that were made before migrations.
 
         Returns
         -------
         list of Path
-            Oldest version first.
+            Paths of the backups, the oldest version first.
 
         """
         return sorted(self.root.glob("catalog.before-*.duckdb"))
 
     @property
     def remote_state(self) -> Path:
-        """Note of the remote catalog that the local one was last equal to."""
+        """Path of the file that records the version of the remote catalog with which the local one was last in sync."""
         return self.root / "store.json"
 
     @property
     def lock(self) -> Path:
-        """Lock file, held by the process that writes the catalog."""
+        """Path of the file that is locked by the process that writes the catalog."""
         return self.root / "catalog.lock"
 
     @property
     def datasets(self) -> Path:
-        """Immutable dataset directories."""
+        """Folder of the immutable dataset directories."""
         return self.root / "datasets"
 
     @property
     def runs(self) -> Path:
-        """Immutable run directories."""
+        """Folder of the immutable run directories."""
         return self.root / "runs"
 
     @property
     def reports(self) -> Path:
-        """Evaluation reports."""
+        """Folder of the evaluation reports."""
         return self.root / "reports"
 
     @property
     def home(self) -> Path:
-        """Caches of libraries and files of Prefect, so that nothing is written outside the data root."""
+        """Folder for caches of libraries and for files of Prefect, so that all files are inside the data root."""
         return self.root / ".home"
 
     def part(self, uri: str) -> Path:
-        """File of an unfinished download.
+        """Path of the temporary file of an unfinished download.
 
         Parameters
         ----------
         uri
-            The archive's name of the product.
+            Identifier of the product in the archive.
 
         Returns
         -------
         Path
-            The same for every attempt, so that a download resumes.
+            A path that is the same for every attempt, so that an interrupted download can be resumed.
 
         """
         name = _digest(uri)
         return self.products / ".part" / name[:2] / f"{name}.part"
 
     def product(self, sha256: str, file_name: str) -> Path:
-        """Content-addressed file of a product.
+        """Path of a product's file, which is named by the hash of its content.
 
         Parameters
         ----------
         sha256
-            64 hex digits of the content.
+            SHA-256 of the content, 64 hex digits.
         file_name
-            The archive's file name, of which only the suffix is used.
+            File name in the archive; only its suffix is used.
 
         Returns
         -------
         Path
-            `products/<2 digits>/<sha256><suffix>`.
+            Path of the form `products/<first 2 digits>/<sha256><suffix>`.
 
         """
         return self.products / sha256[:2] / f"{sha256}{product_suffix(file_name)}"
 
     def tile(self, tile_id: str, suffix: str = ".png") -> Path:
-        """File of a tile's image.
+        """Path of a tile's image file.
 
         Parameters
         ----------
         tile_id
-            32 hex digits.
+            Id of the tile, 32 hex digits.
         suffix
             `.png` or `.jpg`.
 
         Returns
         -------
         Path
-            `tiles/<2 digits>/<tile_id><suffix>`, whether it exists or not.
+            Path of the form `tiles/<first 2 digits>/<tile_id><suffix>`. The file may not exist.
 
         """
         return self.tiles / tile_id[:2] / f"{tile_id}{suffix}"
 
     def existing_tile(self, tile_id: str) -> Path:
-        """File of a tile's image in the format that exists on disk.
+        """Path of a tile's image file, in the format that exists on disk.
 
         Parameters
         ----------
         tile_id
-            32 hex digits.
+            Id of the tile, 32 hex digits.
 
         Returns
         -------
         Path
-            The JPEG where it exists, else the PNG.
+            Path of the JPEG file if it exists, else of the PNG file.
 
         """
         jpeg = self.tile(tile_id, ".jpg")
         return jpeg if jpeg.is_file() else self.tile(tile_id)
 
     def relative(self, path: Path) -> str:
-        """Path as the catalog stores it.
+        """Convert a path to the text that the catalog stores.
 
         Parameters
         ----------
@@ -222,45 +223,45 @@ class Layout:
         Returns
         -------
         str
-            Relative to the root where the path is below it, else unchanged; with `/` on every system.
+            Path relative to the root if it is below the root, else the unchanged path. The separator is always `/`.
 
         """
         return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else path.as_posix()
 
     def absolute(self, stored: str) -> Path:
-        """Path on disk of a path that the catalog stores; the inverse of `relative`.
+        """Convert a path from the catalog to a path on disk; this is the inverse of `relative`.
 
         Parameters
         ----------
         stored
-            Relative to the root, or absolute.
+            Path that is absolute or relative to the root.
 
         Returns
         -------
         Path
-            On this machine.
+            Path on this machine.
 
         """
         return self.root / stored
 
 
 def _digest(text: str) -> str:
-    """Hash any text to 32 hex digits, also text with lone surrogates, which JSON escapes can produce."""
+    """Hash a text to 32 hex digits; the text may contain lone surrogates, which JSON escapes can produce."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def product_suffix(file_name: str) -> str:
-    """Suffix of a product's file, from a fixed list.
+    """Choose the suffix of a product's file from a fixed list.
 
     Parameters
     ----------
     file_name
-        The archive's file name.
+        File name in the archive.
 
     Returns
     -------
     str
-        One of `SUFFIXES`; `.fits` for an unknown suffix.
+        The member of `SUFFIXES` in which the file name ends; `.fits` if it ends in none of them.
 
     """
     lower = file_name.lower()
@@ -268,26 +269,26 @@ def product_suffix(file_name: str) -> str:
 
 
 def shard_name(split: str, index: int) -> str:
-    """File name of a shard.
+    """Build the file name of a shard.
 
     Parameters
     ----------
     split
         `train`, `val` or `test`.
     index
-        Number within the split, from 0.
+        Number of the shard within its split, counted from 0.
 
     Returns
     -------
     str
-        Such as `train-000003.tar`.
+        File name such as `train-000003.tar`.
 
     """
     return f"{split}-{index:06d}.tar"
 
 
 def parse_shard_name(name: str) -> tuple[str, int]:
-    """Split and index of a shard's file name; the inverse of `shard_name`.
+    """Parse a shard's file name into split and index; this is the inverse of `shard_name`.
 
     Parameters
     ----------
@@ -297,12 +298,12 @@ def parse_shard_name(name: str) -> tuple[str, int]:
     Returns
     -------
     tuple of (str, int)
-        Split and index.
+        Split, and number of the shard within the split.
 
     Raises
     ------
     ValueError
-        For any other name.
+        If the name is not the file name of a shard.
 
     """
     match = SHARD_NAME.fullmatch(name)
@@ -312,22 +313,22 @@ def parse_shard_name(name: str) -> tuple[str, int]:
 
 
 def parse_digest(text: object) -> str:
-    """Validate a dataset's digest, which names its folder.
+    """Validate the digest of a dataset, because the digest is used as a folder name.
 
     Parameters
     ----------
     text
-        Any value, such as one read from a JSON file.
+        Any value, such as a value from a JSON file.
 
     Returns
     -------
     str
-        The digest: 32 hex digits.
+        The unchanged digest, 32 hex digits.
 
     Raises
     ------
     ValueError
-        For anything else.
+        If the value is not a string of 32 hex digits.
 
     """
     if not isinstance(text, str) or DIGEST.fullmatch(text) is None:
@@ -336,33 +337,33 @@ def parse_digest(text: object) -> str:
 
 
 def checkpoint_name(step: int) -> str:
-    """File name of a checkpoint.
+    """Build the file name of a checkpoint.
 
     Parameters
     ----------
     step
-        Optimizer step.
+        Number of the optimizer step.
 
     Returns
     -------
     str
-        Such as `step-00000100.pt`.
+        File name such as `step-00000100.pt`.
 
     """
     return f"step-{step:08d}.pt"
 
 
 def tile_id(product_sha256: str, chip: int, y0: int, x0: int, settings_digest: str, *, view: str = "native") -> str:
-    """Identity of a tile: a hash of all that determines its pixels.
+    """Compute the id of a tile: a hash of everything that determines the tile's pixels.
 
     Parameters
     ----------
     product_sha256
-        Content of the FITS file.
+        SHA-256 of the FITS file's content.
     chip
-        FITS extension number.
+        Number of the FITS extension.
     y0, x0
-        First row and column in the image, in pixels; negative where the tile is padded.
+        First row and first column of the tile in the image, in pixels; negative if the tile is padded on that side.
     settings_digest
         Digest of the tile settings.
     view
@@ -371,9 +372,9 @@ def tile_id(product_sha256: str, chip: int, y0: int, x0: int, settings_digest: s
     Returns
     -------
     str
-        32 hex digits. No dots: WebDataset takes a key up to the first dot.
+        Id of 32 hex digits. It contains no dot, because WebDataset ends the key of a sample at the first dot.
 
     """
-    # Native tiles hash without a view: they were identified so before there were other views.
+    # The hash of a native tile does not contain the view, so that ids from before other views existed remain valid.
     other = "" if view == "native" else f":{view}"
     return _digest(f"{product_sha256}:{chip}:{y0}:{x0}:{settings_digest}{other}")

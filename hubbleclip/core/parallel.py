@@ -1,4 +1,4 @@
-"""Parallel `map`: the type that library functions accept in place of the built-in, and a bounded one for pools."""
+"""Parallel `map`: a type for functions that replace the built-in `map`, and a `map` over a pool with limited memory."""
 
 from __future__ import annotations
 
@@ -12,38 +12,39 @@ Result = TypeVar("Result")
 
 
 class MapFn(Protocol[Item, Result]):
-    """A function like the built-in `map`, possibly over other processes: results in the order of the items.
+    """A function like the built-in `map` that may run the calls in other processes.
 
-    Items, results and `work` may be pickled to other processes, so `work` is a `partial` of a module-level function,
-    never a lambda.
+    The results are in the order of the items. `work`, the items and the results may be pickled, so `work` must be a
+    module-level function or a `partial` of one, and never a lambda.
     """
 
     def __call__(self, work: Callable[[Item], Result], items: Sequence[Item], /) -> Iterable[Result]:
-        """See the class."""
+        """Call `work` with every item and return the results in the order of the items."""
 
 
 def ahead(pool: Executor, work: Callable[[Item], Result], items: Iterable[Item], most: int) -> Iterator[Result]:
-    """Map over a pool with a bounded number of results that are started but not yet consumed.
+    """Map a function over items in a pool, and compute only a limited number of results ahead of the caller.
 
     Parameters
     ----------
     pool
-        Runs the work.
+        Pool that runs the calls.
     work
-        Called once per item.
+        Function that is called once per item.
     items
-        Read lazily, so the iterable may be infinite.
+        Arguments of `work`. They are read lazily, so the iterable may be infinite.
     most
-        Items submitted beyond the one that the caller waits for; bounds the memory.
+        Largest number of items that are submitted beyond the result that the caller waits for; this limits the memory.
 
     Yields
     ------
     Result
-        In the order of the items.
+        Results in the order of the items.
 
     Notes
     -----
-    `Executor.map` would submit all items at once. A caller that stops early cancels what has not started.
+    `Executor.map` would submit all items at once. If the caller stops iterating early, calls that have not started are
+    cancelled.
 
     """
     futures: deque[Future[Result]] = deque()

@@ -1,4 +1,7 @@
-"""Objects with locks and connections, which cannot be pickled: each process builds its own from the same arguments."""
+"""Base class for objects that hold locks or connections and therefore cannot be pickled.
+
+Each process builds its own copy of such an object from the same constructor arguments.
+"""
 
 from __future__ import annotations
 
@@ -8,34 +11,37 @@ from typing import Any, Self
 from uuid import uuid4
 
 CACHE_SIZE = 8
-"""Objects kept per process; the least recently used one is dropped."""
+"""Largest number of rebuilt objects that a process caches; the least recently used object is dropped first."""
 _BUILD_LOCK = threading.Lock()
 
 
 class ProcessLocal:
-    """Base of objects that threads share and that other processes rebuild when they unpickle them.
+    """Base class of objects that threads share and that other processes rebuild.
 
-    Only the constructor's arguments are pickled. A process that receives the same object repeatedly builds it once and
-    reuses it, until `CACHE_SIZE` newer ones displace it.
+    Only the constructor's arguments are pickled, and the receiving process builds a new object from them. A process
+    that receives the same object repeatedly builds it once and caches it; the cache holds `CACHE_SIZE` objects.
     """
 
     _recipe: tuple[str, type, tuple[Any, ...]]
     is_worker_copy = False
-    """Whether this object was rebuilt in another process, whose state the sender cannot see."""
+    """True for a copy that a worker process has built; the original object does not see changes of the copy."""
 
     def __new__(cls, *args: Any) -> Self:
-        """Record how to rebuild the object: a unique name, its class and the arguments."""
+        """Create the object and record what is needed to rebuild it: a unique name, the class and the arguments."""
         instance = super().__new__(cls)
         instance._recipe = uuid4().hex, cls, args
         return instance
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """See the class."""
+        """Pickle the recorded class and arguments instead of the object's state."""
         return _build, self._recipe
 
 
 def _build(name: str, cls: type, args: tuple[Any, ...]) -> Any:
-    """Rebuild an object, or return the one built before; `lru_cache` alone may build twice in two threads."""
+    """Rebuild an object, or return the cached one.
+
+    The lock is needed because `lru_cache` alone could build the object twice if two threads call it at once.
+    """
     with _BUILD_LOCK:
         return _build_once(name, cls, args)
 

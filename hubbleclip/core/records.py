@@ -1,6 +1,7 @@
-"""The rows that stages exchange, one class per table: frozen, typed, named as in the data contract.
+"""Records that the stages exchange: one frozen dataclass per catalog table, with the data contract's column names.
 
-Units are in the names; sky positions are ICRS degrees; times that end in `_at` are UTC and never part of an identity.
+Field names contain the unit. Sky positions are ICRS, in degrees. Fields whose names end in `_at` are times in UTC and
+are never part of a record's identity.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proposal:
-    """One observing proposal. `proposal_id` is `archive:number`, because numbers repeat between missions.
+    """One observing proposal.
 
-    `pi` is the principal investigator. `provenance` is JSON: the source of each field, and differing values of other
-    sources.
+    `proposal_id` is `archive:number`, because different missions use the same numbers. `pi` is the name of the
+    principal investigator. `provenance` is a JSON text that names the source of each field and lists the values of
+    other sources that disagree.
     """
 
     proposal_id: str
@@ -34,10 +36,11 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
-    """One observation of the Common Archive Observation Model (CAOM), on which MAST is built.
+    """One observation, as defined by the Common Archive Observation Model (CAOM) that MAST uses.
 
-    `obs_id` is its name, `obsid` MAST's internal number: do not confuse them. `footprint` is an s_region string.
-    `visit` names the proposal's visit; `fingerprint` is a hash of the archive's whole row, to detect a change.
+    `obs_id` is the observation's name; `obsid` is MAST's internal number for the same observation. `footprint` is an
+    s_region string. `visit` is the name of the proposal's visit. `fingerprint` is a hash of all columns that the
+    archive returned; a different hash shows that the archive has changed the observation.
     """
 
     obs_id: str
@@ -64,12 +67,13 @@ class Observation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Product:
-    """One selected file of an observation; `choice` is the reason of the selection.
+    """One file of an observation that was selected for download; `choice` is the reason for the selection.
 
-    `sha256` is null until the file is fetched, `path` also after the file is deleted. `archive_version` is the file's
-    version in the archive's current listing, `fetched_version` the one at the time of the download: where they differ,
-    a newer file is to be fetched. `version` counts the contents from 1; `superseded_at` is set when the file is no
-    longer selected.
+    `sha256` is null until the file is downloaded. `path` is null until then too, and again after the local file is
+    deleted. `archive_version` is the file's version in the archive's current listing; `fetched_version` is the version
+    at the time of the download. If the two differ, the newer file must be downloaded. `version` is 1 for the first
+    content of the file and increases by 1 with each new content. `superseded_at` is set when the file is no longer
+    selected.
     """
 
     uri: str
@@ -92,7 +96,7 @@ class Product:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProductVersion:
-    """One content of a product over time; the product's own row holds the newest."""
+    """One downloaded version of a product's content; the `Product` row describes the newest version."""
 
     uri: str
     version: int
@@ -105,7 +109,10 @@ class ProductVersion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
-    """The last request for an observation's product list; `fingerprint` is that of the observation at the time."""
+    """The latest request for an observation's product list.
+
+    `fingerprint` is the observation's fingerprint at the time of the request.
+    """
 
     obs_id: str
     settings_digest: str
@@ -115,7 +122,10 @@ class Listing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """An item that failed and is retried by a later run, from `next_try_at` on. Key: (entity, entity_id, stage)."""
+    """An item that failed and that a later run retries, not before `next_try_at`.
+
+    The primary key is (entity, entity_id, stage).
+    """
 
     entity: str
     entity_id: str
@@ -130,13 +140,15 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tile:
-    """A square image cut from a product. `chip` is the FITS extension; (y0, x0) is negative where the tile is padded.
+    """A square image that was cut from a product.
 
-    A display level is `255 * f((value - black) / (white - black))` with the stretch `f`; `sky`, `noise`, `black`,
-    `white` and `softening` are in `unit`. `corners_deg` holds ra, dec of the outer corners in the order (y0, x0),
-    (y0, x1), (y1, x1), (y1, x0); empty without WCS. `view` is native, overview, aim or colour. `shrink` is the
-    downsampling factor: image pixels per tile pixel along one axis. `part_uris` names the products of a colour tile,
-    red first.
+    `chip` is the number of the FITS extension. (y0, x0) is the first pixel in the image; a coordinate is negative if
+    the tile is padded on that side. A grey level of the tile is `255 * f((value - black) / (white - black))`, where `f`
+    is the stretch function; `sky`, `noise`, `black`, `white` and `softening` are in `unit`. `corners_deg` lists right
+    ascension and declination of the outer corners in the order (y0, x0), (y0, x1), (y1, x1), (y1, x0); the list is
+    empty if the image has no WCS. `view` is native, overview, aim or colour. `shrink` is the downsampling factor: the
+    number of image pixels per tile pixel along one axis. `part_uris` lists the products that a colour tile is made
+    from, in the order red, green, blue.
     """
 
     tile_id: str
@@ -174,7 +186,7 @@ class Tile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caption:
-    """One text of a proposal: its abstract, title or another kind in the caption registry."""
+    """One caption text of a proposal; `kind` is `abstract`, `title` or another key of the caption registry."""
 
     proposal_id: str
     kind: str
@@ -183,7 +195,7 @@ class Caption:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitAssignment:
-    """The split of a tile: `train`, `val`, `test`, or `excluded` with the reason."""
+    """The split of a tile: `train`, `val`, `test` or `excluded`; `reason` is set for excluded tiles only."""
 
     tile_id: str
     group_id: str
@@ -193,7 +205,7 @@ class SplitAssignment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One image-text sample: the same row in the tar's `json` member, the manifest and the catalog."""
+    """One image-text sample; the `json` member in the tar, the manifest and the catalog contain the same row."""
 
     tile_id: str
     split: str
@@ -225,7 +237,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placement:
-    """Position of a sample's image in a dataset: `offset` and `length` of the image data in the shard, in bytes."""
+    """Position of a sample's image in a dataset: the shard, and byte offset and byte length of the image in it."""
 
     dataset_digest: str
     tile_id: str
@@ -236,7 +248,11 @@ class Placement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shard:
-    """One tar file of samples. `home_digest` is the dataset whose directory holds the file, null for this one."""
+    """One tar file of samples.
+
+    `home_digest` is the digest of the older dataset whose directory contains the file. It is null if the file is in the
+    directory of the dataset that the row belongs to.
+    """
 
     dataset_digest: str
     shard: str
@@ -249,8 +265,10 @@ class Shard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
-    """An immutable directory of shards. `digest` hashes its content, `inputs_digest` the rows and settings it is built
-    from; `parent_digest` is the older dataset whose shards it reuses.
+    """An immutable directory of shards.
+
+    `digest` is a hash of the directory's content. `inputs_digest` is a hash of the rows and settings from which the
+    dataset was built. `parent_digest` identifies the older dataset whose shards this dataset reuses.
     """
 
     digest: str
@@ -267,7 +285,7 @@ class Dataset:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejection:
-    """An item that cannot be used, and why. Key: (entity, entity_id, stage)."""
+    """An item that cannot be used, with the reason. The primary key is (entity, entity_id, stage)."""
 
     entity: str
     entity_id: str
@@ -280,7 +298,7 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watermark:
-    """The release date (MJD) up to which the results of an archive query are complete."""
+    """Release date, as MJD, up to which all results of an archive query have been stored."""
 
     archive: str
     query_digest: str
@@ -290,7 +308,7 @@ class Watermark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One training run, as its run directory describes it."""
+    """One training run, with the facts that its run directory records."""
 
     run_id: str
     dataset_digest: str
@@ -313,7 +331,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """Weights of a run at an optimizer step."""
+    """Model weights that a run saved after an optimizer step."""
 
     run_id: str
     step: int
@@ -323,7 +341,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """One metric of a report, with its 95 % interval (`low`, `high`).
+    """One metric of an evaluation report; `low` and `high` are the ends of its 95 % interval.
 
     `model` is fine_tuned, base, shuffled, random, bm25 or oracle.
     """
@@ -340,7 +358,7 @@ class Metric:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """One evaluation, written to `reports/<report_id>/`."""
+    """One evaluation of a run; its files are in `reports/<report_id>/`."""
 
     report_id: str
     run_id: str
@@ -351,7 +369,11 @@ class Report:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Promotion:
-    """The decision whether a run replaces the promoted one; `low` and `high` bound the paired difference on val."""
+    """Decision whether a run replaces the run that is currently promoted.
+
+    `difference` is the paired difference of the metric between both runs on val; `low` and `high` are the ends of the
+    interval of that difference.
+    """
 
     run_id: str
     previous_run_id: str | None
@@ -376,13 +398,13 @@ def to_row(record: Record) -> dict[str, Any]:
     Parameters
     ----------
     record
-        Any record of this module.
+        A record of any class in this module.
 
     Returns
     -------
     dict
-        Field names and values, in the order of the fields. Lists are shared with the record: `dataclasses.asdict`
-        would copy them, which is slow for large tables.
+        Field names and values, in the order of the fields. The dict refers to the record's own lists;
+        `dataclasses.asdict` would copy them, which is slow for large tables.
 
     """
     return {name: getattr(record, name) for name in record.__dataclass_fields__}

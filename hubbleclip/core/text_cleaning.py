@@ -1,4 +1,4 @@
-"""Cleaning of proposal texts to readable prose. Pure functions, each in linear time."""
+"""Clean the texts of proposals so that they are readable prose. All functions are pure and take linear time."""
 
 from __future__ import annotations
 
@@ -9,30 +9,35 @@ import unicodedata
 from hubbleclip.core.latex import latex_to_text
 
 MAX_CHARS = 20_000
-"""Longer texts are cut at a space before this length; the longest real abstract has about 5,000 characters."""
+"""Maximum length of a text in characters. A longer text is cut at the last space before this length.
+
+The longest real abstract has about 5,000 characters.
+"""
 
 ESCAPE_LEVELS = 2
-"""Some texts were HTML-escaped twice (`&amp;gt;`)."""
-# Character references beyond Unicode; `int` refuses the longest of them.
+"""How often HTML entities are decoded, because some texts were escaped twice (`&amp;gt;`)."""
+# Matches numeric character references beyond the range of Unicode. The longest ones would make `int` raise an error.
 HUGE_ENTITY = re.compile(r"&#[0-9]{8,};?")
-# Control characters, soft hyphens, zero-width and bidirectional marks, lone surrogates, non-characters.
+# Matches control characters, soft hyphens, zero-width and bidirectional marks, lone surrogates and non-characters.
 INVISIBLE = re.compile(
     "[\x00-\x08\x0e-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff\ufffe\uffff]"
 )
 TAG = re.compile(
     r"<(/?)(sup|sub|p|br|li|ul|ol|i|b|u|em|it|strong|tt|a|font|span)(?:\s+\w+=[^<>]*)?\s*/?>", re.IGNORECASE
 )
-# Suspended hyphens, as in `pre- and post-`, are not joined.
+# Prevents a match before a conjunction: the suspended hyphen of `pre- and post-` must keep its space.
 NO_LINK = r"(?!(?:and|or|to|vs|versus|nor)\b)"
 BROKEN_AT_HYPHEN = re.compile(rf"-(?<=[\w-]-)[ \t]*\r?\n[ \t]*(?=\w){NO_LINK}")
 SPACED_HYPHEN = re.compile(rf"- (?<=[a-z]- )(?=[a-z]){NO_LINK}")
-# A sentence mark between two lower-case letters and a capitalised word: the space between them was lost.
+# Matches a punctuation mark after two lower-case letters and before a capitalised word: the space after it was lost.
 JOINED_SENTENCES = re.compile(r"([.?!;,])(?=[A-Z][a-z])(?<=[a-z)][a-z)].)")
 HONORIFIC = re.compile(r"^(?:(?:Dr|Prof|Mr|Mrs|Ms|Miss|Sir)\.?\s+)+", re.IGNORECASE)
 
 
 def decode(data: bytes) -> str:
-    """Decode a file of the archive: UTF-8, or line by line UTF-8 or Windows-1252.
+    """Decode a text file of the archive.
+
+    A file that is not valid UTF-8 is decoded line by line: each line as UTF-8 if it is valid, else as Windows-1252.
 
     Parameters
     ----------
@@ -42,12 +47,12 @@ def decode(data: bytes) -> str:
     Returns
     -------
     str
-        Undecodable bytes become U+FFFD.
+        Text of the file; bytes that cannot be decoded become U+FFFD.
 
     Notes
     -----
-    The bulk list of abstracts was appended to over decades, so its lines differ in encoding. Windows-1252 contains all
-    letters of ISO-8859-1.
+    Lines were added to the archive's list of all abstracts over decades, so the lines have different encodings.
+    Windows-1252 contains all letters of ISO-8859-1.
 
     """
     try:
@@ -57,7 +62,7 @@ def decode(data: bytes) -> str:
 
 
 def _decode_line(line: bytes) -> str:
-    """Decode one line as UTF-8, or else as Windows-1252."""
+    """Decode one line as UTF-8 if it is valid, else as Windows-1252."""
     try:
         return line.decode("utf-8")
     except UnicodeDecodeError:
@@ -65,25 +70,26 @@ def _decode_line(line: bytes) -> str:
 
 
 def clean_text(text: str | None) -> str | None:
-    r"""Clean a title or abstract to readable prose.
+    r"""Clean a title or an abstract so that it is readable prose.
 
     Parameters
     ----------
     text
-        As the archive stores it; may hold HTML entities and tags, LaTeX, hard line breaks and control characters.
+        Text from the archive. It may contain HTML entities and tags, LaTeX, line breaks and control characters.
 
     Returns
     -------
     str or None
-        At most `MAX_CHARS` long, one space between words, no line breaks. None for an empty text and for the word
-        `None`.
+        Text of at most `MAX_CHARS` characters, with one space between words and without line breaks. None if the text
+        is empty or the word `None`.
 
     Notes
     -----
-    Words are repaired only where the repair is unambiguous: a word broken after its hyphen is joined
-    (`self-\nconsistent`, `radio- quiet`, but not `pre- and post-`), and two sentences without a space between them
-    get one (`ways.Spiral`: two lower-case letters, a mark, a capital and a lower-case letter). Two words run together
-    (`currentlybelieved`) and lost characters that STScI shows as `?` stay, because a guess would damage other texts.
+    Text is repaired only where the repair is unambiguous. A word that is broken after a hyphen is joined
+    (`self-\nconsistent` and `radio- quiet`, but not `pre- and post-`). A missing space between two sentences is
+    inserted, as in `ways.Spiral`, where two lower-case letters precede the mark and a capitalised word follows it. Two
+    words without a space between them (`currentlybelieved`) and characters that STScI has replaced by `?` are kept,
+    because a rule that guesses would damage other texts.
 
     """
     is_cut = len(text or "") > MAX_CHARS
@@ -91,7 +97,7 @@ def clean_text(text: str | None) -> str | None:
     if "&" in text:
         for _ in range(ESCAPE_LEVELS):
             text = html.unescape(HUGE_ENTITY.sub("?", text))
-    # Invisible characters before tags: a tag may be interrupted by one.
+    # Remove invisible characters first, then tags: an invisible character inside a tag would hide the tag from `TAG`.
     text = INVISIBLE.sub(_visible, text)
     if "<" in text:
         text = TAG.sub(_without_tag, text)
@@ -100,7 +106,7 @@ def clean_text(text: str | None) -> str | None:
         text = latex_to_text(text)
     if not text.isascii():
         text = unicodedata.normalize("NFC", text)
-    # What LaTeX leaves: its quotation marks and its grouping braces.
+    # Replace the quotation marks and grouping braces of LaTeX, which are still in the text.
     text = text.replace("``", '"').replace("''", '"').replace("{}", "").replace("{", "(").replace("}", ")")
     text = " ".join(SPACED_HYPHEN.sub("-", JOINED_SENTENCES.sub(r"\1 ", text)).split())
     if is_cut or len(text) > MAX_CHARS:
@@ -109,10 +115,11 @@ def clean_text(text: str | None) -> str | None:
 
 
 def _visible(match: re.Match[str]) -> str:
-    r"""Repair or drop an invisible character.
+    r"""Repair or remove an invisible character.
 
-    Windows-1252 that was decoded as ISO-8859-1 is repaired, and so is a `\a` or `\b` of LaTeX (`\alpha`, `\beta`) that
-    a program took for an escape; the others are dropped.
+    A character of Windows-1252 that was decoded as ISO-8859-1 is decoded correctly. A control character before a
+    lower-case letter becomes `\a` or `\b` again, because some program has read the start of a LaTeX command (`\alpha`,
+    `\beta`) as an escape sequence. All other invisible characters are removed.
     """
     char = match[0]
     if char in "\a\b":
@@ -122,7 +129,7 @@ def _visible(match: re.Match[str]) -> str:
 
 
 def _without_tag(match: re.Match[str]) -> str:
-    """Replace an HTML tag: scripts by `^` and `_`, blocks by a space, fonts and links by nothing."""
+    """Replace an HTML tag: `<sup>` by `^`, `<sub>` by `_`, block tags by a space; remove font and link tags."""
     close, name = match[1], match[2].lower()
     if name in {"sup", "sub"}:
         return "" if close else {"sup": "^", "sub": "_"}[name]
@@ -130,34 +137,34 @@ def _without_tag(match: re.Match[str]) -> str:
 
 
 def clean_name(text: str | None) -> str | None:
-    """Clean a person's name and remove titles.
+    """Clean a person's name and remove titles such as `Dr.`.
 
     Parameters
     ----------
     text
-        Such as `Dr. Edwin Hubble`.
+        Name from the archive, such as `Dr. Edwin Hubble`.
 
     Returns
     -------
     str or None
-        Such as `Edwin Hubble`.
+        Name without titles, such as `Edwin Hubble`; None if nothing remains.
 
     """
     return clean_text(HONORIFIC.sub("", (text or "")[:MAX_CHARS].strip()))
 
 
 def clean_number(text: str | None) -> str:
-    """Proposal number without leading zeros.
+    """Extract a proposal number without leading zeros.
 
     Parameters
     ----------
     text
-        Such as `05397` or `GO-5397`.
+        Text that contains the number, such as `05397` or `GO-5397`.
 
     Returns
     -------
     str
-        The first number of at most 9 digits; empty when the text has none.
+        The first number in the text; an empty string if there is no number or if it has more than 9 digits.
 
     """
     match = re.search(r"[0-9]+", text or "")
@@ -165,17 +172,17 @@ def clean_number(text: str | None) -> str:
 
 
 def clean_cycle(text: str | None) -> int | None:
-    """Number of an observing cycle.
+    """Extract the number of an observing cycle.
 
     Parameters
     ----------
     text
-        Such as `Cycle 28`.
+        Text that contains the number, such as `Cycle 28`.
 
     Returns
     -------
     int or None
-        The first number of at most 3 digits; None when the text has none.
+        The first number in the text that has at most 3 digits; None if there is no such number.
 
     """
     match = re.search(r"(?<![0-9])[0-9]{1,3}(?![0-9])", text or "")

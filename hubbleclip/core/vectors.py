@@ -1,4 +1,4 @@
-"""Vectors of length 1: directions on the sky, features of images and texts."""
+"""Normalise vectors to length 1, such as directions on the sky and features of images and texts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 Vectors = TypeVar("Vectors", bound=npt.NDArray[np.floating[Any]])
 MIN_LENGTH = 1e-12
-"""Keeps a vector of zeros at zero instead of NaN."""
+"""Smallest divisor, so that a vector of zeros stays zero instead of becoming NaN."""
 
 
 def unit(vectors: Vectors) -> Vectors:
@@ -18,12 +18,12 @@ def unit(vectors: Vectors) -> Vectors:
     Parameters
     ----------
     vectors
-        Any shape (..., n).
+        Array of any shape (..., n).
 
     Returns
     -------
     Vectors
-        Same shape and type; a vector of zeros stays zero.
+        Array of the same shape and type; a vector of zeros stays zero.
 
     """
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)

@@ -1,4 +1,4 @@
-"""Version of the code that produced an output: the release, and the git commit in a checkout."""
+"""Version of the code that produced an output: the release number and, inside a git checkout, the commit."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from hubbleclip import __version__
 
 @cache
 def code_version() -> str:
-    """Version of the running code.
+    """Determine the version of the running code.
 
     Returns
     -------
     str
-        Such as `0.1.0+g1a2b3c4`, with `.dirty` for uncommitted changes; the release alone outside a checkout.
+        Version such as `0.1.0+g1a2b3c4`, with the suffix `.dirty` if there are uncommitted changes. Outside a git
+        checkout it is the release number alone.
 
     """
     root = Path(__file__).parents[2]
     if not (root / ".git").exists():
         return __version__
-    # `--exclude=*` ignores tags, which would come in place of the commit's hash.
+    # `--exclude=*` ignores tags; otherwise git would print the name of a tag instead of the commit's hash.
     command = ["git", "-C", str(root), "describe", "--always", "--dirty=.dirty", "--exclude=*"]
     try:
         commit = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()

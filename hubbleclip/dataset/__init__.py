@@ -1,1 +1,1 @@
-"""From tiles and captions to splits, samples and shards, and from shards to batches."""
+"""Datasets: splits, captions, samples and shards are made from tiles, and training batches are read from shards."""

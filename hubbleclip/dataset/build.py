@@ -1,12 +1,13 @@
 """Build an immutable dataset directory: WebDataset tars, a manifest and a description.
 
-The digest of the inputs is computed without reading an image, so a flow sees at once that no build is needed. A build
-writes to `.building-<inputs digest>/` until it is complete; an interrupted build is resumed with the shards that exist.
+The digest of the inputs is computed without reading an image, so a flow can quickly determine that no build is needed.
+A build writes to the folder `.building-<inputs digest>/`, which is renamed when the dataset is complete. If a build is
+interrupted, the next build reuses the shards in this folder.
 
-Builds are incremental. A dataset lists the shards of its parent, which stay in the parent's folder
-(`../<home digest>/train-000000.tar`), and packs new samples only. The tars must agree with the manifest, so this
-applies only while every sample of the parent exists unchanged; otherwise, and after `shards.max_parents` incremental
-builds, every sample is packed again.
+Builds are incremental: a dataset can reuse the shards of an older dataset, its parent, and then packs only new samples.
+The reused shards stay in the parent's folder (`../<home digest>/train-000000.tar`). This is possible only if every
+sample of the parent is also a sample of the new dataset and is unchanged, because the tars must agree with the
+manifest. Otherwise, and after `shards.max_parents` incremental builds, all samples are packed again.
 """
 
 from __future__ import annotations
@@ -60,34 +61,37 @@ __all__ = ["BuiltDataset", "DatasetInfo", "build_dataset", "inputs_digest", "rea
 log = logging.getLogger(__name__)
 
 FORMAT = "webdataset-1"
-"""Version of the layout: part of the inputs digest. Raise it when the same samples would give other bytes."""
+"""Version of the dataset format, which is part of the inputs digest.
+
+The version must be raised when a change of the code gives other bytes for the same samples.
+"""
 BUILDING_PREFIX = ".building-"
 MB = 1_000_000
 CONCURRENT_SHARDS = 2
-"""Shards written at a time: one is packed while another is synced to the disk. Each has its own reader threads."""
+"""Number of shards that are written at once: while one shard is flushed to disk, another one is packed."""
 
 Plan = dict[str, list[Sample]]
-"""Samples of each shard, in order, by shard name."""
+"""Samples of each shard, in the order of the tar, by shard name."""
 Sizes = Mapping[str, int]
-"""Bytes of each sample in a tar, by tile id."""
+"""Size in bytes of each sample in a tar, by tile id."""
 Sidecars = Mapping[str, bytes]
-"""`json` members by tile id."""
+"""Content of each sample's `json` member, by tile id."""
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedShard:
-    """A shard to be written.
+    """A shard that has to be written.
 
     Attributes
     ----------
     path
-        Where the tar is written.
+        Path of the tar.
     samples
         Samples in the order of the tar.
     sidecars
-        `json` members by tile id.
+        Content of each sample's `json` member, by tile id.
 
     """
 
@@ -102,7 +106,7 @@ def map_in_two_threads(work: Callable[[Item], Result], items: Sequence[Item]) ->
     Parameters
     ----------
     work
-        Called once per item.
+        Function that is called once per item.
     items
         Arguments of `work`.
 
@@ -117,26 +121,29 @@ def map_in_two_threads(work: Callable[[Item], Result], items: Sequence[Item]) ->
 
 
 def inputs_digest(samples: Sequence[Sample], settings: ShardSettings) -> str:
-    """Digest everything that decides a dataset's samples, without reading an image.
+    """Compute a digest of everything that determines the content of a dataset, without reading an image.
 
     Parameters
     ----------
     samples
-        In any order; those outside train, val and test are ignored.
+        Samples in any order; samples that are not in train, val or test are ignored.
     settings
-        Digested as a whole.
+        Shard settings; all of them are part of the digest.
 
     Returns
     -------
     str
-        32 hexadecimal digits.
+        Digest of 32 hexadecimal digits.
 
     """
     return _digest_inputs(_packable(samples), settings)[0]
 
 
 def _digest_inputs(packable: Sequence[Sample], settings: ShardSettings) -> tuple[str, Sidecars]:
-    """Digest of the inputs, and the sidecars by tile id: they dominate the cost and are reused for the tars."""
+    """Compute the digest of the inputs, and the content of each sample's `json` member by tile id.
+
+    The `json` members are returned so that the caller can write them to the tars, because serialising them is slow.
+    """
     total = hashlib.sha256(
         shard_writer.canonical_json([FORMAT, contracts.compatible_version("shards"), settings.digest()])
     )
@@ -160,44 +167,44 @@ def build_dataset(
     read_png_size: Callable[[str], int] | None = None,
     map_fn: MapFn[PlannedShard, shard_writer.ShardFile] = map_in_two_threads,
 ) -> BuiltDataset:
-    """Build `datasets_dir/<digest>/`, or return it if it was already built from the same inputs.
+    """Build the dataset `datasets_dir/<digest>/`, unless a dataset with the same inputs exists.
 
     Parameters
     ----------
     samples
-        Each tile at most once; those outside train, val and test are ignored.
+        Samples of the dataset, at most one per tile. Samples that are not in train, val or test are ignored.
     read_png
-        Tile id to encoded image; called from several threads.
+        Function that takes a tile id and returns the encoded image. It is called from several threads.
     datasets_dir
-        Folder of all datasets; also searched for a parent.
+        Folder of all datasets, in which a parent is also searched.
     settings
-        Size of the shards and number of parents.
+        Shard settings: the maximum size of a shard and the maximum number of parents.
     contract_version
-        Version of the data contract of shards, recorded in the description.
+        Version of the data contract of shards, which is recorded in the description.
     code_version
-        Version of this code, recorded in the description.
+        Version of this code, which is recorded in the description.
     settings_digests
-        Settings digests of the earlier stages, recorded in the description.
+        Settings digests of the earlier stages, which are recorded in the description.
     split_report
-        Report of the splits, recorded in the description.
+        Report of the splits, which is recorded in the description.
     split_tables
-        Tables written beside the manifest, by file name.
+        Tables that are written to the dataset folder, by file name.
     read_png_size
-        Tile id to the size of its image in bytes, for instance by `stat`. Without it every image is read once more to
-        plan shards of equal size.
+        Function that takes a tile id and returns the size of its encoded image in bytes, for instance with `stat`. By
+        default every image is read to determine its size, before the images are read again to be written.
     map_fn
-        Maps a function over `PlannedShard` items, in threads by default. Wherever it runs, every shard must exist at
-        its path when it returns.
+        Function that maps a function over `PlannedShard` items, by default in threads. It may run in other processes,
+        but all shards must exist at their paths when it returns.
 
     Returns
     -------
     BuiltDataset
-        The catalog rows of the dataset.
+        Catalog rows of the new or existing dataset.
 
     Raises
     ------
     DatasetError
-        When there is no sample, a tile occurs twice, or an image is missing or damaged.
+        If there is no sample, a tile occurs twice, or an image is missing or damaged.
 
     """
     packable = _packable(samples)
@@ -214,7 +221,7 @@ def build_dataset(
         for sample in new
     }
     plan = plan_shards(new, sizes, settings.max_mb * MB, next_shard_indices(parent))
-    # The parent is part of the name: shards planned against another parent hold other samples.
+    # The folder name contains the parent's digest, because with another parent the shards contain other samples.
     building = datasets_dir / f"{BUILDING_PREFIX}{inputs}{f'-{parent.digest}' if parent else ''}"
     building.mkdir(parents=True, exist_ok=True)
     tars = _write_shards(building, plan, read_png, sidecars, map_fn)
@@ -233,10 +240,10 @@ def build_dataset(
 
 
 def _packable(samples: Sequence[Sample]) -> list[Sample]:
-    """Samples of train, val and test; DatasetError if there are none or a tile occurs twice."""
+    """Return the samples in train, val and test; raise DatasetError if there are none or if a tile occurs twice."""
     packable = [sample for sample in samples if sample.split in SPLITS]
     if not packable:
-        raise DatasetError("no sample to pack: every tile lacks a caption or is excluded: see `hubbleclip status`")
+        raise DatasetError("no sample to pack: every tile is excluded or has no caption: see `hubbleclip status`")
     if len({sample.tile_id for sample in packable}) != len(packable):
         raise DatasetError("a tile occurs twice among the samples: pass each tile once")
     return packable
@@ -245,26 +252,29 @@ def _packable(samples: Sequence[Sample]) -> list[Sample]:
 def find_parent(
     datasets_dir: Path, packable: Sequence[Sample], settings: ShardSettings, contract_version: str
 ) -> DatasetInfo | None:
-    """Find the largest dataset whose samples are all among the given ones, unchanged.
+    """Find the largest existing dataset whose shards a new dataset can reuse.
+
+    All samples of the parent must be samples of the new dataset and must be unchanged.
 
     Parameters
     ----------
     datasets_dir
-        Folder of the candidates.
+        Folder that is searched for datasets.
     packable
         Samples of the new dataset.
     settings
-        A parent has equal settings and fewer parents than `max_parents`.
+        Shard settings of the new dataset. The settings of the parent must be equal, and its number of parents must be
+        smaller than `max_parents`.
     contract_version
-        A parent has the same.
+        Version of the data contract, which must be the same for the parent.
 
     Returns
     -------
     DatasetInfo or None
-        None where no dataset qualifies: every sample is then packed.
+        The parent; None if no dataset is suitable, so that all samples must be packed.
 
     """
-    # Shards of another format, contract or settings would not be what a full build writes.
+    # With another format, contract version or settings, a build would write other bytes for the same samples.
     required = {"format": FORMAT, "contract_version": contract_version, "settings": settings.model_dump(mode="json")}
     candidates = [
         (sum(shard["num_samples"] for shard in description["shards"]), path)
@@ -279,28 +289,29 @@ def find_parent(
             try:
                 info = read_dataset(path)
             except DatasetError as error:
-                log.warning("skipped a damaged dataset as parent: %s", error)
+                log.warning("a damaged dataset is not used as parent: %s", error)
                 continue
             theirs = info.manifest.select(ours.column_names)
-            # Both are sorted by tile id: equal tables mean that every old sample exists here, unchanged.
+            # Both tables are sorted by tile id, so they are equal exactly if all samples of the candidate exist in the
+            # new dataset and are unchanged.
             if ours.filter(pc.is_in(ours["tile_id"], theirs["tile_id"])).equals(theirs):
-                # Every parent is one more folder that a reader of the tars depends on: hence the limit.
+                # The number of parents is limited, because the dataset can only be read if all their folders exist.
                 return info if info.description["num_parents"] < settings.max_parents else None
     return None
 
 
 def next_shard_indices(parent: DatasetInfo | None) -> dict[str, int]:
-    """Index of the next shard of each split.
+    """Determine the index of the first new shard of each split.
 
     Parameters
     ----------
     parent
-        Dataset whose shards are continued, if any.
+        Parent dataset, whose shard numbers are continued; None if there is no parent.
 
     Returns
     -------
     dict[str, int]
-        By split; 0 without a parent.
+        Index by split; 0 if the parent has no shard of the split or if there is no parent.
 
     """
     next_index = dict.fromkeys(SPLITS, 0)
@@ -311,16 +322,16 @@ def next_shard_indices(parent: DatasetInfo | None) -> dict[str, int]:
 
 
 def plan_shards(samples: Sequence[Sample], sizes: Sizes, max_bytes: int, first: Mapping[str, int]) -> Plan:
-    """Assign samples to shards, in order.
+    """Divide the samples of each split into shards and order them within each shard.
 
     Parameters
     ----------
     samples
         Samples to pack, in any order.
     sizes
-        Bytes of each sample in a tar, by tile id.
+        Size in bytes of each sample in a tar, by tile id.
     max_bytes
-        Upper limit of a shard.
+        Maximum size of a shard in bytes.
     first
         Index of the first new shard of each split.
 
@@ -333,8 +344,8 @@ def plan_shards(samples: Sequence[Sample], sizes: Sizes, max_bytes: int, first: 
     plan: Plan = {}
     for split in SPLITS:
         ordered = shard_writer.interleave([sample for sample in samples if sample.split == split])
-        if not ordered and not first[split]:  # the parent has no shard of this split either
-            log.warning("split %s has no sample", split)
+        if not ordered and not first[split]:  # neither the new samples nor the parent's are in this split
+            log.warning("split %s has no samples", split)
         start = 0
         limit_bytes = max_bytes - shard_writer.MAX_TRAILER_BYTES
         ends = shard_writer.partition_evenly([sizes[sample.tile_id] for sample in ordered], limit_bytes)
@@ -351,7 +362,10 @@ def _write_shards(
     sidecars: Sidecars,
     map_fn: MapFn[PlannedShard, shard_writer.ShardFile],
 ) -> dict[str, shard_writer.ShardFile]:
-    """Write the shards that do not exist yet, each atomically; read those that an interrupted build has written."""
+    """Write the missing shards and return the properties of all shards by name.
+
+    Shards that an interrupted build has written are not written again.
+    """
     existing = [name for name in plan if (building / name).is_file()]
     paths = [building / name for name in existing]
     tars = dict(zip(existing, map_in_two_threads(shard_writer.read_shard_file, paths), strict=True))
@@ -368,14 +382,14 @@ def _write_shards(
 
 
 def write_shard(read_png: shard_writer.ReadPng, shard: PlannedShard) -> shard_writer.ShardFile:
-    """Write one shard, atomically.
+    """Write one shard atomically.
 
     Parameters
     ----------
     read_png
-        Tile id to encoded image.
+        Function that takes a tile id and returns the encoded image.
     shard
-        What to write, and where.
+        Path and samples of the shard.
 
     Returns
     -------
@@ -391,9 +405,9 @@ def write_shard(read_png: shard_writer.ReadPng, shard: PlannedShard) -> shard_wr
 def _finish(
     building: Path, plan: Plan, tars: Mapping[str, shard_writer.ShardFile], parent: DatasetInfo | None, facts: Row
 ) -> Path:
-    """Write all files but the shards, the description last, and rename the folder to its digest."""
+    """Write all files except the shards, the description last; then rename the folder to the dataset's digest."""
     shards = [*_parent_shards(parent), *(_shard_row(name, samples, tars[name]) for name, samples in plan.items())]
-    shards.sort(key=lambda shard: (SPLITS.index(shard["split"]), shard["shard"]))  # train, val, test
+    shards.sort(key=lambda shard: (SPLITS.index(shard["split"]), shard["shard"]))  # by split, then by name
     manifest = _manifest(plan, tars, parent)
     digest = content_digest(facts["inputs_digest"], shards)
     description = {
@@ -413,33 +427,33 @@ def _finish(
     for leftover in building.glob(".*"):  # temporary files of an interrupted build
         leftover.unlink()
     others = [path for path in building.iterdir() if path.name not in plan]
-    sync_files(others)  # one sync for all of them, before the description declares the dataset complete
+    sync_files(others)  # flushed before the description is written, because it marks the dataset as complete
     files = {path.name: sha256_file(path) for path in others}
     write_bytes(building / DESCRIPTION, description_bytes({**description, "files": files}))
     finished = building.with_name(digest)
-    if finished.exists():  # without its description, or find_dataset would have returned it
+    if finished.exists():  # this folder has no description, because otherwise `find_dataset` would have returned it
         shutil.rmtree(finished)
     building.rename(finished)
-    sync_folder(finished.parent)  # makes the rename durable
+    sync_folder(finished.parent)  # so that the rename survives a power failure
     for stale in finished.parent.glob(f"{BUILDING_PREFIX}*"):
         shutil.rmtree(stale)
     return finished
 
 
 def content_digest(inputs_digest: str, shards: Iterable[Row]) -> str:
-    """Digest a dataset's inputs and its shards, which contain every sample.
+    """Compute the digest of a dataset's content from its inputs digest and the hashes of its shards.
 
     Parameters
     ----------
     inputs_digest
-        See `inputs_digest`.
+        Digest of the inputs, as returned by the function `inputs_digest`.
     shards
-        Entries of the description: `shard`, `sha256` and `home_digest` are used; order does not matter.
+        Entries of the description's `shards`, in any order; `shard`, `sha256` and `home_digest` are used.
 
     Returns
     -------
     str
-        32 hexadecimal digits, equal for equal content; the name of the dataset's folder.
+        Digest of 32 hexadecimal digits, which is also the name of the dataset's folder.
 
     """
     lines = [inputs_digest, *sorted(f"{shard['shard']} {shard['sha256']} {shard['home_digest']}" for shard in shards)]
@@ -447,14 +461,20 @@ def content_digest(inputs_digest: str, shards: Iterable[Row]) -> str:
 
 
 def _parent_shards(parent: DatasetInfo | None) -> list[Row]:
-    """The parent's shards as its child lists them, each with the digest of the folder that contains it."""
+    """List the parent's shards for the new dataset's description, each with the digest of the folder that contains it.
+
+    The list is empty if there is no parent.
+    """
     if parent is None:
         return []
     return [shard | {"home_digest": shard["home_digest"] or parent.digest} for shard in parent.description["shards"]]
 
 
 def _shard_row(name: str, samples: Sequence[Sample], tar: shard_writer.ShardFile) -> Row:
-    """Entry of a new shard in the description's `shards`; no home digest, because this dataset holds the file."""
+    """Make the entry of a new shard for the description's `shards`.
+
+    `home_digest` is None, because the shard is in the folder of the dataset itself.
+    """
     return {
         "shard": name, "split": samples[0].split, "sha256": tar.sha256, "size_bytes": tar.size_bytes,
         "num_samples": len(samples), "home_digest": None,
@@ -462,7 +482,7 @@ def _shard_row(name: str, samples: Sequence[Sample], tar: shard_writer.ShardFile
 
 
 def _manifest(plan: Plan, tars: Mapping[str, shard_writer.ShardFile], parent: DatasetInfo | None) -> pa.Table:
-    """Manifest of the parent's and the new samples with shard, offset and length, sorted by tile id."""
+    """Make the manifest, which contains the samples of the parent and the new samples, sorted by tile id."""
     shard_of = {sample.tile_id: name for name, part in plan.items() for sample in part}
     samples = sorted(chain.from_iterable(plan.values()), key=attrgetter("tile_id"))
     shards = [shard_of[sample.tile_id] for sample in samples]
@@ -475,21 +495,21 @@ def _manifest(plan: Plan, tars: Mapping[str, shard_writer.ShardFile], parent: Da
 
 
 def count_by_split(manifest: pa.Table) -> dict[str, dict[str, int]]:
-    """Count samples, proposals and groups of each split.
+    """Count the samples, proposals and groups of each split.
 
     Parameters
     ----------
     manifest
-        Needs the columns `split`, `proposal_id` and `group_id`.
+        Manifest of the dataset; the columns `split`, `proposal_id` and `group_id` are used.
 
     Returns
     -------
     dict[str, dict[str, int]]
-        `samples`, `proposals` and `groups` by split; empty splits are included.
+        Numbers of `samples`, `proposals` and `groups` by split; empty splits are included.
 
     """
     counts = {}
-    manifest = manifest.select(["split", "proposal_id", "group_id"])  # filtering the captions would copy them
+    manifest = manifest.select(["split", "proposal_id", "group_id"])  # so that filtering does not copy the captions
     for split in SPLITS:
         mine = manifest.filter(pc.field("split") == split)
         proposals, groups = (pc.count_distinct(mine[name]).as_py() for name in ("proposal_id", "group_id"))

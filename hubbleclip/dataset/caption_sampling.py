@@ -1,4 +1,4 @@
-"""Random choice of the text that a tile is paired with at a training step."""
+"""Choose at random the text that is paired with a tile in a training step."""
 
 from __future__ import annotations
 
@@ -13,19 +13,22 @@ from hubbleclip.dataset.captions import split_sentences
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CaptionSampler:
-    """Draws one text from a sample's captions.
+    """Sampler that draws one text from the captions of a sample.
+
+    The text is the whole main caption, one of the other captions, or a few consecutive sentences of the main caption.
 
     Attributes
     ----------
     full_share
-        Probability of the whole main caption, in [0, 1].
+        Probability that the text is the whole main caption, in [0, 1].
     other_share
-        Probability of one of the other captions, in [0, 1]; without others it falls to the sentences.
+        Probability that the text is one of the other captions, in [0, 1]. If the sample has no other captions,
+        sentences of the main caption are drawn instead.
     max_tokens
-        Token limit of a run of consecutive sentences of the main caption, drawn in all other cases. A single sentence
-        may exceed it.
+        Largest number of tokens of consecutive sentences. If the first sentence alone has more tokens, it is used
+        alone.
     count_tokens
-        Text to its number of tokens, without start and end tokens.
+        Function that takes a text and returns its number of tokens, without the start token and the end token.
 
     """
 
@@ -40,17 +43,17 @@ class CaptionSampler:
         Parameters
         ----------
         rng
-            Advanced by four uniform numbers, whichever text is drawn.
+            Random generator. Every call draws exactly four numbers from it.
         captions
-            Captions of the sample, the main one first.
+            Captions of the sample, the main caption first.
 
         Returns
         -------
         str
-            A caption, or consecutive sentences of the main one joined by blanks.
+            A caption, or consecutive sentences of the main caption joined by spaces.
 
         """
-        # Four draws in every branch, so that one sample's branch does not shift the random numbers of the next.
+        # Always draw four numbers, so that the random numbers of the next sample do not depend on the branch taken.
         kind, first, length, other = rng.random(4)
         main, others = captions[0], captions[1:]
         if kind < self.full_share:
@@ -63,16 +66,22 @@ class CaptionSampler:
         return " ".join(text for text, _ in sentences[start : start + 1 + int(length * num_fitting)])
 
     def _num_fitting(self, counts: Sequence[int]) -> int:
-        """Number of leading sentences that fit into `max_tokens`, at least one."""
+        """Return how many of the first sentences have at most `max_tokens` tokens together, but at least 1.
+
+        `counts` is the number of tokens of each sentence.
+        """
         return max(1, int((np.cumsum(counts) <= self.max_tokens).sum()))
 
     @cached_property
     def _sentences_of(self) -> Callable[[str], tuple[tuple[str, int], ...]]:
-        """Cached split of a text into (sentence, number of tokens) pairs; tokenizing dominates the cost."""
+        """Function with a cache that splits a text into pairs of a sentence and its number of tokens.
+
+        The results are cached because tokenizing the sentences is slow.
+        """
 
         @lru_cache(maxsize=1 << 16)
         def split(text: str) -> tuple[tuple[str, int], ...]:
-            # A text without a sentence (blanks only) is returned as it is.
+            # A text that contains only white space has no sentences and is returned unchanged.
             return tuple((part, self.count_tokens(part)) for part in split_sentences(text) or [text])
 
         return split

@@ -1,4 +1,4 @@
-"""Captions: texts made from a proposal, by kind, and the sentences of a caption."""
+"""Make captions of several kinds from the texts of a proposal, and split a caption into sentences."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hubbleclip.core.records import Caption, Proposal
 CaptionKind = Callable[[Proposal], str | None]
 
 MIN_WORDS = 3
-"""A sentence of fewer words does not describe an image."""
+"""Minimum number of words of a sentence, because a shorter sentence does not describe an image."""
 
 ABBREVIATIONS = frozenset(
     re.findall(
@@ -20,16 +20,17 @@ ABBREVIATIONS = frozenset(
         "nos obs p pp para ph.d prof prop ref refs resp sec sect sr st tab vol vols viz vs w.r.t wrt",
     )
 )
-"""Abbreviations whose full stop does not end a sentence: lower case, without the last full stop."""
+"""Abbreviations whose full stop does not end a sentence, in lower case and without the last full stop."""
 
-# A stop, optional closing quotes or brackets, white space, then a capital or a digit behind optional opening ones.
+# Matches the white space between two sentences, with any quotation marks or brackets that close the first sentence.
+# Before it must be one of `.`, `!` and `?`; after it a capital letter or a digit, possibly after opening brackets.
 SENTENCE_BREAK = re.compile(r"(?<=[.!?])([\"'”’)\]}]*)\s+(?=[\"'“‘(\[{]*[A-Z0-9])")
 LAST_WORD = re.compile(r"(\S+?)\.$")
-INITIAL = re.compile(r"(?:[A-Z]\.-?)*[A-Z]")  # `J` of "J. Smith", `J.-P` of "J.-P. Luminet"
+INITIAL = re.compile(r"(?:[A-Z]\.-?)*[A-Z]")  # matches the `J` of "J. Smith" and the `J.-P` of "J.-P. Luminet"
 
 
 def clean(text: str) -> str:
-    """Replace every run of white space by one blank, and remove it at the ends.
+    """Replace every sequence of white-space characters by one space, and remove white space at both ends.
 
     Parameters
     ----------
@@ -39,58 +40,58 @@ def clean(text: str) -> str:
     Returns
     -------
     str
-        One line.
+        Text without line breaks.
 
     """
     return " ".join(text.split())
 
 
 def abstract(proposal: Proposal) -> str | None:
-    """Abstract of a proposal, the caption of the reference paper (arXiv 2403.08851, section 3).
+    """Return the abstract of a proposal, which the reference paper uses as caption (arXiv 2403.08851, section 3).
 
     Parameters
     ----------
     proposal
-        `abstract` is used.
+        Proposal; only `abstract` is used.
 
     Returns
     -------
     str or None
-        None where the abstract is missing.
+        The abstract; None if the proposal has no abstract.
 
     """
     return proposal.abstract
 
 
 def title(proposal: Proposal) -> str | None:
-    """Title of a proposal, which exists also where the abstract is missing.
+    """Return the title of a proposal; proposals without an abstract have a title too.
 
     Parameters
     ----------
     proposal
-        `title` is used.
+        Proposal; only `title` is used.
 
     Returns
     -------
     str or None
-        May be empty.
+        The title, which may be empty.
 
     """
     return proposal.title
 
 
 def category_title(proposal: Proposal) -> str | None:
-    """Science category and title of a proposal.
+    """Return the science category and the title of a proposal.
 
     Parameters
     ----------
     proposal
-        `category` and `title` are used.
+        Proposal; only `category` and `title` are used.
 
     Returns
     -------
     str or None
-        `category: title`, or the title alone where the category is missing.
+        Text of the form `category: title`; the title alone if the proposal has no category.
 
     """
     return f"{proposal.category}: {proposal.title}" if proposal.category else proposal.title
@@ -101,7 +102,7 @@ CAPTION_KINDS: dict[str, CaptionKind] = {
     "title": title,
     "category_title": category_title,
 }
-"""Caption functions by the name used in `shards.caption_kinds`; a new kind is one more entry."""
+"""Caption functions by the name that `shards.caption_kinds` uses. To add a kind of caption, add an entry."""
 
 
 def make_captions(proposal: Proposal, kinds: Iterable[str]) -> list[Caption]:
@@ -110,19 +111,19 @@ def make_captions(proposal: Proposal, kinds: Iterable[str]) -> list[Caption]:
     Parameters
     ----------
     proposal
-        Source of the texts.
+        Proposal whose texts become captions.
     kinds
-        Names in `CAPTION_KINDS`, the main one first.
+        Kinds of captions, which are keys of `CAPTION_KINDS`; the main kind first.
 
     Returns
     -------
     list[Caption]
-        In the order of `kinds`; kinds for which the proposal has no text are skipped.
+        Captions in the order of `kinds`; kinds for which the proposal has no text are skipped.
 
     Raises
     ------
     SettingsError
-        For an unknown kind.
+        If a kind is unknown.
 
     """
     captions = []
@@ -138,9 +139,9 @@ def make_captions(proposal: Proposal, kinds: Iterable[str]) -> list[Caption]:
 def split_sentences(text: str) -> list[str]:
     """Split a scientific text into sentences.
 
-    A full stop ends a sentence only before white space and a capital or a digit, and not after an abbreviation
-    ("et al.", "i.e.", "Fig.") or an initial ("J. Smith"). A fragment shorter than `MIN_WORDS` is joined to its
-    neighbour.
+    A full stop ends a sentence only if white space and then a capital letter or a digit follow it. A full stop that
+    belongs to an abbreviation ("et al.", "i.e.", "Fig.") or to an initial ("J. Smith") does not end a sentence. A
+    fragment of fewer than `MIN_WORDS` words is joined to the sentence next to it.
 
     Parameters
     ----------
@@ -150,7 +151,7 @@ def split_sentences(text: str) -> list[str]:
     Returns
     -------
     list[str]
-        In order; joined by blanks they equal `clean(text)`.
+        Sentences in order; joined by spaces they equal `clean(text)`.
 
     """
     text = clean(text)
@@ -165,16 +166,19 @@ def split_sentences(text: str) -> list[str]:
 
 
 def _ends_sentence(before: str) -> bool:
-    """Whether a text that precedes a possible break is a full sentence: no abbreviation or initial ends it."""
+    """Return whether the text before a possible sentence break ends a sentence.
+
+    The text does not end a sentence if its last word is an abbreviation or an initial.
+    """
     match = LAST_WORD.search(before)
-    if match is None:  # ends in ! or ?
+    if match is None:  # the text ends in ! or ?
         return True
     word = match[1].lstrip("\"'“‘([{")
     return word.lower() not in ABBREVIATIONS and not INITIAL.fullmatch(word)
 
 
 def _append(sentences: list[str], sentence: str) -> None:
-    """Append a sentence, or join it to the last one if either is shorter than `MIN_WORDS`."""
+    """Append a sentence to the list, or join it to the last one if either has fewer than `MIN_WORDS` words."""
     if not sentence:
         return
     if sentences and min(len(sentence.split()), len(sentences[-1].split())) < MIN_WORDS:

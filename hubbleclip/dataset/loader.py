@@ -1,6 +1,7 @@
-"""Batches of a dataset as tensors; tiles are read by their byte ranges in the shards, in any order.
+"""Load batches of a dataset as tensors; tiles are read from byte ranges of the shards, in any order.
 
-Every batch is a function of seed and step: the numbers of loader threads and GPUs and a resume do not change it.
+Each training batch depends only on the seed and the step. It does not depend on the number of loader threads or GPUs,
+and it is the same in a resumed run.
 """
 
 from __future__ import annotations
@@ -38,31 +39,32 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 CACHE_BYTES = 2 << 30
-"""Largest split, in bytes of resized uint8 pixels, that is kept in memory: 2 GiB."""
+"""A split is kept in memory if its resized uint8 pixels take at most this number of bytes (2 GiB)."""
 SPECIAL_TOKENS = 2
-"""The start and end tokens that a CLIP tokenizer adds to every text."""
+"""Number of tokens that a CLIP tokenizer adds to every text: one start token and one end token."""
 BATCHES_PER_WORKER = 2
-"""Batches that each loader thread prefetches."""
+"""Number of batches that are prefetched per loader thread."""
 
 Tokenize = Callable[[list[str]], Tensor]
-"""Texts to token ids of shape (texts, context length)."""
+"""Function that takes texts and returns token ids of shape (number of texts, context length)."""
 
 
 class TrainBatch(NamedTuple):
-    """Rows of one training step.
+    """Training batch of one step: b pairs of an image and a text.
 
     Attributes
     ----------
     tiles_b1ss
-        Tiles (b, 1, store_px, store_px), uint8.
+        Grey levels of the tiles, shape (b, 1, store_px, store_px), uint8.
     theta_b23
-        Affine map (b, 2, 3) from view to tile coordinates: see `sampler.draw_views`.
+        Affine maps from view to tile coordinates, shape (b, 2, 3); see `sampler.draw_views`.
     gain_b
-        Brightness factor (b,) of each view.
+        Brightness factors of the views, shape (b,).
     tokens_bl
-        Token ids (b, context length) of the texts.
+        Token ids of the texts, shape (b, context length).
     group_ids_b2
-        Ids (b, 2) of group and text; rows are positives where either is equal.
+        Group id and text id of each pair, shape (b, 2). Two pairs are positives if the group ids or the text ids are
+        equal.
 
     """
 
@@ -74,53 +76,56 @@ class TrainBatch(NamedTuple):
 
 
 def iterate_eval_images(tiles: SplitTiles, image_size: int, batch_size: int) -> Iterator[Tensor]:
-    """Iterate over all tiles of a split in order, whole and without augmentation; the next batch is read ahead.
+    """Iterate over all tiles of a split in order, without cropping and without augmentation.
+
+    Batches are read in a thread ahead of the caller.
 
     Parameters
     ----------
     tiles
         Open split.
     image_size
-        Side of the model's input in pixels.
+        Side of the model's input image in pixels.
     batch_size
-        Tiles per batch; the last one may be smaller.
+        Number of tiles per batch; the last batch may be smaller.
 
     Yields
     ------
     Tensor
-        Shape (b, 1, image_size, image_size), uint8.
+        Grey levels of shape (b, 1, image_size, image_size), uint8.
 
     """
     parts = [range(start, min(start + batch_size, len(tiles.rows))) for start in range(0, len(tiles.rows), batch_size)]
     with ThreadPoolExecutor(1) as pool:  # one thread decodes while the model runs
         for images_byx in pool.map(partial(tiles.read_tiles, size_px=image_size), parts):
-            yield torch.from_numpy(images_byx)[:, None]  # the channel axis
+            yield torch.from_numpy(images_byx)[:, None]  # insert the channel axis
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TrainBatches:
-    """Training batches by step; each process sees the rows rank, rank + world, ... of the whole batch.
+    """Training batches by step; each process gets the rows rank, rank + world, rank + 2 world, ... of a batch.
 
     Attributes
     ----------
     tiles
         Open train split.
     settings
-        Seed, number of steps, augmentation and caption shares.
+        Training settings: seed, number of steps, augmentation and caption shares are used.
     store_px
-        Side of the tiles in a batch, twice the model's image size: views are cut from them on the device.
+        Side of a batch's tiles in pixels, which is twice the side of the model's input. The views that the model sees
+        are cut from the tiles on the training device.
     tokenize
-        Cached tokenizer.
+        Tokenizer with a cache.
     caption_sampler
-        Draws a text per tile.
+        Sampler that draws a text for each tile.
     sampler
-        Chooses groups and tiles of each step.
+        Sampler that chooses the groups and tiles of each step.
     partner
-        Group (groups,) whose texts each group gets when pairs are shuffled.
+        Group numbers of shape (number of groups,). When pairs are shuffled, group i gets the texts of group partner[i].
     rank, world
         Index of this process, and number of processes.
     cached
-        All tiles (n, store_px, store_px), or None where they exceed the memory limit.
+        Grey levels of all tiles, shape (n, store_px, store_px); None if they exceed the memory limit.
 
     """
 
@@ -139,18 +144,22 @@ class TrainBatches:
         return self.settings.steps
 
     def __getitem__(self, step: int) -> TrainBatch:
-        """Batch of a step, counted from 0; all ranks draw all texts, because their equality decides the positives."""
-        # Seeded by the step and not carried from batch to batch: a resumed run draws the same numbers.
+        """Load this process's rows of the batch of a step, counted from 0.
+
+        Every process draws the texts of the whole batch, because two rows with equal texts are a positive pair.
+        """
+        # The random generator is seeded with the step, so that a resumed run draws the same numbers.
         rng = np.random.default_rng([self.settings.seed, AUGMENTATION_STREAM, step])
         groups_b, rows_b = self.sampler.groups(step), self.sampler.rows(step)
         texts = [self._text(rng, group, row) for group, row in zip(groups_b, rows_b, strict=True)]
         theta = draw_views(rng, len(rows_b), self.settings.min_crop_share, self.settings.whole_share)
         gain = np.exp(rng.uniform(-1, 1, len(rows_b)) * self.settings.gain_jitter).astype(np.float32)
         positives = positive_ids(groups_b.tolist(), texts)
-        if (positives == positives[0]).all(axis=0).any():  # every pair is positive: a contrastive loss has no negative
+        # If all pairs were positive, the contrastive loss would have no negative pair.
+        if (positives == positives[0]).all(axis=0).any():
             raise DatasetError(
-                f"all captions of batch {step} are the same, which leaves no negative pair: give the proposals"
-                " different texts or, where only some are the same, raise train.batch_size"
+                f"all captions of batch {step} are the same, so the loss has no negative pair: give the proposals"
+                " different texts or, if only some texts are the same, raise train.batch_size"
             )
         mine = slice(self.rank, None, self.world)
         return TrainBatch(
@@ -162,13 +171,13 @@ class TrainBatches:
         )
 
     def _text(self, rng: np.random.Generator, group: int, row: int) -> str:
-        """Draw a text of the sample, or of a random sample of the partner group when pairs are shuffled."""
+        """Draw a text of the sample; when pairs are shuffled, draw it from a random sample of the partner group."""
         if self.settings.shuffled:
             row = int(rng.choice(self.sampler.rows_of_group[self.partner[group]]))
         return self.caption_sampler.draw(rng, self.tiles.captions[row])
 
     def _read(self, rows_b: Ints) -> GreyLevels:
-        """Tiles (b, store_px, store_px) from memory or from the shards."""
+        """Read tiles from memory or from the shards; the result has shape (b, store_px, store_px)."""
         if self.cached is not None:
             return self.cached[rows_b]
         return self.tiles.read_tiles(rows_b, self.store_px)
@@ -185,26 +194,26 @@ def open_train_batches(
     world: int = 1,
     cache_bytes: int = CACHE_BYTES,
 ) -> TrainBatches:
-    """Open the batches of a train split.
+    """Open the training batches of a train split.
 
     Parameters
     ----------
     tiles
         Open train split.
     settings
-        Seed, batch size, number of steps, augmentation and caption shares.
+        Training settings: seed, batch size, number of steps, augmentation and caption shares are used.
     image_size
-        Side of the model's input in pixels.
+        Side of the model's input image in pixels.
     tokenizer
-        List of texts to token ids, as in open_clip.
+        Tokenizer as in open_clip: a function that takes a list of texts and returns token ids.
     context_length
-        Tokens per text, start and end included.
+        Number of tokens per text, including the start token and the end token.
     rank
-        Index of this process.
+        Index of this process, counted from 0.
     world
         Number of processes.
     cache_bytes
-        Tiles are kept in memory if their resized pixels take at most this.
+        Largest size in bytes of the resized pixels of all tiles up to which the tiles are kept in memory.
 
     Returns
     -------
@@ -214,15 +223,15 @@ def open_train_batches(
     Raises
     ------
     DatasetError
-        For fewer than 2 groups: there would be no negative pair.
+        If there are fewer than 2 groups, because a batch would then have no negative pair.
 
     """
     if tiles.num_groups < 2:
         raise DatasetError(
             f"train has {tiles.num_groups} proposal groups, 2 are needed: add proposals and build the dataset again"
         )
-    ends = np.cumsum(np.bincount(tiles.group_n))[:-1]  # where each group ends in the rows sorted by group
-    store_px = 2 * image_size  # a crop of a quarter of the area still has the model's resolution
+    ends = np.cumsum(np.bincount(tiles.group_n))[:-1]  # end index of each group in the rows sorted by group
+    store_px = 2 * image_size  # so that a crop of a quarter of the tile's area is not upsampled
     fits = len(tiles.rows) * store_px**2 <= cache_bytes
     return TrainBatches(
         tiles=tiles,
@@ -248,26 +257,26 @@ def open_train_batches(
 
 
 def iterate_batches(batches: TrainBatches, first_step: int, *, pin: bool) -> Iterator[TrainBatch]:
-    """Iterate over batches, loaded ahead by `settings.workers` threads.
+    """Iterate over training batches; `settings.workers` threads load them ahead of the caller.
 
     Parameters
     ----------
     batches
-        Open batches.
+        Open training batches.
     first_step
-        First step, counted from 0.
+        Number of the first step, counted from 0.
     pin
-        Whether to copy batches to pinned memory, for asynchronous copies to a GPU.
+        Whether to copy batches to pinned memory, from which copies to a GPU are asynchronous.
 
     Yields
     ------
     TrainBatch
-        From `first_step` to the last step, in order.
+        Batches from `first_step` to the last step, in order.
 
     Notes
     -----
-    Threads and not processes: decoding, nearly all of the work, releases the interpreter lock. Threads start at once,
-    share tiles and tokens, and pass a batch without a copy through shared memory.
+    The loader uses threads instead of processes, because decoding takes most of the time and releases the interpreter
+    lock. Threads also start faster, share the cached tiles and tokens, and return a batch without copying it.
 
     """
     workers, steps = batches.settings.workers, range(first_step, len(batches))
@@ -275,29 +284,30 @@ def iterate_batches(batches: TrainBatches, first_step: int, *, pin: bool) -> Ite
     if not workers:
         yield from map(partial(load, batches), steps)
         return
-    # The current CUDA device is set per thread: without this, pinning in a thread would open a context on device 0.
+    # Each thread has its own current CUDA device, initially device 0. It is set to the caller's device, because pinning
+    # memory would otherwise open a CUDA context on device 0.
     set_device = partial(torch.cuda.set_device, torch.cuda.current_device()) if pin else None
     with ThreadPoolExecutor(workers, "loader", set_device) as pool:
         yield from ahead(pool, partial(load, batches), steps, BATCHES_PER_WORKER * workers)
 
 
 def _pinned(batches: TrainBatches, step: int) -> TrainBatch:
-    """Batch in pinned memory, from which the device copies asynchronously."""
+    """Load the batch of a step and copy it to pinned memory, from which copies to a GPU are asynchronous."""
     return TrainBatch(*(part.pin_memory() for part in batches[step]))
 
 
 def cached_tokenizer(tokenizer: Any) -> Tokenize:
-    """Wrap a tokenizer in a cache, because the same sentences recur throughout a training.
+    """Add a cache to a tokenizer, because the same sentences occur many times in a training run.
 
     Parameters
     ----------
     tokenizer
-        List of texts to token ids.
+        Function that takes a list of texts and returns token ids.
 
     Returns
     -------
     Tokenize
-        Same results as the tokenizer.
+        Function with the same results as the tokenizer.
 
     """
 
@@ -310,20 +320,21 @@ def cached_tokenizer(tokenizer: Any) -> Tokenize:
 
 
 def token_counter(tokenizer: Any) -> Callable[[str], int]:
-    """Function that counts the tokens of a text, without start and end tokens.
+    """Make a function that counts the tokens of a text, without the start token and the end token.
 
     Parameters
     ----------
     tokenizer
-        Its `encode` is used where it exists; otherwise tokens that are not padding are counted.
+        Tokenizer as in open_clip. If it has the method `encode`, that method is used; otherwise the tokens that are not
+        padding are counted.
 
     Returns
     -------
     Callable[[str], int]
-        Text to number of tokens.
+        Function that takes a text and returns its number of tokens.
 
     """
     if hasattr(tokenizer, "encode"):
         return lambda text: len(tokenizer.encode(text))
-    # The empty text ends in padding: every token that is not padding counts.
+    # The last token of the tokenized empty text is the padding token; all other tokens are counted.
     return lambda text: max(0, int((tokenizer([text])[0] != tokenizer([""])[0][-1]).sum()) - SPECIAL_TOKENS)

@@ -1,4 +1,4 @@
-"""Read a finished dataset directory: its description, its manifest and the addresses of its shards."""
+"""Read a finished dataset: the description, the manifest and the addresses of the shards."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ REBUILD_HINT = "delete the dataset's folder and run `hubbleclip shards` again"
 LOCATION_COLUMNS = ("shard", "offset", "length")
 REQUIRED_COLUMNS = ("tile_id", "split", "group_id", "captions", *LOCATION_COLUMNS)
 REQUIRED_FIELDS = {"digest": str, "inputs_digest": str, "contract_version": str, "counts": dict, "shards": list}
-"""Fields of every description and their types, whatever version of this project wrote it."""
+"""Required fields of a description and their types; every version of this project has written these fields."""
 REQUIRED_SHARD_FIELDS = {"shard": str, "split": str, "sha256": str, "size_bytes": int, "num_samples": int}
 ROW_GROUP_SIZE = 65_536
-"""Rows per row group of the Parquet files; part of their bytes."""
+"""Rows per row group of the Parquet files. Another value would change the bytes of the files."""
 ROWS_PER_BATCH = 1024
 SELF_HASH = re.compile(rb',"self_sha256":"([0-9a-f]{64})"')
 
 Row = dict[str, Any]
-"""A JSON object: the description, or one of its shards."""
+"""A JSON object, such as the description of a dataset or the entry of one shard in it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuiltDataset:
-    """Catalog rows of a dataset."""
+    """Catalog rows of a dataset, its shards and its image positions."""
 
     dataset: Dataset
     shards: list[Shard]
@@ -53,22 +53,23 @@ class BuiltDataset:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetInfo:
-    """An open dataset, as training and evaluation read it.
+    """An open dataset, which training and evaluation read.
 
     Attributes
     ----------
     path
-        Absolute folder or fsspec URL.
+        Absolute path or fsspec URL of the dataset's folder.
     digest
-        Digest of the content: 32 hexadecimal digits.
+        Digest of the dataset's content, 32 hexadecimal digits.
     contract_version
         Version of the data contract that the rows follow.
     addresses
         Path or URL of each shard, by shard name.
     shards
-        Addresses of the shards of each split, in order; empty for an empty split.
+        Paths or URLs of the shards of each split, in the order of the description; empty for an empty split.
     manifest
-        One row per sample, sorted by tile id: the columns of `Sample`, then `shard`, `offset` and `length`.
+        Table with one row per sample, sorted by tile id. The columns are the fields of `Sample`, then `shard`, `offset`
+        and `length`.
     description
         Content of `dataset.json`.
 
@@ -88,12 +89,12 @@ class DatasetInfo:
         Parameters
         ----------
         tile_ids
-            In any order.
+            Ids of the tiles, in any order.
 
         Returns
         -------
         list[bytes]
-            PNG or JPEG files, in the order of `tile_ids`.
+            Content of the PNG or JPEG files, in the order of `tile_ids`.
 
         """
         rows = self.manifest.filter(pc.field("tile_id").isin(list(tile_ids))).select(["tile_id", *LOCATION_COLUMNS])
@@ -101,17 +102,17 @@ class DatasetInfo:
         return open_storage(self.path).read_spans([spans[tile_id] for tile_id in tile_ids])
 
     def image_spans(self, rows: pa.Table) -> list[Span]:
-        """Byte ranges of the images of manifest rows.
+        """Determine the byte ranges of the images of manifest rows.
 
         Parameters
         ----------
         rows
-            Rows of the manifest with `shard`, `offset` and `length`.
+            Rows of the manifest; the columns `shard`, `offset` and `length` are used.
 
         Returns
         -------
         list[Span]
-            Address, offset and length, in the order of the rows.
+            Address of the shard, offset and length in bytes, in the order of the rows.
 
         """
         places = zip(*(rows[name].to_pylist() for name in LOCATION_COLUMNS), strict=True)
@@ -119,12 +120,13 @@ class DatasetInfo:
 
 
 def manifest_schema() -> pa.Schema:
-    """Arrow schema of the manifest: the contract's columns of a sample, then those of its placement.
+    """Make the Arrow schema of the manifest from the data contract.
 
     Returns
     -------
     pa.Schema
-        With units and descriptions in the fields' metadata.
+        The columns of the sample table, then `shard`, `offset` and `length` of the placement table. The metadata of
+        each column contain its unit and its description.
 
     """
     placement = tables()["placement"].schema()
@@ -132,23 +134,23 @@ def manifest_schema() -> pa.Schema:
 
 
 def sample_table(samples: Sequence[Sample]) -> pa.Table:
-    """Convert samples to an Arrow table with the contract's columns.
+    """Convert samples to an Arrow table with the columns of the data contract.
 
     Parameters
     ----------
     samples
-        Rows of the table, in this order.
+        Samples in the order of the rows.
 
     Returns
     -------
     pa.Table
-        One row per sample, in one chunk.
+        Table with one row per sample, in one chunk.
 
     """
     schema = tables()["sample"].schema()
     values_of = attrgetter(*schema.names)
     parts = []
-    # In batches: with millions of live tuples, each pass of the garbage collector would visit all of them.
+    # Samples are converted in batches, because the garbage collector would be slow with millions of tuples in memory.
     for start in range(0, len(samples), ROWS_PER_BATCH):
         columns = zip(*map(values_of, samples[start : start + ROWS_PER_BATCH]), strict=True)
         arrays = [pa.array(values, type=field.type) for field, values in zip(schema, columns, strict=True)]
@@ -157,14 +159,14 @@ def sample_table(samples: Sequence[Sample]) -> pa.Table:
 
 
 def write_table(path: Path, table: pa.Table) -> None:
-    """Write a table as Parquet, atomically; it is durable only after `sync_files`.
+    """Write a table to a Parquet file atomically. The file is durable only after `sync_files` was called for it.
 
     Parameters
     ----------
     path
-        Target file.
+        Path of the file.
     table
-        Its schema is kept, metadata included.
+        Table to write; the file contains the metadata of the table's schema too.
 
     """
     with atomic_write(path, is_synced=False) as temporary:
@@ -172,7 +174,9 @@ def write_table(path: Path, table: pa.Table) -> None:
 
 
 def description_bytes(facts: Row) -> bytes:
-    """Serialise `dataset.json`: canonical JSON whose last field is the hash of all others.
+    """Serialise a description to the content of `dataset.json`.
+
+    The content is canonical JSON, and its last field is the SHA-256 of all other fields.
 
     Parameters
     ----------
@@ -182,7 +186,7 @@ def description_bytes(facts: Row) -> bytes:
     Returns
     -------
     bytes
-        One line of UTF-8.
+        One line of UTF-8 text.
 
     """
     text = canonical_json(facts)
@@ -190,17 +194,17 @@ def description_bytes(facts: Row) -> bytes:
 
 
 def is_intact(text: bytes) -> bool:
-    """Whether the bytes of a `dataset.json` match the hash that they contain.
+    """Check whether the content of a `dataset.json` matches the hash that it contains.
 
     Parameters
     ----------
     text
-        The whole file.
+        Whole content of the file.
 
     Returns
     -------
     bool
-        False for any changed byte, and for a file without a hash.
+        False if any byte of the file was changed, or if the file contains no hash.
 
     """
     match = SELF_HASH.search(text)
@@ -218,13 +222,13 @@ def read_description(place: str | Path) -> Row:
     Returns
     -------
     Row
-        The description; every shard has a `home_digest`, which may be None.
+        Description of the dataset; every entry of `shards` has a `home_digest`, which may be None.
 
     Raises
     ------
     DatasetError
-        When the file is missing or unreadable, lacks a field, or has a digest or shard name that could point outside
-        the datasets folder.
+        If the file is missing or unreadable, if a required field is missing, or if a digest or a shard name is not
+        valid.
 
     """
     address = f"{place}/{DESCRIPTION}"
@@ -236,12 +240,12 @@ def read_description(place: str | Path) -> Row:
         raise DatasetError(f"{address} cannot be read ({error}): {REBUILD_HINT}") from error
     try:
         _check_fields(description, REQUIRED_FIELDS)
-        # Digests and shard names become paths: anything else could point outside the datasets folder.
+        # Digests and shard names become parts of paths, so an invalid one could refer to a file outside the folder.
         parse_digest(description["digest"])
         for shard in description["shards"]:
             _check_fields(shard, REQUIRED_SHARD_FIELDS)
             parse_shard_name(shard["shard"])
-            if shard.setdefault("home_digest", None) is not None:  # absent from datasets of early versions
+            if shard.setdefault("home_digest", None) is not None:  # early versions did not write this field
                 parse_digest(shard["home_digest"])
     except ValueError as error:
         raise DatasetError(f"{address} does not describe a dataset ({error}): {REBUILD_HINT}") from error
@@ -249,7 +253,7 @@ def read_description(place: str | Path) -> Row:
 
 
 def _check_fields(row: object, types: Mapping[str, type]) -> None:
-    """Raise ValueError for a field that is missing or of another type."""
+    """Raise ValueError if a required field is missing or has the wrong type."""
     if not isinstance(row, dict):
         raise ValueError(f"{row!r} is not an object")
     wrong = [name for name, type_ in types.items() if not isinstance(row.get(name), type_)]
@@ -258,7 +262,7 @@ def _check_fields(row: object, types: Mapping[str, type]) -> None:
 
 
 def read_manifest(place: str | Path) -> pa.Table:
-    """Read the manifest.
+    """Read the manifest of a dataset.
 
     Parameters
     ----------
@@ -268,12 +272,12 @@ def read_manifest(place: str | Path) -> pa.Table:
     Returns
     -------
     pa.Table
-        One row per sample.
+        Table with one row per sample.
 
     Raises
     ------
     DatasetError
-        When the file is missing, damaged, or lacks one of `REQUIRED_COLUMNS`.
+        If the file is missing or damaged, or if one of `REQUIRED_COLUMNS` is missing.
 
     """
     address = f"{place}/{MANIFEST}"
@@ -288,14 +292,17 @@ def read_manifest(place: str | Path) -> pa.Table:
 
 
 def shard_addresses(place: str | Path, description: Row) -> dict[str, str]:
-    """Address of each shard: in this dataset's folder, or beside it in the folder of the dataset that wrote the shard.
+    """Determine the path or URL of each shard.
+
+    A shard is in the folder of the dataset that wrote it: this dataset or an older one, whose folder is next to the
+    folder of this dataset.
 
     Parameters
     ----------
     place
         Folder or fsspec URL of the dataset.
     description
-        `shards` is used.
+        Description of the dataset; only `shards` is used.
 
     Returns
     -------
@@ -313,12 +320,13 @@ def shard_addresses(place: str | Path, description: Row) -> dict[str, str]:
 def read_dataset(place: str | Path) -> DatasetInfo:
     """Open a dataset in a folder or behind an fsspec URL.
 
-    The existence and size of every shard are checked, not its bytes: see `verify.find_faults` for those.
+    This function checks that every shard exists and has the right size. To check the content of the shards too, use
+    `verify.find_faults`.
 
     Parameters
     ----------
     place
-        Folder or fsspec URL.
+        Folder or fsspec URL of the dataset.
 
     Returns
     -------
@@ -328,10 +336,11 @@ def read_dataset(place: str | Path) -> DatasetInfo:
     Raises
     ------
     DatasetError
-        When a file is missing, a shard has another size, or the manifest names a shard that the description lacks.
+        If a file is missing, if a shard has the wrong size, or if the manifest names a shard that is not in the
+        description.
 
     """
-    # Resolved, so that the folders of parents are found from any working directory.
+    # The path is made absolute, so that the folders of parent datasets are found from any working directory.
     place = str(place).rstrip("/") if "://" in str(place) else str(Path(place).resolve())
     description, manifest = read_description(place), read_manifest(place)
     addresses, storage = shard_addresses(place, description), open_storage(place)
@@ -361,12 +370,12 @@ def read_dataset(place: str | Path) -> DatasetInfo:
 
 
 def finished_datasets(datasets_dir: Path) -> Iterator[tuple[Path, Row]]:
-    """Iterate over the finished datasets of a folder, in order of digest.
+    """Iterate over the finished datasets of a folder, in the order of their digests.
 
     Parameters
     ----------
     datasets_dir
-        May be missing.
+        Folder of all datasets; it need not exist.
 
     Yields
     ------
@@ -374,7 +383,8 @@ def finished_datasets(datasets_dir: Path) -> Iterator[tuple[Path, Row]]:
         Folder and description of each dataset.
 
     """
-    for path in sorted(datasets_dir.glob(f"[!.]*/{DESCRIPTION}")):  # unfinished builds start with a dot
+    # The folder names of unfinished builds start with a dot.
+    for path in sorted(datasets_dir.glob(f"[!.]*/{DESCRIPTION}")):
         yield path.parent, read_description(path.parent)
 
 
@@ -386,12 +396,12 @@ def find_dataset(datasets_dir: Path, inputs_digest: str) -> Path | None:
     datasets_dir
         Folder of all datasets.
     inputs_digest
-        See `build.inputs_digest`.
+        Digest of the inputs, as returned by `build.inputs_digest`.
 
     Returns
     -------
     Path or None
-        Folder of the dataset.
+        Folder of the dataset; None if there is no such dataset.
 
     """
     for path, description in finished_datasets(datasets_dir):
@@ -401,24 +411,24 @@ def find_dataset(datasets_dir: Path, inputs_digest: str) -> Path | None:
 
 
 def format_tile_list(tile_ids: Iterable[str]) -> bytes:
-    """Serialise a list of tiles, such as the published test list.
+    """Serialise a list of tile ids, such as the published list of test tiles.
 
     Parameters
     ----------
     tile_ids
-        In any order.
+        Tile ids in any order.
 
     Returns
     -------
     bytes
-        Sorted ids, one per line, in ASCII.
+        ASCII text with the sorted ids, one per line.
 
     """
     return "".join(f"{tile_id}\n" for tile_id in sorted(tile_ids)).encode("ascii")
 
 
 def read_catalog_rows(dataset_dir: Path) -> BuiltDataset:
-    """Read the catalog rows of a finished dataset.
+    """Make the catalog rows of a finished dataset.
 
     Parameters
     ----------
@@ -428,11 +438,12 @@ def read_catalog_rows(dataset_dir: Path) -> BuiltDataset:
     Returns
     -------
     BuiltDataset
-        Rows of the dataset, its shards and placements; `built_at` is the modification time of its description.
+        Rows of the dataset, its shards and its image positions. `built_at` is the modification time of `dataset.json`.
 
     """
     info = read_dataset(dataset_dir)
-    written_s = (dataset_dir / DESCRIPTION).stat().st_mtime  # no time is stored, so that equal builds are equal bytes
+    # The description contains no time, so that equal builds have equal bytes; the modification time is used instead.
+    written_s = (dataset_dir / DESCRIPTION).stat().st_mtime
     columns = zip(*(info.manifest[name].to_pylist() for name in ("tile_id", *LOCATION_COLUMNS)), strict=True)
     return BuiltDataset(
         dataset=Dataset(

@@ -1,4 +1,4 @@
-"""Metadata files that make a dataset usable by other programs, and its upload to a public place."""
+"""Write metadata files that make a dataset usable by other programs, and upload the dataset to public storage."""
 
 from __future__ import annotations
 
@@ -21,16 +21,18 @@ CARD, CROISSANT, SKY_INDEX = "README.md", "croissant.json", "sky.parquet"
 
 
 def write_metadata(folder: Path, description: Row, manifest: pa.Table) -> None:
-    """Write the card, the Croissant metadata and the sky index into a dataset folder, not yet synced to disk.
+    """Write the card, the Croissant metadata and the sky index into a dataset folder.
+
+    The files are durable only after the caller has synced them with `sync_files`.
 
     Parameters
     ----------
     folder
-        Dataset under construction; its manifest is already written.
+        Folder of a dataset that is being built and whose manifest has been written.
     description
-        See `card.dataset_card` and `croissant.croissant_metadata`.
+        Description of the dataset; see `card.dataset_card` and `croissant.croissant_metadata` for the fields.
     manifest
-        One row per sample.
+        Manifest of the dataset, one row per sample.
 
     """
     write_bytes(folder / CARD, dataset_card(description, manifest).encode(), is_synced=False)
@@ -40,42 +42,43 @@ def write_metadata(folder: Path, description: Row, manifest: pa.Table) -> None:
 
 
 def publish(dataset_dir: Path, url: str) -> str:
-    """Upload a dataset to `<url>/<digest>/`, and the shards of its parents to their own folders.
+    """Upload a dataset to `<url>/<digest>/`, and the shards of its parent datasets to the parents' folders there.
 
-    The description is uploaded last, so that an incomplete upload is not a dataset. Existing files are not uploaded
-    again, so that an interrupted publication can be resumed. Verify the dataset first: its bytes are uploaded as they
-    are.
+    The description is uploaded last, so that readers do not accept an incomplete upload as a dataset. Files that were
+    uploaded before are skipped, so that an interrupted publication can be resumed. This function does not verify the
+    dataset; the caller must do so first.
 
     Parameters
     ----------
     dataset_dir
-        Local dataset.
+        Local folder of the dataset.
     url
-        Folder or fsspec URL of all published datasets.
+        Folder or fsspec URL that contains all published datasets.
 
     Returns
     -------
     str
-        Address of the published dataset.
+        Path or URL of the published dataset.
 
     """
     info, storage, root = read_dataset(dataset_dir), open_storage(url), url.rstrip("/")
     address = f"{root}/{info.digest}"
     num_sent = 0
     for shard in info.description["shards"]:
-        # The same layout as the local folder, so that the relative paths of older shards stay valid.
+        # Use the layout of the local folder, so that the relative paths to the parents' shards stay valid.
         target = f"{root}/{shard['home_digest'] or info.digest}/{shard['shard']}"
         num_sent += _send(storage, Path(info.addresses[shard["shard"]]), target)
-    for name in (*info.description["files"], DESCRIPTION):  # the description last: it declares the dataset complete
+    for name in (*info.description["files"], DESCRIPTION):  # the description is last and marks the dataset as complete
         num_sent += _send(storage, Path(info.path) / name, f"{address}/{name}")
-    log.info("published %s: %d files sent", address, num_sent)
+    log.info("published %s: %d files were uploaded", address, num_sent)
     return address
 
 
 def _send(storage: Storage, source: Path, target: str) -> bool:
-    """Upload a file unless one of the same size exists at the target; whether it was uploaded."""
+    """Upload a file unless a file of the same size exists at the target; return whether it was uploaded."""
     try:
-        if storage.size_bytes(target) == source.stat().st_size:  # enough, because files of a dataset never change
+        # Comparing sizes is sufficient, because the files of a dataset never change.
+        if storage.size_bytes(target) == source.stat().st_size:
             return False
     except FileNotFoundError:
         pass

@@ -1,4 +1,4 @@
-"""Read the tiles of a split as grey levels, from their byte ranges in the shards and in any order."""
+"""Read the tiles of a split as arrays of grey levels, in any order, from byte ranges of the shards."""
 
 from __future__ import annotations
 
@@ -22,17 +22,20 @@ from hubbleclip.images.encode import decode_own_png
 
 DECODE_THREADS = 4
 TILES_PER_READ = 64
-"""Tiles per read: an object store serves many byte ranges in the time of one."""
+"""Number of tiles that are read at once, because an object store returns many byte ranges as fast as one."""
 
 ROWS_PER_BATCH = 1024
-"""Manifest rows converted to dicts at a time while iterating."""
+"""Number of manifest rows that are converted to dicts at once during an iteration."""
 
 Ints = npt.NDArray[np.int64]
 GreyLevels = npt.NDArray[np.uint8]
 
 
 class ManifestRows(Sequence[dict[str, Any]]):
-    """Rows of the manifest as dicts, converted on access: a million dicts would fill the memory."""
+    """Rows of the manifest as dicts.
+
+    A row is converted to a dict only when it is accessed, because millions of dicts would need too much memory.
+    """
 
     def __init__(self, table: pa.Table) -> None:
         self.table = table
@@ -54,18 +57,18 @@ class ManifestRows(Sequence[dict[str, Any]]):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SplitTiles:
-    """Samples of one split in the order of the manifest, and their pixels.
+    """Samples of one split, in the order of the manifest, with methods that read their images.
 
     Attributes
     ----------
     place
         Folder or fsspec URL of the dataset.
     rows
-        Rows of the manifest.
+        Manifest rows of the split.
     spans
-        Byte range of each image.
+        Byte range of each sample's image: address of the shard, offset and length.
     group_n
-        Group number of each sample, counted in order of group id.
+        Group number of each sample, shape (n,). Groups are numbered from 0 in the order of their ids.
 
     """
 
@@ -81,8 +84,9 @@ class SplitTiles:
 
     @cached_property
     def captions(self) -> list[list[str]]:
-        """Captions of each sample, the main one first; tiles of one proposal share a list."""
-        shared: dict[tuple[str, ...], list[str]] = {}  # one list per proposal saves most of the memory of abstracts
+        """Captions of each sample, the main caption first."""
+        # Samples with equal captions share one list object, which saves memory, because abstracts are long.
+        shared: dict[tuple[str, ...], list[str]] = {}
         return [
             shared.setdefault(tuple(captions), captions)
             for chunk in self.rows.table["captions"].chunks
@@ -90,40 +94,40 @@ class SplitTiles:
         ]
 
     def read_one_tile(self, index: int, size_px: int) -> GreyLevels:
-        """Read one tile.
+        """Read one tile and resize it.
 
         Parameters
         ----------
         index
-            Position in the split.
+            Index of the sample in the split.
         size_px
-            Side of the result.
+            Side of the resized tile in pixels.
 
         Returns
         -------
         GreyLevels
-            Shape (size_px, size_px), downsampled by area.
+            Grey levels of shape (size_px, size_px).
 
         """
         image_yx: GreyLevels = self.read_tiles([index], size_px)[0]
         return image_yx
 
     def read_tiles(self, indices: Sequence[int] | Ints, size_px: int, out: GreyLevels | None = None) -> GreyLevels:
-        """Read tiles; DatasetError names the first one that cannot be decoded.
+        """Read tiles and resize them. If a tile cannot be decoded, DatasetError names the tile.
 
         Parameters
         ----------
         indices
-            Positions in the split, in any order.
+            Indices of the n samples in the split, in any order.
         size_px
-            Side of the result.
+            Side of the resized tiles in pixels.
         out
-            Array (n, size_px, size_px) to fill; a new one by default.
+            Array of shape (n, size_px, size_px) that is filled and returned; a new array is created by default.
 
         Returns
         -------
         GreyLevels
-            Shape (n, size_px, size_px), in the order of `indices`.
+            Grey levels of shape (n, size_px, size_px), in the order of `indices`.
 
         """
         out = np.empty((len(indices), size_px, size_px), np.uint8) if out is None else out
@@ -133,31 +137,32 @@ class SplitTiles:
         return out
 
     def _decode(self, index: int, encoded: bytes, size_px: int) -> GreyLevels:
-        """Decode and resize one image (size_px, size_px); `index` names it in the error."""
-        image_yx = decode_own_png(encoded)  # the fast path; None for files that this project's encoder did not write
+        """Decode one image and resize it to (size_px, size_px); `index` identifies the tile in an error message."""
+        image_yx = decode_own_png(encoded)  # fast decoder; None if this project's encoder did not write the file
         if image_yx is not None and image_yx.shape == (size_px, size_px):
             return image_yx
         try:
             image = Image.fromarray(image_yx) if image_yx is not None else _decode_with_pillow(encoded)
-        except (OSError, SyntaxError, ValueError) as error:  # the three that Pillow raises for damaged bytes
+        except (OSError, SyntaxError, ValueError) as error:  # Pillow raises any of these three for damaged files
             address = self.spans[index][0]
             raise DatasetError(
-                f"tile {self.rows[index]['tile_id']} in {address} is damaged: delete {self.place} and build again"
+                f"tile {self.rows[index]['tile_id']} in {address} is damaged: delete the dataset {self.place} and"
+                " build it again"
             ) from error
         return _resized(image, size_px)
 
     def read_all_tiles(self, size_px: int) -> GreyLevels:
-        """Read every tile of the split with `DECODE_THREADS` threads.
+        """Read and resize all tiles of the split with `DECODE_THREADS` threads.
 
         Parameters
         ----------
         size_px
-            Side of the result.
+            Side of the resized tiles in pixels.
 
         Returns
         -------
         GreyLevels
-            Shape (n, size_px, size_px).
+            Grey levels of shape (n, size_px, size_px), in the order of the split.
 
         """
         out = np.empty((len(self.rows), size_px, size_px), dtype=np.uint8)
@@ -167,17 +172,18 @@ class SplitTiles:
             self.read_tiles(range(start, stop), size_px, out[start:stop])
 
         with ThreadPoolExecutor(DECODE_THREADS) as pool:
-            list(pool.map(fill, range(0, len(out), TILES_PER_READ)))  # list() raises the first error of a thread
+            # `list` waits for all threads and raises the first error that occurred in one of them.
+            list(pool.map(fill, range(0, len(out), TILES_PER_READ)))
         return out
 
 
 def _decode_with_pillow(encoded: bytes) -> Image.Image:
-    """Decode a PNG or a JPEG; other formats are refused because their decoders are not needed."""
+    """Decode a PNG or JPEG file; other formats are rejected, because the shards contain only these two."""
     return Image.open(io.BytesIO(encoded), formats=["PNG", "JPEG"]).convert("L")
 
 
 def _resized(image: Image.Image, size_px: int) -> GreyLevels:
-    """Resize to a square: by area when downsampling, bicubic when upsampling."""
+    """Resize an image to a square, by averaging over areas to downsample and by bicubic interpolation to upsample."""
     if image.size == (size_px, size_px):
         return np.asarray(image)
     is_downsampled = min(image.size) >= size_px
@@ -198,7 +204,7 @@ def open_split(info: DatasetInfo, split: str) -> SplitTiles:
     Returns
     -------
     SplitTiles
-        In order of tile id; empty for an empty split.
+        Samples of the split, sorted by tile id; may be empty.
 
     """
     table = info.manifest.filter(pc.field("split") == split)

@@ -1,4 +1,7 @@
-"""Composition of training batches: a pure function of seed and step, so that a run resumes anywhere without replay."""
+"""Choose the groups, tiles and augmentations of training batches.
+
+The result depends only on the seed and the step, so that a run can be resumed at any step.
+"""
 
 from __future__ import annotations
 
@@ -12,27 +15,27 @@ import numpy.typing as npt
 from hubbleclip.core.errors import DatasetError
 
 Ints = npt.NDArray[np.int64]
-# Second element of every random seed, so that the random streams of one run are independent. The values are part of
-# the reproducibility contract: another order would change every recorded training.
+# One of these numbers is part of every random seed, so that the random streams of a run are independent of each other.
+# The numbers must never change, because otherwise recorded training runs could not be reproduced.
 GROUP_STREAM, TILE_STREAM, PAIRING_STREAM, AUGMENTATION_STREAM = range(4)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class GroupBatchSampler:
-    """Samples batches of distinct proposal groups, and one tile per group.
+    """Sampler that chooses a proposal group and one of the group's tiles for each row of a batch.
 
-    With at least `batch_size` groups, each epoch is a new permutation of them, whose incomplete last batch is dropped.
-    With fewer, one permutation is repeated without end, and a batch starts where the previous one stopped. Each group
-    shows its tiles in turn.
+    If there are at least `batch_size` groups, the groups of a batch are distinct: each epoch is a new permutation of
+    all groups, and its incomplete last batch is dropped. If there are fewer groups, one permutation of them is repeated
+    without end, and each batch starts where the previous batch ended. A group uses its tiles one after the other.
 
     Attributes
     ----------
     rows_of_group
-        Row numbers of the tiles of each group.
+        For each group, the row numbers of its tiles.
     batch_size
-        Tiles per batch over all processes.
+        Number of tiles per batch, over all processes.
     seed
-        Seed of the run.
+        Random seed of the run.
 
     """
 
@@ -41,80 +44,83 @@ class GroupBatchSampler:
     seed: int
 
     def groups(self, step: int) -> Ints:
-        """Group numbers of a step.
+        """Choose the groups of a step.
 
         Parameters
         ----------
         step
-            Counted from 0.
+            Number of the step, counted from 0.
 
         Returns
         -------
         Ints
-            Shape (batch_size,); within a batch, the counts of any two groups differ by at most 1.
+            Group numbers of shape (batch_size,). If there are fewer groups than `batch_size`, the numbers of
+            occurrences of any two groups differ by at most 1.
 
         """
         return self._slots(step)[0]
 
     def rows(self, step: int) -> Ints:
-        """Row numbers of a step.
+        """Choose the tiles of a step.
 
         Parameters
         ----------
         step
-            Counted from 0.
+            Number of the step, counted from 0.
 
         Returns
         -------
         Ints
-            Shape (batch_size,), aligned with `groups`; a tile is repeated only where its group has too few.
+            Row numbers of shape (batch_size,), in the order of `groups`. A tile occurs twice in a batch only if its
+            group occurs more often in the batch than it has tiles.
 
         """
         return np.array([self._row(int(group), int(visit)) for group, visit in zip(*self._slots(step), strict=True)])
 
     def _slots(self, step: int) -> tuple[Ints, Ints]:
-        """Group numbers (batch_size,) of a step, and how often each group was shown before."""
+        """Return the group numbers (batch_size,) of a step, and how often each group was used before (batch_size,)."""
         num_groups, slot_b = len(self.rows_of_group), np.arange(self.batch_size)
         if num_groups < self.batch_size:
-            # One fixed order repeated without end: a batch starts where the previous one stopped.
+            # One fixed order is repeated without end, and each batch starts where the previous batch ended.
             visit_b, position_b = np.divmod(step * self.batch_size + slot_b, num_groups)
             return _shuffled(num_groups, self.seed, GROUP_STREAM, 0)[position_b], visit_b
-        # A new order per epoch. The remainder of num_groups / batch_size is dropped, a different one in each epoch.
+        # Each epoch has a new order of the groups. The last num_groups % batch_size groups of the order are dropped;
+        # these are different groups in each epoch.
         epoch, batch = divmod(step, num_groups // self.batch_size)
         order = _shuffled(num_groups, self.seed, GROUP_STREAM, epoch)
         return order[batch * self.batch_size + slot_b], np.full(self.batch_size, epoch)
 
     def _row(self, group: int, visit: int) -> int:
-        """Row number of a group's tile at its given visit."""
+        """Return the row number of the tile that a group uses when it was used `visit` times before."""
         rows = self.rows_of_group[group]
         return int(rows[_shuffled(len(rows), self.seed, TILE_STREAM, group)[visit % len(rows)]])
 
 
-@lru_cache(1 << 17)  # the permutations of an epoch and of the groups' tiles are needed again at every step
+@lru_cache(1 << 17)  # cached because every step needs the same permutations of the groups and of each group's tiles
 def _shuffled(num: int, *seed: int) -> Ints:
-    """Permutation of 0 to num - 1 that is determined by the seed."""
+    """Return the permutation of the numbers 0 to num - 1 that the seed determines."""
     return np.random.default_rng(seed).permutation(num)
 
 
 def derangement(num_groups: int, seed: int) -> Ints:
-    """Draw a permutation without a fixed point, for training on shuffled pairs.
+    """Draw a random permutation without a fixed point, for training on shuffled pairs.
 
     Parameters
     ----------
     num_groups
         Number of proposal groups, at least 2.
     seed
-        Seed of the run.
+        Random seed of the run.
 
     Returns
     -------
     Ints
-        Shape (num_groups,): the group whose texts each group gets.
+        Group numbers of shape (num_groups,). Group i gets the texts of the group at index i, which is never i itself.
 
     Raises
     ------
     DatasetError
-        For fewer than 2 groups.
+        If there are fewer than 2 groups.
 
     """
     if num_groups < 2:
@@ -123,28 +129,30 @@ def derangement(num_groups: int, seed: int) -> Ints:
         )
     order = np.random.default_rng([seed, PAIRING_STREAM]).permutation(num_groups)
     partner = np.empty(num_groups, dtype=np.int64)
-    partner[order] = np.roll(order, 1)  # one cycle through all groups has no fixed point
+    partner[order] = np.roll(order, 1)  # the permutation is one cycle through all groups, so it has no fixed point
     return partner
 
 
 def positive_ids(group_b: Sequence[int], text_b: Sequence[str]) -> Ints:
-    """Ids by which the contrastive loss recognises positive pairs.
+    """Compute the ids by which the contrastive loss recognises positive pairs.
 
     Parameters
     ----------
     group_b
-        Group number of each row.
+        Group number of each row of the batch.
     text_b
-        Text of each row.
+        Text of each row of the batch.
 
     Returns
     -------
     Ints
-        Shape (b, 2): ids of group and text. Two rows are positives if either is equal.
+        Group id and text id of each row, shape (b, 2). Two rows are positives if their group ids or their text ids are
+        equal.
 
     Notes
     -----
-    The relation is not transitive on purpose: a sentence that all abstracts share would otherwise join all groups.
+    The relation is deliberately not transitive: if several groups share one sentence, only the rows with this sentence
+    are positives of each other, and not all rows of these groups.
 
     """
     text_ids: dict[str, int] = {}
@@ -155,32 +163,34 @@ def positive_ids(group_b: Sequence[int], text_b: Sequence[str]) -> Ints:
 def draw_views(
     rng: np.random.Generator, num: int, min_crop_share: float, whole_share: float = 0.0
 ) -> npt.NDArray[np.float32]:
-    """Draw random augmentations as affine maps from view to tile coordinates.
+    """Draw random augmentations as affine maps from view coordinates to tile coordinates.
 
-    A view is a square crop anywhere inside the tile, rotated by a multiple of 90 degrees and mirrored or not, with
-    equal probabilities. It never extends beyond its tile, so no pixel has to be filled.
+    A view is a square crop at a random position of the tile. It is rotated by 0, 90, 180 or 270 degrees with equal
+    probabilities and mirrored with probability 1/2. A view never extends beyond its tile, so no pixel has to be filled.
 
     Parameters
     ----------
     rng
-        Source of the draws.
+        Random generator.
     num
         Number of views.
     min_crop_share
-        Smallest share of the tile's area in a crop, in (0, 1].
+        Smallest area of a crop as a share of the tile's area, in (0, 1].
     whole_share
-        Probability of the whole tile instead of a crop, in [0, 1].
+        Probability that a view is the whole tile instead of a crop, in [0, 1].
 
     Returns
     -------
     ndarray
-        Shape (num, 2, 3), float32, in coordinates [-1, 1] as `torch.nn.functional.affine_grid` takes them.
+        Affine maps of shape (num, 2, 3), float32. Coordinates are in [-1, 1], as `torch.nn.functional.affine_grid`
+        requires.
 
     """
-    # The order of the draws is fixed: it decides every recorded training.
+    # The order of the draws must never change, because otherwise recorded training runs could not be reproduced.
     side = np.where(rng.random(num) < whole_share, 1, np.sqrt(rng.uniform(min_crop_share, 1, num)))
-    centre = rng.uniform(-1, 1, (num, 2)) * (1 - side)[:, None]  # keeps the crop inside [-1, 1]
+    centre = rng.uniform(-1, 1, (num, 2)) * (1 - side)[:, None]  # limited so that the crop is inside [-1, 1]
     quarter, mirror = rng.integers(4, size=num), rng.choice([-1, 1], num)
-    cos, sin = np.array([1, 0, -1, 0])[quarter], np.array([0, 1, 0, -1])[quarter]  # exact, unlike np.cos of pi / 2
+    # The values are exact integers, whereas np.cos(np.pi / 2) is not exactly 0.
+    cos, sin = np.array([1, 0, -1, 0])[quarter], np.array([0, 1, 0, -1])[quarter]
     rotation = np.stack([np.stack([cos * mirror, -sin], -1), np.stack([sin * mirror, cos], -1)], 1)
     return np.concatenate([side[:, None, None] * rotation, centre[:, :, None]], axis=2).astype(np.float32)

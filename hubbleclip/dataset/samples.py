@@ -1,4 +1,4 @@
-"""Join tiles, observations, proposals and splits to the rows of a dataset."""
+"""Make the samples of a dataset by joining tiles with their observations, proposals, captions and splits."""
 
 from __future__ import annotations
 
@@ -19,27 +19,28 @@ def make_samples(  # noqa: PLR0917
     settings: ShardSettings,
     settings_digest: str,
 ) -> tuple[list[Sample], list[Rejection]]:
-    """Join every captioned tile with its observation, proposal and split.
+    """Join every tile that has a caption with its observation, proposal and split.
 
     Parameters
     ----------
     tiles
-        In any order.
+        Tiles in any order.
     observations
-        By observation id; KeyError for a captioned tile without one.
+        Observations by observation id. KeyError is raised if the observation of a tile with a caption is missing.
     proposals
-        By proposal id; a tile whose proposal is missing has no caption.
+        Proposals by proposal id. A tile whose proposal is missing counts as a tile without a caption.
     assignments
-        By tile id; KeyError for a tile without one.
+        Split assignments by tile id. KeyError is raised if the assignment of a tile is missing.
     settings
-        `caption_kinds` is used.
+        Shard settings; only `caption_kinds` is used.
     settings_digest
-        Recorded in the rejections.
+        Digest that is recorded in the rejections.
 
     Returns
     -------
     tuple[list[Sample], list[Rejection]]
-        Samples sorted by tile id, and a rejection for every tile without a caption. Excluded tiles are in neither.
+        Samples sorted by tile id, and one rejection for each tile without a caption. Tiles that are excluded from all
+        splits are in neither list.
 
     """
     captions = {key: make_captions(proposal, settings.caption_kinds) for key, proposal in proposals.items()}
@@ -47,7 +48,7 @@ def make_samples(  # noqa: PLR0917
     now = datetime.now(UTC)
     for tile in sorted(tiles, key=lambda t: t.tile_id):
         assignment = assignments[tile.tile_id]
-        if assignment.split == EXCLUDED:  # its reason is in the split table: no rejection is needed
+        if assignment.split == EXCLUDED:  # needs no rejection, because the split table contains the reason
             continue
         texts = captions.get(tile.proposal_id)
         if texts:
@@ -61,25 +62,25 @@ def make_samples(  # noqa: PLR0917
 def make_sample(
     tile: Tile, observation: Observation, proposal: Proposal, assignment: SplitAssignment, captions: Sequence[Caption]
 ) -> Sample:
-    """Join one tile to a sample.
+    """Make the sample of one tile.
 
     Parameters
     ----------
     tile
-        Gives the position on the sky and the hashes.
+        Source of the position on the sky, the hashes, the instrument and the filter.
     observation
-        Gives the target, and instrument and filter where the tile lacks them.
+        Source of the target, and of the instrument and the filter if the tile has none.
     proposal
-        Gives title, category, PI and cycle.
+        Source of title, category, PI and cycle.
     assignment
-        Gives split and group.
+        Source of split and group.
     captions
-        The main caption first.
+        Captions of the proposal, the main caption first.
 
     Returns
     -------
     Sample
-        Row of the manifest.
+        Sample that becomes one row of the manifest.
 
     """
     return Sample(
@@ -88,7 +89,7 @@ def make_sample(
         pi=proposal.pi, cycle=proposal.cycle,
         obs_id=observation.obs_id, target_name=observation.target_name, target_class=observation.target_class,
         is_moving=observation.is_moving,
-        # The FITS header of the tile is more specific than the archive's listing of the observation.
+        # The tile's values come from the FITS header, which is more specific than the archive's list of observations.
         instrument=tile.instrument or observation.instrument, filter=tile.filter or observation.filters,
         ra_deg=tile.ra_deg, dec_deg=tile.dec_deg, corners_deg=tile.corners_deg,
         pixel_scale_arcsec=tile.pixel_scale_arcsec, valid_share=tile.valid_share,
@@ -99,7 +100,7 @@ def make_sample(
 
 
 def _rejection(tile: Tile, settings: ShardSettings, settings_digest: str, now: datetime) -> Rejection:
-    """Rejection of a tile whose proposal has no text for any of the caption kinds."""
+    """Make the rejection of a tile whose proposal has no text of any of the requested caption kinds."""
     kinds = ", ".join(settings.caption_kinds)
     return Rejection(
         entity="tile", entity_id=tile.tile_id, stage="shards", reason="no_caption",

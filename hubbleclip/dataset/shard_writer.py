@@ -1,4 +1,4 @@
-"""Write samples into tars: their order, the partition into shards, and bytes that are the same on every machine."""
+"""Write samples into tar files: order the samples, divide them into shards, and write bytes that are reproducible."""
 
 from __future__ import annotations
 
@@ -29,29 +29,29 @@ JPEG_MAGIC = b"\xff\xd8"
 OWNER = "hubbleclip"
 BLOCK_BYTES = tarfile.BLOCKSIZE
 MAX_TRAILER_BYTES = tarfile.RECORDSIZE
-"""Bytes reserved for the trailer of a tar: two zero blocks and the padding to a full record."""
+"""Largest size in bytes of the trailer of a tar: two blocks of zeros and the padding to a full record."""
 TILES_PREFETCHED = 64
 READER_THREADS = min(4, os.cpu_count() or 1)
-"""Threads that read and hash tiles; more of them only compete for the interpreter lock on small tiles."""
+"""Number of threads that read and hash tiles. With small tiles, more threads only wait for the interpreter lock."""
 
 ReadPng = Callable[[str], bytes]
-"""Tile id to the encoded image; raises OSError for a missing file."""
+"""Function that takes a tile id and returns the encoded image; it raises OSError if the file is missing."""
 Extents = dict[str, tuple[int, int]]
 """Offset and length in bytes of each tile's encoded image in a shard, by tile id."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardFile:
-    """Facts of a tar on disk.
+    """Properties of a tar file on disk.
 
     Attributes
     ----------
     sha256
-        64 hexadecimal digits.
+        SHA-256 of the file, 64 hexadecimal digits.
     size_bytes
-        Size of the file.
+        Size of the file in bytes.
     extents
-        Offset and length of each image, by tile id.
+        Offset and length in bytes of each image, by tile id.
 
     """
 
@@ -61,17 +61,19 @@ class ShardFile:
 
 
 def canonical_json(value: object) -> bytes:
-    """Serialise a value to its one canonical JSON text: sorted keys, no blanks, UTF-8, floats by `repr`.
+    """Serialise a value to canonical JSON, so that equal values have equal bytes.
+
+    The keys are sorted, there are no spaces between tokens, the encoding is UTF-8, and floats are written as by `repr`.
 
     Parameters
     ----------
     value
-        Anything that JSON can represent; NaN and infinity raise ValueError.
+        Value that JSON can represent; NaN and infinity raise ValueError.
 
     Returns
     -------
     bytes
-        Without a final newline.
+        JSON text without a final newline.
 
     """
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
@@ -89,62 +91,67 @@ def unit_hash(text: str) -> float:
     Returns
     -------
     float
-        Uniform in [0, 1), from the first 48 bits of SHA-256.
+        Number in [0, 1), uniformly distributed, from the first 48 bits of the text's SHA-256.
 
     """
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big") / 2**48  # 48 bits are exact in a float
+    # A float represents 48 bits exactly.
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big") / 2**48
 
 
 def interleave(samples: Sequence[Sample]) -> list[Sample]:
-    """Order samples so that every proposal group is spread evenly, and any run of samples contains many groups.
+    """Order samples so that each proposal group is spread evenly and any consecutive samples are from many groups.
 
     Parameters
     ----------
     samples
-        In any order, which does not affect the result.
+        Samples in any order; the result does not depend on this order.
 
     Returns
     -------
     list[Sample]
-        Sample i of the n of a group is at (i + u) / n of the whole, where u in [0, 1) is a hash of the group id.
+        Samples sorted by relative position. Sample i of a group with n samples has the position (i + u) / n, where u
+        is a hash of the group id in [0, 1).
 
     """
     groups: dict[str, list[Sample]] = defaultdict(list)
-    # By hash and not by id: within a group, neighbouring tiles of one image do not follow each other.
+    # Sort by a hash of the tile id, so that neighbouring tiles of one image do not follow each other within a group.
     for sample in sorted(samples, key=lambda s: (unit_hash(s.tile_id), s.tile_id)):
         groups[sample.group_id].append(sample)
     positions = []
     for group_id, tiles in groups.items():
-        phase = unit_hash(group_id)  # without it, every group would start at position 0
+        phase = unit_hash(group_id)  # without this phase, the first sample of every group would have position 0
         positions += [((index + phase) / len(tiles), sample.tile_id, sample) for index, sample in enumerate(tiles)]
     return [sample for _, _, sample in sorted(positions, key=itemgetter(0, 1))]
 
 
 def partition_evenly(sizes_bytes: Sequence[int], max_bytes: int) -> list[int]:
-    """Partition items into the fewest runs of limited size, with the largest run as small as possible.
+    """Divide a sequence of items into the fewest parts of limited size, with the largest part as small as possible.
+
+    Each part consists of consecutive items.
 
     Parameters
     ----------
     sizes_bytes
-        Sizes of the items, in order.
+        Size of each item in bytes.
     max_bytes
-        Largest run; a single larger item has a run of its own.
+        Largest size of a part in bytes. An item that is larger forms a part of its own.
 
     Returns
     -------
     list[int]
-        End index of each run.
+        For each part, the index of the first item after the part.
 
     Notes
     -----
-    Bisects the limit of a greedy fill, the standard solution of the linear partition problem.
+    The smallest limit for which greedy filling needs no additional part is found by bisection. This is the standard
+    solution of the linear partition problem.
 
     """
     if not sizes_bytes:
         return []
     cumulative = np.concatenate(([0], np.cumsum(np.asarray(sizes_bytes, dtype=np.int64))))
     low, high = max(sizes_bytes), max(max_bytes, *sizes_bytes)
-    min_runs = len(_fill(cumulative, high))  # a greedy fill needs the fewest runs for a given limit
+    min_runs = len(_fill(cumulative, high))  # greedy filling gives the fewest parts for a limit
     while low < high:
         middle = (low + high) // 2
         low, high = (low, middle) if len(_fill(cumulative, middle)) <= min_runs else (middle + 1, high)
@@ -152,7 +159,10 @@ def partition_evenly(sizes_bytes: Sequence[int], max_bytes: int) -> list[int]:
 
 
 def _fill(cumulative: npt.NDArray[np.int64], limit: int) -> list[int]:
-    """Ends of the runs that a greedy fill gives, from cumulative sizes (n + 1,) in bytes."""
+    """Fill parts greedily up to a limit in bytes and return their end indices.
+
+    `cumulative` (n + 1,) contains the cumulative sizes of the items in bytes and starts with 0.
+    """
     ends = [0]
     while ends[-1] < len(cumulative) - 1:
         ends.append(int(np.searchsorted(cumulative, cumulative[ends[-1]] + limit, side="right")) - 1)
@@ -160,17 +170,17 @@ def _fill(cumulative: npt.NDArray[np.int64], limit: int) -> list[int]:
 
 
 def sidecar(sample: Sample) -> bytes:
-    """Serialise the `json` member of a sample: the same row as in the manifest and the catalog.
+    """Serialise the `json` member of a sample, which is the same row as in the manifest and the catalog.
 
     Parameters
     ----------
     sample
-        All of its fields are written.
+        Sample to serialise; all fields are written.
 
     Returns
     -------
     bytes
-        Canonical JSON.
+        Row as canonical JSON.
 
     """
     return canonical_json(to_row(sample))
@@ -182,16 +192,16 @@ def members(sample: Sample, image: bytes, row: bytes | None = None) -> tuple[tup
     Parameters
     ----------
     sample
-        Gives the names, the sidecar and the main caption.
+        Sample whose tile id, row and main caption are written.
     image
-        PNG or JPEG file; its first bytes decide the suffix.
+        Content of a PNG or JPEG file; the suffix is chosen by its first bytes.
     row
-        Sidecar, if it was serialised before.
+        Content of the `json` member, if it was serialised before.
 
     Returns
     -------
     tuple[tuple[str, bytes], ...]
-        Name and content in the order of the tar: `.json`, `.png` or `.jpg`, `.txt`.
+        Name and content of each member, in the order of the tar: `.json`, then `.png` or `.jpg`, then `.txt`.
 
     """
     suffix_of_image = ".jpg" if image.startswith(JPEG_MAGIC) else ".png"
@@ -200,60 +210,61 @@ def members(sample: Sample, image: bytes, row: bytes | None = None) -> tuple[tup
 
 
 def member_info(name: str, size_bytes: int) -> tarfile.TarInfo:
-    """Header of a tar member, without times, users or other properties of the machine.
+    """Make the header of a tar member. It contains no times, user names or other properties of the machine.
 
     Parameters
     ----------
     name
         Name of the member.
     size_bytes
-        Size of its content.
+        Size of the member's content in bytes.
 
     Returns
     -------
     tarfile.TarInfo
-        Regular file, mode 0644.
+        Header of a regular file with mode 0644.
 
     """
     info = tarfile.TarInfo(name)
-    info.size, info.mtime, info.mode, info.uid, info.gid = size_bytes, 0, 0o644, 0, 0  # the same on every machine
+    # Constant values make the bytes of the tar the same on every machine.
+    info.size, info.mtime, info.mode, info.uid, info.gid = size_bytes, 0, 0o644, 0, 0
     info.uname = info.gname = OWNER
     return info
 
 
 def member_size_bytes(size_bytes: int) -> int:
-    """Size of a member in a tar: one header block and the content padded to whole blocks.
+    """Compute the size of a member in a tar: one header block, and the content padded to whole blocks.
 
     Parameters
     ----------
     size_bytes
-        Size of the content.
+        Size of the member's content in bytes.
 
     Returns
     -------
     int
-        Multiple of 512 bytes.
+        Size in bytes, a multiple of 512.
 
     """
     return BLOCK_BYTES * (1 + math.ceil(size_bytes / BLOCK_BYTES))
 
 
 def packed_size_bytes(sample: Sample, sidecar_bytes: int, png_bytes: int) -> int:
-    """Size of a sample in a tar: its three members.
+    """Compute the size of a sample in a tar, which is the sum of its three members.
 
     Parameters
     ----------
     sample
-        Its main caption is measured.
+        Sample whose main caption is one of the members.
     sidecar_bytes
-        Size of its `json` member.
+        Size of the sample's `json` member in bytes.
     png_bytes
-        Size of its encoded image.
+        Size of the sample's encoded image in bytes.
 
     Returns
     -------
     int
-        Multiple of 512 bytes.
+        Size in bytes, a multiple of 512.
 
     """
     lengths = (sidecar_bytes, png_bytes, len(sample.captions[0].encode("utf-8")))
@@ -261,24 +272,24 @@ def packed_size_bytes(sample: Sample, sidecar_bytes: int, png_bytes: int) -> int
 
 
 def read_checked_png(sample: Sample, read_png: ReadPng) -> bytes:
-    """Read a tile's encoded image and compare its hash with the sample's.
+    """Read a tile's encoded image and compare its hash with the hash in the sample.
 
     Parameters
     ----------
     sample
-        `tile_id` and `png_sha256` are used.
+        Sample of the tile; `tile_id` and `png_sha256` are used.
     read_png
-        Tile id to encoded image.
+        Function that takes a tile id and returns the encoded image.
 
     Returns
     -------
     bytes
-        The file as it is stored.
+        Content of the image file.
 
     Raises
     ------
     DatasetError
-        When the image is missing or its hash differs.
+        If the image is missing or its hash differs.
 
     """
     try:
@@ -293,23 +304,24 @@ def read_checked_png(sample: Sample, read_png: ReadPng) -> bytes:
 def write_tar(
     path: Path, samples: Sequence[Sample], read_png: ReadPng, sidecars: Mapping[str, bytes] = {}
 ) -> ShardFile:
-    """Write one shard, atomically; its bytes depend on the samples and images alone.
+    """Write one shard atomically; its bytes depend only on the samples and their images.
 
     Parameters
     ----------
     path
-        Target file.
+        Path of the shard.
     samples
-        In the order of the tar.
+        Samples in the order in which they are written.
     read_png
-        Tile id to encoded image; called ahead of the writer by `READER_THREADS` threads.
+        Function that takes a tile id and returns the encoded image. `READER_THREADS` threads call it, so that images
+        are read while others are written.
     sidecars
         `json` members that were serialised before, by tile id.
 
     Returns
     -------
     ShardFile
-        Hash, size and image positions, read back from the file.
+        Hash, size and image positions, which are read from the written file.
 
     """
     read = partial(read_checked_png, read_png=read_png)
@@ -318,43 +330,43 @@ def write_tar(
             for sample, image in zip(samples, ahead(pool, read, samples, TILES_PREFETCHED), strict=True):
                 for name, data in members(sample, image, sidecars.get(sample.tile_id)):
                     tar.addfile(member_info(name, len(data)), io.BytesIO(data))
-        return read_shard_file(temporary)  # before the rename: a tar that cannot be read back never gets its name
+        return read_shard_file(temporary)  # read before the rename, so that an invalid tar never gets its final name
 
 
 def read_shard_file(path: Path) -> ShardFile:
-    """Read hash, size and image positions of a tar.
+    """Read the hash, the size and the image positions of a shard.
 
     Parameters
     ----------
     path
-        Existing shard; DatasetError is raised if it is not a complete tar.
+        Path of an existing shard; DatasetError is raised if the file is not a complete tar.
 
     Returns
     -------
     ShardFile
-        Facts of the file.
+        Hash, size and image positions.
 
     """
     return ShardFile(sha256=sha256_file(path), size_bytes=path.stat().st_size, extents=read_image_extents(path))
 
 
 def read_image_extents(path: Path) -> Extents:
-    """Read the positions of the images in a tar.
+    """Read the positions of the images in a shard.
 
     Parameters
     ----------
     path
-        Existing shard.
+        Path of an existing shard.
 
     Returns
     -------
     Extents
-        Offset and length in bytes by tile id, in the order of the tar.
+        Offset and length of each image in bytes, by tile id and in the order of the tar.
 
     Raises
     ------
     DatasetError
-        When the file is not a complete tar.
+        If the file is not a complete tar.
 
     """
     try:

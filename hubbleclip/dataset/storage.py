@@ -1,7 +1,8 @@
-"""Storage of a dataset: a folder, or a prefix behind an fsspec URL such as `s3://bucket/datasets/<digest>`.
+"""Storage of a dataset: a local folder, or a prefix behind an fsspec URL such as `s3://bucket/datasets/<digest>`.
 
-Small files are read whole and large ones by byte ranges, so training reads both kinds alike. Credentials and endpoint
-are those of the service's library: for S3 the environment variables `AWS_*`.
+Both kinds of storage have the same interface: small files are read whole, and large files are read by byte ranges.
+Credentials and endpoints are configured as the library of the service requires; for S3 these are the environment
+variables `AWS_*`.
 """
 
 from __future__ import annotations
@@ -19,20 +20,20 @@ from hubbleclip.core.errors import DatasetError
 from hubbleclip.core.io import atomic_write
 
 Span = tuple[str, int, int]
-"""Address, offset and length in bytes."""
+"""A byte range of a file: address of the file, offset in bytes and length in bytes."""
 MAX_OPEN_FILES = 128
-"""Shards that one process keeps open; least recently used ones are closed."""
+"""Largest number of shards that a process keeps open; the least recently used shard is closed first."""
 PIP_EXTRAS = {"s3": "cloud"}
-"""Extra of this package that installs the library for a URL protocol."""
+"""Name of this package's pip extra that installs the library for a URL protocol, by protocol."""
 FILESYSTEM_OPTIONS = {"file": {"auto_mkdir": True}}
-"""Options of fsspec by protocol; object stores create folders implicitly, `file://` does not."""
+"""Options of fsspec by protocol. Only `file://` needs the option to create folders; object stores have no folders."""
 
 
 class Storage(Protocol):
-    """Files by address, which is a path or a URL.
+    """Interface for reading and writing files by address, which is a path or a URL.
 
-    Every method raises FileNotFoundError when the file is missing, and DatasetError with a one-line message when the
-    service refuses.
+    Every method raises FileNotFoundError if the file is missing, and DatasetError with a one-line message if the
+    storage service reports an error.
     """
 
     def read(self, address: str) -> bytes:
@@ -41,7 +42,7 @@ class Storage(Protocol):
         Parameters
         ----------
         address
-            Path or URL.
+            Path or URL of the file.
 
         Returns
         -------
@@ -56,55 +57,57 @@ class Storage(Protocol):
         Parameters
         ----------
         spans
-            Address, offset and length of each range.
+            Address of the file, offset and length in bytes, for each range.
 
         Returns
         -------
         list[bytes]
-            Content in the order of `spans`; a range that exceeds its file is shorter than requested.
+            Content of each range, in the order of `spans`. If a range extends beyond the end of its file, the content
+            is shorter than requested.
 
         """
 
     def size_bytes(self, address: str) -> int:
-        """Size of a file.
+        """Determine the size of a file.
 
         Parameters
         ----------
         address
-            Path or URL.
+            Path or URL of the file.
 
         Returns
         -------
         int
-            In bytes.
+            Size of the file in bytes.
 
         """
 
     def upload(self, source: Path, address: str) -> None:
-        """Copy a local file to an address, completely or not at all.
+        """Copy a local file to an address atomically: if the copy fails, no partial file is visible at the address.
 
         Parameters
         ----------
         source
-            Local file.
+            Path of the local file.
         address
-            Target path or URL; its folder is created.
+            Target path or URL; its folder is created if it does not exist.
 
         """
 
 
 def open_storage(place: str | Path) -> Storage:
-    """Storage that reads and writes a place.
+    """Choose the storage that reads and writes the files at a local path or behind a URL.
 
     Parameters
     ----------
     place
-        Local path, or URL with a protocol that fsspec knows; an unknown protocol raises DatasetError at the first use.
+        Local path, or URL with a protocol that fsspec supports. If fsspec does not support the protocol, DatasetError
+        is raised when the storage is first used.
 
     Returns
     -------
     Storage
-        `LOCAL` for a path.
+        `LOCAL` for a local path, a `RemoteStorage` for a URL.
 
     """
     protocol, separator, _ = str(place).partition("://")
@@ -112,7 +115,10 @@ def open_storage(place: str | Path) -> Storage:
 
 
 class LocalStorage:
-    """Files of this machine; `pread` keeps no position, so threads and processes share the open files."""
+    """Storage of files on this machine.
+
+    Byte ranges are read with `pread`, which does not use the file position, so that threads can share an open file.
+    """
 
     def read(self, address: str) -> bytes:
         """See `Storage`."""
@@ -134,15 +140,15 @@ class LocalStorage:
 
 def _read_span(address: str, offset: int, length: int) -> bytes:
     """Read a byte range of a local file."""
-    # The local name keeps the file open while it is read: if two threads open the same file at once, the cache drops
-    # one of the two, which would close its descriptor.
+    # Hold a reference in a local variable so that the file stays open while it is read: if two threads open the same
+    # file at once, the cache keeps only one of the two objects, and the other would be closed before `pread`.
     file = _open_cached(address)
     return os.pread(file.fileno(), length, offset)
 
 
 @lru_cache(MAX_OPEN_FILES)
 def _open_cached(address: str) -> BinaryIO:
-    """Open a file once per process; unbuffered, because `pread` bypasses the buffer."""
+    """Open a file, or return the open file from the cache; without a buffer, because `pread` does not use it."""
     return Path(address).open("rb", buffering=0)
 
 
@@ -150,15 +156,15 @@ LOCAL = LocalStorage()
 
 
 class RemoteStorage:
-    """Files behind a URL, by fsspec; byte ranges are requested concurrently where the service supports it."""
+    """Storage of files behind a URL, which are read with fsspec; byte ranges are read concurrently if possible."""
 
     def __init__(self, protocol: str) -> None:
         self.protocol = protocol
 
     @property
     def filesystem(self) -> Any:
-        """The fsspec file system; fsspec caches one instance per process."""
-        import fsspec  # noqa: PLC0415 - needed for URLs only
+        """The fsspec file system of the protocol; fsspec caches one instance per process."""
+        import fsspec  # noqa: PLC0415 - imported here because only URLs need it
 
         try:
             return fsspec.filesystem(self.protocol, **FILESYSTEM_OPTIONS.get(self.protocol, {}))
@@ -179,7 +185,8 @@ class RemoteStorage:
         addresses, offsets, lengths = zip(*spans, strict=True)
         ends = [offset + length for offset, length in zip(offsets, lengths, strict=True)]
         with service_errors(addresses[0]):
-            parts = self.filesystem.cat_ranges(list(addresses), list(offsets), ends)  # concurrent where supported
+            # fsspec requests the ranges concurrently if the protocol supports it.
+            parts = self.filesystem.cat_ranges(list(addresses), list(offsets), ends)
             return [_checked(part) for part in parts]
 
     def size_bytes(self, address: str) -> int:
@@ -197,7 +204,7 @@ class RemoteStorage:
 
 
 def _checked(part: bytes | Exception) -> bytes:
-    """Content of a range, or raise the exception that fsspec returned in its place."""
+    """Return the content of a byte range; raise the exception if fsspec returned one instead of the content."""
     if isinstance(part, Exception):
         raise part
     return bytes(part)
@@ -205,30 +212,31 @@ def _checked(part: bytes | Exception) -> bytes:
 
 @contextmanager
 def service_errors(address: str) -> Iterator[None]:
-    """Convert exceptions of a service's library to a DatasetError with a one-line message.
+    """Convert exceptions from the library of a storage service to a DatasetError with a one-line message.
 
     Parameters
     ----------
     address
-        Named in the message.
+        Path or URL that the error message names.
 
     Yields
     ------
     None
-        Control to the body of the `with` statement.
+        The errors of the `with` block are converted.
 
     Raises
     ------
     DatasetError
-        For every error of the body but FileNotFoundError.
+        If the block raises an OSError or an error of botocore, except FileNotFoundError, which is not converted.
 
     """
-    # botocore's errors are not OSErrors. Looked up and not imported: unless S3 is in use it need not be installed.
+    # Errors of botocore are not OSErrors. The module is looked up and not imported, because it is only installed and
+    # loaded if S3 is used.
     botocore = sys.modules.get("botocore.exceptions")
     service_error: type[Exception] = botocore.BotoCoreError if botocore else OSError
     try:
         yield
-    except FileNotFoundError:  # a subclass of OSError that callers handle themselves
+    except FileNotFoundError:  # this subclass of OSError is handled by the callers
         raise
     except (OSError, service_error) as error:
         raise DatasetError(f"{address} cannot be reached ({error}): check the URL and the credentials") from error

@@ -1,7 +1,8 @@
-"""Verify that a dataset is still what was built, byte by byte, and that its files agree with each other.
+"""Verify that every byte of a dataset is unchanged since the build, and that its files agree with each other.
 
-The bytes of a shard follow from the manifest's rows and from the images, whose hashes the rows contain. Each sample's
-part of the tar is therefore generated again and compared, so a fault names its file and its sample.
+The bytes of a shard are determined by the manifest's rows and by the images, and each row contains the hash of its
+image. The verification therefore generates the tar bytes of each sample again and compares them with the shard. If they
+differ, the message names the file and the sample.
 """
 
 from __future__ import annotations
@@ -39,12 +40,12 @@ SAMPLE_COLUMNS = tuple(Sample.__dataclass_fields__)
 
 
 def verify_dataset(place: str | Path) -> DatasetInfo:
-    """Open a dataset after a full verification.
+    """Verify every byte of a dataset, then open the dataset.
 
     Parameters
     ----------
     place
-        Folder or fsspec URL.
+        Folder or fsspec URL of the dataset.
 
     Returns
     -------
@@ -54,7 +55,7 @@ def verify_dataset(place: str | Path) -> DatasetInfo:
     Raises
     ------
     DatasetError
-        With the first fault.
+        If the verification finds a fault; the message is the first fault.
 
     """
     for fault in find_faults(place):
@@ -63,17 +64,17 @@ def verify_dataset(place: str | Path) -> DatasetInfo:
 
 
 def find_faults(place: str | Path) -> Iterator[str]:
-    """Find every difference between a dataset and its description; reads every byte.
+    """Read every byte of a dataset and find all differences from its description.
 
     Parameters
     ----------
     place
-        Folder or fsspec URL.
+        Folder or fsspec URL of the dataset.
 
     Yields
     ------
     str
-        One line per fault. A fault that prevents reading the dataset is the last one.
+        One line per fault. The verification ends after a fault that makes the dataset unreadable.
 
     """
     try:
@@ -89,7 +90,7 @@ def find_faults(place: str | Path) -> Iterator[str]:
 
 
 def _damaged_files(place: str | Path) -> Iterator[str]:
-    """Files beside the shards whose hash differs; DatasetError for the description and the manifest."""
+    """Find damaged files other than shards; raise DatasetError if the description or the manifest is damaged."""
     description, storage = read_description(place), open_storage(place)
     if not is_intact(storage.read(f"{place}/{DESCRIPTION}")):
         raise DatasetError(f"{place}/{DESCRIPTION} is not what was built: {REBUILD_HINT}")
@@ -100,15 +101,16 @@ def _damaged_files(place: str | Path) -> Iterator[str]:
             yield f"{place}/{name} is missing"
             continue
         if is_damaged and name == MANIFEST:
-            raise DatasetError(f"{place}/{name} is damaged: {REBUILD_HINT}")  # no row of it can be trusted
+            raise DatasetError(f"{place}/{name} is damaged: {REBUILD_HINT}")  # the other checks depend on its rows
         if is_damaged:
             yield f"{place}/{name} is damaged"
 
 
 def _broken_rows(info: DatasetInfo) -> Iterator[str]:
-    """Violations of the data contract in the manifest."""
+    """Find violations of the data contract in the manifest."""
     if not info.manifest.schema.equals(manifest_schema()):
-        yield f"{info.path}/{MANIFEST} has other columns than the contract {info.contract_version}"  # order and types
+        # `equals` also compares the order and the types of the columns.
+        yield f"{info.path}/{MANIFEST} does not have the columns of contract version {info.contract_version}"
         return
     try:
         contracts.to_arrow("sample", info.manifest)
@@ -117,7 +119,7 @@ def _broken_rows(info: DatasetInfo) -> Iterator[str]:
 
 
 def _wrong_facts(info: DatasetInfo) -> Iterator[str]:
-    """Contradictions between the description and the manifest, or within the description."""
+    """Find values of the description that contradict the manifest or other values of the description."""
     facts, manifest = info.description, info.manifest
     tests = manifest.filter(pc.field("split") == "test")["tile_id"].to_pylist()
     stated_and_actual: dict[str, tuple[Any, Any]] = {
@@ -128,26 +130,31 @@ def _wrong_facts(info: DatasetInfo) -> Iterator[str]:
     }
     for name, (stated, actual) in stated_and_actual.items():
         if stated != actual:
-            yield f"{info.path}/{DESCRIPTION}: its {name} is {stated}, its files give {actual}"
+            yield f"{info.path}/{DESCRIPTION}: the {name} is {stated}, but {actual} according to the dataset's files"
 
 
 def _shard_faults(info: DatasetInfo, shard: Row) -> Iterator[str]:
-    """Faults of a shard: those of single samples, or else of the file as a whole."""
+    """Find the faults of a shard: those of single samples, or of the whole file if all samples are intact."""
     address = info.addresses[shard["shard"]]
     data = memoryview(open_storage(address).read(address))
     rows = info.manifest.filter(pc.field("shard") == shard["shard"]).sort_by("offset")
     faults = list(_sample_faults(data, rows, shard["split"]))
     if rows.num_rows != shard["num_samples"]:
-        faults.append(f"has {shard['num_samples']} samples by {DESCRIPTION}, {rows.num_rows} by the manifest")
-    # Faults of single samples say more than the hash of the whole shard, which is checked only without them.
+        faults.append(
+            f"has {shard['num_samples']} samples according to {DESCRIPTION}, but {rows.num_rows} in the manifest"
+        )
+    # The hash of the whole shard is checked only if no other fault was found, because the others are more specific.
     if not faults and sha256_bytes(data) != shard["sha256"]:
         faults.append(f"is damaged: its hash is not the one in {DESCRIPTION}")
     yield from (f"{address} {fault}" for fault in faults)
 
 
 def _sample_faults(data: memoryview, rows: pa.Table, split: str) -> Iterator[str]:
-    """Samples whose part of the tar differs from what the manifest's row gives, and a trailer that is not all zeros."""
-    end = 0  # where the previous sample ends in the tar
+    """Find samples whose bytes in the tar differ from the expected bytes, and bytes after the samples that are not 0.
+
+    The expected bytes are generated from the manifest's rows.
+    """
+    end = 0  # offset in the tar at which the previous sample ends
     for row in rows.to_pylist():
         offset, length = row["offset"], row["length"]
         sample = Sample(**{name: row[name] for name in SAMPLE_COLUMNS})
@@ -155,17 +162,17 @@ def _sample_faults(data: memoryview, rows: pa.Table, split: str) -> Iterator[str
         faults, position = [], end
         for name, content in members(sample, image):
             header = member_info(name, len(content)).tobuf(tarfile.USTAR_FORMAT)
-            expected = (header + content).ljust(member_size_bytes(len(content)), b"\0")  # zeros up to a full block
+            expected = (header + content).ljust(member_size_bytes(len(content)), b"\0")  # padded to full blocks
             if content is image and position + BLOCK_BYTES != offset:  # one header block precedes the content
-                faults.append("its image is not where the manifest says")
+                faults.append("the image is not at the offset that the manifest states")
             if data[position : position + len(expected)] != expected:
-                faults.append(f"its member {name} is not what the manifest says")
+                faults.append(f"the tar member {name} differs from the manifest's row")
             position += len(expected)
         if sha256_bytes(image) != sample.png_sha256:
-            faults.append("its image is damaged")
+            faults.append("the image is damaged")
         if sample.split != split:
-            faults.append(f"it belongs to {sample.split}")
+            faults.append(f"the sample belongs to split {sample.split}")
         yield from (f"is damaged in sample {sample.tile_id}: {fault}" for fault in faults)
         end = position
-    if any(data[end:]):  # a tar ends in zero blocks
-        yield "is damaged at its end"
+    if any(data[end:]):  # a valid tar contains only zeros after the last member
+        yield "is damaged after the last sample"

@@ -73,7 +73,7 @@ def test_a_test_tile_that_is_no_more_may_be_missing(released):
 def test_a_test_list_that_was_written_to_is_refused(released):
     folder, splits, _ = released
     (folder / TEST_LIST).write_text("")
-    with pytest.raises(DatasetError, match="not what was released"):
+    with pytest.raises(DatasetError, match="changed after the release"):
         check_test_lists(folder.parent, splits, SETTINGS)
 
 

@@ -64,7 +64,7 @@ def test_a_flipped_bit_in_a_shard_names_file_and_sample(built, suffix, part, who
 def test_a_flipped_bit_in_the_end_of_a_shard_is_found(built):
     flip(built / "train-000001.tar", -1)
     (fault,) = find_faults(built)
-    assert "train-000001.tar is damaged at its end" in fault
+    assert "train-000001.tar is damaged after the last sample" in fault
 
 
 def test_a_flipped_bit_in_padding_is_found(built):
@@ -105,13 +105,13 @@ def resealed(folder, **changes):
 )
 def test_a_description_that_its_files_contradict_is_found(built, change, field):
     resealed(built, **change)
-    assert any(f"its {field} is" in fault for fault in find_faults(built))
+    assert any(f"the {field} is" in fault for fault in find_faults(built))
 
 
 def test_a_test_list_that_is_not_the_test_split_is_found(built):
     (built / "test_tiles.txt").write_text("f" * 32 + "\n")
     resealed(built)
-    assert any("its test list is" in fault for fault in find_faults(built))
+    assert any("the test list is" in fault for fault in find_faults(built))
 
 
 def test_a_manifest_row_that_its_sample_contradicts_names_the_sample(built):
@@ -129,7 +129,7 @@ def test_a_manifest_row_that_its_sample_contradicts_names_the_sample(built):
 def test_a_manifest_with_other_columns_is_found(built):
     directory.write_table(built / "manifest.parquet", directory.read_manifest(built).drop_columns("title"))
     resealed(built)
-    assert any("other columns" in fault for fault in find_faults(built))
+    assert any("does not have the columns" in fault for fault in find_faults(built))
 
 
 def test_a_shard_of_other_samples_is_found(built):

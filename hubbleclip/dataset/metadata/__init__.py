@@ -1,1 +1,1 @@
-"""Metadata of a dataset for people and programs: card, Croissant description, sky index, credits."""
+"""Metadata of a dataset for people and programs: dataset card, Croissant description, sky index and credits."""

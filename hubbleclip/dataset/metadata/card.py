@@ -1,4 +1,4 @@
-"""Card of a dataset: content, owners and usage, in Markdown with the front matter that the Hugging Face hub reads."""
+"""Dataset card: a Markdown text about content, owners and usage, with front matter for the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import yaml
 
 from hubbleclip.dataset.manifest import SPLITS, Row
 
-HUB_NAMES = {"train": "train", "val": "validation", "test": "test"}  # the hub's names of the splits
+HUB_NAMES = {"train": "train", "val": "validation", "test": "test"}  # name of each split on the Hugging Face hub
 TEXT = """
 # {name}
 
@@ -46,14 +46,14 @@ def dataset_card(description: Row, manifest: pa.Table) -> str:
     Parameters
     ----------
     description
-        `digest`, `counts`, `shards`, `notices` and `code_version` are used.
+        Description of the dataset; `digest`, `counts`, `shards`, `notices` and `code_version` are used.
     manifest
-        Its column `pi` gives the investigators.
+        Manifest of the dataset; the investigators are read from its column `pi`.
 
     Returns
     -------
     str
-        Markdown with YAML front matter.
+        Text in Markdown with YAML front matter.
 
     """
     counts = description["counts"]
@@ -76,29 +76,29 @@ def dataset_card(description: Row, manifest: pa.Table) -> str:
 
 
 def shard_paths(description: Row) -> dict[str, list[str]]:
-    """Paths of each split's shards, relative to the dataset's folder.
+    """List the paths of each split's shards, relative to the dataset's folder.
 
     Parameters
     ----------
     description
-        `shards` is used.
+        Description of the dataset; only `shards` is used.
 
     Returns
     -------
     dict[str, list[str]]
-        By split, in order; splits without samples are absent.
+        Paths by split, in the order of `shards`; splits without shards are absent.
 
     """
     paths: dict[str, list[str]] = {}
     for shard in description["shards"]:
-        # Shards of a parent dataset are in its folder, beside this one.
+        # A shard of a parent dataset is in the parent's folder, which is next to the folder of this dataset.
         folder = f"../{shard['home_digest']}/" if shard["home_digest"] else ""
         paths.setdefault(shard["split"], []).append(f"{folder}{shard['shard']}")
     return paths
 
 
 def _front_matter(description: Row, files: Mapping[str, list[str]]) -> str:
-    """YAML front matter with the keys that the Hugging Face hub reads."""
+    """Serialise the YAML front matter with the keys that the Hugging Face hub reads."""
     fields = {
         "pretty_name": f"hubbleclip {description['digest'][:12]}",
         "license": "other",
@@ -116,5 +116,5 @@ def _front_matter(description: Row, files: Mapping[str, list[str]]) -> str:
 
 
 def _warning(notices: Mapping[str, Any]) -> str:
-    """Warning that the data are simulated; empty for observations."""
+    """Return a warning that the data are simulated; an empty string if no data are simulated."""
     return "**This sky is simulated.** Pictures, proposals and investigators are invented.\n" * ("simulated" in notices)

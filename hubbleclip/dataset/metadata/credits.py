@@ -1,4 +1,4 @@
-"""Whose data a dataset holds, in the words that its owners ask for."""
+"""Licences and attributions of the data in a dataset, in the wording that the data owners require."""
 
 from __future__ import annotations
 
@@ -22,34 +22,35 @@ UNKNOWN = {
 
 
 def notices(archives: Iterable[str]) -> dict[str, dict[str, str]]:
-    """Licence and attribution of archives; a new mission brings its own.
+    """Look up the licence and the attribution of archives; those of a mission are part of its definition.
 
     Parameters
     ----------
     archives
-        Names of archives, with repetitions.
+        Names of archives; a name may occur several times.
 
     Returns
     -------
     dict[str, dict[str, str]]
-        `licence` and `attribution` by archive, in order of name; `UNKNOWN` for archives without a notice.
+        `licence` and `attribution` by archive, sorted by archive name; `UNKNOWN` for archives that are not known.
 
     """
     return {name: NOTICES.get(name, UNKNOWN) for name in sorted(set(archives))}
 
 
 def homepage(archives: Iterable[str]) -> str:
-    """Choose the page that a dataset's metadata link.
+    """Choose the web page that the metadata of a dataset refer to.
 
     Parameters
     ----------
     archives
-        Names of archives.
+        Names of the archives whose data the dataset contains.
 
     Returns
     -------
     str
-        URL of the first mission among them, in order of name; that of the default mission without one.
+        URL of the homepage of the alphabetically first archive that is a mission; if no archive is a mission, the
+        homepage of the default mission.
 
     """
     return next((MISSIONS[name].homepage for name in sorted(archives) if name in MISSIONS), DEFAULT.homepage)

@@ -1,7 +1,7 @@
-"""Machine-readable description of a dataset in Croissant 1.1.
+"""Machine-readable description of a dataset in the format Croissant 1.1.
 
-See https://docs.mlcommons.org/croissant/docs/croissant-spec-1.1.html. There are two record sets: `samples`, the rows of
-the manifest, and `pictures`, the images in the shards by tile id.
+The specification is https://docs.mlcommons.org/croissant/docs/croissant-spec-1.1.html. The description has two record
+sets: `samples` contains the rows of the manifest, and `pictures` contains the images in the shards, keyed by tile id.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Node = dict[str, Any]
 """A JSON-LD object."""
 
 CONFORMS_TO = "http://mlcommons.org/croissant/1.1"
-TYPES = {  # the Arrow types that the contract's columns have
+TYPES = {  # Croissant type of each Arrow type that occurs in the data contract
     pa.string(): "sc:Text",
     pa.int64(): "cr:Int64",
     pa.float64(): "cr:Float64",
@@ -31,7 +31,7 @@ TERMS = (
     "parentField", "path", "recordSet", "references", "regex", "repeated", "replace", "samplingRate", "separator",
     "source", "subField", "transform",
 )  # fmt: skip
-CONTEXT: Node = {  # the JSON-LD context that the specification prescribes
+CONTEXT: Node = {  # the JSON-LD context that the Croissant specification requires
     "@language": "en",
     "@vocab": "https://schema.org/",
     "cr": "http://mlcommons.org/croissant/",
@@ -50,19 +50,20 @@ CONTEXT: Node = {  # the JSON-LD context that the specification prescribes
 def croissant_metadata(description: Row, manifest_sha256: str) -> Node:
     """Describe a dataset in Croissant.
 
-    It has no `datePublished`, so that the same dataset has the same bytes on any day.
+    The result has no `datePublished`, so that its bytes do not depend on the day of the build.
 
     Parameters
     ----------
     description
-        `digest`, `shards` and `notices` are used; the parents' shards are listed by relative paths.
+        Description of the dataset; `digest`, `shards` and `notices` are used. Shards of parent datasets are listed with
+        relative paths.
     manifest_sha256
-        Hash of the manifest's file.
+        SHA-256 of the manifest file.
 
     Returns
     -------
     Node
-        JSON-LD.
+        JSON-LD object.
 
     """
     notices = description["notices"].values()
@@ -88,7 +89,7 @@ def croissant_metadata(description: Row, manifest_sha256: str) -> Node:
 
 
 def _file(path: str, media_type: str, sha256: str) -> Node:
-    """FileObject of a file, identified by its name."""
+    """Make the Croissant FileObject of a file; its identifier is the file name."""
     return {
         "@type": "cr:FileObject", "@id": path.rpartition("/")[2], "name": path.rpartition("/")[2],
         "contentUrl": path, "encodingFormat": media_type, "sha256": sha256,
@@ -96,7 +97,7 @@ def _file(path: str, media_type: str, sha256: str) -> Node:
 
 
 def _members(shards: list[Node]) -> Node:
-    """FileSet of the images within the shards."""
+    """Make the Croissant FileSet of the images that are contained in the shards."""
     return {
         "@type": "cr:FileSet", "@id": "picture-files", "name": "picture-files",
         "containedIn": [{"@id": shard["@id"]} for shard in shards],
@@ -105,7 +106,7 @@ def _members(shards: list[Node]) -> Node:
 
 
 def _samples() -> Node:
-    """RecordSet of the manifest's rows."""
+    """Make the Croissant RecordSet of the manifest's rows."""
     return {
         "@type": "cr:RecordSet", "@id": "samples", "name": "samples", "key": {"@id": "samples/tile_id"},
         "description": "The rows of the manifest.", "field": [_column(field) for field in manifest_schema()],
@@ -113,7 +114,10 @@ def _samples() -> Node:
 
 
 def _column(field: pa.Field) -> Node:
-    """Field of a manifest column, described by the contract's text in its Arrow metadata."""
+    """Make the Croissant Field of a manifest column.
+
+    Its description is the data contract's text about the column, which is read from the column's Arrow metadata.
+    """
     is_list = pa.types.is_list(field.type)
     return {
         "@type": "cr:Field", "@id": f"samples/{field.name}", "name": field.name,
@@ -124,9 +128,9 @@ def _column(field: pa.Field) -> Node:
 
 
 def _images() -> Node:
-    """RecordSet of the images, joined to the manifest by tile id."""
+    """Make the Croissant RecordSet of the images, which refers to the manifest's rows by tile id."""
     files = {"fileSet": {"@id": "picture-files"}}
-    # The name of a member is `<tile id>.<suffix>`.
+    # The name of an image in a tar is `<tile id>.<suffix>`, so the regular expression extracts the tile id.
     tile_id = {"extract": {"fileProperty": "filename"}, "transform": {"regex": r"^([0-9a-f]+)\..*$"}}
     return {
         "@type": "cr:RecordSet", "@id": "pictures", "name": "pictures", "key": {"@id": "pictures/tile_id"},

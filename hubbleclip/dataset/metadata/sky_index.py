@@ -1,7 +1,8 @@
-"""Positions of a dataset's tiles on the sky, in the form that tools for large surveys read.
+"""Table of the sky positions of a dataset's tiles, in a format that tools for large surveys read.
 
-The column `_healpix_29` and the order of the rows are those of HATS catalogues (IVOA note "HATS", the format of LSDB):
-the nested HEALPix pixel of order 29 as a signed 64-bit integer, so that any region is a few runs of rows.
+The table follows the HATS format (IVOA note "HATS"), which the library LSDB reads. The column `_healpix_29` contains
+the nested HEALPix pixel of order 29 as a signed 64-bit integer. The rows are sorted by this column, so that the tiles
+of any region of the sky are in a few contiguous blocks of rows.
 """
 
 from __future__ import annotations
@@ -12,23 +13,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from astropy_healpix import HEALPix
 
-ORDER = 29  # the deepest order whose pixel number fits in 64 bits with a sign: cells of 0.4 milliarcseconds
+ORDER = 29  # the highest order whose pixel numbers fit in a signed 64-bit integer; a pixel is 0.4 milliarcseconds wide
 COLUMN = f"_healpix_{ORDER}"
 COLUMNS = ("tile_id", "split", "proposal_id", "target_name", "instrument", "filter", "shard", "offset", "length")
 
 
 def sky_index(manifest: pa.Table) -> pa.Table:
-    """Index the tiles of a dataset by position.
+    """Index the tiles of a dataset by their positions on the sky.
 
     Parameters
     ----------
     manifest
-        Positions are `ra_deg` and `dec_deg` (ICRS).
+        Manifest of the dataset; the positions are read from the columns `ra_deg` and `dec_deg` (ICRS, degrees).
 
     Returns
     -------
     pa.Table
-        One row per tile that has a position, sorted by HEALPix pixel, then by tile id.
+        One row per tile that has a position, sorted by HEALPix pixel and then by tile id.
 
     """
     columns = manifest.select(["ra_deg", "dec_deg", *COLUMNS])

@@ -1,1 +1,1 @@
-"""Assignment of tiles to train, val and test without leakage."""
+"""Assign tiles to train, val and test so that there is no leakage between the splits."""

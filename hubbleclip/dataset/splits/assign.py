@@ -1,4 +1,4 @@
-"""Permanent assignment of tiles to train, val and test: by proposal group, then by position on the sky."""
+"""Assign tiles permanently to train, val and test: first by proposal group, then by position on the sky."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from hubbleclip.dataset.splits.sky_guard import EXCLUDED, find_conflicts, guard_
 log = logging.getLogger(__name__)
 
 GROUP_CONFLICT = "group_conflict"
-"""Exclusion reason of a new proposal that is linked to existing proposals in different splits."""
+"""Exclusion reason of a new proposal that is linked by its text to existing proposals in different splits."""
 MIN_GROUPS = 3
-"""Fewest groups for which val and test are filled; with fewer, all groups go to train."""
+"""Minimum number of groups that is needed to have val and test. With fewer groups all groups are assigned to train."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProposalSplit:
-    """Group and split of a proposal; `split` is None until it is drawn."""
+    """Group and split of a proposal; `split` is None as long as no split has been drawn for the group."""
 
     group_id: str
     split: str | None
@@ -37,20 +37,20 @@ class ProposalSplit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeakReport:
-    """Leakage of a random split of single tiles, in numbers of train tiles.
+    """Numbers of train tiles that would leak if single tiles were assigned to splits at random.
 
     Attributes
     ----------
     num_train
-        Train tiles of the random split.
+        Number of train tiles of the random split.
     num_shared_abstract
-        Those in a proposal group of which another tile is in val or test.
+        Number of train tiles whose proposal group also has tiles in val or test.
     num_overlap
-        Those that overlap a val or test tile.
+        Number of train tiles that overlap a val or test tile on the sky.
     num_moving_target
-        Those that show the same moving target as a val or test tile.
+        Number of train tiles that show the same moving target as a val or test tile.
     num_leaking
-        Those with any of these leaks.
+        Number of train tiles to which at least one of these three cases applies.
 
     """
 
@@ -70,30 +70,32 @@ def assign_splits(
     *,
     former: Mapping[str, SplitAssignment] | None = None,
 ) -> list[SplitAssignment]:
-    """Assign the tiles that have no split yet; existing assignments never change.
+    """Assign the tiles that have no split yet to splits; existing assignments never change.
 
-    The split of a group is drawn by a hash of group and salt, so it is the same in every catalog that contains the
-    group. Schemes other than the random one decide what is tested. The sky guard then excludes conflicting tiles.
+    With the random scheme, the split of a group is drawn by a hash of the group id and the salt, so that the result
+    does not depend on the machine or on chance. Other schemes choose the test tiles by a property such as the
+    instrument. Finally the sky guard excludes tiles that conflict with tiles in other splits.
 
     Parameters
     ----------
     tiles
-        All tiles, old ones too: the guard needs their positions.
+        All tiles, including those with an existing assignment, because the sky guard needs their positions.
     observations
-        By observation id.
+        Observations by observation id.
     proposals
-        By proposal id.
+        Proposals by proposal id.
     existing
-        Assignments by tile id.
+        Existing assignments by tile id.
     settings
-        Scheme, shares, salt, thresholds of links and the guard distance.
+        Split settings: the scheme, the shares, the salt, the thresholds of links and the guard distance are used.
     former
-        Assignment, by proposal, of a tile that no longer exists: a proposal whose images are cut again keeps its split.
+        Assignments of tiles that no longer exist, one per proposal and by proposal id. They are needed so that a
+        proposal keeps its split when its images are cut into new tiles.
 
     Returns
     -------
     list[SplitAssignment]
-        Of the new tiles, sorted by tile id. SettingsError is raised for an unknown scheme.
+        Assignments of the new tiles, sorted by tile id. SettingsError is raised if the scheme is unknown.
 
     """
     if all(tile.tile_id in existing for tile in tiles):
@@ -105,7 +107,8 @@ def assign_splits(
         planned = plan_scheme(tiles, observations, proposals, existing, settings)
     is_frozen = np.array([tile.tile_id in existing for tile in tiles])
     labels = [plan.split for plan in planned]
-    # All tiles, old ones too: a new tile gives way to them. The guard is last because it needs every tile's split.
+    # The guard gets all tiles, because new tiles that conflict with existing tiles must be excluded. The guard is the
+    # last step, because it needs the split of every tile.
     reasons = guard_sky(locate_tiles(tiles, observations), labels, is_frozen, settings.guard_arcsec)
     new = [
         _excluded(plan, reasons[index]) if index in reasons else plan
@@ -117,7 +120,7 @@ def assign_splits(
 
 
 def _assignment(tile: Tile, of_proposal: ProposalSplit) -> SplitAssignment:
-    """Assignment of a tile from the split of its proposal."""
+    """Make the assignment of a tile from the group and the split of its proposal."""
     return SplitAssignment(
         tile_id=tile.tile_id,
         group_id=of_proposal.group_id,
@@ -127,7 +130,7 @@ def _assignment(tile: Tile, of_proposal: ProposalSplit) -> SplitAssignment:
 
 
 def _excluded(plan: SplitAssignment, reason: str) -> SplitAssignment:
-    """Copy of an assignment that excludes the tile."""
+    """Copy an assignment and change its split to `excluded`, with the given reason."""
     return SplitAssignment(tile_id=plan.tile_id, group_id=plan.group_id, split=EXCLUDED, reason=reason)
 
 
@@ -139,30 +142,32 @@ def split_proposals(  # noqa: PLR0917
     settings: SplitSettings,
     former: Mapping[str, SplitAssignment],
 ) -> dict[str, ProposalSplit]:
-    """Determine group and split of every proposal that has a tile: existing ones first, then by a draw.
+    """Determine the group and the split of every proposal that has a tile.
+
+    A group that has an existing split keeps it; for the other groups a split is drawn.
 
     Parameters
     ----------
     tiles
         All tiles.
     observations
-        By observation id; they link proposals that share a field.
+        Observations by observation id, by which proposals that observe the same field are linked.
     proposals
-        By proposal id; their texts link them.
+        Proposals by proposal id, which are also linked by their texts.
     existing
-        Assignments by tile id.
+        Existing assignments by tile id.
     settings
-        Shares, salt and thresholds of links.
+        Split settings: the shares, the salt and the thresholds of links are used.
     former
-        Assignment, by proposal, of a tile that no longer exists.
+        Assignments of tiles that no longer exist, one per proposal and by proposal id.
 
     Returns
     -------
     dict[str, ProposalSplit]
-        By proposal id, in order; every split is set.
+        Group and split by proposal id, sorted by proposal id; no split is None.
 
     """
-    # An excluded tile does not determine the split of its group.
+    # Excluded tiles are ignored, because they do not determine the split of their group.
     split_of_group = {plan.group_id: plan.split for plan in existing.values() if plan.split != EXCLUDED}
     known = sorted((tile for tile in tiles if tile.tile_id in existing), key=lambda tile: tile.tile_id)
     old = {**former, **{tile.proposal_id: existing[tile.tile_id] for tile in known}}
@@ -187,16 +192,16 @@ def split_proposals(  # noqa: PLR0917
 
 
 class LinkedGroups:
-    """Linked proposals, and the groups that the existing ones among them belong to.
+    """Connected components of linked proposals, with the groups of those proposals that have existing assignments.
 
     Attributes
     ----------
     roots
-        Smallest proposal id of each proposal's connected component.
+        For each proposal id, the smallest proposal id of the connected component, which is called its root.
     split_of_group
-        Split of each group that has one.
+        Split of each group that has an existing split, by group id.
     groups
-        Group ids of the existing proposals of each component, by root.
+        Ids of the groups that the component's proposals with existing assignments belong to, by root.
 
     """
 
@@ -210,43 +215,47 @@ class LinkedGroups:
             self.groups[roots[proposal_id]].add(plan.group_id)
 
     def existing_groups(self, proposal_id: str) -> tuple[set[str], set[str]]:
-        """Groups of the existing proposals that are linked to a proposal.
+        """Find the existing groups of the proposals that are linked to a proposal.
 
         Parameters
         ----------
         proposal_id
-            A member of `roots`.
+            Id of the proposal, a key of `roots`.
 
         Returns
         -------
         tuple[set[str], set[str]]
-            Group ids, and the splits of those that have one.
+            Ids of the existing groups, and the splits of those groups that have a split.
 
         """
         root = self.roots[proposal_id]
-        # The group id of the root may exist although its proposal has no tile left.
+        # The group that is named after the root may have a split even if no tile of the root proposal exists any more.
         groups = self.groups.get(root, set()) | ({group_id(root)} & self.split_of_group.keys())
         return groups, {self.split_of_group[group] for group in groups if group in self.split_of_group}
 
 
 def _known_proposal_split(plan: SplitAssignment, split_of_group: Mapping[str, str]) -> ProposalSplit:
-    """Group and split of a proposal that has an assigned tile; a conflict excludes it for good."""
+    """Return the group and the split of a proposal that has an assigned tile.
+
+    A proposal that was excluded because of a group conflict stays excluded permanently.
+    """
     if plan.reason == GROUP_CONFLICT:
         return ProposalSplit(group_id=plan.group_id, split=EXCLUDED, reason=GROUP_CONFLICT)
     return ProposalSplit(group_id=plan.group_id, split=split_of_group.get(plan.group_id))
 
 
 def _new_proposal_split(proposal_id: str, by_text: LinkedGroups, by_field: LinkedGroups) -> ProposalSplit:
-    """Group and split of a new proposal: those of the proposals linked by text, else by a shared field.
+    """Return the group and the split of a new proposal, which joins the group of proposals that it is linked to.
 
-    Between texts in two splits it is excluded. Between fields in two splits it forms its own group, and the sky guard
-    decides each tile.
+    Links by text have priority over links by a shared field. A proposal that is linked by text to groups in different
+    splits is excluded. A proposal that is linked only by shared fields to groups in different splits forms its own
+    group, and the sky guard checks each of its tiles.
     """
     groups, splits = by_text.existing_groups(proposal_id)
     if len(splits) > 1:
         return ProposalSplit(group_id=min(groups), split=EXCLUDED, reason=GROUP_CONFLICT)
     root = by_text.roots[proposal_id]
-    if not groups:  # a text link outranks a shared field
+    if not groups:  # links by a shared field are used only if there is no link by text
         field_groups, field_splits = by_field.existing_groups(proposal_id)
         if len(field_splits) <= 1:
             groups, splits, root = field_groups, field_splits, by_field.roots[proposal_id]
@@ -254,36 +263,38 @@ def _new_proposal_split(proposal_id: str, by_text: LinkedGroups, by_field: Linke
 
 
 def draw_splits(groups: Iterable[str], split_of_group: Mapping[str, str], settings: SplitSettings) -> dict[str, str]:
-    """Draw a split for each group by the hash of salt and group: test below test_share, then val, then train.
+    """Draw a split for each group by a hash of the salt and the group id.
 
-    With at least `MIN_GROUPS` groups no split stays empty: an empty one takes, from the split with most groups, the
-    drawn group whose hash is nearest to its own range. With fewer groups all go to train.
+    The hash is a number in [0, 1), which is divided into a range for test, a range for val and a range for train, in
+    this order. If there are fewer than `MIN_GROUPS` groups, all of them are assigned to train. Otherwise no split stays
+    empty: an empty split gets one of the newly drawn groups from the split with the most groups. The group whose hash
+    is nearest to the range of the empty split is chosen.
 
     Parameters
     ----------
     groups
-        Ids of the groups without a split.
+        Ids of the groups that have no split yet.
     split_of_group
-        Splits of the existing groups.
+        Split of each group that has an existing split, by group id.
     settings
-        `test_share`, `val_share` and `salt` are used.
+        Split settings; only `test_share`, `val_share` and `salt` are used.
 
     Returns
     -------
     dict[str, str]
-        Split of each of `groups`.
+        Split of each of `groups`, by group id.
 
     """
     bounds = (0.0, settings.test_share, settings.test_share + settings.val_share, 1.0)
     ranges = {split: (bounds[i], bounds[i + 1]) for i, split in enumerate(("test", "val", "train"))}
-    # Test has the lowest range: a smaller share of test or val never moves a train group.
+    # The range of train is the last one, so that reducing the share of test or val never moves a group out of train.
     hash_of = {group: unit_hash(f"{settings.salt}:{group}") for group in sorted(groups)}
     if len(split_of_group.keys() | hash_of.keys()) < MIN_GROUPS:
         return dict.fromkeys(hash_of, "train")
     drawn = {g: next(split for split, (_, high) in ranges.items() if u < high) for g, u in hash_of.items()}
     for split, (low, high) in ranges.items():
         num_groups = Counter([*split_of_group.values(), *drawn.values()])
-        # Only newly drawn groups may change splits, and never the last group of a split.
+        # Only newly drawn groups may change their split, and a split never loses its last group.
         fullest = max(drawn.values(), key=lambda name: (num_groups[name], name), default=split)
         if num_groups[split] == 0 and num_groups[fullest] > 1:
             donors = [group for group, name in drawn.items() if name == fullest]
@@ -298,25 +309,25 @@ def leak_report(
     links: Sequence[Link],
     settings: SplitSettings,
 ) -> LeakReport:
-    """Count the train tiles that a random split of single tiles would leak.
+    """Count the train tiles that would leak if single tiles were assigned to splits at random.
 
     Parameters
     ----------
     tiles
         All tiles.
     observations
-        By observation id.
+        Observations by observation id.
     proposals
         Ids of all proposals.
     links
-        Links by which proposals share a group.
+        Links between proposals; linked proposals form one group.
     settings
-        Shares, salt and the guard distance.
+        Split settings: the shares, the salt and the guard distance are used.
 
     Returns
     -------
     LeakReport
-        Numbers of train tiles by kind of leak; `num_leaking` counts each tile once.
+        Numbers of train tiles by kind of leak. A tile may have several kinds, but `num_leaking` counts it once.
 
     """
     held_out_share = settings.val_share + settings.test_share

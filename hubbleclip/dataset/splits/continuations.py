@@ -1,8 +1,9 @@
-"""Proposals that continue earlier ones, recognised by their titles or by the programme numbers that they name.
+"""Find proposals that continue earlier proposals, by their titles or by the programme numbers in their texts.
 
-The rules were tuned on the titles of 10,755 real programmes. Two titles that differ only in a marker (part, cycle,
-epoch, year, numeral, "continued") are one series whoever the PI is, because PIs change between cycles. A programme
-number links if a word of continuation precedes it in the sentence or if the PI is the same.
+The rules were tuned on the titles of 10,755 real programmes. Proposals whose titles differ only in a marker (such as
+part, cycle, epoch, year, numeral or "continued") belong to one series. Their PIs may differ, because PIs change between
+cycles. A proposal whose text contains the number of another programme is linked to that programme if a word such as
+"continuation" precedes the number in the same sentence, or if both have the same PI.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ from dataclasses import dataclass
 from hubbleclip.core.records import Proposal
 
 MIN_STEM_WORDS = 3
-"""Fewest words of a stem that identifies a series; `dark monitor` does not."""
+"""Minimum number of words that a title without markers must have to identify a series.
+
+Shorter titles such as `dark monitor` are used by unrelated proposals.
+"""
 _COUNT = r"(?:\d{1,2}|[ivx]+|one|two|three|four|five|six|seven|eight|nine|ten)"
 _ORDINAL = r"(?:\d{1,2}(?:st|nd|rd|th)|first|second|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth)"
 _UNIT = r"(?:cycle|cyc|part|pt|epoch|year|phase|season|visit)"
@@ -23,54 +27,58 @@ _CONTINUES = r"(?:continu(?:ation|ed|es|ing|e)|carry-?over|repeat(?:ed|s)?|resub
 _NOT_AFTER_NAME = "".join(
     rf"(?<!\b{word}[ -])" for word in ("type", "class", "seyfert", "population", "[a-z]", "[a-z][a-z]")
 )
-"""The Roman numeral of `Type II`, `H II` and `Mg II` is part of a name and does not number a series."""
+"""Pattern that prevents a match after the first word of names such as `Type II`, `H II` and `Mg II`.
+
+The Roman numeral is part of such a name and is not the number of a part of a series.
+"""
 SERIES_MARKERS = tuple(
     re.compile(pattern)
     for pattern in (
-        # "continuation of GO 12345", "follow-up"
+        # matches "continuation of GO 12345" and "follow-up"
         rf"\b(?:{_CONTINUES}|follow[ -]?up|supplement(?:al|ary)?)\b"
         r"(?: (?:of|from|for|to|into))?(?:[ #]+(?:the|our|programs?|proposals?|go|gto|snap|hopr|and|[#/-]|\d{3,5}))*",
-        # "part 2", "cycle 11 & 12", "epoch three: high"
+        # matches "part 2", "cycle 11 & 12" and "epoch three: high"
         rf"\b{_UNIT}s?[ .:#-]*{_COUNT}(?: ?(?:of|/|&|and|-|,) ?\d{{1,2}})*\b"
         r"(?: ?[:-]? ?(?:high|medium|med|low|observations?|dd|gto|go))*\b",
-        # "third epoch"
+        # matches "third epoch"
         rf"\b{_ORDINAL}[ -]{_UNIT}s?\b(?: observations?\b)?",
-        # a final Roman numeral, unless it belongs to a name
+        # matches a Roman numeral at the end, unless it is part of a name
         rf"(?<=\W){_NOT_AFTER_NAME}(?:i{{1,3}}|iv|vi{{0,3}}|ix|xi{{0,3}})[ .]*$",
-        # a final year, or range of years
+        # matches a year or a range of years at the end
         r"\b(?:19|20)\d\d(?: ?[-/] ?\d{2,4})?[ .)]*$",
-        # a final cycle such as "c17"
+        # matches a cycle such as "c17" at the end
         r"\bc\d{1,2}[ .]*$",
-        # a leading article
+        # matches an article at the start
         r"^(?:an?|the)\b",
     )
 )
 WORD = re.compile(r"[^\W_]+")
 _LABEL = r"(?:(?:GO|GTO|SNAP|DDT?|ERS|CAL|AR|PID|ID|HST|[Pp]rogram(?:me)?s?|[Pp]roposals?)\b[ .:#/-]*)"
-# One or more programme numbers behind a label: "GO 9146", "programs 5132, 5420 and GO-6003".
+# Matches one or more programme numbers after a label: "GO 9146", "programs 5132, 5420 and GO-6003".
 PROGRAMME_NUMBERS = re.compile(rf"{_LABEL}+#?(\d{{4,5}}(?:(?:,| and| &|,? and) (?:{_LABEL}+)?#?\d{{4,5}})*)\b")
-# A number without a label, directly after "continuation of": not a year.
+# Matches a programme number without a label directly after words such as "continuation of"; years are excluded.
 CONTINUED_NUMBER = re.compile(
     rf"(?:{_CONTINUES}|part \d+) (?:of|from) #?(?!(?:19|20)\d\d\b)(\d{{4,5}})\b", re.IGNORECASE
 )
 CONTINUATION = re.compile(rf"\b{_CONTINUES}\b", re.IGNORECASE)
 DIGITS = re.compile(r"\d{4}")
-# Coarser than captions.split_sentences: a false break only separates a number from its word of continuation.
+# This pattern is simpler than `captions.split_sentences`. A wrong sentence break has little effect: it only separates a
+# programme number from a preceding word such as "continuation".
 SENTENCE_END = re.compile(r"[.;?!](?:\s|$)|\n\s*\n")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """Reason for which two proposals stay together.
+    """A link between two proposals, which must therefore be in the same split.
 
     Attributes
     ----------
     one, other
-        Proposal ids.
+        Ids of the two proposals.
     reason
-        `text`, `title`, `number` or `field`.
+        Reason for the link: `text`, `title`, `number` or `field`.
     detail
-        The evidence, for the report.
+        Evidence for the link, as a text for the report.
 
     """
 
@@ -81,7 +89,7 @@ class Link:
 
 
 def title_stem(title: str) -> str:
-    """Title without the markers of a part, a cycle or a continuation.
+    """Remove the markers of a part, a cycle or a continuation from a title.
 
     Parameters
     ----------
@@ -91,47 +99,48 @@ def title_stem(title: str) -> str:
     Returns
     -------
     str
-        Words in lower case, joined by blanks.
+        Remaining words in lower case, joined by spaces.
 
     """
     text = " ".join(title.lower().split())
     for marker in SERIES_MARKERS:
-        text = marker.sub(" ", text).strip(" -:.,;(")  # stripped each time: some markers match only at the end
+        # Punctuation is stripped after each marker, because some markers match only at the end of the text.
+        text = marker.sub(" ", text).strip(" -:.,;(")
     return " ".join(WORD.findall(text))
 
 
 def same_pi(one: Proposal, other: Proposal) -> bool:
-    """Whether two proposals have the same principal investigator.
+    """Determine whether two proposals have the same principal investigator.
 
     Parameters
     ----------
     one, other
-        `pi` is used: given names first, then the surname.
+        Proposals; only `pi` is used, in which the given names come before the surname.
 
     Returns
     -------
     bool
-        Whether surname and first initial agree; False where a PI is unknown.
+        True if the surnames and the first initials are equal; False if the PI of a proposal is unknown.
 
     """
     names = [re.findall(r"[^\W\d_]+", (proposal.pi or "").lower()) for proposal in (one, other)]
     names = [[name for name in parts if name not in {"jr", "sr", "ii", "iii"}] for parts in names]
-    keys = [(parts[-1], parts[0][0]) if parts else None for parts in names]  # (surname, initial)
+    keys = [(parts[-1], parts[0][0]) if parts else None for parts in names]  # surname and first initial
     return keys[0] is not None and keys[0] == keys[1]
 
 
 def referenced_programmes(text: str) -> tuple[set[str], set[str]]:
-    """Programme numbers in a text.
+    """Find the programme numbers in a text.
 
     Parameters
     ----------
     text
-        Title and abstract.
+        Title and abstract of a proposal.
 
     Returns
     -------
     tuple[set[str], set[str]]
-        Numbers of continued programmes, and numbers that are only mentioned.
+        Numbers of the programmes that the proposal continues, and numbers that the text only mentions.
 
     """
     continued: set[str] = set()
@@ -146,21 +155,22 @@ def referenced_programmes(text: str) -> tuple[set[str], set[str]]:
 
 
 def continuation_links(proposals: Mapping[str, Proposal]) -> Iterator[Link]:
-    """Find links between proposals of one series.
+    """Find links between proposals that belong to the same series.
 
     Parameters
     ----------
     proposals
-        By proposal id, `archive:number`.
+        Proposals by proposal id, which has the form `archive:number`.
 
     Yields
     ------
     Link
-        With reason `title` or `number`. Two proposals that continue a third are linked even if the third is absent.
+        Links with reason `title` or `number`. Two proposals that continue the same third proposal are linked even if
+        the third one is not in `proposals`.
 
     """
-    series: dict[tuple[str, str], str] = {}  # first proposal of each (archive, stem)
-    successors: dict[str, list[str]] = defaultdict(list)  # proposals that continue a number
+    series: dict[tuple[str, str], str] = {}  # id of the first proposal for each pair of archive and title stem
+    successors: dict[str, list[str]] = defaultdict(list)  # ids of the proposals that continue each proposal id
     for key, proposal in sorted(proposals.items()):
         stem = title_stem(proposal.title)
         if len(stem.split()) >= MIN_STEM_WORDS:
@@ -175,7 +185,8 @@ def continuation_links(proposals: Mapping[str, Proposal]) -> Iterator[Link]:
             if other in proposals and same_pi(proposal, proposals[other]):
                 yield Link(one=other, other=key, reason="number", detail=f"names {number}, same PI")
     for parent, followers in sorted(successors.items()):
-        # Without the parent, its followers are linked to the first of them.
+        # If the continued proposal is missing, the proposals that continue it are linked to the first of them.
         first, *rest = [parent, *followers] if parent in proposals else followers
         for key in rest:
+            # This wording is stored in datasets and must not change, so the line is exempt from the test of wording.
             yield Link(one=first, other=key, reason="number", detail=f"goes on with {parent}")  # words: ok

@@ -1,4 +1,4 @@
-"""Test splits that published datasets have frozen: a test tile stays a test tile."""
+"""Check that the test tiles of existing datasets stay test tiles, and read the splits of existing datasets."""
 
 from __future__ import annotations
 
@@ -18,48 +18,48 @@ from hubbleclip.dataset.splits.sky_guard import EXCLUDED
 
 
 def check_test_lists(datasets_dir: Path, split_of_tile: Mapping[str, str], settings: SplitSettings) -> None:
-    """Check that no tile leaves a published test list.
+    """Check that all tiles in the test lists of existing datasets are still in test.
 
     Parameters
     ----------
     datasets_dir
-        Folder of all datasets; those of another lineage are ignored.
+        Folder of all datasets; datasets of other lineages are ignored.
     split_of_tile
-        New splits by tile id; tiles that no longer exist may be missing.
+        New split of each tile, by tile id; tiles that no longer exist may be missing.
     settings
-        Decide the lineage.
+        Split settings, which determine the lineage.
 
     Raises
     ------
     DatasetError
-        When a tile has moved, or a test list is missing or damaged.
+        If a test tile is now in another split, or if a test list is missing or damaged.
 
     """
     for path, description in _datasets_of_lineage(datasets_dir, settings):
         text = _read_test_list(path, description)
-        # A tile that no longer exists (its image was cut again) does not break the list.
+        # A listed tile that no longer exists is not an error, because the image may have been cut into other tiles.
         moved = [tile_id for tile_id in text.split() if split_of_tile.get(tile_id, "test") != "test"]
         if moved:
             raise DatasetError(
-                f"{len(moved)} test tiles of {path.name} are no longer in test, {moved[0]} among them: restore the"
-                " catalog's split table or start a new profile, because a published test list never changes"
+                f"{len(moved)} test tiles of dataset {path.name} are no longer in test, for instance {moved[0]}:"
+                " restore the catalog's split table or start a new profile, because a published test list never changes"
             )
 
 
 def released_splits(datasets_dir: Path, settings: SplitSettings) -> dict[str, SplitAssignment]:
-    """Read the assignments of all tiles in the datasets of this lineage, excluded tiles included.
+    """Read the split assignments of all tiles in the existing datasets of one lineage, including excluded tiles.
 
     Parameters
     ----------
     datasets_dir
         Folder of all datasets.
     settings
-        Decide the lineage.
+        Split settings, which determine the lineage.
 
     Returns
     -------
     dict[str, SplitAssignment]
-        By tile id.
+        Assignments by tile id.
 
     """
     assignments: dict[str, SplitAssignment] = {}
@@ -72,7 +72,7 @@ def released_splits(datasets_dir: Path, settings: SplitSettings) -> dict[str, Sp
 
 
 def _datasets_of_lineage(datasets_dir: Path, settings: SplitSettings) -> list[tuple[Path, Mapping[str, Any]]]:
-    """Finished datasets with the lineage of these settings; those of early versions have no test list."""
+    """List the finished datasets of one lineage; datasets of early versions are skipped, as they have no test list."""
     return [
         (path, description)
         for path, description in finished_datasets(datasets_dir)
@@ -81,11 +81,11 @@ def _datasets_of_lineage(datasets_dir: Path, settings: SplitSettings) -> list[tu
 
 
 def _read_test_list(path: Path, description: Mapping[str, Any]) -> str:
-    """Test list of a dataset; DatasetError if it is missing or differs from the hash in the description."""
+    """Read the test list of a dataset; raise DatasetError if it is missing or its hash is not the recorded one."""
     try:
         content = (path / TEST_LIST).read_bytes()
     except OSError as error:
         raise DatasetError(f"{path / TEST_LIST} cannot be read ({error}): restore it, or delete the folder") from error
     if sha256_bytes(content) != description["files"][TEST_LIST]:
-        raise DatasetError(f"{path / TEST_LIST} is not what was released: restore it, or delete the folder")
+        raise DatasetError(f"{path / TEST_LIST} was changed after the release: restore it, or delete the folder")
     return content.decode("ascii")

@@ -1,4 +1,4 @@
-"""Proposals that must stay together: those with nearly the same text, and those that continue one another."""
+"""Group the proposals that must be in the same split: near-duplicate texts, and proposals that continue each other."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from hubbleclip.dataset.splits.continuations import WORD, Link, continuation_lin
 
 SHINGLE_WORDS = 5
 ROUNDING = 1e-9
-"""Tolerance for products such as 0.56 * 25, which is slightly more than 14 in floating point."""
+"""Tolerance for rounding errors of products: 0.56 * 25 is slightly more than 14 in floating point."""
 
 Shingles = frozenset[str]
 
 
 def shingles(text: str) -> Shingles:
-    """Shingles of a text: its runs of `SHINGLE_WORDS` words, in lower case without punctuation.
+    """Compute the shingles of a text: all sequences of `SHINGLE_WORDS` consecutive words, in lower case.
 
     Parameters
     ----------
     text
-        Any text.
+        Any text; punctuation is ignored.
 
     Returns
     -------
     Shingles
-        A shorter text is a single shingle; an empty one has none.
+        Set of shingles. A text with fewer words is one shingle; an empty text has no shingles.
 
     """
     words = WORD.findall(text.lower())
@@ -41,7 +41,7 @@ def shingles(text: str) -> Shingles:
 
 
 def jaccard(a: Shingles, b: Shingles) -> float:
-    """Jaccard similarity of two sets.
+    """Compute the Jaccard similarity of two sets.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def jaccard(a: Shingles, b: Shingles) -> float:
     Returns
     -------
     float
-        Size of the intersection divided by that of the union, in [0, 1].
+        Size of the intersection divided by the size of the union, in [0, 1]; 0 if the intersection is empty.
 
     """
     shared = len(a & b)
@@ -59,34 +59,36 @@ def jaccard(a: Shingles, b: Shingles) -> float:
 
 
 def near_duplicates(sets: Mapping[str, Shingles], min_similarity: float) -> Iterator[tuple[str, str]]:
-    """Find every pair of sets with at least a given Jaccard similarity, exactly.
+    """Find all pairs of sets that have at least a given Jaccard similarity; the search is exact.
 
     Parameters
     ----------
     sets
-        Sets by key.
+        Sets of shingles by key.
     min_similarity
-        Threshold in (0, 1].
+        Smallest Jaccard similarity of a pair, in (0, 1].
 
     Yields
     ------
     tuple[str, str]
-        Keys of a pair; each pair once.
+        Keys of the two sets of a pair; each pair occurs once.
 
     Notes
     -----
-    Prefix filtering (Bayardo, Ma and Srikant 2007, "Scaling up all pairs similarity search"): with the rarest elements
-    first, two sets that similar share one of their first `n - ceil(min_similarity * n) + 1` elements. Stock phrases are
-    hardly ever visited, and the cost grows about linearly with the number of texts.
+    The search uses prefix filtering (Bayardo, Ma and Srikant 2007, "Scaling up all pairs similarity search"). The
+    elements of each set are sorted from rare to frequent. Two sets that are similar enough have a common element among
+    their first `n - ceil(min_similarity * n) + 1` elements, where n is the size of a set, so only these prefixes are
+    compared. Frequent phrases are rarely in a prefix, so the time grows about linearly with the number of texts.
 
     """
     document_frequency = Counter(item for items in sets.values() for item in items)
-    index: dict[str, list[str]] = defaultdict(list)  # keys of the sets seen so far, by each element of their prefixes
-    # In order of size: every candidate is at most as large as the current set, which gives the bound `min_shared`.
+    index: dict[str, list[str]] = defaultdict(list)  # for each element, the keys of the sets with it in their prefix
+    # The sets are visited in order of size. A candidate is therefore at most as large as the current set, and a similar
+    # pair has at least `min_shared` elements in common.
     for key in sorted(sets, key=lambda k: (len(sets[k]), k)):
         current = sets[key]
-        # Elements of one set alone precede all others in order of rarity and match nothing: they only reduce the
-        # prefix of the rest.
+        # Elements that occur in one set only match no other set. They come first in the order of rarity, so they are
+        # removed and the prefix is shortened by their number.
         common = [item for item in current if document_frequency[item] > 1]
         min_shared = math.ceil(min_similarity * len(current) - ROUNDING)
         prefix_length = len(common) - min_shared + 1
@@ -102,19 +104,21 @@ def near_duplicates(sets: Mapping[str, Shingles], min_similarity: float) -> Iter
 
 
 def text_links(proposals: Mapping[str, Proposal], settings: SplitSettings) -> list[Link]:
-    """Find the links that the texts of proposals give: near-duplicates, and continuations by title or number.
+    """Link proposals by their texts: near-duplicates, and continuations by title or programme number.
 
     Parameters
     ----------
     proposals
-        By proposal id; one without an abstract is compared by its title, which is then its caption.
+        Proposals by proposal id. A proposal without an abstract is compared by its title, because the title is then
+        its caption.
     settings
-        `near_duplicate` is the threshold; `continuations` switches those links on.
+        Split settings: `near_duplicate` is the smallest similarity of near-duplicates, and `continuations` decides
+        whether continuations are linked.
 
     Returns
     -------
     list[Link]
-        Near-duplicates first.
+        Links of near-duplicates, followed by links of continuations.
 
     """
     sets = {key: shingles(proposal.abstract or proposal.title) for key, proposal in proposals.items()}
@@ -131,14 +135,14 @@ def group_proposals(proposal_ids: Iterable[str], links: Sequence[Link]) -> dict[
     Parameters
     ----------
     proposal_ids
-        Ids to group; those of the links are added.
+        Ids of the proposals to group; the proposals that occur in `links` are added.
     links
-        Edges of the graph.
+        Links between proposals, which are the edges of the graph.
 
     Returns
     -------
     dict[str, str]
-        Smallest id of each proposal's component.
+        For each proposal id, the smallest proposal id of its connected component.
 
     """
     ends = (proposal_id for link in links for proposal_id in (link.one, link.other))
@@ -146,21 +150,21 @@ def group_proposals(proposal_ids: Iterable[str], links: Sequence[Link]) -> dict[
     for link in links:
         components.merge(link.one, link.other)
     smallest = {proposal_id: min(component) for component in components.subsets() for proposal_id in component}
-    return {proposal_id: smallest[proposal_id] for proposal_id in components}  # in the order of the input
+    return {proposal_id: smallest[proposal_id] for proposal_id in components}  # keeps the order of `proposal_ids`
 
 
 def group_id(smallest_proposal_id: str) -> str:
-    """Id of a proposal group.
+    """Compute the id of a proposal group.
 
     Parameters
     ----------
     smallest_proposal_id
-        Smallest id of the group.
+        Smallest proposal id in the group.
 
     Returns
     -------
     str
-        16 hexadecimal digits.
+        Group id of 16 hexadecimal digits.
 
     """
     return hashlib.sha256(f"group:{smallest_proposal_id}".encode()).hexdigest()[:16]

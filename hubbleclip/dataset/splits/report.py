@@ -1,4 +1,4 @@
-"""Report of a dataset's splits: shares by category and instrument, exclusions with reasons, and remaining leakage."""
+"""Report of a dataset's splits: shares by category and instrument, exclusion reasons, and leakage of a random split."""
 
 from __future__ import annotations
 
@@ -25,17 +25,18 @@ Strata = dict[str, dict[str, dict[str, float]]]
 
 
 def lineage(settings: SplitSettings) -> str:
-    """Name of the series of datasets in which no tile ever changes its split.
+    """Name the lineage of a dataset: within a lineage no tile ever changes its split.
 
     Parameters
     ----------
     settings
-        The scheme decides.
+        Split settings of the dataset.
 
     Returns
     -------
     str
-        One name for all random splits, whatever their shares; otherwise one name per settings digest.
+        Name of the lineage. All random splits have the same name, even with different shares. For any other scheme the
+        name contains the digest of the settings.
 
     """
     return RANDOM if settings.scheme == RANDOM else f"{settings.scheme}-{settings.digest()}"
@@ -51,32 +52,32 @@ def split_report(
     leak: LeakReport,
     settings: SplitSettings,
 ) -> dict[str, Any]:
-    """Report the splits: sizes in total, by category and by instrument, links, exclusions and leakage.
+    """Make a report of the splits: sizes in total, by category and by instrument, links, exclusions and leakage.
 
     Parameters
     ----------
     tiles
         All tiles.
     observations
-        By observation id.
+        Observations by observation id.
     proposals
-        By proposal id.
+        Proposals by proposal id.
     assignments
-        By tile id; every tile has one.
+        Split assignments by tile id; every tile must have one.
     links
         All links between proposals.
     leak
-        Leakage of a random split of single tiles.
+        Leakage of a random split of single tiles, for comparison.
     settings
-        Recorded with the shares that they request.
+        Split settings, which are recorded together with the shares that they request.
 
     Returns
     -------
     dict[str, Any]
-        JSON values.
+        Report whose values JSON can represent.
 
     """
-    plans = [assignments[tile.tile_id] for tile in tiles]  # aligned with `tiles`
+    plans = [assignments[tile.tile_id] for tile in tiles]  # in the order of `tiles`
     return {
         "lineage": lineage(settings),
         "settings": settings.model_dump(mode="json"),
@@ -97,21 +98,21 @@ def split_report(
 def split_tables(
     tiles: Sequence[Tile], assignments: Mapping[str, SplitAssignment], links: Iterable[Link]
 ) -> dict[str, pa.Table]:
-    """Tables that are written beside the manifest: excluded tiles with reasons, and links between proposals.
+    """Make two tables for the dataset folder: excluded tiles with their reasons, and links between proposals.
 
     Parameters
     ----------
     tiles
         All tiles.
     assignments
-        By tile id; every tile has one.
+        Split assignments by tile id; every tile must have one.
     links
         All links between proposals.
 
     Returns
     -------
     dict[str, pa.Table]
-        By file name, in a fixed order of rows.
+        Tables by file name; their rows are sorted.
 
     """
     excluded = [
@@ -119,7 +120,7 @@ def split_tables(
         for tile in sorted(tiles, key=lambda tile: tile.tile_id)
         if (plan := assignments[tile.tile_id]).split == EXCLUDED
     ]
-    # Sorted, so that equal splits are equal bytes.
+    # The rows are sorted, so that equal splits give files with equal bytes.
     link_rows = sorted((asdict(link) for link in links), key=lambda row: tuple(row.values()))
     excluded_schema = _text_columns("tile_id", "group_id", "proposal_id", "reason")
     return {
@@ -129,12 +130,12 @@ def split_tables(
 
 
 def leak_summary(leak: LeakReport) -> str:
-    """Summarise the leakage of a random split of tiles in one sentence.
+    """Describe the leakage of a random split of tiles in one sentence.
 
     Parameters
     ----------
     leak
-        Numbers of tiles.
+        Numbers of tiles that leak.
 
     Returns
     -------
@@ -151,8 +152,12 @@ def leak_summary(leak: LeakReport) -> str:
 
 
 def _strata(tiles: Sequence[Tile], plans: Sequence[SplitAssignment], values: Sequence[str]) -> Strata:
-    """Numbers of tiles, proposals and groups, and share of the value's tiles, for each value and split."""
-    # Indices of tiles by value and split.
+    """Count the tiles, proposals and groups for each value and split.
+
+    `values` contains the value of each tile, such as its instrument. `share` is the share of the value's tiles that
+    are in the split.
+    """
+    # Indices of the tiles, by value and by split.
     members: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
     for index, (plan, value) in enumerate(zip(plans, values, strict=True)):
         members[value][plan.split].append(index)
@@ -171,21 +176,21 @@ def _strata(tiles: Sequence[Tile], plans: Sequence[SplitAssignment], values: Seq
 
 
 def _sorted_counts(reasons: Iterable[str]) -> dict[str, int]:
-    """Number of occurrences of each reason, in order of name."""
+    """Count the occurrences of each reason; the result is sorted by reason."""
     return dict(sorted(Counter(reasons).items()))
 
 
 def _category(proposal: Proposal | None) -> str:
-    """Science category of a proposal, or `unknown`."""
+    """Return the science category of a proposal, or `unknown`."""
     return (proposal and proposal.category) or UNKNOWN
 
 
 def _instrument(tile: Tile, observations: Mapping[str, Observation]) -> str:
-    """Instrument by the tile's FITS header, else by the archive, else `unknown`."""
+    """Return the instrument from the tile's FITS header, else from the archive's observation, else `unknown`."""
     observation = observations.get(tile.obs_id)
     return tile.instrument or (observation and observation.instrument) or UNKNOWN
 
 
 def _text_columns(*names: str) -> pa.Schema:
-    """Arrow schema of string columns."""
+    """Make an Arrow schema whose columns are all strings."""
     return pa.schema([(name, pa.string()) for name in names])

@@ -1,13 +1,15 @@
-"""Splits that test generalisation to instruments or years that a model was not trained on.
+"""Split schemes that test how well a model generalises to instruments or cycles that are not in its training data.
 
-Such a split is a dataset of its own, made on request; the catalog keeps the random split. The rules:
+A dataset with such a split is built on request; the catalog always contains the random split. A scheme decides for each
+tile whether it is held out for test. The rules are:
 
-1. A group with any held-out tile is a test group. Its other tiles are excluded, so that test contains held-out tiles
-   only and train nothing related to them.
-2. Of the other groups a hash draws val.
+1. A group that contains a held-out tile is a test group. Its other tiles are excluded, so that test contains only
+   held-out tiles and train contains no tile that is related to them.
+2. A hash draws val groups from the other groups; the rest is train.
 3. A tile whose instrument or cycle is unknown is excluded.
-4. Existing assignments stay: where a group has changed sides, its new tiles are excluded.
-5. The sky guard comes last.
+4. Existing assignments never change. If a group is now in another split than its existing tiles, its new tiles are
+   excluded.
+5. The sky guard is applied after these rules.
 """
 
 from __future__ import annotations
@@ -25,39 +27,39 @@ from hubbleclip.dataset.splits.near_duplicates import group_id, group_proposals,
 from hubbleclip.dataset.splits.sky_guard import EXCLUDED
 
 MIXED_GROUP = "scheme:spans"
-"""Exclusion reason of a tile that the scheme trains on, in a group of which other tiles are tested."""
+"""Exclusion reason of a tile that is not held out, but whose group contains held-out tiles."""
 UNKNOWN = "scheme:unknown"
 """Exclusion reason of a tile whose instrument or cycle is unknown."""
 GROUP_CHANGED = "scheme:group_changed"
-"""Exclusion reason of a new tile whose group is now in another split than its existing tiles."""
+"""Exclusion reason of a new tile whose group is now in another split than the group's existing tiles."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchemeInputs:
-    """Properties of a tile that a scheme may use."""
+    """Properties of a tile by which a scheme decides whether the tile is held out."""
 
     instrument: str | None
     cycle: int | None
 
 
 Scheme = Callable[[SchemeInputs, SplitSettings], bool | None]
-"""Whether a tile is held out for test; None where it is unknown."""
+"""Function that returns whether a tile is held out for test, or None if the property it needs is unknown."""
 
 
 def by_instrument(inputs: SchemeInputs, settings: SplitSettings) -> bool | None:
-    """Test on the instruments that match `test_instruments`, train on the others.
+    """Hold out the tiles of the instruments that match `test_instruments`.
 
     Parameters
     ----------
     inputs
-        `instrument` is used.
+        Properties of the tile; only `instrument` is used.
     settings
-        Glob patterns, compared without case.
+        Split settings; only `test_instruments` is used. Its glob patterns ignore upper and lower case.
 
     Returns
     -------
     bool or None
-        None for an unknown instrument.
+        Whether the tile is held out for test; None if the instrument is unknown.
 
     """
     name = (inputs.instrument or "").upper()
@@ -65,19 +67,19 @@ def by_instrument(inputs: SchemeInputs, settings: SplitSettings) -> bool | None:
 
 
 def by_cycle(inputs: SchemeInputs, settings: SplitSettings) -> bool | None:
-    """Test on proposal cycles from `test_from_cycle` on, train on earlier ones.
+    """Hold out the tiles of proposals from the cycle `test_from_cycle` or a later cycle.
 
     Parameters
     ----------
     inputs
-        `cycle` is used.
+        Properties of the tile; only `cycle` is used.
     settings
-        `test_from_cycle` is used.
+        Split settings; only `test_from_cycle` is used.
 
     Returns
     -------
     bool or None
-        None for an unknown cycle.
+        Whether the tile is held out for test; None if the cycle is unknown.
 
     """
     return None if inputs.cycle is None else inputs.cycle >= settings.test_from_cycle
@@ -93,17 +95,17 @@ def find_scheme(name: str) -> Scheme:
     Parameters
     ----------
     name
-        A key of `SCHEMES`.
+        Name of the scheme, a key of `SCHEMES`.
 
     Returns
     -------
     Scheme
-        The rule.
+        Function that decides whether a tile is held out for test.
 
     Raises
     ------
     SettingsError
-        For an unknown name; the message lists the known ones.
+        If the name is unknown; the message lists the known names.
 
     """
     try:
@@ -121,25 +123,25 @@ def plan_scheme(
     existing: Mapping[str, SplitAssignment],
     settings: SplitSettings,
 ) -> list[SplitAssignment]:
-    """Assign every tile by the scheme of the settings, before the sky guard.
+    """Assign every tile to a split according to the scheme in the settings; the sky guard is applied later.
 
     Parameters
     ----------
     tiles
         All tiles.
     observations
-        By observation id.
+        Observations by observation id.
     proposals
-        By proposal id.
+        Proposals by proposal id.
     existing
-        Assignments by tile id, which are returned unchanged.
+        Existing assignments by tile id, which are returned unchanged.
     settings
-        Scheme, val share, salt and thresholds of links.
+        Split settings: the scheme, the share of val, the salt and the thresholds of links are used.
 
     Returns
     -------
     list[SplitAssignment]
-        In the order of `tiles`.
+        Assignments in the order of `tiles`.
 
     """
     scheme = find_scheme(settings.scheme)
@@ -147,7 +149,7 @@ def plan_scheme(
     roots = group_proposals(members, text_links(proposals, settings))
     is_test = [scheme(_scheme_inputs(tile, observations, proposals), settings) for tile in tiles]
     held_out = {roots[tile.proposal_id] for tile, is_held_out in zip(tiles, is_test, strict=True) if is_held_out}
-    existing_splits: dict[str, set[str]] = defaultdict(set)  # by root of the group
+    existing_splits: dict[str, set[str]] = defaultdict(set)  # splits of the existing tiles, by root of the group
     for tile in tiles:
         if tile.tile_id in existing:
             existing_splits[roots[tile.proposal_id]].add(existing[tile.tile_id].split)
@@ -161,7 +163,7 @@ def plan_scheme(
 def _scheme_inputs(
     tile: Tile, observations: Mapping[str, Observation], proposals: Mapping[str, Proposal]
 ) -> SchemeInputs:
-    """Instrument and cycle of a tile, from the tile, its observation and its proposal."""
+    """Look up the instrument and the cycle of a tile in the tile, its observation and its proposal."""
     observation, proposal = observations.get(tile.obs_id), proposals.get(tile.proposal_id)
     return SchemeInputs(
         instrument=tile.instrument or (observation.instrument if observation else None),
@@ -177,14 +179,14 @@ def _plan(  # noqa: PLR0917
     existing_splits: Mapping[str, set[str]],
     settings: SplitSettings,
 ) -> SplitAssignment:
-    """Assignment of a new tile, before the sky guard."""
+    """Assign a new tile to a split; the sky guard is applied later."""
     group = group_id(root)
-    # ":val:" makes the draw independent of that of the random scheme.
+    # The text ":val:" makes the hash independent of the hash that the random scheme uses.
     drawn = "val" if unit_hash(f"{settings.salt}:val:{group}") < settings.val_share else "train"
     split, reason = (EXCLUDED, UNKNOWN) if is_test is None else ("test" if root in held_out else drawn, None)
-    if split == "test" and not is_test:  # its group spans both sides: it would be neither a clean test nor train tile
+    if split == "test" and not is_test:  # the tile is not held out, but it is related to held-out tiles
         split, reason = EXCLUDED, MIXED_GROUP
     old = existing_splits.get(root, set()) - {EXCLUDED}
-    if split != EXCLUDED and old - {split}:  # existing tiles never move, so the new one is excluded
+    if split != EXCLUDED and old - {split}:  # existing tiles never change their split, so the new tile is excluded
         split, reason = EXCLUDED, GROUP_CHANGED
     return SplitAssignment(tile_id=tile.tile_id, group_id=group, split=split, reason=reason)

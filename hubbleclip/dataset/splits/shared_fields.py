@@ -1,7 +1,8 @@
-"""Links between proposals that observe the same field, so that they share a split.
+"""Link proposals that observe the same field on the sky, so that they are in the same split.
 
-Where dozens of proposals observe one deep field, some would be drawn for val or test, and the sky guard would exclude
-the whole field from train. As one group, the field stays on one side and nearly all of it is kept.
+If the dozens of proposals that observe a deep field were assigned independently, some would be in val or test, and the
+sky guard would exclude the tiles of the others from train. Linked proposals form one group and are assigned to one
+split, so that nearly all tiles of the field can be used.
 """
 
 from __future__ import annotations
@@ -17,34 +18,39 @@ from hubbleclip.dataset.splits.sky_guard import moving_target
 from hubbleclip.dataset.splits.sky_overlap import ARCSEC, Ints, unit_vectors
 
 CELL_SIDE_RAD = 120 * ARCSEC
-"""Side of the cubic cells in which pointings are compared: those in the same or in neighbouring cells are near."""
+"""Side of the cubic cells into which the unit sphere is divided.
+
+Two pointings are near each other if they are in the same cell or in neighbouring cells.
+"""
 GRID_SIZE = 1 << 13
-"""Cells per axis, with which the three indices of a cell are packed into one integer; 3438 span the unit sphere."""
+"""Base for packing the three indices of a cell into one integer; the unit sphere spans only 3438 cells per axis."""
 NEIGHBOUR_OFFSETS = np.array(
     [(i * GRID_SIZE + j) * GRID_SIZE + k for i in (-1, 0, 1) for j in (-1, 0, 1) for k in (-1, 0, 1)]
 )
-"""Offsets (27,) from a cell's packed index to those of its neighbours, itself included."""
+"""Differences (27,) between the packed indices of a cell's neighbours, including the cell itself, and of the cell."""
 CENTRE = len(NEIGHBOUR_OFFSETS) // 2
-"""Position of the cell itself among its neighbours."""
+"""Index in `NEIGHBOUR_OFFSETS` of the cell itself."""
 
 
 def field_links(observations: Iterable[Observation], min_share: float) -> list[Link]:
-    """Link proposals that have at least a given share of their observations near some of each other's.
+    """Link pairs of proposals that observe the same field.
 
-    The share must be reached from both sides, so that a wide survey does not join all proposals whose fields it passes.
+    Two proposals are linked if at least the share `min_share` of the observations of each proposal is near an
+    observation of the other. The condition holds for both proposals, so that a wide survey is not linked to every
+    proposal with a small field inside the survey.
 
     Parameters
     ----------
     observations
-        Moving targets are near each other if their names agree; observations without target name and position are
-        ignored.
+        Observations of all proposals. Observations of moving targets are near each other if the target names agree.
+        Observations that have neither a moving target nor a position are ignored.
     min_share
-        Threshold in [0, 1]; 0 gives no links.
+        Smallest share of near observations, in [0, 1]; with 0 no proposals are linked.
 
     Returns
     -------
     list[Link]
-        With reason `field`, in order of proposal ids.
+        Links with reason `field`, sorted by proposal ids.
 
     """
     placed = [one for one in observations if moving_target(one) or (one.ra_deg is not None and one.dec_deg is not None)]
@@ -52,14 +58,15 @@ def field_links(observations: Iterable[Observation], min_share: float) -> list[L
         return []
     names, owner = np.unique([one.proposal_id for one in placed], return_inverse=True)
     near = _near_cells(placed)
-    columns, column = np.unique(near, return_inverse=True)  # cell numbers compressed to columns of the matrices
+    columns, column = np.unique(near, return_inverse=True)  # each cell that occurs becomes a column of the matrices
     shape = (len(names), len(columns))
     column = column.reshape(near.shape)
-    # Sparse matrices (proposals, cells): observations in each cell, and cells that are near any observation.
+    # Two sparse matrices (proposals, cells): the number of a proposal's observations in each cell, and 1 for each cell
+    # that is near any of the proposal's observations.
     num_observations = csr_array((np.ones(len(placed)), (owner, column[:, CENTRE])), shape)
     is_near = csr_array((np.ones(near.size), (np.repeat(owner, near.shape[1]), column.ravel())), shape)
-    is_near.data[:] = 1  # duplicates were summed
-    # share[i, j]: share of the observations of proposal i that are near one of proposal j.
+    is_near.data[:] = 1  # `csr_array` has summed entries of the same cell, so values above 1 are reset to 1
+    # share[i, j] is the share of the observations of proposal i that are near an observation of proposal j.
     share = csr_array(num_observations @ is_near.T / np.bincount(owner)[:, None])
     mutual = triu(share.minimum(share.T), 1).tocoo()
     return [
@@ -70,15 +77,18 @@ def field_links(observations: Iterable[Observation], min_share: float) -> list[L
 
 
 def _near_cells(placed: Sequence[Observation]) -> Ints:
-    """Cells (n, 27) around each observation, its own in the middle; a moving target has its own cell 27 times."""
+    """Return the packed indices (n, 27) of the cells around each observation; its own cell is in the middle.
+
+    An observation of a moving target has 27 times the same negative number, which identifies the target.
+    """
     targets = [moving_target(one) for one in placed]
     names = {name: -1 - index for index, name in enumerate(sorted({name for name in targets if name}))}
-    positions_deg = np.array(  # a moving target needs none
+    positions_deg = np.array(  # the position of a moving target is not used
         [(0, 0) if name else (one.ra_deg, one.dec_deg) for one, name in zip(placed, targets, strict=True)]
     )
-    # Cells of the unit vectors in three dimensions have no seam at RA 0 and no singularity at the poles.
+    # Unit vectors in three dimensions need no special treatment at RA 0 or at the poles.
     i, j, k = (np.floor(unit_vectors(*positions_deg.T) / CELL_SIDE_RAD).astype(np.int64) + GRID_SIZE // 2).T
     cells = ((i * GRID_SIZE + j) * GRID_SIZE + k)[:, None] + NEIGHBOUR_OFFSETS
-    # Negative numbers, one per moving target, never equal the index of a cell.
+    # Each moving target has its own negative number, which never equals the index of a cell.
     moving = np.array([names.get(name or "", 0) for name in targets])[:, None]
     return np.where(moving < 0, moving, cells)

@@ -1,4 +1,7 @@
-"""Sky guard: nothing that a val or test tile shows is in a train tile, whichever proposal observed it."""
+"""Sky guard: exclude tiles so that no train tile shows the same sky or moving target as a val or test tile.
+
+The guard compares the tiles of all proposals with each other.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,14 @@ from hubbleclip.dataset.splits.sky_overlap import Bools, Footprints, Ints, footp
 
 EXCLUDED = "excluded"
 CAMERA_RADIUS_DEG = 143 / 3600
-"""Half the diagonal of ACS/WFC, the widest of the cameras."""
+"""Half the diagonal of the field of view of ACS/WFC, which is the camera with the widest field."""
 PRIORITIES = (("test", (), ("train", "val")), ("val", ("test",), ("train",)), ("train", ("test", "val"), ()))
-"""For each split, in order: splits that win over it, and splits that win only with their frozen tiles."""
-# A target such as `JUPITER-NORTH-POLE` or `IO-TORUS` shows the body that its name contains.
+"""Priorities of the splits, in the order in which the splits are checked.
+
+Each entry is a split, the splits that have priority over it, and the splits of which only the frozen tiles have
+priority over it. In a conflict the tile without priority is excluded.
+"""
+# Names of bodies that occur in target names: `JUPITER-NORTH-POLE` shows Jupiter, and `IO-TORUS` shows Io.
 MAJOR_BODIES = frozenset(
     re.findall(
         r"\w+",
@@ -33,16 +40,16 @@ Labels = npt.NDArray[np.object_]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SkyPositions:
-    """Positions of n tiles.
+    """Positions of n tiles on the sky.
 
     Attributes
     ----------
     footprints
-        m footprints; a tile has none, one or several.
+        The m footprints of all tiles; a tile has none, one or several footprints.
     tile_of_row
-        Index (m,) of the tile of each footprint.
+        Index of the tile that each footprint belongs to, shape (m,).
     targets
-        Normalised name (n,) of each tile's moving target; None for fixed ones.
+        Normalised name of the moving target of each of the n tiles; None for a tile of a fixed target.
 
     """
 
@@ -57,12 +64,13 @@ def normalise_target_name(name: str) -> str:
     Parameters
     ----------
     name
-        As in the archive, for instance `Jupiter-North_Pole`.
+        Target name from the archive, for instance `Jupiter-North_Pole`.
 
     Returns
     -------
     str
-        The first major body in the name (`JUPITER`), or else all letters and digits in upper case.
+        Name of the first major body that occurs in the target name, for instance `JUPITER`. If no major body occurs,
+        all letters and digits of the name in upper case.
 
     """
     words = re.findall(r"[A-Z0-9]+", name.upper())
@@ -70,17 +78,17 @@ def normalise_target_name(name: str) -> str:
 
 
 def moving_target(observation: Observation | None) -> str | None:
-    """Name of an observation's moving target.
+    """Determine the name of an observation's moving target.
 
     Parameters
     ----------
     observation
-        May be missing.
+        Observation; None if it is not known.
 
     Returns
     -------
     str or None
-        Normalised; None for fixed targets and for targets without a name.
+        Normalised name; None if the target is fixed, has no name or is not known.
 
     """
     if observation is None or not observation.is_moving or not observation.target_name:
@@ -89,23 +97,25 @@ def moving_target(observation: Observation | None) -> str | None:
 
 
 def locate_tiles(tiles: Sequence[Tile], observations: Mapping[str, Observation]) -> SkyPositions:
-    """Locate tiles on the sky.
+    """Determine the positions of tiles on the sky.
+
+    A tile of a moving target gets the name of the target instead of a position.
 
     Parameters
     ----------
     tiles
-        A tile without WCS has the position of its observation.
+        Tiles to locate. A tile without WCS gets the footprint of its observation.
     observations
-        By observation id; a tile of a moving target has a target name and no position.
+        Observations by observation id.
 
     Returns
     -------
     SkyPositions
-        Aligned with `tiles`.
+        Footprints and moving targets; tile indices refer to the order of `tiles`.
 
     """
     targets = [moving_target(observations.get(tile.obs_id)) for tile in tiles]
-    cache: dict[str, list[Quad]] = {}  # footprints of observations, which many tiles share
+    cache: dict[str, list[Quad]] = {}  # footprints by observation id, because many tiles have the same observation
     quads: list[Quad] = []
     tile_of_row: list[int] = []
     for index, (tile, target) in enumerate(zip(tiles, targets, strict=True)):
@@ -120,14 +130,17 @@ def locate_tiles(tiles: Sequence[Tile], observations: Mapping[str, Observation])
 
 
 def _is_quad(corners_deg: Sequence[float]) -> bool:
-    """Whether a tile has four finite corners; previews have none, and a broken WCS gives NaN."""
+    """Return whether a tile has four finite corners. Previews have no corners, and an invalid WCS gives NaN."""
     return len(corners_deg) == 8 and all(map(math.isfinite, corners_deg))
 
 
 def _observation_quads(
     obs_id: str, observations: Mapping[str, Observation], cache: dict[str, list[Quad]]
 ) -> list[Quad]:
-    """Footprint of an observation, or else the widest camera's field around its pointing; stored in `cache`."""
+    """Return the footprint of an observation as quadrangles and store it in `cache`.
+
+    If the archive gives no footprint, the field of the widest camera around the observation's position is used.
+    """
     observation = observations.get(obs_id)
     if obs_id not in cache and observation is not None:
         quads = region_quads(observation.footprint or "")
@@ -138,7 +151,7 @@ def _observation_quads(
 
 
 def find_conflicts(positions: SkyPositions, mine: Ints, others: Ints, guard_arcsec: float) -> dict[int, str]:
-    """Find the tiles that show what a tile of another set shows.
+    """Find the tiles that show the same sky or the same moving target as a tile of another set.
 
     Parameters
     ----------
@@ -147,14 +160,14 @@ def find_conflicts(positions: SkyPositions, mine: Ints, others: Ints, guard_arcs
     mine
         Indices of the tiles to check.
     others
-        Indices of the tiles to check against.
+        Indices of the tiles that they are compared with.
     guard_arcsec
-        Distance below which footprints count as overlapping.
+        Guard distance in arcseconds; footprints that are nearer to each other count as overlapping.
 
     Returns
     -------
     dict[int, str]
-        `overlap` or `moving_target` for each conflicting tile of `mine`.
+        Kind of the conflict, `overlap` or `moving_target`, by index of the tile; tiles without conflict are absent.
 
     """
     bodies = {positions.targets[index] for index in others} - {None}
@@ -170,7 +183,9 @@ def find_conflicts(positions: SkyPositions, mine: Ints, others: Ints, guard_arcs
 def guard_sky(positions: SkyPositions, labels: Sequence[str], is_frozen: Bools, guard_arcsec: float) -> dict[int, str]:
     """Choose the tiles to exclude so that no two splits show the same sky or moving target.
 
-    Test wins over val, and both win over train. A frozen tile never changes, so a new tile gives way to it.
+    If two tiles in different splits conflict, the tile in the split of lower priority is excluded. Test has the highest
+    priority and train the lowest. A frozen tile has an existing assignment and is never excluded, so a new tile that
+    conflicts with it is excluded even if its split has the higher priority.
 
     Parameters
     ----------
@@ -179,15 +194,15 @@ def guard_sky(positions: SkyPositions, labels: Sequence[str], is_frozen: Bools, 
     labels
         Planned split of each tile.
     is_frozen
-        Whether each tile (n,) has an existing assignment.
+        Whether each tile has an existing assignment, shape (n,).
     guard_arcsec
-        Distance below which footprints count as overlapping.
+        Guard distance in arcseconds; footprints that are nearer to each other count as overlapping.
 
     Returns
     -------
     dict[int, str]
-        Reason by index of the tile: `sky_guard:overlap` and `sky_guard:moving_target`, or `sky_guard:old_train` and
-        `sky_guard:old_val` for a conflict with a frozen tile of a split of lower priority.
+        Exclusion reason by index of the tile. It is `sky_guard:overlap` or `sky_guard:moving_target`; for a conflict
+        with a frozen tile in a split of lower priority it is `sky_guard:old_train` or `sky_guard:old_val`.
 
     """
     current: Labels = np.array(labels, dtype=object)
@@ -201,6 +216,7 @@ def guard_sky(positions: SkyPositions, labels: Sequence[str], is_frozen: Bools, 
         for winner in winners:
             conflicts = find_conflicts(positions, mine, np.flatnonzero(current == winner), guard_arcsec)
             excluded |= {index: f"sky_guard:{cause}" for index, cause in conflicts.items()}
-        current[list(excluded)] = EXCLUDED  # before the next split: an excluded tile excludes no other
+        # Updated before the next split is checked, so that excluded tiles do not exclude other tiles.
+        current[list(excluded)] = EXCLUDED
         reasons |= excluded
     return reasons

@@ -1,4 +1,4 @@
-"""Overlap of footprints anywhere on the sphere, for millions of tiles."""
+"""Compute which footprints overlap on the sky, at any position and for millions of tiles."""
 
 from __future__ import annotations
 
@@ -17,25 +17,28 @@ Ints = npt.NDArray[np.int64]
 
 ARCSEC = np.pi / 180 / 3600
 CHUNK = 8192
-"""Footprints per neighbour query: limits the memory."""
+"""Number of footprints per query of the k-d tree; it limits the memory."""
 MIN_DEPTH = 0.1
-"""Smallest cosine of the distance from the centre (84 degrees) at which a gnomonic projection is used."""
+"""Smallest cosine of the angular distance from the projection centre at which a gnomonic projection is used.
+
+The value corresponds to 84 degrees.
+"""
 EPSILON_RAD = 1e-12
-"""Lower bound of lengths, so that a point has a logarithm and an edge of length 0 a direction."""
+"""Lower bound of lengths, which avoids the logarithm of 0 and divisions by 0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Footprints:
-    """Quadrangles on the sphere, as unit vectors.
+    """Quadrangles on the sphere, given by unit vectors.
 
     Attributes
     ----------
     corners
-        Shape (n, 4, 3), in order.
+        Corners of each quadrangle in order along its outline, shape (n, 4, 3).
     centre
-        Shape (n, 3).
+        Centre of each quadrangle, shape (n, 3).
     radius_rad
-        Radius (n,) of the circle around the centre that encloses the corners.
+        Angular radius of the circle around the centre that encloses the corners, in radians, shape (n,).
 
     """
 
@@ -47,17 +50,17 @@ class Footprints:
         return len(self.centre)
 
     def take(self, index: Ints) -> Footprints:
-        """Select footprints.
+        """Select footprints by index.
 
         Parameters
         ----------
         index
-            Positions (m,).
+            Indices of the footprints, shape (m,).
 
         Returns
         -------
         Footprints
-            m footprints.
+            The m selected footprints, in the order of `index`.
 
         """
         return Footprints(corners=self.corners[index], centre=self.centre[index], radius_rad=self.radius_rad[index])
@@ -69,12 +72,12 @@ def unit_vectors(ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike) -> Floats:
     Parameters
     ----------
     ra_deg, dec_deg
-        Scalars or arrays of equal shape.
+        Right ascension and declination in degrees: scalars, or arrays of equal shape (...).
 
     Returns
     -------
     Floats
-        Shape (..., 3).
+        Unit vectors of shape (..., 3).
 
     """
     ra, dec = np.radians(ra_deg), np.radians(dec_deg)
@@ -82,51 +85,53 @@ def unit_vectors(ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike) -> Floats:
 
 
 def footprints(corners_deg: Sequence[Sequence[float]]) -> Footprints:
-    """Build footprints from corners.
+    """Make footprints from their corners.
 
     Parameters
     ----------
     corners_deg
-        Eight numbers per footprint: right ascension and declination of four corners in order, in degrees.
+        Eight numbers per footprint: right ascension and declination in degrees of the four corners, in order along
+        the outline.
 
     Returns
     -------
     Footprints
-        In the same order; may be empty.
+        Footprints in the order of `corners_deg`; may be empty.
 
     """
     corners = unit_vectors(*np.moveaxis(np.asarray(corners_deg, dtype=np.float64).reshape(-1, 4, 2), -1, 0))
     centre = unit(corners.sum(axis=1))
-    # From the chord: for small angles this is accurate, where the arccosine of a dot product is not.
+    # The radius is computed from the chord, because the arccosine of a dot product is inaccurate for small angles.
     chord = np.linalg.norm(corners - centre[:, None], axis=-1).max(axis=1, initial=0.0)
     return Footprints(corners=corners, centre=centre, radius_rad=2 * np.arcsin(np.minimum(chord / 2, 1)))
 
 
 def is_near_any(mine: Footprints, others: Footprints, guard_arcsec: float) -> Bools:
-    """Whether each footprint overlaps any of the others, or is nearer to one than the guard distance.
+    """Determine which footprints overlap a footprint of another set or are nearer to one than the guard distance.
 
     Parameters
     ----------
     mine
-        n footprints.
+        The n footprints to check.
     others
         Footprints to compare with.
     guard_arcsec
-        Guard distance.
+        Guard distance in arcseconds.
 
     Returns
     -------
     Bools
-        Shape (n,).
+        True for each footprint of `mine` that overlaps or is near one of `others`, shape (n,).
 
     Notes
     -----
-    Candidates are found with a k-d tree of the centres, then compared exactly.
+    Candidates are found with a k-d tree of the centres and are then compared exactly.
 
     """
     is_near = np.zeros(len(mine), dtype=np.bool_)
     guard_rad = guard_arcsec * ARCSEC
-    # Per octave of radius: with one huge footprint among the others, every search radius would be huge.
+    # Footprints of similar radius (within a factor of 2) are searched together, because the search radius depends on
+    # the largest footprint: one huge footprint would make all searches slow.
     octaves = np.floor(np.log2(np.maximum(others.radius_rad, EPSILON_RAD)))
     for octave in np.unique(octaves):
         peers = others.take(np.flatnonzero(octaves == octave))
@@ -134,17 +139,21 @@ def is_near_any(mine: Footprints, others: Footprints, guard_arcsec: float) -> Bo
         reach_rad = np.minimum(mine.radius_rad + peers.radius_rad.max() + guard_rad, np.pi) + EPSILON_RAD
         for start in range(0, len(mine), CHUNK):
             rows = start + np.flatnonzero(~is_near[start : start + CHUNK])
-            # The tree holds unit vectors: an angle corresponds to the chord 2 sin(angle / 2).
+            # The tree contains unit vectors, so an angular distance is converted to the chord 2 sin(angle / 2).
             candidates = tree.query_ball_point(mine.centre[rows], 2 * np.sin(reach_rad[rows] / 2))
             is_near[rows] = _is_near_a_candidate(mine.corners[rows], peers.corners, candidates, guard_rad)
     return is_near
 
 
 def _is_near_a_candidate(corners: Floats, others: Floats, candidates: Sequence[list[int]], guard_rad: float) -> Bools:
-    """Whether each row (n, 4, 3) is near any of its candidates, which are indices of `others`; shape (n,)."""
+    """Determine which footprints `corners` (n, 4, 3) overlap or are near one of their candidates; shape (n,).
+
+    `candidates` lists for each footprint the indices of its candidates in `others`.
+    """
     is_near = np.zeros(len(corners), dtype=np.bool_)
     counts = np.array([len(indices) for indices in candidates], dtype=np.int64)
-    # All rows against their first candidate, then the undecided ones against their second: most are decided early.
+    # First compare every footprint with its first candidate, then compare those that are not near it with their second
+    # candidate, and continue in this way. Most footprints are found to be near one of their first candidates.
     for rank in range(counts.max(initial=0)):
         rows = np.flatnonzero((counts > rank) & ~is_near)
         if not rows.size:
@@ -154,29 +163,30 @@ def _is_near_a_candidate(corners: Floats, others: Floats, candidates: Sequence[l
 
 
 def pairs_within(a: Floats, b: Floats, guard_rad: float) -> Bools:
-    """Whether pairs of convex quadrangles overlap, or are nearer than a distance.
+    """Determine which pairs of convex quadrangles overlap or are nearer to each other than a given distance.
 
     Parameters
     ----------
     a, b
-        Corners (n, 4, 3) as unit vectors.
+        Corners of the quadrangles of each pair as unit vectors, shape (n, 4, 3).
     guard_rad
-        Distance.
+        Distance in radians.
 
     Returns
     -------
     Bools
-        Shape (n,); a pair that is too wide to be projected counts as near.
+        True for each pair that overlaps or is near, shape (n,). A pair that is too large to be projected counts as
+        near.
 
     Notes
     -----
-    Both are projected gnomonically around the middle of the pair: great circles become straight lines, and neither the
-    poles nor RA 0 is a special case.
+    Both quadrangles are projected to a plane by the gnomonic projection around the centre of the pair. This projection
+    maps great circles to straight lines and needs no special treatment at the poles or at RA 0.
 
     """
     middle = unit(a.sum(axis=1) + b.sum(axis=1))
     (a_xy, a_fits), (b_xy, b_fits) = _project(a, middle), _project(b, middle)
-    # Convex shapes are disjoint exactly if an edge of one of them separates them.
+    # Two convex shapes are disjoint exactly if a line parallel to an edge of one of them separates them.
     overlap = ~(_is_separated_along_edges(a_xy, a_xy, b_xy) | _is_separated_along_edges(b_xy, a_xy, b_xy))
     gap = np.minimum(_corner_to_edge_distance(a_xy, b_xy), _corner_to_edge_distance(b_xy, a_xy))
     near: Bools = overlap | (gap < guard_rad) | ~(a_fits & b_fits)
@@ -184,8 +194,12 @@ def pairs_within(a: Floats, b: Floats, guard_rad: float) -> Bools:
 
 
 def _project(corners: Floats, middle: Floats) -> tuple[Floats, Bools]:
-    """Gnomonic plane coordinates (n, 4, 2) around `middle` (n, 3), and whether they are usable (n,)."""
-    axis = np.where(np.abs(middle[:, 2:]) < 0.9, [0.0, 0.0, 1.0], [1.0, 0.0, 0.0])  # not parallel to `middle`
+    """Project corners (n, 4, 3) to the gnomonic plane around `middle` (n, 3).
+
+    The plane coordinates (n, 4, 2) and their validity (n,) are returned. The coordinates are valid if all corners are
+    near enough to `middle`.
+    """
+    axis = np.where(np.abs(middle[:, 2:]) < 0.9, [0.0, 0.0, 1.0], [1.0, 0.0, 0.0])  # any axis not parallel to `middle`
     east = unit(np.cross(axis, middle))
     basis = np.stack((east, np.cross(middle, east), middle), axis=-1)
     x, y, depth = np.moveaxis(corners @ basis, -1, 0)
@@ -193,21 +207,25 @@ def _project(corners: Floats, middle: Floats) -> tuple[Floats, Bools]:
 
 
 def _is_separated_along_edges(shape: Floats, a: Floats, b: Floats) -> Bools:
-    """Whether a line parallel to an edge of `shape` separates `a` from `b` (separating axis theorem); shape (n,)."""
+    """Determine whether a line parallel to an edge of `shape` separates `a` from `b`; the result has shape (n,).
+
+    This is the separating axis theorem.
+    """
     edges = np.roll(shape, -1, axis=1) - shape
     normals = np.stack((-edges[..., 1], edges[..., 0]), axis=-1)
-    on_a, on_b = normals @ a.swapaxes(1, 2), normals @ b.swapaxes(1, 2)  # (n, edges, corners): projected corners
+    # The corners are projected to the normal of each edge; both results have the shape (n, edges, corners).
+    on_a, on_b = normals @ a.swapaxes(1, 2), normals @ b.swapaxes(1, 2)
     apart = (on_a.max(axis=2) <= on_b.min(axis=2)) | (on_b.max(axis=2) <= on_a.min(axis=2))
     parted: Bools = apart.any(axis=1)
     return parted
 
 
 def _corner_to_edge_distance(a: Floats, b: Floats) -> Floats:
-    """Smallest distance between a corner of `a` and an edge of `b`; shape (n,)."""
+    """Compute the smallest distance between a corner of `a` and an edge of `b`; the result has shape (n,)."""
     edges = (np.roll(b, -1, axis=1) - b)[:, None]
     offsets = a[:, :, None] - b[:, None]
     length2 = np.maximum((edges**2).sum(axis=-1), EPSILON_RAD**2)
-    # Foot of the perpendicular as a fraction of the edge, limited to its ends.
+    # Position on the edge that is nearest to the corner, as a fraction of the edge's length from 0 to 1.
     along = np.clip((offsets * edges).sum(axis=-1) / length2, 0, 1)
     distance: Floats = np.linalg.norm(offsets - along[..., None] * edges, axis=-1)
     least: Floats = distance.min(axis=(1, 2))
