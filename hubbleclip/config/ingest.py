@@ -70,8 +70,8 @@ class ArchiveSettings(Section):
     responses at 50,000.
     """
     overlap_days: float = Field(7.0, ge=0)
-    """Number of days before the newest known release date that a later run queries again, because some
-    observations appear late.
+    """Number of days before the newest known release date that a later run queries again, because some observations
+    appear late.
     """
     relist_days: float = Field(30.0, ge=0)
     """Days after which product lists are queried again, to detect reprocessed files. Proposals without an abstract are
@@ -90,8 +90,8 @@ class ArchiveSettings(Section):
     folder: Path | None = None
     """For the archive `local`: the folder of FITS files."""
     proposals_file: Path | None = None
-    """For the archive `local`: a JSON-lines file of proposals. The default is `proposals.jsonl` in the folder,
-    or else the FITS headers.
+    """For the archive `local`: a JSON-lines file of proposals. The default is `proposals.jsonl` in the folder, or else
+    the FITS headers.
     """
 
 
@@ -115,12 +115,12 @@ class FetchSettings(Section):
     stall_bytes: int = Field(60_000, ge=0)
     """Minimum number of bytes that a download must receive in `stall_s` seconds."""
     breaker_failures: int = Field(40, ge=1)
-    """Number of consecutive failed requests, over all connections, after which the run stops because the
-    archive seems to be down.
+    """Number of consecutive failed requests, over all connections, after which the run stops because the archive seems
+    to be down.
     """
     breaker_s: float = Field(60.0, ge=0)
-    """Minimum duration of the failures that `breaker_failures` counts, in seconds, because one short outage may
-    fail all connections at once.
+    """Minimum duration of the failures that `breaker_failures` counts, in seconds, because one short outage may fail
+    all connections at once.
     """
     retry_hours: float = Field(6.0, ge=0)
     """Hours until a later run retries a failed item; the wait doubles with each failure."""
@@ -170,8 +170,8 @@ class SimulatorSettings(Section):
     late_share: float = Field(0.0, ge=0, le=1)
     """Share of a night's observations that the archive lists one night after their release."""
     previews: bool = False
-    """Also list previews of single exposures and a colour preview per visit; if false, list only previews of
-    combined images.
+    """Also list previews of single exposures and a colour preview per visit; if false, list only previews of combined
+    images.
     """
     nights: int = Field(1, ge=1)
     """Number of nights released so far; each night adds `num_proposals` proposals."""

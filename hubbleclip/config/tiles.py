@@ -13,16 +13,16 @@ class TileSettings(Section):
     """How an image is cut into tiles."""
 
     recipe: Literal[5] = 5
-    """Version of the algorithm that turns FITS files into tiles; a release that changes the algorithm gives
-    tiles new ids.
+    """Version of the algorithm that turns FITS files into tiles; a release that changes the algorithm gives tiles new
+    ids.
     """
     size_px: int = Field(512, ge=32, le=4096)
     """Side of a tile in pixels."""
     overlap_px: int = Field(0, ge=0)
     """Minimum overlap of neighbouring tiles in pixels."""
     stride_px: int = Field(0, ge=0)
-    """Grid step in pixels; 0 means `size_px - overlap_px`. With a step above `size_px`, the tiles do not cover
-    the whole field.
+    """Grid step in pixels; 0 means `size_px - overlap_px`. With a step above `size_px`, the tiles do not cover the
+    whole field.
     """
     views: tuple[Literal["native", "overview", "aim"], ...] = ("native", "overview")
     """Tiles of an image: `native`, a grid at full resolution; `overview`, the whole field downsampled by area averaging
@@ -39,8 +39,8 @@ class TileSettings(Section):
     min_valid_share: float = Field(0.4, ge=0, le=1)
     """Minimum share of valid pixels in a tile."""
     min_signal_share: float = Field(0.0005, ge=0, le=1)
-    """Minimum share of a tile's valid pixels that exceed `signal_sigma` after smoothing; other tiles are
-    rejected as empty.
+    """Minimum share of a tile's valid pixels that exceed `signal_sigma` after smoothing; other tiles are rejected as
+    empty.
     """
     signal_sigma: float = Field(5.0, gt=0)
     """Pixels this many noise sigmas above the sky count as signal."""
@@ -53,8 +53,8 @@ class TileSettings(Section):
     white_quantile: float = Field(0.9995, gt=0.5, le=1)
     """White point: this quantile of the valid pixels."""
     limits: Literal["image", "flux"] = "image"
-    """How black and white points are set: `image`, for each image; `flux`, at fixed values in e-/s/arcsec2, so
-    that the brightness of tiles can be compared.
+    """How black and white points are set: `image`, for each image; `flux`, at fixed values in e-/s/arcsec2, so that the
+    brightness of tiles can be compared.
     """
     flux_black: float = -0.05
     """With `limits = "flux"`: black point above the sky, in e-/s/arcsec2."""

