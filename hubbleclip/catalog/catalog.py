@@ -258,8 +258,7 @@ class Catalog:
             for view, arrow in arrows.items():
                 self.connection.register(view, arrow)
                 views.callback(self.connection.unregister, view)
-            # DuckDB refuses parameters that a statement does not use, so each statement gets only the parameters that
-            # it names.
+            # DuckDB refuses parameters that a statement does not use, so each statement gets only its own.
             for statement in self.connection.extract_statements(read_sql(name)):
                 self.connection.execute(statement, {key: bound[key] for key in statement.named_parameters})
 

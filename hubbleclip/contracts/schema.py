@@ -58,7 +58,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reference:
-    """A foreign key: the values of `columns` must exist in `to_columns` of another table, unless one of them is null."""
+    """A foreign key: the values of `columns` must exist in `to_columns` of another table, unless one is null."""
 
     columns: tuple[str, ...]
     to_table: str
@@ -280,7 +280,7 @@ def _key_rule(table: Table) -> Rule:
 
 
 def _reference_rule(table: Table, reference: Reference) -> Rule:
-    """Make the rule that counts the rows whose referenced row does not exist. References with a null are not counted."""
+    """Make the rule that counts the rows whose referenced row does not exist. Null references are not counted."""
     pairs = list(zip(reference.columns, reference.to_columns, strict=True))
     same = " AND ".join(f'child."{child}" = parent."{parent}"' for child, parent in pairs)
     given = " AND ".join(f'child."{child}" IS NOT NULL' for child in reference.columns)
@@ -353,7 +353,9 @@ def _from_records(table: Table, rows: Sequence[Record]) -> pa.Table:
         try:
             columns[column.name] = pa.array(values, type=ARROW_TYPES[column.sql_type])
         except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
-            raise ContractError(f"table {table.name}, column {column.name}: not {column.sql_type}: {error}") from error
+            raise ContractError(
+                f"table {table.name}, column {column.name} is not {column.sql_type}: {error}"
+            ) from error
     return pa.table(columns)
 
 
@@ -362,7 +364,7 @@ def _cast(table: Table, column: Column, values: pa.ChunkedArray) -> pa.ChunkedAr
     try:
         return values.cast(ARROW_TYPES[column.sql_type])
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise ContractError(f"table {table.name}, column {column.name}: not {column.sql_type}: {error}") from error
+        raise ContractError(f"table {table.name}, column {column.name} is not {column.sql_type}: {error}") from error
 
 
 def _check_nulls(table: Table, rows: pa.Table) -> None:

@@ -85,8 +85,7 @@ class ContrastiveGradients:
             is_last = k == len(micro_batches) - 1
             with nullcontext() if is_last else self._no_sync():
                 outputs = self._features(self.wrapped, *inputs, seed + k)
-                # all micro-batches share scale and bias, so the gradients of these are added only once, with the last
-                # one
+                # all micro-batches share scale and bias, so their gradients are added once, with the last micro-batch
                 pairs = zip(outputs, [*row_grads, *(grads[2:] if is_last else [])], strict=False)
                 trained = [(output, grad) for output, grad in pairs if output.requires_grad]
                 torch.autograd.backward([output for output, _ in trained], [grad for _, grad in trained])

@@ -173,8 +173,7 @@ def _run_steps(trainer: Trainer, batches: TrainBatches, on_progress: OnProgress)
             metrics = trainer.train_step(batch)
             if reporter is not None:
                 reporter.after_step(metrics)
-            # only the writer validates, so it broadcasts whether training is done; all processes then stop at the same
-            # step
+            # only the writer validates, so it broadcasts whether training is done; all processes stop together
             if trainer.is_due(trainer.settings.validate_every) and world.broadcast(trainer.is_done):
                 return
     finally:
