@@ -167,7 +167,7 @@ class Catalog:
         Returns
         -------
         list of tuple
-            Rows as of the last committed transaction.
+            Rows of the result, as of the last committed transaction.
 
         Raises
         ------

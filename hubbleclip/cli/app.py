@@ -393,7 +393,7 @@ def start_logging() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command. An error that the user can correct becomes one line and exit code 2.
+    """Run a command. An error that the user can correct is printed as one line, with exit code 2.
 
     Parameters
     ----------

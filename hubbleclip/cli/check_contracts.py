@@ -43,7 +43,7 @@ def as_table(results: list[RuleResult]) -> Table:
     Parameters
     ----------
     results
-        Results of any rules.
+        Results of rules.
 
     Returns
     -------

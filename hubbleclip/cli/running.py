@@ -20,7 +20,7 @@ def run_flow(module: str, name: str, options: Options, **arguments: Any) -> Any:
     Parameters
     ----------
     module
-        Module of the flow, such as `flows.ingest`.
+        Name of the flow's module, such as `flows.ingest`.
     name
         Name of the flow in the module.
     options

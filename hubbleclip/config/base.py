@@ -27,7 +27,7 @@ class Section(BaseModel):
         Returns
         -------
         str
-            16 hex digits over the sorted JSON; equal settings give equal digests on every machine.
+            16 hex digits of the SHA-256 of the sorted JSON. Equal settings give equal digests on every machine.
 
         """
         return _digest_of(self)

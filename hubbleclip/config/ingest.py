@@ -17,7 +17,7 @@ RadiusDeg = Annotated[float, Field(gt=0, le=180)]
 
 
 class ArchiveSettings(Section):
-    """Which archive to query, and for what."""
+    """Which archive to query, and which observations to query for."""
 
     not_in_digest: ClassVar[frozenset[str]] = frozenset(
         {"mast_url", "proposals_url", "programs_url", "page_size", "overlap_days", "relist_days", "from_raw"}
@@ -40,27 +40,29 @@ class ArchiveSettings(Section):
     instruments: tuple[str, ...] = ("WFC3*", "ACS*", "WFPC2*")
     """Instruments to query; `*` matches any ending. Instruments of another mission than the archive's are ignored."""
     proposal_numbers: tuple[str, ...] = ()
-    """Only these proposals; empty means all."""
+    """Query only these proposals; empty means all."""
     calib_levels: tuple[int, ...] = (2, 3)
     """MAST calibration levels to query: 2 calibrated, 3 combined."""
     since: Day = Field("1990-04-24", min_length=1)
-    """Only observations released on or after this date (UTC, YYYY-MM-DD)."""
+    """Query only observations released on or after this date (UTC, YYYY-MM-DD)."""
     until: Day = ""
-    """Only observations released on or before this date (UTC, YYYY-MM-DD); empty means up to now."""
+    """Query only observations released on or before this date (UTC, YYYY-MM-DD); empty means up to now."""
     observed_from: Day = ""
-    """Only exposures that began on or after this date (UTC, YYYY-MM-DD); empty sets no limit."""
+    """Query only exposures that began on or after this date (UTC, YYYY-MM-DD); empty sets no limit."""
     observed_to: Day = ""
-    """Only exposures that began before this date (UTC, YYYY-MM-DD); empty sets no limit."""
+    """Query only exposures that began before this date (UTC, YYYY-MM-DD); empty sets no limit."""
     cycles: tuple[int, ...] = ()
-    """Only proposals of these cycles, as in the bulk list of proposals; empty means all."""
+    """Query only proposals of these cycles, as in the bulk list of proposals; empty means all."""
     targets: tuple[str, ...] = ()
-    """Only these target names, as the proposers wrote them; `*` matches any ending; empty means all."""
+    """Query only these target names, as the proposers wrote them; `*` matches any ending; empty means all."""
     cone_deg: tuple[RaDeg, DecDeg, RadiusDeg] | None = None
-    """Only observations centred in this circle: ra, dec, radius, all in degrees (ICRS)."""
+    """Query only observations centred in this circle: right ascension, declination and radius, all in degrees
+    (ICRS).
+    """
     min_exposure_s: float = Field(0.0, ge=0)
-    """Only exposures of at least this duration, in seconds."""
+    """Query only exposures of at least this duration, in seconds."""
     intent: Literal["science", "calibration", "any"] = "science"
-    """Science observations, calibrations, or both."""
+    """Which observations to query: science observations, calibrations, or both (`any`)."""
     products: Literal["science", "preview"] = "science"
     """Which file represents a visit and filter: calibrated FITS, or the JPEG preview (as in the paper; colour previews
     are excluded).
@@ -105,7 +107,7 @@ class FetchSettings(Section):
     timeout_s: float = Field(60.0, gt=0)
     """Maximum wait for a connection or for the next bytes, in seconds."""
     attempts: int = Field(5, ge=1)
-    """Attempts per request before it counts as failed."""
+    """Number of attempts per request before the request counts as failed."""
     backoff_s: float = Field(0.5, ge=0)
     """Wait before the second attempt, in seconds; the wait doubles with each further attempt, with jitter."""
     file_timeout_s: float = Field(3600.0, gt=0)
@@ -135,7 +137,7 @@ class FetchSettings(Section):
     holds at most `connections` files.
     """
     sources: tuple[Literal["mast", "s3"], ...] = Field(("mast",), min_length=1)
-    """Download sources, preferred first; a file that one source lacks is requested from the next."""
+    """Download sources in order of preference; a file that one source lacks is requested from the next source."""
     s3_root: str = "s3://stpubdata/hst/public"
     """Public copy of the archive in the cloud, read without credentials."""
     s3_endpoint: str = ""

@@ -43,15 +43,15 @@ class TileSettings(Section):
     empty.
     """
     signal_sigma: float = Field(5.0, gt=0)
-    """Pixels this many noise sigmas above the sky count as signal."""
+    """Number of noise sigmas above the sky level from which a pixel counts as signal."""
     stretch: Literal["asinh", "linear", "zscale"] = "asinh"
     """Name of the stretch in the registry."""
     softening_sigma: float = Field(3.0, gt=0)
-    """Noise sigmas at which the asinh stretch turns from linear to logarithmic."""
+    """Level at which the asinh stretch turns from linear to logarithmic, in noise sigmas above the sky level."""
     black_sigma: float = Field(1.0, ge=0)
-    """Black point: this many noise sigmas below the sky."""
+    """Black point, in noise sigmas below the sky level."""
     white_quantile: float = Field(0.9995, gt=0.5, le=1)
-    """White point: this quantile of the valid pixels."""
+    """White point, as a quantile of the valid pixels."""
     limits: Literal["image", "flux"] = "image"
     """How black and white points are set: `image`, for each image; `flux`, at fixed values in e-/s/arcsec2, so that the
     brightness of tiles can be compared.

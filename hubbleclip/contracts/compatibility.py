@@ -64,7 +64,7 @@ def snapshot(contract: OpenDataContractStandard) -> dict[str, Any]:
 
 
 def _table(table: Table) -> dict[str, Any]:
-    """Describe a table as JSON."""
+    """Describe a table of a contract as JSON."""
     return {
         "description": table.description,
         "keys": list(table.keys),

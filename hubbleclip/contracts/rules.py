@@ -1,6 +1,6 @@
 """Rules on the values of a column (ODCS `logicalTypeOptions`, `validValues`), checked on whole Arrow columns.
 
-A new kind of rule is one line of `RULE_PREDICATES`.
+A new kind of rule is added as one line of `RULE_PREDICATES`.
 """
 
 from __future__ import annotations

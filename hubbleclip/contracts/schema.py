@@ -242,7 +242,7 @@ def _column(prop: SchemaProperty) -> Column:
 
 
 def _column_rules(prop: SchemaProperty) -> Iterator[ColumnRule]:
-    """List the rules on single values, which the standard keeps in four places."""
+    """List the rules on single values, which a contract states in four places."""
     if prop.required:
         yield ColumnRule(kind=REQUIRED, bound=True)
     for kind, bound in (prop.logicalTypeOptions or {}).items():

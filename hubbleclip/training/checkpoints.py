@@ -24,7 +24,7 @@ MIXTURE = "mixture.pt"
 
 
 def write_checkpoint(run_dir: Path, step: int, state: dict[str, Any]) -> None:
-    """Write the training state after a step.
+    """Write the training state to a checkpoint.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def list_steps(run_dir: Path) -> list[int]:
 
 
 def read_checkpoint(run_dir: Path, step: int) -> dict[str, Any]:
-    """Read the training state after a step, on the CPU.
+    """Read the training state from a checkpoint; all tensors are on the CPU.
 
     Parameters
     ----------

@@ -41,7 +41,7 @@ def settings_digest(model: ModelSettings, settings: TrainSettings) -> str:
     Returns
     -------
     str
-        16 hex digits.
+        A digest of 16 hex digits.
 
     """
     return hashlib.sha256(f"{model.digest()} {settings.digest()}".encode()).hexdigest()[:16]

@@ -145,7 +145,7 @@ class Trainer:
         Parameters
         ----------
         every
-            Period in steps.
+            Period of the action, in steps.
 
         Returns
         -------
