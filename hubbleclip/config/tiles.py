@@ -47,7 +47,7 @@ class TileSettings(Section):
     stretch: Literal["asinh", "linear", "zscale"] = "asinh"
     """Name of the stretch in the registry."""
     softening_sigma: float = Field(3.0, gt=0)
-    """Level at which the asinh stretch turns from linear to logarithmic, in noise sigmas above the sky level."""
+    """Level at which the asinh stretch turns from linear to logarithmic, in noise sigmas."""
     black_sigma: float = Field(1.0, ge=0)
     """Black point, in noise sigmas below the sky level."""
     white_quantile: float = Field(0.9995, gt=0.5, le=1)
