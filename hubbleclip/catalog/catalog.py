@@ -1,8 +1,8 @@
-"""The catalog: one DuckDB file with all metadata. One writer at a time; readers open a published snapshot.
+"""The catalog is one DuckDB file with all metadata. One process at a time writes it; readers open a published snapshot.
 
-A DuckDB file admits one writer or many readers, never both. So the flow writes a working copy of its own under a lock;
-every few minutes, and when it ends, the copy is published by an atomic rename. `catalog.duckdb` can be read at any
-time, and a killed flow leaves both files intact.
+A DuckDB file can be opened by one writer or by many readers, but not by both. A flow therefore locks and writes a
+separate working copy. Every few minutes, and when the flow ends, a copy of this file replaces `catalog.duckdb` by an
+atomic rename. `catalog.duckdb` can be read at any time, and both files stay intact if the flow is killed.
 """
 
 from __future__ import annotations
@@ -36,18 +36,22 @@ from hubbleclip.core.records import Record
 log = logging.getLogger(__name__)
 
 STORAGE_VERSION = "v1.2.0"
-"""DuckDB file format, fixed so that newer releases write files that older ones can read."""
+"""Version of the DuckDB file format. It is fixed, so that older DuckDB releases can read files that newer releases
+write.
+"""
 ATTACH = "ATTACH '{path}' AS catalog (STORAGE_VERSION '{version}')"
 PUBLISH_EVERY_S = 300.0
 MEMORY_MB, THREADS = 1024, 1
 REOPEN_EVERY = 64
-"""Transactions after which the file is reopened: DuckDB keeps pages that it has read, and some KiB of every write, in
-memory until then.
+"""Number of transactions after which the file is reopened. DuckDB keeps pages that it has read, and some KiB per write,
+in memory until the file is closed.
 """
 CHECKPOINT_AT = "4MiB"
-"""Size of the write-ahead log at which DuckDB moves its rows to the file; until then they are in memory too."""
+"""Size of the write-ahead log at which DuckDB moves the log's rows to the database file. Rows of the log are also in
+memory.
+"""
 BULK_ROWS = 10_000
-"""From this number of rows on, an upsert separates new keys from known ones by a join."""
+"""Minimum number of rows at which an upsert separates new keys from known keys by a join."""
 VIEWS = "SELECT view_name AS name, comment FROM duckdb_views() WHERE NOT internal"
 # Parametrised searches are table macros, such as `search_abstracts(text)`.
 SEARCHES = """
@@ -64,14 +68,14 @@ class Catalog:
     connection
         DuckDB connection whose default database is the catalog.
     after_write
-        Called after every transaction; may replace the connection.
+        Function that is called after every transaction; it may replace the connection.
 
     Attributes
     ----------
     changed : bool
-        Whether anything was written since it was opened.
+        Whether anything was written since the catalog was opened.
     connection_lock : threading.Lock
-        Held while the connection is replaced and while other threads read.
+        Lock that is held while the connection is replaced, and while other threads read.
 
     """
 
@@ -86,7 +90,7 @@ class Catalog:
 
     def close(self) -> None:
         """Close the connection."""
-        self.connection.close()  # not that of the constructor, if `after_write` has replaced it
+        self.connection.close()  # `after_write` may have replaced the constructor's connection
 
     def query(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> pa.Table:
         """Run a query.
@@ -96,17 +100,17 @@ class Catalog:
         sql
             One statement, with `?` or `$name` for parameters.
         parameters
-            Values by position or by name; times with a zone are converted to UTC.
+            Values of the parameters, by position or by name; times with a zone are converted to UTC.
 
         Returns
         -------
         pyarrow.Table
-            Its rows; empty for a statement without a result.
+            Rows of the result; empty for a statement without a result.
 
         Raises
         ------
         CatalogError
-            With the first line of DuckDB's message.
+            The query fails; the message is the first line of DuckDB's message.
 
         """
         try:
@@ -121,7 +125,7 @@ class Catalog:
         Parameters
         ----------
         sql, parameters
-            See `query`.
+            The statement and its parameters, as for `query`.
 
         Returns
         -------
@@ -133,14 +137,14 @@ class Catalog:
         return rows
 
     def named_query(self, name: str, **parameters: Any) -> list[dict[str, Any]]:
-        """Run a query of the package.
+        """Run a query that is an SQL file of this package.
 
         Parameters
         ----------
         name
             File name without suffix: `sql/<name>.sql`.
         **parameters
-            Values by name.
+            Parameter values by name.
 
         Returns
         -------
@@ -151,28 +155,28 @@ class Catalog:
         return self.rows(read_sql(name), parameters)
 
     def thread_query(self, name: str, **parameters: Any) -> list[tuple[Any, ...]]:
-        """Run a query of the package from another thread than the one that writes.
+        """Run a query that is an SQL file of this package, from a thread other than the writing thread.
 
         Parameters
         ----------
         name
             File name without suffix: `sql/<name>.sql`.
         **parameters
-            Values by name.
+            Parameter values by name.
 
         Returns
         -------
         list of tuple
-            Rows as of the last committed transaction.
+            Rows of the result, as of the last committed transaction.
 
         Raises
         ------
         CatalogError
-            With the first line of DuckDB's message.
+            The query fails; the message is the first line of DuckDB's message.
 
         """
         try:
-            # A cursor is a connection of its own, because DuckDB connections are not thread-safe.
+            # A cursor has its own connection, which is needed because DuckDB connections are not thread-safe.
             with self.connection_lock, self.connection.cursor() as cursor:
                 return cursor.execute("USE catalog").execute(read_sql(name), _bound(parameters)).fetchall()
         except duckdb.Error as error:
@@ -188,7 +192,8 @@ class Catalog:
 
         Notes
         -----
-        Raises ContractError where rows do not fit their contract, and DiskFullError; both write nothing.
+        Raises ContractError if rows do not fit their contract, and DiskFullError if the disk is full. In both cases
+        nothing is written.
 
         """
         arrows = {name: to_arrow(name, rows) for name, rows in batch.items() if len(rows)}
@@ -203,12 +208,12 @@ class Catalog:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Commit all statements of the block, or none where it raises.
+        """Commit all statements of the block, or none if the block raises an error.
 
         Yields
         ------
         None
-            A transaction opened inside another one is part of it.
+            No value. A nested transaction is part of the outer transaction.
 
         """
         if self._is_writing:
@@ -235,7 +240,7 @@ class Catalog:
     def run(
         self, name: str, incoming: Mapping[str, Sequence[Record] | pa.Table] | None = None, **parameters: Any
     ) -> None:
-        """Run a script of the package in one transaction.
+        """Run a script that is an SQL file of this package, in one transaction.
 
         Parameters
         ----------
@@ -244,7 +249,7 @@ class Catalog:
         incoming
             Rows by table name, cast to their contracts; the script reads them as the views `new_<table>`.
         **parameters
-            Values by name.
+            Parameter values by name.
 
         """
         arrows = {f"new_{table}": to_arrow(table, rows) for table, rows in (incoming or {}).items()}
@@ -253,7 +258,7 @@ class Catalog:
             for view, arrow in arrows.items():
                 self.connection.register(view, arrow)
                 views.callback(self.connection.unregister, view)
-            # DuckDB refuses parameters that a statement does not use, so each gets its own.
+            # DuckDB refuses parameters that a statement does not use, so each statement gets only its own.
             for statement in self.connection.extract_statements(read_sql(name)):
                 self.connection.execute(statement, {key: bound[key] for key in statement.named_parameters})
 
@@ -286,7 +291,7 @@ class Catalog:
         Returns
         -------
         dict
-            Numbers by table name, in the order of the contracts.
+            Number of rows by table name, in the order of the contracts.
 
         """
         selects = (f"SELECT '{name}' AS name, count(*) AS num FROM \"{name}\"" for name in tables())  # noqa: S608
@@ -299,7 +304,7 @@ class Catalog:
         Returns
         -------
         list of dict
-            `name` and `comment`, views first.
+            `name` and `comment` of each, views first.
 
         """
         return self.rows(f"({VIEWS} ORDER BY name) UNION ALL ({SEARCHES} ORDER BY name)")
@@ -307,8 +312,8 @@ class Catalog:
     def _upsert_table(self, name: str, arrow: pa.Table) -> None:
         """Insert the rows, or update those whose key exists.
 
-        A small batch looks up each key in the index. Of a large one a single join finds the new keys, because a plain
-        insert is three times as fast as one with a conflict clause.
+        In a small batch, DuckDB looks up each key in the index. In a large batch, a single join finds the new keys,
+        whose rows are then inserted without a conflict clause, because such an insert is three times as fast.
         """
         table = tables()[name]
         keys = ", ".join(f'"{key}"' for key in table.keys)
@@ -327,7 +332,7 @@ class Catalog:
 
 @contextmanager
 def _raising_disk_full() -> Iterator[None]:
-    """Turn DuckDB's error for a full disk into a DiskFullError; only the system's text in its message identifies it."""
+    """Convert DuckDB's error for a full disk to DiskFullError. Its message contains the operating system's text."""
     try:
         yield
     except duckdb.Error as error:
@@ -339,7 +344,7 @@ def _raising_disk_full() -> Iterator[None]:
 
 
 def _bound(parameters: Sequence[Any] | Mapping[str, Any]) -> Any:
-    """Convert parameters for the catalog, whose times are UTC without a zone."""
+    """Convert times in parameters to UTC without a zone, which is how the catalog stores times."""
     if isinstance(parameters, Mapping):
         return {name: _without_zone(value) for name, value in parameters.items()}
     return [_without_zone(value) for value in parameters]
@@ -379,12 +384,12 @@ def read_catalog(layout: Layout) -> Iterator[Catalog]:
     Yields
     ------
     Catalog
-        Closed with the block.
+        The catalog, which is closed when the block ends.
 
     Raises
     ------
     CatalogError
-        When there is no catalog yet, it is not a DuckDB file, or it has another schema version.
+        There is no catalog yet, it is not a DuckDB file, or it has another schema version.
 
     """
     if not layout.catalog.is_file():
@@ -411,7 +416,7 @@ def writing_catalog(
     layout
         Folders of the profile.
     publish_every_s
-        Shortest interval between two snapshots; one is published after a transaction.
+        Minimum interval between two snapshots, in seconds. Snapshots are published only after transactions.
     memory_mb
         Memory limit of DuckDB in MiB; larger queries spill to temporary files.
     threads
@@ -420,17 +425,17 @@ def writing_catalog(
     Yields
     ------
     Catalog
-        Published and closed with the block, also after an error.
+        The catalog, which is published and closed when the block ends, also after an error.
 
     Notes
     -----
-    Raises CatalogLockedError, which names the holder, while another process writes. The database is reopened every
-    `REOPEN_EVERY` transactions, so that memory does not grow over hours.
+    Raises CatalogLockedError while another process writes; the message names that process. The database is reopened
+    every `REOPEN_EVERY` transactions, so that memory does not grow over hours.
 
     """
     keeper = _WorkingCopy(layout, publish_every_s, memory_mb, threads)
     with catalog_lock(layout), closing(Catalog(keeper.connect(), keeper.after_write)) as catalog:
-        # Temporary files of a killed process; under the lock nobody else writes one.
+        # Only a killed process can have left these temporary files, because no other process writes under the lock.
         for orphan in layout.root.glob(f".{layout.catalog.stem}*.tmp"):
             orphan.unlink()
         if not layout.working_catalog.exists() and layout.catalog.exists():
@@ -447,7 +452,7 @@ def writing_catalog(
 
 
 def _is_newer(working: Path, published: Path) -> bool:
-    """Whether the working copy holds unpublished rows, as after a killed flow."""
+    """Return whether the working copy has unpublished rows, as it does after a flow was killed."""
     if not published.exists() or _log_of(working).exists():
         return True
     return working.stat().st_mtime_ns > published.stat().st_mtime_ns
@@ -455,7 +460,7 @@ def _is_newer(working: Path, published: Path) -> bool:
 
 @dataclass(slots=True)
 class _WorkingCopy:
-    """Maintenance of the working copy between transactions: publishing and reopening."""
+    """Publishes and reopens the working copy between transactions."""
 
     layout: Layout
     publish_every_s: float
@@ -465,7 +470,9 @@ class _WorkingCopy:
     num_written: int = 0
 
     def connect(self) -> duckdb.DuckDBPyConnection:
-        """Create an in-memory database, to which the working copy is attached: so it can be closed and reopened."""
+        """Create an in-memory database. The working copy is attached to it, so that the file can be closed and
+        reopened.
+        """
         limits: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": f"{self.memory_mb}MiB", "threads": self.threads, "checkpoint_threshold": CHECKPOINT_AT,
             "temp_directory": str(self.layout.spill),
@@ -473,9 +480,9 @@ class _WorkingCopy:
         return duckdb.connect(config=limits)
 
     def after_write(self, catalog: Catalog) -> None:
-        """Reopen the working copy when a snapshot is due, and every `REOPEN_EVERY` transactions.
+        """Publish a snapshot if it is due; reopen the working copy after a snapshot or `REOPEN_EVERY` transactions.
 
-        Closing moves the write-ahead log to the file, which can then be copied.
+        Closing the file merges its write-ahead log into it. Only then can the file be copied.
         """
         self.num_written += 1
         is_due = time.monotonic() - self.published >= self.publish_every_s
@@ -494,7 +501,7 @@ class _WorkingCopy:
 
 
 def _open_working(connection: duckdb.DuckDBPyConnection, layout: Layout) -> bool:
-    """Attach the working copy and migrate it, after a backup; true when the migration changed it."""
+    """Attach the working copy, back it up and migrate it if needed; return whether the migration changed it."""
     path = layout.working_catalog
     try:
         with _raising_disk_full():
@@ -510,12 +517,12 @@ def _open_working(connection: duckdb.DuckDBPyConnection, layout: Layout) -> bool
 
 
 def _back_up(layout: Layout, version: int) -> None:
-    """Back up the closed working copy before the migrations from `version` on, and delete older backups."""
+    """Back up the closed working copy before it is migrated to `version` or later, and delete older backups."""
     backup = layout.catalog_backup(version)
     _copy(layout.working_catalog, backup)
     for old in set(layout.catalog_backups()) - {backup}:
         old.unlink()
-    log.info("the catalog is migrated; its backup is %s", backup)
+    log.info("the catalog was backed up to %s before its migration", backup)
 
 
 def _attach(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
@@ -526,9 +533,9 @@ def _attach(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
 
 
 def _detach(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
-    """Close the file, which moves its write-ahead log into it, so that the file alone is the whole catalog.
+    """Close the file. DuckDB then merges the write-ahead log into it, so that the file alone is the whole catalog.
 
-    Raises DiskFullError, or CatalogError where a log is left.
+    Raises DiskFullError if the disk is full, and CatalogError if a log remains.
     """
     with _raising_disk_full():
         connection.execute("USE memory")
@@ -538,12 +545,12 @@ def _detach(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
 
 
 def _log_of(path: Path) -> Path:
-    """Write-ahead log that DuckDB keeps beside a file."""
+    """Return the path of the write-ahead log that DuckDB keeps beside a database file."""
     return path.with_name(f"{path.name}.wal")
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copy a closed catalog over another one."""
+    """Replace a catalog file by a copy of another, closed one."""
     with atomic_write(target) as temporary:
         shutil.copyfile(source, temporary)
         _log_of(target).unlink(missing_ok=True)  # a log left by a killed process does not belong to the new file
@@ -561,14 +568,14 @@ def catalog_lock(layout: Layout) -> Iterator[None]:
     Yields
     ------
     None
-        While the lock is held; the lock file names the process.
+        No value. The lock is held until the block ends, and the lock file names this process.
 
     Raises
     ------
     CatalogLockedError
-        While another process holds it; the kernel releases the lock of a process that dies.
+        Another process holds the lock. The kernel releases the lock of a process that dies.
     CatalogError
-        On a file system without locks.
+        The file system does not support locks.
 
     """
     path = layout.lock
@@ -591,10 +598,10 @@ def catalog_lock(layout: Layout) -> Iterator[None]:
 
 
 def _holder(file: IO[str]) -> str:
-    """Describe the process that holds the lock, by the content of the lock file."""
+    """Describe the process that holds the lock, as recorded in the lock file."""
     file.seek(0)
     try:
         holder = json.load(file)
-    except json.JSONDecodeError:  # not yet written
+    except json.JSONDecodeError:  # the other process has not written its entry yet
         return "another process"
     return f"process {holder['pid']} on {holder['host']} since {holder['started_at']}"

@@ -1,4 +1,4 @@
-"""Migrations of a catalog to the current schema. All pending ones run in one transaction, which also records them.
+"""Migrate a catalog to the current schema. All pending migrations run in one transaction, which also records them.
 
 A migration is a frozen SQL file `sql/migrations/NNNN_name.sql`: once released it is never edited, because existing
 catalogs have run it.
@@ -23,7 +23,7 @@ CREATE TABLE IF NOT EXISTS migration (version BIGINT PRIMARY KEY, name VARCHAR N
 SELECT_VERSION = "SELECT coalesce(max(version), 0) FROM migration"
 INSERT_MIGRATION = "INSERT INTO migration VALUES (?, ?, now() AT TIME ZONE 'UTC')"
 SELECT_DEFINED = "SELECT comment FROM duckdb_tables() WHERE table_name = 'migration'"
-# Scripts that only define views, macros and the word index, so they may run again.
+# These scripts only define views, macros and the word index, so they may run repeatedly.
 DEFINITIONS = ("views", "searches", "index_abstracts")
 
 
@@ -42,7 +42,7 @@ def read_migrations() -> list[tuple[int, str, str]]:
 
 
 def schema_version(connection: duckdb.DuckDBPyConnection) -> int:
-    """Schema version of a catalog.
+    """Read the schema version of a catalog.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def schema_version(connection: duckdb.DuckDBPyConnection) -> int:
     Returns
     -------
     int
-        The newest migration that it has run; 0 for an empty file.
+        Version of the newest migration that the catalog has run; 0 for an empty file.
 
     """
     if not connection.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = 'migration'").fetchall():
@@ -62,7 +62,7 @@ def schema_version(connection: duckdb.DuckDBPyConnection) -> int:
 
 
 def check_version(connection: duckdb.DuckDBPyConnection) -> None:
-    """Refuse a catalog of a newer hubbleclip.
+    """Refuse a catalog that a newer hubbleclip has written.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def check_version(connection: duckdb.DuckDBPyConnection) -> None:
     Raises
     ------
     CatalogError
-        When its schema version is not known to this release.
+        This release does not know the catalog's schema version.
 
     """
     newest = read_migrations()[-1][0]
@@ -84,7 +84,7 @@ def check_version(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def pending_migrations(connection: duckdb.DuckDBPyConnection) -> list[tuple[int, str, str]]:
-    """List the migrations that a catalog has not run. Raises CatalogError as `check_version`.
+    """List the migrations that a catalog has not run. Raises CatalogError, as `check_version` does.
 
     Parameters
     ----------
@@ -103,7 +103,9 @@ def pending_migrations(connection: duckdb.DuckDBPyConnection) -> list[tuple[int,
 
 
 def migrate(connection: duckdb.DuckDBPyConnection) -> bool:
-    """Run all pending migrations and redefine the views, in one transaction: a kill leaves the old or the new catalog.
+    """Run all pending migrations and redefine the views, in one transaction.
+
+    If the process is killed, the catalog is either unchanged or completely migrated.
 
     Parameters
     ----------
@@ -113,7 +115,7 @@ def migrate(connection: duckdb.DuckDBPyConnection) -> bool:
     Returns
     -------
     bool
-        Whether anything was written; false where the catalog is current.
+        Whether anything was written; false if the catalog was up to date.
 
     Notes
     -----

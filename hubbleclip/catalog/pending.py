@@ -1,4 +1,4 @@
-"""Pending work of each stage, as queries of the catalog; shared by the stages and by `hubbleclip status`."""
+"""Query the catalog for the pending work of each stage. The stages and `hubbleclip status` share these queries."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hubbleclip.config.settings import ArchiveSettings, Settings
 from hubbleclip.core.records import Product, Record
 
 BATCHES_PER_READ = 64
-"""Batches read from the catalog by one query."""
+"""Number of batches that one query reads from the catalog."""
 
 
 def to_records(record: Callable[..., Record], rows: Sequence[Mapping[str, Any]]) -> list[Any]:
@@ -24,7 +24,7 @@ def to_records(record: Callable[..., Record], rows: Sequence[Mapping[str, Any]])
     record
         Class of the records.
     rows
-        Values by column name; exactly the fields of the class.
+        Rows as dicts, whose keys are exactly the fields of the class.
 
     Returns
     -------
@@ -36,19 +36,21 @@ def to_records(record: Callable[..., Record], rows: Sequence[Mapping[str, Any]])
 
 
 def pending_products(catalog: Catalog, settings: ArchiveSettings) -> list[dict[str, Any]]:
-    """List the proposals with observations whose products are to be listed.
+    """List the proposals that have observations whose product lists must be queried.
 
     Parameters
     ----------
     catalog
         Open catalog.
     settings
-        With `from_raw` the product lists of all proposals are pending; else see `relist_days`.
+        Archive settings. With `from_raw`, all proposals are pending; otherwise, lists older than `relist_days` are also
+        pending.
 
     Returns
     -------
     list of dict
-        `proposal_id`, `num` pending observations, `num_known` observations in all.
+        One dict per proposal, with `proposal_id`, the number `num` of pending observations, and the number `num_known`
+        of all known observations.
 
     """
     now = datetime.now(UTC)
@@ -59,40 +61,41 @@ def pending_products(catalog: Catalog, settings: ArchiveSettings) -> list[dict[s
 
 
 def stale_time(settings: ArchiveSettings, now: datetime) -> datetime | None:
-    """Time before which responses of the archive are stale.
+    """Compute the time before which responses of the archive are stale.
 
     Parameters
     ----------
     settings
-        `relist_days` is used.
+        Archive settings; only `relist_days` is used.
     now
         Current time, UTC.
 
     Returns
     -------
     datetime or None
-        None where they never become stale.
+        UTC time; None if responses never become stale.
 
     """
     return now - timedelta(days=settings.relist_days) if settings.relist_days else None
 
 
 def pending_proposals(catalog: Catalog, settings: ArchiveSettings, *, again: bool = False) -> dict[str, bool]:
-    """List the proposals that observations refer to and that are to be fetched.
+    """List the proposals that known observations refer to and that must be fetched.
 
     Parameters
     ----------
     catalog
         Open catalog.
     settings
-        With `from_raw` all proposals are pending; else see `relist_days`.
+        Archive settings. With `from_raw`, all proposals are pending.
     again
-        All proposals are pending, also known ones.
+        Whether all proposals are pending, including known ones.
 
     Returns
     -------
     dict
-        By proposal id: whether the proposal is stale, that is, known for `relist_days` but without an abstract.
+        For each proposal id, whether the proposal is stale: it was fetched more than `relist_days` ago and has no
+        abstract.
 
     """
     now = datetime.now(UTC)
@@ -101,19 +104,19 @@ def pending_proposals(catalog: Catalog, settings: ArchiveSettings, *, again: boo
 
 
 def pending_fetch(catalog: Catalog, settings: Settings) -> list[str]:
-    """List the products to be fetched.
+    """List the products that must be fetched.
 
     Parameters
     ----------
     catalog
         Open catalog.
     settings
-        Without `fetch.files`, and with `archive.from_raw`, nothing is pending.
+        All settings. Nothing is pending if `fetch.files` is false or `archive.from_raw` is true.
 
     Returns
     -------
     list of str
-        URIs, ordered by proposal.
+        URIs of the products, ordered by proposal.
 
     """
     if not settings.fetch.files or settings.archive.from_raw:
@@ -123,19 +126,21 @@ def pending_fetch(catalog: Catalog, settings: Settings) -> list[str]:
 
 
 def pending_tiles(catalog: Catalog, settings: Settings) -> list[str]:
-    """List the products to be cut into tiles.
+    """List the products that must be cut into tiles.
 
     Parameters
     ----------
     catalog
         Open catalog.
     settings
-        Without `fetch.keep_fits` products to be fetched come first: they are fetched and cut in one step.
+        All settings. If `fetch.keep_fits` is false, the products to be fetched come first, because one step fetches and
+        cuts them.
 
     Returns
     -------
     list of str
-        URIs; products of the same content are adjacent, because the file may be deleted once it is cut.
+        URIs of the products. Products with the same content are adjacent, because their file may be deleted after it is
+        cut.
 
     """
     on_disk = uri_column(catalog.query(read_sql("pending_tiles"), {"settings_digest": settings.tiles.digest()}))
@@ -144,7 +149,7 @@ def pending_tiles(catalog: Catalog, settings: Settings) -> list[str]:
 
 
 def uri_column(rows: pa.Table) -> list[str]:
-    """Extract the column `uri`, which is faster than a dict per row.
+    """Extract the column `uri` as a list, which is faster than making a dict per row.
 
     Parameters
     ----------
@@ -174,7 +179,7 @@ def read_products(catalog: Catalog, uris: Sequence[str]) -> list[Product]:
     Returns
     -------
     list of Product
-        In the order of the URIs.
+        Products in the order of the URIs.
 
     """
     by_uri = {row["uri"]: row for row in catalog.named_query("products_named", uris=uris)}
@@ -191,12 +196,12 @@ def product_batches(catalog: Catalog, uris: Sequence[str], size: int) -> Iterato
     uris
         URIs of existing products.
     size
-        Largest batch.
+        Maximum number of products per batch.
 
     Yields
     ------
     list of Product
-        In the order of the URIs.
+        Products of one batch, in the order of the URIs.
 
     Notes
     -----

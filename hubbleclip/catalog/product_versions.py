@@ -1,4 +1,4 @@
-"""Successive contents of a product: archives reprocess the same exposure with better calibration."""
+"""Number the versions of a product's file, because archives reprocess the same exposure with better calibration."""
 
 from __future__ import annotations
 
@@ -8,24 +8,25 @@ from hubbleclip.core.records import Product, ProductVersion
 
 
 def next_version(before: Product, fetched: Product) -> tuple[Product, list[ProductVersion]]:
-    """Number the content of a product that was just fetched.
+    """Assign a version number to the file of a product that was just fetched.
 
     Parameters
     ----------
     before
         The product as the catalog holds it.
     fetched
-        The product with its new content.
+        The product as the archive client returned it.
 
     Returns
     -------
     tuple of (Product, list of ProductVersion)
-        The fetched product with its version, and its new history row; no row where the content is the same.
+        The fetched product with its version number, and a list of its new history row. The list is empty if the content
+        is unchanged.
 
     Raises
     ------
     AssertionError
-        When the archive client has not filled all fields.
+        The archive client has not filled all fields.
 
     """
     if fetched.sha256 == before.sha256:

@@ -1,4 +1,4 @@
-"""Retries of failed items by later runs: exponential backoff, and a Rejection after the last one."""
+"""Schedule retries of failed items by later runs, with exponential backoff and a Rejection after the last retry."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hubbleclip.config.settings import FetchSettings
 from hubbleclip.core.records import Attempt, Rejection
 
 LONGEST_WAIT_HOURS = 30 * 24.0
-MAX_DOUBLINGS = 60  # keeps 2**n finite; the longest wait is reached much earlier
+MAX_DOUBLINGS = 60  # keeps 2**n finite; LONGEST_WAIT_HOURS is reached much earlier
 
 
 def schedule_retry(
@@ -21,20 +21,21 @@ def schedule_retry(
     failure
         The failure in this run.
     before
-        The item's row after the previous failure, None after the first one.
+        The item's row from its previous failure; None if this is its first failure.
     fetch
-        `retry_hours` and `max_runs` are used.
+        Fetch settings; `retry_hours` and `max_runs` are used.
     now
         Current time, UTC.
 
     Returns
     -------
     Attempt or Rejection
-        When and how often the item was tried, or the failure itself once `max_runs` runs have tried.
+        An Attempt that records the tries so far and the time of the next try, or the failure itself if `max_runs` runs
+        have tried the item.
 
     Notes
     -----
-    The wait is `retry_hours` after the first failure and doubles with each, up to 30 days.
+    The wait is `retry_hours` after the first failure and doubles with each further failure, up to 30 days.
 
     """
     attempts = (before.attempts if before else 0) + 1

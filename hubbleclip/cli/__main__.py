@@ -1,4 +1,4 @@
-"""`python -m hubbleclip.cli`, for torchrun."""
+"""Run the command line as `python -m hubbleclip.cli`, which torchrun needs."""
 
 from hubbleclip.cli.app import main
 

@@ -1,6 +1,6 @@
-"""The command line: `hubbleclip COMMAND --profile NAME`. Every failure is one line and exit code 2.
+"""The command line: `hubbleclip COMMAND --profile NAME`. An error is one line, with exit code 2.
 
-Commands import what they need when they run, so that `hubbleclip --help` loads neither settings, DuckDB nor pyarrow.
+Commands import modules only when they run, so that `hubbleclip --help` loads neither settings, DuckDB nor pyarrow.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def ingest(
     if is_polled:
         from hubbleclip.pipeline.ingest.poll_archive import poll
 
-        # A poll takes about 1 s; starting a Prefect server for nothing takes several.
+        # A poll takes about 1 s, whereas the start of a Prefect server takes several seconds.
         if not poll(settings):
             log.info("ingest: nothing to do")
             return
@@ -75,7 +75,7 @@ def shards(options: Options = Options(), *, server: Server = True) -> None:
 
 @app.command
 def dataset(options: Options = Options(), *, server: Server = True) -> None:
-    """Ingest, tiles and shards."""
+    """Make a dataset: ingest, tiles and shards."""
     run_stage("dataset", options, server, "dataset:dataset")
     print_status(options.settings())
 
@@ -110,7 +110,7 @@ def evaluate(options: Options = Options(), *, server: Server = True) -> None:
 
 @app.command
 def pipeline(options: Options = Options(), *, server: Server = True) -> None:
-    """Everything: dataset, training, evaluation."""
+    """Run everything: dataset, training and evaluation."""
     run_stage("pipeline", options, server, "dataset:dataset", "train:train", "evaluate:evaluate")
     print_status(options.settings())
 
@@ -126,7 +126,7 @@ def demo(
 
 
 def run_stage(flow: str, options: Options, server: bool, *stages: str) -> None:
-    """Run a flow, or its stages without Prefect.
+    """Run a Prefect flow, or run its stages without Prefect.
 
     Parameters
     ----------
@@ -135,9 +135,9 @@ def run_stage(flow: str, options: Options, server: bool, *stages: str) -> None:
     options
         Options of the command.
     server
-        Run the flow; without, run the stages in this process.
+        Whether to run the Prefect flow; if false, the stages run in this process.
     *stages
-        The flow's stages, see `run_in_process`.
+        Stages of the flow, in the form that `run_in_process` takes.
 
     """
     if server:
@@ -240,7 +240,7 @@ def status(options: Options = Options(), *, json: bool = False) -> None:
 
 
 def print_status(settings: Settings) -> None:
-    """Print the status of a profile for people.
+    """Print the status of a profile as lines of text.
 
     Parameters
     ----------
@@ -313,7 +313,7 @@ def search(
     redirect_caches(layout)
     newest = read_status(settings)
     if not (newest.report and newest.run and newest.dataset):
-        raise HubbleclipError("there is no report to search by: run `hubbleclip pipeline` first")
+        raise HubbleclipError("search needs the report of an evaluation: run `hubbleclip pipeline` first")
     hits = search_tiles(text, Path(newest.dataset), Path(newest.run), Path(newest.report).parent, k)
     if json:
         print_json([asdict(hit) for hit in hits])
@@ -352,7 +352,7 @@ def tile(
     out_dir: Annotated[Path, Parameter(name="--out")],
     options: Options = Options(),
 ) -> None:
-    """Cut FITS or JPEG files into tiles, with a contact sheet; no catalog, no archive."""
+    """Cut FITS or JPEG files into tiles and make a contact sheet, without a catalog or an archive."""
     from hubbleclip.pipeline.tiles.tile_files import tile_files
 
     for line in tile_files(files, out_dir, options.settings().tiles):
@@ -373,7 +373,7 @@ def simulate(
     *,
     faults: Annotated[str, Parameter(help="Faults to inject: storm, storm:SEED, or the path of a JSON plan.")] = "",
 ) -> None:
-    """Serve the simulated archive until it is interrupted; `GET /faults` counts the injected faults."""
+    """Serve the simulated archive until Ctrl-C; `GET /faults` counts the injected faults."""
     from hubbleclip.simulator.server.app import serve
     from hubbleclip.simulator.server.fault_plan import FaultPlan, read_plan
 
@@ -384,7 +384,7 @@ def simulate(
 
 
 def start_logging() -> None:
-    """Log to standard error; from libraries only errors, because this project's own messages report the progress."""
+    """Log to standard error. Libraries log errors only, because this project's own messages report the progress."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
     logging.basicConfig(level=logging.ERROR, handlers=[handler])
@@ -393,12 +393,12 @@ def start_logging() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command. An error that the user can correct becomes one line and exit code 2.
+    """Run a command. An error that the user can correct is printed as one line, with exit code 2.
 
     Parameters
     ----------
     arguments
-        Words of the command line; those of the process when None.
+        Arguments of the command line; None means the arguments of this process.
 
     """
     start_logging()
@@ -408,8 +408,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stderr.write(f"hubbleclip: {' '.join(str(error).split())}\n")
         sys.exit(2)
     except KeyboardInterrupt:
-        sys.stderr.write("hubbleclip: stopped; the same command resumes here\n")
-        sys.exit(130)  # 128 + SIGINT, as shells report it
+        sys.stderr.write("hubbleclip: stopped; run the same command again to resume\n")
+        sys.exit(130)  # shells report 128 + SIGINT for an interrupted process
 
 
 if __name__ == "__main__":

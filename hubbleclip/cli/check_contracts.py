@@ -25,7 +25,7 @@ app = App()
 
 @app.default
 def check(options: Options = Options()) -> None:
-    """List every rule, the number of rows checked and of rows that break it; exit code 1 when any does."""
+    """List every rule with its number of rows and of broken rows. The exit code is 1 if a row breaks a rule."""
     with read_catalog(Layout(options.settings().root)) as catalog:
         results = list(check_rules(catalog.query))
     broken = [result for result in results if result.num_broken]
@@ -43,7 +43,7 @@ def as_table(results: list[RuleResult]) -> Table:
     Parameters
     ----------
     results
-        Results of any rules.
+        Results of rules.
 
     Returns
     -------
@@ -53,7 +53,7 @@ def as_table(results: list[RuleResult]) -> Table:
     """
     table = Table("table", "rule", "rows", "broken")
     for result in results:
-        # Text, not str: rich would read the brackets of a rule as markup.
+        # Text is used instead of str, because rich would read brackets in the name of a rule as markup.
         table.add_row(result.table, Text(result.rule), f"{result.num_rows:,}", f"{result.num_broken:,}")
     return table
 
@@ -62,7 +62,7 @@ def as_table(results: list[RuleResult]) -> Table:
 def joined(options: Options = Options(), *, out: Path) -> None:
     """Write all contracts as one file whose server is the profile's catalog.
 
-    datacontract-cli does not follow references from one file to another.
+    One file is needed because datacontract-cli does not follow references from one file to another.
     """
     contracts = [read_contract(name) for name in CONTRACT_NAMES]
     database = str(Layout(options.settings().root).catalog.resolve())
@@ -74,7 +74,7 @@ def joined(options: Options = Options(), *, out: Path) -> None:
 
 @app.command
 def release(contract: Path, folder: Path) -> None:
-    """Write a contract's snapshot, with which later versions are compared."""
+    """Write the snapshot of a contract; later versions of the contract are compared with it."""
     released = snapshot(OpenDataContractStandard.from_string(contract.read_text(encoding="utf-8")))
     name = contract.name.split(".")[0]
     path = folder / f"{name}-{released['version']}.json"

@@ -26,7 +26,7 @@ class Options:
     ] = ()
 
     def overrides(self) -> dict[str, Any]:
-        """Settings that the options change.
+        """Collect the settings that the options change.
 
         Returns
         -------
@@ -45,7 +45,7 @@ class Options:
             ("archive.proposals_file", self.proposals),
         ):
             if value is not None:
-                # Absolute: a Prefect worker has another working directory.
+                # The path is made absolute, because a Prefect worker has another working directory.
                 set_path(values, path, str(value.absolute()))
         return values
 
@@ -55,7 +55,7 @@ class Options:
         Returns
         -------
         Settings
-            Validated and frozen.
+            The validated, frozen settings.
 
         """
         from hubbleclip.config.settings import read_settings

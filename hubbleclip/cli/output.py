@@ -1,4 +1,4 @@
-"""Output of commands: tables, facts, JSON."""
+"""Print the output of commands as lines, tables, named values or JSON."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ console = Console()
 
 
 def print_line(text: str) -> None:
-    """Print one line as it is, without markup and without wrapping, so that paths can be copied.
+    """Print one line without markup and without wrapping, so that paths can be copied.
 
     Parameters
     ----------
     text
-        A line without its end.
+        Text of the line, without a line break.
 
     """
     console.print(text, highlight=False, markup=False, soft_wrap=True)
@@ -32,7 +32,7 @@ def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
     Parameters
     ----------
     rows
-        Values by column name; all rows have the columns of the first.
+        Rows as dicts by column name; all rows have the same columns.
 
     """
     table = Table(*(rows[0] if rows else ()), highlight=True)
@@ -52,14 +52,14 @@ def text_cell(value: Any) -> Text:
     Returns
     -------
     Text
-        Without markup, because rich would interpret the brackets of `[O III]`; empty for None.
+        Text without markup, because rich would interpret brackets as in `[O III]`; empty for None.
 
     """
     return Text("" if value is None else str(value))
 
 
 def print_facts(facts: Mapping[str, Any]) -> None:
-    """Print a name and its value per line.
+    """Print named values, one name and value per line.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def print_json(value: Any) -> None:
     Parameters
     ----------
     value
-        Plain values; paths and times are printed as text.
+        Any JSON value; paths and times in it are printed as text.
 
     """
     sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")

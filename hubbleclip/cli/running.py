@@ -20,11 +20,11 @@ def run_flow(module: str, name: str, options: Options, **arguments: Any) -> Any:
     Parameters
     ----------
     module
-        Module of the flow, such as `flows.ingest`.
+        Name of the flow's module, such as `flows.ingest`.
     name
         Name of the flow in the module.
     options
-        Options of the command; the flow reads the settings again from their plain values.
+        Options of the command. The flow gets them as plain values and reads the settings again.
     **arguments
         Further arguments of the flow.
 
@@ -35,8 +35,8 @@ def run_flow(module: str, name: str, options: Options, **arguments: Any) -> Any:
 
     Notes
     -----
-    A private Prefect server is started where the environment names none. Under torchrun every process runs the flow,
-    each with a server of its own.
+    A private Prefect server is started if the environment names no server. Under torchrun, every process runs the flow,
+    each with its own server.
 
     """
     from flows.private_server import prefect_server
@@ -44,7 +44,7 @@ def run_flow(module: str, name: str, options: Options, **arguments: Any) -> Any:
     layout = Layout(options.settings().root)
     redirect_caches(layout)
     with prefect_server(layout.home / f"prefect-{os.environ.get('RANK', '0')}") as wait_until_up:
-        # Importing the flow takes seconds, in which the server starts.
+        # The flow is imported while the server starts, because both take seconds.
         flow = getattr(import_experiment(module) if module.startswith("experiments") else import_module(module), name)
         wait_until_up()
         with import_module("flows.scheduled").without_heartbeat():
@@ -57,7 +57,7 @@ def import_experiment(module: str) -> Any:
     Parameters
     ----------
     module
-        Such as `experiments.study.flow`.
+        Name of the module, such as `experiments.study.flow`.
 
     Returns
     -------
@@ -67,7 +67,7 @@ def import_experiment(module: str) -> Any:
     Raises
     ------
     HubbleclipError
-        When hubbleclip was installed from a wheel.
+        hubbleclip was installed from a wheel, which contains no experiments.
 
     """
     try:
@@ -86,7 +86,7 @@ def run_in_process(options: Options, *stages: str, **arguments: Any) -> None:
     options
         Options of the command.
     *stages
-        As `module:function` below `hubbleclip.pipeline`, in the order to run.
+        Stages in the order to run them, as `module:function` relative to `hubbleclip.pipeline`.
     **arguments
         Further arguments of each stage.
 
@@ -99,12 +99,12 @@ def run_in_process(options: Options, *stages: str, **arguments: Any) -> None:
 
 
 def redirect_caches(layout: Layout) -> None:
-    """Make libraries write their caches below the data root only. Variables that are already set are kept.
+    """Make libraries write their caches below the data root. Environment variables that are already set are kept.
 
     Parameters
     ----------
     layout
-        Folders of the profile; `home` is used.
+        Folders of the profile; only `home` is used.
 
     """
     homes = {
@@ -115,22 +115,23 @@ def redirect_caches(layout: Layout) -> None:
     }
     for variable, folder in homes.items():
         os.environ.setdefault(variable, str((layout.home / folder).absolute()))
-    for folder in ("cache/astropy", "config/astropy"):  # astropy ignores the variables where these do not exist
+    for folder in ("cache/astropy", "config/astropy"):  # astropy ignores the variables if these folders do not exist
         (layout.home / folder).mkdir(parents=True, exist_ok=True)
 
 
 def should_poll_first(settings: Settings) -> bool:
-    """Whether to poll the archive before a private Prefect server is started, which takes longer than the poll.
+    """Return whether to poll the archive before starting a private Prefect server, which takes longer than the poll.
 
     Parameters
     ----------
     settings
-        `archive.from_raw` and the profile's folder are used.
+        All settings; `archive.from_raw` and the profile's folder are used.
 
     Returns
     -------
     bool
-        False for a first run, which has work to do, and for a server of the user's own, which records every run.
+        False for a first run, which always has work to do, and with `archive.from_raw`. Also false if PREFECT_API_URL
+        names a server, because that server records every run.
 
     """
     layout = Layout(settings.root)

@@ -1,4 +1,4 @@
-"""Base class of the settings sections: frozen, with a digest that rows store to record the settings they depend on."""
+"""Base class of the settings sections. A section is frozen and has a digest, which catalog rows record."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Section(BaseModel):
-    """A group of settings with its own digest, which a stage compares to find rows of other settings."""
+    """A group of settings with its own digest. A stage compares digests to find the rows that need new processing."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
     not_in_digest: ClassVar[frozenset[str]] = frozenset()
-    """Settings that change how a result is obtained, never the result; a change of them invalidates nothing."""
+    """Names of settings that do not influence the result of a stage. Changing them invalidates no stored row."""
     added_later: ClassVar[frozenset[str]] = frozenset()
-    """Settings that are in the digest only when they differ from their default, so that older digests stay valid."""
+    """Names of settings that enter the digest only if they differ from their default. They were added in later
+    releases, and digests of earlier releases must stay valid.
+    """
 
     def digest(self) -> str:
         """Hash the section.
@@ -25,13 +27,13 @@ class Section(BaseModel):
         Returns
         -------
         str
-            16 hex digits over the sorted JSON; equal settings give equal digests on every machine.
+            16 hex digits of the SHA-256 of the sorted JSON. Equal settings give equal digests on every machine.
 
         """
         return _digest_of(self)
 
 
-@lru_cache(64)  # sections are frozen, and stages request the digest per item
+@lru_cache(64)  # stages request the digest for every item, and frozen sections can be cached
 def _digest_of(section: Section) -> str:
     """Compute the digest of a section."""
     fields = type(section).model_fields

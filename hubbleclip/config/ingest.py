@@ -17,115 +17,127 @@ RadiusDeg = Annotated[float, Field(gt=0, le=180)]
 
 
 class ArchiveSettings(Section):
-    """Which archive to query, and for what."""
+    """Which archive to query, and which observations to query for."""
 
     not_in_digest: ClassVar[frozenset[str]] = frozenset(
         {"mast_url", "proposals_url", "programs_url", "page_size", "overlap_days", "relist_days", "from_raw"}
         | {"use_ads", "ads_url"}
     )
     name: str = "hst"
-    """Archive, by its name in the registry: a mission such as `hst` or `jwst`, `simulated` or `local`."""
+    """Name of the archive in the registry: a mission such as `hst` or `jwst`, or `simulated`, or `local`."""
     mast_url: str = "https://mast.stsci.edu"
-    """Server of observation queries, product queries and downloads."""
+    """URL of the MAST server for observation queries, product queries and downloads."""
     proposals_url: str = ""
     """Page that links `abstracts.cat`, the bulk list of proposal abstracts; empty means the mission's own page, if it
     has one.
     """
     programs_url: str = "https://www.stsci.edu"
-    """Server of single-programme pages and APT files, used for proposals that the bulk list lacks."""
+    """URL of the server of single-programme pages and APT files, used for proposals that the bulk list lacks."""
     collections: tuple[str, ...] = ("HST",)
     """MAST collections to query: `HST` includes the Hubble Advanced Products; `HLA` is the Hubble Legacy Archive.
     Collections of another mission than the archive's are ignored.
     """
     instruments: tuple[str, ...] = ("WFC3*", "ACS*", "WFPC2*")
-    """Instruments to query; `*` matches any ending. Those of another mission than the archive's are ignored."""
+    """Instruments to query; `*` matches any ending. Instruments of another mission than the archive's are ignored."""
     proposal_numbers: tuple[str, ...] = ()
-    """Only these proposals; empty means all."""
+    """Query only these proposals; empty means all."""
     calib_levels: tuple[int, ...] = (2, 3)
     """MAST calibration levels to query: 2 calibrated, 3 combined."""
     since: Day = Field("1990-04-24", min_length=1)
-    """Only observations released on or after this date (UTC, YYYY-MM-DD)."""
+    """Query only observations released on or after this date (UTC, YYYY-MM-DD)."""
     until: Day = ""
-    """Only observations released on or before this date (UTC, YYYY-MM-DD); empty means up to now."""
+    """Query only observations released on or before this date (UTC, YYYY-MM-DD); empty means up to now."""
     observed_from: Day = ""
-    """Only exposures that began on or after this date (UTC, YYYY-MM-DD); empty sets no limit."""
+    """Query only exposures that began on or after this date (UTC, YYYY-MM-DD); empty sets no limit."""
     observed_to: Day = ""
-    """Only exposures that began before this date (UTC, YYYY-MM-DD); empty sets no limit."""
+    """Query only exposures that began before this date (UTC, YYYY-MM-DD); empty sets no limit."""
     cycles: tuple[int, ...] = ()
-    """Only proposals of these cycles, as in the bulk list of proposals; empty means all."""
+    """Query only proposals of these cycles, as in the bulk list of proposals; empty means all."""
     targets: tuple[str, ...] = ()
-    """Only these target names, as the proposers wrote them; `*` matches any ending; empty means all."""
+    """Query only these target names, as the proposers wrote them; `*` matches any ending; empty means all."""
     cone_deg: tuple[RaDeg, DecDeg, RadiusDeg] | None = None
-    """Only observations centred in this circle: ra, dec, radius, all in degrees (ICRS)."""
+    """Query only observations centred in this circle: right ascension, declination and radius, all in degrees
+    (ICRS).
+    """
     min_exposure_s: float = Field(0.0, ge=0)
-    """Only exposures of at least this duration, in seconds."""
+    """Query only exposures of at least this duration, in seconds."""
     intent: Literal["science", "calibration", "any"] = "science"
-    """Science observations, calibrations, or both."""
+    """Which observations to query: science observations, calibrations, or both (`any`)."""
     products: Literal["science", "preview"] = "science"
     """Which file represents a visit and filter: calibrated FITS, or the JPEG preview (as in the paper; colour previews
     are excluded).
     """
     page_size: int = Field(5000, ge=1, le=50000)
-    """Observations per request; a date window with more of them is split. MAST truncates responses at 50,000."""
+    """Maximum number of observations per request; a date window with more observations is split. MAST truncates
+    responses at 50,000.
+    """
     overlap_days: float = Field(7.0, ge=0)
-    """Days before the newest known release date that a later run queries again: some observations appear late."""
+    """Number of days before the newest known release date that a later run queries again, because some observations
+    appear late.
+    """
     relist_days: float = Field(30.0, ge=0)
-    """Days after which product lists are queried again, to detect reprocessed files, and so are proposals that had no
-    abstract; 0 means never.
+    """Days after which product lists are queried again, to detect reprocessed files. Proposals without an abstract are
+    queried again after the same time. 0 means never.
     """
     from_raw: bool = False
     """Read the responses stored under `raw/` instead of querying the archive."""
     use_ads: bool = False
     """Query NASA ADS for abstracts that STScI lacks; the environment variable ADS_API_TOKEN holds the token."""
     ads_url: str = "https://api.adsabs.harvard.edu"
-    """Server of NASA ADS."""
+    """URL of the server of NASA ADS."""
     max_products_per_proposal: int = Field(20, ge=1)
-    """Most files per proposal, drawn by a stable hash without replacement."""
+    """Maximum number of files per proposal, drawn by a stable hash without replacement."""
     max_product_mb: int = Field(600, ge=1)
-    """Larger files are rejected, in MB."""
+    """Maximum size of a file in MB; larger files are rejected."""
     folder: Path | None = None
-    """`local` only: the folder of FITS files."""
+    """For the archive `local`: the folder of FITS files."""
     proposals_file: Path | None = None
-    """`local` only: a JSON-lines file of proposals; default `proposals.jsonl` in the folder, else the FITS headers."""
+    """For the archive `local`: a JSON-lines file of proposals. The default is `proposals.jsonl` in the folder, or else
+    the FITS headers.
+    """
 
 
 class FetchSettings(Section):
     """Downloads: connections, rate limit, retries and disk use."""
 
     connections: int = Field(8, ge=1, le=64)
-    """Simultaneous downloads."""
+    """Maximum number of simultaneous downloads."""
     requests_per_s: float = Field(10.0, gt=0)
     """Rate limit over all connections; the default is acceptable to archive operators."""
     timeout_s: float = Field(60.0, gt=0)
-    """Longest wait for a connection or for the next bytes, in seconds."""
+    """Maximum wait for a connection or for the next bytes, in seconds."""
     attempts: int = Field(5, ge=1)
-    """Attempts per request before it counts as failed."""
+    """Number of attempts per request before the request counts as failed."""
     backoff_s: float = Field(0.5, ge=0)
-    """First wait between attempts, in seconds; it doubles each time, with jitter."""
+    """Wait before the second attempt, in seconds; the wait doubles with each further attempt, with jitter."""
     file_timeout_s: float = Field(3600.0, gt=0)
-    """Longest time per file and attempt, in seconds."""
+    """Maximum time per file and attempt, in seconds."""
     stall_s: float = Field(60.0, gt=0)
     """A download that receives fewer than `stall_bytes` in this many seconds is aborted and resumed later."""
     stall_bytes: int = Field(60_000, ge=0)
-    """See `stall_s`."""
+    """Minimum number of bytes that a download must receive in `stall_s` seconds."""
     breaker_failures: int = Field(40, ge=1)
-    """Consecutive failed requests, over all connections, that stop the run: the archive is down."""
+    """Number of consecutive failed requests, over all connections, after which the run stops because the archive seems
+    to be down.
+    """
     breaker_s: float = Field(60.0, ge=0)
-    """Shortest duration of such a series in seconds, because one short outage may fail all connections at once."""
+    """Minimum duration of the failures that `breaker_failures` counts, in seconds, because one short outage may fail
+    all connections at once.
+    """
     retry_hours: float = Field(6.0, ge=0)
-    """Hours until a later run retries a failed item; they double with each failure."""
+    """Hours until a later run retries a failed item; the wait doubles with each failure."""
     max_runs: int = Field(8, ge=1)
-    """Runs that try a failed item before it is rejected permanently."""
+    """Number of runs that try a failed item before it is rejected permanently."""
     min_free_gb: float = Field(1.0, ge=0)
-    """Stop before the free disk space falls below this, in GB."""
+    """Minimum free disk space in GB; downloads stop before it is reached."""
     files: bool = True
-    """Fetch files; without, only the metadata are updated."""
+    """Fetch files; if false, only the metadata is updated."""
     keep_fits: bool = True
-    """Keep fetched files. Without, each file is fetched, cut into tiles and deleted in one step, so the disk holds at
-    most `connections` of them.
+    """Keep fetched files. If false, each file is fetched, cut into tiles and deleted in one step, so that the disk
+    holds at most `connections` files.
     """
     sources: tuple[Literal["mast", "s3"], ...] = Field(("mast",), min_length=1)
-    """Download sources, preferred first; a file that one source lacks is requested from the next."""
+    """Download sources in order of preference; a file that one source lacks is requested from the next source."""
     s3_root: str = "s3://stpubdata/hst/public"
     """Public copy of the archive in the cloud, read without credentials."""
     s3_endpoint: str = ""
@@ -146,23 +158,25 @@ class SimulatorSettings(Section):
     seed: int = 20240313
     """Seed of the simulated sky and its proposals."""
     num_proposals: int = Field(320, ge=1)
-    """Proposals in the simulated archive."""
+    """Number of proposals per night in the simulated archive."""
     frame_px: int = Field(560, ge=64, le=4096)
-    """Nominal side of a simulated detector frame."""
+    """Nominal side of a simulated detector frame, in pixels."""
     observations_per_proposal: int = Field(0, ge=0, le=16)
-    """Observations of each proposal, for load tests; 0 draws one to a few, as in the demo. Hubble Advanced Products are
-    added to them.
+    """Number of observations per proposal, for load tests; 0 draws a small number per proposal, as in the demo. Hubble
+    Advanced Products are not counted.
     """
     hap_share: float = Field(0.0, ge=0, le=1)
     """Share of visits that the archive also lists as Hubble Advanced Products (single-filter and total)."""
     reprocessed_share: float = Field(0.0, ge=0, le=1)
-    """Share of the files of earlier nights that each new night reprocesses to another version."""
+    """Share of the files of earlier nights that are reprocessed to another version on each new night."""
     late_share: float = Field(0.0, ge=0, le=1)
-    """Share of a night's observations that appear only with the next night, although released before."""
+    """Share of a night's observations that the archive lists one night after their release."""
     previews: bool = False
-    """List also previews of single exposures and a colour preview per visit; without, only those of combined images."""
+    """Also list previews of single exposures and a colour preview per visit; if false, list only previews of combined
+    images.
+    """
     nights: int = Field(1, ge=1)
-    """Nights released so far: each night adds `num_proposals` proposals."""
+    """Number of nights released so far; each night adds `num_proposals` proposals."""
     host: str = "127.0.0.1"
     """Network address of the server."""
     port: int = Field(0, ge=0, le=65535)

@@ -1,8 +1,8 @@
 """All settings, frozen and typed. A profile is one TOML file of them.
 
 Precedence, lowest first: the defaults below, `hubbleclip.toml` in the working directory, the profile's TOML, the
-environment (`HUBBLECLIP_TRAIN__STEPS=100`), the command line. Only the edge (`cli`, `flows`) creates a `Settings`; the
-library takes sections of it.
+environment (`HUBBLECLIP_TRAIN__STEPS=100`), the command line. Only `cli` and `flows` create a `Settings`; library
+functions take its sections as arguments.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = [
 
 PROFILES_DIR = Path(__file__).parent / "profiles"
 SITE_FILE = Path("hubbleclip.toml")
-"""Settings for every profile, in the working directory."""
+"""File of settings for all profiles, in the working directory."""
 
 
 class SplitSettings(Section):
@@ -41,18 +41,20 @@ class SplitSettings(Section):
     near_duplicate: float = Field(0.7, gt=0, le=1)
     """Proposals whose abstracts have at least this Jaccard similarity of word 5-grams are in one split."""
     continuations: bool = True
-    """Proposals that continue one another, by title or by the programme numbers they cite, are in one split."""
+    """Proposals that continue one another, according to their titles or the programme numbers that they cite, are in
+    one split.
+    """
     field_share: float = Field(0.5, ge=0, le=1)
-    """Two proposals that each have at least this share of their observations in the other's field are in one split;
-    0 leaves overlap on the sky to `guard_arcsec` alone.
+    """Two proposals that each have at least this share of their observations in the other's field are in one split; 0
+    means that only `guard_arcsec` prevents overlap on the sky.
     """
     guard_arcsec: float = Field(1.0, ge=0)
-    """Train tiles nearer than this to a val or test tile on the sky are excluded."""
+    """Train tiles within this distance of a val or test tile on the sky, in arcseconds, are excluded."""
     salt: str = "hubbleclip-1"
     """Salt of the hash that draws the splits; a change invalidates published splits."""
     scheme: str = "random"
-    """How train and test differ: `random`, by proposal group; `instrument` or `cycle`, a test of generalisation, in a
-    separate dataset.
+    """How test tiles are chosen: `random`, by random proposal groups; `instrument` or `cycle`, by a property that train
+    lacks, which tests generalisation. Each scheme has its own dataset.
     """
     test_instruments: tuple[str, ...] = ()
     """With `scheme = "instrument"`: instruments of the test split; `*` matches any ending."""
@@ -61,7 +63,7 @@ class SplitSettings(Section):
 
     @model_validator(mode="after")
     def _asks_for_a_test(self) -> SplitSettings:
-        """Refuse a scheme whose test split would be empty, or would take everything."""
+        """Refuse a scheme whose test split would be empty or would contain every tile."""
         if self.scheme == "instrument" and not self.test_instruments:
             raise ValueError('splits.scheme = "instrument" needs splits.test_instruments, such as ["WFPC2*"]')
         if self.scheme == "cycle" and not self.test_from_cycle:
@@ -73,11 +75,13 @@ class ShardSettings(Section):
     """How samples are packed into shards."""
 
     max_mb: int = Field(256, ge=1)
-    """Largest size of a shard, in MB."""
+    """Maximum size of a shard, in MB."""
     max_parents: int = Field(30, ge=0)
-    """Consecutive datasets that reuse shards of an older one before all samples are packed again; 0 reuses none."""
+    """Maximum number of consecutive datasets that reuse shards of an older one; the next dataset packs all samples
+    again. 0 means that no shards are reused.
+    """
     caption_kinds: tuple[str, ...] = ("abstract", "title")
-    """Captions of a sample, by their names in the registry, the main one first."""
+    """Kinds of captions of a sample, by their names in the registry, with the main caption first."""
 
 
 class FlowSettings(Section):
@@ -86,7 +90,7 @@ class FlowSettings(Section):
     batch_size: int = Field(64, ge=1)
     """Items per task; an interrupted run keeps every finished batch."""
     workers: int = Field(2, ge=1)
-    """Simultaneous tasks in a stage."""
+    """Maximum number of simultaneous tasks in a stage."""
     runner: str = "threads"
     """Where files, shards and images are processed: `threads` of the flow's process, `processes` on its machine, or a
     cluster, `dask` or `ray`.
@@ -98,23 +102,25 @@ class FlowSettings(Section):
     max_rejected_share: float = Field(1.0, gt=0, le=1)
     """A stage fails when a larger share of its items is rejected; 1.0 means never."""
     train_deployment: str = ""
-    """Prefect deployment that trains, as `flow/deployment`; empty trains in this process."""
+    """Prefect deployment that trains, as `flow/deployment`; empty means that this process trains."""
     train_min_new_samples: int = Field(200, ge=1)
-    """Scheduled runs: new samples since the last trained dataset from which on a training starts."""
+    """Scheduled runs: minimum number of new samples since the last trained dataset at which a training starts."""
     catalog_memory_mb: int = Field(1024, ge=128)
     """Memory limit of DuckDB in MiB while a flow writes the catalog; larger queries spill to disk."""
     catalog_threads: int = Field(1, ge=1)
-    """Threads of DuckDB while a flow writes the catalog; each further one takes about 20 MiB."""
+    """Threads of DuckDB while a flow writes the catalog; each further thread takes about 20 MiB of memory."""
     lock_wait_s: float = Field(14400.0, ge=0)
-    """Scheduled runs: longest wait for another writer of the catalog, in seconds; commands fail at once instead."""
+    """Scheduled runs: maximum wait for another writer of the catalog, in seconds. Commands do not wait and fail at
+    once.
+    """
     archive_retries: int = Field(2, ge=0)
-    """Scheduled runs: retries of a failed ingest, `archive_retry_s` later."""
+    """Scheduled runs: number of retries of a failed ingest, with a wait of `archive_retry_s` before each."""
     archive_retry_s: float = Field(600.0, ge=0)
     """Scheduled runs: wait before each retry of `archive_retries`, in seconds."""
     zombie_s: float = Field(120.0, ge=45)
     """Scheduled runs: seconds without a heartbeat (sent every 30 s) after which a run counts as crashed."""
     timeout_h: float = Field(20.0, gt=0)
-    """Scheduled runs: hours after which a run is cancelled; seven times as many for a training."""
+    """Scheduled runs: hours after which a run is cancelled. A training is cancelled after seven times this value."""
 
 
 class Settings(BaseSettings):
@@ -150,29 +156,29 @@ class Settings(BaseSettings):
     def settings_customise_sources(  # type: ignore[override]
         cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **_: Any
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Use the constructor's arguments only: `read_settings` merges all layers, the environment among them.
+        """Use the constructor's arguments only, because `read_settings` has already merged all layers.
 
         Parameters
         ----------
         settings_cls, init_settings
-            See `pydantic_settings.BaseSettings`.
+            The settings class and the source of the constructor's arguments; the other sources are ignored.
 
         Returns
         -------
         tuple
-            The one source.
+            The constructor's arguments as the only source.
 
         """
         return (init_settings,)
 
     @property
     def root(self) -> Path:
-        """Folder of the profile."""
+        """Folder of the profile's output."""
         return self.data / self.profile
 
 
 def profile_file(profile: str) -> Path:
-    """Path of a profile's TOML file.
+    """Find the TOML file of a profile.
 
     Parameters
     ----------
@@ -187,7 +193,7 @@ def profile_file(profile: str) -> Path:
     Raises
     ------
     SettingsError
-        When there is no such profile; lists the known ones.
+        There is no such profile; the message lists the known profiles.
 
     """
     path = Path(profile) if profile.endswith(".toml") else PROFILES_DIR / f"{profile}.toml"
@@ -208,12 +214,12 @@ def read_toml(path: Path) -> dict[str, Any]:
     Returns
     -------
     dict
-        Its values, not yet validated.
+        Values of the file, not yet validated.
 
     Raises
     ------
     SettingsError
-        When it is not valid TOML.
+        The file is not valid TOML.
 
     """
     try:
@@ -223,7 +229,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def _merge_tables(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """Merge nested tables into a new one; values of `over` win."""
+    """Merge nested tables into a new table; values of `over` override those of `base`."""
     merged = dict(base)
     for key, value in over.items():
         both_are_tables = isinstance(value, dict) and isinstance(merged.get(key), dict)
@@ -232,35 +238,35 @@ def _merge_tables(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_settings(profile: str, *overrides: dict[str, Any]) -> Settings:
-    """Read the settings of a profile, with all layers merged; see the module for their precedence.
+    """Read the settings of a profile, with all layers merged in the precedence that the module docstring lists.
 
     Parameters
     ----------
     profile
         Name of a profile of the package, or the path of a `.toml` file.
     *overrides
-        Nested values that win over all files and the environment, the last one most.
+        Nested dicts of values that override all files and the environment; later dicts override earlier ones.
 
     Returns
     -------
     Settings
-        Validated and frozen.
+        The validated, frozen settings.
 
     Raises
     ------
     SettingsError
-        When a value is unknown or out of range; names the setting to change.
+        A setting is unknown or its value is invalid; the message names the setting.
 
     """
     values = read_toml(SITE_FILE) if SITE_FILE.is_file() else {}
     file = profile_file(profile)
-    # The name of the profile comes from its file, so that two profiles never share a folder.
+    # The profile is named after its file, so that two profiles never share an output folder.
     for layer in (read_toml(file), EnvSettingsSource(Settings)(), {"profile": file.stem}, *overrides):
         values = _merge_tables(values, layer)
     try:
         return Settings(**values)
     except ValidationError as error:
-        first = error.errors()[0]  # one line per run: the first error is enough to continue
+        first = error.errors()[0]  # only the first error is reported, because a message is one line
         name = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             raise SettingsError(f"there is no setting {name}: see hubbleclip.toml for all of them") from error

@@ -1,4 +1,4 @@
-"""Settings of the tiles, in a module of their own: cutting tiles loads no other settings."""
+"""Settings of the tiles. They have a module of their own, so that cutting tiles imports no other settings."""
 
 from __future__ import annotations
 
@@ -10,56 +10,66 @@ from hubbleclip.config.base import Section
 
 
 class TileSettings(Section):
-    """How an image becomes tiles."""
+    """How an image is cut into tiles."""
 
     recipe: Literal[5] = 5
-    """Version of the algorithm from FITS to the bytes of a tile; a release that changes it gives tiles new ids."""
+    """Version of the algorithm that turns FITS files into tiles; a release that changes the algorithm gives tiles new
+    ids.
+    """
     size_px: int = Field(512, ge=32, le=4096)
     """Side of a tile in pixels."""
     overlap_px: int = Field(0, ge=0)
-    """Least overlap of neighbouring tiles in pixels."""
+    """Minimum overlap of neighbouring tiles in pixels."""
     stride_px: int = Field(0, ge=0)
-    """Grid step in pixels, instead of `size_px - overlap_px`; above `size_px` it samples the field; 0 means unset."""
+    """Grid step in pixels; 0 means `size_px - overlap_px`. With a step above `size_px`, the tiles do not cover the
+    whole field.
+    """
     views: tuple[Literal["native", "overview", "aim"], ...] = ("native", "overview")
     """Tiles of an image: `native`, a grid at full resolution; `overview`, the whole field downsampled by area averaging
     to one tile; `aim`, one tile at full resolution centred on the aim point.
     """
     colour: bool = False
-    """Also make a colour tile of each visit with three filters or more, aligned on the sky."""
+    """Also make a colour tile of each visit with at least three filters, whose images are aligned on the sky."""
     format: Literal["png", "jpeg"] = "png"
     """File format of tiles: PNG is lossless, JPEG (quality 95) is smaller."""
     min_side_px: int = Field(64, ge=1)
-    """Images whose shorter side is below this are rejected; between this and `size_px` they are padded with the sky
-    level.
+    """Minimum shorter side of an image in pixels; smaller images are rejected. Images with a shorter side between this
+    and `size_px` are padded with the sky level.
     """
     min_valid_share: float = Field(0.4, ge=0, le=1)
-    """Least share of valid pixels in a tile."""
+    """Minimum share of valid pixels in a tile."""
     min_signal_share: float = Field(0.0005, ge=0, le=1)
-    """Least share of valid pixels above `signal_sigma` after smoothing; below it a tile is rejected as empty."""
+    """Minimum share of a tile's valid pixels that exceed `signal_sigma` after smoothing; other tiles are rejected as
+    empty.
+    """
     signal_sigma: float = Field(5.0, gt=0)
-    """Pixels this many noise sigmas above the sky count as signal."""
+    """Number of noise sigmas above the sky level from which a pixel counts as signal."""
     stretch: Literal["asinh", "linear", "zscale"] = "asinh"
-    """Stretch by its name in the registry."""
+    """Name of the stretch in the registry."""
     softening_sigma: float = Field(3.0, gt=0)
-    """Noise sigmas at which the asinh stretch turns from linear to logarithmic."""
+    """Level at which the asinh stretch turns from linear to logarithmic, in noise sigmas."""
     black_sigma: float = Field(1.0, ge=0)
-    """Black point: this many noise sigmas below the sky."""
+    """Black point, in noise sigmas below the sky level."""
     white_quantile: float = Field(0.9995, gt=0.5, le=1)
-    """White point: this quantile of the valid pixels."""
+    """White point, as a quantile of the valid pixels."""
     limits: Literal["image", "flux"] = "image"
-    """Black and white points: per `image`, or fixed (`flux`) in e-/s/arcsec2, so that tiles compare in brightness."""
+    """How black and white points are set: `image`, for each image; `flux`, at fixed values in e-/s/arcsec2, so that the
+    brightness of tiles can be compared.
+    """
     flux_black: float = -0.05
     """With `limits = "flux"`: black point above the sky, in e-/s/arcsec2."""
     flux_white: float = 500.0
     """With `limits = "flux"`: white point above the sky, in e-/s/arcsec2."""
     flux_softening: float = Field(0.5, gt=0)
-    """With `limits = "flux"`: where asinh turns from linear to logarithmic, in e-/s/arcsec2."""
+    """With `limits = "flux"`: level at which asinh turns from linear to logarithmic, in e-/s/arcsec2."""
     max_pixels: int = Field(600_000_000, ge=1)
-    """Images whose header declares more pixels are rejected before memory is allocated."""
+    """Maximum number of pixels of an image; if the header declares more, the image is rejected before memory is
+    allocated.
+    """
 
     @model_validator(mode="after")
     def _makes_sense_together(self) -> Self:
-        """Refuse values that are valid one by one but together give no tiles, or far too many."""
+        """Refuse values that are valid individually but unusable together."""
         if not self.views:
             raise ValueError("tiles.views is empty: name at least one of native, overview, aim")
         if self.overlap_px >= self.size_px and not self.stride_px:

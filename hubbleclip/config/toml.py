@@ -1,4 +1,4 @@
-"""Settings as text: all of them as commented TOML, or one of them as an assignment."""
+"""Write settings as commented TOML; parse single settings from the command line and grids of settings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HEADER = """\
 """
 
 Grid = Mapping[str, list[Any]]
-"""Values to try, by section and name: `{"train.seed": [1, 2]}`."""
+"""Lists of values to try, by `section.name`: `{"train.seed": [1, 2]}`."""
 
 
 def settings_toml(settings: Settings) -> str:
@@ -26,7 +26,7 @@ def settings_toml(settings: Settings) -> str:
     Parameters
     ----------
     settings
-        All settings; their docstrings become the comments.
+        All settings; the docstring of each setting becomes its comment.
 
     Returns
     -------
@@ -40,15 +40,15 @@ def settings_toml(settings: Settings) -> str:
         if isinstance(section, Section):
             lines = [_entry(n, f.description, getattr(section, n)) for n, f in type(section).model_fields.items()]
             blocks.append(f"[{name}]\n" + "\n".join(lines))
-        elif name != "profile":  # which comes from the name of the profile's file
+        elif name != "profile":  # the profile is named after its file
             blocks.append(_entry(name, field.description, section))
     return "\n".join(blocks)
 
 
 def _entry(name: str, description: str | None, value: Any) -> str:
-    """Format one setting under its comment; TOML has no null, so an unset one is commented out."""
+    """Format one setting under its comment. A setting of None is commented out, because TOML has no null."""
     is_unset = value is None
-    # JSON's strings, numbers, booleans and arrays are TOML too.
+    # JSON strings, numbers, booleans and arrays are also valid TOML.
     text = '""' if is_unset else json.dumps(value, default=str)
     return f"# {' '.join((description or '').split())}\n{'# ' if is_unset else ''}{name} = {text}\n"
 
@@ -59,17 +59,17 @@ def parse_assignment(text: str) -> tuple[str, Any]:
     Parameters
     ----------
     text
-        Such as `train.steps=100`.
+        Assignment such as `train.steps=100`.
 
     Returns
     -------
     tuple of (str, Any)
-        Path and value; the value is parsed as TOML, or else taken as plain text, so that strings need no quotes.
+        Path and value. A value that is not valid TOML is taken as a string, so that strings need no quotes.
 
     Raises
     ------
     SettingsError
-        Without an `=`.
+        The text has no `=`.
 
     """
     path, equals, raw = text.partition("=")
@@ -87,9 +87,9 @@ def set_path(values: dict[str, Any], path: str, value: Any) -> None:
     Parameters
     ----------
     values
-        Changed in place; missing sections are added.
+        Nested dict, which is changed in place; missing sections are added.
     path
-        Names with dots between them: `a.b` sets `values["a"]["b"]`.
+        Names joined by dots: `a.b` sets `values["a"]["b"]`.
     value
         Any value.
 
@@ -111,12 +111,12 @@ def read_grid(path: Path) -> Grid:
     Returns
     -------
     dict
-        Values to try, by `section.name`.
+        Lists of values to try, by `section.name`.
 
     Raises
     ------
     SettingsError
-        When the file cannot be read, or a setting has no list of values.
+        The file cannot be read, or a setting has no list of values.
 
     """
     try:

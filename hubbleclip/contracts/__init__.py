@@ -1,1 +1,1 @@
-"""Tables, columns and rules, read from the data contracts."""
+"""Read tables, columns and rules from the data contracts, and check rows against them."""

@@ -1,4 +1,4 @@
-"""Check of a whole catalog against every rule of the contracts."""
+"""Check a whole catalog against every rule of the contracts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Query = Callable[[str], pa.Table]
 
 
 class RuleResult(NamedTuple):
-    """Result of one rule: the number of rows in its table, and of rows that break it."""
+    """Result of one rule: the number of rows in the table, and the number of rows that break the rule."""
 
     table: str
     rule: str
@@ -24,21 +24,21 @@ class RuleResult(NamedTuple):
 
 
 def check_rules(query: Query) -> Iterator[RuleResult]:
-    """Check every rule.
+    """Check every rule of every table.
 
     Parameters
     ----------
     query
-        Runs SQL on the catalog.
+        Function that runs SQL on the catalog.
 
     Yields
     ------
     RuleResult
-        In the order of the contracts.
+        Result of each rule, in the order of the contracts.
 
     Notes
     -----
-    One column is held in memory at a time.
+    Only one column is held in memory at a time.
 
     """
     for table in tables().values():
@@ -56,12 +56,12 @@ def check_columns(table: Table, read: Callable[[str], pa.ChunkedArray]) -> Itera
     table
         A table of the contracts.
     read
-        Returns the values of a column by its name.
+        Function that takes the name of a column and returns its values.
 
     Yields
     ------
     RuleResult
-        In the order of columns and rules; columns without rules are not read.
+        Result of each rule, in the order of columns and rules. Columns without rules are not read.
 
     """
     for column in table.columns:
@@ -78,17 +78,17 @@ def broken_rules(query: Query) -> list[RuleResult]:
     Parameters
     ----------
     query
-        Runs SQL on the catalog.
+        Function that runs SQL on the catalog.
 
     Returns
     -------
     list of RuleResult
-        Empty for a valid catalog.
+        Results with at least one broken row; empty for a valid catalog.
 
     """
     return [result for result in check_rules(query) if result.num_broken]
 
 
 def _read(query: Query, table_name: str, column_name: str) -> pa.ChunkedArray:
-    """Read one column."""
+    """Read one column of a table."""
     return query(f'SELECT "{column_name}" FROM "{table_name}"')[0]  # noqa: S608

@@ -1,6 +1,7 @@
-"""Compatibility of two versions of a contract, and which part of the version number must rise.
+"""Compare two versions of a contract, and check that the version number is raised as much as the changes require.
 
-Each released contract has a snapshot: its tables, columns and rules as plain JSON. Two snapshots are compared.
+Each released version of a contract has a snapshot, which holds its tables, columns and rules as plain JSON. A
+comparison takes two snapshots.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class Change(IntEnum):
 
 
 SAME_UNIT = {"MJD": "d"}
-"""Equal units under other names: an MJD is a number of days."""
+"""Names of units that are treated as another name of the same unit. An MJD is a number of days."""
 IS_TIGHTER: dict[str, Callable[[Any, Any], bool]] = {
     "minimum": lambda old, new: new > old,
     "exclusiveMinimum": lambda old, new: new > old,
@@ -41,7 +42,7 @@ IS_TIGHTER: dict[str, Callable[[Any, Any], bool]] = {
     "validValues": lambda old, new: not set(old) <= set(new),
     "pattern": lambda old, new: True,  # two regular expressions cannot be compared
 }
-"""By kind of rule: whether a changed bound refuses values that the old one allowed."""
+"""For each kind of rule, a function that returns whether the new bound refuses values that the old bound allowed."""
 
 
 def snapshot(contract: OpenDataContractStandard) -> dict[str, Any]:
@@ -55,7 +56,7 @@ def snapshot(contract: OpenDataContractStandard) -> dict[str, Any]:
     Returns
     -------
     dict
-        Its id, version and tables, as far as compatibility depends on them.
+        The contract's id, version and tables, limited to what the comparison needs.
 
     """
     tables = {table.name: _table(table) for table in contract_tables(contract)}
@@ -63,7 +64,7 @@ def snapshot(contract: OpenDataContractStandard) -> dict[str, Any]:
 
 
 def _table(table: Table) -> dict[str, Any]:
-    """Describe a table as JSON."""
+    """Describe a table of a contract as JSON."""
     return {
         "description": table.description,
         "keys": list(table.keys),
@@ -85,7 +86,7 @@ def _column(column: Column) -> dict[str, Any]:
 
 
 def _plain(bound: Any) -> Any:
-    """Convert a tuple to a list, as JSON reads it back."""
+    """Convert a tuple to a list, because JSON is read back as lists."""
     return list(bound) if isinstance(bound, tuple) else bound
 
 
@@ -95,12 +96,12 @@ def compare(old: Json, new: Json) -> Change:
     Parameters
     ----------
     old, new
-        See `snapshot`.
+        Snapshots of the old and the new version, as returned by `snapshot`.
 
     Returns
     -------
     Change
-        `SAME` where they are equal.
+        The most severe change; `SAME` if the snapshots are equal.
 
     """
     return max((change for _, change in differences(old, new)), default=Change.SAME)
@@ -112,7 +113,7 @@ def differences(old: Json, new: Json) -> Iterator[Difference]:
     Parameters
     ----------
     old, new
-        See `snapshot`.
+        Snapshots of the old and the new version, as returned by `snapshot`.
 
     Yields
     ------
@@ -121,8 +122,8 @@ def differences(old: Json, new: Json) -> Iterator[Difference]:
 
     Notes
     -----
-    Breaking: a removed table or column, a new required column, a changed key, type or unit, a tightened bound.
-    Additive: other new tables and columns, and rules that are added, removed or loosened.
+    Breaking changes: a removed table or column, a new required column, a changed key, type or unit, a tightened bound.
+    Additive changes: other new tables and columns, and rules that are added, removed or loosened.
 
     """
     for name, before, after in _pairs(old["tables"], new["tables"]):
@@ -141,7 +142,7 @@ def differences(old: Json, new: Json) -> Iterator[Difference]:
 
 
 def _column_differences(place: str, old: Json | None, new: Json | None) -> Iterator[Difference]:
-    """List the differences of one column; None where a version lacks it."""
+    """List the differences of one column; `old` or `new` is None if that version lacks the column."""
     if new is None:
         yield f"{place} is removed", Change.BREAKING
     elif old is None:
@@ -151,7 +152,7 @@ def _column_differences(place: str, old: Json | None, new: Json | None) -> Itera
             if old[part] != new[part]:
                 yield f"{place}: {part}", Change.BREAKING
         if SAME_UNIT.get(old["unit"], old["unit"]) != SAME_UNIT.get(new["unit"], new["unit"]):
-            # A unit that was not stated before only documents the values.
+            # Stating a unit for the first time only documents the values.
             yield f"{place}: unit", Change.BREAKING if old["unit"] else Change.WORDING
         for part in ("description", "sources"):
             if old[part] != new[part]:
@@ -162,18 +163,18 @@ def _column_differences(place: str, old: Json | None, new: Json | None) -> Itera
 
 
 def _is_tighter(rule: str, old: Any, new: Any) -> bool:
-    """Whether a bound, present in both versions, refuses more values than before."""
+    """Return whether both versions have the bound and the new one refuses values that the old one allowed."""
     return old is not None and new is not None and IS_TIGHTER[rule.removeprefix("items.")](old, new)
 
 
 def _pairs(old: Json, new: Json) -> Iterator[tuple[str, Any, Any]]:
-    """Pair the entries of two mappings by name; None where one lacks it."""
+    """Pair the entries of two mappings by name; an entry that one mapping lacks is None."""
     for name in dict.fromkeys([*old, *new]):
         yield name, old.get(name), new.get(name)
 
 
 def is_sufficient_bump(old: str, new: str, change: Change) -> bool:
-    """Whether a version number rises as much as a change requires.
+    """Return whether a version number is raised as much as a change requires.
 
     Parameters
     ----------
@@ -185,12 +186,12 @@ def is_sufficient_bump(old: str, new: str, change: Change) -> bool:
     Returns
     -------
     bool
-        Whether at least the major part rises for a breaking change, the minor for an additive one, the patch for
-        wording; without a change the versions must be equal.
+        True if the major part is raised for a breaking change, at least the minor part for an additive change, and at
+        least the patch part for a change of wording. Without a change, true if the versions are equal.
 
     Notes
     -----
-    Semantic Versioning 2.0.0, https://semver.org.
+    The rules are those of Semantic Versioning 2.0.0, https://semver.org.
 
     """
     before, after = version_parts(old), version_parts(new)
@@ -206,12 +207,12 @@ def version_parts(version: str) -> tuple[int, ...]:
     Parameters
     ----------
     version
-        Such as `1.4.0`.
+        Version number, such as `1.4.0`.
 
     Returns
     -------
     tuple of int
-        Major, minor, patch.
+        Major, minor and patch part.
 
     """
     return tuple(int(part) for part in version.split("."))

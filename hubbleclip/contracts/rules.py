@@ -1,6 +1,6 @@
 """Rules on the values of a column (ODCS `logicalTypeOptions`, `validValues`), checked on whole Arrow columns.
 
-A new kind of rule is one line of `RULE_PREDICATES`.
+A new kind of rule is added as one line of `RULE_PREDICATES`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ RULE_PREDICATES: dict[str, Callable[[Any, Any], Any]] = {
     "maxItems": lambda values, bound: pc.less_equal(pc.list_value_length(values), bound),
     "validValues": lambda values, bound: pc.is_in(values, value_set=pa.array(bound)),
 }
-"""By kind of rule: whether each value satisfies a bound. Nulls satisfy all but `required`; a NaN satisfies no range."""
+"""For each kind of rule, a function that returns whether each value satisfies the bound. A null breaks only the rule
+`required`. A NaN breaks every minimum and maximum.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +41,7 @@ class ColumnRule:
 
     @property
     def name(self) -> str:
-        """Such as `minimum`, or `items.minimum` for the items of lists."""
+        """Name of the rule, such as `minimum`, or `items.minimum` for the items of lists."""
         return f"items.{self.kind}" if self.of_items else self.kind
 
     def broken_rows(self, values: pa.ChunkedArray) -> list[int]:
@@ -48,7 +50,7 @@ class ColumnRule:
         Parameters
         ----------
         values
-            The column, (num_rows,).
+            Values of the column, (num_rows,).
 
         Returns
         -------
@@ -66,7 +68,7 @@ class ColumnRule:
     def _broken(self, values: pa.ChunkedArray) -> list[int]:
         """List the positions of values that break the rule."""
         holds = RULE_PREDICATES[self.kind](values, self.bound)
-        if pc.all(holds).as_py() is not False:  # None for an empty column
+        if pc.all(holds).as_py() is not False:  # all() is None for an empty column
             return []
         broken = pc.and_(pc.invert(holds), pc.is_valid(values)) if self.kind != REQUIRED else pc.invert(holds)
         positions: list[int] = pc.indices_nonzero(pc.fill_null(broken, fill_value=False)).to_pylist()

@@ -1,7 +1,8 @@
-"""Tables, columns, keys and rules, read from `data_contracts/*.odcs.yaml`, their single source.
+"""Read tables, columns, keys and rules from `data_contracts/*.odcs.yaml`, which is their only definition.
 
 The Arrow schema (unit and description as field metadata), the DuckDB DDL and the check of rows before they are written
-are derived from a contract. Format: Open Data Contract Standard 3.1, https://bitol-io.github.io/open-data-contract-standard/.
+are derived from a contract. The format is the Open Data Contract Standard 3.1,
+https://bitol-io.github.io/open-data-contract-standard/.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from hubbleclip.contracts.rules import REQUIRED, ColumnRule
 from hubbleclip.core.errors import ContractError
 from hubbleclip.core.records import Record, to_row
 
-# In the order of the stages, which is the order of tables everywhere.
+# The contracts are in the order of the stages. All lists of tables use this order.
 CONTRACT_NAMES = ("catalog", "shards", "run")
 ARROW_TYPES = {
     "VARCHAR": pa.string(),
@@ -33,15 +34,17 @@ ARROW_TYPES = {
     "VARCHAR[]": pa.list_(pa.string()),
 }
 YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""libyaml where PyYAML was built with it: the pure Python parser takes a fifth of the time of `hubbleclip status`."""
+"""The fast loader, if PyYAML was built with libyaml. The pure Python loader would take a fifth of the run time of
+`hubbleclip status`.
+"""
 NUM_NAMED_ROWS = 3
-"""Rows that an error message names."""
+"""Maximum number of rows that an error message names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """One column: `sql_type` is a DuckDB type, `unit` an astropy unit string or None, `sources` the origin of its
-    values (terms: `data_contracts/README.md`).
+    """One column of a table. `sql_type` is a DuckDB type. `unit` is an astropy unit string or None. `sources` names the
+    origin of the values, in the terms of `data_contracts/README.md`.
     """
 
     name: str
@@ -55,7 +58,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reference:
-    """A foreign key: the values of `columns`, where none is null, must exist in `to_columns` of another table."""
+    """A foreign key: the values of `columns` must exist in `to_columns` of another table, unless one is null."""
 
     columns: tuple[str, ...]
     to_table: str
@@ -82,12 +85,13 @@ class Table:
     rules: tuple[Rule, ...]
 
     def row_rules(self) -> tuple[Rule, ...]:
-        """List the rules on more than one value.
+        """List the rules that involve more than one value of the table.
 
         Returns
         -------
         tuple of Rule
-            That the key is unique, that references exist, then the rules of the contract's `quality` section.
+            The rule that the key is unique, the rules that referenced rows exist, and the rules of the contract's
+            `quality` section.
 
         """
         return (_key_rule(self), *(_reference_rule(self, reference) for reference in self.references), *self.rules)
@@ -98,7 +102,7 @@ class Table:
         Returns
         -------
         pyarrow.Schema
-            With description and unit in the metadata of each field.
+            Schema that has each column's description and unit in the metadata of its field.
 
         """
         return pa.schema([_field(column) for column in self.columns])
@@ -144,7 +148,7 @@ def read_contract(name: str) -> OpenDataContractStandard:
 
 
 def contract_version(name: str) -> str:
-    """Version of a contract.
+    """Return the version of a contract.
 
     Parameters
     ----------
@@ -161,9 +165,9 @@ def contract_version(name: str) -> str:
 
 
 def compatible_version(name: str) -> str:
-    """Version of a contract with patch level 0: the first whose rows are the same.
+    """Return a contract's version with patch level 0, which is the first version with the same rows.
 
-    A patch changes descriptions only, so nothing that is derived from rows may depend on it.
+    A patch changes descriptions only, so values that are derived from rows must not depend on the patch level.
 
     Parameters
     ----------
@@ -173,7 +177,7 @@ def compatible_version(name: str) -> str:
     Returns
     -------
     str
-        Such as `1.4.0` for version 1.4.2.
+        Version number, such as `1.4.0` for version 1.4.2.
 
     """
     return f"{contract_version(name).rpartition('.')[0]}.0"
@@ -203,14 +207,14 @@ def contract_tables(contract: OpenDataContractStandard) -> list[Table]:
     Returns
     -------
     list of Table
-        In the order of the file.
+        Tables in the order of the file.
 
     """
     return [_table(schema) for schema in contract.schema_ or ()]
 
 
 def _table(schema: SchemaObject) -> Table:
-    """Convert a table of the standard's model."""
+    """Convert a table from the model of the Open Data Contract Standard."""
     properties = schema.properties or []
     keys = sorted((p for p in properties if p.primaryKey), key=lambda p: p.primaryKeyPosition or 0)
     return Table(
@@ -224,7 +228,7 @@ def _table(schema: SchemaObject) -> Table:
 
 
 def _column(prop: SchemaProperty) -> Column:
-    """Convert a column of the standard's model; the standard has no unit, so it is a custom property."""
+    """Convert a column from the standard's model. The unit is a custom property, because the standard has no units."""
     units = [str(c.value) for c in prop.customProperties or () if c.property == "unit"]
     return Column(
         name=str(prop.name),
@@ -238,7 +242,7 @@ def _column(prop: SchemaProperty) -> Column:
 
 
 def _column_rules(prop: SchemaProperty) -> Iterator[ColumnRule]:
-    """List the rules on single values, which the standard keeps in four places."""
+    """List the rules on single values, which a contract states in four places."""
     if prop.required:
         yield ColumnRule(kind=REQUIRED, bound=True)
     for kind, bound in (prop.logicalTypeOptions or {}).items():
@@ -251,7 +255,7 @@ def _column_rules(prop: SchemaProperty) -> Iterator[ColumnRule]:
 
 
 def _references(schema: SchemaObject) -> Iterator[Reference]:
-    """List the references of a table: those of one column, then those of several columns."""
+    """List the references of a table: first the references of one column, then the references of several columns."""
     for prop in schema.properties or ():
         for relationship in prop.relationships or ():
             yield _reference([f"{schema.name}.{prop.name}"], [str(relationship.to)])
@@ -260,7 +264,7 @@ def _references(schema: SchemaObject) -> Iterator[Reference]:
 
 
 def _reference(columns: list[str], to: list[str]) -> Reference:
-    """Convert names of the form `table.column`."""
+    """Make a reference from column names of the form `table.column`."""
     return Reference(
         columns=tuple(name.split(".")[1] for name in columns),
         to_table=to[0].split(".")[0],
@@ -269,14 +273,14 @@ def _reference(columns: list[str], to: list[str]) -> Reference:
 
 
 def _key_rule(table: Table) -> Rule:
-    """Count the keys that more than one row has."""
+    """Make the rule that counts the keys that occur in more than one row."""
     keys = ", ".join(f'"{key}"' for key in table.keys)
     sql = f'SELECT count(*) FROM (SELECT 1 FROM "{table.name}" GROUP BY {keys} HAVING count(*) > 1)'  # noqa: S608
     return Rule(name="key.unique", sql=sql)
 
 
 def _reference_rule(table: Table, reference: Reference) -> Rule:
-    """Count the rows whose reference does not exist in the other table; a null column makes a reference optional."""
+    """Make the rule that counts the rows whose referenced row does not exist. Null references are not counted."""
     pairs = list(zip(reference.columns, reference.to_columns, strict=True))
     same = " AND ".join(f'child."{child}" = parent."{parent}"' for child, parent in pairs)
     given = " AND ".join(f'child."{child}" IS NOT NULL' for child in reference.columns)
@@ -297,12 +301,12 @@ def to_arrow(table_name: str, rows: Sequence[Record] | pa.Table) -> pa.Table:
     Returns
     -------
     pyarrow.Table
-        With the contract's columns, types and order.
+        Rows with the columns, types and column order of the contract.
 
     Notes
     -----
-    Raises ContractError, which names table, column and rows, when a column is missing, a type does not fit, a required
-    value is null or a key is repeated.
+    Raises ContractError if a column is missing, a type does not fit, a required value is null or a key is repeated. The
+    message names the table, the column and the rows.
 
     """
     table, cast = tables()[table_name], cast_rows(table_name, rows)
@@ -312,7 +316,7 @@ def to_arrow(table_name: str, rows: Sequence[Record] | pa.Table) -> pa.Table:
 
 
 def cast_rows(table_name: str, rows: Sequence[Record] | pa.Table) -> pa.Table:
-    """Cast rows to the contract's schema without a check of their values.
+    """Cast rows to the contract's schema, without checking nulls and keys.
 
     Parameters
     ----------
@@ -324,12 +328,12 @@ def cast_rows(table_name: str, rows: Sequence[Record] | pa.Table) -> pa.Table:
     Returns
     -------
     pyarrow.Table
-        With the contract's columns, types and order.
+        Rows with the columns, types and column order of the contract.
 
     Raises
     ------
     ContractError
-        When a column is missing or a type does not fit.
+        A column is missing or a type does not fit.
 
     """
     table = tables()[table_name]
@@ -341,7 +345,7 @@ def cast_rows(table_name: str, rows: Sequence[Record] | pa.Table) -> pa.Table:
 
 
 def _from_records(table: Table, rows: Sequence[Record]) -> pa.Table:
-    """Convert records to Arrow, column by column, so that an error names its column."""
+    """Convert records to Arrow, column by column, so that an error message can name the column."""
     dicts = [to_row(row) for row in rows]
     columns = {}
     for column in table.columns:
@@ -349,20 +353,22 @@ def _from_records(table: Table, rows: Sequence[Record]) -> pa.Table:
         try:
             columns[column.name] = pa.array(values, type=ARROW_TYPES[column.sql_type])
         except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
-            raise ContractError(f"table {table.name}, column {column.name}: not {column.sql_type}: {error}") from error
+            raise ContractError(
+                f"table {table.name}, column {column.name} is not {column.sql_type}: {error}"
+            ) from error
     return pa.table(columns)
 
 
 def _cast(table: Table, column: Column, values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Cast one column."""
+    """Cast one column to its type in the contract."""
     try:
         return values.cast(ARROW_TYPES[column.sql_type])
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise ContractError(f"table {table.name}, column {column.name}: not {column.sql_type}: {error}") from error
+        raise ContractError(f"table {table.name}, column {column.name} is not {column.sql_type}: {error}") from error
 
 
 def _check_nulls(table: Table, rows: pa.Table) -> None:
-    """Raise ContractError where a required column has a null."""
+    """Raise ContractError if a required column has a null."""
     for column in table.columns:
         if column.required and rows[column.name].null_count:
             nulls = pc.indices_nonzero(pc.is_null(rows[column.name]))[:NUM_NAMED_ROWS]
@@ -371,7 +377,7 @@ def _check_nulls(table: Table, rows: pa.Table) -> None:
 
 
 def _check_keys(table: Table, rows: pa.Table) -> None:
-    """Raise ContractError where two rows have the same key."""
+    """Raise ContractError if two rows have the same key."""
     counts = rows.select(table.keys).group_by(list(table.keys)).aggregate([([], "count_all")])
     if counts.num_rows < rows.num_rows:
         repeated = counts.filter(pc.greater(counts["count_all"], 1)).select(table.keys).slice(0, NUM_NAMED_ROWS)

@@ -1,8 +1,8 @@
-"""Validation of the rows that one stage hands to the next: rows that break their contract become Rejections.
+"""Validate the rows that a stage writes. Rows that break their contract become Rejections.
 
-No dangling references remain. A row that refers to a rejected row is rejected too. The item that rows were produced
-from (the first reference of their table) is rejected too when no valid row of it is left in the batch, so that it is
-not processed again by every run.
+A row that refers to a rejected row is rejected too, so that no dangling references remain. The first reference of a
+table names the item that its rows were produced from. If all rows of an item are rejected, the item is rejected too, so
+that later runs do not process it again.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ Rows = Mapping[str, Sequence[Any]]
 RowKey = tuple[str, tuple[Any, ...]]
 """Identity of a row: table name and key values."""
 FAILURE_TABLES = ("rejection", "attempt")
-"""Tables of failures: what they refer to is not in the catalog, and they cannot be rejected themselves."""
+"""Tables of failed items. Their rows are not validated, because they refer to rows that are not in the catalog."""
 MAX_DETAIL = 500
-"""Longest detail of a Rejection, in characters."""
+"""Maximum length of a Rejection's detail, in characters."""
 
 
 class Violation(NamedTuple):
@@ -40,23 +40,23 @@ def reject_broken_rows(batch: Rows, stage: str, item: str, settings_digest: str)
     Parameters
     ----------
     batch
-        Records by table name; entries under other names pass unchanged.
+        Records by table name; entries under other names are returned unchanged.
     stage
-        Stage of the Rejections.
+        Name of the stage that produced the rows, recorded in the Rejections.
     item
-        Table of the items that the stage processes.
+        Name of the table of the items that the stage processes.
     settings_digest
-        Settings that the Rejections depend on: other settings make the rows pending again.
+        Digest of the settings, recorded in the Rejections. Under other settings the items are pending again.
 
     Returns
     -------
     dict
-        The batch with valid rows only, and under `rejection` also the new Rejections, whose reason is
+        The valid rows by table name. The entry `rejection` also has the new Rejections, whose reason is
         `contract:<table>.<column>.<rule>`.
 
     Notes
     -----
-    Raises ContractError where a whole column has a wrong type.
+    Raises ContractError if a column is missing or a value cannot be cast to the column's type.
 
     """
     passed = {name: list(rows) for name, rows in batch.items()}
@@ -75,14 +75,14 @@ def reject_broken_rows(batch: Rows, stage: str, item: str, settings_digest: str)
         )
         for (table, key), violation in partition.violations.items()
     ]  # fmt: skip
-    # Keyed as the table is: where the stage rejected the same item itself, the violation wins.
+    # One Rejection is kept per key. If the stage rejected the same item itself, the violation replaces that Rejection.
     known = [*batch.get("rejection", ()), *rejected]
     rejections = {(row.entity, row.entity_id, row.stage): row for row in known}
     return {**passed, **partition.valid_rows(), "rejection": list(rejections.values())}
 
 
 def whole(batch: Rows) -> Rows:
-    """Check rows that are only usable together, such as those of a dataset.
+    """Check rows that are only usable together, such as the rows of a dataset. One broken row is an error.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def whole(batch: Rows) -> Rows:
     Raises
     ------
     ContractError
-        When any row breaks its contract.
+        At least one row breaks its contract.
 
     """
     for name, rows in batch.items():
@@ -114,7 +114,7 @@ def contract_violations(table_name: str, rows: Sequence[Any]) -> dict[RowKey, Vi
     table_name
         A table of the contracts.
     rows
-        Its records.
+        Records of the table.
 
     Returns
     -------
@@ -142,7 +142,7 @@ class _Partition:
     violations: dict[RowKey, Violation] = field(default_factory=dict)
 
     def propagate(self) -> None:
-        """Reject what depends on rejected rows, until a fixed point."""
+        """Reject the rows and items that depend on rejected rows, until no further ones are found."""
         num = 0
         while len(self.violations) > num:
             num = len(self.violations)
@@ -150,14 +150,14 @@ class _Partition:
                 self.violations.setdefault(key, violation)
 
     def valid_rows(self) -> dict[str, list[Any]]:
-        """Rows without a violation, by table."""
+        """Return the rows without a violation, by table name."""
         return {
             name: [row for row in rows if _row_key(name, row) not in self.violations]
             for name, rows in self.rows.items()
         }
 
     def _dependants(self) -> Iterator[tuple[RowKey, Violation]]:
-        """Rows that refer to a rejected row of this batch."""
+        """Yield the rows that refer to a rejected row of this batch."""
         for name, rows in self.rows.items():
             for reference in tables()[name].references:
                 parents = self.rows.get(reference.to_table, ())
@@ -173,7 +173,9 @@ class _Partition:
                         yield _row_key(name, row), Violation(rule, f"{reference.to_table} {value} was rejected")
 
     def _emptied_parents(self) -> Iterator[tuple[RowKey, Violation]]:
-        """Items, and rows of this batch, all of whose rows are rejected; with the violation of the first."""
+        """Yield the items and rows whose dependent rows are all rejected, each with the violation of the first such
+        row.
+        """
         for name, rows in self.rows.items():
             origin = next(iter(tables()[name].references), None)
             if origin and origin.to_table in {self.item, *self.rows}:
@@ -181,7 +183,7 @@ class _Partition:
                     yield parent, violations[0]
 
     def _violations_by_parent(self, name: str, rows: Sequence[Any], origin: Reference) -> dict[RowKey, list[Violation]]:
-        """Violations of the rows of each parent, without parents that have a valid row."""
+        """Return the violations by parent, for the parents that have no valid row."""
         by_parent: dict[RowKey, list[Violation | None]] = defaultdict(list)
         for row in rows:
             parent = (origin.to_table, _values(row, origin.columns))
@@ -194,10 +196,10 @@ class _Partition:
 
 
 def _row_key(table_name: str, row: Any) -> RowKey:
-    """Identity of a row."""
+    """Return the table name and key values of a row, which identify it."""
     return table_name, _values(row, tables()[table_name].keys)
 
 
 def _values(row: Any, columns: Sequence[str]) -> tuple[Any, ...]:
-    """Values of several columns of a row."""
+    """Return the values of several columns of a row."""
     return tuple(getattr(row, column) for column in columns)

@@ -1,4 +1,4 @@
-"""Augmented views of tiles on the device: one crop, rotation, mirroring and gain per image, for a whole batch."""
+"""Render augmented views of a batch of tiles on the device. Each has its own crop, rotation, mirroring and gain."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ def render_views(tiles_b1ss: Tensor, theta_b23: Tensor, gain_b: Tensor, size_px:
     Parameters
     ----------
     tiles_b1ss
-        Grey tiles (b, 1, s, s), uint8, at most twice `size_px` wide, so that bilinear sampling skips no pixel.
+        Grey tiles (b, 1, s, s), uint8. The side s is at most `2 * size_px`, so that bilinear sampling skips no pixel.
     theta_b23
-        Affine maps (b, 2, 3) from output to input coordinates, both in [-1, 1] over the outer pixel edges.
+        Affine maps (b, 2, 3) from output to input coordinates. The coordinates -1 and 1 are the outer edges of an
+        image.
     gain_b
-        Factors (b,) on the brightness.
+        Factors (b,) by which the brightness is multiplied.
     size_px
         Side of the views in pixels.
 
@@ -28,7 +29,7 @@ def render_views(tiles_b1ss: Tensor, theta_b23: Tensor, gain_b: Tensor, size_px:
 
     """
     levels = tiles_b1ss.float() / 255
-    # align_corners=False: -1 and 1 are outer pixel edges, not pixel centres, so scales do not shift the picture
+    # align_corners=False puts -1 and 1 at the outer pixel edges, so that a change of scale does not shift the image
     grid = F.affine_grid(theta_b23, [len(levels), 1, size_px, size_px], align_corners=False)
     views = F.grid_sample(levels, grid, mode="bilinear", padding_mode="border", align_corners=False)
     return torch.clamp(views * gain_b.view(-1, 1, 1, 1), 0, 1)

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: written atomically, read without executing code, pruned to the newest and the best."""
+"""Write, read and prune the checkpoints of a run. Writes are atomic, and reading a file executes no code from it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MIXTURE = "mixture.pt"
 
 
 def write_checkpoint(run_dir: Path, step: int, state: dict[str, Any]) -> None:
-    """Write the training state after a step.
+    """Write the training state to a checkpoint.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def write_checkpoint(run_dir: Path, step: int, state: dict[str, Any]) -> None:
     step
         Number of finished steps.
     state
-        Everything that a resume needs; the weights are under `state_dict`, where open_clip looks for them too.
+        All values that resuming needs. The key `state_dict` holds the weights, as open_clip expects.
 
     """
     with atomic_write(run_dir / FOLDER / checkpoint_name(step)) as temporary:
@@ -58,14 +58,14 @@ def list_steps(run_dir: Path) -> list[int]:
 
 
 def read_checkpoint(run_dir: Path, step: int) -> dict[str, Any]:
-    """Read the training state after a step, on the CPU.
+    """Read the training state from a checkpoint; all tensors are on the CPU.
 
     Parameters
     ----------
     run_dir
         The run directory.
     step
-        A step of `list_steps`.
+        Number of finished steps; one of the values that `list_steps` returns.
 
     Returns
     -------
@@ -84,7 +84,7 @@ def read_checkpoint(run_dir: Path, step: int) -> dict[str, Any]:
 def _read_state(path: Path) -> dict[str, Any]:
     """Load a file of tensors and plain values. Raises TrainingError."""
     try:
-        # weights_only: unpickling a foreign checkpoint must not execute code
+        # weights_only=True, because loading a checkpoint from an untrusted source must not execute code
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, pickle.UnpicklingError) as error:
         raise TrainingError(f"the checkpoint {path} cannot be read: delete the file and train again") from error
@@ -116,16 +116,17 @@ def write_best(run_dir: Path, step: int, score: float | None, **mixture: Any) ->
     step
         Step of the best checkpoint.
     score
-        Its accuracy on val, in [0, 1]; None when val cannot rank models.
+        Accuracy of the best checkpoint on val, in [0, 1]; None if val cannot rank models.
     **mixture
-        For interpolated weights that replace the checkpoint: `alpha`, and the `alpha_scores` that it was chosen by.
+        Given if interpolated weights replace the checkpoint: `alpha`, the share of the trained weights, and
+        `alpha_scores`, the accuracy on val for each share that was tried.
 
     """
     write_text(run_dir / BEST, json.dumps({"step": step, "score": score, **mixture}) + "\n")
 
 
 def read_best(run_dir: Path) -> dict[str, Any]:
-    """Read what `write_best` wrote last.
+    """Read which checkpoint is the best, as recorded by the last call of `write_best`.
 
     Parameters
     ----------
@@ -135,7 +136,7 @@ def read_best(run_dir: Path) -> dict[str, Any]:
     Returns
     -------
     dict[str, Any]
-        `step`, `score`, and `alpha` and `alpha_scores` where weights were interpolated.
+        `step` and `score` of the best checkpoint; also `alpha` and `alpha_scores` if the run has interpolated weights.
 
     Raises
     ------
@@ -205,7 +206,7 @@ def load_run_model(run_dir: Path) -> LoadedModel:
     Returns
     -------
     LoadedModel
-        The model, with the same added layers as in its training.
+        The model, including the layers that its fine-tuning mode added.
 
     Raises
     ------

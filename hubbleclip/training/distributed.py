@@ -1,4 +1,4 @@
-"""Data-parallel training: this process's rank under torchrun, and features gathered from all processes."""
+"""Data-parallel training under torchrun: the rank of this process, and gathering of features from all processes."""
 
 from __future__ import annotations
 
@@ -46,7 +46,8 @@ class World:
 
         Notes
         -----
-        Gradients flow back to every process, as in open_clip's `gather_with_grad`: each process holds the whole loss.
+        Each process computes the loss of the whole batch, so gradients flow back to the rows of every process, as with
+        open_clip's `gather_with_grad`.
 
         """
         if self.size == 1:
@@ -85,7 +86,8 @@ class World:
         Returns
         -------
         nn.Module
-            The model with gradients averaged over processes, and on GPUs with batch norms over the whole batch.
+            The model with gradients averaged over processes. On GPUs, batch norms use the statistics of the whole
+            batch.
 
         """
         if self.size == 1:
@@ -96,7 +98,7 @@ class World:
 
 
 class _Gather(torch.autograd.Function):
-    """Interleave the rows of all processes; backwards, sum the gradients that all processes have for our rows."""
+    """Interleave the rows of all processes. The backward pass sums the gradients of a row over all processes."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, world: World) -> Tensor:
@@ -108,8 +110,8 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        """Sum the gradients over processes and take those of our rows."""
-        # every process holds the whole loss, so the gradient of our rows is the sum over processes
+        """Sum the gradients over all processes and return those of this process's rows."""
+        # every process computes the whole loss, so the gradient of a row is the sum over all processes
         total = grad.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(total)
         return total[ctx.world.rank :: ctx.world.size], None
@@ -117,7 +119,7 @@ class _Gather(torch.autograd.Function):
 
 @contextmanager
 def process_group() -> Iterator[World]:
-    """Join the processes that torchrun started, if any: one GPU per process, or the CPU if there is no GPU.
+    """Join torchrun's process group, if there is one. Each process uses one GPU, or the CPU if there is no GPU.
 
     Yields
     ------
@@ -133,7 +135,7 @@ def process_group() -> Iterator[World]:
     if size == 1 or dist.is_initialized():  # a caller that initialised the group also destroys it
         yield World(rank=int(os.environ.get("RANK", "0")), size=size, device=device)
         return
-    atexit.register(gc.collect)  # wrapped models are in reference cycles, and block the exit if they outlive the group
+    atexit.register(gc.collect)  # a wrapped model is in a reference cycle, and blocks the exit if it outlives the group
     dist.init_process_group("nccl" if has_gpu else "gloo")
     try:
         yield World(rank=dist.get_rank(), size=size, device=device)

@@ -1,4 +1,6 @@
-"""Which parameters of a model are trained. A new fine-tuning mode is one function and one entry of `MODES`."""
+"""Fine-tuning modes: each freezes parameters of a model or adds layers. A new mode is one function and one entry of
+`MODES`.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,7 @@ from hubbleclip.training.models.builder import LoadedModel
 IMAGE, TEXT = "image", "text"
 BOTH = (IMAGE, TEXT)
 LORA_SCALE = 2.0
-"""LoRA's alpha divided by the rank; constant, so that the learning rate need not change with the rank."""
+"""LoRA's alpha divided by its rank. The ratio is constant, so that one learning rate suits all ranks."""
 HEAD_WIDTH = 1024
 """Hidden units of a perceptron head (PAPERCLIP, arXiv 2403.08851, section 4)."""
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
@@ -30,7 +32,7 @@ PROJECTION = re.compile(
 )
 
 Mode = Callable[[LoadedModel, TrainSettings], Any]
-"""Returns the model to train; parameters that stay frozen have `requires_grad` False."""
+"""Function that returns the model to train, with `requires_grad` False on every frozen parameter."""
 
 
 def tower_of(name: str) -> str | None:
@@ -75,7 +77,7 @@ class ModelWithHeads(nn.Module):
 
     def __init__(self, base: Any) -> None:
         super().__init__()
-        with torch.no_grad():  # towers do not report their output width in one common attribute: encode an empty text
+        with torch.no_grad():  # the width is measured on an empty text, because towers have no common attribute for it
             width = base.encode_text(torch.zeros(1, base.context_length, dtype=torch.long)).shape[1]
         self.base = base
         self.image_head, self.text_head = (
@@ -84,18 +86,18 @@ class ModelWithHeads(nn.Module):
 
     @property
     def logit_scale(self) -> nn.Parameter:
-        """The base model's logarithm of the scale of the logits."""
+        """Logarithm of the base model's logit scale."""
         scale: nn.Parameter = self.base.logit_scale
         return scale
 
     @property
     def logit_bias(self) -> nn.Parameter | None:
-        """The base model's bias of the logits, if it has one."""
+        """Logit bias of the base model; None if it has none."""
         bias: nn.Parameter | None = self.base.logit_bias
         return bias
 
     def encode_image(self, image: Tensor, normalize: bool = False) -> Tensor:
-        """Encode images, as open_clip's method of the same name.
+        """Encode images, with the same parameters as open_clip's `encode_image`.
 
         Parameters
         ----------
@@ -114,7 +116,7 @@ class ModelWithHeads(nn.Module):
         return F.normalize(features, dim=-1) if normalize else features
 
     def encode_text(self, text: Tensor, normalize: bool = False) -> Tensor:
-        """Encode texts, as open_clip's method of the same name.
+        """Encode texts, with the same parameters as open_clip's `encode_text`.
 
         Parameters
         ----------
@@ -133,7 +135,7 @@ class ModelWithHeads(nn.Module):
         return F.normalize(features, dim=-1) if normalize else features
 
     def forward(self, image: Tensor, text: Tensor) -> tuple[Tensor, ...]:
-        """Encode a batch of pairs, as open_clip's models do.
+        """Encode a batch of image-text pairs, with the same parameters as the `forward` of open_clip's models.
 
         Parameters
         ----------
@@ -145,7 +147,8 @@ class ModelWithHeads(nn.Module):
         Returns
         -------
         tuple[Tensor, ...]
-            Features (b, d) of length 1 of images and texts, exp(logit_scale), and the logit bias if there is one.
+            Image features (b, d) and text features (b, d), both of length 1; exp(logit_scale); the logit bias if the
+            model has one.
 
         """
         features = self.encode_image(image, normalize=True), self.encode_text(text, normalize=True)
@@ -154,7 +157,7 @@ class ModelWithHeads(nn.Module):
 
 
 def _freeze_towers(loaded: LoadedModel, _: TrainSettings, *, towers: tuple[str, ...]) -> Any:
-    """Freeze these towers except for their projections (LiT, arXiv 2111.07991)."""
+    """Freeze the given towers except for their projections (LiT, arXiv 2111.07991)."""
     for name, parameter in loaded.model.named_parameters():
         if tower_of(name) in towers and not is_projection(name):
             parameter.requires_grad_(False)
@@ -162,20 +165,26 @@ def _freeze_towers(loaded: LoadedModel, _: TrainSettings, *, towers: tuple[str, 
 
 
 def _add_heads(loaded: LoadedModel, settings: TrainSettings) -> Any:
-    """Freeze both towers and add a perceptron to each; also train projections that were never trained as a pair."""
+    """Freeze both towers and add a perceptron to each. Projections are trained only if the towers were not trained
+    together.
+    """
     for name, parameter in _freeze_towers(loaded, settings, towers=BOTH).named_parameters():
-        if is_projection(name) and loaded.has_aligned_towers:  # else the projections are new and must be trained
+        if is_projection(name) and loaded.has_aligned_towers:  # otherwise the projections are new and must be trained
             parameter.requires_grad_(False)
     return ModelWithHeads(loaded.model)
 
 
 class LowRankUpdate(nn.Module):
-    """A weight plus a product of two thin matrices that is zero at first (LoRA, arXiv 2106.09685, section 4.1)."""
+    """A frozen weight plus a trained low-rank matrix product, which is initially zero (LoRA, arXiv 2106.09685, section
+    4.1).
+    """
 
     def __init__(self, weight: Tensor, rank: int) -> None:
         super().__init__()
         self.down = nn.Parameter(torch.empty(rank, weight[0].numel()))
-        self.up = nn.Parameter(torch.zeros(len(weight), rank))  # zero: training starts from the unchanged weight
+        self.up = nn.Parameter(
+            torch.zeros(len(weight), rank)
+        )  # zero, so that training starts from the unchanged weight
         nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))
 
     def forward(self, weight: Tensor) -> Tensor:
@@ -196,13 +205,13 @@ class LowRankUpdate(nn.Module):
 
 
 def _add_lora(loaded: LoadedModel, settings: TrainSettings, *, towers: tuple[str, ...]) -> Any:
-    """Add low-rank updates to these towers' linear layers, pointwise convolutions and attention.
+    """Add low-rank updates to the given towers' linear layers, pointwise convolutions and attention.
 
-    Projections, logit scale and bias are trained in full; everything else is frozen.
+    Projections, logit scale and logit bias are trained in full; all other weights are frozen.
     """
     model = _freeze_towers(loaded, settings, towers=BOTH)
     for name, module in list(model.named_modules()):
-        # torch's attention holds query, key and value in one matrix of its own name
+        # torch's attention holds the weights of query, key and value in one matrix, `in_proj_weight`
         weight = "in_proj_weight" if isinstance(module, nn.MultiheadAttention) else "weight"
         if tower_of(name) in towers and not is_projection(f"{name}.") and _is_linear_layer(module):
             register_parametrization(module, weight, LowRankUpdate(getattr(module, weight), settings.lora_rank))
@@ -210,7 +219,7 @@ def _add_lora(loaded: LoadedModel, settings: TrainSettings, *, towers: tuple[str
 
 
 def _is_linear_layer(module: nn.Module) -> bool:
-    """Whether a module is a matrix product: linear layer, attention, or 1 x 1 convolution without groups."""
+    """Return whether a module is a matrix product: a linear layer, attention, or a 1 x 1 convolution without groups."""
     is_pointwise = isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and module.groups == 1
     return is_pointwise or isinstance(module, nn.Linear | nn.MultiheadAttention)
 
@@ -235,7 +244,8 @@ def apply_mode(loaded: LoadedModel, settings: TrainSettings) -> LoadedModel:
     loaded
         The initial model; changed in place.
     settings
-        `mode`, `lora_rank`, `frozen_norms`, and `seed`, from which new weights are drawn.
+        Training settings; `mode`, `lora_rank`, `frozen_norms` and `seed` (for the initial weights of new layers) are
+        used.
 
     Returns
     -------
@@ -262,7 +272,7 @@ def apply_mode(loaded: LoadedModel, settings: TrainSettings) -> LoadedModel:
 def frozen_modules(model: nn.Module) -> list[nn.Module]:
     """List the modules whose parameters are all frozen.
 
-    They are kept in evaluation mode while the rest trains: no dropout, and batch norms hold their statistics.
+    The trainer keeps these modules in evaluation mode, without dropout and with fixed batch-norm statistics.
 
     Parameters
     ----------
@@ -272,7 +282,7 @@ def frozen_modules(model: nn.Module) -> list[nn.Module]:
     Returns
     -------
     list[nn.Module]
-        Modules that have parameters, none of which is trained.
+        Modules that have at least one parameter and no trained parameter.
 
     """
     flags = {module: [parameter.requires_grad for parameter in module.parameters()] for module in model.modules()}
@@ -290,7 +300,7 @@ def uses_batch_statistics(model: nn.Module) -> bool:
     Returns
     -------
     bool
-        True if any batch norm is trained.
+        True if at least one batch norm is not frozen.
 
     """
     frozen = set(frozen_modules(model))
@@ -298,5 +308,5 @@ def uses_batch_statistics(model: nn.Module) -> bool:
 
 
 def _batch_norms(model: nn.Module) -> Iterator[nn.Module]:
-    """All batch norms of a model."""
+    """Return all batch-norm modules of a model."""
     return (module for module in model.modules() if isinstance(module, BATCH_NORMS))

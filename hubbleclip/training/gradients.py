@@ -1,4 +1,4 @@
-"""Gradients of one batch under a contrastive loss, computed at once or in micro-batches."""
+"""Compute the gradients of a contrastive loss over one batch, at once or in micro-batches."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Features = tuple[Tensor, ...]
 class ContrastiveGradients:
     """Computes the loss of a batch and adds its gradients to the parameters.
 
-    `wrapped` is `model` as it is trained: compiled, or wrapped for data parallelism.
+    `wrapped` is `model` after compilation and wrapping for data-parallel training, if the settings require them.
     """
 
     model: nn.Module
@@ -33,7 +33,7 @@ class ContrastiveGradients:
     def backward(
         self, images: Tensor, tokens: Tensor, group_ids: Tensor, seed: int, micro_batch: int
     ) -> dict[str, Tensor]:
-        """Add the gradients of the whole batch's loss to the parameters.
+        """Compute the loss of the whole batch and add its gradients to those of the parameters.
 
         Parameters
         ----------
@@ -42,21 +42,22 @@ class ContrastiveGradients:
         tokens
             Tokens (b, l) of this process.
         group_ids
-            Caption groups (b,) or (b, k), see `losses`.
+            Caption group ids (b,) or (b, k) of this process, as described in the module `losses`.
         seed
             Seed of the dropout of this step and process.
         micro_batch
-            Rows that go through the model at once; 0 for all.
+            Number of rows per forward pass; 0 means all rows.
 
         Returns
         -------
         dict[str, Tensor]
-            Entries of the loss over the batch of all processes; their sum is minimised.
+            Loss terms by name, over the batch of all processes; training minimises their sum.
 
         Notes
         -----
-        Micro-batches give the gradients of the whole batch: the features are computed first without a graph, and their
-        gradients then go back through each micro-batch in turn (GradCache, arXiv 2101.06983).
+        Micro-batches give the same gradients as the whole batch. The features of all rows are first computed without an
+        autograd graph. Each micro-batch is then computed again with a graph, through which the gradients of its
+        features are propagated (GradCache, arXiv 2101.06983).
 
         """
         size = micro_batch or len(images)
@@ -69,29 +70,29 @@ class ContrastiveGradients:
         self, micro_batches: Sequence[tuple[Tensor, Tensor]], group_ids: Tensor, seed: int
     ) -> dict[str, Tensor]:
         """Backpropagate one micro-batch at a time through cached gradients of the features (GradCache)."""
-        # 1. features of all rows, without a graph: memory of one micro-batch
+        # 1. compute the features of all rows without a graph, which needs the memory of one micro-batch only
         with torch.no_grad():
             parts = [self._features(self.model, *inputs, seed + k) for k, inputs in enumerate(micro_batches)]
         towers = (torch.cat([part[tower] for part in parts]) for tower in (0, 1))
         features = tuple(part.detach().requires_grad_() for part in (*towers, *parts[0][2:]))
-        # 2. the loss over the whole batch, and its gradient with respect to the features
+        # 2. compute the loss over the whole batch, and its gradient with respect to the features
         entries = self._backward(features, group_ids)
         grads = [part.grad for part in features]
         size = len(micro_batches[0][0])
         split_grads = zip(*(torch.split(grad, size) for grad in grads[:2] if grad is not None), strict=True)
-        # 3. each micro-batch again, with a graph, from the features' gradients to the parameters
+        # 3. compute each micro-batch again with a graph, and propagate its features' gradients to the parameters
         for k, (inputs, row_grads) in enumerate(zip(micro_batches, split_grads, strict=True)):
             is_last = k == len(micro_batches) - 1
             with nullcontext() if is_last else self._no_sync():
                 outputs = self._features(self.wrapped, *inputs, seed + k)
-                # scale and bias are the same tensors in every micro-batch: add their gradients once
+                # all micro-batches share scale and bias, so their gradients are added once, with the last micro-batch
                 pairs = zip(outputs, [*row_grads, *(grads[2:] if is_last else [])], strict=False)
                 trained = [(output, grad) for output, grad in pairs if output.requires_grad]
                 torch.autograd.backward([output for output, _ in trained], [grad for _, grad in trained])
         return entries
 
     def _backward(self, features: Features, group_ids: Tensor) -> dict[str, Tensor]:
-        """Gather the features of all processes, compute the loss and backpropagate to the features' graph."""
+        """Gather the features of all processes, compute the loss and backpropagate it to the features."""
         image_bd, text_bd, scale, *bias = features
         image_bd, text_bd, group_ids = (self.world.gather(part) for part in (image_bd, text_bd, group_ids))
         entries = self.loss.compute(image_bd, text_bd, scale, bias[0] if bias else None, group_ids)
@@ -99,13 +100,13 @@ class ContrastiveGradients:
         return entries
 
     def _features(self, model: Any, images: Tensor, tokens: Tensor, seed: int) -> Features:
-        """Features (float32) of rows, with dropout drawn from `seed`."""
+        """Compute the float32 features of rows, with dropout drawn from `seed`."""
         torch.manual_seed(seed)  # both passes over a micro-batch must draw the same dropout
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.is_bf16):
             features = model(images, tokens)
         return tuple(part.float() for part in features)
 
     def _no_sync(self) -> AbstractContextManager[None]:
-        """Context in which processes do not exchange gradients: they do so with the last micro-batch only."""
+        """Return a context without gradient exchange between processes, which only the last micro-batch needs."""
         synced: AbstractContextManager[None] = self.wrapped.no_sync() if self.world.size > 1 else nullcontext()
         return synced

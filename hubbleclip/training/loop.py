@@ -1,4 +1,4 @@
-"""Training of a model on an immutable dataset, in a run directory that can be resumed at any step."""
+"""Train a model on an immutable dataset and write a run directory, from which an interrupted training resumes."""
 
 from __future__ import annotations
 
@@ -53,16 +53,17 @@ def train(
     model
         Architecture and initial weights.
     settings
-        Everything else that determines the trained weights.
+        Training settings.
     code_version
-        Recorded in the run.
+        Version of the code, recorded in the run.
     on_progress
-        Called with the step and its metrics for each row of metrics, on the writing process only.
+        Function that the writing process calls with the step and the metrics whenever it logs a row of metrics.
 
     Returns
     -------
     Path
-        Directory of the finished run; an already finished run is returned at once.
+        Directory of the finished run. If a finished run with this dataset and these settings exists, its directory is
+        returned without training.
 
     Raises
     ------
@@ -79,7 +80,9 @@ def train(
     """
     info = read_dataset(dataset_dir)
     _check_contract(info)
-    finished = find_run(runs_dir, info.digest, settings_digest(model, settings))  # before the model is loaded
+    finished = find_run(
+        runs_dir, info.digest, settings_digest(model, settings)
+    )  # searched first, because loading the model is slow
     if finished is not None:
         return finished
     with ExitStack() as stack:
@@ -88,7 +91,7 @@ def train(
         make_initial = partial(_initial_model, model, settings)
         loaded = make_initial()
         batches = _open_batches(info, settings, loaded, world)
-        run_dir = runs_dir  # replaced by the writer's directory, which it broadcasts below
+        run_dir = runs_dir  # a placeholder: the writer broadcasts its run directory below
         if world.is_writer:
             opened = open_run(
                 runs_dir, info.digest, model, settings, code_version=code_version, device=_device_name(world)
@@ -103,7 +106,9 @@ def train(
 
 
 def _check_contract(info: DatasetInfo) -> None:
-    """Raises DatasetError when columns may have another meaning: another major version of the contract."""
+    """Raise DatasetError if the dataset follows another major version of the contract: its columns may differ in
+    meaning.
+    """
     ours = contract_version("shards")
     if info.contract_version.split(".")[0] != ours.split(".")[0]:
         raise DatasetError(
@@ -114,10 +119,10 @@ def _check_contract(info: DatasetInfo) -> None:
 
 @contextmanager
 def _deterministic(enabled: bool) -> Iterator[None]:
-    """Make torch refuse operations whose result may differ in bits from run to run."""
+    """Make torch refuse operations that may not give identical bits on every run."""
     before = torch.are_deterministic_algorithms_enabled()
     if enabled:
-        # cuBLAS reads this variable when it is initialised; without it torch refuses matrix products
+        # cuBLAS reads this variable at its initialisation; if the variable is unset, torch refuses matrix products
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(enabled or before)
     try:
@@ -127,7 +132,7 @@ def _deterministic(enabled: bool) -> Iterator[None]:
 
 
 def _initial_model(model: ModelSettings, settings: TrainSettings) -> LoadedModel:
-    """The model before its first step."""
+    """Build the model as it is before the first training step."""
     loss = get_loss(settings.loss)
     loaded = load_model(model, settings.seed)
     set_initial_scale(loaded, settings, loss)
@@ -135,7 +140,7 @@ def _initial_model(model: ModelSettings, settings: TrainSettings) -> LoadedModel
 
 
 def _open_batches(info: DatasetInfo, settings: TrainSettings, loaded: LoadedModel, world: World) -> TrainBatches:
-    """Batches of this process. Raises TrainingError when the processes cannot divide a batch."""
+    """Open this process's batches. Raises TrainingError if the batch size is not a multiple of the process count."""
     if settings.batch_size % world.size:
         raise TrainingError(
             f"train.batch_size {settings.batch_size} cannot be divided among {world.size} processes: "
@@ -148,7 +153,7 @@ def _open_batches(info: DatasetInfo, settings: TrainSettings, loaded: LoadedMode
 
 
 def _device_name(world: World) -> str:
-    """Name of the device, as recorded in the run."""
+    """Return the model name of the GPU, or `cpu`."""
     return torch.cuda.get_device_name(world.device) if world.device.type == "cuda" else "cpu"
 
 
@@ -168,7 +173,7 @@ def _run_steps(trainer: Trainer, batches: TrainBatches, on_progress: OnProgress)
             metrics = trainer.train_step(batch)
             if reporter is not None:
                 reporter.after_step(metrics)
-            # only the writer validates, so only it knows whether patience has run out: the processes stop together
+            # only the writer validates, so it broadcasts whether training is done; all processes stop together
             if trainer.is_due(trainer.settings.validate_every) and world.broadcast(trainer.is_done):
                 return
     finally:
@@ -185,7 +190,7 @@ def _finish(trainer: Trainer, make_initial: Callable[[], LoadedModel]) -> None:
 
 
 class _Reporter:
-    """Validates, logs and saves between steps; on the writing process only."""
+    """Validates, logs and saves after each step; only the writing process has a reporter."""
 
     def __init__(self, trainer: Trainer, on_progress: OnProgress) -> None:
         self.trainer, self.on_progress = trainer, on_progress
@@ -193,11 +198,11 @@ class _Reporter:
         self.since_s, self.since_step = time.perf_counter(), trainer.step
 
     def after_step(self, metrics: dict[str, float]) -> None:
-        """Log, validate and save what is due."""
+        """Validate, log the metrics and save a checkpoint, each if it is due."""
         trainer = self.trainer
         best_before = trainer.best_step
         val_metrics = trainer.validate_if_due()
-        # the row precedes the checkpoint, so that a run that resumes from the checkpoint has every earlier row
+        # metrics are written before the checkpoint, so that a run resumed from it has all earlier metrics
         if val_metrics or trainer.is_due(trainer.settings.log_every):
             self._track(metrics | val_metrics)
         is_better = bool(val_metrics) and trainer.best_step != best_before

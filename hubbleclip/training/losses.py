@@ -1,7 +1,8 @@
-"""Contrastive losses, with and without knowledge of proposal groups, whose rows share a caption.
+"""Contrastive losses. Some of them take proposal groups into account; all rows of a group share a caption.
 
-A loss returns a dict of `*_loss` entries, which the training loop sums. Group ids are (b,), or (b, k) where two rows
-are of one group if any of their k ids are equal. A new loss is one function and one entry of `LOSSES`.
+A loss returns a dict of loss terms, which the training loop sums. Group ids have shape (b,) or (b, k). With k ids per
+row, two rows belong to the same group if their ids are equal in at least one of the k columns. A new loss is one
+function and one entry of `LOSSES`.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ Compute = Callable[[Tensor, Tensor, Tensor, Tensor | None, Tensor], dict[str, Te
 class Loss:
     """A registered loss.
 
-    `initial_scale_and_bias` returns exp(logit_scale) and logit bias for a batch size; it is set for losses that need a
-    bias, and used when the model has none.
+    `compute` returns the loss terms of a batch. `initial_scale_and_bias` maps a batch size to the initial
+    exp(logit_scale) and logit bias; only losses that need a bias set it, and it is used only if the model has no bias.
     """
 
     compute: Compute
@@ -34,20 +35,20 @@ class Loss:
 def info_nce(
     image_bd: Tensor, text_bd: Tensor, scale: Tensor, bias: Tensor | None, group_ids: Tensor
 ) -> dict[str, Tensor]:
-    """Symmetric InfoNCE with the diagonal as the only positives.
+    """Symmetric InfoNCE loss, in which only an image and its own text (the diagonal) are a positive pair.
 
     Parameters
     ----------
     image_bd
         Image features (b, d) of length 1.
     text_bd
-        Text features (b, d) of length 1, row by row of the same pairs.
+        Text features (b, d) of length 1; row i is the text of image i.
     scale
-        exp(logit_scale), a factor on the cosine similarities.
+        exp(logit_scale), by which the cosine similarities are multiplied.
     bias
-        Added to the logits; None if the model has none.
+        Logit bias, which is added to every logit; None if the model has none.
     group_ids
-        Unused.
+        Caption group ids, which this loss does not use.
 
     Returns
     -------
@@ -56,7 +57,8 @@ def info_nce(
 
     Notes
     -----
-    CLIP, arXiv 2103.00020, figure 3. Other rows of a group count as negatives, as in CLIP; see `multi_positive`.
+    The formula is that of CLIP, arXiv 2103.00020, figure 3. As in CLIP, different rows of one group count as negatives;
+    `multi_positive` counts them as positives.
 
     """
     return {"info_nce_loss": _symmetric_cross_entropy(_logits(image_bd, text_bd, scale, bias))}
@@ -65,20 +67,20 @@ def info_nce(
 def info_nce_masked(
     image_bd: Tensor, text_bd: Tensor, scale: Tensor, bias: Tensor | None, group_ids: Tensor
 ) -> dict[str, Tensor]:
-    """InfoNCE in which other rows of the same group are neither positives nor negatives.
+    """InfoNCE loss that ignores different rows of one group: they are neither positives nor negatives.
 
     Parameters
     ----------
     image_bd
         Image features (b, d) of length 1.
     text_bd
-        Text features (b, d) of length 1, row by row of the same pairs.
+        Text features (b, d) of length 1; row i is the text of image i.
     scale
-        exp(logit_scale), a factor on the cosine similarities.
+        exp(logit_scale), by which the cosine similarities are multiplied.
     bias
-        Added to the logits; None if the model has none.
+        Logit bias, which is added to every logit; None if the model has none.
     group_ids
-        Caption groups (b,) or (b, k).
+        Caption group ids (b,) or (b, k).
 
     Returns
     -------
@@ -94,20 +96,20 @@ def info_nce_masked(
 def siglip(
     image_bd: Tensor, text_bd: Tensor, scale: Tensor, bias: Tensor | None, group_ids: Tensor
 ) -> dict[str, Tensor]:
-    """Pairwise sigmoid loss: each pair of the batch is a binary classification.
+    """Pairwise sigmoid loss: each image-text pair of the batch is a binary classification.
 
     Parameters
     ----------
     image_bd
         Image features (b, d) of length 1.
     text_bd
-        Text features (b, d) of length 1, row by row of the same pairs.
+        Text features (b, d) of length 1; row i is the text of image i.
     scale
-        exp(logit_scale), a factor on the cosine similarities.
+        exp(logit_scale), by which the cosine similarities are multiplied.
     bias
-        Added to the logits; None if the model has none.
+        Logit bias, which is added to every logit; None if the model has none.
     group_ids
-        Unused.
+        Caption group ids, which this loss does not use.
 
     Returns
     -------
@@ -116,7 +118,8 @@ def siglip(
 
     Notes
     -----
-    SigLIP, arXiv 2303.15343, algorithm 1. Pairs of one group off the diagonal count as negatives; see `siglip_masked`.
+    The formula is that of SigLIP, arXiv 2303.15343, algorithm 1. Different rows of one group count as negatives;
+    `siglip_masked` ignores them.
 
     """
     return {"siglip_loss": _pairwise_sigmoid_loss(_logits(image_bd, text_bd, scale, bias)).sum() / len(image_bd)}
@@ -125,20 +128,20 @@ def siglip(
 def siglip_masked(
     image_bd: Tensor, text_bd: Tensor, scale: Tensor, bias: Tensor | None, group_ids: Tensor
 ) -> dict[str, Tensor]:
-    """SigLIP without the off-diagonal pairs of one group, which are not negatives.
+    """SigLIP loss that ignores different rows of one group: they are neither positives nor negatives.
 
     Parameters
     ----------
     image_bd
         Image features (b, d) of length 1.
     text_bd
-        Text features (b, d) of length 1, row by row of the same pairs.
+        Text features (b, d) of length 1; row i is the text of image i.
     scale
-        exp(logit_scale), a factor on the cosine similarities.
+        exp(logit_scale), by which the cosine similarities are multiplied.
     bias
-        Added to the logits; None if the model has none.
+        Logit bias, which is added to every logit; None if the model has none.
     group_ids
-        Caption groups (b,) or (b, k).
+        Caption group ids (b,) or (b, k).
 
     Returns
     -------
@@ -153,20 +156,20 @@ def siglip_masked(
 def multi_positive(
     image_bd: Tensor, text_bd: Tensor, scale: Tensor, bias: Tensor | None, group_ids: Tensor
 ) -> dict[str, Tensor]:
-    """Symmetric cross-entropy against targets that are equal over all rows of the group.
+    """Symmetric cross-entropy loss whose targets give equal probability to all rows of a group.
 
     Parameters
     ----------
     image_bd
         Image features (b, d) of length 1.
     text_bd
-        Text features (b, d) of length 1, row by row of the same pairs.
+        Text features (b, d) of length 1; row i is the text of image i.
     scale
-        exp(logit_scale), a factor on the cosine similarities.
+        exp(logit_scale), by which the cosine similarities are multiplied.
     bias
-        Added to the logits; None if the model has none.
+        Logit bias, which is added to every logit; None if the model has none.
     group_ids
-        Caption groups (b,) or (b, k).
+        Caption group ids (b,) or (b, k).
 
     Returns
     -------
@@ -175,28 +178,29 @@ def multi_positive(
 
     Notes
     -----
-    SupCon, arXiv 2004.11362, equation 2. With one row per group it equals InfoNCE; with n rows its minimum is log(n).
+    SupCon, arXiv 2004.11362, equation 2. With one row per group the loss equals InfoNCE; with n rows per group its
+    minimum is log(n).
 
     """
     logits_bb = _logits(image_bd, text_bd, scale, bias)
     same_bb = _same_group(group_ids).to(logits_bb.dtype)
-    target_bb = same_bb / same_bb.sum(dim=1, keepdim=True)  # rows sum to 1; the diagonal is never 0
+    target_bb = same_bb / same_bb.sum(dim=1, keepdim=True)  # each row sums to 1; the diagonal is never 0
     to_text, to_image = F.cross_entropy(logits_bb, target_bb), F.cross_entropy(logits_bb.T, target_bb)
     return {"multi_positive_loss": (to_text + to_image) / 2}
 
 
 def sigmoid_start(batch_size: int) -> tuple[float, float]:
-    """Initial scale and bias of the sigmoid losses.
+    """Compute the initial scale and bias of the sigmoid losses.
 
     Parameters
     ----------
     batch_size
-        Rows b of the whole batch.
+        Number of rows b in the whole batch.
 
     Returns
     -------
     tuple[float, float]
-        Scale 10, and the bias log(1 / (b - 1)) at which unrelated features give one expected positive per row.
+        Scale 10 and bias -log(b - 1). With this bias, cosine similarities of 0 give one expected positive per row.
 
     """
     return 10.0, -math.log(batch_size - 1)
@@ -236,30 +240,30 @@ def get_loss(name: str) -> Loss:
 
 
 def _logits(image_bd: Tensor, text_bd: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
-    """Scaled cosine similarities (b, b), image by text."""
-    # float32 even under autocast: bfloat16 resolves a logit of 100 to 0.5 only
+    """Compute the logits (b, b): scaled cosine similarities of images (rows) and texts (columns), plus the bias."""
+    # computed in float32 even under autocast, because bfloat16 values near 100 are 0.5 apart
     logits_bb = scale * image_bd.float() @ text_bd.float().T
     return logits_bb if bias is None else logits_bb + bias
 
 
 def _symmetric_cross_entropy(logits_bb: Tensor) -> Tensor:
-    """Mean cross-entropy with the diagonal as target, image to text and text to image."""
+    """Compute the mean of the image-to-text and text-to-image cross-entropies, with the diagonal as target."""
     target_b = torch.arange(len(logits_bb), device=logits_bb.device)
     return (F.cross_entropy(logits_bb, target_b) + F.cross_entropy(logits_bb.T, target_b)) / 2
 
 
 def _pairwise_sigmoid_loss(logits_bb: Tensor) -> Tensor:
-    """Negative log-likelihood (b, b) of each pair as positive (diagonal) or negative."""
+    """Compute the negative log-likelihood (b, b) of each pair; the diagonal pairs are positive, all others negative."""
     sign_bb = 2 * torch.eye(len(logits_bb), device=logits_bb.device) - 1  # +1 on the diagonal, -1 elsewhere
     return -F.logsigmoid(sign_bb * logits_bb)
 
 
 def _same_group(group_ids: Tensor) -> Tensor:
-    """Which pairs of rows (b, b) share a group id."""
+    """Return a boolean matrix (b, b): whether two rows belong to the same group."""
     ids_bk = group_ids.reshape(len(group_ids), -1)  # (b,) becomes (b, 1)
     return (ids_bk[:, None] == ids_bk[None, :]).any(dim=2)
 
 
 def _other_rows_of_group(group_ids: Tensor) -> Tensor:
-    """Which pairs of rows (b, b) share a group id, without the diagonal."""
+    """Return a boolean matrix (b, b): whether two different rows belong to the same group."""
     return _same_group(group_ids).fill_diagonal_(False)

@@ -14,7 +14,7 @@ from hubbleclip.config.settings import TrainSettings
 from hubbleclip.training.finetuning import BOTH, is_projection, tower_of
 
 BETAS = (0.9, 0.98)  # CLIP, arXiv 2103.00020, table 18
-LAYER = re.compile(  # how open_clip, timm and Hugging Face number the layers of a tower
+LAYER = re.compile(  # names of numbered layers in open_clip, timm and Hugging Face
     r"(?:resblocks|blocks|layers?|stages)\.?(\d+)\."
 )
 
@@ -25,14 +25,14 @@ def make_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Ada
     Parameters
     ----------
     model
-        The model, frozen where its fine-tuning mode requires.
+        The model, after its fine-tuning mode has frozen parameters.
     settings
-        `learning_rate`, `weight_decay`, `tower_rate` and `layer_decay`.
+        Training settings; `learning_rate`, `weight_decay`, `tower_rate` and `layer_decay` are used.
 
     Returns
     -------
     torch.optim.AdamW
-        The optimizer; each parameter group has `rate_share`, its factor on the step's learning rate.
+        The optimizer. Each parameter group has a `rate_share`, by which the step's learning rate is multiplied.
 
     Notes
     -----
@@ -52,24 +52,24 @@ def make_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Ada
 
 
 def rate_shares(names: Iterable[str], settings: TrainSettings) -> dict[str, float]:
-    """Compute each parameter's factor on the learning rate.
+    """Compute the factor by which the learning rate is multiplied for each parameter.
 
     Parameters
     ----------
     names
         All parameter names, in the model's order.
     settings
-        `tower_rate` and `layer_decay`.
+        Training settings; `tower_rate` and `layer_decay` are used.
 
     Returns
     -------
     dict[str, float]
-        1 for projections, heads, logit scale and bias; `tower_rate * layer_decay ** d` for a parameter with d layers of
-        its tower above it.
+        Factors by parameter name: 1 for projections, heads, logit scale and logit bias; `tower_rate * layer_decay ** d`
+        for a parameter of a tower, where d is the number of the tower's layers above it.
 
     Notes
     -----
-    Layer-wise decay as in ELECTRA, arXiv 2003.10555, section 3.1.
+    The layer-wise decay is that of ELECTRA, arXiv 2003.10555, section 3.1.
 
     """
     shares = dict.fromkeys(names, 1.0)
@@ -82,45 +82,47 @@ def rate_shares(names: Iterable[str], settings: TrainSettings) -> dict[str, floa
 
 
 def _layers(names: Sequence[str]) -> dict[str, int]:
-    """Depth of each parameter: 0 for stem and embeddings, n + 1 for layer n, one more for what follows the layers."""
+    """Return the depth of each parameter: 0 for stem and embeddings, n + 1 for layer n, one more for modules behind the
+    layers.
+    """
     layers = {name: int(match[1]) + 1 for name in names if (match := LAYER.search(name))}
     first = next((i for i, name in enumerate(names) if name in layers), 0)
     top = max(layers.values(), default=0) + 1
-    # a name without a layer number is of the stem if it precedes the layers, else of the final norm or pooling
+    # a name without a layer number belongs to the stem if it precedes the layers, else to the final norm or pooling
     rest = {name: top if i > first and "emb" not in name else 0 for i, name in enumerate(names) if name not in layers}
     return layers | rest
 
 
 def learning_rate(step: int, settings: TrainSettings) -> float:
-    """Learning rate of a step: linear warm-up to the peak, then half a cosine to zero at the last step.
+    """Compute a step's learning rate: linear warm-up to the peak, then cosine decay to zero at the last step.
 
     Parameters
     ----------
     step
         Number of finished steps, from 0.
     settings
-        `learning_rate` (the peak), `warmup_steps` and `steps`.
+        Training settings; `learning_rate` (the peak), `warmup_steps` and `steps` are used.
 
     Returns
     -------
     float
-        The rate, before each parameter's share of it.
+        The learning rate, before multiplication by a parameter group's `rate_share`.
 
     """
     warmup = min(settings.warmup_steps, settings.steps)
     if step < warmup:
-        return settings.learning_rate * (step + 1) / warmup  # step 0 already trains
+        return settings.learning_rate * (step + 1) / warmup  # step + 1, so that the rate of step 0 is not 0
     progress = (step - warmup) / max(1, settings.steps - warmup)
     return settings.learning_rate * (1 + math.cos(math.pi * progress)) / 2
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Set the rate of every parameter group, in place.
+    """Set the learning rate of every parameter group, in place.
 
     Parameters
     ----------
     optimizer
-        An optimizer of `make_optimizer`.
+        An optimizer that `make_optimizer` created.
     rate
         Learning rate of the step.
 

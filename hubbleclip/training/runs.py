@@ -1,4 +1,4 @@
-"""The run directory: the settings and dataset of a training, its progress, and how to find it again."""
+"""Create, find, lock, read and finish run directories. `run.json` records a run's settings, dataset and status."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class FinishedRun:
 
 
 def settings_digest(model: ModelSettings, settings: TrainSettings) -> str:
-    """Digest of the settings that determine a run.
+    """Compute the digest of the settings that determine a run.
 
     Parameters
     ----------
@@ -41,14 +41,14 @@ def settings_digest(model: ModelSettings, settings: TrainSettings) -> str:
     Returns
     -------
     str
-        16 hex digits.
+        A digest of 16 hex digits.
 
     """
     return hashlib.sha256(f"{model.digest()} {settings.digest()}".encode()).hexdigest()[:16]
 
 
 def find_run(runs_dir: Path, dataset_digest: str, settings_digest: str, status: str = FINISHED) -> Path | None:
-    """Find the newest run with a dataset, settings and status.
+    """Find the newest run that has the given dataset, settings and status.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def find_run(runs_dir: Path, dataset_digest: str, settings_digest: str, status: 
     dataset_digest
         Digest of the dataset.
     settings_digest
-        Digest of the settings, see the function of the same name.
+        Digest of the settings, computed by the function `settings_digest`.
     status
         `FINISHED` or `RUNNING`.
 
@@ -99,7 +99,7 @@ def open_run(
     settings
         Training settings.
     code_version
-        Recorded in a new run.
+        Version of the code, recorded in a new run.
     device
         Name of the device, recorded in a new run.
 
@@ -116,7 +116,7 @@ def open_run(
     """
     digest = settings_digest(model, settings)
     with ExitStack() as stack:
-        with locked(runs_dir):  # only one process may choose or make a run at a time
+        with locked(runs_dir):  # only one process at a time may choose or create a run
             run_dir = find_run(runs_dir, dataset_digest, digest, RUNNING) or _create_run(
                 runs_dir, dataset_digest, digest, model, settings, code_version=code_version, device=device
             )
@@ -164,11 +164,11 @@ def finish_run(run_dir: Path, samples_seen: int, best_step: int, checkpoints: li
     run_dir
         The run directory.
     samples_seen
-        Samples of all steps, over all processes.
+        Number of samples in all steps, over all processes.
     best_step
         Step of the best checkpoint.
     checkpoints
-        Records of the checkpoints that remain.
+        Records of the checkpoints that still exist.
 
     """
     facts = read_facts(run_dir)
@@ -188,7 +188,7 @@ def read_facts(run_dir: Path) -> dict[str, Any]:
     Returns
     -------
     dict[str, Any]
-        The row of table `run`, and `status` and `checkpoints`.
+        Columns of the catalog's table `run`, plus `status` and `checkpoints`.
 
     Raises
     ------
@@ -211,7 +211,7 @@ def write_facts(run_dir: Path, facts: dict[str, Any]) -> None:
     run_dir
         The run directory.
     facts
-        See `read_facts`.
+        Values by name, in the form that `read_facts` returns.
 
     """
     write_text(run_dir / RUN, json.dumps(facts, indent=1) + "\n")

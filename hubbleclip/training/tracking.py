@@ -1,4 +1,4 @@
-"""Metrics of a run as JSON lines, which a resume truncates, and as TensorBoard scalars."""
+"""Write the metrics of a run as JSON lines and as TensorBoard scalars."""
 
 from __future__ import annotations
 
@@ -15,23 +15,25 @@ TENSORBOARD = "tensorboard"
 
 
 class Tracker:
-    """Appends metrics of the steps after `step`; rows of later steps, left by a killed process, are deleted first."""
+    """Appends metrics to a run. At first it deletes the rows after `step`, which a killed process wrote after its last
+    checkpoint.
+    """
 
     def __init__(self, run_dir: Path, step: int) -> None:
         truncate_metrics(run_dir / METRICS, step)
         self._file = (run_dir / METRICS).open("a", encoding="utf-8")
-        # purge_step: TensorBoard ignores the scalars that an earlier process wrote of these steps
+        # purge_step makes TensorBoard ignore the scalars that a killed process wrote for later steps
         self._board = SummaryWriter(str(run_dir / TENSORBOARD), purge_step=step + 1 if step else None)
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Append one row; it is flushed to the operating system before this returns.
+        """Append one row and flush it to the operating system.
 
         Parameters
         ----------
         step
             Number of finished steps.
         metrics
-            Values by name.
+            Metrics by name.
 
         """
         self._file.write(json.dumps({"step": step, **metrics}) + "\n")
@@ -56,12 +58,12 @@ def read_metrics(run_dir: Path) -> list[dict[str, float]]:
     Returns
     -------
     list[dict[str, float]]
-        Rows in order of step; a last line that was cut off by a kill is dropped.
+        Rows in order of step. An incomplete last line, written by a killed process, is ignored.
 
     """
     path = run_dir / METRICS
     lines = path.read_text(encoding="utf-8").split("\n") if path.is_file() else [""]
-    return [json.loads(line) for line in lines[:-1]]  # after the last newline: empty, or a row cut off by a kill
+    return [json.loads(line) for line in lines[:-1]]  # the text after the last newline is empty or an incomplete row
 
 
 def truncate_metrics(path: Path, step: int) -> None:

@@ -1,7 +1,7 @@
-"""State of a training: its steps, its validation and its checkpoints.
+"""The trainer runs optimizer steps, validates the model, and writes and restores checkpoints.
 
-No random generator has state between steps: batch, views and dropout of a step are drawn from (seed, step, process). A
-resume therefore needs only weights, optimizer and step, and gives the same loss curve as an uninterrupted training.
+No random generator keeps state between steps: batch, views and dropout of a step are drawn from (seed, step, process).
+Resuming therefore needs only weights, optimizer state and step, and gives the loss curve of an uninterrupted training.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ log = logging.getLogger(__name__)
 class Trainer:
     """A training in progress; see `make_trainer`.
 
-    `step` counts finished steps, `best_score` is the accuracy on val at `best_step`, `average` holds the exponential
-    moving average of the weights, if any, and `frozen` the modules that stay in evaluation mode.
+    `step` counts finished steps. `best_score` is the accuracy on val at `best_step`. `average` holds the exponential
+    moving average of the weights, or is None. `frozen` lists the modules that stay in evaluation mode.
     """
 
     settings: TrainSettings
@@ -60,7 +60,7 @@ class Trainer:
 
     @property
     def samples_seen(self) -> int:
-        """Samples of all finished steps, over all processes."""
+        """Number of samples in all finished steps, over all processes."""
         return self.step * self.settings.batch_size
 
     @property
@@ -70,14 +70,14 @@ class Trainer:
 
     @cached_property
     def has_informative_val(self) -> bool:
-        """Whether val can rank models."""
+        """Whether the accuracy on val can rank models."""
         return is_informative(self.val)
 
     @property
     def is_done(self) -> bool:
-        """Whether the last step is done, or val has not improved for `patience` validations."""
+        """Whether the last step is finished, or the accuracy on val has not improved for `patience` validations."""
         steps_since_best = self.step - self.best_step
-        patience_steps = self.settings.patience * self.settings.validate_every  # 0: no early stopping
+        patience_steps = self.settings.patience * self.settings.validate_every  # 0 disables early stopping
         return self.step >= self.settings.steps or (self.has_informative_val and 0 < patience_steps <= steps_since_best)
 
     def train_step(self, batch: TrainBatch) -> dict[str, float]:
@@ -91,7 +91,8 @@ class Trainer:
         Returns
         -------
         dict[str, float]
-            Entries of the loss, their sum `loss`, learning rate, exp(logit_scale), gradient norm and samples seen.
+            Metrics by name: loss terms, their sum `loss`, learning rate, exp(logit_scale), gradient norm and samples
+            seen.
 
         Raises
         ------
@@ -119,19 +120,19 @@ class Trainer:
 
     def _backward(self, batch: TrainBatch) -> dict[str, Tensor]:
         """Augment the batch on the device and add its gradients to the parameters."""
-        # unique per (seed, step, process): dropout of a resumed run equals that of an uninterrupted one
+        # the seed depends only on (settings.seed, step, process), so that a resumed run draws the same dropout
         seed = (self.settings.seed * 1_000_003 + self.step) * self.world.size + self.world.rank
         batch = batch._replace(tokens_bl=self.loaded.trim_padding(batch.tokens_bl))
         tiles, theta, gain, tokens, group_ids = (part.to(self.world.device, non_blocking=True) for part in batch)
         images = self.loaded.normalise(render_views(tiles, theta, gain, self.loaded.image_size))
         self.gradients.wrapped.train()
-        for module in self.frozen:  # after train(), which switches every module
+        for module in self.frozen:  # train() has switched every module to training mode, also the frozen ones
             module.eval()
         images = images.contiguous(memory_format=torch.channels_last)
         return self.gradients.backward(images, tokens, group_ids, seed, self.settings.micro_batch)
 
     def _check_finite(self, total: float, norm: float) -> None:
-        """Raises TrainingError when loss or gradient norm is not finite."""
+        """Raise TrainingError if the loss or the gradient norm is not finite."""
         if not (math.isfinite(total) and math.isfinite(norm)):
             raise TrainingError(
                 f"the loss is not finite at step {self.step + 1} (loss {total}, gradient norm {norm}): "
@@ -144,7 +145,7 @@ class Trainer:
         Parameters
         ----------
         every
-            Period in steps.
+            Period of the action, in steps.
 
         Returns
         -------
@@ -155,12 +156,13 @@ class Trainer:
         return self.step % every == 0 or self.step == self.settings.steps
 
     def validate_if_due(self) -> dict[str, float]:
-        """Validate if due, and remember the best step (of equal scores the earliest).
+        """Validate if due, and update the best step. Among equal scores the earliest step is the best.
 
         Returns
         -------
         dict[str, float]
-            Metrics on val; empty if not due. If val cannot rank models, the newest step counts as the best.
+            Metrics on val by name; empty if validation is not due. If val cannot rank models, they are always empty,
+            and the newest step counts as the best.
 
         """
         if not self.has_informative_val:
@@ -174,14 +176,14 @@ class Trainer:
         return metrics
 
     def save(self) -> None:
-        """Write a checkpoint, record the best one and delete those that are no longer needed."""
+        """Write a checkpoint, record which checkpoint is the best, and delete checkpoints that are no longer needed."""
         state: dict[str, Any] = {
             "step": self.step, "best_step": self.best_step, "best_score": self.best_score,
             "state_dict": self.evaluation_model.model.state_dict(), "optimizer": self.optimizer.state_dict(),
         }  # fmt: skip
-        if self.average is not None:  # `state_dict` is the average; a resume trains on from `trained`
+        if self.average is not None:  # `state_dict` holds the moving average; training resumes from `trained`
             state |= {"trained": self.loaded.model.state_dict(), "num_averaged": int(self.average.n_averaged)}
-        # checkpoint, then best.json, then deletions: a kill between any two leaves a run that can resume
+        # the order is checkpoint, best.json, deletions, so that a run that is killed in between can still resume
         checkpoints.write_checkpoint(self.run_dir, self.step, state)
         self.write_best_and_prune()
 
@@ -202,7 +204,7 @@ class Trainer:
             self.average.n_averaged.fill_(state["num_averaged"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.best_step, self.best_score = state["step"], state["best_step"], state["best_score"]
-        if self.world.is_writer:  # a kill may have come before this was written
+        if self.world.is_writer:  # the previous process may have been killed before it wrote this
             self.write_best_and_prune()
         log.info("run %s resumes after step %d", self.run_dir.name, self.step)
 
@@ -215,7 +217,7 @@ def make_trainer(
     Parameters
     ----------
     loaded
-        The model, after `apply_mode`; moved to the device.
+        The model, after `apply_mode`; it is moved to the device in place.
     settings
         Training settings.
     world

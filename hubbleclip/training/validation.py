@@ -1,4 +1,4 @@
-"""Accuracy on val during training, by which the best checkpoint is chosen."""
+"""Compute the accuracy on val during training, which decides which checkpoint is the best."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from hubbleclip.training.models.builder import LoadedModel
 
 BATCH = 256
 TOP_SHARE = 0.1
-"""A query is right if its caption is in this share of the ranking."""
+"""A query counts as correct if its caption is within this share of the ranking, from the top."""
 MAX_ROWS = 1024
-"""Rows that are compared with each other, or with all captions, at once; bounds the memory."""
+"""Maximum number of rows that are compared at once, with each other or with all captions. It limits the memory."""
 
 
 def is_informative(tiles: SplitTiles) -> bool:
-    """Test whether a split can rank models: with a single group or caption, every model scores 1.
+    """Test whether a split can rank models. With a single group or a single caption, every model would score 1.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def is_informative(tiles: SplitTiles) -> bool:
 
 
 def validate(loaded: LoadedModel, tiles: SplitTiles, loss: Loss) -> dict[str, float]:
-    """Score a model on a split: whole tiles in a fixed order, without augmentation, main captions.
+    """Compute the loss and accuracy of a model on a split, from whole tiles in a fixed order and their main captions.
 
     Parameters
     ----------
@@ -50,8 +50,8 @@ def validate(loaded: LoadedModel, tiles: SplitTiles, loss: Loss) -> dict[str, fl
     Returns
     -------
     dict[str, float]
-        `val_loss`, of at most 1,024 evenly spaced rows as one batch, and `val_accuracy_10`, the share of all tiles
-        with a caption of their group in the top 10 % of all distinct captions.
+        `val_loss` is the loss of one batch of at most 1,024 evenly spaced rows. `val_accuracy_10` is the share of tiles
+        for which a caption of their group is ranked in the top 10 % of all distinct captions.
 
     """
     batches = iterate_eval_images(tiles, loaded.image_size, BATCH)
@@ -64,7 +64,7 @@ def validate(loaded: LoadedModel, tiles: SplitTiles, loss: Loss) -> dict[str, fl
     model = loaded.model
     bias = None if model.logit_bias is None else model.logit_bias.detach().cpu()
     scale = model.logit_scale.detach().exp().cpu()
-    # the loss is quadratic in the rows: at most MAX_ROWS of them, evenly spaced
+    # the memory of the loss is quadratic in the rows, so at most MAX_ROWS evenly spaced rows are used
     row_k = np.linspace(0, len(caption_n) - 1, min(len(caption_n), MAX_ROWS)).astype(np.int64)
     entries = loss.compute(image_nd[row_k], text_cd[caption_n[row_k]], scale, bias, group_n[row_k])
     matches_n = torch.cat([
@@ -77,7 +77,7 @@ def validate(loaded: LoadedModel, tiles: SplitTiles, loss: Loss) -> dict[str, fl
 def _captions_of_groups(
     group_r: Tensor, group_n: Tensor, caption_n: npt.NDArray[np.int64], num_captions: int
 ) -> Tensor:
-    """Which captions (r, c) belong to the group of each row."""
+    """Return a boolean matrix (r, c): whether caption c occurs in the group of row r."""
     own_rc = torch.zeros(len(group_r), num_captions, dtype=torch.bool)
     own_rc[:, caption_n] = group_r[:, None] == group_n[None, :]
     return own_rc
@@ -91,16 +91,17 @@ def top_share_matches(scores_nc: Tensor, own_nc: Tensor) -> Tensor:
     scores_nc
         Scores (n, c), higher is better.
     own_nc
-        Which columns are correct (n, c); at least one per row.
+        Booleans (n, c): whether a column is correct for a row. Each row has at least one correct column.
 
     Returns
     -------
     Tensor
-        Booleans (n,). The top 10 % is rounded down, but at least one column; a tie with a wrong column is a miss.
+        Booleans (n,). The number of top columns is rounded down, but is at least 1. A tie with a wrong column is a
+        miss.
 
     """
     num_top = max(1, int(TOP_SHARE * scores_nc.shape[1]))
     best_n = scores_nc.masked_fill(~own_nc, -torch.inf).amax(dim=1, keepdim=True)
-    # >=: a tie with another caption counts as a miss, so that constant scores earn nothing
+    # >= counts a tie as a miss, so that a model with constant scores has accuracy 0
     ahead_n = ((scores_nc >= best_n) & ~own_nc).sum(dim=1)
     return ahead_n < num_top

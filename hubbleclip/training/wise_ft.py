@@ -1,6 +1,6 @@
-"""Interpolation between initial and fine-tuned weights, which keeps more of the initial model's zero-shot accuracy.
+"""Interpolate between initial and fine-tuned weights, to keep more of the initial model's zero-shot accuracy.
 
-Wortsman et al., "Robust fine-tuning of zero-shot models" (WiSE-FT, arXiv 2109.01903).
+The method is that of Wortsman et al., "Robust fine-tuning of zero-shot models" (WiSE-FT, arXiv 2109.01903).
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ def interpolate(initial: State, trained: State, alpha: float) -> dict[str, Tenso
     initial
         Weights before training.
     trained
-        Weights after training, of the same names and shapes.
+        Weights after training, with the same names and shapes.
     alpha
         Share of the trained weights, in [0, 1].
 
     Returns
     -------
     dict[str, Tensor]
-        Interpolated weights; integer tensors, such as batch counters, are the trained model's.
+        Interpolated weights by name. Integer tensors, such as batch counters, are taken from `trained`.
 
     """
     return {
@@ -51,12 +51,12 @@ def select_best_mixture(trainer: Trainer, initial_model: LoadedModel) -> None:
     Parameters
     ----------
     trainer
-        The finished training; `wise_alphas` of its settings lists the shares to try.
+        Trainer after its last step; its setting `wise_alphas` lists the shares to try.
     initial_model
         The model before training; its weights are overwritten.
 
     """
-    # copies: load_state_dict below overwrites the initial weights in place
+    # the weights are cloned, because load_state_dict below overwrites them in place
     initial = {name: weight.clone() for name, weight in initial_model.model.state_dict().items()}
     initial_model.model.to(trainer.world.device)
     trained = checkpoints.read_checkpoint(trainer.run_dir, trainer.best_step)["state_dict"]
@@ -65,6 +65,8 @@ def select_best_mixture(trainer: Trainer, initial_model: LoadedModel) -> None:
         initial_model.model.load_state_dict(interpolate(initial, trained, alpha))
         scores[alpha] = validate(initial_model, trainer.val, trainer.gradients.loss)["val_accuracy_10"]
         log.info("WiSE-FT: alpha %.3g, val accuracy %.4g", alpha, scores[alpha])
-    best = max(scores, key=lambda alpha: scores[alpha])  # of equal scores the first, which is the smallest alpha
+    best = max(
+        scores, key=lambda alpha: scores[alpha]
+    )  # max returns the first of equal scores, which has the smallest alpha
     checkpoints.write_mixture(trainer.run_dir, interpolate(initial, trained, best))
     checkpoints.write_best(trainer.run_dir, trainer.best_step, scores[best], alpha_scores=scores, alpha=best)

@@ -1,1 +1,1 @@
-"""Models by their open_clip names, and weights that packages ship."""
+"""Build CLIP models by their open_clip names, and load weights from installed packages."""

@@ -1,4 +1,4 @@
-"""Models by open_clip's names, with what is needed to feed them: tokenizer, image size, mean and standard deviation."""
+"""Load CLIP models by their open_clip names, with their tokenizer, image size, and mean and standard deviation."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from hubbleclip.training.models.pretrained import PACKAGED_MODELS, PACKAGES, reg
 log = logging.getLogger(__name__)
 
 MODELS_DIR = Path(__file__).parent
-MAX_LOG_SCALE = 4.6051  # just below log(100): CLIP's upper limit of the scale
-CPU_BATCH_PIXELS = 8 * 224**2  # encoded at once on a CPU, so that activations stay below `HEAP_BLOCK_BYTES`
+MAX_LOG_SCALE = 4.6051  # just below log(100), because CLIP limits the scale to 100
+CPU_BATCH_PIXELS = 8 * 224**2  # pixels per forward pass on a CPU; keeps activations below `HEAP_BLOCK_BYTES`
 CPU_BATCH_TEXTS = 16
 HEAP_BLOCK_BYTES = 2**25 - 2**16  # just below the largest block that glibc can be made to allocate from its heap
 
@@ -37,8 +37,8 @@ HEAP_BLOCK_BYTES = 2**25 - 2**16  # just below the largest block that glibc can 
 class LoadedModel:
     """A CLIP model with its tokenizer and preprocessing.
 
-    `mean` and `std` have one value per channel, for levels in [0, 1]; `image_size` is in pixels. `padding_id` is the
-    token that fills short texts; None when the text tower needs the whole context length.
+    `mean` and `std` have one value per channel, for grey levels in [0, 1]. `image_size` is the side in pixels.
+    `padding_id` is the id of the token that pads short texts; it is None if texts must be padded to `context_length`.
     """
 
     model: Any  # open_clip's CLIP or CustomTextCLIP, or ModelWithHeads
@@ -87,17 +87,17 @@ class LoadedModel:
         return dtype
 
     def trim_padding(self, tokens_bl: Tensor) -> Tensor:
-        """Cut tokens at the end of the longest text, which changes no feature and saves time.
+        """Remove the columns that hold padding only. This saves time and changes no feature.
 
         Parameters
         ----------
         tokens_bl
-            Tokens (b, l) up to the context length.
+            Tokens (b, l), where l is the context length.
 
         Returns
         -------
         Tensor
-            A view of the first columns; all columns when the text tower needs the whole context.
+            A view of the first columns, up to the end of the longest text; all columns if `padding_id` is None.
 
         """
         if self.padding_id is None:
@@ -130,7 +130,7 @@ class LoadedModel:
         Parameters
         ----------
         texts
-            b texts; each is truncated at the model's context length.
+            Texts; each is truncated at the model's context length.
 
         Returns
         -------
@@ -143,7 +143,7 @@ class LoadedModel:
         return _l2_normalised([self.model.encode_text(self.trim_padding(part).to(self.device)) for part in parts])
 
     def _device_batches(self, inputs_b: Tensor, cpu_batch: int) -> Sequence[Tensor]:
-        """Split a batch for the device: whole on a GPU, a few rows at a time on a CPU."""
+        """Split a batch into parts of `cpu_batch` rows on a CPU; keep it whole on a GPU."""
         if self.device.type != "cpu":
             return (inputs_b,)
         _raise_mmap_threshold()
@@ -152,17 +152,18 @@ class LoadedModel:
 
 @cache
 def _raise_mmap_threshold() -> None:
-    """Make glibc reuse freed activations instead of returning them to the system.
+    """Make glibc reuse the memory of freed activations instead of returning it to the operating system.
 
-    Blocks from `mmap` are returned when freed, and the kernel clears the pages of the next ones: a third of the time of
-    a batch. Freeing one block of this size raises the threshold below which blocks come from the heap, and twice that
-    is kept (`M_MMAP_THRESHOLD` in mallopt(3)). Other allocators are unaffected.
+    glibc allocates large blocks with `mmap` and returns them when they are freed. The kernel then clears the pages of
+    every new block, which takes a third of the time of a batch. After one block of `HEAP_BLOCK_BYTES` is freed, glibc
+    allocates blocks up to this size from its heap and keeps up to twice this size of free memory there (see
+    `M_MMAP_THRESHOLD` in mallopt(3)). Other allocators are unaffected.
     """
     torch.empty(HEAP_BLOCK_BYTES, dtype=torch.uint8)
 
 
 def _l2_normalised(parts_pd: Sequence[Tensor]) -> Tensor:
-    """Rows of length 1, float32 on the CPU; normalised there, because bfloat16 has 8 significant bits only."""
+    """Scale rows to length 1 in float32 on the CPU, because bfloat16 has only 8 significant bits."""
     return F.normalize(torch.cat([part.float().cpu() for part in parts_pd]), dim=-1)
 
 
@@ -172,19 +173,19 @@ def load_model(settings: ModelSettings, seed: int) -> LoadedModel:
     Parameters
     ----------
     settings
-        Name of the architecture, and tag or file of the weights; without weights they are drawn from `seed`.
+        Name of the architecture, and tag or file of the weights. If no weights are named, they are drawn from `seed`.
     seed
-        Seed of weights that are not loaded.
+        Seed of the weights that are drawn at random.
 
     Returns
     -------
     LoadedModel
-        The model, on the CPU. The base model of an evaluation comes from the same call.
+        The model, on the CPU.
 
     Raises
     ------
     TrainingError
-        Name or tag is unknown, or the weights do not fit or cannot be fetched.
+        The name or the tag is unknown, the weights do not fit the architecture, or they cannot be fetched.
 
     """
     tag = _pretrained_tag(settings)
@@ -213,7 +214,7 @@ def rebuild_model(
     state
         Weights of the checkpoint, by name.
     prepare
-        Adds the layers that the run's fine-tuning mode added.
+        Function that adds the layers of the run's fine-tuning mode to the model.
 
     Returns
     -------
@@ -228,7 +229,7 @@ def rebuild_model(
     """
     _pretrained_tag(settings)
     model = _create(settings, None)
-    # training added a bias for a sigmoid loss, which the architecture alone does not have
+    # the architecture has no logit bias, but training with a sigmoid loss added one
     if model.logit_bias is None and any(name.endswith("logit_bias") for name in state):
         model.logit_bias = nn.Parameter(torch.zeros_like(model.logit_scale))
     loaded = prepare(_with_preprocessing(model, settings))
@@ -244,16 +245,16 @@ def set_initial_scale(loaded: LoadedModel, settings: TrainSettings, loss: Loss) 
     loaded
         The model before training.
     settings
-        `temperature` of towers that were not trained together; `fixed_scale`, if not 0, replaces any scale and is
-        frozen.
+        Training settings. `temperature` sets the scale if the towers were not trained together. A `fixed_scale` above 0
+        replaces the scale, which is then frozen.
     loss
-        Adds its own scale and bias if it needs a bias that the model lacks.
+        Training loss. If it needs a logit bias and the model has none, its initial scale and bias are set.
 
     """
     model = loaded.model
     with torch.no_grad():
         if not loaded.has_aligned_towers:
-            model.logit_scale.fill_(1 / settings.temperature).log_()  # in float32, as logit_scale itself
+            model.logit_scale.fill_(1 / settings.temperature).log_()  # computed in float32, like logit_scale
         if loss.initial_scale_and_bias is not None and model.logit_bias is None:
             scale, bias = loss.initial_scale_and_bias(settings.batch_size)
             model.logit_scale.fill_(scale).log_()
@@ -268,11 +269,11 @@ def clamp_scale(model: Any) -> None:
     Parameters
     ----------
     model
-        A model with `logit_scale`.
+        A model that has the parameter `logit_scale`.
 
     Notes
     -----
-    CLIP, arXiv 2103.00020, section 2.5.
+    The limit is that of CLIP, arXiv 2103.00020, section 2.5.
 
     """
     with torch.no_grad():
@@ -281,12 +282,12 @@ def clamp_scale(model: Any) -> None:
 
 @cache
 def _register_own_models() -> None:
-    """Register the configurations of this folder with open_clip, once."""
+    """Register the model configurations in this folder with open_clip, once."""
     open_clip.add_model_config(MODELS_DIR)
 
 
 def _pretrained_tag(settings: ModelSettings) -> dict[str, Any]:
-    """open_clip's description of the pre-trained tag; empty for a file or no weights. Raises TrainingError."""
+    """Return open_clip's description of the pre-trained tag; empty if the weights are no tag. Raises TrainingError."""
     _register_own_models()
     if settings.name in PACKAGED_MODELS:
         register_packaged_model(settings.name)
@@ -307,12 +308,12 @@ def _pretrained_tag(settings: ModelSettings) -> dict[str, Any]:
 
 
 def _is_packaged(settings: ModelSettings) -> bool:
-    """Whether the weights come from installed packages."""
+    """Return whether the weights come from installed packages."""
     return settings.name in PACKAGED_MODELS and settings.pretrained == PACKAGES
 
 
 def _create(settings: ModelSettings, pretrained: str | None) -> Any:
-    """Build the architecture. Tags such as `openai` need the activation that they were trained with."""
+    """Build the architecture. Tags such as `openai` need the activation function of their training."""
     tag = open_clip.pretrained.get_pretrained_cfg(settings.name, settings.pretrained) or {}
     with _without_warnings():
         return open_clip.create_model(
@@ -330,7 +331,7 @@ def _create(settings: ModelSettings, pretrained: str | None) -> Any:
 
 @contextmanager
 def _without_warnings() -> Iterator[None]:
-    """Suppress open_clip's warning on the root logger that a model has random weights, which is intended here."""
+    """Suppress open_clip's warning about random weights, which are intended here. It is logged by the root logger."""
     root = logging.getLogger()
     root.addFilter(_is_error)
     try:
@@ -340,12 +341,15 @@ def _without_warnings() -> Iterator[None]:
 
 
 def _is_error(record: logging.LogRecord) -> bool:
-    """Pass errors only."""
+    """Let only errors pass the log filter."""
     return record.levelno >= logging.ERROR
 
 
 def _padding_id(model: Any) -> int | None:
-    """Id of padding that changes no feature: it is masked, or follows the token at which a causal tower pools."""
+    """Return the id of padding that can be removed without a change of features, or None.
+
+    Padding can be removed if it is masked, or if it follows the token at which a causal text tower pools.
+    """
     text = getattr(model, "text", model)
     if isinstance(text, HFTextEncoder):
         return int(text.config.pad_token_id)
@@ -354,9 +358,9 @@ def _padding_id(model: Any) -> int | None:
 
 
 def _encode_short_text(model: Any, text: Tensor, normalize: bool = False) -> Tensor:
-    """open_clip's `CLIP.encode_text` with positions and mask cut to the length of `text` (b, l).
+    """Encode tokens (b, l) like open_clip's `CLIP.encode_text`, with positions and mask cut to length l.
 
-    open_clip takes texts of the whole context only; most captions have a third of its tokens.
+    open_clip's method accepts only texts padded to the context length, of which most captions fill a third.
     """
     dtype, length = model.transformer.get_cast_dtype(), text.shape[1]
     mask = None if model.attn_mask is None else model.attn_mask[:length, :length]
@@ -390,7 +394,7 @@ def _with_preprocessing(model: Any, settings: ModelSettings) -> LoadedModel:
 
 
 def _load_error_message(settings: ModelSettings, tag: dict[str, Any], error: Exception) -> str:
-    """Say why weights do not load and what to change."""
+    """Format the message that says why weights do not load and what to change."""
     detail = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
     if tag:
         return (

