@@ -43,7 +43,7 @@ def test_mistakes_are_reported_in_one_line(arguments: list[str], settings: dict,
 
 
 def test_an_unknown_profile_is_reported_in_one_line(tmp_path: Path) -> None:
-    assert_one_line(run("status", data=tmp_path, profile="hubbel"), "demo, hubble, local")
+    assert_one_line(run("status", data=tmp_path, profile="hubbel"), "demo, hubble, jwst, local")
 
 
 def test_status_before_the_first_run_is_empty(tmp_path: Path) -> None:
