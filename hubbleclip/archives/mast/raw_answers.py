@@ -20,6 +20,8 @@ SUFFIX = ".json.gz"
 GZIP_LEVEL = 2
 GZIP_FORMAT = 16
 """What zlib is told, beside the size of its window, for the header and end of a gzip file."""
+GZIP_SYSTEM, UNIX = 9, 3
+"""Position of the header's byte that names the system, which zlib sets by the machine, and its value in our files."""
 ROWS_A_PIECE = 100
 HINT = "run without archive.from_raw to ask the archive"
 
@@ -68,13 +70,15 @@ class RawAnswers:
 
 
 def _packed(about: str, rows: Sequence[Row]) -> bytes:
-    """The bytes of `gzip.compress` for the two lines; in pieces, since the text of a page is larger than its rows."""
+    """The two lines as a gzip file; packed in pieces, since the text of a page is larger than its rows."""
     packer = zlib.compressobj(GZIP_LEVEL, wbits=zlib.MAX_WBITS + GZIP_FORMAT)
-    packed = packer.compress(f"{about}\n[".encode())
+    packed = bytearray(packer.compress(f"{about}\n[".encode()))
     for start in range(0, len(rows), ROWS_A_PIECE):
         piece = json.dumps(rows[start : start + ROWS_A_PIECE])[1:-1]
         packed += packer.compress(f"{', ' if start else ''}{piece}".encode())
-    return packed + packer.compress(b"]\n") + packer.flush()
+    packed += packer.compress(b"]\n") + packer.flush()
+    packed[GZIP_SYSTEM] = UNIX
+    return bytes(packed)
 
 
 def _rows_of(path: Path, numbers: Collection[str]) -> list[Row]:
