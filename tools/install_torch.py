@@ -169,7 +169,9 @@ def is_installed(wanted: list[str]) -> bool:
 
     """
     try:
-        return all(version(name).startswith(f"{minor}.") for name, minor in (one.split(",")[0].split(">=") for one in wanted))
+        return all(
+            version(name).startswith(f"{minor}.") for name, minor in (one.split(",")[0].split(">=") for one in wanted)
+        )
     except PackageNotFoundError:
         return False
 

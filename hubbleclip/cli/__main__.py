@@ -1,5 +1,5 @@
 """`python -m hubbleclip.cli`, for torchrun."""
 
-from hubbleclip.cli.app import main
+from hubbleclip.cli.app import run
 
-main()
+run()

@@ -5,6 +5,7 @@ Commands import what they need when they run, so that `hubbleclip --help` loads 
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import sys
@@ -412,5 +413,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(130)  # 128 + SIGINT, as shells report it
 
 
+def run() -> None:
+    """Entry point of the process: `main`, then an exit on which no library prints.
+
+    Notes
+    -----
+    Libraries in C++ that torch loads, such as Triton, report objects that are alive when the interpreter is finalized.
+    The process therefore ends after the last exit handler: handlers run in reverse order, and this one is the first.
+
+    """
+    code = 1  # of an error that `main` does not catch
+
+    def end_process() -> None:
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+    atexit.register(end_process)
+    try:
+        main()
+        code = 0
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+        raise
+
+
 if __name__ == "__main__":
-    main()
+    run()
