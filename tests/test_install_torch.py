@@ -29,7 +29,7 @@ def test_cpu_builds_are_installed_where_there_is_no_driver(
     choice: str, system: str, has_driver: bool, is_reachable: bool, index: str | None, is_size_said: bool
 ) -> None:
     plan = make_plan(choice, system, has_driver, is_reachable)
-    assert plan.index == index
+    assert plan.extra_index == index
     assert (CUDA_SIZE in plan.note) == is_size_said
     assert "\n" not in plan.note
 

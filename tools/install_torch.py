@@ -30,7 +30,7 @@ CUDA_SIZE = "builds with CUDA, 2.8 GB to download and 5 GB on disk"
 class Plan(NamedTuple):
     """What to ask pip for."""
 
-    index: str | None
+    extra_index: str | None
     """Index of packages besides pip's own."""
     note: str
     """One line that is printed before, or nothing."""
@@ -199,7 +199,7 @@ def install(choice: str, wanted: list[str]) -> None:
     plan = make_plan(choice, system, has_driver, is_reachable)
     if plan.note:
         print(plan.note, flush=True)
-    index = ["--extra-index-url", plan.index] if plan.index else []
+    index = ["--extra-index-url", plan.extra_index] if plan.extra_index else []
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, "--constraint", str(ROOT / "constraints.txt"), *index, *wanted], check=True)
     print(*(f"{name} {version(name)}" for name in PACKAGES), sep=", ", end=" installed\n", flush=True)
@@ -211,7 +211,7 @@ def main() -> None:
     if is_installed(wanted):
         return
     try:
-        install(*(sys.argv[1:] or ["auto"]), wanted)
+        install(sys.argv[1] if len(sys.argv) > 1 else "auto", wanted)
     except SetupError as error:
         sys.exit(f"hubbleclip: {error}")
     except subprocess.CalledProcessError as error:

@@ -418,7 +418,7 @@ def run() -> None:
 
     Notes
     -----
-    Libraries in C++ that torch loads, such as Triton, report objects that are alive when the interpreter is finalized.
+    Libraries in C++ (DuckDB, by nanobind) report objects that are alive when the interpreter is finalized.
     The process therefore ends after the last exit handler: handlers run in reverse order, and this one is the first.
 
     """
