@@ -186,4 +186,4 @@ def test_interrupted_pipeline_says_that_it_goes_on(tmp_path: Path) -> None:
     _, told = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "Traceback" not in told
-    assert "hubbleclip: stopped; the same command goes on from here" in told
+    assert "hubbleclip: stopped; run the same command again to resume" in told

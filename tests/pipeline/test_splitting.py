@@ -51,6 +51,6 @@ def test_a_catalog_whose_test_tiles_were_moved_builds_no_dataset(data: Path) -> 
     before = datasets(data)
     outcome = run("shards", data=data, settings=FEW)
     assert outcome.code != 0
-    assert "are no longer test" in outcome.err
+    assert "are no longer in test" in outcome.err
     assert "Traceback" not in outcome.err
     assert datasets(data) == before
