@@ -1,8 +1,10 @@
 # hubbleclip: `make demo` builds, trains and evaluates the demo; `make help` lists the rest.
 PROFILE ?= demo
 PYTHON ?= python3
-VENV := .venv
+VENV ?= .venv
+TORCH ?= auto
 BIN := $(VENV)/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 RUN := $(BIN)/hubbleclip
 CHECKER := .venv-contracts
 LOCAL_FLAGS := $(if $(LOCAL),--local $(LOCAL)) $(if $(PROPOSALS),--proposals $(PROPOSALS))
@@ -11,19 +13,27 @@ FLAGS := --profile $(PROFILE) $(if $(DATA),--data $(DATA)) $(LOCAL_FLAGS)
 PREFECT_FLAGS = $(FLAGS) $(if $(PORT),--port $(PORT))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dataset train evaluate pipeline server deploy worker status sql test test-slow golden lint contracts bench pictures study docs docs-serve clean
+.PHONY: help setup setup-dev demo dataset train evaluate pipeline server deploy worker status sql test test-slow golden lint contracts bench pictures study docs docs-serve clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 	@echo "  PROFILE=demo|hubble|local  LOCAL=folder of FITS  PROPOSALS=file.jsonl  DATA=where to write"
+	@echo "  PYTHON=python3.13  VENV=folder of the environment  TORCH=auto|cpu|cuda: builds of torch in a new environment"
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "hubbleclip needs Python 3.11 or later: set PYTHON=python3.x"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@$(BIN)/python tools/install_torch.py $(TORCH)
+	$(PIP) --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.installed
+	$(PIP) --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
 setup: $(VENV)/.installed  ## make .venv and install
+
+setup-dev: $(VENV)/.dev  ## the same with the tools of developers
 
 demo: setup  ## every stage on the simulated archive: dataset, training, report
 	$(RUN) pipeline --profile demo $(if $(DATA),--data $(DATA))
@@ -55,17 +65,17 @@ status: setup  ## what exists and what is pending
 sql: setup  ## query the catalog: make sql Q="FROM coverage"
 	$(RUN) sql "$(Q)" $(FLAGS)
 
-test: setup  ## the quick tests
+test: setup-dev  ## the quick tests
 	$(BIN)/pytest -m "not slow" $(SPREAD)
 
-test-slow: setup  ## servers, whole pipelines, kills
+test-slow: setup-dev  ## servers, whole pipelines, kills
 	$(BIN)/pytest -m slow $(SPREAD) --timeout 1500 --ignore tests/faults
 	$(BIN)/pytest -m slow --timeout 1500 tests/faults
 
-golden: setup  ## compare the bytes that users hold with tests/golden/golden.json (UPDATE=1: write that file)
+golden: setup-dev  ## compare the bytes that users hold with tests/golden/golden.json (UPDATE=1: write that file)
 	UPDATE=$(UPDATE) $(BIN)/pytest -m slow tests/golden
 
-lint: setup  ## ruff, mypy, import rules
+lint: setup-dev  ## ruff, mypy, import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -85,10 +95,10 @@ ifndef QUICK
 	@tail -n 1 $(CHECKER)/log
 endif
 
-bench: setup  ## every benchmark (one alone: bench-ingest, -fetch, -previews, -tiles, -shards, -catalog, -train, -embed, -flows, -scaling; and -pairs, where the press pictures are; QUICK=1: minutes, nothing written)
+bench: setup-dev  ## every benchmark (one alone: bench-ingest, -fetch, -previews, -tiles, -shards, -catalog, -train, -embed, -flows, -scaling; and -pairs, where the press pictures are; QUICK=1: minutes, nothing written)
 	@for stage in ingest fetch previews tiles shards catalog train embed flows scaling; do $(MAKE) --no-print-directory bench-$$stage || exit 1; done
 
-bench-%: setup
+bench-%: setup-dev
 	QUICK=$(QUICK) $(BIN)/python -m benchmarks.bench_$*
 
 pictures: setup  ## the README's pictures, from the demo's report
@@ -99,7 +109,7 @@ study: setup  ## measure pre-training, loss, sky guard and clean split, for docs
 	$(BIN)/python -m experiments.study.flow docs/demo $(FLAGS)
 
 $(VENV)/.docs-installed: $(VENV)/.installed
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	$(PIP) --constraint constraints.txt --editable '.[docs]'
 	@touch $@
 
 docs: $(VENV)/.docs-installed  ## the documentation as web pages, in site/

@@ -16,6 +16,7 @@ ALL_PYTHON = sorted(
     [
         *CODE,
         *(ROOT / "tests").rglob("*.py"),
+        *(ROOT / "tools").glob("*.py"),
         *(ROOT / "benchmarks").glob("[!.]*/*.py"),
         *(ROOT / "benchmarks").glob("*.py"),
     ]

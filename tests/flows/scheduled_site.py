@@ -6,6 +6,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -78,10 +79,10 @@ class Site:
 
     def start(self, command: str) -> subprocess.Popen:
         """A command of the README, on this site's profile, folder and port, in a process group of its own."""
-        made_for = [f"PROFILE={self.profile}", f"DATA={self.data}", f"PORT={self.port}"]
+        made_for = [f"VENV={sys.prefix}", f"PROFILE={self.profile}", f"DATA={self.data}", f"PORT={self.port}"]
         with (self.folder / "commands.log").open("a") as log:
             started = subprocess.Popen(
-                [*command.split(), "--old-file=.venv/.installed", *made_for], cwd=ROOT, env=environment() | QUICK | {"SITE": str(self.port), WEBHOOK_VARIABLE: self.webhook},
+                [*command.split(), f"--old-file={sys.prefix}/.installed", *made_for], cwd=ROOT, env=environment() | QUICK | {"SITE": str(self.port), WEBHOOK_VARIABLE: self.webhook},
                 stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         self.running[command] = started
