@@ -227,7 +227,9 @@ def test_an_apt_archive_of_jwst_is_read() -> None:
     assert (text.cycle, text.proposal_type, text.category) == (2, "GO", "Galaxies")
 
 
-@pytest.mark.parametrize("data", [jwst_apt()[:60], b"PK\x03\x04", jwst_apt(ProposalID="99")])
+@pytest.mark.parametrize(
+    "data", [jwst_apt()[:60], b"PK\x03\x04", jwst_apt(ProposalID="99")], ids=["cut", "signature only", "other proposal"]
+)  # the ids are fixed, because a zip archive holds the time at which it was written
 def test_a_damaged_or_foreign_apt_archive_is_an_archive_error(data: bytes) -> None:
     with pytest.raises(ArchiveError):
         parse_apt(data, "1234")
