@@ -12,6 +12,8 @@ import pytest
 from rich.table import Table
 from storms import SKY, Rows, different_ids, overrides, requested_counts, short_storm, state, tally
 
+from flows.tasks import PREFECT
+from hubbleclip.config.settings import read_settings
 from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.pipeline.ingest.run import ingest
 from hubbleclip.simulator.server.fault_injection import FAULT_INJECTORS
@@ -48,7 +50,7 @@ def ingest_until_done(plan: FaultPlan | None, data: Path) -> Outcome:
         started = time.monotonic()
         for runs in range(1, MAX_RUNS + 1):
             try:
-                ingest("demo", overrides(url, data))
+                ingest(read_settings("demo", overrides(url, data)), PREFECT)
             except HubbleclipError as error:
                 assert "\n" not in str(error)
                 continue

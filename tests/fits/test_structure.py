@@ -180,7 +180,7 @@ def test_a_header_without_sound_mandatory_cards_is_damaged(judge: Judge, cards: 
 def test_a_header_without_an_end_is_refused(judge: Judge) -> None:
     assert reason(judge(image_header().replace(b"END", b"   ") * 3)) == "truncated"
     endless = gzip.compress(b"SIMPLE  =".ljust(2880) + b" " * 40_000_000, 1)
-    assert "no end" in judge(endless, ".fits.gz").words
+    assert "no END card" in judge(endless, ".fits.gz").words
 
 
 def test_the_first_of_repeated_cards_counts_and_none_after_the_end(judge: Judge) -> None:
