@@ -35,8 +35,9 @@ OURS = "hubbleclip: "
 LONG = ("train", "pipeline")
 START_TIMEOUT_S = 30.0
 BEGIN, BEAT = "prefect.flow-run.Running", "prefect.flow-run.heartbeat"
-ENDS = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Crashed", "Cancelled", "TimedOut")}
-FAILURES = {f"prefect.flow-run.{state}" for state in ("Failed", "Crashed", "TimedOut")}
+LOST = "Lost"
+FAILURES = {f"prefect.flow-run.{state}" for state in ("Failed", "Crashed", "TimedOut", LOST)}
+ENDS = FAILURES | {"prefect.flow-run.Completed", "prefect.flow-run.Cancelled"}
 TELL = '{"flow_run": "{{ flow_run.name }}", "flow": "{{ flow.name }}", "state": "{{ flow_run.state.name }}"}'
 
 
@@ -159,19 +160,17 @@ def automations(deployment_ids: Mapping[str, UUID], settings: FlowSettings) -> l
         Automations that restart lost runs, cancel runs after a time limit, and report failed runs.
 
     """
-    lost = [start_again(name, found, settings.zombie_s) for name, found in deployment_ids.items()]
+    lost = [mark_lost(name, found, settings.zombie_s) for name, found in deployment_ids.items()]
+    again = [restart_lost(name, found) for name, found in deployment_ids.items()]
     hours = {name: settings.timeout_h * (7 if name.startswith(LONG) else 1) for name in deployment_ids}
     overtime = [too_long(name, found, hours[name]) for name, found in deployment_ids.items()]
-    return [*lost, *overtime, *notifications()]
+    return [*lost, *again, *overtime, *notifications()]
 
 
-def start_again(name: str, deployment_id: UUID, silent_s: float) -> AutomationCore:
-    """Make an automation that marks a run without a heartbeat as crashed, and starts the deployment again.
+def mark_lost(name: str, deployment_id: UUID, silent_s: float) -> AutomationCore:
+    """Make an automation that gives a run without a heartbeat the state `Lost`, a crash, which frees its slot.
 
-    Marking the run as crashed frees its concurrency slot.
-
-    The start of a run counts as its first heartbeat, because a run may be lost before it sends a heartbeat. If the
-    worker reports that a run has crashed, the run is not restarted, because it would probably crash again.
+    The start of a run counts as its first heartbeat, because a run may be lost before it sends a heartbeat.
 
     Parameters
     ----------
@@ -188,15 +187,45 @@ def start_again(name: str, deployment_id: UUID, silent_s: float) -> AutomationCo
         The automation.
 
     """
+    return AutomationCore(
+        name=f"{OURS}mark {name} as lost",
+        trigger=missing(ENDS | {BEAT}, after={BEGIN, BEAT}, deployment_id=deployment_id, within_s=silent_s),
+        actions=[
+            ChangeFlowRunState(state=StateType.CRASHED, name=LOST, message=f"no heartbeat for {silent_s:.0f} s")
+        ],
+    )
+
+
+def restart_lost(name: str, deployment_id: UUID) -> AutomationCore:
+    """Make an automation that starts a deployment again when one of its runs gets the state `Lost`.
+
+    The restart follows the state, not the missing heartbeat: the heartbeat of a run that has ended may arrive after
+    the event of its end, and the server then misses the next one, but it lets no ended run become lost. If the worker
+    reports that a run has crashed, the run is not restarted, because it would probably crash again.
+
+    Parameters
+    ----------
+    name
+        Name of the deployment.
+    deployment_id
+        Id of the deployment.
+
+    Returns
+    -------
+    AutomationCore
+        The automation.
+
+    """
     same = {"profile": "{{ flow_run.parameters.profile }}", "overrides": "{{ flow_run.parameters.overrides }}"}
     return AutomationCore(
         name=f"{OURS}start {name} again when it is lost",
-        trigger=missing(ENDS | {BEAT}, after={BEGIN, BEAT}, deployment_id=deployment_id, within_s=silent_s),
-        actions=[
-            ChangeFlowRunState(state=StateType.CRASHED, message=f"no heartbeat for {silent_s:.0f} s"),
-            RunDeployment(source="selected", deployment_id=deployment_id, parameters=same),
-        ],
-    )
+        trigger=EventTrigger(
+            expect={f"prefect.flow-run.{LOST}"}, match={"prefect.resource.id": "prefect.flow-run.*"},
+            match_related={"prefect.resource.id": f"prefect.deployment.{deployment_id}"},
+            for_each={"prefect.resource.id"}, posture=Posture.Reactive, threshold=1, within=timedelta(0),
+        ),
+        actions=[RunDeployment(source="selected", deployment_id=deployment_id, parameters=same)],
+    )  # fmt: skip
 
 
 def too_long(name: str, deployment_id: UUID, hours: float) -> AutomationCore:

@@ -11,9 +11,11 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import requests
 from commands import environment
@@ -129,6 +131,19 @@ class Site:
         state = {"type": "SCHEDULED"}
         created = self.ask(f"deployments/{found['id']}/create_flow_run", parameters=parameters, state=state)
         return created["id"]
+
+    def send_late_heartbeat(self, run_id: str) -> None:
+        """A heartbeat that arrives after the run's end, as one that was under way may."""
+        run = self.http.get(f"{self.url}/api/flow_runs/{run_id}", timeout=60).json()
+        related = {
+            "prefect.resource.id": f"prefect.deployment.{run['deployment_id']}",
+            "prefect.resource.role": "deployment",
+        }
+        event = {
+            "event": "prefect.flow-run.heartbeat", "id": str(uuid4()), "occurred": datetime.now(UTC).isoformat(),
+            "resource": {"prefect.resource.id": f"prefect.flow-run.{run_id}"}, "related": [related],
+        }  # fmt: skip
+        self.http.post(f"{self.url}/api/events", json=[event], timeout=60).raise_for_status()
 
     def runs(self, flow: str, **where: Any) -> list[dict]:
         """Runs of a flow that deployments started, the first first."""

@@ -178,6 +178,7 @@ def test_cancelled_and_killed_runs_leave_a_good_catalog_and_no_slot(site: Site, 
     until(lambda: list(stopped.glob("tiny/products/*/*.fits")), "the first file")
     site.ask(f"flow_runs/{cancelled}/set_state", state={"type": "CANCELLING"})
     assert site.end(cancelled) == "CANCELLED"
+    site.send_late_heartbeat(cancelled)
     seen = len(site.runs("dataset"))
 
     killed = site.run("dataset/nightly", overrides={"data": str(lost)})
@@ -190,6 +191,7 @@ def test_cancelled_and_killed_runs_leave_a_good_catalog_and_no_slot(site: Site, 
     again = site.end_of("dataset", seen + 2)
     assert site.end(killed) == "CRASHED"
     assert again["state_type"] == "COMPLETED", site.lines(again["id"])
+    assert len(site.runs("dataset")) == seen + 2
 
     for data in (stopped, whole):
         assert run_command("dataset", data=data, profile=str(site.profile)).code == 0
