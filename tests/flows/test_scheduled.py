@@ -184,9 +184,6 @@ def test_cancelled_and_killed_runs_leave_a_good_catalog_and_no_slot(site: Site, 
     killed = site.run("dataset/nightly", overrides={"data": str(lost)})
     until(lambda: tiles_under(lost), "the first tile")
     site.kill(FLOW_PROCESSES)
-    site.kill()
-    site.start(SERVER)
-    until(site.is_up, "the server")
     site.start(WORKER)
     again = site.end_of("dataset", seen + 2)
     assert site.end(killed) == "CRASHED"
@@ -196,6 +193,17 @@ def test_cancelled_and_killed_runs_leave_a_good_catalog_and_no_slot(site: Site, 
     for data in (stopped, whole):
         assert run_command("dataset", data=data, profile=str(site.profile)).code == 0
     assert rows(stopped, "tiny") == rows(lost, "tiny") == rows(whole, "tiny")
+    until(lambda: not any(site.slots()), "the last slot given back")
+
+
+def test_a_run_that_is_killed_with_the_server_gives_its_slot_back(site: Site, tmp_path: Path) -> None:
+    killed = site.run("dataset/nightly", overrides={"data": str(tmp_path)})
+    until(lambda: tiles_under(tmp_path), "the first tile")
+    site.kill()
+    site.start(SERVER)
+    until(site.is_up, "the server")
+    site.start(WORKER)
+    assert site.end(killed) == "CRASHED"
     until(lambda: not any(site.slots()), "the last slot given back")
 
 
