@@ -12,7 +12,7 @@ from hubbleclip.config.base import Section
 class TileSettings(Section):
     """How an image is cut into tiles."""
 
-    recipe: Literal[5] = 5
+    recipe: Literal[6] = 6
     """Version of the algorithm that turns FITS files into tiles; a release that changes the algorithm gives tiles new
     ids.
     """

@@ -20,7 +20,7 @@ from hubbleclip.core.layout import Layout, product_suffix
 from hubbleclip.core.records import Product, Tile
 from hubbleclip.fits.pointing import aim_point, aim_start
 from hubbleclip.images.downsample import MIN_SHRINK, downsample_image, overview_shrink
-from hubbleclip.images.encode import encode_jpeg_row, encode_png_row
+from hubbleclip.images.encode import encode_jpeg, encode_png
 from hubbleclip.images.normalize import PreparedImage, assess_tiles, fit_image, prepare_image, render_tile_row
 from hubbleclip.images.preview import read_previews
 from hubbleclip.images.reader import ScienceImage, iter_science_images
@@ -59,13 +59,9 @@ READERS: dict[str, Reader] = {
 IN_MEMORY_SUFFIXES = frozenset({".jpg", ".jpeg"})
 """Suffixes of files whose reader accepts the file's bytes as well as its path."""
 
-Encoder = Callable[[NDArray[np.uint8], Sequence[int], int], list[bytes]]
-"""Function that encodes a row of tiles.
-
-It takes the levels of the image rows that the tiles cover, the first column of each tile in them, and the tile's side.
-"""
-
-ENCODERS: dict[str, tuple[Encoder, str]] = {"png": (encode_png_row, ".png"), "jpeg": (encode_jpeg_row, ".jpg")}
+Encoder = Callable[[NDArray[np.uint8]], bytes]
+"""Function that encodes the grey levels (h, w) of a tile, top row first."""
+ENCODERS: dict[str, tuple[Encoder, str]] = {"png": (encode_png, ".png"), "jpeg": (encode_jpeg, ".jpg")}
 """Registry of the encoders and the suffixes of their files, by the name in the setting `tiles.format`."""
 
 
@@ -312,23 +308,23 @@ def _cut_view(
 ) -> Iterator[CutTile | TileRejection]:
     """Yield the tiles and rejections at the placements, which must be sorted by row.
 
-    All tiles of a row are rendered and encoded together.
+    All tiles of a row are rendered together.
     """
     image, size, (encode, suffix) = shown.image, settings.size_px, ENCODERS[settings.format]
     for top, in_row in groupby(placements, key=lambda placement: placement.start_yx[0]):
         row = list(in_row)
         starts_yx = [placement.start_yx for placement in row]
         band_yx, assessments = render_tile_row(shown, starts_yx, size), assess_tiles(shown, starts_yx, settings)
-        columns = [x0 - starts_yx[0][1] for _, x0 in starts_yx]  # columns in the band, which begins at the first tile
-        accepted = [column for column, share in zip(columns, assessments, strict=True) if isinstance(share, float)]
-        files = iter(encode(band_yx, accepted, size))
         for placement, assessment in zip(row, assessments, strict=True):
             if isinstance(assessment, ImageError):
                 where = placement.origin_yx if placement.view == "native" else (placement.view,)
                 yield to_rejection(assessment, product_sha256, image.chip, *where)
                 continue
+            column = placement.start_yx[1] - starts_yx[0][1]  # in the band, which begins at the first tile
+            # FITS rows begin at the bottom, those of a picture at the top.
+            file = encode(band_yx[::-1, column : column + size]), suffix
             yield build_tile(
-                shown, placement, (next(files), suffix),
+                shown, placement, file,
                 valid_share=assessment, product_sha256=product_sha256, settings=settings,
             )  # fmt: skip
         image.release_pages(top + size)  # later tiles read these rows again only where tiles overlap

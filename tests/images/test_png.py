@@ -16,7 +16,7 @@ from PIL import Image
 from hubbleclip.core.errors import ImageError
 from hubbleclip.images import encode
 from hubbleclip.images.contact_sheet import write_sheet
-from hubbleclip.images.encode import decode_png, encode_png, encode_png_row
+from hubbleclip.images.encode import decode_png, encode_png
 
 
 def noisy_levels(seed, shape_yx):
@@ -66,18 +66,39 @@ def test_the_same_levels_give_the_same_bytes_whatever_their_memory_layout():
     assert encode_png(levels) == encode_png(np.asfortranarray(levels)) == encode_png(levels.copy())
 
 
-@pytest.mark.parametrize("layout", [np.ascontiguousarray, np.asfortranarray])
-def test_tiles_of_a_band_are_the_pngs_that_each_would_be_alone_last_row_on_top(layout):
-    band = layout(noisy_levels(4, (40, 300)))
-    starts = [0, 7, 250, 260]
-    assert encode_png_row(band, starts, 40) == [encode_png(band[::-1, start : start + 40]) for start in starts]
-    assert encode_png_row(band, [], 40) == []
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 1000), st.integers(1, 300), st.integers(1, 300))
+def test_the_bytes_are_those_of_the_standard_librarys_zlib(seed, height, width):
+    levels = noisy_levels(seed, (height, width))
+    differences = np.diff(levels, axis=0, prepend=np.zeros((1, width), np.uint8))
+    rows = np.pad(differences, ((0, 0), (1, 0)), constant_values=encode.FILTER_UP).tobytes()
+    deflate = zlib.compressobj(1, zlib.DEFLATED, 15, 9, zlib.Z_RLE)
+    assert deflate.compress(rows) + deflate.flush() in encode_png(levels)
 
 
-@pytest.mark.parametrize("start", [-1, 261])
-def test_no_tile_is_read_beyond_its_band(start):
-    with pytest.raises(ValueError, match="beyond a band of 300 px"):
-        encode_png_row(noisy_levels(4, (40, 300)), [start], 40)
+def png_of(levels, filter_type):
+    """A PNG whose rows are stored as they are, with a filter type before each."""
+    height, width = levels.shape
+    rows = np.pad(levels, ((0, 0), (1, 0)), constant_values=filter_type).tobytes()
+    chunks = [(b"IHDR", struct.pack(">II", width, height) + encode.GREY_8_BIT)]
+    chunks += [(b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    parts = [
+        struct.pack(">I4s", len(body), kind) + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in chunks
+    ]
+    return encode.PNG_SIGNATURE + b"".join(parts)
+
+
+def test_tiles_of_older_recipes_which_have_no_filter_are_read_by_the_fast_decoder():
+    levels = noisy_levels(5, (64, 48))
+    np.testing.assert_array_equal(encode.decode_own_png(png_of(levels, encode.FILTER_NONE)), levels)
+
+
+@pytest.mark.parametrize("filter_type", [1, 3, 4])
+def test_other_filters_are_left_to_pillow(filter_type):
+    data = png_of(noisy_levels(5, (64, 48)), filter_type)
+    assert encode.decode_own_png(data) is None
+    np.testing.assert_array_equal(decode_png(data), read_by_pillow(data))
 
 
 @pytest.mark.parametrize("options", [{}, {"compress_level": 0}, {"optimize": True}])
