@@ -190,9 +190,7 @@ def mark_lost(name: str, deployment_id: UUID, silent_s: float) -> AutomationCore
     return AutomationCore(
         name=f"{OURS}mark {name} as lost",
         trigger=missing(ENDS | {BEAT}, after={BEGIN, BEAT}, deployment_id=deployment_id, within_s=silent_s),
-        actions=[
-            ChangeFlowRunState(state=StateType.CRASHED, name=LOST, message=f"no heartbeat for {silent_s:.0f} s")
-        ],
+        actions=[ChangeFlowRunState(state=StateType.CRASHED, name=LOST, message=f"no heartbeat for {silent_s:.0f} s")],
     )
 
 

@@ -96,7 +96,7 @@ def test_waiting_threads_stop_at_once(scripted, tmp_path: Path) -> None:
     script = scripted(give(b"", 503, Retry_After="60"))
     transport = Transport(FETCH)
     threading.Timer(
-        0.5, lambda: [transport.breakers.of(script.host).record_failure("mast", "test") for _ in range(6)]
+        0.5, lambda: [transport.breaker_of(script.host).record_failure("mast", "test") for _ in range(6)]
     ).start()
     with ThreadPoolExecutor(8) as pool:
         jobs = [pool.submit(fetch, transport, script.url, tmp_path, f"mast:{i}") for i in range(8)]
@@ -110,4 +110,4 @@ def test_a_complete_file_resets_the_count(scripted, tmp_path: Path) -> None:
     for i in range(2):
         fetch(transport, script.url, tmp_path, f"mast:{i}")
     assert len(script.seen) == 10
-    assert not transport.breakers.of(script.host).is_open.is_set()
+    assert not transport.breaker_of(script.host).is_open.is_set()

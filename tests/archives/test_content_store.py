@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from hubbleclip.archives.http.client import DamagedError
 from hubbleclip.archives.http.content_store import FetchedFile, check_content, check_free_space, store_bytes, store_file
+from hubbleclip.archives.http.response_errors import DamagedError
 from hubbleclip.core.errors import DiskFullError
 from hubbleclip.core.layout import Layout
 from tests.archives.script_server import FITS, LARGE_FITS, fits_file, give

@@ -8,7 +8,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from hubbleclip.archives.http.client import DamagedError
+from hubbleclip.archives.http.response_errors import DamagedError
 from hubbleclip.core.errors import DiskFullError
 from hubbleclip.core.io import sha256_file, sync_folder, writing
 from hubbleclip.core.layout import Layout, product_suffix

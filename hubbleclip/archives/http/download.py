@@ -20,7 +20,7 @@ from typing import BinaryIO
 import requests
 
 from hubbleclip.archives.base import Known
-from hubbleclip.archives.http.client import DamagedError, RefusedError, Transport, is_unreachable, to_archive_error
+from hubbleclip.archives.http.client import Transport, is_unreachable, to_archive_error
 from hubbleclip.archives.http.content_store import (
     SMALL_BYTES,
     FetchedFile,
@@ -29,6 +29,7 @@ from hubbleclip.archives.http.content_store import (
     store_bytes,
     store_file,
 )
+from hubbleclip.archives.http.response_errors import DamagedError, RefusedError, ResponseError
 from hubbleclip.core.errors import DownloadError
 from hubbleclip.core.io import sha256_bytes, writing
 from hubbleclip.core.layout import Layout
@@ -161,7 +162,7 @@ def fetch_file(
         for attempt in transport.attempts(url):
             with attempt:
                 return _try(transport, url, request)
-    except (requests.RequestException, RefusedError, DamagedError) as error:
+    except (requests.RequestException, ResponseError) as error:
         if is_unreachable(error):
             raise to_archive_error(error, url) from error
         raise DownloadError(failure_reason(error), f"{uri}: {to_archive_error(error, url)}") from error
@@ -182,7 +183,7 @@ def failure_reason(error: Exception) -> str:
         One of the codes in `REASONS`.
 
     """
-    if isinstance(error, RefusedError | DamagedError):
+    if isinstance(error, ResponseError):
         return error.reason
     if isinstance(error, requests.HTTPError) and error.response is not None:
         status = error.response.status_code
@@ -291,7 +292,7 @@ def _collect(chunks: Iterator[bytes]) -> tuple[bytes, Exception | None]:
     body: list[bytes] = []
     try:
         body.extend(chunks)
-    except (requests.RequestException, RefusedError, DamagedError) as error:
+    except (requests.RequestException, ResponseError) as error:
         return b"".join(body), error
     return b"".join(body), None
 

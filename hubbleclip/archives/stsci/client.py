@@ -24,7 +24,9 @@ from typing import IO, TypeVar
 import requests
 
 from hubbleclip.archives.base import now_utc, proposal_id_of, reject
-from hubbleclip.archives.http.client import RefusedError, Transport, require_same_host, to_archive_error
+from hubbleclip.archives.http.client import Transport, to_archive_error
+from hubbleclip.archives.http.rate_limit import resolve_redirect
+from hubbleclip.archives.http.response_errors import RefusedError
 from hubbleclip.archives.stsci.ads import AdsClient, ads_url, parse_ads
 from hubbleclip.archives.stsci.bulk_list import BulkList, index_bulk_list
 from hubbleclip.archives.stsci.merging import ADS, APT, BULK, LISTING, PAGE, merge
@@ -308,7 +310,7 @@ class ProposalSource:
             if result is None:
                 LOG.warning("%s has no link to abstracts.cat; proposals are requested one by one", page_url)
             else:
-                self._fetch_bulk(require_same_host(page_url, result[1]))
+                self._fetch_bulk(resolve_redirect(page_url, result[1]))
         except (requests.HTTPError, RefusedError) as error:
             LOG.warning("the bulk list was not refreshed (%s)", to_archive_error(error, page_url))
         except ArchiveError as error:
