@@ -11,7 +11,7 @@ import pytest
 
 from hubbleclip.archives.http.circuit_breaker import CircuitBreaker
 from hubbleclip.archives.http.client import Transport
-from hubbleclip.archives.http.download import fetch_file
+from hubbleclip.archives.http.download import DownloadRequest, fetch_file
 from hubbleclip.config.settings import FetchSettings
 from hubbleclip.core.errors import ArchiveDownError, ArchiveError, DownloadError
 from hubbleclip.core.layout import Layout
@@ -21,7 +21,8 @@ FETCH = FetchSettings(requests_per_s=1000, backoff_s=0.01, attempts=3, timeout_s
 
 
 def fetch(transport: Transport, url: str, root: Path, uri: str = "mast:x") -> object:
-    return fetch_file(transport, url, uri=uri, file_name="a_drz.fits", size_bytes=None, layout=Layout(root))
+    request = DownloadRequest(uri=uri, file_name="a_drz.fits", size_bytes=None, layout=Layout(root))
+    return fetch_file(transport, url, request)
 
 
 def test_it_opens_at_the_last_failure_allowed_and_says_what_to_do() -> None:
