@@ -61,7 +61,14 @@ class WatchedHttp(HTTPConnection):
     """A connection whose response headers must all arrive within the read timeout."""
 
     def getresponse(self) -> HTTPResponse:  # type: ignore[override]
-        """Receive the response headers within the read timeout; see `HTTPConnection.getresponse`."""
+        """Receive the response headers within the read timeout.
+
+        Returns
+        -------
+        HTTPResponse
+            The response, as from `HTTPConnection.getresponse`.
+
+        """
         if not self.timeout:
             return super().getresponse()
         with time_limit(self.sock, self.timeout):

@@ -48,10 +48,11 @@ STAGE = "proposals"
 DASHES = re.compile(rb"-{5,}")
 TAIL_BYTES = 4096
 """Number of bytes at the end of a bulk list that are read to check whether the list is complete."""
+BOTH = ("title", "abstract")
 Parsed = TypeVar("Parsed")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class ProposalEndpoint:
     """A service that returns one proposal per request.
 
@@ -96,36 +97,30 @@ class ProposalSource:
         self._bulk: BulkList | None = None
         self._is_refreshed = settings.from_raw  # if True, the bulk list is not requested (again) by this object
 
-    def _list_endpoints(self) -> tuple[ProposalEndpoint, ...]:
+    def _list_endpoints(self) -> list[ProposalEndpoint]:
         """List the endpoints in the order in which they are queried.
 
         Raises SettingsError if ADS is used and there is no API token.
         """
-        settings, both, pages = self.settings, ("title", "abstract"), self.mission.proposals
+        settings, pages, get = self.settings, self.mission.proposals, self._get
+        listed = [
+            (APT, ".apt", BOTH, pages.apt, parse_apt),
+            (LISTING, ".txt", BOTH, pages.listing, parse_listing),
+            (PAGE, ".html", ("title",), pages.page, parse_program_page),
+        ]
         server = settings.programs_url.rstrip("/")
-        apt, listing, page = (f"{server}/{path}".format for path in (pages.apt, pages.listing, pages.page))
-        get = self._get
-        listed = (
-            ProposalEndpoint(name=APT, suffix=".apt", provides=both, url=apt, download=get, parse=parse_apt),
-            ProposalEndpoint(
-                name=LISTING, suffix=".txt", provides=both, url=listing, download=get, parse=parse_listing
-            ),
-            ProposalEndpoint(
-                name=PAGE, suffix=".html", provides=("title",), url=page, download=get, parse=parse_program_page
-            ),
-        )
         # a mission may lack one of the pages: only Hubble's programmes, for example, have text listings
-        paths = (pages.apt, pages.listing, pages.page)
-        endpoints = tuple(endpoint for endpoint, path in zip(listed, paths, strict=True) if path)
-        if not settings.use_ads:
-            return endpoints
-        # no token is needed if only stored responses are read
-        get_ads = get if settings.from_raw else AdsClient(settings.ads_url, self.transport).get
-        url = partial(ads_url, settings.ads_url, self.mission.ads_bibstem)
-        ads = ProposalEndpoint(
-            name=ADS, suffix=".json", provides=("abstract",), url=url, download=get_ads, parse=parse_ads
-        )
-        return (*endpoints, ads)
+        endpoints = [
+            ProposalEndpoint(name, suffix, provides, f"{server}/{path}".format, get, parse)
+            for name, suffix, provides, path, parse in listed
+            if path
+        ]
+        if settings.use_ads:
+            # no token is needed if only stored responses are read
+            get_ads = get if settings.from_raw else AdsClient(settings.ads_url, self.transport).get
+            url = partial(ads_url, settings.ads_url, self.mission.ads_bibstem)
+            endpoints.append(ProposalEndpoint(ADS, ".json", ("abstract",), url, get_ads, parse_ads))
+        return endpoints
 
     def fetch(self, numbers: Sequence[str]) -> tuple[list[Proposal], list[Rejection]]:
         """Fetch proposals.
@@ -219,20 +214,8 @@ class ProposalSource:
         text = merged.text
         if text.title is None:
             return None
-        return Proposal(
-            proposal_id=proposal_id_of(self.settings.name, number),
-            archive=self.settings.name,
-            number=digits,
-            cycle=text.cycle,
-            proposal_type=text.proposal_type,
-            category=text.category,
-            title=text.title,
-            pi=text.pi,
-            abstract=text.abstract,
-            source=merged.source,
-            fetched_at=now_utc(),
-            provenance=merged.provenance,
-        )
+        proposal_id = proposal_id_of(self.settings.name, number)
+        return text.to_proposal(proposal_id, self.settings.name, merged.source, merged.provenance)
 
     def _rejection(self, number: str, reason: str, detail: str) -> Rejection:
         """Create the rejection of a proposal."""
