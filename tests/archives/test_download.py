@@ -14,7 +14,7 @@ import pytest
 
 from hubbleclip.archives.http.client import Transport
 from hubbleclip.archives.http.content_store import FetchedFile
-from hubbleclip.archives.http.download import REASONS, DownloadRequest, fetch_file
+from hubbleclip.archives.http.download import DownloadRequest, fetch_file
 from hubbleclip.archives.mast.archive import MastArchive
 from hubbleclip.config.settings import FetchSettings
 from hubbleclip.core.errors import DiskFullError, DownloadError
@@ -23,6 +23,8 @@ from hubbleclip.core.records import Product
 from hubbleclip.simulator.server.fault_plan import FaultRule
 from tests.archives.script_server import FITS, LARGE_FITS, Script, drip, drip_headers, give, give_part, reset
 
+REASONS = {"missing", "denied", "html", "truncated", "damaged", "checksum", "too_large", "stalled", "timeout", "redirect",
+           "refused", "busy", "server_error", "connection"}  # fmt: skip
 FETCH = FetchSettings(requests_per_s=1000, backoff_s=0.01, attempts=4, timeout_s=10)
 
 

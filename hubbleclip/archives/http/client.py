@@ -16,8 +16,9 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError, ReadTimeoutError
 from urllib3.exceptions import HTTPError as PoolError
 
+from hubbleclip import __version__
 from hubbleclip.archives.http.circuit_breaker import CircuitBreaker
-from hubbleclip.archives.http.rate_limit import RateLimiter, resolve_redirect, retry_after_s, user_agent
+from hubbleclip.archives.http.rate_limit import RateLimiter, resolve_redirect, retry_after_s
 from hubbleclip.archives.http.response_errors import DamagedError, RefusedError, ResponseError
 from hubbleclip.archives.http.watchdog import POOLS
 from hubbleclip.config.settings import FetchSettings
@@ -230,7 +231,8 @@ class Transport:
         self.connection_slots = threading.BoundedSemaphore(fetch.connections)
         self.reached_hosts: set[str] = set()
         self.session = requests.Session()
-        self.session.headers["User-Agent"] = user_agent(fetch.contact)
+        contact = f" (+{fetch.contact})" if fetch.contact else ""
+        self.session.headers["User-Agent"] = f"hubbleclip/{__version__}{contact}"
         # without this function, credentials in ~/.netrc would replace the Authorization header of a request
         self.session.auth = lambda request: request
         self.adapter = RateLimitedAdapter(self)

@@ -10,7 +10,7 @@ import fcntl
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,23 +34,6 @@ from hubbleclip.core.layout import Layout
 
 LOG = logging.getLogger(__name__)
 
-REASONS: Mapping[str, str] = {
-    "missing": "the archive has no such file (404, 410)",
-    "denied": "the archive does not allow access to it (401, 403)",
-    "html": "a web page or a JSON response arrived instead of the file",
-    "truncated": "the file is incomplete",
-    "damaged": "the content is not valid for the file's type",
-    "checksum": "a checksum in the file does not match",
-    "too_large": "the file is larger than allowed, or than the archive lists",
-    "stalled": "too few bytes arrived for too long",
-    "timeout": "the response, or the whole file, did not arrive in time",
-    "redirect": "the archive redirects to an address that is not followed",
-    "refused": "the archive rejects the request as invalid (another 4xx)",
-    "busy": "the archive asked to try again later, or another run is fetching the same file",
-    "server_error": "the archive failed (5xx)",
-    "connection": "the connection broke",
-}
-"""Meaning of each code that this module uses as `DownloadError.reason`."""
 STATUS_REASONS = {401: "denied", 403: "denied", 404: "missing", 408: "timeout", 410: "missing", 425: "busy",
                   429: "busy", 503: "busy"}  # fmt: skip
 NO_LIMIT_BYTES = 1 << 62
@@ -135,7 +118,7 @@ def fetch_file(transport: Transport, url: str, request: DownloadRequest) -> Fetc
     Raises
     ------
     DownloadError
-        If this file cannot be fetched; the error's reason is one of `REASONS`.
+        If this file cannot be fetched; the error's reason is a code that `response_errors` lists.
     ArchiveError
         If the host cannot be reached (ArchiveUnreachableError) or is down (ArchiveDownError).
     DiskFullError
@@ -164,7 +147,7 @@ def failure_reason(error: Exception) -> str:
     Returns
     -------
     str
-        One of the codes in `REASONS`.
+        A code that `response_errors` lists.
 
     """
     if isinstance(error, ResponseError):

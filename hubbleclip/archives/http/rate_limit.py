@@ -11,7 +11,6 @@ from email.utils import parsedate_to_datetime
 from fnmatch import fnmatchcase
 from urllib.parse import urljoin, urlsplit
 
-from hubbleclip import __version__
 from hubbleclip.archives.http.response_errors import RefusedError
 
 MAX_RETRY_AFTER_S = 120.0
@@ -79,23 +78,6 @@ def _sleep(until: float, stop: threading.Event) -> None:
     seconds = until - time.monotonic()
     if seconds > 0:
         stop.wait(seconds)
-
-
-def user_agent(contact: str) -> str:
-    """Build the User-Agent header.
-
-    Parameters
-    ----------
-    contact
-        E-mail address or web page through which a server's operator can reach the user; may be empty.
-
-    Returns
-    -------
-    str
-        Value of the header: name and version of this package, and the contact if there is one.
-
-    """
-    return f"hubbleclip/{__version__}" + (f" (+{contact})" if contact else "")
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:

@@ -9,11 +9,10 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from hubbleclip.archives.mast.client import Row
 from hubbleclip.core.errors import ArchiveError
 from hubbleclip.core.io import write_bytes
 from hubbleclip.core.layout import Layout
-
-Row = dict[str, Any]
 
 OBSERVATIONS, PRODUCTS = "observations", "products"
 SUFFIX = ".json.gz"

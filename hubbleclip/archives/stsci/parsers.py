@@ -138,8 +138,6 @@ def parse_abstracts_cat(text: str) -> list[ProposalText]:
 
 def _fill_missing(text: ProposalText, other: ProposalText) -> ProposalText:
     """Return a copy of `text` in which missing fields have the values of `other`."""
-    if text is other:
-        return text
     missing = {f.name: getattr(other, f.name) for f in fields(text) if getattr(text, f.name) is None}
     return replace(text, **missing)
 
