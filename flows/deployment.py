@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -160,17 +160,12 @@ def automations(deployment_ids: Mapping[str, UUID], settings: FlowSettings) -> l
         Automations that restart lost runs, cancel runs after a time limit, and report failed runs.
 
     """
-    lost = [mark_lost(name, found, settings.zombie_s) for name, found in deployment_ids.items()]
-    again = [restart_lost(name, found) for name, found in deployment_ids.items()]
-    hours = {name: settings.timeout_h * (7 if name.startswith(LONG) else 1) for name in deployment_ids}
-    overtime = [too_long(name, found, hours[name]) for name, found in deployment_ids.items()]
-    return [*lost, *again, *overtime, *notifications()]
+    ours = [one for item in deployment_ids.items() for one in deployment_automations(*item, settings)]
+    return [*ours, *notifications()]
 
 
-def mark_lost(name: str, deployment_id: UUID, silent_s: float) -> AutomationCore:
-    """Make an automation that gives a run without a heartbeat the state `Lost`, a crash, which frees its slot.
-
-    The start of a run counts as its first heartbeat, because a run may be lost before it sends a heartbeat.
+def deployment_automations(name: str, deployment_id: UUID, settings: FlowSettings) -> list[AutomationCore]:
+    """Make the automations of one deployment.
 
     Parameters
     ----------
@@ -178,110 +173,64 @@ def mark_lost(name: str, deployment_id: UUID, silent_s: float) -> AutomationCore
         Name of the deployment.
     deployment_id
         Id of the deployment.
-    silent_s
-        Time without a heartbeat, in seconds, after which a run counts as lost.
+    settings
+        Flow settings (the section `flows`).
 
     Returns
     -------
-    AutomationCore
-        The automation.
+    list of AutomationCore
+        Three automations. The first gives a run without a heartbeat the state `Lost`, a crash, which frees its slot.
+        The second starts the deployment again when one of its runs gets this state. The third cancels a run that takes
+        too long; the next run resumes its work.
 
     """
-    return AutomationCore(
-        name=f"{OURS}mark {name} as lost",
-        trigger=missing(ENDS | {BEAT}, after={BEGIN, BEAT}, deployment_id=deployment_id, within_s=silent_s),
-        actions=[
-            ChangeFlowRunState(state=StateType.CRASHED, name=LOST, message=f"no heartbeat for {silent_s:.0f} s")
-        ],
-    )
-
-
-def restart_lost(name: str, deployment_id: UUID) -> AutomationCore:
-    """Make an automation that starts a deployment again when one of its runs gets the state `Lost`.
-
-    The restart follows the state, not the missing heartbeat: the heartbeat of a run that has ended may arrive after
-    the event of its end, and the server then misses the next one, but it lets no ended run become lost. If the worker
-    reports that a run has crashed, the run is not restarted, because it would probably crash again.
-
-    Parameters
-    ----------
-    name
-        Name of the deployment.
-    deployment_id
-        Id of the deployment.
-
-    Returns
-    -------
-    AutomationCore
-        The automation.
-
-    """
+    silent_s, hours = settings.zombie_s, settings.timeout_h * (7 if name.startswith(LONG) else 1)
+    lost = ChangeFlowRunState(state=StateType.CRASHED, name=LOST, message=f"no heartbeat for {silent_s:.0f} s")
     same = {"profile": "{{ flow_run.parameters.profile }}", "overrides": "{{ flow_run.parameters.overrides }}"}
-    return AutomationCore(
-        name=f"{OURS}start {name} again when it is lost",
-        trigger=EventTrigger(
-            expect={f"prefect.flow-run.{LOST}"}, match={"prefect.resource.id": "prefect.flow-run.*"},
-            match_related={"prefect.resource.id": f"prefect.deployment.{deployment_id}"},
-            for_each={"prefect.resource.id"}, posture=Posture.Reactive, threshold=1, within=timedelta(0),
-        ),
-        actions=[RunDeployment(source="selected", deployment_id=deployment_id, parameters=same)],
-    )  # fmt: skip
+    again = RunDeployment(source="selected", deployment_id=deployment_id, parameters=same)
+    related = {"prefect.resource.id": f"prefect.deployment.{deployment_id}"}
+    # The start of a run counts as its first heartbeat, because a run may be lost before it sends a heartbeat.
+    silence = run_trigger(ENDS | {BEAT}, related, after={BEGIN, BEAT}, within_s=silent_s)
+    # The restart follows the state, not the missing heartbeat: the heartbeat of a run that has ended may arrive after
+    # the event of its end, and the server then misses the next one, but it lets no ended run become lost. If the worker
+    # reports that a run has crashed, the run is not restarted, because it would probably crash again.
+    loss = run_trigger({f"prefect.flow-run.{LOST}"}, related)
+    overtime = run_trigger(ENDS, related, after={BEGIN}, within_s=3600 * hours)
+    return [
+        AutomationCore(name=f"{OURS}mark {name} as lost", trigger=silence, actions=[lost]),
+        AutomationCore(name=f"{OURS}start {name} again when it is lost", trigger=loss, actions=[again]),
+        AutomationCore(name=f"{OURS}cancel {name} after {hours:g} h", trigger=overtime, actions=[CancelFlowRun()]),
+    ]
 
 
-def too_long(name: str, deployment_id: UUID, hours: float) -> AutomationCore:
-    """Make an automation that cancels a run which takes too long; the next run resumes its work.
-
-    Parameters
-    ----------
-    name
-        Name of the deployment.
-    deployment_id
-        Id of the deployment.
-    hours
-        Time limit in hours.
-
-    Returns
-    -------
-    AutomationCore
-        The automation.
-
-    """
-    return AutomationCore(
-        name=f"{OURS}cancel {name} after {hours:g} h",
-        trigger=missing(ENDS, after={BEGIN}, deployment_id=deployment_id, within_s=3600 * hours),
-        actions=[CancelFlowRun()],
-    )
-
-
-def missing(events: set[str], *, after: set[str], deployment_id: UUID, within_s: float) -> EventTrigger:
-    """Make a trigger that fires when an expected event does not occur in time.
+def run_trigger(
+    events: set[str], related: dict[str, str], *, after: Set[str] = frozenset(), within_s: float = 0.0
+) -> EventTrigger:
+    """Make a trigger on events of flow runs.
 
     Parameters
     ----------
     events
-        Names of the expected events.
+        Names of the events.
+    related
+        Labels of a resource to which the runs must be related, such as their deployment.
     after
-        Names of the events that start the wait.
-    deployment_id
-        Id of the deployment; only events of its runs are considered.
+        Names of the events that start a wait. If empty, the trigger fires when one of `events` occurs; otherwise it
+        fires when none of `events` occurs during the wait.
     within_s
         Length of the wait in seconds.
 
     Returns
     -------
     EventTrigger
-        The trigger.
+        The trigger, which fires once per run.
 
     """
     return EventTrigger(
-        after=after,
-        expect=events,
-        match={"prefect.resource.id": "prefect.flow-run.*"},
-        match_related={"prefect.resource.id": f"prefect.deployment.{deployment_id}"},
-        for_each={"prefect.resource.id"},
-        posture=Posture.Proactive,
+        after=set(after), expect=events, match={"prefect.resource.id": "prefect.flow-run.*"}, match_related=related,
+        for_each={"prefect.resource.id"}, posture=Posture.Proactive if after else Posture.Reactive, threshold=1,
         within=timedelta(seconds=within_s),
-    )
+    )  # fmt: skip
 
 
 def notifications() -> list[AutomationCore]:
@@ -299,14 +248,6 @@ def notifications() -> list[AutomationCore]:
     if not url:
         return []
     block_id = Webhook(method="POST", url=url).save("hubbleclip-failures", overwrite=True)
-    return [
-        AutomationCore(
-            name=f"{OURS}call the webhook on failure",
-            trigger=EventTrigger(
-                expect=FAILURES, match={"prefect.resource.id": "prefect.flow-run.*"},
-                match_related={"prefect.resource.role": "deployment"}, for_each={"prefect.resource.id"},
-                posture=Posture.Reactive, threshold=1, within=timedelta(0),
-            ),
-            actions=[CallWebhook(block_document_id=block_id, payload=TELL)],
-        )
-    ]  # fmt: skip
+    trigger = run_trigger(FAILURES, {"prefect.resource.role": "deployment"})
+    action = CallWebhook(block_document_id=block_id, payload=TELL)
+    return [AutomationCore(name=f"{OURS}call the webhook on failure", trigger=trigger, actions=[action])]

@@ -23,18 +23,14 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+from flows.scheduled_server import EVERY_SERVER
 from hubbleclip.core.errors import HubbleclipError
 
 START_TIMEOUT_S = 120.0
-QUIET = {
-    "DO_NOT_TRACK": "1",
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
+QUIET = EVERY_SERVER | {
     "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
-    "PREFECT_CLI_PROMPT": "false",
     "PREFECT_LOGGING_TO_API_ENABLED": "false",
     "PREFECT_LOGGING_LEVEL": "CRITICAL",
-    "PREFECT_LOGGING_EXTRA_LOGGERS": "hubbleclip",
 }
 
 

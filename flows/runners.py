@@ -27,14 +27,6 @@ training in this process would use only one thread.
 """
 
 
-def _threads(_: Stage, workers: int) -> TaskRunner[Any]:
-    return ThreadPoolTaskRunner(max_workers=workers)
-
-
-def _pool(_: Stage, workers: int) -> TaskRunner[Any]:
-    return ProcessPoolTaskRunner(max_workers=workers)
-
-
 def _dask(stage: Stage, workers: int) -> TaskRunner[Any]:
     """Use the Dask cluster at `flows.dask_address`, or start a local cluster that is stopped after the last batch."""
     try:
@@ -67,30 +59,14 @@ def _ray(stage: Stage, workers: int) -> TaskRunner[Any]:
     return runner
 
 
-OPENERS: dict[str, Callable[[Stage, int], TaskRunner[Any]]] = {
-    "threads": _threads,
-    "processes": _pool,
+TASK_RUNNERS: dict[str, Callable[[Stage, int], TaskRunner[Any]]] = {
+    "threads": lambda _, workers: ThreadPoolTaskRunner(max_workers=workers),
+    "processes": lambda _, workers: ProcessPoolTaskRunner(max_workers=workers),
     "dask": _dask,
     "ray": _ray,
 }
+"""Constructor of the Prefect task runner for each value of the setting `flows.runner`.
 
-
-def open_task_runner(stage: Stage, runner: str, workers: int) -> TaskRunner[Any]:
-    """Make the Prefect task runner for a value of the setting `flows.runner`.
-
-    Parameters
-    ----------
-    stage
-        The running stage; its settings and paths are used.
-    runner
-        Value of the setting; a key of `OPENERS`.
-    workers
-        Number of workers.
-
-    Returns
-    -------
-    TaskRunner
-        The task runner, which must be opened as a context manager.
-
-    """
-    return OPENERS[runner](stage, workers)
+The arguments are the running stage, whose settings and paths are used, and the number of workers. The task runner must
+be opened as a context manager.
+"""

@@ -16,14 +16,17 @@ from pathlib import Path
 from hubbleclip.core.errors import HubbleclipError
 
 POOLS = ("cpu", "gpu")
-SETTINGS = {
+EVERY_SERVER = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
-    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
-    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
     "PREFECT_CLI_PROMPT": "false",
     "PREFECT_LOGGING_EXTRA_LOGGERS": "hubbleclip",
+}
+"""Environment variables of every Prefect server that hubbleclip starts, private or for scheduled runs."""
+SETTINGS = EVERY_SERVER | {
+    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
 }
 """Environment variables of the server.

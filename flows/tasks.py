@@ -17,7 +17,7 @@ from prefect.utilities.annotations import quote
 from prefect.utilities.callables import get_call_parameters
 
 from flows.artifacts import progress_artifact
-from flows.runners import open_task_runner
+from flows.runners import TASK_RUNNERS
 from flows.scheduled import is_scheduled
 from hubbleclip.pipeline.engine.runners import RUNNERS
 
@@ -87,7 +87,7 @@ class PrefectExecution:
     @contextmanager
     def open_workers(self, stage: Stage, runner: str, num: int) -> Iterator[TaskWorkers]:
         """See `Execution`."""
-        with open_task_runner(stage, runner, num) as opened:
+        with TASK_RUNNERS[runner](stage, num) as opened:
             yield TaskWorkers(opened, RUNNERS[runner].is_separate)
 
     def call(self, name: str, work: Callable[..., Result], *args: Any, **named: Any) -> Result:

@@ -6,12 +6,13 @@ The file has one JSON object per line; any key may be missing or null.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hubbleclip.archives.stsci.parsers import ProposalText
+from hubbleclip.archives.stsci.parsers import ProposalText, clean_proposal_text
 from hubbleclip.core.errors import SettingsError
-from hubbleclip.core.text_cleaning import clean_cycle, clean_name, clean_number, clean_text
+from hubbleclip.core.text_cleaning import clean_number
 
 
 def read_proposal_rows(path: Path) -> dict[tuple[str, str], ProposalText]:
@@ -63,16 +64,11 @@ def _text(row: dict[str, Any], *keys: str) -> str:
 
 def _proposal_of(row: dict[str, Any]) -> ProposalText:
     """Convert one row of the file to a proposal text with cleaned fields."""
-    return ProposalText(
-        # "hst:13937" and "13937" name the same proposal
-        number=clean_number(_text(row, "proposal_id", "number").rpartition(":")[2]) or _picture_name(row),
-        cycle=clean_cycle(_text(row, "cycle")),
-        proposal_type=clean_text(_text(row, "proposal_type")),
-        category=clean_text(_text(row, "category")),
-        title=clean_text(_text(row, "title")),
-        pi=clean_name(_text(row, "pi")),
-        abstract=clean_text(_text(row, "abstract", "caption")),
-    )
+    # "hst:13937" and "13937" name the same proposal
+    number = clean_number(_text(row, "proposal_id", "number").rpartition(":")[2]) or _picture_name(row)
+    values = {name: _text(row, name) for name in ("cycle", "proposal_type", "category", "title", "pi")}
+    text = clean_proposal_text(values | {"abstract": _text(row, "abstract", "caption")})
+    return replace(text, number=number)
 
 
 def _picture_name(row: dict[str, Any]) -> str:

@@ -220,19 +220,10 @@ class LocalArchive(ProcessLocal):
         number = clean_number(facts.number) if facts.number.isdigit() else facts.number
         # a row of the proposals file without a mission applies to every mission
         row = self.rows.get((facts.mission, number)) or self.rows.get(("", number))
-        return Proposal(
-            proposal_id=proposal_id,
-            archive=self.name,
-            number=number,
-            cycle=row.cycle if row else None,
-            proposal_type=row.proposal_type if row else None,
-            category=row.category if row else None,
-            title=(row.title if row else None) or facts.title,
-            pi=(row.pi if row else None) or facts.pi,
-            abstract=row.abstract if row else None,
-            source=self.proposals_file.name if row and self.proposals_file else "header",
-            fetched_at=now_utc(),
-        )
+        text = row or ProposalText(number=number)
+        text = replace(text, title=text.title or facts.title, pi=text.pi or facts.pi)
+        source = self.proposals_file.name if row and self.proposals_file else "header"
+        return text.to_proposal(proposal_id, self.name, source)
 
     def set_file_lookup(self, known: Known) -> None:
         """Do nothing, because files are read in place and never downloaded.

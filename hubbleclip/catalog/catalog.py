@@ -19,14 +19,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.resources import files
 from pathlib import Path
 from typing import IO, Any
 
 import duckdb
 import pyarrow as pa
 
-from hubbleclip.catalog.migrations import migrate, pending_migrations, schema_version
+from hubbleclip.catalog.migrations import migrate, pending_migrations, read_sql, schema_version
 from hubbleclip.contracts.schema import tables, to_arrow
 from hubbleclip.core.errors import DISK_FULL_ERRNOS, CatalogError, CatalogLockedError, DiskFullError
 from hubbleclip.core.io import atomic_write
@@ -50,8 +49,6 @@ CHECKPOINT_AT = "4MiB"
 """Size of the write-ahead log at which DuckDB moves the log's rows to the database file. Rows of the log are also in
 memory.
 """
-BULK_ROWS = 10_000
-"""Minimum number of rows at which an upsert separates new keys from known keys by a join."""
 VIEWS = "SELECT view_name AS name, comment FROM duckdb_views() WHERE NOT internal"
 # Parametrised searches are table macros, such as `search_abstracts(text)`.
 SEARCHES = """
@@ -310,23 +307,16 @@ class Catalog:
         return self.rows(f"({VIEWS} ORDER BY name) UNION ALL ({SEARCHES} ORDER BY name)")
 
     def _upsert_table(self, name: str, arrow: pa.Table) -> None:
-        """Insert the rows, or update those whose key exists.
-
-        In a small batch, DuckDB looks up each key in the index. In a large batch, a single join finds the new keys,
-        whose rows are then inserted without a conflict clause, because such an insert is three times as fast.
-        """
+        """Insert the rows, or update those whose key exists."""
         table = tables()[name]
         keys = ", ".join(f'"{key}"' for key in table.keys)
         columns = ", ".join(f'"{column.name}"' for column in table.columns)
         rest = [f'"{column.name}"' for column in table.columns if column.name not in table.keys]
         action = f"UPDATE SET {', '.join(f'{c} = excluded.{c}' for c in rest)}" if rest else "NOTHING"
-        insert = f'INSERT INTO "{name}" ({columns}) SELECT {columns} FROM incoming'  # noqa: S608
-        is_bulk = len(arrow) >= BULK_ROWS
         self.connection.register("incoming", arrow)
-        known = f' SEMI JOIN "{name}" USING ({keys})' if is_bulk else ""
-        self.connection.execute(f"{insert}{known} ON CONFLICT ({keys}) DO {action}")
-        if is_bulk:
-            self.connection.execute(f'{insert} ANTI JOIN "{name}" USING ({keys})')
+        self.connection.execute(
+            f'INSERT INTO "{name}" ({columns}) SELECT {columns} FROM incoming ON CONFLICT ({keys}) DO {action}'  # noqa: S608
+        )
         self.connection.unregister("incoming")
 
 
@@ -353,23 +343,6 @@ def _bound(parameters: Sequence[Any] | Mapping[str, Any]) -> Any:
 def _without_zone(value: Any) -> Any:
     """Convert a time with a zone to UTC without one; return other values unchanged."""
     return value.astimezone(UTC).replace(tzinfo=None) if isinstance(value, datetime) and value.tzinfo else value
-
-
-def read_sql(name: str) -> str:
-    """Read a query or script of the package.
-
-    Parameters
-    ----------
-    name
-        File name without suffix.
-
-    Returns
-    -------
-    str
-        Text of `sql/<name>.sql`.
-
-    """
-    return files("hubbleclip.catalog").joinpath(f"sql/{name}.sql").read_text(encoding="utf-8")
 
 
 @contextmanager

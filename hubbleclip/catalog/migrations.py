@@ -61,30 +61,8 @@ def schema_version(connection: duckdb.DuckDBPyConnection) -> int:
     return int(version)
 
 
-def check_version(connection: duckdb.DuckDBPyConnection) -> None:
-    """Refuse a catalog that a newer hubbleclip has written.
-
-    Parameters
-    ----------
-    connection
-        Connection whose default database is the catalog.
-
-    Raises
-    ------
-    CatalogError
-        This release does not know the catalog's schema version.
-
-    """
-    newest = read_migrations()[-1][0]
-    version = schema_version(connection)
-    if version > newest:
-        raise CatalogError(
-            f"the catalog has schema version {version}, this hubbleclip knows {newest}: upgrade hubbleclip"
-        )
-
-
 def pending_migrations(connection: duckdb.DuckDBPyConnection) -> list[tuple[int, str, str]]:
-    """List the migrations that a catalog has not run. Raises CatalogError, as `check_version` does.
+    """List the migrations that a catalog has not run.
 
     Parameters
     ----------
@@ -96,10 +74,36 @@ def pending_migrations(connection: duckdb.DuckDBPyConnection) -> list[tuple[int,
     list of (int, str, str)
         Version, name and SQL, in the order of the versions.
 
+    Raises
+    ------
+    CatalogError
+        A newer hubbleclip has written the catalog.
+
     """
-    check_version(connection)
-    done = schema_version(connection)
-    return [step for step in read_migrations() if step[0] > done]
+    steps, version = read_migrations(), schema_version(connection)
+    newest = steps[-1][0]
+    if version > newest:
+        raise CatalogError(
+            f"the catalog has schema version {version}, this hubbleclip knows {newest}: upgrade hubbleclip"
+        )
+    return [step for step in steps if step[0] > version]
+
+
+def read_sql(name: str) -> str:
+    """Read a query or script of the package.
+
+    Parameters
+    ----------
+    name
+        File name without suffix.
+
+    Returns
+    -------
+    str
+        Text of `sql/<name>.sql`.
+
+    """
+    return files("hubbleclip.catalog").joinpath(f"sql/{name}.sql").read_text(encoding="utf-8")
 
 
 def migrate(connection: duckdb.DuckDBPyConnection) -> bool:
@@ -124,9 +128,7 @@ def migrate(connection: duckdb.DuckDBPyConnection) -> bool:
 
     """
     steps = pending_migrations(connection)
-    texts = [
-        files("hubbleclip.catalog").joinpath(f"sql/{name}.sql").read_text(encoding="utf-8") for name in DEFINITIONS
-    ]
+    texts = [read_sql(name) for name in DEFINITIONS]
     digest = hashlib.sha256("".join(texts).encode()).hexdigest()
     if not steps and connection.execute(SELECT_DEFINED).fetchall() == [(digest,)]:
         return False

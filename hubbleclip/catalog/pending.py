@@ -8,7 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from hubbleclip.catalog.catalog import Catalog, read_sql
+from hubbleclip.catalog.catalog import Catalog
+from hubbleclip.catalog.migrations import read_sql
 from hubbleclip.config.settings import ArchiveSettings, Settings
 from hubbleclip.core.records import Product, Record
 

@@ -181,10 +181,8 @@ def promoted(options: Options = Options(), *, json: bool = False) -> None:
     decision = read_promoted(Layout(options.settings().root))
     if decision is None:
         raise HubbleclipError("no run is promoted yet: run `hubbleclip pipeline` first")
-    if json:
-        print_json(decision)
-        return
-    print_facts(decision)
+    show = print_json if json else print_facts
+    show(decision)
 
 
 @app.command(name="server")
@@ -290,10 +288,8 @@ def explain(tile_id: str, options: Options = Options(), *, json: bool = False) -
     layout = Layout(options.settings().root)
     with read_catalog(layout) as catalog:
         lineage = explain_tile(catalog, layout, tile_id)
-    if json:
-        print_json(lineage)
-        return
-    print_facts(lineage)
+    show = print_json if json else print_facts
+    show(lineage)
 
 
 @app.command

@@ -15,8 +15,8 @@ from rich.text import Text
 from hubbleclip.catalog.catalog import read_catalog
 from hubbleclip.cli.options import Options
 from hubbleclip.contracts.audit import RuleResult, check_rules
-from hubbleclip.contracts.compatibility import snapshot
 from hubbleclip.contracts.schema import CONTRACT_NAMES, read_contract
+from hubbleclip.contracts.snapshot import snapshot
 from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.core.layout import Layout
 

@@ -37,25 +37,9 @@ def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
     """
     table = Table(*(rows[0] if rows else ()), highlight=True)
     for row in rows:
-        table.add_row(*(text_cell(value) for value in row.values()))
+        # Text is used instead of str, because rich would interpret brackets as in `[O III]`.
+        table.add_row(*(Text("" if value is None else str(value)) for value in row.values()))
     console.print(table)
-
-
-def text_cell(value: Any) -> Text:
-    """Format a table cell.
-
-    Parameters
-    ----------
-    value
-        Any value.
-
-    Returns
-    -------
-    Text
-        Text without markup, because rich would interpret brackets as in `[O III]`; empty for None.
-
-    """
-    return Text("" if value is None else str(value))
 
 
 def print_facts(facts: Mapping[str, Any]) -> None:

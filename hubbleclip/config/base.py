@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from functools import lru_cache
 from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
@@ -30,14 +29,7 @@ class Section(BaseModel):
             16 hex digits of the SHA-256 of the sorted JSON. Equal settings give equal digests on every machine.
 
         """
-        return _digest_of(self)
-
-
-@lru_cache(64)  # stages request the digest for every item, and frozen sections can be cached
-def _digest_of(section: Section) -> str:
-    """Compute the digest of a section."""
-    fields = type(section).model_fields
-    unchanged = {name for name in section.added_later if getattr(section, name) == fields[name].default}
-    values = section.model_dump(mode="json", exclude=set(section.not_in_digest) | unchanged)
-    text = json.dumps(values, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+        fields = type(self).model_fields
+        unchanged = {name for name in self.added_later if getattr(self, name) == fields[name].default}
+        values = self.model_dump(mode="json", exclude=set(self.not_in_digest) | unchanged)
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]

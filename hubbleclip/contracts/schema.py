@@ -20,7 +20,7 @@ from open_data_contract_standard.model import OpenDataContractStandard, SchemaOb
 
 from hubbleclip.contracts.rules import REQUIRED, ColumnRule
 from hubbleclip.core.errors import ContractError
-from hubbleclip.core.records import Record, to_row
+from hubbleclip.core.records import Record
 
 # The contracts are in the order of the stages. All lists of tables use this order.
 CONTRACT_NAMES = ("catalog", "shards", "run")
@@ -337,33 +337,19 @@ def cast_rows(table_name: str, rows: Sequence[Record] | pa.Table) -> pa.Table:
 
     """
     table = tables()[table_name]
-    arrow = rows if isinstance(rows, pa.Table) else _from_records(table, rows)
-    missing = [c.name for c in table.columns if c.name not in arrow.column_names]
-    if missing:
-        raise ContractError(f"table {table.name}: rows lack the column {missing[0]}")
-    return pa.table([_cast(table, c, arrow[c.name]) for c in table.columns], schema=table.schema())
+    return pa.table([_typed_column(table, column, rows) for column in table.columns], schema=table.schema())
 
 
-def _from_records(table: Table, rows: Sequence[Record]) -> pa.Table:
-    """Convert records to Arrow, column by column, so that an error message can name the column."""
-    dicts = [to_row(row) for row in rows]
-    columns = {}
-    for column in table.columns:
-        values = [d[column.name] for d in dicts]
-        try:
-            columns[column.name] = pa.array(values, type=ARROW_TYPES[column.sql_type])
-        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
-            raise ContractError(
-                f"table {table.name}, column {column.name} is not {column.sql_type}: {error}"
-            ) from error
-    return pa.table(columns)
-
-
-def _cast(table: Table, column: Column, values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Cast one column to its type in the contract."""
+def _typed_column(table: Table, column: Column, rows: Sequence[Record] | pa.Table) -> pa.Array | pa.ChunkedArray:
+    """Return the values of one column with their type in the contract."""
+    sql_type = ARROW_TYPES[column.sql_type]
     try:
-        return values.cast(ARROW_TYPES[column.sql_type])
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        if isinstance(rows, pa.Table):
+            return rows[column.name].cast(sql_type)
+        return pa.array([getattr(row, column.name) for row in rows], type=sql_type)
+    except KeyError as error:
+        raise ContractError(f"table {table.name}: rows lack the column {column.name}") from error
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError) as error:
         raise ContractError(f"table {table.name}, column {column.name} is not {column.sql_type}: {error}") from error
 
 

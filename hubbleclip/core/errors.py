@@ -16,6 +16,24 @@ class HubbleclipError(Exception):
     """Base class of all errors that end a command with exit code 2 and a one-line message."""
 
 
+class ItemError(HubbleclipError):
+    """One item cannot be used; the run continues with the other items.
+
+    Parameters
+    ----------
+    reason
+        Short code that is stored in an `Attempt` or a `Rejection`.
+    detail
+        Explanation in one line, for people.
+
+    """
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+        self.detail = detail
+
+
 class SettingsError(HubbleclipError):
     """A setting is missing, unknown or out of range."""
 
@@ -63,44 +81,16 @@ class NullColumnsError(ArchiveError):
     """Columns that are never empty in valid responses are empty or missing in this response."""
 
 
-class DownloadError(ArchiveError):
-    """One file could not be downloaded, or the downloaded file does not match the archive's description of it.
-
-    Parameters
-    ----------
-    reason
-        Short code that is stored in an `Attempt` or a `Rejection`.
-    detail
-        Explanation in one line, for people.
-
-    """
-
-    def __init__(self, reason: str, detail: str = "") -> None:
-        super().__init__(f"{reason}: {detail}" if detail else reason)
-        self.reason = reason
-        self.detail = detail
+class DownloadError(ItemError, ArchiveError):
+    """One file could not be downloaded, or the downloaded file does not match the archive's description of it."""
 
 
 class DiskFullError(HubbleclipError):
     """The disk does not have enough free space, so the run stops."""
 
 
-class ImageError(HubbleclipError):
-    """A file contains no usable image.
-
-    Parameters
-    ----------
-    reason
-        Short code that is stored in a `Rejection`.
-    detail
-        Explanation in one line, for people.
-
-    """
-
-    def __init__(self, reason: str, detail: str = "") -> None:
-        super().__init__(f"{reason}: {detail}" if detail else reason)
-        self.reason = reason
-        self.detail = detail
+class ImageError(ItemError):
+    """A file contains no usable image."""
 
 
 class ContractError(HubbleclipError):

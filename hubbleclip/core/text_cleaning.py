@@ -94,18 +94,12 @@ def clean_text(text: str | None) -> str | None:
     """
     is_cut = len(text or "") > MAX_CHARS
     text = (text or "")[:MAX_CHARS]
-    if "&" in text:
-        for _ in range(ESCAPE_LEVELS):
-            text = html.unescape(HUGE_ENTITY.sub("?", text))
+    for _ in range(ESCAPE_LEVELS):
+        text = html.unescape(HUGE_ENTITY.sub("?", text))
     # Remove invisible characters first, then tags: an invisible character inside a tag would hide the tag from `TAG`.
-    text = INVISIBLE.sub(_visible, text)
-    if "<" in text:
-        text = TAG.sub(_without_tag, text)
+    text = TAG.sub(_without_tag, INVISIBLE.sub(_visible, text))
     text = " ".join(BROKEN_AT_HYPHEN.sub("-", text).split())
-    if any(mark in text for mark in "\\$^_"):
-        text = latex_to_text(text)
-    if not text.isascii():
-        text = unicodedata.normalize("NFC", text)
+    text = unicodedata.normalize("NFC", latex_to_text(text))
     # Replace the quotation marks and grouping braces of LaTeX, which are still in the text.
     text = text.replace("``", '"').replace("''", '"').replace("{}", "").replace("{", "(").replace("}", ")")
     text = " ".join(SPACED_HYPHEN.sub("-", JOINED_SENTENCES.sub(r"\1 ", text)).split())

@@ -9,12 +9,10 @@ from __future__ import annotations
 import gzip
 import io
 import math
-import mmap
 import os
 import re
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal, NoReturn
@@ -280,41 +278,31 @@ def _sum_words(file: BinaryIO, num_bytes: int, number: int) -> int:
 
 def _check_jpeg(file: BinaryIO, size: int, is_size_listed: bool) -> None:
     """Check the segments of a JPEG file (ITU T.81, annex B) up to its end marker. Zero bytes may follow the marker."""
-    with _mapped(file) as data:
-        position, in_scan, seen = 2, False, set[int]()
-        for _ in range(MAX_SEGMENTS):
-            found = SCAN_END.search(data, position) if in_scan else SEGMENT.match(data, position)
-            if found is None:
-                if in_scan or not bytes(data[position : position + 2]).strip(b"\xff"):
-                    raise UnsoundError("truncated", f"the JPEG file is cut after byte {position}")
-                raise UnsoundError("damaged", f"the JPEG file has no segment at byte {position}")
-            marker, position = found[1][0], found.end()
-            if marker == EOI:
-                break
-            if marker in BARE_MARKERS:
-                continue
-            seen.add(marker)
-            position += _segment_bytes(data, position, marker)
-            in_scan = marker == START_OF_SCAN
-        else:
-            raise UnsoundError("damaged", f"the JPEG file has more than {MAX_SEGMENTS} segments")
-        if START_OF_SCAN not in seen or not seen & FRAME_MARKERS:
-            raise UnsoundError("damaged", "the JPEG file holds no image")
-        if re.compile(rb"[^\0]").search(data, position):
-            raise UnsoundError("damaged", "bytes follow the end of the JPEG file")
+    data = file.read()
+    position, in_scan, seen = 2, False, set[int]()
+    for _ in range(MAX_SEGMENTS):
+        found = SCAN_END.search(data, position) if in_scan else SEGMENT.match(data, position)
+        if found is None:
+            if in_scan or not data[position : position + 2].strip(b"\xff"):
+                raise UnsoundError("truncated", f"the JPEG file is cut after byte {position}")
+            raise UnsoundError("damaged", f"the JPEG file has no segment at byte {position}")
+        marker, position = found[1][0], found.end()
+        if marker == EOI:
+            break
+        if marker in BARE_MARKERS:
+            continue
+        seen.add(marker)
+        position += _segment_bytes(data, position, marker)
+        in_scan = marker == START_OF_SCAN
+    else:
+        raise UnsoundError("damaged", f"the JPEG file has more than {MAX_SEGMENTS} segments")
+    if START_OF_SCAN not in seen or not seen & FRAME_MARKERS:
+        raise UnsoundError("damaged", "the JPEG file holds no image")
+    if re.compile(rb"[^\0]").search(data, position):
+        raise UnsoundError("damaged", "bytes follow the end of the JPEG file")
 
 
-@contextmanager
-def _mapped(file: BinaryIO) -> Iterator[bytes | mmap.mmap]:
-    """Yield all bytes of a file without copying them into memory."""
-    if isinstance(file, io.BytesIO):
-        yield file.getvalue()
-        return
-    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        yield data
-
-
-def _segment_bytes(data: bytes | mmap.mmap, position: int, marker: int) -> int:
+def _segment_bytes(data: bytes, position: int, marker: int) -> int:
     """Return the length of the segment whose length field is at `position`.
 
     Raises UnsoundError where the segment does not fit into the file or the sides of the image are impossible.
@@ -333,9 +321,8 @@ def _segment_bytes(data: bytes | mmap.mmap, position: int, marker: int) -> int:
 
 KINDS: dict[str, tuple[Callable[[BinaryIO, int, bool], None], bytes]] = {
     "fits": (_check_fits, FITS_START),
-    "fit": (_check_fits, FITS_START),
     "gz": (_check_gzip, b"\x1f\x8b"),
     "jpg": (_check_jpeg, b"\xff\xd8\xff"),
     "jpeg": (_check_jpeg, b"\xff\xd8\xff"),
 }
-"""Check function and first bytes of each file format, by the last part of the suffix."""
+"""Check function and first bytes of each file format, by the last part of the suffix; other suffixes are FITS too."""

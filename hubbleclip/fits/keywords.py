@@ -26,17 +26,8 @@ from hubbleclip.missions.base import HeaderConvention
 COMMON = ("TELESCOP", "INSTRUME", "EXPSTART", "DATE-OBS")
 NO_TARGET = frozenset({"ANY", "NONE", "N/A", "UNKNOWN", "DARK", "BIAS"})
 UNREADABLE = (
-    OSError,
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    EOFError,
-    AttributeError,
-    zlib.error,
-    fits.VerifyError,
-    ImageError,
-)
+    OSError, ValueError, TypeError, LookupError, EOFError, AttributeError, zlib.error, fits.VerifyError, ImageError
+)  # fmt: skip
 """Exceptions that astropy and zlib raise for damaged files."""
 MAX_HEADER_HDUS = 2
 GZIP = b"\x1f\x8b"
@@ -101,7 +92,8 @@ def read_facts(path: Path, folder: Path) -> FileFacts:
     keywords = read_keywords(path)
     header = mission_of(keywords.get).header
     stem = path.name[: len(path.name) - len(product_suffix(path.name))] or path.name
-    instrument, filters, target = instrument_of(keywords), filters_of(keywords), target_of(keywords)
+    instrument, target = instrument_name(keywords.get), target_of(keywords)
+    filters = filter_names(keywords.get, camera_of(instrument))
     names = [_text(keywords.get(key)) for key in header.pi_keywords]
     kind = re.search(r"_([A-Za-z0-9]{3})$", stem)
     ra_keyword, dec_keyword = header.aim_keywords[0]
@@ -149,7 +141,8 @@ def read_keywords(path: Path) -> dict[str, Any]:
                     header = hdus[index].header
                     # Table extensions are skipped, because their headers may use the same keywords in another meaning.
                     if index == 0 or header.get("XTENSION") == "IMAGE":
-                        values = {key: header[key] for key in KEYWORDS if key in header} | values
+                        given = {key: header[key] for key in KEYWORDS if key in header}
+                        values = {key: v for key, v in given.items() if not isinstance(v, fits.card.Undefined)} | values
                     info = hdus[index].fileinfo()
                     check_header(file, info["datLoc"] + info["datSpan"])
     except UNREADABLE:
@@ -162,40 +155,6 @@ def _uncompressed(path: Path) -> IO[bytes]:
     with path.open("rb") as file:
         is_gzip = file.read(len(GZIP)) == GZIP
     return cast(IO[bytes], gzip.open(path)) if is_gzip else path.open("rb")
-
-
-def instrument_of(keywords: Keywords) -> str | None:
-    """Return the name of the instrument and detector.
-
-    Parameters
-    ----------
-    keywords
-        Values by keyword, as returned by `read_keywords`.
-
-    Returns
-    -------
-    str or None
-        For example `WFC3/UVIS`; see `instruments.instrument_name`.
-
-    """
-    return instrument_name(lambda keyword: _defined(keywords.get(keyword)))
-
-
-def filters_of(keywords: Keywords) -> tuple[str, ...]:
-    """Return the names of the filters in the beam.
-
-    Parameters
-    ----------
-    keywords
-        Values by keyword, as returned by `read_keywords`.
-
-    Returns
-    -------
-    tuple of str
-        Distinct names in upper case; see `instruments.filter_names`.
-
-    """
-    return filter_names(lambda keyword: _defined(keywords.get(keyword)), camera_of(instrument_of(keywords)))
 
 
 def target_of(keywords: Keywords) -> str | None:
@@ -264,14 +223,9 @@ def start_of(keywords: Keywords) -> float | None:
     return date.replace(tzinfo=UTC).timestamp() / SECONDS_PER_DAY + MJD_OF_UNIX_EPOCH
 
 
-def _defined(value: Any) -> Any:
-    """Return a keyword's value; None where the keyword has no value."""
-    return None if isinstance(value, fits.card.Undefined) else value
-
-
 def _text(value: Any) -> str:
     """Return a keyword's value as text on one line; '' where the keyword has no value."""
-    return "" if _defined(value) is None else " ".join(str(value).split())
+    return "" if value is None else " ".join(str(value).split())
 
 
 def _number(value: Any, low: float, high: float) -> float | None:

@@ -20,18 +20,7 @@ class Camera:
         `CCD`, `COUNTER` or `RAMP`; empty if unknown.
     bad_flags
         Data quality (DQ) bits that make a pixel invalid, each with its meaning; "?" marks an uncertain meaning.
-    good_flags
-        DQ bits that do not make a pixel invalid. Saturation is always here: a saturated pixel is bright, not missing.
-    extension
-        Name of the FITS extension that holds the pixels; a text for people.
-    filters
-        Keywords that name the filters; a text for people.
-    unit
-        Unit of the calibrated files; a text for people.
-    scale_arcsec
-        Side of a pixel in arcseconds.
-    handbook
-        Document from which these facts are taken.
+        Saturation is never here: a saturated pixel is bright, not missing.
     raw_yx
         Height and width of an uncalibrated full frame in pixels.
     light_yx
@@ -53,12 +42,6 @@ class Camera:
 
     kind: str
     bad_flags: Mapping[int, str]
-    good_flags: Mapping[int, str] = field(default_factory=dict)
-    extension: str = "SCI"
-    filters: str = "FILTER"
-    unit: str = ""
-    scale_arcsec: float | None = None
-    handbook: str = ""
     raw_yx: tuple[int, int] | None = None
     light_yx: tuple[int, int] | None = None
     gap: tuple[int, int] | None = None

@@ -29,108 +29,62 @@ WFPC2 headers have FILTER1 too, but its value is the number of a wheel position.
 """
 FOC_FILTERS = (*FILTER_KEYWORDS[:2], ("FILTNAM1", "FILTNAM2", "FILTNAM3", "FILTNAM4"))
 
-# Data quality bits by camera. The bits of a `_BAD` dictionary make a pixel invalid, those of a `_GOOD` one do not.
+# Data quality bits by camera. A comment names the bits that do not make a pixel invalid.
 LOST = {1: "Reed-Solomon error", 2: "filled for lost data", 4: "bad detector pixel or beyond the aperture"}
 RAYS = {4096: "cosmic ray found by AstroDrizzle", 8192: "cosmic ray found by the calibration from a pair"}
-FULL = {256: "full well", 2048: "A/D converter saturated"}
 COUNTER_BAD = LOST | {8: "masked: repeller wire or bar", 512: "bad in a reference file"}
+# Valid: 32 unstable, 64 warm, 256 full well, 1024 sink pixel, 2048 A/D converter saturated, 16384 satellite trail?
 ACS_BAD = LOST | RAYS | {8: "masked by the finger", 16: "hot", 128: "bad in the bias", 512: "bad in the flat"}
-ACS_GOOD = FULL | {32: "unstable", 64: "warm", 1024: "sink pixel", 16384: "satellite trail?"}
+# Valid: 32 unstable or tail of a hot pixel, 64 warm, 256 full well, 1024 charge trap, 2048 A/D converter saturated,
+# 16384 crosstalk?
 UVIS_BAD = LOST | RAYS | {8: "deviant?", 16: "hot", 128: "bad in the bias", 512: "bad in the flat"}
-UVIS_GOOD = FULL | {32: "unstable or tail of a hot pixel", 64: "warm", 1024: "charge trap", 16384: "crosstalk?"}
+# Valid: 64 warm?, 256 saturated, 512 blob, 2048 signal in the zero read, 8192 cosmic ray, corrected in the ramp
 IR_BAD = LOST | {8: "deviant zero read", 16: "hot", 32: "unstable", 128: "bad reference pixel", 4096: RAYS[4096]}
-IR_GOOD = {
-    64: "warm?", 256: "saturated", 512: "blob", 2048: "signal in the zero read",
-    8192: "cosmic ray, corrected in the ramp",
-}  # fmt: skip
+# Valid: 32 large blemish, 256 saturated, 1024 small blemish
 STIS_BAD = COUNTER_BAD | {16: "hot: 5 sigma above the median dark", 128: "bad in the bias", 8192: RAYS[8192]}
-STIS_GOOD = {32: "large blemish", 256: "saturated", 1024: "small blemish"}
+# Valid: 8 A/D converter saturated, 64 unused?, 128 charge trap, unused, 256 above a charge trap, 1024 hot, repaired
 WFPC2_BAD = {
     1: "Reed-Solomon error", 2: "bad in a calibration file", 4: "permanent defect", 16: "missing", 32: "bad otherwise",
     512: "hot, not repaired",
 }  # fmt: skip
-WFPC2_GOOD = {
-    8: "A/D converter saturated",
-    64: "unused?",
-    128: "charge trap, unused",
-    256: "above a charge trap",
-    1024: "hot, repaired",
-}
+# Valid: 2 uncertain linearity, 4 uncertain dark, 8 uncertain flat, 64 saturated, 512 cosmic ray, corrected in the ramp,
+# 1024 source, 2048 signal in the zero read
 NICMOS_BAD = {1: "Reed-Solomon error", 16: "grot", 32: "defective", 128: "missing", 256: "bad by calibration"}
-NICMOS_GOOD = {
-    2: "uncertain linearity", 4: "uncertain dark", 8: "uncertain flat", 64: "saturated",
-    512: "cosmic ray, corrected in the ramp",
-    1024: "source", 2048: "signal in the zero read",
-}  # fmt: skip
-STIS = "STIS Data Handbook 7, sections 2.2, 2.5 (table 2.8 of DQ bits) and 3.4.2"
 
 CAMERAS = {
-    "ACS/WFC": Camera(
-        kind=CCD, pivots_nm=LONG_PASS_NM,
-        bad_flags=ACS_BAD, good_flags=ACS_GOOD, extension="SCI of each of two chips; _drc and _drz one SCI",
-        filters="FILTER1, FILTER2, one of them CLEAR", unit="ELECTRONS; _drc and _drz per second", scale_arcsec=0.05,
-        handbook="ACS Data Handbook 10, sections 2.2 and 3.4.3 (table 3.4 of DQ bits)",
-        raw_yx=(2068, 4144), light_yx=(2048, 4096),
-    ),
-    "ACS/HRC": Camera(
-        kind=CCD, pivots_nm=LONG_PASS_NM,
-        bad_flags=ACS_BAD, good_flags=ACS_GOOD, filters="FILTER1, FILTER2, one of them CLEAR", unit="ELECTRONS",
-        scale_arcsec=0.027, handbook="as ACS/WFC", raw_yx=(1044, 1062), light_yx=(1024, 1024),
-    ),
-    "ACS/SBC": Camera(
-        kind=COUNTER, pivots_nm=LONG_PASS_NM,
-        bad_flags=COUNTER_BAD, filters="FILTER1", unit="COUNTS", scale_arcsec=0.032, handbook="as ACS/WFC"
-    ),
+    # ACS Data Handbook 10, sections 2.2 and 3.4.3 (table 3.4 of DQ bits). Filters: FILTER1 and FILTER2, one of them
+    # CLEAR. Unit: ELECTRONS, of _drc and _drz per second. Two chips with one SCI each; _drc and _drz have one SCI.
+    "ACS/WFC": Camera(kind=CCD, bad_flags=ACS_BAD, pivots_nm=LONG_PASS_NM, raw_yx=(2068, 4144), light_yx=(2048, 4096)),
+    "ACS/HRC": Camera(kind=CCD, bad_flags=ACS_BAD, pivots_nm=LONG_PASS_NM, raw_yx=(1044, 1062), light_yx=(1024, 1024)),
+    "ACS/SBC": Camera(kind=COUNTER, bad_flags=COUNTER_BAD, pivots_nm=LONG_PASS_NM),
+    # WFC3 Data Handbook 5, sections 2.2, 3.2 and table 3.3 of DQ bits. Filter: FILTER. Unit: ELECTRONS of UVIS, of
+    # _drc, _drz and IR per second. UVIS has two chips with one SCI each; _drc and _drz have one SCI.
     "WFC3/UVIS": Camera(
-        kind=CCD, pivots_nm=LONG_PASS_NM,
-        bad_flags=UVIS_BAD, good_flags=UVIS_GOOD, extension="SCI of each of two chips; _drc and _drz one SCI",
-        unit="ELECTRONS; _drc and _drz per second", scale_arcsec=0.04,
-        handbook="WFC3 Data Handbook 5, sections 2.2, 3.2 and table 3.3 of DQ bits",
+        kind=CCD, bad_flags=UVIS_BAD, pivots_nm=LONG_PASS_NM,
         raw_yx=(2070, 4206), light_yx=(2051, 4156), gap=(2073, 2133),
     ),
-    "WFC3/IR": Camera(
-        kind=RAMP, nm_per_number=10.0,
-        bad_flags=IR_BAD, good_flags=IR_GOOD, extension="SCI; of _ima, where SAMP counts reads, version 1, the last",
-        unit="ELECTRONS/S", scale_arcsec=0.13, handbook="as WFC3/UVIS", raw_yx=(1024, 1024), light_yx=(1014, 1014),
-    ),
-    "WFPC2": Camera(
-        kind=CCD, bad_flags=WFPC2_BAD, good_flags=WFPC2_GOOD,
-        extension="four SCI in _c0m, four planes in _c0f; the DQ is a file of its own (_c1m, _c1f) and is not read",
-        filters="FILTNAM1, FILTNAM2 (FILTER1 is a number)", unit="COUNTS", scale_arcsec=0.1,
-        handbook="WFPC2 Data Handbook 4, sections 2.2, 3.3 (table 3.5 of DQ bits); the PC has 0.046 arcsec",
-        planes=4, pivots_nm=LONG_PASS_NM,
-    ),
-    "WFPC": Camera(
-        kind=CCD, bad_flags=WFPC2_BAD, good_flags=WFPC2_GOOD,
-        extension="four planes in _c0f, one per chip of one of its two cameras",
-        filters="FILTNAM1, FILTNAM2", unit="COUNTS", scale_arcsec=0.1,
-        handbook="HST Data Handbook 3 (1997), part WF/PC; its DQ bits are taken to be those of WFPC2?", planes=4,
-        pivots_nm=LONG_PASS_NM,
-    ),
+    # A file _ima has all reads of the ramp, of which version 1 is the last, and extensions SAMP that count the reads.
+    "WFC3/IR": Camera(kind=RAMP, bad_flags=IR_BAD, nm_per_number=10.0, raw_yx=(1024, 1024), light_yx=(1014, 1014)),
+    # WFPC2 Data Handbook 4, sections 2.2, 3.3 (table 3.5 of DQ bits). Filters: FILTNAM1 and FILTNAM2; FILTER1 is a
+    # number. Unit: COUNTS. Four SCI in _c0m, four planes in _c0f; the DQ is a file of its own (_c1m, _c1f), not read.
+    "WFPC2": Camera(kind=CCD, bad_flags=WFPC2_BAD, planes=4, pivots_nm=LONG_PASS_NM),
+    # HST Data Handbook 3 (1997), part WF/PC. Its DQ bits are taken to be those of WFPC2. Each of its two cameras gives
+    # four planes in _c0f, one per chip.
+    "WFPC": Camera(kind=CCD, bad_flags=WFPC2_BAD, planes=4, pivots_nm=LONG_PASS_NM),
+    # STIS Data Handbook 7, sections 2.2, 2.5 (table 2.8 of DQ bits) and 3.4.2. Filter of the CCD: FILTER, because
+    # OPT_ELEM is MIRVIS. Unit: COUNTS.
     "STIS/CCD": Camera(
-        kind=CCD, pivots_nm=LONG_PASS_NM,
-        bad_flags=STIS_BAD, good_flags=STIS_GOOD, filters="FILTER (OPT_ELEM is MIRVIS)", unit="COUNTS",
-        scale_arcsec=0.0508, handbook=STIS, raw_yx=(1044, 1062), light_yx=(1024, 1024),
+        kind=CCD, bad_flags=STIS_BAD, pivots_nm=LONG_PASS_NM, raw_yx=(1044, 1062), light_yx=(1024, 1024)
     ),
-    "STIS/FUV-MAMA": Camera(
-        kind=COUNTER, pivots_nm=LONG_PASS_NM,
-        bad_flags=COUNTER_BAD, good_flags=STIS_GOOD, unit="COUNTS", scale_arcsec=0.0246, handbook=STIS
-    ),
-    "STIS/NUV-MAMA": Camera(
-        kind=COUNTER, pivots_nm=LONG_PASS_NM,
-        bad_flags=COUNTER_BAD, good_flags=STIS_GOOD, unit="COUNTS", scale_arcsec=0.0246, handbook=STIS
-    ),
+    "STIS/FUV-MAMA": Camera(kind=COUNTER, bad_flags=COUNTER_BAD, pivots_nm=LONG_PASS_NM),
+    "STIS/NUV-MAMA": Camera(kind=COUNTER, bad_flags=COUNTER_BAD, pivots_nm=LONG_PASS_NM),
+    # HST Data Handbook 3 (1997), part FOC. Unit: COUNTS, in the primary HDU.
     "FOC": Camera(
-        kind=COUNTER, bad_flags={1: "lost?", 2: "filled?", 4: "bad?"}, extension="0", filters="FILTNAM1 to FILTNAM4",
-        unit="COUNTS", scale_arcsec=0.014, handbook="HST Data Handbook 3 (1997), part FOC; f/96 after COSTAR",
+        kind=COUNTER, bad_flags={1: "lost?", 2: "filled?", 4: "bad?"},
         filter_keywords=FOC_FILTERS, pivots_nm=LONG_PASS_NM,
     ),
-    "NICMOS": Camera(
-        kind=RAMP, nm_per_number=10.0,
-        bad_flags=NICMOS_BAD, good_flags=NICMOS_GOOD,
-        extension="SCI, version 1", unit="COUNTS/S",
-        handbook="NICMOS Data Handbook 8, sections 2.2 (table 2.2 of DQ bits); 0.043, 0.075, 0.2 arcsec for NIC1 to 3",
-    ),
+    # NICMOS Data Handbook 8, sections 2.2 (table 2.2 of DQ bits). Unit: COUNTS/S. The image is SCI, version 1.
+    "NICMOS": Camera(kind=RAMP, bad_flags=NICMOS_BAD, nm_per_number=10.0),
 }  # fmt: skip
 """HST cameras, by instrument and detector.
 

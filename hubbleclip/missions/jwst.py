@@ -15,34 +15,23 @@ from hubbleclip.missions.base import (
     PublicBucket,
 )
 
-DQ = "JWST pipeline, package stdatamodels, dqflags.pixel"
 BAD = {1: "do not use"}
-"""DQ bit of invalid pixels. The JWST pipeline sets it in addition to the bit that gives the reason."""
-GOOD = {
-    2: "saturated in part of the ramp", 4: "jump (cosmic ray) in the ramp, corrected", 8: "dropout", 16: "outlier",
-    32: "persistence", 64: "A/D converter at its floor", 128: "charge migration",
-}  # fmt: skip
+"""DQ bit of invalid pixels. The JWST pipeline sets it in addition to the bit that gives the reason.
 
-
-def _camera(handbook: str, scale_arcsec: float | None, filters: str = "FILTER, PUPIL; one of them CLEAR") -> Camera:
-    """Build a JWST camera. All have ramp detectors, unit MJy/sr, and filters named by wavelength in units of 10 nm."""
-    return Camera(
-        kind=RAMP, bad_flags=BAD, good_flags=GOOD, extension="SCI; beside it ERR, DQ (_cal) or WHT (_i2d)",
-        filters=filters, unit="MJy/sr", scale_arcsec=scale_arcsec, handbook=f"{handbook}; {DQ}",
-        # The number is the wavelength in units of 10 nm (F356W: 3,560 nm), except in the two extra-wide filters, where
-        # it is an edge of the band (JDox, NIRCam filters, table 1).
-        nm_per_number=10.0, pivots_nm={"F150W2": 1671.0, "F322W2": 3247.0},
-    )  # fmt: skip
-
-
-NIRCAM = "JDox, NIRCam detector overview"
-CAMERAS = {
-    "NIRCAM": _camera(NIRCAM, None),
-    "NIRCAM/SHORT": _camera(NIRCAM, 0.031),
-    "NIRCAM/LONG": _camera(NIRCAM, 0.063),
-    "MIRI": _camera("JDox, MIRI imaging", 0.11, "FILTER"),
-    "NIRISS": _camera("JDox, NIRISS imaging", 0.0656),
-}
+Valid bits: 2 saturated in part of the ramp, 4 jump (cosmic ray) in the ramp, corrected, 8 dropout, 16 outlier,
+32 persistence, 64 A/D converter at its floor, 128 charge migration. Source: the JWST pipeline's package stdatamodels,
+dqflags.pixel.
+"""
+CAMERA = Camera(
+    kind=RAMP,
+    bad_flags=BAD,
+    # The number is the wavelength in units of 10 nm (F356W: 3,560 nm), except in the two extra-wide filters, where it
+    # is an edge of the band (JDox, NIRCam filters, table 1).
+    nm_per_number=10.0,
+    pivots_nm={"F150W2": 1671.0, "F322W2": 3247.0},
+)
+"""Every JWST camera. All have the unit MJy/sr and extensions SCI, ERR, and DQ (_cal) or WHT (_i2d)."""
+CAMERAS = dict.fromkeys(("NIRCAM", "NIRCAM/SHORT", "NIRCAM/LONG", "MIRI", "NIRISS"), CAMERA)
 
 PRODUCTS = ProductRanking(
     names=(

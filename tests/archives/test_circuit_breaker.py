@@ -11,7 +11,7 @@ import pytest
 
 from hubbleclip.archives.http.circuit_breaker import CircuitBreaker
 from hubbleclip.archives.http.client import Transport
-from hubbleclip.archives.http.download import fetch_file
+from hubbleclip.archives.http.download import DownloadRequest, fetch_file
 from hubbleclip.config.settings import FetchSettings
 from hubbleclip.core.errors import ArchiveDownError, ArchiveError, DownloadError
 from hubbleclip.core.layout import Layout
@@ -21,7 +21,8 @@ FETCH = FetchSettings(requests_per_s=1000, backoff_s=0.01, attempts=3, timeout_s
 
 
 def fetch(transport: Transport, url: str, root: Path, uri: str = "mast:x") -> object:
-    return fetch_file(transport, url, uri=uri, file_name="a_drz.fits", size_bytes=None, layout=Layout(root))
+    request = DownloadRequest(uri=uri, file_name="a_drz.fits", size_bytes=None, layout=Layout(root))
+    return fetch_file(transport, url, request)
 
 
 def test_it_opens_at_the_last_failure_allowed_and_says_what_to_do() -> None:
@@ -96,7 +97,7 @@ def test_waiting_threads_stop_at_once(scripted, tmp_path: Path) -> None:
     script = scripted(give(b"", 503, Retry_After="60"))
     transport = Transport(FETCH)
     threading.Timer(
-        0.5, lambda: [transport.breakers.of(script.host).record_failure("mast", "test") for _ in range(6)]
+        0.5, lambda: [transport.breaker_of(script.host).record_failure("mast", "test") for _ in range(6)]
     ).start()
     with ThreadPoolExecutor(8) as pool:
         jobs = [pool.submit(fetch, transport, script.url, tmp_path, f"mast:{i}") for i in range(8)]
@@ -110,4 +111,4 @@ def test_a_complete_file_resets_the_count(scripted, tmp_path: Path) -> None:
     for i in range(2):
         fetch(transport, script.url, tmp_path, f"mast:{i}")
     assert len(script.seen) == 10
-    assert not transport.breakers.of(script.host).is_open.is_set()
+    assert not transport.breaker_of(script.host).is_open.is_set()

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from hubbleclip.archives.http.client import DamagedError
-from hubbleclip.archives.http.content_store import FetchedFile, check_content, check_free_space, store_bytes, store_file
+from hubbleclip.archives.http.content_store import FetchedFile, check_content, check_free_space, store_file
+from hubbleclip.archives.http.response_errors import DamagedError
 from hubbleclip.core.errors import DiskFullError
 from hubbleclip.core.layout import Layout
 from tests.archives.script_server import FITS, LARGE_FITS, fits_file, give
@@ -18,7 +18,7 @@ from tests.archives.script_server import FITS, LARGE_FITS, fits_file, give
 CHILD = """
 import resource, sys
 from pathlib import Path
-from hubbleclip.archives.http.download import fetch_file
+from hubbleclip.archives.http.download import DownloadRequest, fetch_file
 from hubbleclip.archives.http.client import Transport
 from hubbleclip.core.errors import DiskFullError
 from hubbleclip.core.layout import Layout
@@ -26,7 +26,8 @@ from hubbleclip.config.settings import FetchSettings
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
 layout = Layout(Path(sys.argv[2]))
 try:
-    fetch_file(Transport(FetchSettings()), sys.argv[1], uri="mast:x", file_name="a.fits", size_bytes=None, layout=layout)
+    request = DownloadRequest(uri="mast:x", file_name="a.fits", size_bytes=None, layout=layout)
+    fetch_file(Transport(FetchSettings()), sys.argv[1], request)
 except DiskFullError as error:
     print(error)
 """
@@ -71,14 +72,6 @@ def test_damaged_content_is_rejected_with_its_code(tmp_path: Path) -> None:
     with pytest.raises(DamagedError) as caught:
         check_content(part, "a_drz.fits", None)
     assert caught.value.reason == "html"
-
-
-def test_a_small_file_is_stored_as_a_large_one(tmp_path: Path) -> None:
-    part = tmp_path / "x"
-    part.write_bytes(FITS)
-    small = store_bytes(FITS, hashlib.sha256(FITS).hexdigest(), "a_drz.fits", Layout(tmp_path))
-    assert small == store_file(part, "a_drz.fits", Layout(tmp_path)).path
-    assert [path.read_bytes() for path in (tmp_path / "products").rglob("*.fits")] == [FITS]
 
 
 def test_a_file_is_stored_under_its_hash(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from hubbleclip.archives.http.client import Transport
 from hubbleclip.archives.http.content_store import FetchedFile
-from hubbleclip.archives.http.download import REASONS, fetch_file
+from hubbleclip.archives.http.download import DownloadRequest, fetch_file
 from hubbleclip.archives.mast.archive import MastArchive
 from hubbleclip.config.settings import FetchSettings
 from hubbleclip.core.errors import DiskFullError, DownloadError
@@ -23,6 +23,8 @@ from hubbleclip.core.records import Product
 from hubbleclip.simulator.server.fault_plan import FaultRule
 from tests.archives.script_server import FITS, LARGE_FITS, Script, drip, drip_headers, give, give_part, reset
 
+REASONS = {"missing", "denied", "html", "truncated", "damaged", "checksum", "too_large", "stalled", "timeout", "redirect",
+           "refused", "busy", "server_error", "connection"}  # fmt: skip
 FETCH = FetchSettings(requests_per_s=1000, backoff_s=0.01, attempts=4, timeout_s=10)
 
 
@@ -34,10 +36,8 @@ def fetch(
     fetch_settings: FetchSettings = FETCH,
     **more: object,
 ) -> FetchedFile:
-    return fetch_file(
-        Transport(fetch_settings), script.url, uri="mast:x", file_name=file_name, size_bytes=size_bytes,
-        layout=Layout(root), **more,
-    )  # fmt: skip
+    request = DownloadRequest(uri="mast:x", file_name=file_name, size_bytes=size_bytes, layout=Layout(root), **more)
+    return fetch_file(Transport(fetch_settings), script.url, request)
 
 
 def reason_of(script: Script, root: Path, **more: object) -> str:
@@ -257,7 +257,8 @@ def test_a_body_up_to_the_end_of_the_connection_is_read(scripted, tmp_path: Path
 def test_connections_are_kept(scripted, tmp_path: Path) -> None:
     script, transport = scripted(give(FITS)), Transport(FETCH)
     for i in range(5):
-        fetch_file(transport, script.url, uri=f"mast:{i}", file_name="a.fits", size_bytes=None, layout=Layout(tmp_path))
+        request = DownloadRequest(uri=f"mast:{i}", file_name="a.fits", size_bytes=None, layout=Layout(tmp_path))
+        fetch_file(transport, script.url, request)
     assert len({seen["port"] for seen in script.seen}) == 1
 
 
@@ -304,12 +305,13 @@ def test_a_weak_etag_identifies_no_content(scripted, tmp_path: Path) -> None:
 CHILD = """
 import sys
 from pathlib import Path
-from hubbleclip.archives.http.download import fetch_file
+from hubbleclip.archives.http.download import DownloadRequest, fetch_file
 from hubbleclip.archives.http.client import Transport
 from hubbleclip.core.layout import Layout
 from hubbleclip.config.settings import FetchSettings
 layout = Layout(Path(sys.argv[2]))
-fetch_file(Transport(FetchSettings()), sys.argv[1], uri="mast:x", file_name="a.fits", size_bytes=None, layout=layout)
+request = DownloadRequest(uri="mast:x", file_name="a.fits", size_bytes=None, layout=layout)
+fetch_file(Transport(FetchSettings()), sys.argv[1], request)
 """
 
 

@@ -19,7 +19,8 @@ from hubbleclip.core.errors import DownloadError, SettingsError
 from hubbleclip.core.io import sha256_file
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Observation, Product
-from hubbleclip.fits.keywords import filters_of, instrument_of, start_of, title_of
+from hubbleclip.fits.instruments import camera_of, filter_names, instrument_name
+from hubbleclip.fits.keywords import start_of, title_of
 
 
 def local(folder: Path, **settings: object) -> LocalArchive:
@@ -201,7 +202,8 @@ def test_an_unknown_archive_lists_the_known_ones(tmp_path: Path) -> None:
     ],
 )
 def test_instrument_and_filters_of_every_camera(keywords: dict, instrument: str | None, filters: tuple) -> None:
-    assert (instrument_of(keywords), filters_of(keywords)) == (instrument, filters)
+    assert instrument_name(keywords.get) == instrument
+    assert filter_names(keywords.get, camera_of(instrument)) == filters
 
 
 def test_titles_say_only_what_is_known() -> None:

@@ -12,7 +12,8 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from hubbleclip.archives.http.client import DamagedError, Transport
+from hubbleclip.archives.http.client import Transport
+from hubbleclip.archives.http.response_errors import DamagedError
 from hubbleclip.archives.mast.client import MastClient, read_result
 from hubbleclip.config.settings import FetchSettings
 from hubbleclip.core.errors import (

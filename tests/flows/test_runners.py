@@ -12,7 +12,7 @@ import duckdb
 import pytest
 from commands import SMALL, files_below, run
 
-from flows.runners import THREADS_AS_THEY_ARE, open_task_runner
+from flows.runners import TASK_RUNNERS, THREADS_AS_THEY_ARE
 from hubbleclip.archives import open_archive
 from hubbleclip.config.settings import PROFILES_DIR, read_settings
 from hubbleclip.core.errors import ArchiveDownError, SettingsError
@@ -103,7 +103,7 @@ def test_a_dask_cluster_leaves_the_flow_its_threads(tmp_path: Path, monkeypatch:
     pytest.importorskip("distributed")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     settings = read_settings("demo", {"data": str(tmp_path), "flows": {"runner": "dask"}})
-    with open_stage("tiles", settings) as stage, open_task_runner(stage, "dask", 1) as runner:
+    with open_stage("tiles", settings) as stage, TASK_RUNNERS["dask"](stage, 1) as runner:
         assert runner.client.submit(os.getpid).result() != os.getpid()
         assert "OMP_NUM_THREADS" not in os.environ
 

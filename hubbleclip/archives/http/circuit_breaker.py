@@ -71,36 +71,3 @@ class CircuitBreaker:
         """
         if self.is_open.is_set():
             raise ArchiveDownError(self._message)
-
-
-class CircuitBreakers:
-    """Circuit breakers, one per host, because a host that is down does not affect the other hosts.
-
-    Parameters
-    ----------
-    max_failures, min_s
-        Limits of each breaker, as in `CircuitBreaker`.
-
-    """
-
-    def __init__(self, max_failures: int, min_s: float) -> None:
-        self._limits = max_failures, min_s
-        self._by_host: dict[str, CircuitBreaker] = {}
-
-    def of(self, host: str) -> CircuitBreaker:
-        """Return the breaker of a host.
-
-        Parameters
-        ----------
-        host
-            Host name, with the port if the URL has a port.
-
-        Returns
-        -------
-        CircuitBreaker
-            The breaker, which is the same object in every call with this host.
-
-        """
-        breaker = self._by_host.get(host)
-        # setdefault is atomic, so two threads that both create a breaker get the same one
-        return breaker or self._by_host.setdefault(host, CircuitBreaker(*self._limits))

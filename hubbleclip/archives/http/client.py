@@ -2,38 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import IO, Any, cast
+from typing import IO, Any
 from urllib.parse import urlsplit
 
 import requests
 import stamina
 from requests.adapters import HTTPAdapter
-from requests.structures import CaseInsensitiveDict
-from requests.utils import get_encoding_from_headers
-from urllib3.connectionpool import HTTPConnectionPool
-from urllib3.exceptions import (
-    ConnectTimeoutError,
-    MaxRetryError,
-    NewConnectionError,
-    ReadTimeoutError,
-    SSLError,
-)
+from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError, ReadTimeoutError
 from urllib3.exceptions import HTTPError as PoolError
-from urllib3.util import Timeout
 
-from hubbleclip.archives.http.circuit_breaker import CircuitBreakers
-from hubbleclip.archives.http.rate_limit import (
-    RateLimiter,
-    RefusedError,
-    require_same_host,
-    resolve_redirect,
-    retry_after_s,
-    user_agent,
-)
+from hubbleclip import __version__
+from hubbleclip.archives.http.circuit_breaker import CircuitBreaker
+from hubbleclip.archives.http.rate_limit import RateLimiter, resolve_redirect, retry_after_s
+from hubbleclip.archives.http.response_errors import DamagedError, RefusedError, ResponseError
 from hubbleclip.archives.http.watchdog import POOLS
 from hubbleclip.config.settings import FetchSettings
 from hubbleclip.core.errors import (
@@ -43,10 +29,6 @@ from hubbleclip.core.errors import (
     ArchiveUnreachableError,
     WebPageError,
 )
-
-__all__ = [
-    "DamagedError", "RateLimiter", "RefusedError", "Transport", "require_same_host", "to_archive_error", "user_agent",
-]  # fmt: skip
 
 CONNECT_TIMEOUT_S = 5.0
 FIRST_CONTACT_S = 2.0
@@ -63,14 +45,6 @@ BUSY_STATUS = frozenset({429, 503})
 RETRIED_STATUS = frozenset({408, 425, 429})
 """Client errors (4xx) after which a retry may succeed. All server errors (5xx) are retried too."""
 REDIRECT_STATUS = frozenset({301, 302, 303, 307, 308})
-
-
-class DamagedError(Exception):
-    """A response that is not valid for its request, so that a retry may help. `reason` is a short code."""
-
-    def __init__(self, message: str, reason: str = "damaged") -> None:
-        super().__init__(message)
-        self.reason = reason
 
 
 def is_unreachable(error: BaseException) -> bool:
@@ -162,33 +136,6 @@ def to_archive_error(error: Exception, url: str) -> ArchiveError:
     return error_type(f"{host} gave no usable response ({' '.join(str(error).split())[:240]}): try again later")
 
 
-@contextmanager
-def requests_errors() -> Iterator[None]:
-    """Context manager that converts urllib3's exceptions to those of the requests library, which callers catch.
-
-    Yields
-    ------
-    None
-        Nothing; the body of the `with` statement runs.
-
-    Raises
-    ------
-    requests.RequestException
-        If the body raises an exception of urllib3; the exception of the requests library with the same meaning.
-
-    """
-    try:
-        yield
-    except ConnectTimeoutError as error:
-        raise requests.ConnectTimeout(error) from error
-    except ReadTimeoutError as error:
-        raise requests.ReadTimeout(error) from error
-    except SSLError as error:
-        raise requests.exceptions.SSLError(error) from error
-    except PoolError as error:  # the base class of the exceptions above, so it must come last
-        raise requests.ConnectionError(error) from error
-
-
 def read_available(response: requests.Response) -> bytes:
     """Read the bytes of a response body that have arrived so far, at most `CHUNK_BYTES`.
 
@@ -202,49 +149,27 @@ def read_available(response: requests.Response) -> bytes:
     bytes
         The bytes that were read; empty at the end of the body.
 
+    Raises
+    ------
+    requests.RequestException
+        If the connection breaks. The requests library converts urllib3's exceptions only in its own read functions,
+        which wait until a whole chunk has arrived.
+
     """
-    with requests_errors():
+    try:
         data: bytes = response.raw.read1(CHUNK_BYTES)
+    except ReadTimeoutError as error:
+        raise requests.ReadTimeout(error) from error
+    except PoolError as error:
+        raise requests.ConnectionError(error) from error
     return data
 
 
-class LimitedBody:
-    """A response body that `requests.Response` reads under the limits of a `Transport`.
-
-    All attributes other than `stream` are taken from `raw`.
-
-    Parameters
-    ----------
-    raw
-        urllib3's object for the response.
-    chunks
-        Chunks of the body, as `Transport.iter_chunks` yields them.
-
-    """
-
-    def __init__(self, raw: Any, chunks: Iterator[bytes]) -> None:
-        self.raw = raw
-        self.chunks = chunks
-
-    def stream(self, *_: object, **__: object) -> Iterator[bytes]:
-        """Return the chunks of the body; `requests.Response.content` calls this method to read the body.
-
-        Returns
-        -------
-        iterator of bytes
-            The chunks. The arguments (chunk size and decoding) are ignored.
-
-        """
-        return self.chunks
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.raw, name)
-
-
 class RateLimitedAdapter(HTTPAdapter):
-    """Adapter that applies the rate limit, timeouts and circuit breakers to every request of a session.
+    """Adapter that applies the rate limit, timeouts and circuit breakers to the requests of a session.
 
-    The limits then also apply to libraries that send requests through the session, such as astroquery.
+    The limits then also apply to libraries that send requests through the session, such as astroquery. The exception
+    are responses whose body is streamed: only `Transport.open` sends such requests, and applies the limits itself.
 
     Parameters
     ----------
@@ -259,7 +184,7 @@ class RateLimitedAdapter(HTTPAdapter):
         self.transport = transport
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
-        """Send a request when the rate limit allows it, and read the whole response.
+        """Send a request when the rate limit allows it, and read the whole response unless it is streamed.
 
         Parameters
         ----------
@@ -274,9 +199,11 @@ class RateLimitedAdapter(HTTPAdapter):
             The response, whose body has been read. DamagedError is raised for a body that arrives too slowly.
 
         """
+        if kwargs.get("stream"):
+            return super().send(request, *args, **kwargs)
         host = urlsplit(request.url or "").netloc
         kwargs["timeout"] = kwargs.get("timeout") or self.transport.timeout
-        with self.transport.monitored(host), requests_errors():
+        with self.transport.monitored(host):
             response = super().send(request, *args, **kwargs)
             self.transport.check_status(host, response)
             self.transport.read_body(response)
@@ -298,19 +225,39 @@ class Transport:
     def __init__(self, fetch: FetchSettings) -> None:
         self.fetch = fetch
         self.limiter = RateLimiter(fetch.requests_per_s)
-        self.breakers = CircuitBreakers(fetch.breaker_failures, fetch.breaker_s)
+        self._breakers: dict[str, CircuitBreaker] = {}
         # timeouts for connecting and for each read, in seconds
         self.timeout = min(CONNECT_TIMEOUT_S, fetch.timeout_s), fetch.timeout_s
         self.connection_slots = threading.BoundedSemaphore(fetch.connections)
         self.reached_hosts: set[str] = set()
         self.session = requests.Session()
-        self.session.headers["User-Agent"] = user_agent(fetch.contact)
+        contact = f" (+{fetch.contact})" if fetch.contact else ""
+        self.session.headers["User-Agent"] = f"hubbleclip/{__version__}{contact}"
+        # without this function, credentials in ~/.netrc would replace the Authorization header of a request
+        self.session.auth = lambda request: request
+        self.adapter = RateLimitedAdapter(self)
         for scheme in ("http://", "https://"):
-            self.session.mount(scheme, RateLimitedAdapter(self))
-        self._pools: dict[str, tuple[HTTPConnectionPool, bool]] = {}
+            self.session.mount(scheme, self.adapter)
         # iter_chunks checks its time limits only between two reads, so no read may take longer than these limits
         stall_s = fetch.stall_s if fetch.stall_bytes else fetch.timeout_s
         self.read_timeout_s = min(fetch.timeout_s, stall_s, fetch.file_timeout_s)
+
+    def breaker_of(self, host: str) -> CircuitBreaker:
+        """Return the circuit breaker of a host; a host that is down does not affect the other hosts.
+
+        Parameters
+        ----------
+        host
+            Host name, with the port if the URL has a port.
+
+        Returns
+        -------
+        CircuitBreaker
+            The breaker, which is the same object in every call with this host.
+
+        """
+        # setdefault is atomic, so two threads that both create a breaker get the same one
+        return self._breakers.setdefault(host, CircuitBreaker(self.fetch.breaker_failures, self.fetch.breaker_s))
 
     def attempts(self, url: str) -> Iterable[Any]:
         """Iterate over the tries of a request, with exponential backoff between them.
@@ -330,7 +277,7 @@ class Transport:
         started, host = time.monotonic(), urlsplit(url).netloc
 
         def should_retry(error: Exception) -> bool:
-            self.breakers.of(host).check()  # an open breaker raises here, which ends the retries
+            self.breaker_of(host).check()  # an open breaker raises here, which ends the retries
             if is_unreachable(error) and host not in self.reached_hosts:
                 return time.monotonic() - started < FIRST_CONTACT_S
             return is_retryable(error)
@@ -360,7 +307,7 @@ class Transport:
             is open, the body does not run and ArchiveDownError is raised.
 
         """
-        breaker = self.breakers.of(host)
+        breaker = self.breaker_of(host)
         self.limiter.wait(host, breaker.is_open)
         breaker.check()
         try:
@@ -392,42 +339,11 @@ class Transport:
                 self.limiter.pause_host(host, seconds)
             response.raise_for_status()
 
-    def _pool(self, url: str) -> tuple[HTTPConnectionPool, bool]:
-        """Return the session's connection pool for a host, and whether a proxy requires absolute URLs in requests.
-
-        The result is cached, because reading the proxy settings from the environment for every request is slow.
-        """
-        parts = urlsplit(url)
-        root = f"{parts.scheme}://{parts.netloc}"
-        if root not in self._pools:
-            request = requests.Request("GET", url).prepare()
-            environment = self.session.merge_environment_settings(url, {}, stream=True, verify=None, cert=None)
-            adapter = cast(RateLimitedAdapter, self.session.get_adapter(url))
-            pool: HTTPConnectionPool = adapter.get_connection_with_tls_context(  # type: ignore[assignment]
-                request, environment["verify"], proxies=environment["proxies"], cert=environment["cert"]
-            )
-            self._pools[root] = pool, pool.proxy is not None and parts.scheme == "http"
-        return self._pools[root]
-
-    def _request(self, url: str, headers: Mapping[str, str]) -> requests.Response:
-        """Send one GET through urllib3, because the `requests` library would add twice the time that the GET takes."""
-        pool, needs_absolute_url = self._pool(url)
-        parts = urlsplit(url)
-        target = url if needs_absolute_url else f"{parts.path or '/'}?{parts.query}".rstrip("?")
-        raw = pool.urlopen(
-            "GET",
-            target,
-            headers=headers,
-            preload_content=False,
-            redirect=False,
-            retries=False,
-            timeout=Timeout(self.timeout[0], self.read_timeout_s),
-        )
-        response = requests.Response()
-        response.url, response.raw, response.status_code, response.reason = url, raw, raw.status, raw.reason or ""
-        response.headers = CaseInsensitiveDict(raw.headers)
-        response.encoding = get_encoding_from_headers(response.headers)
-        return response
+    def _request(self, url: str, headers: Mapping[str, str] | None) -> requests.Response:
+        """Send one GET. `Session.send` is not used, because it reads the whole body of a redirect, without limits."""
+        request = self.session.prepare_request(requests.Request("GET", url, headers))
+        options = self.session.merge_environment_settings(request.url, {}, True, None, None)
+        return self.adapter.send(request, timeout=(self.timeout[0], self.read_timeout_s), **options)
 
     @contextmanager
     def open(
@@ -458,14 +374,12 @@ class Transport:
 
         """
         hosts = self.fetch.redirect_hosts if redirect_hosts is None else redirect_hosts
-        request_headers = {**cast("dict[str, str]", self.session.headers), **(headers or {})}
         for _ in range(MAX_REDIRECTS + 1):
             host = urlsplit(url).netloc
             with (
                 self.connection_slots,
                 self.monitored(host),
-                requests_errors(),
-                self._request(url, request_headers) as response,
+                self._request(url, headers) as response,
             ):
                 if response.status_code not in REDIRECT_STATUS:
                     self.check_status(host, response)
@@ -529,8 +443,9 @@ class Transport:
         response.raw.decode_content = True
         chunks = self.iter_chunks(response, MAX_PAGE_BYTES)
         if into is None:
-            response.raw = LimitedBody(response.raw, chunks)
+            raw, response.raw = response.raw, io.BytesIO(b"".join(chunks))
             len(response.content)  # the property reads the body and caches it
+            response.raw = raw
             return
         into.seek(0)
         into.truncate()
@@ -572,6 +487,6 @@ class Transport:
             if is_retryable(error):
                 raise to_archive_error(error, url) from error
             raise
-        except (requests.RequestException, RefusedError, DamagedError) as error:
+        except (requests.RequestException, ResponseError) as error:
             raise to_archive_error(error, url) from error
         raise AssertionError("a retry context ends with a response or an error")

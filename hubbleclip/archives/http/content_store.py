@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from hubbleclip.archives.http.client import DamagedError
+from hubbleclip.archives.http.response_errors import DamagedError
 from hubbleclip.core.errors import DiskFullError
-from hubbleclip.core.io import sha256_file, sync_folder, writing
+from hubbleclip.core.io import sha256_file, writing
 from hubbleclip.core.layout import Layout, product_suffix
 from hubbleclip.fits.integrity import content_problem
 
@@ -51,8 +49,7 @@ def check_free_space(layout: Layout, needed_bytes: int, min_free_gb: float) -> N
         If less than `min_free_gb` would be free after the file is written.
 
     """
-    if not layout.root.is_dir():
-        layout.root.mkdir(parents=True, exist_ok=True)
+    layout.root.mkdir(parents=True, exist_ok=True)
     free_gb, needed_gb = shutil.disk_usage(layout.root).free / BYTES_PER_GB, needed_bytes / BYTES_PER_GB
     if free_gb < needed_gb + min_free_gb:
         raise DiskFullError(
@@ -102,7 +99,8 @@ def store_file(part: Path, file_name: str, layout: Layout, *, etag: str | None =
     Returns
     -------
     FetchedFile
-        The file at its final path. The file has been synced to disk, so it survives a power failure.
+        The file at its final path. It survives a power failure only after the caller has called `core.io.sync_files`,
+        because syncing many files at once is much faster than syncing each file.
 
     Raises
     ------
@@ -113,55 +111,6 @@ def store_file(part: Path, file_name: str, layout: Layout, *, etag: str | None =
     sha256 = sha256_file(part)
     final = layout.product(sha256, file_name)
     with writing(final):
-        if not final.parent.is_dir():
-            final.parent.mkdir(parents=True, exist_ok=True)
-        # the data is synced before the file is renamed, so that a crash leaves no incomplete file at `final`
-        with part.open("rb", buffering=0) as file:
-            os.fsync(file.fileno())
-            size_bytes = os.fstat(file.fileno()).st_size
+        final.parent.mkdir(parents=True, exist_ok=True)
         part.replace(final)
-        sync_folder(final.parent)
-    return FetchedFile(path=final, sha256=sha256, size_bytes=size_bytes, etag=etag)
-
-
-def store_bytes(body: bytes, sha256: str, file_name: str, layout: Layout) -> Path:
-    """Write a small, checked file from memory to its content-addressed path.
-
-    Parameters
-    ----------
-    body
-        Content of the file.
-    sha256
-        SHA-256 of the content, in hex.
-    file_name
-        The archive's name for the file; only the suffix is used.
-    layout
-        Folders of the profile.
-
-    Returns
-    -------
-    Path
-        Path of the file, at which readers never see an incomplete file. The file survives a power failure only after
-        the caller has called `core.io.sync_files`, because syncing many small files at once is much faster than
-        syncing each file.
-
-    Raises
-    ------
-    DiskFullError
-        If the disk is full.
-
-    """
-    final = layout.product(sha256, file_name)
-    # the name contains the thread's id, because two threads may write files with the same content at the same time
-    temporary = f"{final.parent}/.{final.name}.{threading.get_ident()}.tmp"
-    with writing(final):
-        if not final.parent.is_dir():
-            final.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with open(temporary, "wb") as file:  # noqa: PTH123 - creating a Path takes longer than open
-                file.write(body)
-            os.replace(temporary, final)  # noqa: PTH105 - see PTH123 above
-        except OSError:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-    return final
+    return FetchedFile(path=final, sha256=sha256, size_bytes=final.stat().st_size, etag=etag)

@@ -10,59 +10,35 @@ import fcntl
 import logging
 import os
 import re
-import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
 import requests
 
 from hubbleclip.archives.base import Known
-from hubbleclip.archives.http.client import DamagedError, RefusedError, Transport, is_unreachable, to_archive_error
+from hubbleclip.archives.http.client import Transport, is_unreachable, to_archive_error
 from hubbleclip.archives.http.content_store import (
     SMALL_BYTES,
     FetchedFile,
     check_content,
     check_free_space,
-    store_bytes,
     store_file,
 )
+from hubbleclip.archives.http.response_errors import DamagedError, RefusedError, ResponseError
 from hubbleclip.core.errors import DownloadError
-from hubbleclip.core.io import sha256_bytes, writing
+from hubbleclip.core.io import sha256_bytes, write_bytes, writing
 from hubbleclip.core.layout import Layout
 
 LOG = logging.getLogger(__name__)
 
-REASONS: Mapping[str, str] = {
-    "missing": "the archive has no such file (404, 410)",
-    "denied": "the archive does not allow access to it (401, 403)",
-    "html": "a web page or a JSON response arrived instead of the file",
-    "truncated": "the file is incomplete",
-    "damaged": "the content is not valid for the file's type",
-    "checksum": "a checksum in the file does not match",
-    "too_large": "the file is larger than allowed, or than the archive lists",
-    "stalled": "too few bytes arrived for too long",
-    "timeout": "the response, or the whole file, did not arrive in time",
-    "redirect": "the archive redirects to an address that is not followed",
-    "refused": "the archive rejects the request as invalid (another 4xx)",
-    "busy": "the archive asked to try again later, or another run is fetching the same file",
-    "server_error": "the archive failed (5xx)",
-    "connection": "the connection broke",
-}
-"""Meaning of each code that this module uses as `DownloadError.reason`."""
 STATUS_REASONS = {401: "denied", 403: "denied", 404: "missing", 408: "timeout", 410: "missing", 425: "busy",
                   429: "busy", 503: "busy"}  # fmt: skip
 NO_LIMIT_BYTES = 1 << 62
 SPACE_CHECK_BYTES = 1 << 26
 """Number of written bytes after which the free disk space is checked again."""
-SMALL_FILE_LOCK = threading.Lock()
-"""Lock that a thread holds while it checks and writes a small file, but never while it waits for the network.
-
-Checking and writing take about twenty short calls. Without this lock, threads compete for Python's global interpreter
-lock at each of these calls, which takes twice the time.
-"""
 HASH = re.compile(r"[0-9a-f]{32,}")
 """Pattern of an ETag that is a hash of the content. Other ETags may be equal for different files: nginx, for example,
 makes ETags from the modification time and the size.
@@ -74,53 +50,8 @@ CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 class DownloadRequest:
     """A file to download and where to store it.
 
-    `part` is the path of the partial file. The other fields are the parameters of `fetch_file` with the same names.
-    """
-
-    file_name: str
-    size_bytes: int | None
-    max_bytes: int
-    layout: Layout
-    part: Path
-    known: Known
-    is_kept: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BodyInfo:
-    """Facts from the response headers about the body.
-
-    `start` is the offset of the body's first byte in the file. `total` is the size of the whole file in bytes, or None
-    if it is unknown. `etag` is the ETag, or empty for a weak ETag. `version` is the same ETag, or if that is empty the
-    Last-Modified date.
-    """
-
-    start: int
-    total: int | None
-    etag: str
-    version: str
-
-
-def fetch_file(
-    transport: Transport,
-    url: str,
-    *,
-    uri: str,
-    file_name: str,
-    size_bytes: int | None,
-    layout: Layout,
-    max_bytes: int | None = None,
-    known: Known = lambda etag, size_bytes: None,
-    is_kept: bool = True,
-) -> FetchedFile:
-    """Download a file to its content-addressed path. A partial file is resumed if the server supports it.
-
-    Parameters
+    Attributes
     ----------
-    transport
-        The HTTP client.
-    url
-        Address of the file.
     uri
         The archive's identifier of the file, from which the path of the partial file is made.
     file_name
@@ -130,11 +61,54 @@ def fetch_file(
     layout
         Folders of the profile.
     max_bytes
-        Size of the largest file that is accepted; None for no limit.
+        Size of the largest file that is accepted.
     known
         Function that looks up files on disk. A file with the same ETag and size is not downloaded again.
     is_kept
         Whether every file is stored on disk. If False, a file of at most `SMALL_BYTES` may stay in memory.
+
+    """
+
+    uri: str
+    file_name: str
+    size_bytes: int | None
+    layout: Layout
+    max_bytes: int = NO_LIMIT_BYTES
+    known: Known = lambda etag, size_bytes: None
+    is_kept: bool = True
+
+    @property
+    def part(self) -> Path:
+        """Path of the partial file."""
+        return self.layout.part(self.uri)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BodyInfo:
+    """Facts from the response headers about the body.
+
+    `start` is the offset of the body's first byte in the file. `total` is the size of the whole file in bytes, or None
+    if it is unknown. `etag` is the ETag without quotes, or None for a weak ETag. `version` is the text that If-Range
+    sends: the ETag as received, or if there is none the Last-Modified date.
+    """
+
+    start: int
+    total: int | None
+    etag: str | None
+    version: str
+
+
+def fetch_file(transport: Transport, url: str, request: DownloadRequest) -> FetchedFile:
+    """Download a file to its content-addressed path. A partial file is resumed if the server supports it.
+
+    Parameters
+    ----------
+    transport
+        The HTTP client.
+    url
+        Address of the file.
+    request
+        The file to download and where to store it.
 
     Returns
     -------
@@ -144,27 +118,21 @@ def fetch_file(
     Raises
     ------
     DownloadError
-        If this file cannot be fetched; the error's reason is one of `REASONS`.
+        If this file cannot be fetched; the error's reason is a code that `response_errors` lists.
     ArchiveError
         If the host cannot be reached (ArchiveUnreachableError) or is down (ArchiveDownError).
     DiskFullError
         If the disk has no room for the file.
 
     """
-    part = layout.part(uri)
-    limit = NO_LIMIT_BYTES if max_bytes is None else max_bytes
-    request = DownloadRequest(
-        file_name=file_name, size_bytes=size_bytes, max_bytes=limit, layout=layout, part=part, known=known,
-        is_kept=is_kept,
-    )  # fmt: skip
     try:
         for attempt in transport.attempts(url):
             with attempt:
                 return _try(transport, url, request)
-    except (requests.RequestException, RefusedError, DamagedError) as error:
+    except (requests.RequestException, ResponseError) as error:
         if is_unreachable(error):
             raise to_archive_error(error, url) from error
-        raise DownloadError(failure_reason(error), f"{uri}: {to_archive_error(error, url)}") from error
+        raise DownloadError(failure_reason(error), f"{request.uri}: {to_archive_error(error, url)}") from error
     raise AssertionError("a retry context ends with a response or an error")
 
 
@@ -179,10 +147,10 @@ def failure_reason(error: Exception) -> str:
     Returns
     -------
     str
-        One of the codes in `REASONS`.
+        A code that `response_errors` lists.
 
     """
-    if isinstance(error, RefusedError | DamagedError):
+    if isinstance(error, ResponseError):
         return error.reason
     if isinstance(error, requests.HTTPError) and error.response is not None:
         status = error.response.status_code
@@ -223,9 +191,8 @@ def _read_headers(response: requests.Response) -> BodyInfo:
     if "text/html" in headers.get("Content-Type", ""):
         raise DamagedError("a web page arrived instead of the file", "html")
     length = headers.get("Content-Length", "")
-    total = (
-        int(length[:18]) if length.isdecimal() else None
-    )  # the text is cut off, because int() raises an error for very long numbers
+    # the text is cut off, because int() raises an error for very long numbers
+    total = int(length[:18]) if length.isdecimal() else None
     if response.status_code == requests.codes.partial_content:
         match = CONTENT_RANGE.fullmatch(headers.get("Content-Range", ""))
         if match is None:
@@ -233,18 +200,18 @@ def _read_headers(response: requests.Response) -> BodyInfo:
         start, total = int(match[1]), int(match[2])
     etag = headers.get("ETag", "")
     etag = "" if etag.startswith("W/") else etag  # a weak ETag does not identify the bytes (RFC 9110, section 8.8.1)
-    return BodyInfo(start=start, total=total, etag=etag, version=etag or headers.get("Last-Modified", ""))
+    version = etag or headers.get("Last-Modified", "")
+    return BodyInfo(start=start, total=total, etag=etag.strip('"') or None, version=version)
 
 
 def _find_known_file(info: BodyInfo, request: DownloadRequest) -> FetchedFile | None:
     """Return the file if it is already on disk, perhaps from a download under another name; otherwise None."""
-    etag = info.etag.strip('"')
-    sha256 = request.known(etag, info.total) if HASH.fullmatch(etag) and info.total else None
+    sha256 = request.known(info.etag, info.total) if info.etag and HASH.fullmatch(info.etag) and info.total else None
     path = request.layout.product(sha256, request.file_name) if sha256 else None
     if path is None or sha256 is None or not path.is_file() or path.stat().st_size != info.total:
         return None
     _delete_partial(request.part)
-    return FetchedFile(path=path, sha256=sha256, size_bytes=info.total, etag=etag)
+    return FetchedFile(path=path, sha256=sha256, size_bytes=info.total, etag=info.etag)
 
 
 def _receive(
@@ -260,30 +227,30 @@ def _receive(
     # urllib3 must neither check the length, which this module does, nor decode the body, which must stay resumable
     response.raw.enforce_content_length = response.raw.decode_content = False
     limit = min(request.max_bytes, request.size_bytes or request.max_bytes) if total is None else total
-    chunks, failure = transport.iter_chunks(response, limit - info.start), None
+    chunks = transport.iter_chunks(response, limit - info.start)
     if limit <= SMALL_BYTES and not info.start:
         body, failure = _collect(chunks)
         if failure is None and total in {None, len(body)}:
             return _store_small(body, info, request)
-        chunks = iter([body])  # the body is incomplete, so it becomes the partial file that the next try resumes
+        chunks = _replay(body, failure)  # the incomplete body becomes the partial file that the next try resumes
     with _open_partial(request.part, info.start) as file:
-        _write_body(file, chunks, failure, info=info, request=request, min_free_gb=transport.fetch.min_free_gb)
+        _write_body(file, chunks, info=info, request=request, min_free_gb=transport.fetch.min_free_gb)
         _check(request)
-        stored = store_file(request.part, request.file_name, request.layout, etag=info.etag.strip('"') or None)
+        stored = store_file(request.part, request.file_name, request.layout, etag=info.etag)
     _version_path(request.part).unlink(missing_ok=True)
     return stored
 
 
 def _store_small(body: bytes, info: BodyInfo, request: DownloadRequest) -> FetchedFile:
     """Check a file that is in memory, and write it to its final path if it is to be kept."""
-    etag = info.etag.strip('"') or None
-    with SMALL_FILE_LOCK:
-        check_content(body, request.file_name, request.size_bytes)
-        sha256 = sha256_bytes(body)
-        if not request.is_kept:
-            return FetchedFile(path=None, sha256=sha256, size_bytes=len(body), etag=etag, data=body)
-        path = store_bytes(body, sha256, request.file_name, request.layout)
-    return FetchedFile(path=path, sha256=sha256, size_bytes=len(body), etag=etag)
+    check_content(body, request.file_name, request.size_bytes)
+    file = FetchedFile(path=None, sha256=sha256_bytes(body), size_bytes=len(body), etag=info.etag, data=body)
+    if not request.is_kept:
+        return file
+    path = request.layout.product(file.sha256, request.file_name)
+    # as after `store_file`, the caller must call `core.io.sync_files`
+    write_bytes(path, body, is_synced=False)
+    return replace(file, path=path, data=None)
 
 
 def _collect(chunks: Iterator[bytes]) -> tuple[bytes, Exception | None]:
@@ -291,27 +258,29 @@ def _collect(chunks: Iterator[bytes]) -> tuple[bytes, Exception | None]:
     body: list[bytes] = []
     try:
         body.extend(chunks)
-    except (requests.RequestException, RefusedError, DamagedError) as error:
+    except (requests.RequestException, ResponseError) as error:
         return b"".join(body), error
     return b"".join(body), None
 
 
+def _replay(body: bytes, failure: Exception | None) -> Iterator[bytes]:
+    """Yield a body that `_collect` has read, then raise the error that interrupted it."""
+    yield body
+    if failure is not None:
+        raise failure
+
+
 def _write_body(
-    file: BinaryIO,
-    chunks: Iterator[bytes],
-    failure: Exception | None,
-    *,
-    info: BodyInfo,
-    request: DownloadRequest,
-    min_free_gb: float,
+    file: BinaryIO, chunks: Iterator[bytes], *, info: BodyInfo, request: DownloadRequest, min_free_gb: float
 ) -> None:
     """Write the chunks of a body to `file` as they arrive.
 
-    Raises `failure`, or else DamagedError, if the body is incomplete. The next try then resumes the partial file.
+    Raises DamagedError if the body is incomplete. The next try then resumes the partial file.
     """
     size, checked_size = info.start, info.start
     # the version is written before the body, because a partial file without a version cannot be resumed
-    _write_version(request.part, info.version)
+    if info.version:
+        _version_path(request.part).write_text(info.version, encoding="latin-1")
     try:
         for chunk in chunks:
             file.write(chunk)
@@ -320,8 +289,6 @@ def _write_body(
                 check_free_space(request.layout, 0, min_free_gb)
                 checked_size = size
         file.flush()
-        if failure is not None:
-            raise failure
     except RefusedError:
         _delete_partial(request.part)
         raise
@@ -345,8 +312,7 @@ def _open_partial(part: Path, start: int) -> Iterator[BinaryIO]:
 
     Raises RefusedError if another run has the file locked or has changed it, and DiskFullError if the disk is full.
     """
-    if not part.parent.is_dir():
-        part.parent.mkdir(parents=True, exist_ok=True)
+    part.parent.mkdir(parents=True, exist_ok=True)
     with writing(part), part.open("ab") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -366,12 +332,6 @@ def _open_partial(part: Path, start: int) -> Iterator[BinaryIO]:
 def _version_path(part: Path) -> Path:
     """Return the path of the file that stores a partial file's version, which is an ETag or a date."""
     return part.with_suffix(".etag")
-
-
-def _write_version(part: Path, version: str) -> None:
-    """Store the version of a partial file. Nothing is stored if the server gave no version."""
-    if version:
-        _version_path(part).write_text(version, encoding="latin-1")
 
 
 def _delete_partial(part: Path) -> None:

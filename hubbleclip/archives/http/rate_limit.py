@@ -11,19 +11,11 @@ from email.utils import parsedate_to_datetime
 from fnmatch import fnmatchcase
 from urllib.parse import urljoin, urlsplit
 
-from hubbleclip import __version__
+from hubbleclip.archives.http.response_errors import RefusedError
 
 MAX_RETRY_AFTER_S = 120.0
 """Longest pause (s) that is made for a Retry-After header. A longer pause is shortened to this value."""
 HTTP_SCHEMES = frozenset({"http", "https"})
-
-
-class RefusedError(Exception):
-    """A request that failed for a reason that a retry would not change. `reason` is a code of `download.REASONS`."""
-
-    def __init__(self, message: str, reason: str = "redirect") -> None:
-        super().__init__(message)
-        self.reason = reason
 
 
 class RateLimiter:
@@ -88,23 +80,6 @@ def _sleep(until: float, stop: threading.Event) -> None:
         stop.wait(seconds)
 
 
-def user_agent(contact: str) -> str:
-    """Build the User-Agent header.
-
-    Parameters
-    ----------
-    contact
-        E-mail address or web page through which a server's operator can reach the user; may be empty.
-
-    Returns
-    -------
-    str
-        Value of the header: name and version of this package, and the contact if there is one.
-
-    """
-    return f"hubbleclip/{__version__}" + (f" (+{contact})" if contact else "")
-
-
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
     """Parse the Retry-After header.
 
@@ -135,39 +110,15 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     return min(max(until - now, 0.0), MAX_RETRY_AFTER_S)
 
 
-def require_same_host(url: str, location: str) -> str:
-    """Resolve a link that must lead to the same host as the page that contains it.
+def resolve_redirect(url: str, location: str, other_hosts: Iterable[str] = ()) -> str:
+    """Resolve a redirect, or a link on a page, and check that it may be followed.
 
     Parameters
     ----------
     url
-        Address of the page.
+        Address of the redirecting response, or of the page.
     location
-        Address in the link, absolute or relative.
-
-    Returns
-    -------
-    str
-        Absolute address of the link's target. The scheme is https or the scheme of the page.
-
-    Raises
-    ------
-    RefusedError
-        If the link leads to another host, has another scheme, or is not a valid address.
-
-    """
-    return resolve_redirect(url, location, ())
-
-
-def resolve_redirect(url: str, location: str, other_hosts: Iterable[str]) -> str:
-    """Resolve a redirect and check that it may be followed.
-
-    Parameters
-    ----------
-    url
-        Address from which the server redirects.
-    location
-        Address to which the server redirects, absolute or relative.
+        Address to which the response or the link leads, absolute or relative.
     other_hosts
         Hosts that are allowed in addition to the host of `url`: `host` or `host:port`, with `*` as a wildcard.
 

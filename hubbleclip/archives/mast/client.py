@@ -21,7 +21,8 @@ from urllib.parse import quote, urlsplit
 
 import requests
 
-from hubbleclip.archives.http.client import DamagedError, RefusedError, Transport, to_archive_error
+from hubbleclip.archives.http.client import Transport, to_archive_error
+from hubbleclip.archives.http.response_errors import DamagedError, ResponseError
 from hubbleclip.core.errors import (
     ArchiveBusyError,
     ArchiveError,
@@ -124,7 +125,7 @@ class MastClient:
                         if error.reason == "timeout" and attempt.num == tries:
                             raise self._archive_error(error) from error
                         raise
-        except (requests.RequestException, DamagedError, RefusedError) as error:
+        except (requests.RequestException, ResponseError) as error:
             raise self._archive_error(error) from error
         raise AssertionError("a retry context ends with a response or an error")
 

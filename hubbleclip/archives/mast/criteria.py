@@ -12,14 +12,12 @@ from collections.abc import Sequence
 from datetime import date
 from fnmatch import fnmatchcase
 from itertools import product
-from typing import Any
 
+from hubbleclip.archives.mast.client import Criteria
 from hubbleclip.archives.mast.date_windows import Window
 from hubbleclip.config.settings import ArchiveSettings
 from hubbleclip.core.errors import SettingsError
 from hubbleclip.missions import MISSIONS, Mission
-
-Criteria = dict[str, Any]
 
 MJD_ZERO = date(1858, 11, 17)
 NUMBERS_PER_QUERY = 200

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,7 +111,8 @@ def select_products(
     """
     rejected = {item.obs_id: rejection_reason(item, ranking) for item in observations}
     usable = [item for item in observations if rejected[item.obs_id] is None]
-    groups = group_files(usable, candidates_of(rows, settings, ranking), ranking)
+    read = preview_from_row if settings.products == PREVIEW else candidate_from_row
+    groups = group_files(usable, filter(None, (read(row, ranking) for row in rows)), ranking)
     for group in groups:
         _choose_file(group, settings)
     _reject_totals(groups)
@@ -154,29 +155,6 @@ def rejection_reason(observation: Observation, ranking: ProductRanking) -> Reaso
     if observation.obsid is None:
         return "no_obsid", "the archive gave no number by which to request its products"
     return None
-
-
-def candidates_of(rows: Iterable[Row], settings: ArchiveSettings, ranking: ProductRanking) -> Iterator[Candidate]:
-    """Find the product rows that describe an image of the kind that the settings ask for.
-
-    Parameters
-    ----------
-    rows
-        MAST's product rows.
-    settings
-        `archive` section of the settings; only `products`, the kind of image, is used.
-    ranking
-        The mission's product ranking, which lists the usable kinds of file.
-
-    Yields
-    ------
-    Candidate
-        The image of one row, in the order of the rows.
-
-    """
-    read = preview_from_row if settings.products == PREVIEW else candidate_from_row
-    candidates = (read(row, ranking) for row in rows)
-    return (candidate for candidate in candidates if candidate is not None)
 
 
 def candidate_from_row(row: Row, ranking: ProductRanking) -> Candidate | None:

@@ -11,7 +11,7 @@ from typing import Protocol
 from hubbleclip.archives.base import Delivery, Known, now_utc
 from hubbleclip.archives.http.client import Transport
 from hubbleclip.archives.http.content_store import FetchedFile
-from hubbleclip.archives.http.download import fetch_file
+from hubbleclip.archives.http.download import NO_LIMIT_BYTES, DownloadRequest, fetch_file
 from hubbleclip.archives.mast.client import MastClient
 from hubbleclip.archives.mast.public_bucket import S3Source
 from hubbleclip.config.settings import FetchSettings
@@ -92,7 +92,7 @@ class FileSources:
     bucket
         The mission's folder in the public copy of the archive.
     max_bytes
-        Size of the largest file that is accepted; None for no limit.
+        Size of the largest file that is accepted.
 
     """
 
@@ -104,7 +104,7 @@ class FileSources:
         mast: MastClient,
         *,
         bucket: PublicBucket,
-        max_bytes: int | None = None,
+        max_bytes: int = NO_LIMIT_BYTES,
     ) -> None:
         self.layout = layout
         self.transport = transport
@@ -139,15 +139,17 @@ class FileSources:
             If the disk is full.
 
         """
-        return self._deliver(product, is_kept=True).product
+        return self.deliver(product, is_kept=True).product
 
-    def deliver(self, product: Product) -> Delivery:
+    def deliver(self, product: Product, *, is_kept: bool = False) -> Delivery:
         """Fetch a file from the first source that has the file. A small file may stay in memory.
 
         Parameters
         ----------
         product
             Product whose file is to be fetched.
+        is_kept
+            Whether the file is stored on disk even if it is small.
 
         Returns
         -------
@@ -156,14 +158,14 @@ class FileSources:
             raised.
 
         """
-        return self._deliver(product, is_kept=False)
-
-    def _deliver(self, product: Product, *, is_kept: bool) -> Delivery:
-        """Fetch a file from the first source that has the file. If `is_kept`, the file is always stored on disk."""
+        request = DownloadRequest(
+            uri=product.uri, file_name=product.file_name, size_bytes=product.size_bytes, layout=self.layout,
+            max_bytes=self.max_bytes, known=self.known, is_kept=is_kept,
+        )  # fmt: skip
         failures: dict[str, ArchiveError] = dict(self._down)
         for name in [name for name in self.sources if name not in self._down]:
             try:
-                file = self._fetch_from(self.sources[name], product, is_kept=is_kept)
+                file = self._fetch_from(self.sources[name], product, request)
             except ArchiveDownError as error:
                 failures[name] = error
                 self._skip_source(name, error)
@@ -173,29 +175,15 @@ class FileSources:
                 return Delivery(_arrived(product, name, file, self.layout), file.data)
         raise _joined(failures)
 
-    def _fetch_from(self, source: FileSource, product: Product, *, is_kept: bool) -> FetchedFile:
+    def _fetch_from(self, source: FileSource, product: Product, request: DownloadRequest) -> FetchedFile:
         """Fetch a file from one source, whose URLs are tried in order until one has the file."""
         for url in source.addresses(product):
             try:
-                return self._download(url, product, is_kept=is_kept)
+                return fetch_file(self.transport, url, request)
             except DownloadError as error:
                 if error.reason not in source.absent:
                     raise
         raise DownloadError("missing", f"{product.uri} is not in {source.name}")
-
-    def _download(self, url: str, product: Product, *, is_kept: bool) -> FetchedFile:
-        """Fetch the file at a URL."""
-        return fetch_file(
-            self.transport,
-            url,
-            uri=product.uri,
-            file_name=product.file_name,
-            size_bytes=product.size_bytes,
-            layout=self.layout,
-            max_bytes=self.max_bytes,
-            known=self.known,
-            is_kept=is_kept,
-        )
 
     def _skip_source(self, name: str, error: ArchiveDownError) -> None:
         """Exclude a source that is down from later calls. Raises `error` if no other source works."""

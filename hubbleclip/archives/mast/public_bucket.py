@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import requests
 
-from hubbleclip.archives.http.client import DamagedError, RefusedError
+from hubbleclip.archives.http.response_errors import ResponseError
 from hubbleclip.archives.mast.client import MastClient
 from hubbleclip.config.settings import FetchSettings
 from hubbleclip.core.errors import ArchiveError
@@ -66,7 +66,7 @@ def looked_up_path(mast: MastClient, uri: str, bucket: PublicBucket) -> str | No
         with mast.transport.open(f"{mast.url}/api/v0.1/path_lookup/?uri={quote(uri, safe='')}") as response:
             result = json.loads(b"".join(mast.transport.iter_chunks(response, MAX_RESPONSE_BYTES)))
             path = str(result[uri]["path"]).lstrip("/")
-    except (ArchiveError, RefusedError, DamagedError, requests.RequestException, KeyError, TypeError, ValueError):
+    except (ArchiveError, ResponseError, requests.RequestException, KeyError, TypeError, ValueError):
         return None
     below = path.removeprefix(bucket.path_prefix)
     return below if below != path and SAFE_PATH.fullmatch(below) else None

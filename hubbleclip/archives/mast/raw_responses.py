@@ -9,20 +9,16 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from hubbleclip.archives.mast.client import Row
 from hubbleclip.core.errors import ArchiveError
 from hubbleclip.core.io import write_bytes
 from hubbleclip.core.layout import Layout
 
-Row = dict[str, Any]
-
 OBSERVATIONS, PRODUCTS = "observations", "products"
 SUFFIX = ".json.gz"
 GZIP_LEVEL = 2
-GZIP_FORMAT = 16
-"""Number that is added to zlib's window size to select the gzip format."""
 GZIP_SYSTEM, UNIX = 9, 3
 """Position and value of the header byte that names the operating system: zlib sets it by platform and version."""
-ROWS_PER_PIECE = 100
 HINT = "run without archive.from_raw to query the archive"
 
 
@@ -109,16 +105,8 @@ class RawResponses:
 
 
 def _packed(about: str, rows: Sequence[Row]) -> bytes:
-    """Compress the two lines of a response file with gzip.
-
-    The rows are compressed in pieces, because the JSON text of all rows takes more memory than the rows themselves.
-    """
-    packer = zlib.compressobj(GZIP_LEVEL, wbits=zlib.MAX_WBITS + GZIP_FORMAT)
-    packed = bytearray(packer.compress(f"{about}\n[".encode()))
-    for start in range(0, len(rows), ROWS_PER_PIECE):
-        piece = json.dumps(rows[start : start + ROWS_PER_PIECE])[1:-1]
-        packed += packer.compress(f"{', ' if start else ''}{piece}".encode())
-    packed += packer.compress(b"]\n") + packer.flush()
+    """Compress the two lines of a response file with gzip."""
+    packed = bytearray(gzip.compress(f"{about}\n{json.dumps(rows)}\n".encode(), GZIP_LEVEL, mtime=0))
     packed[GZIP_SYSTEM] = UNIX
     return bytes(packed)
 

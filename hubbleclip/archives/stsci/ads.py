@@ -16,7 +16,8 @@ from urllib.parse import urlencode, urlsplit
 
 import requests
 
-from hubbleclip.archives.http.client import DamagedError, RefusedError, Transport, to_archive_error
+from hubbleclip.archives.http.client import Transport, to_archive_error
+from hubbleclip.archives.http.response_errors import RefusedError, ResponseError
 from hubbleclip.archives.stsci.parsers import ProposalText, clean_proposal_text
 from hubbleclip.core.errors import ArchiveError, SettingsError
 from hubbleclip.core.text_cleaning import clean_number, decode
@@ -76,7 +77,7 @@ class AdsClient:
                     return self._try(url)
         except ArchiveError as error:
             self._stop(str(error))
-        except (requests.RequestException, RefusedError, DamagedError) as error:
+        except (requests.RequestException, ResponseError) as error:
             self._stop(str(to_archive_error(error, url)))
         return None
 

@@ -24,7 +24,9 @@ from typing import IO, TypeVar
 import requests
 
 from hubbleclip.archives.base import now_utc, proposal_id_of, reject
-from hubbleclip.archives.http.client import RefusedError, Transport, require_same_host, to_archive_error
+from hubbleclip.archives.http.client import Transport, to_archive_error
+from hubbleclip.archives.http.rate_limit import resolve_redirect
+from hubbleclip.archives.http.response_errors import RefusedError
 from hubbleclip.archives.stsci.ads import AdsClient, ads_url, parse_ads
 from hubbleclip.archives.stsci.bulk_list import BulkList, index_bulk_list
 from hubbleclip.archives.stsci.merging import ADS, APT, BULK, LISTING, PAGE, merge
@@ -46,10 +48,11 @@ STAGE = "proposals"
 DASHES = re.compile(rb"-{5,}")
 TAIL_BYTES = 4096
 """Number of bytes at the end of a bulk list that are read to check whether the list is complete."""
+BOTH = ("title", "abstract")
 Parsed = TypeVar("Parsed")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class ProposalEndpoint:
     """A service that returns one proposal per request.
 
@@ -94,36 +97,30 @@ class ProposalSource:
         self._bulk: BulkList | None = None
         self._is_refreshed = settings.from_raw  # if True, the bulk list is not requested (again) by this object
 
-    def _list_endpoints(self) -> tuple[ProposalEndpoint, ...]:
+    def _list_endpoints(self) -> list[ProposalEndpoint]:
         """List the endpoints in the order in which they are queried.
 
         Raises SettingsError if ADS is used and there is no API token.
         """
-        settings, both, pages = self.settings, ("title", "abstract"), self.mission.proposals
+        settings, pages, get = self.settings, self.mission.proposals, self._get
+        listed = [
+            (APT, ".apt", BOTH, pages.apt, parse_apt),
+            (LISTING, ".txt", BOTH, pages.listing, parse_listing),
+            (PAGE, ".html", ("title",), pages.page, parse_program_page),
+        ]
         server = settings.programs_url.rstrip("/")
-        apt, listing, page = (f"{server}/{path}".format for path in (pages.apt, pages.listing, pages.page))
-        get = self._get
-        listed = (
-            ProposalEndpoint(name=APT, suffix=".apt", provides=both, url=apt, download=get, parse=parse_apt),
-            ProposalEndpoint(
-                name=LISTING, suffix=".txt", provides=both, url=listing, download=get, parse=parse_listing
-            ),
-            ProposalEndpoint(
-                name=PAGE, suffix=".html", provides=("title",), url=page, download=get, parse=parse_program_page
-            ),
-        )
         # a mission may lack one of the pages: only Hubble's programmes, for example, have text listings
-        paths = (pages.apt, pages.listing, pages.page)
-        endpoints = tuple(endpoint for endpoint, path in zip(listed, paths, strict=True) if path)
-        if not settings.use_ads:
-            return endpoints
-        # no token is needed if only stored responses are read
-        get_ads = get if settings.from_raw else AdsClient(settings.ads_url, self.transport).get
-        url = partial(ads_url, settings.ads_url, self.mission.ads_bibstem)
-        ads = ProposalEndpoint(
-            name=ADS, suffix=".json", provides=("abstract",), url=url, download=get_ads, parse=parse_ads
-        )
-        return (*endpoints, ads)
+        endpoints = [
+            ProposalEndpoint(name, suffix, provides, f"{server}/{path}".format, get, parse)
+            for name, suffix, provides, path, parse in listed
+            if path
+        ]
+        if settings.use_ads:
+            # no token is needed if only stored responses are read
+            get_ads = get if settings.from_raw else AdsClient(settings.ads_url, self.transport).get
+            url = partial(ads_url, settings.ads_url, self.mission.ads_bibstem)
+            endpoints.append(ProposalEndpoint(ADS, ".json", ("abstract",), url, get_ads, parse_ads))
+        return endpoints
 
     def fetch(self, numbers: Sequence[str]) -> tuple[list[Proposal], list[Rejection]]:
         """Fetch proposals.
@@ -217,20 +214,8 @@ class ProposalSource:
         text = merged.text
         if text.title is None:
             return None
-        return Proposal(
-            proposal_id=proposal_id_of(self.settings.name, number),
-            archive=self.settings.name,
-            number=digits,
-            cycle=text.cycle,
-            proposal_type=text.proposal_type,
-            category=text.category,
-            title=text.title,
-            pi=text.pi,
-            abstract=text.abstract,
-            source=merged.source,
-            fetched_at=now_utc(),
-            provenance=merged.provenance,
-        )
+        proposal_id = proposal_id_of(self.settings.name, number)
+        return text.to_proposal(proposal_id, self.settings.name, merged.source, merged.provenance)
 
     def _rejection(self, number: str, reason: str, detail: str) -> Rejection:
         """Create the rejection of a proposal."""
@@ -308,7 +293,7 @@ class ProposalSource:
             if result is None:
                 LOG.warning("%s has no link to abstracts.cat; proposals are requested one by one", page_url)
             else:
-                self._fetch_bulk(require_same_host(page_url, result[1]))
+                self._fetch_bulk(resolve_redirect(page_url, result[1]))
         except (requests.HTTPError, RefusedError) as error:
             LOG.warning("the bulk list was not refreshed (%s)", to_archive_error(error, page_url))
         except ArchiveError as error:

@@ -17,26 +17,15 @@ MAX_PROVENANCE_CHARS = 120
 """Number of characters to which the provenance truncates a value that was not used."""
 
 
-@dataclass(frozen=True, slots=True)
-class FieldPriority:
-    """Sources of a field, the most trusted first, and the reason for this order."""
-
-    sources: tuple[str, ...]
-    reason: str
-
-
-TEXT = FieldPriority(
-    (APT, BULK, LISTING, PAGE, ADS),
-    "APT has the proposers' own text, unwrapped; the bulk list and the listing wrap it and lose characters; the page"
-    " is a copy, and ADS a copy of a copy",
-)
-STATUS = FieldPriority(
-    (BULK, APT, LISTING, PAGE, ADS),
-    "the bulk list is STScI's own record of what was granted; APT files keep what was requested, or a template's value",
-)
-FIELD_PRIORITIES = {
+# APT has the proposers' own text, unwrapped. The bulk list and the listing wrap it and lose characters. The page is a
+# copy, and ADS a copy of a copy.
+TEXT = (APT, BULK, LISTING, PAGE, ADS)
+# The bulk list is STScI's own record of what was granted. APT files keep what was requested, or a template's value.
+STATUS = (BULK, APT, LISTING, PAGE, ADS)
+FIELD_SOURCES = {
     "title": TEXT, "abstract": TEXT, "pi": TEXT, "cycle": STATUS, "proposal_type": STATUS, "category": STATUS,
 }  # fmt: skip
+"""Sources of each field, the most trusted first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +60,8 @@ def merge(number: str, texts: Mapping[str, ProposalText]) -> MergedProposal:
     """
     values: dict[str, str | int] = {}
     provenance: dict[str, dict[str, object]] = {}
-    for field, priority in FIELD_PRIORITIES.items():
-        candidates = {name: getattr(texts[name], field) for name in priority.sources if name in texts}
+    for field, sources in FIELD_SOURCES.items():
+        candidates = {name: getattr(texts[name], field) for name in sources if name in texts}
         candidates = {name: value for name, value in candidates.items() if value is not None}
         if not candidates:
             continue

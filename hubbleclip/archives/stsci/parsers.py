@@ -12,22 +12,17 @@ import xml.etree.ElementTree as ET
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 
 from bs4 import BeautifulSoup
 from bs4.element import NavigableString, Tag
 from bs4.exceptions import ParserRejectedMarkup
 
+from hubbleclip.archives.base import now_utc
 from hubbleclip.archives.stsci.categories import clean_category
 from hubbleclip.core.errors import ArchiveError
-from hubbleclip.core.text_cleaning import (
-    INVISIBLE,
-    clean_cycle,
-    clean_name,
-    clean_number,
-    clean_text,
-    decode,
-)
+from hubbleclip.core.records import Proposal
+from hubbleclip.core.text_cleaning import INVISIBLE, clean_cycle, clean_name, clean_number, clean_text, decode
 
 BULK_KEYS = {"prop. type": "proposal_type", "category": "category", "id": "number", "cycle": "cycle", "title": "title",
         "pi": "pi"}  # fmt: skip
@@ -64,6 +59,31 @@ class ProposalText:
     title: str | None = None
     pi: str | None = None
     abstract: str | None = None
+
+    def to_proposal(self, proposal_id: str, archive: str, source: str, provenance: str | None = None) -> Proposal:
+        """Make the proposal's record. The title must not be None.
+
+        Parameters
+        ----------
+        proposal_id
+            Identifier of the proposal.
+        archive
+            Name of the archive.
+        source
+            Name of the source of the title.
+        provenance
+            Source of each field, as JSON.
+
+        Returns
+        -------
+        Proposal
+            The record, with the current time as its date.
+
+        """
+        return Proposal(
+            proposal_id=proposal_id, archive=archive, source=source, fetched_at=now_utc(), provenance=provenance,
+            **asdict(self),
+        )  # fmt: skip
 
 
 def clean_proposal_text(values: Mapping[str, str]) -> ProposalText:
@@ -118,8 +138,6 @@ def parse_abstracts_cat(text: str) -> list[ProposalText]:
 
 def _fill_missing(text: ProposalText, other: ProposalText) -> ProposalText:
     """Return a copy of `text` in which missing fields have the values of `other`."""
-    if text is other:
-        return text
     missing = {f.name: getattr(other, f.name) for f in fields(text) if getattr(text, f.name) is None}
     return replace(text, **missing)
 

@@ -1,18 +1,10 @@
-"""Compare two versions of a contract, and check that the version number is raised as much as the changes require.
-
-Each released version of a contract has a snapshot, which holds its tables, columns and rules as plain JSON. A
-comparison takes two snapshots.
-"""
+"""Compare two snapshots of a contract, and check that the version number is raised as much as the changes require."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from enum import IntEnum
 from typing import Any
-
-from open_data_contract_standard.model import OpenDataContractStandard
-
-from hubbleclip.contracts.schema import Column, Table, contract_tables
 
 Json = Mapping[str, Any]
 Difference = tuple[str, "Change"]
@@ -43,51 +35,6 @@ IS_TIGHTER: dict[str, Callable[[Any, Any], bool]] = {
     "pattern": lambda old, new: True,  # two regular expressions cannot be compared
 }
 """For each kind of rule, a function that returns whether the new bound refuses values that the old bound allowed."""
-
-
-def snapshot(contract: OpenDataContractStandard) -> dict[str, Any]:
-    """Describe a contract as JSON.
-
-    Parameters
-    ----------
-    contract
-        A contract as read from its YAML file.
-
-    Returns
-    -------
-    dict
-        The contract's id, version and tables, limited to what the comparison needs.
-
-    """
-    tables = {table.name: _table(table) for table in contract_tables(contract)}
-    return {"contract": contract.id, "version": contract.version, "tables": tables}
-
-
-def _table(table: Table) -> dict[str, Any]:
-    """Describe a table of a contract as JSON."""
-    return {
-        "description": table.description,
-        "keys": list(table.keys),
-        "columns": {column.name: _column(column) for column in table.columns},
-        "rules": {rule.name: rule.sql for rule in table.row_rules()},
-    }
-
-
-def _column(column: Column) -> dict[str, Any]:
-    """Describe a column as JSON."""
-    return {
-        "type": column.sql_type,
-        "required": column.required,
-        "unit": column.unit,
-        "rules": {rule.name: _plain(rule.bound) for rule in column.rules},
-        "description": column.description,
-        "sources": list(column.sources),
-    }
-
-
-def _plain(bound: Any) -> Any:
-    """Convert a tuple to a list, because JSON is read back as lists."""
-    return list(bound) if isinstance(bound, tuple) else bound
 
 
 def compare(old: Json, new: Json) -> Change:
