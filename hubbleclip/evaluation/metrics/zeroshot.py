@@ -264,10 +264,7 @@ def classification_estimates(
     is_positive_tk = labels.is_positive_kt.T[is_labelled_t]
     ranks = rank_best_positives(logits_tk, is_positive_tk)
     top1_t, top5_t = hit_probability(ranks, 1), hit_probability(ranks, 5)
-    values = Values(
-        names=(f"{task}_top1", f"{task}_top5"), shares_qm=np.stack([top1_t, top5_t], axis=1),
-        rank_name="", rank_q=top1_t, group_q=group_t,
-    )  # fmt: skip
+    values = Values(means={f"{task}_top1": top1_t, f"{task}_top5": top5_t}, group_q=group_t)
     confidence_t = softmax(logits_tk, axis=1).max(axis=1)
     # Row 0 contains every tile once and gives the value of the metric; the other rows are the resamples.
     weights_bt = np.vstack([np.ones((1, len(group_t)), dtype=np.int64), weights_bg[:, group_t]])
@@ -381,11 +378,9 @@ def image_retrieval_estimates(
     for name, blocks in metrics.items():
         group_q = np.concatenate(groups[name])
         if len(np.unique(group_q)) > 1:
-            values = Values(
-                names=tuple(f"{name}_{metric}" for metric in IMAGE_METRICS), shares_qm=np.concatenate(blocks),
-                rank_name="", rank_q=np.empty(0), group_q=group_q,
-            )  # fmt: skip
-            estimates += bootstrap_estimates(IMAGES, scorer, values, weights_bg)
+            names = [f"{name}_{metric}" for metric in IMAGE_METRICS]
+            means = dict(zip(names, np.concatenate(blocks).T, strict=True))
+            estimates += bootstrap_estimates(IMAGES, scorer, Values(means=means, group_q=group_q), weights_bg)
     return estimates
 
 
