@@ -121,7 +121,7 @@ def write_evaluation(
 
     """
     settings = stage.settings
-    evaluation = evaluate_run(
+    metrics = evaluate_run(
         readable_path(stage, dataset_dir), run_dir, shuffled_dir, report_dir, settings.evaluation,
         code_version=code_version(), map_fn=embedding_map(stage),
     )  # fmt: skip
@@ -137,7 +137,7 @@ def write_evaluation(
     rows: Rows = {
         "run": [f.run for f in finished],
         "checkpoint": [c for f in finished for c in f.checkpoints],
-        "metric": evaluation.metrics,
+        "metric": metrics,
         "report": [report],
     }
     stage.catalog.upsert(checked(stage, rows, "evaluate-run"))

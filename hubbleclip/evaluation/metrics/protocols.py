@@ -34,10 +34,9 @@ from hubbleclip.evaluation.metrics.bootstrap import (
 from hubbleclip.evaluation.metrics.ranking import (
     NUM_CHANCE,
     NUM_TOP,
-    average_precision,
     chance_precision_and_ndcg,
     diversity,
-    ndcg,
+    ranking_metrics,
 )
 from hubbleclip.evaluation.metrics.retrieval import (
     PERCENTS,
@@ -203,10 +202,11 @@ def values_of(direction: str, scores_qi: Floats, positive_qi: Bools, group_q: In
     """
     ranks = rank_best_positives(scores_qi, positive_qi)
     rank_q = expected_rank(ranks)
+    precision_q, ndcg_q = ranking_metrics(scores_qi, positive_qi)
     cutoffs = hit_cutoffs(direction, ranks.num_items)
     means = {name: hit_probability(ranks, count) for name, count in cutoffs.items()} | {
-        f"{direction}_map": average_precision(scores_qi, positive_qi),
-        f"{direction}_ndcg_at_10": ndcg(scores_qi, positive_qi),
+        f"{direction}_map": precision_q,
+        f"{direction}_ndcg_at_10": ndcg_q,
         f"{direction}_normalised_rank": rank_q / ranks.num_items,
     }
     return Values(means=means, group_q=group_q, medians={f"{direction}_median_rank": rank_q})
@@ -401,7 +401,7 @@ def chance_ranking_metrics(
         positive_1i = np.arange(num_items)[None] < positives  # only the number of positives matters
         for row, values_b in enumerate(chance_precision_and_ndcg(int(positives), num_items, seed)):
             drawn_mbq[row][:, is_same_q] = values_b[pick_bq[:, is_same_q]]
-        exact_mq[:, is_same_q] = [average_precision(tied_1i, positive_1i), ndcg(tied_1i, positive_1i)]
+        exact_mq[:, is_same_q] = ranking_metrics(tied_1i, positive_1i)
     names = (f"{direction}_map", f"{direction}_ndcg_at_10")
     return [
         (name, float(exact_q.mean()), drawn_bq.mean(axis=1))
