@@ -25,7 +25,6 @@ import numpy as np
 
 from hubbleclip.evaluation.metrics.baselines import chance_ranks, simulated_chance_ranks
 from hubbleclip.evaluation.metrics.bootstrap import (
-    draw_weights,
     percentile_interval,
     proportion_interval,
     resampled_means,
@@ -70,47 +69,6 @@ class Scores:
     scorer: str
     i2t_tc: Floats
     t2i_ct: Floats
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Resamples:
-    """Bootstrap resamples of the proposal groups of a test set.
-
-    `caption_t` is the index of each tile's own caption, and `group_c` is the proposal group of each caption.
-    `weights_bg` is the number of copies of each group in each resample.
-    """
-
-    caption_t: Ints
-    group_c: Ints
-    weights_bg: Ints
-
-    @property
-    def group_t(self) -> Ints:
-        """Proposal group (t,) of each tile."""
-        return self.group_c[self.caption_t]
-
-
-def draw_resamples(test_set: TestSet, num_resamples: int, seed: int) -> Resamples:
-    """Draw bootstrap resamples of a test set's proposal groups.
-
-    Parameters
-    ----------
-    test_set : TestSet
-        Test set with the tiles, captions and proposal groups.
-    num_resamples : int
-        Number b of resamples.
-    seed : int
-        Seed of the random numbers.
-
-    Returns
-    -------
-    Resamples
-        Resamples of the proposal groups. All scorers use the same resamples, so that differences between scorers are
-        paired.
-
-    """
-    weights_bg = draw_weights(test_set.num_groups, num_resamples, seed)
-    return Resamples(caption_t=test_set.caption_t, group_c=test_set.group_c, weights_bg=weights_bg)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -243,7 +201,7 @@ def bootstrap_estimates(protocol: str, scorer: str, values: Values, weights_bg: 
     ]
 
 
-def fair_estimates(scores: Scores, resamples: Resamples, *, protocol: str = FAIR) -> list[Estimate]:
+def fair_estimates(scores: Scores, test_set: TestSet, weights_bg: Ints, *, protocol: str = FAIR) -> list[Estimate]:
     """Estimate the metrics of both directions over all tiles and all distinct captions.
 
     The accuracy of image to text is the share of tiles whose own caption is among the top k % of captions. The accuracy
@@ -255,8 +213,10 @@ def fair_estimates(scores: Scores, resamples: Resamples, *, protocol: str = FAIR
     ----------
     scores : Scores
         Scores of one scorer.
-    resamples : Resamples
-        Bootstrap resamples, with the caption of each tile and the proposal group of each caption.
+    test_set : TestSet
+        Test set with the caption of each tile and the proposal group of each caption.
+    weights_bg : ndarray
+        Number (b, g) of copies of each proposal group in each bootstrap resample.
     protocol : str
         Name of the protocol that the estimates are given.
 
@@ -266,24 +226,24 @@ def fair_estimates(scores: Scores, resamples: Resamples, *, protocol: str = FAIR
         Estimates of image to text and of text to image.
 
     """
-    caption_t, group_c = resamples.caption_t, resamples.group_c
+    caption_t, group_c = test_set.caption_t, test_set.group_c
     positive_ct = positive_pairs(np.arange(len(group_c)), caption_t)  # a caption's positives are its own tiles
     recall_c = expected_recall(scores.t2i_ct, positive_ct, top_count(HEADLINE_PERCENT, len(caption_t)))
     # These metrics of text to image need all tiles of a caption, not only its best-ranked tile.
     text_to_all_tiles = Values(
-        means={"t2i_found_at_10pct": recall_c, "t2i_diversity_at_10": diversity(scores.t2i_ct, resamples.group_t)},
+        means={"t2i_found_at_10pct": recall_c, "t2i_diversity_at_10": diversity(scores.t2i_ct, test_set.group_t)},
         group_q=group_c,
     )
-    image_to_text = values_of("i2t", scores.i2t_tc, positive_ct.T, resamples.group_t)
+    image_to_text = values_of("i2t", scores.i2t_tc, positive_ct.T, test_set.group_t)
     text_to_image = values_of("t2i", scores.t2i_ct, positive_ct, group_c)
     return [
         estimate
         for values in (image_to_text, text_to_image, text_to_all_tiles)
-        for estimate in bootstrap_estimates(protocol, scores.scorer, values, resamples.weights_bg)
+        for estimate in bootstrap_estimates(protocol, scores.scorer, values, weights_bg)
     ]
 
 
-def chance_estimates(resamples: Resamples, seed: int) -> list[Estimate]:
+def chance_estimates(test_set: TestSet, weights_bg: Ints, seed: int) -> list[Estimate]:
     """Estimate the metrics of a random order of the items (scorer `random`) under the protocol `fair`.
 
     The values are exact expectations, except for the median rank, which is simulated. The resampled values come from
@@ -291,8 +251,10 @@ def chance_estimates(resamples: Resamples, seed: int) -> list[Estimate]:
 
     Parameters
     ----------
-    resamples : Resamples
-        Captions and proposal groups of the test set; as many random orders are drawn as there are resamples.
+    test_set : TestSet
+        Test set with the caption of each tile and the proposal group of each caption.
+    weights_bg : ndarray
+        Number (b, g) of copies of each proposal group in each bootstrap resample; b random orders are drawn.
     seed : int
         Seed of the random numbers.
 
@@ -303,9 +265,9 @@ def chance_estimates(resamples: Resamples, seed: int) -> list[Estimate]:
         expectation.
 
     """
-    group_t, num_tiles, num_captions = resamples.group_t, len(resamples.caption_t), len(resamples.group_c)
-    num_draws, num_groups = resamples.weights_bg.shape
-    tiles_c = np.bincount(resamples.caption_t, minlength=num_captions)  # number of tiles of each caption
+    group_t, num_tiles, num_captions = test_set.group_t, len(test_set.caption_t), len(test_set.group_c)
+    num_draws, num_groups = weights_bg.shape
+    tiles_c = np.bincount(test_set.caption_t, minlength=num_captions)  # number of tiles of each caption
     num_top = top_count(HEADLINE_PERCENT, num_tiles)
     rng = np.random.default_rng(seed)
     # The number of a caption's tiles among the first of a random order follows the hypergeometric distribution.
@@ -427,7 +389,7 @@ def diagonal_hits(scores_bb: Floats) -> Floats:
     return np.stack([hit_probability(ranks, top_count(k, len(scores_bb))) for k in PAPERCLIP_PERCENTS], axis=1)
 
 
-def paperclip_estimates(scores: Scores, tile_ids: Sequence[str], resamples: Resamples) -> list[Estimate]:
+def paperclip_estimates(scores: Scores, tile_ids: Sequence[str], test_set: TestSet, weights_bg: Ints) -> list[Estimate]:
     """Estimate the metric of the reference's code: hits within batches of 100 tiles and the captions of these tiles.
 
     The tiles are sorted by tile id and then divided into batches. Equal captions in a batch compete with each other, as
@@ -439,8 +401,10 @@ def paperclip_estimates(scores: Scores, tile_ids: Sequence[str], resamples: Resa
         Scores of one scorer.
     tile_ids : sequence of str
         Ids of the tiles, in the order of the scores.
-    resamples : Resamples
-        Bootstrap resamples, with the caption of each tile and the proposal group of each caption.
+    test_set : TestSet
+        Test set with the caption of each tile and the proposal group of each caption.
+    weights_bg : ndarray
+        Number (b, g) of copies of each proposal group in each bootstrap resample.
 
     Returns
     -------
@@ -457,25 +421,27 @@ def paperclip_estimates(scores: Scores, tile_ids: Sequence[str], resamples: Resa
     # A small batch is kept if it is the only one, so that a test split with fewer than ten tiles still gets a value.
     batches = [batch for batch in batches if len(batch) >= MIN_PAPERCLIP_BATCH_SIZE or len(batches) == 1]
     hits = [
-        np.hstack([diagonal_hits(scores.i2t_tc[np.ix_(batch, resamples.caption_t[batch])]),
-                   diagonal_hits(scores.t2i_ct[np.ix_(resamples.caption_t[batch], batch)])])
+        np.hstack([diagonal_hits(scores.i2t_tc[np.ix_(batch, test_set.caption_t[batch])]),
+                   diagonal_hits(scores.t2i_ct[np.ix_(test_set.caption_t[batch], batch)])])
         for batch in batches
     ]  # fmt: skip
     names = [f"{direction}_accuracy_at_{k}pct" for direction in ("i2t", "t2i") for k in PAPERCLIP_PERCENTS]
     means = dict(zip(names, np.concatenate(hits).T, strict=True))
-    values = Values(means=means, group_q=resamples.group_t[np.concatenate(batches)])
-    return bootstrap_estimates(PAPERCLIP, scores.scorer, values, resamples.weights_bg)
+    values = Values(means=means, group_q=test_set.group_t[np.concatenate(batches)])
+    return bootstrap_estimates(PAPERCLIP, scores.scorer, values, weights_bg)
 
 
-def equation_estimates(scores: Scores, resamples: Resamples) -> list[Estimate]:
+def equation_estimates(scores: Scores, test_set: TestSet, weights_bg: Ints) -> list[Estimate]:
     """Estimate the metric of the reference's equation: the rank of each tile's own caption among all tiles' captions.
 
     Parameters
     ----------
     scores : Scores
         Scores of one scorer; only the scores of captions for tiles are used.
-    resamples : Resamples
-        Bootstrap resamples, with the caption of each tile and the proposal group of each caption.
+    test_set : TestSet
+        Test set with the caption of each tile and the proposal group of each caption.
+    weights_bg : ndarray
+        Number (b, g) of copies of each proposal group in each bootstrap resample.
 
     Returns
     -------
@@ -488,8 +454,8 @@ def equation_estimates(scores: Scores, resamples: Resamples) -> list[Estimate]:
     copies of a caption have the same score, and only one copy is the right answer.
 
     """
-    caption_t, num_tiles = resamples.caption_t, len(resamples.caption_t)
-    tiles_c = np.bincount(caption_t, minlength=len(resamples.group_c))
+    caption_t, num_tiles = test_set.caption_t, len(test_set.caption_t)
+    tiles_c = np.bincount(caption_t, minlength=len(test_set.group_c))
     own_t1 = scores.i2t_tc[np.arange(num_tiles), caption_t][:, None]  # score of each tile's own caption, (t, 1)
     # The copies of a caption are counted; they are not stored as separate items.
     ranks = TiedRanks(
@@ -498,8 +464,8 @@ def equation_estimates(scores: Scores, resamples: Resamples) -> list[Estimate]:
     )  # fmt: skip
     # Unlike `top_count`, the equation may round down to 0. With fewer than 100 tiles, the top 1 % is empty.
     hits = {f"i2t_accuracy_at_{k}pct": hit_probability(ranks, k * num_tiles // 100) for k in PERCENTS}
-    values = Values(means=hits, group_q=resamples.group_t)
-    return bootstrap_estimates(EQUATION, scores.scorer, values, resamples.weights_bg)
+    values = Values(means=hits, group_q=test_set.group_t)
+    return bootstrap_estimates(EQUATION, scores.scorer, values, weights_bg)
 
 
 def difference(ours: Estimate, other: Estimate) -> Estimate:
