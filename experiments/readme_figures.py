@@ -16,7 +16,7 @@ from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.core.io import write_bytes, write_text
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Metric
-from hubbleclip.evaluation.report.figures import write_retrieval_figure
+from hubbleclip.evaluation.report.figures import figure_bytes, retrieval_figure
 from hubbleclip.images.contact_sheet import render_sheet
 from hubbleclip.images.encode import decode_png
 from hubbleclip.pipeline.status import read_status
@@ -57,7 +57,8 @@ def pictures(out_dir: Path, options: Options = Options()) -> None:
     layout = Layout(settings.root)
     with read_catalog(layout) as catalog:
         write_bytes(out_dir / "tiles.jpg", tile_sheet(catalog, layout))
-    write_retrieval_figure([Metric(run_id="", **m) for m in report["metrics"]], out_dir / "retrieval.svg")
+    figure = retrieval_figure([Metric(run_id="", **m) for m in report["metrics"]])
+    write_bytes(out_dir / "retrieval.svg", figure_bytes(figure, "svg"))
     write_text(out_dir / "metrics.json", json.dumps(report, indent=0, sort_keys=True) + "\n")
     readme = ROOT / "README.md"
     write_text(readme, with_table(readme.read_text(encoding="utf-8"), report))

@@ -406,7 +406,11 @@ def _finish(
     building: Path, plan: Plan, tars: Mapping[str, shard_writer.ShardFile], parent: DatasetInfo | None, facts: Row
 ) -> Path:
     """Write all files except the shards, the description last; then rename the folder to the dataset's digest."""
-    shards = [*_parent_shards(parent), *(_shard_row(name, samples, tars[name]) for name, samples in plan.items())]
+    shards = [_shard_row(name, samples, tars[name]) for name, samples in plan.items()]
+    if parent is not None:  # each shard of the parent is listed with the digest of the folder that contains it
+        shards += [
+            shard | {"home_digest": shard["home_digest"] or parent.digest} for shard in parent.description["shards"]
+        ]
     shards.sort(key=lambda shard: (SPLITS.index(shard["split"]), shard["shard"]))  # by split, then by name
     manifest = _manifest(plan, tars, parent)
     digest = content_digest(facts["inputs_digest"], shards)
@@ -458,16 +462,6 @@ def content_digest(inputs_digest: str, shards: Iterable[Row]) -> str:
     """
     lines = [inputs_digest, *sorted(f"{shard['shard']} {shard['sha256']} {shard['home_digest']}" for shard in shards)]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:32]
-
-
-def _parent_shards(parent: DatasetInfo | None) -> list[Row]:
-    """List the parent's shards for the new dataset's description, each with the digest of the folder that contains it.
-
-    The list is empty if there is no parent.
-    """
-    if parent is None:
-        return []
-    return [shard | {"home_digest": shard["home_digest"] or parent.digest} for shard in parent.description["shards"]]
 
 
 def _shard_row(name: str, samples: Sequence[Sample], tar: shard_writer.ShardFile) -> Row:

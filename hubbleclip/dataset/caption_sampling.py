@@ -62,26 +62,12 @@ class CaptionSampler:
             return others[int(other * len(others))]
         sentences = self._sentences_of(main)
         start = int(first * len(sentences))
-        num_fitting = self._num_fitting([count for _, count in sentences[start:]])
+        counts = [count for _, count in sentences[start:]]
+        num_fitting = max(1, int((np.cumsum(counts) <= self.max_tokens).sum()))
         return " ".join(text for text, _ in sentences[start : start + 1 + int(length * num_fitting)])
 
-    def _num_fitting(self, counts: Sequence[int]) -> int:
-        """Return how many of the first sentences have at most `max_tokens` tokens together, but at least 1.
-
-        `counts` is the number of tokens of each sentence.
-        """
-        return max(1, int((np.cumsum(counts) <= self.max_tokens).sum()))
-
     @cached_property
-    def _sentences_of(self) -> Callable[[str], tuple[tuple[str, int], ...]]:
-        """Function with a cache that splits a text into pairs of a sentence and its number of tokens.
-
-        The results are cached because tokenizing the sentences is slow.
-        """
-
-        @lru_cache(maxsize=1 << 16)
-        def split(text: str) -> tuple[tuple[str, int], ...]:
-            # A text that contains only white space has no sentences and is returned unchanged.
-            return tuple((part, self.count_tokens(part)) for part in split_sentences(text) or [text])
-
-        return split
+    def _sentences_of(self) -> Callable[[str], list[tuple[str, int]]]:
+        """Function with a cache, because tokenizing is slow: a text's sentences with their numbers of tokens."""
+        # A text that contains only white space has no sentences and is returned unchanged.
+        return lru_cache(1 << 16)(lambda text: [(s, self.count_tokens(s)) for s in split_sentences(text) or [text]])

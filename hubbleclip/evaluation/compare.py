@@ -10,7 +10,8 @@ from hubbleclip.core.records import Promotion
 from hubbleclip.dataset.build import DatasetInfo
 from hubbleclip.evaluation.embed import embed_texts, resolve_precision
 from hubbleclip.evaluation.embed_parallel import EmbedMapFn, ModelSource, embed_splits
-from hubbleclip.evaluation.metrics.protocols import Estimate, Scores, difference, draw_resamples, fair_estimates
+from hubbleclip.evaluation.metrics.bootstrap import draw_weights
+from hubbleclip.evaluation.metrics.protocols import Estimate, Scores, difference, fair_estimates
 from hubbleclip.evaluation.metrics.retrieval import cosine_scores
 from hubbleclip.evaluation.report.write import read_samples
 from hubbleclip.evaluation.test_set import make_test_set
@@ -54,7 +55,7 @@ def split_estimates(
     ((_, tiles_td),) = embed_splits({source: loaded}, [(source, split)], info, settings.batch_size, map_fn).values()
     scores_tc = cosine_scores(tiles_td, embed_texts(loaded, test_set.captions_c, settings.batch_size))
     scores = Scores(scorer=run_dir.name, i2t_tc=scores_tc, t2i_ct=scores_tc.T)  # the name of a run's folder is its id
-    return fair_estimates(scores, draw_resamples(test_set, settings.bootstrap, settings.seed))
+    return fair_estimates(scores, test_set, draw_weights(test_set.num_groups, settings.bootstrap, settings.seed))
 
 
 def val_estimate(

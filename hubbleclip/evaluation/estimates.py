@@ -12,15 +12,14 @@ from hubbleclip.evaluation.features import ModelFeatures, mean_over_proposals
 from hubbleclip.evaluation.forgetting import FORGETTING
 from hubbleclip.evaluation.metrics import zeroshot
 from hubbleclip.evaluation.metrics.baselines import bm25_scores, hybrid_scores, metadata_text, oracle_scores
+from hubbleclip.evaluation.metrics.bootstrap import draw_weights
 from hubbleclip.evaluation.metrics.protocols import (
     FAIR,
     VIEWS,
     Estimate,
-    Resamples,
     Scores,
     chance_estimates,
     difference,
-    draw_resamples,
     equation_estimates,
     fair_estimates,
     paperclip_estimates,
@@ -72,18 +71,18 @@ def all_estimates(
         The estimates of `extra`, then the estimates made by this function, then the differences.
 
     """
-    resamples = draw_resamples(test_set, settings.bootstrap, settings.seed)
+    weights_bg = draw_weights(test_set.num_groups, settings.bootstrap, settings.seed)
     tile_ids = [sample.tile_id for sample in test_set.samples]
     estimates = [*extra]
     for scores in all_scores(test_set, features):
-        estimates += fair_estimates(scores, resamples)
-        estimates += paperclip_estimates(scores, tile_ids, resamples)
-        estimates += equation_estimates(scores, resamples)
-    estimates += chance_estimates(resamples, settings.seed)
-    estimates += zero_shot_estimates(test_set, features, labels, resamples.weights_bg)
-    estimates += image_retrieval_by_model(test_set, features, resamples.weights_bg)
+        estimates += fair_estimates(scores, test_set, weights_bg)
+        estimates += paperclip_estimates(scores, tile_ids, test_set, weights_bg)
+        estimates += equation_estimates(scores, test_set, weights_bg)
+    estimates += chance_estimates(test_set, weights_bg, settings.seed)
+    estimates += zero_shot_estimates(test_set, features, labels, weights_bg)
+    estimates += image_retrieval_by_model(test_set, features, weights_bg)
     if settings.average_views:
-        estimates += mean_view_estimates(test_set, features, resamples)
+        estimates += mean_view_estimates(test_set, features, weights_bg)
     return [*estimates, *differences(estimates)]
 
 
@@ -194,9 +193,7 @@ def image_retrieval_by_model(
     ]
 
 
-def mean_view_estimates(
-    test_set: TestSet, features: Mapping[str, ModelFeatures], resamples: Resamples
-) -> list[Estimate]:
+def mean_view_estimates(test_set: TestSet, features: Mapping[str, ModelFeatures], weights_bg: Ints) -> list[Estimate]:
     """Estimate the `fair` metrics after replacing each tile's feature by the mean feature of its proposal's tiles.
 
     Parameters
@@ -205,8 +202,8 @@ def mean_view_estimates(
         Test set with the tiles and their proposals.
     features : mapping of str to ModelFeatures
         Features by name of the model.
-    resamples : Resamples
-        Bootstrap resamples of the proposal groups.
+    weights_bg : ndarray
+        Number (b, g) of copies of each proposal group in each bootstrap resample.
 
     Returns
     -------
@@ -218,7 +215,7 @@ def mean_view_estimates(
     for name, of_model in features.items():
         scores_tc = cosine_scores(mean_over_proposals(of_model.tiles_td, test_set), of_model.captions_cd)
         scores = Scores(scorer=name, i2t_tc=scores_tc, t2i_ct=scores_tc.T)
-        estimates += fair_estimates(scores, resamples, protocol=VIEWS)
+        estimates += fair_estimates(scores, test_set, weights_bg, protocol=VIEWS)
     return estimates
 
 

@@ -218,23 +218,18 @@ def _open_plain(path: Path, max_bytes: int) -> Iterator[IO[bytes]]:
 
 def _unpack(source: IO[bytes], target: IO[bytes], max_bytes: int) -> None:
     """Decompress a gzip file. Raises ImageError where it unpacks to more than `max_bytes` bytes or is damaged."""
-    with gzip.GzipFile(fileobj=source) as stream:
-        while chunk := _read_chunk(stream):
-            target.write(chunk)
-            if target.tell() > max_bytes:
-                raise ImageError("too_large", f"the gzip file unpacks to more than {max_bytes} bytes")
-    target.flush()
-    target.seek(0)
-
-
-def _read_chunk(stream: gzip.GzipFile) -> bytes:
-    """Return the next decompressed bytes of a gzip stream; b"" at its end. Raises ImageError."""
     try:
-        return stream.read(COPY_BYTES)
+        with gzip.GzipFile(fileobj=source) as stream:
+            while chunk := stream.read(COPY_BYTES):
+                target.write(chunk)
+                if target.tell() > max_bytes:
+                    raise ImageError("too_large", f"the gzip file unpacks to more than {max_bytes} bytes")
     except EOFError as error:
         raise ImageError("truncated", "the gzip stream ends early") from error
     except (gzip.BadGzipFile, zlib.error) as error:
         raise _unreadable(error) from error
+    target.flush()
+    target.seek(0)
 
 
 def _unreadable(error: BaseException) -> ImageError:

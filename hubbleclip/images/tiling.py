@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from itertools import groupby
 from pathlib import Path
@@ -95,6 +95,16 @@ class CutTile:
     def png_sha256(self) -> str:
         """SHA-256 of `encoded`, also for a JPEG. The property is named after the catalog's column."""
         return hashlib.sha256(self.encoded).hexdigest()
+
+
+CUT_COLUMNS = (
+    *("tile_id", "png_sha256", "chip", "y0", "x0", "size_px", "instrument", "filter", "unit", "valid_share"),
+    *("settings_digest", "view", "shrink"),
+)
+STRETCH_COLUMNS = ("sky", "noise", "black", "white", "softening")
+"""Columns of the catalog that have the names and the values of the fields of a `CutTile` and of its stretch."""
+NO_GEOMETRY: dict[str, Any] = {**dict.fromkeys(field.name for field in fields(TileGeometry)), "corners_deg": []}
+"""Columns of a tile without WCS."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -419,10 +429,8 @@ def _overview(prepared: PreparedImage, settings: TileSettings) -> tuple[Prepared
         downsampled = downsample_image(image, prepared.good_yx, shrink)
         small = fit_image(downsampled, downsampled.valid_yx, settings)
     height, width = small.good_yx.shape
-    start_yx = (
-        (height - settings.size_px) // 2,
-        (width - settings.size_px) // 2,
-    )  # centred; a negative start means padding
+    # centred; a negative start means padding
+    start_yx = (height - settings.size_px) // 2, (width - settings.size_px) // 2
     where = None if image.wcs is None else field_geometry(image.wcs, shape_yx, shrink, start_yx)
     placement = TilePlacement(view="overview", start_yx=start_yx, geometry=where, shrink=shrink * image.shrink)
     return small, [placement]
@@ -523,37 +531,17 @@ def to_tile_record(
     """
     if product.sha256 is None:
         raise ImageError("not_fetched", f"{product.uri} has no sha256 yet: fetch it before its tiles are recorded")
-    where, stretch = cut.geometry, cut.stretch
+    copied = {name: getattr(cut, name) for name in CUT_COLUMNS}
+    copied |= {name: getattr(cut.stretch, name) for name in STRETCH_COLUMNS}
     return Tile(
-        tile_id=cut.tile_id,
+        **copied,
+        **(asdict(cut.geometry) if cut.geometry else NO_GEOMETRY),
         product_uri=product.uri,
         product_sha256=product.sha256,
         obs_id=product.obs_id,
         proposal_id=product.proposal_id,
         path=layout.relative(layout.tile(cut.tile_id, cut.suffix)),
-        png_sha256=cut.png_sha256,
-        chip=cut.chip,
-        y0=cut.y0,
-        x0=cut.x0,
-        size_px=cut.size_px,
-        instrument=cut.instrument,
-        filter=cut.filter,
-        unit=cut.unit,
-        ra_deg=where.ra_deg if where else None,
-        dec_deg=where.dec_deg if where else None,
-        corners_deg=where.corners_deg if where else [],
-        pixel_scale_arcsec=where.pixel_scale_arcsec if where else None,
-        wcs=where.wcs if where else None,
-        valid_share=cut.valid_share,
-        sky=stretch.sky,
-        noise=stretch.noise,
-        black=stretch.black,
-        white=stretch.white,
-        softening=stretch.softening,
-        settings_digest=cut.settings_digest,
         cut_at=cut_at,
-        view=cut.view,
-        shrink=cut.shrink,
         part_uris=part_uris,
         size_bytes=len(cut.encoded),
     )

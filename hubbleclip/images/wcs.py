@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -86,13 +86,10 @@ def read_wcs(hdus: pyfits.HDUList, extension: int, plane: int) -> WCS | None:
         except (*BAD_WCS, AssertionError):  # astropy asserts that a table's columns have valid names
             return None
     plain = pyfits.Header([card for card in cards.cards if not LOOKUP_CARD.match(card.keyword)])
-    has_tables = len(plain) < len(cards)
-    attempts: list[Callable[[], WCS]] = [lambda: WCS(plain, naxis=2)]
-    if has_tables:
-        attempts.insert(0, lambda: WCS(cards, fobj=hdus, naxis=2))
-    for attempt in attempts:
+    # If the lookup tables cannot be read, the WCS without them is still accurate to a fraction of a pixel.
+    for header, file in ((cards, hdus), (plain, None)) if len(plain) < len(cards) else ((plain, None),):
         try:
-            wcs = attempt()
+            wcs = WCS(header, fobj=file, naxis=2)
         except BAD_WCS:
             continue
         if _is_usable(wcs):
@@ -123,26 +120,6 @@ def _is_usable(wcs: WCS) -> bool:
     except BAD_WCS:
         return False
     return bool(np.isfinite(sky).all()) and bool(np.ptp(sky, axis=0).max() > 0)
-
-
-def tile_geometry(wcs: WCS, y0: int, x0: int, size_px: int) -> TileGeometry | None:
-    """Compute the position of one tile on the sky.
-
-    Parameters
-    ----------
-    wcs : WCS
-        WCS of the image.
-    y0, x0 : int
-        First pixel of the tile, 0-based; may be outside the image.
-    size_px : int
-        Side of the tile in pixels.
-
-    Returns
-    -------
-    geometry : TileGeometry or None
-        Position of the tile; None if the WCS gives no finite position.
-    """
-    return tile_geometries(wcs, [(y0, x0)], size_px)[0]
 
 
 def tile_geometries(wcs: WCS, starts_yx: Sequence[tuple[int, int]], size_px: int) -> list[TileGeometry | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,13 +26,13 @@ class Status:
     """Status of a profile, as written by `status --json`; a path is None when the file does not exist yet."""
 
     profile: str
-    catalog: str | None
-    dataset: str | None
-    run: str | None
-    report: str | None
-    counts: dict[str, Any]
-    pending: dict[str, int]
-    waiting: dict[str, Any]
+    catalog: str | None = None
+    dataset: str | None = None
+    run: str | None = None
+    report: str | None = None
+    counts: dict[str, Any] = field(default_factory=lambda: {"rejections": {}})
+    pending: dict[str, int] = field(default_factory=dict)
+    waiting: dict[str, Any] = field(default_factory=lambda: {"num": 0, "next_try_at": None})
 
 
 def read_status(settings: Settings) -> Status:
@@ -51,10 +51,7 @@ def read_status(settings: Settings) -> Status:
     """
     layout = Layout(settings.root)
     if not layout.catalog.exists():
-        return Status(
-            profile=settings.profile, catalog=None, dataset=None, run=None, report=None,
-            counts={"rejections": {}}, pending={}, waiting={"num": 0, "next_try_at": None},
-        )  # fmt: skip
+        return Status(profile=settings.profile)
     with read_catalog(layout) as catalog:
         dataset = newest(catalog, layout, NEWEST_DATASET, "path")
         report = newest(catalog, layout, NEWEST_REPORT, "path")

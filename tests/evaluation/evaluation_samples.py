@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from hubbleclip.core.records import Sample
-from hubbleclip.evaluation.metrics.protocols import Resamples
+from hubbleclip.evaluation.test_set import TestSet
 
 CLASSES = ("SPIRAL GALAXY", "GLOBULAR CLUSTER", "COMET", "PLANETARY NEBULA")
 
@@ -30,6 +30,11 @@ def sample(index: int, group: int = 0, split: str = "test", **changes: Any) -> S
     return Sample(**{**values, **changes})
 
 
-def one_caption_per_group(caption_t: Any, weights_bg: Any) -> Resamples:
-    """Resamples of a test set where every caption is a group of its own."""
-    return Resamples(caption_t=caption_t, group_c=np.arange(weights_bg.shape[1]), weights_bg=weights_bg)
+def drawn(caption_t: Any, group_c: Any, weights_bg: Any) -> tuple[TestSet, Any]:
+    """A test set of which only captions and groups are used, and its resamples."""
+    return TestSet(samples=(), caption_t=caption_t, captions_c=(), group_c=group_c), weights_bg
+
+
+def one_caption_per_group(caption_t: Any, weights_bg: Any) -> tuple[TestSet, Any]:
+    """A test set where every caption is a group of its own, and its resamples."""
+    return drawn(caption_t, np.arange(weights_bg.shape[1]), weights_bg)

@@ -74,12 +74,14 @@ def test_single_positive_for_equal_captions() -> None:
     group_t = np.repeat(np.arange(10), 4)
     perfect_tg = (group_t[:, None] == np.arange(10)).astype(float)
     scores, weights_bg = Scores(scorer="m", i2t_tc=perfect_tg, t2i_ct=perfect_tg.T), draw_weights(10, 100, 0)
-    fair = {one.name: one.value for one in protocols.fair_estimates(scores, one_caption_per_group(group_t, weights_bg))}
+    fair = {
+        one.name: one.value for one in protocols.fair_estimates(scores, *one_caption_per_group(group_t, weights_bg))
+    }
     assert fair["i2t_recall_at_1"] == fair["t2i_recall_at_1"] == fair["t2i_map"] == 1
     ids = [f"{tile:02d}" for tile in range(40)]
     single = {
         one.name: one.value
-        for one in protocols.paperclip_estimates(scores, ids, one_caption_per_group(group_t, weights_bg))
+        for one in protocols.paperclip_estimates(scores, ids, *one_caption_per_group(group_t, weights_bg))
     }
     assert single["t2i_accuracy_at_1pct"] == pytest.approx(0.25)
 

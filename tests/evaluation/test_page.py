@@ -67,12 +67,6 @@ def test_curve_has_one_point_per_percent_in_order():
     assert figures.curve(curves(), "oracle", "t2i") == []
 
 
-@pytest.mark.parametrize(("name", "start"), [("curve.png", b"\x89PNG"), ("curve.svg", b"<?xml")])
-def test_the_retrieval_figure_is_written_in_the_format_of_its_suffix(tmp_path, name, start):
-    figures.write_retrieval_figure(curves(), tmp_path / name)
-    assert (tmp_path / name).read_bytes().startswith(start)
-
-
 def test_the_similarity_figure_takes_equal_values():
     same = np.full(10, 0.25)
     assert figures.figure_bytes(figures.similarity_figure({"base": (same, same)}), "png").startswith(b"\x89PNG")

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
-from evaluation_samples import one_caption_per_group
+from evaluation_samples import drawn, one_caption_per_group
 
 from hubbleclip.evaluation.metrics import protocols
 from hubbleclip.evaluation.metrics.bootstrap import draw_weights
-from hubbleclip.evaluation.metrics.protocols import Estimate, Resamples, Scores
+from hubbleclip.evaluation.metrics.protocols import Estimate, Scores
 
 GROUP_T = np.repeat(np.arange(20), np.tile([1, 2, 3, 4], 5))
 NUM_TILES = len(GROUP_T)
@@ -37,13 +37,13 @@ def slow_t2i_accuracy(scores_tg, percent):
 @pytest.mark.parametrize("percent", [1, 10, 30, 100])
 def test_fair_accuracy_equals_the_count_written_out(percent):
     scores_tg = np.random.default_rng(2).normal(size=(NUM_TILES, 20)) + 0.5 * own_group()
-    found = by_name(protocols.fair_estimates(scores(scores_tg), one_caption_per_group(GROUP_T, WEIGHTS_BG)))
+    found = by_name(protocols.fair_estimates(scores(scores_tg), *one_caption_per_group(GROUP_T, WEIGHTS_BG)))
     assert found[f"i2t_accuracy_at_{percent}pct"].value == pytest.approx(slow_i2t_accuracy(scores_tg, percent))
     assert found[f"t2i_accuracy_at_{percent}pct"].value == pytest.approx(slow_t2i_accuracy(scores_tg, percent))
 
 
 def test_tiles_of_a_group_are_not_wrong_answers_to_each_other():
-    found = by_name(protocols.fair_estimates(scores(own_group()), one_caption_per_group(GROUP_T, WEIGHTS_BG)))
+    found = by_name(protocols.fair_estimates(scores(own_group()), *one_caption_per_group(GROUP_T, WEIGHTS_BG)))
     assert found["i2t_recall_at_1"].value == 1.0
     assert found["t2i_recall_at_1"].value == 1.0
     assert found["t2i_median_rank"].value == 1.0
@@ -51,9 +51,9 @@ def test_tiles_of_a_group_are_not_wrong_answers_to_each_other():
 
 def test_a_scorer_with_equal_scores_gets_the_metrics_of_chance():
     flat = by_name(
-        protocols.fair_estimates(scores(np.zeros((NUM_TILES, 20))), one_caption_per_group(GROUP_T, WEIGHTS_BG))
+        protocols.fair_estimates(scores(np.zeros((NUM_TILES, 20))), *one_caption_per_group(GROUP_T, WEIGHTS_BG))
     )
-    chance = by_name(protocols.chance_estimates(one_caption_per_group(GROUP_T, draw_weights(20, 3000, 0)), 0))
+    chance = by_name(protocols.chance_estimates(*one_caption_per_group(GROUP_T, draw_weights(20, 3000, 0)), 0))
     shares = [name for name in chance if "rank" not in name]
     for name in shares:
         assert flat[name].value == pytest.approx(chance[name].value), name
@@ -61,14 +61,14 @@ def test_a_scorer_with_equal_scores_gets_the_metrics_of_chance():
 
 
 def test_simulated_chance_spreads_around_its_expectation():
-    for one in protocols.chance_estimates(one_caption_per_group(GROUP_T, draw_weights(20, 3000, 0)), 0):
+    for one in protocols.chance_estimates(*one_caption_per_group(GROUP_T, draw_weights(20, 3000, 0)), 0):
         low, high = one.interval()
         assert low <= one.value <= high, one.name
         assert one.draws_b.mean() == pytest.approx(one.value, abs=0.02 if one.is_share else 0.2), one.name
 
 
 def test_chance_accuracy_is_above_the_share_of_tiles_because_any_tile_of_the_caption_is_a_hit():
-    chance = by_name(protocols.chance_estimates(one_caption_per_group(GROUP_T, draw_weights(20, 500, 0)), 0))
+    chance = by_name(protocols.chance_estimates(*one_caption_per_group(GROUP_T, draw_weights(20, 500, 0)), 0))
     assert chance["t2i_found_at_10pct"].value == pytest.approx(0.1)
     assert chance["t2i_accuracy_at_10pct"].value > 0.15
 
@@ -79,7 +79,7 @@ def test_paperclip_scores_the_diagonal_of_batches_of_100():
     scores_tg = np.random.default_rng(0).normal(size=(250, 250)) + 2 * np.eye(250)
     found = by_name(
         protocols.paperclip_estimates(
-            scores(scores_tg), tile_ids, one_caption_per_group(group_t, draw_weights(250, 100, 0))
+            scores(scores_tg), tile_ids, *one_caption_per_group(group_t, draw_weights(250, 100, 0))
         )
     )
     hits = []
@@ -94,7 +94,7 @@ def test_paperclip_drops_a_last_batch_too_small_for_a_tenth():
     scores_tg = np.eye(105)
     scores_tg[100:] = -scores_tg[100:]
     found = protocols.paperclip_estimates(
-        scores(scores_tg), tile_ids, one_caption_per_group(np.arange(105), draw_weights(105, 100, 0))
+        scores(scores_tg), tile_ids, *one_caption_per_group(np.arange(105), draw_weights(105, 100, 0))
     )
     assert by_name(found)["i2t_accuracy_at_10pct"].value == 1.0
 
@@ -105,7 +105,7 @@ def test_paperclip_counts_a_shared_caption_as_a_wrong_answer():
     tile_ids = [f"{t:02d}" for t in range(20)]
     found = by_name(
         protocols.paperclip_estimates(
-            scores(perfect), tile_ids, one_caption_per_group(group_t, draw_weights(2, 100, 0))
+            scores(perfect), tile_ids, *one_caption_per_group(group_t, draw_weights(2, 100, 0))
         )
     )
     assert found["i2t_accuracy_at_10pct"].value == pytest.approx(0.2)
@@ -128,9 +128,9 @@ def test_a_paired_difference_has_a_narrower_interval_than_the_two_metrics():
 
 def test_captions_of_a_group_are_drawn_together():
     caption_t = np.array([0, 1, 2, 3])
-    resamples = Resamples(caption_t=caption_t, group_c=np.array([0, 0, 1, 1]), weights_bg=draw_weights(2, 400, 0))
+    resamples = drawn(caption_t, np.array([0, 0, 1, 1]), draw_weights(2, 400, 0))
     right = np.eye(4)
     right[2:] = right[[3, 2]]
-    found = by_name(protocols.fair_estimates(scores(right), resamples))["i2t_recall_at_1"]
+    found = by_name(protocols.fair_estimates(scores(right), *resamples))["i2t_recall_at_1"]
     assert found.num_groups == 2
     assert set(found.draws_b) == {0.0, 0.5, 1.0}

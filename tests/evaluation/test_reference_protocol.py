@@ -48,7 +48,7 @@ def random_case(num_groups: int):
 def test_paperclip_equals_the_code_of_the_reference(k: int) -> None:
     images, captions, group_t, scores = random_case(NUM_TILES)
     ids = [f"{tile:03d}" for tile in range(NUM_TILES)]
-    found = protocols.paperclip_estimates(scores, ids, one_caption_per_group(group_t, draw_weights(NUM_TILES, 100, 0)))
+    found = protocols.paperclip_estimates(scores, ids, *one_caption_per_group(group_t, draw_weights(NUM_TILES, 100, 0)))
     (ours,) = [one.value for one in found if one.name == f"t2i_accuracy_at_{k}pct"]
     theirs = [naive_code(captions[group_t[s : s + 100]], images[s : s + 100], k) for s in (0, 100)]
     assert ours == pytest.approx(np.mean(theirs), abs=1e-6)
@@ -57,7 +57,7 @@ def test_paperclip_equals_the_code_of_the_reference(k: int) -> None:
 @pytest.mark.parametrize("num_groups", [NUM_TILES, 40])
 def test_paperclip_equals_the_equation_of_the_reference(num_groups: int) -> None:
     images, captions, group_t, scores = random_case(num_groups)
-    found = protocols.equation_estimates(scores, one_caption_per_group(group_t, draw_weights(num_groups, 100, 0)))
+    found = protocols.equation_estimates(scores, *one_caption_per_group(group_t, draw_weights(num_groups, 100, 0)))
     assert [one.name for one in found] == [f"i2t_accuracy_at_{k}pct" for k in PERCENTS]
     for k, one in zip(PERCENTS, found, strict=True):
         assert one.value == pytest.approx(naive_equation(images, captions[group_t], k), abs=1e-6)

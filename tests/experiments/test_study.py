@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 from evaluation_samples import sample
-from sky_cases import proposal, square, tile
+from sky_cases import material, proposal, square, tile
 
 from experiments.study import comparisons as study
 from experiments.study.leaky_splits import by_tile, half_of, with_and_without_guard
 from hubbleclip.config.settings import SplitSettings
 from hubbleclip.core.records import SplitAssignment
-from hubbleclip.evaluation.metrics.bootstrap import draw_weights, half_width_over_seeds
+from hubbleclip.evaluation.metrics.bootstrap import draw_weights
 from hubbleclip.evaluation.metrics.protocols import Estimate
 
 
@@ -24,7 +24,7 @@ def test_without_the_guard_train_tiles_come_back_and_nothing_else_moves() -> Non
     tiles = [tile(n, owner, square(*places[n], 8)) for n, owner in enumerate(owners)]
     proposals = {owner: proposal(owner, f"abstract of {owner} alone") for owner in owners}
     settings = SplitSettings(val_share=0.2, test_share=0.2)
-    guarded, unguarded = with_and_without_guard(tiles, {}, proposals, settings)
+    guarded, unguarded = with_and_without_guard(material(tiles, {}, proposals), settings)
     moved = {key for key in guarded if guarded[key] != unguarded[key]}
     assert moved
     assert {(guarded[key].split, unguarded[key].split) for key in moved} == {("excluded", "train")}
@@ -87,14 +87,14 @@ def test_three_seeds_and_the_groups_together_hold_the_truth_95_times_in_100(of_g
         values_sg = values_sg + rng.normal(0, of_both, (num_seeds, num_groups))
         weights_bg = draw_weights(num_groups, 200, trial)
         value_s, draws_b = values_sg.mean(axis=1), weights_bg @ values_sg.mean(axis=0) / num_groups
-        held += abs(value_s.mean()) <= half_width_over_seeds(value_s, draws_b, num_groups)
+        held += abs(value_s.mean()) <= study.half_width_over_seeds(value_s, draws_b, num_groups)
     assert 0.92 <= held / trials <= 0.99
 
 
 def test_seeds_that_disagree_widen_the_interval_as_few_seeds_must() -> None:
     draws_b = np.random.default_rng(0).normal(0, 0.001, 1000)
     agreed, torn = (
-        half_width_over_seeds(np.array(values), draws_b, 60) for values in ((0.5, 0.5, 0.5), (0.3, 0.5, 0.7))
+        study.half_width_over_seeds(np.array(values), draws_b, 60) for values in ((0.5, 0.5, 0.5), (0.3, 0.5, 0.7))
     )
     assert agreed == pytest.approx(0.002, rel=0.1)
     assert torn == pytest.approx(4.303 * 0.2 / np.sqrt(3), rel=0.01)  # Student's t of two degrees of freedom
@@ -102,5 +102,5 @@ def test_seeds_that_disagree_widen_the_interval_as_few_seeds_must() -> None:
 
 def test_one_seed_leaves_the_interval_of_the_groups_and_equal_figures_none() -> None:
     draws_b = np.random.default_rng(0).normal(0, 0.05, 1000)
-    assert half_width_over_seeds(np.array([0.5]), draws_b, 1000) == pytest.approx(0.098, rel=0.1)
-    assert half_width_over_seeds(np.zeros(3), np.zeros(9), 60) == 0.0
+    assert study.half_width_over_seeds(np.array([0.5]), draws_b, 1000) == pytest.approx(0.098, rel=0.1)
+    assert study.half_width_over_seeds(np.zeros(3), np.zeros(9), 60) == 0.0

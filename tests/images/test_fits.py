@@ -14,7 +14,7 @@ from synthetic_fits import starry_sky, wcs_header, write_drz
 
 from hubbleclip.core.errors import ImageError
 from hubbleclip.images.reader import read_science_images
-from hubbleclip.images.wcs import tile_geometry
+from hubbleclip.images.wcs import tile_geometries
 
 LIMIT = 10_000_000
 
@@ -343,4 +343,4 @@ def test_rays_are_looked_for_unless_the_header_says_that_exposures_were_compared
 def test_a_wcs_on_another_body_than_the_sky_gives_tiles_without_a_place(axes):
     header = wcs_header((64, 64))
     header["CTYPE1"], header["CTYPE2"] = (f"{axis}-TAN" for axis in axes)
-    assert tile_geometry(WCS(header), 0, 0, 64) is None
+    assert tile_geometries(WCS(header), [(0, 0)], 64)[0] is None

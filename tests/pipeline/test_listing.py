@@ -13,7 +13,13 @@ from hubbleclip.core.errors import ArchiveBusyError, ArchiveDownError
 from hubbleclip.core.records import Attempt, Observation, Product, Rejection
 from hubbleclip.pipeline.engine.connections import Batch
 from hubbleclip.pipeline.engine.stage import Stage
-from hubbleclip.pipeline.ingest.list_products import list_products, obs_ids_in_use, proposal_batches, write_listing
+from hubbleclip.pipeline.ingest.list_products import (
+    Known,
+    list_products,
+    obs_ids_in_use,
+    proposal_batches,
+    write_listing,
+)
 
 A, B, OTHER = observation("a"), observation("b"), observation("c", "hst:2")
 
@@ -164,18 +170,18 @@ class Choosy:
 def test_a_proposal_that_fails_holds_up_no_other_and_waits(tmp_path: Path) -> None:
     with stage_at(tmp_path) as stage:
         stage.catalog.upsert({"observation": [A, B, OTHER]})
-        write_listing(stage, list_products([A, B, OTHER], Choosy("hst:1"), {}, stage.settings.archive.digest()))
+        write_listing(stage, list_products(Known([A, B, OTHER], {}), Choosy("hst:1"), stage.settings.archive.digest()))
         assert list(products(stage)) == ["mast:c"]
         (waiting,) = [Attempt(**row) for row in stage.catalog.rows("FROM attempt")]
         assert (waiting.entity_id, waiting.stage, waiting.error) == ("hst:1", "products", "archivebusy")
         assert pending(stage) == {}
         stage.catalog.run("clear_all_failures")
         assert pending(stage) == {"hst:1": (2, 2)}
-        write_listing(stage, list_products([A, B], Choosy(), {}, stage.settings.archive.digest()))
+        write_listing(stage, list_products(Known([A, B], {}), Choosy(), stage.settings.archive.digest()))
         assert len(products(stage)) == 3
         assert stage.catalog.counts()["attempt"] == 0
 
 
 def test_an_archive_that_is_down_ends_the_listing(tmp_path: Path) -> None:
     with pytest.raises(ArchiveDownError):
-        list_products([A, OTHER], Choosy("hst:1", error=ArchiveDownError), {}, "d")
+        list_products(Known([A, OTHER], {}), Choosy("hst:1", error=ArchiveDownError), "d")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -11,33 +12,8 @@ import yaml
 from hubbleclip.dataset.manifest import SPLITS, Row
 
 HUB_NAMES = {"train": "train", "val": "validation", "test": "test"}  # name of each split on the Hugging Face hub
-TEXT = """
-# {name}
-
-{num_samples} pictures of the sky with the abstracts of the proposals that won the time: {counts}.
-{simulated}
-Each sample is `<tile id>.png` (8-bit grey; `.jpg` where tiles are stored as JPEG), `.txt` (the abstract) and `.json`
-(the tile's row: proposal, target, instrument, filter, place on the sky, product and hash). `manifest.parquet` has all
-rows with shard, offset and length; `sky.parquet` has them by place on the sky (`_healpix_29`); `test_tiles.txt` lists
-the test tiles; `croissant.json` describes all this to machines; `dataset.json` has every hash. Digest: `{digest}`.
-
-All tiles of a proposal, and of proposals with nearly the same abstract, are in one split, and no training tile overlaps
-a validation or test tile.
-
-```python
-from datasets import load_dataset
-
-samples = load_dataset("webdataset", data_files={{{data_files}}})
-```
-
-## Licence and attribution
-
-{notices}
-
-Titles and abstracts are those of the proposals' principal investigators, whom every sample names: {investigators}.
-
-Made by hubbleclip {code_version}.
-"""
+SIMULATED = "**This sky is simulated.** Pictures, proposals and investigators are invented.\n"
+TEXT = Path(__file__).with_name("card.md")  # a template for `str.format`
 
 
 def dataset_card(description: Row, manifest: pa.Table) -> str:
@@ -63,7 +39,7 @@ def dataset_card(description: Row, manifest: pa.Table) -> str:
         "digest": description["digest"],
         "num_samples": f"{manifest.num_rows:,}",
         "counts": ", ".join(f"{counts[split]['samples']:,} in {split}" for split in SPLITS),
-        "simulated": _warning(description["notices"]),
+        "simulated": SIMULATED if "simulated" in description["notices"] else "",
         "data_files": ", ".join(f'"{HUB_NAMES[split]}": {paths}' for split, paths in files.items()),
         "notices": "\n".join(
             f"- `{archive}`: {notice['attribution']} Licence: {notice['licence']}."
@@ -72,7 +48,8 @@ def dataset_card(description: Row, manifest: pa.Table) -> str:
         "investigators": "; ".join(sorted(manifest["pi"].drop_null().unique().to_pylist())) or "none is known",
         "code_version": description["code_version"],
     }
-    return f"---\n{_front_matter(description, files)}---\n{TEXT.format(**values)}"
+    text = TEXT.read_text(encoding="utf-8").format(**values)
+    return f"---\n{_front_matter(description, files)}---\n{text}"
 
 
 def shard_paths(description: Row) -> dict[str, list[str]]:
@@ -113,8 +90,3 @@ def _front_matter(description: Row, files: Mapping[str, list[str]]) -> str:
         ],
     }
     return yaml.safe_dump(fields, sort_keys=False, allow_unicode=True, width=120)
-
-
-def _warning(notices: Mapping[str, Any]) -> str:
-    """Return a warning that the data are simulated; an empty string if no data are simulated."""
-    return "**This sky is simulated.** Pictures, proposals and investigators are invented.\n" * ("simulated" in notices)

@@ -6,6 +6,8 @@ sets: `samples` contains the rows of the manifest, and `pictures` contains the i
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -25,26 +27,12 @@ TYPES = {  # Croissant type of each Arrow type that occurs in the data contract
     pa.float64(): "cr:Float64",
     pa.bool_(): "sc:Boolean",
 }
-TERMS = (
-    "arrayShape", "citeAs", "column", "containedIn", "equivalentProperty", "extract", "field", "fileObject",
-    "fileProperty", "fileSet", "format", "includes", "isArray", "isLiveDataset", "jsonPath", "key", "md5",
-    "parentField", "path", "recordSet", "references", "regex", "repeated", "replace", "samplingRate", "separator",
-    "source", "subField", "transform",
-)  # fmt: skip
-CONTEXT: Node = {  # the JSON-LD context that the Croissant specification requires
-    "@language": "en",
-    "@vocab": "https://schema.org/",
-    "cr": "http://mlcommons.org/croissant/",
-    "dct": "http://purl.org/dc/terms/",
-    "rai": "http://mlcommons.org/croissant/RAI/",
-    "sc": "https://schema.org/",
-    "conformsTo": "dct:conformsTo",
-    "data": {"@id": "cr:data", "@type": "@json"},
-    "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
-    "description": {"@container": "@language"},
-    "examples": {"@id": "cr:examples", "@type": "@json"},
-    "name": {"@container": "@language"},
-} | {term: f"cr:{term}" for term in TERMS}
+FIXED: dict[str, Node] = json.loads(Path(__file__).with_name("croissant.json").read_text(encoding="utf-8"))
+"""Parts that are the same for all datasets.
+
+`context` is the JSON-LD context that the Croissant specification requires. `pictures` is the RecordSet of the images,
+which refers to the manifest's rows by tile id; its regular expression extracts the tile id from an image's file name.
+"""
 
 
 def croissant_metadata(description: Row, manifest_sha256: str) -> Node:
@@ -72,7 +60,7 @@ def croissant_metadata(description: Row, manifest_sha256: str) -> Node:
     hashes = {shard["shard"]: shard["sha256"] for shard in description["shards"]}
     shards = [_file(path, "application/x-tar", hashes[path.rpartition("/")[2]]) for path in paths]
     return {
-        "@context": CONTEXT,
+        "@context": FIXED["context"],
         "@type": "sc:Dataset",
         "conformsTo": CONFORMS_TO,
         "name": f"hubbleclip-{description['digest'][:12]}",
@@ -84,7 +72,7 @@ def croissant_metadata(description: Row, manifest_sha256: str) -> Node:
         "version": "1.0.0",
         "identifier": description["digest"],
         "distribution": [_file(MANIFEST, "application/x-parquet", manifest_sha256), *shards, _members(shards)],
-        "recordSet": [_samples(), _images()],
+        "recordSet": [_samples(), FIXED["pictures"]],
     }
 
 
@@ -125,26 +113,3 @@ def _column(field: pa.Field) -> Node:
         "dataType": TYPES[field.type.value_type if is_list else field.type],
         "source": {"fileObject": {"@id": MANIFEST}, "extract": {"column": field.name}},
     } | ({"isArray": True, "arrayShape": "-1"} if is_list else {})  # fmt: skip
-
-
-def _images() -> Node:
-    """Make the Croissant RecordSet of the images, which refers to the manifest's rows by tile id."""
-    files = {"fileSet": {"@id": "picture-files"}}
-    # The name of an image in a tar is `<tile id>.<suffix>`, so the regular expression extracts the tile id.
-    tile_id = {"extract": {"fileProperty": "filename"}, "transform": {"regex": r"^([0-9a-f]+)\..*$"}}
-    return {
-        "@type": "cr:RecordSet", "@id": "pictures", "name": "pictures", "key": {"@id": "pictures/tile_id"},
-        "description": "The picture of each tile.",
-        "field": [
-            {
-                "@type": "cr:Field", "@id": "pictures/tile_id", "name": "tile_id", "dataType": "sc:Text",
-                "description": "Tile.",
-                "source": files | tile_id,
-                "references": {"field": {"@id": "samples/tile_id"}},
-            },
-            {
-                "@type": "cr:Field", "@id": "pictures/picture", "name": "picture", "dataType": "sc:ImageObject",
-                "description": "The picture.", "source": files | {"extract": {"fileProperty": "content"}},
-            },
-        ],
-    }  # fmt: skip

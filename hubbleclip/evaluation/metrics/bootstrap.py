@@ -166,39 +166,3 @@ def proportion_interval(estimates_b: Floats, num_groups: int) -> tuple[float, fl
     if low == high == 0.0:
         return 0.0, 1.0 - bound
     return low, high
-
-
-def half_width_over_seeds(value_s: Floats, draws_b: Floats, num_groups: int) -> float:
-    """Compute half the width of the 95 % interval of a metric's mean over training seeds.
-
-    Parameters
-    ----------
-    value_s : ndarray
-        Value (s,) of the metric for each seed.
-    draws_b : ndarray
-        Resampled values (b,) of the mean over the seeds.
-    num_groups : int
-        Number of groups that were resampled, at least 2.
-
-    Returns
-    -------
-    float
-        Half the width of the interval, in the unit of the metric.
-
-    Notes
-    -----
-    The variance over resampled groups and the variance between seeds are added. A variance that is estimated from few
-    seeds is uncertain, so Student's t is used with the effective degrees of freedom of the sum (Satterthwaite 1946).
-
-    """
-    num_seeds = len(value_s)
-    # Resamples of n groups have too small a variance; the factor n / (n - 1) corrects it.
-    variance_of_groups = draws_b.var() * num_groups / (num_groups - 1)
-    variance_of_seeds = value_s.var(ddof=1) / num_seeds if num_seeds > 1 else 0.0
-    variance = variance_of_groups + variance_of_seeds
-    if variance == 0:
-        return 0.0
-    degrees_of_freedom = variance**2 / (
-        variance_of_groups**2 / (num_groups - 1) + variance_of_seeds**2 / max(1, num_seeds - 1)
-    )
-    return float(stats.t.ppf(1 - TAIL, degrees_of_freedom) * np.sqrt(variance))

@@ -18,14 +18,13 @@ items decide the rank; this module uses the expectation over all orders.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from hubbleclip.evaluation.metrics.baselines import chance_ranks, simulated_chance_ranks
 from hubbleclip.evaluation.metrics.bootstrap import (
-    draw_weights,
     percentile_interval,
     proportion_interval,
     resampled_means,
@@ -34,10 +33,9 @@ from hubbleclip.evaluation.metrics.bootstrap import (
 from hubbleclip.evaluation.metrics.ranking import (
     NUM_CHANCE,
     NUM_TOP,
-    average_precision,
     chance_precision_and_ndcg,
     diversity,
-    ndcg,
+    ranking_metrics,
 )
 from hubbleclip.evaluation.metrics.retrieval import (
     PERCENTS,
@@ -71,47 +69,6 @@ class Scores:
     scorer: str
     i2t_tc: Floats
     t2i_ct: Floats
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Resamples:
-    """Bootstrap resamples of the proposal groups of a test set.
-
-    `caption_t` is the index of each tile's own caption, and `group_c` is the proposal group of each caption.
-    `weights_bg` is the number of copies of each group in each resample.
-    """
-
-    caption_t: Ints
-    group_c: Ints
-    weights_bg: Ints
-
-    @property
-    def group_t(self) -> Ints:
-        """Proposal group (t,) of each tile."""
-        return self.group_c[self.caption_t]
-
-
-def draw_resamples(test_set: TestSet, num_resamples: int, seed: int) -> Resamples:
-    """Draw bootstrap resamples of a test set's proposal groups.
-
-    Parameters
-    ----------
-    test_set : TestSet
-        Test set with the tiles, captions and proposal groups.
-    num_resamples : int
-        Number b of resamples.
-    seed : int
-        Seed of the random numbers.
-
-    Returns
-    -------
-    Resamples
-        Resamples of the proposal groups. All scorers use the same resamples, so that differences between scorers are
-        paired.
-
-    """
-    weights_bg = draw_weights(test_set.num_groups, num_resamples, seed)
-    return Resamples(caption_t=test_set.caption_t, group_c=test_set.group_c, weights_bg=weights_bg)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -150,54 +107,35 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Values:
-    """The metrics of each query of one direction (image to text or text to image).
+    """The values of metrics for each query of one direction (image to text or text to image).
 
-    `shares_qm` has one column per name in `names`. `rank_q` is the rank and `group_q` is the proposal group of each
-    query. `rank_name` is the name of the median rank; it is empty if no median rank is to be estimated.
+    The mean over the queries is estimated for the metrics in `means`, and the median for those in `medians`; both map
+    the name of a metric to its values (q,). `group_q` is the proposal group of each query.
     """
 
-    names: tuple[str, ...]
-    shares_qm: Floats
-    rank_name: str
-    rank_q: Floats
+    means: Mapping[str, Floats]
     group_q: Ints
+    medians: Mapping[str, Floats] = field(default_factory=dict)
 
 
-def hit_metric_names(direction: str) -> tuple[str, ...]:
-    """List the names of the accuracies and recalls of one direction, one name per cutoff.
+def hit_cutoffs(direction: str, num_items: int) -> dict[str, int]:
+    """Compute the cutoff of each accuracy and recall of one direction, as a number of top-ranked items.
 
     Parameters
     ----------
     direction : str
         `i2t` (image to text) or `t2i` (text to image).
-
-    Returns
-    -------
-    tuple of str
-        Names in the order of `hit_cutoffs`.
-
-    """
-    return (
-        *(f"{direction}_accuracy_at_{percent}pct" for percent in PERCENTS),
-        *(f"{direction}_recall_at_{count}" for count in RECALLS),
-    )
-
-
-def hit_cutoffs(num_items: int) -> list[int]:
-    """Compute the cutoff of each metric of `hit_metric_names`, as a number of top-ranked items.
-
-    Parameters
-    ----------
     num_items : int
         Number of items that are ranked.
 
     Returns
     -------
-    list of int
-        Cutoffs from 1 to `num_items`.
+    dict of int
+        Cutoffs from 1 to `num_items`, by the name of the metric.
 
     """
-    return [*(top_count(percent, num_items) for percent in PERCENTS), *(min(count, num_items) for count in RECALLS)]
+    accuracies = {f"{direction}_accuracy_at_{percent}pct": top_count(percent, num_items) for percent in PERCENTS}
+    return accuracies | {f"{direction}_recall_at_{count}": min(count, num_items) for count in RECALLS}
 
 
 def values_of(direction: str, scores_qi: Floats, positive_qi: Bools, group_q: Ints) -> Values:
@@ -222,20 +160,14 @@ def values_of(direction: str, scores_qi: Floats, positive_qi: Bools, group_q: In
     """
     ranks = rank_best_positives(scores_qi, positive_qi)
     rank_q = expected_rank(ranks)
-    columns = dict(
-        zip(
-            hit_metric_names(direction),
-            (hit_probability(ranks, count) for count in hit_cutoffs(ranks.num_items)),
-            strict=True,
-        )
-    )
-    columns[f"{direction}_map"] = average_precision(scores_qi, positive_qi)
-    columns[f"{direction}_ndcg_at_10"] = ndcg(scores_qi, positive_qi)
-    columns[f"{direction}_normalised_rank"] = rank_q / ranks.num_items
-    return Values(
-        names=tuple(columns), shares_qm=np.stack(list(columns.values()), axis=1),
-        rank_name=f"{direction}_median_rank", rank_q=rank_q, group_q=group_q,
-    )  # fmt: skip
+    precision_q, ndcg_q = ranking_metrics(scores_qi, positive_qi)
+    cutoffs = hit_cutoffs(direction, ranks.num_items)
+    means = {name: hit_probability(ranks, count) for name, count in cutoffs.items()} | {
+        f"{direction}_map": precision_q,
+        f"{direction}_ndcg_at_10": ndcg_q,
+        f"{direction}_normalised_rank": rank_q / ranks.num_items,
+    }
+    return Values(means=means, group_q=group_q, medians={f"{direction}_median_rank": rank_q})
 
 
 def bootstrap_estimates(protocol: str, scorer: str, values: Values, weights_bg: Ints) -> list[Estimate]:
@@ -255,25 +187,21 @@ def bootstrap_estimates(protocol: str, scorer: str, values: Values, weights_bg: 
     Returns
     -------
     list of Estimate
-        One estimate per column of `values.shares_qm`, and one of the median rank if `values.rank_name` is not empty.
+        One estimate per metric of `values.means`, then one per metric of `values.medians`.
 
     """
     num_groups = len(np.unique(values.group_q))  # groups without queries add no information
-    draws_bm = resampled_means(values.shares_qm, values.group_q, weights_bg)
-    estimates = [
-        Estimate(protocol=protocol, scorer=scorer, name=name, value=float(values.shares_qm[:, column].mean()),
-                 draws_b=draws_bm[:, column], num_groups=num_groups)
-        for column, name in enumerate(values.names)
-    ]  # fmt: skip
-    if values.rank_name:
-        medians_b = resampled_medians(values.rank_q, values.group_q, weights_bg)
-        median = float(np.median(values.rank_q))
-        estimates.append(Estimate(protocol=protocol, scorer=scorer, name=values.rank_name, value=median,
-                                  draws_b=medians_b, num_groups=num_groups))  # fmt: skip
-    return estimates
+    means_bm = resampled_means(np.stack(list(values.means.values()), axis=1), values.group_q, weights_bg)
+    results = [(name, v_q.mean(), b) for (name, v_q), b in zip(values.means.items(), means_bm.T, strict=True)]
+    for name, values_q in values.medians.items():
+        results.append((name, np.median(values_q), resampled_medians(values_q, values.group_q, weights_bg)))
+    return [
+        Estimate(protocol=protocol, scorer=scorer, name=name, value=float(value), draws_b=b, num_groups=num_groups)
+        for name, value, b in results
+    ]
 
 
-def fair_estimates(scores: Scores, resamples: Resamples, *, protocol: str = FAIR) -> list[Estimate]:
+def fair_estimates(scores: Scores, test_set: TestSet, weights_bg: Ints, *, protocol: str = FAIR) -> list[Estimate]:
     """Estimate the metrics of both directions over all tiles and all distinct captions.
 
     The accuracy of image to text is the share of tiles whose own caption is among the top k % of captions. The accuracy
@@ -285,8 +213,10 @@ def fair_estimates(scores: Scores, resamples: Resamples, *, protocol: str = FAIR
     ----------
     scores : Scores
         Scores of one scorer.
-    resamples : Resamples
-        Bootstrap resamples, with the caption of each tile and the proposal group of each caption.
+    test_set : TestSet
+        Test set with the caption of each tile and the proposal group of each caption.
+    weights_bg : ndarray
+        Number (b, g) of copies of each proposal group in each bootstrap resample.
     protocol : str
         Name of the protocol that the estimates are given.
 
@@ -296,25 +226,24 @@ def fair_estimates(scores: Scores, resamples: Resamples, *, protocol: str = FAIR
         Estimates of image to text and of text to image.
 
     """
-    caption_t, group_c = resamples.caption_t, resamples.group_c
+    caption_t, group_c = test_set.caption_t, test_set.group_c
     positive_ct = positive_pairs(np.arange(len(group_c)), caption_t)  # a caption's positives are its own tiles
     recall_c = expected_recall(scores.t2i_ct, positive_ct, top_count(HEADLINE_PERCENT, len(caption_t)))
     # These metrics of text to image need all tiles of a caption, not only its best-ranked tile.
     text_to_all_tiles = Values(
-        names=("t2i_found_at_10pct", "t2i_diversity_at_10"),
-        shares_qm=np.stack([recall_c, diversity(scores.t2i_ct, resamples.group_t)], axis=1),
-        rank_name="", rank_q=recall_c, group_q=group_c,
-    )  # fmt: skip
-    image_to_text = values_of("i2t", scores.i2t_tc, positive_ct.T, resamples.group_t)
+        means={"t2i_found_at_10pct": recall_c, "t2i_diversity_at_10": diversity(scores.t2i_ct, test_set.group_t)},
+        group_q=group_c,
+    )
+    image_to_text = values_of("i2t", scores.i2t_tc, positive_ct.T, test_set.group_t)
     text_to_image = values_of("t2i", scores.t2i_ct, positive_ct, group_c)
     return [
         estimate
         for values in (image_to_text, text_to_image, text_to_all_tiles)
-        for estimate in bootstrap_estimates(protocol, scores.scorer, values, resamples.weights_bg)
+        for estimate in bootstrap_estimates(protocol, scores.scorer, values, weights_bg)
     ]
 
 
-def chance_estimates(resamples: Resamples, seed: int) -> list[Estimate]:
+def chance_estimates(test_set: TestSet, weights_bg: Ints, seed: int) -> list[Estimate]:
     """Estimate the metrics of a random order of the items (scorer `random`) under the protocol `fair`.
 
     The values are exact expectations, except for the median rank, which is simulated. The resampled values come from
@@ -322,8 +251,10 @@ def chance_estimates(resamples: Resamples, seed: int) -> list[Estimate]:
 
     Parameters
     ----------
-    resamples : Resamples
-        Captions and proposal groups of the test set; as many random orders are drawn as there are resamples.
+    test_set : TestSet
+        Test set with the caption of each tile and the proposal group of each caption.
+    weights_bg : ndarray
+        Number (b, g) of copies of each proposal group in each bootstrap resample; b random orders are drawn.
     seed : int
         Seed of the random numbers.
 
@@ -334,9 +265,9 @@ def chance_estimates(resamples: Resamples, seed: int) -> list[Estimate]:
         expectation.
 
     """
-    group_t, num_tiles, num_captions = resamples.group_t, len(resamples.caption_t), len(resamples.group_c)
-    num_draws, num_groups = resamples.weights_bg.shape
-    tiles_c = np.bincount(resamples.caption_t, minlength=num_captions)  # number of tiles of each caption
+    group_t, num_tiles, num_captions = test_set.group_t, len(test_set.caption_t), len(test_set.group_c)
+    num_draws, num_groups = weights_bg.shape
+    tiles_c = np.bincount(test_set.caption_t, minlength=num_captions)  # number of tiles of each caption
     num_top = top_count(HEADLINE_PERCENT, num_tiles)
     rng = np.random.default_rng(seed)
     # The number of a caption's tiles among the first of a random order follows the hypergeometric distribution.
@@ -384,7 +315,7 @@ def chance_metrics(
     medians_b = np.median(rank_bq, axis=1)
     shares = [
         (name, float(hit_probability(ranks, count).mean()), (rank_bq <= count).mean(axis=1))
-        for name, count in zip(hit_metric_names(direction), hit_cutoffs(num_items), strict=True)
+        for name, count in hit_cutoffs(direction, num_items).items()
     ]
     return [
         *shares,
@@ -432,7 +363,7 @@ def chance_ranking_metrics(
         positive_1i = np.arange(num_items)[None] < positives  # only the number of positives matters
         for row, values_b in enumerate(chance_precision_and_ndcg(int(positives), num_items, seed)):
             drawn_mbq[row][:, is_same_q] = values_b[pick_bq[:, is_same_q]]
-        exact_mq[:, is_same_q] = [average_precision(tied_1i, positive_1i), ndcg(tied_1i, positive_1i)]
+        exact_mq[:, is_same_q] = ranking_metrics(tied_1i, positive_1i)
     names = (f"{direction}_map", f"{direction}_ndcg_at_10")
     return [
         (name, float(exact_q.mean()), drawn_bq.mean(axis=1))
@@ -458,7 +389,7 @@ def diagonal_hits(scores_bb: Floats) -> Floats:
     return np.stack([hit_probability(ranks, top_count(k, len(scores_bb))) for k in PAPERCLIP_PERCENTS], axis=1)
 
 
-def paperclip_estimates(scores: Scores, tile_ids: Sequence[str], resamples: Resamples) -> list[Estimate]:
+def paperclip_estimates(scores: Scores, tile_ids: Sequence[str], test_set: TestSet, weights_bg: Ints) -> list[Estimate]:
     """Estimate the metric of the reference's code: hits within batches of 100 tiles and the captions of these tiles.
 
     The tiles are sorted by tile id and then divided into batches. Equal captions in a batch compete with each other, as
@@ -470,8 +401,10 @@ def paperclip_estimates(scores: Scores, tile_ids: Sequence[str], resamples: Resa
         Scores of one scorer.
     tile_ids : sequence of str
         Ids of the tiles, in the order of the scores.
-    resamples : Resamples
-        Bootstrap resamples, with the caption of each tile and the proposal group of each caption.
+    test_set : TestSet
+        Test set with the caption of each tile and the proposal group of each caption.
+    weights_bg : ndarray
+        Number (b, g) of copies of each proposal group in each bootstrap resample.
 
     Returns
     -------
@@ -488,25 +421,27 @@ def paperclip_estimates(scores: Scores, tile_ids: Sequence[str], resamples: Resa
     # A small batch is kept if it is the only one, so that a test split with fewer than ten tiles still gets a value.
     batches = [batch for batch in batches if len(batch) >= MIN_PAPERCLIP_BATCH_SIZE or len(batches) == 1]
     hits = [
-        np.hstack([diagonal_hits(scores.i2t_tc[np.ix_(batch, resamples.caption_t[batch])]),
-                   diagonal_hits(scores.t2i_ct[np.ix_(resamples.caption_t[batch], batch)])])
+        np.hstack([diagonal_hits(scores.i2t_tc[np.ix_(batch, test_set.caption_t[batch])]),
+                   diagonal_hits(scores.t2i_ct[np.ix_(test_set.caption_t[batch], batch)])])
         for batch in batches
     ]  # fmt: skip
-    names = tuple(f"{direction}_accuracy_at_{k}pct" for direction in ("i2t", "t2i") for k in PAPERCLIP_PERCENTS)
-    values = Values(names=names, shares_qm=np.concatenate(hits), rank_name="", rank_q=np.empty(0),
-                    group_q=resamples.group_t[np.concatenate(batches)])  # fmt: skip
-    return bootstrap_estimates(PAPERCLIP, scores.scorer, values, resamples.weights_bg)
+    names = [f"{direction}_accuracy_at_{k}pct" for direction in ("i2t", "t2i") for k in PAPERCLIP_PERCENTS]
+    means = dict(zip(names, np.concatenate(hits).T, strict=True))
+    values = Values(means=means, group_q=test_set.group_t[np.concatenate(batches)])
+    return bootstrap_estimates(PAPERCLIP, scores.scorer, values, weights_bg)
 
 
-def equation_estimates(scores: Scores, resamples: Resamples) -> list[Estimate]:
+def equation_estimates(scores: Scores, test_set: TestSet, weights_bg: Ints) -> list[Estimate]:
     """Estimate the metric of the reference's equation: the rank of each tile's own caption among all tiles' captions.
 
     Parameters
     ----------
     scores : Scores
         Scores of one scorer; only the scores of captions for tiles are used.
-    resamples : Resamples
-        Bootstrap resamples, with the caption of each tile and the proposal group of each caption.
+    test_set : TestSet
+        Test set with the caption of each tile and the proposal group of each caption.
+    weights_bg : ndarray
+        Number (b, g) of copies of each proposal group in each bootstrap resample.
 
     Returns
     -------
@@ -519,8 +454,8 @@ def equation_estimates(scores: Scores, resamples: Resamples) -> list[Estimate]:
     copies of a caption have the same score, and only one copy is the right answer.
 
     """
-    caption_t, num_tiles = resamples.caption_t, len(resamples.caption_t)
-    tiles_c = np.bincount(caption_t, minlength=len(resamples.group_c))
+    caption_t, num_tiles = test_set.caption_t, len(test_set.caption_t)
+    tiles_c = np.bincount(caption_t, minlength=len(test_set.group_c))
     own_t1 = scores.i2t_tc[np.arange(num_tiles), caption_t][:, None]  # score of each tile's own caption, (t, 1)
     # The copies of a caption are counted; they are not stored as separate items.
     ranks = TiedRanks(
@@ -528,11 +463,9 @@ def equation_estimates(scores: Scores, resamples: Resamples) -> list[Estimate]:
         positives_q=np.ones(num_tiles, dtype=np.int64), num_items=num_tiles,
     )  # fmt: skip
     # Unlike `top_count`, the equation may round down to 0. With fewer than 100 tiles, the top 1 % is empty.
-    hits = [hit_probability(ranks, percent * num_tiles // 100) for percent in PERCENTS]
-    values = Values(names=tuple(f"i2t_accuracy_at_{percent}pct" for percent in PERCENTS),
-                    shares_qm=np.stack(hits, axis=1), rank_name="", rank_q=np.empty(0),
-                    group_q=resamples.group_t)  # fmt: skip
-    return bootstrap_estimates(EQUATION, scores.scorer, values, resamples.weights_bg)
+    hits = {f"i2t_accuracy_at_{k}pct": hit_probability(ranks, k * num_tiles // 100) for k in PERCENTS}
+    values = Values(means=hits, group_q=test_set.group_t)
+    return bootstrap_estimates(EQUATION, scores.scorer, values, weights_bg)
 
 
 def difference(ours: Estimate, other: Estimate) -> Estimate:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -13,7 +12,6 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from hubbleclip.core import io as files
 from hubbleclip.core.records import Metric
 from hubbleclip.evaluation.metrics.retrieval import PERCENTS, Floats
 
@@ -167,18 +165,3 @@ def similarity_figure(pairs: Mapping[str, tuple[Floats, Floats]]) -> Figure:
             axes.set(title=label.capitalize(), xlabel="cosine similarity", ylabel="tiles")
             axes.legend(loc="upper left")
     return figure
-
-
-def write_retrieval_figure(metrics: Sequence[Metric], path: Path) -> None:
-    """Write a figure of the retrieval curves of a report; the README shows such a figure.
-
-    Parameters
-    ----------
-    metrics : sequence of Metric
-        Metrics of the report.
-    path : Path
-        File to write; the suffix `.svg` selects SVG, and any other suffix selects PNG.
-
-    """
-    image_format = "svg" if path.suffix == ".svg" else "png"
-    files.write_bytes(path, figure_bytes(retrieval_figure(metrics), image_format))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from hubbleclip.contracts.validation import Rows, reject_broken_rows
 
@@ -10,34 +10,25 @@ if TYPE_CHECKING:
     from hubbleclip.pipeline.engine.stage import Stage
 
 
-class Edge(NamedTuple):
-    """What is recorded when a row is rejected.
-
-    `stage` is the name of the stage, `section` is the section of the settings whose digest is recorded, and `item` is
-    the kind of the items that are processed.
-    """
-
-    stage: str
-    section: str
-    item: str
-
-
 EDGES = {
-    "query-observations": Edge("observations", "archive", "observation"),
-    "list-products": Edge("products", "archive", "observation"),
-    "fetch-proposals": Edge("proposals", "archive", "proposal"),
-    "fetch-products": Edge("fetch", "archive", "product"),
-    "fetch-and-cut": Edge("fetch", "archive", "product"),
-    "cut-products": Edge("tiles", "tiles", "product"),
-    "colour-visits": Edge("colour", "tiles", "visit"),
-    "assign-splits": Edge("shards", "splits", "tile"),
-    "make-samples": Edge("shards", "shards", "tile"),
-    "pack-shards": Edge("shards", "shards", "tile"),
-    "embed-tiles": Edge("evaluate", "evaluation", "run"),
-    "evaluate-run": Edge("evaluate", "evaluation", "run"),
-    "compare-runs": Edge("evaluate", "evaluation", "promotion"),
+    "query-observations": ("observations", "archive", "observation"),
+    "list-products": ("products", "archive", "observation"),
+    "fetch-proposals": ("proposals", "archive", "proposal"),
+    "fetch-products": ("fetch", "archive", "product"),
+    "fetch-and-cut": ("fetch", "archive", "product"),
+    "cut-products": ("tiles", "tiles", "product"),
+    "colour-visits": ("colour", "tiles", "visit"),
+    "assign-splits": ("shards", "splits", "tile"),
+    "make-samples": ("shards", "shards", "tile"),
+    "pack-shards": ("shards", "shards", "tile"),
+    "embed-tiles": ("evaluate", "evaluation", "run"),
+    "evaluate-run": ("evaluate", "evaluation", "run"),
+    "compare-runs": ("evaluate", "evaluation", "promotion"),
 }
-"""One `Edge` for each kind of work, by the name of the task that makes the rows."""
+"""What is recorded when a row is rejected, by the name of the task that makes the row.
+
+The values are the name of the stage, the section of the settings whose digest is recorded, and the kind of the items.
+"""
 
 
 def checked(stage: Stage, batch: Rows, made_by: str) -> dict[str, list[Any]]:
@@ -58,6 +49,5 @@ def checked(stage: Stage, batch: Rows, made_by: str) -> dict[str, list[Any]]:
         Rows of each table, by table name; `rejection` has a row for each row that was removed.
 
     """
-    edge = EDGES[made_by]
-    digest: str = getattr(stage.settings, edge.section).digest()
-    return reject_broken_rows(batch, edge.stage, edge.item, digest)
+    stage_name, section, item = EDGES[made_by]
+    return reject_broken_rows(batch, stage_name, item, getattr(stage.settings, section).digest())

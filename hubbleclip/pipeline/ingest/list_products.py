@@ -26,47 +26,6 @@ observations.
 """
 
 
-def list_products(
-    observations: Sequence[Observation], archive: Archive, taken: Mapping[str, frozenset[str]], digest: str
-) -> Batch:
-    """List the products of whole proposals, and select the files to fetch.
-
-    If a request for several proposals fails, each proposal is requested separately, so that one failing proposal does
-    not affect the others.
-
-    Parameters
-    ----------
-    observations
-        All known observations of one or more proposals, sorted by proposal.
-    archive
-        Client of the archive.
-    taken
-        Ids of the observations that have a product in use, by proposal id.
-    digest
-        Digest of the archive settings.
-
-    Returns
-    -------
-    dict
-        Rows of `product`, `rejection` and `listing`, by these names; rows of `failure` for proposals that failed.
-
-    """
-    listed = attempt(
-        lambda: archive.list_products(observations, taken),
-        entity="proposal", entity_id=observations[0].proposal_id, stage="products", digest=digest,
-    )  # fmt: skip
-    if isinstance(listed, Rejection):
-        groups = [list(group) for _, group in groupby(observations, key=lambda o: o.proposal_id)]
-        if len(groups) == 1:
-            return {"failure": [listed]}
-        return merged(list_products(group, archive, taken, digest) for group in groups)
-    now = datetime.now(UTC)
-    listings = [
-        Listing(obs_id=o.obs_id, settings_digest=digest, fingerprint=o.fingerprint, listed_at=now) for o in observations
-    ]
-    return {"product": listed[0], "rejection": listed[1], "listing": listings}
-
-
 @dataclass(frozen=True, slots=True)
 class Known:
     """All known observations of some proposals, and the ids of those that have a product in use, by proposal id."""
@@ -79,13 +38,16 @@ class Known:
         return len(self.observations)
 
 
-def list_known(known: Known, archive: Archive, digest: str) -> Batch:
+def list_products(known: Known, archive: Archive, digest: str) -> Batch:
     """List the products of whole proposals, and select the files to fetch.
+
+    If a request for several proposals fails, each proposal is requested separately, so that one failing proposal does
+    not affect the others.
 
     Parameters
     ----------
     known
-        The observations of the proposals.
+        The observations of one or more proposals, sorted by proposal.
     archive
         Client of the archive.
     digest
@@ -94,10 +56,24 @@ def list_known(known: Known, archive: Archive, digest: str) -> Batch:
     Returns
     -------
     dict
-        Rows as in `list_products`.
+        Rows of `product`, `rejection` and `listing`, by these names; rows of `failure` for proposals that failed.
 
     """
-    return list_products(known.observations, archive, known.taken, digest)
+    observations = known.observations
+    listed = attempt(
+        lambda: archive.list_products(observations, known.taken),
+        entity="proposal", entity_id=observations[0].proposal_id, stage="products", digest=digest,
+    )  # fmt: skip
+    if isinstance(listed, Rejection):
+        groups = [list(group) for _, group in groupby(observations, key=lambda o: o.proposal_id)]
+        if len(groups) == 1:
+            return {"failure": [listed]}
+        return merged(list_products(Known(group, known.taken), archive, digest) for group in groups)
+    now = datetime.now(UTC)
+    listings = [
+        Listing(obs_id=o.obs_id, settings_digest=digest, fingerprint=o.fingerprint, listed_at=now) for o in observations
+    ]
+    return {"product": listed[0], "rejection": listed[1], "listing": listings}
 
 
 def list_pending(stage: Stage, archive: Archive) -> None:
@@ -113,7 +89,7 @@ def list_pending(stage: Stage, archive: Archive) -> None:
     """
     pending = pending_products(stage.catalog, stage.settings.archive)
     run_batches(
-        stage, "list-products", list_known, proposal_batches(stage, pending),
+        stage, "list-products", list_products, proposal_batches(stage, pending),
         archive, stage.settings.archive.digest(),
         total=sum(row["num_known"] for row in pending), write=write_listing, in_process=True,
     )  # fmt: skip

@@ -21,7 +21,7 @@ from hubbleclip.pipeline.engine.batches import batches, run_batches
 from hubbleclip.pipeline.engine.connections import Batch
 from hubbleclip.pipeline.engine.stage import Stage
 from hubbleclip.pipeline.remote_store import local_files, push
-from hubbleclip.pipeline.tiles.cutting import check_tiles, cut_each, rejection_rows, write_cut, write_tiles
+from hubbleclip.pipeline.tiles.cutting import cut_each, store_tiles, write_cut
 
 PRODUCT = tuple(Product.__slots__)
 
@@ -120,9 +120,9 @@ def colour_visit(visit: Visit, layout: Layout, settings: TileSettings) -> tuple[
     now = datetime.now(UTC)
     images = [read_images(layout.absolute(part.path or ""), settings, part.file_name) for part in visit.parts]
     cut = cut_colour(images, [part.sha256 or "" for part in visit.parts], settings)
-    check_tiles(cut)
-    tiles = write_tiles(cut.tiles, visit.parts[1], layout, now, [part.uri for part in visit.parts])
-    return tiles, rejection_rows(cut.rejections, "colour", settings.digest(), now)
+    uris = [part.uri for part in visit.parts]
+    digest = settings.digest()
+    return store_tiles(cut, visit.parts[1], layout, stage="colour", digest=digest, cut_at=now, part_uris=uris)
 
 
 def colour_pending(stage: Stage) -> None:

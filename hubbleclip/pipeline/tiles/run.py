@@ -21,7 +21,7 @@ from hubbleclip.pipeline.engine.services import archive_service
 from hubbleclip.pipeline.engine.stage import Stage, open_stage
 from hubbleclip.pipeline.ingest.fetch import dropped, fetch_file, fetched_by, is_on_disk, remove_strays, write_fetched
 from hubbleclip.pipeline.remote_store import local_files, push
-from hubbleclip.pipeline.tiles.cutting import check_tiles, cut_each, rejection_rows, write_cut, write_tiles
+from hubbleclip.pipeline.tiles.cutting import cut_each, store_tiles, write_cut
 from hubbleclip.pipeline.tiles.rgb_visits import colour_pending
 
 
@@ -84,9 +84,7 @@ def cut_product(
     now = datetime.now(UTC)
     content = layout.absolute(product.path or "") if data is None else data
     cut = tile_file(content, product.sha256 or "", settings, product.file_name)
-    check_tiles(cut)
-    tiles = write_tiles(cut.tiles, product, layout, now)
-    return tiles, rejection_rows(cut.rejections, "tiles", settings.digest(), now)
+    return store_tiles(cut, product, layout, stage="tiles", digest=settings.digest(), cut_at=now)
 
 
 def fetch_and_cut(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -315,34 +314,22 @@ def _is_packaged(settings: ModelSettings) -> bool:
 def _create(settings: ModelSettings, pretrained: str | None) -> Any:
     """Build the architecture. Tags such as `openai` need the activation function of their training."""
     tag = open_clip.pretrained.get_pretrained_cfg(settings.name, settings.pretrained) or {}
-    with _without_warnings():
+    preprocess: Mapping[str, Any] = {key: tag[key] for key in ("mean", "std") if key in tag}
+    if settings.name in PACKAGED_MODELS:
+        preprocess = PACKAGED_MODELS[settings.name].preprocess
+    # open_clip warns on the root logger about random weights, which are intended here, so only errors are logged.
+    root, is_error = logging.getLogger(), lambda record: record.levelno >= logging.ERROR
+    root.addFilter(is_error)
+    try:
         return open_clip.create_model(
             settings.name,
             pretrained=pretrained,
             pretrained_text=False,
             force_quick_gelu=bool(tag.get("quick_gelu", False)),
-            force_preprocess_cfg=(
-                PACKAGED_MODELS[settings.name].preprocess
-                if settings.name in PACKAGED_MODELS
-                else {key: tag[key] for key in ("mean", "std") if key in tag}
-            ),
+            force_preprocess_cfg=preprocess,
         )
-
-
-@contextmanager
-def _without_warnings() -> Iterator[None]:
-    """Suppress open_clip's warning about random weights, which are intended here. It is logged by the root logger."""
-    root = logging.getLogger()
-    root.addFilter(_is_error)
-    try:
-        yield
     finally:
-        root.removeFilter(_is_error)
-
-
-def _is_error(record: logging.LogRecord) -> bool:
-    """Let only errors pass the log filter."""
-    return record.levelno >= logging.ERROR
+        root.removeFilter(is_error)
 
 
 def _padding_id(model: Any) -> int | None:
