@@ -104,7 +104,7 @@ def test_an_archive_requests_its_own_mission_whatever_the_defaults(mission: Miss
 
 
 def test_collections_of_no_mission_are_refused() -> None:
-    with pytest.raises(SettingsError, match="of no known mission: use one of HLA, HST, JWST"):
+    with pytest.raises(SettingsError, match="no known collection: use one of HLA, HST, JWST"):
         mission_of_collections(["TESS"])
 
 
