@@ -89,3 +89,8 @@ def test_simulated_chance_equals_the_expectation_of_equal_scores(positives: int)
     (precision,), (ndcg,) = ranking_metrics(np.zeros((1, 60)), positive_qi)
     assert precision_b.mean() == pytest.approx(precision, rel=0.05)
     assert gain_b.mean() == pytest.approx(ndcg, rel=0.08)
+
+
+def test_no_query_gives_no_values():
+    precision_q, ndcg_q = ranking_metrics(np.empty((0, 5)), np.empty((0, 5), dtype=bool))
+    assert precision_q.shape == ndcg_q.shape == (0,)
