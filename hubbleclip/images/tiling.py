@@ -244,7 +244,7 @@ def plan_grid(shape_yx: tuple[int, int], size_px: int, overlap_px: int, stride_p
 
 
 def _plan_axis(length: int, size: int, overlap: int) -> list[int]:
-    """Return the starts along an axis of the fewest evenly spaced tiles that overlap by at least `overlap` pixels."""
+    """Return the starts of the fewest evenly spaced tiles that cover an axis; they overlap by at least `overlap` px."""
     step = max(1, size - overlap)
     # `count` tiles cover step * count + overlap pixels. `count` is the smallest number of tiles for which the uncovered
     # length is at most MAX_LEFTOVER_SHARE times the side of a tile.
@@ -259,7 +259,7 @@ def _plan_axis(length: int, size: int, overlap: int) -> list[int]:
 
 
 def _step_axis(length: int, size: int, stride: int) -> list[int]:
-    """Return the starts along an axis of as many tiles as fit at the distance `stride`, centred."""
+    """Return the starts of tiles along an axis: as many as fit, `stride` pixels apart, and centred on the axis."""
     steps = max(0, length - size) // stride
     first = (length - size - steps * stride) // 2
     return [first + index * stride for index in range(steps + 1)]
