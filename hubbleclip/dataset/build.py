@@ -4,10 +4,11 @@ The digest of the inputs is computed without reading an image, so a flow can qui
 A build writes to the folder `.building-<inputs digest>/`, which is renamed when the dataset is complete. If a build is
 interrupted, the next build reuses the shards in this folder.
 
-Builds are incremental: a dataset can reuse the shards of an older dataset, its parent, and then packs only new samples.
-The reused shards stay in the parent's folder (`../<home digest>/train-000000.tar`). This is possible only if every
-sample of the parent is also a sample of the new dataset and is unchanged, because the tars must agree with the
-manifest. Otherwise, and after `shards.max_parents` incremental builds, all samples are packed again.
+Builds are incremental: a new dataset can reuse the shards of an older dataset, which is called its parent. Only the
+samples that the parent lacks are then packed. The reused shards stay in the parent's folder
+(`../<home digest>/train-000000.tar`). Shards can be reused only if every sample of the parent is also a sample of the
+new dataset and is unchanged, because the samples in the tars must equal the rows of the manifest. Otherwise, and after
+`shards.max_parents` incremental builds, all samples are packed again.
 """
 
 from __future__ import annotations
@@ -142,7 +143,8 @@ def inputs_digest(samples: Sequence[Sample], settings: ShardSettings) -> str:
 def _digest_inputs(packable: Sequence[Sample], settings: ShardSettings) -> tuple[str, Sidecars]:
     """Compute the digest of the inputs, and the content of each sample's `json` member by tile id.
 
-    The `json` members are returned so that the caller can write them to the tars, because serialising them is slow.
+    The `json` members are returned so that they are serialised only once: serialising them is slow, and the caller also
+    writes them to the tars.
     """
     total = hashlib.sha256(
         shard_writer.canonical_json([FORMAT, contracts.compatible_version("shards"), settings.digest()])
@@ -292,8 +294,8 @@ def find_parent(
                 log.warning("a damaged dataset is not used as parent: %s", error)
                 continue
             theirs = info.manifest.select(ours.column_names)
-            # Both tables are sorted by tile id, so they are equal exactly if all samples of the candidate exist in the
-            # new dataset and are unchanged.
+            # Both tables are sorted by tile id, so they are equal if and only if all samples of the candidate exist in
+            # the new dataset and are unchanged.
             if ours.filter(pc.is_in(ours["tile_id"], theirs["tile_id"])).equals(theirs):
                 # The number of parents is limited, because the dataset can only be read if all their folders exist.
                 return info if info.description["num_parents"] < settings.max_parents else None
@@ -405,7 +407,7 @@ def write_shard(read_png: shard_writer.ReadPng, shard: PlannedShard) -> shard_wr
 def _finish(
     building: Path, plan: Plan, tars: Mapping[str, shard_writer.ShardFile], parent: DatasetInfo | None, facts: Row
 ) -> Path:
-    """Write all files except the shards, the description last; then rename the folder to the dataset's digest."""
+    """Write all files except the shards; the description is last. Then rename the folder to the dataset's digest."""
     shards = [_shard_row(name, samples, tars[name]) for name, samples in plan.items()]
     if parent is not None:  # each shard of the parent is listed with the digest of the folder that contains it
         shards += [
@@ -431,7 +433,7 @@ def _finish(
     for leftover in building.glob(".*"):  # temporary files of an interrupted build
         leftover.unlink()
     others = [path for path in building.iterdir() if path.name not in plan]
-    sync_files(others)  # flushed before the description is written, because it marks the dataset as complete
+    sync_files(others)  # flushed first, because the description marks the dataset as complete
     files = {path.name: sha256_file(path) for path in others}
     write_bytes(building / DESCRIPTION, description_bytes({**description, "files": files}))
     finished = building.with_name(digest)

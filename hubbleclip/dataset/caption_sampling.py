@@ -68,6 +68,6 @@ class CaptionSampler:
 
     @cached_property
     def _sentences_of(self) -> Callable[[str], list[tuple[str, int]]]:
-        """Function with a cache, because tokenizing is slow: a text's sentences with their numbers of tokens."""
+        """Function that splits a text into sentences and counts their tokens; cached, because tokenizing is slow."""
         # A text that contains only white space has no sentences and is returned unchanged.
         return lru_cache(1 << 16)(lambda text: [(s, self.count_tokens(s)) for s in split_sentences(text) or [text]])

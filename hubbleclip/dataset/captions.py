@@ -11,7 +11,7 @@ from hubbleclip.core.records import Caption, Proposal
 CaptionKind = Callable[[Proposal], str | None]
 
 MIN_WORDS = 3
-"""Minimum number of words of a sentence, because a shorter sentence does not describe an image."""
+"""Minimum number of words of a sentence. A shorter one describes no image and is joined to a neighbour."""
 
 ABBREVIATIONS = frozenset(
     re.findall(

@@ -78,7 +78,7 @@ class TrainBatch(NamedTuple):
 def iterate_eval_images(tiles: SplitTiles, image_size: int, batch_size: int) -> Iterator[Tensor]:
     """Iterate over all tiles of a split in order, without cropping and without augmentation.
 
-    Batches are read in a thread ahead of the caller.
+    A thread reads each batch before the caller asks for it.
 
     Parameters
     ----------
@@ -103,7 +103,9 @@ def iterate_eval_images(tiles: SplitTiles, image_size: int, batch_size: int) -> 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TrainBatches:
-    """Training batches by step; each process gets the rows rank, rank + world, rank + 2 world, ... of a batch.
+    """Sequence of training batches, indexed by step.
+
+    This process gets only the rows rank, rank + world, rank + 2 world, ... of each batch.
 
     Attributes
     ----------
@@ -213,7 +215,7 @@ def open_train_batches(
     world
         Number of processes.
     cache_bytes
-        Largest size in bytes of the resized pixels of all tiles up to which the tiles are kept in memory.
+        Memory limit in bytes. The tiles are kept in memory if the resized pixels of all tiles together fit in it.
 
     Returns
     -------
@@ -257,7 +259,7 @@ def open_train_batches(
 
 
 def iterate_batches(batches: TrainBatches, first_step: int, *, pin: bool) -> Iterator[TrainBatch]:
-    """Iterate over training batches; `settings.workers` threads load them ahead of the caller.
+    """Iterate over training batches; `settings.workers` threads load each batch before the caller asks for it.
 
     Parameters
     ----------
@@ -336,5 +338,5 @@ def token_counter(tokenizer: Any) -> Callable[[str], int]:
     """
     if hasattr(tokenizer, "encode"):
         return lambda text: len(tokenizer.encode(text))
-    # The last token of the tokenized empty text is the padding token; all other tokens are counted.
+    # The tokens of the empty text end with the padding token. Tokens of `text` that differ from this token are counted.
     return lambda text: max(0, int((tokenizer([text])[0] != tokenizer([""])[0][-1]).sum()) - SPECIAL_TOKENS)

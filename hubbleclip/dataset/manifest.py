@@ -44,7 +44,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuiltDataset:
-    """Catalog rows of a dataset, its shards and its image positions."""
+    """Rows for the three catalog tables that describe a dataset: datasets, shards, and image positions in shards."""
 
     dataset: Dataset
     shards: list[Shard]
@@ -438,7 +438,7 @@ def read_catalog_rows(dataset_dir: Path) -> BuiltDataset:
     Returns
     -------
     BuiltDataset
-        Rows of the dataset, its shards and its image positions. `built_at` is the modification time of `dataset.json`.
+        Rows for the three catalog tables. `built_at` is the modification time of `dataset.json`.
 
     """
     info = read_dataset(dataset_dir)

@@ -42,7 +42,7 @@ def write_metadata(folder: Path, description: Row, manifest: pa.Table) -> None:
 
 
 def publish(dataset_dir: Path, url: str) -> str:
-    """Upload a dataset to `<url>/<digest>/`, and the shards of its parent datasets to the parents' folders there.
+    """Upload a dataset to `<url>/<digest>/`, and the shards that it reuses to `<url>/<digest of the older dataset>/`.
 
     The description is uploaded last, so that readers do not accept an incomplete upload as a dataset. Files that were
     uploaded before are skipped, so that an interrupted publication can be resumed. This function does not verify the

@@ -21,7 +21,7 @@ from hubbleclip.images.encode import decode_own_png
 
 DECODE_THREADS = 4
 TILES_PER_READ = 64
-"""Number of tiles that are read at once, because an object store returns many byte ranges as fast as one."""
+"""Number of tiles that are read together. An object store returns many byte ranges about as fast as a single one."""
 
 Ints = npt.NDArray[np.int64]
 GreyLevels = npt.NDArray[np.uint8]

@@ -26,7 +26,8 @@ class GroupBatchSampler:
 
     If there are at least `batch_size` groups, the groups of a batch are distinct: each epoch is a new permutation of
     all groups, and its incomplete last batch is dropped. If there are fewer groups, one permutation of them is repeated
-    without end, and each batch starts where the previous batch ended. A group uses its tiles one after the other.
+    without end, and each batch starts where the previous batch ended. Each occurrence of a group uses
+    the group's next tile.
 
     Attributes
     ----------
@@ -78,7 +79,7 @@ class GroupBatchSampler:
         return np.array([self._row(int(group), int(visit)) for group, visit in zip(*self._slots(step), strict=True)])
 
     def _slots(self, step: int) -> tuple[Ints, Ints]:
-        """Return the group numbers (batch_size,) of a step, and how often each group was used before (batch_size,)."""
+        """Return the group of each row of a batch, and how often this group was used before, each (batch_size,)."""
         num_groups, slot_b = len(self.rows_of_group), np.arange(self.batch_size)
         if num_groups < self.batch_size:
             # One fixed order is repeated without end, and each batch starts where the previous batch ended.
@@ -91,7 +92,7 @@ class GroupBatchSampler:
         return order[batch * self.batch_size + slot_b], np.full(self.batch_size, epoch)
 
     def _row(self, group: int, visit: int) -> int:
-        """Return the row number of the tile that a group uses when it was used `visit` times before."""
+        """Return the row number of the tile that a group uses after the group was used `visit` times."""
         rows = self.rows_of_group[group]
         return int(rows[_shuffled(len(rows), self.seed, TILE_STREAM, group)[visit % len(rows)]])
 
@@ -115,7 +116,7 @@ def derangement(num_groups: int, seed: int) -> Ints:
     Returns
     -------
     Ints
-        Group numbers of shape (num_groups,). Group i gets the texts of the group at index i, which is never i itself.
+        Group numbers of shape (num_groups,). Element i is the group whose texts group i gets; it is never i.
 
     Raises
     ------
@@ -151,8 +152,8 @@ def positive_ids(group_b: Sequence[int], text_b: Sequence[str]) -> Ints:
 
     Notes
     -----
-    The relation is deliberately not transitive: if several groups share one sentence, only the rows with this sentence
-    are positives of each other, and not all rows of these groups.
+    The relation is deliberately not transitive. If several groups share one sentence, only the rows with this sentence
+    are positives of each other; the other rows of these groups are not.
 
     """
     text_ids: dict[str, int] = {}

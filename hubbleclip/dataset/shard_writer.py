@@ -143,8 +143,8 @@ def partition_evenly(sizes_bytes: Sequence[int], max_bytes: int) -> list[int]:
 
     Notes
     -----
-    The smallest limit for which greedy filling needs no additional part is found by bisection. This is the standard
-    solution of the linear partition problem.
+    Greedy filling up to `max_bytes` gives the fewest parts. Bisection then finds the smallest limit for which greedy
+    filling gives the same number of parts. This is the standard solution of the linear partition problem.
 
     """
     if not sizes_bytes:
@@ -194,9 +194,9 @@ def members(sample: Sample, image: bytes, row: bytes | None = None) -> tuple[tup
     sample
         Sample whose tile id, row and main caption are written.
     image
-        Content of a PNG or JPEG file; the suffix is chosen by its first bytes.
+        Content of a PNG or JPEG file. Its first bytes determine the suffix of the member's name.
     row
-        Content of the `json` member, if it was serialised before.
+        Content of the `json` member. By default the sample is serialised here.
 
     Returns
     -------
@@ -316,7 +316,7 @@ def write_tar(
         Function that takes a tile id and returns the encoded image. `READER_THREADS` threads call it, so that images
         are read while others are written.
     sidecars
-        `json` members that were serialised before, by tile id.
+        `json` members that the caller has serialised already, by tile id. The other members are serialised here.
 
     Returns
     -------

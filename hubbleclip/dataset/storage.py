@@ -49,7 +49,9 @@ def open_storage(place: str | Path) -> Storage:
 
 
 class Storage:
-    """Files on this machine, and interface for files elsewhere; a file is given by its address: a path or a URL.
+    """Storage of files on this machine, and the interface of storage elsewhere.
+
+    The address of a file is its path or its URL.
 
     Byte ranges are read with `pread`, which does not use the file position, so that threads can share an open file.
     Every method raises FileNotFoundError if the file is missing, and DatasetError with a one-line message if the
@@ -130,7 +132,7 @@ def _read_span(address: str, offset: int, length: int) -> bytes:
 
 @lru_cache(MAX_OPEN_FILES)
 def _open_cached(address: str) -> BinaryIO:
-    """Open a file, or return the open file from the cache; without a buffer, because `pread` does not use it."""
+    """Open a file without a buffer, which `pread` would not use. A file that is open already comes from the cache."""
     return Path(address).open("rb", buffering=0)
 
 
@@ -186,7 +188,7 @@ class RemoteStorage(Storage):
 
 
 def _checked(part: bytes | Exception) -> bytes:
-    """Return the content of a byte range; raise the exception if fsspec returned one instead of the content."""
+    """Return the content of a byte range. An exception that fsspec returned in its place is raised."""
     if isinstance(part, Exception):
         raise part
     return bytes(part)
@@ -212,8 +214,8 @@ def service_errors(address: str) -> Iterator[None]:
         If the block raises an OSError or an error of botocore, except FileNotFoundError, which is not converted.
 
     """
-    # Errors of botocore are not OSErrors. The module is looked up and not imported, because it is only installed and
-    # loaded if S3 is used.
+    # Errors of botocore are not OSErrors. The module is looked up in `sys.modules` and not imported, because
+    # it is installed and loaded only if S3 is used.
     botocore = sys.modules.get("botocore.exceptions")
     service_error: type[Exception] = botocore.BotoCoreError if botocore else OSError
     try:

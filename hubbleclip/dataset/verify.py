@@ -93,7 +93,7 @@ def _damaged_files(place: str | Path) -> Iterator[str]:
     """Find damaged files other than shards; raise DatasetError if the description or the manifest is damaged."""
     description, storage = read_description(place), open_storage(place)
     if not is_intact(storage.read(f"{place}/{DESCRIPTION}")):
-        raise DatasetError(f"{place}/{DESCRIPTION} is not what was built: {REBUILD_HINT}")
+        raise DatasetError(f"{place}/{DESCRIPTION} was changed after the build: {REBUILD_HINT}")
     for name, sha256 in description["files"].items():
         try:
             is_damaged = sha256_bytes(storage.read(f"{place}/{name}")) != sha256

@@ -110,7 +110,9 @@ def neighbour_medians(values_yx: Any, rows: Any, columns: Any) -> Any:
 
 @compiled
 def _sort_lower_half(near: Any) -> None:
-    """Sort the lower half of each column of `near`, float32 (AREA, BATCH_PIXELS), in place by selection sort.
+    """Move the smaller half of the values in each column of `near` to the front, in ascending order (selection sort).
+
+    `near` is float32 (AREA, BATCH_PIXELS) and is changed in place.
 
     Which elements are compared does not depend on the data, so that the compiler can vectorise the loop over columns.
     """
@@ -123,7 +125,7 @@ def _sort_lower_half(near: Any) -> None:
 
 @compiled
 def _count_columns(flags_yx: Any, y: Any, empty_row: Any, counts: Any) -> None:
-    """Count the set flags of the five rows around row `y`, per column.
+    """Count the set flags in the five rows centred on row `y`, per column.
 
     Parameters
     ----------
@@ -155,7 +157,7 @@ def _mark_repairable(good: Any, counts: Any, min_good: Any, is_repairable: Any) 
     good : uint8 (w,), 0 or 1
         Whether each pixel of the row is good.
     counts : uint8 (w + 4,)
-        Number of good pixels in the five rows around the row, per column, with two zeros at either end.
+        Number of good pixels per column in the five rows centred on the row, with two zeros at either end.
     min_good : uint8
         Minimum number of good pixels in the 5x5 neighbourhood.
     is_repairable : bool (w,), written

@@ -4,7 +4,8 @@ A cosmic ray is sharper than any star, because the telescope's point-spread func
 Dokkum 2001, PASP 113, 1420) is based on the same fact, but it also rejects the cores of HST's undersampled stars. The
 contrasts below are chosen so that those cores are kept.
 
-In this module the height of a pixel is its value minus the sky level, in the image's unit.
+The detection begins at the seeds, which are pixels sharper than any star, and then follows the track of each ray. In
+this module the height of a pixel is its value minus the sky level, in the image's unit.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ TOLERANCE_SIGMA = 1.5
 It compensates a bias: the minimum of several noisy pixels is lower than the true level.
 """
 MEDIAN_CONTRAST = 5.0
-"""First test of a seed: the pixel exceeds the median of its 3x3 by more than this factor times that median."""
+"""First test of a seed: height - median > this factor * median, with the median height of its 3x3 neighbourhood."""
 SEED_CONTRAST = 15.0
-"""Second test of a seed: the pixel is the peak of its 3x3 and exceeds this factor times its lowest neighbour."""
+"""Second test of a seed: highest of its 3x3 pixels, and height > this factor * height of its lowest neighbour."""
 GROWTH_CONTRAST = 4.0
-"""A pixel next to a ray belongs to the ray if the pixel exceeds this factor times its lowest neighbour."""
+"""A pixel next to a ray belongs to the ray if its height exceeds this factor times that of its lowest neighbour."""
 MAX_ROUNDS = 12
 """Maximum number of detection rounds. Each round grows the rays by one pixel."""
 MAX_SHARE = 0.15
@@ -53,7 +54,7 @@ class Limits(NamedTuple):
     threshold: Any
     """Value that every pixel of a ray exceeds."""
     rise: Any
-    """Height above the median of its 3x3 that a seed must exceed in the first test."""
+    """Amount by which a seed must exceed the median of its 3x3 neighbourhood in the first test."""
     tolerance: Any
     """Value added to the height of the lowest neighbour; see `TOLERANCE_SIGMA`."""
 
@@ -80,11 +81,12 @@ def reject_cosmic_rays(
 
     Notes
     -----
-    A seed is a pixel more than 6 noise sigmas above the sky that passes one of two tests. Either it exceeds the median
-    of its 3x3 by 6 noise sigmas and by 5 times that median, or it is the peak of its 3x3 and exceeds 15 times its
-    lowest neighbour. No star passes, because the point-spread function fills the 3x3. A ray then grows from its seed
-    over touching pixels that exceed 4 times their lowest neighbour outside the ray. This growth follows tracks that are
-    up to two pixels wide.
+    A seed is a pixel whose height exceeds 6 noise sigmas and that passes one of two tests. In the first test, its
+    height minus the median height of its 3x3 neighbourhood must exceed both 6 noise sigmas and 5 times that median. In
+    the second test, it must be the highest pixel of its 3x3 neighbourhood, and its height must exceed 15 times that of
+    its lowest neighbour. No star passes a test, because the point-spread function spreads its light over the 3x3
+    neighbourhood. A ray then grows from its seed: a pixel that touches the ray is added if its height exceeds 4 times
+    that of its lowest neighbour outside the ray. This growth follows tracks that are up to two pixels wide.
     """
     limits = Limits(
         sky=F32(sky),
@@ -170,7 +172,8 @@ def _is_seed(rows: Any, limits: Any, x: Any) -> Any:
     """Return whether a bright pixel is sharper than any star, by the two tests in `reject_cosmic_rays`.
 
     `rows` holds the heights of the row above the pixel, of the pixel's row, and of the row below. The median of nine
-    values is low enough exactly if at least five of them are, so the values are counted and no median is computed.
+    values is low enough if and only if at least five of the values are. These values are counted, and the median itself
+    is not computed.
     """
     above, middle, below = rows
     height, num_low = middle[x], 0
@@ -209,7 +212,7 @@ def _grow(pixels: Any, mask_yx: Any, limits: Any, latest: Any) -> Any:
 def _is_growth(pixels: Any, mask_yx: Any, limits: Any, y: Any, x: Any) -> Any:
     """Return whether a valid pixel next to a ray belongs to the ray.
 
-    It does if its height exceeds `GROWTH_CONTRAST` times that of the lowest of its four side neighbours outside rays.
+    Its height must exceed `GROWTH_CONTRAST` times that of its lowest side neighbour. Neighbours in rays are ignored.
     """
     lowest = F32(np.inf)
     for dy, dx in ((-1, 0), (1, 0), (0, -1), (0, 1)):

@@ -13,12 +13,12 @@ from hubbleclip.images.kernels import F32, compiled, pixel_words, to_float32
 from hubbleclip.images.reader import ScienceImage
 
 MIN_SHRINK = 1.25
-"""Minimum downsampling factor of an overview; with a smaller one it would nearly repeat the tile of native pixels."""
+"""Minimum downsampling factor of an overview. With a smaller factor, a tile of native pixels shows nearly the same."""
 MIN_COVERAGE = 0.25
 """Minimum share of an overview pixel's area that good pixels must cover."""
 BLOCK_ROWS = 16
 ROUNDING = 1e-4
-"""Tolerance for rounding errors, in overview pixels. A last row or column that would be narrower is not created."""
+"""Tolerance for rounding errors, in overview pixels. A narrower last row or column is not created."""
 
 
 def overview_shrink(shape_yx: tuple[int, int], size_px: int) -> float:

@@ -1,8 +1,8 @@
 """Encoding and decoding of tiles as 8-bit grey PNG or JPEG files.
 
-A PNG has the same bytes for the same levels on every machine: zlib's strategy Z_RLE looks for runs of one byte only, so
-that no version of the library and no processor finds another match. In noise, longer matches would be accidental. A
-JPEG is smaller but lossy.
+A PNG has the same bytes for the same levels on every machine: zlib's strategy Z_RLE finds only runs of one repeated
+byte, so every version of the library finds the same matches on every processor. Little compression is lost, because any
+other match in noise would be accidental. A JPEG is smaller but lossy.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def decode_png(data: bytes) -> NDArray[np.uint8]:
 def decode_own_png(data: bytes) -> NDArray[np.uint8] | None:
     """Decode a PNG that was written by `encode_png`, several times faster than Pillow. All checksums are verified.
 
-    PNGs of tile recipes before 6, whose rows have no filter, are decoded too.
+    Older PNGs (setting `recipe` below 6), whose rows have no filter, are decoded too.
 
     Parameters
     ----------
@@ -134,7 +134,7 @@ def decode_own_png(data: bytes) -> NDArray[np.uint8] | None:
 
 
 def _unpack_rows(packed: memoryview, height: int, width: int) -> NDArray[np.uint8] | None:
-    """Return the levels (h, w) of a zlib stream of rows of one filter type; None for another type or content."""
+    """Decompress the rows of a PNG to levels (h, w). Return None if the data are damaged or mix filter types."""
     num_bytes = height * (width + 1)  # each row begins with its filter type
     try:
         # One byte more than expected is requested, so that a longer stream is noticed. The decompression verifies the

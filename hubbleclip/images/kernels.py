@@ -247,8 +247,8 @@ def mark_finite(words_yx: Any, exponent: Any, magnitude: Any, valid_yx: Any, zer
     valid_yx : bool (h, w), written
         Whether each pixel is finite.
     zeros_yx : int32 (h, 3), written
-        Number of zeros in each row, at the start of the row, and at the end of the row. A row of zeros only counts
-        them all at its start and none at its end.
+        For each row, the number of all zeros, of zeros at its start, and of zeros at its end. In a row that consists
+        entirely of zeros, all of them count as zeros at its start and none as zeros at its end.
     """
     height, width = words_yx.shape
     for y in range(height):

@@ -29,7 +29,8 @@ def find_finite(data_yx: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArra
     valid_yx : bool (h, w)
         Whether each pixel is finite.
     zeros_yx : int32 (h, 3)
-        Number of zeros in each row, at its start, and at its end; see `kernels.mark_finite`.
+        For each row, the number of all zeros, of zeros at its start, and of zeros at its end; see
+        `kernels.mark_finite`.
     """
     # Both results are computed in one pass over the pixels, because reading the file's pages takes most of the time.
     words_yx, swapped = pixel_words(data_yx)
@@ -98,8 +99,8 @@ def mask_flagged(quality_yx: NDArray[Any], zero: int, bad_bits: int, valid_yx: N
     if stored.kind not in "iu" or zero % (1 << num_bits) or num_bits > 8 * stored.itemsize:
         valid_yx &= ((quality_yx.astype(np.int64) + zero) & bad_bits) == 0
         return
-    # Here BZERO is a multiple of a power of two above all bad bits. Adding it would not change those bits, so they are
-    # tested in the stored values and no copy is made.
+    # From here on, BZERO is a multiple of a power of two that is above all bad bits. Adding BZERO would not change the
+    # bad bits, so they are tested in the stored values, without a copy.
     unsigned = np.dtype(f"u{stored.itemsize}")
     pattern = unsigned.type(bad_bits) if stored.isnative else unsigned.type(bad_bits).byteswap()
     kernels.mask_flag_bits(quality_yx.view(unsigned), pattern, valid_yx)
@@ -120,7 +121,7 @@ def _is_whole_numbers(data_yx: NDArray[np.float32]) -> bool:
 def repair_pinholes(
     data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Fill each isolated bad pixel with the median of the good pixels in the 5x5 around it.
+    """Fill each isolated bad pixel with the median of the good pixels in its 5x5 neighbourhood.
 
     A bad pixel is repaired if at least 8 of the 5x5 pixels are good. Other bad pixels are displayed at the sky level.
     Without the repair, every hot pixel in front of a galaxy would be displayed as a dark dot.

@@ -65,7 +65,7 @@ def prepare_image(image: ScienceImage, settings: TileSettings) -> PreparedImage:
 def fit_image(
     image: ScienceImage, good_yx: NDArray[np.bool_], settings: TileSettings, rays: RayPixels = NO_RAYS
 ) -> PreparedImage:
-    """Fit the stretch of an image, or set the limits of the stretch on the flux scale.
+    """Fit the stretch of an image. If the settings ask for fixed fluxes, use these as the limits of the stretch.
 
     Parameters
     ----------
@@ -235,8 +235,8 @@ def assess_tiles(
     image, stretch, size = prepared.image, prepared.stretch, settings.size_px
     masks, places = (prepared.good_yx, *prepared.rays), (np.array(starts_yx, np.int64), size)
     threshold = settings.signal_sigma * stretch.noise
-    # Values above the sky are limited to 10 thresholds, so that extreme values neither overflow nor dominate the
-    # float32 sums.
+    # Values above the sky are limited to 10 times the threshold, so that extreme values neither overflow nor dominate
+    # the float32 sums.
     limits = (np.float32(stretch.sky), np.float32(10 * threshold), np.float32(threshold), REPAIR_MIN_VALID)
     counts = render.count_signal(pixel_words(image.data_yx), masks, places, limits, settings.min_signal_share)
     height, width = prepared.good_yx.shape

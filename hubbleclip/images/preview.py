@@ -76,8 +76,8 @@ def read_luminance(
     max_pixels : int
         Maximum number of pixels that the header may declare. The limit is checked before memory is allocated.
     enough_px : int or None
-        Side in pixels that is sufficient. If given, the decoder reduces the image up to 8 times, but no side to less
-        than this value. None means the full size.
+        Side in pixels that is sufficient. The decoder may then shrink the image by a factor of up to 8, but keeps both
+        sides at least this long. None means the full size.
 
     Returns
     -------

@@ -143,7 +143,8 @@ def iter_science_images(path: Path, max_pixels: int, file_name: str | None = Non
     max_pixels : int
         Maximum number of pixels of an image. The limit is checked before memory is allocated.
     file_name : str or None
-        Name of the file in the archive, if it is stored under another name. The name tells weight maps from exposures.
+        Name of the file in the archive, if it is stored under another name. The name shows whether the file is a weight
+        map.
 
     Yields
     ------

@@ -77,7 +77,10 @@ def render_levels(pixels: Any, good_yx: Any, curve: Any, y0: Any, levels_yx: Any
 
 @compiled
 def _render_block(pixels: Any, good_yx: Any, curve: Any, block: Any, levels_yx: Any) -> None:
-    """Render a block of rows; see `render_levels`. `block` is the first row and the values from `read_window`."""
+    """Render a block of rows; see `render_levels`.
+
+    `block` is a pair: the index of the block's first row, and the pixel values that `read_window` has written.
+    """
     (y0, values_yx), (num_rows, width) = block, levels_yx.shape
     black, sky_height, min_good = curve[0], curve[2], curve[6]
     heights = np.empty(width, F32)
@@ -189,7 +192,7 @@ def count_bright(pixels: Any, masks: Any, window: Any, limits: Any, enough: Any)
         Sky level, maximum of a pixel's value above the sky, and minimum of a bright pixel's 3x3 mean above the sky,
         float32 in the image's unit; and the minimum number of good neighbours of a pixel that is repaired, int.
     enough : int
-        Number of bright pixels at which the count stops, at the end of a row.
+        The count stops at the end of the first row at which it has reached this number.
 
     Returns
     -------

@@ -52,7 +52,7 @@ def pick_parts(wavelengths_nm: Mapping[str, float]) -> tuple[str, ...]:
     if len(by_wavelength) < NUM_PARTS:
         return ()
     blue, *between, red = sorted(by_wavelength)
-    # The geometric mean of blue and red is their middle in log wavelength. There w^2 equals blue * red.
+    # The geometric mean w of blue and red is their middle in log wavelength; w^2 equals blue * red.
     middle = min(between, key=lambda wavelength: abs(wavelength**2 - blue * red))
     return by_wavelength[red], by_wavelength[middle], by_wavelength[blue]
 
@@ -79,7 +79,7 @@ def cut_colour(
     Raises
     ------
     ImageError
-        The first image's reason, if no image is usable.
+        If no image is usable. The error of the first image is raised.
     """
     outcomes: list[CutTile | TileRejection] = []
     errors: list[ImageError] = []
@@ -98,7 +98,7 @@ def cut_colour(
 
 
 def _prepare_all(images: Iterable[ScienceImage], settings: TileSettings) -> list[PreparedImage]:
-    """Prepare the images that have a WCS. Raises ImageError with the first reason if no image can be prepared."""
+    """Prepare the images that have a WCS. If no image can be prepared, the ImageError of the first one is raised."""
     placed = [image for image in images if image.wcs is not None]
     if not placed:
         raise ImageError("no_wcs", "no image has a WCS, so none can be aligned with another")

@@ -27,7 +27,7 @@ FLAT_SOFTENING = 0.05
 SKY_DEPTH = 0.2
 """Minimum difference between sky and black, in units of the softening."""
 FILLED_RATIO = 3.0
-"""An object fills the frame if the noise by sigma clipping exceeds this factor times the noise between pixels."""
+"""An object fills the frame if the noise by sigma clipping exceeds this factor times the noise by `lagged_noise`."""
 FILLED_SKY_QUANTILE = 0.05
 """Quantile of the pixel values that is used as the sky level if an object fills the frame."""
 LAG_PX = 4
@@ -174,9 +174,9 @@ def sky_and_noise(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_]) -> 
 
     Notes
     -----
-    Sky and noise are estimated by sigma clipping. If the resulting noise is more than three times the noise between
-    pixels 4 columns apart, an object such as a planet or a nebula fills the frame. In that case the sky is the fifth
-    percentile of the pixel values, and the noise is the one between pixels.
+    Sky and noise are estimated by sigma clipping. A second estimate of the noise comes from the differences of pixels
+    4 columns apart. If the first noise is more than three times the second, an object such as a planet or a nebula
+    fills the frame. In that case the sky is the fifth percentile of the pixel values, and the second noise is used.
     """
     sky, noise, _ = _sky_noise_spread(_sorted_sample(data_yx, valid_yx), lagged_noise(data_yx, valid_yx))
     return sky, noise

@@ -1,4 +1,8 @@
-"""Cut images into square tiles: views of an image, positions of the tiles, and the catalog record of a tile."""
+"""Cut images into square tiles.
+
+An image has up to three views: its native pixels in a grid of tiles, one downsampled overview tile, and one tile around
+the aim point. This module places the tiles of each view and makes the catalog record of each tile.
+"""
 
 from __future__ import annotations
 
@@ -28,9 +32,9 @@ from hubbleclip.images.stretch import Stretch
 from hubbleclip.images.wcs import TileGeometry, field_geometry, tile_geometries
 
 MAX_LEFTOVER_SHARE = 0.25
-"""Maximum length that the grid may leave uncovered along an axis, in sides of a tile; half of it is at each edge."""
+"""Maximum length along an axis that no tile covers, in units of a tile's side; half of it is at each edge."""
 AIM_DUPLICATE_SHARE = 0.125
-"""Distance, in sides of a tile, within which a tile at the aim point would nearly repeat a native tile."""
+"""A tile around the aim point is cut only if all native tiles are farther away than this, in units of a tile's side."""
 
 Reader = Callable[[Any, TileSettings, str | None], Iterable[ScienceImage]]
 """Function that reads the images of a file.
@@ -189,7 +193,7 @@ def cut_tiles(images: Iterable[ScienceImage], product_sha256: str, settings: Til
     Raises
     ------
     ImageError
-        The first image's reason, if no image is usable.
+        If no image is usable. The error of the first image is raised.
     """
     tiles: list[CutTile] = []
     rejections: list[TileRejection] = []
@@ -240,7 +244,7 @@ def plan_grid(shape_yx: tuple[int, int], size_px: int, overlap_px: int, stride_p
 
 
 def _plan_axis(length: int, size: int, overlap: int) -> list[int]:
-    """Return the starts along an axis of the fewest evenly spaced tiles that overlap by at least `overlap` pixels."""
+    """Return the starts of the fewest evenly spaced tiles that cover an axis; they overlap by at least `overlap` px."""
     step = max(1, size - overlap)
     # `count` tiles cover step * count + overlap pixels. `count` is the smallest number of tiles for which the uncovered
     # length is at most MAX_LEFTOVER_SHARE times the side of a tile.
@@ -249,13 +253,13 @@ def _plan_axis(length: int, size: int, overlap: int) -> list[int]:
     if covered <= length or count == 1:
         first = (length - covered) // 2
         return [first + index * step for index in range(count)]
-    # The tiles with the minimum overlap would be wider than the image. They are placed from edge to edge instead, which
-    # increases the overlap.
+    # With the minimum overlap, the tiles would extend beyond the image. They are placed from edge to edge instead,
+    # which increases the overlap.
     return [round(index * (length - size) / (count - 1)) for index in range(count)]
 
 
 def _step_axis(length: int, size: int, stride: int) -> list[int]:
-    """Return the starts along an axis of as many tiles as fit at the distance `stride`, centred."""
+    """Return the starts of tiles along an axis: as many as fit, `stride` pixels apart, and centred on the axis."""
     steps = max(0, length - size) // stride
     first = (length - size - steps * stride) // 2
     return [first + index * stride for index in range(steps + 1)]
@@ -446,7 +450,7 @@ def _aim(prepared: PreparedImage, settings: TileSettings) -> tuple[PreparedImage
     if aim_yx is None and "native" in settings.views:
         return prepared, []
     if aim_yx is None:
-        why = "it has no WCS" if image.wcs is None else "target, aperture and WCS reference point lie outside"
+        why = "it has no WCS" if image.wcs is None else "target, aperture and WCS reference point lie outside it"
         raise ImageError("no_aim", f"the image has no known aim point: {why}")
     start_yx = aim_start(aim_yx, shape_yx, settings.size_px)
     distances = [max(abs(y0 - start_yx[0]), abs(x0 - start_yx[1])) for y0, x0 in native_grid(image, settings)]

@@ -204,7 +204,7 @@ def exposure_fraction(frame: Frame, camera: Camera, is_dithered: bool) -> Image:
     v = (np.float32(np.sin(tilt)) * x + np.float32(np.cos(tilt)) * y) / half
     inside = (np.abs(u) < 1) & (np.abs(v) < 1)
     if camera.footprint == "stair":
-        # In the upper right quadrant, only the small planetary camera has pixels.
+        # In the upper right quadrant of WFPC2, only the small planetary camera has pixels.
         inside &= (u < 0) | (v < 0) | ((u < STAIR_INNER) & (v < STAIR_INNER))
     fraction = inside.astype(np.float32)
     if camera.footprint == "two_chips":
@@ -247,7 +247,7 @@ def simulate_combined(
     # With half the exposure time, the variance of a pixel is twice as large.
     image[is_half] += np.sqrt(expected[is_half]) * rng.standard_normal(int(is_half.sum()), dtype=np.float32)
     saturate(image, depth.camera.full_well_e * NUM_COMBINED, bleeds=depth.camera.detector != "IR")
-    add_cosmic_rays(image, rng, int(rng.poisson(4)))  # A few remain after cosmic-ray rejection.
+    add_cosmic_rays(image, rng, int(rng.poisson(4)))  # A few cosmic rays remain after their rejection.
     # The pipeline subtracts an estimate of the background, which has an error of 1 %.
     image -= np.float32(depth.sky_e * rng.normal(1.0, 0.01))
     image /= np.float32(depth.exposure_s)

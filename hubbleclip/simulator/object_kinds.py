@@ -9,10 +9,10 @@ from dataclasses import dataclass
 class ObjectKind:
     """Kind of object, e.g. `spiral galaxy`.
 
-    `categories` are the possible scientific categories of its proposals. `variants` are subtypes that look different.
-    `filters` is a key of FILTER_PLANS. `names` are patterns of catalogue names. `exposure_s` is the range of exposure
-    times of an observation, in seconds. `may_be_off_centre` says whether an observation may be offset from the centre
-    of the object.
+    `categories` are the scientific categories that a proposal about it may have. `variants` are subtypes that look
+    different. `filters` is a key of FILTER_PLANS. `names` are patterns of catalogue names. `exposure_s` is the range
+    of exposure times of an observation, in seconds. `may_be_off_centre` says whether an observation may be offset from
+    the centre of the object.
     """
 
     name: str

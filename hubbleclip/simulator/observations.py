@@ -19,7 +19,7 @@ from hubbleclip.simulator.proposals import ProposalText, write_proposal
 from hubbleclip.simulator.random_draws import python_rng
 
 FIRST_RELEASE_MJD = 60000.0  # Start of night 0: 2023-02-25.
-# Each proposal has its own range of numbers, so that the numbers of observations do not depend on other proposals.
+# Each proposal has its own range of `obsid` values, so that the `obsid` of an observation depends on no other proposal.
 FIRST_OBSID, OBSIDS_PER_PROPOSAL = 2_100_000_000, 16
 FIRST_HAP_OBSID, HAP_OBSIDS_PER_PROPOSAL = 2_110_000_000, 64
 SINGLE_EXPOSURE_FRACTION = 0.1
@@ -319,8 +319,8 @@ def _hap_observations(visit: Visit, standard: Sequence[SimObservation]) -> Itera
 
 
 def _is_listed_late(settings: SimulatorSettings, proposal: SimProposal, item: SimObservation) -> bool:
-    """Decide whether the archive lists the observation one night late, and therefore not yet on the last night."""
-    # By the last night, all late observations of earlier nights have been listed.
+    """Decide whether the archive would list the observation only in the night after the last simulated night."""
+    # A late observation is listed one night late, so those of earlier nights are listed by the last night.
     is_newest = proposal.night == settings.nights - 1
     return is_newest and python_rng(settings.seed, "late", item.obs_id).random() < settings.late_share
 

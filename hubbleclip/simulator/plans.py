@@ -47,7 +47,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObservingPlan:
-    """Observing plan of the proposal with this `index`.
+    """Observing plan of the proposal at position `index` of the archive, counted from 0.
 
     If this proposal observes the field of an earlier proposal again, `parent` is the index of the earlier proposal. If
     `is_continuation` is True, this proposal also repeats the abstract of its parent.
@@ -187,7 +187,7 @@ def _draw_cycle(settings: SimulatorSettings, index: int) -> int:
 
 
 def _new_plan(settings: SimulatorSettings, index: int, kind: ObjectKind, sibling_of: str = "") -> ObservingPlan:
-    """Make a plan without the data of the parent; `sibling_of` is the camera of the parent, if there is a parent."""
+    """Make a plan in which everything is newly drawn; `sibling_of` is the camera of the parent, if there is one."""
     seed, cycle = settings.seed, _draw_cycle(settings, index)
     rng = python_rng(seed, "plan", index)
     camera = _choose_camera(rng, settings.mission, cycle, sibling_of)

@@ -153,8 +153,7 @@ def observation_name(plan: ObservingPlan, visit_index: int, filter_index: int, i
         Name of the observation; upper case for WFPC2, otherwise lower case.
 
     """
-    # The three program characters hold the low base-36 digits of the proposal's index. The first visit character holds
-    # the high digit.
+    # `ppp` holds the three low base-36 digits of the proposal's index, and the first `s` holds the high digit.
     index_low, index_high = plan.index % 36**3, plan.index // 36**3
     program_id = "".join(BASE36_DIGITS[index_low // 36**k % 36] for k in (2, 1, 0))
     letter = CAMERAS[plan.camera].obs_id_letter

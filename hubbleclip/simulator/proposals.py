@@ -47,8 +47,8 @@ SINGULAR_VERBS = {
 class ProposalText:
     """Text of a proposal.
 
-    `patterns` names the sentence pattern of each sentence of the abstract, in order: the slot, and the index of the
-    pattern within the slot. A slot is the role of a sentence, such as `aim`; it is a key of the grammar.
+    `patterns` lists the sentence pattern of each sentence of the abstract, in order. A pattern is given by its slot and
+    by its index within the slot. A slot is the role of a sentence, such as `aim`; it is a key of the grammar.
     """
 
     proposal_type: str
@@ -152,9 +152,10 @@ def _num_words(text: dict[str, str], chosen: set[str]) -> int:
 
 
 class SentenceWriter:
-    """Writer that fills sentence patterns with phrases for the kind of object of a plan.
+    """Writer that fills sentence patterns with phrases about the kind of object that a proposal observes.
 
-    A phrase is not repeated until all phrases with the same key were used.
+    The vocabulary lists the phrases of each field, such as `question`. A phrase is repeated only after all phrases of
+    its field have been used.
     """
 
     def __init__(self, rng: random.Random, plan: ObservingPlan) -> None:
@@ -166,12 +167,12 @@ class SentenceWriter:
     def draw_phrase(self, name: str) -> str:
         """Draw a phrase from the vocabulary of the kind of object.
 
-        Every phrase with this key is drawn once before any phrase is repeated.
+        A phrase is repeated only after all phrases of its field have been drawn.
 
         Parameters
         ----------
         name
-            Key in the vocabulary, e.g. `question`.
+            Name of the field, which is a key in the vocabulary, e.g. `question`.
 
         Returns
         -------
@@ -214,7 +215,7 @@ class SentenceWriter:
         ----------
         pattern
             Text with fields in braces. If the name of a field is capitalised, its phrase is capitalised too. A verb in
-            braces such as `{are}` agrees in number with the last phenomenon before it.
+            braces such as `{are}` agrees in number with the last phrase for the field `phenomenon` before it.
 
         Returns
         -------

@@ -16,7 +16,7 @@ from hubbleclip.simulator.random_draws import hash_seed, numpy_rng
 CROWDED = frozenset(
     {"globular cluster", "open cluster", "planetary nebula", "supernova remnant", "star-forming nebula", "stellar jet"}
 )
-# Kinds of object to which no background is added: the renderer draws the background, or there is none.
+# `add_background` adds nothing for these kinds of object: their renderer draws the background, or they have none.
 OWN_BACKGROUND = frozenset({"deep field", "galaxy cluster", "Kuiper belt field", "planet", "calibration"})
 
 

@@ -354,7 +354,7 @@ def test_a_description_made_to_fit_a_changed_shard_is_found(built):
         data = (folder / row["shard"]).read_bytes()
         row["sha256"], row["size_bytes"] = hashlib.sha256(data).hexdigest(), len(data)
     (folder / "dataset.json").write_text(json.dumps(description))
-    with pytest.raises(DatasetError, match=r"dataset\.json is not what was built"):
+    with pytest.raises(DatasetError, match=r"dataset\.json was changed after the build"):
         verify_dataset(folder)
 
 

@@ -22,7 +22,9 @@ UNKNOWN = {
 
 
 def notices(archives: Iterable[str]) -> dict[str, dict[str, str]]:
-    """Look up the licence and the attribution of archives; those of a mission are part of its definition.
+    """Look up the licence and the attribution of archives.
+
+    If an archive holds the data of a mission, both texts come from the record of this mission in `MISSIONS`.
 
     Parameters
     ----------

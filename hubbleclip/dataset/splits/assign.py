@@ -58,8 +58,8 @@ def assign_splits(
     settings
         Split settings: the scheme, the shares, the salt, the thresholds of links and the guard distance are used.
     former
-        Assignments of tiles that no longer exist, one per proposal and by proposal id. They are needed so that a
-        proposal keeps its split when its images are cut into new tiles.
+        One assignment per proposal, by proposal id, of a tile that no longer exists. With these, a proposal keeps its
+        split when its images are cut into new tiles.
 
     Returns
     -------
@@ -122,12 +122,12 @@ def split_proposals(
     settings
         Split settings: the shares, the salt and the thresholds of links are used.
     former
-        Assignments of tiles that no longer exist, one per proposal and by proposal id.
+        One assignment per proposal, by proposal id, of a tile that no longer exists.
 
     Returns
     -------
     dict[str, ProposalSplit]
-        Group and split by proposal id, sorted by proposal id; no split is None.
+        Group and split by proposal id, sorted by proposal id. Every proposal has a split.
 
     """
     # Excluded tiles are ignored, because they do not determine the split of their group.
@@ -165,7 +165,7 @@ class LinkedGroups:
     split_of_group
         Split of each group that has an existing split, by group id.
     groups
-        Ids of the groups that the component's proposals with existing assignments belong to, by root.
+        Ids of the existing groups in each component, by root: the groups to which its proposals are already assigned.
 
     """
 
@@ -231,7 +231,7 @@ def draw_splits(groups: Iterable[str], split_of_group: Mapping[str, str], settin
 
     The hash is a number in [0, 1), which is divided into a range for test, a range for val and a range for train, in
     this order. If there are fewer than `MIN_GROUPS` groups, all of them are assigned to train. Otherwise no split stays
-    empty: an empty split gets one of the newly drawn groups from the split with the most groups. The group whose hash
+    empty: one newly drawn group is moved from the split with the most groups to the empty split. The group whose hash
     is nearest to the range of the empty split is chosen.
 
     Parameters
@@ -281,10 +281,10 @@ def leak_report(material: Material, links: Sequence[Link], settings: SplitSettin
     Returns
     -------
     dict of int
-        Numbers of train tiles of the random split: `num_train` of all, `num_shared_abstract` of those whose proposal
-        group also has tiles in val or test, `num_overlap` of those that overlap a val or test tile on the sky,
-        `num_moving_target` of those that show the same moving target as a val or test tile, and `num_leaking` of those
-        to which at least one of these three cases applies.
+        Numbers of train tiles of the random split. `num_train` counts all of them. `num_shared_abstract` counts those
+        whose proposal group also has tiles in val or test, `num_overlap` those that overlap a val or test tile on the
+        sky, and `num_moving_target` those that show the same moving target as a val or test tile. `num_leaking` counts
+        those to which at least one of these three cases applies.
 
     """
     held_out_share = settings.val_share + settings.test_share

@@ -1,4 +1,7 @@
-"""Check that the test tiles of existing datasets stay test tiles, and read the splits of existing datasets."""
+"""Check that the test tiles of existing datasets stay test tiles, and read the splits of existing datasets.
+
+A lineage is a series of datasets in which no tile ever changes its split; see `report.lineage`.
+"""
 
 from __future__ import annotations
 

@@ -82,13 +82,13 @@ def near_duplicates(sets: Mapping[str, Shingles], min_similarity: float) -> Iter
 
     """
     document_frequency = Counter(item for items in sets.values() for item in items)
-    index: dict[str, list[str]] = defaultdict(list)  # for each element, the keys of the sets with it in their prefix
+    index: dict[str, list[str]] = defaultdict(list)  # element -> keys of the sets whose prefix contains it
     # The sets are visited in order of size. A candidate is therefore at most as large as the current set, and a similar
     # pair has at least `min_shared` elements in common.
     for key in sorted(sets, key=lambda k: (len(sets[k]), k)):
         current = sets[key]
-        # Elements that occur in one set only match no other set. They come first in the order of rarity, so they are
-        # removed and the prefix is shortened by their number.
+        # No other set contains an element that occurs in only one set. Such elements would be the first ones in the
+        # prefix, because they are the rarest. They are removed, and the prefix is shortened by their number.
         common = [item for item in current if document_frequency[item] > 1]
         min_shared = math.ceil(min_similarity * len(current) - ROUNDING)
         prefix_length = len(common) - min_shared + 1

@@ -50,7 +50,10 @@ def split_report(
     leak: Mapping[str, int],
     settings: SplitSettings,
 ) -> dict[str, Any]:
-    """Make a report of the splits: sizes in total, by category and by instrument, links, exclusions and leakage.
+    """Make a report of the splits.
+
+    The report contains the sizes of the splits (in total, by category and by instrument), the numbers of links and of
+    excluded tiles by reason, and the leakage of a random split.
 
     Parameters
     ----------
@@ -61,7 +64,7 @@ def split_report(
     links
         All links between proposals.
     leak
-        Leakage of a random split of single tiles, for comparison.
+        Leakage of a random split of single tiles, as counted by `assign.leak_report`.
     settings
         Split settings, which are recorded together with the shares that they request.
 

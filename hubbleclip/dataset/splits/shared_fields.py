@@ -27,7 +27,7 @@ GRID_SIZE = 1 << 13
 NEIGHBOUR_OFFSETS = np.array(
     [(i * GRID_SIZE + j) * GRID_SIZE + k for i in (-1, 0, 1) for j in (-1, 0, 1) for k in (-1, 0, 1)]
 )
-"""Differences (27,) between the packed indices of a cell's neighbours, including the cell itself, and of the cell."""
+"""Numbers (27,) to add to the packed index of a cell to get the packed indices of the 3x3x3 cells around it."""
 CENTRE = len(NEIGHBOUR_OFFSETS) // 2
 """Index in `NEIGHBOUR_OFFSETS` of the cell itself."""
 
@@ -79,7 +79,7 @@ def field_links(observations: Iterable[Observation], min_share: float) -> list[L
 def _near_cells(placed: Sequence[Observation]) -> Ints:
     """Return the packed indices (n, 27) of the cells around each observation; its own cell is in the middle.
 
-    An observation of a moving target has 27 times the same negative number, which identifies the target.
+    For an observation of a moving target, all 27 entries are the same negative number, which identifies the target.
     """
     targets = [moving_target(one) for one in placed]
     names = {name: -1 - index for index, name in enumerate(sorted({name for name in targets if name}))}

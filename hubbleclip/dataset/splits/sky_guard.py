@@ -25,8 +25,8 @@ CAMERA_RADIUS_DEG = 143 / 3600
 PRIORITIES = (("test", (), ("train", "val")), ("val", ("test",), ("train",)), ("train", ("test", "val"), ()))
 """Priorities of the splits, in the order in which the splits are checked.
 
-Each entry is a split, the splits that have priority over it, and the splits of which only the frozen tiles have
-priority over it. In a conflict the tile without priority is excluded.
+Each entry contains a split, the splits whose tiles have priority over it, and the splits whose frozen tiles alone have
+priority over it. A frozen tile has an existing assignment. In a conflict the tile without priority is excluded.
 """
 # Names of bodies that occur in target names: `JUPITER-NORTH-POLE` shows Jupiter, and `IO-TORUS` shows Io.
 MAJOR_BODIES = frozenset(

@@ -107,7 +107,7 @@ def footprints(corners_deg: Sequence[Sequence[float]]) -> Footprints:
 
 
 def is_near_any(mine: Footprints, others: Footprints, guard_arcsec: float) -> Bools:
-    """Determine which footprints overlap a footprint of another set or are nearer to one than the guard distance.
+    """Determine which footprints overlap, or are within the guard distance of, a footprint of another set.
 
     Parameters
     ----------

@@ -275,7 +275,7 @@ async def _corrupted(exchange: Exchange) -> bool:
 
 
 def _change_rows(change: Callable[[Rows, random.Random], Rows]) -> FaultInjector:
-    """Make a fault that changes the rows of a table but not its fields and its paging."""
+    """Make a fault that changes the rows of a table; the list of its columns and the paging stay unchanged."""
 
     async def inject(exchange: Exchange) -> bool:
         response = await exchange.archive_response()

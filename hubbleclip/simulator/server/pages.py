@@ -14,7 +14,7 @@ from hubbleclip.simulator.observations import SimProposal
 SEPARATOR = "-" * 79
 WRAP_COLUMNS = 78
 CATEGORY_WIDTH = 50  # The bulk list truncates longer categories.
-# Each constant N below means that one in N proposals has the irregularity.
+# One in N proposals has the irregularity that a constant names; N is the value of the constant.
 NO_CYCLE_EVERY = 61
 NO_CATEGORY_EVERY = 37
 NOT_IN_BULK_EVERY = 41

@@ -100,7 +100,7 @@ class ArchiveStore:
             A filter names an unknown column.
 
         """
-        # The requests for the pages of one query have equal filters.
+        # The requests for all pages of one query have equal filters, and therefore the same key.
         key = json.dumps(filters, sort_keys=True)
         with self._lock:
             matching = self._queries.get(key)
@@ -180,7 +180,7 @@ class ArchiveStore:
 
         """
         text = f"{self.settings.seed}:{self.settings.frame_px}:{product.uri}"
-        # Version 0 is not added to the hashed text, so that ETags which clients stored before files had versions are
+        # Version 0 is not added to the hashed text. ETags that clients stored before files had versions are therefore
         # still valid.
         if observation.version:
             text += f":{observation.version}"
