@@ -47,7 +47,7 @@ def draw_folds(num_groups: int, num_folds: int, seed: int) -> Ints:
         Fold number of each group, shape (g,). The numbers of groups per fold differ by at most 1.
 
     """
-    # the frequencies of the fold numbers differ by at most 1
+    # n % num_folds over all n below num_groups gives each fold number equally often, or once more
     return np.random.default_rng(seed).permutation(num_groups) % num_folds
 
 

@@ -19,7 +19,7 @@ from experiments.pairs.crops import square_views
 from hubbleclip.training.models.builder import LoadedModel
 
 NUM_STAGES = 4
-"""Number of stages of the image tower whose features are used besides the final features; the last stages are used."""
+"""Number of last stages of the image tower whose features are used in addition to the final features."""
 TEXT_BATCH = 32
 """Number of texts that are encoded in one batch."""
 
@@ -131,7 +131,7 @@ def text_features(loaded: LoadedModel, texts: Sequence[str]) -> Floats:
         loaded.encode_texts([texts[index] for index in order[start : start + TEXT_BATCH]])
         for start in range(0, len(order), TEXT_BATCH)
     ]
-    # the argsort of a permutation is its inverse, which restores the order
+    # the argsort of a permutation is the inverse permutation, which restores the order of the texts
     features: Floats = torch.cat(parts)[np.argsort(order)].numpy()
     return features
 

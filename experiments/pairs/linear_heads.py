@@ -24,7 +24,7 @@ class LinearHeads(nn.Module):
     def __init__(self, image_width: int, text_width: int, scale: float) -> None:
         super().__init__()
         self.image_head, self.text_head = nn.Linear(image_width, EMBED_DIM), nn.Linear(text_width, EMBED_DIM)
-        self.scale = torch.tensor(scale)  # a tensor but no parameter, because the scale is not trained
+        self.scale = torch.tensor(scale)  # not an nn.Parameter, because the scale is not trained
 
     def forward(self, image_nd: Tensor, text_ne: Tensor) -> Features:
         """Project the features of both towers into the common space.
@@ -49,8 +49,8 @@ class LinearHeads(nn.Module):
 def train_heads(pairs: Pairs, settings: TrainSettings) -> LinearHeads:
     """Train linear heads by gradient descent; each step uses all pairs.
 
-    In each step, one view of each picture is drawn at random, and one of its texts: the caption, the title or a single
-    sentence.
+    Each step draws, for each picture, one of its views and one of its texts (the caption, the title or a single
+    sentence) at random.
 
     Parameters
     ----------

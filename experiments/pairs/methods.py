@@ -22,12 +22,12 @@ from hubbleclip.dataset.sampler import derangement
 
 WORD = re.compile(r"[a-z]{3,}")
 MIN_TEXTS, MAX_TEXT_SHARE = 2, 0.5
-"""Limits for the number of texts that contain a word.
+"""Limits for the number of texts that contain a word: a minimum number, and a maximum share of all texts.
 
 A word in fewer than two texts cannot link texts, and a word in more than half of the texts does not distinguish them.
 """
 RIDGE = 1.0
-"""Strength of the regularisation, which is added to each variance, in units of the mean variance."""
+"""Strength of the regularisation: this multiple of the mean variance is added to each variance."""
 MIN_DEVIATION = 1e-3
 """Value added to each standard deviation, so that a constant feature does not cause a division by zero."""
 
@@ -131,7 +131,7 @@ def align(one_nd: Floats, other_ne: Floats, ridge: float = RIDGE) -> tuple[Float
     other_ne
         Features of the second set, shape (n, e), with mean 0 per column.
     ridge
-        Regularisation, which is added to each variance, in units of the mean variance.
+        Strength of the regularisation: this multiple of the mean variance is added to each variance.
 
     Returns
     -------
@@ -151,7 +151,7 @@ def align(one_nd: Floats, other_ne: Floats, ridge: float = RIDGE) -> tuple[Float
 
 
 def _whitened(centred_nd: Floats, ridge: float) -> tuple[Floats, Floats]:
-    """Return whitened features (n, r), divided by the square root of n, and the projection (d, r) that whitens."""
+    """Return whitened features (n, r), divided by the square root of n, and the matrix (d, r) that whitens features."""
     left_nr, singular_r, right_rd = np.linalg.svd(centred_nd, full_matrices=False)
     variance_r = singular_r**2 / len(centred_nd)
     scale_r = np.sqrt(variance_r + ridge * variance_r.mean())
@@ -161,15 +161,15 @@ def _whitened(centred_nd: Floats, ridge: float) -> tuple[Floats, Floats]:
 def _aligned(pairs: Pairs, settings: TrainSettings, *, is_final_only: bool = False, has_words: bool = True) -> Matcher:
     """Align picture features with caption features by canonical correlation analysis.
 
-    The picture features are those of all used stages of the image tower. The caption features are those of the text
-    tower and the words. The solution has a closed form, so that no gradient descent is needed.
+    The picture features are those of the last stages of the image tower. The caption features are those of the text
+    tower, and weighted counts of words. The solution has a closed form, so that no gradient descent is needed.
     """
     width = pairs.final_width
     words = fit_words(pairs.captions if has_words else ())
 
     def picture_parts(views_nvd: Floats) -> list[Floats]:
         mean_nd = views_nvd.mean(axis=1)
-        # the final features (mean and maximum), then the features of the earlier stages, see `Pairs`
+        # first the final features (mean and maximum), then the features of the earlier stages (see `Pairs`)
         return [mean_nd[:, :width]] if is_final_only else [mean_nd[:, : 2 * width], mean_nd[:, 2 * width :]]
 
     def text_inputs(texts: Sequence[str], features_ne: Floats) -> Floats:
@@ -192,7 +192,7 @@ def _aligned(pairs: Pairs, settings: TrainSettings, *, is_final_only: bool = Fal
 
 
 def _shuffled(pairs: Pairs, settings: TrainSettings) -> Matcher:
-    """Train the method `aligned` on captions of other groups, so that its scores are at chance level."""
+    """Train the method `aligned` with captions of other groups; its scores should be those of chance."""
     groups, group_index_n = np.unique(pairs.group_n, return_inverse=True)
     first_g = np.unique(group_index_n, return_index=True)[1]  # the first picture of each group
     wrong = pairs.take(first_g[derangement(len(groups), settings.seed)][group_index_n])
@@ -202,7 +202,7 @@ def _shuffled(pairs: Pairs, settings: TrainSettings) -> Matcher:
 def _linear(pairs: Pairs, settings: TrainSettings) -> Matcher:
     """Train linear heads on the final features of the towers by gradient descent."""
     final_nvd = pairs.views_nvd[..., : pairs.final_width]
-    # each picture feature has its own standard deviation; the text features share one, because their length is 1
+    # picture features are scaled column by column; all columns of the text features share one scale
     mean_d, dev_d = final_nvd.mean(axis=(0, 1)), final_nvd.std(axis=(0, 1)) + MIN_DEVIATION
     mean_e, dev = pairs.caption_ne.mean(axis=0), pairs.caption_ne.std()
 
@@ -272,7 +272,7 @@ def _aligned_final(pairs: Pairs, settings: TrainSettings) -> Matcher:
 
 
 def _aligned_depths(pairs: Pairs, settings: TrainSettings) -> Matcher:
-    """Train `aligned` on the features of all used stages but without words, as an ablation."""
+    """Train `aligned` on the same picture features but without words, as an ablation."""
     return _aligned(pairs, settings, has_words=False)
 
 

@@ -309,7 +309,7 @@ def _table_row(row: Row) -> Row:
         direction = name.partition("_")[0]
         value, low, high = (100 * number for number in row[name])
         cells[f"{direction} top 10 %"] = f"{value:.1f} [{low:.1f}, {high:.1f}]"
-        # in percentage points; the first baseline itself has a difference of 0 and therefore no verdict
+        # in percentage points; the row of the first baseline has a difference of 0 and therefore no verdict
         gain, least, most = (100 * number for number in row[f"{name}_minus_{BASELINES[0]}"])
         verdict = "" if least <= 0 <= most else " better" if gain > 0 else " worse"
         cells[f"{direction} minus {BASELINES[0]}"] = f"{gain:+.1f} [{least:+.1f}, {most:+.1f}]{verdict}"
@@ -317,7 +317,7 @@ def _table_row(row: Row) -> Row:
 
 
 def query_scores(trials: Sequence[Trial], matchers: Sequence[Matcher], query_qe: Floats) -> Floats:
-    """Score all test pictures for each query, with the trainings of the first seed.
+    """Score all test pictures for each query, using the trials of the first seed.
 
     Each picture is scored by a matcher that was not trained on this picture.
 
@@ -333,7 +333,7 @@ def query_scores(trials: Sequence[Trial], matchers: Sequence[Matcher], query_qe:
     Returns
     -------
     Floats
-        Scores, shape (q, n). They are standardised within each trial, so that the scores of different trainings are
+        Scores, shape (q, n). They are standardised within each trial, so that scores of different trials are
         comparable.
 
     """
@@ -341,7 +341,7 @@ def query_scores(trials: Sequence[Trial], matchers: Sequence[Matcher], query_qe:
     scores_qn = np.zeros((len(QUERIES), sum(len(trial.test_rows) for trial, _ in chosen)), np.float32)
     for trial, matcher in chosen:
         scores_qt = matcher.embed_texts(QUERIES, query_qe) @ matcher.embed_pictures(trial.test.views_nvd).T
-        # the scale of the scores differs between trainings; 1e-9 avoids a division by zero
+        # the scale of the scores differs between trials; 1e-9 avoids a division by zero
         spread = np.maximum(scores_qt.std(axis=1, keepdims=True), 1e-9)
         scores_qn[:, trial.test_rows] = (scores_qt - scores_qt.mean(axis=1, keepdims=True)) / spread
     return scores_qn

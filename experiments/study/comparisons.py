@@ -1,11 +1,12 @@
 """Measure the effects of single design choices.
 
-Each comparison changes one choice, is repeated with several seeds, and is reported as a difference with its interval.
+A comparison trains two arms, which differ in one choice, with several seeds each. The result is the difference between
+the arms, with its interval.
 
 An interval combines two variances: the variance over proposals, estimated by bootstrap resampling of proposal groups,
 and the variance over seeds. Two arms that are scored on the same test tiles are compared as pairs with the same groups
 and the same seeds. All trainings of the arm "second half, fine-tuned" start from the same single run; the intervals do
-not include the variance of this run.
+not include the variance over such runs.
 """
 
 from __future__ import annotations
@@ -65,8 +66,8 @@ COMPARISONS = {
 class Effect:
     """A metric of an arm, or the difference of a metric between two arms.
 
-    `low` and `high` are the limits of the 95 % interval. `seeds` has one value per seed. `is_paired` tells whether both
-    arms of a difference were scored on the same test tiles; it is None for a metric of one arm.
+    `low` and `high` are the limits of the 95 % interval. `seeds` has one value per seed. `is_paired` is true if
+    both arms of a difference were scored on the same test tiles, and None for a metric of one arm.
     """
 
     name: str
@@ -110,7 +111,7 @@ def pool(estimates: Sequence[Estimate], digest: str) -> ArmScores:
     """
     return ArmScores(
         value_s=np.array([one.value for one in estimates]),
-        # The average over seeds varies only with the groups; `half_width_over_seeds` adds the variance over seeds.
+        # These averages vary only with the groups; `half_width_over_seeds` adds the variance over seeds.
         draws_b=np.mean([one.draws_b for one in estimates], axis=0),
         num_groups=estimates[0].num_groups,
         digest=digest,
@@ -138,7 +139,7 @@ def compare_arms(scores: Mapping[tuple[str, str], ArmScores], seed: int) -> tupl
     for name, (first, second) in COMPARISONS.items():
         for metric in METRICS:
             ours, other = scores[first, metric], scores[second, metric]
-            is_paired = ours.digest == other.digest  # with the same test tiles, resample b has the same groups in both
+            is_paired = ours.digest == other.digest  # then resample b has the same groups in both arms
             # with different test tiles, shuffling the resamples makes the two metrics independent
             other_b = other.draws_b if is_paired else np.random.default_rng(seed).permutation(other.draws_b)
             differences.append(
@@ -207,7 +208,7 @@ def half_width_over_seeds(value_s: Floats, draws_b: Floats, num_groups: int) -> 
 
     """
     num_seeds = len(value_s)
-    # Resamples of n groups have too small a variance; the factor n / (n - 1) corrects it.
+    # The variance over resamples of n groups is too small by the factor (n - 1) / n.
     variance_of_groups = draws_b.var() * num_groups / (num_groups - 1)
     variance_of_seeds = value_s.var(ddof=1) / num_seeds if num_seeds > 1 else 0.0
     variance = variance_of_groups + variance_of_seeds

@@ -44,7 +44,7 @@ from hubbleclip.training.loop import train as train_model
 app = App()
 ROOT = Path(__file__).parents[2]
 FILE = "study.json"
-PRETRAINING_SEED = 0  # differs from the seeds of the arms, which start at 1
+PRETRAINING_SEED = 0  # not a seed of an arm; those start at 1
 START, END = "<!-- study -->", "<!-- end of study -->"
 
 

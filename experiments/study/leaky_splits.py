@@ -1,6 +1,6 @@
-"""Splits that leak on purpose, and halves of a dataset.
+"""Make splits that leak on purpose, and select halves of a dataset.
 
-The leaky splits are used to measure the leaks that the splits of the pipeline prevent.
+The leaky splits are used to measure the effect of the leaks that the splits of the pipeline prevent.
 
 The leaky splits are never written to the catalog. Each dataset built from a leaky split has a folder of its own.
 """
@@ -82,7 +82,7 @@ def _draw_split(tile_id: str, settings: SplitSettings) -> str:
 
 
 def half_of(samples: Sequence[Sample], half: int, splits: Iterable[str]) -> list[Sample]:
-    """Select the samples of every other science category, in alphabetical order of the categories.
+    """Select the samples of every second science category; the categories are in alphabetical order.
 
     Parameters
     ----------

@@ -63,7 +63,7 @@ def val_estimate(
 ) -> Estimate:
     """Estimate a run's `PROMOTION_METRIC` on the validation split.
 
-    No tile ever changes its split, so a run that was trained on an older dataset was not trained on these tiles either.
+    No tile ever changes its split, so no run was trained on these tiles, even if its dataset is an older one.
 
     Parameters
     ----------
@@ -79,8 +79,8 @@ def val_estimate(
     Returns
     -------
     Estimate
-        Value of the metric and its resampled values. All runs use the same resamples, so that differences between runs
-        are paired.
+        Value of the metric and its resampled values. All runs use the same resamples, so that the
+        differences between runs are paired.
 
     Raises
     ------

@@ -1,13 +1,13 @@
 """Compute image and text embeddings of length 1, with any model that the training package can load.
 
 A text that is longer than the model's context is split between sentences into pieces that fit the context. The feature
-of such a text is the normalised mean of the features of its pieces, so that no sentence is lost. The rule is the same
-for every model.
+of such a text is the normalised mean of the features of its pieces, so that no sentence is lost. The rule is the
+same for every model.
 
-Splitting was preferred to truncation because splitting reads the whole abstract. A first comparison did not show which
-of the two is better. It used 26 simulated validation groups, a model trained for 100 steps and 2.7 pieces per caption.
-The accuracy at the top 10 % with splitting minus that with truncation was -2.6 percentage points [-11.6, 7.6] for image
-to text and 7.7 [0, 19.2] for text to image (paired 95 % intervals).
+Long texts are split and not truncated, so that the whole abstract is used. A first comparison did not show which of the
+two gives better results. It used 26 simulated validation groups, a model trained for 100 steps, and captions of 2.7
+pieces on average. The accuracy at the top 10 % with splitting minus that with truncation was -2.6 percentage points
+[-11.6, 7.6] for image to text and 7.7 [0, 19.2] for text to image (paired 95 % intervals).
 """
 
 from __future__ import annotations
@@ -228,7 +228,7 @@ def fits_context(loaded: LoadedModel, text: str) -> bool:
         True if no token would be truncated.
 
     """
-    # The tokenizer fills one position more than the context has. If the text fits, that last position holds padding.
-    # The empty text shows which token is the padding.
+    # The tokenizer returns one token more than the context has. If the text fits, this last token is padding.
+    # The empty text shows which token is padding.
     last_of_text, padding = loaded.tokenizer([text, ""], context_length=loaded.context_length + 1)[:, -1].tolist()
     return bool(last_of_text == padding)

@@ -1,4 +1,4 @@
-"""Embed the tiles of splits range by range, in other processes if a parallel map is given.
+"""Embed the tiles of splits in ranges; if a parallel map is given, other processes embed the ranges.
 
 Each process loads a model once. A range consists of whole batches of its split. Every process uses as many torch
 threads as the process that planned the ranges. Therefore, on machines of the same type, the features equal those of
@@ -111,7 +111,7 @@ def embed_splits(
         for (model, split), ids in tile_ids.items()
         for start in range(0, len(ids), size)
     ]
-    # A partial is used, and not a lambda, because it is pickled and sent to other processes.
+    # The function is a partial, and not a lambda, because it is pickled and sent to other processes.
     work = partial(embed_range, info.path, batch_size, torch.get_num_threads())
     features: dict[tuple[ModelSource, str], list[Floats]] = {key: [] for key in tile_ids}
     for tile_range, feat_nd in zip(ranges, map_fn(work, ranges), strict=True):
@@ -159,7 +159,7 @@ def embed_range(dataset_path: str, batch_size: int, threads: int, tile_range: Ti
         Features (n, d); each row has length 1.
 
     """
-    torch.set_num_threads(threads)  # the number of threads changes the order of sums, and so the last bits
+    torch.set_num_threads(threads)  # the number of threads changes the order of sums, and thus the last bits
     tiles, rows = _opened(dataset_path, tile_range.split), slice(tile_range.start, tile_range.stop)
     selected = replace(tiles, rows=tiles.rows[rows], spans=tiles.spans[rows], group_n=tiles.group_n[rows])
     return embed.embed_open_tiles(_loaded(tile_range.model), selected, batch_size)

@@ -1,4 +1,7 @@
-"""Estimate all metrics of an evaluation: every scorer under every protocol, and paired differences between scorers."""
+"""Estimate all metrics of an evaluation: of every scorer under every protocol, and of differences between scorers.
+
+A scorer is a model, or another method (such as text search) that scores captions for tiles and tiles for captions.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +53,7 @@ def all_estimates(
     settings: EvaluationSettings,
     extra: Sequence[Estimate] = (),
 ) -> list[Estimate]:
-    """Estimate every metric of every scorer, and the paired differences of the fine-tuned model from the other scorers.
+    """Estimate every metric of every scorer, and the paired differences between the fine-tuned model and the others.
 
     Parameters
     ----------

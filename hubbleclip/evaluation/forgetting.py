@@ -46,7 +46,7 @@ def forgetting_estimates(models: Mapping[str, LoadedModel], settings: Evaluation
     digits = load_digits()
     levels = torch.from_numpy(digits.images[:NUM_DIGITS] * (255 / MAX_DIGIT_LEVEL)).float()[:, None]  # (t, 1, 8, 8)
     is_positive_tk = digits.target[:NUM_DIGITS, None] == np.arange(10)
-    group_t = np.arange(NUM_DIGITS)  # images are independent, so each image is a group of its own
+    group_t = np.arange(NUM_DIGITS)  # the images are independent, so each image is its own group
     weights_bg = draw_weights(NUM_DIGITS, settings.bootstrap, settings.seed)
     estimates: list[Estimate] = []
     for name, loaded in models.items():

@@ -24,8 +24,9 @@ The value is the same as the default of the setting `splits.near_duplicate`.
 class TestSet:
     """Tiles in order of tile id, with their distinct captions and their proposal groups.
 
-    `caption_t` is, for each tile, the index of its own caption in `captions_c`. `group_c` is the proposal group of each
-    caption. A proposal group is never divided between splits, and the bootstrap resamples whole proposal groups.
+    `caption_t` has, for each tile, the index of the tile's own caption in `captions_c`. `group_c` has the proposal
+    group of each caption. A proposal group is never divided between splits, and the bootstrap resamples whole proposal
+    groups.
     """
 
     __test__ = False  # pytest would otherwise collect the class, because its name begins with `Test`
@@ -49,9 +50,9 @@ def make_test_set(samples: Sequence[Sample], split: str = "test") -> TestSet:
     """Make a test set from the rows of one split.
 
     The caption of a proposal is the main caption of its first tile. If proposals of one group have nearly the same
-    caption, all of them share the caption of the first; otherwise the caption of one proposal would count as a wrong
-    answer for the tiles of another. The other proposals of a group keep their own captions, because proposals for the
-    same patch of sky may have different aims.
+    caption, all of them get the caption of the first; otherwise the caption of one proposal would count as a wrong
+    answer for the tiles of another. All other proposals keep their own captions, because proposals of one group (for
+    example for the same patch of sky) may have different aims.
 
     Parameters
     ----------
@@ -120,7 +121,7 @@ def caption_representatives(tiles: Sequence[Sample]) -> dict[str, str]:
     Returns
     -------
     dict of str to str
-        Id of the first such proposal, by proposal id; for most proposals it is their own id.
+        For each proposal id, the id of that first proposal; for most proposals this is their own id.
 
     """
     texts, group_of = main_captions(tiles), {tile.proposal_id: tile.group_id for tile in tiles}

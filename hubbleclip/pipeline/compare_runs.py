@@ -16,7 +16,8 @@ from hubbleclip.training.runs import RUN
 def compare(run: str, other: str, settings: Settings) -> Path:
     """Write a report that compares one run with another.
 
-    Nothing is written to the catalog, because `hubbleclip evaluate` decides on val which run is better.
+    The catalog is not changed. Only `hubbleclip evaluate` records which run is better, and it decides this on the
+    validation split.
 
     Parameters
     ----------

@@ -21,7 +21,7 @@ from hubbleclip.training.runs import FINISHED, RUN, read_facts
 
 
 class Growth(NamedTuple):
-    """Digest of the newest dataset, and the number of its samples that are not in the last trained dataset."""
+    """Digest of the newest dataset, and the number of its samples that the last training did not have."""
 
     digest: str
     num_new: int

@@ -32,7 +32,10 @@ log = logging.getLogger("hubbleclip.pipeline")
 
 
 class Evaluated(NamedTuple):
-    """The folder of a report, its metrics, and the decision on the run's promotion if it was made now."""
+    """The folder of a report, its metrics, and the decision whether to promote the run.
+
+    The decision is None if this evaluation made no decision.
+    """
 
     report_dir: Path
     metrics: list[Metric]
@@ -75,7 +78,7 @@ def evaluate(settings: Settings, execution: Execution = PLAIN) -> Evaluated:
     Returns
     -------
     Evaluated
-        The folder of the report, the metrics of the run, and the decision on its promotion if it was made now.
+        The folder of the report, the metrics of the run, and the decision whether to promote the run.
 
     Raises
     ------
@@ -159,7 +162,7 @@ def promote(stage: Stage, dataset_dir: Path, run_dir: Path) -> Promotion | None:
     Returns
     -------
     Promotion or None
-        The decision; None when it was made before, cannot be made, or breaks its data contract.
+        The decision; None when an earlier call made it, when it cannot be made, or when it breaks its data contract.
 
     """
     if stage.catalog.rows("SELECT run_id FROM promotion WHERE run_id = ?", [run_dir.name]):
@@ -232,7 +235,7 @@ def finished_runs(layout: Layout, dataset_dir: Path, settings: Settings) -> tupl
 
 
 def report_id(run_dir: Path, shuffled_dir: Path | None, settings: Settings) -> str:
-    """Return the id of a report: the run's id, and a digest of everything else on which the report depends.
+    """Return the id of a report: the run's id, and a digest of the baseline's id and the evaluation settings.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The lineage of a tile, from its image in a shard back to the proposal."""
+"""Trace the lineage of a tile, from its image in a shard back to the proposal."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Read the promoted run, which is the best run on val so far.
 
-Another run replaces the promoted run only when it is significantly better.
+Another run replaces the promoted run only when the other run is significantly better.
 """
 
 from __future__ import annotations

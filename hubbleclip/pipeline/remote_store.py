@@ -1,4 +1,4 @@
-"""Copies of large files in a remote store.
+"""Keep copies of large files in a remote store.
 
 The setting `store` is the URL of the remote store, such as `s3://bucket/prefix` or `file:///mnt/shared`.
 
@@ -134,7 +134,7 @@ def local_files(layout: Layout, stored: Iterable[str]) -> Iterator[None]:
 
 
 def send_to_store(layout: Layout, path: Path) -> None:
-    """Send a file to the store for another machine, which collects it by `collect_from_store`; delete the local copy.
+    """Send a file to the store, from which another machine collects it (`collect_from_store`); delete the local copy.
 
     Parameters
     ----------
@@ -156,7 +156,7 @@ def collect_from_store(layout: Layout, paths: Sequence[Path]) -> None:
     layout
         Paths of the profile's files and folders.
     paths
-        Local paths of the files; each path also gives the file's name in the store.
+        Local paths of the files, from which the names of the files in the store follow.
 
     """
     _get(layout, paths)
@@ -313,13 +313,14 @@ def push_catalog(layout: Layout) -> None:
 
 def _diverged(layout: Layout) -> CatalogError:
     return CatalogError(
-        f"{_address(layout, layout.catalog)} and the local catalog were both written since they were last "
-        f"equal: move {layout.root / 'catalog.*'} away and run again; work that only the local catalog has is repeated"
+        f"{_address(layout, layout.catalog)} and the local catalog have both changed since they were "
+        f"synchronised: move {layout.root / 'catalog.*'} away and run again; "
+        "work that is only in the local catalog is repeated"
     )
 
 
 def _is_ours(layout: Layout, path: Path) -> bool:
-    """Whether a file is below the profile's root and finished; names of unfinished files begin with a dot."""
+    """Return whether a file is below the profile's root and finished; names of unfinished files begin with a dot."""
     return path.is_relative_to(layout.root) and not any(p.startswith(".") for p in path.relative_to(layout.root).parts)
 
 
@@ -359,7 +360,7 @@ def _get(layout: Layout, paths: Sequence[Path]) -> None:
 
 
 def _sizes(layout: Layout, folder: Path) -> dict[str, int]:
-    """Return the size in bytes of each file below a folder of the store, by the file's path as in the catalog."""
+    """Return the size in bytes of each file below a folder of the store, by the path that the catalog uses."""
     files, root = _files(layout), _address(layout, folder)
     with service_errors(root):
         found = files.find(root, detail=True)

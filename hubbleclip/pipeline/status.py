@@ -1,4 +1,4 @@
-"""Status of a profile: its contents and its pending work, read from the published catalog and the run directories."""
+"""Read the contents and the pending work of a profile from the published catalog and the run directories."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def rejections(catalog: Catalog) -> dict[str, dict[str, int]]:
 
 
 def pending(catalog: Catalog, layout: Layout, settings: Settings) -> dict[str, int]:
-    """Count the items that each stage could process now.
+    """Count the items that are pending in each stage.
 
     Parameters
     ----------

@@ -93,7 +93,7 @@ def outcome(settings: Settings) -> dict[str, Any]:
     digest = read_dataset(newest_dataset(layout)).digest
     run_dir = find_run(layout.runs, digest, settings_digest(settings.model, settings.train))
     if run_dir is None:
-        raise TrainingError("the newest dataset changed during the sweep: run it again")
+        raise TrainingError("the newest dataset changed during the sweep: run the sweep again")
     best = read_best(run_dir)
     return {"run": run_dir.name, "best_step": best["step"], "val_accuracy_10": best["score"]}
 

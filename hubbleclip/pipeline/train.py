@@ -35,7 +35,7 @@ class Trained(NamedTuple):
 
 
 def train_run(dataset_dir: Path, settings: Settings, train_settings: TrainSettings, show: ShowProgress) -> Path:
-    """Start or resume one training; progress is logged at most every ten seconds.
+    """Start or resume one training, and log the progress at most every ten seconds.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ def train(settings: Settings, execution: Execution = PLAIN) -> Trained:
 
 
 def trainings(settings: Settings) -> list[TrainSettings]:
-    """Return the settings of each training of a profile: of the model, then of its shuffled-pairs baseline.
+    """Return the settings of the trainings of a profile: the model, then the shuffled-pairs baseline if it is wanted.
 
     Parameters
     ----------

@@ -102,16 +102,18 @@ def search(text: str, dataset_dir: Path, run_dir: Path, report_dir: Path, k: int
 
     """
     if not text.strip() or k < 1:
-        raise EvaluationError("the search needs a text and k of at least 1")
+        raise EvaluationError(
+            f"cannot search for {text!r} with k = {k}: give a text that is not empty, and k of at least 1"
+        )
     info = read_dataset(dataset_dir)
-    embeddings = read_embeddings(report_dir)  # by the same model as the query, so that both are in one feature space
+    embeddings = read_embeddings(report_dir)  # the model that made these also embeds the query
     if embeddings.dataset_digest != info.digest:
         raise EvaluationError(f"report {report_dir.name} belongs to another dataset: run `hubbleclip evaluate` again")
     query_qd = embed_texts(load_run_model(run_dir), [text], batch_size=64)
     matches = find_nearest(query_qd, embeddings.feat_nd, k)[0]
     tile_ids = [embeddings.tile_ids[match.index] for match in matches]
     table = info.manifest.select(COLUMNS).filter(pc.field("tile_id").isin(tile_ids))
-    rows = {row["tile_id"]: row for row in table.to_pylist()}  # by id, because the table is in the manifest's order
+    rows = {row["tile_id"]: row for row in table.to_pylist()}  # by id: the table is not in the order of the hits
     hits = []
     for tile_id, match in zip(tile_ids, matches, strict=True):
         row = rows[tile_id]

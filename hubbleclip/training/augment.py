@@ -1,4 +1,4 @@
-"""Render augmented views of a batch of tiles on the device. Each has its own crop, rotation, mirroring and gain."""
+"""Render augmented views of a batch of tiles on the device. Each view has its own crop, rotation, mirror and gain."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from hubbleclip.training.runs import read_model_settings, read_train_settings
 FOLDER = "checkpoints"
 BEST = "best.json"
 MIXTURE = "mixture.pt"
-"""Weights interpolated between the initial model and the best checkpoint, see `wise_ft`."""
+"""File of the weights that are interpolated between the initial model and the best checkpoint (see `wise_ft`)."""
 
 
 def write_checkpoint(run_dir: Path, step: int, state: dict[str, Any]) -> None:
@@ -33,7 +33,7 @@ def write_checkpoint(run_dir: Path, step: int, state: dict[str, Any]) -> None:
     step
         Number of finished steps.
     state
-        All values that resuming needs. The key `state_dict` holds the weights, as open_clip expects.
+        All values that are needed to resume. The weights are under the key `state_dict`, which open_clip also reads.
 
     """
     with atomic_write(run_dir / FOLDER / checkpoint_name(step)) as temporary:
@@ -82,7 +82,7 @@ def read_checkpoint(run_dir: Path, step: int) -> dict[str, Any]:
 
 
 def _read_state(path: Path) -> dict[str, Any]:
-    """Load a file of tensors and plain values. Raises TrainingError."""
+    """Load a file of tensors and plain values. Raises TrainingError if the file is missing or damaged."""
     try:
         # weights_only=True, because loading a checkpoint from an untrusted source must not execute code
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
@@ -164,7 +164,7 @@ def prune_checkpoints(run_dir: Path, keep: int, best_step: int) -> None:
         Step of the best checkpoint, which is kept whatever its age.
 
     """
-    for step in list_steps(run_dir)[:-keep]:  # the newest is kept, because training resumes from it
+    for step in list_steps(run_dir)[:-keep]:  # the newest ones are kept, because training resumes from the last
         if step != best_step:
             (run_dir / FOLDER / checkpoint_name(step)).unlink()
 
@@ -196,7 +196,9 @@ def read_checkpoint_records(run_dir: Path) -> list[Checkpoint]:
 
 
 def load_run_model(run_dir: Path) -> LoadedModel:
-    """Load a run's model with the weights of its best checkpoint or mixture, on the CPU, without network access.
+    """Load a run's model on the CPU, without network access.
+
+    The weights are the interpolated ones if the run has them, otherwise those of the best checkpoint.
 
     Parameters
     ----------

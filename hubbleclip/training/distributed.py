@@ -1,4 +1,4 @@
-"""Data-parallel training under torchrun: the rank of this process, and gathering of features from all processes."""
+"""Support data-parallel training under torchrun: find the rank of this process, and gather rows of all processes."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class World:
 
         Notes
         -----
-        Each process computes the loss of the whole batch, so gradients flow back to the rows of every process, as with
+        Each process computes the loss of the whole batch. Its gradients flow back to the rows of every process, as with
         open_clip's `gather_with_grad`.
 
         """
@@ -135,7 +135,8 @@ def process_group() -> Iterator[World]:
     if size == 1 or dist.is_initialized():  # a caller that initialised the group also destroys it
         yield World(rank=int(os.environ.get("RANK", "0")), size=size, device=device)
         return
-    atexit.register(gc.collect)  # a wrapped model is in a reference cycle, and blocks the exit if it outlives the group
+    # a wrapped model is in a reference cycle; if it is not collected before the process group ends, the exit blocks
+    atexit.register(gc.collect)
     dist.init_process_group("nccl" if has_gpu else "gloo")
     try:
         yield World(rank=dist.get_rank(), size=size, device=device)

@@ -1,5 +1,6 @@
-"""Fine-tuning modes: each freezes parameters of a model or adds layers. A new mode is one function and one entry of
-`MODES`.
+"""Fine-tuning modes. A mode freezes parameters of a model, adds layers, or does both.
+
+A new mode is one function and one entry of `MODES`.
 """
 
 from __future__ import annotations
@@ -77,7 +78,8 @@ class ModelWithHeads(nn.Module):
 
     def __init__(self, base: Any) -> None:
         super().__init__()
-        with torch.no_grad():  # the width is measured on an empty text, because towers have no common attribute for it
+        # an empty text is encoded to measure the width, because the name of the attribute differs between towers
+        with torch.no_grad():
             width = base.encode_text(torch.zeros(1, base.context_length, dtype=torch.long)).shape[1]
         self.base = base
         self.image_head, self.text_head = (
@@ -86,13 +88,13 @@ class ModelWithHeads(nn.Module):
 
     @property
     def logit_scale(self) -> nn.Parameter:
-        """Logarithm of the base model's logit scale."""
+        """Logit scale of the base model: the logarithm of the factor by which similarities are multiplied."""
         scale: nn.Parameter = self.base.logit_scale
         return scale
 
     @property
     def logit_bias(self) -> nn.Parameter | None:
-        """Logit bias of the base model; None if it has none."""
+        """Logit bias of the base model; None if the base model has no bias."""
         bias: nn.Parameter | None = self.base.logit_bias
         return bias
 
@@ -157,7 +159,7 @@ class ModelWithHeads(nn.Module):
 
 
 def _freeze_towers(loaded: LoadedModel, _: TrainSettings, *, towers: tuple[str, ...]) -> Any:
-    """Freeze the given towers except for their projections (LiT, arXiv 2111.07991)."""
+    """Freeze the given towers except for their projections, as in LiT (arXiv 2111.07991)."""
     for name, parameter in loaded.model.named_parameters():
         if tower_of(name) in towers and not is_projection(name):
             parameter.requires_grad_(False)
@@ -165,18 +167,20 @@ def _freeze_towers(loaded: LoadedModel, _: TrainSettings, *, towers: tuple[str, 
 
 
 def _add_heads(loaded: LoadedModel, settings: TrainSettings) -> Any:
-    """Freeze both towers and add a perceptron to each. Projections are trained only if the towers were not trained
-    together.
+    """Freeze both towers and add a perceptron to each.
+
+    The projections are frozen too, unless they are new because the towers were not trained together.
     """
     for name, parameter in _freeze_towers(loaded, settings, towers=BOTH).named_parameters():
-        if is_projection(name) and loaded.has_aligned_towers:  # otherwise the projections are new and must be trained
+        if is_projection(name) and loaded.has_aligned_towers:  # new projections must be trained
             parameter.requires_grad_(False)
     return ModelWithHeads(loaded.model)
 
 
 class LowRankUpdate(nn.Module):
-    """A frozen weight plus a trained low-rank matrix product, which is initially zero (LoRA, arXiv 2106.09685, section
-    4.1).
+    """Adds a trained matrix of low rank to a frozen weight (LoRA, arXiv 2106.09685, section 4.1).
+
+    The matrix is the product of two smaller matrices and is initially zero.
     """
 
     def __init__(self, weight: Tensor, rank: int) -> None:
@@ -218,7 +222,7 @@ def _add_lora(loaded: LoadedModel, settings: TrainSettings, *, towers: tuple[str
 
 
 def _is_linear_layer(module: nn.Module) -> bool:
-    """Return whether a module is a matrix product: a linear layer, attention, or a 1 x 1 convolution without groups."""
+    """Return whether LoRA can update a module: a linear layer, attention, or a 1 x 1 convolution without groups."""
     is_pointwise = isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and module.groups == 1
     return is_pointwise or isinstance(module, nn.Linear | nn.MultiheadAttention)
 

@@ -19,9 +19,10 @@ Features = tuple[Tensor, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ContrastiveGradients:
-    """Computes the loss of a batch and adds its gradients to the parameters.
+    """Computes the loss of a batch and accumulates its gradients in `grad` of the parameters.
 
-    `wrapped` is `model` after compilation and wrapping for data-parallel training, if the settings require them.
+    `wrapped` is the same model as `model`, but wrapped for data-parallel training if there are several processes, and
+    compiled if the settings require it.
     """
 
     model: nn.Module
@@ -33,7 +34,7 @@ class ContrastiveGradients:
     def backward(
         self, images: Tensor, tokens: Tensor, group_ids: Tensor, seed: int, micro_batch: int
     ) -> dict[str, Tensor]:
-        """Compute the loss of the whole batch and add its gradients to those of the parameters.
+        """Compute the loss of the whole batch and accumulate its gradients in `grad` of the parameters.
 
         Parameters
         ----------
@@ -55,9 +56,9 @@ class ContrastiveGradients:
 
         Notes
         -----
-        Micro-batches give the same gradients as the whole batch. The features of all rows are first computed without an
-        autograd graph. Each micro-batch is then computed again with a graph, through which the gradients of its
-        features are propagated (GradCache, arXiv 2101.06983).
+        Micro-batches give the same gradients as the whole batch (GradCache, arXiv 2101.06983). First, the features of
+        all rows are computed without an autograd graph, and the loss gives the gradients of these features. Then each
+        micro-batch is computed again with a graph, and the gradients of its features are propagated to the parameters.
 
         """
         size = micro_batch or len(images)
@@ -69,8 +70,8 @@ class ContrastiveGradients:
     def _backward_cached(
         self, micro_batches: Sequence[tuple[Tensor, Tensor]], group_ids: Tensor, seed: int
     ) -> dict[str, Tensor]:
-        """Backpropagate one micro-batch at a time through cached gradients of the features (GradCache)."""
-        # 1. compute the features of all rows without a graph, which needs the memory of one micro-batch only
+        """Backpropagate one micro-batch at a time, from feature gradients that are computed first (GradCache)."""
+        # 1. compute the features of all rows without a graph, so that only one micro-batch is in memory at a time
         with torch.no_grad():
             parts = [self._features(self.model, *inputs, seed + k) for k, inputs in enumerate(micro_batches)]
         towers = (torch.cat([part[tower] for part in parts]) for tower in (0, 1))
@@ -85,14 +86,14 @@ class ContrastiveGradients:
             is_last = k == len(micro_batches) - 1
             with nullcontext() if is_last else self._no_sync():
                 outputs = self._features(self.wrapped, *inputs, seed + k)
-                # all micro-batches share scale and bias, so their gradients are added once, with the last micro-batch
+                # the gradients of scale and bias are of the whole batch, so only the last micro-batch adds them
                 pairs = zip(outputs, [*row_grads, *(grads[2:] if is_last else [])], strict=False)
                 trained = [(output, grad) for output, grad in pairs if output.requires_grad]
                 torch.autograd.backward([output for output, _ in trained], [grad for _, grad in trained])
         return entries
 
     def _backward(self, features: Features, group_ids: Tensor) -> dict[str, Tensor]:
-        """Gather the features of all processes, compute the loss and backpropagate it to the features."""
+        """Gather the features of all processes, compute the loss, and backpropagate as far as the features."""
         image_bd, text_bd, scale, *bias = features
         image_bd, text_bd, group_ids = (self.world.gather(part) for part in (image_bd, text_bd, group_ids))
         entries = self.loss.compute(pair_logits(image_bd, text_bd, scale, bias[0] if bias else None), group_ids)
@@ -100,13 +101,13 @@ class ContrastiveGradients:
         return entries
 
     def _features(self, model: Any, images: Tensor, tokens: Tensor, seed: int) -> Features:
-        """Compute the float32 features of rows, with dropout drawn from `seed`."""
+        """Compute the features of rows in float32; dropout is drawn from `seed`."""
         torch.manual_seed(seed)  # both passes over a micro-batch must draw the same dropout
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.is_bf16):
             features = model(images, tokens)
         return tuple(part.float() for part in features)
 
     def _no_sync(self) -> AbstractContextManager[None]:
-        """Return a context without gradient exchange between processes, which only the last micro-batch needs."""
+        """Return a context in which processes exchange no gradients; only the last micro-batch needs the exchange."""
         synced: AbstractContextManager[None] = self.wrapped.no_sync() if self.world.size > 1 else nullcontext()
         return synced

@@ -1,4 +1,4 @@
-"""Train a model on an immutable dataset and write a run directory, from which an interrupted training resumes."""
+"""Train a model on an immutable dataset and write a run directory. An interrupted training resumes from it."""
 
 from __future__ import annotations
 
@@ -57,7 +57,8 @@ def train(
     code_version
         Version of the code, recorded in the run.
     on_progress
-        Function that the writing process calls with the step and the metrics whenever it logs a row of metrics.
+        Function that the process with rank 0 calls whenever it logs metrics; the arguments are the step and the
+        metrics.
 
     Returns
     -------
@@ -68,10 +69,10 @@ def train(
     Raises
     ------
     DatasetError
-        The dataset cannot be trained on, or follows another major version of the contract.
+        The dataset is not usable for training, or follows another major version of the data contract.
     TrainingError
-        A name in the settings is unknown, the loss is not finite, the batch cannot be divided among the processes, or
-        another process trains this run.
+        A name in the settings is unknown, the loss is not finite, the batch size is not a multiple of the number of
+        processes, or another process trains this run.
 
     Notes
     -----
@@ -80,7 +81,7 @@ def train(
     """
     info = read_dataset(dataset_dir)
     _check_contract(info)
-    # searched first, because loading the model is slow
+    # a finished run is looked up before the model is loaded, because loading is slow
     finished = find_run(runs_dir, info.digest, settings_digest(model, settings))
     if finished is not None:
         return finished
@@ -90,7 +91,7 @@ def train(
         make_initial = partial(_initial_model, model, settings)
         loaded = make_initial()
         batches = _open_batches(info, settings, loaded, world)
-        run_dir = runs_dir  # a placeholder: the writer broadcasts its run directory below
+        run_dir = runs_dir  # placeholder, until the writer broadcasts its run directory below
         if world.is_writer:
             opened = open_run(
                 runs_dir, info.digest, model, settings, code_version=code_version, device=_device_name(world)
@@ -105,8 +106,9 @@ def train(
 
 
 def _check_contract(info: DatasetInfo) -> None:
-    """Raise DatasetError if the dataset follows another major version of the contract: its columns may differ in
-    meaning.
+    """Raise DatasetError if the dataset follows another major version of the data contract.
+
+    In another major version, a column may have another meaning.
     """
     ours = contract_version("shards")
     if info.contract_version.split(".")[0] != ours.split(".")[0]:
@@ -118,7 +120,7 @@ def _check_contract(info: DatasetInfo) -> None:
 
 @contextmanager
 def _deterministic(enabled: bool) -> Iterator[None]:
-    """Make torch refuse operations that may not give identical bits on every run."""
+    """Make torch raise an error for operations that may give different bits on every run."""
     before = torch.are_deterministic_algorithms_enabled()
     if enabled:
         # cuBLAS reads this variable at its initialisation; if the variable is unset, torch refuses matrix products
@@ -172,7 +174,7 @@ def _run_steps(trainer: Trainer, batches: TrainBatches, on_progress: OnProgress)
             metrics = trainer.train_step(batch)
             if reporter is not None:
                 reporter.after_step(metrics)
-            # only the writer validates, so it broadcasts whether training is done; all processes stop together
+            # only the writer validates, so it broadcasts whether training is done; all processes then stop together
             if trainer.is_due(trainer.settings.validate_every) and world.broadcast(trainer.is_done):
                 return
     finally:
@@ -181,7 +183,7 @@ def _run_steps(trainer: Trainer, batches: TrainBatches, on_progress: OnProgress)
 
 
 def _finish(trainer: Trainer, make_initial: Callable[[], LoadedModel]) -> None:
-    """Interpolate with the initial weights if the settings say so, then mark the run as finished."""
+    """Interpolate between initial and trained weights if the settings say so, then mark the run as finished."""
     if trainer.settings.wise_alphas and trainer.has_informative_val:
         select_best_mixture(trainer, make_initial())
     records = checkpoints.read_checkpoint_records(trainer.run_dir)
@@ -201,7 +203,7 @@ class _Reporter:
         trainer = self.trainer
         best_before = trainer.best_step
         val_metrics = trainer.validate_if_due()
-        # metrics are written before the checkpoint, so that a run resumed from it has all earlier metrics
+        # metrics are written before the checkpoint, so that a run that resumes from the checkpoint has all of them
         if val_metrics or trainer.is_due(trainer.settings.log_every):
             self._track(metrics | val_metrics)
         is_better = bool(val_metrics) and trainer.best_step != best_before

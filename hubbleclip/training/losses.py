@@ -1,7 +1,7 @@
-"""Contrastive losses. Some of them take proposal groups into account; all rows of a group share a caption.
+"""Contrastive losses. Some of them use groups of rows; all rows of a group share a caption.
 
-A loss returns a dict of loss terms, which the training loop sums. Group ids have shape (b,) or (b, k). With k ids per
-row, two rows belong to the same group if their ids are equal in at least one of the k columns. A new loss is one
+A loss returns a dict of loss terms, and training minimises their sum. Group ids have shape (b,) or (b, k). With k ids
+per row, two rows belong to the same group if their ids are equal in at least one of the k columns. A new loss is one
 function and one entry of `LOSSES`.
 """
 
@@ -25,8 +25,8 @@ Compute = Callable[[Tensor, Tensor], dict[str, Tensor]]
 class Loss:
     """A registered loss.
 
-    `compute` returns the loss terms of a batch. `initial_scale_and_bias` maps a batch size to the initial
-    exp(logit_scale) and logit bias; only losses that need a bias set it, and it is used only if the model has no bias.
+    `compute` returns the loss terms of a batch. `initial_scale_and_bias` is None for a loss that needs no logit bias.
+    Otherwise it maps a batch size to the initial exp(logit_scale) and logit bias of a model that has no bias yet.
     """
 
     compute: Compute
@@ -34,7 +34,7 @@ class Loss:
 
 
 def pair_logits(image_bd: Tensor, text_bd: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
-    """Compute the logits of all pairs of an image and a text: scaled cosine similarities plus the bias.
+    """Compute the logit of every image-text pair: the scaled cosine similarity plus the bias.
 
     Parameters
     ----------
@@ -163,8 +163,8 @@ def multi_positive(logits_bb: Tensor, group_ids: Tensor) -> dict[str, Tensor]:
 
     Notes
     -----
-    SupCon, arXiv 2004.11362, equation 2. With one row per group the loss equals InfoNCE; with n rows per group its
-    minimum is log(n).
+    The formula is that of SupCon, arXiv 2004.11362, equation 2. With one row per group the loss equals
+    InfoNCE; with n rows per group its minimum is log(n).
 
     """
     same_bb = _same_group(group_ids).to(logits_bb.dtype)
@@ -184,7 +184,8 @@ def sigmoid_start(batch_size: int) -> tuple[float, float]:
     Returns
     -------
     tuple[float, float]
-        Scale 10 and bias -log(b - 1). With this bias, cosine similarities of 0 give one expected positive per row.
+        Scale 10 and bias -log(b - 1). With this bias and cosine similarities of 0, the probabilities of each row sum to
+        1, which is the number of positives in a row.
 
     """
     return 10.0, -math.log(batch_size - 1)
@@ -215,7 +216,7 @@ def get_loss(name: str) -> Loss:
     Raises
     ------
     TrainingError
-        The name is unknown; the message lists the known ones.
+        The name is unknown; the message lists the known names.
 
     """
     if name not in LOSSES:

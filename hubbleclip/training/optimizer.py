@@ -1,4 +1,4 @@
-"""AdamW and its learning rate schedule."""
+"""Create the optimizer AdamW, and compute its learning rate for each parameter and step."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def make_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Ada
     Returns
     -------
     torch.optim.AdamW
-        The optimizer. Each parameter group has a `rate_share`, by which the step's learning rate is multiplied.
+        The optimizer. Each parameter group has a `rate_share`, the factor on the learning rate of each step.
 
     Notes
     -----
@@ -81,13 +81,14 @@ def rate_shares(names: Iterable[str], settings: TrainSettings) -> dict[str, floa
 
 
 def _layers(names: Sequence[str]) -> dict[str, int]:
-    """Return the depth of each parameter: 0 for stem and embeddings, n + 1 for layer n, one more for modules behind the
-    layers.
+    """Return the depth of each parameter: 0 for stem and embeddings, and n + 1 for layer n, where n counts from 0.
+
+    Modules after the last layer are one deeper than that layer.
     """
     layers = {name: int(match[1]) + 1 for name in names if (match := LAYER.search(name))}
     first = next((i for i, name in enumerate(names) if name in layers), 0)
     top = max(layers.values(), default=0) + 1
-    # a name without a layer number belongs to the stem if it precedes the layers, else to the final norm or pooling
+    # a parameter outside the layers belongs to the stem if it precedes them, else to the final norm or pooling
     rest = {name: top if i > first and "emb" not in name else 0 for i, name in enumerate(names) if name not in layers}
     return layers | rest
 

@@ -86,7 +86,7 @@ def open_run(
     code_version: str,
     device: str,
 ) -> Iterator[Path]:
-    """Open the unfinished run of a dataset and settings, or create one, and lock it while the context lasts.
+    """Open the unfinished run with this dataset and these settings, or create one; lock it while the context lasts.
 
     Parameters
     ----------

@@ -15,8 +15,10 @@ TENSORBOARD = "tensorboard"
 
 
 class Tracker:
-    """Appends metrics to a run. At first it deletes the rows after `step`, which a killed process wrote after its last
-    checkpoint.
+    """Appends metrics to a run.
+
+    A process that was killed may have written rows after its last checkpoint, which is at `step`. A new tracker deletes
+    these rows.
     """
 
     def __init__(self, run_dir: Path, step: int) -> None:

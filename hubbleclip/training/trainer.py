@@ -1,7 +1,8 @@
 """The trainer runs optimizer steps, validates the model, and writes and restores checkpoints.
 
-No random generator keeps state between steps: batch, views and dropout of a step are drawn from (seed, step, process).
-Resuming therefore needs only weights, optimizer state and step, and gives the loss curve of an uninterrupted training.
+No random generator keeps state between steps. The random numbers for batch, views and dropout depend only on seed, step
+and process. A training can therefore resume from weights, optimizer state and step alone, and then has the loss curve
+of an uninterrupted training.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Trainer:
     """A training in progress; see `make_trainer`.
 
     `step` counts finished steps. `best_score` is the accuracy on val at `best_step`. `average` holds the exponential
-    moving average of the weights, or is None. `frozen` lists the modules that stay in evaluation mode.
+    moving average of the weights; None if no average is used. `frozen` lists the modules that stay in evaluation mode.
     """
 
     settings: TrainSettings
@@ -119,14 +120,14 @@ class Trainer:
         }  # fmt: skip
 
     def _backward(self, batch: TrainBatch) -> dict[str, Tensor]:
-        """Augment the batch on the device and add its gradients to the parameters."""
+        """Augment the batch on the device and accumulate its gradients in `grad` of the parameters."""
         # the seed depends only on (settings.seed, step, process), so that a resumed run draws the same dropout
         seed = (self.settings.seed * 1_000_003 + self.step) * self.world.size + self.world.rank
         batch = batch._replace(tokens_bl=self.loaded.trim_padding(batch.tokens_bl))
         tiles, theta, gain, tokens, group_ids = (part.to(self.world.device, non_blocking=True) for part in batch)
         images = self.loaded.normalise(render_views(tiles, theta, gain, self.loaded.image_size))
         self.gradients.wrapped.train()
-        for module in self.frozen:  # train() has switched every module to training mode, also the frozen ones
+        for module in self.frozen:  # train() has also switched the frozen modules to training mode
             module.eval()
         images = images.contiguous(memory_format=torch.channels_last)
         return self.gradients.backward(images, tokens, group_ids, seed, self.settings.micro_batch)
@@ -156,12 +157,12 @@ class Trainer:
         return self.step % every == 0 or self.step == self.settings.steps
 
     def validate_if_due(self) -> dict[str, float]:
-        """Validate if due, and update the best step. Among equal scores the earliest step is the best.
+        """Validate the model if validation is due, and update the best step. Of equal scores the earliest is the best.
 
         Returns
         -------
         dict[str, float]
-            Metrics on val by name; empty if validation is not due. If val cannot rank models, they are always empty,
+            Metrics on val by name; empty if validation is not due. If val cannot rank models, the dict is always empty
             and the newest step counts as the best.
 
         """
@@ -204,7 +205,7 @@ class Trainer:
             self.average.n_averaged.fill_(state["num_averaged"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.best_step, self.best_score = state["step"], state["best_step"], state["best_score"]
-        if self.world.is_writer:  # the previous process may have been killed before it wrote this
+        if self.world.is_writer:  # the previous process may have been killed before it did this
             self.write_best_and_prune()
         log.info("run %s resumes after step %d", self.run_dir.name, self.step)
 

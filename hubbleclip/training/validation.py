@@ -13,9 +13,9 @@ from hubbleclip.training.models.builder import LoadedModel
 
 BATCH = 256
 TOP_SHARE = 0.1
-"""A query counts as correct if its caption is within this share of the ranking, from the top."""
+"""A query counts as correct if its caption is in this top share of the ranking."""
 MAX_ROWS = 1024
-"""Maximum number of rows that are compared at once, with each other or with all captions. It limits the memory."""
+"""Maximum number of rows that are compared at once with each other or with all captions, which limits the memory."""
 
 
 def is_informative(tiles: SplitTiles) -> bool:
@@ -36,7 +36,7 @@ def is_informative(tiles: SplitTiles) -> bool:
 
 
 def validate(loaded: LoadedModel, tiles: SplitTiles, loss: Loss) -> dict[str, float]:
-    """Compute the loss and accuracy of a model on a split, from whole tiles in a fixed order and their main captions.
+    """Compute the loss and accuracy of a model on a split, using whole tiles in a fixed order and their main captions.
 
     Parameters
     ----------

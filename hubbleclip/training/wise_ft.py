@@ -46,7 +46,7 @@ def interpolate(initial: State, trained: State, alpha: float) -> dict[str, Tenso
 
 
 def select_best_mixture(trainer: Trainer, initial_model: LoadedModel) -> None:
-    """Score interpolations between the initial model and the best checkpoint on val, and write the best.
+    """Score interpolations between the initial model and the best checkpoint on val, and write the best interpolation.
 
     Parameters
     ----------

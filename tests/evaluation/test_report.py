@@ -130,7 +130,7 @@ def test_search_refuses_a_report_of_another_dataset_and_empty_text(trained, eval
     other = small_dataset.build(tmp_path / "datasets", num_groups=6, tiles_per_group=1, num_test_groups=2)
     with pytest.raises(EvaluationError, match="another dataset"):
         search.search("comet", other, run_dir, evaluation.path, 3)
-    with pytest.raises(EvaluationError, match="needs a text"):
+    with pytest.raises(EvaluationError, match="cannot search for"):
         search.search("  ", other, run_dir, evaluation.path, 3)
     with pytest.raises(EvaluationError, match="run `hubbleclip evaluate`"):
         search.read_embeddings(tmp_path)

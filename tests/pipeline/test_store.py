@@ -86,7 +86,7 @@ def test_machines_that_write_in_turn_see_each_others_rows(tmp_path: Path) -> Non
 def test_what_another_machine_wrote_meanwhile_is_never_overwritten(tmp_path: Path) -> None:
     one, other = machine(tmp_path, "one"), machine(tmp_path, "other")
     write_row(one, "a")
-    with pytest.raises(CatalogError, match="both written"), synchronised_catalog(one):
+    with pytest.raises(CatalogError, match="both changed"), synchronised_catalog(one):
         with writing_catalog(one) as catalog:
             catalog.upsert({"observation": [observation("lost")]})
         write_row(other, "b")

@@ -1,4 +1,4 @@
-"""Scorers to compare models with: chance, text search (BM25), and an oracle that knows only the class of an object."""
+"""Baselines for models: chance, text search (BM25), and an oracle that knows only the class of an object."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def bm25_scores(queries: Sequence[str], documents: Sequence[str]) -> Floats:
     Parameters
     ----------
     queries : sequence of str
-        The q queries; a word that a query repeats counts once.
+        The q queries; repeated words of a query count only once.
     documents : sequence of str
         The i documents.
 
@@ -51,7 +51,7 @@ def bm25_scores(queries: Sequence[str], documents: Sequence[str]) -> Floats:
     scores_qi = np.zeros((len(queries), len(documents)))
     term_scores: dict[str, Floats] = {}  # scores (i,) of a word in every document, reused by all queries
     for row, query in enumerate(queries):
-        # Words are sorted, so that the order of the sums, and with it the last bits, do not depend on the hash seed.
+        # Words are sorted: the order of the additions changes the last bits, so it must not depend on the hash seed.
         for word in sorted(set(WORD.findall(query.lower())) & document_frequency.keys()):
             if word not in term_scores:
                 f_i = np.array([counted[word] for counted in counts], dtype=np.float64)
@@ -63,7 +63,7 @@ def bm25_scores(queries: Sequence[str], documents: Sequence[str]) -> Floats:
 
 
 def hybrid_scores(first_qi: Floats, second_qi: Floats) -> Floats:
-    """Fuse the scores of two scorers by reciprocal rank fusion; tied items all take the mean of their ranks.
+    """Fuse the scores of two scorers by reciprocal rank fusion; each tied item gets the mean rank of the tie.
 
     Parameters
     ----------
@@ -118,8 +118,8 @@ def oracle_scores(samples: Sequence[Sample], caption_t: Ints, num_captions: int)
     Returns
     -------
     ndarray or None
-        Scores (t, c): 1 if any tile with the caption has the same `target_class` as the tile, else 0. None if no tile
-        has a class.
+        Scores (t, c): 1 if the `target_class` of tile t occurs among the tiles that have caption c, else 0. None if no
+        tile has a class.
 
     """
     classes = [sample.target_class or "" for sample in samples]
@@ -161,7 +161,7 @@ def simulated_chance_ranks(positives_q: Ints, num_items: int, num_draws: int, se
     num_items : int
         Number of items that are ranked.
     num_draws : int
-        Number b of draws.
+        Number b of random orders.
     seed : int
         Seed of the random numbers.
 

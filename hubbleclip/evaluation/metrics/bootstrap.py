@@ -17,7 +17,7 @@ TAIL = 0.025
 
 
 def draw_weights(num_groups: int, num_resamples: int, seed: int) -> Ints:
-    """Draw bootstrap resamples of the groups; a resample is given as the number of copies of each group.
+    """Draw bootstrap resamples of the groups; a resample is described by the number of copies of each group.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def resampled_medians(values_q: Floats, group_q: Ints, weights_bg: Ints) -> Floa
 
     """
     order_q = np.argsort(values_q, kind="stable")
-    total_bq = np.cumsum(weights_bg[:, group_q[order_q]], axis=1)  # number of copies of all values up to this one
+    total_bq = np.cumsum(weights_bg[:, group_q[order_q]], axis=1)  # number of copies of this value and all lower values
     half_b = total_bq[:, -1:] / 2
     lower_b = np.argmax(total_bq >= half_b, axis=1)
     upper_b = np.argmax(total_bq > half_b, axis=1)  # may differ from lower_b only if the number of queries is even
@@ -108,9 +108,9 @@ def tail_share(num_groups: int) -> float:
 
     Notes
     -----
-    Plain percentile intervals are too narrow for few groups. They are widened by Student's t and by the factor
-    n / (n - 1) of the variance. The result is the expanded percentile interval of Hesterberg 2015 (arXiv 1411.5279,
-    section 5.3).
+    Plain percentile intervals are too narrow if the number n of groups is small. The quantile of Student's t
+    therefore replaces that of the normal distribution, and the variance is multiplied by n / (n - 1). The result is the
+    expanded percentile interval of Hesterberg 2015 (arXiv 1411.5279, section 5.3).
 
     """
     num_sigmas = np.sqrt(num_groups / (num_groups - 1)) * stats.t.ppf(1 - TAIL, num_groups - 1)
@@ -139,7 +139,7 @@ def percentile_interval(estimates_b: Floats, num_groups: int) -> tuple[float, fl
 
 
 def proportion_interval(estimates_b: Floats, num_groups: int) -> tuple[float, float]:
-    """Compute the 95 % interval of a proportion; the interval has a width even if all resamples are 0 or all are 1.
+    """Compute the 95 % interval of a proportion; it is wider than 0 even if all resamples are 0 or all are 1.
 
     Parameters
     ----------

@@ -4,16 +4,16 @@
   No tile and no caption is excluded.
 - `views` is the same as `fair`, but the feature of each tile is the mean feature of all tiles of its proposal.
 - `paperclip` follows the code of arXiv 2403.08851 (models/eval_utils.py). Items are ranked within batches of 100 tiles
-  and their captions. A tile's only right answer is its own caption, on the diagonal of the batch. The cutoffs are 1, 5,
-  10 and 20 of 100 items.
+  and their captions. A tile's only right answer is its own caption; another copy of the caption is a wrong answer. The
+  cutoffs are 1, 5, 10 and 20 of 100 items.
 - `paperclip_equation` follows section 4.1 of the same paper. The captions of all |V| images are ranked for each image,
-  and a caption counts once for every image that has the caption. A hit has a rank of at most floor(k |V| / 100).
+  and a caption counts once for every image that has it. A rank of at most floor(k |V| / 100) is a hit.
 
 The code and the equation of the paper differ in three ways. At 10 %, the code accepts the first 10 items of a batch
 of 100, and the equation accepts the first tenth of all items. The code measures text to image, and the equation
 measures image to text. The code ranks the items of single batches, and the equation ranks the captions of all images.
-If images share a caption, its copies have equal scores. Both the code and the equation then let the order of tied
-items decide the rank; this module uses the expectation over all orders.
+If images share a caption, the copies of the caption have equal scores. In the code and in the equation, the rank then
+depends on the order of the tied items; this module uses the expectation over all orders.
 """
 
 from __future__ import annotations
@@ -218,7 +218,7 @@ def fair_estimates(scores: Scores, test_set: TestSet, weights_bg: Ints, *, proto
     weights_bg : ndarray
         Number (b, g) of copies of each proposal group in each bootstrap resample.
     protocol : str
-        Name of the protocol that the estimates are given.
+        Name of the protocol, which is recorded in the estimates.
 
     Returns
     -------
@@ -246,8 +246,8 @@ def fair_estimates(scores: Scores, test_set: TestSet, weights_bg: Ints, *, proto
 def chance_estimates(test_set: TestSet, weights_bg: Ints, seed: int) -> list[Estimate]:
     """Estimate the metrics of a random order of the items (scorer `random`) under the protocol `fair`.
 
-    The values are exact expectations, except for the median rank, which is simulated. The resampled values come from
-    simulated random orders.
+    The values are exact expectations, except for the median rank, which is simulated. The resampled values are
+    those of simulated random orders.
 
     Parameters
     ----------
@@ -270,7 +270,7 @@ def chance_estimates(test_set: TestSet, weights_bg: Ints, seed: int) -> list[Est
     tiles_c = np.bincount(test_set.caption_t, minlength=num_captions)  # number of tiles of each caption
     num_top = top_count(HEADLINE_PERCENT, num_tiles)
     rng = np.random.default_rng(seed)
-    # The number of a caption's tiles among the first of a random order follows the hypergeometric distribution.
+    # The number of a caption's tiles among the first num_top tiles of a random order is hypergeometric.
     drawn_bc = rng.hypergeometric(tiles_c, num_tiles - tiles_c, num_top, (num_draws, num_captions))
     first_bk = [rng.choice(group_t, min(NUM_TOP, num_tiles), replace=False) for _ in range(num_draws)]
     distinct_b = np.array([len(np.unique(first_k)) / len(first_k) for first_k in first_bk])
@@ -332,8 +332,8 @@ def chance_ranking_metrics(
 ) -> list[tuple[str, float, Floats]]:
     """Compute average precision and nDCG if the items are in random order.
 
-    `NUM_CHANCE` random orders are simulated once for each number of positives. All queries with that number of
-    positives draw from these orders.
+    For each number of positives, `NUM_CHANCE` random orders are simulated once. Each query draws from the orders that
+    were simulated for its number of positives.
 
     Parameters
     ----------
@@ -457,7 +457,7 @@ def equation_estimates(scores: Scores, test_set: TestSet, weights_bg: Ints) -> l
     caption_t, num_tiles = test_set.caption_t, len(test_set.caption_t)
     tiles_c = np.bincount(caption_t, minlength=len(test_set.group_c))
     own_t1 = scores.i2t_tc[np.arange(num_tiles), caption_t][:, None]  # score of each tile's own caption, (t, 1)
-    # The copies of a caption are counted; they are not stored as separate items.
+    # The copies of a caption are not stored as separate items, but counted.
     ranks = TiedRanks(
         above_q=(scores.i2t_tc > own_t1) @ tiles_c, tied_q=(scores.i2t_tc == own_t1) @ tiles_c,
         positives_q=np.ones(num_tiles, dtype=np.int64), num_items=num_tiles,

@@ -116,11 +116,11 @@ def diversity(scores_qi: Floats, group_i: Ints, num_top: int = NUM_TOP) -> Float
     threshold_q = -np.partition(-scores_qi, num_top - 1, axis=1)[:, num_top - 1]
     distinct_q = np.empty(len(scores_qi))
     for row, (scores_i, threshold) in enumerate(zip(scores_qi, threshold_q, strict=True)):
-        above_i = scores_i > threshold  # these items are among the first in every order of ties
+        above_i = scores_i > threshold  # these items are among the first in every order of the tied items
         certain = np.unique(group_i[above_i])
         tied_i = scores_i == threshold
         tied_groups, count_g = np.unique(group_i[tied_i], return_counts=True)
-        # Groups that occur only in the tie at the cutoff count with the probability that one of their items is drawn.
+        # A group that occurs only in the tie at the cutoff counts with the probability that one of its items is drawn.
         new_g = count_g[~np.isin(tied_groups, certain)]
         tie = TiedRanks(above_q=np.full(len(new_g), above_i.sum()), tied_q=np.full(len(new_g), tied_i.sum()),
                         positives_q=new_g, num_items=len(scores_i))  # fmt: skip

@@ -30,7 +30,7 @@ SCORE_STEP = 1e-6
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TiedRanks:
-    """The rank of each query's best-scored positive among `num_items` items, given as counts of shape (q,).
+    """The rank of each query's best positive among `num_items` items, described by three counts of shape (q,).
 
     `above_q` is the number of items that score higher than the best positive. `tied_q` is the number of items that have
     the same score as the best positive, itself included. `positives_q` is the number of positives among the tied
@@ -66,7 +66,7 @@ def cosine_scores(feat_qd: Floats, feat_id: Floats) -> Floats:
 def top_count(percent: int, num_items: int) -> int:
     """Compute the number of items in the top `percent` %.
 
-    The number is rounded down, because rounding up would make the metric too good. It is at least one.
+    The number is rounded down, because rounding up would make the metric too high. It is at least one.
 
     Parameters
     ----------

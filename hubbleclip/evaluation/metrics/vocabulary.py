@@ -1,4 +1,4 @@
-"""A vocabulary of astronomical phrases, their prompt templates, and nearest-neighbour search by cosine similarity."""
+"""Read a vocabulary of astronomical phrases, fill prompt templates, and find the nearest items by cosine similarity."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def fill_templates(phrases: tuple[str, ...], templates: tuple[str, ...]) -> list
     Returns
     -------
     list of str
-        Prompts: all prompts of the first phrase, then all prompts of the next phrase, and the rest likewise.
+        All prompts of the first phrase, then all prompts of the second phrase, and so on.
 
     """
     return [template.format(phrase) for phrase in phrases for template in templates]

@@ -1,4 +1,4 @@
-"""Estimate zero-shot tasks whose answers the catalog knows, and image-to-image retrieval.
+"""Estimate metrics of zero-shot tasks, whose right answers are in the catalog, and of image-to-image retrieval.
 
 The labels of the zero-shot tasks are the catalog's target classes and science categories. A target class is a list of
 terms, such as `GALAXY;SPIRAL`. Each term is a phrase, and the tiles that have the term are the positives of the phrase.
@@ -175,7 +175,7 @@ def phrase_retrieval_estimates(
 
 
 def _mean_over_phrases(draws_kb: Floats) -> Floats:
-    """Average over the phrases that have positives; a resample without such phrases gets the mean of the others."""
+    """Average over the phrases with positives; a resample without positives gets the mean of the other resamples."""
     is_known_b = np.asarray(np.isfinite(draws_kb).any(axis=0))
     known_b = np.nanmean(draws_kb[:, is_known_b], axis=0)
     mean_b: Floats = np.full(len(is_known_b), known_b.mean())
@@ -229,8 +229,8 @@ def classification_estimates(
 def recentre(draws_b: Floats, value: float) -> Floats:
     """Shift resampled values so that their mean is the metric's value, and clip them to [0, 1].
 
-    Copies of a tile in a resample always agree with each other. This biases all resamples in the same direction, and
-    the shift removes the bias.
+    A resample contains copies of tiles, and all copies of a tile have the same score and label. This biases all
+    resamples in the same direction, and the shift removes the bias.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Diagnostics of a model for the report page: occlusion maps, worst-ranked tiles, and a map of the feature space."""
+"""Make the diagnostics on the report page: occlusion maps, worst-ranked tiles, and a map of the feature space."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def worst_ranked_tiles(test_set: TestSet, scores_tc: Floats, count: int) -> list
     rank_t = expected_rank(rank_best_positives(scores_tc, own_tc))
     worst: dict[int, int] = {}
     for tile in np.argsort(-rank_t, kind="stable"):
-        # The worst ranks come first, so the first tile of a group is the group's worst.
+        # The worst ranks come first, so the first tile of each group is kept.
         worst.setdefault(int(test_set.group_t[tile]), int(tile))
     return [(tile, int(scores_tc[tile].argmax()), float(rank_t[tile])) for tile in list(worst.values())[:count]]
 

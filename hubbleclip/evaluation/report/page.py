@@ -1,4 +1,4 @@
-"""The content and the wording of the report page, which is one HTML file that contains its images."""
+"""Make the content of the report page, which is one HTML file that contains its images."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from hubbleclip.evaluation.test_set import TestSet, example_tiles, pair_similari
 TEMPLATES_DIR = Path(__file__).parent / "templates"
 THUMBNAIL_PX = 192
 POINT_THUMBNAIL_PX = 72
-"""Side, in pixels, of the thumbnail that the map of the feature space shows when the pointer is on a point."""
+"""Side, in pixels, of the thumbnail that appears when the pointer is on a point of the map of the feature space."""
 NUM_PHRASES = 5
 """Number of nearest phrases that are shown for each example tile, model and list of the vocabulary."""
 NUM_TILES = 4
@@ -56,8 +56,8 @@ class Results:
     """The results of an evaluation that the report page shows.
 
     `features` has the features of every model. `phrases` has the phrase features of the models that are shown side by
-    side. `facts` describes the data, run, settings and code (see `write.report_facts`). `occlusions` has the occlusion
-    map (y, x) of each example tile, by index of the tile.
+    side. `facts` describes the data, the run, the settings and the code (see `write.report_facts`). `occlusions` has
+    the occlusion map (y, x) of each example tile, by index of the tile.
     """
 
     test_set: TestSet
@@ -276,7 +276,7 @@ def table(metrics: Sequence[Metric], protocol: str, rows: Sequence[tuple[str, st
 
 
 def verdicts(metrics: Sequence[Metric]) -> list[dict[str, Any]]:
-    """Make one sentence per paired difference; it says better or worse only if the 95 % interval excludes 0.
+    """Make one sentence per paired difference; a sentence says better or worse only if the interval excludes 0.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Evaluate a run on a dataset: embed, score and bootstrap, then render the report and publish it in one atomic step."""
+"""Evaluate a run on a dataset, then render the report and put it in its folder in one atomic step."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def evaluate(
     shuffled_run_dir : Path or None
         Folder of a run that was trained on shuffled pairs, which is used as a baseline; None if there is no such run.
     out_dir : Path
-        Folder of the report. The folder appears only once the report is complete, and replaces an older report.
+        Folder of the report. The folder appears only when the report is complete; an older report is replaced.
     settings : EvaluationSettings
         Settings of the evaluation, such as the precision, the batch size and the number of resamples.
     code_version : str
@@ -181,7 +181,7 @@ def occlusions(
     Parameters
     ----------
     loaded : LoadedModel
-        The fine-tuned model, loaded.
+        The fine-tuned model.
     info : DatasetInfo
         Dataset to read the tiles from.
     test_set : TestSet
@@ -207,7 +207,7 @@ def occlusions(
 def report_facts(
     info: DatasetInfo, run: Run, test_set: TestSet, settings: EvaluationSettings, code_version: str
 ) -> dict[str, Any]:
-    """Collect the facts that a reader needs to judge the metrics, on the data, the run, the settings and the code.
+    """Collect facts about the data, the run, the settings and the code, which a reader needs to judge the metrics.
 
     Parameters
     ----------
@@ -297,7 +297,7 @@ def embeddings_npz(tile_features: Mapping[str, tuple[list[str], Floats]], info: 
 
 
 def write_report(out_dir: Path, content: Mapping[str, bytes]) -> None:
-    """Write a report; its folder appears only once the report is complete, and replaces an older report.
+    """Write a report; its folder appears only when the report is complete, and an older report is replaced.
 
     Parameters
     ----------
@@ -307,8 +307,8 @@ def write_report(out_dir: Path, content: Mapping[str, bytes]) -> None:
         Content of each file, by file name.
 
     """
-    # The files are first written to a folder beside the report's, which is on the same file system.
-    # The rename is therefore atomic.
+    # The files are first written to a folder beside the report's folder. Both are on the same file system, so that
+    # the rename is atomic.
     building = out_dir.with_name(f".{out_dir.name}.building")
     shutil.rmtree(building, ignore_errors=True)
     for name, data in content.items():

@@ -1,6 +1,6 @@
-"""Turn the failure of one item into a Rejection, so that the other items of the run continue.
+"""Turn the failure of one item into a Rejection, so that the run continues with the other items.
 
-Some failures are retried by later runs.
+Later runs retry some of the failed items.
 """
 
 from __future__ import annotations
@@ -89,10 +89,11 @@ def write_with_retries(stage: Stage, batch: Batch, *, entity: str, work: str, do
         The running stage, whose catalog is open for writing.
     batch
         Rows by table name. The key `failure` holds the failed items and is removed from the batch. With
-        `archive.from_raw` failed items are ignored, because a response that is not on disk is not an error then.
+        `archive.from_raw` only stored responses are read, and failed items are ignored, because an item without a
+        stored response is no error.
     entity, work
-        Kind of the items, such as ``"product"``, and kind of the work; with the id they are the key of the retry
-        schedule.
+        Kind of the items, such as ``"product"``, and kind of the work, such as ``"fetch"``. These two and the item's id
+        are the key of the retry schedule.
     done
         Ids of the items that succeeded. These items, and items whose attempts are exhausted, are removed from the retry
         schedule.

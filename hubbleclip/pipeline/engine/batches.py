@@ -65,9 +65,9 @@ def run_batches(
 ) -> None:
     """Call `work(batch, *args)` for each batch on a worker, and write the rows of a batch as soon as it ends.
 
-    Only a few more batches than workers are submitted at a time, which bounds the memory and keeps every worker busy.
-    After an error in a batch no further batch is submitted; the error is raised when the submitted batches have ended
-    and are written.
+    Only a few more batches than workers are submitted at a time, which limits the memory and keeps every worker busy.
+    After an error in a batch no further batch is submitted. The error is raised after the submitted batches have ended
+    and have been written.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ def run_batches(
 
 @dataclass(slots=True)
 class _Queue:
-    """Submitted batches with their numbers of items; batches are checked and written in the order in which they end."""
+    """Submitted batches, each with its number of items. They are checked and written in the order in which they end."""
 
     stage: Stage
     progress: Progress
@@ -155,8 +155,8 @@ class _Queue:
 def num_counted(rejections: Iterable[Rejection]) -> int:
     """Count the rejections that are compared with `flows.max_rejected_share`.
 
-    Tiles that were rejected for their content do not count. The limit is a share of the products, and a single product
-    may have more rejected tiles than there are products in the stage. A tile that breaks its data contract counts.
+    Tiles that were rejected for their content do not count, because the limit is a share of the products, and one
+    product can have many rejected tiles. A tile that breaks its data contract counts.
 
     Parameters
     ----------

@@ -25,14 +25,14 @@ EDGES = {
     "evaluate-run": ("evaluate", "evaluation", "run"),
     "compare-runs": ("evaluate", "evaluation", "promotion"),
 }
-"""What is recorded when a row is rejected, by the name of the task that makes the row.
+"""Values that are recorded when a row is rejected, by the kind of work that makes the row.
 
 The values are the name of the stage, the section of the settings whose digest is recorded, and the kind of the items.
 """
 
 
 def checked(stage: Stage, batch: Rows, made_by: str) -> dict[str, list[Any]]:
-    """Replace the rows of a batch that break their data contract by rows of `rejection`.
+    """Reject the rows of a batch that break their data contract: rows of the table `rejection` replace them.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Connections of a stage to an archive; all batches of the stage share them."""
+"""Connections of a stage to an archive. All batches of the stage share these connections."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Item = TypeVar("Item")
 Batch = dict[str, list[Any]]
 """Rows of each table, by table name; the key `failure` holds Rejections of items that a later run retries."""
 STOPPED = "stopped"
-"""Key by which a batch from another process reports the error that closed the connections in that process."""
+"""Key of the error that closed the connections, in a batch that a separate process made."""
 
 
 def merged(parts: Iterable[Batch]) -> Batch:
@@ -39,9 +39,9 @@ def merged(parts: Iterable[Batch]) -> Batch:
 
 
 class Connections(ProcessLocal):
-    """Limits the number of items that are fetched at a time to `num`, over all batches together.
+    """Limits the number of items that are fetched at the same time to `num`, over all batches together.
 
-    The connections are closed when the archive is down or the disk is full. Items that were fetched before are kept.
+    When the archive is down or the disk is full, the connections are closed. Items that are already fetched are kept.
     """
 
     def __init__(self, num: int) -> None:
@@ -82,7 +82,7 @@ class Connections(ProcessLocal):
         return merged([*self._pool.map(partial(self._try, work), items), self._reported()])
 
     def _reported(self) -> Batch:
-        """Return the error as a batch, because the main process cannot see the error in a worker process."""
+        """Return the error as a batch, because the main process cannot see the attributes of a worker process."""
         return {STOPPED: [self.error]} if self.is_worker_copy and self.error else {}
 
     def _try(self, work: Callable[[Item], Batch], item: Item) -> Batch:

@@ -1,7 +1,4 @@
-"""The executor of a stage's work.
-
-The work runs in this process, or under a scheduler such as Prefect, which also records each run.
-"""
+"""Run the work of stages in this process, or under a scheduler such as Prefect, which also records each run."""
 
 from __future__ import annotations
 
@@ -28,10 +25,10 @@ POOLS: dict[str, Callable[[int], Executor]] = {
 
 
 class StageFn(Protocol[Result_co]):
-    """A function that runs a stage; its arguments are the settings and the execution."""
+    """Type of a function that runs a stage; its arguments are the settings and the execution."""
 
     def __call__(self, settings: Settings, execution: Execution, /) -> Result_co:
-        """See the class."""
+        """Run the stage."""
 
 
 class Workers(NamedTuple):
@@ -129,7 +126,7 @@ class Execution:
         return run(settings, self)
 
     def show_progress(self, name: str) -> ShowProgress:
-        """Create a progress bar, if the execution can show one.
+        """Create a progress bar if the execution can show one; here it shows none.
 
         Parameters
         ----------
@@ -155,7 +152,7 @@ class Execution:
         Returns
         -------
         float
-            Time in seconds; with 0 the stage fails at once. A command does not wait, and reports which process writes.
+            Time in seconds. Here it is 0: the stage fails at once, with a message that says which process writes.
 
         """
         return 0.0

@@ -195,8 +195,8 @@ def embedding_map(stage: Stage) -> EmbedMapFn | None:
     Returns
     -------
     callable or None
-        The parallel `map`; None when workers are threads, because a single model already uses all threads of its
-        process.
+        The parallel `map`; None when workers are threads, because torch already uses all CPU threads for one
+        model.
 
     """
     if not runner_of(stage.settings).is_separate:
@@ -217,7 +217,7 @@ def embed_part(work: Callable[[TileRange], Floats], layout: Layout | None, part:
     work
         Function that embeds one range of tiles.
     layout
-        Paths of the profile's files and folders, if the run must be fetched from the remote store; else None.
+        Paths of the profile's files and folders. None if the run need not be fetched from the remote store.
     part
         The range of tiles, and the model that embeds them.
 

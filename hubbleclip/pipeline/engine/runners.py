@@ -1,4 +1,4 @@
-"""The kinds of workers that the setting `flows.runner` can select, and their effect on files and on the rate limit."""
+"""Kinds of workers that the setting `flows.runner` can select, and how they share files and the rate limit."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def runner_of(settings: Settings) -> Runner:
 
 
 def is_remote(settings: Settings) -> bool:
-    """Whether workers may run on machines that share no disk with this one.
+    """Return whether workers may run on machines that share no disk with this one.
 
     If so, workers exchange files with this machine through the remote store.
 

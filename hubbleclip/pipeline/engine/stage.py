@@ -108,7 +108,7 @@ def bounded_catalog(layout: Layout, settings: FlowSettings) -> AbstractContextMa
 
 @contextmanager
 def locked_catalog(layout: Layout, settings: FlowSettings, wait_s: float) -> Iterator[Catalog]:
-    """Open the catalog for writing; if another process is writing it, wait.
+    """Open the catalog for writing, and wait if another process is writing the catalog.
 
     Parameters
     ----------

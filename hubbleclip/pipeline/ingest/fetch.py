@@ -1,7 +1,4 @@
-"""Fetch the selected files.
-
-These are new files, new versions of known files, and failed files whose next attempt is due.
-"""
+"""Fetch new files, new versions of known files, and files that failed and whose next attempt is due."""
 
 from __future__ import annotations
 
@@ -46,7 +43,7 @@ def fetch_products(
     Returns
     -------
     dict
-        Rows of `product`, `product_version` and `failure`, by these names.
+        Lists of rows under the keys `product`, `product_version` and `failure`.
 
     """
     layout = layout_of(settings)
@@ -93,7 +90,7 @@ def fetched_by(fetch: Callable[[], Delivery], product: Product, settings: Settin
     Returns
     -------
     tuple
-        Rows as in `fetch_file`, and the content of the file when it is only in memory, else None.
+        Rows as in `fetch_file`, and the content of the file if it was fetched to memory only, else None.
 
     """
     digest = settings.archive.digest()
@@ -160,7 +157,7 @@ def write_fetched(stage: Stage, batch: Batch) -> None:
     stage
         The running stage, whose catalog is open for writing.
     batch
-        Rows of `product`, `product_version`, `tile`, `rejection` and `failure`, by these names.
+        Lists of rows under the keys `product`, `product_version`, `tile`, `rejection` and `failure`.
 
     """
     files = [*batch.get("product", []), *batch.get("tile", [])]
@@ -175,7 +172,7 @@ def write_fetched(stage: Stage, batch: Batch) -> None:
 def remove_old_contents(stage: Stage) -> None:
     """Remove files of old product versions to which no product refers any more.
 
-    The history of all products is examined, so that files which a killed run did not remove are removed too.
+    The history of all products is examined, so that files are removed that a killed run did not remove.
 
     Parameters
     ----------
@@ -204,7 +201,7 @@ def remove_strays(stage: Stage) -> None:
 
 
 def is_on_disk(product: Product, layout: Layout) -> bool:
-    """Whether the version of a product that the archive lists is on disk.
+    """Return whether the file on disk is the version of a product that the archive lists.
 
     Parameters
     ----------
@@ -216,7 +213,7 @@ def is_on_disk(product: Product, layout: Layout) -> bool:
     Returns
     -------
     bool
-        False when the file is missing or is another version.
+        False when there is no file or the file is another version.
 
     """
     is_current = product.sha256 is not None and product.archive_version == product.fetched_version

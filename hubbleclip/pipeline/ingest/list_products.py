@@ -21,14 +21,16 @@ from hubbleclip.pipeline.engine.connections import Batch, merged
 from hubbleclip.pipeline.engine.stage import Stage
 
 OBSERVATIONS_PER_BATCH = 4
-"""Batches of observations have this many times the size of batches of files, because one request lists many
-observations.
+"""Factor by which a batch of observations is larger than a batch of files, because one request lists many observations.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """All known observations of some proposals, and the ids of those that have a product in use, by proposal id."""
+    """All known observations of some proposals.
+
+    `taken` maps the id of a proposal to the ids of its observations that have a product in use.
+    """
 
     observations: list[Observation]
     taken: dict[str, frozenset[str]]
@@ -56,7 +58,7 @@ def list_products(known: Known, archive: Archive, digest: str) -> Batch:
     Returns
     -------
     dict
-        Rows of `product`, `rejection` and `listing`, by these names; rows of `failure` for proposals that failed.
+        Lists of rows under the keys `product`, `rejection` and `listing`; under `failure`, the proposals that failed.
 
     """
     observations = known.observations
@@ -124,7 +126,7 @@ def proposal_batches(stage: Stage, pending: Sequence[Mapping[str, Any]]) -> Iter
 
 
 def obs_ids_in_use(catalog: Catalog, proposal_ids: Sequence[str]) -> dict[str, frozenset[str]]:
-    """Find the observations of some proposals that have a product in use, which is a product that is not superseded.
+    """Find the observations of some proposals that have a product in use; a product in use is not superseded.
 
     Parameters
     ----------
@@ -169,9 +171,9 @@ def write_listing(stage: Stage, batch: Batch) -> None:
 
 
 def with_known_dates(catalog: Catalog, listings: Sequence[Listing]) -> list[Listing]:
-    """Set the dates of listings from stored responses to the dates of the original requests.
+    """Replace the dates of listings that were read from stored responses by the dates of the original requests.
 
-    A listing that is not in the catalog keeps its date.
+    The catalog has the original dates. A listing that is not in the catalog keeps its date.
 
     Parameters
     ----------

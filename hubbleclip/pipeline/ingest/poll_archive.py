@@ -1,6 +1,6 @@
 """Query the archive for new observations, and check whether a full ingest has work to do.
 
-This module does not use Prefect, so that a command with nothing to do ends quickly, without starting a Prefect server.
+This module does not use Prefect: a command that has nothing to do must end quickly, without starting a Prefect server.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ def poll(settings: Settings) -> bool:
 
 
 def query_observations(stage: Stage, archive: Archive) -> None:
-    """Query the observations released since the watermark page by page, and write new and changed observations.
+    """Query the observations that were released since the watermark, page by page, and write the new and changed ones.
 
-    The watermark is the release date up to which all observations are in the catalog. It is updated only after these
+    The watermark is the release date up to which all observations are in the catalog. It is raised only after these
     observations have been written, so that an interrupted query resumes at the watermark. When stored responses are
     read (`archive.from_raw`), all of them are read and the watermark is not changed.
 

@@ -38,7 +38,7 @@ def fetch_proposals(numbers: Sequence[str], archive: Archive, digest: str) -> Ba
     Returns
     -------
     dict
-        Rows of `proposal` and `failure`, by these names.
+        Lists of rows under the keys `proposal` and `failure`.
 
     """
     found = attempt(
@@ -81,7 +81,7 @@ def ingest(settings: Settings, execution: Execution = PLAIN, *, retry: bool = Fa
 def fetch_pending_proposals(stage: Stage, archive: Archive) -> None:
     """Fetch the pending proposals of the observations.
 
-    A proposal is pending when the catalog does not have it, or has had it without an abstract for a long time.
+    A proposal is pending when it is not in the catalog, or when it has been there for a long time without an abstract.
 
     Parameters
     ----------
@@ -108,9 +108,9 @@ def write_proposals(stage: Stage, batch: Batch, dated: Collection[str] = ()) -> 
     stage
         The running stage, whose catalog is open for writing.
     batch
-        Rows of `proposal` and `failure`, by these names.
+        Lists of rows under the keys `proposal` and `failure`.
     dated
-        Ids of proposals that are written even if nothing changed, to update the date of the last request.
+        Ids of proposals that are written even if they have not changed, to update the date of the last request.
 
     """
     found = batch.get("proposal", [])

@@ -116,8 +116,8 @@ def size_of(tile: Tile, layout: Layout) -> int:
 def shards(settings: Settings, execution: Execution = PLAIN) -> None:
     """Assign every new tile to a split and build a dataset, unless a dataset of the same samples exists.
 
-    The catalog records only datasets of the random split scheme, on which models are trained. A dataset of another
-    split scheme exists only as a folder.
+    Models are trained on datasets of the random split scheme, and only these are recorded in the catalog. A dataset of
+    another split scheme exists only as a folder.
 
     Parameters
     ----------
@@ -167,7 +167,7 @@ def reuse_dataset(stage: Stage, inputs_digest: str) -> Dataset | None:
     Returns
     -------
     Dataset or None
-        The row of the dataset; None when no dataset of these inputs has a folder.
+        The row of the dataset; None when no dataset with this digest has a folder.
 
     """
     found = to_records(Dataset, stage.catalog.rows("FROM dataset WHERE inputs_digest = ?", [inputs_digest]))

@@ -28,7 +28,7 @@ FORMER = """
 SELECT t.proposal_id, s.tile_id, s.group_id, s.split, s.reason FROM split s JOIN tile t USING (tile_id)
 QUALIFY row_number() OVER (PARTITION BY t.proposal_id ORDER BY s.tile_id) = 1
 """
-"""Query that returns one existing split assignment for each proposal, under any tile settings."""
+"""Query for one existing split assignment of each proposal; the tile may have been cut under other tile settings."""
 
 
 def read_material(stage: Stage) -> Material:
@@ -117,7 +117,7 @@ def write_splits(stage: Stage, new: Sequence[SplitAssignment]) -> set[str]:
 def report_splits(
     material: Material, assignments: Mapping[str, SplitAssignment], settings: SplitSettings
 ) -> tuple[dict[str, Any], dict[str, pa.Table]]:
-    """Make the report on the splits and its tables, including the leaks that a plain random split would have.
+    """Make the report on the splits and its tables; the report also counts the leaks that a random split would have.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
-"""Functions to cut products and to cut visits.
+"""Cut items (products or visits) into tiles.
 
-An item that fails becomes a Rejection. Files are written before their rows.
+An item that fails becomes a Rejection. The files of tiles are written before the rows of tiles.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Cut = Callable[[], tuple[list[Tile], list[Rejection]]]
 
 
 def cut_each(cuts: Iterable[tuple[str, Cut]], *, entity: str, stage: str, digest: str) -> Batch:
-    """Cut some items into tiles.
+    """Cut the items of a batch into tiles.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def cut_each(cuts: Iterable[tuple[str, Cut]], *, entity: str, stage: str, digest
     Returns
     -------
     dict
-        Rows of `tile` and `rejection`, by these names.
+        Lists of rows under the keys `tile` and `rejection`.
 
     """
     batch: Batch = {"tile": [], "rejection": []}
@@ -109,7 +109,7 @@ def write_cut(stage: Stage, batch: Batch) -> None:
     stage
         The running stage, whose catalog is open for writing.
     batch
-        Rows of `tile` and `rejection`, by these names.
+        Lists of rows under the keys `tile` and `rejection`.
 
     """
     sync_files(stage.layout.absolute(tile.path) for tile in batch.get("tile", ()))

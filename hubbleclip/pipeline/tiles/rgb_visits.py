@@ -36,8 +36,8 @@ class Visit(NamedTuple):
 def pending_visits(catalog: Catalog, settings: TileSettings) -> list[Visit]:
     """List the visits whose colour tiles are pending.
 
-    A visit is pending when it has products in at least three filters, and one of the three products was fetched after
-    the visit was last cut or rejected.
+    A visit is pending when it has products in at least three filters, and one of the three chosen products was fetched
+    after the visit was last cut or rejected.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def pending_visits(catalog: Catalog, settings: TileSettings) -> list[Visit]:
 
 
 def _pick(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Select one row for each of three filters of a visit, red first; [] when the visit has fewer filters."""
+    """Select one row for each of three filters of a visit, red first; [] if there are fewer filters."""
     found = {row["uri"]: wavelength_nm(row["filter"], row["instrument"]) for row in rows}
     uris = pick_parts({uri: wavelength for uri, wavelength in found.items() if wavelength})
     by_uri = {row["uri"]: row for row in rows}
@@ -84,7 +84,7 @@ def colour_visits(visits: Sequence[Visit], layout: Layout, settings: TileSetting
     Returns
     -------
     dict
-        Rows of `tile` and `rejection`, by these names.
+        Lists of rows under the keys `tile` and `rejection`.
 
     """
     cuts = [(visit.name, partial(colour_visit, visit, layout, settings)) for visit in visits]

@@ -39,12 +39,12 @@ def cut_products(
     settings
         Tile settings (the section `tiles`).
     data
-        Content of the file if it is not on disk; the batch then has only one product.
+        Content of the file if it is in memory and not on disk; the batch then has only one product.
 
     Returns
     -------
     dict
-        Rows of `tile` and `rejection`, by these names.
+        Lists of rows under the keys `tile` and `rejection`.
 
     """
     cuts = [(product.uri, partial(cut_product, product, layout, settings, data)) for product in products]
@@ -108,7 +108,7 @@ def fetch_and_cut(
     Returns
     -------
     dict
-        Rows of `product`, `product_version`, `tile`, `rejection` and `failure`, by these names.
+        Lists of rows under the keys `product`, `product_version`, `tile`, `rejection` and `failure`.
 
     """
     return connections.map(partial(fetch_cut_drop, archive=archive, layout=layout, settings=settings), products)
@@ -155,7 +155,7 @@ def fetch_cut_drop(product: Product, archive: Archive, layout: Layout, settings:
 def fetched_for_now(
     product: Product, archive: Archive, layout: Layout, settings: Settings
 ) -> tuple[Batch, bytes | None]:
-    """Return the rows of a file, which is fetched if it is not on disk; a small preview is fetched to memory only.
+    """Fetch a file if it is not on disk, and return its rows; a small preview is fetched to memory only.
 
     Parameters
     ----------
@@ -208,7 +208,7 @@ def tiles(settings: Settings, execution: Execution = PLAIN) -> None:
 
 
 def cut_pending(stage: Stage) -> None:
-    """Cut all pending files, which are on disk.
+    """Cut all pending files; the stage ingest has already fetched these files to the disk.
 
     Parameters
     ----------

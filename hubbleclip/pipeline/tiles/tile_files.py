@@ -66,7 +66,7 @@ def tile_files(files: Sequence[Path], out_dir: Path, settings: TileSettings) -> 
 
 @contextmanager
 def _writing_to(folder: Path) -> Iterator[None]:
-    """Turn an error of the operating system while writing to a folder into an error message of one line."""
+    """Replace an error of the operating system in a `with` block by a HubbleclipError that names the folder."""
     try:
         yield
     except OSError as error:

