@@ -125,7 +125,9 @@ def read_plan(text: str) -> FaultPlan:
         return FaultPlan.model_validate_json(Path(text).read_bytes())
     except OSError as error:
         names = ", ".join(f"{name}, {name}:SEED" for name in NAMED_PLANS)
-        raise SettingsError(f"no plan {text!r} ({error.strerror}): give {names} or the path of a JSON file") from error
+        raise SettingsError(
+            f"no fault plan {text!r} ({error.strerror}): give {names} or the path of a JSON file"
+        ) from error
     except ValidationError as error:
         first = error.errors()[0]
         location = ".".join(str(part) for part in first["loc"]) or "the file"
@@ -196,7 +198,7 @@ class FaultMiddleware:
             same faults in each run.
 
         """
-        rng = python_rng(self.plan.seed, key, self._num_requests[key])  # differs for each repetition of the request
+        rng = python_rng(self.plan.seed, key, self._num_requests[key])  # Each repetition has a generator of its own.
         self._num_requests[key] += 1
         is_spared = 0 < self.plan.max_in_a_row <= self._in_a_row[key]  # 0 means no limit.
         for index, rule in enumerate(self.plan.rules if not is_spared else ()):
