@@ -198,7 +198,7 @@ class FaultMiddleware:
             same faults in each run.
 
         """
-        rng = python_rng(self.plan.seed, key, self._num_requests[key])  # Each repetition has a generator of its own.
+        rng = python_rng(self.plan.seed, key, self._num_requests[key])  # differs for each repetition of the request
         self._num_requests[key] += 1
         is_spared = 0 < self.plan.max_in_a_row <= self._in_a_row[key]  # 0 means no limit.
         for index, rule in enumerate(self.plan.rules if not is_spared else ()):
