@@ -100,7 +100,7 @@ def clean_text(text: str | None) -> str | None:
     text = TAG.sub(_without_tag, INVISIBLE.sub(_visible, text))
     text = " ".join(BROKEN_AT_HYPHEN.sub("-", text).split())
     text = unicodedata.normalize("NFC", latex_to_text(text))
-    # Replace the quotation marks and grouping braces of LaTeX, which are still in the text.
+    # LaTeX writes quotation marks as `` and '', and groups text by braces.
     text = text.replace("``", '"').replace("''", '"').replace("{}", "").replace("{", "(").replace("}", ")")
     text = " ".join(SPACED_HYPHEN.sub("-", JOINED_SENTENCES.sub(r"\1 ", text)).split())
     if is_cut or len(text) > MAX_CHARS:

@@ -131,7 +131,7 @@ def _decode(image: Image.Image, mode: str) -> NDArray[np.uint8]:
 
 
 def border_level(levels_yx: NDArray[np.uint8]) -> int:
-    """Compute the level with which an image is padded.
+    """Compute the grey level that fills the area outside an image.
 
     The level is the median of the outermost pixels, or the median of all pixels if that is darker.
 

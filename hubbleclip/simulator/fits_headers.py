@@ -106,10 +106,7 @@ def primary_header(
         Header, padded to `blocks` blocks so that its size does not depend on the camera.
 
     """
-    header = fits.Header([("SIMPLE", True, "conforms to FITS standard"), ("BITPIX", 8), ("NAXIS", 0), ("EXTEND", True)])
-    header["ORIGIN"] = (ORIGIN, "not an observation")
-    header["NEXTEND"] = (num_extensions, "Number of standard extensions")
-    header["FILENAME"] = (file_name, "name of file")
+    header = begin_header(file_name, num_extensions)
     header["FILETYPE"] = ("SCI", "type of data found in data file")
     header["TELESCOP"] = ("HST", "telescope (simulated)")
     header.update(_camera_cards(exposure))
@@ -118,6 +115,50 @@ def primary_header(
     if file_name.endswith(("_drz.fits", "_drc.fits")):
         header["NDRIZIM"] = (NUM_COMBINED, "number of exposures combined")
         header["DRIZCORR"] = ("COMPLETE", "drizzle processing")
+    return end_header(header, exposure, blocks)
+
+
+def begin_header(file_name: str, num_extensions: int) -> fits.Header:
+    """Make the first cards of a primary header, which all missions share.
+
+    Parameters
+    ----------
+    file_name
+        Name of the file.
+    num_extensions
+        Number of image extensions.
+
+    Returns
+    -------
+    fits.Header
+        Header of an HDU without data.
+
+    """
+    header = fits.Header([("SIMPLE", True, "conforms to FITS standard"), ("BITPIX", 8), ("NAXIS", 0), ("EXTEND", True)])
+    header["ORIGIN"] = (ORIGIN, "not an observation")
+    header["NEXTEND"] = (num_extensions, "Number of standard extensions")
+    header["FILENAME"] = (file_name, "name of file")
+    return header
+
+
+def end_header(header: fits.Header, exposure: Exposure, blocks: int) -> fits.Header:
+    """Add the last cards of a primary header, which all missions share, and pad it.
+
+    Parameters
+    ----------
+    header
+        Header to complete; it is changed in place.
+    exposure
+        Observation that the file belongs to.
+    blocks
+        Length of the header in FITS blocks.
+
+    Returns
+    -------
+    fits.Header
+        The same header, which now says that the file is simulated.
+
+    """
     if exposure.version:
         header["CAL_VER"] = (f"1.{exposure.version}", "version of the calibration software (simulated)")
     header["COMMENT"] = NOTICE

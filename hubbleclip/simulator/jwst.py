@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from hubbleclip.simulator.fits_headers import NOTICE, ORIGIN, PRIMARY_BLOCKS, Exposure, pad_header, wcs_cards
+from hubbleclip.simulator.fits_headers import PRIMARY_BLOCKS, Exposure, begin_header, end_header, wcs_cards
 from hubbleclip.simulator.instruments import CAMERAS, Camera, Filter
 from hubbleclip.simulator.plans import ObservingPlan
 from hubbleclip.simulator.products import FileType
@@ -111,10 +111,7 @@ def primary_header(
     camera, start = exposure.camera, datetime(1858, 11, 17) + timedelta(days=exposure.start_mjd)
     last, _, first = exposure.pi.rpartition(" ")[::-1]
     kind = exposure.target.variant.upper() if exposure.plan.kind.name == "calibration" else "IMAGE"
-    header = fits.Header([("SIMPLE", True, "conforms to FITS standard"), ("BITPIX", 8), ("NAXIS", 0), ("EXTEND", True)])
-    header["ORIGIN"] = (ORIGIN, "not an observation")
-    header["NEXTEND"] = (num_extensions, "Number of standard extensions")
-    header["FILENAME"] = (file_name, "name of file")
+    header = begin_header(file_name, num_extensions)
     header["TELESCOP"] = ("JWST", "telescope (simulated)")
     header.update({
         "INSTRUME": camera.instrument, "DETECTOR": camera.obs_id_letter.upper(), "FILTER": exposure.band.name,
@@ -130,12 +127,7 @@ def primary_header(
         header["PUPIL"] = "CLEAR"
     if camera.instrument == "NIRCAM":
         header["CHANNEL"] = camera.name.partition("/")[2]
-    if exposure.version:
-        header["CAL_VER"] = (f"1.{exposure.version}", "version of the calibration software (simulated)")
-    header["COMMENT"] = NOTICE
-    header["HISTORY"] = NOTICE
-    header["HISTORY"] = f"seed {exposure.seed}, scene {exposure.target.scene_key}"
-    return pad_header(header, blocks)
+    return end_header(header, exposure, blocks)
 
 
 def extension_header(exposure: Exposure, name: str, version: int, unit: str, wcs: WCS) -> fits.Header:

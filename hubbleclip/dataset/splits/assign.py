@@ -29,7 +29,7 @@ MIN_GROUPS = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProposalSplit:
-    """Group and split of a proposal; `split` is None as long as no split has been drawn for the group."""
+    """Group and split of a proposal; `split` is None until a split is drawn for the group."""
 
     group_id: str
     split: str | None

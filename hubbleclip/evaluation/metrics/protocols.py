@@ -107,7 +107,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Values:
-    """The values of metrics for each query of one direction (image to text or text to image).
+    """Values of metrics, one per query, for one direction of retrieval (image to text or text to image).
 
     The mean over the queries is estimated for the metrics in `means`, and the median for those in `medians`; both map
     the name of a metric to its values (q,). `group_q` is the proposal group of each query.
