@@ -31,6 +31,7 @@ from hubbleclip.images import masks
 from hubbleclip.images.stretch import Stretch
 from hubbleclip.images.wcs import read_wcs
 from hubbleclip.missions import Camera
+from hubbleclip.missions.base import STAR_CONTRAST
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +76,9 @@ class ScienceImage:
     exposure_s : float or None
         Exposure time in seconds.
     may_have_cosmic_rays : bool
-        Whether the image is from a CCD and its header does not show that cosmic rays were rejected.
+        Whether the image is from a known CCD camera and its header does not show that cosmic rays were rejected.
+    star_contrast : float
+        Contrast that no star of the camera exceeds; see `Camera.star_contrast`.
     stretch : Stretch or None
         Stretch of an image whose pixels are display levels already; None if the stretch must be fitted.
     aims_deg : tuple of (ra, dec)
@@ -98,6 +101,7 @@ class ScienceImage:
     target: str | None
     exposure_s: float | None
     may_have_cosmic_rays: bool = False
+    star_contrast: float = STAR_CONTRAST
     stretch: Stretch | None = None
     aims_deg: tuple[tuple[float, float], ...] = ()
     gain: float | None = None
@@ -335,7 +339,8 @@ def _read_image(hdus: pyfits.HDUList, layer: Layer, file: IO[bytes]) -> ScienceI
         filter=cameras.filter_name(look, camera),
         target=str(target) if target is not None else None,
         exposure_s=cameras.exposure_of(look),
-        may_have_cosmic_rays=not (_is_combined(look) or camera.counts_photons or camera.reads_ramps),
+        may_have_cosmic_rays=camera.has_cosmic_rays and not _is_combined(look),
+        star_contrast=camera.star_contrast,
         aims_deg=aims_of(look),
         gain=cameras.gain_of(look, camera),
         pages=pages,

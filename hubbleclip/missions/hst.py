@@ -86,7 +86,7 @@ CAMERAS = {
         bad_flags=UVIS_BAD, good_flags=UVIS_GOOD, extension="SCI of each of two chips; _drc and _drz one SCI",
         unit="ELECTRONS; _drc and _drz per second", scale_arcsec=0.04,
         handbook="WFC3 Data Handbook 5, sections 2.2, 3.2 and table 3.3 of DQ bits",
-        raw_yx=(2070, 4206), light_yx=(2051, 4156), gap=(2073, 2133),
+        raw_yx=(2070, 4206), light_yx=(2051, 4156), gap=(2073, 2133), star_contrast=5.0,
     ),
     "WFC3/IR": Camera(
         kind=RAMP, nm_per_number=10.0,
@@ -98,14 +98,14 @@ CAMERAS = {
         extension="four SCI in _c0m, four planes in _c0f; the DQ is a file of its own (_c1m, _c1f) and is not read",
         filters="FILTNAM1, FILTNAM2 (FILTER1 is a number)", unit="COUNTS", scale_arcsec=0.1,
         handbook="WFPC2 Data Handbook 4, sections 2.2, 3.3 (table 3.5 of DQ bits); the PC has 0.046 arcsec",
-        planes=4, pivots_nm=LONG_PASS_NM,
+        planes=4, pivots_nm=LONG_PASS_NM, star_contrast=6.5,
     ),
     "WFPC": Camera(
         kind=CCD, bad_flags=WFPC2_BAD, good_flags=WFPC2_GOOD,
         extension="four planes in _c0f, one per chip of one of its two cameras",
         filters="FILTNAM1, FILTNAM2", unit="COUNTS", scale_arcsec=0.1,
         handbook="HST Data Handbook 3 (1997), part WF/PC; its DQ bits are taken to be those of WFPC2?", planes=4,
-        pivots_nm=LONG_PASS_NM,
+        pivots_nm=LONG_PASS_NM, star_contrast=6.5,
     ),
     "STIS/CCD": Camera(
         kind=CCD, pivots_nm=LONG_PASS_NM,

@@ -7,20 +7,12 @@ import pytest
 from astropy.stats import sigma_clipped_stats
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import ndimage
 from synthetic_fits import starry_sky
 
 from hubbleclip.config.settings import TileSettings
 from hubbleclip.core.errors import ImageError, SettingsError
-from hubbleclip.images.cosmic_rays import reject_cosmic_rays
 from hubbleclip.images.masks import find_finite, mask_zero_border, repair_pinholes
 from hubbleclip.images.stretch import STRETCHES, apply_stretch, clipped_sky, fit_stretch, sky_and_noise
-
-
-def rays_of(data, sky, noise):
-    good = all_valid(data)
-    reject_cosmic_rays(data, good, sky, noise)
-    return ~good
 
 
 def all_valid(data):
@@ -94,29 +86,6 @@ def test_sparse_photons_have_a_noise():
 def test_a_constant_image_has_no_signal():
     with pytest.raises(ImageError, match="no_signal"):
         clipped_sky(np.ones(100, np.float32))
-
-
-@pytest.mark.parametrize("fwhm_px", [1.6, 2.0, 4.0])
-def test_no_stars_core_is_taken_for_a_cosmic_ray(fwhm_px):
-    data = starry_sky((600, 600), num_stars=300, fwhm_px=fwhm_px)
-    rays = rays_of(data, 5.0, 1.0)
-    peaks = (data == ndimage.maximum_filter(data, 5)) & (data > 60)
-    assert peaks.sum() > 100 and not (rays & peaks).any()
-
-
-def test_hot_pixels_and_tracks_are_taken_for_cosmic_rays():
-    data = np.random.default_rng(0).normal(5, 1, (200, 200)).astype(np.float32)
-    struck = np.zeros(data.shape, bool)
-    struck[50, 50] = struck[100, 20:60] = struck[150:152, 100:130] = True
-    struck[np.arange(20, 60), np.arange(120, 160)] = True
-    data[struck] += 300
-    rays = rays_of(data, 5.0, 1.0)
-    assert rays[struck].all() and rays[~struck].sum() <= 5
-
-
-def test_sparse_photons_are_not_taken_for_cosmic_rays():
-    counts = np.random.default_rng(0).poisson(0.2, (200, 200)).astype(np.float32)
-    assert not rays_of(counts, 0.0, 0.1).any()
 
 
 @given(st.integers(0, 10_000))
