@@ -31,6 +31,7 @@ class SimulatedCamera:
     """A CCD camera: its PSF file, noise, full well and usual sky in electrons, gain, and FWHM of its analytic PSF."""
 
     name: str
+    instrument: str
     psf: str
     read_noise_e: float
     full_well_e: float
@@ -40,18 +41,16 @@ class SimulatedCamera:
     fwhm_px: float = 1.7
 
 
+ACS = {"instrument": "ACS/WFC", "read_noise_e": 4.5, "full_well_e": 84_700}
+UVIS = {"instrument": "WFC3/UVIS", "read_noise_e": 3.1, "full_well_e": 63_000}
+WFPC2 = {"instrument": "WFPC2", "read_noise_e": 5.2, "full_well_e": 27_500, "gain": 7, "is_whole_dn": True}
 CAMERAS = (
-    SimulatedCamera(name="ACS/WFC F606W", psf="acs_f606w", read_noise_e=4.5, full_well_e=84_700, sky_e=60),
-    SimulatedCamera(name="ACS/WFC F814W", psf="acs_f814w", read_noise_e=4.5, full_well_e=84_700, sky_e=50),
-    SimulatedCamera(name="WFC3/UVIS F606W", psf="uvis_f606w", read_noise_e=3.1, full_well_e=63_000, sky_e=30),
-    SimulatedCamera(
-        name="WFPC2 PC F606W", psf="pc_f606w", read_noise_e=5.2, full_well_e=27_500, sky_e=8, gain=7, is_whole_dn=True
-    ),
-    SimulatedCamera(
-        name="WFPC2 WF3 F606W", psf="wf3_f606w", read_noise_e=5.2, full_well_e=27_500, sky_e=40, gain=7,
-        is_whole_dn=True, fwhm_px=1.4,
-    ),
-)  # fmt: skip
+    SimulatedCamera(name="ACS/WFC F606W", psf="acs_f606w", sky_e=60, **ACS),
+    SimulatedCamera(name="ACS/WFC F814W", psf="acs_f814w", sky_e=50, **ACS),
+    SimulatedCamera(name="WFC3/UVIS F606W", psf="uvis_f606w", sky_e=30, **UVIS),
+    SimulatedCamera(name="WFPC2 PC F606W", psf="pc_f606w", sky_e=8, **WFPC2),
+    SimulatedCamera(name="WFPC2 WF3 F606W", psf="wf3_f606w", sky_e=40, fwhm_px=1.4, **WFPC2),
+)
 
 
 @lru_cache

@@ -37,7 +37,8 @@ def block_background(pixels: Any, valid_yx: Any) -> Any:
     -------
     levels_yx, noises_yx : float32 (h / 16, w / 16), rounded up
         Level of the background and sigma of the noise per block, in the image's unit. Both are midmeans, the means of
-        the central half of the values. Unlike medians, these are not rounded if the pixel values are.
+        the central half of the values. Unlike medians, these are not rounded if the pixel values are. The noise is the
+        mean of 3x3 blocks, because that of one block has an error of 12 %.
     """
     height, width = valid_yx.shape
     shape_yx = -(-height // BLOCK_PX), -(-width // BLOCK_PX)
@@ -53,7 +54,7 @@ def block_background(pixels: Any, valid_yx: Any) -> Any:
     for blocks_yx in (levels_yx, noises_yx):
         _fill_gaps(blocks_yx)
         _fill_gaps(blocks_yx.T)  # for rows of blocks without any value
-    return levels_yx, noises_yx
+    return levels_yx, _mean_3x3(noises_yx)
 
 
 @compiled
@@ -144,6 +145,16 @@ def _midmeans(samples: Any, means: Any) -> None:
         for k in range(first, num - first):
             total += samples[k, block]
         means[block] = total / F32(num - 2 * first) if num >= MIN_SAMPLES else F32(np.nan)
+
+
+@compiled
+def _mean_3x3(blocks_yx: Any) -> Any:
+    """Return the mean of the 3x3 blocks around each block; fewer at the edge of the image."""
+    means_yx = np.empty_like(blocks_yx)
+    for y in range(blocks_yx.shape[0]):
+        for x in range(blocks_yx.shape[1]):
+            means_yx[y, x] = blocks_yx[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2].mean()
+    return means_yx
 
 
 @compiled

@@ -51,9 +51,9 @@ class Camera:
     pivots_nm
         Pivot wavelengths in nm of the filters whose number is not their wavelength.
     star_contrast
-        Ratio of a star's peak to the median of its central 3x3 pixels that no star of the camera exceeds, with a margin
-        of a fifth. A pixel of higher contrast is a cosmic ray. The ratios are those of Tiny Tim's PSFs at five field
-        positions and 25 sub-pixel phases.
+        Ratio of a star's peak to the median of its central 3x3 pixels that no star of the camera exceeds. A pixel of
+        higher contrast is a cosmic ray. The largest ratios of Tiny Tim's PSFs at five field positions and 25 sub-pixel
+        phases are 4.6 (ACS/WFC), 3.6 (WFC3/UVIS) and 5.8 (WFPC2); a camera without PSFs has the limit of ACS/WFC.
 
     """
 

@@ -98,14 +98,14 @@ CAMERAS = {
         extension="four SCI in _c0m, four planes in _c0f; the DQ is a file of its own (_c1m, _c1f) and is not read",
         filters="FILTNAM1, FILTNAM2 (FILTER1 is a number)", unit="COUNTS", scale_arcsec=0.1,
         handbook="WFPC2 Data Handbook 4, sections 2.2, 3.3 (table 3.5 of DQ bits); the PC has 0.046 arcsec",
-        planes=4, pivots_nm=LONG_PASS_NM, star_contrast=6.5,
+        planes=4, pivots_nm=LONG_PASS_NM, star_contrast=6.0,
     ),
     "WFPC": Camera(
         kind=CCD, bad_flags=WFPC2_BAD, good_flags=WFPC2_GOOD,
         extension="four planes in _c0f, one per chip of one of its two cameras",
         filters="FILTNAM1, FILTNAM2", unit="COUNTS", scale_arcsec=0.1,
         handbook="HST Data Handbook 3 (1997), part WF/PC; its DQ bits are taken to be those of WFPC2?", planes=4,
-        pivots_nm=LONG_PASS_NM, star_contrast=6.5,
+        pivots_nm=LONG_PASS_NM, star_contrast=6.0,
     ),
     "STIS/CCD": Camera(
         kind=CCD, pivots_nm=LONG_PASS_NM,

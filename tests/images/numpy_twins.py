@@ -80,7 +80,10 @@ def block_background(data_yx, valid_yx):
         levels_yx[row, column] = _midmean(known_yx[block])
         noise = _midmean(second_yx[block])
         noises_yx[row, column] = noise * np.float32(MIDMEAN_TO_SIGMA) if noise > 0 else np.nan
-    return _fill_gaps(levels_yx), _fill_gaps(noises_yx)
+    noises_yx = _fill_gaps(noises_yx)
+    around = [slice(max(k - 1, 0), k + 2) for k in range(max(shape_yx))]
+    smooth = [[noises_yx[around[y], around[x]].mean() for x in range(shape_yx[1])] for y in range(shape_yx[0])]
+    return _fill_gaps(levels_yx), np.array(smooth, np.float32)
 
 
 def _midmean(values):
