@@ -146,14 +146,16 @@ def wavelength_nm(filter_label: str | None, instrument: str | None) -> float | N
     Returns
     -------
     float or None
-        Wavelength in nm; None for a name without a number. For example, F606W gives 606, F160W of an infrared HST
-        camera gives 1600, and F356W of JWST gives 3560.
+        Wavelength in nm; None for a name without a number, or of an unknown camera. For example, F606W gives 606, F160W
+        of an infrared HST camera gives 1600, and F356W of JWST gives 3560.
 
     """
     match = FILTER_NAME.search((filter_label or "").upper())
     if match is None:
         return None
     camera = camera_of(instrument)
+    if not camera.kind:
+        return None
     return camera.pivots_nm.get(match[0], camera.nm_per_number * float(match[1]))
 
 

@@ -36,6 +36,8 @@ from hubbleclip.missions.base import STAR_CONTRAST
 log = logging.getLogger(__name__)
 
 COPY_BYTES = 1 << 20
+UNKNOWN_CAMERA = "unknown camera: cosmic rays are not rejected, and the wavelength is unknown"
+"""Note on an image whose camera is not registered, because the header lacks INSTRUME or DETECTOR, for example."""
 MAX_UNPACKED_RATIO, ALWAYS_UNPACKED_BYTES = 100, 32 << 20
 """Limits on the unpacked size of a gzip file: the ratio to its packed size, and a size that is always allowed.
 
@@ -87,6 +89,8 @@ class ScienceImage:
         Gain in electrons per count.
     shrink : float
         Side of a pixel of this image in pixels of the file.
+    note : str or None
+        What a user of the image must know: `UNKNOWN_CAMERA`, or None.
     pages : mmap or None
         Memory map of the file that contains `data_yx`; None if the pixels are not mapped.
     """
@@ -106,6 +110,7 @@ class ScienceImage:
     aims_deg: tuple[tuple[float, float], ...] = ()
     gain: float | None = None
     shrink: float = 1.0
+    note: str | None = None
     pages: mmap.mmap | None = None
 
     def release_pages(self, num_rows: int | None = None) -> None:
@@ -343,6 +348,7 @@ def _read_image(hdus: pyfits.HDUList, layer: Layer, file: IO[bytes]) -> ScienceI
         star_contrast=camera.star_contrast,
         aims_deg=aims_of(look),
         gain=cameras.gain_of(look, camera),
+        note=None if camera.kind else UNKNOWN_CAMERA,
         pages=pages,
     )
 

@@ -34,13 +34,17 @@ LOST = {1: "Reed-Solomon error", 2: "filled for lost data", 4: "bad detector pix
 RAYS = {4096: "cosmic ray found by AstroDrizzle", 8192: "cosmic ray found by the calibration from a pair"}
 FULL = {256: "full well", 2048: "A/D converter saturated"}
 COUNTER_BAD = LOST | {8: "masked: repeller wire or bar", 512: "bad in a reference file"}
-ACS_BAD = LOST | RAYS | {8: "masked by the finger", 16: "hot", 128: "bad in the bias", 512: "bad in the flat"}
-ACS_GOOD = FULL | {32: "unstable", 64: "warm", 1024: "sink pixel", 16384: "satellite trail?"}
-UVIS_BAD = LOST | RAYS | {8: "deviant?", 16: "hot", 128: "bad in the bias", 512: "bad in the flat"}
-UVIS_GOOD = FULL | {32: "unstable or tail of a hot pixel", 64: "warm", 1024: "charge trap", 16384: "crosstalk?"}
-IR_BAD = LOST | {8: "deviant zero read", 16: "hot", 32: "unstable", 128: "bad reference pixel", 4096: RAYS[4096]}
+# As in drizzlepac (final_bits 336, for IR 528), stable hot pixels are kept, because the dark corrects them. Unstable
+# pixels and charge traps are not kept. docs/tiles.md compares each bit.
+CCD_BAD = LOST | RAYS | {128: "bad in the bias", 512: "bad in the flat"}
+CCD_GOOD = FULL | {16: "hot, corrected by the dark", 64: "warm"}
+ACS_BAD = CCD_BAD | {8: "masked by the finger", 32: "unstable", 1024: "sink pixel"}
+ACS_GOOD = CCD_GOOD | {16384: "satellite trail?"}
+UVIS_BAD = CCD_BAD | {8: "deviant?", 32: "unstable or tail of a hot pixel", 1024: "charge trap"}
+UVIS_GOOD = CCD_GOOD | {16384: "crosstalk?"}
+IR_BAD = LOST | {8: "deviant zero read", 32: "unstable", 64: "warm?", 128: "bad reference pixel", 4096: RAYS[4096]}
 IR_GOOD = {
-    64: "warm?", 256: "saturated", 512: "blob", 2048: "signal in the zero read",
+    16: "hot, corrected by the dark", 256: "saturated", 512: "blob", 2048: "signal in the zero read",
     8192: "cosmic ray, corrected in the ramp",
 }  # fmt: skip
 STIS_BAD = COUNTER_BAD | {16: "hot: 5 sigma above the median dark", 128: "bad in the bias", 8192: RAYS[8192]}
