@@ -87,6 +87,8 @@ class ScienceImage:
         Positions in degrees at which the telescope was aimed, the most exact first.
     gain : float or None
         Gain in electrons per count.
+    flux_density : float or None
+        Flux density f_nu in Jy that a pixel value of 1 per second means; None if the header has no calibration.
     shrink : float
         Side of a pixel of this image in pixels of the file.
     note : str or None
@@ -109,6 +111,7 @@ class ScienceImage:
     stretch: Stretch | None = None
     aims_deg: tuple[tuple[float, float], ...] = ()
     gain: float | None = None
+    flux_density: float | None = None
     shrink: float = 1.0
     note: str | None = None
     pages: mmap.mmap | None = None
@@ -348,6 +351,7 @@ def _read_image(hdus: pyfits.HDUList, layer: Layer, file: IO[bytes]) -> ScienceI
         star_contrast=camera.star_contrast,
         aims_deg=aims_of(look),
         gain=cameras.gain_of(look, camera),
+        flux_density=cameras.flux_density_of(look),
         note=None if camera.kind else UNKNOWN_CAMERA,
         pages=pages,
     )
