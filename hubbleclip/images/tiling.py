@@ -90,6 +90,7 @@ class CutTile:
     view: str
     shrink: float
     suffix: str
+    note: str | None = None
 
     @property
     def png_sha256(self) -> str:
@@ -384,6 +385,7 @@ def build_tile(
         view=placement.view,
         shrink=placement.shrink,
         suffix=file[1],
+        note=image.note,
     )
 
 
@@ -556,4 +558,5 @@ def to_tile_record(
         shrink=cut.shrink,
         part_uris=part_uris,
         size_bytes=len(cut.encoded),
+        note=cut.note,
     )
