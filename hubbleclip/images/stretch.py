@@ -36,6 +36,8 @@ MIN_EDGE_SHARE = 0.3
 """Minimum share of valid pixels in the edge; otherwise the edge is that of a rotated frame and is not used."""
 MAX_TIED_SHARE = 0.5
 """If more of the values are equal, the image consists of single photons, and its quantiles are not interpolated."""
+FILLED_SKY_RATE = 2.0
+"""Rate at which the sky changes to the quantile, relative to the other values."""
 FILLED_SKY_QUANTILE = 0.05
 """Quantile of the pixel values that is used as the sky level if an object fills the frame."""
 LAG_PX = 4
@@ -137,9 +139,9 @@ def fit_stretch(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], setti
     pixel_noise, edge_sky = lagged_noise(data_yx, valid_yx), edge_level(data_yx, valid_yx)
     sky, noise, spread = _sky_noise_spread(ordered, pixel_noise, edge_sky)
     black, white = kind.limits(ordered, sky, noise, settings)
-    # The third power makes the effect negligible for star fields (flatness 0.1) but not for discs (flatness 0.9).
+    # The sixth power makes the effect negligible for star fields (flatness 0.2) but not for discs (flatness 0.9).
     bright_range = max(white - sky - MIN_RANGE_SIGMA * noise, 0)  # a faint object needs no softening against white
-    flat = FLAT_SOFTENING * flatness(ordered, sky, white) ** 3 * bright_range
+    flat = FLAT_SOFTENING * flatness(ordered, sky, white) ** 6 * bright_range
     softening = max(settings.softening_sigma * noise, flat, spread)
     black = min(black, sky - SKY_DEPTH * softening)  # keeps the sky above black if the softening is large
     return Stretch(kind=settings.stretch, black=black, white=white, softening=softening, sky=sky, noise=noise)
@@ -172,7 +174,8 @@ def _sky_noise_spread(ordered: NDArray[np.float32], pixel_noise: float, edge_sky
     sky, noise = clipped_sky(ordered)
     filled = _filled_share(noise, pixel_noise)
     faint = _quantile(ordered, FILLED_SKY_QUANTILE)
-    sky = min(sky + filled * (faint - sky), edge_sky)
+    # The sky changes faster than the softening, so that the faint parts of a nebula are not black.
+    sky = min(sky + min(FILLED_SKY_RATE * filled, 1) * (faint - sky), edge_sky)
     return sky, noise * (pixel_noise / noise) ** filled if filled else noise, filled * noise
 
 
