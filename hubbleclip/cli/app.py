@@ -17,7 +17,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from hubbleclip import __version__
 from hubbleclip.cli.options import Options, PairOptions, Server
-from hubbleclip.cli.output import print_facts, print_json, print_line, print_rows
+from hubbleclip.cli.output import TableFormat, print_facts, print_json, print_line, print_rows, print_table
 from hubbleclip.cli.running import redirect_caches, run_flow, run_in_process, should_poll_first
 from hubbleclip.core.errors import CatalogError, HubbleclipError
 from hubbleclip.core.layout import Layout
@@ -260,15 +260,25 @@ def sql(
     options: Options = Options(),
     *,
     views: Annotated[bool, Parameter(negative=(), help="List the views and searches with their meaning.")] = False,
+    format: Annotated[TableFormat, Parameter(help="How the rows are written.")] = "table",  # noqa: A002
+    max_rows: Annotated[int, Parameter(help="Largest number of rows.")] = 100_000,
+    max_s: Annotated[float, Parameter(help="Time limit in seconds.")] = 60.0,
 ) -> None:
-    """Query the catalog in SQL, read-only."""
+    """Query the catalog in SQL, read-only and without access to files."""
     from hubbleclip.catalog.catalog import read_catalog
+    from hubbleclip.catalog.user_sql import run_user_sql
 
     if not (query or views):
         raise CatalogError('no query given: write `hubbleclip sql "FROM coverage"`, or --views for a list of views')
-    with read_catalog(Layout(options.settings().root)) as catalog:
-        rows = catalog.views() if views else catalog.rows(query)
-    print_rows(rows)
+    layout = Layout(options.settings().root)
+    if views:
+        with read_catalog(layout) as catalog:
+            print_rows(catalog.views())
+        return
+    result = run_user_sql(layout, query, max_rows=max_rows, max_s=max_s)
+    print_table(result.table, format)
+    if result.is_cut:
+        log.warning("sql: only the first %d rows are shown: raise --max-rows", max_rows)
 
 
 @app.command
