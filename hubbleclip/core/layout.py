@@ -138,6 +138,11 @@ class Layout:
         return self.root / "reports"
 
     @property
+    def search_server(self) -> Path:
+        """Path of the file in which the running search server registers itself."""
+        return self.root / "search-server.json"
+
+    @property
     def home(self) -> Path:
         """Folder for caches of libraries and for files of Prefect, so that all files are inside the data root."""
         return self.root / ".home"
