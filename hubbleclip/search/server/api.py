@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -287,9 +288,10 @@ def thin(points: Points) -> PointsBody:
         Some of them.
 
     """
-    step = max(1, math.ceil(len(points.tile_ids) / MAX_POINTS))
-    x, y = points.pca_n2[::step].round(4).T.tolist()
-    return PointsBody(tile_ids=list(points.tile_ids)[::step], x=x, y=y, step=step)
+    rows = np.flatnonzero(np.isfinite(points.pca_n2).all(axis=1))  # JSON has no NaN
+    step = max(1, math.ceil(len(rows) / MAX_POINTS))
+    x, y = points.pca_n2[rows[::step]].round(4).T.tolist()
+    return PointsBody(tile_ids=[points.tile_ids[row] for row in rows[::step]], x=x, y=y, step=step)
 
 
 def add_posted_schema(schema: dict[str, Any]) -> dict[str, Any]:

@@ -85,10 +85,11 @@ def object_class(target_class: str | None) -> str:
     Returns
     -------
     str
-        For instance `galaxy, spiral`; empty if unknown.
+        For instance `galaxy, spiral`, or `comet (simulated)`; empty if unknown.
 
     """
-    return ", ".join(part.strip().lower() for part in (target_class or "").split(";") if part.strip())
+    parts = [part.strip().lower() for part in (target_class or "").split(";") if part.strip()]
+    return f"{', '.join(parts[1:])} (simulated)" if parts[:1] == ["simulated"] else ", ".join(parts)
 
 
 ENVIRONMENT = Environment(
