@@ -210,7 +210,7 @@ def test_a_cone_is_drawn_on_the_sky(page: Page) -> None:
     page.chrome.execute_script(
         "document.querySelector('#sky a').dispatchEvent(new MouseEvent('click', {bubbles: true, cancelable: true}))"
     )
-    page.until(lambda: page.tiles(), "the tiles of a cell")
+    page.until(page.tiles, "the tiles of a cell")
 
 
 def test_a_loop_on_the_map_lists_and_saves_tiles(page: Page, tmp_path: Path, engine: SmallEngine) -> None:
