@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, CycloptsError, Parameter
 
 from hubbleclip import __version__
+from hubbleclip.cli import serving
 from hubbleclip.cli.options import Options, PairOptions, Server
 from hubbleclip.cli.output import TableFormat, print_facts, print_json, print_line, print_rows, print_table
 from hubbleclip.cli.running import redirect_caches, run_flow, run_in_process, should_poll_first
@@ -32,6 +33,8 @@ app = App(
     version=__version__,
     suppress_keyboard_interrupt=False,
 )
+app.command(serving.serve)
+app.command(serving.mcp)
 
 
 @app.command

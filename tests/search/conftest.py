@@ -10,7 +10,6 @@ from small_engine import SmallEngine
 from starlette.testclient import TestClient
 
 from hubbleclip.search.server.app import create_app
-from hubbleclip.search.server.live_engine import LiveEngine
 from hubbleclip.search.server.security import Access
 from hubbleclip.search.server.serve import listen
 from hubbleclip.search.server.service import Service
@@ -22,7 +21,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> SmallEngine:
 
 
 def service_of(engine: SmallEngine, **options: object) -> Service:
-    return Service(live=LiveEngine(lambda: engine, lambda: 1), **options)
+    return Service(engine=engine, **options)
 
 
 @pytest.fixture

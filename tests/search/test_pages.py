@@ -1,6 +1,5 @@
 """The pages as HTML: state in the URL, what each says, partial updates."""
 
-import time
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -10,13 +9,11 @@ from small_engine import SmallEngine
 from starlette.datastructures import QueryParams
 from starlette.testclient import TestClient
 
-from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.search.query import GroupBy, Mode, TermKind
 from hubbleclip.search.server.app import create_app
-from hubbleclip.search.server.live_engine import LiveEngine
 from hubbleclip.search.server.params import ParameterError, SearchParams
 from hubbleclip.search.server.security import Access
-from hubbleclip.search.server.service import Service, params_of
+from hubbleclip.search.server.service import params_of
 
 
 def soup(client: TestClient, url: str, status: int = 200, **headers: str) -> BeautifulSoup:
@@ -173,30 +170,3 @@ def test_an_uploaded_picture_is_searched_with_and_shown(client: TestClient, engi
 def test_an_unknown_page_and_tile_are_404(client: TestClient) -> None:
     assert client.get("/nothing").status_code == 404
     assert "there is no tile" in soup(client, "/tiles/unknown", 404).text
-
-
-def test_a_new_index_answers_without_a_restart_and_a_damaged_one_does_not(tmp_path, engine: SmallEngine) -> None:
-    state = {"version": 1, "engine": engine}
-
-    def open_engine() -> SmallEngine:
-        if state["engine"] is None:
-            raise HubbleclipError("damaged")
-        return state["engine"]
-
-    live = LiveEngine(open_engine, lambda: state["version"], check_every_s=0)
-    service = Service(live=live)
-    with TestClient(create_app(service, Access()), base_url="http://localhost") as client:
-        assert client.get("/api/v1/search").json()["num_admitted"] == 48
-        state.update(version=2, engine=None)
-        assert {client.get("/api/v1/search").json()["num_admitted"] for _ in range(20)} == {48}
-        state.update(version=3, engine=SmallEngine(tmp_path, 8))
-        assert wait_for(client, 8)
-
-
-def wait_for(client: TestClient, num: int) -> bool:
-    for _ in range(100):
-        found = client.get("/api/v1/search").json()["num_admitted"]
-        time.sleep(0.02)
-        if found == num:
-            return True
-    return False

@@ -155,7 +155,7 @@ def respond(hits: Hits, form: Format, service: Service) -> Response:
         The response.
 
     """
-    status = service.live.current().status()
+    status = service.engine.status()
     rows = [hit_row(hit) for hit in hits.hits]
     if form == "json":
         bodies = [HitBody(**row, page=f"/tiles/{row['tile_id']}", picture=f"/api/v1/tiles/{row['tile_id']}/image.png")
@@ -243,13 +243,12 @@ def api_routes(service: Service) -> APIRouter:
         except ValidationError as error:
             raise ParameterError(first_fault(error)) from error
         added = tuple(Term(kind=TermKind(t.kind), value=t.value, weight=t.weight) for t in body.terms_)
-        engine = service.live.current()
 
         def make_query() -> SearchQuery:
-            made = body.query(engine.place)
+            made = body.query(service.engine.place)
             return replace(made, terms=made.terms + added)
 
-        return respond(await service.run(make_query, engine), body.format, service)
+        return respond(await service.run(make_query), body.format, service)
 
     @router.get("/tiles/{tile_id}", summary="Everything known of a tile")
     async def tile(tile_id: str) -> dict[str, Any]:
@@ -268,8 +267,7 @@ def api_routes(service: Service) -> APIRouter:
 
     @router.get("/points", summary="First two principal components of the tiles' features, for a map")
     async def points() -> PointsBody:
-        engine = service.live.current()
-        return await service.queue.run(lambda: thin(engine.points()))
+        return await service.queue.run(lambda: thin(service.engine.points()))
 
     return router
 

@@ -57,7 +57,7 @@ def create_app(service: Service, access: Access, instance: str = "") -> FastAPI:
         openapi_url="/api/v1/openapi.json",
         description="Search the tiles of Hubble images by text, picture, tile, position and facts.",
     )  # fmt: skip
-    metrics = Metrics(lambda: service.queue.num_open, lambda: service.live.current().status().num_tiles)
+    metrics = Metrics(lambda: service.queue.num_open, lambda: service.engine.status().num_tiles)
     app.add_middleware(SecurityMiddleware, access=access)
     app.add_middleware(MetricsMiddleware, metrics=metrics)
     app.include_router(api_routes(service))

@@ -150,6 +150,6 @@ async def _answer(cone: Cone, verbosity: int, service: Service) -> bytes:
     query = Query(filters=Filters(cone=cone), group_by=GroupBy.NONE, k=MAX_DEPTH)
     hits = await service.run(lambda: query) if cone.radius_deg else None
     rows = [hit_row(hit) for hit in hits.hits] if hits else []
-    infos = infos_of(service.live.current().status())
+    infos = infos_of(service.engine.status())
     infos["QUERY_STATUS"] = "OVERFLOW" if hits and hits.has_more else "OK"
     return as_votable(as_astropy(rows, columns_for(verbosity)), infos, "Tiles whose centre is in the cone")

@@ -10,7 +10,6 @@ from pydantic import ValidationError
 from starlette.datastructures import FormData, QueryParams
 
 from hubbleclip.search.query import Hits, Query, Term, TermKind
-from hubbleclip.search.server.live_engine import LiveEngine
 from hubbleclip.search.server.params import ParameterError, SearchParams
 from hubbleclip.search.server.protocol import SearchEngine, TileRecord
 from hubbleclip.search.server.uploads import UploadStore
@@ -37,8 +36,8 @@ class Service:
 
     Attributes
     ----------
-    live
-        The engine, which changes with the index.
+    engine
+        The engine, which follows the index.
     explain
         Function that returns the lineage of a tile.
     queue
@@ -48,7 +47,7 @@ class Service:
 
     """
 
-    live: LiveEngine
+    engine: SearchEngine
     explain: Callable[[str], Mapping[str, Any]] = no_lineage
     queue: WorkQueue = field(default_factory=WorkQueue)
     uploads: UploadStore = field(default_factory=UploadStore)
@@ -67,18 +66,15 @@ class Service:
             One page.
 
         """
-        engine = self.live.current()
-        return await self.run(lambda: params.query(engine.place), engine)
+        return await self.run(lambda: params.query(self.engine.place))
 
-    async def run(self, make_query: Callable[[], Query], engine: SearchEngine | None = None) -> Hits:
+    async def run(self, make_query: Callable[[], Query]) -> Hits:
         """Run a query.
 
         Parameters
         ----------
         make_query
             Function that returns the query; it runs in the queue too, because it may look up a target.
-        engine
-            Engine to ask; None means the current one.
 
         Returns
         -------
@@ -86,11 +82,10 @@ class Service:
             One page.
 
         """
-        asked = engine or self.live.current()
 
         def work() -> Hits:
             query = make_query()
-            return asked.run(replace(query, terms=tuple(map(self._with_path, query.terms))))
+            return self.engine.run(replace(query, terms=tuple(map(self._with_path, query.terms))))
 
         return await self.queue.run(work)
 
@@ -108,7 +103,7 @@ class Service:
             Facts and picture.
 
         """
-        return await self.queue.run(self.live.current().tile, tile_id)
+        return await self.queue.run(self.engine.tile, tile_id)
 
     def _with_path(self, term: Term) -> Term:
         """Replace the digest of an upload by the path of its file. No other path can reach the engine."""

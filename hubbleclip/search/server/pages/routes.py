@@ -231,25 +231,25 @@ def _add_map_routes(router: APIRouter, service: Service) -> None:
 
     @router.get("/sky")
     async def sky() -> Response:
-        engine = service.live.current()
+        engine = service.engine
         drawn = await service.queue.run(lambda: draw_sky(engine.points()))
         return render("sky", sky=drawn, radius=CELL_RADIUS_ARCMIN, index=engine.status())
 
     @router.get("/moc.fits")
     async def coverage() -> Response:
-        engine = service.live.current()
+        engine = service.engine
         content = await service.queue.run(lambda: write_moc(engine.points()))
         headers = {"Content-Disposition": 'attachment; filename="hubbleclip-moc.fits"'}
         return Response(content, media_type="application/fits", headers=headers)
 
     @router.get("/map")
     async def feature_map() -> Response:
-        return render("map", index=service.live.current().status(), max_points=MAX_POINTS)
+        return render("map", index=service.engine.status(), max_points=MAX_POINTS)
 
 
 async def _search_page(params: SearchParams, service: Service, is_partial: bool) -> Response:
     """Render the search page. For a partial update only the results, whose address is that of the whole page."""
-    engine = service.live.current()
+    engine = service.engine
     fault, hits = "", None
     try:
         hits = await service.search(params)
@@ -272,10 +272,13 @@ async def _search_page(params: SearchParams, service: Service, is_partial: bool)
 async def _tile_page(tile_id: str, service: Service) -> Response:
     """Render the page of a tile."""
     record = await find_tile(tile_id, service)
-    engine, facts = service.live.current(), record.facts
+    engine, facts = service.engine, record.facts
 
     def more() -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-        return engine.phrases(tile_id), service.explain(tile_id)
+        try:
+            return engine.phrases(tile_id), service.explain(tile_id)
+        except HubbleclipError:  # a tile of the index may be unknown to a catalog that was replaced meanwhile
+            return {}, {}
 
     phrases, lineage = await service.queue.run(more)
     size_px = facts.get("size_px") or 224
