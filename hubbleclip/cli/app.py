@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -317,22 +317,51 @@ def search(
     k: Annotated[int, Parameter(name=("-k", "--k"))] = 10,
     json: bool = False,
 ) -> None:
-    """Search tiles by text, with the model of the newest report."""
-    from hubbleclip.pipeline.status import read_status
-    from hubbleclip.search.text_search import search as search_tiles
-
+    """Search tiles by text: by the running server of the profile, or with the model of the newest report."""
     settings = options.settings()
     layout = Layout(settings.root)
     redirect_caches(layout)
+    hits = serving.hits_of_server(layout, text, k)
+    if hits is None:
+        hits = hits_of_report(settings, text, k)
+    if json:
+        print_json(hits)
+        return
+    names = ("tile_id", "split", "target_name", "title")
+    print_rows([{"score": f"{hit['score']:.3f}"} | {name: hit[name] for name in names} for hit in hits])
+
+
+def hits_of_report(settings: Settings, text: str, k: int) -> list[dict[str, Any]]:
+    """Search in this process, with the features that the newest report stores.
+
+    Parameters
+    ----------
+    settings
+        All settings of the profile.
+    text
+        Text to look for.
+    k
+        Number of hits.
+
+    Returns
+    -------
+    list of dict
+        Hits, best first.
+
+    Raises
+    ------
+    HubbleclipError
+        No run was evaluated.
+
+    """
+    from hubbleclip.pipeline.status import read_status
+    from hubbleclip.search.text_search import search as search_tiles
+
     newest = read_status(settings)
     if not (newest.report and newest.run and newest.dataset):
         raise HubbleclipError("search needs the report of an evaluation: run `hubbleclip pipeline` first")
     hits = search_tiles(text, Path(newest.dataset), Path(newest.run), Path(newest.report).parent, k)
-    if json:
-        print_json([asdict(hit) for hit in hits])
-        return
-    names = ("tile_id", "split", "target", "title")
-    print_rows([{"score": f"{hit.score:.3f}"} | {name: getattr(hit, name) for name in names} for hit in hits])
+    return [asdict(hit) | {"target_name": hit.target} for hit in hits]
 
 
 @app.command

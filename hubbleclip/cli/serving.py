@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -85,7 +86,39 @@ def make_service(layout: Layout) -> Service:
     from hubbleclip.search.explorer import Explorer
     from hubbleclip.search.server.service import Service
 
-    return Service(engine=Explorer(layout), explain=lambda tile_id: lineage_of(layout, tile_id))
+    engine = Explorer(layout)
+    # The model is loaded while the server starts, so that the first search need not wait for it.
+    threading.Thread(target=engine.load_model, name="load-model", daemon=True).start()
+    return Service(engine=engine, explain=lambda tile_id: lineage_of(layout, tile_id))
+
+
+def hits_of_server(layout: Layout, text: str, k: int) -> list[dict[str, Any]] | None:
+    """Search by the running server of a profile, which has its model loaded.
+
+    Parameters
+    ----------
+    layout
+        Folders of the profile.
+    text
+        Text to look for.
+    k
+        Number of hits.
+
+    Returns
+    -------
+    list of dict or None
+        Hits as the HTTP API gives them; None if no server runs.
+
+    """
+    if not layout.search_server.is_file():
+        return None
+    from hubbleclip.search.server.client import ask, find_server
+
+    server = find_server(layout.search_server)
+    if server is None:
+        return None
+    hits: list[dict[str, Any]] = ask(server, "/api/v1/search", [("q", text), ("k", str(k)), ("group", "none")])["hits"]
+    return hits
 
 
 def lineage_of(layout: Layout, tile_id: str) -> Mapping[str, Any]:

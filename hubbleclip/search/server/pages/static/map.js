@@ -73,6 +73,7 @@
   function choose(found) {
     chosen = new Set(found);
     num.textContent = chosen.size.toLocaleString("en");
+    num.nextSibling.textContent = chosen.size === 1 ? " tile chosen" : " tiles chosen";
     save.disabled = clear.disabled = !chosen.size;
     list.replaceChildren(...[...chosen].slice(0, 60).map((i) => {
       const item = document.createElement("li"), link = document.createElement("a"), image = document.createElement("img");
