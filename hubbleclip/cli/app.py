@@ -112,9 +112,16 @@ def evaluate(options: Options = Options(), *, server: Server = True) -> None:
 
 
 @app.command
+def index(options: Options = Options(), *, server: Server = True) -> None:
+    """Add the tiles that the promoted model has not seen to the search index."""
+    run_stage("index", options, server, "index:index")
+
+
+@app.command
 def pipeline(options: Options = Options(), *, server: Server = True) -> None:
-    """Run everything: dataset, training and evaluation."""
-    run_stage("pipeline", options, server, "dataset:dataset", "train:train", "evaluate:evaluate")
+    """Run everything: dataset, training, evaluation and search index."""
+    stages = ("dataset:dataset", "train:train", "evaluate:evaluate", "index:index_promoted")
+    run_stage("pipeline", options, server, *stages)
     print_status(options.settings())
 
 

@@ -9,8 +9,7 @@ from urllib.request import urlopen
 
 import pytest
 from bs4 import BeautifulSoup
-from conftest import service_of
-from small_engine import SmallEngine
+from small_engine import SmallEngine, service_of
 from starlette.testclient import TestClient
 
 from hubbleclip.core.errors import HubbleclipError

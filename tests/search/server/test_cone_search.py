@@ -7,9 +7,8 @@ import pyvo
 from astropy import units
 from astropy.coordinates import SkyCoord
 from astropy.io.votable import parse
-from conftest import service_of
 from pyvo.dal.exceptions import DALQueryError
-from small_engine import SmallEngine
+from small_engine import SmallEngine, service_of
 from starlette.testclient import TestClient
 
 

@@ -4,8 +4,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from bs4 import BeautifulSoup
-from conftest import service_of
-from small_engine import SmallEngine
+from small_engine import SmallEngine, service_of
 from starlette.datastructures import QueryParams
 from starlette.testclient import TestClient
 

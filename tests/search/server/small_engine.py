@@ -18,6 +18,7 @@ from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.images.wcs import tile_geometry
 from hubbleclip.search.query import Filters, GroupBy, Hit, Hits, Mode, Query, Term, TermKind
 from hubbleclip.search.server.protocol import IndexStatus, Points, TileRecord
+from hubbleclip.search.server.service import Service
 
 SIZE_PX, SCALE_ARCSEC = 64, 0.05
 KINDS = (
@@ -187,3 +188,7 @@ def admits(filters: Filters, facts: dict[str, Any]) -> bool:
 
 def fits_header(text: str) -> fits.Header:
     return fits.Header.fromstring(text, sep="\n")
+
+
+def service_of(engine: SmallEngine, **options: object) -> Service:
+    return Service(engine=engine, **options)

@@ -11,8 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from astropy.coordinates import SkyCoord
 from astropy.wcs import WCS
-from conftest import service_of
-from small_engine import SIZE_PX, SmallEngine, fits_header
+from small_engine import SIZE_PX, SmallEngine, fits_header, service_of
 
 pytestmark = pytest.mark.slow
 AXE = "axe-core@4.14.1"
