@@ -36,6 +36,7 @@ EDGES = {
     "embed-tiles": Edge("evaluate", "evaluation", "run"),
     "evaluate-run": Edge("evaluate", "evaluation", "run"),
     "compare-runs": Edge("evaluate", "evaluation", "promotion"),
+    "index-tiles": Edge("index", "index", "tile"),
 }
 """One `Edge` for each kind of work, by the name of the task that makes the rows."""
 
