@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from prefect import flow
+from prefect.artifacts import create_table_artifact
 
 from flows.artifacts import show_report
 from flows.tasks import PREFECT
 from hubbleclip.config.settings import Settings, read_settings
+from hubbleclip.core.records import to_row
 from hubbleclip.evaluation.report.figures import figure_bytes, retrieval_figure
 from hubbleclip.pipeline import evaluate as stage
 from hubbleclip.pipeline.engine.execution import Execution
@@ -28,7 +30,7 @@ def evaluate(profile: str = "demo", overrides: dict[str, Any] | None = None) -> 
 
 
 def run_evaluate(settings: Settings, execution: Execution = PREFECT) -> None:
-    """Run the stage evaluate, and show the retrieval figure on the Prefect page of the flow run.
+    """Run the stage evaluate, and show the decision and the retrieval figure on the Prefect page of the flow run.
 
     Parameters
     ----------
@@ -39,4 +41,7 @@ def run_evaluate(settings: Settings, execution: Execution = PREFECT) -> None:
 
     """
     done = stage.evaluate(settings, execution)
+    if done.decision:
+        row = {name: value for name, value in to_row(done.decision).items() if name != "decided_at"}
+        create_table_artifact([row], key="promotion", description="The run against the promoted one, on val")
     show_report(layout_of(settings), done.report_dir, figure_bytes(retrieval_figure(done.metrics), "svg"))

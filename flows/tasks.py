@@ -5,13 +5,12 @@ A stage is a flow, a batch is a task, and progress is shown as an artifact.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from prefect import Flow, Task
-from prefect.artifacts import create_table_artifact
 from prefect.futures import PrefectFuture, as_completed
 from prefect.utilities.annotations import quote
 from prefect.utilities.callables import get_call_parameters
@@ -19,6 +18,7 @@ from prefect.utilities.callables import get_call_parameters
 from flows.artifacts import progress_artifact
 from flows.runners import TASK_RUNNERS
 from flows.scheduled import is_scheduled
+from hubbleclip.pipeline.engine.execution import Execution, Workers
 from hubbleclip.pipeline.engine.runners import RUNNERS
 
 if TYPE_CHECKING:
@@ -33,62 +33,48 @@ RETRIED = ("ingest",)
 """Names of the stages that use the network; a scheduled run retries these stages when they fail."""
 
 
-@dataclass(frozen=True, slots=True)
-class TaskWorkers:
-    """The workers of a Prefect task runner, which run batches as tasks."""
+def submit_task(
+    runner: TaskRunner[Any], is_separate: bool, name: str, work: Callable[..., Any], *args: Any
+) -> PrefectFuture[Any]:
+    """Submit a batch as a task run.
 
-    runner: TaskRunner[Any]
-    is_separate: bool
+    Parameters
+    ----------
+    runner
+        The open task runner.
+    is_separate
+        Whether the workers are separate processes; the arguments of a task in this process are not searched for
+        futures.
+    name
+        Name of the task.
+    work
+        Function of the task.
+    *args
+        Arguments of `work`.
 
-    def submit(self, name: str, work: Callable[..., Any], *args: Any) -> PrefectFuture[Any]:
-        """Submit a batch as a task run.
+    Returns
+    -------
+    PrefectFuture
+        Future of the task run.
 
-        Parameters
-        ----------
-        name
-            Name of the task.
-        work
-            Function of the task.
-        *args
-            Arguments of `work`.
-
-        Returns
-        -------
-        PrefectFuture
-            Future of the task run.
-
-        """
-        task = Task(work, name=name, persist_result=False)
-        values = args if self.is_separate else tuple(map(quote, args))
-        future: PrefectFuture[Any] = self.runner.submit(task, get_call_parameters(work, values, {}))
-        return future
-
-    def first_done(self, pending: Collection[PrefectFuture[Any]]) -> PrefectFuture[Any]:
-        """Wait until one of several task runs has ended.
-
-        Parameters
-        ----------
-        pending
-            Futures of submitted task runs.
-
-        Returns
-        -------
-        PrefectFuture
-            Future of one of the task runs that have ended.
-
-        """
-        done: PrefectFuture[Any] = next(as_completed(list(pending)))
-        return done
+    """
+    task = Task(work, name=name, persist_result=False)
+    values = args if is_separate else tuple(map(quote, args))
+    future: PrefectFuture[Any] = runner.submit(task, get_call_parameters(work, values, {}))
+    return future
 
 
-class PrefectExecution:
+class PrefectExecution(Execution):
     """Runs the parts of a stage under Prefect; see `hubbleclip.pipeline.engine.execution.Execution`."""
 
     @contextmanager
-    def open_workers(self, stage: Stage, runner: str, num: int) -> Iterator[TaskWorkers]:
+    def open_workers(self, stage: Stage, runner: str, num: int) -> Iterator[Workers]:
         """See `Execution`."""
         with TASK_RUNNERS[runner](stage, num) as opened:
-            yield TaskWorkers(opened, RUNNERS[runner].is_separate)
+            yield Workers(
+                submit=partial(submit_task, opened, RUNNERS[runner].is_separate),
+                first_done=lambda pending: next(as_completed(list(pending))),
+            )
 
     def call(self, name: str, work: Callable[..., Result], *args: Any, **named: Any) -> Result:
         """See `Execution`. The step is a task run in this process."""
@@ -110,10 +96,6 @@ class PrefectExecution:
     def show_progress(self, name: str) -> ShowProgress:
         """See `Execution`. The progress bar is a Prefect progress artifact."""
         return progress_artifact(name)
-
-    def show_table(self, key: str, rows: Sequence[Mapping[str, Any]], description: str) -> None:
-        """See `Execution`. The table is a Prefect table artifact."""
-        create_table_artifact([dict(row) for row in rows], key=key, description=description)
 
     def lock_wait_s(self, settings: FlowSettings) -> float:
         """See `Execution`. Scheduled runs wait for another writer; commands do not wait and report which process

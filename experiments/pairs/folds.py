@@ -90,11 +90,8 @@ def _values(direction: str, fold: FoldScores) -> Values:
 
 
 def _pooled(parts: Sequence[Values]) -> Values:
-    """Concatenate the metrics of the queries of all folds."""
+    """Concatenate the metrics of all folds, except the ranks, because folds differ in the number of candidates."""
     return Values(
-        names=parts[0].names,
-        shares_qm=np.concatenate([part.shares_qm for part in parts]),
-        rank_name="",  # folds have different numbers of candidates, so their ranks cannot be pooled
-        rank_q=np.empty(0),
+        means={name: np.concatenate([part.means[name] for part in parts]) for name in parts[0].means},
         group_q=np.concatenate([part.group_q for part in parts]),
     )

@@ -33,10 +33,11 @@ from hubbleclip.core.version import code_version
 from hubbleclip.dataset.build import build_dataset
 from hubbleclip.dataset.manifest import TEST_LIST, DatasetInfo, read_dataset
 from hubbleclip.dataset.samples import make_samples
+from hubbleclip.dataset.splits.material import Material
 from hubbleclip.evaluation.compare import split_estimates
 from hubbleclip.evaluation.metrics.protocols import Estimate
 from hubbleclip.pipeline.engine.stage import Stage, log
-from hubbleclip.pipeline.shards.splitting import Material, read_material
+from hubbleclip.pipeline.shards.splitting import read_material
 from hubbleclip.training.checkpoints import FOLDER, read_best
 from hubbleclip.training.loop import train as train_model
 
@@ -102,9 +103,7 @@ def build_datasets(settings: Settings, datasets_dir: Path) -> dict[str, DatasetI
         material = read_material(Stage(name="study", settings=settings, layout=layout, catalog=catalog))
         clean = {plan.tile_id: plan for plan in to_records(SplitAssignment, catalog.rows("FROM split"))}
     samples = samples_of(material, clean, settings)
-    guarded, unguarded = with_and_without_guard(
-        material.tiles, material.observations, material.proposals, settings.splits
-    )
+    guarded, unguarded = with_and_without_guard(material, settings.splits)
     variants = {
         comparisons.CLEAN: samples,
         comparisons.GUARDED: samples_of(material, guarded, settings),
@@ -145,9 +144,7 @@ def samples_of(material: Material, plans: Mapping[str, SplitAssignment], setting
         The samples, in the order of the tiles.
 
     """
-    return make_samples(
-        material.tiles, material.observations, material.proposals, plans, settings.shards, settings.shards.digest()
-    )[0]
+    return make_samples(material, plans, settings.shards)[0]
 
 
 def score(

@@ -11,21 +11,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from hubbleclip.config.settings import SplitSettings
-from hubbleclip.core.records import Observation, Proposal, Sample, SplitAssignment, Tile
+from hubbleclip.core.records import Sample, SplitAssignment
 from hubbleclip.dataset.shard_writer import unit_hash
 from hubbleclip.dataset.splits.assign import assign_splits, split_proposals
+from hubbleclip.dataset.splits.material import Material
 
 Assignments = Mapping[str, SplitAssignment]
 
 FIRST, SECOND = 0, 1
 
 
-def with_and_without_guard(
-    tiles: Sequence[Tile],
-    observations: Mapping[str, Observation],
-    proposals: Mapping[str, Proposal],
-    settings: SplitSettings,
-) -> tuple[Assignments, Assignments]:
+def with_and_without_guard(material: Material, settings: SplitSettings) -> tuple[Assignments, Assignments]:
     """Make two splits with the same val and test tiles, one with and one without the sky guard.
 
     Proposals are grouped only by near-duplicate texts, not by shared fields on the sky, so that only the sky guard
@@ -33,12 +29,8 @@ def with_and_without_guard(
 
     Parameters
     ----------
-    tiles
-        All tiles to split.
-    observations
-        Observations by observation id.
-    proposals
-        Proposals by proposal id.
+    material
+        All tiles to split, with their observations and proposals.
     settings
         Split settings (the section `splits`).
 
@@ -51,9 +43,9 @@ def with_and_without_guard(
     """
     # group proposals by text only, not by shared field on the sky
     by_text = settings.model_copy(update={"field_share": 0.0})
-    guarded = {plan.tile_id: plan for plan in assign_splits(tiles, observations, proposals, {}, by_text)}
-    homes = split_proposals(tiles, observations, proposals, {}, by_text, {})
-    train_ids = [tile.tile_id for tile in tiles if homes[tile.proposal_id].split == "train"]
+    guarded = {plan.tile_id: plan for plan in assign_splits(material, {}, by_text)}
+    homes = split_proposals(material, {}, by_text, {})
+    train_ids = [tile.tile_id for tile in material.tiles if homes[tile.proposal_id].split == "train"]
     unguarded = {tile_id: replace(guarded[tile_id], split="train", reason=None) for tile_id in train_ids}
     return guarded, {**guarded, **unguarded}  # val and test tiles, and tiles moved from val to test, are unchanged
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,35 +23,8 @@ DECODE_THREADS = 4
 TILES_PER_READ = 64
 """Number of tiles that are read at once, because an object store returns many byte ranges as fast as one."""
 
-ROWS_PER_BATCH = 1024
-"""Number of manifest rows that are converted to dicts at once during an iteration."""
-
 Ints = npt.NDArray[np.int64]
 GreyLevels = npt.NDArray[np.uint8]
-
-
-class ManifestRows(Sequence[dict[str, Any]]):
-    """Rows of the manifest as dicts.
-
-    A row is converted to a dict only when it is accessed, because millions of dicts would need too much memory.
-    """
-
-    def __init__(self, table: pa.Table) -> None:
-        self.table = table
-
-    def __len__(self) -> int:
-        return int(self.table.num_rows)
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        return self.table.slice(index, 1).to_pylist()[0]
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        for batch in self.table.to_batches(max_chunksize=ROWS_PER_BATCH):
-            yield from batch.to_pylist()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -64,7 +36,7 @@ class SplitTiles:
     place
         Folder or fsspec URL of the dataset.
     rows
-        Manifest rows of the split.
+        Manifest rows of the split, as an Arrow table.
     spans
         Byte range of each sample's image: address of the shard, offset and length.
     group_n
@@ -73,7 +45,7 @@ class SplitTiles:
     """
 
     place: str
-    rows: ManifestRows
+    rows: pa.Table
     spans: Sequence[Span]
     group_n: Ints
 
@@ -89,7 +61,7 @@ class SplitTiles:
         shared: dict[tuple[str, ...], list[str]] = {}
         return [
             shared.setdefault(tuple(captions), captions)
-            for chunk in self.rows.table["captions"].chunks
+            for chunk in self.rows["captions"].chunks
             for captions in chunk.to_pylist()
         ]
 
@@ -142,7 +114,7 @@ class SplitTiles:
             return decode_resized(encoded, size_px)
         except (OSError, SyntaxError, ValueError) as error:
             raise DatasetError(
-                f"tile {self.rows[index]['tile_id']} in {self.spans[index][0]} is damaged: delete the dataset"
+                f"tile {self.rows['tile_id'][index]} in {self.spans[index][0]} is damaged: delete the dataset"
                 f" {self.place} and build it again"
             ) from error
 
@@ -245,6 +217,4 @@ def open_split(info: DatasetInfo, split: str) -> SplitTiles:
     """
     table = info.manifest.filter(pc.field("split") == split)
     _, group_n = np.unique(np.asarray(table["group_id"].to_pylist(), dtype=str), return_inverse=True)
-    return SplitTiles(
-        place=info.path, rows=ManifestRows(table), spans=info.image_spans(table), group_n=group_n.astype(np.int64)
-    )
+    return SplitTiles(place=info.path, rows=table, spans=info.image_spans(table), group_n=group_n.astype(np.int64))

@@ -8,33 +8,24 @@ from datetime import UTC, datetime
 from hubbleclip.config.settings import ShardSettings
 from hubbleclip.core.records import Caption, Observation, Proposal, Rejection, Sample, SplitAssignment, Tile
 from hubbleclip.dataset.captions import make_captions
+from hubbleclip.dataset.splits.material import Material
 from hubbleclip.dataset.splits.sky_guard import EXCLUDED
 
 
-def make_samples(  # noqa: PLR0917
-    tiles: Sequence[Tile],
-    observations: Mapping[str, Observation],
-    proposals: Mapping[str, Proposal],
-    assignments: Mapping[str, SplitAssignment],
-    settings: ShardSettings,
-    settings_digest: str,
+def make_samples(
+    material: Material, assignments: Mapping[str, SplitAssignment], settings: ShardSettings
 ) -> tuple[list[Sample], list[Rejection]]:
     """Join every tile that has a caption with its observation, proposal and split.
 
     Parameters
     ----------
-    tiles
-        Tiles in any order.
-    observations
-        Observations by observation id. KeyError is raised if the observation of a tile with a caption is missing.
-    proposals
-        Proposals by proposal id. A tile whose proposal is missing counts as a tile without a caption.
+    material
+        Tiles in any order. KeyError is raised if the observation of a tile with a caption is missing. A tile whose
+        proposal is missing counts as a tile without a caption.
     assignments
         Split assignments by tile id. KeyError is raised if the assignment of a tile is missing.
     settings
-        Shard settings; only `caption_kinds` is used.
-    settings_digest
-        Digest that is recorded in the rejections.
+        Shard settings: `caption_kinds` is used, and the digest is recorded in the rejections.
 
     Returns
     -------
@@ -43,19 +34,19 @@ def make_samples(  # noqa: PLR0917
         splits are in neither list.
 
     """
-    captions = {key: make_captions(proposal, settings.caption_kinds) for key, proposal in proposals.items()}
+    captions = {key: make_captions(proposal, settings.caption_kinds) for key, proposal in material.proposals.items()}
     samples, rejections = [], []
     now = datetime.now(UTC)
-    for tile in sorted(tiles, key=lambda t: t.tile_id):
+    for tile in sorted(material.tiles, key=lambda t: t.tile_id):
         assignment = assignments[tile.tile_id]
         if assignment.split == EXCLUDED:  # needs no rejection, because the split table contains the reason
             continue
         texts = captions.get(tile.proposal_id)
         if texts:
-            proposal, observation = proposals[tile.proposal_id], observations[tile.obs_id]
+            proposal, observation = material.proposals[tile.proposal_id], material.observations[tile.obs_id]
             samples.append(make_sample(tile, observation, proposal, assignment, texts))
         else:
-            rejections.append(_rejection(tile, settings, settings_digest, now))
+            rejections.append(_rejection(tile, settings, now))
     return samples, rejections
 
 
@@ -99,10 +90,10 @@ def make_sample(
     )  # fmt: skip
 
 
-def _rejection(tile: Tile, settings: ShardSettings, settings_digest: str, now: datetime) -> Rejection:
+def _rejection(tile: Tile, settings: ShardSettings, now: datetime) -> Rejection:
     """Make the rejection of a tile whose proposal has no text of any of the requested caption kinds."""
     kinds = ", ".join(settings.caption_kinds)
     return Rejection(
         entity="tile", entity_id=tile.tile_id, stage="shards", reason="no_caption",
-        detail=f"proposal {tile.proposal_id} has no {kinds}", settings_digest=settings_digest, rejected_at=now,
+        detail=f"proposal {tile.proposal_id} has no {kinds}", settings_digest=settings.digest(), rejected_at=now,
     )  # fmt: skip

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 from hubbleclip.core.errors import DatasetError
 from hubbleclip.core.io import atomic_write
@@ -27,72 +27,6 @@ PIP_EXTRAS = {"s3": "cloud"}
 """Name of this package's pip extra that installs the library for a URL protocol, by protocol."""
 FILESYSTEM_OPTIONS = {"file": {"auto_mkdir": True}}
 """Options of fsspec by protocol. Only `file://` needs the option to create folders; object stores have no folders."""
-
-
-class Storage(Protocol):
-    """Interface for reading and writing files by address, which is a path or a URL.
-
-    Every method raises FileNotFoundError if the file is missing, and DatasetError with a one-line message if the
-    storage service reports an error.
-    """
-
-    def read(self, address: str) -> bytes:
-        """Read a whole file.
-
-        Parameters
-        ----------
-        address
-            Path or URL of the file.
-
-        Returns
-        -------
-        bytes
-            Content of the file.
-
-        """
-
-    def read_spans(self, spans: Sequence[Span]) -> list[bytes]:
-        """Read byte ranges of files.
-
-        Parameters
-        ----------
-        spans
-            Address of the file, offset and length in bytes, for each range.
-
-        Returns
-        -------
-        list[bytes]
-            Content of each range, in the order of `spans`. If a range extends beyond the end of its file, the content
-            is shorter than requested.
-
-        """
-
-    def size_bytes(self, address: str) -> int:
-        """Determine the size of a file.
-
-        Parameters
-        ----------
-        address
-            Path or URL of the file.
-
-        Returns
-        -------
-        int
-            Size of the file in bytes.
-
-        """
-
-    def upload(self, source: Path, address: str) -> None:
-        """Copy a local file to an address atomically: if the copy fails, no partial file is visible at the address.
-
-        Parameters
-        ----------
-        source
-            Path of the local file.
-        address
-            Target path or URL; its folder is created if it does not exist.
-
-        """
 
 
 def open_storage(place: str | Path) -> Storage:
@@ -114,26 +48,74 @@ def open_storage(place: str | Path) -> Storage:
     return RemoteStorage(protocol) if separator else LOCAL
 
 
-class LocalStorage:
-    """Storage of files on this machine.
+class Storage:
+    """Files on this machine, and interface for files elsewhere; a file is given by its address: a path or a URL.
 
     Byte ranges are read with `pread`, which does not use the file position, so that threads can share an open file.
+    Every method raises FileNotFoundError if the file is missing, and DatasetError with a one-line message if the
+    storage service reports an error.
     """
 
     def read(self, address: str) -> bytes:
-        """See `Storage`."""
+        """Read a whole file.
+
+        Parameters
+        ----------
+        address
+            Path or URL of the file.
+
+        Returns
+        -------
+        bytes
+            Content of the file.
+
+        """
         return Path(address).read_bytes()
 
     def read_spans(self, spans: Sequence[Span]) -> list[bytes]:
-        """See `Storage`."""
+        """Read byte ranges of files.
+
+        Parameters
+        ----------
+        spans
+            Address of the file, offset and length in bytes, for each range.
+
+        Returns
+        -------
+        list[bytes]
+            Content of each range, in the order of `spans`. If a range extends beyond the end of its file, the content
+            is shorter than requested.
+
+        """
         return [_read_span(*span) for span in spans]
 
     def size_bytes(self, address: str) -> int:
-        """See `Storage`."""
+        """Determine the size of a file.
+
+        Parameters
+        ----------
+        address
+            Path or URL of the file.
+
+        Returns
+        -------
+        int
+            Size of the file in bytes.
+
+        """
         return Path(address).stat().st_size
 
     def upload(self, source: Path, address: str) -> None:
-        """See `Storage`."""
+        """Copy a local file to an address atomically: if the copy fails, no partial file is visible at the address.
+
+        Parameters
+        ----------
+        source
+            Path of the local file.
+        address
+            Target path or URL; its folder is created if it does not exist.
+
+        """
         with atomic_write(Path(address)) as temporary:
             shutil.copyfile(source, temporary)
 
@@ -152,10 +134,10 @@ def _open_cached(address: str) -> BinaryIO:
     return Path(address).open("rb", buffering=0)
 
 
-LOCAL = LocalStorage()
+LOCAL = Storage()
 
 
-class RemoteStorage:
+class RemoteStorage(Storage):
     """Storage of files behind a URL, which are read with fsspec; byte ranges are read concurrently if possible."""
 
     def __init__(self, protocol: str) -> None:

@@ -108,7 +108,7 @@ def embed_tiles(loaded: LoadedModel, info: DatasetInfo, split: str, batch_size: 
 
     """
     tiles = open_split(info, split)
-    return [row["tile_id"] for row in tiles.rows], embed_open_tiles(loaded, tiles, batch_size)
+    return tiles.rows["tile_id"].to_pylist(), embed_open_tiles(loaded, tiles, batch_size)
 
 
 def embed_open_tiles(loaded: LoadedModel, tiles: SplitTiles, batch_size: int) -> Floats:

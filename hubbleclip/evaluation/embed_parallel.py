@@ -18,7 +18,7 @@ import torch
 
 from hubbleclip.core.parallel import MapFn
 from hubbleclip.dataset.manifest import DatasetInfo, read_dataset
-from hubbleclip.dataset.reader import ManifestRows, SplitTiles, open_split
+from hubbleclip.dataset.reader import SplitTiles, open_split
 from hubbleclip.evaluation import embed
 from hubbleclip.evaluation.metrics.retrieval import Floats
 from hubbleclip.training.checkpoints import load_run_model
@@ -161,9 +161,7 @@ def embed_range(dataset_path: str, batch_size: int, threads: int, tile_range: Ti
     """
     torch.set_num_threads(threads)  # the number of threads changes the order of sums, and so the last bits
     tiles, rows = _opened(dataset_path, tile_range.split), slice(tile_range.start, tile_range.stop)
-    selected = replace(
-        tiles, rows=ManifestRows(tiles.rows.table[rows]), spans=tiles.spans[rows], group_n=tiles.group_n[rows]
-    )  # fmt: skip
+    selected = replace(tiles, rows=tiles.rows[rows], spans=tiles.spans[rows], group_n=tiles.group_n[rows])
     return embed.embed_open_tiles(_loaded(tile_range.model), selected, batch_size)
 
 

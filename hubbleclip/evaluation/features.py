@@ -12,14 +12,7 @@ from hubbleclip.core.vectors import unit
 from hubbleclip.evaluation import embed
 from hubbleclip.evaluation.embed_parallel import TileFeatures
 from hubbleclip.evaluation.metrics.retrieval import Floats
-from hubbleclip.evaluation.metrics.vocabulary import (
-    HYPOTHESIS_PROMPTS,
-    OBJECT_PROMPTS,
-    QUERY_PROMPTS,
-    Vocabulary,
-    ensemble_prompts,
-    fill_templates,
-)
+from hubbleclip.evaluation.metrics.vocabulary import PROMPTS, Vocabulary, ensemble_prompts, fill_templates
 from hubbleclip.evaluation.metrics.zeroshot import Labels
 from hubbleclip.evaluation.test_set import TestSet
 from hubbleclip.training.models.builder import LoadedModel
@@ -36,15 +29,6 @@ class ModelFeatures:
     captions_cd: Floats
     labels_kd: Mapping[str, Floats]
     logit_scale: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class PhraseFeatures:
-    """One model's features (p, d) of the phrases in each list of the vocabulary; each row has length 1."""
-
-    objects_pd: Floats
-    hypotheses_pd: Floats
-    queries_pd: Floats
 
 
 def embed_test_set(
@@ -115,29 +99,25 @@ def embed_phrases(loaded: LoadedModel, phrases: tuple[str, ...], templates: tupl
     return ensemble_prompts(feat_pd, len(templates))
 
 
-def embed_vocabulary(loaded: LoadedModel, vocabulary: Vocabulary, batch_size: int) -> PhraseFeatures:
+def embed_vocabulary(loaded: LoadedModel, vocabulary: Vocabulary, batch_size: int) -> dict[str, Floats]:
     """Embed every phrase of the vocabulary.
 
     Parameters
     ----------
     loaded : LoadedModel
         Model whose text tower is used.
-    vocabulary : Vocabulary
+    vocabulary : dict of tuple of str
         Lists of phrases to embed.
     batch_size : int
         Number of prompts per forward pass.
 
     Returns
     -------
-    PhraseFeatures
-        One feature per phrase, for each list of the vocabulary.
+    dict of ndarray
+        Features (p, d) of the phrases of each list; each row has length 1.
 
     """
-    return PhraseFeatures(
-        objects_pd=embed_phrases(loaded, vocabulary.object_classes, OBJECT_PROMPTS, batch_size),
-        hypotheses_pd=embed_phrases(loaded, vocabulary.science_hypotheses, HYPOTHESIS_PROMPTS, batch_size),
-        queries_pd=embed_phrases(loaded, vocabulary.queries, QUERY_PROMPTS, batch_size),
-    )
+    return {name: embed_phrases(loaded, phrases, PROMPTS[name], batch_size) for name, phrases in vocabulary.items()}
 
 
 def mean_over_proposals(features_td: Floats, test_set: TestSet) -> Floats:

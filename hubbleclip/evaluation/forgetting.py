@@ -56,7 +56,6 @@ def forgetting_estimates(models: Mapping[str, LoadedModel], settings: Evaluation
         phrases_kd = embed_phrases(loaded, tuple(map(str, range(10))), PROMPTS, settings.batch_size)
         scores_tk = cosine_scores(torch.cat(parts).double().numpy(), phrases_kd)
         is_top_t = hit_probability(rank_best_positives(scores_tk, is_positive_tk), 1)
-        values = Values(names=("digits_top1",), shares_qm=is_top_t[:, None], rank_name="", rank_q=is_top_t,
-                        group_q=group_t)  # fmt: skip
+        values = Values(means={"digits_top1": is_top_t}, group_q=group_t)
         estimates += bootstrap_estimates(FORGETTING, name, values, weights_bg)
     return estimates

@@ -1,10 +1,9 @@
-"""Contact sheets, which show many labelled tiles for inspection by eye, and statistics that judge a stretch."""
+"""Contact sheets, which show many labelled tiles for inspection by eye."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,33 +18,6 @@ LABEL_CHARACTER_PX = 6
 """Width of a character in Pillow's default font, in pixels."""
 INK, PAPER = 230, 40
 """Grey levels of the labels and of the background."""
-
-
-@dataclass(frozen=True, slots=True)
-class LevelStatistics:
-    """Distribution of a tile's levels: shares of black (0) and white (255) pixels, and the entropy in bits, 0 to 8."""
-
-    black_share: float
-    white_share: float
-    entropy_bits: float
-
-
-def level_statistics(levels_yx: NDArray[np.uint8]) -> LevelStatistics:
-    """Compute the statistics that judge a stretch. A good stretch gives few black and white pixels and many levels.
-
-    Parameters
-    ----------
-    levels_yx : uint8 (h, w)
-        Grey levels of a tile.
-
-    Returns
-    -------
-    statistics : LevelStatistics
-        Shares of black and white pixels, and the entropy.
-    """
-    shares = np.bincount(levels_yx.ravel(), minlength=256) / levels_yx.size
-    used = shares[shares > 0]  # unused levels are skipped, because p * log2(p) is 0 in the limit of p = 0
-    return LevelStatistics(float(shares[0]), float(shares[255]), float(-(used * np.log2(used)).sum()))
 
 
 def render_sheet(

@@ -26,10 +26,8 @@ after a change of the source compiles the loop, which takes some seconds.
 """
 
 F32, U32, I32 = np.float32, np.uint32, np.int32
-MAGNITUDE, EXPONENT = (
-    0x7FFFFFFF,
-    0x7F800000,
-)  # bit masks of an IEEE 754 float32; an exponent of all ones means inf or NaN
+MAGNITUDE, EXPONENT = 0x7FFFFFFF, 0x7F800000
+"""Bit masks of an IEEE 754 float32; an exponent of all ones means inf or NaN."""
 BLOCK_PX = 64
 
 Pixels = tuple[NDArray[np.uint32], bool]
@@ -257,9 +255,8 @@ def mark_finite(words_yx: Any, exponent: Any, magnitude: Any, valid_yx: Any, zer
         words, valid, num_zeros = words_yx[y], valid_yx[y], U32(0)
         for x in range(width):
             valid[x] = (words[x] & exponent) != exponent
-            num_zeros = U32(
-                num_zeros + ((words[x] & magnitude) == U32(0))
-            )  # `magnitude` removes the sign bit, so that -0 counts too
+            # `magnitude` removes the sign bit, so that -0 counts too
+            num_zeros = U32(num_zeros + ((words[x] & magnitude) == U32(0)))
         leading = trailing = 0
         if num_zeros:
             while leading < width and (words[leading] & magnitude) == U32(0):

@@ -145,15 +145,11 @@ def border_level(levels_yx: NDArray[np.uint8]) -> int:
     level : int
         Level from 0 to 255.
     """
-    level = _lower_median(np.concatenate([levels_yx[0], levels_yx[-1], levels_yx[:, 0], levels_yx[:, -1]]))
-    num_darker = np.count_nonzero(levels_yx < level)
-    return level if num_darker < (levels_yx.size + 1) // 2 else _lower_median(levels_yx.ravel())
-
-
-def _lower_median(levels: NDArray[np.uint8]) -> int:
-    """Return the median of the levels; of an even number of levels, the lower of the two middle ones."""
-    middle = (levels.size - 1) // 2
-    return int(np.partition(levels, middle)[middle])
+    border = np.concatenate([levels_yx[0], levels_yx[-1], levels_yx[:, 0], levels_yx[:, -1]])
+    level = np.percentile(border, 50, method="lower")
+    # Most images have a dark border. Counting darker pixels is faster than computing the median of all pixels.
+    is_darkest = np.count_nonzero(levels_yx < level) < (levels_yx.size + 1) // 2
+    return int(level if is_darkest else np.percentile(levels_yx, 50, method="lower"))
 
 
 def read_rgb(content: Path | bytes, max_pixels: int) -> NDArray[np.uint8]:

@@ -421,10 +421,8 @@ def _overview(prepared: PreparedImage, settings: TileSettings) -> tuple[Prepared
         downsampled = downsample_image(image, prepared.good_yx, shrink)
         small = fit_image(downsampled, downsampled.valid_yx, settings)
     height, width = small.good_yx.shape
-    start_yx = (
-        (height - settings.size_px) // 2,
-        (width - settings.size_px) // 2,
-    )  # centred; a negative start means padding
+    # centred; a negative start means padding
+    start_yx = (height - settings.size_px) // 2, (width - settings.size_px) // 2
     where = None if image.wcs is None else field_geometry(image.wcs, shape_yx, shrink, start_yx)
     placement = TilePlacement(view="overview", start_yx=start_yx, geometry=where, shrink=shrink * image.shrink)
     return small, [placement]

@@ -125,26 +125,6 @@ def _is_usable(wcs: WCS) -> bool:
     return bool(np.isfinite(sky).all()) and bool(np.ptp(sky, axis=0).max() > 0)
 
 
-def tile_geometry(wcs: WCS, y0: int, x0: int, size_px: int) -> TileGeometry | None:
-    """Compute the position of one tile on the sky.
-
-    Parameters
-    ----------
-    wcs : WCS
-        WCS of the image.
-    y0, x0 : int
-        First pixel of the tile, 0-based; may be outside the image.
-    size_px : int
-        Side of the tile in pixels.
-
-    Returns
-    -------
-    geometry : TileGeometry or None
-        Position of the tile; None if the WCS gives no finite position.
-    """
-    return tile_geometries(wcs, [(y0, x0)], size_px)[0]
-
-
 def tile_geometries(wcs: WCS, starts_yx: Sequence[tuple[int, int]], size_px: int) -> list[TileGeometry | None]:
     """Compute the positions of an image's tiles on the sky, with one call of the WCS for all tiles.
 

@@ -14,7 +14,7 @@ from hubbleclip.config.settings import Settings
 from hubbleclip.contracts.validation import Rows
 from hubbleclip.core.errors import EvaluationError
 from hubbleclip.core.layout import Layout
-from hubbleclip.core.records import Metric, Promotion, Report, to_row
+from hubbleclip.core.records import Metric, Promotion, Report
 from hubbleclip.core.version import code_version
 from hubbleclip.dataset.manifest import read_dataset
 from hubbleclip.evaluation.compare import decide, val_estimate
@@ -32,10 +32,11 @@ log = logging.getLogger("hubbleclip.pipeline")
 
 
 class Evaluated(NamedTuple):
-    """The folder of a report, and the metrics in the report."""
+    """The folder of a report, its metrics, and the decision on the run's promotion if it was made now."""
 
     report_dir: Path
     metrics: list[Metric]
+    decision: Promotion | None
 
 
 def compare_runs(stage: Stage, dataset_dir: Path, run_dirs: Sequence[Path]) -> Promotion:
@@ -74,7 +75,7 @@ def evaluate(settings: Settings, execution: Execution = PLAIN) -> Evaluated:
     Returns
     -------
     Evaluated
-        The folder of the report, and the metrics of the run.
+        The folder of the report, the metrics of the run, and the decision on its promotion if it was made now.
 
     Raises
     ------
@@ -95,9 +96,9 @@ def evaluate(settings: Settings, execution: Execution = PLAIN) -> Evaluated:
             log.info("evaluate: the report is up to date: %s", report_dir / "index.html")
         else:
             write_evaluation(stage, dataset_dir, run_dir, shuffled_dir, report_dir)
-        promote(stage, dataset_dir, run_dir)
+        decision = promote(stage, dataset_dir, run_dir)
         metrics = stage.catalog.rows("FROM metric WHERE run_id = ?", [run_dir.name])
-    return Evaluated(report_dir, to_records(Metric, metrics))
+    return Evaluated(report_dir, to_records(Metric, metrics), decision)
 
 
 def write_evaluation(
@@ -120,7 +121,7 @@ def write_evaluation(
 
     """
     settings = stage.settings
-    evaluation = evaluate_run(
+    metrics = evaluate_run(
         readable_path(stage, dataset_dir), run_dir, shuffled_dir, report_dir, settings.evaluation,
         code_version=code_version(), map_fn=embedding_map(stage),
     )  # fmt: skip
@@ -136,14 +137,14 @@ def write_evaluation(
     rows: Rows = {
         "run": [f.run for f in finished],
         "checkpoint": [c for f in finished for c in f.checkpoints],
-        "metric": evaluation.metrics,
+        "metric": metrics,
         "report": [report],
     }
     stage.catalog.upsert(checked(stage, rows, "evaluate-run"))
     log.info("evaluate: the report is %s", report_dir / "index.html")
 
 
-def promote(stage: Stage, dataset_dir: Path, run_dir: Path) -> None:
+def promote(stage: Stage, dataset_dir: Path, run_dir: Path) -> Promotion | None:
     """Decide whether a run replaces the promoted run; the decision is made only once per run.
 
     Parameters
@@ -155,19 +156,24 @@ def promote(stage: Stage, dataset_dir: Path, run_dir: Path) -> None:
     run_dir
         Folder of the candidate run.
 
+    Returns
+    -------
+    Promotion or None
+        The decision; None when it was made before, cannot be made, or breaks its data contract.
+
     """
     if stage.catalog.rows("SELECT run_id FROM promotion WHERE run_id = ?", [run_dir.name]):
-        return
+        return None
     before = promoted(stage.catalog, stage.layout)
     try:
         decision = compare_runs(stage, dataset_dir, [run_dir, *([Path(before["path"])] if before else [])])
     except EvaluationError as error:
         log.warning("evaluate: no run is promoted: %s", error)
-        return
-    write_decision(stage, decision)
+        return None
+    return write_decision(stage, decision)
 
 
-def write_decision(stage: Stage, decision: Promotion) -> None:
+def write_decision(stage: Stage, decision: Promotion) -> Promotion | None:
     """Write a decision to the catalog; a decision that breaks its data contract is rejected and promotes no run.
 
     Parameters
@@ -177,17 +183,21 @@ def write_decision(stage: Stage, decision: Promotion) -> None:
     decision
         The decision on one run.
 
+    Returns
+    -------
+    Promotion or None
+        The decision; None when it breaks its data contract.
+
     """
     rows = checked(stage, {"promotion": [decision]}, "compare-runs")
     stage.catalog.upsert(rows)
     if not rows["promotion"]:
         stage.rejected += 1
         log.warning("evaluate: no run is promoted: the decision breaks %s", rows["rejection"][0].reason)
-        return
-    row = {name: value for name, value in to_row(decision).items() if name != "decided_at"}
-    stage.execution.show_table("promotion", [row], "The run against the promoted one, on val")
+        return None
     verdict = "promoted" if decision.is_promoted else "not promoted"
     log.info("evaluate: %s is %s, %s %.4f", decision.run_id, verdict, decision.metric, decision.value)
+    return decision
 
 
 def finished_runs(layout: Layout, dataset_dir: Path, settings: Settings) -> tuple[Path, Path | None]:

@@ -182,9 +182,8 @@ class LowRankUpdate(nn.Module):
     def __init__(self, weight: Tensor, rank: int) -> None:
         super().__init__()
         self.down = nn.Parameter(torch.empty(rank, weight[0].numel()))
-        self.up = nn.Parameter(
-            torch.zeros(len(weight), rank)
-        )  # zero, so that training starts from the unchanged weight
+        # zero, so that training starts from the unchanged weight
+        self.up = nn.Parameter(torch.zeros(len(weight), rank))
         nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))
 
     def forward(self, weight: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from hubbleclip.training.distributed import World
-from hubbleclip.training.losses import Loss
+from hubbleclip.training.losses import Loss, pair_logits
 
 Features = tuple[Tensor, ...]
 """L2-normalised image and text features (b, d), exp(logit_scale), and the logit bias if the model has one."""
@@ -95,7 +95,7 @@ class ContrastiveGradients:
         """Gather the features of all processes, compute the loss and backpropagate it to the features."""
         image_bd, text_bd, scale, *bias = features
         image_bd, text_bd, group_ids = (self.world.gather(part) for part in (image_bd, text_bd, group_ids))
-        entries = self.loss.compute(image_bd, text_bd, scale, bias[0] if bias else None, group_ids)
+        entries = self.loss.compute(pair_logits(image_bd, text_bd, scale, bias[0] if bias else None), group_ids)
         torch.stack(list(entries.values())).sum().backward()  # type: ignore[no-untyped-call]
         return entries
 

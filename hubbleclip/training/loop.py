@@ -80,9 +80,8 @@ def train(
     """
     info = read_dataset(dataset_dir)
     _check_contract(info)
-    finished = find_run(
-        runs_dir, info.digest, settings_digest(model, settings)
-    )  # searched first, because loading the model is slow
+    # searched first, because loading the model is slow
+    finished = find_run(runs_dir, info.digest, settings_digest(model, settings))
     if finished is not None:
         return finished
     with ExitStack() as stack:

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from hubbleclip.core.errors import TrainingError
 
-Compute = Callable[[Tensor, Tensor, Tensor, Tensor | None, Tensor], dict[str, Tensor]]
+Compute = Callable[[Tensor, Tensor], dict[str, Tensor]]
+"""Function of the logits (b, b) and the group ids of a batch; it returns the loss terms by name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,10 +33,8 @@ class Loss:
     initial_scale_and_bias: Callable[[int], tuple[float, float]] | None = None
 
 
-def info_nce(
-    image_bd: Tensor, text_bd: Tensor, scale: Tensor, bias: Tensor | None, group_ids: Tensor
-) -> dict[str, Tensor]:
-    """Symmetric InfoNCE loss, in which only an image and its own text (the diagonal) are a positive pair.
+def pair_logits(image_bd: Tensor, text_bd: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
+    """Compute the logits of all pairs of an image and a text: scaled cosine similarities plus the bias.
 
     Parameters
     ----------
@@ -47,6 +46,25 @@ def info_nce(
         exp(logit_scale), by which the cosine similarities are multiplied.
     bias
         Logit bias, which is added to every logit; None if the model has none.
+
+    Returns
+    -------
+    Tensor
+        Logits (b, b) in float32, with images as rows and texts as columns.
+
+    """
+    # computed in float32 even under autocast, because bfloat16 values near 100 are 0.5 apart
+    logits_bb = scale * image_bd.float() @ text_bd.float().T
+    return logits_bb if bias is None else logits_bb + bias
+
+
+def info_nce(logits_bb: Tensor, group_ids: Tensor) -> dict[str, Tensor]:
+    """Symmetric InfoNCE loss, in which only an image and its own text (the diagonal) are a positive pair.
+
+    Parameters
+    ----------
+    logits_bb
+        Logits of images (rows) and texts (columns), from `pair_logits`.
     group_ids
         Caption group ids, which this loss does not use.
 
@@ -61,24 +79,16 @@ def info_nce(
     `multi_positive` counts them as positives.
 
     """
-    return {"info_nce_loss": _symmetric_cross_entropy(_logits(image_bd, text_bd, scale, bias))}
+    return {"info_nce_loss": _symmetric_cross_entropy(logits_bb)}
 
 
-def info_nce_masked(
-    image_bd: Tensor, text_bd: Tensor, scale: Tensor, bias: Tensor | None, group_ids: Tensor
-) -> dict[str, Tensor]:
+def info_nce_masked(logits_bb: Tensor, group_ids: Tensor) -> dict[str, Tensor]:
     """InfoNCE loss that ignores different rows of one group: they are neither positives nor negatives.
 
     Parameters
     ----------
-    image_bd
-        Image features (b, d) of length 1.
-    text_bd
-        Text features (b, d) of length 1; row i is the text of image i.
-    scale
-        exp(logit_scale), by which the cosine similarities are multiplied.
-    bias
-        Logit bias, which is added to every logit; None if the model has none.
+    logits_bb
+        Logits of images (rows) and texts (columns), from `pair_logits`.
     group_ids
         Caption group ids (b,) or (b, k).
 
@@ -88,26 +98,17 @@ def info_nce_masked(
         `info_nce_masked_loss` in nats, at least 0.
 
     """
-    logits_bb = _logits(image_bd, text_bd, scale, bias)
     logits_bb = logits_bb.masked_fill(_other_rows_of_group(group_ids), -torch.inf)  # exp(-inf) = 0 in the softmax
     return {"info_nce_masked_loss": _symmetric_cross_entropy(logits_bb)}
 
 
-def siglip(
-    image_bd: Tensor, text_bd: Tensor, scale: Tensor, bias: Tensor | None, group_ids: Tensor
-) -> dict[str, Tensor]:
+def siglip(logits_bb: Tensor, group_ids: Tensor) -> dict[str, Tensor]:
     """Pairwise sigmoid loss: each image-text pair of the batch is a binary classification.
 
     Parameters
     ----------
-    image_bd
-        Image features (b, d) of length 1.
-    text_bd
-        Text features (b, d) of length 1; row i is the text of image i.
-    scale
-        exp(logit_scale), by which the cosine similarities are multiplied.
-    bias
-        Logit bias, which is added to every logit; None if the model has none.
+    logits_bb
+        Logits of images (rows) and texts (columns), from `pair_logits`.
     group_ids
         Caption group ids, which this loss does not use.
 
@@ -122,24 +123,16 @@ def siglip(
     `siglip_masked` ignores them.
 
     """
-    return {"siglip_loss": _pairwise_sigmoid_loss(_logits(image_bd, text_bd, scale, bias)).sum() / len(image_bd)}
+    return {"siglip_loss": _pairwise_sigmoid_loss(logits_bb).sum() / len(logits_bb)}
 
 
-def siglip_masked(
-    image_bd: Tensor, text_bd: Tensor, scale: Tensor, bias: Tensor | None, group_ids: Tensor
-) -> dict[str, Tensor]:
+def siglip_masked(logits_bb: Tensor, group_ids: Tensor) -> dict[str, Tensor]:
     """SigLIP loss that ignores different rows of one group: they are neither positives nor negatives.
 
     Parameters
     ----------
-    image_bd
-        Image features (b, d) of length 1.
-    text_bd
-        Text features (b, d) of length 1; row i is the text of image i.
-    scale
-        exp(logit_scale), by which the cosine similarities are multiplied.
-    bias
-        Logit bias, which is added to every logit; None if the model has none.
+    logits_bb
+        Logits of images (rows) and texts (columns), from `pair_logits`.
     group_ids
         Caption group ids (b,) or (b, k).
 
@@ -149,25 +142,17 @@ def siglip_masked(
         `siglip_masked_loss`: sum over the remaining pairs divided by b.
 
     """
-    loss_bb = _pairwise_sigmoid_loss(_logits(image_bd, text_bd, scale, bias))
+    loss_bb = _pairwise_sigmoid_loss(logits_bb)
     return {"siglip_masked_loss": loss_bb.masked_fill(_other_rows_of_group(group_ids), 0.0).sum() / len(loss_bb)}
 
 
-def multi_positive(
-    image_bd: Tensor, text_bd: Tensor, scale: Tensor, bias: Tensor | None, group_ids: Tensor
-) -> dict[str, Tensor]:
+def multi_positive(logits_bb: Tensor, group_ids: Tensor) -> dict[str, Tensor]:
     """Symmetric cross-entropy loss whose targets give equal probability to all rows of a group.
 
     Parameters
     ----------
-    image_bd
-        Image features (b, d) of length 1.
-    text_bd
-        Text features (b, d) of length 1; row i is the text of image i.
-    scale
-        exp(logit_scale), by which the cosine similarities are multiplied.
-    bias
-        Logit bias, which is added to every logit; None if the model has none.
+    logits_bb
+        Logits of images (rows) and texts (columns), from `pair_logits`.
     group_ids
         Caption group ids (b,) or (b, k).
 
@@ -182,7 +167,6 @@ def multi_positive(
     minimum is log(n).
 
     """
-    logits_bb = _logits(image_bd, text_bd, scale, bias)
     same_bb = _same_group(group_ids).to(logits_bb.dtype)
     target_bb = same_bb / same_bb.sum(dim=1, keepdim=True)  # each row sums to 1; the diagonal is never 0
     to_text, to_image = F.cross_entropy(logits_bb, target_bb), F.cross_entropy(logits_bb.T, target_bb)
@@ -237,13 +221,6 @@ def get_loss(name: str) -> Loss:
     if name not in LOSSES:
         raise TrainingError(f"unknown loss {name!r}: set train.loss to one of {', '.join(sorted(LOSSES))}")
     return LOSSES[name]
-
-
-def _logits(image_bd: Tensor, text_bd: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
-    """Compute the logits (b, b): scaled cosine similarities of images (rows) and texts (columns), plus the bias."""
-    # computed in float32 even under autocast, because bfloat16 values near 100 are 0.5 apart
-    logits_bb = scale * image_bd.float() @ text_bd.float().T
-    return logits_bb if bias is None else logits_bb + bias
 
 
 def _symmetric_cross_entropy(logits_bb: Tensor) -> Tensor:

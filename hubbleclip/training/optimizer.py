@@ -14,9 +14,8 @@ from hubbleclip.config.settings import TrainSettings
 from hubbleclip.training.finetuning import BOTH, is_projection, tower_of
 
 BETAS = (0.9, 0.98)  # CLIP, arXiv 2103.00020, table 18
-LAYER = re.compile(  # names of numbered layers in open_clip, timm and Hugging Face
-    r"(?:resblocks|blocks|layers?|stages)\.?(\d+)\."
-)
+LAYER = re.compile(r"(?:resblocks|blocks|layers?|stages)\.?(\d+)\.")
+"""Matches the names of numbered layers in open_clip, timm and Hugging Face."""
 
 
 def make_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.AdamW:

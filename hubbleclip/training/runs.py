@@ -118,8 +118,9 @@ def open_run(
     with ExitStack() as stack:
         with locked(runs_dir):  # only one process at a time may choose or create a run
             run_dir = find_run(runs_dir, dataset_digest, digest, RUNNING) or _create_run(
-                runs_dir, dataset_digest, digest, model, settings, code_version=code_version, device=device
-            )
+                runs_dir, model, settings,
+                dataset_digest=dataset_digest, settings_digest=digest, code_version=code_version, device=device,
+            )  # fmt: skip
             try:
                 stack.enter_context(locked(run_dir, wait=False))
             except BlockingIOError as error:
@@ -129,28 +130,18 @@ def open_run(
         yield run_dir
 
 
-def _create_run(
-    runs_dir: Path,
-    dataset_digest: str,
-    digest: str,
-    model: ModelSettings,
-    settings: TrainSettings,
-    *,
-    code_version: str,
-    device: str,
-) -> Path:
+def _create_run(runs_dir: Path, model: ModelSettings, settings: TrainSettings, **names: str) -> Path:
     """Create a run directory with its `run.json`."""
     started = datetime.now(UTC)
-    suffix = hashlib.sha256(f"{dataset_digest} {digest}".encode()).hexdigest()[:8]
+    suffix = hashlib.sha256(f"{names['dataset_digest']} {names['settings_digest']}".encode()).hexdigest()[:8]
     run_dir = runs_dir / f"{started:%Y%m%dT%H%M%S}-{suffix}"
     sections = {"model": model.model_dump(mode="json"), "train": settings.model_dump(mode="json")}
-    facts = {
-        "run_id": run_dir.name, "dataset_digest": dataset_digest, "settings_digest": digest,
-        "path": f"{runs_dir.name}/{run_dir.name}", "model": model.name, "pretrained": model.pretrained,
-        "loss": settings.loss, "is_shuffled": settings.shuffled, "steps": settings.steps, "samples_seen": 0,
-        "seed": settings.seed, "device": device, "best_step": 0, "settings": json.dumps(sections, sort_keys=True),
-        "code_version": code_version, "started_at": started.isoformat(), "ended_at": None, "status": RUNNING,
-        "checkpoints": [],
+    facts: dict[str, Any] = {
+        "run_id": run_dir.name, **names, "path": f"{runs_dir.name}/{run_dir.name}", "model": model.name,
+        "pretrained": model.pretrained, "loss": settings.loss, "is_shuffled": settings.shuffled,
+        "steps": settings.steps, "samples_seen": 0, "seed": settings.seed, "best_step": 0,
+        "settings": json.dumps(sections, sort_keys=True), "started_at": started.isoformat(), "ended_at": None,
+        "status": RUNNING, "checkpoints": [],
     }  # fmt: skip
     write_facts(run_dir, facts)
     return run_dir

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hubbleclip.dataset.loader import SplitTiles, iterate_eval_images
-from hubbleclip.training.losses import Loss
+from hubbleclip.training.losses import Loss, pair_logits
 from hubbleclip.training.models.builder import LoadedModel
 
 BATCH = 256
@@ -66,7 +66,8 @@ def validate(loaded: LoadedModel, tiles: SplitTiles, loss: Loss) -> dict[str, fl
     scale = model.logit_scale.detach().exp().cpu()
     # the memory of the loss is quadratic in the rows, so at most MAX_ROWS evenly spaced rows are used
     row_k = np.linspace(0, len(caption_n) - 1, min(len(caption_n), MAX_ROWS)).astype(np.int64)
-    entries = loss.compute(image_nd[row_k], text_cd[caption_n[row_k]], scale, bias, group_n[row_k])
+    logits_kk = pair_logits(image_nd[row_k], text_cd[caption_n[row_k]], scale, bias)
+    entries = loss.compute(logits_kk, group_n[row_k])
     matches_n = torch.cat([
         top_share_matches(image_rd @ text_cd.T, _captions_of_groups(group_r, group_n, caption_n, len(caption_c)))
         for image_rd, group_r in zip(*(torch.split(part, MAX_ROWS) for part in (image_nd, group_n)), strict=True)

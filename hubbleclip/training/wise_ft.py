@@ -65,8 +65,7 @@ def select_best_mixture(trainer: Trainer, initial_model: LoadedModel) -> None:
         initial_model.model.load_state_dict(interpolate(initial, trained, alpha))
         scores[alpha] = validate(initial_model, trainer.val, trainer.gradients.loss)["val_accuracy_10"]
         log.info("WiSE-FT: alpha %.3g, val accuracy %.4g", alpha, scores[alpha])
-    best = max(
-        scores, key=lambda alpha: scores[alpha]
-    )  # max returns the first of equal scores, which has the smallest alpha
+    # max returns the first of equal scores, which has the smallest alpha
+    best = max(scores, key=lambda alpha: scores[alpha])
     checkpoints.write_mixture(trainer.run_dir, interpolate(initial, trained, best))
     checkpoints.write_best(trainer.run_dir, trainer.best_step, scores[best], alpha_scores=scores, alpha=best)

@@ -5,6 +5,7 @@ import math
 from datetime import UTC, datetime
 
 from hubbleclip.core.records import Observation, Proposal, Tile
+from hubbleclip.dataset.splits.material import Material
 
 MADE_AT = datetime(2024, 1, 1, tzinfo=UTC)
 
@@ -114,3 +115,7 @@ def slow_gap_arcsec(one_deg, other_deg):
         return 0.0
     corners = [(p, e) for p in one for e in edges(other)] + [(p, e) for p in other for e in edges(one)]
     return math.degrees(min(distance_rad(p, *e) for p, e in corners)) * 3600
+
+
+def material(tiles, observations, proposals):
+    return Material(tiles=tiles, observations=observations, proposals=proposals)

@@ -72,7 +72,7 @@ def test_every_tile_of_every_night_is_read(nights):
     info = read_dataset(root / built[2].dataset.digest)
     for split in ("train", "val", "test"):
         tiles = open_split(info, split)
-        ids = [row["tile_id"] for row in tiles.rows]
+        ids = tiles.rows["tile_id"].to_pylist()
         expected = [np.asarray(Image.open(io.BytesIO(PNGS[tile_id]))) for tile_id in ids]
         assert np.array_equal(tiles.read_all_tiles(16), np.stack(expected))
     assert list(find_faults(root / built[2].dataset.digest)) == []

@@ -49,15 +49,15 @@ def test_evaluation_sees_every_tile_once_in_order_of_tile_id(built) -> None:
     folder, pngs = built
     tiles = open_split(read_dataset(folder), "test")
     seen = torch.cat(list(iterate_eval_images(tiles, 16, 3)))[:, 0]
-    ids = sorted(row["tile_id"] for row in tiles.rows)
-    assert [row["tile_id"] for row in tiles.rows] == ids
+    ids = sorted(tiles.rows["tile_id"].to_pylist())
+    assert tiles.rows["tile_id"].to_pylist() == ids
     assert all(np.array_equal(seen[i], np.asarray(Image.open(io.BytesIO(pngs[t])))) for i, t in enumerate(ids))
 
 
 def test_tiles_are_reduced_by_area(built) -> None:
     folder, pngs = built
     tiles = open_split(read_dataset(folder), "val")
-    whole = np.asarray(Image.open(io.BytesIO(pngs[tiles.rows[0]["tile_id"]]))).astype(float)
+    whole = np.asarray(Image.open(io.BytesIO(pngs[tiles.rows["tile_id"][0].as_py()]))).astype(float)
     assert np.abs(tiles.read_one_tile(0, 4) - whole.reshape(4, 4, 4, 4).mean((1, 3))).max() <= 1
 
 
@@ -131,7 +131,10 @@ def test_texts_are_those_of_the_tile(built) -> None:
     batches = open_batches(built[0], settings)
     for step in range(6):
         for row, text in zip(batches.sampler.rows(step), words(batches, step), strict=True):
-            assert text.split("proposal ")[1].split(" ")[0] == batches.tiles.rows[row]["proposal_id"].split(":")[1]
+            assert (
+                text.split("proposal ")[1].split(" ")[0]
+                == batches.tiles.rows["proposal_id"][int(row)].as_py().split(":")[1]
+            )
 
 
 def test_shuffled_pairs_never_keep_a_group_with_its_own_text(built) -> None:
@@ -139,7 +142,10 @@ def test_shuffled_pairs_never_keep_a_group_with_its_own_text(built) -> None:
     batches, partners = open_batches(built[0], settings), {}
     for step in range(6):
         for row, text in zip(batches.sampler.rows(step), words(batches, step), strict=True):
-            own, seen = batches.tiles.rows[row]["proposal_id"].split(":")[1], text.split("proposal ")[1].split(" ")[0]
+            own, seen = (
+                batches.tiles.rows["proposal_id"][int(row)].as_py().split(":")[1],
+                text.split("proposal ")[1].split(" ")[0],
+            )
             assert own != seen
             assert partners.setdefault(own, seen) == seen
     assert max(Counter(partners.values()).values()) == 1
@@ -173,20 +179,20 @@ def test_a_damaged_tile_is_named(built, tmp_path) -> None:
     info = read_dataset(built[0])
     tiles = open_split(info, "train")
     address, offset, length = tiles.spans[0]
-    with pytest.raises(DatasetError, match=tiles.rows[0]["tile_id"]):
+    with pytest.raises(DatasetError, match=tiles.rows["tile_id"][0].as_py()):
         replace(tiles, spans=[(address, offset + 7, length)]).read_one_tile(0, 16)
 
 
 def test_every_flipped_bit_that_makes_a_tile_unreadable_names_the_tile(built) -> None:
     tiles, refused = open_split(read_dataset(built[0]), "train"), 0
-    picture = built[1][tiles.rows[0]["tile_id"]]
+    picture = built[1][tiles.rows["tile_id"][0].as_py()]
     for place in range(8 * len(picture)):
         damaged = bytearray(picture)
         damaged[place // 8] ^= 1 << place % 8
         try:
             tiles._decode(0, bytes(damaged), 16)
         except DatasetError as error:
-            assert tiles.rows[0]["tile_id"] in str(error)
+            assert tiles.rows["tile_id"][0].as_py() in str(error)
             refused += 1
     assert refused > 4 * len(picture)
 

@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from sky_cases import observation, proposal, square, tile
+from sky_cases import material, observation, proposal, square, tile
 
 from hubbleclip.config.settings import ShardSettings
 from hubbleclip.core.records import SplitAssignment
@@ -16,7 +16,7 @@ def assigned(tiles, split="train"):
 
 def make(tiles, proposals, assignments, settings=SETTINGS):
     observations = {t.obs_id: observation(t.obs_id, t.proposal_id, "NGC1275") for t in tiles}
-    return make_samples(tiles, observations, proposals, assignments, settings, "digest")
+    return make_samples(material(tiles, observations, proposals), assignments, settings)
 
 
 def test_a_sample_joins_tile_observation_proposal_and_split():
@@ -44,12 +44,13 @@ def test_without_an_abstract_the_title_is_the_main_caption():
 def test_tiles_without_a_caption_are_rejected():
     tiles = [tile("a", "p"), tile("b", "unknown")]
     proposals = {"p": replace(proposal("p"), abstract=None)}
-    samples, rejections = make(tiles, proposals, assigned(tiles), ShardSettings(caption_kinds=("abstract",)))
+    settings = ShardSettings(caption_kinds=("abstract",))
+    samples, rejections = make(tiles, proposals, assigned(tiles), settings)
     assert samples == []
     assert {(r.entity, r.entity_id, r.stage, r.reason) for r in rejections} == {
         ("tile", t.tile_id, "shards", "no_caption") for t in tiles
     }
-    assert {r.settings_digest for r in rejections} == {"digest"}
+    assert {r.settings_digest for r in rejections} == {settings.digest()}
 
 
 def test_excluded_tiles_are_neither_samples_nor_rejections():

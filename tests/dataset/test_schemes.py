@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sky_cases import proposal, square, tile
+from sky_cases import material, proposal, square, tile
 
 from hubbleclip.config.settings import SplitSettings, read_settings
 from hubbleclip.core.errors import SettingsError
@@ -24,7 +24,7 @@ def of_cycle(proposal_id, cycle, abstract=None):
 
 def split(tiles, proposals, wanted, existing=None):
     existing = existing or {}
-    plans = assign_splits(tiles, {}, {p.proposal_id: p for p in proposals}, existing, wanted)
+    plans = assign_splits(material(tiles, {}, {p.proposal_id: p for p in proposals}), existing, wanted)
     return existing | {plan.tile_id: plan for plan in plans}
 
 

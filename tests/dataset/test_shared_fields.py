@@ -7,7 +7,7 @@ from itertools import combinations, pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sky_cases import observation, proposal, slow_gap_arcsec, square, stepped, tile
+from sky_cases import material, observation, proposal, slow_gap_arcsec, square, stepped, tile
 
 from hubbleclip.config.settings import SplitSettings
 from hubbleclip.dataset.splits.assign import assign_splits
@@ -67,7 +67,8 @@ def assert_nothing_leaks(tiles, plans, shows):
 
 
 def split(tiles, observations, proposals, existing, wanted):
-    return existing | {plan.tile_id: plan for plan in assign_splits(tiles, observations, proposals, existing, wanted)}
+    plans = assign_splits(material(tiles, observations, proposals), existing, wanted)
+    return existing | {plan.tile_id: plan for plan in plans}
 
 
 @settings(deadline=None, max_examples=25)

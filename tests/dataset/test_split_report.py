@@ -2,16 +2,16 @@ import json
 from dataclasses import replace
 
 import pytest
-from sky_cases import observation, proposal, square, tile
+from sky_cases import material, observation, proposal, square, tile
 
 from hubbleclip.config.settings import SplitSettings
 from hubbleclip.core.records import SplitAssignment
-from hubbleclip.dataset.splits.assign import LeakReport, assign_splits
+from hubbleclip.dataset.splits.assign import assign_splits
 from hubbleclip.dataset.splits.continuations import Link
 from hubbleclip.dataset.splits.report import EXCLUDED_TILES, LINKS, leak_summary, lineage, split_report, split_tables
 
 SETTINGS = SplitSettings()
-LEAK = LeakReport(num_train=200, num_shared_abstract=150, num_overlap=40, num_moving_target=3, num_leaking=160)
+LEAK = {"num_train": 200, "num_shared_abstract": 150, "num_overlap": 40, "num_moving_target": 3, "num_leaking": 160}
 LINK = Link(one="p0", other="p1", reason="title", detail="a stem")
 
 
@@ -31,7 +31,8 @@ def small_split():
 
 
 def reported():
-    return split_report(*small_split(), links=[LINK], leak=LEAK, settings=SETTINGS)
+    tiles, observations, proposals, plans = small_split()
+    return split_report(material(tiles, observations, proposals), plans, links=[LINK], leak=LEAK, settings=SETTINGS)
 
 
 def test_the_report_counts_tiles_proposals_and_groups_of_each_split():
@@ -98,7 +99,8 @@ def test_each_setting_of_another_scheme_is_a_lineage_of_its_own():
 def test_a_full_catalog_is_reported_within_the_wanted_shares():
     tiles = [tile(i, f"p{i // 2}", square(i % 360, i / 100, 20)) for i in range(4000)]
     proposals = {t.proposal_id: proposal(t.proposal_id) for t in tiles}
-    plans = {p.tile_id: p for p in assign_splits(tiles, {}, proposals, {}, SETTINGS)}
-    report = split_report(tiles, {}, proposals, plans, links=[], leak=LEAK, settings=SETTINGS)
+    given = material(tiles, {}, proposals)
+    plans = {p.tile_id: p for p in assign_splits(given, {}, SETTINGS)}
+    report = split_report(given, plans, links=[], leak=LEAK, settings=SETTINGS)
     for split, wanted in report["wanted_share"].items():
         assert report["total"][split]["share"] == pytest.approx(wanted, abs=0.02)

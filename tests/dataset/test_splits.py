@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sky_cases import observation, proposal, slow_gap_arcsec, square, tile
+from sky_cases import material, observation, proposal, slow_gap_arcsec, square, tile
 
 from hubbleclip.config.settings import SplitSettings
 from hubbleclip.core.records import SplitAssignment
@@ -82,7 +82,7 @@ def assert_leak_free(tiles, observations, plans):
 @given(CROWDED)
 def test_no_tile_shows_what_another_split_shows_and_no_proposal_straddles(drawn):
     tiles, observations = crowded_sky(drawn)
-    plans = by_tile(assign_splits(tiles, observations, proposals_of(tiles), {}, SETTINGS))
+    plans = by_tile(assign_splits(material(tiles, observations, proposals_of(tiles)), {}, SETTINGS))
     assert plans.keys() == {t.tile_id for t in tiles}
     assert_leak_free(tiles, observations, plans)
 
@@ -91,8 +91,10 @@ def test_no_tile_shows_what_another_split_shows_and_no_proposal_straddles(drawn)
 @given(CROWDED, st.integers(0, 40))
 def test_a_new_night_moves_no_old_tile_and_leaks_nothing(drawn, first_night):
     tiles, observations = crowded_sky(drawn)
-    old = by_tile(assign_splits(tiles[:first_night], observations, proposals_of(tiles[:first_night]), {}, SETTINGS))
-    new = by_tile(assign_splits(tiles, observations, proposals_of(tiles), old, SETTINGS))
+    old = by_tile(
+        assign_splits(material(tiles[:first_night], observations, proposals_of(tiles[:first_night])), {}, SETTINGS)
+    )
+    new = by_tile(assign_splits(material(tiles, observations, proposals_of(tiles)), old, SETTINGS))
     assert not old.keys() & new.keys()
     assert (old | new).keys() == {t.tile_id for t in tiles}
     assert_leak_free(tiles, observations, old | new)
@@ -102,16 +104,16 @@ def test_a_new_night_moves_no_old_tile_and_leaks_nothing(drawn, first_night):
 @given(CROWDED, st.randoms())
 def test_the_order_of_the_tiles_plays_no_part(drawn, rng):
     tiles, observations = crowded_sky(drawn)
-    plans = assign_splits(tiles, observations, proposals_of(tiles), {}, SETTINGS)
+    plans = assign_splits(material(tiles, observations, proposals_of(tiles)), {}, SETTINGS)
     rng.shuffle(tiles)
-    assert assign_splits(tiles, observations, proposals_of(tiles), {}, SETTINGS) == plans
+    assert assign_splits(material(tiles, observations, proposals_of(tiles)), {}, SETTINGS) == plans
 
 
 @settings(deadline=None, max_examples=40)
 @given(CROWDED)
 def test_only_conflicting_tiles_are_excluded(drawn):
     tiles, observations = crowded_sky(drawn)
-    plans = by_tile(assign_splits(tiles, observations, proposals_of(tiles), {}, SETTINGS))
+    plans = by_tile(assign_splits(material(tiles, observations, proposals_of(tiles)), {}, SETTINGS))
     for t in tiles:
         if plans[t.tile_id].split == "excluded":
             held_out = [b for b in tiles if plans[b.tile_id].split in ("val", "test")]
@@ -120,14 +122,14 @@ def test_only_conflicting_tiles_are_excluded(drawn):
 
 def test_nothing_new_gives_nothing():
     one = tile("a", "p")
-    assert assign_splits([one], {}, proposals_of([one]), frozen(one, "train"), SETTINGS) == []
+    assert assign_splits(material([one], {}, proposals_of([one])), frozen(one, "train"), SETTINGS) == []
 
 
 def test_a_train_tile_on_a_test_tile_is_excluded_with_the_reason():
     train, test = tile("a", drawn_home("train"), square(5, 5, 20)), tile("b", drawn_home("test"), square(5, 5, 20, 30))
     others = [tile(i, f"q{i}") for i in range(5)]
     tiles = [train, test, *others]
-    plans = by_tile(assign_splits(tiles, {}, proposals_of(tiles), {}, SETTINGS))
+    plans = by_tile(assign_splits(material(tiles, {}, proposals_of(tiles)), {}, SETTINGS))
     assert (plans[train.tile_id].split, plans[train.tile_id].reason) == ("excluded", "sky_guard:overlap")
     assert plans[test.tile_id].split == "test"
 
@@ -142,7 +144,7 @@ def test_a_new_held_out_tile_gives_way_to_an_old_train_tile(split):
         | frozen(old, "train")
         | {"v": replace(held["0"], group_id="v", split="val"), "t": replace(held["0"], group_id="t", split="test")}
     )
-    (plan,) = assign_splits(tiles, {}, proposals_of(tiles), existing, SETTINGS)
+    (plan,) = assign_splits(material(tiles, {}, proposals_of(tiles)), existing, SETTINGS)
     assert (plan.split, plan.reason) == ("excluded", "sky_guard:old_train")
 
 
@@ -153,7 +155,7 @@ def test_a_tile_that_gave_way_excludes_nothing_itself():
     existing = frozen(old, "train") | {
         s: SplitAssignment(tile_id=s, group_id=s, split=s, reason=None) for s in ("val", "test")
     }
-    plans = by_tile(assign_splits(tiles, {}, proposals_of(tiles), existing, SETTINGS))
+    plans = by_tile(assign_splits(material(tiles, {}, proposals_of(tiles)), existing, SETTINGS))
     assert plans[test.tile_id].split == "excluded"
     assert plans[train.tile_id].split == "train"
 
@@ -168,7 +170,7 @@ def test_a_moving_target_is_guarded_by_name_and_not_by_place():
     tiles = [tile(key, home, square(5, 5, 20), key) for key, home in homes.items()]
     observations = {key: observation(key, homes[key], names[key], is_moving=True) for key in homes}
     tiles += [tile(i, f"q{i}") for i in range(5)]
-    plans = by_tile(assign_splits(tiles, observations, proposals_of(tiles), {}, SETTINGS))
+    plans = by_tile(assign_splits(material(tiles, observations, proposals_of(tiles)), {}, SETTINGS))
     assert plans[tiles[0].tile_id].reason == "sky_guard:moving_target"
     assert plans[tiles[2].tile_id].split == "train"
 
@@ -184,7 +186,7 @@ def test_names_of_moving_targets(name, normal):
 def test_a_tile_without_wcs_or_with_a_broken_one_has_no_place():
     tiles = [tile("a", drawn_home("train"), [float("nan")] * 8), tile("b", drawn_home("test"), square(5, 5, 20))]
     tiles += [tile("c", drawn_home("train"), []), *(tile(i, f"q{i}") for i in range(4))]
-    plans = assign_splits(tiles, {}, proposals_of(tiles), {}, SETTINGS)
+    plans = assign_splits(material(tiles, {}, proposals_of(tiles)), {}, SETTINGS)
     assert all(plan.split != "excluded" for plan in plans)
 
 
@@ -192,7 +194,7 @@ def test_near_duplicate_abstracts_share_group_and_split():
     text = " ".join(f"word{i}" for i in range(60))
     tiles = [tile(i, f"p{i}") for i in range(12)]
     proposals = {f"p{i}": proposal(f"p{i}", f"{text} last{i}" if i % 2 else None) for i in range(12)}
-    plans = by_tile(assign_splits(tiles, {}, proposals, {}, SETTINGS))
+    plans = by_tile(assign_splits(material(tiles, {}, proposals), {}, SETTINGS))
     odd = {(plans[t.tile_id].group_id, plans[t.tile_id].split) for t in tiles[1::2]}
     assert odd == {(group_id("p1"), odd.copy().pop()[1])}
     assert len({plans[t.tile_id].group_id for t in tiles}) == 7
@@ -204,7 +206,7 @@ def test_a_new_near_duplicate_joins_the_old_group_even_with_a_smaller_id():
         "p5": proposal("p5", "the same words as before here"),
         "p1": proposal("p1", "the same words as before here"),
     }
-    (plan,) = assign_splits([old, new], {}, same, frozen(old, "val", "a" * 16), SETTINGS)
+    (plan,) = assign_splits(material([old, new], {}, same), frozen(old, "val", "a" * 16), SETTINGS)
     assert (plan.group_id, plan.split) == ("a" * 16, "val")
 
 
@@ -215,19 +217,19 @@ def test_a_new_proposal_between_two_old_splits_is_excluded_for_good():
     proposals = {key: proposal(key, value) for key, value in texts.items()}
     old = frozen(a, "train", "a" * 16) | frozen(b, "test", "b" * 16)
     settings = SplitSettings(near_duplicate=0.6)
-    (plan,) = assign_splits([a, b, c], {}, proposals, old, settings)
+    (plan,) = assign_splits(material([a, b, c], {}, proposals), old, settings)
     assert (plan.split, plan.reason) == ("excluded", GROUP_CONFLICT)
-    (later,) = assign_splits([a, b, c, c2], {}, proposals, old | {c.tile_id: plan}, settings)
+    (later,) = assign_splits(material([a, b, c, c2], {}, proposals), old | {c.tile_id: plan}, settings)
     assert (later.split, later.reason) == ("excluded", GROUP_CONFLICT)
 
 
 def test_other_tile_settings_keep_a_group_where_it_was():
     tiles = [tile(i, f"p{i}") for i in range(30)]
-    first = assign_splits(tiles, {}, proposals_of(tiles), {}, SETTINGS)
+    first = assign_splits(material(tiles, {}, proposals_of(tiles)), {}, SETTINGS)
     cut_again = [tile(f"again{i}", f"p{i}") for i in range(30)]
     moved = {a.group_id: {"train": "test", "test": "val", "val": "train"}[a.split] for a in first}
     existing = {a.tile_id: replace(a, split=moved[a.group_id]) for a in first}
-    again = assign_splits(cut_again, {}, proposals_of(tiles), existing, SETTINGS)
+    again = assign_splits(material(cut_again, {}, proposals_of(tiles)), existing, SETTINGS)
     assert {a.group_id: a.split for a in again} == moved
 
 
@@ -256,21 +258,20 @@ def test_a_group_is_drawn_alike_in_a_larger_catalog():
 
 def test_a_random_split_of_tiles_leaks_nearly_all_of_a_crowded_field():
     tiles = [tile(i, f"p{i // 20}", square(5, 5, 20, i)) for i in range(200)]
-    report = leak_report(tiles, {}, proposals_of(tiles), [], SETTINGS)
-    assert report.num_leaking == report.num_train == report.num_overlap
-    assert report.num_train < 200
+    report = leak_report(material(tiles, {}, proposals_of(tiles)), [], SETTINGS)
+    assert report["num_leaking"] == report["num_train"] == report["num_overlap"]
+    assert report["num_train"] < 200
 
 
 def test_a_random_split_of_lone_tiles_leaks_nothing():
     tiles = [tile(i, f"p{i}", square(i, 5, 20)) for i in range(100)]
-    report = leak_report(tiles, {}, proposals_of(tiles), [], SETTINGS)
-    assert (report.num_leaking, report.num_shared_abstract) == (0, 0)
+    report = leak_report(material(tiles, {}, proposals_of(tiles)), [], SETTINGS)
+    assert (report["num_leaking"], report["num_shared_abstract"]) == (0, 0)
 
 
 def test_a_proposal_that_is_cut_again_stays_where_it_was_though_its_group_has_a_smaller_one_now():
     same = {key: proposal(key, "the same words as before here") for key in ("p1", "p5")}
     former = {"p5": SplitAssignment(tile_id="gone", group_id="a" * 16, split="val", reason=None)}
-    plans = assign_splits(
-        [tile("again", "p5"), tile("new", "p1")], {}, same, {"gone": former["p5"]}, SETTINGS, former=former
-    )
+    tiles = [tile("again", "p5"), tile("new", "p1")]
+    plans = assign_splits(material(tiles, {}, same), {"gone": former["p5"]}, SETTINGS, former=former)
     assert {(plan.group_id, plan.split) for plan in plans} == {("a" * 16, "val")}

@@ -11,7 +11,7 @@ from clip_benchmark.metrics.zeroshot_retrieval import recall_at_k
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubbleclip.evaluation.metrics.ranking import average_precision, chance_precision_and_ndcg, diversity, ndcg
+from hubbleclip.evaluation.metrics.ranking import NUM_TOP, chance_precision_and_ndcg, diversity, ranking_metrics
 from hubbleclip.evaluation.metrics.retrieval import hit_probability, rank_best_positives
 
 
@@ -46,12 +46,9 @@ def test_metrics_are_means_over_all_orders_of_ties(rows, num_top) -> None:
     scores, positive, group = (list(column) for column in zip(*rows, strict=True))
     scores_qi, positive_qi = np.array([scores], dtype=float), np.array([positive])
     top = min(num_top, len(rows))
-    assert average_precision(scores_qi, positive_qi)[0] == pytest.approx(
-        mean_over_orders(scores, lambda order: precision_of(order, positive))
-    )
-    assert ndcg(scores_qi, positive_qi, num_top)[0] == pytest.approx(
-        mean_over_orders(scores, lambda order: gain_of(order, positive, top))
-    )
+    (precision,), (ndcg,) = ranking_metrics(scores_qi, positive_qi)
+    assert precision == pytest.approx(mean_over_orders(scores, lambda order: precision_of(order, positive)))
+    assert ndcg == pytest.approx(mean_over_orders(scores, lambda order: gain_of(order, positive, NUM_TOP)))
     assert diversity(scores_qi, np.array(group), num_top)[0] == pytest.approx(
         mean_over_orders(scores, lambda order: len({group[item] for item in order[:top]}) / top)
     )
@@ -76,12 +73,19 @@ def test_recall_equals_clip_benchmark() -> None:
 def test_average_precision_equals_clip_benchmark() -> None:
     scores_qi, positive_qi = random_case()
     theirs = average_precision_per_class(torch.from_numpy(scores_qi.T), torch.from_numpy(positive_qi.T))
-    np.testing.assert_allclose(average_precision(scores_qi, positive_qi), theirs.numpy(), atol=1e-6)
+    np.testing.assert_allclose(ranking_metrics(scores_qi, positive_qi)[0], theirs.numpy(), atol=1e-6)
+
+
+def test_ndcg_counts_only_the_first_items() -> None:
+    scores_qi, positive_qi = random_case()
+    expected = [gain_of(np.argsort(-s_i), p_i, NUM_TOP) for s_i, p_i in zip(scores_qi, positive_qi, strict=True)]
+    np.testing.assert_allclose(ranking_metrics(scores_qi, positive_qi)[1], expected)
 
 
 @pytest.mark.parametrize("positives", [1, 4, 12])
 def test_simulated_chance_equals_the_expectation_of_equal_scores(positives: int) -> None:
     positive_qi = np.arange(60)[None] < positives
     precision_b, gain_b = chance_precision_and_ndcg(positives, 60, seed=1)
-    assert precision_b.mean() == pytest.approx(average_precision(np.zeros((1, 60)), positive_qi)[0], rel=0.05)
-    assert gain_b.mean() == pytest.approx(ndcg(np.zeros((1, 60)), positive_qi)[0], rel=0.08)
+    (precision,), (ndcg,) = ranking_metrics(np.zeros((1, 60)), positive_qi)
+    assert precision_b.mean() == pytest.approx(precision, rel=0.05)
+    assert gain_b.mean() == pytest.approx(ndcg, rel=0.08)

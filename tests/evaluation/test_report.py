@@ -2,6 +2,7 @@ import base64
 import io
 import json
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -32,7 +33,9 @@ def trained(tmp_path_factory):
 @pytest.fixture(scope="module")
 def evaluation(trained):
     root, dataset_dir, run_dir, shuffled_dir = trained
-    return report.evaluate(dataset_dir, run_dir, shuffled_dir, root / "reports/a", SETTINGS, code_version="1.2.3+gabc")
+    path = root / "reports/a"
+    metrics = report.evaluate(dataset_dir, run_dir, shuffled_dir, path, SETTINGS, code_version="1.2.3+gabc")
+    return SimpleNamespace(path=path, metrics=metrics)
 
 
 def test_every_scorer_has_every_figure_with_its_interval(evaluation):
@@ -55,20 +58,19 @@ def test_training_shows_against_the_base_model(evaluation):
 
 def test_metrics_json_equals_the_returned_metrics_and_a_repeat_gives_the_same_bytes(trained, evaluation):
     root, dataset_dir, run_dir, shuffled_dir = trained
-    again = report.evaluate(dataset_dir, run_dir, shuffled_dir, root / "reports/b", SETTINGS, code_version="1.2.3+gabc")
+    again = root / "reports/b"
+    report.evaluate(dataset_dir, run_dir, shuffled_dir, again, SETTINGS, code_version="1.2.3+gabc")
     names = ("metrics.json", "index.html", "embeddings.npz")
-    assert [(evaluation.path / name).read_bytes() for name in names] == [
-        (again.path / name).read_bytes() for name in names
-    ]
+    assert all((evaluation.path / name).read_bytes() == (again / name).read_bytes() for name in names)
     written = json.loads((evaluation.path / "metrics.json").read_text())
     assert [row["value"] for row in written["metrics"]] == [metric.value for metric in evaluation.metrics]
     assert (written["num_tiles"], written["num_groups"], written["is_simulated"]) == (20, 10, True)
 
 
-def test_the_page_contains_all_that_it_shows(evaluation):
+def test_the_page_contains_all_that_it_shows(trained, evaluation):
     html = (evaluation.path / "index.html").read_text(encoding="utf-8")
     assert "Simulated sky" in html
-    assert evaluation.dataset_digest in html
+    assert trained[1].name in html
     assert "1.2.3+gabc" in html
     assert re.findall(r"(?:src|href)=\"(?!data:)", html) == []
     assert "http://" not in re.sub(r"data:[^\"]*", "", html)
@@ -87,7 +89,7 @@ def test_a_report_replaces_an_older_one_and_leaves_no_other_folder(trained, eval
     done = report.evaluate(dataset_dir, run_dir, None, out_dir, SETTINGS, code_version="1")
     assert {path.name for path in out_dir.iterdir()} == {"index.html", "metrics.json", "embeddings.npz"}
     assert [path.name for path in out_dir.parent.iterdir()] == ["c"]
-    assert "shuffled" not in {metric.model for metric in done.metrics}
+    assert "shuffled" not in {metric.model for metric in done}
     assert "Shuffled pairs" not in (out_dir / "index.html").read_text()
 
 
@@ -95,7 +97,7 @@ def test_two_runs_are_shown_side_by_side_with_their_difference(trained):
     root, dataset_dir, run_dir, shuffled_dir = trained
     out_dir = root / "replaced/pair"
     done = report.evaluate(dataset_dir, run_dir, None, out_dir, SETTINGS, code_version="1", other_run_dir=shuffled_dir)
-    found = {(m.protocol, m.model, m.name): m for m in done.metrics}
+    found = {(m.protocol, m.model, m.name): m for m in done}
     name = "i2t_accuracy_at_10pct"
     minus = found["fair", "fine_tuned", f"{name}_minus_other"]
     assert minus.value == pytest.approx(

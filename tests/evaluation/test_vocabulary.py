@@ -1,13 +1,20 @@
 import numpy as np
 import pytest
 
-from hubbleclip.evaluation.metrics.vocabulary import ensemble_prompts, fill_templates, find_nearest, read_vocabulary
+from hubbleclip.evaluation.metrics.vocabulary import (
+    PROMPTS,
+    ensemble_prompts,
+    fill_templates,
+    find_nearest,
+    read_vocabulary,
+)
 
 
 def test_the_vocabulary_is_large_and_without_repeats():
     vocabulary = read_vocabulary()
-    assert (len(vocabulary.object_classes), len(vocabulary.science_hypotheses), len(vocabulary.queries)) == (80, 60, 12)
-    for phrases in (vocabulary.object_classes, vocabulary.science_hypotheses, vocabulary.queries):
+    sizes = {name: len(phrases) for name, phrases in vocabulary.items()}
+    assert sizes == {"object_classes": 80, "science_hypotheses": 60, "queries": 12} and sizes.keys() == PROMPTS.keys()
+    for phrases in vocabulary.values():
         assert len(set(phrases)) == len(phrases)
 
 

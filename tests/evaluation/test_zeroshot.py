@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hubbleclip.evaluation.metrics import zeroshot
 from hubbleclip.evaluation.metrics.baselines import hybrid_scores
 from hubbleclip.evaluation.metrics.bootstrap import draw_weights
-from hubbleclip.evaluation.metrics.ranking import average_precision, ndcg
+from hubbleclip.evaluation.metrics.ranking import ranking_metrics, resampled_ranking_metrics
 
 rows = st.lists(st.tuples(st.integers(0, 3), st.booleans(), st.integers(0, 3)), min_size=2, max_size=8)
 
@@ -18,12 +18,11 @@ rows = st.lists(st.tuples(st.integers(0, 3), st.booleans(), st.integers(0, 3)), 
 def test_metrics_of_a_resample_equal_those_of_the_items_written_out(items) -> None:
     scores_i, positive_i, weight_i = (np.array(column) for column in zip(*items, strict=True))
     listed = np.repeat(np.arange(len(items)), weight_i)
-    found = zeroshot.resampled_ranking_metrics(scores_i.astype(float), positive_i, weight_i[None])
+    found = resampled_ranking_metrics(scores_i.astype(float), positive_i, weight_i[None])
     if not positive_i[listed].any():
         assert np.isnan(found).all()
         return
-    written = (scores_i[listed].astype(float)[None], positive_i[listed][None])
-    np.testing.assert_allclose([value[0] for value in found], [f(*written)[0] for f in (average_precision, ndcg)])
+    np.testing.assert_allclose(found, ranking_metrics(scores_i[listed].astype(float)[None], positive_i[listed][None]))
 
 
 def test_each_term_of_a_class_is_a_phrase_and_categories_of_all_cycles_are_one() -> None:

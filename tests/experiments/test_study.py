@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from evaluation_samples import sample
-from sky_cases import proposal, square, tile
+from sky_cases import material, proposal, square, tile
 
 from experiments.study import comparisons as study
 from experiments.study.leaky_splits import by_tile, half_of, with_and_without_guard
@@ -24,7 +24,7 @@ def test_without_the_guard_train_tiles_come_back_and_nothing_else_moves() -> Non
     tiles = [tile(n, owner, square(*places[n], 8)) for n, owner in enumerate(owners)]
     proposals = {owner: proposal(owner, f"abstract of {owner} alone") for owner in owners}
     settings = SplitSettings(val_share=0.2, test_share=0.2)
-    guarded, unguarded = with_and_without_guard(tiles, {}, proposals, settings)
+    guarded, unguarded = with_and_without_guard(material(tiles, {}, proposals), settings)
     moved = {key for key in guarded if guarded[key] != unguarded[key]}
     assert moved
     assert {(guarded[key].split, unguarded[key].split) for key in moved} == {("excluded", "train")}

@@ -10,7 +10,6 @@ from synthetic_fits import starry_sky, write_drz
 from hubbleclip.config.settings import TileSettings
 from hubbleclip.core.errors import ImageError
 from hubbleclip.fits import hdus as selection
-from hubbleclip.images.contact_sheet import level_statistics
 from hubbleclip.images.encode import decode_png
 from hubbleclip.images.reader import read_science_images
 from hubbleclip.images.tiling import tile_file
@@ -59,12 +58,6 @@ def test_a_file_of_more_extensions_than_any_camera_writes_is_refused(tmp_path, m
     monkeypatch.setattr(selection, "MAX_SCIENCE", 3)
     with pytest.raises(ImageError, match="too_large: 4 science extensions, more than 3"):
         read_science_images(write_pairs(tmp_path / "a.fits", 4), 10**7)
-
-
-def test_quality_counts_black_and_white_and_bits():
-    levels = np.repeat(np.array([0, 255, 100, 200], np.uint8), 16).reshape(8, 8)
-    quality = level_statistics(levels)
-    assert (quality.black_share, quality.white_share, quality.entropy_bits) == (0.25, 0.25, 2.0)
 
 
 @pytest.mark.parametrize("stretch", ["asinh", "linear", "zscale"])

@@ -17,7 +17,7 @@ from hubbleclip.core.errors import ImageError
 from hubbleclip.fits.instruments import wavelength_nm
 from hubbleclip.images.reader import read_science_images
 from hubbleclip.images.tiling import tile_file
-from hubbleclip.images.wcs import tile_geometry
+from hubbleclip.images.wcs import tile_geometries
 
 LIMIT = 10_000_000
 
@@ -346,7 +346,7 @@ def test_rays_are_looked_for_unless_the_header_says_that_exposures_were_compared
 def test_a_wcs_on_another_body_than_the_sky_gives_tiles_without_a_place(axes):
     header = wcs_header((64, 64))
     header["CTYPE1"], header["CTYPE2"] = (f"{axis}-TAN" for axis in axes)
-    assert tile_geometry(WCS(header), 0, 0, 64) is None
+    assert tile_geometries(WCS(header), [(0, 0)], 64)[0] is None
 
 
 @pytest.mark.parametrize("missing", ["INSTRUME", "DETECTOR"])

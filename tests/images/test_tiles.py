@@ -20,7 +20,7 @@ from hubbleclip.images.encode import decode_png
 from hubbleclip.images.reader import read_science_images
 from hubbleclip.images.stretch import apply_stretch
 from hubbleclip.images.tiling import cut_tiles, plan_grid, tile_file, to_tile_record
-from hubbleclip.images.wcs import tile_geometry
+from hubbleclip.images.wcs import tile_geometries
 
 SHA = "ab" * 32
 SETTINGS = TileSettings(views=("native",))
@@ -144,7 +144,7 @@ def test_corners_are_icrs_whatever_the_files_own_frame(axes, equinox):
     wcs.wcs.ctype, wcs.wcs.crval, wcs.wcs.cdelt, wcs.wcs.crpix = axes, (40.0, 30.0), (-1e-5, 1e-5), (50, 50)
     if equinox:
         wcs.wcs.equinox = equinox
-    where = tile_geometry(wcs, 0, 0, 100)
+    where = tile_geometries(wcs, [(0, 0)], 100)[0]
     sky = wcs.pixel_to_world([-0.5, 99.5, 99.5, -0.5], [-0.5, -0.5, 99.5, 99.5]).icrs
     np.testing.assert_allclose(where.corners_deg, np.column_stack([sky.ra.deg, sky.dec.deg]).ravel(), atol=3e-5)
 

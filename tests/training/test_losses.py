@@ -13,6 +13,7 @@ from hubbleclip.training.losses import (
     info_nce,
     info_nce_masked,
     multi_positive,
+    pair_logits,
     siglip,
     siglip_masked,
 )
@@ -30,7 +31,7 @@ def features(num: int = 6, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize("compute", [info_nce, info_nce_masked, multi_positive])
 def test_softmax_losses_equal_open_clip_when_each_row_is_its_own_group(compute) -> None:
     image, text = features()
-    (ours,) = compute(image, text, SCALE, None, torch.arange(6)).values()
+    (ours,) = compute(pair_logits(image, text, SCALE, None), torch.arange(6)).values()
     theirs = open_clip.ClipLoss()(image, text, SCALE)
     assert ours.item() == pytest.approx(theirs.item(), abs=1e-6)
 
@@ -38,7 +39,7 @@ def test_softmax_losses_equal_open_clip_when_each_row_is_its_own_group(compute) 
 @pytest.mark.parametrize("compute", [siglip, siglip_masked])
 def test_siglip_equals_open_clip_when_each_row_is_its_own_group(compute) -> None:
     image, text = features()
-    (ours,) = compute(image, text, SCALE, BIAS, torch.arange(6)).values()
+    (ours,) = compute(pair_logits(image, text, SCALE, BIAS), torch.arange(6)).values()
     theirs = SigLipLoss()(image, text, SCALE, BIAS)
     assert ours.item() == pytest.approx(theirs.item(), abs=1e-6)
 
@@ -57,14 +58,16 @@ def naive_multi_positive(image, text, scale, groups) -> float:
 def test_multi_positive_equals_the_naive_loop() -> None:
     image, text = features()
     groups = torch.tensor([4, 1, 4, 2, 4, 1])
-    (ours,) = multi_positive(image, text, SCALE, None, groups).values()
+    (ours,) = multi_positive(pair_logits(image, text, SCALE, None), groups).values()
     assert ours.item() == pytest.approx(naive_multi_positive(image, text, SCALE, groups), abs=1e-5)
 
 
 @pytest.mark.parametrize("compute", [info_nce, siglip])
 def test_plain_losses_equal_open_clip_whatever_the_groups(compute) -> None:
     image, text = features()
-    one_group, apart = (compute(image, text, SCALE, BIAS, groups) for groups in (torch.zeros(6), torch.arange(6)))
+    one_group, apart = (
+        compute(pair_logits(image, text, SCALE, BIAS), groups) for groups in (torch.zeros(6), torch.arange(6))
+    )
     assert one_group == apart
 
 
@@ -83,7 +86,7 @@ def test_another_row_of_the_group_is_not_pushed_away(name: str) -> None:
 
     def pull(column: int) -> float:
         scores = torch.zeros(len(image), len(text), requires_grad=True)
-        (loss,) = LOSSES[name].compute(scores, torch.eye(len(text)), SCALE, BIAS, groups).values()
+        (loss,) = LOSSES[name].compute(pair_logits(scores, torch.eye(len(text)), SCALE, BIAS), groups).values()
         loss.backward()
         return float(scores.grad[0, column])
 
@@ -97,7 +100,7 @@ def test_rows_are_of_a_group_where_any_of_their_ids_is_equal_and_not_through_oth
 
     def pull(row: int, column: int) -> float:
         scores = torch.zeros(3, 3, requires_grad=True)
-        (loss,) = LOSSES[name].compute(scores, torch.eye(3), SCALE, BIAS, ids).values()
+        (loss,) = LOSSES[name].compute(pair_logits(scores, torch.eye(3), SCALE, BIAS), ids).values()
         loss.backward()
         return float(scores.grad[row, column])
 
@@ -109,14 +112,14 @@ def test_rows_are_of_a_group_where_any_of_their_ids_is_equal_and_not_through_oth
 def test_loss_falls_when_pairs_agree(name: str) -> None:
     image, text = features()
     groups = torch.arange(6)
-    apart, together = (LOSSES[name].compute(image, other, SCALE, BIAS, groups) for other in (text, image))
+    apart, together = (LOSSES[name].compute(pair_logits(image, other, SCALE, BIAS), groups) for other in (text, image))
     assert sum(together.values()) < sum(apart.values())
 
 
 @pytest.mark.parametrize("name", sorted(LOSSES))
 def test_entries_are_named_as_losses_and_finite_in_a_batch_of_one_group(name: str) -> None:
     image, text = features()
-    entries = LOSSES[name].compute(image, text, SCALE, BIAS, torch.zeros(6, dtype=torch.long))
+    entries = LOSSES[name].compute(pair_logits(image, text, SCALE, BIAS), torch.zeros(6, dtype=torch.long))
     assert all(key.endswith("_loss") and torch.isfinite(value) for key, value in entries.items())
 
 

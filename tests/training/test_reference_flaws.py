@@ -23,7 +23,7 @@ from hubbleclip.training import checkpoints
 from hubbleclip.training.augment import render_views
 from hubbleclip.training.distributed import World
 from hubbleclip.training.loop import _initial_model, _open_batches
-from hubbleclip.training.losses import LOSSES
+from hubbleclip.training.losses import LOSSES, pair_logits
 from hubbleclip.training.trainer import Trainer, make_trainer
 from hubbleclip.training.validation import validate
 
@@ -65,13 +65,10 @@ def test_unexponentiated_scale(dataset_dir, tmp_path) -> None:
 def test_single_positive_for_equal_captions() -> None:
     """Two images of one proposal and their common caption: the loss that is the default is at its floor, log 2."""
     pair = torch.eye(4)[[0, 0, 1, 1]]
-    (loss,) = (
-        LOSSES[TrainSettings().loss].compute(pair, pair, torch.tensor(100.0), None, torch.tensor([0, 0, 1, 1])).values()
-    )
+    compute, scale = LOSSES[TrainSettings().loss].compute, torch.tensor(100.0)
+    (loss,) = compute(pair_logits(pair, pair, scale, None), torch.tensor([0, 0, 1, 1])).values()
     assert loss.item() == pytest.approx(math.log(2), abs=1e-6)
-    (alone,) = (
-        LOSSES[TrainSettings().loss].compute(pair[::2], pair[::2], torch.tensor(100.0), None, torch.arange(2)).values()
-    )
+    (alone,) = compute(pair_logits(pair[::2], pair[::2], scale, None), torch.arange(2)).values()
     assert alone.item() == pytest.approx(0, abs=1e-6)
 
 

@@ -155,7 +155,7 @@ def test_a_training_that_is_rejected_leaves_nothing_behind(tmp_path) -> None:
 
 def test_a_batch_of_one_caption_is_rejected(dataset_dir) -> None:
     _, batches = opened(dataset_dir)
-    batches.tiles.__dict__["captions"] = [["One text for all."] for _ in batches.tiles.rows]
+    batches.tiles.__dict__["captions"] = [["One text for all."]] * len(batches.tiles.rows)
     with pytest.raises(DatasetError, match=r"all captions of batch 0 .*train\.batch_size"):
         batches[0]
 

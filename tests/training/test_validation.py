@@ -47,7 +47,7 @@ def test_a_large_val_is_compared_in_parts_of_bounded_size(tiles, monkeypatch) ->
 
 def test_a_val_of_one_caption_or_one_group_is_not_informative(tiles) -> None:
     one_caption = SplitTiles(place=tiles.place, rows=tiles.rows, spans=tiles.spans, group_n=tiles.group_n)
-    one_caption.__dict__["captions"] = [["One text for all."] for _ in tiles.rows]
+    one_caption.__dict__["captions"] = [["One text for all."]] * len(tiles.rows)
     one_group = SplitTiles(place=tiles.place, rows=tiles.rows, spans=tiles.spans, group_n=0 * tiles.group_n)
     assert is_informative(tiles)
     assert not is_informative(one_caption)

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from hubbleclip.config.settings import SplitSettings
-from hubbleclip.core.records import Observation, Proposal, SplitAssignment, Tile
+from hubbleclip.core.records import SplitAssignment, Tile
 from hubbleclip.dataset.shard_writer import unit_hash
 from hubbleclip.dataset.splits.continuations import Link
+from hubbleclip.dataset.splits.material import Material
 from hubbleclip.dataset.splits.near_duplicates import group_id, group_proposals, text_links
 from hubbleclip.dataset.splits.schemes import RANDOM, plan_scheme
 from hubbleclip.dataset.splits.shared_fields import field_links
@@ -35,36 +36,8 @@ class ProposalSplit:
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LeakReport:
-    """Numbers of train tiles that would leak if single tiles were assigned to splits at random.
-
-    Attributes
-    ----------
-    num_train
-        Number of train tiles of the random split.
-    num_shared_abstract
-        Number of train tiles whose proposal group also has tiles in val or test.
-    num_overlap
-        Number of train tiles that overlap a val or test tile on the sky.
-    num_moving_target
-        Number of train tiles that show the same moving target as a val or test tile.
-    num_leaking
-        Number of train tiles to which at least one of these three cases applies.
-
-    """
-
-    num_train: int
-    num_shared_abstract: int
-    num_overlap: int
-    num_moving_target: int
-    num_leaking: int
-
-
 def assign_splits(
-    tiles: Sequence[Tile],
-    observations: Mapping[str, Observation],
-    proposals: Mapping[str, Proposal],
+    material: Material,
     existing: Mapping[str, SplitAssignment],
     settings: SplitSettings,
     *,
@@ -78,12 +51,8 @@ def assign_splits(
 
     Parameters
     ----------
-    tiles
+    material
         All tiles, including those with an existing assignment, because the sky guard needs their positions.
-    observations
-        Observations by observation id.
-    proposals
-        Proposals by proposal id.
     existing
         Existing assignments by tile id.
     settings
@@ -98,18 +67,18 @@ def assign_splits(
         Assignments of the new tiles, sorted by tile id. SettingsError is raised if the scheme is unknown.
 
     """
-    if all(tile.tile_id in existing for tile in tiles):
+    is_frozen = np.array([tile.tile_id in existing for tile in material.tiles], dtype=bool)
+    if is_frozen.all():
         return []
     if settings.scheme == RANDOM:
-        splits = split_proposals(tiles, observations, proposals, existing, settings, former or {})
-        planned = [existing.get(tile.tile_id) or _assignment(tile, splits[tile.proposal_id]) for tile in tiles]
+        splits = split_proposals(material, existing, settings, former or {})
+        planned = [existing.get(tile.tile_id) or _assignment(tile, splits[tile.proposal_id]) for tile in material.tiles]
     else:
-        planned = plan_scheme(tiles, observations, proposals, existing, settings)
-    is_frozen = np.array([tile.tile_id in existing for tile in tiles])
+        planned = plan_scheme(material, existing, settings)
     labels = [plan.split for plan in planned]
     # The guard gets all tiles, because new tiles that conflict with existing tiles must be excluded. The guard is the
     # last step, because it needs the split of every tile.
-    reasons = guard_sky(locate_tiles(tiles, observations), labels, is_frozen, settings.guard_arcsec)
+    reasons = guard_sky(locate_tiles(material), labels, is_frozen, settings.guard_arcsec)
     new = [
         _excluded(plan, reasons[index]) if index in reasons else plan
         for index, plan in enumerate(planned)
@@ -134,10 +103,8 @@ def _excluded(plan: SplitAssignment, reason: str) -> SplitAssignment:
     return SplitAssignment(tile_id=plan.tile_id, group_id=plan.group_id, split=EXCLUDED, reason=reason)
 
 
-def split_proposals(  # noqa: PLR0917
-    tiles: Sequence[Tile],
-    observations: Mapping[str, Observation],
-    proposals: Mapping[str, Proposal],
+def split_proposals(
+    material: Material,
     existing: Mapping[str, SplitAssignment],
     settings: SplitSettings,
     former: Mapping[str, SplitAssignment],
@@ -148,12 +115,8 @@ def split_proposals(  # noqa: PLR0917
 
     Parameters
     ----------
-    tiles
-        All tiles.
-    observations
-        Observations by observation id, by which proposals that observe the same field are linked.
-    proposals
-        Proposals by proposal id, which are also linked by their texts.
+    material
+        All tiles; proposals are linked if their observations show the same field, or if their texts are similar.
     existing
         Existing assignments by tile id.
     settings
@@ -169,11 +132,12 @@ def split_proposals(  # noqa: PLR0917
     """
     # Excluded tiles are ignored, because they do not determine the split of their group.
     split_of_group = {plan.group_id: plan.split for plan in existing.values() if plan.split != EXCLUDED}
-    known = sorted((tile for tile in tiles if tile.tile_id in existing), key=lambda tile: tile.tile_id)
+    known = sorted((tile for tile in material.tiles if tile.tile_id in existing), key=lambda tile: tile.tile_id)
     old = {**former, **{tile.proposal_id: existing[tile.tile_id] for tile in known}}
-    by_text = text_links(proposals, settings)
-    by_field = field_links(observations.values(), settings.field_share)
-    members = sorted({tile.proposal_id for tile in tiles} | proposals.keys() | old.keys())
+    by_text = text_links(material.proposals, settings)
+    by_field = field_links(material.observations.values(), settings.field_share)
+    with_tiles = {tile.proposal_id for tile in material.tiles}
+    members = sorted(with_tiles | material.proposals.keys() | old.keys())
     linked_by_text, linked_by_any = (
         LinkedGroups(group_proposals(members, links), old, split_of_group) for links in (by_text, [*by_text, *by_field])
     )
@@ -181,7 +145,7 @@ def split_proposals(  # noqa: PLR0917
         proposal_id: _known_proposal_split(old[proposal_id], split_of_group)
         if proposal_id in old
         else _new_proposal_split(proposal_id, linked_by_text, linked_by_any)
-        for proposal_id in sorted({tile.proposal_id for tile in tiles})
+        for proposal_id in sorted(with_tiles)
     }
     undecided = {split.group_id for split in splits.values() if split.split is None}
     drawn = draw_splits(undecided, split_of_group, settings)
@@ -302,23 +266,13 @@ def draw_splits(groups: Iterable[str], split_of_group: Mapping[str, str], settin
     return drawn
 
 
-def leak_report(
-    tiles: Sequence[Tile],
-    observations: Mapping[str, Observation],
-    proposals: Iterable[str],
-    links: Sequence[Link],
-    settings: SplitSettings,
-) -> LeakReport:
+def leak_report(material: Material, links: Sequence[Link], settings: SplitSettings) -> dict[str, int]:
     """Count the train tiles that would leak if single tiles were assigned to splits at random.
 
     Parameters
     ----------
-    tiles
+    material
         All tiles.
-    observations
-        Observations by observation id.
-    proposals
-        Ids of all proposals.
     links
         Links between proposals; linked proposals form one group.
     settings
@@ -326,20 +280,24 @@ def leak_report(
 
     Returns
     -------
-    LeakReport
-        Numbers of train tiles by kind of leak. A tile may have several kinds, but `num_leaking` counts it once.
+    dict of int
+        Numbers of train tiles of the random split: `num_train` of all, `num_shared_abstract` of those whose proposal
+        group also has tiles in val or test, `num_overlap` of those that overlap a val or test tile on the sky,
+        `num_moving_target` of those that show the same moving target as a val or test tile, and `num_leaking` of those
+        to which at least one of these three cases applies.
 
     """
     held_out_share = settings.val_share + settings.test_share
-    held_out = np.array([unit_hash(f"{settings.salt}:{tile.tile_id}") < held_out_share for tile in tiles], dtype=bool)
+    hashes = np.array([unit_hash(f"{settings.salt}:{tile.tile_id}") for tile in material.tiles])
+    held_out = hashes < held_out_share
     train, rest = np.flatnonzero(~held_out), np.flatnonzero(held_out)
-    roots = group_proposals(proposals, links)
-    groups = [roots.get(tile.proposal_id, tile.proposal_id) for tile in tiles]
+    roots = group_proposals(material.proposals, links)
+    groups = [roots.get(tile.proposal_id, tile.proposal_id) for tile in material.tiles]
     held_out_groups = {groups[index] for index in rest}
     shared = {int(index) for index in train if groups[index] in held_out_groups}
-    conflicts = find_conflicts(locate_tiles(tiles, observations), train, rest, settings.guard_arcsec)
+    conflicts = find_conflicts(locate_tiles(material), train, rest, settings.guard_arcsec)
     causes = Counter(conflicts.values())
-    return LeakReport(
-        num_train=len(train), num_shared_abstract=len(shared), num_overlap=causes["overlap"],
-        num_moving_target=causes["moving_target"], num_leaking=len(shared | conflicts.keys()),
-    )  # fmt: skip
+    return {
+        "num_train": len(train), "num_shared_abstract": len(shared), "num_overlap": causes["overlap"],
+        "num_moving_target": causes["moving_target"], "num_leaking": len(shared | conflicts.keys()),
+    }  # fmt: skip

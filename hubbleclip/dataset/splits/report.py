@@ -10,9 +10,9 @@ from typing import Any
 import pyarrow as pa
 
 from hubbleclip.config.settings import SplitSettings
-from hubbleclip.core.records import Observation, Proposal, SplitAssignment, Tile
-from hubbleclip.dataset.splits.assign import LeakReport
+from hubbleclip.core.records import SplitAssignment, Tile
 from hubbleclip.dataset.splits.continuations import Link
+from hubbleclip.dataset.splits.material import Material
 from hubbleclip.dataset.splits.schemes import RANDOM
 from hubbleclip.dataset.splits.sky_guard import EXCLUDED
 
@@ -43,25 +43,19 @@ def lineage(settings: SplitSettings) -> str:
 
 
 def split_report(
-    tiles: Sequence[Tile],
-    observations: Mapping[str, Observation],
-    proposals: Mapping[str, Proposal],
+    material: Material,
     assignments: Mapping[str, SplitAssignment],
     *,
     links: Iterable[Link],
-    leak: LeakReport,
+    leak: Mapping[str, int],
     settings: SplitSettings,
 ) -> dict[str, Any]:
     """Make a report of the splits: sizes in total, by category and by instrument, links, exclusions and leakage.
 
     Parameters
     ----------
-    tiles
+    material
         All tiles.
-    observations
-        Observations by observation id.
-    proposals
-        Proposals by proposal id.
     assignments
         Split assignments by tile id; every tile must have one.
     links
@@ -77,7 +71,10 @@ def split_report(
         Report whose values JSON can represent.
 
     """
-    plans = [assignments[tile.tile_id] for tile in tiles]  # in the order of `tiles`
+    tiles = material.tiles
+    plans = [assignments[tile.tile_id] for tile in tiles]
+    proposals = [material.proposals.get(tile.proposal_id) for tile in tiles]
+    categories = [(proposal and proposal.category) or UNKNOWN for proposal in proposals]
     return {
         "lineage": lineage(settings),
         "settings": settings.model_dump(mode="json"),
@@ -87,11 +84,11 @@ def split_report(
             "test": settings.test_share,
         },
         "total": _strata(tiles, plans, ["all"] * len(tiles))["all"],
-        "by_category": _strata(tiles, plans, [_category(proposals.get(tile.proposal_id)) for tile in tiles]),
-        "by_instrument": _strata(tiles, plans, [_instrument(tile, observations) for tile in tiles]),
+        "by_category": _strata(tiles, plans, categories),
+        "by_instrument": _strata(tiles, plans, [material.instrument_of(tile) or UNKNOWN for tile in tiles]),
         "excluded": _sorted_counts(plan.reason for plan in plans if plan.reason is not None),
         "links": _sorted_counts(link.reason for link in links),
-        "random_split_of_tiles": asdict(leak),
+        "random_split_of_tiles": dict(leak),
     }
 
 
@@ -129,7 +126,7 @@ def split_tables(
     }
 
 
-def leak_summary(leak: LeakReport) -> str:
+def leak_summary(leak: Mapping[str, int]) -> str:
     """Describe the leakage of a random split of tiles in one sentence.
 
     Parameters
@@ -143,11 +140,11 @@ def leak_summary(leak: LeakReport) -> str:
         One line for the log.
 
     """
-    share = leak.num_leaking / max(leak.num_train, 1)
+    share = leak["num_leaking"] / max(leak["num_train"], 1)
     return (
-        f"a random split of tiles would leak {share:.0%} of its {leak.num_train} train tiles:"
-        f" {leak.num_shared_abstract} share an abstract with val or test, {leak.num_overlap} overlap on the sky,"
-        f" {leak.num_moving_target} show the same moving body"
+        f"a random split of tiles would leak {share:.0%} of its {leak['num_train']} train tiles:"
+        f" {leak['num_shared_abstract']} share an abstract with val or test, {leak['num_overlap']} overlap on the sky,"
+        f" {leak['num_moving_target']} show the same moving body"
     )
 
 
@@ -178,17 +175,6 @@ def _strata(tiles: Sequence[Tile], plans: Sequence[SplitAssignment], values: Seq
 def _sorted_counts(reasons: Iterable[str]) -> dict[str, int]:
     """Count the occurrences of each reason; the result is sorted by reason."""
     return dict(sorted(Counter(reasons).items()))
-
-
-def _category(proposal: Proposal | None) -> str:
-    """Return the science category of a proposal, or `unknown`."""
-    return (proposal and proposal.category) or UNKNOWN
-
-
-def _instrument(tile: Tile, observations: Mapping[str, Observation]) -> str:
-    """Return the instrument from the tile's FITS header, else from the archive's observation, else `unknown`."""
-    observation = observations.get(tile.obs_id)
-    return tile.instrument or (observation and observation.instrument) or UNKNOWN
 
 
 def _text_columns(*names: str) -> pa.Schema:

@@ -15,14 +15,14 @@ tile whether it is held out for test. The rules are:
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 
 from hubbleclip.config.settings import SplitSettings
 from hubbleclip.core.errors import SettingsError
-from hubbleclip.core.records import Observation, Proposal, SplitAssignment, Tile
+from hubbleclip.core.records import SplitAssignment, Tile
 from hubbleclip.dataset.shard_writer import unit_hash
+from hubbleclip.dataset.splits.material import Material
 from hubbleclip.dataset.splits.near_duplicates import group_id, group_proposals, text_links
 from hubbleclip.dataset.splits.sky_guard import EXCLUDED
 
@@ -34,25 +34,19 @@ GROUP_CHANGED = "scheme:group_changed"
 """Exclusion reason of a new tile whose group is now in another split than the group's existing tiles."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SchemeInputs:
-    """Properties of a tile by which a scheme decides whether the tile is held out."""
-
-    instrument: str | None
-    cycle: int | None
-
-
-Scheme = Callable[[SchemeInputs, SplitSettings], bool | None]
+Scheme = Callable[[Material, Tile, SplitSettings], bool | None]
 """Function that returns whether a tile is held out for test, or None if the property it needs is unknown."""
 
 
-def by_instrument(inputs: SchemeInputs, settings: SplitSettings) -> bool | None:
+def by_instrument(material: Material, tile: Tile, settings: SplitSettings) -> bool | None:
     """Hold out the tiles of the instruments that match `test_instruments`.
 
     Parameters
     ----------
-    inputs
-        Properties of the tile; only `instrument` is used.
+    material
+        Tiles with their observations and proposals.
+    tile
+        The tile.
     settings
         Split settings; only `test_instruments` is used. Its glob patterns ignore upper and lower case.
 
@@ -62,17 +56,19 @@ def by_instrument(inputs: SchemeInputs, settings: SplitSettings) -> bool | None:
         Whether the tile is held out for test; None if the instrument is unknown.
 
     """
-    name = (inputs.instrument or "").upper()
+    name = (material.instrument_of(tile) or "").upper()
     return any(fnmatchcase(name, pattern.upper()) for pattern in settings.test_instruments) if name else None
 
 
-def by_cycle(inputs: SchemeInputs, settings: SplitSettings) -> bool | None:
+def by_cycle(material: Material, tile: Tile, settings: SplitSettings) -> bool | None:
     """Hold out the tiles of proposals from the cycle `test_from_cycle` or a later cycle.
 
     Parameters
     ----------
-    inputs
-        Properties of the tile; only `cycle` is used.
+    material
+        Tiles with their observations and proposals.
+    tile
+        The tile.
     settings
         Split settings; only `test_from_cycle` is used.
 
@@ -82,57 +78,23 @@ def by_cycle(inputs: SchemeInputs, settings: SplitSettings) -> bool | None:
         Whether the tile is held out for test; None if the cycle is unknown.
 
     """
-    return None if inputs.cycle is None else inputs.cycle >= settings.test_from_cycle
+    proposal = material.proposals.get(tile.proposal_id)
+    return None if proposal is None or proposal.cycle is None else proposal.cycle >= settings.test_from_cycle
 
 
 SCHEMES: Mapping[str, Scheme] = {"instrument": by_instrument, "cycle": by_cycle}
 RANDOM = "random"
 
 
-def find_scheme(name: str) -> Scheme:
-    """Look up a scheme by name.
-
-    Parameters
-    ----------
-    name
-        Name of the scheme, a key of `SCHEMES`.
-
-    Returns
-    -------
-    Scheme
-        Function that decides whether a tile is held out for test.
-
-    Raises
-    ------
-    SettingsError
-        If the name is unknown; the message lists the known names.
-
-    """
-    try:
-        return SCHEMES[name]
-    except KeyError:
-        raise SettingsError(
-            f"unknown split scheme {name!r}: set splits.scheme to {RANDOM}, {', '.join(SCHEMES)}"
-        ) from None
-
-
 def plan_scheme(
-    tiles: Sequence[Tile],
-    observations: Mapping[str, Observation],
-    proposals: Mapping[str, Proposal],
-    existing: Mapping[str, SplitAssignment],
-    settings: SplitSettings,
+    material: Material, existing: Mapping[str, SplitAssignment], settings: SplitSettings
 ) -> list[SplitAssignment]:
     """Assign every tile to a split according to the scheme in the settings; the sky guard is applied later.
 
     Parameters
     ----------
-    tiles
+    material
         All tiles.
-    observations
-        Observations by observation id.
-    proposals
-        Proposals by proposal id.
     existing
         Existing assignments by tile id, which are returned unchanged.
     settings
@@ -141,13 +103,21 @@ def plan_scheme(
     Returns
     -------
     list[SplitAssignment]
-        Assignments in the order of `tiles`.
+        Assignments in the order of the tiles.
+
+    Raises
+    ------
+    SettingsError
+        If the scheme is unknown; the message lists the known schemes.
 
     """
-    scheme = find_scheme(settings.scheme)
-    members = {tile.proposal_id for tile in tiles} | proposals.keys()
-    roots = group_proposals(members, text_links(proposals, settings))
-    is_test = [scheme(_scheme_inputs(tile, observations, proposals), settings) for tile in tiles]
+    if settings.scheme not in SCHEMES:
+        known = ", ".join(SCHEMES)
+        raise SettingsError(f"unknown split scheme {settings.scheme!r}: set splits.scheme to {RANDOM}, {known}")
+    tiles = material.tiles
+    members = {tile.proposal_id for tile in tiles} | material.proposals.keys()
+    roots = group_proposals(members, text_links(material.proposals, settings))
+    is_test = [SCHEMES[settings.scheme](material, tile, settings) for tile in tiles]
     held_out = {roots[tile.proposal_id] for tile, is_held_out in zip(tiles, is_test, strict=True) if is_held_out}
     existing_splits: dict[str, set[str]] = defaultdict(set)  # splits of the existing tiles, by root of the group
     for tile in tiles:
@@ -158,17 +128,6 @@ def plan_scheme(
         or _plan(tile, roots[tile.proposal_id], is_held_out, held_out, existing_splits, settings)
         for tile, is_held_out in zip(tiles, is_test, strict=True)
     ]
-
-
-def _scheme_inputs(
-    tile: Tile, observations: Mapping[str, Observation], proposals: Mapping[str, Proposal]
-) -> SchemeInputs:
-    """Look up the instrument and the cycle of a tile in the tile, its observation and its proposal."""
-    observation, proposal = observations.get(tile.obs_id), proposals.get(tile.proposal_id)
-    return SchemeInputs(
-        instrument=tile.instrument or (observation.instrument if observation else None),
-        cycle=proposal.cycle if proposal else None,
-    )
 
 
 def _plan(  # noqa: PLR0917

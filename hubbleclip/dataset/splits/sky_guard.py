@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 
-from hubbleclip.core.records import Observation, Tile
+from hubbleclip.core.records import Observation
 from hubbleclip.dataset.splits.footprints import Quad, circle_quads, region_quads
+from hubbleclip.dataset.splits.material import Material
 from hubbleclip.dataset.splits.sky_overlap import Bools, Footprints, Ints, footprints, is_near_any
 
 EXCLUDED = "excluded"
@@ -96,32 +98,30 @@ def moving_target(observation: Observation | None) -> str | None:
     return normalise_target_name(observation.target_name) or None
 
 
-def locate_tiles(tiles: Sequence[Tile], observations: Mapping[str, Observation]) -> SkyPositions:
+def locate_tiles(material: Material) -> SkyPositions:
     """Determine the positions of tiles on the sky.
 
     A tile of a moving target gets the name of the target instead of a position.
 
     Parameters
     ----------
-    tiles
+    material
         Tiles to locate. A tile without WCS gets the footprint of its observation.
-    observations
-        Observations by observation id.
 
     Returns
     -------
     SkyPositions
-        Footprints and moving targets; tile indices refer to the order of `tiles`.
+        Footprints and moving targets; tile indices refer to the order of `material.tiles`.
 
     """
-    targets = [moving_target(observations.get(tile.obs_id)) for tile in tiles]
-    cache: dict[str, list[Quad]] = {}  # footprints by observation id, because many tiles have the same observation
+    targets = [moving_target(material.observations.get(tile.obs_id)) for tile in material.tiles]
+    # The footprints are cached, because many tiles have the same observation.
+    quads_of = cache(lambda obs_id: _observation_quads(material.observations.get(obs_id)))
     quads: list[Quad] = []
     tile_of_row: list[int] = []
-    for index, (tile, target) in enumerate(zip(tiles, targets, strict=True)):
+    for index, (tile, target) in enumerate(zip(material.tiles, targets, strict=True)):
         if target is None:
-            has_wcs = _is_quad(tile.corners_deg)
-            of_tile = [tile.corners_deg] if has_wcs else _observation_quads(tile.obs_id, observations, cache)
+            of_tile = [tile.corners_deg] if _is_quad(tile.corners_deg) else quads_of(tile.obs_id)
             quads += of_tile
             tile_of_row += [index] * len(of_tile)
     return SkyPositions(
@@ -134,20 +134,15 @@ def _is_quad(corners_deg: Sequence[float]) -> bool:
     return len(corners_deg) == 8 and all(map(math.isfinite, corners_deg))
 
 
-def _observation_quads(
-    obs_id: str, observations: Mapping[str, Observation], cache: dict[str, list[Quad]]
-) -> list[Quad]:
-    """Return the footprint of an observation as quadrangles and store it in `cache`.
+def _observation_quads(observation: Observation | None) -> list[Quad]:
+    """Return the footprint of an observation as quadrangles; [] if its position is not known.
 
     If the archive gives no footprint, the field of the widest camera around the observation's position is used.
     """
-    observation = observations.get(obs_id)
-    if obs_id not in cache and observation is not None:
-        quads = region_quads(observation.footprint or "")
-        if not quads and observation.ra_deg is not None and observation.dec_deg is not None:
-            quads = circle_quads(observation.ra_deg, observation.dec_deg, CAMERA_RADIUS_DEG)
-        cache[obs_id] = quads
-    return cache.get(obs_id, [])
+    quads = region_quads(observation.footprint or "") if observation else []
+    if quads or observation is None or observation.ra_deg is None or observation.dec_deg is None:
+        return quads
+    return circle_quads(observation.ra_deg, observation.dec_deg, CAMERA_RADIUS_DEG)
 
 
 def find_conflicts(positions: SkyPositions, mine: Ints, others: Ints, guard_arcsec: float) -> dict[int, str]:

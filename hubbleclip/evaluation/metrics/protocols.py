@@ -18,8 +18,8 @@ items decide the rank; this module uses the expectation over all orders.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -34,10 +34,9 @@ from hubbleclip.evaluation.metrics.bootstrap import (
 from hubbleclip.evaluation.metrics.ranking import (
     NUM_CHANCE,
     NUM_TOP,
-    average_precision,
     chance_precision_and_ndcg,
     diversity,
-    ndcg,
+    ranking_metrics,
 )
 from hubbleclip.evaluation.metrics.retrieval import (
     PERCENTS,
@@ -150,54 +149,35 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Values:
-    """The metrics of each query of one direction (image to text or text to image).
+    """The values of metrics for each query of one direction (image to text or text to image).
 
-    `shares_qm` has one column per name in `names`. `rank_q` is the rank and `group_q` is the proposal group of each
-    query. `rank_name` is the name of the median rank; it is empty if no median rank is to be estimated.
+    The mean over the queries is estimated for the metrics in `means`, and the median for those in `medians`; both map
+    the name of a metric to its values (q,). `group_q` is the proposal group of each query.
     """
 
-    names: tuple[str, ...]
-    shares_qm: Floats
-    rank_name: str
-    rank_q: Floats
+    means: Mapping[str, Floats]
     group_q: Ints
+    medians: Mapping[str, Floats] = field(default_factory=dict)
 
 
-def hit_metric_names(direction: str) -> tuple[str, ...]:
-    """List the names of the accuracies and recalls of one direction, one name per cutoff.
+def hit_cutoffs(direction: str, num_items: int) -> dict[str, int]:
+    """Compute the cutoff of each accuracy and recall of one direction, as a number of top-ranked items.
 
     Parameters
     ----------
     direction : str
         `i2t` (image to text) or `t2i` (text to image).
-
-    Returns
-    -------
-    tuple of str
-        Names in the order of `hit_cutoffs`.
-
-    """
-    return (
-        *(f"{direction}_accuracy_at_{percent}pct" for percent in PERCENTS),
-        *(f"{direction}_recall_at_{count}" for count in RECALLS),
-    )
-
-
-def hit_cutoffs(num_items: int) -> list[int]:
-    """Compute the cutoff of each metric of `hit_metric_names`, as a number of top-ranked items.
-
-    Parameters
-    ----------
     num_items : int
         Number of items that are ranked.
 
     Returns
     -------
-    list of int
-        Cutoffs from 1 to `num_items`.
+    dict of int
+        Cutoffs from 1 to `num_items`, by the name of the metric.
 
     """
-    return [*(top_count(percent, num_items) for percent in PERCENTS), *(min(count, num_items) for count in RECALLS)]
+    accuracies = {f"{direction}_accuracy_at_{percent}pct": top_count(percent, num_items) for percent in PERCENTS}
+    return accuracies | {f"{direction}_recall_at_{count}": min(count, num_items) for count in RECALLS}
 
 
 def values_of(direction: str, scores_qi: Floats, positive_qi: Bools, group_q: Ints) -> Values:
@@ -222,20 +202,14 @@ def values_of(direction: str, scores_qi: Floats, positive_qi: Bools, group_q: In
     """
     ranks = rank_best_positives(scores_qi, positive_qi)
     rank_q = expected_rank(ranks)
-    columns = dict(
-        zip(
-            hit_metric_names(direction),
-            (hit_probability(ranks, count) for count in hit_cutoffs(ranks.num_items)),
-            strict=True,
-        )
-    )
-    columns[f"{direction}_map"] = average_precision(scores_qi, positive_qi)
-    columns[f"{direction}_ndcg_at_10"] = ndcg(scores_qi, positive_qi)
-    columns[f"{direction}_normalised_rank"] = rank_q / ranks.num_items
-    return Values(
-        names=tuple(columns), shares_qm=np.stack(list(columns.values()), axis=1),
-        rank_name=f"{direction}_median_rank", rank_q=rank_q, group_q=group_q,
-    )  # fmt: skip
+    precision_q, ndcg_q = ranking_metrics(scores_qi, positive_qi)
+    cutoffs = hit_cutoffs(direction, ranks.num_items)
+    means = {name: hit_probability(ranks, count) for name, count in cutoffs.items()} | {
+        f"{direction}_map": precision_q,
+        f"{direction}_ndcg_at_10": ndcg_q,
+        f"{direction}_normalised_rank": rank_q / ranks.num_items,
+    }
+    return Values(means=means, group_q=group_q, medians={f"{direction}_median_rank": rank_q})
 
 
 def bootstrap_estimates(protocol: str, scorer: str, values: Values, weights_bg: Ints) -> list[Estimate]:
@@ -255,22 +229,18 @@ def bootstrap_estimates(protocol: str, scorer: str, values: Values, weights_bg: 
     Returns
     -------
     list of Estimate
-        One estimate per column of `values.shares_qm`, and one of the median rank if `values.rank_name` is not empty.
+        One estimate per metric of `values.means`, then one per metric of `values.medians`.
 
     """
     num_groups = len(np.unique(values.group_q))  # groups without queries add no information
-    draws_bm = resampled_means(values.shares_qm, values.group_q, weights_bg)
-    estimates = [
-        Estimate(protocol=protocol, scorer=scorer, name=name, value=float(values.shares_qm[:, column].mean()),
-                 draws_b=draws_bm[:, column], num_groups=num_groups)
-        for column, name in enumerate(values.names)
-    ]  # fmt: skip
-    if values.rank_name:
-        medians_b = resampled_medians(values.rank_q, values.group_q, weights_bg)
-        median = float(np.median(values.rank_q))
-        estimates.append(Estimate(protocol=protocol, scorer=scorer, name=values.rank_name, value=median,
-                                  draws_b=medians_b, num_groups=num_groups))  # fmt: skip
-    return estimates
+    means_bm = resampled_means(np.stack(list(values.means.values()), axis=1), values.group_q, weights_bg)
+    results = [(name, v_q.mean(), b) for (name, v_q), b in zip(values.means.items(), means_bm.T, strict=True)]
+    for name, values_q in values.medians.items():
+        results.append((name, np.median(values_q), resampled_medians(values_q, values.group_q, weights_bg)))
+    return [
+        Estimate(protocol=protocol, scorer=scorer, name=name, value=float(value), draws_b=b, num_groups=num_groups)
+        for name, value, b in results
+    ]
 
 
 def fair_estimates(scores: Scores, resamples: Resamples, *, protocol: str = FAIR) -> list[Estimate]:
@@ -301,10 +271,9 @@ def fair_estimates(scores: Scores, resamples: Resamples, *, protocol: str = FAIR
     recall_c = expected_recall(scores.t2i_ct, positive_ct, top_count(HEADLINE_PERCENT, len(caption_t)))
     # These metrics of text to image need all tiles of a caption, not only its best-ranked tile.
     text_to_all_tiles = Values(
-        names=("t2i_found_at_10pct", "t2i_diversity_at_10"),
-        shares_qm=np.stack([recall_c, diversity(scores.t2i_ct, resamples.group_t)], axis=1),
-        rank_name="", rank_q=recall_c, group_q=group_c,
-    )  # fmt: skip
+        means={"t2i_found_at_10pct": recall_c, "t2i_diversity_at_10": diversity(scores.t2i_ct, resamples.group_t)},
+        group_q=group_c,
+    )
     image_to_text = values_of("i2t", scores.i2t_tc, positive_ct.T, resamples.group_t)
     text_to_image = values_of("t2i", scores.t2i_ct, positive_ct, group_c)
     return [
@@ -384,7 +353,7 @@ def chance_metrics(
     medians_b = np.median(rank_bq, axis=1)
     shares = [
         (name, float(hit_probability(ranks, count).mean()), (rank_bq <= count).mean(axis=1))
-        for name, count in zip(hit_metric_names(direction), hit_cutoffs(num_items), strict=True)
+        for name, count in hit_cutoffs(direction, num_items).items()
     ]
     return [
         *shares,
@@ -432,7 +401,7 @@ def chance_ranking_metrics(
         positive_1i = np.arange(num_items)[None] < positives  # only the number of positives matters
         for row, values_b in enumerate(chance_precision_and_ndcg(int(positives), num_items, seed)):
             drawn_mbq[row][:, is_same_q] = values_b[pick_bq[:, is_same_q]]
-        exact_mq[:, is_same_q] = [average_precision(tied_1i, positive_1i), ndcg(tied_1i, positive_1i)]
+        exact_mq[:, is_same_q] = ranking_metrics(tied_1i, positive_1i)
     names = (f"{direction}_map", f"{direction}_ndcg_at_10")
     return [
         (name, float(exact_q.mean()), drawn_bq.mean(axis=1))
@@ -492,9 +461,9 @@ def paperclip_estimates(scores: Scores, tile_ids: Sequence[str], resamples: Resa
                    diagonal_hits(scores.t2i_ct[np.ix_(resamples.caption_t[batch], batch)])])
         for batch in batches
     ]  # fmt: skip
-    names = tuple(f"{direction}_accuracy_at_{k}pct" for direction in ("i2t", "t2i") for k in PAPERCLIP_PERCENTS)
-    values = Values(names=names, shares_qm=np.concatenate(hits), rank_name="", rank_q=np.empty(0),
-                    group_q=resamples.group_t[np.concatenate(batches)])  # fmt: skip
+    names = [f"{direction}_accuracy_at_{k}pct" for direction in ("i2t", "t2i") for k in PAPERCLIP_PERCENTS]
+    means = dict(zip(names, np.concatenate(hits).T, strict=True))
+    values = Values(means=means, group_q=resamples.group_t[np.concatenate(batches)])
     return bootstrap_estimates(PAPERCLIP, scores.scorer, values, resamples.weights_bg)
 
 
@@ -528,10 +497,8 @@ def equation_estimates(scores: Scores, resamples: Resamples) -> list[Estimate]:
         positives_q=np.ones(num_tiles, dtype=np.int64), num_items=num_tiles,
     )  # fmt: skip
     # Unlike `top_count`, the equation may round down to 0. With fewer than 100 tiles, the top 1 % is empty.
-    hits = [hit_probability(ranks, percent * num_tiles // 100) for percent in PERCENTS]
-    values = Values(names=tuple(f"i2t_accuracy_at_{percent}pct" for percent in PERCENTS),
-                    shares_qm=np.stack(hits, axis=1), rank_name="", rank_q=np.empty(0),
-                    group_q=resamples.group_t)  # fmt: skip
+    hits = {f"i2t_accuracy_at_{k}pct": hit_probability(ranks, k * num_tiles // 100) for k in PERCENTS}
+    values = Values(means=hits, group_q=resamples.group_t)
     return bootstrap_estimates(EQUATION, scores.scorer, values, resamples.weights_bg)
 
 

@@ -6,10 +6,8 @@ expectation over these orders.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-
 import numpy as np
+from scipy.special import digamma
 
 from hubbleclip.evaluation.metrics.retrieval import Bools, Floats, Ints, TiedRanks, hit_probability
 
@@ -19,38 +17,11 @@ NUM_CHANCE = 2000
 """Number of random orders that are simulated for each number of positives."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Ties:
-    """The blocks of tied items of one query, with the items sorted by descending score.
+def ranking_metrics(scores_qi: Floats, positive_qi: Bools) -> tuple[Floats, Floats]:
+    """Compute the expected average precision and the expected nDCG at `NUM_TOP` of each query.
 
-    The arrays (i,) describe the block at each position of the sorted items. `size_i` is the number of items in the
-    block, and `positives_i` is the number of positives in the block. `before_i` is the number of positives in all
-    earlier blocks, and `within_i` is the offset of the position from the start of the block.
-    """
-
-    size_i: Ints
-    positives_i: Ints
-    before_i: Ints
-    within_i: Ints
-
-
-def _ties(scores_qi: Floats, positive_qi: Bools) -> Iterator[_Ties]:
-    """Yield the blocks of tied items of each query."""
-    position_i = np.arange(scores_qi.shape[1])
-    for scores_i, positive_i in zip(scores_qi, positive_qi, strict=True):
-        order_i = np.argsort(-scores_i, kind="stable")
-        sorted_i = scores_i[order_i]
-        # The suffix b names the axis of the blocks here. A block starts wherever the sorted score changes.
-        starts_b = np.flatnonzero(np.r_[True, sorted_i[1:] != sorted_i[:-1]])
-        size_b = np.diff(np.r_[starts_b, len(scores_i)])
-        positives_b = np.add.reduceat(positive_i[order_i].astype(np.int64), starts_b)
-        before_b = np.cumsum(positives_b) - positives_b
-        block_i = np.repeat(np.arange(len(starts_b)), size_b)
-        yield _Ties(size_b[block_i], positives_b[block_i], before_b[block_i], position_i - starts_b[block_i])
-
-
-def average_precision(scores_qi: Floats, positive_qi: Bools) -> Floats:
-    """Compute the expected average precision of each query: the mean of the precisions at the ranks of its positives.
+    The average precision is the mean of the precisions at the ranks of the positives. The normalised discounted
+    cumulative gain (nDCG) is 1 for the best possible order.
 
     Parameters
     ----------
@@ -61,58 +32,65 @@ def average_precision(scores_qi: Floats, positive_qi: Bools) -> Floats:
 
     Returns
     -------
-    ndarray
-        Average precision (q,) in (0, 1].
-
-    Notes
-    -----
-    In a block of e tied items with p positives, each position holds a positive with probability p / e. Let b be the
-    number of positives in earlier blocks. If the position at offset w in the block holds a positive, then
-    b + 1 + w (p - 1) / (e - 1) positives are expected up to and including that position (McSherry & Najork 2008).
+    tuple of ndarray
+        Average precision (q,) in (0, 1], and nDCG (q,) in [0, 1].
 
     """
-    rank_i = np.arange(1, scores_qi.shape[1] + 1)
-    total_q = positive_qi.sum(axis=1)
-    sums = [
-        float(np.sum(
-            ties.positives_i / ties.size_i
-            * (ties.before_i + 1 + ties.within_i * (ties.positives_i - 1) / np.maximum(ties.size_i - 1, 1)) / rank_i
-        ))
-        for ties in _ties(scores_qi, positive_qi)
-    ]  # fmt: skip
-    precision_q: Floats = np.array(sums) / total_q
-    return precision_q
+    once_1i = np.ones((1, scores_qi.shape[1]), dtype=np.int64)  # the only resample has one copy of each item
+    rows = [resampled_ranking_metrics(*query, once_1i) for query in zip(scores_qi, positive_qi, strict=True)]
+    precision_q, ndcg_q = np.round(np.array(rows)[:, :, 0], 12).T  # rounded, so that perfect orders give exactly 1
+    return precision_q, ndcg_q
 
 
-def ndcg(scores_qi: Floats, positive_qi: Bools, num_top: int = NUM_TOP) -> Floats:
-    """Compute the expected normalised discounted cumulative gain (nDCG) of each query; a positive has a gain of 1.
+def resampled_ranking_metrics(scores_i: Floats, positive_i: Bools, weights_bi: Ints) -> tuple[Floats, Floats]:
+    """Compute average precision and nDCG at `NUM_TOP` of one query on resamples of its items.
 
     Parameters
     ----------
-    scores_qi : ndarray
-        Scores (q, i) of the items for the queries; a higher score means a better match.
-    positive_qi : ndarray
-        Boolean matrix (q, i), true where the item is a right answer; every row has at least one.
-    num_top : int
-        Number of top-ranked items that are counted.
+    scores_i : ndarray
+        Scores (i,) of the items; a higher score means a better match.
+    positive_i : ndarray
+        Boolean array (i,), true where the item is a right answer.
+    weights_bi : ndarray
+        Number (b, i) of copies of each item in each resample.
 
     Returns
     -------
-    ndarray
-        nDCG (q,) in [0, 1]; 1 means the best possible order.
+    tuple of ndarray
+        Average precision (b,) and nDCG (b,); NaN for a resample without positives.
 
     Notes
     -----
-    The gain at rank r is divided by log2(r + 1) (Jarvelin & Kekalainen 2002).
+    In a block of e tied items with p positives, each position holds a positive with probability p / e. Let n be the
+    number of items and m the number of positives in earlier blocks. If the position at offset w in the block holds a
+    positive, then m + 1 + w r positives are expected up to and including that position, where r = (p - 1) / (e - 1)
+    (McSherry & Najork 2008). The sum over w of (m + 1 + w r) / (n + 1 + w) is
+    r e + (m + 1 - r (n + 1)) (H(n + e) - H(n)), where H(n) is the n-th harmonic number.
+    A positive has a gain of 1, which nDCG divides by log2(r + 1) at rank r (Jarvelin & Kekalainen 2002).
 
     """
-    num_top = min(num_top, scores_qi.shape[1])
-    discount_k = 1 / np.log2(np.arange(2, num_top + 2))
-    # The best order has all positives first.
-    best_q = np.cumsum(discount_k)[np.minimum(positive_qi.sum(axis=1), num_top) - 1]
-    gains = [(ties.positives_i / ties.size_i)[:num_top] @ discount_k for ties in _ties(scores_qi, positive_qi)]
-    ndcg_q: Floats = np.array(gains) / best_q
-    return ndcg_q
+    order_i = np.argsort(-scores_i, kind="stable")
+    sorted_i = scores_i[order_i]
+    # The suffix k names the axis of the blocks of tied items here. A block starts wherever the sorted score changes.
+    starts_k = np.flatnonzero(np.r_[True, sorted_i[1:] != sorted_i[:-1]])
+    weights_bi = weights_bi[:, order_i]
+    end_bk = np.cumsum(np.add.reduceat(weights_bi, starts_k, axis=1), axis=1)
+    until_bk = np.cumsum(np.add.reduceat(weights_bi * positive_i[order_i], starts_k, axis=1), axis=1)
+    total_b = until_bk[:, -1]
+    has_positive_k = np.logical_or.reduceat(positive_i[order_i], starts_k)  # blocks without a positive add nothing
+    (start_bk, end_bk), (before_bk, until_bk) = (
+        (np.pad(sums_bk, ((0, 0), (1, 0)))[:, :-1][:, has_positive_k], sums_bk[:, has_positive_k])
+        for sums_bk in (end_bk, until_bk)
+    )
+    size_bk, positives_bk = end_bk - start_bk, until_bk - before_bk
+    share_bk = positives_bk / np.maximum(size_bk, 1)  # p / e; the size is 0 if a resample lacks the block
+    slope_bk = np.maximum(positives_bk - 1, 0) / np.maximum(size_bk - 1, 1)  # r
+    harmonic_bk = digamma(end_bk + 1) - digamma(start_bk + 1)  # H(n + e) - H(n)
+    sums_bk = share_bk * (slope_bk * size_bk + (before_bk + 1 - slope_bk * (start_bk + 1)) * harmonic_bk)
+    discount = np.r_[0, np.cumsum(1 / np.log2(np.arange(2, NUM_TOP + 2)))]  # entry n is the sum over the first n ranks
+    gain_bk = share_bk * (discount[np.minimum(end_bk, NUM_TOP)] - discount[np.minimum(start_bk, NUM_TOP)])
+    with np.errstate(invalid="ignore"):
+        return sums_bk.sum(axis=1) / total_b, gain_bk.sum(axis=1) / discount[np.minimum(total_b, NUM_TOP)]
 
 
 def diversity(scores_qi: Floats, group_i: Ints, num_top: int = NUM_TOP) -> Floats:

@@ -13,17 +13,14 @@ from hubbleclip.evaluation.metrics.retrieval import Floats, cosine_scores
 
 VOCABULARY_FILE = Path(__file__).parent / "vocabulary.json"
 OBJECT_PROMPTS = ("{}", "a Hubble image of a {}", "observations of the {}")
-HYPOTHESIS_PROMPTS = ("{}", "we propose to {}")
-QUERY_PROMPTS = ("{}",)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Vocabulary:
-    """Lists of phrases: classes of object, science aims of proposals, and example search queries."""
-
-    object_classes: tuple[str, ...]
-    science_hypotheses: tuple[str, ...]
-    queries: tuple[str, ...]
+PROMPTS = {
+    "object_classes": OBJECT_PROMPTS,
+    "science_hypotheses": ("{}", "we propose to {}"),
+    "queries": ("{}",),
+}
+"""Prompt templates for each list of the vocabulary: classes of object, aims of proposals, and example queries."""
+Vocabulary = dict[str, tuple[str, ...]]
+"""Phrases of each list, by the keys of `PROMPTS`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,16 +37,16 @@ def read_vocabulary(path: Path = VOCABULARY_FILE) -> Vocabulary:
     Parameters
     ----------
     path : Path
-        JSON file with one list of phrases for each field of `Vocabulary`; by default the file in this package.
+        JSON file with one list of phrases for each key of `PROMPTS`; by default the file in this package.
 
     Returns
     -------
-    Vocabulary
-        Vocabulary whose phrases are in the order of the file.
+    dict of tuple of str
+        Phrases in the order of the file, by the name of their list.
 
     """
     values = json.loads(path.read_text(encoding="utf-8"))
-    return Vocabulary(**{name: tuple(phrases) for name, phrases in values.items()})
+    return {name: tuple(phrases) for name, phrases in values.items()}
 
 
 def fill_templates(phrases: tuple[str, ...], templates: tuple[str, ...]) -> list[str]:

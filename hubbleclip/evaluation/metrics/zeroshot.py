@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
-from scipy.special import digamma, softmax
+from scipy.special import softmax
 
 from hubbleclip.core.records import Sample
 from hubbleclip.evaluation.metrics.protocols import Estimate, Values, bootstrap_estimates
-from hubbleclip.evaluation.metrics.ranking import NUM_TOP, average_precision, ndcg
+from hubbleclip.evaluation.metrics.ranking import ranking_metrics, resampled_ranking_metrics
 from hubbleclip.evaluation.metrics.retrieval import (
     Bools,
     Floats,
@@ -133,56 +133,6 @@ def make_labels(samples: Sequence[Sample]) -> dict[str, Labels]:
     return labels
 
 
-def resampled_ranking_metrics(scores_i: Floats, positive_i: Bools, weights_bi: Ints) -> tuple[Floats, Floats]:
-    """Compute average precision and nDCG at 10 of one query on resamples of its items.
-
-    Parameters
-    ----------
-    scores_i : ndarray
-        Scores (i,) of the items; a higher score means a better match.
-    positive_i : ndarray
-        Boolean array (i,), true where the item is a right answer.
-    weights_bi : ndarray
-        Number (b, i) of copies of each item in each resample.
-
-    Returns
-    -------
-    tuple of ndarray
-        Average precision (b,) and nDCG (b,); NaN for a resample without positives.
-
-    Notes
-    -----
-    In a block of e tied items with p positives, each position holds a positive with probability p / e. Let n be the
-    number of items and m the number of positives in earlier blocks. If the position at offset w in the block holds a
-    positive, then m + 1 + w r positives are expected up to and including that position, where r = (p - 1) / (e - 1)
-    (see `ranking.average_precision`). The sum over w of (m + 1 + w r) / (n + 1 + w) is
-    r e + (m + 1 - r (n + 1)) (H(n + e) - H(n)), where H(n) is the n-th harmonic number.
-
-    """
-    order_i = np.argsort(-scores_i, kind="stable")
-    sorted_i = scores_i[order_i]
-    # The suffix k names the axis of the blocks of tied items here. A block starts wherever the sorted score changes.
-    starts_k = np.flatnonzero(np.r_[True, sorted_i[1:] != sorted_i[:-1]])
-    weights_bi = weights_bi[:, order_i]
-    end_bk = np.cumsum(np.add.reduceat(weights_bi, starts_k, axis=1), axis=1)
-    until_bk = np.cumsum(np.add.reduceat(weights_bi * positive_i[order_i], starts_k, axis=1), axis=1)
-    total_b = until_bk[:, -1]
-    has_positive_k = np.logical_or.reduceat(positive_i[order_i], starts_k)  # blocks without a positive add nothing
-    (start_bk, end_bk), (before_bk, until_bk) = (
-        (np.pad(sums_bk, ((0, 0), (1, 0)))[:, :-1][:, has_positive_k], sums_bk[:, has_positive_k])
-        for sums_bk in (end_bk, until_bk)
-    )
-    size_bk, positives_bk = end_bk - start_bk, until_bk - before_bk
-    share_bk = positives_bk / np.maximum(size_bk, 1)  # p / e; the size is 0 if a resample lacks the block
-    slope_bk = np.maximum(positives_bk - 1, 0) / np.maximum(size_bk - 1, 1)  # r
-    harmonic_bk = digamma(end_bk + 1) - digamma(start_bk + 1)  # H(n + e) - H(n)
-    sums_bk = share_bk * (slope_bk * size_bk + (before_bk + 1 - slope_bk * (start_bk + 1)) * harmonic_bk)
-    discount = np.r_[0, np.cumsum(1 / np.log2(np.arange(2, NUM_TOP + 2)))]  # entry n is the sum over the first n ranks
-    gain_bk = share_bk * (discount[np.minimum(end_bk, NUM_TOP)] - discount[np.minimum(start_bk, NUM_TOP)])
-    with np.errstate(invalid="ignore"):
-        return sums_bk.sum(axis=1) / total_b, gain_bk.sum(axis=1) / discount[np.minimum(total_b, NUM_TOP)]
-
-
 def phrase_retrieval_estimates(
     task: str, scorer: str, scores_kt: Floats, labels: Labels, *, group_t: Ints, weights_bg: Ints
 ) -> list[Estimate]:
@@ -215,7 +165,7 @@ def phrase_retrieval_estimates(
         resampled_ranking_metrics(scores_t, is_positive_t, weights_bt)
         for scores_t, is_positive_t in zip(scores_kt, labels.is_positive_kt, strict=True)
     ])  # fmt: skip
-    exact = (average_precision(scores_kt, labels.is_positive_kt), ndcg(scores_kt, labels.is_positive_kt))
+    exact = ranking_metrics(scores_kt, labels.is_positive_kt)
     return [
         Estimate(protocol=ZERO_SHOT, scorer=scorer, name=f"{task}_{name}", value=float(exact_k.mean()),
                  draws_b=recentre(_mean_over_phrases(draws_kb), float(exact_k.mean())),
@@ -264,10 +214,7 @@ def classification_estimates(
     is_positive_tk = labels.is_positive_kt.T[is_labelled_t]
     ranks = rank_best_positives(logits_tk, is_positive_tk)
     top1_t, top5_t = hit_probability(ranks, 1), hit_probability(ranks, 5)
-    values = Values(
-        names=(f"{task}_top1", f"{task}_top5"), shares_qm=np.stack([top1_t, top5_t], axis=1),
-        rank_name="", rank_q=top1_t, group_q=group_t,
-    )  # fmt: skip
+    values = Values(means={f"{task}_top1": top1_t, f"{task}_top5": top5_t}, group_q=group_t)
     confidence_t = softmax(logits_tk, axis=1).max(axis=1)
     # Row 0 contains every tile once and gives the value of the metric; the other rows are the resamples.
     weights_bt = np.vstack([np.ones((1, len(group_t)), dtype=np.int64), weights_bg[:, group_t]])
@@ -381,11 +328,9 @@ def image_retrieval_estimates(
     for name, blocks in metrics.items():
         group_q = np.concatenate(groups[name])
         if len(np.unique(group_q)) > 1:
-            values = Values(
-                names=tuple(f"{name}_{metric}" for metric in IMAGE_METRICS), shares_qm=np.concatenate(blocks),
-                rank_name="", rank_q=np.empty(0), group_q=group_q,
-            )  # fmt: skip
-            estimates += bootstrap_estimates(IMAGES, scorer, values, weights_bg)
+            names = [f"{name}_{metric}" for metric in IMAGE_METRICS]
+            means = dict(zip(names, np.concatenate(blocks).T, strict=True))
+            estimates += bootstrap_estimates(IMAGES, scorer, Values(means=means, group_q=group_q), weights_bg)
     return estimates
 
 
@@ -401,9 +346,5 @@ def _class_term_matrix(samples: Sequence[Sample]) -> Floats:
 
 def _image_metrics(scores_qt: Floats, positive_qt: Bools) -> Floats:
     """Compute the values (q, m) of `IMAGE_METRICS` for each query."""
-    columns = (
-        average_precision(scores_qt, positive_qt),
-        hit_probability(rank_best_positives(scores_qt, positive_qt), 1),
-        ndcg(scores_qt, positive_qt),
-    )
-    return np.stack(columns, axis=1)
+    precision_q, ndcg_q = ranking_metrics(scores_qt, positive_qt)
+    return np.stack([precision_q, hit_probability(rank_best_positives(scores_qt, positive_qt), 1), ndcg_q], axis=1)

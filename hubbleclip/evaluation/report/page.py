@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from hubbleclip.config.settings import EvaluationSettings
 from hubbleclip.core.records import Metric, Sample
 from hubbleclip.dataset.build import DatasetInfo
-from hubbleclip.evaluation.features import ModelFeatures, PhraseFeatures
+from hubbleclip.evaluation.features import ModelFeatures
 from hubbleclip.evaluation.metrics.retrieval import Floats, cosine_scores
 from hubbleclip.evaluation.metrics.vocabulary import Match, Vocabulary, find_nearest
 from hubbleclip.evaluation.report import figures
@@ -31,41 +33,16 @@ NUM_TILES = 4
 """Number of nearest tiles that are shown for each query and model."""
 NUM_FAILURES = 4
 """Number of worst-ranked tiles that are shown."""
-COLUMNS = ("fine_tuned", "other", "base", "shuffled", "bm25", "hybrid", "random", "oracle")
-"""Scorers, in the order of the columns of the tables."""
 SCORER_NAMES = {
     "fine_tuned": "this model", "other": "other run", "base": "base model", "shuffled": "shuffled pairs",
     "bm25": "BM25", "hybrid": "with BM25", "random": "chance", "oracle": "class oracle",
 }  # fmt: skip
+"""Headings of the columns of the tables, by name of the scorer and in the order of the columns."""
 RIVAL_NAMES = {
     "other": "the other run", "base": "the base model", "shuffled": "training on shuffled pairs",
     "bm25": "text search (BM25)", "hybrid": "its own fusion with text search (reciprocal rank fusion)",
 }  # fmt: skip
-# Rows of the tables: the name of the metric and the label of the row.
-ROWS = {
-    "Image to text": (
-        ("i2t_accuracy_at_10pct", "Accuracy at top 10 %"), ("i2t_recall_at_1", "Recall at 1"),
-        ("i2t_recall_at_5", "Recall at 5"), ("i2t_recall_at_10", "Recall at 10"), ("i2t_median_rank", "Median rank"),
-    ),
-    "Text to image": (
-        ("t2i_accuracy_at_10pct", "Accuracy at top 10 %"), ("t2i_found_at_10pct", "Share of tiles found at top 10 %"),
-        ("t2i_recall_at_1", "Recall at 1"), ("t2i_recall_at_5", "Recall at 5"), ("t2i_recall_at_10", "Recall at 10"),
-        ("t2i_median_rank", "Median rank"),
-    ),
-}  # fmt: skip
-PAPERCLIP_ROWS = (("i2t_accuracy_at_10pct", "Image to text"), ("t2i_accuracy_at_10pct", "Text to image"))
-ZERO_SHOT_ROWS = (
-    ("kind_map", "Classes of object: mean average precision"), ("kind_ndcg_at_10", "nDCG at 10"),
-    ("category_map", "Science categories: mean average precision"), ("category_ndcg_at_10", "nDCG at 10"),
-    ("kind_top1", "Classification: top-1 accuracy"), ("kind_top5", "Classification: top-5 accuracy"),
-    ("kind_calibration_error", "Classification: expected calibration error"),
-)  # fmt: skip
-IMAGE_ROWS = (
-    ("same_proposal_map", "Same proposal: mean average precision"), ("same_proposal_recall_at_1", "Recall at 1"),
-    ("same_kind_map", "Same class, other proposals: mean average precision"),
-    ("same_kind_recall_at_1", "Recall at 1"),
-)  # fmt: skip
-FORGETTING_ROWS = (("digits_top1", "Handwritten digits: top-1 accuracy"),)
+HEADLINE = "i2t_accuracy_at_10pct"
 COMPARISONS = {
     "i2t_accuracy_at_10pct": "image to text", "t2i_accuracy_at_10pct": "text to image",
     "kind_map": "classes of object, zero-shot", "category_map": "science categories, zero-shot",
@@ -86,7 +63,7 @@ class Results:
     test_set: TestSet
     features: Mapping[str, ModelFeatures]
     vocabulary: Vocabulary
-    phrases: Mapping[str, PhraseFeatures]
+    phrases: Mapping[str, Mapping[str, Floats]]
     metrics: Sequence[Metric]
     facts: Mapping[str, Any]
     occlusions: Mapping[int, Floats]
@@ -119,7 +96,7 @@ def render(info: DatasetInfo, results: Results, settings: EvaluationSettings) ->
     metrics, facts = results.metrics, results.facts
     examples = example_tiles(test_set, settings.num_example_tiles)
     matches = {
-        name: find_nearest(results.phrases[name].queries_pd, features[name].tiles_td, NUM_TILES)
+        name: find_nearest(results.phrases[name]["queries"], features[name].tiles_td, NUM_TILES)
         for name in results.shown
     }
     failures = worst_ranked_tiles(test_set, scores_of(features["fine_tuned"]), NUM_FAILURES)
@@ -132,20 +109,14 @@ def render(info: DatasetInfo, results: Results, settings: EvaluationSettings) ->
         settings_json=json.dumps({"evaluation": facts["settings"], **facts["training"]}, indent=2, sort_keys=True),
         names=SCORER_NAMES,
         shown=results.shown,
-        vocabulary_sizes={"objects": len(vocabulary.object_classes), "hypotheses": len(vocabulary.science_hypotheses)},
+        vocabulary=vocabulary,
         headline=headline(metrics),
         verdicts=verdicts(metrics),
-        tables=fair_tables(metrics),
-        paperclip=table(metrics, "paperclip", PAPERCLIP_ROWS),
-        equation=table(metrics, "paperclip_equation", PAPERCLIP_ROWS[:1]),
-        zero_shot=table(metrics, "zero_shot", ZERO_SHOT_ROWS),
-        image_to_image=table(metrics, "image_to_image", IMAGE_ROWS),
-        views=table(metrics, "views", ROWS["Image to text"]),
+        table=partial(table, metrics),
         curve_uri=svg_uri(figures.retrieval_figure(metrics)),
         histogram_uri=svg_uri(figures.similarity_figure(similarities(results, settings.seed))),
         examples=[example_card(results, tile, pictures) for tile in examples],
         queries=query_rows(test_set, vocabulary, matches, pictures),
-        forgetting=table(metrics, "forgetting", FORGETTING_ROWS),
         failures=[failure_card(test_set, *failure, pictures) for failure in failures],
         map=feature_map(
             test_set, features["fine_tuned"].tiles_td, read_thumbnails(info, points, POINT_THUMBNAIL_PX)
@@ -275,8 +246,7 @@ def headline(metrics: Sequence[Metric]) -> dict[str, str]:
         `value`, `interval` and `chance` as text.
 
     """
-    name = ROWS["Image to text"][0][0]
-    by_scorer = {metric.model: metric for metric in metrics if metric.protocol == "fair" and metric.name == name}
+    by_scorer = {metric.model: metric for metric in metrics if metric.protocol == "fair" and metric.name == HEADLINE}
     return {**cell(by_scorer["fine_tuned"]), "chance": value_text(by_scorer["random"])}
 
 
@@ -300,26 +270,9 @@ def table(metrics: Sequence[Metric], protocol: str, rows: Sequence[tuple[str, st
     """
     by_key = {(metric.model, metric.name): metric for metric in metrics if metric.protocol == protocol}
     rows = [row for row in rows if any(name == row[0] for _, name in by_key)]
-    columns = [model for model in COLUMNS if any((model, name) in by_key for name, _ in rows)]
+    columns = [model for model in SCORER_NAMES if any((model, name) in by_key for name, _ in rows)]
     body = [{"label": label, "cells": [cell(by_key.get((model, name))) for model in columns]} for name, label in rows]
     return {"columns": columns, "rows": body}
-
-
-def fair_tables(metrics: Sequence[Metric]) -> dict[str, Any]:
-    """Make the headline tables, one per direction, under the protocol `fair`.
-
-    Parameters
-    ----------
-    metrics : sequence of Metric
-        Metrics of the report.
-
-    Returns
-    -------
-    dict
-        Tables by direction (see `table`).
-
-    """
-    return {direction: table(metrics, "fair", rows) for direction, rows in ROWS.items()}
 
 
 def verdicts(metrics: Sequence[Metric]) -> list[dict[str, Any]]:
@@ -438,43 +391,19 @@ def example_card(results: Results, tile: int, pictures: Mapping[str, str]) -> di
     """
     test_set, vocabulary = results.test_set, results.vocabulary
     sample = test_set.samples[tile]
-    nearest = {}
-    for name in results.shown:
-        feat_1d, phrases = results.features[name].tiles_td[tile : tile + 1], results.phrases[name]
-        objects = find_nearest(feat_1d, phrases.objects_pd, NUM_PHRASES)[0]
-        hypotheses = find_nearest(feat_1d, phrases.hypotheses_pd, NUM_PHRASES)[0]
-        nearest[name] = {
-            "objects": phrase_rows(objects, vocabulary.object_classes),
-            "hypotheses": phrase_rows(hypotheses, vocabulary.science_hypotheses),
-        }
-    abstract = test_set.captions_c[test_set.caption_t[tile]]
-    occluded = occlusion_uri(thumbnail_levels(pictures[sample.tile_id]), results.occlusions[tile])
+    nearest: dict[str, dict[str, list[dict[str, str]]]] = defaultdict(dict)
+    for name, lists in results.phrases.items():
+        for group, feat_pd in lists.items():
+            matches = find_nearest(results.features[name].tiles_td[tile : tile + 1], feat_pd, NUM_PHRASES)[0]
+            nearest[name][group] = [
+                {"text": vocabulary[group][match.index], "score": f"{match.score:.2f}"} for match in matches
+            ]
     return {
-        "sample": sample,
-        "picture": pictures[sample.tile_id],
-        "occluded": occluded,
-        "abstract": abstract,
+        **tile_card(sample, pictures),
+        "occluded": occlusion_uri(thumbnail_levels(pictures[sample.tile_id]), results.occlusions[tile]),
+        "abstract": test_set.captions_c[test_set.caption_t[tile]],
         "phrases": nearest,
     }
-
-
-def phrase_rows(matches: Sequence[Match], phrases: Sequence[str]) -> list[dict[str, str]]:
-    """Format the nearest phrases and their similarities.
-
-    Parameters
-    ----------
-    matches : sequence of Match
-        Nearest phrases.
-    phrases : sequence of str
-        List of phrases that the indices of the matches refer to.
-
-    Returns
-    -------
-    list of dict of str to str
-        `text` and `score` of each phrase; the score has two decimal places.
-
-    """
-    return [{"text": phrases[match.index], "score": f"{match.score:.2f}"} for match in matches]
 
 
 def query_rows(
@@ -486,7 +415,7 @@ def query_rows(
     ----------
     test_set : TestSet
         Test set with the tiles.
-    vocabulary : Vocabulary
+    vocabulary : dict of tuple of str
         Vocabulary; only the example queries are used.
     matches : mapping of str to list of list of Match
         Nearest tiles of each query, by name of the model.
@@ -502,7 +431,7 @@ def query_rows(
     return [
         {"text": text, "tiles": {name: [tile_card(test_set.samples[match.index], pictures) for match in rows[number]]
                                  for name, rows in matches.items()}}
-        for number, text in enumerate(vocabulary.queries)
+        for number, text in enumerate(vocabulary["queries"])
     ]  # fmt: skip
 
 

@@ -7,7 +7,6 @@ import json
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,18 +37,6 @@ SPLITS = ("train", "val", "test")
 SAMPLE_COLUMNS = tuple(Sample.__dataclass_fields__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evaluation:
-    """The metrics of an evaluation, and the folder `path` of its report."""
-
-    path: Path
-    run_id: str
-    dataset_digest: str
-    num_tiles: int
-    num_groups: int
-    metrics: list[Metric]
-
-
 def evaluate(
     dataset_dir: Path | str,
     run_dir: Path,
@@ -60,7 +47,7 @@ def evaluate(
     code_version: str,
     other_run_dir: Path | None = None,
     map_fn: EmbedMapFn | None = None,
-) -> Evaluation:
+) -> list[Metric]:
     """Evaluate a run and its baselines on the test split, and write a report.
 
     The report consists of `index.html`, `metrics.json` and `embeddings.npz`. The bytes of these files depend only on
@@ -88,8 +75,8 @@ def evaluate(
 
     Returns
     -------
-    Evaluation
-        Metrics of the evaluation, and the folder of the report.
+    list of Metric
+        Metrics of the evaluation.
 
     Raises
     ------
@@ -135,10 +122,7 @@ def evaluate(
         "embeddings.npz": embeddings_npz(tile_features, info, run),
     }
     write_report(out_dir, content)
-    return Evaluation(
-        path=out_dir, run_id=run.run_id, dataset_digest=info.digest, num_tiles=len(test_set.samples),
-        num_groups=test_set.num_groups, metrics=metrics,
-    )  # fmt: skip
+    return metrics
 
 
 def read_samples(info: DatasetInfo) -> list[Sample]:

@@ -11,7 +11,7 @@ from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.core.records import Rejection
 from hubbleclip.pipeline.engine.boundaries import checked
 from hubbleclip.pipeline.engine.connections import STOPPED, Batch, Connections
-from hubbleclip.pipeline.engine.execution import Pending, Workers
+from hubbleclip.pipeline.engine.execution import Workers
 from hubbleclip.pipeline.engine.progress import Progress
 from hubbleclip.pipeline.engine.runners import runner_of
 from hubbleclip.pipeline.engine.stage import Stage
@@ -132,7 +132,7 @@ class _Queue:
     write: Callable[[Stage, Batch], None]
     name: str
     workers: Workers
-    pending: dict[Pending, int] = field(default_factory=dict)
+    pending: dict[Any, int] = field(default_factory=dict)
     error: HubbleclipError | None = None
 
     def write_next(self) -> None:

@@ -19,13 +19,14 @@ from hubbleclip.dataset.build import BuiltDataset, build_dataset, inputs_digest
 from hubbleclip.dataset.captions import make_captions
 from hubbleclip.dataset.manifest import DESCRIPTION
 from hubbleclip.dataset.samples import make_samples
+from hubbleclip.dataset.splits.material import Material
 from hubbleclip.dataset.splits.schemes import RANDOM
 from hubbleclip.pipeline.engine.boundaries import checked
 from hubbleclip.pipeline.engine.execution import PLAIN, Execution
 from hubbleclip.pipeline.engine.parallel_work import packing_map
 from hubbleclip.pipeline.engine.stage import Stage, open_stage
 from hubbleclip.pipeline.remote_store import local_files, pull_datasets, push_folder
-from hubbleclip.pipeline.shards.splitting import Material, read_material, report_splits, split_tiles
+from hubbleclip.pipeline.shards.splitting import read_material, report_splits, split_tiles
 from hubbleclip.pipeline.status import NEWEST_DATASET
 
 log = logging.getLogger("hubbleclip.pipeline")
@@ -194,11 +195,9 @@ def sample_tiles(stage: Stage, material: Material, assignments: Mapping[str, Spl
         The samples, in the order of the tiles.
 
     """
-    settings, proposals = stage.settings.shards, material.proposals
-    captions = [c for p in proposals.values() for c in make_captions(p, settings.caption_kinds)]
-    samples, rejections = make_samples(
-        material.tiles, material.observations, proposals, assignments, settings, settings.digest()
-    )
+    settings = stage.settings.shards
+    captions = [c for p in material.proposals.values() for c in make_captions(p, settings.caption_kinds)]
+    samples, rejections = make_samples(material, assignments, settings)
     rows = checked(stage, {"sample": samples, "caption": captions, "rejection": rejections}, "make-samples")
     stage.catalog.upsert({name: rows[name] for name in ("caption", "rejection")})
     stage.rejected += len(rows["rejection"])

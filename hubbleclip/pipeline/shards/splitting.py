@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -14,6 +13,7 @@ from hubbleclip.config.settings import SplitSettings
 from hubbleclip.core.records import Observation, Proposal, SplitAssignment, Tile
 from hubbleclip.dataset.splits.assign import assign_splits, leak_report
 from hubbleclip.dataset.splits.frozen_tests import check_test_lists, released_splits
+from hubbleclip.dataset.splits.material import Material
 from hubbleclip.dataset.splits.near_duplicates import text_links
 from hubbleclip.dataset.splits.report import leak_summary, split_report, split_tables
 from hubbleclip.dataset.splits.schemes import RANDOM
@@ -29,15 +29,6 @@ SELECT t.proposal_id, s.tile_id, s.group_id, s.split, s.reason FROM split s JOIN
 QUALIFY row_number() OVER (PARTITION BY t.proposal_id ORDER BY s.tile_id) = 1
 """
 """Query that returns one existing split assignment for each proposal, under any tile settings."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Material:
-    """All current tiles with their observations and proposals."""
-
-    tiles: list[Tile]
-    observations: Mapping[str, Observation]
-    proposals: Mapping[str, Proposal]
 
 
 def read_material(stage: Stage) -> Material:
@@ -90,11 +81,13 @@ def split_tiles(stage: Stage, material: Material) -> dict[str, SplitAssignment]:
     existing = {s.tile_id: s for s in to_records(SplitAssignment, stage.catalog.rows("FROM split"))}
     at_random = settings.model_copy(update={"scheme": RANDOM})
     former = {row.pop("proposal_id"): SplitAssignment(**row) for row in stage.catalog.rows(FORMER)}
-    found = _assign(stage, material, existing, at_random, former)
-    left_out = write_splits(stage, [found[tile_id] for tile_id in sorted(found.keys() - existing.keys())])
+    new = stage.execution.call(ASSIGN, assign_splits, material, existing, at_random, former=former)
+    rejected = write_splits(stage, new)
     if settings.scheme != RANDOM:
-        found = _assign(stage, material, released_splits(datasets_dir, settings), settings)
-    kept = {tile_id: plan for tile_id, plan in found.items() if tile_id not in left_out}
+        existing = released_splits(datasets_dir, settings)
+        new = stage.execution.call(ASSIGN, assign_splits, material, existing, settings)
+    found = existing | {plan.tile_id: plan for plan in new}
+    kept = {tile_id: plan for tile_id, plan in found.items() if tile_id not in rejected}
     check_test_lists(datasets_dir, {tile_id: plan.split for tile_id, plan in kept.items()}, settings)
     return kept
 
@@ -121,26 +114,6 @@ def write_splits(stage: Stage, new: Sequence[SplitAssignment]) -> set[str]:
     return {plan.tile_id for plan in new}.difference(plan.tile_id for plan in rows["split"])
 
 
-def _assign(
-    stage: Stage,
-    material: Material,
-    existing: Mapping[str, SplitAssignment],
-    settings: SplitSettings,
-    former: Mapping[str, SplitAssignment] | None = None,
-) -> dict[str, SplitAssignment]:
-    new = stage.execution.call(
-        ASSIGN,
-        assign_splits,
-        material.tiles,
-        material.observations,
-        material.proposals,
-        existing,
-        settings,
-        former=former,
-    )
-    return {**existing, **{plan.tile_id: plan for plan in new}}
-
-
 def report_splits(
     material: Material, assignments: Mapping[str, SplitAssignment], settings: SplitSettings
 ) -> tuple[dict[str, Any], dict[str, pa.Table]]:
@@ -161,17 +134,9 @@ def report_splits(
         The report as values for JSON, and its Arrow tables by name.
 
     """
-    said = text_links(material.proposals, settings)
-    leak = leak_report(material.tiles, material.observations, material.proposals, said, settings)
+    by_text = text_links(material.proposals, settings)
+    leak = leak_report(material, by_text, settings)
     log.info("splits: %s", leak_summary(leak))
-    links = [*said, *field_links(material.observations.values(), settings.field_share)]
-    report = split_report(
-        material.tiles,
-        material.observations,
-        material.proposals,
-        assignments,
-        links=links,
-        leak=leak,
-        settings=settings,
-    )
+    links = [*by_text, *field_links(material.observations.values(), settings.field_share)]
+    report = split_report(material, assignments, links=links, leak=leak, settings=settings)
     return report, split_tables(material.tiles, assignments, links)

@@ -1,0 +1,37 @@
+"""The tiles of a dataset with the observations and proposals to which they belong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from hubbleclip.core.records import Observation, Proposal, Tile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """Tiles, observations by observation id, and proposals by proposal id.
+
+    The observation or the proposal of a tile may be missing. There may be observations and proposals without tiles.
+    """
+
+    tiles: Sequence[Tile]
+    observations: Mapping[str, Observation]
+    proposals: Mapping[str, Proposal]
+
+    def instrument_of(self, tile: Tile) -> str | None:
+        """Find the instrument of a tile: the one in its FITS header, or else the one in the archive's observation.
+
+        Parameters
+        ----------
+        tile
+            One of the tiles.
+
+        Returns
+        -------
+        str or None
+            Name of the instrument; None if it is unknown.
+
+        """
+        observation = self.observations.get(tile.obs_id)
+        return tile.instrument or (observation.instrument if observation else None)
