@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from hubbleclip.catalog.catalog import read_catalog, read_sql
+from hubbleclip.catalog.catalog import read_catalog
+from hubbleclip.catalog.migrations import read_sql
 from hubbleclip.catalog.tile_filters import Condition
 from hubbleclip.core.errors import CatalogError
 from hubbleclip.core.layout import Layout

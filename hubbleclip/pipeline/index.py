@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hubbleclip.archives.base import reject
-from hubbleclip.catalog.catalog import read_sql
+from hubbleclip.catalog.migrations import read_sql
 from hubbleclip.config.settings import IndexSettings, Settings
 from hubbleclip.core.errors import EvaluationError
 from hubbleclip.core.layout import Layout

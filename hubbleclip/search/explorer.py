@@ -107,7 +107,7 @@ def _vocabularies(opened: Opened) -> Mapping[str, tuple[Sequence[str], npt.NDArr
     from hubbleclip.evaluation.embed import embed_texts  # noqa: PLC0415 - imports torch: seconds
 
     vocabulary = read_vocabulary()
-    lists = {"objects": vocabulary.object_classes, "hypotheses": vocabulary.science_hypotheses}
+    lists = {"objects": vocabulary["object_classes"], "hypotheses": vocabulary["science_hypotheses"]}
     model = opened.model.load()
     return {name: (texts, embed_texts(model, list(texts), PHRASE_BATCH)) for name, texts in lists.items()}
 

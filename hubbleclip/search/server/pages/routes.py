@@ -264,7 +264,7 @@ async def _search_page(params: SearchParams, service: Service, is_partial: bool)
         "results" if is_partial else "search", 400 if fault else 200,
         {"HX-Push-Url": params.url(page=params.page), "Vary": "HX-Request"},
         params=params, hits=hits, fault=fault, index=engine.status(), facets=facets, is_empty=not params.pairs(),
-        first=(params.page - 1) * params.k + 1, examples=read_vocabulary().queries[:NUM_EXAMPLES],
+        first=(params.page - 1) * params.k + 1, examples=read_vocabulary()["queries"][:NUM_EXAMPLES],
         exports=[(form, f"{export}format={form}") for form in FORMATS],
     )  # fmt: skip
 
