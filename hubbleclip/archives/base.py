@@ -55,8 +55,8 @@ class Archive(Protocol):
         Yields
         ------
         list of Observation
-            One page of observations. An empty page is a checkpoint: all observations up to the newest release date
-            yielded so far have been yielded, so a later query may begin at that date.
+            One page of observations. An empty page is a checkpoint: every observation that was released before the
+            newest release date on the pages so far has been yielded, so a later query may begin at that date.
 
         Raises
         ------
@@ -73,9 +73,10 @@ class Archive(Protocol):
         Parameters
         ----------
         observations
-            Observations of whole proposals: one call must have all observations of a proposal that the catalog has.
+            Observations of one or more proposals. For each proposal, one call must have all of its observations that
+            are in the catalog.
         taken
-            The `obs_id`s that already have a product, by proposal id. Their products count towards
+            The `obs_id`s that already have a product, by proposal id. These products count towards
             `max_products_per_proposal`, and new products never replace them.
 
         Returns
@@ -195,7 +196,7 @@ def proposal_id_of(archive: str, number: str | None) -> str:
 
     """
     text = (number or "").strip()
-    # Leading zeros are removed only if the text is all digits: file names and identifiers such as "GO-5" are kept.
+    # Leading zeros are removed only if the text is all digits. Other texts, such as "GO-5", are unchanged.
     return f"{archive}:{text.lstrip('0') or NO_PROPOSAL}" if text.isdigit() else f"{archive}:{text or NO_PROPOSAL}"
 
 
@@ -249,5 +250,5 @@ def sampling_key(observation: Observation) -> tuple[str, str]:
         earlier ones.
 
     """
-    # The name itself would sort the observations by date and visit, so its hash is the key.
+    # A sort by name would give the order of date and visit, so the hash of the name is used instead.
     return observation.proposal_id, hashlib.sha256(observation.obs_id.encode()).hexdigest()

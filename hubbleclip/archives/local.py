@@ -71,7 +71,7 @@ class LocalArchive(ProcessLocal):
 
     @cached_property
     def duplicates(self) -> dict[str, str]:
-        """Files that equal an earlier file byte for byte: `obs_id` of the earlier file, by that of the later."""
+        """Duplicate files: maps the `obs_id` of a file to the `obs_id` of an earlier file with the same bytes."""
         return find_duplicates(self.folder, self.facts)
 
     def query_observations(self, since_mjd: float) -> Iterator[list[Observation]]:
@@ -140,7 +140,7 @@ class LocalArchive(ProcessLocal):
         products: list[Product] = []
         rejections: list[Rejection] = []
         num_used = {key: len(obs_ids) for key, obs_ids in (taken or {}).items()}
-        # the order is independent of the input's order, so the same files are always within the limit per proposal
+        # sorting makes the result independent of the input's order: the limit per proposal always keeps the same files
         for observation in sorted(observations, key=sampling_key):
             path = self.folder / observation.obs_id
             problem = self._problem(observation, path, num_used.get(observation.proposal_id, 0))
@@ -216,7 +216,7 @@ class LocalArchive(ProcessLocal):
         return proposals, rejections
 
     def _proposal(self, proposal_id: str, facts: FileFacts) -> Proposal:
-        """Combine a row of the proposals file with a file's header; each field comes from the row if the row has it."""
+        """Merge a proposal's row in the proposals file with the header of a file. The row takes precedence."""
         number = clean_number(facts.number) if facts.number.isdigit() else facts.number
         # a row of the proposals file without a mission applies to every mission
         row = self.rows.get((facts.mission, number)) or self.rows.get(("", number))
@@ -313,7 +313,7 @@ def open_local(settings: ArchiveSettings, fetch: FetchSettings, layout: Layout) 
     """
     folder = settings.folder
     if folder is None:
-        raise SettingsError("the local archive needs a folder of files: set archive.folder, or LOCAL=folder")
+        raise SettingsError("no folder is set for the local archive: set archive.folder, or LOCAL=folder")
     if not folder.is_dir():
         raise SettingsError(f"archive.folder {folder} is not a folder: set it to one that holds FITS or JPEG files")
     proposals_file = settings.proposals_file
@@ -366,7 +366,7 @@ def find_duplicates(folder: Path, names: Iterable[str]) -> dict[str, str]:
     Returns
     -------
     dict
-        From the name of each duplicate to the name of its original. Empty files do not count as duplicates.
+        Name of the original, by the name of its duplicate. Empty files do not count as duplicates.
 
     """
     by_size: dict[int, list[str]] = {}

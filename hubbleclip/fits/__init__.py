@@ -1,1 +1,1 @@
-"""FITS headers: checks that they are safe to read, the facts that they state, and checks that a file is intact."""
+"""Check that FITS headers are safe to read and that files are intact, and read the facts in the headers."""

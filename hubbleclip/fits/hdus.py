@@ -68,15 +68,15 @@ def science_layers(hdus: pyfits.HDUList, stem: str, camera: Camera) -> list[Laye
     Returns
     -------
     list of Layer
-        The extensions named SCI. A file without them gives its primary image, and a file without that gives every
-        image that is not named as a weight, error, mask or distortion table. An infrared ramp gives only its last
-        read, which has EXTVER 1.
+        The extensions named SCI. If there are none, the primary image. If there is no primary image either, every
+        image whose name does not mark it as a weight, error, mask or distortion table. Of an infrared ramp, only the
+        last read, which has EXTVER 1.
 
     Raises
     ------
     ImageError
         `no_image` where no HDU holds an image of the sky, `not_an_image` where the file accompanies an image or holds
-        a cube of another kind, `too_large` for more than `MAX_SCIENCE` science extensions.
+        a cube whose planes are not chips, `too_large` for more than `MAX_SCIENCE` science extensions.
 
     """
     if NOT_SCIENCE_FILE.search(stem.lower()):

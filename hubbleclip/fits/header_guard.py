@@ -135,5 +135,5 @@ def check_compression(hdu: Any) -> None:
         if name in COMPRESSION and value not in COMPRESSION[name]:
             raise ImageError("unreadable", f"compression parameter {name} is {value!r}, not one of {COMPRESSION[name]}")
     for key, side in header["ZTILE*"].items():
-        if not 0 < side <= LARGEST_SIDE:  # a compression tile may be larger than the image, so that is no error
+        if not 0 < side <= LARGEST_SIDE:  # a compression tile may be larger than the image
             raise ImageError("unreadable", f"compression parameter {key} is {side!r}, not in 1 to {LARGEST_SIDE}")

@@ -56,8 +56,8 @@ def camera_of(instrument: str | None) -> Camera:
     Returns
     -------
     Camera
-        The camera of that name. Without one, the camera that is registered for the instrument alone, and without that
-        too, the unknown camera of the default mission.
+        The camera of that name. If there is none, the camera that is registered for the instrument without a detector.
+        If there is none either, the `unknown_camera` of the default mission.
 
     """
     name = instrument or ""
@@ -85,8 +85,8 @@ def instrument_name(look: Look) -> str | None:
     header = mission_of(look).header
     keyword, prefix = header.detectors.get(name, (header.detector_keyword, ""))
     detector = _text(look(keyword)).upper() if keyword else ""
-    # In WFPC2 headers DETECTOR is a chip number and is not part of the name. In NICMOS headers CAMERA is a number too,
-    # but `detectors` defines a prefix for it, which makes the detector's name.
+    # In WFPC2 headers, DETECTOR is a chip number, which is not part of the name. In NICMOS headers, CAMERA is a number
+    # too, but with the prefix from `detectors` it is the detector's name.
     return f"{name}/{prefix}{detector}" if detector and detector.isdigit() == bool(prefix) else name
 
 

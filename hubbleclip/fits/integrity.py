@@ -1,7 +1,8 @@
-"""Check by its structure that a fetched file is complete and has the format that its name implies.
+"""Check that a fetched file is complete and has the format that its name implies.
 
-No pixel is decoded. The sizes that a header declares are checked by arithmetic before the data are read or unpacked.
-The work is therefore bounded by the size of the file, and for a gzip file by `MAX_UNPACKED_BYTES` too.
+Only the structure of the file is checked; no pixel is decoded. The sizes that a header declares are checked by
+arithmetic before the data are read or unpacked. The work is therefore bounded by the size of the file, and for a gzip
+file by `MAX_UNPACKED_BYTES` too.
 """
 
 from __future__ import annotations
@@ -51,7 +52,9 @@ FOREIGN_STARTS: tuple[tuple[re.Pattern[bytes], Reason, str], ...] = (
     (re.compile(FITS_START), "damaged", "a FITS file"),
     (re.compile(rb"[\s -~]+\Z"), "damaged", "a text"),
 )
-"""Content that servers send instead of the requested file: pattern of its first bytes, reason, and its name."""
+"""Content that servers send instead of the requested file: a pattern of the first bytes, the reason code, and a name
+for the message.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +83,14 @@ class Source:
 
 
 def content_problem(content: Path | bytes, suffix: str, listed_bytes: int | None = None) -> ContentProblem | None:
-    """Find the first fault of a fetched file. Arbitrary content is safe to check.
+    """Find the first fault of a fetched file. The check is safe for any content.
 
     Parameters
     ----------
     content
         Path of the file, or the file's bytes.
     suffix
-        One of `layout.SUFFIXES`, which gives the expected format. The path of a partial download does not give it.
+        One of `layout.SUFFIXES`, which gives the expected format. The path of a partial download has another suffix.
     listed_bytes
         Size of the file in the archive's product list; None if the list gives no size.
 
@@ -99,7 +102,7 @@ def content_problem(content: Path | bytes, suffix: str, listed_bytes: int | None
     Raises
     ------
     OSError
-        When the file cannot be opened. Faulty content never raises.
+        When the file cannot be opened. Faulty content raises no error.
 
     """
     size = len(content) if isinstance(content, bytes) else content.stat().st_size
@@ -133,7 +136,7 @@ def _check_fits(file: BinaryIO, size: int, is_size_listed: bool) -> None:
     """Check an uncompressed FITS file. Raises UnsoundError."""
     odd = size % BLOCK_BYTES
     if odd:
-        raise UnsoundError("truncated", f"the FITS file is cut: {odd} bytes beyond whole blocks of {BLOCK_BYTES}")
+        raise UnsoundError("truncated", f"the FITS file is cut: its last block has {odd} of {BLOCK_BYTES} bytes")
     _walk_fits(Source(file, size), is_size_listed)
 
 
@@ -224,7 +227,7 @@ def _integer(cards: Cards, keyword: bytes, default: int | None = None) -> int:
     if not text and default is not None:
         return default
     if not re.fullmatch(rb"[+-]?\d+", text):
-        raise UnsoundError("damaged", f"the FITS header gives no whole number as {keyword.decode()}")
+        raise UnsoundError("damaged", f"the FITS header has no whole number as {keyword.decode()}")
     return int(text)
 
 
@@ -243,15 +246,16 @@ def _data_bytes(cards: Cards, *, is_primary: bool) -> int:
     num_bytes = abs(bits) // 8 * num_groups * (num_extra + num_pixels)
     is_possible = bits in WIDTHS and num_axes <= MAX_AXES and min(num_axes, num_extra, num_groups, *axes) >= 0
     if not is_possible or num_bytes > MAX_DATA_BYTES:
-        raise UnsoundError("damaged", "the FITS header gives an impossible size")
+        raise UnsoundError("damaged", "the FITS header declares an impossible size of the data")
     return num_bytes
 
 
 def _check_sums(source: Source, header: bytes, cards: Cards, num_bytes: int, number: int) -> None:
     """Verify DATASUM and CHECKSUM where present (FITS standard 4.0, section 4.4.2.7), and move the file past the data.
 
-    Appendix J defines the ones'-complement sum, whose carries are added to the lowest bit. That sum therefore equals
-    the plain sum modulo 2^32 - 1. The sum of an intact HDU has all bits set, which is 0 in that arithmetic.
+    Appendix J defines the checksum as a ones'-complement sum, in which carries are added to the lowest bit. It
+    therefore equals the plain sum modulo 2^32 - 1. The sum of an intact HDU has all bits set, which is 0 modulo
+    2^32 - 1.
     """
     datasum, checksum = _value(cards, b"DATASUM"), _value(cards, b"CHECKSUM")
     if not (datasum or checksum or source.is_packed):

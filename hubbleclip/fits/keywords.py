@@ -74,7 +74,7 @@ class FileFacts:
 
 
 def read_facts(path: Path, folder: Path) -> FileFacts:
-    """Read the facts about a file. Damaged content never raises.
+    """Read the facts about a file. Damaged content raises no error.
 
     Parameters
     ----------

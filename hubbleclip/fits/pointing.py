@@ -47,8 +47,8 @@ def aim_point(
     Returns
     -------
     tuple of float, or None
-        (y, x) of the first position that lies in the image. If none does, (y, x) of the reference pixel of the WCS;
-        None if that lies outside the image too or there is no WCS.
+        Pixel (y, x) of the first position that lies in the image. If no position does, the reference pixel (y, x) of
+        the WCS. None if the reference pixel is outside the image too, or if there is no WCS.
 
     """
     if wcs is None:

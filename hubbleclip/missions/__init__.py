@@ -1,4 +1,4 @@
-"""Missions: each telescope's naming rules, files, cameras and credits in one `Mission` record."""
+"""Missions. One `Mission` record per telescope has its naming rules, files, cameras and credits."""
 
 from __future__ import annotations
 

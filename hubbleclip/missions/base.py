@@ -22,12 +22,12 @@ class Camera:
         `CCD`, `COUNTER` or `RAMP`; empty if unknown.
     bad_flags
         Data quality (DQ) bits that make a pixel invalid, each with its meaning; "?" marks an uncertain meaning.
-        Saturation is never here: a saturated pixel is bright, not missing.
+        The bit for saturation is never one of them: a saturated pixel is bright, not missing.
     raw_yx
         Height and width of an uncalibrated full frame in pixels.
     light_yx
         Height and width in pixels of the part of the full frame that is exposed to light. The keywords LTV2 and LTV1
-        give its first row and column.
+        give the first row and the first column of this part.
     gap
         Columns of the full frame between two amplifiers, as (first, last + 1).
     planes
@@ -69,7 +69,7 @@ class Camera:
 
     @property
     def counts_photons(self) -> bool:
-        """Whether the detector counts photons: it has no read noise, values are integers, and 0 is a measurement."""
+        """Whether the detector counts photons. Then values are integers without read noise, and 0 is a measurement."""
         return self.kind == COUNTER
 
     @property
@@ -92,7 +92,8 @@ class HeaderConvention:
     detector_keyword
         Keyword that names the detector of most instruments; empty where the instrument's name is enough.
     detectors
-        Instruments whose detector is named by another keyword: (keyword, prefix to put before its value) by instrument.
+        For each instrument whose detector is named by another keyword: this keyword, and the prefix that is put before
+        its value.
     target_keywords
         Keywords of the target's name, in order of preference.
     aim_keywords
@@ -104,7 +105,7 @@ class HeaderConvention:
     pi_keywords
         Keywords whose values, joined in this order, give the principal investigator's name.
     moving_keyword, moving_values
-        Keyword that tells whether the target moves, and its values (upper case) for a moving target.
+        Keyword that says whether the target moves, and the values (upper case) that mean a moving target.
     gain_keywords
         Keywords of the gain in electrons per count, in order of preference.
     disperser
@@ -114,8 +115,8 @@ class HeaderConvention:
     spectrographs
         Instruments that take no images.
     image_values
-        Pattern by keyword that the keyword's value (upper case) must match in an image of the sky. A header without
-        the keyword is accepted.
+        Patterns by keyword. In the header of an image of the sky, the keyword's value (upper case) must match the
+        pattern, or the keyword must be absent.
     calibration_keywords, calibration_values
         Keywords and their values (upper case) that mark a calibration image, for example of a lamp or a dark.
 
@@ -172,8 +173,8 @@ class ProductRanking:
     visit_templates
         `re.Match.expand` templates of a visit's name, in the order to try. The first non-empty result is used.
     mosaic
-        Pattern of the names of observations that combine several visits. Their exposures are also listed as
-        observations with names of their own.
+        Pattern of the names of observations that combine several visits. MAST also lists the exposures of these visits
+        as separate observations.
     order
         Description of each kind of file by (origin, suffix), in order of preference. Files of other kinds are never
         chosen.
@@ -292,8 +293,8 @@ class ProposalPages:
 class Mission:
     """One telescope.
 
-    A further difference between missions is expressed by a new field of this record, never by a condition on the
-    mission's name elsewhere.
+    If another difference between missions is needed, add a field to this record. Code elsewhere must not test the
+    mission's name.
 
     Attributes
     ----------

@@ -18,18 +18,19 @@ from hubbleclip.missions.base import (
 )
 
 LONG_PASS_NM = {"F200LP": 488.0, "F350LP": 585.0, "F600LP": 744.0, "F785LP": 866.0, "F850LP": 904.0}
-"""Pivot wavelengths in nm of long-pass filters, whose number is the blue edge of the band instead.
+"""Pivot wavelengths in nm of long-pass filters. The number in their names is the blue edge of the band instead.
 
 Sources: WFC3 Instrument Handbook (IHB), tables 6.2 and 7.2; ACS IHB, table 5.1; WFPC2 IHB, table 3.1.
 """
 FILTER_KEYWORDS = (("FILTER",), ("FILTER1", "FILTER2"), ("FILTNAM1", "FILTNAM2"))
-"""Filter keywords in the order to try: of WFC3, NICMOS and STIS, then of ACS, then of WFPC2.
+"""Groups of filter keywords in the order to try: the keyword of WFC3, NICMOS and STIS, those of ACS, those of WFPC2.
 
 WFPC2 headers have FILTER1 too, but its value is the number of a wheel position.
 """
 FOC_FILTERS = (*FILTER_KEYWORDS[:2], ("FILTNAM1", "FILTNAM2", "FILTNAM3", "FILTNAM4"))
 
-# Data quality bits by camera. A comment names the bits that do not make a pixel invalid.
+# Data quality bits that make a pixel invalid, by camera. The comment "Valid:" above a camera's bits names the bits that
+# do not. A "?" marks an uncertain meaning.
 LOST = {1: "Reed-Solomon error", 2: "filled for lost data", 4: "bad detector pixel or beyond the aperture"}
 RAYS = {4096: "cosmic ray found by AstroDrizzle", 8192: "cosmic ray found by the calibration from a pair"}
 COUNTER_BAD = LOST | {8: "masked: repeller wire or bar", 512: "bad in a reference file"}
@@ -44,37 +45,37 @@ UVIS_BAD = CCD_BAD | {8: "deviant?", 32: "unstable or tail of a hot pixel", 1024
 IR_BAD = LOST | {8: "deviant zero read", 32: "unstable", 64: "warm?", 128: "bad reference pixel", 4096: RAYS[4096]}
 # Valid: 32 large blemish, 256 saturated, 1024 small blemish
 STIS_BAD = COUNTER_BAD | {16: "hot: 5 sigma above the median dark", 128: "bad in the bias", 8192: RAYS[8192]}
-# Valid: 8 A/D converter saturated, 64 unused?, 128 charge trap, unused, 256 above a charge trap, 1024 hot, repaired
+# Valid: 8 A/D converter saturated; 64 unused?; 128 charge trap, unused; 256 above a charge trap; 1024 hot, repaired
 WFPC2_BAD = {
     1: "Reed-Solomon error", 2: "bad in a calibration file", 4: "permanent defect", 16: "missing", 32: "bad otherwise",
     512: "hot, not repaired",
 }  # fmt: skip
-# Valid: 2 uncertain linearity, 4 uncertain dark, 8 uncertain flat, 64 saturated, 512 cosmic ray, corrected in the ramp,
-# 1024 source, 2048 signal in the zero read
+# Valid: 2 uncertain linearity; 4 uncertain dark; 8 uncertain flat; 64 saturated; 512 cosmic ray, corrected in the ramp;
+# 1024 source; 2048 signal in the zero read
 NICMOS_BAD = {1: "Reed-Solomon error", 16: "grot", 32: "defective", 128: "missing", 256: "bad by calibration"}
 
 CAMERAS = {
-    # ACS Data Handbook 10, sections 2.2 and 3.4.3 (table 3.4 of DQ bits). Filters: FILTER1 and FILTER2, one of them
-    # CLEAR. Unit: ELECTRONS, of _drc and _drz per second. Two chips with one SCI each; _drc and _drz have one SCI.
+    # ACS Data Handbook 10, sections 2.2 and 3.4.3 (table 3.4 of DQ bits). Filters: FILTER1 and FILTER2, one of which
+    # is CLEAR. Unit: ELECTRONS; _drc and _drz: ELECTRONS/S. Each of the two chips has a SCI; _drc and _drz have one.
     "ACS/WFC": Camera(kind=CCD, bad_flags=ACS_BAD, pivots_nm=LONG_PASS_NM, raw_yx=(2068, 4144), light_yx=(2048, 4096)),
     "ACS/HRC": Camera(kind=CCD, bad_flags=ACS_BAD, pivots_nm=LONG_PASS_NM, raw_yx=(1044, 1062), light_yx=(1024, 1024)),
     "ACS/SBC": Camera(kind=COUNTER, bad_flags=COUNTER_BAD, pivots_nm=LONG_PASS_NM),
-    # WFC3 Data Handbook 5, sections 2.2, 3.2 and table 3.3 of DQ bits. Filter: FILTER. Unit: ELECTRONS of UVIS, of
-    # _drc, _drz and IR per second. UVIS has two chips with one SCI each; _drc and _drz have one SCI.
+    # WFC3 Data Handbook 5, sections 2.2, 3.2 and table 3.3 of DQ bits. Filter: FILTER. Unit: ELECTRONS for UVIS;
+    # ELECTRONS/S for IR, _drc and _drz. Each of the two UVIS chips has a SCI; _drc and _drz have one SCI.
     "WFC3/UVIS": Camera(
         kind=CCD, bad_flags=UVIS_BAD, pivots_nm=LONG_PASS_NM,
         raw_yx=(2070, 4206), light_yx=(2051, 4156), gap=(2073, 2133), star_contrast=5.0,
     ),
-    # A file _ima has all reads of the ramp, of which version 1 is the last, and extensions SAMP that count the reads.
+    # An _ima file has a SCI for each read of the ramp (EXTVER 1 is the last), and SAMP extensions with read counts.
     "WFC3/IR": Camera(kind=RAMP, bad_flags=IR_BAD, nm_per_number=10.0, raw_yx=(1024, 1024), light_yx=(1014, 1014)),
     # WFPC2 Data Handbook 4, sections 2.2, 3.3 (table 3.5 of DQ bits). Filters: FILTNAM1 and FILTNAM2; FILTER1 is a
-    # number. Unit: COUNTS. Four SCI in _c0m, four planes in _c0f; the DQ is a file of its own (_c1m, _c1f), not read.
+    # number. Unit: COUNTS. A _c0m file has four SCI, a _c0f file has four planes. DQ files (_c1m, _c1f) are not read.
     "WFPC2": Camera(kind=CCD, bad_flags=WFPC2_BAD, planes=4, pivots_nm=LONG_PASS_NM, star_contrast=6.0),
-    # HST Data Handbook 3 (1997), part WF/PC. Its DQ bits are taken to be those of WFPC2. Each of its two cameras gives
-    # four planes in _c0f, one per chip.
+    # HST Data Handbook 3 (1997), part WF/PC. The DQ bits are assumed to be those of WFPC2. A _c0f file of each of the
+    # two cameras has four planes, one per chip.
     "WFPC": Camera(kind=CCD, bad_flags=WFPC2_BAD, planes=4, pivots_nm=LONG_PASS_NM, star_contrast=6.0),
     # STIS Data Handbook 7, sections 2.2, 2.5 (table 2.8 of DQ bits) and 3.4.2. Filter of the CCD: FILTER, because
-    # OPT_ELEM is MIRVIS. Unit: COUNTS.
+    # OPT_ELEM names the mirror (MIRVIS). Unit: COUNTS.
     "STIS/CCD": Camera(
         kind=CCD, bad_flags=STIS_BAD, pivots_nm=LONG_PASS_NM, raw_yx=(1044, 1062), light_yx=(1024, 1024)
     ),
@@ -85,7 +86,7 @@ CAMERAS = {
         kind=COUNTER, bad_flags={1: "lost?", 2: "filled?", 4: "bad?"},
         filter_keywords=FOC_FILTERS, pivots_nm=LONG_PASS_NM,
     ),
-    # NICMOS Data Handbook 8, sections 2.2 (table 2.2 of DQ bits). Unit: COUNTS/S. The image is SCI, version 1.
+    # NICMOS Data Handbook 8, sections 2.2 (table 2.2 of DQ bits). Unit: COUNTS/S. The image is the SCI with EXTVER 1.
     "NICMOS": Camera(kind=RAMP, bad_flags=NICMOS_BAD, nm_per_number=10.0),
 }  # fmt: skip
 """HST cameras, by instrument and detector.

@@ -18,8 +18,8 @@ from hubbleclip.missions.base import (
 BAD = {1: "do not use"}
 """DQ bit of invalid pixels. The JWST pipeline sets it in addition to the bit that gives the reason.
 
-Valid bits: 2 saturated in part of the ramp, 4 jump (cosmic ray) in the ramp, corrected, 8 dropout, 16 outlier,
-32 persistence, 64 A/D converter at its floor, 128 charge migration. Source: the JWST pipeline's package stdatamodels,
+Valid bits: 2 saturated in part of the ramp; 4 jump (cosmic ray) in the ramp, corrected; 8 dropout; 16 outlier;
+32 persistence; 64 A/D converter at its floor; 128 charge migration. Source: the JWST pipeline's package stdatamodels,
 dqflags.pixel.
 """
 CAMERA = Camera(
@@ -51,8 +51,8 @@ PRODUCTS = ProductRanking(
     ),
     other_origin="other",
     all_filters_origin="",
-    # Level 3 combines the exposures of one observation, so a "visit" is an observation here. For example, names of
-    # both levels give `jw01234001`.
+    # Level 3 combines the exposures of one observation, so a "visit" means an observation here. For example, both
+    # names in the comments above give `jw01234001`.
     visit_templates=(r"\g<programme>\g<observation>",),
     # Names such as `jw01234-c1001_...` are candidate associations that combine several observations.
     mosaic=re.compile(r"jw[0-9]{5}-[ac][0-9]{4}.*"),
@@ -69,7 +69,7 @@ HEADER = HeaderConvention(
     # the filter wheel.
     filter_keywords=(("PUPIL", "FILTER"),),
     detector_keyword="",
-    # A combined NIRCam image comes from several detectors (DETECTOR = MULTIPLE) but from one wavelength channel.
+    # A combined NIRCam image comes from several detectors (DETECTOR = MULTIPLE) of one channel, so CHANNEL is used.
     detectors={"NIRCAM": ("CHANNEL", "")},
     target_keywords=("TARGPROP", "TARGNAME"),
     aim_keywords=(("TARG_RA", "TARG_DEC"),),

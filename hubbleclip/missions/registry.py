@@ -57,5 +57,5 @@ def mission_of_collections(collections: Iterable[str]) -> Mission:
     found = next((_BY_COLLECTION[name] for name in collections if name in _BY_COLLECTION), None)
     if found is None:
         known = ", ".join(sorted(_BY_COLLECTION))
-        raise SettingsError(f"archive.collections = {list(collections)} is of no known mission: use one of {known}")
+        raise SettingsError(f"archive.collections = {list(collections)} is no known collection: use one of {known}")
     return found

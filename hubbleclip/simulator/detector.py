@@ -14,7 +14,7 @@ from hubbleclip.simulator.objects.view import Image
 Flags = npt.NDArray[np.int16]
 Mask = npt.NDArray[np.bool_]
 NUM_COMBINED = 4
-# From this number of electrons on, photon noise is drawn from the normal distribution, which is much faster.
+# At this number of electrons or more, photon noise is drawn from the normal distribution, which is much faster.
 POISSON_BELOW_E = 10.0
 # Bits of the data-quality (DQ) array, as in the STScI pipelines.
 BAD_COLUMN, HOT, SATURATED, COSMIC_RAY = 4, 16, 256, 4096
@@ -25,8 +25,8 @@ GAP_FRACTION = 0.017  # Half the gap between two chips, in units of half the sid
 class ExposureDepth:
     """Camera, filter and exposure time of one frame.
 
-    `typical_s` is the typical exposure time of the kind of object. In an exposure of that length, one brightness unit
-    of a scene equals one standard deviation of the noise.
+    `typical_s` is the typical exposure time for the kind of object. It sets the brightness unit of a scene: in an
+    exposure of this length, one unit equals one standard deviation of the noise.
     """
 
     camera: Camera

@@ -63,7 +63,7 @@ def frame_wcs(frame: Frame, origin_yx: tuple[int, int] = (0, 0)) -> WCS:
     frame
         Pixel grid on the sky.
     origin_yx
-        (row, column) in the frame of the first pixel of the image; (0, 0) if the image is the whole frame.
+        Position (row, column) of the image's first pixel within the frame; (0, 0) if the image is the whole frame.
 
     Returns
     -------
@@ -167,7 +167,7 @@ def _target_cards(exposure: Exposure) -> dict[str, object]:
 
 def _time_cards(exposure: Exposure) -> dict[str, object]:
     """Make the header cards for time, roll and photometric calibration."""
-    start = datetime(1858, 11, 17) + timedelta(days=exposure.start_mjd)  # The date is MJD 0.
+    start = datetime(1858, 11, 17) + timedelta(days=exposure.start_mjd)  # This date is MJD 0.
     return {
         "DATE-OBS": start.strftime("%Y-%m-%d"), "TIME-OBS": start.strftime("%H:%M:%S"), "EXPSTART": exposure.start_mjd,
         "EXPEND": exposure.start_mjd + exposure.exposure_s / 86400, "EXPTIME": exposure.exposure_s, "EXPFLAG": "NORMAL",

@@ -133,7 +133,7 @@ def combined_frame(settings: SimulatorSettings, plan: ObservingPlan, target: Tar
     rng = python_rng(settings.seed, "frame", plan.index, target.scene_key)
     # As in real data, the size of drizzled frames varies by a few percent.
     num_y, num_x = (round(settings.frame_px * rng.uniform(0.97, 1.04)) for _ in range(2))
-    tilt_deg = round(rng.triangular(-14, 14, 0) / 2) * 2.0  # Steps of 2 degrees limit the number of PSFs.
+    tilt_deg = round(rng.triangular(-14, 14, 0) / 2) * 2.0  # Steps of 2 degrees limit the number of PSFs to compute.
     camera = CAMERAS[plan.camera]
     # Standard deviation of the pointing offset.
     scatter_arcsec = 0.12 * target.half_field_arcsec if target.half_field_arcsec > 0 else 0.0
@@ -155,7 +155,7 @@ def combined_frame(settings: SimulatorSettings, plan: ObservingPlan, target: Tar
 
 
 def detector_frame(settings: SimulatorSettings, frame: Frame) -> Frame:
-    """Make the frame of a single exposure, which has the same pointing and is completely covered by the detector.
+    """Make the frame of a single exposure. It has the pointing of the combined frame, and the detector fills it.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Names, file lists and FITS headers of simulated JWST observations, in the form of the JWST pipeline and MAST."""
+"""Make the names, file lists and FITS headers of simulated JWST observations, as MAST and the JWST pipeline do."""
 
 from __future__ import annotations
 

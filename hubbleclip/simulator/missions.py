@@ -1,4 +1,4 @@
-"""Missions that can be simulated (HST and JWST), which differ in their names, files and FITS headers."""
+"""Missions that can be simulated: HST and JWST. Their observation names, files and FITS headers differ."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Simulated proposals, observations and files. Their metadata is computed without rendering the files."""
+"""Make simulated proposals, observations and files. Their metadata is computed without rendering the files."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class SimObservation:
 
         It is the version number if `obsid` is odd, and otherwise 0.
         """
-        # Half of the observations keep their size, because a client must also notice new versions of equal size.
+        # Half of the observations keep their size, so that tests include new versions of equal size.
         return self.version * (self.obsid % 2)
 
     @property
@@ -163,7 +163,7 @@ def make_proposals(settings: SimulatorSettings) -> list[SimProposal]:
 
 
 def proposal_at(settings: SimulatorSettings, index: int) -> SimProposal:
-    """Make one proposal without the others.
+    """Make one proposal without making the others.
 
     Parameters
     ----------
@@ -201,12 +201,13 @@ def observations_of(settings: SimulatorSettings, proposal: SimProposal) -> tuple
     Returns
     -------
     tuple[SimObservation, ...]
-        Observations in their newest version. Observations that the archive lists later than its last night are missing.
+        Observations in their newest version. An observation that the archive would list only after the last simulated
+        night is missing.
 
     """
     plan = plan_of(settings, proposal_index(proposal.number))
     num_wanted = settings.observations_per_proposal
-    # If the setting is 0, each target has one visit through all filters.
+    # If `observations_per_proposal` is 0, each target has one visit through all filters.
     num_visits = -(-num_wanted // len(plan.filters)) or len(plan.targets)
     visits = [_visit(settings, proposal, plan, visit_index) for visit_index in range(num_visits)]
     standard = [_observation(visit, filter_index) for visit in visits for filter_index in range(len(plan.filters))][
@@ -319,7 +320,7 @@ def _hap_observations(visit: Visit, standard: Sequence[SimObservation]) -> Itera
 
 def _is_listed_late(settings: SimulatorSettings, proposal: SimProposal, item: SimObservation) -> bool:
     """Decide whether the archive lists the observation one night late, and therefore not yet on the last night."""
-    # Only the list of the last night is incomplete.
+    # By the last night, all late observations of earlier nights have been listed.
     is_newest = proposal.night == settings.nights - 1
     return is_newest and python_rng(settings.seed, "late", item.obs_id).random() < settings.late_share
 

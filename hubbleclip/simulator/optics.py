@@ -76,7 +76,7 @@ def psf_image(fwhm_px: float, spikes_deg: float, shape: tuple[int, ...], ring_px
     shape
         Shape of the image, (rows, columns).
     ring_px
-        Length in pixels, of which a fifth is added to the spacing of the diffraction rings.
+        A fifth of this length (in pixels) is added to the spacing of the diffraction rings.
 
     Returns
     -------

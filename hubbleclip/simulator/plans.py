@@ -1,6 +1,7 @@
-"""Observing plans of the simulated proposals: kind of object, camera, filters and targets.
+"""Make the observing plans of the simulated proposals.
 
-The texts and the images of a proposal are derived from its plan.
+A plan has the kind of object, the camera, the filters and the targets. A proposal's texts and images are derived from
+its plan.
 """
 
 from __future__ import annotations
@@ -48,8 +49,8 @@ class Target:
 class ObservingPlan:
     """Observing plan of the proposal with this `index`.
 
-    `parent` is the index of an earlier proposal, if this proposal observes the same field again. If `is_continuation`,
-    the proposal also repeats the abstract of its parent.
+    If this proposal observes the field of an earlier proposal again, `parent` is the index of the earlier proposal. If
+    `is_continuation` is True, this proposal also repeats the abstract of its parent.
     """
 
     index: int
@@ -140,7 +141,7 @@ def plan_of(settings: SimulatorSettings, index: int) -> ObservingPlan:
 def _parent_of(settings: SimulatorSettings, index: int) -> tuple[ObjectKind, int | None, bool]:
     """Return the kind of object, the index of the parent or None, and whether the proposal is a continuation."""
     kind, draw, parent = _draw_parent(settings.seed, index)
-    # A parent must not have a parent of its own, so that each plan needs at most one other plan.
+    # A parent must not have a parent itself, so that at most one other plan must be made for each plan.
     if parent is None or _draw_parent(settings.seed, parent)[2] is not None:
         return kind, None, False
     return kind, parent, draw < CONTINUATION_FRACTION
@@ -242,7 +243,7 @@ def _position(rng: random.Random, kind: ObjectKind) -> tuple[float, float]:
 
 
 def _name(rng: random.Random, kind: ObjectKind, variant: str, ra_deg: float, dec_deg: float) -> str:
-    """Make a catalogue name from one of the patterns of the kind; coordinates in the name agree with the position."""
+    """Make a catalogue name from one of the kind's name patterns. Coordinates in the name agree with the position."""
     sign, height = "-" if dec_deg < 0 else "+", abs(dec_deg)
     values = {
         "variant": variant, "hhmm": f"{int(ra_deg / 15):02d}{int(ra_deg * 4) % 60:02d}",

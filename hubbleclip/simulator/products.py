@@ -1,4 +1,4 @@
-"""Names, file lists and filter names of HST observations, in the form that MAST uses."""
+"""Make the names, file lists and filter names of simulated HST observations, in the form that MAST uses."""
 
 from __future__ import annotations
 

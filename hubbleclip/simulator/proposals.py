@@ -47,7 +47,8 @@ SINGULAR_VERBS = {
 class ProposalText:
     """Text of a proposal.
 
-    `patterns` has the slot and the index of the pattern of each sentence of the abstract, in order.
+    `patterns` names the sentence pattern of each sentence of the abstract, in order: the slot, and the index of the
+    pattern within the slot. A slot is the role of a sentence, such as `aim`; it is a key of the grammar.
     """
 
     proposal_type: str
@@ -109,9 +110,9 @@ def _draw_type(rng: random.Random, plan: ObservingPlan) -> str:
 
 
 def _make_abstract(seed: int, plan: ObservingPlan, writer: SentenceWriter) -> tuple[tuple[tuple[str, int], ...], str]:
-    """Write the abstract of a science proposal; return its patterns and its text."""
+    """Write the abstract of a science proposal. Return the sentence patterns that it uses, and its text."""
     if plan.is_continuation and plan.parent is not None:
-        # The seed is the parent's, so that the sentences are equal to those of the parent.
+        # The generator has the same seed as for the parent, so the same sentences are drawn.
         rng = python_rng(seed, "abstract", plan.parent)
         patterns, abstract = _compose_abstract(rng, SentenceWriter(rng, plan))
         added = writer.write_sentence("continuation", writer.rng.randrange(3))
@@ -121,9 +122,9 @@ def _make_abstract(seed: int, plan: ObservingPlan, writer: SentenceWriter) -> tu
 
 
 def _compose_abstract(rng: random.Random, writer: SentenceWriter) -> tuple[tuple[tuple[str, int], ...], str]:
-    """Write an abstract with one sentence per slot; return its patterns and its text.
+    """Write an abstract with one sentence per slot. Return the sentence patterns that it uses, and its text.
 
-    All required slots are used, and as many optional slots as bring the length into the allowed range.
+    All required slots are used. Optional slots are drawn, then added or removed until the length is allowed.
     """
     grammar = _read_table("grammar")
     pattern_numbers = {slot: rng.randrange(len(grammar[slot])) for slot in grammar["order"]}
@@ -281,7 +282,7 @@ class SentenceWriter:
         return cased[0].upper() + cased[1:]
 
 
-# By field: lowest number, highest number, number of decimals.
+# Lowest number, highest number and number of decimals, by field.
 NUMBER_RANGES = {
     "decade": (10, 40, 0), "factor": (2, 9, 0), "orbits": (2, 24, 0), "snr": (5, 60, 0), "mag": (21, 29, 1),
     "percent": (2, 20, 0),

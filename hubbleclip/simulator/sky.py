@@ -6,7 +6,7 @@ import numpy as np
 
 from hubbleclip.simulator.frames import Frame
 from hubbleclip.simulator.instruments import Filter
-from hubbleclip.simulator.objects import deep, discs, galaxies, nebulae, solar, stellar  # noqa: F401  (they register)
+from hubbleclip.simulator.objects import deep, discs, galaxies, nebulae, solar, stellar  # noqa: F401  (registers the renderers)
 from hubbleclip.simulator.objects.components import add_field_stars, add_small_galaxies
 from hubbleclip.simulator.objects.registry import OBJECT_RENDERERS
 from hubbleclip.simulator.objects.view import Image, View
@@ -16,7 +16,7 @@ from hubbleclip.simulator.random_draws import hash_seed, numpy_rng
 CROWDED = frozenset(
     {"globular cluster", "open cluster", "planetary nebula", "supernova remnant", "star-forming nebula", "stellar jet"}
 )
-# The renderers of these kinds draw the background themselves, or the kind has no background.
+# Kinds of object to which no background is added: the renderer draws the background, or there is none.
 OWN_BACKGROUND = frozenset({"deep field", "galaxy cluster", "Kuiper belt field", "planet", "calibration"})
 
 
@@ -60,7 +60,7 @@ def render_scene(view: View, plan: ObservingPlan, target: Target, seed: int) -> 
     """Render the noise-free scene of a target in a frame.
 
     The object and its background depend only on the `scene_key` of the target, so all frames of a target show the same
-    scene. Only for a moving target does the background change with each observation.
+    scene. The exception is a moving target, whose background changes with each observation.
 
     Parameters
     ----------

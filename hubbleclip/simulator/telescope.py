@@ -124,7 +124,8 @@ def render_file(settings: SimulatorSettings, exposure: Exposure, kind: str, file
     kind
         Kind of file, e.g. `FLT`.
     file_name
-        Name of the file. A FITS header contains the name, and its ending selects what a preview shows.
+        Name of the file, which is written to the FITS header. For a preview, the end of the name selects the image that
+        the preview shows.
 
     Returns
     -------
@@ -158,7 +159,7 @@ def _file_frame(settings: SimulatorSettings, exposure: Exposure, kind: str) -> F
 
 
 def _depth(exposure: Exposure) -> ExposureDepth:
-    """Make the depth of the exposure, relative to a typical exposure of this kind of object."""
+    """Describe the depth of the exposure, relative to a typical exposure of this kind of object."""
     low, high = exposure.plan.kind.exposure_s
     # The typical time is the geometric mean, because exposure times are drawn uniformly in their logarithm.
     typical_s = (low * high) ** 0.5 * (1.8 if exposure.band.line else 1.0)
@@ -209,7 +210,7 @@ def _single_planes(settings: SimulatorSettings, exposure: Exposure) -> Iterator[
 
 
 def _wfpc2_planes(settings: SimulatorSettings, exposure: Exposure) -> Iterator[ImagePlane]:
-    """Yield the extension SCI of each chip of a calibrated WFPC2 exposure, which has its flags in another file."""
+    """Yield the extension SCI of each chip of a calibrated WFPC2 exposure. Its flags are in another file."""
     image, _, _ = _one_exposure(settings, exposure)
     image /= np.float32(exposure.camera.gain)
     for version, (top, bottom, left, right) in enumerate(chip_bounds(settings.frame_px, exposure.camera), start=1):

@@ -96,7 +96,7 @@ def test_a_web_page_under_another_name_is_refused(scripted, tmp_path: Path) -> N
 
 
 def test_a_size_other_than_listed_is_refused(scripted, tmp_path: Path) -> None:
-    with pytest.raises(DownloadError, match=r"the file has 28800 bytes, and the archive lists 9"):
+    with pytest.raises(DownloadError, match=r"the file has 28800 bytes, but the archive lists 9"):
         fetch(scripted(give(FITS)), tmp_path, size_bytes=9)
 
 

@@ -1,4 +1,4 @@
-"""The HTTP client for all hosts of an archive: connection pools, rate limit, timeouts, retries, typed errors."""
+"""The HTTP client for all hosts of an archive. It limits the rate and the time of requests, and retries failed ones."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def is_unreachable(error: BaseException) -> bool:
     """
     if isinstance(error, requests.ConnectTimeout):
         return True
-    # the requests library wraps urllib3's error, which MaxRetryError may wrap as well
+    # the requests library wraps urllib3's error, which urllib3 may already have wrapped in a MaxRetryError
     cause = error.args[0] if isinstance(error, requests.ConnectionError) and error.args else None
     reason = cause.reason if isinstance(cause, MaxRetryError) else cause
     return isinstance(reason, NewConnectionError | ConnectTimeoutError)
@@ -152,8 +152,8 @@ def read_available(response: requests.Response) -> bytes:
     Raises
     ------
     requests.RequestException
-        If the connection breaks. The requests library converts urllib3's exceptions only in its own read functions,
-        which wait until a whole chunk has arrived.
+        If the connection breaks. This function converts urllib3's exceptions itself, because the read functions of the
+        requests library, which convert them too, wait until a whole chunk has arrived.
 
     """
     try:
@@ -168,8 +168,8 @@ def read_available(response: requests.Response) -> bytes:
 class RateLimitedAdapter(HTTPAdapter):
     """Adapter that applies the rate limit, timeouts and circuit breakers to the requests of a session.
 
-    The limits then also apply to libraries that send requests through the session, such as astroquery. The exception
-    are responses whose body is streamed: only `Transport.open` sends such requests, and applies the limits itself.
+    The limits thus also apply to libraries that send requests through the session, such as astroquery. Requests whose
+    response is streamed are exempt, because `Transport.open`, which sends them, applies the limits itself.
 
     Parameters
     ----------
@@ -243,7 +243,7 @@ class Transport:
         self.read_timeout_s = min(fetch.timeout_s, stall_s, fetch.file_timeout_s)
 
     def breaker_of(self, host: str) -> CircuitBreaker:
-        """Return the circuit breaker of a host; a host that is down does not affect the other hosts.
+        """Return the circuit breaker of a host. Each host has its own, so a host that is down does not stop the others.
 
         Parameters
         ----------
@@ -390,7 +390,7 @@ class Transport:
         raise RefusedError(f"more than {MAX_REDIRECTS} redirects from {url}")
 
     def iter_chunks(self, response: requests.Response, limit_bytes: int) -> Iterator[bytes]:
-        """Stream a response body while its size, its rate and the total time are checked.
+        """Stream a response body, and check its size, its rate and the total time.
 
         Parameters
         ----------
@@ -422,7 +422,7 @@ class Transport:
             yield data
             now = time.monotonic()
             if now - started > fetch.file_timeout_s:
-                raise DamagedError(f"{num_bytes} bytes took more than fetch.file_timeout_s", "timeout")
+                raise DamagedError(f"only {num_bytes} bytes arrived within fetch.file_timeout_s", "timeout")
             # the rate is measured over intervals of at least stall_s, because single chunks arrive irregularly
             if now - checkpoint > fetch.stall_s:
                 if num_bytes - checkpoint_bytes < fetch.stall_bytes:
@@ -489,4 +489,4 @@ class Transport:
             raise
         except (requests.RequestException, ResponseError) as error:
             raise to_archive_error(error, url) from error
-        raise AssertionError("a retry context ends with a response or an error")
+        raise AssertionError("internal error: the retry loop ended with neither a response nor an exception")

@@ -99,8 +99,8 @@ def store_file(part: Path, file_name: str, layout: Layout, *, etag: str | None =
     Returns
     -------
     FetchedFile
-        The file at its final path. It survives a power failure only after the caller has called `core.io.sync_files`,
-        because syncing many files at once is much faster than syncing each file.
+        The file at its final path. It is not yet synced to the disk: the caller must call `core.io.sync_files`, once
+        for many files, because this is much faster than syncing each file.
 
     Raises
     ------

@@ -88,8 +88,8 @@ class BodyInfo:
     """Facts from the response headers about the body.
 
     `start` is the offset of the body's first byte in the file. `total` is the size of the whole file in bytes, or None
-    if it is unknown. `etag` is the ETag without quotes, or None for a weak ETag. `version` is the text that If-Range
-    sends: the ETag as received, or if there is none the Last-Modified date.
+    if it is unknown. `etag` is the ETag without quotes, or None for a weak ETag. `version` is the value for the
+    header If-Range: the ETag as received, or the Last-Modified date if there is no ETag.
     """
 
     start: int
@@ -133,7 +133,7 @@ def fetch_file(transport: Transport, url: str, request: DownloadRequest) -> Fetc
         if is_unreachable(error):
             raise to_archive_error(error, url) from error
         raise DownloadError(failure_reason(error), f"{request.uri}: {to_archive_error(error, url)}") from error
-    raise AssertionError("a retry context ends with a response or an error")
+    raise AssertionError("internal error: the retry loop ended with neither a response nor an exception")
 
 
 def failure_reason(error: Exception) -> str:
@@ -220,11 +220,11 @@ def _receive(
     """Append the body to the partial file, check the whole file, and store it."""
     total = info.total
     if total is not None and total > request.max_bytes:
-        raise RefusedError(f"the file has {total} bytes, and {request.max_bytes} are allowed", "too_large")
+        raise RefusedError(f"the file has {total} bytes, but only {request.max_bytes} are allowed", "too_large")
     if total is not None and request.size_bytes not in {None, total}:
-        raise DamagedError(f"the file has {total} bytes, and the archive lists {request.size_bytes}")
+        raise DamagedError(f"the file has {total} bytes, but the archive lists {request.size_bytes}")
     check_free_space(request.layout, (total or 0) - info.start, transport.fetch.min_free_gb)
-    # urllib3 must neither check the length, which this module does, nor decode the body, which must stay resumable
+    # this module checks the length itself, and only a body that is not decoded can be resumed at a byte offset
     response.raw.enforce_content_length = response.raw.decode_content = False
     limit = min(request.max_bytes, request.size_bytes or request.max_bytes) if total is None else total
     chunks = transport.iter_chunks(response, limit - info.start)
@@ -254,7 +254,7 @@ def _store_small(body: bytes, info: BodyInfo, request: DownloadRequest) -> Fetch
 
 
 def _collect(chunks: Iterator[bytes]) -> tuple[bytes, Exception | None]:
-    """Join the chunks of a small body. Return the bytes, and the error that interrupted the body or None."""
+    """Join the chunks of a small body. Return the bytes, and the error that interrupted the body, if any."""
     body: list[bytes] = []
     try:
         body.extend(chunks)

@@ -144,7 +144,7 @@ def resolve_redirect(url: str, location: str, other_hosts: Iterable[str] = ()) -
     except ValueError as error:
         raise RefusedError(f"{source.netloc} points to an invalid address: {location[:80]!r}") from error
     if target.scheme not in {source.scheme, "https"} & HTTP_SCHEMES:
-        raise RefusedError(f"{source.netloc} points to {target.scheme}:, which is not followed from {source.scheme}:")
+        raise RefusedError(f"{source.netloc} points from {source.scheme}: to {target.scheme}:, which is not allowed")
     if target.netloc == source.netloc or names & set(other_hosts):
         return address
     if not any(fnmatchcase(name, pattern) for name in names for pattern in other_hosts):

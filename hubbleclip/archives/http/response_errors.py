@@ -1,11 +1,11 @@
-"""Exceptions for responses that cannot be used. They are caught inside the archives and become typed errors there.
+"""Exceptions for responses that cannot be used. The archives convert these exceptions to errors of `core.errors`.
 
 The codes in `ResponseError.reason` and `DownloadError.reason` are:
 
 missing
     The archive has no such file (404, 410).
 denied
-    The archive does not allow access to it (401, 403).
+    The archive does not allow access to the file (401, 403).
 html
     A web page or a JSON response arrived instead of the file.
 truncated
@@ -50,12 +50,12 @@ class ResponseError(Exception):
 
 
 class DamagedError(ResponseError):
-    """A response that is not valid for its request, so that a retry may help."""
+    """A response that is damaged or does not match its request. A retry may give a valid response."""
 
     default_reason = "damaged"
 
 
 class RefusedError(ResponseError):
-    """A response that is refused for a reason that a retry would not change."""
+    """A response that is not used, for a reason that a retry would not change."""
 
     default_reason = "redirect"

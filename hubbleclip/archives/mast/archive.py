@@ -1,6 +1,6 @@
-"""Archive of a mission that gets observations and files from MAST, and proposals from STScI.
+"""Archive whose observations and files come from MAST, and whose proposals come from STScI.
 
-The simulated archive has the same HTTP API, so this module serves it too.
+The simulated archive has the same HTTP API, so this module is its client too.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ TIMEOUTS_PER_WINDOW = 2
 
 
 class MastArchive(ProcessLocal):
-    """Archive protocol, implemented with the services of MAST and STScI. Threads may share one object."""
+    """Implementation of the `Archive` protocol with the services of MAST and STScI. Threads may share one object."""
 
     is_local = False
 
@@ -89,8 +89,8 @@ class MastArchive(ProcessLocal):
         criteria_list = criteria_of(settings, self.mission, proposal_numbers(settings, in_cycles))
         queries = [self._query(criteria) for criteria in criteria_list]
         todo: Iterable[tuple[Window, Sequence[int | None]]] = [(whole, [None] * len(queries))]
-        # The rows of a first query, or of one over a long time, are counted before they are requested. Other queries
-        # need no count, because their first page gives the number of rows.
+        # In the first query of an archive, and in a query over a long range of dates, the rows are counted before they
+        # are requested. Other queries need no count, because their first page gives the number of rows.
         if since_mjd <= mjd_of(settings.since) or whole.high - whole.low > LONG_DAYS:
             todo = spans(whole, queries, PAGES_PER_SPAN * settings.page_size)
         for span, counts in todo:
@@ -101,7 +101,7 @@ class MastArchive(ProcessLocal):
             yield []
 
     def _query(self, criteria: Criteria) -> Query:
-        """Make a query from criteria, which can be run over any window of release dates."""
+        """Make a query from criteria. The query can be run over any window of release dates."""
         page_size = self.settings.page_size
 
         def within(window: Window) -> Criteria:
@@ -114,7 +114,7 @@ class MastArchive(ProcessLocal):
         return Query(lambda window: self.mast.count(within(window)), request, page_size)
 
     def _observations(self, rows: Iterable[Row]) -> Iterator[Observation]:
-        """Convert rows to observations. Rows without a name, or outside of `archive.cone_deg` if set, are dropped."""
+        """Convert rows to observations. Drop rows without a name or outside `archive.cone_deg` (if that is set)."""
         fetched_at, cone_deg = now_utc(), self.settings.cone_deg
         for row in rows:
             observation = observation_from_row(row, self.name, fetched_at, self.mission.products)

@@ -101,7 +101,7 @@ def observation_from_row(row: Row, archive: str, fetched_at: datetime, ranking: 
     fetched_at
         Time (UTC) at which the row was received.
     ranking
-        The mission's product ranking; only its parser of visits in observation names is used.
+        The mission's product ranking; only its method `visit` is used, which finds the visit in an observation's name.
 
     Returns
     -------
@@ -123,7 +123,7 @@ def observation_from_row(row: Row, archive: str, fetched_at: datetime, ranking: 
         filters=_text(plain.get("filters")),
         target_name=_text(plain.get("target_name")),
         target_class=target_class,
-        # Old rows have no mtFlag. They are recognised by their class, and by the footprint that moving targets lack.
+        # Old rows have no mtFlag. Such a target is moving if it is in the solar system and has no footprint.
         is_moving=bool(plain.get("mtFlag")) or (not footprint and is_moving_class(target_class)),
         ra_deg=_ra_deg(plain.get("s_ra")),
         dec_deg=_in_range(plain.get("s_dec"), -90, 90),

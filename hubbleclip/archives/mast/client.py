@@ -103,7 +103,7 @@ class MastClient:
         return self._portal
 
     def _pause(self, response: requests.Response, **_: Any) -> None:
-        """Pause if the query is still executing, because astroquery polls without a pause. Each pause doubles."""
+        """Pause if the query is still executing, because astroquery polls without a pause. Pauses double in length."""
         if b"EXECUTING" in response.content[:200]:
             time.sleep(self._polls.wait_s)
             self._polls.wait_s = min(self._polls.wait_s * 2, LONGEST_POLL_S)
@@ -114,7 +114,7 @@ class MastClient:
         """Send one query with retries, and return the result. Every failure becomes an ArchiveError.
 
         `keys` are columns that every result must have. `tries` is the number of tries after which a timeout is not
-        retried; 0 means no special limit. `page` holds astroquery's arguments `page` and `pagesize`, if any.
+        retried; 0 means `fetch.attempts`. `page` holds astroquery's arguments `page` and `pagesize`, if any.
         """
         try:
             for attempt in self.transport.attempts(self.url):
@@ -127,7 +127,7 @@ class MastClient:
                         raise
         except (requests.RequestException, ResponseError) as error:
             raise self._archive_error(error) from error
-        raise AssertionError("a retry context ends with a response or an error")
+        raise AssertionError("internal error: the retry loop ended with neither a response nor an exception")
 
     def _archive_error(self, error: Exception) -> ArchiveError:
         """Convert the exception of a failed query to an ArchiveError."""
@@ -155,7 +155,7 @@ class MastClient:
         except TimeoutError as error:
             raise DamagedError("the query is still executing", "busy") from error
         except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise DamagedError(f"the status in the response is not of MAST's form ({error})", "bad_json") from error
+            raise DamagedError(f"the response has no valid status ({error})", "bad_json") from error
         return read_result([response.content for response in responses], keys, **page)
 
     def count(self, criteria: Criteria) -> int:
@@ -164,7 +164,7 @@ class MastClient:
         Parameters
         ----------
         criteria
-            By column name: the accepted values, or [low, high] for a column of `CONTINUOUS`.
+            Accepted values by column name; for a column of `CONTINUOUS`, the range [low, high].
 
         Returns
         -------
@@ -180,7 +180,7 @@ class MastClient:
         params = {"columns": "COUNT_BIG(*)", "filters": filters_of(criteria)}
         rows = self._query(OBSERVATIONS, params, keys=("Column1",)).rows
         if len(rows) != 1 or not str(rows[0]["Column1"]).isdigit():
-            raise BadJsonError(f"{urlsplit(self.url).netloc}: a count is not a number: try again later")
+            raise BadJsonError(f"{urlsplit(self.url).netloc}: the response to a count is not a number: try again later")
         return int(rows[0]["Column1"])
 
     def observations(self, criteria: Criteria, *, page: int, page_size: int, tries: int = 0) -> ResultPage:
@@ -189,7 +189,7 @@ class MastClient:
         Parameters
         ----------
         criteria
-            By column name: the accepted values, or [low, high] for a column of `CONTINUOUS`.
+            Accepted values by column name; for a column of `CONTINUOUS`, the range [low, high].
         page
             Number of the page, counted from 1.
         page_size
@@ -271,7 +271,7 @@ class MastClient:
 
         """
         if not uri.startswith("mast:"):
-            raise ArchiveError(f"refused the data URI {uri[:80]!r}: a data URI of MAST begins with mast:")
+            raise ArchiveError(f"the data URI {uri[:80]!r} is not of MAST: it does not begin with mast:")
         return f"{self.url}/api/v0.1/Download/file?uri={quote(uri, safe='')}"
 
 
@@ -292,8 +292,8 @@ def filters_of(criteria: Criteria) -> list[dict[str, Any]]:
     Parameters
     ----------
     criteria
-        By column name: the accepted values, or [low, high] for a column of `CONTINUOUS`. At most one value per column
-        may have a wildcard (`*` or `%`).
+        Accepted values by column name; for a column of `CONTINUOUS`, the range [low, high]. At most one value per
+        column may have a wildcard (`*` or `%`).
 
     Returns
     -------
@@ -369,7 +369,7 @@ def _check_columns(rows: list[Row], keys: Sequence[str]) -> None:
     for key in keys:
         is_lost = all(row.get(key) is None for row in rows)
         if rows and is_lost and (len(rows) > 1 or key != "proposal_id"):
-            raise DamagedError(f"the column {key} is null in all of {len(rows)} rows", "null_columns")
+            raise DamagedError(f"the column {key} is null in all {len(rows)} rows", "null_columns")
     if "obsid" in keys and len({str(row.get("obsid")) for row in rows}) < sum(
         row.get("obsid") is not None for row in rows
     ):
@@ -398,4 +398,4 @@ def _unreadable(text: str) -> DamagedError:
         return DamagedError("the response is empty", "empty")
     if start.startswith("<"):
         return DamagedError("the response is a web page instead of data", "html")
-    return DamagedError(f"the response is not JSON of MAST's form ({start!r}...)", "bad_json")
+    return DamagedError(f"the response is not JSON in MAST's format ({start!r}...)", "bad_json")

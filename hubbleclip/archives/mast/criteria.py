@@ -122,8 +122,8 @@ def collections_of(settings: ArchiveSettings, mission: Mission) -> list[str]:
     Returns
     -------
     list of str
-        Collections in the settings that do not belong to another mission. If there are none, the mission's main
-        collection.
+        The collections in the settings that do not belong to another mission; the mission's main collection if there
+        are none.
 
     """
     foreign = {name for other in MISSIONS.values() if other is not mission for name in other.collections}
@@ -143,8 +143,9 @@ def instruments_of(settings: ArchiveSettings, mission: Mission) -> tuple[str, ..
     Returns
     -------
     tuple of str
-        Instruments in the settings that do not belong to another mission. If all of them belong to other missions, all
-        instruments of the archive's mission. Empty, which means no filter, if the settings name no instrument.
+        The instruments in the settings that do not belong to another mission; all instruments of the archive's mission
+        if all in the settings belong to other missions. The tuple is empty if the settings name no instrument; then
+        observations of all instruments are requested.
 
     """
     foreign = {_family(name) for other in MISSIONS.values() if other is not mission for name in other.instruments}

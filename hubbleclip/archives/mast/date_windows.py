@@ -1,4 +1,4 @@
-"""Queries for many observations, split into windows of release dates so that no response is too large or too slow.
+"""Split queries for many observations into windows of release dates, so that no response is too large or too slow.
 
 MAST runs a separate query for each page of a long result, and does not guarantee the order of the rows. A page can
 therefore repeat rows of another page, and other rows can be missing. A window whose rows fit into one page avoids this.
@@ -18,9 +18,9 @@ MIN_DAYS = 1 / 86400
 observations may all have the same release date.
 """
 FULL_SHARE = 0.8
-"""Largest share of a page that each half of a window may be expected to fill without its rows being counted first."""
+"""Share of a page. If half of a window's rows fill at most this share, the rows in each half are not counted first."""
 MAX_ROUNDS = 5
-"""Largest number of times that all pages of a dense window are requested, until every row has arrived."""
+"""Largest number of times that all pages of a window that cannot be halved are requested until no row is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class Query:
         Yields
         ------
         list of dict
-            The rows of one page, or the new rows of one page.
+            The rows of one page, without rows that an earlier page had.
 
         Raises
         ------

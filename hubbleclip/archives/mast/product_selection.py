@@ -100,8 +100,8 @@ def select_products(
     ranking
         The mission's product ranking.
     taken
-        The `obs_id`s that already have a file, by proposal id. These files count first towards
-        `max_products_per_proposal`.
+        The `obs_id`s that already have a file, by proposal id. These files are kept, and count
+        towards `max_products_per_proposal`.
 
     Returns
     -------
@@ -151,9 +151,9 @@ def rejection_reason(observation: Observation, ranking: ProductRanking) -> Reaso
     if observation.proposal_id == proposal_id_of(observation.archive, NO_PROPOSAL):
         return "no_proposal", "the observation names no proposal, so it has no caption"
     if observation.visit is None and ranking.mosaic.fullmatch(observation.obs_id.lower()):
-        return "reprocessed", "a mosaic over visits repeats exposures that are listed under their own names"
+        return "reprocessed", "the observation is a mosaic of visits whose exposures are listed separately"
     if observation.obsid is None:
-        return "no_obsid", "the archive gave no number by which to request its products"
+        return "no_obsid", "the observation has no obsid, with which its products are requested"
     return None
 
 
@@ -264,8 +264,8 @@ def group_files(
     -------
     list of Group
         Groups in which the candidates are sorted, the best first, and no file is repeated. Files made from the
-        observation itself come before files made from its member exposures. Among these, the file with the best rank
-        comes first, then the one with the longest exposure time.
+        observation itself come before files made from its member exposures. Both kinds are sorted by rank, and files
+        of equal rank by exposure time, the longest first.
 
     """
     by_name = {item.obs_id.casefold(): item for item in observations}

@@ -99,7 +99,7 @@ class S3Source:
     absent = frozenset({"missing", "denied"})
     """Values of `DownloadError.reason` which mean that the file is not in the bucket.
 
-    The reason `denied` is included, because a bucket whose files may not be listed responds 403 for a missing file.
+    The reason `denied` is included, because S3 responds 403 for a missing file if the client may not list the bucket.
     """
 
     def __init__(self, fetch: FetchSettings, mast: MastClient, bucket: PublicBucket) -> None:

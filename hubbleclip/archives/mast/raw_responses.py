@@ -18,7 +18,9 @@ OBSERVATIONS, PRODUCTS = "observations", "products"
 SUFFIX = ".json.gz"
 GZIP_LEVEL = 2
 GZIP_SYSTEM, UNIX = 9, 3
-"""Position and value of the header byte that names the operating system: zlib sets it by platform and version."""
+"""Position and value of the gzip header byte that names the operating system. It is set here, because zlib's own value
+depends on the platform and on the version of zlib.
+"""
 HINT = "run without archive.from_raw to query the archive"
 
 
@@ -26,8 +28,8 @@ class RawResponses:
     """Store of responses, one gzip file per response.
 
     A file has two lines of JSON: the numbers (`obsid`) of the observations, then the rows. Equal responses give equal
-    bytes. A response replaces the stored response for the same observations. If two files have rows of the same
-    observation, the newer file is used.
+    bytes. A response replaces a stored response for exactly the same set of observations. If the sets of two files
+    overlap, the rows of each shared observation are taken from the newer file.
     """
 
     def __init__(self, layout: Layout) -> None:

@@ -26,7 +26,7 @@ LOG = logging.getLogger(__name__)
 TOKEN_VARIABLE = "ADS_API_TOKEN"  # noqa: S105 - the name of a variable, not a token
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 FIELDS = "bibcode,title,author,abstract,pub_raw"
-# the patterns match a bibcode, and a text such as "HST Proposal. Cycle 26, ID. #15677"
+# the first pattern matches part of a bibcode, the others match parts of "HST Proposal. Cycle 26, ID. #15677"
 NUMBER_IN_BIBCODE = re.compile(r"[a-z]+\.+prop\.*([0-9]+)")
 NUMBER_IN_TEXT = re.compile(r"#([0-9]+)")
 CYCLE_IN_TEXT = re.compile(r"Cycle ([0-9]{1,3})")
@@ -42,8 +42,8 @@ class AdsClient:
     Parameters
     ----------
     url
-        Base URL of the API (`archive.ads_url`). SettingsError is raised if there is no valid token, or if the URL does
-        not encrypt the token.
+        Base URL of the API (`archive.ads_url`). SettingsError is raised if there is no valid token, or if
+        the token would be sent unencrypted.
     transport
         HTTP client.
 
@@ -118,12 +118,12 @@ def _read_token(url: str) -> str:
     """
     token = os.environ.get(TOKEN_VARIABLE, "").strip()
     if not token:
-        raise SettingsError(f"archive.use_ads needs a token: set the variable {TOKEN_VARIABLE}, or use_ads = false")
+        raise SettingsError(f"archive.use_ads is set, but there is no token: set {TOKEN_VARIABLE}, or use_ads = false")
     if not re.fullmatch(r"[!-~]+", token):
         raise SettingsError(f"the variable {TOKEN_VARIABLE} holds spaces or odd characters: copy the token again")
     parts = urlsplit(url)
     if parts.scheme != "https" and parts.hostname not in LOOPBACK:
-        raise SettingsError(f"archive.ads_url must begin with https://, so that the token is encrypted: {url}")
+        raise SettingsError(f"archive.ads_url {url} would send the token unencrypted: use https://")
     return token
 
 

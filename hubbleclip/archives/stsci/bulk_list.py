@@ -20,8 +20,8 @@ ByteRange = tuple[int, int]
 class BulkList:
     """A bulk list on disk.
 
-    `byte_ranges` has the positions in the file of each proposal's records, by proposal number. A few proposals have
-    more than one record.
+    `byte_ranges` maps each proposal number to the byte ranges of the proposal's records in the file. A few proposals
+    have more than one record.
     """
 
     path: Path

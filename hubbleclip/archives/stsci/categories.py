@@ -1,4 +1,4 @@
-"""Cleaning of the scientific categories of proposals, some of which STScI's bulk list truncates."""
+"""Clean the scientific categories of proposals, and complete the long names that STScI's bulk list truncates."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ from hubbleclip.missions import Mission
 
 LOG = logging.getLogger(__name__)
 DAMAGED_TRIES = 3
-"""Largest number of times that a response is requested, if the responses cannot be parsed."""
+"""Number of times that a response is requested before the client gives up, if it cannot be parsed."""
 STAGE = "proposals"
 """Name of the pipeline stage in rejections, and name of the folder in which raw responses are stored."""
 DASHES = re.compile(rb"-{5,}")
@@ -56,7 +56,7 @@ Parsed = TypeVar("Parsed")
 class ProposalEndpoint:
     """A service that returns one proposal per request.
 
-    `provides` names the fields that the service may have: no request is sent if no such field is missing.
+    `provides` names the fields that the service can supply: a request is sent only if the proposal lacks one of them.
     `suffix` is the file suffix of stored responses. `url` builds the address for a proposal number. `download` returns
     the response at an address, or None if there is none. `parse` makes a proposal text from a response and a number.
     """
@@ -95,7 +95,7 @@ class ProposalSource:
         self.endpoints = self._list_endpoints()
         self._lock = threading.Lock()
         self._bulk: BulkList | None = None
-        self._is_refreshed = settings.from_raw  # if True, the bulk list is not requested (again) by this object
+        self._is_refreshed = settings.from_raw  # if True, this object sends no (further) request for the bulk list
 
     def _list_endpoints(self) -> list[ProposalEndpoint]:
         """List the endpoints in the order in which they are queried.
@@ -150,7 +150,7 @@ class ProposalSource:
         for number in dict.fromkeys(numbers):
             try:
                 proposal = self._fetch_one(number, bulk.get(clean_number(number)))
-            except ArchiveDownError:  # a subclass of ArchiveError, which means that all other requests would fail too
+            except ArchiveDownError:  # the host is down, so the requests for the other proposals would fail too
                 raise
             except ArchiveError as error:
                 rejections.append(self._rejection(number, "unanswered", str(error)))
@@ -200,7 +200,7 @@ class ProposalSource:
         return numbers
 
     def _fetch_one(self, number: str, bulk: ProposalText | None) -> Proposal | None:
-        """Query the endpoints until no field is missing, and merge the texts. None if no source has a title."""
+        """Query the endpoints until no field is missing, and merge the texts. Returns None if no source has a title."""
         digits = clean_number(number)
         texts = {} if bulk is None else {BULK: bulk}
         # if the number is invalid, no endpoint is queried, because the number would become part of a URL
@@ -224,7 +224,7 @@ class ProposalSource:
         return reject("proposal", proposal_id, STAGE, reason=reason, detail=detail, settings_digest=digest)
 
     def _query_endpoint(self, endpoint: ProposalEndpoint, number: str) -> ProposalText | None:
-        """Get the text of one proposal from its stored response, or from the service if the response is too old.
+        """Get the text of one proposal from its stored response, or from the service if there is no recent response.
 
         Returns None if there is no response that can be parsed. With `archive.from_raw`, no request is sent.
         """
@@ -267,8 +267,8 @@ class ProposalSource:
     def _newest_bulk(self, numbers: Sequence[str] | None) -> BulkList | None:
         """Return the bulk list; None if there is none.
 
-        The stored list is first refreshed if one of `numbers` is not in it, or if `numbers` is None, but only once per
-        object.
+        If one of `numbers` is not in the stored list, or if `numbers` is None, the list is first refreshed from the
+        server. An object refreshes the list at most once.
         """
         if self._bulk is None and self.bulk_path.is_file():
             with self.bulk_path.open("rb") as lines:

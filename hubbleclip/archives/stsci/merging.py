@@ -1,6 +1,6 @@
-"""Merging of the texts that several sources give for one proposal, with a fixed priority of sources per field.
+"""Merge the texts that several sources give for one proposal. Each field has a fixed order of preferred sources.
 
-The functions are pure. The result has the provenance of each field.
+The functions are pure. The result says which source each field was taken from (its provenance).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ MAX_PROVENANCE_CHARS = 120
 """Number of characters to which the provenance truncates a value that was not used."""
 
 
-# APT has the proposers' own text, unwrapped. The bulk list and the listing wrap it and lose characters. The page is a
-# copy, and ADS a copy of a copy.
+# The APT file has the proposers' own text. The bulk list and the listing have broken its lines and lost characters. The
+# page has a copy of the text, and ADS has a copy of a copy.
 TEXT = (APT, BULK, LISTING, PAGE, ADS)
 # The bulk list is STScI's own record of what was granted. APT files keep what was requested, or a template's value.
 STATUS = (BULK, APT, LISTING, PAGE, ADS)

@@ -1,7 +1,7 @@
 """Parsers of STScI's proposal files: the bulk list, XML of the Astronomer's Proposal Tool (APT), and web pages.
 
-The functions are pure. They accept the layouts of 2025-26 and all older layouts, so they require no element that is
-missing in older files. Text listings are parsed in `program_listing.py`.
+The functions are pure. They accept the layouts of 2025-26 and all older layouts, and therefore require only elements
+that the files of all years have. Text listings are parsed in `program_listing.py`.
 """
 
 from __future__ import annotations
@@ -288,7 +288,7 @@ def _apt_xml(data: bytes, number: str) -> bytes:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             member = next((item for item in archive.infolist() if item.filename.endswith(".xml")), None)
             if member is None or member.file_size > MAX_APT_BYTES:
-                raise ArchiveError(f"the APT file of proposal {number} holds no XML of at most {MAX_APT_BYTES} bytes")
+                raise ArchiveError(f"the APT file of proposal {number} has no XML of at most {MAX_APT_BYTES} bytes")
             return archive.read(member)
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as error:
         raise ArchiveError(f"the APT file of proposal {number} is a damaged zip archive ({error})") from error

@@ -33,7 +33,7 @@ RPS2_KEYS = {"title": "title", "proposal_category": "proposal_type", "scientific
              "cycle": "cycle", "pi_name": "pi", "abstract": "abstract"}  # fmt: skip
 """Field of ProposalText, by the key in the RPS2 form (1995)."""
 RPSS_TITLE_CHARS = 57
-"""Number of characters of the parts into which the RPSS form (before 1995) cuts a title, even within a word."""
+"""Length (characters) of the parts into which the RPSS form (before 1995) cuts a title. A cut may be within a word."""
 
 Values = dict[str, str]
 

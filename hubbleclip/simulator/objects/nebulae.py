@@ -206,7 +206,7 @@ def _pillars(
 def _ridge(
     view: View, rng: np.random.Generator, direction: float, lit: Image, noise_fields: tuple[Image, Image]
 ) -> Image:
-    """Draw an ionisation front seen edge-on, which is a bright wavy bar between illuminated and dark gas."""
+    """Draw an ionisation front seen edge-on: a bright, wavy bar between illuminated gas and dark gas."""
     coarse_noise, fine_noise = noise_fields
     along, _ = view.rotated_coordinates(0, 0, direction)
     front = along + np.float32(rng.uniform(0.1, 0.3)) * 0.7 * coarse_noise + 0.05 * fine_noise

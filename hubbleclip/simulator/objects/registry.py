@@ -1,4 +1,4 @@
-"""Registry of the object renderers, which has one function per kind of object."""
+"""Registry of the object renderers. There is one renderer function per kind of object."""
 
 from __future__ import annotations
 

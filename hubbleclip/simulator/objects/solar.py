@@ -33,7 +33,7 @@ def planet(view: View, rng: np.random.Generator, variant: str) -> Image:
     if variant == "Mars":
         light = light * smoothstep(
             along / np.float32(size) * 0.8 + mu, -0.25, 0.35
-        )  # Terminator, because Mars has phases.
+        )  # The boundary between the day side and the night side, because Mars has phases.
     if variant in ("Saturn", "Uranus"):
         light = _with_rings(view, rng, (light, edge), (angle, size), is_broad=variant == "Saturn")
     image = np.asarray(brightness * light, np.float32)
@@ -111,7 +111,7 @@ def _with_rings(
     along, across = view.rotated_coordinates(0, 0, angle)
     radius = np.hypot(along, across / np.float32(axis_ratio)) / np.float32(size)
     if is_broad:
-        # The first expression is the B ring and the C ring, the next is the A ring. Radii are in planetary radii.
+        # The first two terms are the B ring and the C ring, the last is the A ring. Radii are in planetary radii.
         ring = 0.75 * smoothstep(radius, 1.52, 1.58) * smoothstep(radius, 1.96, 1.93) + 0.15 * smoothstep(
             radius, 1.24, 1.3
         ) * (radius < 1.52)

@@ -1,4 +1,4 @@
-"""The view that a renderer draws in: scene coordinates of each pixel, a filter, and functions for drawing.
+"""The view in which a renderer draws. It has the scene coordinates of each pixel, a filter, and drawing functions.
 
 In scene coordinates, x increases to the west and y to the north. One scene unit is half the side of the target's field.
 The unit of surface brightness is the noise of one pixel in a typical combined exposure. A brightness of 5 is clearly
@@ -19,7 +19,7 @@ Image = npt.NDArray[np.float32]
 Vector = npt.NDArray[np.float64]
 # The size is a power of two, so that a bit mask can wrap an index.
 TEXTURE_PX = 512
-LINE_LEAK = 0.35  # Flux of a line through a broad-band filter, relative to its narrow-band filter.
+LINE_LEAK = 0.35  # Flux of a line in a broad-band filter, relative to the flux in a narrow-band filter.
 WHITE_NM = 600.0  # At this wavelength, sources of all colours have a flux of 1.
 
 
@@ -69,8 +69,8 @@ class View:
         Returns
         -------
         float
-            Flux relative to that of a white source through a broad-band filter. It is limited to 0.08 to 8 for a
-            broad-band filter, and 0.3 times as large for a narrow-band filter.
+            Flux relative to that of a white source through a broad-band filter, limited to the range 0.08 to 8. Through
+            a narrow-band filter, the flux is 0.3 times that through a broad-band filter of the same wavelength.
 
         """
         continuum = float(np.clip((self.wave_nm / WHITE_NM) ** (1.5 * colour), 0.08, 8.0))
@@ -87,8 +87,8 @@ class View:
         Returns
         -------
         float
-            Strength of the line that a narrow-band filter isolates. For a broad-band filter, it is LINE_LEAK times the
-            strength of the line in its passband.
+            For a narrow-band filter, the strength of the line that the filter isolates. For a broad-band filter,
+            LINE_LEAK times the strength of the line in the passband.
 
         """
         if self.line:
@@ -268,7 +268,7 @@ class View:
         stretch
             Factor by which the noise is stretched along a random direction.
         coordinates
-            Coordinates (x_yx, y_yx) that replace the scene coordinates of the pixels. The noise is not rotated then.
+            Coordinates (x_yx, y_yx) that replace the scene coordinates of the pixels. The noise is then not rotated.
 
         Returns
         -------

@@ -52,7 +52,7 @@ MEDIA_TYPES = {".jpg": "image/jpeg", ".fits": "application/fits"}
 class LabelMiddleware:
     """Middleware that adds the headers `X-Simulated: true` and `Date` to every response.
 
-    It also passes the TCP connection to fault injection, in the ASGI scope.
+    It also puts the TCP connection into the ASGI scope, where fault injection finds it.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -154,7 +154,7 @@ class MashupService:
         MAST does the same for a query that takes longer than one request may last.
         """
         known = {key: value for key, value in request.items() if key != "cacheBreaker"}
-        # `cacheBreaker` differs in every request, and the poll must have the same key.
+        # `cacheBreaker` differs in every request. It is not in the key, so that a poll has the key of its query.
         key = zlib.crc32(json.dumps(known, sort_keys=True).encode())
         with self._lock:  # Queries run in several threads.
             is_first = key % EXECUTING_EVERY == 0 and key not in self._polled

@@ -1,4 +1,4 @@
-"""Fault injection: one function per kind of fault, which handles one request and damages its response.
+"""Fault injection. Each kind of fault has one function, which handles a request and damages its response.
 
 A client must be able to recognise every faulty response, because tests require that the client loses no data under
 faults. Therefore a fault damages only what a client can check, such as the first byte of a file or the key of a row. A
@@ -152,8 +152,8 @@ class Exchange:
 
 
 FaultInjector = Callable[[Exchange], Awaitable[bool]]
-"""Function that injects one fault. It returns False if the response had nothing to damage; then the function has sent
-the archive's response unchanged.
+"""Function that injects one fault. If the response has nothing to damage, the function sends the archive's response
+unchanged and returns False.
 """
 
 

@@ -53,12 +53,12 @@ class FaultRule(Section):
     @classmethod
     def _is_known(cls, kind: str) -> str:
         if kind not in FAULT_INJECTORS:
-            raise ValueError(f"choose one of {', '.join(FAULT_INJECTORS)}")
+            raise ValueError(f"unknown kind of fault: choose one of {', '.join(FAULT_INJECTORS)}")
         return kind
 
 
 class FaultPlan(Section):
-    """Fault plan of a server. Of the rules that match a request, the first whose random draw succeeds is applied."""
+    """Fault plan of a server. The rules that match a request are tried in order, until a random draw selects one."""
 
     rules: tuple[FaultRule, ...] = ()
     """Rules, in the order in which they are tried."""
@@ -83,9 +83,9 @@ def storm_plan(seed: int = 0) -> FaultPlan:
     Returns
     -------
     FaultPlan
-        Plan that injects a fault into a fraction STORM_FRACTION of the requests. If the client repeats each request
-        until it succeeds, about a third of all requests get a fault, because the same request gets at most two faults
-        in a row.
+        Plan that injects a fault into a fraction STORM_FRACTION of the requests. The same request gets at most two
+        faults in a row. If the client repeats each request until it succeeds, about a third of all its requests
+        therefore get a fault.
 
     """
     rules: list[FaultRule] = []
@@ -125,7 +125,7 @@ def read_plan(text: str) -> FaultPlan:
         return FaultPlan.model_validate_json(Path(text).read_bytes())
     except OSError as error:
         names = ", ".join(f"{name}, {name}:SEED" for name in NAMED_PLANS)
-        raise SettingsError(f"faults {text!r}: give {names} or the path of a JSON file ({error.strerror})") from error
+        raise SettingsError(f"no plan {text!r} ({error.strerror}): give {names} or the path of a JSON file") from error
     except ValidationError as error:
         first = error.errors()[0]
         location = ".".join(str(part) for part in first["loc"]) or "the file"

@@ -1,4 +1,4 @@
-"""Start and stop of the simulated archive as a child process, which ends when its parent process ends."""
+"""Start and stop the simulated archive as a child process, which ends when its parent process ends."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def running_simulator(settings: SimulatorSettings, faults: FaultPlan | None = No
     Yields
     ------
     str
-        URL of the archive, which accepts requests by then.
+        URL of the archive, which already accepts requests.
 
     Raises
     ------
@@ -185,7 +185,7 @@ def _stop(child: subprocess.Popen[str]) -> None:
     """Close the child's standard input and wait for the exit of the child; if necessary, terminate it, then kill it."""
     if child.stdin:
         child.stdin.close()
-    # The last entry, None, waits for the exit of the killed child.
+    # The last entry is None: after `kill`, the loop only waits for the exit of the child.
     for last_resort in (child.terminate, child.kill, None):
         try:
             child.wait(STOP_TIMEOUT_S)

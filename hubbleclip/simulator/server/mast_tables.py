@@ -37,7 +37,7 @@ VOT_TYPES = {
     "boolean": "boolean",
 }  # Names of the types in the VOTable format.
 SECONDS_PER_DAY = 86400.0
-OBJID_STEP = 9_179_889  # MAST gives each observation two numbers; this difference is arbitrary.
+OBJID_STEP = 9_179_889  # Difference between the numbers `objID` and `obsid` of an observation; arbitrary.
 NULL_PARENT_EVERY = 7  # One in NULL_PARENT_EVERY observations has products without a parent number.
 
 
@@ -245,8 +245,9 @@ def row_filter(filters: Sequence[dict[str, Any]]) -> Callable[[Row], bool]:
 def _column_filter(item: dict[str, Any]) -> Callable[[Row], bool]:
     """Make a function that decides whether a row matches one filter.
 
-    A numeric filter has ranges, and the value in the row must lie in one of them. A text filter has a list of values,
-    of which one must equal the value in the row, or a pattern in `freeText`, where `%` matches any text.
+    A numeric filter has ranges, and the value in the row must lie in one of them. The values of a text
+    filter are either a list, of which one must equal the value in the row, or a pattern in `freeText`, in which `%`
+    matches any text.
     """
     # The comparison ignores case, as in MAST.
     name = next((field for field in OBSERVATION_FIELDS if field.lower() == str(item.get("paramName")).lower()), None)

@@ -14,7 +14,7 @@ from hubbleclip.simulator.observations import SimProposal
 SEPARATOR = "-" * 79
 WRAP_COLUMNS = 78
 CATEGORY_WIDTH = 50  # The bulk list truncates longer categories.
-# Each irregularity affects one in this number of proposals.
+# Each constant N below means that one in N proposals has the irregularity.
 NO_CYCLE_EVERY = 61
 NO_CATEGORY_EVERY = 37
 NOT_IN_BULK_EVERY = 41

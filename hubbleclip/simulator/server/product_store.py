@@ -106,7 +106,7 @@ class ArchiveStore:
             matching = self._queries.get(key)
             if matching is None:
                 matches = tables.row_filter(filters)
-                # The index of release dates is used, because clients always query a range of release dates.
+                # Clients always query a range of release dates, so the index of release dates makes the search faster.
                 matching = [
                     item for item in self._released_between(*tables.release_range(filters)) if matches(self.row(item))
                 ]
@@ -180,8 +180,8 @@ class ArchiveStore:
 
         """
         text = f"{self.settings.seed}:{self.settings.frame_px}:{product.uri}"
-        # Version 0 has no suffix, so that the ETags of files that were never reprocessed stay as they were before
-        # versions existed.
+        # Version 0 is not added to the hashed text, so that ETags which clients stored before files had versions are
+        # still valid.
         if observation.version:
             text += f":{observation.version}"
         return f'"{hashlib.sha256(text.encode()).hexdigest()[:32]}"'
