@@ -1,4 +1,4 @@
-"""Create what a flow run shows on its Prefect pages: progress bars, tables of counts, pictures and assets."""
+"""Show progress bars, tables of counts, pictures and assets on the Prefect pages of a flow run."""
 
 from __future__ import annotations
 

@@ -44,8 +44,8 @@ def run_dataset(settings: Settings, execution: Execution = PREFECT) -> dict[str,
     Returns
     -------
     dict
-        `digest` of the newest dataset and `num_new`, the number of samples that the last training did not have; empty
-        when there is no dataset.
+        `digest` of the newest dataset, and `num_new`, the number of its samples that the last training did not have;
+        empty when there is no dataset.
 
     """
     layout = layout_of(settings)

@@ -179,9 +179,9 @@ def deployment_automations(name: str, deployment_id: UUID, settings: FlowSetting
     Returns
     -------
     list of AutomationCore
-        Three automations. The first gives a run without a heartbeat the state `Lost`, a crash, which frees its slot.
-        The second starts the deployment again when one of its runs gets this state. The third cancels a run that takes
-        too long; the next run resumes its work.
+        Three automations. The first gives a run without a heartbeat the state `Lost`, which Prefect treats as a crash,
+        so that the run's concurrency slot becomes free. The second starts the deployment again when one of its runs
+        gets this state. The third cancels a run that takes too long; the next run resumes its work.
 
     """
     silent_s, hours = settings.zombie_s, settings.timeout_h * (7 if name.startswith(LONG) else 1)
@@ -191,9 +191,9 @@ def deployment_automations(name: str, deployment_id: UUID, settings: FlowSetting
     related = {"prefect.resource.id": f"prefect.deployment.{deployment_id}"}
     # The start of a run counts as its first heartbeat, because a run may be lost before it sends a heartbeat.
     silence = run_trigger(ENDS | {BEAT}, related, after={BEGIN, BEAT}, within_s=silent_s)
-    # The restart follows the state, not the missing heartbeat: the heartbeat of a run that has ended may arrive after
-    # the event of its end, and the server then misses the next one, but it lets no ended run become lost. If the worker
-    # reports that a run has crashed, the run is not restarted, because it would probably crash again.
+    # A restart is triggered by the state `Lost` and not by a missing heartbeat. The last heartbeat of a run may arrive
+    # after the event of its end; the server then waits in vain for a further heartbeat. But it does not set an ended
+    # run to `Lost`. A run that its worker reports as crashed is not restarted, because it would probably crash again.
     loss = run_trigger({f"prefect.flow-run.{LOST}"}, related)
     overtime = run_trigger(ENDS, related, after={BEGIN}, within_s=3600 * hours)
     return [

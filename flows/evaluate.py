@@ -1,4 +1,4 @@
-"""The flow `evaluate`: report on a finished run, and decide on its promotion."""
+"""The flow `evaluate`: write the report of a finished run, and decide whether to promote the run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hubbleclip.pipeline.engine.stage import layout_of
 
 @flow(name="evaluate")
 def evaluate(profile: str = "demo", overrides: dict[str, Any] | None = None) -> None:
-    """Report on the run trained on the newest dataset, and promote the run if it beats the promoted run on val.
+    """Report on the run trained on the newest dataset, and promote it if it is better on val than the promoted run.
 
     Args:
         profile: Name of a profile, such as demo, hubble, local or paper, or the path of a TOML file with settings.

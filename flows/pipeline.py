@@ -21,7 +21,8 @@ from hubbleclip.pipeline.index import index_promoted
 def pipeline(profile: str = "demo", overrides: dict[str, Any] | None = None) -> None:
     """Build the dataset, train the model, evaluate the run and index all tiles by the promoted model.
 
-    If `flows.train_deployment` is set, this deployment runs the training; otherwise the training runs in this process.
+    If `flows.train_deployment` names a deployment, that deployment runs the training; otherwise the training runs in
+    the current process.
 
     Args:
         profile: Name of a profile, such as demo, hubble, local or paper, or the path of a TOML file with settings.
@@ -58,4 +59,4 @@ def start_training(settings: Settings, parameters: dict[str, Any]) -> None:
         return
     run = run_deployment(deployment, parameters=parameters)
     if run.state is None or not run.state.is_completed():  # type: ignore[union-attr]
-        raise TrainingError(f"the deployment {deployment} did not complete: look at its run in the Prefect UI")
+        raise TrainingError(f"the run of deployment {deployment} did not complete: see its page in the Prefect UI")

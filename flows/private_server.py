@@ -1,11 +1,11 @@
-"""A private Prefect server for one command.
+"""Start a private Prefect server for one command.
 
 The server is used when no `PREFECT_API_URL` is set. It runs as long as the command and keeps its database in the
 profile's folder.
 
 Prefect's own temporary server is not used, because it stops while its clients still use it, prints tracebacks at exit
 and sends telemetry. The private server starts before Prefect is imported and sends no telemetry. It ends when the pipe
-to its parent process closes, so that no server process is left when the parent is killed.
+from its parent process closes, so that it ends even if the parent is killed.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def _wait_until_up(server: subprocess.Popen[bytes], url: str) -> None:
             time.sleep(0.1)
         else:
             return
-    raise HubbleclipError("the local Prefect server did not start: set PREFECT_API_URL to a running one")
+    raise HubbleclipError("the local Prefect server did not start: set PREFECT_API_URL to the URL of a running server")
 
 
 def main() -> None:

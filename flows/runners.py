@@ -1,4 +1,4 @@
-"""The Prefect task runners that the setting `flows.runner` can select.
+"""Create the Prefect task runner that the setting `flows.runner` selects.
 
 Tasks run in threads or processes of this machine, or on a Dask or Ray cluster.
 """
@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 THREADS_AS_THEY_ARE = {
     f"distributed.nanny.pre-spawn-environ.{library}_NUM_THREADS": None for library in ("OMP", "MKL", "OPENBLAS")
 }
-"""Dask configuration that leaves the numbers of threads unchanged.
+"""Dask configuration that does not change the environment variables `OMP_NUM_THREADS`, `MKL_NUM_THREADS` and
+`OPENBLAS_NUM_THREADS`.
 
-By default, Dask sets these variables to 1 in the process that starts a cluster and never resets them, so that a later
-training in this process would use only one thread.
+By default, Dask sets these variables to 1 in the process that starts a cluster, and never resets them. A later training
+in the same process would then use only one thread.
 """
 
 

@@ -1,4 +1,4 @@
-"""Functions whose effect depends on whether a Prefect deployment or a command started the flow run."""
+"""Distinguish scheduled flow runs, which a Prefect deployment starts, from flow runs that a command starts."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def without_heartbeat() -> AbstractContextManager[Any]:
 
 
 def emit(event: str, resource: str, parameters: dict[str, Any], **facts: Any) -> None:
-    """Emit an event for which `prefect.yaml` starts the next flow, with the same parameters.
+    """Emit an event that makes a trigger in `prefect.yaml` start the next flow with the same parameters.
 
     The event is emitted only if a deployment started this flow directly. Inside another flow no event is emitted,
     because the other flow runs the next step.
@@ -55,7 +55,7 @@ def emit(event: str, resource: str, parameters: dict[str, Any], **facts: Any) ->
     resource
         The resource of the event, such as `dataset.<digest>`.
     parameters
-        The parameters `profile` and `overrides` of this flow; part of the payload.
+        The parameters `profile` and `overrides` of this flow, which are sent in the payload.
     **facts
         Further entries of the payload.
 

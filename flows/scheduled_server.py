@@ -1,4 +1,4 @@
-"""The Prefect server for scheduled runs.
+"""Run the Prefect server for scheduled runs, and its workers.
 
 The server listens on the loopback address, keeps its files below the data root and sends no telemetry.
 """
@@ -95,7 +95,7 @@ def work(environment: Mapping[str, str], pools: Sequence[str]) -> None:
     Raises
     ------
     HubbleclipError
-        When a worker has ended although nobody stopped it.
+        When one of the workers has ended by itself.
 
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -109,4 +109,4 @@ def work(environment: Mapping[str, str], pools: Sequence[str]) -> None:
             worker.terminate()
         for worker in workers:
             worker.wait()
-    raise HubbleclipError("a worker ended by itself: is the server up (`make server`) and deployed to (`make deploy`)?")
+    raise HubbleclipError("a worker ended unexpectedly: check that `make server` is running and run `make deploy`")

@@ -98,8 +98,8 @@ class PrefectExecution(Execution):
         return progress_artifact(name)
 
     def lock_wait_s(self, settings: FlowSettings) -> float:
-        """See `Execution`. Scheduled runs wait for another writer; commands do not wait and report which process
-        writes.
+        """See `Execution`. Scheduled runs wait until another writer has ended; commands do not wait, and report which
+        process writes.
         """
         return settings.lock_wait_s if is_scheduled() else 0.0
 

@@ -16,7 +16,7 @@ from hubbleclip.pipeline.engine.execution import Execution
 
 @flow(name="train")
 def train(profile: str = "demo", overrides: dict[str, Any] | None = None) -> None:
-    """Train the model on the newest dataset, and also the shuffled-pairs baseline if the evaluation needs one.
+    """Train the model on the newest dataset, and also the shuffled-pairs baseline if the settings ask for it.
 
     Args:
         profile: Name of a profile, such as demo, hubble, local or paper, or the path of a TOML file with settings.

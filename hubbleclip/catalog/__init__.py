@@ -1,1 +1,1 @@
-"""The DuckDB catalog, its migrations, and the queries for pending work."""
+"""Read, write and migrate the DuckDB catalog, and query it for pending work."""

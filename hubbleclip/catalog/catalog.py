@@ -1,8 +1,8 @@
 """The catalog is one DuckDB file with all metadata. One process at a time writes it; readers open a published snapshot.
 
 A DuckDB file can be opened by one writer or by many readers, but not by both. A flow therefore locks and writes a
-separate working copy. Every few minutes, and when the flow ends, a copy of this file replaces `catalog.duckdb` by an
-atomic rename. `catalog.duckdb` can be read at any time, and both files stay intact if the flow is killed.
+separate working copy. Every few minutes, and when the flow ends, a copy of the working copy replaces `catalog.duckdb`
+by an atomic rename. `catalog.duckdb` can be read at any time, and both files stay intact if the flow is killed.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ ATTACH = "ATTACH '{path}' AS catalog (STORAGE_VERSION '{version}')"
 PUBLISH_EVERY_S = 300.0
 MEMORY_MB, THREADS = 1024, 1
 REOPEN_EVERY = 64
-"""Number of transactions after which the file is reopened. DuckDB keeps pages that it has read, and some KiB per write,
-in memory until the file is closed.
+"""Number of transactions after which the file is reopened. Until the file is closed, DuckDB keeps in memory the pages
+that it has read, and some KiB for each write.
 """
 CHECKPOINT_AT = "4MiB"
-"""Size of the write-ahead log at which DuckDB moves the log's rows to the database file. Rows of the log are also in
-memory.
+"""Size of the write-ahead log at which DuckDB moves the log's rows to the database file. Until then, the rows are also
+in memory.
 """
 VIEWS = "SELECT view_name AS name, comment FROM duckdb_views() WHERE NOT internal"
 # Parametrised searches are table macros, such as `search_abstracts(text)`.
@@ -65,7 +65,7 @@ class Catalog:
     connection
         DuckDB connection whose default database is the catalog.
     after_write
-        Function that is called after every transaction; it may replace the connection.
+        Function that is called with the catalog after every transaction, and that may replace the connection.
 
     Attributes
     ----------
@@ -97,7 +97,7 @@ class Catalog:
         sql
             One statement, with `?` or `$name` for parameters.
         parameters
-            Values of the parameters, by position or by name; times with a zone are converted to UTC.
+            Values of the parameters, by position or by name; times with a time zone are converted to UTC.
 
         Returns
         -------
@@ -260,7 +260,7 @@ class Catalog:
                 self.connection.execute(statement, {key: bound[key] for key in statement.named_parameters})
 
     def changed_rows(self, name: str, rows: Sequence[Record]) -> pa.Table:
-        """Select the rows that differ from those in the catalog.
+        """Select the rows that are new or differ from the row with the same key in the catalog.
 
         Parameters
         ----------
@@ -296,7 +296,7 @@ class Catalog:
         return {row["name"]: row["num"] for row in self.rows(sql)}
 
     def views(self) -> list[dict[str, Any]]:
-        """List the views and searches for users' queries.
+        """List the views, and the table macros for searches, that are meant for users' queries.
 
         Returns
         -------
@@ -329,19 +329,19 @@ def _raising_disk_full() -> Iterator[None]:
         reason = next((text for text in map(os.strerror, DISK_FULL_ERRNOS) if text in str(error)), None)
         if reason is None:
             raise
-        message = f"the catalog cannot be written ({reason}): make room and run again; earlier rows are kept"
+        message = f"the catalog cannot be written ({reason}): make room and run again; rows written earlier are kept"
         raise DiskFullError(message) from error
 
 
 def _bound(parameters: Sequence[Any] | Mapping[str, Any]) -> Any:
-    """Convert times in parameters to UTC without a zone, which is how the catalog stores times."""
+    """Convert the times among the parameters to UTC without a time zone, as the catalog stores times."""
     if isinstance(parameters, Mapping):
         return {name: _without_zone(value) for name, value in parameters.items()}
     return [_without_zone(value) for value in parameters]
 
 
 def _without_zone(value: Any) -> Any:
-    """Convert a time with a zone to UTC without one; return other values unchanged."""
+    """Convert a time with a time zone to UTC without a time zone; return other values unchanged."""
     return value.astimezone(UTC).replace(tzinfo=None) if isinstance(value, datetime) and value.tzinfo else value
 
 
@@ -408,7 +408,7 @@ def writing_catalog(
     """
     keeper = _WorkingCopy(layout, publish_every_s, memory_mb, threads)
     with catalog_lock(layout), closing(Catalog(keeper.connect(), keeper.after_write)) as catalog:
-        # Only a killed process can have left these temporary files, because no other process writes under the lock.
+        # These temporary files are from a killed process: no other process can be writing while this one has the lock.
         for orphan in layout.root.glob(f".{layout.catalog.stem}*.tmp"):
             orphan.unlink()
         if not layout.working_catalog.exists() and layout.catalog.exists():
@@ -443,7 +443,7 @@ class _WorkingCopy:
     num_written: int = 0
 
     def connect(self) -> duckdb.DuckDBPyConnection:
-        """Create an in-memory database. The working copy is attached to it, so that the file can be closed and
+        """Open an in-memory database. The caller attaches the working copy to it, so that the file can be closed and
         reopened.
         """
         limits: dict[str, str | bool | int | float | list[str]] = {
@@ -506,15 +506,15 @@ def _attach(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
 
 
 def _detach(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
-    """Close the file. DuckDB then merges the write-ahead log into it, so that the file alone is the whole catalog.
+    """Close the file. DuckDB then merges the write-ahead log into the file, which then is the whole catalog.
 
-    Raises DiskFullError if the disk is full, and CatalogError if a log remains.
+    Raises DiskFullError if the disk is full, and CatalogError if the log still exists afterwards.
     """
     with _raising_disk_full():
         connection.execute("USE memory")
         connection.execute("DETACH DATABASE IF EXISTS catalog")
     if _log_of(path).exists():
-        raise CatalogError(f"the log of {path} cannot be merged into it: make room and run again; nothing is lost")
+        raise CatalogError(f"the write-ahead log of {path} was not merged: make room and run again; no data is lost")
 
 
 def _log_of(path: Path) -> Path:
@@ -523,7 +523,7 @@ def _log_of(path: Path) -> Path:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Replace a catalog file by a copy of another, closed one."""
+    """Replace a catalog file by a copy of another catalog file, which must be closed."""
     with atomic_write(target) as temporary:
         shutil.copyfile(source, temporary)
         _log_of(target).unlink(missing_ok=True)  # a log left by a killed process does not belong to the new file
@@ -531,7 +531,7 @@ def _copy(source: Path, target: Path) -> None:
 
 @contextmanager
 def catalog_lock(layout: Layout) -> Iterator[None]:
-    """Hold the exclusive lock of the catalog's writer.
+    """Hold the exclusive lock that a process needs to write the catalog.
 
     Parameters
     ----------

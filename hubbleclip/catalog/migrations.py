@@ -1,7 +1,7 @@
 """Migrate a catalog to the current schema. All pending migrations run in one transaction, which also records them.
 
-A migration is a frozen SQL file `sql/migrations/NNNN_name.sql`: once released it is never edited, because existing
-catalogs have run it.
+A migration is an SQL file `sql/migrations/NNNN_name.sql`. A released migration is never edited, because it has already
+been applied to existing catalogs.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def pending_migrations(connection: duckdb.DuckDBPyConnection) -> list[tuple[int,
     newest = steps[-1][0]
     if version > newest:
         raise CatalogError(
-            f"the catalog has schema version {version}, this hubbleclip knows {newest}: upgrade hubbleclip"
+            f"the catalog has schema version {version}, but this release supports at most {newest}: upgrade hubbleclip"
         )
     return [step for step in steps if step[0] > version]
 

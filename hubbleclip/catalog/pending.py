@@ -44,8 +44,8 @@ def pending_products(catalog: Catalog, settings: ArchiveSettings) -> list[dict[s
     catalog
         Open catalog.
     settings
-        Archive settings. With `from_raw`, all proposals are pending; otherwise, lists older than `relist_days` are also
-        pending.
+        Archive settings. With `from_raw`, all proposals are pending; otherwise, a list that is older than `relist_days`
+        must be queried again.
 
     Returns
     -------
@@ -140,8 +140,8 @@ def pending_tiles(catalog: Catalog, settings: Settings) -> list[str]:
     Returns
     -------
     list of str
-        URIs of the products. Products with the same content are adjacent, because their file may be deleted after it is
-        cut.
+        URIs of the products. Products with the same content are adjacent, because their common file may be deleted
+        after it is cut.
 
     """
     on_disk = uri_column(catalog.query(read_sql("pending_tiles"), {"settings_digest": settings.tiles.digest()}))

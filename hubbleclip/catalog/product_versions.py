@@ -1,4 +1,4 @@
-"""Number the versions of a product's file, because archives reprocess the same exposure with better calibration."""
+"""Number the versions of a product's file: an archive may reprocess an exposure and publish the file again."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def next_version(before: Product, fetched: Product) -> tuple[Product, list[Produ
     Returns
     -------
     tuple of (Product, list of ProductVersion)
-        The fetched product with its version number, and a list of its new history row. The list is empty if the content
-        is unchanged.
+        The fetched product with its version number, and a list with the row to add to the product's history. The list
+        is empty if the content is unchanged.
 
     Raises
     ------
@@ -32,7 +32,7 @@ def next_version(before: Product, fetched: Product) -> tuple[Product, list[Produ
     if fetched.sha256 == before.sha256:
         return replace(fetched, version=before.version), []
     if fetched.sha256 is None or fetched.size_bytes is None or fetched.source is None or fetched.fetched_at is None:
-        raise AssertionError("Archive.fetch_product fills sha256, size, source and time")
+        raise AssertionError("Archive.fetch_product did not set sha256, size, source or time")
     product = replace(fetched, version=(before.version or 0) + 1)
     history = ProductVersion(
         uri=fetched.uri, version=(before.version or 0) + 1, sha256=fetched.sha256,

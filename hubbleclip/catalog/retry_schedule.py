@@ -8,7 +8,7 @@ from hubbleclip.config.settings import FetchSettings
 from hubbleclip.core.records import Attempt, Rejection
 
 LONGEST_WAIT_HOURS = 30 * 24.0
-MAX_DOUBLINGS = 60  # keeps 2**n finite; LONGEST_WAIT_HOURS is reached much earlier
+MAX_DOUBLINGS = 60  # limits n so that 2**n fits a float; the wait reaches its maximum much earlier
 
 
 def schedule_retry(
@@ -21,7 +21,7 @@ def schedule_retry(
     failure
         The failure in this run.
     before
-        The item's row from its previous failure; None if this is its first failure.
+        The item's Attempt from its previous failure; None if the item has not failed before.
     fetch
         Fetch settings; `retry_hours` and `max_runs` are used.
     now
@@ -30,8 +30,8 @@ def schedule_retry(
     Returns
     -------
     Attempt or Rejection
-        An Attempt that records the tries so far and the time of the next try, or the failure itself if `max_runs` runs
-        have tried the item.
+        An Attempt with the number of failures so far and the time of the next try, or `failure` itself if `max_runs`
+        runs have tried the item.
 
     Notes
     -----

@@ -1,4 +1,4 @@
-"""The command line: `hubbleclip COMMAND --profile NAME`. An error is one line, with exit code 2.
+"""The command line: `hubbleclip COMMAND --profile NAME`. An error is printed as one line, and the exit code is 2.
 
 Commands import modules only when they run, so that `hubbleclip --help` loads neither settings, DuckDB nor pyarrow.
 """
@@ -42,8 +42,8 @@ def ingest(
     options: Options = Options(),
     *,
     retry: Annotated[bool, Parameter(negative=(), help="Retry all failed items now.")] = False,
-    files: Annotated[bool, Parameter(help="Fetch files, or only the metadata.")] = True,
-    from_raw: Annotated[bool, Parameter(negative=(), help="Read stored responses again, without requests.")] = False,
+    files: Annotated[bool, Parameter(help="Fetch files as well as metadata.")] = True,
+    from_raw: Annotated[bool, Parameter(negative=(), help="Read stored responses and send no requests.")] = False,
     server: Server = True,
 ) -> None:
     """Query the archive for new observations and fetch their files."""
@@ -147,7 +147,7 @@ def run_stage(flow: str, options: Options, server: bool, *stages: str) -> None:
     server
         Whether to run the Prefect flow; if false, the stages run in this process.
     *stages
-        Stages of the flow, in the form that `run_in_process` takes.
+        Stages of the flow, as `module:function` relative to `hubbleclip.pipeline`.
 
     """
     if server:
@@ -185,7 +185,7 @@ def pairs(
 
 @app.command
 def promoted(options: Options = Options(), *, json: bool = False) -> None:
-    """Show the best run on val so far, and the comparison that promoted it."""
+    """Show the run that is best on val so far, and the comparison by which it was promoted."""
     from hubbleclip.pipeline.promotion import read_promoted
 
     decision = read_promoted(Layout(options.settings().root))
@@ -205,7 +205,7 @@ def serve_prefect(options: Options = Options(), *, port: int = 4200) -> None:
 
 @app.command
 def deploy(options: Options = Options(), *, port: int = 4200) -> None:
-    """Register prefect.yaml and the automations; scheduled runs get this profile and these settings."""
+    """Register the deployments of prefect.yaml and the automations; their runs use this profile and these settings."""
     from flows.scheduled_server import prefect_environment
 
     settings = options.settings()
@@ -362,14 +362,14 @@ def hits_of_report(settings: Settings, text: str, k: int) -> list[dict[str, Any]
 
     newest = read_status(settings)
     if not (newest.report and newest.run and newest.dataset):
-        raise HubbleclipError("search needs the report of an evaluation: run `hubbleclip pipeline` first")
+        raise HubbleclipError("there is no evaluation report, which the search needs: run `hubbleclip pipeline` first")
     hits = search_tiles(text, Path(newest.dataset), Path(newest.run), Path(newest.report).parent, k)
     return [asdict(hit) | {"target_name": hit.target} for hit in hits]
 
 
 @app.command
 def verify(dataset: str) -> None:
-    """Hash every byte of a dataset (a folder or a URL) and compare each sample with its row; one line per fault."""
+    """Hash every byte of a dataset (a folder or a URL) and compare each sample with its manifest row."""
     from hubbleclip.dataset.verify import find_faults
 
     faults = list(find_faults(dataset))

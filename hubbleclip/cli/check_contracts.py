@@ -25,7 +25,7 @@ app = App()
 
 @app.default
 def check(options: Options = Options()) -> None:
-    """List every rule with its number of rows and of broken rows. The exit code is 1 if a row breaks a rule."""
+    """List every rule, with the numbers of all rows and of broken rows. The exit code is 1 if any row breaks a rule."""
     with read_catalog(Layout(options.settings().root)) as catalog:
         results = list(check_rules(catalog.query))
     broken = [result for result in results if result.num_broken]
@@ -74,7 +74,7 @@ def joined(options: Options = Options(), *, out: Path) -> None:
 
 @app.command
 def release(contract: Path, folder: Path) -> None:
-    """Write the snapshot of a contract; later versions of the contract are compared with it."""
+    """Write the snapshot of a contract, with which later versions of the contract are compared."""
     released = snapshot(OpenDataContractStandard.from_string(contract.read_text(encoding="utf-8")))
     name = contract.name.split(".")[0]
     path = folder / f"{name}-{released['version']}.json"

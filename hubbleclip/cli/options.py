@@ -73,6 +73,6 @@ class PairOptions(Options):
 Server = Annotated[
     bool,
     Parameter(
-        name="--server", negative="--no-server", help="Record the run on a Prefect server, a private one by default."
+        name="--server", negative="--no-server", help="Record the run on a Prefect server, by default a private one."
     ),
 ]

@@ -24,7 +24,7 @@ def run_flow(module: str, name: str, options: Options, **arguments: Any) -> Any:
     name
         Name of the flow in the module.
     options
-        Options of the command. The flow gets them as plain values and reads the settings again.
+        Options of the command. The flow gets the options as plain values and reads the settings again.
     **arguments
         Further arguments of the flow.
 
@@ -75,7 +75,9 @@ def import_experiment(module: str) -> Any:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "experiments":
             raise
-        raise HubbleclipError("experiments need a checkout: clone the repository and run `make setup` there") from error
+        raise HubbleclipError(
+            "the package has no experiments: clone the repository and run `make setup` there"
+        ) from error
 
 
 def run_in_process(options: Options, *stages: str, **arguments: Any) -> None:
@@ -120,7 +122,7 @@ def redirect_caches(layout: Layout) -> None:
 
 
 def should_poll_first(settings: Settings) -> bool:
-    """Return whether to poll the archive before starting a private Prefect server, which takes longer than the poll.
+    """Return whether to poll the archive first and start a private Prefect server only if the poll finds work.
 
     Parameters
     ----------
@@ -130,8 +132,8 @@ def should_poll_first(settings: Settings) -> bool:
     Returns
     -------
     bool
-        False for a first run, which always has work to do, and with `archive.from_raw`. Also false if PREFECT_API_URL
-        names a server, because that server records every run.
+        False for a first run and with `archive.from_raw`, because both always have work to do. Also false if
+        PREFECT_API_URL names a server, because that server records every run.
 
     """
     layout = Layout(settings.root)

@@ -1,1 +1,1 @@
-"""Settings by section, and the profiles."""
+"""Define the sections of the settings, and read the settings of a profile."""

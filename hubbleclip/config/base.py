@@ -14,7 +14,7 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
     not_in_digest: ClassVar[frozenset[str]] = frozenset()
-    """Names of settings that do not influence the result of a stage. Changing them invalidates no stored row."""
+    """Names of settings that do not influence the result of a stage. Stored rows stay valid when they change."""
     added_later: ClassVar[frozenset[str]] = frozenset()
     """Names of settings that enter the digest only if they differ from their default. They were added in later
     releases, and digests of earlier releases must stay valid.

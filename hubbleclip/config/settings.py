@@ -1,4 +1,4 @@
-"""All settings, frozen and typed. A profile is one TOML file of them.
+"""Define and read all settings, which are frozen and typed. A profile is one TOML file of settings.
 
 Precedence, lowest first: the defaults below, `hubbleclip.toml` in the working directory, the profile's TOML, the
 environment (`HUBBLECLIP_TRAIN__STEPS=100`), the command line. Only `cli` and `flows` create a `Settings`; library
@@ -41,8 +41,8 @@ class SplitSettings(Section):
     near_duplicate: float = Field(0.7, gt=0, le=1)
     """Proposals whose abstracts have at least this Jaccard similarity of word 5-grams are in one split."""
     continuations: bool = True
-    """Proposals that continue one another, according to their titles or the programme numbers that they cite, are in
-    one split.
+    """Keep proposals in one split if one continues the other, according to their titles or to the programme numbers
+    that they cite.
     """
     field_share: float = Field(0.5, ge=0, le=1)
     """Two proposals that each have at least this share of their observations in the other's field are in one split; 0
@@ -53,8 +53,8 @@ class SplitSettings(Section):
     salt: str = "hubbleclip-1"
     """Salt of the hash that draws the splits; a change invalidates published splits."""
     scheme: str = "random"
-    """How test tiles are chosen: `random`, by random proposal groups; `instrument` or `cycle`, by a property that train
-    lacks, which tests generalisation. Each scheme has its own dataset.
+    """How test tiles are chosen: `random`, random groups of proposals; `instrument` or `cycle`, all tiles of some
+    instruments or cycles, which the train split then lacks, to test generalisation. Each scheme has its own dataset.
     """
     test_instruments: tuple[str, ...] = ()
     """With `scheme = "instrument"`: instruments of the test split; `*` matches any ending."""
@@ -100,9 +100,9 @@ class FlowSettings(Section):
     ray_address: str = ""
     """Address of a Ray cluster, `auto` or `ray://host:10001`; empty starts local processes."""
     max_rejected_share: float = Field(1.0, gt=0, le=1)
-    """A stage fails when a larger share of its items is rejected; 1.0 means never."""
+    """Maximum share of rejected items in a stage; a stage with a larger share fails. 1.0 means never."""
     train_deployment: str = ""
-    """Prefect deployment that trains, as `flow/deployment`; empty means that this process trains."""
+    """Prefect deployment that runs the training, as `flow/deployment`; empty means that the current process trains."""
     train_min_new_samples: int = Field(200, ge=1)
     """Scheduled runs: minimum number of new samples since the last trained dataset at which a training starts."""
     catalog_memory_mb: int = Field(1024, ge=128)
@@ -110,7 +110,7 @@ class FlowSettings(Section):
     catalog_threads: int = Field(1, ge=1)
     """Threads of DuckDB while a flow writes the catalog; each further thread takes about 20 MiB of memory."""
     lock_wait_s: float = Field(14400.0, ge=0)
-    """Scheduled runs: maximum wait for another writer of the catalog, in seconds. Commands do not wait and fail at
+    """Scheduled runs: maximum wait for another writer of the catalog, in seconds. Commands do not wait; they fail at
     once.
     """
     archive_retries: int = Field(2, ge=0)
@@ -132,7 +132,7 @@ class Settings(BaseSettings):
     )  # fmt: skip
 
     profile: str = "demo"
-    """Name of the profile, which writes below `data/<profile>/` only."""
+    """Name of the profile, whose output is all below `data/<profile>/`."""
     data: Path = Path("data")
     """Root folder of all output."""
     store: str = Field("", pattern=r"^([a-z0-9]+://.+)?$")

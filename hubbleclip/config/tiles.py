@@ -26,15 +26,16 @@ class TileSettings(Section):
     """
     views: tuple[Literal["native", "overview", "aim"], ...] = ("native", "overview")
     """Tiles of an image: `native`, a grid at full resolution; `overview`, the whole field downsampled by area averaging
-    to one tile; `aim`, one tile at full resolution centred on the aim point.
+    to one tile; `aim`, one tile at full resolution centred on the position at which the telescope was
+    aimed.
     """
     colour: bool = False
-    """Also make a colour tile of each visit with at least three filters, whose images are aligned on the sky."""
+    """Also make a colour tile of each visit with at least three filters, from images that are aligned on the sky."""
     format: Literal["png", "jpeg"] = "png"
     """File format of tiles: PNG is lossless, JPEG (quality 95) is smaller."""
     min_side_px: int = Field(64, ge=1)
-    """Minimum shorter side of an image in pixels; smaller images are rejected. Images with a shorter side between this
-    and `size_px` are padded with the sky level.
+    """Minimum shorter side of an image in pixels; smaller images are rejected. Images whose shorter side is between
+    this value and `size_px` are padded with the sky level.
     """
     min_valid_share: float = Field(0.4, ge=0, le=1)
     """Minimum share of valid pixels in a tile."""

@@ -1,4 +1,4 @@
-"""Write settings as commented TOML; parse single settings from the command line and grids of settings."""
+"""Write settings as commented TOML; parse single settings of the command line; read grids of settings from TOML."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hubbleclip.core.errors import SettingsError
 
 HEADER = """\
 # All settings with their defaults. Change one here for every profile; a profile's own TOML, the environment
-# (HUBBLECLIP_TRAIN__STEPS=100) and the command line (--set train.steps=100) win over this file.
+# (HUBBLECLIP_TRAIN__STEPS=100) and the command line (--set train.steps=100) override this file.
 """
 
 Grid = Mapping[str, list[Any]]
@@ -74,7 +74,7 @@ def parse_assignment(text: str) -> tuple[str, Any]:
     """
     path, equals, raw = text.partition("=")
     if not equals:
-        raise SettingsError(f"--set {text!r}: write it as section.name=value")
+        raise SettingsError(f"--set {text!r} has no equals sign: write section.name=value")
     try:
         return path.strip(), tomllib.loads(f"value = {raw}")["value"]
     except tomllib.TOMLDecodeError:

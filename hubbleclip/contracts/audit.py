@@ -73,7 +73,7 @@ def check_columns(table: Table, read: Callable[[str], pa.ChunkedArray]) -> Itera
 
 
 def broken_rules(query: Query) -> list[RuleResult]:
-    """List the rules that some row breaks.
+    """List the rules that at least one row breaks.
 
     Parameters
     ----------

@@ -1,5 +1,6 @@
-"""Rules on the values of a column (ODCS `logicalTypeOptions`, `validValues`), checked on whole Arrow columns.
+"""Check rules on the values of a column, for a whole Arrow column at once.
 
+The rules come from `logicalTypeOptions` and `validValues` of the Open Data Contract Standard.
 A new kind of rule is added as one line of `RULE_PREDICATES`.
 """
 
@@ -33,7 +34,7 @@ RULE_PREDICATES: dict[str, Callable[[Any, Any], Any]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColumnRule:
-    """One rule of a column, or of the items of its lists."""
+    """One rule on the values of a column or, if `of_items` is true, on the items of the column's lists."""
 
     kind: str
     bound: Any
@@ -61,7 +62,7 @@ class ColumnRule:
         if not self.of_items:
             return self._broken(values)
         items = self._broken(pc.list_flatten(values))
-        # A row may hold several broken items; dict.fromkeys removes repeats and keeps the order.
+        # A row may have several invalid items; dict.fromkeys removes repeated row numbers and keeps the order.
         rows = pc.list_parent_indices(values) if items else pa.array([], pa.int64())
         return list(dict.fromkeys(rows.take(items).to_pylist())) if items else []
 

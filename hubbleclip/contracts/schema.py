@@ -1,7 +1,7 @@
 """Read tables, columns, keys and rules from `data_contracts/*.odcs.yaml`, which is their only definition.
 
-The Arrow schema (unit and description as field metadata), the DuckDB DDL and the check of rows before they are written
-are derived from a contract. The format is the Open Data Contract Standard 3.1,
+A contract determines the Arrow schema (with units and descriptions as field metadata), the DuckDB DDL and the checks of
+rows before they are written. Its format is the Open Data Contract Standard 3.1,
 https://bitol-io.github.io/open-data-contract-standard/.
 """
 
@@ -22,7 +22,7 @@ from hubbleclip.contracts.rules import REQUIRED, ColumnRule
 from hubbleclip.core.errors import ContractError
 from hubbleclip.core.records import Record
 
-# The contracts are in the order of the stages. All lists of tables use this order.
+# The contracts are in the order of the stages that write their tables. All lists of tables use this order.
 CONTRACT_NAMES = ("catalog", "shards", "run")
 ARROW_TYPES = {
     "VARCHAR": pa.string(),
@@ -58,7 +58,10 @@ class Column:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reference:
-    """A foreign key: the values of `columns` must exist in `to_columns` of another table, unless one is null."""
+    """A foreign key: the values of `columns` must exist in `to_columns` of another table.
+
+    A row in which one of the values is null refers to nothing and is valid.
+    """
 
     columns: tuple[str, ...]
     to_table: str
@@ -113,7 +116,7 @@ class Table:
         Returns
         -------
         str
-            DuckDB SQL, without foreign keys, because they break upserts of list columns.
+            DuckDB SQL, without foreign keys, because foreign keys make upserts of list columns fail.
 
         """
         lines = [f'  "{c.name}" {c.sql_type}{" NOT NULL" if c.required else ""}' for c in self.columns]
@@ -165,9 +168,9 @@ def contract_version(name: str) -> str:
 
 
 def compatible_version(name: str) -> str:
-    """Return a contract's version with patch level 0, which is the first version with the same rows.
+    """Return a contract's version with the patch number replaced by 0.
 
-    A patch changes descriptions only, so values that are derived from rows must not depend on the patch level.
+    A patch release changes only descriptions, so values that are derived from rows must not depend on the patch number.
 
     Parameters
     ----------
@@ -242,7 +245,7 @@ def _column(prop: SchemaProperty) -> Column:
 
 
 def _column_rules(prop: SchemaProperty) -> Iterator[ColumnRule]:
-    """List the rules on single values, which a contract states in four places."""
+    """List the rules on single values of a column; a contract has four places for such rules."""
     if prop.required:
         yield ColumnRule(kind=REQUIRED, bound=True)
     for kind, bound in (prop.logicalTypeOptions or {}).items():
@@ -350,7 +353,9 @@ def _typed_column(table: Table, column: Column, rows: Sequence[Record] | pa.Tabl
     except KeyError as error:
         raise ContractError(f"table {table.name}: rows lack the column {column.name}") from error
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError) as error:
-        raise ContractError(f"table {table.name}, column {column.name} is not {column.sql_type}: {error}") from error
+        raise ContractError(
+            f"table {table.name}, column {column.name}: cannot cast to {column.sql_type}: {error}"
+        ) from error
 
 
 def _check_nulls(table: Table, rows: pa.Table) -> None:
@@ -368,7 +373,7 @@ def _check_keys(table: Table, rows: pa.Table) -> None:
     if counts.num_rows < rows.num_rows:
         repeated = counts.filter(pc.greater(counts["count_all"], 1)).select(table.keys).slice(0, NUM_NAMED_ROWS)
         keys = [tuple(row.values()) for row in repeated.to_pylist()]
-        raise ContractError(f"table {table.name}: key {table.keys} comes twice in one batch: {keys}")
+        raise ContractError(f"table {table.name}: several rows of a batch have the same key {table.keys}: {keys}")
 
 
 def _key(table: Table, rows: pa.Table, index: int) -> str:

@@ -1,7 +1,7 @@
 """Describe a version of a contract as plain JSON: its tables, columns and rules.
 
-Each released version of a contract has such a snapshot in `tests/contracts/released`. The tests compare the contracts
-with it, and check that the version number is raised as much as the changes require.
+Each released version of a contract has such a snapshot in `tests/contracts/released`. The tests compare the
+contracts with their snapshots, and check that the version number is raised as much as the changes require.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def snapshot(contract: OpenDataContractStandard) -> dict[str, Any]:
     Returns
     -------
     dict
-        The contract's id, version and tables, limited to what the comparison needs.
+        The contract's id, version and tables, without entries that the tests do not compare.
 
     """
     tables = {table.name: _table(table) for table in contract_tables(contract)}
@@ -54,5 +54,5 @@ def _column(column: Column) -> dict[str, Any]:
 
 
 def _plain(bound: Any) -> Any:
-    """Convert a tuple to a list, because JSON is read back as lists."""
+    """Convert a tuple to a list, because a JSON array is read back as a list."""
     return list(bound) if isinstance(bound, tuple) else bound

@@ -1,8 +1,8 @@
 """Validate the rows that a stage writes. Rows that break their contract become Rejections.
 
-A row that refers to a rejected row is rejected too, so that no dangling references remain. The first reference of a
-table names the item that its rows were produced from. If all rows of an item are rejected, the item is rejected too, so
-that later runs do not process it again.
+A row that refers to a rejected row is rejected too, so that no dangling references remain. The first foreign key of a
+table refers to the item that a row was produced from. If all rows that were produced from an item are rejected, the
+item is rejected too, so that later runs do not process it again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Rows = Mapping[str, Sequence[Any]]
 RowKey = tuple[str, tuple[Any, ...]]
 """Identity of a row: table name and key values."""
 FAILURE_TABLES = ("rejection", "attempt")
-"""Tables of failed items. Their rows are not validated, because they refer to rows that are not in the catalog."""
+"""Tables of failed items. Their rows are not validated, because they may name items that are not in the catalog."""
 MAX_DETAIL = 500
 """Maximum length of a Rejection's detail, in characters."""
 
@@ -40,7 +40,7 @@ def reject_broken_rows(batch: Rows, stage: str, item: str, settings_digest: str)
     Parameters
     ----------
     batch
-        Records by table name; entries under other names are returned unchanged.
+        Records by table name; entries whose name is not a table are returned unchanged.
     stage
         Name of the stage that produced the rows, recorded in the Rejections.
     item
@@ -82,7 +82,7 @@ def reject_broken_rows(batch: Rows, stage: str, item: str, settings_digest: str)
 
 
 def whole(batch: Rows) -> Rows:
-    """Check rows that are only usable together, such as the rows of a dataset. One broken row is an error.
+    """Check rows that are usable only together, such as the rows of a dataset; a single invalid row is an error.
 
     Parameters
     ----------
@@ -135,14 +135,14 @@ def contract_violations(table_name: str, rows: Sequence[Any]) -> dict[RowKey, Vi
 
 @dataclass(slots=True)
 class _Partition:
-    """Division of a batch into valid and invalid rows. `violations` also names items outside the batch."""
+    """Division of a batch into valid and invalid rows. `violations` may also contain items outside the batch."""
 
     rows: Rows
     item: str
     violations: dict[RowKey, Violation] = field(default_factory=dict)
 
     def propagate(self) -> None:
-        """Reject the rows and items that depend on rejected rows, until no further ones are found."""
+        """Reject the rows and items that depend on rejected rows, until no further rows or items are found."""
         num = 0
         while len(self.violations) > num:
             num = len(self.violations)
@@ -173,8 +173,8 @@ class _Partition:
                         yield _row_key(name, row), Violation(rule, f"{reference.to_table} {value} was rejected")
 
     def _emptied_parents(self) -> Iterator[tuple[RowKey, Violation]]:
-        """Yield the items and rows whose dependent rows are all rejected, each with the violation of the first such
-        row.
+        """Yield the items and rows whose dependent rows are all rejected, each with the violation of its first
+        dependent row.
         """
         for name, rows in self.rows.items():
             origin = next(iter(tables()[name].references), None)

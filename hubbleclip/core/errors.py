@@ -1,4 +1,4 @@
-"""All errors that a user can see. Each message is one line that says what the user can change."""
+"""Define all errors that a user can see. Each message is one line that says what the user can change."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class ArchiveUnreachableError(ArchiveDownError):
 class ArchiveBusyError(ArchiveError):
     """The archive is busy, and the request must be retried later.
 
-    The archive either answered with HTTP status 429 or 503, or reported the query as EXECUTING until the time limit.
+    The archive either answered with HTTP status 429 or 503, or was still executing the query at the time limit.
     """
 
 
@@ -98,7 +98,7 @@ class ContractError(HubbleclipError):
 
 
 class CatalogError(HubbleclipError):
-    """The catalog cannot be opened, a newer version of this code wrote the catalog, or a query is invalid."""
+    """The catalog cannot be opened or was written by a newer version of this code, or a query is invalid."""
 
 
 class CatalogLockedError(CatalogError):

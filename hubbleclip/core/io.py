@@ -1,4 +1,4 @@
-"""Atomic file writing: if the process is killed, the old or the new file exists, but never a truncated file."""
+"""Write files atomically: if the process is killed, the old or the new file exists, but never a truncated one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from hubbleclip.core.errors import DISK_FULL_ERRNOS, DiskFullError
 
 SYNCFS_MIN_FILES = 8
-"""Smallest number of files that are flushed by one `syncfs` per file system instead of one `fsync` per file."""
+"""From this number of files on, one `syncfs` call per file system replaces one `fsync` call per file."""
 
 
 def sha256_file(path: Path) -> str:
@@ -164,7 +164,7 @@ def writing(path: Path) -> Iterator[None]:
         if error.errno not in DISK_FULL_ERRNOS:
             raise
         raise DiskFullError(
-            f"no more can be written at {path.parent} ({error.strerror}): make room or set --data, then run it again"
+            f"cannot write to {path.parent} ({error.strerror}): make room or set --data, then run the command again"
         ) from error
 
 

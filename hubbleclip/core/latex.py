@@ -46,7 +46,7 @@ MATH = re.compile(r"(?<!\\)\$([^$]{1,100})(?<!\\)\$")
 COMMAND = re.compile(r"\\(?:([A-Za-z]+)(\{\}| ?)|(.))", re.DOTALL)
 # Matches a subscript or superscript in braces, such as `^{-1}`.
 SCRIPT = re.compile(r"([\^_])\{([^{}\s]*)\}")
-# Matches the `^` of `30^\circ`: it is removed, because the degree sign is a raised character without it.
+# Matches the `^` of `30^\circ`, which is removed, because the degree sign is already a raised character.
 RAISED_SIGN = re.compile(r"\^(?=[°'\"])")
 
 
@@ -66,7 +66,7 @@ def latex_to_text(text: str) -> str:
 
     """
     if "\\" in text:
-        # The order is fonts, accents, letters, because each step removes braces that the next pattern does not match.
+        # The order is fonts, accents, letters: each step removes braces that would keep the next pattern from matching.
         text = DOLLAR_OF_COMMAND.sub(r"\1 ", DOUBLED.sub(r"\\", text))
         text = STYLED.sub(r"\1", FONT_GROUP.sub(lambda match: match[1].lstrip(), text))
         text = BARE_ACCENT.sub(_bare_accent, BRACED_ACCENT.sub(_braced_accent, text))
@@ -84,7 +84,7 @@ def _composed(mark: str, letter: str) -> str | None:
 
 
 def _braced_accent(match: re.Match[str]) -> str:
-    r"""Replace `{\"o}`, `\"{o}`, `{\"{o}}` or `{\c c}` by one letter; keep an outer brace that is not matched."""
+    r"""Replace `{\"o}`, `\"{o}`, `{\"{o}}` or `{\c c}` by one letter; keep an outer brace that has no partner."""
     mark, letter = (match[1] or match[3]).strip(), match[2] or match[4]
     composed = _composed(mark, letter)
     if composed is None:
@@ -108,7 +108,7 @@ def _bare_accent(match: re.Match[str]) -> str:
 
 
 def _formula(match: re.Match[str]) -> str:
-    """Remove the dollar signs around a formula, but keep those of amounts of money: `$5M-$10M`, `$5 and $10`."""
+    """Remove the dollar signs around a formula, but keep dollar signs of amounts of money: `$5M-$10M`, `$5 and $10`."""
     content = match[1].strip()
     if content in SYMBOLS:  # a formula such as `$alpha$`, which has lost its backslash
         return SYMBOLS[content]

@@ -1,6 +1,7 @@
-"""File names and folder structure. No other module builds or parses a file name.
+"""Define file names and the folder structure. No other module builds or parses a file name.
 
-File names never contain a name from the archive: a name is a hash with a suffix from a fixed list.
+Text from the archive never becomes part of a file name: a downloaded file is named by a hash and a suffix from a fixed
+list.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class Layout:
         URL of the remote copy of the large files, which have the same relative paths there. An empty string means that
         there is no remote copy.
     keep_local
-        Whether products and tiles are kept under `root` too. If False, some of them exist only in `store`.
+        Whether products and tiles are kept under `root` too. If False, some of these files exist only in `store`.
 
     """
 
@@ -114,7 +115,7 @@ class Layout:
 
     @property
     def remote_state(self) -> Path:
-        """Path of the file that records the version of the remote catalog with which the local one was last in sync."""
+        """Path of the file that records which version of the remote catalog the local catalog was last in sync with."""
         return self.root / "store.json"
 
     @property
@@ -423,6 +424,6 @@ def tile_id(product_sha256: str, chip: int, y0: int, x0: int, settings_digest: s
         Id of 32 hex digits. It contains no dot, because WebDataset ends the key of a sample at the first dot.
 
     """
-    # The hash of a native tile does not contain the view, so that ids from before other views existed remain valid.
+    # The hash of a native tile does not contain the view. Early releases made only native tiles, whose ids stay valid.
     other = "" if view == "native" else f":{view}"
     return _digest(f"{product_sha256}:{chip}:{y0}:{x0}:{settings_digest}{other}")

@@ -1,4 +1,7 @@
-"""Parallel `map`: a type for functions that replace the built-in `map`, and a `map` over a pool with limited memory."""
+"""Apply a function to many items in parallel.
+
+`MapFn` is the type of a parallel `map`. `ahead` is a parallel `map` that keeps a limited number of results in memory.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ def ahead(pool: Executor, work: Callable[[Item], Result], items: Iterable[Item],
     items
         Arguments of `work`. They are read lazily, so the iterable may be infinite.
     most
-        Largest number of items that are submitted beyond the result that the caller waits for; this limits the memory.
+        Maximum number of items submitted after the item whose result the caller waits for; this limits the memory.
 
     Yields
     ------

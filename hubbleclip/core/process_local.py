@@ -24,7 +24,7 @@ class ProcessLocal:
 
     _recipe: tuple[str, type, tuple[Any, ...]]
     is_worker_copy = False
-    """True for a copy that a worker process has built; the original object does not see changes of the copy."""
+    """True for a copy that a worker process has built; changes to the copy do not affect the original object."""
 
     def __new__(cls, *args: Any) -> Self:
         """Create the object and record what is needed to rebuild it: a unique name, the class and the arguments."""

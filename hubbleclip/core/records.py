@@ -39,8 +39,8 @@ class Observation:
     """One observation, as defined by the Common Archive Observation Model (CAOM) that MAST uses.
 
     `obs_id` is the observation's name; `obsid` is MAST's internal number for the same observation. `footprint` is an
-    s_region string. `visit` is the name of the proposal's visit. `fingerprint` is a hash of all columns that the
-    archive returned; a different hash shows that the archive has changed the observation.
+    s_region string. `visit` names the proposal's visit that the observation belongs to. `fingerprint` is a hash of all
+    columns that the archive returned; a different hash shows that the archive has changed the observation.
     """
 
     obs_id: str
@@ -124,7 +124,7 @@ class Listing:
 class Attempt:
     """An item that failed and that a later run retries, not before `next_try_at`.
 
-    The primary key is (entity, entity_id, stage).
+    `entity` names the kind of item, such as `product`. The primary key is (entity, entity_id, stage).
     """
 
     entity: str
@@ -206,7 +206,7 @@ class SplitAssignment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One image-text sample; the `json` member in the tar, the manifest and the catalog contain the same row."""
+    """One image-text sample; the same row is in the `json` member of the tar file, the manifest and the catalog."""
 
     tile_id: str
     split: str
@@ -238,7 +238,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placement:
-    """Position of a sample's image in a dataset: the shard, and byte offset and byte length of the image in it."""
+    """Position of a sample's image in a dataset: the image's shard, and its byte offset and length in the shard."""
 
     dataset_digest: str
     tile_id: str
@@ -286,7 +286,10 @@ class Dataset:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejection:
-    """An item that cannot be used, with the reason. The primary key is (entity, entity_id, stage)."""
+    """An item that cannot be used, with the reason. `entity` names the kind of item, such as `product`.
+
+    The primary key is (entity, entity_id, stage).
+    """
 
     entity: str
     entity_id: str
@@ -344,7 +347,7 @@ class Checkpoint:
 class Metric:
     """One metric of an evaluation report; `low` and `high` are the ends of its 95 % interval.
 
-    `model` is fine_tuned, base, shuffled, random, bm25 or oracle.
+    `model` is fine_tuned, base, shuffled, random, bm25 or oracle (a baseline that knows only the class of the target).
     """
 
     run_id: str
@@ -372,8 +375,8 @@ class Report:
 class Promotion:
     """Decision whether a run replaces the run that is currently promoted.
 
-    `difference` is the paired difference of the metric between both runs on val; `low` and `high` are the ends of the
-    interval of that difference.
+    `difference` is the metric of this run minus the metric of the previous run, paired on the same validation split.
+    `low` and `high` are the ends of the 95 % interval of the difference.
     """
 
     run_id: str
@@ -404,8 +407,8 @@ def to_row(record: Record) -> dict[str, Any]:
     Returns
     -------
     dict
-        Field names and values, in the order of the fields. The dict refers to the record's own lists;
-        `dataclasses.asdict` would copy them, which is slow for large tables.
+        Field names and values, in the order of the fields. Lists are not copied. `dataclasses.asdict`
+        copies them and is slow for large tables.
 
     """
     return {name: getattr(record, name) for name in record.__dataclass_fields__}

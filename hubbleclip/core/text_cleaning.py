@@ -15,7 +15,7 @@ The longest real abstract has about 5,000 characters.
 """
 
 ESCAPE_LEVELS = 2
-"""How often HTML entities are decoded, because some texts were escaped twice (`&amp;gt;`)."""
+"""Number of times that HTML entities are decoded: twice, because some texts were escaped twice (`&amp;gt;`)."""
 # Matches numeric character references beyond the range of Unicode. The longest ones would make `int` raise an error.
 HUGE_ENTITY = re.compile(r"&#[0-9]{8,};?")
 # Matches control characters, soft hyphens, zero-width and bidirectional marks, lone surrogates and non-characters.
@@ -29,7 +29,7 @@ TAG = re.compile(
 NO_LINK = r"(?!(?:and|or|to|vs|versus|nor)\b)"
 BROKEN_AT_HYPHEN = re.compile(rf"-(?<=[\w-]-)[ \t]*\r?\n[ \t]*(?=\w){NO_LINK}")
 SPACED_HYPHEN = re.compile(rf"- (?<=[a-z]- )(?=[a-z]){NO_LINK}")
-# Matches a punctuation mark after two lower-case letters and before a capitalised word: the space after it was lost.
+# Matches a punctuation mark after two lower-case letters and before a capitalised word: the space between was lost.
 JOINED_SENTENCES = re.compile(r"([.?!;,])(?=[A-Z][a-z])(?<=[a-z)][a-z)].)")
 HONORIFIC = re.compile(r"^(?:(?:Dr|Prof|Mr|Mrs|Ms|Miss|Sir)\.?\s+)+", re.IGNORECASE)
 
@@ -111,9 +111,9 @@ def clean_text(text: str | None) -> str | None:
 def _visible(match: re.Match[str]) -> str:
     r"""Repair or remove an invisible character.
 
-    A character of Windows-1252 that was decoded as ISO-8859-1 is decoded correctly. A control character before a
-    lower-case letter becomes `\a` or `\b` again, because some program has read the start of a LaTeX command (`\alpha`,
-    `\beta`) as an escape sequence. All other invisible characters are removed.
+    A character of Windows-1252 that was wrongly decoded as ISO-8859-1 is decoded again. The control characters BEL and
+    BS before a lower-case letter become `\a` and `\b`: another program has interpreted the start of a LaTeX command
+    (`\alpha`, `\beta`) as an escape sequence. All other invisible characters are removed.
     """
     char = match[0]
     if char in "\a\b":

@@ -1,4 +1,4 @@
-"""Normalise vectors to length 1, such as directions on the sky and features of images and texts."""
+"""Normalise vectors, such as directions on the sky and features of images and texts, to length 1."""
 
 from __future__ import annotations
 

@@ -150,7 +150,7 @@ def test_null_in_required_column_names_the_row() -> None:
 
 
 def test_repeated_key_is_refused() -> None:
-    with pytest.raises(ContractError, match="comes twice"):
+    with pytest.raises(ContractError, match="have the same key"):
         to_arrow("watermark", [watermark(), watermark()])
 
 

@@ -1,3 +1,4 @@
--- Make all failed items pending now: those that wait for a retry, and those rejected after too many.
+-- Make failed items pending now: items that wait for a retry, items rejected after too many retries, and items rejected because
+-- of their settings or of a data contract.
 DELETE FROM attempt;
 DELETE FROM rejection WHERE stage IN ('fetch', 'proposals') OR (entity = 'proposal' AND stage = 'products') OR (stage = 'colour' AND reason = 'settings') OR reason LIKE 'contract:%';

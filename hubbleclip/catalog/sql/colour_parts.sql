@@ -1,4 +1,5 @@
--- Products of visits that were cut, with their filters, and when their colour tile, or its rejection, was written.
+-- Products that belong to a visit and were cut into tiles, with their filters. coloured_at is the time at which the colour tile of
+-- the product, or the rejection of its visit, was written; it is null if there is neither.
 WITH seen AS (
   SELECT product_uri AS uri, product_sha256 AS sha256, any_value(filter) AS filter, any_value(instrument) AS instrument
   FROM tile WHERE settings_digest = $settings_digest AND coalesce(view, 'native') <> 'colour' AND filter IS NOT NULL

@@ -1,4 +1,5 @@
--- Tiles cut under these settings from the current content of their products. A colour tile is current while all its products are.
+-- Tiles cut under these settings from the current content of their products. 
+-- A colour tile is current if it was cut from the current contents of all its products.
 SELECT t.* FROM tile t JOIN product p ON p.uri = t.product_uri AND p.sha256 = t.product_sha256 AND p.superseded_at IS NULL
 WHERE t.settings_digest = $settings_digest
   AND t.tile_id NOT IN (

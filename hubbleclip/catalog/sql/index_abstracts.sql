@@ -1,4 +1,5 @@
--- Index the words of every proposal that is not indexed yet, for `search_abstracts`: a to z and 0 to 9, in lower case.
+-- Add the words of every proposal that is not in the word index yet; `search_abstracts` reads the index. A word consists of the
+-- characters a to z and 0 to 9; upper case is converted to lower case.
 INSERT INTO abstract_word
 SELECT word, proposal_id, count(*) FROM (
   SELECT proposal_id, unnest(words(title || ' ' || coalesce(abstract, ''))) AS word

@@ -1,5 +1,5 @@
--- Selected products to be fetched: never fetched, or with a newer version in the archive, or deleted from disk and not cut under
--- these tile settings; without those that wait for a retry or were rejected.
+-- Selected products that must be fetched: they were never fetched, or the archive has a newer version, or they were deleted from
+-- disk and must be cut under new tile settings. Products that wait for a retry or were rejected are not listed.
 SELECT p.uri FROM product p
 WHERE p.superseded_at IS NULL
   AND (p.sha256 IS NULL OR p.archive_version IS DISTINCT FROM p.fetched_version

@@ -1,5 +1,6 @@
--- Proposals with observations whose products are to be listed: never listed, or under other settings, or changed since, or before
--- $stale_before. num_known counts all observations of the proposal, because products are selected among all of them.
+-- Proposals with observations whose products must be listed: the products were never listed, or were listed under other settings,
+-- before a change of the observation, or before $stale_before. num counts these observations. num_known counts all observations
+-- of the proposal, because products are selected among all of them.
 SELECT o.proposal_id, count(*) AS num_known,
        count(*) FILTER (l.obs_id IS NULL OR l.settings_digest <> $settings_digest
                         OR l.fingerprint IS DISTINCT FROM o.fingerprint OR l.listed_at < $stale_before) AS num

@@ -1,5 +1,5 @@
--- Proposals of observations that were never fetched, or were fetched without an abstract before $stale_before; with $again all.
--- Without those that wait for a retry or were rejected.
+-- Proposals that known observations refer to and that were never fetched, or were fetched before $stale_before and have no abstract.
+-- If $again is true, all proposals of known observations. Proposals that wait for a retry or were rejected are not listed.
 SELECT DISTINCT o.proposal_id, coalesce(p.abstract IS NULL AND p.fetched_at < $stale_before, false) AS is_stale
 FROM observation o LEFT JOIN proposal p USING (proposal_id)
 WHERE ($again OR p.proposal_id IS NULL OR is_stale)

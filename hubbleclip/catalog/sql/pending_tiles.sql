@@ -1,5 +1,5 @@
--- Products on disk that were neither cut nor rejected under these tile settings. Products of the same content are adjacent,
--- because the file may be deleted once it is cut.
+-- Products on disk that were neither cut nor rejected under these tile settings. Products with the same content are adjacent,
+-- because their common file may be deleted after it is cut.
 SELECT p.uri FROM product p
 WHERE p.path IS NOT NULL AND p.superseded_at IS NULL
   AND NOT EXISTS (SELECT 1 FROM tile t WHERE t.product_uri = p.uri AND t.product_sha256 = p.sha256

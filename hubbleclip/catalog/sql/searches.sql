@@ -1,6 +1,7 @@
--- Searches by sky position and by words, as table macros. Redefined whenever this text changes.
+-- Table macros that search by sky position and by words. A migration defines them again whenever the text of this file changes.
 
--- Great circle by the haversine formula: to 1e-12 degrees, near the antipode to 1e-6 (Sinnott 1984, Sky & Telescope 68, 158).
+-- Length of the great circle by the haversine formula (Sinnott 1984, Sky & Telescope 68, 158). The error is about 1e-12 degrees, and
+-- 1e-6 degrees between nearly opposite positions.
 CREATE OR REPLACE MACRO separation_deg(ra1, dec1, ra2, dec2) AS
   degrees(2 * asin(least(1, sqrt(
     sin(radians(dec2 - dec1) / 2) ** 2
@@ -8,23 +9,24 @@ CREATE OR REPLACE MACRO separation_deg(ra1, dec1, ra2, dec2) AS
 COMMENT ON MACRO separation_deg IS 'Angular separation of two positions on the sky; all in degrees';
 
 CREATE OR REPLACE MACRO turn_deg(angle) AS angle - 360 * floor(angle / 360);
-COMMENT ON MACRO turn_deg IS 'An angle wrapped to [0, 360) degrees; one in that range keeps its exact bits';
+COMMENT ON MACRO turn_deg IS 'An angle wrapped to [0, 360) degrees; an angle in that range is not changed';
 
--- For a range that does not cross 0 both comparisons must hold; for one that does, exactly one of them. It is written as an
--- equality because DuckDB evaluates that during the scan and reads the other columns of matching rows only, unlike an OR or
--- arithmetic on the column. Each bound occurs only twice because binding and planning a long macro takes as long as scanning a
--- million rows.
+-- If the range does not cross 0, both comparisons with ra must hold; if the range crosses 0, exactly one of them must hold.
+-- The condition is an equality, because DuckDB evaluates an equality during the scan and then reads the other columns of matching
+-- rows only. It does not do this for an OR or for arithmetic on the column. The expression is short, because binding and planning
+-- a long macro takes as long as scanning a million rows.
 CREATE OR REPLACE MACRO in_wedge(ra, west, east) AS
   ((ra >= turn_deg(west)) = (ra <= turn_deg(east))) = (turn_deg(west) <= turn_deg(east));
-COMMENT ON MACRO in_wedge IS 'Whether a right ascension of 0 to 360 degrees lies east of one and west of another';
+COMMENT ON MACRO in_wedge IS 'Whether a right ascension of 0 to 360 degrees is in the range from west eastwards to east';
 
--- An arc changes right ascension by at most its length / cos(declination); this takes the declination in the cone nearest a pole.
+-- An arc changes the right ascension by at most its length / cos(declination). The declination used here is the one in the cone that
+-- is nearest to a pole.
 CREATE OR REPLACE MACRO half_width_deg(declination, radius) AS
   (radius + 1e-6) / cos(radians(least(90, abs(declination) + radius)));
-COMMENT ON MACRO half_width_deg IS 'Upper bound of half the extent of a cone in right ascension; at least 180 where the cone contains a pole';
+COMMENT ON MACRO half_width_deg IS 'Upper bound of half the extent of a cone in right ascension; at least 180 if the cone contains a pole';
 
--- The bounding band in declination and wedge in right ascension come first: plain ranges that leave few rows to the exact test.
--- They are wider by 1e-6 degrees, so that rounding loses no tile.
+-- The ranges in declination and right ascension that enclose the cone are tested first, so that the exact test is needed for few
+-- rows only. The ranges are wider by 1e-6 degrees, so that rounding loses no tile.
 CREATE OR REPLACE MACRO cone(ra, "dec", radius_deg) AS TABLE
   WITH near AS (
     SELECT tile_id, separation_deg(ra, "dec", ra_deg, dec_deg) AS separation_deg, ra_deg, dec_deg, proposal_id, instrument, filter

@@ -1,6 +1,6 @@
--- Views for users' queries. Redefined whenever this text changes.
--- `HAVING num > 0` removes no row: it lowers DuckDB's row estimate, so that the hash table of a join is built of the counts and
--- not of the wider rows that they are joined to.
+-- Views for users' queries. A migration defines them again whenever the text of this file changes.
+-- `HAVING num > 0` removes no row. It lowers DuckDB's estimate of the number of rows, so that a join builds its hash table from the
+-- counts and not from the wider rows that the counts are joined to.
 
 CREATE OR REPLACE VIEW coverage AS
 WITH cut AS (SELECT obs_id, count(*) AS num FROM tile GROUP BY obs_id HAVING num > 0),

@@ -1,11 +1,12 @@
--- Write the product lists of whole proposals: new_listing holds their observations, new_product the selected files.
+-- Write the product lists of whole proposals: new_listing has their observations, and new_product has the selected files.
 -- A file with a new version in the archive is retried, however often it failed before.
 DELETE FROM attempt WHERE entity = 'product' AND stage = 'fetch' AND entity_id IN (
     SELECT uri FROM product p JOIN new_product n USING (uri) WHERE p.archive_version IS DISTINCT FROM n.archive_version);
 DELETE FROM rejection WHERE entity = 'product' AND stage = 'fetch' AND entity_id IN (
     SELECT uri FROM product p JOIN new_product n USING (uri) WHERE p.archive_version IS DISTINCT FROM n.archive_version);
 
--- Columns of the content are kept. Content fetched before versions were recorded counts as the version listed now.
+-- Columns that describe the fetched content are kept. Content that was fetched before versions were recorded is taken to be of the
+-- version that the archive lists now.
 INSERT INTO product (uri, obs_id, proposal_id, file_name, kind, size_bytes, choice, archive_version)
 SELECT uri, obs_id, proposal_id, file_name, kind, size_bytes, choice, archive_version FROM new_product
 ON CONFLICT (uri) DO UPDATE SET
