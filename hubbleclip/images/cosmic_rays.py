@@ -18,12 +18,10 @@ from numpy.typing import NDArray
 from hubbleclip.images.background import background_at, background_row, block_background
 from hubbleclip.images.kernels import F32, I32, compiled, pixel_words, to_float32
 
-SIGNIFICANCE_SIGMA = F32(6)
-"""Minimum height of a pixel of a cosmic ray, in sigmas of the local noise."""
+SIGNIFICANCE_SIGMA = F32(6)  # minimum height of a seed, in sigmas of the local noise
 TOLERANCE_SIGMA = F32(1)
 """Value added to the height of a neighbour, in sigmas: of several noisy pixels, some are lower than the true level."""
-PEAK_FACTOR = F32(2.5)
-"""Ratio of a peak to its lowest side neighbour that no star reaches, in units of `contrast`."""
+PEAK_FACTOR = F32(2.5)  # ratio of a peak to its lowest side neighbour that no star reaches, in units of `contrast`
 WING = (F32(4), F32(2.5))
 ROUNDS = (*[(F32(6), F32(4))] * 11, WING)
 """Limits of a pixel next to a ray in each round: height in sigmas, and ratio to its lowest side neighbour outside rays.
@@ -135,12 +133,14 @@ def _is_growth(pixels: Any, mask_yx: Any, background: Any, limits: Any, where_yx
     """Return whether a valid pixel next to a ray belongs to the ray; a pixel surrounded by rays does."""
     (y, x), level, noise = where_yx, background_at(background[0], *where_yx), background_at(background[1], *where_yx)
     height, lowest = _value(pixels, mask_yx, y, x) - level, F32(np.inf)
+    if height <= limits[0] * noise:  # most pixels
+        return False
     for dy, dx in ((-1, 0), (1, 0), (0, -1), (0, 1)):
         near_y, near_x = y + dy, x + dx
         if 0 <= near_y < mask_yx.shape[0] and 0 <= near_x < mask_yx.shape[1] and mask_yx[near_y, near_x] != RAY:
             lowest = min(lowest, max(_value(pixels, mask_yx, near_y, near_x) - level, F32(0)))
     floor = F32(0) if np.isinf(lowest) else lowest + TOLERANCE_SIGMA * noise
-    return height > max(limits[0] * noise, limits[1] * floor)
+    return height > limits[1] * floor
 
 
 @compiled
