@@ -13,7 +13,7 @@ FLAGS := --profile $(PROFILE) $(if $(DATA),--data $(DATA)) $(LOCAL_FLAGS)
 PREFECT_FLAGS = $(FLAGS) $(if $(PORT),--port $(PORT))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo dataset train evaluate pipeline server deploy worker status sql test test-slow golden lint contracts bench pictures study docs docs-serve clean
+.PHONY: help setup setup-dev demo dataset train evaluate index pipeline server deploy worker serve status sql test test-slow golden lint contracts bench pictures study docs docs-serve clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -47,7 +47,10 @@ train: setup  ## train on the newest dataset
 evaluate: setup  ## evaluate the run and write its report
 	$(RUN) evaluate $(FLAGS)
 
-pipeline: setup  ## dataset, train, evaluate
+index: setup  ## add the tiles that the promoted model has not seen to the search index
+	$(RUN) index $(FLAGS)
+
+pipeline: setup  ## dataset, train, evaluate, index
 	$(RUN) pipeline $(FLAGS)
 
 server: setup  ## Prefect's server and pages for scheduled runs, on loopback (PORT=4200), until Ctrl-C
@@ -58,6 +61,9 @@ deploy: setup  ## register the scheduled runs and their triggers
 
 worker: setup  ## work for the pools cpu and gpu (POOL=one of them), until Ctrl-C
 	exec $(RUN) worker $(PREFECT_FLAGS) $(if $(POOL),--pool $(POOL))
+
+serve: setup  ## search pages, HTTP API and cone search, on loopback (PORT=8765), until Ctrl-C
+	exec $(RUN) serve $(PREFECT_FLAGS)
 
 status: setup  ## what exists and what is pending
 	$(RUN) status $(FLAGS)
@@ -95,8 +101,8 @@ ifndef QUICK
 	@tail -n 1 $(CHECKER)/log
 endif
 
-bench: setup-dev  ## every benchmark (one alone: bench-ingest, -fetch, -previews, -tiles, -shards, -catalog, -train, -embed, -flows, -scaling; and -pairs, where the press pictures are; QUICK=1: minutes, nothing written)
-	@for stage in ingest fetch previews tiles shards catalog train embed flows scaling; do $(MAKE) --no-print-directory bench-$$stage || exit 1; done
+bench: setup-dev  ## every benchmark (one alone: bench-ingest, -fetch, -previews, -tiles, -pixels, -shards, -catalog, -train, -embed, -flows, -scaling; and -pairs, where the press pictures are; QUICK=1: minutes, nothing written)
+	@for stage in ingest fetch previews tiles pixels shards catalog train embed flows scaling; do $(MAKE) --no-print-directory bench-$$stage || exit 1; done
 
 bench-%: setup-dev
 	QUICK=$(QUICK) $(BIN)/python -m benchmarks.bench_$*

@@ -1,4 +1,4 @@
-"""The flow `pipeline`: build the dataset, train on it, and evaluate the run."""
+"""The flow `pipeline`: build the dataset, train on it, evaluate the run, and index the tiles for the search."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from flows.tasks import PREFECT
 from flows.train import run_train
 from hubbleclip.config.settings import Settings, read_settings
 from hubbleclip.core.errors import TrainingError
+from hubbleclip.pipeline.index import index_promoted
 
 
 @flow(name="pipeline")
 def pipeline(profile: str = "demo", overrides: dict[str, Any] | None = None) -> None:
-    """Build the dataset, train the model and evaluate the run.
+    """Build the dataset, train the model, evaluate the run and index all tiles by the promoted model.
 
     If `flows.train_deployment` names a deployment, that deployment runs the training; otherwise the training runs in
     the current process.
@@ -33,6 +34,7 @@ def pipeline(profile: str = "demo", overrides: dict[str, Any] | None = None) -> 
         PREFECT.run_stage("dataset", run_dataset, settings)
         start_training(settings, {"profile": profile, "overrides": overrides or {}})
         PREFECT.run_stage("evaluate", run_evaluate, settings)
+        PREFECT.run_stage("index", index_promoted, settings)
 
 
 def start_training(settings: Settings, parameters: dict[str, Any]) -> None:

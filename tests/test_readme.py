@@ -64,7 +64,7 @@ def test_every_test_that_is_named_exists() -> None:
 
 def test_pictures_of_the_readme_exist() -> None:
     pictures = re.findall(r"!\[[^]]*\]\(([^)]+)\)", README)
-    assert len(pictures) == 2
+    assert len(pictures) == 3
     assert all((ROOT / picture).is_file() for picture in pictures)
 
 

@@ -11,13 +11,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter
 
 from hubbleclip import __version__
+from hubbleclip.cli import serving
 from hubbleclip.cli.options import Options, PairOptions, Server
-from hubbleclip.cli.output import print_facts, print_json, print_line, print_rows
+from hubbleclip.cli.output import TableFormat, print_facts, print_json, print_line, print_rows, print_table
 from hubbleclip.cli.running import redirect_caches, run_flow, run_in_process, should_poll_first
 from hubbleclip.core.errors import CatalogError, HubbleclipError
 from hubbleclip.core.layout import Layout
@@ -32,6 +33,8 @@ app = App(
     version=__version__,
     suppress_keyboard_interrupt=False,
 )
+app.command(serving.serve)
+app.command(serving.mcp)
 
 
 @app.command
@@ -109,9 +112,16 @@ def evaluate(options: Options = Options(), *, server: Server = True) -> None:
 
 
 @app.command
+def index(options: Options = Options(), *, server: Server = True) -> None:
+    """Add the tiles that the promoted model has not seen to the search index."""
+    run_stage("index", options, server, "index:index")
+
+
+@app.command
 def pipeline(options: Options = Options(), *, server: Server = True) -> None:
-    """Run everything: dataset, training and evaluation."""
-    run_stage("pipeline", options, server, "dataset:dataset", "train:train", "evaluate:evaluate")
+    """Run everything: dataset, training, evaluation and search index."""
+    stages = ("dataset:dataset", "train:train", "evaluate:evaluate", "index:index_promoted")
+    run_stage("pipeline", options, server, *stages)
     print_status(options.settings())
 
 
@@ -258,15 +268,25 @@ def sql(
     options: Options = Options(),
     *,
     views: Annotated[bool, Parameter(negative=(), help="List the views and searches with their meaning.")] = False,
+    format: Annotated[TableFormat, Parameter(help="How the rows are written.")] = "table",  # noqa: A002
+    max_rows: Annotated[int, Parameter(help="Largest number of rows.")] = 100_000,
+    max_s: Annotated[float, Parameter(help="Time limit in seconds.")] = 60.0,
 ) -> None:
-    """Query the catalog in SQL, read-only."""
+    """Query the catalog in SQL, read-only and without access to files."""
     from hubbleclip.catalog.catalog import read_catalog
+    from hubbleclip.catalog.user_sql import run_user_sql
 
     if not (query or views):
         raise CatalogError('no query given: write `hubbleclip sql "FROM coverage"`, or --views for a list of views')
-    with read_catalog(Layout(options.settings().root)) as catalog:
-        rows = catalog.views() if views else catalog.rows(query)
-    print_rows(rows)
+    layout = Layout(options.settings().root)
+    if views:
+        with read_catalog(layout) as catalog:
+            print_rows(catalog.views())
+        return
+    result = run_user_sql(layout, query, max_rows=max_rows, max_s=max_s)
+    print_table(result.table, format)
+    if result.is_cut:
+        log.warning("sql: only the first %d rows are shown: raise --max-rows", max_rows)
 
 
 @app.command
@@ -300,22 +320,51 @@ def search(
     k: Annotated[int, Parameter(name=("-k", "--k"))] = 10,
     json: bool = False,
 ) -> None:
-    """Search tiles by text, with the model of the newest report."""
-    from hubbleclip.pipeline.status import read_status
-    from hubbleclip.search.text_search import search as search_tiles
-
+    """Search tiles by text: by the running server of the profile, or with the model of the newest report."""
     settings = options.settings()
     layout = Layout(settings.root)
     redirect_caches(layout)
+    hits = serving.hits_of_server(layout, text, k)
+    if hits is None:
+        hits = hits_of_report(settings, text, k)
+    if json:
+        print_json(hits)
+        return
+    names = ("tile_id", "split", "target_name", "title")
+    print_rows([{"score": f"{hit['score']:.3f}"} | {name: hit[name] for name in names} for hit in hits])
+
+
+def hits_of_report(settings: Settings, text: str, k: int) -> list[dict[str, Any]]:
+    """Search in this process, with the features that the newest report stores.
+
+    Parameters
+    ----------
+    settings
+        All settings of the profile.
+    text
+        Text to look for.
+    k
+        Number of hits.
+
+    Returns
+    -------
+    list of dict
+        Hits, best first.
+
+    Raises
+    ------
+    HubbleclipError
+        No run was evaluated.
+
+    """
+    from hubbleclip.pipeline.status import read_status
+    from hubbleclip.search.text_search import search as search_tiles
+
     newest = read_status(settings)
     if not (newest.report and newest.run and newest.dataset):
         raise HubbleclipError("there is no evaluation report, which the search needs: run `hubbleclip pipeline` first")
     hits = search_tiles(text, Path(newest.dataset), Path(newest.run), Path(newest.report).parent, k)
-    if json:
-        print_json([asdict(hit) for hit in hits])
-        return
-    names = ("tile_id", "split", "target", "title")
-    print_rows([{"score": f"{hit.score:.3f}"} | {name: getattr(hit, name) for name in names} for hit in hits])
+    return [asdict(hit) | {"target_name": hit.target} for hit in hits]
 
 
 @app.command

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from hubbleclip.core.errors import HubbleclipError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 console = Console()
+TableFormat = Literal["table", "json", "csv", "parquet"]
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""Control characters except tab and line feed. In a text from outside, they could write over the terminal."""
 
 
 def print_line(text: str) -> None:
@@ -23,7 +32,7 @@ def print_line(text: str) -> None:
         Text of the line, without a line break.
 
     """
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
+    console.print(without_control(text), highlight=False, markup=False, soft_wrap=True)
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -38,8 +47,25 @@ def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
     table = Table(*(rows[0] if rows else ()), highlight=True)
     for row in rows:
         # Text is used instead of str, because rich would interpret brackets as in `[O III]`.
-        table.add_row(*(Text("" if value is None else str(value)) for value in row.values()))
+        table.add_row(*(Text("" if value is None else without_control(str(value))) for value in row.values()))
     console.print(table)
+
+
+def without_control(text: str) -> str:
+    """Replace the control characters of a text by U+FFFD, so that it cannot send commands to a terminal.
+
+    Parameters
+    ----------
+    text
+        Any text.
+
+    Returns
+    -------
+    str
+        Text of the same length; tabs and line feeds are kept.
+
+    """
+    return CONTROL.sub("\ufffd", text)
 
 
 def print_facts(facts: Mapping[str, Any]) -> None:
@@ -65,3 +91,63 @@ def print_json(value: Any) -> None:
 
     """
     sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
+
+
+def print_table(table: pa.Table, form: TableFormat) -> None:
+    """Write an Arrow table on standard output.
+
+    Parameters
+    ----------
+    table
+        Any table.
+    form
+        `table` for people, `json` (a list of objects), `csv`, or `parquet` (for a file or a pipe).
+
+    Raises
+    ------
+    HubbleclipError
+        If Parquet would be written to a terminal.
+
+    """
+    if form == "table":
+        print_rows(table.to_pylist())
+    elif form == "json":
+        print_json(table.to_pylist())
+    elif form == "parquet" and sys.stdout.isatty():
+        raise HubbleclipError("Parquet is not text: write `--format parquet > rows.parquet`")
+    else:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(as_bytes(table, form))
+
+
+def as_bytes(table: pa.Table, form: Literal["csv", "parquet"]) -> bytes:
+    """Write an Arrow table as CSV or Parquet.
+
+    Parameters
+    ----------
+    table
+        Any table. CSV has no lists and structs, so that these are written as JSON.
+    form
+        The format.
+
+    Returns
+    -------
+    bytes
+        Content of a file.
+
+    """
+    import io
+
+    import pyarrow as pa
+    from pyarrow import csv, parquet
+
+    content = io.BytesIO()
+    if form == "parquet":
+        parquet.write_table(table, content)
+        return content.getvalue()
+    for index, field in enumerate(table.schema):
+        if pa.types.is_nested(field.type):
+            texts = [None if value is None else json.dumps(value, default=str) for value in table[index].to_pylist()]
+            table = table.set_column(index, field.name, pa.array(texts, pa.string()))
+    csv.write_csv(table, content)
+    return content.getvalue()

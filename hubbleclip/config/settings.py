@@ -16,14 +16,14 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 
 from hubbleclip.config.base import Section
 from hubbleclip.config.ingest import ArchiveSettings, FetchSettings, SimulatorSettings
-from hubbleclip.config.model import EvaluationSettings, ModelSettings, TrainSettings
+from hubbleclip.config.model import EvaluationSettings, IndexSettings, ModelSettings, TrainSettings
 from hubbleclip.config.tiles import TileSettings
 from hubbleclip.core.errors import SettingsError
 
 __all__ = [
-    "ArchiveSettings", "EvaluationSettings", "FetchSettings", "FlowSettings", "ModelSettings", "Section", "Settings",
-    "ShardSettings", "SimulatorSettings", "SplitSettings", "TileSettings", "TrainSettings", "profile_file",
-    "read_settings",
+    "ArchiveSettings", "EvaluationSettings", "FetchSettings", "FlowSettings", "IndexSettings", "ModelSettings",
+    "Section", "Settings", "ShardSettings", "SimulatorSettings", "SplitSettings", "TileSettings", "TrainSettings",
+    "profile_file", "read_settings",
 ]  # fmt: skip
 
 PROFILES_DIR = Path(__file__).parent / "profiles"
@@ -150,6 +150,7 @@ class Settings(BaseSettings):
     model: ModelSettings = ModelSettings()
     train: TrainSettings = TrainSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+    index: IndexSettings = IndexSettings()
     flows: FlowSettings = FlowSettings()
 
     @classmethod

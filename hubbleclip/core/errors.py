@@ -115,3 +115,7 @@ class TrainingError(HubbleclipError):
 
 class EvaluationError(HubbleclipError):
     """Evaluation is not possible, for instance without a run or without test samples."""
+
+
+class SearchError(HubbleclipError):
+    """The search index is missing or damaged, or a query is invalid."""

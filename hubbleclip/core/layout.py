@@ -139,6 +139,37 @@ class Layout:
         return self.root / "reports"
 
     @property
+    def search_server(self) -> Path:
+        """Path of the file in which the running search server registers itself."""
+        return self.root / "search-server.json"
+
+    @property
+    def index(self) -> Path:
+        """Folder of the search index, with a folder for each model."""
+        return self.root / "index"
+
+    @property
+    def current_index(self) -> Path:
+        """Path of the file that names the model, the run and the vector store that answer searches."""
+        return self.index / "current.json"
+
+    def model_index(self, model_digest: str) -> Path:
+        """Folder of the features by one model.
+
+        Parameters
+        ----------
+        model_digest
+            Digest of the model, 32 hex digits.
+
+        Returns
+        -------
+        Path
+            Path of the form `index/<model_digest>`.
+
+        """
+        return self.index / parse_digest(model_digest)
+
+    @property
     def home(self) -> Path:
         """Folder for caches of libraries and for files of Prefect, so that all files are inside the data root."""
         return self.root / ".home"
@@ -314,7 +345,7 @@ def parse_shard_name(name: str) -> tuple[str, int]:
 
 
 def parse_digest(text: object) -> str:
-    """Validate the digest of a dataset, because the digest is used as a folder name.
+    """Validate the digest of a dataset or a model, because the digest is used as a folder name.
 
     Parameters
     ----------
@@ -333,8 +364,25 @@ def parse_digest(text: object) -> str:
 
     """
     if not isinstance(text, str) or DIGEST.fullmatch(text) is None:
-        raise ValueError(f"{text!r} is not a dataset digest of 32 hex digits")
+        raise ValueError(f"{text!r} is not a digest of 32 hex digits")
     return text
+
+
+def segment_name(start: int, stop: int) -> str:
+    """Build the file name, without suffix, of a segment of the search index.
+
+    Parameters
+    ----------
+    start, stop
+        First row of the segment, and the row after its last one.
+
+    Returns
+    -------
+    str
+        Name such as `rows-000000000-000002048`.
+
+    """
+    return f"rows-{start:09d}-{stop:09d}"
 
 
 def checkpoint_name(step: int) -> str:

@@ -110,18 +110,13 @@ class SplitTiles:
 
     def _decode(self, index: int, encoded: bytes, size_px: int) -> GreyLevels:
         """Decode one image and resize it to (size_px, size_px); `index` identifies the tile in an error message."""
-        image_yx = decode_own_png(encoded)  # fast decoder; None if this project's encoder did not write the file
-        if image_yx is not None and image_yx.shape == (size_px, size_px):
-            return image_yx
         try:
-            image = Image.fromarray(image_yx) if image_yx is not None else _decode_with_pillow(encoded)
-        except (OSError, SyntaxError, ValueError) as error:  # Pillow raises any of these three for damaged files
-            address = self.spans[index][0]
+            return decode_resized(encoded, size_px)
+        except (OSError, SyntaxError, ValueError) as error:
             raise DatasetError(
-                f"tile {self.rows['tile_id'][index]} in {address} is damaged: delete the dataset {self.place} and"
-                " build it again"
+                f"tile {self.rows['tile_id'][index]} in {self.spans[index][0]} is damaged: delete the dataset"
+                f" {self.place} and build it again"
             ) from error
-        return _resized(image, size_px)
 
     def read_all_tiles(self, size_px: int) -> GreyLevels:
         """Read and resize all tiles of the split with `DECODE_THREADS` threads.
@@ -149,13 +144,54 @@ class SplitTiles:
         return out
 
 
+def decode_resized(encoded: bytes, size_px: int) -> GreyLevels:
+    """Decode a tile and resize it to a square.
+
+    Parameters
+    ----------
+    encoded
+        Content of a PNG or JPEG file.
+    size_px
+        Side of the square in pixels.
+
+    Returns
+    -------
+    GreyLevels
+        Grey levels of shape (size_px, size_px).
+
+    Raises
+    ------
+    OSError, SyntaxError or ValueError
+        If the file is damaged; Pillow raises any of these three.
+
+    """
+    image_yx = decode_own_png(encoded)  # fast decoder; None if this project's encoder did not write the file
+    if image_yx is not None and image_yx.shape == (size_px, size_px):
+        return image_yx
+    return resized(Image.fromarray(image_yx) if image_yx is not None else _decode_with_pillow(encoded), size_px)
+
+
 def _decode_with_pillow(encoded: bytes) -> Image.Image:
     """Decode a PNG or JPEG file; other formats are rejected, because the shards contain only these two."""
     return Image.open(io.BytesIO(encoded), formats=["PNG", "JPEG"]).convert("L")
 
 
-def _resized(image: Image.Image, size_px: int) -> GreyLevels:
-    """Resize an image to a square, by averaging over areas to downsample and by bicubic interpolation to upsample."""
+def resized(image: Image.Image, size_px: int) -> GreyLevels:
+    """Resize an image to a square, by averaging over areas to downsample and by bicubic interpolation to upsample.
+
+    Parameters
+    ----------
+    image
+        Grey image.
+    size_px
+        Side of the square in pixels.
+
+    Returns
+    -------
+    GreyLevels
+        Grey levels of shape (size_px, size_px).
+
+    """
     if image.size == (size_px, size_px):
         return np.asarray(image)
     is_downsampled = min(image.size) >= size_px

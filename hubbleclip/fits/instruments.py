@@ -22,6 +22,8 @@ FILTER_NAME = re.compile(r"F[QR]?(\d{3,4})(LP|[A-Z]2?)")
 
 The number in the name is a wavelength; `Camera.nm_per_number` gives its unit.
 """
+JY_PER_FLAM = 1e23 / 2.99792458e18
+"""Jy of a flux density of 1 erg / s / cm2 / Angstrom at a wavelength of 1 Angstrom: 1e23 / c in Angstrom / s."""
 CAMERAS: dict[str, Camera] = {name: camera for mission in MISSIONS.values() for name, camera in mission.cameras.items()}
 """Cameras of all missions, by name. No two missions share a camera name."""
 
@@ -146,14 +148,16 @@ def wavelength_nm(filter_label: str | None, instrument: str | None) -> float | N
     Returns
     -------
     float or None
-        Wavelength in nm; None for a name without a number. For example, F606W gives 606, F160W of an infrared HST
-        camera gives 1600, and F356W of JWST gives 3560.
+        Wavelength in nm; None for a name without a number, or of an unknown camera. For example, F606W gives 606, F160W
+        of an infrared HST camera gives 1600, and F356W of JWST gives 3560.
 
     """
     match = FILTER_NAME.search((filter_label or "").upper())
     if match is None:
         return None
     camera = camera_of(instrument)
+    if not camera.kind:
+        return None
     return camera.pivots_nm.get(match[0], camera.nm_per_number * float(match[1]))
 
 
@@ -207,6 +211,26 @@ def gain_of(look: Look, camera: Camera) -> float | None:
         return 1.0
     gains = (look(key) for key in mission_of(look).header.gain_keywords)
     return next((float(gain) for gain in gains if isinstance(gain, (int, float)) and gain > 0), None)
+
+
+def flux_density_of(look: Look) -> float | None:
+    """Read the flux calibration of an image.
+
+    Parameters
+    ----------
+    look
+        Function that returns a header keyword's value, or None.
+
+    Returns
+    -------
+    float or None
+        Flux density f_nu in Jy that a pixel value of 1 per second means, from PHOTFLAM (erg / s / cm2 / Angstrom) and
+        the pivot wavelength PHOTPLAM (Angstrom); None where the header lacks one of them.
+
+    """
+    values = (look("PHOTFLAM"), look("PHOTPLAM"))
+    flam, pivot = (float(one) if isinstance(one, (int, float)) and one > 0 else None for one in values)
+    return flam * pivot**2 * JY_PER_FLAM if flam and pivot else None
 
 
 def exposure_of(look: Look) -> float | None:

@@ -15,7 +15,7 @@ from hubbleclip.images.bad_pixels import REPAIR_MIN_VALID
 from hubbleclip.images.cosmic_rays import NO_RAYS, RayPixels, reject_cosmic_rays
 from hubbleclip.images.kernels import pixel_words
 from hubbleclip.images.reader import ScienceImage
-from hubbleclip.images.stretch import Stretch, apply_stretch, curve_parameters, fit_stretch, sky_and_noise
+from hubbleclip.images.stretch import Stretch, apply_stretch, curve_parameters, fit_stretch
 from hubbleclip.images.wcs import pixel_area_deg2
 
 ARCSEC2_PER_DEG2 = 3600.0**2
@@ -57,8 +57,7 @@ def prepare_image(image: ScienceImage, settings: TileSettings) -> PreparedImage:
     """
     rays = NO_RAYS
     if image.may_have_cosmic_rays:
-        sky, noise = sky_and_noise(image.data_yx, image.valid_yx)
-        rays = reject_cosmic_rays(image.data_yx, image.valid_yx, sky, noise)
+        rays = reject_cosmic_rays(image.data_yx, image.valid_yx, image.star_contrast)
     return fit_image(image, image.valid_yx, settings, rays)
 
 

@@ -31,10 +31,13 @@ from hubbleclip.images import masks
 from hubbleclip.images.stretch import Stretch
 from hubbleclip.images.wcs import read_wcs
 from hubbleclip.missions import Camera
+from hubbleclip.missions.base import STAR_CONTRAST
 
 log = logging.getLogger(__name__)
 
 COPY_BYTES = 1 << 20
+UNKNOWN_CAMERA = "unknown camera: cosmic rays are not rejected, and the wavelength is unknown"
+"""Note on an image whose camera is not registered, because the header lacks INSTRUME or DETECTOR, for example."""
 MAX_UNPACKED_RATIO, ALWAYS_UNPACKED_BYTES = 100, 32 << 20
 """Limits on the unpacked size of a gzip file: the ratio to its packed size, and a size that is always allowed.
 
@@ -75,15 +78,21 @@ class ScienceImage:
     exposure_s : float or None
         Exposure time in seconds.
     may_have_cosmic_rays : bool
-        Whether the image is from a CCD and its header does not show that cosmic rays were rejected.
+        Whether the image is from a known CCD camera and its header does not show that cosmic rays were rejected.
+    star_contrast : float
+        Contrast that no star of the camera exceeds; see `Camera.star_contrast`.
     stretch : Stretch or None
         Stretch of an image whose pixels are display levels already; None if the stretch must be fitted.
     aims_deg : tuple of (ra, dec)
         Positions in degrees at which the telescope was aimed, the most exact first.
     gain : float or None
         Gain in electrons per count.
+    flux_density : float or None
+        Flux density f_nu in Jy that a pixel value of 1 per second means; None if the header has no calibration.
     shrink : float
         Side of a pixel of this image in pixels of the file.
+    note : str or None
+        What a user of the image must know: `UNKNOWN_CAMERA`, or None.
     pages : mmap or None
         Memory map of the file that contains `data_yx`; None if the pixels are not mapped.
     """
@@ -98,10 +107,13 @@ class ScienceImage:
     target: str | None
     exposure_s: float | None
     may_have_cosmic_rays: bool = False
+    star_contrast: float = STAR_CONTRAST
     stretch: Stretch | None = None
     aims_deg: tuple[tuple[float, float], ...] = ()
     gain: float | None = None
+    flux_density: float | None = None
     shrink: float = 1.0
+    note: str | None = None
     pages: mmap.mmap | None = None
 
     def release_pages(self, num_rows: int | None = None) -> None:
@@ -331,9 +343,12 @@ def _read_image(hdus: pyfits.HDUList, layer: Layer, file: IO[bytes]) -> ScienceI
         filter=cameras.filter_name(look, camera),
         target=str(target) if target is not None else None,
         exposure_s=cameras.exposure_of(look),
-        may_have_cosmic_rays=not (_is_combined(look) or camera.counts_photons or camera.reads_ramps),
+        may_have_cosmic_rays=camera.has_cosmic_rays and not _is_combined(look),
+        star_contrast=camera.star_contrast,
         aims_deg=aims_of(look),
         gain=cameras.gain_of(look, camera),
+        flux_density=cameras.flux_density_of(look),
+        note=None if camera.kind else UNKNOWN_CAMERA,
         pages=pages,
     )
 

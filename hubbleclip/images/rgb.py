@@ -1,6 +1,7 @@
 """Colour tiles, made from images in three filters of a visit that are aligned on the sky.
 
-The filter with the longest wavelength is red. On the display scale of this module, 0 is black and 1 is white.
+The filter with the longest wavelength is red. All bands have one black and one scale in f_nu, so that a source of equal
+f_nu in the three bands is white. On the display scale of this module, 0 is black and 1 is white.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +18,7 @@ from PIL import Image
 from hubbleclip.config.tiles import TileSettings
 from hubbleclip.core.errors import ImageError, SettingsError
 from hubbleclip.images.masks import repair_pinholes
-from hubbleclip.images.normalize import PreparedImage, assess_tiles, prepare_image
+from hubbleclip.images.normalize import ARCSEC2_PER_DEG2, PreparedImage, assess_tiles, prepare_image
 from hubbleclip.images.reader import ScienceImage
 from hubbleclip.images.tiling import (
     CutResult,
@@ -28,6 +30,7 @@ from hubbleclip.images.tiling import (
     native_grid,
     to_rejection,
 )
+from hubbleclip.images.wcs import pixel_area_deg2
 
 VIEW = "colour"
 NUM_PARTS = 3
@@ -85,10 +88,11 @@ def cut_colour(
     errors: list[ImageError] = []
     red, middle, blue = (_prepare_all(images, settings) for images in parts)
     for shown in middle:
-        heights_yxc = np.stack([_align(red, shown), _scaled(shown), _align(blue, shown)], axis=-1)
-        skies_c = np.array([_sky(red[0]), _sky(shown), _sky(blue[0])])
         try:
-            outcomes += _cut_image(shown, heights_yxc, skies_c, product_sha256s, settings)
+            scale = _common_scale((red[0], shown, blue[0]), settings)
+            layers = (_align(red, shown), _above_sky(shown), _align(blue, shown))
+            heights_yxc = (np.stack(layers, axis=-1) - np.float32(scale.black)) / np.float32(scale.white - scale.black)
+            outcomes += _cut_image(shown, heights_yxc, scale, product_sha256s, settings)
         except ImageError as error:
             errors.append(error)
     tiles = [outcome for outcome in outcomes if isinstance(outcome, CutTile)]
@@ -114,44 +118,70 @@ def _prepare_all(images: Iterable[ScienceImage], settings: TileSettings) -> list
     return prepared
 
 
-def _scaled(shown: PreparedImage) -> NDArray[np.float32]:
-    """Return the pixel values on the display scale; NaN where a pixel is bad and not repaired."""
+class ColourScale(NamedTuple):
+    """Display scale that all bands of an image share, in Jy / arcsec2 above the sky of each band."""
+
+    black: float
+    white: float
+    softening: float
+
+
+def _common_scale(bands: Sequence[PreparedImage], settings: TileSettings) -> ColourScale:
+    """Return one scale for all bands. Raises ImageError where only some of the bands have a flux calibration."""
+    if len({band.image.flux_density is None for band in bands}) > 1:
+        raise ImageError("no_flux_scale", "only some of the three bands have PHOTFLAM and PHOTPLAM")
+    units = [(band.stretch, _flux_per_unit(band)) for band in bands]
+    return ColourScale(
+        black=-settings.black_sigma * max(stretch.noise * unit for stretch, unit in units),
+        white=max((stretch.white - stretch.sky) * unit for stretch, unit in units),
+        softening=sum(stretch.softening * unit for stretch, unit in units) / len(units),
+    )
+
+
+def _flux_per_unit(shown: PreparedImage) -> float:
+    """Return f_nu in Jy / arcsec2 that a pixel value of 1 means.
+
+    Without a calibration, or for a unit of surface brightness, it is the pixel value itself.
+    """
+    image = shown.image
+    if image.flux_density is None or image.wcs is None:
+        return 1.0
+    is_rate = (image.unit or "").upper().replace(" ", "").endswith(("/S", "/SEC", "/SECOND", "CPS"))
+    seconds = 1.0 if is_rate else image.exposure_s or 1.0
+    return image.flux_density / seconds / (pixel_area_deg2(image.wcs) * ARCSEC2_PER_DEG2)
+
+
+def _above_sky(shown: PreparedImage) -> NDArray[np.float32]:
+    """Return the pixel values above the sky in Jy / arcsec2; NaN where a pixel is bad and not repaired."""
     data_yx, shown_yx = repair_pinholes(shown.image.data_yx, shown.good_yx)
-    heights_yx = (data_yx.astype(np.float32) - np.float32(shown.stretch.black)) / _span(shown)
-    heights_yx[~shown_yx] = np.nan
-    return heights_yx
-
-
-def _span(shown: PreparedImage) -> np.float32:
-    """Return the difference between white and black, in the image's unit."""
-    return np.float32(shown.stretch.white - shown.stretch.black)
-
-
-def _sky(shown: PreparedImage) -> np.float32:
-    """Return the sky level on the display scale."""
-    return np.float32(shown.stretch.sky - shown.stretch.black) / _span(shown)
+    flux_yx = (data_yx.astype(np.float32) - np.float32(shown.stretch.sky)) * np.float32(_flux_per_unit(shown))
+    flux_yx[~shown_yx] = np.nan
+    return flux_yx
 
 
 def _align(sources: Sequence[PreparedImage], target: PreparedImage) -> NDArray[np.float32]:
-    """Resample the scaled pixels of `sources` to the pixels of `target` (bilinear); NaN where no source has a value."""
+    """Resample the values above the sky to the pixels of `target` (bicubic); NaN where no source has a value."""
     try:
         from reproject import reproject_interp  # noqa: PLC0415 - reproject is optional, and slow to import
     except ImportError as error:
         raise SettingsError("tiles.colour needs reproject: pip install 'hubbleclip[colour]'") from error
-    shape_yx = target.good_yx.shape
-    aligned_yx: NDArray[np.float32] = np.full(shape_yx, np.nan, np.float32)
+    place = {"output_projection": target.image.wcs, "shape_out": target.good_yx.shape, "return_footprint": False}
+    aligned_yx: NDArray[np.float32] = np.full(target.good_yx.shape, np.nan, np.float32)
     for source in sources:
-        layer = (_scaled(source), source.image.wcs)
-        laid_yx = reproject_interp(layer, target.image.wcs, shape_out=shape_yx, return_footprint=False)
+        flux_yx, wcs = _above_sky(source), source.image.wcs
+        # Bicubic, because bilinear interpolation lowers the peaks of stars. It would spread NaN, so the mask is
+        # resampled separately.
+        laid_yx = reproject_interp((np.nan_to_num(flux_yx), wcs), **place, order="bicubic")
+        seen_yx = reproject_interp((np.isfinite(flux_yx).astype(np.float32), wcs), **place, order="nearest-neighbor")
         # Each pixel is taken from the first source that covers it, because the chips of a camera hardly overlap.
-        aligned_yx = np.where(np.isnan(aligned_yx), laid_yx, aligned_yx)
+        aligned_yx = np.where(np.isnan(aligned_yx) & (seen_yx > 0), laid_yx, aligned_yx)
     return aligned_yx
 
 
 def _cut_image(
     shown: PreparedImage,
     heights_yxc: NDArray[np.float32],
-    skies_c: NDArray[np.float32],
+    scale: ColourScale,
     product_sha256s: Sequence[str],
     settings: TileSettings,
 ) -> Iterator[CutTile | TileRejection]:
@@ -163,17 +193,18 @@ def _cut_image(
         Image of the green product.
     heights_yxc : float32 (h, w, 3)
         Pixel values of red, green and blue on the display scale, on the pixels of `shown`; NaN where missing.
-    skies_c : float32 (3,)
-        Sky level of each colour on the display scale, which replaces missing pixel values.
+    scale : ColourScale
+        The display scale. The sky has the same level in all colours, and replaces missing pixels.
     product_sha256s : sequence of str
         SHA-256 of the red, green and blue product.
     settings : TileSettings
         Settings of tiles and stretch.
     """
     image, size, sha256 = shown.image, settings.size_px, product_sha256s[1]
-    softening = float(shown.stretch.softening / _span(shown))
+    span = scale.white - scale.black
+    sky, softening = np.float32(-scale.black / span), scale.softening / span
     seen_yx: NDArray[np.bool_] = np.asarray(np.isfinite(heights_yxc).all(axis=-1))
-    heights_yxc = np.where(np.isnan(heights_yxc), skies_c, heights_yxc)
+    heights_yxc = _grey_where_missing(heights_yxc, sky)
     # A pixel is valid if all three colours are valid, but the signal of a tile is judged in green alone.
     common = PreparedImage(replace(image, valid_yx=seen_yx), seen_yx, shown.stretch, shown.sky_level)
     starts_yx = native_grid(image, settings)
@@ -182,7 +213,7 @@ def _cut_image(
         if isinstance(assessment, ImageError):
             yield to_rejection(assessment, sha256, image.chip, VIEW, y0, x0)
             continue
-        picture = encode_rgb(blend(_window(heights_yxc, (y0, x0), size, skies_c), softening)[::-1])
+        picture = encode_rgb(blend(_window(heights_yxc, (y0, x0), size, sky), softening)[::-1])
         placement = TilePlacement(view=VIEW, start_yx=(y0, x0), geometry=where)
         yield build_tile(
             shown, placement, (picture, ".png"),
@@ -190,12 +221,21 @@ def _cut_image(
         )  # fmt: skip
 
 
+def _grey_where_missing(heights_yxc: NDArray[np.float32], sky: np.float32) -> NDArray[np.float32]:
+    """Give pixels that lack a colour the mean of their other colours in all three; the sky if they have none."""
+    is_known = np.isfinite(heights_yxc)
+    num_known = is_known.sum(axis=-1, keepdims=True)
+    means_yxc = np.where(is_known, heights_yxc, 0).sum(axis=-1, keepdims=True) / np.maximum(num_known, 1)
+    filled_yxc = np.where(num_known > 0, means_yxc, sky)
+    return np.where(num_known == NUM_PARTS, heights_yxc, filled_yxc).astype(np.float32)
+
+
 def _window(
-    heights_yxc: NDArray[np.float32], start_yx: tuple[int, int], size_px: int, skies_c: NDArray[np.float32]
+    heights_yxc: NDArray[np.float32], start_yx: tuple[int, int], size_px: int, sky: np.float32
 ) -> NDArray[np.float32]:
-    """Cut a tile's pixel values, float32 (size_px, size_px, 3). Pixels outside the image get the sky of each colour."""
+    """Cut a tile's pixel values, float32 (size_px, size_px, 3). Pixels outside the image get the sky."""
     y0, x0 = start_yx
-    window_yxc = np.tile(skies_c, (size_px, size_px, 1))
+    window_yxc = np.full((size_px, size_px, NUM_PARTS), sky, np.float32)
     inside_yxc = heights_yxc[max(y0, 0) : y0 + size_px, max(x0, 0) : x0 + size_px]
     top, left = max(-y0, 0), max(-x0, 0)
     window_yxc[top : top + inside_yxc.shape[0], left : left + inside_yxc.shape[1]] = inside_yxc

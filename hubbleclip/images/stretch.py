@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -22,12 +22,22 @@ CLIP_SIGMA = 3.0
 CLIP_ROUNDS = 12
 MIN_RANGE_SIGMA = 30.0
 """Minimum difference between white and black, in sigmas of the noise. It keeps an empty field dark."""
-FLAT_SOFTENING = 0.05
-"""Softening for an object of flatness 1, as a share of white - sky; see `flatness`."""
+FLAT_SOFTENING = 0.5
+"""Softening for a bright object of flatness 1, as a share of white - sky; see `flatness`."""
 SKY_DEPTH = 0.2
 """Minimum difference between sky and black, in units of the softening."""
-FILLED_RATIO = 3.0
-"""An object fills the frame if the noise by sigma clipping exceeds this factor times the noise by `lagged_noise`."""
+FILLED_RATIOS = (1.5, 20.0)
+"""Ratios of the noise by sigma clipping to the noise between pixels at which an object begins to fill the frame, and
+fills it. Between them, the limits change in proportion to the logarithm of the ratio; see `_filled_share`.
+"""
+EDGE_SHARE = 0.04
+"""Width of the edge from which the sky is estimated too, as a share of the image's sides."""
+MIN_EDGE_SHARE = 0.3
+"""Minimum share of valid pixels in the edge; otherwise the edge is that of a rotated frame and is not used."""
+MAX_TIED_SHARE = 0.5
+"""If more of the values are equal, the image consists of single photons, and its quantiles are not interpolated."""
+FILLED_SKY_RATE = 2.0
+"""Rate at which the sky changes to the quantile, relative to the other values."""
 FILLED_SKY_QUANTILE = 0.05
 """Quantile of the pixel values that is used as the sky level if an object fills the frame."""
 LAG_PX = 4
@@ -126,10 +136,12 @@ def fit_stretch(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], setti
     """
     kind = _get_kind(settings.stretch)
     ordered = _sorted_sample(data_yx, valid_yx)
-    sky, noise, spread = _sky_noise_spread(ordered, lagged_noise(data_yx, valid_yx))
+    pixel_noise, edge_sky = lagged_noise(data_yx, valid_yx), edge_level(data_yx, valid_yx)
+    sky, noise, spread = _sky_noise_spread(ordered, pixel_noise, edge_sky)
     black, white = kind.limits(ordered, sky, noise, settings)
-    # The third power makes the effect negligible for star fields (flatness 0.1) but not for discs (flatness 0.9).
-    flat = FLAT_SOFTENING * flatness(ordered, sky, white) ** 3 * (white - sky)
+    # The sixth power makes the effect negligible for star fields (flatness 0.2) but not for discs (flatness 0.9).
+    bright_range = max(white - sky - MIN_RANGE_SIGMA * noise, 0)  # a faint object needs no softening against white
+    flat = FLAT_SOFTENING * flatness(ordered, sky, white) ** 6 * bright_range
     softening = max(settings.softening_sigma * noise, flat, spread)
     black = min(black, sky - SKY_DEPTH * softening)  # keeps the sky above black if the softening is large
     return Stretch(kind=settings.stretch, black=black, white=white, softening=softening, sky=sky, noise=noise)
@@ -157,8 +169,26 @@ def flatness(ordered: NDArray[np.float32], sky: float, white: float) -> float:
     return (len(ordered) - bright) / max(1, len(ordered) - faint)
 
 
-def sky_and_noise(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_]) -> tuple[float, float]:
-    """Estimate the sky level and the noise of an image from a regular sample of at most about 262,144 pixels.
+def _sky_noise_spread(ordered: NDArray[np.float32], pixel_noise: float, edge_sky: float) -> tuple[float, float, float]:
+    """Return the sky, the noise, and the spread of the values of an object that fills the frame (0 without one)."""
+    sky, noise = clipped_sky(ordered)
+    filled = _filled_share(noise, pixel_noise)
+    faint = _quantile(ordered, FILLED_SKY_QUANTILE)
+    # The sky changes faster than the softening, so that the faint parts of a nebula are not black.
+    sky = min(sky + min(FILLED_SKY_RATE * filled, 1) * (faint - sky), edge_sky)
+    return sky, noise * (pixel_noise / noise) ** filled if filled else noise, filled * noise
+
+
+def _filled_share(noise: float, pixel_noise: float) -> float:
+    """Return how far an object fills the frame, 0 to 1: the ratio of the two noises on a logarithmic scale."""
+    if pixel_noise <= 0:
+        return 0.0
+    low, high = FILLED_RATIOS
+    return min(max(math.log(noise / pixel_noise / low) / math.log(high / low), 0.0), 1.0)
+
+
+def edge_level(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_]) -> float:
+    """Estimate the sky from the edge of an image, which is darker than the rest if an object fills the frame.
 
     Parameters
     ----------
@@ -169,25 +199,18 @@ def sky_and_noise(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_]) -> 
 
     Returns
     -------
-    sky, noise : float
-        Level of the sky and sigma of the noise, in the image's unit.
-
-    Notes
-    -----
-    Sky and noise are estimated by sigma clipping. A second estimate of the noise comes from the differences of pixels
-    4 columns apart. If the first noise is more than three times the second, an object such as a planet or a nebula
-    fills the frame. In that case the sky is the fifth percentile of the pixel values, and the second noise is used.
+    level : float
+        Median of the valid pixels of the edge; infinity if less than 30 % of the edge is valid.
     """
-    sky, noise, _ = _sky_noise_spread(_sorted_sample(data_yx, valid_yx), lagged_noise(data_yx, valid_yx))
-    return sky, noise
-
-
-def _sky_noise_spread(ordered: NDArray[np.float32], pixel_noise: float) -> tuple[float, float, float]:
-    """Return the sky, the noise, and the spread of the values of an object that fills the frame (0 without one)."""
-    sky, noise = clipped_sky(ordered)
-    if 0 < FILLED_RATIO * pixel_noise < noise:
-        return _quantile(ordered, FILLED_SKY_QUANTILE), pixel_noise, noise
-    return sky, noise, 0.0
+    rim_y, rim_x = (max(1, round(EDGE_SHARE * side)) for side in data_yx.shape)
+    rims = (slice(None, rim_y), slice(None)), (slice(-rim_y, None), slice(None)), (slice(None), slice(None, rim_x)), (
+        slice(None), slice(-rim_x, None),
+    )  # fmt: skip
+    parts = [(data_yx[rim], valid_yx[rim]) for rim in rims]
+    step = _sampling_step(data_yx, SAMPLE_PIXELS)
+    values = np.concatenate([values[::step, ::step][valid[::step, ::step]] for values, valid in parts])
+    num_edge = sum(valid[::step, ::step].size for _, valid in parts)
+    return float(np.median(values)) if values.size > MIN_EDGE_SHARE * num_edge else math.inf
 
 
 def lagged_noise(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_]) -> float:
@@ -280,8 +303,9 @@ def clipped_sky(ordered: NDArray[np.float32]) -> tuple[float, float]:
     low, high = 0, len(ordered)  # the values are sorted, so clipping only moves the two ends
     for _ in range(CLIP_ROUNDS):
         clipped = ordered[low:high]
-        sky = _quantile(clipped, 0.5)
-        below, above = (_quantile(clipped, share) for share in SIGMA_QUANTILES)
+        below, sky, above = (
+            _spread_quantile(clipped, share) for share in (SIGMA_QUANTILES[0], 0.5, SIGMA_QUANTILES[1])
+        )
         noise = (above - below) / 2
         limits = _num_below(ordered, sky - CLIP_SIGMA * noise), _num_below(ordered, sky + CLIP_SIGMA * noise)
         if noise <= 0 or limits == (low, high):
@@ -330,3 +354,16 @@ def _num_below(ordered: NDArray[np.float32], value: float) -> int:
 def _quantile(ordered: NDArray[np.float32], share: float) -> float:
     """Return the quantile `share` of an ascending sample: the value of the nearest rank, without interpolation."""
     return float(ordered[min(round(share * (len(ordered) - 1)), len(ordered) - 1)])
+
+
+def _spread_quantile(ordered: NDArray[np.float32], share: float) -> float:
+    """Return the quantile `share`, with equal values spread evenly between the middles to the next other values.
+
+    Without it, the quantiles of whole numbers are whole numbers, and the noise of 0.8 counts would be measured as 0.5.
+    """
+    value = _quantile(ordered, share)
+    first, end = bisect_left(ordered, value), bisect_right(ordered, value)
+    if end - first > MAX_TIED_SHARE * len(ordered) or first == 0 or end == len(ordered):
+        return value
+    low, high = (float(ordered[first - 1]) + value) / 2, (value + float(ordered[end])) / 2
+    return low + (high - low) * (share * len(ordered) - first) / (end - first)

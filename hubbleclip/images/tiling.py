@@ -94,6 +94,7 @@ class CutTile:
     view: str
     shrink: float
     suffix: str
+    note: str | None = None
 
     @property
     def png_sha256(self) -> str:
@@ -398,6 +399,7 @@ def build_tile(
         view=placement.view,
         shrink=placement.shrink,
         suffix=file[1],
+        note=image.note,
     )
 
 
@@ -548,4 +550,5 @@ def to_tile_record(
         cut_at=cut_at,
         part_uris=part_uris,
         size_bytes=len(cut.encoded),
+        note=cut.note,
     )

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 CCD, COUNTER, RAMP = "CCD", "photon counter", "infrared array read in ramps"
 """Kinds of detector, for `Camera.kind`."""
+STAR_CONTRAST = 5.5
+"""Default of `Camera.star_contrast`, from the PSFs of ACS/WFC."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +39,10 @@ class Camera:
         Wavelength in nm of one unit of the number in a filter's name: 1 for F606W, 10 for F160W and F356W.
     pivots_nm
         Pivot wavelengths in nm of the filters whose number is not their wavelength.
+    star_contrast
+        Ratio of a star's peak to the median of its central 3x3 pixels that no star of the camera exceeds. A pixel of
+        higher contrast is a cosmic ray. The largest ratios of Tiny Tim's PSFs at five field positions and 25 sub-pixel
+        phases are 4.6 (ACS/WFC), 3.6 (WFC3/UVIS) and 5.8 (WFPC2); a camera without PSFs has the limit of ACS/WFC.
 
     """
 
@@ -49,6 +55,12 @@ class Camera:
     filter_keywords: tuple[tuple[str, ...], ...] = ()
     nm_per_number: float = 1.0
     pivots_nm: Mapping[str, float] = field(default_factory=dict)
+    star_contrast: float = STAR_CONTRAST
+
+    @property
+    def has_cosmic_rays(self) -> bool:
+        """Whether a single exposure contains cosmic rays; False for an unknown detector, which may be of any kind."""
+        return self.kind == CCD
 
     @property
     def bad_mask(self) -> int:

@@ -34,14 +34,16 @@ FOC_FILTERS = (*FILTER_KEYWORDS[:2], ("FILTNAM1", "FILTNAM2", "FILTNAM3", "FILTN
 LOST = {1: "Reed-Solomon error", 2: "filled for lost data", 4: "bad detector pixel or beyond the aperture"}
 RAYS = {4096: "cosmic ray found by AstroDrizzle", 8192: "cosmic ray found by the calibration from a pair"}
 COUNTER_BAD = LOST | {8: "masked: repeller wire or bar", 512: "bad in a reference file"}
-# Valid: 32 unstable; 64 warm; 256 full well; 1024 sink pixel; 2048 A/D converter saturated; 16384 satellite trail?
-ACS_BAD = LOST | RAYS | {8: "masked by the finger", 16: "hot", 128: "bad in the bias", 512: "bad in the flat"}
-# Valid: 32 unstable or tail of a hot pixel; 64 warm; 256 full well; 1024 charge trap; 2048 A/D converter saturated;
-# 16384 crosstalk?
-UVIS_BAD = LOST | RAYS | {8: "deviant?", 16: "hot", 128: "bad in the bias", 512: "bad in the flat"}
-# Valid: 64 warm?; 256 saturated; 512 blob; 2048 signal in the zero read; 8192 cosmic ray, corrected in the ramp
-IR_BAD = LOST | {8: "deviant zero read", 16: "hot", 32: "unstable", 128: "bad reference pixel", 4096: RAYS[4096]}
-# Valid: 32 large blemish; 256 saturated; 1024 small blemish
+# As in drizzlepac (final_bits 336, for IR 528), stable hot pixels are valid, because the dark corrects them. Unstable
+# pixels and charge traps are not valid. docs/tiles.md compares each bit.
+CCD_BAD = LOST | RAYS | {128: "bad in the bias", 512: "bad in the flat"}
+# Valid: 16 hot, 64 warm, 256 full well, 2048 A/D converter saturated, 16384 satellite trail?
+ACS_BAD = CCD_BAD | {8: "masked by the finger", 32: "unstable", 1024: "sink pixel"}
+# Valid: 16 hot, 64 warm, 256 full well, 2048 A/D converter saturated, 16384 crosstalk?
+UVIS_BAD = CCD_BAD | {8: "deviant?", 32: "unstable or tail of a hot pixel", 1024: "charge trap"}
+# Valid: 16 hot, 256 saturated, 512 blob, 2048 signal in the zero read, 8192 cosmic ray, corrected in the ramp
+IR_BAD = LOST | {8: "deviant zero read", 32: "unstable", 64: "warm?", 128: "bad reference pixel", 4096: RAYS[4096]}
+# Valid: 32 large blemish, 256 saturated, 1024 small blemish
 STIS_BAD = COUNTER_BAD | {16: "hot: 5 sigma above the median dark", 128: "bad in the bias", 8192: RAYS[8192]}
 # Valid: 8 A/D converter saturated; 64 unused?; 128 charge trap, unused; 256 above a charge trap; 1024 hot, repaired
 WFPC2_BAD = {
@@ -62,16 +64,16 @@ CAMERAS = {
     # ELECTRONS/S for IR, _drc and _drz. Each of the two UVIS chips has a SCI; _drc and _drz have one SCI.
     "WFC3/UVIS": Camera(
         kind=CCD, bad_flags=UVIS_BAD, pivots_nm=LONG_PASS_NM,
-        raw_yx=(2070, 4206), light_yx=(2051, 4156), gap=(2073, 2133),
+        raw_yx=(2070, 4206), light_yx=(2051, 4156), gap=(2073, 2133), star_contrast=5.0,
     ),
     # An _ima file has a SCI for each read of the ramp (EXTVER 1 is the last), and SAMP extensions with read counts.
     "WFC3/IR": Camera(kind=RAMP, bad_flags=IR_BAD, nm_per_number=10.0, raw_yx=(1024, 1024), light_yx=(1014, 1014)),
     # WFPC2 Data Handbook 4, sections 2.2, 3.3 (table 3.5 of DQ bits). Filters: FILTNAM1 and FILTNAM2; FILTER1 is a
     # number. Unit: COUNTS. A _c0m file has four SCI, a _c0f file has four planes. DQ files (_c1m, _c1f) are not read.
-    "WFPC2": Camera(kind=CCD, bad_flags=WFPC2_BAD, planes=4, pivots_nm=LONG_PASS_NM),
+    "WFPC2": Camera(kind=CCD, bad_flags=WFPC2_BAD, planes=4, pivots_nm=LONG_PASS_NM, star_contrast=6.0),
     # HST Data Handbook 3 (1997), part WF/PC. The DQ bits are assumed to be those of WFPC2. A _c0f file of each of the
     # two cameras has four planes, one per chip.
-    "WFPC": Camera(kind=CCD, bad_flags=WFPC2_BAD, planes=4, pivots_nm=LONG_PASS_NM),
+    "WFPC": Camera(kind=CCD, bad_flags=WFPC2_BAD, planes=4, pivots_nm=LONG_PASS_NM, star_contrast=6.0),
     # STIS Data Handbook 7, sections 2.2, 2.5 (table 2.8 of DQ bits) and 3.4.2. Filter of the CCD: FILTER, because
     # OPT_ELEM names the mirror (MIRVIS). Unit: COUNTS.
     "STIS/CCD": Camera(

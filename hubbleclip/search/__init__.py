@@ -1,1 +1,1 @@
-"""Text search over the tiles of a dataset."""
+"""Search over all tiles: the index, the query plan, and the records of queries and hits."""

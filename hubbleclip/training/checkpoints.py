@@ -195,6 +195,41 @@ def read_checkpoint_records(run_dir: Path) -> list[Checkpoint]:
     ]
 
 
+def best_weights(run_dir: Path) -> Path:
+    """Path of the file with a run's best weights: its best checkpoint or its mixture.
+
+    Parameters
+    ----------
+    run_dir
+        The run directory.
+
+    Returns
+    -------
+    Path
+        The file. TrainingError is raised if the run has no checkpoint.
+
+    """
+    best = read_best(run_dir)
+    return run_dir / FOLDER / (MIXTURE if "alpha" in best else checkpoint_name(best["step"]))
+
+
+def model_digest(run_dir: Path) -> str:
+    """Identify the model of a run by its weights.
+
+    Parameters
+    ----------
+    run_dir
+        The run directory.
+
+    Returns
+    -------
+    str
+        The first 32 hex digits of the SHA-256 of the file with the best weights.
+
+    """
+    return sha256_file(best_weights(run_dir))[:32]
+
+
 def load_run_model(run_dir: Path) -> LoadedModel:
     """Load a run's model on the CPU, without network access.
 
@@ -216,7 +251,6 @@ def load_run_model(run_dir: Path) -> LoadedModel:
         The run has no checkpoint, or the file is damaged.
 
     """
-    best = read_best(run_dir)
-    state = _read_state(run_dir / FOLDER / (MIXTURE if "alpha" in best else checkpoint_name(best["step"])))
+    state = _read_state(best_weights(run_dir))
     settings = read_train_settings(run_dir)
     return rebuild_model(read_model_settings(run_dir), state["state_dict"], lambda loaded: apply_mode(loaded, settings))

@@ -61,6 +61,26 @@ def test_sql_reads_the_published_catalog_and_cannot_write(tmp_path: Path) -> Non
     assert_one_line(run("sql", "SELECT nothing FROM tile", data=tmp_path), "nothing")
 
 
+def test_sql_writes_no_file_and_reads_none(tmp_path: Path) -> None:
+    with writing_catalog(Layout(tmp_path / "demo")):
+        pass
+    secret = tmp_path / "secret.txt"
+    secret.write_text("secret")
+    assert_one_line(run("sql", f"COPY (SELECT 1) TO '{tmp_path}/stolen.csv'", data=tmp_path), "read-only")
+    assert_one_line(run("sql", f"SELECT content FROM read_text('{secret}')", data=tmp_path), "secret.txt")
+    assert not (tmp_path / "stolen.csv").exists()
+
+
+def test_sql_writes_the_format_that_is_asked_for_and_says_where_it_cuts(tmp_path: Path) -> None:
+    with writing_catalog(Layout(tmp_path / "demo")):
+        pass
+    query = "SELECT range AS n FROM range(3)"
+    assert json.loads(run("sql", query, "--format", "json", data=tmp_path).out) == [{"n": 0}, {"n": 1}, {"n": 2}]
+    cut = run("sql", query, "--format", "csv", "--max-rows", "2", data=tmp_path)
+    assert cut.out.splitlines() == ['"n"', "0", "1"]
+    assert "--max-rows" in cut.err
+
+
 def test_sql_lists_its_views_and_requires_a_query(tmp_path: Path) -> None:
     with writing_catalog(Layout(tmp_path / "demo")):
         pass

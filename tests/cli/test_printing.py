@@ -1,5 +1,10 @@
 """Tables show what the catalog holds, to the letter."""
 
+import io
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
 import pytest
 
 from hubbleclip.cli import output
@@ -10,3 +15,21 @@ def test_brackets_in_a_text_are_no_markup(monkeypatch: pytest.MonkeyPatch, capsy
     title = "Ages and [alpha/Fe] of [O III] emitters, the [/Fe] ratio"
     output.print_rows([{"title": title, "pi": None}])
     assert title in capsys.readouterr().out
+
+
+def test_a_text_from_outside_cannot_command_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    output.print_rows([{"title": "a\x1b[2Jb\x9bc"}])
+    output.print_facts({"title": "a\x1b]0;owned\x07"})
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert "\x9b" not in out
+    assert "\x07" not in out
+
+
+TABLE = pa.table({"name": ["a,b", None], "values": [[1, 2], None]})
+
+
+def test_rows_are_written_as_csv_and_parquet() -> None:
+    read = pyarrow.csv.read_csv(io.BytesIO(output.as_bytes(TABLE, "csv")))
+    assert read.to_pydict() == {"name": ["a,b", ""], "values": ["[1, 2]", ""]}
+    assert pyarrow.parquet.read_table(io.BytesIO(output.as_bytes(TABLE, "parquet"))) == TABLE

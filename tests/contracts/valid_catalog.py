@@ -47,7 +47,7 @@ def tile(letter: str, **changes: Any) -> records.Tile:
         "size_px": 64, "instrument": "WFC3/UVIS", "filter": "F606W", "unit": "ELECTRONS/S", "ra_deg": 10.0, "dec_deg": 41.0,
         "corners_deg": [10.0, 41.0] * 4, "pixel_scale_arcsec": 0.04, "wcs": "WCSAXES", "valid_share": 1.0, "sky": 0.0,
         "noise": 1.0, "black": 0.0, "white": 9.0, "softening": 3.0, "settings_digest": hex_of("d", 16), "cut_at": NOW,
-        "view": "native", "shrink": 1.0, "size_bytes": 500,
+        "view": "native", "shrink": 1.0, "size_bytes": 500, "note": "unknown camera",
     }  # fmt: skip
     return records.Tile(**(row | changes))
 

@@ -5,21 +5,20 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
+from hubbleclip.images.background import MIDMEAN_TO_SIGMA, background_at
 from hubbleclip.images.bad_pixels import REPAIR_MIN_VALID
 from hubbleclip.images.cosmic_rays import (
-    GROWTH_CONTRAST,
-    MAX_ROUNDS,
     MAX_SHARE,
-    MEDIAN_CONTRAST,
-    SEED_CONTRAST,
+    PEAK_FACTOR,
+    ROUNDS,
     SIGNIFICANCE_SIGMA,
     TOLERANCE_SIGMA,
+    WING,
 )
 from hubbleclip.images.masks import BORDER_MIN_SHARE
 
 REPAIR_REACH_PX = 2
 REPAIR_BLOCK = 1 << 16
-BLOCK = 1 << 18
 OFFSETS = np.array([(-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 0), (0, 1), (1, -1), (1, 0), (1, 1)])
 CROSS = [1, 3, 5, 7]
 MIDDLE = 4
@@ -68,58 +67,78 @@ def _medians_around(data_yx, valid_yx, y, x):
     return np.nanmedian(values, axis=1)
 
 
-def find_cosmic_rays(data_yx, valid_yx, sky, noise):
-    threshold = np.float32(sky + SIGNIFICANCE_SIGMA * noise)
-    rows, columns = np.nonzero((data_yx > threshold) & valid_yx)
-    candidates = (rows, columns)
-    heights_yx = np.pad(np.where(valid_yx, data_yx - np.float32(sky), np.float32(0)), 1)
-    rays_yx = np.zeros(heights_yx.shape, np.bool_)
-    fresh = _select(candidates, _is_seed(heights_yx, candidates, noise))
-    for _ in range(MAX_ROUNDS):
-        if not len(fresh[0]):
-            break
-        rays_yx[fresh[0] + 1, fresh[1] + 1] = True
-        fresh = _select(candidates, _is_growth(heights_yx, rays_yx, candidates, noise))
-    inside_yx = rays_yx[1:-1, 1:-1]
-    return inside_yx if np.count_nonzero(inside_yx) <= MAX_SHARE * data_yx.size else np.zeros_like(inside_yx)
+def block_background(data_yx, valid_yx):
+    """Midmeans of every second pixel of each block, and of their second differences."""
+    shape_yx = [-(-side // 16) for side in data_yx.shape]
+    levels_yx, noises_yx = np.full(shape_yx, np.nan, np.float32), np.full(shape_yx, np.nan, np.float32)
+    known_yx = np.where(valid_yx, data_yx, np.float32(np.inf))
+    padded_yx = np.pad(known_yx, ((0, 0), (2, 2)), constant_values=np.inf)
+    with np.errstate(invalid="ignore"):
+        second_yx = np.abs(known_yx - np.float32(0.5) * (padded_yx[:, :-4] + padded_yx[:, 4:]))
+    for row, column in np.ndindex(*shape_yx):
+        block = slice(row * 16, row * 16 + 16, 2), slice(column * 16, column * 16 + 16, 2)
+        levels_yx[row, column] = _midmean(known_yx[block])
+        noise = _midmean(second_yx[block])
+        noises_yx[row, column] = noise * np.float32(MIDMEAN_TO_SIGMA) if noise > 0 else np.nan
+    noises_yx = _fill_gaps(noises_yx)
+    around = [slice(max(k - 1, 0), k + 2) for k in range(max(shape_yx))]
+    smooth = [[noises_yx[around[y], around[x]].mean() for x in range(shape_yx[1])] for y in range(shape_yx[0])]
+    return _fill_gaps(levels_yx), np.array(smooth, np.float32)
 
 
-def _select(pixels, keep):
-    return pixels[0][keep], pixels[1][keep]
+def _midmean(values):
+    ordered = np.sort(values[np.isfinite(values)])
+    first = len(ordered) // 4
+    middle = ordered[first : len(ordered) - first]
+    return np.float32(np.cumsum(middle)[-1]) / np.float32(len(middle)) if len(ordered) >= 12 else np.nan
 
 
-def _around(padded_yx, pixels, block):
-    """The 3x3 around each pixel, as (n, 9); `padded_yx` has a rim of one pixel."""
-    return padded_yx[pixels[0][block, None] + 1 + OFFSETS[:, 0], pixels[1][block, None] + 1 + OFFSETS[:, 1]]
+def _fill_gaps(blocks_yx):
+    for lines in (blocks_yx, blocks_yx.T):
+        for line in lines:
+            known = np.nonzero(~np.isnan(line))[0]
+            if known.size:
+                nearest = np.maximum(np.searchsorted(known, np.arange(line.size), side="right") - 1, 0)
+                line[:] = line[known[nearest]]
+    return blocks_yx
 
 
-def _blocks(pixels):
-    return [slice(start, start + BLOCK) for start in range(0, len(pixels[0]), BLOCK)]
+def find_cosmic_rays(data_yx, valid_yx, contrast):
+    height, width = data_yx.shape
+    level_yx, noise_yx = (
+        np.array([[background_at(blocks_yx, y, x) for x in range(width)] for y in range(height)])
+        for blocks_yx in block_background(data_yx, valid_yx)
+    )
+    value_yx = np.pad(np.where(valid_yx, data_yx, np.float32(np.inf)), 1, constant_values=np.inf)
+    near_nyx = np.array(
+        [np.maximum(value_yx[1 + dy : 1 + dy + height, 1 + dx : 1 + dx + width] - level_yx, 0) for dy, dx in OFFSETS]
+    )
+    height_yx = np.where(valid_yx, data_yx - level_yx, 0)
+    is_bright = height_yx > SIGNIFICANCE_SIGMA * noise_yx
+    tolerance_yx = TOLERANCE_SIGMA * noise_yx
+    limit_nyx = np.float32(contrast) * (near_nyx + tolerance_yx)
+    is_sharp = np.count_nonzero(height_yx > limit_nyx, axis=0) >= 5
+    lowest_yx = near_nyx[[*CROSS, MIDDLE]].min(axis=0)
+    is_peak = (height_yx == near_nyx.max(axis=0)) & (
+        height_yx > PEAK_FACTOR * np.float32(contrast) * (lowest_yx + tolerance_yx)
+    )
+    fresh_yx, rays_yx = valid_yx & is_bright & (is_sharp | is_peak), np.zeros_like(valid_yx)
+    for sigma, growth in (*ROUNDS, (np.inf, np.inf)):
+        rays_yx |= fresh_yx
+        near_yx = rays_yx if (sigma, growth) == WING else fresh_yx
+        touching_yx = ndimage.binary_dilation(near_yx, np.ones((3, 3))) & ~rays_yx & valid_yx
+        sides_nyx = np.array([_shifted(rays_yx, *OFFSETS[k]) for k in CROSS])
+        floor_yx = np.where(sides_nyx, np.float32(np.inf), near_nyx[CROSS]).min(axis=0)
+        floor_yx = np.where(np.isinf(floor_yx), np.float32(0), floor_yx + tolerance_yx)
+        with np.errstate(invalid="ignore"):
+            fresh_yx = touching_yx & (height_yx > np.maximum(sigma * noise_yx, growth * floor_yx))
+    return rays_yx if np.count_nonzero(rays_yx) <= MAX_SHARE * data_yx.size else np.zeros_like(rays_yx)
 
 
-def _is_seed(heights_yx, pixels, noise):
-    seeds = np.zeros(len(pixels[0]), np.bool_)
-    for block in _blocks(pixels):
-        around = _around(heights_yx, pixels, block)
-        height = around[:, MIDDLE]
-        median = np.maximum(np.partition(around, MIDDLE, axis=1)[:, MIDDLE], 0)
-        lowest = np.maximum(around[:, CROSS].min(axis=1), 0) + TOLERANCE_SIGMA * noise
-        is_peak = height >= around.max(axis=1)
-        is_sharp = height - median > np.maximum(MEDIAN_CONTRAST * median, SIGNIFICANCE_SIGMA * noise)
-        seeds[block] = is_sharp | (is_peak & (height > SEED_CONTRAST * lowest))
-    return seeds
-
-
-def _is_growth(heights_yx, rays_yx, pixels, noise):
-    grown = np.zeros(len(pixels[0]), np.bool_)
-    for block in _blocks(pixels):
-        masked = _around(rays_yx, pixels, block)
-        touching = np.nonzero(masked.any(axis=1) & ~masked[:, MIDDLE])[0]
-        near = (pixels[0][block][touching], pixels[1][block][touching])
-        around = np.where(masked[touching], np.float32(np.inf), _around(heights_yx, near, slice(None)))
-        lowest = np.maximum(around[:, CROSS].min(axis=1), 0) + TOLERANCE_SIGMA * noise
-        grown[block.start + touching] = around[:, MIDDLE] > GROWTH_CONTRAST * np.where(np.isinf(lowest), 0, lowest)
-    return grown
+def _shifted(mask_yx, dy, dx):
+    """The mask of the neighbours in one direction; False beyond the image."""
+    padded_yx = np.pad(mask_yx, 1)
+    return padded_yx[1 + dy : 1 + dy + mask_yx.shape[0], 1 + dx : 1 + dx + mask_yx.shape[1]]
 
 
 def apply_stretch(data_yx, valid_yx, stretch):

@@ -141,3 +141,65 @@ def test_a_dead_chip_costs_only_itself(parts):
     assert tile.encoded == expected.encoded
     with pytest.raises(ImageError, match="all_invalid"):
         cut_colour([parts[0], [dead], parts[2]], SHAS, SETTINGS)
+
+
+def write_band(path, wavelength_nm, jy, noise_jy=1e-7, seed=0):
+    """A band with four stars of known f_nu in Jy, in counts of a sensitivity that differs by band; the sky too."""
+    flam = 1e-19 * (wavelength_nm / 500) ** 3
+    jy_per_count = flam * (10 * wavelength_nm) ** 2 * 1e23 / 2.99792458e18
+    y, x = np.mgrid[:200, :220]
+    data = np.random.default_rng(seed).normal(wavelength_nm / 50, noise_jy / jy_per_count, x.shape)
+    for (x0, y0), flux in zip(PLACES, jy, strict=True):
+        data += flux / jy_per_count * np.exp(-((x - x0) ** 2 + (y - y0) ** 2) / 2 / 2.0**2)
+    header = wcs_header((200, 220))
+    header.update({"BUNIT": "ELECTRONS/S", "PHOTFLAM": flam, "PHOTPLAM": 10 * wavelength_nm, "EXPTIME": 100.0})
+    fits.PrimaryHDU(data.astype(np.float32), header).writeto(path, overwrite=True)
+    return read_science_images(path, 10**7)
+
+
+PLACES = [(60, 60), (110, 60), (160, 60), (110, 140)]
+RED, FLAT, BLUE = (4e-5, 2e-5, 1e-5), (2e-5, 2e-5, 2e-5), (1e-5, 2e-5, 4e-5)
+SPECTRA = np.array([RED, FLAT, BLUE, FLAT]).T
+
+
+@pytest.fixture()
+def calibrated(tmp_path):
+    bands = zip((814, 606, 435), SPECTRA, strict=True)
+    return [write_band(tmp_path / f"{nm}.fits", nm, jy, seed=nm) for nm, jy in bands]
+
+
+def levels_at(tile, place):
+    x, y = place
+    return rgb_of(tile).astype(int)[y - tile.y0, x - tile.x0]
+
+
+def test_sources_of_known_spectrum_have_its_colour(calibrated):
+    (tile,) = cut_colour(calibrated, SHAS, SETTINGS).tiles
+    red, flat, blue = (levels_at(tile, place) for place in PLACES[:3])
+    assert np.ptp(flat) <= 6
+    np.testing.assert_allclose(red / red.max(), np.array(RED) / max(RED), atol=0.06)
+    np.testing.assert_allclose(blue / blue.max(), np.array(BLUE) / max(BLUE), atol=0.06)
+
+
+def test_a_noisy_band_does_not_tint_the_sky(tmp_path):
+    noises = (1e-7, 1e-7, 1e-6)
+    bands = zip((814, 606, 435), SPECTRA, noises, strict=True)
+    parts = [write_band(tmp_path / f"{nm}.fits", nm, jy, noise, seed=nm) for nm, jy, noise in bands]
+    (tile,) = cut_colour(parts, SHAS, SETTINGS).tiles
+    sky = rgb_of(tile)[:30, :30].reshape(-1, 3).astype(float)
+    assert np.ptp(np.median(sky, axis=0)) <= 4
+
+
+def test_where_a_band_is_missing_the_picture_is_grey(calibrated):
+    blue = calibrated[2][0]
+    blind = blue.valid_yx.copy()
+    blind[120:160, 90:130] = False
+    lenient = SETTINGS.model_copy(update={"min_valid_share": 0.1})
+    (tile,) = cut_colour([*calibrated[:2], [replace(blue, valid_yx=blind)]], SHAS, lenient).tiles
+    patch = rgb_of(tile)[125 - tile.y0 : 155 - tile.y0, 95 - tile.x0 : 125 - tile.x0].astype(int)
+    assert np.ptp(patch, axis=-1).max() == 0 and patch.max() > 60
+
+
+def test_bands_of_which_only_some_are_calibrated_make_no_tile(calibrated):
+    with pytest.raises(ImageError, match="no_flux_scale"):
+        cut_colour([[replace(calibrated[0][0], flux_density=None)], *calibrated[1:]], SHAS, SETTINGS)

@@ -12,8 +12,11 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from synthetic_fits import starry_sky, wcs_header, write_drz
 
+from hubbleclip.config.settings import TileSettings
 from hubbleclip.core.errors import ImageError
+from hubbleclip.fits.instruments import wavelength_nm
 from hubbleclip.images.reader import read_science_images
+from hubbleclip.images.tiling import tile_file
 from hubbleclip.images.wcs import tile_geometries
 
 LIMIT = 10_000_000
@@ -131,7 +134,7 @@ def test_gzip_gives_the_same_image_under_any_name(tmp_path, sky):
 def test_nan_infinity_weight_and_bad_quality_are_masked_and_saturation_is_not(tmp_path, sky):
     weight, quality = np.ones_like(sky), np.zeros(sky.shape, np.int16)
     sky[0, 0], sky[0, 1], weight[1, 0] = np.nan, np.inf, 0
-    quality[2, 0], quality[2, 1], quality[2, 2] = 16, 256, 4 | 2048
+    quality[2, 0], quality[2, 1], quality[2, 2] = 32, 256, 4 | 2048
     image = read_one(write_drz(tmp_path / "a.fits", sky, WHT=weight, DQ=quality))
     bad = {(0, 0), (0, 1), (1, 0), (2, 0), (2, 2)}
     assert {tuple(map(int, place)) for place in np.argwhere(~image.valid_yx)} == bad
@@ -139,9 +142,9 @@ def test_nan_infinity_weight_and_bad_quality_are_masked_and_saturation_is_not(tm
 
 def test_quality_and_weight_are_read_to_their_last_row(tmp_path):
     sky, rng = starry_sky((131, 97)), np.random.default_rng(1)
-    weight, quality = rng.integers(0, 2, sky.shape, np.int32), rng.choice([0, 16, 256], sky.shape).astype(np.int16)
+    weight, quality = rng.integers(0, 2, sky.shape, np.int32), rng.choice([0, 16, 32, 256], sky.shape).astype(np.int16)
     image = read_one(write_drz(tmp_path / "a.fits", sky, WHT=weight, DQ=quality))
-    np.testing.assert_array_equal(image.valid_yx, (weight > 0) & (quality != 16))
+    np.testing.assert_array_equal(image.valid_yx, (weight > 0) & (quality != 32))
 
 
 def test_zero_border_is_masked_but_a_lone_zero_is_not(tmp_path, sky):
@@ -344,3 +347,45 @@ def test_a_wcs_on_another_body_than_the_sky_gives_tiles_without_a_place(axes):
     header = wcs_header((64, 64))
     header["CTYPE1"], header["CTYPE2"] = (f"{axis}-TAN" for axis in axes)
     assert tile_geometries(WCS(header), [(0, 0)], 64)[0] is None
+
+
+@pytest.mark.parametrize("missing", ["INSTRUME", "DETECTOR"])
+def test_a_file_of_an_unknown_camera_has_no_rays_no_wavelength_and_a_note(tmp_path, sky, missing):
+    path = write_drz(tmp_path / "a_flt.fits", sky, primary={"NDRIZIM": 0, "FILTER": "F160W"})
+    with fits.open(path, mode="update") as hdus:
+        del hdus[0].header[missing]
+    (image,) = read_science_images(path, 10**7)
+    assert not image.may_have_cosmic_rays
+    assert wavelength_nm(image.filter, image.instrument) is None
+    assert image.note is not None and image.note.startswith("unknown camera")
+    tiles = tile_file(path, "0" * 64, TileSettings(views=("native",))).tiles
+    assert {tile.note for tile in tiles} == {image.note}
+
+
+def test_a_known_camera_has_no_note(tmp_path, sky):
+    (image,) = read_science_images(write_drz(tmp_path / "a_flt.fits", sky), 10**7)
+    assert image.note is None
+
+
+def test_quality_flags_are_read_with_their_bzero(tmp_path, sky):
+    quality = np.zeros(sky.shape, np.uint16)  # stored as int16 with BZERO 32768
+    quality[3, 5], quality[4, 6] = 4, 32768
+    path = write_drz(tmp_path / "a_flt.fits", sky, DQ=quality)
+    assert fits.getheader(path, "DQ")["BZERO"] == 32768
+    (image,) = read_science_images(path, 10**7)
+    assert {tuple(map(int, place)) for place in np.argwhere(~image.valid_yx)} == {(3, 5)}
+
+
+@pytest.mark.parametrize("detector", ["WFC", "HRC"])
+def test_rays_that_the_calibration_flagged_are_masked(tmp_path, sky, detector):
+    quality = np.zeros(sky.shape, np.int16)
+    quality[3, 5] = 8192
+    (image,) = read_science_images(write_drz(tmp_path / "a_crj.fits", sky, ("ACS", detector), DQ=quality), 10**7)
+    assert not image.valid_yx[3, 5] and np.count_nonzero(~image.valid_yx) == 1
+
+
+def test_the_zeros_of_a_photon_counter_are_measurements(tmp_path):
+    counts = np.zeros((300, 300), np.float32)
+    counts[100:200, 100:200] = np.random.default_rng(0).poisson(2, (100, 100)) / 7
+    (image,) = read_science_images(write_drz(tmp_path / "a_drz.fits", counts, ("ACS", "SBC")), 10**7)
+    assert image.valid_yx.all()

@@ -210,7 +210,7 @@ def test_hot_pixels_are_filled_from_their_neighbours(tmp_path):
     data = np.full((560, 560), 5, np.float32) + np.random.default_rng(1).normal(0, 1, (560, 560)).astype(np.float32)
     data[200:400, 200:400] += 500
     quality = np.zeros(data.shape, np.int16)
-    quality[300, 300], data[300, 300] = 16, 1e6
+    quality[300, 300], data[300, 300] = 32, 1e6
     (tile,) = tile_file(write_drz(tmp_path / "a_flt.fits", data, DQ=quality), SHA, SETTINGS).tiles
     levels = levels_of(tile)[300 - tile.y0 - 2 : 303 - tile.y0, 300 - tile.x0 - 2 : 303 - tile.x0].astype(int)
     assert np.ptp(levels) <= 5

@@ -24,6 +24,7 @@ EDGES = {
     "embed-tiles": ("evaluate", "evaluation", "run"),
     "evaluate-run": ("evaluate", "evaluation", "run"),
     "compare-runs": ("evaluate", "evaluation", "promotion"),
+    "index-tiles": ("index", "index", "tile"),
 }
 """Values that are recorded when a row is rejected, by the kind of work that makes the row.
 

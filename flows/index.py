@@ -1,0 +1,23 @@
+"""The flow `index`: embed the tiles that the promoted model has not seen, for the search."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+
+from flows.tasks import PREFECT
+from hubbleclip.config.settings import read_settings
+from hubbleclip.pipeline import index as stage
+
+
+@flow(name="index")
+def index(profile: str = "demo", overrides: dict[str, Any] | None = None) -> None:
+    """Embed every tile that the promoted model has not seen, and add it to the search index.
+
+    Args:
+        profile: Name of a profile, such as demo, hubble, local or paper, or the path of a TOML file with settings.
+        overrides: Settings to change, section by section, such as {"index": {"batch_size": 256}}.
+
+    """
+    stage.index(read_settings(profile, overrides or {}), PREFECT)

@@ -1,0 +1,5 @@
+-- Which model and promotion answer searches, and whether the sky is simulated.
+SELECT r.model, r.dataset_digest,
+       (SELECT max(decided_at) FROM promotion WHERE run_id = $run_id AND is_promoted) AS promoted_at,
+       EXISTS (FROM proposal WHERE archive = 'simulated') AS is_simulated
+FROM (SELECT 1) LEFT JOIN run r ON r.run_id = $run_id

@@ -1,0 +1,249 @@
+"""Filters, word scores and facts of the indexed tiles, from the published snapshot of the catalog.
+
+The snapshot is attached read-only to a database in memory, which holds the facts of the indexed tiles in the order of
+the index's rows. A search therefore reads no file that a flow is about to replace. Every call uses a cursor of its own,
+so that any number of threads may search.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from hubbleclip.catalog.catalog import read_catalog
+from hubbleclip.catalog.migrations import read_sql
+from hubbleclip.catalog.tile_filters import Condition
+from hubbleclip.core.errors import CatalogError
+from hubbleclip.core.layout import Layout
+
+FACTS, CATALOG = "facts", "catalog"
+OPEN = ("tile_search", "word_search", "index_abstracts")
+"""Scripts that fill the database in memory; the last two are those of the catalog's own word index."""
+WORD_SCORES = {
+    CATALOG: "SELECT f.row, s.score FROM search_abstracts(?) s JOIN facts.tile_fact f USING (proposal_id)",
+    FACTS: """
+        SELECT f.row, s.score FROM search_abstracts(?) s
+        JOIN tile_fact f ON concat_ws(' ', f.target_name, f.target_class) = s.proposal_id
+    """,
+}
+"""Scores of the rows for a text: by title and abstract of the proposal, and by name and keywords of the target."""
+PROPOSAL_TEXT = """
+SELECT coalesce(abstract, title) AS text FROM proposal WHERE proposal_id = ? OR number = ? ORDER BY proposal_id LIMIT 1
+"""
+FACTS_OF = "SELECT * EXCLUDE (proposal_group, is_moving) FROM facts.tile_fact WHERE row IN (SELECT unnest(?))"
+NEAREST_OF_TARGET = """
+WITH seen AS (
+  SELECT obs_id, ra_deg, dec_deg FROM observation
+  WHERE NOT is_moving AND ra_deg IS NOT NULL
+    AND regexp_replace(lower(target_name), '[^a-z0-9]', '', 'g') = regexp_replace(lower(?), '[^a-z0-9]', '', 'g')
+), centre AS (FROM seen ORDER BY obs_id LIMIT 1)
+SELECT c.ra_deg, c.dec_deg, max(separation_deg(c.ra_deg, c.dec_deg, s.ra_deg, s.dec_deg)) AS radius_deg
+FROM centre c, seen s GROUP BY ALL
+"""
+"""Position of a target, and the largest distance of an observation with this target's name from it."""
+
+
+COUNTED = (
+    "SELECT {0} AS value, count(*) AS num FROM tile_fact WHERE {0} IS NOT NULL GROUP BY ALL ORDER BY num DESC, value"
+)
+VALUE_COUNTS = {column: COUNTED.format(column) for column in ("instrument", "category", "cycle", "split")}
+"""Numbers of tiles by the values of a fact."""
+
+
+class RowScores(NamedTuple):
+    """Rows of the index and their scores, in any order; a row occurs once."""
+
+    row_n: npt.NDArray[np.int64]
+    score_n: npt.NDArray[np.float64]
+
+
+class TileFacts:
+    """What the catalog knows of the indexed tiles.
+
+    Parameters
+    ----------
+    layout
+        Paths of the profile's files and folders.
+    tile_ids
+        Tile ids in the order of the index's rows. Tiles that the catalog no longer has are never found.
+
+    Raises
+    ------
+    CatalogError
+        If there is no catalog, or it cannot be read.
+
+    """
+
+    def __init__(self, layout: Layout, tile_ids: pa.Array) -> None:
+        with read_catalog(layout):
+            pass  # raises a clear error if the snapshot cannot be used
+        self._database = duckdb.connect()
+        path = str(layout.catalog).replace("'", "''")
+        try:
+            self._database.execute(f"ATTACH '{path}' AS {CATALOG} (READ_ONLY)")
+            self._database.execute(f"ATTACH ':memory:' AS {FACTS}")
+            self._database.execute(f"USE {FACTS}")
+            indexed = pa.table({"row": np.arange(len(tile_ids)), "tile_id": tile_ids})
+            self._database.register("indexed", indexed)
+            for name in OPEN:
+                self._database.execute(read_sql(name))
+            self._database.unregister("indexed")
+        except duckdb.Error as error:
+            self.close()
+            raise CatalogError(f"{layout.catalog} cannot be searched ({str(error).splitlines()[0]})") from error
+        found = self._fetch(FACTS, "SELECT row, proposal_group FROM tile_fact ORDER BY row", [])
+        self.row_n: npt.NDArray[np.int64] = found["row"]
+        """Rows whose tiles the catalog has, ascending."""
+        self.proposal_group_n: npt.NDArray[np.int64] = np.full(len(tile_ids), -1)
+        """Number of each row's proposal; -1 for a tile that the catalog no longer has."""
+        self.proposal_group_n[self.row_n] = found["proposal_group"]
+
+    def close(self) -> None:
+        """Close the snapshot; calls that are running in other threads fail."""
+        with suppress(duckdb.Error):
+            self._database.close()
+
+    def _fetch(self, database: str, sql: str, parameters: Sequence[Any]) -> dict[str, Any]:
+        """Run a query on a cursor of its own, with `database` as the default, and return its columns."""
+        with self._database.cursor() as cursor:
+            cursor.execute(f"USE {database}")
+            return cursor.execute(sql, list(parameters)).fetchnumpy()
+
+    def _rows(self, database: str, sql: str, parameters: Sequence[Any]) -> list[dict[str, Any]]:
+        """Run a query as `_fetch` does, and return its rows."""
+        with self._database.cursor() as cursor:
+            cursor.execute(f"USE {database}")
+            rows: list[dict[str, Any]] = cursor.sql(sql, params=list(parameters)).to_arrow_table().to_pylist()
+            return rows
+
+    def admitted(self, conditions: Sequence[Condition]) -> npt.NDArray[np.int64]:
+        """Find the rows that fulfil all conditions.
+
+        Parameters
+        ----------
+        conditions
+            Conditions from the functions of `hubbleclip.catalog.tile_filters`.
+
+        Returns
+        -------
+        ndarray
+            Rows, ascending.
+
+        """
+        if not conditions:
+            return self.row_n
+        where = " AND ".join(f"({sql})" for sql, _ in conditions)
+        sql = f"SELECT row FROM facts.tile_fact WHERE {where} ORDER BY row"  # noqa: S608 - conditions bind their values
+        row_n: npt.NDArray[np.int64] = self._fetch(
+            CATALOG, sql, [value for _, values in conditions for value in values]
+        )["row"]
+        return row_n
+
+    def word_scores(self, text: str) -> RowScores:
+        """Score the tiles whose proposal's title or abstract, target name or keywords hold a word of a text.
+
+        Parameters
+        ----------
+        text
+            Text of any length.
+
+        Returns
+        -------
+        RowScores
+            Sum of the BM25 score of title and abstract and of that of target name and keywords.
+
+        """
+        parts = [self._fetch(database, sql, [text]) for database, sql in WORD_SCORES.items()]
+        row_n, position_n = np.unique(np.concatenate([part["row"] for part in parts]), return_inverse=True)
+        score_n = np.bincount(position_n, np.concatenate([part["score"] for part in parts]), minlength=len(row_n))
+        return RowScores(row_n, score_n.astype(np.float64).round(9))
+
+    def facts(self, rows: Sequence[int]) -> list[dict[str, Any]]:
+        """Read what is known of tiles.
+
+        Parameters
+        ----------
+        rows
+            Rows of the index.
+
+        Returns
+        -------
+        list of dict
+            Facts of each tile by name, in the order of `rows`.
+
+        """
+        found = {row.pop("row"): row for row in self._rows(FACTS, FACTS_OF, [list(rows)])}
+        return [found[row] for row in rows]
+
+    def positions(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Read the positions of all tiles.
+
+        Returns
+        -------
+        tuple of ndarray
+            Right ascension, declination and side in degrees for each row of the index; NaN where unknown.
+
+        """
+        sql = "SELECT row, ra_deg, dec_deg, pixel_scale_arcsec * size_px / 3600 AS side_deg FROM tile_fact"
+        found = self._fetch(FACTS, sql, [])
+        columns = np.full((3, len(self.proposal_group_n)), np.nan)
+        for column, name in zip(columns, ("ra_deg", "dec_deg", "side_deg"), strict=True):
+            column[found["row"]] = np.ma.filled(np.ma.asarray(found[name], np.float64), np.nan)
+        return columns[0], columns[1], columns[2]
+
+    def value_counts(self, column: str) -> list[tuple[Any, int]]:
+        """Count the tiles by the values of a fact.
+
+        Parameters
+        ----------
+        column
+            `instrument`, `category`, `cycle` or `split`.
+
+        Returns
+        -------
+        list of tuple
+            Known values and their numbers of tiles, the most frequent first.
+
+        """
+        return [(row["value"], row["num"]) for row in self._rows(FACTS, VALUE_COUNTS[column], [])]
+
+    def proposal_text(self, number: str) -> str | None:
+        """Read title and abstract of a proposal.
+
+        Parameters
+        ----------
+        number
+            Number or id of the proposal.
+
+        Returns
+        -------
+        str or None
+            Abstract, or the title of a proposal without one; None if the catalog has no such proposal.
+
+        """
+        found = self._rows(CATALOG, PROPOSAL_TEXT, [number, number])
+        return str(found[0]["text"]) if found else None
+
+    def target_cone(self, name: str) -> tuple[float, float, float] | None:
+        """Find a target on the sky by its name; case, spaces and punctuation do not matter.
+
+        Parameters
+        ----------
+        name
+            Name of a target of an observation.
+
+        Returns
+        -------
+        tuple of float or None
+            Right ascension, declination and the distance of the farthest observation of this target, in degrees; None
+            if no observation of a fixed target has this name.
+
+        """
+        found = self._rows(CATALOG, NEAREST_OF_TARGET, [name])
+        return (found[0]["ra_deg"], found[0]["dec_deg"], found[0]["radius_deg"]) if found else None

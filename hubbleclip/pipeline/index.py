@@ -1,0 +1,252 @@
+"""The stage index, which embeds every tile that the promoted model has not seen and adds it to the search index."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hubbleclip.archives.base import reject
+from hubbleclip.catalog.migrations import read_sql
+from hubbleclip.config.settings import IndexSettings, Settings
+from hubbleclip.core.errors import EvaluationError
+from hubbleclip.core.layout import Layout
+from hubbleclip.core.records import Rejection
+from hubbleclip.pipeline.engine.batches import batches, run_batches
+from hubbleclip.pipeline.engine.connections import Batch
+from hubbleclip.pipeline.engine.execution import PLAIN, Execution
+from hubbleclip.pipeline.engine.parallel_work import MADE
+from hubbleclip.pipeline.engine.stage import Stage, layout_of, open_stage
+from hubbleclip.pipeline.promotion import promoted, read_promoted
+from hubbleclip.pipeline.remote_store import local_files, pull_folder, push_folder
+from hubbleclip.search.current import CurrentIndex, open_store, write_current
+from hubbleclip.search.embedding import QueryModel
+from hubbleclip.search.store import VectorStore
+from hubbleclip.training.checkpoints import model_digest
+
+log = logging.getLogger("hubbleclip.pipeline")
+MODEL_LOCK = threading.Lock()
+NO_RUN = "no run is promoted yet: run `hubbleclip evaluate` first"
+
+
+@dataclass(frozen=True, slots=True)
+class NumberedTiles:
+    """A batch of tiles, its position among the batches, and ids and stored paths of the tiles."""
+
+    number: int
+    tiles: Sequence[tuple[str, str]]
+
+    def __len__(self) -> int:
+        """Return the number of tiles."""
+        return len(self.tiles)
+
+
+class EmbeddedTiles(NamedTuple):
+    """Features (n, d) of the readable tiles of a batch."""
+
+    number: int
+    tile_ids: list[str]
+    feat_nd: npt.NDArray[np.float32]
+
+
+def index(settings: Settings, execution: Execution = PLAIN) -> None:
+    """Embed every current tile that the promoted model has not seen, and let this model answer searches.
+
+    A killed run keeps the features of all batches but the last ones, and the next run embeds only the other tiles.
+    Until the stage ends, searches are answered by the former model, or by the tiles that this model has seen before.
+
+    Parameters
+    ----------
+    settings
+        All settings of the profile.
+    execution
+        Executor of the batches: `PLAIN` (this process) or Prefect.
+
+    Raises
+    ------
+    EvaluationError
+        When no run is promoted.
+
+    """
+    with open_stage("index", settings, execution) as stage:
+        run = promoted(stage.catalog, stage.layout)
+        if run is None:
+            raise EvaluationError(NO_RUN)
+        run_dir, wanted = Path(run["path"]), settings.index
+        digest = model_digest(run_dir)
+        pull_folder(stage.layout, stage.layout.model_index(digest))
+        store = open_store(stage.layout, wanted.store, wanted.url, digest)
+        try:
+            embed_pending(stage, store, run_dir)
+        finally:
+            store.close()
+        push_folder(stage.layout, stage.layout.model_index(digest))
+        current = CurrentIndex(
+            model_digest=digest, run=stage.layout.relative(run_dir), store=wanted.store, url=wanted.url,
+            tiles=settings.tiles.model_dump(mode="json"),
+        )  # fmt: skip
+        write_current(stage.layout, current)
+
+
+def index_promoted(settings: Settings, execution: Execution = PLAIN) -> None:
+    """Run the stage index after an evaluation, unless no run is promoted.
+
+    Parameters
+    ----------
+    settings
+        All settings of the profile.
+    execution
+        Executor of the batches: `PLAIN` (this process) or Prefect.
+
+    """
+    if read_promoted(layout_of(settings)) is None:
+        log.warning("index: nothing is indexed: %s", NO_RUN)
+        return
+    index(settings, execution)
+
+
+def embed_pending(stage: Stage, store: VectorStore, run_dir: Path) -> None:
+    """Embed the current tiles that a store does not have, in order of tile id.
+
+    Parameters
+    ----------
+    stage
+        The running stage, whose catalog is open for writing.
+    store
+        Store of the features by the model of the run.
+    run_dir
+        Folder of the run.
+
+    """
+    settings = stage.settings
+    pending = pending_tiles(stage, store.tile_ids)
+    numbered = [NumberedTiles(*pair) for pair in enumerate(batches(pending, settings.index.batch_size))]
+    log.info("index: %d tiles are indexed, %d are to be embedded", len(store.tile_ids), len(pending))
+    appender = Appender(store, settings.index.append_rows)
+    run_batches(
+        stage, "index-tiles", embed_batch, numbered, run_dir, settings.evaluation.precision, stage.layout,
+        settings.index, total=len(pending), write=appender.write,
+    )  # fmt: skip
+    appender.flush()
+
+
+def pending_tiles(stage: Stage, known: pa.Array) -> list[tuple[str, str]]:
+    """List the current tiles that are not in an index.
+
+    Parameters
+    ----------
+    stage
+        The running stage; its catalog is read.
+    known
+        Ids of the tiles in the index.
+
+    Returns
+    -------
+    list of (str, str)
+        Tile id and stored path of each tile, in order of tile id.
+
+    """
+    sql = f"SELECT tile_id, path FROM ({read_sql('current_tiles')}) ORDER BY tile_id"  # noqa: S608 - a file of the package
+    current = stage.catalog.query(sql, {"settings_digest": stage.settings.tiles.digest()})
+    new = current.filter(pc.invert(pc.is_in(current["tile_id"], value_set=known)))
+    return list(zip(new["tile_id"].to_pylist(), new["path"].to_pylist(), strict=True))
+
+
+def embed_batch(batch: NumberedTiles, run_dir: Path, precision: str, layout: Layout, settings: IndexSettings) -> Batch:
+    """Embed the tiles of a batch.
+
+    Parameters
+    ----------
+    batch
+        The tiles.
+    run_dir
+        Folder of the run whose model embeds them.
+    precision
+        Setting `evaluation.precision`.
+    layout
+        Paths of the profile's files and folders.
+    settings
+        Settings of the index.
+
+    Returns
+    -------
+    dict
+        `made`, the number and the features of the batch, and `rejection`, a row for each tile that cannot be read.
+
+    """
+    pull_folder(layout, run_dir)  # a worker on another machine may not have it
+    with MODEL_LOCK:
+        model = _model(run_dir, precision)
+    read: list[str] = []
+    images, rejections = [], []
+    with local_files(layout, [path for _, path in batch.tiles]):
+        for tile_id, path in batch.tiles:
+            try:
+                images.append(model.decode(layout.absolute(path).read_bytes()))
+                read.append(tile_id)
+            except (OSError, SyntaxError, ValueError) as error:  # Pillow raises any of these for a damaged file
+                rejections.append(_rejected(tile_id, error, settings))
+    return {MADE: [EmbeddedTiles(batch.number, read, model.embed_images(images))], "rejection": rejections}
+
+
+def _rejected(tile_id: str, error: Exception, settings: IndexSettings) -> Rejection:
+    reason = "no_file" if isinstance(error, FileNotFoundError) else "unreadable"
+    detail = " ".join(str(error).split())
+    return reject("tile", tile_id, "index", reason=reason, detail=detail, settings_digest=settings.digest())
+
+
+@lru_cache(2)
+def _model(run_dir: Path, precision: str) -> QueryModel:
+    """Return the model of a run; every thread of a process gets the same object, which loads the model once."""
+    return QueryModel(run_dir, precision)
+
+
+@dataclass(slots=True)
+class Appender:
+    """Appends features to a store in the order of the batches, which may end in another order.
+
+    The order makes the same tiles give the same files. `waiting` are batches that have ended before an earlier one.
+    """
+
+    store: VectorStore
+    append_rows: int
+    next_number: int = 0
+    waiting: dict[int, EmbeddedTiles] = field(default_factory=dict)
+    ready: list[EmbeddedTiles] = field(default_factory=list)
+
+    def write(self, stage: Stage, batch: dict[str, list[Any]]) -> None:
+        """Take the features of a batch, and write the rejections to the catalog.
+
+        Parameters
+        ----------
+        stage
+            The running stage, whose catalog is open for writing.
+        batch
+            What `embed_batch` returned.
+
+        """
+        (made,) = batch.pop(MADE)
+        if batch["rejection"]:
+            stage.catalog.upsert(batch)
+        self.waiting[made.number] = made
+        while self.next_number in self.waiting:
+            self.ready.append(self.waiting.pop(self.next_number))
+            self.next_number += 1
+        if sum(len(part.tile_ids) for part in self.ready) >= self.append_rows:
+            self.flush()
+
+    def flush(self) -> None:
+        """Append all features that are ready."""
+        parts, self.ready = [part for part in self.ready if part.tile_ids], []
+        if parts:
+            tile_ids = [tile_id for part in parts for tile_id in part.tile_ids]
+            self.store.append(tile_ids, np.concatenate([part.feat_nd for part in parts]))

@@ -1,0 +1,111 @@
+"""The file that says what answers searches: the model, its run, the vector store, and how files are cut into tiles."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from hubbleclip.core.errors import SearchError
+from hubbleclip.core.io import write_text
+from hubbleclip.core.layout import Layout
+from hubbleclip.search.embedded_store import EmbeddedStore
+from hubbleclip.search.store import VectorStore
+
+NO_INDEX = "there is no search index: run `hubbleclip index` first (after `hubbleclip pipeline`)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurrentIndex:
+    """What answers searches.
+
+    `run` is the path of the run in the form in which the catalog stores paths. `store` and `url` are the settings of
+    the vector store. `tiles` holds the settings of the tiles, so that a FITS file is cut as the archive's files are.
+    """
+
+    model_digest: str
+    run: str
+    store: str
+    url: str
+    tiles: dict[str, Any]
+
+
+def read_current(layout: Layout) -> CurrentIndex:
+    """Read what answers searches.
+
+    Parameters
+    ----------
+    layout
+        Paths of the profile's files and folders.
+
+    Returns
+    -------
+    CurrentIndex
+        The model, the run, the store and the tile settings.
+
+    Raises
+    ------
+    SearchError
+        If there is no index, or the file is damaged.
+
+    """
+    path = layout.current_index
+    try:
+        return CurrentIndex(**json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise SearchError(NO_INDEX) from error
+    except (OSError, ValueError, TypeError) as error:
+        raise SearchError(f"{path} is damaged: delete it and run `hubbleclip index`") from error
+
+
+def write_current(layout: Layout, current: CurrentIndex) -> None:
+    """Replace the file atomically, if it changes.
+
+    Parameters
+    ----------
+    layout
+        Paths of the profile's files and folders.
+    current
+        What answers searches from now on.
+
+    """
+    text = json.dumps(asdict(current), indent=1, sort_keys=True) + "\n"
+    if not layout.current_index.is_file() or layout.current_index.read_text(encoding="utf-8") != text:
+        write_text(layout.current_index, text)
+
+
+def _open_embedded(layout: Layout, url: str, model_digest: str) -> VectorStore:
+    return EmbeddedStore(Path(url) / model_digest if url else layout.model_index(model_digest), model_digest)
+
+
+STORES = {"embedded": _open_embedded}
+"""Functions that open a vector store, by the value of the setting `index.store`."""
+
+
+def open_store(layout: Layout, name: str, url: str, model_digest: str) -> VectorStore:
+    """Open a vector store for reading and appending.
+
+    Parameters
+    ----------
+    layout
+        Paths of the profile's files and folders.
+    name, url
+        Settings `index.store` and `index.url`.
+    model_digest
+        Digest of the model whose features are stored.
+
+    Returns
+    -------
+    VectorStore
+        The open store, which is empty if it is new.
+
+    Raises
+    ------
+    SearchError
+        If there is no store of this name, or its files are damaged.
+
+    """
+    if name not in STORES:
+        raise SearchError(f"index.store is {name!r}: use one of {', '.join(STORES)}")
+    return STORES[name](layout, url, model_digest)

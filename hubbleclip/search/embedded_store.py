@@ -1,0 +1,251 @@
+"""The vector store of one machine: files that are mapped into memory, and an exact scan of their one-byte codes.
+
+The scan computes the similarity of every admitted row from its codes, together with a bound of the error. A row whose
+upper bound is below the k-th largest lower bound cannot be among the best k; all others are scored again from their
+float16 features. The result is therefore the exact one, whatever the filter, and pages of a result never overlap.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numkong
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from hubbleclip.core.errors import SearchError
+from hubbleclip.core.io import locked
+from hubbleclip.search.quantise import Codes, error_bound, quantise
+from hubbleclip.search.segments import (
+    MANIFEST,
+    Manifest,
+    Segment,
+    merge_tail,
+    open_segments,
+    read_manifest,
+    rebuild_hint,
+    write_manifest,
+    write_segment,
+)
+from hubbleclip.search.store import Floats, Mask, Rows, Scored, best_rows, check_new_rows, unit_query
+
+MAX_SEGMENT_ROWS = 131_072
+"""Maximum number of rows of a merged segment, which bounds the time and the memory of an append."""
+BLOCK_ROWS = 32_768
+"""Rows that one thread scans at once; their scores stay in the processor's cache."""
+EXACT_ROWS = 2048
+"""Number of admitted rows up to which all of them are scored exactly at once."""
+GATHER_SHARE = 1 / 8
+"""Share of admitted rows in a block below which only their codes are read."""
+RESCORE_ROWS = 8192
+"""Rows that are scored exactly at once, which bounds the memory."""
+SCORE_DECIMALS = 9
+"""Decimals of a score; beyond them, the order of a sum would decide between equal features."""
+NUM_TRIES = 5
+
+
+class EmbeddedStore:
+    """Vector store in a folder of this machine; see `VectorStore`.
+
+    Parameters
+    ----------
+    folder
+        Folder of the index; it may be empty or missing.
+    model_digest
+        Digest of the model whose features are stored.
+
+    Raises
+    ------
+    SearchError
+        If a file is damaged, or the index belongs to another model.
+
+    """
+
+    def __init__(self, folder: Path, model_digest: str) -> None:
+        self.folder = folder
+        self.model_digest = model_digest
+        self._pool = ThreadPoolExecutor(num_cores())
+        self._segments: dict[str, Segment] = {}
+        self._load()
+
+    def _load(self) -> None:
+        """Open the segments of the manifest that are not open yet.
+
+        An append of another process may replace the manifest meanwhile and delete files, which is then no damage.
+        """
+        for _ in range(NUM_TRIES):
+            self._stamp = _stamp(self.folder)
+            manifest = read_manifest(self.folder)
+            self._manifest = manifest or Manifest(model_digest=self.model_digest, num_dims=0, segments=())
+            if self._manifest.model_digest != self.model_digest:
+                raise SearchError(f"{self.folder} belongs to another model: {rebuild_hint(self.folder)}")
+            try:
+                self._segments = open_segments(self.folder, self._manifest, self._segments, self._pool)
+                break
+            except SearchError:
+                if self.is_current():
+                    raise
+        else:
+            raise SearchError(f"{self.folder} is written too often to be read: try again later")
+        self._tile_ids = pa.concat_arrays([pa.array([], pa.string()), *(s.tile_ids for s in self._segments.values())])
+
+    @property
+    def tile_ids(self) -> pa.Array:
+        """See `VectorStore`."""
+        return self._tile_ids
+
+    def is_current(self) -> bool:
+        """See `VectorStore`."""
+        return _stamp(self.folder) == self._stamp
+
+    def close(self) -> None:
+        """See `VectorStore`."""
+        self._pool.shutdown()
+        self._segments = {}
+
+    def append(self, tile_ids: Sequence[str], feat_nd: npt.NDArray[np.floating]) -> None:
+        """See `VectorStore`."""
+        with locked(self.folder):
+            if not self.is_current():
+                self._load()
+            check_new_rows(self._tile_ids, tile_ids, feat_nd, self._manifest.num_dims)
+            if not tile_ids:
+                return
+            old = self._manifest.segments
+            kept = old[: len(old) - merge_tail(old, len(tile_ids), MAX_SEGMENT_ROWS)]
+            merged = [self._segments[facts.key] for facts in old[len(kept) :]]
+            ids = pa.concat_arrays([*(segment.tile_ids for segment in merged), pa.array(tile_ids, pa.string())])
+            halves_nd = np.concatenate([*(segment.feat_nd for segment in merged), feat_nd.astype(np.float16)])
+            start = kept[-1].stop if kept else 0
+            new = write_segment(self.folder, self.model_digest, start, ids, halves_nd)
+            manifest = Manifest(
+                model_digest=self.model_digest, num_dims=halves_nd.shape[1], segments=(*kept, new)
+            )  # fmt: skip
+            write_manifest(self.folder, manifest)
+            self._load()
+
+    def scan(self, query_d: npt.NDArray[np.floating], k: int, mask_n: Mask | None = None) -> Scored:
+        """See `VectorStore`."""
+        num_rows = len(self._tile_ids)
+        if not num_rows:
+            return Scored(np.empty(0, np.int64), np.empty(0))
+        query_d = unit_query(query_d, self._manifest.num_dims)
+        num_admitted = num_rows if mask_n is None else int(np.count_nonzero(mask_n))
+        if num_admitted <= max(EXACT_ROWS, k):
+            row_n = np.arange(num_rows) if mask_n is None else np.flatnonzero(mask_n)
+        else:
+            row_n = self._candidates(query_d, k, mask_n)
+        return best_rows(row_n, self._scores(row_n, query_d), k)
+
+    def features(self, rows: Rows | Sequence[int]) -> Floats:
+        """See `VectorStore`."""
+        row_n = np.asarray(rows, np.int64)
+        feat_nd = np.empty((len(row_n), self._manifest.num_dims), np.float32)
+        for segment in self._segments.values():
+            is_here_n = (row_n >= segment.start) & (row_n < segment.start + segment.num_rows)
+            feat_nd[is_here_n] = segment.feat_nd[row_n[is_here_n] - segment.start]
+        return feat_nd
+
+    def _scores(self, row_n: Rows, query_d: Floats) -> npt.NDArray[np.float64]:
+        """Compute the similarities of rows from their float16 features."""
+        blocks = [row_n[first : first + RESCORE_ROWS] for first in range(0, len(row_n), RESCORE_ROWS)]
+        scores = self._pool.map(lambda block: dots(query_d, self.features(block)), blocks)
+        return np.concatenate([np.empty(0), *scores]).round(SCORE_DECIMALS)
+
+    def _candidates(self, query_d: Floats, k: int, mask_n: Mask | None) -> Rows:
+        """Find the admitted rows that can be among the best `k` by the bounds of their similarities."""
+        query = quantise(query_d[None])
+        jobs = [
+            self._pool.submit(_bounds, segment, slice(first, first + BLOCK_ROWS), query, k, mask_n)
+            for segment in self._segments.values()
+            for first in range(0, segment.num_rows, BLOCK_ROWS)
+        ]
+        blocks = [job.result() for job in jobs]
+        lowest = np.concatenate([block.best_lower for block in blocks])
+        threshold = np.partition(lowest, -k)[-k]
+        return np.concatenate([block.rows_above(threshold) for block in blocks])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Block:
+    """Upper bounds of the similarities in a block, and its k largest lower bounds.
+
+    Position i is row `start + i`, or row `start + offset_n[i]` if only some rows of the block are admitted.
+    """
+
+    start: int
+    offset_n: Rows | None
+    upper_n: Floats
+    best_lower: Floats
+
+    def rows_above(self, threshold: float) -> Rows:
+        """Find the rows whose upper bound reaches a threshold."""
+        position_n = np.flatnonzero(self.upper_n >= threshold)
+        return self.start + (position_n if self.offset_n is None else self.offset_n[position_n])
+
+
+def _bounds(segment: Segment, rows: slice, query: Codes, k: int, mask_n: Mask | None) -> _Block:
+    """Bound the similarities of the admitted rows of a block."""
+    start = segment.start + rows.start
+    codes = segment.codes
+    codes_nd, scale_n, error_n = codes.codes_nd[rows], codes.scale_n[rows], codes.error_n[rows]
+    offset_n = None if mask_n is None else np.flatnonzero(mask_n[start : start + len(codes_nd)])
+    is_sparse = offset_n is not None and len(offset_n) < GATHER_SHARE * len(codes_nd)
+    similarity_n = dots(query.codes_nd[0], codes_nd[offset_n] if is_sparse else codes_nd)
+    if offset_n is not None:
+        scale_n, error_n = scale_n[offset_n], error_n[offset_n]
+        similarity_n = similarity_n if is_sparse else similarity_n[offset_n]
+    approximate_n = similarity_n.astype(np.float32) * (scale_n * query.scale_n[0])
+    bound_n = error_bound(error_n, float(query.error_n[0]))
+    lower_n = approximate_n - bound_n
+    best_lower = np.partition(lower_n, -k)[-k:] if k < len(lower_n) else lower_n
+    return _Block(start=start, offset_n=offset_n, upper_n=approximate_n + bound_n, best_lower=best_lower)
+
+
+def dots(query_d: npt.NDArray[Any], feat_nd: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Compute the dot products of a vector with many others of the same type, in one thread.
+
+    Parameters
+    ----------
+    query_d
+        Vector (d,), int8 or float32.
+    feat_nd
+        Vectors (n, d).
+
+    Returns
+    -------
+    ndarray
+        Dot products (n,); exact for int8.
+
+    """
+    if not len(feat_nd):
+        return np.empty(0)
+    products: npt.NDArray[np.float64] = np.asarray(numkong.cdist(query_d[None], feat_nd, metric="dot"))[0]
+    return products
+
+
+def num_cores() -> int:
+    """Return the number of processor cores that this process may use.
+
+    Returns
+    -------
+    int
+        Number of cores, at least 1.
+
+    """
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _stamp(folder: Path) -> tuple[int, int, int] | None:
+    """Return a value that changes when the manifest is replaced; None if there is none."""
+    try:
+        found = (folder / MANIFEST).stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size

@@ -1,0 +1,170 @@
+"""Embed what a person searches by: texts, pictures, FITS files. The model is loaded once, when it is first needed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from hubbleclip.config.tiles import TileSettings
+from hubbleclip.core.errors import ImageError, SearchError
+from hubbleclip.core.io import sha256_file
+from hubbleclip.core.layout import product_suffix
+from hubbleclip.core.vectors import unit
+from hubbleclip.search.store import Floats
+
+if TYPE_CHECKING:
+    from hubbleclip.training.models.builder import LoadedModel
+
+TEXT_BATCH = 64
+CACHED_TEXTS = 1024
+"""Number of embedded texts that are kept, because pages of one query embed the same text."""
+FITS_START, GZIP_START = b"SIMPLE  =", b"\x1f\x8b"
+FITS_SUFFIXES = (".fits", ".fits.gz", ".fit", ".fit.gz")
+
+
+class QueryModel:
+    """The model of a run, which embeds texts and images; any number of threads may use it.
+
+    Parameters
+    ----------
+    run_dir
+        Folder of the run.
+    precision
+        Precision of the weights: `fp32`, `bf16` or `auto`.
+
+    """
+
+    def __init__(self, run_dir: Path, precision: str = "fp32") -> None:
+        self.run_dir = run_dir
+        self.precision = precision
+        self._lock = threading.Lock()
+        self._texts: dict[str, Floats] = {}
+        self._loaded: LoadedModel | None = None
+
+    def load(self) -> LoadedModel:
+        """Load the model unless it is loaded.
+
+        Returns
+        -------
+        LoadedModel
+            The model, on the GPU if there is one.
+
+        """
+        from hubbleclip.evaluation.embed import prepare_for_embedding  # noqa: PLC0415 - imports torch: seconds
+        from hubbleclip.training.checkpoints import load_run_model  # noqa: PLC0415
+
+        with self._lock:
+            if self._loaded is None:
+                self._loaded = prepare_for_embedding(load_run_model(self.run_dir), self.precision)
+            return self._loaded
+
+    def embed_text(self, text: str) -> Floats:
+        """Embed a text of any length.
+
+        Parameters
+        ----------
+        text
+            Text with at least one word.
+
+        Returns
+        -------
+        Floats
+            Feature (d,) of length 1.
+
+        """
+        from hubbleclip.evaluation.embed import embed_texts  # noqa: PLC0415 - imports torch: seconds
+
+        if text not in self._texts:
+            while len(self._texts) >= CACHED_TEXTS:
+                self._texts.pop(next(iter(self._texts)), None)
+            self._texts[text] = embed_texts(self.load(), [text], TEXT_BATCH)[0].astype(np.float32)
+        return self._texts[text]
+
+    def decode(self, encoded: bytes) -> npt.NDArray[np.uint8]:
+        """Decode a tile or picture at the size of the model's input.
+
+        Parameters
+        ----------
+        encoded
+            Content of a PNG or JPEG file. OSError, SyntaxError or ValueError is raised if it is damaged.
+
+        Returns
+        -------
+        ndarray
+            Grey levels (image_size, image_size).
+
+        """
+        from hubbleclip.dataset.reader import decode_resized  # noqa: PLC0415 - a search by text needs no pictures
+
+        return decode_resized(encoded, self.load().image_size)
+
+    def embed_images(self, images: Sequence[npt.NDArray[np.uint8]]) -> Floats:
+        """Embed pictures.
+
+        Parameters
+        ----------
+        images
+            Grey levels of n pictures, as `decode` returns them.
+
+        Returns
+        -------
+        Floats
+            Features (n, d) of length 1.
+
+        """
+        import torch  # noqa: PLC0415 - takes seconds
+
+        model = self.load()
+        if not len(images):
+            return np.empty((0, 0), np.float32)
+        features: Floats = model.encode_images(torch.from_numpy(np.stack(images)[:, None])).numpy()
+        return features
+
+    def embed_file(self, path: Path, settings: TileSettings) -> Floats:
+        """Embed a picture, or a FITS file by its tiles.
+
+        Parameters
+        ----------
+        path
+            PNG, JPEG or FITS file; the content decides which, not the name.
+        settings
+            How a FITS file is cut into tiles.
+
+        Returns
+        -------
+        Floats
+            Feature (d,) of length 1; of a FITS file, the normalised mean over its tiles.
+
+        Raises
+        ------
+        SearchError
+            If the file cannot be read, or a FITS file gives no tile.
+
+        """
+        try:
+            images = [self.decode(encoded) for encoded in _pictures(path, settings)]
+        except ImageError as error:
+            raise SearchError(f"{path.name} gives no tile: {error}") from error
+        except (OSError, SyntaxError, ValueError) as error:
+            detail = " ".join(str(error).split())
+            raise SearchError(f"{path.name} is no readable PNG, JPEG or FITS file ({detail})") from error
+        feature_d: Floats = unit(self.embed_images(images).astype(np.float64).sum(axis=0)).astype(np.float32)
+        return feature_d
+
+
+def _pictures(path: Path, settings: TileSettings) -> list[bytes]:
+    """Read a picture as it is, or cut a FITS file into tiles."""
+    with path.open("rb") as file:
+        start = file.read(len(FITS_START))
+    if not start.startswith((FITS_START, GZIP_START)):
+        return [path.read_bytes()]
+    from hubbleclip.images.tiling import tile_file  # noqa: PLC0415 - compiles kernels: seconds
+
+    suffix = ".fits.gz" if start.startswith(GZIP_START) else ".fits"
+    name = path.name if product_suffix(path.name) in FITS_SUFFIXES else f"{path.name}{suffix}"
+    return [tile.encoded for tile in tile_file(path, sha256_file(path), settings, name).tiles]

@@ -1,0 +1,305 @@
+"""The files of the embedded vector store: immutable segments of rows, and a manifest that lists them.
+
+A segment is a range of rows in three files: `.parquet` (columns `tile_id`, `model_digest`, `feature` as float16) for
+any reader, `.f16` with the same features row after row, and `.i8` with their codes, steps and errors; the last two are
+mapped into memory. Nothing but the manifest is ever replaced, so a reader's open files stay valid.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hubbleclip.core.errors import SearchError
+from hubbleclip.core.io import atomic_write, sha256_file, sync_files, write_bytes
+from hubbleclip.core.layout import segment_name
+from hubbleclip.dataset.manifest import description_bytes, is_intact
+from hubbleclip.search.quantise import Codes, quantise
+
+MANIFEST = "index.json"
+PARQUET, FLOATS, CODES = ".parquet", ".f16", ".i8"
+FORMAT = 1
+QUANTISE_ROWS = 16_384
+"""Rows that are quantised at once, which bounds the memory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentFacts:
+    """What the manifest says of a segment: its rows, from `start` to `stop` (exclusive), and the hash of each file."""
+
+    start: int
+    stop: int
+    sha256: dict[str, str]
+
+    @property
+    def num_rows(self) -> int:
+        """Number of rows."""
+        return self.stop - self.start
+
+    @property
+    def key(self) -> str:
+        """Text that is the same only for the same rows with the same features."""
+        return f"{self.start} {self.sha256[PARQUET]}"
+
+    def path(self, folder: Path, suffix: str) -> Path:
+        """Path of one of the files.
+
+        Parameters
+        ----------
+        folder
+            Folder of the index.
+        suffix
+            `PARQUET`, `FLOATS` or `CODES`.
+
+        Returns
+        -------
+        Path
+            Path of the file.
+
+        """
+        return folder / f"{segment_name(self.start, self.stop)}{suffix}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """The segments of an index in the order of their rows, the number of dimensions, and the digest of the model."""
+
+    model_digest: str
+    num_dims: int
+    segments: tuple[SegmentFacts, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Segment:
+    """An open segment, whose arrays are mapped into memory; `start` is its first row."""
+
+    start: int
+    tile_ids: pa.Array
+    feat_nd: npt.NDArray[np.float16]
+    codes: Codes
+
+    @property
+    def num_rows(self) -> int:
+        """Number of rows."""
+        return len(self.feat_nd)
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """Read the manifest of an index.
+
+    Parameters
+    ----------
+    folder
+        Folder of the index.
+
+    Returns
+    -------
+    Manifest or None
+        The manifest; None if the folder has none.
+
+    Raises
+    ------
+    SearchError
+        If the manifest is damaged or of another version.
+
+    """
+    path = folder / MANIFEST
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    try:
+        if not is_intact(text):
+            raise ValueError("its hash is wrong")
+        facts: dict[str, Any] = json.loads(text)
+        if facts["format"] != FORMAT:
+            raise ValueError(f"format {facts['format']}, this hubbleclip reads {FORMAT}")
+    except (ValueError, KeyError) as error:
+        raise SearchError(f"{path} is damaged ({error}): {rebuild_hint(folder)}") from error
+    segments = tuple(SegmentFacts(**one) for one in facts["segments"])
+    return Manifest(model_digest=facts["model_digest"], num_dims=facts["num_dims"], segments=segments)
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Replace the manifest atomically, then delete the files that it does not list.
+
+    Parameters
+    ----------
+    folder
+        Folder of the index.
+    manifest
+        The new manifest.
+
+    """
+    segments = [{"start": one.start, "stop": one.stop, "sha256": one.sha256} for one in manifest.segments]
+    facts = {
+        "format": FORMAT, "model_digest": manifest.model_digest, "num_dims": manifest.num_dims, "segments": segments
+    }  # fmt: skip
+    write_bytes(folder / MANIFEST, description_bytes(facts))
+    kept = {one.path(folder, suffix) for one in manifest.segments for suffix in one.sha256} | {folder / MANIFEST}
+    for path in folder.iterdir():
+        if path not in kept and path.is_file():
+            path.unlink()  # readers that have mapped it keep its content
+
+
+def write_segment(
+    folder: Path, model_digest: str, start: int, tile_ids: pa.Array, feat_nd: npt.NDArray[np.float16]
+) -> SegmentFacts:
+    """Write the files of a segment.
+
+    Parameters
+    ----------
+    folder
+        Folder of the index.
+    model_digest
+        Digest of the model.
+    start
+        First row of the segment.
+    tile_ids
+        Ids of the n tiles.
+    feat_nd
+        Features (n, d).
+
+    Returns
+    -------
+    SegmentFacts
+        Rows and hashes, for the manifest.
+
+    """
+    num_rows, num_dims = feat_nd.shape
+    feat_nd = np.ascontiguousarray(feat_nd)
+    facts = SegmentFacts(start=start, stop=start + num_rows, sha256={})
+    feature = pa.FixedSizeListArray.from_arrays(pa.array(feat_nd.ravel()), num_dims)
+    model = pa.DictionaryArray.from_arrays(pa.array(np.zeros(num_rows, np.int32)), pa.array([model_digest]))
+    table = pa.table({"tile_id": tile_ids, "model_digest": model.cast(pa.string()), "feature": feature})
+    with atomic_write(facts.path(folder, PARQUET), is_synced=False) as temporary:
+        # Features do not compress; the checksums let a reader of `tile_id` notice damage without reading the rest.
+        pq.write_table(
+            table, temporary, compression={"tile_id": "zstd", "model_digest": "zstd"},
+            use_dictionary=["model_digest"], write_page_checksum=True,
+        )  # fmt: skip
+    with atomic_write(facts.path(folder, FLOATS), is_synced=False) as temporary:
+        feat_nd.tofile(temporary)
+    parts = [quantise(feat_nd[first : first + QUANTISE_ROWS]) for first in range(0, num_rows, QUANTISE_ROWS)]
+    with atomic_write(facts.path(folder, CODES), is_synced=False) as temporary, temporary.open("wb") as file:
+        for arrays in zip(*parts, strict=True):  # all codes, then all steps, then all errors
+            for array in arrays:
+                file.write(array.data)
+    paths = {suffix: facts.path(folder, suffix) for suffix in (PARQUET, FLOATS, CODES)}
+    sync_files(paths.values())
+    facts.sha256.update({suffix: sha256_file(path) for suffix, path in paths.items()})
+    return facts
+
+
+def open_segments(
+    folder: Path, manifest: Manifest, opened: Mapping[str, Segment], pool: Executor
+) -> dict[str, Segment]:
+    """Check and open the segments of an index.
+
+    Parameters
+    ----------
+    folder
+        Folder of the index.
+    manifest
+        The manifest.
+    opened
+        Segments that are open already, by their keys.
+    pool
+        Threads that read the files.
+
+    Returns
+    -------
+    dict of str to Segment
+        Open segments by their keys, in the order of the rows.
+
+    Raises
+    ------
+    SearchError
+        If a file is damaged or missing; a file is also missing when the manifest was replaced meanwhile.
+
+    """
+    new = {
+        facts.key: pool.submit(_open_segment, folder, facts, manifest.num_dims)
+        for facts in manifest.segments
+        if facts.key not in opened
+    }
+    return {
+        facts.key: new[facts.key].result() if facts.key in new else opened[facts.key] for facts in manifest.segments
+    }
+
+
+def _open_segment(folder: Path, facts: SegmentFacts, num_dims: int) -> Segment:
+    """Hash the mapped files, and map them. The pages of the Parquet file that are read have checksums of their own."""
+    paths = {suffix: facts.path(folder, suffix) for suffix in facts.sha256}
+    try:
+        for suffix in (FLOATS, CODES):
+            if sha256_file(paths[suffix]) != facts.sha256[suffix]:
+                raise SearchError(f"{paths[suffix]} is damaged: {rebuild_hint(folder)}")
+        ids = pq.read_table(paths[PARQUET], columns=["tile_id"], page_checksum_verification=True, memory_map=False)
+    except FileNotFoundError as error:
+        raise SearchError(f"{error.filename or paths[PARQUET]} is missing: {rebuild_hint(folder)}") from error
+    except (OSError, pa.ArrowException) as error:
+        raise SearchError(f"{paths[PARQUET]} is damaged: {rebuild_hint(folder)}") from error
+    shape, num_codes = (facts.num_rows, num_dims), facts.num_rows * num_dims
+    coded = np.memmap(paths[CODES], np.uint8, "r")
+    codes, steps, errors = np.split(coded, [num_codes, num_codes + 4 * facts.num_rows])
+    return Segment(
+        start=facts.start,
+        tile_ids=ids["tile_id"].combine_chunks(),
+        feat_nd=np.memmap(paths[FLOATS], np.float16, "r", shape=shape),
+        codes=Codes(codes.view(np.int8).reshape(shape), steps.view(np.float32), errors.view(np.float32)),
+    )
+
+
+def rebuild_hint(folder: Path) -> str:
+    """Say how to rebuild a damaged index.
+
+    Parameters
+    ----------
+    folder
+        Folder of the index.
+
+    Returns
+    -------
+    str
+        A clause for an error message.
+
+    """
+    return f"delete {folder} and run `hubbleclip index`"
+
+
+def merge_tail(segments: Sequence[SegmentFacts], num_new: int, max_rows: int) -> int:
+    """Choose how many of the last segments are merged with new rows, so that segments stay few and old ones unchanged.
+
+    Parameters
+    ----------
+    segments
+        Segments in the order of the rows.
+    num_new
+        Number of new rows.
+    max_rows
+        Maximum number of rows of a merged segment.
+
+    Returns
+    -------
+    int
+        Number of segments at the end that are merged with the new rows: those that are no larger than everything
+        behind them, so that each row is rewritten at most log2(`max_rows`) times.
+
+    """
+    num_merged = 0
+    for facts in reversed(segments):
+        if facts.num_rows > num_new or facts.num_rows + num_new > max_rows:
+            break
+        num_new += facts.num_rows
+        num_merged += 1
+    return num_merged

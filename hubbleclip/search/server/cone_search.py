@@ -1,0 +1,155 @@
+"""Simple Cone Search 1.03 of the Virtual Observatory (IVOA Recommendation 2008-02-22): tiles around a position.
+
+TOPCAT, Aladin and pyvo read it. As the standard requires, columns have UCDs of the first kind, and an error is a
+VOTable with an INFO element named Error.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from astropy.io.votable.tree import Info, Resource, VOTableFile
+from fastapi import APIRouter, Request, Response
+
+from hubbleclip.core.errors import HubbleclipError
+from hubbleclip.search.query import Cone, Filters, GroupBy, Query
+from hubbleclip.search.server.api import infos_of
+from hubbleclip.search.server.params import MAX_DEPTH
+from hubbleclip.search.server.service import Service
+from hubbleclip.search.server.tables import COLUMNS, Column, as_astropy, as_votable, hit_row, votable_bytes
+from hubbleclip.search.server.work_queue import BusyError
+
+MEDIA_TYPE = "text/xml; content=x-votable"
+UCD1 = {"tile_id": "ID_MAIN", "ra_deg": "POS_EQ_RA_MAIN", "dec_deg": "POS_EQ_DEC_MAIN"}
+NOT_HERE = {"score", "model_rank", "words_rank", "num_folded"}
+BRIEF = {"tile_id", "ra_deg", "dec_deg"}
+USUAL = BRIEF | {
+    "target_name",
+    "instrument",
+    "filter",
+    "exposure_s",
+    "observed_at",
+    "proposal_id",
+    "pixel_scale_arcsec",
+}
+
+
+class ConeError(HubbleclipError):
+    """A parameter of a cone search is missing or out of range."""
+
+
+def columns_for(verbosity: int) -> tuple[Column, ...]:
+    """Choose the columns of the answer.
+
+    Parameters
+    ----------
+    verbosity
+        1 for id and position, 2 for the usual columns, 3 for all.
+
+    Returns
+    -------
+    tuple of Column
+        The columns.
+
+    """
+    names = {1: BRIEF, 2: USUAL}.get(verbosity, {column.name for column in COLUMNS} - NOT_HERE)
+    return tuple(
+        Column(c.name, c.kind, c.description, UCD1.get(c.name, c.ucd), c.unit) for c in COLUMNS if c.name in names
+    )
+
+
+def parse_cone(values: Mapping[str, str]) -> tuple[Cone, int]:
+    """Parse the parameters of a cone search; their names may have any case.
+
+    Parameters
+    ----------
+    values
+        RA, DEC and SR in degrees, and VERB.
+
+    Returns
+    -------
+    tuple of Cone and int
+        The circle and the verbosity.
+
+    Raises
+    ------
+    ConeError
+        If a parameter is missing or out of range.
+
+    """
+    upper = {name.upper(): value for name, value in values.items()}
+    numbers = {}
+    for name, low, high in (("RA", 0, 360), ("DEC", -90, 90), ("SR", 0, 180)):
+        try:
+            numbers[name] = float(upper[name])
+        except KeyError as error:
+            raise ConeError(f"{name} is missing") from error
+        except ValueError as error:
+            raise ConeError(f"{name} is not a number") from error
+        if not (math.isfinite(numbers[name]) and low <= numbers[name] <= high):
+            raise ConeError(f"{name} must be from {low} to {high} degrees")
+    verbosity = upper.get("VERB", "2")
+    if verbosity not in ("1", "2", "3"):
+        raise ConeError("VERB must be 1, 2 or 3")
+    return Cone(ra_deg=numbers["RA"], dec_deg=numbers["DEC"], radius_deg=numbers["SR"]), int(verbosity)
+
+
+def error_table(message: str) -> bytes:
+    """Write an error as the standard wants it.
+
+    Parameters
+    ----------
+    message
+        What is wrong.
+
+    Returns
+    -------
+    bytes
+        VOTable without a table.
+
+    """
+    file = VOTableFile(version="1.4")
+    file.infos.append(Info(ID="Error", name="Error", value=message))
+    file.resources.append(Resource(type="results"))
+    return votable_bytes(file)
+
+
+def cone_routes(service: Service) -> APIRouter:
+    """Make the route of the cone search.
+
+    Parameters
+    ----------
+    service
+        What routes share.
+
+    Returns
+    -------
+    APIRouter
+        The route.
+
+    """
+    router = APIRouter()
+
+    @router.get("/scs", summary="Simple Cone Search: RA, DEC, SR in degrees, VERB")
+    async def cone_search(request: Request) -> Response:
+        try:
+            cone, verbosity = parse_cone(request.query_params)
+            content = await _answer(cone, verbosity, service)
+        except BusyError:
+            raise
+        except HubbleclipError as error:
+            content = error_table(str(error))
+        return Response(content, headers={"Content-Type": MEDIA_TYPE})
+
+    return router
+
+
+async def _answer(cone: Cone, verbosity: int, service: Service) -> bytes:
+    """Find the tiles in a circle; a radius of 0 asks for the columns alone."""
+    query = Query(filters=Filters(cone=cone), group_by=GroupBy.NONE, k=MAX_DEPTH)
+    hits = await service.run(lambda: query) if cone.radius_deg else None
+    rows = [hit_row(hit) for hit in hits.hits] if hits else []
+    infos = infos_of(service.engine.status())
+    infos["QUERY_STATUS"] = "OVERFLOW" if hits and hits.has_more else "OK"
+    return as_votable(as_astropy(rows, columns_for(verbosity)), infos, "Tiles whose centre is in the cone")

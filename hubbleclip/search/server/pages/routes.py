@@ -1,0 +1,294 @@
+"""The pages: search, tile, sky map and map of the features, made on the server."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qsl
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import FileResponse, HTMLResponse, PlainTextResponse, RedirectResponse
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from hubbleclip import __version__
+from hubbleclip.core.errors import HubbleclipError
+from hubbleclip.evaluation.metrics.vocabulary import read_vocabulary
+from hubbleclip.search.query import GroupBy, Mode
+from hubbleclip.search.server.api import MAX_POINTS, MEDIA_TYPES, NotFoundError, find_tile, upload_of
+from hubbleclip.search.server.pages import tile_view
+from hubbleclip.search.server.pages.sky_map import CELL_RADIUS_ARCMIN, draw_sky, write_moc
+from hubbleclip.search.server.params import SearchParams
+from hubbleclip.search.server.positions import sexagesimal
+from hubbleclip.search.server.service import Service, params_of
+from hubbleclip.search.server.tables import FORMATS, plain
+from hubbleclip.search.server.work_queue import BusyError
+
+NUM_EXAMPLES = 8
+FACETS = {"instrument": "Instrument", "band": "Band", "category": "Category", "cycle": "Cycle", "split": "Split"}
+"""Filters whose values are listed with their numbers of tiles, and their headings."""
+MODES = {Mode.BOTH: "model and words", Mode.MODEL: "model", Mode.WORDS: "words"}
+GROUPS = {GroupBy.PROPOSAL: "one per programme", GroupBy.SKY: "one per patch of sky", GroupBy.NONE: "all"}
+CHIP_NAMES = {
+    "q": "", "not": "not", "like": "like tile", "unlike": "unlike tile", "abstract_of": "abstract of",
+    "image": "picture", "place": "near", "pi": "PI", "moving": "moving target",
+    "observed_from": "from", "observed_to": "until", "exposure_min": "exposure ≥ (s)", "exposure_max": "exposure ≤ (s)",
+    "scale_min": "scale ≥ (″/px)", "scale_max": "scale ≤ (″/px)",
+}  # fmt: skip
+"""What a part of a search is called on the page; others have the names of their parameters."""
+
+
+def exposure(seconds: float | None) -> str:
+    """Format an exposure time.
+
+    Parameters
+    ----------
+    seconds
+        Time in seconds.
+
+    Returns
+    -------
+    str
+        For instance `722 s`; empty if unknown.
+
+    """
+    if seconds is None or not math.isfinite(seconds):
+        return ""
+    return f"{seconds:,.0f} s" if seconds >= 10 else f"{seconds:.3g} s"
+
+
+def day(value: Any) -> str:
+    """Format a time as a day.
+
+    Parameters
+    ----------
+    value
+        A time, or text that begins with a day.
+
+    Returns
+    -------
+    str
+        For instance `2009-05-24`; empty if unknown.
+
+    """
+    return "" if value is None else str(plain(value))[:10]
+
+
+def object_class(target_class: str | None) -> str:
+    """Format the archive's class of a target.
+
+    Parameters
+    ----------
+    target_class
+        Class as served, such as `GALAXY;SPIRAL`.
+
+    Returns
+    -------
+    str
+        For instance `galaxy, spiral`, or `comet (simulated)`; empty if unknown.
+
+    """
+    parts = [part.strip().lower() for part in (target_class or "").split(";") if part.strip()]
+    return f"{', '.join(parts[1:])} (simulated)" if parts[:1] == ["simulated"] else ", ".join(parts)
+
+
+ENVIRONMENT = Environment(
+    loader=PackageLoader("hubbleclip.search.server.pages"), autoescape=select_autoescape(default=True),
+    undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+)  # fmt: skip
+ENVIRONMENT.filters.update(exposure=exposure, day=day, object_class=object_class)
+ENVIRONMENT.globals.update(version=__version__, chip_names=CHIP_NAMES, modes=MODES, groups=GROUPS, facet_names=FACETS,
+                           ungrouped=GroupBy.NONE)  # fmt: skip
+
+
+def wants_page(request: Request) -> bool:
+    """Return whether an answer is for a person.
+
+    Parameters
+    ----------
+    request
+        The request.
+
+    Returns
+    -------
+    bool
+        False for the API and for other programs.
+
+    """
+    return not request.url.path.startswith(("/api/", "/scs", "/metrics", "/healthz"))
+
+
+def render(name: str, status: int = 200, headers: Mapping[str, str] | None = None, **values: Any) -> HTMLResponse:
+    """Render a page.
+
+    Parameters
+    ----------
+    name
+        Name of the template, without suffix.
+    status
+        HTTP status.
+    headers
+        Further headers.
+    **values
+        Values of the template.
+
+    Returns
+    -------
+    HTMLResponse
+        The page.
+
+    """
+    text = ENVIRONMENT.get_template(f"{name}.html").render(**values)
+    return HTMLResponse(text, status_code=status, headers=dict(headers or {}))
+
+
+def error_page(request: Request, message: str, status: int, headers: Mapping[str, str]) -> HTMLResponse:
+    """Render an error.
+
+    Parameters
+    ----------
+    request
+        The request that failed; its form can be corrected.
+    message
+        What is wrong.
+    status
+        HTTP status.
+    headers
+        Further headers.
+
+    Returns
+    -------
+    HTMLResponse
+        The page.
+
+    """
+    if "hx-request" in request.headers:
+        return render("results", status, headers, fault=message)
+    text = request.query_params.get("q", "")[:200]
+    return render("error", status, headers, message=message, code=status, index=None, text=text)
+
+
+def page_routes(service: Service) -> APIRouter:
+    """Make the routes of the pages.
+
+    Parameters
+    ----------
+    service
+        What routes share.
+
+    Returns
+    -------
+    APIRouter
+        The routes.
+
+    Raises
+    ------
+    NotFoundError
+        In a route, if there is no such picture or footprint.
+
+    """
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/")
+    async def search(request: Request) -> Response:
+        params = params_of(request.query_params)
+        is_partial = "hx-request" in request.headers
+        # The form sends every field. The address keeps those that say something, so that it can be sent to a colleague.
+        if not is_partial and any(value == "" for _, value in parse_qsl(request.url.query, keep_blank_values=True)):
+            return RedirectResponse(params.url(page=params.page), status_code=303)
+        return await _search_page(params, service, is_partial)
+
+    @router.post("/")
+    async def upload(request: Request) -> Response:
+        return RedirectResponse((await upload_of(request, service)).url(), status_code=303)
+
+    @router.get("/uploads/{digest}")
+    async def uploaded(digest: str) -> Response:
+        path = service.uploads.path(digest)
+        if path.suffix not in MEDIA_TYPES:
+            raise NotFoundError("a FITS file has no picture here")
+        return FileResponse(path, media_type=MEDIA_TYPES[path.suffix])
+
+    @router.get("/tiles/{tile_id}")
+    async def tile(tile_id: str) -> Response:
+        return await _tile_page(tile_id, service)
+
+    @router.get("/tiles/{tile_id}/footprint.reg")
+    async def footprint(tile_id: str) -> Response:
+        record = await find_tile(tile_id, service)
+        region = tile_view.ds9_region(record.tile_id, record.facts)
+        if region is None:
+            raise NotFoundError("the tile has no position on the sky")
+        headers = {"Content-Disposition": f'attachment; filename="{record.tile_id}.reg"'}
+        return PlainTextResponse(region, headers=headers)
+
+    _add_map_routes(router, service)
+    return router
+
+
+def _add_map_routes(router: APIRouter, service: Service) -> None:
+    """Add the sky map, the map of the features, and their data."""
+
+    @router.get("/sky")
+    async def sky() -> Response:
+        engine = service.engine
+        drawn = await service.queue.run(lambda: draw_sky(engine.points()))
+        return render("sky", sky=drawn, radius=CELL_RADIUS_ARCMIN, index=engine.status())
+
+    @router.get("/moc.fits")
+    async def coverage() -> Response:
+        engine = service.engine
+        content = await service.queue.run(lambda: write_moc(engine.points()))
+        headers = {"Content-Disposition": 'attachment; filename="hubbleclip-moc.fits"'}
+        return Response(content, media_type="application/fits", headers=headers)
+
+    @router.get("/map")
+    async def feature_map() -> Response:
+        return render("map", index=service.engine.status(), max_points=MAX_POINTS)
+
+
+async def _search_page(params: SearchParams, service: Service, is_partial: bool) -> Response:
+    """Render the search page. For a partial update only the results, whose address is that of the whole page."""
+    engine = service.engine
+    fault, hits = "", None
+    try:
+        hits = await service.search(params)
+    except BusyError:
+        raise
+    except HubbleclipError as error:
+        fault = str(error)
+    facets = await service.queue.run(engine.facets)
+    export = params.url("/api/v1/search", page=params.page)
+    export += "&" if "?" in export else "?"
+    return render(
+        "results" if is_partial else "search", 400 if fault else 200,
+        {"HX-Push-Url": params.url(page=params.page), "Vary": "HX-Request"},
+        params=params, hits=hits, fault=fault, index=engine.status(), facets=facets, is_empty=not params.pairs(),
+        first=(params.page - 1) * params.k + 1, examples=read_vocabulary()["queries"][:NUM_EXAMPLES],
+        exports=[(form, f"{export}format={form}") for form in FORMATS],
+    )  # fmt: skip
+
+
+async def _tile_page(tile_id: str, service: Service) -> Response:
+    """Render the page of a tile."""
+    record = await find_tile(tile_id, service)
+    engine, facts = service.engine, record.facts
+
+    def more() -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        try:
+            return engine.phrases(tile_id), service.explain(tile_id)
+        except HubbleclipError:  # a tile of the index may be unknown to a catalog that was replaced meanwhile
+            return {}, {}
+
+    phrases, lineage = await service.queue.run(more)
+    size_px = facts.get("size_px") or 224
+    ra_deg, dec_deg = facts.get("ra_deg"), facts.get("dec_deg")
+    return render(
+        "tile", tile=record, facts=facts, index=engine.status(), size_px=size_px,
+        view=tile_view.sky_view(facts["wcs"], size_px) if facts.get("wcs") else None,
+        position=None if ra_deg is None or dec_deg is None else ((ra_deg, dec_deg), sexagesimal(ra_deg, dec_deg)),
+        sky_links=tile_view.sky_links(facts), archive_links=tile_view.archive_links(facts),
+        command=tile_view.download_command(facts), phrases=phrases,
+        has_footprint=tile_view.ds9_region(tile_id, facts) is not None,
+        lineage={name: plain(value) for name, value in lineage.items() if name != "abstract"},
+    )  # fmt: skip

@@ -1,0 +1,103 @@
+// Page of a tile: zoom, move, invert, brightness, and the position under the cursor.
+"use strict";
+(() => {
+  const frame = document.getElementById("frame"), picture = document.getElementById("picture");
+  const cursor = document.getElementById("cursor"), bar = document.getElementById("bar");
+  const sliders = ["brightness", "contrast"].map((name) => document.getElementById(name));
+  const invert = document.querySelector("[data-do=invert]");
+  const grid = frame.dataset.grid && JSON.parse(frame.dataset.grid).map(([ra, dec]) => {
+    const [a, d] = [ra, dec].map((angle) => angle * Math.PI / 180);
+    return [Math.cos(d) * Math.cos(a), Math.cos(d) * Math.sin(a), Math.sin(d)];
+  });
+  const side = grid ? Math.round(Math.sqrt(grid.length)) : 0;
+  let zoom = 1, left = 0, top = 0; // the visible part begins at (left, top), in sides of the picture
+
+  function show() {
+    const most = 1 - 1 / zoom;
+    left = Math.min(Math.max(left, 0), most);
+    top = Math.min(Math.max(top, 0), most);
+    picture.style.transform = `scale(${zoom}) translate(${-100 * left}%, ${-100 * top}%)`;
+    frame.classList.toggle("near", zoom > 2);
+    const isInverted = invert.getAttribute("aria-pressed") === "true";
+    picture.style.filter = `${isInverted ? "invert(1) " : ""}brightness(${sliders[0].value}) contrast(${sliders[1].value})`;
+    if (bar) {
+      let share = bar.dataset.share * zoom, label = bar.firstElementChild.dataset.label || bar.textContent;
+      bar.firstElementChild.dataset.label = label;
+      // At high zoom the bar would not fit: it shows a tenth.
+      while (share > 0.6) { share /= 10; label = tenth(label); }
+      bar.style.width = `${100 * share}%`;
+      bar.firstElementChild.textContent = label;
+    }
+  }
+  function tenth(label) {
+    const length = parseFloat(label) / 10;
+    return label.endsWith("′") && length < 1 ? `${+(length * 60).toPrecision(3)}″` : `${+length.toPrecision(3)}${label.slice(-1)}`;
+  }
+  function zoomBy(factor, x = 0.5, y = 0.5) {
+    const before = zoom;
+    zoom = Math.min(Math.max(zoom * factor, 1), 16);
+    left += x / before - x / zoom;
+    top += y / before - y / zoom;
+    show();
+  }
+  function position(x, y) { // x, y in [0, 1] from the top left corner of the picture
+    const u = Math.min(x * (side - 1), side - 1.000001), v = Math.min(y * (side - 1), side - 1.000001);
+    const i = Math.floor(u), j = Math.floor(v), a = u - i, b = v - j;
+    const corner = (di, dj) => grid[(j + dj) * side + i + di];
+    const [X, Y, Z] = [0, 1, 2].map((k) => (1 - a) * (1 - b) * corner(0, 0)[k] + a * (1 - b) * corner(1, 0)[k]
+      + (1 - a) * b * corner(0, 1)[k] + a * b * corner(1, 1)[k]);
+    return [(Math.atan2(Y, X) * 180 / Math.PI + 360) % 360, Math.atan2(Z, Math.hypot(X, Y)) * 180 / Math.PI];
+  }
+  function sexagesimal(value, digits) {
+    const unit = 10 ** digits, total = Math.round(Math.abs(value) * 3600 * unit);
+    const [whole, rest] = [Math.floor(total / (3600 * unit)), total % (3600 * unit)];
+    const seconds = ((rest % (60 * unit)) / unit).toFixed(digits).padStart(digits + 3, "0");
+    return `${String(whole).padStart(2, "0")} ${String(Math.floor(rest / (60 * unit))).padStart(2, "0")} ${seconds}`;
+  }
+  function tell(event) {
+    if (!grid) return;
+    const box = frame.getBoundingClientRect();
+    const x = left + (event.clientX - box.left) / box.width / zoom, y = top + (event.clientY - box.top) / box.height / zoom;
+    if (x < 0 || y < 0 || x > 1 || y > 1) return;
+    const [ra, dec] = position(x, y);
+    cursor.textContent = `RA ${sexagesimal(ra / 15, 2)}  Dec ${dec < 0 ? "−" : "+"}${sexagesimal(dec, 1)}   (${ra.toFixed(6)}, ${dec.toFixed(6)})`;
+    cursor.dataset.ra = ra;
+    cursor.dataset.dec = dec;
+  }
+  const acts = {
+    in: () => zoomBy(1.5), out: () => zoomBy(1 / 1.5),
+    reset: () => { zoom = 1; sliders.forEach((one) => { one.value = 1; }); invert.setAttribute("aria-pressed", "false"); show(); },
+    invert: () => { invert.setAttribute("aria-pressed", String(invert.getAttribute("aria-pressed") !== "true")); show(); },
+  };
+  const keys = { "+": "in", "=": "in", "-": "out", "0": "reset", i: "invert" };
+  document.querySelector(".tools").addEventListener("click", (event) => acts[event.target.dataset.do]?.());
+  sliders.forEach((one) => one.addEventListener("input", show));
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.target.matches("input")) return;
+    if (keys[event.key]) acts[keys[event.key]]();
+    const move = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+    if (move && event.target === frame && zoom > 1) {
+      left += 0.1 * move[0] / zoom;
+      top += 0.1 * move[1] / zoom;
+      show();
+      event.preventDefault();
+    }
+  });
+  frame.addEventListener("wheel", (event) => {
+    if (!event.ctrlKey && zoom === 1 && event.deltaY > 0) return; // the page scrolls on
+    event.preventDefault();
+    const box = frame.getBoundingClientRect();
+    zoomBy(event.deltaY < 0 ? 1.2 : 1 / 1.2, (event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height);
+  }, { passive: false });
+  frame.addEventListener("pointermove", (event) => {
+    if (event.buttons) {
+      const box = frame.getBoundingClientRect();
+      left -= event.movementX / box.width / zoom;
+      top -= event.movementY / box.height / zoom;
+      show();
+    }
+    tell(event);
+  });
+  frame.addEventListener("pointerdown", (event) => frame.setPointerCapture(event.pointerId));
+  show();
+})();

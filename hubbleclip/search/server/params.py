@@ -1,0 +1,246 @@
+"""The parameters of a search in a URL, and the URL of a search: the same state for pages, API and exports."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from datetime import date
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+
+from hubbleclip.core.errors import HubbleclipError
+from hubbleclip.search.query import Box, Cone, Filters, GroupBy, Mode, Query, Term, TermKind
+from hubbleclip.search.server.positions import parse_position
+
+MAX_K, MAX_DEPTH, MAX_TERMS = 200, 10_000, 16
+WEIGHTED = re.compile(r"(.*\S)\s*\^\s*(\d+(?:\.\d+)?)", re.DOTALL)
+"""Matches a text with its weight, such as `spiral galaxy^2`."""
+RADIUS_ARCMIN = 6.0
+Short = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200)]
+Text = Annotated[str, StringConstraints(strip_whitespace=True, max_length=4000)]
+TileId = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z_-]{1,64}(\^\d+(\.\d+)?)?$")]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class ParameterError(HubbleclipError):
+    """A parameter of a search is wrong; the message says which."""
+
+
+class SearchParams(BaseModel):
+    """Parameters of a search. Those that can be repeated are lists."""
+
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
+
+    q: list[Text] = Field([], description="Text to look for; `text^2` gives it the weight 2.")
+    without: list[Text] = Field([], alias="not", description="Text to avoid.")
+    like: list[TileId] = Field([], description="Id of a tile that hits resemble.")
+    unlike: list[TileId] = Field([], description="Id of a tile that hits do not resemble.")
+    abstract_of: list[Short] = Field([], description="Proposal whose abstract is the query.")
+    image: list[TileId] = Field([], description="Digest of an uploaded picture.")
+    mode: Mode = Field(Mode.BOTH, description="Rank by the model, by words (BM25), or by both.")
+    group: GroupBy = Field(GroupBy.PROPOSAL, description="Fold hits of one proposal, or of one patch of sky.")
+    k: int = Field(24, ge=1, le=MAX_K, description="Hits per page.")
+    page: int = Field(1, ge=1, description="Number of the page, from 1.")
+    instrument: list[Short] = Field([], description="Instrument and channel, such as WFC3/UVIS.")
+    detector: list[Short] = Field([], description="Detector.")
+    band: list[Short] = Field([], description="Band of wavelength.")
+    proposal: list[Short] = Field([], description="Proposal, as `hst:10003` or by number.")
+    split: list[Short] = Field([], description="Split of the dataset.")
+    category: list[Short] = Field([], description="Science category.")
+    pi: Short = Field("", description="Part of the investigator's name.")
+    cycle: list[Annotated[int, Field(ge=0)]] = Field([], description="Observing cycle.")
+    observed_from: date | None = Field(None, description="First day, as 2009-05-24.")
+    observed_to: date | None = Field(None, description="Last day.")
+    exposure_min: Number | None = Field(None, ge=0, description="Shortest exposure time in seconds.")
+    exposure_max: Number | None = Field(None, ge=0, description="Longest exposure time in seconds.")
+    scale_min: Number | None = Field(None, ge=0, description="Smallest pixel scale in arcsec.")
+    scale_max: Number | None = Field(None, ge=0, description="Largest pixel scale in arcsec.")
+    moving: bool | None = Field(None, description="Whether the target moves: one of the solar system.")
+    place: Short = Field("", description="Position (degrees, or hours and degrees), or the name of a target.")
+    radius: Number = Field(RADIUS_ARCMIN, gt=0, le=10_800, description="Radius around `place` in arcmin.")
+    box: Short = Field("", description="ra_min,ra_max,dec_min,dec_max in degrees; ra_min > ra_max crosses RA 0.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_blanks(cls, values: Any) -> Any:
+        """Drop what a form sends for a field that nobody filled in."""
+        if not isinstance(values, dict):
+            return values
+        kept = {name: [v for v in value if v != ""] if isinstance(value, list) else value
+                for name, value in values.items()}  # fmt: skip
+        return {name: value for name, value in kept.items() if value not in ("", [])}
+
+    @field_validator("box")
+    @classmethod
+    def _is_box(cls, text: str) -> str:
+        """Refuse a box that has not four numbers."""
+        _parse_box(text)
+        return text
+
+    @model_validator(mode="after")
+    def _is_bounded(self) -> SearchParams:
+        """Refuse a page too deep, and too many terms."""
+        if self.page * self.k > MAX_DEPTH:
+            raise ValueError(f"only the first {MAX_DEPTH:,} hits can be seen: narrow the search")
+        if len(list(self.terms())) > MAX_TERMS:
+            raise ValueError(f"a search has at most {MAX_TERMS} terms")
+        return self
+
+    def terms(self) -> Iterator[Term]:
+        """List the terms of the query.
+
+        Yields
+        ------
+        Term
+            Terms with a positive weight, then those with a negative one. An `IMAGE` has its digest as value.
+
+        """
+        lists = ((self.q, TermKind.TEXT, 1), (self.like, TermKind.TILE, 1), (self.image, TermKind.IMAGE, 1),
+                 (self.abstract_of, TermKind.PROPOSAL, 1), (self.without, TermKind.TEXT, -1),
+                 (self.unlike, TermKind.TILE, -1))  # fmt: skip
+        for texts, kind, sign in lists:
+            for text in texts:
+                match = WEIGHTED.fullmatch(text)
+                value, weight = (match[1], float(match[2])) if match else (text, 1.0)
+                yield Term(kind=kind, value=value, weight=sign * weight)
+
+    def filters(self, find_place: Callable[[str], tuple[float, float] | None]) -> Filters:
+        """Return the filters.
+
+        Parameters
+        ----------
+        find_place
+            Function that finds the position of a target by name.
+
+        Returns
+        -------
+        Filters
+            The filters.
+
+        """
+        return Filters(
+            instruments=tuple(self.instrument), detectors=tuple(self.detector), bands=tuple(self.band),
+            proposals=tuple(self.proposal), splits=tuple(self.split), categories=tuple(self.category),
+            pi=self.pi or None, cycles=tuple(self.cycle),
+            observed_from=self.observed_from, observed_to=self.observed_to,
+            exposure_min_s=self.exposure_min, exposure_max_s=self.exposure_max,
+            pixel_scale_min_arcsec=self.scale_min, pixel_scale_max_arcsec=self.scale_max,
+            moving_target=self.moving, cone=self.cone(find_place), box=_parse_box(self.box),
+        )  # fmt: skip
+
+    def cone(self, find_place: Callable[[str], tuple[float, float] | None]) -> Cone | None:
+        """Return the circle around `place`.
+
+        Parameters
+        ----------
+        find_place
+            Function that finds the position of a target by name.
+
+        Returns
+        -------
+        Cone or None
+            The circle; None without a place.
+
+        Raises
+        ------
+        ParameterError
+            If the place is neither a position nor the name of a target.
+
+        """
+        if not self.place:
+            return None
+        position = parse_position(self.place) or find_place(self.place)
+        if position is None:
+            raise ParameterError(f"{self.place!r} is neither a position nor a target of the catalog")
+        return Cone(ra_deg=position[0], dec_deg=position[1], radius_deg=self.radius / 60)
+
+    def query(self, find_place: Callable[[str], tuple[float, float] | None]) -> Query:
+        """Return the query.
+
+        Parameters
+        ----------
+        find_place
+            Function that finds the position of a target by name.
+
+        Returns
+        -------
+        Query
+            The query of this page.
+
+        """
+        return Query(
+            terms=tuple(self.terms()), filters=self.filters(find_place), mode=self.mode, group_by=self.group, k=self.k,
+            offset=(self.page - 1) * self.k,
+        )  # fmt: skip
+
+    def pairs(self) -> list[tuple[str, str]]:
+        """List the parameters that differ from their defaults.
+
+        Returns
+        -------
+        list of tuple of str
+            Names and values in a fixed order; a repeated parameter has several entries.
+
+        """
+        values = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        return [(name, _text(one)) for name, value in values.items()
+                for one in (value if isinstance(value, list) else [value])]  # fmt: skip
+
+    def url(self, path: str = "/", /, **changes: Any) -> str:
+        """Return the URL of this search, or of one that differs from it.
+
+        Parameters
+        ----------
+        path
+            Path of the URL.
+        **changes
+            Parameters to change, by field name. `page` is 1 if it is not among them.
+
+        Returns
+        -------
+        str
+            Relative URL.
+
+        """
+        text = urlencode(self.model_copy(update={"page": 1} | changes).pairs())
+        return f"{path}?{text}" if text else path
+
+    def removals(self) -> Iterator[tuple[str, str, str]]:
+        """List what the search is made of, and what the search without each part would be.
+
+        Yields
+        ------
+        tuple of str
+            Name of the parameter, its value, and the URL without it.
+
+        """
+        for field, info in type(self).model_fields.items():
+            value = getattr(self, field)
+            if field in ("mode", "group", "k", "page", "radius") or value in (info.default, []):
+                continue
+            name = info.alias or field
+            if isinstance(value, list):
+                for one in value:
+                    yield name, _text(one), self.url(**{field: [other for other in value if other != one]})
+            else:
+                yield name, _text(value), self.url(**{field: info.default})
+
+
+def _text(value: Any) -> str:
+    """Format a value for a URL: numbers without trailing zeros."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _parse_box(text: str) -> Box | None:
+    """Parse four numbers; None for an empty text."""
+    if not text:
+        return None
+    parts = [float(part) for part in text.split(",")]
+    if len(parts) != 4 or not (-90 <= parts[2] <= parts[3] <= 90):
+        raise ValueError("a box is ra_min,ra_max,dec_min,dec_max in degrees")
+    return Box(ra_min_deg=parts[0] % 360, ra_max_deg=parts[1] if parts[1] == 360 else parts[1] % 360,
+               dec_min_deg=parts[2], dec_max_deg=parts[3])  # fmt: skip

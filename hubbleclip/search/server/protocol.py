@@ -1,0 +1,165 @@
+"""What the server needs of a search engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from hubbleclip.search.query import Hits, Query
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TileRecord:
+    """Everything known of one tile.
+
+    Attributes
+    ----------
+    tile_id
+        Id of the tile.
+    facts
+        Those of a `Hit`, and also abstract, pi, cycle, category, obs_id, product_uri, size_px, target_class,
+        corners_deg and wcs (text of a FITS header); None where unknown.
+    picture
+        Path of the PNG or JPEG file.
+
+    """
+
+    tile_id: str
+    facts: Mapping[str, Any]
+    picture: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexStatus:
+    """Which index and which model answer; a field is None where unknown."""
+
+    num_tiles: int
+    is_simulated: bool
+    model: str
+    run_id: str | None = None
+    model_digest: str | None = None
+    dataset_digest: str | None = None
+    index_digest: str | None = None
+    promoted_at: datetime | None = None
+    indexed_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Points:
+    """All tiles of an index, for maps: positions in ICRS degrees (n,), NaN where unknown, and the first two principal
+    components (n, 2) of the features.
+    """
+
+    tile_ids: Sequence[str]
+    ra_deg: Floats
+    dec_deg: Floats
+    pca_n2: Floats
+
+
+class SearchEngine(Protocol):
+    """A search over the tiles of one index. All methods may be called by several threads."""
+
+    def run(self, query: Query) -> Hits:
+        """Find the hits of one page.
+
+        Parameters
+        ----------
+        query
+            The query; wrong values raise a HubbleclipError.
+
+        Returns
+        -------
+        Hits
+            The page.
+
+        """
+        ...
+
+    def tile(self, tile_id: str) -> TileRecord:
+        """Return what is known of a tile; an unknown id raises a HubbleclipError.
+
+        Parameters
+        ----------
+        tile_id
+            Id of the tile.
+
+        Returns
+        -------
+        TileRecord
+            Facts and picture.
+
+        """
+        ...
+
+    def status(self) -> IndexStatus:
+        """Return which index and model answer.
+
+        Returns
+        -------
+        IndexStatus
+            The status.
+
+        """
+        ...
+
+    def points(self) -> Points:
+        """Return the positions and the principal components of all tiles.
+
+        Returns
+        -------
+        Points
+            One row per tile.
+
+        """
+        ...
+
+    def facets(self) -> Mapping[str, Sequence[tuple[Any, int]]]:
+        """Return the values that filters can have.
+
+        Returns
+        -------
+        mapping
+            Values and their numbers of tiles, by column: instrument, band, split, category and cycle.
+
+        """
+        ...
+
+    def phrases(self, tile_id: str) -> Mapping[str, Sequence[tuple[str, float]]]:
+        """Return the phrases nearest to a tile.
+
+        Parameters
+        ----------
+        tile_id
+            Id of the tile.
+
+        Returns
+        -------
+        mapping
+            Phrases and cosine similarities, by vocabulary; empty if the engine has none.
+
+        """
+        ...
+
+    def place(self, name: str) -> tuple[float, float] | None:
+        """Find a target of the catalog by name.
+
+        Parameters
+        ----------
+        name
+            Name of a target; case, spaces and hyphens do not matter.
+
+        Returns
+        -------
+        tuple of float or None
+            Right ascension and declination in degrees.
+
+        """
+        ...

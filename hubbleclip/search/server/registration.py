@@ -1,0 +1,50 @@
+"""The file in the data folder by which commands find the running server."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registration:
+    """Where the server of a data folder listens. `instance` tells it from another server that got the same port."""
+
+    host: str
+    port: int
+    instance: str
+    token: str | None
+    pid: int
+
+
+@contextmanager
+def registered(path: Path, registration: Registration) -> Iterator[None]:
+    """Keep a server's registration in a file, which only its owner can read, while the block runs.
+
+    Parameters
+    ----------
+    path
+        Path of the file.
+    registration
+        Content of the file.
+
+    Yields
+    ------
+    None
+        No value.
+
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        json.dump(asdict(registration), file)
+    part.replace(path)
+    try:
+        yield
+    finally:
+        if path.is_file() and json.loads(path.read_text(encoding="utf-8"))["instance"] == registration.instance:
+            path.unlink()

@@ -1,0 +1,195 @@
+"""Who may ask the server: hosts, tokens, sizes of requests, and what a page may load."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import ipaddress
+import re
+from dataclasses import dataclass
+from http.cookies import SimpleCookie
+from urllib.parse import parse_qsl, urlencode
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from hubbleclip.core.errors import HubbleclipError
+
+HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]*)(?::\d+)?")
+COOKIE = "hubbleclip_token"
+MAX_BODY_BYTES, MAX_BODY_S = 64 * 2**20, 30.0
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+OPEN_PATHS = ("/healthz",)
+READING = ("GET", "HEAD", "OPTIONS")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """Who may ask.
+
+    Attributes
+    ----------
+    host
+        Address on which the server listens.
+    token
+        Token that each request needs; None on loopback and with `--public`.
+
+    """
+
+    host: str = "127.0.0.1"
+    token: str | None = None
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can connect."""
+        return is_loopback(self.host)
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host is this machine.
+
+    Parameters
+    ----------
+    host
+        Name or address.
+
+    Returns
+    -------
+    bool
+        True for `localhost` and for loopback addresses.
+
+    """
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def check_access(host: str, token: str | None, is_public: bool) -> Access:
+    """Check that a server which other machines can reach has a token, or is public by intention.
+
+    Parameters
+    ----------
+    host
+        Address on which the server will listen.
+    token
+        Token that requests need.
+    is_public
+        Whether everybody may search.
+
+    Returns
+    -------
+    Access
+        The access.
+
+    Raises
+    ------
+    HubbleclipError
+        If another machine could search without a token and `is_public` is false.
+
+    """
+    if not is_loopback(host) and not token and not is_public:
+        message = "other machines can reach {}: set HUBBLECLIP_TOKEN, or pass --public to let everybody search"
+        raise HubbleclipError(message.format(host))
+    return Access(host=host, token=None if is_public else token)
+
+
+class SecurityMiddleware:
+    """Refuses requests that the access does not allow, and adds the headers that bind a browser."""
+
+    def __init__(self, app: ASGIApp, access: Access) -> None:
+        self.app, self.access = app, access
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request, or refuse it."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def protect(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        refusal = self._refusal(scope)
+        if refusal is None:
+            await self.app(scope, _bounded(receive), protect)
+        else:
+            await refusal(scope, receive, protect)
+
+    def _refusal(self, scope: Scope) -> Response | None:
+        """Return the response that refuses a request; None if it is allowed."""
+        headers = Headers(scope=scope)
+        # Without this check, a web page of another site could read the answers by DNS rebinding.
+        if self.access.is_loopback and not is_loopback(_host_of(headers.get("host", ""))):
+            return PlainTextResponse("this server answers to localhost only", status_code=421)
+        if scope["method"] not in READING and headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+            return PlainTextResponse("requests from other sites are refused", status_code=403)
+        length = headers.get("content-length", "")
+        if length.isdecimal() and int(length) > MAX_BODY_BYTES:
+            return PlainTextResponse(f"at most {MAX_BODY_BYTES >> 20} MiB are accepted", status_code=413)
+        if self.access.token is None or scope["path"] in OPEN_PATHS:
+            return None
+        return self._without_token(scope, headers, self.access.token)
+
+    def _without_token(self, scope: Scope, headers: Headers, token: str) -> Response | None:
+        """Check the token: in a header, in a cookie, or in the URL, from which it moves to a cookie."""
+        cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+        given = headers.get("authorization", "").removeprefix("Bearer ")
+        if any(hmac.compare_digest(text.encode(), token.encode()) for text in (given, cookie.value if cookie else "")):
+            return None
+        pairs = parse_qsl(scope["query_string"].decode("latin-1"))
+        in_url = dict(pairs).get("token", "")
+        if not hmac.compare_digest(in_url.encode(), token.encode()):
+            return PlainTextResponse("a token is needed: open /?token=...", status_code=401,
+                                     headers={"WWW-Authenticate": "Bearer"})  # fmt: skip
+        rest = urlencode([pair for pair in pairs if pair[0] != "token"])
+        response = RedirectResponse(f"/{'?' + rest if rest else ''}", status_code=303)
+        response.set_cookie(COOKIE, token, httponly=True, samesite="strict")
+        return response
+
+
+def _host_of(header: str) -> str:
+    """Return the host of a Host header, without its port; empty if the header is malformed."""
+    match = HOST.fullmatch(header)
+    return match[1] if match else ""
+
+
+def _bounded(receive: Receive) -> Receive:
+    """Limit a request's body in bytes and in time, also if its length is not stated."""
+    num_bytes, deadline = 0, None
+
+    async def receive_bounded() -> Message:
+        nonlocal num_bytes, deadline
+        now = asyncio.get_running_loop().time()
+        deadline = deadline or now + MAX_BODY_S
+        if num_bytes < 0:  # the body is complete; what follows is the news that the client has gone
+            return await receive()
+        try:
+            async with asyncio.timeout_at(deadline):
+                message = await receive()
+        except TimeoutError as error:
+            raise HTTPException(408, "the request took too long") from error
+        if message["type"] == "http.request":
+            num_bytes += len(message.get("body", b""))
+            if num_bytes > MAX_BODY_BYTES:
+                raise HTTPException(413, f"at most {MAX_BODY_BYTES >> 20} MiB are accepted")
+            if not message.get("more_body", False):
+                num_bytes = -1
+        return message
+
+    return receive_bounded

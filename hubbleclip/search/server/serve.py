@@ -1,0 +1,83 @@
+"""Run the server."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI
+
+from hubbleclip.core.errors import HubbleclipError
+from hubbleclip.search.server.app import create_app
+from hubbleclip.search.server.registration import Registration, registered
+from hubbleclip.search.server.security import Access
+from hubbleclip.search.server.service import Service
+
+log = logging.getLogger(__name__)
+SHUTDOWN_S, BACKLOG = 3, 1024
+ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+"""Address at which this machine reaches a server that listens on all addresses."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Open the server's socket.
+
+    Parameters
+    ----------
+    host
+        Address.
+    port
+        Port; 0 takes any free one.
+
+    Returns
+    -------
+    socket
+        The bound socket.
+
+    Raises
+    ------
+    HubbleclipError
+        If the address is in use or not one of this machine.
+
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    opened = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        opened.bind((host, port))
+        opened.listen(BACKLOG)
+    except OSError as error:
+        opened.close()
+        raise HubbleclipError(f"cannot listen on {host}:{port} ({error.strerror}): choose another --port") from error
+    return opened
+
+
+def serve(service: Service, access: Access, port: int, registration_file: Path) -> None:
+    """Serve until Ctrl-C.
+
+    Parameters
+    ----------
+    service
+        The engine and what stands before it.
+    access
+        Where to listen and who may ask.
+    port
+        Port; 0 takes any free one.
+    registration_file
+        File in the data folder by which commands find the server.
+
+    """
+    opened = listen(access.host, port)
+    instance, port = secrets.token_hex(8), opened.getsockname()[1]
+    app: FastAPI = create_app(service, access, instance)
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=SHUTDOWN_S, server_header=False)
+    found = Registration(host=ANY.get(access.host, access.host), port=port, instance=instance, token=access.token,
+                         pid=os.getpid())  # fmt: skip
+    shown = f"[{access.host}]" if ":" in access.host else access.host
+    with registered(registration_file, found):
+        log.info("search: http://%s:%d/%s, until Ctrl-C", shown, port, "?token=..." if access.token else "")
+        uvicorn.Server(config).run(sockets=[opened])

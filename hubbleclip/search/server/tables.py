@@ -1,0 +1,241 @@
+"""Hits as tables for other programs: CSV, VOTable, ECSV and Parquet, with units and UCDs."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+from astropy import units
+from astropy.io.votable import from_table
+from astropy.io.votable.tree import Info, VOTableFile
+from astropy.table import MaskedColumn, Table
+from pyarrow import csv, parquet
+
+from hubbleclip.search.query import Hit
+
+Rows = list[dict[str, Any]]
+NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of exported tables: its type, unit, UCD and meaning."""
+
+    name: str
+    kind: pa.DataType
+    description: str
+    ucd: str = ""
+    unit: str | None = None
+
+
+TEXT, REAL, INTEGER = pa.string(), pa.float64(), pa.int64()
+COLUMNS = (
+    Column("tile_id", TEXT, "Id of the tile", "meta.id;meta.main"),
+    Column("score", REAL, "Score of the search, higher is better", "stat.fit.goodness"),
+    Column("model_rank", INTEGER, "Rank by the model, from 1", "meta.number"),
+    Column("words_rank", INTEGER, "Rank by words (BM25), from 1", "meta.number"),
+    Column("num_folded", INTEGER, "Further hits of the same group", "meta.number"),
+    Column("ra_deg", REAL, "Right ascension of the tile's centre, ICRS", "pos.eq.ra;meta.main", "deg"),
+    Column("dec_deg", REAL, "Declination of the tile's centre, ICRS", "pos.eq.dec;meta.main", "deg"),
+    Column("pixel_scale_arcsec", REAL, "Side of a pixel of the tile", "instr.scale", "arcsec"),
+    Column("target_name", TEXT, "Target as the observer named it", "meta.id;src"),
+    Column("instrument", TEXT, "Instrument and channel", "meta.id;instr"),
+    Column("detector", TEXT, "Detector", "instr"),
+    Column("filter", TEXT, "Filter", "meta.id;instr.filter"),
+    Column("band", TEXT, "Band of wavelength", "instr.bandpass"),
+    Column("exposure_s", REAL, "Exposure time", "time.duration;obs.exposure", "s"),
+    Column("observed_at", TEXT, "Start of the exposure (UTC, ISO 8601)", "time.start;obs.exposure"),
+    Column("proposal_id", TEXT, "Proposal", "meta.id;obs.proposal"),
+    Column("title", TEXT, "Title of the proposal", "meta.title;obs.proposal"),
+    Column("pi", TEXT, "Principal investigator", "meta.id.PI"),
+    Column("cycle", INTEGER, "Observing cycle", "meta.number;obs.proposal"),
+    Column("category", TEXT, "Science category", "meta.note"),
+    Column("obs_id", TEXT, "Observation in the archive", "meta.id;obs"),
+    Column("product_uri", TEXT, "File in the archive", "meta.ref.uri"),
+    Column("split", TEXT, "Split of the dataset", "meta.code"),
+)
+
+
+def hit_row(hit: Hit) -> dict[str, Any]:
+    """Return a hit as one flat row.
+
+    Parameters
+    ----------
+    hit
+        The hit.
+
+    Returns
+    -------
+    dict
+        The fields of the hit and its facts, by name; times are ISO 8601 text.
+
+    """
+    own = {name: getattr(hit, name) for name in ("tile_id", "score", "model_rank", "words_rank", "num_folded")}
+    return own | {name: plain(value) for name, value in hit.facts.items()}
+
+
+def plain(value: Any) -> Any:
+    """Return a value that JSON has.
+
+    Parameters
+    ----------
+    value
+        A value of the catalog.
+
+    Returns
+    -------
+    Any
+        Text for a time, None for a number that is not finite, else the value.
+
+    """
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="seconds")
+    return None if isinstance(value, float) and value not in (value + 0,) else value
+
+
+def as_arrow(rows: Rows) -> pa.Table:
+    """Return rows as an Arrow table with the columns of `COLUMNS`.
+
+    Parameters
+    ----------
+    rows
+        Rows of `hit_row`.
+
+    Returns
+    -------
+    pyarrow.Table
+        The table; unit, UCD and meaning are in the metadata of the fields.
+
+    """
+    fields = [pa.field(c.name, c.kind, metadata={"unit": c.unit or "", "ucd": c.ucd, "description": c.description})
+              for c in COLUMNS]  # fmt: skip
+    columns = [pa.array([_text(c, row.get(c.name)) for row in rows], c.kind) for c in COLUMNS]
+    return pa.Table.from_arrays(columns, schema=pa.schema(fields))
+
+
+def _text(column: Column, value: Any) -> Any:
+    """Return a value as its column has it."""
+    return str(value) if column.kind == TEXT and value is not None else value
+
+
+def _xml_text(column: Column, value: Any) -> Any:
+    """Return a value as its column has it, without the control characters that XML cannot hold."""
+    value = _text(column, value)
+    return NOT_XML.sub("\ufffd", value) if isinstance(value, str) else value
+
+
+def as_astropy(rows: Rows, columns: Iterable[Column] = COLUMNS) -> Table:
+    """Return rows as an astropy table with units; unknown values are masked.
+
+    Parameters
+    ----------
+    rows
+        Rows of `hit_row`.
+    columns
+        Columns of the table.
+
+    Returns
+    -------
+    Table
+        The table.
+
+    """
+    table = Table()
+    for column in columns:
+        values = [_xml_text(column, row.get(column.name)) for row in rows]
+        blank: Any = "" if column.kind == TEXT else 0
+        made = MaskedColumn(
+            [blank if value is None else value for value in values], name=column.name,
+            mask=[value is None for value in values], description=column.description,
+            dtype=str if column.kind == TEXT else column.kind.to_pandas_dtype(),
+            unit=units.Unit(column.unit) if column.unit else None, meta={"ucd": column.ucd},
+        )  # fmt: skip
+        table.add_column(made)
+    return table
+
+
+def as_votable(table: Table, infos: Mapping[str, str], description: str) -> bytes:
+    """Write an astropy table as a VOTable 1.4.
+
+    Parameters
+    ----------
+    table
+        Table of `as_astropy`.
+    infos
+        Names and values of INFO elements.
+    description
+        What the table is.
+
+    Returns
+    -------
+    bytes
+        Content of the file.
+
+    """
+    file = from_table(table)
+    file.version = "1.4"
+    resource = file.resources[0]
+    resource.description, resource.type = description, "results"
+    for field in resource.tables[0].fields:
+        field.ucd = table[field.name].meta.get("ucd") or None
+    resource.infos.extend(Info(name=name, value=value) for name, value in infos.items())
+    return votable_bytes(file)
+
+
+def votable_bytes(file: VOTableFile) -> bytes:
+    """Write a VOTable.
+
+    Parameters
+    ----------
+    file
+        The table.
+
+    Returns
+    -------
+    bytes
+        XML.
+
+    """
+    content = io.BytesIO()
+    file.to_xml(content)
+    return content.getvalue()
+
+
+def _csv(rows: Rows, _: Mapping[str, str]) -> bytes:
+    content = io.BytesIO()
+    csv.write_csv(as_arrow(rows), content)
+    return content.getvalue()
+
+
+def _parquet(rows: Rows, infos: Mapping[str, str]) -> bytes:
+    content = io.BytesIO()
+    table = as_arrow(rows)
+    parquet.write_table(table.replace_schema_metadata(dict(infos)), content)
+    return content.getvalue()
+
+
+def _ecsv(rows: Rows, infos: Mapping[str, str]) -> bytes:
+    content = io.StringIO()
+    table = as_astropy(rows)
+    table.meta = dict(infos)
+    table.write(content, format="ascii.ecsv")
+    return content.getvalue().encode()
+
+
+def _votable(rows: Rows, infos: Mapping[str, str]) -> bytes:
+    return as_votable(as_astropy(rows), infos, "Tiles that a search found")
+
+
+Writer = Callable[[Rows, Mapping[str, str]], bytes]
+FORMATS: Mapping[str, tuple[str, str, Writer]] = {
+    "csv": ("text/csv; charset=utf-8", "csv", _csv),
+    "votable": ("application/x-votable+xml", "vot", _votable),
+    "ecsv": ("text/plain; charset=utf-8", "ecsv", _ecsv),
+    "parquet": ("application/vnd.apache.parquet", "parquet", _parquet),
+}
+"""Media type, suffix and writer by format."""

@@ -1,0 +1,153 @@
+"""Pictures and FITS files that people upload to search with: checked, bounded, and kept for a while."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import tempfile
+import threading
+import zlib
+from collections import OrderedDict
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+from hubbleclip.core.errors import HubbleclipError
+
+MAX_FILES, MAX_PIXELS, MAX_UNPACKED_BYTES = 64, 40_000_000, 512 * 2**20
+SIGNATURES = {b"\x89PNG\r\n\x1a\n": ".png", b"\xff\xd8\xff": ".jpg", b"SIMPLE  =": ".fits", b"\x1f\x8b": ".fits.gz"}
+"""First bytes of the accepted files, and the suffix under which each is stored."""
+PICTURES = {".png": "PNG", ".jpg": "JPEG"}
+CHUNK_BYTES = 2**20
+
+
+class UploadError(HubbleclipError):
+    """An upload is refused or no longer exists."""
+
+
+class UploadStore:
+    """Keeps the newest uploads in a temporary folder, by digest.
+
+    Parameters
+    ----------
+    max_files
+        Number of uploads that are kept; older ones are deleted.
+
+    """
+
+    def __init__(self, max_files: int = MAX_FILES) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="hubbleclip-uploads-")
+        self._paths: OrderedDict[str, Path] = OrderedDict()
+        self._max_files, self._lock = max_files, threading.Lock()
+
+    def add(self, content: bytes) -> str:
+        """Store an upload.
+
+        Parameters
+        ----------
+        content
+            Content of a PNG, JPEG or FITS file; FITS may be compressed with gzip.
+
+        Returns
+        -------
+        str
+            Digest, by which the upload is found.
+
+        """
+        suffix = check_upload(content)
+        digest = hashlib.sha256(content).hexdigest()[:32]
+        with self._lock:
+            path = self._paths.setdefault(digest, Path(self._folder.name) / f"{digest}{suffix}")
+            path.write_bytes(content)
+            self._paths.move_to_end(digest)
+            while len(self._paths) > self._max_files:
+                self._paths.popitem(last=False)[1].unlink(missing_ok=True)
+        return digest
+
+    def path(self, digest: str) -> Path:
+        """Find an upload.
+
+        Parameters
+        ----------
+        digest
+            Digest that `add` returned.
+
+        Returns
+        -------
+        Path
+            Path of the file.
+
+        Raises
+        ------
+        UploadError
+            If the upload was deleted or never existed.
+
+        """
+        with self._lock:
+            path = self._paths.get(digest)
+        if path is None:
+            raise UploadError("the uploaded picture is no longer here: upload it again")
+        return path
+
+    def close(self) -> None:
+        """Delete all uploads."""
+        self._folder.cleanup()
+
+
+def check_upload(content: bytes) -> str:
+    """Check the type and the number of pixels of an upload without decoding it.
+
+    Parameters
+    ----------
+    content
+        Content of the file.
+
+    Returns
+    -------
+    str
+        Suffix that fits the content.
+
+    Raises
+    ------
+    UploadError
+        If the file is of another type, damaged, or too large.
+
+    """
+    suffix = next((s for signature, s in SIGNATURES.items() if content.startswith(signature)), None)
+    if suffix is None:
+        raise UploadError("only PNG, JPEG and FITS files can be searched with")
+    if suffix in PICTURES:
+        _check_picture(content, PICTURES[suffix])
+    elif suffix == ".fits.gz":
+        _check_gzip(content)
+    return suffix
+
+
+def _check_picture(content: bytes, form: str) -> None:
+    """Refuse a picture that is damaged or has too many pixels; only its header is read."""
+    try:
+        with Image.open(io.BytesIO(content), formats=[form]) as picture:
+            num_pixels = picture.width * picture.height
+    except Image.DecompressionBombError as error:
+        raise UploadError(f"a picture has at most {MAX_PIXELS // 1_000_000} megapixels") from error
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise UploadError("the picture is damaged") from error
+    if num_pixels > MAX_PIXELS:
+        raise UploadError(f"a picture has at most {MAX_PIXELS // 1_000_000} megapixels")
+
+
+def _check_gzip(content: bytes) -> None:
+    """Refuse a compressed file that is damaged, not FITS, or expands without end."""
+    num_bytes, first = 0, b""
+    try:
+        with gzip.open(io.BytesIO(content)) as file:
+            while chunk := file.read(CHUNK_BYTES):
+                first = first or chunk
+                num_bytes += len(chunk)
+                if num_bytes > MAX_UNPACKED_BYTES:
+                    raise UploadError(f"a FITS file has at most {MAX_UNPACKED_BYTES >> 20} MiB")
+    except (OSError, EOFError, zlib.error) as error:
+        raise UploadError("the compressed file is damaged") from error
+    if not first.startswith(b"SIMPLE  ="):
+        raise UploadError("only FITS files may be compressed")

@@ -1,0 +1,82 @@
+"""A bounded queue in front of the model: a request gets an answer in time, or an error at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from hubbleclip.core.errors import HubbleclipError
+
+Result = TypeVar("Result")
+NUM_WORKERS, MAX_WAITING, MAX_S, RETRY_AFTER_S = 2, 64, 20.0, 2
+
+
+class BusyError(HubbleclipError):
+    """The server has more work than it can do in time."""
+
+
+class WorkQueue:
+    """Runs functions in a few threads; at most `max_waiting` calls wait.
+
+    Parameters
+    ----------
+    num_workers
+        Number of threads.
+    max_waiting
+        Largest number of calls that wait or run.
+    max_s
+        Longest time of a call in seconds, from its arrival.
+
+    Attributes
+    ----------
+    num_open : int
+        Number of calls that wait or run now.
+
+    """
+
+    def __init__(self, num_workers: int = NUM_WORKERS, max_waiting: int = MAX_WAITING, max_s: float = MAX_S) -> None:
+        self.num_open = 0
+        self._max_waiting, self._max_s = max_waiting, max_s
+        self._threads = ThreadPoolExecutor(num_workers, thread_name_prefix="search")
+
+    async def run(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """Run a function in a thread and wait for its result.
+
+        Parameters
+        ----------
+        function, *arguments
+            What to call.
+
+        Returns
+        -------
+        Any
+            What the function returns; its errors are raised.
+
+        Raises
+        ------
+        BusyError
+            If too many calls wait, or the result is late. A call that runs cannot be stopped; it keeps its place.
+
+        """
+        if self.num_open >= self._max_waiting:
+            raise BusyError("the server is busy: try again in some seconds")
+        self.num_open += 1
+        work = asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+        work.add_done_callback(self._end)
+        done, _ = await asyncio.wait({work}, timeout=self._max_s)
+        if not done:
+            work.cancel()
+            raise BusyError(f"the search took longer than {self._max_s:g} s: try again")
+        return work.result()
+
+    def _end(self, work: asyncio.Future[Any]) -> None:
+        """Count a call as ended, and read its error, which nobody else may read after a timeout."""
+        self.num_open -= 1
+        if not work.cancelled():
+            work.exception()
+
+    def close(self) -> None:
+        """Drop the calls that wait, and return without waiting for those that run."""
+        self._threads.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,217 @@
+"""The interface of a vector store: the features of all indexed tiles by one model, and the search among them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hubbleclip.core.errors import SearchError
+from hubbleclip.core.vectors import unit
+
+Floats = npt.NDArray[np.float32]
+Rows = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+
+class Scored(NamedTuple):
+    """Rows of a store, best first, and their cosine similarities to the query; equal scores are in order of row."""
+
+    row_n: Rows
+    score_n: npt.NDArray[np.float64]
+
+
+@runtime_checkable
+class VectorStore(Protocol):
+    """Features of tiles by one model, in rows that are numbered from 0 in the order of their addition.
+
+    A store object shows the rows that existed when it was opened, and those that it appended itself. Another process
+    may append rows meanwhile; `is_current` shows that. All methods except `append` may be called by many threads.
+
+    Attributes
+    ----------
+    tile_ids : pyarrow.Array
+        Tile ids in the order of the rows.
+
+    """
+
+    @property
+    def tile_ids(self) -> pa.Array:
+        """See the class."""
+
+    def append(self, tile_ids: Sequence[str], feat_nd: npt.NDArray[np.floating]) -> None:
+        """Add rows durably; a killed process leaves either all of these rows or none.
+
+        Parameters
+        ----------
+        tile_ids
+            Ids of n tiles that the store does not have.
+        feat_nd
+            Features (n, d) of length 1; they are stored as float16.
+
+        Raises
+        ------
+        SearchError
+            If a tile is in the store already, or the number of dimensions differs from that of the stored features.
+
+        """
+
+    def scan(self, query_d: npt.NDArray[np.floating], k: int, mask_n: Mask | None = None) -> Scored:
+        """Find the rows of highest cosine similarity to a query.
+
+        Parameters
+        ----------
+        query_d
+            Feature of the query, of any length above 0.
+        k
+            Maximum number of rows.
+        mask_n
+            Which rows may be found, one value for each row of the store; None admits every row.
+
+        Returns
+        -------
+        Scored
+            At most `k` rows, with the similarities of their float16 features.
+
+        Raises
+        ------
+        SearchError
+            If the query has another number of dimensions than the features.
+
+        """
+
+    def features(self, rows: Rows | Sequence[int]) -> Floats:
+        """Read features.
+
+        Parameters
+        ----------
+        rows
+            Row numbers, in any order.
+
+        Returns
+        -------
+        Floats
+            Features (n, d), in the order of `rows`.
+
+        """
+
+    def is_current(self) -> bool:
+        """Whether the store has no rows that this object does not show.
+
+        Returns
+        -------
+        bool
+            False if another process or object has appended rows since this one was opened.
+
+        """
+
+    def close(self) -> None:
+        """Release files and memory; the store must not be used afterwards."""
+
+
+def rows_of(tile_ids: pa.Array, wanted: Sequence[str]) -> list[int | None]:
+    """Find the rows of tiles.
+
+    Parameters
+    ----------
+    tile_ids
+        Tile ids of a store, in the order of its rows.
+    wanted
+        Tile ids to find.
+
+    Returns
+    -------
+    list of int or None
+        Row of each tile; None if the store does not have the tile.
+
+    """
+    # The wanted ids, which are few, make the hash table; the many ids of the store only look into it.
+    position_n = pc.index_in(tile_ids, value_set=pa.array(wanted, pa.string()))
+    row_n = np.flatnonzero(position_n.is_valid().to_numpy(zero_copy_only=False))
+    found = dict(zip(position_n.drop_null().to_pylist(), row_n.tolist(), strict=True))
+    return [found.get(position) for position in range(len(wanted))]
+
+
+def best_rows(row_n: Rows, score_n: npt.NDArray[np.float64], k: int) -> Scored:
+    """Sort rows by their scores.
+
+    Parameters
+    ----------
+    row_n
+        Rows.
+    score_n
+        Their scores.
+    k
+        Maximum number of rows.
+
+    Returns
+    -------
+    Scored
+        The best `k` rows, best first; equal scores are in order of row.
+
+    """
+    best = np.lexsort((row_n, -score_n))[:k]
+    return Scored(row_n[best], score_n[best])
+
+
+def unit_query(query_d: npt.NDArray[np.floating], num_dims: int) -> Floats:
+    """Scale a query to length 1.
+
+    Parameters
+    ----------
+    query_d
+        Feature of the query.
+    num_dims
+        Number of dimensions of the stored features.
+
+    Returns
+    -------
+    Floats
+        The query of length 1.
+
+    Raises
+    ------
+    SearchError
+        If the numbers of dimensions differ, or the query has no direction.
+
+    """
+    if query_d.shape != (num_dims,):
+        raise SearchError(f"the query has the shape {query_d.shape}, the index has {num_dims} dimensions")
+    if not np.isfinite(query_d).all() or not query_d.any():
+        raise SearchError("the terms of the query cancel each other: change a weight")
+    unit_d: Floats = unit(query_d.astype(np.float64)).astype(np.float32)
+    return unit_d
+
+
+def check_new_rows(known: pa.Array, tile_ids: Sequence[str], feat_nd: npt.NDArray[np.floating], num_dims: int) -> None:
+    """Check rows before they are appended.
+
+    Parameters
+    ----------
+    known
+        Tile ids in the store.
+    tile_ids
+        Ids of the new tiles.
+    feat_nd
+        Their features (n, d).
+    num_dims
+        Number of dimensions of the stored features; 0 for an empty store.
+
+    Raises
+    ------
+    SearchError
+        If a tile is known or repeated, or the features do not fit.
+
+    """
+    if feat_nd.ndim != 2 or len(feat_nd) != len(tile_ids) or num_dims not in (0, feat_nd.shape[1]):
+        raise SearchError(
+            f"features of shape {feat_nd.shape} do not fit {len(tile_ids)} tiles of {num_dims} dimensions"
+        )
+    if not np.isfinite(feat_nd).all():
+        raise SearchError("a feature is not finite: the model is damaged")
+    if len(set(tile_ids)) < len(tile_ids) or any(row is not None for row in rows_of(known, tile_ids)):
+        raise SearchError("a tile is in the index already")

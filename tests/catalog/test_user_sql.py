@@ -1,0 +1,117 @@
+"""SQL from outside reads the catalog and nothing else."""
+
+import time
+from pathlib import Path
+
+import pytest
+from test_catalog import mark
+
+from hubbleclip.catalog.catalog import read_catalog, writing_catalog
+from hubbleclip.catalog.user_sql import run_user_sql
+from hubbleclip.core.errors import CatalogError
+from hubbleclip.core.layout import Layout
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    layout = Layout(tmp_path / "it's")
+    with writing_catalog(layout) as catalog:
+        catalog.upsert({"watermark": [mark(f"a{n}") for n in range(5)]})
+    return layout
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "FROM watermark",
+        "SELECT * FROM watermark",
+        "WITH w AS (FROM watermark) FROM w",
+        "SELECT archive FROM watermark ORDER BY archive",
+    ],
+)
+def test_reading_statements_run(sql: str, layout: Layout) -> None:
+    result = run_user_sql(layout, sql)
+    assert (len(result.table), result.is_cut) == (5, False)
+
+
+def test_views_macros_and_descriptions_run(layout: Layout) -> None:
+    assert run_user_sql(layout, "FROM coverage").table.num_rows == 0
+    assert run_user_sql(layout, "FROM cone(10, 20, 1)").table.num_rows == 0
+    assert "archive" in run_user_sql(layout, "DESCRIBE watermark").table["column_name"].to_pylist()
+    assert run_user_sql(layout, "SHOW TABLES").table.num_rows > 5
+    assert run_user_sql(layout, "EXPLAIN FROM watermark").table.num_rows
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "COPY (SELECT 1) TO '{folder}/stolen.csv'",
+        "COPY watermark TO '{folder}/stolen.parquet' (FORMAT parquet)",
+        "EXPORT DATABASE '{folder}/stolen'",
+        "SELECT * FROM read_text('{folder}/secret.txt')",
+        "SELECT * FROM read_csv('{folder}/secret.txt')",
+        "FROM '{folder}/secret.csv'",
+        "SELECT * FROM glob('{folder}/*')",
+        "ATTACH '{folder}/stolen.duckdb'",
+        "INSTALL httpfs",
+        "LOAD httpfs",
+        "SELECT * FROM read_text('https://127.0.0.1/')",
+        "SET enable_external_access = true",
+        "RESET lock_configuration",
+        "PRAGMA enable_external_access",
+        "DROP TABLE watermark",
+        "DELETE FROM watermark",
+        "CREATE TABLE x AS SELECT 1",
+        "CREATE TEMP TABLE x AS SELECT 1",
+        "EXPLAIN ANALYZE COPY (SELECT 1) TO '{folder}/stolen.csv'",
+        "SELECT 1; SELECT 2",
+        "FROM watermark; DROP TABLE watermark",
+        "SELECT getenv('HOME')",
+        "FROM layout",
+        "FROM secret",
+        "",
+        ";",
+        "nonsense",
+    ],
+)
+def test_nothing_else_runs(sql: str, layout: Layout, tmp_path: Path) -> None:
+    secret = tmp_path / "secret.txt"
+    secret.write_text("secret")
+    (tmp_path / "secret.csv").write_text("a,b\n1,2\n")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(CatalogError) as caught:
+        run_user_sql(layout, sql.format(folder=tmp_path))
+    assert "\n" not in str(caught.value)
+    assert sorted(tmp_path.rglob("*")) == before
+    assert run_user_sql(layout, "FROM watermark").table.num_rows == 5
+
+
+def test_rows_are_limited(layout: Layout) -> None:
+    result = run_user_sql(layout, "FROM range(1_000_000_000)", max_rows=3)
+    assert (result.table.num_rows, result.is_cut) == (3, True)
+    assert not run_user_sql(layout, "FROM range(3)", max_rows=3).is_cut
+
+
+def test_time_is_limited(layout: Layout) -> None:
+    started = time.monotonic()
+    with pytest.raises(CatalogError, match="stopped after"):
+        run_user_sql(layout, "SELECT count(*) FROM range(10_000_000) a, range(10_000_000) b", max_s=0.3)
+    assert time.monotonic() - started < 30
+
+
+def test_memory_is_limited(layout: Layout) -> None:
+    with pytest.raises(CatalogError, match="(?i)memory"):
+        run_user_sql(
+            layout, "SELECT list(a.range || 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx') FROM range(100_000_000) a"
+        )
+
+
+def test_other_readers_of_the_process_stay_unlocked(layout: Layout) -> None:
+    with read_catalog(layout) as catalog:
+        run_user_sql(layout, "FROM watermark")
+        assert catalog.rows("SELECT current_setting('enable_external_access') AS value") == [{"value": True}]
+
+
+def test_a_missing_catalog_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(CatalogError, match="hubbleclip dataset"):
+        run_user_sql(Layout(tmp_path / "none"), "SELECT 1")

@@ -1,0 +1,95 @@
+"""Cosmic rays are rejected, and stars are not: beside invalid pixels, at the frame's edge, in nebulae."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import ndimage
+from synthetic_fits import starry_sky
+
+from benchmarks import simulated_rays as simulated
+from hubbleclip.images.background import block_background
+from hubbleclip.images.cosmic_rays import reject_cosmic_rays
+from hubbleclip.images.kernels import pixel_words
+from hubbleclip.missions.hst import CAMERAS
+
+ACS = simulated.CAMERAS[0]
+CONTRAST = CAMERAS["ACS/WFC"].star_contrast
+
+
+def rays_of(data, valid=None, contrast=CONTRAST):
+    good = np.ones(data.shape, bool) if valid is None else valid.copy()
+    rows, columns = reject_cosmic_rays(data, good, contrast)
+    rays = np.zeros(data.shape, bool)
+    rays[rows, columns] = True
+    return rays
+
+
+@pytest.mark.parametrize("fwhm_px", [1.6, 2.0, 4.0])
+def test_no_stars_core_is_taken_for_a_cosmic_ray(fwhm_px):
+    data = starry_sky((600, 600), num_stars=300, fwhm_px=fwhm_px)
+    peaks = (data == ndimage.maximum_filter(data, 5)) & (data > 60)
+    assert peaks.sum() > 100 and not (rays_of(data) & peaks).any()
+
+
+def test_hot_pixels_and_tracks_are_taken_for_cosmic_rays():
+    data = np.random.default_rng(0).normal(5, 1, (200, 200)).astype(np.float32)
+    struck = np.zeros(data.shape, bool)
+    struck[50, 50] = struck[100, 20:60] = struck[150:152, 100:130] = True
+    struck[np.arange(20, 60), np.arange(120, 160)] = True
+    data[struck] += 300
+    rays = rays_of(data)
+    assert rays[struck].all() and rays[~struck].sum() <= 5
+
+
+@pytest.mark.parametrize("mean", [0.005, 0.02])
+def test_sparse_photons_are_not_taken_for_cosmic_rays(mean):
+    assert not rays_of(np.random.default_rng(0).poisson(mean, (200, 200)).astype(np.float32)).any()
+
+
+def test_a_star_beside_an_invalid_pixel_keeps_its_peak():
+    rng = np.random.default_rng(3)
+    light = np.zeros((600, 600))
+    peaks = simulated.add_stars(light, ACS, np.full(400, simulated.star_flux_e(ACS, 60)), rng)
+    data = simulated.expose(light, 0.0, ACS, rng)
+    for dy, dx in ((0, 1), (1, 0), (0, -1), (-1, 0), (1, 1)):
+        valid = np.ones(data.shape, bool)
+        valid[peaks[:, 0] + dy, peaks[:, 1] + dx] = False
+        assert not rays_of(data, valid)[tuple(peaks.T)].any()
+
+
+def test_a_star_that_the_frames_edge_cuts_is_not_a_cosmic_ray():
+    light = np.zeros((600, 600))
+    peaks = simulated.add_stars(light, ACS, np.full(100, 5000.0), np.random.default_rng(3))
+    data = simulated.expose(light, 0.0, ACS, np.random.default_rng(4))
+    for y, x in peaks:
+        assert not rays_of(data[y : y + 64, x - 12 : x + 52]).any(axis=1)[0]
+
+
+@pytest.mark.parametrize(("mean_e", "share"), [(300, 0.8), (1500, 0.75)])
+def test_cosmic_rays_are_found_in_a_nebula(mean_e, share):
+    rng = np.random.default_rng(5)
+    light = np.zeros((300, 300))
+    simulated.add_nebula(light, mean_e, rng)
+    tracks = simulated.draw_rays(light.shape, rng)
+    rays = rays_of(simulated.expose(light, tracks, ACS, rng))
+    struck = tracks > 6 * simulated.noise_map(light, ACS)
+    assert rays[struck].mean() >= share
+    assert not rays_of(simulated.expose(light, 0.0, ACS, rng)).any()
+
+
+def test_sharper_cameras_have_a_higher_limit():
+    assert CAMERAS["WFPC2"].star_contrast > CAMERAS["ACS/WFC"].star_contrast > CAMERAS["WFC3/UVIS"].star_contrast
+
+
+def test_level_and_noise_of_whole_numbers_are_not_rounded():
+    counts = np.rint(np.random.default_rng(0).normal(1.4, 0.8, (512, 512))).astype(np.float32)
+    levels, noises = block_background(pixel_words(counts), np.ones(counts.shape, bool))
+    assert levels.mean() == pytest.approx(1.4, abs=0.03)
+    assert noises.mean() == pytest.approx((0.8**2 + 1 / 12) ** 0.5, rel=0.06)
+
+
+def test_a_gradient_is_no_noise():
+    ramp = np.mgrid[:256, :256][1] * 50 + np.random.default_rng(0).normal(0, 3, (256, 256))
+    _, noises = block_background(pixel_words(ramp.astype(np.float32)), np.ones(ramp.shape, bool))
+    assert np.median(noises) == pytest.approx(3, rel=0.1)

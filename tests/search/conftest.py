@@ -1,0 +1,32 @@
+"""Profiles for the tests of index and search; making one takes a training, so it is made once and copied."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from search_site import make_site, settings_of
+
+from hubbleclip.config.settings import Settings
+from hubbleclip.pipeline.index import index
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data folder of a profile that is not indexed; it is only copied."""
+    data = tmp_path_factory.mktemp("made")
+    make_site(data)
+    return data
+
+
+@pytest.fixture(scope="session")
+def site(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Settings of an indexed profile, which no test changes."""
+    data = shutil.copytree(made, tmp_path_factory.mktemp("search") / "data")
+    index(settings_of(data))
+    return settings_of(data)
+
+
+@pytest.fixture
+def own_site(made: Path, tmp_path: Path) -> Settings:
+    """Settings of a profile that is not indexed yet."""
+    return settings_of(shutil.copytree(made, tmp_path / "data"))

@@ -1,0 +1,110 @@
+"""A profile with a catalog, tiles on disk and a promoted run of a tiny model, for the tests of index and search."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import valid_catalog
+from small_dataset import build, make_png, train_small_run
+
+from hubbleclip.catalog.catalog import writing_catalog
+from hubbleclip.config.settings import Settings, read_settings
+from hubbleclip.core.layout import Layout
+from hubbleclip.core.records import Observation, Product, Proposal, SplitAssignment, Tile
+from hubbleclip.training.runs import read_run
+
+NOW = datetime(2024, 1, 2, tzinfo=UTC)
+KINDS = ("SPIRAL GALAXY", "GLOBULAR CLUSTER", "COMET", "PLANETARY NEBULA")
+INSTRUMENTS = ("WFC3/UVIS", "WFC3/IR", "ACS/WFC")
+NUM_PROPOSALS, TILES_EACH = 8, 6
+
+
+def settings_of(data: Path, **overrides: Any) -> Settings:
+    return read_settings("demo", {"data": str(data)}, overrides)
+
+
+def tile_id_of(proposal: int, number: int) -> str:
+    return hashlib.sha256(f"{proposal}:{number}".encode()).hexdigest()[:32]
+
+
+def sky_of(proposal: int, number: int) -> tuple[float, float]:
+    """Proposals 3 degrees apart from RA 358 eastwards; the tiles of one are 20 arcsec apart."""
+    return (358 + 3 * proposal) % 360, -30 + number * 20 / 3600
+
+
+def proposal_row(proposal: int) -> Proposal:
+    kind = KINDS[proposal % 4].lower()
+    return replace(
+        valid_catalog.proposal(str(proposal)), cycle=20 + proposal, category=("GALAXIES", "STARS")[proposal % 2],
+        title=f"Study of a {kind}", abstract=f"We observe the {kind} number {proposal}. Its dust tells of its age.",
+        pi=f"Dr. P{proposal} Nova",
+    )  # fmt: skip
+
+
+def rows_of(proposal: int, number: int, layout: Layout, settings: Settings) -> dict[str, Any]:
+    """Rows of one observation with one product and one tile, whose picture is written to disk."""
+    name, tile_id = f"{proposal}-{number}", tile_id_of(proposal, number)
+    png = make_png(proposal * 100 + number, proposal)
+    path = layout.tile(tile_id)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(png)
+    ra_deg, dec_deg = sky_of(proposal, number)
+    observed: Observation = replace(
+        valid_catalog.observation(f"o{name}"), proposal_id=f"hst:{proposal}", instrument=INSTRUMENTS[number % 3],
+        target_name=f"NGC-{100 + proposal}", target_class=f"{KINDS[proposal % 4]};BRIGHT", ra_deg=ra_deg, dec_deg=dec_deg,
+        start_mjd=58000.0 + proposal, exposure_s=100.0 * (number + 1), is_moving=proposal % 4 == 2,
+    )  # fmt: skip
+    content = hashlib.sha256(name.encode()).hexdigest()
+    fetched: Product = valid_catalog.product(
+        f"mast:{name}", obs_id=f"o{name}", proposal_id=f"hst:{proposal}", sha256=content, file_name=f"{name}_drz.fits"
+    )
+    tile: Tile = valid_catalog.tile(
+        "a", tile_id=tile_id, product_uri=f"mast:{name}", product_sha256=content, obs_id=f"o{name}",
+        proposal_id=f"hst:{proposal}", path=layout.relative(path), png_sha256=hashlib.sha256(png).hexdigest(),
+        instrument=INSTRUMENTS[number % 3], filter=("F606W", "F814W;CLEAR2L")[number % 2], ra_deg=ra_deg, dec_deg=dec_deg,
+        settings_digest=settings.tiles.digest(),
+    )  # fmt: skip
+    split = ("train", "val", "test")[proposal % 3]
+    assignment = SplitAssignment(tile_id=tile_id, group_id=f"g{proposal}", split=split, reason=None)
+    return {"observation": [observed], "product": [fetched], "tile": [tile], "split": [assignment]}
+
+
+def add_tiles(settings: Settings, proposals: range, numbers: range) -> None:
+    """Write tiles of proposals to disk and catalog, as a night does."""
+    layout = Layout(settings.root)
+    with writing_catalog(layout) as catalog:
+        for proposal in proposals:
+            catalog.upsert({"proposal": [proposal_row(proposal)]})
+            for number in numbers:
+                catalog.upsert(rows_of(proposal, number, layout, settings))
+
+
+def promote(settings: Settings, dataset_dir: Path, steps: int, at: datetime = NOW) -> Path:
+    """Train a small run and promote it."""
+    run_dir = train_small_run(dataset_dir, Layout(settings.root).runs, steps)
+    run = read_run(run_dir).run
+    promotion = replace(valid_catalog.promotion(run.run_id, None, None), decided_at=at)
+    with writing_catalog(Layout(settings.root)) as catalog:
+        catalog.upsert({"run": [run], "promotion": [promotion]})
+    return run_dir
+
+
+def make_site(data: Path) -> Settings:
+    """Make a profile whose tiles are not indexed yet."""
+    settings = settings_of(data)
+    add_tiles(settings, range(NUM_PROPOSALS), range(TILES_EACH))
+    promote(settings, build(data / "dataset", num_groups=8, num_test_groups=3), steps=4)
+    return settings
+
+
+@contextmanager
+def changed(path: Path, data: bytes) -> Iterator[None]:
+    """Give a file another content during a `with` block."""
+    before = path.read_bytes()
+    path.write_bytes(data)
+    yield
+    path.write_bytes(before)

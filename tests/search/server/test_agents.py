@@ -1,0 +1,93 @@
+"""The tools for agents, by the official client."""
+
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mcp import Client
+from small_engine import SmallEngine
+
+from hubbleclip.catalog.catalog import writing_catalog
+from hubbleclip.core.errors import CatalogError
+from hubbleclip.core.layout import Layout
+from hubbleclip.core.records import Watermark
+from hubbleclip.search.agents import MAX_ROWS, make_agent_server
+
+
+def layout_with_rows(folder: Path) -> Layout:
+    layout, now = Layout(folder / "demo"), datetime(2024, 1, 2, tzinfo=UTC)
+    marks = [
+        Watermark(archive=f"a{n}", query_digest="0123456789abcdef", released_mjd=1.0, updated_at=now) for n in range(5)
+    ]
+    with writing_catalog(layout) as catalog:
+        catalog.upsert({"watermark": marks})
+    return layout
+
+
+def explain(tile_id: str) -> dict[str, Any]:
+    if tile_id == "unknown":
+        raise CatalogError("there is no tile 'unknown'")
+    return {"tile_id": tile_id, "shard": "train-000001.tar"}
+
+
+@pytest.fixture
+def call(engine: SmallEngine, tmp_path: Path):
+    server = make_agent_server(lambda: engine, layout_with_rows(tmp_path), explain)
+
+    def call(name: str, **arguments: Any):
+        async def ask():
+            async with Client(server) as client:
+                return await client.call_tool(name, arguments)
+
+        return asyncio.run(ask())
+
+    return call
+
+
+def test_the_tools_are_listed_as_reading(engine: SmallEngine, tmp_path: Path) -> None:
+    async def ask():
+        async with Client(make_agent_server(lambda: engine, layout_with_rows(tmp_path), explain)) as client:
+            return (await client.list_tools()).tools
+
+    tools = asyncio.run(ask())
+    assert {tool.name for tool in tools} == {"search", "tile", "explain", "sql"}
+    assert all(tool.description and tool.annotations.read_only_hint for tool in tools)
+
+
+def test_search_finds_tiles_with_their_facts(call) -> None:
+    found = call("search", text=["spiral galaxy"], k=3, instrument=["WFC3/IR"]).structured_content
+    assert len(found["hits"]) == 3
+    assert {hit["instrument"] for hit in found["hits"]} == {"WFC3/IR"}
+    assert found["has_more"]
+    assert found["index"]["is_simulated"] == "True"
+
+
+def test_tile_and_explain_answer(call, engine: SmallEngine) -> None:
+    assert call("tile", tile_id=engine.ids[0]).structured_content["abstract"].startswith("We propose")
+    assert call("explain", tile_id=engine.ids[0]).structured_content["shard"] == "train-000001.tar"
+
+
+def test_sql_reads_and_is_cut(call) -> None:
+    assert call("sql", query="SELECT count(*) AS num FROM watermark").structured_content["rows"] == [{"num": 5}]
+    cut = call("sql", query="SELECT range AS n FROM range(100_000)").structured_content
+    assert (len(cut["rows"]), cut["is_cut"]) == (MAX_ROWS, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "word"),
+    [
+        ("sql", {"query": "COPY (SELECT 1) TO '/tmp/stolen.csv'"}, "read-only"),
+        ("sql", {"query": "SELECT * FROM read_text('/etc/passwd')"}, "passwd"),
+        ("search", {"text": ["a"], "place": "nowhere at all"}, "nowhere"),
+        ("search", {"like": ["unknown"]}, "unknown"),
+        ("search", {"k": 1000}, "k"),
+        ("tile", {"tile_id": "unknown"}, "unknown"),
+        ("explain", {"tile_id": "unknown"}, "unknown"),
+    ],
+)
+def test_a_mistake_is_said_to_the_agent(name: str, arguments: dict, word: str, call) -> None:
+    result = call(name, **arguments)
+    assert result.is_error
+    assert word in result.content[0].text

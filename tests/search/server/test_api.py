@@ -1,0 +1,195 @@
+"""The HTTP API: searches, tiles, exports and errors."""
+
+import io
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from astropy import units
+from astropy.io.votable import parse
+from astropy.io.votable.ucd import check_ucd
+from astropy.table import Table
+from PIL import Image
+from small_engine import EVIL, SmallEngine
+from starlette.testclient import TestClient
+
+from hubbleclip.search.server.tables import COLUMNS
+
+
+def ids_of(response) -> list[str]:
+    assert response.status_code == 200, response.text
+    return [hit["tile_id"] for hit in response.json()["hits"]]
+
+
+def test_a_text_search_gives_hits_with_score_ranks_and_facts(client: TestClient) -> None:
+    found = client.get("/api/v1/search", params={"q": "spiral galaxy", "k": 3}).json()
+    assert len(found["hits"]) == 3
+    first = found["hits"][0]
+    assert "spiral galaxy" in first["title"]
+    assert 1 <= first["words_rank"] <= 48
+    assert 1 <= first["model_rank"] <= 48
+    assert [hit["score"] for hit in found["hits"]] == sorted((hit["score"] for hit in found["hits"]), reverse=True)
+    assert found["has_more"]
+    assert found["num_admitted"] == 48
+    assert found["index"]["is_simulated"] is True
+    assert found["index"]["model"] == "pixels-8x8"
+    assert client.get(first["picture"]).headers["content-type"] == "image/png"
+    assert client.get(first["page"]).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("parameters", "check"),
+    [
+        ({"instrument": "WFC3/IR"}, lambda f: f["instrument"] == "WFC3/IR"),
+        ({"instrument": ["WFC3/IR", "ACS/WFC"]}, lambda f: f["instrument"] != "WFC3/UVIS"),
+        ({"split": "test"}, lambda f: f["split"] == "test"),
+        ({"cycle": "13"}, lambda f: f["cycle"] == 13),
+        ({"observed_from": "2010-01-01", "observed_to": "2011-12-31"}, lambda f: f["observed_at"][:4] in ("2010", "2011")),
+        ({"exposure_min": "120", "exposure_max": "130"}, lambda f: 120 <= f["exposure_s"] <= 130),
+        ({"moving": "true"}, lambda f: "PLANET" in f["target_class"] and "SOLAR" in f["target_class"]),
+        ({"place": "TARGET-3", "radius": "30"}, lambda f: f["target_name"] == "TARGET-3"),
+        ({"category": "Galaxies", "pi": "quill"}, lambda f: f["category"] == "Galaxies"),
+    ],
+)  # fmt: skip
+def test_filters_admit_what_they_say(parameters: dict, check, client: TestClient) -> None:
+    hits = client.get("/api/v1/search", params=parameters | {"k": 200, "group": "none"}).json()["hits"]
+    assert hits
+    assert len(hits) < 48
+    assert all(check(hit) for hit in hits)
+
+
+def test_pages_have_no_repeats_and_end(client: TestClient) -> None:
+    pages = [
+        client.get("/api/v1/search", params={"q": "galaxy", "group": "none", "k": 20, "page": n}).json()
+        for n in (1, 2, 3)
+    ]
+    ids = [hit["tile_id"] for page in pages for hit in page["hits"]]
+    assert len(ids) == len(set(ids)) == 48
+    assert [page["has_more"] for page in pages] == [True, True, False]
+
+
+def test_a_tile_finds_its_like_and_a_negative_text_pushes_away(client: TestClient, engine: SmallEngine) -> None:
+    tile_id = engine.ids[0]
+    hits = client.get("/api/v1/search", params={"like": tile_id, "mode": "model", "group": "none", "k": 8}).json()[
+        "hits"
+    ]
+    assert hits[0]["tile_id"] == tile_id
+    assert all(hit["target_class"] == "GALAXY;SPIRAL" for hit in hits)
+    without = client.get(
+        "/api/v1/search", params={"q": "survey", "not": "spiral galaxy", "mode": "words", "group": "none", "k": 12}
+    )
+    assert all("spiral" not in hit["title"] for hit in without.json()["hits"])
+
+
+def test_a_picture_finds_its_tile(client: TestClient, engine: SmallEngine, png: bytes) -> None:
+    picture = io.BytesIO()
+    Image.open(io.BytesIO(png)).save(picture, "JPEG")
+    for content in (png, picture.getvalue()):
+        response = client.post("/api/v1/search", files={"picture": content}, data={"mode": "model", "k": "3"})
+        assert ids_of(response)[0] == engine.ids[0]
+
+
+def test_terms_with_weights_are_posted_as_json(client: TestClient, engine: SmallEngine) -> None:
+    body = {"terms": [{"kind": "tile", "value": engine.ids[0]}, {"value": "spiral galaxy", "weight": -0.5}],
+            "mode": "model", "group": "none", "k": 5, "instrument": ["WFC3/UVIS"]}  # fmt: skip
+    found = client.post("/api/v1/search", json=body)
+    assert len(ids_of(found)) == 5
+    assert {hit["instrument"] for hit in found.json()["hits"]} == {"WFC3/UVIS"}
+    alone = client.post("/api/v1/search", json=body | {"terms": body["terms"][:1]})
+    assert found.json()["hits"][0]["score"] < alone.json()["hits"][0]["score"]
+
+
+def test_a_posted_term_cannot_name_a_file(client: TestClient) -> None:
+    for kind in ("image", "file"):
+        response = client.post("/api/v1/search", json={"terms": [{"kind": kind, "value": "/etc/passwd"}]})
+        assert response.status_code == 422
+    assert client.get("/api/v1/search", params={"image": "../../etc/passwd"}).status_code == 422
+    assert client.get("/api/v1/search", params={"image": "0" * 32}).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("parameters", "word"),
+    [
+        ({"k": "0"}, "k"), ({"k": "9999"}, "k"), ({"mode": "magic"}, "mode"), ({"page": "500", "k": "200"}, "10,000"),
+        ({"box": "1,2"}, "box"), ({"place": "nowhere at all"}, "nowhere"), ({"like": "no such"}, "like"),
+        ({"observed_from": "yesterday"}, "observed_from"), ({"exposure_min": "nan"}, "exposure_min"),
+        ({"q": ["a"] * 17}, "16"), ({"like": "abc"}, "abc"), ({"radius": "0", "place": "1 1"}, "radius"),
+    ],
+)  # fmt: skip
+def test_a_wrong_parameter_is_named_in_one_line(parameters: dict, word: str, client: TestClient) -> None:
+    response = client.get("/api/v1/search", params=parameters)
+    assert response.status_code in (400, 422)
+    assert word in response.json()["detail"]
+    assert "\n" not in response.json()["detail"]
+
+
+def test_a_tile_has_all_its_facts_and_an_unknown_one_is_404(client: TestClient, engine: SmallEngine) -> None:
+    facts = client.get(f"/api/v1/tiles/{engine.ids[1]}").json()
+    assert facts["abstract"].startswith("We propose")
+    assert "CRVAL1" in facts["wcs"]
+    assert client.get("/api/v1/tiles/unknown").status_code == 404
+    assert client.get("/api/v1/tiles/unknown/image.png").status_code == 404
+    assert client.get("/api/v1/tiles/..%2F..%2Fetc%2Fpasswd/image.png").status_code == 404
+
+
+def export(client: TestClient, form: str) -> bytes:
+    response = client.get(
+        "/api/v1/search", params={"q": "survey", "group": "none", "k": 48, "mode": "words", "format": form}
+    )
+    assert response.status_code == 200
+    assert "attachment" in response.headers["content-disposition"]
+    return response.content
+
+
+def test_csv_and_parquet_are_read_by_pandas(client: TestClient) -> None:
+    for read in (pd.read_csv, pd.read_parquet):
+        frame = read(io.BytesIO(export(client, "csv" if read is pd.read_csv else "parquet")))
+        assert list(frame.columns) == [column.name for column in COLUMNS]
+        assert len(frame) == 48
+        assert np.isfinite(frame.ra_deg).all()
+        assert EVIL in set(frame.title)
+        assert frame.model_rank.isna().all()
+        assert sorted(frame.words_rank) == list(range(1, 49))
+
+
+@pytest.mark.parametrize(("form", "reader"), [("votable", "votable"), ("ecsv", "ascii.ecsv")])
+def test_votable_and_ecsv_are_read_by_astropy_with_units(form: str, reader: str, client: TestClient) -> None:
+    table = Table.read(io.BytesIO(export(client, form)), format=reader)
+    assert len(table) == 48
+    assert table["ra_deg"].unit == units.deg
+    assert table["exposure_s"].unit == units.s
+    assert all(table["model_rank"].mask)
+    assert str(table["observed_at"][0]).startswith("20")
+
+
+def test_votable_has_valid_ucds_and_names_its_model(client: TestClient) -> None:
+    file = parse(io.BytesIO(export(client, "votable")), verify="exception")
+    assert file.version == "1.4"
+    fields = file.get_first_table().fields
+    assert all(check_ucd(field.ucd, check_controlled_vocabulary=True, has_colon=False) for field in fields)
+    assert {info.name: info.value for info in file.resources[0].infos}["model"] == "pixels-8x8"
+
+
+def test_openapi_describes_every_route(client: TestClient) -> None:
+    described = client.get("/api/v1/openapi.json").json()
+    assert {"/api/v1/search", "/api/v1/tiles/{tile_id}", "/scs", "/healthz", "/metrics", "/api/v1/points"} <= set(
+        described["paths"]
+    )
+    names = {parameter["name"] for parameter in described["paths"]["/api/v1/search"]["get"]["parameters"]}
+    assert {"q", "not", "k", "mode", "split", "instrument", "format"} <= names
+    content = described["paths"]["/api/v1/search"]["post"]["requestBody"]["content"]
+    assert set(content) == {"application/json", "multipart/form-data"}
+    reference = content["application/json"]["schema"]["$ref"].rpartition("/")[2]
+    assert "terms" in described["components"]["schemas"][reference]["properties"]
+
+
+def test_metrics_count_by_route(client: TestClient, engine: SmallEngine) -> None:
+    for tile_id in (*engine.ids[:3], "unknown"):
+        client.get(f"/api/v1/tiles/{tile_id}")
+    text = client.get("/metrics").text
+    assert 'hubbleclip_requests_total{route="/api/v1/tiles/{tile_id}",status="200"} 3.0' in text
+    assert 'hubbleclip_requests_total{route="/api/v1/tiles/{tile_id}",status="404"} 1.0' in text
+    assert "hubbleclip_index_tiles 48.0" in text
+    assert engine.ids[0] not in text
+    assert json.loads(client.get("/healthz").text)["status"] == "ok"

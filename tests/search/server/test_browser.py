@@ -1,0 +1,295 @@
+"""The pages in a real browser: each kind of query, filters, paging, the tile's page, maps, the back button, narrow and dark."""
+
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from astropy.coordinates import SkyCoord
+from astropy.wcs import WCS
+from small_engine import SIZE_PX, SmallEngine, fits_header, service_of
+
+pytestmark = pytest.mark.slow
+AXE = "axe-core@4.14.1"
+
+
+@pytest.fixture
+def url(start: Callable[..., str], engine: SmallEngine) -> str:
+    return start(service_of(engine, explain=lambda tile_id: {"tile_id": tile_id, "shard": "train-000001.tar"}))
+
+
+@pytest.fixture(scope="module")
+def chrome() -> Iterator[object]:
+    if not (shutil.which("chromium") and shutil.which("chromedriver")):
+        pytest.skip("chromium and chromedriver are not installed")
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    with webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver"))) as browser:
+        yield browser
+
+
+class Page:
+    """The browser, with the few gestures that the tests make."""
+
+    def __init__(self, chrome, url: str) -> None:
+        self.chrome, self.url = chrome, url
+
+    def size(self, width: int, height: int = 900, *, is_dark: bool = False) -> None:
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if is_dark else "light"}
+        self.chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        self.chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+
+    def open(self, path: str) -> None:
+        self.chrome.get(self.url + path)
+
+    def all(self, css: str) -> list:
+        return self.chrome.find_elements("css selector", css)
+
+    def one(self, css: str):
+        return self.until(lambda: self.all(css), css)[0]
+
+    def until(self, ready: Callable[[], object], what: str, timeout_s: float = 20):
+        deadline = time.monotonic() + timeout_s
+        while not (found := ready()):
+            assert time.monotonic() < deadline, f"{what} did not come"
+            time.sleep(0.05)
+        return found
+
+    def parameters(self) -> dict:
+        return parse_qs(urlsplit(self.chrome.current_url).query)
+
+    def wait_for_url(self, **parameters: list[str]) -> None:
+        self.until(lambda: self.parameters() == parameters, f"{parameters}, not {self.parameters()},")
+
+    def tiles(self) -> list[str]:
+        return [a.get_attribute("href").rpartition("/")[2] for a in self.all(".tile .picture")]
+
+    def pictures_are_loaded(self) -> bool:
+        script = (
+            "return [...document.images].filter(i => i.loading !== 'lazy').every(i => i.complete && i.naturalWidth > 0)"
+        )
+        return self.chrome.execute_script(script)
+
+    def is_wider_than_the_screen(self) -> bool:
+        return self.chrome.execute_script("return document.documentElement.scrollWidth > innerWidth")
+
+    def problems(self) -> list[str]:
+        return [entry["message"] for entry in self.chrome.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]
+
+
+@pytest.fixture
+def page(chrome, url: str) -> Iterator[Page]:
+    page = Page(chrome, url)
+    page.size(1300)
+    page.problems()
+    yield page
+    assert page.problems() == []
+
+
+def test_a_text_is_searched_without_a_reload_and_the_back_button_returns(page: Page) -> None:
+    page.open("/")
+    page.chrome.execute_script("window.isSame = true")
+    page.one("#q").send_keys("spiral galaxy\n")
+    page.wait_for_url(q=["spiral galaxy"])
+    page.until(lambda: page.all(".ranks .score"), "the hits")
+    assert page.chrome.execute_script("return window.isSame === true")
+    assert page.pictures_are_loaded() or page.until(page.pictures_are_loaded, "the pictures")
+    page.chrome.back()
+    page.until(lambda: page.all(".examples"), "the empty page")
+    page.chrome.forward()
+    page.until(lambda: page.all(".ranks .score"), "the hits")
+    assert page.one("#q").get_attribute("value") == "spiral galaxy"
+
+
+def test_an_example_filters_and_modes_change_address_and_hits(page: Page, engine: SmallEngine) -> None:
+    page.open("/")
+    page.one(".examples a").click()
+    page.until(lambda: page.all(".ranks .score"), "the hits")
+    before = page.tiles()
+    page.one("input[name=instrument][value='WFC3/IR']").click()
+    page.until(lambda: page.parameters().get("instrument") == ["WFC3/IR"] and page.tiles() != before, "the filter")
+    assert {engine.records[i].facts["instrument"] for i in page.tiles()} == {"WFC3/IR"}
+    page.chrome.execute_script("document.querySelector('input[name=mode][value=words]').click()")
+    page.until(lambda: page.parameters().get("mode") == ["words"], "the mode")
+    page.until(lambda: "model" not in page.one(".ranks").text.replace("more like this", ""), "ranks by words alone")
+    page.one("[name=exposure_min]").send_keys("130\n")
+    page.until(
+        lambda: page.parameters().get("exposure_min") == ["130.0"] or page.parameters().get("exposure_min") == ["130"],
+        "the range",
+    )
+    num = len(page.all(".chips a"))
+    page.all(".chips a")[-1].click()
+    page.until(lambda: len(page.all(".chips a")) == num - 1, "one chip fewer")
+
+
+def test_paging_reaches_the_end_and_returns(page: Page) -> None:
+    page.open("/?q=galaxy&group=none&k=20")
+    first = page.tiles()
+    page.one("a[rel=next]").click()
+    page.until(lambda: page.parameters().get("page") == ["2"], "page 2")
+    page.until(lambda: page.tiles() != first, "other tiles")
+    page.one("a[rel=next]").click()
+    page.until(lambda: page.parameters().get("page") == ["3"] and not page.all("a[rel=next]"), "the last page")
+    assert len(page.tiles()) == 8
+    page.chrome.back()
+    page.until(lambda: len(page.tiles()) == 20, "page 2")
+
+
+def test_a_picture_is_uploaded_and_a_place_is_found(page: Page, engine: SmallEngine) -> None:
+    page.open("/?mode=model")
+    page.chrome.execute_script("document.getElementById('upload').classList.remove('hidden')")
+    page.one("#picture").send_keys(str(engine.records[engine.ids[7]].picture))
+    page.until(lambda: "image" in page.parameters(), "the upload")
+    page.one(".asked")
+    page.chrome.execute_script("document.querySelector('input[name=mode][value=model]').click()")
+    page.until(lambda: page.parameters().get("mode") == ["model"], "the mode")
+    page.until(lambda: page.tiles() and page.tiles()[0] == engine.ids[7], "the tile of the picture")
+    page.open("/")
+    page.one("[name=place]").send_keys("TARGET-2\n")
+    page.wait_for_url(place=["TARGET-2"])
+    page.until(lambda: [engine.records[i].facts["target_name"] for i in page.tiles()] == ["TARGET-2"], "the target")
+
+
+def test_a_tile_shows_the_position_under_the_cursor_zooms_and_inverts(page: Page, engine: SmallEngine) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    tile_id = engine.ids[10]
+    page.open("/?group=none&k=48")
+    page.one(f".picture[href='/tiles/{tile_id}']").click()
+    frame, cursor = page.one("#frame"), page.one("#cursor")
+    page.until(page.pictures_are_loaded, "the picture")
+    header = WCS(fits_header(engine.records[tile_id].facts["wcs"]))
+    box = page.chrome.execute_script(
+        "const b = arguments[0].getBoundingClientRect(); return [b.x, b.y, b.width]", frame
+    )
+    for dx, dy in ((-200, -150), (120, 180)):
+        ActionChains(page.chrome).move_to_element_with_offset(frame, dx, dy).perform()
+        page.until(lambda: "RA" in cursor.text and cursor.get_attribute("data-ra"), "the position")
+        x, y = (box[2] / 2 + dx) / box[2] * SIZE_PX, (box[2] / 2 + dy) / box[2] * SIZE_PX
+        expected = header.pixel_to_world(x - 0.5, SIZE_PX - 0.5 - y).icrs
+        found = SkyCoord(float(cursor.get_attribute("data-ra")), float(cursor.get_attribute("data-dec")), unit="deg")
+        assert found.separation(expected).arcsec < 0.05
+    picture = page.one("#picture")
+    frame.send_keys("+")
+    assert "scale(1.5)" in picture.get_attribute("style")
+    frame.send_keys("i")
+    assert "invert(1)" in picture.get_attribute("style")
+    page.one("[data-do=reset]").click()
+    assert "scale(1)" in picture.get_attribute("style")
+    assert "invert" not in picture.get_attribute("style")
+    page.one(".go .main").click()
+    page.wait_for_url(like=[tile_id])
+    assert page.tiles()[0] == tile_id
+
+
+def test_a_cone_is_drawn_on_the_sky(page: Page) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    page.open("/sky")
+    sky = page.one("#sky")
+    ActionChains(page.chrome).move_to_element_with_offset(sky, 3, 3).click_and_hold().move_by_offset(
+        60, 0
+    ).release().perform()
+    ra, dec = map(float, page.one("#place").get_attribute("value").split())
+    assert min(ra, 360 - ra) < 3
+    assert abs(dec) < 3
+    assert 600 < float(page.one("#radius").get_attribute("value")) < 2000
+    page.one(".cone .main").click()
+    page.until(lambda: "place" in page.parameters(), "the search")
+    page.open("/sky")
+    page.chrome.execute_script(
+        "document.querySelector('#sky a').dispatchEvent(new MouseEvent('click', {bubbles: true, cancelable: true}))"
+    )
+    page.until(page.tiles, "the tiles of a cell")
+
+
+def test_a_loop_on_the_map_lists_and_saves_tiles(page: Page, tmp_path: Path, engine: SmallEngine) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    page.chrome.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
+    page.size(1300, 1300)
+    page.open("/map")
+    canvas = page.one("#map[data-ready]")
+    drag = ActionChains(page.chrome).move_to_element_with_offset(canvas, -610, -380).click_and_hold()
+    for dx, dy in ((610, 0), (610, 0), (0, 380), (0, 380), (-610, 0), (-610, 0), (0, -380)):
+        drag = drag.move_by_offset(dx, dy)
+    drag.release().perform()
+    num = int(page.until(lambda: page.one("#num").text if page.one("#num").text != "0" else None, "a choice"))
+    assert len(page.all("#chosen img")) == min(num, 60)
+    page.one("#export").click()
+    path = tmp_path / "hubbleclip-tiles.csv"
+    page.until(path.is_file, "the file")
+    lines = page.until(lambda: path.read_text().splitlines(), "its content")
+    assert lines[0] == "tile_id"
+    assert len(lines) == num + 1
+    assert set(lines[1:]) <= set(engine.ids)
+
+
+@pytest.mark.parametrize("path", ["/", "/?q=galaxy&instrument=WFC3/IR", "/tiles/{}", "/sky", "/map"])
+def test_pages_fit_400_pixels(path: str, page: Page, engine: SmallEngine) -> None:
+    page.size(400)
+    page.open(path.format(engine.ids[5]))
+    page.one("main")
+    assert not page.is_wider_than_the_screen()
+
+
+def test_keys_reach_everything(page: Page) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    page.open("/?q=galaxy")
+    page.one("body").send_keys("/")
+    assert page.chrome.switch_to.active_element.get_attribute("id") == "q"
+    page.chrome.execute_script("document.querySelector('.tile .picture').focus()")
+    page.chrome.switch_to.active_element.send_keys(Keys.ARROW_RIGHT)
+    assert page.chrome.switch_to.active_element.get_attribute("href").endswith(page.tiles()[1])
+    page.chrome.switch_to.active_element.send_keys(Keys.ENTER)
+    page.one("#frame")
+
+
+@pytest.fixture(scope="session")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The source of axe-core, from npm: its file is too large to keep here."""
+    folder = tmp_path_factory.mktemp("axe")
+    if not shutil.which("npm"):
+        pytest.skip("npm is not installed")
+    packed = subprocess.run(["npm", "pack", AXE], cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    if packed.returncode:
+        pytest.skip(f"npm cannot fetch {AXE}")
+    shutil.unpack_archive(next(folder.glob("*.tgz")), folder)
+    return (folder / "package/axe.min.js").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("is_dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/?q=galaxy&place=10+10&instrument=WFC3/IR",
+        "/?q=spiral&k=4",
+        "/tiles/{}",
+        "/sky",
+        "/map",
+        "/?exposure_min=1e9",
+    ],
+)
+def test_pages_are_accessible(path: str, is_dark: bool, page: Page, engine: SmallEngine, axe: str) -> None:
+    page.size(1300, is_dark=is_dark)
+    page.open(path.format(engine.ids[5]))
+    page.one("main")
+    page.chrome.execute_cdp_cmd("Runtime.evaluate", {"expression": axe})
+    found = page.chrome.execute_async_script("const done = arguments[0]; axe.run().then((r) => done(r.violations))")
+    serious = [
+        f"{v['id']}: {[n['html'][:120] for n in v['nodes'][:3]]}"
+        for v in found
+        if v["impact"] in ("serious", "critical")
+    ]
+    assert serious == [], json.dumps(serious, indent=1)

@@ -1,0 +1,171 @@
+"""The pages as HTML: state in the URL, what each says, partial updates."""
+
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from bs4 import BeautifulSoup
+from small_engine import SmallEngine, service_of
+from starlette.datastructures import QueryParams
+from starlette.testclient import TestClient
+
+from hubbleclip.search.query import GroupBy, Mode, TermKind
+from hubbleclip.search.server.app import create_app
+from hubbleclip.search.server.params import ParameterError, SearchParams
+from hubbleclip.search.server.security import Access
+from hubbleclip.search.server.service import params_of
+
+
+def soup(client: TestClient, url: str, status: int = 200, **headers: str) -> BeautifulSoup:
+    response = client.get(url, headers=headers)
+    assert response.status_code == status, response.text
+    return BeautifulSoup(response.text, "html.parser")
+
+
+URLS = (
+    "q=spiral+galaxy%5E2&not=dust&like=abc&mode=model&group=none&k=12&page=3",
+    "instrument=WFC3%2FUVIS&instrument=ACS%2FWFC&cycle=12&observed_from=2009-05-24&exposure_min=0.5&moving=true&place=M+31&radius=3",
+    "box=350%2C10%2C-5%2C5&split=test",
+    "",
+)
+
+
+@pytest.mark.parametrize("text", URLS)
+def test_a_url_is_the_state_of_a_search(text: str) -> None:
+    params = params_of(QueryParams(text))
+    assert parse_qs(urlsplit(params.url(page=params.page)).query) == parse_qs(text)
+    assert params_of(QueryParams(urlsplit(params.url(page=params.page)).query)) == params
+
+
+def test_terms_have_weights_and_signs() -> None:
+    params = SearchParams(q=["spiral ^ 2", "m^51"], without=["dust lane^0.5"], unlike=["ab"])
+    assert [(t.kind, t.value, t.weight) for t in params.terms()] == [
+        (TermKind.TEXT, "spiral", 2.0), (TermKind.TEXT, "m", 51.0), (TermKind.TEXT, "dust lane", -0.5), (TermKind.TILE, "ab", -1.0),
+    ]  # fmt: skip
+
+
+def test_another_search_begins_at_its_first_page() -> None:
+    params = SearchParams(q=["a"], page=4, k=10)
+    assert params.url(mode=Mode.WORDS) == "/?q=a&mode=words&k=10"
+    assert {name: url for name, _, url in params.removals()} == {"q": "/?k=10"}
+    assert params.query(lambda _: None).offset == 30
+    assert params.query(lambda _: None).group_by is GroupBy.PROPOSAL
+
+
+def test_a_form_field_that_is_blank_counts_as_absent() -> None:
+    assert params_of(QueryParams("q=a&exposure_min=&place=&cycle=&moving=")) == SearchParams(q=["a"])
+    with pytest.raises(ParameterError, match="k:"):
+        params_of(QueryParams("k=many"))
+
+
+def test_the_forms_long_address_is_shortened(client: TestClient) -> None:
+    response = client.get("/?q=galaxy&not=&mode=both&group=proposal&place=&radius=6&moving=")
+    assert (response.status_code, response.headers["location"]) == (303, "/?q=galaxy")
+
+
+def test_the_empty_page_offers_examples_and_tiles(client: TestClient) -> None:
+    page = soup(client, "/")
+    examples = page.select(".examples a")
+    assert len(examples) == 8
+    assert soup(client, examples[0]["href"]).select_one("#q")["value"] == examples[0].text
+    assert len(page.select(".tile")) == 12
+    assert all(image["alt"] for image in page.select("img"))
+
+
+def test_a_tile_in_the_grid_says_what_it_is(client: TestClient) -> None:
+    first = soup(client, "/?q=spiral+galaxy").select_one(".tile")
+    text = " ".join(first.text.split())
+    assert "TARGET-" in text
+    assert "galaxy, spiral" in text
+    assert "model " in text
+    assert "words " in text
+    assert "+3 of this programme" in text
+    more = soup(client, first.select_one(".folded")["href"])
+    assert len(more.select(".tile")) == 4
+
+
+def test_filters_are_checked_listed_and_removable(client: TestClient) -> None:
+    page = soup(client, "/?q=survey&instrument=WFC3/IR&observed_from=2008-01-01")
+    assert [box["value"] for box in page.select("input[name=instrument][checked]")] == ["WFC3/IR"]
+    chips = page.select(".chips a")
+    assert [parse_qs(urlsplit(chip["href"]).query).keys() for chip in chips] == [
+        {"instrument", "observed_from"}, {"q", "observed_from"}, {"q", "instrument"},
+    ]  # fmt: skip
+    assert page.select_one("[name=observed_from]")["value"] == "2008-01-01"
+
+
+def test_a_partial_update_has_the_results_and_its_address(client: TestClient) -> None:
+    response = client.get("/?q=galaxy&place=&mode=words", headers={"hx-request": "true"})
+    assert response.status_code == 200
+    assert response.headers["hx-push-url"] == "/?q=galaxy&mode=words"
+    assert response.text.lstrip().startswith('<section id="results"')
+    assert soup(client, "/?place=nowhere", 400, **{"hx-request": "true"}).select_one("#results .fault")
+    assert soup(client, "/?k=x", 422, **{"hx-request": "true"}).select_one("#results .fault")
+
+
+def test_paging_keeps_the_search_and_counts(client: TestClient) -> None:
+    page = soup(client, "/?q=galaxy&group=none&k=20&page=2")
+    assert "21–40 of 48" in " ".join(page.select_one(".count").text.split())
+    assert [parse_qs(urlsplit(a["href"]).query).get("page") for a in page.select(".pager a")] == [None, ["3"]]
+    assert page.select_one("ol.grid")["start"] == "21"
+
+
+def test_no_hit_and_a_fault_are_said_plainly(client: TestClient) -> None:
+    assert "No tile fits" in " ".join(soup(client, "/?exposure_min=1e9").select_one(".count").text.split())
+    page = soup(client, "/?place=nowhere+at+all", 400)
+    assert "neither a position nor a target" in page.select_one(".fault").text
+    assert page.select_one("[name=place]")["value"] == "nowhere at all"
+
+
+def test_a_tile_page_has_what_an_astronomer_needs(client: TestClient, engine: SmallEngine) -> None:
+    page = soup(client, f"/tiles/{engine.ids[9]}")
+    text = " ".join(page.text.split())
+    facts = engine.records[engine.ids[9]].facts
+    for word in (
+        facts["title"],
+        facts["target_name"],
+        "Ada Quill",
+        facts["instrument"],
+        facts["filter"],
+        "cycle 12",
+        "We propose",
+    ):
+        assert word in text
+    links = {a.text.strip(): a.get("href") for a in page.select("a")}
+    assert links["More like this"] == f"/?like={engine.ids[9]}"
+    assert "Aladin Lite ↗" in links
+    assert "ESASky ↗" in links
+    assert page.select_one(".compass")
+    assert page.select_one("#bar")
+    assert soup(client, links["Its neighbours"]).select(".tile")
+    assert soup(client, links["Its programme"]).select(".tile")
+    assert client.get(f"/tiles/{engine.ids[9]}/footprint.reg").text.startswith("# Region")
+
+
+def test_the_simulated_sky_is_named_and_the_real_one_has_its_archive(
+    tmp_path, client: TestClient, engine: SmallEngine
+) -> None:
+    for url in ("/", f"/tiles/{engine.ids[0]}", "/sky", "/map"):
+        page = soup(client, url)
+        assert "Simulated sky" in page.select_one(".banner").text
+        assert "pixels-8x8" in page.select_one("footer").text
+    assert "MAST does not have it" in soup(client, f"/tiles/{engine.ids[0]}").text
+    real = SmallEngine(tmp_path, 8, is_simulated=False, archive="hst")
+    with TestClient(create_app(service_of(real), Access()), base_url="http://localhost") as other:
+        page = soup(other, f"/tiles/{real.ids[0]}")
+        assert not page.select(".banner")
+        assert "Observation at MAST ↗" in {a.text for a in page.select("a")}
+        assert "astroquery.mast" in page.select_one("pre").text
+        assert "NASA" in page.select_one("footer").text
+
+
+def test_an_uploaded_picture_is_searched_with_and_shown(client: TestClient, engine: SmallEngine, png: bytes) -> None:
+    location = client.post("/", files={"picture": png}).headers["location"]
+    page = soup(client, location)
+    assert client.get(page.select_one(".asked")["src"]).content == png
+    assert soup(client, location + "&mode=model").select_one(".tile a")["href"] == f"/tiles/{engine.ids[0]}"
+    assert soup(client, "/?image=" + "0" * 32, 400).select_one(".fault")
+
+
+def test_an_unknown_page_and_tile_are_404(client: TestClient) -> None:
+    assert client.get("/nothing").status_code == 404
+    assert "there is no tile" in soup(client, "/tiles/unknown", 404).text

@@ -1,0 +1,148 @@
+"""Who may ask, how much, and what reaches a browser."""
+
+import http.client
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
+from urllib.request import urlopen
+
+import pytest
+from bs4 import BeautifulSoup
+from small_engine import SmallEngine, service_of
+from starlette.testclient import TestClient
+
+from hubbleclip.core.errors import HubbleclipError
+from hubbleclip.search.server.app import create_app
+from hubbleclip.search.server.security import MAX_BODY_BYTES, Access, check_access, is_loopback
+from hubbleclip.search.server.work_queue import WorkQueue
+
+PAGES = ("/", "/?q=galaxy", "/sky", "/map", "/tiles/{}", "/tiles/unknown", "/?k=x")
+
+
+@pytest.mark.parametrize("host", ["localhost:8765", "127.0.0.1:8765", "LOCALHOST", "[::1]:8765", "127.0.0.1"])
+def test_this_machine_is_answered(host: str, client: TestClient) -> None:
+    assert client.get("/healthz", headers={"host": host}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["evil.example", "evil.example:8765", "localhost.evil.example", "127.0.0.1.evil.example", "", "[::1", "10.0.0.1"],
+)
+def test_a_name_that_was_rebound_to_this_machine_is_refused(host: str, client: TestClient) -> None:
+    for path in ("/healthz", "/api/v1/search?q=a", "/", "/static/search.css"):
+        assert client.get(path, headers={"host": host}).status_code == 421
+
+
+def test_other_sites_cannot_post(client: TestClient, png: bytes) -> None:
+    for site, status in (("cross-site", 403), ("same-site", 403), ("same-origin", 200)):
+        response = client.post("/api/v1/search", files={"picture": png}, headers={"sec-fetch-site": site})
+        assert response.status_code == status
+
+
+def test_another_address_needs_a_token_or_public() -> None:
+    assert check_access("127.0.0.1", None, False) == Access()
+    assert check_access("::1", None, False).is_loopback
+    with pytest.raises(HubbleclipError, match="--public"):
+        check_access("0.0.0.0", None, False)
+    with pytest.raises(HubbleclipError, match="--public"):
+        check_access("search.example", "", False)
+    assert check_access("0.0.0.0", "secret", False).token == "secret"
+    assert check_access("0.0.0.0", None, True).token is None
+    assert [is_loopback(h) for h in ("localhost", "127.8.0.1", "0.0.0.0", "example.org")] == [True, True, False, False]
+
+
+def test_a_token_is_taken_from_header_cookie_or_url(engine: SmallEngine) -> None:
+    app = create_app(service_of(engine), Access(host="0.0.0.0", token="s3cret"))
+    with TestClient(app, base_url="http://search.example", follow_redirects=False) as client:
+        assert client.get("/healthz").status_code == 200
+        for path in ("/", "/api/v1/search?q=a", "/metrics", "/?token=wrong", "/scs?RA=1&DEC=1&SR=1", "/static/page.js"):
+            assert client.get(path).status_code == 401
+        assert client.get("/metrics", headers={"authorization": "Bearer wrong"}).status_code == 401
+        assert client.get("/metrics", headers={"authorization": "Bearer s3cret"}).status_code == 200
+        moved = client.get("/?q=galaxy&token=s3cret")
+        assert (moved.status_code, moved.headers["location"]) == (303, "/?q=galaxy")
+        assert "httponly" in moved.headers["set-cookie"].lower()
+        assert "samesite=strict" in moved.headers["set-cookie"].lower()
+        assert client.get("/?q=galaxy").status_code == 200
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_pages_forbid_inline_scripts_and_have_none(path: str, client: TestClient, engine: SmallEngine) -> None:
+    response = client.get(path.format(engine.ids[5]))
+    policy = response.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    page = BeautifulSoup(response.text, "html.parser")
+    assert all(script.get("src", "").startswith("/static/") for script in page.find_all("script"))
+    assert not page.find_all("style")
+    assert not [tag for tag in page.find_all(True) for name in tag.attrs if name.startswith("on") or name == "style"]
+    assert not [t for t in page.find_all(["img", "script", "link"]) if "//" in (t.get("src") or t.get("href") or "")]
+    assert response.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    "path", ["/tiles/{}", "/?proposal=simulated:10001&group=none", "/?q=%3Cscript%3Ealert(1)%3C/script%3E", "/?pi=%22%3E%3Cimg+src=x+onerror=alert(1)%3E",
+             "/?place=%3Cscript%3Ealert(1)%3C/script%3E", "/tiles/%3Cscript%3Ealert(1)%3C%2Fscript%3E", "/?mode=%3Cscript%3E"],
+)  # fmt: skip
+def test_texts_from_outside_are_escaped(path: str, client: TestClient, engine: SmallEngine) -> None:
+    text = client.get(path.format(engine.ids[5])).text
+    assert "<script>" not in text
+    assert "<img src=x" not in text
+
+
+def test_a_body_that_states_too_much_is_refused_at_once(client: TestClient) -> None:
+    response = client.post("/api/v1/search", content=b"", headers={"content-length": str(MAX_BODY_BYTES + 1)})
+    assert response.status_code == 413
+
+
+def test_a_body_of_unstated_length_is_cut(start, engine: SmallEngine) -> None:
+    address = urlsplit(start(service_of(engine))).netloc
+    connection = http.client.HTTPConnection(address, timeout=60)
+    chunk = b"x" * 2**20
+    connection.putrequest("POST", "/api/v1/search")
+    connection.putheader("Transfer-Encoding", "chunked")
+    connection.putheader("Content-Type", "application/json")
+    connection.endheaders()
+    sent = 0
+    try:
+        while sent < MAX_BODY_BYTES + 40 * len(chunk):
+            connection.send(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+            sent += len(chunk)
+        connection.send(b"0\r\n\r\n")
+    except OSError:
+        pass
+    try:
+        assert connection.getresponse().status == 413
+    except OSError:
+        assert sent >= MAX_BODY_BYTES
+    assert urlopen(f"http://{address}/healthz").status == 200
+
+
+def test_200_clients_at_once_are_answered_or_asked_to_retry(
+    start, engine: SmallEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = engine.run
+
+    def slow(query):
+        time.sleep(0.02)
+        return run(query)
+
+    monkeypatch.setattr(engine, "run", slow)
+    address = urlsplit(start(service_of(engine, queue=WorkQueue(max_waiting=32)))).netloc
+    gate = threading.Barrier(200, timeout=60)
+
+    def ask(n: int) -> tuple[int, str | None]:
+        connection = http.client.HTTPConnection(address, timeout=60)
+        gate.wait()
+        connection.request("GET", f"/api/v1/search?q=galaxy&page=1&k={n % 20 + 1}")
+        response = connection.getresponse()
+        response.read()
+        return response.status, response.getheader("Retry-After")
+
+    with ThreadPoolExecutor(200) as threads:
+        answers = list(threads.map(ask, range(200)))
+    assert {status for status, _ in answers} <= {200, 503}
+    assert all(retry for status, retry in answers if status == 503)
+    assert sum(status == 200 for status, _ in answers) >= 32
+    assert urlopen(f"http://{address}/api/v1/search?q=galaxy").status == 200

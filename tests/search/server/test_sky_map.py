@@ -1,0 +1,75 @@
+"""The all-sky map is equal-area, has every tile once, and its coverage is read by mocpy."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy import units as u
+from mocpy import MOC
+from small_engine import SmallEngine
+from starlette.testclient import TestClient
+
+from hubbleclip.search.server.pages.sky_map import SCALE, draw_sky, hammer, write_moc
+from hubbleclip.search.server.protocol import Points
+
+
+def points(ra: list[float], dec: list[float]) -> Points:
+    return Points(tile_ids=[str(n) for n in range(len(ra))], ra_deg=np.array(ra), dec_deg=np.array(dec),
+                  pca_n2=np.zeros((len(ra), 2)))  # fmt: skip
+
+
+def test_east_is_left_north_is_up_and_areas_are_true() -> None:
+    x, y = hammer([0, 90, 270, 0, 0], [0, 0, 0, 45, -45])
+    assert (x[0], y[0]) == (0, 0)
+    assert x[1] < 0 < x[2]
+    assert y[3] < 0 < y[4]
+
+    def area(ra: float, dec: float) -> float:
+        """Area of a patch of a square degree, from the Jacobian by differences."""
+        step = 1e-3
+        (x0, x1, x2), (y0, y1, y2) = hammer([ra, ra + step, ra], [dec, dec, dec + step])
+        return abs((x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)) / step**2 / np.cos(np.radians(dec))
+
+    expected = (SCALE * np.pi / 180) ** 2
+    assert [area(ra, dec) for ra, dec in ((0, 0), (120, 50), (200, -70), (300, 20))] == pytest.approx(
+        [expected] * 4, rel=1e-3
+    )
+
+
+def test_every_placed_tile_is_counted_once() -> None:
+    drawn = draw_sky(points([10, 10.01, 200, np.nan], [5, 5.01, -80, np.nan]))
+    assert drawn.num_placed == 3
+    assert sum(cell.num_tiles for cell in drawn.cells) == 3
+    assert sorted(cell.num_tiles for cell in drawn.cells) == [1, 2]
+    assert max(cell.shade for cell in drawn.cells) == 6
+
+
+@pytest.mark.parametrize("ra", [179.9, 180.1, 0.0, 359.9])
+@pytest.mark.parametrize("dec", [-89.9, 0.0, 89.9])
+def test_outlines_stay_in_one_piece_also_at_the_edge(ra: float, dec: float) -> None:
+    (cell,) = draw_sky(points([ra], [dec])).cells
+    xs = [float(number) for number in re.findall(r"[ML](-?[\d.]+),", cell.path)]
+    assert max(xs) - min(xs) < SCALE / 2
+
+
+def test_no_tile_at_all_is_an_empty_map() -> None:
+    assert draw_sky(points([], [])).cells == []
+
+
+def test_the_coverage_contains_every_tile(client: TestClient, engine: SmallEngine, tmp_path: Path) -> None:
+    content = client.get("/moc.fits").content
+    assert content == write_moc(engine.points())
+    (tmp_path / "moc.fits").write_bytes(content)
+    moc = MOC.load(tmp_path / "moc.fits", format="fits")
+    every = engine.points()
+    assert moc.contains_lonlat(every.ra_deg * u.deg, every.dec_deg * u.deg).all()
+    assert not moc.contains_lonlat([200.0] * u.deg, [-5.0] * u.deg).any()
+
+
+def test_the_page_links_each_cell_to_a_cone_that_has_its_tiles(client: TestClient) -> None:
+    links = re.findall(r'<a href="(/\?place=[^"]+)"', client.get("/sky").text)
+    assert links
+    for link in links[:5]:
+        found = client.get("/api/v1/search" + link[1:].replace("&amp;", "&"))
+        assert found.json()["num_admitted"] >= 1

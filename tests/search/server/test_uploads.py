@@ -1,0 +1,111 @@
+"""Uploads are checked before anything decodes them, and bounded in number."""
+
+import gzip
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from starlette.testclient import TestClient
+
+from hubbleclip.search.server.uploads import UploadError, UploadStore, check_upload
+
+
+def picture(form: str, size: tuple[int, int] = (8, 8)) -> bytes:
+    content = io.BytesIO()
+    Image.new("L", size, 7).save(content, form)
+    return content.getvalue()
+
+
+def fits_file() -> bytes:
+    content = io.BytesIO()
+    fits.PrimaryHDU(np.zeros((4, 4), np.float32)).writeto(content)
+    return content.getvalue()
+
+
+def huge_png() -> bytes:
+    """A PNG whose header states 60,000 x 60,000 pixels."""
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)
+    chunk = b"IHDR" + header
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + struct.pack(">I", 13)
+        + chunk
+        + struct.pack(">I", zlib.crc32(chunk))
+        + picture("PNG")[33:]
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "suffix"),
+    [
+        (picture("PNG"), ".png"),
+        (picture("JPEG"), ".jpg"),
+        (fits_file(), ".fits"),
+        (gzip.compress(fits_file()), ".fits.gz"),
+    ],
+)
+def test_pictures_and_fits_are_known_by_their_content(content: bytes, suffix: str) -> None:
+    assert check_upload(content) == suffix
+    store = UploadStore()
+    path = store.path(store.add(content))
+    assert path.name.endswith(suffix)
+    assert path.read_bytes() == content
+    store.close()
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"", b"GIF89a", b"<svg/>", b"\x89PNG\r\n\x1a\n", picture("PNG")[:40], b"\xff\xd8\xff", picture("BMP"), huge_png(),
+        gzip.compress(b"no fits"), gzip.compress(fits_file())[:-9], b"\x1f\x8bnonsense", b"\x7fELF", b"%PDF-1.4",
+    ],
+)  # fmt: skip
+def test_everything_else_is_refused(content: bytes) -> None:
+    with pytest.raises(UploadError):
+        check_upload(content)
+
+
+def test_a_file_that_expands_without_end_is_refused() -> None:
+    bomb = gzip.compress(b"SIMPLE  =" + bytes(600 * 2**20), 9)
+    assert len(bomb) < 2**20
+    with pytest.raises(UploadError, match="512 MiB"):
+        check_upload(bomb)
+
+
+def test_the_oldest_uploads_are_deleted() -> None:
+    store = UploadStore(max_files=2)
+    digests = [store.add(picture("PNG", (size, size))) for size in (1, 2, 3)]
+    with pytest.raises(UploadError, match="again"):
+        store.path(digests[0])
+    assert [store.path(digest).is_file() for digest in digests[1:]] == [True, True]
+    store.close()
+
+
+@given(
+    st.binary(max_size=300),
+    st.sampled_from([b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"\x1f\x8b\x08", picture("PNG")[:33]]),
+)
+def test_no_bytes_raise_another_error(rest: bytes, start: bytes) -> None:
+    try:
+        check_upload(start + rest)
+    except UploadError as error:
+        assert "\n" not in str(error)
+
+
+def test_a_refused_upload_is_one_line_for_programs_and_people(client: TestClient, tmp_path: Path) -> None:
+    response = client.post("/api/v1/search", files={"picture": b"GIF89a"})
+    assert (response.status_code, response.json()["detail"]) == (
+        422,
+        "only PNG, JPEG and FITS files can be searched with",
+    )
+    assert "only PNG" in client.post("/", files={"picture": b"GIF89a"}).text
+    assert client.post("/", data={"q": "a"}, files={"other": b"x"}).status_code == 422
+    assert client.post("/", files=[("picture", b"a"), ("picture", b"b")]).status_code in (400, 422)

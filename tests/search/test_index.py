@@ -1,0 +1,137 @@
+"""The stage index embeds what the promoted model has not seen, and nothing else."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from search_site import NOW, add_tiles, promote, settings_of, tile_id_of
+from small_dataset import build
+
+from hubbleclip.catalog.catalog import read_catalog
+from hubbleclip.config.settings import Settings
+from hubbleclip.core.errors import EvaluationError, HubbleclipError
+from hubbleclip.core.layout import Layout
+from hubbleclip.pipeline import index as stage
+from hubbleclip.search.current import CurrentIndex, open_store, read_current
+from hubbleclip.search.embedding import QueryModel
+from hubbleclip.search.store import VectorStore
+from hubbleclip.training.checkpoints import model_digest
+
+
+def opened(settings: Settings) -> tuple[CurrentIndex, VectorStore]:
+    layout = Layout(settings.root)
+    current = read_current(layout)
+    return current, open_store(layout, current.store, current.url, current.model_digest)
+
+
+def files_of(settings: Settings) -> dict[str, tuple[int, int]]:
+    folder = Layout(settings.root).index
+    return {str(path): (path.stat().st_ino, path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
+
+
+def test_every_current_tile_is_indexed_by_the_promoted_model(site: Settings) -> None:
+    current, store = opened(site)
+    run_dir = Layout(site.root).absolute(current.run)
+    assert current.model_digest == model_digest(run_dir)
+    with read_catalog(Layout(site.root)) as catalog:
+        tiles = {row["tile_id"]: row["path"] for row in catalog.rows("SELECT tile_id, path FROM tile")}
+    assert store.tile_ids.to_pylist() == sorted(tiles)
+    model = QueryModel(run_dir)
+    some = store.tile_ids.to_pylist()[::7]
+    images = [model.decode((site.root / tiles[tile_id]).read_bytes()) for tile_id in some]
+    np.testing.assert_allclose(store.features(range(0, len(tiles), 7)), model.embed_images(images), atol=2e-3)
+
+
+def test_a_second_run_changes_no_file_and_new_tiles_alone_are_embedded(
+    own_site: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.index(own_site)
+    before = files_of(own_site)
+    stage.index(own_site)
+    assert files_of(own_site) == before
+    add_tiles(own_site, range(2), range(6, 8))
+    seen: list[str] = []
+    embed = stage.embed_batch
+    monkeypatch.setattr(
+        stage, "embed_batch", lambda batch, *args: seen.extend(one for one, _ in batch.tiles) or embed(batch, *args)
+    )
+    stage.index(own_site)
+    assert sorted(seen) == sorted(tile_id_of(proposal, number) for proposal in range(2) for number in (6, 7))
+    assert len(opened(own_site)[1].tile_ids) == 52
+
+
+def test_a_killed_run_keeps_what_it_has_written(own_site: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = settings_of(own_site.data, index={"batch_size": 5, "append_rows": 10})
+    embed = stage.embed_batch
+
+    def failing(batch: stage.NumberedTiles, *args: object) -> object:
+        if batch.number == 6:
+            raise HubbleclipError("killed")
+        return embed(batch, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stage, "embed_batch", failing)
+        with pytest.raises(HubbleclipError, match="killed"):
+            stage.index(settings)
+    layout = Layout(settings.root)
+    (folder,) = [path for path in layout.index.iterdir() if path.is_dir()]
+    kept = open_store(layout, "embedded", "", folder.name).tile_ids.to_pylist()
+    assert 0 < len(kept) < 48
+    assert not layout.current_index.exists()  # no search answers from half an index
+    stage.index(settings)
+    ids = opened(settings)[1].tile_ids.to_pylist()
+    assert ids == sorted(ids)
+    assert len(ids) == 48
+
+
+def test_the_same_tiles_give_the_same_files_whatever_the_number_of_workers(own_site: Settings) -> None:
+    found = []
+    for workers in (1, 4):
+        settings = settings_of(own_site.data, flows={"workers": workers}, index={"batch_size": 4, "append_rows": 16})
+        stage.index(settings)
+        layout = Layout(settings.root)
+        folder = layout.model_index(read_current(layout).model_digest)
+        found.append({path.name: path.read_bytes() for path in folder.iterdir()})
+        for path in folder.iterdir():
+            path.unlink()
+    assert found[0] == found[1]
+
+
+def test_a_tile_that_cannot_be_read_is_rejected_and_the_rest_is_indexed(own_site: Settings) -> None:
+    layout = Layout(own_site.root)
+    layout.tile(tile_id_of(0, 0)).write_bytes(b"no picture")
+    layout.tile(tile_id_of(0, 1)).unlink()
+    stage.index(own_site)
+    assert len(opened(own_site)[1].tile_ids) == 46
+    with read_catalog(layout) as catalog:
+        rejected = catalog.rows("SELECT entity_id, reason FROM rejection WHERE stage = 'index'")
+    assert {row["entity_id"]: row["reason"] for row in rejected} == {
+        tile_id_of(0, 0): "unreadable", tile_id_of(0, 1): "no_file",
+    }  # fmt: skip
+
+
+def test_a_newly_promoted_model_gets_an_index_of_its_own(own_site: Settings, tmp_path: Path) -> None:
+    stage.index(own_site)
+    first, old = opened(own_site)
+    promote(own_site, build(tmp_path / "dataset", num_groups=8, num_test_groups=3), 6, at=NOW + timedelta(days=1))
+    stage.index(own_site)
+    second, new = opened(own_site)
+    assert second.model_digest != first.model_digest
+    assert new.tile_ids.equals(old.tile_ids)
+    assert not np.allclose(new.features([0]), old.features([0]), atol=1e-3)
+
+
+def test_without_a_promoted_run_nothing_is_indexed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    settings = settings_of(tmp_path)
+    add_tiles(settings, range(1), range(1))
+    with pytest.raises(EvaluationError, match="hubbleclip evaluate"):
+        stage.index(settings)
+    stage.index_promoted(settings)
+    assert "nothing is indexed" in caplog.text
+    assert not Layout(settings.root).index.exists()
+
+
+def test_an_unknown_store_is_refused(own_site: Settings) -> None:
+    with pytest.raises(HubbleclipError, match="use one of embedded"):
+        stage.index(settings_of(own_site.data, index={"store": "milvus"}))

@@ -1,0 +1,211 @@
+"""Every vector store finds exactly the nearest rows, keeps what it was given, and never answers from damaged files."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from hubbleclip.core.errors import SearchError
+from hubbleclip.core.vectors import unit
+from hubbleclip.search.embedded_store import EmbeddedStore
+from hubbleclip.search.quantise import error_bound, quantise
+from hubbleclip.search.segments import SegmentFacts, merge_tail
+from hubbleclip.search.store import VectorStore, rows_of
+
+MODEL = "a" * 32
+Open = Callable[[], VectorStore]
+
+
+def ids(start: int, stop: int) -> list[str]:
+    return [f"{number:032x}" for number in range(start, stop)]
+
+
+def features(num: int, num_dims: int = 64, seed: int = 0) -> np.ndarray:
+    """Features as those of CLIP models: in a narrow cone, in clusters, with one dimension far larger than the others."""
+    rng = np.random.default_rng(seed)
+    centres = rng.standard_normal((20, num_dims))
+    feat_nd = 0.7 * centres[rng.integers(0, 20, num)] + rng.standard_normal((num, num_dims)) + 1
+    feat_nd[:, 3] += 15
+    return unit(feat_nd).astype(np.float32)
+
+
+def nearest(feat_nd: np.ndarray, query_d: np.ndarray, k: int, mask_n: np.ndarray | None = None) -> list[int]:
+    """The obvious way: every similarity, sorted."""
+    scores = feat_nd.astype(np.float16).astype(np.float64) @ unit(query_d.astype(np.float64)).astype(np.float32)
+    rows = np.arange(len(feat_nd)) if mask_n is None else np.flatnonzero(mask_n)
+    return rows[np.lexsort((rows, -scores[rows].round(9)))][:k].tolist()
+
+
+@pytest.fixture(params=["embedded"])
+def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
+    return {"embedded": lambda: EmbeddedStore(tmp_path / "index", MODEL)}[request.param]
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5, 0.1, 0.01, 0.001, 0.0])
+def test_a_scan_finds_exactly_the_nearest_rows_whatever_the_filter(open_store: Open, share: float) -> None:
+    feat_nd = features(9000)
+    store = open_store()
+    store.append(ids(0, 5000), feat_nd[:5000])
+    store.append(ids(5000, 9000), feat_nd[5000:])
+    rng = np.random.default_rng(5)
+    mask_n = None if share == 1 else rng.random(9000) < share
+    for query_d in (rng.standard_normal(64), feat_nd[17], features(1, seed=8)[0]):
+        found = store.scan(query_d, 20, mask_n)
+        assert found.row_n.tolist() == nearest(feat_nd, query_d, 20, mask_n)
+        similarity_n = feat_nd[found.row_n] @ unit(query_d)
+        np.testing.assert_allclose(found.score_n, similarity_n, atol=1e-3)
+    store.close()
+
+
+def test_a_longer_result_begins_with_the_shorter_one(open_store: Open) -> None:
+    store = open_store()
+    store.append(ids(0, 6000), features(6000))
+    query_d = np.random.default_rng(3).standard_normal(64)
+    long = store.scan(query_d, 3000).row_n.tolist()
+    assert len(set(long)) == 3000
+    assert store.scan(query_d, 40).row_n.tolist() == long[:40]
+
+
+def test_equal_features_are_in_order_of_row(open_store: Open) -> None:
+    store = open_store()
+    store.append(ids(0, 5000), np.tile(features(1), (5000, 1)))
+    assert store.scan(features(1)[0], 5).row_n.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_rows_outlive_the_object_and_another_object_notices_new_ones(open_store: Open) -> None:
+    writer = open_store()
+    assert len(writer.tile_ids) == 0
+    assert not len(writer.scan(np.ones(64), 3).row_n)
+    feat_nd = features(700)
+    writer.append(ids(0, 300), feat_nd[:300])
+    reader = open_store()
+    assert reader.is_current()
+    writer.append(ids(300, 700), feat_nd[300:])
+    assert not reader.is_current()
+    assert writer.is_current()
+    assert reader.tile_ids.to_pylist() == ids(0, 300)
+    assert reader.scan(features(1)[0], 1000).row_n.max() < 300  # the files that it opened are still there
+    again = open_store()
+    assert again.tile_ids.to_pylist() == ids(0, 700)
+    np.testing.assert_allclose(again.features([699, 2]), feat_nd[[699, 2]], atol=1e-3)
+    assert rows_of(again.tile_ids, [*ids(650, 652), "f" * 32]) == [650, 651, None]
+
+
+@pytest.mark.parametrize(
+    ("new", "feat_nd", "words"),
+    [
+        (ids(5, 6), features(1), "already"),
+        (ids(90, 91) * 2, features(2), "already"),
+        (ids(90, 91), features(1, num_dims=32), "dimensions"),
+        (ids(90, 91), features(1) * np.nan, "not finite"),
+    ],
+)
+def test_rows_that_do_not_fit_are_refused(open_store: Open, new: list[str], feat_nd: np.ndarray, words: str) -> None:
+    store = open_store()
+    store.append(ids(0, 10), features(10))
+    with pytest.raises(SearchError, match=words):
+        store.append(new, feat_nd)
+    assert len(open_store().tile_ids) == 10
+
+
+def test_a_query_without_a_direction_is_refused(open_store: Open) -> None:
+    store = open_store()
+    store.append(ids(0, 10), features(10))
+    with pytest.raises(SearchError, match="cancel"):
+        store.scan(np.zeros(64), 3)
+    with pytest.raises(SearchError, match="64 dimensions"):
+        store.scan(np.ones(32), 3)
+
+
+def embedded(folder: Path, num: int = 3000) -> EmbeddedStore:
+    store = EmbeddedStore(folder, MODEL)
+    store.append(ids(0, num), features(num))
+    return store
+
+
+@pytest.mark.parametrize("suffix", [".f16", ".i8", ".parquet", ".json"])
+@pytest.mark.parametrize("damage", ["truncated", "changed", "missing"])
+def test_a_damaged_file_is_one_clear_line(tmp_path: Path, suffix: str, damage: str) -> None:
+    embedded(tmp_path).close()
+    (path,) = tmp_path.glob(f"*{suffix}")
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 if suffix != ".parquet" else 300] ^= 1
+    if damage == "missing":
+        if suffix == ".json":
+            pytest.skip("a folder without a manifest is an empty index")
+        path.unlink()
+    else:
+        path.write_bytes(data if damage == "changed" else data[:-7])
+    with pytest.raises(SearchError, match="hubbleclip index") as error:
+        EmbeddedStore(tmp_path, MODEL)
+    assert path.name in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_an_index_of_another_model_is_refused(tmp_path: Path) -> None:
+    embedded(tmp_path).close()
+    with pytest.raises(SearchError, match="another model"):
+        EmbeddedStore(tmp_path, "b" * 32)
+
+
+def test_what_a_killed_append_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    store = embedded(tmp_path)
+    (tmp_path / "rows-000003000-000004000.f16").write_bytes(b"half")
+    (tmp_path / ".rows-000003000-000004000.i8.1-2.tmp").write_bytes(b"half")
+    store.append(ids(3000, 3100), features(100))
+    assert len(EmbeddedStore(tmp_path, MODEL).tile_ids) == 3100
+    assert {path.name.partition(".")[0] for path in tmp_path.iterdir()} == {
+        "index", "rows-000000000-000003000", "rows-000003000-000003100",
+    }  # fmt: skip
+
+
+def test_the_parquet_files_hold_ids_model_and_float16_features(tmp_path: Path) -> None:
+    embedded(tmp_path).close()
+    table = pq.read_table(list(tmp_path.glob("*.parquet")))
+    assert table["tile_id"].to_pylist() == ids(0, 3000)
+    assert table["model_digest"].unique().to_pylist() == [MODEL]
+    assert str(table.schema.field("feature").type) == "fixed_size_list<element: halffloat>[64]"
+    np.testing.assert_array_equal(np.stack(table["feature"].to_numpy()), features(3000).astype(np.float16))
+
+
+def test_the_same_rows_give_the_same_bytes_and_many_appends_few_files(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        store = EmbeddedStore(tmp_path / name, MODEL)
+        for start in range(0, 2000, 100):
+            store.append(ids(start, start + 100), features(2000)[start : start + 100])
+    names = sorted(path.name for path in (tmp_path / "a").iterdir())
+    assert len(names) <= 1 + 3 * 5
+    assert [(tmp_path / "a" / name).read_bytes() for name in names] == [
+        (tmp_path / "b" / name).read_bytes() for name in names
+    ]
+    assert EmbeddedStore(tmp_path / "a", MODEL).tile_ids.to_pylist() == ids(0, 2000)
+
+
+def test_large_segments_are_never_rewritten() -> None:
+    def sizes(num_appends: int, num_new: int, max_rows: int) -> list[int]:
+        segments: list[int] = []
+        for _ in range(num_appends):
+            facts = [embedded_facts(size) for size in segments]
+            merged = merge_tail(facts, num_new, max_rows)
+            segments = [*segments[: len(segments) - merged], num_new + sum(segments[len(segments) - merged :])]
+        return segments
+
+    assert max(sizes(500, 10, 640)) == 640
+    assert len(sizes(500, 10, 640)) < 5000 / 640 + 7
+
+
+def embedded_facts(num_rows: int) -> SegmentFacts:
+    return SegmentFacts(start=0, stop=num_rows, sha256={})
+
+
+@pytest.mark.parametrize("num_dims", [8, 64, 512])
+def test_codes_are_as_near_to_the_features_as_their_errors_say(num_dims: int) -> None:
+    feat_nd = features(500, num_dims)
+    query = quantise(features(1, num_dims, seed=9))
+    codes = quantise(feat_nd)
+    similarity_n = (codes.codes_nd.astype(float) @ query.codes_nd[0]) * codes.scale_n * query.scale_n[0]
+    bound_n = error_bound(codes.error_n, float(query.error_n[0]))
+    assert (np.abs(similarity_n - feat_nd @ features(1, num_dims, seed=9)[0]) <= bound_n).all()
+    assert bound_n.max() < 0.03  # the large dimension does not make the steps coarse
