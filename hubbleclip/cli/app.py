@@ -19,6 +19,7 @@ from hubbleclip import __version__
 from hubbleclip.cli.options import Options, PairOptions, Server
 from hubbleclip.cli.output import print_facts, print_json, print_line, print_rows
 from hubbleclip.cli.running import redirect_caches, run_flow, run_in_process, should_poll_first
+from hubbleclip.cli.searching import SearchOptions
 from hubbleclip.core.errors import CatalogError, HubbleclipError
 from hubbleclip.core.layout import Layout
 
@@ -304,29 +305,16 @@ def explain(tile_id: str, options: Options = Options(), *, json: bool = False) -
 
 
 @app.command
-def search(
-    text: str,
-    options: Options = Options(),
-    *,
-    k: Annotated[int, Parameter(name=("-k", "--k"))] = 10,
-    json: bool = False,
-) -> None:
-    """Search tiles by text, with the model of the newest report."""
-    from hubbleclip.pipeline.status import read_status
-    from hubbleclip.search.text_search import search as search_tiles
+def search(text: str = "", options: Options = Options(), *, wanted: SearchOptions = SearchOptions()) -> None:
+    """Search tiles by a text, a tile, a picture or FITS file, or a proposal, with the promoted model."""
+    from hubbleclip.cli.searching import Format, print_hits
+    from hubbleclip.search.engine import Search
 
-    settings = options.settings()
-    layout = Layout(settings.root)
+    layout = Layout(options.settings().root)
     redirect_caches(layout)
-    newest = read_status(settings)
-    if not (newest.report and newest.run and newest.dataset):
-        raise HubbleclipError("search needs the report of an evaluation: run `hubbleclip pipeline` first")
-    hits = search_tiles(text, Path(newest.dataset), Path(newest.run), Path(newest.report).parent, k)
-    if json:
-        print_json([asdict(hit) for hit in hits])
-        return
-    names = ("tile_id", "split", "target", "title")
-    print_rows([{"score": f"{hit.score:.3f}"} | {name: getattr(hit, name) for name in names} for hit in hits])
+    engine = Search.open(layout.root)
+    hits = engine.run(wanted.query(text, engine))
+    print_hits(hits, layout.root, Format.JSON if wanted.json else wanted.format)
 
 
 @app.command

@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
-console = Console()
+PIPED_WIDTH = 100_000
+"""Largest width of a table that is not printed to a terminal: an id that is cut or wrapped cannot be used."""
+console = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
 
 
 def print_line(text: str) -> None:
@@ -35,7 +37,7 @@ def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
         Rows as dicts by column name; all rows have the same columns.
 
     """
-    table = Table(*(rows[0] if rows else ()), highlight=True)
+    table = Table(*(Column(name, overflow="fold") for name in (rows[0] if rows else ())), highlight=True)
     for row in rows:
         table.add_row(*(text_cell(value) for value in row.values()))
     console.print(table)
