@@ -12,7 +12,7 @@ from cyclopts import Parameter
 
 from hubbleclip.cli.output import print_json, print_line, print_rows
 from hubbleclip.core.errors import SearchError
-from hubbleclip.search.query import Cone, Filters, GroupBy, Hits, Mode, Query, Term, TermKind
+from hubbleclip.search.query import Cone, Filters, GroupBy, Hit, Hits, Mode, Query, Term, TermKind
 
 if TYPE_CHECKING:
     from hubbleclip.search.engine import Search
@@ -152,7 +152,7 @@ def print_hits(hits: Hits, root: Path, shown_as: Format) -> None:
         hit_table(hits, Layout(root)).write(out, format=astropy_format)
 
 
-def hit_row(hit: Any) -> dict[str, Any]:
+def hit_row(hit: Hit) -> dict[str, Any]:
     """Make one flat row of a hit.
 
     Parameters
