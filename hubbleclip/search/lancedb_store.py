@@ -82,7 +82,7 @@ class LanceStore:
         """See `VectorStore`."""
         with _errors_of(self.url):
             newest = self._newest()
-        return (newest and newest.version) == (self._table and self._table.version)
+        return bool((newest and newest.version) == (self._table and self._table.version))
 
     def close(self) -> None:
         """See `VectorStore`."""
