@@ -1,9 +1,26 @@
 """hubbleclip: from the Hubble archive to image-text models."""
 
+from __future__ import annotations
+
 import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hubbleclip.search.engine import Search
+
+__all__ = ["Search", "__version__"]
 
 __version__ = "0.1.0"
 
 # OpenMP reads this when torch is first imported. By default its threads spin while they wait for each other, and one
 # other busy program on the same cores makes a training step 5 to 20 times slower; alone it makes no difference.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+
+
+def __getattr__(name: str) -> type[Search]:
+    """Import `Search` when it is first used: its imports take a second, which other commands need not wait for."""
+    if name == "Search":
+        from hubbleclip.search.engine import Search  # noqa: PLC0415
+
+        return Search
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

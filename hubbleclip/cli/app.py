@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -20,6 +20,7 @@ from hubbleclip.cli import serving
 from hubbleclip.cli.options import Options, PairOptions, Server
 from hubbleclip.cli.output import TableFormat, print_facts, print_json, print_line, print_rows, print_table
 from hubbleclip.cli.running import redirect_caches, run_flow, run_in_process, should_poll_first
+from hubbleclip.cli.searching import SearchOptions
 from hubbleclip.core.errors import CatalogError, HubbleclipError
 from hubbleclip.core.layout import Layout
 
@@ -313,58 +314,13 @@ def explain(tile_id: str, options: Options = Options(), *, json: bool = False) -
 
 
 @app.command
-def search(
-    text: str,
-    options: Options = Options(),
-    *,
-    k: Annotated[int, Parameter(name=("-k", "--k"))] = 10,
-    json: bool = False,
-) -> None:
-    """Search tiles by text: by the running server of the profile, or with the model of the newest report."""
-    settings = options.settings()
-    layout = Layout(settings.root)
+def search(text: str = "", options: Options = Options(), *, wanted: SearchOptions = SearchOptions()) -> None:
+    """Search tiles by a text, a tile, a picture or FITS file, or a proposal, with the promoted model."""
+    from hubbleclip.cli.searching import Format, find_rows, print_hits
+
+    layout = Layout(options.settings().root)
     redirect_caches(layout)
-    hits = serving.hits_of_server(layout, text, k)
-    if hits is None:
-        hits = hits_of_report(settings, text, k)
-    if json:
-        print_json(hits)
-        return
-    names = ("tile_id", "split", "target_name", "title")
-    print_rows([{"score": f"{hit['score']:.3f}"} | {name: hit[name] for name in names} for hit in hits])
-
-
-def hits_of_report(settings: Settings, text: str, k: int) -> list[dict[str, Any]]:
-    """Search in this process, with the features that the newest report stores.
-
-    Parameters
-    ----------
-    settings
-        All settings of the profile.
-    text
-        Text to look for.
-    k
-        Number of hits.
-
-    Returns
-    -------
-    list of dict
-        Hits, best first.
-
-    Raises
-    ------
-    HubbleclipError
-        No run was evaluated.
-
-    """
-    from hubbleclip.pipeline.status import read_status
-    from hubbleclip.search.text_search import search as search_tiles
-
-    newest = read_status(settings)
-    if not (newest.report and newest.run and newest.dataset):
-        raise HubbleclipError("there is no evaluation report, which the search needs: run `hubbleclip pipeline` first")
-    hits = search_tiles(text, Path(newest.dataset), Path(newest.run), Path(newest.report).parent, k)
-    return [asdict(hit) | {"target_name": hit.target} for hit in hits]
+    print_hits(find_rows(layout, text, wanted), Format.JSON if wanted.json else wanted.format)
 
 
 @app.command

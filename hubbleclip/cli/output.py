@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from hubbleclip.core.errors import HubbleclipError
@@ -17,7 +17,9 @@ from hubbleclip.core.errors import HubbleclipError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-console = Console()
+PIPED_WIDTH = 100_000
+"""Largest width of a table that is not printed to a terminal: an id that is cut or wrapped cannot be used."""
+console = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
 TableFormat = Literal["table", "json", "csv", "parquet"]
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """Control characters except tab and line feed. In a text from outside, they could write over the terminal."""
@@ -44,7 +46,7 @@ def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
         Rows as dicts by column name; all rows have the same columns.
 
     """
-    table = Table(*(rows[0] if rows else ()), highlight=True)
+    table = Table(*(Column(name, overflow="fold") for name in (rows[0] if rows else ())), highlight=True)
     for row in rows:
         # Text is used instead of str, because rich would interpret brackets as in `[O III]`.
         table.add_row(*(Text("" if value is None else without_control(str(value))) for value in row.values()))

@@ -92,35 +92,6 @@ def make_service(layout: Layout) -> Service:
     return Service(engine=engine, explain=lambda tile_id: lineage_of(layout, tile_id))
 
 
-def hits_of_server(layout: Layout, text: str, k: int) -> list[dict[str, Any]] | None:
-    """Search by the running server of a profile, which has its model loaded.
-
-    Parameters
-    ----------
-    layout
-        Folders of the profile.
-    text
-        Text to look for.
-    k
-        Number of hits.
-
-    Returns
-    -------
-    list of dict or None
-        Hits as the HTTP API gives them; None if no server runs.
-
-    """
-    if not layout.search_server.is_file():
-        return None
-    from hubbleclip.search.server.client import ask, find_server
-
-    server = find_server(layout.search_server)
-    if server is None:
-        return None
-    hits: list[dict[str, Any]] = ask(server, "/api/v1/search", [("q", text), ("k", str(k)), ("group", "none")])["hits"]
-    return hits
-
-
 def lineage_of(layout: Layout, tile_id: str) -> Mapping[str, Any]:
     """Read the lineage of a tile from the published catalog.
 

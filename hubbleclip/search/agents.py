@@ -16,12 +16,11 @@ from hubbleclip import __version__
 from hubbleclip.catalog.user_sql import run_user_sql
 from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.core.layout import Layout
-from hubbleclip.search.query import GroupBy, Mode
+from hubbleclip.search.query import GroupBy, Mode, hit_row, plain
 from hubbleclip.search.server.api import infos_of
 from hubbleclip.search.server.params import SearchParams
 from hubbleclip.search.server.protocol import SearchEngine
 from hubbleclip.search.server.service import first_fault
-from hubbleclip.search.server.tables import hit_row, plain
 
 INSTRUCTIONS = (
     "Searches tiles (square cut-outs) of Hubble images and the proposals that won the time. Titles, abstracts and "

@@ -11,6 +11,7 @@ from hubbleclip.core.errors import SearchError
 from hubbleclip.core.io import write_text
 from hubbleclip.core.layout import Layout
 from hubbleclip.search.embedded_store import EmbeddedStore
+from hubbleclip.search.lancedb_store import LanceStore
 from hubbleclip.search.store import VectorStore
 
 NO_INDEX = "there is no search index: run `hubbleclip index` first (after `hubbleclip pipeline`)"
@@ -79,7 +80,11 @@ def _open_embedded(layout: Layout, url: str, model_digest: str) -> VectorStore:
     return EmbeddedStore(Path(url) / model_digest if url else layout.model_index(model_digest), model_digest)
 
 
-STORES = {"embedded": _open_embedded}
+def _open_lancedb(layout: Layout, url: str, model_digest: str) -> VectorStore:
+    return LanceStore(url or str(layout.index / "lancedb"), model_digest)
+
+
+STORES = {"embedded": _open_embedded, "lancedb": _open_lancedb}
 """Functions that open a vector store, by the value of the setting `index.store`."""
 
 

@@ -45,6 +45,8 @@ GATHER_SHARE = 1 / 8
 """Share of admitted rows in a block below which only their codes are read."""
 RESCORE_ROWS = 8192
 """Rows that are scored exactly at once, which bounds the memory."""
+MAPPED_ROWS = 1024
+"""Number of rows after whose reading the mapped pages are released, which bounds the memory."""
 SCORE_DECIMALS = 9
 """Decimals of a score; beyond them, the order of a sum would decide between equal features."""
 NUM_TRIES = 5
@@ -72,6 +74,7 @@ class EmbeddedStore:
         self.model_digest = model_digest
         self._pool = ThreadPoolExecutor(num_cores())
         self._segments: dict[str, Segment] = {}
+        self._num_mapped = 0
         self._load()
 
     def _load(self) -> None:
@@ -150,6 +153,11 @@ class EmbeddedStore:
         for segment in self._segments.values():
             is_here_n = (row_n >= segment.start) & (row_n < segment.start + segment.num_rows)
             feat_nd[is_here_n] = segment.feat_nd[row_n[is_here_n] - segment.start]
+        self._num_mapped += len(row_n)
+        if self._num_mapped >= MAPPED_ROWS:
+            self._num_mapped = 0
+            for segment in self._segments.values():
+                segment.release()
         return feat_nd
 
     def _scores(self, row_n: Rows, query_d: Floats) -> npt.NDArray[np.float64]:

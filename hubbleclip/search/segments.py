@@ -8,6 +8,7 @@ mapped into memory. Nothing but the manifest is ever replaced, so a reader's ope
 from __future__ import annotations
 
 import json
+import mmap
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -84,6 +85,7 @@ class Segment:
 
     start: int
     tile_ids: pa.Array
+    feat_map: mmap.mmap
     feat_nd: npt.NDArray[np.float16]
     codes: Codes
 
@@ -91,6 +93,13 @@ class Segment:
     def num_rows(self) -> int:
         """Number of rows."""
         return len(self.feat_nd)
+
+    def release(self) -> None:
+        """Drop the pages of features from this process; they stay in the system's cache.
+
+        The kernel maps 64 KiB around each row that is read, which would add up to the whole file.
+        """
+        self.feat_map.madvise(mmap.MADV_DONTNEED)
 
 
 def read_manifest(folder: Path) -> Manifest | None:
@@ -250,12 +259,15 @@ def _open_segment(folder: Path, facts: SegmentFacts, num_dims: int) -> Segment:
     except (OSError, pa.ArrowException) as error:
         raise SearchError(f"{paths[PARQUET]} is damaged: {rebuild_hint(folder)}") from error
     shape, num_codes = (facts.num_rows, num_dims), facts.num_rows * num_dims
+    with paths[FLOATS].open("rb") as file:
+        feat_map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     coded = np.memmap(paths[CODES], np.uint8, "r")
     codes, steps, errors = np.split(coded, [num_codes, num_codes + 4 * facts.num_rows])
     return Segment(
         start=facts.start,
         tile_ids=ids["tile_id"].combine_chunks(),
-        feat_nd=np.memmap(paths[FLOATS], np.float16, "r", shape=shape),
+        feat_map=feat_map,
+        feat_nd=np.frombuffer(feat_map, np.float16).reshape(shape),
         codes=Codes(codes.view(np.int8).reshape(shape), steps.view(np.float32), errors.view(np.float32)),
     )
 

@@ -83,7 +83,7 @@ def resolve_name(name: str, in_catalog: CatalogTarget, radius_deg: float | None 
 
 def _by_astropy(name: str) -> tuple[float, float]:
     """Parse a sexagesimal position, or ask Sesame for a name."""
-    from astropy.coordinates import SkyCoord  # noqa: PLC0415 - takes a second
+    from astropy.coordinates import SkyCoord  # noqa: PLC0415 - a slow import
     from astropy.coordinates.name_resolve import NameResolveError  # noqa: PLC0415
 
     try:

@@ -13,7 +13,7 @@ from astropy.table import MaskedColumn, Table
 from PIL import Image
 
 from hubbleclip.core.layout import Layout
-from hubbleclip.search.query import Hits
+from hubbleclip.search.query import Hits, plain
 
 FACTS = (
     "title", "target_name", "instrument", "filter", "exposure_s", "observed_at", "ra_deg", "dec_deg",
@@ -65,7 +65,7 @@ def hit_table(hits: Hits, layout: Layout) -> HitTable:
             PICTURE: str(layout.existing_tile(hit.tile_id)), "tile_id": hit.tile_id, "score": hit.score,
             "model_rank": hit.model_rank, "words_rank": hit.words_rank,
         }
-        | {name: _plain(hit.facts.get(name)) for name in FACTS}
+        | {name: plain(hit.facts.get(name)) for name in FACTS}
         for hit in hits.hits
     ]  # fmt: skip
     names = (PICTURE, "tile_id", "score", "model_rank", "words_rank", *FACTS)
@@ -106,8 +106,3 @@ def thumbnail(path: str) -> str:
     small.save(buffer, "PNG")
     data = base64.b64encode(buffer.getvalue()).decode()
     return f'<img alt="tile {html.escape(Path(path).stem)}" src="data:image/png;base64,{data}">'
-
-
-def _plain(value: Any) -> Any:
-    """Return a time as text, which every table format can hold."""
-    return value.isoformat(timespec="seconds") if hasattr(value, "isoformat") else value

@@ -34,7 +34,8 @@ def assert_one_line(outcome: Outcome, *words: str) -> None:
         (["frobnicate"], {}, "frobnicate"),
         (["sql", "SELECT 1"], {}, "hubbleclip dataset"),
         (["explain", "abc"], {}, "hubbleclip dataset"),
-        (["search", "galaxy"], {}, "hubbleclip pipeline"),
+        (["search", "galaxy"], {}, "hubbleclip index"),
+        (["index", "--no-server"], {}, "hubbleclip evaluate"),
         (["tile", "missing.fits", "--out", "x"], {}, "missing.fits"),
     ],
 )

@@ -14,7 +14,6 @@ from hubbleclip.core.errors import EvaluationError, TrainingError
 from hubbleclip.dataset.build import read_dataset
 from hubbleclip.evaluation import embed
 from hubbleclip.evaluation.report import write as report
-from hubbleclip.search import text_search as search
 from hubbleclip.training.checkpoints import load_run_model
 from hubbleclip.training.models.builder import load_model
 
@@ -106,34 +105,6 @@ def test_two_runs_are_shown_side_by_side_with_their_difference(trained):
     page = (out_dir / "index.html").read_text(encoding="utf-8")
     assert f'beside the other run <span class="mono">{shuffled_dir.name}' in page
     assert "Object, other run" in page
-
-
-def test_search_over_all_splits_equals_a_brute_force_search(trained, evaluation):
-    _, dataset_dir, run_dir, _ = trained
-    hits = search.search("a globular cluster", dataset_dir, run_dir, evaluation.path, 48)
-    assert len({hit.tile_id for hit in hits}) == 48
-    assert {hit.split for hit in hits} == {"train", "val", "test"}
-    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
-    embeddings = search.read_embeddings(evaluation.path)
-    loaded = load_run_model(run_dir)
-    query = loaded.encode_texts(["a globular cluster"]).numpy()[0]
-    slow = {
-        tile: float(np.dot(feat, query)) for tile, feat in zip(embeddings.tile_ids, embeddings.feat_nd, strict=True)
-    }
-    for hit in hits:
-        assert hit.score == pytest.approx(slow[hit.tile_id], abs=1e-5)
-    assert hits[0].target.startswith("FIELD-")
-
-
-def test_search_refuses_a_report_of_another_dataset_and_empty_text(trained, evaluation, tmp_path):
-    _, _, run_dir, _ = trained
-    other = small_dataset.build(tmp_path / "datasets", num_groups=6, tiles_per_group=1, num_test_groups=2)
-    with pytest.raises(EvaluationError, match="another dataset"):
-        search.search("comet", other, run_dir, evaluation.path, 3)
-    with pytest.raises(EvaluationError, match="cannot search for"):
-        search.search("  ", other, run_dir, evaluation.path, 3)
-    with pytest.raises(EvaluationError, match="run `hubbleclip evaluate`"):
-        search.read_embeddings(tmp_path)
 
 
 def test_a_test_split_of_one_group_and_a_missing_run_are_refused(trained, tmp_path):

@@ -130,6 +130,7 @@ def test_search_finds_tiles(undisturbed: tuple[Path, Outcome]) -> None:
     hits = json.loads(outcome.out)
     assert len(hits) == 3
     assert hits[0]["score"] >= hits[1]["score"] >= hits[2]["score"]
+    assert {"tile_id", "model_rank", "words_rank", "title", "instrument"} <= set(hits[0])
 
 
 def test_same_seed_elsewhere_gives_the_same_shards(undisturbed: tuple[Path, Outcome], tmp_path: Path) -> None:

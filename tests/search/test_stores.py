@@ -1,6 +1,6 @@
 """Every vector store finds exactly the nearest rows, keeps what it was given, and never answers from damaged files."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +8,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from hubbleclip.core.errors import SearchError
+from hubbleclip.core.layout import Layout
 from hubbleclip.core.vectors import unit
+from hubbleclip.search.current import open_store as open_store_of
 from hubbleclip.search.embedded_store import EmbeddedStore
 from hubbleclip.search.quantise import error_bound, quantise
 from hubbleclip.search.segments import SegmentFacts, merge_tail
 from hubbleclip.search.store import VectorStore, rows_of
+from tests.archives.s3_servers import BUCKET, s3_of_the_environment
 
 MODEL = "a" * 32
 Open = Callable[[], VectorStore]
@@ -38,9 +41,20 @@ def nearest(feat_nd: np.ndarray, query_d: np.ndarray, k: int, mask_n: np.ndarray
     return rows[np.lexsort((rows, -scores[rows].round(9)))][:k].tolist()
 
 
-@pytest.fixture(params=["embedded"])
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    with s3_of_the_environment():
+        yield f"s3://{BUCKET}"
+
+
+@pytest.fixture(params=["embedded", "lancedb", "lancedb on S3"])
 def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
-    return {"embedded": lambda: EmbeddedStore(tmp_path / "index", MODEL)}[request.param]
+    if request.param == "lancedb on S3":
+        url = f"{request.getfixturevalue('bucket')}/{tmp_path.name}"
+    else:
+        url = str(tmp_path / "index")
+    layout = Layout(tmp_path)
+    return lambda: open_store_of(layout, request.param.split()[0], url, MODEL)
 
 
 @pytest.mark.parametrize("share", [1.0, 0.5, 0.1, 0.01, 0.001, 0.0])

@@ -14,12 +14,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.datastructures import UploadFile
 
 from hubbleclip.core.errors import HubbleclipError
-from hubbleclip.search.query import Hits, Term, TermKind
+from hubbleclip.search.export import FORMATS
+from hubbleclip.search.query import Hits, Term, TermKind, hit_row, plain
 from hubbleclip.search.query import Query as SearchQuery
 from hubbleclip.search.server.params import MAX_TERMS, ParameterError, SearchParams, Short, Text
 from hubbleclip.search.server.protocol import IndexStatus, Points, TileRecord
 from hubbleclip.search.server.service import Service, first_fault, params_of
-from hubbleclip.search.server.tables import FORMATS, hit_row, plain
 from hubbleclip.search.server.work_queue import BusyError
 
 Format = Literal["json", "csv", "votable", "ecsv", "parquet"]

@@ -13,11 +13,11 @@ from astropy.io.votable.tree import Info, Resource, VOTableFile
 from fastapi import APIRouter, Request, Response
 
 from hubbleclip.core.errors import HubbleclipError
-from hubbleclip.search.query import Cone, Filters, GroupBy, Query
+from hubbleclip.search.export import COLUMNS, Column, as_astropy, as_votable, votable_bytes
+from hubbleclip.search.query import Cone, Filters, GroupBy, Query, hit_row
 from hubbleclip.search.server.api import infos_of
 from hubbleclip.search.server.params import MAX_DEPTH
 from hubbleclip.search.server.service import Service
-from hubbleclip.search.server.tables import COLUMNS, Column, as_astropy, as_votable, hit_row, votable_bytes
 from hubbleclip.search.server.work_queue import BusyError
 
 MEDIA_TYPE = "text/xml; content=x-votable"

@@ -14,7 +14,7 @@ from PIL import Image
 from small_engine import EVIL, SmallEngine
 from starlette.testclient import TestClient
 
-from hubbleclip.search.server.tables import COLUMNS
+from hubbleclip.search.export import COLUMNS
 
 
 def ids_of(response) -> list[str]:

@@ -14,14 +14,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from hubbleclip import __version__
 from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.evaluation.metrics.vocabulary import read_vocabulary
-from hubbleclip.search.query import GroupBy, Mode
+from hubbleclip.search.export import FORMATS
+from hubbleclip.search.query import GroupBy, Mode, plain
 from hubbleclip.search.server.api import MAX_POINTS, MEDIA_TYPES, NotFoundError, find_tile, upload_of
 from hubbleclip.search.server.pages import tile_view
 from hubbleclip.search.server.pages.sky_map import CELL_RADIUS_ARCMIN, draw_sky, write_moc
 from hubbleclip.search.server.params import SearchParams
 from hubbleclip.search.server.positions import sexagesimal
 from hubbleclip.search.server.service import Service, params_of
-from hubbleclip.search.server.tables import FORMATS, plain
 from hubbleclip.search.server.work_queue import BusyError
 
 NUM_EXAMPLES = 8

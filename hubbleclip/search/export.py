@@ -6,7 +6,6 @@ import io
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
@@ -15,8 +14,6 @@ from astropy.io.votable import from_table
 from astropy.io.votable.tree import Info, VOTableFile
 from astropy.table import MaskedColumn, Table
 from pyarrow import csv, parquet
-
-from hubbleclip.search.query import Hit
 
 Rows = list[dict[str, Any]]
 NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -59,43 +56,6 @@ COLUMNS = (
     Column("product_uri", TEXT, "File in the archive", "meta.ref.uri"),
     Column("split", TEXT, "Split of the dataset", "meta.code"),
 )
-
-
-def hit_row(hit: Hit) -> dict[str, Any]:
-    """Return a hit as one flat row.
-
-    Parameters
-    ----------
-    hit
-        The hit.
-
-    Returns
-    -------
-    dict
-        The fields of the hit and its facts, by name; times are ISO 8601 text.
-
-    """
-    own = {name: getattr(hit, name) for name in ("tile_id", "score", "model_rank", "words_rank", "num_folded")}
-    return own | {name: plain(value) for name, value in hit.facts.items()}
-
-
-def plain(value: Any) -> Any:
-    """Return a value that JSON has.
-
-    Parameters
-    ----------
-    value
-        A value of the catalog.
-
-    Returns
-    -------
-    Any
-        Text for a time, None for a number that is not finite, else the value.
-
-    """
-    if isinstance(value, datetime):
-        return value.isoformat(timespec="seconds")
-    return None if isinstance(value, float) and value not in (value + 0,) else value
 
 
 def as_arrow(rows: Rows) -> pa.Table:

@@ -1,0 +1,85 @@
+"""The command `search`: its options, its formats, and what it imports."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from astropy.io.votable import parse_single_table
+from commands import Outcome, run
+from search_site import tile_id_of
+
+from hubbleclip.config.settings import Settings
+
+
+@pytest.fixture
+def search(site: Settings):
+    def call(*words: str) -> Outcome:
+        return run("search", *words, data=site.data)
+
+    return call
+
+
+def test_a_text_gives_a_table_whose_ids_are_whole_when_piped(search) -> None:
+    found = search("planetary nebula", "--mode", "words", "-k", "2", "--group", "none")
+    assert found.code == 0, found.err
+    assert sum(tile_id_of(p, n) in found.out for p in (3, 7) for n in range(6)) == 2
+
+
+def test_json_has_scores_ranks_and_facts(search) -> None:
+    hits = json.loads(search("galaxy", "-k", "3", "--format", "json").out)
+    assert json.loads(search("galaxy", "-k", "3", "--json").out) == hits
+    assert [hit["score"] for hit in hits] == sorted((hit["score"] for hit in hits), reverse=True)
+    assert {"tile_id", "model_rank", "words_rank", "num_folded", "title", "ra_deg", "exposure_s"} <= set(hits[0])
+
+
+def test_csv_and_votable_are_read_by_other_tools(search) -> None:
+    options = ("--instrument", "ACS", "--proposal", "3", "--group", "none", "--mode", "words")
+    rows = list(csv.DictReader(io.StringIO(search("nebula", *options, "--format", "csv").out)))
+    assert {row["tile_id"] for row in rows} == {tile_id_of(3, 2), tile_id_of(3, 5)}
+    table = parse_single_table(io.BytesIO(search("nebula", *options, "--format", "votable").out.encode())).to_table()
+    assert list(table["tile_id"]) == [row["tile_id"] for row in rows]
+    assert str(table["ra_deg"].unit) == "deg"
+
+
+def test_a_tile_a_picture_an_abstract_and_a_cone_are_searched_for(search, site: Settings) -> None:
+    tile_id = tile_id_of(5, 1)
+    picture = str(site.root / "tiles" / tile_id[:2] / f"{tile_id}.png")
+    for words in (("--like", tile_id), ("--image", picture)):
+        assert json.loads(search(*words, "-k", "1", "--json").out)[0]["tile_id"] == tile_id
+    (hit,) = json.loads(search("--abstract", "6", "--mode", "words", "-k", "1", "--json").out)
+    assert hit["proposal_id"] == "hst:6"
+    for cone in ("NGC-105", "13 -30 0.001", "13, -30"):
+        (hit,) = json.loads(search("--cone", cone, "--json").out)
+        assert hit["proposal_id"] == "hst:5"
+    assert search("--cone", "200 80 0.1").out == "no tile was found\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        ((), "nothing to search for"), (("--like", "0" * 32), "not indexed"), (("--image", "missing.png"), "missing.png"),
+        (("x", "-k", "0"), "k of at least 1"), (("x", "--mode", "magic"), "magic"), (("--cone", "400 10"), "no position"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_one_line(search, arguments: tuple[str, ...], word: str) -> None:
+    found = search(*arguments)
+    assert found.code == 2
+    (line,) = found.err.strip().splitlines()
+    assert word in line
+
+
+def test_a_search_by_words_or_like_a_tile_does_not_load_the_model(site: Settings, tmp_path: Path) -> None:
+    for words in (["galaxy", "--mode", "words"], ["--like", tile_id_of(1, 1)]):
+        code = f"""
+import sys
+from hubbleclip.cli.app import main
+main({["search", *words, "--data", str(site.data)]!r})
+print(*sorted(sys.modules.keys() & {{"torch", "open_clip", "prefect", "matplotlib"}}), file=sys.stderr)
+"""
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr.strip()) == (0, "")
+        assert done.stdout
