@@ -171,7 +171,7 @@ def _sample_faults(data: memoryview, rows: pa.Table, split: str) -> Iterator[str
         if sha256_bytes(image) != sample.png_sha256:
             faults.append("the image is damaged")
         if sample.split != split:
-            faults.append(f"the sample belongs to split {sample.split}")
+            faults.append(f"the sample belongs to split {sample.split}, but the shard to {split}")
         yield from (f"is damaged in sample {sample.tile_id}: {fault}" for fault in faults)
         end = position
     if any(data[end:]):  # a valid tar contains only zeros after the last member

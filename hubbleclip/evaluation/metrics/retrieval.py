@@ -150,8 +150,8 @@ def hit_probability(ranks: TiedRanks, num_top: int) -> Floats:
     Notes
     -----
     If p of e tied items are positives, and m of the e items are among the first `num_top`, then the probability is
-    1 - C(e - p, m) / C(e, m), by the hypergeometric distribution. The binomial coefficients C are computed by log-gamma
-    functions, because they overflow for large ties.
+    1 - C(e - p, m) / C(e, m), by the hypergeometric distribution. The logarithms of the binomial coefficients C
+    are computed by log-gamma functions, because the coefficients themselves overflow for large ties.
 
     """
     drawn_q = np.clip(num_top - ranks.above_q, 0, ranks.tied_q)  # tied items that are among the first num_top
