@@ -1,6 +1,6 @@
-"""Reader of proposals, or captions of pictures, that the user provides in a JSON-lines file.
+"""Reader of JSON-lines files in which the user provides proposals, or captions of pictures.
 
-The file has one JSON object per line; any key may be missing or null.
+Such a file has one JSON object per line. Any key of an object may be missing or null.
 """
 
 from __future__ import annotations

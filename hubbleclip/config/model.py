@@ -31,9 +31,10 @@ class TrainSettings(Section):
     """Name of the loss in the registry: `multi_positive` counts tiles and texts of the same proposal as positives;
     `info_nce_masked` and `siglip_masked` exclude such pairs; `info_nce` and `siglip` count them as negatives."""
     mode: str = "full"
-    """Name of the fine-tuning mode in the registry. `full` trains all weights; `linear`, only the projections of frozen
-    towers; `head`, a two-layer perceptron behind each frozen tower; `locked_image` or `locked_text`, all weights
-    except those of the named tower; `lora`, `lora_image` or `lora_text`, low-rank adapters of frozen towers.
+    """Name of the fine-tuning mode in the registry. `full` trains all weights. `linear` trains only the projections of
+    frozen towers. `head` trains a two-layer perceptron behind each frozen tower. `locked_image` and `locked_text` train
+    all weights except those of the named tower. `lora`, `lora_image` and `lora_text` train low-rank adapters of frozen
+    towers.
     """
     lora_rank: int = Field(8, ge=1)
     """Rank of the low-rank adapters."""

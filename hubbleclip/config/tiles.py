@@ -40,8 +40,8 @@ class TileSettings(Section):
     min_valid_share: float = Field(0.4, ge=0, le=1)
     """Minimum share of valid pixels in a tile."""
     min_signal_share: float = Field(0.0005, ge=0, le=1)
-    """Minimum share of a tile's valid pixels that exceed `signal_sigma` after smoothing; other tiles are rejected as
-    empty.
+    """Minimum share of a tile's valid pixels that exceed `signal_sigma` after smoothing; tiles with a smaller share are
+    rejected as empty.
     """
     signal_sigma: float = Field(5.0, gt=0)
     """Number of noise sigmas above the sky level from which a pixel counts as signal."""
