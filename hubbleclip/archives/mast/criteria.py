@@ -144,8 +144,8 @@ def instruments_of(settings: ArchiveSettings, mission: Mission) -> tuple[str, ..
     -------
     tuple of str
         The instruments in the settings that do not belong to another mission; all instruments of the archive's mission
-        if all in the settings belong to other missions. The tuple is empty if the settings list no instrument; in this
-        case observations of all instruments are requested.
+        if all instruments in the settings belong to other missions. The tuple is empty if the settings list no
+        instrument; in this case observations of all instruments are requested.
 
     """
     foreign = {_family(name) for other in MISSIONS.values() if other is not mission for name in other.instruments}

@@ -280,7 +280,7 @@ class ProposalSource:
         return self._bulk
 
     def _refresh_bulk(self) -> None:
-        """Download the bulk list from the server and store it, if it has changed.
+        """Download the bulk list from the server and store it, unless the stored list is up to date.
 
         If the server has no bulk list, a warning is logged, and proposals are requested one by one. If the request
         fails, the stored list is used; ArchiveError is raised if there is no stored list.
