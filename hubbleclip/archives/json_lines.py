@@ -26,9 +26,9 @@ def read_proposal_rows(path: Path) -> dict[tuple[str, str], ProposalText]:
     Returns
     -------
     dict
-        Proposal texts by (mission, number), because two missions may use the same number. The mission is "" if the row
-        names no mission. If two rows have the same key, the first row is used. Rows without a number are skipped,
-        because they match no file.
+        Proposal texts by (mission, number). The mission is part of the key, because two missions may use the same
+        number. The mission is "" if the row names no mission. If two rows have the same key, the first row is used.
+        Rows without a number are skipped, because they match no file.
 
     Raises
     ------

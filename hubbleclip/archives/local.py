@@ -366,7 +366,7 @@ def find_duplicates(folder: Path, names: Iterable[str]) -> dict[str, str]:
     Returns
     -------
     dict
-        Name of the original, by the name of its duplicate. Empty files do not count as duplicates.
+        The name of the original, for the name of each duplicate. Empty files do not count as duplicates.
 
     """
     by_size: dict[int, list[str]] = {}

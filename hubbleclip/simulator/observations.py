@@ -201,8 +201,8 @@ def observations_of(settings: SimulatorSettings, proposal: SimProposal) -> tuple
     Returns
     -------
     tuple[SimObservation, ...]
-        Observations in their newest version. An observation that the archive would list only after the last simulated
-        night is missing.
+        Observations in their newest version. Observations that the archive would list only after the last simulated
+        night are not included.
 
     """
     plan = plan_of(settings, proposal_index(proposal.number))
