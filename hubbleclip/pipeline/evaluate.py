@@ -218,7 +218,7 @@ def finished_runs(layout: Layout, dataset_dir: Path, settings: Settings) -> tupl
     Returns
     -------
     tuple of Path
-        Folder of the run, and folder of the baseline; the latter is None when the settings need no baseline.
+        Folder of the run, and folder of the baseline or None if the settings need no baseline.
 
     Raises
     ------
