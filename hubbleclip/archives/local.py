@@ -313,7 +313,7 @@ def open_local(settings: ArchiveSettings, fetch: FetchSettings, layout: Layout) 
     """
     folder = settings.folder
     if folder is None:
-        raise SettingsError("no folder is set for the local archive: set archive.folder, or LOCAL=folder")
+        raise SettingsError("no folder is set for the local archive: set archive.folder, or give `make` LOCAL=folder")
     if not folder.is_dir():
         raise SettingsError(f"archive.folder {folder} is not a folder: set it to one that holds FITS or JPEG files")
     proposals_file = settings.proposals_file

@@ -119,7 +119,7 @@ def interleave(samples: Sequence[Sample]) -> list[Sample]:
         groups[sample.group_id].append(sample)
     positions = []
     for group_id, tiles in groups.items():
-        phase = unit_hash(group_id)  # without this phase, the first sample of every group would have position 0
+        phase = unit_hash(group_id)  # without this offset, every group would begin at position 0
         positions += [((index + phase) / len(tiles), sample.tile_id, sample) for index, sample in enumerate(tiles)]
     return [sample for _, _, sample in sorted(positions, key=itemgetter(0, 1))]
 
@@ -334,7 +334,7 @@ def write_tar(
 
 
 def read_shard_file(path: Path) -> ShardFile:
-    """Read the hash, the size and the image positions of a shard.
+    """Read the hash and the size of a shard, and the byte offsets of its images.
 
     Parameters
     ----------

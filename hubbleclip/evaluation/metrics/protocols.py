@@ -119,7 +119,7 @@ class Values:
 
 
 def hit_cutoffs(direction: str, num_items: int) -> dict[str, int]:
-    """Compute the cutoff of each accuracy and recall of one direction, as a number of top-ranked items.
+    """Return the number k of top-ranked items of each metric accuracy@k and recall@k of one direction.
 
     Parameters
     ----------

@@ -30,7 +30,7 @@ SCORE_STEP = 1e-6
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TiedRanks:
-    """The rank of each query's best positive among `num_items` items, described by three counts of shape (q,).
+    """Range of ranks that ties allow for each query's best positive among `num_items` items, as three counts (q,).
 
     `above_q` is the number of items that score higher than the best positive. `tied_q` is the number of items that have
     the same score as the best positive, itself included. `positives_q` is the number of positives among the tied
