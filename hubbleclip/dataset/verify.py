@@ -101,7 +101,7 @@ def _damaged_files(place: str | Path) -> Iterator[str]:
             yield f"{place}/{name} is missing"
             continue
         if is_damaged and name == MANIFEST:
-            raise DatasetError(f"{place}/{name} is damaged: {REBUILD_HINT}")  # the other checks need the rows of it
+            raise DatasetError(f"{place}/{name} is damaged: {REBUILD_HINT}")  # the later checks need its rows
         if is_damaged:
             yield f"{place}/{name} is damaged"
 
