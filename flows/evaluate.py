@@ -43,5 +43,7 @@ def run_evaluate(settings: Settings, execution: Execution = PREFECT) -> None:
     done = stage.evaluate(settings, execution)
     if done.decision:
         row = {name: value for name, value in to_row(done.decision).items() if name != "decided_at"}
-        create_table_artifact([row], key="promotion", description="The run against the promoted one, on val")
+        create_table_artifact(
+            [row], key="promotion", description="The run compared with the promoted run, on the val split"
+        )
     show_report(layout_of(settings), done.report_dir, figure_bytes(retrieval_figure(done.metrics), "svg"))

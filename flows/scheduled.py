@@ -17,7 +17,7 @@ GROWN, FINISHED = "hubbleclip.dataset.grown", "hubbleclip.run.finished"
 
 
 def is_scheduled() -> bool:
-    """Whether a deployment started the current flow run or a flow run that contains it.
+    """Return whether a deployment started the current flow run, or the flow run of which it is a part.
 
     Returns
     -------
@@ -43,10 +43,10 @@ def without_heartbeat() -> AbstractContextManager[Any]:
 
 
 def emit(event: str, resource: str, parameters: dict[str, Any], **facts: Any) -> None:
-    """Emit an event that makes a trigger in `prefect.yaml` start the next flow with the same parameters.
+    """Emit an event, upon which a trigger in `prefect.yaml` starts the next flow with the same parameters.
 
-    The event is emitted only if a deployment started this flow directly. Inside another flow no event is emitted,
-    because the other flow runs the next step.
+    The event is emitted only if a deployment started this flow directly. If this flow runs inside another flow, no
+    event is emitted, because the outer flow starts the next flow itself.
 
     Parameters
     ----------

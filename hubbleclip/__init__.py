@@ -12,8 +12,9 @@ __all__ = ["Search", "__version__"]
 
 __version__ = "0.1.0"
 
-# OpenMP reads this when torch is first imported. By default its threads spin while they wait for each other, and one
-# other busy program on the same cores makes a training step 5 to 20 times slower; alone it makes no difference.
+# OpenMP reads this variable when torch is first imported; the value limits how long threads spin while they wait for
+# each other. With the default, one other busy program on the same cores makes a training step 5 to 20 times slower.
+# Without another program the value makes no difference.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 

@@ -148,7 +148,7 @@ def run_stage(flow: str, options: Options, server: bool, *stages: str) -> None:
     server
         Whether to run the Prefect flow; if false, the stages run in this process.
     *stages
-        Stages of the flow, as `module:function` relative to `hubbleclip.pipeline`.
+        Stages of the flow, in the form `module:function`, where the module is relative to `hubbleclip.pipeline`.
 
     """
     if server:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 Vectors = TypeVar("Vectors", bound=npt.NDArray[np.floating[Any]])
 MIN_LENGTH = 1e-12
-"""Smallest divisor, so that a vector of zeros stays zero instead of becoming NaN."""
+"""Smallest number by which a vector is divided. A vector of zeros thus stays zero; division by 0 would give NaN."""
 
 
 def unit(vectors: Vectors) -> Vectors:

@@ -129,7 +129,7 @@ def make_captions(proposal: Proposal, kinds: Iterable[str]) -> list[Caption]:
     captions = []
     for kind in kinds:
         if kind not in CAPTION_KINDS:
-            raise SettingsError(f"setting shards.caption_kinds: no kind {kind!r}: use {', '.join(CAPTION_KINDS)}")
+            raise SettingsError(f"setting shards.caption_kinds: unknown kind {kind!r}: use {', '.join(CAPTION_KINDS)}")
         text = clean(CAPTION_KINDS[kind](proposal) or "")
         if text:
             captions.append(Caption(proposal_id=proposal.proposal_id, kind=kind, text=text))

@@ -7,7 +7,6 @@ differ, the message names the file and the sample.
 
 from __future__ import annotations
 
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,7 @@ from hubbleclip.dataset.manifest import (
     read_dataset,
     read_description,
 )
-from hubbleclip.dataset.shard_writer import BLOCK_BYTES, member_info, member_size_bytes, members
+from hubbleclip.dataset.shard_writer import BLOCK_BYTES, member_bytes, members
 from hubbleclip.dataset.storage import open_storage
 
 SAMPLE_COLUMNS = tuple(Sample.__dataclass_fields__)
@@ -101,7 +100,7 @@ def _damaged_files(place: str | Path) -> Iterator[str]:
             yield f"{place}/{name} is missing"
             continue
         if is_damaged and name == MANIFEST:
-            raise DatasetError(f"{place}/{name} is damaged: {REBUILD_HINT}")  # the other checks depend on its rows
+            raise DatasetError(f"{place}/{name} is damaged: {REBUILD_HINT}")  # the later checks need its rows
         if is_damaged:
             yield f"{place}/{name} is damaged"
 
@@ -161,8 +160,7 @@ def _sample_faults(data: memoryview, rows: pa.Table, split: str) -> Iterator[str
         image = bytes(data[offset : offset + length])
         faults, position = [], end
         for name, content in members(sample, image):
-            header = member_info(name, len(content)).tobuf(tarfile.USTAR_FORMAT)
-            expected = (header + content).ljust(member_size_bytes(len(content)), b"\0")  # padded to full blocks
+            expected = member_bytes(name, content)
             if content is image and position + BLOCK_BYTES != offset:  # one header block precedes the content
                 faults.append("the image is not at the offset that the manifest states")
             if data[position : position + len(expected)] != expected:
@@ -171,7 +169,7 @@ def _sample_faults(data: memoryview, rows: pa.Table, split: str) -> Iterator[str
         if sha256_bytes(image) != sample.png_sha256:
             faults.append("the image is damaged")
         if sample.split != split:
-            faults.append(f"the sample belongs to split {sample.split}")
+            faults.append(f"the sample belongs to split {sample.split}, but the shard to {split}")
         yield from (f"is damaged in sample {sample.tile_id}: {fault}" for fault in faults)
         end = position
     if any(data[end:]):  # a valid tar contains only zeros after the last member

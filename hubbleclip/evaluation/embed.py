@@ -228,7 +228,7 @@ def fits_context(loaded: LoadedModel, text: str) -> bool:
         True if no token would be truncated.
 
     """
-    # The tokenizer returns one token more than the context has. If the text fits, this last token is padding.
-    # The empty text shows which token is padding.
+    # The tokenizer is asked for one token more than the context has. If the text fits, this last token is padding. The
+    # last token of the empty text is always padding.
     last_of_text, padding = loaded.tokenizer([text, ""], context_length=loaded.context_length + 1)[:, -1].tolist()
     return bool(last_of_text == padding)

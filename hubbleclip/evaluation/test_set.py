@@ -50,9 +50,9 @@ def make_test_set(samples: Sequence[Sample], split: str = "test") -> TestSet:
     """Make a test set from the rows of one split.
 
     The caption of a proposal is the main caption of its first tile. If proposals of one group have nearly the same
-    caption, all of them get the caption of the first; otherwise the caption of one proposal would count as a wrong
-    answer for the tiles of another. All other proposals keep their own captions, because proposals of one group (for
-    example for the same patch of sky) may have different aims.
+    caption, all of them get the caption of the first. If each kept its own caption, the caption of one proposal would
+    count as a wrong answer for the tiles of another. All other proposals keep their own captions, because proposals of
+    one group (for example for the same patch of sky) may have different aims.
 
     Parameters
     ----------

@@ -267,7 +267,7 @@ def curve_parameters(stretch: Stretch, min_good: int) -> tuple[Any, ...]:
     stretch : Stretch
         Stretch to convert.
     min_good : int
-        Minimum number of good pixels in the 5x5 around a bad pixel that is repaired.
+        A bad pixel is repaired only if the 5x5 window around it has at least this number of good pixels.
 
     Returns
     -------

@@ -90,7 +90,7 @@ def status_lines(found: Status) -> Iterator[str]:
     yield "pending  " + (", ".join(f"{n} {name}" for name, n in found.pending.items() if n) or "nothing")
     if found.waiting["num"]:
         first = f"{found.waiting['next_try_at']:%Y-%m-%d %H:%M}"
-        yield f"waiting  {found.waiting['num']} failed items, the first from {first} UTC"
+        yield f"waiting  {found.waiting['num']} failed items, the first is retried after {first} UTC"
 
 
 def newest(catalog: Catalog, layout: Layout, sql: str, column: str) -> Path | None:

@@ -241,7 +241,7 @@ def make_trainer(
     """
     if settings.micro_batch and uses_batch_statistics(loaded.model):
         raise TrainingError(
-            "batch norms would take their statistics from train.micro_batch rows instead of the batch: "
+            "batch norms would take their statistics from micro-batches instead of the whole batch: "
             "set train.frozen_norms = true or train.micro_batch = 0"
         )
     loaded.model.to(world.device, memory_format=torch.channels_last)

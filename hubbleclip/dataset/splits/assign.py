@@ -58,7 +58,7 @@ def assign_splits(
     settings
         Split settings: the scheme, the shares, the salt, the thresholds of links and the guard distance are used.
     former
-        One assignment per proposal, by proposal id, of a tile that no longer exists. With these, a proposal keeps its
+        Assignments of tiles that no longer exist, one per proposal, by proposal id. With these, a proposal keeps its
         split when its images are cut into new tiles.
 
     Returns
@@ -122,7 +122,7 @@ def split_proposals(
     settings
         Split settings: the shares, the salt and the thresholds of links are used.
     former
-        One assignment per proposal, by proposal id, of a tile that no longer exists.
+        Assignments of tiles that no longer exist, one per proposal, by proposal id.
 
     Returns
     -------
@@ -161,7 +161,8 @@ class LinkedGroups:
     Attributes
     ----------
     roots
-        For each proposal id, the smallest proposal id of the connected component, which is called its root.
+        For each proposal id, the smallest proposal id of its connected component; this id is called the component's
+        root.
     split_of_group
         Split of each group that has an existing split, by group id.
     groups
@@ -229,10 +230,10 @@ def _new_proposal_split(proposal_id: str, by_text: LinkedGroups, by_field: Linke
 def draw_splits(groups: Iterable[str], split_of_group: Mapping[str, str], settings: SplitSettings) -> dict[str, str]:
     """Draw a split for each group by a hash of the salt and the group id.
 
-    The hash is a number in [0, 1), which is divided into a range for test, a range for val and a range for train, in
-    this order. If there are fewer than `MIN_GROUPS` groups, all of them are assigned to train. Otherwise no split stays
-    empty: one newly drawn group is moved from the split with the most groups to the empty split. The group whose hash
-    is nearest to the range of the empty split is chosen.
+    The hash is a number in [0, 1). This interval is divided into ranges for test, val and train, in this order. If
+    there are fewer than `MIN_GROUPS` groups, all of them are assigned to train. Otherwise no split stays empty: one
+    newly drawn group is moved from the split with the most groups to the empty split. The group whose hash is nearest
+    to the range of the empty split is chosen.
 
     Parameters
     ----------

@@ -25,8 +25,9 @@ CAMERA_RADIUS_DEG = 143 / 3600
 PRIORITIES = (("test", (), ("train", "val")), ("val", ("test",), ("train",)), ("train", ("test", "val"), ()))
 """Priorities of the splits, in the order in which the splits are checked.
 
-Each entry contains a split, the splits whose tiles have priority over it, and the splits whose frozen tiles alone have
-priority over it. A frozen tile has an existing assignment. In a conflict the tile without priority is excluded.
+Each entry contains a split, the splits whose tiles all have priority over it, and the splits of which only the frozen
+tiles have priority over it. A frozen tile has an existing assignment. In a conflict the tile without priority is
+excluded.
 """
 # Names of bodies that occur in target names: `JUPITER-NORTH-POLE` shows Jupiter, and `IO-TORUS` shows Io.
 MAJOR_BODIES = frozenset(
@@ -211,7 +212,8 @@ def guard_sky(positions: SkyPositions, labels: Sequence[str], is_frozen: Bools, 
         for winner in winners:
             conflicts = find_conflicts(positions, mine, np.flatnonzero(current == winner), guard_arcsec)
             excluded |= {index: f"sky_guard:{cause}" for index, cause in conflicts.items()}
-        # Updated before the next split is checked, so that excluded tiles do not exclude other tiles.
+        # Mark these tiles as excluded before the next split is checked: a tile that is already excluded must not cause
+        # others to be excluded.
         current[list(excluded)] = EXCLUDED
         reasons |= excluded
     return reasons

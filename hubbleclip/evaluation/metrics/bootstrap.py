@@ -40,7 +40,7 @@ def draw_weights(num_groups: int, num_resamples: int, seed: int) -> Ints:
 
 
 def resampled_means(values_qm: Floats, group_q: Ints, weights_bg: Ints) -> Floats:
-    """Compute the mean of each metric over the queries of each resample; a group contributes all its queries.
+    """Compute the mean of each metric over the queries of each resample; each copy of a group has all its queries.
 
     Parameters
     ----------

@@ -119,7 +119,7 @@ class Values:
 
 
 def hit_cutoffs(direction: str, num_items: int) -> dict[str, int]:
-    """Compute the cutoff of each accuracy and recall of one direction, as a number of top-ranked items.
+    """Return the number k of top-ranked items of each metric accuracy@k and recall@k of one direction.
 
     Parameters
     ----------
@@ -171,7 +171,7 @@ def values_of(direction: str, scores_qi: Floats, positive_qi: Bools, group_q: In
 
 
 def bootstrap_estimates(protocol: str, scorer: str, values: Values, weights_bg: Ints) -> list[Estimate]:
-    """Average the metrics of one direction over all queries, and over the queries of each resample.
+    """Compute each metric of one direction over all queries, and over the queries of each bootstrap resample.
 
     Parameters
     ----------
@@ -300,7 +300,7 @@ def chance_metrics(
     num_items : int
         Number of items that are ranked.
     num_draws : int
-        Number b of draws.
+        Number b of simulated values of each metric.
     seed : int
         Seed of the random numbers.
 
@@ -344,7 +344,7 @@ def chance_ranking_metrics(
     num_items : int
         Number of items that are ranked.
     num_draws : int
-        Number b of draws.
+        Number b of simulated values of each metric.
     seed : int
         Seed of the random numbers.
 
@@ -372,7 +372,7 @@ def chance_ranking_metrics(
 
 
 def diagonal_hits(scores_bb: Floats) -> Floats:
-    """Compute the hits of a square batch of scores in which only the diagonal is a right answer.
+    """Compute hit probabilities for a square batch of scores, in which only the diagonal holds right answers.
 
     Parameters
     ----------
@@ -390,7 +390,7 @@ def diagonal_hits(scores_bb: Floats) -> Floats:
 
 
 def paperclip_estimates(scores: Scores, tile_ids: Sequence[str], test_set: TestSet, weights_bg: Ints) -> list[Estimate]:
-    """Estimate the metric of the reference's code: hits within batches of 100 tiles and the captions of these tiles.
+    """Estimate the accuracies of the reference's code, which ranks within batches of 100 tiles and their captions.
 
     The tiles are sorted by tile id and then divided into batches. Equal captions in a batch compete with each other, as
     in the reference's code. A last batch of fewer than ten tiles is dropped.
@@ -432,7 +432,7 @@ def paperclip_estimates(scores: Scores, tile_ids: Sequence[str], test_set: TestS
 
 
 def equation_estimates(scores: Scores, test_set: TestSet, weights_bg: Ints) -> list[Estimate]:
-    """Estimate the metric of the reference's equation: the rank of each tile's own caption among all tiles' captions.
+    """Estimate the accuracies of the reference's equation, which ranks the captions of all tiles for each tile.
 
     Parameters
     ----------

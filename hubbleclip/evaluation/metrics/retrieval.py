@@ -30,7 +30,7 @@ SCORE_STEP = 1e-6
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TiedRanks:
-    """The rank of each query's best positive among `num_items` items, described by three counts of shape (q,).
+    """Range of ranks that ties allow for each query's best positive among `num_items` items, as three counts (q,).
 
     `above_q` is the number of items that score higher than the best positive. `tied_q` is the number of items that have
     the same score as the best positive, itself included. `positives_q` is the number of positives among the tied
@@ -150,8 +150,8 @@ def hit_probability(ranks: TiedRanks, num_top: int) -> Floats:
     Notes
     -----
     If p of e tied items are positives, and m of the e items are among the first `num_top`, then the probability is
-    1 - C(e - p, m) / C(e, m), by the hypergeometric distribution. The binomial coefficients C are computed by log-gamma
-    functions, because they overflow for large ties.
+    1 - C(e - p, m) / C(e, m), by the hypergeometric distribution. The logarithms of the binomial coefficients C
+    are computed by log-gamma functions, because the coefficients themselves overflow for large ties.
 
     """
     drawn_q = np.clip(num_top - ranks.above_q, 0, ranks.tied_q)  # tied items that are among the first num_top
