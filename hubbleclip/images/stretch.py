@@ -232,8 +232,9 @@ def lagged_noise(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_]) -> f
     differences = np.sort(kernels.lagged_differences(pixel_words(data_yx), valid_yx, step, LAG_PX))
     if not differences.size:
         return 0.0
-    median = (differences[(len(differences) - 1) // 2] + differences[len(differences) // 2]) / np.float32(2)
-    return float(median) * MAD_TO_SIGMA / math.sqrt(2)  # a difference has twice the variance of a pixel
+    return (
+        _spread_quantile(differences, 0.5) * MAD_TO_SIGMA / math.sqrt(2)
+    )  # a difference has twice the variance of a pixel
 
 
 def apply_stretch(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], stretch: Stretch) -> NDArray[np.uint8]:

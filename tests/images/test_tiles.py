@@ -88,6 +88,43 @@ def test_a_small_image_is_padded_with_the_level_of_its_sky(tmp_path):
     assert abs(int(padding) - np.median(levels[inside])) <= 3
 
 
+def galaxy_sky(shape_yx, centre_yx, radius_px):
+    """A sky of 5 with noise of sigma 1, and a galaxy whose surface brightness falls by e per radius."""
+    y, x = np.mgrid[: shape_yx[0], : shape_yx[1]]
+    light = 500 * np.exp(-np.hypot(y - centre_yx[0], x - centre_yx[1]) / radius_px)
+    return (np.random.default_rng(1).normal(5, 1, shape_yx) + light).astype(np.float32)
+
+
+def test_a_small_object_gets_a_smaller_tile_of_the_same_pixels(tmp_path):
+    path = write_drz(tmp_path / "a.fits", galaxy_sky((480, 500), (150, 320), 10))
+    whole, small = (
+        tile_file(path, SHA, SETTINGS.model_copy(update={"object_scale": on})).tiles[0] for on in (False, True)
+    )
+    assert (whole.size_px, small.view, small.shrink) == (512, "native", 1.0)
+    assert 80 <= small.size_px <= 200 and levels_of(small).shape == (small.size_px, small.size_px)
+    assert abs(small.y0 + small.size_px / 2 - 150) < 5 and abs(small.x0 + small.size_px / 2 - 320) < 5
+    top, left = small.y0 - whole.y0, small.x0 - whole.x0
+    np.testing.assert_array_equal(
+        levels_of(small), levels_of(whole)[top : top + small.size_px, left : left + small.size_px]
+    )
+    own = WCS(fits.Header.fromstring(small.geometry.wcs, sep="\n"))
+    ra, dec = WCS(wcs_header((480, 500))).all_pix2world(320, 150, 0)
+    np.testing.assert_allclose(own.all_world2pix(ra, dec, 0), [320 - small.x0, 150 - small.y0], atol=0.1)
+
+
+def test_a_small_cut_out_is_not_lost_in_padding(tmp_path):
+    path = write_drz(tmp_path / "a.fits", starry_sky((100, 120)))
+    (tile,) = tile_file(path, SHA, SETTINGS.model_copy(update={"object_scale": True})).tiles
+    assert 64 <= tile.size_px <= 120 and 0 <= tile.x0 <= 120 - tile.size_px
+
+
+@pytest.mark.parametrize("radius_px", [1, 50])
+def test_a_larger_object_keeps_its_tile_and_a_tiny_one_has_the_least_side(tmp_path, radius_px):
+    path = write_drz(tmp_path / "a.fits", galaxy_sky((480, 500), (240, 250), radius_px))
+    (tile,) = tile_file(path, SHA, SETTINGS.model_copy(update={"object_scale": True})).tiles
+    assert tile.size_px == {1: 64, 50: 512}[radius_px]
+
+
 def with_sip(header):
     header["CTYPE1"], header["CTYPE2"] = "RA---TAN-SIP", "DEC--TAN-SIP"
     header.update({"A_ORDER": 2, "B_ORDER": 2, "A_2_0": 8e-6, "B_0_2": -5e-6, "A_1_1": 3e-6, "B_1_1": 2e-6})
