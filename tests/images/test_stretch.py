@@ -69,7 +69,7 @@ def test_the_sky_of_a_cut_out_is_that_of_its_edge():
     data = (50 + galaxy + np.random.default_rng(0).normal(0, 5, galaxy.shape)).astype(np.float32)
     stretch = fit_stretch(data, all_valid(data), TileSettings())
     edge = np.concatenate([data[0], data[-1], data[:, 0], data[:, -1]])
-    assert np.mean(edge < stretch.sky) <= 0.7
+    assert np.mean(edge < stretch.sky) <= 0.55
 
 
 def nebula_levels(exposure, noise, gradient, seed=0):
@@ -85,7 +85,7 @@ def nebula_levels(exposure, noise, gradient, seed=0):
 @pytest.mark.parametrize(
     "series",
     [[(e, 5, 0) for e in np.geomspace(0.5, 4, 16)], [(1, n, 0) for n in np.geomspace(2, 20, 16)],
-     [(1, 5, g) for g in np.linspace(0, 60, 16)]],
+     [(1, 5, g) for g in np.linspace(0, 120, 32)]],
     ids=["exposure", "noise", "gradient"],
 )  # fmt: skip
 def test_no_small_step_makes_the_levels_jump(series):
@@ -120,8 +120,9 @@ def test_steps_of_two_percent_never_make_the_levels_jump(scene, series):
 
 
 def test_noise_realisations_of_a_nebula_have_the_same_levels():
-    medians = [np.median(nebula_levels(1.0, 5, 0, seed)) for seed in range(12)]
-    assert np.ptp(medians) <= 3
+    for exposure in np.geomspace(1, 4, 12):
+        medians = [np.median(nebula_levels(exposure, 5, 0, seed)) for seed in range(5)]
+        assert np.ptp(medians) <= 3
 
 
 def test_sky_and_noise_of_whole_numbers_are_not_rounded():
