@@ -99,6 +99,17 @@ def test_cosmic_rays_are_found_in_a_nebula(mean_e, share):
     assert not rays_of(simulated.expose(light, 0.0, ACS, rng)).any()
 
 
+def test_stars_in_a_nebula_keep_their_peaks():
+    rng = np.random.default_rng(7)
+    light = np.zeros((600, 600))
+    simulated.add_nebula(light, 500, rng)
+    peaks = simulated.add_stars(
+        light, ACS, np.geomspace(*(simulated.star_flux_e(ACS, n, 500) for n in (15, 200)), 400), rng
+    )
+    rays = rays_of(simulated.expose(light, 0.0, ACS, rng))
+    assert rays[tuple(peaks.T)].mean() <= 0.005
+
+
 def test_sharper_cameras_have_a_higher_limit():
     assert CAMERAS["WFPC2"].star_contrast > CAMERAS["ACS/WFC"].star_contrast > CAMERAS["WFC3/UVIS"].star_contrast
 

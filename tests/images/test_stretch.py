@@ -64,12 +64,12 @@ def test_a_small_bright_disc_keeps_its_shades():
 
 
 def test_the_sky_of_a_cut_out_is_that_of_its_edge():
-    y, x = np.mgrid[:300, :300]
-    galaxy = 3000 / (1 + np.hypot(y - 150, x - 150) / 20) ** 2
+    y, x = np.mgrid[:100, :100] - 50
+    galaxy = 3000 / (1 + np.hypot(y, x / 0.7) / 8) ** 2
     data = (50 + galaxy + np.random.default_rng(0).normal(0, 5, galaxy.shape)).astype(np.float32)
     stretch = fit_stretch(data, all_valid(data), TileSettings())
-    edge = np.concatenate([data[0], data[-1], data[:, 0], data[:, -1]])
-    assert np.mean(edge < stretch.sky) <= 0.55
+    edge = ~np.pad(np.ones((92, 92), bool), 4)
+    assert np.mean(data[edge] < stretch.sky) <= 0.55
 
 
 def nebula_levels(exposure, noise, gradient, seed=0):
