@@ -12,7 +12,7 @@ from hubbleclip.config.base import Section
 class TileSettings(Section):
     """How an image is cut into tiles."""
 
-    recipe: Literal[6] = 6
+    recipe: Literal[7] = 7
     """Version of the algorithm that turns FITS files into tiles; a release that changes the algorithm gives tiles new
     ids.
     """
@@ -28,6 +28,10 @@ class TileSettings(Section):
     """Tiles of an image: `native`, a grid at full resolution; `overview`, the whole field downsampled by area averaging
     to one tile; `aim`, one tile at full resolution centred on the position at which the telescope was
     aimed.
+    """
+    object_scale: bool = False
+    """If an image fits into one native tile and its object fills less than 20 % of the tile, cut a smaller tile around
+    the object, at full resolution. Its side is at least `min_side_px`.
     """
     colour: bool = False
     """Also make a colour tile of each visit with at least three filters, from images that are aligned on the sky."""
