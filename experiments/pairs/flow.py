@@ -145,11 +145,12 @@ def pairs(
     report.check_repetitions(num_folds, num_draws)  # fail before anything is ingested or computed
     settings, draws = read_settings(profile, overrides), range(1, num_draws + 1)
     paths = [path for path in (train, test) if path]
-    folders, rejected = [ingest_folder(profile, overrides, path, settings) for path in paths], {}
-    for path, number in zip(paths, range(len(folders)), strict=True):
-        folders[number], found = without_uninformative(folders[number], path)
-        rejected |= found
-    dropped = _drop_related(folders, settings, is_allowed=drop_related) if test else []
+    ingested = [without_uninformative(ingest_folder(profile, overrides, path, settings), path) for path in paths]
+    folders = [folder for folder, _ in ingested]
+    rejected = {key: UNINFORMATIVE for _, found in ingested for key in found}
+    dropped: list[str] = []
+    if test:
+        folders[0], dropped = without_related(*folders, settings, is_allowed=drop_related)
     report.check_size(len(set(group_of_pictures(folders[-1], settings.splits).values())), 1 if test else num_folds)
     features = [task_read_pairs(folder, settings) for folder in folders]
     train_pairs, test_pairs = features[0], features[-1]  # with a single folder both are the same
@@ -185,7 +186,7 @@ def pairs(
     return report.table_rows(rows)
 
 
-def without_uninformative(folder: Folder, path: Path) -> tuple[Folder, dict[str, str]]:
+def without_uninformative(folder: Folder, path: Path) -> tuple[Folder, list[str]]:
     """Reject the pictures whose caption says nothing about them.
 
     Parameters
@@ -197,8 +198,8 @@ def without_uninformative(folder: Folder, path: Path) -> tuple[Folder, dict[str,
 
     Returns
     -------
-    tuple[Folder, dict[str, str]]
-        The other pictures, and the reason for the rejection by the id of each rejected picture.
+    tuple[Folder, list[str]]
+        The other pictures, and the ids of the rejected pictures.
 
     Raises
     ------
@@ -211,23 +212,41 @@ def without_uninformative(folder: Folder, path: Path) -> tuple[Folder, dict[str,
         log.warning("pairs: %d pictures of %s are rejected: %s", len(rejected), path, UNINFORMATIVE)
     if len(rejected) == len(folder.files):
         raise DatasetError(f"{path} has only captions that many pictures share: add captions that describe a picture")
-    return folder.take(set(folder.files) - rejected), dict.fromkeys(sorted(rejected), UNINFORMATIVE)
+    return folder.take(set(folder.files) - rejected), sorted(rejected)
 
 
-def _drop_related(folders: list[Folder], settings: Settings, *, is_allowed: bool) -> list[str]:
-    """Remove from the training folder the pictures that are related to test pictures, or raise DatasetError.
+def without_related(train: Folder, test: Folder, settings: Settings, *, is_allowed: bool) -> tuple[Folder, list[str]]:
+    """Remove from the training folder the pictures that are related to test pictures.
 
-    The ids of the removed pictures are returned.
+    Parameters
+    ----------
+    train, test
+        The folders.
+    settings
+        Settings of the profile; the rules for near-duplicate captions are used.
+    is_allowed
+        Whether pictures may be removed; otherwise a related picture is an error.
+
+    Returns
+    -------
+    tuple[Folder, list[str]]
+        The other pictures, and the ids of the removed pictures.
+
+    Raises
+    ------
+    DatasetError
+        When pictures are related and may not be removed, or when none remains.
+
     """
-    train, test = folders
     links = links_between(train, test, settings.splits)
-    related = {link.one for link in links}
-    if not is_allowed or len(related) == len(train.files):
+    if not is_allowed:
         report.check_unrelated(links)
-    folders[0] = train.take(set(train.files) - related)
+    related = {link.one for link in links}
+    if len(related) == len(train.files):
+        raise DatasetError("every training picture is related to a test picture: choose another folder to train on")
     if related:
         log.warning("pairs: %d training pictures are dropped, because they are related to test pictures", len(related))
-    return sorted(related)
+    return train.take(set(train.files) - related), sorted(related)
 
 
 def matcher_path(settings: Settings, folder: Path) -> Path:

@@ -289,6 +289,16 @@ def test_a_late_link_frees_the_sky_of_the_excluded_tiles():
     assert (plans[new.tile_id].split, plans[lost.tile_id].split) == ("test", "excluded")
 
 
+def test_old_tiles_of_one_body_under_two_names_are_excluded_on_the_side_of_train():
+    tiles = [tile("kept", "a", (), "o1"), tile("lost", "b", (), "o2"), tile("other", "c", (), "o3")]
+    names = ("COMET-67P-CHURYUMOV", "67P", "9P")
+    observations = {f"o{i}": observation(f"o{i}", target=name, is_moving=True) for i, name in enumerate(names, 1)}
+    splits = zip(tiles, ("test", "train", "train"), "abc", strict=True)
+    old = {key: plan for one, split, letter in splits for key, plan in frozen(one, split, letter * 16).items()}
+    (plan,) = assign_splits(material(tiles, observations, proposals_of(tiles)), old, SETTINGS)
+    assert (plan.tile_id, plan.split, plan.reason) == (tiles[1].tile_id, "excluded", "sky_guard:moving_target")
+
+
 def test_two_old_splits_that_only_an_excluded_proposal_links_stay():
     text = [f"word{i}" for i in range(60)]
     texts = {"a": " ".join(text), "b": " ".join([*text[16:], *(f"b{i}" for i in range(16))]), "c": " ".join(text[8:])}

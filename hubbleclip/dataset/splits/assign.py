@@ -13,8 +13,9 @@ from hubbleclip.config.settings import SplitSettings
 from hubbleclip.core.records import SplitAssignment, Tile
 from hubbleclip.dataset.shard_writer import unit_hash
 from hubbleclip.dataset.splits.continuations import Link
-from hubbleclip.dataset.splits.late_links import LATE_LINK, late_linked
+from hubbleclip.dataset.splits.late_links import LATE_LINK, RANKS, late_linked
 from hubbleclip.dataset.splits.material import Material
+from hubbleclip.dataset.splits.moving_targets import moving_target
 from hubbleclip.dataset.splits.near_duplicates import group_id, group_proposals, text_links
 from hubbleclip.dataset.splits.schemes import RANDOM, plan_scheme
 from hubbleclip.dataset.splits.shared_fields import field_links
@@ -53,7 +54,8 @@ def assign_splits(
     instrument. Finally the sky guard excludes tiles that conflict with tiles in other splits.
 
     Existing assignments change in one case only: if the texts of proposals in different splits are linked since their
-    assignment, the tiles on the side of train are excluded (see `late_links`). Test tiles never change.
+    assignment, or the names of moving targets in different splits are now known to mean one body, the tiles on the side
+    of train are excluded (see `late_links`). Test tiles never change.
 
     Parameters
     ----------
@@ -78,6 +80,7 @@ def assign_splits(
     known = known_splits(material, existing, former or {})
     late = late_linked({key: plan.split for key, plan in known.items() if plan.split}, by_text)
     changed = _exclude_proposals(material, existing, late)
+    changed |= _exclude_bodies(material, {**existing, **changed})
     is_frozen = np.array([tile.tile_id in existing for tile in material.tiles], dtype=bool)
     if is_frozen.all():
         return sorted(changed.values(), key=lambda plan: plan.tile_id)
@@ -116,6 +119,26 @@ def _exclude_proposals(
             " or test: %s", len(changed), ", ".join(sorted(late)),
         )  # fmt: skip
     return changed
+
+
+def _exclude_bodies(material: Material, existing: Mapping[str, SplitAssignment]) -> dict[str, SplitAssignment]:
+    """Return changed assignments, by tile id, of tiles whose moving target is also shown in a split of lower rank."""
+    body_of = {key: moving_target(observation) for key, observation in material.observations.items()}
+    shown = [
+        (body, existing[tile.tile_id])
+        for tile in material.tiles
+        if tile.tile_id in existing
+        and (body := body_of.get(tile.obs_id)) is not None
+        and existing[tile.tile_id].split != EXCLUDED
+    ]
+    best: dict[str, int] = {}
+    for body, plan in shown:
+        best[body] = min(RANKS[plan.split], best.get(body, RANKS[plan.split]))
+    return {
+        plan.tile_id: _excluded(plan, "sky_guard:moving_target")
+        for body, plan in shown
+        if RANKS[plan.split] > best[body]
+    }
 
 
 def _assignment(tile: Tile, of_proposal: ProposalSplit) -> SplitAssignment:
