@@ -177,10 +177,24 @@ def study(options: Options = Options(), *, steps: int = 180, num_seeds: int = 3)
 
 @app.command
 def pairs(
-    train: Path, options: PairOptions = PairOptions(), *, test: Path | None = None, folds: int = 5, seeds: int = 3
+    train: Path,
+    options: PairOptions = PairOptions(),
+    *,
+    test: Path | None = None,
+    drop_related: Annotated[
+        bool, Parameter(negative=(), help="With --test: train without pictures that are related to test pictures.")
+    ] = False,
+    folds: int = 5,
+    draws: Annotated[int, Parameter(help="Number of times that the folds are drawn.")] = 3,
+    ask: Annotated[str, Parameter(help="Show the pictures that match this text, by the matcher trained before.")] = "",
 ) -> None:
     """Train on a folder of JPEG images with captions.jsonl; test on another such folder, or by cross-validation."""
-    arguments = {"train": train, "test": test, "num_folds": folds, "num_seeds": seeds}
+    if ask:
+        from experiments.pairs.flow import ask as find_pictures
+
+        print_rows(find_pictures(options.settings(), train, ask, num_pictures=8))
+        return
+    arguments = {"train": train, "test": test, "drop_related": drop_related, "num_folds": folds, "num_draws": draws}
     print_rows(run_flow("experiments.pairs.flow", "pairs", options, **arguments))
 
 
@@ -325,7 +339,7 @@ def search(text: str = "", options: Options = Options(), *, wanted: SearchOption
 
 @app.command
 def verify(dataset: str) -> None:
-    """Hash every byte of a dataset (a folder or a URL) and compare each sample with its manifest row."""
+    """Hash every byte of a dataset (a folder or a URL), and search for leaks between its splits by brute force."""
     from hubbleclip.dataset.verify import find_faults
 
     faults = list(find_faults(dataset))

@@ -39,7 +39,9 @@ class SplitSettings(Section):
     test_share: float = Field(0.05, gt=0, lt=0.5)
     """Share of proposal groups for testing."""
     near_duplicate: float = Field(0.7, gt=0, le=1)
-    """Proposals whose abstracts have at least this Jaccard similarity of word 5-grams are in one split."""
+    """Two proposals are in one split if their abstracts share at least this part of their word 5-grams: of all 5-grams
+    of both (Jaccard similarity), or of those of the shorter abstract (containment).
+    """
     continuations: bool = True
     """Keep proposals in one split if one continues the other, according to their titles or to the programme numbers
     that they cite.

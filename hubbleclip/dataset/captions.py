@@ -13,6 +13,19 @@ CaptionKind = Callable[[Proposal], str | None]
 MIN_WORDS = 3
 """Minimum number of words of a sentence. A shorter one describes no image and is joined to a neighbour."""
 
+PLACEHOLDER_WORDS = frozenset(
+    re.findall(
+        r"\S+",
+        "a abstract above added an and announced at available be been below by content currently description "
+        "determined empty entered file follow follows for found given has here image in is it later made missing n "
+        "nil no none not null of on or page pending phase present program programme proposal provided public "
+        "released request section see submitted summary supplied supply tba tbc tbd tbs text the there this time "
+        "title to unavailable undefined unknown was will withheld yet",
+    )
+)
+"""Words of which texts such as "Abstract not available" and "To be supplied" consist, in lower case."""
+WORD = re.compile(r"[^\W_]+")
+
 ABBREVIATIONS = frozenset(
     re.findall(
         r"\S+",
@@ -46,6 +59,23 @@ def clean(text: str) -> str:
     return " ".join(text.split())
 
 
+def is_placeholder(text: str) -> bool:
+    """Determine whether a text only says that there is no text, such as "not available", "N/A" or "---".
+
+    Parameters
+    ----------
+    text
+        Abstract or title of a proposal.
+
+    Returns
+    -------
+    bool
+        True if the text consists of `PLACEHOLDER_WORDS` only, or of no word at all.
+
+    """
+    return PLACEHOLDER_WORDS.issuperset(WORD.findall(text.lower()))
+
+
 def abstract(proposal: Proposal) -> str | None:
     """Return the abstract of a proposal, which the reference paper uses as caption (arXiv 2403.08851, section 3).
 
@@ -57,10 +87,10 @@ def abstract(proposal: Proposal) -> str | None:
     Returns
     -------
     str or None
-        The abstract; None if the proposal has no abstract.
+        The abstract; None if the proposal has no abstract, or only a placeholder for one.
 
     """
-    return proposal.abstract
+    return None if is_placeholder(proposal.abstract or "") else proposal.abstract
 
 
 def title(proposal: Proposal) -> str | None:

@@ -1,8 +1,10 @@
-"""Verify that every byte of a dataset is unchanged since the build, and that its files agree with each other.
+"""Verify that a dataset is unchanged since the build, that its files agree, and that its splits share nothing.
 
 The bytes of a shard are determined by the manifest's rows and by the images, and each row contains the hash of its
 image. The verification therefore generates the tar bytes of each sample again and compares them with the shard. If they
 differ, the message names the file and the sample.
+
+The splits are searched for leaks by brute force; see `leak_check`.
 """
 
 from __future__ import annotations
@@ -14,11 +16,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hubbleclip.config.settings import SplitSettings
 from hubbleclip.contracts import schema as contracts
 from hubbleclip.core.errors import ContractError, DatasetError
 from hubbleclip.core.io import sha256_bytes
 from hubbleclip.core.records import Sample
 from hubbleclip.dataset.build import content_digest, count_by_split
+from hubbleclip.dataset.leak_check import find_leaks
 from hubbleclip.dataset.manifest import (
     DESCRIPTION,
     MANIFEST,
@@ -33,6 +37,7 @@ from hubbleclip.dataset.manifest import (
     read_description,
 )
 from hubbleclip.dataset.shard_writer import BLOCK_BYTES, member_bytes, members
+from hubbleclip.dataset.splits.report import REPORT
 from hubbleclip.dataset.storage import open_storage
 
 SAMPLE_COLUMNS = tuple(Sample.__dataclass_fields__)
@@ -63,7 +68,7 @@ def verify_dataset(place: str | Path) -> DatasetInfo:
 
 
 def find_faults(place: str | Path) -> Iterator[str]:
-    """Read every byte of a dataset and find all differences from its description.
+    """Read every byte of a dataset and find all differences from its description, and all leaks between its splits.
 
     Parameters
     ----------
@@ -82,8 +87,11 @@ def find_faults(place: str | Path) -> Iterator[str]:
     except DatasetError as error:
         yield str(error)
         return
-    yield from _broken_rows(info)
+    broken = list(_broken_rows(info))
+    yield from broken
     yield from _wrong_facts(info)
+    if not broken:  # the search for leaks needs every column
+        yield from _leaks(info)
     for shard in info.description["shards"]:
         yield from _shard_faults(info, shard)
 
@@ -130,6 +138,13 @@ def _wrong_facts(info: DatasetInfo) -> Iterator[str]:
     for name, (stated, actual) in stated_and_actual.items():
         if stated != actual:
             yield f"{info.path}/{DESCRIPTION}: the {name} is {stated}, but {actual} according to the dataset's files"
+
+
+def _leaks(info: DatasetInfo) -> Iterator[str]:
+    """Search for leaks between the splits, with the thresholds of the settings that the description records."""
+    recorded = (info.description.get(REPORT) or {}).get("settings") or {}
+    thresholds = {name: recorded[name] for name in ("near_duplicate", "guard_arcsec") if name in recorded}
+    yield from (f"{info.path}: {leak}" for leak in find_leaks(info.manifest, SplitSettings(**thresholds)))
 
 
 def _shard_faults(info: DatasetInfo, shard: Row) -> Iterator[str]:

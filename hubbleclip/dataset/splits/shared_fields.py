@@ -14,7 +14,7 @@ from scipy.sparse import csr_array, triu
 
 from hubbleclip.core.records import Observation
 from hubbleclip.dataset.splits.continuations import Link
-from hubbleclip.dataset.splits.sky_guard import moving_target
+from hubbleclip.dataset.splits.moving_targets import moving_target
 from hubbleclip.dataset.splits.sky_overlap import ARCSEC, Ints, unit_vectors
 
 CELL_SIDE_RAD = 120 * ARCSEC
