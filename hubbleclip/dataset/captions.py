@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterable
 
 from hubbleclip.core.errors import SettingsError
@@ -193,6 +194,48 @@ def split_sentences(text: str) -> list[str]:
             start = match.end()
     _append(sentences, text[start:])
     return sentences
+
+
+def split_to_fit(text: str, fits: Callable[[str], bool]) -> list[str]:
+    """Split a text into pieces that fit a model's context; each piece has as many sentences as fit.
+
+    A sentence that does not fit alone is split between words.
+
+    Parameters
+    ----------
+    text
+        Text of any length; white space is normalised if the text is split.
+    fits
+        Function that returns whether a text fits; if a text fits, so do its parts.
+
+    Returns
+    -------
+    list[str]
+        Pieces in the order of the text; one piece for an empty text. A single word that does not fit is one piece.
+
+    """
+    if fits(text):
+        return [text]
+    pieces: list[str] = []
+    for sentence in split_sentences(text):
+        for part in [sentence] if fits(sentence) else _split_words(sentence, fits):
+            longer = f"{pieces[-1]} {part}" if pieces else part
+            if pieces and fits(longer):
+                pieces[-1] = longer
+            else:
+                pieces.append(part)
+    return pieces or [text]
+
+
+def _split_words(sentence: str, fits: Callable[[str], bool]) -> list[str]:
+    """Split a sentence between words into the longest parts that fit, or into single words that do not."""
+    words, parts = sentence.split(), []
+    while words:
+        # The number of words that fit is found by bisection; it is at least one.
+        num_words = max(1, bisect_left(range(1, len(words) + 1), True, key=lambda n: not fits(" ".join(words[:n]))))
+        parts.append(" ".join(words[:num_words]))
+        words = words[num_words:]
+    return parts
 
 
 def _ends_sentence(before: str) -> bool:
