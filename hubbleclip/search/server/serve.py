@@ -13,6 +13,7 @@ from fastapi import FastAPI
 
 from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.search.server.app import create_app
+from hubbleclip.search.server.connections import BoundedProtocol
 from hubbleclip.search.server.registration import Registration, registered
 from hubbleclip.search.server.security import Access
 from hubbleclip.search.server.service import Service
@@ -56,6 +57,26 @@ def listen(host: str, port: int) -> socket.socket:
     return opened
 
 
+def configure(app: FastAPI) -> uvicorn.Config:
+    """Configure uvicorn for an application.
+
+    Parameters
+    ----------
+    app
+        The application.
+
+    Returns
+    -------
+    uvicorn.Config
+        HTTP/1.1 on bounded connections, without websockets.
+
+    """
+    return uvicorn.Config(
+        app, http=BoundedProtocol, ws="none", log_level="error", server_header=False,
+        timeout_graceful_shutdown=SHUTDOWN_S,
+    )  # fmt: skip
+
+
 def serve(service: Service, access: Access, port: int, registration_file: Path) -> None:
     """Serve until Ctrl-C.
 
@@ -72,12 +93,10 @@ def serve(service: Service, access: Access, port: int, registration_file: Path) 
 
     """
     opened = listen(access.host, port)
-    instance, port = secrets.token_hex(8), opened.getsockname()[1]
-    app: FastAPI = create_app(service, access, instance)
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=SHUTDOWN_S, server_header=False)
+    instance, port = secrets.token_hex(16), opened.getsockname()[1]
     found = Registration(host=ANY.get(access.host, access.host), port=port, instance=instance, token=access.token,
                          pid=os.getpid())  # fmt: skip
     shown = f"[{access.host}]" if ":" in access.host else access.host
     with registered(registration_file, found):
         log.info("search: http://%s:%d/%s, until Ctrl-C", shown, port, "?token=..." if access.token else "")
-        uvicorn.Server(config).run(sockets=[opened])
+        uvicorn.Server(configure(create_app(service, access, instance))).run(sockets=[opened])
