@@ -17,6 +17,7 @@ from hubbleclip.search.server.app import create_app
 from hubbleclip.search.server.security import MAX_JSON_BYTES, MAX_UPLOAD_BYTES, Access, check_access, is_loopback
 from hubbleclip.search.server.work_queue import WorkQueue
 
+FILE_BEGINS = b'--x\r\nContent-Disposition: form-data; name="picture"; filename="a"\r\n\r\n'
 PAGES = ("/", "/?q=galaxy", "/sky", "/map", "/tiles/{}", "/tiles/unknown", "/?k=x")
 
 
@@ -149,17 +150,21 @@ def test_a_body_that_states_too_much_is_refused_at_once(client: TestClient) -> N
 
 
 @pytest.mark.parametrize(
-    ("kind", "limit"), [("application/json", MAX_JSON_BYTES), ("multipart/form-data; boundary=x", MAX_UPLOAD_BYTES)]
+    ("kind", "begin", "limit"),
+    [
+        ("application/json", b"[", MAX_JSON_BYTES),
+        ("multipart/form-data; boundary=x", FILE_BEGINS, MAX_UPLOAD_BYTES),
+    ],
 )
-def test_a_body_of_unstated_length_is_cut(kind: str, limit: int, start, engine: SmallEngine) -> None:
+def test_a_body_of_unstated_length_is_cut(kind: str, begin: bytes, limit: int, start, engine: SmallEngine) -> None:
     address = urlsplit(start(service_of(engine))).netloc
     connection = http.client.HTTPConnection(address, timeout=60)
-    chunk = b"x" * 2**20
+    chunk, sent = b"x" * 2**20, 0
     connection.putrequest("POST", "/api/v1/search")
     connection.putheader("Transfer-Encoding", "chunked")
     connection.putheader("Content-Type", kind)
     connection.endheaders()
-    sent = 0
+    connection.send(b"%x\r\n%b\r\n" % (len(begin), begin))
     try:
         while sent < limit + 40 * len(chunk):
             connection.send(b"%x\r\n%b\r\n" % (len(chunk), chunk))

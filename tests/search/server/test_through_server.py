@@ -49,7 +49,10 @@ searching.PAGE_HITS = 7
 printed = []
 for words in json.load(sys.stdin):
     sys.stdout = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
-    main(words)
+    try:
+        main(words)
+    except SystemExit as ended:
+        assert ended.code in (None, 0), ended.code
     sys.stdout.flush()
     printed.append(sys.stdout.buffer.getvalue().decode())
 json.dump(printed, sys.__stdout__)
