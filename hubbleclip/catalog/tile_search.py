@@ -160,9 +160,10 @@ class TileFacts:
 
         """
         parts = [self._fetch(database, sql, [text]) for database, sql in WORD_SCORES.items()]
-        row_n, position_n = np.unique(np.concatenate([part["row"] for part in parts]), return_inverse=True)
-        score_n = np.bincount(position_n, np.concatenate([part["score"] for part in parts]), minlength=len(row_n))
-        return RowScores(row_n, score_n.astype(np.float64).round(9))
+        given_n = np.concatenate([part["row"] for part in parts])
+        score_n = np.bincount(given_n, np.concatenate([part["score"] for part in parts]))
+        row_n = np.flatnonzero(np.bincount(given_n))
+        return RowScores(row_n, score_n[row_n].round(9))
 
     def facts(self, rows: Sequence[int]) -> list[dict[str, Any]]:
         """Read what is known of tiles.

@@ -11,6 +11,7 @@ import pytest
 from small_engine import SmallEngine, service_of
 
 from hubbleclip.search.server import connections
+from hubbleclip.search.server.serve import listen
 
 
 @contextmanager
@@ -26,6 +27,13 @@ def is_ended(client: socket.socket) -> bool:
         return client.recv(1000) == b""
     except ConnectionResetError:
         return True
+
+
+def test_a_response_does_not_wait_for_an_acknowledgement() -> None:
+    with listen("127.0.0.1", 0) as opened, socket.create_connection(opened.getsockname()):
+        accepted, _ = opened.accept()
+        with accepted:
+            assert (opened.proto, accepted.proto) == (socket.IPPROTO_TCP, socket.IPPROTO_TCP)
 
 
 def test_headers_that_never_end_are_cut_off(start, engine: SmallEngine, monkeypatch: pytest.MonkeyPatch) -> None:
