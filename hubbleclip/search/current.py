@@ -24,7 +24,7 @@ class CurrentIndex:
 
     `run` is the path of the run in the form in which the catalog stores paths. `store` and `url` are the settings of
     the vector store. `tiles` holds the settings of the tiles, so that a FITS file is cut as the archive's files are.
-    `num_tiles` is the number of tiles in the finished index: a store with fewer is being built anew.
+    `num_tiles` is the number of tiles in the finished index: a store with fewer is being rebuilt.
     """
 
     model_digest: str

@@ -51,26 +51,6 @@ def dense_ranks(score_n: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     return np.searchsorted(distinct, -score_n) + 1
 
 
-def union_of_rows(first_n: Rows, second_n: Rows) -> Rows:
-    """Return the rows that are in one of two lists, as `np.union1d` does, but without hashing or sorting.
-
-    Parameters
-    ----------
-    first_n, second_n
-        Rows, in any order.
-
-    Returns
-    -------
-    Rows
-        Rows, ascending.
-
-    """
-    both_n = np.concatenate([first_n, second_n])
-    is_there_n = np.zeros(int(both_n.max(initial=-1)) + 1, np.bool_)
-    is_there_n[both_n] = True
-    return np.flatnonzero(is_there_n)
-
-
 def fuse(model_row_n: Rows, words_row_n: Rows, words_rank_n: npt.NDArray[np.int64]) -> Ranking:
     """Fuse two rankings by reciprocal rank fusion.
 
@@ -90,10 +70,12 @@ def fuse(model_row_n: Rows, words_row_n: Rows, words_rank_n: npt.NDArray[np.int6
         & Buettcher 2009). Equal scores are in order of row.
 
     """
-    row_n = union_of_rows(model_row_n, words_row_n)
-    model_n, words_n = np.zeros((2, len(row_n)), np.int64)
-    model_n[np.searchsorted(row_n, model_row_n)] = np.arange(1, len(model_row_n) + 1)
-    words_n[np.searchsorted(row_n, words_row_n)] = words_rank_n
+    size = int(max(model_row_n.max(initial=-1), words_row_n.max(initial=-1))) + 1
+    rank_2n = np.zeros((2, size), np.int64)  # by row of the index, which is faster than a search for each row
+    rank_2n[0, model_row_n] = np.arange(1, len(model_row_n) + 1)
+    rank_2n[1, words_row_n] = words_rank_n
+    row_n = np.flatnonzero(rank_2n.any(axis=0))
+    model_n, words_n = rank_2n[:, row_n]
     parts = [np.where(rank_n > 0, 1 / (RRF_K + rank_n), 0) for rank_n in (model_n, words_n)]
     score_n = (parts[0] + parts[1]).round(12)
     order = np.argsort(-score_n, kind="stable")

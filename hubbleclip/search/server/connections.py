@@ -27,7 +27,7 @@ class BoundedProtocol(H11Protocol):
         self._limit: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin a connection, or refuse it if there are too many."""
+        """See `H11Protocol`; a connection is refused if there are too many."""
         super().connection_made(transport)
         self._restart(HEADERS_S)
         if len(self.connections) > MAX_CONNECTIONS:
@@ -35,19 +35,19 @@ class BoundedProtocol(H11Protocol):
             transport.close()
 
     def data_received(self, data: bytes) -> None:
-        """Read a part of a request; its headers are complete where a new cycle begins."""
+        """See `H11Protocol`; the headers of a request are complete where a new cycle begins."""
         former = self.cycle
         super().data_received(data)
         if self.cycle is not former:
             self._restart(EXCHANGE_S)
 
     def on_response_complete(self) -> None:
-        """Wait for the next request. The client may still be reading the response."""
+        """See `H11Protocol`; the client may still be reading the response."""
         self._restart(EXCHANGE_S)
         super().on_response_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End a connection."""
+        """See `H11Protocol`."""
         if self._limit:
             self._limit.cancel()
         super().connection_lost(exc)
