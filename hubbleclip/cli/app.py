@@ -18,7 +18,15 @@ from cyclopts import App, CycloptsError, Parameter
 from hubbleclip import __version__
 from hubbleclip.cli import serving
 from hubbleclip.cli.options import Options, PairOptions, Server
-from hubbleclip.cli.output import TableFormat, print_facts, print_json, print_line, print_rows, print_table
+from hubbleclip.cli.output import (
+    TableFormat,
+    print_facts,
+    print_json,
+    print_line,
+    print_rows,
+    print_table,
+    without_control,
+)
 from hubbleclip.cli.running import redirect_caches, run_flow, run_in_process, should_poll_first
 from hubbleclip.cli.searching import SearchOptions
 from hubbleclip.core.errors import CatalogError, HubbleclipError
@@ -420,7 +428,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         app(arguments, exit_on_error=False, print_error=False)
     except (HubbleclipError, CycloptsError) as error:
-        sys.stderr.write(f"hubbleclip: {' '.join(str(error).split())}\n")
+        sys.stderr.write(f"hubbleclip: {without_control(' '.join(str(error).split()))}\n")
         sys.exit(2)
     except KeyboardInterrupt:
         sys.stderr.write("hubbleclip: stopped; run the same command again to resume\n")

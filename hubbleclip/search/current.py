@@ -14,6 +14,7 @@ from hubbleclip.search.embedded_store import EmbeddedStore
 from hubbleclip.search.lancedb_store import LanceStore
 from hubbleclip.search.store import VectorStore
 
+NOT_WHOLE = "the search index has {} of {} tiles: run `hubbleclip index`, or wait until it ends"
 NO_INDEX = "there is no search index: run `hubbleclip index` first (after `hubbleclip pipeline`)"
 
 
@@ -23,6 +24,7 @@ class CurrentIndex:
 
     `run` is the path of the run in the form in which the catalog stores paths. `store` and `url` are the settings of
     the vector store. `tiles` holds the settings of the tiles, so that a FITS file is cut as the archive's files are.
+    `num_tiles` is the number of tiles in the finished index: a store with fewer is being rebuilt.
     """
 
     model_digest: str
@@ -30,6 +32,7 @@ class CurrentIndex:
     store: str
     url: str
     tiles: dict[str, Any]
+    num_tiles: int = 1
 
 
 def read_current(layout: Layout) -> CurrentIndex:

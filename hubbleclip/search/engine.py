@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +22,7 @@ from hubbleclip.config.tiles import TileSettings
 from hubbleclip.core.errors import HubbleclipError, SearchError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.vectors import unit
-from hubbleclip.search.current import CurrentIndex, open_store, read_current
+from hubbleclip.search.current import NOT_WHOLE, CurrentIndex, open_store, read_current
 from hubbleclip.search.embedding import QueryModel
 from hubbleclip.search.filters import admitted_rows
 from hubbleclip.search.query import Cone, Filters, GroupBy, Hit, Hits, Mode, Query, Term, TermKind
@@ -33,7 +34,7 @@ from hubbleclip.search.ranking import (
     fold_near_duplicates,
     fuse,
 )
-from hubbleclip.search.sky import patch_numbers, resolve_name
+from hubbleclip.search.sky import ask_sesame, find_cone, patch_numbers
 from hubbleclip.search.store import Floats, Mask, VectorStore, rows_of
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ DEPTH_FACTOR = 4
 """Factor by which more tiles are ranked when groups leave too few hits for a page."""
 MAX_HITS = 10_000
 """Largest `offset + k`, which bounds time and memory."""
+RETRY_S = 5.0
+"""Seconds after which a new index that could not be opened is tried again; reading a large one takes seconds."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -102,12 +105,16 @@ class Search:
     ----------
     layout
         Paths of the profile's files and folders.
+    asks_sesame
+        Whether Sesame, on the internet, is asked for the name of a place that the catalog does not have.
 
     """
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, *, asks_sesame: bool = True) -> None:
         self._layout = layout
+        self._asks_sesame = asks_sesame
         self._refreshing = threading.Lock()
+        self._retry_at = 0.0
         self._opened = self._open(None)
 
     @classmethod
@@ -147,6 +154,8 @@ class Search:
         stamp = self._stamp()
         current = read_current(self._layout)
         store = open_store(self._layout, current.store, current.url, current.model_digest)
+        if len(store.tile_ids) < current.num_tiles:
+            raise SearchError(NOT_WHOLE.format(len(store.tile_ids), current.num_tiles))
         is_same = former is not None and former.current.model_digest == current.model_digest
         model = former.model if former and is_same else QueryModel(self._layout.absolute(current.run))
         facts = TileFacts(self._layout, store.tile_ids)
@@ -156,15 +165,16 @@ class Search:
         """Return the newest state of index and catalog.
 
         One thread opens a new state while the others still use the old one, whose files stay valid. If the new one
-        cannot be opened, the old one continues to answer.
+        cannot be opened, the old one continues to answer, and the new one is tried again after `RETRY_S`.
         """
         opened = self._opened
         if self._stamp() == opened.stamp and opened.store.is_current():
             return opened
-        if self._refreshing.acquire(blocking=False):
+        if time.monotonic() >= self._retry_at and self._refreshing.acquire(blocking=False):
             try:
                 self._opened = self._open(opened)
-            except HubbleclipError as error:
+            except (HubbleclipError, OSError) as error:
+                self._retry_at = time.monotonic() + RETRY_S
                 log.warning("the new index cannot be opened, the former one answers: %s", error)
             finally:
                 self._refreshing.release()
@@ -203,16 +213,19 @@ class Search:
             If a term is unknown or unreadable, or the query is not possible.
 
         """
+        return self._answer(self._now(), query)
+
+    def _answer(self, opened: Opened, query: Query) -> Hits:
+        """Answer a query from one state of index and catalog; see `run`."""
         if query.k < 1 or query.offset < 0 or query.offset + query.k > MAX_HITS:
             raise SearchError(f"a page needs k of at least 1, and offset + k of at most {MAX_HITS}")
-        opened = self._now()
         mask_n = admitted_rows(opened.facts, query.filters, opened.num_rows)
         rank = _Ranker(opened, query, mask_n)
         group_n = opened.groups(query.group_by)
         depth = max(MIN_DEPTH, DEPTH_FACTOR * (query.offset + query.k))
         while True:
             ranking = rank.best(depth)
-            kept = _fold(opened, ranking, group_n, query.offset + query.k + 1)
+            kept = _fold(opened, ranking, group_n, query)
             if len(kept) > query.offset + query.k or ranking.is_complete:
                 break
             depth *= DEPTH_FACTOR
@@ -289,20 +302,20 @@ class Search:
         return hit_table(hits, self._layout)
 
     def resolve_target(self, name: str, radius_deg: float | None = None) -> Cone:
-        """Find a target on the sky by its name or position.
+        """Find a place on the sky by its position or name.
 
         Parameters
         ----------
         name
-            Name of a target in the catalog; or a position such as `10.68 41.27`; or, with internet access, any name
-            that Sesame knows.
+            Name of a target in the catalog; a position such as `10.68 41.27`; both and a radius, such as
+            `10.68 41.27 0.5`; or, if `asks_sesame`, any name that Sesame knows.
         radius_deg
-            Radius of the cone; by default large enough for all observations of the target.
+            Radius of the cone; by default 0.1, or large enough for all observations of the target.
 
         Returns
         -------
         Cone
-            Circle around the target.
+            Circle around the place.
 
         Raises
         ------
@@ -310,7 +323,7 @@ class Search:
             If nothing has this name.
 
         """
-        return resolve_name(name, self._now().facts.target_cone, radius_deg)
+        return find_cone(name, radius_deg, self._now().facts.target_cone, ask_sesame if self._asks_sesame else None)
 
 
 class _Ranker:
@@ -409,14 +422,17 @@ def _ranking(
     )  # fmt: skip
 
 
-def _fold(opened: Opened, ranking: Ranking, group_n: npt.NDArray[np.int64], num_wanted: int) -> list[int]:
-    """Return the positions in a ranking that remain: the first of each group without near-duplicates of earlier ones.
+def _fold(opened: Opened, ranking: Ranking, group_n: npt.NDArray[np.int64], query: Query) -> list[int]:
+    """Return the positions in a ranking that remain, up to one more than the page needs.
 
-    Only as many positions are compared as are needed, and always from the first one, so that every page gives the
-    same answer.
+    They are the first of each group without near-duplicates of earlier ones; a list of what the filters admit, such as
+    that of a cone search, keeps near-duplicates. Only as many positions are compared as are needed, and always from the
+    first one, so that every page gives the same answer.
     """
     first_n = first_of_groups(group_n[ranking.row_n])
-    num_compared = num_wanted
+    num_compared = num_wanted = query.offset + query.k + 1
+    if not query.terms:
+        return first_n[:num_wanted].tolist()
     while True:
         compared = first_n[:num_compared].tolist()
         rows = ranking.row_n[compared]

@@ -254,14 +254,14 @@ def _open_segment(folder: Path, facts: SegmentFacts, num_dims: int) -> Segment:
             if sha256_file(paths[suffix]) != facts.sha256[suffix]:
                 raise SearchError(f"{paths[suffix]} is damaged: {rebuild_hint(folder)}")
         ids = pq.read_table(paths[PARQUET], columns=["tile_id"], page_checksum_verification=True, memory_map=False)
+        with paths[FLOATS].open("rb") as file:
+            feat_map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        coded = np.memmap(paths[CODES], np.uint8, "r")
     except FileNotFoundError as error:
         raise SearchError(f"{error.filename or paths[PARQUET]} is missing: {rebuild_hint(folder)}") from error
     except (OSError, pa.ArrowException) as error:
         raise SearchError(f"{paths[PARQUET]} is damaged: {rebuild_hint(folder)}") from error
     shape, num_codes = (facts.num_rows, num_dims), facts.num_rows * num_dims
-    with paths[FLOATS].open("rb") as file:
-        feat_map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    coded = np.memmap(paths[CODES], np.uint8, "r")
     codes, steps, errors = np.split(coded, [num_codes, num_codes + 4 * facts.num_rows])
     return Segment(
         start=facts.start,

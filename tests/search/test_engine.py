@@ -186,6 +186,9 @@ def test_near_duplicates_are_folded_but_not_distant_look_alikes(own_site: Settin
     found = ids(Search.open(own_site), query)
     assert (tile_id_of(0, 0) in found) != (tile_id_of(0, 1) in found)
     assert tile_id_of(4, 0) in found
+    cone = Cone(ra_deg=ra_deg, dec_deg=dec_deg, radius_deg=1 / 3600)  # a list of what is in a cone is complete
+    listed = ids(Search.open(own_site), Query(filters=Filters(cone=cone), group_by=GroupBy.NONE))
+    assert sorted(listed) == sorted([tile_id_of(0, 0), tile_id_of(0, 1)])
 
 
 CENTRE = sky_of(1, 0)

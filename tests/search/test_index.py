@@ -98,6 +98,23 @@ def test_the_same_tiles_give_the_same_files_whatever_the_number_of_workers(own_s
     assert found[0] == found[1]
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2, 3, 4), (1, 2, 3, 4, 0), (4, 3, 2, 1, 0)])
+def test_features_are_appended_in_the_same_parts_whichever_batch_ends_first(order: tuple[int, ...]) -> None:
+    appended: list[list[str]] = []
+
+    class Recorder:
+        def append(self, tile_ids: list[str], feat_nd: np.ndarray) -> None:
+            assert len(tile_ids) == len(feat_nd)
+            appended.append(tile_ids)
+
+    appender = stage.Appender(Recorder(), append_rows=4)
+    for number in order:
+        made = stage.EmbeddedTiles(number, [f"{number}a", f"{number}b"], np.zeros((2, 3), np.float32))
+        appender.write(None, {stage.MADE: [made], "rejection": []})
+    appender.flush()
+    assert appended == [["0a", "0b", "1a", "1b"], ["2a", "2b", "3a", "3b"], ["4a", "4b"]]
+
+
 def test_a_tile_that_cannot_be_read_is_rejected_and_the_rest_is_indexed(own_site: Settings) -> None:
     layout = Layout(own_site.root)
     layout.tile(tile_id_of(0, 0)).write_bytes(b"no picture")

@@ -14,11 +14,12 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from PIL import Image
 
-from hubbleclip.core.errors import HubbleclipError
-from hubbleclip.images.wcs import tile_geometry
-from hubbleclip.search.query import Filters, GroupBy, Hit, Hits, Mode, Query, Term, TermKind
-from hubbleclip.search.server.protocol import IndexStatus, Points, TileRecord
+from hubbleclip.core.errors import SearchError
+from hubbleclip.images.wcs import tile_geometries
+from hubbleclip.search.query import Cone, Filters, GroupBy, Hit, Hits, Mode, Query, Term, TermKind
+from hubbleclip.search.server.protocol import Answer, IndexStatus, Points, TileRecord
 from hubbleclip.search.server.service import Service
+from hubbleclip.search.sky import find_cone
 
 SIZE_PX, SCALE_ARCSEC = 64, 0.05
 KINDS = (
@@ -72,7 +73,7 @@ class SmallEngine:
         # The tile is stored with the header's last row first.
         Image.fromarray(picture_of(kind, n)).save(picture)
         ra_deg, dec_deg = (n // 4 * 47.3) % 360 + 0.002 * (n % 4), -70 + n // 4 * 11.7
-        geometry = tile_geometry(wcs_at(ra_deg, dec_deg, 17.0 * n), 0, 0, SIZE_PX)
+        geometry = tile_geometries(wcs_at(ra_deg, dec_deg, 17.0 * n), [(0, 0)], SIZE_PX)[0]
         name, target_class, category = KINDS[kind]
         facts: dict[str, Any] = {
             "proposal_id": f"{self.archive}:{10000 + n // 4}", "split": ("train", "val", "test")[n // 4 % 3],
@@ -85,6 +86,9 @@ class SmallEngine:
             "product_uri": f"mast:HST/product/j8xi0x{n:03d}_drz.fits", "abstract": f"We propose to image a {name}. " * 6,
         }  # fmt: skip
         return TileRecord(tile_id=tile_id, facts=facts, picture=picture)
+
+    def answer(self, query: Query) -> Answer:
+        return Answer(self.run(query), self.status())
 
     def run(self, query: Query) -> Hits:
         admitted = [n for n, tile_id in enumerate(self.ids) if admits(query.filters, self.records[tile_id].facts)]
@@ -138,7 +142,7 @@ class SmallEngine:
 
     def tile(self, tile_id: str) -> TileRecord:
         if tile_id not in self.records:
-            raise HubbleclipError(f"there is no tile {tile_id!r}")
+            raise SearchError(f"there is no tile {tile_id!r}")
         return self.records[tile_id]
 
     def status(self) -> IndexStatus:
@@ -163,9 +167,12 @@ class SmallEngine:
         own = self.tile(tile_id).facts["target_class"]
         return {"objects": sorted(((c, float(c == own)) for _, c, _ in KINDS), key=lambda pair: -pair[1])}
 
-    def place(self, name: str) -> tuple[float, float] | None:
+    def resolve_target(self, name: str, radius_deg: float | None = None) -> Cone:
+        return find_cone(name, radius_deg, self._target)
+
+    def _target(self, name: str) -> tuple[float, float, float] | None:
         facts = next((r.facts for r in self.records.values() if r.facts["target_name"].lower() == name.lower()), None)
-        return (facts["ra_deg"], facts["dec_deg"]) if facts else None
+        return (facts["ra_deg"], facts["dec_deg"], 0.0) if facts else None
 
 
 def admits(filters: Filters, facts: dict[str, Any]) -> bool:
