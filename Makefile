@@ -13,7 +13,7 @@ FLAGS := --profile $(PROFILE) $(if $(DATA),--data $(DATA)) $(LOCAL_FLAGS)
 PREFECT_FLAGS = $(FLAGS) $(if $(PORT),--port $(PORT))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo dataset train evaluate index pipeline server deploy worker serve status sql test test-slow golden lint contracts bench pictures study coverage docs docs-serve clean
+.PHONY: help setup setup-dev demo dataset train evaluate index pipeline server deploy worker serve status sql test test-slow mutants golden lint contracts bench pictures study coverage docs docs-serve clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -77,6 +77,9 @@ test: setup-dev  ## the quick tests
 test-slow: setup-dev  ## servers, whole pipelines, kills
 	$(BIN)/pytest -m slow $(SPREAD) --timeout 1500 --ignore tests/faults
 	$(BIN)/pytest -m slow --timeout 1500 tests/faults
+
+mutants: setup-dev  ## plant each fault of tests/mutants and check that the quick tests notice it (ONLY=name: one alone)
+	$(BIN)/python -m tools.mutants $(ONLY)
 
 golden: setup-dev  ## compare the bytes that users hold with tests/golden/golden.json (UPDATE=1: write that file)
 	UPDATE=$(UPDATE) $(BIN)/pytest -m slow tests/golden

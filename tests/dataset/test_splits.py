@@ -1,6 +1,7 @@
 from collections import Counter
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from hubbleclip.dataset.splits.assign import GROUP_CONFLICT, assign_splits, draw
 from hubbleclip.dataset.splits.late_links import LATE_LINK
 from hubbleclip.dataset.splits.moving_targets import normalise_target_name
 from hubbleclip.dataset.splits.near_duplicates import group_id
+from hubbleclip.dataset.splits.sky_guard import guard_sky, locate_tiles
 
 SETTINGS = SplitSettings(val_share=0.2, test_share=0.2, guard_arcsec=2.0, field_share=0.0)
 
@@ -361,3 +363,11 @@ def test_a_proposal_that_is_cut_again_stays_where_it_was_though_its_group_has_a_
     tiles = [tile("again", "p5"), tile("new", "p1")]
     plans = assign_splits(material(tiles, {}, same), {"gone": former["p5"]}, SETTINGS, former=former)
     assert {(plan.group_id, plan.split) for plan in plans} == {("a" * 16, "val")}
+
+
+def test_an_old_tile_is_never_excluded_and_still_guards():
+    """A row of three tiles, each of which overlaps the next: old test, old val, new train."""
+    tiles = [tile(i, f"p{i}", square(5, 5 + 15 * i / 3600, 20)) for i in range(3)]
+    positions = locate_tiles(material(tiles, {}, proposals_of(tiles)))
+    reasons = guard_sky(positions, ["test", "val", "train"], np.array([True, True, False]), 2.0)
+    assert reasons == {2: "sky_guard:overlap"}

@@ -168,3 +168,11 @@ def test_captions_of_a_group_are_drawn_together():
     found = by_name(protocols.fair_estimates(scores(right), *resamples))["i2t_recall_at_1"]
     assert found.num_groups == 2
     assert set(found.draws_b) == {0.0, 0.5, 1.0}
+
+
+@pytest.mark.parametrize("value", [3.0, 9.0])
+def test_the_interval_of_a_median_contains_it_even_if_no_resample_reaches_it(value):
+    median = Estimate(protocol="fair", scorer="model", name="i2t_median_rank", value=value,
+                      draws_b=np.linspace(5, 6, 200), num_groups=50)  # fmt: skip
+    low, high = median.interval()
+    assert low <= value <= high

@@ -100,3 +100,13 @@ def test_scores_ignore_nothing_but_the_cosine():
     feat = rng.normal(size=(5, 8))
     feat /= np.linalg.norm(feat, axis=1, keepdims=True)
     np.testing.assert_allclose(retrieval.cosine_scores(feat, feat), feat @ feat.T, atol=1e-6)
+
+
+def test_twins_whose_products_differ_in_the_last_bits_are_tied():
+    rng = np.random.default_rng(2)
+    query_qd, item_d = rng.normal(size=(50, 64)), rng.normal(size=64)
+    query_qd /= np.linalg.norm(query_qd, axis=1, keepdims=True)
+    item_d /= np.linalg.norm(item_d)
+    twins_id = np.stack([item_d, item_d + 1e-11 * rng.normal(size=64)])
+    assert (np.diff(query_qd @ twins_id.T) != 0).all()
+    assert (np.diff(retrieval.cosine_scores(query_qd, twins_id)) == 0).all()

@@ -86,3 +86,12 @@ def test_examples_are_of_different_groups_and_classes():
     shown = test_set_module.example_tiles(test_set, 4)
     assert len({test_set.group_t[tile] for tile in shown}) == 4
     assert len({test_set.samples[tile].target_class for tile in shown}) == 4
+
+
+def test_nearly_equal_captions_of_different_groups_are_not_merged():
+    text = " ".join(f"word{number}" for number in range(40))
+    test_set = test_set_module.make_test_set(
+        [sample(1, group=1, captions=[text]), sample(2, group=2, captions=[f"{text} more"])]
+    )
+    assert captions_of(test_set) == {"simulated:1": text, "simulated:2": f"{text} more"}
+    assert test_set.num_groups == len(test_set.captions_c) == 2

@@ -93,7 +93,7 @@ def top_count(percent: int, num_items: Number) -> Number:
 
 
 def hit_cutoffs(direction: str, num_items: Number) -> dict[str, Number]:
-    """Compute the cutoff of each accuracy and recall of one direction, as a number of top-ranked items.
+    """Return the number k of top-ranked items of each metric accuracy@k and recall@k of one direction.
 
     Parameters
     ----------
