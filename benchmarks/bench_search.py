@@ -1,6 +1,7 @@
 """The search index: scan, build, append and memory over sizes, and against numpy, DuckDB, faiss and LanceDB.
 
-The features are synthetic: clusters in a narrow cone with one large dimension, as those of CLIP models.
+The features are synthetic: clusters in a narrow cone with one large dimension, as those of CLIP models. The benchmark
+has two parts with a result each, `search` (sizes) and `search_peers`; an argument names the one to run.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,14 +24,14 @@ import pyarrow as pa
 from benchmarks.environments import peer_packages
 from benchmarks.measure import ROOT, Contender, Row, each, progress, rate_row, report, sized, time_in_turn
 from hubbleclip.core.vectors import unit
-from hubbleclip.search.embedded_store import EmbeddedStore
+from hubbleclip.search.embedded_store import EmbeddedStore, num_cores
 from hubbleclip.search.lancedb_store import LanceStore
 from hubbleclip.search.store import VectorStore
 
 NUM_DIMS = 512
 SIZES = sized((10_000, 100_000, 1_000_000), (2_000, 10_000))
 LARGE = 5_000_000
-LARGE_GIB = 40
+LARGE_GIB = 18
 """Free disk in GiB from which `LARGE` is also measured."""
 PEER_SIZE = sized(100_000, 5_000)
 NUM_NEW = sized(10_000, 1_000)
@@ -112,7 +114,21 @@ def scans(folder: str, num: int) -> None:
             store.scan(query_d, K, mask_n)
             found[str(share)].append(time.perf_counter() - started)
     found["peak_mb"] = [resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000]
+    found["sum"] = sums(Path(folder))
     print(json.dumps(found))
+
+
+def sums(folder: Path) -> list[float]:
+    """Seconds of summing the bytes of all codes by all cores: what reading the memory alone takes."""
+    mapped = [np.memmap(path, np.int64, "r") for path in sorted(folder.glob("*.i8"))]
+    parts = [codes[first : first + 2**22] for codes in mapped for first in range(0, len(codes), 2**22)]
+    seconds = []
+    with ThreadPoolExecutor(num_cores()) as pool:
+        for _ in range(1 + NUM_QUERIES):
+            started = time.perf_counter()
+            list(pool.map(np.sum, parts))
+            seconds.append(time.perf_counter() - started)
+    return seconds[1:]
 
 
 def value_row(name: str, unit_: str, values: list[float]) -> Row:
@@ -144,6 +160,7 @@ def measure_size(num: int) -> list[Row]:
         value_row(f"build {size}", "s", [build_s]), value_row(f"append {NUM_NEW:,} to {size}", "s", append_s),
         value_row(f"open and check {size}", "s", found["open"]),
         value_row(f"peak memory of a search, {size}", "MB", found["peak_mb"]),
+        value_row(f"plain sum of the codes, {size}", "ms", [1000 * one for one in found["sum"]]),
     ]  # fmt: skip
     scanned = [(share, [1000 * one for one in found[str(share)]]) for share in SHARES]
     return rows + [value_row(f"scan and rescoring, {size}, filter {share:.1%}", "ms", ms) for share, ms in scanned]
@@ -203,13 +220,10 @@ def lancedb_of(feat_nd: Features, folder: Path) -> Search:
     return ours_of(store)
 
 
-def recall(search: Search, feat_nd: Features, query_qd: Features, mask_n: npt.NDArray[np.bool_] | None) -> float:
+def recall(search: Search, query_qd: Features, mask_n: npt.NDArray[np.bool_] | None, truths: list[set[int]]) -> float:
     """Compute the mean share of the exact nearest rows that a search finds."""
-    shares = []
-    for query_d in query_qd:
-        truth = set(exact(feat_nd, query_d, mask_n).tolist())
-        shares.append(len(truth & set(search(query_d, mask_n).tolist())) / len(truth))
-    return float(np.mean(shares))
+    found = [set(search(query_d, mask_n).tolist()) for query_d in query_qd]
+    return float(np.mean([len(one & truth) / len(truth) for one, truth in zip(found, truths, strict=True)]))
 
 
 def contender(search: Search, query_qd: Features, mask_n: npt.NDArray[np.bool_] | None) -> Contender:
@@ -247,15 +261,19 @@ def measure_peers() -> list[Row]:
         _, store = build(Path(folder) / "ours", PEER_SIZE)
         # All contenders get what the store holds: the float16 values.
         feat_nd = store.features(range(PEER_SIZE))
-        ours = ours_of(store)
+        ours, filters = ours_of(store), masks(PEER_SIZE)
+        truths = {
+            share: [set(exact(feat_nd, query_d, mask_n).tolist()) for query_d in query_qd]
+            for share, mask_n in filters.items()
+        }
         for name, peer in each(list(peers(feat_nd, Path(folder) / "lance").items()), lambda item: item[0]):
-            for share, mask_n in masks(PEER_SIZE).items():
+            for share, mask_n in filters.items():
                 title = f"search {PEER_SIZE:,} x {NUM_DIMS}, filter {share:.1%}, and {name}"
                 timed = time_in_turn(
                     title, contender(ours, query_qd, mask_n), contender(peer, query_qd, mask_n), runs=RUNS
                 )
                 rows.append(rate_row(title, "queries/s", NUM_QUERIES, timed, name))
-                found = [recall(one, feat_nd, query_qd, mask_n) for one in (ours, peer)]
+                found = [recall(one, query_qd, mask_n, truths[share]) for one in (ours, peer)]
                 rows.append(recall_row(title, *found, name))
         store.close()
     return rows
@@ -271,6 +289,13 @@ def sizes() -> tuple[int, ...]:
     return (*SIZES, LARGE) if is_large else SIZES
 
 
+def measure_sizes() -> list[Row]:
+    """Measure every size."""
+    return [row for num in each(sizes(), lambda num: f"{num:,} rows") for row in measure_size(num)]
+
+
+PARTS = {"search": measure_sizes, "search_peers": measure_peers}
+
 if __name__ == "__main__":
-    grown = [row for num in each(sizes(), lambda num: f"{num:,} rows") for row in measure_size(num)]
-    report("search", [*grown, *measure_peers()])
+    for part in sys.argv[1:] or PARTS:
+        report(part, PARTS[part]())

@@ -241,8 +241,8 @@ class Appender:
         while self.next_number in self.waiting:
             self.ready.append(self.waiting.pop(self.next_number))
             self.next_number += 1
-        if sum(len(part.tile_ids) for part in self.ready) >= self.append_rows:
-            self.flush()
+            if sum(len(part.tile_ids) for part in self.ready) >= self.append_rows:
+                self.flush()  # the rows of an append must not depend on which batches ended together
 
     def flush(self) -> None:
         """Append all features that are ready."""

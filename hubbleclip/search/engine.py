@@ -21,7 +21,7 @@ from hubbleclip.config.tiles import TileSettings
 from hubbleclip.core.errors import HubbleclipError, SearchError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.vectors import unit
-from hubbleclip.search.current import CurrentIndex, open_store, read_current
+from hubbleclip.search.current import CurrentIndex, open_current, read_current
 from hubbleclip.search.embedding import QueryModel
 from hubbleclip.search.filters import admitted_rows
 from hubbleclip.search.query import Cone, Filters, GroupBy, Hit, Hits, Mode, Query, Term, TermKind
@@ -146,7 +146,7 @@ class Search:
         """Open index and catalog; a model that did not change stays loaded."""
         stamp = self._stamp()
         current = read_current(self._layout)
-        store = open_store(self._layout, current.store, current.url, current.model_digest)
+        store = open_current(self._layout, current)
         is_same = former is not None and former.current.model_digest == current.model_digest
         model = former.model if former and is_same else QueryModel(self._layout.absolute(current.run))
         facts = TileFacts(self._layout, store.tile_ids)
