@@ -33,7 +33,7 @@ from hubbleclip.search.segments import (
     write_manifest,
     write_segment,
 )
-from hubbleclip.search.store import Floats, Mask, Rows, Scored, best_rows, check_new_rows, unit_query
+from hubbleclip.search.store import ID_TYPE, Floats, Mask, Rows, Scored, best_rows, check_new_rows, few_rows, unit_query
 
 MAX_SEGMENT_ROWS = 131_072
 """Maximum number of rows of a merged segment, which bounds the time and the memory of an append."""
@@ -93,7 +93,7 @@ class EmbeddedStore:
                     raise
         else:
             raise SearchError(f"{self.folder} is written too often to be read: try again later")
-        self._tile_ids = pa.concat_arrays([pa.array([], pa.string()), *(s.tile_ids for s in self._segments.values())])
+        self._tile_ids = pa.concat_arrays([pa.array([], ID_TYPE), *(s.tile_ids for s in self._segments.values())])
         self._segments = {  # the ids are in memory once
             key: replace(segment, tile_ids=self._tile_ids.slice(segment.start, segment.num_rows))
             for key, segment in self._segments.items()
@@ -111,6 +111,8 @@ class EmbeddedStore:
     def close(self) -> None:
         """See `VectorStore`."""
         self._pool.shutdown()
+        for segment in self._segments.values():
+            segment.floats.close()
         self._segments = {}
 
     def append(self, tile_ids: Sequence[str], feat_nd: npt.NDArray[np.floating]) -> None:
@@ -124,7 +126,7 @@ class EmbeddedStore:
             old = self._manifest.segments
             kept = old[: len(old) - merge_tail(old, len(tile_ids), MAX_SEGMENT_ROWS)]
             merged = [self._segments[facts.key] for facts in old[len(kept) :]]
-            ids = pa.concat_arrays([*(segment.tile_ids for segment in merged), pa.array(tile_ids, pa.string())])
+            ids = pa.concat_arrays([*(segment.tile_ids for segment in merged), pa.array(tile_ids, ID_TYPE)])
             old_nd = [segment.read(np.arange(segment.num_rows)) for segment in merged]
             halves_nd = np.concatenate([*old_nd, feat_nd.astype(np.float16)])
             start = kept[-1].stop if kept else 0
@@ -141,11 +143,8 @@ class EmbeddedStore:
         if not num_rows:
             return Scored(np.empty(0, np.int64), np.empty(0))
         query_d = unit_query(query_d, self._manifest.num_dims)
-        num_admitted = num_rows if mask_n is None else int(np.count_nonzero(mask_n))
-        if num_admitted <= max(EXACT_ROWS, k):
-            row_n = np.arange(num_rows) if mask_n is None else np.flatnonzero(mask_n)
-        else:
-            row_n = self._candidates(query_d, k, mask_n)
+        row_n = few_rows(num_rows, mask_n, max(EXACT_ROWS, k))
+        row_n = self._candidates(query_d, k, mask_n) if row_n is None else row_n
         return best_rows(row_n, self._scores(row_n, query_d), k)
 
     def features(self, rows: Rows | Sequence[int]) -> Floats:

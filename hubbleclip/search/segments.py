@@ -25,6 +25,7 @@ from hubbleclip.core.io import atomic_write, sha256_file, sync_files, write_byte
 from hubbleclip.core.layout import segment_name
 from hubbleclip.dataset.manifest import description_bytes, is_intact
 from hubbleclip.search.quantise import Codes, quantise
+from hubbleclip.search.store import ID_TYPE
 
 MANIFEST = "index.json"
 PARQUET, FLOATS, CODES = ".parquet", ".f16", ".i8"
@@ -208,7 +209,9 @@ def write_segment(
     facts = SegmentFacts(start=start, stop=start + num_rows, sha256={})
     feature = pa.FixedSizeListArray.from_arrays(pa.array(feat_nd.ravel()), num_dims)
     model = pa.DictionaryArray.from_arrays(pa.array(np.zeros(num_rows, np.int32)), pa.array([model_digest]))
-    table = pa.table({"tile_id": tile_ids, "model_digest": model.cast(pa.string()), "feature": feature})
+    columns = {"tile_id": tile_ids, "model_digest": model, "feature": feature}
+    schema = pa.schema({"tile_id": pa.string(), "model_digest": pa.string(), "feature": feature.type})
+    table = pa.table(columns).cast(schema)
     with atomic_write(facts.path(folder, PARQUET), is_synced=False) as temporary:
         # Features do not compress; the checksums let a reader of `tile_id` notice damage without reading the rest.
         pq.write_table(
@@ -273,17 +276,17 @@ def _open_segment(folder: Path, facts: SegmentFacts, num_dims: int) -> Segment:
             if sha256_file(paths[suffix]) != facts.sha256[suffix]:
                 raise SearchError(f"{paths[suffix]} is damaged: {rebuild_hint(folder)}")
         ids = pq.read_table(paths[PARQUET], columns=["tile_id"], page_checksum_verification=True, memory_map=False)
+        floats, coded = paths[FLOATS].open("rb"), np.memmap(paths[CODES], np.uint8, "r")
     except FileNotFoundError as error:
         raise SearchError(f"{error.filename or paths[PARQUET]} is missing: {rebuild_hint(folder)}") from error
     except (OSError, pa.ArrowException) as error:
         raise SearchError(f"{paths[PARQUET]} is damaged: {rebuild_hint(folder)}") from error
     shape, num_codes = (facts.num_rows, num_dims), facts.num_rows * num_dims
-    coded = np.memmap(paths[CODES], np.uint8, "r")
     codes, steps, errors = np.split(coded, [num_codes, num_codes + 4 * facts.num_rows])
     return Segment(
         start=facts.start,
-        tile_ids=ids["tile_id"].combine_chunks(),
-        floats=paths[FLOATS].open("rb"),
+        tile_ids=ids["tile_id"].cast(ID_TYPE).combine_chunks(),
+        floats=floats,
         codes=Codes(codes.view(np.int8).reshape(shape), steps.view(np.float32), errors.view(np.float32)),
     )
 
