@@ -13,7 +13,8 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 
 log = logging.getLogger("hubbleclip.flows")
 
-GROWN, FINISHED = "hubbleclip.dataset.grown", "hubbleclip.run.finished"
+UPDATED, GROWN = "hubbleclip.dataset.updated", "hubbleclip.dataset.grown"
+FINISHED, PROMOTED = "hubbleclip.run.finished", "hubbleclip.run.promoted"
 
 
 def is_scheduled() -> bool:

@@ -158,7 +158,7 @@ def pending_tiles(stage: Stage, known: pa.Array) -> list[tuple[str, str]]:
     """
     sql = f"SELECT tile_id, path FROM ({read_sql('current_tiles')}) ORDER BY tile_id"  # noqa: S608 - a file of the package
     current = stage.catalog.query(sql, {"settings_digest": stage.settings.tiles.digest()})
-    new = current.filter(pc.invert(pc.is_in(current["tile_id"], value_set=known)))
+    new = current.filter(pc.invert(pc.is_in(current["tile_id"].cast(known.type), value_set=known)))
     return list(zip(new["tile_id"].to_pylist(), new["path"].to_pylist(), strict=True))
 
 

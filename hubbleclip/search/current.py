@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from hubbleclip.core.errors import SearchError
-from hubbleclip.core.io import write_text
+from hubbleclip.core.io import write_bytes
 from hubbleclip.core.layout import Layout
+from hubbleclip.dataset.manifest import description_bytes, is_intact
 from hubbleclip.search.embedded_store import EmbeddedStore
 from hubbleclip.search.lancedb_store import LanceStore
 from hubbleclip.search.store import VectorStore
 
 NOT_WHOLE = "the search index has {} of {} tiles: run `hubbleclip index`, or wait until it ends"
+EMPTY = "the search index is empty or its files are missing: run `hubbleclip index`"
 NO_INDEX = "there is no search index: run `hubbleclip index` first (after `hubbleclip pipeline`)"
 
 
@@ -56,10 +58,14 @@ def read_current(layout: Layout) -> CurrentIndex:
     """
     path = layout.current_index
     try:
-        return CurrentIndex(**json.loads(path.read_text(encoding="utf-8")))
+        text = path.read_bytes()
+        if not is_intact(text):
+            raise ValueError("its hash is wrong")
+        facts = json.loads(text)
+        return CurrentIndex(**{one.name: facts[one.name] for one in fields(CurrentIndex)})
     except FileNotFoundError as error:
         raise SearchError(NO_INDEX) from error
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, KeyError) as error:
         raise SearchError(f"{path} is damaged: delete it and run `hubbleclip index`") from error
 
 
@@ -74,9 +80,9 @@ def write_current(layout: Layout, current: CurrentIndex) -> None:
         What answers searches from now on.
 
     """
-    text = json.dumps(asdict(current), indent=1, sort_keys=True) + "\n"
-    if not layout.current_index.is_file() or layout.current_index.read_text(encoding="utf-8") != text:
-        write_text(layout.current_index, text)
+    text = description_bytes(asdict(current))
+    if not layout.current_index.is_file() or layout.current_index.read_bytes() != text:
+        write_bytes(layout.current_index, text)
 
 
 def _open_embedded(layout: Layout, url: str, model_digest: str) -> VectorStore:
@@ -117,3 +123,32 @@ def open_store(layout: Layout, name: str, url: str, model_digest: str) -> Vector
     if name not in STORES:
         raise SearchError(f"index.store is {name!r}: use one of {', '.join(STORES)}")
     return STORES[name](layout, url, model_digest)
+
+
+def open_current(layout: Layout, current: CurrentIndex) -> VectorStore:
+    """Open the vector store that answers searches.
+
+    Parameters
+    ----------
+    layout
+        Paths of the profile's files and folders.
+    current
+        What answers searches.
+
+    Returns
+    -------
+    VectorStore
+        The open store.
+
+    Raises
+    ------
+    SearchError
+        If its files are damaged or missing, or it is being rebuilt.
+
+    """
+    store = open_store(layout, current.store, current.url, current.model_digest)
+    num_tiles = len(store.tile_ids)
+    if num_tiles < max(1, current.num_tiles):
+        store.close()
+        raise SearchError(NOT_WHOLE.format(num_tiles, current.num_tiles) if num_tiles else EMPTY)
+    return store
