@@ -68,7 +68,7 @@ class SmallEngine:
     @staticmethod
     def _unit(pixels: np.ndarray) -> np.ndarray:
         centred = pixels - pixels.mean()
-        return centred / np.linalg.norm(centred)
+        return centred / max(np.linalg.norm(centred), 1e-12)
 
     def _feature_of(self, picture: Image.Image) -> np.ndarray:
         return self._unit(np.asarray(picture.convert("L").resize((8, 8)), float).ravel())

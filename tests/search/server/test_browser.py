@@ -102,6 +102,7 @@ def page(chrome, url: str) -> Iterator[Page]:
     page.problems()
     yield page
     assert page.problems() == []
+    page.chrome.get("about:blank")  # its server stops now
 
 
 def test_a_text_is_searched_without_a_reload_and_the_back_button_returns(page: Page) -> None:
@@ -147,7 +148,7 @@ def test_filters_by_band_and_a_text_to_avoid_come_from_the_form(page: Page, engi
     page.wait_for_url(group=["none"], band=["F160W"], q=["galaxy"], **{"not": ["spiral"]})
     page.until(lambda: page.all(".ranks .score"), "the hits")
     first = page.tiles()[0]
-    page.one(".ranks .unlike").click()
+    page.one(".steps .unlike").click()
     page.until(lambda: page.parameters().get("unlike") == [first], "the tile to avoid")
     assert page.tiles()[0] != first
 
@@ -158,6 +159,20 @@ def test_a_wrong_value_is_explained_in_place(page: Page) -> None:
     page.until(lambda: page.all("#results .fault"), "the explanation")
     assert "neither a position nor a target" in page.one(".fault").text
     assert [text for text in page.problems() if "400" not in text] == []  # the browser reports the status
+
+
+def test_hits_are_exported_as_they_are_shown(page: Page, tmp_path: Path) -> None:
+    page.chrome.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
+    page.open("/?q=galaxy&band=F160W&k=5&page=2&group=none")
+    page.one(".exports summary").click()
+    assert [a.text for a in page.all(".exports a")] == ["CSV", "VOTable", "ECSV", "Parquet"]
+    page.one(".exports a").click()
+    path = tmp_path / "hubbleclip.csv"
+    page.until(path.is_file, "the file")
+    lines = page.until(lambda: path.read_text().splitlines(), "its content")
+    rows = [line for line in lines if not line.startswith("#")]
+    assert rows[0].startswith("tile_id,")
+    assert [row.partition(",")[0] for row in rows[1:]] == page.tiles()
 
 
 def test_an_example_filters_and_modes_change_address_and_hits(page: Page, engine: SmallEngine) -> None:
