@@ -52,11 +52,25 @@ FROM centre c, seen s GROUP BY ALL
 """Position of a target, and the largest distance of an observation with this target's name from it."""
 
 
-COUNTED = (
-    "SELECT {0} AS value, count(*) AS num FROM tile_fact WHERE {0} IS NOT NULL GROUP BY ALL ORDER BY num DESC, value"
-)
-VALUE_COUNTS = {column: COUNTED.format(column) for column in ("instrument", "category", "cycle", "split")}
-"""Numbers of tiles by the values of a fact."""
+COUNTED = """
+SELECT max({0}) AS value, count(*) AS num FROM tile_fact WHERE {0} IS NOT NULL GROUP BY {1} ORDER BY num DESC, value
+"""
+BANDS_COUNTED = """
+WITH tile_band AS (SELECT DISTINCT row, unnest(regexp_extract_all(upper(filter), '[A-Z0-9]+')) AS value FROM tile_fact)
+SELECT value, count(*) AS num FROM tile_band
+WHERE length(value) > 1 AND NOT starts_with(value, 'CLEAR') GROUP BY ALL ORDER BY num DESC, value
+"""
+"""Numbers of tiles by the names that `filter_has` finds; clear positions of a filter wheel and `N/A` are no filters."""
+VALUE_COUNTS = {column: COUNTED.format(column, column) for column in ("instrument", "cycle", "split")}
+VALUE_COUNTS |= {"band": BANDS_COUNTED, "category": COUNTED.format("category", "upper(category)")}
+"""Numbers of tiles by the values of a fact. Some proposals have their category in capitals."""
+LABELS = {
+    "instrument": "SELECT row, instrument AS label FROM tile_fact WHERE instrument IS NOT NULL",
+    "category": """
+        SELECT row, max(category) OVER (PARTITION BY upper(category)) AS label FROM tile_fact WHERE category IS NOT NULL
+    """,
+}
+"""Facts by which a map colours its points."""
 
 
 class RowScores(NamedTuple):
@@ -212,15 +226,34 @@ class TileFacts:
         Parameters
         ----------
         column
-            `instrument`, `category`, `cycle` or `split`.
+            `instrument`, `band`, `category`, `cycle` or `split`.
 
         Returns
         -------
         list of tuple
-            Known values and their numbers of tiles, the most frequent first.
+            Known values and their numbers of tiles, the most frequent first; a tile of two bands counts for both.
 
         """
         return [(row["value"], row["num"]) for row in self._rows(FACTS, VALUE_COUNTS[column], [])]
+
+    def labels(self, column: str) -> npt.NDArray[np.object_]:
+        """Read a fact of all tiles.
+
+        Parameters
+        ----------
+        column
+            `instrument` or `category`.
+
+        Returns
+        -------
+        ndarray
+            Text for each row of the index; None where unknown.
+
+        """
+        found = self._fetch(FACTS, LABELS[column], [])
+        label_n = np.full(len(self.proposal_group_n), None, object)
+        label_n[found["row"]] = found["label"]
+        return label_n
 
     def proposal_text(self, number: str) -> str | None:
         """Read title and abstract of a proposal.

@@ -22,11 +22,7 @@ from hubbleclip.config.tiles import TileSettings
 from hubbleclip.core.errors import HubbleclipError, SearchError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.vectors import unit
-<<<<<<< HEAD
-from hubbleclip.search.current import NOT_WHOLE, CurrentIndex, open_store, read_current
-=======
 from hubbleclip.search.current import CurrentIndex, open_current, read_current
->>>>>>> h-engine
 from hubbleclip.search.embedding import QueryModel
 from hubbleclip.search.filters import admitted_rows
 from hubbleclip.search.query import Cone, Filters, GroupBy, Hit, Hits, Mode, Query, Term, TermKind
@@ -157,13 +153,7 @@ class Search:
         """Open index and catalog; a model that did not change stays loaded."""
         stamp = self._stamp()
         current = read_current(self._layout)
-<<<<<<< HEAD
-        store = open_store(self._layout, current.store, current.url, current.model_digest)
-        if len(store.tile_ids) < current.num_tiles:
-            raise SearchError(NOT_WHOLE.format(len(store.tile_ids), current.num_tiles))
-=======
         store = open_current(self._layout, current)
->>>>>>> h-engine
         is_same = former is not None and former.current.model_digest == current.model_digest
         model = former.model if former and is_same else QueryModel(self._layout.absolute(current.run))
         facts = TileFacts(self._layout, store.tile_ids)

@@ -15,12 +15,15 @@ from hubbleclip.core.errors import SearchError
 from hubbleclip.core.layout import Layout
 from hubbleclip.evaluation.metrics.vocabulary import find_nearest, read_vocabulary
 from hubbleclip.search.engine import Opened, Search
+from hubbleclip.search.occlusion import Occlusion, cover_squares, occlusion_of
 from hubbleclip.search.query import Query
 from hubbleclip.search.server.protocol import Answer, IndexStatus, Points, TileRecord
 from hubbleclip.search.store import rows_of
 
 Result = TypeVar("Result")
-FACETS = ("instrument", "category", "cycle", "split")
+FACETS = ("instrument", "band", "category", "cycle", "split")
+LABELS = ("instrument", "category")
+"""Facts by which the map of the features colours its points."""
 NUM_PHRASES, PHRASE_BATCH = 5, 64
 MAX_MAPPED, MAX_FITTED, CHUNK_ROWS = 50_000, 5_000, 4_096
 """Tiles that have principal components, tiles from which these are computed, and rows that are read at once."""
@@ -89,6 +92,15 @@ class Explorer(Search):
         """See `SearchEngine.facets`."""
         return _facets(self._now())
 
+    def occlusion(self, tile_id: str, text: str) -> Occlusion:
+        """See `SearchEngine.occlusion`."""
+        picture, model = self.tile(tile_id).picture, self._now().model
+        try:
+            image_yx = model.decode(picture.read_bytes())
+        except (OSError, SyntaxError, ValueError) as error:
+            raise SearchError(f"the picture of tile {tile_id} cannot be read on this machine") from error
+        return occlusion_of(model.embed_images(list(cover_squares(image_yx))) @ model.embed_text(text))
+
     def phrases(self, tile_id: str) -> Mapping[str, Sequence[tuple[str, float]]]:
         """See `SearchEngine.phrases`."""
         opened = self._now()
@@ -153,7 +165,10 @@ def _points(opened: Opened) -> Points:
             rows = mapped[start : start + CHUNK_ROWS]
             pca_n2[rows] = (opened.store.features(rows).astype(np.float64) - mean_d) @ axes_2d.T
     ra_deg, dec_deg, _ = opened.facts.positions()
-    return Points(tile_ids=opened.store.tile_ids.to_pylist(), ra_deg=ra_deg, dec_deg=dec_deg, pca_n2=pca_n2)
+    labels = {name: opened.facts.labels(name) for name in LABELS}
+    return Points(
+        tile_ids=opened.store.tile_ids.to_pylist(), ra_deg=ra_deg, dec_deg=dec_deg, pca_n2=pca_n2, labels=labels
+    )
 
 
 def _evenly(num: int, most: int) -> npt.NDArray[np.int64]:

@@ -199,7 +199,7 @@ FILTERS = {
     "band": (Filters(bands=("f814w",)), lambda p, n: n % 2 == 1),
     "proposals": (Filters(proposals=("3", "hst:5")), lambda p, n: p in (3, 5)),
     "split": (Filters(splits=("val", "test")), lambda p, n: p % 3 > 0),
-    "category": (Filters(categories=("STARS",)), lambda p, n: p % 2 == 1),
+    "category": (Filters(categories=("Stars",)), lambda p, n: p % 2 == 1),
     "pi": (Filters(pi="p4 nova"), lambda p, n: p == 4),
     "cycle": (Filters(cycles=(21, 22)), lambda p, n: p in (1, 2)),
     "from": (Filters(observed_from=date(2017, 9, 6)), lambda p, n: p >= 2),

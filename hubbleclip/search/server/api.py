@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -87,6 +88,13 @@ class SearchResult(BaseModel):
     index: IndexBody
 
 
+class LabelsBody(BaseModel):
+    """A fact of each point: the number of its value among `values`, the most frequent first; -1 where unknown."""
+
+    values: list[str]
+    numbers: list[int]
+
+
 class PointsBody(BaseModel):
     """Some tiles at the first two principal components of their features: every `step`-th of the index."""
 
@@ -94,6 +102,7 @@ class PointsBody(BaseModel):
     x: list[float]
     y: list[float]
     step: int
+    labels: dict[str, LabelsBody]
 
 
 class ErrorBody(BaseModel):
@@ -295,7 +304,27 @@ def thin(points: Points) -> PointsBody:
     rows = np.flatnonzero(np.isfinite(points.pca_n2).all(axis=1))  # JSON has no NaN
     step = max(1, math.ceil(len(rows) / MAX_POINTS))
     x, y = points.pca_n2[rows[::step]].round(4).T.tolist()
-    return PointsBody(tile_ids=[points.tile_ids[row] for row in rows[::step]], x=x, y=y, step=step)
+    labels = {name: number_labels([column[row] for row in rows[::step]]) for name, column in points.labels.items()}
+    return PointsBody(tile_ids=[points.tile_ids[row] for row in rows[::step]], x=x, y=y, step=step, labels=labels)
+
+
+def number_labels(labels: list[str | None]) -> LabelsBody:
+    """Number the values of a fact.
+
+    Parameters
+    ----------
+    labels
+        Value of each point; None where unknown.
+
+    Returns
+    -------
+    LabelsBody
+        The values, and the number of each point's value.
+
+    """
+    values = [value for value, _ in Counter(label for label in labels if label is not None).most_common()]
+    number_of = {value: number for number, value in enumerate(values)} | {None: -1}
+    return LabelsBody(values=values, numbers=[number_of[label] for label in labels])
 
 
 def add_posted_schema(schema: dict[str, Any]) -> dict[str, Any]:

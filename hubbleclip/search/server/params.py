@@ -196,10 +196,10 @@ class SearchParams(BaseModel):
 
 
 def _text(value: Any) -> str:
-    """Format a value for a URL: numbers without trailing zeros."""
+    """Format a value for a URL: numbers in full, without trailing zeros."""
     if isinstance(value, bool):
         return str(value).lower()
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:.15g}" if isinstance(value, float) else str(value)
 
 
 def _parse_box(text: str) -> Box | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from hubbleclip.search.occlusion import Occlusion
 from hubbleclip.search.query import Cone, Hits, Query
 
 Floats = npt.NDArray[np.float64]
@@ -54,14 +55,15 @@ class IndexStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Points:
-    """All tiles of an index, for maps: positions in ICRS degrees (n,), NaN where unknown, and the first two principal
-    components (n, 2) of the features.
+    """All tiles of an index, for maps: positions in ICRS degrees (n,), NaN where unknown, the first two principal
+    components (n, 2) of the features, and facts by which a map colours its points, None where unknown.
     """
 
     tile_ids: Sequence[str]
     ra_deg: Floats
     dec_deg: Floats
     pca_n2: Floats
+    labels: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
 
 
 class Answer(NamedTuple):
@@ -135,6 +137,24 @@ class SearchEngine(Protocol):
         -------
         mapping
             Values and their numbers of tiles, by column: instrument, band, split, category and cycle.
+
+        """
+        ...
+
+    def occlusion(self, tile_id: str, text: str) -> Occlusion:
+        """Find the parts of a tile that make it similar to a text.
+
+        Parameters
+        ----------
+        tile_id
+            Id of the tile.
+        text
+            The text.
+
+        Returns
+        -------
+        Occlusion
+            The map.
 
         """
         ...

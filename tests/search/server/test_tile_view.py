@@ -10,9 +10,8 @@ import pytest
 from astropy import units
 from astropy.coordinates import SkyCoord
 from astropy.wcs import WCS
-from small_engine import SCALE_ARCSEC, SIZE_PX, SmallEngine, fits_header, wcs_at
+from small_engine import SCALE_ARCSEC, SIZE_PX, SmallEngine, fits_header, geometry_at
 
-from hubbleclip.images.wcs import tile_geometries
 from hubbleclip.search.server.pages import tile_view
 from hubbleclip.search.server.pages.tile_view import NUM_GRID, round_length, sky_view
 
@@ -21,8 +20,7 @@ from hubbleclip.search.server.pages.tile_view import NUM_GRID, round_length, sky
 @pytest.mark.parametrize("dec_deg", [0.0, -89.5, 62.0])
 def test_the_grid_has_the_positions_of_the_tiles_corners_and_centre(dec_deg: float, rotation_deg: float) -> None:
     """`corners_deg` begins at the picture's first row and column; the text of the WCS counts rows upwards."""
-    wcs = wcs_at(150.0, dec_deg, rotation_deg)
-    geometry = tile_geometries(wcs, [(0, 0)], SIZE_PX)[0]
+    geometry = geometry_at(150.0, dec_deg, rotation_deg)
     # A picture is stored with the last row of its header first, so a stored row y is the header's row size - 1 - y.
     view = sky_view(geometry.wcs, SIZE_PX)
     grid = np.array(view.grid).reshape(NUM_GRID, NUM_GRID, 2)
@@ -36,7 +34,7 @@ def test_the_grid_has_the_positions_of_the_tiles_corners_and_centre(dec_deg: flo
 
 @pytest.mark.parametrize("rotation_deg", [0.0, 30.0, 200.0])
 def test_north_and_east_point_where_the_sky_does(rotation_deg: float) -> None:
-    geometry = tile_geometries(wcs_at(80.0, 40.0, rotation_deg), [(0, 0)], SIZE_PX)[0]
+    geometry = geometry_at(80.0, 40.0, rotation_deg)
     view, header = sky_view(geometry.wcs, SIZE_PX), WCS(fits_header(geometry.wcs))
     centre = header.pixel_to_world(SIZE_PX / 2 - 0.5, SIZE_PX / 2 - 0.5).icrs
     for angle, direction in ((0, view.north_xy), (90, view.east_xy)):
@@ -46,7 +44,7 @@ def test_north_and_east_point_where_the_sky_does(rotation_deg: float) -> None:
 
 
 def test_the_scale_bar_is_round_and_has_its_length() -> None:
-    view = sky_view(tile_geometries(wcs_at(10.0, 60.0, 20.0), [(0, 0)], SIZE_PX)[0].wcs, SIZE_PX)
+    view = sky_view(geometry_at(10.0, 60.0, 20.0).wcs, SIZE_PX)
     assert view.bar_label == "0.5″"
     assert math.isclose(view.bar_share * SIZE_PX * SCALE_ARCSEC, 0.5, rel_tol=1e-4)
     assert [round_length(x) for x in (1, 1.9, 2, 4.99, 5, 60, 0.3)] == pytest.approx([1, 1, 2, 2, 5, 50, 0.2])
