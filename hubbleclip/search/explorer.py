@@ -13,7 +13,8 @@ import numpy.typing as npt
 from hubbleclip.catalog.catalog import read_catalog
 from hubbleclip.core.errors import SearchError
 from hubbleclip.evaluation.metrics.vocabulary import find_nearest, read_vocabulary
-from hubbleclip.search.engine import Opened, Search
+from hubbleclip.search.current import Opened
+from hubbleclip.search.engine import Search
 from hubbleclip.search.server.protocol import IndexStatus, Points, TileRecord
 from hubbleclip.search.store import rows_of
 

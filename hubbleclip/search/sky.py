@@ -1,9 +1,10 @@
-"""Positions on the sky for the search: patches that hits are grouped by, and cones around named targets."""
+"""Positions on the sky for the search: of tiles, of patches that hits are grouped by, of cones around named targets."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,37 @@ MAX_TARGET_DEG = 2.0
 DECIMAL_POSITION = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?)[\s,]+([+-]?[0-9]+(?:\.[0-9]*)?)\s*")
 CatalogTarget = Callable[[str], tuple[float, float, float] | None]
 """Function that finds a target in the catalog: right ascension, declination and extent in degrees, or None."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Sky:
+    """Positions of all tiles: unit vectors (n, 3), NaN where unknown, and the side of each tile in radians."""
+
+    xyz_n3: npt.NDArray[np.float64]
+    side_n: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(
+        cls, ra_deg: npt.NDArray[np.float64], dec_deg: npt.NDArray[np.float64], side_deg: npt.NDArray[np.float64]
+    ) -> Sky:
+        """Compute the unit vectors.
+
+        Parameters
+        ----------
+        ra_deg, dec_deg
+            Positions in degrees, shape (n,); NaN where unknown.
+        side_deg
+            Sides of the tiles in degrees; NaN where unknown.
+
+        Returns
+        -------
+        Sky
+            Positions of all tiles.
+
+        """
+        ra, dec = np.radians(ra_deg), np.radians(dec_deg)
+        xyz_n3 = np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=1)
+        return cls(xyz_n3=xyz_n3, side_n=np.radians(side_deg))
 
 
 def patch_numbers(ra_deg: npt.NDArray[np.float64], dec_deg: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
