@@ -13,7 +13,7 @@ FLAGS := --profile $(PROFILE) $(if $(DATA),--data $(DATA)) $(LOCAL_FLAGS)
 PREFECT_FLAGS = $(FLAGS) $(if $(PORT),--port $(PORT))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo dataset train evaluate index pipeline server deploy worker serve status sql test test-slow golden lint contracts bench pictures study docs docs-serve clean
+.PHONY: help setup setup-dev demo dataset train evaluate index pipeline server deploy worker serve status sql test test-slow golden lint contracts bench pictures study search-quality docs docs-serve clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -113,6 +113,9 @@ pictures: setup  ## the README's pictures, from the demo's report
 study: setup  ## measure pre-training, loss, sky guard and clean split, for docs/study.md
 	$(RUN) study $(FLAGS)
 	$(BIN)/python -m experiments.study.flow docs/demo $(FLAGS)
+
+search-quality: setup  ## measure the search of the demo by 40 short queries, for docs/search.md
+	$(BIN)/python -m experiments.short_queries.report docs/demo $(FLAGS)
 
 $(VENV)/.docs-installed: $(VENV)/.installed
 	$(PIP) --constraint constraints.txt --editable '.[docs]'
