@@ -13,7 +13,7 @@ FLAGS := --profile $(PROFILE) $(if $(DATA),--data $(DATA)) $(LOCAL_FLAGS)
 PREFECT_FLAGS = $(FLAGS) $(if $(PORT),--port $(PORT))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo dataset train evaluate index pipeline server deploy worker serve status sql test test-slow mutants golden lint contracts bench pictures study coverage docs docs-serve clean
+.PHONY: help setup setup-dev demo dataset train evaluate index pipeline server deploy worker serve status sql test test-slow mutants golden lint contracts bench pictures study coverage search-quality docs docs-serve clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -119,6 +119,9 @@ study: setup  ## measure pre-training, loss, sky guard and clean split, for docs
 
 coverage: setup  ## measure how often the 95 % intervals hold, for docs/intervals.md (5 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m experiments.coverage
+
+search-quality: setup  ## measure the search of the demo by 40 short queries, for docs/search.md
+	$(BIN)/python -m experiments.short_queries.report docs/demo $(FLAGS)
 
 $(VENV)/.docs-installed: $(VENV)/.installed
 	$(PIP) --constraint constraints.txt --editable '.[docs]'

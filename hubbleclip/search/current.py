@@ -1,18 +1,26 @@
-"""The file that says what answers searches: the model, its run, the vector store, and how files are cut into tiles."""
+"""The state of the index that answers searches, and the file that names its model, run, store and tile settings."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from hubbleclip.catalog.tile_search import TileFacts
 from hubbleclip.core.errors import SearchError
 from hubbleclip.core.io import write_bytes
 from hubbleclip.core.layout import Layout
 from hubbleclip.dataset.manifest import description_bytes, is_intact
 from hubbleclip.search.embedded_store import EmbeddedStore
+from hubbleclip.search.embedding import QueryModel
 from hubbleclip.search.lancedb_store import LanceStore
+from hubbleclip.search.query import GroupBy
+from hubbleclip.search.sky import Sky, patch_numbers
 from hubbleclip.search.store import VectorStore
 
 NOT_WHOLE = "the search index has {} of {} tiles: run `hubbleclip index`, or wait until it ends"
@@ -152,3 +160,100 @@ def open_current(layout: Layout, current: CurrentIndex) -> VectorStore:
         store.close()
         raise SearchError(NOT_WHOLE.format(num_tiles, current.num_tiles) if num_tiles else EMPTY)
     return store
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Opened:
+    """One state of index and catalog; `stamp` changes when either is replaced."""
+
+    stamp: object
+    current: CurrentIndex
+    store: VectorStore
+    facts: TileFacts
+    model: QueryModel
+
+    @property
+    def num_rows(self) -> int:
+        """Number of rows of the index."""
+        return len(self.store.tile_ids)
+
+    @cached_property
+    def sky(self) -> Sky:
+        """Positions of all tiles."""
+        return Sky.of(*self.facts.positions())
+
+    @cached_property
+    def patch_n(self) -> npt.NDArray[np.int64]:
+        """Number of each row's patch of sky; -1 for a tile without a position."""
+        return patch_numbers(*self.facts.positions()[:2])
+
+    def groups(self, group_by: GroupBy) -> npt.NDArray[np.int64]:
+        """Return the group of each row.
+
+        Parameters
+        ----------
+        group_by
+            Kind of groups.
+
+        Returns
+        -------
+        ndarray
+            Group numbers; a row with a negative one is a group of its own.
+
+        """
+        if group_by is GroupBy.NONE:
+            return np.full(self.num_rows, -1)
+        return self.facts.proposal_group_n if group_by is GroupBy.PROPOSAL else self.patch_n
+
+
+def state_stamp(layout: Layout) -> object:
+    """Return a value that changes when the catalog or the file that says what answers is replaced.
+
+    Parameters
+    ----------
+    layout
+        Paths of the profile's files and folders.
+
+    Returns
+    -------
+    object
+        The value; None if one of the files is missing.
+
+    """
+    try:
+        found = [path.stat() for path in (layout.catalog, layout.current_index)]
+    except FileNotFoundError:
+        return None
+    return [(one.st_ino, one.st_mtime_ns, one.st_size) for one in found]
+
+
+def open_state(layout: Layout, former: Opened | None = None) -> Opened:
+    """Open index and catalog.
+
+    Parameters
+    ----------
+    layout
+        Paths of the profile's files and folders.
+    former
+        State that answered before; if it has the same model, the model stays loaded.
+
+    Returns
+    -------
+    Opened
+        The newest state.
+
+    Raises
+    ------
+    SearchError
+        If there is no index, or it is damaged.
+    CatalogError
+        If there is no catalog.
+
+    """
+    stamp = state_stamp(layout)
+    current = read_current(layout)
+    store = open_current(layout, current)
+    is_same = former is not None and former.current.model_digest == current.model_digest
+    model = former.model if former and is_same else QueryModel(layout.absolute(current.run))
+    facts = TileFacts(layout, store.tile_ids)
+    return Opened(stamp=stamp, current=current, store=store, facts=facts, model=model)

@@ -14,7 +14,8 @@ from hubbleclip.catalog.catalog import read_catalog
 from hubbleclip.core.errors import SearchError
 from hubbleclip.core.layout import Layout
 from hubbleclip.evaluation.metrics.vocabulary import find_nearest, read_vocabulary
-from hubbleclip.search.engine import Opened, Search
+from hubbleclip.search.current import Opened
+from hubbleclip.search.engine import Search
 from hubbleclip.search.occlusion import Occlusion, cover_squares, occlusion_of
 from hubbleclip.search.query import Query
 from hubbleclip.search.server.protocol import Answer, IndexStatus, Points, TileRecord

@@ -1,4 +1,4 @@
-"""Positions on the sky for the search: as people type them and as they are printed, and patches of sky.
+"""Positions on the sky for the search: as people type them and as they are printed, of tiles, and patches of sky.
 
 A place is three numbers, a position, or a name. A name is looked up in the catalog. Sesame is asked only where a caller
 says so, and only for a name that the catalog does not have.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +31,37 @@ SEXAGESIMAL = re.compile(r"\s*\d{1,2}[\sh:]\s*\d{1,2}[\sm:].*[+-]?\d{1,2}[\sd°:
 CatalogTarget = Callable[[str], tuple[float, float, float] | None]
 """Function that finds a target in the catalog: right ascension, declination and extent in degrees, or None."""
 Position = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Sky:
+    """Positions of all tiles: unit vectors (n, 3), NaN where unknown, and the side of each tile in radians."""
+
+    xyz_n3: npt.NDArray[np.float64]
+    side_n: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(
+        cls, ra_deg: npt.NDArray[np.float64], dec_deg: npt.NDArray[np.float64], side_deg: npt.NDArray[np.float64]
+    ) -> Sky:
+        """Compute the unit vectors.
+
+        Parameters
+        ----------
+        ra_deg, dec_deg
+            Positions in degrees, shape (n,); NaN where unknown.
+        side_deg
+            Sides of the tiles in degrees; NaN where unknown.
+
+        Returns
+        -------
+        Sky
+            Positions of all tiles.
+
+        """
+        ra, dec = np.radians(ra_deg), np.radians(dec_deg)
+        xyz_n3 = np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=1)
+        return cls(xyz_n3=xyz_n3, side_n=np.radians(side_deg))
 
 
 def patch_numbers(ra_deg: npt.NDArray[np.float64], dec_deg: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
