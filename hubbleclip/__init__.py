@@ -20,7 +20,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
 def __getattr__(name: str) -> Any:
-    """Import `Search` when it is first used: its imports take a second, which other commands need not wait for."""
+    """Import `Search` when it is first used: its imports take about 1 s, for which other commands need not wait."""
     if name == "Search":
         return import_module("hubbleclip.search.engine").Search
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
