@@ -72,6 +72,11 @@ def make_agent_server(open_engine: Callable[[], SearchEngine], layout: Layout, e
     MCPServer
         The server, to be run over standard input and output.
 
+    Raises
+    ------
+    CatalogError
+        In the tool `sql`, if the rows are too large; the agent sees its message.
+
     """
     engine = cache(open_engine)
     server = MCPServer("hubbleclip", instructions=INSTRUCTIONS, version=__version__, log_level="ERROR")

@@ -261,7 +261,8 @@ def _fold(opened: Opened, ranking: Ranking, group_n: npt.NDArray[np.int64], quer
     first_n = first_of_groups(group_n[ranking.row_n])
     num_compared = num_wanted = query.offset + query.k + 1
     if not query.terms:
-        return first_n[:num_wanted].tolist()
+        listed: list[int] = first_n[:num_wanted].tolist()
+        return listed
     while True:
         compared = first_n[:num_compared].tolist()
         rows = ranking.row_n[compared]

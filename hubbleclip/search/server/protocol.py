@@ -70,7 +70,7 @@ class Answer(NamedTuple):
     """One page of hits, and the index that found them."""
 
     hits: Hits
-    index: IndexStatus
+    status: IndexStatus
 
 
 class SearchEngine(Protocol):

@@ -149,5 +149,5 @@ def test_a_status_is_that_of_the_index_that_answers(own_site: Settings) -> None:
     add_tiles(own_site, range(2), range(6, 7))
     stage.index(own_site)
     assert explorer.status().num_tiles == 48  # no new index is opened for it
-    assert explorer.answer(engine.Query(k=1)).index.num_tiles == 50
+    assert explorer.answer(engine.Query(k=1)).status.num_tiles == 50
     assert explorer.status().num_tiles == 50
