@@ -20,7 +20,8 @@ from hubbleclip.config.settings import Settings
 from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.core.io import write_text
 from hubbleclip.core.layout import Layout
-from hubbleclip.evaluation.metrics.bootstrap import draw_weights, percentile_interval, resampled_means
+from hubbleclip.evaluation.metrics.bootstrap import draw_weights, resampled_means
+from hubbleclip.evaluation.metrics.intervals import percentile_interval
 from hubbleclip.evaluation.metrics.ranking import NUM_TOP
 from hubbleclip.search.engine import Search
 from hubbleclip.search.query import Filters, Mode, Query, Term, TermKind

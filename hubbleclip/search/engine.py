@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from hubbleclip.catalog.tile_search import TileFacts
 from hubbleclip.core.errors import HubbleclipError, SearchError
 from hubbleclip.core.layout import Layout
-from hubbleclip.search.current import CurrentIndex, Opened, open_state, state_stamp
+from hubbleclip.search.current import CurrentIndex, Opened, open_current, read_current
+from hubbleclip.search.embedding import QueryModel
 from hubbleclip.search.filters import admitted_rows
 from hubbleclip.search.query import Cone, Filters, GroupBy, Hit, Hits, Mode, Query, Term, TermKind
 from hubbleclip.search.ranking import Ranker, Ranking, first_of_groups, fold_near_duplicates
-from hubbleclip.search.sky import resolve_name
+from hubbleclip.search.sky import ask_sesame, find_cone
 from hubbleclip.search.store import Mask
 
 if TYPE_CHECKING:
@@ -34,6 +37,8 @@ DEPTH_FACTOR = 4
 """Factor by which more tiles are ranked when groups leave too few hits for a page."""
 MAX_HITS = 10_000
 """Largest `offset + k`, which bounds time and memory."""
+RETRY_S = 5.0
+"""Seconds after which a new index that could not be opened is tried again; reading a large one takes seconds."""
 
 
 class Search:
@@ -43,13 +48,17 @@ class Search:
     ----------
     layout
         Paths of the profile's files and folders.
+    asks_sesame
+        Whether Sesame, on the internet, is asked for the name of a place that the catalog does not have.
 
     """
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, *, asks_sesame: bool = True) -> None:
         self._layout = layout
+        self._asks_sesame = asks_sesame
         self._refreshing = threading.Lock()
-        self._opened = open_state(layout)
+        self._retry_at = 0.0
+        self._opened = self._open(None)
 
     @classmethod
     def open(cls, place: str | Path | Settings) -> Search:
@@ -75,19 +84,38 @@ class Search:
         """
         return cls(Layout(Path(place) if isinstance(place, str | Path) else place.root))
 
+    def _stamp(self) -> object:
+        """Return a value that changes when the catalog or the file `current.json` is replaced."""
+        try:
+            found = [path.stat() for path in (self._layout.catalog, self._layout.current_index)]
+        except FileNotFoundError:
+            return None
+        return [(one.st_ino, one.st_mtime_ns, one.st_size) for one in found]
+
+    def _open(self, former: Opened | None) -> Opened:
+        """Open index and catalog; a model that did not change stays loaded."""
+        stamp = self._stamp()
+        current = read_current(self._layout)
+        store = open_current(self._layout, current)
+        is_same = former is not None and former.current.model_digest == current.model_digest
+        model = former.model if former and is_same else QueryModel(self._layout.absolute(current.run))
+        facts = TileFacts(self._layout, store.tile_ids)
+        return Opened(stamp=stamp, current=current, store=store, facts=facts, model=model)
+
     def _now(self) -> Opened:
         """Return the newest state of index and catalog.
 
         One thread opens a new state while the others still use the old one, whose files stay valid. If the new one
-        cannot be opened, the old one continues to answer.
+        cannot be opened, the old one continues to answer, and the new one is tried again after `RETRY_S`.
         """
         opened = self._opened
-        if state_stamp(self._layout) == opened.stamp and opened.store.is_current():
+        if self._stamp() == opened.stamp and opened.store.is_current():
             return opened
-        if self._refreshing.acquire(blocking=False):
+        if time.monotonic() >= self._retry_at and self._refreshing.acquire(blocking=False):
             try:
-                self._opened = open_state(self._layout, opened)
-            except HubbleclipError as error:
+                self._opened = self._open(opened)
+            except (HubbleclipError, OSError) as error:
+                self._retry_at = time.monotonic() + RETRY_S
                 log.warning("the new index cannot be opened, the former one answers: %s", error)
             finally:
                 self._refreshing.release()
@@ -126,16 +154,19 @@ class Search:
             If a term is unknown or unreadable, or the query is not possible.
 
         """
+        return self._answer(self._now(), query)
+
+    def _answer(self, opened: Opened, query: Query) -> Hits:
+        """Answer a query from one state of index and catalog; see `run`."""
         if query.k < 1 or query.offset < 0 or query.offset + query.k > MAX_HITS:
             raise SearchError(f"a page needs k of at least 1, and offset + k of at most {MAX_HITS}")
-        opened = self._now()
         mask_n = admitted_rows(opened.facts, query.filters, opened.num_rows)
         ranker = Ranker(opened, query, mask_n)
         group_n = opened.groups(query.group_by)
         depth = max(MIN_DEPTH, DEPTH_FACTOR * (query.offset + query.k))
         while True:
             ranking = ranker.best(depth)
-            kept = _fold(opened, ranking, group_n, query.offset + query.k + 1)
+            kept = _fold(opened, ranking, group_n, query)
             if len(kept) > query.offset + query.k or ranking.is_complete:
                 break
             depth *= DEPTH_FACTOR
@@ -212,20 +243,20 @@ class Search:
         return hit_table(hits, self._layout)
 
     def resolve_target(self, name: str, radius_deg: float | None = None) -> Cone:
-        """Find a target on the sky by its name or position.
+        """Find a place on the sky by its position or name.
 
         Parameters
         ----------
         name
-            Name of a target in the catalog; or a position such as `10.68 41.27`; or, with internet access, any name
-            that Sesame knows.
+            Name of a target in the catalog; a position such as `10.68 41.27`; both and a radius, such as
+            `10.68 41.27 0.5`; or, if `asks_sesame`, any name that Sesame knows.
         radius_deg
-            Radius of the cone; by default large enough for all observations of the target.
+            Radius of the cone; by default 0.1, or large enough for all observations of the target.
 
         Returns
         -------
         Cone
-            Circle around the target.
+            Circle around the place.
 
         Raises
         ------
@@ -233,17 +264,20 @@ class Search:
             If nothing has this name.
 
         """
-        return resolve_name(name, self._now().facts.target_cone, radius_deg)
+        return find_cone(name, radius_deg, self._now().facts.target_cone, ask_sesame if self._asks_sesame else None)
 
 
-def _fold(opened: Opened, ranking: Ranking, group_n: npt.NDArray[np.int64], num_wanted: int) -> list[int]:
-    """Return the positions in a ranking that remain: the first of each group without near-duplicates of earlier ones.
+def _fold(opened: Opened, ranking: Ranking, group_n: npt.NDArray[np.int64], query: Query) -> list[int]:
+    """Return the positions in a ranking that remain, up to one more than the page needs.
 
-    Only as many positions are compared as are needed, and always from the first one, so that every page gives the
-    same answer.
+    They are the first of each group without near-duplicates of earlier ones; a list of what the filters admit, such as
+    that of a cone search, keeps near-duplicates. Only as many positions are compared as are needed, and always from the
+    first one, so that every page gives the same answer.
     """
     first_n = first_of_groups(group_n[ranking.row_n])
-    num_compared = num_wanted
+    num_compared = num_wanted = query.offset + query.k + 1
+    if not query.terms:
+        return [int(position) for position in first_n[:num_wanted]]
     while True:
         compared = first_n[:num_compared].tolist()
         rows = ranking.row_n[compared]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
@@ -178,4 +179,4 @@ def plain(value: Any) -> Any:
     """
     if isinstance(value, datetime):
         return value.isoformat(timespec="seconds")
-    return None if isinstance(value, float) and value not in (value + 0,) else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value

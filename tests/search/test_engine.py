@@ -191,6 +191,9 @@ def test_near_duplicates_are_folded_but_not_distant_look_alikes(own_site: Settin
     found = ids(Search.open(own_site), query)
     assert (tile_id_of(0, 0) in found) != (tile_id_of(0, 1) in found)
     assert tile_id_of(4, 0) in found
+    cone = Cone(ra_deg=ra_deg, dec_deg=dec_deg, radius_deg=1 / 3600)  # a list of what is in a cone is complete
+    listed = ids(Search.open(own_site), Query(filters=Filters(cone=cone), group_by=GroupBy.NONE))
+    assert sorted(listed) == sorted([tile_id_of(0, 0), tile_id_of(0, 1)])
 
 
 CENTRE = sky_of(1, 0)
@@ -201,7 +204,7 @@ FILTERS = {
     "band": (Filters(bands=("f814w",)), lambda p, n: n % 2 == 1),
     "proposals": (Filters(proposals=("3", "hst:5")), lambda p, n: p in (3, 5)),
     "split": (Filters(splits=("val", "test")), lambda p, n: p % 3 > 0),
-    "category": (Filters(categories=("STARS",)), lambda p, n: p % 2 == 1),
+    "category": (Filters(categories=("Stars",)), lambda p, n: p % 2 == 1),
     "pi": (Filters(pi="p4 nova"), lambda p, n: p == 4),
     "cycle": (Filters(cycles=(21, 22)), lambda p, n: p in (1, 2)),
     "from": (Filters(observed_from=date(2017, 9, 6)), lambda p, n: p >= 2),
