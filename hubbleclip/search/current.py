@@ -1,4 +1,4 @@
-"""The state of the index that answers searches, and the file that names its model, run, store and tile settings."""
+"""What answers searches: the file that names the model, its run and the vector store; and these, opened."""
 
 from __future__ import annotations
 
@@ -204,56 +204,3 @@ class Opened:
         if group_by is GroupBy.NONE:
             return np.full(self.num_rows, -1)
         return self.facts.proposal_group_n if group_by is GroupBy.PROPOSAL else self.patch_n
-
-
-def state_stamp(layout: Layout) -> object:
-    """Return a value that changes when the catalog or the file that says what answers is replaced.
-
-    Parameters
-    ----------
-    layout
-        Paths of the profile's files and folders.
-
-    Returns
-    -------
-    object
-        The value; None if one of the files is missing.
-
-    """
-    try:
-        found = [path.stat() for path in (layout.catalog, layout.current_index)]
-    except FileNotFoundError:
-        return None
-    return [(one.st_ino, one.st_mtime_ns, one.st_size) for one in found]
-
-
-def open_state(layout: Layout, former: Opened | None = None) -> Opened:
-    """Open index and catalog.
-
-    Parameters
-    ----------
-    layout
-        Paths of the profile's files and folders.
-    former
-        State that answered before; if it has the same model, the model stays loaded.
-
-    Returns
-    -------
-    Opened
-        The newest state.
-
-    Raises
-    ------
-    SearchError
-        If there is no index, or it is damaged.
-    CatalogError
-        If there is no catalog.
-
-    """
-    stamp = state_stamp(layout)
-    current = read_current(layout)
-    store = open_current(layout, current)
-    is_same = former is not None and former.current.model_digest == current.model_digest
-    model = former.model if former and is_same else QueryModel(layout.absolute(current.run))
-    facts = TileFacts(layout, store.tile_ids)
-    return Opened(stamp=stamp, current=current, store=store, facts=facts, model=model)

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from hubbleclip.catalog.tile_search import TileFacts
 from hubbleclip.core.errors import HubbleclipError, SearchError
 from hubbleclip.core.layout import Layout
-from hubbleclip.search.current import CurrentIndex, Opened, open_state, state_stamp
+from hubbleclip.search.current import CurrentIndex, Opened, open_current, read_current
+from hubbleclip.search.embedding import QueryModel
 from hubbleclip.search.filters import admitted_rows
 from hubbleclip.search.query import Cone, Filters, GroupBy, Hit, Hits, Mode, Query, Term, TermKind
 from hubbleclip.search.ranking import Ranker, Ranking, first_of_groups, fold_near_duplicates
@@ -82,9 +84,23 @@ class Search:
         """
         return cls(Layout(Path(place) if isinstance(place, str | Path) else place.root))
 
+    def _stamp(self) -> object:
+        """Return a value that changes when the catalog or the file `current.json` is replaced."""
+        try:
+            found = [path.stat() for path in (self._layout.catalog, self._layout.current_index)]
+        except FileNotFoundError:
+            return None
+        return [(one.st_ino, one.st_mtime_ns, one.st_size) for one in found]
+
     def _open(self, former: Opened | None) -> Opened:
-        """Open the newest state of index and catalog."""
-        return open_state(self._layout, former)
+        """Open index and catalog; a model that did not change stays loaded."""
+        stamp = self._stamp()
+        current = read_current(self._layout)
+        store = open_current(self._layout, current)
+        is_same = former is not None and former.current.model_digest == current.model_digest
+        model = former.model if former and is_same else QueryModel(self._layout.absolute(current.run))
+        facts = TileFacts(self._layout, store.tile_ids)
+        return Opened(stamp=stamp, current=current, store=store, facts=facts, model=model)
 
     def _now(self) -> Opened:
         """Return the newest state of index and catalog.
@@ -93,7 +109,7 @@ class Search:
         cannot be opened, the old one continues to answer, and the new one is tried again after `RETRY_S`.
         """
         opened = self._opened
-        if state_stamp(self._layout) == opened.stamp and opened.store.is_current():
+        if self._stamp() == opened.stamp and opened.store.is_current():
             return opened
         if time.monotonic() >= self._retry_at and self._refreshing.acquire(blocking=False):
             try:
@@ -261,8 +277,7 @@ def _fold(opened: Opened, ranking: Ranking, group_n: npt.NDArray[np.int64], quer
     first_n = first_of_groups(group_n[ranking.row_n])
     num_compared = num_wanted = query.offset + query.k + 1
     if not query.terms:
-        listed: list[int] = first_n[:num_wanted].tolist()
-        return listed
+        return [int(position) for position in first_n[:num_wanted]]
     while True:
         compared = first_n[:num_compared].tolist()
         rows = ranking.row_n[compared]

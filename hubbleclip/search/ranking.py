@@ -76,7 +76,7 @@ def fuse(words: Scored, model_row_n: Rows, compared_n: Rows, similarity_n: npt.N
     Parameters
     ----------
     words
-        Rows by words, best first, and their scores.
+        Rows by words, in any order, and their scores.
     model_row_n
         Rows by the model, best first.
     compared_n
@@ -90,18 +90,19 @@ def fuse(words: Scored, model_row_n: Rows, compared_n: Rows, similarity_n: npt.N
         All rows of both, by BM25 plus `MODEL_WEIGHT` times the similarity. Equal scores are in order of row.
 
     """
-    row_n = np.union1d(words.row_n, compared_n)
-    at_words, at_model = np.searchsorted(row_n, words.row_n), np.searchsorted(row_n, model_row_n)
-    score_n = np.zeros(len(row_n))
-    score_n[at_words] = words.score_n
-    score_n[np.searchsorted(row_n, compared_n)] += MODEL_WEIGHT * similarity_n
-    model_rank_n, words_rank_n = np.zeros((2, len(row_n)), np.int64)
-    model_rank_n[at_model] = np.arange(1, len(model_row_n) + 1)
-    words_rank_n[at_words] = dense_ranks(words.score_n)
-    score_n = score_n.round(SCORE_DECIMALS)
-    order = np.lexsort((row_n, -score_n))
+    size = int(max(words.row_n.max(initial=-1), compared_n.max(initial=-1))) + 1
+    rank_2n = np.zeros((2, size), np.int64)  # by row of the index, which is faster than a search for each row
+    rank_2n[0, model_row_n] = np.arange(1, len(model_row_n) + 1)
+    rank_2n[1, words.row_n] = dense_ranks(words.score_n)
+    sum_n = np.zeros(size)
+    sum_n[words.row_n] = words.score_n
+    sum_n[compared_n] += MODEL_WEIGHT * similarity_n
+    row_n = np.flatnonzero(rank_2n.any(axis=0))
+    score_n = sum_n[row_n].round(SCORE_DECIMALS)
+    order = np.argsort(-score_n, kind="stable")
+    row_n = row_n[order]
     return Ranking(
-        row_n=row_n[order], score_n=score_n[order], model_rank_n=model_rank_n[order], words_rank_n=words_rank_n[order],
+        row_n=row_n, score_n=score_n[order], model_rank_n=rank_2n[0, row_n], words_rank_n=rank_2n[1, row_n],
         is_complete=True,
     )  # fmt: skip
 
@@ -258,6 +259,7 @@ class Ranker:
         words = self._words()
         if self.mode is Mode.BOTH:
             return self._fused(words)
+        words = best_rows(*words, len(words.row_n))
         return _ranking(*words, words_rank_n=dense_ranks(words.score_n), is_complete=True)
 
     def _fused(self, words: Scored) -> Ranking:
@@ -265,8 +267,9 @@ class Ranker:
         if not self.num_admitted:
             return _ranking(*words, is_complete=True)
         model_row_n = self.opened.store.scan(self._query_d, FUSED_DEPTH, self.mask_n).row_n
-        compared_n = np.union1d(model_row_n, words.row_n[:FUSED_DEPTH])
-        examples_d = words.score_n[:NUM_EXAMPLES] @ self.opened.store.features(words.row_n[:NUM_EXAMPLES])
+        best = _best_of_many(words, FUSED_DEPTH)
+        compared_n = np.union1d(model_row_n, best.row_n)
+        examples_d = best.score_n[:NUM_EXAMPLES] @ self.opened.store.features(best.row_n[:NUM_EXAMPLES])
         sought_d = unit(self._query_d.astype(np.float64)) + unit(examples_d)
         return fuse(words, model_row_n, compared_n, self.opened.store.features(compared_n) @ sought_d)
 
@@ -278,7 +281,15 @@ class Ranker:
             sum_n[scores.row_n] += term.weight * scores.score_n
         sum_n = sum_n.round(WORD_DECIMALS)
         row_n = np.flatnonzero((sum_n > 0) & self.mask_n)
-        return best_rows(row_n, sum_n[row_n], len(row_n))
+        return Scored(row_n, sum_n[row_n])
+
+
+def _best_of_many(scored: Scored, k: int) -> Scored:
+    """Return the best `k` rows, best first; only those that can be among them are sorted."""
+    if len(scored.row_n) <= k:
+        return best_rows(*scored, k)
+    is_high_n = scored.score_n >= np.partition(scored.score_n, -k)[-k]
+    return best_rows(scored.row_n[is_high_n], scored.score_n[is_high_n], k)
 
 
 def _ranking(

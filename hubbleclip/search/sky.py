@@ -1,4 +1,4 @@
-"""Positions on the sky for the search: as people type them and as they are printed, of tiles, and patches of sky.
+"""Positions on the sky for the search: of tiles, of patches, as people type them and as they are printed.
 
 A place is three numbers, a position, or a name. A name is looked up in the catalog. Sesame is asked only where a caller
 says so, and only for a name that the catalog does not have.

@@ -136,7 +136,7 @@ def admits(filters: Filters, fact: Fact) -> bool:
         not upper["bands"] or bool(set(re.split(r"\W", (fact.band or "").upper())) & set(upper["bands"])),
         not filters.proposals or bool({fact.proposal_id, fact.proposal_id[4:]} & set(filters.proposals)),
         not filters.splits or fact.split in filters.splits,
-        not filters.categories or fact.category in filters.categories,
+        not filters.categories or (fact.category or "").upper() in [name.upper() for name in filters.categories],
         not filters.cycles or fact.cycle in filters.cycles,
         not filters.pi or filters.pi.lower() in (fact.pi or "").lower(),
         in_range(fact.exposure_s, filters.exposure_min_s, filters.exposure_max_s),

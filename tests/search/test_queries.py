@@ -13,7 +13,7 @@ from astropy.io import fits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from search_site import KINDS, NUM_PROPOSALS, TILES_EACH, proposal_row, sky_of, tile_id_of
+from search_site import KINDS, NUM_PROPOSALS, TILES_EACH, proposal_row, tile_id_of
 
 from hubbleclip.config.settings import Settings
 from hubbleclip.core.errors import SearchError
@@ -24,7 +24,6 @@ from hubbleclip.images.tiling import tile_file
 from hubbleclip.search import engine, ranking
 from hubbleclip.search.engine import Search
 from hubbleclip.search.query import Cone, Filters, GroupBy, Mode, Query, Term, TermKind
-from hubbleclip.search.sky import ask_sesame, find_cone
 
 PLACES = [(proposal, number) for proposal in range(NUM_PROPOSALS) for number in range(TILES_EACH)]
 EVERY = {"k": len(PLACES), "group_by": GroupBy.NONE}
@@ -243,14 +242,3 @@ def test_a_name_that_the_catalog_does_not_have_is_looked_up_by_sesame(search: Se
         assert cone == Cone(ra_deg=pytest.approx(283.396), dec_deg=pytest.approx(33.029), radius_deg=0.1)
         with pytest.raises(SearchError, match="Sesame"):
             search.resolve_target("Nowhere 7")
-
-
-def test_the_cone_of_a_target_holds_its_observations_unless_they_cover_the_sky(search: Search, sesame: str) -> None:
-    assert find_cone("a", None, lambda _: (10.0, 20.0, 0.5)) == Cone(ra_deg=10.0, dec_deg=20.0, radius_deg=0.5)
-    assert find_cone("a", 0.1, lambda _: (10.0, 20.0, 0.5)).radius_deg == 0.1
-    assert search.resolve_target("NGC 103", 0.2).radius_deg == 0.2
-    assert (search.resolve_target("NGC 103").ra_deg, search.resolve_target("ngc-103").dec_deg) == pytest.approx(
-        sky_of(3, 0)
-    )
-    with sesame_url.set([sesame]), pytest.raises(SearchError, match="'ANY'"):
-        find_cone("ANY", None, lambda _: (10.0, 20.0, 90.0), ask_sesame)

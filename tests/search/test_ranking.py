@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from hubbleclip.search.ranking import dense_ranks, first_of_groups, fuse
+from hubbleclip.search.store import Scored
 
 
 @pytest.mark.parametrize("num", [0, 1, 2, 7, 500])
@@ -16,13 +17,15 @@ def test_fast_functions_equal_the_obvious_ones(num: int) -> None:
         score_n = rng.integers(0, 50, num) / 7
         assert dense_ranks(score_n).tolist() == (np.unique(-score_n, return_inverse=True)[1] + 1).tolist()
         model_n, words_n = (rng.permutation(900)[:some].astype(np.int64) for some in (num, num // 2))
-        ranks = {int(row): [rank, 0] for rank, row in enumerate(model_n, 1)}
-        words_rank_n = rng.integers(1, 9, num // 2)
-        for row, rank in zip(words_n.tolist(), words_rank_n, strict=True):
-            ranks.setdefault(row, [0, 0])[1] = int(rank)
-        score = {row: round(sum(1 / (60 + rank) for rank in both if rank), 12) for row, both in ranks.items()}
-        fused = fuse(model_n, words_n, words_rank_n)
-        assert fused.row_n.tolist() == sorted(ranks, key=lambda row: (-score[row], row))
-        assert [list(both) for both in zip(fused.model_rank_n, fused.words_rank_n, strict=True)] == [
-            ranks[row] for row in fused.row_n.tolist()
-        ]
+        scored = Scored(words_n, rng.integers(1, 9, num // 2) / 4)
+        compared_n = np.union1d(model_n, words_n[: num // 3])
+        similarity_n = rng.integers(-4, 9, len(compared_n)) / 8
+        by_words, similar = (dict(zip(*pair, strict=True)) for pair in (scored, (compared_n, similarity_n)))
+        sums = {row: by_words.get(row, 0) + 2 * similar.get(row, 0) for row in {*words_n, *model_n}}
+        fused = fuse(scored, model_n, compared_n, similarity_n)
+        assert fused.row_n.tolist() == sorted(sums, key=lambda row: (-sums[row], row))
+        assert fused.score_n.tolist() == [sums[row] for row in fused.row_n]
+        model_rank = {row: rank for rank, row in enumerate(model_n, 1)}
+        words_rank = dict(zip(words_n, dense_ranks(scored.score_n), strict=True))
+        assert fused.model_rank_n.tolist() == [model_rank.get(row, 0) for row in fused.row_n]
+        assert fused.words_rank_n.tolist() == [words_rank.get(row, 0) for row in fused.row_n]
