@@ -173,7 +173,7 @@ class Alignment:
 
         """
         mean_nd = views_nvd.mean(axis=1)[:, : len(self.mean_d)]
-        return unit((mean_nd - self.mean_d) / self.scale_d @ self.picture_map)
+        return unit(((mean_nd - self.mean_d) / self.scale_d @ self.picture_map).astype(np.float32))
 
     def embed_texts(self, texts: Sequence[str], features_ne: Floats) -> Floats:
         """Project texts into the common space.
@@ -242,7 +242,7 @@ def fit_alignment(pairs: Pairs, *, is_final_only: bool = False, has_words: bool 
     mean_nd = pairs.views_nvd.mean(axis=1)[:, : ends[-1]]
     # each part is divided by the square root of its width, so that all parts have the same weight
     widths = np.diff([0, *ends])
-    scale_d = (mean_nd.std(axis=0) + MIN_DEVIATION) * np.sqrt(np.repeat(widths, widths))
+    scale_d = (mean_nd.std(axis=0) + MIN_DEVIATION) * np.sqrt(np.repeat(widths, widths)).astype(np.float32)
     mean_d, words = mean_nd.mean(axis=0), fit_words(pairs.captions if has_words else ())
     texts_ne = text_inputs(words, pairs.captions, pairs.caption_ne)
     mean_e = texts_ne.mean(axis=0)

@@ -150,7 +150,7 @@ def pairs(
     rejected = {key: UNINFORMATIVE for _, found in ingested for key in found}
     dropped: list[str] = []
     if test:
-        folders[0], dropped = without_related(*folders, settings, is_allowed=drop_related)
+        folders[0], dropped = without_related(folders[0], folders[1], settings, is_allowed=drop_related)
     report.check_size(len(set(group_of_pictures(folders[-1], settings.splits).values())), 1 if test else num_folds)
     features = [task_read_pairs(folder, settings) for folder in folders]
     train_pairs, test_pairs = features[0], features[-1]  # with a single folder both are the same

@@ -8,6 +8,7 @@ training and test.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -21,7 +22,8 @@ from hubbleclip.config.settings import SplitSettings
 from hubbleclip.core.io import sha256_file
 from hubbleclip.core.records import Proposal
 from hubbleclip.core.text_cleaning import clean_number
-from hubbleclip.dataset.splits.continuations import WORD, Link
+from hubbleclip.dataset.captions import WORD
+from hubbleclip.dataset.splits.continuations import Link
 from hubbleclip.dataset.splits.near_duplicates import group_proposals, text_links
 from hubbleclip.dataset.splits.sky_overlap import unit_vectors
 
@@ -31,6 +33,8 @@ DEFAULT_RADIUS_DEG = 0.05
 """Radius of a picture on the sky whose scale is unknown; about the field of Hubble's widest camera."""
 MANY = 3
 """Number of pictures of unrelated subjects that make their common caption uninformative."""
+MAX_WORDS = 20
+"""Number of words, apart from names and numbers, up to which a common caption is uninformative."""
 UNINFORMATIVE = "uninformative_caption"
 """Reason for the rejection of a picture whose caption, apart from the name of its subject, describes several others."""
 
@@ -82,10 +86,11 @@ class Folder:
             The selected pictures.
 
         """
-        files, proposals, press = (
-            {key: part[key] for key in part if key in picture_ids} for part in (self.files, self.proposals, self.press)
+        return Folder(
+            files={key: self.files[key] for key in self.files if key in picture_ids},
+            proposals={key: self.proposals[key] for key in self.proposals if key in picture_ids},
+            press={key: self.press[key] for key in self.press if key in picture_ids},
         )
-        return Folder(files=files, proposals=proposals, press=press)
 
 
 def read_press(path: Path) -> dict[str, PressPicture]:
@@ -177,7 +182,7 @@ def _circle(row: Mapping[str, Any]) -> tuple[float, float, float] | None:
         ]
     except (TypeError, ValueError):
         return None
-    radius_deg = float(np.hypot(*sides_deg)) / 2 if len(sides_deg) == 2 else DEFAULT_RADIUS_DEG
+    radius_deg = math.hypot(*sides_deg) / 2 if len(sides_deg) == 2 else DEFAULT_RADIUS_DEG
     return (ra_deg, dec_deg, radius_deg) if np.isfinite([ra_deg, dec_deg, radius_deg]).all() else None
 
 
@@ -262,8 +267,8 @@ def links_between(train: Folder, test: Folder, settings: SplitSettings) -> list[
     links = []
     keys_of_test: dict[tuple[str, str], str] = {}
     for key, path in test.files.items():
-        for value in {("picture", sha256_file(path))} | test.press[key].keys():
-            keys_of_test.setdefault(value, key)
+        for shared in {("picture", sha256_file(path))} | test.press[key].keys():
+            keys_of_test.setdefault(shared, key)
     for key, path in train.files.items():
         for reason, value in sorted({("picture", sha256_file(path))} | train.press[key].keys()):
             if (reason, value) in keys_of_test:
@@ -292,9 +297,9 @@ def uninformative_pictures(folder: Folder) -> set[str]:
     Returns
     -------
     set[str]
-        Ids of the pictures whose caption, without the names of their subjects and without numbers, is the same for
-        pictures of at least `MANY` unrelated subjects. Pictures without a named subject are related if they are of one
-        release.
+        Ids of the pictures whose caption has at most `MAX_WORDS` words, without the names of their subjects and without
+        numbers, and these words are the same for pictures of at least `MANY` unrelated subjects. Pictures without a
+        named subject are related if they are of one release.
 
     """
     subject_of = group_proposals(folder.files, press_links(folder.press, reasons=("subject",)))
@@ -304,8 +309,8 @@ def uninformative_pictures(folder: Folder) -> set[str]:
     unknown = {key: f"release {one.release}" for key, one in folder.press.items() if not one.subjects}
     return {
         key
-        for keys in sharing.values()
-        if len({unknown.get(key, subject_of[key]) for key in keys}) >= MANY
+        for words, keys in sharing.items()
+        if len(words.split()) <= MAX_WORDS and len({unknown.get(key, subject_of[key]) for key in keys}) >= MANY
         for key in keys
     }
 

@@ -284,7 +284,7 @@ def _is_inside(points_kp3: Floats, corners_k43: Floats) -> npt.NDArray[np.bool_]
     """Determine whether any of the points is on the same side of all four edges of a convex quadrangle."""
     normals = np.cross(corners_k43, np.roll(corners_k43, -1, axis=1))
     side_kp4 = points_kp3 @ normals.transpose(0, 2, 1)
-    inside: npt.NDArray[np.bool_] = ((side_kp4 > 0).all(axis=2) | (side_kp4 < 0).all(axis=2)).any(axis=1)
+    inside: npt.NDArray[np.bool_] = np.any(np.all(side_kp4 > 0, axis=2) | np.all(side_kp4 < 0, axis=2), axis=1)
     return inside
 
 
@@ -297,7 +297,7 @@ def _edges_cross(a_k43: Floats, b_k43: Floats) -> npt.NDArray[np.bool_]:
     a_normals, b_normals = np.cross(a_k43, a_next), np.cross(b_k43, b_next)
     b_of_a = (a_normals @ b_k43.transpose(0, 2, 1)) * (a_normals @ b_next.transpose(0, 2, 1))
     a_of_b = (a_k43 @ b_normals.transpose(0, 2, 1)) * (a_next @ b_normals.transpose(0, 2, 1))
-    crossing: npt.NDArray[np.bool_] = ((b_of_a < 0) & (a_of_b < 0)).any(axis=(1, 2))
+    crossing: npt.NDArray[np.bool_] = np.any((b_of_a < 0) & (a_of_b < 0), axis=(1, 2))
     return crossing
 
 

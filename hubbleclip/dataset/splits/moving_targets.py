@@ -50,7 +50,7 @@ def normalise_target_name(name: str) -> str:
 
     """
     major_bodies, designations = _bodies()
-    words = re.findall(r"[A-Z0-9]+", name.upper())
+    words: list[str] = re.findall(r"[A-Z0-9]+", name.upper())
     major = next((word for word in words if word in major_bodies), None)
     if major:
         return major
