@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 Condition = tuple[str, list[Any]]
 """An SQL condition on `tile_fact`, and the values of its parameters."""
-Column = Literal["split", "category", "cycle", "exposure_s", "observed_at", "pixel_scale_arcsec", "is_moving"]
+Column = Literal["split", "cycle", "exposure_s", "observed_at", "pixel_scale_arcsec", "is_moving"]
 """Columns of `tile_fact` that a condition may name; never a text from outside."""
 IN_CONE = """
 dec_deg BETWEEN $dec - $radius - 1e-6 AND $dec + $radius + 1e-6
@@ -108,6 +108,23 @@ def filter_has(names: Sequence[str]) -> Condition:
     """
     sql = "list_has_any(regexp_extract_all(upper(filter), '[A-Z0-9]+'), ?)"
     return sql, [[name.upper() for name in names]]
+
+
+def category_is(names: Sequence[str]) -> Condition:
+    """Admit tiles of proposals in science categories.
+
+    Parameters
+    ----------
+    names
+        Names such as `Solar System`; case does not matter.
+
+    Returns
+    -------
+    Condition
+        The condition.
+
+    """
+    return "upper(category) IN (SELECT unnest(?))", [[name.upper() for name in names]]
 
 
 def proposal_is(numbers: Sequence[str]) -> Condition:

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hubbleclip.core.errors import EvaluationError
 from hubbleclip.evaluation.metrics import retrieval
 
 
@@ -80,6 +81,12 @@ def test_a_perfect_scorer_is_first_and_a_reversed_one_last():
     assert set(retrieval.expected_rank(perfect)) == {1.0}
     assert set(retrieval.expected_rank(reversed_)) == {10.0}
     assert retrieval.hit_probability(reversed_, 9).sum() == 0
+
+
+def test_a_score_that_is_no_number_has_no_rank():
+    scores_qi = np.array([[0.1, 0.2], [np.nan, 0.2]])
+    with pytest.raises(EvaluationError, match="query 1"):
+        retrieval.rank_best_positives(scores_qi, np.eye(2, dtype=bool))
 
 
 def test_features_that_differ_by_rounding_only_are_tied():

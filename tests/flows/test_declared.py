@@ -20,11 +20,11 @@ DEPLOYED = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))
 
 def test_deployments_and_triggers_are_valid_and_use_the_pools_that_are_made() -> None:
     deployments = DEPLOYED["deployments"]
-    assert len(deployments) == 4
+    assert len(deployments) == 5
     assert {one["work_pool"]["name"] for one in deployments} == set(POOLS)
     trigger = TypeAdapter(DeploymentTriggerTypes)
     triggers = [trigger.validate_python(one) for deployment in deployments for one in deployment.get("triggers", ())]
-    assert len({trigger.name for trigger in triggers}) == len(triggers) == 2
+    assert len({trigger.name for trigger in triggers}) == len(triggers) == 3
 
 
 def test_automations_call_nobody_unless_an_address_is_given(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,18 +14,20 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from PIL import Image
 
-from hubbleclip.core.errors import HubbleclipError
-from hubbleclip.images.wcs import tile_geometry
-from hubbleclip.search.query import Filters, GroupBy, Hit, Hits, Mode, Query, Term, TermKind
-from hubbleclip.search.server.protocol import IndexStatus, Points, TileRecord
+from hubbleclip.core.errors import SearchError
+from hubbleclip.images.wcs import TileGeometry, tile_geometries
+from hubbleclip.search.occlusion import Occlusion, cover_squares, occlusion_of
+from hubbleclip.search.query import Cone, Filters, GroupBy, Hit, Hits, Mode, Query, Term, TermKind
+from hubbleclip.search.server.protocol import Answer, IndexStatus, Points, TileRecord
 from hubbleclip.search.server.service import Service
+from hubbleclip.search.sky import find_cone
 
 SIZE_PX, SCALE_ARCSEC = 64, 0.05
 KINDS = (
     ("spiral galaxy", "GALAXY;SPIRAL", "Galaxies"), ("globular cluster", "STELLAR CLUSTER", "Stellar Populations"),
     ("planetary nebula", "NEBULA;PLANETARY", "Stellar Physics"), ("Mars", "SOLAR SYSTEM;PLANET", "Solar System"),
 )  # fmt: skip
-INSTRUMENTS = (("WFC3/UVIS", "F606W", "optical"), ("ACS/WFC", "F814W", "optical"), ("WFC3/IR", "F160W", "infrared"))
+INSTRUMENTS = (("WFC3/UVIS", "F606W"), ("ACS/WFC", "F814W"), ("WFC3/IR", "F160W"))
 EVIL = '<script>document.title = "owned"</script>"><img src=x onerror=alert(1)> \x1b[2J'
 
 
@@ -49,6 +51,11 @@ def wcs_at(ra_deg: float, dec_deg: float, rotation_deg: float) -> WCS:
     return wcs
 
 
+def geometry_at(ra_deg: float, dec_deg: float, rotation_deg: float) -> TileGeometry:
+    (geometry,) = tile_geometries(wcs_at(ra_deg, dec_deg, rotation_deg), [(0, 0)], SIZE_PX)
+    return geometry
+
+
 class SmallEngine:
     """Satisfies SearchEngine for tests. Proposals have four tiles of one kind each."""
 
@@ -57,34 +64,39 @@ class SmallEngine:
         folder.mkdir(parents=True, exist_ok=True)
         self.records = {record.tile_id: record for record in (self._record(n) for n in range(num))}
         self.ids = list(self.records)
-        pixels = [np.asarray(Image.open(self.records[i].picture).resize((8, 8)), float).ravel() for i in self.ids]
-        self.feat = np.array([self._unit(one) for one in pixels])
+        self.feat = np.array([self._feature_of(Image.open(self.records[i].picture)) for i in self.ids])
 
     @staticmethod
     def _unit(pixels: np.ndarray) -> np.ndarray:
         centred = pixels - pixels.mean()
-        return centred / np.linalg.norm(centred)
+        return centred / max(np.linalg.norm(centred), 1e-12)
+
+    def _feature_of(self, picture: Image.Image) -> np.ndarray:
+        return self._unit(np.asarray(picture.convert("L").resize((8, 8)), float).ravel())
 
     def _record(self, n: int) -> TileRecord:
-        kind, (instrument, filter_, band) = n // 4 % 4, INSTRUMENTS[n % 3]
+        kind, (instrument, filter_) = n // 4 % 4, INSTRUMENTS[n % 3]
         tile_id = hashlib.sha256(str(n).encode()).hexdigest()[:32]
         picture = self.folder / f"{tile_id}.png"
         # The tile is stored with the header's last row first.
         Image.fromarray(picture_of(kind, n)).save(picture)
         ra_deg, dec_deg = (n // 4 * 47.3) % 360 + 0.002 * (n % 4), -70 + n // 4 * 11.7
-        geometry = tile_geometry(wcs_at(ra_deg, dec_deg, 17.0 * n), 0, 0, SIZE_PX)
+        geometry = geometry_at(ra_deg, dec_deg, 17.0 * n)
         name, target_class, category = KINDS[kind]
         facts: dict[str, Any] = {
             "proposal_id": f"{self.archive}:{10000 + n // 4}", "split": ("train", "val", "test")[n // 4 % 3],
             "title": EVIL if n == 5 else f"A survey of the {name} number {n // 4}", "target_name": f"TARGET-{n // 4}",
             "target_class": target_class, "instrument": instrument, "detector": instrument.partition("/")[2],
-            "filter": filter_, "band": band, "exposure_s": 100.0 + n, "observed_at": datetime(2004 + n % 12, 3, 1, tzinfo=UTC),
+            "filter": filter_, "exposure_s": 100.0 + n, "observed_at": datetime(2004 + n % 12, 3, 1, tzinfo=UTC),
             "ra_deg": geometry.ra_deg, "dec_deg": geometry.dec_deg, "pixel_scale_arcsec": geometry.pixel_scale_arcsec,
             "corners_deg": geometry.corners_deg, "wcs": geometry.wcs, "size_px": SIZE_PX, "category": category,
             "cycle": 12 + n // 16, "pi": EVIL if n == 5 else "Ada Quill", "obs_id": f"j8xi0x{n:03d}",
             "product_uri": f"mast:HST/product/j8xi0x{n:03d}_drz.fits", "abstract": f"We propose to image a {name}. " * 6,
         }  # fmt: skip
         return TileRecord(tile_id=tile_id, facts=facts, picture=picture)
+
+    def answer(self, query: Query) -> Answer:
+        return Answer(self.run(query), self.status())
 
     def run(self, query: Query) -> Hits:
         admitted = [n for n, tile_id in enumerate(self.ids) if admits(query.filters, self.records[tile_id].facts)]
@@ -124,7 +136,9 @@ class SmallEngine:
             return self.feat[self.ids.index(term.value)]
         if term.kind is TermKind.IMAGE:
             with Image.open(term.value) as picture:
-                return self._unit(np.asarray(picture.convert("L").resize((8, 8)), float).ravel())
+                return self._feature_of(picture)
+        if term.kind is TermKind.PROPOSAL:
+            return self.feat[[r.facts["proposal_id"] for r in self.records.values()].index(term.value)]
         return self._unit(self._by_words(Query(terms=(Term(kind=TermKind.TEXT, value=term.value),))) @ self.feat + 1e-9)
 
     def _by_words(self, query: Query) -> np.ndarray:
@@ -138,7 +152,7 @@ class SmallEngine:
 
     def tile(self, tile_id: str) -> TileRecord:
         if tile_id not in self.records:
-            raise HubbleclipError(f"there is no tile {tile_id!r}")
+            raise SearchError(f"there is no tile {tile_id!r}")
         return self.records[tile_id]
 
     def status(self) -> IndexStatus:
@@ -150,27 +164,36 @@ class SmallEngine:
         centred = self.feat - self.feat.mean(axis=0)
         axes = np.linalg.svd(centred, full_matrices=False)[2][:2]
         return Points(tile_ids=self.ids, ra_deg=np.array([f["ra_deg"] for f in facts]),
-                      dec_deg=np.array([f["dec_deg"] for f in facts]), pca_n2=centred @ axes.T)  # fmt: skip
+                      dec_deg=np.array([f["dec_deg"] for f in facts]), pca_n2=centred @ axes.T,
+                      labels={name: [f[name] for f in facts] for name in ("instrument", "category")})  # fmt: skip
 
     def facets(self) -> dict[str, list[tuple[Any, int]]]:
         found: dict[str, list[tuple[Any, int]]] = {}
         for name in ("instrument", "band", "split", "category", "cycle"):
-            values = [record.facts[name] for record in self.records.values()]
+            values = [record.facts["filter" if name == "band" else name] for record in self.records.values()]
             found[name] = sorted(((v, values.count(v)) for v in set(values)), key=lambda pair: (-pair[1], str(pair[0])))
         return found
+
+    def occlusion(self, tile_id: str, text: str) -> Occlusion:
+        image_yx = np.asarray(Image.open(self.tile(tile_id).picture))
+        feat = np.array([self._feature_of(Image.fromarray(one)) for one in cover_squares(image_yx)])
+        return occlusion_of(feat @ self._feature(Term(kind=TermKind.TEXT, value=text)))
 
     def phrases(self, tile_id: str) -> dict[str, list[tuple[str, float]]]:
         own = self.tile(tile_id).facts["target_class"]
         return {"objects": sorted(((c, float(c == own)) for _, c, _ in KINDS), key=lambda pair: -pair[1])}
 
-    def place(self, name: str) -> tuple[float, float] | None:
+    def resolve_target(self, name: str, radius_deg: float | None = None) -> Cone:
+        return find_cone(name, radius_deg, self._target)
+
+    def _target(self, name: str) -> tuple[float, float, float] | None:
         facts = next((r.facts for r in self.records.values() if r.facts["target_name"].lower() == name.lower()), None)
-        return (facts["ra_deg"], facts["dec_deg"]) if facts else None
+        return (facts["ra_deg"], facts["dec_deg"], 0.0) if facts else None
 
 
 def admits(filters: Filters, facts: dict[str, Any]) -> bool:
     """The filters, spelled out."""
-    lists = {"instrument": filters.instruments, "detector": filters.detectors, "band": filters.bands, "split": filters.splits,
+    lists = {"instrument": filters.instruments, "detector": filters.detectors, "filter": filters.bands, "split": filters.splits,
              "proposal_id": filters.proposals, "category": filters.categories, "cycle": filters.cycles}  # fmt: skip
     observed, where = facts["observed_at"].date(), SkyCoord(facts["ra_deg"], facts["dec_deg"], unit="deg")
     checks = [not wanted or facts[name] in wanted for name, wanted in lists.items()]

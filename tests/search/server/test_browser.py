@@ -1,5 +1,6 @@
 """The pages in a real browser: each kind of query, filters, paging, the tile's page, maps, the back button, narrow and dark."""
 
+import io
 import json
 import shutil
 import subprocess
@@ -8,10 +9,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+import numpy as np
 import pytest
 from astropy.coordinates import SkyCoord
 from astropy.wcs import WCS
+from PIL import Image
 from small_engine import SIZE_PX, SmallEngine, fits_header, service_of
+
+from hubbleclip.search.occlusion import NUM_SQUARES
 
 pytestmark = pytest.mark.slow
 AXE = "axe-core@4.14.1"
@@ -71,7 +76,11 @@ class Page:
         self.until(lambda: self.parameters() == parameters, f"{parameters}, not {self.parameters()},")
 
     def tiles(self) -> list[str]:
-        return [a.get_attribute("href").rpartition("/")[2] for a in self.all(".tile .picture")]
+        return [urlsplit(a.get_attribute("href")).path.rpartition("/")[2] for a in self.all(".tile .picture")]
+
+    def grey(self, css: str) -> np.ndarray:
+        """What an element looks like now."""
+        return np.asarray(Image.open(io.BytesIO(self.one(css).screenshot_as_png)).convert("L"), float)
 
     def pictures_are_loaded(self) -> bool:
         script = (
@@ -93,6 +102,7 @@ def page(chrome, url: str) -> Iterator[Page]:
     page.problems()
     yield page
     assert page.problems() == []
+    page.chrome.get("about:blank")  # its server stops now
 
 
 def test_a_text_is_searched_without_a_reload_and_the_back_button_returns(page: Page) -> None:
@@ -108,6 +118,61 @@ def test_a_text_is_searched_without_a_reload_and_the_back_button_returns(page: P
     page.chrome.forward()
     page.until(lambda: page.all(".ranks .score"), "the hits")
     assert page.one("#q").get_attribute("value") == "spiral galaxy"
+
+
+KINDS_OF_QUERY = (
+    "q=spiral+galaxy", "q=spiral&q=nebula%5E2&not=dust", "like={1}", "unlike={1}&q=galaxy", "like={1}&like={2}^0.5&not=Mars",
+    "abstract_of=simulated:10003", "place=TARGET-2", "place=47.3+-58.3&radius=30", "place=03+09+12+-58+18+00&radius=30",
+    "box=40,50,-60,-50", "instrument=WFC3/IR&band=F160W&cycle=12&category=Galaxies&split=train", "pi=quill", "moving=true",
+    "observed_from=2006-01-01&observed_to=2008-12-31&exposure_min=100&exposure_max=140&scale_min=0.01&scale_max=0.1",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("query", KINDS_OF_QUERY)
+def test_each_kind_of_query_shows_tiles_and_its_parts(query: str, page: Page, engine: SmallEngine) -> None:
+    page.open("/?group=none&" + query.format(*engine.ids))
+    assert page.tiles()
+    page.until(page.pictures_are_loaded, "the pictures")
+    parts = {name: value for name, value in page.parameters().items() if name not in ("group", "radius")}
+    assert len(page.all(".chips a")) == sum(map(len, parts.values()))
+
+
+def test_filters_by_band_and_a_text_to_avoid_come_from_the_form(page: Page, engine: SmallEngine) -> None:
+    page.open("/?group=none")
+    page.one("input[name=band][value=F160W]").click()
+    page.wait_for_url(group=["none"], band=["F160W"])
+    page.until(lambda: len(page.tiles()) == 16, "the tiles of the band")
+    assert {engine.records[i].facts["filter"] for i in page.tiles()} == {"F160W"}
+    page.one("#q").send_keys("galaxy")
+    page.one("input[name=not]").send_keys("spiral\n")
+    page.wait_for_url(group=["none"], band=["F160W"], q=["galaxy"], **{"not": ["spiral"]})
+    page.until(lambda: page.all(".ranks .score"), "the hits")
+    first = page.tiles()[0]
+    page.one(".steps .unlike").click()
+    page.until(lambda: page.parameters().get("unlike") == [first], "the tile to avoid")
+    assert page.tiles()[0] != first
+
+
+def test_a_wrong_value_is_explained_in_place(page: Page) -> None:
+    page.open("/")
+    page.one("[name=place]").send_keys("nowhere at all\n")
+    page.until(lambda: page.all("#results .fault"), "the explanation")
+    assert "neither a position nor a target" in page.one(".fault").text
+    assert [text for text in page.problems() if "400" not in text] == []  # the browser reports the status
+
+
+def test_hits_are_exported_as_they_are_shown(page: Page, tmp_path: Path) -> None:
+    page.chrome.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
+    page.open("/?q=galaxy&band=F160W&k=5&page=2&group=none")
+    page.one(".exports summary").click()
+    assert [a.text for a in page.all(".exports a")] == ["CSV", "VOTable", "ECSV", "Parquet"]
+    page.one(".exports a").click()
+    path = tmp_path / "hubbleclip.csv"
+    page.until(path.is_file, "the file")
+    lines = page.until(lambda: path.read_text().splitlines(), "its content")
+    rows = [line for line in lines if not line.startswith("#")]
+    assert rows[0].startswith("tile_id,")
+    assert [row.partition(",")[0] for row in rows[1:]] == page.tiles()
 
 
 def test_an_example_filters_and_modes_change_address_and_hits(page: Page, engine: SmallEngine) -> None:
@@ -186,9 +251,38 @@ def test_a_tile_shows_the_position_under_the_cursor_zooms_and_inverts(page: Page
     page.one("[data-do=reset]").click()
     assert "scale(1)" in picture.get_attribute("style")
     assert "invert" not in picture.get_attribute("style")
+    linear = page.grey("#frame")
+    page.one("#stretch option:nth-child(3)").click()
+    page.until(lambda: page.grey("#frame").mean() > linear.mean() + 20, "a brighter picture")
+    page.chrome.execute_script(
+        "const low = document.getElementById('black'); low.value = 0.9; low.dispatchEvent(new Event('input'))"
+    )
+    page.until(lambda: page.grey("#frame").mean() < linear.mean() - 20, "a darker picture")
+    page.one("[data-do=reset]").click()
+    page.until(lambda: np.abs(page.grey("#frame") - linear).mean() < 1, "the picture as it was")
     page.one(".go .main").click()
     page.wait_for_url(like=[tile_id])
     assert page.tiles()[0] == tile_id
+
+
+def test_an_occlusion_map_lies_over_the_picture_and_goes_away(page: Page, engine: SmallEngine) -> None:
+    page.open("/?q=spiral+galaxy&group=none")
+    page.one(".tile .picture").click()
+    assert page.one(".occlude input").get_attribute("value") == "spiral galaxy"
+    page.until(page.pictures_are_loaded, "the picture")
+    before = page.grey("#frame")
+    page.one(".occlude button").click()
+    page.until(lambda: len(page.all("#overlay rect")) == NUM_SQUARES**2, "the map")
+    assert "Similarity to “spiral galaxy”" in page.one("#occlusion").text
+    assert np.abs(page.grey("#frame") - before).mean() > 3
+    page.one("#frame").send_keys("+")
+    assert (
+        page.one("#overlay").get_attribute("style")
+        == page.one("#picture").get_attribute("style").partition(" filter")[0]
+    )
+    page.one("[data-do=reset]").click()
+    page.one("[data-do=uncover]").click()
+    page.until(lambda: np.abs(page.grey("#frame") - before).mean() < 1, "the picture alone")
 
 
 def test_a_cone_is_drawn_on_the_sky(page: Page) -> None:
@@ -219,9 +313,10 @@ def test_a_loop_on_the_map_lists_and_saves_tiles(page: Page, tmp_path: Path, eng
     page.size(1300, 1300)
     page.open("/map")
     canvas = page.one("#map[data-ready]")
-    drag = ActionChains(page.chrome).move_to_element_with_offset(canvas, -610, -380).click_and_hold()
-    for dx, dy in ((610, 0), (610, 0), (0, 380), (0, 380), (-610, 0), (-610, 0), (0, -380)):
-        drag = drag.move_by_offset(dx, dy)
+    dx, dy = canvas.size["width"] // 2 - 5, canvas.size["height"] // 2 - 5
+    drag = ActionChains(page.chrome).move_to_element_with_offset(canvas, -dx, -dy).click_and_hold()
+    for step in ((dx, 0), (dx, 0), (0, dy), (0, dy), (-dx, 0), (-dx, 0), (0, -dy)):
+        drag = drag.move_by_offset(*step)
     drag.release().perform()
     num = int(page.until(lambda: page.one("#num").text if page.one("#num").text != "0" else None, "a choice"))
     assert len(page.all("#chosen img")) == min(num, 60)
@@ -231,7 +326,55 @@ def test_a_loop_on_the_map_lists_and_saves_tiles(page: Page, tmp_path: Path, eng
     lines = page.until(lambda: path.read_text().splitlines(), "its content")
     assert lines[0] == "tile_id"
     assert len(lines) == num + 1
-    assert set(lines[1:]) <= set(engine.ids)
+    assert set(lines[1:]) == set(engine.ids)
+    page.one("#clear").click()
+    assert page.one("#num").text == "0"
+
+
+def test_the_map_has_colours_with_a_legend_that_chooses(page: Page, engine: SmallEngine) -> None:
+    page.open("/map")
+    page.one("#map[data-ready]")
+    legend = [" ".join(button.text.split()) for button in page.all("#legend button")]
+    assert legend == ["WFC3/UVIS 16", "ACS/WFC 16", "WFC3/IR 16"]
+    assert len({button.value_of_css_property("background-color") for button in page.all("#legend .swatch")}) == 3
+    by_instrument = page.chrome.execute_script("return document.getElementById('map').toDataURL()")
+    page.one("#colour option[value=category]").click()
+    page.until(lambda: page.parameters() == {"colour": ["category"]}, "the colour in the address")
+    assert page.chrome.execute_script("return document.getElementById('map').toDataURL()") != by_instrument
+    button = next(one for one in page.all("#legend button") if "Solar System" in one.text)
+    button.click()
+    assert page.one("#num").text == "12"
+    chosen = {urlsplit(a.get_attribute("href")).path.rpartition("/")[2] for a in page.all("#chosen a")}
+    assert {engine.records[i].facts["category"] for i in chosen} == {"Solar System"}
+    page.chrome.refresh()
+    page.one("#map[data-ready]")
+    assert page.one("#colour").get_attribute("value") == "category"
+
+
+def test_the_map_shows_a_tile_under_the_cursor_and_by_keys(page: Page, engine: SmallEngine) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.keys import Keys
+
+    page.open("/map")
+    canvas = page.one("#map[data-ready]")
+    canvas.send_keys(Keys.ARROW_RIGHT)
+    page.until(lambda: "TARGET-" in page.one("#hover p").text, "the tile")
+    first = page.one("#hover img").get_attribute("src")
+    canvas.send_keys(Keys.ARROW_RIGHT)
+    canvas.send_keys(Keys.ARROW_LEFT)
+    assert first != page.one("#hover img").get_attribute("src") or engine.ids[0] in first
+    canvas.send_keys(" ")
+    assert page.one("#num").text == "1"
+    canvas.send_keys(" ")
+    assert page.one("#num").text == "0"
+    pca_n2, margin = engine.points().pca_n2, 24
+    share_n2 = (pca_n2 - pca_n2.min(axis=0)) / np.ptp(pca_n2, axis=0) - 0.5
+    dx, dy = share_n2[17] * (canvas.size["width"] - 2 * margin, 2 * margin - canvas.size["height"])
+    ActionChains(page.chrome).move_to_element_with_offset(canvas, round(dx), round(dy)).perform()
+    page.until(lambda: engine.ids[17] in page.one("#hover img").get_attribute("src"), "the tile under the cursor")
+    ActionChains(page.chrome).click().perform()
+    page.one("#frame")
+    assert page.chrome.current_url.endswith(f"/tiles/{engine.ids[17]}")
 
 
 @pytest.mark.parametrize("path", ["/", "/?q=galaxy&instrument=WFC3/IR", "/tiles/{}", "/sky", "/map"])
@@ -242,6 +385,20 @@ def test_pages_fit_400_pixels(path: str, page: Page, engine: SmallEngine) -> Non
     assert not page.is_wider_than_the_screen()
 
 
+def test_the_dark_scheme_is_dark_on_each_page(page: Page, engine: SmallEngine) -> None:
+    for path in ("/", f"/tiles/{engine.ids[5]}", "/sky", "/map"):
+        for is_dark in (False, True):
+            page.size(1300, is_dark=is_dark)
+            page.open(path)
+            page.one("main")
+            ink, paper = (page.one("body").value_of_css_property(name) for name in ("color", "background-color"))
+            assert (grey_of(ink) > grey_of(paper)) == is_dark
+
+
+def grey_of(colour: str) -> float:
+    return sum(float(part) for part in colour.partition("(")[2].rstrip(")").split(",")[:3])
+
+
 def test_keys_reach_everything(page: Page) -> None:
     from selenium.webdriver.common.keys import Keys
 
@@ -250,7 +407,7 @@ def test_keys_reach_everything(page: Page) -> None:
     assert page.chrome.switch_to.active_element.get_attribute("id") == "q"
     page.chrome.execute_script("document.querySelector('.tile .picture').focus()")
     page.chrome.switch_to.active_element.send_keys(Keys.ARROW_RIGHT)
-    assert page.chrome.switch_to.active_element.get_attribute("href").endswith(page.tiles()[1])
+    assert page.tiles()[1] in page.chrome.switch_to.active_element.get_attribute("href")
     page.chrome.switch_to.active_element.send_keys(Keys.ENTER)
     page.one("#frame")
 
@@ -266,6 +423,16 @@ def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
         pytest.skip(f"npm cannot fetch {AXE}")
     shutil.unpack_archive(next(folder.glob("*.tgz")), folder)
     return (folder / "package/axe.min.js").read_text(encoding="utf-8")
+
+
+def serious_findings(page: Page, axe: str) -> list[str]:
+    page.chrome.execute_cdp_cmd("Runtime.evaluate", {"expression": axe})
+    found = page.chrome.execute_async_script("const done = arguments[0]; axe.run().then((r) => done(r.violations))")
+    return [
+        f"{v['id']}: {[n['html'][:120] for n in v['nodes'][:3]]}"
+        for v in found
+        if v["impact"] in ("serious", "critical")
+    ]
 
 
 @pytest.mark.parametrize("is_dark", [False, True], ids=["light", "dark"])
@@ -285,11 +452,19 @@ def test_pages_are_accessible(path: str, is_dark: bool, page: Page, engine: Smal
     page.size(1300, is_dark=is_dark)
     page.open(path.format(engine.ids[5]))
     page.one("main")
-    page.chrome.execute_cdp_cmd("Runtime.evaluate", {"expression": axe})
-    found = page.chrome.execute_async_script("const done = arguments[0]; axe.run().then((r) => done(r.violations))")
-    serious = [
-        f"{v['id']}: {[n['html'][:120] for n in v['nodes'][:3]]}"
-        for v in found
-        if v["impact"] in ("serious", "critical")
-    ]
+    serious = serious_findings(page, axe)
     assert serious == [], json.dumps(serious, indent=1)
+
+
+@pytest.mark.parametrize("is_dark", [False, True], ids=["light", "dark"])
+def test_maps_on_demand_are_accessible(is_dark: bool, page: Page, engine: SmallEngine, axe: str) -> None:
+    page.size(1300, is_dark=is_dark)
+    page.open(f"/tiles/{engine.ids[5]}?q=galaxy")
+    page.one(".occlude button").click()
+    page.one("#overlay rect")
+    page.one(".more details summary").click()
+    assert serious_findings(page, axe) == []
+    page.open("/map")
+    page.one("#legend button").click()
+    page.one("#chosen img")
+    assert serious_findings(page, axe) == []

@@ -1,14 +1,18 @@
 """The pages as HTML: state in the URL, what each says, partial updates."""
 
+import threading
 from urllib.parse import parse_qs, urlsplit
 
+import numpy as np
 import pytest
 from bs4 import BeautifulSoup
 from small_engine import SmallEngine, service_of
 from starlette.datastructures import QueryParams
 from starlette.testclient import TestClient
 
+from hubbleclip.search.occlusion import NUM_SQUARES, Occlusion
 from hubbleclip.search.query import GroupBy, Mode, TermKind
+from hubbleclip.search.server.api import LabelsBody, number_labels
 from hubbleclip.search.server.app import create_app
 from hubbleclip.search.server.params import ParameterError, SearchParams
 from hubbleclip.search.server.security import Access
@@ -25,6 +29,7 @@ URLS = (
     "q=spiral+galaxy%5E2&not=dust&like=abc&mode=model&group=none&k=12&page=3",
     "instrument=WFC3%2FUVIS&instrument=ACS%2FWFC&cycle=12&observed_from=2009-05-24&exposure_min=0.5&moving=true&place=M+31&radius=3",
     "box=350%2C10%2C-5%2C5&split=test",
+    "exposure_min=1234567.5&exposure_max=100000000&scale_max=0.1",
     "",
 )
 
@@ -93,6 +98,37 @@ def test_filters_are_checked_listed_and_removable(client: TestClient) -> None:
     assert page.select_one("[name=observed_from]")["value"] == "2008-01-01"
 
 
+def test_each_filter_with_a_list_has_its_values_on_the_page(client: TestClient, engine: SmallEngine) -> None:
+    page = soup(client, "/")
+    for name, values in engine.facets().items():
+        assert [box["value"] for box in page.select(f"input[name={name}]")] == [str(value) for value, _ in values]
+    found = soup(client, "/?band=F160W&group=none&k=48").select(".tile .facts")
+    assert len(found) == 16
+    assert all("F160W" in facts.text for facts in found)
+
+
+def test_a_tile_is_added_to_a_search_or_pushed_away(client: TestClient, engine: SmallEngine) -> None:
+    page = soup(client, "/?q=galaxy&band=F160W&group=none")
+    wanted, unwanted = (page.select_one(f".tile .{name}")["href"] for name in ("like", "unlike"))
+    tile_id = parse_qs(urlsplit(wanted).query)["like"][0]
+    assert parse_qs(urlsplit(wanted).query) == {
+        "q": ["galaxy"],
+        "band": ["F160W"],
+        "group": ["none"],
+        "like": [tile_id],
+    }
+    assert parse_qs(urlsplit(unwanted).query)["unlike"] == [tile_id]
+    own = soup(client, wanted).select_one(f".tile:has(.picture[href^='/tiles/{tile_id}'])")
+    assert not own.select(".like, .unlike")
+
+
+def test_a_hit_passes_the_text_of_the_search_to_its_page(client: TestClient) -> None:
+    link = soup(client, "/?q=spiral+galaxy%5E2&not=dust").select_one(".tile .picture")["href"]
+    assert parse_qs(urlsplit(link).query) == {"q": ["spiral galaxy"]}
+    assert soup(client, link).select_one(".occlude input")["value"] == "spiral galaxy"
+    assert "?" not in soup(client, "/?band=F160W").select_one(".tile .picture")["href"]
+
+
 def test_a_partial_update_has_the_results_and_its_address(client: TestClient) -> None:
     response = client.get("/?q=galaxy&place=&mode=words", headers={"hx-request": "true"})
     assert response.status_code == 200
@@ -112,12 +148,13 @@ def test_paging_keeps_the_search_and_counts(client: TestClient) -> None:
 def test_no_hit_and_a_fault_are_said_plainly(client: TestClient) -> None:
     assert "No tile fits" in " ".join(soup(client, "/?exposure_min=1e9").select_one(".count").text.split())
     page = soup(client, "/?place=nowhere+at+all", 400)
-    assert "neither a position nor a target" in page.select_one(".fault").text
+    assert "the catalog has no target" in page.select_one(".fault").text
     assert page.select_one("[name=place]")["value"] == "nowhere at all"
 
 
 def test_a_tile_page_has_what_an_astronomer_needs(client: TestClient, engine: SmallEngine) -> None:
     page = soup(client, f"/tiles/{engine.ids[9]}")
+    assert page.select_one(".occlude input")["value"] == "NEBULA;PLANETARY"  # the nearest phrase
     text = " ".join(page.text.split())
     facts = engine.records[engine.ids[9]].facts
     for word in (
@@ -132,6 +169,7 @@ def test_a_tile_page_has_what_an_astronomer_needs(client: TestClient, engine: Sm
         assert word in text
     links = {a.text.strip(): a.get("href") for a in page.select("a")}
     assert links["More like this"] == f"/?like={engine.ids[9]}"
+    assert links["Like its abstract"] == f"/?abstract_of=simulated%3A{10000 + 9 // 4}"
     assert "Aladin Lite ↗" in links
     assert "ESASky ↗" in links
     assert page.select_one(".compass")
@@ -139,6 +177,76 @@ def test_a_tile_page_has_what_an_astronomer_needs(client: TestClient, engine: Sm
     assert soup(client, links["Its neighbours"]).select(".tile")
     assert soup(client, links["Its programme"]).select(".tile")
     assert client.get(f"/tiles/{engine.ids[9]}/footprint.reg").text.startswith("# Region")
+
+
+def test_an_occlusion_map_has_a_square_for_each_that_was_covered(client: TestClient, engine: SmallEngine) -> None:
+    tile_id, text = engine.ids[9], "globular cluster"
+    assert not soup(client, f"/tiles/{tile_id}?q=globular+cluster").select("#overlay rect")  # only on demand
+    partial = soup(client, f"/tiles/{tile_id}/occlusion?q=globular+cluster", **{"hx-request": "true"})
+    expected = engine.occlusion(tile_id, text)
+    squares = partial.select("#overlay[hx-swap-oob=innerHTML] rect")
+    shown = np.array([float(one["fill-opacity"]) * (1 if one["class"] == ["up"] else -1) for one in squares])
+    drop_n = expected.drop_yx.ravel()
+    assert shown == pytest.approx(0.7 * drop_n / np.abs(drop_n).max(), abs=0.006)
+    assert [(one["x"], one["y"]) for one in squares[:8]] == [
+        (str(n % NUM_SQUARES), str(n // NUM_SQUARES)) for n in range(8)
+    ]
+    said = " ".join(partial.text.split())
+    assert f"Similarity to “{text}”: {expected.similarity:.3f}" in said
+    row, column = np.unravel_index(drop_n.argmax(), expected.drop_yx.shape)
+    assert f"by up to {drop_n.max():.3f} in row {row + 1}, column {column + 1} of {NUM_SQUARES}" in said
+
+
+def test_an_occlusion_map_needs_a_text_and_a_tile(client: TestClient, engine: SmallEngine) -> None:
+    partial = {"hx-request": "true"}
+    assert "needs a text" in soup(client, f"/tiles/{engine.ids[0]}/occlusion", 422, **partial).select_one(".fault").text
+    assert "There is no tile" in soup(client, "/tiles/x/occlusion?q=a", 404, **partial).select_one(".fault").text
+    assert soup(client, "/tiles/x/occlusion?q=a", 404).select_one("header")
+
+
+def test_a_map_without_a_difference_is_clear(tmp_path) -> None:
+    class Flat(SmallEngine):
+        def occlusion(self, tile_id: str, text: str) -> Occlusion:
+            return Occlusion(similarity=0.5, drop_yx=np.zeros((NUM_SQUARES, NUM_SQUARES)))
+
+    engine = Flat(tmp_path, 4)
+    with TestClient(create_app(service_of(engine), Access()), base_url="http://localhost") as client:
+        page = soup(client, f"/tiles/{engine.ids[0]}/occlusion?q=a")
+    assert {one["fill-opacity"] for one in page.select("rect")} == {"0.00"}
+    assert "lowers" not in page.text
+
+
+def test_one_occlusion_map_at_a_time_leaves_room_for_searches(tmp_path) -> None:
+    began, end = threading.Event(), threading.Event()
+
+    class Slow(SmallEngine):
+        def occlusion(self, tile_id: str, text: str) -> Occlusion:
+            began.set()
+            assert end.wait(20)
+            return super().occlusion(tile_id, text)
+
+    engine = Slow(tmp_path, 4)
+    url = f"/tiles/{engine.ids[0]}/occlusion?q=galaxy"
+    with TestClient(create_app(service_of(engine), Access()), base_url="http://localhost") as client:
+        first: list[int] = []
+        thread = threading.Thread(target=lambda: first.append(client.get(url).status_code))
+        thread.start()
+        assert began.wait(20)
+        refused = client.get(url)
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
+        assert client.get("/?q=galaxy").status_code == 200
+        end.set()
+        thread.join(20)
+        assert first == [200]
+        assert client.get(url).status_code == 200
+
+
+def test_the_points_of_the_map_number_their_values_from_the_most_frequent(client: TestClient) -> None:
+    assert number_labels(["b", "a", None, "a"]) == LabelsBody(values=["a", "b"], numbers=[1, 0, -1, 0])
+    points = client.get("/api/v1/points").json()
+    assert set(points["labels"]) == {"instrument", "category"}
+    for label in points["labels"].values():
+        assert len(label["numbers"]) == len(points["tile_ids"])
 
 
 def test_the_simulated_sky_is_named_and_the_real_one_has_its_archive(

@@ -10,20 +10,17 @@ import pytest
 from astropy import units
 from astropy.coordinates import SkyCoord
 from astropy.wcs import WCS
-from small_engine import SCALE_ARCSEC, SIZE_PX, SmallEngine, fits_header, wcs_at
+from small_engine import SCALE_ARCSEC, SIZE_PX, SmallEngine, fits_header, geometry_at
 
-from hubbleclip.images.wcs import tile_geometry
 from hubbleclip.search.server.pages import tile_view
 from hubbleclip.search.server.pages.tile_view import NUM_GRID, round_length, sky_view
-from hubbleclip.search.server.positions import parse_position, sexagesimal
 
 
 @pytest.mark.parametrize("rotation_deg", [0.0, 30.0, 135.0, -80.0])
 @pytest.mark.parametrize("dec_deg", [0.0, -89.5, 62.0])
 def test_the_grid_has_the_positions_of_the_tiles_corners_and_centre(dec_deg: float, rotation_deg: float) -> None:
     """`corners_deg` begins at the picture's first row and column; the text of the WCS counts rows upwards."""
-    wcs = wcs_at(150.0, dec_deg, rotation_deg)
-    geometry = tile_geometry(wcs, 0, 0, SIZE_PX)
+    geometry = geometry_at(150.0, dec_deg, rotation_deg)
     # A picture is stored with the last row of its header first, so a stored row y is the header's row size - 1 - y.
     view = sky_view(geometry.wcs, SIZE_PX)
     grid = np.array(view.grid).reshape(NUM_GRID, NUM_GRID, 2)
@@ -37,7 +34,7 @@ def test_the_grid_has_the_positions_of_the_tiles_corners_and_centre(dec_deg: flo
 
 @pytest.mark.parametrize("rotation_deg", [0.0, 30.0, 200.0])
 def test_north_and_east_point_where_the_sky_does(rotation_deg: float) -> None:
-    geometry = tile_geometry(wcs_at(80.0, 40.0, rotation_deg), 0, 0, SIZE_PX)
+    geometry = geometry_at(80.0, 40.0, rotation_deg)
     view, header = sky_view(geometry.wcs, SIZE_PX), WCS(fits_header(geometry.wcs))
     centre = header.pixel_to_world(SIZE_PX / 2 - 0.5, SIZE_PX / 2 - 0.5).icrs
     for angle, direction in ((0, view.north_xy), (90, view.east_xy)):
@@ -47,7 +44,7 @@ def test_north_and_east_point_where_the_sky_does(rotation_deg: float) -> None:
 
 
 def test_the_scale_bar_is_round_and_has_its_length() -> None:
-    view = sky_view(tile_geometry(wcs_at(10.0, 60.0, 20.0), 0, 0, SIZE_PX).wcs, SIZE_PX)
+    view = sky_view(geometry_at(10.0, 60.0, 20.0).wcs, SIZE_PX)
     assert view.bar_label == "0.5″"
     assert math.isclose(view.bar_share * SIZE_PX * SCALE_ARCSEC, 0.5, rel_tol=1e-4)
     assert [round_length(x) for x in (1, 1.9, 2, 4.99, 5, 60, 0.3)] == pytest.approx([1, 1, 2, 2, 5, 50, 0.2])
@@ -101,22 +98,3 @@ def test_the_footprint_is_a_ds9_polygon(engine: SmallEngine) -> None:
     sides = [corners[a].separation(corners[b]).arcsec for a, b in pairwise((0, 1, 2, 3, 0))]
     assert sides == pytest.approx([SIZE_PX * SCALE_ARCSEC] * 4, rel=1e-3)
     assert tile_view.ds9_region(tile_id, {"corners_deg": []}) is None
-
-
-@pytest.mark.parametrize(
-    ("text", "position"),
-    [
-        ("83.82 -5.39", (83.82, -5.39)), ("83.82,-5.39", (83.82, -5.39)), (" 10, +20 ", (10, 20)), ("-10 5", (350, 5)),
-        ("05 35 17.3 -05 23 28", (83.82208, -5.39111)), ("5:35:17.3 -5:23:28", (83.82208, -5.39111)),
-        ("05h35m17.3s -05d23m28s", (83.82208, -5.39111)), ("M 31", None), ("NGC 7331", None), ("10 95", None), ("400 1", None),
-        ("25 99 99 -95 00 00", None), ("", None), ("3C 273", None),
-    ],
-)  # fmt: skip
-def test_positions_are_read_as_people_type_them(text: str, position: tuple | None) -> None:
-    found = parse_position(text)
-    assert found == (pytest.approx(position, abs=1e-4) if position else None)
-
-
-def test_positions_are_printed_in_hours_and_degrees() -> None:
-    assert sexagesimal(83.82208, -5.39111) == ("05 35 17.30", "-05 23 28.0")
-    assert sexagesimal(359.99999999, -0.00001)[0] in ("00 00 00.00", "24 00 00.00")

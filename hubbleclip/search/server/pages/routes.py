@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -15,23 +16,24 @@ from hubbleclip import __version__
 from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.evaluation.metrics.vocabulary import read_vocabulary
 from hubbleclip.search.export import FORMATS
-from hubbleclip.search.query import GroupBy, Mode, plain
+from hubbleclip.search.occlusion import NUM_SQUARES
+from hubbleclip.search.query import GroupBy, Mode, TermKind, plain
 from hubbleclip.search.server.api import MAX_POINTS, MEDIA_TYPES, NotFoundError, find_tile, upload_of
 from hubbleclip.search.server.pages import tile_view
 from hubbleclip.search.server.pages.sky_map import CELL_RADIUS_ARCMIN, draw_sky, write_moc
-from hubbleclip.search.server.params import SearchParams
-from hubbleclip.search.server.positions import sexagesimal
+from hubbleclip.search.server.params import ParameterError, SearchParams
 from hubbleclip.search.server.service import Service, params_of
 from hubbleclip.search.server.work_queue import BusyError
+from hubbleclip.search.sky import sexagesimal
 
 NUM_EXAMPLES = 8
-FACETS = {"instrument": "Instrument", "band": "Band", "category": "Category", "cycle": "Cycle", "split": "Split"}
+FACETS = {"instrument": "Instrument", "band": "Filter", "category": "Category", "cycle": "Cycle", "split": "Split"}
 """Filters whose values are listed with their numbers of tiles, and their headings."""
 MODES = {Mode.BOTH: "model and words", Mode.MODEL: "model", Mode.WORDS: "words"}
 GROUPS = {GroupBy.PROPOSAL: "one per programme", GroupBy.SKY: "one per patch of sky", GroupBy.NONE: "all"}
 CHIP_NAMES = {
     "q": "", "not": "not", "like": "like tile", "unlike": "unlike tile", "abstract_of": "abstract of",
-    "image": "picture", "place": "near", "pi": "PI", "moving": "moving target",
+    "image": "picture", "place": "near", "band": "filter", "pi": "PI", "moving": "moving target",
     "observed_from": "from", "observed_to": "until", "exposure_min": "exposure ≥ (s)", "exposure_max": "exposure ≤ (s)",
     "scale_min": "scale ≥ (″/px)", "scale_max": "scale ≤ (″/px)",
 }  # fmt: skip
@@ -98,7 +100,7 @@ ENVIRONMENT = Environment(
 )  # fmt: skip
 ENVIRONMENT.filters.update(exposure=exposure, day=day, object_class=object_class)
 ENVIRONMENT.globals.update(version=__version__, chip_names=CHIP_NAMES, modes=MODES, groups=GROUPS, facet_names=FACETS,
-                           ungrouped=GroupBy.NONE)  # fmt: skip
+                           ungrouped=GroupBy.NONE, num_squares=NUM_SQUARES)  # fmt: skip
 
 
 def wants_page(request: Request) -> bool:
@@ -163,7 +165,7 @@ def error_page(request: Request, message: str, status: int, headers: Mapping[str
 
     """
     if "hx-request" in request.headers:
-        return render("results", status, headers, fault=message)
+        return render("fault" if request.url.path.startswith("/tiles/") else "results", status, headers, fault=message)
     text = request.query_params.get("q", "")[:200]
     return render("error", status, headers, message=message, code=status, index=None, text=text)
 
@@ -209,9 +211,30 @@ def page_routes(service: Service) -> APIRouter:
             raise NotFoundError("a FITS file has no picture here")
         return FileResponse(path, media_type=MEDIA_TYPES[path.suffix])
 
+    _add_tile_routes(router, service)
+    _add_map_routes(router, service)
+    return router
+
+
+def _add_tile_routes(router: APIRouter, service: Service) -> None:
+    """Add the page of a tile, its footprint and its occlusion map."""
+    mapping = asyncio.Lock()
+
     @router.get("/tiles/{tile_id}")
-    async def tile(tile_id: str) -> Response:
-        return await _tile_page(tile_id, service)
+    async def tile(request: Request, tile_id: str) -> Response:
+        return await _tile_page(tile_id, _text_of(params_of(request.query_params)), service)
+
+    @router.get("/tiles/{tile_id}/occlusion")
+    async def occlusion(request: Request, tile_id: str) -> Response:
+        text = _text_of(params_of(request.query_params))
+        if not text:
+            raise ParameterError("an occlusion map needs a text")
+        if mapping.locked():  # each takes as much work as tens of searches
+            raise BusyError("another occlusion map is being computed: try again in some seconds")
+        async with mapping:
+            await find_tile(tile_id, service)
+            found = await service.queue.run(service.engine.occlusion, tile_id, text)
+        return render("occlusion", text=text, occlusion=found)
 
     @router.get("/tiles/{tile_id}/footprint.reg")
     async def footprint(tile_id: str) -> Response:
@@ -221,9 +244,6 @@ def page_routes(service: Service) -> APIRouter:
             raise NotFoundError("the tile has no position on the sky")
         headers = {"Content-Disposition": f'attachment; filename="{record.tile_id}.reg"'}
         return PlainTextResponse(region, headers=headers)
-
-    _add_map_routes(router, service)
-    return router
 
 
 def _add_map_routes(router: APIRouter, service: Service) -> None:
@@ -247,6 +267,11 @@ def _add_map_routes(router: APIRouter, service: Service) -> None:
         return render("map", index=service.engine.status(), max_points=MAX_POINTS)
 
 
+def _text_of(params: SearchParams) -> str:
+    """Return the first text that a search looks for; empty if there is none."""
+    return next((term.value for term in params.terms() if term.kind is TermKind.TEXT and term.weight > 0), "")
+
+
 async def _search_page(params: SearchParams, service: Service, is_partial: bool) -> Response:
     """Render the search page. For a partial update only the results, whose address is that of the whole page."""
     engine = service.engine
@@ -264,13 +289,14 @@ async def _search_page(params: SearchParams, service: Service, is_partial: bool)
         "results" if is_partial else "search", 400 if fault else 200,
         {"HX-Push-Url": params.url(page=params.page), "Vary": "HX-Request"},
         params=params, hits=hits, fault=fault, index=engine.status(), facets=facets, is_empty=not params.pairs(),
-        first=(params.page - 1) * params.k + 1, examples=read_vocabulary()["queries"][:NUM_EXAMPLES],
+        first=(params.page - 1) * params.k + 1, text=_text_of(params),
+        examples=read_vocabulary()["queries"][:NUM_EXAMPLES],
         exports=[(form, f"{export}format={form}") for form in FORMATS],
     )  # fmt: skip
 
 
-async def _tile_page(tile_id: str, service: Service) -> Response:
-    """Render the page of a tile."""
+async def _tile_page(tile_id: str, text: str, service: Service) -> Response:
+    """Render the page of a tile that was found by a text, which may be empty."""
     record = await find_tile(tile_id, service)
     engine, facts = service.engine, record.facts
 
@@ -283,8 +309,9 @@ async def _tile_page(tile_id: str, service: Service) -> Response:
     phrases, lineage = await service.queue.run(more)
     size_px = facts.get("size_px") or 224
     ra_deg, dec_deg = facts.get("ra_deg"), facts.get("dec_deg")
+    nearest = next((found[0][0] for found in phrases.values() if found), "")
     return render(
-        "tile", tile=record, facts=facts, index=engine.status(), size_px=size_px,
+        "tile", tile=record, text=text or nearest, facts=facts, index=engine.status(), size_px=size_px,
         view=tile_view.sky_view(facts["wcs"], size_px) if facts.get("wcs") else None,
         position=None if ra_deg is None or dec_deg is None else ((ra_deg, dec_deg), sexagesimal(ra_deg, dec_deg)),
         sky_links=tile_view.sky_links(facts), archive_links=tile_view.archive_links(facts),

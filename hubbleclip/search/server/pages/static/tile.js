@@ -1,9 +1,10 @@
-// Page of a tile: zoom, move, invert, brightness, and the position under the cursor.
+// Page of a tile: zoom, move, invert, stretch, and the position under the cursor.
 "use strict";
 (() => {
-  const frame = document.getElementById("frame"), picture = document.getElementById("picture");
+  const frame = document.getElementById("frame"), picture = document.getElementById("picture"), overlay = document.getElementById("overlay");
   const cursor = document.getElementById("cursor"), bar = document.getElementById("bar");
-  const sliders = ["brightness", "contrast"].map((name) => document.getElementById(name));
+  const [stretch, black, white] = ["stretch", "black", "white"].map((name) => document.getElementById(name));
+  const CURVES = { linear: (v) => v, sqrt: Math.sqrt, log: (v) => Math.log1p(1000 * v) / Math.log1p(1000), squared: (v) => v * v };
   const invert = document.querySelector("[data-do=invert]");
   const grid = frame.dataset.grid && JSON.parse(frame.dataset.grid).map(([ra, dec]) => {
     const [a, d] = [ra, dec].map((angle) => angle * Math.PI / 180);
@@ -16,10 +17,10 @@
     const most = 1 - 1 / zoom;
     left = Math.min(Math.max(left, 0), most);
     top = Math.min(Math.max(top, 0), most);
-    picture.style.transform = `scale(${zoom}) translate(${-100 * left}%, ${-100 * top}%)`;
+    picture.style.transform = overlay.style.transform = `scale(${zoom}) translate(${-100 * left}%, ${-100 * top}%)`;
     frame.classList.toggle("near", zoom > 2);
     const isInverted = invert.getAttribute("aria-pressed") === "true";
-    picture.style.filter = `${isInverted ? "invert(1) " : ""}brightness(${sliders[0].value}) contrast(${sliders[1].value})`;
+    picture.style.filter = `url("#levels")${isInverted ? " invert(1)" : ""}`;
     if (bar) {
       let share = bar.dataset.share * zoom, label = bar.firstElementChild.dataset.label || bar.textContent;
       bar.firstElementChild.dataset.label = label;
@@ -28,6 +29,11 @@
       bar.style.width = `${100 * share}%`;
       bar.firstElementChild.textContent = label;
     }
+  }
+  function level() { // the grey levels from black to white through the curve
+    const low = +black.value, span = Math.max(white.value - low, 0.01);
+    const table = Array.from({ length: 256 }, (_, i) => CURVES[stretch.value](Math.min(Math.max((i / 255 - low) / span, 0), 1)).toFixed(4));
+    for (const channel of document.querySelectorAll("#levels [tableValues]")) channel.setAttribute("tableValues", table.join(" "));
   }
   function tenth(label) {
     const length = parseFloat(label) / 10;
@@ -66,14 +72,22 @@
   }
   const acts = {
     in: () => zoomBy(1.5), out: () => zoomBy(1 / 1.5),
-    reset: () => { zoom = 1; sliders.forEach((one) => { one.value = 1; }); invert.setAttribute("aria-pressed", "false"); show(); },
+    reset: () => {
+      zoom = 1;
+      [stretch.value, black.value, white.value] = ["linear", 0, 1];
+      invert.setAttribute("aria-pressed", "false");
+      level();
+      show();
+    },
     invert: () => { invert.setAttribute("aria-pressed", String(invert.getAttribute("aria-pressed") !== "true")); show(); },
+    uncover: () => { overlay.replaceChildren(); document.getElementById("occlusion").replaceChildren(); },
   };
   const keys = { "+": "in", "=": "in", "-": "out", "0": "reset", i: "invert" };
-  document.querySelector(".tools").addEventListener("click", (event) => acts[event.target.dataset.do]?.());
-  sliders.forEach((one) => one.addEventListener("input", show));
+  document.addEventListener("click", (event) => acts[event.target.dataset.do]?.());
+  stretch.addEventListener("change", level);
+  [black, white].forEach((one) => one.addEventListener("input", level));
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.target.matches("input")) return;
+    if (event.ctrlKey || event.metaKey || event.target.matches("input, select")) return;
     if (keys[event.key]) acts[keys[event.key]]();
     const move = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
     if (move && event.target === frame && zoom > 1) {

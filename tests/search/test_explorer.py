@@ -1,0 +1,112 @@
+"""What the server shows beside hits, on a real index: values of filters, map of the features, occlusion map."""
+
+import numpy as np
+import pytest
+from search_site import INSTRUMENTS, NUM_PROPOSALS, TILES_EACH, tile_id_of
+
+from hubbleclip.catalog.catalog import writing_catalog
+from hubbleclip.config.settings import Settings
+from hubbleclip.core.errors import SearchError
+from hubbleclip.core.layout import Layout
+from hubbleclip.pipeline.index import index
+from hubbleclip.search.explorer import FACETS, Explorer
+from hubbleclip.search.occlusion import NUM_SQUARES, cover_squares, occlusion_of
+from hubbleclip.search.query import Filters, Query
+
+NUM_TILES = NUM_PROPOSALS * TILES_EACH
+FILTER_OF = {
+    "instrument": "instruments",
+    "band": "bands",
+    "category": "categories",
+    "cycle": "cycles",
+    "split": "splits",
+}
+
+
+@pytest.fixture(scope="module")
+def explorer(site: Settings) -> Explorer:
+    return Explorer.open(site.root)
+
+
+def test_each_value_of_a_filter_admits_as_many_tiles_as_it_says(explorer: Explorer) -> None:
+    facets = explorer.facets()
+    assert set(facets) == set(FACETS) == set(FILTER_OF)
+    for name, values in facets.items():
+        for value, num in values:
+            found = explorer.run(Query(filters=Filters(**{FILTER_OF[name]: (value,)})))
+            assert found.num_admitted == num > 0, (name, value)
+
+
+def test_bands_are_filters_and_not_clear_positions_of_a_wheel(explorer: Explorer) -> None:
+    assert explorer.facets()["band"] == [("F606W", NUM_TILES // 2), ("F814W", NUM_TILES // 2)]
+
+
+def test_a_category_in_capitals_is_the_same_category(own_site: Settings) -> None:
+    with writing_catalog(Layout(own_site.root)) as catalog:
+        catalog.connection.execute("UPDATE proposal SET category = 'Stars' WHERE proposal_id = 'hst:1'")
+    index(own_site)
+    explorer = Explorer.open(own_site)
+    half = NUM_TILES // 2
+    assert explorer.facets()["category"] == [("GALAXIES", half), ("Stars", half)]
+    assert explorer.run(Query(filters=Filters(categories=("Stars",)))).num_admitted == half
+    assert set(explorer.points().labels["category"]) == {"GALAXIES", "Stars"}
+
+
+def test_the_map_has_each_tile_with_what_it_is(explorer: Explorer) -> None:
+    points = explorer.points()
+    assert np.isfinite(points.pca_n2).all()
+    labels = {name: dict(zip(points.tile_ids, column, strict=True)) for name, column in points.labels.items()}
+    for proposal, number in ((0, 0), (3, 4), (7, 5)):
+        tile_id = tile_id_of(proposal, number)
+        assert labels["instrument"][tile_id] == INSTRUMENTS[number % 3]
+        assert labels["category"][tile_id] == ("GALAXIES", "STARS")[proposal % 2]
+    assert len(labels["instrument"]) == NUM_TILES
+
+
+def test_the_occlusion_map_is_the_drop_of_the_similarity_square_by_square(explorer: Explorer, site: Settings) -> None:
+    tile_id, text = tile_id_of(4, 2), "spiral galaxy"
+    found = explorer.occlusion(tile_id, text)
+    model = explorer._opened.model
+    image_yx = model.decode(Layout(site.root).tile(tile_id).read_bytes())
+    text_d = model.embed_text(text)
+    assert found.similarity == pytest.approx(float(model.embed_images([image_yx])[0] @ text_d), abs=1e-5)
+    size = len(image_yx)
+    edges = [size * n // NUM_SQUARES for n in range(NUM_SQUARES + 1)]
+    for row, column in ((0, 0), (2, 5), (NUM_SQUARES - 1, NUM_SQUARES - 1)):
+        covered = image_yx.copy()
+        covered[edges[row] : edges[row + 1], edges[column] : edges[column + 1]] = int(np.median(image_yx))
+        similarity = float(model.embed_images([covered])[0] @ text_d)
+        assert found.drop_yx[row, column] == pytest.approx(found.similarity - similarity, abs=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(7, 7), (64, 64), (224, 224), (50, 61)])
+def test_the_squares_cover_each_pixel_once(shape: tuple[int, int]) -> None:
+    image_yx = np.full(shape, 9, np.uint8)
+    image_yx[0, 0] = 200
+    images = cover_squares(image_yx)
+    assert np.array_equal(images[0], image_yx)
+    assert images[1][0, 0] == 9
+    image_yx = np.arange(np.prod(shape)).reshape(shape).astype(np.uint8)
+    with_median = image_yx == np.median(image_yx).astype(np.uint8)
+    num_changed = (cover_squares(image_yx)[1:] != image_yx).sum(axis=0)
+    assert np.array_equal(num_changed, np.where(with_median, 0, 1))
+
+
+def test_the_map_is_largest_where_the_object_is() -> None:
+    image_yx = np.zeros((70, 70), np.uint8)
+    image_yx[20:30, 50:60] = 255
+    found = occlusion_of(cover_squares(image_yx).mean(axis=(1, 2)))  # as if brightness were the similarity
+    assert np.argwhere(found.drop_yx > 0).tolist() == [[2, 5]]
+    assert found.drop_yx[2, 5] == pytest.approx(found.similarity)
+
+
+def test_a_tile_without_a_readable_picture_has_no_map(own_site: Settings) -> None:
+    index(own_site)
+    tile_id = tile_id_of(1, 1)
+    for content in (b"damaged", None):
+        path = Layout(own_site.root).tile(tile_id)
+        path.write_bytes(content) if content else path.unlink()
+        with pytest.raises(SearchError, match="cannot be read"):
+            Explorer.open(own_site).occlusion(tile_id, "galaxy")
+    with pytest.raises(SearchError, match="there is no tile"):
+        Explorer.open(own_site).occlusion("f" * 32, "galaxy")
