@@ -25,9 +25,9 @@ import pyarrow as pa
 from benchmarks.environments import peer_packages
 from benchmarks.measure import ROOT, Contender, Row, each, progress, rate_row, report, sized, time_in_turn
 from hubbleclip.core.vectors import unit
-from hubbleclip.search.embedded_store import EmbeddedStore, num_cores
-from hubbleclip.search.lancedb_store import LanceStore
-from hubbleclip.search.store import VectorStore
+from hubbleclip.search.stores.base import VectorStore
+from hubbleclip.search.stores.embedded import EmbeddedStore, num_cores
+from hubbleclip.search.stores.lancedb import LanceStore
 
 NUM_DIMS = 512
 SIZES = sized((10_000, 100_000, 1_000_000), (2_000, 10_000))

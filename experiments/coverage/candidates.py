@@ -29,12 +29,13 @@ class Sample:
     @property
     def num_groups(self) -> int:
         """Number of groups of each test set."""
-        return self.tiles_pg.shape[1]
+        return int(self.tiles_pg.shape[1])
 
     @property
     def value_p(self) -> Floats:
         """Share (p,) of hits."""
-        return self.hits_pg.sum(axis=1) / self.tiles_pg.sum(axis=1)
+        value_p: Floats = self.hits_pg.sum(axis=1) / self.tiles_pg.sum(axis=1)
+        return value_p
 
     @property
     def draws_pb(self) -> Floats:
@@ -44,7 +45,9 @@ class Sample:
     @property
     def residuals_pg(self) -> Floats:
         """Contribution (p, g) of each group to the error of the share."""
-        return (self.hits_pg - self.value_p[:, None] * self.tiles_pg) / self.tiles_pg.sum(axis=1, keepdims=True)
+        errors_pg: Floats = self.hits_pg - self.value_p[:, None] * self.tiles_pg
+        errors_pg /= self.tiles_pg.sum(axis=1, keepdims=True)
+        return errors_pg
 
     @property
     def variance_p(self) -> Floats:
@@ -108,7 +111,8 @@ def effective_size(sample: Sample) -> Floats:
     is_mixed_p = (value_p > 0) & (value_p < 1)
     size_p = np.full(len(value_p), float(sample.num_groups))
     np.divide(value_p * (1 - value_p), sample.variance_p, out=size_p, where=is_mixed_p)
-    return np.minimum(size_p, sample.tiles_pg.sum(axis=1))
+    smaller_p: Floats = np.minimum(size_p, sample.tiles_pg.sum(axis=1))
+    return smaller_p
 
 
 def korn_graubard(sample: Sample) -> Interval:

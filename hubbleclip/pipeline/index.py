@@ -30,7 +30,7 @@ from hubbleclip.pipeline.promotion import promoted, read_promoted
 from hubbleclip.pipeline.remote_store import local_files, pull_folder, push_folder
 from hubbleclip.search.current import CurrentIndex, open_store, write_current
 from hubbleclip.search.embedding import QueryModel
-from hubbleclip.search.store import VectorStore
+from hubbleclip.search.stores.base import VectorStore
 from hubbleclip.training.checkpoints import model_digest
 
 log = logging.getLogger("hubbleclip.pipeline")

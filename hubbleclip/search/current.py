@@ -16,15 +16,14 @@ from hubbleclip.core.errors import SearchError
 from hubbleclip.core.io import write_bytes
 from hubbleclip.core.layout import Layout
 from hubbleclip.dataset.manifest import description_bytes, is_intact
-from hubbleclip.search.embedded_store import EmbeddedStore
 from hubbleclip.search.embedding import QueryModel
-from hubbleclip.search.lancedb_store import LanceStore
 from hubbleclip.search.query import GroupBy
 from hubbleclip.search.sky import Sky, patch_numbers
-from hubbleclip.search.store import VectorStore
+from hubbleclip.search.stores.base import VectorStore
+from hubbleclip.search.stores.embedded import EmbeddedStore
+from hubbleclip.search.stores.lancedb import LanceStore
 
 NOT_WHOLE = "the search index has {} of {} tiles: run `hubbleclip index`, or wait until it ends"
-EMPTY = "the search index is empty or its files are missing: run `hubbleclip index`"
 NO_INDEX = "there is no search index: run `hubbleclip index` first (after `hubbleclip pipeline`)"
 
 
@@ -158,7 +157,7 @@ def open_current(layout: Layout, current: CurrentIndex) -> VectorStore:
     num_tiles = len(store.tile_ids)
     if num_tiles < max(1, current.num_tiles):
         store.close()
-        raise SearchError(NOT_WHOLE.format(num_tiles, current.num_tiles) if num_tiles else EMPTY)
+        raise SearchError(NOT_WHOLE.format(num_tiles, current.num_tiles))
     return store
 
 

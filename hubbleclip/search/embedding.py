@@ -16,7 +16,7 @@ from hubbleclip.core.errors import ImageError, SearchError
 from hubbleclip.core.io import sha256_file
 from hubbleclip.core.layout import product_suffix
 from hubbleclip.core.vectors import unit
-from hubbleclip.search.store import Floats
+from hubbleclip.search.stores.base import Floats
 
 if TYPE_CHECKING:
     from hubbleclip.training.models.builder import LoadedModel

@@ -24,7 +24,7 @@ from hubbleclip.search.filters import admitted_rows
 from hubbleclip.search.query import Cone, Filters, GroupBy, Hit, Hits, Mode, Query, Term, TermKind
 from hubbleclip.search.ranking import Ranker, Ranking, first_of_groups, fold_near_duplicates
 from hubbleclip.search.sky import ask_sesame, find_cone
-from hubbleclip.search.store import Mask
+from hubbleclip.search.stores.base import Mask
 
 if TYPE_CHECKING:
     from hubbleclip.config.settings import Settings

@@ -14,7 +14,7 @@ from hubbleclip.catalog.tile_filters import Column, Condition
 from hubbleclip.catalog.tile_search import TileFacts
 from hubbleclip.core.errors import SearchError
 from hubbleclip.search.query import Box, Cone, Filters
-from hubbleclip.search.store import Mask
+from hubbleclip.search.stores.base import Mask
 
 NO_FILTERS = Filters()
 

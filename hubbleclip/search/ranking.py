@@ -16,7 +16,7 @@ from hubbleclip.core.vectors import unit
 from hubbleclip.search.current import Opened
 from hubbleclip.search.query import Mode, Query, Term, TermKind
 from hubbleclip.search.sky import Sky
-from hubbleclip.search.store import Floats, Mask, Rows, Scored, best_rows, rows_of
+from hubbleclip.search.stores.base import Floats, Mask, Rows, Scored, best_rows, rows_of
 
 FUSED_DEPTH = 1000
 """Number of tiles by the model, and of tiles by words, that the model scores for a fusion; constant, so that pages do

@@ -14,9 +14,9 @@ from hubbleclip.core.errors import EvaluationError, HubbleclipError
 from hubbleclip.core.layout import Layout
 from hubbleclip.pipeline import index as stage
 from hubbleclip.search.current import CurrentIndex, open_store, read_current
-from hubbleclip.search.embedded_store import EmbeddedStore
 from hubbleclip.search.embedding import QueryModel
-from hubbleclip.search.store import VectorStore
+from hubbleclip.search.stores.base import VectorStore
+from hubbleclip.search.stores.embedded import EmbeddedStore
 from hubbleclip.training.checkpoints import model_digest
 
 

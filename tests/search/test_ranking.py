@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hubbleclip.search.ranking import dense_ranks, first_of_groups, fuse
-from hubbleclip.search.store import Scored
+from hubbleclip.search.stores.base import Scored
 
 
 @pytest.mark.parametrize("num", [0, 1, 2, 7, 500])

@@ -12,10 +12,10 @@ from hubbleclip.core.errors import SearchError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.vectors import unit
 from hubbleclip.search.current import open_store as open_store_of
-from hubbleclip.search.embedded_store import EmbeddedStore
-from hubbleclip.search.quantise import error_bound, quantise
-from hubbleclip.search.segments import SegmentFacts, merge_tail
-from hubbleclip.search.store import VectorStore, rows_of
+from hubbleclip.search.stores.base import VectorStore, rows_of
+from hubbleclip.search.stores.embedded import EmbeddedStore
+from hubbleclip.search.stores.quantise import error_bound, quantise
+from hubbleclip.search.stores.segments import SegmentFacts, merge_tail
 from tests.archives.s3_servers import BUCKET, s3_of_the_environment
 
 MODEL = "a" * 32

@@ -25,7 +25,7 @@ Bools = npt.NDArray[np.bool_]
 Counts = npt.NDArray[np.integer[Any] | np.floating[Any]]
 """Whole numbers of any type."""
 
-Number = TypeVar("Number", int, Ints)
+Number = TypeVar("Number", int, Ints, int | Ints)
 
 PERCENTS = (1, 2, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100)
 """Cutoffs of the retrieval curve, in per cent of the items."""
@@ -241,8 +241,8 @@ def expected_rank(ranks: TiedRanks) -> Floats:
     The smallest of p numbers drawn without replacement from 1 to e has the mean (e + 1) / (p + 1).
 
     """
-    rank_q: Floats = ranks.above_q + (ranks.tied_q + 1) / (ranks.positives_q + 1)
-    return rank_q
+    rank_q = ranks.above_q + (ranks.tied_q + 1) / (ranks.positives_q + 1)
+    return rank_q.astype(np.float64)
 
 
 def expected_recall(scores_qi: Floats, positive_qi: Bools, num_top: int) -> Floats:

@@ -166,7 +166,9 @@ def test_votable_and_ecsv_are_read_by_astropy_with_units(form: str, reader: str,
 def cells(table: pd.DataFrame | Table, name: str) -> list:
     """Values of a column of an export; None where unknown."""
     if isinstance(table, Table):
-        return [None if value is np.ma.masked else value for value in table[name]]
+        return [
+            None if value is np.ma.masked or value == "" else value for value in table[name]
+        ]  # a VOTable has no null text
     return [None if pd.isna(value) else value for value in table[name]]
 
 

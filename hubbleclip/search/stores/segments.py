@@ -24,8 +24,8 @@ from hubbleclip.core.errors import SearchError
 from hubbleclip.core.io import atomic_write, sha256_file, sync_files, write_bytes
 from hubbleclip.core.layout import segment_name
 from hubbleclip.dataset.manifest import description_bytes, is_intact
-from hubbleclip.search.quantise import Codes, quantise
-from hubbleclip.search.store import ID_TYPE
+from hubbleclip.search.stores.base import ID_TYPE
+from hubbleclip.search.stores.quantise import Codes, quantise
 
 MANIFEST = "index.json"
 PARQUET, FLOATS, CODES = ".parquet", ".f16", ".i8"

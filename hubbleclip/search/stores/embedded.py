@@ -21,8 +21,19 @@ import pyarrow as pa
 
 from hubbleclip.core.errors import SearchError
 from hubbleclip.core.io import locked
-from hubbleclip.search.quantise import Codes, error_bound, quantise
-from hubbleclip.search.segments import (
+from hubbleclip.search.stores.base import (
+    ID_TYPE,
+    Floats,
+    Mask,
+    Rows,
+    Scored,
+    best_rows,
+    check_new_rows,
+    few_rows,
+    unit_query,
+)
+from hubbleclip.search.stores.quantise import Codes, error_bound, quantise
+from hubbleclip.search.stores.segments import (
     MANIFEST,
     Manifest,
     Segment,
@@ -33,7 +44,6 @@ from hubbleclip.search.segments import (
     write_manifest,
     write_segment,
 )
-from hubbleclip.search.store import ID_TYPE, Floats, Mask, Rows, Scored, best_rows, check_new_rows, few_rows, unit_query
 
 MAX_SEGMENT_ROWS = 131_072
 """Maximum number of rows of a merged segment, which bounds the time and the memory of an append."""

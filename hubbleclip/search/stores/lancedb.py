@@ -16,8 +16,18 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from hubbleclip.core.errors import SearchError
-from hubbleclip.search.embedded_store import SCORE_DECIMALS, dots
-from hubbleclip.search.store import ID_TYPE, Floats, Mask, Rows, Scored, best_rows, check_new_rows, few_rows, unit_query
+from hubbleclip.search.stores.base import (
+    ID_TYPE,
+    Floats,
+    Mask,
+    Rows,
+    Scored,
+    best_rows,
+    check_new_rows,
+    few_rows,
+    unit_query,
+)
+from hubbleclip.search.stores.embedded import SCORE_DECIMALS, dots
 
 LISTED_ROWS = 4096
 """Number of admitted rows up to which all of them are read and scored."""

@@ -1,0 +1,1 @@
+"""Vector stores: the features of all tiles, scanned by similarity."""
