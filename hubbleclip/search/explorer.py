@@ -14,7 +14,7 @@ from hubbleclip.catalog.catalog import read_catalog
 from hubbleclip.core.errors import SearchError
 from hubbleclip.evaluation.metrics.vocabulary import find_nearest, read_vocabulary
 from hubbleclip.search.engine import Opened, Search
-from hubbleclip.search.occlusion import Occlusion, cover_squares, occlusion_of
+from hubbleclip.search.server.occlusion import Occlusion, cover_squares, occlusion_of
 from hubbleclip.search.server.protocol import IndexStatus, Points, TileRecord
 from hubbleclip.search.store import rows_of
 
@@ -141,7 +141,7 @@ def _points(opened: Opened) -> Points:
             rows = mapped[start : start + CHUNK_ROWS]
             pca_n2[rows] = (opened.store.features(rows).astype(np.float64) - mean_d) @ axes_2d.T
     ra_deg, dec_deg, _ = opened.facts.positions()
-    labels = {name: opened.facts.labels(name) for name in LABELS}
+    labels = {name: opened.facts.labels(name).tolist() for name in LABELS}
     return Points(
         tile_ids=opened.store.tile_ids.to_pylist(), ra_deg=ra_deg, dec_deg=dec_deg, pca_n2=pca_n2, labels=labels
     )

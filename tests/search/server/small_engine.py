@@ -16,8 +16,8 @@ from PIL import Image
 
 from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.images.wcs import TileGeometry, tile_geometries
-from hubbleclip.search.occlusion import Occlusion, cover_squares, occlusion_of
 from hubbleclip.search.query import Filters, GroupBy, Hit, Hits, Mode, Query, Term, TermKind
+from hubbleclip.search.server.occlusion import Occlusion, cover_squares, occlusion_of
 from hubbleclip.search.server.protocol import IndexStatus, Points, TileRecord
 from hubbleclip.search.server.service import Service
 

@@ -16,7 +16,7 @@ from astropy.wcs import WCS
 from PIL import Image
 from small_engine import SIZE_PX, SmallEngine, fits_header, service_of
 
-from hubbleclip.search.occlusion import NUM_SQUARES
+from hubbleclip.search.server.occlusion import NUM_SQUARES
 
 pytestmark = pytest.mark.slow
 AXE = "axe-core@4.14.1"
