@@ -13,7 +13,7 @@ FLAGS := --profile $(PROFILE) $(if $(DATA),--data $(DATA)) $(LOCAL_FLAGS)
 PREFECT_FLAGS = $(FLAGS) $(if $(PORT),--port $(PORT))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo dataset train evaluate index pipeline server deploy worker serve status sql test test-slow golden lint contracts bench pictures study docs docs-serve clean
+.PHONY: help setup setup-dev demo dataset train evaluate index pipeline server deploy worker serve status sql test test-slow mutants golden lint contracts bench pictures study coverage search-quality docs docs-serve clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -78,6 +78,9 @@ test-slow: setup-dev  ## servers, whole pipelines, kills
 	$(BIN)/pytest -m slow $(SPREAD) --timeout 1500 --ignore tests/faults
 	$(BIN)/pytest -m slow --timeout 1500 tests/faults
 
+mutants: setup-dev  ## plant each fault of tests/mutants and check that the quick tests notice it (ONLY=name: one alone)
+	$(BIN)/python -m tools.mutants $(ONLY)
+
 golden: setup-dev  ## compare the bytes that users hold with tests/golden/golden.json (UPDATE=1: write that file)
 	UPDATE=$(UPDATE) $(BIN)/pytest -m slow tests/golden
 
@@ -101,8 +104,8 @@ ifndef QUICK
 	@tail -n 1 $(CHECKER)/log
 endif
 
-bench: setup-dev  ## every benchmark (one alone: bench-ingest, -fetch, -previews, -tiles, -pixels, -shards, -catalog, -train, -embed, -search, -flows, -scaling; and -pages, after make demo, with Chromium; and -pairs, where the press pictures are; QUICK=1: minutes, nothing written)
-	@for stage in ingest fetch previews tiles pixels shards catalog train embed search flows scaling; do $(MAKE) --no-print-directory bench-$$stage || exit 1; done
+bench: setup-dev  ## every benchmark (one alone: bench-ingest, -fetch, -previews, -tiles, -pixels, -shards, -catalog, -train, -embed, -search, -serve, -flows, -scaling; and -pages, after make demo, with Chromium; and -pairs, where the press pictures are; QUICK=1: minutes, nothing written)
+	@for stage in ingest fetch previews tiles pixels shards catalog train embed search serve flows scaling; do $(MAKE) --no-print-directory bench-$$stage || exit 1; done
 
 bench-%: setup-dev
 	QUICK=$(QUICK) $(BIN)/python -m benchmarks.bench_$*
@@ -113,6 +116,12 @@ pictures: setup  ## the README's pictures, from the demo's report
 study: setup  ## measure pre-training, loss, sky guard and clean split, for docs/study.md
 	$(RUN) study $(FLAGS)
 	$(BIN)/python -m experiments.study.flow docs/demo $(FLAGS)
+
+coverage: setup  ## measure how often the 95 % intervals hold, for docs/intervals.md (5 minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m experiments.coverage
+
+search-quality: setup  ## measure the search of the demo by 40 short queries, for docs/search.md
+	$(BIN)/python -m experiments.short_queries.report docs/demo $(FLAGS)
 
 $(VENV)/.docs-installed: $(VENV)/.installed
 	$(PIP) --constraint constraints.txt --editable '.[docs]'

@@ -1,6 +1,8 @@
 """The search index: scan, build, append and memory over sizes, and against numpy, DuckDB, faiss and LanceDB.
 
-The features are synthetic: clusters in a narrow cone with one large dimension, as those of CLIP models.
+The features are synthetic: clusters in a narrow cone with one large dimension, as those of CLIP models. The benchmark
+has three parts with a result each: `search` (sizes), `search_lancedb` (sizes in LanceDB) and `search_peers`; arguments
+name those to run.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,25 +25,31 @@ import pyarrow as pa
 from benchmarks.environments import peer_packages
 from benchmarks.measure import ROOT, Contender, Row, each, progress, rate_row, report, sized, time_in_turn
 from hubbleclip.core.vectors import unit
-from hubbleclip.search.embedded_store import EmbeddedStore
+from hubbleclip.search.embedded_store import EmbeddedStore, num_cores
 from hubbleclip.search.lancedb_store import LanceStore
 from hubbleclip.search.store import VectorStore
 
 NUM_DIMS = 512
 SIZES = sized((10_000, 100_000, 1_000_000), (2_000, 10_000))
 LARGE = 5_000_000
-LARGE_GIB = 40
+LARGE_GIB = 18
 """Free disk in GiB from which `LARGE` is also measured."""
 PEER_SIZE = sized(100_000, 5_000)
 NUM_NEW = sized(10_000, 1_000)
 SHARES = (1.0, 0.1, 0.01, 0.001)
 K = 20
 NUM_QUERIES = sized(20, 3)
+LANCEDB_QUERIES = 3
+"""Queries per filter in the sizes of LanceDB, each of which takes seconds in 1 M rows."""
 RUNS = sized(5, 1)
 BATCH = 50_000
 MODEL = "a" * 32
 SEED = 1
 FAISS = ("faiss-cpu==1.15.1",)
+STORES: dict[str, Callable[[Path], VectorStore]] = {
+    "embedded": lambda folder: EmbeddedStore(folder, MODEL),
+    "lancedb": lambda folder: LanceStore(str(folder), MODEL),
+}
 Features = npt.NDArray[np.float32]
 Search = Callable[[Features, npt.NDArray[np.bool_] | None], npt.NDArray[np.int64]]
 
@@ -76,9 +85,9 @@ def exact(
     return best[np.argsort(-score_n[best], kind="stable")]
 
 
-def build(folder: Path, num: int) -> tuple[float, EmbeddedStore]:
+def build(folder: Path, num: int, kind: str = "embedded") -> tuple[float, VectorStore]:
     """Append batches until a store has `num` rows; return the seconds without drawing the features."""
-    store, seconds = EmbeddedStore(folder, MODEL), 0.0
+    store, seconds = STORES[kind](folder), 0.0
     while (start := len(store.tile_ids)) < num:
         stop = min(start + BATCH, num)
         feat_nd = features(stop - start, start)
@@ -88,21 +97,19 @@ def build(folder: Path, num: int) -> tuple[float, EmbeddedStore]:
     return seconds, store
 
 
-def scan_in_a_process(folder: Path, num: int) -> dict[str, list[float]]:
+def scan_in_a_process(folder: Path, num: int, kind: str) -> dict[str, list[float]]:
     """Open and scan a store in a process of its own, whose peak memory is then that of a search."""
-    code = f"from benchmarks.bench_search import scans; scans({str(folder)!r}, {num})"
+    code = f"from benchmarks.bench_search import scans; scans({str(folder)!r}, {num}, {kind!r})"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     found: dict[str, list[float]] = json.loads(done.stdout)
     return found
 
 
-def scans(folder: str, num: int) -> None:
+def scans(folder: str, num: int, kind: str) -> None:
     """Print the seconds of opening and of each query, and the peak memory in MB, as JSON."""
-    import resource
-
-    query_qd = features(NUM_QUERIES, 10**9)
+    query_qd = features(NUM_QUERIES if kind == "embedded" else LANCEDB_QUERIES, 10**9)
     started = time.perf_counter()
-    store = EmbeddedStore(Path(folder), MODEL)
+    store = STORES[kind](Path(folder))
     found = {"open": [time.perf_counter() - started]}
     for share, mask_n in masks(num).items():
         store.scan(query_qd[0], K, mask_n)
@@ -111,8 +118,29 @@ def scans(folder: str, num: int) -> None:
             started = time.perf_counter()
             store.scan(query_d, K, mask_n)
             found[str(share)].append(time.perf_counter() - started)
-    found["peak_mb"] = [resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000]
+    found["peak_mb"] = [peak_mb()]
+    found["sum"] = sums(Path(folder)) if kind == "embedded" else []
     print(json.dumps(found))
+
+
+def peak_mb() -> float:
+    """Peak memory of this process. `ru_maxrss` may be that of the process that started it."""
+    status = Path("/proc/self/status").read_text()
+    (kib,) = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")]
+    return int(kib) * 1024 / 1e6
+
+
+def sums(folder: Path) -> list[float]:
+    """Seconds of summing the bytes of all codes by all cores: what reading the memory alone takes."""
+    mapped = [np.memmap(path, np.int64, "r") for path in sorted(folder.glob("*.i8"))]
+    parts = [codes[first : first + 2**22] for codes in mapped for first in range(0, len(codes), 2**22)]
+    seconds = []
+    with ThreadPoolExecutor(num_cores()) as pool:
+        for _ in range(1 + NUM_QUERIES):
+            started = time.perf_counter()
+            list(pool.map(np.sum, parts))
+            seconds.append(time.perf_counter() - started)
+    return seconds[1:]
 
 
 def value_row(name: str, unit_: str, values: list[float]) -> Row:
@@ -125,13 +153,14 @@ def value_row(name: str, unit_: str, values: list[float]) -> Row:
     )  # fmt: skip
 
 
-def measure_size(num: int) -> list[Row]:
-    """Measure one size: build, append, open, scan under each filter, memory."""
+def measure_size(num: int, kind: str) -> list[Row]:
+    """Measure one size: build, disk, append, open, scan under each filter, memory."""
     with tempfile.TemporaryDirectory(prefix="hubbleclip-bench-") as folder:
-        build_s, store = build(Path(folder), num)
+        build_s, store = build(Path(folder), num, kind)
         store.close()
-        found = scan_in_a_process(Path(folder), num)
-        store = EmbeddedStore(Path(folder), MODEL)
+        disk = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
+        found = scan_in_a_process(Path(folder), num, kind)
+        store = STORES[kind](Path(folder))
         new_nd, append_s = features(NUM_NEW, SEED + num), []
         for number in range(RUNS):
             start = num + number * NUM_NEW
@@ -142,9 +171,11 @@ def measure_size(num: int) -> list[Row]:
     size = f"{num:,} x {NUM_DIMS}"
     rows = [
         value_row(f"build {size}", "s", [build_s]), value_row(f"append {NUM_NEW:,} to {size}", "s", append_s),
-        value_row(f"open and check {size}", "s", found["open"]),
+        value_row(f"open and check {size}", "s", found["open"]), value_row(f"disk, {size}", "MB", [disk / 1e6]),
         value_row(f"peak memory of a search, {size}", "MB", found["peak_mb"]),
     ]  # fmt: skip
+    if found["sum"]:
+        rows.append(value_row(f"plain sum of the codes, {size}", "ms", [1000 * one for one in found["sum"]]))
     scanned = [(share, [1000 * one for one in found[str(share)]]) for share in SHARES]
     return rows + [value_row(f"scan and rescoring, {size}, filter {share:.1%}", "ms", ms) for share, ms in scanned]
 
@@ -198,18 +229,15 @@ def faiss_of(feat_nd: Features, kind: str) -> Search:
 
 
 def lancedb_of(feat_nd: Features, folder: Path) -> Search:
-    store = LanceStore(str(folder), MODEL)
+    store = STORES["lancedb"](folder)
     store.append(ids(0, len(feat_nd)), feat_nd)
     return ours_of(store)
 
 
-def recall(search: Search, feat_nd: Features, query_qd: Features, mask_n: npt.NDArray[np.bool_] | None) -> float:
+def recall(search: Search, query_qd: Features, mask_n: npt.NDArray[np.bool_] | None, truths: list[set[int]]) -> float:
     """Compute the mean share of the exact nearest rows that a search finds."""
-    shares = []
-    for query_d in query_qd:
-        truth = set(exact(feat_nd, query_d, mask_n).tolist())
-        shares.append(len(truth & set(search(query_d, mask_n).tolist())) / len(truth))
-    return float(np.mean(shares))
+    found = [set(search(query_d, mask_n).tolist()) for query_d in query_qd]
+    return float(np.mean([len(one & truth) / len(truth) for one, truth in zip(found, truths, strict=True)]))
 
 
 def contender(search: Search, query_qd: Features, mask_n: npt.NDArray[np.bool_] | None) -> Contender:
@@ -247,15 +275,19 @@ def measure_peers() -> list[Row]:
         _, store = build(Path(folder) / "ours", PEER_SIZE)
         # All contenders get what the store holds: the float16 values.
         feat_nd = store.features(range(PEER_SIZE))
-        ours = ours_of(store)
+        ours, filters = ours_of(store), masks(PEER_SIZE)
+        truths = {
+            share: [set(exact(feat_nd, query_d, mask_n).tolist()) for query_d in query_qd]
+            for share, mask_n in filters.items()
+        }
         for name, peer in each(list(peers(feat_nd, Path(folder) / "lance").items()), lambda item: item[0]):
-            for share, mask_n in masks(PEER_SIZE).items():
+            for share, mask_n in filters.items():
                 title = f"search {PEER_SIZE:,} x {NUM_DIMS}, filter {share:.1%}, and {name}"
                 timed = time_in_turn(
                     title, contender(ours, query_qd, mask_n), contender(peer, query_qd, mask_n), runs=RUNS
                 )
                 rows.append(rate_row(title, "queries/s", NUM_QUERIES, timed, name))
-                found = [recall(one, feat_nd, query_qd, mask_n) for one in (ours, peer)]
+                found = [recall(one, query_qd, mask_n, truths[share]) for one in (ours, peer)]
                 rows.append(recall_row(title, *found, name))
         store.close()
     return rows
@@ -271,6 +303,17 @@ def sizes() -> tuple[int, ...]:
     return (*SIZES, LARGE) if is_large else SIZES
 
 
+def measure_sizes(kind: str, nums: tuple[int, ...]) -> list[Row]:
+    """Measure a store at each size."""
+    return [row for num in each(nums, lambda num: f"{num:,} rows") for row in measure_size(num, kind)]
+
+
+PARTS = {
+    "search": lambda: measure_sizes("embedded", sizes()),
+    "search_lancedb": lambda: measure_sizes("lancedb", SIZES),
+    "search_peers": measure_peers,
+}
+
 if __name__ == "__main__":
-    grown = [row for num in each(sizes(), lambda num: f"{num:,} rows") for row in measure_size(num)]
-    report("search", [*grown, *measure_peers()])
+    for part in sys.argv[1:] or PARTS:
+        report(part, PARTS[part]())

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import sys
-import tarfile
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from hubbleclip.config.tiles import TileSettings
-from hubbleclip.dataset.shard_writer import member_info
+from hubbleclip.dataset.shard_writer import member_bytes, trailer_size_bytes
 from hubbleclip.images.reader import ScienceImage
 from hubbleclip.images.tiling import CutTile, cut_tiles, read_images
 
@@ -37,11 +35,12 @@ def _without_rejection(image: ScienceImage) -> ScienceImage:
 def pack(tiles_of_files: Iterable[Sequence[CutTile]], shard: Path) -> int:
     """Write tiles into a tar in the format of shards; return their number."""
     num_tiles = 0
-    with tarfile.open(shard, "w", format=tarfile.USTAR_FORMAT) as tar:
+    with shard.open("wb") as tar:
         for tiles in tiles_of_files:
             for tile in tiles:
-                tar.addfile(member_info(tile.tile_id + tile.suffix, len(tile.encoded)), io.BytesIO(tile.encoded))
+                tar.write(member_bytes(tile.tile_id + tile.suffix, tile.encoded))
             num_tiles += len(tiles)
+        tar.write(bytes(trailer_size_bytes(tar.tell())))
     return num_tiles
 
 

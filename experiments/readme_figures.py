@@ -35,7 +35,7 @@ MODELS = {
 COLUMNS = {
     "i2t_accuracy_at_10pct": "image to text, top 10 %",
     "t2i_accuracy_at_10pct": "text to image, top 10 %",
-    "i2t_recall_at_5": "image to text, R@5",
+    "i2t_recall_at_1": "image to text, R@1",
     "i2t_median_rank": "median rank",
 }
 TILE_PER_CLASS = """

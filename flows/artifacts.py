@@ -158,7 +158,7 @@ def show_report(layout: Layout, report_dir: Path, figure: bytes) -> None:
 
 
 def places(layout: Layout, report_dir: Path) -> str:
-    """Say where a report can be opened.
+    """Return a sentence that says where a report can be opened.
 
     The text contains no link, because browsers block links from a web page to a local file.
 

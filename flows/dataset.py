@@ -1,4 +1,4 @@
-"""The flow `dataset`: run the stages ingest, tiles and shards, and emit an event when the dataset has grown."""
+"""The flow `dataset`: run the stages ingest, tiles and shards, and emit events at the end and when the dataset grew."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from prefect import flow
 
 from flows.artifacts import counted, record_asset, show_tiles
-from flows.scheduled import GROWN, emit, without_heartbeat
+from flows.scheduled import GROWN, UPDATED, emit, without_heartbeat
 from flows.tasks import PREFECT
 from hubbleclip.config.settings import Settings, read_settings
 from hubbleclip.pipeline import dataset as stages
@@ -26,8 +26,9 @@ def dataset(profile: str = "demo", overrides: dict[str, Any] | None = None) -> N
     """
     settings = read_settings(profile, overrides or {})
     growth = run_dataset(settings)
+    parameters = {"profile": profile, "overrides": overrides or {}}
+    emit(UPDATED, f"profile.{settings.profile}", parameters, **growth)
     if growth and growth["num_new"] >= settings.flows.train_min_new_samples:
-        parameters = {"profile": profile, "overrides": overrides or {}}
         emit(GROWN, f"dataset.{growth['digest']}", parameters, **growth)
 
 

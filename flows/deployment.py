@@ -109,7 +109,7 @@ def wait_for_server(client: SyncPrefectClient) -> None:
 
 
 def create_pool(client: SyncPrefectClient, name: str) -> None:
-    """Create a work pool that runs flows as processes, unless a work pool of any type has this name.
+    """Create a work pool that runs flows as processes; if this name is in use by a work pool of any type, do nothing.
 
     Parameters
     ----------
@@ -145,7 +145,7 @@ def replace_automations(client: SyncPrefectClient, wanted: list[AutomationCore])
 
 
 def automations(deployment_ids: Mapping[str, UUID], settings: FlowSettings) -> list[AutomationCore]:
-    """Make the automations of hubbleclip, apart from the triggers that `prefect.yaml` declares.
+    """Make all automations of hubbleclip except the triggers that are declared in `prefect.yaml`.
 
     Parameters
     ----------
@@ -191,9 +191,10 @@ def deployment_automations(name: str, deployment_id: UUID, settings: FlowSetting
     related = {"prefect.resource.id": f"prefect.deployment.{deployment_id}"}
     # The start of a run counts as its first heartbeat, because a run may be lost before it sends a heartbeat.
     silence = run_trigger(ENDS | {BEAT}, related, after={BEGIN, BEAT}, within_s=silent_s)
-    # A restart is triggered by the state `Lost` and not by a missing heartbeat. The last heartbeat of a run may arrive
-    # after the event of its end; the server then waits in vain for a further heartbeat. But it does not set an ended
-    # run to `Lost`. A run that its worker reports as crashed is not restarted, because it would probably crash again.
+    # The trigger of a restart is the state `Lost`, not a missing heartbeat. If the last heartbeat of a run arrives
+    # after the event that reports the end of the run, the server waits for another heartbeat, which never comes. Such a
+    # run is not restarted, because the server does not set a run that has ended to `Lost`. A run that its worker
+    # reports as crashed is not restarted either, because it would probably crash again.
     loss = run_trigger({f"prefect.flow-run.{LOST}"}, related)
     overtime = run_trigger(ENDS, related, after={BEGIN}, within_s=3600 * hours)
     return [

@@ -1,4 +1,4 @@
-"""The flow `evaluate`: write the report of a finished run, and decide whether to promote the run."""
+"""The flow `evaluate`: write the report of a finished run, and emit an event when the run is promoted."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from prefect import flow
 from prefect.artifacts import create_table_artifact
 
 from flows.artifacts import show_report
+from flows.scheduled import PROMOTED, emit
 from flows.tasks import PREFECT
 from hubbleclip.config.settings import Settings, read_settings
-from hubbleclip.core.records import to_row
+from hubbleclip.core.records import Promotion, to_row
 from hubbleclip.evaluation.report.figures import figure_bytes, retrieval_figure
 from hubbleclip.pipeline import evaluate as stage
 from hubbleclip.pipeline.engine.execution import Execution
@@ -26,10 +27,13 @@ def evaluate(profile: str = "demo", overrides: dict[str, Any] | None = None) -> 
         overrides: Settings to change, section by section, such as {"evaluation": {"bootstrap": 500}}.
 
     """
-    run_evaluate(read_settings(profile, overrides or {}))
+    decision = run_evaluate(read_settings(profile, overrides or {}))
+    if decision and decision.is_promoted:
+        parameters = {"profile": profile, "overrides": overrides or {}}
+        emit(PROMOTED, f"run.{decision.run_id}", parameters, run_id=decision.run_id)
 
 
-def run_evaluate(settings: Settings, execution: Execution = PREFECT) -> None:
+def run_evaluate(settings: Settings, execution: Execution = PREFECT) -> Promotion | None:
     """Run the stage evaluate, and show the decision and the retrieval figure on the Prefect page of the flow run.
 
     Parameters
@@ -39,9 +43,17 @@ def run_evaluate(settings: Settings, execution: Execution = PREFECT) -> None:
     execution
         Executor of the batches; Prefect by default.
 
+    Returns
+    -------
+    Promotion or None
+        The decision whether to promote the run; None if this evaluation made no decision.
+
     """
     done = stage.evaluate(settings, execution)
     if done.decision:
         row = {name: value for name, value in to_row(done.decision).items() if name != "decided_at"}
-        create_table_artifact([row], key="promotion", description="The run against the promoted one, on val")
+        create_table_artifact(
+            [row], key="promotion", description="The run compared with the promoted run, on the val split"
+        )
     show_report(layout_of(settings), done.report_dir, figure_bytes(retrieval_figure(done.metrics), "svg"))
+    return done.decision

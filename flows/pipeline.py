@@ -38,7 +38,7 @@ def pipeline(profile: str = "demo", overrides: dict[str, Any] | None = None) -> 
 
 
 def start_training(settings: Settings, parameters: dict[str, Any]) -> None:
-    """Train in this process, or by the deployment that `flows.train_deployment` names.
+    """Train in this process, or run the deployment given by `flows.train_deployment` and wait for its end.
 
     Parameters
     ----------

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 THREADS_AS_THEY_ARE = {
     f"distributed.nanny.pre-spawn-environ.{library}_NUM_THREADS": None for library in ("OMP", "MKL", "OPENBLAS")
 }
-"""Dask configuration that does not change the environment variables `OMP_NUM_THREADS`, `MKL_NUM_THREADS` and
-`OPENBLAS_NUM_THREADS`.
+"""Dask configuration with which Dask leaves the environment variables `OMP_NUM_THREADS`, `MKL_NUM_THREADS` and
+`OPENBLAS_NUM_THREADS` unchanged.
 
 By default, Dask sets these variables to 1 in the process that starts a cluster, and never resets them. A later training
 in the same process would then use only one thread.

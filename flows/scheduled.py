@@ -13,11 +13,12 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 
 log = logging.getLogger("hubbleclip.flows")
 
-GROWN, FINISHED = "hubbleclip.dataset.grown", "hubbleclip.run.finished"
+UPDATED, GROWN = "hubbleclip.dataset.updated", "hubbleclip.dataset.grown"
+FINISHED, PROMOTED = "hubbleclip.run.finished", "hubbleclip.run.promoted"
 
 
 def is_scheduled() -> bool:
-    """Whether a deployment started the current flow run or a flow run that contains it.
+    """Return whether a deployment started the current flow run, or the flow run of which it is a part.
 
     Returns
     -------
@@ -43,10 +44,10 @@ def without_heartbeat() -> AbstractContextManager[Any]:
 
 
 def emit(event: str, resource: str, parameters: dict[str, Any], **facts: Any) -> None:
-    """Emit an event that makes a trigger in `prefect.yaml` start the next flow with the same parameters.
+    """Emit an event, upon which a trigger in `prefect.yaml` starts the next flow with the same parameters.
 
-    The event is emitted only if a deployment started this flow directly. Inside another flow no event is emitted,
-    because the other flow runs the next step.
+    The event is emitted only if a deployment started this flow directly. If this flow runs inside another flow, no
+    event is emitted, because the outer flow starts the next flow itself.
 
     Parameters
     ----------

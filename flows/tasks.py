@@ -43,8 +43,8 @@ def submit_task(
     runner
         The open task runner.
     is_separate
-        Whether the workers are separate processes; the arguments of a task in this process are not searched for
-        futures.
+        Whether the workers are separate processes. If not, the arguments are quoted, so that Prefect does not search
+        them for futures.
     name
         Name of the task.
     work
@@ -98,8 +98,8 @@ class PrefectExecution(Execution):
         return progress_artifact(name)
 
     def lock_wait_s(self, settings: FlowSettings) -> float:
-        """See `Execution`. Scheduled runs wait until another writer has ended; commands do not wait, and report which
-        process writes.
+        """See `Execution`. If another process is writing the catalog, scheduled runs wait for it. Commands do not wait:
+        they fail with a message that names the other process.
         """
         return settings.lock_wait_s if is_scheduled() else 0.0
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +16,28 @@ import numpy as np
 from prefect import Task, flow
 
 from experiments.pairs import report
-from experiments.pairs.frozen_features import Ints, Pairs, picture_features, sentence_features, text_features
+from experiments.pairs.alignment import fit_alignment
+from experiments.pairs.frozen_features import Pairs, picture_features, sentence_features, text_features
+from experiments.pairs.press import (
+    UNINFORMATIVE,
+    Folder,
+    group_of_pictures,
+    links_between,
+    press_picture,
+    read_press,
+    uninformative_pictures,
+)
+from experiments.pairs.saved import MATCHER, SavedMatcher, find_pictures, read_matcher, save_matcher
 from flows.tasks import PREFECT
 from hubbleclip.catalog.catalog import read_catalog
 from hubbleclip.catalog.pending import to_records
 from hubbleclip.config.settings import Settings, read_settings
 from hubbleclip.core.errors import DatasetError
-from hubbleclip.core.io import sha256_file, write_bytes
+from hubbleclip.core.io import write_bytes
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Product, Proposal
 from hubbleclip.core.version import code_version
-from hubbleclip.dataset.captions import split_sentences
-from hubbleclip.dataset.splits.near_duplicates import group_proposals, text_links
+from hubbleclip.dataset.captions import abstract, split_sentences
 from hubbleclip.images.preview import read_rgb
 from hubbleclip.pipeline.engine.stage import log
 from hubbleclip.pipeline.ingest.run import ingest
@@ -36,81 +47,39 @@ from hubbleclip.training.models.builder import LoadedModel, load_model
 CAPTIONS = "captions.jsonl"
 
 
-def read_pairs(files: Mapping[str, Path], proposals: Mapping[str, Proposal], settings: Settings) -> Pairs:
+def read_pairs(folder: Folder, settings: Settings) -> Pairs:
     """Compute the features of all pictures and captions by the frozen towers.
 
     Parameters
     ----------
-    files
-        Paths of the pictures, by proposal id.
-    proposals
-        Proposals by proposal id; the abstract is the caption.
+    folder
+        The pictures with their captions.
     settings
         Settings of the profile; model, seed, precision and the rules for near-duplicate captions are used.
 
     Returns
     -------
     Pairs
-        The features, in the order of the proposal ids.
+        The features, in the order of the picture ids.
 
     """
     loaded = load_model(settings.model, settings.train.seed)
-    captioned = [proposals[key] for key in sorted(files)]
-    captions = [proposal.abstract or proposal.title for proposal in captioned]
-    titles = [proposal.title for proposal in captioned]
+    names = sorted(folder.files)
+    captions = [folder.proposals[name].abstract or "" for name in names]
+    titles = [folder.proposals[name].title for name in names]
     sentences = [tuple(split_sentences(caption) or [caption]) for caption in captions]
+    group_of = group_of_pictures(folder, settings.splits)
     return Pairs(
-        names=tuple(sorted(files)), captions=tuple(captions), titles=tuple(titles), sentences=tuple(sentences),
-        group_n=group_numbers(files, proposals, settings), final_width=_final_width(loaded),
+        names=tuple(names), captions=tuple(captions), titles=tuple(titles), sentences=tuple(sentences),
+        group_n=np.unique([group_of[name] for name in names], return_inverse=True)[1].astype(np.int64),
+        final_width=_final_width(loaded),
         caption_ne=text_features(loaded, captions), title_ne=text_features(loaded, titles),
         sentences_pe=sentence_features(loaded, sentences),
         views_nvd=picture_features(
-            loaded, (read_rgb(files[key], settings.tiles.max_pixels) for key in sorted(files)),
+            loaded, (read_rgb(folder.files[name], settings.tiles.max_pixels) for name in names),
             is_bf16=settings.train.precision == "bf16",
         ),
     )  # fmt: skip
-
-
-def group_numbers(files: Mapping[str, Path], proposals: Mapping[str, Proposal], settings: Settings) -> Ints:
-    """Assign a number to each group of pictures with near-duplicate captions.
-
-    Parameters
-    ----------
-    files
-        Paths of the pictures, by proposal id.
-    proposals
-        Proposals by proposal id.
-    settings
-        Settings of the profile; the rules for near-duplicate captions are used.
-
-    Returns
-    -------
-    Ints
-        Group number of each picture, shape (n,), in the order of the proposal ids.
-
-    """
-    group_of = group_proposals(proposals, text_links(proposals, settings.splits))
-    _, group_n = np.unique([group_of[proposals[key].proposal_id] for key in sorted(files)], return_inverse=True)
-    return group_n.astype(np.int64)
-
-
-def hashes_and_captions(files: Mapping[str, Path], proposals: Mapping[str, Proposal]) -> tuple[set[str], set[str]]:
-    """Return the hashes and captions of the pictures of a folder, to compare the content of two folders.
-
-    Parameters
-    ----------
-    files
-        Paths of the pictures, by proposal id.
-    proposals
-        Proposals by proposal id.
-
-    Returns
-    -------
-    tuple[set[str], set[str]]
-        SHA-256 of each picture file in hexadecimal digits, and the captions.
-
-    """
-    return {sha256_file(path) for path in files.values()}, {str(proposals[key].abstract) for key in files}
 
 
 def _final_width(loaded: LoadedModel) -> int:
@@ -156,8 +125,9 @@ def pairs(
     train: Path,
     test: Path | None = None,
     *,
+    drop_related: bool = False,
     num_folds: int = 5,
-    num_seeds: int = 3,
+    num_draws: int = 3,
 ) -> list[report.Row]:
     """Train on the pictures of one folder and test on those of another, or cross-validate on one folder.
 
@@ -166,51 +136,164 @@ def pairs(
         overrides: Settings to change, section by section, such as {"train": {"steps": 100}}.
         train: A folder of JPEG pictures with `captions.jsonl`.
         test: Another such folder to test on; without it, the folder `train` is cross-validated.
+        drop_related: Train without the pictures that are related to test pictures, in place of an error.
         num_folds: Number of folds of the cross-validation.
-        num_seeds: Number of repetitions, each with different folds and a different seed.
+        num_draws: Number of times that the folds are drawn, and the trained heads are initialised.
 
     """
     started_s = time.monotonic()
-    report.check_repetitions(num_folds, num_seeds)  # fail before anything is ingested or computed
-    settings, seeds = read_settings(profile, overrides), range(1, num_seeds + 1)
-    folders = [folder for folder in (train, test) if folder]
-    ingested = [ingest_folder(profile, overrides, folder, settings) for folder in folders]
+    report.check_repetitions(num_folds, num_draws)  # fail before anything is ingested or computed
+    settings, draws = read_settings(profile, overrides), range(1, num_draws + 1)
+    paths = [path for path in (train, test) if path]
+    ingested = [without_uninformative(ingest_folder(profile, overrides, path, settings), path) for path in paths]
+    folders = [folder for folder, _ in ingested]
+    rejected = {key: UNINFORMATIVE for _, found in ingested for key in found}
+    dropped: list[str] = []
     if test:
-        report.check_disjoint(*(hashes_and_captions(*one) for one in ingested))
-    report.check_size(len(set(group_numbers(*ingested[-1], settings))), 1 if test else num_folds)
-    features = [task_read_pairs(*one, settings) for one in ingested]
+        folders[0], dropped = without_related(*folders, settings, is_allowed=drop_related)
+    report.check_size(len(set(group_of_pictures(folders[-1], settings.splits).values())), 1 if test else num_folds)
+    features = [task_read_pairs(folder, settings) for folder in folders]
     train_pairs, test_pairs = features[0], features[-1]  # with a single folder both are the same
     log.info("pairs: features of %d pictures computed", sum(len(one.names) for one in features))
     trials = (
-        report.holdout_trials(train_pairs, test_pairs, seeds)
+        report.holdout_trials(train_pairs, test_pairs, draws)
         if test
-        else report.cross_validation_trials(train_pairs, num_folds, seeds)
+        else report.cross_validation_trials(train_pairs, num_folds, draws)
     )
     rows, tops = task_compare(trials, settings)
-    files, _ = ingested[-1]
+    files = folders[-1].files
     numbers = {int(row) for top_qk in tops.values() for row in top_qk.ravel()}
     pictures = {row: read_rgb(files[test_pairs.names[row]], settings.tiles.max_pixels) for row in numbers}
     facts = {
-        "train": train.name, "test": test.name if test else f"{num_folds} folds", "num_seeds": num_seeds,
+        "train": train.name, "test": test.name if test else f"{num_folds} folds", "num_draws": num_draws,
         "num_pictures": len(test_pairs.names), "num_groups": int(test_pairs.group_n.max()) + 1,
-        "code_version": code_version(),
+        "rejected": rejected, "dropped": dropped, "code_version": code_version(),
     }  # fmt: skip
-    out_dir = Layout(settings.root).reports / f"pairs-{_key(*folders)}"
+    out_dir = Layout(settings.root).reports / f"pairs-{_key(*paths)}"
     write_bytes(out_dir / "pairs.json", report.results_json(rows, tops, test_pairs.names, facts))
     write_bytes(out_dir / "queries.png", report.render_top_pictures(tops["before"], tops["after"], pictures))
-    num_pictures = len(test_pairs.names)
+    alignment = fit_alignment(train_pairs)  # of all pictures of the folder, to be asked for pictures
+    pictures_nk = alignment.embed_pictures(train_pairs.views_nvd)
+    saved = SavedMatcher(alignment=alignment, names=train_pairs.names, pictures_nk=pictures_nk)
+    save_matcher(matcher_path(settings, train), saved)
     log.info(
-        "pairs: %d pictures were scored in %.0f s: %s",
-        num_pictures,
+        "pairs: %d pictures of %d groups were scored in %.0f s: %s",
+        len(test_pairs.names),
+        facts["num_groups"],
         time.monotonic() - started_s,
         out_dir / "pairs.json",
     )
     return report.table_rows(rows)
 
 
-def ingest_folder(
-    profile: str, overrides: dict[str, Any], folder: Path, settings: Settings
-) -> tuple[dict[str, Path], dict[str, Proposal]]:
+def without_uninformative(folder: Folder, path: Path) -> tuple[Folder, list[str]]:
+    """Reject the pictures whose caption says nothing about them.
+
+    Parameters
+    ----------
+    folder
+        The pictures of a folder.
+    path
+        Path of the folder, for the message.
+
+    Returns
+    -------
+    tuple[Folder, list[str]]
+        The other pictures, and the ids of the rejected pictures.
+
+    Raises
+    ------
+    DatasetError
+        When no picture remains.
+
+    """
+    rejected = uninformative_pictures(folder)
+    if rejected:
+        log.warning("pairs: %d pictures of %s are rejected: %s", len(rejected), path, UNINFORMATIVE)
+    if len(rejected) == len(folder.files):
+        raise DatasetError(f"{path} has only captions that many pictures share: add captions that describe a picture")
+    return folder.take(set(folder.files) - rejected), sorted(rejected)
+
+
+def without_related(train: Folder, test: Folder, settings: Settings, *, is_allowed: bool) -> tuple[Folder, list[str]]:
+    """Remove from the training folder the pictures that are related to test pictures.
+
+    Parameters
+    ----------
+    train, test
+        The folders.
+    settings
+        Settings of the profile; the rules for near-duplicate captions are used.
+    is_allowed
+        Whether pictures may be removed; otherwise a related picture is an error.
+
+    Returns
+    -------
+    tuple[Folder, list[str]]
+        The other pictures, and the ids of the removed pictures.
+
+    Raises
+    ------
+    DatasetError
+        When pictures are related and may not be removed, or when none remains.
+
+    """
+    links = links_between(train, test, settings.splits)
+    if not is_allowed:
+        report.check_unrelated(links)
+    related = {link.one for link in links}
+    if len(related) == len(train.files):
+        raise DatasetError("every training picture is related to a test picture: choose another folder to train on")
+    if related:
+        log.warning("pairs: %d training pictures are dropped, because they are related to test pictures", len(related))
+    return train.take(set(train.files) - related), sorted(related)
+
+
+def matcher_path(settings: Settings, folder: Path) -> Path:
+    """Return the path of the matcher that was trained on a folder.
+
+    Parameters
+    ----------
+    settings
+        Settings of the profile; the data root is used.
+    folder
+        The folder of pictures.
+
+    Returns
+    -------
+    Path
+        Path of the file, which exists after `pairs` has run on the folder.
+
+    """
+    return Layout(settings.root).reports / f"pairs-{_key(folder)}" / MATCHER
+
+
+def ask(settings: Settings, folder: Path, text: str, num_pictures: int) -> list[report.Row]:
+    """Find the pictures of a folder that match a text best, by the matcher that was trained on the folder.
+
+    Parameters
+    ----------
+    settings
+        Settings of the profile; the data root, the model and the seed are used.
+    folder
+        Folder on which `pairs` has run.
+    text
+        Text to find pictures for.
+    num_pictures
+        Number of pictures.
+
+    Returns
+    -------
+    list[report.Row]
+        Rank and id of each picture, best first. DatasetError is raised if there is no trained matcher.
+
+    """
+    saved = read_matcher(matcher_path(settings, folder))
+    (names,) = find_pictures(saved, load_model(settings.model, settings.train.seed), [text], num_pictures)
+    return [{"rank": rank, "picture": name} for rank, name in enumerate(names, 1)]
+
+
+def ingest_folder(profile: str, overrides: dict[str, Any], folder: Path, settings: Settings) -> Folder:
     """Ingest a folder of pictures with the local archive client, into a catalog of its own.
 
     Parameters
@@ -226,8 +309,8 @@ def ingest_folder(
 
     Returns
     -------
-    tuple[dict[str, Path], dict[str, Proposal]]
-        Paths of the pictures, and the proposals that have a caption, both by proposal id.
+    Folder
+        The pictures that have a caption, by id.
 
     Raises
     ------
@@ -244,11 +327,14 @@ def ingest_folder(
     with read_catalog(layout) as catalog:
         products = to_records(Product, catalog.rows("FROM product WHERE path IS NOT NULL"))
         all_proposals = {one.proposal_id: one for one in to_records(Proposal, catalog.rows("FROM proposal"))}
-    proposals = {key: one for key, one in all_proposals.items() if one.abstract}
-    files = {one.proposal_id: layout.absolute(one.path) for one in products if one.proposal_id in proposals}
+    id_of = {key: one.number for key, one in all_proposals.items() if abstract(one)}
+    files = {id_of[one.proposal_id]: layout.absolute(one.path) for one in products if one.proposal_id in id_of}
     if not files:
         raise DatasetError(f"{folder} has no JPEG picture whose name is an id in {CAPTIONS}")
-    return files, proposals
+    proposals = {id_of[key]: replace(all_proposals[key], proposal_id=id_of[key]) for key in id_of}
+    facts = read_press(folder / CAPTIONS)
+    press = {key: facts.get(key) or press_picture({"id": key}) for key in files}
+    return Folder(files=files, proposals=proposals, press=press).take(set(files))
 
 
 def _key(*folders: Path) -> str:

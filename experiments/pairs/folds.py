@@ -1,6 +1,11 @@
-"""Cross-validation by proposal group.
+"""Cross-validation by group of related pictures, and metrics that count each group once.
 
-Every picture is tested once, by a model that was trained without the pictures of its group.
+Every picture is tested once per draw of the folds, by a model that was trained without the pictures of its group.
+
+The right answer to a picture is its own caption, and the right answer to a caption is its own picture. It is compared
+with the answers of all other groups of the test part. Other answers of the same group are not counted, because they may
+be right or wrong: a caption of another picture of the Orion Nebula may fit. Each other group counts once, as the share
+of its answers that score higher.
 """
 
 from __future__ import annotations
@@ -10,23 +15,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hubbleclip.evaluation.metrics.protocols import FAIR, Estimate, Values, bootstrap_estimates, values_of
-from hubbleclip.evaluation.metrics.retrieval import Floats, Ints, positive_pairs
+from hubbleclip.evaluation.metrics.protocols import FAIR, Estimate, Values, bootstrap_estimates
+from hubbleclip.evaluation.metrics.retrieval import Floats, Ints
 
 DIRECTIONS = ("i2t", "t2i")
+TOP_SHARE = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FoldScores:
-    """Scores of the test pictures of one fold against the captions of their groups.
+    """Scores of the test pictures of one fold (rows) against their captions (columns), and the pictures' groups.
 
-    `scores_tg` has one row per picture and one column per group. `group_t` and `group_g` are the group numbers of the
-    rows and the columns. A group has the same number in all folds.
+    A group has the same number in all folds.
     """
 
-    scores_tg: Floats
+    scores_tt: Floats
     group_t: Ints
-    group_g: Ints
 
 
 def draw_folds(num_groups: int, num_folds: int, seed: int) -> Ints:
@@ -51,20 +55,46 @@ def draw_folds(num_groups: int, num_folds: int, seed: int) -> Ints:
     return np.random.default_rng(seed).permutation(num_groups) % num_folds
 
 
-def pooled_estimates(scorer: str, folds: Sequence[FoldScores], weights_bg: Ints) -> list[Estimate]:
-    """Compute the metrics of the protocol `fair` over the queries of all folds.
-
-    The candidates of a query are ranked within the fold of the query.
+def groups_ahead(scores_qi: Floats, group_q: Ints) -> Floats:
+    """Count the other groups that are ahead of each query's right answer.
 
     Parameters
     ----------
-    scorer
+    scores_qi
+        Scores (q, q) of the answers (columns) for the queries (rows); the right answer is on the diagonal.
+    group_q
+        Group (q,) of each query and of its answer.
+
+    Returns
+    -------
+    Floats
+        Sum (q,) over the other groups of the share of their answers that score higher; a tie counts one half.
+
+    """
+    right_q1 = np.diag(scores_qi)[:, None]
+    ahead_qi = (scores_qi > right_q1) + 0.5 * (scores_qi == right_q1)
+    _, index_q, size_g = np.unique(group_q, return_inverse=True, return_counts=True)
+    is_other_qi = group_q[:, None] != group_q[None]
+    ahead_q: Floats = (ahead_qi * is_other_qi / size_g[index_q][None]).sum(axis=1)
+    return ahead_q
+
+
+def pooled_estimates(method: str, folds: Sequence[FoldScores], weights_bg: Ints) -> list[Estimate]:
+    """Estimate the metrics over the groups of all folds; each group counts once.
+
+    `top_10pct` is the share of right answers in the top tenth of the groups of their fold. Of 18 groups the tenth is
+    1.8: the first place counts 1 and the second one 0.8, so that chance gives exactly 10 %. `auc` is the share of other
+    groups that the right answer is ahead of; chance gives 50 %.
+
+    Parameters
+    ----------
+    method
         Name of the method, which is recorded in the estimates.
     folds
-        Scores of all folds of all repetitions.
+        Scores of all folds of all draws.
     weights_bg
         Bootstrap weights, shape (b, g): the number of times that resample b contains group g. The same weights apply to
-        every fold and repetition.
+        every fold and draw.
 
     Returns
     -------
@@ -75,22 +105,27 @@ def pooled_estimates(scorer: str, folds: Sequence[FoldScores], weights_bg: Ints)
     return [
         estimate
         for direction in DIRECTIONS
-        for estimate in bootstrap_estimates(
-            FAIR, scorer, _pooled([_values(direction, fold) for fold in folds]), weights_bg
-        )
+        for estimate in bootstrap_estimates(FAIR, method, _pooled([_values(direction, f) for f in folds]), weights_bg)
     ]
 
 
 def _values(direction: str, fold: FoldScores) -> Values:
-    """Compute the metrics of each query of a fold, in one direction."""
-    positive_tg = positive_pairs(fold.group_t, fold.group_g)
-    if direction == "i2t":
-        return values_of(direction, fold.scores_tg, positive_tg, fold.group_t)
-    return values_of(direction, fold.scores_tg.T, positive_tg.T, fold.group_g)
+    """Compute the mean metrics of each group of a fold, in one direction."""
+    groups, index_t = np.unique(fold.group_t, return_inverse=True)
+    ahead_t = groups_ahead(fold.scores_tt if direction == "i2t" else fold.scores_tt.T, fold.group_t)
+    of_query = {
+        f"{direction}_top_10pct": np.clip(TOP_SHARE * len(groups) - ahead_t, 0, 1),
+        f"{direction}_auc": 1 - ahead_t / (len(groups) - 1),
+    }
+    size_g = np.bincount(index_t)
+    return Values(
+        means={name: np.bincount(index_t, weights=values_t) / size_g for name, values_t in of_query.items()},
+        group_q=groups,
+    )
 
 
 def _pooled(parts: Sequence[Values]) -> Values:
-    """Concatenate the metrics of all folds, except the ranks, because folds differ in the number of candidates."""
+    """Concatenate the metrics of all folds."""
     return Values(
         means={name: np.concatenate([part.means[name] for part in parts]) for name in parts[0].means},
         group_q=np.concatenate([part.group_q for part in parts]),

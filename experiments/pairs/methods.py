@@ -1,12 +1,10 @@
 """Methods that learn to match captions to pictures from the features of frozen towers.
 
-A new method is added as an entry of `METHODS`.
+A new method is added as an entry of `METHODS`, and of `SEEDED` if its result depends on the seed.
 """
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -14,22 +12,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from experiments.pairs.alignment import MIN_DEVIATION, fit_alignment, fit_words
 from experiments.pairs.frozen_features import Floats, Pairs
 from experiments.pairs.linear_heads import train_heads
 from hubbleclip.config.settings import TrainSettings
 from hubbleclip.core.vectors import unit
 from hubbleclip.dataset.sampler import derangement
-
-WORD = re.compile(r"[a-z]{3,}")
-MIN_TEXTS, MAX_TEXT_SHARE = 2, 0.5
-"""Limits for the number of texts that contain a word: a minimum number, and a maximum share of all texts.
-
-A word in fewer than two texts cannot link texts, and a word in more than half of the texts does not distinguish them.
-"""
-RIDGE = 1.0
-"""Strength of the regularisation: this multiple of the mean variance is added to each variance."""
-MIN_DEVIATION = 1e-3
-"""Value added to each standard deviation, so that a constant feature does not cause a division by zero."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,147 +36,10 @@ class Matcher:
 Method = Callable[[Pairs, TrainSettings], Matcher]
 
 
-def count_words(text: str) -> Counter[str]:
-    """Count the words in a text that have at least three letters.
-
-    Parameters
-    ----------
-    text
-        Any text.
-
-    Returns
-    -------
-    Counter[str]
-        Number of occurrences by word; the words are in lower case.
-
-    """
-    return Counter(WORD.findall(text.lower()))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Words:
-    """The words that are used as text features, with their weights.
-
-    Notes
-    -----
-    The weight of a word is its inverse document frequency, the logarithm of (number of texts) / (number of texts that
-    contain the word) (Sparck Jones 1972).
-
-    """
-
-    weights: dict[str, float]
-
-    def features(self, texts: Sequence[str]) -> Floats:
-        """Compute the weighted logarithmic counts of the words in texts.
-
-        Parameters
-        ----------
-        texts
-            n texts.
-
-        Returns
-        -------
-        Floats
-            Features, shape (n, number of words), of length 1. The features of a text without any known word are zeros.
-
-        """
-        column_of = {word: column for column, word in enumerate(self.weights)}
-        counts_nw = np.zeros((len(texts), len(column_of)), np.float32)
-        for row, text in enumerate(texts):
-            for word, count in count_words(text).items():
-                if word in column_of:
-                    # the logarithm reduces the effect of repeated words
-                    counts_nw[row, column_of[word]] = np.log1p(count) * self.weights[word]
-        return unit(counts_nw)
-
-
-def fit_words(texts: Sequence[str]) -> Words:
-    """Choose the words that are used as text features, and compute their weights.
-
-    Parameters
-    ----------
-    texts
-        Captions of the training pictures.
-
-    Returns
-    -------
-    Words
-        The words in alphabetical order, with their weights.
-
-    """
-    num_texts = Counter(word for text in texts for word in count_words(text))  # number of texts that contain each word
-    words = sorted(word for word, num in num_texts.items() if MIN_TEXTS <= num <= MAX_TEXT_SHARE * len(texts))
-    return Words(weights={word: float(np.log(len(texts) / num_texts[word])) for word in words})
-
-
-def align(one_nd: Floats, other_ne: Floats, ridge: float = RIDGE) -> tuple[Floats, Floats]:
-    """Compute a regularised canonical correlation analysis of two sets of features.
-
-    Parameters
-    ----------
-    one_nd
-        Features of the first set, shape (n, d), with mean 0 per column.
-    other_ne
-        Features of the second set, shape (n, e), with mean 0 per column.
-    ridge
-        Strength of the regularisation: this multiple of the mean variance is added to each variance.
-
-    Returns
-    -------
-    tuple[Floats, Floats]
-        Projections of both sets into a common space, shapes (d, k) and (e, k). Each dimension of the space is weighted
-        by its canonical correlation.
-
-    Notes
-    -----
-    The method is the canonical ridge (Vinod 1976).
-
-    """
-    (one_nr, from_one), (other_ns, from_other) = _whitened(one_nd, ridge), _whitened(other_ne, ridge)
-    # the canonical correlations are the singular values of the cross-covariance of the whitened features
-    left, correlation_k, right = np.linalg.svd(one_nr.T @ other_ns, full_matrices=False)
-    return from_one @ (left * correlation_k), from_other @ (right.T * correlation_k)
-
-
-def _whitened(centred_nd: Floats, ridge: float) -> tuple[Floats, Floats]:
-    """Return whitened features (n, r), divided by the square root of n, and the matrix (d, r) that whitens features."""
-    left_nr, singular_r, right_rd = np.linalg.svd(centred_nd, full_matrices=False)
-    variance_r = singular_r**2 / len(centred_nd)
-    scale_r = np.sqrt(variance_r + ridge * variance_r.mean())
-    return left_nr * np.sqrt(variance_r) / scale_r, right_rd.T / scale_r
-
-
 def _aligned(pairs: Pairs, settings: TrainSettings, *, is_final_only: bool = False, has_words: bool = True) -> Matcher:
-    """Align picture features with caption features by canonical correlation analysis.
-
-    The picture features are those of the last stages of the image tower. The caption features are those of the text
-    tower, and weighted counts of words. The solution has a closed form, so that no gradient descent is needed.
-    """
-    width = pairs.final_width
-    words = fit_words(pairs.captions if has_words else ())
-
-    def picture_parts(views_nvd: Floats) -> list[Floats]:
-        mean_nd = views_nvd.mean(axis=1)
-        # first the final features (mean and maximum), then the features of the earlier stages (see `Pairs`)
-        return [mean_nd[:, :width]] if is_final_only else [mean_nd[:, : 2 * width], mean_nd[:, 2 * width :]]
-
-    def text_inputs(texts: Sequence[str], features_ne: Floats) -> Floats:
-        return np.concatenate([features_ne, words.features(texts)], axis=1)
-
-    moments = [(part.mean(axis=0), part.std(axis=0) + MIN_DEVIATION) for part in picture_parts(pairs.views_nvd)]
-
-    def picture_inputs(views_nvd: Floats) -> Floats:
-        # each part is divided by the square root of its width, so that all parts have the same weight
-        parts = zip(picture_parts(views_nvd), moments, strict=True)
-        return np.concatenate([(part - mean) / dev / np.sqrt(len(mean)) for part, (mean, dev) in parts], axis=1)
-
-    texts_ne = text_inputs(pairs.captions, pairs.caption_ne)
-    mean_e = texts_ne.mean(axis=0)
-    picture_map, text_map = align(picture_inputs(pairs.views_nvd), texts_ne - mean_e)
-    return Matcher(
-        embed_pictures=lambda views_nvd: unit(picture_inputs(views_nvd) @ picture_map),
-        embed_texts=lambda texts, features_ne: unit((text_inputs(texts, features_ne) - mean_e) @ text_map),
-    )
+    """Align picture features with caption features by canonical correlation analysis; see `fit_alignment`."""
+    alignment = fit_alignment(pairs, is_final_only=is_final_only, has_words=has_words)
+    return Matcher(embed_pictures=alignment.embed_pictures, embed_texts=alignment.embed_texts)
 
 
 def _shuffled(pairs: Pairs, settings: TrainSettings) -> Matcher:
@@ -286,3 +137,5 @@ METHODS: dict[str, Method] = {
     "aligned, final features alone": _aligned_final,
 }
 """The methods by name: our method `aligned` first, then its baselines, then its ablations."""
+SEEDED = frozenset({"linear", "linear, all inputs", "untrained", "shuffled"})
+"""Methods whose result depends on a seed. The others have a closed form: the same pictures give the same result."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,18 +14,21 @@ from PIL import Image, ImageDraw
 
 from experiments.pairs.folds import FoldScores, draw_folds, pooled_estimates
 from experiments.pairs.frozen_features import Floats, Ints, Pairs
-from experiments.pairs.methods import METHODS, Matcher
+from experiments.pairs.methods import METHODS, SEEDED, Matcher
 from hubbleclip.config.settings import EvaluationSettings, TrainSettings
 from hubbleclip.core.errors import DatasetError, SettingsError
+from hubbleclip.dataset.splits.continuations import Link
 from hubbleclip.evaluation.metrics.bootstrap import draw_weights
 from hubbleclip.evaluation.metrics.protocols import Estimate, difference
 from hubbleclip.evaluation.metrics.retrieval import cosine_scores
 
 OURS, UNTRAINED, BASELINES = "aligned", "untrained", ("linear", "linear, all inputs")
-METRICS = ("i2t_accuracy_at_10pct", "t2i_accuracy_at_10pct", "i2t_map", "t2i_map")
+METRICS = ("i2t_top_10pct", "t2i_top_10pct", "i2t_auc", "t2i_auc")
 POOLED = "all"
 MIN_GROUPS = 10
-"""Smallest number of caption groups in a test part, because 10 % of fewer groups is less than one group."""
+"""Smallest number of groups in a test part, because 10 % of fewer groups is less than one group."""
+MAX_NAMED = 5
+"""Number of pairs of related pictures that a message names."""
 QUERIES = (
     "a planet with rings", "colliding galaxies", "gravitational lens arcs", "globular cluster", "planetary nebula",
     "spiral galaxy seen edge-on", "supernova remnant", "star-forming nebula", "jet", "comet or asteroid",
@@ -41,10 +44,11 @@ Row = dict[str, Any]
 class Trial:
     """One training and one test.
 
-    `train_rows` and `test_rows` are the row numbers of the pictures in `train_pairs` and `test_pairs`.
+    `draw` is the number of the draw of the folds, and the seed of the methods that have one. `train_rows` and
+    `test_rows` are the row numbers of the pictures in `train_pairs` and `test_pairs`.
     """
 
-    seed: int
+    draw: int
     train_pairs: Pairs
     train_rows: Ints
     test_pairs: Pairs
@@ -61,15 +65,15 @@ class Trial:
         return self.test_pairs.take(self.test_rows)
 
 
-def check_repetitions(num_folds: int, num_seeds: int) -> None:
-    """Check the numbers of folds and seeds.
+def check_repetitions(num_folds: int, num_draws: int) -> None:
+    """Check the numbers of folds and draws.
 
     Parameters
     ----------
     num_folds
         Number of folds, at least 2.
-    num_seeds
-        Number of repetitions, at least 1.
+    num_draws
+        Number of draws of the folds, at least 1.
 
     Raises
     ------
@@ -79,17 +83,17 @@ def check_repetitions(num_folds: int, num_seeds: int) -> None:
     """
     if num_folds < 2:
         raise SettingsError(f"{num_folds} folds leave nothing to train on: set --folds to 2 or more")
-    if num_seeds < 1:
-        raise SettingsError(f"{num_seeds} seeds train nothing: set --seeds to 1 or more")
+    if num_draws < 1:
+        raise SettingsError(f"{num_draws} draws train nothing: set --draws to 1 or more")
 
 
 def check_size(num_groups: int, num_folds: int = 1) -> None:
-    """Check that each test part has enough caption groups for meaningful metrics.
+    """Check that each test part has enough groups for meaningful metrics.
 
     Parameters
     ----------
     num_groups
-        Number of caption groups in all test parts together.
+        Number of groups in all test parts together.
     num_folds
         Number of test parts into which the groups are divided.
 
@@ -101,39 +105,37 @@ def check_size(num_groups: int, num_folds: int = 1) -> None:
     """
     if num_groups // num_folds < MIN_GROUPS:
         raise DatasetError(
-            f"{num_groups} caption groups are too few for {num_folds} test part(s), each of which needs {MIN_GROUPS}: "
-            "add pictures with captions of their own or, without --test, set --folds lower"
+            f"{num_groups} groups of related pictures are too few for {num_folds} test part(s), each of which needs "
+            f"{MIN_GROUPS}: add pictures of other subjects or, without --test, set --folds lower"
         )
 
 
-def check_disjoint(train: tuple[Set[str], Set[str]], test: tuple[Set[str], Set[str]]) -> None:
-    """Check that the training folder and the test folder have no picture and no caption in common.
+def check_unrelated(links: Sequence[Link]) -> None:
+    """Check that no picture of the training folder is related to one of the test folder.
 
     Parameters
     ----------
-    train
-        Hashes of the pictures, and captions, of the training folder.
-    test
-        Hashes of the pictures, and captions, of the test folder.
+    links
+        Links from pictures of the training folder to pictures of the test folder.
 
     Raises
     ------
     DatasetError
-        When the folders have pictures or captions in common.
+        When there is a link; the message names the first pairs.
 
     """
-    pictures, captions = (one & other for one, other in zip(train, test, strict=True))
-    if pictures or captions:
+    if links:
+        pairs = [f"{link.one} and {link.other} ({link.reason}: {link.detail})" for link in links[:MAX_NAMED]]
         raise DatasetError(
-            f"{len(pictures)} pictures and {len(captions)} captions are in both folders, and would be trained on "
-            "before they are tested: remove them from one"
+            f"{len({link.one for link in links})} training pictures are related to test pictures: {'; '.join(pairs)}"
+            f"{'; ...' if len(links) > MAX_NAMED else ''}. Remove them, or set --drop-related to train without them"
         )
 
 
-def cross_validation_trials(pairs: Pairs, num_folds: int, seeds: Sequence[int]) -> list[Trial]:
+def cross_validation_trials(pairs: Pairs, num_folds: int, draws: Sequence[int]) -> list[Trial]:
     """Plan a cross-validation.
 
-    Every picture is tested once per seed, by a training that excludes its caption group.
+    Every picture is tested once per draw, by a training that excludes its group.
 
     Parameters
     ----------
@@ -141,29 +143,29 @@ def cross_validation_trials(pairs: Pairs, num_folds: int, seeds: Sequence[int]) 
         All pairs.
     num_folds
         Number of folds.
-    seeds
-        Seeds of the repetitions; each seed gives different folds.
+    draws
+        Numbers of the draws; each gives different folds.
 
     Returns
     -------
     list[Trial]
-        One trial per seed and fold.
+        One trial per draw and fold.
 
     """
     num_groups = int(pairs.group_n.max()) + 1
     # folds are assigned to groups, not to pictures, so that a group is never divided between folds
-    fold_of = {seed: draw_folds(num_groups, num_folds, seed)[pairs.group_n] for seed in seeds}
+    fold_of = {draw: draw_folds(num_groups, num_folds, draw)[pairs.group_n] for draw in draws}
     return [
         Trial(
-            seed=seed, train_pairs=pairs, train_rows=np.flatnonzero(fold_n != fold),
+            draw=draw, train_pairs=pairs, train_rows=np.flatnonzero(fold_n != fold),
             test_pairs=pairs, test_rows=np.flatnonzero(fold_n == fold),
         )
-        for seed, fold_n in fold_of.items()
+        for draw, fold_n in fold_of.items()
         for fold in range(num_folds)
     ]  # fmt: skip
 
 
-def holdout_trials(train: Pairs, test: Pairs, seeds: Sequence[int]) -> list[Trial]:
+def holdout_trials(train: Pairs, test: Pairs, draws: Sequence[int]) -> list[Trial]:
     """Plan trials that train on all pictures of one folder and test on all pictures of another folder.
 
     Parameters
@@ -172,19 +174,19 @@ def holdout_trials(train: Pairs, test: Pairs, seeds: Sequence[int]) -> list[Tria
         Pairs of the training folder.
     test
         Pairs of the test folder.
-    seeds
-        Seeds of the repetitions.
+    draws
+        Numbers of the trials, which are the seeds of the methods that have one.
 
     Returns
     -------
     list[Trial]
-        One trial per seed.
+        One trial per number.
 
     """
     train_rows, test_rows = np.arange(len(train.names)), np.arange(len(test.names))
     return [
-        Trial(seed=seed, train_pairs=train, train_rows=train_rows, test_pairs=test, test_rows=test_rows)
-        for seed in seeds
+        Trial(draw=draw, train_pairs=train, train_rows=train_rows, test_pairs=test, test_rows=test_rows)
+        for draw in draws
     ]
 
 
@@ -196,22 +198,28 @@ def fit(trials: Sequence[Trial], settings: TrainSettings) -> dict[str, list[Matc
     trials
         The trials, each with its training and test pictures.
     settings
-        Training settings; the seed of each trial replaces the seed in the settings.
+        Training settings; the number of each trial's draw replaces the seed in the settings.
 
     Returns
     -------
     dict[str, list[Matcher]]
-        Trained methods by name, each with one matcher per trial, in the order of the trials.
+        Trained methods by name, each with one matcher per trial, in the order of the trials. A method in closed form is
+        trained once on the same pictures.
 
     """
-    return {
-        name: [method(trial.train, settings.model_copy(update={"seed": trial.seed})) for trial in trials]
-        for name, method in METHODS.items()
-    }
+    matchers: dict[str, list[Matcher]] = {}
+    for name, method in METHODS.items():
+        fitted: dict[tuple[bytes, int], Matcher] = {}
+        keys = [(trial.train_rows.tobytes(), trial.draw if name in SEEDED else 0) for trial in trials]
+        for key, trial in zip(keys, trials, strict=True):
+            if key not in fitted:
+                fitted[key] = method(trial.train, settings.model_copy(update={"seed": trial.draw}))
+        matchers[name] = [fitted[key] for key in keys]
+    return matchers
 
 
 def score(trial: Trial, matcher: Matcher) -> FoldScores:
-    """Score the test pictures of a trial against one caption of each group.
+    """Score the test pictures of a trial against the test captions.
 
     Parameters
     ----------
@@ -227,13 +235,11 @@ def score(trial: Trial, matcher: Matcher) -> FoldScores:
 
     """
     test = trial.test
-    group_g, first_g = np.unique(test.group_n, return_index=True)
-    captioned = test.take(first_g)  # one picture of each group, whose caption is used
-    scores_tg = cosine_scores(
+    scores_tt = cosine_scores(
         matcher.embed_pictures(test.views_nvd).astype(np.float64),
-        matcher.embed_texts(captioned.captions, captioned.caption_ne).astype(np.float64),
+        matcher.embed_texts(test.captions, test.caption_ne).astype(np.float64),
     )
-    return FoldScores(scores_tg=scores_tg, group_t=test.group_n, group_g=group_g)
+    return FoldScores(scores_tt=scores_tt, group_t=test.group_n)
 
 
 def measure(
@@ -253,27 +259,30 @@ def measure(
     Returns
     -------
     list[Row]
-        One row per seed and method, then one row per method over all seeds.
+        One row per draw and method, then one row per method over all draws.
 
     """
     num_groups = 1 + max(int(trial.test_pairs.group_n.max()) for trial in trials)
     # all methods use the same resamples, so that their differences are paired
     weights_bg = draw_weights(num_groups, settings.bootstrap, settings.seed)
+    scores = {
+        name: [score(*pair) for pair in zip(trials, of_method, strict=True)] for name, of_method in matchers.items()
+    }
     rows = []
-    seeds: list[int | str] = [*dict.fromkeys(trial.seed for trial in trials), POOLED]
-    for seed in seeds:
-        chosen = [number for number, trial in enumerate(trials) if seed in {trial.seed, POOLED}]
+    draws: list[int | str] = [*dict.fromkeys(trial.draw for trial in trials), POOLED]
+    for draw in draws:
+        chosen = [number for number, trial in enumerate(trials) if draw in {trial.draw, POOLED}]
         estimates = {
-            name: pooled_estimates(name, [score(trials[number], of_method[number]) for number in chosen], weights_bg)
-            for name, of_method in matchers.items()
+            name: pooled_estimates(name, [of_method[number] for number in chosen], weights_bg)
+            for name, of_method in scores.items()
         }
-        rows += [_row(seed, name, estimates) for name in matchers]
+        rows += [_row(draw, name, estimates) for name in matchers]
     return rows
 
 
-def _row(seed: int | str, name: str, estimates: Mapping[str, Sequence[Estimate]]) -> Row:
+def _row(draw: int | str, name: str, estimates: Mapping[str, Sequence[Estimate]]) -> Row:
     """Make one row of the table, with the metrics and differences of one method and their intervals."""
-    row: Row = {"seed": seed, "way": name}
+    row: Row = {"draw": draw, "method": name}
     for ours, *baselines in zip(estimates[name], *(estimates[baseline] for baseline in BASELINES), strict=True):
         if ours.name in METRICS:
             row[ours.name] = [ours.value, *ours.interval()]
@@ -283,7 +292,7 @@ def _row(seed: int | str, name: str, estimates: Mapping[str, Sequence[Estimate]]
 
 
 def table_rows(rows: Sequence[Row]) -> list[Row]:
-    """Format the rows as a table in percent, with differences in percentage points.
+    """Format the rows over all draws as a table in percent, with differences in percentage points.
 
     A difference is marked as `better` or `worse` only if its interval excludes 0.
 
@@ -295,29 +304,29 @@ def table_rows(rows: Sequence[Row]) -> list[Row]:
     Returns
     -------
     list[Row]
-        Rows of text by column name. The table has differences to the first baseline only, because a terminal is not
-        wide enough for both.
+        Rows of text by column name. The table has differences to the last baseline only, the strongest one, because a
+        terminal is not wide enough for all.
 
     """
-    return [_table_row(row) for row in rows]
+    return [_table_row(row) for row in rows if row["draw"] == POOLED]
 
 
 def _table_row(row: Row) -> Row:
     """Format one row of the table."""
-    cells = {"seed": row["seed"], "way": row["way"]}
+    cells = {"method": row["method"]}
     for name in METRICS[:2]:
         direction = name.partition("_")[0]
         value, low, high = (100 * number for number in row[name])
         cells[f"{direction} top 10 %"] = f"{value:.1f} [{low:.1f}, {high:.1f}]"
-        # in percentage points; the row of the first baseline has a difference of 0 and therefore no verdict
-        gain, least, most = (100 * number for number in row[f"{name}_minus_{BASELINES[0]}"])
+        # in percentage points; the row of the baseline itself has a difference of 0 and therefore no verdict
+        gain, least, most = (100 * number for number in row[f"{name}_minus_{BASELINES[-1]}"])
         verdict = "" if least <= 0 <= most else " better" if gain > 0 else " worse"
-        cells[f"{direction} minus {BASELINES[0]}"] = f"{gain:+.1f} [{least:+.1f}, {most:+.1f}]{verdict}"
+        cells[f"{direction} minus {BASELINES[-1]}"] = f"{gain:+.1f} [{least:+.1f}, {most:+.1f}]{verdict}"
     return cells
 
 
 def query_scores(trials: Sequence[Trial], matchers: Sequence[Matcher], query_qe: Floats) -> Floats:
-    """Score all test pictures for each query, using the trials of the first seed.
+    """Score all test pictures for each query, using the trials of the first draw.
 
     Each picture is scored by a matcher that was not trained on this picture.
 
@@ -337,7 +346,7 @@ def query_scores(trials: Sequence[Trial], matchers: Sequence[Matcher], query_qe:
         comparable.
 
     """
-    chosen = [(trial, matcher) for trial, matcher in zip(trials, matchers, strict=True) if trial.seed == trials[0].seed]
+    chosen = [(trial, matcher) for trial, matcher in zip(trials, matchers, strict=True) if trial.draw == trials[0].draw]
     scores_qn = np.zeros((len(QUERIES), sum(len(trial.test_rows) for trial, _ in chosen)), np.float32)
     for trial, matcher in chosen:
         scores_qt = matcher.embed_texts(QUERIES, query_qe) @ matcher.embed_pictures(trial.test.views_nvd).T

@@ -15,6 +15,7 @@ from hubbleclip.core.records import Sample, SplitAssignment
 from hubbleclip.dataset.shard_writer import unit_hash
 from hubbleclip.dataset.splits.assign import assign_splits, split_proposals
 from hubbleclip.dataset.splits.material import Material
+from hubbleclip.dataset.splits.near_duplicates import text_links
 
 Assignments = Mapping[str, SplitAssignment]
 
@@ -44,7 +45,7 @@ def with_and_without_guard(material: Material, settings: SplitSettings) -> tuple
     # group proposals by text only, not by shared field on the sky
     by_text = settings.model_copy(update={"field_share": 0.0})
     guarded = {plan.tile_id: plan for plan in assign_splits(material, {}, by_text)}
-    homes = split_proposals(material, {}, by_text, {})
+    homes = split_proposals(material, {}, by_text, {}, text_links(material.proposals, by_text))
     train_ids = [tile.tile_id for tile in material.tiles if homes[tile.proposal_id].split == "train"]
     unguarded = {tile_id: replace(guarded[tile_id], split="train", reason=None) for tile_id in train_ids}
     return guarded, {**guarded, **unguarded}  # val and test tiles, and tiles moved from val to test, are unchanged

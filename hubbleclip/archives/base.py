@@ -73,8 +73,8 @@ class Archive(Protocol):
         Parameters
         ----------
         observations
-            Observations of one or more proposals. For each proposal, one call must have all of its observations that
-            are in the catalog.
+            Observations of one or more proposals. If a proposal is included, all of its observations that are in the
+            catalog must be included in the same call.
         taken
             The `obs_id`s that already have a product, by proposal id. These products count towards
             `max_products_per_proposal`, and new products never replace them.

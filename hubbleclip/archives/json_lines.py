@@ -1,6 +1,6 @@
-"""Reader of proposals, or captions of pictures, that the user provides in a JSON-lines file.
+"""Reader of JSON-lines files in which the user provides proposals, or captions of pictures.
 
-The file has one JSON object per line; any key may be missing or null.
+Such a file has one JSON object per line. Any key of an object may be missing or null.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ def read_proposal_rows(path: Path) -> dict[tuple[str, str], ProposalText]:
     Returns
     -------
     dict
-        Proposal texts by (mission, number), because two missions may use the same number. The mission is "" if the row
-        names no mission. If two rows have the same key, the first row is used. Rows without a number are skipped,
-        because they match no file.
+        Proposal texts by (mission, number). The mission is part of the key, because two missions may use the same
+        number. The mission is "" if the row names no mission. If two rows have the same key, the first row is used.
+        Rows without a number are skipped, because they match no file.
 
     Raises
     ------

@@ -158,7 +158,7 @@ class LocalArchive(ProcessLocal):
         return reject(entity, entity_id, stage, reason=reason, detail=detail, settings_digest=digest)
 
     def _problem(self, observation: Observation, path: Path, num_used: int) -> tuple[str, str] | None:
-        """Return (reason, detail) if a file must be rejected, else None. `num_used` counts the proposal's files."""
+        """Return (reason, detail) if a file must be rejected, else None. The proposal already has `num_used` files."""
         if observation.obs_id not in self.facts or not path.is_file():
             return "no_file", f"{path} does not exist any more"
         if observation.obs_id in self.duplicates:
@@ -271,7 +271,7 @@ class LocalArchive(ProcessLocal):
         )
 
     def deliver_product(self, product: Product) -> Delivery:
-        """Hash a file without copying it, as `fetch_product` does.
+        """Hash a file in place; like `fetch_product`, this method does not copy the file.
 
         Parameters
         ----------
@@ -288,7 +288,7 @@ class LocalArchive(ProcessLocal):
 
 
 def open_local(settings: ArchiveSettings, fetch: FetchSettings, layout: Layout) -> LocalArchive:
-    """Open the folder that the settings name as an archive.
+    """Make an archive of the folder that is given in the settings.
 
     Parameters
     ----------
@@ -308,12 +308,12 @@ def open_local(settings: ArchiveSettings, fetch: FetchSettings, layout: Layout) 
     Raises
     ------
     SettingsError
-        If no folder is set, or if the folder or the proposals file that the settings name does not exist.
+        If the settings give no folder, or if a folder or proposals file that they give does not exist.
 
     """
     folder = settings.folder
     if folder is None:
-        raise SettingsError("no folder is set for the local archive: set archive.folder, or LOCAL=folder")
+        raise SettingsError("no folder is set for the local archive: set archive.folder, or give `make` LOCAL=folder")
     if not folder.is_dir():
         raise SettingsError(f"archive.folder {folder} is not a folder: set it to one that holds FITS or JPEG files")
     proposals_file = settings.proposals_file
@@ -366,7 +366,7 @@ def find_duplicates(folder: Path, names: Iterable[str]) -> dict[str, str]:
     Returns
     -------
     dict
-        Name of the original, by the name of its duplicate. Empty files do not count as duplicates.
+        The name of the original, for the name of each duplicate. Empty files do not count as duplicates.
 
     """
     by_size: dict[int, list[str]] = {}

@@ -31,7 +31,7 @@ The simulated archive is queried by the same code as MAST; only the URLs differ.
 
 
 def open_archive(settings: ArchiveSettings, fetch: FetchSettings, layout: Layout) -> Archive:
-    """Open the archive that the settings name.
+    """Open the archive whose name is given by `archive.name`.
 
     Parameters
     ----------

@@ -322,7 +322,7 @@ class Catalog:
 
 @contextmanager
 def _raising_disk_full() -> Iterator[None]:
-    """Convert DuckDB's error for a full disk to DiskFullError. Its message contains the operating system's text."""
+    """Convert DuckDB's error for a full disk, recognised by the operating system's text in it, to DiskFullError."""
     try:
         yield
     except duckdb.Error as error:
@@ -334,7 +334,7 @@ def _raising_disk_full() -> Iterator[None]:
 
 
 def _bound(parameters: Sequence[Any] | Mapping[str, Any]) -> Any:
-    """Convert the times among the parameters to UTC without a time zone, as the catalog stores times."""
+    """Convert the times among the parameters to UTC without a time zone, the form in which the catalog stores them."""
     if isinstance(parameters, Mapping):
         return {name: _without_zone(value) for name, value in parameters.items()}
     return [_without_zone(value) for value in parameters]
@@ -425,7 +425,7 @@ def writing_catalog(
 
 
 def _is_newer(working: Path, published: Path) -> bool:
-    """Return whether the working copy has unpublished rows, as it does after a flow was killed."""
+    """Return whether the working copy has unpublished rows, which is the case after a flow was killed."""
     if not published.exists() or _log_of(working).exists():
         return True
     return working.stat().st_mtime_ns > published.stat().st_mtime_ns

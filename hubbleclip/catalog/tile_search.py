@@ -26,13 +26,16 @@ FACTS, CATALOG = "facts", "catalog"
 OPEN = ("tile_search", "word_search", "index_abstracts")
 """Scripts that fill the database in memory; the last two are those of the catalog's own word index."""
 WORD_SCORES = {
-    CATALOG: "SELECT f.row, s.score FROM search_abstracts(?) s JOIN facts.tile_fact f USING (proposal_id)",
-    FACTS: """
-        SELECT f.row, s.score FROM search_abstracts(?) s
-        JOIN tile_fact f ON concat_ws(' ', f.target_name, f.target_class) = s.proposal_id
-    """,
+    CATALOG: "SELECT n.number, s.score FROM search_abstracts(?) s JOIN facts.proposal_number n USING (proposal_id)",
+    FACTS: "SELECT n.number, s.score FROM search_abstracts(?) s JOIN target_number n USING (proposal_id)",
 }
-"""Scores of the rows for a text: by title and abstract of the proposal, and by name and keywords of the target."""
+"""Scores for a text: of proposals by title and abstract, and of targets by name and keywords. Many tiles share one, so
+that their rows get the score here and not by a join."""
+NUMBERS = """
+SELECT f.row, f.proposal_group, coalesce(n.number, -1) AS target FROM tile_fact f
+LEFT JOIN target_number n ON concat_ws(' ', f.target_name, f.target_class) = n.proposal_id ORDER BY f.row
+"""
+"""Numbers of each row's proposal and target."""
 PROPOSAL_TEXT = """
 SELECT coalesce(abstract, title) AS text FROM proposal WHERE proposal_id = ? OR number = ? ORDER BY proposal_id LIMIT 1
 """
@@ -111,12 +114,14 @@ class TileFacts:
         except duckdb.Error as error:
             self.close()
             raise CatalogError(f"{layout.catalog} cannot be searched ({str(error).splitlines()[0]})") from error
-        found = self._fetch(FACTS, "SELECT row, proposal_group FROM tile_fact ORDER BY row", [])
+        found = self._fetch(FACTS, NUMBERS, [])
         self.row_n: npt.NDArray[np.int64] = found["row"]
         """Rows whose tiles the catalog has, ascending."""
         self.proposal_group_n: npt.NDArray[np.int64] = np.full(len(tile_ids), -1)
         """Number of each row's proposal; -1 for a tile that the catalog no longer has."""
         self.proposal_group_n[self.row_n] = found["proposal_group"]
+        self._target_n = np.full(len(tile_ids), -1)
+        self._target_n[self.row_n] = found["target"]
 
     def close(self) -> None:
         """Close the snapshot; calls that are running in other threads fail."""
@@ -173,10 +178,14 @@ class TileFacts:
             Sum of the BM25 score of title and abstract and of that of target name and keywords.
 
         """
-        parts = [self._fetch(database, sql, [text]) for database, sql in WORD_SCORES.items()]
-        row_n, position_n = np.unique(np.concatenate([part["row"] for part in parts]), return_inverse=True)
-        score_n = np.bincount(position_n, np.concatenate([part["score"] for part in parts]), minlength=len(row_n))
-        return RowScores(row_n, score_n.astype(np.float64).round(9))
+        sum_n = np.zeros(len(self.proposal_group_n))
+        for database, number_n in ((CATALOG, self.proposal_group_n), (FACTS, self._target_n)):
+            found = self._fetch(database, WORD_SCORES[database], [text])
+            scores = np.zeros(number_n.max(initial=-1) + 2)  # the last one is that of the number -1
+            scores[found["number"]] = found["score"]
+            sum_n += scores[number_n]
+        row_n = np.flatnonzero(sum_n)
+        return RowScores(row_n, sum_n[row_n].round(9))
 
     def facts(self, rows: Sequence[int]) -> list[dict[str, Any]]:
         """Read what is known of tiles.

@@ -18,7 +18,15 @@ from cyclopts import App, CycloptsError, Parameter
 from hubbleclip import __version__
 from hubbleclip.cli import serving
 from hubbleclip.cli.options import Options, PairOptions, Server
-from hubbleclip.cli.output import TableFormat, print_facts, print_json, print_line, print_rows, print_table
+from hubbleclip.cli.output import (
+    TableFormat,
+    print_facts,
+    print_json,
+    print_line,
+    print_rows,
+    print_table,
+    without_control,
+)
 from hubbleclip.cli.running import redirect_caches, run_flow, run_in_process, should_poll_first
 from hubbleclip.cli.searching import SearchOptions
 from hubbleclip.core.errors import CatalogError, HubbleclipError
@@ -148,7 +156,7 @@ def run_stage(flow: str, options: Options, server: bool, *stages: str) -> None:
     server
         Whether to run the Prefect flow; if false, the stages run in this process.
     *stages
-        Stages of the flow, as `module:function` relative to `hubbleclip.pipeline`.
+        Stages of the flow, in the form `module:function`, where the module is relative to `hubbleclip.pipeline`.
 
     """
     if server:
@@ -177,10 +185,24 @@ def study(options: Options = Options(), *, steps: int = 180, num_seeds: int = 3)
 
 @app.command
 def pairs(
-    train: Path, options: PairOptions = PairOptions(), *, test: Path | None = None, folds: int = 5, seeds: int = 3
+    train: Path,
+    options: PairOptions = PairOptions(),
+    *,
+    test: Path | None = None,
+    drop_related: Annotated[
+        bool, Parameter(negative=(), help="With --test: train without pictures that are related to test pictures.")
+    ] = False,
+    folds: int = 5,
+    draws: Annotated[int, Parameter(help="Number of times that the folds are drawn.")] = 3,
+    ask: Annotated[str, Parameter(help="Show the pictures that match this text, by the matcher trained before.")] = "",
 ) -> None:
     """Train on a folder of JPEG images with captions.jsonl; test on another such folder, or by cross-validation."""
-    arguments = {"train": train, "test": test, "num_folds": folds, "num_seeds": seeds}
+    if ask:
+        from experiments.pairs.flow import ask as find_pictures
+
+        print_rows(find_pictures(options.settings(), train, ask, num_pictures=8))
+        return
+    arguments = {"train": train, "test": test, "drop_related": drop_related, "num_folds": folds, "num_draws": draws}
     print_rows(run_flow("experiments.pairs.flow", "pairs", options, **arguments))
 
 
@@ -325,7 +347,7 @@ def search(text: str = "", options: Options = Options(), *, wanted: SearchOption
 
 @app.command
 def verify(dataset: str) -> None:
-    """Hash every byte of a dataset (a folder or a URL) and compare each sample with its manifest row."""
+    """Hash every byte of a dataset (a folder or a URL), and search for leaks between its splits by brute force."""
     from hubbleclip.dataset.verify import find_faults
 
     faults = list(find_faults(dataset))
@@ -406,7 +428,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         app(arguments, exit_on_error=False, print_error=False)
     except (HubbleclipError, CycloptsError) as error:
-        sys.stderr.write(f"hubbleclip: {' '.join(str(error).split())}\n")
+        sys.stderr.write(f"hubbleclip: {without_control(' '.join(str(error).split()))}\n")
         sys.exit(2)
     except KeyboardInterrupt:
         sys.stderr.write("hubbleclip: stopped; run the same command again to resume\n")

@@ -25,7 +25,7 @@ app = App()
 
 @app.default
 def check(options: Options = Options()) -> None:
-    """List every rule, with the numbers of all rows and of broken rows. The exit code is 1 if any row breaks a rule."""
+    """List every rule with its numbers of rows and of broken rows. The exit code is 1 if any row breaks a rule."""
     with read_catalog(Layout(options.settings().root)) as catalog:
         results = list(check_rules(catalog.query))
     broken = [result for result in results if result.num_broken]

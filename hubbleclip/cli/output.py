@@ -118,8 +118,22 @@ def print_table(table: pa.Table, form: TableFormat) -> None:
     elif form == "parquet" and sys.stdout.isatty():
         raise HubbleclipError("Parquet is not text: write `--format parquet > rows.parquet`")
     else:
-        sys.stdout.flush()
-        sys.stdout.buffer.write(as_bytes(table, form))
+        print_bytes(as_bytes(table, form))
+
+
+def print_bytes(content: bytes) -> None:
+    """Write a file on standard output: as it is to a pipe, and without control characters to a terminal.
+
+    Parameters
+    ----------
+    content
+        Content of the file; text, or of any kind if standard output is no terminal.
+
+    """
+    sys.stdout.flush()
+    if sys.stdout.isatty():
+        content = without_control(content.decode()).encode()
+    sys.stdout.buffer.write(content)
 
 
 def as_bytes(table: pa.Table, form: Literal["csv", "parquet"]) -> bytes:

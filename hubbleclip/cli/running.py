@@ -88,7 +88,8 @@ def run_in_process(options: Options, *stages: str, **arguments: Any) -> None:
     options
         Options of the command.
     *stages
-        Stages in the order to run them, as `module:function` relative to `hubbleclip.pipeline`.
+        Stages in the order in which they are run, in the form `module:function`, where the module is relative to
+        `hubbleclip.pipeline`.
     **arguments
         Further arguments of each stage.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -10,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from hubbleclip.cli.output import print_json, print_line, print_rows
+from hubbleclip.cli.output import print_bytes, print_json, print_line, print_rows
 from hubbleclip.core.errors import SearchError
-from hubbleclip.search.query import Cone, Filters, GroupBy, Mode, Query, Term, TermKind, hit_row
+from hubbleclip.search.query import Filters, GroupBy, Mode, Query, Term, TermKind, hit_row
 
 if TYPE_CHECKING:
     from hubbleclip.core.layout import Layout
     from hubbleclip.search.engine import Search
+    from hubbleclip.search.server.registration import Registration
 
 
 class Format(StrEnum):
@@ -28,6 +28,10 @@ class Format(StrEnum):
     VOTABLE = "votable"
 
 
+MAX_HITS, PAGE_HITS = 10_000, 100
+"""Largest number of hits, and how many of them the server is asked for at once."""
+NOT_FACTS = ("page", "picture")
+"""What the server says of a hit beyond the row of `hit_row`."""
 SHOWN = ("tile_id", "instrument", "filter", "target_name", "title")
 """Columns of a printed table after the score."""
 
@@ -51,8 +55,8 @@ class SearchOptions:
     format: Annotated[Format, Parameter(help="table, json, csv or votable.")] = Format.TABLE
     json: Annotated[bool, Parameter(negative=(), help="The same as --format json.")] = False
 
-    def require_terms(self, text: str) -> None:
-        """Refuse a search without a term and without a filter.
+    def check(self, text: str) -> None:
+        """Refuse a search without a term and without a filter, and a number of hits that no search can give.
 
         Parameters
         ----------
@@ -62,111 +66,78 @@ class SearchOptions:
         Raises
         ------
         SearchError
-            If nothing is searched for.
+            If nothing is searched for, or `k` is out of range.
 
         """
         if not any((text, self.like, self.image, self.abstract, self.cone, self.instrument, self.proposal)):
             raise SearchError('nothing to search for: write `hubbleclip search "spiral galaxy"`, or see --help')
+        if not 1 <= self.k <= MAX_HITS:
+            raise SearchError(f"give -k of at least 1 and at most {MAX_HITS:,}")
 
-    def query(self, text: str, search: Search) -> Query:
-        """Make a query.
+    def terms(self, text: str) -> tuple[Term, ...]:
+        """List the terms of the query.
 
         Parameters
         ----------
         text
-            Text of the command; may be empty if there is another term or a cone.
-        search
-            The search, which resolves the names of targets.
+            Text of the command; may be empty.
 
         Returns
         -------
-        Query
-            The query.
-
-        Raises
-        ------
-        SearchError
-            If the cone cannot be read.
+        tuple of Term
+            The terms.
 
         """
         values = (
             (TermKind.TEXT, text), (TermKind.TILE, self.like), (TermKind.PROPOSAL, self.abstract),
             (TermKind.IMAGE, str(self.image) if self.image else ""),
         )  # fmt: skip
-        terms = tuple(Term(kind=kind, value=value) for kind, value in values if value)
-        filters = Filters(
-            instruments=(self.instrument,) if self.instrument else (),
-            proposals=(self.proposal,) if self.proposal else (),
-            cone=parse_cone(self.cone, search) if self.cone else None,
-        )
-        return Query(terms=terms, filters=filters, mode=self.mode, group_by=self.group, k=self.k)
+        return tuple(Term(kind=kind, value=value) for kind, value in values if value)
 
-    def parameters(self, text: str) -> list[tuple[str, str]]:
-        """Make the parameters of the HTTP API for the same search.
+    def query(self, text: str, search: Search) -> Query:
+        """Make a query for a search in this process.
 
         Parameters
         ----------
         text
             Text of the command.
+        search
+            The search, which resolves the cone.
 
         Returns
         -------
-        list of tuple of str
-            Names and values; a picture has no parameter, because its file must be uploaded.
+        Query
+            The query.
 
         """
-        values = {
-            "q": text, "like": self.like, "abstract_of": self.abstract, "instrument": self.instrument,
-            "proposal": self.proposal, "mode": self.mode, "group": self.group, "k": str(self.k), "place": self.cone,
+        filters = Filters(
+            instruments=(self.instrument,) if self.instrument else (),
+            proposals=(self.proposal,) if self.proposal else (),
+            cone=search.resolve_target(self.cone) if self.cone else None,
+        )
+        return Query(terms=self.terms(text), filters=filters, mode=self.mode, group_by=self.group, k=self.k)
+
+    def request(self, text: str, page: int) -> dict[str, Any]:
+        """Make the body of a request to the HTTP API for one page of the same search.
+
+        Parameters
+        ----------
+        text
+            Text of the command.
+        page
+            Number of the page, from 1.
+
+        Returns
+        -------
+        dict
+            The body.
+
+        """
+        filters = {"instrument": self.instrument, "proposal": self.proposal}
+        return {name: [value] for name, value in filters.items() if value} | {
+            "terms": [{"kind": term.kind, "value": term.value} for term in self.terms(text)], "place": self.cone,
+            "mode": self.mode, "group": self.group, "k": min(self.k, PAGE_HITS), "page": page,
         }  # fmt: skip
-        if self.cone and (cone := parse_numbers(self.cone)):
-            values |= {"place": f"{cone.ra_deg} {cone.dec_deg}", "radius": str(60 * cone.radius_deg)}
-        return [(name, value) for name, value in values.items() if value]
-
-
-def parse_cone(text: str, search: Search) -> Cone:
-    """Read a cone.
-
-    Parameters
-    ----------
-    text
-        Right ascension, declination and radius in degrees; or a position or target without a radius.
-    search
-        The search, which resolves the names of targets.
-
-    Returns
-    -------
-    Cone
-        The cone.
-
-    Raises
-    ------
-    SearchError
-        If the text is neither.
-
-    """
-    return parse_numbers(text) or search.resolve_target(text)
-
-
-def parse_numbers(text: str) -> Cone | None:
-    """Read a cone of three numbers.
-
-    Parameters
-    ----------
-    text
-        Right ascension, declination and radius in degrees, separated by spaces or commas.
-
-    Returns
-    -------
-    Cone or None
-        The cone; None if the text is something else.
-
-    """
-    try:
-        ra_deg, dec_deg, radius_deg = map(float, text.replace(",", " ").split())
-    except ValueError:  # a name, or a position without a radius
-        return None
-    return Cone(ra_deg=ra_deg, dec_deg=dec_deg, radius_deg=radius_deg)
 
 
 def find_rows(layout: Layout, text: str, wanted: SearchOptions) -> list[dict[str, Any]]:
@@ -192,17 +163,43 @@ def find_rows(layout: Layout, text: str, wanted: SearchOptions) -> list[dict[str
         If nothing is searched for, or a term is unknown or unreadable.
 
     """
-    wanted.require_terms(text)
-    from hubbleclip.search.server.client import ask, find_server
+    wanted.check(text)
+    from hubbleclip.search.server.client import find_server
 
     server = None if wanted.image else find_server(layout.search_server)
     if server:
-        rows = ask(server, "/api/v1/search", wanted.parameters(text))["hits"]
-        return [{name: value for name, value in row.items() if name not in ("page", "picture")} for row in rows]
+        return ask_for_rows(server, text, wanted)
     from hubbleclip.search.engine import Search
 
     engine = Search(layout)
     return [hit_row(hit) for hit in engine.run(wanted.query(text, engine)).hits]
+
+
+def ask_for_rows(server: Registration, text: str, wanted: SearchOptions) -> list[dict[str, Any]]:
+    """Ask a server for the hits, page by page.
+
+    Parameters
+    ----------
+    server
+        Where it listens.
+    text, wanted
+        As for `find_rows`.
+
+    Returns
+    -------
+    list of dict
+        Rows of `hit_row`, best first.
+
+    """
+    from hubbleclip.search.server.client import ask
+
+    rows: list[dict[str, Any]] = []
+    has_more = True
+    while has_more and len(rows) < wanted.k:
+        answer = ask(server, "/api/v1/search", body=wanted.request(text, 1 + len(rows) // PAGE_HITS))
+        rows += answer["hits"]
+        has_more = answer["has_more"]
+    return [{name: value for name, value in row.items() if name not in NOT_FACTS} for row in rows[: wanted.k]]
 
 
 def print_hits(rows: list[dict[str, Any]], shown_as: Format) -> None:
@@ -222,8 +219,7 @@ def print_hits(rows: list[dict[str, Any]], shown_as: Format) -> None:
         from hubbleclip.search.export import FORMATS
 
         _, _, write = FORMATS[shown_as]
-        sys.stdout.flush()
-        sys.stdout.buffer.write(write(rows, {}))
+        print_bytes(write(rows, {}))
     elif rows:
         print_rows(
             [

@@ -48,7 +48,9 @@ def serve(
     access = check_access(host, os.environ.get(TOKEN), public)
     layout = Layout(options.settings().root)
     redirect_caches(layout)
-    serve_search(make_service(layout), access, port, layout.search_server)
+    # Names are looked up on the internet for the person at this machine, but not for strangers.
+    asks_sesame = access.is_loopback and not public
+    serve_search(make_service(layout, asks_sesame=asks_sesame), access, port, layout.search_server)
 
 
 def mcp(options: Options = Options()) -> None:
@@ -69,13 +71,15 @@ def mcp(options: Options = Options()) -> None:
     server.run()
 
 
-def make_service(layout: Layout) -> Service:
+def make_service(layout: Layout, *, asks_sesame: bool) -> Service:
     """Open the search index of a profile.
 
     Parameters
     ----------
     layout
         Folders of the profile.
+    asks_sesame
+        Whether Sesame is asked for the name of a place that the catalog does not have.
 
     Returns
     -------
@@ -86,7 +90,7 @@ def make_service(layout: Layout) -> Service:
     from hubbleclip.search.explorer import Explorer
     from hubbleclip.search.server.service import Service
 
-    engine = Explorer(layout)
+    engine = Explorer(layout, asks_sesame=asks_sesame)
     # The model is loaded while the server starts, so that the first search need not wait for it.
     threading.Thread(target=engine.load_model, name="load-model", daemon=True).start()
     return Service(engine=engine, explain=lambda tile_id: lineage_of(layout, tile_id))

@@ -16,8 +16,8 @@ class Section(BaseModel):
     not_in_digest: ClassVar[frozenset[str]] = frozenset()
     """Names of settings that do not influence the result of a stage. Stored rows stay valid when they change."""
     added_later: ClassVar[frozenset[str]] = frozenset()
-    """Names of settings that enter the digest only if they differ from their default. They were added in later
-    releases, and digests of earlier releases must stay valid.
+    """Names of settings that are part of the digest only if they differ from their default. They were added in later
+    releases; this rule keeps the digests of earlier releases valid.
     """
 
     def digest(self) -> str:

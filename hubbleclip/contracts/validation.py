@@ -82,7 +82,7 @@ def reject_broken_rows(batch: Rows, stage: str, item: str, settings_digest: str)
 
 
 def whole(batch: Rows) -> Rows:
-    """Check rows that are usable only together, such as the rows of a dataset; a single invalid row is an error.
+    """Check rows that are usable only together, such as the rows of a dataset, and raise an error if one is invalid.
 
     Parameters
     ----------
@@ -183,7 +183,7 @@ class _Partition:
                     yield parent, violations[0]
 
     def _violations_by_parent(self, name: str, rows: Sequence[Any], origin: Reference) -> dict[RowKey, list[Violation]]:
-        """Return the violations by parent, for the parents that have no valid row."""
+        """Return the violations of dependent rows by parent, for the parents whose dependent rows are all invalid."""
         by_parent: dict[RowKey, list[Violation | None]] = defaultdict(list)
         for row in rows:
             parent = (origin.to_table, _values(row, origin.columns))

@@ -7,9 +7,9 @@ import errno
 DISK_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
 """Error numbers for writes that fail because of a full disk, a quota, a read-only file system or a file size limit."""
 EXHAUSTED_ERRNOS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
-"""Error numbers that mean that the machine has no file descriptors or no memory left."""
+"""Error numbers for a lack of file descriptors or memory."""
 SYSTEM_ERRNOS = DISK_FULL_ERRNOS | EXHAUSTED_ERRNOS | {errno.EIO, errno.ESTALE}
-"""Values of `OSError.errno` that are caused by the machine and not by the file that was read or written."""
+"""Values of `OSError.errno` for failures of the system, and not of the file that was read or written."""
 
 
 class HubbleclipError(Exception):

@@ -14,7 +14,7 @@ from pathlib import Path
 from hubbleclip.core.errors import DISK_FULL_ERRNOS, DiskFullError
 
 SYNCFS_MIN_FILES = 8
-"""From this number of files on, one `syncfs` call per file system replaces one `fsync` call per file."""
+"""Minimum number of files for which one `syncfs` call per file system is made instead of one `fsync` call per file."""
 
 
 def sha256_file(path: Path) -> str:

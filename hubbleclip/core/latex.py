@@ -96,8 +96,9 @@ def _braced_accent(match: re.Match[str]) -> str:
 def _bare_accent(match: re.Match[str]) -> str:
     r"""Replace an accent command without braces, as in `caf\'e` and `\"Opik`, by the accented letter.
 
-    The mark may also be an escaped quotation mark, as in `\"Open\"`, which is kept. At the start of a word the mark
-    counts as a quotation mark if the same mark closes a quotation later, or if the letter is lower-case.
+    The same characters may also be an escaped quotation mark, as in `\"Open\"`; they are then kept. Inside a word, they
+    are an accent. At the start of a word, they are an accent only if the mark is `'` or `"`, the letter is upper-case,
+    and no equal mark that closes a quotation follows.
     """
     before, mark, letter = match.groups()
     # Quotations are rarely longer than 200 characters; the limit keeps the time linear in the length of the text.

@@ -115,7 +115,7 @@ class Layout:
 
     @property
     def remote_state(self) -> Path:
-        """Path of the file that records which version of the remote catalog the local catalog was last in sync with."""
+        """Path of the file that records the version of the remote catalog at the last synchronisation."""
         return self.root / "store.json"
 
     @property
@@ -424,6 +424,7 @@ def tile_id(product_sha256: str, chip: int, y0: int, x0: int, settings_digest: s
         Id of 32 hex digits. It contains no dot, because WebDataset ends the key of a sample at the first dot.
 
     """
-    # The hash of a native tile does not contain the view. Early releases made only native tiles, whose ids stay valid.
+    # For a native tile, the hashed text does not contain the view, so that ids from early releases stay valid. Those
+    # releases made only native tiles.
     other = "" if view == "native" else f":{view}"
     return _digest(f"{product_sha256}:{chip}:{y0}:{x0}:{settings_digest}{other}")

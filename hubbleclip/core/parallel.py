@@ -37,7 +37,8 @@ def ahead(pool: Executor, work: Callable[[Item], Result], items: Iterable[Item],
     items
         Arguments of `work`. They are read lazily, so the iterable may be infinite.
     most
-        Maximum number of items submitted after the item whose result the caller waits for; this limits the memory.
+        Maximum number of later items that are already submitted while the caller waits for the result of one item. A
+        smaller number takes less memory.
 
     Yields
     ------

@@ -1,4 +1,4 @@
-"""Normalise vectors, such as directions on the sky and features of images and texts, to length 1."""
+"""Normalise vectors, such as directions on the sky and features of images and texts, to length 1, and check them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 Vectors = TypeVar("Vectors", bound=npt.NDArray[np.floating[Any]])
 MIN_LENGTH = 1e-12
-"""Smallest divisor, so that a vector of zeros stays zero instead of becoming NaN."""
+"""Smallest number by which a vector is divided. A vector of zeros thus stays zero; division by 0 would give NaN."""
 
 
 def unit(vectors: Vectors) -> Vectors:
@@ -29,3 +29,21 @@ def unit(vectors: Vectors) -> Vectors:
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
     scaled: Vectors = vectors / np.maximum(lengths, MIN_LENGTH)
     return scaled
+
+
+def first_non_finite_row(rows_nd: npt.NDArray[np.floating[Any]]) -> int | None:
+    """Find the first row with a value that is no number or infinite.
+
+    Parameters
+    ----------
+    rows_nd
+        Array (n, d), such as the features of n tiles.
+
+    Returns
+    -------
+    int or None
+        Index of the row; None if all values are finite.
+
+    """
+    is_bad_n = ~np.isfinite(rows_nd).all(axis=1)
+    return int(np.argmax(is_bad_n)) if is_bad_n.any() else None

@@ -178,7 +178,7 @@ def build_dataset(
     read_png
         Function that takes a tile id and returns the encoded image. It is called from several threads.
     datasets_dir
-        Folder of all datasets, in which a parent is also searched.
+        Folder of all datasets; it is also searched for a parent.
     settings
         Shard settings: the maximum size of a shard and the maximum number of parents.
     contract_version
@@ -437,7 +437,7 @@ def _finish(
     files = {path.name: sha256_file(path) for path in others}
     write_bytes(building / DESCRIPTION, description_bytes({**description, "files": files}))
     finished = building.with_name(digest)
-    if finished.exists():  # this folder has no description, because otherwise `find_dataset` would have returned it
+    if finished.exists():  # it lacks a description, because otherwise `find_dataset` would have returned it
         shutil.rmtree(finished)
     building.rename(finished)
     sync_folder(finished.parent)  # so that the rename survives a power failure

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterable
 
 from hubbleclip.core.errors import SettingsError
@@ -12,6 +13,19 @@ CaptionKind = Callable[[Proposal], str | None]
 
 MIN_WORDS = 3
 """Minimum number of words of a sentence. A shorter one describes no image and is joined to a neighbour."""
+
+PLACEHOLDER_WORDS = frozenset(
+    re.findall(
+        r"\S+",
+        "a abstract above added an and announced at available be been below by content currently description "
+        "determined empty entered file follow follows for found given has here image in is it later made missing n "
+        "nil no none not null of on or page pending phase present program programme proposal provided public "
+        "released request section see submitted summary supplied supply tba tbc tbd tbs text the there this time "
+        "title to unavailable undefined unknown was will withheld yet",
+    )
+)
+"""Words of which texts such as "Abstract not available" and "To be supplied" consist, in lower case."""
+WORD = re.compile(r"[^\W_]+")
 
 ABBREVIATIONS = frozenset(
     re.findall(
@@ -46,6 +60,23 @@ def clean(text: str) -> str:
     return " ".join(text.split())
 
 
+def is_placeholder(text: str) -> bool:
+    """Determine whether a text only says that there is no text, such as "not available", "N/A" or "---".
+
+    Parameters
+    ----------
+    text
+        Abstract or title of a proposal.
+
+    Returns
+    -------
+    bool
+        True if the text consists of `PLACEHOLDER_WORDS` only, or of no word at all.
+
+    """
+    return PLACEHOLDER_WORDS.issuperset(WORD.findall(text.lower()))
+
+
 def abstract(proposal: Proposal) -> str | None:
     """Return the abstract of a proposal, which the reference paper uses as caption (arXiv 2403.08851, section 3).
 
@@ -57,10 +88,10 @@ def abstract(proposal: Proposal) -> str | None:
     Returns
     -------
     str or None
-        The abstract; None if the proposal has no abstract.
+        The abstract; None if the proposal has no abstract, or only a placeholder for one.
 
     """
-    return proposal.abstract
+    return None if is_placeholder(proposal.abstract or "") else proposal.abstract
 
 
 def title(proposal: Proposal) -> str | None:
@@ -129,7 +160,7 @@ def make_captions(proposal: Proposal, kinds: Iterable[str]) -> list[Caption]:
     captions = []
     for kind in kinds:
         if kind not in CAPTION_KINDS:
-            raise SettingsError(f"setting shards.caption_kinds: no kind {kind!r}: use {', '.join(CAPTION_KINDS)}")
+            raise SettingsError(f"setting shards.caption_kinds: unknown kind {kind!r}: use {', '.join(CAPTION_KINDS)}")
         text = clean(CAPTION_KINDS[kind](proposal) or "")
         if text:
             captions.append(Caption(proposal_id=proposal.proposal_id, kind=kind, text=text))
@@ -163,6 +194,48 @@ def split_sentences(text: str) -> list[str]:
             start = match.end()
     _append(sentences, text[start:])
     return sentences
+
+
+def split_to_fit(text: str, fits: Callable[[str], bool]) -> list[str]:
+    """Split a text into pieces that fit a model's context; each piece has as many sentences as fit.
+
+    A sentence that does not fit alone is split between words.
+
+    Parameters
+    ----------
+    text
+        Text of any length; white space is normalised if the text is split.
+    fits
+        Function that returns whether a text fits; if a text fits, so do its parts.
+
+    Returns
+    -------
+    list[str]
+        Pieces in the order of the text; one piece for an empty text. A single word that does not fit is one piece.
+
+    """
+    if fits(text):
+        return [text]
+    pieces: list[str] = []
+    for sentence in split_sentences(text):
+        for part in [sentence] if fits(sentence) else _split_words(sentence, fits):
+            longer = f"{pieces[-1]} {part}" if pieces else part
+            if pieces and fits(longer):
+                pieces[-1] = longer
+            else:
+                pieces.append(part)
+    return pieces or [text]
+
+
+def _split_words(sentence: str, fits: Callable[[str], bool]) -> list[str]:
+    """Split a sentence between words into the longest parts that fit, or into single words that do not."""
+    words, parts = sentence.split(), []
+    while words:
+        # The number of words that fit is found by bisection; it is at least one.
+        num_words = max(1, bisect_left(range(1, len(words) + 1), True, key=lambda n: not fits(" ".join(words[:n]))))
+        parts.append(" ".join(words[:num_words]))
+        words = words[num_words:]
+    return parts
 
 
 def _ends_sentence(before: str) -> bool:

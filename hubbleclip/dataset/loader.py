@@ -338,5 +338,8 @@ def token_counter(tokenizer: Any) -> Callable[[str], int]:
     """
     if hasattr(tokenizer, "encode"):
         return lambda text: len(tokenizer.encode(text))
-    # The tokens of the empty text end with the padding token. Tokens of `text` that differ from this token are counted.
-    return lambda text: max(0, int((tokenizer([text])[0] != tokenizer([""])[0][-1]).sum()) - SPECIAL_TOKENS)
+    # The tokens of the empty text end with padding. Padding is not counted, nor the other tokens of the empty text: the
+    # start token and the end token, but neither of them if padding is the end token.
+    empty_l = tokenizer([""])[0]
+    padding, num_special = empty_l[-1], int((empty_l != empty_l[-1]).sum())
+    return lambda text: int((tokenizer([text])[0] != padding).sum()) - num_special

@@ -255,7 +255,7 @@ def read_description(place: str | Path) -> Row:
 def _check_fields(row: object, types: Mapping[str, type]) -> None:
     """Raise ValueError if a required field is missing or has the wrong type."""
     if not isinstance(row, dict):
-        raise ValueError(f"{row!r} is not an object")
+        raise ValueError(f"{row!r} is not a JSON object")
     wrong = [name for name, type_ in types.items() if not isinstance(row.get(name), type_)]
     if wrong:
         raise ValueError(f"its {wrong[0]} is {row.get(wrong[0])!r}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import math
 import os
@@ -119,7 +118,7 @@ def interleave(samples: Sequence[Sample]) -> list[Sample]:
         groups[sample.group_id].append(sample)
     positions = []
     for group_id, tiles in groups.items():
-        phase = unit_hash(group_id)  # without this phase, the first sample of every group would have position 0
+        phase = unit_hash(group_id)  # without this offset, every group would begin at position 0
         positions += [((index + phase) / len(tiles), sample.tile_id, sample) for index, sample in enumerate(tiles)]
     return [sample for _, _, sample in sorted(positions, key=itemgetter(0, 1))]
 
@@ -249,6 +248,43 @@ def member_size_bytes(size_bytes: int) -> int:
     return BLOCK_BYTES * (1 + math.ceil(size_bytes / BLOCK_BYTES))
 
 
+def member_bytes(name: str, content: bytes) -> bytes:
+    """Return the bytes of a member in a tar: header, content, and zeros up to a whole block.
+
+    Parameters
+    ----------
+    name
+        Name of the member.
+    content
+        Content of the member.
+
+    Returns
+    -------
+    bytes
+        A multiple of 512 bytes.
+
+    """
+    header = member_info(name, len(content)).tobuf(tarfile.USTAR_FORMAT)
+    return b"".join((header, content, bytes(-len(content) % BLOCK_BYTES)))
+
+
+def trailer_size_bytes(size_bytes: int) -> int:
+    """Compute the size of the end of a tar: two blocks of zeros and the padding to a full record.
+
+    Parameters
+    ----------
+    size_bytes
+        Size of all members in bytes.
+
+    Returns
+    -------
+    int
+        Number of zeros that follow the members.
+
+    """
+    return 2 * BLOCK_BYTES + -(size_bytes + 2 * BLOCK_BYTES) % tarfile.RECORDSIZE
+
+
 def packed_size_bytes(sample: Sample, sidecar_bytes: int, png_bytes: int) -> int:
     """Compute the size of a sample in a tar, which is the sum of its three members.
 
@@ -321,20 +357,33 @@ def write_tar(
     Returns
     -------
     ShardFile
-        Hash, size and image positions, which are read from the written file.
+        Hash, size and image positions.
+
+    Notes
+    -----
+    The bytes are those of `tarfile`, which is not used for them because it takes twice as long and cannot hash what it
+    writes.
 
     """
     read = partial(read_checked_png, read_png=read_png)
-    with atomic_write(path) as temporary, ThreadPoolExecutor(READER_THREADS) as pool:
-        with tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
-            for sample, image in zip(samples, ahead(pool, read, samples, TILES_PREFETCHED), strict=True):
-                for name, data in members(sample, image, sidecars.get(sample.tile_id)):
-                    tar.addfile(member_info(name, len(data)), io.BytesIO(data))
-        return read_shard_file(temporary)  # read before the rename, so that an invalid tar never gets its final name
+    digest, size_bytes, extents = hashlib.sha256(), 0, {}
+    with atomic_write(path) as temporary, temporary.open("wb") as tar, ThreadPoolExecutor(READER_THREADS) as pool:
+        for sample, image in zip(samples, ahead(pool, read, samples, TILES_PREFETCHED), strict=True):
+            for name, content in members(sample, image, sidecars.get(sample.tile_id)):
+                if content is image:
+                    extents[sample.tile_id] = (size_bytes + BLOCK_BYTES, len(image))
+                member = member_bytes(name, content)
+                tar.write(member)
+                digest.update(member)
+                size_bytes += len(member)
+        trailer = bytes(trailer_size_bytes(size_bytes))
+        tar.write(trailer)
+        digest.update(trailer)
+    return ShardFile(sha256=digest.hexdigest(), size_bytes=size_bytes + len(trailer), extents=extents)
 
 
 def read_shard_file(path: Path) -> ShardFile:
-    """Read the hash, the size and the image positions of a shard.
+    """Read the hash and the size of a shard, and the byte offsets of its images.
 
     Parameters
     ----------

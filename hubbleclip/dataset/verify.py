@@ -1,13 +1,14 @@
-"""Verify that every byte of a dataset is unchanged since the build, and that its files agree with each other.
+"""Verify that a dataset is unchanged since the build, that its files agree, and that its splits share nothing.
 
 The bytes of a shard are determined by the manifest's rows and by the images, and each row contains the hash of its
 image. The verification therefore generates the tar bytes of each sample again and compares them with the shard. If they
 differ, the message names the file and the sample.
+
+The splits are searched for leaks by brute force; see `leak_check`.
 """
 
 from __future__ import annotations
 
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hubbleclip.config.settings import SplitSettings
 from hubbleclip.contracts import schema as contracts
 from hubbleclip.core.errors import ContractError, DatasetError
 from hubbleclip.core.io import sha256_bytes
 from hubbleclip.core.records import Sample
 from hubbleclip.dataset.build import content_digest, count_by_split
+from hubbleclip.dataset.leak_check import find_leaks
 from hubbleclip.dataset.manifest import (
     DESCRIPTION,
     MANIFEST,
@@ -33,7 +36,8 @@ from hubbleclip.dataset.manifest import (
     read_dataset,
     read_description,
 )
-from hubbleclip.dataset.shard_writer import BLOCK_BYTES, member_info, member_size_bytes, members
+from hubbleclip.dataset.shard_writer import BLOCK_BYTES, member_bytes, members
+from hubbleclip.dataset.splits.report import REPORT
 from hubbleclip.dataset.storage import open_storage
 
 SAMPLE_COLUMNS = tuple(Sample.__dataclass_fields__)
@@ -64,7 +68,7 @@ def verify_dataset(place: str | Path) -> DatasetInfo:
 
 
 def find_faults(place: str | Path) -> Iterator[str]:
-    """Read every byte of a dataset and find all differences from its description.
+    """Read every byte of a dataset and find all differences from its description, and all leaks between its splits.
 
     Parameters
     ----------
@@ -83,8 +87,11 @@ def find_faults(place: str | Path) -> Iterator[str]:
     except DatasetError as error:
         yield str(error)
         return
-    yield from _broken_rows(info)
+    broken = list(_broken_rows(info))
+    yield from broken
     yield from _wrong_facts(info)
+    if not broken:  # the search for leaks needs every column
+        yield from _leaks(info)
     for shard in info.description["shards"]:
         yield from _shard_faults(info, shard)
 
@@ -101,7 +108,7 @@ def _damaged_files(place: str | Path) -> Iterator[str]:
             yield f"{place}/{name} is missing"
             continue
         if is_damaged and name == MANIFEST:
-            raise DatasetError(f"{place}/{name} is damaged: {REBUILD_HINT}")  # the other checks depend on its rows
+            raise DatasetError(f"{place}/{name} is damaged: {REBUILD_HINT}")  # the later checks need its rows
         if is_damaged:
             yield f"{place}/{name} is damaged"
 
@@ -133,6 +140,13 @@ def _wrong_facts(info: DatasetInfo) -> Iterator[str]:
             yield f"{info.path}/{DESCRIPTION}: the {name} is {stated}, but {actual} according to the dataset's files"
 
 
+def _leaks(info: DatasetInfo) -> Iterator[str]:
+    """Search for leaks between the splits, with the thresholds of the settings that the description records."""
+    recorded = (info.description.get(REPORT) or {}).get("settings") or {}
+    thresholds = {name: recorded[name] for name in ("near_duplicate", "guard_arcsec") if name in recorded}
+    yield from (f"{info.path}: {leak}" for leak in find_leaks(info.manifest, SplitSettings(**thresholds)))
+
+
 def _shard_faults(info: DatasetInfo, shard: Row) -> Iterator[str]:
     """Find the faults of a shard: those of single samples, or of the whole file if all samples are intact."""
     address = info.addresses[shard["shard"]]
@@ -161,8 +175,7 @@ def _sample_faults(data: memoryview, rows: pa.Table, split: str) -> Iterator[str
         image = bytes(data[offset : offset + length])
         faults, position = [], end
         for name, content in members(sample, image):
-            header = member_info(name, len(content)).tobuf(tarfile.USTAR_FORMAT)
-            expected = (header + content).ljust(member_size_bytes(len(content)), b"\0")  # padded to full blocks
+            expected = member_bytes(name, content)
             if content is image and position + BLOCK_BYTES != offset:  # one header block precedes the content
                 faults.append("the image is not at the offset that the manifest states")
             if data[position : position + len(expected)] != expected:
@@ -171,7 +184,7 @@ def _sample_faults(data: memoryview, rows: pa.Table, split: str) -> Iterator[str
         if sha256_bytes(image) != sample.png_sha256:
             faults.append("the image is damaged")
         if sample.split != split:
-            faults.append(f"the sample belongs to split {sample.split}")
+            faults.append(f"the sample belongs to split {sample.split}, but the shard to {split}")
         yield from (f"is damaged in sample {sample.tile_id}: {fault}" for fault in faults)
         end = position
     if any(data[end:]):  # a valid tar contains only zeros after the last member

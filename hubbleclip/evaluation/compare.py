@@ -63,7 +63,7 @@ def val_estimate(
 ) -> Estimate:
     """Estimate a run's `PROMOTION_METRIC` on the validation split.
 
-    No tile ever changes its split, so no run was trained on these tiles, even if its dataset is an older one.
+    No tile ever changes its split, so no run was trained on these tiles, not even a run on an older dataset.
 
     Parameters
     ----------

@@ -186,7 +186,7 @@ def image_retrieval_by_model(
 
     """
     tiles: dict[str, Floats] = {name: of_model.tiles_td for name, of_model in features.items()}
-    tiles["random"] = np.zeros((len(test_set.samples), 1))  # zero features: all similarities are tied, as by chance
+    tiles["random"] = np.zeros((len(test_set.samples), 1))  # all similarities are tied: the score of chance
     return [
         estimate
         for name, tiles_td in tiles.items()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from hubbleclip.core.errors import EvaluationError
 from hubbleclip.core.records import Sample
+from hubbleclip.dataset.captions import clean
 from hubbleclip.dataset.splits.continuations import Link
 from hubbleclip.dataset.splits.near_duplicates import group_proposals, near_duplicates, shingles
 from hubbleclip.evaluation.metrics.retrieval import Floats, Ints
@@ -52,7 +53,8 @@ def make_test_set(samples: Sequence[Sample], split: str = "test") -> TestSet:
     The caption of a proposal is the main caption of its first tile. If proposals of one group have nearly the same
     caption, all of them get the caption of the first; otherwise the caption of one proposal would count as a wrong
     answer for the tiles of another. All other proposals keep their own captions, because proposals of one group (for
-    example for the same patch of sky) may have different aims.
+    example for the same patch of sky) may have different aims. Groups with exactly the same caption are one group,
+    because no scorer could know which of them a tile belongs to.
 
     Parameters
     ----------
@@ -73,22 +75,21 @@ def make_test_set(samples: Sequence[Sample], split: str = "test") -> TestSet:
 
     """
     tiles = sorted((sample for sample in samples if sample.split == split), key=lambda sample: sample.tile_id)
-    groups = sorted({tile.group_id for tile in tiles})
+    texts = main_captions(tiles)
+    group_of = groups_by_caption(tiles, texts)
+    groups = sorted(set(group_of.values()))
     if len(groups) < 2:
         problem = f"the {split} split has {len(groups)} proposal groups and needs 2"
         raise EvaluationError(f"{problem}: raise splits.{split}_share")
-    representative_of = caption_representatives(tiles)
+    representative_of = caption_representatives(texts, group_of)
     # Captions are sorted by group, then by proposal, so that the captions of a group are adjacent.
-    captions = sorted(
-        {(representative_of[tile.proposal_id], tile.group_id) for tile in tiles}, key=lambda pair: pair[::-1]
-    )
-    index_of = {proposal_id: index for index, (proposal_id, _) in enumerate(captions)}
-    texts = main_captions(tiles)
+    captions = sorted({(group_of[proposal_id], proposal_id) for proposal_id in representative_of.values()})
+    index_of = {proposal_id: index for index, (_, proposal_id) in enumerate(captions)}
     return TestSet(
         samples=tuple(tiles),
         caption_t=np.array([index_of[representative_of[tile.proposal_id]] for tile in tiles]),
-        captions_c=tuple(texts[proposal_id] for proposal_id, _ in captions),
-        group_c=np.array([groups.index(group) for _, group in captions]),
+        captions_c=tuple(texts[proposal_id] for _, proposal_id in captions),
+        group_c=np.array([groups.index(group) for group, _ in captions]),
     )
 
 
@@ -110,13 +111,41 @@ def main_captions(tiles: Sequence[Sample]) -> dict[str, str]:
     return {tile.proposal_id: tile.captions[0] for tile in reversed(tiles)}
 
 
-def caption_representatives(tiles: Sequence[Sample]) -> dict[str, str]:
-    """Find, for each proposal, the first proposal of the same group that has nearly the same caption.
+def groups_by_caption(tiles: Sequence[Sample], texts: Mapping[str, str]) -> dict[str, str]:
+    """Find the group of each proposal, where groups that have exactly the same caption are one group.
 
     Parameters
     ----------
     tiles : sequence of Sample
-        Rows of the tiles, in order of tile id.
+        Rows of the tiles.
+    texts : mapping of str to str
+        Captions by proposal id.
+
+    Returns
+    -------
+    dict of str to str
+        By proposal id, the smallest id of the united groups.
+
+    """
+    group_of = {tile.proposal_id: tile.group_id for tile in tiles}
+    first_of: dict[str, str] = {}  # the first group of each caption
+    links = [
+        Link(one=group, other=first_of.setdefault(clean(texts[proposal_id]), group), reason="text", detail="")
+        for proposal_id, group in group_of.items()
+    ]
+    united = group_proposals(group_of.values(), links)
+    return {proposal_id: united[group] for proposal_id, group in group_of.items()}
+
+
+def caption_representatives(texts: Mapping[str, str], group_of: Mapping[str, str]) -> dict[str, str]:
+    """Find, for each proposal, the first proposal of the same group that has nearly the same caption.
+
+    Parameters
+    ----------
+    texts : mapping of str to str
+        Captions by proposal id.
+    group_of : mapping of str to str
+        Groups by proposal id.
 
     Returns
     -------
@@ -124,7 +153,6 @@ def caption_representatives(tiles: Sequence[Sample]) -> dict[str, str]:
         For each proposal id, the id of that first proposal; for most proposals this is their own id.
 
     """
-    texts, group_of = main_captions(tiles), {tile.proposal_id: tile.group_id for tile in tiles}
     sets = {proposal_id: shingles(text) for proposal_id, text in texts.items()}
     # A text without words has no shingles (runs of words) to compare, so it is similar to no other text.
     pairs = near_duplicates({name: items for name, items in sets.items() if items}, SAME_CAPTION_SIMILARITY)

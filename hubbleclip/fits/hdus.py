@@ -21,7 +21,7 @@ NOT_SCIENCE = re.compile(
 NOT_SCIENCE_FILE = re.compile(r"[_.](wht|weight|ctx|con|err|rms|dq|sigma|ivar|var|mask|psf|flat|seg|segm|spt|shm|bkg)$")
 PLANE_STEP = 1000
 MAX_SCIENCE = 500
-"""Maximum number of science extensions per file. Most files have at most four; long exposure series have dozens."""
+"""Maximum number of science extensions per file. Most files have at most four; files of exposure series have dozens."""
 
 Companions = Mapping[tuple[str, Any, tuple[int, ...]], int]
 """Index of each DQ and WHT extension, by the extension's name, EXTVER and shape."""
@@ -80,7 +80,7 @@ def science_layers(hdus: pyfits.HDUList, stem: str, camera: Camera) -> list[Laye
 
     """
     if NOT_SCIENCE_FILE.search(stem.lower()):
-        raise ImageError("not_an_image", "the file's name marks it as a weight, mask or similar file of an image")
+        raise ImageError("not_an_image", "the file's name marks it as a file that accompanies an image, such as a mask")
     names = [str(hdu.name).upper() for hdu in hdus]
     extensions = _science_extensions(hdus, names)
     if camera.reads_ramps and "SAMP" in names:

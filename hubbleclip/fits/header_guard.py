@@ -23,7 +23,7 @@ COMPRESSION = {"BLOCKSIZE": (16, 32), "BYTEPIX": (1, 2, 4, 8)}
 
 
 def check_header(file: IO[bytes], start: int = 0) -> bool:
-    """Check the FITS header that begins at a byte of a file. The file's position is restored.
+    """Check the FITS header that begins at byte `start` of a file. The file position is restored afterwards.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def check_header(file: IO[bytes], start: int = 0) -> bool:
 
 
 def check_start(file: IO[bytes]) -> None:
-    """Check that a file begins with a complete FITS header, and return to the file's first byte.
+    """Check that a file begins with a complete FITS header, and move the file position back to the first byte.
 
     Parameters
     ----------
@@ -136,4 +136,4 @@ def check_compression(hdu: Any) -> None:
             raise ImageError("unreadable", f"compression parameter {name} is {value!r}, not one of {COMPRESSION[name]}")
     for key, side in header["ZTILE*"].items():
         if not 0 < side <= LARGEST_SIDE:  # a compression tile may be larger than the image
-            raise ImageError("unreadable", f"compression parameter {key} is {side!r}, not in 1 to {LARGEST_SIDE}")
+            raise ImageError("unreadable", f"compression parameter {key} is {side!r}, not between 1 and {LARGEST_SIDE}")

@@ -1,8 +1,8 @@
 """Check that a fetched file is complete and has the format that its name implies.
 
-Only the structure of the file is checked; no pixel is decoded. The sizes that a header declares are checked by
-arithmetic before the data are read or unpacked. The work is therefore bounded by the size of the file, and for a gzip
-file by `MAX_UNPACKED_BYTES` too.
+Only the structure of the file is checked; no pixel is decoded. Before the data of an HDU are read or unpacked, the size
+that its header declares is compared with the size of the file, or for a gzip file with the maximum unpacked size. A
+header that declares too large a size therefore causes no extra work.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ WIDTHS = frozenset({8, 16, 32, 64, -32, -64})
 MAX_AXES = 999
 MAX_DATA_BYTES = 2**63
 MAX_UNPACKED_BYTES = 1_000_000_000
-"""Maximum unpacked size of a gzip file, or `MAX_RATIO` times its packed size if that is larger."""
+"""Maximum unpacked size of a gzip file; if `MAX_RATIO` times its packed size is larger, that is the maximum instead."""
 MAX_RATIO = 200
 MAX_SIDE_PX = 60_000
 MAX_SEGMENTS = 100_000
@@ -90,7 +90,8 @@ def content_problem(content: Path | bytes, suffix: str, listed_bytes: int | None
     content
         Path of the file, or the file's bytes.
     suffix
-        One of `layout.SUFFIXES`, which gives the expected format. The path of a partial download has another suffix.
+        One of `layout.SUFFIXES`; it gives the expected format. The suffix of the path is not used, because a partial
+        download has another one.
     listed_bytes
         Size of the file in the archive's product list; None if the list gives no size.
 
@@ -141,7 +142,7 @@ def _check_fits(file: BinaryIO, size: int, is_size_listed: bool) -> None:
 
 
 def _check_gzip(file: BinaryIO, size: int, is_size_listed: bool) -> None:
-    """Check the FITS file in a gzip file, unpacked in pieces. Reading to the end also verifies the gzip checksum."""
+    """Check the FITS file in a gzip file, which is unpacked in pieces; its gzip checksum is verified at the end."""
     limit_bytes = max(MAX_UNPACKED_BYTES, MAX_RATIO * size)
     try:
         with gzip.GzipFile(fileobj=file) as unpacked:
@@ -217,17 +218,23 @@ def _cards_of(header: bytes) -> Cards:
 
 
 def _value(cards: Cards, keyword: bytes) -> bytes:
-    """Return the value of a keyword without quotes and comment; b"" if absent. A string must not contain a slash."""
+    """Return the value of a keyword without quotes and comment; b"" if the keyword is absent.
+
+    A string that contains a slash is cut there, because a slash also separates the value from the comment.
+    """
     return cards.get(keyword, b"").split(b"/")[0].strip(b" '")
 
 
 def _integer(cards: Cards, keyword: bytes, default: int | None = None) -> int:
-    """Return a keyword's integer, or `default` if it is absent. Raises UnsoundError where neither is an integer."""
+    """Return a keyword's integer, or `default` if the keyword is absent.
+
+    Raises UnsoundError if the value is not an integer, or if the keyword is absent and there is no default.
+    """
     text = _value(cards, keyword)
     if not text and default is not None:
         return default
     if not re.fullmatch(rb"[+-]?\d+", text):
-        raise UnsoundError("damaged", f"the FITS header has no whole number as {keyword.decode()}")
+        raise UnsoundError("damaged", f"the FITS header has no integer value for {keyword.decode()}")
     return int(text)
 
 
@@ -246,16 +253,16 @@ def _data_bytes(cards: Cards, *, is_primary: bool) -> int:
     num_bytes = abs(bits) // 8 * num_groups * (num_extra + num_pixels)
     is_possible = bits in WIDTHS and num_axes <= MAX_AXES and min(num_axes, num_extra, num_groups, *axes) >= 0
     if not is_possible or num_bytes > MAX_DATA_BYTES:
-        raise UnsoundError("damaged", "the FITS header declares an impossible size of the data")
+        raise UnsoundError("damaged", "the FITS header declares an impossible data size")
     return num_bytes
 
 
 def _check_sums(source: Source, header: bytes, cards: Cards, num_bytes: int, number: int) -> None:
-    """Verify DATASUM and CHECKSUM where present (FITS standard 4.0, section 4.4.2.7), and move the file past the data.
+    """Verify the DATASUM and CHECKSUM of an HDU where present, and leave the file position at the end of its data.
 
-    Appendix J defines the checksum as a ones'-complement sum, in which carries are added to the lowest bit. It
-    therefore equals the plain sum modulo 2^32 - 1. The sum of an intact HDU has all bits set, which is 0 modulo
-    2^32 - 1.
+    Both keywords are defined in the FITS standard 4.0, section 4.4.2.7. Appendix J of the standard defines the
+    checksum as a ones'-complement sum, in which carries are added to the lowest bit. It therefore equals the plain sum
+    modulo 2^32 - 1. The sum of an intact HDU has all bits set, which is 0 modulo 2^32 - 1.
     """
     datasum, checksum = _value(cards, b"DATASUM"), _value(cards, b"CHECKSUM")
     if not (datasum or checksum or source.is_packed):
@@ -319,7 +326,7 @@ def _segment_bytes(data: bytes, position: int, marker: int) -> int:
     if marker in FRAME_MARKERS:
         sides = [int.from_bytes(data[position + i : position + i + 2], "big") for i in (3, 5)]
         if not 0 < min(sides) <= max(sides) <= MAX_SIDE_PX:
-            raise UnsoundError("damaged", f"the JPEG file declares {sides[1]} x {sides[0]} pixels")
+            raise UnsoundError("damaged", f"the JPEG file declares an impossible size: {sides[1]} x {sides[0]} px")
     return length
 
 
@@ -329,4 +336,4 @@ KINDS: dict[str, tuple[Callable[[BinaryIO, int, bool], None], bytes]] = {
     "jpg": (_check_jpeg, b"\xff\xd8\xff"),
     "jpeg": (_check_jpeg, b"\xff\xd8\xff"),
 }
-"""Check function and first bytes of each file format, by the last part of the suffix; other suffixes are FITS too."""
+"""Check function and first bytes of each file format, by the last part of the suffix; any other suffix means FITS."""

@@ -139,7 +139,7 @@ def read_keywords(path: Path) -> dict[str, Any]:
                 hdus = fits.open(file, mode="readonly", memmap=False, lazy_load_hdus=True, ignore_missing_simple=False)
                 for index in range(MAX_HEADER_HDUS):
                     header = hdus[index].header
-                    # Table extensions are skipped, because their headers may use the same keywords in another meaning.
+                    # Table extensions are skipped, because their headers may use the same keywords for other facts.
                     if index == 0 or header.get("XTENSION") == "IMAGE":
                         given = {key: header[key] for key in KEYWORDS if key in header}
                         values = {key: v for key, v in given.items() if not isinstance(v, fits.card.Undefined)} | values

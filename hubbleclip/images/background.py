@@ -58,53 +58,61 @@ def block_background(pixels: Any, valid_yx: Any) -> Any:
 
 
 @compiled
-def background_at(blocks_yx: Any, y: Any, x: Any) -> Any:
-    """Interpolate the values of blocks (bilinear) at a pixel.
+def background_at(background: Any, y: Any, x: Any) -> Any:
+    """Interpolate level and noise (bilinear) at a pixel.
 
     Parameters
     ----------
-    blocks_yx : float32 (h / 16, w / 16)
-        Values at the centres of the blocks; beyond the outermost centres, they are constant.
+    background : tuple of float32 (h / 16, w / 16)
+        Levels and noises at the centres of the blocks; beyond the outermost centres, they are constant.
     y, x : int
         Row and column of the pixel.
 
     Returns
     -------
-    value : float32
-        Interpolated value.
+    level, noise : float32
+        Interpolated values.
     """
-    at_y = min(max((F32(y) - F32(7.5)) * F32(1 / BLOCK_PX), F32(0)), F32(blocks_yx.shape[0] - 1))
-    at_x = min(max((F32(x) - F32(7.5)) * F32(1 / BLOCK_PX), F32(0)), F32(blocks_yx.shape[1] - 1))
+    num_y, num_x = background[0].shape
+    at_y = min(max((F32(y) - F32(7.5)) * F32(1 / BLOCK_PX), F32(0)), F32(num_y - 1))
+    at_x = min(max((F32(x) - F32(7.5)) * F32(1 / BLOCK_PX), F32(0)), F32(num_x - 1))
     top, left = np.int32(at_y), np.int32(at_x)
-    below, right = min(top + 1, blocks_yx.shape[0] - 1), min(left + 1, blocks_yx.shape[1] - 1)
-    share_y, share_x = F32(at_y - F32(top)), F32(at_x - F32(left))
+    rows, columns = (top, min(top + 1, num_y - 1)), (left, min(left + 1, num_x - 1))
+    shares = F32(at_y - F32(top)), F32(at_x - F32(left))
+    return _bilinear(background[0], rows, columns, shares), _bilinear(background[1], rows, columns, shares)
+
+
+@compiled
+def _bilinear(blocks_yx: Any, rows: Any, columns: Any, shares: Any) -> Any:
+    """Interpolate between four blocks, at these shares of the way to the second row and the second column."""
+    (top, below), (left, right), (share_y, share_x) = rows, columns, shares
     upper = blocks_yx[top, left] + share_x * (blocks_yx[top, right] - blocks_yx[top, left])
     lower = blocks_yx[below, left] + share_x * (blocks_yx[below, right] - blocks_yx[below, left])
     return F32(upper + share_y * (lower - upper))
 
 
 @compiled
-def background_row(blocks_yx: Any, y: Any, row: Any) -> None:
-    """Interpolate the values of blocks at all pixels of a row, as `background_at` does.
+def lowest_thresholds(background: Any, sigma: Any) -> Any:
+    """Compute a lower limit of level + sigma * noise in each block, for a fast search of bright pixels.
 
     Parameters
     ----------
-    blocks_yx : float32 (h / 16, w / 16)
-        Values at the centres of the blocks.
-    y : int
-        Row of the pixels.
-    row : float32 (w,), written
-        Interpolated values.
+    background : tuple of float32 (h / 16, w / 16)
+        Levels and noises at the centres of the blocks.
+    sigma : float32
+        Height of the threshold above the level, in units of the noise.
+
+    Returns
+    -------
+    lowest_yx : float32 (h / 16, w / 16)
+        Minimum of the 3x3 blocks around each block, between which `background_at` interpolates.
     """
-    num_blocks, half = blocks_yx.shape[1], BLOCK_PX // 2
-    for right in range(num_blocks + 1):  # the pixels between the centres of two blocks
-        first, end = max(right * BLOCK_PX - half, 0), min(right * BLOCK_PX + half, row.size)
-        if first < end:
-            start, stop = background_at(blocks_yx, y, first), background_at(blocks_yx, y, end - 1)
-            slope = F32(stop - start) / F32(max(end - 1 - first, 1))
-            between = row[first:end]
-            for k in range(between.size):
-                between[k] = start + F32(k) * slope
+    thresholds_yx = background[0] + sigma * background[1]
+    lowest_yx = np.empty_like(thresholds_yx)
+    for y in range(lowest_yx.shape[0]):
+        for x in range(lowest_yx.shape[1]):
+            lowest_yx[y, x] = thresholds_yx[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2].min()
+    return lowest_yx
 
 
 @compiled

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hubbleclip.images.background import background_at, background_row, block_background
-from hubbleclip.images.kernels import F32, I32, compiled, pixel_words, to_float32
+from hubbleclip.images.background import BLOCK_PX, background_at, block_background, lowest_thresholds
+from hubbleclip.images.kernels import F32, I32, compiled, pixel_words, read_row, to_float32
 
 SIGNIFICANCE_SIGMA = F32(6)  # minimum height of a seed, in sigmas of the local noise
 TOLERANCE_SIGMA = F32(1)
@@ -61,16 +61,16 @@ def reject_cosmic_rays(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_]
     tracks that are up to two pixels wide. A last round with lower limits adds the pixels to which charge has diffused.
     """
     pixels, mask_yx = pixel_words(data_yx), valid_yx.view(np.uint8)
-    _mark_rays(pixels, mask_yx, block_background(pixels, valid_yx), F32(contrast))
-    rows, columns = (places.astype(np.int32) for places in np.nonzero(mask_yx == RAY))
+    found = np.sort(_mark_rays(pixels, mask_yx, block_background(pixels, valid_yx), F32(contrast)))
+    rows, columns = (places.astype(np.int32) for places in np.divmod(found, data_yx.shape[1]))
     are_rays = rows.size <= MAX_SHARE * data_yx.size
     mask_yx[rows, columns] = 0 if are_rays else VALID  # only 0 and 1 remain, as in a bool array
     return (rows, columns) if are_rays else NO_RAYS
 
 
 @compiled
-def _mark_rays(pixels: Any, mask_yx: Any, background: Any, contrast: Any) -> None:
-    """Set the mask, which is 0 or `VALID`, to `RAY` at rays."""
+def _mark_rays(pixels: Any, mask_yx: Any, background: Any, contrast: Any) -> Any:
+    """Set the mask, which is 0 or `VALID`, to `RAY` at rays; return their places in the flat array, int64 (n,)."""
     latest = _find_seeds(pixels, mask_yx, background, contrast)
     found = latest.copy()
     for limits in ROUNDS:
@@ -80,37 +80,41 @@ def _mark_rays(pixels: Any, mask_yx: Any, background: Any, contrast: Any) -> Non
         found.extend(latest)
     for y, x in latest:
         mask_yx[y, x] = RAY
+    return np.array([np.int64(y) * mask_yx.shape[1] + x for y, x in found], np.int64)
 
 
 @compiled
 def _find_seeds(pixels: Any, mask_yx: Any, background: Any, contrast: Any) -> Any:
     """Return the seeds as a list of (y, x)."""
-    (words_yx, swapped), (levels_yx, noises_yx), width = pixels, background, mask_yx.shape[1]
-    thresholds_yx, thresholds = levels_yx + SIGNIFICANCE_SIGMA * noises_yx, np.empty(width, F32)
-    is_bright = np.empty(width, np.bool_)
+    width, lowest_yx = mask_yx.shape[1], lowest_thresholds(background, SIGNIFICANCE_SIGMA)
+    rows_yx, is_bright = np.empty((3, width + 2), F32), np.empty(width, np.bool_)  # row y is at index y % 3
     seeds: list[tuple[Any, Any]] = []
+    read_row(pixels, mask_yx, 0, rows_yx[0])
+    rows_yx[2] = F32(np.inf)
     for y in range(mask_yx.shape[0]):
-        words, mask = words_yx[y], mask_yx[y]
-        background_row(thresholds_yx, y, thresholds)
+        read_row(pixels, mask_yx, y + 1, rows_yx[(y + 1) % 3])
+        mask, rows = mask_yx[y], (rows_yx[(y - 1) % 3], rows_yx[y % 3], rows_yx[(y + 1) % 3])
         for x in range(width):  # a loop of its own, because it is vectorised
-            is_bright[x] = (to_float32(words[x], swapped) > thresholds[x]) & (mask[x] != 0)
-        bright = [(y, x) for x in range(width) if is_bright[x]]
-        seeds.extend([(I32(y), I32(x)) for y, x in bright if _is_seed(pixels, mask_yx, background, contrast, (y, x))])
+            is_bright[x] = (rows[1][x + 1] > lowest_yx[y // BLOCK_PX, x // BLOCK_PX]) & (mask[x] != 0)
+        bright = [(I32(y), I32(x)) for x in range(width) if is_bright[x]]
+        seeds.extend([(y, x) for y, x in bright if _is_seed(rows, x, background_at(background, y, x), contrast)])
     return seeds
 
 
 @compiled
-def _is_seed(pixels: Any, mask_yx: Any, background: Any, contrast: Any, where_yx: Any) -> Any:
-    """Return whether a bright pixel passes one of the two tests in `reject_cosmic_rays`."""
-    (y, x), level = where_yx, background_at(background[0], *where_yx)
-    tolerance = TOLERANCE_SIGMA * background_at(background[1], *where_yx)
-    height, lowest, highest, num_low = _value(pixels, mask_yx, y, x) - level, F32(np.inf), F32(0), 0
-    for dy in range(-1, 2):
-        for dx in range(-1, 2):
-            near = max(_value(pixels, mask_yx, y + dy, x + dx) - level, F32(0))
-            num_low += height > contrast * (near + tolerance)
-            highest = max(highest, near)
-            lowest = min(lowest, near) if dy * dx == 0 else lowest
+def _is_seed(rows: Any, x: Any, background: Any, contrast: Any) -> Any:
+    """Return whether a pixel is bright and passes one of the two tests in `reject_cosmic_rays`."""
+    (above, middle, below), (level, noise), x = rows, background, x + 1  # the rows have a margin
+    height, tolerance = middle[x] - level, TOLERANCE_SIGMA * noise
+    lowest = max(min(above[x], below[x], middle[x - 1], middle[x + 1]) - level, F32(0))
+    # Most pixels fail here: both tests need a low side neighbour.
+    if height <= SIGNIFICANCE_SIGMA * noise or height <= contrast * (lowest + tolerance):
+        return False
+    highest, num_low = F32(0), 0
+    for row in rows:
+        for near in row[x - 1 : x + 2]:
+            highest = max(highest, near - level)
+            num_low += height > contrast * (max(near - level, F32(0)) + tolerance)
     # The median of nine values is low enough exactly if at least five of them are, so no median is computed.
     return num_low >= 5 or (height == highest and height > PEAK_FACTOR * contrast * (lowest + tolerance))
 
@@ -131,20 +135,13 @@ def _grow(pixels: Any, mask_yx: Any, background: Any, limits: Any, latest: Any) 
 @compiled
 def _is_growth(pixels: Any, mask_yx: Any, background: Any, limits: Any, where_yx: Any) -> Any:
     """Return whether a valid pixel next to a ray belongs to the ray; a pixel surrounded by rays does."""
-    (y, x), level, noise = where_yx, background_at(background[0], *where_yx), background_at(background[1], *where_yx)
-    height, lowest = _value(pixels, mask_yx, y, x) - level, F32(np.inf)
+    (words_yx, swapped), (y, x), (level, noise) = pixels, where_yx, background_at(background, *where_yx)
+    height, lowest = to_float32(words_yx[y, x], swapped) - level, F32(np.inf)
     if height <= limits[0] * noise:  # most pixels
         return False
-    for dy, dx in ((-1, 0), (1, 0), (0, -1), (0, 1)):
-        near_y, near_x = y + dy, x + dx
-        if 0 <= near_y < mask_yx.shape[0] and 0 <= near_x < mask_yx.shape[1] and mask_yx[near_y, near_x] != RAY:
-            lowest = min(lowest, max(_value(pixels, mask_yx, near_y, near_x) - level, F32(0)))
+    for near_y, near_x in ((y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)):
+        is_inside = 0 <= near_y < mask_yx.shape[0] and 0 <= near_x < mask_yx.shape[1]
+        if is_inside and mask_yx[near_y, near_x] in (VALID, GROWN):
+            lowest = min(lowest, max(to_float32(words_yx[near_y, near_x], swapped) - level, F32(0)))
     floor = F32(0) if np.isinf(lowest) else lowest + TOLERANCE_SIGMA * noise
     return height > limits[1] * floor
-
-
-@compiled
-def _value(pixels: Any, mask_yx: Any, y: Any, x: Any) -> Any:
-    """Return the value of a pixel, float32; +infinity where the pixel is not valid or outside the image."""
-    is_inside = 0 <= y < mask_yx.shape[0] and 0 <= x < mask_yx.shape[1]
-    return to_float32(pixels[0][y, x], pixels[1]) if is_inside and mask_yx[y, x] != 0 else F32(np.inf)

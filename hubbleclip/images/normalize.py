@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from hubbleclip.config.tiles import TileSettings
 from hubbleclip.core.errors import ImageError
+from hubbleclip.fits.pointing import aim_start
 from hubbleclip.images import render
 from hubbleclip.images.bad_pixels import REPAIR_MIN_VALID
 from hubbleclip.images.cosmic_rays import NO_RAYS, RayPixels, reject_cosmic_rays
@@ -21,6 +22,12 @@ from hubbleclip.images.wcs import pixel_area_deg2
 ARCSEC2_PER_DEG2 = 3600.0**2
 COUNTS = ("COUNTS", "COUNT", "DN", "ADU", "CTS")
 ELECTRONS = ("ELECTRONS", "ELECTRON", "E-")
+MAX_OBJECT_SHARE = 0.2
+"""Share of a tile's area that a small object does not fill; see `small_object`."""
+OBJECT_QUANTILES = (0.05, 0.95)
+"""Quantiles of the rows and of the columns of bright pixels of an object's extent; few far pixels do not count."""
+OBJECT_MARGIN = 1.5
+"""Side of the tile around a small object, in units of the longer extent; a disc is 1.2 times as large as its extent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +219,7 @@ def render_tile_row(prepared: PreparedImage, starts_yx: Sequence[tuple[int, int]
 
 
 def assess_tiles(
-    prepared: PreparedImage, starts_yx: Sequence[tuple[int, int]], settings: TileSettings
+    prepared: PreparedImage, starts_yx: Sequence[tuple[int, int]], size_px: int, settings: TileSettings
 ) -> list[float | ImageError]:
     """Decide which tiles have enough valid pixels and enough signal.
 
@@ -222,8 +229,10 @@ def assess_tiles(
         Image from which the tiles are cut.
     starts_yx : sequence of (y0, x0)
         First pixels of the tiles.
+    size_px : int
+        Side of a tile in pixels.
     settings : TileSettings
-        Tile settings; only `min_valid_share`, `min_signal_share`, `signal_sigma` and `size_px` are used.
+        Tile settings; only `min_valid_share`, `min_signal_share` and `signal_sigma` are used.
 
     Returns
     -------
@@ -231,8 +240,8 @@ def assess_tiles(
         For each accepted tile, the share of valid pixels among its pixels inside the image, 0 to 1. For each rejected
         tile, the reason: `too_little_valid`, or `no_signal` if too few pixels have a 3x3 mean above the threshold.
     """
-    image, stretch, size = prepared.image, prepared.stretch, settings.size_px
-    masks, places = (prepared.good_yx, *prepared.rays), (np.array(starts_yx, np.int64), size)
+    image, stretch = prepared.image, prepared.stretch
+    masks, places = (prepared.good_yx, *prepared.rays), (np.array(starts_yx, np.int64), size_px)
     threshold = settings.signal_sigma * stretch.noise
     # Values above the sky are limited to 10 times the threshold, so that extreme values neither overflow nor dominate
     # the float32 sums.
@@ -240,9 +249,41 @@ def assess_tiles(
     counts = render.count_signal(pixel_words(image.data_yx), masks, places, limits, settings.min_signal_share)
     height, width = prepared.good_yx.shape
     return [
-        _assess_tile(num_valid, num_bright, _overlap(y0, size, height) * _overlap(x0, size, width), settings)
+        _assess_tile(num_valid, num_bright, _overlap(y0, size_px, height) * _overlap(x0, size_px, width), settings)
         for (y0, x0), num_valid, num_bright in zip(starts_yx, *(numbers.tolist() for numbers in counts), strict=True)
     ]
+
+
+def small_object(prepared: PreparedImage, settings: TileSettings) -> tuple[tuple[int, int], int] | None:
+    """Find a small tile around the object of an image, if the object fills less than 20 % of a tile.
+
+    Parameters
+    ----------
+    prepared : PreparedImage
+        Image that fits into one tile.
+    settings : TileSettings
+        Tile settings; only `size_px`, `min_side_px` and `signal_sigma` are used.
+
+    Returns
+    -------
+    start_yx, size_px : (int, int) and int
+        First pixel of the tile, and its side, which is at most the longer one of the image; None if the image shows no
+        object or a larger one. The object is the rectangle of the pixels whose 3x3 mean exceeds `signal_sigma`.
+    """
+    from scipy.ndimage import uniform_filter  # noqa: PLC0415 - the import takes 0.1 s, and few settings need it
+
+    stretch, shape_yx = prepared.stretch, prepared.good_yx.shape
+    heights_yx = np.where(prepared.good_yx, prepared.image.data_yx - np.float32(stretch.sky), 0)
+    bright = np.nonzero(uniform_filter(heights_yx, 3) > settings.signal_sigma * stretch.noise)
+    if not bright[0].size:
+        return None
+    first_yx, last_yx = np.quantile(bright, OBJECT_QUANTILES, axis=1)
+    extent_yx = last_yx - first_yx + 1
+    size_px = max(min(round(OBJECT_MARGIN * extent_yx.max()), max(shape_yx)), settings.min_side_px)
+    if extent_yx.prod() >= MAX_OBJECT_SHARE * settings.size_px**2 or size_px >= settings.size_px:
+        return None
+    centre_y, centre_x = (first_yx + last_yx) / 2
+    return aim_start((centre_y, centre_x), shape_yx, size_px), size_px
 
 
 def _overlap(start: int, size: int, length: int) -> int:

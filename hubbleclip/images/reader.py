@@ -246,7 +246,7 @@ def _unpack(source: IO[bytes], target: IO[bytes], max_bytes: int) -> None:
 
 
 def _unreadable(error: BaseException) -> ImageError:
-    """Convert an error to an ImageError. An error of the machine (disk, file descriptors) is raised unchanged."""
+    """Convert an error to an ImageError. An OSError of the system (`SYSTEM_ERRNOS`) is raised unchanged."""
     if isinstance(error, OSError) and error.errno in SYSTEM_ERRNOS:
         raise error
     return ImageError("unreadable", _one_line(error))

@@ -208,13 +208,13 @@ def _cut_image(
     # A pixel is valid if all three colours are valid, but the signal of a tile is judged in green alone.
     common = PreparedImage(replace(image, valid_yx=seen_yx), seen_yx, shown.stretch, shown.sky_level)
     starts_yx = native_grid(image, settings)
-    geometries, assessments = native_geometries(image, starts_yx, settings), assess_tiles(common, starts_yx, settings)
+    geometries, assessments = native_geometries(image, starts_yx, size), assess_tiles(common, starts_yx, size, settings)
     for (y0, x0), where, assessment in zip(starts_yx, geometries, assessments, strict=True):
         if isinstance(assessment, ImageError):
             yield to_rejection(assessment, sha256, image.chip, VIEW, y0, x0)
             continue
         picture = encode_rgb(blend(_window(heights_yxc, (y0, x0), size, sky), softening)[::-1])
-        placement = TilePlacement(view=VIEW, start_yx=(y0, x0), geometry=where)
+        placement = TilePlacement(view=VIEW, start_yx=(y0, x0), size_px=size, geometry=where)
         yield build_tile(
             shown, placement, (picture, ".png"),
             valid_share=assessment, product_sha256=sha256, settings=settings, part_sha256s=product_sha256s,

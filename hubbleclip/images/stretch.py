@@ -48,8 +48,8 @@ At this distance, the noise of the two pixels is not correlated by drizzling.
 LAG_PIXELS = 1 << 16
 MAD_TO_SIGMA = 1.4826
 """Ratio of the sigma of a normal distribution to its median absolute deviation."""
-SIGMA_QUANTILES = (0.15866, 0.84134)
-"""Cumulative probabilities of a normal distribution at -1 and +1 sigma."""
+SIGMA_QUANTILES = (0.15866, 0.5, 0.84134)
+"""Cumulative probabilities of a normal distribution at -1, 0 and +1 sigma."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,13 +203,16 @@ def edge_level(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_]) -> flo
         Median of the valid pixels of the edge; infinity if less than 30 % of the edge is valid.
     """
     rim_y, rim_x = (max(1, round(EDGE_SHARE * side)) for side in data_yx.shape)
-    rims = (slice(None, rim_y), slice(None)), (slice(-rim_y, None), slice(None)), (slice(None), slice(None, rim_x)), (
-        slice(None), slice(-rim_x, None),
-    )  # fmt: skip
-    parts = [(data_yx[rim], valid_yx[rim]) for rim in rims]
     step = _sampling_step(data_yx, SAMPLE_PIXELS)
-    values = np.concatenate([values[::step, ::step][valid[::step, ::step]] for values, valid in parts])
-    num_edge = sum(valid[::step, ::step].size for _, valid in parts)
+    rims = (
+        np.s_[:rim_y:step, ::step],
+        np.s_[-rim_y::step, ::step],
+        np.s_[::step, :rim_x:step],
+        np.s_[::step, -rim_x::step],
+    )
+    samples = [(data_yx[rim], valid_yx[rim]) for rim in rims]
+    values = np.concatenate([part_yx[is_valid_yx] for part_yx, is_valid_yx in samples])
+    num_edge = sum(is_valid_yx.size for _, is_valid_yx in samples)
     return float(np.median(values)) if values.size > MIN_EDGE_SHARE * num_edge else math.inf
 
 
@@ -232,8 +235,8 @@ def lagged_noise(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_]) -> f
     differences = np.sort(kernels.lagged_differences(pixel_words(data_yx), valid_yx, step, LAG_PX))
     if not differences.size:
         return 0.0
-    median = (differences[(len(differences) - 1) // 2] + differences[len(differences) // 2]) / np.float32(2)
-    return float(median) * MAD_TO_SIGMA / math.sqrt(2)  # a difference has twice the variance of a pixel
+    # A difference has twice the variance of a pixel.
+    return _spread_quantile(differences, 0.5) * MAD_TO_SIGMA / math.sqrt(2)
 
 
 def apply_stretch(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], stretch: Stretch) -> NDArray[np.uint8]:
@@ -267,7 +270,7 @@ def curve_parameters(stretch: Stretch, min_good: int) -> tuple[Any, ...]:
     stretch : Stretch
         Stretch to convert.
     min_good : int
-        Minimum number of good pixels in the 5x5 around a bad pixel that is repaired.
+        A bad pixel is repaired only if the 5x5 window around it has at least this number of good pixels.
 
     Returns
     -------
@@ -303,9 +306,7 @@ def clipped_sky(ordered: NDArray[np.float32]) -> tuple[float, float]:
     low, high = 0, len(ordered)  # the values are sorted, so clipping only moves the two ends
     for _ in range(CLIP_ROUNDS):
         clipped = ordered[low:high]
-        below, sky, above = (
-            _spread_quantile(clipped, share) for share in (SIGMA_QUANTILES[0], 0.5, SIGMA_QUANTILES[1])
-        )
+        below, sky, above = (_spread_quantile(clipped, share) for share in SIGMA_QUANTILES)
         noise = (above - below) / 2
         limits = _num_below(ordered, sky - CLIP_SIGMA * noise), _num_below(ordered, sky + CLIP_SIGMA * noise)
         if noise <= 0 or limits == (low, high):

@@ -25,7 +25,14 @@ from hubbleclip.core.records import Product, Tile
 from hubbleclip.fits.pointing import aim_point, aim_start
 from hubbleclip.images.downsample import MIN_SHRINK, downsample_image, overview_shrink
 from hubbleclip.images.encode import encode_jpeg, encode_png
-from hubbleclip.images.normalize import PreparedImage, assess_tiles, fit_image, prepare_image, render_tile_row
+from hubbleclip.images.normalize import (
+    PreparedImage,
+    assess_tiles,
+    fit_image,
+    prepare_image,
+    render_tile_row,
+    small_object,
+)
 from hubbleclip.images.preview import read_previews
 from hubbleclip.images.reader import ScienceImage, iter_science_images
 from hubbleclip.images.stretch import Stretch
@@ -301,13 +308,14 @@ def to_rejection(error: ImageError, *parts: object) -> TileRejection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TilePlacement:
-    """Position of a tile: `start_yx` is the first pixel of the tile in the rendered image.
+    """Position of a tile: `start_yx` is the first pixel of the tile in the rendered image, `size_px` the tile's side.
 
     The rendered image of an overview is downsampled, and `shrink` is the side of its pixels in pixels of the file.
     """
 
     view: str
     start_yx: tuple[int, int]
+    size_px: int
     geometry: TileGeometry | None
     shrink: float = 1.0
 
@@ -321,15 +329,15 @@ class TilePlacement:
 def _cut_view(
     shown: PreparedImage, placements: Sequence[TilePlacement], product_sha256: str, settings: TileSettings
 ) -> Iterator[CutTile | TileRejection]:
-    """Yield the tiles and rejections at the placements, which must be sorted by row.
+    """Yield the tiles and rejections at the placements, which must be sorted by row and have one size.
 
     All tiles of a row are rendered together.
     """
-    image, size, (encode, suffix) = shown.image, settings.size_px, ENCODERS[settings.format]
-    for top, in_row in groupby(placements, key=lambda placement: placement.start_yx[0]):
+    image, (encode, suffix) = shown.image, ENCODERS[settings.format]
+    for (top, size), in_row in groupby(placements, key=lambda placement: (placement.start_yx[0], placement.size_px)):
         row = list(in_row)
         starts_yx = [placement.start_yx for placement in row]
-        band_yx, assessments = render_tile_row(shown, starts_yx, size), assess_tiles(shown, starts_yx, settings)
+        band_yx, assessments = render_tile_row(shown, starts_yx, size), assess_tiles(shown, starts_yx, size, settings)
         for placement, assessment in zip(row, assessments, strict=True):
             if isinstance(assessment, ImageError):
                 where = placement.origin_yx if placement.view == "native" else (placement.view,)
@@ -388,7 +396,7 @@ def build_tile(
         chip=image.chip,
         y0=y0,
         x0=x0,
-        size_px=settings.size_px,
+        size_px=placement.size_px,
         instrument=image.instrument,
         filter=image.filter,
         unit=image.unit,
@@ -413,11 +421,13 @@ by row. It raises ImageError if the view cannot be made.
 
 def _native(prepared: PreparedImage, settings: TileSettings) -> tuple[PreparedImage, list[TilePlacement]]:
     """Place a grid of tiles at the native pixel scale of the image, without resampling."""
-    starts_yx = native_grid(prepared.image, settings)
+    starts_yx, size_px = native_grid(prepared.image, settings), settings.size_px
+    if settings.object_scale and len(starts_yx) == 1 and (window := small_object(prepared, settings)):
+        starts_yx, size_px = [window[0]], window[1]
     # The geometries of all tiles are computed in one call, because a call of the WCS per tile is many times slower.
     return prepared, [
-        TilePlacement(view="native", start_yx=start, geometry=where)
-        for start, where in zip(starts_yx, native_geometries(prepared.image, starts_yx, settings), strict=True)
+        TilePlacement(view="native", start_yx=start, size_px=size_px, geometry=where)
+        for start, where in zip(starts_yx, native_geometries(prepared.image, starts_yx, size_px), strict=True)
     ]
 
 
@@ -438,8 +448,11 @@ def _overview(prepared: PreparedImage, settings: TileSettings) -> tuple[Prepared
     # centred; a negative start means padding
     start_yx = (height - settings.size_px) // 2, (width - settings.size_px) // 2
     where = None if image.wcs is None else field_geometry(image.wcs, shape_yx, shrink, start_yx)
-    placement = TilePlacement(view="overview", start_yx=start_yx, geometry=where, shrink=shrink * image.shrink)
-    return small, [placement]
+    return small, [
+        TilePlacement(
+            view="overview", start_yx=start_yx, size_px=settings.size_px, geometry=where, shrink=shrink * image.shrink
+        )
+    ]
 
 
 def _aim(prepared: PreparedImage, settings: TileSettings) -> tuple[PreparedImage, list[TilePlacement]]:
@@ -458,8 +471,8 @@ def _aim(prepared: PreparedImage, settings: TileSettings) -> tuple[PreparedImage
     distances = [max(abs(y0 - start_yx[0]), abs(x0 - start_yx[1])) for y0, x0 in native_grid(image, settings)]
     if "native" in settings.views and min(distances) <= AIM_DUPLICATE_SHARE * settings.size_px:
         return prepared, []
-    (where,) = native_geometries(image, [start_yx], settings)
-    return prepared, [TilePlacement(view="aim", start_yx=start_yx, geometry=where)]
+    (where,) = native_geometries(image, [start_yx], settings.size_px)
+    return prepared, [TilePlacement(view="aim", start_yx=start_yx, size_px=settings.size_px, geometry=where)]
 
 
 VIEWS: dict[str, View] = {"native": _native, "overview": _overview, "aim": _aim}
@@ -486,7 +499,7 @@ def native_grid(image: ScienceImage, settings: TileSettings) -> list[tuple[int, 
 
 
 def native_geometries(
-    image: ScienceImage, starts_yx: Sequence[tuple[int, int]], settings: TileSettings
+    image: ScienceImage, starts_yx: Sequence[tuple[int, int]], size_px: int
 ) -> Sequence[TileGeometry | None]:
     """Compute the sky positions of tiles at an image's native pixel scale.
 
@@ -496,15 +509,15 @@ def native_geometries(
         Image from which the tiles are cut.
     starts_yx : sequence of (y0, x0)
         First pixels of the tiles.
-    settings : TileSettings
-        Tile settings; only `size_px` is used.
+    size_px : int
+        Side of a tile in pixels.
 
     Returns
     -------
     geometries : sequence of TileGeometry or None
         One geometry per tile; None if the image has no WCS or the WCS gives no finite position.
     """
-    return [None] * len(starts_yx) if image.wcs is None else tile_geometries(image.wcs, starts_yx, settings.size_px)
+    return [None] * len(starts_yx) if image.wcs is None else tile_geometries(image.wcs, starts_yx, size_px)
 
 
 def to_tile_record(

@@ -171,8 +171,8 @@ def pixel_area_deg2(wcs: WCS) -> float:
 
     Notes
     -----
-    The result equals that of astropy's `proj_plane_pixel_area`. That function copies the WCS, which takes as long as
-    the geometry of ten tiles.
+    The result equals that of astropy's `proj_plane_pixel_area`. That function is not used, because it copies the
+    WCS, which takes as long as the sky positions of ten tiles.
     """
     return float(np.abs(np.linalg.det(wcs.pixel_scale_matrix)))
 

@@ -38,7 +38,8 @@ class Camera:
     nm_per_number
         Wavelength in nm of one unit of the number in a filter's name: 1 for F606W, 10 for F160W and F356W.
     pivots_nm
-        Pivot wavelengths in nm of the filters whose number is not their wavelength.
+        Pivot wavelengths in nm, by filter name, of the filters whose names contain a number that is not their
+        wavelength.
     star_contrast
         Ratio of a star's peak to the median of its central 3x3 pixels that no star of the camera exceeds. A pixel of
         higher contrast is a cosmic ray. The largest ratios of Tiny Tim's PSFs at five field positions and 25 sub-pixel
@@ -69,7 +70,10 @@ class Camera:
 
     @property
     def counts_photons(self) -> bool:
-        """Whether the detector counts photons. Then values are integers without read noise, and 0 is a measurement."""
+        """Whether the detector counts photons.
+
+        If it does, pixel values are integers without read noise, and 0 is a valid measurement.
+        """
         return self.kind == COUNTER
 
     @property
@@ -143,12 +147,15 @@ class HeaderConvention:
 
 @dataclass(frozen=True, slots=True)
 class NamePattern:
-    """One naming scheme of observations and files. A file's name is matched in lower case without `_drz.fits`.
+    """One naming scheme of observations and files.
+
+    Names are matched in lower case. The last part of a file's name, such as `_drz.fits`, is removed before the match.
 
     Attributes
     ----------
     origin
-        Word for the data that a file with such a name was made from; part of the key of `ProductRanking.order`.
+        Word for the data from which a file with such a name was made, such as `exposure`; the first part of the keys of
+        `ProductRanking.order`.
     pattern
         Pattern that matches the whole name. Its groups are inserted into `ProductRanking.visit_templates`.
 

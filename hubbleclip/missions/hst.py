@@ -29,8 +29,8 @@ WFPC2 headers have FILTER1 too, but its value is the number of a wheel position.
 """
 FOC_FILTERS = (*FILTER_KEYWORDS[:2], ("FILTNAM1", "FILTNAM2", "FILTNAM3", "FILTNAM4"))
 
-# Data quality bits that make a pixel invalid, by camera. The comment "Valid:" above a camera's bits names the bits that
-# do not. A "?" marks an uncertain meaning.
+# Data quality bits that make a pixel invalid, by camera. The comment "Valid:" above a camera's bits lists the bits that
+# do not make a pixel invalid. A "?" marks an uncertain meaning.
 LOST = {1: "Reed-Solomon error", 2: "filled for lost data", 4: "bad detector pixel or beyond the aperture"}
 RAYS = {4096: "cosmic ray found by AstroDrizzle", 8192: "cosmic ray found by the calibration from a pair"}
 COUNTER_BAD = LOST | {8: "masked: repeller wire or bar", 512: "bad in a reference file"}
@@ -56,7 +56,7 @@ NICMOS_BAD = {1: "Reed-Solomon error", 16: "grot", 32: "defective", 128: "missin
 
 CAMERAS = {
     # ACS Data Handbook 10, sections 2.2 and 3.4.3 (table 3.4 of DQ bits). Filters: FILTER1 and FILTER2, one of which
-    # is CLEAR. Unit: ELECTRONS; _drc and _drz: ELECTRONS/S. Each of the two chips has a SCI; _drc and _drz have one.
+    # is CLEAR. Unit: ELECTRONS; ELECTRONS/S for _drc and _drz. Each of the two chips has a SCI; _drc and _drz have one.
     "ACS/WFC": Camera(kind=CCD, bad_flags=ACS_BAD, pivots_nm=LONG_PASS_NM, raw_yx=(2068, 4144), light_yx=(2048, 4096)),
     "ACS/HRC": Camera(kind=CCD, bad_flags=ACS_BAD, pivots_nm=LONG_PASS_NM, raw_yx=(1044, 1062), light_yx=(1024, 1024)),
     "ACS/SBC": Camera(kind=COUNTER, bad_flags=COUNTER_BAD, pivots_nm=LONG_PASS_NM),

@@ -73,5 +73,5 @@ def find_run(layout: Layout, name: str) -> Path:
     found = [path.parent for path in sorted(layout.runs.glob(f"*/{RUN}")) if path.parent.name.startswith(name)]
     if len(found) != 1:
         known = ", ".join(path.parent.name for path in sorted(layout.runs.glob(f"*/{RUN}"))) or "none"
-        raise EvaluationError(f"{len(found)} runs are named {name!r}: give one of {known}")
+        raise EvaluationError(f"{len(found)} run ids begin with {name!r}: give one of {known}")
     return found[0]

@@ -196,7 +196,8 @@ def write_decision(stage: Stage, decision: Promotion) -> Promotion | None:
     stage.catalog.upsert(rows)
     if not rows["promotion"]:
         stage.rejected += 1
-        log.warning("evaluate: no run is promoted: the decision breaks %s", rows["rejection"][0].reason)
+        reason = rows["rejection"][0].reason
+        log.warning("evaluate: no run is promoted, because the record of the decision is not valid: %s", reason)
         return None
     verdict = "promoted" if decision.is_promoted else "not promoted"
     log.info("evaluate: %s is %s, %s %.4f", decision.run_id, verdict, decision.metric, decision.value)
@@ -218,7 +219,7 @@ def finished_runs(layout: Layout, dataset_dir: Path, settings: Settings) -> tupl
     Returns
     -------
     tuple of Path
-        Folder of the run, and folder of the baseline; the latter is None when the settings need no baseline.
+        Folder of the run, and folder of the baseline or None if the settings need no baseline.
 
     Raises
     ------

@@ -87,12 +87,13 @@ def index(settings: Settings, execution: Execution = PLAIN) -> None:
         store = open_store(stage.layout, wanted.store, wanted.url, digest)
         try:
             embed_pending(stage, store, run_dir)
+            num_tiles = len(store.tile_ids)
         finally:
             store.close()
         push_folder(stage.layout, stage.layout.model_index(digest))
         current = CurrentIndex(
             model_digest=digest, run=stage.layout.relative(run_dir), store=wanted.store, url=wanted.url,
-            tiles=settings.tiles.model_dump(mode="json"),
+            tiles=settings.tiles.model_dump(mode="json"), num_tiles=num_tiles,
         )  # fmt: skip
         write_current(stage.layout, current)
 
@@ -157,7 +158,7 @@ def pending_tiles(stage: Stage, known: pa.Array) -> list[tuple[str, str]]:
     """
     sql = f"SELECT tile_id, path FROM ({read_sql('current_tiles')}) ORDER BY tile_id"  # noqa: S608 - a file of the package
     current = stage.catalog.query(sql, {"settings_digest": stage.settings.tiles.digest()})
-    new = current.filter(pc.invert(pc.is_in(current["tile_id"], value_set=known)))
+    new = current.filter(pc.invert(pc.is_in(current["tile_id"].cast(known.type), value_set=known)))
     return list(zip(new["tile_id"].to_pylist(), new["path"].to_pylist(), strict=True))
 
 
@@ -241,8 +242,8 @@ class Appender:
         while self.next_number in self.waiting:
             self.ready.append(self.waiting.pop(self.next_number))
             self.next_number += 1
-        if sum(len(part.tile_ids) for part in self.ready) >= self.append_rows:
-            self.flush()
+            if sum(len(part.tile_ids) for part in self.ready) >= self.append_rows:
+                self.flush()  # the rows of an append must not depend on which batches ended together
 
     def flush(self) -> None:
         """Append all features that are ready."""

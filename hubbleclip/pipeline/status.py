@@ -30,7 +30,7 @@ class Status:
     dataset: str | None = None
     run: str | None = None
     report: str | None = None
-    counts: dict[str, Any] = field(default_factory=lambda: {"rejections": {}})
+    counts: dict[str, Any] = field(default_factory=lambda: {"rejections": {}, "exclusions": {}})
     pending: dict[str, int] = field(default_factory=dict)
     waiting: dict[str, Any] = field(default_factory=lambda: {"num": 0, "next_try_at": None})
 
@@ -62,7 +62,7 @@ def read_status(settings: Settings) -> Status:
             dataset=str(dataset) if dataset else None,
             run=str(run) if run else None,
             report=str(report / "index.html") if report else None,
-            counts=catalog.counts() | {"rejections": rejections(catalog)},
+            counts=catalog.counts() | {"rejections": rejections(catalog), "exclusions": exclusions(catalog)},
             pending=pending(catalog, layout, settings),
             waiting=catalog.named_query("waiting", now=datetime.now(UTC))[0],
         )
@@ -87,10 +87,12 @@ def status_lines(found: Status) -> Iterator[str]:
     yield "rows     " + ", ".join(f"{n} {name}" for name, n in found.counts.items() if isinstance(n, int) and n)
     for stage, reasons in found.counts["rejections"].items():
         yield f"rejected in {stage}: " + ", ".join(f"{n} {reason}" for reason, n in reasons.items())
+    if found.counts["exclusions"]:
+        yield "excluded " + ", ".join(f"{n} {reason}" for reason, n in found.counts["exclusions"].items())
     yield "pending  " + (", ".join(f"{n} {name}" for name, n in found.pending.items() if n) or "nothing")
     if found.waiting["num"]:
         first = f"{found.waiting['next_try_at']:%Y-%m-%d %H:%M}"
-        yield f"waiting  {found.waiting['num']} failed items, the first from {first} UTC"
+        yield f"waiting  {found.waiting['num']} failed items, the first is retried after {first} UTC"
 
 
 def newest(catalog: Catalog, layout: Layout, sql: str, column: str) -> Path | None:
@@ -136,6 +138,24 @@ def rejections(catalog: Catalog) -> dict[str, dict[str, int]]:
     for row in catalog.rows("FROM rejection_count"):
         counted.setdefault(row["stage"], {})[row["reason"]] = row["num"]
     return counted
+
+
+def exclusions(catalog: Catalog) -> dict[str, int]:
+    """Count the tiles that are excluded from all splits, by reason.
+
+    Parameters
+    ----------
+    catalog
+        The open catalog.
+
+    Returns
+    -------
+    dict
+        Number of tiles by reason.
+
+    """
+    rows = catalog.rows("SELECT reason, num_tiles FROM split_count WHERE reason IS NOT NULL ORDER BY reason")
+    return {row["reason"]: row["num_tiles"] for row in rows}
 
 
 def pending(catalog: Catalog, layout: Layout, settings: Settings) -> dict[str, int]:

@@ -1,19 +1,30 @@
-"""The file that says what answers searches: the model, its run, the vector store, and how files are cut into tiles."""
+"""The state of the index that answers searches, and the file that names its model, run, store and tile settings."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from hubbleclip.catalog.tile_search import TileFacts
 from hubbleclip.core.errors import SearchError
-from hubbleclip.core.io import write_text
+from hubbleclip.core.io import write_bytes
 from hubbleclip.core.layout import Layout
+from hubbleclip.dataset.manifest import description_bytes, is_intact
 from hubbleclip.search.embedded_store import EmbeddedStore
+from hubbleclip.search.embedding import QueryModel
 from hubbleclip.search.lancedb_store import LanceStore
+from hubbleclip.search.query import GroupBy
+from hubbleclip.search.sky import Sky, patch_numbers
 from hubbleclip.search.store import VectorStore
 
+NOT_WHOLE = "the search index has {} of {} tiles: run `hubbleclip index`, or wait until it ends"
+EMPTY = "the search index is empty or its files are missing: run `hubbleclip index`"
 NO_INDEX = "there is no search index: run `hubbleclip index` first (after `hubbleclip pipeline`)"
 
 
@@ -23,6 +34,7 @@ class CurrentIndex:
 
     `run` is the path of the run in the form in which the catalog stores paths. `store` and `url` are the settings of
     the vector store. `tiles` holds the settings of the tiles, so that a FITS file is cut as the archive's files are.
+    `num_tiles` is the number of tiles in the finished index: a store with fewer is being rebuilt.
     """
 
     model_digest: str
@@ -30,6 +42,7 @@ class CurrentIndex:
     store: str
     url: str
     tiles: dict[str, Any]
+    num_tiles: int = 1
 
 
 def read_current(layout: Layout) -> CurrentIndex:
@@ -53,10 +66,14 @@ def read_current(layout: Layout) -> CurrentIndex:
     """
     path = layout.current_index
     try:
-        return CurrentIndex(**json.loads(path.read_text(encoding="utf-8")))
+        text = path.read_bytes()
+        if not is_intact(text):
+            raise ValueError("its hash is wrong")
+        facts = json.loads(text)
+        return CurrentIndex(**{one.name: facts[one.name] for one in fields(CurrentIndex)})
     except FileNotFoundError as error:
         raise SearchError(NO_INDEX) from error
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, KeyError) as error:
         raise SearchError(f"{path} is damaged: delete it and run `hubbleclip index`") from error
 
 
@@ -71,9 +88,9 @@ def write_current(layout: Layout, current: CurrentIndex) -> None:
         What answers searches from now on.
 
     """
-    text = json.dumps(asdict(current), indent=1, sort_keys=True) + "\n"
-    if not layout.current_index.is_file() or layout.current_index.read_text(encoding="utf-8") != text:
-        write_text(layout.current_index, text)
+    text = description_bytes(asdict(current))
+    if not layout.current_index.is_file() or layout.current_index.read_bytes() != text:
+        write_bytes(layout.current_index, text)
 
 
 def _open_embedded(layout: Layout, url: str, model_digest: str) -> VectorStore:
@@ -114,3 +131,129 @@ def open_store(layout: Layout, name: str, url: str, model_digest: str) -> Vector
     if name not in STORES:
         raise SearchError(f"index.store is {name!r}: use one of {', '.join(STORES)}")
     return STORES[name](layout, url, model_digest)
+
+
+def open_current(layout: Layout, current: CurrentIndex) -> VectorStore:
+    """Open the vector store that answers searches.
+
+    Parameters
+    ----------
+    layout
+        Paths of the profile's files and folders.
+    current
+        What answers searches.
+
+    Returns
+    -------
+    VectorStore
+        The open store.
+
+    Raises
+    ------
+    SearchError
+        If its files are damaged or missing, or it is being rebuilt.
+
+    """
+    store = open_store(layout, current.store, current.url, current.model_digest)
+    num_tiles = len(store.tile_ids)
+    if num_tiles < max(1, current.num_tiles):
+        store.close()
+        raise SearchError(NOT_WHOLE.format(num_tiles, current.num_tiles) if num_tiles else EMPTY)
+    return store
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Opened:
+    """One state of index and catalog; `stamp` changes when either is replaced."""
+
+    stamp: object
+    current: CurrentIndex
+    store: VectorStore
+    facts: TileFacts
+    model: QueryModel
+
+    @property
+    def num_rows(self) -> int:
+        """Number of rows of the index."""
+        return len(self.store.tile_ids)
+
+    @cached_property
+    def sky(self) -> Sky:
+        """Positions of all tiles."""
+        return Sky.of(*self.facts.positions())
+
+    @cached_property
+    def patch_n(self) -> npt.NDArray[np.int64]:
+        """Number of each row's patch of sky; -1 for a tile without a position."""
+        return patch_numbers(*self.facts.positions()[:2])
+
+    def groups(self, group_by: GroupBy) -> npt.NDArray[np.int64]:
+        """Return the group of each row.
+
+        Parameters
+        ----------
+        group_by
+            Kind of groups.
+
+        Returns
+        -------
+        ndarray
+            Group numbers; a row with a negative one is a group of its own.
+
+        """
+        if group_by is GroupBy.NONE:
+            return np.full(self.num_rows, -1)
+        return self.facts.proposal_group_n if group_by is GroupBy.PROPOSAL else self.patch_n
+
+
+def state_stamp(layout: Layout) -> object:
+    """Return a value that changes when the catalog or the file that says what answers is replaced.
+
+    Parameters
+    ----------
+    layout
+        Paths of the profile's files and folders.
+
+    Returns
+    -------
+    object
+        The value; None if one of the files is missing.
+
+    """
+    try:
+        found = [path.stat() for path in (layout.catalog, layout.current_index)]
+    except FileNotFoundError:
+        return None
+    return [(one.st_ino, one.st_mtime_ns, one.st_size) for one in found]
+
+
+def open_state(layout: Layout, former: Opened | None = None) -> Opened:
+    """Open index and catalog.
+
+    Parameters
+    ----------
+    layout
+        Paths of the profile's files and folders.
+    former
+        State that answered before; if it has the same model, the model stays loaded.
+
+    Returns
+    -------
+    Opened
+        The newest state.
+
+    Raises
+    ------
+    SearchError
+        If there is no index, or it is damaged.
+    CatalogError
+        If there is no catalog.
+
+    """
+    stamp = state_stamp(layout)
+    current = read_current(layout)
+    store = open_current(layout, current)
+    is_same = former is not None and former.current.model_digest == current.model_digest
+    model = former.model if former and is_same else QueryModel(layout.absolute(current.run))
+    facts = TileFacts(layout, store.tile_ids)
+    return Opened(stamp=stamp, current=current, store=store, facts=facts, model=model)

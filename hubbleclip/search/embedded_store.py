@@ -1,4 +1,4 @@
-"""The vector store of one machine: files that are mapped into memory, and an exact scan of their one-byte codes.
+"""The vector store of one machine: files of features, and an exact scan of their one-byte codes, mapped into memory.
 
 The scan computes the similarity of every admitted row from its codes, together with a bound of the error. A row whose
 upper bound is below the k-th largest lower bound cannot be among the best k; all others are scored again from their
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,20 +33,18 @@ from hubbleclip.search.segments import (
     write_manifest,
     write_segment,
 )
-from hubbleclip.search.store import Floats, Mask, Rows, Scored, best_rows, check_new_rows, unit_query
+from hubbleclip.search.store import ID_TYPE, Floats, Mask, Rows, Scored, best_rows, check_new_rows, few_rows, unit_query
 
 MAX_SEGMENT_ROWS = 131_072
 """Maximum number of rows of a merged segment, which bounds the time and the memory of an append."""
-BLOCK_ROWS = 32_768
+BLOCK_ROWS = 65_536
 """Rows that one thread scans at once; their scores stay in the processor's cache."""
 EXACT_ROWS = 2048
 """Number of admitted rows up to which all of them are scored exactly at once."""
 GATHER_SHARE = 1 / 8
 """Share of admitted rows in a block below which only their codes are read."""
-RESCORE_ROWS = 8192
-"""Rows that are scored exactly at once, which bounds the memory."""
-MAPPED_ROWS = 1024
-"""Number of rows after whose reading the mapped pages are released, which bounds the memory."""
+RESCORE_ROWS = 4096
+"""Rows that one thread scores exactly at once, which bounds the memory."""
 SCORE_DECIMALS = 9
 """Decimals of a score; beyond them, the order of a sum would decide between equal features."""
 NUM_TRIES = 5
@@ -74,7 +72,6 @@ class EmbeddedStore:
         self.model_digest = model_digest
         self._pool = ThreadPoolExecutor(num_cores())
         self._segments: dict[str, Segment] = {}
-        self._num_mapped = 0
         self._load()
 
     def _load(self) -> None:
@@ -96,7 +93,11 @@ class EmbeddedStore:
                     raise
         else:
             raise SearchError(f"{self.folder} is written too often to be read: try again later")
-        self._tile_ids = pa.concat_arrays([pa.array([], pa.string()), *(s.tile_ids for s in self._segments.values())])
+        self._tile_ids = pa.concat_arrays([pa.array([], ID_TYPE), *(s.tile_ids for s in self._segments.values())])
+        self._segments = {  # the ids are in memory once
+            key: replace(segment, tile_ids=self._tile_ids.slice(segment.start, segment.num_rows))
+            for key, segment in self._segments.items()
+        }
 
     @property
     def tile_ids(self) -> pa.Array:
@@ -110,6 +111,8 @@ class EmbeddedStore:
     def close(self) -> None:
         """See `VectorStore`."""
         self._pool.shutdown()
+        for segment in self._segments.values():
+            segment.floats.close()
         self._segments = {}
 
     def append(self, tile_ids: Sequence[str], feat_nd: npt.NDArray[np.floating]) -> None:
@@ -123,8 +126,9 @@ class EmbeddedStore:
             old = self._manifest.segments
             kept = old[: len(old) - merge_tail(old, len(tile_ids), MAX_SEGMENT_ROWS)]
             merged = [self._segments[facts.key] for facts in old[len(kept) :]]
-            ids = pa.concat_arrays([*(segment.tile_ids for segment in merged), pa.array(tile_ids, pa.string())])
-            halves_nd = np.concatenate([*(segment.feat_nd for segment in merged), feat_nd.astype(np.float16)])
+            ids = pa.concat_arrays([*(segment.tile_ids for segment in merged), pa.array(tile_ids, ID_TYPE)])
+            old_nd = [segment.read(np.arange(segment.num_rows)) for segment in merged]
+            halves_nd = np.concatenate([*old_nd, feat_nd.astype(np.float16)])
             start = kept[-1].stop if kept else 0
             new = write_segment(self.folder, self.model_digest, start, ids, halves_nd)
             manifest = Manifest(
@@ -139,11 +143,8 @@ class EmbeddedStore:
         if not num_rows:
             return Scored(np.empty(0, np.int64), np.empty(0))
         query_d = unit_query(query_d, self._manifest.num_dims)
-        num_admitted = num_rows if mask_n is None else int(np.count_nonzero(mask_n))
-        if num_admitted <= max(EXACT_ROWS, k):
-            row_n = np.arange(num_rows) if mask_n is None else np.flatnonzero(mask_n)
-        else:
-            row_n = self._candidates(query_d, k, mask_n)
+        row_n = few_rows(num_rows, mask_n, max(EXACT_ROWS, k))
+        row_n = self._candidates(query_d, k, mask_n) if row_n is None else row_n
         return best_rows(row_n, self._scores(row_n, query_d), k)
 
     def features(self, rows: Rows | Sequence[int]) -> Floats:
@@ -152,12 +153,8 @@ class EmbeddedStore:
         feat_nd = np.empty((len(row_n), self._manifest.num_dims), np.float32)
         for segment in self._segments.values():
             is_here_n = (row_n >= segment.start) & (row_n < segment.start + segment.num_rows)
-            feat_nd[is_here_n] = segment.feat_nd[row_n[is_here_n] - segment.start]
-        self._num_mapped += len(row_n)
-        if self._num_mapped >= MAPPED_ROWS:
-            self._num_mapped = 0
-            for segment in self._segments.values():
-                segment.release()
+            if is_here_n.any():
+                feat_nd[is_here_n] = segment.read(row_n[is_here_n] - segment.start)
         return feat_nd
 
     def _scores(self, row_n: Rows, query_d: Floats) -> npt.NDArray[np.float64]:
@@ -209,11 +206,15 @@ def _bounds(segment: Segment, rows: slice, query: Codes, k: int, mask_n: Mask | 
     if offset_n is not None:
         scale_n, error_n = scale_n[offset_n], error_n[offset_n]
         similarity_n = similarity_n if is_sparse else similarity_n[offset_n]
-    approximate_n = similarity_n.astype(np.float32) * (scale_n * query.scale_n[0])
+    # In place where possible: memory that is new in each block costs as much time as the arithmetic.
+    upper_n = similarity_n.astype(np.float32)
+    upper_n *= scale_n * query.scale_n[0]
     bound_n = error_bound(error_n, float(query.error_n[0]))
-    lower_n = approximate_n - bound_n
-    best_lower = np.partition(lower_n, -k)[-k:] if k < len(lower_n) else lower_n
-    return _Block(start=start, offset_n=offset_n, upper_n=approximate_n + bound_n, best_lower=best_lower)
+    lower_n = upper_n - bound_n
+    upper_n += bound_n
+    if k < len(lower_n):
+        lower_n.partition(len(lower_n) - k)
+    return _Block(start=start, offset_n=offset_n, upper_n=upper_n, best_lower=lower_n[-k:].copy())
 
 
 def dots(query_d: npt.NDArray[Any], feat_nd: npt.NDArray[Any]) -> npt.NDArray[np.float64]:

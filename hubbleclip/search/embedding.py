@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,8 +44,8 @@ class QueryModel:
         self.run_dir = run_dir
         self.precision = precision
         self._lock = threading.Lock()
-        self._texts: dict[str, Floats] = {}
         self._loaded: LoadedModel | None = None
+        self._embed_once = lru_cache(CACHED_TEXTS)(self._embed_text)
 
     def load(self) -> LoadedModel:
         """Load the model unless it is loaded.
@@ -77,13 +78,14 @@ class QueryModel:
             Feature (d,) of length 1.
 
         """
+        return self._embed_once(text)
+
+    def _embed_text(self, text: str) -> Floats:
+        """Embed a text; see `embed_text`."""
         from hubbleclip.evaluation.embed import embed_texts  # noqa: PLC0415 - imports torch: seconds
 
-        if text not in self._texts:
-            while len(self._texts) >= CACHED_TEXTS:
-                self._texts.pop(next(iter(self._texts)), None)
-            self._texts[text] = embed_texts(self.load(), [text], TEXT_BATCH)[0].astype(np.float32)
-        return self._texts[text]
+        feature_d: Floats = embed_texts(self.load(), [text], TEXT_BATCH)[0].astype(np.float32)
+        return feature_d
 
     def decode(self, encoded: bytes) -> npt.NDArray[np.uint8]:
         """Decode a tile or picture at the size of the model's input.

@@ -8,91 +8,35 @@ from __future__ import annotations
 
 import logging
 import threading
-from dataclasses import dataclass
-from functools import cached_property
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from hubbleclip.catalog.tile_search import TileFacts
-from hubbleclip.config.tiles import TileSettings
 from hubbleclip.core.errors import HubbleclipError, SearchError
 from hubbleclip.core.layout import Layout
-from hubbleclip.core.vectors import unit
-from hubbleclip.search.current import CurrentIndex, open_store, read_current
-from hubbleclip.search.embedding import QueryModel
+from hubbleclip.search.current import CurrentIndex, Opened, open_state, state_stamp
 from hubbleclip.search.filters import admitted_rows
 from hubbleclip.search.query import Cone, Filters, GroupBy, Hit, Hits, Mode, Query, Term, TermKind
-from hubbleclip.search.ranking import (
-    Ranking,
-    Sky,
-    dense_ranks,
-    first_of_groups,
-    fold_near_duplicates,
-    fuse,
-)
-from hubbleclip.search.sky import patch_numbers, resolve_name
-from hubbleclip.search.store import Floats, Mask, VectorStore, rows_of
+from hubbleclip.search.ranking import Ranker, Ranking, first_of_groups, fold_near_duplicates
+from hubbleclip.search.sky import ask_sesame, find_cone
+from hubbleclip.search.store import Mask
 
 if TYPE_CHECKING:
     from hubbleclip.config.settings import Settings
     from hubbleclip.search.tables import HitTable
 
 log = logging.getLogger(__name__)
-FUSED_DEPTH = 1000
-"""Number of tiles by the model that are fused with those by words; constant, so that pages do not overlap."""
 MIN_DEPTH = 200
 """Smallest number of tiles that are ranked by the model for a page."""
 DEPTH_FACTOR = 4
 """Factor by which more tiles are ranked when groups leave too few hits for a page."""
 MAX_HITS = 10_000
 """Largest `offset + k`, which bounds time and memory."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Opened:
-    """One state of index and catalog; `stamp` changes when either is replaced."""
-
-    stamp: object
-    current: CurrentIndex
-    store: VectorStore
-    facts: TileFacts
-    model: QueryModel
-
-    @property
-    def num_rows(self) -> int:
-        """Number of rows of the index."""
-        return len(self.store.tile_ids)
-
-    @cached_property
-    def sky(self) -> Sky:
-        """Positions of all tiles."""
-        return Sky.of(*self.facts.positions())
-
-    @cached_property
-    def patch_n(self) -> npt.NDArray[np.int64]:
-        """Number of each row's patch of sky; -1 for a tile without a position."""
-        return patch_numbers(*self.facts.positions()[:2])
-
-    def groups(self, group_by: GroupBy) -> npt.NDArray[np.int64]:
-        """Return the group of each row.
-
-        Parameters
-        ----------
-        group_by
-            Kind of groups.
-
-        Returns
-        -------
-        ndarray
-            Group numbers; a row with a negative one is a group of its own.
-
-        """
-        if group_by is GroupBy.NONE:
-            return np.full(self.num_rows, -1)
-        return self.facts.proposal_group_n if group_by is GroupBy.PROPOSAL else self.patch_n
+RETRY_S = 5.0
+"""Seconds after which a new index that could not be opened is tried again; reading a large one takes seconds."""
 
 
 class Search:
@@ -102,12 +46,16 @@ class Search:
     ----------
     layout
         Paths of the profile's files and folders.
+    asks_sesame
+        Whether Sesame, on the internet, is asked for the name of a place that the catalog does not have.
 
     """
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, *, asks_sesame: bool = True) -> None:
         self._layout = layout
+        self._asks_sesame = asks_sesame
         self._refreshing = threading.Lock()
+        self._retry_at = 0.0
         self._opened = self._open(None)
 
     @classmethod
@@ -134,37 +82,24 @@ class Search:
         """
         return cls(Layout(Path(place) if isinstance(place, str | Path) else place.root))
 
-    def _stamp(self) -> object:
-        """Return a value that changes when the catalog or the file `current.json` is replaced."""
-        try:
-            found = [path.stat() for path in (self._layout.catalog, self._layout.current_index)]
-        except FileNotFoundError:
-            return None
-        return [(one.st_ino, one.st_mtime_ns, one.st_size) for one in found]
-
     def _open(self, former: Opened | None) -> Opened:
-        """Open index and catalog; a model that did not change stays loaded."""
-        stamp = self._stamp()
-        current = read_current(self._layout)
-        store = open_store(self._layout, current.store, current.url, current.model_digest)
-        is_same = former is not None and former.current.model_digest == current.model_digest
-        model = former.model if former and is_same else QueryModel(self._layout.absolute(current.run))
-        facts = TileFacts(self._layout, store.tile_ids)
-        return Opened(stamp=stamp, current=current, store=store, facts=facts, model=model)
+        """Open the newest state of index and catalog."""
+        return open_state(self._layout, former)
 
     def _now(self) -> Opened:
         """Return the newest state of index and catalog.
 
         One thread opens a new state while the others still use the old one, whose files stay valid. If the new one
-        cannot be opened, the old one continues to answer.
+        cannot be opened, the old one continues to answer, and the new one is tried again after `RETRY_S`.
         """
         opened = self._opened
-        if self._stamp() == opened.stamp and opened.store.is_current():
+        if state_stamp(self._layout) == opened.stamp and opened.store.is_current():
             return opened
-        if self._refreshing.acquire(blocking=False):
+        if time.monotonic() >= self._retry_at and self._refreshing.acquire(blocking=False):
             try:
                 self._opened = self._open(opened)
-            except HubbleclipError as error:
+            except (HubbleclipError, OSError) as error:
+                self._retry_at = time.monotonic() + RETRY_S
                 log.warning("the new index cannot be opened, the former one answers: %s", error)
             finally:
                 self._refreshing.release()
@@ -203,16 +138,19 @@ class Search:
             If a term is unknown or unreadable, or the query is not possible.
 
         """
+        return self._answer(self._now(), query)
+
+    def _answer(self, opened: Opened, query: Query) -> Hits:
+        """Answer a query from one state of index and catalog; see `run`."""
         if query.k < 1 or query.offset < 0 or query.offset + query.k > MAX_HITS:
             raise SearchError(f"a page needs k of at least 1, and offset + k of at most {MAX_HITS}")
-        opened = self._now()
         mask_n = admitted_rows(opened.facts, query.filters, opened.num_rows)
-        rank = _Ranker(opened, query, mask_n)
+        ranker = Ranker(opened, query, mask_n)
         group_n = opened.groups(query.group_by)
         depth = max(MIN_DEPTH, DEPTH_FACTOR * (query.offset + query.k))
         while True:
-            ranking = rank.best(depth)
-            kept = _fold(opened, ranking, group_n, query.offset + query.k + 1)
+            ranking = ranker.best(depth)
+            kept = _fold(opened, ranking, group_n, query)
             if len(kept) > query.offset + query.k or ranking.is_complete:
                 break
             depth *= DEPTH_FACTOR
@@ -289,20 +227,20 @@ class Search:
         return hit_table(hits, self._layout)
 
     def resolve_target(self, name: str, radius_deg: float | None = None) -> Cone:
-        """Find a target on the sky by its name or position.
+        """Find a place on the sky by its position or name.
 
         Parameters
         ----------
         name
-            Name of a target in the catalog; or a position such as `10.68 41.27`; or, with internet access, any name
-            that Sesame knows.
+            Name of a target in the catalog; a position such as `10.68 41.27`; both and a radius, such as
+            `10.68 41.27 0.5`; or, if `asks_sesame`, any name that Sesame knows.
         radius_deg
-            Radius of the cone; by default large enough for all observations of the target.
+            Radius of the cone; by default 0.1, or large enough for all observations of the target.
 
         Returns
         -------
         Cone
-            Circle around the target.
+            Circle around the place.
 
         Raises
         ------
@@ -310,113 +248,20 @@ class Search:
             If nothing has this name.
 
         """
-        return resolve_name(name, self._now().facts.target_cone, radius_deg)
+        return find_cone(name, radius_deg, self._now().facts.target_cone, ask_sesame if self._asks_sesame else None)
 
 
-class _Ranker:
-    """Ranks the admitted rows of one state of the index by the terms of a query."""
+def _fold(opened: Opened, ranking: Ranking, group_n: npt.NDArray[np.int64], query: Query) -> list[int]:
+    """Return the positions in a ranking that remain, up to one more than the page needs.
 
-    def __init__(self, opened: Opened, query: Query, mask_n: Mask) -> None:
-        self.opened = opened
-        self.mask_n = mask_n
-        self.num_admitted = int(np.count_nonzero(mask_n))
-        texts = [(term, text) for term in query.terms if (text := self._text_of(term))]
-        mode = query.mode
-        if mode is Mode.WORDS and query.terms and not texts:
-            raise SearchError(
-                "the mode `words` needs a text or a proposal: use the mode `model` for pictures and tiles"
-            )
-        self.mode = Mode.MODEL if mode is Mode.BOTH and not texts else mode
-        self.terms = query.terms
-        self.texts = texts
-
-    @cached_property
-    def _query_d(self) -> Floats:
-        """Feature of the query."""
-        return self._feature(self.terms)
-
-    def _text_of(self, term: Term) -> str | None:
-        """Return the words of a term; None for pictures and tiles."""
-        if term.kind is TermKind.TEXT:
-            if not term.value.strip():
-                raise SearchError("a text of the query is empty")
-            return term.value
-        if term.kind is TermKind.PROPOSAL:
-            text = self.opened.facts.proposal_text(term.value)
-            if text is None:
-                raise SearchError(f"there is no proposal {term.value}")
-            return text
-        return None
-
-    def _feature(self, terms: tuple[Term, ...]) -> Floats:
-        """Add the features of all terms by their weights."""
-        model, texts = self.opened.model, {id(term): text for term, text in self.texts}
-        features = []
-        for term in terms:
-            if id(term) in texts:
-                feature_d = model.embed_text(texts[id(term)])
-            elif term.kind is TermKind.IMAGE:
-                feature_d = model.embed_file(Path(term.value), TileSettings(**self.opened.current.tiles))
-            else:
-                (row,) = rows_of(self.opened.store.tile_ids, [term.value])
-                if row is None:
-                    raise SearchError(f"tile {term.value} is not indexed: see `hubbleclip explain`")
-                feature_d = self.opened.store.features([row])[0]
-            features.append(term.weight * unit(feature_d.astype(np.float64)))
-        sum_d: Floats = np.sum(features, axis=0).astype(np.float32)
-        return sum_d
-
-    def best(self, depth: int) -> Ranking:
-        """Rank at least the best `depth` rows, or all."""
-        if not self.terms:
-            row_n = np.flatnonzero(self.mask_n)[:depth]
-            return _ranking(row_n, np.zeros(len(row_n)), is_complete=depth >= self.num_admitted)
-        if self.mode is Mode.MODEL:
-            found = self.opened.store.scan(self._query_d, depth, self.mask_n)
-            rank_n = np.arange(1, len(found.row_n) + 1)
-            return _ranking(found.row_n, found.score_n, model_rank_n=rank_n, is_complete=depth >= self.num_admitted)
-        row_n, score_n = self._words()
-        rank_n = dense_ranks(score_n)
-        if self.mode is Mode.BOTH:
-            return fuse(self.opened.store.scan(self._query_d, FUSED_DEPTH, self.mask_n).row_n, row_n, rank_n)
-        order = np.lexsort((row_n, -score_n))
-        return _ranking(row_n[order], score_n[order], words_rank_n=rank_n[order], is_complete=True)
-
-    def _words(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-        """Score the admitted rows by words: the sum over all texts by their weights; only positive sums count."""
-        sum_n = np.zeros(self.opened.num_rows)
-        for term, text in self.texts:
-            scores = self.opened.facts.word_scores(text)
-            sum_n[scores.row_n] += term.weight * scores.score_n
-        row_n = np.flatnonzero((sum_n > 0) & self.mask_n)
-        return row_n, sum_n[row_n]
-
-
-def _ranking(
-    row_n: npt.NDArray[np.int64],
-    score_n: npt.NDArray[np.float64],
-    *,
-    model_rank_n: npt.NDArray[np.int64] | None = None,
-    words_rank_n: npt.NDArray[np.int64] | None = None,
-    is_complete: bool,
-) -> Ranking:
-    """Make a Ranking; ranks that are not given are 0."""
-    none_n = np.zeros(len(row_n), np.int64)
-    return Ranking(
-        row_n=row_n, score_n=score_n, is_complete=is_complete,
-        model_rank_n=none_n if model_rank_n is None else model_rank_n,
-        words_rank_n=none_n if words_rank_n is None else words_rank_n,
-    )  # fmt: skip
-
-
-def _fold(opened: Opened, ranking: Ranking, group_n: npt.NDArray[np.int64], num_wanted: int) -> list[int]:
-    """Return the positions in a ranking that remain: the first of each group without near-duplicates of earlier ones.
-
-    Only as many positions are compared as are needed, and always from the first one, so that every page gives the
-    same answer.
+    They are the first of each group without near-duplicates of earlier ones; a list of what the filters admit, such as
+    that of a cone search, keeps near-duplicates. Only as many positions are compared as are needed, and always from the
+    first one, so that every page gives the same answer.
     """
     first_n = first_of_groups(group_n[ranking.row_n])
-    num_compared = num_wanted
+    num_compared = num_wanted = query.offset + query.k + 1
+    if not query.terms:
+        return first_n[:num_wanted].tolist()
     while True:
         compared = first_n[:num_compared].tolist()
         rows = ranking.row_n[compared]

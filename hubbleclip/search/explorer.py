@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
 
 from hubbleclip.catalog.catalog import read_catalog
 from hubbleclip.core.errors import SearchError
+from hubbleclip.core.layout import Layout
 from hubbleclip.evaluation.metrics.vocabulary import find_nearest, read_vocabulary
-from hubbleclip.search.engine import Opened, Search
+from hubbleclip.search.current import Opened
+from hubbleclip.search.engine import Search
+from hubbleclip.search.query import Query
 from hubbleclip.search.server.occlusion import Occlusion, cover_squares, occlusion_of
-from hubbleclip.search.server.protocol import IndexStatus, Points, TileRecord
+from hubbleclip.search.server.protocol import Answer, IndexStatus, Points, TileRecord
 from hubbleclip.search.store import rows_of
 
+Result = TypeVar("Result")
 FACETS = ("instrument", "band", "category", "cycle", "split")
 LABELS = ("instrument", "category")
 """Facts by which the map of the features colours its points."""
@@ -26,8 +30,43 @@ MAX_MAPPED, MAX_FITTED, CHUNK_ROWS = 50_000, 5_000, 4_096
 """Tiles that have principal components, tiles from which these are computed, and rows that are read at once."""
 
 
+def once_per_state(function: Callable[[Opened], Result]) -> Callable[[Opened], Result]:
+    """Keep the result of a function for each state of the index, which never changes, as long as the state is in use.
+
+    Parameters
+    ----------
+    function
+        Function of a state.
+
+    Returns
+    -------
+    callable
+        The function, which is called once per state; two threads that come at the same time may both call it.
+
+    """
+    results: WeakKeyDictionary[Opened, Result] = WeakKeyDictionary()
+
+    def kept(opened: Opened) -> Result:
+        if opened not in results:
+            results[opened] = function(opened)
+        return results[opened]
+
+    return kept
+
+
 class Explorer(Search):
-    """A `Search` with what the server shows beside hits; it satisfies the server's `SearchEngine`."""
+    """A `Search` with what the server shows beside hits; it satisfies the server's `SearchEngine`.
+
+    Parameters
+    ----------
+    layout, asks_sesame
+        As for `Search`; by default, no request leaves the machine.
+
+    """
+
+    def __init__(self, layout: Layout, *, asks_sesame: bool = False) -> None:
+        self._status_of = once_per_state(self._read_status)
+        super().__init__(layout, asks_sesame=asks_sesame)
 
     def tile(self, tile_id: str) -> TileRecord:
         """See `SearchEngine.tile`."""
@@ -37,9 +76,14 @@ class Explorer(Search):
             raise SearchError(f"there is no tile {tile_id!r}")
         return TileRecord(tile_id=tile_id, facts=rows[0], picture=self._layout.existing_tile(tile_id))
 
+    def answer(self, query: Query) -> Answer:
+        """See `SearchEngine.answer`."""
+        opened = self._now()
+        return Answer(self._answer(opened, query), self._status_of(opened))
+
     def status(self) -> IndexStatus:
-        """See `SearchEngine.status`."""
-        return _status(self, self._now())
+        """See `SearchEngine.status`. No new index is opened, which would take seconds."""
+        return self._status_of(self._opened)
 
     def points(self) -> Points:
         """See `SearchEngine.points`."""
@@ -71,25 +115,14 @@ class Explorer(Search):
             found[name] = [(texts[match.index], match.score) for match in matches]
         return found
 
-    def place(self, name: str) -> tuple[float, float] | None:
-        """See `SearchEngine.place`."""
-        found = self._now().facts.target_cone(name)
-        return found[:2] if found else None
+    def _open(self, former: Opened | None) -> Opened:
+        """Open index and catalog, and read their status at once: a later catalog would not fit this index."""
+        opened = super()._open(former)
+        self._status_of(opened)
+        return opened
 
-    def read_status(self, opened: Opened) -> IndexStatus:
-        """Read the status of one state of the index.
-
-        Parameters
-        ----------
-        opened
-            Index and catalog.
-
-        Returns
-        -------
-        IndexStatus
-            The status.
-
-        """
+    def _read_status(self, opened: Opened) -> IndexStatus:
+        """Read the status of the state of the index that was just opened."""
         run_id = self._layout.absolute(opened.current.run).name
         with read_catalog(self._layout) as catalog:
             (row,) = catalog.named_query("index_status", run_id=run_id)
@@ -100,20 +133,12 @@ class Explorer(Search):
         )  # fmt: skip
 
 
-# One state of the index is cached, because a state never changes and an old one must not be kept in memory.
-
-
-@lru_cache(1)
-def _status(search: Explorer, opened: Opened) -> IndexStatus:
-    return search.read_status(opened)
-
-
-@lru_cache(1)
+@once_per_state
 def _facets(opened: Opened) -> Mapping[str, Sequence[tuple[Any, int]]]:
     return {name: opened.facts.value_counts(name) for name in FACETS}
 
 
-@lru_cache(1)
+@once_per_state
 def _vocabularies(opened: Opened) -> Mapping[str, tuple[Sequence[str], npt.NDArray[np.float64]]]:
     """Embed the phrases of both vocabularies."""
     from hubbleclip.evaluation.embed import embed_texts  # noqa: PLC0415 - imports torch: seconds
@@ -124,7 +149,7 @@ def _vocabularies(opened: Opened) -> Mapping[str, tuple[Sequence[str], npt.NDArr
     return {name: (texts, embed_texts(model, list(texts), PHRASE_BATCH)) for name, texts in lists.items()}
 
 
-@lru_cache(1)
+@once_per_state
 def _points(opened: Opened) -> Points:
     """Project evenly spaced rows on their first two principal components; the other rows have NaN."""
     num = opened.num_rows

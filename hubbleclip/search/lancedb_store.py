@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from hubbleclip.core.errors import SearchError
 from hubbleclip.search.embedded_store import SCORE_DECIMALS, dots
-from hubbleclip.search.store import Floats, Mask, Rows, Scored, best_rows, check_new_rows, unit_query
+from hubbleclip.search.store import ID_TYPE, Floats, Mask, Rows, Scored, best_rows, check_new_rows, few_rows, unit_query
 
 LISTED_ROWS = 4096
 """Number of admitted rows up to which all of them are read and scored."""
@@ -58,14 +58,14 @@ class LanceStore:
         """Open the newest version of the table; other versions do not change what this object shows."""
         with _errors_of(self.url):
             self._table = self._newest()
-            self._tile_ids, self._num_dims = pa.array([], pa.string()), 0
+            self._tile_ids, self._num_dims = pa.array([], ID_TYPE), 0
             if self._table is None:
                 return
             self._table.checkout(self._table.version)
             found = self._table.search().select(["row", "tile_id"]).to_arrow().sort_by("row")
-            self._tile_ids = found["tile_id"].combine_chunks()
+            self._tile_ids = found["tile_id"].cast(ID_TYPE).combine_chunks()
             self._num_dims = self._table.schema.field("feature").type.list_size
-        if found["row"].to_pylist() != list(range(len(found))):
+        if not np.array_equal(found["row"].to_numpy(), np.arange(len(found))):
             raise SearchError(f"{self.url} is damaged, rows are missing: delete it and run `hubbleclip index`")
 
     def _newest(self) -> Any:
@@ -125,8 +125,8 @@ class LanceStore:
         if not num_rows:
             return Scored(np.empty(0, np.int64), np.empty(0))
         query_d = unit_query(query_d, self._num_dims)
-        admitted_n = np.arange(num_rows) if mask_n is None else np.flatnonzero(mask_n)
-        row_n = admitted_n if len(admitted_n) <= max(LISTED_ROWS, k) else self._candidates(query_d, k, mask_n)
+        row_n = few_rows(num_rows, mask_n, max(LISTED_ROWS, k))
+        row_n = self._candidates(query_d, k, mask_n) if row_n is None else row_n
         return best_rows(row_n, dots(query_d, self.features(row_n)).round(SCORE_DECIMALS), k)
 
     def _candidates(self, query_d: Floats, k: int, mask_n: Mask | None) -> Rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
@@ -9,7 +10,7 @@ from typing import Any
 
 
 class Mode(StrEnum):
-    """How tiles are ranked: by the model's features, by BM25 over the words, or by both (reciprocal rank fusion)."""
+    """How tiles are ranked: by the model's features, by BM25 over the words, or by the sum of both."""
 
     MODEL = "model"
     WORDS = "words"
@@ -116,7 +117,7 @@ class Hit:
     tile_id
         Id of the tile.
     score
-        Score of the mode, higher is better: cosine similarity, BM25, or the sum of reciprocal ranks.
+        Score of the mode, higher is better: cosine similarity, BM25, or a weighted sum of both.
     model_rank, words_rank
         Rank of the tile by the model and by words, from 1; None where the mode does not rank by it.
     num_folded
@@ -178,4 +179,4 @@ def plain(value: Any) -> Any:
     """
     if isinstance(value, datetime):
         return value.isoformat(timespec="seconds")
-    return None if isinstance(value, float) and value not in (value + 0,) else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,16 +1,35 @@
-"""Rank the admitted tiles: fuse ranks, and fold tiles of one group and near-duplicates into their best tile."""
+"""Rank the admitted tiles by model and words, and fold tiles of one group and near-duplicates into their best tile."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from hubbleclip.evaluation.metrics.baselines import RRF_K
-from hubbleclip.search.store import Floats, Rows
+from hubbleclip.config.tiles import TileSettings
+from hubbleclip.core.errors import SearchError
+from hubbleclip.core.vectors import unit
+from hubbleclip.search.current import Opened
+from hubbleclip.search.query import Mode, Query, Term, TermKind
+from hubbleclip.search.sky import Sky
+from hubbleclip.search.store import Floats, Mask, Rows, Scored, best_rows, rows_of
 
+FUSED_DEPTH = 1000
+"""Number of tiles by the model, and of tiles by words, that the model scores for a fusion; constant, so that pages do
+not overlap."""
+MODEL_WEIGHT = 2.0
+"""Weight of a similarity, which is at most 2, against a score by words (BM25); see `NUM_EXAMPLES`."""
+NUM_EXAMPLES = 3
+"""Number of best tiles by words whose pictures show the model what is sought (pseudo-relevance feedback). This and
+`MODEL_WEIGHT` were chosen by `experiments/short_queries`."""
+SCORE_DECIMALS = 9
+"""Decimals of a fused score; beyond them, the order of a sum would decide between equal tiles."""
+WORD_DECIMALS = 6
+"""Decimals of a weighted sum of scores by words; the scores have 9, so that equal sums may differ in the last ones."""
 NEAR_DUPLICATE = 0.97
 """Cosine similarity from which two tiles of the same piece of sky count as near-duplicates."""
 SAME_SKY_SHARE = 0.25
@@ -46,38 +65,43 @@ def dense_ranks(score_n: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
         Rank of each score.
 
     """
-    _, rank_n = np.unique(-score_n, return_inverse=True)
-    return rank_n + 1
+    sorted_n = np.sort(-score_n)  # faster than np.unique with its inverse
+    distinct = sorted_n[np.diff(sorted_n, prepend=-np.inf) > 0]
+    return np.searchsorted(distinct, -score_n) + 1
 
 
-def fuse(model_row_n: Rows, words_row_n: Rows, words_rank_n: npt.NDArray[np.int64]) -> Ranking:
-    """Fuse two rankings by reciprocal rank fusion.
+def fuse(words: Scored, model_row_n: Rows, compared_n: Rows, similarity_n: npt.NDArray[np.float64]) -> Ranking:
+    """Add the scores by words and by the model.
 
     Parameters
     ----------
+    words
+        Rows by words, best first, and their scores.
     model_row_n
         Rows by the model, best first.
-    words_row_n
-        Rows by words, in any order.
-    words_rank_n
-        Their ranks.
+    compared_n
+        Rows whose similarity is known, ascending: all rows of `model_row_n`, and the best rows of `words`.
+    similarity_n
+        Their similarities.
 
     Returns
     -------
     Ranking
-        All rows of both; the score is the sum of 1 / (60 + rank) over the rankings that hold the row (Cormack, Clarke
-        & Buettcher 2009). Equal scores are in order of row.
+        All rows of both, by BM25 plus `MODEL_WEIGHT` times the similarity. Equal scores are in order of row.
 
     """
-    row_n = np.union1d(model_row_n, words_row_n)
-    model_n, words_n = np.zeros((2, len(row_n)), np.int64)
-    model_n[np.searchsorted(row_n, model_row_n)] = np.arange(1, len(model_row_n) + 1)
-    words_n[np.searchsorted(row_n, words_row_n)] = words_rank_n
-    parts = [np.where(rank_n > 0, 1 / (RRF_K + rank_n), 0) for rank_n in (model_n, words_n)]
-    score_n = (parts[0] + parts[1]).round(12)
+    row_n = np.union1d(words.row_n, compared_n)
+    at_words, at_model = np.searchsorted(row_n, words.row_n), np.searchsorted(row_n, model_row_n)
+    score_n = np.zeros(len(row_n))
+    score_n[at_words] = words.score_n
+    score_n[np.searchsorted(row_n, compared_n)] += MODEL_WEIGHT * similarity_n
+    model_rank_n, words_rank_n = np.zeros((2, len(row_n)), np.int64)
+    model_rank_n[at_model] = np.arange(1, len(model_row_n) + 1)
+    words_rank_n[at_words] = dense_ranks(words.score_n)
+    score_n = score_n.round(SCORE_DECIMALS)
     order = np.lexsort((row_n, -score_n))
     return Ranking(
-        row_n=row_n[order], score_n=score_n[order], model_rank_n=model_n[order], words_rank_n=words_n[order],
+        row_n=row_n[order], score_n=score_n[order], model_rank_n=model_rank_n[order], words_rank_n=words_rank_n[order],
         is_complete=True,
     )  # fmt: skip
 
@@ -96,39 +120,13 @@ def first_of_groups(group_n: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         Positions, ascending.
 
     """
-    _, first_n = np.unique(group_n, return_index=True)
-    return np.union1d(first_n, np.flatnonzero(group_n < 0))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Sky:
-    """Positions of all tiles: unit vectors (n, 3), NaN where unknown, and the side of each tile in radians."""
-
-    xyz_n3: npt.NDArray[np.float64]
-    side_n: npt.NDArray[np.float64]
-
-    @classmethod
-    def of(
-        cls, ra_deg: npt.NDArray[np.float64], dec_deg: npt.NDArray[np.float64], side_deg: npt.NDArray[np.float64]
-    ) -> Sky:
-        """Compute the unit vectors.
-
-        Parameters
-        ----------
-        ra_deg, dec_deg
-            Positions in degrees, shape (n,); NaN where unknown.
-        side_deg
-            Sides of the tiles in degrees; NaN where unknown.
-
-        Returns
-        -------
-        Sky
-            Positions of all tiles.
-
-        """
-        ra, dec = np.radians(ra_deg), np.radians(dec_deg)
-        xyz_n3 = np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=1)
-        return cls(xyz_n3=xyz_n3, side_n=np.radians(side_deg))
+    num, in_group = len(group_n), group_n >= 0
+    first_of = np.full(int(group_n.max(initial=-1)) + 1, num)
+    # Of several values for one index, numpy keeps the last; in reverse order, that is the first position.
+    first_of[group_n[in_group][::-1]] = np.flatnonzero(in_group)[::-1]
+    is_first_n = ~in_group
+    is_first_n[first_of[first_of < num]] = True
+    return np.flatnonzero(is_first_n)
 
 
 def fold_near_duplicates(rows: Sequence[int], feat_nd: Floats, sky: Sky) -> list[int | None]:
@@ -160,3 +158,141 @@ def fold_near_duplicates(rows: Sequence[int], feat_nd: Floats, sky: Sky) -> list
         if not similar:
             kept.append(position)
     return folded
+
+
+class Ranker:
+    """Ranks the admitted rows of one state of the index by the terms of a query.
+
+    Parameters
+    ----------
+    opened
+        Index and catalog.
+    query
+        The query; its terms and its mode are used.
+    mask_n
+        Which rows the filters admit.
+
+    Raises
+    ------
+    SearchError
+        If a text is empty, a proposal unknown, or the mode needs a text that the query does not have.
+
+    """
+
+    def __init__(self, opened: Opened, query: Query, mask_n: Mask) -> None:
+        self.opened = opened
+        self.mask_n = mask_n
+        self.num_admitted = int(np.count_nonzero(mask_n))
+        texts = [(term, text) for term in query.terms if (text := self._text_of(term))]
+        mode = query.mode
+        if mode is Mode.WORDS and query.terms and not texts:
+            raise SearchError(
+                "the mode `words` needs a text or a proposal: use the mode `model` for pictures and tiles"
+            )
+        self.mode = Mode.MODEL if mode is Mode.BOTH and not texts else mode
+        self.terms = query.terms
+        self.texts = texts
+
+    @cached_property
+    def _query_d(self) -> Floats:
+        """Feature of the query."""
+        return self._feature(self.terms)
+
+    def _text_of(self, term: Term) -> str | None:
+        """Return the words of a term; None for pictures and tiles."""
+        if term.kind is TermKind.TEXT:
+            if not term.value.strip():
+                raise SearchError("a text of the query is empty")
+            return term.value
+        if term.kind is TermKind.PROPOSAL:
+            text = self.opened.facts.proposal_text(term.value)
+            if text is None:
+                raise SearchError(f"there is no proposal {term.value}")
+            return text
+        return None
+
+    def _feature(self, terms: tuple[Term, ...]) -> Floats:
+        """Add the features of all terms by their weights."""
+        model, texts = self.opened.model, {id(term): text for term, text in self.texts}
+        features = []
+        for term in terms:
+            if id(term) in texts:
+                feature_d = model.embed_text(texts[id(term)])
+            elif term.kind is TermKind.IMAGE:
+                feature_d = model.embed_file(Path(term.value), TileSettings(**self.opened.current.tiles))
+            else:
+                (row,) = rows_of(self.opened.store.tile_ids, [term.value])
+                if row is None:
+                    raise SearchError(f"tile {term.value} is not indexed: see `hubbleclip explain`")
+                feature_d = self.opened.store.features([row])[0]
+            features.append(term.weight * unit(feature_d.astype(np.float64)))
+        sum_d: Floats = np.sum(features, axis=0).astype(np.float32)
+        return sum_d
+
+    def best(self, depth: int) -> Ranking:
+        """Rank at least the best `depth` rows, or all.
+
+        Parameters
+        ----------
+        depth
+            Number of rows. The ranking by a larger one begins with that by a smaller one.
+
+        Returns
+        -------
+        Ranking
+            The admitted rows, best first; without terms, in their order in the index.
+
+        Raises
+        ------
+        SearchError
+            If a tile is not indexed, a file is unreadable, or the terms cancel each other.
+
+        """
+        if not self.terms:
+            row_n = np.flatnonzero(self.mask_n)[:depth]
+            return _ranking(row_n, np.zeros(len(row_n)), is_complete=depth >= self.num_admitted)
+        if self.mode is Mode.MODEL:
+            found = self.opened.store.scan(self._query_d, depth, self.mask_n)
+            rank_n = np.arange(1, len(found.row_n) + 1)
+            return _ranking(found.row_n, found.score_n, model_rank_n=rank_n, is_complete=depth >= self.num_admitted)
+        words = self._words()
+        if self.mode is Mode.BOTH:
+            return self._fused(words)
+        return _ranking(*words, words_rank_n=dense_ranks(words.score_n), is_complete=True)
+
+    def _fused(self, words: Scored) -> Ranking:
+        """Rank by words and by the model, which looks for what the query and the best tiles by words look like."""
+        if not self.num_admitted:
+            return _ranking(*words, is_complete=True)
+        model_row_n = self.opened.store.scan(self._query_d, FUSED_DEPTH, self.mask_n).row_n
+        compared_n = np.union1d(model_row_n, words.row_n[:FUSED_DEPTH])
+        examples_d = words.score_n[:NUM_EXAMPLES] @ self.opened.store.features(words.row_n[:NUM_EXAMPLES])
+        sought_d = unit(self._query_d.astype(np.float64)) + unit(examples_d)
+        return fuse(words, model_row_n, compared_n, self.opened.store.features(compared_n) @ sought_d)
+
+    def _words(self) -> Scored:
+        """Score the admitted rows by words: the sum over all texts by their weights; only positive sums count."""
+        sum_n = np.zeros(self.opened.num_rows)
+        for term, text in self.texts:
+            scores = self.opened.facts.word_scores(text)
+            sum_n[scores.row_n] += term.weight * scores.score_n
+        sum_n = sum_n.round(WORD_DECIMALS)
+        row_n = np.flatnonzero((sum_n > 0) & self.mask_n)
+        return best_rows(row_n, sum_n[row_n], len(row_n))
+
+
+def _ranking(
+    row_n: npt.NDArray[np.int64],
+    score_n: npt.NDArray[np.float64],
+    *,
+    model_rank_n: npt.NDArray[np.int64] | None = None,
+    words_rank_n: npt.NDArray[np.int64] | None = None,
+    is_complete: bool,
+) -> Ranking:
+    """Make a Ranking; ranks that are not given are 0."""
+    none_n = np.zeros(len(row_n), np.int64)
+    return Ranking(
+        row_n=row_n, score_n=score_n, is_complete=is_complete,
+        model_rank_n=none_n if model_rank_n is None else model_rank_n,
+        words_rank_n=none_n if words_rank_n is None else words_rank_n,
+    )  # fmt: skip

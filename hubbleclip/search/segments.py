@@ -1,19 +1,19 @@
 """The files of the embedded vector store: immutable segments of rows, and a manifest that lists them.
 
 A segment is a range of rows in three files: `.parquet` (columns `tile_id`, `model_digest`, `feature` as float16) for
-any reader, `.f16` with the same features row after row, and `.i8` with their codes, steps and errors; the last two are
-mapped into memory. Nothing but the manifest is ever replaced, so a reader's open files stay valid.
+any reader, `.f16` with the same features row after row, and `.i8` with their codes, steps and errors, which is mapped
+into memory. Nothing but the manifest is ever replaced, so a reader's open files stay valid.
 """
 
 from __future__ import annotations
 
 import json
-import mmap
+import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,7 @@ from hubbleclip.core.io import atomic_write, sha256_file, sync_files, write_byte
 from hubbleclip.core.layout import segment_name
 from hubbleclip.dataset.manifest import description_bytes, is_intact
 from hubbleclip.search.quantise import Codes, quantise
+from hubbleclip.search.store import ID_TYPE
 
 MANIFEST = "index.json"
 PARQUET, FLOATS, CODES = ".parquet", ".f16", ".i8"
@@ -81,25 +82,44 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Segment:
-    """An open segment, whose arrays are mapped into memory; `start` is its first row."""
+    """An open segment: its first row, its ids, the open file of its features, and its codes, mapped into memory."""
 
     start: int
     tile_ids: pa.Array
-    feat_map: mmap.mmap
-    feat_nd: npt.NDArray[np.float16]
+    floats: BinaryIO
     codes: Codes
 
     @property
     def num_rows(self) -> int:
         """Number of rows."""
-        return len(self.feat_nd)
+        return len(self.tile_ids)
 
-    def release(self) -> None:
-        """Drop the pages of features from this process; they stay in the system's cache.
+    def read(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float16]:
+        """Read features.
 
-        The kernel maps 64 KiB around each row that is read, which would add up to the whole file.
+        Parameters
+        ----------
+        rows
+            Rows of the segment, counted from 0.
+
+        Returns
+        -------
+        ndarray
+            Features of the rows, in their order.
+
+        Raises
+        ------
+        SearchError
+            If the file was truncated meanwhile.
+
         """
-        self.feat_map.madvise(mmap.MADV_DONTNEED)
+        # Scattered rows of a mapped file would take seven times as long and map at least 64 KiB for each row.
+        num_dims = self.codes.codes_nd.shape[1]
+        size, descriptor = num_dims * np.dtype(np.float16).itemsize, self.floats.fileno()
+        content = b"".join([os.pread(descriptor, size, size * row) for row in rows.tolist()])
+        if len(content) != len(rows) * size:
+            raise SearchError(f"{self.floats.name} is damaged: {rebuild_hint(Path(self.floats.name).parent)}")
+        return np.frombuffer(content, np.float16).reshape(len(rows), num_dims)
 
 
 def read_manifest(folder: Path) -> Manifest | None:
@@ -157,7 +177,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     kept = {one.path(folder, suffix) for one in manifest.segments for suffix in one.sha256} | {folder / MANIFEST}
     for path in folder.iterdir():
         if path not in kept and path.is_file():
-            path.unlink()  # readers that have mapped it keep its content
+            path.unlink()  # readers that have opened it keep its content
 
 
 def write_segment(
@@ -189,7 +209,9 @@ def write_segment(
     facts = SegmentFacts(start=start, stop=start + num_rows, sha256={})
     feature = pa.FixedSizeListArray.from_arrays(pa.array(feat_nd.ravel()), num_dims)
     model = pa.DictionaryArray.from_arrays(pa.array(np.zeros(num_rows, np.int32)), pa.array([model_digest]))
-    table = pa.table({"tile_id": tile_ids, "model_digest": model.cast(pa.string()), "feature": feature})
+    columns = {"tile_id": tile_ids, "model_digest": model, "feature": feature}
+    schema = pa.schema({"tile_id": pa.string(), "model_digest": pa.string(), "feature": feature.type})
+    table = pa.table(columns).cast(schema)
     with atomic_write(facts.path(folder, PARQUET), is_synced=False) as temporary:
         # Features do not compress; the checksums let a reader of `tile_id` notice damage without reading the rest.
         pq.write_table(
@@ -247,27 +269,24 @@ def open_segments(
 
 
 def _open_segment(folder: Path, facts: SegmentFacts, num_dims: int) -> Segment:
-    """Hash the mapped files, and map them. The pages of the Parquet file that are read have checksums of their own."""
+    """Hash and open the files. The pages of the Parquet file that are read have checksums of their own."""
     paths = {suffix: facts.path(folder, suffix) for suffix in facts.sha256}
     try:
         for suffix in (FLOATS, CODES):
             if sha256_file(paths[suffix]) != facts.sha256[suffix]:
                 raise SearchError(f"{paths[suffix]} is damaged: {rebuild_hint(folder)}")
         ids = pq.read_table(paths[PARQUET], columns=["tile_id"], page_checksum_verification=True, memory_map=False)
+        floats, coded = paths[FLOATS].open("rb"), np.memmap(paths[CODES], np.uint8, "r")
     except FileNotFoundError as error:
         raise SearchError(f"{error.filename or paths[PARQUET]} is missing: {rebuild_hint(folder)}") from error
     except (OSError, pa.ArrowException) as error:
         raise SearchError(f"{paths[PARQUET]} is damaged: {rebuild_hint(folder)}") from error
     shape, num_codes = (facts.num_rows, num_dims), facts.num_rows * num_dims
-    with paths[FLOATS].open("rb") as file:
-        feat_map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    coded = np.memmap(paths[CODES], np.uint8, "r")
     codes, steps, errors = np.split(coded, [num_codes, num_codes + 4 * facts.num_rows])
     return Segment(
         start=facts.start,
-        tile_ids=ids["tile_id"].combine_chunks(),
-        feat_map=feat_map,
-        feat_nd=np.frombuffer(feat_map, np.float16).reshape(shape),
+        tile_ids=ids["tile_id"].cast(ID_TYPE).combine_chunks(),
+        floats=floats,
         codes=Codes(codes.view(np.int8).reshape(shape), steps.view(np.float32), errors.view(np.float32)),
     )
 

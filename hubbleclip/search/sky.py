@@ -1,9 +1,15 @@
-"""Positions on the sky for the search: patches that hits are grouped by, and cones around named targets."""
+"""Positions on the sky for the search: as people type them and as they are printed, of tiles, and patches of sky.
+
+A place is three numbers, a position, or a name. A name is looked up in the catalog. Sesame is asked only where a caller
+says so, and only for a name that the catalog does not have.
+"""
 
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -13,13 +19,49 @@ from hubbleclip.search.query import Cone
 
 PATCH_NSIDE = 1024
 """HEALPix resolution of a patch of sky; its side is 3.4 arcmin, about the field of a camera of Hubble."""
-MIN_RADIUS_DEG = 0.05
-"""Smallest radius of a cone around a target; its tiles may lie beside the position of the observation."""
+RADIUS_DEG = 0.1
+"""Radius of a cone whose radius nobody stated; the tiles of an observation may lie beside its position."""
 MAX_TARGET_DEG = 2.0
 """Largest distance of observations of one target; names such as `ANY` cover the whole sky."""
-DECIMAL_POSITION = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?)[\s,]+([+-]?[0-9]+(?:\.[0-9]*)?)\s*")
+SESAME_S = 5.0
+"""Time limit of a request to a server of Sesame in seconds."""
+NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+DECIMAL = re.compile(rf"\s*({NUMBER})(?:\s*,\s*|\s+)({NUMBER})(?:(?:\s*,\s*|\s+)({NUMBER}))?\s*")
+SEXAGESIMAL = re.compile(r"\s*\d{1,2}[\sh:]\s*\d{1,2}[\sm:].*[+-]?\d{1,2}[\sd°:]\s*\d{1,2}.*")
 CatalogTarget = Callable[[str], tuple[float, float, float] | None]
 """Function that finds a target in the catalog: right ascension, declination and extent in degrees, or None."""
+Position = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Sky:
+    """Positions of all tiles: unit vectors (n, 3), NaN where unknown, and the side of each tile in radians."""
+
+    xyz_n3: npt.NDArray[np.float64]
+    side_n: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(
+        cls, ra_deg: npt.NDArray[np.float64], dec_deg: npt.NDArray[np.float64], side_deg: npt.NDArray[np.float64]
+    ) -> Sky:
+        """Compute the unit vectors.
+
+        Parameters
+        ----------
+        ra_deg, dec_deg
+            Positions in degrees, shape (n,); NaN where unknown.
+        side_deg
+            Sides of the tiles in degrees; NaN where unknown.
+
+        Returns
+        -------
+        Sky
+            Positions of all tiles.
+
+        """
+        ra, dec = np.radians(ra_deg), np.radians(dec_deg)
+        xyz_n3 = np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=1)
+        return cls(xyz_n3=xyz_n3, side_n=np.radians(side_deg))
 
 
 def patch_numbers(ra_deg: npt.NDArray[np.float64], dec_deg: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
@@ -46,53 +88,128 @@ def patch_numbers(ra_deg: npt.NDArray[np.float64], dec_deg: npt.NDArray[np.float
     return number_n
 
 
-def resolve_name(name: str, in_catalog: CatalogTarget, radius_deg: float | None = None) -> Cone:
-    """Turn a name or a position into a cone; see `Search.resolve_target`.
+def find_cone(
+    place: str,
+    radius_deg: float | None,
+    in_catalog: CatalogTarget,
+    elsewhere: Callable[[str], Position | None] | None = None,
+) -> Cone:
+    """Turn a place, as people type it, into a cone.
 
     Parameters
     ----------
-    name
-        Name of a target, or a position.
+    place
+        Right ascension, declination and radius in degrees; a position; or the name of a target.
+    radius_deg
+        Radius of the cone around a position or a target; None for `RADIUS_DEG`, or as far as the observations of a
+        target reach.
     in_catalog
         Function that finds a target in the catalog.
-    radius_deg
-        Radius of the cone; None for a default.
+    elsewhere
+        Function that finds a name that the catalog does not have, such as `ask_sesame`; None for no such function.
 
     Returns
     -------
     Cone
-        Circle around the target.
+        Circle on the sky.
 
     Raises
     ------
     SearchError
-        If nothing has this name.
+        If the place is no position, and no target has this name.
 
     """
-    if match := DECIMAL_POSITION.fullmatch(name):
-        ra_deg, dec_deg = float(match[1]), float(match[2])
-        if ra_deg >= 360 or abs(dec_deg) > 90:
-            raise SearchError(f"{name.strip()} is no position: give RA (0 to 360) and Dec (-90 to 90) in degrees")
-        return Cone(ra_deg=ra_deg, dec_deg=dec_deg, radius_deg=MIN_RADIUS_DEG if radius_deg is None else radius_deg)
-    found = in_catalog(name)
-    if found and found[2] <= MAX_TARGET_DEG:
-        return Cone(ra_deg=found[0], dec_deg=found[1], radius_deg=radius_deg or max(found[2], MIN_RADIUS_DEG))
-    ra_deg, dec_deg = _by_astropy(name)
-    return Cone(ra_deg=ra_deg, dec_deg=dec_deg, radius_deg=radius_deg or MIN_RADIUS_DEG)
+    if numbers := DECIMAL.fullmatch(place):
+        ra_deg, dec_deg = float(numbers[1]), float(numbers[2])
+        if abs(ra_deg) > 360 or abs(dec_deg) > 90:
+            raise SearchError(f"{place.strip()!r} is no position: give RA (0 to 360) and Dec (-90 to 90) in degrees")
+        radius_deg = float(numbers[3]) if numbers[3] else radius_deg
+        return Cone(ra_deg=ra_deg % 360, dec_deg=dec_deg, radius_deg=RADIUS_DEG if radius_deg is None else radius_deg)
+    position = parse_sexagesimal(place)
+    extent_deg = 0.0
+    if position is None and (found := in_catalog(place)) and found[2] <= MAX_TARGET_DEG:
+        position, extent_deg = found[:2], found[2]
+    if position is None and elsewhere:
+        position = elsewhere(place)
+    if position is None:
+        raise SearchError(
+            f"{place!r} is no position, and the catalog has no target {place!r}"
+            + ("; Sesame does not know it or cannot be reached" if elsewhere else "")
+        )
+    if radius_deg is None:
+        radius_deg = max(extent_deg, RADIUS_DEG)
+    return Cone(ra_deg=position[0], dec_deg=position[1], radius_deg=radius_deg)
 
 
-def _by_astropy(name: str) -> tuple[float, float]:
-    """Parse a sexagesimal position, or ask Sesame for a name."""
+def parse_sexagesimal(text: str) -> Position | None:
+    """Parse a position in hours and degrees, ICRS.
+
+    Parameters
+    ----------
+    text
+        A position as `05 35 17.3 -05 23 28`, `5:35:17 -5:23:28` or `05h35m17s -05d23m28s`.
+
+    Returns
+    -------
+    tuple of float or None
+        Right ascension and declination in degrees; None if the text is no such position, but for instance a name.
+
+    """
+    if not SEXAGESIMAL.fullmatch(text):
+        return None
     from astropy.coordinates import SkyCoord  # noqa: PLC0415 - a slow import
-    from astropy.coordinates.name_resolve import NameResolveError  # noqa: PLC0415
 
     try:
-        position = SkyCoord(name, unit=("hourangle", "deg"))
-    except ValueError:
-        try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            position = SkyCoord(text, unit=("hourangle", "deg"))
+    except (ValueError, TypeError):
+        return None
+    return float(position.ra.deg), float(position.dec.deg)
+
+
+def ask_sesame(name: str) -> Position | None:
+    """Ask the name resolver of the CDS, on the internet, for a position.
+
+    Parameters
+    ----------
+    name
+        Any name of an object, such as `M 51`.
+
+    Returns
+    -------
+    tuple of float or None
+        Right ascension and declination in degrees; None if Sesame does not know the name or cannot be reached.
+
+    """
+    from astropy.coordinates import SkyCoord  # noqa: PLC0415 - a slow import
+    from astropy.coordinates.name_resolve import NameResolveError  # noqa: PLC0415
+    from astropy.utils.data import conf  # noqa: PLC0415
+
+    try:
+        with conf.set_temp("remote_timeout", SESAME_S):
             position = SkyCoord.from_name(name)
-        except (NameResolveError, OSError, ValueError) as error:
-            raise SearchError(
-                f"the catalog has no target {name!r}, and Sesame does not know it or cannot be reached: give a position"
-            ) from error
-    return float(position.icrs.ra.deg), float(position.icrs.dec.deg)
+    except (NameResolveError, OSError, ValueError):
+        return None
+    return float(position.ra.deg), float(position.dec.deg)
+
+
+def sexagesimal(ra_deg: float, dec_deg: float) -> tuple[str, str]:
+    """Format a position as hours and degrees.
+
+    Parameters
+    ----------
+    ra_deg, dec_deg
+        Position in degrees.
+
+    Returns
+    -------
+    tuple of str
+        For instance `05 35 17.30` and `-05 23 28.0`.
+
+    """
+    from astropy.coordinates import Angle  # noqa: PLC0415 - a slow import
+
+    ra = Angle(ra_deg, "deg").to_string(unit="hourangle", sep=" ", precision=2, pad=True)
+    dec = Angle(dec_deg, "deg").to_string(sep=" ", precision=1, pad=True, alwayssign=True)
+    return ra, dec

@@ -16,6 +16,8 @@ from hubbleclip.core.vectors import unit
 Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
+ID_TYPE = pa.large_string()
+"""Type of the tile ids in memory; `pa.string()` holds at most 2 GiB, which are 67 million ids."""
 
 
 class Scored(NamedTuple):
@@ -35,7 +37,7 @@ class VectorStore(Protocol):
     Attributes
     ----------
     tile_ids : pyarrow.Array
-        Tile ids in the order of the rows.
+        Tile ids in the order of the rows, of type `ID_TYPE`.
 
     """
 
@@ -130,10 +132,33 @@ def rows_of(tile_ids: pa.Array, wanted: Sequence[str]) -> list[int | None]:
 
     """
     # The wanted ids, which are few, make the hash table; the many ids of the store only look into it.
-    position_n = pc.index_in(tile_ids, value_set=pa.array(wanted, pa.string()))
+    position_n = pc.index_in(tile_ids, value_set=pa.array(wanted, ID_TYPE))
     row_n = np.flatnonzero(position_n.is_valid().to_numpy(zero_copy_only=False))
     found = dict(zip(position_n.drop_null().to_pylist(), row_n.tolist(), strict=True))
     return [found.get(position) for position in range(len(wanted))]
+
+
+def few_rows(num_rows: int, mask_n: Mask | None, most: int) -> Rows | None:
+    """List the admitted rows if they are few.
+
+    Parameters
+    ----------
+    num_rows
+        Number of rows of the store.
+    mask_n
+        Which rows are admitted; None admits every row.
+    most
+        Maximum number of rows to list.
+
+    Returns
+    -------
+    ndarray or None
+        The admitted rows, in order; None if there are more than `most`.
+
+    """
+    if (num_rows if mask_n is None else np.count_nonzero(mask_n)) > most:
+        return None
+    return np.arange(num_rows) if mask_n is None else np.flatnonzero(mask_n)
 
 
 def best_rows(row_n: Rows, score_n: npt.NDArray[np.float64], k: int) -> Scored:

@@ -142,7 +142,8 @@ def saturate(image_e_yx: Image, full_well_e: float, *, bleeds: bool) -> Mask:
         rows = np.flatnonzero(full[:, column])
         bleed_px = int(min(120, surplus[column] / full_well_e / 2))
         top, bottom = max(0, int(rows[0]) - bleed_px), min(len(full), int(rows[-1]) + bleed_px + 1)
-        # A large span means that several stars lie in one column. Bleeding would fill all pixels between them.
+        # A large span means that several saturated stars lie in one column. Such a column is skipped, because bleeding
+        # would fill all pixels between the stars.
         if bottom - top > 4 * (len(rows) + 2 * bleed_px):
             continue
         full[top:bottom, column] = True

@@ -1,4 +1,4 @@
-"""Make the names, file lists and FITS headers of simulated JWST observations, as MAST and the JWST pipeline do."""
+"""Make the names, file lists and FITS headers of simulated JWST observations, in the form of MAST and the pipeline."""
 
 from __future__ import annotations
 

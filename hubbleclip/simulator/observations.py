@@ -201,8 +201,8 @@ def observations_of(settings: SimulatorSettings, proposal: SimProposal) -> tuple
     Returns
     -------
     tuple[SimObservation, ...]
-        Observations in their newest version. An observation that the archive would list only after the last simulated
-        night is missing.
+        Observations in their newest version. Observations that the archive would list only after the last simulated
+        night are not included.
 
     """
     plan = plan_of(settings, proposal_index(proposal.number))
@@ -320,7 +320,7 @@ def _hap_observations(visit: Visit, standard: Sequence[SimObservation]) -> Itera
 
 def _is_listed_late(settings: SimulatorSettings, proposal: SimProposal, item: SimObservation) -> bool:
     """Decide whether the archive would list the observation only in the night after the last simulated night."""
-    # A late observation is listed one night late, so those of earlier nights are listed by the last night.
+    # A late observation is listed one night late, so late observations of earlier nights are listed in the last night.
     is_newest = proposal.night == settings.nights - 1
     return is_newest and python_rng(settings.seed, "late", item.obs_id).random() < settings.late_share
 

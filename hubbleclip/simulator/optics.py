@@ -65,7 +65,7 @@ def _transformed_psf(name: str, fwhm_px: float, tilt_deg: float, shape: tuple[in
 
 
 def psf_image(fwhm_px: float, spikes_deg: float, shape: tuple[int, ...], ring_px: float = 0.0) -> Image:
-    """Compute the PSF on a periodic grid, with its peak at pixel (0, 0), as the Fourier transform requires.
+    """Compute the PSF on a periodic grid, with its peak at pixel (0, 0), where the Fourier transform requires it.
 
     Parameters
     ----------

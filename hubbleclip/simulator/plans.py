@@ -141,7 +141,7 @@ def plan_of(settings: SimulatorSettings, index: int) -> ObservingPlan:
 def _parent_of(settings: SimulatorSettings, index: int) -> tuple[ObjectKind, int | None, bool]:
     """Return the kind of object, the index of the parent or None, and whether the proposal is a continuation."""
     kind, draw, parent = _draw_parent(settings.seed, index)
-    # A parent must not have a parent itself, so that at most one other plan must be made for each plan.
+    # A parent has no parent itself, so that making a plan requires at most one other plan.
     if parent is None or _draw_parent(settings.seed, parent)[2] is not None:
         return kind, None, False
     return kind, parent, draw < CONTINUATION_FRACTION

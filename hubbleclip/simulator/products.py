@@ -72,7 +72,7 @@ def extra_preview_types(camera: Camera, is_single: bool, is_first: bool) -> tupl
     camera
         Camera of the observation.
     is_single
-        Whether the observation is a single exposure; then its extra preview shows this exposure.
+        Whether the observation is a single exposure. If it is, its extra preview shows this exposure.
     is_first
         Whether this is the first filter of a visit; for drizzled images, only the first filter has a colour preview.
 

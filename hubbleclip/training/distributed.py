@@ -28,7 +28,7 @@ class World:
 
     @property
     def is_writer(self) -> bool:
-        """Whether this process writes files."""
+        """Whether this process is the one that writes files, validates and logs (rank 0)."""
         return self.rank == 0
 
     def gather(self, rows: Tensor) -> Tensor:
@@ -46,8 +46,8 @@ class World:
 
         Notes
         -----
-        Each process computes the loss of the whole batch. Its gradients flow back to the rows of every process, as with
-        open_clip's `gather_with_grad`.
+        Each process computes the loss of the whole batch. The gradients of this loss flow back to the rows of every
+        process, as with open_clip's option `gather_with_grad`.
 
         """
         if self.size == 1:
@@ -56,17 +56,17 @@ class World:
         return gathered
 
     def broadcast(self, value: T) -> T:
-        """Send the writer's value to every process.
+        """Send the value of the process with rank 0 to every process.
 
         Parameters
         ----------
         value
-            Any picklable value; ignored on processes other than the writer.
+            Any picklable value; ignored on all processes except rank 0.
 
         Returns
         -------
         T
-            The writer's value.
+            The value that the process with rank 0 passed.
 
         """
         if self.size == 1:
@@ -135,7 +135,8 @@ def process_group() -> Iterator[World]:
     if size == 1 or dist.is_initialized():  # a caller that initialised the group also destroys it
         yield World(rank=int(os.environ.get("RANK", "0")), size=size, device=device)
         return
-    # a wrapped model is in a reference cycle; if it is not collected before the process group ends, the exit blocks
+    # a wrapped model is in a reference cycle; the process hangs at its exit if the model is still in memory when the
+    # process group ends, so the garbage collector is run first
     atexit.register(gc.collect)
     dist.init_process_group("nccl" if has_gpu else "gloo")
     try:

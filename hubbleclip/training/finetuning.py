@@ -78,7 +78,7 @@ class ModelWithHeads(nn.Module):
 
     def __init__(self, base: Any) -> None:
         super().__init__()
-        # an empty text is encoded to measure the width, because the name of the attribute differs between towers
+        # encode a dummy text to find the width of the features: text towers store it under different attribute names
         with torch.no_grad():
             width = base.encode_text(torch.zeros(1, base.context_length, dtype=torch.long)).shape[1]
         self.base = base

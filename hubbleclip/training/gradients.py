@@ -86,14 +86,18 @@ class ContrastiveGradients:
             is_last = k == len(micro_batches) - 1
             with nullcontext() if is_last else self._no_sync():
                 outputs = self._features(self.wrapped, *inputs, seed + k)
-                # the gradients of scale and bias are of the whole batch, so only the last micro-batch adds them
+                # the gradients of scale and bias already cover the whole batch, so they are added only once, here with
+                # the last micro-batch
                 pairs = zip(outputs, [*row_grads, *(grads[2:] if is_last else [])], strict=False)
                 trained = [(output, grad) for output, grad in pairs if output.requires_grad]
                 torch.autograd.backward([output for output, _ in trained], [grad for _, grad in trained])
         return entries
 
     def _backward(self, features: Features, group_ids: Tensor) -> dict[str, Tensor]:
-        """Gather the features of all processes, compute the loss, and backpropagate as far as the features."""
+        """Gather the features of all processes, compute the loss, and run its backward pass.
+
+        The gradients accumulate in the parameters, or in `features` if these are detached from the parameters.
+        """
         image_bd, text_bd, scale, *bias = features
         image_bd, text_bd, group_ids = (self.world.gather(part) for part in (image_bd, text_bd, group_ids))
         entries = self.loss.compute(pair_logits(image_bd, text_bd, scale, bias[0] if bias else None), group_ids)

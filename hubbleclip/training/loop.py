@@ -91,7 +91,7 @@ def train(
         make_initial = partial(_initial_model, model, settings)
         loaded = make_initial()
         batches = _open_batches(info, settings, loaded, world)
-        run_dir = runs_dir  # placeholder, until the writer broadcasts its run directory below
+        run_dir = runs_dir  # placeholder; rank 0 broadcasts the actual run directory below
         if world.is_writer:
             opened = open_run(
                 runs_dir, info.digest, model, settings, code_version=code_version, device=_device_name(world)
@@ -113,17 +113,17 @@ def _check_contract(info: DatasetInfo) -> None:
     ours = contract_version("shards")
     if info.contract_version.split(".")[0] != ours.split(".")[0]:
         raise DatasetError(
-            f"{info.path} follows version {info.contract_version} of the shards contract, this program needs {ours}: "
-            "run `hubbleclip shards` again"
+            f"{info.path} follows version {info.contract_version} of the shards contract, but this program needs {ours}"
+            ": run `hubbleclip shards` again"
         )
 
 
 @contextmanager
 def _deterministic(enabled: bool) -> Iterator[None]:
-    """Make torch raise an error for operations that may give different bits on every run."""
+    """If enabled, make torch use deterministic algorithms, and raise an error for operations that have none."""
     before = torch.are_deterministic_algorithms_enabled()
     if enabled:
-        # cuBLAS reads this variable at its initialisation; if the variable is unset, torch refuses matrix products
+        # cuBLAS reads this variable when it is initialised; without it, torch raises an error for matrix products
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(enabled or before)
     try:
@@ -174,7 +174,8 @@ def _run_steps(trainer: Trainer, batches: TrainBatches, on_progress: OnProgress)
             metrics = trainer.train_step(batch)
             if reporter is not None:
                 reporter.after_step(metrics)
-            # only the writer validates, so it broadcasts whether training is done; all processes then stop together
+            # only rank 0 validates, so only rank 0 knows whether training is done; it broadcasts this, so that all
+            # processes stop at the same step
             if trainer.is_due(trainer.settings.validate_every) and world.broadcast(trainer.is_done):
                 return
     finally:
@@ -191,7 +192,7 @@ def _finish(trainer: Trainer, make_initial: Callable[[], LoadedModel]) -> None:
 
 
 class _Reporter:
-    """Validates, logs and saves after each step; only the writing process has a reporter."""
+    """Validates, logs and saves after each step; only the process with rank 0 has a reporter."""
 
     def __init__(self, trainer: Trainer, on_progress: OnProgress) -> None:
         self.trainer, self.on_progress = trainer, on_progress

@@ -31,7 +31,7 @@ def make_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Ada
     Returns
     -------
     torch.optim.AdamW
-        The optimizer. Each parameter group has a `rate_share`, the factor on the learning rate of each step.
+        The optimizer. Each parameter group has a `rate_share`, by which the learning rate of each step is multiplied.
 
     Notes
     -----
@@ -88,13 +88,14 @@ def _layers(names: Sequence[str]) -> dict[str, int]:
     layers = {name: int(match[1]) + 1 for name in names if (match := LAYER.search(name))}
     first = next((i for i, name in enumerate(names) if name in layers), 0)
     top = max(layers.values(), default=0) + 1
-    # a parameter outside the layers belongs to the stem if it precedes them, else to the final norm or pooling
+    # a parameter outside the layers has the depth of the stem if it precedes the layers or is an embedding, else the
+    # depth of the final norm or pooling
     rest = {name: top if i > first and "emb" not in name else 0 for i, name in enumerate(names) if name not in layers}
     return layers | rest
 
 
 def learning_rate(step: int, settings: TrainSettings) -> float:
-    """Compute a step's learning rate: linear warm-up to the peak, then cosine decay to zero at the last step.
+    """Compute a step's learning rate: linear warm-up to the peak, then cosine decay towards zero.
 
     Parameters
     ----------

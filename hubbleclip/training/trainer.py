@@ -165,19 +165,42 @@ class Trainer:
             Metrics on val by name; empty if validation is not due. If val cannot rank models, the dict is always empty
             and the newest step counts as the best.
 
+        Raises
+        ------
+        TrainingError
+            A weight or a feature is not finite.
+
         """
         if not self.has_informative_val:
             self.best_step = self.step
             return {}
         if not self.is_due(self.settings.validate_every):
             return {}
+        self._check_weights()
         metrics = validate(self.evaluation_model, self.val, self.gradients.loss)
         if self.best_score is None or metrics["val_accuracy_10"] > self.best_score:
             self.best_step, self.best_score = self.step, metrics["val_accuracy_10"]
         return metrics
 
+    def _check_weights(self) -> None:
+        """Raise TrainingError if a weight of the model that is validated and saved is not finite."""
+        for name, weight in self.evaluation_model.model.state_dict().items():
+            if weight.is_floating_point() and not weight.isfinite().all():
+                raise TrainingError(
+                    f"the weights {name} are not finite at step {self.step}: lower train.learning_rate, lengthen "
+                    "train.warmup_steps or set train.precision = 'fp32'"
+                )
+
     def save(self) -> None:
-        """Write a checkpoint, record which checkpoint is the best, and delete checkpoints that are no longer needed."""
+        """Write a checkpoint, record which checkpoint is the best, and delete checkpoints that are no longer needed.
+
+        Raises
+        ------
+        TrainingError
+            A weight is not finite; nothing is written.
+
+        """
+        self._check_weights()
         state: dict[str, Any] = {
             "step": self.step, "best_step": self.best_step, "best_score": self.best_score,
             "state_dict": self.evaluation_model.model.state_dict(), "optimizer": self.optimizer.state_dict(),
@@ -241,7 +264,7 @@ def make_trainer(
     """
     if settings.micro_batch and uses_batch_statistics(loaded.model):
         raise TrainingError(
-            "batch norms would take their statistics from train.micro_batch rows instead of the batch: "
+            "batch norms would take their statistics from micro-batches instead of the whole batch: "
             "set train.frozen_norms = true or train.micro_batch = 0"
         )
     loaded.model.to(world.device, memory_format=torch.channels_last)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from hubbleclip.dataset.loader import SplitTiles, iterate_eval_images
+from hubbleclip.dataset.loader import SplitTiles
+from hubbleclip.training.embeddings import embed_open_tiles, embed_texts
 from hubbleclip.training.losses import Loss, pair_logits
 from hubbleclip.training.models.builder import LoadedModel
 
@@ -53,14 +53,16 @@ def validate(loaded: LoadedModel, tiles: SplitTiles, loss: Loss) -> dict[str, fl
         `val_loss` is the loss of one batch of at most 1,024 evenly spaced rows. `val_accuracy_10` is the share of tiles
         for which a caption of their group is ranked in the top 10 % of all distinct captions.
 
+    Raises
+    ------
+    TrainingError
+        A feature is not finite.
+
     """
-    batches = iterate_eval_images(tiles, loaded.image_size, BATCH)
-    image_nd = torch.cat([loaded.encode_images(batch) for batch in batches])
+    image_nd = torch.from_numpy(embed_open_tiles(loaded, tiles, BATCH)).float()
     caption_c, caption_n = np.unique([captions[0] for captions in tiles.captions], return_inverse=True)
-    parts = [
-        loaded.encode_texts(caption_c[start : start + BATCH].tolist()) for start in range(0, len(caption_c), BATCH)
-    ]
-    text_cd, group_n = torch.cat(parts), torch.from_numpy(tiles.group_n)
+    text_cd = torch.from_numpy(embed_texts(loaded, caption_c.tolist(), BATCH)).float()
+    group_n = torch.from_numpy(tiles.group_n)
     model = loaded.model
     bias = None if model.logit_bias is None else model.logit_bias.detach().cpu()
     scale = model.logit_scale.detach().exp().cpu()
@@ -68,20 +70,13 @@ def validate(loaded: LoadedModel, tiles: SplitTiles, loss: Loss) -> dict[str, fl
     row_k = np.linspace(0, len(caption_n) - 1, min(len(caption_n), MAX_ROWS)).astype(np.int64)
     logits_kk = pair_logits(image_nd[row_k], text_cd[caption_n[row_k]], scale, bias)
     entries = loss.compute(logits_kk, group_n[row_k])
+    own_gc = torch.zeros(tiles.num_groups, len(caption_c), dtype=torch.bool)
+    own_gc[group_n, caption_n] = True  # captions of each group; two groups may have the same caption
     matches_n = torch.cat([
-        top_share_matches(image_rd @ text_cd.T, _captions_of_groups(group_r, group_n, caption_n, len(caption_c)))
+        top_share_matches(image_rd @ text_cd.T, own_gc[group_r])
         for image_rd, group_r in zip(*(torch.split(part, MAX_ROWS) for part in (image_nd, group_n)), strict=True)
     ])  # fmt: skip
     return {"val_loss": float(sum(entries.values())), "val_accuracy_10": float(matches_n.double().mean())}
-
-
-def _captions_of_groups(
-    group_r: Tensor, group_n: Tensor, caption_n: npt.NDArray[np.int64], num_captions: int
-) -> Tensor:
-    """Return a boolean matrix (r, c): whether caption c occurs in the group of row r."""
-    own_rc = torch.zeros(len(group_r), num_captions, dtype=torch.bool)
-    own_rc[:, caption_n] = group_r[:, None] == group_n[None, :]
-    return own_rc
 
 
 def top_share_matches(scores_nc: Tensor, own_nc: Tensor) -> Tensor:

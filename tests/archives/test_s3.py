@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import textwrap
@@ -248,3 +249,13 @@ def test_the_library_of_s3_is_not_needed() -> None:
     code = "import sys, hubbleclip.archives.mast.public_bucket; print(sorted({'s3fs', 'fsspec', 'botocore'} & set(sys.modules)))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("path", ["/hst/public/../../x", "/hst/public/a/./x", "/hst/public/x?a", "/jwst/public/x", "x"])
+def test_a_path_of_mast_that_leads_out_of_the_missions_folder_is_not_requested(tmp_path: Path, path: str) -> None:
+    product = product_of("hst_a.fits")
+    answer = give(json.dumps({product.uri: {"path": path}}).encode())
+    with scripted_server(answer) as (mast_url, _), scripted_server(give(FITS)) as (url, seen):
+        with pytest.raises(DownloadError, match="missing"):
+            source_at(url, tmp_path, mast_url).fetch(product)
+        assert seen == []

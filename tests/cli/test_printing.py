@@ -1,6 +1,9 @@
 """Tables show what the catalog holds, to the letter."""
 
 import io
+import os
+import pty
+import sys
 
 import pyarrow as pa
 import pyarrow.csv
@@ -24,6 +27,23 @@ def test_a_text_from_outside_cannot_command_the_terminal(capsys: pytest.CaptureF
     assert "\x1b" not in out
     assert "\x9b" not in out
     assert "\x07" not in out
+
+
+def test_a_csv_from_outside_cannot_command_the_terminal_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    here, there = pty.openpty()
+    content = b'"a\x1b[2Jb\xc2\x9bc"\n'
+    with os.fdopen(there, "w") as terminal:
+        monkeypatch.setattr(sys, "stdout", terminal)
+        output.print_bytes(content)
+        terminal.flush()
+        shown = os.read(here, 1000).decode()
+    os.close(here)
+    assert "a\ufffd[2Jb\ufffdc" in shown
+    with io.TextIOWrapper(io.BytesIO()) as pipe:
+        monkeypatch.setattr(sys, "stdout", pipe)
+        output.print_bytes(content)
+        pipe.flush()
+        assert pipe.buffer.getvalue() == content
 
 
 TABLE = pa.table({"name": ["a,b", None], "values": [[1, 2], None]})

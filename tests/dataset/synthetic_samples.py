@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 from PIL import Image
+from sky_cases import square
 
 from hubbleclip.core.records import Sample
 
@@ -24,7 +25,7 @@ def make_sample(index: int, group: int, png: bytes) -> Sample:
         split=SPLIT_OF_GROUP[group % 5], group_id=f"{group:016x}", proposal_id=f"made:{group}", archive="simulated",
         category=None, title=f"Title {group}", pi=None, cycle=None, obs_id=f"o{index}", target_name=None,
         target_class="SIMULATED;SPIRAL GALAXY", is_moving=False, instrument="WFC3/UVIS", filter="F606W",
-        ra_deg=10.0 + index / 3, dec_deg=-5.0, corners_deg=[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8],
+        ra_deg=10.0 + index / 3, dec_deg=-5.0, corners_deg=square(10.0 + index / 3, -5.0, 3.0),
         pixel_scale_arcsec=0.04, valid_share=1.0, product_uri=f"made:o{index}", product_sha256="0" * 64,
         png_sha256=hashlib.sha256(png).hexdigest(), caption_kinds=["abstract", "title"],
         captions=[f"Abstract of proposal {group}, with an accent: é.", f"Title {group}"],

@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 
 from hubbleclip.config.settings import SplitSettings
 from hubbleclip.core.records import Proposal
-from hubbleclip.dataset.splits.near_duplicates import group_proposals, jaccard, near_duplicates, shingles, text_links
+from hubbleclip.dataset.captions import is_placeholder
+from hubbleclip.dataset.splits.near_duplicates import (
+    containment,
+    group_proposals,
+    jaccard,
+    near_duplicates,
+    shingles,
+    similarity,
+    text_links,
+)
 
 
 def grouped(proposals, least=0.7):
@@ -29,11 +38,15 @@ def by_id(*proposals):
 ITEMS = st.frozensets(st.sampled_from([f"w{i}" for i in range(12)]), min_size=1)
 
 
-@given(st.lists(ITEMS, max_size=14), st.sampled_from([0.3, 0.5, 0.55, 0.7, 0.9, 1.0]))
-def test_near_duplicates_are_those_of_comparing_all_pairs(sets, least):
+@given(
+    st.lists(ITEMS, max_size=14),
+    st.sampled_from([0.3, 0.5, 0.55, 0.7, 0.9, 1.0]),
+    st.sampled_from([jaccard, similarity]),
+)
+def test_near_duplicates_are_those_of_comparing_all_pairs(sets, least, measure):
     named = {f"{i:02d}": items for i, items in enumerate(sets)}
-    slow = {pair for pair in combinations(sorted(named), 2) if jaccard(named[pair[0]], named[pair[1]]) >= least}
-    fast = [tuple(sorted(pair)) for pair in near_duplicates(named, least)]
+    slow = {pair for pair in combinations(sorted(named), 2) if measure(named[pair[0]], named[pair[1]]) >= least}
+    fast = [tuple(sorted(pair)) for pair in near_duplicates(named, least, measure)]
     assert set(fast) == slow
     assert len(fast) == len(slow)
 
@@ -66,6 +79,50 @@ def test_a_resubmitted_abstract_ties_proposals():
         by_id(proposal(1, " ".join(text)), proposal(2, " ".join(again)), proposal(3, " ".join(words(2, 100))))
     )
     assert roots == {"hst:1": "hst:1", "hst:2": "hst:1", "hst:3": "hst:3"}
+
+
+def replaced(text, count):
+    """The text with `count` of its words replaced, evenly spread."""
+    step = len(text) // count
+    return [f"new{i}" if i % step == step // 2 and i // step < count else word for i, word in enumerate(text)]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replaced(words(7, 150), 6),  # Jaccard similarity 0.66
+        [*words(7, 150), *words(8, 90)],  # holds the whole abstract and 60 % more
+        [*words(8, 70), *words(7, 150), *words(9, 200)],
+    ],
+)
+def test_an_abstract_that_contains_most_of_another_ties_proposals(other):
+    one, other = " ".join(words(7, 150)), " ".join(other)
+    assert jaccard(shingles(one), shingles(other)) < 0.7 <= containment(shingles(one), shingles(other))
+    (link,) = text_links(by_id(proposal(1, one), proposal(2, other)), SplitSettings(continuations=False))
+    assert link.detail.startswith("containment ")
+
+
+def test_a_phrase_that_a_longer_text_repeats_does_not_tie_proposals():
+    phrase = words(7, 13)
+    assert len(set(grouped(by_id(proposal(1, " ".join(phrase)), proposal(2, " ".join([*phrase, *words(8, 90)])))))) == 2
+
+
+@pytest.mark.parametrize("text", [
+    "not available", "Abstract not available.", "N/A", "None", "TBD", "To be supplied later", "---", "No abstract provided",
+    'The "ABSTRACT" section is not present in the provided image.', "Not yet available at this time",
+])  # fmt: skip
+def test_placeholders_are_no_text(text):
+    assert is_placeholder(text)
+    many = by_id(*(proposal(i, text, f"Title number {i} of forty unrelated proposals") for i in range(40)))
+    assert len(set(grouped(many).values())) == 40
+    untitled = by_id(*(proposal(i, None, text) for i in range(40)))
+    links = text_links(untitled, SplitSettings())
+    assert links == []
+
+
+@pytest.mark.parametrize("text", ["This is the grism calibration proposal.", "Images of Mars", "Dark current"])
+def test_short_abstracts_are_texts(text):
+    assert not is_placeholder(text)
 
 
 def test_ties_reach_through_a_proposal_between():

@@ -24,7 +24,7 @@ from webdataset.tariterators import tar_file_expander
 from hubbleclip.config.settings import ShardSettings
 from hubbleclip.core.errors import DatasetError
 from hubbleclip.core.records import to_row
-from hubbleclip.dataset.build import build_dataset, inputs_digest, plan_shards, read_dataset
+from hubbleclip.dataset.build import build_dataset, content_digest, inputs_digest, plan_shards, read_dataset
 from hubbleclip.dataset.manifest import SPLITS
 from hubbleclip.dataset.shard_writer import interleave, packed_size_bytes, partition_evenly, sidecar, write_tar
 from hubbleclip.dataset.verify import verify_dataset
@@ -389,3 +389,9 @@ def test_a_folder_that_lost_its_description_is_rebuilt(built, tmp_path):
     assert again.dataset.digest == dataset.dataset.digest
     assert contents(folder).keys() == before.keys()
     assert verify_dataset(folder) is not None
+
+
+@pytest.mark.parametrize("change", [{"shard": "train-000001.tar"}, {"sha256": "b" * 64}, {"home_digest": "c" * 32}])
+def test_the_digest_of_a_dataset_sees_every_change_of_a_shard(change):
+    shard = {"shard": "train-000000.tar", "sha256": "a" * 64, "home_digest": None}
+    assert content_digest("d" * 32, [shard | change]) != content_digest("d" * 32, [shard])

@@ -1,6 +1,7 @@
 from collections import Counter
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,8 +10,10 @@ from sky_cases import material, observation, proposal, slow_gap_arcsec, square, 
 from hubbleclip.config.settings import SplitSettings
 from hubbleclip.core.records import SplitAssignment
 from hubbleclip.dataset.splits.assign import GROUP_CONFLICT, assign_splits, draw_splits, leak_report
+from hubbleclip.dataset.splits.late_links import LATE_LINK
+from hubbleclip.dataset.splits.moving_targets import normalise_target_name
 from hubbleclip.dataset.splits.near_duplicates import group_id
-from hubbleclip.dataset.splits.sky_guard import normalise_target_name
+from hubbleclip.dataset.splits.sky_guard import guard_sky, locate_tiles
 
 SETTINGS = SplitSettings(val_share=0.2, test_share=0.2, guard_arcsec=2.0, field_share=0.0)
 
@@ -183,6 +186,32 @@ def test_names_of_moving_targets(name, normal):
     assert normalise_target_name(name) == normal
 
 
+@pytest.mark.parametrize("names", [
+    ("67P", "COMET-67P-CHURYUMOV", "67P-CHURYUMOV-GERASIMENKO", "CHURYUMOV-GERASIMENKO", "comet67P"),
+    ("HAUMEA", "136108-HAUMEA", "136108", "2003-EL61", "HAUMEA-HIIAKA"),
+    ("C/2012-S1", "COMET-ISON", "C2012S1-ISON", "ISON", "C/2012 S1 (ISON)"),
+    ("9P", "COMET-9P-TEMPEL-1", "TEMPEL1"),
+    ("73P-SW3-C", "COMET-SCHWASSMANN-WACHMANN-3", "73P/Schwassmann-Wachmann 3-B"),
+    ("C/1995-O1", "COMET-HALE-BOPP", "HALE-BOPP-C1995O1"),
+    ("2060-CHIRON", "CHIRON", "95P"),
+    ("624-HEKTOR", "HEKTOR", "ASTEROID-624-HEKTOR"),
+    ("136199-ERIS", "2003-UB313", "ERIS-DYSNOMIA"),
+    ("2I", "C/2019-Q4", "2I-BORISOV"),
+    ("P/2010-A2", "354P", "P2010A2"),
+])  # fmt: skip
+def test_names_of_one_body_are_reduced_to_one_designation(names):
+    assert len({normalise_target_name(name) for name in names}) == 1
+
+
+def test_names_of_different_bodies_stay_different():
+    names = [
+        "67P", "6P", "COMET-TEMPEL-TUTTLE", "8P-TUTTLE", "SWIFT-TUTTLE", "TEMPEL-1", "10P-TEMPEL-2", "SW1", "73P", "C/2012-S1",
+        "C/2012-S2", "2012-SB1", "KBO-12", "KBO-13", "HAUMEA", "MAKEMAKE", "SHOEMAKER-LEVY-9", "624-HEKTOR", "JUPITER",
+        "COMET-PANSTARRS", "TNO-123456", "123456",
+    ]  # fmt: skip
+    assert len({normalise_target_name(name) for name in names}) == len(names)
+
+
 def test_a_tile_without_wcs_or_with_a_broken_one_has_no_place():
     tiles = [tile("a", drawn_home("train"), [float("nan")] * 8), tile("b", drawn_home("test"), square(5, 5, 20))]
     tiles += [tile("c", drawn_home("train"), []), *(tile(i, f"q{i}") for i in range(4))]
@@ -216,11 +245,70 @@ def test_a_new_proposal_between_two_old_splits_is_excluded_for_good():
     a, b, c, c2 = tile("a", "a"), tile("b", "b"), tile("c", "c"), tile("c2", "c")
     proposals = {key: proposal(key, value) for key, value in texts.items()}
     old = frozen(a, "train", "a" * 16) | frozen(b, "test", "b" * 16)
-    settings = SplitSettings(near_duplicate=0.6)
+    settings = SplitSettings(near_duplicate=0.75)
     (plan,) = assign_splits(material([a, b, c], {}, proposals), old, settings)
     assert (plan.split, plan.reason) == ("excluded", GROUP_CONFLICT)
     (later,) = assign_splits(material([a, b, c, c2], {}, proposals), old | {c.tile_id: plan}, settings)
     assert (later.split, later.reason) == ("excluded", GROUP_CONFLICT)
+
+
+TEXT = " ".join(f"word{i}" for i in range(60))
+
+
+@pytest.mark.parametrize(("home", "other"), [("train", "test"), ("train", "val"), ("val", "test")])
+@pytest.mark.parametrize("title", ["a title of its own", "the same title of a series"])
+def test_proposals_that_are_linked_only_later_are_excluded_on_the_side_of_train(home, other, title):
+    kept, lost, aside = tile("kept", "a"), tile("lost", "b"), tile("aside", "c")
+    old = frozen(kept, other, "a" * 16) | frozen(lost, home, "b" * 16) | frozen(aside, home, "c" * 16)
+    before = {key: replace(proposal(key), abstract=None, title=f"Number {key}") for key in "abc"}
+    assert assign_splits(material([kept, lost, aside], {}, before), old, SETTINGS) == []
+    linked = {"abstract": TEXT} if title.startswith("a title") else {"title": title}
+    after = before | {key: replace(before[key], **linked) for key in "ab"}
+    plans = assign_splits(material([kept, lost, aside], {}, after), old, SETTINGS)
+    assert plans == [replace(old[lost.tile_id], split="excluded", reason=LATE_LINK)]
+    assert assign_splits(material([kept, lost, aside], {}, after), old | by_tile(plans), SETTINGS) == []
+
+
+def test_a_proposal_that_was_excluded_by_a_late_link_stays_excluded_with_its_new_tiles():
+    kept, lost, new, again = tile("kept", "a"), tile("lost", "b"), tile("new", "b"), tile("again", "b")
+    proposals = {key: proposal(key, TEXT) for key in "ab"}
+    old = frozen(kept, "test", "a" * 16) | frozen(lost, "train", "b" * 16)
+    plans = by_tile(assign_splits(material([kept, lost, new], {}, proposals), old, SETTINGS))
+    assert {key: plan.reason for key, plan in plans.items()} == {lost.tile_id: LATE_LINK, new.tile_id: LATE_LINK}
+    (later,) = assign_splits(material([kept, lost, new, again], {}, proposals), old | plans, SETTINGS)
+    assert (later.split, later.reason) == ("excluded", LATE_LINK)
+    former = {"b": old[lost.tile_id]}
+    (cut_again,) = assign_splits(material([kept, again], {}, proposals), old, SETTINGS, former=former)
+    assert (cut_again.split, cut_again.reason) == ("excluded", LATE_LINK)
+
+
+def test_a_late_link_frees_the_sky_of_the_excluded_tiles():
+    at = square(5, 5, 20)
+    kept, lost, new = tile("kept", "a"), tile("lost", "b", at), tile("new", "a", at)
+    proposals = {key: proposal(key, TEXT) for key in "ab"}
+    old = frozen(kept, "test", "a" * 16) | frozen(lost, "train", "b" * 16)
+    plans = by_tile(assign_splits(material([kept, lost, new], {}, proposals), old, SETTINGS))
+    assert (plans[new.tile_id].split, plans[lost.tile_id].split) == ("test", "excluded")
+
+
+def test_old_tiles_of_one_body_under_two_names_are_excluded_on_the_side_of_train():
+    tiles = [tile("kept", "a", (), "o1"), tile("lost", "b", (), "o2"), tile("other", "c", (), "o3")]
+    names = ("COMET-67P-CHURYUMOV", "67P", "9P")
+    observations = {f"o{i}": observation(f"o{i}", target=name, is_moving=True) for i, name in enumerate(names, 1)}
+    splits = zip(tiles, ("test", "train", "train"), "abc", strict=True)
+    old = {key: plan for one, split, letter in splits for key, plan in frozen(one, split, letter * 16).items()}
+    (plan,) = assign_splits(material(tiles, observations, proposals_of(tiles)), old, SETTINGS)
+    assert (plan.tile_id, plan.split, plan.reason) == (tiles[1].tile_id, "excluded", "sky_guard:moving_target")
+
+
+def test_two_old_splits_that_only_an_excluded_proposal_links_stay():
+    text = [f"word{i}" for i in range(60)]
+    texts = {"a": " ".join(text), "b": " ".join([*text[16:], *(f"b{i}" for i in range(16))]), "c": " ".join(text[8:])}
+    a, b, c = tile("a", "a"), tile("b", "b"), tile("c", "c")
+    old = frozen(a, "train", "a" * 16) | frozen(b, "test", "b" * 16)
+    old |= frozen(c, "excluded", "a" * 16, GROUP_CONFLICT)
+    proposals = {key: proposal(key, value) for key, value in texts.items()}
+    assert assign_splits(material([a, b, c], {}, proposals), old, SplitSettings(near_duplicate=0.75)) == []
 
 
 def test_other_tile_settings_keep_a_group_where_it_was():
@@ -275,3 +363,11 @@ def test_a_proposal_that_is_cut_again_stays_where_it_was_though_its_group_has_a_
     tiles = [tile("again", "p5"), tile("new", "p1")]
     plans = assign_splits(material(tiles, {}, same), {"gone": former["p5"]}, SETTINGS, former=former)
     assert {(plan.group_id, plan.split) for plan in plans} == {("a" * 16, "val")}
+
+
+def test_an_old_tile_is_never_excluded_and_still_guards():
+    """A row of three tiles, each of which overlaps the next: old test, old val, new train."""
+    tiles = [tile(i, f"p{i}", square(5, 5 + 15 * i / 3600, 20)) for i in range(3)]
+    positions = locate_tiles(material(tiles, {}, proposals_of(tiles)))
+    reasons = guard_sky(positions, ["test", "val", "train"], np.array([True, True, False]), 2.0)
+    assert reasons == {2: "sky_guard:overlap"}

@@ -31,8 +31,9 @@ def sample(index: int, group: int = 0, split: str = "test", **changes: Any) -> S
 
 
 def drawn(caption_t: Any, group_c: Any, weights_bg: Any) -> tuple[TestSet, Any]:
-    """A test set of which only captions and groups are used, and its resamples."""
-    return TestSet(samples=(), caption_t=caption_t, captions_c=(), group_c=group_c), weights_bg
+    """A test set of which only captions, groups and tile ids are used, and its resamples."""
+    samples = tuple(sample(index) for index in range(len(caption_t)))
+    return TestSet(samples=samples, caption_t=caption_t, captions_c=(), group_c=group_c), weights_bg
 
 
 def one_caption_per_group(caption_t: Any, weights_bg: Any) -> tuple[TestSet, Any]:

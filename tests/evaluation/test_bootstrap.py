@@ -1,43 +1,7 @@
 import numpy as np
 import pytest
 
-from hubbleclip.evaluation.metrics import bootstrap
-
-
-def clusters(rng, num_groups):
-    """Hits of tiles whose chance of a hit varies from group to group (mean 0.7), and their groups."""
-    sizes = rng.integers(1, 7, num_groups)
-    group_q = np.repeat(np.arange(num_groups), sizes)
-    chance_g = rng.beta(2.1, 0.9, num_groups)
-    return (rng.random(len(group_q)) < chance_g[group_q]).astype(float), group_q
-
-
-def test_intervals_hold_the_truth_95_times_in_100():
-    rng = np.random.default_rng(4)
-    held, trials = 0, 1500
-    for trial in range(trials):
-        hits_q, group_q = clusters(rng, 50)
-        weights_bg = bootstrap.draw_weights(50, 400, trial)
-        low, high = bootstrap.percentile_interval(
-            bootstrap.resampled_means(hits_q[:, None], group_q, weights_bg)[:, 0], 50
-        )
-        held += low <= 0.7 <= high
-    assert held / trials == pytest.approx(0.95, abs=0.02)
-
-
-def test_resampling_tiles_instead_of_groups_would_be_too_narrow():
-    hits_q, group_q = clusters(np.random.default_rng(3), 200)
-    hits_q = np.round(np.bincount(group_q, hits_q) / np.bincount(group_q))[group_q]
-    alone_q = np.arange(len(hits_q))
-
-    def width(groups):
-        weights_bg = bootstrap.draw_weights(groups.max() + 1, 500, 0)
-        low, high = bootstrap.percentile_interval(
-            bootstrap.resampled_means(hits_q[:, None], groups, weights_bg)[:, 0], groups.max() + 1
-        )
-        return high - low
-
-    assert width(group_q) > 1.4 * width(alone_q)
+from hubbleclip.evaluation.metrics import bootstrap, retrieval
 
 
 def test_means_and_medians_equal_those_of_the_resampled_lists():
@@ -47,7 +11,7 @@ def test_means_and_medians_equal_those_of_the_resampled_lists():
     values_q = rng.integers(0, 10, 25).astype(float)
     weights_bg = bootstrap.draw_weights(group_q.max() + 1, 60, 1)
     means = bootstrap.resampled_means(values_q[:, None], group_q, weights_bg)[:, 0]
-    medians = bootstrap.resampled_medians(values_q, group_q, weights_bg)
+    medians = bootstrap.resampled_medians(np.repeat(values_q[:, None], 60, axis=1), group_q, weights_bg)
     for weights_g, mean, median in zip(weights_bg, means, medians, strict=True):
         listed = np.repeat(values_q, weights_g[group_q])
         assert mean == pytest.approx(listed.mean())
@@ -61,14 +25,21 @@ def test_the_same_seed_gives_the_same_draws_and_another_seed_others():
     assert (first.sum(axis=1) == 9).all()
 
 
-def test_agreement_of_all_groups_is_not_taken_for_certainty():
-    low, high = bootstrap.proportion_interval(np.ones(500), 30)
-    assert (low, high) == (pytest.approx(0.025 ** (1 / 30)), 1.0)
-    assert bootstrap.proportion_interval(np.zeros(500), 30) == (0.0, pytest.approx(1 - 0.025 ** (1 / 30)))
-
-
-def test_fewer_groups_give_wider_intervals_from_the_same_draws():
-    draws_b = np.random.default_rng(0).normal(size=4000)
-    narrow, wide = bootstrap.percentile_interval(draws_b, 1000), bootstrap.percentile_interval(draws_b, 10)
-    assert wide[0] < narrow[0] < narrow[1] < wide[1]
-    assert narrow[1] == pytest.approx(1.96, abs=0.15)
+@pytest.mark.parametrize("levels", [2, 5, 1000])
+def test_retrieval_on_resamples_equals_that_of_the_resampled_queries_and_items_written_out(levels):
+    rng = np.random.default_rng(levels)
+    group_q, group_i = np.repeat(np.arange(7), rng.integers(1, 5, 7)), np.repeat(np.arange(7), rng.integers(1, 3, 7))
+    scores_qi = rng.integers(0, levels, (len(group_q), len(group_i))).astype(float)
+    positive_qi = group_q[:, None] == group_i
+    weights_bg = bootstrap.draw_weights(7, 120, 1)  # more than one block
+    found = bootstrap.resampled_retrieval("t2i", scores_qi, positive_qi, group_q, group_i, weights_bg=weights_bg)
+    for number in (0, 60, 119):
+        rows, columns = (np.repeat(np.arange(len(g)), weights_bg[number][g]) for g in (group_q, group_i))
+        chosen = np.ix_(rows, columns)
+        # a query's best positive stays the best of the whole test set; here every copy of its group is present
+        ranks = retrieval.rank_best_positives(scores_qi[chosen], positive_qi[chosen])
+        for name, cutoff in retrieval.hit_cutoffs("t2i", len(columns)).items():
+            assert found[name][number] == pytest.approx(retrieval.hit_probability(ranks, cutoff).mean()), name
+        rank_q = retrieval.expected_rank(ranks)
+        assert found["t2i_median_rank"][number] == pytest.approx(np.median(rank_q))
+        assert found["t2i_normalised_rank"][number] == pytest.approx(rank_q.mean() / len(columns))

@@ -70,3 +70,9 @@ def test_curve_has_one_point_per_percent_in_order():
 def test_the_similarity_figure_takes_equal_values():
     same = np.full(10, 0.25)
     assert figures.figure_bytes(figures.similarity_figure({"base": (same, same)}), "png").startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(("num_items", "recall"), [(57, 5), (10, 1), (109, 10), (60, None), (200, None)])
+def test_the_page_says_which_recall_is_the_headline_once_more(num_items, recall):
+    text = page.equal_rows(num_items)
+    assert (f"recall at {recall} once more" in text) if recall else text == ""

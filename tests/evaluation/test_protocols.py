@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from evaluation_samples import drawn, one_caption_per_group
 
+from hubbleclip.core.errors import EvaluationError
 from hubbleclip.evaluation.metrics import protocols
 from hubbleclip.evaluation.metrics.bootstrap import draw_weights
 from hubbleclip.evaluation.metrics.protocols import Estimate, Scores
@@ -123,7 +124,40 @@ def test_a_paired_difference_has_a_narrower_interval_than_the_two_metrics():
     assert ours.interval()[0] < other.interval()[1]
     minus = protocols.difference(ours, other)
     assert minus.name == "i2t_accuracy_at_10pct_minus_base"
-    assert minus.interval() == pytest.approx((0.1, 0.1))
+    low, high = minus.interval()
+    assert 0 < low < 0.1 < high < 0.2
+
+
+def test_the_interval_includes_the_chance_of_other_candidates():
+    """Every query is ranked below the same half of the candidates: their number decides, and the bootstrap draws it."""
+    num_groups = 40
+    scores_tg = np.eye(num_groups) * 0.5 + (np.arange(num_groups) < 3)  # three captions come first for every tile
+    found = by_name(
+        protocols.fair_estimates(
+            scores(scores_tg), *one_caption_per_group(np.arange(num_groups), draw_weights(num_groups, 400, 0))
+        )
+    )
+    for name in ("i2t_accuracy_at_10pct", "i2t_recall_at_5"):
+        assert found[name].value == 1
+        assert found[name].draws_b.min() < 0.5  # where the three captions are drawn five times, no own caption is found
+
+
+@pytest.mark.parametrize("estimates", [protocols.fair_estimates, protocols.equation_estimates])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_scores_that_are_not_finite_are_an_error_with_the_tile_id(estimates, value):
+    scores_tg = own_group()
+    scores_tg[4, 7] = value
+    test_set, weights_bg = one_caption_per_group(GROUP_T, WEIGHTS_BG)
+    with pytest.raises(EvaluationError, match=test_set.samples[4].tile_id):
+        estimates(scores(scores_tg), test_set, weights_bg)
+
+
+def test_paperclip_rejects_scores_that_are_not_finite():
+    test_set, weights_bg = one_caption_per_group(GROUP_T, WEIGHTS_BG)
+    with pytest.raises(EvaluationError, match=test_set.samples[0].tile_id):
+        protocols.paperclip_estimates(
+            scores(own_group() * np.nan), [str(t) for t in range(NUM_TILES)], test_set, weights_bg
+        )
 
 
 def test_captions_of_a_group_are_drawn_together():
@@ -134,3 +168,11 @@ def test_captions_of_a_group_are_drawn_together():
     found = by_name(protocols.fair_estimates(scores(right), *resamples))["i2t_recall_at_1"]
     assert found.num_groups == 2
     assert set(found.draws_b) == {0.0, 0.5, 1.0}
+
+
+@pytest.mark.parametrize("value", [3.0, 9.0])
+def test_the_interval_of_a_median_contains_it_even_if_no_resample_reaches_it(value):
+    median = Estimate(protocol="fair", scorer="model", name="i2t_median_rank", value=value,
+                      draws_b=np.linspace(5, 6, 200), num_groups=50)  # fmt: skip
+    low, high = median.interval()
+    assert low <= value <= high

@@ -15,7 +15,6 @@ from hubbleclip.dataset.build import read_dataset
 from hubbleclip.evaluation import embed
 from hubbleclip.evaluation.report import write as report
 from hubbleclip.training.checkpoints import load_run_model
-from hubbleclip.training.models.builder import load_model
 
 SETTINGS = EvaluationSettings(bootstrap=200, num_example_tiles=3)
 
@@ -115,27 +114,6 @@ def test_a_test_split_of_one_group_and_a_missing_run_are_refused(trained, tmp_pa
     with pytest.raises(TrainingError, match="is no run"):
         report.evaluate(dataset_dir, tmp_path, None, tmp_path / "out", SETTINGS, code_version="1")
     assert not (tmp_path / "out").exists()
-
-
-def test_no_sentence_of_a_long_text_is_lost():
-    loaded = load_model(small_dataset.MODEL, 0)
-    sentences = [f"Sentence {number} describes galaxies, their stars and their gas." for number in range(30)]
-    pieces = embed.split_to_context(loaded, " ".join(sentences))
-    assert 1 < len(pieces) < 30
-    assert " ".join(pieces) == " ".join(sentences)
-    assert all(embed.fits_context(loaded, piece) for piece in pieces)
-    assert embed.split_to_context(loaded, "short") == ["short"]
-    mean = loaded.encode_texts(pieces).double().numpy().mean(axis=0)
-    np.testing.assert_allclose(
-        embed.embed_texts(loaded, [" ".join(sentences)], 7)[0], mean / np.linalg.norm(mean), atol=1e-5
-    )
-
-
-def test_a_text_of_exactly_the_context_fits_and_one_more_token_does_not():
-    loaded = load_model(small_dataset.MODEL, 0)
-    longest = " ".join(["star"] * (loaded.context_length - 2))
-    assert embed.fits_context(loaded, longest)
-    assert not embed.fits_context(loaded, f"{longest} star")
 
 
 def test_tiles_are_embedded_alike_in_any_batch_size(trained):

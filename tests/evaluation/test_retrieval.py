@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hubbleclip.core.errors import EvaluationError
 from hubbleclip.evaluation.metrics import retrieval
 
 
@@ -82,6 +83,12 @@ def test_a_perfect_scorer_is_first_and_a_reversed_one_last():
     assert retrieval.hit_probability(reversed_, 9).sum() == 0
 
 
+def test_a_score_that_is_no_number_has_no_rank():
+    scores_qi = np.array([[0.1, 0.2], [np.nan, 0.2]])
+    with pytest.raises(EvaluationError, match="query 1"):
+        retrieval.rank_best_positives(scores_qi, np.eye(2, dtype=bool))
+
+
 def test_features_that_differ_by_rounding_only_are_tied():
     feat = np.array([[1.0, 0.0], [1.0, 1e-9]])
     ranking = retrieval.rank_best_positives(retrieval.cosine_scores(feat[:1], feat), np.array([[True, False]]))
@@ -93,3 +100,13 @@ def test_scores_ignore_nothing_but_the_cosine():
     feat = rng.normal(size=(5, 8))
     feat /= np.linalg.norm(feat, axis=1, keepdims=True)
     np.testing.assert_allclose(retrieval.cosine_scores(feat, feat), feat @ feat.T, atol=1e-6)
+
+
+def test_twins_whose_products_differ_in_the_last_bits_are_tied():
+    rng = np.random.default_rng(2)
+    query_qd, item_d = rng.normal(size=(50, 64)), rng.normal(size=64)
+    query_qd /= np.linalg.norm(query_qd, axis=1, keepdims=True)
+    item_d /= np.linalg.norm(item_d)
+    twins_id = np.stack([item_d, item_d + 1e-11 * rng.normal(size=64)])
+    assert (np.diff(query_qd @ twins_id.T) != 0).all()
+    assert (np.diff(retrieval.cosine_scores(query_qd, twins_id)) == 0).all()

@@ -51,6 +51,22 @@ def test_proposals_of_a_group_with_nearly_the_same_caption_share_that_of_the_fir
     assert len(test_set.captions_c) == 2
 
 
+def test_groups_with_equal_captions_are_right_answers_to_each_other():
+    rows = [sample(1, group=1, captions=["dusty  galaxies"]), sample(2, group=2, captions=["dusty galaxies"])]
+    test_set = test_set_module.make_test_set([*rows, sample(3, group=3), sample(4, group=4)])
+    assert (test_set.num_groups, len(test_set.captions_c)) == (3, 3)
+    assert captions_of(test_set)["simulated:1"] == captions_of(test_set)["simulated:2"]
+    caption_of = {one.proposal_id: own for one, own in zip(test_set.samples, test_set.caption_t, strict=True)}
+    assert caption_of["simulated:1"] == caption_of["simulated:2"] != caption_of["simulated:3"]
+
+
+def test_nearly_equal_captions_of_two_groups_stay_two_captions():
+    text = " ".join(f"word{number}" for number in range(40))
+    rows = [sample(1, group=1, captions=[text]), sample(2, group=2, captions=[f"{text} more"])]
+    test_set = test_set_module.make_test_set(rows)
+    assert (test_set.num_groups, len(test_set.captions_c)) == (2, 2)
+
+
 @pytest.mark.parametrize("rows", [[], [sample(1), sample(2)], [sample(1, split="train"), sample(2, 1, "val")]])
 def test_fewer_than_two_test_groups_raise_an_error_of_one_line(rows):
     with pytest.raises(EvaluationError, match=r"needs 2: raise splits\.test_share") as error:
@@ -70,3 +86,12 @@ def test_examples_are_of_different_groups_and_classes():
     shown = test_set_module.example_tiles(test_set, 4)
     assert len({test_set.group_t[tile] for tile in shown}) == 4
     assert len({test_set.samples[tile].target_class for tile in shown}) == 4
+
+
+def test_nearly_equal_captions_of_different_groups_are_not_merged():
+    text = " ".join(f"word{number}" for number in range(40))
+    test_set = test_set_module.make_test_set(
+        [sample(1, group=1, captions=[text]), sample(2, group=2, captions=[f"{text} more"])]
+    )
+    assert captions_of(test_set) == {"simulated:1": text, "simulated:2": f"{text} more"}
+    assert test_set.num_groups == len(test_set.captions_c) == 2

@@ -1,11 +1,17 @@
 """Learning which caption belongs to which picture from features of frozen towers."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 
+from experiments.pairs.alignment import align, fit_alignment, fit_words
 from experiments.pairs.frozen_features import Pairs
-from experiments.pairs.methods import METHODS, Matcher, align, fit_words
+from experiments.pairs.methods import METHODS, SEEDED, Matcher
+from experiments.pairs.saved import SavedMatcher, find_pictures, read_matcher, save_matcher
 from hubbleclip.config.settings import TrainSettings
+from hubbleclip.core.errors import DatasetError
 from hubbleclip.core.vectors import unit
 
 SETTINGS = TrainSettings(steps=60, learning_rate=1e-2, warmup_steps=5, weight_decay=0.1, fixed_scale=5.0)
@@ -41,6 +47,43 @@ def test_only_what_learns_from_true_pairs_finds_captions_of_unseen_pictures(
     pairs = made_pairs()
     seen, unseen = pairs.take(np.arange(NUM_SEEN)), pairs.take(np.arange(NUM_SEEN, NUM))
     assert least <= share_found(METHODS[way](seen, SETTINGS), unseen) <= most
+
+
+@pytest.mark.parametrize("way", [way for way in METHODS if way not in SEEDED])
+def test_a_method_in_closed_form_does_not_depend_on_the_seed(way: str) -> None:
+    pairs = made_pairs()
+    one, other = (
+        METHODS[way](pairs, SETTINGS.model_copy(update={"seed": seed})).embed_pictures(pairs.views_nvd)
+        for seed in (1, 2)
+    )
+    assert np.array_equal(one, other)
+
+
+class TextTower:
+    """A stub of the model: the features of `picture 7` are those of the seventh made caption."""
+
+    def encode_texts(self, texts: list[str]) -> torch.Tensor:
+        return torch.from_numpy(np.stack([made_pairs().caption_ne[int(text.split()[-1])] for text in texts]))
+
+
+def test_a_saved_matcher_finds_the_pictures_of_a_text(tmp_path: Path) -> None:
+    pairs = made_pairs()
+    alignment = fit_alignment(pairs)
+    saved = SavedMatcher(alignment=alignment, names=pairs.names, pictures_nk=alignment.embed_pictures(pairs.views_nvd))
+    save_matcher(tmp_path / "matcher.npz", saved)
+    found = read_matcher(tmp_path / "matcher.npz")
+    texts = [f"picture {row}" for row in range(0, NUM, 10)]
+    best = find_pictures(found, TextTower(), texts, 3)
+    assert best == find_pictures(saved, TextTower(), texts, 3)
+    assert sum(f"p{row:03}" in names for row, names in zip(range(0, NUM, 10), best, strict=True)) > 9
+
+
+def test_a_file_that_is_no_matcher_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="run `hubbleclip pairs`"):
+        read_matcher(tmp_path / "matcher.npz")
+    (tmp_path / "matcher.npz").write_bytes(b"nothing")
+    with pytest.raises(DatasetError, match="is not a trained matcher"):
+        read_matcher(tmp_path / "matcher.npz")
 
 
 def test_the_alignment_weighs_directions_by_their_canonical_correlations() -> None:

@@ -4,17 +4,21 @@ import numpy as np
 import pytest
 
 from experiments.pairs.frozen_features import Pairs
+from experiments.pairs.methods import METHODS, SEEDED
 from experiments.pairs.report import (
     BASELINES,
     METRICS,
-    check_disjoint,
     check_repetitions,
     check_size,
+    check_unrelated,
     cross_validation_trials,
+    fit,
     holdout_trials,
     table_rows,
 )
+from hubbleclip.config.settings import TrainSettings
 from hubbleclip.core.errors import DatasetError, SettingsError
+from hubbleclip.dataset.splits.continuations import Link
 
 GROUPS = np.repeat(np.arange(10), 2)
 
@@ -41,34 +45,45 @@ def test_with_two_folders_one_is_trained_on_and_the_other_tested() -> None:
     assert (len(trial.train.names), len(trial.test.names)) == (6, 14)
 
 
-@pytest.mark.parametrize(("folds", "seeds", "option"), [(1, 3, "--folds"), (-2, 3, "--folds"), (5, 0, "--seeds")])
-def test_repetitions_that_train_nothing_are_refused(folds: int, seeds: int, option: str) -> None:
+def test_a_method_in_closed_form_is_trained_once_on_the_same_pictures() -> None:
+    pairs = made_pairs()
+    matchers = fit(holdout_trials(pairs, pairs, [1, 2, 3]), TrainSettings(steps=1, warmup_steps=0))
+    assert {name: len(set(map(id, of_method))) for name, of_method in matchers.items()} == {
+        name: 3 if name in SEEDED else 1 for name in METHODS
+    }
+
+
+@pytest.mark.parametrize(("folds", "draws", "option"), [(1, 3, "--folds"), (-2, 3, "--folds"), (5, 0, "--draws")])
+def test_repetitions_that_train_nothing_are_refused(folds: int, draws: int, option: str) -> None:
     check_repetitions(2, 1)
     with pytest.raises(SettingsError, match=option):
-        check_repetitions(folds, seeds)
+        check_repetitions(folds, draws)
 
 
 @pytest.mark.parametrize(("groups", "folds"), [(49, 5), (9, 1), (3, 5)])
 def test_too_few_groups_per_fold_are_refused(groups: int, folds: int) -> None:
     check_size(10 * folds, folds)
-    with pytest.raises(DatasetError, match=rf"{groups} caption groups are too few for {folds} .*--folds lower"):
+    with pytest.raises(
+        DatasetError, match=rf"{groups} groups of related pictures are too few for {folds} .*--folds lower"
+    ):
         check_size(groups, folds)
 
 
-def test_folders_that_share_pictures_or_captions_are_refused_with_counts() -> None:
-    check_disjoint(({"a", "b"}, {"A", "B"}), ({"c"}, {"C"}))
-    with pytest.raises(DatasetError, match="2 pictures and 0 captions are in both"):
-        check_disjoint(({"a", "b"}, {"A", "B"}), ({"a", "b", "c"}, {"C"}))
-    with pytest.raises(DatasetError, match="0 pictures and 1 captions are in both"):
-        check_disjoint(({"a", "b"}, {"A", "B"}), ({"c"}, {"B", "C"}))
+def test_related_folders_are_refused_and_the_pairs_named() -> None:
+    check_unrelated([])
+    links = [Link(one=f"a{row}", other="b", reason="subject", detail="m42") for row in range(9)]
+    with pytest.raises(
+        DatasetError, match=r"9 training pictures .* a0 and b \(subject: m42\); .*; \.\.\..*--drop-related"
+    ):
+        check_unrelated(links)
 
 
 def test_the_table_says_better_only_where_the_interval_excludes_0() -> None:
-    row = {"seed": "all", "way": "aligned"}
+    row = {"draw": "all", "method": "aligned"}
     row |= {name: [0.5, 0.4, 0.6] for name in METRICS}
     row |= {f"{METRICS[0]}_minus_{baseline}": [0.1, 0.01, 0.2] for baseline in BASELINES}
     row |= {f"{METRICS[1]}_minus_{baseline}": [0.1, -0.01, 0.2] for baseline in BASELINES}
-    (cells,) = table_rows([row])
+    (cells,) = table_rows([row, row | {"draw": 1}])
     assert cells["i2t top 10 %"] == "50.0 [40.0, 60.0]"
-    assert cells["i2t minus linear"] == "+10.0 [+1.0, +20.0] better"
-    assert cells["t2i minus linear"] == "+10.0 [-1.0, +20.0]"
+    assert cells["i2t minus linear, all inputs"] == "+10.0 [+1.0, +20.0] better"
+    assert cells["t2i minus linear, all inputs"] == "+10.0 [-1.0, +20.0]"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from synthetic_fits import starry_sky, write_drz
@@ -56,3 +59,24 @@ def test_the_gain_is_measured_before_commanded_and_one_for_counters():
     assert gain_of({"CCDGAIN": 2.0}.get, ccd) == 2.0
     assert gain_of({"CCDGAIN": -1.0}.get, ccd) is None
     assert gain_of({}.get, counter) == 1.0
+
+
+FINAL_BITS = {"ACS/WFC": 336, "WFC3/UVIS": 336, "WFC3/IR": 528}
+"""Bits of drizzlepac's `final_bits`, which it keeps."""
+PAGE = Path(__file__).parents[2] / "docs/tiles.md"
+
+
+def quality_rows():
+    """Camera, bit, drizzlepac's choice and ours, for each bit in the table of the page on tiles."""
+    rows = re.findall(r"^\| ([^|]+) \| ([\d, ]+) \|[^|]*\| (\w+) \| (\w+) \|", PAGE.read_text(encoding="utf-8"), re.M)
+    for cameras, bits, theirs, ours in rows:
+        for camera in FINAL_BITS if cameras == "all three" else cameras.split(", "):
+            yield from ((camera, int(bit), theirs, ours) for bit in bits.split(","))
+
+
+def test_the_page_on_tiles_says_which_quality_bits_are_rejected():
+    rows = list(quality_rows())
+    assert {(camera, bit) for camera, bit, *_ in rows} == {(c, 1 << k) for c in FINAL_BITS for k in range(15)}
+    for camera, bit, theirs, ours in rows:
+        assert (camera, bit, theirs == "kept") == (camera, bit, bool(FINAL_BITS[camera] & bit))
+        assert (camera, bit, ours == "rejected") == (camera, bit, bool(camera_of(camera).bad_mask & bit))

@@ -5,10 +5,10 @@ from uuid import uuid4
 
 import pytest
 import yaml
-from prefect.events import DeploymentTriggerTypes
+from prefect.events import DeploymentTriggerTypes, Posture
 from pydantic import TypeAdapter
 
-from flows.deployment import OURS, WEBHOOK_VARIABLE, automations, deploy
+from flows.deployment import LOST, OURS, WEBHOOK_VARIABLE, automations, deploy
 from flows.scheduled_server import POOLS, SETTINGS, prefect_environment
 from hubbleclip.config.settings import FlowSettings
 from hubbleclip.core.errors import HubbleclipError
@@ -20,11 +20,11 @@ DEPLOYED = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))
 
 def test_deployments_and_triggers_are_valid_and_use_the_pools_that_are_made() -> None:
     deployments = DEPLOYED["deployments"]
-    assert len(deployments) == 4
+    assert len(deployments) == 5
     assert {one["work_pool"]["name"] for one in deployments} == set(POOLS)
     trigger = TypeAdapter(DeploymentTriggerTypes)
     triggers = [trigger.validate_python(one) for deployment in deployments for one in deployment.get("triggers", ())]
-    assert len({trigger.name for trigger in triggers}) == len(triggers) == 2
+    assert len({trigger.name for trigger in triggers}) == len(triggers) == 3
 
 
 def test_automations_call_nobody_unless_an_address_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,6 +36,13 @@ def test_automations_call_nobody_unless_an_address_is_given(monkeypatch: pytest.
         "run-deployment",
         "cancel-flow-run",
     }
+
+
+def test_a_run_is_started_again_by_the_state_lost_and_not_by_a_missing_heartbeat() -> None:
+    """The last heartbeat of a run may arrive after its end, and then no other follows."""
+    made = automations({"dataset/nightly": uuid4()}, FlowSettings())
+    starting = [one.trigger for one in made if any(action.type == "run-deployment" for action in one.actions)]
+    assert [(one.posture, one.expect) for one in starting] == [(Posture.Reactive, {f"prefect.flow-run.{LOST}"})]
 
 
 def test_deploying_needs_the_clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

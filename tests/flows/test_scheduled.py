@@ -15,6 +15,7 @@ from test_pipeline import rows
 
 from hubbleclip.catalog.catalog import writing_catalog
 from hubbleclip.core.layout import Layout
+from hubbleclip.search.current import open_current, read_current
 
 pytestmark = pytest.mark.slow
 
@@ -33,6 +34,11 @@ def tiles_under(data: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in data.glob("tiny/tiles/*/*.png")}
 
 
+def indexed(data: Path) -> list[str]:
+    layout = Layout(data / "tiny")
+    return open_current(layout, read_current(layout)).tile_ids.to_pylist()
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """The three commands of docs/scheduled.md, running."""
@@ -49,8 +55,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 def first_night(site: Site) -> Site:
     run_id = site.run("dataset/nightly")
     assert site.end(run_id) == "COMPLETED", site.lines(run_id)
-    for flow in ("train", "evaluate"):
-        run = site.end_of(flow, 1)
+    for flow, num in (("train", 1), ("evaluate", 1), ("index", 2)):  # the first of index had no promoted run yet
+        run = site.end_of(flow, num)
         assert run["state_type"] == "COMPLETED", site.lines(run["id"])
         assert run["created_by"]["type"] == "AUTOMATION"
     return site
@@ -58,7 +64,7 @@ def first_night(site: Site) -> Site:
 
 def test_deployed_runs_are_typed_described_versioned_and_one_at_a_time(site: Site) -> None:
     deployed = {f"{one['entrypoint'].split(':')[1]}/{one['name']}": one for one in site.ask("deployments/filter")}
-    assert set(deployed) == {"dataset/nightly", "train/gpu", "evaluate/cpu", "pipeline/cpu"}
+    assert set(deployed) == {"dataset/nightly", "train/gpu", "evaluate/cpu", "index/cpu", "pipeline/cpu"}
     for one in deployed.values():
         properties = one["parameter_openapi_schema"]["properties"]
         assert all(properties[name]["description"] for name in ("profile", "overrides"))
@@ -72,13 +78,15 @@ def test_deployed_runs_are_typed_described_versioned_and_one_at_a_time(site: Sit
     assert deployed["train/gpu"]["work_pool_name"] == "gpu"
 
 
-def test_a_night_trains_evaluates_and_promotes_by_itself(first_night: Site) -> None:
+def test_a_night_trains_evaluates_promotes_and_indexes_by_itself(first_night: Site) -> None:
     ((run_id, is_promoted, metric),) = ask(first_night.data, "SELECT run_id, is_promoted, metric FROM promotion")
     assert is_promoted
     told = run_command("promoted", "--json", data=first_night.data, profile=str(first_night.profile))
     assert json.loads(told.out)["run_id"] == run_id
     assert json.loads(told.out)["metric"] == metric
-    assert first_night.slots() == [0, 0, 0, 0]
+    assert first_night.slots() == [0, 0, 0, 0, 0]
+    ids = indexed(first_night.data)
+    assert sorted(ids) == sorted(path.removesuffix(".png") for path in tiles_under(first_night.data))
 
 
 def test_progress_is_logged_and_shown_with_rate_and_rest(first_night: Site) -> None:
@@ -148,6 +156,9 @@ def test_a_second_night_does_only_what_is_new(first_night: Site) -> None:
     decided = ask(data, "SELECT previous_run_id, is_promoted, low FROM promotion ORDER BY decided_at")
     assert decided[1][0] == ask(data, "SELECT run_id FROM promotion ORDER BY decided_at LIMIT 1")[0][0]
     assert decided[1][1] == (decided[1][2] > 0)
+    for num in range(3, 4 + decided[1][1]):  # after the night, and after a promotion
+        assert first_night.end_of("index", num)["state_type"] == "COMPLETED"
+    assert {f"{tile_id}.png" for tile_id in indexed(data)} == set(after)
 
 
 def test_a_failure_is_told_to_the_address_that_the_environment_named(site: Site) -> None:

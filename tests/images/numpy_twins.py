@@ -105,10 +105,10 @@ def _fill_gaps(blocks_yx):
 
 def find_cosmic_rays(data_yx, valid_yx, contrast):
     height, width = data_yx.shape
-    level_yx, noise_yx = (
-        np.array([[background_at(blocks_yx, y, x) for x in range(width)] for y in range(height)])
-        for blocks_yx in block_background(data_yx, valid_yx)
-    )
+    background = block_background(data_yx, valid_yx)
+    level_yx, noise_yx = np.array(
+        [[background_at(background, y, x) for x in range(width)] for y in range(height)]
+    ).transpose(2, 0, 1)
     value_yx = np.pad(np.where(valid_yx, data_yx, np.float32(np.inf)), 1, constant_values=np.inf)
     near_nyx = np.array(
         [np.maximum(value_yx[1 + dy : 1 + dy + height, 1 + dx : 1 + dx + width] - level_yx, 0) for dy, dx in OFFSETS]

@@ -181,6 +181,23 @@ def test_sources_of_known_spectrum_have_its_colour(calibrated):
     np.testing.assert_allclose(blue / blue.max(), np.array(BLUE) / max(BLUE), atol=0.06)
 
 
+def test_a_sharp_star_between_the_pixels_of_the_other_bands_stays_white(tmp_path):
+    shifts, places = ((0.5, 0.5), (0.0, 0.0), (-0.5, 0.5)), [(60, 60), (110, 140)]
+    parts = []
+    for (dx, dy), name in zip(shifts, ("red", "middle", "blue"), strict=True):
+        y, x = np.mgrid[:200, :220]
+        data = np.random.default_rng(len(name)).normal(0, 0.1, x.shape)
+        for x0, y0 in places:
+            data += 40 * np.exp(-((x - x0 - dx) ** 2 + (y - y0 - dy) ** 2) / 2 / 0.75**2)
+        header = wcs_header((200, 220))
+        header["CRPIX1"], header["CRPIX2"] = header["CRPIX1"] + dx, header["CRPIX2"] + dy
+        fits.PrimaryHDU(data.astype(np.float32), header).writeto(tmp_path / f"{name}.fits")
+        parts.append(read_science_images(tmp_path / f"{name}.fits", 10**7))
+    (tile,) = cut_colour(parts, SHAS, SETTINGS).tiles
+    peaks = np.array([levels_at(tile, place) for place in places])
+    assert peaks.min() >= 0.85 * peaks.max()
+
+
 def test_a_noisy_band_does_not_tint_the_sky(tmp_path):
     noises = (1e-7, 1e-7, 1e-6)
     bands = zip((814, 606, 435), SPECTRA, noises, strict=True)

@@ -389,3 +389,12 @@ def test_the_zeros_of_a_photon_counter_are_measurements(tmp_path):
     counts[100:200, 100:200] = np.random.default_rng(0).poisson(2, (100, 100)) / 7
     (image,) = read_science_images(write_drz(tmp_path / "a_drz.fits", counts, ("ACS", "SBC")), 10**7)
     assert image.valid_yx.all()
+
+
+def test_quality_flags_of_signed_bytes_are_read_with_their_bzero(tmp_path, sky):
+    quality = np.zeros(sky.shape, np.int8)  # stored as uint8 with BZERO -128; bit 128 is a bad one
+    quality[3, 5], quality[4, 6] = 4, 16
+    path = write_drz(tmp_path / "a_flt.fits", sky, DQ=quality)
+    assert fits.getheader(path, "DQ")["BZERO"] == -128
+    (image,) = read_science_images(path, 10**7)
+    assert {tuple(map(int, place)) for place in np.argwhere(~image.valid_yx)} == {(3, 5)}

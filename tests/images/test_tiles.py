@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
@@ -11,11 +12,14 @@ from astropy.wcs import WCS
 from hypothesis import given
 from hypothesis import strategies as st
 from synthetic_fits import starry_sky, wcs_header, write_drz
+from synthetic_samples import make_samples_with_pngs
 
-from hubbleclip.config.settings import TileSettings
+from hubbleclip.config.settings import ShardSettings, TileSettings
 from hubbleclip.core.errors import ImageError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Product
+from hubbleclip.dataset.build import build_dataset, read_dataset
+from hubbleclip.dataset.reader import open_split
 from hubbleclip.images.encode import decode_png
 from hubbleclip.images.reader import read_science_images
 from hubbleclip.images.stretch import apply_stretch
@@ -86,6 +90,43 @@ def test_a_small_image_is_padded_with_the_level_of_its_sky(tmp_path):
     inside[206:306, 196:316] = True
     (padding,) = np.unique(levels[~inside])
     assert abs(int(padding) - np.median(levels[inside])) <= 3
+
+
+def galaxy_sky(shape_yx, centre_yx, radius_px):
+    """A sky of 5 with noise of sigma 1, and a galaxy whose surface brightness falls by e per radius."""
+    y, x = np.mgrid[: shape_yx[0], : shape_yx[1]]
+    light = 500 * np.exp(-np.hypot(y - centre_yx[0], x - centre_yx[1]) / radius_px)
+    return (np.random.default_rng(1).normal(5, 1, shape_yx) + light).astype(np.float32)
+
+
+def test_a_small_object_gets_a_smaller_tile_of_the_same_pixels(tmp_path):
+    path = write_drz(tmp_path / "a.fits", galaxy_sky((480, 500), (150, 320), 10))
+    whole, small = (
+        tile_file(path, SHA, SETTINGS.model_copy(update={"object_scale": on})).tiles[0] for on in (False, True)
+    )
+    assert (whole.size_px, small.view, small.shrink) == (512, "native", 1.0)
+    assert 80 <= small.size_px <= 200 and levels_of(small).shape == (small.size_px, small.size_px)
+    assert abs(small.y0 + small.size_px / 2 - 150) < 5 and abs(small.x0 + small.size_px / 2 - 320) < 5
+    top, left = small.y0 - whole.y0, small.x0 - whole.x0
+    np.testing.assert_array_equal(
+        levels_of(small), levels_of(whole)[top : top + small.size_px, left : left + small.size_px]
+    )
+    own = WCS(fits.Header.fromstring(small.geometry.wcs, sep="\n"))
+    ra, dec = WCS(wcs_header((480, 500))).all_pix2world(320, 150, 0)
+    np.testing.assert_allclose(own.all_world2pix(ra, dec, 0), [320 - small.x0, 150 - small.y0], atol=0.1)
+
+
+def test_a_small_cut_out_is_not_lost_in_padding(tmp_path):
+    path = write_drz(tmp_path / "a.fits", starry_sky((100, 120)))
+    (tile,) = tile_file(path, SHA, SETTINGS.model_copy(update={"object_scale": True})).tiles
+    assert 64 <= tile.size_px <= 120 and 0 <= tile.x0 <= 120 - tile.size_px
+
+
+@pytest.mark.parametrize("radius_px", [1, 50])
+def test_a_larger_object_keeps_its_tile_and_a_tiny_one_has_the_least_side(tmp_path, radius_px):
+    path = write_drz(tmp_path / "a.fits", galaxy_sky((480, 500), (240, 250), radius_px))
+    (tile,) = tile_file(path, SHA, SETTINGS.model_copy(update={"object_scale": True})).tiles
+    assert tile.size_px == {1: 64, 50: 512}[radius_px]
 
 
 def with_sip(header):
@@ -159,6 +200,22 @@ def test_other_settings_give_another_id(tmp_path, sky):
     path = write_drz(tmp_path / "a.fits", sky)
     ids = {tile_file(path, SHA, TileSettings(softening_sigma=s)).tiles[0].tile_id for s in (2.0, 3.0)}
     assert len(ids) == 2
+
+
+def test_tiles_and_datasets_of_the_recipe_before_are_read(tmp_path, sky):
+    before = SETTINGS.model_copy(update={"recipe": SETTINGS.recipe - 1})
+    path = write_drz(tmp_path / "a.fits", sky)
+    (old,), (new,) = (tile_file(path, SHA, recipe).tiles for recipe in (before, SETTINGS))
+    assert old.tile_id != new.tile_id
+    samples, pngs = make_samples_with_pngs()
+    samples[0] = replace(samples[0], tile_id=old.tile_id, png_sha256=old.png_sha256)
+    built = build_dataset(
+        samples, (pngs | {old.tile_id: old.encoded}).__getitem__, tmp_path / "datasets", ShardSettings(),
+        contract_version="1.0.0", code_version="test", settings_digests={"tiles": before.digest()},
+    )  # fmt: skip
+    split = open_split(read_dataset(tmp_path / built.dataset.path), samples[0].split)
+    index = split.rows["tile_id"].to_pylist().index(old.tile_id)
+    np.testing.assert_array_equal(split.read_one_tile(index, 512), decode_png(old.encoded))
 
 
 def test_an_empty_tile_is_rejected_and_its_neighbour_kept(tmp_path):

@@ -23,5 +23,5 @@ def test_a_run_is_found_by_the_beginning_of_its_id(layout: Layout) -> None:
 
 @pytest.mark.parametrize(("name", "count"), [("2024", 2), ("1999", 0), ("../runs/2024", 0)])
 def test_an_unclear_or_unknown_run_is_refused_with_those_there_are(layout: Layout, name: str, count: int) -> None:
-    with pytest.raises(EvaluationError, match=f"{count} runs are named .* give one of 20240101T000000-aa, "):
+    with pytest.raises(EvaluationError, match=f"{count} run ids begin with .* give one of 20240101T000000-aa, "):
         find_run(layout, name)

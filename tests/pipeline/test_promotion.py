@@ -44,8 +44,10 @@ def test_a_run_is_promoted_just_when_the_paired_interval_lies_above_zero(gain: f
 
 
 def test_what_moves_both_alike_does_not_blur_the_comparison() -> None:
-    shared = np.random.default_rng(3).normal(0.5, 0.2, 500)
-    assert decide(estimate("b", shared + noise(0.05)), estimate("a", shared), NOW).is_promoted
+    shared = np.random.default_rng(3).normal(0.5, 0.1, 500)
+    better, other = estimate("b", shared + noise(0.2)), estimate("a", shared)
+    assert better.interval()[0] < other.interval()[1]
+    assert decide(better, other, NOW).is_promoted
 
 
 @pytest.fixture

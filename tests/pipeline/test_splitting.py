@@ -5,10 +5,12 @@ from pathlib import Path
 
 import duckdb
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from commands import SMALL, run
 
 from hubbleclip.dataset.manifest import read_dataset
+from hubbleclip.dataset.verify import find_faults
 
 pytestmark = pytest.mark.slow
 
@@ -43,6 +45,31 @@ def test_a_scheme_on_request_is_a_dataset_of_its_own_and_leaves_the_catalog_alon
     report = json.loads((made / "dataset.json").read_text())["split_report"]
     assert report["settings"]["scheme"] == "instrument"
     assert "a random split of tiles would leak" in outcome.err
+
+
+def test_abstracts_that_come_later_exclude_the_side_in_train(data: Path) -> None:
+    """A test proposal and a train proposal get the same abstract after their tiles were assigned."""
+    before = {path.name for path in datasets(data)}
+    with duckdb.connect(str(data / "demo/catalog.writing.duckdb")) as catalog:
+        one_of = "SELECT min(proposal_id) FROM split JOIN tile USING (tile_id) WHERE split = ?"
+        kept, lost = (catalog.execute(one_of, [split]).fetchone()[0] for split in ("test", "train"))
+        num_lost = "SELECT count(*) FROM split JOIN tile USING (tile_id) WHERE proposal_id = ? AND split <> 'excluded'"
+        (num,) = catalog.execute(num_lost, [lost]).fetchone()
+        text = " ".join(f"word{i}" for i in range(99))
+        catalog.execute("UPDATE proposal SET abstract = ? WHERE proposal_id IN (?, ?)", [text, kept, lost])
+    outcome = run("shards", data=data, settings=FEW)
+    assert outcome.code == 0, outcome.err
+    assert f"{num} tiles are excluded from now on" in outcome.err
+    (made,) = (path for path in datasets(data) if path.name not in before)
+    manifest = read_dataset(made).manifest
+    assert not manifest.filter(pc.field("proposal_id") == lost).num_rows
+    assert set(manifest.filter(pc.field("proposal_id") == kept)["split"].to_pylist()) == {"test"}
+    assert json.loads((made / "dataset.json").read_text())["split_report"]["excluded"]["late_link"] == num
+    assert pq.read_table(made / "excluded.parquet")["reason"].to_pylist().count("late_link") == num
+    assert f"{num} late_link" in run("status", data=data, settings=FEW).out
+    assert list(find_faults(made)) == []
+    assert run("shards", data=data, settings=FEW).code == 0
+    assert {path.name for path in datasets(data)} == {*before, made.name}
 
 
 def test_a_catalog_whose_test_tiles_were_moved_builds_no_dataset(data: Path) -> None:

@@ -34,14 +34,30 @@ def results_of(data: Path) -> dict:
 
 
 def test_what_is_learnt_in_folds_finds_more_than_untrained_towers(folder: Path, tmp_path: Path) -> None:
-    words = ("pairs", str(folder), "--folds", "3", "--seeds", "1")
+    words = ("pairs", str(folder), "--folds", "3", "--draws", "1")
     done = run(*words, data=tmp_path, profile="pairs", settings={"train.steps": 10, "evaluation.bootstrap": 200})
     assert done.code == 0, done.err
     assert "untrained" in done.out
     found = results_of(tmp_path)
     ours, before = (
-        next(row for row in found["rows"] if row["way"] == way and row["seed"] == "all")
+        next(row for row in found["rows"] if row["method"] == way and row["draw"] == "all")
         for way in ("aligned", "untrained")
     )
     assert found["num_pictures"] == NUM_PICTURES
-    assert ours["i2t_map"][0] > before["i2t_map"][0]
+    assert found["num_groups"] < NUM_PICTURES
+    assert ours["i2t_auc"][0] > before["i2t_auc"][0]
+    asked = run("pairs", str(folder), "--ask", "a supernova remnant", data=tmp_path, profile="pairs")
+    assert asked.code == 0, asked.err
+    assert "heic" in asked.out
+
+
+def test_a_test_folder_of_the_same_objects_is_refused_unless_they_are_dropped(folder: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    lines = (other / "captions.jsonl").read_text().splitlines()
+    (other / "captions.jsonl").write_text("\n".join(lines[NUM_PICTURES // 2 :]))
+    words = ("pairs", str(folder), "--test", str(other), "--draws", "1")
+    done = run(*words, data=tmp_path / "data", profile="pairs", settings={"train.steps": 2, "evaluation.bootstrap": 50})
+    assert done.code == 2
+    assert "--drop-related" in done.err
+    assert lines[-1].split('"')[3] in done.err or "; ..." in done.err

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from benchmarks import simulated_rays as simulated
 from benchmarks.bench_pixels import SCENES, STAR_CLASSES, find_ours, harmed_stars, score_scene
+from hubbleclip.fits.instruments import camera_of
 
 pytestmark = [
     pytest.mark.real,
@@ -14,6 +16,14 @@ pytestmark = [
 MIN_FOUND = dict(zip(SCENES, (0.85, 0.85, 0.75, 0.75, 0.75), strict=True))
 FAINT = "S/N 10 to 30"
 by_camera = pytest.mark.parametrize("camera", simulated.CAMERAS, ids=lambda camera: camera.name)
+
+
+@by_camera
+def test_no_star_reaches_the_contrast_of_its_camera(camera):
+    stamps_nyx = simulated.psf_stamps(camera)
+    peaks_nyx = [np.unravel_index(stamp_yx.argmax(), stamp_yx.shape) for stamp_yx in stamps_nyx]
+    cores_nyx = [s[y - 1 : y + 2, x - 1 : x + 2] for s, (y, x) in zip(stamps_nyx, peaks_nyx, strict=True)]
+    assert max(core_yx.max() / np.median(core_yx) for core_yx in cores_nyx) < camera_of(camera.instrument).star_contrast
 
 
 @by_camera

@@ -117,6 +117,18 @@ def test_neptune_is_where_its_header_says_and_no_white_blob():
     assert np.percentile(levels[disc], 95) - np.percentile(levels[disc], 10) >= 10
 
 
+@pytest.mark.parametrize("path", GOOD, ids=lambda path: path.name[:30])
+def test_the_padding_of_a_cut_out_is_not_brighter_than_its_edge(path):
+    images = {image.chip: image for image in read_science_images(path, SETTINGS.max_pixels)}
+    small = {chip: image for chip, image in images.items() if 64 <= min(image.data_yx.shape) <= 400}
+    for tile in tile_file(path, "0" * 64, SETTINGS).tiles if small else []:
+        (height, width), levels = small[tile.chip].data_yx.shape, decode_png(tile.encoded)[::-1].astype(int)
+        frame, valid = levels[-tile.y0 :, -tile.x0 :][:height, :width], small[tile.chip].valid_yx
+        rim = max(1, round(0.04 * min(frame.shape)))
+        inside = np.pad(np.ones((height - 2 * rim, width - 2 * rim), bool), rim)
+        assert np.mean(frame[valid & ~inside] < levels[0, 0]) <= 0.55
+
+
 def test_the_stars_of_47_tucanae_keep_their_peaks():
     (image,) = read_science_images(DATA / "hst_fits/j8bt05njq_raw.fits", SETTINGS.max_pixels)
     tiles = {

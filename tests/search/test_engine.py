@@ -128,16 +128,21 @@ def test_a_proposal_stands_for_its_abstract(search: Search) -> None:
         assert hits[0].facts["proposal_id"] == "hst:6"
 
 
-def test_both_is_the_reciprocal_rank_fusion_and_shows_both_ranks(search: Search) -> None:
+def test_both_shows_both_ranks_and_adds_what_looks_like_the_best_tiles_by_words(search: Search) -> None:
+    store, query_d = search._opened.store, search._opened.model.embed_text("spiral galaxy")
     hits = search.run(Query(terms=(term("spiral galaxy"),), **EVERY)).hits
-    by_model = by_hand(search, (1.0, search._opened.model.embed_text("spiral galaxy")))
+    words = search._opened.facts.word_scores("spiral galaxy")
+    best = sorted(zip(words.score_n, -words.row_n, strict=True))[::-1][:3]
+    examples_d = sum(score * store.features([-row])[0] for score, row in best)
+    sought_d = query_d / np.linalg.norm(query_d) + examples_d / np.linalg.norm(examples_d)
+    by_model, by_words = by_hand(search, (1.0, query_d)), dict(zip(words.row_n, words.score_n, strict=True))
     for hit in hits:
+        row = store.tile_ids.to_pylist().index(hit.tile_id)
         assert hit.model_rank == by_model.index(hit.tile_id) + 1
-        fused = 1 / (60 + hit.model_rank) + (1 / (60 + hit.words_rank) if hit.words_rank else 0)
-        assert hit.score == pytest.approx(fused)
+        assert bool(hit.words_rank) == (row in by_words)
+        assert hit.score == pytest.approx(by_words.get(row, 0) + 2 * (store.features([row])[0] @ sought_d), abs=1e-4)
     scores = [hit.score for hit in hits]
     assert scores == sorted(scores, reverse=True)
-    assert any(hit.words_rank for hit in hits)
     assert not all(hit.words_rank for hit in hits)
 
 
@@ -186,6 +191,9 @@ def test_near_duplicates_are_folded_but_not_distant_look_alikes(own_site: Settin
     found = ids(Search.open(own_site), query)
     assert (tile_id_of(0, 0) in found) != (tile_id_of(0, 1) in found)
     assert tile_id_of(4, 0) in found
+    cone = Cone(ra_deg=ra_deg, dec_deg=dec_deg, radius_deg=1 / 3600)  # a list of what is in a cone is complete
+    listed = ids(Search.open(own_site), Query(filters=Filters(cone=cone), group_by=GroupBy.NONE))
+    assert sorted(listed) == sorted([tile_id_of(0, 0), tile_id_of(0, 1)])
 
 
 CENTRE = sky_of(1, 0)

@@ -14,6 +14,7 @@ from hubbleclip.core.errors import EvaluationError, HubbleclipError
 from hubbleclip.core.layout import Layout
 from hubbleclip.pipeline import index as stage
 from hubbleclip.search.current import CurrentIndex, open_store, read_current
+from hubbleclip.search.embedded_store import EmbeddedStore
 from hubbleclip.search.embedding import QueryModel
 from hubbleclip.search.store import VectorStore
 from hubbleclip.training.checkpoints import model_digest
@@ -96,6 +97,21 @@ def test_the_same_tiles_give_the_same_files_whatever_the_number_of_workers(own_s
         for path in folder.iterdir():
             path.unlink()
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 1, 2, 0)])
+def test_the_rows_of_an_append_do_not_depend_on_which_batch_ends_first(tmp_path: Path, order: tuple[int, ...]) -> None:
+    store = EmbeddedStore(tmp_path, "a" * 32)
+    appender = stage.Appender(store, append_rows=2)
+    for number in order:
+        num_tiles = 3 - number % 2
+        tile_ids = [f"{number}-{position}" for position in range(num_tiles)]
+        made = stage.EmbeddedTiles(number, tile_ids, np.eye(num_tiles, 8, dtype=np.float32))
+        appender.write(None, {stage.MADE: [made], "rejection": []})
+    appender.flush()
+    assert store.tile_ids.to_pylist() == sorted(store.tile_ids.to_pylist())
+    names = ["rows-000000000-000000008", "rows-000000008-000000010"]  # appends of 3, 2, 3 and 2 rows
+    assert sorted(path.stem for path in tmp_path.glob("*.f16")) == names
 
 
 def test_a_tile_that_cannot_be_read_is_rejected_and_the_rest_is_indexed(own_site: Settings) -> None:

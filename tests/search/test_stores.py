@@ -1,5 +1,6 @@
 """Every vector store finds exactly the nearest rows, keeps what it was given, and never answers from damaged files."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -156,6 +157,14 @@ def test_a_damaged_file_is_one_clear_line(tmp_path: Path, suffix: str, damage: s
         EmbeddedStore(tmp_path, MODEL)
     assert path.name in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_file_of_features_that_is_truncated_while_it_is_open_is_one_clear_line(tmp_path: Path) -> None:
+    store = embedded(tmp_path)
+    (path,) = tmp_path.glob("*.f16")
+    os.truncate(path, 1000)
+    with pytest.raises(SearchError, match="rows-.*f16 is damaged.*hubbleclip index"):
+        store.scan(features(1)[0], 5)
 
 
 def test_an_index_of_another_model_is_refused(tmp_path: Path) -> None:

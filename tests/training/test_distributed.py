@@ -4,10 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from squares_dataset import MODEL, TRAIN, make_dataset
 
 from hubbleclip.core.errors import TrainingError
@@ -58,3 +62,19 @@ def test_a_batch_that_the_processes_cannot_divide_is_rejected() -> None:
     world = World(rank=0, size=3, device=torch.device("cpu"))
     with pytest.raises(TrainingError, match=r"train\.batch_size 4 .* 3 processes"):
         _open_batches(None, TRAIN, None, world)
+
+
+def gathered_gradient(rank: int, store: Path) -> list[float]:
+    """Gradient of this process's rows, in a loss that weighs the rows of the whole batch differently per process."""
+    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+    rows = torch.zeros(2, 1, requires_grad=True)
+    gathered = World(rank=rank, size=2, device=torch.device("cpu")).gather(rows)
+    (gathered.flatten() @ torch.arange(4.0) * 10**rank).backward()
+    dist.destroy_process_group()
+    return rows.grad.flatten().tolist()
+
+
+def test_the_gradient_of_a_gathered_row_is_the_sum_over_all_processes(tmp_path) -> None:
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        gradients = list(pool.map(partial(gathered_gradient, store=tmp_path / "store"), range(2)))
+    assert gradients == [[0.0, 22.0], [11.0, 33.0]]

@@ -141,3 +141,11 @@ def test_texts_cut_to_the_longest_have_the_same_features(name: str) -> None:
     with torch.no_grad():
         expected = open_clip.CLIP.encode_text(loaded.model.eval(), whole, normalize=True)
         assert torch.allclose(loaded.model.encode_text(short, normalize=True), expected, atol=1e-6)
+
+
+def test_weights_of_openai_compute_with_quick_gelu() -> None:
+    expected = open_clip.create_model("RN50-quickgelu").eval()
+    rebuilt = rebuild_model(ModelSettings(name="RN50", pretrained="openai"), expected.state_dict())
+    tokens = rebuilt.tokenizer(TEXTS)
+    with torch.no_grad():
+        assert torch.allclose(rebuilt.model.eval().encode_text(tokens), expected.encode_text(tokens), atol=1e-6)

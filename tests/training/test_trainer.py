@@ -76,6 +76,20 @@ def test_the_moving_average_is_validated_and_saved(dataset_dir) -> None:
     assert not torch.allclose(now, expected, atol=1e-6)
 
 
+def test_weights_that_are_not_finite_are_never_the_best_nor_saved(dataset_dir, monkeypatch) -> None:
+    trainer, batches = opened(dataset_dir)
+    trainer.train_step(batches[0])
+    with torch.no_grad():
+        trainer.loaded.model.visual.proj[0, 0] = torch.inf
+    monkeypatch.setattr("hubbleclip.training.trainer.validate", lambda *_: {"val_accuracy_10": 1.0})
+    monkeypatch.setattr(trainer, "is_due", lambda every: True)
+    with pytest.raises(TrainingError, match="visual.proj are not finite at step 1"):
+        trainer.validate_if_due()
+    with pytest.raises(TrainingError, match="visual.proj are not finite at step 1"):
+        trainer.save()
+    assert trainer.best_score is None
+
+
 def test_training_stops_when_val_has_not_improved_and_keeps_the_best(dataset_dir, tmp_path) -> None:
     patient = TRAIN.model_copy(update={"steps": 40, "patience": 2, "validate_every": 1, "learning_rate": 1e-9})
     run = train(dataset_dir, tmp_path, MODEL, patient, code_version="test")

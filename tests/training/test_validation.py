@@ -1,10 +1,13 @@
+import numpy as np
 import pytest
 import torch
 from squares_dataset import MODEL, TRAIN, make_dataset
 
+from hubbleclip.core.errors import TrainingError
 from hubbleclip.dataset.loader import SplitTiles, open_split
 from hubbleclip.dataset.manifest import read_dataset
 from hubbleclip.training import validation
+from hubbleclip.training.embeddings import embed_open_tiles, embed_texts
 from hubbleclip.training.losses import get_loss
 from hubbleclip.training.models.builder import load_model
 from hubbleclip.training.validation import is_informative, top_share_matches, validate
@@ -52,3 +55,40 @@ def test_a_val_of_one_caption_or_one_group_is_not_informative(tiles) -> None:
     assert is_informative(tiles)
     assert not is_informative(one_caption)
     assert not is_informative(one_group)
+
+
+def test_a_model_that_gives_no_numbers_is_an_error_with_the_tile_id(tiles) -> None:
+    loaded = load_model(MODEL, 1)
+    with torch.no_grad():
+        loaded.model.visual.proj.fill_(torch.nan)
+    with pytest.raises(TrainingError, match=tiles.rows["tile_id"][0].as_py()):
+        validate(loaded, tiles, get_loss(TRAIN.loss))
+
+
+def test_captions_are_read_whole_as_in_the_evaluation(tiles) -> None:
+    loaded = load_model(MODEL, 1)
+    same = "The first sentences of all captions are the same and fill the context of the model. " * 8
+    long = SplitTiles(place=tiles.place, rows=tiles.rows, spans=tiles.spans, group_n=tiles.group_n)
+    texts = [f"{same}The last one is about {'stars ' * group}." for group in tiles.group_n.tolist()]
+    long.__dict__["captions"] = [[text] for text in texts]
+    caption_c, caption_n = np.unique(texts, return_inverse=True)
+    scores_nc = embed_open_tiles(loaded, tiles, 64) @ embed_texts(loaded, caption_c.tolist(), 64).T
+    own_nc = caption_n[:, None] == np.arange(len(caption_c))
+    expected = top_share_matches(torch.from_numpy(scores_nc).float(), torch.from_numpy(own_nc)).double().mean()
+    assert 0 < expected == pytest.approx(validate(loaded, long, get_loss(TRAIN.loss))["val_accuracy_10"])
+
+
+def test_groups_with_the_same_caption_are_right_answers_to_each_other(tiles, monkeypatch) -> None:
+    """Every tile has its own caption first; one caption belongs to two groups."""
+    one_hot = SplitTiles(place=tiles.place, rows=tiles.rows, spans=tiles.spans, group_n=tiles.group_n)
+    groups = sorted(set(tiles.group_n.tolist()))
+    name_of = {group: f"caption {min(number, len(groups) - 2)}" for number, group in enumerate(groups)}
+    captions = [name_of[group] for group in tiles.group_n.tolist()]
+    one_hot.__dict__["captions"] = [[caption] for caption in captions]
+    names = sorted(set(captions))
+    features = {name: np.eye(len(names))[number] for number, name in enumerate(names)}
+    monkeypatch.setattr(validation, "embed_texts", lambda loaded, texts, size: np.array([features[t] for t in texts]))
+    monkeypatch.setattr(
+        validation, "embed_open_tiles", lambda loaded, tiles, size: np.array([features[t] for t in captions])
+    )
+    assert validate(load_model(MODEL, 1), one_hot, get_loss(TRAIN.loss))["val_accuracy_10"] == 1

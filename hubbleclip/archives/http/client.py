@@ -48,7 +48,7 @@ REDIRECT_STATUS = frozenset({301, 302, 303, 307, 308})
 
 
 def is_unreachable(error: BaseException) -> bool:
-    """Check whether a request failed before a connection was made, as for an unknown host or a refused connection.
+    """Check whether a request failed before a connection was made, e.g. because the host is unknown or refused it.
 
     Parameters
     ----------
@@ -152,8 +152,8 @@ def read_available(response: requests.Response) -> bytes:
     Raises
     ------
     requests.RequestException
-        If the connection breaks. This function converts urllib3's exceptions itself, because the read functions of the
-        requests library, which convert them too, wait until a whole chunk has arrived.
+        If the connection breaks. This function converts urllib3's exceptions itself. The read functions of the requests
+        library would convert them too, but they wait until a whole chunk has arrived.
 
     """
     try:

@@ -248,7 +248,7 @@ def _store_small(body: bytes, info: BodyInfo, request: DownloadRequest) -> Fetch
     if not request.is_kept:
         return file
     path = request.layout.product(file.sha256, request.file_name)
-    # as after `store_file`, the caller must call `core.io.sync_files`
+    # the file is not yet synced to the disk: the caller must call `core.io.sync_files`, as for files from `store_file`
     write_bytes(path, body, is_synced=False)
     return replace(file, path=path, data=None)
 

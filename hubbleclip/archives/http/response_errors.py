@@ -15,9 +15,9 @@ damaged
 checksum
     A checksum in the file does not match.
 too_large
-    The file is larger than allowed, or than the archive lists.
+    The file is larger than the settings allow, or larger than the size that the archive lists.
 stalled
-    Too few bytes arrived for too long.
+    Fewer than `fetch.stall_bytes` arrived within `fetch.stall_s` seconds.
 timeout
     The response, or the whole file, did not arrive in time.
 redirect

@@ -3,8 +3,8 @@
 astroquery sends its requests through the session of a `Transport`. URLs and time limits are set on the astroquery
 object, because the defaults of astroquery's classes are fixed when the module is imported.
 
-This module builds the filters itself, because all astroquery objects share one table of column types, in which the
-columns of two servers in one process would be mixed. The module reads rows directly from the JSON response, because
+This module builds the filters itself. astroquery would use a table of column types that all of its objects share, so
+the columns of two servers in one process would be mixed. The module reads rows directly from the JSON response, because
 astroquery's tables are slow to build and do not contain the total number of rows.
 """
 
@@ -271,7 +271,7 @@ class MastClient:
 
         """
         if not uri.startswith("mast:"):
-            raise ArchiveError(f"the data URI {uri[:80]!r} is not of MAST: it does not begin with mast:")
+            raise ArchiveError(f"the data URI {uri[:80]!r} is not a MAST URI: it does not begin with mast:")
         return f"{self.url}/api/v0.1/Download/file?uri={quote(uri, safe='')}"
 
 
@@ -298,7 +298,7 @@ def filters_of(criteria: Criteria) -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        One filter per column, as the API's JSON requires.
+        One filter per column, in the structure that the API requires.
 
     """
     filters: list[dict[str, Any]] = []

@@ -77,7 +77,7 @@ def criteria_of(settings: ArchiveSettings, mission: Mission, numbers: Sequence[s
     settings
         `archive` section of the settings, which says which observations to request.
     mission
-        The archive's mission. The mission's own collection or instruments are used if the settings name only
+        The archive's mission. The mission's own collection or instruments are used if the settings list only
         collections or instruments of other missions.
     numbers
         Numbers of the proposals to request; empty means all proposals.
@@ -144,8 +144,8 @@ def instruments_of(settings: ArchiveSettings, mission: Mission) -> tuple[str, ..
     -------
     tuple of str
         The instruments in the settings that do not belong to another mission; all instruments of the archive's mission
-        if all in the settings belong to other missions. The tuple is empty if the settings name no instrument; then
-        observations of all instruments are requested.
+        if all instruments in the settings belong to other missions. The tuple is empty if the settings list no
+        instrument; in this case observations of all instruments are requested.
 
     """
     foreign = {_family(name) for other in MISSIONS.values() if other is not mission for name in other.instruments}

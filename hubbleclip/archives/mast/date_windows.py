@@ -18,9 +18,13 @@ MIN_DAYS = 1 / 86400
 observations may all have the same release date.
 """
 FULL_SHARE = 0.8
-"""Share of a page. If half of a window's rows fill at most this share, the rows in each half are not counted first."""
+"""Share of a page. If half of a window's rows would fill at most this share of a page, the two halves of the window are
+requested without counting their rows first, because each half probably fits into one page.
+"""
 MAX_ROUNDS = 5
-"""Largest number of times that all pages of a window that cannot be halved are requested until no row is missing."""
+"""Maximum number of rounds in which the pages of a window that cannot be halved are requested. The rounds end as soon
+as no row is missing.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +173,7 @@ class Query:
             if len(seen) == result.total:
                 return
         raise PartialResultError(
-            f"{len(seen)} of {result.total} observations came with the release date MJD {window.low}:"
+            f"{len(seen)} of {result.total} observations with the release date MJD {window.low} arrived:"
             " run the same command again"
         )
 

@@ -153,7 +153,7 @@ def rejection_reason(observation: Observation, ranking: ProductRanking) -> Reaso
     if observation.visit is None and ranking.mosaic.fullmatch(observation.obs_id.lower()):
         return "reprocessed", "the observation is a mosaic of visits whose exposures are listed separately"
     if observation.obsid is None:
-        return "no_obsid", "the observation has no obsid, with which its products are requested"
+        return "no_obsid", "the observation has no obsid, which is needed to request its products"
     return None
 
 

@@ -77,7 +77,7 @@ SOURCES: dict[str, Callable[[FetchSettings, MastClient, PublicBucket], FileSourc
 
 
 class FileSources:
-    """The file sources that the settings name, in the order in which they are tried. Threads may share one object.
+    """The file sources listed in `fetch.sources`, in the order in which they are tried. Threads may share one object.
 
     Parameters
     ----------
@@ -206,7 +206,10 @@ def _arrived(product: Product, source: str, file: FetchedFile, layout: Layout) -
 
 
 def _joined(failures: Mapping[str, ArchiveError]) -> ArchiveError:
-    """Combine the errors of all sources. The reason is the first one that is not `missing`, if there is one."""
+    """Combine the errors of all sources.
+
+    The reason of the combined error is the first one that is not `missing`, or `missing` if every source gives it.
+    """
     if len(failures) == 1:
         return next(iter(failures.values()))
     reasons = [getattr(error, "reason", "connection") for error in failures.values()]

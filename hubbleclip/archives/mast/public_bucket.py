@@ -21,7 +21,8 @@ from hubbleclip.core.records import Product
 from hubbleclip.missions.base import PublicBucket
 
 MAX_RESPONSE_BYTES = 1_000_000
-SAFE_PATH = re.compile(r"[A-Za-z0-9_.+-]+(/[A-Za-z0-9_.+-]+)*")
+SAFE_PATH = re.compile(r"(?!\.)[A-Za-z0-9_.+-]+(/(?!\.)[A-Za-z0-9_.+-]+)*")
+"""Matches a relative path without hidden files and without `..`, which would lead out of the mission's folder."""
 
 
 def public_path(file_name: str, bucket: PublicBucket) -> str | None:

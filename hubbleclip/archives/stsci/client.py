@@ -42,7 +42,7 @@ from hubbleclip.missions import Mission
 
 LOG = logging.getLogger(__name__)
 DAMAGED_TRIES = 3
-"""Number of times that a response is requested before the client gives up, if it cannot be parsed."""
+"""Maximum number of times that a response is requested if the responses cannot be parsed."""
 STAGE = "proposals"
 """Name of the pipeline stage in rejections, and name of the folder in which raw responses are stored."""
 DASHES = re.compile(rb"-{5,}")
@@ -95,7 +95,7 @@ class ProposalSource:
         self.endpoints = self._list_endpoints()
         self._lock = threading.Lock()
         self._bulk: BulkList | None = None
-        self._is_refreshed = settings.from_raw  # if True, this object sends no (further) request for the bulk list
+        self._is_refreshed = settings.from_raw  # if True, the bulk list is not requested any more
 
     def _list_endpoints(self) -> list[ProposalEndpoint]:
         """List the endpoints in the order in which they are queried.
@@ -280,7 +280,7 @@ class ProposalSource:
         return self._bulk
 
     def _refresh_bulk(self) -> None:
-        """Download the bulk list from the server and store it, if it has changed.
+        """Download the bulk list from the server and store it, unless the stored list is up to date.
 
         If the server has no bulk list, a warning is logged, and proposals are requested one by one. If the request
         fails, the stored list is used; ArchiveError is raised if there is no stored list.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,7 +13,9 @@ from hubbleclip.config.settings import SplitSettings
 from hubbleclip.core.records import SplitAssignment, Tile
 from hubbleclip.dataset.shard_writer import unit_hash
 from hubbleclip.dataset.splits.continuations import Link
+from hubbleclip.dataset.splits.late_links import LATE_LINK, RANKS, late_linked
 from hubbleclip.dataset.splits.material import Material
+from hubbleclip.dataset.splits.moving_targets import moving_target
 from hubbleclip.dataset.splits.near_duplicates import group_id, group_proposals, text_links
 from hubbleclip.dataset.splits.schemes import RANDOM, plan_scheme
 from hubbleclip.dataset.splits.shared_fields import field_links
@@ -23,6 +25,8 @@ log = logging.getLogger(__name__)
 
 GROUP_CONFLICT = "group_conflict"
 """Exclusion reason of a new proposal that is linked by its text to existing proposals in different splits."""
+PERMANENT = frozenset({GROUP_CONFLICT, LATE_LINK})
+"""Exclusion reasons that hold for a whole proposal, and for every tile that it gets later."""
 MIN_GROUPS = 3
 """Minimum number of groups that is needed to have val and test. With fewer groups all groups are assigned to train."""
 
@@ -43,11 +47,15 @@ def assign_splits(
     *,
     former: Mapping[str, SplitAssignment] | None = None,
 ) -> list[SplitAssignment]:
-    """Assign the tiles that have no split yet to splits; existing assignments never change.
+    """Assign the tiles that have no split yet to splits.
 
     With the random scheme, the split of a group is drawn by a hash of the group id and the salt, so that the result
     does not depend on the machine or on chance. Other schemes choose the test tiles by a property such as the
     instrument. Finally the sky guard excludes tiles that conflict with tiles in other splits.
+
+    Existing assignments change in one case only: if the texts of proposals in different splits are linked since their
+    assignment, or the names of moving targets in different splits are now known to mean one body, the tiles on the side
+    of train are excluded (see `late_links`). Test tiles never change.
 
     Parameters
     ----------
@@ -58,23 +66,31 @@ def assign_splits(
     settings
         Split settings: the scheme, the shares, the salt, the thresholds of links and the guard distance are used.
     former
-        One assignment per proposal, by proposal id, of a tile that no longer exists. With these, a proposal keeps its
+        Assignments of tiles that no longer exist, one per proposal, by proposal id. With these, a proposal keeps its
         split when its images are cut into new tiles.
 
     Returns
     -------
     list[SplitAssignment]
-        Assignments of the new tiles, sorted by tile id. SettingsError is raised if the scheme is unknown.
+        Assignments of the new tiles and of the tiles that are excluded from now on, sorted by tile id. SettingsError is
+        raised if the scheme is unknown.
 
     """
+    by_text = text_links(material.proposals, settings)
+    known = known_splits(material, existing, former or {})
+    late = late_linked({key: plan.split for key, plan in known.items() if plan.split}, by_text)
+    changed = _exclude_proposals(material, existing, late)
+    changed |= _exclude_bodies(material, {**existing, **changed})
     is_frozen = np.array([tile.tile_id in existing for tile in material.tiles], dtype=bool)
     if is_frozen.all():
-        return []
+        return sorted(changed.values(), key=lambda plan: plan.tile_id)
+    existing = {**existing, **changed}
     if settings.scheme == RANDOM:
-        splits = split_proposals(material, existing, settings, former or {})
+        known |= {key: replace(known[key], split=EXCLUDED, reason=LATE_LINK) for key in late}
+        splits = split_proposals(material, existing, settings, known, by_text)
         planned = [existing.get(tile.tile_id) or _assignment(tile, splits[tile.proposal_id]) for tile in material.tiles]
     else:
-        planned = plan_scheme(material, existing, settings)
+        planned = plan_scheme(material, existing, settings, by_text)
     labels = [plan.split for plan in planned]
     # The guard gets all tiles, because new tiles that conflict with existing tiles must be excluded. The guard is the
     # last step, because it needs the split of every tile.
@@ -85,7 +101,44 @@ def assign_splits(
         if not is_frozen[index]
     ]
     log.info("splits of %d new tiles: %s", len(new), dict(Counter(plan.reason or plan.split for plan in new)))
-    return sorted(new, key=lambda plan: plan.tile_id)
+    return sorted([*new, *changed.values()], key=lambda plan: plan.tile_id)
+
+
+def _exclude_proposals(
+    material: Material, existing: Mapping[str, SplitAssignment], late: Set[str]
+) -> dict[str, SplitAssignment]:
+    """Return changed assignments, by tile id, of the tiles of the proposals `late` that are not excluded already."""
+    changed = {
+        tile.tile_id: _excluded(existing[tile.tile_id], LATE_LINK)
+        for tile in material.tiles
+        if tile.proposal_id in late and tile.tile_id in existing and existing[tile.tile_id].split != EXCLUDED
+    }
+    if changed:
+        log.warning(
+            "%d tiles are excluded from now on, because the texts of their proposals are now linked to proposals in val"
+            " or test: %s", len(changed), ", ".join(sorted(late)),
+        )  # fmt: skip
+    return changed
+
+
+def _exclude_bodies(material: Material, existing: Mapping[str, SplitAssignment]) -> dict[str, SplitAssignment]:
+    """Return changed assignments, by tile id, of tiles whose moving target is also shown in a split of lower rank."""
+    body_of = {key: moving_target(observation) for key, observation in material.observations.items()}
+    shown = [
+        (body, existing[tile.tile_id])
+        for tile in material.tiles
+        if tile.tile_id in existing
+        and (body := body_of.get(tile.obs_id)) is not None
+        and existing[tile.tile_id].split != EXCLUDED
+    ]
+    best: dict[str, int] = {}
+    for body, plan in shown:
+        best[body] = min(RANKS[plan.split], best.get(body, RANKS[plan.split]))
+    return {
+        plan.tile_id: _excluded(plan, "sky_guard:moving_target")
+        for body, plan in shown
+        if RANKS[plan.split] > best[body]
+    }
 
 
 def _assignment(tile: Tile, of_proposal: ProposalSplit) -> SplitAssignment:
@@ -107,7 +160,8 @@ def split_proposals(
     material: Material,
     existing: Mapping[str, SplitAssignment],
     settings: SplitSettings,
-    former: Mapping[str, SplitAssignment],
+    known: Mapping[str, ProposalSplit],
+    by_text: Sequence[Link],
 ) -> dict[str, ProposalSplit]:
     """Determine the group and the split of every proposal that has a tile.
 
@@ -116,13 +170,15 @@ def split_proposals(
     Parameters
     ----------
     material
-        All tiles; proposals are linked if their observations show the same field, or if their texts are similar.
+        All tiles; proposals are also linked if their observations show the same field.
     existing
         Existing assignments by tile id.
     settings
-        Split settings: the shares, the salt and the thresholds of links are used.
-    former
-        One assignment per proposal, by proposal id, of a tile that no longer exists.
+        Split settings: the shares, the salt and the threshold of shared fields are used.
+    known
+        Group and split of the proposals that have assigned tiles, by proposal id, as returned by `known_splits`.
+    by_text
+        Links between proposals by their texts.
 
     Returns
     -------
@@ -130,21 +186,16 @@ def split_proposals(
         Group and split by proposal id, sorted by proposal id. Every proposal has a split.
 
     """
-    # Excluded tiles are ignored, because they do not determine the split of their group.
-    split_of_group = {plan.group_id: plan.split for plan in existing.values() if plan.split != EXCLUDED}
-    known = sorted((tile for tile in material.tiles if tile.tile_id in existing), key=lambda tile: tile.tile_id)
-    old = {**former, **{tile.proposal_id: existing[tile.tile_id] for tile in known}}
-    by_text = text_links(material.proposals, settings)
+    split_of_group = _splits_of_groups(existing)
     by_field = field_links(material.observations.values(), settings.field_share)
     with_tiles = {tile.proposal_id for tile in material.tiles}
-    members = sorted(with_tiles | material.proposals.keys() | old.keys())
+    members = sorted(with_tiles | material.proposals.keys() | known.keys())
     linked_by_text, linked_by_any = (
-        LinkedGroups(group_proposals(members, links), old, split_of_group) for links in (by_text, [*by_text, *by_field])
+        LinkedGroups(group_proposals(members, links), known, split_of_group)
+        for links in (by_text, [*by_text, *by_field])
     )
     splits = {
-        proposal_id: _known_proposal_split(old[proposal_id], split_of_group)
-        if proposal_id in old
-        else _new_proposal_split(proposal_id, linked_by_text, linked_by_any)
+        proposal_id: known.get(proposal_id) or _new_proposal_split(proposal_id, linked_by_text, linked_by_any)
         for proposal_id in sorted(with_tiles)
     }
     undecided = {split.group_id for split in splits.values() if split.split is None}
@@ -155,13 +206,56 @@ def split_proposals(
     }
 
 
+def known_splits(
+    material: Material, existing: Mapping[str, SplitAssignment], former: Mapping[str, SplitAssignment]
+) -> dict[str, ProposalSplit]:
+    """Determine the group and the split of every proposal that has an assigned tile.
+
+    Parameters
+    ----------
+    material
+        All tiles.
+    existing
+        Existing assignments by tile id.
+    former
+        One assignment per proposal, by proposal id, of a tile that no longer exists.
+
+    Returns
+    -------
+    dict[str, ProposalSplit]
+        Group and split by proposal id. The split is None if all tiles of the group are excluded one by one. A proposal
+        that was excluded as a whole stays excluded permanently.
+
+    """
+    split_of_group = _splits_of_groups(existing)
+    # The last tile of a proposal decides. If one was excluded for a permanent reason, that is the last one.
+    order = sorted(
+        (existing[tile.tile_id].reason in PERMANENT, tile.tile_id, tile.proposal_id)
+        for tile in material.tiles
+        if tile.tile_id in existing
+    )
+    plans = {**former, **{proposal_id: existing[tile_id] for _, tile_id, proposal_id in order}}
+    return {
+        proposal_id: ProposalSplit(group_id=plan.group_id, split=EXCLUDED, reason=plan.reason)
+        if plan.reason in PERMANENT
+        else ProposalSplit(group_id=plan.group_id, split=split_of_group.get(plan.group_id))
+        for proposal_id, plan in plans.items()
+    }
+
+
+def _splits_of_groups(existing: Mapping[str, SplitAssignment]) -> dict[str, str]:
+    """Return the split of each group. Excluded tiles are ignored, because they do not determine it."""
+    return {plan.group_id: plan.split for plan in existing.values() if plan.split != EXCLUDED}
+
+
 class LinkedGroups:
     """Connected components of linked proposals, with the groups of those proposals that have existing assignments.
 
     Attributes
     ----------
     roots
-        For each proposal id, the smallest proposal id of the connected component, which is called its root.
+        For each proposal id, the smallest proposal id of its connected component; this id is called the component's
+        root.
     split_of_group
         Split of each group that has an existing split, by group id.
     groups
@@ -170,12 +264,12 @@ class LinkedGroups:
     """
 
     def __init__(
-        self, roots: Mapping[str, str], old: Mapping[str, SplitAssignment], split_of_group: Mapping[str, str]
+        self, roots: Mapping[str, str], known: Mapping[str, ProposalSplit], split_of_group: Mapping[str, str]
     ) -> None:
         self.roots = roots
         self.split_of_group = split_of_group
         self.groups: dict[str, set[str]] = defaultdict(set)
-        for proposal_id, plan in old.items():
+        for proposal_id, plan in known.items():
             self.groups[roots[proposal_id]].add(plan.group_id)
 
     def existing_groups(self, proposal_id: str) -> tuple[set[str], set[str]]:
@@ -196,16 +290,6 @@ class LinkedGroups:
         # The group that is named after the root may have a split even if no tile of the root proposal exists any more.
         groups = self.groups.get(root, set()) | ({group_id(root)} & self.split_of_group.keys())
         return groups, {self.split_of_group[group] for group in groups if group in self.split_of_group}
-
-
-def _known_proposal_split(plan: SplitAssignment, split_of_group: Mapping[str, str]) -> ProposalSplit:
-    """Return the group and the split of a proposal that has an assigned tile.
-
-    A proposal that was excluded because of a group conflict stays excluded permanently.
-    """
-    if plan.reason == GROUP_CONFLICT:
-        return ProposalSplit(group_id=plan.group_id, split=EXCLUDED, reason=GROUP_CONFLICT)
-    return ProposalSplit(group_id=plan.group_id, split=split_of_group.get(plan.group_id))
 
 
 def _new_proposal_split(proposal_id: str, by_text: LinkedGroups, by_field: LinkedGroups) -> ProposalSplit:
@@ -229,10 +313,10 @@ def _new_proposal_split(proposal_id: str, by_text: LinkedGroups, by_field: Linke
 def draw_splits(groups: Iterable[str], split_of_group: Mapping[str, str], settings: SplitSettings) -> dict[str, str]:
     """Draw a split for each group by a hash of the salt and the group id.
 
-    The hash is a number in [0, 1), which is divided into a range for test, a range for val and a range for train, in
-    this order. If there are fewer than `MIN_GROUPS` groups, all of them are assigned to train. Otherwise no split stays
-    empty: one newly drawn group is moved from the split with the most groups to the empty split. The group whose hash
-    is nearest to the range of the empty split is chosen.
+    The hash is a number in [0, 1). This interval is divided into ranges for test, val and train, in this order. If
+    there are fewer than `MIN_GROUPS` groups, all of them are assigned to train. Otherwise no split stays empty: one
+    newly drawn group is moved from the split with the most groups to the empty split. The group whose hash is nearest
+    to the range of the empty split is chosen.
 
     Parameters
     ----------

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from hubbleclip.core.records import Proposal
+from hubbleclip.dataset.captions import WORD, is_placeholder
 
 MIN_STEM_WORDS = 3
 """Minimum number of words that a title without markers must have to identify a series.
@@ -52,7 +53,6 @@ SERIES_MARKERS = tuple(
         r"^(?:an?|the)\b",
     )
 )
-WORD = re.compile(r"[^\W_]+")
 _LABEL = r"(?:(?:GO|GTO|SNAP|DDT?|ERS|CAL|AR|PID|ID|HST|[Pp]rogram(?:me)?s?|[Pp]roposals?)\b[ .:#/-]*)"
 # Matches one or more programme numbers after a label: "GO 9146", "programs 5132, 5420 and GO-6003".
 PROGRAMME_NUMBERS = re.compile(rf"{_LABEL}+#?(\d{{4,5}}(?:(?:,| and| &|,? and) (?:{_LABEL}+)?#?\d{{4,5}})*)\b")
@@ -173,7 +173,7 @@ def continuation_links(proposals: Mapping[str, Proposal]) -> Iterator[Link]:
     successors: dict[str, list[str]] = defaultdict(list)  # ids of the proposals that continue each proposal id
     for key, proposal in sorted(proposals.items()):
         stem = title_stem(proposal.title)
-        if len(stem.split()) >= MIN_STEM_WORDS:
+        if len(stem.split()) >= MIN_STEM_WORDS and not is_placeholder(stem):
             first = series.setdefault((proposal.archive, stem), key)
             if first != key:
                 yield Link(one=first, other=key, reason="title", detail=stem)

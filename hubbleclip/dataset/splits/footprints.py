@@ -26,10 +26,10 @@ Quad = list[float]
 
 
 def region_quads(region: str) -> list[Quad]:
-    """Cover an s_region with convex quadrangles.
+    """Convert an s_region to convex quadrangles that together cover the whole region.
 
-    A polygon is replaced by its convex hull and a circle by the square around it, so that the quadrangles always cover
-    the whole region and possibly more.
+    A polygon is replaced by its convex hull, and a circle by the square around it. The quadrangles may therefore cover
+    more than the region.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def circle_quads(ra_deg: float, dec_deg: float, radius_deg: float) -> list[Quad]
 def _polygon_quads(corners_deg: Floats) -> list[Quad]:
     """Divide the convex hull of a polygon into quadrangles.
 
-    If a triangle remains, the middle of one of its edges is added as the fourth corner.
+    If the hull has an odd number of corners, the middle of one of its edges is added as a corner.
     """
     vectors = unit_vectors(*corners_deg.T)
     middle = vectors.mean(axis=0)
@@ -99,7 +99,9 @@ def _polygon_quads(corners_deg: Floats) -> list[Quad]:
 
 def _axes(middle: Floats) -> Floats:
     """Return two orthogonal directions on the sky at the point `middle`, as the columns of an array (3, 2)."""
-    axis = np.eye(3)[np.argmin(np.abs(middle))]  # the coordinate axis that is farthest from `middle`, never parallel
+    # Use the coordinate axis that is closest to perpendicular to `middle`. It is never parallel to `middle`, so the
+    # cross product of the two is not 0.
+    axis = np.eye(3)[np.argmin(np.abs(middle))]
     east = np.cross(axis, middle)
     east /= np.linalg.norm(east)
     return np.stack((east, np.cross(middle, east)), axis=-1)

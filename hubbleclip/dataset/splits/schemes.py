@@ -7,23 +7,24 @@ tile whether it is held out for test. The rules are:
    held-out tiles and train contains no tile that is related to them.
 2. A hash draws val groups from the other groups; the rest is train.
 3. A tile whose instrument or cycle is unknown is excluded.
-4. Existing assignments never change. If a group is now in another split than its existing tiles, its new tiles are
-   excluded.
+4. Existing assignments do not change (except by `late_links`). If a group is now in another split than its existing
+   tiles, its new tiles are excluded.
 5. The sky guard is applied after these rules.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from hubbleclip.config.settings import SplitSettings
 from hubbleclip.core.errors import SettingsError
 from hubbleclip.core.records import SplitAssignment, Tile
 from hubbleclip.dataset.shard_writer import unit_hash
+from hubbleclip.dataset.splits.continuations import Link
 from hubbleclip.dataset.splits.material import Material
-from hubbleclip.dataset.splits.near_duplicates import group_id, group_proposals, text_links
+from hubbleclip.dataset.splits.near_duplicates import group_id, group_proposals
 from hubbleclip.dataset.splits.sky_guard import EXCLUDED
 
 MIXED_GROUP = "scheme:spans"
@@ -87,7 +88,7 @@ RANDOM = "random"
 
 
 def plan_scheme(
-    material: Material, existing: Mapping[str, SplitAssignment], settings: SplitSettings
+    material: Material, existing: Mapping[str, SplitAssignment], settings: SplitSettings, by_text: Sequence[Link]
 ) -> list[SplitAssignment]:
     """Assign every tile to a split according to the scheme in the settings; the sky guard is applied later.
 
@@ -98,7 +99,9 @@ def plan_scheme(
     existing
         Existing assignments by tile id, which are returned unchanged.
     settings
-        Split settings: the scheme, the share of val, the salt and the thresholds of links are used.
+        Split settings: the scheme, the share of val and the salt are used.
+    by_text
+        Links between proposals by their texts.
 
     Returns
     -------
@@ -116,7 +119,7 @@ def plan_scheme(
         raise SettingsError(f"unknown split scheme {settings.scheme!r}: set splits.scheme to {RANDOM}, {known}")
     tiles = material.tiles
     members = {tile.proposal_id for tile in tiles} | material.proposals.keys()
-    roots = group_proposals(members, text_links(material.proposals, settings))
+    roots = group_proposals(members, by_text)
     is_test = [SCHEMES[settings.scheme](material, tile, settings) for tile in tiles]
     held_out = {roots[tile.proposal_id] for tile, is_held_out in zip(tiles, is_test, strict=True) if is_held_out}
     existing_splits: dict[str, set[str]] = defaultdict(set)  # splits of the existing tiles, by root of the group

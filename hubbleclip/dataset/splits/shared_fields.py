@@ -14,7 +14,7 @@ from scipy.sparse import csr_array, triu
 
 from hubbleclip.core.records import Observation
 from hubbleclip.dataset.splits.continuations import Link
-from hubbleclip.dataset.splits.sky_guard import moving_target
+from hubbleclip.dataset.splits.moving_targets import moving_target
 from hubbleclip.dataset.splits.sky_overlap import ARCSEC, Ints, unit_vectors
 
 CELL_SIDE_RAD = 120 * ARCSEC
@@ -61,8 +61,8 @@ def field_links(observations: Iterable[Observation], min_share: float) -> list[L
     columns, column = np.unique(near, return_inverse=True)  # each cell that occurs becomes a column of the matrices
     shape = (len(names), len(columns))
     column = column.reshape(near.shape)
-    # Two sparse matrices (proposals, cells): the number of a proposal's observations in each cell, and 1 for each cell
-    # that is near any of the proposal's observations.
+    # Both sparse matrices have one row per proposal and one column per cell. `num_observations` contains the number of
+    # the proposal's observations in the cell. `is_near` is 1 if the cell is near any observation of the proposal.
     num_observations = csr_array((np.ones(len(placed)), (owner, column[:, CENTRE])), shape)
     is_near = csr_array((np.ones(near.size), (np.repeat(owner, near.shape[1]), column.ravel())), shape)
     is_near.data[:] = 1  # `csr_array` has summed entries of the same cell, so values above 1 are reset to 1

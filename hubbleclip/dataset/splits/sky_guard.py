@@ -6,7 +6,6 @@ The guard compares the tiles of all proposals with each other.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -17,6 +16,7 @@ import numpy.typing as npt
 from hubbleclip.core.records import Observation
 from hubbleclip.dataset.splits.footprints import Quad, circle_quads, region_quads
 from hubbleclip.dataset.splits.material import Material
+from hubbleclip.dataset.splits.moving_targets import moving_target
 from hubbleclip.dataset.splits.sky_overlap import Bools, Footprints, Ints, footprints, is_near_any
 
 EXCLUDED = "excluded"
@@ -25,17 +25,10 @@ CAMERA_RADIUS_DEG = 143 / 3600
 PRIORITIES = (("test", (), ("train", "val")), ("val", ("test",), ("train",)), ("train", ("test", "val"), ()))
 """Priorities of the splits, in the order in which the splits are checked.
 
-Each entry contains a split, the splits whose tiles have priority over it, and the splits whose frozen tiles alone have
-priority over it. A frozen tile has an existing assignment. In a conflict the tile without priority is excluded.
+Each entry contains a split, the splits whose tiles all have priority over it, and the splits of which only the frozen
+tiles have priority over it. A frozen tile has an existing assignment. In a conflict the tile without priority is
+excluded.
 """
-# Names of bodies that occur in target names: `JUPITER-NORTH-POLE` shows Jupiter, and `IO-TORUS` shows Io.
-MAJOR_BODIES = frozenset(
-    re.findall(
-        r"\w+",
-        "MERCURY VENUS EARTH MOON MARS CERES VESTA PALLAS JUPITER IO EUROPA GANYMEDE CALLISTO SATURN TITAN ENCELADUS "
-        "RHEA DIONE TETHYS MIMAS IAPETUS URANUS ARIEL UMBRIEL TITANIA OBERON MIRANDA NEPTUNE TRITON PLUTO CHARON ERIS",
-    )
-)
 
 Labels = npt.NDArray[np.object_]
 
@@ -51,51 +44,13 @@ class SkyPositions:
     tile_of_row
         Index of the tile that each footprint belongs to, shape (m,).
     targets
-        Normalised name of the moving target of each of the n tiles; None for a tile of a fixed target.
+        Designation of the moving target of each of the n tiles; None for a tile of a fixed target.
 
     """
 
     footprints: Footprints
     tile_of_row: Ints
     targets: Sequence[str | None]
-
-
-def normalise_target_name(name: str) -> str:
-    """Normalise the name of a moving target.
-
-    Parameters
-    ----------
-    name
-        Target name from the archive, for instance `Jupiter-North_Pole`.
-
-    Returns
-    -------
-    str
-        Name of the first major body that occurs in the target name, for instance `JUPITER`. If no major body occurs,
-        all letters and digits of the name in upper case.
-
-    """
-    words = re.findall(r"[A-Z0-9]+", name.upper())
-    return next((word for word in words if word in MAJOR_BODIES), "".join(words))
-
-
-def moving_target(observation: Observation | None) -> str | None:
-    """Determine the name of an observation's moving target.
-
-    Parameters
-    ----------
-    observation
-        Observation; None if it is not known.
-
-    Returns
-    -------
-    str or None
-        Normalised name; None if the target is fixed, has no name or is not known.
-
-    """
-    if observation is None or not observation.is_moving or not observation.target_name:
-        return None
-    return normalise_target_name(observation.target_name) or None
 
 
 def locate_tiles(material: Material) -> SkyPositions:
@@ -211,7 +166,8 @@ def guard_sky(positions: SkyPositions, labels: Sequence[str], is_frozen: Bools, 
         for winner in winners:
             conflicts = find_conflicts(positions, mine, np.flatnonzero(current == winner), guard_arcsec)
             excluded |= {index: f"sky_guard:{cause}" for index, cause in conflicts.items()}
-        # Updated before the next split is checked, so that excluded tiles do not exclude other tiles.
+        # Mark these tiles as excluded before the next split is checked: a tile that is already excluded must not cause
+        # others to be excluded.
         current[list(excluded)] = EXCLUDED
         reasons |= excluded
     return reasons

@@ -1,4 +1,4 @@
-"""Compute 95 % confidence intervals by resampling whole proposal groups (cluster bootstrap).
+"""Compute metrics on resamples of whole proposal groups (cluster bootstrap); `intervals` makes intervals of them.
 
 Tiles of one group share a caption and often a field of view, so these tiles are not independent. Resampling single
 tiles would give intervals that are too narrow. Every scorer gets the same resamples, so that differences between
@@ -8,12 +8,22 @@ scorers are paired.
 from __future__ import annotations
 
 import numpy as np
-from scipy import stats
 
-from hubbleclip.evaluation.metrics.retrieval import Floats, Ints
+from hubbleclip.evaluation.metrics.retrieval import (
+    Bools,
+    Floats,
+    Ints,
+    TiedRanks,
+    best_positive_scores,
+    expected_rank,
+    hit_cutoffs,
+    hit_probability,
+)
 
 TAIL = 0.025
 """Probability that a 95 % interval excludes at each of its two ends."""
+RESAMPLES_PER_BLOCK = 100
+"""Number of resamples whose ranks are in memory at once."""
 
 
 def draw_weights(num_groups: int, num_resamples: int, seed: int) -> Ints:
@@ -40,7 +50,7 @@ def draw_weights(num_groups: int, num_resamples: int, seed: int) -> Ints:
 
 
 def resampled_means(values_qm: Floats, group_q: Ints, weights_bg: Ints) -> Floats:
-    """Compute the mean of each metric over the queries of each resample; a group contributes all its queries.
+    """Compute the mean of each metric over the queries of each resample; each copy of a group has all its queries.
 
     Parameters
     ----------
@@ -66,13 +76,13 @@ def resampled_means(values_qm: Floats, group_q: Ints, weights_bg: Ints) -> Float
     return means_bm
 
 
-def resampled_medians(values_q: Floats, group_q: Ints, weights_bg: Ints) -> Floats:
+def resampled_medians(values_qb: Floats, group_q: Ints, weights_bg: Ints) -> Floats:
     """Compute the median over the queries of each resample; for an even number of queries, the mean of the middle two.
 
     Parameters
     ----------
-    values_q : ndarray
-        Value (q,) of each query.
+    values_qb : ndarray
+        Value (q, b) of each query on each resample.
     group_q : ndarray
         Group (q,) of each query.
     weights_bg : ndarray
@@ -84,85 +94,71 @@ def resampled_medians(values_q: Floats, group_q: Ints, weights_bg: Ints) -> Floa
         Median (b,) of each resample.
 
     """
-    order_q = np.argsort(values_q, kind="stable")
-    total_bq = np.cumsum(weights_bg[:, group_q[order_q]], axis=1)  # number of copies of this value and all lower values
-    half_b = total_bq[:, -1:] / 2
-    lower_b = np.argmax(total_bq >= half_b, axis=1)
-    upper_b = np.argmax(total_bq > half_b, axis=1)  # may differ from lower_b only if the number of queries is even
-    medians_b: Floats = (values_q[order_q[lower_b]] + values_q[order_q[upper_b]]) / 2
+    order_qb = np.argsort(values_qb, axis=0, kind="stable")
+    sorted_qb = np.take_along_axis(values_qb, order_qb, axis=0)
+    copies_qb = np.take_along_axis(weights_bg.T[group_q], order_qb, axis=0)
+    total_qb = np.cumsum(copies_qb, axis=0)  # number of copies of this value and all lower values
+    half_b = total_qb[-1] / 2
+    lower_b = np.argmax(total_qb >= half_b, axis=0)
+    upper_b = np.argmax(total_qb > half_b, axis=0)  # may differ from lower_b only if the number of queries is even
+    resamples = np.arange(len(weights_bg))
+    medians_b: Floats = (sorted_qb[lower_b, resamples] + sorted_qb[upper_b, resamples]) / 2
     return medians_b
 
 
-def tail_share(num_groups: int) -> float:
-    """Compute the share of resamples that the 95 % interval excludes at each of its two ends.
+def resampled_retrieval(
+    direction: str, scores_qi: Floats, positive_qi: Bools, group_q: Ints, group_i: Ints, *, weights_bg: Ints
+) -> dict[str, Floats]:
+    """Compute hits and ranks on resamples of the groups, with their queries and their items.
+
+    A group that a resample has twice is twice among the queries, and each of its items is twice among the items that
+    are ranked. The interval therefore includes the chance that other items would have been in the test set.
 
     Parameters
     ----------
-    num_groups : int
-        Number of groups, at least 2.
+    direction : str
+        `i2t` (image to text) or `t2i` (text to image); also the prefix of the names of the metrics.
+    scores_qi : ndarray
+        Scores (q, i) of the items for the queries; a higher score means a better match.
+    positive_qi : ndarray
+        Boolean matrix (q, i), true where the item is a right answer; every row has at least one.
+    group_q, group_i : ndarray
+        Group (q,) of each query, and group (i,) of each item.
+    weights_bg : ndarray
+        Number (b, g) of copies of each group in each bootstrap resample.
 
     Returns
     -------
-    float
-        Share in (0, 0.025); smaller for fewer groups.
-
-    Notes
-    -----
-    Plain percentile intervals are too narrow if the number n of groups is small. The quantile of Student's t
-    therefore replaces that of the normal distribution, and the variance is multiplied by n / (n - 1). The result is the
-    expanded percentile interval of Hesterberg 2015 (arXiv 1411.5279, section 5.3).
+    dict of ndarray
+        Accuracies, recalls, the mean normalised rank and the median rank on each resample (b,), by name.
 
     """
-    num_sigmas = np.sqrt(num_groups / (num_groups - 1)) * stats.t.ppf(1 - TAIL, num_groups - 1)
-    return float(stats.norm.cdf(-num_sigmas))
+    best_q1 = best_positive_scores(scores_qi, positive_qi)[:, None]
+    is_tied_qi = scores_qi == best_q1
+    items_ig = (group_i[:, None] == np.arange(weights_bg.shape[1])).astype(np.float32)
+    # Counts of at most 2^24 are exact in float32, in which the matrix products are fast.
+    above_qg, tied_qg, positives_qg = (
+        is_counted_qi.astype(np.float32) @ items_ig
+        for is_counted_qi in (scores_qi > best_q1, is_tied_qi, is_tied_qi & positive_qi)
+    )
+    blocks = []
+    for start in range(0, len(weights_bg), RESAMPLES_PER_BLOCK):
+        block_bg = weights_bg[start : start + RESAMPLES_PER_BLOCK]
+        weights_gb = block_bg.T.astype(np.float32)
+        resampled = TiedRanks(
+            above_q=above_qg @ weights_gb, tied_q=tied_qg @ weights_gb, positives_q=positives_qg @ weights_gb,
+            num_items=block_bg @ np.bincount(group_i, minlength=weights_bg.shape[1]),
+        )  # fmt: skip
+        blocks.append(_block_metrics(direction, resampled, group_q, block_bg))
+    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 
 
-def percentile_interval(estimates_b: Floats, num_groups: int) -> tuple[float, float]:
-    """Compute the 95 % interval of a metric from its resampled values, as an expanded percentile interval.
-
-    Parameters
-    ----------
-    estimates_b : ndarray
-        Resampled values (b,) of a metric.
-    num_groups : int
-        Number of groups that were resampled, at least 2.
-
-    Returns
-    -------
-    tuple of float
-        Lower and upper end of the 95 % interval.
-
-    """
-    tail = tail_share(num_groups)
-    low, high = np.quantile(estimates_b, [tail, 1 - tail])
-    return float(low), float(high)
-
-
-def proportion_interval(estimates_b: Floats, num_groups: int) -> tuple[float, float]:
-    """Compute the 95 % interval of a proportion; it is wider than 0 even if all resamples are 0 or all are 1.
-
-    Parameters
-    ----------
-    estimates_b : ndarray
-        Resampled values (b,) of the proportion, in [0, 1].
-    num_groups : int
-        Number of groups that were resampled, at least 2.
-
-    Returns
-    -------
-    tuple of float
-        Lower and upper end of the 95 % interval, in [0, 1].
-
-    Notes
-    -----
-    If all resamples are 0 or all are 1, the bootstrap interval has no width. The exact binomial bound of Clopper &
-    Pearson (1934) is then used, for `num_groups` trials with the same outcome.
-
-    """
-    low, high = percentile_interval(estimates_b, num_groups)
-    bound = float(TAIL ** (1 / num_groups))  # the proportion p for which n equal outcomes have probability p^n = 2.5 %
-    if low == high == 1.0:
-        return bound, 1.0
-    if low == high == 0.0:
-        return 0.0, 1.0 - bound
-    return low, high
+def _block_metrics(direction: str, ranks: TiedRanks, group_q: Ints, weights_bg: Ints) -> dict[str, Floats]:
+    """Compute the metrics of `resampled_retrieval` from the ranks (q, b) of the queries on some resamples."""
+    copies_qb = weights_bg.T[group_q]
+    num_queries_b = np.maximum(copies_qb.sum(axis=0), 1)
+    values = {name: hit_probability(ranks, top) for name, top in hit_cutoffs(direction, ranks.num_items).items()}
+    rank_qb = expected_rank(ranks)
+    values[f"{direction}_normalised_rank"] = rank_qb / ranks.num_items
+    means = {name: (copies_qb * values_qb).sum(axis=0) / num_queries_b for name, values_qb in values.items()}
+    return means | {f"{direction}_median_rank": resampled_medians(rank_qb, group_q, weights_bg)}

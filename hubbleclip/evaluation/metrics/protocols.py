@@ -19,16 +19,24 @@ depends on the order of the tied items; this module uses the expectation over al
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from hubbleclip.core.errors import EvaluationError
+from hubbleclip.core.vectors import first_non_finite_row
 from hubbleclip.evaluation.metrics.baselines import chance_ranks, simulated_chance_ranks
 from hubbleclip.evaluation.metrics.bootstrap import (
-    percentile_interval,
-    proportion_interval,
+    TAIL,
     resampled_means,
-    resampled_medians,
+    resampled_retrieval,
+)
+from hubbleclip.evaluation.metrics.intervals import (
+    design_ratio,
+    difference_interval,
+    percentile_interval,
+    share_interval,
+    variance_of,
 )
 from hubbleclip.evaluation.metrics.ranking import (
     NUM_CHANCE,
@@ -39,13 +47,13 @@ from hubbleclip.evaluation.metrics.ranking import (
 )
 from hubbleclip.evaluation.metrics.retrieval import (
     PERCENTS,
-    RECALLS,
     Bools,
     Floats,
     Ints,
     TiedRanks,
     expected_rank,
     expected_recall,
+    hit_cutoffs,
     hit_probability,
     positive_pairs,
     rank_best_positives,
@@ -73,9 +81,10 @@ class Scores:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Estimate:
-    """The value of a metric, and its values `draws_b` on the bootstrap resamples.
+    """The value of a metric, and its values `draws_b` on the bootstrap resamples of the groups.
 
     The resampled values give the interval of the metric, and the intervals of paired differences between scorers.
+    `sizes_g` is the number of queries of each group that has queries; None if each group has one.
     """
 
     protocol: str
@@ -84,11 +93,22 @@ class Estimate:
     value: float
     draws_b: Floats
     num_groups: int
+    sizes_g: Ints | None = None
 
     @property
     def is_share(self) -> bool:
         """Whether the metric is a share in [0, 1]; ranks and differences are not shares."""
         return "rank" not in self.name and "_minus_" not in self.name
+
+    @property
+    def variance(self) -> float:
+        """Variance of the metric over resamples of the groups."""
+        return variance_of(self.draws_b, self.num_groups)
+
+    @property
+    def sizes(self) -> Ints:
+        """Number (g,) of queries of each group."""
+        return np.ones(self.num_groups, dtype=np.int64) if self.sizes_g is None else self.sizes_g
 
     def interval(self) -> tuple[float, float]:
         """Compute the 95 % interval of the metric.
@@ -99,10 +119,46 @@ class Estimate:
             Lower and upper end of the interval, in the unit of the metric.
 
         """
-        low, high = (proportion_interval if self.is_share else percentile_interval)(self.draws_b, self.num_groups)
-        # The interval is extended to the value if necessary, because all resamples of a nonlinear metric (a median, a
-        # calibration error) may lie on one side of the value.
+        if self.is_share:
+            return share_interval(self.value, self.variance, self.sizes)
+        low, high = percentile_interval(self.draws_b, self.num_groups)
+        # The interval is extended to the value if necessary: all resamples of a median may lie on one side of it.
         return min(low, self.value), max(high, self.value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Difference(Estimate):
+    """The paired difference of a share between two scorers; `ratio` is the larger `design_ratio` of the two shares."""
+
+    ratio: float
+
+    def interval(self) -> tuple[float, float]:
+        """Compute the 95 % interval of the difference.
+
+        Returns
+        -------
+        tuple of float
+            Lower and upper end of the interval.
+
+        """
+        return difference_interval(self.value, self.variance, self.num_groups, self.ratio)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Chance(Estimate):
+    """A metric of random orders; `draws_b` has its values for simulated orders."""
+
+    def interval(self) -> tuple[float, float]:
+        """Compute the range of 95 % of the random orders.
+
+        Returns
+        -------
+        tuple of float
+            Lower and upper end of the range.
+
+        """
+        low, high = np.quantile(self.draws_b, [TAIL, 1 - TAIL])
+        return min(float(low), self.value), max(float(high), self.value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -110,32 +166,37 @@ class Values:
     """Values of metrics, one per query, for one direction of retrieval (image to text or text to image).
 
     The mean over the queries is estimated for the metrics in `means`, and the median for those in `medians`; both map
-    the name of a metric to its values (q,). `group_q` is the proposal group of each query.
+    the name of a metric to its values (q,). `group_q` is the proposal group of each query. `draws` has the values (b,)
+    of metrics, and of all medians, on resamples of queries and items. For other metrics the items are held fixed.
     """
 
     means: Mapping[str, Floats]
     group_q: Ints
     medians: Mapping[str, Floats] = field(default_factory=dict)
+    draws: Mapping[str, Floats] = field(default_factory=dict)
 
 
-def hit_cutoffs(direction: str, num_items: int) -> dict[str, int]:
-    """Compute the cutoff of each accuracy and recall of one direction, as a number of top-ranked items.
+def require_finite(scores: Scores, test_set: TestSet) -> None:
+    """Check that all scores of a scorer are finite; a NaN would rank neither above nor below any other score.
 
     Parameters
     ----------
-    direction : str
-        `i2t` (image to text) or `t2i` (text to image).
-    num_items : int
-        Number of items that are ranked.
+    scores : Scores
+        Scores of one scorer.
+    test_set : TestSet
+        Test set with the tiles.
 
-    Returns
-    -------
-    dict of int
-        Cutoffs from 1 to `num_items`, by the name of the metric.
+    Raises
+    ------
+    EvaluationError
+        If a score is not finite; the message names the first such tile.
 
     """
-    accuracies = {f"{direction}_accuracy_at_{percent}pct": top_count(percent, num_items) for percent in PERCENTS}
-    return accuracies | {f"{direction}_recall_at_{count}": min(count, num_items) for count in RECALLS}
+    for scores_tc in (scores.i2t_tc, scores.t2i_ct.T):
+        tile = first_non_finite_row(scores_tc)
+        if tile is not None:
+            tile_id = test_set.samples[tile].tile_id
+            raise EvaluationError(f"the scores of tile {tile_id} by {scores.scorer} are not finite: check the model")
 
 
 def values_of(direction: str, scores_qi: Floats, positive_qi: Bools, group_q: Ints) -> Values:
@@ -171,7 +232,7 @@ def values_of(direction: str, scores_qi: Floats, positive_qi: Bools, group_q: In
 
 
 def bootstrap_estimates(protocol: str, scorer: str, values: Values, weights_bg: Ints) -> list[Estimate]:
-    """Average the metrics of one direction over all queries, and over the queries of each resample.
+    """Compute each metric of one direction over all queries, and over the queries of each bootstrap resample.
 
     Parameters
     ----------
@@ -190,15 +251,16 @@ def bootstrap_estimates(protocol: str, scorer: str, values: Values, weights_bg: 
         One estimate per metric of `values.means`, then one per metric of `values.medians`.
 
     """
-    num_groups = len(np.unique(values.group_q))  # groups without queries add no information
+    _, sizes_g = np.unique(values.group_q, return_counts=True)  # groups without queries add no information
     means_bm = resampled_means(np.stack(list(values.means.values()), axis=1), values.group_q, weights_bg)
-    results = [(name, v_q.mean(), b) for (name, v_q), b in zip(values.means.items(), means_bm.T, strict=True)]
-    for name, values_q in values.medians.items():
-        results.append((name, np.median(values_q), resampled_medians(values_q, values.group_q, weights_bg)))
+    draws = {**dict(zip(values.means, means_bm.T, strict=True)), **values.draws}
+    results = {name: values_q.mean() for name, values_q in values.means.items()}
+    results |= {name: np.median(values_q) for name, values_q in values.medians.items()}
     return [
-        Estimate(protocol=protocol, scorer=scorer, name=name, value=float(value), draws_b=b, num_groups=num_groups)
-        for name, value, b in results
-    ]
+        Estimate(protocol=protocol, scorer=scorer, name=name, value=float(value), draws_b=draws[name],
+                 num_groups=len(sizes_g), sizes_g=sizes_g)
+        for name, value in results.items()
+    ]  # fmt: skip
 
 
 def fair_estimates(scores: Scores, test_set: TestSet, weights_bg: Ints, *, protocol: str = FAIR) -> list[Estimate]:
@@ -208,6 +270,9 @@ def fair_estimates(scores: Scores, test_set: TestSet, weights_bg: Ints, *, proto
     of text to image is the share of captions with at least one of their own tiles among the top k % of tiles.
     `t2i_found_at_10pct` is the share of a caption's own tiles that are among the top 10 % of tiles.
     `t2i_diversity_at_10` is the number of distinct proposal groups among the ten nearest tiles, divided by ten.
+
+    The bootstrap resamples queries and candidates together, except for `map`, `ndcg`, `found` and `diversity`, for
+    which the candidates are held fixed.
 
     Parameters
     ----------
@@ -225,20 +290,30 @@ def fair_estimates(scores: Scores, test_set: TestSet, weights_bg: Ints, *, proto
     list of Estimate
         Estimates of image to text and of text to image.
 
+    Raises
+    ------
+    EvaluationError
+        If a score is not finite.
+
     """
-    caption_t, group_c = test_set.caption_t, test_set.group_c
+    require_finite(scores, test_set)
+    caption_t, group_t, group_c = test_set.caption_t, test_set.group_t, test_set.group_c
     positive_ct = positive_pairs(np.arange(len(group_c)), caption_t)  # a caption's positives are its own tiles
+    sides = {"i2t": (scores.i2t_tc, positive_ct.T, group_t, group_c),
+             "t2i": (scores.t2i_ct, positive_ct, group_c, group_t)}  # fmt: skip
+    parts = [
+        replace(values_of(direction, *side[:3]), draws=resampled_retrieval(direction, *side, weights_bg=weights_bg))
+        for direction, side in sides.items()
+    ]
     recall_c = expected_recall(scores.t2i_ct, positive_ct, top_count(HEADLINE_PERCENT, len(caption_t)))
     # These metrics of text to image need all tiles of a caption, not only its best-ranked tile.
     text_to_all_tiles = Values(
-        means={"t2i_found_at_10pct": recall_c, "t2i_diversity_at_10": diversity(scores.t2i_ct, test_set.group_t)},
+        means={"t2i_found_at_10pct": recall_c, "t2i_diversity_at_10": diversity(scores.t2i_ct, group_t)},
         group_q=group_c,
     )
-    image_to_text = values_of("i2t", scores.i2t_tc, positive_ct.T, test_set.group_t)
-    text_to_image = values_of("t2i", scores.t2i_ct, positive_ct, group_c)
     return [
         estimate
-        for values in (image_to_text, text_to_image, text_to_all_tiles)
+        for values in (*parts, text_to_all_tiles)
         for estimate in bootstrap_estimates(protocol, scores.scorer, values, weights_bg)
     ]
 
@@ -281,7 +356,7 @@ def chance_estimates(test_set: TestSet, weights_bg: Ints, seed: int) -> list[Est
     metrics += chance_metrics("i2t", np.ones(num_tiles, dtype=np.int64), num_captions, num_draws, seed)
     metrics += chance_metrics("t2i", tiles_c, num_tiles, num_draws, seed)
     return [
-        Estimate(protocol=FAIR, scorer="random", name=name, value=value, draws_b=draws_b, num_groups=num_groups)
+        Chance(protocol=FAIR, scorer="random", name=name, value=value, draws_b=draws_b, num_groups=num_groups)
         for name, value, draws_b in metrics
     ]
 
@@ -300,7 +375,7 @@ def chance_metrics(
     num_items : int
         Number of items that are ranked.
     num_draws : int
-        Number b of draws.
+        Number b of simulated values of each metric.
     seed : int
         Seed of the random numbers.
 
@@ -344,7 +419,7 @@ def chance_ranking_metrics(
     num_items : int
         Number of items that are ranked.
     num_draws : int
-        Number b of draws.
+        Number b of simulated values of each metric.
     seed : int
         Seed of the random numbers.
 
@@ -372,7 +447,7 @@ def chance_ranking_metrics(
 
 
 def diagonal_hits(scores_bb: Floats) -> Floats:
-    """Compute the hits of a square batch of scores in which only the diagonal is a right answer.
+    """Compute hit probabilities for a square batch of scores, in which only the diagonal holds right answers.
 
     Parameters
     ----------
@@ -390,7 +465,7 @@ def diagonal_hits(scores_bb: Floats) -> Floats:
 
 
 def paperclip_estimates(scores: Scores, tile_ids: Sequence[str], test_set: TestSet, weights_bg: Ints) -> list[Estimate]:
-    """Estimate the metric of the reference's code: hits within batches of 100 tiles and the captions of these tiles.
+    """Estimate the accuracies of the reference's code, which ranks within batches of 100 tiles and their captions.
 
     The tiles are sorted by tile id and then divided into batches. Equal captions in a batch compete with each other, as
     in the reference's code. A last batch of fewer than ten tiles is dropped.
@@ -411,11 +486,17 @@ def paperclip_estimates(scores: Scores, tile_ids: Sequence[str], test_set: TestS
     list of Estimate
         Accuracies of image to text and of text to image at `PAPERCLIP_PERCENTS`.
 
+    Raises
+    ------
+    EvaluationError
+        If a score is not finite.
+
     Notes
     -----
     The reference is arXiv 2403.08851, and its code is models/eval_utils.py in the paper's repository.
 
     """
+    require_finite(scores, test_set)
     order_t = np.argsort(np.array(tile_ids), kind="stable")
     batches = [order_t[start : start + PAPERCLIP_BATCH_SIZE] for start in range(0, len(order_t), PAPERCLIP_BATCH_SIZE)]
     # A small batch is kept if it is the only one, so that a test split with fewer than ten tiles still gets a value.
@@ -432,7 +513,7 @@ def paperclip_estimates(scores: Scores, tile_ids: Sequence[str], test_set: TestS
 
 
 def equation_estimates(scores: Scores, test_set: TestSet, weights_bg: Ints) -> list[Estimate]:
-    """Estimate the metric of the reference's equation: the rank of each tile's own caption among all tiles' captions.
+    """Estimate the accuracies of the reference's equation, which ranks the captions of all tiles for each tile.
 
     Parameters
     ----------
@@ -448,12 +529,18 @@ def equation_estimates(scores: Scores, test_set: TestSet, weights_bg: Ints) -> l
     list of Estimate
         Accuracies of image to text at each of `PERCENTS`.
 
+    Raises
+    ------
+    EvaluationError
+        If a score is not finite.
+
     Notes
     -----
     The equation is in section 4.1 of arXiv 2403.08851. A caption counts as one item for each tile that has it. All
     copies of a caption have the same score, and only one copy is the right answer.
 
     """
+    require_finite(scores, test_set)
     caption_t, num_tiles = test_set.caption_t, len(test_set.caption_t)
     tiles_c = np.bincount(caption_t, minlength=len(test_set.group_c))
     own_t1 = scores.i2t_tc[np.arange(num_tiles), caption_t][:, None]  # score of each tile's own caption, (t, 1)
@@ -468,22 +555,23 @@ def equation_estimates(scores: Scores, test_set: TestSet, weights_bg: Ints) -> l
     return bootstrap_estimates(EQUATION, scores.scorer, values, weights_bg)
 
 
-def difference(ours: Estimate, other: Estimate) -> Estimate:
+def difference(ours: Estimate, other: Estimate) -> Difference:
     """Subtract the estimate of one scorer from that of another, resample by resample.
 
     Parameters
     ----------
     ours, other : Estimate
-        Estimates of the same metric on the same resamples.
+        Estimates of the same share on the same resamples.
 
     Returns
     -------
-    Estimate
+    Difference
         `ours` minus `other`, named `<metric>_minus_<other>`. If the interval of the difference excludes 0, the two
         scorers differ.
 
     """
-    return Estimate(
+    return Difference(
         protocol=ours.protocol, scorer=ours.scorer, name=f"{ours.name}_minus_{other.scorer}",
         value=ours.value - other.value, draws_b=ours.draws_b - other.draws_b, num_groups=ours.num_groups,
+        ratio=max(design_ratio(one.value, one.variance, one.sizes) for one in (ours, other)),
     )  # fmt: skip

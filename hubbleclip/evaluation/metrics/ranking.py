@@ -36,9 +36,9 @@ def ranking_metrics(scores_qi: Floats, positive_qi: Bools) -> tuple[Floats, Floa
         Average precision (q,) in (0, 1], and nDCG (q,) in [0, 1].
 
     """
-    once_1i = np.ones((1, scores_qi.shape[1]), dtype=np.int64)  # the only resample has one copy of each item
+    once_1i = np.ones((1, scores_qi.shape[1]), dtype=np.int64)  # without a bootstrap, every item counts once
     rows = [resampled_ranking_metrics(*query, once_1i) for query in zip(scores_qi, positive_qi, strict=True)]
-    values_q2 = np.array(rows, dtype=np.float64).reshape(-1, 2)  # the shape holds without queries, too
+    values_q2 = np.array(rows, dtype=np.float64).reshape(-1, 2)  # two columns even if there are no queries
     precision_q, ndcg_q = np.round(values_q2, 12).T  # rounded, so that perfect orders give exactly 1
     return precision_q, ndcg_q
 

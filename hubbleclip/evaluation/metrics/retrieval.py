@@ -11,14 +11,21 @@ b for resamples, and d for feature dimensions.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import gammaln
 
+from hubbleclip.core.errors import EvaluationError
+
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
+Counts = npt.NDArray[np.integer[Any] | np.floating[Any]]
+"""Whole numbers of any type."""
+
+Number = TypeVar("Number", int, Ints)
 
 PERCENTS = (1, 2, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100)
 """Cutoffs of the retrieval curve, in per cent of the items."""
@@ -30,17 +37,17 @@ SCORE_STEP = 1e-6
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TiedRanks:
-    """The rank of each query's best positive among `num_items` items, described by three counts of shape (q,).
+    """Range of ranks that ties allow for each query's best positive among `num_items` items, as three counts (q,).
 
     `above_q` is the number of items that score higher than the best positive. `tied_q` is the number of items that have
     the same score as the best positive, itself included. `positives_q` is the number of positives among the tied
-    items.
+    items. On resamples, the counts have shape (q, b) and `num_items` has shape (b,).
     """
 
-    above_q: Ints
-    tied_q: Ints
-    positives_q: Ints
-    num_items: int
+    above_q: Counts
+    tied_q: Counts
+    positives_q: Counts
+    num_items: int | Ints
 
 
 def cosine_scores(feat_qd: Floats, feat_id: Floats) -> Floats:
@@ -63,7 +70,7 @@ def cosine_scores(feat_qd: Floats, feat_id: Floats) -> Floats:
     return np.rint(feat_qd.astype(np.float64) @ feat_id.astype(np.float64).T / SCORE_STEP) * SCORE_STEP
 
 
-def top_count(percent: int, num_items: int) -> int:
+def top_count(percent: int, num_items: Number) -> Number:
     """Compute the number of items in the top `percent` %.
 
     The number is rounded down, because rounding up would make the metric too high. It is at least one.
@@ -72,16 +79,37 @@ def top_count(percent: int, num_items: int) -> int:
     ----------
     percent : int
         Cutoff in per cent of the items, 1 to 100.
-    num_items : int
-        Number of items that are ranked.
+    num_items : int or ndarray
+        Number of items that are ranked; an array (b,) for b resamples.
 
     Returns
     -------
-    int
+    int or ndarray
         Number of items, 1 to `num_items`.
 
     """
-    return max(1, percent * num_items // 100)
+    count: Number = np.maximum(1, percent * num_items // 100)
+    return count
+
+
+def hit_cutoffs(direction: str, num_items: Number) -> dict[str, Number]:
+    """Return the number k of top-ranked items of each metric accuracy@k and recall@k of one direction.
+
+    Parameters
+    ----------
+    direction : str
+        `i2t` (image to text) or `t2i` (text to image).
+    num_items : int or ndarray
+        Number of items that are ranked; an array (b,) for b resamples.
+
+    Returns
+    -------
+    dict of int or ndarray
+        Cutoffs from 1 to `num_items`, by the name of the metric.
+
+    """
+    accuracies = {f"{direction}_accuracy_at_{percent}pct": top_count(percent, num_items) for percent in PERCENTS}
+    return accuracies | {f"{direction}_recall_at_{count}": np.minimum(count, num_items) for count in RECALLS}
 
 
 def positive_pairs(group_q: Ints, group_i: Ints) -> Bools:
@@ -104,6 +132,34 @@ def positive_pairs(group_q: Ints, group_i: Ints) -> Bools:
     return positive_qi
 
 
+def best_positive_scores(scores_qi: Floats, positive_qi: Bools) -> Floats:
+    """Find the score of each query's best positive.
+
+    Parameters
+    ----------
+    scores_qi : ndarray
+        Scores (q, i) of the items for the queries; a higher score means a better match.
+    positive_qi : ndarray
+        Boolean matrix (q, i), true where the item is a right answer; every row has at least one.
+
+    Returns
+    -------
+    ndarray
+        Score (q,) of the best positive.
+
+    Raises
+    ------
+    EvaluationError
+        If a score is NaN, which would rank neither above nor below any other, or the best positive is not finite.
+
+    """
+    best_q: Floats = np.where(positive_qi, scores_qi, -np.inf).max(axis=1)
+    is_bad_q = ~np.isfinite(best_q) | np.isnan(scores_qi).any(axis=1)
+    if is_bad_q.any():
+        raise EvaluationError(f"the scores of query {np.argmax(is_bad_q)} are not finite: its features are not numbers")
+    return best_q
+
+
 def rank_best_positives(scores_qi: Floats, positive_qi: Bools) -> TiedRanks:
     """Compute the rank of each query's best positive among all items.
 
@@ -120,7 +176,7 @@ def rank_best_positives(scores_qi: Floats, positive_qi: Bools) -> TiedRanks:
         For each query, the number of items that score higher than the best positive and of those that score the same.
 
     """
-    best_q = np.where(positive_qi, scores_qi, -np.inf).max(axis=1)  # score of the best positive
+    best_q = best_positive_scores(scores_qi, positive_qi)
     tied_qi = scores_qi == best_q[:, None]
     return TiedRanks(
         above_q=(scores_qi > best_q[:, None]).sum(axis=1),
@@ -130,7 +186,7 @@ def rank_best_positives(scores_qi: Floats, positive_qi: Bools) -> TiedRanks:
     )
 
 
-def hit_probability(ranks: TiedRanks, num_top: int) -> Floats:
+def hit_probability(ranks: TiedRanks, num_top: int | Ints) -> Floats:
     """Compute the probability that at least one positive is among the first `num_top` items.
 
     Tied items count as if they were in random order.
@@ -139,29 +195,32 @@ def hit_probability(ranks: TiedRanks, num_top: int) -> Floats:
     ----------
     ranks : TiedRanks
         Rank of each query's best positive.
-    num_top : int
-        Number of top-ranked items that are counted.
+    num_top : int or ndarray
+        Number of top-ranked items that are counted; an array (b,) for b resamples.
 
     Returns
     -------
     ndarray
-        Probability (q,) in [0, 1].
+        Probability (q,) or (q, b) in [0, 1].
 
     Notes
     -----
     If p of e tied items are positives, and m of the e items are among the first `num_top`, then the probability is
-    1 - C(e - p, m) / C(e, m), by the hypergeometric distribution. The binomial coefficients C are computed by log-gamma
-    functions, because they overflow for large ties.
+    1 - C(e - p, m) / C(e, m), by the hypergeometric distribution. The logarithms of the binomial coefficients C
+    are computed by log-gamma functions, because the coefficients themselves overflow for large ties.
 
     """
     drawn_q = np.clip(num_top - ranks.above_q, 0, ranks.tied_q)  # tied items that are among the first num_top
     negatives_q = ranks.tied_q - ranks.positives_q
-    spare_q = np.maximum(negatives_q - drawn_q, 0)
-    log_miss_q = gammaln(negatives_q + 1) - gammaln(spare_q + 1)
-    log_miss_q += gammaln(ranks.tied_q - drawn_q + 1) - gammaln(ranks.tied_q + 1)
-    # If more items are drawn than there are negatives, one of them is certainly a positive.
-    miss_q = np.where(drawn_q > negatives_q, 0.0, np.exp(log_miss_q))
-    return np.round(1.0 - miss_q, 12)
+    # If no item is drawn, the query misses. If more are drawn than there are negatives, one is certainly a positive.
+    is_open_q = (drawn_q > 0) & (drawn_q <= negatives_q)
+    drawn, negatives, tied = (
+        counts_q[is_open_q].astype(np.float64) for counts_q in (drawn_q, negatives_q, ranks.tied_q)
+    )
+    log_miss = gammaln(negatives + 1) - gammaln(negatives - drawn + 1) + gammaln(tied - drawn + 1) - gammaln(tied + 1)
+    hit_q = (drawn_q > 0).astype(np.float64)
+    hit_q[is_open_q] = np.round(1.0 - np.exp(log_miss), 12)
+    return hit_q
 
 
 def expected_rank(ranks: TiedRanks) -> Floats:
@@ -182,7 +241,8 @@ def expected_rank(ranks: TiedRanks) -> Floats:
     The smallest of p numbers drawn without replacement from 1 to e has the mean (e + 1) / (p + 1).
 
     """
-    return ranks.above_q + (ranks.tied_q + 1) / (ranks.positives_q + 1)
+    rank_q: Floats = ranks.above_q + (ranks.tied_q + 1) / (ranks.positives_q + 1)
+    return rank_q
 
 
 def expected_recall(scores_qi: Floats, positive_qi: Bools, num_top: int) -> Floats:

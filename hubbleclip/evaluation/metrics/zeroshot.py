@@ -175,7 +175,10 @@ def phrase_retrieval_estimates(
 
 
 def _mean_over_phrases(draws_kb: Floats) -> Floats:
-    """Average over the phrases with positives; a resample without positives gets the mean of the other resamples."""
+    """Compute the mean over the phrases on each resample, without phrases that have no positives in the resample.
+
+    A resample in which no phrase has positives gets the mean of the other resamples.
+    """
     is_known_b = np.asarray(np.isfinite(draws_kb).any(axis=0))
     known_b = np.nanmean(draws_kb[:, is_known_b], axis=0)
     mean_b: Floats = np.full(len(is_known_b), known_b.mean())

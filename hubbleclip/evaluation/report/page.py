@@ -16,7 +16,8 @@ from hubbleclip.config.settings import EvaluationSettings
 from hubbleclip.core.records import Metric, Sample
 from hubbleclip.dataset.build import DatasetInfo
 from hubbleclip.evaluation.features import ModelFeatures
-from hubbleclip.evaluation.metrics.retrieval import Floats, cosine_scores
+from hubbleclip.evaluation.metrics.protocols import HEADLINE_PERCENT
+from hubbleclip.evaluation.metrics.retrieval import RECALLS, Floats, cosine_scores, top_count
 from hubbleclip.evaluation.metrics.vocabulary import Match, Vocabulary, find_nearest
 from hubbleclip.evaluation.report import figures
 from hubbleclip.evaluation.report.diagnostics import feature_map, occlusion_uri, plotted_tiles, worst_ranked_tiles
@@ -113,6 +114,9 @@ def render(info: DatasetInfo, results: Results, settings: EvaluationSettings) ->
         headline=headline(metrics),
         verdicts=verdicts(metrics),
         table=partial(table, metrics),
+        equal_rows={
+            "Image to text": equal_rows(facts["num_captions"]), "Text to image": equal_rows(facts["num_tiles"])
+        },
         curve_uri=svg_uri(figures.retrieval_figure(metrics)),
         histogram_uri=svg_uri(figures.similarity_figure(similarities(results, settings.seed))),
         examples=[example_card(results, tile, pictures) for tile in examples],
@@ -273,6 +277,26 @@ def table(metrics: Sequence[Metric], protocol: str, rows: Sequence[tuple[str, st
     columns = [model for model in SCORER_NAMES if any((model, name) in by_key for name, _ in rows)]
     body = [{"label": label, "cells": [cell(by_key.get((model, name))) for model in columns]} for name, label in rows]
     return {"columns": columns, "rows": body}
+
+
+def equal_rows(num_items: int) -> str:
+    """Say which recall is the accuracy at the top 10 % once more, because both count the same number of items.
+
+    Parameters
+    ----------
+    num_items : int
+        Number of items that are ranked.
+
+    Returns
+    -------
+    str
+        One sentence; empty if there is no such recall.
+
+    """
+    num_top = top_count(HEADLINE_PERCENT, num_items)
+    if num_top not in RECALLS:
+        return ""
+    return f"The top 10 % of {num_items} candidates are {num_top}: this accuracy is the recall at {num_top} once more."
 
 
 def verdicts(metrics: Sequence[Metric]) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ Item = TypeVar("Item")
 Batch = dict[str, list[Any]]
 """Rows of each table, by table name; the key `failure` holds Rejections of items that a later run retries."""
 STOPPED = "stopped"
-"""Key of the error that closed the connections, in a batch that a separate process made."""
+"""Key under which a batch from a separate process holds the error that closed the connections."""
 
 
 def merged(parts: Iterable[Batch]) -> Batch:

@@ -149,8 +149,8 @@ def known_content(catalog: Catalog, etag: str, size_bytes: int) -> str | None:
 def write_fetched(stage: Stage, batch: Batch) -> None:
     """Write the rows of fetched products and of their tiles, after the files have been synchronised to the disk.
 
-    When a product has new content, an earlier failure to cut tiles from the product is deleted, so that the product is
-    cut again.
+    When a product has new content, the record of an earlier failure to cut tiles from the product is deleted, so that
+    the product is cut again.
 
     Parameters
     ----------
@@ -172,7 +172,7 @@ def write_fetched(stage: Stage, batch: Batch) -> None:
 def remove_old_contents(stage: Stage) -> None:
     """Remove files of old product versions to which no product refers any more.
 
-    The history of all products is examined, so that files are removed that a killed run did not remove.
+    The history of all products is examined, so that files that a killed run did not remove are removed too.
 
     Parameters
     ----------
@@ -201,7 +201,7 @@ def remove_strays(stage: Stage) -> None:
 
 
 def is_on_disk(product: Product, layout: Layout) -> bool:
-    """Return whether the file on disk is the version of a product that the archive lists.
+    """Return whether the disk has a product's file in the version that the archive lists.
 
     Parameters
     ----------

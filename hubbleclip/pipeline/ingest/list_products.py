@@ -126,7 +126,7 @@ def proposal_batches(stage: Stage, pending: Sequence[Mapping[str, Any]]) -> Iter
 
 
 def obs_ids_in_use(catalog: Catalog, proposal_ids: Sequence[str]) -> dict[str, frozenset[str]]:
-    """Find the observations of some proposals that have a product in use; a product in use is not superseded.
+    """Find the observations of some proposals that have a product in use, which is a product that is not superseded.
 
     Parameters
     ----------

@@ -11,7 +11,7 @@ import pyarrow as pa
 from hubbleclip.catalog.pending import to_records
 from hubbleclip.config.settings import SplitSettings
 from hubbleclip.core.records import Observation, Proposal, SplitAssignment, Tile
-from hubbleclip.dataset.splits.assign import assign_splits, leak_report
+from hubbleclip.dataset.splits.assign import PERMANENT, assign_splits, leak_report
 from hubbleclip.dataset.splits.frozen_tests import check_test_lists, released_splits
 from hubbleclip.dataset.splits.material import Material
 from hubbleclip.dataset.splits.near_duplicates import text_links
@@ -26,9 +26,14 @@ ASSIGN = "assign-splits"
 
 FORMER = """
 SELECT t.proposal_id, s.tile_id, s.group_id, s.split, s.reason FROM split s JOIN tile t USING (tile_id)
-QUALIFY row_number() OVER (PARTITION BY t.proposal_id ORDER BY s.tile_id) = 1
+QUALIFY row_number() OVER (
+  PARTITION BY t.proposal_id ORDER BY coalesce(s.reason IN (SELECT unnest(?)), false) DESC, s.tile_id
+) = 1
 """
-"""Query for one existing split assignment of each proposal; the tile may have been cut under other tile settings."""
+"""Query for one existing split assignment of each proposal; the tile may have been cut under other tile settings.
+
+A tile that was excluded for a permanent reason comes first, because the reason holds for the whole proposal.
+"""
 
 
 def read_material(stage: Stage) -> Material:
@@ -80,7 +85,7 @@ def split_tiles(stage: Stage, material: Material) -> dict[str, SplitAssignment]:
     settings, datasets_dir = stage.settings.splits, stage.layout.datasets
     existing = {s.tile_id: s for s in to_records(SplitAssignment, stage.catalog.rows("FROM split"))}
     at_random = settings.model_copy(update={"scheme": RANDOM})
-    former = {row.pop("proposal_id"): SplitAssignment(**row) for row in stage.catalog.rows(FORMER)}
+    former = {row.pop("proposal_id"): SplitAssignment(**row) for row in stage.catalog.rows(FORMER, [sorted(PERMANENT)])}
     new = stage.execution.call(ASSIGN, assign_splits, material, existing, at_random, former=former)
     rejected = write_splits(stage, new)
     if settings.scheme != RANDOM:
@@ -100,7 +105,7 @@ def write_splits(stage: Stage, new: Sequence[SplitAssignment]) -> set[str]:
     stage
         The running stage, whose catalog is open for writing.
     new
-        Assignments that are not yet in the catalog.
+        Assignments that are not yet in the catalog, or that change an assignment there.
 
     Returns
     -------

@@ -14,17 +14,16 @@ from fastapi.responses import FileResponse, JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.datastructures import UploadFile
 
-from hubbleclip.core.errors import HubbleclipError
+from hubbleclip.core.errors import HubbleclipError, SearchError
 from hubbleclip.search.export import FORMATS
-from hubbleclip.search.query import Hits, Term, TermKind, hit_row, plain
 from hubbleclip.search.query import Query as SearchQuery
+from hubbleclip.search.query import Term, TermKind, hit_row, plain
 from hubbleclip.search.server.params import MAX_TERMS, ParameterError, SearchParams, Short, Text
-from hubbleclip.search.server.protocol import IndexStatus, Points, TileRecord
+from hubbleclip.search.server.protocol import Answer, IndexStatus, Points, TileRecord
 from hubbleclip.search.server.service import Service, first_fault, params_of
-from hubbleclip.search.server.work_queue import BusyError
 
 Format = Literal["json", "csv", "votable", "ecsv", "parquet"]
-MAX_POINTS = 50_000
+MAX_POINTS, MAX_FIELD_BYTES = 50_000, 64 * 2**10
 MEDIA_TYPES = {".png": "image/png", ".jpg": "image/jpeg"}
 
 
@@ -146,17 +145,15 @@ def infos_of(status: IndexStatus) -> dict[str, str]:
     return {name: str(value) for name, value in index_body(status).model_dump().items() if value is not None}
 
 
-def respond(hits: Hits, form: Format, service: Service) -> Response:
-    """Write hits in a format.
+def respond(answer: Answer, form: Format) -> Response:
+    """Write an answer in a format.
 
     Parameters
     ----------
-    hits
-        One page of hits.
+    answer
+        One page of hits, and the index that found them.
     form
         The format.
-    service
-        What routes share.
 
     Returns
     -------
@@ -164,18 +161,18 @@ def respond(hits: Hits, form: Format, service: Service) -> Response:
         The response.
 
     """
-    status = service.engine.status()
+    hits, index = answer
     rows = [hit_row(hit) for hit in hits.hits]
     if form == "json":
         bodies = [HitBody(**row, page=f"/tiles/{row['tile_id']}", picture=f"/api/v1/tiles/{row['tile_id']}/image.png")
                   for row in rows]  # fmt: skip
         result = SearchResult(
-            hits=bodies, num_admitted=hits.num_admitted, has_more=hits.has_more, index=index_body(status)
+            hits=bodies, num_admitted=hits.num_admitted, has_more=hits.has_more, index=index_body(index)
         )
         return JSONResponse(result.model_dump(mode="json"))
     media_type, suffix, write = FORMATS[form]
     headers = {"Content-Disposition": f'attachment; filename="hubbleclip.{suffix}"'}
-    return Response(write(rows, infos_of(status)), media_type=media_type, headers=headers)
+    return Response(write(rows, infos_of(index)), media_type=media_type, headers=headers)
 
 
 async def upload_of(request: Request, service: Service) -> SearchParams:
@@ -197,14 +194,18 @@ async def upload_of(request: Request, service: Service) -> SearchParams:
     ------
     ParameterError
         If the form has no file.
+    BusyError
+        If too many files are being received.
 
     """
-    async with request.form(max_files=1, max_fields=100) as form:
-        picture = form.get("picture")
-        if not isinstance(picture, UploadFile):
-            raise ParameterError("the form has no file `picture`")
-        digest = await service.queue.run(service.uploads.add, await picture.read())
-        return params_of(form).model_copy(update={"image": [digest]})
+    with service.uploads.receiving():
+        async with request.form(max_files=1, max_fields=100, max_part_size=MAX_FIELD_BYTES) as form:
+            picture = form.get("picture")
+            if not isinstance(picture, UploadFile):
+                raise ParameterError("the form has no file `picture`")
+            # A large file is on disk so far; it is read in the queue, which bounds how many are in memory.
+            digest = await service.queue.run(lambda: service.uploads.add(picture.file.read()))
+            return params_of(form).model_copy(update={"image": [digest]})
 
 
 def api_routes(service: Service) -> APIRouter:
@@ -235,7 +236,9 @@ def api_routes(service: Service) -> APIRouter:
 
     @router.get("/search", response_model=SearchResult, summary="Search by the parameters of the URL")
     async def search(params: Annotated[ApiParams, Query()]) -> Response:
-        return respond(await service.search(params), params.format, service)
+        return await service.run(
+            lambda: params.query(service.engine.resolve_target), lambda answer: respond(answer, params.format)
+        )
 
     multipart = {"schema": {"type": "object", "properties": {"picture": {"type": "string", "format": "binary"}}}}
     json_body = {"schema": {"$ref": "#/components/schemas/SearchBody"}}
@@ -246,7 +249,10 @@ def api_routes(service: Service) -> APIRouter:
     )  # fmt: skip
     async def search_posted(request: Request) -> Response:
         if request.headers.get("content-type", "").startswith("multipart/form-data"):
-            return respond(await service.search(await upload_of(request, service)), "json", service)
+            params = await upload_of(request, service)
+            return await service.run(
+                lambda: params.query(service.engine.resolve_target), lambda answer: respond(answer, "json")
+            )
         try:
             body = SearchBody.model_validate_json(await request.body())
         except ValidationError as error:
@@ -254,10 +260,10 @@ def api_routes(service: Service) -> APIRouter:
         added = tuple(Term(kind=TermKind(t.kind), value=t.value, weight=t.weight) for t in body.terms_)
 
         def make_query() -> SearchQuery:
-            made = body.query(service.engine.place)
+            made = body.query(service.engine.resolve_target)
             return replace(made, terms=made.terms + added)
 
-        return respond(await service.run(make_query), body.format, service)
+        return await service.run(make_query, lambda answer: respond(answer, body.format))
 
     @router.get("/tiles/{tile_id}", summary="Everything known of a tile")
     async def tile(tile_id: str) -> dict[str, Any]:
@@ -363,7 +369,5 @@ async def find_tile(tile_id: str, service: Service) -> TileRecord:
     """
     try:
         return await service.tile(tile_id)
-    except BusyError:
-        raise
-    except HubbleclipError as error:
+    except SearchError as error:
         raise NotFoundError(f"there is no tile {tile_id[:64]!r}") from error

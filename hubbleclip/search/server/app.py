@@ -12,19 +12,20 @@ from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 
 from hubbleclip import __version__
-from hubbleclip.core.errors import HubbleclipError
+from hubbleclip.core.errors import CatalogError, HubbleclipError
 from hubbleclip.search.server.api import NotFoundError, add_posted_schema, api_routes
 from hubbleclip.search.server.cone_search import cone_routes
 from hubbleclip.search.server.metrics import Metrics, MetricsMiddleware
 from hubbleclip.search.server.pages.routes import error_page, page_routes, wants_page
-from hubbleclip.search.server.params import ParameterError
+from hubbleclip.search.server.params import ParameterError, Short
+from hubbleclip.search.server.registration import proof_of
 from hubbleclip.search.server.security import Access, SecurityMiddleware
 from hubbleclip.search.server.service import Service
 from hubbleclip.search.server.uploads import UploadError
 from hubbleclip.search.server.work_queue import RETRY_AFTER_S, BusyError
 
 STATIC = Path(__file__).parent / "pages/static"
-STATUS = {BusyError: 503, NotFoundError: 404, UploadError: 422, ParameterError: 422}
+STATUS = {BusyError: 503, CatalogError: 503, NotFoundError: 404, UploadError: 422, ParameterError: 422}
 """HTTP status by type of error; 400 for all others."""
 
 
@@ -38,7 +39,7 @@ def create_app(service: Service, access: Access, instance: str = "") -> FastAPI:
     access
         Who may ask.
     instance
-        Random text by which a client recognises this server.
+        Secret by which a client recognises this server; see `Registration`.
 
     Returns
     -------
@@ -66,8 +67,8 @@ def create_app(service: Service, access: Access, instance: str = "") -> FastAPI:
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
 
     @app.get("/healthz", summary="Whether the server answers")
-    async def health() -> dict[str, str]:
-        return {"status": "ok", "instance": instance}
+    async def health(challenge: Short = "") -> dict[str, str]:
+        return {"status": "ok", "proof": proof_of(instance, challenge)}
 
     @app.get("/metrics", summary="Numbers for Prometheus")
     async def numbers() -> Response:

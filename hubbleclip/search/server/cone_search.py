@@ -14,14 +14,16 @@ from fastapi import APIRouter, Request, Response
 
 from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.search.export import COLUMNS, Column, as_astropy, as_votable, votable_bytes
-from hubbleclip.search.query import Cone, Filters, GroupBy, Query, hit_row
+from hubbleclip.search.query import Cone, Filters, GroupBy, Hits, Query, hit_row
 from hubbleclip.search.server.api import infos_of
 from hubbleclip.search.server.params import MAX_DEPTH
+from hubbleclip.search.server.protocol import IndexStatus
 from hubbleclip.search.server.service import Service
 from hubbleclip.search.server.work_queue import BusyError
 
 MEDIA_TYPE = "text/xml; content=x-votable"
 UCD1 = {"tile_id": "ID_MAIN", "ra_deg": "POS_EQ_RA_MAIN", "dec_deg": "POS_EQ_DEC_MAIN"}
+NO_HITS = Hits(hits=(), num_admitted=0, has_more=False)
 NOT_HERE = {"score", "model_rank", "words_rank", "num_folded"}
 BRIEF = {"tile_id", "ra_deg", "dec_deg"}
 USUAL = BRIEF | {
@@ -147,9 +149,31 @@ def cone_routes(service: Service) -> APIRouter:
 
 async def _answer(cone: Cone, verbosity: int, service: Service) -> bytes:
     """Find the tiles in a circle; a radius of 0 asks for the columns alone."""
+    columns = columns_for(verbosity)
+    if not cone.radius_deg:
+        return await service.queue.run(lambda: write_cone(NO_HITS, service.engine.status(), columns))
     query = Query(filters=Filters(cone=cone), group_by=GroupBy.NONE, k=MAX_DEPTH)
-    hits = await service.run(lambda: query) if cone.radius_deg else None
-    rows = [hit_row(hit) for hit in hits.hits] if hits else []
-    infos = infos_of(service.engine.status())
-    infos["QUERY_STATUS"] = "OVERFLOW" if hits and hits.has_more else "OK"
-    return as_votable(as_astropy(rows, columns_for(verbosity)), infos, "Tiles whose centre is in the cone")
+    return await service.run(lambda: query, lambda answer: write_cone(*answer, columns))
+
+
+def write_cone(hits: Hits, index: IndexStatus, columns: tuple[Column, ...]) -> bytes:
+    """Write the tiles of a cone.
+
+    Parameters
+    ----------
+    hits
+        The tiles.
+    index
+        The index that found them.
+    columns
+        Columns of the table.
+
+    Returns
+    -------
+    bytes
+        VOTable.
+
+    """
+    infos = infos_of(index) | {"QUERY_STATUS": "OVERFLOW" if hits.has_more else "OK"}
+    table = as_astropy([hit_row(hit) for hit in hits.hits], columns)
+    return as_votable(table, infos, "Tiles whose centre is in the cone")

@@ -12,16 +12,18 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 
 from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.search.query import Box, Cone, Filters, GroupBy, Mode, Query, Term, TermKind
-from hubbleclip.search.server.positions import parse_position
+from hubbleclip.search.sky import RADIUS_DEG
 
-MAX_K, MAX_DEPTH, MAX_TERMS = 200, 10_000, 16
+MAX_K, MAX_DEPTH, MAX_TERMS, MAX_VALUES = 200, 10_000, 16, 100
 WEIGHTED = re.compile(r"(.*\S)\s*\^\s*(\d+(?:\.\d+)?)", re.DOTALL)
 """Matches a text with its weight, such as `spiral galaxy^2`."""
-RADIUS_ARCMIN = 6.0
+RADIUS_ARCMIN = 60 * RADIUS_DEG
 Short = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200)]
 Text = Annotated[str, StringConstraints(strip_whitespace=True, max_length=4000)]
 TileId = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z_-]{1,64}(\^\d+(\.\d+)?)?$")]
 Number = Annotated[float, Field(allow_inf_nan=False)]
+FindCone = Callable[[str, float | None], Cone]
+"""Function that turns a place and a radius in degrees, or None, into a cone, as `Search.resolve_target` does."""
 
 
 class ParameterError(HubbleclipError):
@@ -50,7 +52,7 @@ class SearchParams(BaseModel):
     split: list[Short] = Field([], description="Split of the dataset.")
     category: list[Short] = Field([], description="Science category.")
     pi: Short = Field("", description="Part of the investigator's name.")
-    cycle: list[Annotated[int, Field(ge=0)]] = Field([], description="Observing cycle.")
+    cycle: list[Annotated[int, Field(ge=0, le=10_000)]] = Field([], description="Observing cycle.")
     observed_from: date | None = Field(None, description="First day, as 2009-05-24.")
     observed_to: date | None = Field(None, description="Last day.")
     exposure_min: Number | None = Field(None, ge=0, description="Shortest exposure time in seconds.")
@@ -59,7 +61,10 @@ class SearchParams(BaseModel):
     scale_max: Number | None = Field(None, ge=0, description="Largest pixel scale in arcsec.")
     moving: bool | None = Field(None, description="Whether the target moves: one of the solar system.")
     place: Short = Field("", description="Position (degrees, or hours and degrees), or the name of a target.")
-    radius: Number = Field(RADIUS_ARCMIN, gt=0, le=10_800, description="Radius around `place` in arcmin.")
+    radius: Number = Field(
+        RADIUS_ARCMIN, gt=0, le=10_800,
+        description="Radius around `place` in arcmin; the default grows with the extent of a target's observations.",
+    )  # fmt: skip
     box: Short = Field("", description="ra_min,ra_max,dec_min,dec_max in degrees; ra_min > ra_max crosses RA 0.")
 
     @model_validator(mode="before")
@@ -81,11 +86,13 @@ class SearchParams(BaseModel):
 
     @model_validator(mode="after")
     def _is_bounded(self) -> SearchParams:
-        """Refuse a page too deep, and too many terms."""
+        """Refuse a page too deep, too many terms, and too many values of one filter."""
         if self.page * self.k > MAX_DEPTH:
             raise ValueError(f"only the first {MAX_DEPTH:,} hits can be seen: narrow the search")
         if len(list(self.terms())) > MAX_TERMS:
             raise ValueError(f"a search has at most {MAX_TERMS} terms")
+        if any(isinstance(values, list) and len(values) > MAX_VALUES for _, values in self):
+            raise ValueError(f"a filter has at most {MAX_VALUES} values")
         return self
 
     def terms(self) -> Iterator[Term]:
@@ -106,63 +113,13 @@ class SearchParams(BaseModel):
                 value, weight = (match[1], float(match[2])) if match else (text, 1.0)
                 yield Term(kind=kind, value=value, weight=sign * weight)
 
-    def filters(self, find_place: Callable[[str], tuple[float, float] | None]) -> Filters:
-        """Return the filters.
-
-        Parameters
-        ----------
-        find_place
-            Function that finds the position of a target by name.
-
-        Returns
-        -------
-        Filters
-            The filters.
-
-        """
-        return Filters(
-            instruments=tuple(self.instrument), detectors=tuple(self.detector), bands=tuple(self.band),
-            proposals=tuple(self.proposal), splits=tuple(self.split), categories=tuple(self.category),
-            pi=self.pi or None, cycles=tuple(self.cycle),
-            observed_from=self.observed_from, observed_to=self.observed_to,
-            exposure_min_s=self.exposure_min, exposure_max_s=self.exposure_max,
-            pixel_scale_min_arcsec=self.scale_min, pixel_scale_max_arcsec=self.scale_max,
-            moving_target=self.moving, cone=self.cone(find_place), box=_parse_box(self.box),
-        )  # fmt: skip
-
-    def cone(self, find_place: Callable[[str], tuple[float, float] | None]) -> Cone | None:
-        """Return the circle around `place`.
-
-        Parameters
-        ----------
-        find_place
-            Function that finds the position of a target by name.
-
-        Returns
-        -------
-        Cone or None
-            The circle; None without a place.
-
-        Raises
-        ------
-        ParameterError
-            If the place is neither a position nor the name of a target.
-
-        """
-        if not self.place:
-            return None
-        position = parse_position(self.place) or find_place(self.place)
-        if position is None:
-            raise ParameterError(f"{self.place!r} is neither a position nor a target of the catalog")
-        return Cone(ra_deg=position[0], dec_deg=position[1], radius_deg=self.radius / 60)
-
-    def query(self, find_place: Callable[[str], tuple[float, float] | None]) -> Query:
+    def query(self, find_cone: FindCone) -> Query:
         """Return the query.
 
         Parameters
         ----------
-        find_place
-            Function that finds the position of a target by name.
+        find_cone
+            Function that finds `place`.
 
         Returns
         -------
@@ -170,8 +127,18 @@ class SearchParams(BaseModel):
             The query of this page.
 
         """
+        radius_deg = None if self.radius == RADIUS_ARCMIN else self.radius / 60
+        filters = Filters(
+            instruments=tuple(self.instrument), detectors=tuple(self.detector), bands=tuple(self.band),
+            proposals=tuple(self.proposal), splits=tuple(self.split), categories=tuple(self.category),
+            pi=self.pi or None, cycles=tuple(self.cycle),
+            observed_from=self.observed_from, observed_to=self.observed_to,
+            exposure_min_s=self.exposure_min, exposure_max_s=self.exposure_max,
+            pixel_scale_min_arcsec=self.scale_min, pixel_scale_max_arcsec=self.scale_max, moving_target=self.moving,
+            cone=find_cone(self.place, radius_deg) if self.place else None, box=_parse_box(self.box),
+        )  # fmt: skip
         return Query(
-            terms=tuple(self.terms()), filters=self.filters(find_place), mode=self.mode, group_by=self.group, k=self.k,
+            terms=tuple(self.terms()), filters=filters, mode=self.mode, group_by=self.group, k=self.k,
             offset=(self.page - 1) * self.k,
         )  # fmt: skip
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from hubbleclip.search.query import Hits, Query
+from hubbleclip.search.query import Cone, Hits, Query
 from hubbleclip.search.server.occlusion import Occlusion
 
 Floats = npt.NDArray[np.float64]
@@ -66,10 +66,17 @@ class Points:
     labels: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
 
 
+class Answer(NamedTuple):
+    """One page of hits, and the index that found them."""
+
+    hits: Hits
+    index: IndexStatus
+
+
 class SearchEngine(Protocol):
     """A search over the tiles of one index. All methods may be called by several threads."""
 
-    def run(self, query: Query) -> Hits:
+    def answer(self, query: Query) -> Answer:
         """Find the hits of one page.
 
         Parameters
@@ -79,14 +86,14 @@ class SearchEngine(Protocol):
 
         Returns
         -------
-        Hits
-            The page.
+        Answer
+            The page, and the index that it is from.
 
         """
         ...
 
     def tile(self, tile_id: str) -> TileRecord:
-        """Return what is known of a tile; an unknown id raises a HubbleclipError.
+        """Return what is known of a tile; an unknown id raises a SearchError.
 
         Parameters
         ----------
@@ -102,7 +109,7 @@ class SearchEngine(Protocol):
         ...
 
     def status(self) -> IndexStatus:
-        """Return which index and model answer.
+        """Return which index and model answer, at once.
 
         Returns
         -------
@@ -168,18 +175,20 @@ class SearchEngine(Protocol):
         """
         ...
 
-    def place(self, name: str) -> tuple[float, float] | None:
-        """Find a target of the catalog by name.
+    def resolve_target(self, name: str, radius_deg: float | None = None) -> Cone:
+        """Turn a place into a cone; an unknown one raises a SearchError.
 
         Parameters
         ----------
         name
-            Name of a target; case, spaces and hyphens do not matter.
+            A position, or the name of a target.
+        radius_deg
+            Radius of the cone; None for a default.
 
         Returns
         -------
-        tuple of float or None
-            Right ascension and declination in degrees.
+        Cone
+            Circle around the place.
 
         """
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 import os
 from collections.abc import Iterator
@@ -12,13 +13,36 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registration:
-    """Where the server of a data folder listens. `instance` tells it from another server that got the same port."""
+    """Where the server of a data folder listens.
+
+    `instance` is a secret of server and file. It tells the server from another that got the same port, which might be
+    that of another user, who waits for the token.
+    """
 
     host: str
     port: int
     instance: str
     token: str | None
     pid: int
+
+
+def proof_of(instance: str, challenge: str) -> str:
+    """Compute what a server answers to a challenge, by which it shows that it knows its own secret.
+
+    Parameters
+    ----------
+    instance
+        The secret.
+    challenge
+        Random text of the client.
+
+    Returns
+    -------
+    str
+        HMAC-SHA256 of the challenge, in hex digits.
+
+    """
+    return hmac.new(instance.encode(), challenge.encode(), "sha256").hexdigest()
 
 
 @contextmanager

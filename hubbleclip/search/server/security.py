@@ -7,11 +7,11 @@ import hmac
 import ipaddress
 import re
 from dataclasses import dataclass
-from http.cookies import SimpleCookie
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import cookie_parser
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -19,7 +19,8 @@ from hubbleclip.core.errors import HubbleclipError
 
 HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]*)(?::\d+)?")
 COOKIE = "hubbleclip_token"
-MAX_BODY_BYTES, MAX_BODY_S = 64 * 2**20, 30.0
+MAX_UPLOAD_BYTES, MAX_JSON_BYTES, MAX_BODY_S = 64 * 2**20, 2**20, 30.0
+"""Limits of a request's body: of a form with a file, which goes to disk, and of all others, which stay in memory."""
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -127,7 +128,7 @@ class SecurityMiddleware:
 
         refusal = self._refusal(scope)
         if refusal is None:
-            await self.app(scope, _bounded(receive), protect)
+            await self.app(scope, _bounded(receive, _max_bytes(Headers(scope=scope))), protect)
         else:
             await refusal(scope, receive, protect)
 
@@ -137,20 +138,20 @@ class SecurityMiddleware:
         # Without this check, a web page of another site could read the answers by DNS rebinding.
         if self.access.is_loopback and not is_loopback(_host_of(headers.get("host", ""))):
             return PlainTextResponse("this server answers to localhost only", status_code=421)
-        if scope["method"] not in READING and headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        if _is_from_another_site(headers, scope["method"]):
             return PlainTextResponse("requests from other sites are refused", status_code=403)
-        length = headers.get("content-length", "")
-        if length.isdecimal() and int(length) > MAX_BODY_BYTES:
-            return PlainTextResponse(f"at most {MAX_BODY_BYTES >> 20} MiB are accepted", status_code=413)
+        length, max_bytes = headers.get("content-length", ""), _max_bytes(headers)
+        if length.isdecimal() and int(length) > max_bytes:
+            return PlainTextResponse(f"at most {max_bytes >> 20} MiB are accepted", status_code=413)
         if self.access.token is None or scope["path"] in OPEN_PATHS:
             return None
         return self._without_token(scope, headers, self.access.token)
 
     def _without_token(self, scope: Scope, headers: Headers, token: str) -> Response | None:
         """Check the token: in a header, in a cookie, or in the URL, from which it moves to a cookie."""
-        cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+        cookie = cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
         given = headers.get("authorization", "").removeprefix("Bearer ")
-        if any(hmac.compare_digest(text.encode(), token.encode()) for text in (given, cookie.value if cookie else "")):
+        if any(hmac.compare_digest(text.encode(), token.encode()) for text in (given, cookie)):
             return None
         pairs = parse_qsl(scope["query_string"].decode("latin-1"))
         in_url = dict(pairs).get("token", "")
@@ -169,7 +170,26 @@ def _host_of(header: str) -> str:
     return match[1] if match else ""
 
 
-def _bounded(receive: Receive) -> Receive:
+def _is_from_another_site(headers: Headers, method: str) -> bool:
+    """Return whether a page of another site sent a request, unless the person followed a link.
+
+    Without this check, any page that is open in the browser could upload files here, or keep the model and Sesame busy.
+    """
+    site = headers.get("sec-fetch-site")
+    if site is None:  # a program, or a browser from before 2023, which still says where a form is from
+        origin = headers.get("origin")
+        return method not in READING and origin is not None and urlsplit(origin).netloc != headers.get("host")
+    is_link = method in READING and headers.get("sec-fetch-dest") == "document"
+    return site not in ("none", "same-origin") and not is_link
+
+
+def _max_bytes(headers: Headers) -> int:
+    """Return the largest size of a request's body."""
+    is_form = headers.get("content-type", "").startswith("multipart/form-data")
+    return MAX_UPLOAD_BYTES if is_form else MAX_JSON_BYTES
+
+
+def _bounded(receive: Receive, max_bytes: int) -> Receive:
     """Limit a request's body in bytes and in time, also if its length is not stated."""
     num_bytes, deadline = 0, None
 
@@ -186,8 +206,8 @@ def _bounded(receive: Receive) -> Receive:
             raise HTTPException(408, "the request took too long") from error
         if message["type"] == "http.request":
             num_bytes += len(message.get("body", b""))
-            if num_bytes > MAX_BODY_BYTES:
-                raise HTTPException(413, f"at most {MAX_BODY_BYTES >> 20} MiB are accepted")
+            if num_bytes > max_bytes:
+                raise HTTPException(413, f"at most {max_bytes >> 20} MiB are accepted")
             if not message.get("more_body", False):
                 num_bytes = -1
         return message

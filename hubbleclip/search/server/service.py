@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from starlette.datastructures import FormData, QueryParams
 
 from hubbleclip.search.query import Hits, Query, Term, TermKind
 from hubbleclip.search.server.params import ParameterError, SearchParams
-from hubbleclip.search.server.protocol import SearchEngine, TileRecord
+from hubbleclip.search.server.protocol import Answer, SearchEngine, TileRecord
 from hubbleclip.search.server.uploads import UploadStore
 from hubbleclip.search.server.work_queue import WorkQueue
 
+Result = TypeVar("Result")
 LISTS = {(info.alias or name) for name, info in SearchParams.model_fields.items() if "list" in str(info.annotation)}
 
 
@@ -66,26 +67,27 @@ class Service:
             One page.
 
         """
-        return await self.run(lambda: params.query(self.engine.place))
+        return await self.run(lambda: params.query(self.engine.resolve_target), lambda answer: answer.hits)
 
-    async def run(self, make_query: Callable[[], Query]) -> Hits:
-        """Run a query.
+    async def run(self, make_query: Callable[[], Query], finish: Callable[[Answer], Result]) -> Result:
+        """Run a query, and make what a route returns of its answer.
 
         Parameters
         ----------
-        make_query
-            Function that returns the query; it runs in the queue too, because it may look up a target.
+        make_query, finish
+            Functions that return the query and the result. Both run in the queue too, because the one may look up a
+            target, and the other writes as many as 10,000 rows.
 
         Returns
         -------
-        Hits
-            One page.
+        Any
+            What `finish` returns.
 
         """
 
-        def work() -> Hits:
+        def work() -> Result:
             query = make_query()
-            return self.engine.run(replace(query, terms=tuple(map(self._with_path, query.terms))))
+            return finish(self.engine.answer(replace(query, terms=tuple(map(self._with_path, query.terms)))))
 
         return await self.queue.run(work)
 

@@ -9,13 +9,18 @@ import tempfile
 import threading
 import zlib
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
 from hubbleclip.core.errors import HubbleclipError
+from hubbleclip.search.server.work_queue import BusyError
 
-MAX_FILES, MAX_PIXELS, MAX_UNPACKED_BYTES = 64, 40_000_000, 512 * 2**20
+MAX_FILES, MAX_TOTAL_BYTES, MAX_RECEIVING = 64, 512 * 2**20, 8
+"""Limits of the files that are kept, and of those that are being received at one time."""
+MAX_PIXELS, MAX_UNPACKED_BYTES = 40_000_000, 512 * 2**20
 SIGNATURES = {b"\x89PNG\r\n\x1a\n": ".png", b"\xff\xd8\xff": ".jpg", b"SIMPLE  =": ".fits", b"\x1f\x8b": ".fits.gz"}
 """First bytes of the accepted files, and the suffix under which each is stored."""
 PICTURES = {".png": "PNG", ".jpg": "JPEG"}
@@ -32,7 +37,7 @@ class UploadStore:
     Parameters
     ----------
     max_files
-        Number of uploads that are kept; older ones are deleted.
+        Number of uploads that are kept; older ones are deleted, also where all have more than `MAX_TOTAL_BYTES`.
 
     """
 
@@ -40,6 +45,30 @@ class UploadStore:
         self._folder = tempfile.TemporaryDirectory(prefix="hubbleclip-uploads-")
         self._paths: OrderedDict[str, Path] = OrderedDict()
         self._max_files, self._lock = max_files, threading.Lock()
+        self._num_receiving = 0
+
+    @contextmanager
+    def receiving(self) -> Iterator[None]:
+        """Receive a file in the block, unless too many are being received.
+
+        Yields
+        ------
+        None
+            No value.
+
+        Raises
+        ------
+        BusyError
+            If `MAX_RECEIVING` files are being received.
+
+        """
+        if self._num_receiving >= MAX_RECEIVING:
+            raise BusyError("the server is receiving other files: try again in some seconds")
+        self._num_receiving += 1
+        try:
+            yield
+        finally:
+            self._num_receiving -= 1
 
     def add(self, content: bytes) -> str:
         """Store an upload.
@@ -61,9 +90,13 @@ class UploadStore:
             path = self._paths.setdefault(digest, Path(self._folder.name) / f"{digest}{suffix}")
             path.write_bytes(content)
             self._paths.move_to_end(digest)
-            while len(self._paths) > self._max_files:
+            while len(self._paths) > self._max_files or self._num_bytes() > MAX_TOTAL_BYTES:
                 self._paths.popitem(last=False)[1].unlink(missing_ok=True)
         return digest
+
+    def _num_bytes(self) -> int:
+        """Return the size of all uploads."""
+        return sum(path.stat().st_size for path in self._paths.values())
 
     def path(self, digest: str) -> Path:
         """Find an upload.

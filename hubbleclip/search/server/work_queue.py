@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from hubbleclip.core.errors import HubbleclipError
@@ -38,7 +39,7 @@ class WorkQueue:
 
     def __init__(self, num_workers: int = NUM_WORKERS, max_waiting: int = MAX_WAITING, max_s: float = MAX_S) -> None:
         self.num_open = 0
-        self._max_waiting, self._max_s = max_waiting, max_s
+        self._max_waiting, self._max_s, self._lock = max_waiting, max_s, threading.Lock()
         self._threads = ThreadPoolExecutor(num_workers, thread_name_prefix="search")
 
     async def run(self, function: Callable[..., Result], *arguments: Any) -> Result:
@@ -60,22 +61,23 @@ class WorkQueue:
             If too many calls wait, or the result is late. A call that runs cannot be stopped; it keeps its place.
 
         """
-        if self.num_open >= self._max_waiting:
-            raise BusyError("the server is busy: try again in some seconds")
-        self.num_open += 1
-        work = asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+        with self._lock:
+            if self.num_open >= self._max_waiting:
+                raise BusyError("the server is busy: try again in some seconds")
+            self.num_open += 1
+        work = self._threads.submit(function, *arguments)
         work.add_done_callback(self._end)
-        done, _ = await asyncio.wait({work}, timeout=self._max_s)
+        result = asyncio.wrap_future(work)
+        done, _ = await asyncio.wait({result}, timeout=self._max_s)
         if not done:
-            work.cancel()
+            result.cancel()
             raise BusyError(f"the search took longer than {self._max_s:g} s: try again")
-        return work.result()
+        return result.result()
 
-    def _end(self, work: asyncio.Future[Any]) -> None:
-        """Count a call as ended, and read its error, which nobody else may read after a timeout."""
-        self.num_open -= 1
-        if not work.cancelled():
-            work.exception()
+    def _end(self, _: Future[Any]) -> None:
+        """Count a call as ended: in its thread, or where it was cancelled before it began."""
+        with self._lock:
+            self.num_open -= 1
 
     def close(self) -> None:
         """Drop the calls that wait, and return without waiting for those that run."""

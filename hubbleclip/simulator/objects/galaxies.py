@@ -77,7 +77,7 @@ def _add_knots(
     count = int(rng.integers(250, 700))
     radius = scale * rng.gamma(2.2, 0.9, count)
     azimuth = np.log(radius + 0.02) / np.tan(pitch) + 2 * np.pi * rng.integers(num_arms, size=count) / num_arms
-    # The knots are scattered around the arms, in radians.
+    # Scatter the knots around the arms. The standard deviation is in radians.
     azimuth += rng.normal(0, 0.22, count)
     u, v = radius * np.cos(azimuth), radius * np.sin(azimuth) * axis_ratio
     x, y = u * np.cos(angle) - v * np.sin(angle), u * np.sin(angle) + v * np.cos(angle)
@@ -189,7 +189,7 @@ def galaxy_merger(view: View, rng: np.random.Generator, variant: str) -> Image:
     pair_angle, brightness, scale = rng.uniform(0, 2 * np.pi), rng.uniform(40, 110), rng.uniform(0.11, 0.17)
     warp_x, warp_y = view.fractal_noise(rng, 3.2, 1.3), view.fractal_noise(rng, 3.2, 1.3)
     noise = view.fractal_noise(rng, 1.9, 0.5)
-    # Both discs have the same distortion, as in a common tidal field.
+    # Both discs are distorted in the same way, because they lie in one tidal field.
     warped = _warped(view, warp_x, warp_y, 0.055)
     light, tails = view.blank_image(), view.blank_image()
     spin = rng.choice([-1, 1])

@@ -92,7 +92,7 @@ class View:
 
         """
         if self.line:
-            return lines.get(self.line, 0.4)  # A line that is not given has a strength of 0.4.
+            return lines.get(self.line, 0.4)  # An emission line that is not listed has the strength 0.4.
         # A broad-band filter above 560 nm contains H-alpha; one below 560 nm contains [O III].
         return LINE_LEAK * (lines.get("HA", 1.0) if self.wave_nm > 560 else lines.get("OIII", 0.6))
 

@@ -154,7 +154,8 @@ class MashupService:
         MAST does the same for a query that takes longer than one request may last.
         """
         known = {key: value for key, value in request.items() if key != "cacheBreaker"}
-        # `cacheBreaker` differs in every request. It is not in the key, so that a poll has the key of its query.
+        # `cacheBreaker` differs in every request. It is not part of the key, so that a poll has the same key as the
+        # query that it repeats.
         key = zlib.crc32(json.dumps(known, sort_keys=True).encode())
         with self._lock:  # Queries run in several threads.
             is_first = key % EXECUTING_EVERY == 0 and key not in self._polled

@@ -294,7 +294,7 @@ def _change_rows(change: Callable[[Rows, random.Random], Rows]) -> FaultInjector
 
 def _repeat_rows(rows: Rows, rng: random.Random) -> Rows:
     """Replace some of the last rows with copies of the first rows. If there is only one row, duplicate it."""
-    # At most half of the rows are replaced, so that the page still shows some rows once.
+    # At most half of the rows are overwritten, so that the page contains the original of every copy.
     count = rng.randint(1, max(len(rows) // 2, 1))
     return [*rows[:-count], *rows[:count]] if len(rows) > 1 else rows * 2
 

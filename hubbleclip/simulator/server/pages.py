@@ -14,7 +14,8 @@ from hubbleclip.simulator.observations import SimProposal
 SEPARATOR = "-" * 79
 WRAP_COLUMNS = 78
 CATEGORY_WIDTH = 50  # The bulk list truncates longer categories.
-# One in N proposals has the irregularity that a constant names; N is the value of the constant.
+# Each constant names an irregularity of the records and gives its frequency: with the value N, one in N proposals has
+# it.
 NO_CYCLE_EVERY = 61
 NO_CATEGORY_EVERY = 37
 NOT_IN_BULK_EVERY = 41
@@ -81,7 +82,7 @@ def _record(proposal: SimProposal) -> str:
 
 
 def _replace_parentheses(text: str) -> str:
-    """Replace parentheses with braces, as the real bulk list does."""
+    """Replace parentheses with braces, because the real bulk list has braces instead of parentheses."""
     return text.replace("(", "{").replace(")", "}")
 
 

@@ -1,4 +1,4 @@
-"""Load CLIP models by their open_clip names, with their tokenizer, image size, and mean and standard deviation."""
+"""Load CLIP models by their open_clip names, with their tokenizers and the sizes and normalisation of their images."""
 
 from __future__ import annotations
 

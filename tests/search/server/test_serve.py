@@ -62,7 +62,7 @@ def test_a_search_goes_through_the_server_and_without_it_alone(data: Path, serve
     process, server = serve()
     hits = ask(server, "/api/v1/search", [("q", "spiral galaxy"), ("k", "5"), ("group", "none")])["hits"]
     assert len(hits) == 5
-    searched = run("search", "spiral galaxy", "-k", "5", "--json", data=data)
+    searched = run("search", "spiral galaxy", "-k", "5", "--group", "none", "--json", data=data)
     assert ids(searched) == [hit["tile_id"] for hit in hits]
     text = urllib.request.urlopen(f"http://127.0.0.1:{server.port}/metrics").read().decode()
     assert 'route="/api/v1/search",status="200"} 2.0' in text

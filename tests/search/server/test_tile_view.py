@@ -14,7 +14,6 @@ from small_engine import SCALE_ARCSEC, SIZE_PX, SmallEngine, fits_header, geomet
 
 from hubbleclip.search.server.pages import tile_view
 from hubbleclip.search.server.pages.tile_view import NUM_GRID, round_length, sky_view
-from hubbleclip.search.server.positions import parse_position, sexagesimal
 
 
 @pytest.mark.parametrize("rotation_deg", [0.0, 30.0, 135.0, -80.0])
@@ -99,22 +98,3 @@ def test_the_footprint_is_a_ds9_polygon(engine: SmallEngine) -> None:
     sides = [corners[a].separation(corners[b]).arcsec for a, b in pairwise((0, 1, 2, 3, 0))]
     assert sides == pytest.approx([SIZE_PX * SCALE_ARCSEC] * 4, rel=1e-3)
     assert tile_view.ds9_region(tile_id, {"corners_deg": []}) is None
-
-
-@pytest.mark.parametrize(
-    ("text", "position"),
-    [
-        ("83.82 -5.39", (83.82, -5.39)), ("83.82,-5.39", (83.82, -5.39)), (" 10, +20 ", (10, 20)), ("-10 5", (350, 5)),
-        ("05 35 17.3 -05 23 28", (83.82208, -5.39111)), ("5:35:17.3 -5:23:28", (83.82208, -5.39111)),
-        ("05h35m17.3s -05d23m28s", (83.82208, -5.39111)), ("M 31", None), ("NGC 7331", None), ("10 95", None), ("400 1", None),
-        ("25 99 99 -95 00 00", None), ("", None), ("3C 273", None),
-    ],
-)  # fmt: skip
-def test_positions_are_read_as_people_type_them(text: str, position: tuple | None) -> None:
-    found = parse_position(text)
-    assert found == (pytest.approx(position, abs=1e-4) if position else None)
-
-
-def test_positions_are_printed_in_hours_and_degrees() -> None:
-    assert sexagesimal(83.82208, -5.39111) == ("05 35 17.30", "-05 23 28.0")
-    assert sexagesimal(359.99999999, -0.00001)[0] in ("00 00 00.00", "24 00 00.00")

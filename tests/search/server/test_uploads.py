@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from starlette.testclient import TestClient
 
+from hubbleclip.search.server import uploads
 from hubbleclip.search.server.uploads import UploadError, UploadStore, check_upload
+from hubbleclip.search.server.work_queue import BusyError
 
 
 def picture(form: str, size: tuple[int, int] = (8, 8)) -> bytes:
@@ -109,3 +111,32 @@ def test_a_refused_upload_is_one_line_for_programs_and_people(client: TestClient
     assert "only PNG" in client.post("/", files={"picture": b"GIF89a"}).text
     assert client.post("/", data={"q": "a"}, files={"other": b"x"}).status_code == 422
     assert client.post("/", files=[("picture", b"a"), ("picture", b"b")]).status_code in (400, 422)
+
+
+def test_the_oldest_uploads_are_deleted_where_all_are_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    contents = [picture("PNG", (size, size)) for size in (1, 2, 3)]
+    monkeypatch.setattr(uploads, "MAX_TOTAL_BYTES", len(contents[1]) + len(contents[2]))
+    store = UploadStore()
+    digests = [store.add(content) for content in contents]
+    with pytest.raises(UploadError, match="again"):
+        store.path(digests[0])
+    assert [store.path(digest).is_file() for digest in digests[1:]] == [True, True]
+    store.close()
+
+
+def test_only_some_files_are_received_at_one_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "MAX_RECEIVING", 2)
+    store = UploadStore()
+    with store.receiving(), store.receiving(), pytest.raises(BusyError), store.receiving():
+        pass
+    with store.receiving(), store.receiving():
+        pass
+    store.close()
+
+
+def test_a_file_too_many_is_asked_to_retry(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "MAX_RECEIVING", 0)
+    for path in ("/", "/api/v1/search"):
+        response = client.post(path, files={"picture": picture("PNG")})
+        assert response.status_code == 503
+        assert int(response.headers["retry-after"]) > 0

@@ -34,6 +34,21 @@ def test_a_full_queue_refuses_at_once_and_recovers() -> None:
     asyncio.run(check())
 
 
+def test_a_late_call_that_still_runs_keeps_its_place() -> None:
+    async def check() -> None:
+        queue, release = WorkQueue(num_workers=1, max_waiting=1, max_s=0.1), threading.Event()
+        with pytest.raises(BusyError, match="longer"):
+            await queue.run(release.wait, 30)
+        with pytest.raises(BusyError, match="busy"):
+            await queue.run(lambda: 1)
+        release.set()
+        while queue.num_open:
+            await asyncio.sleep(0.01)
+        assert await queue.run(lambda: 1) == 1
+
+    asyncio.run(check())
+
+
 def test_a_late_result_is_given_up_and_a_waiting_call_leaves_the_queue() -> None:
     async def check() -> None:
         queue, release = WorkQueue(num_workers=1, max_waiting=3, max_s=0.1), threading.Event()

@@ -22,9 +22,9 @@ from hubbleclip.search.server.occlusion import NUM_SQUARES
 from hubbleclip.search.server.pages import tile_view
 from hubbleclip.search.server.pages.sky_map import CELL_RADIUS_ARCMIN, draw_sky, write_moc
 from hubbleclip.search.server.params import ParameterError, SearchParams
-from hubbleclip.search.server.positions import sexagesimal
 from hubbleclip.search.server.service import Service, params_of
 from hubbleclip.search.server.work_queue import BusyError
+from hubbleclip.search.sky import sexagesimal
 
 NUM_EXAMPLES = 8
 FACETS = {"instrument": "Instrument", "band": "Filter", "category": "Category", "cycle": "Cycle", "split": "Split"}

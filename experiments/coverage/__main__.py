@@ -1,0 +1,200 @@
+"""`make coverage`: measure the coverage of the intervals, and write the tables of docs/intervals.md."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from itertools import product
+from pathlib import Path
+
+from experiments.coverage.candidates import CANDIDATES
+from experiments.coverage.trials import (
+    Coverage,
+    cluster_coverage,
+    difference_coverage,
+    retrieval_coverage,
+    zero_shot_coverage,
+)
+from hubbleclip.core.io import write_text
+
+log = logging.getLogger(__name__)
+PAGE = Path(__file__).parents[2] / "docs/intervals.md"
+GROUPS = (15, 30, 54, 150, 400)
+ACCURACIES = (0.5, 0.82, 0.95, 0.99)
+PAIRS = ((0.5, 0.45), (0.82, 0.8), (0.97, 0.97), (0.97, 0.92), (0.99, 0.97))
+"""Accuracies of two scorers whose difference is measured."""
+AGREEMENT = 0.9
+QUALITIES = (1.0, 2.0, 3.0)
+MAX_TILES = 20
+SHAPES = ((0.5, MAX_TILES), (0.5, 1), (0.2, MAX_TILES), (0.9, MAX_TILES))
+"""Intra-class correlations and largest numbers of tiles of a group."""
+MAX_TILES_OF_RETRIEVAL = 5
+NUM_TRIALS = 2000
+NUM_RETRIEVALS = {15: 400, 30: 400, 54: 400, 150: 300}
+"""Number of simulated rankings by number of groups; these take the most time."""
+LABELS = {
+    "accuracy_at_10pct": "top 10 %", "recall_at_5": "R@5", "median_rank": "median rank",
+    "kind_map": "mean average precision", "kind_ndcg_at_10": "nDCG at 10", "kind_top1": "top-1", "kind_top5": "top-5",
+}  # fmt: skip
+Cell = Callable[[], Mapping[str, Coverage]]
+Rows = list[list[str]]
+
+
+def main() -> None:
+    """Measure all cells on two processes and write the tables."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    cells = all_cells()
+    with ProcessPoolExecutor(2) as pool:
+        results = dict(zip(cells, pool.map(run, cells.values()), strict=True))
+    write_text(PAGE, with_tables(PAGE.read_text(encoding="utf-8"), tables(results)))
+    log.info("wrote %s", PAGE)
+
+
+def run(cell: Cell) -> Mapping[str, Coverage]:
+    """Measure one cell, in another process."""
+    return cell()
+
+
+def difference_cell(num_groups: int, pair: tuple[float, float], max_tiles: int) -> Mapping[str, Coverage]:
+    """Measure one cell of the table of differences."""
+    return {"difference": difference_coverage(num_groups, pair, AGREEMENT, max_tiles, NUM_TRIALS)}
+
+
+def all_cells() -> dict[tuple[object, ...], Cell]:
+    """List the cells of all tables, those that take longest first."""
+    cells: dict[tuple[object, ...], Cell] = {}
+    for size, num_trials in reversed(NUM_RETRIEVALS.items()):
+        for direction, accuracy in product(("i2t", "t2i"), ACCURACIES):
+            args = (direction, size, accuracy, MAX_TILES_OF_RETRIEVAL, num_trials)
+            cells["retrieval", direction, size, accuracy] = partial(retrieval_coverage, *args)
+        for quality in QUALITIES:
+            cells["zero-shot", size, quality] = partial(
+                zero_shot_coverage, size, quality, MAX_TILES_OF_RETRIEVAL, num_trials
+            )
+    for size, accuracy in product(reversed(GROUPS), ACCURACIES):
+        for correlation, max_tiles in SHAPES:
+            cells["clusters", size, accuracy, correlation, max_tiles] = partial(
+                cluster_coverage, size, accuracy, correlation, max_tiles, NUM_TRIALS
+            )
+    for size, pair, max_tiles in product(reversed(GROUPS), PAIRS, (MAX_TILES, 1)):
+        cells["difference", size, pair, max_tiles] = partial(difference_cell, size, pair, max_tiles)
+    return cells
+
+
+def percent(share: float) -> str:
+    """Format a share with one decimal place, without its sign."""
+    return f"{100 * share:.1f}"
+
+
+def with_ratio(one: Coverage) -> str:
+    """Format coverage and relative width."""
+    return f"{percent(one.share)}, {one.ratio:.2f}"
+
+
+def beside_reference(found: Mapping[str, Coverage]) -> str:
+    """Format coverage and relative width of the chosen interval, beside the coverage of the reference."""
+    return f"{with_ratio(found['chosen'])} ({percent(found['Korn-Graubard'].share)})"
+
+
+def tables(results: Mapping[tuple[object, ...], Mapping[str, Coverage]]) -> dict[str, str]:
+    """Make the tables of the page.
+
+    Parameters
+    ----------
+    results
+        Coverage by cell.
+
+    Returns
+    -------
+    dict of str
+        Markdown tables by the name of their place on the page.
+
+    """
+    header = ["groups", *(f"true {100 * accuracy:.0f} %" for accuracy in ACCURACIES)]
+    made = {"candidates": candidates_table(results)}
+    for name, shape in zip(("images", "texts", "low", "high"), SHAPES, strict=True):
+        rows = [
+            [str(size), *(beside_reference(results["clusters", size, accuracy, *shape]) for accuracy in ACCURACIES)]
+            for size in GROUPS
+        ]
+        made[name] = markdown(header, rows)
+    pairs = [f"{100 * one:.0f} and {100 * two:.0f} %" for one, two in PAIRS]
+    for name, max_tiles in (("image differences", MAX_TILES), ("text differences", 1)):
+        rows = [
+            [str(size), *(with_ratio(results["difference", size, pair, max_tiles]["difference"]) for pair in PAIRS)]
+            for size in GROUPS
+        ]
+        made[name] = markdown(["groups", *pairs], rows)
+    for direction in ("i2t", "t2i"):
+        columns = {f"{100 * accuracy:.0f} %": ("retrieval", direction, accuracy) for accuracy in ACCURACIES}
+        made[direction] = metric_table(results, columns, "true top 10 %")
+    columns = {f"{quality:.0f} sigma": ("zero-shot", quality) for quality in QUALITIES}
+    made["zero-shot"] = metric_table(results, columns, "class signal")
+    return made
+
+
+def candidates_table(results: Mapping[tuple[object, ...], Mapping[str, Coverage]]) -> str:
+    """List the lowest coverage and the relative widths of every candidate over image to text."""
+    cells = [results["clusters", size, accuracy, *SHAPES[0]] for size, accuracy in product(GROUPS, ACCURACIES)]
+    rows = []
+    for name in CANDIDATES:
+        shares, ratios = ([getattr(found[name], part) for found in cells] for part in ("share", "ratio"))
+        num_low = sum(share < 0.93 for share in shares)
+        rows.append(
+            [name, percent(min(shares)), f"{num_low} of {len(cells)}", f"{min(ratios):.2f} to {max(ratios):.2f}"]
+        )
+    return markdown(["interval", "lowest coverage, %", "cells below 93 %", "mean width / Korn-Graubard's"], rows)
+
+
+def metric_table(
+    results: Mapping[tuple[object, ...], Mapping[str, Coverage]], columns: Mapping[str, tuple[object, ...]], label: str
+) -> str:
+    """Make a table with one row per size and metric; each cell has the true value and the coverage."""
+    rows: Rows = []
+    for size in NUM_RETRIEVALS:
+        found = [results[*key[:-1], size, key[-1]] for key in columns.values()]
+        for name in found[0]:
+            short = LABELS[name.removeprefix("i2t_").removeprefix("t2i_")]
+            rows.append([str(size), short, *(f"{truth(name, one[name])}: {percent(one[name].share)}" for one in found)])
+    return markdown(["groups", "metric", *(f"{label} {name}" for name in columns)], rows)
+
+
+def truth(name: str, one: Coverage) -> str:
+    """Format the true value of a metric."""
+    return f"{one.truth:.0f}" if "rank" in name else f"{percent(one.truth)} %"
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Format a Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def with_tables(page: str, made: Mapping[str, str]) -> str:
+    """Replace the tables of a page, each between two HTML comments with its name.
+
+    Parameters
+    ----------
+    page
+        Text of the page.
+    made
+        Tables by name.
+
+    Returns
+    -------
+    str
+        The page with the new tables.
+
+    """
+    for name, table in made.items():
+        start, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+        if page.count(start) != 1 or page.count(end) != 1:
+            raise ValueError(f"the page has no place for the table {name!r}")
+        page = f"{page.partition(start)[0]}{start}\n{table}\n{end}{page.partition(end)[2]}"
+    return page
+
+
+if __name__ == "__main__":
+    main()

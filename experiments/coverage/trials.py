@@ -1,0 +1,282 @@
+"""Measure the share of simulated test sets whose interval contains the true value, and the mean width."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from experiments.coverage.candidates import CANDIDATES, Interval, Sample, korn_graubard
+from experiments.coverage.populations import Similarities, draw_hits, draw_similarities
+from hubbleclip.evaluation.metrics.bootstrap import draw_weights, resampled_retrieval
+from hubbleclip.evaluation.metrics.protocols import Estimate, difference
+from hubbleclip.evaluation.metrics.retrieval import (
+    Bools,
+    Floats,
+    Ints,
+    expected_rank,
+    rank_best_positives,
+    top_count,
+)
+from hubbleclip.evaluation.metrics.zeroshot import Labels, classification_estimates, phrase_retrieval_estimates
+
+NUM_RESAMPLES = 400
+SEED = 20
+Side = tuple[Floats, Bools, Ints, Ints]
+"""Scores (q, i), right answers (q, i), group of each query and group of each item."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coverage:
+    """Share of the intervals that contain the true value, and their mean width.
+
+    `ratio` is their mean width divided by that of the interval of Korn & Graubard; None if it is not defined.
+    """
+
+    truth: float
+    share: float
+    width: float
+    ratio: float | None = None
+
+
+def measure(interval: Interval, truth: float, reference: Interval | None = None) -> Coverage:
+    """Count the intervals that contain the true value.
+
+    Parameters
+    ----------
+    interval
+        Lower and upper ends (p,).
+    truth
+        The true value.
+    reference
+        Lower and upper ends (p,) of the interval whose mean width is compared with.
+
+    Returns
+    -------
+    Coverage
+        Share and mean width.
+
+    """
+    low_p, high_p = interval
+    width = float((high_p - low_p).mean())
+    ratio = None if reference is None else width / float((reference[1] - reference[0]).mean())
+    share = float(((low_p <= truth) & (truth <= high_p)).mean())
+    return Coverage(truth=truth, share=share, width=width, ratio=ratio)
+
+
+def cluster_coverage(
+    num_groups: int, accuracy: float, correlation: float, max_tiles: int, num_trials: int
+) -> dict[str, Coverage]:
+    """Measure every candidate for the accuracy of clusters of tiles.
+
+    Parameters
+    ----------
+    num_groups
+        Number of groups of a test set.
+    accuracy
+        True accuracy.
+    correlation
+        Intra-class correlation of the hits of a group.
+    max_tiles
+        Largest number of tiles of a group; 1 for text to image, whose queries are one caption per group.
+    num_trials
+        Number of test sets.
+
+    Returns
+    -------
+    dict of Coverage
+        Coverage by name of the candidate.
+
+    """
+    rng = np.random.default_rng([SEED, num_groups, int(1000 * accuracy)])
+    hits = draw_hits(rng, (num_trials, num_groups), [accuracy], correlation, max_tiles=max_tiles)
+    weights_bg = draw_weights(num_groups, NUM_RESAMPLES, SEED)
+    sample = Sample(tiles_pg=hits.tiles_pg, hits_pg=hits.hits_spg[0], weights_bg=weights_bg)
+    reference = korn_graubard(sample)
+    return {name: measure(method(sample), accuracy, reference) for name, method in CANDIDATES.items()}
+
+
+def difference_coverage(
+    num_groups: int, accuracies: tuple[float, float], agreement: float, max_tiles: int, num_trials: int
+) -> Coverage:
+    """Measure the interval of the paired difference of two scorers.
+
+    Parameters
+    ----------
+    num_groups
+        Number of groups of a test set.
+    accuracies
+        True accuracies of the two scorers.
+    agreement
+        Correlation of the two scorers.
+    max_tiles
+        Largest number of tiles of a group.
+    num_trials
+        Number of test sets.
+
+    Returns
+    -------
+    Coverage
+        Coverage; `ratio` compares with the interval of the difference from those of Korn & Graubard for the two
+        scorers and their correlation (method MOVER; Zou & Donner 2008).
+
+    """
+    rng = np.random.default_rng([SEED, num_groups, int(1000 * accuracies[0]), int(1000 * accuracies[1])])
+    shape = (num_trials, num_groups)
+    hits = draw_hits(rng, shape, accuracies, 0.5, max_tiles=max_tiles, agreement=agreement)
+    weights_bg = draw_weights(num_groups, NUM_RESAMPLES, SEED)
+    samples = [Sample(tiles_pg=hits.tiles_pg, hits_pg=hits_pg, weights_bg=weights_bg) for hits_pg in hits.hits_spg]
+    draws = [sample.draws_pb for sample in samples]
+    ends = []
+    for row in range(num_trials):
+        ours, other = (
+            Estimate(protocol="", scorer="", name="accuracy", value=float(sample.value_p[row]), draws_b=draws_pb[row],
+                     num_groups=num_groups, sizes_g=hits.tiles_pg[row])
+            for sample, draws_pb in zip(samples, draws, strict=True)
+        )  # fmt: skip
+        ends.append(difference(ours, other).interval())
+    low_p, high_p = np.array(ends).T
+    return measure((low_p, high_p), accuracies[0] - accuracies[1], mover(samples[0], samples[1]))
+
+
+def mover(ours: Sample, other: Sample) -> Interval:
+    """Combine the intervals of Korn & Graubard of two scorers to one of their difference (Zou & Donner 2008).
+
+    Parameters
+    ----------
+    ours, other
+        Hits of the two scorers on the same test sets.
+
+    Returns
+    -------
+    tuple of ndarray
+        Lower and upper ends (p,).
+
+    """
+    covariance_p = (ours.residuals_pg * other.residuals_pg).sum(axis=1)
+    scale_p = np.sqrt((ours.residuals_pg**2).sum(axis=1) * (other.residuals_pg**2).sum(axis=1))
+    correlation_p = np.divide(covariance_p, scale_p, out=np.zeros_like(scale_p), where=scale_p > 0)
+    (low_p, high_p), (other_low_p, other_high_p) = korn_graubard(ours), korn_graubard(other)
+    value_p = ours.value_p - other.value_p
+
+    def reach(one_p: Floats, two_p: Floats) -> Floats:
+        squares_p = one_p**2 + two_p**2 - 2 * correlation_p * one_p * two_p
+        reach_p: Floats = np.sqrt(np.maximum(squares_p, 0))
+        return reach_p
+
+    return (
+        value_p - reach(ours.value_p - low_p, other_high_p - other.value_p),
+        value_p + reach(high_p - ours.value_p, other.value_p - other_low_p),
+    )
+
+
+def side_of(direction: str, test: Similarities, quality: float) -> Side:
+    """Select queries and items of one direction, for a model of some quality."""
+    scores_tc = test.scores_tc + quality * test.is_own_tc
+    groups_c = np.arange(scores_tc.shape[1])
+    if direction == "i2t":
+        return scores_tc, test.is_own_tc, test.group_t, groups_c
+    return scores_tc.T, test.is_own_tc.T, groups_c, test.group_t
+
+
+def quality_of(direction: str, tests: list[Similarities], accuracy: float) -> float:
+    """Find the quality at which the accuracy at the top 10 % is the given one over all test sets."""
+    margins = []
+    for test in tests:
+        scores_qi, positive_qi, _, _ = side_of(direction, test, 0)
+        best_q = np.where(positive_qi, scores_qi, -np.inf).max(axis=1)
+        others_qi = np.sort(np.where(positive_qi, -np.inf, scores_qi), axis=1)
+        margins.append(others_qi[:, -top_count(10, scores_qi.shape[1])] - best_q)
+    return float(np.quantile(np.concatenate(margins), accuracy))
+
+
+def retrieval_coverage(
+    direction: str, num_groups: int, accuracy: float, max_tiles: int, num_trials: int
+) -> dict[str, Coverage]:
+    """Measure the intervals of retrieval where the true value is that over all test sets of queries and candidates.
+
+    Parameters
+    ----------
+    direction
+        `i2t` (image to text) or `t2i` (text to image).
+    num_groups
+        Number of groups of a test set.
+    accuracy
+        True accuracy at the top 10 %; other metrics have the true values that belong to it.
+    max_tiles
+        Largest number of tiles of a group.
+    num_trials
+        Number of test sets.
+
+    Returns
+    -------
+    dict of Coverage
+        Coverage by name of the metric.
+
+    """
+    rng = np.random.default_rng([SEED, num_groups])
+    tests = [draw_similarities(rng, num_groups, max_tiles=max_tiles) for _ in range(num_trials)]
+    quality = quality_of(direction, tests, accuracy)
+    names = [f"{direction}_{name}" for name in ("accuracy_at_10pct", "recall_at_5", "median_rank")]
+    estimates: dict[str, list[Estimate]] = {name: [] for name in names}
+    ranks = []
+    weights_bg = draw_weights(num_groups, NUM_RESAMPLES, SEED)
+    for test in tests:
+        side = side_of(direction, test, quality)
+        ranks.append(expected_rank(rank_best_positives(*side[:2])))
+        draws = resampled_retrieval(direction, *side, weights_bg=weights_bg)
+        exact = resampled_retrieval(direction, *side, weights_bg=np.ones_like(weights_bg[:1]))
+        sizes_g = np.bincount(side[2])
+        for name in names:
+            estimates[name].append(
+                Estimate(protocol="", scorer="", name=name, value=float(exact[name][0]), draws_b=draws[name],
+                         num_groups=num_groups, sizes_g=sizes_g)
+            )  # fmt: skip
+    # the median of a test set is a whole number, so its expectation is no value that an interval could aim at
+    truths = {name: float(np.mean([one.value for one in estimates[name]])) for name in names[:2]}
+    truths[names[2]] = float(np.median(np.concatenate(ranks)))
+    return {name: _coverage(estimates[name], truths[name]) for name in names}
+
+
+def zero_shot_coverage(num_groups: int, quality: float, max_tiles: int, num_trials: int) -> dict[str, Coverage]:
+    """Measure the intervals of zero-shot tasks with ten classes, each group of tiles being of one class.
+
+    Parameters
+    ----------
+    num_groups
+        Number of groups of a test set.
+    quality
+        Similarity that is added to tiles and the phrase of their class, in standard deviations of the similarity.
+    max_tiles
+        Largest number of tiles of a group.
+    num_trials
+        Number of test sets.
+
+    Returns
+    -------
+    dict of Coverage
+        Coverage by name of the metric. The true values are those over all test sets, for the same phrases.
+
+    """
+    rng = np.random.default_rng([SEED, num_groups, int(10 * quality)])
+    weights_bg = draw_weights(num_groups, NUM_RESAMPLES, SEED)
+    estimates: dict[str, list[Estimate]] = {}
+    for _ in range(num_trials):
+        group_t = np.repeat(np.arange(num_groups), rng.integers(1, max_tiles + 1, num_groups))
+        class_g = rng.permutation(num_groups) % 10
+        noise_tk = np.sqrt(0.5) * (rng.normal(size=(num_groups, 10))[group_t] + rng.normal(size=(len(group_t), 10)))
+        is_positive_kt = (class_g[group_t][:, None] == np.arange(10)).T
+        scores_kt = noise_tk.T + quality * is_positive_kt
+        labels = Labels(phrases=tuple("abcdefghij"), prompts=(), is_positive_kt=is_positive_kt)
+        found = phrase_retrieval_estimates("kind", "", scores_kt, labels, group_t=group_t, weights_bg=weights_bg)
+        found += classification_estimates("kind", "", scores_kt.T, labels, group_t=group_t, weights_bg=weights_bg)
+        for one in found:
+            estimates.setdefault(one.name, []).append(one)
+    names = ("kind_map", "kind_ndcg_at_10", "kind_top1", "kind_top5")
+    return {name: _coverage(estimates[name], float(np.mean([one.value for one in estimates[name]]))) for name in names}
+
+
+def _coverage(estimates: list[Estimate], truth: float) -> Coverage:
+    """Measure the intervals of one metric on all test sets."""
+    low_p, high_p = np.array([one.interval() for one in estimates]).T
+    return measure((low_p, high_p), truth)

@@ -1,0 +1,290 @@
+"""`make search-quality`: measure how well each mode of the search answers the short queries, for docs/search.md."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from cyclopts import App
+
+from experiments.short_queries.judgements import DrawnTile, Gains, drawn_tiles, read_queries
+from hubbleclip.catalog.catalog import read_catalog
+from hubbleclip.cli.options import Options
+from hubbleclip.config.settings import Settings
+from hubbleclip.core.errors import HubbleclipError
+from hubbleclip.core.io import write_text
+from hubbleclip.core.layout import Layout
+from hubbleclip.evaluation.metrics.bootstrap import draw_weights, resampled_means
+from hubbleclip.evaluation.metrics.intervals import percentile_interval
+from hubbleclip.evaluation.metrics.ranking import NUM_TOP
+from hubbleclip.search.engine import Search
+from hubbleclip.search.query import Filters, Mode, Query, Term, TermKind
+
+app = App()
+ROOT = Path(__file__).parents[2]
+FILE = "short_queries.json"
+START, END = "<!-- short queries -->", "<!-- end of short queries -->"
+Floats = npt.NDArray[np.float64]
+COLUMNS = {
+    "model": (Mode.MODEL,), "words": (Mode.WORDS,), "both": (Mode.BOTH,),
+    "both minus model": (Mode.BOTH, Mode.MODEL), "both minus words": (Mode.BOTH, Mode.WORDS),
+}  # fmt: skip
+"""Columns of the table: a mode, or two modes whose paired difference is shown."""
+EVERY, TEST = "all tiles", "tiles of the split test"
+SPLITS: dict[str, tuple[str, ...]] = {EVERY: (), TEST: ("test",)}
+
+
+def ndcg(gains: Sequence[int], possible: Sequence[int]) -> float:
+    """Compute the normalised discounted cumulative gain (nDCG) at `NUM_TOP` of a ranking with graded gains.
+
+    Parameters
+    ----------
+    gains
+        Gains of the hits, best hit first.
+    possible
+        Gains of all that could be hits, in any order; one at least is above 0.
+
+    Returns
+    -------
+    float
+        The nDCG, from 0 to 1.
+
+    Notes
+    -----
+    A gain is divided by log2(r + 1) at rank r (Jarvelin & Kekalainen 2002).
+
+    """
+
+    def discounted(ranked: Sequence[int]) -> float:
+        top = np.asarray(ranked[:NUM_TOP], np.float64)
+        return float(np.sum(top / np.log2(np.arange(2, len(top) + 2))))
+
+    return discounted(gains) / discounted(sorted(possible, reverse=True))
+
+
+def score_query(
+    search: Search, text: str, gains: Gains, tiles: Mapping[str, DrawnTile], splits: tuple[str, ...]
+) -> dict[str, float]:
+    """Score the first page of a query in each mode; as on the page of the search, a proposal has one hit.
+
+    Parameters
+    ----------
+    search
+        The search.
+    text
+        Text of the query.
+    gains
+        Judgements of the query.
+    tiles
+        What each tile shows, by tile id.
+    splits
+        Splits whose tiles are searched; all tiles if empty.
+
+    Returns
+    -------
+    dict
+        nDCG at `NUM_TOP` by mode; empty if no tile of the splits answers the query.
+
+    """
+    possible: dict[str, int] = {}
+    for tile in tiles.values():
+        if not splits or tile.split in splits:
+            possible[tile.proposal_id] = max(possible.get(tile.proposal_id, 0), tile.gain(gains))
+    if not any(possible.values()):
+        return {}
+    terms, filters = (Term(kind=TermKind.TEXT, value=text),), Filters(splits=splits)
+    scores = {}
+    for mode in Mode:
+        found = search.run(Query(terms=terms, filters=filters, mode=mode, k=NUM_TOP)).hits
+        scores[mode.value] = ndcg([tiles[hit.tile_id].gain(gains) for hit in found], list(possible.values()))
+    return scores
+
+
+def shares_a_word(text: str, gains: Gains) -> bool:
+    """Whether a query has a word of the name of a kind that it asks for.
+
+    Parameters
+    ----------
+    text
+        Text of the query.
+    gains
+        Judgements of the query.
+
+    Returns
+    -------
+    bool
+        True if so. The keywords of a simulated target are the name of its kind, and a search by words reads them.
+
+    """
+    wanted = " ".join(name for name, gain in gains.items() if gain == max(gains.values()))
+    return bool({*re.findall(r"\w+", text.lower())} & {*re.findall(r"\w+", wanted.lower())})
+
+
+def measure(settings: Settings) -> dict[str, Any]:
+    """Answer every query in every mode, and summarise the scores.
+
+    Parameters
+    ----------
+    settings
+        Settings of an indexed profile of the simulated archive.
+
+    Returns
+    -------
+    dict
+        Values for JSON: `queries` with the score of each query, `rows` with means and intervals, and what was measured.
+
+    Raises
+    ------
+    HubbleclipError
+        If the profile is not of the simulated archive.
+
+    """
+    if settings.archive.name != "simulated":
+        raise HubbleclipError(f"{settings.root} is not of the simulated archive: the kind of its objects is unknown")
+    search, queries = Search.open(settings), read_queries()
+    with read_catalog(Layout(settings.root)) as catalog:
+        tiles = drawn_tiles(catalog, settings.simulator)
+    scored = [
+        {"text": text, "is_first": number % 2 == 0, "shares_a_word": shares_a_word(text, gains)}
+        | {name: score_query(search, text, gains, tiles, splits) for name, splits in SPLITS.items()}
+        for number, (text, gains) in enumerate(queries.items())
+    ]
+    return {
+        "queries": scored, "rows": summarise(scored, settings.evaluation.bootstrap, settings.evaluation.seed),
+        "num_tiles": len(tiles), "num_proposals": len({tile.proposal_id for tile in tiles.values()}),
+        "run": Path(search.current.run).name,
+    }  # fmt: skip
+
+
+def summarise(scored: Sequence[Mapping[str, Any]], num_resamples: int, seed: int) -> list[dict[str, Any]]:
+    """Average the scores over sets of queries, with 95 % intervals from a bootstrap over the queries.
+
+    Parameters
+    ----------
+    scored
+        Scores of the queries, as in the result of `measure`.
+    num_resamples
+        Number of resamples.
+    seed
+        Seed of the resamples.
+
+    Returns
+    -------
+    list of dict
+        One row per set of queries and tiles: `name`, `tiles`, `num_queries` (those that some tile answers), and for
+        each column value, low and high.
+
+    """
+    sets = (
+        ("all queries", EVERY, list(scored)),
+        ("first of each pair", EVERY, [one for one in scored if one["is_first"]]),
+        ("second of each pair", EVERY, [one for one in scored if not one["is_first"]]),
+        ("no word of the kind's name", EVERY, [one for one in scored if not one["shares_a_word"]]),
+        ("all queries", TEST, list(scored)),
+    )
+    answered = [(name, tiles, [one[tiles] for one in chosen if one[tiles]]) for name, tiles, chosen in sets]
+    return [
+        {"name": name, "tiles": tiles, "num_queries": len(scores)} | intervals(scores, num_resamples, seed)
+        for name, tiles, scores in answered
+    ]
+
+
+def intervals(scores: Sequence[Mapping[str, float]], num_resamples: int, seed: int) -> dict[str, dict[str, float]]:
+    """Average scores, and differences between two modes, with 95 % intervals.
+
+    Parameters
+    ----------
+    scores
+        Score by mode of each of two queries or more.
+    num_resamples
+        Number of resamples.
+    seed
+        Seed of the resamples.
+
+    Returns
+    -------
+    dict
+        `value`, `low` and `high` of each column.
+
+    """
+    values_qm: Floats = np.array(
+        [[score[modes[0]] - (score[modes[1]] if modes[1:] else 0) for modes in COLUMNS.values()] for score in scores]
+    )
+    weights_bq = draw_weights(len(scores), num_resamples, seed)
+    means_bm = resampled_means(values_qm, np.arange(len(scores)), weights_bq)
+    ends = [percentile_interval(means_b, len(scores)) for means_b in means_bm.T]
+    return {
+        name: {"value": round(float(value), 6), "low": round(low, 6), "high": round(high, 6)}
+        for name, value, (low, high) in zip(COLUMNS, values_qm.mean(axis=0), ends, strict=True)
+    }
+
+
+def table(results: Mapping[str, Any]) -> str:
+    """Format the rows as a Markdown table; a difference whose interval excludes 0 is bold.
+
+    Parameters
+    ----------
+    results
+        Results as returned by `measure`.
+
+    Returns
+    -------
+    str
+        The table.
+
+    """
+    lines = [f"| queries | tiles | {' | '.join(COLUMNS)} |", f"|---|---|{'---|' * len(COLUMNS)}"]
+    for row in results["rows"]:
+        cells = [_cell(row[name], is_difference=len(modes) > 1) for name, modes in COLUMNS.items()]
+        lines.append(f"| {row['name']} ({row['num_queries']}) | {row['tiles']} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _cell(figure: Mapping[str, float], *, is_difference: bool) -> str:
+    """Format a value with its interval."""
+    value, low, high = (figure[name] for name in ("value", "low", "high"))
+    if not is_difference:
+        return f"{value:.2f} ({low:.2f} to {high:.2f})"
+    mark = "**" if low > 0 or high < 0 else ""
+    return f"{mark}{value:+.2f}{mark} ({low:+.2f} to {high:+.2f})"
+
+
+def with_table(page: str, results: Mapping[str, Any]) -> str:
+    """Replace the table of a page, which is between two HTML comments.
+
+    Parameters
+    ----------
+    page
+        Text of the page.
+    results
+        Results as returned by `measure`.
+
+    Returns
+    -------
+    str
+        The page with the new table.
+
+    """
+    return re.sub(f"{START}.*?{END}", lambda _: f"{START}\n{table(results)}\n{END}", page, flags=re.DOTALL)
+
+
+@app.default
+def report(out_dir: Path, options: Options = Options()) -> None:
+    """Measure the search of a profile, write the results to `out_dir`, and update the table of `docs/search.md`."""
+    results = measure(options.settings())
+    write_text(out_dir / FILE, json.dumps(results, indent=1, sort_keys=True) + "\n")
+    page = ROOT / "docs/search.md"
+    write_text(page, with_table(page.read_text(encoding="utf-8"), results))
+
+
+if __name__ == "__main__":
+    try:
+        app()
+    except HubbleclipError as error:
+        sys.exit(f"hubbleclip: {error}")

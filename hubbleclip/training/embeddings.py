@@ -1,0 +1,151 @@
+"""Compute features of tiles and of texts of any length; validation and evaluation use the same functions.
+
+A text that is longer than the model's context is split into pieces that fit it (see `captions.split_to_fit`). The
+feature of such a text is the normalised mean of the features of its pieces, so that no word is lost. The rule is the
+same for every model.
+
+Long texts are split and not truncated, so that the whole abstract is used. A first comparison did not show which of the
+two gives better results. It used 26 simulated validation groups, a model trained for 100 steps, and captions of 2.7
+pieces on average. The accuracy at the top 10 % with splitting minus that with truncation was -2.6 percentage points
+[-11.6, 7.6] for image to text and 7.7 [0, 19.2] for text to image (paired 95 % percentile intervals).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from hubbleclip.core.errors import TrainingError
+from hubbleclip.core.vectors import first_non_finite_row, unit
+from hubbleclip.dataset.captions import split_to_fit
+from hubbleclip.dataset.loader import SplitTiles, iterate_eval_images
+from hubbleclip.training.models.builder import LoadedModel
+
+Floats = npt.NDArray[np.float64]
+MAX_NAME = 60
+"""Number of characters of a text that an error message shows."""
+
+
+def embed_open_tiles(loaded: LoadedModel, tiles: SplitTiles, batch_size: int) -> Floats:
+    """Embed the tiles of an opened split, in the order of the split.
+
+    Parameters
+    ----------
+    loaded : LoadedModel
+        Model whose image tower is used.
+    tiles : SplitTiles
+        Opened split, or a range of its tiles.
+    batch_size : int
+        Number of tiles per forward pass.
+
+    Returns
+    -------
+    ndarray
+        Features (n, d); each row has length 1.
+
+    Raises
+    ------
+    TrainingError
+        If a feature is not finite; the message names the first such tile.
+
+    """
+    batches = [loaded.encode_images(batch) for batch in iterate_eval_images(tiles, loaded.image_size, batch_size)]
+    return _finite_features(batches, [f"tile {tile_id}" for tile_id in tiles.rows["tile_id"].to_pylist()])
+
+
+def embed_texts(loaded: LoadedModel, texts: Sequence[str], batch_size: int) -> Floats:
+    """Embed texts of any length; the feature of a long text is the normalised mean of the features of its pieces.
+
+    Parameters
+    ----------
+    loaded : LoadedModel
+        Model whose text tower is used.
+    texts : sequence of str
+        The n texts to embed.
+    batch_size : int
+        Number of text pieces per forward pass.
+
+    Returns
+    -------
+    ndarray
+        Features (n, d); each row has length 1.
+
+    """
+    pieces = [split_to_fit(text, partial(fits_context, loaded)) for text in texts]
+    # Pieces of different texts are embedded in the same batch. For each piece, text_p (p,) is the index of its text.
+    text_p = np.repeat(np.arange(len(texts)), [len(of_text) for of_text in pieces])
+    feat_pd = embed_short_texts(loaded, [piece for of_text in pieces for piece in of_text], batch_size)
+    sums_nd = np.zeros((len(texts), feat_pd.shape[1]))
+    np.add.at(sums_nd, text_p, feat_pd)
+    # The sum is not divided by the number of terms, because `unit` normalises the length anyway.
+    return unit(sums_nd)
+
+
+def embed_short_texts(loaded: LoadedModel, texts: Sequence[str], batch_size: int) -> Floats:
+    """Embed texts that fit the model's context; the tokenizer truncates a text that does not fit.
+
+    Parameters
+    ----------
+    loaded : LoadedModel
+        Model whose text tower is used.
+    texts : sequence of str
+        The p texts to embed; at least one.
+    batch_size : int
+        Number of texts per forward pass.
+
+    Returns
+    -------
+    ndarray
+        Features (p, d); each row has length 1.
+
+    Raises
+    ------
+    TrainingError
+        If a feature is not finite; the message shows the first such text.
+
+    """
+    batches = [texts[start : start + batch_size] for start in range(0, len(texts), batch_size)]
+    return _finite_features(
+        [loaded.encode_texts(batch) for batch in batches], [f"text {text[:MAX_NAME]!r}" for text in texts]
+    )
+
+
+def fits_context(loaded: LoadedModel, text: str) -> bool:
+    """Return whether a text fits the model's context without losing a token.
+
+    Parameters
+    ----------
+    loaded : LoadedModel
+        Model whose tokenizer and context length are used.
+    text : str
+        Text to check.
+
+    Returns
+    -------
+    bool
+        True if no token would be truncated.
+
+    """
+    # A text fits if twice the context gives it no other tokens. Padding does not count; for SigLIP it is the end token.
+    # The empty text shows the padding, next to last, because some tokenizers end every text with a class token.
+    tokens_2l, empty_2l = loaded.tokenizer([text, ""], context_length=2 * loaded.context_length)
+    (tokens_l,) = loaded.tokenizer([text], context_length=loaded.context_length)
+    padding = empty_2l[-2]
+    return torch.equal(tokens_2l[tokens_2l != padding], tokens_l[tokens_l != padding])
+
+
+def _finite_features(batches: Sequence[Tensor], names: Sequence[str]) -> Floats:
+    """Concatenate features; raise TrainingError with the name of the first row that is not finite."""
+    feat_nd: Floats = torch.cat(list(batches)).double().numpy()
+    bad = first_non_finite_row(feat_nd)
+    if bad is not None:
+        raise TrainingError(
+            f"the model gives {names[bad]} a feature that is not finite: lower train.learning_rate, or set "
+            "train.precision or evaluation.precision to 'fp32'"
+        )
+    return feat_nd

@@ -1,0 +1,203 @@
+"""The brute-force search for leaks: every planted leak is named, and sound splits have none."""
+
+import random
+import subprocess
+import sys
+from dataclasses import replace
+from itertools import combinations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sky_cases import material, observation, proposal, slow_gap_arcsec, square, stepped, tile
+from synthetic_samples import make_samples_with_pngs
+
+from hubbleclip.cli.app import main
+from hubbleclip.config.settings import ShardSettings, SplitSettings
+from hubbleclip.dataset import leak_check
+from hubbleclip.dataset.build import build_dataset
+from hubbleclip.dataset.leak_check import find_leaks
+from hubbleclip.dataset.manifest import sample_table
+from hubbleclip.dataset.samples import make_samples
+from hubbleclip.dataset.splits.assign import assign_splits
+from hubbleclip.dataset.splits.moving_targets import normalise_target_name
+from hubbleclip.dataset.splits.near_duplicates import shingles, similarity
+from hubbleclip.dataset.verify import find_faults
+
+TRAIN, VAL, TEST = 0, 3, 4
+"""Indices of one sample of each split in the synthetic dataset."""
+WORDS = [f"word{i}" for i in range(150)]
+CHANGED = [f"new{i}" if i % 25 == 12 else word for i, word in enumerate(WORDS)]
+
+
+def words(*parts):
+    return {"captions": [" ".join(word for part in parts for word in part), "Title"]}
+
+
+def moving(name):
+    return {"is_moving": True, "target_name": name}
+
+
+NEAR = stepped(200, 40, 10.5, 0)
+PLANTED = {
+    "proposal": ({}, {"proposal_id": None}, "the same proposal"),
+    "group": ({}, {"group_id": None}, "the same group"),
+    "image": ({}, {"png_sha256": None}, "the same image"),
+    "abstract": (words(WORDS), words(WORDS), "near-duplicate captions"),
+    "changed words": (words(WORDS), words(CHANGED), "near-duplicate captions"),
+    "extended abstract": (words(WORDS), words(WORDS, [f"more{i}" for i in range(90)]), "near-duplicate captions"),
+    "case and accents": (
+        {"captions": ["Cafe\u0301 Études of Five Galaxies near us"]}, {"captions": ["CAFÉ études, of (five) galaxies near us!"]},
+        "near-duplicate captions",
+    ),
+    "same sky": ({"corners_deg": square(200, 40, 10)}, {"corners_deg": square(200, 40, 10)}, "overlap on the sky"),
+    "inside": ({"corners_deg": square(200, 40, 40)}, {"corners_deg": square(200, 40, 4, 20)}, "overlap on the sky"),
+    "across RA 0": ({"corners_deg": square(359.999, 0, 10)}, {"corners_deg": square(0.001, 0, 10, 30)}, "overlap on the sky"),
+    "pole": ({"corners_deg": square(10, 89.9995, 10)}, {"corners_deg": square(190, 89.9995, 10)}, "overlap on the sky"),
+    "nearer than the guard": (
+        {"corners_deg": square(200, 40, 10)}, {"corners_deg": square(*NEAR, 10)}, "0.50 arcsec apart on the sky",
+    ),
+    "planet": (moving("JUPITER"), moving("Jupiter-North_Pole"), "the same moving target JUPITER"),
+    "comet": (moving("67P"), moving("COMET-67P-CHURYUMOV"), "the same moving target 67P"),
+    "dwarf planet": (moving("HAUMEA"), moving("136108-HAUMEA"), "the same moving target HAUMEA"),
+    "comet by name": (moving("C/2012-S1"), moving("COMET-ISON"), "the same moving target 2012S1"),
+}  # fmt: skip
+
+
+def planted(kind, where):
+    """Samples of 40 proposals, of which two share what the kind says, and their images."""
+    samples, pngs = make_samples_with_pngs(40, 40)
+    one, other = (samples[index] for index in where)
+    first, second, _ = PLANTED[kind]
+    changes = {one.tile_id: first, other.tile_id: {name: new or getattr(one, name) for name, new in second.items()}}
+    if kind == "image":
+        pngs[other.tile_id] = pngs[one.tile_id]
+    return [replace(sample, **changes.get(sample.tile_id, {})) for sample in samples], pngs
+
+
+def built(samples, pngs, folder):
+    dataset = build_dataset(
+        samples, pngs.__getitem__, folder, ShardSettings(), contract_version="1", code_version="test"
+    )
+    return folder / dataset.dataset.digest
+
+
+@pytest.mark.parametrize("where", [(TRAIN, TEST), (TRAIN, VAL), (VAL, TEST)])
+@pytest.mark.parametrize("kind", PLANTED)
+def test_a_planted_leak_is_refused_and_its_pair_named(kind, where, tmp_path):
+    samples, pngs = planted(kind, where)
+    (fault,) = find_faults(built(samples, pngs, tmp_path))
+    assert PLANTED[kind][2] in fault
+    assert all(samples[index].tile_id in fault for index in where)
+
+
+def test_the_command_refuses_a_dataset_that_leaks(tmp_path, capfd):
+    samples, pngs = make_samples_with_pngs()
+    samples[TEST] = replace(samples[TEST], corners_deg=samples[TRAIN].corners_deg)
+    built = build_dataset(
+        samples, pngs.__getitem__, tmp_path, ShardSettings(), contract_version="1", code_version="test"
+    )
+    with pytest.raises(SystemExit) as ended:
+        main(["verify", str(tmp_path / built.dataset.digest)])
+    assert ended.value.code == 2
+    assert samples[TRAIN].tile_id in (line := capfd.readouterr().err)
+    assert samples[TEST].tile_id in line
+
+
+def test_many_leaks_of_one_kind_are_counted():
+    samples, _ = make_samples_with_pngs()
+    leaks = list(find_leaks(sample_table([replace(s, corners_deg=square(9, 9, 9)) for s in samples]), SplitSettings()))
+    assert len(leaks) == leak_check.MAX_NAMED + 1
+    num = {split: sum(sample.split == split for sample in samples) for split in ("train", "val", "test")}
+    pairs = num["test"] * (num["train"] + num["val"]) + num["val"] * num["train"]
+    assert leaks[-1] == f"leak: {pairs - leak_check.MAX_NAMED} more pairs like the last one"
+
+
+def test_the_check_shares_no_code_with_the_splits():
+    code = (
+        "import sys, hubbleclip.dataset.leak_check;"
+        "print([name for name in sys.modules if name.startswith('hubbleclip.dataset.splits')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"
+
+
+NAMES = [
+    "67P", "COMET-67P-CHURYUMOV", "COMET67P", "6P", "JUPITER", "Jupiter-South_Pole", "IO-TORUS", "KBO 12", "kbo-12", "KBO-13", "",
+    "--", "HAUMEA", "136108-HAUMEA", "2003-EL61", "MAKEMAKE", "C/2012-S1", "COMET-ISON", "C2012S1-ISON", "P/2012-S2", "TNO-123456",
+    "123456", "1999-AB12", "SHOEMAKER-LEVY-9", "SL9", "TEMPEL-TUTTLE", "8P-TUTTLE", "TUTTLE", "624-HEKTOR", "HEKTOR", "ERIS",
+    "136199", "TEMPEL 1", "9P/TEMPEL", "COMET", "NUCLEUS-4", "2I-BORISOV", "C/2019 Q4", "ASTEROID 21 LUTETIA", "LUTETIA", "2PALLAS",
+    "HARTLEY2", "103P", "SIDING-SPRING", "C/2013-A1", "COMET-PANSTARRS", "73P-SW3-C", "73P", "HIIAKA", "1P/1982 U1", "Чурюмов",
+]  # fmt: skip
+
+
+def test_the_check_and_the_splits_reduce_target_names_alike():
+    for one, other in combinations(NAMES, 2):
+        is_same = normalise_target_name(one) == normalise_target_name(other)
+        assert (leak_check._body(one) == leak_check._body(other)) == is_same, (one, other)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_check_and_the_splits_find_the_same_near_duplicates(seed):
+    rng = random.Random(seed)
+    texts = [" ".join(f"w{rng.randrange(40)}" for _ in range(rng.randrange(1, 60))) for _ in range(12)]
+    for text in list(texts):
+        part = text.split()
+        texts.append(
+            " ".join(f"x{rng.randrange(9)}" if rng.random() < 0.05 else word for word in part[rng.randrange(4) :])
+        )
+    samples, _ = make_samples_with_pngs(len(texts), len(texts))
+    placed = [
+        replace(s, split=rng.choice(["train", "val", "test"]), captions=[t])
+        for s, t in zip(samples, texts, strict=True)
+    ]
+    leaks = "\n".join(leak_check._near_duplicates(sample_table(placed), 0.6))
+    for one, other in combinations(placed, 2):
+        value = similarity(shingles(one.captions[0]), shingles(other.captions[0]))
+        is_named = any(one.tile_id in line and other.tile_id in line for line in leaks.splitlines())
+        assert is_named == (one.split != other.split and value >= 0.6 + leak_check.SLACK)
+
+
+TILES = st.lists(
+    st.tuples(
+        st.integers(0, 7), st.sampled_from(["sky", "pole", "zero"]), st.floats(-60, 60), st.floats(-60, 60), st.floats(0, 90),
+        st.sampled_from([4, 20, 40]), st.sampled_from([None, None, None, "67P", "COMET-67P-CHURYUMOV", "HAUMEA"]),
+    ),
+    min_size=2, max_size=30,
+)  # fmt: skip
+
+
+def made_material(drawn):
+    tiles, observations = [], {}
+    for index, (number, field, east, north, roll, side, moving_name) in enumerate(drawn):
+        ra_deg, dec_deg = {"sky": (30, -10), "pole": (77, 89.99), "zero": (0, 5)}[field]
+        corners = square(*stepped(ra_deg, dec_deg, east, north), side, roll)
+        tiles.append(tile(index, f"p{number}", corners, f"o{index}"))
+        observations[f"o{index}"] = observation(f"o{index}", f"p{number}", moving_name, moving_name is not None)
+    return material(tiles, observations, {f"p{i}": proposal(f"p{i}") for i in range(8)})
+
+
+@settings(deadline=None, max_examples=60)
+@given(TILES)
+def test_the_splits_have_no_leak(drawn):
+    given_material = made_material(drawn)
+    wanted = SplitSettings(val_share=0.3, test_share=0.3, guard_arcsec=2.0, field_share=0.0)
+    plans = {plan.tile_id: plan for plan in assign_splits(given_material, {}, wanted)}
+    samples, _ = make_samples(given_material, plans, ShardSettings())
+    unlike = [replace(sample, png_sha256=sample.tile_id * 2) for sample in samples]
+    assert list(find_leaks(sample_table(unlike), wanted)) == []
+
+
+@settings(deadline=None, max_examples=60)
+@given(TILES, st.randoms())
+def test_overlaps_are_those_of_slow_geometry(drawn, rng):
+    given_material = made_material([(*one[:6], None) for one in drawn])
+    plans = {plan.tile_id: plan for plan in assign_splits(given_material, {}, SplitSettings(field_share=0.0))}
+    plans = {key: replace(plan, split=rng.choice(["train", "val", "test"]), reason=None) for key, plan in plans.items()}
+    samples, _ = make_samples(given_material, plans, ShardSettings())
+    named = list(leak_check._overlaps(sample_table(samples), 2.0))
+    for one, other in combinations(samples, 2):
+        gap = slow_gap_arcsec(one.corners_deg, other.corners_deg)
+        if abs(gap - 2.0) > 0.02:  # the check is a little more tolerant than the guard
+            is_named = any(one.tile_id in line and other.tile_id in line for line in named)
+            assert is_named == (one.split != other.split and gap < 2.0)

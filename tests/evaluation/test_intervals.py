@@ -1,0 +1,129 @@
+"""Intervals of shares and differences: coverage, width, monotony, agreement of all groups."""
+
+import numpy as np
+import pytest
+
+from experiments.coverage.populations import draw_hits
+from hubbleclip.evaluation.metrics import bootstrap, intervals
+from hubbleclip.evaluation.metrics.protocols import Chance, Estimate, difference
+
+
+def estimate(hits_g, tiles_g, num_resamples=300, name="i2t_accuracy_at_10pct"):
+    """The share of hits of groups of tiles, as evaluation estimates it."""
+    hits_g, tiles_g = np.asarray(hits_g), np.asarray(tiles_g)
+    hit_q = np.concatenate([np.arange(size) < hits for hits, size in zip(hits_g, tiles_g, strict=True)]).astype(float)
+    group_q = np.repeat(np.arange(len(tiles_g)), tiles_g)
+    weights_bg = bootstrap.draw_weights(len(tiles_g), num_resamples, 0)
+    draws_b = bootstrap.resampled_means(hit_q[:, None], group_q, weights_bg)[:, 0]
+    return Estimate(protocol="fair", scorer="m", name=name, value=hit_q.mean(), draws_b=draws_b,
+                    num_groups=len(tiles_g), sizes_g=tiles_g)  # fmt: skip
+
+
+@pytest.mark.parametrize(("num_groups", "accuracy"), [(30, 0.95), (54, 0.82), (54, 0.95), (150, 0.99)])
+def test_intervals_of_shares_hold_the_truth_near_100_percent_too(num_groups, accuracy):
+    rng, trials = np.random.default_rng(3), 300
+    hits = draw_hits(rng, (trials, num_groups), [accuracy], 0.5, max_tiles=20)
+    ends = [estimate(*case).interval() for case in zip(hits.hits_spg[0], hits.tiles_pg, strict=True)]
+    held = np.mean([low <= accuracy <= high for low, high in ends])
+    assert held >= 0.93 - 2 * np.sqrt(0.93 * 0.07 / trials)
+    assert held >= 0.92
+
+
+def test_intervals_of_differences_hold_the_truth_near_100_percent_too():
+    rng, trials = np.random.default_rng(4), 300
+    hits = draw_hits(rng, (trials, 54), [0.97, 0.92], 0.5, max_tiles=20, agreement=0.9)
+    held = 0
+    for tiles_g, ours_g, other_g in zip(hits.tiles_pg, *hits.hits_spg, strict=True):
+        low, high = difference(estimate(ours_g, tiles_g), estimate(other_g, tiles_g)).interval()
+        held += low <= 0.05 <= high
+    assert held / trials >= 0.93
+
+
+def test_resampling_tiles_instead_of_groups_would_be_too_narrow():
+    tiles_g = np.full(60, 5)
+    hits_g = 5 * (np.arange(60) % 3 > 0)  # all tiles of a group are hits, or none
+    low, high = estimate(hits_g, tiles_g).interval()
+    alone_low, alone_high = estimate(np.repeat(hits_g // 5, 5), np.ones(300, dtype=int)).interval()
+    assert high - low > 1.8 * (alone_high - alone_low)
+
+
+def test_one_caption_per_group_gives_the_exact_interval_of_clopper_and_pearson():
+    hits_g = np.r_[np.ones(48, dtype=int), np.zeros(6, dtype=int)]
+    low, high = intervals.share_interval(48 / 54, (48 / 54) * (6 / 54) / 54, np.ones(54, dtype=int))
+    assert (low, high) == (pytest.approx(0.7737, abs=1e-4), pytest.approx(0.9581, abs=1e-4))
+    assert estimate(hits_g, np.ones(54, dtype=int), 4000).interval() == pytest.approx((low, high), abs=0.01)
+
+
+def test_agreement_of_all_groups_is_not_taken_for_certainty():
+    low, high = estimate(np.ones(30, dtype=int), np.ones(30, dtype=int)).interval()
+    assert (low, high) == (pytest.approx(0.025 ** (1 / 30)), 1.0)
+    low, high = estimate(np.zeros(30, dtype=int), np.ones(30, dtype=int)).interval()
+    assert (low, high) == (0.0, pytest.approx(1 - 0.025 ** (1 / 30)))
+
+
+@pytest.mark.parametrize("size", [1, 3, 10])
+def test_more_misses_never_raise_an_end_of_the_interval(size):
+    """The first misses are single tiles of different groups, which the interval took for near certainty."""
+    tiles_g, hits_g = np.full(54, size), np.full(54, size)
+    ends = []
+    for miss in range(54 * size):
+        ends.append(estimate(hits_g, tiles_g).interval())
+        hits_g[miss % 54] -= 1
+    low, high = np.array(ends).T
+    assert (np.diff(low) <= 1e-3).all()
+    assert (np.diff(high) <= 1e-3).all()
+    assert low[0] >= low[1]
+
+
+def test_scorers_that_never_differ_are_not_known_to_be_equal():
+    ones = np.ones(54, dtype=int)
+    same = difference(estimate(ones, ones), estimate(ones, ones))
+    low, high = same.interval()
+    assert (same.value, high) == (0, -low)
+    assert high == pytest.approx(1.96 * 2**0.5 / 56, rel=1e-3)  # a share that 54 groups may miss with some probability
+    assert (1 - high) ** 54 < 0.07
+
+
+def test_a_difference_of_graded_values_is_nearly_that_of_students_t():
+    rng, num_groups = np.random.default_rng(0), 200
+    values_qm = rng.beta(2, 2, (num_groups, 2))
+    weights_bg = bootstrap.draw_weights(num_groups, 2000, 0)
+    draws_bm = bootstrap.resampled_means(values_qm, np.arange(num_groups), weights_bg)
+    ours, other = (
+        Estimate(protocol="fair", scorer=str(m), name="i2t_map", value=values_qm[:, m].mean(), draws_b=draws_bm[:, m],
+                 num_groups=num_groups)
+        for m in (0, 1)
+    )  # fmt: skip
+    low, high = difference(ours, other).interval()
+    error = np.std(values_qm[:, 0] - values_qm[:, 1], ddof=1) / np.sqrt(num_groups)
+    assert high - low == pytest.approx(2 * 1.96 * error, rel=0.06)
+
+
+def test_an_interval_holds_its_value_and_stays_in_range():
+    rng = np.random.default_rng(1)
+    for _ in range(50):
+        tiles_g = rng.integers(1, 6, 8)
+        one, other = (estimate(rng.binomial(tiles_g, rng.random()), tiles_g, 50) for _ in range(2))
+        for share, lowest in ((one, 0), (difference(one, other), -1)):
+            low, high = share.interval()
+            assert lowest <= low <= share.value <= high <= 1
+
+
+def test_fewer_groups_give_wider_percentile_intervals_from_the_same_draws():
+    draws_b = np.random.default_rng(0).normal(size=4000)
+    narrow, wide = intervals.percentile_interval(draws_b, 1000), intervals.percentile_interval(draws_b, 10)
+    assert wide[0] < narrow[0] < narrow[1] < wide[1]
+    assert narrow[1] == pytest.approx(1.96, abs=0.15)
+
+
+def test_the_interval_of_a_rank_is_extended_to_its_value():
+    rank = Estimate(
+        protocol="fair", scorer="m", name="i2t_median_rank", value=2.0, draws_b=np.full(9, 3.0), num_groups=9
+    )
+    assert rank.interval() == (2.0, 3.0)
+
+
+def test_the_interval_of_chance_is_the_range_of_random_orders():
+    draws_b = np.arange(1001) / 1000
+    chance = Chance(protocol="fair", scorer="random", name="i2t_map", value=0.5, draws_b=draws_b, num_groups=5)
+    assert chance.interval() == pytest.approx((0.025, 0.975))

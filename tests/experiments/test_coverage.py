@@ -1,0 +1,84 @@
+"""A small version of `make coverage`: two cells of each table, and the page that it writes."""
+
+import numpy as np
+import pytest
+
+from experiments.coverage.__main__ import PAGE, all_cells, markdown, percent, tables, with_tables
+from experiments.coverage.candidates import CANDIDATES
+from experiments.coverage.populations import draw_hits, draw_similarities
+from experiments.coverage.trials import (
+    Coverage,
+    cluster_coverage,
+    difference_coverage,
+    quality_of,
+    retrieval_coverage,
+    side_of,
+)
+from hubbleclip.evaluation.metrics.retrieval import hit_cutoffs, hit_probability, rank_best_positives
+
+TRIALS = 500
+
+
+def lowest(trials: int, share: float = 0.93) -> float:
+    """Coverage that an interval with a true coverage of `share` falls below once in a thousand simulations."""
+    return share - 3.1 * float(np.sqrt(share * (1 - share) / trials))
+
+
+@pytest.mark.parametrize(("num_groups", "accuracy"), [(54, 0.95), (150, 0.99)])
+def test_the_chosen_interval_holds_where_the_earlier_one_did_not(num_groups, accuracy) -> None:
+    found = cluster_coverage(num_groups, accuracy, 0.5, 20, TRIALS)
+    assert found.keys() == CANDIDATES.keys()
+    assert found["chosen"].share >= lowest(TRIALS)
+    assert found["chosen"].ratio <= 1.2
+    assert found["expanded percentile (earlier versions)"].share < 0.9
+    assert found["Korn-Graubard"].ratio == 1
+
+
+@pytest.mark.parametrize("max_tiles", [20, 1])
+def test_the_interval_of_a_difference_holds_near_100_percent(max_tiles) -> None:
+    found = difference_coverage(54, (0.97, 0.92), 0.9, max_tiles, TRIALS)
+    assert found.share >= lowest(TRIALS)
+    assert found.ratio <= 1.2
+
+
+@pytest.mark.parametrize("direction", ["i2t", "t2i"])
+def test_intervals_of_retrieval_hold_over_queries_and_candidates(direction) -> None:
+    found = retrieval_coverage(direction, 30, 0.82, 3, 150)
+    assert all(one.share >= lowest(150) for name, one in found.items() if "rank" not in name)
+    assert found[f"{direction}_accuracy_at_10pct"].truth == pytest.approx(0.82, abs=0.02)
+
+
+def test_simulated_hits_have_the_accuracy_and_the_correlation_asked_for() -> None:
+    hits = draw_hits(np.random.default_rng(0), (200, 100), [0.8, 0.7], 0.5, max_tiles=2, agreement=0.9)
+    assert [one.sum() / hits.tiles_pg.sum() for one in hits.hits_spg] == pytest.approx([0.8, 0.7], abs=0.01)
+    pairs = hits.hits_spg[0][hits.tiles_pg == 2]  # 0, 1 or 2 hits: p q (1 - rho) of the pairs differ, twice over
+    assert np.mean(pairs == 1) == pytest.approx(2 * 0.8 * 0.2 * 0.5, abs=0.01)
+
+
+def test_the_quality_gives_the_accuracy_asked_for() -> None:
+    rng = np.random.default_rng(0)
+    tests = [draw_similarities(rng, 20, max_tiles=3) for _ in range(100)]
+    quality, hits = quality_of("t2i", tests, 0.7), []
+    for test in tests:
+        scores_qi, positive_qi, _, _ = side_of("t2i", test, quality)
+        cutoff = hit_cutoffs("t2i", scores_qi.shape[1])["t2i_accuracy_at_10pct"]
+        hits.append(hit_probability(rank_best_positives(scores_qi, positive_qi), cutoff))
+    assert np.mean(hits) == pytest.approx(0.7, abs=0.01)
+
+
+def test_every_table_has_its_place_on_the_page_and_the_committed_ones_keep_the_promise() -> None:
+    one = Coverage(truth=0.5, share=0.957, width=0.1, ratio=1.1)
+    names = [*CANDIDATES, "difference", "i2t_accuracy_at_10pct", "kind_map"]
+    made = tables(dict.fromkeys(all_cells(), dict.fromkeys(names, one)))
+    page = PAGE.read_text(encoding="utf-8")
+    assert "95.7, 1.10 (95.7)" in with_tables(page, made)
+    with pytest.raises(ValueError, match="no place for the table 'other'"):
+        with_tables(page, {"other": ""})
+    for name in ("images", "texts", "image differences", "text differences"):
+        rows = page.partition(f"<!-- {name} -->")[2].partition("<!-- end of")[0].strip().splitlines()[2:]
+        shares = [float(cell.split(",")[0]) for row in rows for cell in row.strip("| ").split("|")[1:]]
+        assert len(rows) == 5 and min(shares) >= 93
+
+
+def test_a_table_is_markdown() -> None:
+    assert markdown(["a", "b"], [["1", percent(0.5)]]) == "| a | b |\n| --- | --- |\n| 1 | 50.0 |"

@@ -1,0 +1,153 @@
+"""A new index, a damaged one and one that is being rebuilt under a server that is asked all the time."""
+
+import json
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+import pytest
+from search_site import add_tiles, tile_id_of
+
+from hubbleclip.config.settings import Settings
+from hubbleclip.core.io import write_bytes
+from hubbleclip.core.layout import Layout
+from hubbleclip.pipeline import index as stage
+from hubbleclip.search import engine
+from hubbleclip.search.explorer import Explorer
+from hubbleclip.search.server.service import Service
+
+PATHS = (
+    "/api/v1/search?q=spiral+galaxy&k=8", "/api/v1/search?q=comet&mode=words&group=none",
+    f"/api/v1/search?like={tile_id_of(1, 1)}&group=none", "/api/v1/search?instrument=ACS&group=none&k=100",
+)  # fmt: skip
+OTHERS = ("/", "/scs?RA=1&DEC=-30&SR=1", f"/api/v1/tiles/{tile_id_of(1, 1)}", "/metrics", "/api/v1/points")
+
+
+class Asker:
+    """Asks a server in some threads, and keeps every answer by path and by the number of tiles of its index."""
+
+    def __init__(self, url: str) -> None:
+        self.url, self.faults, self.num = url, [], 0
+        self.answers: dict[tuple[str, int], set[str]] = defaultdict(set)
+        self._is_ended = threading.Event()
+        self._threads = [threading.Thread(target=self._ask, args=(n,)) for n in range(4)]
+
+    def __enter__(self) -> "Asker":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_ended.set()
+        for thread in self._threads:
+            thread.join(30)
+
+    def _ask(self, n: int) -> None:
+        while not self._is_ended.is_set():
+            n += 1
+            path = OTHERS[n // 6 % len(OTHERS)] if n % 6 == 0 else PATHS[n % len(PATHS)]
+            try:
+                content = urlopen(self.url + path, timeout=30).read()
+            except HTTPError as error:
+                self.faults.append(f"{path}: {error} {error.read()[:200]!r}")
+                continue
+            if path in PATHS:
+                found = json.loads(content)
+                hits = [(hit["tile_id"], hit["score"]) for hit in found["hits"]]
+                self.answers[path, found["index"]["num_tiles"]].add(f"{found['num_admitted']} {hits}")
+            self.num += 1
+
+    def wait_for(self, is_true: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 60
+        while not is_true():
+            assert time.monotonic() < deadline, self.faults
+            time.sleep(0.02)
+
+    def wait_for_answers(self, num: int = 40) -> None:
+        """Wait until further requests have been answered."""
+        wanted = self.num + num
+        self.wait_for(lambda: self.num >= wanted)
+
+    def wait_for_index(self, num_tiles: int) -> None:
+        self.wait_for(lambda: all((path, num_tiles) in self.answers for path in PATHS))
+
+
+def test_every_answer_is_of_the_old_or_of_the_new_index(
+    own_site: Settings, start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "RETRY_S", 0.2)
+    stage.index(own_site)
+    layout = Layout(own_site.root)
+    (folder,) = (path for path in layout.index.iterdir() if path.is_dir())
+    explorer = Explorer(layout)
+    explorer.load_model()
+    with Asker(start(Service(engine=explorer))) as asker:
+        asker.wait_for_index(48)
+        add_tiles(own_site, range(2), range(6, 7))
+        stage.index(own_site)  # replaced
+        asker.wait_for_index(50)
+        for path in (folder / "index.json", layout.current_index):  # damaged
+            whole = path.read_bytes()
+            write_bytes(path, b"damage")
+            asker.wait_for_answers()
+            write_bytes(path, whole)
+            asker.wait_for_answers()
+        rebuild(own_site, folder, asker, monkeypatch)
+        asker.wait_for_index(52)
+        asker.wait_for_answers()
+    assert asker.faults == []
+    assert {num for _, num in asker.answers} == {48, 50, 52}
+    assert {key: len(answers) for key, answers in asker.answers.items() if len(answers) > 1} == {}
+
+
+def rebuild(settings: Settings, folder: Path, asker: Asker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Delete the index, as its error message says, and make it again from more tiles, in many slow steps."""
+    embed = stage.embed_batch
+
+    def slow(*arguments: object) -> object:
+        asker.wait_for_answers(8)
+        return embed(*arguments)
+
+    for path in folder.iterdir():
+        path.unlink()
+    asker.wait_for_answers()
+    add_tiles(settings, range(2), range(7, 8))
+    monkeypatch.setattr(stage, "embed_batch", slow)
+    stage.index(
+        settings.model_copy(update={"index": settings.index.model_copy(update={"batch_size": 4, "append_rows": 8})})
+    )
+
+
+def test_an_index_that_is_not_whole_is_refused_by_a_new_search(own_site: Settings) -> None:
+    stage.index(own_site)
+    layout = Layout(own_site.root)
+    for path in layout.index.glob("*/*"):
+        path.unlink()
+    with pytest.raises(engine.SearchError, match="0 of 48 tiles: run `hubbleclip index`"):
+        Explorer(layout)
+
+
+def test_a_damaged_index_is_not_read_again_for_every_request(
+    own_site: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    stage.index(own_site)
+    layout = Layout(own_site.root)
+    explorer = Explorer(layout)
+    for path in layout.index.glob("*/index.json"):
+        write_bytes(path, b"damage")
+    assert {explorer.num_tiles for _ in range(20)} == {48}
+    assert caplog.text.count("cannot be opened") == 1
+
+
+def test_a_status_is_that_of_the_index_that_answers(own_site: Settings) -> None:
+    stage.index(own_site)
+    explorer = Explorer(Layout(own_site.root))
+    add_tiles(own_site, range(2), range(6, 7))
+    stage.index(own_site)
+    assert explorer.status().num_tiles == 48  # no new index is opened for it
+    assert explorer.answer(engine.Query(k=1)).index.num_tiles == 50
+    assert explorer.status().num_tiles == 50

@@ -1,0 +1,154 @@
+"""Damaged and hostile uploads to a real server: each is answered or refused in time, and the memory is bounded."""
+
+import gzip
+import http.client
+import io
+import random
+import struct
+import time
+import warnings
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import fuzz_worker
+import numpy as np
+import pytest
+from astropy.io import fits
+from PIL import Image
+from real_server import served
+from test_fuzz import write_seeds, write_simulated
+
+from hubbleclip.config.settings import Settings
+from hubbleclip.search.server.uploads import MAX_PIXELS
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+NUM_MUTATED, NUM_GARBAGE = 600, 150
+PEAK_MB, CASE_S = 1500, 60
+FORM = "multipart/form-data; boundary=----x"
+NAMES = ("a.png", "", "../../etc/passwd", "a\x00.png", "x" * 5000, "ä.fits", 'a"; name="q', "%2e%2e%2f", "CON", "-rf")
+
+
+def png_of(width: int, height: int, color_type: int, rows: bytes) -> bytes:
+    """A PNG with the given compressed rows, whatever its header says."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, color_type, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def pictures() -> Iterator[bytes]:
+    rng = np.random.default_rng(1)
+    grey = rng.integers(0, 255, (90, 120), np.uint8)
+    for mode, form, options in (
+        ("L", "PNG", {}), ("RGB", "PNG", {}), ("RGBA", "PNG", {}), ("P", "PNG", {}), ("I;16", "PNG", {}), ("1", "PNG", {}),
+        ("LA", "PNG", {}), ("L", "JPEG", {}), ("RGB", "JPEG", {"progressive": True}), ("CMYK", "JPEG", {}),
+    ):  # fmt: skip
+        content = io.BytesIO()
+        Image.fromarray(grey).convert(mode).save(content, form, **options)
+        yield content.getvalue()
+
+
+def bombs() -> dict[str, bytes]:
+    """Small files that are large when they are decoded."""
+    zeros = zlib.compress(bytes(200 * 2**20), 9)
+    huge = fits.Header({"SIMPLE": True, "BITPIX": -64, "NAXIS": 2, "NAXIS1": 100_000, "NAXIS2": 100_000})
+    compressed = fits.CompImageHDU(np.zeros((2000, 2000), np.float32), compression_type="GZIP_1", quantize_level=0)
+    content = io.BytesIO()
+    fits.HDUList([fits.PrimaryHDU(), compressed]).writeto(content)
+    side = int(MAX_PIXELS**0.5)
+    return {
+        "pixels": png_of(60_000, 60_000, 0, zlib.compress(b"")), "largest": png_of(side, side, 6, zeros),
+        "more data than pixels": png_of(8, 8, 0, zeros), "long row": png_of(2**31 - 1, 1, 0, zeros),
+        "gzip": gzip.compress(b"SIMPLE  =" + bytes(600 * 2**20), 9), "gzip in gzip": gzip.compress(gzip.compress(bytes(2**20))),
+        "header of a huge FITS": huge.tostring().encode() + bytes(2880), "compressed FITS": content.getvalue(),
+        "compressed FITS that says more": content.getvalue().replace(b"ZNAXIS1 =                 2000", b"ZNAXIS1 =            200000000"),
+    }  # fmt: skip
+
+
+def form_of(content: bytes, name: str, fields: tuple[tuple[str, str], ...] = ()) -> bytes:
+    parts = [f'------x\r\nContent-Disposition: form-data; name="{n}"\r\n\r\n{v}\r\n'.encode() for n, v in fields]
+    head = f'------x\r\nContent-Disposition: form-data; name="picture"; filename="{name}"\r\n\r\n'.encode()
+    return b"".join(parts) + head + content + b"\r\n------x--\r\n"
+
+
+def garbage(number: int, good: bytes) -> tuple[bytes, str]:
+    """A damaged form, or one with another type."""
+    rng = random.Random(number)
+    body = bytearray(form_of(good, NAMES[number % len(NAMES)]))
+    for _ in range(rng.randint(0, 12)):
+        start = rng.randrange(min(len(body), 200))
+        body[start : start + rng.randint(0, 8)] = rng.randbytes(rng.randint(0, 8))
+    kinds = (
+        FORM, "multipart/form-data", "multipart/form-data; boundary=", "multipart/form-data; boundary=\xff",
+        'multipart/form-data; boundary="----x', f"{FORM}; charset=utf-7", "application/json", "text/plain", "",
+        f"multipart/form-data; boundary={'b' * 300}",
+    )  # fmt: skip
+    return bytes(body), kinds[rng.randrange(len(kinds))] if number % 2 else FORM
+
+
+def many() -> Iterator[bytes]:
+    """Too many files, fields and terms, and none."""
+    one = form_of(b"GIF89a", "a.png").removesuffix(b"------x--\r\n")
+    yield one * 500 + b"------x--\r\n"
+    yield form_of(b"", "a.png")
+    yield form_of(b"\x89PNG\r\n\x1a\n", "a.png", tuple((f"q{n}", "a") for n in range(500)))
+    yield form_of(next(pictures()), "a.png", tuple(("q", "galaxy") for _ in range(90)))
+    yield form_of(next(pictures()), "a.png", (("q", "x" * 2**20),))
+    yield b"------x\r\n" * 100_000
+    yield b""
+
+
+@pytest.fixture(scope="module")
+def port(site: Settings) -> Iterator[tuple[int, int]]:
+    with served(site) as (found, process):
+        yield found.port, process.pid
+        assert process.poll() is None
+
+
+def peak_mb(pid: int) -> float:
+    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 1024
+
+
+def post(port: int, body: bytes, kind: str = FORM) -> int:
+    began = time.monotonic()
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=CASE_S)
+    connection.request("POST", "/api/v1/search?k=1", body, {"Content-Type": kind.encode("latin-1")})
+    status = connection.getresponse().status
+    connection.close()
+    assert time.monotonic() - began < CASE_S
+    return status
+
+
+def test_uploads_are_answered_or_refused(port: tuple[int, int], tmp_path: Path) -> None:
+    number, pid = port
+    warnings.simplefilter("ignore")
+    write_seeds(tmp_path)
+    write_simulated(tmp_path)
+    seeds = [path.read_bytes() for path in sorted(tmp_path.iterdir())] + list(pictures())
+    assert [post(number, form_of(seed, "a")) for seed in seeds].count(200) > len(seeds) * 0.8
+    cases = [
+        (form_of(fuzz_worker.mutate(seeds[n % len(seeds)], n), NAMES[n % len(NAMES)]), FORM) for n in range(NUM_MUTATED)
+    ]
+    cases += [garbage(n, seeds[-1]) for n in range(NUM_GARBAGE)]
+    cases += [(body, FORM) for body in many()]
+    with ThreadPoolExecutor(4) as threads:
+        statuses = list(threads.map(lambda case: post(number, *case), cases))
+    counted = Counter(statuses)
+    assert set(counted) <= {200, 400, 413, 422, 503}, counted
+    assert counted[200] > 50 and counted[422] > 50, counted
+    assert peak_mb(pid) < PEAK_MB
+
+
+def test_bombs_are_refused_in_bounded_memory(port: tuple[int, int]) -> None:
+    number, pid = port
+    found = {name: post(number, form_of(content, "a")) for name, content in bombs().items()}
+    assert set(found.values()) <= {200, 400, 413, 422}, found
+    assert found["pixels"] == found["long row"] == found["gzip"] == 422
+    assert peak_mb(pid) < PEAK_MB
+    assert post(number, form_of(next(pictures()), "a")) == 200

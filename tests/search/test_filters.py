@@ -1,0 +1,222 @@
+"""Filters admit just the tiles that the obvious comparison in Python admits, whatever is combined, and whatever is unknown."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import valid_catalog
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+
+from hubbleclip.catalog.catalog import writing_catalog
+from hubbleclip.catalog.tile_search import TileFacts
+from hubbleclip.core.layout import Layout
+from hubbleclip.core.records import SplitAssignment
+from hubbleclip.search.filters import admitted_rows
+from hubbleclip.search.query import Box, Cone, Filters
+
+NUM_TILES, NUM_PROPOSALS = 240, 7
+INSTRUMENTS = ("WFC3/UVIS", "WFC3/IR", "ACS/WFC", "WFPC2/WFC", "NICMOS")
+BANDS = ("F606W", "F814W;CLEAR2L", "CLEAR1L;F435W", "f160w", None)
+EXPOSURES_S = (10.0, 100.0, 100.5, 2000.0, None)
+MJDS = (57999.75, 57999.999988, 58000.0, 58000.25, 58000.999988, 58001.0, None)  # 57999.999988 is 23:59:59 of a day
+SCALES_ARCSEC = (0.04, 0.05, 0.1, 0.13, None)
+SPLITS = ("train", "val", "test", None)
+CATEGORIES, CYCLES, PIS = ("GALAXIES", "STARS", None), (20, 21, None), ("Dr. Ada Nova", "C. 100% O'Neil_x", None)
+RA_DEG = (0.0, 0.25, 10.0, 179.75, 180.0, 350.0, 359.75)
+DEC_DEG = (-90.0, -89.75, -30.0, 0.0, 0.25, 45.0, 89.75, 90.0)
+NO_TILE = "f" * 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fact:
+    """What is known of one tile."""
+
+    proposal_id: str
+    instrument: str
+    band: str | None
+    exposure_s: float | None
+    start_mjd: float | None
+    pixel_scale_arcsec: float | None
+    split: str | None
+    is_moving: bool
+    place: tuple[float, float] | None
+    category: str | None
+    cycle: int | None
+    pi: str | None
+
+
+def drawn_facts() -> list[Fact]:
+    rng = np.random.default_rng(11)
+
+    def one(values: tuple[Any, ...]) -> Any:
+        return values[rng.integers(len(values))]
+
+    proposals = [{"category": one(CATEGORIES), "cycle": one(CYCLES), "pi": one(PIS)} for _ in range(NUM_PROPOSALS)]
+    return [
+        Fact(
+            proposal_id=f"hst:{n % NUM_PROPOSALS}", instrument=one(INSTRUMENTS), band=one(BANDS),
+            exposure_s=one(EXPOSURES_S), start_mjd=one(MJDS), pixel_scale_arcsec=one(SCALES_ARCSEC), split=one(SPLITS),
+            is_moving=bool(rng.integers(2)), place=(one(RA_DEG), one(DEC_DEG)) if rng.random() < 0.9 else None,
+            **proposals[n % NUM_PROPOSALS],
+        )
+        for n in range(NUM_TILES)
+    ]  # fmt: skip
+
+
+FACTS = drawn_facts()
+
+
+@pytest.fixture(scope="module")
+def tile_facts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TileFacts]:
+    """The facts in a catalog; the index has one more tile, which the catalog does not have."""
+    layout = Layout(tmp_path_factory.mktemp("facts"))
+    with writing_catalog(layout) as catalog:
+        for n, fact in enumerate(FACTS):
+            ra_deg, dec_deg = fact.place or (None, None)
+            observation = replace(
+                valid_catalog.observation(f"o{n}"), proposal_id=fact.proposal_id, instrument=fact.instrument,
+                filters=fact.band, exposure_s=fact.exposure_s, start_mjd=fact.start_mjd, is_moving=fact.is_moving,
+            )  # fmt: skip
+            tile = valid_catalog.tile(
+                "a", tile_id=f"{n:032x}", obs_id=f"o{n}", proposal_id=fact.proposal_id,
+                instrument=fact.instrument if n % 2 else None, filter=fact.band if n % 3 else None,  # or the observation's
+                pixel_scale_arcsec=fact.pixel_scale_arcsec, ra_deg=ra_deg, dec_deg=dec_deg,
+            )  # fmt: skip
+            proposal = replace(
+                valid_catalog.proposal(fact.proposal_id.partition(":")[2]), category=fact.category, cycle=fact.cycle,
+                pi=fact.pi,
+            )  # fmt: skip
+            split = SplitAssignment(tile_id=f"{n:032x}", group_id="g", split=fact.split or "", reason=None)
+            rows = {"proposal": [proposal], "observation": [observation], "tile": [tile]}
+            catalog.upsert(rows | ({"split": [split]} if fact.split else {}))
+    facts = TileFacts(layout, pa.array([*(f"{n:032x}" for n in range(NUM_TILES)), NO_TILE]))
+    yield facts
+    facts.close()
+
+
+def separation_deg(place: tuple[float, float], cone: Cone) -> float:
+    def unit(ra_deg: float, dec_deg: float) -> np.ndarray:
+        ra, dec = np.radians(ra_deg), np.radians(dec_deg)
+        return np.array([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)])
+
+    one, other = unit(*place), unit(cone.ra_deg, cone.dec_deg)
+    return float(np.degrees(np.arctan2(np.linalg.norm(np.cross(one, other)), one @ other)))
+
+
+def in_box(place: tuple[float, float], box: Box) -> bool:
+    width = box.ra_max_deg - box.ra_min_deg
+    is_in_ra = width >= 360 or (place[0] - box.ra_min_deg) % 360 <= width % 360
+    return is_in_ra and box.dec_min_deg <= place[1] <= box.dec_max_deg
+
+
+def in_range(value: Any, low: Any, high: Any) -> bool:
+    if low is None and high is None:
+        return True
+    return value is not None and (low is None or value >= low) and (high is None or value <= high)
+
+
+def admits(filters: Filters, fact: Fact) -> bool:
+    """The obvious way."""
+    camera, _, detector = fact.instrument.partition("/")
+    upper = {
+        name: [value.upper() for value in getattr(filters, name)] for name in ("instruments", "detectors", "bands")
+    }
+    taken = None if fact.start_mjd is None else datetime(1858, 11, 17) + timedelta(days=fact.start_mjd)
+    after_last = filters.observed_to and datetime.combine(filters.observed_to, datetime.min.time()) + timedelta(days=1)
+    first = filters.observed_from and datetime.combine(filters.observed_from, datetime.min.time())
+    return all((
+        not upper["instruments"] or bool({fact.instrument, camera} & set(upper["instruments"])),
+        not upper["detectors"] or detector in upper["detectors"],
+        not upper["bands"] or bool(set(re.split(r"\W", (fact.band or "").upper())) & set(upper["bands"])),
+        not filters.proposals or bool({fact.proposal_id, fact.proposal_id[4:]} & set(filters.proposals)),
+        not filters.splits or fact.split in filters.splits,
+        not filters.categories or fact.category in filters.categories,
+        not filters.cycles or fact.cycle in filters.cycles,
+        not filters.pi or filters.pi.lower() in (fact.pi or "").lower(),
+        in_range(fact.exposure_s, filters.exposure_min_s, filters.exposure_max_s),
+        in_range(fact.pixel_scale_arcsec, filters.pixel_scale_min_arcsec, filters.pixel_scale_max_arcsec),
+        first is None or (taken is not None and taken >= first),
+        after_last is None or (taken is not None and taken < after_last),
+        filters.moving_target is None or fact.is_moving == filters.moving_target,
+        not filters.cone or (fact.place is not None and separation_deg(fact.place, filters.cone) <= filters.cone.radius_deg),
+        not filters.box or (fact.place is not None and in_box(fact.place, filters.box)),
+    ))  # fmt: skip
+
+
+def some(*values: Any) -> st.SearchStrategy[tuple[Any, ...]]:
+    return st.lists(st.sampled_from(values), min_size=1, max_size=3).map(tuple)
+
+
+def one_of(*values: Any) -> st.SearchStrategy[Any]:
+    return st.sampled_from([value for value in values if value is not None])
+
+
+def ordered(values: tuple[float, ...]) -> st.SearchStrategy[list[float]]:
+    return st.lists(st.sampled_from(values), min_size=2, max_size=2).map(sorted)
+
+
+CONES = st.builds(
+    Cone, ra_deg=one_of(*RA_DEG, 5.0, 300.5), dec_deg=one_of(*DEC_DEG, 60.5),
+    radius_deg=one_of(0.0, 0.1, 0.3, 9.9, 44.0, 91.0, 180.0),
+)  # fmt: skip
+BOXES = st.builds(
+    lambda ra_min, ra_max, dec: Box(ra_min_deg=ra_min, ra_max_deg=ra_max, dec_min_deg=dec[0], dec_max_deg=dec[1]),
+    one_of(*RA_DEG, 90.0), one_of(*RA_DEG, 90.0, 360.0), ordered(DEC_DEG),
+)  # fmt: skip
+DAYS = one_of(date(2017, 9, 2), date(2017, 9, 3), date(2017, 9, 4), date(2017, 9, 5))  # MJD 58000 is 4 September 2017
+VALUES: dict[str, st.SearchStrategy[Any]] = {
+    "instruments": some("wfc3", "WFC3/uvis", "ACS", "NICMOS", "WFC3/", "none"), "detectors": some("uvis", "WFC", "none"),
+    "bands": some("F606W", "clear2l", "F435W", "F160W", "F8", "none"), "proposals": some("1", "hst:3", "jwst:3", "9", "hst"),
+    "splits": some("train", "val", "test", "none"), "categories": some("GALAXIES", "STARS", "stars"),
+    "cycles": some(20, 21, 22), "pi": one_of("nova", "ADA", "100%", "o'neil_", "%", "z"), "observed_from": DAYS,
+    "observed_to": DAYS, "exposure_min_s": one_of(*EXPOSURES_S, 0.0, 99.0), "exposure_max_s": one_of(*EXPOSURES_S, 9.0),
+    "pixel_scale_min_arcsec": one_of(*SCALES_ARCSEC, 0.06), "pixel_scale_max_arcsec": one_of(*SCALES_ARCSEC, 0.06),
+    "moving_target": st.booleans(), "cone": CONES, "box": BOXES,
+}  # fmt: skip
+"""Values of every filter."""
+
+
+def test_every_filter_is_drawn() -> None:
+    assert set(VALUES) == {one.name for one in fields(Filters)}
+
+
+@st.composite
+def drawn_filters(draw: st.DrawFn) -> Filters:
+    """At most three filters at once, since more admit nothing."""
+    names = draw(st.lists(st.sampled_from(sorted(VALUES)), max_size=3, unique=True))
+    return Filters(**{name: draw(VALUES[name]) for name in names})
+
+
+def check(tile_facts: TileFacts, filters: Filters) -> None:
+    mask_n = admitted_rows(tile_facts, filters, NUM_TILES + 1)
+    assert mask_n.tolist() == [*(admits(filters, fact) for fact in FACTS), False]
+
+
+@given(filters=drawn_filters())
+@example(filters=Filters())
+def test_filters_admit_what_the_obvious_comparison_admits(tile_facts: TileFacts, filters: Filters) -> None:
+    if filters.cone:  # at the rim, rounding decides
+        places = [fact.place for fact in FACTS if fact.place]
+        assume(all(abs(separation_deg(place, filters.cone) - filters.cone.radius_deg) > 1e-7 for place in places
+                   if place != (filters.cone.ra_deg, filters.cone.dec_deg)))  # fmt: skip
+    check(tile_facts, filters)
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_each_filter_alone_admits_some_tiles_and_rejects_others(tile_facts: TileFacts, name: str) -> None:
+    """The drawn cases mean something: no filter is drawn only where it admits all or nothing."""
+    found: set[bool] = set()
+
+    @given(value=VALUES[name])
+    def alone(value: Any) -> None:
+        filters = Filters(**{name: value})
+        found.update(admits(filters, fact) for fact in FACTS)
+
+    alone()
+    assert found == {True, False}

@@ -1,0 +1,256 @@
+"""Random queries against the obvious way: each kind of term, weights, ranks by model and words, groups and pages."""
+
+import threading
+from collections.abc import Iterator
+from functools import cache
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.coordinates.name_resolve import sesame_url
+from astropy.io import fits
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from search_site import KINDS, NUM_PROPOSALS, TILES_EACH, proposal_row, sky_of, tile_id_of
+
+from hubbleclip.config.settings import Settings
+from hubbleclip.core.errors import SearchError
+from hubbleclip.core.io import sha256_file
+from hubbleclip.core.layout import Layout
+from hubbleclip.evaluation.metrics.baselines import bm25_scores
+from hubbleclip.images.tiling import tile_file
+from hubbleclip.search import engine, ranking
+from hubbleclip.search.engine import Search
+from hubbleclip.search.query import Cone, Filters, GroupBy, Mode, Query, Term, TermKind
+from hubbleclip.search.sky import resolve_name
+
+PLACES = [(proposal, number) for proposal in range(NUM_PROPOSALS) for number in range(TILES_EACH)]
+EVERY = {"k": len(PLACES), "group_by": GroupBy.NONE}
+TEXTS = ("galaxy dust", "spiral", "bright comet", "NGC 104", "qqqq", "study of a planetary nebula")
+
+
+@pytest.fixture(scope="module")
+def search(site: Settings) -> Search:
+    return Search.open(site.root)
+
+
+def term(value: str, kind: TermKind = TermKind.TEXT, weight: float = 1.0) -> Term:
+    return Term(kind=kind, value=value, weight=weight)
+
+
+def words_of(one: Term) -> str | None:
+    if one.kind is TermKind.PROPOSAL:
+        return proposal_row(int(one.value)).abstract
+    return one.value if one.kind is TermKind.TEXT else None
+
+
+@cache
+def bm25(text: str) -> np.ndarray:
+    """Score of each of `PLACES`: that of title and abstract, and that of the target's name and keywords."""
+    rows = [proposal_row(proposal) for proposal in range(NUM_PROPOSALS)]
+    targets = [f"NGC-{100 + proposal} {KINDS[proposal % 4]};BRIGHT" for proposal in range(NUM_PROPOSALS)]
+    both = [bm25_scores([text], texts)[0] for texts in ([f"{row.title} {row.abstract}" for row in rows], targets)]
+    return np.array([both[0][proposal] + both[1][proposal] for proposal, _ in PLACES])
+
+
+def feature(search: Search, one: Term) -> np.ndarray:
+    words = words_of(one)
+    if words is not None:
+        return search._opened.model.embed_text(words)
+    row = search._opened.store.tile_ids.to_pylist().index(one.value)
+    return search._opened.store.features([row])[0]
+
+
+def admitted_places(filters: Filters) -> list[int]:
+    """Positions in `PLACES` of the tiles that the filters of `QUERIES` admit."""
+    return [
+        i for i, (proposal, number) in enumerate(PLACES)
+        if (not filters.bands or number % 2 == 1) and (not filters.splits or proposal % 3 == 0)
+        and (filters.exposure_max_s is None or number < 3)
+    ]  # fmt: skip
+
+
+def model_scores(search: Search, terms: tuple[Term, ...]) -> np.ndarray:
+    """Cosine similarity of each of `PLACES` to the weighted sum of the terms."""
+    query_d = sum(one.weight * (f := feature(search, one).astype(np.float64)) / np.linalg.norm(f) for one in terms)
+    tile_ids = search._opened.store.tile_ids.to_pylist()
+    feat_nd = search._opened.store.features([tile_ids.index(tile_id_of(*place)) for place in PLACES])
+    return feat_nd @ (query_d / np.linalg.norm(query_d))
+
+
+def look_alikes(search: Search, by_words: np.ndarray, admitted: list[int]) -> np.ndarray:
+    """Cosine similarity of each of `PLACES` to the weighted sum of the three best tiles by words."""
+    tile_ids = search._opened.store.tile_ids.to_pylist()
+    rows = [tile_ids.index(tile_id_of(*place)) for place in PLACES]
+    feat_nd = search._opened.store.features(rows)
+    found = [at for at in admitted if by_words[at] > 5e-7]
+    best = sorted(found, key=lambda at: (-round(by_words[at], 6), rows[at]))[:3]
+    examples_d = sum((by_words[at] * feat_nd[at] for at in best), np.zeros(feat_nd.shape[1]))
+    return feat_nd @ (examples_d / max(np.linalg.norm(examples_d), 1e-12))
+
+
+def word_scores(terms: tuple[Term, ...]) -> np.ndarray:
+    return sum(one.weight * bm25(words) for one in terms if (words := words_of(one)) is not None)
+
+
+TERMS = st.one_of(
+    st.builds(term, st.sampled_from(TEXTS), st.just(TermKind.TEXT), st.sampled_from([1.0, 2.0, 0.5, -0.5, -1.0])),
+    st.builds(term, st.sampled_from(["3", "6"]), st.just(TermKind.PROPOSAL), st.sampled_from([1.0, -0.25])),
+    st.builds(
+        term,
+        st.sampled_from([tile_id_of(1, 1), tile_id_of(6, 0)]),
+        st.just(TermKind.TILE),
+        st.sampled_from([1.0, -0.3]),
+    ),
+)
+FILTERS = st.builds(
+    Filters, bands=st.sampled_from([(), ("F814W",)]), splits=st.sampled_from([(), ("train",)]),
+    exposure_max_s=st.sampled_from([None, 300.0]),
+)  # fmt: skip
+
+
+@st.composite
+def queries(draw: st.DrawFn, min_terms: int = 1) -> Query:
+    terms = tuple(draw(st.lists(TERMS, min_size=min_terms, max_size=3, unique_by=lambda one: one.value)))
+    has_text = any(words_of(one) is not None for one in terms)
+    mode = draw(st.sampled_from(list(Mode) if has_text or not terms else [Mode.MODEL, Mode.BOTH]))
+    return Query(terms=terms, filters=draw(FILTERS), mode=mode, group_by=draw(st.sampled_from(list(GroupBy))))
+
+
+@settings(max_examples=60)
+@given(query=queries())
+def test_ranks_and_scores_are_those_of_the_obvious_way(search: Search, query: Query) -> None:
+    page = search.run(Query(terms=query.terms, filters=query.filters, mode=query.mode, **EVERY))
+    admitted = admitted_places(query.filters)
+    assert page.num_admitted == len(admitted)
+    by_model, by_words = model_scores(search, query.terms), word_scores(query.terms)
+    has_words = not np.isscalar(by_words)
+    likeness = look_alikes(search, by_words, admitted) if has_words else None
+    for hit in page.hits:
+        at = PLACES.index((int(hit.facts["proposal_id"][4:]), int(hit.facts["obs_id"].split("-")[1])))
+        assert at in admitted
+        model_rank = 1 + sum(by_model[other] > by_model[at] + 1e-7 for other in admitted)
+        is_found = has_words and by_words[at] > 5e-7
+        words_rank = (
+            1 + len({round(by_words[other], 6) for other in admitted if by_words[other] > by_words[at] + 5e-7})
+            if is_found
+            else None
+        )
+        if query.mode is Mode.WORDS:
+            assert (hit.model_rank, hit.words_rank) == (None, words_rank)
+            assert hit.score == pytest.approx(by_words[at], abs=1e-6)
+            continue
+        assert hit.model_rank == pytest.approx(model_rank, abs=2)  # equal features
+        if query.mode is Mode.MODEL or not has_words:
+            assert hit.words_rank is None
+            assert hit.score == pytest.approx(by_model[at], abs=1e-5)
+        else:
+            assert hit.words_rank == words_rank
+            assert hit.score == pytest.approx(by_words[at].clip(0) + 2 * (by_model[at] + likeness[at]), abs=1e-4)
+    scores = [hit.score for hit in page.hits]
+    assert scores == sorted(scores, reverse=True)
+    if query.mode is Mode.WORDS:
+        assert {hit.facts["proposal_id"] for hit in page.hits} == {
+            f"hst:{PLACES[at][0]}" for at in admitted if by_words[at] > 5e-7
+        }
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+def test_filters_that_admit_nothing_give_no_hit(search: Search, mode: Mode) -> None:
+    page = search.run(Query(terms=(term("galaxy"),), filters=Filters(proposals=("none",)), mode=mode))
+    assert (page.hits, page.num_admitted, page.has_more) == ((), 0, False)
+
+
+@pytest.mark.parametrize(("min_depth", "fused_depth"), [(200, 1000), (2, 9)])
+def test_pages_joined_are_the_large_page_without_repeats(
+    search: Search, min_depth: int, fused_depth: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "MIN_DEPTH", min_depth)
+    monkeypatch.setattr(ranking, "FUSED_DEPTH", fused_depth)
+
+    @settings(max_examples=40)
+    @given(query=queries(min_terms=0), size=st.integers(1, 20))
+    def joined(query: Query, size: int) -> None:
+        state = {"terms": query.terms, "filters": query.filters, "mode": query.mode, "group_by": query.group_by}
+        whole = search.run(Query(**state, k=100))
+        pages = [search.run(Query(**state, k=size, offset=offset)) for offset in range(0, len(whole.hits) + 1, size)]
+        assert [hit for page in pages for hit in page.hits] == list(whole.hits)
+        assert not pages[-1].has_more
+        shown = [hit.tile_id for hit in whole.hits]
+        assert len(set(shown)) == len(shown)
+        if query.group_by is GroupBy.PROPOSAL:
+            proposals = [hit.facts["proposal_id"] for hit in whole.hits]
+            assert len(set(proposals)) == len(proposals)
+
+    joined()
+
+
+def test_a_jpeg_of_a_tile_finds_the_tile(search: Search, site: Settings, tmp_path: Path) -> None:
+    picture = tmp_path / "upload"
+    with Image.open(Layout(site.root).tile(tile_id_of(5, 1))) as tile:
+        tile.save(picture, "JPEG", quality=95)
+    hits = search.run(Query(terms=(term(str(picture), TermKind.IMAGE),), k=1)).hits
+    assert [hit.tile_id for hit in hits] == [tile_id_of(5, 1)]
+
+
+def test_a_fits_file_is_the_mean_of_its_tiles_by_the_settings_of_the_index(
+    search: Search, site: Settings, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(1)
+    data_yx = rng.normal(0, 1, (600, 1100)).astype(np.float32)
+    data_yx[100:200, 100:900] += 40
+    path = tmp_path / "mine_drz.fits"
+    header = fits.Header({"EXTNAME": "SCI", "BUNIT": "ELECTRONS/S"})
+    fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(data_yx, header)]).writeto(path)
+    tiles = tile_file(path, sha256_file(path), site.tiles, path.name).tiles
+    assert len(tiles) > 1
+    model = search._opened.model
+    mean_d = model.embed_images([model.decode(tile.encoded) for tile in tiles]).mean(axis=0)
+    hits = search.run(Query(terms=(term(str(path), TermKind.IMAGE),), mode=Mode.MODEL, **EVERY)).hits
+    tile_ids = search._opened.store.tile_ids.to_pylist()
+    feat_nd = search._opened.store.features([tile_ids.index(hit.tile_id) for hit in hits])
+    assert [hit.score for hit in hits] == pytest.approx(feat_nd @ (mean_d / np.linalg.norm(mean_d)), abs=1e-5)
+
+
+@pytest.fixture
+def sesame() -> Iterator[str]:
+    """URL of a server that knows one name, in Sesame's format."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            is_known = self.path.endswith("Ring%20Nebula")
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"%J 283.396 +33.029 = 18 53 35 +33 01 44\n" if is_known else b"#!SIMBAD: nothing\n")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+    thread.join(10)
+    server.server_close()
+
+
+def test_a_name_that_the_catalog_does_not_have_is_looked_up_by_sesame(search: Search, sesame: str) -> None:
+    with sesame_url.set([sesame]):
+        cone = search.resolve_target("Ring Nebula")
+        assert cone == Cone(ra_deg=pytest.approx(283.396), dec_deg=pytest.approx(33.029), radius_deg=0.05)
+        with pytest.raises(SearchError, match="Sesame"):
+            search.resolve_target("Nowhere 7")
+
+
+def test_the_cone_of_a_target_holds_its_observations_unless_they_cover_the_sky(search: Search, sesame: str) -> None:
+    assert resolve_name("a", lambda _: (10.0, 20.0, 0.5)) == Cone(ra_deg=10.0, dec_deg=20.0, radius_deg=0.5)
+    assert resolve_name("a", lambda _: (10.0, 20.0, 0.5), 0.1).radius_deg == 0.1
+    assert search.resolve_target("NGC 103", 0.2).radius_deg == 0.2
+    assert (search.resolve_target("NGC 103").ra_deg, search.resolve_target("ngc-103").dec_deg) == pytest.approx(
+        sky_of(3, 0)
+    )
+    with sesame_url.set([sesame]), pytest.raises(SearchError, match="'ANY'"):
+        resolve_name("ANY", lambda _: (10.0, 20.0, 90.0))

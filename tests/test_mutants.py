@@ -1,0 +1,74 @@
+"""`make mutants` tells faults that the tests notice from those that they do not, and its patches are current."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tools.mutants import APPLY, ROOT, Mutant, main, read_mutants
+
+PATCH = """fault: {fault}
+tests: {tests}
+--- a/number.py
++++ b/number.py
+@@ -1,2 +1,2 @@
+ def double(n):
+-    return {old}
++    return {new}
+"""
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A repository with a function and a test of it."""
+    subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
+    (tmp_path / "number.py").write_text("def double(n):\n    return n + n\n")
+    test = "import number\n\ndef test_double():\n    assert number.double(3) == {}\n"
+    (tmp_path / "test_number.py").write_text(test.format(6))
+    (tmp_path / "test_broken.py").write_text(test.format(7))
+    (tmp_path / "tests/mutants").mkdir(parents=True)
+    return tmp_path
+
+
+def plant(root: Path, name: str, new: str, old: str = "n + n", tests: str = "test_number.py") -> None:
+    text = PATCH.format(fault=f"fault {name}", tests=tests, old=old, new=new)
+    (root / f"tests/mutants/{name}.patch").write_text(text)
+
+
+def test_a_fault_that_the_tests_notice_is_caught(root: Path, capsys: pytest.CaptureFixture) -> None:
+    plant(root, "tripled", "3 * n")
+    plant(root, "doubled", "2 * n")
+    assert main(["tripled"], root) == 0
+    assert "caught          test_number.py::test_double" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("patch", "problem"),
+    [
+        ({"new": "2 * n"}, "one SURVIVED: fault one"),
+        ({"new": "3 * n", "old": "n - n"}, "one does not apply: fault one (error: patch failed: number.py"),
+        ({"new": "3 * n", "tests": "test_broken.py"}, "without a fault, test_broken.py: test_broken.py::test_double"),
+        ({"new": "3 * ("}, "one did not run: fault one"),
+        ({"new": "3 * n", "tests": "test_absent.py"}, "without a fault, test_absent.py"),
+    ],
+)
+def test_all_else_is_an_error_that_names_the_fault(
+    root: Path, capsys: pytest.CaptureFixture, patch: dict, problem: str
+) -> None:
+    plant(root, "one", **patch)
+    assert main([], root) == 1
+    assert problem in capsys.readouterr().out
+
+
+def test_a_patch_without_header_is_refused(root: Path) -> None:
+    (root / "tests/mutants/bare.patch").write_text("--- a/number.py\n")
+    with pytest.raises(SystemExit, match="bare.patch does not exist or lacks"):
+        main([], root)
+
+
+@pytest.mark.parametrize("mutant", read_mutants(ROOT, []), ids=lambda mutant: mutant.path.stem)
+def test_a_patch_applies_to_the_code_and_names_tests_that_exist(mutant: Mutant) -> None:
+    subprocess.run(["git", "apply", "--check", *APPLY, mutant.path], cwd=ROOT, check=True)
+    for test in mutant.tests.split():
+        file, _, name = test.partition("::")
+        assert f"def {name}" in (ROOT / file).read_text(encoding="utf-8")

@@ -1,0 +1,104 @@
+"""Features of tiles and texts: long texts in pieces, any tokenizer, no feature that is not a number."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from squares_dataset import MODEL, make_dataset
+
+from hubbleclip.core.errors import TrainingError
+from hubbleclip.dataset.captions import split_to_fit
+from hubbleclip.dataset.loader import SplitTiles, open_split, token_counter
+from hubbleclip.dataset.manifest import read_dataset
+from hubbleclip.training.embeddings import embed_open_tiles, embed_texts, fits_context
+from hubbleclip.training.models.builder import LoadedModel, load_model
+
+
+@pytest.fixture(scope="module")
+def tiles(tmp_path_factory: pytest.TempPathFactory) -> SplitTiles:
+    return open_split(read_dataset(make_dataset(tmp_path_factory.mktemp("datasets"), num_groups=20)), "val")
+
+
+@pytest.fixture
+def loaded() -> LoadedModel:
+    return load_model(MODEL, 1)
+
+
+class WordTokenizer:
+    """One token per word, then an end token; `class_token` ends every row, as in the tokenizers of CLIPS."""
+
+    def __init__(self, padding: int = 0, end: int = 1, class_token: int | None = None) -> None:
+        self.padding, self.end, self.class_token = padding, end, class_token
+        self.context_length = 8
+
+    def __call__(self, texts, context_length=None):
+        length = (context_length or self.context_length) - (self.class_token is not None)
+        rows = []
+        for text in texts:
+            words = [10 + len(word) for word in text.split()][: length - 1]
+            row = [*words, self.end, *[self.padding] * (length - 1 - len(words))]
+            rows.append(row if self.class_token is None else [*row, self.class_token])
+        return torch.tensor(rows)
+
+
+TOKENIZERS = {
+    "padding of its own": WordTokenizer(),
+    "the end token as padding (SigLIP)": WordTokenizer(padding=1),
+    "a class token at the end (CLIPS)": WordTokenizer(class_token=2),
+}
+
+
+@pytest.mark.parametrize("tokenizer", TOKENIZERS.values(), ids=TOKENIZERS)
+def test_texts_are_split_by_every_kind_of_tokenizer(loaded, tokenizer) -> None:
+    model = replace(loaded, tokenizer=tokenizer, context_length=8)
+    longest = 7 - (tokenizer.class_token is not None)
+    assert fits_context(model, " ".join(["star"] * longest))
+    assert not fits_context(model, " ".join(["star"] * (longest + 1)))
+    assert not fits_context(model, " ".join(["star"] * 40))
+    assert fits_context(model, "")
+
+
+def test_tokens_are_counted_where_padding_is_the_end_token() -> None:
+    counts = [token_counter(TOKENIZERS[name])("three word text") for name in list(TOKENIZERS)[:2]]
+    assert counts == [3, 3]
+
+
+def test_no_word_of_a_long_text_is_lost(loaded) -> None:
+    sentences = [f"Sentence {number} describes galaxies, their stars and their gas." for number in range(30)]
+    text = " ".join(sentences)
+    pieces = split_to_fit(text, lambda piece: fits_context(loaded, piece))
+    assert 1 < len(pieces) < 30
+    assert " ".join(pieces) == text
+    assert all(fits_context(loaded, piece) and piece.startswith("Sentence") for piece in pieces)
+    mean = loaded.encode_texts(pieces).double().numpy().mean(axis=0)
+    np.testing.assert_allclose(embed_texts(loaded, [text], 7)[0], mean / np.linalg.norm(mean), atol=1e-5)
+
+
+def test_a_sentence_longer_than_the_context_is_split_between_words(loaded) -> None:
+    text = f"A short sentence comes first. {' '.join(f'galaxy{number}' for number in range(200))}. The last one."
+    pieces = split_to_fit(text, lambda piece: fits_context(loaded, piece))
+    assert " ".join(pieces) == text
+    assert all(fits_context(loaded, piece) for piece in pieces)
+    assert not np.allclose(embed_texts(loaded, [text], 8), embed_texts(loaded, [pieces[0]], 8), atol=1e-3)
+
+
+@pytest.mark.parametrize("text", ["", "short", "onewordthatnocontextholds"])
+def test_what_cannot_be_split_is_one_piece(text) -> None:
+    assert split_to_fit(text, lambda piece: len(piece) < 9) == [text]
+
+
+def test_a_text_of_exactly_the_context_fits_and_one_more_token_does_not(loaded) -> None:
+    longest = " ".join(["star"] * (loaded.context_length - 2))
+    assert fits_context(loaded, longest)
+    assert not fits_context(loaded, f"{longest} star")
+
+
+def test_a_feature_that_is_no_number_is_an_error_with_the_tile_or_the_text(loaded, tiles) -> None:
+    with torch.no_grad():
+        loaded.model.visual.proj.fill_(torch.nan)
+        loaded.model.text_projection.fill_(torch.nan)
+    with pytest.raises(TrainingError, match=tiles.rows["tile_id"][0].as_py()):
+        embed_open_tiles(loaded, tiles, 4)
+    with pytest.raises(TrainingError, match="a spiral galaxy"):
+        embed_texts(loaded, ["a spiral galaxy"], 4)

@@ -1,0 +1,120 @@
+"""Plant the faults of `tests/mutants` one at a time, and check that the quick tests of their area fail.
+
+Each fault is a patch. It begins with the line `fault:`, which says what the patched code does wrong, and the line
+`tests:`, which lists test files (or `file::test`) for pytest. A unified diff with one line of context follows. The code
+is copied to a temporary folder for each patch. The same tests must pass without a patch.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDER = "tests/mutants"
+HEADER = re.compile(r"^(fault|tests): (.+)$", re.MULTILINE)
+FAILED = re.compile(r"^(?:FAILED|ERROR) (.*?)(?: - .*)?$", re.MULTILINE)
+APPLY = ("-C0",)
+"""Options of `git apply`: lines around the change may differ, so that few edits of the code invalidate a patch."""
+NUM_AT_ONCE = 2
+MAX_S = 300
+PASSED, CAUGHT = "passed", "caught"
+RESULTS = {0: PASSED, 1: CAUGHT}
+"""What an exit status of pytest means; any other status says that the tests did not run."""
+
+
+class Mutant(NamedTuple):
+    """A patch: its path, what it does wrong, and the tests that must notice, as arguments of pytest."""
+
+    path: Path
+    fault: str
+    tests: str
+
+
+class Trial(NamedTuple):
+    """Result of a run of tests, the test that failed or the reason why none ran, and the duration in seconds."""
+
+    result: str
+    detail: str
+    duration_s: float
+
+
+def read_mutants(root: Path, names: Sequence[str]) -> list[Mutant]:
+    """Read the patches of these names, or all; exits with a message where one is missing or lacks its header."""
+    paths = [root / FOLDER / f"{name}.patch" for name in names] or sorted((root / FOLDER).glob("*.patch"))
+    mutants = []
+    for path in paths:
+        header = dict(HEADER.findall(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+        if header.keys() != {"fault", "tests"}:
+            sys.exit(f"{path} does not exist or lacks the lines `fault:` and `tests:`")
+        mutants.append(Mutant(path, **header))
+    return mutants
+
+
+def copy_code(root: Path, copy: Path) -> None:
+    """Copy the files that git tracks or would track."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, listed.split("\0")):
+        if (root / name).is_file():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(root / name, copy / name)
+
+
+def run_tests(tests: str, patch: Path | None, root: Path) -> Trial:
+    """Run tests in a copy of the code, up to the first failure."""
+    started_s = time.monotonic()
+    with TemporaryDirectory(prefix="mutant-") as folder:
+        result, detail = _try(tests, patch, root, Path(folder).resolve())
+    return Trial(result, detail, time.monotonic() - started_s)
+
+
+def _try(tests: str, patch: Path | None, root: Path, copy: Path) -> tuple[str, str]:
+    copy_code(root, copy)
+    # git must not take the copy for a part of a repository around it, of which it would patch nothing
+    env = {**os.environ, "PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1", "GIT_CEILING_DIRECTORIES": str(copy.parent)}
+    run = partial(subprocess.run, cwd=copy, env=env, capture_output=True, text=True, check=False)
+    if patch is not None:
+        applied = run(["git", "apply", *APPLY, str(patch)])
+        if applied.returncode:
+            return "does not apply", applied.stderr.strip().replace("\n", "; ")
+    options = ["-x", "-rfE", "--tb=no", "-p", "no:cacheprovider", "-m", "not slow"]
+    try:
+        done = run([sys.executable, "-m", "pytest", *options, *tests.split()], timeout=MAX_S)
+    except subprocess.TimeoutExpired:
+        return "did not end", f"{MAX_S} s"
+    failed = FAILED.findall(done.stdout)
+    return RESULTS.get(done.returncode, "did not run"), " ".join(failed or done.stdout.splitlines()[-1:])
+
+
+def main(names: Sequence[str], root: Path = ROOT) -> int:
+    """Try the mutants of these names, or all, print a table, and return the exit status."""
+    mutants, started_s = read_mutants(root, names), time.monotonic()
+    tests = list(dict.fromkeys(mutant.tests for mutant in mutants))
+    problems = []
+    with ThreadPoolExecutor(NUM_AT_ONCE) as pool:
+        for name, trial in zip(tests, pool.map(lambda one: run_tests(one, None, root), tests), strict=True):
+            print(f"{trial.duration_s:4.0f} s  {'no fault':38}  {trial.result:14}  {trial.detail or name}", flush=True)
+            problems += [f"without a fault, {name}: {trial.detail}"] if trial.result != PASSED else []
+        trials = pool.map(lambda one: run_tests(one.tests, one.path, root), mutants)
+        for mutant, trial in zip(mutants, trials, strict=True):
+            result = "SURVIVED" if trial.result == PASSED else trial.result
+            name = mutant.path.stem
+            print(f"{trial.duration_s:4.0f} s  {name:38}  {result:14}  {trial.detail}", flush=True)
+            problems += [f"{name} {result}: {mutant.fault} ({trial.detail})"] if result != CAUGHT else []
+    print(f"{len(mutants)} faults in {time.monotonic() - started_s:.0f} s", *problems, sep="\n")
+    return int(bool(problems))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
