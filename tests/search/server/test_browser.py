@@ -158,7 +158,7 @@ def test_a_wrong_value_is_explained_in_place(page: Page) -> None:
     page.open("/")
     page.one("[name=place]").send_keys("nowhere at all\n")
     page.until(lambda: page.all("#results .fault"), "the explanation")
-    assert "neither a position nor a target" in page.one(".fault").text
+    assert "is no position, and the catalog has no target" in page.one(".fault").text
     assert [text for text in page.problems() if "400" not in text] == []  # the browser reports the status
 
 
