@@ -16,8 +16,8 @@ from hubbleclip.core.layout import Layout
 from hubbleclip.evaluation.metrics.vocabulary import find_nearest, read_vocabulary
 from hubbleclip.search.current import Opened
 from hubbleclip.search.engine import Search
-from hubbleclip.search.occlusion import Occlusion, cover_squares, occlusion_of
 from hubbleclip.search.query import Query
+from hubbleclip.search.server.occlusion import Occlusion, cover_squares, occlusion_of
 from hubbleclip.search.server.protocol import Answer, IndexStatus, Points, TileRecord
 from hubbleclip.search.stores.base import rows_of
 

@@ -10,8 +10,8 @@ from hubbleclip.core.errors import SearchError
 from hubbleclip.core.layout import Layout
 from hubbleclip.pipeline.index import index
 from hubbleclip.search.explorer import FACETS, Explorer
-from hubbleclip.search.occlusion import NUM_SQUARES, cover_squares, occlusion_of
 from hubbleclip.search.query import Filters, Query
+from hubbleclip.search.server.occlusion import NUM_SQUARES, cover_squares, occlusion_of
 
 NUM_TILES = NUM_PROPOSALS * TILES_EACH
 FILTER_OF = {

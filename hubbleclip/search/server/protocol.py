@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from hubbleclip.search.occlusion import Occlusion
 from hubbleclip.search.query import Cone, Hits, Query
+from hubbleclip.search.server.occlusion import Occlusion
 
 Floats = npt.NDArray[np.float64]
 

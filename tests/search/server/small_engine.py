@@ -16,8 +16,8 @@ from PIL import Image
 
 from hubbleclip.core.errors import SearchError
 from hubbleclip.images.wcs import TileGeometry, tile_geometries
-from hubbleclip.search.occlusion import Occlusion, cover_squares, occlusion_of
 from hubbleclip.search.query import Cone, Filters, GroupBy, Hit, Hits, Mode, Query, Term, TermKind
+from hubbleclip.search.server.occlusion import Occlusion, cover_squares, occlusion_of
 from hubbleclip.search.server.protocol import Answer, IndexStatus, Points, TileRecord
 from hubbleclip.search.server.service import Service
 from hubbleclip.search.sky import find_cone

@@ -10,10 +10,10 @@ from small_engine import SmallEngine, service_of
 from starlette.datastructures import QueryParams
 from starlette.testclient import TestClient
 
-from hubbleclip.search.occlusion import NUM_SQUARES, Occlusion
 from hubbleclip.search.query import GroupBy, Mode, TermKind
 from hubbleclip.search.server.api import LabelsBody, number_labels
 from hubbleclip.search.server.app import create_app
+from hubbleclip.search.server.occlusion import NUM_SQUARES, Occlusion
 from hubbleclip.search.server.params import ParameterError, SearchParams
 from hubbleclip.search.server.security import Access
 from hubbleclip.search.server.service import params_of

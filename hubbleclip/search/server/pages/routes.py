@@ -16,9 +16,9 @@ from hubbleclip import __version__
 from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.evaluation.metrics.vocabulary import read_vocabulary
 from hubbleclip.search.export import FORMATS
-from hubbleclip.search.occlusion import NUM_SQUARES
 from hubbleclip.search.query import GroupBy, Mode, TermKind, plain
 from hubbleclip.search.server.api import MAX_POINTS, MEDIA_TYPES, NotFoundError, find_tile, upload_of
+from hubbleclip.search.server.occlusion import NUM_SQUARES
 from hubbleclip.search.server.pages import tile_view
 from hubbleclip.search.server.pages.sky_map import CELL_RADIUS_ARCMIN, draw_sky, write_moc
 from hubbleclip.search.server.params import ParameterError, SearchParams

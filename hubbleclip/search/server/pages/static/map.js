@@ -148,6 +148,7 @@
     const found = loop.length > 4 ? places.flatMap((place, i) => (isInside(place) ? [i] : [])) : null;
     loop = [];
     if (found) { choose(found); return; }
+    draw();
     const i = nearest(at(event));
     if (event.pointerType === "touch" && i !== near) point(i); else open(i); // the first tap shows a tile, the next opens it
   });
