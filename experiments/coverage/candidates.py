@@ -29,12 +29,12 @@ class Sample:
     @property
     def num_groups(self) -> int:
         """Number of groups of each test set."""
-        return self.tiles_pg.shape[1]
+        return int(self.tiles_pg.shape[1])
 
     @property
     def value_p(self) -> Floats:
         """Share (p,) of hits."""
-        return self.hits_pg.sum(axis=1) / self.tiles_pg.sum(axis=1)
+        return np.asarray(self.hits_pg.sum(axis=1) / self.tiles_pg.sum(axis=1), dtype=np.float64)
 
     @property
     def draws_pb(self) -> Floats:
@@ -44,7 +44,8 @@ class Sample:
     @property
     def residuals_pg(self) -> Floats:
         """Contribution (p, g) of each group to the error of the share."""
-        return (self.hits_pg - self.value_p[:, None] * self.tiles_pg) / self.tiles_pg.sum(axis=1, keepdims=True)
+        residuals_pg = self.hits_pg - self.value_p[:, None] * self.tiles_pg
+        return np.asarray(residuals_pg / self.tiles_pg.sum(axis=1, keepdims=True), dtype=np.float64)
 
     @property
     def variance_p(self) -> Floats:
@@ -108,7 +109,7 @@ def effective_size(sample: Sample) -> Floats:
     is_mixed_p = (value_p > 0) & (value_p < 1)
     size_p = np.full(len(value_p), float(sample.num_groups))
     np.divide(value_p * (1 - value_p), sample.variance_p, out=size_p, where=is_mixed_p)
-    return np.minimum(size_p, sample.tiles_pg.sum(axis=1))
+    return np.asarray(np.minimum(size_p, sample.tiles_pg.sum(axis=1)), dtype=np.float64)
 
 
 def korn_graubard(sample: Sample) -> Interval:

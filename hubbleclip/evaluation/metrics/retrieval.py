@@ -47,7 +47,7 @@ class TiedRanks:
     above_q: Counts
     tied_q: Counts
     positives_q: Counts
-    num_items: int | Ints
+    num_items: Any  # int or Ints
 
 
 def cosine_scores(feat_qd: Floats, feat_id: Floats) -> Floats:
@@ -241,8 +241,7 @@ def expected_rank(ranks: TiedRanks) -> Floats:
     The smallest of p numbers drawn without replacement from 1 to e has the mean (e + 1) / (p + 1).
 
     """
-    rank_q: Floats = ranks.above_q + (ranks.tied_q + 1) / (ranks.positives_q + 1)
-    return rank_q
+    return np.asarray(ranks.above_q + (ranks.tied_q + 1) / (ranks.positives_q + 1), dtype=np.float64)
 
 
 def expected_recall(scores_qi: Floats, positive_qi: Bools, num_top: int) -> Floats:
