@@ -128,7 +128,9 @@ def tables(results: Mapping[tuple[object, ...], Mapping[str, Coverage]]) -> dict
         ]
         made[name] = markdown(["groups", *pairs], rows)
     for direction in ("i2t", "t2i"):
-        columns = {f"{100 * accuracy:.0f} %": ("retrieval", direction, accuracy) for accuracy in ACCURACIES}
+        columns: dict[str, tuple[object, ...]] = {
+            f"{100 * accuracy:.0f} %": ("retrieval", direction, accuracy) for accuracy in ACCURACIES
+        }
         made[direction] = metric_table(results, columns, "true top 10 %")
     signals = {f"{quality:.0f} sigma": ("zero-shot", quality) for quality in QUALITIES}
     made["zero-shot"] = metric_table(results, signals, "class signal")

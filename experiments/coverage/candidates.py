@@ -34,8 +34,7 @@ class Sample:
     @property
     def value_p(self) -> Floats:
         """Share (p,) of hits."""
-        value_p: Floats = self.hits_pg.sum(axis=1) / self.tiles_pg.sum(axis=1)
-        return value_p
+        return np.asarray(self.hits_pg.sum(axis=1) / self.tiles_pg.sum(axis=1), dtype=np.float64)
 
     @property
     def draws_pb(self) -> Floats:
@@ -45,9 +44,8 @@ class Sample:
     @property
     def residuals_pg(self) -> Floats:
         """Contribution (p, g) of each group to the error of the share."""
-        errors_pg: Floats = self.hits_pg - self.value_p[:, None] * self.tiles_pg
-        errors_pg /= self.tiles_pg.sum(axis=1, keepdims=True)
-        return errors_pg
+        residuals_pg = self.hits_pg - self.value_p[:, None] * self.tiles_pg
+        return np.asarray(residuals_pg / self.tiles_pg.sum(axis=1, keepdims=True), dtype=np.float64)
 
     @property
     def variance_p(self) -> Floats:
@@ -111,8 +109,7 @@ def effective_size(sample: Sample) -> Floats:
     is_mixed_p = (value_p > 0) & (value_p < 1)
     size_p = np.full(len(value_p), float(sample.num_groups))
     np.divide(value_p * (1 - value_p), sample.variance_p, out=size_p, where=is_mixed_p)
-    smaller_p: Floats = np.minimum(size_p, sample.tiles_pg.sum(axis=1))
-    return smaller_p
+    return np.asarray(np.minimum(size_p, sample.tiles_pg.sum(axis=1)), dtype=np.float64)
 
 
 def korn_graubard(sample: Sample) -> Interval:

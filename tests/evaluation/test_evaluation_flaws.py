@@ -9,6 +9,7 @@ from small_dataset import MODEL, build
 from hubbleclip.config.settings import SplitSettings
 from hubbleclip.core.errors import EvaluationError
 from hubbleclip.dataset.build import read_dataset
+from hubbleclip.dataset.loader import iterate_eval_images, open_split
 from hubbleclip.dataset.splits import assign as splits
 from hubbleclip.evaluation import embed
 from hubbleclip.evaluation.metrics import protocols
@@ -59,7 +60,7 @@ def test_augmentation_at_evaluation(info, loaded) -> None:
     torch.manual_seed(99)
     np.random.seed(99)
     np.testing.assert_array_equal(embed.embed_tiles(loaded, info, "test", 7)[1], tiles_td)
-    (whole,) = embed.iterate_eval_images(embed.open_split(info, "test"), loaded.image_size, len(tile_ids))
+    (whole,) = iterate_eval_images(open_split(info, "test"), loaded.image_size, len(tile_ids))
     np.testing.assert_allclose(loaded.encode_images(whole).numpy(), tiles_td, atol=2e-6)
 
 

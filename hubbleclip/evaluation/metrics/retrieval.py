@@ -25,7 +25,7 @@ Bools = npt.NDArray[np.bool_]
 Counts = npt.NDArray[np.integer[Any] | np.floating[Any]]
 """Whole numbers of any type."""
 
-Number = TypeVar("Number", int, Ints, int | Ints)
+Number = TypeVar("Number", int, Ints)
 
 PERCENTS = (1, 2, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100)
 """Cutoffs of the retrieval curve, in per cent of the items."""
@@ -37,7 +37,7 @@ SCORE_STEP = 1e-6
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TiedRanks:
-    """Range of ranks that ties allow for each query's best positive among `num_items` items, as three counts (q,).
+    """The rank of each query's best positive among `num_items` items, described by three counts of shape (q,).
 
     `above_q` is the number of items that score higher than the best positive. `tied_q` is the number of items that have
     the same score as the best positive, itself included. `positives_q` is the number of positives among the tied
@@ -47,7 +47,7 @@ class TiedRanks:
     above_q: Counts
     tied_q: Counts
     positives_q: Counts
-    num_items: int | Ints
+    num_items: Any  # int or Ints
 
 
 def cosine_scores(feat_qd: Floats, feat_id: Floats) -> Floats:
@@ -93,7 +93,7 @@ def top_count(percent: int, num_items: Number) -> Number:
 
 
 def hit_cutoffs(direction: str, num_items: Number) -> dict[str, Number]:
-    """Return the number k of top-ranked items of each metric accuracy@k and recall@k of one direction.
+    """Compute the cutoff of each accuracy and recall of one direction, as a number of top-ranked items.
 
     Parameters
     ----------
@@ -206,8 +206,8 @@ def hit_probability(ranks: TiedRanks, num_top: int | Ints) -> Floats:
     Notes
     -----
     If p of e tied items are positives, and m of the e items are among the first `num_top`, then the probability is
-    1 - C(e - p, m) / C(e, m), by the hypergeometric distribution. The logarithms of the binomial coefficients C
-    are computed by log-gamma functions, because the coefficients themselves overflow for large ties.
+    1 - C(e - p, m) / C(e, m), by the hypergeometric distribution. The binomial coefficients C are computed by log-gamma
+    functions, because they overflow for large ties.
 
     """
     drawn_q = np.clip(num_top - ranks.above_q, 0, ranks.tied_q)  # tied items that are among the first num_top
@@ -241,8 +241,7 @@ def expected_rank(ranks: TiedRanks) -> Floats:
     The smallest of p numbers drawn without replacement from 1 to e has the mean (e + 1) / (p + 1).
 
     """
-    rank_q = ranks.above_q + (ranks.tied_q + 1) / (ranks.positives_q + 1)
-    return rank_q.astype(np.float64)
+    return np.asarray(ranks.above_q + (ranks.tied_q + 1) / (ranks.positives_q + 1), dtype=np.float64)
 
 
 def expected_recall(scores_qi: Floats, positive_qi: Bools, num_top: int) -> Floats:
