@@ -58,7 +58,7 @@ def test_the_notebook_on_search_shows_pictures(checkout: Path, monkeypatch: pyte
     assert all(table.count("data:image/png;base64,") == 5 for table in tables)
     printed = "".join(output["text"] for output in outputs if output.output_type == "stream")
     assert "tiles pass the filters" in printed
-    assert "6 tiles within 0.05 deg of NGC-" in printed
+    assert "6 tiles within 0.10 deg of NGC-" in printed
 
 
 def test_the_notebook_on_the_dataset_reads_shards_and_tiles(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
