@@ -191,7 +191,10 @@ class Alignment:
             Features (n, k) of length 1.
 
         """
-        return unit((text_inputs(self.words, texts, features_ne) - self.mean_e) @ self.text_map)
+        mapped_nk: Floats = ((text_inputs(self.words, texts, features_ne) - self.mean_e) @ self.text_map).astype(
+            np.float32
+        )
+        return unit(mapped_nk)
 
 
 def text_inputs(words: Words, texts: Sequence[str], features_ne: Floats) -> Floats:

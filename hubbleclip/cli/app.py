@@ -27,7 +27,7 @@ from hubbleclip.cli.output import (
     print_table,
     without_control,
 )
-from hubbleclip.cli.running import redirect_caches, run_flow, run_in_process, should_poll_first
+from hubbleclip.cli.running import import_experiment, redirect_caches, run_flow, run_in_process, should_poll_first
 from hubbleclip.cli.searching import SearchOptions
 from hubbleclip.core.errors import CatalogError, HubbleclipError
 from hubbleclip.core.layout import Layout
@@ -198,9 +198,8 @@ def pairs(
 ) -> None:
     """Train on a folder of JPEG images with captions.jsonl; test on another such folder, or by cross-validation."""
     if ask:
-        from experiments.pairs.flow import ask as find_pictures
-
-        print_rows(find_pictures(options.settings(), train, ask, num_pictures=8))
+        flow = import_experiment("experiments.pairs.flow")
+        print_rows(flow.ask(options.settings(), train, ask, num_pictures=8))
         return
     arguments = {"train": train, "test": test, "drop_related": drop_related, "num_folds": folds, "num_draws": draws}
     print_rows(run_flow("experiments.pairs.flow", "pairs", options, **arguments))

@@ -25,7 +25,7 @@ Bools = npt.NDArray[np.bool_]
 Counts = npt.NDArray[np.integer[Any] | np.floating[Any]]
 """Whole numbers of any type."""
 
-Number = TypeVar("Number", int, Ints)
+Number = TypeVar("Number", int, Ints, int | Ints)
 
 PERCENTS = (1, 2, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100)
 """Cutoffs of the retrieval curve, in per cent of the items."""
