@@ -331,6 +331,8 @@ class Mission:
         Licence and credit line of datasets that are made from the mission's files.
     homepage
         URL of the mission's archive.
+    observation_page
+        URL of the page of an observation, with `{0}` for its id, or `{1}` for its id in upper case.
 
     """
 
@@ -348,3 +350,4 @@ class Mission:
     licence: str
     attribution: str
     homepage: str
+    observation_page: str

@@ -199,4 +199,5 @@ HST = Mission(
     attribution="Based on observations made with the NASA/ESA Hubble Space Telescope, and obtained from the "
     "Mikulski Archive for Space Telescopes at the Space Telescope Science Institute.",
     homepage="https://archive.stsci.edu/hst/",
+    observation_page="https://archive.stsci.edu/cgi-bin/mastpreview?mission=hst&dataid={1}",
 )

@@ -119,4 +119,5 @@ JWST = Mission(
     attribution="Based on observations made with the NASA/ESA/CSA James Webb Space Telescope, and obtained from the "
     "Mikulski Archive for Space Telescopes at the Space Telescope Science Institute. Credit: NASA, ESA, CSA, STScI.",
     homepage="https://archive.stsci.edu/jwst/",
+    observation_page="https://mast.stsci.edu/portal/Mashup/Clients/Mast/Portal.html?searchQuery={0}",
 )

@@ -39,7 +39,7 @@ def test_a_run_is_promoted_just_when_the_paired_interval_lies_above_zero(gain: f
     decided = decide(estimate("b", noise(0.4 + gain, 2)), estimate("a", noise(0.4)), NOW)
     assert decided.low <= decided.difference <= decided.high
     assert decided.is_promoted == (decided.low > 0)
-    assert decided.is_promoted or gain < 0.05
+    assert decided.is_promoted or gain < 0.1
     assert not decided.is_promoted or gain > 0
 
 

@@ -15,17 +15,13 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from hubbleclip.core.vectors import unit
+from hubbleclip.missions import MISSIONS
 
 NUM_GRID = 17
 """Points of the sky grid along each side of a tile. Between them the page interpolates unit vectors."""
 BAR_SHARE = 0.3
 SAFE_URI = re.compile(r"[a-z][a-z0-9]*:[\w./+-]+", re.ASCII)
-PROGRAMMES = {
-    "hst": "https://www.stsci.edu/hst-program-info/program/?program={}",
-    "jwst": "https://www.stsci.edu/jwst-program-info/program/?program={}",
-}
-PORTAL = "https://mast.stsci.edu/portal/Mashup/Clients/Mast/Portal.html?"
-PREVIEW = "https://archive.stsci.edu/cgi-bin/mastpreview?"
+STSCI = "https://www.stsci.edu/"
 DOWNLOAD = "https://mast.stsci.edu/api/v0.1/Download/file?"
 
 
@@ -192,15 +188,15 @@ def archive_links(facts: Mapping[str, Any]) -> list[Link]:
 
     """
     archive, _, number = str(facts.get("proposal_id") or "").partition(":")
-    if archive not in PROGRAMMES:
+    mission = MISSIONS.get(archive)
+    if mission is None:
         return []
     links, obs_id, uri = [], facts.get("obs_id"), facts.get("product_uri")
-    if obs_id and archive == "hst":
-        query = urlencode({"mission": "hst", "dataid": str(obs_id).upper()})
-        links.append(Link(text="Observation at MAST", url=PREVIEW + query))
-    elif obs_id:
-        links.append(Link(text="Observation at MAST", url=PORTAL + urlencode({"searchQuery": obs_id})))
-    links.append(Link(text=f"Programme {number}", url=PROGRAMMES[archive].format(quote(number, safe=""))))
+    if obs_id:
+        name = quote(str(obs_id), safe="")
+        links.append(Link(text="Observation at MAST", url=mission.observation_page.format(name, name.upper())))
+    programme = STSCI + mission.proposals.page.format(quote(number, safe=""))
+    links.append(Link(text=f"Programme {number}", url=programme))
     if uri:
         links.append(Link(text="FITS file", url=DOWNLOAD + urlencode({"uri": uri})))
     return links
