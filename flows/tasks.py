@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from inspect import getdoc
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from prefect import Flow, Task
@@ -18,13 +19,13 @@ from prefect.utilities.callables import get_call_parameters
 from flows.artifacts import progress_artifact
 from flows.runners import TASK_RUNNERS
 from flows.scheduled import is_scheduled
+from hubbleclip.config.settings import FlowSettings, Settings
 from hubbleclip.pipeline.engine.execution import Execution, Workers
 from hubbleclip.pipeline.engine.runners import RUNNERS
 
 if TYPE_CHECKING:
     from prefect.task_runners import TaskRunner
 
-    from hubbleclip.config.settings import FlowSettings, Settings
     from hubbleclip.pipeline.engine.execution import ShowProgress, StageFn
     from hubbleclip.pipeline.engine.stage import Stage
 
@@ -90,8 +91,13 @@ class PrefectExecution(Execution):
                 "retries": settings.flows.archive_retries,
                 "retry_delay_seconds": settings.flows.archive_retry_s,
             }
-        flow: Flow[..., Result] = Flow(run, name=name, flow_run_name=label, validate_parameters=False, **retries)
-        return flow(settings, self)
+
+        def subflow(settings: Settings) -> Result:  # Prefect warns of a parameter that is no JSON, such as this object
+            return run(settings, self)
+
+        options = {"name": name, "description": getdoc(run), "flow_run_name": label, "validate_parameters": False}
+        flow: Flow[..., Result] = Flow(subflow, **options, **retries)
+        return flow(settings)
 
     def show_progress(self, name: str) -> ShowProgress:
         """See `Execution`. The progress bar is a Prefect progress artifact."""
