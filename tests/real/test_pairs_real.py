@@ -57,7 +57,9 @@ def test_a_test_folder_of_the_same_objects_is_refused_unless_they_are_dropped(fo
     lines = (other / "captions.jsonl").read_text().splitlines()
     (other / "captions.jsonl").write_text("\n".join(lines[NUM_PICTURES // 2 :]))
     words = ("pairs", str(folder), "--test", str(other), "--draws", "1")
-    done = run(*words, data=tmp_path / "data", profile="pairs", settings={"train.steps": 2, "evaluation.bootstrap": 100})
+    done = run(
+        *words, data=tmp_path / "data", profile="pairs", settings={"train.steps": 2, "evaluation.bootstrap": 100}
+    )
     assert done.code == 2
     assert "--drop-related" in done.err
     assert lines[-1].split('"')[3] in done.err or "; ..." in done.err

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy.coordinates.name_resolve import sesame_url
 from astropy.io import fits
 from search_site import NUM_PROPOSALS, TILES_EACH, add_tiles, sky_of, tile_id_of
 
@@ -292,10 +293,8 @@ def test_targets_of_the_catalog_and_positions_become_cones(search: Search) -> No
         search.resolve_target("400 10")
 
 
-def test_an_unknown_target_without_internet_is_one_clear_line(search: Search, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
-    with pytest.raises(SearchError, match="no target 'Nowhere 7'"):
+def test_an_unknown_target_without_internet_is_one_clear_line(search: Search) -> None:
+    with sesame_url.set(["http://127.0.0.1:9/"]), pytest.raises(SearchError, match="no target 'Nowhere 7'"):
         search.resolve_target("Nowhere 7")
 
 
