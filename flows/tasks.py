@@ -95,8 +95,9 @@ class PrefectExecution(Execution):
         def subflow(settings: Settings) -> Result:  # Prefect warns of a parameter that is no JSON, such as this object
             return run(settings, self)
 
-        options = {"name": name, "description": getdoc(run), "flow_run_name": label, "validate_parameters": False}
-        flow: Flow[..., Result] = Flow(subflow, **options, **retries)
+        flow: Flow[..., Result] = Flow(
+            subflow, name=name, description=getdoc(run), flow_run_name=label, validate_parameters=False, **retries
+        )
         return flow(settings)
 
     def show_progress(self, name: str) -> ShowProgress:
