@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 import json
-import re
 import sys
 from pathlib import Path
 
 from cyclopts import App
 
+from experiments.pages import replace_tables
 from hubbleclip.catalog.catalog import Catalog, read_catalog
 from hubbleclip.cli.options import Options
 from hubbleclip.core.errors import HubbleclipError
@@ -61,7 +61,7 @@ def pictures(out_dir: Path, options: Options = Options()) -> None:
     write_bytes(out_dir / "retrieval.svg", figure_bytes(figure, "svg"))
     write_text(out_dir / "metrics.json", json.dumps(report, indent=0, sort_keys=True) + "\n")
     readme = ROOT / "README.md"
-    write_text(readme, with_table(readme.read_text(encoding="utf-8"), report))
+    write_text(readme, replace_tables(readme.read_text(encoding="utf-8"), {"demo numbers": table(report)}))
     sys.stdout.write(f"wrote {out_dir} and README.md from {status.report}\n")
 
 
@@ -135,26 +135,6 @@ def cell(metric: dict[str, object]) -> str:
     scale, unit = (100, " %") if is_share else (1, "")
     interval = "" if low is None or high is None else f" ({float(low) * scale:.1f}-{float(high) * scale:.1f})"  # type: ignore[arg-type]
     return f"{float(value) * scale:.1f}{unit}{interval}"  # type: ignore[arg-type]
-
-
-def with_table(readme: str, report: dict[str, object]) -> str:
-    """Replace the table of the README, which is between two HTML comments.
-
-    Parameters
-    ----------
-    readme
-        Text of the README.
-    report
-        Content of the file `metrics.json` of the report.
-
-    Returns
-    -------
-    str
-        The README with the new table.
-
-    """
-    start, end = "<!-- demo numbers -->", "<!-- end of demo numbers -->"
-    return re.sub(f"{start}.*?{end}", lambda _: f"{start}\n{table(report)}\n{end}", readme, flags=re.DOTALL)
 
 
 if __name__ == "__main__":

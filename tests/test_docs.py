@@ -128,7 +128,7 @@ def test_the_study_writes_its_page(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     figures, page = text_of("docs/demo/study.json"), tmp_path / "docs/study.md"
     for path, text in {
         tmp_path / "data/demo/study" / study.FILE: figures,
-        page: f"{study.START}old{study.END}", tmp_path / "README.md": "",
+        page: "<!-- study -->old<!-- end of study -->", tmp_path / "README.md": "",
     }.items():  # fmt: skip
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")

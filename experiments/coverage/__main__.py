@@ -17,6 +17,7 @@ from experiments.coverage.trials import (
     retrieval_coverage,
     zero_shot_coverage,
 )
+from experiments.pages import replace_tables
 from hubbleclip.core.io import write_text
 
 log = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ def main() -> None:
     cells = all_cells()
     with ProcessPoolExecutor(2) as pool:
         results = dict(zip(cells, pool.map(run, cells.values()), strict=True))
-    write_text(PAGE, with_tables(PAGE.read_text(encoding="utf-8"), tables(results)))
+    write_text(PAGE, replace_tables(PAGE.read_text(encoding="utf-8"), tables(results)))
     log.info("wrote %s", PAGE)
 
 
@@ -172,30 +173,6 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Format a Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def with_tables(page: str, made: Mapping[str, str]) -> str:
-    """Replace the tables of a page, each between two HTML comments with its name.
-
-    Parameters
-    ----------
-    page
-        Text of the page.
-    made
-        Tables by name.
-
-    Returns
-    -------
-    str
-        The page with the new tables.
-
-    """
-    for name, table in made.items():
-        start, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
-        if page.count(start) != 1 or page.count(end) != 1:
-            raise ValueError(f"the page has no place for the table {name!r}")
-        page = f"{page.partition(start)[0]}{start}\n{table}\n{end}{page.partition(end)[2]}"
-    return page
 
 
 if __name__ == "__main__":

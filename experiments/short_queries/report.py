@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from cyclopts import App
 
+from experiments.pages import replace_tables
 from experiments.short_queries.judgements import DrawnTile, Gains, drawn_tiles, read_queries
 from hubbleclip.catalog.catalog import read_catalog
 from hubbleclip.cli.options import Options
@@ -29,7 +30,6 @@ from hubbleclip.search.query import Filters, Mode, Query, Term, TermKind
 app = App()
 ROOT = Path(__file__).parents[2]
 FILE = "short_queries.json"
-START, END = "<!-- short queries -->", "<!-- end of short queries -->"
 Floats = npt.NDArray[np.float64]
 COLUMNS = {
     "model": (Mode.MODEL,), "words": (Mode.WORDS,), "both": (Mode.BOTH,),
@@ -255,32 +255,13 @@ def _cell(figure: Mapping[str, float], *, is_difference: bool) -> str:
     return f"{mark}{value:+.2f}{mark} ({low:+.2f} to {high:+.2f})"
 
 
-def with_table(page: str, results: Mapping[str, Any]) -> str:
-    """Replace the table of a page, which is between two HTML comments.
-
-    Parameters
-    ----------
-    page
-        Text of the page.
-    results
-        Results as returned by `measure`.
-
-    Returns
-    -------
-    str
-        The page with the new table.
-
-    """
-    return re.sub(f"{START}.*?{END}", lambda _: f"{START}\n{table(results)}\n{END}", page, flags=re.DOTALL)
-
-
 @app.default
 def report(out_dir: Path, options: Options = Options()) -> None:
     """Measure the search of a profile, write the results to `out_dir`, and update the table of `docs/search.md`."""
     results = measure(options.settings())
     write_text(out_dir / FILE, json.dumps(results, indent=1, sort_keys=True) + "\n")
     page = ROOT / "docs/search.md"
-    write_text(page, with_table(page.read_text(encoding="utf-8"), results))
+    write_text(page, replace_tables(page.read_text(encoding="utf-8"), {"short queries": table(results)}))
 
 
 if __name__ == "__main__":

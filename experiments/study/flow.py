@@ -8,7 +8,6 @@ the splits leak on purpose.
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 from cyclopts import App
 from prefect import flow
 
+from experiments.pages import replace_tables
 from experiments.study import comparisons
 from experiments.study.leaky_splits import FIRST, SECOND, by_tile, half_of, with_and_without_guard
 from flows.dataset import dataset
@@ -45,7 +45,6 @@ app = App()
 ROOT = Path(__file__).parents[2]
 FILE = "study.json"
 PRETRAINING_SEED = 0  # not a seed of an arm; those start at 1
-START, END = "<!-- study -->", "<!-- end of study -->"
 
 
 @flow(name="study")
@@ -309,25 +308,6 @@ def cell(difference: Mapping[str, Any], first: float, second: float) -> str:
     return f"{100 * first:.1f} against {100 * second:.1f}: {mark}{value:+.1f}{mark} ({low:.1f} to {high:.1f})"
 
 
-def with_table(page: str, results: Mapping[str, Any]) -> str:
-    """Replace the table of a page, which is between two HTML comments.
-
-    Parameters
-    ----------
-    page
-        Text of the page.
-    results
-        Results as returned by `study`.
-
-    Returns
-    -------
-    str
-        The page with the new table.
-
-    """
-    return re.sub(f"{START}.*?{END}", lambda _: f"{START}\n{table(results)}\n{END}", page, flags=re.DOTALL)
-
-
 @app.default
 def update_page(out_dir: Path, options: Options = Options()) -> None:
     """Copy the study's results to `out_dir`, and update the table of `docs/study.md`."""
@@ -337,7 +317,7 @@ def update_page(out_dir: Path, options: Options = Options()) -> None:
     text = path.read_text(encoding="utf-8")
     write_text(out_dir / FILE, text)
     page = ROOT / "docs/study.md"
-    write_text(page, with_table(page.read_text(encoding="utf-8"), json.loads(text)))
+    write_text(page, replace_tables(page.read_text(encoding="utf-8"), {"study": table(json.loads(text))}))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from experiments.coverage.__main__ import PAGE, all_cells, markdown, percent, tables, with_tables
+from experiments.coverage.__main__ import PAGE, all_cells, markdown, percent, tables
 from experiments.coverage.candidates import CANDIDATES
 from experiments.coverage.populations import draw_hits, draw_similarities
 from experiments.coverage.trials import (
@@ -14,6 +14,7 @@ from experiments.coverage.trials import (
     retrieval_coverage,
     side_of,
 )
+from experiments.pages import replace_tables
 from hubbleclip.evaluation.metrics.retrieval import hit_cutoffs, hit_probability, rank_best_positives
 
 TRIALS = 500
@@ -72,9 +73,9 @@ def test_every_table_has_its_place_on_the_page_and_the_committed_ones_keep_the_p
              "zero-shot": ["kind_map"]}  # fmt: skip
     made = tables({key: dict.fromkeys(names[key[0]], one) for key in all_cells()})
     page = PAGE.read_text(encoding="utf-8")
-    assert "95.7, 1.10 (95.7)" in with_tables(page, made)
+    assert "95.7, 1.10 (95.7)" in replace_tables(page, made)
     with pytest.raises(ValueError, match="no place for the table 'other'"):
-        with_tables(page, {"other": ""})
+        replace_tables(page, {"other": ""})
     for name in ("images", "texts", "image differences", "text differences"):
         rows = page.partition(f"<!-- {name} -->")[2].partition("<!-- end of")[0].strip().splitlines()[2:]
         shares = [float(cell.split(",")[0]) for row in rows for cell in row.strip("| ").split("|")[1:]]

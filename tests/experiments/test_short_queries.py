@@ -174,7 +174,7 @@ def test_the_command_writes_its_results_and_the_page(
 ) -> None:
     page = tmp_path / "docs/search.md"
     page.parent.mkdir()
-    page.write_text(f"before\n{report.START}\nold\n{report.END}\nafter")
+    page.write_text("before\n<!-- short queries -->\nold\n<!-- end of short queries -->\nafter")
     monkeypatch.setattr(report, "ROOT", tmp_path)
     report.report(tmp_path / "out", report.Options(data=simulated.root.parent, set=("evaluation.bootstrap=100",)))
     results = json.loads((tmp_path / "out" / report.FILE).read_text(encoding="utf-8"))

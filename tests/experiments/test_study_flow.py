@@ -5,8 +5,9 @@ import json
 import pytest
 from commands import SMALL, run
 
+from experiments.pages import replace_tables
 from experiments.study.comparisons import ARMS, COMPARISONS, METRICS, RANDOM_TILES
-from experiments.study.flow import table, with_table
+from experiments.study.flow import table
 
 
 def test_the_table_puts_the_leak_first_and_marks_only_what_excludes_zero() -> None:
@@ -23,7 +24,7 @@ def test_the_table_puts_the_leak_first_and_marks_only_what_excludes_zero() -> No
         "| a random split of tiles against the clean split "
         "| 90.0 against 85.0: **+5.0** (1.0 to 9.0) | 90.0 against 85.0: +5.0 (-1.0 to 9.0) |"
     )
-    readme = with_table("a\n<!-- study -->\nold\n<!-- end of study -->\nb", results)
+    readme = replace_tables("a\n<!-- study -->\nold\n<!-- end of study -->\nb", {"study": table(results)})
     assert "old" not in readme and readme.endswith("b") and table(results) in readme
 
 

@@ -51,9 +51,9 @@ def test_a_run_after_a_killed_one_makes_the_same_files(
 def test_two_runs_at_once_make_the_index_of_one(own_site: Settings, whole: dict[str, bytes]) -> None:
     words = command("index", "--no-server", data=own_site.data, settings=BATCHED)
     runs = [subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environment()) for _ in range(2)]
-    told = [run.communicate()[1] for run in runs]
+    errors = [run.communicate()[1] for run in runs]
     assert 0 in {run.returncode for run in runs}
-    for run, text in zip(runs, told, strict=True):
+    for run, text in zip(runs, errors, strict=True):
         assert run.returncode == 0 or "the catalog is being written by process" in text.strip().splitlines()[-1]
     assert files_of(own_site.data) == whole
 
