@@ -13,7 +13,7 @@ FLAGS := --profile $(PROFILE) $(if $(DATA),--data $(DATA)) $(LOCAL_FLAGS)
 PREFECT_FLAGS = $(FLAGS) $(if $(PORT),--port $(PORT))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo dataset train evaluate index pipeline server deploy worker serve status sql test test-slow mutants golden lint contracts bench pictures study coverage search-quality docs docs-serve clean
+.PHONY: help setup setup-dev demo dataset train evaluate index pipeline server deploy worker serve status sql check-archive test test-slow mutants golden lint contracts bench pictures study coverage search-quality docs docs-serve clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -37,6 +37,9 @@ setup-dev: $(VENV)/.dev  ## the same with the tools of developers
 
 demo: setup  ## every stage on the simulated archive: dataset, training, report
 	$(RUN) pipeline --profile demo $(if $(DATA),--data $(DATA))
+
+check-archive: setup  ## does the archive answer as needed, and what will the ingest cost? (KEEP=folder for the answers)
+	$(RUN) check-archive $(FLAGS) $(if $(KEEP),--keep $(KEEP))
 
 dataset: setup  ## archive to shards
 	$(RUN) dataset $(FLAGS)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, CycloptsError, Parameter
 
 from hubbleclip import __version__
-from hubbleclip.cli import serving
+from hubbleclip.cli import checking, serving
 from hubbleclip.cli.options import Options, PairOptions, Server
 from hubbleclip.cli.output import (
     TableFormat,
@@ -42,6 +42,7 @@ app = App(
     version=__version__,
     suppress_keyboard_interrupt=False,
 )
+app.command(checking.check_archive)
 app.command(serving.serve)
 app.command(serving.mcp)
 

@@ -21,7 +21,7 @@ class ArchiveSettings(Section):
 
     not_in_digest: ClassVar[frozenset[str]] = frozenset(
         {"mast_url", "proposals_url", "programs_url", "page_size", "overlap_days", "relist_days", "from_raw"}
-        | {"use_ads", "ads_url"}
+        | {"use_ads", "ads_url", "check_first"}
     )
     name: str = "hst"
     """Name of the archive in the registry: a mission such as `hst` or `jwst`, or `simulated`, or `local`."""
@@ -83,6 +83,8 @@ class ArchiveSettings(Section):
     """
     from_raw: bool = False
     """Read the responses stored under `raw/` instead of querying the archive."""
+    check_first: bool = True
+    """Check a mission's archive before the first ingest of a profile, as `hubbleclip check-archive` does."""
     use_ads: bool = False
     """Query NASA ADS for abstracts that STScI lacks; the environment variable ADS_API_TOKEN holds the token."""
     ads_url: str = "https://api.adsabs.harvard.edu"

@@ -9,29 +9,33 @@ from __future__ import annotations
 
 import gzip
 import io
-import math
 import os
 import re
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal, NoReturn
+from typing import BinaryIO, NoReturn
 
 import numpy as np
 
-Reason = Literal["truncated", "checksum", "damaged", "html"]
-Cards = dict[bytes, bytes]
+from hubbleclip.fits.cards import (
+    BLOCK_BYTES,
+    Cards,
+    ContentProblem,
+    Reason,
+    UnsoundError,
+    cards_of,
+    data_bytes,
+    end_of,
+    integer,
+    value,
+)
 
-BLOCK_BYTES = 2880
-CARD_BYTES = 80
 MAX_HEADER_BLOCKS = 10_000
 SUMMED_BYTES = 1 << 20
 ALL_ONES = 0xFFFFFFFF
 FITS_START = b"SIMPLE  ="
-WIDTHS = frozenset({8, 16, 32, 64, -32, -64})
-MAX_AXES = 999
-MAX_DATA_BYTES = 2**63
 MAX_UNPACKED_BYTES = 1_000_000_000
 """Maximum unpacked size of a gzip file; if `MAX_RATIO` times its packed size is larger, that is the maximum instead."""
 MAX_RATIO = 200
@@ -55,22 +59,6 @@ FOREIGN_STARTS: tuple[tuple[re.Pattern[bytes], Reason, str], ...] = (
 """Content that servers send instead of the requested file: a pattern of the first bytes, the reason code, and a name
 for the message.
 """
-
-
-@dataclass(frozen=True, slots=True)
-class ContentProblem:
-    """Fault of a file: `reason` is a short code, `words` one line of text for people."""
-
-    reason: Reason
-    words: str
-
-
-class UnsoundError(Exception):
-    """Fault of a file, raised and caught within this module only; `problem` describes the fault."""
-
-    def __init__(self, reason: Reason, words: str) -> None:
-        super().__init__(words)
-        self.problem = ContentProblem(reason, words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,13 +151,13 @@ def _walk_fits(source: Source, is_size_listed: bool) -> None:
     """
     position = num_hdus = num_declared = 0
     while header := _read_header(source.file, num_hdus):
-        cards = _cards_of(header)
-        num_bytes = -(-_data_bytes(cards, is_primary=num_hdus == 0) // BLOCK_BYTES) * BLOCK_BYTES
+        cards = cards_of(header)
+        num_bytes = -(-data_bytes(cards, is_primary=num_hdus == 0) // BLOCK_BYTES) * BLOCK_BYTES
         position += len(header) + num_bytes
         if position > source.limit_bytes:
             _reject_length(source, position, num_hdus)
         _check_sums(source, header, cards, num_bytes, num_hdus)
-        num_declared = num_declared if num_hdus else _integer(cards, b"NEXTEND", 0)
+        num_declared = num_declared if num_hdus else integer(cards, b"NEXTEND", 0)
         num_hdus += 1
     if num_hdus <= num_declared and not is_size_listed:
         have = f"{num_hdus - 1} of {num_declared} extensions (NEXTEND)"
@@ -189,7 +177,7 @@ def _read_header(file: BinaryIO, number: int) -> bytes:
     """Read all blocks of the header that begins at the file's position; b"" at the end of the file."""
     blocks: list[bytes] = []
     start = b"XTENSION=" if number else FITS_START
-    while not blocks or _end_of(blocks[-1]) is None:
+    while not blocks or end_of(blocks[-1]) is None:
         block = file.read(BLOCK_BYTES)
         if not block and not blocks and number:
             return b""
@@ -205,58 +193,6 @@ def _read_header(file: BinaryIO, number: int) -> bytes:
     return b"".join(blocks)
 
 
-def _end_of(block: bytes) -> int | None:
-    """Return the offset of the END card in a header block; None if the block has no END card."""
-    return next((i for i in range(0, BLOCK_BYTES, CARD_BYTES) if block[i : i + 8] == b"END     "), None)
-
-
-def _cards_of(header: bytes) -> Cards:
-    """Return each card's value and comment, by keyword. The first card of a repeated keyword is used."""
-    end = len(header) - BLOCK_BYTES + (_end_of(header[-BLOCK_BYTES:]) or 0)
-    starts = range(end - CARD_BYTES, -1, -CARD_BYTES)
-    return {header[i : i + 8].rstrip(): header[i + 10 : i + 80] for i in starts if header[i + 8 : i + 9] == b"="}
-
-
-def _value(cards: Cards, keyword: bytes) -> bytes:
-    """Return the value of a keyword without quotes and comment; b"" if the keyword is absent.
-
-    A string that contains a slash is cut there, because a slash also separates the value from the comment.
-    """
-    return cards.get(keyword, b"").split(b"/")[0].strip(b" '")
-
-
-def _integer(cards: Cards, keyword: bytes, default: int | None = None) -> int:
-    """Return a keyword's integer, or `default` if the keyword is absent.
-
-    Raises UnsoundError if the value is not an integer, or if the keyword is absent and there is no default.
-    """
-    text = _value(cards, keyword)
-    if not text and default is not None:
-        return default
-    if not re.fullmatch(rb"[+-]?\d+", text):
-        raise UnsoundError("damaged", f"the FITS header has no integer value for {keyword.decode()}")
-    return int(text)
-
-
-def _data_bytes(cards: Cards, *, is_primary: bool) -> int:
-    """Return the size of an HDU's data in bytes before padding.
-
-    The formula is in the FITS standard 4.0, sections 4.4.1 and 7.1.1, and for random groups in section 6.1.1.
-    """
-    bits, num_axes = _integer(cards, b"BITPIX"), _integer(cards, b"NAXIS")
-    axes = [_integer(cards, b"NAXIS%d" % (i + 1)) for i in range(min(num_axes, MAX_AXES))]
-    is_grouped = is_primary and axes[:1] == [0] and _value(cards, b"GROUPS") == b"T"
-    has_counts = is_grouped or not is_primary
-    num_extra = _integer(cards, b"PCOUNT", 0) if has_counts else 0
-    num_groups = _integer(cards, b"GCOUNT", 1) if has_counts else 1
-    num_pixels = math.prod(axes[1:] if is_grouped else axes) if axes else 0
-    num_bytes = abs(bits) // 8 * num_groups * (num_extra + num_pixels)
-    is_possible = bits in WIDTHS and num_axes <= MAX_AXES and min(num_axes, num_extra, num_groups, *axes) >= 0
-    if not is_possible or num_bytes > MAX_DATA_BYTES:
-        raise UnsoundError("damaged", "the FITS header declares an impossible data size")
-    return num_bytes
-
-
 def _check_sums(source: Source, header: bytes, cards: Cards, num_bytes: int, number: int) -> None:
     """Verify the DATASUM and CHECKSUM of an HDU where present, and leave the file position at the end of its data.
 
@@ -264,7 +200,7 @@ def _check_sums(source: Source, header: bytes, cards: Cards, num_bytes: int, num
     checksum as a ones'-complement sum, in which carries are added to the lowest bit. It therefore equals the plain sum
     modulo 2^32 - 1. The sum of an intact HDU has all bits set, which is 0 modulo 2^32 - 1.
     """
-    datasum, checksum = _value(cards, b"DATASUM"), _value(cards, b"CHECKSUM")
+    datasum, checksum = value(cards, b"DATASUM"), value(cards, b"CHECKSUM")
     if not (datasum or checksum or source.is_packed):
         source.file.seek(num_bytes, os.SEEK_CUR)
         return

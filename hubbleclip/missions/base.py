@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from hubbleclip.missions.pins import ArchivePins
+
 CCD, COUNTER, RAMP = "CCD", "photon counter", "infrared array read in ramps"
 """Kinds of detector, for `Camera.kind`."""
 STAR_CONTRAST = 5.5
@@ -333,6 +335,8 @@ class Mission:
         URL of the mission's archive.
     observation_page
         URL of the page of an observation, with `{0}` for its id, or `{1}` for its id in upper case.
+    pins
+        Facts of the mission's archive, with which `hubbleclip check-archive` compares the archive's answers.
 
     """
 
@@ -351,3 +355,4 @@ class Mission:
     attribution: str
     homepage: str
     observation_page: str
+    pins: ArchivePins

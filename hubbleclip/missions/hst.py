@@ -16,6 +16,7 @@ from hubbleclip.missions.base import (
     ProposalPages,
     PublicBucket,
 )
+from hubbleclip.missions.pins import ArchivePins, PinnedFile
 
 LONG_PASS_NM = {"F200LP": 488.0, "F350LP": 585.0, "F600LP": 744.0, "F785LP": 866.0, "F850LP": 904.0}
 """Pivot wavelengths in nm of long-pass filters. The number in their names is the blue edge of the band instead.
@@ -167,6 +168,26 @@ HEADER = HeaderConvention(
     calibration_values=frozenset({"BIAS", "DARK", "FLAT", "ZERO", "WAVECAL", "GAIN", "LINEARITY"}),
 )
 
+PINS = ArchivePins(
+    released_mjd=(60_370.0, 60_400.0),  # March 2024
+    num_proposals=13_000,
+    # One file per visit and filter, of 30 observations and 142 files.
+    proposal="17301",
+    file_names=frozenset(
+        f"hst_17301_{visit}_wfc3_uvis_{band}_if3x{visit}_drc.fits"
+        for visit in ("01", "02", "03", "04", "05", "06")
+        for band in ("f200lp", "f350lp")
+    ),
+    file=PinnedFile(
+        proposal="9026",
+        obs_id="j8cka1040",
+        uri="mast:HST/product/j8cka1041_drz.fits",
+        size_bytes=15_963_840,
+        preview_uri="mast:HST/product/j8cka1041_drz.jpg",
+    ),
+    title=("13012", "Near-equinox spectro-imaging of Uranus aurorae sampling two planetary rotations"),
+)
+
 HST = Mission(
     name="hst",
     telescope="HST",
@@ -200,4 +221,5 @@ HST = Mission(
     "Mikulski Archive for Space Telescopes at the Space Telescope Science Institute.",
     homepage="https://archive.stsci.edu/hst/",
     observation_page="https://archive.stsci.edu/cgi-bin/mastpreview?mission=hst&dataid={1}",
+    pins=PINS,
 )

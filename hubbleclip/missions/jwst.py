@@ -14,6 +14,7 @@ from hubbleclip.missions.base import (
     ProposalPages,
     PublicBucket,
 )
+from hubbleclip.missions.pins import ArchivePins
 
 BAD = {1: "do not use"}
 """DQ bit of invalid pixels. The JWST pipeline sets it in addition to the bit that gives the reason.
@@ -120,4 +121,5 @@ JWST = Mission(
     "Mikulski Archive for Space Telescopes at the Space Telescope Science Institute. Credit: NASA, ESA, CSA, STScI.",
     homepage="https://archive.stsci.edu/jwst/",
     observation_page="https://mast.stsci.edu/portal/Mashup/Clients/Mast/Portal.html?searchQuery={0}",
+    pins=ArchivePins(released_mjd=(60_004.0, 60_034.0), num_proposals=1_500),
 )

@@ -339,17 +339,18 @@ class Transport:
                 self.limiter.pause_host(host, seconds)
             response.raise_for_status()
 
-    def _request(self, url: str, headers: Mapping[str, str] | None) -> requests.Response:
-        """Send one GET. `Session.send` is not used, because it reads the whole body of a redirect, without limits."""
-        request = self.session.prepare_request(requests.Request("GET", url, headers))
+    def _request(self, method: str, url: str, headers: Mapping[str, str] | None) -> requests.Response:
+        """Send one request. `Session.send` would read the whole body of a redirect, without limits."""
+        request = self.session.prepare_request(requests.Request(method, url, headers))
         options = self.session.merge_environment_settings(request.url, {}, True, None, None)
         return self.adapter.send(request, timeout=(self.timeout[0], self.read_timeout_s), **options)
 
     @contextmanager
     def open(
-        self, url: str, headers: Mapping[str, str] | None = None, *, redirect_hosts: Sequence[str] | None = None
-    ) -> Iterator[requests.Response]:
-        """Send one GET without retries, and yield the response before its body is read.
+        self, url: str, headers: Mapping[str, str] | None = None, *, redirect_hosts: Sequence[str] | None = None,
+        method: str = "GET",
+    ) -> Iterator[requests.Response]:  # fmt: skip
+        """Send one request without retries, and yield the response before its body is read.
 
         Parameters
         ----------
@@ -359,6 +360,8 @@ class Transport:
             Headers to send in addition to the session's headers.
         redirect_hosts
             Other hosts to which the request may be redirected; by default the hosts in `fetch.redirect_hosts`.
+        method
+            `GET`, or `HEAD` for a response without a body.
 
         Yields
         ------
@@ -379,7 +382,7 @@ class Transport:
             with (
                 self.connection_slots,
                 self.monitored(host),
-                self._request(url, headers) as response,
+                self._request(method, url, headers) as response,
             ):
                 if response.status_code not in REDIRECT_STATUS:
                     self.check_status(host, response)

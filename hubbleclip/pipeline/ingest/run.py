@@ -11,6 +11,7 @@ from hubbleclip.archives.base import proposal_id_of
 from hubbleclip.catalog.pending import pending_proposals
 from hubbleclip.config.settings import Settings
 from hubbleclip.core.records import Rejection
+from hubbleclip.pipeline.check_archive import check_before_first
 from hubbleclip.pipeline.engine.attempts import attempt, write_with_retries
 from hubbleclip.pipeline.engine.batches import batches, run_batches
 from hubbleclip.pipeline.engine.connections import Batch
@@ -71,6 +72,7 @@ def ingest(settings: Settings, execution: Execution = PLAIN, *, retry: bool = Fa
         if retry:
             stage.catalog.run("clear_all_failures")
         if not is_polled:
+            check_before_first(stage, served)
             query_observations(stage, archive)
         list_pending(stage, archive)
         fetch_pending_proposals(stage, archive)

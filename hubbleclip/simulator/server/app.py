@@ -201,6 +201,7 @@ class Endpoints:
             Route("/api/v0/invoke", self.invoke, methods=["GET", "POST"]),
             Route("/portal/Mashup/Mashup.asmx/columnsconfig", self.columns_config, methods=["POST"]),
             Route("/api/v0.1/Download/file", self.download, methods=["GET", "HEAD"]),
+            Route("/stpubdata/{path:path}", self.public_copy, methods=["GET", "HEAD"]),
             Route("/hst/proposal_abstracts.html", lambda _: HTMLResponse(pages.BULK_PAGE)),
             Route("/hst/abstracts.cat", self.abstracts, methods=["GET", "HEAD"]),
             Route("/hst-program-info/download/hst/apt/{number}/", self.apt),
@@ -265,7 +266,30 @@ class Endpoints:
             The file, or status 404 if the archive has no such file.
 
         """
-        uri = request.query_params.get("uri", "")
+        return await self._send_file(request, request.query_params.get("uri", ""))
+
+    async def public_copy(self, request: Request) -> Response:
+        """Send a file of the public copy, an S3 bucket in which a file's folder is named after its observation.
+
+        Parameters
+        ----------
+        request
+            GET or HEAD request whose path ends with the folder and the name of the file.
+
+        Returns
+        -------
+        Response
+            The file, or status 404 if the folder has no such file.
+
+        """
+        mission, _, path = request.path_params["path"].partition("/public/")
+        folder, _, name = path.rpartition("/")
+        if not self.store.is_public_folder(folder, name):
+            return PlainTextResponse(f"the simulated bucket has no file {path}", status_code=404)
+        return await self._send_file(request, f"mast:{mission.upper()}/product/{name}")
+
+    async def _send_file(self, request: Request, uri: str) -> Response:
+        """Send the file with a data URI, or a range of its bytes."""
         entry = await asyncio.to_thread(self.store.find_file, uri)
         if entry is None:
             return PlainTextResponse(f"the simulated archive has no file {uri}", status_code=404)

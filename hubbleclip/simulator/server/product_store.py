@@ -162,6 +162,28 @@ class ArchiveStore:
         product = next((item for item in products if item.uri == uri), None)
         return (observation, product) if observation and product else None
 
+    def is_public_folder(self, folder: str, file_name: str) -> bool:
+        """Decide whether a file of the public copy is in a folder.
+
+        Parameters
+        ----------
+        folder
+            Path of the folder below the mission's folder.
+        file_name
+            Name of the file.
+
+        Returns
+        -------
+        bool
+            True for the folder that the name of the file's observation gives.
+
+        """
+        observation = self.observations.get(file_name.rpartition("_")[0].lower())
+        if observation is None:
+            return False
+        name = observation.obs_id.lower()
+        return folder == f"{name[:4]}/{name}" or folder.startswith(name.split("-")[0][:7] + "/")
+
     def etag(self, observation: SimObservation, product: SimProduct) -> str:
         """Compute the ETag of a file without rendering the file.
 

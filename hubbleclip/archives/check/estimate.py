@@ -1,0 +1,196 @@
+"""Estimate of an ingest: time, files, tiles and disk, from the figures that a check measured."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from hubbleclip.archives.check.findings import Measured
+from hubbleclip.archives.mast.client import OBSIDS_PER_REQUEST
+from hubbleclip.config.settings import ArchiveSettings, FetchSettings, TileSettings
+
+KEPT_SHARE = 0.5
+"""Share of the tiles of a grid that are kept; a guess, because it depends on the fields."""
+BYTES_PER_TILE = 128_000
+"""Bytes of a tile of 512 px with its row and its sample, as measured by `benchmarks/bench_shards.py`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """Estimate of the first ingest of a profile, and of its tiles.
+
+    Attributes
+    ----------
+    num_observations, num_files, num_tiles
+        Number of observations, of files to fetch, and of tiles.
+    fetched_bytes, file_bytes
+        Bytes that arrive, and bytes of FITS or JPEG files on the disk if all are kept.
+    tile_bytes
+        Bytes of the tiles on the disk.
+    metadata_s, files_s
+        Seconds for the tables of observations and products, and for the files.
+
+    """
+
+    num_observations: int
+    num_files: int
+    num_tiles: int
+    fetched_bytes: float
+    file_bytes: float
+    tile_bytes: float
+    metadata_s: float
+    files_s: float
+
+
+def estimate(
+    measured: Measured, num_proposals: int, archive: ArchiveSettings, fetch: FetchSettings, tiles: TileSettings
+) -> Estimate | None:
+    """Estimate the first ingest of a profile.
+
+    Parameters
+    ----------
+    measured
+        Figures of a check.
+    num_proposals
+        Approximate number of proposals with images.
+    archive, fetch, tiles
+        Sections of the settings.
+
+    Returns
+    -------
+    Estimate or None
+        The estimate; None if a figure is missing.
+
+    Notes
+    -----
+    The number of files is that of the sample times the number of observations, at most
+    `archive.max_products_per_proposal` per proposal. Product lists are requested one after the other, and all
+    connections have the measured speed.
+
+    """
+    needed = measured.num_observations, measured.file_bytes, measured.bytes_per_pixel
+    times = measured.rows_s, measured.list_s, measured.bytes_per_s
+    if None in (*needed, *times) or not measured.num_sampled:
+        return None
+    num_observations, file_bytes, bytes_per_pixel = (float(figure or 0) for figure in needed)
+    rows_s, list_s, bytes_per_s = (float(figure or 0) for figure in times)
+    share = measured.num_files / measured.num_sampled
+    num_files = min(num_observations * share, num_proposals * archive.max_products_per_proposal)
+    num_tiles = num_files * tiles_per_file(file_bytes / bytes_per_pixel, tiles)
+    arriving = num_files * file_bytes * measured.read_share
+    return Estimate(
+        num_observations=round(num_observations), num_files=round(num_files), num_tiles=round(num_tiles),
+        fetched_bytes=arriving, file_bytes=arriving if fetch.keep_fits else 0.0,
+        tile_bytes=num_tiles * BYTES_PER_TILE * (tiles.size_px / 512) ** 2,
+        metadata_s=metadata_s(num_observations, archive.page_size, rows_s, list_s, fetch.requests_per_s),
+        files_s=max(arriving / (bytes_per_s * fetch.connections), num_files / fetch.requests_per_s),
+    )  # fmt: skip
+
+
+def metadata_s(num_observations: float, page_size: int, rows_s: float, list_s: float, requests_per_s: float) -> float:
+    """Compute the time of all pages of observations and all lists of products, one after the other.
+
+    Parameters
+    ----------
+    num_observations
+        Number of observations.
+    page_size
+        Number of observations per page.
+    rows_s, list_s
+        Seconds per page, and per list of `OBSIDS_PER_REQUEST` observations.
+    requests_per_s
+        Rate limit.
+
+    Returns
+    -------
+    float
+        Time in seconds.
+
+    """
+    pages, lists = math.ceil(num_observations / page_size), math.ceil(num_observations / OBSIDS_PER_REQUEST)
+    shortest_s = 1 / requests_per_s
+    return pages * max(rows_s, shortest_s) + lists * max(list_s, shortest_s)
+
+
+def tiles_per_file(num_pixels: float, tiles: TileSettings) -> float:
+    """Estimate the tiles of a square image.
+
+    Parameters
+    ----------
+    num_pixels
+        Number of pixels of the image.
+    tiles
+        `tiles` section of the settings: the size and the views.
+
+    Returns
+    -------
+    float
+        Number of tiles: the kept share of a grid, and one per further view.
+
+    """
+    grid = math.ceil(math.sqrt(num_pixels) / tiles.size_px) ** 2
+    views = set(tiles.views)
+    return (max(KEPT_SHARE * grid, 1.0) if "native" in views else 0.0) + len(views - {"native"})
+
+
+def estimate_lines(estimated: Estimate) -> dict[str, str]:
+    """Format an estimate.
+
+    Parameters
+    ----------
+    estimated
+        The estimate.
+
+    Returns
+    -------
+    dict
+        Texts by name.
+
+    """
+    return {
+        "observations": f"{estimated.num_observations:,}",
+        "files": f"{estimated.num_files:,}, {amount(estimated.fetched_bytes)} to fetch",
+        "tiles": f"{estimated.num_tiles:,}",
+        "time": f"{duration(estimated.metadata_s)} for metadata, {duration(estimated.files_s)} for files",
+        "disk": f"{amount(estimated.file_bytes)} of files and {amount(estimated.tile_bytes)} of tiles",
+    }
+
+
+def amount(num_bytes: float) -> str:
+    """Format a number of bytes.
+
+    Parameters
+    ----------
+    num_bytes
+        The number.
+
+    Returns
+    -------
+    str
+        The number in MB, GB or TB (powers of 1,000).
+
+    """
+    for unit, size in (("TB", 1e12), ("GB", 1e9)):
+        if num_bytes >= size:
+            return f"{num_bytes / size:.1f} {unit}"
+    return f"{num_bytes / 1e6:.1f} MB"
+
+
+def duration(seconds: float) -> str:
+    """Format a time.
+
+    Parameters
+    ----------
+    seconds
+        The time.
+
+    Returns
+    -------
+    str
+        The time in seconds, minutes, hours or days.
+
+    """
+    for unit, size in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.1f} s"

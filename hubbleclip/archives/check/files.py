@@ -1,0 +1,123 @@
+"""Checks of downloads: a file, a part of it, a preview, and the public copy."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+
+import requests
+from PIL import Image
+
+from hubbleclip.archives.check.findings import Finding, Level, compare
+from hubbleclip.archives.check.listing import pinned_product
+from hubbleclip.archives.check.probe import Answer, Probe, size_of
+from hubbleclip.archives.mast.public_bucket import S3Source
+from hubbleclip.fits.integrity import content_problem
+from hubbleclip.fits.sieve import filtered
+
+WHOLE = {"Accept-Encoding": "identity"}
+FIRST_BYTES = 2880
+
+
+def check_file(probe: Probe) -> Iterator[Finding]:
+    """Check the headers of the pinned file, a part of it, the whole file, and the speed.
+
+    Parameters
+    ----------
+    probe
+        Sender of the requests.
+
+    Yields
+    ------
+    Finding
+        One finding per property.
+
+    """
+    file = probe.pins.file
+    if file is None:
+        return
+    # a file whose size differs from its list is never accepted, whatever the size was in the past
+    listed = probe.listed_bytes or file.size_bytes
+    url, needed = probe.mast.download_url(file.uri), f"{listed:,} bytes"
+    head = probe.get("file_head.txt", url, WHOLE, method="HEAD")
+    size = size_of(head.headers)
+    yield compare("file, headers", needed, f"Content-Length {size}", size == listed, Level.STOPS)
+    versions = {name: head.headers.get(name, "") for name in ("ETag", "Last-Modified")}
+    found = ", ".join(f"{name} {value or 'missing'}" for name, value in versions.items())
+    yield compare("file, version", "ETag or Last-Modified", found, any(versions.values()))
+    part = probe.get("file_part.fits", url, {**WHOLE, "Range": f"bytes=0-{FIRST_BYTES - 1}"}, limit=FIRST_BYTES)
+    total = size_of(part.headers, "Content-Range") if part.status == requests.codes.partial_content else None
+    found = f"status {part.status}, {part.headers.get('Content-Range', 'no Content-Range')}"
+    yield compare("file, Range", "status 206 and the size", found, total == size)
+    whole = probe.get("file.fits", url, WHOLE, limit=2 * listed)
+    problem = content_problem(whole.body, ".fits", listed)
+    found = problem.words if problem else f"{len(whole.body):,} bytes, intact"
+    yield compare("file, content", f"{needed}, valid FITS", found, problem is None, Level.STOPS)
+    if problem is None:
+        _measure(probe, whole)
+
+
+def _measure(probe: Probe, whole: Answer) -> None:
+    """Measure the speed of a connection, and the size of the file relative to its image."""
+    sieve = filtered(whole.body)[1]
+    probe.measured.bytes_per_s = len(whole.body) / max(whole.seconds, 1e-6)
+    probe.measured.read_share = 1 - sieve.num_skipped / len(whole.body)
+    probe.measured.bytes_per_pixel = len(whole.body) / sieve.num_pixels if sieve.num_pixels else None
+
+
+def check_preview(probe: Probe) -> Iterator[Finding]:
+    """Check the pinned preview.
+
+    Parameters
+    ----------
+    probe
+        Sender of the requests.
+
+    Yields
+    ------
+    Finding
+        One finding.
+
+    """
+    file = probe.pins.file
+    if file is None:
+        return
+    answer = probe.get("preview.jpg", probe.mast.download_url(file.preview_uri), WHOLE)
+    problem = content_problem(answer.body, ".jpg")
+    found = problem.words if problem else f"{len(answer.body):,} bytes, intact"
+    yield compare("preview", "a JPEG file", found, problem is None)
+    if problem is None and probe.settings.products == "preview":
+        width, height = Image.open(io.BytesIO(answer.body)).size
+        probe.measured.bytes_per_pixel = len(answer.body) / (width * height)
+
+
+def check_public_copy(probe: Probe) -> Iterator[Finding]:
+    """Check that the public copy has the pinned file at the path that is derived from its name.
+
+    Parameters
+    ----------
+    probe
+        Sender of the requests.
+
+    Yields
+    ------
+    Finding
+        One finding.
+
+    """
+    product = pinned_product(probe)
+    if product is None:
+        return
+    listed = probe.listed_bytes or product.size_bytes
+    otherwise = Level.STOPS if probe.fetch.sources == ("s3",) else Level.DIFFERS
+    url = next(iter(S3Source(probe.fetch, probe.mast, probe.mission.bucket).addresses(product)), None)
+    if url is None:
+        yield compare("public copy", "a path", "no path follows from the name", False, otherwise)
+        return
+    try:
+        size = size_of(probe.get("public_copy.txt", url, WHOLE, method="HEAD").headers)
+        found, is_ok = f"{size} bytes at {url}", size == listed
+    except requests.HTTPError as error:
+        status = error.response.status_code if error.response is not None else "no response"
+        found, is_ok = f"status {status} at {url}", False
+    yield compare("public copy", f"{listed:,} bytes", found, is_ok, otherwise)

@@ -1,0 +1,239 @@
+"""Checks of the tables of observations and products."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
+
+import requests
+
+from hubbleclip.archives.base import now_utc
+from hubbleclip.archives.check.findings import Finding, Level, compare, shortened
+from hubbleclip.archives.check.probe import Probe
+from hubbleclip.archives.http.client import to_archive_error
+from hubbleclip.archives.mast.caom_rows import observation_from_row
+from hubbleclip.archives.mast.client import COLUMNS, OBSIDS_PER_REQUEST, Criteria, Row
+from hubbleclip.archives.mast.criteria import collections_of, criteria_of, mjd_of, release_window
+from hubbleclip.archives.mast.product_selection import select_products
+from hubbleclip.config.settings import ArchiveSettings
+from hubbleclip.core.records import Observation, Product
+
+FILTERED = frozenset({"obs_collection", "dataproduct_type", "intentType", "calib_level", "instrument_name",
+                      "t_obs_release", "proposal_id", "obs_id", "obsid"})  # fmt: skip
+"""Columns without which observations can be neither requested nor named."""
+READ = frozenset({"filters", "target_name", "target_classification", "s_ra", "s_dec", "s_region", "t_min", "t_exptime",
+                  "obs_title", "mtFlag"})  # fmt: skip
+"""Further columns that are read."""
+LEVELS = frozenset({"1", "2", "3"})
+PRODUCT_TYPES = frozenset({"SCIENCE", "AUXILIARY", "PREVIEW", "CALIBRATION", "INFO", "THUMBNAIL"})
+MAX_COUNTS = 6
+WINDOW_ROWS = 200
+
+
+def check_columns(probe: Probe) -> Iterator[Finding]:
+    """Check that the table of observations has the columns that are filtered and read.
+
+    Parameters
+    ----------
+    probe
+        Sender of the requests.
+
+    Yields
+    ------
+    Finding
+        One finding per kind of column.
+
+    """
+    url = f"{probe.mast.url}/portal/Mashup/Mashup.asmx/columnsconfig"
+    try:
+        response = probe.transport.session.post(url, data={"colConfigId": COLUMNS})
+        response.raise_for_status()
+    except requests.RequestException as error:
+        raise to_archive_error(error, url) from error
+    found = json.loads(response.content)
+    lost = FILTERED - set(found)
+    yield compare("columns of queries", shortened(FILTERED, 3), f"missing: {shortened(lost)}", not lost, Level.STOPS)
+    lost = READ - set(found)
+    yield compare("columns of records", shortened(READ, 3), f"missing: {shortened(lost)}", not lost)
+
+
+def check_counts(probe: Probe) -> Iterator[Finding]:
+    """Count the observations of one instrument with and without a range of release dates, then those of the profile.
+
+    Parameters
+    ----------
+    probe
+        Sender of the requests.
+
+    Yields
+    ------
+    Finding
+        One finding per count.
+
+    """
+    query = _wide_query(probe)
+    num_all = probe.mast.count(query)
+    probe.num_in_window = probe.mast.count(query | {"t_obs_release": list(probe.pins.released_mjd)})
+    found = f"{probe.num_in_window:,} of {num_all:,} in the dates"
+    is_ok = 0 < probe.num_in_window < num_all
+    yield compare("counts", "fewer with dates than without, and some", found, is_ok, Level.STOPS)
+    queries = criteria_of(probe.settings, probe.mission, probe.settings.proposal_numbers)[:MAX_COUNTS]
+    dates = release_window(probe.settings, mjd_of(probe.settings.since), mjd_of(str(now_utc().date())))
+    probe.measured.num_observations = sum(
+        probe.mast.count(query | {"t_obs_release": [dates.low, dates.high]}) for query in queries
+    )
+    found = f"{probe.measured.num_observations:,}"
+    yield compare("observations of the profile", "some", found, probe.measured.num_observations > 0)
+
+
+def _wide_query(probe: Probe) -> Criteria:
+    """Make criteria that all observations of one of the profile's instruments meet."""
+    settings = probe.settings
+    wide = {"name": settings.name, "collections": settings.collections, "instruments": settings.instruments}
+    return criteria_of(ArchiveSettings.model_validate(wide), probe.mission)[0]
+
+
+def check_window(probe: Probe) -> Iterator[Finding]:
+    """Request the rows of a window of about `WINDOW_ROWS` observations twice, and the products of the first of them.
+
+    Parameters
+    ----------
+    probe
+        Sender of the requests.
+
+    Yields
+    ------
+    Finding
+        One finding per property of the rows.
+
+    """
+    low, high = probe.pins.released_mjd
+    high = low + (high - low) * min(1.0, WINDOW_ROWS / max(probe.num_in_window, 1))
+    query = _wide_query(probe) | {"t_obs_release": [low, high]}
+    started = time.monotonic()
+    rows, again = (_first_page(probe, query) for _ in range(2))
+    probe.measured.rows_s = (time.monotonic() - started) / 2
+    keys, num_numbers = [_key(row) for row in rows], len({row.get("obsid") for row in rows})
+    is_same = set(keys) == set(map(_key, again))
+    yield compare("one window twice", "the same rows", f"{len(rows)} and {len(again)} rows", is_same, Level.STOPS)
+    found = f"{len(set(keys))} planes of {num_numbers} observations in {len(rows)} rows"
+    yield compare("rows", "no row twice", found, len(set(keys)) == len(rows), Level.STOPS)
+    yield from _check_values(probe, rows)
+    yield from _check_sample(probe, rows)
+
+
+def _first_page(probe: Probe, query: Criteria) -> list[Row]:
+    """Request the first page of a query."""
+    return probe.mast.observations(query, page=1, page_size=probe.settings.page_size).rows
+
+
+def _key(row: Row) -> tuple[str, str]:
+    """Return the key of a row; a row is a plane of an observation."""
+    return str(row.get("obsid")), str(row.get("objID"))
+
+
+def _check_values(probe: Probe, rows: Sequence[Row]) -> Iterator[Finding]:
+    """Check for null names, and for instruments, collections, levels and types that are not known."""
+    nulls = {name: sum(row.get(name) is None for row in rows) for name in ("obs_id", "obsid", "proposal_id")}
+    found = ", ".join(f"{num} without {name}" for name, num in nulls.items())
+    yield compare("nulls", "a name and a number in each row", found, nulls["obs_id"] == nulls["obsid"] == 0)
+    patterns = [name.lower() for name in probe.mission.instruments]
+    unseen = {
+        "instruments": [name for name in _values(rows, "instrument_name")
+                        if not any(fnmatchcase(name.lower(), pattern) for pattern in patterns)],
+        "collections": _values(rows, "obs_collection") - set(probe.mission.collections),
+        "levels": _values(rows, "calib_level") - LEVELS,
+        "types": _values(rows, "dataproduct_type") - {"image"},
+    }  # fmt: skip
+    found = "; ".join(f"{name}: {shortened(values)}" for name, values in unseen.items() if values)
+    yield compare("unseen values", "none", found or "none", not found)
+
+
+def _values(rows: Sequence[Row], column: str) -> set[str]:
+    """Return the values of a column that occur, as text."""
+    return {str(row[column]) for row in rows if row.get(column) is not None}
+
+
+def _check_sample(probe: Probe, rows: Sequence[Row]) -> Iterator[Finding]:
+    """List the products of a sample, and choose its files by the settings of the profile, for the estimate."""
+    observations = _observations(probe, rows)[:OBSIDS_PER_REQUEST]
+    started = time.monotonic()
+    listed = probe.mast.products([item.obsid for item in observations if item.obsid is not None])
+    measured = probe.measured
+    measured.list_s = time.monotonic() - started
+    chosen = select_products(observations, listed, probe.settings, probe.mission.products, {})[0]
+    sizes = [product.size_bytes for product in chosen if product.size_bytes is not None]
+    measured.num_sampled, measured.num_files = len(observations), len(chosen)
+    measured.file_bytes = sum(sizes) / len(sizes) if sizes else None
+    found = f"{len(listed)} products of {len(observations)} observations, {len(chosen)} files chosen"
+    yield compare("product list", "files of the profile", found, bool(chosen), Level.STOPS)
+    unseen = _values(listed, "productType") - PRODUCT_TYPES
+    yield compare("unseen product types", "none", shortened(unseen), not unseen)
+
+
+def check_proposal(probe: Probe) -> Iterator[Finding]:
+    """Choose the files of the pinned proposal by the default settings, and compare them with the pinned names.
+
+    Parameters
+    ----------
+    probe
+        Sender of the requests.
+
+    Yields
+    ------
+    Finding
+        One finding, and one about the size of the pinned file in its list.
+
+    """
+    pins, file = probe.pins, probe.pins.file
+    if pins.proposal is None:
+        return
+    query: Criteria = {
+        "obs_collection": collections_of(probe.settings, probe.mission), "dataproduct_type": "image",
+        "proposal_id": sorted({pins.proposal, file.proposal if file else pins.proposal}),
+    }  # fmt: skip
+    rows = _first_page(probe, query)
+    own = _observations(probe, [row for row in rows if str(row.get("proposal_id")) == pins.proposal])
+    pinned = _observations(probe, [row for row in rows if file and row.get("obs_id") == file.obs_id])
+    obsids = sorted({item.obsid for item in [*own, *pinned] if item.obsid is not None})
+    listed = probe.mast.products(obsids) if obsids else []
+    default = ArchiveSettings.model_validate({"name": probe.settings.name, "collections": probe.settings.collections})
+    names = {product.file_name for product in select_products(own, listed, default, probe.mission.products, {})[0]}
+    lost, more = pins.file_names - names, names - pins.file_names
+    found = f"{len(names & pins.file_names)} of them; missing: {shortened(lost, 2)}; others: {shortened(more, 2)}"
+    yield compare(f"proposal {pins.proposal}", f"{len(pins.file_names)} known files", found, not (lost or more))
+    if file:
+        sizes = {row.get("size") for row in listed if row.get("dataURI") == file.uri}
+        probe.listed_bytes = next((size for size in sizes if isinstance(size, int)), None)
+        yield compare("listed size", f"{file.size_bytes:,} bytes", shortened(sizes), sizes == {file.size_bytes})
+
+
+def _observations(probe: Probe, rows: Sequence[Row]) -> list[Observation]:
+    """Convert rows to observations."""
+    made = (observation_from_row(row, probe.settings.name, now_utc(), probe.mission.products) for row in rows)
+    return [observation for observation in made if observation is not None]
+
+
+def pinned_product(probe: Probe) -> Product | None:
+    """Make the record of the pinned file.
+
+    Parameters
+    ----------
+    probe
+        Sender of the requests.
+
+    Returns
+    -------
+    Product or None
+        The record; None if no file is pinned.
+
+    """
+    file = probe.pins.file
+    if file is None:
+        return None
+    return Product(
+        uri=file.uri, obs_id=file.obs_id, proposal_id=f"{probe.settings.name}:{file.proposal}",
+        file_name=file.uri.rpartition("/")[2], kind="", size_bytes=file.size_bytes, choice="pinned",
+    )  # fmt: skip

@@ -1,0 +1,170 @@
+"""Client of the check: it sends requests through the transport of the ingest, times them and keeps the answers."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from hubbleclip.archives.check.findings import Measured
+from hubbleclip.archives.mast.archive import MastArchive
+from hubbleclip.config.settings import ArchiveSettings, FetchSettings
+from hubbleclip.core.io import write_bytes
+from hubbleclip.core.layout import Layout
+from hubbleclip.missions.pins import ArchivePins
+
+MAX_BODY_BYTES = 100_000_000
+INDEX = "answers.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One response: status, headers, body, and the seconds that the body took."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    seconds: float
+
+
+class Probe:
+    """Sender of the requests of one check.
+
+    Parameters
+    ----------
+    archive, fetch
+        Sections `archive` and `fetch` of the settings, with the addresses at which the archive is served.
+    layout
+        Folders in which the answers of product lists are stored.
+    pins
+        Facts with which answers are compared.
+    keep
+        Folder in which all answers are saved; None to save none.
+
+    """
+
+    def __init__(
+        self, archive: ArchiveSettings, fetch: FetchSettings, layout: Layout, pins: ArchivePins, keep: Path | None
+    ) -> None:
+        self.archive = MastArchive(archive, fetch, layout)
+        self.settings = archive
+        self.fetch = fetch
+        self.pins = pins
+        self.mission = self.archive.mission
+        self.mast = self.archive.mast
+        self.transport = self.archive.transport
+        self.measured = Measured()
+        self.keep = keep
+        self.name = ""
+        self.num_in_window = 0  # observations with a release date in the pinned range
+        self.listed_bytes: int | None = None  # size of the pinned file in its product list
+        self._kept: list[dict[str, Any]] = []
+        self.transport.session.hooks["response"].append(self._on_response)
+
+    @contextmanager
+    def named(self, name: str) -> Iterator[None]:
+        """Give a name to the answers that arrive within a `with` block.
+
+        Parameters
+        ----------
+        name
+            Start of the names of the files in which the answers are saved.
+
+        Yields
+        ------
+        None
+            Nothing; the body sends requests.
+
+        """
+        self.name = name
+        try:
+            yield
+        finally:
+            self.name = ""
+
+    def get(
+        self, name: str, url: str, headers: Mapping[str, str] | None = None, *, method: str = "GET",
+        limit: int = MAX_BODY_BYTES,
+    ) -> Answer:  # fmt: skip
+        """Send one request with retries, and read the body.
+
+        Parameters
+        ----------
+        name
+            Name of the answer, with a suffix.
+        url
+            Address of the request.
+        headers
+            Further headers.
+        method
+            `GET` or `HEAD`.
+        limit
+            Largest number of bytes to read; the rest of the body is not read.
+
+        Returns
+        -------
+        Answer
+            The response. requests.RequestException or ResponseError is raised if all tries failed.
+
+        """
+        for attempt in self.transport.attempts(url):
+            with attempt, self.transport.open(url, headers, method=method) as response:
+                started = time.monotonic()
+                body = bytearray()
+                for chunk in self.transport.iter_chunks(response, 1 << 62) if method == "GET" else ():
+                    body += chunk
+                    if len(body) >= limit:
+                        break
+                answer = Answer(response.status_code, response.headers, bytes(body[:limit]), time.monotonic() - started)
+        self._save(name, answer.body, {"method": method, "url": url, "status": answer.status,
+                                       "headers": dict(answer.headers)})  # fmt: skip
+        return answer
+
+    def _on_response(self, response: requests.Response, **_: Any) -> None:
+        """Save a response that astroquery requested."""
+        body = response.request.body
+        about = {
+            "method": response.request.method,
+            "url": response.request.url,
+            "request": body.decode(errors="replace") if isinstance(body, bytes) else body,
+            "status": response.status_code,
+        }
+        self._save(f"{self.name or 'answer'}.json", response.content, about)
+
+    def _save(self, name: str, body: bytes, about: dict[str, Any]) -> None:
+        """Count an answer, and save it and the index of all answers."""
+        self.measured.num_requests += 1
+        if self.keep is None:
+            return
+        stem, _, suffix = name.partition(".")
+        file_name = f"{len(self._kept) + 1:02d}_{stem}.{suffix or 'bin'}"
+        self._kept.append({"file": file_name, **about})
+        write_bytes(self.keep / file_name, body)
+        write_bytes(self.keep / INDEX, (json.dumps(self._kept, indent=2, default=str) + "\n").encode())
+
+
+def size_of(headers: Mapping[str, str], name: str = "Content-Length") -> int | None:
+    """Read a size from the headers of a response.
+
+    Parameters
+    ----------
+    headers
+        Headers of the response.
+    name
+        Name of the header; the digits after a slash are read from `Content-Range`.
+
+    Returns
+    -------
+    int or None
+        The size (bytes); None if the header is missing or invalid.
+
+    """
+    with suppress(ValueError):
+        return int(headers.get(name, "").rpartition("/")[2][:18])
+    return None

@@ -1,0 +1,159 @@
+"""Headers of a FITS file as bytes: their cards, and the size of the data that follow them.
+
+The functions are safe for any content: they raise `UnsoundError` for a header that no FITS file may have.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+Reason = Literal["truncated", "checksum", "damaged", "html"]
+Cards = dict[bytes, bytes]
+
+BLOCK_BYTES = 2880
+CARD_BYTES = 80
+WIDTHS = frozenset({8, 16, 32, 64, -32, -64})
+MAX_AXES = 999
+MAX_DATA_BYTES = 2**63
+
+
+@dataclass(frozen=True, slots=True)
+class ContentProblem:
+    """Fault of a file: `reason` is a short code, `words` one line of text for people."""
+
+    reason: Reason
+    words: str
+
+
+class UnsoundError(Exception):
+    """Fault of a file, raised and caught within this package only; `problem` describes the fault."""
+
+    def __init__(self, reason: Reason, words: str) -> None:
+        super().__init__(words)
+        self.problem = ContentProblem(reason, words)
+
+
+def end_of(block: bytes) -> int | None:
+    """Find the END card in a header block.
+
+    Parameters
+    ----------
+    block
+        Block of `BLOCK_BYTES` bytes.
+
+    Returns
+    -------
+    int or None
+        Offset of the card; None if the block has no END card.
+
+    """
+    return next((i for i in range(0, BLOCK_BYTES, CARD_BYTES) if block[i : i + 8] == b"END     "), None)
+
+
+def cards_of(header: bytes) -> Cards:
+    """Split a header into cards.
+
+    Parameters
+    ----------
+    header
+        All blocks of the header; the last block has the END card.
+
+    Returns
+    -------
+    dict
+        Each card's value and comment, by keyword. The first card of a repeated keyword is used.
+
+    """
+    end = len(header) - BLOCK_BYTES + (end_of(header[-BLOCK_BYTES:]) or 0)
+    starts = range(end - CARD_BYTES, -1, -CARD_BYTES)
+    return {header[i : i + 8].rstrip(): header[i + 10 : i + 80] for i in starts if header[i + 8 : i + 9] == b"="}
+
+
+def value(cards: Cards, keyword: bytes) -> bytes:
+    """Return the value of a keyword without quotes and comment.
+
+    Parameters
+    ----------
+    cards
+        Cards of a header.
+    keyword
+        The keyword.
+
+    Returns
+    -------
+    bytes
+        The value; b"" if the keyword is absent. A string that contains a slash is cut there, because a slash also
+        separates the value from the comment.
+
+    """
+    return cards.get(keyword, b"").split(b"/")[0].strip(b" '")
+
+
+def integer(cards: Cards, keyword: bytes, default: int | None = None) -> int:
+    """Return the integer of a keyword.
+
+    Parameters
+    ----------
+    cards
+        Cards of a header.
+    keyword
+        The keyword.
+    default
+        Result if the keyword is absent.
+
+    Returns
+    -------
+    int
+        The integer.
+
+    Raises
+    ------
+    UnsoundError
+        If the value is not an integer, or if the keyword is absent and there is no default.
+
+    """
+    text = value(cards, keyword)
+    if not text and default is not None:
+        return default
+    if not re.fullmatch(rb"[+-]?\d+", text):
+        raise UnsoundError("damaged", f"the FITS header has no integer value for {keyword.decode()}")
+    return int(text)
+
+
+def data_bytes(cards: Cards, *, is_primary: bool) -> int:
+    """Return the size of an HDU's data in bytes before padding.
+
+    Parameters
+    ----------
+    cards
+        Cards of the HDU's header.
+    is_primary
+        Whether the HDU is the first of its file.
+
+    Returns
+    -------
+    int
+        The size. The formula is in the FITS standard 4.0, sections 4.4.1 and 7.1.1, and for random groups in section
+        6.1.1.
+
+    Raises
+    ------
+    UnsoundError
+        If the header declares an impossible size.
+
+    """
+    bits, num_axes = integer(cards, b"BITPIX"), integer(cards, b"NAXIS")
+    axes = [integer(cards, b"NAXIS%d" % (i + 1)) for i in range(min(num_axes, MAX_AXES))]
+    is_grouped = is_primary and axes[:1] == [0] and value(cards, b"GROUPS") == b"T"
+    has_counts = is_grouped or not is_primary
+    num_extra = integer(cards, b"PCOUNT", 0) if has_counts else 0
+    num_groups = integer(cards, b"GCOUNT", 1) if has_counts else 1
+    num_pixels = math.prod(axes[1:] if is_grouped else axes) if axes else 0
+    num_bytes = abs(bits) // 8 * num_groups * (num_extra + num_pixels)
+    is_possible = bits in WIDTHS and num_axes <= MAX_AXES and min(num_axes, num_extra, num_groups, *axes) >= 0
+    if not is_possible or num_bytes > MAX_DATA_BYTES:
+        raise UnsoundError("damaged", "the FITS header declares an impossible data size")
+    return num_bytes

@@ -1,0 +1,197 @@
+"""Read a FITS file as a stream, without the data of extensions that no stage reads.
+
+A drizzled file holds the image (SCI), its weight (WHT), and a context image (CTX) that says which exposures contributed
+to a pixel. Only SCI and WHT are read, so the data of CTX need not be fetched. The header of a skipped extension is kept
+with `NAXIS = 0`: the file stays valid, and every extension keeps its index, name and version.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from hubbleclip.fits.cards import (
+    BLOCK_BYTES,
+    CARD_BYTES,
+    Cards,
+    UnsoundError,
+    cards_of,
+    data_bytes,
+    end_of,
+    integer,
+    value,
+)
+
+MIN_SKIP_BYTES = 2_000_000
+"""Smallest extension that is skipped. A smaller one arrives about as fast as the response to another request."""
+MAX_HEADER_BYTES = 8 << 20
+UNREAD = re.compile(r"CTX|CON|ERR|SAMP|TIME|AREA|VAR_(POISSON|RNOISE|FLAT)")
+"""Names of image extensions that no stage reads. SCI, DQ, WHT, and the distortion tables of the WCS are read."""
+SKIPPED = b"NOTREAD"
+"""Keyword of the number of skipped data bytes, in the header of a skipped extension."""
+LOST_CARDS = re.compile(rb"NAXIS\d+|CHECKSUM|DATASUM|" + SKIPPED)
+"""Keywords that are not true of an extension without its data."""
+
+
+class FitsSieve:
+    """Filter of the bytes of a FITS file, which are fed in order.
+
+    Attributes
+    ----------
+    offset
+        Offset in the original file of the next byte to feed.
+    num_skipped
+        Number of bytes of the original file that were skipped.
+    num_pixels
+        Number of pixels of the SCI extensions.
+
+    """
+
+    def __init__(self) -> None:
+        self.offset = 0
+        self.num_skipped = 0
+        self.num_pixels = 0
+        self._num_hdus = 0
+        self._header = bytearray()  # the blocks of an unfinished header
+        self._left = 0  # data bytes of the current extension that have not been fed
+        self._is_skipping = False
+
+    @property
+    def must_skip(self) -> bool:
+        """Whether the next bytes of the original file need not be read. `skip` moves `offset` behind them."""
+        return self._is_skipping
+
+    def skip(self) -> None:
+        """Skip the data of the current extension if no stage reads them."""
+        if self._is_skipping:
+            self.offset += self._left
+            self.num_skipped += self._left
+            self._left, self._is_skipping = 0, False
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Filter the next bytes of the original file.
+
+        Parameters
+        ----------
+        data
+            The bytes that begin at `offset`, of any number. The rest is ignored once `must_skip` is true.
+
+        Yields
+        ------
+        bytes
+            Next bytes of the filtered file. A header is yielded as a whole.
+
+        Raises
+        ------
+        UnsoundError
+            If a header is not valid.
+
+        """
+        position = 0
+        while position < len(data) and not self._is_skipping:
+            wanted = self._left or BLOCK_BYTES - len(self._header) % BLOCK_BYTES
+            piece = data[position : position + wanted]
+            position += len(piece)
+            self.offset += len(piece)
+            if self._left:
+                self._left -= len(piece)
+                yield piece
+                continue
+            self._header += piece
+            if len(piece) == wanted and end_of(bytes(self._header[-BLOCK_BYTES:])) is not None:
+                yield self._finish_header()
+            elif len(self._header) > MAX_HEADER_BYTES:
+                raise UnsoundError("damaged", "a FITS header has no END card")
+
+    def rewind(self) -> None:
+        """Move `offset` back to the start of an unfinished header, because a filtered file has whole headers only."""
+        self.offset -= len(self._header)
+        self._header.clear()
+
+    def resume(self, file: BinaryIO, size: int) -> None:
+        """Restore the state after the start of a filtered file has been written.
+
+        Parameters
+        ----------
+        file
+            The start of the filtered file, open at its first byte. A new sieve must be used.
+        size
+            Number of bytes of the file.
+
+        Raises
+        ------
+        UnsoundError
+            If the file is not the start of a filtered file.
+
+        """
+        while file.tell() < size:
+            self.skip()
+            while not self._header or end_of(bytes(self._header[-BLOCK_BYTES:])) is None:
+                block = file.read(BLOCK_BYTES)
+                if len(block) < BLOCK_BYTES or len(self._header) > MAX_HEADER_BYTES:
+                    raise UnsoundError("truncated", "the partial file ends within a header")
+                self._header += block
+            self.offset += len(self._header)
+            self._finish_header()
+            have = 0 if self._is_skipping else min(self._left, size - file.tell())
+            self._left -= have
+            self.offset += have
+            file.seek(have, 1)
+
+    def _finish_header(self) -> bytes:
+        """Read a complete header, decide whether its data are skipped, and return the header to write."""
+        header, cards = bytes(self._header), cards_of(bytes(self._header))
+        self._header.clear()
+        num_bytes = data_bytes(cards, is_primary=self._num_hdus == 0)
+        name = value(cards, b"EXTNAME").decode("ascii", "replace").strip().upper()
+        if name == "SCI" and value(cards, b"XTENSION") == b"IMAGE":
+            self.num_pixels += num_bytes * 8 // abs(integer(cards, b"BITPIX"))
+        self._num_hdus += 1
+        skipped = integer(cards, SKIPPED, 0)
+        self._left = skipped or -(-num_bytes // BLOCK_BYTES) * BLOCK_BYTES
+        self._is_skipping = bool(skipped) or (self._left >= MIN_SKIP_BYTES and _is_unread(cards, name))
+        return _without_data(header, self._left) if self._is_skipping else header
+
+
+def filtered(data: bytes) -> tuple[bytes, FitsSieve]:
+    """Filter a whole file in memory.
+
+    Parameters
+    ----------
+    data
+        The original file.
+
+    Returns
+    -------
+    tuple of bytes and FitsSieve
+        The filtered file, and the sieve with its figures.
+
+    Raises
+    ------
+    UnsoundError
+        If a header is not valid.
+
+    """
+    sieve, pieces = FitsSieve(), list[bytes]()
+    while sieve.offset < len(data):
+        pieces += sieve.feed(data[sieve.offset :])
+        sieve.skip()
+    return b"".join(pieces), sieve
+
+
+def _is_unread(cards: Cards, name: str) -> bool:
+    """Return whether no stage reads the data of an extension; `name` is its EXTNAME in upper case."""
+    return value(cards, b"XTENSION") == b"IMAGE" and UNREAD.fullmatch(name) is not None
+
+
+def _without_data(header: bytes, num_skipped: int) -> bytes:
+    """Return a header of the same length, for an extension without data, with the number of skipped bytes."""
+    end = len(header) - BLOCK_BYTES + (end_of(header[-BLOCK_BYTES:]) or 0)
+    cards = [header[start : start + CARD_BYTES] for start in range(0, end, CARD_BYTES)]
+    # a header with NAXIS > 0 loses at least one card, so that the card SKIPPED fits
+    kept = [card for card in cards if not LOST_CARDS.fullmatch(card[:8].rstrip())]
+    place = next(place for place, card in enumerate(kept) if card[:8] == b"NAXIS   ")
+    kept[place] = b"NAXIS   =                    0 / the data were not downloaded"
+    kept.append(b"%-8s= %20d / bytes of data that were not downloaded" % (SKIPPED, num_skipped))
+    return b"".join(card.ljust(CARD_BYTES) for card in [*kept, b"END"]).ljust(len(header))

@@ -1,0 +1,58 @@
+"""Pinned facts of an archive, which `hubbleclip check-archive` compares with the archive's answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PinnedFile:
+    """One file of known size.
+
+    Attributes
+    ----------
+    proposal
+        Number of the file's proposal.
+    obs_id
+        Name of the file's observation.
+    uri
+        Data URI of the file.
+    size_bytes
+        Size of the file.
+    preview_uri
+        Data URI of a JPEG preview of the same observation.
+
+    """
+
+    proposal: str
+    obs_id: str
+    uri: str
+    size_bytes: int
+    preview_uri: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArchivePins:
+    """Facts of an archive that do not change. What is None is not compared.
+
+    Attributes
+    ----------
+    released_mjd
+        Range of release dates (MJD) in which the archive has some, but not all, of its observations.
+    num_proposals
+        Approximate number of proposals with images, for the estimate of an ingest.
+    proposal, file_names
+        Number of a proposal, and the names of all files that are chosen of it with the default settings.
+    file
+        A file of some megabytes.
+    title
+        Number and title of a proposal.
+
+    """
+
+    released_mjd: tuple[float, float]
+    num_proposals: int
+    proposal: str | None = None
+    file_names: frozenset[str] = frozenset()
+    file: PinnedFile | None = None
+    title: tuple[str, str] | None = None

@@ -1,0 +1,162 @@
+"""Check an archive before the first ingest of a profile."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from hubbleclip.archives.check.estimate import Estimate, estimate
+from hubbleclip.archives.check.findings import CheckReport, Level
+from hubbleclip.archives.check.run import check_archive as run_checks
+from hubbleclip.config.settings import ArchiveSettings, Settings
+from hubbleclip.core.errors import ArchiveError, SettingsError
+from hubbleclip.core.layout import Layout
+from hubbleclip.missions import MISSIONS
+from hubbleclip.missions.pins import ArchivePins
+from hubbleclip.pipeline.engine.services import archive_service
+from hubbleclip.pipeline.engine.stage import Stage
+
+log = logging.getLogger("hubbleclip.pipeline")
+
+
+def pins_of(settings: Settings) -> ArchivePins:
+    """Find the pinned facts of the archive of a profile.
+
+    Parameters
+    ----------
+    settings
+        All settings of the profile.
+
+    Returns
+    -------
+    ArchivePins
+        Facts of the mission's archive, or of the simulated archive.
+
+    Raises
+    ------
+    SettingsError
+        For a local archive, which answers no requests.
+
+    """
+    if settings.archive.name in MISSIONS:
+        return MISSIONS[settings.archive.name].pins
+    if settings.archive.name == "simulated":
+        from hubbleclip.simulator.server.pins import pins_of as simulated_pins  # noqa: PLC0415 - slow to import
+
+        return simulated_pins(settings.simulator)
+    raise SettingsError(f"archive.name = {settings.archive.name!r} answers no requests, so there is nothing to check")
+
+
+def check_archive(settings: Settings, keep: Path | None = None) -> tuple[CheckReport, Estimate | None]:
+    """Check the archive of a profile, and estimate the profile's ingest.
+
+    Parameters
+    ----------
+    settings
+        All settings of the profile.
+    keep
+        Folder in which the answers are saved; None to save none.
+
+    Returns
+    -------
+    tuple of CheckReport and Estimate
+        The findings, and the estimate; None if a figure is missing.
+
+    """
+    pins = pins_of(settings)
+    with archive_service(settings) as served:
+        return check_served(settings, served, pins, keep)
+
+
+def check_served(
+    settings: Settings, served: ArchiveSettings, pins: ArchivePins, keep: Path | None = None
+) -> tuple[CheckReport, Estimate | None]:
+    """Check an archive that is already served.
+
+    Parameters
+    ----------
+    settings
+        All settings of the profile.
+    served
+        Section `archive`, with the addresses at which the archive is served.
+    pins
+        Facts of the archive.
+    keep
+        Folder in which the answers are saved; None to save none.
+
+    Returns
+    -------
+    tuple of CheckReport and Estimate
+        As from `check_archive`.
+
+    """
+    fetch = settings.fetch
+    if served.mast_url != settings.archive.mast_url and not fetch.s3_endpoint:
+        # an archive that is served here has a public copy of its own
+        fetch = fetch.model_copy(update={"s3_endpoint": served.mast_url})
+    archive = served.model_copy(update={"use_ads": False})
+    with TemporaryDirectory(prefix="hubbleclip-check-") as folder:
+        report = run_checks(archive, fetch, Layout(Path(folder)), pins, keep)
+    return report, estimate(report.measured, pins.num_proposals, archive, fetch, settings.tiles)
+
+
+def check_before_first(stage: Stage, served: ArchiveSettings) -> None:
+    """Check a mission's archive if the catalog has no complete answer of it yet.
+
+    Parameters
+    ----------
+    stage
+        The running stage, whose catalog is open.
+    served
+        Section `archive`, with the addresses at which the archive is served.
+
+    Raises
+    ------
+    ArchiveError
+        If the ingest would stop or lose data.
+
+    """
+    settings = stage.settings
+    is_real = settings.archive.name in MISSIONS and not settings.archive.from_raw and settings.archive.check_first
+    if not is_real or stage.catalog.rows("SELECT 1 FROM watermark WHERE archive = ?", [settings.archive.name]):
+        return
+    report, _ = check_served(settings, served, pins_of(settings))
+    wrong = [finding for finding in report.findings if finding.level > Level.OK]
+    for finding in wrong:
+        log.warning("check-archive: %s %s: needed %s, found %s",
+                    finding.what, finding.level.name.lower(), finding.needed, finding.found)  # fmt: skip
+    log.info("check-archive: %d of %d comparisons are as expected, in %.1f s",
+             len(report.findings) - len(wrong), len(report.findings), report.measured.total_s)  # fmt: skip
+    if report.level is Level.STOPS:
+        names = ", ".join(finding.what for finding in wrong if finding.level is Level.STOPS)
+        raise ArchiveError(
+            f"the archive does not answer as needed ({names}): run `hubbleclip check-archive --profile NAME` for the"
+            " table, or set archive.check_first = false to ingest nevertheless"
+        )
+
+
+def as_plain(report: CheckReport, estimated: Estimate | None) -> dict[str, Any]:
+    """Convert a report to JSON values.
+
+    Parameters
+    ----------
+    report
+        The report of a check.
+    estimated
+        The estimate; None if there is none.
+
+    Returns
+    -------
+    dict
+        Result, findings, measured figures and estimate.
+
+    """
+    return {
+        "level": report.level.name.lower(),
+        "findings": [asdict(finding) | {"level": finding.level.name.lower()} for finding in report.findings],
+        "measured": asdict(report.measured),
+        "estimate": asdict(estimated) if estimated else None,
+    }

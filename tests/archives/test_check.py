@@ -1,0 +1,147 @@
+"""The check of an archive: it passes at the simulated one, and notices each change of it. All requests are real."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import uvicorn
+
+from hubbleclip.archives.check.estimate import estimate, metadata_s, tiles_per_file
+from hubbleclip.archives.check.findings import CheckReport, Level, Measured
+from hubbleclip.archives.check.run import check_archive
+from hubbleclip.archives.mast.client import read_result
+from hubbleclip.archives.stsci.parsers import parse_abstracts_cat, parse_apt
+from hubbleclip.config.settings import ArchiveSettings, FetchSettings, SimulatorSettings, TileSettings
+from hubbleclip.core.layout import Layout
+from hubbleclip.missions import MISSIONS
+from hubbleclip.missions.pins import ArchivePins
+from hubbleclip.simulator.server.app import make_app
+from hubbleclip.simulator.server.archive_changes import ARCHIVE_CHANGES
+from hubbleclip.simulator.server.fault_plan import FaultPlan, FaultRule
+from hubbleclip.simulator.server.launcher import simulated_addresses
+from hubbleclip.simulator.server.pins import pins_of
+from tests.archives.conftest import SKY
+
+FETCH = FetchSettings(requests_per_s=1000, backoff_s=0.01, attempts=2, timeout_s=20)
+PINS = pins_of(SKY)
+QUERIES, DOWNLOADS = "/api/v0/invoke", "/api/v0.1/Download/"
+PLANTED = {
+    "column_lost": ("/portal/", Level.STOPS, "columns of queries"),
+    "dates_ignored": (QUERIES, Level.STOPS, "counts"),
+    "rows_unstable": (QUERIES, Level.STOPS, "one window twice"),
+    "row_twice": (QUERIES, Level.STOPS, "window"),
+    "names_null": (QUERIES, Level.DIFFERS, "nulls"),
+    "new_instrument": (QUERIES, Level.DIFFERS, "unseen values"),
+    "file_lost": (QUERIES, Level.DIFFERS, f"proposal {PINS.proposal}"),
+    "sizes_changed": (QUERIES, Level.STOPS, "file, headers"),
+    "no_ranges": (DOWNLOADS, Level.DIFFERS, "file, Range"),
+    "no_version": (DOWNLOADS, Level.DIFFERS, "file, version"),
+    "preview_moved": (DOWNLOADS, Level.DIFFERS, "preview"),
+    "bucket_moved": ("/stpubdata/", Level.DIFFERS, "public copy"),
+    "link_lost": ("/hst/proposal_abstracts.html", Level.DIFFERS, "abstracts"),
+    "list_changed": ("/hst/abstracts.cat", Level.STOPS, "abstracts.cat"),
+    "title_changed": ("/hst-program-info/program/", Level.DIFFERS, f"programme page of {PINS.proposal}"),
+    "html": (QUERIES, Level.STOPS, "counts"),
+}
+"""Path, result and finding of each planted change."""
+
+
+@contextmanager
+def served(plan: FaultPlan | None = None, sky: SimulatorSettings = SKY) -> Iterator[str]:
+    """Serve the simulated archive from a thread, and yield its address."""
+    server = uvicorn.Server(uvicorn.Config(make_app(sky, plan), log_level="critical", lifespan="off"))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def checked(
+    url: str, root: Path, keep: Path | None = None, pins: ArchivePins = PINS, **settings: object
+) -> CheckReport:
+    archive = ArchiveSettings.model_validate({"name": "simulated", **simulated_addresses(url), **settings})
+    root_url = "s3://stpubdata/jwst/public" if settings else FETCH.s3_root
+    fetch = FETCH.model_copy(update={"s3_endpoint": url, "s3_root": root_url})
+    return check_archive(archive, fetch, Layout(root), pins, keep)
+
+
+def test_the_simulated_archive_passes(simulator: str, tmp_path: Path) -> None:
+    report = checked(simulator, tmp_path / "data")
+    assert [finding for finding in report.findings if finding.level is not Level.OK] == []
+    assert len(report.findings) >= 20
+    assert not (tmp_path / "data").exists()
+
+
+def test_the_simulated_archive_of_jwst_passes(tmp_path: Path) -> None:
+    sky = SKY.model_copy(update={"mission": "jwst"})
+    settings = {"collections": ["JWST"], "instruments": ["NIRCAM*", "MIRI*", "NIRISS*"]}
+    with served(sky=sky) as url:
+        report = checked(url, tmp_path, pins=pins_of(sky), **settings)
+    assert [finding for finding in report.findings if finding.level is not Level.OK] == []
+
+
+@pytest.mark.parametrize("kind", PLANTED)
+def test_a_planted_change_is_noticed(kind: str, tmp_path: Path) -> None:
+    path, level, what = PLANTED[kind]
+    with served(FaultPlan(rules=(FaultRule(kind=kind, path=path),))) as url:
+        report = checked(url, tmp_path)
+    assert report.level is level
+    found = {finding.what: finding.level for finding in report.findings}
+    assert found.get(what) is level, report.findings
+
+
+def test_each_change_of_the_simulator_is_planted() -> None:
+    assert set(ARCHIVE_CHANGES) <= set(PLANTED)
+
+
+def test_kept_answers_are_read_by_the_parsers(simulator: str, tmp_path: Path) -> None:
+    report = checked(simulator, tmp_path / "data", tmp_path / "kept")
+    answers = json.loads((tmp_path / "kept" / "answers.json").read_text())
+    assert report.measured.num_requests == len(answers)
+    bodies = {entry["file"].partition("_")[2]: (tmp_path / "kept" / entry["file"]).read_bytes() for entry in answers}
+    assert len(read_result([bodies["proposal.json"]], ("dataURI",)).rows) > 1
+    assert len(parse_abstracts_cat(bodies["abstracts.cat"].decode())) > 1
+    assert PINS.title is not None
+    assert parse_apt(bodies["programme.apt"], PINS.title[0]).title == PINS.title[1]
+    assert PINS.file is not None
+    assert len(bodies["file.fits"]) == PINS.file.size_bytes
+
+
+def test_time_files_tiles_and_disk_follow_from_the_measured_figures() -> None:
+    measured = Measured(
+        num_observations=100_000, rows_s=10.0, list_s=2.0, bytes_per_s=2e6, num_sampled=100, num_files=50,
+        file_bytes=200e6, bytes_per_pixel=12.0, read_share=0.5,
+    )  # fmt: skip
+    archive, fetch, tiles = ArchiveSettings(), FetchSettings(connections=8), TileSettings()
+    made = estimate(measured, 1_000, archive, fetch, tiles)
+    assert made is not None
+    assert made.num_files == 1_000 * 20  # the limit per proposal, since the sample would give 50,000
+    assert made.fetched_bytes == 20_000 * 100e6
+    assert made.files_s == pytest.approx(20_000 * 100e6 / (8 * 2e6))
+    assert made.metadata_s == 20 * 10.0 + 1_000 * 2.0
+    assert made.num_tiles == 20_000 * (8**2 / 2 + 1)  # a grid of 8 by 8, half of it kept, and one overview
+    assert estimate(Measured(), 1_000, archive, fetch, tiles) is None
+
+
+def test_a_request_takes_no_less_than_the_rate_limit_allows() -> None:
+    assert metadata_s(1_000, 100, 0.0, 0.0, 10) == pytest.approx((10 + 10) / 10)
+
+
+def test_a_preview_of_the_size_of_the_recorded_one_has_81_tiles_in_its_grid() -> None:
+    assert tiles_per_file(4543 * 4423, TileSettings(views=("native",))) == 81 / 2
+
+
+def test_the_pins_of_hst_are_twelve_files_of_six_visits() -> None:
+    pins = MISSIONS["hst"].pins
+    assert len(pins.file_names) == 12
+    assert {MISSIONS["hst"].products.origin(name) for name in pins.file_names} == {"advanced"}

@@ -1,0 +1,76 @@
+"""The check of an archive before the first ingest of a profile, and as a command."""
+
+import json
+from pathlib import Path
+
+import pytest
+from stages import NOW
+
+from hubbleclip.catalog.catalog import writing_catalog
+from hubbleclip.cli.app import main
+from hubbleclip.config.settings import Settings, SimulatorSettings, read_settings
+from hubbleclip.core.errors import ArchiveError, SettingsError
+from hubbleclip.core.layout import Layout
+from hubbleclip.core.records import Watermark
+from hubbleclip.pipeline.check_archive import check_archive, check_before_first
+from hubbleclip.pipeline.engine.stage import Stage
+from hubbleclip.simulator.server.fault_plan import FaultPlan, FaultRule
+from hubbleclip.simulator.server.launcher import running_simulator, simulated_addresses
+
+SKY = SimulatorSettings(num_proposals=12, frame_px=96)
+SMALL = ("--set=simulator.num_proposals=12", "--set=simulator.frame_px=96", "--set=fetch.backoff_s=0.01")
+
+
+def settings_at(url: str, data: Path, **archive: object) -> Settings:
+    """Settings of the profile hubble, whose archive is served at a URL."""
+    values = {"name": "hst", **simulated_addresses(url), **archive}
+    fetch = {"requests_per_s": 1000, "backoff_s": 0.01, "attempts": 2, "s3_endpoint": url}
+    return read_settings("hubble", {"data": str(data), "archive": values, "fetch": fetch})
+
+
+def check_first(settings: Settings, *marks: Watermark) -> None:
+    layout = Layout(settings.root)
+    with writing_catalog(layout) as catalog:
+        catalog.upsert({"watermark": list(marks)})
+        stage = Stage(name="ingest", settings=settings, layout=layout, catalog=catalog)
+        check_before_first(stage, settings.archive)
+
+
+def test_the_first_ingest_of_a_mission_ends_at_an_archive_that_does_not_answer_as_needed(tmp_path: Path) -> None:
+    with running_simulator(SKY) as url:  # it has no observations in the dates of the mission's pins
+        settings = settings_at(url, tmp_path)
+        with pytest.raises(ArchiveError, match=r"does not answer as needed \(counts"):
+            check_first(settings)
+        check_first(settings_at(url, tmp_path, check_first=False))
+        check_first(settings_at(url, tmp_path, from_raw=True))
+        mark = Watermark(archive="hst", query_digest="1" * 16, released_mjd=60000.0, updated_at=NOW)
+        check_first(settings, mark)
+
+
+def test_a_local_archive_has_nothing_to_check(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="nothing to check"):
+        check_archive(read_settings("local", {"data": str(tmp_path), "archive": {"folder": str(tmp_path)}}))
+
+
+def run_command(*words: str, data: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    with pytest.raises(SystemExit) as ended:
+        main(["check-archive", "--data", str(data), *SMALL, *words])
+    return int(ended.value.code or 0), capsys.readouterr().out
+
+
+def test_the_command_prints_a_table_and_an_estimate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out = run_command(data=tmp_path, capsys=capsys)
+    assert code == 0
+    assert all(word in out for word in ("what", "needed", "found", "programme page", "per second and connection"))
+    assert all(name in out for name in ("files  ", "tiles  ", "disk  ", "time  "))
+
+
+def test_the_exit_code_is_1_if_the_archive_differs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = FaultPlan(rules=(FaultRule(kind="preview_moved", path="/api/v0.1/Download/"),))
+    with running_simulator(SKY, plan) as url:
+        sets = [f"--set=archive.{name}={address}" for name, address in simulated_addresses(url).items()]
+        code, out = run_command("--json", f"--set=fetch.s3_endpoint={url}", *sets, data=tmp_path, capsys=capsys)
+    report = json.loads(out)
+    assert (code, report["level"]) == (1, "differs")
+    assert [one["what"] for one in report["findings"] if one["level"] != "ok"] == ["preview"]
+    assert report["estimate"]["num_files"] > 0
