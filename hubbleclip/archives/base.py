@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -30,6 +30,30 @@ class Delivery:
     data: bytes | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObservationPage:
+    """One page of a query for observations. It can be iterated like a list of its observations.
+
+    `rejections` has one entry per row from which no observation was made. `num_rows` counts the archive's rows by the
+    day of their release (MJD), including rows that are not used.
+    """
+
+    observations: Sequence[Observation] = ()
+    rejections: Sequence[Rejection] = ()
+    num_rows: Mapping[int, int] = field(default_factory=dict)
+
+    def __iter__(self) -> Iterator[Observation]:
+        return iter(self.observations)
+
+    def __len__(self) -> int:
+        return len(self.observations)
+
+    @property
+    def is_checkpoint(self) -> bool:
+        """Whether the page is empty; see `Archive.query_observations`."""
+        return not (self.observations or self.rejections or self.num_rows)
+
+
 class Archive(Protocol):
     """A mission's archive. It returns normalised records, so that pipeline stages do not depend on MAST's columns."""
 
@@ -44,7 +68,7 @@ class Archive(Protocol):
         Such proposals are read again in every run, because reading them costs no request and their texts may change.
         """
 
-    def query_observations(self, since_mjd: float) -> Iterator[list[Observation]]:
+    def query_observations(self, since_mjd: float) -> Iterator[ObservationPage]:
         """Query the observations that became public since a date.
 
         Parameters
@@ -54,7 +78,7 @@ class Archive(Protocol):
 
         Yields
         ------
-        list of Observation
+        ObservationPage
             One page of observations. An empty page is a checkpoint: every observation that was released before the
             newest release date on the pages so far has been yielded, so a later query may begin at that date.
 

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
-from hubbleclip.archives.base import Delivery, Known, now_utc, proposal_id_of, reject, sampling_key
+from hubbleclip.archives.base import Delivery, Known, ObservationPage, now_utc, proposal_id_of, reject, sampling_key
 from hubbleclip.archives.json_lines import read_proposal_rows
 from hubbleclip.archives.stsci.parsers import ProposalText
 from hubbleclip.config.settings import ArchiveSettings, FetchSettings
@@ -74,7 +74,7 @@ class LocalArchive(ProcessLocal):
         """Duplicate files: maps the `obs_id` of a file to the `obs_id` of an earlier file with the same bytes."""
         return find_duplicates(self.folder, self.facts)
 
-    def query_observations(self, since_mjd: float) -> Iterator[list[Observation]]:
+    def query_observations(self, since_mjd: float) -> Iterator[ObservationPage]:
         """Return every file as an observation; see `Archive.query_observations`.
 
         Parameters
@@ -84,13 +84,13 @@ class LocalArchive(ProcessLocal):
 
         Yields
         ------
-        list of Observation
+        ObservationPage
             Pages of `archive.page_size` observations.
 
         """
         observations = [self._observation(facts) for facts in self.facts.values()]
         for start in range(0, len(observations), self.settings.page_size):
-            yield observations[start : start + self.settings.page_size]
+            yield ObservationPage(observations=observations[start : start + self.settings.page_size])
 
     def _observation(self, facts: FileFacts) -> Observation:
         """Convert header facts to an Observation."""

@@ -39,8 +39,8 @@ class Observation:
     """One observation, as defined by the Common Archive Observation Model (CAOM) that MAST uses.
 
     `obs_id` is the observation's name; `obsid` is MAST's internal number for the same observation. `footprint` is an
-    s_region string. `visit` names the proposal's visit that the observation belongs to. `fingerprint` is a hash of all
-    columns that the archive returned; a different hash shows that the archive has changed the observation.
+    s_region string. `visit` names the proposal's visit that the observation belongs to. `fingerprint` is a hash of
+    the archive's columns that are read; a different hash shows that the archive has changed the observation.
     """
 
     obs_id: str

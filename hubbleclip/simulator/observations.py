@@ -69,7 +69,7 @@ class SimObservation:
     `released_mjd` is the release date. `visit_index` is the index of the visit within the proposal, from 0. `band` is
     the name of the filter through which the files are rendered. `files` has the type and the size in bytes of each
     file. `version` is the number of times that the observation was reprocessed. `is_hap` is True for a Hubble Advanced
-    Product (HAP).
+    Product (HAP). `plane` is 0, or the index of a further plane of the same observation.
     """
 
     obs_id: str
@@ -97,6 +97,7 @@ class SimObservation:
     version: int = 0
     is_hap: bool = False
     collection: str = "HST"
+    plane: int = 0
 
     @property
     def extra_blocks(self) -> int:

@@ -205,6 +205,20 @@ def test_links_on_the_same_host_are_followed(location: str) -> None:
     assert resolve_redirect("http://here/a", location).endswith("//here/b")
 
 
+@pytest.mark.parametrize("host", ["here", "here:80", "HERE"])
+def test_an_http_link_on_an_https_page_is_taken_as_https_of_the_same_host(host: str) -> None:
+    assert (
+        resolve_redirect("https://here/hst/a.html", f"http://{host}/hst/abstracts.cat")
+        == "https://here/hst/abstracts.cat"
+    )
+
+
+@pytest.mark.parametrize("location", ["http://other/x", "http://here:8080/x", "http://me@here:81/x"])
+def test_an_http_link_to_elsewhere_is_rejected(location: str) -> None:
+    with pytest.raises(RefusedError):
+        resolve_redirect("https://here/a", location)
+
+
 @pytest.mark.parametrize("named", ["store.example", "store.example:8080", "*.example:8080", "store.*"])
 def test_a_named_host_is_followed(named: str) -> None:
     url = "http://127.0.0.1/a"

@@ -102,7 +102,6 @@ FAILURES: dict[str, tuple[type[ArchiveError], int, bytes | None]] = {
     "a row twice": (PartialResultError, 200, table([*ROWS[:3], ROWS[0]])),
     "null names": (NullColumnsError, 200, table([row | {"obs_id": None} for row in ROWS])),
     "null numbers": (NullColumnsError, 200, table([row | {"obsid": None} for row in ROWS])),
-    "null proposals": (NullColumnsError, 200, table([row | {"proposal_id": None} for row in ROWS])),
     "an error of its own": (ArchiveError, 200, b'{"status": "ERROR", "msg": "Invalid column"}'),
 }
 
@@ -133,10 +132,22 @@ def test_a_window_that_times_out_is_given_up_sooner(server: Server, mast: MastCl
     assert len(server.asked) == 2
 
 
-def test_a_single_row_without_proposal_is_that_rows_own_problem(server: Server, mast: MastClient) -> None:
-    rows = [ROWS[0] | {"proposal_id": None}]
+@pytest.mark.parametrize("num", [1, 4])
+def test_rows_without_proposal_are_a_sound_page(server: Server, mast: MastClient, num: int) -> None:
+    rows = [row | {"proposal_id": None} for row in ROWS[:num]]
     server.answerer = lambda _: (200, table(rows))
     assert mast.observations(CRITERIA, page=1, page_size=10).rows == rows
+
+
+def test_rows_of_one_observation_are_its_planes_unless_their_objid_is_repeated(
+    server: Server, mast: MastClient
+) -> None:
+    planes = [ROWS[0] | {"objID": objid} for objid in (7, 8)]
+    server.answerer = lambda _: (200, table(planes))
+    assert mast.observations(CRITERIA, page=1, page_size=10).rows == planes
+    server.answerer = lambda _: (200, table([planes[0], planes[0]]))
+    with pytest.raises(PartialResultError):
+        mast.observations(CRITERIA, page=1, page_size=10)
 
 
 @pytest.mark.parametrize(

@@ -87,8 +87,8 @@ def always(kind: str) -> AbstractContextManager[str]:
 GARBAGE: dict[str, tuple[Callable[[], AbstractContextManager[str]], str]] = {
     "a web page for everything": (partial(always, "html"), "web page"),
     "no response to anything": (partial(always, "hang"), "in time|within|down"),
-    "wrong counts": (partial(tampering_proxy, inflate_counts), "observations came"),
-    "wrong totals": (partial(tampering_proxy, inflate_totals), "rows came|observations came"),
+    "wrong counts": (partial(tampering_proxy, inflate_counts), "rows came"),
+    "wrong totals": (partial(tampering_proxy, inflate_totals), "rows came"),
 }
 
 

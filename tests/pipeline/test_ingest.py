@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from stages import NOW, observation, rejection, stage_at
+from stages import NOW, listing, observation, rejection, stage_at
 
-from hubbleclip.catalog.pending import pending_proposals
+from hubbleclip.archives.base import ObservationPage
+from hubbleclip.catalog.pending import pending_products, pending_proposals
 from hubbleclip.core.errors import ArchiveError, PartialResultError, SettingsError
 from hubbleclip.core.records import Attempt, Observation, Proposal, Rejection
 from hubbleclip.pipeline.engine.attempts import attempt
@@ -29,12 +30,12 @@ class Paged:
         self.pages = pages
         self.asked_since: list[float] = []
 
-    def query_observations(self, since_mjd: float) -> Iterator[list[Observation]]:
+    def query_observations(self, since_mjd: float) -> Iterator[ObservationPage]:
         self.asked_since.append(since_mjd)
         for page in self.pages:
             if isinstance(page, Exception):
                 raise page
-            yield page
+            yield ObservationPage(observations=page)
 
 
 def released(obs_id: str, mjd: float, fingerprint: str = F1) -> Observation:
@@ -72,6 +73,16 @@ def test_only_new_and_changed_rows_are_written(tmp_path: Path) -> None:
     assert [(row["obs_id"], row["fetched_at"].year, row["fingerprint"]) for row in rows] == [
         ("a", 2024, F1), ("b", 2025, F2), ("late", 2025, F1),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("exposure_s", "is_pending"), [(1.0, False), (2.0, True)])
+def test_a_new_fingerprint_alone_lists_nothing_again(exposure_s: float, is_pending: bool, tmp_path: Path) -> None:
+    with stage_at(tmp_path) as stage:
+        known = released("a", 60000.0)
+        stage.catalog.upsert({"observation": [known], "listing": [listing(stage.settings, known, datetime.now(UTC))]})
+        query_observations(stage, Paged([replace(known, fingerprint=F2, exposure_s=exposure_s)]))
+        assert [row["fingerprint"] for row in stage.catalog.rows("FROM observation")] == [F2]
+        assert bool(pending_products(stage.catalog, stage.settings.archive)) == is_pending
 
 
 def test_an_interrupted_query_keeps_its_pages_and_starts_again_from_the_old_mark(tmp_path: Path) -> None:

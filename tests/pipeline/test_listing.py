@@ -1,5 +1,6 @@
 """Which observations are listed, and what becomes of products that were known before."""
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from hubbleclip.pipeline.engine.connections import Batch
 from hubbleclip.pipeline.engine.stage import Stage
 from hubbleclip.pipeline.ingest.list_products import (
     Known,
+    list_pending,
     list_products,
     obs_ids_in_use,
     proposal_batches,
@@ -185,3 +187,29 @@ def test_a_proposal_that_fails_holds_up_no_other_and_waits(tmp_path: Path) -> No
 def test_an_archive_that_is_down_ends_the_listing(tmp_path: Path) -> None:
     with pytest.raises(ArchiveDownError):
         list_products(Known([A, OTHER], {}), Choosy("hst:1", error=ArchiveDownError), "d")
+
+
+class Slow:
+    """An archive that answers once `num` requests are in flight."""
+
+    name = "hst"
+
+    def __init__(self, num: int) -> None:
+        self.barrier = threading.Barrier(num)
+        self.threads: set[int] = set()
+
+    def list_products(
+        self, observations: Sequence[Observation], taken: Mapping[str, frozenset[str]] | None = None
+    ) -> tuple[list[Product], list[Rejection]]:
+        self.threads.add(threading.get_ident())
+        self.barrier.wait(timeout=60)
+        return [product(item.obs_id, proposal=item.proposal_id) for item in observations], []
+
+
+def test_as_many_lists_are_requested_at_once_as_there_are_connections(tmp_path: Path) -> None:
+    archive = Slow(6)
+    with stage_at(tmp_path, {"flows": {"batch_size": 1, "workers": 2}, "fetch": {"connections": 6}}) as stage:
+        stage.catalog.upsert({"observation": [observation(f"{k}{n}", f"hst:{k}") for k in range(12) for n in range(4)]})
+        list_pending(stage, archive)
+        assert stage.catalog.counts()["listing"] == 48
+    assert len(archive.threads) == 6

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import ssl
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ from urllib.parse import urlsplit
 import requests
 import stamina
 from requests.adapters import HTTPAdapter
-from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError, ReadTimeoutError
+from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError, ReadTimeoutError, SSLError
 from urllib3.exceptions import HTTPError as PoolError
 
 from hubbleclip import __version__
@@ -48,7 +49,9 @@ REDIRECT_STATUS = frozenset({301, 302, 303, 307, 308})
 
 
 def is_unreachable(error: BaseException) -> bool:
-    """Check whether a request failed before a connection was made, e.g. because the host is unknown or refused it.
+    """Check whether a request failed before a connection was made.
+
+    The host is unknown or refuses connections, its certificate cannot be verified, or the proxy fails.
 
     Parameters
     ----------
@@ -61,12 +64,34 @@ def is_unreachable(error: BaseException) -> bool:
         True if no connection was made; False for any other failure.
 
     """
-    if isinstance(error, requests.ConnectTimeout):
+    if isinstance(error, requests.ConnectTimeout | requests.exceptions.ProxyError) or certificate_problem(error):
         return True
-    # the requests library wraps urllib3's error, which urllib3 may already have wrapped in a MaxRetryError
+    return isinstance(_pool_error(error), NewConnectionError | ConnectTimeoutError)
+
+
+def certificate_problem(error: BaseException) -> str:
+    """Say why a host's certificate was not accepted.
+
+    Parameters
+    ----------
+    error
+        Exception that the request raised.
+
+    Returns
+    -------
+    str
+        The reason, such as "self-signed certificate"; empty for any other failure.
+
+    """
+    reason = _pool_error(error)
+    cause = reason.args[0] if isinstance(reason, SSLError) and reason.args else None
+    return cause.verify_message if isinstance(cause, ssl.SSLCertVerificationError) else ""
+
+
+def _pool_error(error: BaseException) -> object:
+    """Return urllib3's error inside an error of requests, without the MaxRetryError that may be around it."""
     cause = error.args[0] if isinstance(error, requests.ConnectionError) and error.args else None
-    reason = cause.reason if isinstance(cause, MaxRetryError) else cause
-    return isinstance(reason, NewConnectionError | ConnectTimeoutError)
+    return cause.reason if isinstance(cause, MaxRetryError) else cause
 
 
 def is_server_failure(status: int) -> bool:
@@ -123,6 +148,14 @@ def to_archive_error(error: Exception, url: str) -> ArchiveError:
 
     """
     host = urlsplit(url).netloc
+    problem = certificate_problem(error)
+    if problem:
+        hint = "check the clock of this machine, or set REQUESTS_CA_BUNDLE to the certificates of your network"
+        return ArchiveUnreachableError(f"the certificate of {host} cannot be verified ({problem}): {hint}")
+    if isinstance(error, requests.exceptions.ProxyError):
+        words = " ".join(str(getattr(_pool_error(error), "original_error", error)).split())[:160]
+        hint = "check HTTP_PROXY, HTTPS_PROXY and NO_PROXY"
+        return ArchiveUnreachableError(f"the proxy gives no connection to {host} ({words}): {hint}")
     if is_unreachable(error):
         hint = "check the network and the archive's address, or use PROFILE=demo, which needs neither"
         return ArchiveUnreachableError(f"cannot reach {host}: {hint}")

@@ -15,6 +15,7 @@ from hubbleclip.archives.http.response_errors import RefusedError
 
 MAX_RETRY_AFTER_S = 120.0
 """Longest pause (s) that is made for a Retry-After header. A longer pause is shortened to this value."""
+HTTP_PORT = 80
 HTTP_SCHEMES = frozenset({"http", "https"})
 
 
@@ -125,7 +126,8 @@ def resolve_redirect(url: str, location: str, other_hosts: Iterable[str] = ()) -
     Returns
     -------
     str
-        Absolute address of the target. The scheme is https or the scheme of `url`.
+        Absolute address of the target. The scheme is https or the scheme of `url`; an `http:` address of the host of an
+        `https:` page is taken as `https:`.
 
     Raises
     ------
@@ -140,7 +142,11 @@ def resolve_redirect(url: str, location: str, other_hosts: Iterable[str] = ()) -
         address = urljoin(url, location)
         target = urlsplit(address)
         names = {target.netloc.lower(), (target.hostname or "").lower()}
-        _ = target.port  # reading the port raises ValueError if it is invalid
+        if (source.scheme, target.scheme) == ("https", "http") and target.hostname == source.hostname:
+            is_default = target.port in {None, HTTP_PORT}  # reading the port raises ValueError if it is invalid
+            target = target._replace(scheme="https", netloc=source.netloc if is_default else target.netloc)
+            address = target.geturl()
+        _ = target.port
     except ValueError as error:
         raise RefusedError(f"{source.netloc} points to an invalid address: {location[:80]!r}") from error
     if target.scheme not in {source.scheme, "https"} & HTTP_SCHEMES:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import chain
 
-from hubbleclip.archives.base import Delivery, Known, now_utc
+from hubbleclip.archives.base import Delivery, Known, ObservationPage, now_utc, proposal_id_of, reject
 from hubbleclip.archives.http.client import Transport
 from hubbleclip.archives.mast.caom_rows import observation_from_row
 from hubbleclip.archives.mast.client import Criteria, MastClient, ResultPage, Row
@@ -20,6 +21,7 @@ from hubbleclip.archives.mast.criteria import (
     separation_deg,
 )
 from hubbleclip.archives.mast.date_windows import Query, Window, spans
+from hubbleclip.archives.mast.planes import fold_planes, rows_by_day, rows_by_observation
 from hubbleclip.archives.mast.product_selection import BYTES_PER_MB, rejection_reason, select_products
 from hubbleclip.archives.mast.product_sources import FileSources
 from hubbleclip.archives.mast.raw_responses import OBSERVATIONS, PRODUCTS, RawResponses
@@ -41,7 +43,7 @@ PAGES_PER_SPAN = 10
 """Largest number of result pages in one span of dates. A query that fails is repeated from the end of the last complete
 span.
 """
-ROWS_PER_PAGE = 1000
+OBSERVATIONS_PER_PAGE = 1000
 """Number of observations that are yielded at a time. It is limited, because the records of observations take more
 memory than the rows of the response.
 """
@@ -72,13 +74,12 @@ class MastArchive(ProcessLocal):
         """Name of the archive in the settings: the name of a mission, or `simulated`."""
         return self.settings.name
 
-    def query_observations(self, since_mjd: float) -> Iterator[list[Observation]]:
+    def query_observations(self, since_mjd: float) -> Iterator[ObservationPage]:
         """See `Archive.query_observations`."""
         for rows in self.raw.pages() if self.settings.from_raw else self._requested_pages(since_mjd):
-            for start in range(0, len(rows) or 1, ROWS_PER_PAGE):
-                page = list(self._observations(rows[start : start + ROWS_PER_PAGE]))
-                if page or not rows:
-                    yield page
+            groups = rows_by_observation(rows)
+            for start in range(0, len(groups) or 1, OBSERVATIONS_PER_PAGE):
+                yield self._page(groups[start : start + OBSERVATIONS_PER_PAGE])
 
     def _requested_pages(self, since_mjd: float) -> Iterator[list[Row]]:
         """Yield pages of rows from MAST, with an empty page after each complete span of dates."""
@@ -113,13 +114,29 @@ class MastArchive(ProcessLocal):
 
         return Query(lambda window: self.mast.count(within(window)), request, page_size)
 
-    def _observations(self, rows: Iterable[Row]) -> Iterator[Observation]:
-        """Convert rows to observations. Drop rows without a name or outside `archive.cone_deg` (if that is set)."""
-        fetched_at, cone_deg = now_utc(), self.settings.cone_deg
-        for row in rows:
-            observation = observation_from_row(row, self.name, fetched_at, self.mission.products)
-            if observation is not None and (cone_deg is None or _is_within(observation, cone_deg)):
-                yield observation
+    def _page(self, groups: Sequence[Sequence[Row]]) -> ObservationPage:
+        """Convert rows, grouped by observation, to a page. Observations outside `archive.cone_deg` are dropped."""
+        observations, rejections = [], []
+        for rows in groups:
+            found = self._observation(rows)
+            if isinstance(found, Rejection):
+                rejections.append(found)
+            elif self.settings.cone_deg is None or _is_within(found, self.settings.cone_deg):
+                observations.append(found)
+        return ObservationPage(observations=observations, rejections=rejections, num_rows=rows_by_day(chain(*groups)))
+
+    def _observation(self, rows: Sequence[Row]) -> Observation | Rejection:
+        """Make an observation from all its rows. A row without a name, or without a proposal, is rejected."""
+        fetched_at, ranking, digest = now_utc(), self.mission.products, self.settings.digest()
+        planes = [observation_from_row(row, self.name, fetched_at, ranking) for row in rows]
+        observation = fold_planes([plane for plane in planes if plane is not None])
+        name, reason = f"obsid {rows[0].get('obsid')}", ("no_name", "the archive's row has no obs_id")
+        if observation is not None and observation.proposal_id != proposal_id_of(self.name, None):
+            return observation
+        if observation is not None:
+            name, reason = observation.obs_id, rejection_reason(observation, ranking) or reason
+        code, detail = reason
+        return reject("observation", name, "observations", reason=code, detail=detail, settings_digest=digest)
 
     def list_products(
         self, observations: Sequence[Observation], taken: Mapping[str, frozenset[str]] | None = None

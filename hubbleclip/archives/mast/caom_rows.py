@@ -18,8 +18,11 @@ Row = Mapping[str, Any]
 
 MISSING = -999
 """Number that MAST writes for an unknown value in some columns, instead of null."""
-QUERY_COLUMNS = frozenset({"_selected_", "distance"})
-"""Columns that describe the query and not the observation."""
+READ_COLUMNS = frozenset(
+    {"obs_id", "obsid", "proposal_id", "instrument_name", "filters", "target_name", "target_classification", "mtFlag"}
+    | {"s_ra", "s_dec", "s_region", "t_min", "t_exptime", "calib_level", "t_obs_release", "obs_title"}
+)
+"""Columns that `observation_from_row` reads."""
 MOVING_CLASS = re.compile(
     r"SOLAR SYSTEM|((MINOR|DWARF) )?PLANET|COMET|ASTEROID|SATELLITE|MOON|KUIPER BELT.*|TRANS-?NEPTUNIAN.*|TNO|KBO"
 )
@@ -71,8 +74,25 @@ def plain_value(value: Any) -> Any:
     return None if isinstance(value, int) and value == MISSING else value
 
 
+def plane_key(row: Row) -> tuple[str, str]:
+    """Return the key of a row of MAST's observation table.
+
+    Parameters
+    ----------
+    row
+        Row of a MAST response. A row is one plane of an observation.
+
+    Returns
+    -------
+    tuple of str
+        `obsid`, which planes of one observation share, and `objID`, by which they differ.
+
+    """
+    return str(row.get("obsid")), str(row.get("objID"))
+
+
 def fingerprint_of(plain: Row) -> str:
-    """Hash a row, so that a later run can tell whether the row has changed.
+    """Hash the columns of a row that are read, so that a later run can tell whether one of them has changed.
 
     Parameters
     ----------
@@ -82,10 +102,11 @@ def fingerprint_of(plain: Row) -> str:
     Returns
     -------
     str
-        First 32 hex digits of a SHA-256. The order of the columns does not affect the hash.
+        First 32 hex digits of a SHA-256. The order of the columns does not affect the hash, nor do columns that the
+        archive adds.
 
     """
-    facts = {name: value for name, value in plain.items() if name not in QUERY_COLUMNS}
+    facts = {name: value for name, value in plain.items() if name in READ_COLUMNS}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 
@@ -128,10 +149,10 @@ def observation_from_row(row: Row, archive: str, fetched_at: datetime, ranking: 
         ra_deg=_ra_deg(plain.get("s_ra")),
         dec_deg=_in_range(plain.get("s_dec"), -90, 90),
         footprint=" ".join(footprint.split()) if footprint else None,
-        start_mjd=_float(plain.get("t_min")),
-        exposure_s=_float(plain.get("t_exptime")),
+        start_mjd=finite_float(plain.get("t_min")),
+        exposure_s=finite_float(plain.get("t_exptime")),
         calib_level=_int(plain.get("calib_level")),
-        released_mjd=_float(plain.get("t_obs_release")),
+        released_mjd=finite_float(plain.get("t_obs_release")),
         title=_text(plain.get("obs_title")),
         fetched_at=fetched_at,
         visit=ranking.visit(obs_id),
@@ -156,18 +177,30 @@ def is_moving_class(target_class: str | None) -> bool:
     return any(MOVING_CLASS.fullmatch(part.strip().upper()) for part in (target_class or "").split(";"))
 
 
-def _text(value: Any) -> str | None:
-    """Convert a value to text; None stays None."""
-    return value if value is None or isinstance(value, str) else str(value)
+def finite_float(value: Any) -> float | None:
+    """Convert a number to float.
 
+    Parameters
+    ----------
+    value
+        A number, or a string that holds a number.
 
-def _float(value: Any) -> float | None:
-    """Convert a number, or a string that holds a number, to float; None if it is not a finite number."""
+    Returns
+    -------
+    float or None
+        The number; None for anything else, and for NaN and infinity.
+
+    """
     try:
         number = None if value is None else float(value)
     except (TypeError, ValueError, OverflowError):
         return None
     return number if number is not None and math.isfinite(number) else None
+
+
+def _text(value: Any) -> str | None:
+    """Convert a value to text; None stays None."""
+    return value if value is None or isinstance(value, str) else str(value)
 
 
 def _int(value: Any) -> int | None:
@@ -178,7 +211,7 @@ def _int(value: Any) -> int | None:
 
 def _in_range(value: Any, low: float, high: float) -> float | None:
     """Convert a number in [low, high] to float; return None for anything else."""
-    number = _float(value)
+    number = finite_float(value)
     return number if number is not None and low <= number <= high else None
 
 

@@ -23,6 +23,7 @@ import requests
 
 from hubbleclip.archives.http.client import Transport, to_archive_error
 from hubbleclip.archives.http.response_errors import DamagedError, ResponseError
+from hubbleclip.archives.mast.caom_rows import plane_key
 from hubbleclip.core.errors import (
     ArchiveBusyError,
     ArchiveError,
@@ -200,7 +201,8 @@ class MastClient:
         Returns
         -------
         ResultPage
-            The rows of the page, none of them repeated, and the number of rows on all pages.
+            The rows of the page, none of them repeated, and the number of rows on all pages. An observation has a row
+            for each of its planes.
 
         Raises
         ------
@@ -209,8 +211,7 @@ class MastClient:
 
         """
         params = {"columns": "*", "filters": filters_of(criteria)}
-        keys = "obs_id", "obsid", "proposal_id"
-        return self._query(OBSERVATIONS, params, keys=keys, tries=tries, page=page, pagesize=page_size)
+        return self._query(OBSERVATIONS, params, keys=("obs_id", "obsid"), tries=tries, page=page, pagesize=page_size)
 
     def products(self, obsids: Sequence[int]) -> list[Row]:
         """Request the products of observations.
@@ -345,8 +346,8 @@ def read_result(bodies: Iterable[bytes], keys: Sequence[str] = (), page: int = 0
     Raises
     ------
     DamagedError
-        If a body is not valid, a column of `keys` is empty, an observation is repeated, or the number of rows is not
-        the number that the responses give.
+        If a body is not valid, a column of `keys` is empty, a plane of an observation is repeated, or the number of
+        rows is not the number that the responses give.
 
     """
     rows: list[Row] = []
@@ -365,14 +366,12 @@ def read_result(bodies: Iterable[bytes], keys: Sequence[str] = (), page: int = 0
 
 
 def _check_columns(rows: list[Row], keys: Sequence[str]) -> None:
-    """Raise DamagedError if a column of `keys` is null in every row, or if an observation has more than one row."""
+    """Raise DamagedError if a column of `keys` is null in every row, or if a plane of an observation is repeated."""
     for key in keys:
-        is_lost = all(row.get(key) is None for row in rows)
-        if rows and is_lost and (len(rows) > 1 or key != "proposal_id"):
+        if rows and all(row.get(key) is None for row in rows):
             raise DamagedError(f"the column {key} is null in all {len(rows)} rows", "null_columns")
-    if "obsid" in keys and len({str(row.get("obsid")) for row in rows}) < sum(
-        row.get("obsid") is not None for row in rows
-    ):
+    planes = [plane_key(row) for row in rows if row.get("obsid") is not None] if "obsid" in keys else []
+    if len(set(planes)) < len(planes):
         raise DamagedError(f"some of {len(rows)} rows are repeated", "partial")
 
 

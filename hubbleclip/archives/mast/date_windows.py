@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from hubbleclip.archives.mast.caom_rows import plane_key
 from hubbleclip.archives.mast.client import ResultPage, Row
 from hubbleclip.core.errors import ArchiveTimeoutError, PartialResultError
 
@@ -54,7 +55,7 @@ class Window:
 
 Count = Callable[[Window], int]
 Request = Callable[[Window, int], ResultPage]
-"""Function that requests one page of a window; pages are counted from 1. Each `obsid` occurs once in the page."""
+"""Function that requests one page of a window; pages are counted from 1. No row is repeated in the page."""
 
 
 class Query:
@@ -161,19 +162,19 @@ class Query:
 
     def _pages_of_dense(self, window: Window, result: ResultPage) -> Iterator[list[Row]]:
         """Yield the rows of a window that cannot be halved. All pages are requested again until no row is missing."""
-        seen: set[str] = set()
+        seen: set[tuple[str, str]] = set()
         num_pages = math.ceil(result.total / self.page_size)
         for turn in range(MAX_ROUNDS * num_pages):
             rows = (result if turn == 0 else self.request(window, turn % num_pages + 1)).rows
-            new = [row for row in rows if str(row.get("obsid")) not in seen]
-            seen.update(str(row.get("obsid")) for row in new)
+            new = [row for row in rows if plane_key(row) not in seen]
+            seen.update(map(plane_key, new))
             if new:
                 self.num_rows += len(new)
                 yield new
             if len(seen) == result.total:
                 return
         raise PartialResultError(
-            f"{len(seen)} of {result.total} observations with the release date MJD {window.low} arrived:"
+            f"{len(seen)} of {result.total} rows with the release date MJD {window.low} arrived:"
             " run the same command again"
         )
 
@@ -185,8 +186,7 @@ class Query:
         now = self.num_in(whole)
         if now != self.num_rows:
             raise PartialResultError(
-                f"{self.num_rows} of {promised} observations came, and the archive now counts {now}:"
-                " run the same command again"
+                f"{self.num_rows} of {promised} rows came, and the archive now counts {now}: run the same command again"
             )
 
 

@@ -61,7 +61,7 @@ def run_batches(
     total: int,
     write: Callable[[Stage, Batch], None] = write_rows,
     connections: Connections | None = None,
-    in_process: bool = False,
+    num_requests: int = 0,
 ) -> None:
     """Call `work(batch, *args)` for each batch on a worker, and write the rows of a batch as soon as it ends.
 
@@ -88,8 +88,9 @@ def run_batches(
     connections
         Connections to the archive, shared by all batches; None for work that fetches nothing. One more batch than
         connections is submitted at a time, so that no connection is idle.
-    in_process
-        Use threads of this process and ignore `flows.runner`; meant for work that mostly waits for responses.
+    num_requests
+        For work that mostly waits for responses, with one request at a time per batch: the number of requests in
+        flight. The batches then run on as many threads of this process, and `flows.runner` is ignored.
 
     Raises
     ------
@@ -102,9 +103,10 @@ def run_batches(
         return
     title = f"{stage.name}: {name}"
     progress = Progress(name=title, total=total, show=stage.execution.show_progress(title))
-    runner = "threads" if in_process else stage.settings.flows.runner
-    is_separate = not in_process and runner_of(stage.settings).is_separate
-    num_workers = connections.num + 1 if connections and not is_separate else stage.settings.flows.workers
+    runner = "threads" if num_requests else stage.settings.flows.runner
+    num_workers = num_requests or stage.settings.flows.workers
+    if connections and not runner_of(stage.settings).is_separate:
+        num_workers = connections.num + 1
     max_pending = num_workers if connections else num_workers + 1
     with stage.execution.open_workers(stage, runner, num_workers) as workers, connections or nullcontext():
         queue = _Queue(stage, progress, write, name, workers)

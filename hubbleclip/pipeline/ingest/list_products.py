@@ -93,7 +93,8 @@ def list_pending(stage: Stage, archive: Archive) -> None:
     run_batches(
         stage, "list-products", list_products, proposal_batches(stage, pending),
         archive, stage.settings.archive.digest(),
-        total=sum(row["num_known"] for row in pending), write=write_listing, in_process=True,
+        total=sum(row["num_known"] for row in pending), write=write_listing,
+        num_requests=stage.settings.fetch.connections,
     )  # fmt: skip
 
 

@@ -10,10 +10,11 @@ from datetime import UTC, datetime
 from itertools import chain
 
 from hubbleclip.archives import Archive, open_archive
+from hubbleclip.archives.base import ObservationPage
 from hubbleclip.archives.mast.criteria import mjd_of
 from hubbleclip.catalog.pending import pending_fetch, pending_products, pending_proposals
 from hubbleclip.config.settings import Settings
-from hubbleclip.core.records import Watermark
+from hubbleclip.core.records import Observation, Watermark
 from hubbleclip.pipeline.engine.boundaries import checked
 from hubbleclip.pipeline.engine.services import archive_service
 from hubbleclip.pipeline.engine.stage import Stage, bounded_catalog, layout_of
@@ -68,17 +69,47 @@ def query_observations(stage: Stage, archive: Archive) -> None:
     since_mjd = first_mjd if settings.from_raw else max([first_mjd, *(mark - settings.overlap_days for mark in known)])
     newest_mjd = max([first_mjd, *known])
     num_new = num = 0
-    for answered in chain(archive.query_observations(since_mjd), [[]]):
-        if not answered:
+    for answered in chain(archive.query_observations(since_mjd), [ObservationPage()]):
+        if answered.is_checkpoint:
             known = move_watermark(stage, archive, known, newest_mjd)
             continue
-        batch = checked(stage, {"observation": answered}, "query-observations")
-        page = batch["observation"]
-        new = stage.catalog.changed_rows("observation", page)
-        stage.catalog.upsert(batch | {"observation": new})
+        page, new = write_page(stage, answered)
         newest_mjd = max([newest_mjd, *(o.released_mjd for o in page if o.released_mjd is not None)])
-        num, num_new = num + len(page), num_new + len(new)
+        num, num_new = num + len(page), num_new + new
     log.info("ingest: %d observations since MJD %.2f, %d of them new or changed", num, since_mjd, num_new)
+
+
+def write_page(stage: Stage, page: ObservationPage) -> tuple[list[Observation], int]:
+    """Write the new and changed observations of a page, and the rejections of its other rows.
+
+    Parameters
+    ----------
+    stage
+        The running stage, whose catalog is open for writing.
+    page
+        One page of the archive's answer.
+
+    Returns
+    -------
+    list of Observation
+        The observations that keep their data contract.
+    int
+        Number of new and changed observations.
+
+    """
+    batch = checked(stage, {"observation": page.observations}, "query-observations")
+    rejections = [*batch.get("rejection", ()), *page.rejections]
+    changed = {
+        "observation": stage.catalog.changed_rows("observation", batch["observation"]),
+        "rejection": stage.catalog.changed_rows("rejection", rejections),
+    }
+    if any(map(len, changed.values())):
+        names = changed["observation"]["obs_id"].to_pylist()
+        with stage.catalog.transaction():
+            stage.catalog.run("clear_failures", entity="observation", stage="observations", ids=names)
+            stage.catalog.run("carry_fingerprints", {"observation": changed["observation"]})
+            stage.catalog.upsert(changed)
+    return batch["observation"], len(changed["observation"])
 
 
 def move_watermark(stage: Stage, archive: Archive, known: list[float], newest_mjd: float) -> list[float]:

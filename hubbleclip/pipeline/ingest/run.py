@@ -98,7 +98,8 @@ def fetch_pending_proposals(stage: Stage, archive: Archive) -> None:
     run_batches(
         stage, "fetch-proposals", fetch_proposals, batches(numbers, stage.settings.flows.batch_size * 2),
         archive, stage.settings.archive.digest(), total=len(numbers),
-        write=partial(write_proposals, dated={name for name, is_stale in pending.items() if is_stale}), in_process=True,
+        write=partial(write_proposals, dated={name for name, is_stale in pending.items() if is_stale}),
+        num_requests=stage.settings.fetch.connections,
     )  # fmt: skip
 
 

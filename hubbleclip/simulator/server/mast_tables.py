@@ -19,7 +19,8 @@ OBSERVATION_FIELDS = {
     "dataproduct_type": "string", "proposal_pi": "string", "calib_level": "int", "t_min": "float", "t_max": "float",
     "t_exptime": "float", "em_min": "float", "em_max": "float", "obs_title": "string", "t_obs_release": "float",
     "proposal_id": "string", "s_region": "string", "jpegURL": "string", "dataURL": "string", "dataRights": "string",
-    "mtFlag": "boolean", "srcDen": "float", "obsid": "string", "objID": "string",
+    "mtFlag": "boolean", "srcDen": "float", "obsid": "string", "objID": "string", "wave_region": "string",
+    "wave_min": "float", "wave_max": "float", "proposal_type": "string", "sequence_number": "int",
 }  # fmt: skip
 PRODUCT_FIELDS = {
     "obsID": "string", "obs_collection": "string", "dataproduct_type": "string", "obs_id": "string",
@@ -38,6 +39,7 @@ VOT_TYPES = {
 }  # Names of the types in the VOTable format.
 SECONDS_PER_DAY = 86400.0
 OBJID_STEP = 9_179_889  # Difference between the numbers `objID` and `obsid` of an observation; arbitrary.
+PLANE_STEP = 1_000_000_000  # Difference between the numbers `objID` of two planes of an observation; arbitrary.
 NULL_PARENT_EVERY = 7  # One in NULL_PARENT_EVERY observations has products without a parent number.
 
 
@@ -82,15 +84,15 @@ def table_fields(types: dict[str, str]) -> list[dict[str, str]]:
     return [*({"name": name, "type": kind} for name, kind in types.items()), {"name": "_selected_", "type": "boolean"}]
 
 
-def observation_row(observation: SimObservation, proposal: SimProposal) -> Row:
-    """Make the row of one observation in MAST's observation table (CAOM).
+def observation_row(observation: SimObservation, proposal: SimProposal | None) -> Row:
+    """Make the row of one plane of an observation in MAST's observation table (CAOM).
 
     Parameters
     ----------
     observation
         Observation of the archive.
     proposal
-        Proposal of the observation.
+        Proposal of the observation; None for a sky cell.
 
     Returns
     -------
@@ -110,14 +112,17 @@ def observation_row(observation: SimObservation, proposal: SimProposal) -> Row:
         "wavelength_region": _region(observation.em_min), "target_name": observation.target_name,
         "target_classification": observation.target_class, "obs_id": observation.obs_id,
         "s_ra": observation.ra_deg, "s_dec": observation.dec_deg, "dataproduct_type": "image",
-        "proposal_pi": proposal.pi, "calib_level": observation.calib_level, "t_min": observation.start_mjd,
+        "proposal_pi": proposal.pi if proposal else None, "calib_level": observation.calib_level,
+        "t_min": observation.start_mjd,
         "t_max": observation.start_mjd + observation.exposure_s / SECONDS_PER_DAY, "t_exptime": observation.exposure_s,
         "em_min": observation.em_min, "em_max": observation.em_max, "obs_title": observation.title,
-        "t_obs_release": observation.released_mjd, "proposal_id": observation.proposal_number,
+        "t_obs_release": observation.released_mjd, "proposal_id": observation.proposal_number or None,
         "s_region": None if observation.is_moving else observation.footprint,
         "jpegURL": preview.uri if preview else None, "dataURL": best.uri if best and observation.obsid % 3 else None,
         "dataRights": "PUBLIC", "mtFlag": observation.is_moving, "srcDen": None, "obsid": observation.obsid,
-        "objID": observation.obsid + OBJID_STEP, "_selected_": None,
+        "objID": observation.obsid + OBJID_STEP + observation.plane * PLANE_STEP,
+        "wave_region": _region(observation.em_min), "wave_min": observation.em_min, "wave_max": observation.em_max,
+        "proposal_type": proposal.proposal_type if proposal else None, "sequence_number": None, "_selected_": None,
     }  # fmt: skip
 
 

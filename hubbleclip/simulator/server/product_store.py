@@ -19,11 +19,10 @@ from hubbleclip.simulator.observations import (
     SimProduct,
     SimProposal,
     make_proposals,
-    observations_of,
     render_product,
 )
+from hubbleclip.simulator.server import arrivals, pages
 from hubbleclip.simulator.server import mast_tables as tables
-from hubbleclip.simulator.server import pages
 
 RENDER_THREADS = 2
 MAX_CACHED_FILES = 24
@@ -51,7 +50,8 @@ class ArchiveStore:
     def observations(self) -> dict[str, SimObservation]:
         """All observations by lower-case name, which is the beginning of their file names."""
         with self._lock:
-            found = (item for proposal in self.proposals.values() for item in observations_of(self.settings, proposal))
+            proposals = self.proposals.values()
+            found = (item for proposal in proposals for item in arrivals.listed_observations(self.settings, proposal))
             return {item.obs_id.lower(): item for item in found}
 
     @cached_property
@@ -78,7 +78,7 @@ class ArchiveStore:
             Value by column.
 
         """
-        return tables.observation_row(observation, self.proposals[observation.proposal_number])
+        return tables.observation_row(observation, self.proposals.get(observation.proposal_number))
 
     def find_observations(self, filters: Sequence[dict[str, Any]]) -> list[SimObservation]:
         """Find the observations that match filters.
@@ -91,8 +91,8 @@ class ArchiveStore:
         Returns
         -------
         list[SimObservation]
-            Matching observations in ascending order of `obsid`. The last MAX_CACHED_QUERIES results are cached, because
-            the client requests a result page by page.
+            Matching observations in ascending order of `obsid`, one per plane. The last MAX_CACHED_QUERIES results are
+            cached, because the client requests a result page by page.
 
         Raises
         ------
@@ -124,7 +124,8 @@ class ArchiveStore:
 
     @cached_property
     def _by_release(self) -> list[SimObservation]:
-        return sorted(self.observations.values(), key=attrgetter("released_mjd"))
+        rows = arrivals.rows_of(self.settings, self.observations.values())
+        return sorted(rows, key=attrgetter("released_mjd"))
 
     def find_products(self, obsids: Sequence[int]) -> list[tuple[SimObservation, SimProduct]]:
         """List the files of observations.

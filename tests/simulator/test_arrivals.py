@@ -1,0 +1,68 @@
+"""What the archive lists changes from night to night, and some of its rows are unlike the others, as in MAST."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import cache
+
+from hubbleclip.config.settings import SimulatorSettings
+from hubbleclip.simulator.observations import FIRST_RELEASE_MJD, SimObservation, render_product
+from hubbleclip.simulator.server.arrivals import CHANGE_NIGHTS
+from hubbleclip.simulator.server.mast_tables import Row
+from hubbleclip.simulator.server.product_store import ArchiveStore
+
+SKY = SimulatorSettings(num_proposals=6, frame_px=64, changed_share=0.2)
+ODD = SimulatorSettings(num_proposals=60, frame_px=64, odd_share=0.3)
+
+
+@cache
+def listed(nights: int) -> dict[str, SimObservation]:
+    return {item.obs_id: item for item in ArchiveStore(SKY.model_copy(update={"nights": nights})).observations.values()}
+
+
+def rows(settings: SimulatorSettings) -> list[Row]:
+    store = ArchiveStore(settings)
+    return [store.row(item) for item in store.find_observations([])]
+
+
+def test_rows_of_an_old_date_are_added_withdrawn_and_renumbered() -> None:
+    before, after = listed(5), listed(40)
+    old = {name for name, item in after.items() if item.released_mjd < FIRST_RELEASE_MJD + 5}
+    added, withdrawn = old - before.keys(), before.keys() - old
+    renumbered = {name for name in old & before.keys() if after[name].obsid != before[name].obsid}
+    assert {after[name].is_hap for name in added} == {True, False}
+    assert min(len(added), len(withdrawn), len(renumbered)) >= 3
+    same = old & before.keys() - renumbered
+    assert {name: after[name] for name in same} == {name: before[name] for name in same}
+
+
+def test_the_archive_changes_old_nights_no_more_after_thirty() -> None:
+    assert {
+        name: item for name, item in listed(5 + CHANGE_NIGHTS).items() if item.released_mjd < FIRST_RELEASE_MJD + 4
+    } == {name: item for name, item in listed(50).items() if item.released_mjd < FIRST_RELEASE_MJD + 4}
+
+
+def test_a_renumbered_observation_keeps_its_files() -> None:
+    before, after = listed(5), listed(40)
+    name = next(n for n, item in before.items() if n in after and after[n].obsid != item.obsid)
+    old, new = before[name], after[name]
+    assert new.products == old.products
+    settings = SKY.model_copy(update={"nights": 40})
+    assert render_product(settings, new, new.products[0]) == render_product(settings, old, old.products[0])
+
+
+def test_odd_rows_are_planes_sky_cells_and_early_releases() -> None:
+    found = rows(ODD)
+    assert len({(row["obsid"], row["objID"]) for row in found}) == len(found)
+    planes = Counter(row["obsid"] for row in found)
+    assert set(planes.values()) == {1, 2}
+    cells = [row for row in found if row["proposal_id"] is None]
+    assert cells
+    assert all(row["obs_id"].startswith("hst_skycell-p") and row["dataproduct_type"] == "image" for row in cells)
+    assert any(row["t_obs_release"] < row["t_min"] for row in found)
+
+
+def test_without_the_settings_rows_are_as_before() -> None:
+    found = rows(ODD.model_copy(update={"odd_share": 0.0}))
+    assert {row["proposal_id"] is not None and row["t_obs_release"] > row["t_min"] for row in found} == {True}
+    assert len({row["obsid"] for row in found}) == len(found)
