@@ -12,7 +12,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from hubbleclip.archives.mast.caom_rows import Row, finite_float, plain_value, plane_key
+from hubbleclip.archives.mast.caom_rows import finite_float, plain_value, plane_key
+from hubbleclip.archives.mast.client import Row
 from hubbleclip.core.records import Observation
 
 SEPARATOR = ";"
