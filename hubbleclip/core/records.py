@@ -206,7 +206,11 @@ class SplitAssignment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One image-text sample; the same row is in the `json` member of the tar file, the manifest and the catalog."""
+    """One image-text sample; the same row is in the `json` member of the tar file, the manifest and the catalog.
+
+    The fields from `chip` on give the place of the tile in its product, its WCS, and the limits of its stretch, as in
+    `Tile`. They are None in datasets of contract version 1.2 and earlier.
+    """
 
     tile_id: str
     split: str
@@ -234,6 +238,15 @@ class Sample:
     caption_kinds: list[str]
     captions: list[str]
     view: str | None = None
+    chip: int | None = None
+    y0: int | None = None
+    x0: int | None = None
+    shrink: float | None = None
+    wcs: str | None = None
+    unit: str | None = None
+    black: float | None = None
+    white: float | None = None
+    softening: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -133,6 +133,23 @@ def manifest_schema() -> pa.Schema:
     return pa.schema([*tables()["sample"].schema(), *(placement.field(name) for name in LOCATION_COLUMNS)])
 
 
+def sample_columns(manifest: pa.Table) -> list[str]:
+    """List the columns of a manifest that are fields of `Sample`.
+
+    Parameters
+    ----------
+    manifest
+        Manifest of a dataset. One of an older contract version lacks the fields that were added later.
+
+    Returns
+    -------
+    list[str]
+        Names in the order of the fields.
+
+    """
+    return [name for name in Sample.__dataclass_fields__ if name in manifest.column_names]
+
+
 def sample_table(samples: Sequence[Sample]) -> pa.Table:
     """Convert samples to an Arrow table with the columns of the data contract.
 

@@ -58,7 +58,7 @@ def make_sample(
     Parameters
     ----------
     tile
-        Source of the position on the sky, the hashes, the instrument and the filter.
+        Source of the position on the sky, the WCS, the stretch, the hashes, the instrument and the filter.
     observation
         Source of the target, and of the instrument and the filter if the tile has none.
     proposal
@@ -86,7 +86,8 @@ def make_sample(
         pixel_scale_arcsec=tile.pixel_scale_arcsec, valid_share=tile.valid_share,
         product_uri=tile.product_uri, product_sha256=tile.product_sha256, png_sha256=tile.png_sha256,
         caption_kinds=[caption.kind for caption in captions], captions=[caption.text for caption in captions],
-        view=tile.view,
+        view=tile.view, chip=tile.chip, y0=tile.y0, x0=tile.x0, shrink=tile.shrink, wcs=tile.wcs, unit=tile.unit,
+        black=tile.black, white=tile.white, softening=tile.softening,
     )  # fmt: skip
 
 

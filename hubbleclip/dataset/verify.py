@@ -35,12 +35,11 @@ from hubbleclip.dataset.manifest import (
     manifest_schema,
     read_dataset,
     read_description,
+    sample_columns,
 )
-from hubbleclip.dataset.shard_writer import BLOCK_BYTES, member_bytes, members
+from hubbleclip.dataset.shard_writer import BLOCK_BYTES, canonical_json, member_bytes, members
 from hubbleclip.dataset.splits.report import REPORT
 from hubbleclip.dataset.storage import open_storage
-
-SAMPLE_COLUMNS = tuple(Sample.__dataclass_fields__)
 
 
 def verify_dataset(place: str | Path) -> DatasetInfo:
@@ -114,13 +113,17 @@ def _damaged_files(place: str | Path) -> Iterator[str]:
 
 
 def _broken_rows(info: DatasetInfo) -> Iterator[str]:
-    """Find violations of the data contract in the manifest."""
-    if not info.manifest.schema.equals(manifest_schema()):
-        # `equals` also compares the order and the types of the columns.
+    """Find violations of the data contract in the manifest. An older version may lack columns that can be null."""
+    manifest = info.manifest
+    lacking = [field for field in manifest_schema() if field.nullable and field.name not in manifest.column_names]
+    # `equals` also compares the order and the types of the columns.
+    if not manifest.schema.equals(pa.schema([field for field in manifest_schema() if field not in lacking])):
         yield f"{info.path}/{MANIFEST} does not have the columns of contract version {info.contract_version}"
         return
+    for field in lacking:
+        manifest = manifest.append_column(field, pa.nulls(len(manifest), field.type))
     try:
-        contracts.to_arrow("sample", info.manifest)
+        contracts.to_arrow("sample", manifest)
     except ContractError as error:
         yield f"{info.path}/{MANIFEST}: {error}"
 
@@ -168,13 +171,15 @@ def _sample_faults(data: memoryview, rows: pa.Table, split: str) -> Iterator[str
 
     The expected bytes are generated from the manifest's rows.
     """
+    columns = sample_columns(rows)
     end = 0  # offset in the tar at which the previous sample ends
     for row in rows.to_pylist():
         offset, length = row["offset"], row["length"]
-        sample = Sample(**{name: row[name] for name in SAMPLE_COLUMNS})
+        values = {name: row[name] for name in columns}
+        sample = Sample(**values)
         image = bytes(data[offset : offset + length])
         faults, position = [], end
-        for name, content in members(sample, image):
+        for name, content in members(sample, image, canonical_json(values)):
             expected = member_bytes(name, content)
             if content is image and position + BLOCK_BYTES != offset:  # one header block precedes the content
                 faults.append("the image is not at the offset that the manifest states")

@@ -8,7 +8,8 @@ WITH packed AS (
   SELECT list({'run_id': run_id, 'settings': settings_digest, 'code_version': code_version} ORDER BY run_id) AS runs
   FROM run JOIN packed USING (dataset_digest) WHERE packed.split = 'train'
 )
-SELECT t.tile_id, t.path AS png, t.png_sha256, t.size_bytes AS png_bytes, t.chip, t.y0, t.x0, t.size_px, t.ra_deg, t.dec_deg, t.pixel_scale_arcsec,
+SELECT t.tile_id, t.path AS png, t.png_sha256, t.size_bytes AS png_bytes, t.view, t.chip, t.y0, t.x0, t.size_px, t.shrink, t.ra_deg, t.dec_deg,
+       t.pixel_scale_arcsec, t.wcs,
        t.valid_share, t.sky, t.noise, t.black, t.white, t.softening, t.unit, t.settings_digest AS tile_settings, t.cut_at,
        s.group_id, s.split, s.reason AS split_reason,
        l.dataset_digest, l.dataset, l.dataset_inputs, l.built_at AS dataset_built_at, l.shard, home.path || '/' || l.shard AS shard_path,

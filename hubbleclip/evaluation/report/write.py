@@ -17,6 +17,7 @@ from hubbleclip.core import io as files
 from hubbleclip.core.records import Metric, Run, Sample, to_row
 from hubbleclip.dataset.build import DatasetInfo, read_dataset
 from hubbleclip.dataset.loader import open_split
+from hubbleclip.dataset.manifest import sample_columns
 from hubbleclip.evaluation import embed
 from hubbleclip.evaluation.embed_parallel import EmbedMapFn, ModelSource, embed_splits
 from hubbleclip.evaluation.estimates import all_estimates, as_metric
@@ -34,7 +35,6 @@ from hubbleclip.training.runs import read_run
 log = logging.getLogger(__name__)
 
 SPLITS = ("train", "val", "test")
-SAMPLE_COLUMNS = tuple(Sample.__dataclass_fields__)
 
 
 def evaluate(
@@ -139,7 +139,7 @@ def read_samples(info: DatasetInfo) -> list[Sample]:
         Rows in the order of the manifest.
 
     """
-    return [Sample(**row) for row in info.manifest.select(SAMPLE_COLUMNS).to_pylist()]
+    return [Sample(**row) for row in info.manifest.select(sample_columns(info.manifest)).to_pylist()]
 
 
 def model_sources(
