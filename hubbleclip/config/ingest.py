@@ -106,6 +106,8 @@ class ArchiveSettings(Section):
 class FetchSettings(Section):
     """How files are downloaded: connections, rate limit, retries and disk use."""
 
+    added_later: ClassVar[frozenset[str]] = frozenset({"whole_files"})
+
     connections: int = Field(8, ge=1, le=64)
     """Maximum number of simultaneous downloads."""
     requests_per_s: float = Field(10.0, gt=0)
@@ -141,6 +143,10 @@ class FetchSettings(Section):
     keep_fits: bool = True
     """Keep fetched files. If false, each file is fetched, cut into tiles and deleted in one step, so that the disk
     holds at most `connections` files.
+    """
+    whole_files: bool = False
+    """Download whole files. If false, extensions of FITS files that no stage reads, such as CTX and ERR, are not
+    downloaded from servers that support ranges.
     """
     sources: tuple[Literal["mast", "s3"], ...] = Field(("mast",), min_length=1)
     """Download sources in order of preference; a file that one source lacks is requested from the next source."""

@@ -62,6 +62,16 @@ class FitsSieve:
         """Whether the next bytes of the original file need not be read. `skip` moves `offset` behind them."""
         return self._is_skipping
 
+    @property
+    def _expected(self) -> bytes:
+        """First bytes of the next header."""
+        return b"XTENSION=" if self._num_hdus else b"SIMPLE  ="
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the bytes so far end at the end of an extension."""
+        return self._num_hdus > 0 and not self._header and not self._left
+
     def skip(self) -> None:
         """Skip the data of the current extension if no stage reads them."""
         if self._is_skipping:
@@ -99,15 +109,12 @@ class FitsSieve:
                 yield piece
                 continue
             self._header += piece
+            if not self._header.startswith(self._expected[: len(self._header)]):
+                raise UnsoundError("damaged", "the bytes are not those of a FITS header")
             if len(piece) == wanted and end_of(bytes(self._header[-BLOCK_BYTES:])) is not None:
                 yield self._finish_header()
             elif len(self._header) > MAX_HEADER_BYTES:
                 raise UnsoundError("damaged", "a FITS header has no END card")
-
-    def rewind(self) -> None:
-        """Move `offset` back to the start of an unfinished header, because a filtered file has whole headers only."""
-        self.offset -= len(self._header)
-        self._header.clear()
 
     def resume(self, file: BinaryIO, size: int) -> None:
         """Restore the state after the start of a filtered file has been written.

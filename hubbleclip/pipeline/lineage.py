@@ -25,8 +25,9 @@ def explain_tile(catalog: Catalog, layout: Layout, tile_id: str) -> dict[str, An
     Returns
     -------
     dict
-        One row. Columns whose names end in `_settings` are digests of settings. Columns that are read from the
-        dataset's description are None if the dataset's folder no longer exists.
+        One row. `product_sha256` is the hash of what was downloaded of the file. Columns whose names end in `_settings`
+        are digests of settings. Columns that are read from the dataset's description are None if the dataset's folder
+        no longer exists.
 
     Raises
     ------
@@ -40,6 +41,9 @@ def explain_tile(catalog: Catalog, layout: Layout, tile_id: str) -> dict[str, An
     (lineage,) = rows
     folder = layout.absolute(lineage["dataset"]) if lineage["dataset"] else None
     described = read_description(folder) if folder and (folder / DESCRIPTION).is_file() else {}
+    product = layout.absolute(lineage["product_path"]) if lineage["product_path"] else None
+    # the hash is that of the bytes on the disk, which may lack extensions that are not read
+    lineage["product_bytes_on_disk"] = product.stat().st_size if product and product.is_file() else None
     return lineage | {
         f"dataset_{name}": described.get(name) for name in ("code_version", "settings_digests", "settings")
     }

@@ -1,17 +1,16 @@
 """Download of one file into the content store, with resuming of partial files and checks of size and content.
 
+If the server supports ranges, the extensions of a FITS file that no stage reads are not downloaded (`fits.sieve`).
+
 astroquery's download function is not used, because it writes directly to the final path, checks neither size nor
 content, and never retries.
 """
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -27,10 +26,19 @@ from hubbleclip.archives.http.content_store import (
     check_free_space,
     store_file,
 )
+from hubbleclip.archives.http.partial_file import (
+    delete_partial,
+    delete_versions,
+    open_partial,
+    stored_version,
+    version_path,
+)
 from hubbleclip.archives.http.response_errors import DamagedError, RefusedError, ResponseError
 from hubbleclip.core.errors import DownloadError
-from hubbleclip.core.io import sha256_bytes, write_bytes, writing
+from hubbleclip.core.io import sha256_bytes, sha256_file, write_bytes
 from hubbleclip.core.layout import Layout
+from hubbleclip.fits.cards import UnsoundError
+from hubbleclip.fits.sieve import MIN_SKIP_BYTES, FitsSieve
 
 LOG = logging.getLogger(__name__)
 
@@ -76,6 +84,11 @@ class DownloadRequest:
     max_bytes: int = NO_LIMIT_BYTES
     known: Known = lambda etag, size_bytes: None
     is_kept: bool = True
+
+    @property
+    def may_skip(self) -> bool:
+        """Whether the file may have extensions that are skipped: a FITS file of sufficient size, not compressed."""
+        return self.file_name.lower().endswith(".fits") and (self.size_bytes or 0) >= 2 * MIN_SKIP_BYTES
 
     @property
     def part(self) -> Path:
@@ -158,28 +171,93 @@ def failure_reason(error: Exception) -> str:
     return "timeout" if isinstance(error, requests.Timeout) else "connection"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """Where a download continues.
+
+    `offset` is the offset in the archive's file, and `part_bytes` the size of the partial file. `version` is empty at
+    the start of a file. `sieve` filters the bytes, or is None if the whole file is downloaded.
+    """
+
+    offset: int = 0
+    part_bytes: int = 0
+    version: str = ""
+    sieve: FitsSieve | None = None
+
+
 def _try(transport: Transport, url: str, request: DownloadRequest) -> FetchedFile:
-    """Download the file with one request. If the request fails, the bytes that arrived are kept for the next try."""
+    """Download the file once. If a request fails, the bytes that arrived are kept for the next try.
+
+    A file of which some extensions are not read takes one request more for each extension that is skipped.
+    """
+    may_skip = request.may_skip and not transport.fetch.whole_files
+    while True:
+        try:
+            start = _find_start(request, may_skip=may_skip)
+            with transport.open(url, _headers(start)) as response:
+                stored = _accept(transport, response, request, start)
+            if stored is not None:
+                return stored
+        except UnsoundError as error:
+            LOG.info("%s is downloaded as a whole: %s", request.part.name, error)
+            delete_partial(request.part)
+            may_skip = False
+        except requests.HTTPError as error:
+            if error.response is None or error.response.status_code != requests.codes.range_not_satisfiable:
+                raise
+            delete_partial(request.part)
+            raise DamagedError("the partial file was longer than the complete one", "truncated") from error
+
+
+def _headers(start: Start) -> dict[str, str]:
+    """Make the headers of a request for the bytes from `start`."""
     # a compressed transfer could not be resumed, and its length could not be compared with the listed size
-    headers, offset, version = {"Accept-Encoding": "identity"}, 0, ""
-    if _version_path(request.part).exists() and request.part.exists():
-        offset = request.part.stat().st_size
-        version = _version_path(request.part).read_text(encoding="latin-1")
-    if offset and version:
+    headers = {"Accept-Encoding": "identity"}
+    if start.sieve is not None or start.offset:
+        headers["Range"] = f"bytes={start.offset}-"
+    if start.version:
         # If-Range makes the server send the whole file (status 200) if its version has changed
-        headers |= {"Range": f"bytes={offset}-", "If-Range": version}
-    try:
-        with transport.open(url, headers) as response:
-            info = _read_headers(response)
-            if info.start not in {0, offset} or (info.start and info.version not in {"", version}):
-                _delete_partial(request.part)
-                raise DamagedError(f"the response does not continue from byte {offset} of version {version}")
-            return _find_known_file(info, request) or _receive(transport, response, info, request)
-    except requests.HTTPError as error:
-        if error.response is None or error.response.status_code != requests.codes.range_not_satisfiable:
-            raise
-        _delete_partial(request.part)
-        raise DamagedError("the partial file was longer than the complete one", "truncated") from error
+        headers["If-Range"] = start.version
+    return headers
+
+
+def _find_start(request: DownloadRequest, *, may_skip: bool) -> Start:
+    """Find where the download continues: after the partial file of the same kind, if there is one."""
+    version = stored_version(request.part, is_filtered=may_skip)
+    size = request.part.stat().st_size if version else 0
+    if not may_skip:
+        return Start(offset=size, part_bytes=size, version=version if size else "")
+    sieve = FitsSieve()
+    if size:
+        with request.part.open("rb") as file:
+            sieve.resume(file, size)
+        sieve.skip()
+    return Start(offset=sieve.offset, part_bytes=size, version=version if size else "", sieve=sieve)
+
+
+def _accept(
+    transport: Transport, response: requests.Response, request: DownloadRequest, start: Start
+) -> FetchedFile | None:
+    """Receive the body of a response. Returns None if the next request must skip an extension."""
+    info = _read_headers(response)
+    if info.start not in {0, start.offset} or (info.start and info.version not in {"", start.version}):
+        delete_partial(request.part)
+        raise DamagedError(f"the response does not continue from byte {start.offset} of version {start.version}")
+    known = _find_known_file(info, request)
+    if known is not None:
+        return known
+    _check_size(transport, info, request)
+    # this module checks the length itself, and only a body that is not decoded can be resumed at a byte offset
+    response.raw.enforce_content_length = response.raw.decode_content = False
+    # a server that ignores ranges sends status 200; without a version, two responses may be of different files
+    is_range = response.status_code == requests.codes.partial_content and info.start == start.offset
+    if start.sieve is not None and is_range and info.version and info.total is not None:
+        chunks = transport.iter_chunks(response, info.total - info.start)
+        with open_partial(request.part, start.part_bytes) as file:
+            filtered = _needed_bytes(chunks, start.sieve)
+            _write_body(file, filtered, info=info, request=request, transport=transport, is_filtered=True)
+            return _finish_needed(start.sieve, info, request)
+    return _receive(transport, response, info, request)
 
 
 def _read_headers(response: requests.Response) -> BodyInfo:
@@ -208,10 +286,24 @@ def _find_known_file(info: BodyInfo, request: DownloadRequest) -> FetchedFile | 
     """Return the file if it is already on disk, perhaps from a download under another name; otherwise None."""
     sha256 = request.known(info.etag, info.total) if info.etag and HASH.fullmatch(info.etag) and info.total else None
     path = request.layout.product(sha256, request.file_name) if sha256 else None
-    if path is None or sha256 is None or not path.is_file() or path.stat().st_size != info.total:
+    if path is None or sha256 is None or info.total is None or not path.is_file():
         return None
-    _delete_partial(request.part)
+    size = path.stat().st_size
+    # a file of which some extensions were not downloaded is smaller
+    if size > info.total or (size < info.total and sha256_file(path) != sha256):
+        return None
+    delete_partial(request.part)
     return FetchedFile(path=path, sha256=sha256, size_bytes=info.total, etag=info.etag)
+
+
+def _check_size(transport: Transport, info: BodyInfo, request: DownloadRequest) -> None:
+    """Check the size of the file before its body is read. Raises RefusedError, DamagedError or DiskFullError."""
+    total = info.total
+    if total is not None and total > request.max_bytes:
+        raise RefusedError(f"the file has {total} bytes, but only {request.max_bytes} are allowed", "too_large")
+    if total is not None and request.size_bytes not in {None, total}:
+        raise DamagedError(f"the file has {total} bytes, but the archive lists {request.size_bytes}")
+    check_free_space(request.layout, (total or 0) - info.start, transport.fetch.min_free_gb)
 
 
 def _receive(
@@ -219,13 +311,6 @@ def _receive(
 ) -> FetchedFile:
     """Append the body to the partial file, check the whole file, and store it."""
     total = info.total
-    if total is not None and total > request.max_bytes:
-        raise RefusedError(f"the file has {total} bytes, but only {request.max_bytes} are allowed", "too_large")
-    if total is not None and request.size_bytes not in {None, total}:
-        raise DamagedError(f"the file has {total} bytes, but the archive lists {request.size_bytes}")
-    check_free_space(request.layout, (total or 0) - info.start, transport.fetch.min_free_gb)
-    # this module checks the length itself, and only a body that is not decoded can be resumed at a byte offset
-    response.raw.enforce_content_length = response.raw.decode_content = False
     limit = min(request.max_bytes, request.size_bytes or request.max_bytes) if total is None else total
     chunks = transport.iter_chunks(response, limit - info.start)
     if limit <= SMALL_BYTES and not info.start:
@@ -233,12 +318,39 @@ def _receive(
         if failure is None and total in {None, len(body)}:
             return _store_small(body, info, request)
         chunks = _replay(body, failure)  # the incomplete body becomes the partial file that the next try resumes
-    with _open_partial(request.part, info.start) as file:
-        _write_body(file, chunks, info=info, request=request, min_free_gb=transport.fetch.min_free_gb)
-        _check(request)
+    with open_partial(request.part, info.start) as file:
+        size = _write_body(file, chunks, info=info, request=request, transport=transport)
+        if total is not None and info.start + size != total:
+            raise DamagedError(f"{info.start + size} of {total} bytes arrived", "truncated")
+        _check(request, request.size_bytes)
         stored = store_file(request.part, request.file_name, request.layout, etag=info.etag)
-    _version_path(request.part).unlink(missing_ok=True)
+    delete_versions(request.part)
     return stored
+
+
+def _needed_bytes(chunks: Iterator[bytes], sieve: FitsSieve) -> Iterator[bytes]:
+    """Yield those bytes of a body that are read, up to the next extension that is skipped."""
+    for chunk in chunks:
+        yield from sieve.feed(chunk)
+        if sieve.must_skip:
+            return
+
+
+def _finish_needed(sieve: FitsSieve, info: BodyInfo, request: DownloadRequest) -> FetchedFile | None:
+    """Check and store a file of which some extensions were skipped. Returns None before the end of the file."""
+    is_at_skip = sieve.must_skip
+    sieve.skip()
+    if is_at_skip and sieve.offset < (info.total or 0):
+        return None
+    if sieve.offset != info.total:
+        raise DamagedError(f"{sieve.offset} of {info.total} bytes arrived", "truncated")
+    if not sieve.is_complete:
+        raise UnsoundError("truncated", "the file does not end at the end of an extension")
+    # the archive's size was compared with the response's headers
+    _check(request, request.part.stat().st_size)
+    stored = store_file(request.part, request.file_name, request.layout, etag=info.etag)
+    delete_versions(request.part)
+    return replace(stored, size_bytes=info.total)
 
 
 def _store_small(body: bytes, info: BodyInfo, request: DownloadRequest) -> FetchedFile:
@@ -271,70 +383,38 @@ def _replay(body: bytes, failure: Exception | None) -> Iterator[bytes]:
 
 
 def _write_body(
-    file: BinaryIO, chunks: Iterator[bytes], *, info: BodyInfo, request: DownloadRequest, min_free_gb: float
-) -> None:
-    """Write the chunks of a body to `file` as they arrive.
-
-    Raises DamagedError if the body is incomplete. The next try then resumes the partial file.
-    """
-    size, checked_size = info.start, info.start
+    file: BinaryIO,
+    chunks: Iterator[bytes],
+    *,
+    info: BodyInfo,
+    request: DownloadRequest,
+    transport: Transport,
+    is_filtered: bool = False,
+) -> int:
+    """Write the chunks of a body to `file` as they arrive, and return their size."""
+    size = checked_size = 0
     # the version is written before the body, because a partial file without a version cannot be resumed
     if info.version:
-        _version_path(request.part).write_text(info.version, encoding="latin-1")
+        version_path(request.part, is_filtered=is_filtered).write_text(info.version, encoding="latin-1")
     try:
         for chunk in chunks:
             file.write(chunk)
             size += len(chunk)
             if size - checked_size > SPACE_CHECK_BYTES:
-                check_free_space(request.layout, 0, min_free_gb)
+                check_free_space(request.layout, 0, transport.fetch.min_free_gb)
                 checked_size = size
         file.flush()
     except RefusedError:
-        _delete_partial(request.part)
+        delete_partial(request.part)
         raise
-    if info.total is not None and size != info.total:
-        raise DamagedError(f"{size} of {info.total} bytes arrived", "truncated")
+    return size
 
 
-def _check(request: DownloadRequest) -> None:
+def _check(request: DownloadRequest, size_bytes: int | None) -> None:
     """Check the content of the downloaded file. An invalid file is deleted, because resuming could not repair it."""
     try:
-        check_content(request.part, request.file_name, request.size_bytes)
+        check_content(request.part, request.file_name, size_bytes)
     except DamagedError as error:
         LOG.info("rejected %s: %s", request.part.name, error)
-        _delete_partial(request.part)
+        delete_partial(request.part)
         raise
-
-
-@contextmanager
-def _open_partial(part: Path, start: int) -> Iterator[BinaryIO]:
-    """Open the partial file for appending at byte `start`, and lock it against other runs.
-
-    Raises RefusedError if another run has the file locked or has changed it, and DiskFullError if the disk is full.
-    """
-    part.parent.mkdir(parents=True, exist_ok=True)
-    with writing(part), part.open("ab") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            opened_status, path_status = os.fstat(file.fileno()), part.stat()
-        except (BlockingIOError, FileNotFoundError) as error:
-            raise RefusedError("another run is fetching this file", "busy") from error
-        # another run may have renamed or extended the file between the request and the lock
-        if opened_status.st_ino != path_status.st_ino or (start and opened_status.st_size != start):
-            raise RefusedError("another run is fetching this file", "busy")
-        if not start:
-            _version_path(part).unlink(missing_ok=True)
-            if opened_status.st_size:
-                file.truncate(0)
-        yield file
-
-
-def _version_path(part: Path) -> Path:
-    """Return the path of the file that stores a partial file's version, which is an ETag or a date."""
-    return part.with_suffix(".etag")
-
-
-def _delete_partial(part: Path) -> None:
-    """Delete a partial file and the file that stores its version."""
-    part.unlink(missing_ok=True)
-    _version_path(part).unlink(missing_ok=True)

@@ -1,0 +1,234 @@
+"""Files of which only the needed extensions are downloaded. All requests are real, also those that break off."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from hubbleclip.archives.http.client import Transport
+from hubbleclip.archives.http.content_store import FetchedFile
+from hubbleclip.archives.http.download import DownloadRequest, fetch_file
+from hubbleclip.config.settings import FetchSettings, TileSettings
+from hubbleclip.core.errors import DownloadError
+from hubbleclip.core.layout import Layout
+from hubbleclip.fits.sieve import FitsSieve, filtered
+from hubbleclip.images.tiling import tile_file
+from tests.archives.script_server import Respond, Script, give, reset
+from tests.images.synthetic_fits import starry_sky, wcs_header
+
+FETCH = FetchSettings(requests_per_s=1000, backoff_s=0.01, attempts=4, timeout_s=10)
+SHAPE = 720, 740  # an extension of float32 has 2.1 MB
+IMAGE = starry_sky(SHAPE)
+TILES = TileSettings(size_px=256, views=("native", "overview"))
+
+
+def fits_bytes(*extensions: tuple[str, np.ndarray]) -> bytes:
+    """A file of HST with checksums; each extension has a name and pixels."""
+    header = fits.Header({"TELESCOP": "HST", "INSTRUME": "WFC3", "DETECTOR": "UVIS", "FILTER": "F606W",
+                          "TARGNAME": "TEST", "EXPTIME": 100.0, "NDRIZIM": 4, "FILETYPE": "SCI",
+                          "NEXTEND": len(extensions)})  # fmt: skip
+    hdus: list[fits.PrimaryHDU | fits.ImageHDU] = [fits.PrimaryHDU(header=header)]
+    hdus += [
+        fits.ImageHDU(pixels, wcs_header(SHAPE) if name == "SCI" else None, name=name, ver=sum(
+            earlier == name for earlier, _ in extensions[: place + 1]))
+        for place, (name, pixels) in enumerate(extensions)
+    ]  # fmt: skip
+    file = io.BytesIO()
+    fits.HDUList(hdus).writeto(file, checksum=True)
+    return file.getvalue()
+
+
+WEIGHT = np.where(np.indices(SHAPE)[1] < 40, 0, 1).astype(np.float32)
+FLAGS = (np.indices(SHAPE).sum(0) % 97 == 0).astype(np.int16) * 4
+CONTEXT = np.ones(SHAPE, np.int32)
+DRIZZLED = fits_bytes(("SCI", IMAGE), ("WHT", WEIGHT), ("CTX", CONTEXT))
+EXPOSURE = fits_bytes(("SCI", IMAGE), ("ERR", WEIGHT), ("DQ", FLAGS), ("SCI", IMAGE[::-1].copy()), ("ERR", WEIGHT), ("DQ", FLAGS))  # fmt: skip
+
+
+def give_range(whole: bytes, sent: list[int] | None = None, stop_after: int | None = None, **headers: str) -> Respond:
+    """A server of `whole` that supports ranges; it counts what it sends, and may break off after some bytes."""
+
+    def respond(handler: BaseHTTPRequestHandler) -> None:
+        wanted = handler.headers["Range"]
+        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
+        body = whole[start:]
+        handler.send_response(206 if wanted else 200)
+        for name, value in {"ETag": '"v1"', "Content-Length": str(len(body)), **headers}.items():
+            handler.send_header(name.replace("_", "-"), value)
+        if wanted:
+            handler.send_header("Content-Range", f"bytes {start}-{len(whole) - 1}/{len(whole)}")
+        handler.end_headers()
+        for place in range(0, len(body[:stop_after]), 1 << 16):
+            handler.wfile.write(body[place : min(place + (1 << 16), stop_after or len(body))])
+            if sent is not None:
+                sent.append(1 << 16)
+        handler.close_connection = stop_after is not None
+
+    return respond
+
+
+def fetch(script: Script, root: Path, whole: bytes, settings: FetchSettings = FETCH) -> FetchedFile:
+    request = DownloadRequest(uri="mast:x", file_name="a_drz.fits", size_bytes=len(whole), layout=Layout(root))
+    return fetch_file(Transport(settings), script.url, request)
+
+
+@pytest.mark.parametrize("whole", [DRIZZLED, EXPOSURE], ids=["drizzled", "exposure"])
+def test_only_the_needed_extensions_are_stored_and_named_by_their_hash(
+    whole: bytes, scripted: Callable[..., Script], tmp_path: Path
+) -> None:
+    stored = fetch(scripted(give_range(whole)), tmp_path, whole)
+    assert stored.path is not None
+    content = stored.path.read_bytes()
+    assert content == filtered(whole)[0]
+    assert len(content) < 0.72 * len(whole)
+    assert stored.sha256 == hashlib.sha256(content).hexdigest()
+    assert stored.size_bytes == len(whole)  # the size at the archive, which the product list gives
+    with fits.open(io.BytesIO(whole)) as before, fits.open(stored.path) as after:
+        assert [hdu.name for hdu in after] == [hdu.name for hdu in before]
+        for old, new in zip(before, after, strict=True):
+            assert new.data is None if old.name in {"PRIMARY", "CTX", "ERR"} else np.array_equal(new.data, old.data)
+
+
+def test_each_skipped_extension_before_the_last_takes_one_more_request(
+    scripted: Callable[..., Script], tmp_path: Path
+) -> None:
+    drizzled, exposure = scripted(give_range(DRIZZLED)), scripted(give_range(EXPOSURE))
+    fetch(drizzled, tmp_path / "drizzled", DRIZZLED)
+    fetch(exposure, tmp_path / "exposure", EXPOSURE)
+    assert [request["Range"] for request in drizzled.seen] == ["bytes=0-"]
+    assert len(exposure.seen) == 3
+    assert exposure.seen[1]["If-Range"] == '"v1"'
+
+
+@pytest.mark.parametrize("share", [0.001, 0.2, 0.45, 0.9])
+def test_an_interrupted_file_is_resumed_where_it_broke(
+    share: float, scripted: Callable[..., Script], tmp_path: Path
+) -> None:
+    script = scripted(give_range(EXPOSURE, stop_after=int(share * len(EXPOSURE))), give_range(EXPOSURE))
+    stored = fetch(script, tmp_path, EXPOSURE)
+    assert stored.path is not None
+    assert stored.path.read_bytes() == filtered(EXPOSURE)[0]
+    assert share < 0.01 or "bytes=0-" not in [request["Range"] for request in script.seen[1:]]
+
+
+def test_another_run_resumes_the_partial_file(scripted: Callable[..., Script], tmp_path: Path) -> None:
+    broken = scripted(give_range(EXPOSURE, stop_after=len(EXPOSURE) // 2), reset(b""))
+    with pytest.raises(DownloadError):
+        fetch(broken, tmp_path, EXPOSURE)
+    script = scripted(give_range(EXPOSURE))
+    stored = fetch(script, tmp_path, EXPOSURE)
+    assert stored.path is not None
+    assert stored.path.read_bytes() == filtered(EXPOSURE)[0]
+    assert int(script.seen[0]["Range"].removeprefix("bytes=").rstrip("-")) > len(EXPOSURE) // 3
+    assert [path for path in (tmp_path / "products" / ".part").rglob("*") if path.is_file()] == []
+
+
+def test_a_server_without_ranges_gives_the_whole_file(scripted: Callable[..., Script], tmp_path: Path) -> None:
+    script = scripted(give(DRIZZLED, ETag='"v1"'))
+    stored = fetch(script, tmp_path, DRIZZLED)
+    assert stored.path is not None
+    assert stored.path.read_bytes() == DRIZZLED
+    assert len(script.seen) == 1
+
+
+def test_without_a_version_the_whole_file_is_downloaded(scripted: Callable[..., Script], tmp_path: Path) -> None:
+    stored = fetch(scripted(give_range(DRIZZLED, ETag="")), tmp_path, DRIZZLED)
+    assert stored.path is not None
+    assert stored.path.read_bytes() == DRIZZLED
+
+
+def test_the_setting_whole_files_sends_no_range(scripted: Callable[..., Script], tmp_path: Path) -> None:
+    script = scripted(give_range(DRIZZLED))
+    stored = fetch(script, tmp_path, DRIZZLED, FETCH.model_copy(update={"whole_files": True}))
+    assert stored.path is not None
+    assert stored.path.read_bytes() == DRIZZLED
+    assert "Range" not in script.seen[0]
+
+
+def test_a_version_that_changes_between_two_parts_gives_the_new_file(
+    scripted: Callable[..., Script], tmp_path: Path
+) -> None:
+    newer = fits_bytes(("SCI", IMAGE + 1), ("ERR", WEIGHT), ("DQ", FLAGS), ("SCI", IMAGE), ("ERR", WEIGHT), ("DQ", FLAGS))  # fmt: skip
+    assert len(newer) == len(EXPOSURE)
+    script = scripted(give_range(EXPOSURE), give(newer, ETag='"v2"'))
+    stored = fetch(script, tmp_path, newer)
+    assert stored.path is not None
+    assert stored.path.read_bytes() == newer
+
+
+def test_damaged_pixels_of_a_needed_extension_are_refused(scripted: Callable[..., Script], tmp_path: Path) -> None:
+    damaged = bytearray(DRIZZLED)
+    damaged[len(DRIZZLED) // 6] ^= 1
+    with pytest.raises(DownloadError, match="DATASUM") as caught:
+        fetch(scripted(give_range(bytes(damaged))), tmp_path, DRIZZLED)
+    assert caught.value.reason == "checksum"
+
+
+@pytest.mark.parametrize("whole", [b"<html>" + b"x" * 5_000_000, DRIZZLED[: -2880 * 10]], ids=["page", "cut"])
+def test_a_file_whose_parts_cannot_be_told_apart_is_refused_for_the_same_reason_as_a_whole_one(
+    whole: bytes, scripted: Callable[..., Script], tmp_path: Path
+) -> None:
+    reasons = []
+    for name, settings in (("parts", FETCH), ("whole", FETCH.model_copy(update={"whole_files": True}))):
+        with pytest.raises(DownloadError) as caught:
+            fetch(scripted(give_range(whole)), tmp_path / name, whole, settings)
+        reasons.append(caught.value.reason)
+    assert reasons[0] == reasons[1]
+
+
+@pytest.mark.parametrize("whole", [DRIZZLED, EXPOSURE], ids=["drizzled", "exposure"])
+def test_tiles_of_a_partial_file_are_equal_to_those_of_the_whole_file(whole: bytes, tmp_path: Path) -> None:
+    (tmp_path / "whole.fits").write_bytes(whole)
+    (tmp_path / "needed.fits").write_bytes(filtered(whole)[0])
+    first, second = (tile_file(tmp_path / name, "0" * 64, TILES) for name in ("whole.fits", "needed.fits"))
+    assert len(first.tiles) > 4
+    assert [tile.encoded for tile in first.tiles] == [tile.encoded for tile in second.tiles]
+    assert [(tile.chip, tile.geometry) for tile in first.tiles] == [(tile.chip, tile.geometry) for tile in second.tiles]
+
+
+@pytest.mark.parametrize("step", [1_000, 2_880, 100_001])
+def test_the_pieces_in_which_bytes_arrive_do_not_matter(step: int) -> None:
+    expected, passed = filtered(EXPOSURE)[0], FitsSieve()
+    written = b""
+    while passed.offset < len(EXPOSURE):
+        written += b"".join(passed.feed(EXPOSURE[passed.offset : passed.offset + step]))
+        passed.skip()
+    assert written == expected
+    assert passed.num_skipped == len(EXPOSURE) - len(expected)
+    assert passed.num_pixels == 2 * SHAPE[0] * SHAPE[1]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.5, 0.51, 0.8, 0.999])
+def test_a_sieve_is_restored_from_what_it_has_written(share: float, tmp_path: Path) -> None:
+    first, written = FitsSieve(), b""
+    while first.offset < share * len(EXPOSURE):
+        written += b"".join(first.feed(EXPOSURE[first.offset : first.offset + 50_000]))
+        first.skip()
+    restored = FitsSieve()
+    restored.resume(io.BytesIO(written), len(written))
+    restored.skip()
+    while restored.offset < len(EXPOSURE):
+        written += b"".join(restored.feed(EXPOSURE[restored.offset :]))
+        restored.skip()
+    assert written == filtered(EXPOSURE)[0]
+
+
+def test_small_extensions_are_not_skipped() -> None:
+    pixels = np.ones((100, 100), np.float32)
+    whole = fits_bytes(("SCI", pixels), ("WHT", pixels), ("CTX", pixels.astype(np.int32)))
+    assert filtered(whole)[0] == whole
+
+
+def test_bytes_that_are_skipped_are_not_sent(scripted: Callable[..., Script], tmp_path: Path) -> None:
+    shape = 720, 7400  # the context is 21 MB, more than the buffers of a connection hold
+    whole = fits_bytes(("SCI", IMAGE), ("WHT", WEIGHT), ("CTX", np.ones(shape, np.int32)))
+    sent: list[int] = []
+    fetch(scripted(give_range(whole, sent)), tmp_path, whole)
+    assert sum(sent) < 0.75 * len(whole)
