@@ -330,4 +330,4 @@ def test_a_killed_download_is_resumed_and_a_second_run_does_not_interfere(script
 
 def _first_product(archive: MastArchive) -> Product:
     page = next(iter(archive.query_observations(0)))
-    return archive.list_products(page[:1])[0][0]
+    return archive.list_products(page.observations[:1])[0][0]
