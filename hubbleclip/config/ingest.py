@@ -163,7 +163,7 @@ class FetchSettings(Section):
 class SimulatorSettings(Section):
     """The simulated archive."""
 
-    added_later: ClassVar[frozenset[str]] = frozenset({"mission", "changed_share", "odd_share"})
+    added_later: ClassVar[frozenset[str]] = frozenset({"mission", "changed_share", "odd_share", "odd_products"})
 
     mission: str = "hst"
     """Mission whose archive is simulated: `hst` or `jwst`; `archive.collections` must be of the same mission."""
@@ -195,6 +195,10 @@ class SimulatorSettings(Section):
     previews: bool = False
     """Also list previews of single exposures and a colour preview per visit; if false, list only previews of combined
     images.
+    """
+    odd_products: bool = False
+    """Also list what MAST lists besides the files of images: grism exposures, files of the Hubble Legacy Archive and of
+    sky cells, member exposures, pictures of raw exposures, and previews of 20 Mpix with white corners.
     """
     nights: int = Field(1, ge=1)
     """Number of nights released so far; each night adds `num_proposals` proposals."""

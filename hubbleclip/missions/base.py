@@ -10,6 +10,8 @@ from hubbleclip.missions.pins import ArchivePins
 
 CCD, COUNTER, RAMP = "CCD", "photon counter", "infrared array read in ramps"
 """Kinds of detector, for `Camera.kind`."""
+NOTHING = re.compile(r"(?!)")
+"""Pattern that matches no text."""
 STAR_CONTRAST = 5.5
 """Default of `Camera.star_contrast`, from the PSFs of ACS/WFC."""
 
@@ -177,8 +179,8 @@ class ProductRanking:
         Naming schemes, in the order to try. The first that matches a name is used.
     other_origin
         Origin of a file whose name matches none of the schemes.
-    all_filters_origin
-        Origin of images that combine all filters; empty if the mission makes no such images.
+    all_filters_origins
+        Origins of images that combine all filters; empty if the mission makes no such images.
     visit_templates
         `re.Match.expand` templates of a visit's name, in the order to try. The first non-empty result is used.
     mosaic
@@ -187,15 +189,24 @@ class ProductRanking:
     order
         Description of each kind of file by (origin, suffix), in order of preference. Files of other kinds are never
         chosen.
+    single_cameras
+        Instruments whose detectors make one file together, although MAST's instrument name has a detector.
+    no_previews
+        Suffixes of previews that are never chosen.
+    tunable
+        Pattern of the names of filters whose wavelength is set for each exposure.
 
     """
 
     names: tuple[NamePattern, ...]
     other_origin: str
-    all_filters_origin: str
     visit_templates: tuple[str, ...]
     mosaic: re.Pattern[str]
     order: Mapping[tuple[str, str], str]
+    all_filters_origins: tuple[str, ...] = ()
+    single_cameras: frozenset[str] = frozenset()
+    no_previews: frozenset[str] = frozenset()
+    tunable: re.Pattern[str] = NOTHING
 
     def parse(self, name: str) -> tuple[str, re.Match[str]] | None:
         """Parse the name of an observation or file, in upper or lower case.
@@ -234,6 +245,56 @@ class ProductRanking:
         expanded = (parsed[1].expand(template) for template in self.visit_templates) if parsed else ()
         return next(filter(None, expanded), None)
 
+    def is_mosaic(self, name: str) -> bool:
+        """Check by its name whether an observation or file combines several visits.
+
+        Parameters
+        ----------
+        name
+            Name of the observation, or of the file without suffix.
+
+        Returns
+        -------
+        bool
+            True for a name that matches `mosaic` and contains no visit.
+
+        """
+        return self.visit(name) is None and self.mosaic.fullmatch(name.lower()) is not None
+
+    def is_total(self, name: str) -> bool:
+        """Check by its name whether an observation or file combines all filters of a visit.
+
+        Parameters
+        ----------
+        name
+            Name of the observation, or of the file without suffix.
+
+        Returns
+        -------
+        bool
+            True for a name of one of the `all_filters_origins`.
+
+        """
+        parsed = self.parse(name)
+        return parsed is not None and parsed[0] in self.all_filters_origins
+
+    def camera(self, instrument: str) -> str:
+        """Return the name of the camera that made an image.
+
+        Parameters
+        ----------
+        instrument
+            MAST's instrument name, such as `ACS/WFC` or `WFPC2/PC`.
+
+        Returns
+        -------
+        str
+            The name in upper case, without the detector for the `single_cameras`.
+
+        """
+        family = instrument.upper().partition("/")[0]
+        return family if family in self.single_cameras else instrument.upper()
+
     def origin(self, file_name: str) -> str:
         """Return the origin of a file: the word for the data that the file was made from.
 
@@ -263,8 +324,9 @@ class PublicBucket:
     path_prefix
         Path of the mission's folder within the bucket. Paths that MAST returns begin with it.
     paths
-        Patterns of file names, each with the `re.Match.expand` template of the file's path below `path_prefix`. The
-        path of a file that matches no pattern is requested from MAST.
+        Patterns of `observation/file`, the names of a file and of the observation for which MAST lists it, each with
+        the `re.Match.expand` template of the file's path below `path_prefix`. The path of a file whose names match no
+        pattern is requested from MAST.
 
     """
 

@@ -100,7 +100,7 @@ _EXPOSURE = re.compile(r"(?P<root>[a-z][a-z0-9]{5})[a-z0-9]{3}")
 
 The names are defined in section 2.2 of https://hst-docs.stsci.edu/hstdhb.
 """
-_ADVANCED = r"hst_[0-9]+_(?P<visit>[a-z0-9]{2})_.*?"
+_ADVANCED = r"hst_(?P<proposal>[0-9]+)_(?P<visit>[a-z0-9]{2})_.*?"
 """Matches the start of the name of an advanced product, up to the visit.
 
 Names of Hubble Advanced Products end with the rootname of a visit (`ipppss`) or of an exposure. Names of Hubble Legacy
@@ -109,37 +109,63 @@ products contain the visit only.
 _ROOT = r"_(?P<root>[a-z][a-z0-9]{3}(?P=visit))"
 _ALL_FILTERS = r"(?=(?:.*_)?(?:total|detection)(?:_|$))"
 
+_LEGACY = f"{_ADVANCED}(?:{_ROOT}(?:[a-z0-9]{{2,3}})?)?"
+"""Matches the names of all products of visits and exposures; after the patterns of Hubble Advanced Products, only those
+of Hubble Legacy products are left.
+"""
+
 PRODUCTS = ProductRanking(
     names=(
+        NamePattern("wfpc2", re.compile(r"(?P<root>u[a-z0-9]{5})[a-z0-9]{3}")),
         NamePattern("calibrated", _EXPOSURE),
-        NamePattern("total", re.compile(f"{_ALL_FILTERS}{_ADVANCED}(?:{_ROOT}(?:[a-z0-9]{{2,3}})?)?")),
+        NamePattern("total", re.compile(f"{_ALL_FILTERS}{_ADVANCED}{_ROOT}(?:[a-z0-9]{{2,3}})?")),
         NamePattern("exposure", re.compile(f"{_ADVANCED}{_ROOT}[a-z0-9]{{2,3}}")),
-        NamePattern("advanced", re.compile(f"{_ADVANCED}(?:{_ROOT})?")),
+        NamePattern("advanced", re.compile(f"{_ADVANCED}{_ROOT}")),
+        NamePattern("legacy total", re.compile(f"{_ALL_FILTERS}{_LEGACY}")),
+        NamePattern("legacy", re.compile(_LEGACY)),
     ),
     other_origin="calibrated",
-    all_filters_origin="total",
+    all_filters_origins=("total", "legacy total"),
     visit_templates=(r"\g<root>", r"\g<visit>"),
     mosaic=re.compile(r"hst_.*"),
+    # All four chips of WFPC2 are exposed together, but MAST names the instrument after the chip with the target.
+    single_cameras=frozenset({"WFPC2"}),
+    # A picture of an exposure is distorted and shows its cosmic rays.
+    no_previews=frozenset({"raw", "flt", "flc", "d0m", "d0f"}),
+    # Ramp filters of ACS and WFPC2.
+    tunable=re.compile(r"FR[0-9]{3}[A-Z][0-9]*"),
     # Combined files come before single exposures, because they have the highest signal-to-noise ratio.
     order={
         ("advanced", "drc"): "advanced product of the visit through one filter, corrected for charge transfer",
         ("advanced", "drz"): "advanced product of the visit through one filter",
+        ("advanced", "drw"): "advanced product of the visit through one filter (WFPC2)",
         ("calibrated", "drc"): "combined image, corrected for charge transfer",
         ("calibrated", "drz"): "combined image",
+        ("wfpc2", "drw"): "combined image (WFPC2)",
         ("calibrated", "crc"): "exposures with cosmic rays rejected, corrected for charge transfer",
         ("calibrated", "crj"): "exposures with cosmic rays rejected",
         ("exposure", "drc"): "one drizzled exposure, corrected for charge transfer",
         ("exposure", "drz"): "one drizzled exposure",
+        ("exposure", "drw"): "one drizzled exposure (WFPC2)",
         ("calibrated", "flc"): "one exposure, corrected for charge transfer",
         ("exposure", "flc"): "one exposure, aligned, corrected for charge transfer",
         ("calibrated", "flt"): "one exposure",
         ("exposure", "flt"): "one exposure, aligned",
         ("calibrated", "mos"): "mosaic of exposures (NICMOS)",
         ("calibrated", "cal"): "one exposure (NICMOS)",
-        ("calibrated", "c0m"): "one exposure (WFPC2)",
-        ("calibrated", "c0f"): "one exposure (WFPC2), older format",
+        ("wfpc2", "c0m"): "one exposure (WFPC2)",
+        ("wfpc2", "c0f"): "one exposure (WFPC2), older format",
+        ("calibrated", "c0m"): "one exposure (WF/PC)",
+        ("calibrated", "c0f"): "one exposure (WF/PC), older format",
+        # The calibration of the Hubble Legacy Archive ended in 2018.
+        ("legacy", "drc"): "legacy product, corrected for charge transfer",
+        ("legacy", "drz"): "legacy product",
+        # Until 2023, a quick look at one exposure of WFPC2, without rejection of cosmic rays; replaced by `drw`.
+        ("wfpc2", "drz"): "quick-look mosaic of one exposure (WFPC2), superseded",
         ("total", "drc"): "all filters of the visit together, corrected for charge transfer",
         ("total", "drz"): "all filters of the visit together",
+        ("total", "drw"): "all filters of the visit together (WFPC2)",
+        ("legacy total", "drz"): "all filters of the visit together, legacy product",
         ("calibrated", "jpg"): "image of no stated kind",
     },
 )
@@ -200,12 +226,21 @@ HST = Mission(
     bucket=PublicBucket(
         uri_prefix="mast:hst/product/",
         path_prefix="hst/public/",
-        # A name such as `j8pu0y010_drc.fits` is a rootname of nine characters and the kind of file. The folder of a
-        # file `hst_...` cannot be derived from its name.
+        # A name such as `j8pu0y010_drc.fits` is a rootname of nine characters and the kind of file. The last character
+        # is a letter for an exposure and a digit for a product of an association, whose folder has the name of the
+        # association: `j8ck01040/j8ck01041_drz.fits`. The folder of a file `hst_...` is not known.
         paths=(
             (
-                re.compile(r"(?P<root>(?P<programme>[a-z][a-z0-9]{3})[a-z0-9]{5})(_[a-z0-9_]+)?(\.[a-z]+)+"),
-                r"\g<programme>/\g<root>/\g<0>",
+                re.compile(
+                    r"(?P<root>(?P<programme>[a-z][a-z0-9]{3})[a-z0-9]{4})[0-9]/(?P=root)[0-9](_[a-z0-9_]+)?(\.[a-z]+)+"
+                ),
+                r"\g<programme>/\g<0>",
+            ),
+            (
+                re.compile(
+                    r"[^/]*/(?P<name>(?P<root>(?P<programme>[a-z][a-z0-9]{3})[a-z0-9]{4}[a-z0])(_[a-z0-9_]+)?(\.[a-z]+)+)"
+                ),
+                r"\g<programme>/\g<root>/\g<name>",
             ),
         ),
     ),

@@ -51,7 +51,6 @@ PRODUCTS = ProductRanking(
         ),
     ),
     other_origin="other",
-    all_filters_origin="",
     # Level 3 combines the exposures of one observation, so a "visit" means an observation here. For example, both
     # names in the comments above give `jw01234001`.
     visit_templates=(r"\g<programme>\g<observation>",),
@@ -100,12 +99,15 @@ JWST = Mission(
         path_prefix="jwst/public/",
         paths=(
             (
-                re.compile(r"(?P<visit>(?P<programme>jw[0-9]{5})[0-9]{6})(_[a-z0-9-]+)+(\.[a-z]+)+"),
-                r"\g<programme>/\g<visit>/\g<0>",
+                re.compile(r"[^/]*/(?P<name>(?P<visit>(?P<programme>jw[0-9]{5})[0-9]{6})(_[a-z0-9-]+)+(\.[a-z]+)+)"),
+                r"\g<programme>/\g<visit>/\g<name>",
             ),
             (
-                re.compile(r"(?P<programme>jw[0-9]{5})-(?P<observation>o[0-9]{3})_t[0-9]{3}(_[a-z0-9-]+)+(\.[a-z]+)+"),
-                r"\g<programme>/L3/t/\g<observation>/\g<0>",
+                re.compile(
+                    r"[^/]*/(?P<name>(?P<programme>jw[0-9]{5})-(?P<observation>o[0-9]{3})_t[0-9]{3}(_[a-z0-9-]+)+"
+                    r"(\.[a-z]+)+)"
+                ),
+                r"\g<programme>/L3/t/\g<observation>/\g<name>",
             ),
         ),
     ),

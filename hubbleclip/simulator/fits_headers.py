@@ -93,8 +93,8 @@ def primary_header(
     exposure
         Observation that the file belongs to.
     file_name
-        Name of the file. If the name ends in `_drz.fits` or `_drc.fits`, the header contains the keywords of drizzled
-        images.
+        Name of the file. If the name ends in `_drz.fits`, `_drc.fits` or `_drw.fits`, the header contains the keywords
+        of drizzled images.
     num_extensions
         Number of image extensions.
     blocks
@@ -106,6 +106,8 @@ def primary_header(
         Header, padded to `blocks` blocks so that its size does not depend on the camera.
 
     """
+    # The header has the old suffix of drizzled images of WFPC2, so that the bytes of the files stay the same.
+    file_name = file_name.replace("_drw.", "_drz.")
     header = begin_header(file_name, num_extensions)
     header["FILETYPE"] = ("SCI", "type of data found in data file")
     header["TELESCOP"] = ("HST", "telescope (simulated)")

@@ -26,6 +26,7 @@ class FileType:
 
 _DRC = FileType("DRC", "drc.fits", "DADS DRC file - Calibrated combined image ACS/WFC3, CTE corrected")
 _DRZ = FileType("DRZ", "drz.fits", "DADS DRZ file - Calibrated combined image ACS/WFC3/WFPC2/STIS")
+_DRW = FileType("DRW", "drw.fits", "DADS DRW file - Calibrated combined image WFPC2")
 _FLC = FileType("FLC", "flc.fits", "DADS FLC file - Calibrated exposure ACS/WFC3, CTE corrected")
 _FLT = FileType("FLT", "flt.fits", "DADS FLT file - Calibrated exposure ACS/WFC3/STIS")
 _C0M = FileType("C0M", "c0m.fits", "DADS C0M file - Calibrated exposure WFPC2")
@@ -35,6 +36,7 @@ _SPT = FileType("SPT", "spt.fits", "DADS SPT file - Support, planning and teleme
 _SHM = FileType("SHM", "shm.fits", "DADS SHM file - Engineering telemetry WFPC2", "AUXILIARY")
 _TRL = FileType("TRL", "trl.fits", "DADS TRL file - Processing log", "AUXILIARY")
 _JPG = FileType("JPG", "drz.jpg", "Preview-Full", "PREVIEW")
+_LARGE = FileType("LARGE", "drz.jpg", "Preview-Full", "PREVIEW")
 _COLOR = FileType("COLOR", "color.jpg", "Preview-Full", "PREVIEW")
 
 
@@ -58,7 +60,7 @@ def file_types(camera: Camera, is_single: bool) -> tuple[FileType, ...]:
     """
     # The footprint `stair` means WFPC2. MAST lists some files twice, and a client must remove the duplicates.
     if camera.footprint == "stair":
-        return (_C0M, _D0M, _SHM, _TRL) if is_single else (_C0M, _D0M, _DRZ, _JPG, _SHM, _TRL, _DRZ)
+        return (_C0M, _D0M, _SHM, _TRL) if is_single else (_C0M, _D0M, _DRW, _JPG, _SHM, _TRL, _DRW)
     if camera.footprint == "one_chip":  # WFC3/IR has no CTE-corrected products (DRC, FLC).
         return (_FLT, _RAW, _SPT, _TRL) if is_single else (_DRZ, _DRZ, _JPG, _RAW, _SPT, _TRL)
     return (_FLC, _FLT, _RAW, _SPT) if is_single else (_DRC, _DRZ, _JPG, _RAW, _SPT, _TRL, _DRC)
@@ -87,7 +89,7 @@ def extra_preview_types(camera: Camera, is_single: bool, is_first: bool) -> tupl
     return (_COLOR,) if is_first else ()
 
 
-def hap_file_types(camera: Camera, is_total: bool) -> tuple[FileType, ...]:
+def hap_file_types(camera: Camera, is_total: bool, is_large: bool = False) -> tuple[FileType, ...]:
     """List the types of the files of a Hubble Advanced Product (HAP): drizzled image and previews.
 
     Parameters
@@ -96,6 +98,8 @@ def hap_file_types(camera: Camera, is_total: bool) -> tuple[FileType, ...]:
         Camera of the observation.
     is_total
         Whether the product is the total image of all filters; only this product has a colour preview.
+    is_large
+        Whether the grey preview of the total image has as many pixels as a real one, and white corners.
 
     Returns
     -------
@@ -104,7 +108,7 @@ def hap_file_types(camera: Camera, is_total: bool) -> tuple[FileType, ...]:
 
     """
     image = _DRZ if camera.footprint == "one_chip" else _DRC
-    preview = replace(_JPG, suffix=image.suffix.replace("fits", "jpg"))
+    preview = replace(_LARGE if is_large and is_total else _JPG, suffix=image.suffix.replace("fits", "jpg"))
     return (image, preview, _COLOR) if is_total else (image, preview)
 
 

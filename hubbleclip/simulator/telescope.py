@@ -6,6 +6,7 @@ import io
 import zlib
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -33,13 +34,14 @@ from hubbleclip.simulator.random_draws import numpy_rng
 __all__ = ["Exposure", "file_size", "render_file"]
 
 # Names of the extensions by kind of file. DQ32 is the DQ extension of JWST, which has 32-bit flags.
-COMBINED_KINDS = {"DRZ": ("SCI", "WHT", "CTX"), "DRC": ("SCI", "WHT", "CTX"), "I2D": ("SCI", "ERR", "CON", "WHT")}
+COMBINED_KINDS = dict.fromkeys(("DRZ", "DRC", "DRW"), ("SCI", "WHT", "CTX")) | {"I2D": ("SCI", "ERR", "CON", "WHT")}
 SINGLE_KINDS = {"RAW": ("RAW",), "D0M": ("RAW",), "C0M": ("SCI",), "CAL": ("SCI", "ERR", "DQ32")}
 DO_NOT_USE, HOT_PIXEL = 1, 2048  # DQ bits of the JWST pipeline.
 AUXILIARY_BLOCKS = {"SPT": 3, "SHM": 4, "TRL": 3}  # Length, in FITS blocks, of files without image data.
-PREVIEW_KINDS = frozenset({"JPG", "COLOR"})
+PREVIEW_KINDS = frozenset({"JPG", "COLOR", "LARGE"})
 PREVIEW_BYTES = 49_152  # Every preview is padded to this size.
 PREVIEW_PX = 256
+LARGE_PREVIEW_BYTES, LARGE_PREVIEW_YX = 1_048_576, (4423, 4543)
 PREVIEW_QUALITIES = (60, 30, 10)
 JPEG_END = b"\xff\xd9"
 DATA_BYTES = {"SCI": 4, "WHT": 4, "CTX": 4, "CON": 4, "ERR": 4, "DQ": 2, "DQ32": 4, "RAW": 2}  # Bytes per pixel.
@@ -68,7 +70,7 @@ def file_size(frame_px: int, camera: Camera, combined_yx: tuple[int, int], kind:
 
     """
     if kind in PREVIEW_KINDS:
-        return PREVIEW_BYTES
+        return LARGE_PREVIEW_BYTES if kind == "LARGE" else PREVIEW_BYTES
     if kind in AUXILIARY_BLOCKS:
         return AUXILIARY_BLOCKS[kind] * BLOCK_BYTES
     if kind in COMBINED_KINDS:
@@ -139,7 +141,7 @@ def render_file(settings: SimulatorSettings, exposure: Exposure, kind: str, file
 
     """
     if kind in PREVIEW_KINDS:
-        return _render_preview(settings, exposure, file_name, is_colour=kind == "COLOR")
+        return _render_preview(settings, exposure, file_name, kind)
     planes = _PLANES_BY_KIND[kind](settings, exposure) if kind not in AUXILIARY_BLOCKS else iter(())
     frame, mission = _file_frame(settings, exposure, kind), SIM_MISSIONS[exposure.camera.mission]
     units = [
@@ -268,20 +270,22 @@ def _calibration_scene(exposure: Exposure, blank_yx: Image) -> Image:
     return np.asarray(400 * (1 - 0.12 * (x**2 + y**2) + 0.03 * x), np.float32)
 
 
-def _render_preview(settings: SimulatorSettings, exposure: Exposure, file_name: str, *, is_colour: bool) -> bytes:
+def _render_preview(settings: SimulatorSettings, exposure: Exposure, file_name: str, kind: str) -> bytes:
     """Render a JPEG preview, either in colour from three filters, or in grey from one filter.
 
     The end of the file name of a grey preview, e.g. `drz.jpg`, names the kind of image that the preview shows. The JPEG
     is padded to its listed size with fill bytes, which JPEG allows before any marker.
     """
     names = exposure.plan.filters
-    if is_colour:
+    if kind == "COLOR":
         bands = [exposure.camera.filter(names[index]) for index in (0, len(names) // 2, -1)]
         greys = [_stretch_grey(next(_combined_planes(settings, replace(exposure, band=band)))[3]) for band in bands]
         picture = PilImage.merge("RGB", greys)
+    elif kind == "LARGE":
+        picture = _large_picture(*(plane[3] for plane in islice(_combined_planes(settings, exposure), 2)))
     else:
         picture = _stretch_grey(next(_PLANES_BY_KIND[file_name[-7:-4].upper()](settings, exposure))[3])
-    size = PREVIEW_BYTES + exposure.extra_blocks * BLOCK_BYTES
+    size = (LARGE_PREVIEW_BYTES if kind == "LARGE" else PREVIEW_BYTES) + exposure.extra_blocks * BLOCK_BYTES
     # The highest quality that fits into the size is used.
     for quality in PREVIEW_QUALITIES:
         buffer = io.BytesIO()
@@ -289,6 +293,15 @@ def _render_preview(settings: SimulatorSettings, exposure: Exposure, file_name: 
         if buffer.tell() <= size:
             break
     return buffer.getvalue().removesuffix(JPEG_END).ljust(size - len(JPEG_END), b"\xff") + JPEG_END
+
+
+def _large_picture(science_yx: npt.NDArray[np.generic], weight_yx: npt.NDArray[np.generic]) -> PilImage.Image:
+    """Render a preview as large as a real one; as in MAST, the pixels without data are white."""
+    size_xy = LARGE_PREVIEW_YX[::-1]
+    picture = _stretch_grey(science_yx).resize(size_xy)
+    outside = PilImage.fromarray(np.asarray(weight_yx[::-1]) == 0).resize(size_xy)
+    picture.paste(255, mask=outside)
+    return picture
 
 
 def _stretch_grey(science_yx: npt.NDArray[np.generic]) -> PilImage.Image:
@@ -300,7 +313,8 @@ def _stretch_grey(science_yx: npt.NDArray[np.generic]) -> PilImage.Image:
 
 
 _PLANES_BY_KIND = {
-    "DRZ": _combined_planes, "DRC": _combined_planes, "FLT": _single_planes, "FLC": _single_planes,
+    "DRZ": _combined_planes, "DRC": _combined_planes, "DRW": _combined_planes,
+    "FLT": _single_planes, "FLC": _single_planes,
     "C0M": _wfpc2_planes, "I2D": _jwst_combined_planes, "CAL": _jwst_single_planes,
     "RAW": _raw_planes, "D0M": _raw_planes,
 }  # fmt: skip

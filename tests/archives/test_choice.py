@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hubbleclip.archives.mast.caom_rows import observation_from_row
-from hubbleclip.archives.mast.product_selection import candidate_from_row, preview_from_row, select_products
+from hubbleclip.archives.mast.product_candidates import candidate_from_row, preview_from_row
+from hubbleclip.archives.mast.product_selection import rejection_reason, select_products
 from hubbleclip.config.settings import ArchiveSettings
 from hubbleclip.core.records import Observation, Product
 from hubbleclip.missions.hst import HST
@@ -19,6 +20,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SETTINGS = ArchiveSettings()
 VISIT = "hst_12675_02_wfc3_uvis_f606w_ibol02"
 TOTAL = "hst_12675_02_wfc3_uvis_total_ibol02"
+LEGACY = "hst_12675_02_wfc3_uvis_f606w"
 
 
 def observation(obs_id: str = "ibol02010", **row: object) -> Observation:
@@ -56,7 +58,7 @@ def chosen(
 ) -> tuple[list[str], dict[str, str]]:
     """File names, and the reason of each observation without one."""
     products, rejections = select_products(
-        observations, rows, settings, HST.products, {f"hst:{key}": value for key, value in taken.items()}
+        observations, rows, settings, HST, {f"hst:{key}": value for key, value in taken.items()}
     )
     return sorted(item.file_name for item in products), {item.entity_id: item.reason for item in rejections}
 
@@ -64,7 +66,7 @@ def chosen(
 def product(
     observations: list[Observation], rows: list[dict[str, Any]], settings: ArchiveSettings = SETTINGS
 ) -> Product:
-    (found,), _ = select_products(observations, rows, settings, HST.products, {})
+    (found,), _ = select_products(observations, rows, settings, HST, {})
     return found
 
 
@@ -114,9 +116,9 @@ def test_the_version_is_what_the_listing_says_of_it() -> None:
 
 
 def best_first() -> list[tuple[Observation, str]]:
-    """One file of each entry of the ranking in this visit, best first, totals and images of no kind left out."""
-    advanced, exposure = observation(VISIT), observation(VISIT + "bv")
-    owners = {"advanced": advanced, "exposure": exposure, "calibrated": observation()}
+    """One file of each entry of the ranking in a visit of WFC3, best first, without totals and images of no kind."""
+    advanced, exposure, legacy = observation(VISIT), observation(VISIT + "bv"), observation(LEGACY)
+    owners = {"advanced": advanced, "exposure": exposure, "calibrated": observation(), "legacy": legacy}
     return [(owners[made_of], kind) for made_of, kind in HST.products.order if made_of in owners and kind != "jpg"]
 
 
@@ -136,7 +138,7 @@ def test_the_best_file_by_the_written_order_is_taken_whatever_the_order_given(pl
 def test_the_reasons_are_stored_in_words() -> None:
     own, advanced = observation(), observation(VISIT)
     products, rejections = select_products(
-        [own, advanced], [file_of(own, "drz"), file_of(advanced, "drc")], SETTINGS, HST.products, {}
+        [own, advanced], [file_of(own, "drz"), file_of(advanced, "drc")], SETTINGS, HST, {}
     )
     assert products[0].choice == (
         "advanced product of the visit through one filter, corrected for charge transfer: best of 2 (drc, drz)"
@@ -160,11 +162,92 @@ def test_filters_are_the_same_without_the_open_wheel_and_in_any_order() -> None:
     assert len(chosen([one, two], [file_of(one, "drz"), file_of(two, "drz")])[0]) == 1
 
 
+def test_each_observation_through_a_ramp_filter_has_a_file_of_its_own() -> None:
+    """One ramp filter covers many bands, and MAST does not say which was set."""
+    one, two = observation("j8ck01040", filters="FR656N"), observation("j8ck01060", filters="FR656N")
+    assert len(chosen([one, two], [file_of(one, "drz"), file_of(two, "drz")])[0]) == 2
+
+
 def test_a_legacy_product_belongs_to_its_visit() -> None:
     one = observation("U27XCS01T", filters="F814W", instrument_name="WFPC2/WFC")
     two = observation("hst_12675_cs_wfpc2_f814w_wf", filters="F814W", instrument_name="WFPC2/WFC")
     names, reasons = chosen([one, two], [file_of(one, "drz"), file_of(two, "drz")])
     assert (names, reasons) == (["hst_12675_cs_wfpc2_f814w_wf_drz.fits"], {"U27XCS01T": "covered"})
+
+
+def test_a_legacy_file_never_wins_against_the_current_calibration() -> None:
+    own, legacy = observation(), observation(LEGACY)
+    for kind in ("drc", "drz", "crj", "flc", "flt"):
+        assert chosen([own, legacy], [file_of(own, kind), file_of(legacy, "drz")])[0] == [f"ibol02010_{kind}.fits"]
+    advanced = observation(VISIT)
+    assert chosen([advanced, legacy], [file_of(advanced, "drz"), file_of(legacy, "drz")])[0] == [f"{VISIT}_drz.fits"]
+
+
+def test_a_legacy_image_of_all_filters_is_worse_than_that_of_the_current_calibration() -> None:
+    total, legacy = observation(TOTAL), observation(LEGACY.replace("f606w", "total"))
+    assert chosen([total, legacy], [file_of(total, "drz"), file_of(legacy, "drz")])[0] == [f"{TOTAL}_drz.fits"]
+
+
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [
+        ({"obs_collection": "HLA", "productFilename": f"{LEGACY}_01_drz.fits"}, "is in the collection HLA"),
+        ({"productFilename": "hst_skycell-p1153x11y01_wfc3_uvis_f606w_all_drc.fits"}, "is a mosaic of several visits"),
+        ({"productFilename": "hst_9026_02_wfc3_uvis_f606w_ibol02_drz.fits"}, "belongs to the proposal 9026"),
+        ({"proposal_id": "09026"}, "belongs to the proposal 09026"),
+        ({"filters": "G102"}, "shows spectra, because G102 disperses light"),
+    ],
+)
+def test_a_foreign_file_in_the_list_is_refused_and_the_rejection_says_so(row: dict[str, str], why: str) -> None:
+    own = observation()
+    foreign = file_of(own, "drz", obs_id="another", dataURI="mast:HST/product/another", **row)
+    _, (rejection,) = select_products([own], [foreign], SETTINGS, HST, {})
+    assert (rejection.entity_id, rejection.reason) == (own.obs_id, "foreign_files")
+    assert why in rejection.detail and foreign["productFilename"] in rejection.detail
+    assert chosen([own], [foreign, file_of(own, "flt")]) == (["ibol02010_flt.fits"], {})
+    large = file_of(own, "flt", size=10**10)
+    _, (rejection,) = select_products([own], [foreign, large], SETTINGS, HST, {})
+    assert rejection.reason == "too_large" and why in rejection.detail
+
+
+def test_legacy_files_are_chosen_where_the_settings_name_their_collection() -> None:
+    own, settings = observation(), SETTINGS.model_copy(update={"collections": ("HST", "HLA")})
+    legacy = file_of(own, "drz", obs_id=LEGACY, obs_collection="HLA", productFilename=f"{LEGACY}_drz.fits")
+    assert chosen([own], [legacy], settings)[0] == [f"{LEGACY}_drz.fits"]
+
+
+def test_the_number_of_the_own_proposal_is_known_with_and_without_zeros() -> None:
+    own = observation(proposal_id="9026")
+    assert chosen([own], [file_of(own, "drz", proposal_id="09026")])[0] == ["ibol02010_drz.fits"]
+
+
+def test_the_pipelines_drizzled_file_of_wfpc2_wins_and_the_old_quick_look_loses() -> None:
+    own = observation("U27XCS01T", filters="F814W", instrument_name="WFPC2/WFC")
+    rows = [file_of(own, kind) for kind in ("c0m", "drz", "drw", "c0f")]
+    assert chosen([own], rows)[0] == ["u27xcs01t_drw.fits"]
+    assert chosen([own], [row for row in rows if "drw" not in row["productFilename"]])[0] == ["u27xcs01t_c0m.fits"]
+    assert chosen([own], rows[1:2])[0] == ["u27xcs01t_drz.fits"]
+
+
+def test_a_visit_of_wfpc2_has_one_file_whatever_chip_its_instrument_names() -> None:
+    pc = observation("hst_12675_cs_wfpc2_pc_f814w_u27xcs", filters="F814W", instrument_name="WFPC2/PC")
+    wfc = observation("U27XCS01T", filters="F814W", instrument_name="WFPC2/WFC")
+    names, reasons = chosen([pc, wfc], [file_of(pc, "drz"), file_of(wfc, "c0m")])
+    assert (names, reasons) == ([f"{pc.obs_id}_drz.fits"], {wfc.obs_id: "covered"})
+
+
+@pytest.mark.parametrize("filters", ["G800L;CLEAR2L", "G141", "CLEAR1S;PR200L", "g280"])
+@pytest.mark.parametrize("products", ["science", "preview"])
+def test_grisms_and_prisms_are_rejected_before_their_products_are_requested(filters: str, products: str) -> None:
+    own = observation(filters=filters)
+    settings = SETTINGS.model_copy(update={"products": products})
+    rows = [file_of(own, "drz"), preview_of(own, "drz.jpg")]
+    assert rejection_reason(own, HST) == ("not_an_image", f"seen through {filters_of(filters)}, which disperses light")
+    assert chosen([own], rows, settings) == ([], {own.obs_id: "not_an_image"})
+
+
+def filters_of(text: str) -> str:
+    return next(name for name in text.upper().split(";") if not name.startswith("CLEAR"))
 
 
 def test_an_image_of_all_filters_is_taken_only_for_a_visit_without_another() -> None:
@@ -232,9 +315,9 @@ def test_the_draw_grows_with_the_limit_and_shrinks_to_a_part_of_itself(one: int,
 @given(st.integers(1, 8), st.integers(1, 12))
 def test_taken_files_stay_when_more_observations_come(most: int, num_early: int) -> None:
     observations, rows = visits(12)
-    early, _ = select_products(observations[:num_early], rows[:num_early], limited(most), HST.products, {})
+    early, _ = select_products(observations[:num_early], rows[:num_early], limited(most), HST, {})
     taken = {"hst:12675": frozenset(item.obs_id for item in early)}
-    later, rejections = select_products(observations, rows, limited(most), HST.products, taken)
+    later, rejections = select_products(observations, rows, limited(most), HST, taken)
     assert {item.uri for item in early} <= {item.uri for item in later}
     assert len(later) == most
     assert {item.reason for item in rejections} <= {"over_limit"}
@@ -267,9 +350,9 @@ PREVIEWS = SETTINGS.model_copy(update={"products": "preview"})
 @pytest.mark.parametrize(
     ("owner", "ending"),
     [("ibol02010", "drz_color.jpg"), (VISIT, "color.jpg"), (TOTAL, "drc_color.jpg"), ("ibol02010", "drz_thumb.jpg"),
-     ("ibol02010", "drz.png"), ("ibol02010", "drz.fits")],
+     ("ibol02010", "raw.jpg"), ("ibol02010", "flt.jpg"), ("ibol02010", "flc.jpg"), ("ibol02010", "drz.png"), ("ibol02010", "drz.fits")],
 )  # fmt: skip
-def test_colour_thumbnails_and_other_formats_are_no_previews(owner: str, ending: str) -> None:
+def test_colour_thumbnails_exposures_and_other_formats_are_no_previews(owner: str, ending: str) -> None:
     assert preview_from_row(preview_of(observation(owner), ending), HST.products) is None
 
 
@@ -288,8 +371,8 @@ def test_a_preview_stands_for_its_visit_and_filter_by_the_same_order() -> None:
 def test_a_preview_of_all_filters_stands_for_a_visit_that_has_no_other() -> None:
     total, own = observation(TOTAL, filters="DETECTION"), observation()
     assert product([total], [preview_of(total, "drc.jpg")], PREVIEWS).file_name == f"{TOTAL}_drc.jpg"
-    both = [preview_of(total, "drc.jpg"), preview_of(own, "flt.jpg")]
-    assert product([total, own], both, PREVIEWS).file_name == "ibol02010_flt.jpg"
+    both = [preview_of(total, "drc.jpg"), preview_of(own, "drz.jpg"), preview_of(own, "flt.jpg")]
+    assert product([total, own], both, PREVIEWS).file_name == "ibol02010_drz.jpg"
 
 
 def test_a_preview_of_no_stated_kind_is_better_than_none() -> None:

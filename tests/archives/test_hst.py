@@ -18,6 +18,7 @@ from hubbleclip.simulator.observations import make_proposals, observations_of
 from hubbleclip.simulator.server.fault_plan import FaultPlan, FaultRule
 from hubbleclip.simulator.server.launcher import running_simulator
 from hubbleclip.simulator.server.pages import is_in_bulk_list
+from hubbleclip.simulator.server.product_store import ArchiveStore
 from tests.archives.conftest import FETCH, SKY, archive_at
 
 EXPECTED = {item.obs_id: item for proposal in make_proposals(SKY) for item in observations_of(SKY, proposal)}
@@ -138,8 +139,25 @@ def test_each_observation_gets_its_best_file_once(archive: MastArchive) -> None:
     assert not rejections
     for product in products:
         kinds = {item.kind.lower() for item in EXPECTED[product.obs_id].products if item.product_type == "SCIENCE"}
-        best = next(kind for kind in ("drc", "drz", "flc", "flt", "c0m") if kind in kinds)
+        best = next(kind for kind in ("drc", "drz", "drw", "flc", "flt", "c0m") if kind in kinds)
         assert product.kind == best
+
+
+ODD_SKY = SKY.model_copy(update={"odd_products": True, "hap_share": 0.5, "previews": True})
+
+
+@pytest.mark.parametrize("products", ["science", "preview"])
+def test_foreign_files_and_grisms_of_the_lists_are_never_chosen(tmp_path: Path, products: str) -> None:
+    with running_simulator(ODD_SKY) as url:
+        archive = archive_at(url, tmp_path, products=products)
+        observations = all_observations(archive)
+        found, rejections = archive.list_products(observations)
+        ours = {product.uri for item in ArchiveStore(ODD_SKY).observations.values() for product in item.products}
+        assert found and {product.uri for product in found} <= ours
+        assert not [product for product in found if re.search(r"_(raw|flt|flc)\.jpg$", product.file_name)]
+        assert all(archive.fetch_product(product).sha256 for product in found[:4])
+    grisms = {item.obs_id for item in observations if item.filters == "G800L;CLEAR2L"}
+    assert grisms and grisms == {item.entity_id for item in rejections if item.reason == "not_an_image"}
 
 
 def test_the_draw_does_not_depend_on_the_order_asked(simulator: str, tmp_path: Path) -> None:

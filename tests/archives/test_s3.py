@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,19 @@ def test_a_public_object_comes_without_credentials(cloud, tmp_path: Path) -> Non
 )  # fmt: skip
 def test_the_name_of_an_exposure_tells_its_place(name: str, path: str | None) -> None:
     assert public_path(name, HST.bucket) == path
+
+
+def test_a_product_of_an_association_is_in_the_associations_folder_and_mast_is_not_asked(cloud, tmp_path: Path) -> None:
+    cloud[1]("j8ck/j8ck01040/j8ck01041_drz.fits", FITS)
+    product = replace(product_of("j8ck01041_drz.fits"), obs_id="J8CK01040")
+    with scripted_server(give(b"{}")) as (mast_url, seen):
+        assert located(source_at(cloud[0], tmp_path, mast_url), product).read_bytes() == FITS
+    assert seen == []
+
+
+@pytest.mark.parametrize("obs_id", ["", "j8ck02040", "hst_9026_01_acs_wfc_f502n_j8ck01", "../../j8ck01040"])
+def test_a_product_of_an_association_that_is_not_known_has_no_derived_place(obs_id: str) -> None:
+    assert public_path("j8ck01041_drz.fits", HST.bucket, obs_id) is None
 
 
 @pytest.mark.parametrize("name", ["hst_11613_63_wfc3_ir_total_ib6w63_drz.fits", "j8pu0y0zq_flc.fits"])

@@ -59,7 +59,7 @@ def test_the_ranking_names_only_origins_that_names_have(mission: Mission) -> Non
     assert {origin for origin, _ in ranking.order} <= origins
     assert all(re.fullmatch(r"[a-z0-9]{3}", suffix) and why for (_, suffix), why in ranking.order.items())
     assert (ranking.other_origin, "jpg") in ranking.order
-    assert not ranking.all_filters_origin or ranking.all_filters_origin in origins
+    assert set(ranking.all_filters_origins) <= origins
     for form in ranking.names:
         groups = set(form.pattern.groupindex)
         assert any(set(re.findall(r"g<(\w+)>", template)) <= groups for template in ranking.visit_templates)

@@ -15,7 +15,8 @@ from hubbleclip.archives import open_archive
 from hubbleclip.archives.local import LocalArchive
 from hubbleclip.archives.mast.caom_rows import observation_from_row
 from hubbleclip.archives.mast.client import read_result
-from hubbleclip.archives.mast.product_selection import candidate_from_row, select_products
+from hubbleclip.archives.mast.product_candidates import candidate_from_row
+from hubbleclip.archives.mast.product_selection import select_products
 from hubbleclip.archives.stsci.parsers import clean_text, parse_abstracts_cat, parse_apt
 from hubbleclip.config.settings import ArchiveSettings, FetchSettings, SimulatorSettings
 from hubbleclip.core.layout import Layout
@@ -70,8 +71,8 @@ def test_legacy_products_stand_for_recorded_visits(real_observations: list[Obser
          "productFilename": f"{item.obs_id.lower()}_drz.fits"}
         for item in real_observations
     ]  # fmt: skip
-    products, rejections = select_products(real_observations, rows, ArchiveSettings(), HST.products, {})
-    assert len(products) == 8
+    products, rejections = select_products(real_observations, rows, ArchiveSettings(), HST, {})
+    assert len(products) == 4  # the legacy archive has a file of each camera of WFPC2
     assert all(
         item.file_name.startswith("hst_") and "_total_" not in item.file_name
         for item in products
@@ -84,17 +85,17 @@ def test_the_recorded_count_is_read() -> None:
     assert rows_of("countsResp.json", "Column1") == [{"Column1": 599}]
 
 
-def test_the_drizzled_image_is_chosen_of_a_recorded_product_list() -> None:
+def test_the_calibrated_exposure_is_chosen_of_a_recorded_product_list_of_wfpc2() -> None:
     rows = rows_of("products.json", "obsID", "dataURI")
     kinds = [found.kind for found in (candidate_from_row(row, HST.products) for row in rows) if found]
     observation = observation_from_row(
         {"obs_id": "U9O40504M", "obsid": 2003738726, "proposal_id": "9710"}, "hst", NOW, HST.products
     )
     assert observation is not None
-    (product,), rejections = select_products([observation], rows, ArchiveSettings(), HST.products, {})
+    (product,), rejections = select_products([observation], rows, ArchiveSettings(), HST, {})
     assert sorted(kinds) == ["c0f", "c0m", "drz"]
-    assert (product.uri, product.size_bytes) == ("mast:HST/product/u9o40504m_drz.fits", 27227520)
-    assert (product.archive_version, rejections) == ("-, 27227520 bytes", [])
+    assert (product.uri, rejections) == ("mast:HST/product/u9o40504m_c0m.fits", [])
+    assert product.archive_version == f"-, {product.size_bytes} bytes"
 
 
 def test_simulated_answers_have_the_recorded_columns_and_types() -> None:

@@ -128,6 +128,35 @@ def test_with_previews_every_observation_has_one_and_every_combined_visit_one_in
     assert colours == dict.fromkeys(combined, 1)
 
 
+def test_odd_products_add_rows_and_grisms_and_leave_the_rest_as_it_was() -> None:
+    plain, odd = ArchiveStore(settings(hap_share=1.0)), ArchiveStore(settings(hap_share=1.0, odd_products=True))
+    grisms = {name for name, item in odd.observations.items() if item.filters.startswith("G800L")}
+    assert set(odd.observations) - set(plain.observations) == grisms
+    assert len(grisms) == len(plain.proposals) and len(odd.by_obsid) == len(odd.observations)
+    obsids = list(plain.by_obsid)
+    ours = [row["dataURI"] for row in plain.product_rows(obsids)]
+    rows = [row for row in odd.product_rows(obsids) if row["dataURI"] not in ours]
+    assert {row["obs_collection"] for row in rows} == {"HST", "HLA"}
+    endings = {
+        name for row in rows for name in re.findall(r"skycell|_raw.jpg|_flt.jpg|drz.fits|flc.fits", row["dataURI"])
+    }
+    assert len(endings) == 5
+    members = [row["obs_id"] for row in rows if row["calib_level"] == 2 and row["obs_id"].startswith("hst_")]
+    assert members and {row[:-2] for row in members} <= set(plain.observations)
+
+
+def test_a_large_preview_has_white_corners_and_the_listed_size() -> None:
+    sky = settings(hap_share=1.0, odd_products=True)
+    item, product = next(
+        (item, product) for item in observations(sky).values() for product in item.products if product.kind == "LARGE"
+    )
+    data = render_product(sky, item, product)
+    levels = np.asarray(Image.open(io.BytesIO(data)))
+    assert (len(data), levels.shape) == (product.size_bytes, (4423, 4543))
+    assert min(levels[0, 0], levels[0, -1], levels[-1, 0], levels[-1, -1]) > 250
+    assert 0.01 < np.mean(levels > 250) < 0.6
+
+
 def test_a_new_night_reprocesses_a_share_of_the_old_files() -> None:
     sky = settings(reprocessed_share=0.25, nights=2)
     plain, found = observations(settings(nights=2)), observations(sky)

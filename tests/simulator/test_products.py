@@ -40,7 +40,7 @@ def open_fits(item: Item) -> fits.HDUList:
 
 
 def test_every_kind_of_file_has_its_listed_size(items: dict[tuple[str, str], Item]) -> None:
-    assert {kind for _, kind in items} >= {"DRC", "DRZ", "FLC", "FLT", "C0M", "RAW", "D0M", "SPT", "SHM", "TRL", "JPG"}
+    assert {kind for _, kind in items} >= {"DRC", "DRZ", "DRW", "FLC", "FLT", "C0M", "RAW", "D0M", "SPT", "SHM", "JPG"}
     for observation, product in items.values():
         assert len(render_product(SETTINGS, observation, product)) == product.size_bytes
 

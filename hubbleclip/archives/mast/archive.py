@@ -142,11 +142,10 @@ class MastArchive(ProcessLocal):
         self, observations: Sequence[Observation], taken: Mapping[str, frozenset[str]] | None = None
     ) -> tuple[list[Product], list[Rejection]]:
         """See `Archive.list_products`."""
-        ranking = self.mission.products
-        usable = (item for item in observations if rejection_reason(item, ranking) is None)
+        usable = (item for item in observations if rejection_reason(item, self.mission) is None)
         obsids = sorted({item.obsid for item in usable if item.obsid is not None})
         rows = self.raw.products(obsids) if self.settings.from_raw else self._requested_products(obsids)
-        return select_products(observations, rows, self.settings, ranking, taken or {})
+        return select_products(observations, rows, self.settings, self.mission, taken or {})
 
     def _requested_products(self, obsids: Sequence[int]) -> list[Row]:
         """Request product rows from MAST, and store the response."""

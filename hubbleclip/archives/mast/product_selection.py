@@ -7,62 +7,49 @@ output is the selected products, and a rejection of each observation for which n
 from __future__ import annotations
 
 import hashlib
-import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from hubbleclip.archives.base import NO_PROPOSAL, proposal_id_of, reject
-from hubbleclip.archives.mast.caom_rows import plain_row
+from hubbleclip.archives.mast.criteria import collections_of
+from hubbleclip.archives.mast.product_candidates import (
+    Candidate,
+    Row,
+    candidate_from_row,
+    disperser,
+    filter_names,
+    preview_from_row,
+    refusal,
+)
 from hubbleclip.config.settings import ArchiveSettings
 from hubbleclip.core.records import Observation, Product, Rejection
-from hubbleclip.missions.base import ProductRanking
+from hubbleclip.missions.base import Mission, ProductRanking
 
-Row = Mapping[str, Any]
 Key = tuple[str, ...]
 Reason = tuple[str, str]
 """Short code and one-line explanation of a rejection."""
 
 PREVIEW = "preview"
-NO_PREVIEW = re.compile(r"colou?r|thumb", re.IGNORECASE)
-"""Pattern in the names of previews that cannot be used: colour images and thumbnails."""
-SUFFIX = re.compile(r"_([a-z0-9]{3})\.(?:fits?|jpe?g)(?:\.gz)?$")
 BYTES_PER_MB = 1_000_000
 ALL_FILTERS = "TOTAL"
 """Value that is used as the filter in a group's key if an image combines all filters of its visit."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
-    """A file that may be chosen.
-
-    `owner` is the name of the exposure or association from which the file was made. `rank` is the file's position in
-    the mission's product ranking, where 0 is the best, and `why` is the ranking's text that explains this position.
-    """
-
-    obsid: int | None
-    owner: str
-    uri: str
-    file_name: str
-    kind: str
-    rank: int
-    why: str
-    size_bytes: int | None
-    archive_version: str
 
 
 @dataclass(slots=True)
 class Group:
     """The observations of one visit, camera, filter and target, and the candidate files of these observations.
 
+    `refused` has the files of the product lists that must not be chosen, each with the reason.
     `product` is the file that is chosen for the group, or None. `rejection` is the reason for which the observations
     without a chosen file are rejected.
     """
 
     key: Key
     observations: list[Observation]
-    candidates: list[tuple[Candidate, Observation]]
+    candidates: list[tuple[Candidate, Observation]] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
     product: Product | None = None
     rejection: Reason = ("no_science_image", "no usable image is listed")
 
@@ -84,7 +71,7 @@ def select_products(
     observations: Sequence[Observation],
     rows: Iterable[Row],
     settings: ArchiveSettings,
-    ranking: ProductRanking,
+    mission: Mission,
     taken: Mapping[str, frozenset[str]],
 ) -> tuple[list[Product], list[Rejection]]:
     """Choose the files to fetch.
@@ -97,8 +84,8 @@ def select_products(
         MAST's product rows of these observations.
     settings
         `archive` section of the settings, with the kind of file (`products`) and the limits.
-    ranking
-        The mission's product ranking.
+    mission
+        The archive's mission, with its product ranking.
     taken
         The `obs_id`s that already have a file, by proposal id. These files are kept, and count
         towards `max_products_per_proposal`.
@@ -109,10 +96,11 @@ def select_products(
         The products, and one rejection per observation without a product.
 
     """
-    rejected = {item.obs_id: rejection_reason(item, ranking) for item in observations}
+    rejected = {item.obs_id: rejection_reason(item, mission) for item in observations}
     usable = [item for item in observations if rejected[item.obs_id] is None]
     read = preview_from_row if settings.products == PREVIEW else candidate_from_row
-    groups = group_files(usable, filter(None, (read(row, ranking) for row in rows)), ranking)
+    candidates = filter(None, (read(row, mission.products) for row in rows))
+    groups = group_files(usable, candidates, mission, collections_of(settings, mission))
     for group in groups:
         _choose_file(group, settings)
     _reject_totals(groups)
@@ -132,15 +120,15 @@ def select_products(
     return products, rejections
 
 
-def rejection_reason(observation: Observation, ranking: ProductRanking) -> Reason | None:
+def rejection_reason(observation: Observation, mission: Mission) -> Reason | None:
     """Return the reason for which an observation is rejected before its products are requested.
 
     Parameters
     ----------
     observation
         The observation to judge.
-    ranking
-        The mission's product ranking; only its pattern of mosaic names is used.
+    mission
+        The archive's mission, with the patterns of names of mosaics and of dispersers.
 
     Returns
     -------
@@ -150,103 +138,20 @@ def rejection_reason(observation: Observation, ranking: ProductRanking) -> Reaso
     """
     if observation.proposal_id == proposal_id_of(observation.archive, NO_PROPOSAL):
         return "no_proposal", "the observation names no proposal, so it has no caption"
-    if observation.visit is None and ranking.mosaic.fullmatch(observation.obs_id.lower()):
+    if mission.products.is_mosaic(observation.obs_id):
         return "reprocessed", "the observation is a mosaic of visits whose exposures are listed separately"
+    if element := disperser(observation.filters, mission):
+        return "not_an_image", f"seen through {element}, which disperses light"
     if observation.obsid is None:
         return "no_obsid", "the observation has no obsid, which is needed to request its products"
     return None
 
 
-def candidate_from_row(row: Row, ranking: ProductRanking) -> Candidate | None:
-    """Make a candidate from a product row that describes a calibrated science image.
-
-    Parameters
-    ----------
-    row
-        MAST's product row.
-    ranking
-        The mission's product ranking, which lists the usable kinds of file.
-
-    Returns
-    -------
-    Candidate or None
-        The candidate; None for raw files, weights, tables, previews and all other files that the ranking does not list.
-
-    """
-    if str(row.get("productType")).upper() != "SCIENCE":
-        return None
-    plain = plain_row(row)
-    name = _file_name(plain)
-    kind = str(plain.get("productSubGroupDescription") or _suffix(name)).lower()
-    return None if kind == "jpg" else _candidate(plain, name, ranking.origin(name), kind, ranking)
-
-
-def preview_from_row(row: Row, ranking: ProductRanking) -> Candidate | None:
-    """Make a candidate from a product row that describes a greyscale JPEG preview.
-
-    Parameters
-    ----------
-    row
-        MAST's product row.
-    ranking
-        The mission's product ranking, which lists the usable kinds of file.
-
-    Returns
-    -------
-    Candidate or None
-        The candidate; None for colour previews, thumbnails and all files that are not previews.
-
-    """
-    if str(row.get("productType")).upper() != "PREVIEW":
-        return None
-    plain = plain_row(row)
-    name = _file_name(plain)
-    if not name.lower().endswith((".jpg", ".jpeg")) or NO_PREVIEW.search(f"{name} {plain.get('description')}"):
-        return None
-    origin, kind = ranking.origin(name), _suffix(name)
-    if (origin, kind) not in ranking.order:
-        origin, kind = ranking.other_origin, "jpg"
-    return _candidate(plain, name, origin, kind, ranking)
-
-
-def _candidate(plain: Row, name: str, origin: str, kind: str, ranking: ProductRanking) -> Candidate | None:
-    """Make a candidate from a normalised row; None if the ranking does not list the file's origin and kind."""
-    if "dataURI" not in plain or (origin, kind) not in ranking.order:
-        return None
-    size = _number(plain.get("size")) or None
-    return Candidate(
-        # `parent_obsid` is 0 or missing in some responses; `obsID` then names the observation of the product.
-        obsid=_number(plain.get("parent_obsid")) or _number(plain.get("obsID")),
-        owner=str(plain.get("obs_id", "")).casefold(),
-        uri=str(plain["dataURI"]),
-        file_name=name,
-        kind=kind,
-        rank=list(ranking.order).index((origin, kind)),
-        why=ranking.order[origin, kind],
-        size_bytes=size,
-        archive_version=f"{plain.get('prvversion', '-')}, {'-' if size is None else size} bytes",
-    )
-
-
-def _file_name(plain: Row) -> str:
-    """Return the file name in a row. If the row has no file name, the name is taken from the URI."""
-    return str(plain.get("productFilename") or str(plain.get("dataURI", "")).rpartition("/")[2])
-
-
-def _suffix(file_name: str) -> str:
-    """Return the kind of file at the end of a file's name, such as `drz`, `flt` or `i2d`; "" if there is none."""
-    match = SUFFIX.search(file_name.lower())
-    return match[1] if match else ""
-
-
-def _number(value: Any) -> int | None:
-    """Convert a whole number of at most 18 digits to int; return None for anything else."""
-    text = str(value).strip()
-    return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
-
-
 def group_files(
-    observations: Sequence[Observation], candidates: Iterable[Candidate], ranking: ProductRanking
+    observations: Sequence[Observation],
+    candidates: Iterable[Candidate],
+    mission: Mission,
+    collections: Collection[str],
 ) -> list[Group]:
     """Group observations and their files by visit, camera, filter and target.
 
@@ -257,8 +162,10 @@ def group_files(
     candidates
         Files that may be chosen. A file belongs to the observation with the name of the file's owner, or if there is
         no such observation, to the observation for which the file was listed.
-    ranking
-        The mission's product ranking, which parses the names of observations.
+    mission
+        The archive's mission, whose product ranking parses the names of observations.
+    collections
+        MAST collections from which files may be chosen.
 
     Returns
     -------
@@ -275,15 +182,19 @@ def group_files(
     visits = {
         (instrument_use(item), visit[-2:]): visit for item in observations if (visit := item.visit) and len(visit) > 2
     }
-    members = _by(observations, lambda item: group_key(item, visits, ranking))
-    groups = {key: Group(key, items, []) for key, items in members.items()}
+    members = _by(observations, lambda item: group_key(item, visits, mission.products))
+    groups = {key: Group(key, items) for key, items in members.items()}
     files: dict[str, tuple[Candidate, Observation]] = {}
     for candidate in candidates:
         owner = by_name.get(candidate.owner) or by_number.get(candidate.obsid)
         if owner is not None:
             files.setdefault(candidate.uri, (candidate, owner))
     for candidate, owner in files.values():
-        groups[group_key(owner, visits, ranking)].candidates.append((candidate, owner))
+        group = groups[group_key(owner, visits, mission.products)]
+        if problem := refusal(candidate, owner, mission, collections):
+            group.refused[candidate.file_name] = problem
+        else:
+            group.candidates.append((candidate, owner))
     for group in groups.values():
         group.candidates.sort(key=_preference)
     return list(groups.values())
@@ -323,25 +234,21 @@ def group_key(
     Returns
     -------
     tuple of str
-        Proposal id, visit, instrument, filters and target name.
+        Proposal id, visit, camera, filters and target name; also the observation's name if its wavelength was tuned,
+        because observations through one ramp filter may be of different bands.
 
     """
     visit = observation.visit or observation.obs_id
-    names = re.split(r"[;/,]", (observation.filters or "").upper())
-    filters = "+".join(sorted(name for name in names if name and not name.startswith("CLEAR")))
+    names = sorted(name for name in filter_names(observation.filters) if not name.startswith("CLEAR"))
+    is_tuned = any(map(ranking.tunable.fullmatch, names))
     return (
         observation.proposal_id,
         visits.get((instrument_use(observation), visit), visit),
-        observation.instrument.upper(),
-        ALL_FILTERS if _is_total(observation.obs_id, ranking) else filters,
+        ranking.camera(observation.instrument),
+        ALL_FILTERS if ranking.is_total(observation.obs_id) else "+".join(names),
         (observation.target_name or "").upper(),
+        *([observation.obs_id.casefold()] if is_tuned else []),
     )
-
-
-def _is_total(obs_id: str, ranking: ProductRanking) -> bool:
-    """Check by its name whether an observation combines all filters of a visit."""
-    parsed = ranking.parse(obs_id)
-    return parsed is not None and parsed[0] == ranking.all_filters_origin
 
 
 def _preference(pair: tuple[Candidate, Observation]) -> tuple[bool, int, float, str]:
@@ -356,10 +263,7 @@ def _choose_file(group: Group, settings: ArchiveSettings) -> None:
     max_bytes = settings.max_product_mb * BYTES_PER_MB
     fitting = [item for item in group.candidates if (item[0].size_bytes or 0) <= max_bytes]
     if not fitting:
-        if group.candidates:
-            best = group.candidates[0][0]
-            detail = f"{best.file_name} has {best.size_bytes} bytes: raise archive.max_product_mb"
-            group.rejection = "too_large", detail
+        group.rejection = _rejection_without_file(group)
         return
     best, owner = fitting[0]
     num, too_large = len(group.candidates), len([item for item in group.candidates if item not in fitting])
@@ -376,6 +280,19 @@ def _choose_file(group: Group, settings: ArchiveSettings) -> None:
         archive_version=best.archive_version,
     )
     group.rejection = "covered", f"{best.file_name} is the chosen file of the same visit, filter and target"
+
+
+def _rejection_without_file(group: Group) -> Reason:
+    """Return the reason for which no file of a group can be chosen, with the first file that was refused."""
+    refused = next((f"{name} {problem}" for name, problem in sorted(group.refused.items())), "")
+    if group.candidates:
+        best = group.candidates[0][0]
+        reason, detail = "too_large", f"{best.file_name} has {best.size_bytes} bytes: raise archive.max_product_mb"
+        return reason, f"{detail}; {refused}" if refused else detail
+    if not refused:
+        return group.rejection
+    others = f", and {len(group.refused) - 1} others are refused" if len(group.refused) > 1 else ""
+    return "foreign_files", f"no file of its own is listed: {refused}{others}"
 
 
 def _reject_totals(groups: Iterable[Group]) -> None:

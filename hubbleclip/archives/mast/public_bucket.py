@@ -1,7 +1,7 @@
 """Public copy of the archive in the cloud (s3://stpubdata), which is read over HTTPS without credentials.
 
-A file's path in the bucket is derived from the file's name, or requested from MAST's service `path_lookup`, which
-astroquery.mast.cloud uses too.
+A file's path in the bucket is derived from the names of the file and its observation, or requested from MAST's service
+`path_lookup`, which astroquery.mast.cloud uses too.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ SAFE_PATH = re.compile(r"(?!\.)[A-Za-z0-9_.+-]+(/(?!\.)[A-Za-z0-9_.+-]+)*")
 """Matches a relative path without hidden files and without `..`, which would lead out of the mission's folder."""
 
 
-def public_path(file_name: str, bucket: PublicBucket) -> str | None:
-    """Derive a file's path in the bucket from the file's name.
+def public_path(file_name: str, bucket: PublicBucket, obs_id: str = "") -> str | None:
+    """Derive a file's path in the bucket from the names of the file and its observation.
 
     Parameters
     ----------
@@ -34,14 +34,17 @@ def public_path(file_name: str, bucket: PublicBucket) -> str | None:
         Name of the file, in lower case.
     bucket
         The mission's folder in the bucket, with the patterns of its paths.
+    obs_id
+        Name of the observation for which MAST lists the file, in lower case; empty if unknown.
 
     Returns
     -------
     str or None
-        Path relative to the mission's folder; None if the name matches no pattern.
+        Path relative to the mission's folder; None if the names match no pattern.
 
     """
-    matches = ((pattern.fullmatch(file_name), template) for pattern, template in bucket.paths)
+    names = f"{obs_id}/{file_name}"
+    matches = ((pattern.fullmatch(names), template) for pattern, template in bucket.paths)
     return next((match.expand(template) for match, template in matches if match), None)
 
 
@@ -110,10 +113,10 @@ class S3Source:
         self.bucket = bucket
 
     def addresses(self, product: Product) -> Iterator[str]:
-        """See `FileSource.addresses`. The URL made from the file's name comes first, then the URL that MAST gives."""
+        """See `FileSource.addresses`. The URL made from the names comes first, then the URL that MAST gives."""
         if not product.uri.lower().startswith(self.bucket.uri_prefix):
             return
-        named = public_path(product.uri.rpartition("/")[2].lower(), self.bucket)
+        named = public_path(product.uri.rpartition("/")[2].lower(), self.bucket, product.obs_id.lower())
         if named is not None:
             yield f"{self.url}/{quote(named)}"
         looked_up = looked_up_path(self.mast, product.uri, self.bucket)

@@ -146,7 +146,7 @@ class MashupService:
     def _products(self, params: dict[str, Any]) -> QueryResult:
         """List the products of observations; the parameter `obsid` is a comma-separated list of their numbers."""
         numbers = [int(part) for part in str(params.get("obsid", "")).split(",")]
-        return self.store.find_products(numbers), lambda pair: tables.product_row(*pair), tables.PRODUCT_FIELDS
+        return self.store.product_rows(numbers), dict, tables.PRODUCT_FIELDS
 
     def _must_poll(self, request: dict[str, Any]) -> bool:
         """Return True if the client must poll: on the first request of one query in EXECUTING_EVERY.

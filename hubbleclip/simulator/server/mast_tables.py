@@ -28,6 +28,7 @@ PRODUCT_FIELDS = {
     "productGroupDescription": "string", "productSubGroupDescription": "string", "productDocumentationURL": "string",
     "project": "string", "prvversion": "string", "proposal_id": "string", "productFilename": "string", "size": "int",
     "parent_obsid": "string", "dataRights": "string", "calib_level": "int",
+    "filters": "string",
 }  # fmt: skip
 # The values of these columns are lists separated by semicolons; a filter matches if any element matches.
 SPLIT_AT_SEMICOLON = frozenset({"filters", "wavelength_region", "target_classification", "project", "obs_collection"})
@@ -38,6 +39,7 @@ VOT_TYPES = {
     "boolean": "boolean",
 }  # Names of the types in the VOTable format.
 SECONDS_PER_DAY = 86400.0
+RECOMMENDED = frozenset({"DRC", "DRZ", "DRW", "FLC", "FLT", "C0F", "C1F", "I2D"})
 OBJID_STEP = 9_179_889  # Difference between the numbers `objID` and `obsid` of an observation; arbitrary.
 PLANE_STEP = 1_000_000_000  # Difference between the numbers `objID` of two planes of an observation; arbitrary.
 NULL_PARENT_EVERY = 7  # One in NULL_PARENT_EVERY observations has products without a parent number.
@@ -150,7 +152,7 @@ def product_row(observation: SimObservation, product: SimProduct) -> Row:
 
     """
     suffix = product.kind.upper()
-    is_recommended = product.product_type == "SCIENCE" and suffix in {"DRC", "DRZ", "FLC", "FLT", "C0F", "C1F", "I2D"}
+    is_recommended = product.product_type == "SCIENCE" and suffix in RECOMMENDED
     return {
         "obsID": observation.obsid, "obs_collection": observation.collection, "dataproduct_type": "image",
         "obs_id": observation.obs_id,
@@ -165,7 +167,7 @@ def product_row(observation: SimObservation, product: SimProduct) -> Row:
         "proposal_id": observation.proposal_number,
         "productFilename": product.file_name, "size": product.size_bytes,
         "parent_obsid": 0 if observation.obsid % NULL_PARENT_EVERY == 0 else observation.obsid, "dataRights": "PUBLIC",
-        "calib_level": observation.calib_level, "_selected_": None,
+        "calib_level": observation.calib_level, "filters": observation.filters, "_selected_": None,
     }  # fmt: skip
 
 

@@ -7,7 +7,7 @@ import json
 import threading
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from operator import attrgetter
@@ -23,6 +23,7 @@ from hubbleclip.simulator.observations import (
 )
 from hubbleclip.simulator.server import arrivals, pages
 from hubbleclip.simulator.server import mast_tables as tables
+from hubbleclip.simulator.server.odd_rows import foreign_rows, with_grism
 
 RENDER_THREADS = 2
 MAX_CACHED_FILES = 24
@@ -50,9 +51,13 @@ class ArchiveStore:
     def observations(self) -> dict[str, SimObservation]:
         """All observations by lower-case name, which is the beginning of their file names."""
         with self._lock:
-            proposals = self.proposals.values()
-            found = (item for proposal in proposals for item in arrivals.listed_observations(self.settings, proposal))
+            found = (item for proposal in self.proposals.values() for item in self._observations_of(proposal))
             return {item.obs_id.lower(): item for item in found}
+
+    def _observations_of(self, proposal: SimProposal) -> Iterable[SimObservation]:
+        """Return the observations of a proposal, with a grism exposure if the settings ask for it."""
+        observations = arrivals.listed_observations(self.settings, proposal)
+        return with_grism(observations) if self.settings.odd_products else observations
 
     @cached_property
     def by_obsid(self) -> dict[int, SimObservation]:
@@ -127,7 +132,7 @@ class ArchiveStore:
         rows = arrivals.rows_of(self.settings, self.observations.values())
         return sorted(rows, key=attrgetter("released_mjd"))
 
-    def find_products(self, obsids: Sequence[int]) -> list[tuple[SimObservation, SimProduct]]:
+    def product_rows(self, obsids: Sequence[int]) -> list[tables.Row]:
         """List the files of observations.
 
         Parameters
@@ -137,12 +142,13 @@ class ArchiveStore:
 
         Returns
         -------
-        list[tuple[SimObservation, SimProduct]]
-            Observation and file, for each file.
+        list[tables.Row]
+            Row of each file in MAST's product table; with foreign files if the settings ask for them.
 
         """
         found = [self.by_obsid[obsid] for obsid in obsids if obsid in self.by_obsid]
-        return [(item, product) for item in found for product in item.products]
+        rows = [tables.product_row(item, product) for item in found for product in item.products]
+        return rows + [row for item in found for row in foreign_rows(item)] if self.settings.odd_products else rows
 
     def find_file(self, uri: str) -> tuple[SimObservation, SimProduct] | None:
         """Find the file that has a data URI.

@@ -1,0 +1,213 @@
+"""Candidates: the files in MAST's product rows that may be chosen for a visit."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hubbleclip.archives.base import proposal_id_of
+from hubbleclip.archives.mast.caom_rows import plain_row
+from hubbleclip.core.records import Observation
+from hubbleclip.missions.base import Mission, ProductRanking
+
+Row = Mapping[str, Any]
+
+NO_PREVIEW = re.compile(r"colou?r|thumb", re.IGNORECASE)
+"""Pattern in the names of previews that cannot be used: colour images and thumbnails."""
+SUFFIX = re.compile(r"_([a-z0-9]{3})\.(?:fits?|jpe?g)(?:\.gz)?$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A file that may be chosen.
+
+    `owner` is the name of the exposure or association from which the file was made. `rank` is the file's position in
+    the mission's product ranking, where 0 is the best, and `why` is the ranking's text that explains this position.
+    `is_mosaic` is True for a combination of several visits. `collection`, `proposal_number` and `filters` are empty if
+    the row does not have them.
+    """
+
+    obsid: int | None
+    owner: str
+    uri: str
+    file_name: str
+    kind: str
+    rank: int
+    why: str
+    size_bytes: int | None
+    archive_version: str
+    is_mosaic: bool
+    collection: str
+    proposal_number: str
+    filters: str
+
+
+def candidate_from_row(row: Row, ranking: ProductRanking) -> Candidate | None:
+    """Make a candidate from a product row that describes a calibrated science image.
+
+    Parameters
+    ----------
+    row
+        MAST's product row.
+    ranking
+        The mission's product ranking, which lists the usable kinds of file.
+
+    Returns
+    -------
+    Candidate or None
+        The candidate; None for raw files, weights, tables, previews and all other files that the ranking does not list.
+
+    """
+    if str(row.get("productType")).upper() != "SCIENCE":
+        return None
+    plain = plain_row(row)
+    name = _file_name(plain)
+    kind = str(plain.get("productSubGroupDescription") or _suffix(name)).lower()
+    return None if kind == "jpg" else _candidate(plain, name, ranking.origin(name), kind, ranking)
+
+
+def preview_from_row(row: Row, ranking: ProductRanking) -> Candidate | None:
+    """Make a candidate from a product row that describes a greyscale JPEG preview.
+
+    Parameters
+    ----------
+    row
+        MAST's product row.
+    ranking
+        The mission's product ranking, which lists the usable kinds of file.
+
+    Returns
+    -------
+    Candidate or None
+        The candidate; None for colour previews, thumbnails, pictures of raw or single exposures, and all files that are
+        not previews.
+
+    """
+    if str(row.get("productType")).upper() != "PREVIEW":
+        return None
+    plain = plain_row(row)
+    name = _file_name(plain)
+    if not name.lower().endswith((".jpg", ".jpeg")) or NO_PREVIEW.search(f"{name} {plain.get('description')}"):
+        return None
+    kind = _suffix(name)
+    if kind in ranking.no_previews:
+        return None
+    origin = ranking.origin(name)
+    if (origin, kind) not in ranking.order:
+        origin, kind = ranking.other_origin, "jpg"
+    return _candidate(plain, name, origin, kind, ranking)
+
+
+def refusal(candidate: Candidate, observation: Observation, mission: Mission, collections: Collection[str]) -> str:
+    """Explain why a file of an observation's product list must not be chosen for the observation.
+
+    Product lists of Hubble observations have rows of the Hubble Legacy Archive, and of sky cells, which combine the
+    exposures of many proposals.
+
+    Parameters
+    ----------
+    candidate
+        The file.
+    observation
+        The observation for which the file is listed.
+    mission
+        The mission, whose header convention has the names of dispersers.
+    collections
+        MAST collections from which files may be chosen.
+
+    Returns
+    -------
+    str
+        The explanation; empty for a file that may be chosen.
+
+    """
+    if candidate.collection and candidate.collection not in collections:
+        return f"is in the collection {candidate.collection}, which archive.collections does not name"
+    if candidate.is_mosaic:
+        return "is a mosaic of several visits"
+    number = candidate.proposal_number
+    if number and proposal_id_of(observation.archive, number) != observation.proposal_id:
+        return f"belongs to the proposal {number}"
+    element = disperser(candidate.filters, mission)
+    return f"shows spectra, because {element} disperses light" if element else ""
+
+
+def disperser(filters: str | None, mission: Mission) -> str:
+    """Find a grism or prism among the optical elements of an image.
+
+    Parameters
+    ----------
+    filters
+        Value of MAST's column `filters`; None if unknown.
+    mission
+        The mission, whose header convention has the names of dispersers.
+
+    Returns
+    -------
+    str
+        Name of the first disperser; empty if there is none.
+
+    """
+    return next((name for name in filter_names(filters) if mission.header.disperser.match(name)), "")
+
+
+def filter_names(filters: str | None) -> list[str]:
+    """Split a value of MAST's column `filters`.
+
+    Parameters
+    ----------
+    filters
+        Value of the column; None if unknown.
+
+    Returns
+    -------
+    list of str
+        Names of the optical elements in upper case.
+
+    """
+    return [name for name in re.split(r"[;/,\s]+", (filters or "").upper()) if name]
+
+
+def _candidate(plain: Row, name: str, origin: str, kind: str, ranking: ProductRanking) -> Candidate | None:
+    """Make a candidate from a normalised row; None if the ranking does not list the file's origin and kind."""
+    if "dataURI" not in plain or (origin, kind) not in ranking.order:
+        return None
+    size = _number(plain.get("size")) or None
+    stem = name.rpartition("_")[0]
+    parsed = ranking.parse(stem)
+    number = plain.get("proposal_id") or (parsed[1].groupdict().get("proposal") if parsed else None) or ""
+    return Candidate(
+        # `parent_obsid` is 0 or missing in some responses; `obsID` then names the observation of the product.
+        obsid=_number(plain.get("parent_obsid")) or _number(plain.get("obsID")),
+        owner=str(plain.get("obs_id", "")).casefold(),
+        uri=str(plain["dataURI"]),
+        file_name=name,
+        kind=kind,
+        rank=list(ranking.order).index((origin, kind)),
+        why=ranking.order[origin, kind],
+        size_bytes=size,
+        archive_version=f"{plain.get('prvversion', '-')}, {'-' if size is None else size} bytes",
+        is_mosaic=ranking.is_mosaic(stem),
+        collection=str(plain.get("obs_collection", "")).upper(),
+        proposal_number=str(number),
+        filters=str(plain.get("filters", "")),
+    )
+
+
+def _file_name(plain: Row) -> str:
+    """Return the file name in a row. If the row has no file name, the name is taken from the URI."""
+    return str(plain.get("productFilename") or str(plain.get("dataURI", "")).rpartition("/")[2])
+
+
+def _suffix(file_name: str) -> str:
+    """Return the kind of file at the end of a file's name, such as `drz`, `flt` or `i2d`; "" if there is none."""
+    match = SUFFIX.search(file_name.lower())
+    return match[1] if match else ""
+
+
+def _number(value: Any) -> int | None:
+    """Convert a whole number of at most 18 digits to int; return None for anything else."""
+    text = str(value).strip()
+    return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
