@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
@@ -34,6 +34,7 @@ SITE_FILE = Path("hubbleclip.toml")
 class SplitSettings(Section):
     """How tiles are split into train, val and test without leakage."""
 
+    added_later: ClassVar[frozenset[str]] = frozenset({"max_tiles_per_proposal", "max_tiles_per_patch"})
     val_share: float = Field(0.05, gt=0, lt=0.5)
     """Share of proposal groups for validation."""
     test_share: float = Field(0.05, gt=0, lt=0.5)
@@ -54,6 +55,12 @@ class SplitSettings(Section):
     """Tiles of the train split are excluded if their distance from a val or test tile on the sky, in arcseconds, is at
     most this value.
     """
+    max_tiles_per_proposal: int = Field(0, ge=0)
+    """Maximum number of tiles of a proposal in the dataset; 0 means no limit. Tiles are taken in turn from each file.
+    Tiles that are in a split stay there if the limit is lowered.
+    """
+    max_tiles_per_patch: int = Field(0, ge=0)
+    """Maximum number of tiles of a sky patch of 3.4 arcminutes in the dataset; 0 means no limit."""
     salt: str = "hubbleclip-1"
     """Salt of the hash that draws the splits; a change invalidates published splits."""
     scheme: str = "random"

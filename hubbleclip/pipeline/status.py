@@ -15,6 +15,12 @@ from hubbleclip.core.layout import Layout
 from hubbleclip.training.runs import find_run, settings_digest
 
 NEWEST_DATASET = "SELECT digest, path FROM dataset ORDER BY built_at DESC, digest LIMIT 1"
+LARGEST_PROPOSALS = """
+WITH newest AS (SELECT digest FROM dataset ORDER BY built_at DESC, digest LIMIT 1)
+SELECT proposal_id, count(*) AS num_samples, num_samples / sum(num_samples) OVER () AS share
+FROM placement SEMI JOIN newest ON digest = dataset_digest JOIN tile USING (tile_id)
+GROUP BY proposal_id ORDER BY num_samples DESC, proposal_id LIMIT 10
+"""
 NEWEST_REPORT = """
 SELECT report.path, report.run_id, run.path AS run_path FROM report JOIN run USING (run_id) ORDER BY made_at DESC
 LIMIT 1
@@ -30,7 +36,9 @@ class Status:
     dataset: str | None = None
     run: str | None = None
     report: str | None = None
-    counts: dict[str, Any] = field(default_factory=lambda: {"rejections": {}, "exclusions": {}})
+    counts: dict[str, Any] = field(
+        default_factory=lambda: {"rejections": {}, "exclusions": {}, "largest_proposals": []}
+    )
     pending: dict[str, int] = field(default_factory=dict)
     waiting: dict[str, Any] = field(default_factory=lambda: {"num": 0, "next_try_at": None})
 
@@ -62,7 +70,9 @@ def read_status(settings: Settings) -> Status:
             dataset=str(dataset) if dataset else None,
             run=str(run) if run else None,
             report=str(report / "index.html") if report else None,
-            counts=catalog.counts() | {"rejections": rejections(catalog), "exclusions": exclusions(catalog)},
+            counts=catalog.counts()
+            | {"rejections": rejections(catalog), "exclusions": exclusions(catalog)}
+            | {"largest_proposals": catalog.rows(LARGEST_PROPOSALS)},
             pending=pending(catalog, layout, settings),
             waiting=catalog.named_query("waiting", now=datetime.now(UTC))[0],
         )
@@ -89,6 +99,12 @@ def status_lines(found: Status) -> Iterator[str]:
         yield f"rejected in {stage}: " + ", ".join(f"{n} {reason}" for reason, n in reasons.items())
     if found.counts["exclusions"]:
         yield "excluded " + ", ".join(f"{n} {reason}" for reason, n in found.counts["exclusions"].items())
+    if largest := found.counts["largest_proposals"]:
+        total = sum(row["share"] for row in largest)
+        yield (
+            f"largest  {largest[0]['proposal_id']} has {largest[0]['share']:.1%} of the samples,"
+            f" the {len(largest)} largest proposals {total:.1%}"
+        )
     yield "pending  " + (", ".join(f"{n} {name}" for name, n in found.pending.items() if n) or "nothing")
     if found.waiting["num"]:
         first = f"{found.waiting['next_try_at']:%Y-%m-%d %H:%M}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 
@@ -321,6 +322,40 @@ def test_taken_files_stay_when_more_observations_come(most: int, num_early: int)
     assert {item.uri for item in early} <= {item.uri for item in later}
     assert len(later) == most
     assert {item.reason for item in rejections} <= {"over_limit"}
+
+
+def drawn(most: int, *rows: tuple[str, float, str]) -> list[tuple[str, float]]:
+    """Filter and position of the files that are drawn from visits, each with its filter, position and name."""
+    observations = [observation(name, filters=band, s_ra=ra, s_dec=0.0) for band, ra, name in rows]
+    products, _ = select_products(observations, [file_of(item, "drz") for item in observations], limited(most), HST, {})
+    by_name = {item.obs_id: item for item in observations}
+    return [((found := by_name[item.obs_id]).filters or "", found.ra_deg or 0.0) for item in products]
+
+
+def test_new_pointings_are_drawn_first_then_new_bands_then_repeat_visits() -> None:
+    visits = [
+        ("F814W" if letter == "b" else "F606W", ra, f"ibol{place}{letter}010")
+        for place, ra in enumerate((10.0, 20.0, 30.0)) for letter in "abcdefgh"
+    ]  # fmt: skip
+    assert {ra for _, ra in drawn(3, *visits)} == {10.0, 20.0, 30.0}
+    assert len(set(drawn(6, *visits))) == 6
+    assert Counter(ra for _, ra in drawn(9, *visits)) == {10.0: 3, 20.0: 3, 30.0: 3}
+
+
+def test_dithers_are_one_pointing_and_a_mosaic_is_many() -> None:
+    dithers = [("F606W", 10.0 + i / 3600, f"ibol{i:02d}010") for i in range(6)]
+    mosaic = [("F606W", 10.5 + i / 20, f"ibol1{i}010") for i in range(4)]
+    assert {ra for _, ra in drawn(5, *dithers, *mosaic)} >= {10.5 + i / 20 for i in range(4)}
+
+
+def test_a_moving_target_is_one_pointing_wherever_it_is() -> None:
+    planet = [
+        observation(f"ibol{i:02d}010", target_name="JUPITER", s_ra=10.0 * i, s_dec=0, mtFlag=True) for i in range(6)
+    ]
+    moon = observation("ibol10010", target_name="IO", s_ra=0, s_dec=0, mtFlag=True)
+    observations = [*planet, moon]
+    products, _ = select_products(observations, [file_of(item, "drz") for item in observations], limited(2), HST, {})
+    assert moon.obs_id in {item.obs_id for item in products}
 
 
 def test_taken_files_stay_when_an_advanced_product_of_their_visit_comes() -> None:

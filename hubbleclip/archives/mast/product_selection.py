@@ -7,13 +7,14 @@ output is the selected products, and a rejection of each observation for which n
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from hubbleclip.archives.base import NO_PROPOSAL, proposal_id_of, reject
 from hubbleclip.archives.mast.criteria import collections_of
+from hubbleclip.archives.mast.pointings import pointings_of
 from hubbleclip.archives.mast.product_candidates import (
     Candidate,
     Row,
@@ -33,6 +34,8 @@ Reason = tuple[str, str]
 
 PREVIEW = "preview"
 BYTES_PER_MB = 1_000_000
+FILTERS = 3
+"""Position of the filters in a group's key."""
 ALL_FILTERS = "TOTAL"
 """Value that is used as the filter in a group's key if an image combines all filters of its visit."""
 
@@ -57,6 +60,12 @@ class Group:
     def proposal_id(self) -> str:
         """Id of the proposal to which all observations of the group belong."""
         return self.key[0]
+
+    @property
+    def owner(self) -> Observation:
+        """The observation of the chosen file, or the first observation if there is no chosen file."""
+        name = self.product.obs_id if self.product else ""
+        return next((item for item in self.observations if item.obs_id == name), self.observations[0])
 
     @property
     def draw(self) -> str:
@@ -297,28 +306,44 @@ def _rejection_without_file(group: Group) -> Reason:
 
 def _reject_totals(groups: Iterable[Group]) -> None:
     """Reject images that combine all filters, if their visit and camera have a chosen image of a single filter."""
-    for visit in _by(groups, lambda group: group.key[:3]).values():
-        others = [group.product.file_name for group in visit if group.product and group.key[3] != ALL_FILTERS]
+    for visit in _by(groups, lambda group: group.key[:FILTERS]).values():
+        others = [group.product.file_name for group in visit if group.product and group.key[FILTERS] != ALL_FILTERS]
         for group in visit if others else ():
-            if group.key[3] == ALL_FILTERS:
+            if group.key[FILTERS] == ALL_FILTERS:
                 group.product = None
                 group.rejection = "covered", f"{min(others)} is a chosen file of one filter of the same visit"
 
 
 def _draw(groups: Sequence[Group], taken: frozenset[str], limit: int) -> None:
-    """Keep the files of at most `limit` groups of a proposal, and reject the others.
-
-    Groups that already have a file (`taken`) are kept first, then groups in the order of their `draw`.
-    """
+    """Keep the files of at most `limit` groups of a proposal, and reject the others."""
     names = {item.obs_id for group in groups for item in group.observations}
-
-    def place(group: Group) -> tuple[bool, str]:
-        return not any(item.obs_id in taken for item in group.observations), group.draw
-
-    chosen = sorted((group for group in groups if group.product), key=place)
-    for group in chosen[max(limit - len(taken - names), 0) :]:
+    for group in _in_order_of_draw(groups, taken)[max(limit - len(taken - names), 0) :]:
         group.product = None
         group.rejection = "over_limit", f"the proposal already has {limit} files"
+
+
+def _in_order_of_draw(groups: Sequence[Group], taken: frozenset[str]) -> list[Group]:
+    """Sort the groups of a proposal that have a file by the order in which they are drawn.
+
+    Groups that already have a file (`taken`) come first. Then come new pointings, then new bands of the pointings, then
+    repeat visits: of each pointing its second band before the third band of any. Equal groups are in the order of their
+    `draw`.
+    """
+    is_new = {group.draw: taken.isdisjoint(item.obs_id for item in group.observations) for group in groups}
+    chosen = sorted((group for group in groups if group.product), key=lambda group: (is_new[group.draw], group.draw))
+    fields = pointings_of(group.owner for group in chosen)
+    num_visits: Counter[tuple[int | str, str]] = Counter()
+    bands: dict[int | str, list[str]] = defaultdict(list)
+    places = {}
+    for group, field_label in zip(chosen, fields, strict=True):
+        band = group.key[FILTERS]
+        turn = num_visits[field_label, band]
+        num_visits[field_label, band] += 1
+        if turn == 0:
+            bands[field_label].append(band)
+        # A repeat visit comes after every new band; the first band of a pointing is the pointing itself.
+        places[group.draw] = (is_new[group.draw], turn, len(bands[field_label]) if turn == 0 else 0, group.draw)
+    return sorted(chosen, key=lambda group: places[group.draw])
 
 
 def _by(items: Iterable[Any], key: Callable[[Any], Any]) -> dict[Any, list[Any]]:

@@ -24,7 +24,7 @@ def dataset_card(description: Row, manifest: pa.Table) -> str:
     description
         Description of the dataset; `digest`, `counts`, `shards`, `notices` and `code_version` are used.
     manifest
-        Manifest of the dataset; the investigators are read from its column `pi`.
+        Manifest of the dataset; the columns `pi` and `proposal_id` are used.
 
     Returns
     -------
@@ -39,6 +39,7 @@ def dataset_card(description: Row, manifest: pa.Table) -> str:
         "digest": description["digest"],
         "num_samples": f"{manifest.num_rows:,}",
         "counts": ", ".join(f"{counts[split]['samples']:,} in {split}" for split in SPLITS),
+        "largest": _largest_proposals(manifest),
         "simulated": SIMULATED if "simulated" in description["notices"] else "",
         "data_files": ", ".join(f'"{HUB_NAMES[split]}": {paths}' for split, paths in files.items()),
         "notices": "\n".join(
@@ -72,6 +73,13 @@ def shard_paths(description: Row) -> dict[str, list[str]]:
         folder = f"../{shard['home_digest']}/" if shard["home_digest"] else ""
         paths.setdefault(shard["split"], []).append(f"{folder}{shard['shard']}")
     return paths
+
+
+def _largest_proposals(manifest: pa.Table) -> str:
+    """Write the shares of the proposals with the most samples."""
+    nums = sorted(manifest["proposal_id"].value_counts().field("counts").to_pylist(), reverse=True)
+    one, ten = (sum(nums[:limit]) / max(sum(nums), 1) for limit in (1, 10))
+    return f"{len(nums):,} proposals; the largest has {one:.1%} of the samples, the ten largest have {ten:.1%}"
 
 
 def _front_matter(description: Row, files: Mapping[str, list[str]]) -> str:

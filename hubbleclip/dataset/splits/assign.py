@@ -12,6 +12,7 @@ import numpy as np
 from hubbleclip.config.settings import SplitSettings
 from hubbleclip.core.records import SplitAssignment, Tile
 from hubbleclip.dataset.shard_writer import unit_hash
+from hubbleclip.dataset.splits.caps import CAPS, exceeding
 from hubbleclip.dataset.splits.continuations import Link
 from hubbleclip.dataset.splits.late_links import LATE_LINK, RANKS, late_linked
 from hubbleclip.dataset.splits.material import Material
@@ -81,6 +82,8 @@ def assign_splits(
     late = late_linked({key: plan.split for key, plan in known.items() if plan.split}, by_text)
     changed = _exclude_proposals(material, existing, late)
     changed |= _exclude_bodies(material, {**existing, **changed})
+    # Tiles that exceeded a cap are assigned again, because the cap may have been raised.
+    stored, existing = existing, {tile_id: plan for tile_id, plan in existing.items() if plan.reason not in CAPS}
     is_frozen = np.array([tile.tile_id in existing for tile in material.tiles], dtype=bool)
     if is_frozen.all():
         return sorted(changed.values(), key=lambda plan: plan.tile_id)
@@ -100,6 +103,7 @@ def assign_splits(
         for index, plan in enumerate(planned)
         if not is_frozen[index]
     ]
+    new = [plan for plan in _capped(new, material, existing, settings) if stored.get(plan.tile_id) != plan]
     log.info("splits of %d new tiles: %s", len(new), dict(Counter(plan.reason or plan.split for plan in new)))
     return sorted([*new, *changed.values()], key=lambda plan: plan.tile_id)
 
@@ -154,6 +158,20 @@ def _assignment(tile: Tile, of_proposal: ProposalSplit) -> SplitAssignment:
 def _excluded(plan: SplitAssignment, reason: str) -> SplitAssignment:
     """Copy an assignment and change its split to `excluded`, with the given reason."""
     return SplitAssignment(tile_id=plan.tile_id, group_id=plan.group_id, split=EXCLUDED, reason=reason)
+
+
+def _capped(
+    new: Sequence[SplitAssignment],
+    material: Material,
+    existing: Mapping[str, SplitAssignment],
+    settings: SplitSettings,
+) -> list[SplitAssignment]:
+    """Exclude the new tiles that exceed a cap."""
+    place = {tile.tile_id: index for index, tile in enumerate(material.tiles)}
+    candidates = [place[plan.tile_id] for plan in new if plan.split != EXCLUDED]
+    counted = [place[key] for key, plan in existing.items() if key in place and plan.split != EXCLUDED]
+    reasons = exceeding(material.tiles, candidates, counted, settings)
+    return [_excluded(plan, reasons[place[plan.tile_id]]) if place[plan.tile_id] in reasons else plan for plan in new]
 
 
 def split_proposals(

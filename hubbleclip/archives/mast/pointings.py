@@ -1,0 +1,52 @@
+"""Pointings: which observations of a proposal show the same field."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+
+from hubbleclip.core.records import Observation
+
+POINTING_ARCSEC = 60.0
+"""Observations whose centres are nearer than this show one field, because the fields of the wide cameras of Hubble are
+130 to 200 arcseconds wide.
+"""
+
+
+def pointings_of(observations: Iterable[Observation]) -> list[int | str]:
+    """Find the pointing of each observation.
+
+    Parameters
+    ----------
+    observations
+        Observations of one proposal. The first observation of a field is the centre of its pointing, so that later
+        observations do not change the pointings of earlier ones.
+
+    Returns
+    -------
+    list of int or str
+        Label of the pointing of each observation: a number, or for a moving target and for an observation without a
+        position, the target's name.
+
+    """
+    nearest = math.cos(math.radians(POINTING_ARCSEC / 3600))
+    centres = np.empty((0, 3))
+    labels: list[int | str] = []
+    for item in observations:
+        if item.is_moving or item.ra_deg is None or item.dec_deg is None:
+            labels.append((item.target_name or "").upper())
+            continue
+        direction = _unit_vector(item.ra_deg, item.dec_deg)
+        cosines = centres @ direction
+        if len(cosines) == 0 or cosines.max() < nearest:
+            centres, cosines = np.vstack([centres, direction]), np.append(cosines, 1.0)
+        labels.append(int(cosines.argmax()))
+    return labels
+
+
+def _unit_vector(ra_deg: float, dec_deg: float) -> np.ndarray:
+    """Return the direction of a position on the sky."""
+    ra, dec = math.radians(ra_deg), math.radians(dec_deg)
+    return np.array([math.cos(dec) * math.cos(ra), math.cos(dec) * math.sin(ra), math.sin(dec)])

@@ -1,0 +1,73 @@
+"""Caps of the tiles of a proposal and of a sky patch."""
+
+from collections import Counter
+from dataclasses import replace
+
+from sky_cases import material, square, tile
+
+from hubbleclip.config.settings import SplitSettings
+from hubbleclip.dataset.splits.assign import assign_splits
+from hubbleclip.dataset.splits.caps import PATCH_CAP, PROPOSAL_CAP
+
+BY_PROPOSAL = SplitSettings(max_tiles_per_proposal=6)
+BY_PATCH = SplitSettings(max_tiles_per_patch=5)
+
+
+def tiles_of(proposal, num_files, num_tiles, ra_deg=None):
+    """Tiles of several files, 20 arcseconds apart or without a position."""
+    return [
+        replace(
+            tile(f"{proposal}-{file}-{index}", proposal, () if ra_deg is None else square(ra_deg, 0.01, 2.0)),
+            product_uri=f"made:{proposal}-{file}", ra_deg=ra_deg, dec_deg=None if ra_deg is None else 0.01,
+        )
+        for file in range(num_files) for index in range(num_tiles)
+    ]  # fmt: skip
+
+
+def plans_of(tiles, settings, existing=None):
+    existing = existing or {}
+    new = assign_splits(material(tiles, {}, {}), existing, settings)
+    return existing | {plan.tile_id: plan for plan in new}
+
+
+def admitted(tiles, plans):
+    return [one for one in tiles if plans[one.tile_id].split != "excluded"]
+
+
+def test_a_proposal_has_at_most_the_set_number_of_tiles_in_turn_from_its_files():
+    tiles = tiles_of("large", 3, 8) + tiles_of("small", 1, 4)
+    plans = plans_of(tiles, BY_PROPOSAL)
+    kept = admitted(tiles, plans)
+    assert Counter(one.product_uri for one in kept) == {f"made:large-{i}": 2 for i in range(3)} | {"made:small-0": 4}
+    assert {plan.reason for plan in plans.values() if plan.split == "excluded"} == {PROPOSAL_CAP}
+
+
+def test_a_sky_patch_has_at_most_the_set_number_of_tiles_whatever_the_proposal():
+    tiles = tiles_of("one", 1, 4, 10.0) + tiles_of("two", 1, 4, 10.0) + tiles_of("far", 1, 4, 50.0)
+    plans = plans_of(tiles, BY_PATCH)
+    kept = Counter(one.ra_deg for one in tiles if plans[one.tile_id].reason != PATCH_CAP)
+    assert kept[50.0] == 4 and kept[10.0] <= 8
+    assert len([one for one in admitted(tiles, plans) if one.ra_deg == 10.0]) <= 5
+
+
+def test_tiles_without_a_position_are_in_no_patch():
+    tiles = tiles_of("one", 2, 10)
+    assert len(admitted(tiles, plans_of(tiles, BY_PATCH))) == 20
+
+
+def test_new_tiles_never_displace_admitted_ones_and_nothing_changes_without_new_tiles():
+    early, late = tiles_of("p", 2, 5), tiles_of("p", 4, 5)
+    first = plans_of(early, BY_PROPOSAL)
+    assert assign_splits(material(early, {}, {}), first, BY_PROPOSAL) == []
+    both = plans_of(late, BY_PROPOSAL, first)
+    assert {one.tile_id for one in admitted(early, first)} == {one.tile_id for one in admitted(late, both)}
+
+
+def test_a_raised_cap_admits_more_tiles_and_a_lowered_one_removes_none():
+    tiles = tiles_of("p", 2, 10)
+    first = plans_of(tiles, BY_PROPOSAL)
+    raised = plans_of(tiles, BY_PROPOSAL.model_copy(update={"max_tiles_per_proposal": 12}), first)
+    before, after = ({one.tile_id for one in admitted(tiles, plans)} for plans in (first, raised))
+    assert (len(before), len(after)) == (6, 12) and before < after
+    lowered = plans_of(tiles, BY_PROPOSAL, raised)
+    assert {one.tile_id for one in admitted(tiles, lowered)} == after
