@@ -163,7 +163,7 @@ def _check_sample(probe: Probe, rows: Sequence[Row]) -> Iterator[Finding]:
     listed = probe.mast.products([item.obsid for item in observations if item.obsid is not None])
     measured = probe.measured
     measured.list_s = time.monotonic() - started
-    chosen = select_products(observations, listed, probe.settings, probe.mission.products, {})[0]
+    chosen = select_products(observations, listed, probe.settings, probe.mission, {})[0]
     sizes = [product.size_bytes for product in chosen if product.size_bytes is not None]
     measured.num_sampled, measured.num_files = len(observations), len(chosen)
     measured.file_bytes = sum(sizes) / len(sizes) if sizes else None
@@ -200,7 +200,7 @@ def check_proposal(probe: Probe) -> Iterator[Finding]:
     obsids = sorted({item.obsid for item in [*own, *pinned] if item.obsid is not None})
     listed = probe.mast.products(obsids) if obsids else []
     default = ArchiveSettings.model_validate({"name": probe.settings.name, "collections": probe.settings.collections})
-    names = {product.file_name for product in select_products(own, listed, default, probe.mission.products, {})[0]}
+    names = {product.file_name for product in select_products(own, listed, default, probe.mission, {})[0]}
     lost, more = pins.file_names - names, names - pins.file_names
     found = f"{len(names & pins.file_names)} of them; missing: {shortened(lost, 2)}; others: {shortened(more, 2)}"
     yield compare(f"proposal {pins.proposal}", f"{len(pins.file_names)} known files", found, not (lost or more))
