@@ -238,7 +238,7 @@ HST = Mission(
             ),
             (
                 re.compile(
-                    r"[^/]*/(?P<name>(?P<root>(?P<programme>[a-z][a-z0-9]{3})[a-z0-9]{4}[a-z0])(_[a-z0-9_]+)?(\.[a-z]+)+)"
+                    r"[^/]*/(?P<name>(?P<root>(?P<programme>[a-z][a-z0-9]{3})[a-z0-9]{5})(_[a-z0-9_]+)?(\.[a-z]+)+)"
                 ),
                 r"\g<programme>/\g<root>/\g<name>",
             ),

@@ -97,11 +97,6 @@ def test_a_product_of_an_association_is_in_the_associations_folder_and_mast_is_n
     assert seen == []
 
 
-@pytest.mark.parametrize("obs_id", ["", "j8ck02040", "hst_9026_01_acs_wfc_f502n_j8ck01", "../../j8ck01040"])
-def test_a_product_of_an_association_that_is_not_known_has_no_derived_place(obs_id: str) -> None:
-    assert public_path("j8ck01041_drz.fits", HST.bucket, obs_id) is None
-
-
 @pytest.mark.parametrize("name", ["hst_11613_63_wfc3_ir_total_ib6w63_drz.fits", "j8pu0y0zq_flc.fits"])
 def test_what_the_name_does_not_tell_is_asked_of_mast(cloud, tmp_path: Path, name: str) -> None:
     cloud[1](f"ib6w/odd/{name}", FITS)
