@@ -33,7 +33,7 @@ def with_grism(observations: Sequence[SimObservation]) -> Iterator[SimObservatio
 
     """
     yield from observations
-    for first in observations[:1] if observations[0].collection == HST else ():
+    for first in (item for item in observations[:1] if item.collection == HST):
         name = f"{first.obs_id[:6]}9{first.obs_id[7:]}"
         obsid = first.obsid - first.obsid % (GRISM_OFFSET + 1) + GRISM_OFFSET
         yield replace(first, obs_id=name, obsid=obsid, filters=f"{GRISM};CLEAR2L", em_min=550.0, em_max=1050.0)
