@@ -134,7 +134,7 @@ class MastArchive(ProcessLocal):
         if observation is not None and observation.proposal_id != proposal_id_of(self.name, None):
             return observation
         if observation is not None:
-            name, reason = observation.obs_id, rejection_reason(observation, ranking) or reason
+            name, reason = observation.obs_id, rejection_reason(observation, self.mission) or reason
         code, detail = reason
         return reject("observation", name, "observations", reason=code, detail=detail, settings_digest=digest)
 
