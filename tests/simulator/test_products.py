@@ -79,7 +79,7 @@ def test_extensions_are_those_of_the_pipeline(
 
 
 def test_each_camera_writes_its_filter_into_the_keywords_of_the_real_one(items: dict[tuple[str, str], Item]) -> None:
-    for camera, kind in (("WFC3/UVIS", "DRC"), ("WFC3/IR", "DRZ"), ("ACS/WFC", "DRC"), ("WFPC2/WFC", "DRZ")):
+    for camera, kind in (("WFC3/UVIS", "DRC"), ("WFC3/IR", "DRZ"), ("ACS/WFC", "DRC"), ("WFPC2/WFC", "DRW")):
         observation, product = items[camera, kind]
         with open_fits((observation, product)) as file:
             header = file[0].header
