@@ -99,14 +99,14 @@ def test_the_border_is_nan_for_wfc3_and_zero_for_the_others(items: dict[tuple[st
         assert 0.02 < outside.mean() < 0.5
         assert np.isnan(file["SCI"].data[outside]).all()
         assert np.isfinite(file["SCI"].data[~outside]).all()
-    with open_fits(items["WFPC2/WFC", "DRZ"]) as file:
+    with open_fits(items["WFPC2/WFC", "DRW"]) as file:
         outside = file["WHT"].data == 0
         assert outside.mean() > 0.2
         assert (file["SCI"].data[outside] == 0).all()
 
 
 def test_the_wcs_agrees_with_the_listed_position_and_footprint(items: dict[tuple[str, str], Item]) -> None:
-    for camera, kind in (("WFC3/UVIS", "DRC"), ("ACS/WFC", "DRC"), ("WFPC2/WFC", "DRZ"), ("WFC3/IR", "DRZ")):
+    for camera, kind in (("WFC3/UVIS", "DRC"), ("ACS/WFC", "DRC"), ("WFPC2/WFC", "DRW"), ("WFC3/IR", "DRZ")):
         observation, product = items[camera, kind]
         with open_fits((observation, product)) as file:
             wcs, shape, inside = WCS(file["SCI"].header), file["SCI"].data.shape, file["WHT"].data > 0
