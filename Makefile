@@ -116,7 +116,7 @@ bench-%: setup-dev
 pictures: setup  ## the README's pictures, from the demo's report
 	$(BIN)/python -m experiments.readme_figures docs/demo $(FLAGS)
 
-study: setup  ## measure pre-training, loss, sky guard and clean split, for docs/study.md
+study: setup  ## measure the clean split and the loss, for docs/study.md
 	$(RUN) study $(FLAGS)
 	$(BIN)/python -m experiments.study.flow docs/demo $(FLAGS)
 

@@ -5,57 +5,50 @@ the arms, with its interval.
 
 An interval combines two variances: the variance over proposals, estimated by bootstrap resampling of proposal groups,
 and the variance over seeds. Two arms that are scored on the same test tiles are compared as pairs with the same groups
-and the same seeds. All trainings of the arm "second half, fine-tuned" start from the same single run; the intervals do
-not include the variance over such runs.
+and the same seeds.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from scipy import stats
 
 from hubbleclip.evaluation.metrics.bootstrap import TAIL
-from hubbleclip.evaluation.metrics.protocols import Estimate
+from hubbleclip.evaluation.metrics.intervals import (
+    NORMAL_QUANTILE,
+    difference_interval,
+    share_interval,
+    variance_of,
+)
+from hubbleclip.evaluation.metrics.protocols import Estimate, difference
 from hubbleclip.evaluation.metrics.retrieval import Floats
 
 METRICS = ("i2t_accuracy_at_10pct", "t2i_accuracy_at_10pct")
 CLEAN, RANDOM_TILES = "clean", "random split of tiles"
-GUARDED, UNGUARDED = "groups by text, with the sky guard", "groups by text, without the sky guard"
-FIRST_HALF, SECOND_HALF = "first half of the categories", "second half of the categories"
 BASELINE = "as it is"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arm:
-    """One way to train.
-
-    `dataset` is the name of the dataset, and `loss` replaces the loss of the settings unless it is None. With
-    `is_pretrained` the training starts from the model that was trained on the first half of the categories.
-    """
+    """One way to train: the name of the dataset, and a loss that replaces that of the settings unless it is None."""
 
     name: str
     dataset: str = CLEAN
     loss: str | None = None
-    is_pretrained: bool = False
 
 
 ARMS = (
     Arm(name=BASELINE),
-    Arm(name="one positive a row", loss="info_nce"),
-    Arm(name=GUARDED, dataset=GUARDED),
-    Arm(name=UNGUARDED, dataset=UNGUARDED),
     Arm(name=RANDOM_TILES, dataset=RANDOM_TILES),
-    Arm(name="second half, from scratch", dataset=SECOND_HALF),
-    Arm(name="second half, fine-tuned", dataset=SECOND_HALF, is_pretrained=True),
+    Arm(name="one positive a row", loss="info_nce"),
 )
 COMPARISONS = {
     "a random split of tiles against the clean split": (RANDOM_TILES, BASELINE),
-    "without the sky guard against with it": (UNGUARDED, GUARDED),
-    "fine-tuned against scratch": ("second half, fine-tuned", "second half, from scratch"),
     "several positives against one": (BASELINE, "one positive a row"),
 }
 """The two arms of each comparison, by the name of the comparison; the difference is the first arm minus the second arm.
@@ -83,14 +76,25 @@ class Effect:
 class ArmScores:
     """One metric of one arm on the test split that `digest` identifies.
 
-    `value_s` has one value per seed. `draws_b` has one value per bootstrap resample of the groups, averaged over the
-    seeds.
+    `value_s` has one value per seed. `mean` is the mean over the seeds, whose resampled values vary with the groups
+    alone.
     """
 
     value_s: Floats
-    draws_b: Floats
-    num_groups: int
+    mean: Estimate
     digest: str
+
+    def interval(self) -> tuple[float, float]:
+        """Compute the 95 % interval of the mean over seeds.
+
+        Returns
+        -------
+        tuple[float, float]
+            Lower and upper end of the interval.
+
+        """
+        variance = variance_over_seeds(self.value_s, self.mean.draws_b, self.mean.num_groups)
+        return share_interval(self.mean.value, variance, self.mean.sizes)
 
 
 def pool(estimates: Sequence[Estimate], digest: str) -> ArmScores:
@@ -109,24 +113,19 @@ def pool(estimates: Sequence[Estimate], digest: str) -> ArmScores:
         The metric over all seeds.
 
     """
-    return ArmScores(
-        value_s=np.array([one.value for one in estimates]),
-        # These averages vary only with the groups; `half_width_over_seeds` adds the variance over seeds.
-        draws_b=np.mean([one.draws_b for one in estimates], axis=0),
-        num_groups=estimates[0].num_groups,
-        digest=digest,
-    )
+    value_s = np.array([one.value for one in estimates])
+    draws_b = np.mean([one.draws_b for one in estimates], axis=0)
+    mean = replace(estimates[0], value=float(value_s.mean()), draws_b=draws_b)
+    return ArmScores(value_s=value_s, mean=mean, digest=digest)
 
 
-def compare_arms(scores: Mapping[tuple[str, str], ArmScores], seed: int) -> tuple[list[Effect], list[Effect]]:
+def compare_arms(scores: Mapping[tuple[str, str], ArmScores]) -> tuple[list[Effect], list[Effect]]:
     """Compute the metrics of each arm, and the differences between the arms of each entry of `COMPARISONS`.
 
     Parameters
     ----------
     scores
         Scores by the names of the arm and of the metric.
-    seed
-        Seed for shuffling the resamples of arms that were scored on different test splits.
 
     Returns
     -------
@@ -134,32 +133,70 @@ def compare_arms(scores: Mapping[tuple[str, str], ArmScores], seed: int) -> tupl
         The metrics of all arms, and the differences.
 
     """
-    figures = [_effect(arm, metric, one.value_s, one.draws_b, one.num_groups) for (arm, metric), one in scores.items()]
+    figures = [_effect(arm, metric, one.value_s, one.interval()) for (arm, metric), one in scores.items()]
     differences = []
-    for name, (first, second) in COMPARISONS.items():
+    for name, arms in COMPARISONS.items():
         for metric in METRICS:
-            ours, other = scores[first, metric], scores[second, metric]
+            ours, other = (scores[arm, metric] for arm in arms)
             is_paired = ours.digest == other.digest  # then resample b has the same groups in both arms
-            # with different test tiles, shuffling the resamples makes the two metrics independent
-            other_b = other.draws_b if is_paired else np.random.default_rng(seed).permutation(other.draws_b)
-            differences.append(
-                _effect(
-                    name, metric, ours.value_s - other.value_s, ours.draws_b - other_b,
-                    min(ours.num_groups, other.num_groups), is_paired=is_paired,
-                )
-            )  # fmt: skip
+            ends = paired_interval(ours, other) if is_paired else unpaired_interval(ours, other)
+            differences.append(_effect(name, metric, ours.value_s - other.value_s, ends, is_paired=is_paired))
     return figures, differences
 
 
-def _effect(  # noqa: PLR0917
-    name: str, metric: str, value_s: Floats, draws_b: Floats, num_groups: int, is_paired: bool | None = None
+def paired_interval(ours: ArmScores, other: ArmScores) -> tuple[float, float]:
+    """Compute the 95 % interval of the difference of two arms that were scored on the same test tiles.
+
+    Parameters
+    ----------
+    ours, other
+        Scores of the arms, with the same seeds and resamples.
+
+    Returns
+    -------
+    tuple[float, float]
+        Lower and upper end; they differ even if all values are equal (see `difference_interval`).
+
+    """
+    mean = difference(ours.mean, other.mean)
+    variance = variance_over_seeds(ours.value_s - other.value_s, mean.draws_b, mean.num_groups)
+    return difference_interval(mean.value, variance, mean.num_groups, mean.ratio)
+
+
+def unpaired_interval(ours: ArmScores, other: ArmScores) -> tuple[float, float]:
+    """Compute the 95 % interval of the difference of two arms that were scored on different test tiles.
+
+    Parameters
+    ----------
+    ours, other
+        Scores of the arms.
+
+    Returns
+    -------
+    tuple[float, float]
+        Lower and upper end of the interval.
+
+    Notes
+    -----
+    The intervals of both arms are combined as those of independent shares (method MOVER; Zou & Donner 2008).
+
+    """
+    (low, high), (other_low, other_high) = ours.interval(), other.interval()
+    value = ours.mean.value - other.mean.value
+    return (
+        value - math.hypot(ours.mean.value - low, other_high - other.mean.value),
+        value + math.hypot(high - ours.mean.value, other.mean.value - other_low),
+    )
+
+
+def _effect(
+    name: str, metric: str, value_s: Floats, ends: tuple[float, float], is_paired: bool | None = None
 ) -> Effect:
-    """Average a metric or a difference over the seeds, and compute its interval; values are rounded to 6 digits."""
-    value, reach = float(value_s.mean()), half_width_over_seeds(value_s, draws_b, num_groups)
-    seeds = tuple(round(float(one), 6) for one in value_s)
+    """Describe a metric or a difference, averaged over the seeds; numbers are rounded to 6 decimal places."""
+    low, high = ends
     return Effect(
-        name=name, metric=metric, value=round(value, 6), low=round(value - reach, 6), high=round(value + reach, 6),
-        seeds=seeds, is_paired=is_paired,
+        name=name, metric=metric, value=round(float(value_s.mean()), 6), low=round(low, 6), high=round(high, 6),
+        seeds=tuple(round(float(one), 6) for one in value_s), is_paired=is_paired,
     )  # fmt: skip
 
 
@@ -184,8 +221,8 @@ def study_results(figures: Sequence[Effect], differences: Sequence[Effect], fact
     return {**facts, "arms": [asdict(one) for one in figures], "questions": [asdict(one) for one in differences]}
 
 
-def half_width_over_seeds(value_s: Floats, draws_b: Floats, num_groups: int) -> float:
-    """Compute half the width of the 95 % interval of a metric's mean over training seeds.
+def variance_over_seeds(value_s: Floats, draws_b: Floats, num_groups: int) -> float:
+    """Compute the variance of a metric's mean over training seeds, for an interval with a quantile of the normal.
 
     Parameters
     ----------
@@ -199,22 +236,18 @@ def half_width_over_seeds(value_s: Floats, draws_b: Floats, num_groups: int) -> 
     Returns
     -------
     float
-        Half the width of the interval, in the unit of the metric.
+        Variance over groups and seeds. A variance from few seeds is uncertain, so the sum is multiplied by the square
+        of the ratio of the quantiles of Student's t and of the normal distribution.
 
     Notes
     -----
-    The variance over resampled groups and the variance between seeds are added. A variance that is estimated from few
-    seeds is uncertain, so Student's t is used with the effective degrees of freedom of the sum (Satterthwaite 1946).
+    Student's t has the effective degrees of freedom of the sum (Satterthwaite 1946).
 
     """
-    num_seeds = len(value_s)
-    # The variance over resamples of n groups is too small by the factor (n - 1) / n.
-    variance_of_groups = draws_b.var() * num_groups / (num_groups - 1)
-    variance_of_seeds = value_s.var(ddof=1) / num_seeds if num_seeds > 1 else 0.0
-    variance = variance_of_groups + variance_of_seeds
+    num_seeds, of_groups = len(value_s), variance_of(draws_b, num_groups)
+    of_seeds = float(value_s.var(ddof=1)) / num_seeds if num_seeds > 1 else 0.0
+    variance = of_groups + of_seeds
     if variance == 0:
         return 0.0
-    degrees_of_freedom = variance**2 / (
-        variance_of_groups**2 / (num_groups - 1) + variance_of_seeds**2 / max(1, num_seeds - 1)
-    )
-    return float(stats.t.ppf(1 - TAIL, degrees_of_freedom) * np.sqrt(variance))
+    degrees_of_freedom = variance**2 / (of_groups**2 / (num_groups - 1) + of_seeds**2 / max(1, num_seeds - 1))
+    return variance * float(stats.t.ppf(1 - TAIL, degrees_of_freedom) / NORMAL_QUANTILE) ** 2

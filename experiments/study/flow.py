@@ -1,8 +1,8 @@
-"""`hubbleclip study`: measure the effects of pre-training, the loss, the sky guard and the clean split.
+"""`hubbleclip study`: measure the effects of the clean split and of the loss.
 
 Each training is repeated with several seeds. Finished trainings are reused, so that an interrupted study resumes. The
-datasets and runs of the study are stored in the folder `study/` of the profile and never in the catalog, because two of
-the splits leak on purpose.
+datasets and runs of the study are stored in the folder `study/` of the profile and never in the catalog, because one of
+the splits leaks on purpose.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from prefect import flow
 
 from experiments.pages import replace_tables
 from experiments.study import comparisons
-from experiments.study.leaky_splits import FIRST, SECOND, by_tile, half_of, with_and_without_guard
+from experiments.study.leaky_splits import by_tile
 from flows.dataset import dataset
 from hubbleclip.catalog.catalog import read_catalog
 from hubbleclip.catalog.pending import to_records
 from hubbleclip.cli.options import Options
-from hubbleclip.config.settings import ModelSettings, Settings, read_settings
+from hubbleclip.config.settings import Settings, read_settings
 from hubbleclip.contracts.schema import contract_version
 from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.core.io import write_text
-from hubbleclip.core.layout import Layout, checkpoint_name
+from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Sample, SplitAssignment
 from hubbleclip.core.version import code_version
 from hubbleclip.dataset.build import build_dataset
@@ -38,18 +38,16 @@ from hubbleclip.evaluation.compare import split_estimates
 from hubbleclip.evaluation.metrics.protocols import Estimate
 from hubbleclip.pipeline.engine.stage import Stage, log
 from hubbleclip.pipeline.shards.splitting import read_material
-from hubbleclip.training.checkpoints import FOLDER, read_best
 from hubbleclip.training.loop import train as train_model
 
 app = App()
 ROOT = Path(__file__).parents[2]
 FILE = "study.json"
-PRETRAINING_SEED = 0  # not a seed of an arm; those start at 1
 
 
 @flow(name="study")
 def study(
-    profile: str = "demo", overrides: dict[str, Any] | None = None, steps: int = 180, num_seeds: int = 3
+    profile: str = "demo", overrides: dict[str, Any] | None = None, steps: int = 120, num_seeds: int = 3
 ) -> dict[str, Any]:
     """Train every arm with every seed, and compare the arms on their test splits.
 
@@ -74,7 +72,7 @@ def study(
         for metric in comparisons.METRICS:
             of_metric = [one for estimates in of_seeds for one in estimates if one.name == metric]
             scores[arm.name, metric] = comparisons.pool(of_metric, digest)
-    figures, differences = comparisons.compare_arms(scores, settings.evaluation.seed)
+    figures, differences = comparisons.compare_arms(scores)
     results = comparisons.study_results(figures, differences, describe_study(settings, datasets, num_seeds))
     write_text(layout.root / FILE, json.dumps(results, indent=1, sort_keys=True) + "\n")
     log.info("study: the results are in %s", layout.root / FILE)
@@ -101,15 +99,9 @@ def build_datasets(settings: Settings, datasets_dir: Path) -> dict[str, DatasetI
     with read_catalog(layout) as catalog:
         material = read_material(Stage(name="study", settings=settings, layout=layout, catalog=catalog))
         clean = {plan.tile_id: plan for plan in to_records(SplitAssignment, catalog.rows("FROM split"))}
-    samples = samples_of(material, clean, settings)
-    guarded, unguarded = with_and_without_guard(material, settings.splits)
     variants = {
-        comparisons.CLEAN: samples,
-        comparisons.GUARDED: samples_of(material, guarded, settings),
-        comparisons.UNGUARDED: samples_of(material, unguarded, settings),
+        comparisons.CLEAN: samples_of(material, clean, settings),
         comparisons.RANDOM_TILES: samples_of(material, by_tile(clean, settings.splits), settings),
-        comparisons.FIRST_HALF: half_of(samples, FIRST, ["train"]),
-        comparisons.SECOND_HALF: half_of(samples, SECOND, ["train", "val", "test"]),
     }
     datasets = {}
     for name, of_variant in variants.items():
@@ -172,45 +164,11 @@ def score(
         Estimates of all metrics on the test split.
 
     """
-    info, model = datasets[arm.dataset], settings.model
-    if arm.is_pretrained:
-        start = train_arm(datasets[comparisons.FIRST_HALF], model, settings, runs_dir, PRETRAINING_SEED, None)
-        checkpoint = start / FOLDER / checkpoint_name(read_best(start)["step"])
-        model = model.model_copy(update={"pretrained": str(checkpoint)})
-    run_dir = train_arm(info, model, settings, runs_dir, seed, arm.loss)
+    info = datasets[arm.dataset]
+    changes = {"seed": seed, "loss": arm.loss or settings.train.loss}
+    train_settings = settings.train.model_copy(update=changes)
+    run_dir = train_model(Path(info.path), runs_dir, settings.model, train_settings, code_version=code_version())
     return split_estimates(info, run_dir, settings.evaluation, "test")
-
-
-def train_arm(  # noqa: PLR0917
-    info: DatasetInfo, model: ModelSettings, settings: Settings, runs_dir: Path, seed: int, loss: str | None
-) -> Path:
-    """Train one model, or return its finished run.
-
-    Parameters
-    ----------
-    info
-        The dataset to train on.
-    model
-        Architecture and initial weights.
-    settings
-        Training settings.
-    runs_dir
-        Folder in which the runs are written.
-    seed
-        Seed of the training; it replaces the seed in the settings.
-    loss
-        Name of the loss; it replaces the loss in the settings unless it is None.
-
-    Returns
-    -------
-    Path
-        The run directory.
-
-    """
-    changes = {"seed": seed, "loss": loss or settings.train.loss}
-    return train_model(
-        Path(info.path), runs_dir, model, settings.train.model_copy(update=changes), code_version=code_version()
-    )
 
 
 def test_split_digest(info: DatasetInfo) -> str:

@@ -11,12 +11,12 @@ from hubbleclip.dataset.build import DatasetInfo
 from hubbleclip.evaluation.embed import embed_texts, resolve_precision
 from hubbleclip.evaluation.embed_parallel import EmbedMapFn, ModelSource, embed_splits
 from hubbleclip.evaluation.metrics.bootstrap import draw_weights
-from hubbleclip.evaluation.metrics.protocols import Estimate, Scores, difference, fair_estimates
+from hubbleclip.evaluation.metrics.protocols import HEADLINE, Estimate, Scores, difference, fair_estimates
 from hubbleclip.evaluation.metrics.retrieval import cosine_scores
 from hubbleclip.evaluation.report.write import read_samples
 from hubbleclip.evaluation.test_set import make_test_set
 
-PROMOTION_METRIC = "i2t_accuracy_at_10pct"
+PROMOTION_METRIC = HEADLINE
 """Metric that decides on promotion: image-to-text accuracy at the top 10 % of captions."""
 
 

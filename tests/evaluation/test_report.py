@@ -2,6 +2,7 @@ import base64
 import io
 import json
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,6 +14,7 @@ from hubbleclip.config.settings import EvaluationSettings
 from hubbleclip.core.errors import EvaluationError, TrainingError
 from hubbleclip.dataset.build import read_dataset
 from hubbleclip.evaluation import embed
+from hubbleclip.evaluation.metrics.protocols import Estimate
 from hubbleclip.evaluation.report import write as report
 from hubbleclip.training.checkpoints import load_run_model
 
@@ -42,6 +44,16 @@ def test_every_scorer_has_every_figure_with_its_interval(evaluation):
     assert set(names) == {"fine_tuned", "base", "shuffled", "bm25", "hybrid", "oracle", "random"}
     assert all(of_model == names["fine_tuned"] for of_model in names.values())
     assert all(metric.low <= metric.high for metric in evaluation.metrics)
+
+
+@pytest.mark.parametrize(("num_groups", "spread", "num_warnings"), [(54, 0.06, 1), (332, 0.025, 0)])
+def test_a_headline_with_a_wide_interval_is_warned_of(caplog, num_groups, spread, num_warnings):
+    headline = Estimate(protocol="fair", scorer="fine_tuned", name="i2t_accuracy_at_10pct", value=0.8,
+                        draws_b=np.random.default_rng(0).normal(0.8, spread, 400), num_groups=num_groups)  # fmt: skip
+    others = [replace(headline, scorer="base", num_groups=9), replace(headline, protocol="views", num_groups=9)]
+    report.warn_of_wide_interval([*others, headline])
+    assert len(caplog.messages) == num_warnings
+    assert all("i2t_accuracy_at_10pct is 6" in one and "54 proposal groups" in one for one in caplog.messages)
 
 
 def test_metrics_have_one_row_per_key(evaluation):

@@ -63,6 +63,17 @@ def test_metrics_have_intervals_where_few_groups_have_a_class() -> None:
     assert all(np.isfinite([one.value, *one.interval()]).all() for one in found)
 
 
+def test_zero_shot_estimates_know_the_sizes_of_the_groups() -> None:
+    """Without them, each group counts as one tile, and intervals near 100 % are wider than they have to be."""
+    group_t = np.repeat(np.arange(4), [1, 5, 3, 7])
+    samples = [sample(i, group, target_class=("GALAXY", "COMET")[group % 2]) for i, group in enumerate(group_t)]
+    labels, drawn = zeroshot.make_labels(samples)["kind"], {"group_t": group_t, "weights_bg": draw_weights(4, 50, 0)}
+    scores_tk = labels.is_positive_kt.T.astype(float)
+    found = zeroshot.phrase_retrieval_estimates("kind", "m", scores_tk.T, labels, **drawn)
+    found += zeroshot.classification_estimates("kind", "m", scores_tk, labels, **drawn)
+    assert [one.sizes.tolist() for one in found] == [[1, 5, 3, 7]] * 5
+
+
 def test_confidence_equal_to_accuracy_has_no_calibration_error() -> None:
     weights_bt = np.ones((1, 10), dtype=int)
     right_t = np.array([1.0] * 7 + [0.0] * 3)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SMALL = {
-    "simulator.num_proposals": 30, "simulator.frame_px": 200, "tiles.size_px": 160, "tiles.min_side_px": 32,
+    "archive.max_products_per_proposal": 6, "simulator.num_proposals": 30, "simulator.frame_px": 200,
+    "tiles.size_px": 160, "tiles.min_side_px": 32,
     "flows.batch_size": 8, "splits.val_share": 0.2, "splits.test_share": 0.3,
     "train.steps": 30, "train.batch_size": 12, "train.warmup_steps": 2, "train.checkpoint_every": 5,
     "train.validate_every": 10, "train.log_every": 5,

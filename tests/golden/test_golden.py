@@ -19,7 +19,8 @@ from hubbleclip.config.settings import Section, read_settings
 
 FILE = Path(__file__).with_name("golden.json")
 SMALL = {
-    "simulator.num_proposals": 24, "simulator.frame_px": 240, "tiles.size_px": 160, "tiles.min_side_px": 32,
+    "archive.max_products_per_proposal": 6, "simulator.num_proposals": 24, "simulator.frame_px": 240,
+    "tiles.size_px": 160, "tiles.min_side_px": 32,
     "tiles.views": ["native", "overview", "aim"], "splits.val_share": 0.2, "splits.test_share": 0.3,
     "shards.max_mb": 1,
 }  # fmt: skip

@@ -19,8 +19,8 @@ NORMAL_QUANTILE = 1.959964
 PSEUDO_GROUPS = NORMAL_QUANTILE**2 / 2
 """Number of groups of hits, and of groups of misses, that are added to the variance of a share (Agresti & Coull 1998).
 """
-PSEUDO_DIFFERENCES = 1.0
-"""Number of groups that are added to a difference in favour of each scorer (Bonett & Price 2012)."""
+PSEUDO_DIFFERENCES = 0.5
+"""Number of groups that are added to each of the four outcomes of a pair of scorers (Agresti & Min 2005)."""
 PRIOR_CORRELATION = 0.5
 """Correlation, within the pseudo-groups, of the values of a group."""
 
@@ -133,18 +133,18 @@ def difference_interval(value: float, variance: float, num_groups: int, ratio: f
     -------
     tuple of float
         Lower and upper end of the 95 % interval, in [-1, 1]. For two scorers that never differ on g groups of one value
-        they are about 2.8 / (g + 2) from 0, since such groups may exist and not be in the test set.
+        they are about 2 / (g + 2) from 0, since such groups may exist and not be in the test set.
 
     Notes
     -----
-    This is the adjusted Wald interval of Bonett & Price 2012 (Journal of Educational and Behavioral Statistics 37, p.
-    479): one group is added that only the first scorer finds, and one that only the second finds. Their variance is
-    multiplied by `ratio`, as a whole group seldom differs at once.
+    This is the adjusted Wald interval of Agresti & Min 2005 (Statistics in Medicine 24, p. 729): half a group is added
+    that both scorers find, half a group that neither finds, and half a group that only the one or only the other finds.
+    Their variance is multiplied by `ratio`, as a whole group seldom differs at once.
 
     """
-    padded_groups = num_groups + 2 * PSEUDO_DIFFERENCES
+    padded_groups = num_groups + 4 * PSEUDO_DIFFERENCES
     centre = value * num_groups / padded_groups
-    added = num_groups * (value - centre) ** 2 + PSEUDO_DIFFERENCES * ((1 - centre) ** 2 + (1 + centre) ** 2)
+    added = num_groups * (value - centre) ** 2 + 2 * PSEUDO_DIFFERENCES * (1 + 2 * centre**2)
     reach = NORMAL_QUANTILE * math.sqrt(num_groups**2 * variance + ratio * added) / padded_groups
     return max(centre - reach, -1.0), min(centre + reach, 1.0)
 

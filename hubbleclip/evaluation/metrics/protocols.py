@@ -18,6 +18,7 @@ depends on the order of the tied items; this module uses the expectation over al
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -68,6 +69,8 @@ MIN_PAPERCLIP_BATCH_SIZE = 10
 PAPERCLIP_PERCENTS = (1, 5, 10, 20)
 HEADLINE_PERCENT = 10
 """Cutoff of the headline metric, in per cent of the items."""
+HEADLINE = f"i2t_accuracy_at_{HEADLINE_PERCENT}pct"
+"""Name of the headline metric: the accuracy of image to text, under the protocol `fair`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -122,6 +125,8 @@ class Estimate:
         if self.is_share:
             return share_interval(self.value, self.variance, self.sizes)
         low, high = percentile_interval(self.draws_b, self.num_groups)
+        if self.name.endswith("median_rank"):
+            low, high = math.floor(low), math.ceil(high)  # the true median is a whole rank
         # The interval is extended to the value if necessary: all resamples of a median may lie on one side of it.
         return min(low, self.value), max(high, self.value)
 

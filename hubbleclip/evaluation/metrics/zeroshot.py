@@ -166,10 +166,11 @@ def phrase_retrieval_estimates(
         for scores_t, is_positive_t in zip(scores_kt, labels.is_positive_kt, strict=True)
     ])  # fmt: skip
     exact = ranking_metrics(scores_kt, labels.is_positive_kt)
+    sizes_g = np.bincount(group_t)
     return [
         Estimate(protocol=ZERO_SHOT, scorer=scorer, name=f"{task}_{name}", value=float(exact_k.mean()),
                  draws_b=recentre(_mean_over_phrases(draws_kb), float(exact_k.mean())),
-                 num_groups=weights_bg.shape[1])
+                 num_groups=len(sizes_g), sizes_g=sizes_g)
         for name, exact_k, draws_kb in zip(("map", "ndcg_at_10"), exact, resampled.swapaxes(0, 1), strict=True)
     ]  # fmt: skip
 
@@ -222,9 +223,10 @@ def classification_estimates(
     # Row 0 contains every tile once and gives the value of the metric; the other rows are the resamples.
     weights_bt = np.vstack([np.ones((1, len(group_t)), dtype=np.int64), weights_bg[:, group_t]])
     error_b = calibration_error(confidence_t, top1_t, weights_bt)
+    _, sizes_g = np.unique(group_t, return_counts=True)  # groups without labelled tiles add no information
     error = Estimate(
         protocol=ZERO_SHOT, scorer=scorer, name=f"{task}_calibration_error", value=float(error_b[0]),
-        draws_b=recentre(error_b[1:], float(error_b[0])), num_groups=len(np.unique(group_t)),
+        draws_b=recentre(error_b[1:], float(error_b[0])), num_groups=len(sizes_g), sizes_g=sizes_g,
     )  # fmt: skip
     return [*bootstrap_estimates(ZERO_SHOT, scorer, values, weights_bg), error]
 

@@ -20,9 +20,10 @@ from hubbleclip.dataset.loader import open_split
 from hubbleclip.dataset.manifest import sample_columns
 from hubbleclip.evaluation import embed
 from hubbleclip.evaluation.embed_parallel import EmbedMapFn, ModelSource, embed_splits
-from hubbleclip.evaluation.estimates import all_estimates, as_metric
+from hubbleclip.evaluation.estimates import FINE_TUNED, all_estimates, as_metric
 from hubbleclip.evaluation.features import ModelFeatures, embed_test_set, embed_vocabulary
 from hubbleclip.evaluation.forgetting import forgetting_estimates
+from hubbleclip.evaluation.metrics.protocols import FAIR, HEADLINE, Estimate
 from hubbleclip.evaluation.metrics.retrieval import Floats
 from hubbleclip.evaluation.metrics.vocabulary import read_vocabulary
 from hubbleclip.evaluation.metrics.zeroshot import make_labels
@@ -35,6 +36,8 @@ from hubbleclip.training.runs import read_run
 log = logging.getLogger(__name__)
 
 SPLITS = ("train", "val", "test")
+MAX_HALF_WIDTH = 0.1
+"""Half the width of the headline's 95 % interval above which an evaluation warns."""
 
 
 def evaluate(
@@ -109,6 +112,7 @@ def evaluate(
     # Forgetting is measured only for pretrained models: a model trained from scratch has nothing to forget.
     forgetting = forgetting_estimates(models, settings) if run.pretrained else []
     estimates = all_estimates(test_set, features, labels, settings, forgetting)
+    warn_of_wide_interval(estimates)
     metrics = [as_metric(estimate, run.run_id) for estimate in estimates]
     facts = report_facts(info, run, test_set, settings, code_version)
     facts["other_run_id"] = other_run_dir and other_run_dir.name  # null in JSON if there is no other run
@@ -246,6 +250,26 @@ def report_facts(
         "settings": settings.model_dump(mode="json"),
         "training": json.loads(run.settings),
     }
+
+
+def warn_of_wide_interval(estimates: Sequence[Estimate]) -> None:
+    """Log a warning if the test split is so small that the interval of the headline says little.
+
+    Parameters
+    ----------
+    estimates : sequence of Estimate
+        Estimates of an evaluation.
+
+    """
+    key = (FAIR, FINE_TUNED, HEADLINE)
+    headline = next(one for one in estimates if (one.protocol, one.scorer, one.name) == key)
+    low, high = headline.interval()
+    if high - low > 2 * MAX_HALF_WIDTH:
+        log.warning(
+            "evaluate: the 95 %% interval of %s is %.1f to %.1f %%, more than %.0f points on either side, because the "
+            "test split has only %d proposal groups: raise splits.test_share or add proposals",
+            HEADLINE, 100 * low, 100 * high, 100 * MAX_HALF_WIDTH, headline.num_groups,
+        )  # fmt: skip
 
 
 def metrics_json(metrics: Sequence[Metric], facts: Mapping[str, Any]) -> bytes:
