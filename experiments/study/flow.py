@@ -47,7 +47,7 @@ FILE = "study.json"
 
 @flow(name="study")
 def study(
-    profile: str = "demo", overrides: dict[str, Any] | None = None, steps: int = 120, num_seeds: int = 3
+    profile: str = "demo", overrides: dict[str, Any] | None = None, steps: int = 100, num_seeds: int = 3
 ) -> dict[str, Any]:
     """Train every arm with every seed, and compare the arms on their test splits.
 

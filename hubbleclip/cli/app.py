@@ -177,7 +177,7 @@ def compare(run: str, other: str, options: Options = Options()) -> None:
 
 
 @app.command
-def study(options: Options = Options(), *, steps: int = 120, num_seeds: int = 3) -> None:
+def study(options: Options = Options(), *, steps: int = 100, num_seeds: int = 3) -> None:
     """Ablation study: train with one choice changed at a time and measure its effect; resumes where it stopped."""
     result = run_flow("experiments.study.flow", "study", options, steps=steps, num_seeds=num_seeds)
     names = ("name", "metric", "value", "low", "high")
