@@ -1,5 +1,7 @@
 """A small version of `make coverage`: two cells of each table, and the page that it writes."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -77,9 +79,19 @@ def test_every_table_has_its_place_on_the_page_and_the_committed_ones_keep_the_p
     with pytest.raises(ValueError, match="no place for the table 'other'"):
         replace_tables(page, {"other": ""})
     for name in ("images", "texts", "image differences", "text differences"):
-        rows = page.partition(f"<!-- {name} -->")[2].partition("<!-- end of")[0].strip().splitlines()[2:]
-        shares = [float(cell.split(",")[0]) for row in rows for cell in row.strip("| ").split("|")[1:]]
-        assert len(rows) == 5 and min(shares) >= 93
+        cells = [re.match(r"([\d.]+), ([\d.]+)", cell) for cell in cells_of(page, name, first=1)]
+        assert len(cells) >= 20
+        assert min(float(cell[1]) for cell in cells) >= 93
+        assert max(float(cell[2]) for cell in cells) <= 1.2
+    for name in ("i2t", "t2i", "zero-shot"):
+        cells = [float(cell.rpartition(":")[2]) for cell in cells_of(page, name, first=2)]
+        assert len(cells) >= 48 and min(cells) >= 93
+
+
+def cells_of(page: str, name: str, first: int) -> list[str]:
+    """Cells of a table of the page without its header, from a column on."""
+    rows = page.partition(f"<!-- {name} -->")[2].partition("<!-- end of")[0].strip().splitlines()[2:]
+    return [cell.strip() for row in rows for cell in row.strip("| ").split("|")[first:]]
 
 
 def test_a_table_is_markdown() -> None:
