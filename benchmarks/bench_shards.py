@@ -73,7 +73,7 @@ def contender(write: Callable[[Path], None]) -> Contender:
 
 def main() -> None:
     """Measure writing of large and small tiles, loading, and dataset sizes."""
-    written = [*compare(sized(4000, 200), 512), *compare(sized(20_000, 500), 128)]
+    written = [*compare(sized(2000, 200), 512), *compare(sized(10_000, 500), 128)]
     report("shards", [*written, *compare_loading(), *compare_sizes()])
 
 

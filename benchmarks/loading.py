@@ -22,7 +22,7 @@ from hubbleclip.dataset.build import build_dataset
 from hubbleclip.dataset.loader import TrainBatches, iterate_batches, open_split, open_train_batches
 from hubbleclip.dataset.manifest import DatasetInfo, read_dataset
 
-NUM, GROUP_SIZE, NUM_PICTURES, SIDE_PX = sized(7680, 640), 10, 24, 512
+NUM, GROUP_SIZE, NUM_PICTURES, SIDE_PX = sized(3840, 640), 10, 24, 512
 BATCH, WORKERS, RUNS = 64, 2, sized(3, 1)  # a batch has one tile of each of 64 groups: NUM is at least 640
 CONTEXT_LENGTH = 77
 PEERS = {"opencv": "webdataset + OpenCV", "pil": "webdataset, pil decoder", "litdata": "litdata + OpenCV"}

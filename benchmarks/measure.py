@@ -87,22 +87,24 @@ def time_in_turn(
     peer: Contender | None = None,
     *,
     runs: int = 5,
+    warm_ups: int = 1,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Seconds:
-    """Time both `runs` times in turn, each run in an empty folder; the first round warms up and is not counted.
+    """Time both `runs` times in turn, each run in an empty folder; the first `warm_ups` rounds are not counted.
 
     Progress under `name` goes to stderr: a line at the start, then at most one per 10 seconds.
     """
     contenders = [ours] if peer is None else [ours, peer]
-    count = f"{runs} run{'s' if runs > 1 else ''}"
-    progress(f"{name}: a warm-up and {count}{'' if peer is None else ', ours and the peer in turn'}")
+    before = "a warm-up and " if warm_ups else ""
+    after = "" if peer is None else ", ours and the peer in turn"
+    progress(f"{name}: {before}{runs} run{'s' if runs > 1 else ''}{after}")
     reported_s, rounds = time.monotonic(), []
-    for number in range(runs + 1):
+    for number in range(warm_ups + runs):
         if time.monotonic() - reported_s > PROGRESS_EVERY_S:
             progress(f"{name}: run {number} of {runs}")
             reported_s = time.monotonic()
         rounds.append([_time_once(contender, clock) for contender in contenders])
-    columns = [tuple(column) for column in zip(*rounds[1:], strict=True)]
+    columns = [tuple(column) for column in zip(*rounds[warm_ups:], strict=True)]
     return Seconds(ours=columns[0], peer=columns[1] if peer else ())
 
 

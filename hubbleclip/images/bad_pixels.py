@@ -20,6 +20,8 @@ REPAIR_MIN_VALID = 8
 """Minimum number of good pixels in the 5x5 neighbourhood of a bad pixel that is repaired."""
 BATCH_PIXELS = 64
 """Number of pixels whose neighbourhoods are sorted in parallel, one per vector lane."""
+PIXELS_PER_WORD = 8
+"""Number of flags, one byte each, that are tested for zero at once."""
 BLOCK_ROWS = 16
 """Number of rows that are processed together; they fit into the processor's cache."""
 BAD_VALUE = F32(np.inf)
@@ -212,17 +214,21 @@ def find_bad_pixels(good_yx: Any, top: Any, bottom: Any, min_good: Any) -> Any:
     # The counts, at most 25, are stored as uint8, because a vector register holds the most elements of that type.
     flags_yx, width, num = good_yx.view(np.uint8), good_yx.shape[1], 0
     counts, empty_row = np.zeros(width + 2 * REACH_PX, np.uint8), np.zeros(width, np.uint8)
-    is_repairable = np.empty(width, np.bool_)
+    is_repairable = np.zeros(-(-width // PIXELS_PER_WORD) * PIXELS_PER_WORD, np.bool_)
+    words = is_repairable.view(np.uint64)  # eight pixels per word, because few pixels are bad
     rows, columns = np.empty(width, np.int64), np.empty(width, np.int64)
     for y in range(top, bottom):
         _count_columns(flags_yx, y, empty_row, counts[REACH_PX : REACH_PX + width])
-        _mark_repairable(flags_yx[y], counts, np.uint8(min_good), is_repairable)
+        _mark_repairable(flags_yx[y], counts, np.uint8(min_good), is_repairable[:width])
         if num + width > rows.size:  # makes room for a whole row, so that no check per pixel is needed
             rows, columns = np.concatenate((rows, rows)), np.concatenate((columns, columns))
-        for x in range(width):
-            if is_repairable[x]:
-                rows[num], columns[num] = y, x
-                num += 1
+        for k in range(words.size):
+            if words[k] == 0:
+                continue
+            for x in range(k * PIXELS_PER_WORD, (k + 1) * PIXELS_PER_WORD):
+                if is_repairable[x]:
+                    rows[num], columns[num] = y, x
+                    num += 1
     return rows[:num], columns[:num]
 
 

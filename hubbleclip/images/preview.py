@@ -146,10 +146,16 @@ def border_level(levels_yx: NDArray[np.uint8]) -> int:
         Level from 0 to 255.
     """
     border = np.concatenate([levels_yx[0], levels_yx[-1], levels_yx[:, 0], levels_yx[:, -1]])
-    level = np.percentile(border, 50, method="lower")
+    level = _lower_median(border)
     # Most images have a dark border. Counting darker pixels is faster than computing the median of all pixels.
     is_darkest = np.count_nonzero(levels_yx < level) < (levels_yx.size + 1) // 2
-    return int(level if is_darkest else np.percentile(levels_yx, 50, method="lower"))
+    return level if is_darkest else _lower_median(levels_yx.ravel())
+
+
+def _lower_median(levels: NDArray[np.uint8]) -> int:
+    """Return the median of levels (n,), the lower of the middle two; `np.percentile` takes ten times as long."""
+    middle = (levels.size - 1) // 2
+    return int(np.partition(levels, middle)[middle])
 
 
 def read_rgb(content: Path | bytes, max_pixels: int) -> NDArray[np.uint8]:

@@ -200,7 +200,7 @@ def _cut_image(
     settings : TileSettings
         Settings of tiles and stretch.
     """
-    image, size, sha256 = shown.image, settings.size_px, product_sha256s[1]
+    image, size, sha256, digest = shown.image, settings.size_px, product_sha256s[1], settings.digest()
     span = scale.white - scale.black
     sky, softening = np.float32(-scale.black / span), scale.softening / span
     seen_yx: NDArray[np.bool_] = np.asarray(np.isfinite(heights_yxc).all(axis=-1))
@@ -217,7 +217,7 @@ def _cut_image(
         placement = TilePlacement(view=VIEW, start_yx=(y0, x0), size_px=size, geometry=where)
         yield build_tile(
             shown, placement, (picture, ".png"),
-            valid_share=assessment, product_sha256=sha256, settings=settings, part_sha256s=product_sha256s,
+            valid_share=assessment, product_sha256=sha256, settings_digest=digest, part_sha256s=product_sha256s,
         )  # fmt: skip
 
 

@@ -333,7 +333,7 @@ def _cut_view(
 
     All tiles of a row are rendered together.
     """
-    image, (encode, suffix) = shown.image, ENCODERS[settings.format]
+    image, (encode, suffix), digest = shown.image, ENCODERS[settings.format], settings.digest()
     for (top, size), in_row in groupby(placements, key=lambda placement: (placement.start_yx[0], placement.size_px)):
         row = list(in_row)
         starts_yx = [placement.start_yx for placement in row]
@@ -348,7 +348,7 @@ def _cut_view(
             file = encode(band_yx[::-1, column : column + size]), suffix
             yield build_tile(
                 shown, placement, file,
-                valid_share=assessment, product_sha256=product_sha256, settings=settings,
+                valid_share=assessment, product_sha256=product_sha256, settings_digest=digest,
             )  # fmt: skip
         image.release_pages(top + size)  # later tiles read these rows again only where tiles overlap
 
@@ -360,7 +360,7 @@ def build_tile(
     *,
     valid_share: float,
     product_sha256: str,
-    settings: TileSettings,
+    settings_digest: str,
     part_sha256s: Sequence[str] = (),
 ) -> CutTile:
     """Build the record of a tile from its encoded file and the image from which it was cut.
@@ -377,8 +377,8 @@ def build_tile(
         Share of valid pixels among the tile's pixels inside the image, 0 to 1.
     product_sha256 : str
         SHA-256 of the product, which is part of the tile's identity.
-    settings : TileSettings
-        Tile settings; the digest of all fields is part of the tile's identity.
+    settings_digest : str
+        Digest of the tile settings, which is part of the tile's identity.
     part_sha256s : sequence of str
         SHA-256 of each product of a colour tile, which are part of the tile's identity too; empty for a grey tile.
 
@@ -387,11 +387,11 @@ def build_tile(
     tile : CutTile
         The tile with its id.
     """
-    image, (y0, x0), digest = shown.image, placement.origin_yx, settings.digest()
+    image, (y0, x0) = shown.image, placement.origin_yx
     # In the tile's id, the view of a colour tile includes the hashes of its products. `CutTile.view` does not.
     view = ":".join((placement.view, *part_sha256s))
     return CutTile(
-        tile_id=paths.tile_id(product_sha256, image.chip, y0, x0, digest, view=view),
+        tile_id=paths.tile_id(product_sha256, image.chip, y0, x0, settings_digest, view=view),
         encoded=file[0],
         chip=image.chip,
         y0=y0,
@@ -403,7 +403,7 @@ def build_tile(
         geometry=placement.geometry,
         valid_share=valid_share,
         stretch=shown.stretch,
-        settings_digest=digest,
+        settings_digest=settings_digest,
         view=placement.view,
         shrink=placement.shrink,
         suffix=file[1],

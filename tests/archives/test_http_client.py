@@ -160,6 +160,24 @@ def test_the_session_keeps_cookies(scripted) -> None:
     assert script.seen[1]["Cookie"] == "place=3"
 
 
+def test_the_proxies_of_a_site_are_read_once(scripted, monkeypatch) -> None:
+    script, transport = scripted(give(b"first"), give(b"second")), Transport(FETCH)
+    transport.get(script.url)
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    assert transport.get(script.url).text == "second"
+
+
+def test_a_request_starts_no_thread(scripted) -> None:
+    script, transport, started = scripted(give(b"first"), give(b"second")), Transport(FETCH), []
+    transport.get(script.url)  # starts the watchdog
+    threading.setprofile(lambda *event: started.append(event))  # called in every thread that starts from now on
+    try:
+        transport.get(script.url)
+    finally:
+        threading.setprofile(None)
+    assert not started
+
+
 def test_connections_are_reused(scripted) -> None:
     script, transport = scripted(give(b"x")), Transport(FETCH)
     for _ in range(5):

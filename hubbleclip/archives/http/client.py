@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import IO, Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import requests
 import stamina
@@ -268,6 +268,7 @@ class Transport:
         self.session.headers["User-Agent"] = f"hubbleclip/{__version__}{contact}"
         # without this function, credentials in ~/.netrc would replace the Authorization header of a request
         self.session.auth = lambda request: request
+        self._environments: dict[str, Any] = {}
         self.adapter = RateLimitedAdapter(self)
         for scheme in ("http://", "https://"):
             self.session.mount(scheme, self.adapter)
@@ -375,8 +376,14 @@ class Transport:
     def _request(self, method: str, url: str, headers: Mapping[str, str] | None) -> requests.Response:
         """Send one request. `Session.send` would read the whole body of a redirect, without limits."""
         request = self.session.prepare_request(requests.Request(method, url, headers))
-        options = self.session.merge_environment_settings(request.url, {}, True, None, None)
+        options = self._environment_of(urljoin(url, "/"))
         return self.adapter.send(request, timeout=(self.timeout[0], self.read_timeout_s), **options)
+
+    def _environment_of(self, site: str) -> dict[str, Any]:
+        """Return the proxies and certificates for a site. They are read once per site, because it takes 0.25 ms."""
+        if site not in self._environments:
+            self._environments[site] = self.session.merge_environment_settings(site, {}, True, None, None)
+        return dict(self._environments[site])
 
     @contextmanager
     def open(
