@@ -64,19 +64,22 @@ def encode_png(levels_yx: NDArray[np.uint8]) -> bytes:
     rows_yx[:, 0], rows_yx[0, 1:] = FILTER_UP, levels_yx[0]
     np.subtract(levels_yx[1:], levels_yx[:-1], out=rows_yx[1:, 1:])
     deflate = zlib_ng.compressobj(COMPRESS_LEVEL, zlib_ng.DEFLATED, WINDOW_BITS, MEMORY_LEVEL, zlib_ng.Z_RLE)
-    stream = deflate.compress(rows_yx) + deflate.flush()
     header = struct.pack(">II", width, height) + GREY_8_BIT
-    return b"".join((PNG_SIGNATURE, _chunk(b"IHDR", header), _chunk(b"IDAT", stream), END_CHUNK))
+    image = _chunk(b"IDAT", deflate.compress(rows_yx), deflate.flush())
+    return b"".join((PNG_SIGNATURE, *_chunk(b"IHDR", header), *image, END_CHUNK))
 
 
-def _chunk(chunk_type: bytes, content: bytes) -> bytes:
-    """Return a complete chunk: its length, type, content and CRC-32."""
-    return CHUNK_HEADER.pack(len(content), chunk_type) + content + _crc(chunk_type, content)
+def _chunk(chunk_type: bytes, *parts: bytes) -> tuple[bytes, ...]:
+    """Return the pieces of a chunk: its length and type, the parts of its content, and its CRC-32."""
+    return CHUNK_HEADER.pack(sum(map(len, parts)), chunk_type), *parts, _crc(chunk_type, *parts)
 
 
-def _crc(chunk_type: bytes, content: bytes | memoryview) -> bytes:
+def _crc(chunk_type: bytes, *parts: bytes | memoryview) -> bytes:
     """Return the CRC-32 of a chunk's type and content as four big-endian bytes."""
-    return isal_zlib.crc32(content, zlib.crc32(chunk_type)).to_bytes(4, "big")
+    checksum = zlib.crc32(chunk_type)
+    for part in parts:
+        checksum = isal_zlib.crc32(part, checksum)
+    return checksum.to_bytes(4, "big")
 
 
 def decode_png(data: bytes) -> NDArray[np.uint8]:
