@@ -13,7 +13,7 @@ FLAGS := --profile $(PROFILE) $(if $(DATA),--data $(DATA)) $(LOCAL_FLAGS)
 PREFECT_FLAGS = $(FLAGS) $(if $(PORT),--port $(PORT))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo dataset train evaluate index pipeline server deploy worker serve status sql check-archive test test-slow mutants golden lint contracts bench pictures study coverage figures search-quality docs docs-serve clean
+.PHONY: help setup setup-dev demo dataset captions train evaluate index pipeline server deploy worker serve status sql check-archive test test-slow mutants golden lint contracts bench pictures study coverage figures search-quality docs docs-serve clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -43,6 +43,9 @@ check-archive: setup  ## does the archive answer as needed, and what will the in
 
 dataset: setup  ## archive to shards
 	$(RUN) dataset $(FLAGS)
+
+captions: setup  ## write summaries and search phrases about abstracts, by captions.backend (PROPOSALS=file.jsonl: of these)
+	$(RUN) captions $(FLAGS)
 
 train: setup  ## train on the newest dataset
 	$(RUN) train $(FLAGS)

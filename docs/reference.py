@@ -18,8 +18,8 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "hubbleclip"
 TITLE = "API reference"
 ROOMS = (
-    "core", "config", "contracts", "catalog", "fits", "missions", "archives", "images", "dataset", "training",
-    "evaluation", "search", "simulator", "pipeline", "cli",
+    "core", "config", "contracts", "catalog", "fits", "missions", "archives", "images", "captions", "dataset",
+    "training", "evaluation", "search", "simulator", "pipeline", "cli",
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The flow `shards`: build an immutable dataset from the tiles."""
+"""The flows `captions` and `shards`: write captions, split the tiles and pack them into a dataset."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ from prefect import flow
 
 from flows.tasks import PREFECT
 from hubbleclip.config.settings import read_settings
+from hubbleclip.pipeline import captions as caption_stage
 from hubbleclip.pipeline.shards import run
+
+
+@flow(name="captions")
+def captions(profile: str = "demo", overrides: dict[str, Any] | None = None) -> None:
+    """See `hubbleclip.pipeline.captions.captions`."""
+    caption_stage.captions(read_settings(profile, overrides or {}), PREFECT)
 
 
 @flow(name="shards")

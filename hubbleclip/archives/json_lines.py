@@ -10,8 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from hubbleclip.archives.base import proposal_id_of
 from hubbleclip.archives.stsci.parsers import ProposalText, clean_proposal_text
 from hubbleclip.core.errors import SettingsError
+from hubbleclip.core.io import sha256_bytes
+from hubbleclip.core.records import Proposal
 from hubbleclip.core.text_cleaning import clean_number
 
 
@@ -44,6 +47,44 @@ def read_proposal_rows(path: Path) -> dict[tuple[str, str], ProposalText]:
             if text.number:
                 texts.setdefault((_text(row, "mission").upper(), text.number), text)
     return texts
+
+
+def read_proposals_file(path: Path, archive: str) -> list[Proposal]:
+    """Read the proposals of a JSON-lines file that have an abstract, whether or not there are observations of them.
+
+    Parameters
+    ----------
+    path
+        Path of the JSON-lines file.
+    archive
+        Name of the archive, which becomes part of the identifiers.
+
+    Returns
+    -------
+    list of Proposal
+        The proposals in the order of the file. A proposal without a number is identified by a hash of its abstract. If
+        two proposals have the same identifier, the first one is used. A proposal without a title gets the first words
+        of its abstract.
+
+    Raises
+    ------
+    SettingsError
+        If the file does not exist, or if a line that is not blank is not a JSON object.
+
+    """
+    if not path.is_file():
+        raise SettingsError(f"archive.proposals_file {path} is not a file: correct the path")
+    proposals: dict[str, Proposal] = {}
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        for line_number, line in enumerate(lines, start=1):
+            text = _proposal_of(_parse_line(line, path, line_number) if line.strip() else {})
+            if text.abstract:
+                number = text.number or f"text-{sha256_bytes(text.abstract.encode())[:12]}"
+                title = text.title or " ".join(text.abstract.split()[:12])
+                made = replace(text, number=number, title=title)
+                proposal_id = proposal_id_of(archive, number)
+                proposals.setdefault(proposal_id, made.to_proposal(proposal_id, archive, path.name))
+    return list(proposals.values())
 
 
 def _parse_line(line: str, path: Path, line_number: int) -> dict[str, Any]:

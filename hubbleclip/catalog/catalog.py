@@ -34,6 +34,9 @@ from hubbleclip.core.records import Record
 
 log = logging.getLogger(__name__)
 
+WORD_SOURCES = {"forget_abstracts": "proposal", "forget_summaries": "abstract_summary"}
+"""Tables whose texts are in the word index, by the script that removes the old words of changed rows."""
+
 STORAGE_VERSION = "v1.2.0"
 """Version of the DuckDB file format. It is fixed, so that older DuckDB releases can read files that newer releases
 write.
@@ -199,8 +202,10 @@ class Catalog:
         with self.transaction():
             for name, arrow in arrows.items():
                 self._upsert_table(name, arrow)
-            if "proposal" in arrows:  # keep the word index of the abstracts up to date
-                self.run("forget_abstracts", {"proposal": arrows["proposal"]})
+            changed = [script for script, table in WORD_SOURCES.items() if table in arrows]
+            for script in changed:  # keep the word index of the abstracts up to date
+                self.run(script, {WORD_SOURCES[script]: arrows[WORD_SOURCES[script]]})
+            if changed:
                 self.run("index_abstracts")
 
     @contextmanager

@@ -10,14 +10,14 @@ import pyarrow as pa
 
 from hubbleclip.catalog.catalog import Catalog
 from hubbleclip.catalog.migrations import read_sql
-from hubbleclip.config.settings import ArchiveSettings, Settings
-from hubbleclip.core.records import Product, Record
+from hubbleclip.config.settings import ArchiveSettings, CaptionSettings, Settings
+from hubbleclip.core.records import Product
 
 BATCHES_PER_READ = 64
 """Number of batches that one query reads from the catalog."""
 
 
-def to_records(record: Callable[..., Record], rows: Sequence[Mapping[str, Any]]) -> list[Any]:
+def to_records(record: Callable[..., object], rows: Sequence[Mapping[str, Any]]) -> list[Any]:
     """Convert catalog rows to records.
 
     Parameters
@@ -102,6 +102,30 @@ def pending_proposals(catalog: Catalog, settings: ArchiveSettings, *, again: boo
     now = datetime.now(UTC)
     parameters = {"again": again or settings.from_raw, "stale_before": stale_time(settings, now), "now": now}
     return {row["proposal_id"]: row["is_stale"] for row in catalog.named_query("pending_proposals", **parameters)}
+
+
+def pending_captions(catalog: Catalog, settings: CaptionSettings, writer: str) -> list[dict[str, Any]]:
+    """List the distinct abstracts that a writer must still write about.
+
+    Parameters
+    ----------
+    catalog
+        Open catalog.
+    settings
+        Caption settings. Abstracts that were rejected under these settings are not listed.
+    writer
+        Name of the writer; nothing is pending if it is empty.
+
+    Returns
+    -------
+    list of dict
+        The fields of a `SourceText`, sorted by the hash of the abstract.
+
+    """
+    if not writer:
+        return []
+    parameters = {"writer": writer, "settings_digest": settings.digest(), "now": datetime.now(UTC)}
+    return catalog.named_query("pending_captions", **parameters)
 
 
 def pending_fetch(catalog: Catalog, settings: Settings) -> list[str]:

@@ -81,6 +81,15 @@ def tiles(options: Options = Options(), *, server: Server = True) -> None:
 
 
 @app.command
+def captions(options: Options = Options(), *, server: Server = True) -> None:
+    """Write summaries and search phrases about abstracts, by rules or by a language model."""
+    if server:
+        run_flow("flows.shards", "captions", options)
+    else:
+        run_in_process(options, "captions:captions")
+
+
+@app.command
 def shards(options: Options = Options(), *, server: Server = True) -> None:
     """Split the tiles and pack them into a dataset."""
     run_stage("shards", options, server, "shards.run:shards")

@@ -15,15 +15,16 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from hubbleclip.config.base import Section
+from hubbleclip.config.captions import WRITTEN_KINDS, CaptionSettings
 from hubbleclip.config.ingest import ArchiveSettings, FetchSettings, SimulatorSettings
 from hubbleclip.config.model import EvaluationSettings, IndexSettings, ModelSettings, TrainSettings
 from hubbleclip.config.tiles import TileSettings
 from hubbleclip.core.errors import SettingsError
 
 __all__ = [
-    "ArchiveSettings", "EvaluationSettings", "FetchSettings", "FlowSettings", "IndexSettings", "ModelSettings",
-    "Section", "Settings", "ShardSettings", "SimulatorSettings", "SplitSettings", "TileSettings", "TrainSettings",
-    "profile_file", "read_settings",
+    "ArchiveSettings", "CaptionSettings", "EvaluationSettings", "FetchSettings", "FlowSettings", "IndexSettings",
+    "ModelSettings", "Section", "Settings", "ShardSettings", "SimulatorSettings", "SplitSettings", "TileSettings",
+    "TrainSettings", "profile_file", "read_settings",
 ]  # fmt: skip
 
 PROFILES_DIR = Path(__file__).parent / "profiles"
@@ -93,7 +94,9 @@ class ShardSettings(Section):
     again. 0 means that no shards are reused.
     """
     caption_kinds: tuple[str, ...] = ("abstract", "title")
-    """Kinds of captions of a sample, by their names in the registry, with the main caption first."""
+    """Kinds of captions of a sample, by their names in the registry, with the main caption first. Kinds of the stage
+    `captions` are `summary`, `phrases` and `objects`; `summary@WRITER` selects one of several writers.
+    """
 
 
 class FlowSettings(Section):
@@ -162,6 +165,7 @@ class Settings(BaseSettings):
     fetch: FetchSettings = FetchSettings()
     simulator: SimulatorSettings = SimulatorSettings()
     tiles: TileSettings = TileSettings()
+    captions: CaptionSettings = CaptionSettings()
     splits: SplitSettings = SplitSettings()
     shards: ShardSettings = ShardSettings()
     model: ModelSettings = ModelSettings()
@@ -169,6 +173,16 @@ class Settings(BaseSettings):
     evaluation: EvaluationSettings = EvaluationSettings()
     index: IndexSettings = IndexSettings()
     flows: FlowSettings = FlowSettings()
+
+    @model_validator(mode="after")
+    def _has_captions(self) -> Settings:
+        """Refuse caption kinds that no stage writes, and a main caption that the proposers have not written."""
+        written = [kind for kind in self.shards.caption_kinds if kind.partition("@")[0] in WRITTEN_KINDS]
+        if written and self.shards.caption_kinds[0] == written[0]:
+            raise ValueError(f"shards.caption_kinds: the main caption cannot be {written[0]!r}: put 'abstract' first")
+        if not self.captions.backend and any("@" not in kind for kind in written):
+            raise ValueError(f"shards.caption_kinds has {written[0]!r}: set captions.backend, such as 'rules'")
+        return self
 
     @classmethod
     def settings_customise_sources(  # type: ignore[override]

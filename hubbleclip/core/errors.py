@@ -89,6 +89,10 @@ class DiskFullError(HubbleclipError):
     """The disk does not have enough free space, so the run stops."""
 
 
+class AnswerError(ItemError):
+    """A backend of the captions wrote no answer about an abstract, or an answer that breaks the schema."""
+
+
 class ImageError(ItemError):
     """A file contains no usable image."""
 

@@ -61,6 +61,22 @@ class Layout:
         """
         return self.raw / kind / f"{_digest(key)}{suffix}"
 
+    def caption_answer(self, key: str) -> Path:
+        """Path of the file that stores what was written about one abstract.
+
+        Parameters
+        ----------
+        key
+            Any text that identifies the answer, such as the hash of the abstract and the name of the writer.
+
+        Returns
+        -------
+        Path
+            Path of the form `captions/<hash>.json`. A file with the suffix `.calls` counts the requests.
+
+        """
+        return self.root / "captions" / f"{_digest(key)}.json"
+
     @property
     def products(self) -> Path:
         """Folder of the downloaded files, which are named by the hash of their content."""

@@ -187,11 +187,47 @@ class Tile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caption:
-    """One caption text of a proposal; `kind` is `abstract`, `title` or another key of the caption registry."""
+    """One caption text of a proposal; `kind` is `abstract`, `title` or another key of the caption registry.
+
+    Texts that were not written by the proposers have a kind of the form `summary@writer`.
+    """
 
     proposal_id: str
     kind: str
     text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AbstractSummary:
+    """What rules or a language model wrote about one abstract; `is_model` marks the texts of a language model.
+
+    `writer` names the model, the versions of the prompt and the schema, and the seed. `objects` and `target_names` hold
+    grounded phrases only; `ungrounded` holds those that do not occur in the title or abstract. `num_named` is the
+    number of phrases that were checked. `num_calls` counts the requests to the model, with retries.
+    """
+
+    abstract_sha256: str
+    writer: str
+    is_model: bool
+    model: str
+    prompt_version: int
+    prompt_digest: str
+    schema_version: int
+    seed: int
+    objects: list[str]
+    phenomena: list[str]
+    science_aims: list[str]
+    target_names: list[str]
+    category: str
+    summary: str
+    search_phrases: list[str]
+    ungrounded: list[str]
+    num_named: int
+    num_calls: int
+    prompt_tokens: int | None
+    answer_tokens: int | None
+    duration_s: float
+    answered_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -404,8 +440,9 @@ class Promotion:
 
 
 Record = (
-    Proposal | Observation | Product | Tile | Caption | SplitAssignment | Sample | Placement | Shard | Dataset
-    | Rejection | Attempt | Listing | ProductVersion | Watermark | Run | Checkpoint | Metric | Report | Promotion
+    Proposal | Observation | Product | Tile | Caption | AbstractSummary | SplitAssignment | Sample | Placement | Shard
+    | Dataset | Rejection | Attempt | Listing | ProductVersion | Watermark | Run | Checkpoint | Metric | Report
+    | Promotion
 )  # fmt: skip
 
 

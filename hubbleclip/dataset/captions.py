@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 
 from hubbleclip.core.errors import SettingsError
-from hubbleclip.core.records import Caption, Proposal
+from hubbleclip.core.records import AbstractSummary, Caption, Proposal
 
+PHRASE_BREAK = "; "
+"""Text between the phrases of a caption of the kind `phrases`; a training draws one of them."""
 CaptionKind = Callable[[Proposal], str | None]
 
 MIN_WORDS = 3
@@ -136,7 +139,20 @@ CAPTION_KINDS: dict[str, CaptionKind] = {
 """Caption functions by the name that `shards.caption_kinds` uses. To add a kind of caption, add an entry."""
 
 
-def make_captions(proposal: Proposal, kinds: Iterable[str]) -> list[Caption]:
+SUMMARY_KINDS: dict[str, Callable[[AbstractSummary], str]] = {
+    "summary": lambda written: written.summary,
+    "phrases": lambda written: PHRASE_BREAK.join(written.search_phrases),
+    "objects": lambda written: ", ".join([*written.objects, *written.phenomena]),
+}
+"""Functions by the name that `shards.caption_kinds` uses, for texts that the stage `captions` has written.
+
+The kind that is recorded with such a text has the form `summary@writer`, where the writer is the rules or the model.
+"""
+
+
+def make_captions(
+    proposal: Proposal, kinds: Iterable[str], summaries: Mapping[str, AbstractSummary] = MappingProxyType({})
+) -> list[Caption]:
     """Make the captions of a proposal.
 
     Parameters
@@ -144,7 +160,10 @@ def make_captions(proposal: Proposal, kinds: Iterable[str]) -> list[Caption]:
     proposal
         Proposal whose texts become captions.
     kinds
-        Kinds of captions, which are keys of `CAPTION_KINDS`; the main kind first.
+        Kinds of captions, which are keys of `CAPTION_KINDS` or `SUMMARY_KINDS`; the main kind first. `summary@writer`
+        selects the text of a writer.
+    summaries
+        What was written about the abstract, by writer; the key `""` is the writer that is used if the kind names none.
 
     Returns
     -------
@@ -159,11 +178,17 @@ def make_captions(proposal: Proposal, kinds: Iterable[str]) -> list[Caption]:
     """
     captions = []
     for kind in kinds:
-        if kind not in CAPTION_KINDS:
-            raise SettingsError(f"setting shards.caption_kinds: unknown kind {kind!r}: use {', '.join(CAPTION_KINDS)}")
-        text = clean(CAPTION_KINDS[kind](proposal) or "")
-        if text:
-            captions.append(Caption(proposal_id=proposal.proposal_id, kind=kind, text=text))
+        name, _, writer = kind.partition("@")
+        written = summaries.get(writer)
+        if kind in CAPTION_KINDS:
+            text, recorded = CAPTION_KINDS[kind](proposal) or "", kind
+        elif name in SUMMARY_KINDS:
+            text, recorded = (SUMMARY_KINDS[name](written), f"{name}@{written.writer}") if written else ("", kind)
+        else:
+            known = ", ".join([*CAPTION_KINDS, *SUMMARY_KINDS])
+            raise SettingsError(f"setting shards.caption_kinds: unknown kind {kind!r}: use {known}")
+        if clean(text):
+            captions.append(Caption(proposal_id=proposal.proposal_id, kind=recorded, text=clean(text)))
     return captions
 
 

@@ -34,7 +34,7 @@ def make_samples(
         splits are in neither list.
 
     """
-    captions = {key: make_captions(proposal, settings.caption_kinds) for key, proposal in material.proposals.items()}
+    captions = captions_of(material, settings.caption_kinds)
     samples, rejections = [], []
     now = datetime.now(UTC)
     for tile in sorted(material.tiles, key=lambda t: t.tile_id):
@@ -48,6 +48,28 @@ def make_samples(
         else:
             rejections.append(_rejection(tile, settings, now))
     return samples, rejections
+
+
+def captions_of(material: Material, kinds: Sequence[str]) -> dict[str, list[Caption]]:
+    """Make the captions of all proposals.
+
+    Parameters
+    ----------
+    material
+        Proposals, and what was written about their abstracts.
+    kinds
+        Kinds of captions, with the main kind first.
+
+    Returns
+    -------
+    dict of list of Caption
+        Captions by proposal id; the list is empty if the proposal has no text of these kinds.
+
+    """
+    return {
+        key: make_captions(proposal, kinds, material.summaries.get(key, {}))
+        for key, proposal in material.proposals.items()
+    }
 
 
 def make_sample(

@@ -1,4 +1,4 @@
-"""Update the dataset from the archive by the stages ingest, tiles and shards.
+"""Update the dataset from the archive by the stages ingest, tiles, captions and shards.
 
 This module does not import torch, because that import takes seconds and a nightly run often has nothing to do.
 """
@@ -11,6 +11,7 @@ from typing import NamedTuple
 from hubbleclip.catalog.catalog import read_catalog
 from hubbleclip.config.settings import Settings
 from hubbleclip.core.layout import Layout
+from hubbleclip.pipeline.captions import captions
 from hubbleclip.pipeline.engine.execution import PLAIN, Execution
 from hubbleclip.pipeline.ingest.run import ingest
 from hubbleclip.pipeline.remote_store import pull_runs
@@ -40,6 +41,8 @@ def dataset(settings: Settings, execution: Execution = PLAIN) -> None:
     """
     execution.run_stage("ingest", ingest, settings)
     execution.run_stage("tiles", tiles, settings)
+    if settings.captions.backend:
+        execution.run_stage("captions", captions, settings)
     execution.run_stage("shards", shards, settings)
 
 

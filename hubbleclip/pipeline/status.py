@@ -8,10 +8,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from hubbleclip.captions.registry import writer_of
 from hubbleclip.catalog.catalog import Catalog, read_catalog
-from hubbleclip.catalog.pending import pending_fetch, pending_products, pending_proposals, pending_tiles
+from hubbleclip.catalog.pending import (
+    pending_captions,
+    pending_fetch,
+    pending_products,
+    pending_proposals,
+    pending_tiles,
+)
 from hubbleclip.config.settings import Settings
 from hubbleclip.core.layout import Layout
+from hubbleclip.pipeline.captions import caption_line, read_caption_status
 from hubbleclip.training.runs import find_run, settings_digest
 
 NEWEST_DATASET = "SELECT digest, path FROM dataset ORDER BY built_at DESC, digest LIMIT 1"
@@ -40,6 +48,7 @@ class Status:
         default_factory=lambda: {"rejections": {}, "exclusions": {}, "largest_proposals": []}
     )
     pending: dict[str, int] = field(default_factory=dict)
+    captions: dict[str, Any] = field(default_factory=dict)
     waiting: dict[str, Any] = field(default_factory=lambda: {"num": 0, "next_try_at": None})
 
 
@@ -74,6 +83,7 @@ def read_status(settings: Settings) -> Status:
             | {"rejections": rejections(catalog), "exclusions": exclusions(catalog)}
             | {"largest_proposals": catalog.rows(LARGEST_PROPOSALS)},
             pending=pending(catalog, layout, settings),
+            captions=read_caption_status(catalog, writer_of(settings.captions)),
             waiting=catalog.named_query("waiting", now=datetime.now(UTC))[0],
         )
 
@@ -105,6 +115,8 @@ def status_lines(found: Status) -> Iterator[str]:
             f"largest  {largest[0]['proposal_id']} has {largest[0]['share']:.1%} of the samples,"
             f" the {len(largest)} largest proposals {total:.1%}"
         )
+    if found.captions:
+        yield f"captions {caption_line(found.captions)}"
     yield "pending  " + (", ".join(f"{n} {name}" for name, n in found.pending.items() if n) or "nothing")
     if found.waiting["num"]:
         first = f"{found.waiting['next_try_at']:%Y-%m-%d %H:%M}"
@@ -197,6 +209,7 @@ def pending(catalog: Catalog, layout: Layout, settings: Settings) -> dict[str, i
         "proposals": len(pending_proposals(catalog, settings.archive)),
         "fetch": len(pending_fetch(catalog, settings)) if settings.fetch.keep_fits else 0,
         "tiles": len(pending_tiles(catalog, settings)),
+        "captions": len(pending_captions(catalog, settings.captions, writer_of(settings.captions))),
     }
     counted = catalog.named_query("pending_counts", tile_settings=settings.tiles.digest())
     left |= {row["stage"]: row["num"] for row in counted}

@@ -21,7 +21,7 @@ from hubbleclip.core.errors import ContractError
 
 RECORD_OF = {
     "proposal": records.Proposal, "observation": records.Observation, "product": records.Product, "tile": records.Tile,
-    "caption": records.Caption, "split": records.SplitAssignment, "sample": records.Sample, "shard": records.Shard,
+    "caption": records.Caption, "abstract_summary": records.AbstractSummary, "split": records.SplitAssignment, "sample": records.Sample, "shard": records.Shard,
     "placement": records.Placement, "attempt": records.Attempt, "listing": records.Listing,
     "product_version": records.ProductVersion, "dataset": records.Dataset, "rejection": records.Rejection, "run": records.Run,
     "watermark": records.Watermark, "checkpoint": records.Checkpoint, "metric": records.Metric, "report": records.Report,

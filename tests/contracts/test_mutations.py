@@ -28,6 +28,8 @@ FAULTS: dict[str, list[str]] = {
     "tile.four_corners_or_none": [f"UPDATE tile SET corners_deg = [1.0, 2.0] WHERE tile_id = '{hex_of('7', 32)}'"],
     "tile.centre_with_corners": [f"UPDATE tile SET ra_deg = NULL WHERE tile_id = '{hex_of('7', 32)}'"],
     "tile.colour_has_parts": ["UPDATE tile SET part_uris = NULL WHERE view = 'colour'"],
+    "abstract_summary.ungrounded_were_named": ["UPDATE abstract_summary SET num_named = 4 WHERE is_model"],
+    "abstract_summary.tokens_of_models": ["UPDATE abstract_summary SET prompt_tokens = 5 WHERE NOT is_model"],
     "split.excluded_has_reason": ["UPDATE split SET reason = NULL WHERE split = 'excluded'"],
     "split.group_in_one_split": ["UPDATE split SET group_id = 'g1', split = 'val' WHERE group_id = 'g4'"],
     "split.proposal_in_one_split": [

@@ -108,6 +108,17 @@ def promotion(run_id: str, previous: str | None, difference: float | None) -> re
     )  # fmt: skip
 
 
+def summary(letter: str, **changes: Any) -> records.AbstractSummary:
+    row = {
+        "abstract_sha256": hex_of(letter, 64), "writer": "small-1.1.7", "is_model": True, "model": "small",
+        "prompt_version": 1, "prompt_digest": hex_of("d", 16), "schema_version": 1, "seed": 7, "objects": ["star"],
+        "phenomena": ["accretion"], "science_aims": ["measure it"], "target_names": ["M31"], "category": "Stars",
+        "summary": "Stars.", "search_phrases": ["star"], "ungrounded": ["quasar"], "num_named": 3, "num_calls": 2,
+        "prompt_tokens": 500, "answer_tokens": 90, "duration_s": 1.5, "answered_at": NOW,
+    }  # fmt: skip
+    return records.AbstractSummary(**(row | changes))
+
+
 def assignment(letter: str, group_id: str, split: str, reason: str | None = None) -> records.SplitAssignment:
     return records.SplitAssignment(tile_id=hex_of(letter, 32), group_id=group_id, split=split, reason=reason)
 
@@ -129,6 +140,10 @@ def valid_rows() -> dict[str, list[Record]]:
             tile("6", view="colour", part_uris=parts), tile("7"),
         ],
         "caption": [records.Caption(proposal_id="hst:1", kind="abstract", text="Stars.")],
+        "abstract_summary": [
+            summary("a"),
+            summary("b", writer="rules-1.1", is_model=False, model="rules", prompt_tokens=None, answer_tokens=None),
+        ],
         "split": [
             assignment("1", "g1", "train"), assignment("2", "g1", "train"),
             assignment("3", "g3", "excluded", "overlap"), assignment("4", "g4", "train"),

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,16 @@ def test_chain_leads_from_the_newest_dataset_to_the_abstract(stage: Stage) -> No
         "archive_settings": stage.settings.archive.digest(),
     }  # fmt: skip
     assert {name: chain[name] for name in wanted} == wanted
+
+
+def test_chain_names_who_wrote_about_the_abstract(stage: Stage) -> None:
+    assert explain_tile(stage.catalog, stage.layout, "t")["abstract_summaries"] == []
+    digest = sha256(b"Why").hexdigest()
+    stage.catalog.upsert(
+        {"abstract_summary": synthetic_rows("abstract_summary", 1, abstract_sha256=digest, writer="w")}
+    )
+    (written,) = explain_tile(stage.catalog, stage.layout, "t")["abstract_summaries"]
+    assert (written["writer"], {"is_model", "model", "prompt_digest", "seed"} - set(written)) == ("w", set())
 
 
 def test_chain_names_every_run_that_trained_on_the_tile(stage: Stage) -> None:

@@ -4,6 +4,11 @@ WITH packed AS (
          coalesce(h.home_digest, l.dataset_digest) AS home_digest, d.path AS dataset, d.inputs_digest AS dataset_inputs, d.built_at
   FROM placement l JOIN shard h USING (dataset_digest, shard) JOIN dataset d ON d.digest = l.dataset_digest
   WHERE l.tile_id = $tile_id
+), written AS (
+  SELECT abstract_sha256, list({'writer': writer, 'is_model': is_model, 'model': model, 'prompt_version': prompt_version,
+    'prompt_digest': prompt_digest, 'schema_version': schema_version, 'seed': seed, 'answered_at': answered_at,
+    'num_named': num_named, 'num_ungrounded': len(ungrounded)} ORDER BY writer) AS summaries
+  FROM abstract_summary GROUP BY abstract_sha256
 ), trained AS (
   SELECT list({'run_id': run_id, 'settings': settings_digest, 'code_version': code_version} ORDER BY run_id) AS runs
   FROM run JOIN packed USING (dataset_digest) WHERE packed.split = 'train'
@@ -21,7 +26,8 @@ SELECT t.tile_id, t.path AS png, t.png_sha256, t.size_bytes AS png_bytes, t.view
        f.sha256 = t.product_sha256 AND f.superseded_at IS NULL AS is_current,
        o.obs_id, o.obsid, o.instrument, o.filters, o.target_name, o.target_class, o.exposure_s, o.start_mjd,
        p.proposal_id, p.cycle, p.category, p.title, p.pi, p.source AS abstract_source, p.provenance AS abstract_provenance,
-       p.fetched_at AS abstract_fetched_at, p.abstract
+       p.fetched_at AS abstract_fetched_at, p.abstract, s2.caption_kinds,
+       coalesce(written.summaries, []) AS abstract_summaries
 FROM tile t
 LEFT JOIN split s USING (tile_id)
 LEFT JOIN (FROM packed ORDER BY built_at DESC, dataset_digest LIMIT 1) l ON true
@@ -33,4 +39,6 @@ LEFT JOIN (SELECT * FROM product_version QUALIFY row_number() OVER (PARTITION BY
 LEFT JOIN listing a ON a.obs_id = t.obs_id
 LEFT JOIN observation o ON o.obs_id = t.obs_id
 LEFT JOIN proposal p ON p.proposal_id = t.proposal_id
+LEFT JOIN written ON written.abstract_sha256 = sha256(p.abstract)
+LEFT JOIN sample s2 ON s2.tile_id = t.tile_id
 WHERE t.tile_id = $tile_id

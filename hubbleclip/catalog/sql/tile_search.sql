@@ -18,6 +18,7 @@ INSERT INTO proposal (proposal_id, title)
 SELECT DISTINCT text, text FROM (SELECT concat_ws(' ', target_name, target_class) AS text FROM tile_fact) WHERE text <> '';
 CREATE TABLE abstract_word (word VARCHAR NOT NULL, proposal_id VARCHAR NOT NULL, num BIGINT NOT NULL);
 CREATE TABLE abstract_length (proposal_id VARCHAR NOT NULL, num_words BIGINT NOT NULL);
+CREATE TABLE abstract_summary (abstract_sha256 VARCHAR, writer VARCHAR, summary VARCHAR, search_phrases VARCHAR[], answered_at TIMESTAMP);
 -- Numbers by which rows get the score of their proposal and of their target.
 CREATE TABLE proposal_number AS SELECT DISTINCT proposal_id, proposal_group AS number FROM tile_fact;
 CREATE TABLE target_number AS SELECT proposal_id, row_number() OVER (ORDER BY proposal_id) - 1 AS number FROM proposal;

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from hubbleclip.core.records import Observation, Proposal, Tile
+from hubbleclip.core.records import AbstractSummary, Observation, Proposal, Tile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,11 +13,14 @@ class Material:
     """Tiles, observations by observation id, and proposals by proposal id.
 
     The observation or the proposal of a tile may be missing. There may be observations and proposals without tiles.
+    `summaries` holds what was written about the abstract of a proposal, by proposal id and by writer; the key `""` is
+    the writer that the settings select.
     """
 
     tiles: Sequence[Tile]
     observations: Mapping[str, Observation]
     proposals: Mapping[str, Proposal]
+    summaries: Mapping[str, Mapping[str, AbstractSummary]] = field(default_factory=dict)
 
     def instrument_of(self, tile: Tile) -> str | None:
         """Find the instrument of a tile: the one in its FITS header, or else the one in the archive's observation.

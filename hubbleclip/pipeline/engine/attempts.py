@@ -17,9 +17,8 @@ from hubbleclip.core.errors import (
     EXHAUSTED_ERRNOS,
     ArchiveDownError,
     DiskFullError,
-    DownloadError,
     HubbleclipError,
-    ImageError,
+    ItemError,
     SettingsError,
 )
 from hubbleclip.core.records import Attempt, Rejection
@@ -62,7 +61,7 @@ def attempt(work: Callable[[], Result], *, entity: str, entity_id: str, stage: s
         return work()
     except (ArchiveDownError, DiskFullError, SettingsError):
         raise
-    except (ImageError, DownloadError) as error:
+    except ItemError as error:
         reason, detail = error.reason, error.detail
     except HubbleclipError as error:
         reason, detail = type(error).__name__.removesuffix("Error").lower(), str(error)

@@ -18,6 +18,7 @@ EDGES = {
     "fetch-and-cut": ("fetch", "archive", "product"),
     "cut-products": ("tiles", "tiles", "product"),
     "colour-visits": ("colour", "tiles", "visit"),
+    "write-captions": ("captions", "captions", "abstract_summary"),
     "assign-splits": ("shards", "splits", "tile"),
     "make-samples": ("shards", "shards", "tile"),
     "pack-shards": ("shards", "shards", "tile"),

@@ -16,9 +16,8 @@ from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Dataset, Sample, SplitAssignment, Tile
 from hubbleclip.core.version import code_version
 from hubbleclip.dataset.build import BuiltDataset, build_dataset, inputs_digest
-from hubbleclip.dataset.captions import make_captions
 from hubbleclip.dataset.manifest import DESCRIPTION
-from hubbleclip.dataset.samples import make_samples
+from hubbleclip.dataset.samples import captions_of, make_samples
 from hubbleclip.dataset.splits.material import Material
 from hubbleclip.dataset.splits.schemes import RANDOM
 from hubbleclip.pipeline.engine.boundaries import checked
@@ -196,7 +195,7 @@ def sample_tiles(stage: Stage, material: Material, assignments: Mapping[str, Spl
 
     """
     settings = stage.settings.shards
-    captions = [c for p in material.proposals.values() for c in make_captions(p, settings.caption_kinds)]
+    captions = [caption for texts in captions_of(material, settings.caption_kinds).values() for caption in texts]
     samples, rejections = make_samples(material, assignments, settings)
     rows = checked(stage, {"sample": samples, "caption": captions, "rejection": rejections}, "make-samples")
     stage.catalog.upsert({name: rows[name] for name in ("caption", "rejection")})

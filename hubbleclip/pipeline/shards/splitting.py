@@ -8,9 +8,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from hubbleclip.captions.registry import writer_of
 from hubbleclip.catalog.pending import to_records
 from hubbleclip.config.settings import SplitSettings
-from hubbleclip.core.records import Observation, Proposal, SplitAssignment, Tile
+from hubbleclip.core.records import AbstractSummary, Observation, Proposal, SplitAssignment, Tile
 from hubbleclip.dataset.splits.assign import PERMANENT, assign_splits, leak_report
 from hubbleclip.dataset.splits.frozen_tests import check_test_lists, released_splits
 from hubbleclip.dataset.splits.material import Material
@@ -36,6 +37,12 @@ A tile that was excluded for a permanent reason comes first, because the reason 
 """
 
 
+SUMMARIES = """
+SELECT p.proposal_id, s.* FROM abstract_summary s JOIN proposal p ON s.abstract_sha256 = sha256(p.abstract)
+ORDER BY ALL
+"""
+
+
 def read_material(stage: Stage) -> Material:
     """Read all current tiles with their observations and proposals from the catalog.
 
@@ -55,7 +62,33 @@ def read_material(stage: Stage) -> Material:
         tiles=to_records(Tile, catalog.named_query("current_tiles", settings_digest=stage.settings.tiles.digest())),
         observations={o.obs_id: o for o in to_records(Observation, catalog.rows("FROM observation"))},
         proposals={p.proposal_id: p for p in to_records(Proposal, catalog.rows("FROM proposal"))},
+        summaries=read_summaries(stage),
     )
+
+
+def read_summaries(stage: Stage) -> dict[str, dict[str, AbstractSummary]]:
+    """Read what was written about the abstracts of proposals.
+
+    Parameters
+    ----------
+    stage
+        The running stage, whose catalog is open for writing.
+
+    Returns
+    -------
+    dict of dict
+        Summaries by proposal id and by writer. The writer that the settings select has the key `""` too.
+
+    """
+    selected = writer_of(stage.settings.captions)
+    found: dict[str, dict[str, AbstractSummary]] = {}
+    for row in stage.catalog.rows(SUMMARIES):
+        summaries = found.setdefault(row.pop("proposal_id"), {})
+        summary = AbstractSummary(**row)
+        summaries[summary.writer] = summary
+        if summary.writer == selected:
+            summaries[""] = summary
+    return found
 
 
 def split_tiles(stage: Stage, material: Material) -> dict[str, SplitAssignment]:

@@ -1,0 +1,1 @@
+"""Captions that rules or a language model write from the abstracts of proposals."""

@@ -1,0 +1,182 @@
+"""Ask a server with the OpenAI-compatible API: vLLM, SGLang, llama.cpp, Ollama, or a hosted service."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+
+from hubbleclip.archives.http.client import Transport, is_retryable, to_archive_error
+from hubbleclip.archives.http.response_errors import DamagedError
+from hubbleclip.captions.backends.base import Reply, SourceText
+from hubbleclip.captions.prompt import PROMPT_VERSION, messages, prompt_text
+from hubbleclip.captions.schema import answer_schema, parse_answer
+from hubbleclip.config.settings import CaptionSettings, FetchSettings
+from hubbleclip.core.errors import AnswerError, ArchiveDownError, SettingsError
+
+WRONG_ADDRESS = {401, 403, 404, 405}
+"""Statuses that every request would get: the key, the address or the name of the model is wrong."""
+LIMITS = {"connections", "requests_per_s", "timeout_s", "attempts", "backoff_s", "breaker_failures", "breaker_s"}
+"""Settings that this client shares with `FetchSettings`."""
+LOCAL_HOSTS = {"127.0.0.1", "localhost", "::1"}
+
+
+class OpenAICompatible:
+    """Backend that sends each abstract to `{base_url}/chat/completions`.
+
+    Rate limit, time limits, retries and circuit breaker are those of the archives' HTTP client.
+
+    Parameters
+    ----------
+    settings
+        `captions` section of the settings. SettingsError is raised if it names no model, or if a key would be sent
+        unencrypted to another machine.
+
+    """
+
+    is_model = True
+    version = PROMPT_VERSION
+
+    def __init__(self, settings: CaptionSettings) -> None:
+        if not settings.model:
+            raise SettingsError("captions.model is empty: set it to the name of the model at the server")
+        self.settings = settings
+        self.model = re.sub(r"[^\w.-]+", "-", settings.model)
+        self._url = f"{settings.base_url.rstrip('/')}/chat/completions"
+        self._key = read_key(settings)
+        limits = settings.model_dump(include=LIMITS)
+        # An answer is at most a few kilobytes, so its body has no minimum rate.
+        self._transport = Transport(FetchSettings(**limits, file_timeout_s=settings.timeout_s, stall_bytes=0))
+
+    def prompt(self) -> str:
+        """See `Backend`.
+
+        Returns
+        -------
+        str
+            Instructions and example.
+
+        """
+        return prompt_text()
+
+    def ask(self, source: SourceText, count_call: Callable[[], None]) -> Reply:
+        """See `Backend`. An invalid answer, a status such as 429 or 500, and a broken response are retried.
+
+        Parameters
+        ----------
+        source
+            The abstract.
+        count_call
+            Function to call before each request.
+
+        Returns
+        -------
+        Reply
+            The answer, with the numbers of tokens that the server reports.
+
+        Raises
+        ------
+        AnswerError
+            If there is no valid answer after the last attempt, or if the server refuses the request.
+        ArchiveDownError
+            If the server cannot be reached, or if many consecutive requests have failed.
+        SettingsError
+            If the server rejects the key, the address or the model.
+
+        """
+        try:
+            for attempt in self._transport.attempts(self._url):
+                with attempt:
+                    count_call()
+                    return self._send(source)
+        except DamagedError as error:
+            raise AnswerError(error.reason, str(error)) from error
+        except requests.RequestException as error:
+            raise self._explained(error) from None  # the original error could show the request with its key
+        raise AssertionError("internal error: the retry loop ended with neither an answer nor an exception")
+
+    def _send(self, source: SourceText) -> Reply:
+        """Send one request and validate the answer; DamagedError is raised for an answer that a retry may correct."""
+        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
+        response = self._transport.session.post(
+            self._url, json=self._body(source), headers=headers, allow_redirects=False
+        )
+        response.raise_for_status()
+        try:
+            answered = response.json()
+            content = answered["choices"][0]["message"]["content"]
+            usage = answered.get("usage") or {}
+            answer = parse_answer(str(content))
+        except AnswerError as error:
+            raise DamagedError(error.detail, error.reason) from error
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise DamagedError("the response is no chat completion", "bad_response") from error
+        return Reply(
+            answer=answer, prompt_tokens=usage.get("prompt_tokens"), answer_tokens=usage.get("completion_tokens")
+        )
+
+    def _body(self, source: SourceText) -> dict[str, Any]:
+        """Compose the body of a request."""
+        settings = self.settings
+        body = {
+            "model": settings.model, "messages": messages(source), "temperature": settings.temperature,
+            "seed": settings.seed, "max_tokens": settings.max_tokens,
+        }  # fmt: skip
+        if settings.constrained:
+            schema = {"name": "caption", "schema": answer_schema(), "strict": True}
+            body["response_format"] = {"type": "json_schema", "json_schema": schema}
+        return body
+
+    def _explained(self, error: requests.RequestException) -> Exception:
+        """Convert a failed request to an error that says what to change."""
+        response = error.response
+        if response is not None and not is_retryable(error):
+            host, said = urlsplit(self._url).netloc, " ".join(response.text.split())[:200]
+            if response.status_code in WRONG_ADDRESS:
+                return SettingsError(
+                    f"{host} rejects the request ({response.status_code}): check captions.base_url, captions.model"
+                    f" and the key in {self.settings.key_variable}"
+                )
+            hint = "; captions.constrained = false sends no schema" if self.settings.constrained else ""
+            return AnswerError("refused", f"{host} refuses the request ({response.status_code}): {said}{hint}")
+        failure = to_archive_error(error, self._url)
+        if isinstance(failure, ArchiveDownError):
+            return ArchiveDownError(
+                f"cannot reach {urlsplit(self._url).netloc}: start the model's server, or set captions.base_url"
+            )
+        return AnswerError("server_failure", str(failure).replace("fetch.timeout_s", "captions.timeout_s"))
+
+
+def read_key(settings: CaptionSettings) -> str:
+    """Read the API key from the environment. The key is never logged and never stored.
+
+    Parameters
+    ----------
+    settings
+        `captions` section of the settings.
+
+    Returns
+    -------
+    str
+        The key; empty if the variable is not set.
+
+    Raises
+    ------
+    SettingsError
+        If the key would be sent unencrypted to another machine, or has invalid characters.
+
+    """
+    key = os.environ.get(settings.key_variable, "").strip()
+    address = urlsplit(settings.base_url)
+    if key and address.scheme == "http" and address.hostname not in LOCAL_HOSTS:
+        raise SettingsError(
+            f"captions.base_url begins with http:, which would send the key in {settings.key_variable} unencrypted:"
+            " use https:, or unset the variable"
+        )
+    if not (key.isprintable() and key.isascii()):
+        raise SettingsError(f"the key in {settings.key_variable} has characters that no header may have: set it again")
+    return key

@@ -1,0 +1,349 @@
+"""Write answers by rules and the vocabulary of the field, without a language model."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+from typing import NamedTuple, get_args
+
+from hubbleclip.captions.backends.base import Reply, SourceText
+from hubbleclip.captions.schema import MAX_SUMMARY_WORDS, Answer, Category
+from hubbleclip.captions.targets import find_targets
+from hubbleclip.captions.vocabulary import VOCABULARY_FILE, WORD, Term, read_vocabulary, singular
+from hubbleclip.core.errors import AnswerError
+
+RULES_VERSION = 1
+"""Version of these rules and of the vocabulary. Raise it whenever the texts of existing abstracts would change."""
+TITLE_WEIGHT = 3
+MAX_TERM_WORDS = 4
+MAX_MODIFIERS = 3
+MAX_AIM_WORDS = 16
+TYPE = re.compile(r"I{1,3}[abcnLP/]*$|I?V$")
+"""The type of a supernova, or a luminosity class."""
+CATEGORIES: tuple[str, ...] = get_args(Category)
+CALIBRATION = CATEGORIES[-1]
+
+HINTS = {
+    "Solar System": "solar system|planetary|comet|asteroid",
+    "Exoplanets and Planet Formation": "exoplanet|extra-solar|extrasolar|planet formation|debris disk|protoplanet",
+    "Calibration": r"calibrat|commissioning|engineering|\bcal[-/ ]",
+    "Large Scale Structure": "cosmolog|large scale|lensing",
+    "Black Holes and Active Galaxies": r"\bagn|quasar|black hole|active galax",
+    "Intergalactic and Circumgalactic Medium": "intergalactic|circumgalactic|absorption line",
+    "Stellar Populations and the Interstellar Medium": r"stellar pop|interstellar|\bism\b|star cluster|stellar cluster",
+    "Stars": "stellar physics|stars|stellar|star formation",
+    "Galaxies": "galax",
+}
+"""Patterns in the category that an archive gives, tried in this order."""
+HINT_WEIGHT = 8
+"""Votes of the category (or, without one, of the title) for the science category whose pattern it matches."""
+
+AIM_VERBS = (
+    "address|assess|calibrate|catalog|characterize|characterise|check|compare|confirm|constrain|"
+    "derive|detect|determine|discover|distinguish|document|estimate|establish|examine|explore|"
+    "find|follow|identify|image|infer|investigate|map|measure|model|monitor|observe|obtain|"
+    "probe|quantify|reconstruct|resolve|reveal|search|study|survey|test|trace|track|"
+    "understand|verify"
+)
+AIM = re.compile(rf"\b(?:to|will|and|we|shall|by|for)\s+((?:{AIM_VERBS})\b[^.;:?!()*\n]*)", re.IGNORECASE)
+NOT_AN_AIM = re.compile(r"\b(?:able|used|difficult|impossible|failed|unable|known|thought|expected|hard)\s+to\s*$")
+CLAUSE_END = re.compile(r",|\b(?:which|that|because|while|whereas|so|thus|thereby|in order|using|with|as well as)\b")
+LAST_WORDS = {
+    "a", "an", "and", "any", "at", "both", "by", "for", "from", "in", "into", "its", "of", "on", "or", "over", "the",
+    "their", "this", "to", "with", "within",
+}  # fmt: skip
+
+GENERIC = {
+    "Solar System": ("solar system object", "planetary surface", "small body"),
+    "Exoplanets and Planet Formation": ("star with planets", "planetary system", "circumstellar environment"),
+    "Stars": ("individual star", "stellar field", "evolved star"),
+    "Stellar Populations and the Interstellar Medium": ("resolved stellar population", "star field", "gas and dust"),
+    "Galaxies": ("nearby or distant galaxy", "galaxy structure", "stellar light of a galaxy"),
+    "Black Holes and Active Galaxies": ("active galaxy", "bright galactic nucleus", "accreting black hole"),
+    "Intergalactic and Circumgalactic Medium": ("gas between galaxies", "quasar field", "galaxy halo gas"),
+    "Large Scale Structure": ("distant galaxies", "galaxy cluster field", "deep extragalactic field"),
+    "Calibration": ("calibration exposure", "detector test image", "instrument calibration"),
+}  # fmt: skip
+"""Search phrases for texts in which fewer than three were found."""
+
+
+class Found(NamedTuple):
+    """A term in a text: its name in the singular with its modifiers, and its category."""
+
+    name: str
+    category: str
+
+
+def find_terms(text: str, terms: Mapping[str, Term], modifiers: frozenset[str] = frozenset()) -> list[Found]:
+    """Find the longest terms of a vocabulary in a text, each with the modifiers before it.
+
+    Parameters
+    ----------
+    text
+        Title or abstract.
+    terms
+        Terms by their spelling, whose words are in lower case and in the singular.
+    modifiers
+        Words that may precede a term and become part of its name.
+
+    Returns
+    -------
+    list of Found
+        All occurrences in the order of the text. A term never spans the end of a clause.
+
+    """
+    found = []
+    for clause in re.split(r"[.,;:?!()\[\]\n]+(?=\s|$)", text):
+        words = WORD.findall(clause)
+        lower = [word.lower() for word in words]
+        single = [singular(word) for word in lower]
+        start = place = 0
+        while place < len(words):
+            longest = min(MAX_TERM_WORDS, len(words) - place)
+            length = next((n for n in range(longest, 0, -1) if " ".join(single[place : place + n]) in terms), 0)
+            if not length:
+                place += 1
+                continue
+            first = place
+            while first > max(start, place - MAX_MODIFIERS) and lower[first - 1] in modifiers:
+                first -= 1
+            while first < place and TYPE.match(words[first]):  # "Ia" belongs to the name only after "type"
+                first += 1
+            term = terms[" ".join(single[place : place + length])]
+            found.append(Found(" ".join([*map(_shown, words[first:place]), term.name]), term.category))
+            start = place = place + length
+    return found
+
+
+def _shown(word: str) -> str:
+    """Return a modifier in lower case, unless it is an acronym or the type of a supernova."""
+    return word if sum(map(str.isupper, word)) > 1 or TYPE.match(word) else word.lower()
+
+
+def rank(title: Iterable[Found], abstract: Iterable[Found]) -> list[Found]:
+    """Sort terms by their number of occurrences; those in the title and those with modifiers count more.
+
+    Parameters
+    ----------
+    title, abstract
+        Terms found in the title and in the abstract.
+
+    Returns
+    -------
+    list of Found
+        Distinct names, the most important first. A name whose words all occur in a better one is removed, and so is a
+        name that only adds modifiers to it.
+
+    """
+    weight: Counter[str] = Counter()
+    first: dict[str, Found] = {}
+    for found, times in [(f, TITLE_WEIGHT) for f in title] + [(f, 1) for f in abstract]:
+        weight[found.name] += times
+        first.setdefault(found.name, found)
+    order = sorted(first, key=lambda name: -weight[name] * (1 + min(len(name.split()) - 1, 2) / 2))
+    kept: list[str] = []
+    for name in order:
+        if not any(
+            set(name.split()) <= set(other.split()) or set(other.split()) <= set(name.split()) for other in kept
+        ):
+            kept.append(name)
+            continue
+        # a longer name replaces the bare term, because "dwarf galaxy" says more than "galaxy"
+        shorter = next((other for other in kept if set(other.split()) < set(name.split())), None)
+        if shorter is not None and len(shorter.split()) == 1:
+            kept[kept.index(shorter)] = name
+    return [first[name] for name in dict.fromkeys(kept)]
+
+
+def find_aims(text: str) -> list[str]:
+    """Find what a proposal wants to do: clauses that begin with a verb such as "measure" or "constrain".
+
+    Parameters
+    ----------
+    text
+        Abstract.
+
+    Returns
+    -------
+    list of str
+        At most 4 aims in the order of the text, each cut to `MAX_AIM_WORDS` words.
+
+    """
+    aims: dict[str, None] = {}
+    for match in AIM.finditer(text):
+        if NOT_AN_AIM.search(text[max(0, match.start() - 20) : match.start(1)]):
+            continue
+        clause = CLAUSE_END.split(" ".join(match[1].split()), maxsplit=1)[0]
+        words = clause.split()[:MAX_AIM_WORDS]
+        while words and words[-1].lower() in LAST_WORDS:
+            words.pop()
+        if len(words) > 2:
+            aims.setdefault(" ".join([words[0].lower(), *words[1:]])[:160], None)
+    return list(aims)[:4]
+
+
+def classify(source: SourceText, terms: Iterable[Found]) -> str:
+    """Choose the science category by the categories of the terms found and by the archive's own category.
+
+    Parameters
+    ----------
+    source
+        The abstract, with the archive's category.
+    terms
+        Objects and phenomena in the title and the abstract.
+
+    Returns
+    -------
+    str
+        One of `CATEGORIES`.
+
+    """
+    votes: dict[str, float] = defaultdict(float, Counter(found.category for found in terms))
+    given = (source.category or source.title).lower()
+    hinted = next((name for name, pattern in HINTS.items() if given and re.search(pattern, given)), None)
+    if hinted:
+        votes[hinted] += HINT_WEIGHT
+    votes[CALIBRATION] /= 2  # because words such as "sensitivity" occur in many science proposals
+    return max(reversed(CATEGORIES), key=lambda name: votes[name])
+
+
+def summarise(objects: list[str], phenomena: list[str], targets: list[str], aims: list[str]) -> str:
+    """Compose a summary of at most 40 words.
+
+    Parameters
+    ----------
+    objects, phenomena, targets, aims
+        The other lists of the answer.
+
+    Returns
+    -------
+    str
+        For example "Dwarf galaxy and HII region (NGC 3664); star formation. Aim: determine the ages of the stars."
+
+    """
+    what = _joined(objects[:3])
+    named = f" ({', '.join(targets[:2])})" if targets else ""
+    happening = f"; {_joined(phenomena[:3])}" if phenomena else ""
+    text = f"{what[:1].upper()}{what[1:]}{named}{happening}."
+    summary = text
+    for num in (1, 2):
+        longer = f"{text} Aim: {'; '.join(aims[:num])}."
+        if len(longer.split()) <= MAX_SUMMARY_WORDS:
+            summary = longer
+    return summary
+
+
+def _joined(names: list[str]) -> str:
+    """Join names by commas, and the last one by "and"."""
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1] if names else ""]))
+
+
+def search_phrases(objects: list[str], phenomena: list[str], category: str) -> list[str]:
+    """Compose 3 to 8 short queries, without proper names.
+
+    Parameters
+    ----------
+    objects, phenomena
+        Names of objects and phenomena, the most important first.
+    category
+        Science category, whose generic phrases fill up the list.
+
+    Returns
+    -------
+    list of str
+        Objects, objects with phenomena, and phenomena.
+
+    """
+    pairs = [
+        f"{thing} with {phenomenon}"
+        for thing, phenomenon in zip(objects[:2], phenomena[:2], strict=False)
+        if not set(thing.split()) & set(phenomenon.split()) and len(f"{thing} {phenomenon}".split()) < 9
+    ]
+    phrases = list(dict.fromkeys([*objects[:4], *pairs, *phenomena[:2]]))
+    generic = [phrase for phrase in GENERIC[category] if phrase not in phrases]
+    phrases = [phrase for phrase in phrases if not find_targets(phrase)]
+    return [*phrases, *generic[: max(0, 3 - len(phrases))]][:8]
+
+
+def title_phrase(title: str) -> str:
+    """Return the beginning of a title, which names the object where the vocabulary does not.
+
+    Parameters
+    ----------
+    title
+        Title of a proposal.
+
+    Returns
+    -------
+    str
+        The words before the first punctuation mark, at most 8.
+
+    """
+    return " ".join(re.split(r"[:;,.?!()]", title.strip())[0].split()[:8])[:80].strip()
+
+
+@cache
+def _prompt() -> str:
+    """Return the text of the vocabulary."""
+    return VOCABULARY_FILE.read_text(encoding="utf-8")
+
+
+class Rules:
+    """Backend that finds the terms of the vocabulary, names of targets, and clauses that state an aim."""
+
+    model = "rules"
+    is_model = False
+    version = RULES_VERSION
+
+    def prompt(self) -> str:
+        """See `Backend`.
+
+        Returns
+        -------
+        str
+            The vocabulary.
+
+        """
+        return _prompt()
+
+    def ask(self, source: SourceText, count_call: Callable[[], None]) -> Reply:
+        """See `Backend`.
+
+        Parameters
+        ----------
+        source
+            The abstract.
+        count_call
+            Not used, because no model is asked.
+
+        Returns
+        -------
+        Reply
+            The answer, without numbers of tokens.
+
+        """
+        words = read_vocabulary()
+        things = [find_terms(text, words.objects, words.modifiers) for text in (source.title, source.abstract)]
+        events = [find_terms(text, words.phenomena) for text in (source.title, source.abstract)]
+        category = classify(source, [*things[0] * TITLE_WEIGHT, *things[1], *events[0] * TITLE_WEIGHT, *events[1]])
+        objects, phenomena = (
+            [found.name for found in rank(*terms) if category == CALIBRATION or found.category != CALIBRATION]
+            for terms in (things, events)
+        )
+        targets = find_targets(source.text)[:5]
+        objects = objects[:6] or list(filter(None, [*targets[:1], title_phrase(source.title or source.abstract)]))[:1]
+        if not objects:
+            raise AnswerError("no_object", "the text names no object")
+        phenomena = [name for name in phenomena if name not in objects][:5]
+        aims = find_aims(source.abstract) or [f"study {_joined(objects[:2])}"]
+        return Reply(
+            answer=Answer.model_validate(
+                {
+                    "objects": objects, "phenomena": phenomena, "science_aims": aims, "target_names": targets,
+                    "category": category, "summary": summarise(objects, phenomena, targets, aims),
+                    "search_phrases": search_phrases(objects, phenomena, category),
+                }
+            )
+        )  # fmt: skip

@@ -1,0 +1,101 @@
+"""Schema of an answer: what is to be written about the abstract of a proposal."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from hubbleclip.core.errors import AnswerError
+
+SCHEMA_VERSION = 1
+"""Version of the schema. Raise it with any change of the fields or of their bounds."""
+MAX_SUMMARY_WORDS = 40
+
+Category = Literal[
+    "Solar System", "Exoplanets and Planet Formation", "Stars", "Stellar Populations and the Interstellar Medium",
+    "Galaxies", "Black Holes and Active Galaxies", "Intergalactic and Circumgalactic Medium", "Large Scale Structure",
+    "Calibration",
+]  # fmt: skip
+"""The science categories of the Hubble and Webb calls for proposals, and calibration."""
+
+
+def _bounded_words(most: int) -> AfterValidator:
+    """Refuse a text that has more than a number of words."""
+
+    def check(text: str) -> str:
+        if len(text.split()) > most:
+            raise ValueError(f"has {len(text.split())} words, at most {most} are allowed")
+        return text
+
+    return AfterValidator(check)
+
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=2, max_length=400)]
+Phrase = Annotated[str, StringConstraints(strip_whitespace=True, min_length=2, max_length=80), _bounded_words(10)]
+Aim = Annotated[str, StringConstraints(strip_whitespace=True, min_length=2, max_length=160), _bounded_words(20)]
+Summary = Annotated[Text, _bounded_words(MAX_SUMMARY_WORDS)]
+
+
+class Answer(BaseModel):
+    """What a backend writes about one abstract. The bounds hold before the grounding removes phrases."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    objects: list[Phrase] = Field(min_length=1, max_length=6)
+    """Kinds of objects that the images show, as short noun phrases."""
+    phenomena: list[Phrase] = Field(max_length=5)
+    """Physical phenomena that are studied."""
+    science_aims: list[Aim] = Field(min_length=1, max_length=4)
+    """What the proposal wants to measure or to find out."""
+    target_names: list[Phrase] = Field(max_length=5)
+    """Proper names and designations of the targets, as in the text."""
+    category: Category
+    """Science category."""
+    summary: Summary
+    """Summary of at most 40 words."""
+    search_phrases: list[Phrase] = Field(min_length=3, max_length=8)
+    """Short queries that the images of this proposal should answer, without proper names."""
+
+
+def answer_schema() -> dict[str, Any]:
+    """Return the JSON schema of an answer, for constrained decoding.
+
+    Returns
+    -------
+    dict
+        The JSON schema. It bounds characters and numbers of items; numbers of words are checked by `parse_answer` only.
+
+    """
+    return Answer.model_json_schema()
+
+
+def parse_answer(text: str) -> Answer:
+    """Parse and validate an answer, whether or not the server has constrained it.
+
+    Parameters
+    ----------
+    text
+        JSON text; a Markdown code fence around it is ignored.
+
+    Returns
+    -------
+    Answer
+        The valid answer.
+
+    Raises
+    ------
+    AnswerError
+        If the text is not JSON or breaks the schema; the message names the first fault.
+
+    """
+    body = text.strip().removeprefix("```json").removeprefix("```").removesuffix("```")
+    try:
+        return Answer.model_validate(json.loads(body))
+    except json.JSONDecodeError as error:
+        raise AnswerError("invalid_json", f"the answer is not JSON: {error.msg} at character {error.pos}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise AnswerError("invalid_answer", f"the answer breaks the schema at {place}: {first['msg']}") from error

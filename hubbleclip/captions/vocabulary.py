@@ -1,0 +1,162 @@
+"""The vocabulary of the field, and the normal form in which phrases are compared with a text."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+VOCABULARY_FILE = Path(__file__).with_name("vocabulary.toml")
+WORD = re.compile(r"[^\W_]+(?:[-'/+][^\W_]+)*[*+]?")
+
+
+class Term(NamedTuple):
+    """A term of the field: the name in use, and the science category to which it points."""
+
+    name: str
+    category: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vocabulary:
+    """The content of `vocabulary.toml`. `objects` and `phenomena` are terms by their spellings in normal form."""
+
+    objects: Mapping[str, Term]
+    phenomena: Mapping[str, Term]
+    modifiers: frozenset[str]
+    target_names: Sequence[str]
+    target_prefixes: Sequence[str]
+
+
+@cache
+def _file() -> dict[str, dict[str, list[str]]]:
+    """Read the file of the vocabulary."""
+    return tomllib.loads(VOCABULARY_FILE.read_text(encoding="utf-8"))
+
+
+@cache
+def read_vocabulary() -> Vocabulary:
+    """Read the vocabulary.
+
+    Returns
+    -------
+    Vocabulary
+        The terms of the field.
+
+    """
+    found = _file()
+    objects, phenomena = (_spellings(found[table]) for table in ("objects", "phenomena"))
+    return Vocabulary(
+        objects=objects, phenomena=phenomena, modifiers=frozenset(found["modifiers"]["words"]),
+        target_names=found["targets"]["names"], target_prefixes=found["targets"]["prefixes"],
+    )  # fmt: skip
+
+
+def _spellings(terms: Mapping[str, Sequence[str]]) -> dict[str, Term]:
+    """Map each spelling of the terms, with or without hyphens, and each of their synonyms to its term."""
+    spelled = {name: Term(name, category) for category, names in terms.items() for name in names}
+    for family in _file()["synonyms"]["families"]:
+        known = next((spelled[member] for member in family if member in spelled), None)
+        if known:
+            spelled |= {member: Term(family[0], known.category) for member in family}
+    plain = {name.replace("-", " "): term for name, term in spelled.items()}
+    return {" ".join(normal_words(name)): term for name, term in (plain | spelled).items()}
+
+
+@cache
+def singular(word: str) -> str:
+    """Reduce a word in lower case to its singular, in the spelling of the vocabulary.
+
+    Parameters
+    ----------
+    word
+        One word in lower case.
+
+    Returns
+    -------
+    str
+        The singular. Words that only look like a plural, such as "lens", are returned unchanged.
+
+    """
+    found = _file()
+    spelling: Mapping[str, str] = found["spelling"]  # type: ignore[assignment]  # a table of strings, not of lists
+    if word in spelling:
+        return spelling[word]
+    unchanged = set(found["singular"]["words"])
+    if word in unchanged or len(word) < 4 or word.endswith(("ss", "sis")):
+        return word
+    if word.endswith("ies") and len(word) > 4:
+        return word[:-3] + "y"
+    if word.endswith(("sses", "xes", "shes", "ches")) or word[:-2] in unchanged:
+        return word[:-2]
+    return word.removesuffix("'s").removesuffix("s")
+
+
+def normal_words(text: str) -> list[str]:
+    """Split a text into words in lower case and in the singular.
+
+    Parameters
+    ----------
+    text
+        Any text.
+
+    Returns
+    -------
+    list of str
+        The words, without punctuation.
+
+    """
+    return [singular(word.lower()) for word in WORD.findall(text)]
+
+
+@cache
+def _synonyms() -> tuple[re.Pattern[str], dict[str, str]]:
+    """Compile a pattern of all synonyms in normal form, and map each synonym to the first member of its family."""
+    first: dict[str, str] = {}
+    for family in _file()["synonyms"]["families"]:
+        members = [plain_form(member) for member in family]
+        for member in members:
+            first.setdefault(member, members[0])
+    longest_first = sorted(first, key=len, reverse=True)
+    return re.compile(rf"(?<!\S)(?:{'|'.join(map(re.escape, longest_first))})(?!\S)"), first
+
+
+@lru_cache(64)  # a text is compared with many phrases
+def plain_form(text: str) -> str:
+    """Return a text in the singular and in lower case, with one space between words and none of the hyphens.
+
+    Parameters
+    ----------
+    text
+        Any text.
+
+    Returns
+    -------
+    str
+        Words separated by single spaces.
+
+    """
+    return " ".join(singular(part) for word in normal_words(text) for part in word.split("-"))
+
+
+@lru_cache(64)
+def normal_form(text: str) -> str:
+    """Return the form in which phrases and texts are compared: each synonym is replaced by the first of its family.
+
+    Parameters
+    ----------
+    text
+        Any text.
+
+    Returns
+    -------
+    str
+        Words separated by single spaces.
+
+    """
+    pattern, first = _synonyms()
+    return pattern.sub(lambda match: first[match[0]], plain_form(text))

@@ -1,0 +1,96 @@
+"""Ask a backend about one abstract, ground the answer, and store it at once, so that no answer is asked for again."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from hubbleclip.captions.backends.base import Backend, SourceText
+from hubbleclip.captions.grounding import ground
+from hubbleclip.captions.registry import writer_name
+from hubbleclip.captions.schema import SCHEMA_VERSION
+from hubbleclip.core.io import sha256_bytes, write_bytes
+from hubbleclip.core.layout import Layout
+from hubbleclip.core.records import AbstractSummary
+
+STORED = TypeAdapter(AbstractSummary)
+
+
+def write_summary(source: SourceText, backend: Backend, seed: int, layout: Layout) -> AbstractSummary:
+    """Return what a backend writes about an abstract; a stored answer is read and not asked for again.
+
+    Parameters
+    ----------
+    source
+        The abstract.
+    backend
+        The backend. AnswerError is raised if it has no valid answer.
+    seed
+        Seed of the model's sampling.
+    layout
+        Paths of the profile's files. The answer is stored under the hash of abstract and writer.
+
+    Returns
+    -------
+    AbstractSummary
+        The grounded answer, with its origin.
+
+    """
+    writer = writer_name(backend, seed)
+    path = layout.caption_answer(f"{source.abstract_sha256} {writer}")
+    stored = read_stored(path)
+    if stored is not None:
+        return stored
+    calls = path.with_suffix(".calls")
+    started = time.monotonic()
+    reply = backend.ask(source, lambda: count_call(calls))
+    grounded = ground(reply.answer, source.text)
+    summary = AbstractSummary(
+        abstract_sha256=source.abstract_sha256, writer=writer, is_model=backend.is_model, model=backend.model,
+        prompt_version=backend.version, prompt_digest=sha256_bytes(backend.prompt().encode())[:16],
+        schema_version=SCHEMA_VERSION, seed=seed, **grounded.answer.model_dump(), ungrounded=grounded.dropped,
+        num_named=grounded.num_checked, num_calls=calls.stat().st_size if calls.is_file() else 0,
+        prompt_tokens=reply.prompt_tokens, answer_tokens=reply.answer_tokens,
+        duration_s=round(time.monotonic() - started, 3), answered_at=datetime.now(UTC),
+    )  # fmt: skip
+    # Without a model, an answer costs less than a file. `dump_json` writes what `read_stored` reads.
+    if backend.is_model:
+        write_bytes(path, STORED.dump_json(summary))
+    return summary
+
+
+def read_stored(path: Path) -> AbstractSummary | None:
+    """Read a stored answer.
+
+    Parameters
+    ----------
+    path
+        File of the answer.
+
+    Returns
+    -------
+    AbstractSummary or None
+        The answer; None if there is no such file, or if it is damaged.
+
+    """
+    try:
+        return STORED.validate_json(path.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
+
+
+def count_call(path: Path) -> None:
+    """Count a request by one byte in a file, before the request is sent, so that a killed run is counted too.
+
+    Parameters
+    ----------
+    path
+        File whose size is the number of requests about one abstract.
+
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as file:
+        file.write(b".")

@@ -1,0 +1,26 @@
+-- Contract version 1.4.0 of catalog: what rules or a language model wrote about abstracts.
+CREATE TABLE "abstract_summary" (
+  "abstract_sha256" VARCHAR NOT NULL,
+  "writer" VARCHAR NOT NULL,
+  "is_model" BOOLEAN NOT NULL,
+  "model" VARCHAR NOT NULL,
+  "prompt_version" BIGINT NOT NULL,
+  "prompt_digest" VARCHAR NOT NULL,
+  "schema_version" BIGINT NOT NULL,
+  "seed" BIGINT NOT NULL,
+  "objects" VARCHAR[] NOT NULL,
+  "phenomena" VARCHAR[] NOT NULL,
+  "science_aims" VARCHAR[] NOT NULL,
+  "target_names" VARCHAR[] NOT NULL,
+  "category" VARCHAR NOT NULL,
+  "summary" VARCHAR NOT NULL,
+  "search_phrases" VARCHAR[] NOT NULL,
+  "ungrounded" VARCHAR[] NOT NULL,
+  "num_named" BIGINT NOT NULL,
+  "num_calls" BIGINT NOT NULL,
+  "prompt_tokens" BIGINT,
+  "answer_tokens" BIGINT,
+  "duration_s" DOUBLE NOT NULL,
+  "answered_at" TIMESTAMP NOT NULL,
+  PRIMARY KEY ("abstract_sha256", "writer")
+);

@@ -1,0 +1,213 @@
+"""The stage captions: write a summary and search phrases about each distinct abstract."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from hubbleclip.archives.json_lines import read_proposals_file
+from hubbleclip.captions.backends.base import Backend, SourceText
+from hubbleclip.captions.registry import open_backend, writer_name
+from hubbleclip.captions.write import write_summary
+from hubbleclip.catalog.catalog import Catalog
+from hubbleclip.catalog.pending import pending_captions, to_records
+from hubbleclip.config.settings import Settings
+from hubbleclip.core.errors import AnswerError
+from hubbleclip.core.layout import Layout
+from hubbleclip.core.records import AbstractSummary, Rejection
+from hubbleclip.dataset.captions import is_placeholder
+from hubbleclip.pipeline.engine.attempts import attempt, write_with_retries
+from hubbleclip.pipeline.engine.batches import batches, run_batches
+from hubbleclip.pipeline.engine.connections import Batch, Connections
+from hubbleclip.pipeline.engine.execution import PLAIN, Execution
+from hubbleclip.pipeline.engine.stage import Stage, open_stage
+
+log = logging.getLogger("hubbleclip.pipeline")
+ENTITY = "abstract_summary"
+
+
+def captions(settings: Settings, execution: Execution = PLAIN) -> None:
+    """Write about each abstract that the selected writer has not written about.
+
+    Parameters
+    ----------
+    settings
+        All settings of the profile.
+    execution
+        Executor of the batches: `PLAIN` (this process) or Prefect.
+
+    Raises
+    ------
+    SettingsError
+        If `captions.backend` names no backend.
+
+    """
+    backend = open_backend(settings.captions)
+    writer = writer_name(backend, settings.captions.seed)
+    with open_stage("captions", settings, execution) as stage:
+        read_proposals(stage)
+        sources = to_records(SourceText, pending_captions(stage.catalog, settings.captions, writer))
+        connections = Connections(settings.captions.connections)
+        run_batches(
+            stage, "write-captions", write_captions, batches(sources, settings.flows.batch_size),
+            backend, settings, stage.layout, connections,
+            total=len(sources), write=write_summaries, connections=connections, num_requests=connections.num,
+        )  # fmt: skip
+        log.info("captions: %s", caption_line(read_caption_status(stage.catalog, writer)))
+
+
+def read_proposals(stage: Stage) -> None:
+    """Read the proposals of `archive.proposals_file` if no folder is set, so that captions can be written for them.
+
+    Parameters
+    ----------
+    stage
+        The running stage, whose catalog is open for writing.
+
+    """
+    archive = stage.settings.archive
+    if archive.proposals_file is not None and archive.folder is None:
+        stage.catalog.upsert({"proposal": read_proposals_file(archive.proposals_file, archive.name)})
+
+
+def write_captions(
+    sources: Sequence[SourceText], backend: Backend, settings: Settings, layout: Layout, connections: Connections
+) -> Batch:
+    """Write about the abstracts of a batch, several at a time.
+
+    Parameters
+    ----------
+    sources
+        The abstracts.
+    backend
+        Writer of the texts.
+    settings
+        All settings of the profile.
+    layout
+        Paths of the profile's files and folders.
+    connections
+        Connections to the model's server, shared by all batches.
+
+    Returns
+    -------
+    dict
+        Lists of rows under the keys `abstract_summary`, `rejection` and `failure`.
+
+    """
+    return connections.map(partial(caption_one, backend=backend, settings=settings, layout=layout), sources)
+
+
+def caption_one(source: SourceText, backend: Backend, settings: Settings, layout: Layout) -> Batch:
+    """Write about one abstract.
+
+    Parameters
+    ----------
+    source
+        The abstract.
+    backend
+        Writer of the texts.
+    settings
+        All settings of the profile.
+    layout
+        Paths of the profile's files and folders.
+
+    Returns
+    -------
+    dict
+        One row under one of the keys `abstract_summary`, `rejection` (the abstract has no text) and `failure` (a later
+        run tries again).
+
+    """
+    made = attempt(
+        partial(write_about, source, backend, settings, layout),
+        entity=ENTITY, entity_id=source.abstract_sha256, stage="captions", digest=settings.captions.digest(),
+    )  # fmt: skip
+    if not isinstance(made, Rejection):
+        return {"abstract_summary": [made]}
+    return {"rejection" if made.reason in {"no_text", "no_object"} else "failure": [made]}
+
+
+def write_about(source: SourceText, backend: Backend, settings: Settings, layout: Layout) -> AbstractSummary:
+    """Write about one abstract, unless it only says that there is no abstract.
+
+    Parameters
+    ----------
+    source
+        The abstract.
+    backend
+        Writer of the texts.
+    settings
+        All settings of the profile.
+    layout
+        Paths of the profile's files and folders.
+
+    Returns
+    -------
+    AbstractSummary
+        What was written.
+
+    Raises
+    ------
+    AnswerError
+        If the abstract is only a placeholder.
+
+    """
+    if is_placeholder(source.abstract):
+        raise AnswerError("no_text", "the abstract only says that there is none")
+    return write_summary(source, backend, settings.captions.seed, layout)
+
+
+def write_summaries(stage: Stage, batch: Batch) -> None:
+    """Write the rows of a batch in one transaction, and schedule failed abstracts for a later run.
+
+    Parameters
+    ----------
+    stage
+        The running stage, whose catalog is open for writing.
+    batch
+        Rows as returned by `write_captions`.
+
+    """
+    done = [summary.abstract_sha256 for summary in batch.get("abstract_summary", [])]
+    write_with_retries(stage, batch, entity=ENTITY, work="captions", done=done)
+
+
+def read_caption_status(catalog: Catalog, writer: str) -> dict[str, Any]:
+    """Count the abstracts that a writer has written about, the failed ones, the phrases, the requests and the tokens.
+
+    Parameters
+    ----------
+    catalog
+        The open catalog.
+    writer
+        Name of the writer.
+
+    Returns
+    -------
+    dict
+        The row of the query `caption_status`; empty if `writer` is empty.
+
+    """
+    return catalog.named_query("caption_status", writer=writer)[0] if writer else {}
+
+
+def caption_line(found: Mapping[str, Any]) -> str:
+    """Format the state of the captions as one line.
+
+    Parameters
+    ----------
+    found
+        Row of the query `caption_status`.
+
+    Returns
+    -------
+    str
+        For example "rules-1.1 wrote about 320 of 320 abstracts, 0 failed (0.0 %), 4 of 930 phrases ungrounded (0.4 %)".
+
+    """
+    return (
+        "{writer} wrote about {num_written} of {num_abstracts} abstracts, {num_failed} failed ({failed_share:.1%}),"
+        " {num_ungrounded} of {num_named} phrases ungrounded ({ungrounded_share:.1%}), {num_calls} requests"
+    ).format(**found)

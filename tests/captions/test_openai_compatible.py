@@ -1,0 +1,115 @@
+"""The client of OpenAI-compatible servers validates each answer, retries what may pass, and keeps the key secret."""
+
+import logging
+from typing import Any
+
+import pytest
+from stub_server import FAULTS, StubServer
+
+from hubbleclip.captions.backends.base import Reply, SourceText
+from hubbleclip.captions.backends.openai_compatible import OpenAICompatible
+from hubbleclip.captions.prompt import PROMPT_VERSION
+from hubbleclip.captions.registry import writer_of
+from hubbleclip.captions.schema import SCHEMA_VERSION, answer_schema
+from hubbleclip.config.settings import CaptionSettings
+from hubbleclip.core.errors import AnswerError, ArchiveDownError, HubbleclipError, SettingsError
+from hubbleclip.core.io import sha256_bytes
+
+SOURCE = SourceText(abstract_sha256="0" * 64, title="Gas", abstract="We image nebula 7.")
+
+
+def settings(**changes: Any) -> CaptionSettings:
+    plain = {"backend": "openai", "model": "org/small", "timeout_s": 0.5, "attempts": 3, "backoff_s": 0.01}
+    return CaptionSettings(**(plain | {"requests_per_s": 1000} | changes))
+
+
+def ask(stub: StubServer, **changes: Any) -> tuple[Reply, int]:
+    calls: list[int] = []
+    reply = OpenAICompatible(settings(base_url=stub.url, **changes)).ask(SOURCE, lambda: calls.append(1))
+    return reply, len(calls)
+
+
+def test_the_request_has_the_schema_the_seed_and_the_abstract() -> None:
+    with StubServer() as stub:
+        reply, num_calls = ask(stub, seed=7)
+    (request,) = stub.requests
+    assert (request["model"], request["seed"], request["temperature"]) == ("org/small", 7, 0.0)
+    assert request["response_format"]["json_schema"]["schema"] == answer_schema()
+    assert request["messages"][-1]["content"] == "Title: Gas\nAbstract: We image nebula 7."
+    assert (reply.answer.summary, reply.prompt_tokens, reply.answer_tokens, num_calls) == ("Nebula 7.", 400, 100, 1)
+
+
+def test_the_schema_can_be_left_to_the_validation() -> None:
+    with StubServer() as stub:
+        ask(stub, constrained=False)
+    assert "response_format" not in stub.requests[0]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_retried_and_counted(fault: str) -> None:
+    with StubServer(lambda abstract: [fault]) as stub:
+        reply, num_calls = ask(stub)
+    assert (reply.answer.summary, num_calls, len(stub.requests)) == ("Nebula 7.", 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ("not json", "invalid_json"),
+        ("bad schema", "invalid_answer"),
+        ("500", "server_failure"),
+        ("hang", "server_failure"),
+    ],
+)
+def test_what_fails_each_time_is_an_error_of_this_abstract(fault: str, reason: str) -> None:
+    with StubServer(lambda abstract: [fault] * 9) as stub, pytest.raises(AnswerError) as caught:
+        ask(stub)
+    assert (caught.value.reason, len(stub.requests)) == (reason, 3)
+
+
+def test_a_refused_request_is_not_retried() -> None:
+    with (
+        StubServer(lambda abstract: ["400"]) as stub,
+        pytest.raises(AnswerError, match=r"captions\.constrained = false"),
+    ):
+        ask(stub)
+    assert len(stub.requests) == 1
+
+
+def test_a_server_that_is_not_there_stops_the_run() -> None:
+    with StubServer() as stub:
+        pass
+    with pytest.raises(ArchiveDownError, match=r"start the model's server, or set captions\.base_url"):
+        ask(stub)
+
+
+def test_the_key_is_sent_and_never_shown(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    monkeypatch.setenv("MY_KEY", "sk-secret")
+    with StubServer(lambda abstract: ["500", "401"]) as stub, pytest.raises(SettingsError) as caught:
+        ask(stub, key_variable="MY_KEY")
+    assert stub.headers[0]["Authorization"] == "Bearer sk-secret"
+    shown = f"{caught.value!r} {caught.value.__cause__!r} {caplog.text} {settings(key_variable='MY_KEY')!r}"
+    assert "sk-secret" not in shown
+    assert "check captions.base_url, captions.model and the key in MY_KEY" in str(caught.value)
+
+
+def test_the_key_is_not_sent_unencrypted_to_another_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    with pytest.raises(HubbleclipError, match="unencrypted"):
+        OpenAICompatible(settings(base_url="http://example.org/v1"))
+
+
+def test_a_model_must_be_named() -> None:
+    with pytest.raises(SettingsError, match=r"captions\.model is empty"):
+        OpenAICompatible(settings(model=""))
+
+
+def test_the_writer_names_model_prompt_schema_and_seed() -> None:
+    assert writer_of(settings(seed=7)) == "org-small-1.1.7"
+
+
+def test_a_changed_prompt_has_a_new_version() -> None:
+    """If this fails, raise PROMPT_VERSION or SCHEMA_VERSION, and write the new digest here."""
+    text = OpenAICompatible(settings()).prompt() + repr(answer_schema())
+    assert (PROMPT_VERSION, SCHEMA_VERSION, sha256_bytes(text.encode())[:16]) == (1, 1, "1cf365d8bee15cf7")

@@ -1,0 +1,81 @@
+"""The rules find objects, targets and aims, always within the schema and grounded in the text."""
+
+import json
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from hubbleclip.captions.backends.base import SourceText
+from hubbleclip.captions.backends.rules import RULES_VERSION, Rules
+from hubbleclip.captions.grounding import ground
+from hubbleclip.captions.schema import Answer
+from hubbleclip.captions.targets import find_targets
+
+REAL = Path(__file__).parents[3] / "shared" / "data" / "proposals" / "abstracts.jsonl"
+DWARFS = SourceText(
+    abstract_sha256="0" * 64,
+    title="HII regions of NGC 3664",
+    abstract="Star formation in dwarf irregular galaxies is not understood. NGC 3664 has bright H II regions. We will "
+    "measure the ages of the stellar populations in its shells, which will be compared with models.",
+)
+
+
+def answer_of(source: SourceText) -> Answer:
+    return Rules().ask(source, lambda: None).answer
+
+
+def test_an_abstract_becomes_objects_phenomena_targets_and_aims() -> None:
+    answer = answer_of(DWARFS)
+    assert answer.objects[0] == "HII region"
+    assert {"dwarf irregular galaxy", "stellar population"} <= set(answer.objects)
+    assert answer.phenomena == ["star formation"]
+    assert answer.target_names == ["NGC 3664"]
+    assert answer.science_aims == ["measure the ages of the stellar populations in its shells"]
+    assert answer.category == "Stellar Populations and the Interstellar Medium"
+    assert answer.summary.startswith("HII region, ")
+    assert not any("3664" in phrase for phrase in answer.search_phrases)
+
+
+def test_the_archives_category_counts() -> None:
+    text = SourceText(abstract_sha256="0" * 64, abstract="We observe a binary.", category="SOLAR SYSTEM")
+    assert answer_of(text).category == "Solar System"
+
+
+@pytest.mark.parametrize("abstract", ["x", "We ask for time.", "???", "A" * 5000, "Ünïcödé λ ∼ 10−3 µm"])
+def test_a_text_without_objects_still_gives_a_valid_answer(abstract: str) -> None:
+    source = SourceText(abstract_sha256="0" * 64, title="Deep imaging", abstract=abstract)
+    assert ground(answer_of(source), source.text).dropped == []
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("the quasar SDSS J1030+0524 and 3C 273", ["SDSS J1030+0524", "3C 273"]),
+        ("SN 1987A in the LMC", ["SN 1987A", "LMC"]),
+        ("comet 67P/Churyumov-Gerasimenko", ["67P/Churyumov-Gerasimenko"]),
+        ("the hot Jupiter WASP-39b", ["WASP-39b"]),
+        ("a planet of two Jupiter masses", []),
+        ("filters F606W and F814W of WFC3", []),
+    ],
+)
+def test_names_of_targets_are_found(text: str, names: list[str]) -> None:
+    assert find_targets(text) == names
+
+
+def test_changed_rules_have_a_new_version() -> None:
+    """If this fails, raise RULES_VERSION, so that new texts are another caption kind, and write the new digest here."""
+    digest = sha256(answer_of(DWARFS).model_dump_json().encode() + Rules().prompt().encode()).hexdigest()[:16]
+    assert (RULES_VERSION, digest) == (1, "98c5142f14682d0d")
+
+
+@pytest.mark.real
+@pytest.mark.skipif(not REAL.exists(), reason="needs the real abstracts")
+def test_real_abstracts_give_valid_and_grounded_answers() -> None:
+    num_named = num_dropped = 0
+    for row in map(json.loads, REAL.read_text(encoding="utf-8").splitlines()):
+        source = SourceText(abstract_sha256="0" * 64, abstract=row["abstract"], title=row["title"] or "")
+        grounded = ground(answer_of(source), source.text)
+        num_named, num_dropped = num_named + grounded.num_checked, num_dropped + len(grounded.dropped)
+    assert num_named > 3000
+    assert num_dropped / num_named < 0.01

@@ -1,0 +1,49 @@
+"""Answers outside the bounds of the schema are refused, whoever wrote them."""
+
+import json
+from typing import Any
+
+import pytest
+
+from hubbleclip.captions.schema import parse_answer
+from hubbleclip.core.errors import AnswerError
+
+GOOD = {
+    "objects": ["spiral galaxy"], "phenomena": [], "science_aims": ["map the dust"], "target_names": ["NGC 1300"],
+    "category": "Galaxies", "summary": "A barred spiral galaxy.",
+    "search_phrases": ["barred spiral", "dust lanes", "spiral arms"],
+}  # fmt: skip
+
+
+def test_a_good_answer_is_read_also_within_a_code_fence() -> None:
+    plain = parse_answer(json.dumps(GOOD))
+    assert plain.model_dump() == GOOD
+    assert parse_answer(f"```json\n{json.dumps(GOOD)}\n```") == plain
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        ({"objects": []}, "objects"),
+        ({"objects": ["galaxy"] * 7}, "objects"),
+        ({"phenomena": ["wind"] * 6}, "phenomena"),
+        ({"science_aims": []}, "science_aims"),
+        ({"target_names": ["M1"] * 6}, "target_names"),
+        ({"category": "Astrology"}, "category"),
+        ({"summary": "word " * 41}, "summary"),
+        ({"search_phrases": ["one", "two"]}, "search_phrases"),
+        ({"search_phrases": ["one", "two", "many words " * 6]}, "search_phrases.2"),
+        ({"objects": [" "]}, "objects.0"),
+        ({"mood": "good"}, "mood"),
+    ],
+    ids=str,
+)
+def test_an_answer_outside_a_bound_is_refused_with_the_place(change: dict[str, Any], place: str) -> None:
+    with pytest.raises(AnswerError, match=f"invalid_answer: the answer breaks the schema at {place}"):
+        parse_answer(json.dumps(GOOD | change))
+
+
+@pytest.mark.parametrize("text", ["", "Sure! Here is", json.dumps(GOOD)[:-5]])
+def test_what_is_no_json_is_refused(text: str) -> None:
+    with pytest.raises(AnswerError, match="invalid_json"):
+        parse_answer(text)
