@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hubbleclip.captions.backends.base import Backend
+from hubbleclip.captions.backends.embedded import Embedded
 from hubbleclip.captions.backends.openai_compatible import OpenAICompatible
 from hubbleclip.captions.backends.rules import Rules
 from hubbleclip.captions.schema import SCHEMA_VERSION
@@ -12,7 +13,7 @@ from hubbleclip.config.settings import CaptionSettings
 from hubbleclip.core.errors import SettingsError
 
 BACKENDS: dict[str, Callable[[CaptionSettings], Backend]] = {
-    "openai": OpenAICompatible, "rules": lambda settings: Rules()
+    "embedded": Embedded, "openai": OpenAICompatible, "rules": lambda settings: Rules()
 }  # fmt: skip
 """Constructor of each backend, by `captions.backend`. Opening a backend sends no request and loads no model."""
 

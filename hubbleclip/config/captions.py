@@ -22,7 +22,7 @@ class CaptionSettings(Section):
 
     backend: str = ""
     """Name in the registry: `rules`, which needs no model; `openai`, a server with the OpenAI-compatible API, such as
-    vLLM, SGLang, llama.cpp or Ollama; `embedded`, a small model in this process. Empty leaves the stage out of
+    vLLM, SGLang, llama.cpp or Ollama; `embedded`, a small model on this machine. Empty leaves the stage out of
     `dataset`.
     """
     model: str = ""

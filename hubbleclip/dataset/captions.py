@@ -10,6 +10,7 @@ from types import MappingProxyType
 from hubbleclip.core.errors import SettingsError
 from hubbleclip.core.records import AbstractSummary, Caption, Proposal
 
+PHRASES = "phrases"
 PHRASE_BREAK = "; "
 """Text between the phrases of a caption of the kind `phrases`; a training draws one of them."""
 CaptionKind = Callable[[Proposal], str | None]
@@ -141,7 +142,7 @@ CAPTION_KINDS: dict[str, CaptionKind] = {
 
 SUMMARY_KINDS: dict[str, Callable[[AbstractSummary], str]] = {
     "summary": lambda written: written.summary,
-    "phrases": lambda written: PHRASE_BREAK.join(written.search_phrases),
+    PHRASES: lambda written: PHRASE_BREAK.join(written.search_phrases),
     "objects": lambda written: ", ".join([*written.objects, *written.phenomena]),
 }
 """Functions by the name that `shards.caption_kinds` uses, for texts that the stage `captions` has written.

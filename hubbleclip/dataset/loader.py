@@ -7,7 +7,7 @@ and it is the same in a resumed run.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
@@ -24,6 +24,7 @@ from hubbleclip.dataset.caption_sampling import CaptionSampler
 from hubbleclip.dataset.reader import GreyLevels, SplitTiles, open_split
 from hubbleclip.dataset.sampler import (
     AUGMENTATION_STREAM,
+    PADDING_STREAM,
     GroupBatchSampler,
     Ints,
     derangement,
@@ -168,7 +169,7 @@ class TrainBatches:
             tiles_b1ss=torch.from_numpy(self._read(rows_b[mine]))[:, None],
             theta_b23=torch.from_numpy(theta[mine]),
             gain_b=torch.from_numpy(gain[mine]),
-            tokens_bl=torch.cat([self.tokenize([text]) for text in texts[mine]]),
+            tokens_bl=self._tokens(step, texts[mine]),
             group_ids_b2=torch.from_numpy(positives[mine]),
         )
 
@@ -176,7 +177,16 @@ class TrainBatches:
         """Draw a text of the sample; when pairs are shuffled, draw it from a random sample of the partner group."""
         if self.settings.shuffled:
             row = int(rng.choice(self.sampler.rows_of_group[self.partner[group]]))
-        return self.caption_sampler.draw(rng, self.tiles.captions[row])
+        return self.caption_sampler.draw(rng, self.tiles.captions[row], self.tiles.caption_kinds[row])
+
+    def _tokens(self, step: int, texts: Sequence[str]) -> Tensor:
+        """Tokenize texts and insert random prefix padding; the result has shape (b, l)."""
+        tokens_bl = torch.cat([self.tokenize([text]) for text in texts])
+        if not self.settings.max_prefix_padding:
+            return tokens_bl
+        rng = np.random.default_rng([self.settings.seed, PADDING_STREAM, step, self.rank])
+        padding = int(self.tokenize([""])[0, -1])
+        return pad_prefixes(tokens_bl, padding, self.settings.max_prefix_padding, rng)
 
     def _read(self, rows_b: Ints) -> GreyLevels:
         """Read tiles from memory or from the shards; the result has shape (b, store_px, store_px)."""
@@ -245,7 +255,8 @@ def open_train_batches(
             other_share=settings.other_caption_share,
             max_tokens=context_length - SPECIAL_TOKENS,
             count_tokens=token_counter(tokenizer),
-        ),
+            drop_first_share=settings.drop_first_share,
+        ).with_token_shares(settings.captions, zip(tiles.captions, tiles.caption_kinds, strict=True)),
         sampler=GroupBatchSampler(
             rows_of_group=np.split(np.argsort(tiles.group_n, kind="stable"), ends),
             batch_size=settings.batch_size,
@@ -296,6 +307,36 @@ def iterate_batches(batches: TrainBatches, first_step: int, *, pin: bool) -> Ite
 def _pinned(batches: TrainBatches, step: int) -> TrainBatch:
     """Load the batch of a step and copy it to pinned memory, from which copies to a GPU are asynchronous."""
     return TrainBatch(*(part.pin_memory() for part in batches[step]))
+
+
+def pad_prefixes(tokens_bl: Tensor, padding: int, most: int, rng: np.random.Generator) -> Tensor:
+    """Shift texts to later positions by random numbers of padding tokens behind the start token (DeBias-CLIP).
+
+    Parameters
+    ----------
+    tokens_bl
+        Tokens (b, l): a start token, the text, the end token, padding.
+    padding
+        Padding token.
+    most
+        Maximum number of padding tokens before a text. A text is shifted at most by the padding behind it.
+    rng
+        Random generator; draws one number per text.
+
+    Returns
+    -------
+    Tensor
+        Tokens (b, l) with the same tokens in each row.
+
+    """
+    shifted_bl = torch.full_like(tokens_bl, padding)
+    shifted_bl[:, 0] = tokens_bl[:, 0]
+    length = tokens_bl.shape[1]
+    for row, share in zip(range(len(tokens_bl)), rng.random(len(tokens_bl)), strict=True):
+        end = int((tokens_bl[row] != padding).nonzero().max()) + 1
+        shift = int(share * (min(most, length - end) + 1))
+        shifted_bl[row, 1 + shift : end + shift] = tokens_bl[row, 1:end]
+    return shifted_bl
 
 
 def cached_tokenizer(tokenizer: Any) -> Tokenize:

@@ -65,6 +65,21 @@ class SplitTiles:
             for captions in chunk.to_pylist()
         ]
 
+    @cached_property
+    def caption_kinds(self) -> list[tuple[str, ...]]:
+        """Kinds of the captions of each sample, without the writer: `summary` for `summary@rules-1.1`.
+
+        A dataset without the column has main captions only.
+        """
+        if "caption_kinds" not in self.rows.column_names:
+            return [("abstract",) for _ in range(len(self.rows))]
+        known: dict[tuple[str, ...], tuple[str, ...]] = {}
+        return [
+            known.setdefault(tuple(kinds), tuple(kind.partition("@")[0] for kind in kinds))
+            for chunk in self.rows["caption_kinds"].chunks
+            for kinds in chunk.to_pylist()
+        ]
+
     def read_one_tile(self, index: int, size_px: int) -> GreyLevels:
         """Read one tile and resize it.
 

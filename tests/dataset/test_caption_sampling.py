@@ -1,5 +1,7 @@
 import numpy as np
+import pytest
 
+from hubbleclip.core.errors import SettingsError
 from hubbleclip.dataset.caption_sampling import CaptionSampler
 
 ABSTRACT = "Alpha beta gamma delta. Epsilon zeta eta. Theta iota kappa lambda. Mu nu xi omicron pi."
@@ -38,3 +40,41 @@ def test_shares_are_kept() -> None:
 def test_without_other_captions_sentences_take_their_share() -> None:
     rng = np.random.default_rng(0)
     assert all(caption_sampler(other=1.0).draw(rng, CAPTIONS[:1]) in ABSTRACT for _ in range(50))
+
+
+KINDS = ("abstract", "title", "summary", "phrases")
+FOUR = [ABSTRACT, "A title", "One short summary", "red star; blue star; two"]
+
+
+def test_shares_by_kind_are_shares_of_the_tokens() -> None:
+    shares = {"abstract_sentences": 2.0, "summary": 1.0, "phrases": 1.0}
+    of = caption_sampler().with_token_shares(shares, [(FOUR, KINDS)])
+    rng = np.random.default_rng(0)
+    texts = [of.draw(rng, FOUR, KINDS) for _ in range(4000)]
+    kinds = ["phrases" if t in FOUR[3] else "summary" if t == FOUR[2] else "abstract_sentences" for t in texts]
+    tokens = {kind: sum(len(t.split()) for t, k in zip(texts, kinds, strict=True) if k == kind) for kind in shares}
+    found = {kind: num / sum(tokens.values()) for kind, num in tokens.items()}
+    assert found == pytest.approx({"abstract_sentences": 0.5, "summary": 0.25, "phrases": 0.25}, abs=0.03)
+    assert {t for t in texts if t in FOUR[3]} == {"red star", "blue star", "two"}
+
+
+def test_a_sample_without_a_kind_draws_the_others() -> None:
+    of = caption_sampler().with_token_shares({"summary": 1.0, "abstract": 1e-9}, [(FOUR, KINDS)])
+    rng = np.random.default_rng(0)
+    assert {of.draw(rng, CAPTIONS, KINDS[:2]) for _ in range(50)} == {ABSTRACT}
+
+
+def test_a_kind_that_no_sample_has_is_named() -> None:
+    with pytest.raises(SettingsError, match="no sample has the kind 'summary': add it to shards.caption_kinds"):
+        caption_sampler().with_token_shares({"summary": 1.0}, [(CAPTIONS, KINDS[:2])])
+
+
+def test_the_first_sentence_can_be_dropped() -> None:
+    of = CaptionSampler(
+        full_share=0.5, other_share=0.0, max_tokens=8, count_tokens=lambda t: len(t.split()), drop_first_share=1.0
+    )
+    texts = draws(of)
+    assert not any("Alpha" in text for text in texts)
+    assert ABSTRACT.partition(" Epsilon")[2].strip() in {text.partition("Epsilon")[2].strip() for text in texts}
+    rng = np.random.default_rng(0)
+    assert of.draw(rng, ["Only one sentence."]) == "Only one sentence."

@@ -20,6 +20,7 @@ from hubbleclip.dataset.loader import (
     iterate_eval_images,
     open_split,
     open_train_batches,
+    pad_prefixes,
     token_counter,
 )
 
@@ -204,3 +205,11 @@ def test_tokens_are_counted_alike_with_and_without_an_encoder() -> None:
 
     text = "A spiral galaxy, seen face-on."
     assert token_counter(TOKENIZER)(text) == token_counter(Bare())(text) == len(TOKENIZER.encode(text))
+
+
+def test_prefix_padding_moves_texts_and_loses_no_token() -> None:
+    tokens_bl = torch.tensor([[9, 1, 2, 8, 0, 0, 0, 0], [9, 1, 2, 3, 4, 5, 6, 8]])
+    rng = np.random.default_rng(0)
+    seen = {tuple(pad_prefixes(tokens_bl, 0, 2, rng)[0].tolist()) for _ in range(50)}
+    assert seen == {(9, 1, 2, 8, 0, 0, 0, 0), (9, 0, 1, 2, 8, 0, 0, 0), (9, 0, 0, 1, 2, 8, 0, 0)}
+    assert torch.equal(pad_prefixes(tokens_bl, 0, 2, rng)[1], tokens_bl[1])

@@ -61,6 +61,20 @@ def test_the_card_names_whose_data_they_are(built):
     assert "v1.2.3" in text
 
 
+def test_the_card_counts_captions_by_kind_and_says_which_were_not_written_by_the_proposers(built, tmp_path):
+    _, text = front_matter(built)
+    assert "Captions by kind: 60 `abstract`, 60 `title`." in text
+    assert "were not written by the proposers" not in text
+    kinds = ["abstract", "summary@rules-1.1", "phrases@small-1.1.7"]
+    samples = [replace(one, caption_kinds=kinds, captions=[one.captions[0], "Stars.", "star; sky"]) for one in SAMPLES]
+    dataset = build_dataset(
+        samples, PNGS.__getitem__, tmp_path, ShardSettings(), contract_version="1", code_version="v"
+    )
+    _, text = front_matter(tmp_path / dataset.dataset.digest)
+    assert "60 `abstract`, 60 `phrases@small-1.1.7`, 60 `summary@rules-1.1`" in text
+    assert "**Kinds with `@` were not written by the proposers**, but by `rules-1.1`, `small-1.1.7`" in text
+
+
 def test_the_card_of_hubble_data_credits_nasa_esa_stsci_and_the_investigators(tmp_path):
     samples = [replace(one, archive="hst", pi=f"Investigator {one.proposal_id}") for one in SAMPLES]
     dataset = build_dataset(

@@ -22,6 +22,7 @@ WRONG_ADDRESS = {401, 403, 404, 405}
 """Statuses that every request would get: the key, the address or the name of the model is wrong."""
 LIMITS = {"connections", "requests_per_s", "timeout_s", "attempts", "backoff_s", "breaker_failures", "breaker_s"}
 """Settings that this client shares with `FetchSettings`."""
+RETRY_TEMPERATURE = 0.4
 LOCAL_HOSTS = {"127.0.0.1", "localhost", "::1"}
 
 
@@ -92,18 +93,18 @@ class OpenAICompatible:
             for attempt in self._transport.attempts(self._url):
                 with attempt:
                     count_call()
-                    return self._send(source)
+                    return self._send(source, attempt.num - 1)
         except DamagedError as error:
             raise AnswerError(error.reason, str(error)) from error
         except requests.RequestException as error:
             raise self._explained(error) from None  # the original error could show the request with its key
         raise AssertionError("internal error: the retry loop ended with neither an answer nor an exception")
 
-    def _send(self, source: SourceText) -> Reply:
+    def _send(self, source: SourceText, num_failed: int) -> Reply:
         """Send one request and validate the answer; DamagedError is raised for an answer that a retry may correct."""
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         response = self._transport.session.post(
-            self._url, json=self._body(source), headers=headers, allow_redirects=False
+            self._url, json=self._body(source, num_failed), headers=headers, allow_redirects=False
         )
         response.raise_for_status()
         try:
@@ -119,12 +120,13 @@ class OpenAICompatible:
             answer=answer, prompt_tokens=usage.get("prompt_tokens"), answer_tokens=usage.get("completion_tokens")
         )
 
-    def _body(self, source: SourceText) -> dict[str, Any]:
-        """Compose the body of a request."""
+    def _body(self, source: SourceText, num_failed: int) -> dict[str, Any]:
+        """Compose the body of a request. A retry has another seed, because the same answer would fail again."""
         settings = self.settings
-        body = {
-            "model": settings.model, "messages": messages(source), "temperature": settings.temperature,
-            "seed": settings.seed, "max_tokens": settings.max_tokens,
+        temperature = max(settings.temperature, RETRY_TEMPERATURE) if num_failed else settings.temperature
+        body: dict[str, Any] = {
+            "model": settings.model, "messages": messages(source), "temperature": temperature,
+            "seed": settings.seed + num_failed, "max_tokens": settings.max_tokens,
         }  # fmt: skip
         if settings.constrained:
             schema = {"name": "caption", "schema": answer_schema(), "strict": True}

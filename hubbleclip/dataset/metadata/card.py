@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ def dataset_card(description: Row, manifest: pa.Table) -> str:
         "name": f"hubbleclip {description['digest'][:12]}",
         "digest": description["digest"],
         "num_samples": f"{manifest.num_rows:,}",
+        "captions": caption_line(manifest),
         "counts": ", ".join(f"{counts[split]['samples']:,} in {split}" for split in SPLITS),
         "largest": _largest_proposals(manifest),
         "simulated": SIMULATED if "simulated" in description["notices"] else "",
@@ -51,6 +53,32 @@ def dataset_card(description: Row, manifest: pa.Table) -> str:
     }
     text = TEXT.read_text(encoding="utf-8").format(**values)
     return f"---\n{_front_matter(description, files)}---\n{text}"
+
+
+def caption_line(manifest: pa.Table) -> str:
+    """Say how many samples have captions of which kind, and who wrote them.
+
+    Parameters
+    ----------
+    manifest
+        Manifest of the dataset; only `caption_kinds` is used.
+
+    Returns
+    -------
+    str
+        A sentence; a second one if rules or a language model wrote some of the texts.
+
+    """
+    counted = Counter(kind for kinds in manifest["caption_kinds"].to_pylist() for kind in kinds)
+    text = f"Captions by kind: {', '.join(f'{num:,} `{kind}`' for kind, num in sorted(counted.items()))}."
+    writers = sorted({kind.partition("@")[2] for kind in counted if "@" in kind})
+    if not writers:
+        return text
+    named = ", ".join(f"`{name}`" for name in writers)
+    return (
+        f"{text} **Kinds with `@` were not written by the proposers**, but by {named} (`rules` is a program, any other"
+        " name a language model). `.json` has them under `captions` and `caption_kinds`."
+    )
 
 
 def shard_paths(description: Row) -> dict[str, list[str]]:

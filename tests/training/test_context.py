@@ -1,0 +1,47 @@
+"""A stretched context keeps the features of short texts and reads longer ones."""
+
+import pytest
+import torch
+
+from hubbleclip.config.settings import ModelSettings
+from hubbleclip.core.errors import TrainingError
+from hubbleclip.training.models.builder import load_model, rebuild_model
+from hubbleclip.training.models.context import KEPT_POSITIONS, stretch_positions
+
+TINY = ModelSettings(name="hubbleclip-tiny", pretrained="")
+LONG = TINY.model_copy(update={"context_length": 248})
+SHORT_TEXTS = ["a spiral galaxy", "dust lanes and star clusters in a barred spiral galaxy"]
+
+
+def test_the_first_20_positions_and_the_last_one_are_kept_and_the_others_interpolated() -> None:
+    old_ld = torch.arange(77.0)[:, None] * torch.ones(1, 3)
+    new_ld = stretch_positions(old_ld, 248)
+    assert torch.equal(new_ld[:KEPT_POSITIONS], old_ld[:KEPT_POSITIONS])
+    assert torch.equal(new_ld[-1], old_ld[-1])
+    steps = torch.diff(new_ld[KEPT_POSITIONS:, 0])
+    assert torch.allclose(steps, torch.full_like(steps, 56 / 227), atol=1e-5)
+
+
+def test_texts_of_at_most_20_tokens_have_equal_features() -> None:
+    plain, stretched = load_model(TINY, 1), load_model(LONG, 1)
+    assert (plain.context_length, stretched.context_length) == (77, 248)
+    assert torch.allclose(plain.encode_texts(SHORT_TEXTS), stretched.encode_texts(SHORT_TEXTS), atol=1e-6)
+
+
+def test_words_behind_the_old_context_change_the_features() -> None:
+    plain, stretched = load_model(TINY, 1), load_model(LONG, 1)
+    texts = ["galaxy " * 100, "galaxy " * 100 + "pulsar"]
+    for loaded, is_equal in ((plain, True), (stretched, False)):
+        one_d, other_d = loaded.encode_texts(texts)
+        assert torch.allclose(one_d, other_d, atol=1e-6) is is_equal
+
+
+def test_a_stretched_model_is_rebuilt_from_its_weights() -> None:
+    loaded = load_model(LONG, 1)
+    again = rebuild_model(LONG, loaded.model.state_dict())
+    assert torch.equal(loaded.encode_texts(SHORT_TEXTS), again.encode_texts(SHORT_TEXTS))
+
+
+def test_a_shorter_context_is_refused() -> None:
+    with pytest.raises(TrainingError, match="less than the model's 77"):
+        load_model(TINY.model_copy(update={"context_length": 20}), 1)
