@@ -110,8 +110,8 @@ ifndef QUICK
 	@tail -n 1 $(CHECKER)/log
 endif
 
-bench: setup-dev  ## every benchmark (one alone: bench-ingest, -fetch, -previews, -tiles, -pixels, -shards, -catalog, -train, -embed, -search, -serve, -flows, -scaling; and -pages, after make demo, with Chromium; and -pairs, where the press pictures are; QUICK=1: minutes, nothing written)
-	@for stage in ingest fetch previews tiles pixels shards catalog train embed search serve flows scaling; do $(MAKE) --no-print-directory bench-$$stage || exit 1; done
+bench: setup-dev  ## every benchmark (one alone: bench-ingest, -fetch, -partial, -previews, -tiles, -pixels, -shards, -catalog, -train, -embed, -search, -serve, -flows, -scaling; and -pages, after make demo, with Chromium; and -pairs, where the press pictures are; QUICK=1: minutes, nothing written)
+	@for stage in ingest fetch partial previews tiles pixels shards catalog train embed search serve flows scaling; do $(MAKE) --no-print-directory bench-$$stage || exit 1; done
 
 bench-%: setup-dev
 	QUICK=$(QUICK) $(BIN)/python -m benchmarks.bench_$*
