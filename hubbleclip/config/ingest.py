@@ -23,10 +23,16 @@ class ArchiveSettings(Section):
         {"mast_url", "proposals_url", "programs_url", "page_size", "overlap_days", "relist_days", "from_raw"}
         | {"use_ads", "ads_url", "check_first"}
     )
+    added_later: ClassVar[frozenset[str]] = frozenset({"listing"})
     name: str = "hst"
     """Name of the archive in the registry: a mission such as `hst` or `jwst`, or `simulated`, or `local`."""
     mast_url: str = "https://mast.stsci.edu"
     """URL of the MAST server for observation queries, product queries and downloads."""
+    listing: Literal["caom", "missions"] = "caom"
+    """Service that lists observations and products: `caom` is MAST's CAOM query service, `missions` the search API of
+    the mission (`astroquery.mast.MastMissions`), which lists the datasets of the calibration pipeline, but no Hubble
+    Advanced Products.
+    """
     proposals_url: str = ""
     """Page that links `abstracts.cat`, the bulk list of proposal abstracts; empty means the mission's own page, if it
     has one.

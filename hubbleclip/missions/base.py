@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from hubbleclip.missions.pins import ArchivePins
+from hubbleclip.missions.search_api import SearchColumns
 
 CCD, COUNTER, RAMP = "CCD", "photon counter", "infrared array read in ramps"
 """Kinds of detector, for `Camera.kind`."""
@@ -397,6 +398,8 @@ class Mission:
         URL of the mission's archive.
     observation_page
         URL of the page of an observation, with `{0}` for its id, or `{1}` for its id in upper case.
+    search
+        Columns of the mission's table in MAST's search API.
     pins
         Facts of the mission's archive, with which `hubbleclip check-archive` compares the archive's answers.
 
@@ -417,4 +420,5 @@ class Mission:
     attribution: str
     homepage: str
     observation_page: str
+    search: SearchColumns
     pins: ArchivePins

@@ -17,6 +17,7 @@ from hubbleclip.missions.base import (
     PublicBucket,
 )
 from hubbleclip.missions.pins import ArchivePins, PinnedFile
+from hubbleclip.missions.search_api import SearchColumns
 
 LONG_PASS_NM = {"F200LP": 488.0, "F350LP": 585.0, "F600LP": 744.0, "F785LP": 866.0, "F850LP": 904.0}
 """Pivot wavelengths in nm of long-pass filters. The number in their names is the blue edge of the band instead.
@@ -194,6 +195,23 @@ HEADER = HeaderConvention(
     calibration_values=frozenset({"BIAS", "DARK", "FLAT", "ZERO", "WAVECAL", "GAIN", "LINEARITY"}),
 )
 
+SEARCH = SearchColumns(
+    path="hst",
+    dataset="sci_data_set_name",
+    columns={
+        "proposal_id": "sci_pep_id", "instrument_name": "sci_instrume", "target_name": "sci_targname",
+        "s_ra": "sci_ra", "s_dec": "sci_dec", "t_min": "sci_start_time", "t_exptime": "sci_actual_duration",
+        "t_obs_release": "sci_release_date", "filters": "sci_spec_1234",
+        "calib_level": "sci_data_set_name",
+    },
+    images={"sci_obs_type": "IMAGE"},
+    intents={"science": {"sci_aec": "S"}, "calibration": {"sci_aec": "C"}},
+    # The last character of a rootname is a digit for an association, and a letter for a single exposure.
+    levels={3: re.compile(r".*[0-9]"), 2: re.compile(r".*[a-z]", re.IGNORECASE)},
+    # An aperture is named after its detector, for example WFC1-CTE and UVIS2-C1K1C-SUB.
+    detectors=("sci_aper_1234", re.compile(r"WFC|HRC|SBC|UVIS|IR")),
+)  # fmt: skip
+
 PINS = ArchivePins(
     released_mjd=(60_370.0, 60_400.0),  # March 2024
     num_proposals=13_000,
@@ -256,5 +274,6 @@ HST = Mission(
     "Mikulski Archive for Space Telescopes at the Space Telescope Science Institute.",
     homepage="https://archive.stsci.edu/hst/",
     observation_page="https://archive.stsci.edu/cgi-bin/mastpreview?mission=hst&dataid={1}",
+    search=SEARCH,
     pins=PINS,
 )

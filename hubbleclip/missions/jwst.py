@@ -15,6 +15,7 @@ from hubbleclip.missions.base import (
     PublicBucket,
 )
 from hubbleclip.missions.pins import ArchivePins
+from hubbleclip.missions.search_api import SearchColumns
 
 BAD = {1: "do not use"}
 """DQ bit of invalid pixels. The JWST pipeline sets it in addition to the bit that gives the reason.
@@ -85,6 +86,20 @@ HEADER = HeaderConvention(
     image_values={"EXP_TYPE": re.compile(r"(NRC|MIR|NIS)_IMAGE")},
 )
 
+SEARCH = SearchColumns(
+    path="jwst",
+    dataset="fileSetName",
+    columns={
+        "proposal_id": "program", "instrument_name": "instrume", "target_name": "targprop",
+        "s_ra": "targ_ra", "s_dec": "targ_dec", "t_min": "date_obs", "t_exptime": "effexptm",
+        "t_obs_release": "publicReleaseDate", "filters": "opticalElements",
+        "calib_level": "productLevel", "s_region": "s_region", "obs_title": "title", "mtFlag": "targtype",
+    },
+    images={"exp_type": "NRC_IMAGE,MIR_IMAGE,NIS_IMAGE"},
+    levels={3: re.compile("3"), 2: re.compile("2[abc]?")},
+    level_values={3: ("3",), 2: ("2", "2a", "2b", "2c")},
+)  # fmt: skip
+
 JWST = Mission(
     name="jwst",
     telescope="JWST",
@@ -123,5 +138,6 @@ JWST = Mission(
     "Mikulski Archive for Space Telescopes at the Space Telescope Science Institute. Credit: NASA, ESA, CSA, STScI.",
     homepage="https://archive.stsci.edu/jwst/",
     observation_page="https://mast.stsci.edu/portal/Mashup/Clients/Mast/Portal.html?searchQuery={0}",
+    search=SEARCH,
     pins=ArchivePins(released_mjd=(60_004.0, 60_034.0), num_proposals=1_500),
 )

@@ -47,6 +47,7 @@ PLANTED = {
     "link_lost": ("/hst/proposal_abstracts.html", Level.DIFFERS, "abstracts"),
     "list_changed": ("/hst/abstracts.cat", Level.STOPS, "abstracts.cat"),
     "title_changed": ("/hst-program-info/program/", Level.DIFFERS, f"programme page of {PINS.proposal}"),
+    "search_changed": ("/search/", Level.DIFFERS, "search API"),
     "html": (QUERIES, Level.STOPS, "counts"),
 }
 """Path, result and finding of each planted change."""

@@ -13,9 +13,10 @@ from hubbleclip.archives.base import now_utc
 from hubbleclip.archives.check.findings import Finding, Level, compare, shortened
 from hubbleclip.archives.check.probe import Probe
 from hubbleclip.archives.http.client import to_archive_error
-from hubbleclip.archives.mast.caom_rows import observation_from_row
+from hubbleclip.archives.mast.caom_rows import observation_from_row, plane_key
 from hubbleclip.archives.mast.client import COLUMNS, OBSIDS_PER_REQUEST, Criteria, Row
 from hubbleclip.archives.mast.criteria import collections_of, criteria_of, mjd_of, release_window
+from hubbleclip.archives.mast.missions_search import MissionsClient
 from hubbleclip.archives.mast.product_selection import select_products
 from hubbleclip.config.settings import ArchiveSettings
 from hubbleclip.core.records import Observation, Product
@@ -28,6 +29,9 @@ READ = frozenset({"filters", "target_name", "target_classification", "s_ra", "s_
 """Further columns that are read."""
 LEVELS = frozenset({"1", "2", "3"})
 PRODUCT_TYPES = frozenset({"SCIENCE", "AUXILIARY", "PREVIEW", "CALIBRATION", "INFO", "THUMBNAIL"})
+SEARCHED = "obs_id", "proposal_id", "instrument_name", "t_obs_release", "s_ra", "filters"
+"""Columns that some datasets of the search API must have."""
+SEARCH_ROWS = 20
 MAX_COUNTS = 6
 WINDOW_ROWS = 200
 
@@ -115,8 +119,8 @@ def check_window(probe: Probe) -> Iterator[Finding]:
     started = time.monotonic()
     rows, again = (_first_page(probe, query) for _ in range(2))
     probe.measured.rows_s = (time.monotonic() - started) / 2
-    keys, num_numbers = [_key(row) for row in rows], len({row.get("obsid") for row in rows})
-    is_same = set(keys) == set(map(_key, again))
+    keys, num_numbers = [plane_key(row) for row in rows], len({row.get("obsid") for row in rows})
+    is_same = set(keys) == set(map(plane_key, again))
     yield compare("one window twice", "the same rows", f"{len(rows)} and {len(again)} rows", is_same, Level.STOPS)
     found = f"{len(set(keys))} planes of {num_numbers} observations in {len(rows)} rows"
     yield compare("rows", "no row twice", found, len(set(keys)) == len(rows), Level.STOPS)
@@ -127,11 +131,6 @@ def check_window(probe: Probe) -> Iterator[Finding]:
 def _first_page(probe: Probe, query: Criteria) -> list[Row]:
     """Request the first page of a query."""
     return probe.mast.observations(query, page=1, page_size=probe.settings.page_size).rows
-
-
-def _key(row: Row) -> tuple[str, str]:
-    """Return the key of a row; a row is a plane of an observation."""
-    return str(row.get("obsid")), str(row.get("objID"))
 
 
 def _check_values(probe: Probe, rows: Sequence[Row]) -> Iterator[Finding]:
@@ -160,7 +159,7 @@ def _check_sample(probe: Probe, rows: Sequence[Row]) -> Iterator[Finding]:
     """List the products of a sample, and choose its files by the settings of the profile, for the estimate."""
     observations = _observations(probe, rows)[:OBSIDS_PER_REQUEST]
     started = time.monotonic()
-    listed = probe.mast.products([item.obsid for item in observations if item.obsid is not None])
+    listed = probe.mast.products_of(observations)
     measured = probe.measured
     measured.list_s = time.monotonic() - started
     chosen = select_products(observations, listed, probe.settings, probe.mission, {})[0]
@@ -171,6 +170,29 @@ def _check_sample(probe: Probe, rows: Sequence[Row]) -> Iterator[Finding]:
     yield compare("product list", "files of the profile", found, bool(chosen), Level.STOPS)
     unseen = _values(listed, "productType") - PRODUCT_TYPES
     yield compare("unseen product types", "none", shortened(unseen), not unseen)
+
+
+def check_search_api(probe: Probe) -> Iterator[Finding]:
+    """Check that the search API, which `archive.listing = "missions"` uses, counts and lists datasets.
+
+    Parameters
+    ----------
+    probe
+        Sender of the requests.
+
+    Yields
+    ------
+    Finding
+        One finding.
+
+    """
+    client = MissionsClient(probe.mast.url, probe.transport, probe.mission)
+    query = _wide_query(probe) | {"t_obs_release": list(probe.pins.released_mjd)}
+    num, rows = client.count(query), client.observations(query, page=1, page_size=SEARCH_ROWS).rows
+    lost = [name for name in SEARCHED if rows and all(row.get(name) is None for row in rows)]
+    found = f"{num:,} datasets in the dates, {len(rows)} rows; without values: {shortened(lost)}"
+    otherwise = Level.STOPS if probe.settings.listing == "missions" else Level.DIFFERS
+    yield compare("search API", "datasets with the columns that are read", found, bool(rows) and not lost, otherwise)
 
 
 def check_proposal(probe: Probe) -> Iterator[Finding]:
@@ -197,8 +219,7 @@ def check_proposal(probe: Probe) -> Iterator[Finding]:
     rows = _first_page(probe, query)
     own = _observations(probe, [row for row in rows if str(row.get("proposal_id")) == pins.proposal])
     pinned = _observations(probe, [row for row in rows if file and row.get("obs_id") == file.obs_id])
-    obsids = sorted({item.obsid for item in [*own, *pinned] if item.obsid is not None})
-    listed = probe.mast.products(obsids) if obsids else []
+    listed = probe.mast.products_of([*own, *pinned]) if own or pinned else []
     default = ArchiveSettings.model_validate({"name": probe.settings.name, "collections": probe.settings.collections})
     names = {product.file_name for product in select_products(own, listed, default, probe.mission, {})[0]}
     lost, more = pins.file_names - names, names - pins.file_names
@@ -211,9 +232,9 @@ def check_proposal(probe: Probe) -> Iterator[Finding]:
 
 
 def _observations(probe: Probe, rows: Sequence[Row]) -> list[Observation]:
-    """Convert rows to observations."""
+    """Convert rows to observations; one plane of each observation is used."""
     made = (observation_from_row(row, probe.settings.name, now_utc(), probe.mission.products) for row in rows)
-    return [observation for observation in made if observation is not None]
+    return list({one.obs_id: one for one in made if one is not None}.values())
 
 
 def pinned_product(probe: Probe) -> Product | None:

@@ -39,6 +39,7 @@ CHECKS = (
     Check("public copy", files.check_public_copy, Level.DIFFERS),
     Check("abstracts", proposals.check_bulk_list, Level.DIFFERS),
     Check("programme", proposals.check_programme, Level.DIFFERS),
+    Check("search API", listing.check_search_api, Level.DIFFERS),
 )
 """All checks, in the order in which they run."""
 

@@ -5,7 +5,7 @@ The simulated archive has the same HTTP API, so this module is its client too.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import chain
 
@@ -21,6 +21,7 @@ from hubbleclip.archives.mast.criteria import (
     separation_deg,
 )
 from hubbleclip.archives.mast.date_windows import Query, Window, spans
+from hubbleclip.archives.mast.missions_search import MissionsClient
 from hubbleclip.archives.mast.planes import fold_planes, rows_by_day, rows_by_observation
 from hubbleclip.archives.mast.product_selection import BYTES_PER_MB, rejection_reason, select_products
 from hubbleclip.archives.mast.product_sources import FileSources
@@ -30,7 +31,7 @@ from hubbleclip.config.settings import ArchiveSettings, FetchSettings
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.process_local import ProcessLocal
 from hubbleclip.core.records import Observation, Product, Proposal, Rejection
-from hubbleclip.missions import MISSIONS, mission_of_collections
+from hubbleclip.missions import MISSIONS, Mission, mission_of_collections
 
 MJD_OF_UNIX_EPOCH = 40587.0
 SECONDS_PER_DAY = 86400.0
@@ -51,6 +52,13 @@ TIMEOUTS_PER_WINDOW = 2
 """Number of timeouts after which a window of release dates is halved, because a smaller query may be fast enough."""
 
 
+LISTINGS: dict[str, Callable[[str, Transport, Mission], MastClient]] = {
+    "caom": lambda url, transport, _: MastClient(url, transport),
+    "missions": MissionsClient,
+}
+"""Constructor of the client that lists observations and products, by `archive.listing`."""
+
+
 class MastArchive(ProcessLocal):
     """Implementation of the `Archive` protocol with the services of MAST and STScI. Threads may share one object."""
 
@@ -61,7 +69,7 @@ class MastArchive(ProcessLocal):
         self.mission = MISSIONS.get(settings.name) or mission_of_collections(settings.collections)
         self.layout = layout
         self.transport = Transport(fetch)
-        self.mast = MastClient(settings.mast_url, self.transport)
+        self.mast = LISTINGS[settings.listing](settings.mast_url, self.transport, self.mission)
         self.raw = RawResponses(layout)
         self.proposals = ProposalSource(settings, self.transport, layout, self.mission)
         max_bytes = settings.max_product_mb * BYTES_PER_MB
@@ -142,14 +150,14 @@ class MastArchive(ProcessLocal):
         self, observations: Sequence[Observation], taken: Mapping[str, frozenset[str]] | None = None
     ) -> tuple[list[Product], list[Rejection]]:
         """See `Archive.list_products`."""
-        usable = (item for item in observations if rejection_reason(item, self.mission) is None)
+        usable = [item for item in observations if rejection_reason(item, self.mission) is None]
         obsids = sorted({item.obsid for item in usable if item.obsid is not None})
-        rows = self.raw.products(obsids) if self.settings.from_raw else self._requested_products(obsids)
+        rows = self.raw.products(obsids) if self.settings.from_raw else self._requested_products(usable, obsids)
         return select_products(observations, rows, self.settings, self.mission, taken or {})
 
-    def _requested_products(self, obsids: Sequence[int]) -> list[Row]:
-        """Request product rows from MAST, and store the response."""
-        rows = self.mast.products(obsids)
+    def _requested_products(self, observations: Sequence[Observation], obsids: Sequence[int]) -> list[Row]:
+        """Request product rows from MAST, and store the response under the numbers of the observations."""
+        rows = self.mast.products_of(observations)
         if obsids:
             self.raw.store(PRODUCTS, obsids, rows)
         return rows

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +34,7 @@ from hubbleclip.core.errors import (
     PartialResultError,
     WebPageError,
 )
+from hubbleclip.core.records import Observation
 
 Row = dict[str, Any]
 Criteria = dict[str, Any]
@@ -114,14 +115,37 @@ class MastClient:
     ) -> ResultPage:
         """Send one query with retries, and return the result. Every failure becomes an ArchiveError.
 
-        `keys` are columns that every result must have. `tries` is the number of tries after which a timeout is not
-        retried; 0 means `fetch.attempts`. `page` holds astroquery's arguments `page` and `pagesize`, if any.
+        `keys` are columns that every result must have, and `tries` is as in `retried`. `page` holds astroquery's
+        arguments `page` and `pagesize`, if any.
+        """
+        return self.retried(lambda: self._try(service, params, keys, page), tries)
+
+    def retried(self, send: Callable[[], ResultPage], tries: int = 0) -> ResultPage:
+        """Send one query with retries.
+
+        Parameters
+        ----------
+        send
+            Function that sends the query once, and raises DamagedError for a response that is not valid.
+        tries
+            Number of tries after which a timeout is not retried; 0 means `fetch.attempts`.
+
+        Returns
+        -------
+        ResultPage
+            Result of the function.
+
+        Raises
+        ------
+        ArchiveError
+            If all tries failed.
+
         """
         try:
             for attempt in self.transport.attempts(self.url):
                 with attempt:
                     try:
-                        return self._try(service, params, keys, page)
+                        return send()
                     except DamagedError as error:
                         if error.reason == "timeout" and attempt.num == tries:
                             raise self._archive_error(error) from error
@@ -212,6 +236,23 @@ class MastClient:
         """
         params = {"columns": "*", "filters": filters_of(criteria)}
         return self._query(OBSERVATIONS, params, keys=("obs_id", "obsid"), tries=tries, page=page, pagesize=page_size)
+
+    def products_of(self, observations: Sequence[Observation]) -> list[Row]:
+        """Request the products of observations.
+
+        Parameters
+        ----------
+        observations
+            Observations that this client has listed.
+
+        Returns
+        -------
+        list of dict
+            One row per product of these observations: values by column name. The same errors as in `products` may be
+            raised.
+
+        """
+        return self.products(sorted({item.obsid for item in observations if item.obsid is not None}))
 
     def products(self, obsids: Sequence[int]) -> list[Row]:
         """Request the products of observations.

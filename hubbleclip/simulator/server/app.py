@@ -35,6 +35,7 @@ from hubbleclip.simulator.server import pages
 from hubbleclip.simulator.server.conditional_requests import versioned_response
 from hubbleclip.simulator.server.fault_injection import ROW_ORDER, TRANSPORT
 from hubbleclip.simulator.server.fault_plan import FaultMiddleware, FaultPlan
+from hubbleclip.simulator.server.mission_search import MissionSearch
 from hubbleclip.simulator.server.product_store import ArchiveStore
 
 LOG = logging.getLogger(__name__)
@@ -201,6 +202,7 @@ class Endpoints:
             Route("/api/v0/invoke", self.invoke, methods=["GET", "POST"]),
             Route("/portal/Mashup/Mashup.asmx/columnsconfig", self.columns_config, methods=["POST"]),
             Route("/api/v0.1/Download/file", self.download, methods=["GET", "HEAD"]),
+            *MissionSearch(self.store).routes(),
             Route("/stpubdata/{path:path}", self.public_copy, methods=["GET", "HEAD"]),
             Route("/hst/proposal_abstracts.html", lambda _: HTMLResponse(pages.BULK_PAGE)),
             Route("/hst/abstracts.cat", self.abstracts, methods=["GET", "HEAD"]),

@@ -135,6 +135,7 @@ ARCHIVE_CHANGES: dict[str, FaultInjector] = {
     "bucket_moved": _changed(lambda response: RawResponse(404, [], b"no such key")),
     "link_lost": _text(b"abstracts.cat", b"abstracts.xml"),
     "list_changed": _text(b"ID:  ", b"Number:  "),
+    "search_changed": _text(b"totalResults", b"numResults"),
     "title_changed": _text(b"Title:</b> ", b"Title:</b> Changed: "),
 }
 """Injector of each change, by name."""

@@ -1,0 +1,322 @@
+"""Client of MAST's search API, with which `astroquery.mast.MastMissions` lists the datasets of one mission.
+
+It is another source of the two tables that `MastClient` requests by CAOM queries, for `archive.listing = "missions"`. A
+row of the search API is a dataset. The client converts it to a row with CAOM's columns, so that everything after the
+request is the same code. The API has no numbers of observations; a number is made from the dataset's name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import requests
+
+from hubbleclip.archives.http.client import Transport
+from hubbleclip.archives.http.response_errors import DamagedError
+from hubbleclip.archives.mast.client import CONTINUOUS, TIMEOUT_STATUS, Criteria, MastClient, ResultPage, Row
+from hubbleclip.core.errors import SettingsError
+from hubbleclip.core.records import Observation
+from hubbleclip.missions import Mission
+from hubbleclip.missions.search_api import SearchColumns
+
+MJD_EPOCH = datetime(1858, 11, 17, tzinfo=UTC)
+DATES = frozenset({"t_min", "t_obs_release"})
+"""Columns that hold a date in the search API, and an MJD in CAOM."""
+LAST_MJD = 100_000.0
+DATASETS_PER_REQUEST = 100
+NUMBER_DIGITS = 17
+"""Number of decimal digits of an observation's number; numbers of this size fit into 64 bits."""
+CAOM_ONLY = frozenset({"obs_collection"})
+"""Columns of criteria that the search API does not need, because it has one table per mission."""
+
+
+class MissionsClient(MastClient):
+    """Client of the search API of one mission. Files are downloaded from MAST as with `MastClient`.
+
+    Parameters
+    ----------
+    url
+        Base URL of the server.
+    transport
+        HTTP client, with rate limit and retries.
+    mission
+        The mission, whose table is requested.
+
+    """
+
+    def __init__(self, url: str, transport: Transport, mission: Mission) -> None:
+        super().__init__(url, transport)
+        self.mission = mission
+        self.api = f"{self.url}/search/{mission.search.path}/api/v0.1"
+
+    def count(self, criteria: Criteria) -> int:
+        """See `MastClient.count`."""
+        params = {"conditions": conditions_of(criteria, self.mission.search), "count_only": True}
+        return self._search(params).total
+
+    def observations(self, criteria: Criteria, *, page: int, page_size: int, tries: int = 0) -> ResultPage:
+        """See `MastClient.observations`. The rows have CAOM's columns."""
+        columns = self.mission.search
+        params = {
+            "conditions": conditions_of(criteria, columns), "limit": page_size, "offset": (page - 1) * page_size,
+            "select_cols": columns.selected, "sort_by": [columns.dataset], "sort_desc": [False],
+        }  # fmt: skip
+        result = self._search(params, tries)
+        return ResultPage(rows=[caom_row(row, self.mission) for row in result.rows], total=result.total)
+
+    def products_of(self, observations: Sequence[Observation]) -> list[Row]:
+        """See `MastClient.products_of`. The rows have CAOM's columns."""
+        names = sorted({item.obs_id for item in observations})
+        rows: list[Row] = []
+        for start in range(0, len(names), DATASETS_PER_REQUEST):
+            batch = names[start : start + DATASETS_PER_REQUEST]
+            listed = self.retried(lambda batch=batch: self._try_products(batch))  # type: ignore[misc]
+            rows += [product_row(row, self.mission) for row in listed.rows]
+        return rows
+
+    def _search(self, params: dict[str, Any], tries: int = 0) -> ResultPage:
+        """Search with retries."""
+        return self.retried(lambda: read_search(self._post("search", params), params), tries)
+
+    def _try_products(self, names: Sequence[str]) -> ResultPage:
+        """Request the products of datasets once. HST's names are in upper case."""
+        body = self._post("post_list_products", {"dataset_ids": [self._dataset(name) for name in names]})
+        products = body.get("products")
+        if isinstance(products, list) and products and isinstance(products[0], list):
+            products = products[0]
+        if not isinstance(products, list) or not all(isinstance(row, dict) and "filename" in row for row in products):
+            raise DamagedError("the response has no list of products", "bad_json")
+        return ResultPage(rows=products, total=len(products))
+
+    def _dataset(self, obs_id: str) -> str:
+        """Return the name of the dataset of an observation, in the case of the mission's names."""
+        return obs_id if self.mission.search.level_values else obs_id.upper()
+
+    def _post(self, service: str, params: dict[str, Any]) -> dict[str, Any]:
+        """Send one request without retries. Raises DamagedError for a response that is not a JSON object."""
+        try:
+            response = self.transport.session.post(f"{self.api}/{service}", json=params)
+            response.raise_for_status()
+            body = json.loads(response.content)
+        except requests.HTTPError as error:
+            if error.response is not None and error.response.status_code in TIMEOUT_STATUS:
+                raise DamagedError(f"the server responded {error.response.status_code}", "timeout") from error
+            raise
+        except requests.ReadTimeout as error:
+            raise DamagedError("the server did not respond within fetch.timeout_s", "timeout") from error
+        except ValueError as error:
+            is_page = response.content.lstrip()[:1] == b"<"
+            raise DamagedError("the response is not JSON", "html" if is_page else "bad_json") from error
+        if not isinstance(body, dict):
+            raise DamagedError("the response is not a JSON object", "bad_json")
+        return body
+
+
+def read_search(body: Mapping[str, Any], params: Mapping[str, Any]) -> ResultPage:
+    """Read and check the response to a search.
+
+    Parameters
+    ----------
+    body
+        Decoded response.
+    params
+        Parameters of the request: `count_only`, or `limit` and `offset`.
+
+    Returns
+    -------
+    ResultPage
+        The rows, and the number of rows on all pages.
+
+    Raises
+    ------
+    DamagedError
+        If the response is not valid, or the number of rows is not the number that the response gives.
+
+    """
+    total, rows = body.get("totalResults"), body.get("results")
+    if not isinstance(total, int) or not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise DamagedError("the response has no totalResults or no results", "bad_json")
+    if params.get("count_only"):
+        return ResultPage(rows=[], total=total)
+    expected = max(min(total - params["offset"], params["limit"]), 0)
+    if len(rows) != expected:
+        raise DamagedError(f"{len(rows)} of {expected} rows came", "partial" if rows else "empty")
+    return ResultPage(rows=rows, total=total)
+
+
+def conditions_of(criteria: Criteria, columns: SearchColumns) -> list[dict[str, str]]:
+    """Convert criteria of CAOM's columns to conditions of the search API.
+
+    Parameters
+    ----------
+    criteria
+        Accepted values by column name, as for `MastClient.count`.
+    columns
+        Columns of the mission's table.
+
+    Returns
+    -------
+    list of dict
+        One condition per column. Ranges are written as `low..high`, and lists with commas.
+
+    Raises
+    ------
+    SettingsError
+        If the table cannot be filtered by a calibration level.
+
+    """
+    conditions: dict[str, str] = {}
+    for name, given in criteria.items():
+        values = given if isinstance(given, list) else [given]
+        if name in CAOM_ONLY:
+            continue
+        if name == "dataproduct_type":
+            conditions |= columns.images
+        elif name == "intentType":
+            conditions |= columns.intents.get(str(given), {})
+        elif name == "calib_level":
+            conditions |= _level_condition(values, columns)
+        elif name in CONTINUOUS:
+            conditions[columns.columns[name]] = "..".join(_bound(name, value) for value in values)
+        elif name == "instrument_name":
+            conditions[columns.columns[name]] = ",".join(sorted({re.split(r"[*%/]", str(v))[0] for v in values}))
+        else:
+            conditions[columns.columns[name]] = ",".join(str(value).replace("%", "*") for value in values)
+    return [{name: value} for name, value in conditions.items()]
+
+
+def _level_condition(levels: Sequence[int], columns: SearchColumns) -> dict[str, str]:
+    """Make the condition of calibration levels; none if all levels are wanted. Raises SettingsError."""
+    if set(levels) >= set(columns.levels):
+        return {}
+    if not columns.level_values:
+        raise SettingsError(
+            f"archive.calib_levels = {list(levels)} cannot be requested from MAST's search API:"
+            ' add 2 and 3, or set archive.listing = "caom"'
+        )
+    wanted = [value for level in levels for value in columns.level_values.get(level, ())]
+    return {columns.columns["calib_level"]: ",".join(wanted)}
+
+
+def _bound(name: str, value: float) -> str:
+    """Format an end of a range: as a date for the columns `DATES`, otherwise as a number."""
+    if name not in DATES:
+        return repr(float(value))
+    date = MJD_EPOCH + timedelta(days=min(value, LAST_MJD))
+    return date.replace(tzinfo=None).isoformat(sep=" ", timespec="microseconds")
+
+
+def mjd_of_date(text: object) -> float | None:
+    """Convert a date of the search API to MJD.
+
+    Parameters
+    ----------
+    text
+        Date in the form YYYY-MM-DDTHH:MM:SS, with or without decimals.
+
+    Returns
+    -------
+    float or None
+        MJD; None if the text is not a date.
+
+    """
+    try:
+        date = datetime.fromisoformat(str(text)).replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    return (date - MJD_EPOCH) / timedelta(days=1)
+
+
+def number_of(name: str) -> int:
+    """Make the number of an observation from its name.
+
+    Parameters
+    ----------
+    name
+        Name of the dataset; its case is ignored.
+
+    Returns
+    -------
+    int
+        Number of at most `NUMBER_DIGITS` digits.
+
+    """
+    return int.from_bytes(hashlib.sha256(name.strip().lower().encode()).digest()) % int(10**NUMBER_DIGITS)
+
+
+def caom_row(row: Row, mission: Mission) -> Row:
+    """Convert a dataset to a row with CAOM's columns.
+
+    Parameters
+    ----------
+    row
+        Row of the search API.
+    mission
+        The mission.
+
+    Returns
+    -------
+    dict
+        Values by CAOM's column names. Texts lose the blanks with which the search API pads them.
+
+    """
+    columns = mission.search
+    values = {name: row.get(column) for name, column in columns.columns.items()}
+    values = {name: value.strip() if isinstance(value, str) else value for name, value in values.items()}
+    name, level = str(row.get(columns.dataset) or "").strip(), str(values.get("calib_level") or "")
+    levels = (level_number for level_number, pattern in columns.levels.items() if pattern.fullmatch(level))
+    dates = {date: mjd_of_date(values[date]) for date in DATES & set(values)}
+    exposure_s = values.get("t_exptime")
+    is_number = isinstance(exposure_s, int | float) and math.isfinite(exposure_s)
+    return {
+        **values, **dates,
+        "obs_collection": mission.collections[0], "dataproduct_type": "image", "intentType": "science",
+        "obs_id": name.lower() or None, "obsid": number_of(name) if name else None,
+        "objID": number_of(name) if name else None, "calib_level": next(levels, None),
+        "instrument_name": _instrument(row, values.get("instrument_name"), columns),
+        "t_exptime": exposure_s if is_number else None, "mtFlag": values.get("mtFlag") == "MOVING",
+    }  # fmt: skip
+
+
+def _instrument(row: Row, instrument: object, columns: SearchColumns) -> object:
+    """Return the name of the instrument, with the detector that its aperture names, as in `ACS/WFC`."""
+    if columns.detectors is None or not instrument:
+        return instrument
+    column, pattern = columns.detectors
+    detector = pattern.match(str(row.get(column) or ""))
+    return f"{instrument}/{detector[0]}" if detector and instrument in {"ACS", "WFC3"} else instrument
+
+
+def product_row(row: Row, mission: Mission) -> Row:
+    """Convert a file of a dataset to a product row with CAOM's columns.
+
+    Parameters
+    ----------
+    row
+        Row of a list of products of the search API.
+    mission
+        The mission.
+
+    Returns
+    -------
+    dict
+        Values by CAOM's column names.
+
+    """
+    dataset, name = str(row.get("dataset") or "").strip(), str(row["filename"])
+    collection = mission.collections[0]
+    is_preview = name.lower().endswith((".jpg", ".jpeg"))
+    kind = "preview" if is_preview else str(row.get("type") or "").lower()
+    return {
+        "obsID": number_of(dataset), "parent_obsid": number_of(dataset), "obs_id": dataset.lower(),
+        "obs_collection": collection, "dataproduct_type": "image", "productFilename": name,
+        "dataURI": f"mast:{collection}/product/{name}", "size": row.get("size"), "filters": row.get("filters"),
+        "productType": mission.search.file_types.get(kind, "AUXILIARY"),
+        "productSubGroupDescription": None if is_preview else row.get("file_suffix"), "prvversion": None,
+    }  # fmt: skip

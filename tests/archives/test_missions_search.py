@@ -1,0 +1,131 @@
+"""Listing by MAST's search API: the same observations, files and proposals as by CAOM, for HST and JWST."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hubbleclip.archives.http.response_errors import DamagedError
+from hubbleclip.archives.mast.archive import MastArchive
+from hubbleclip.archives.mast.criteria import criteria_of
+from hubbleclip.archives.mast.missions_search import (
+    caom_row,
+    conditions_of,
+    mjd_of_date,
+    number_of,
+    read_search,
+)
+from hubbleclip.config.settings import ArchiveSettings, SimulatorSettings
+from hubbleclip.core.errors import SettingsError
+from hubbleclip.core.records import Observation
+from hubbleclip.missions import MISSIONS
+from hubbleclip.simulator.server.launcher import running_simulator
+from tests.archives.conftest import SKY, archive_at
+
+HST, JWST = MISSIONS["hst"], MISSIONS["jwst"]
+SKIES = {"hst": SKY, "jwst": SimulatorSettings(mission="jwst", num_proposals=12, frame_px=96)}
+COLLECTION = {
+    "hst": {},
+    "jwst": {"collections": ["JWST"], "instruments": ["NIRCAM*", "MIRI*", "NIRISS*"]},
+}
+
+
+@pytest.fixture(scope="module", params=["hst", "jwst"])
+def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[MastArchive]]:
+    """An archive that lists by CAOM, and one that lists by the search API, of the same server."""
+    root = tmp_path_factory.mktemp("missions")
+    with running_simulator(SKIES[request.param]) as url:
+        yield [
+            archive_at(url, root / listing, listing=listing, **COLLECTION[request.param])
+            for listing in ("caom", "missions")
+        ]
+
+
+def observations_of(archive: MastArchive) -> dict[str, Observation]:
+    """Observations by name in lower case, without Hubble Advanced Products."""
+    pages = list(archive.query_observations(0))
+    found = {item.obs_id.lower(): item for page in pages for item in page}
+    return {name: item for name, item in found.items() if not name.startswith("hst_")}
+
+
+def test_both_services_list_the_same_observations(both: list[MastArchive]) -> None:
+    caom, missions = map(observations_of, both)
+    assert len(missions) > 10
+    assert set(missions) == set(caom)
+    for name, found in missions.items():
+        known = caom[name]
+        assert (found.proposal_id, found.instrument.partition("/")[0], found.filters) == (
+            known.proposal_id, known.instrument.partition("/")[0], known.filters
+        )  # fmt: skip
+        assert (found.target_name, found.exposure_s, found.calib_level) == (
+            known.target_name, known.exposure_s, known.calib_level
+        )  # fmt: skip
+        assert (found.ra_deg, found.dec_deg) == (known.ra_deg, known.dec_deg)
+        assert found.released_mjd == pytest.approx(known.released_mjd, abs=1e-8)
+
+
+def test_both_services_lead_to_the_same_files(both: list[MastArchive]) -> None:
+    listed = []
+    for archive in both:
+        observations = list(observations_of(archive).values())
+        products, _ = archive.list_products(observations)
+        listed.append({(item.uri, item.size_bytes, item.proposal_id) for item in products})
+    assert len(listed[0]) > 10
+    assert listed[1] == listed[0]
+
+
+def test_a_file_of_the_search_api_is_downloaded(both: list[MastArchive]) -> None:
+    archive = both[1]
+    products, _ = archive.list_products(list(observations_of(archive).values()))
+    assert archive.fetch_product(products[0]).sha256
+
+
+def test_pages_and_windows_lose_no_row(simulator: str, tmp_path: Path) -> None:
+    whole, paged = (
+        archive_at(simulator, tmp_path / str(size), listing="missions", page_size=size) for size in (5000, 7)
+    )
+    assert set(observations_of(paged)) == set(observations_of(whole))
+
+
+def test_a_page_that_lacks_rows_is_refused() -> None:
+    with pytest.raises(DamagedError, match="1 of 3 rows") as caught:
+        read_search({"totalResults": 3, "results": [{"sci_data_set_name": "A"}]}, {"limit": 10, "offset": 0})
+    assert caught.value.reason == "partial"
+    assert read_search({"totalResults": 3, "results": [{}]}, {"limit": 2, "offset": 2}).total == 3
+
+
+@pytest.mark.parametrize("body", [{}, {"totalResults": "3", "results": []}, {"totalResults": 1, "results": [1]}])
+def test_a_body_of_another_form_is_damaged(body: dict[str, object]) -> None:
+    with pytest.raises(DamagedError, match="no totalResults or no results"):
+        read_search(body, {"limit": 10, "offset": 0})
+
+
+def test_criteria_become_conditions() -> None:
+    settings = ArchiveSettings.model_validate(
+        {"proposal_numbers": ["17301"], "min_exposure_s": 10, "instruments": ["ACS*"]}
+    )
+    (criteria,) = criteria_of(settings, HST, settings.proposal_numbers)
+    found = {name: value for entry in conditions_of(criteria | {"t_obs_release": [60000, 60000.5]}, HST.search)
+             for name, value in entry.items()}  # fmt: skip
+    assert found == {
+        "sci_obs_type": "IMAGE", "sci_aec": "S", "sci_instrume": "ACS", "sci_pep_id": "17301",
+        "sci_actual_duration": "10.0..1000000000.0",
+        "sci_release_date": "2023-02-25 00:00:00.000000..2023-02-25 12:00:00.000000",
+    }  # fmt: skip
+
+
+def test_levels_are_filtered_where_the_table_has_them() -> None:
+    assert conditions_of({"calib_level": [3]}, JWST.search) == [{"productLevel": "3"}]
+    assert conditions_of({"calib_level": [2, 3]}, HST.search) == []
+    with pytest.raises(SettingsError, match="calib_levels"):
+        conditions_of({"calib_level": [3]}, HST.search)
+
+
+def test_dates_names_and_apertures_are_converted() -> None:
+    assert mjd_of_date("2003-01-08T19:00:35.987000") == pytest.approx(52647.79208318)
+    assert mjd_of_date(None) is None
+    assert number_of("J8DM01ELQ") == number_of("j8dm01elq ") < 10**17
+    row = caom_row({"sci_data_set_name": "J8CKA1040", "sci_instrume": "ACS   ", "sci_aper_1234": "HRC-FIX"}, HST)
+    assert (row["obs_id"], row["instrument_name"], row["calib_level"]) == ("j8cka1040", "ACS/HRC", 3)
