@@ -7,14 +7,15 @@ so that any number of threads may search.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any
 
 import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from hubbleclip.catalog.catalog import read_catalog
 from hubbleclip.catalog.migrations import read_sql
@@ -25,12 +26,7 @@ from hubbleclip.core.layout import Layout
 FACTS, CATALOG = "facts", "catalog"
 OPEN = ("tile_search", "word_search", "index_abstracts")
 """Scripts that fill the database in memory; the last two are those of the catalog's own word index."""
-WORD_SCORES = {
-    CATALOG: "SELECT n.number, s.score FROM search_abstracts(?) s JOIN facts.proposal_number n USING (proposal_id)",
-    FACTS: "SELECT n.number, s.score FROM search_abstracts(?) s JOIN target_number n USING (proposal_id)",
-}
-"""Scores for a text: of proposals by title and abstract, and of targets by name and keywords. Many tiles share one, so
-that their rows get the score here and not by a join."""
+WORDS_OF = "SELECT words(?) AS words"
 NUMBERS = """
 SELECT f.row, f.proposal_group, coalesce(n.number, -1) AS target FROM tile_fact f
 LEFT JOIN target_number n ON concat_ws(' ', f.target_name, f.target_class) = n.proposal_id ORDER BY f.row
@@ -73,11 +69,41 @@ LABELS = {
 """Facts by which a map colours its points."""
 
 
-class RowScores(NamedTuple):
-    """Rows of the index and their scores, in any order; a row occurs once."""
+class Postings:
+    """What each word adds to the scores by words; of the documents (proposals and targets) only the numbers are known.
 
-    row_n: npt.NDArray[np.int64]
-    score_n: npt.NDArray[np.float64]
+    A search by words in DuckDB takes 10 ms per million words; this one takes microseconds.
+
+    Parameters
+    ----------
+    words
+        Columns `word`, `document` and `weight` (pyarrow.Table), in order of word; a document has a word once.
+
+    """
+
+    def __init__(self, words: pa.Table) -> None:
+        word = pc.run_end_encode(words["word"].combine_chunks())
+        stops = word.run_ends.to_pylist()
+        self._slices = dict(zip(word.values.to_pylist(), map(slice, [0, *stops], stops), strict=False))
+        self._document_n: npt.NDArray[np.int32] = words["document"].to_numpy().astype(np.int32)
+        self._weight_n: npt.NDArray[np.float64] = words["weight"].to_numpy()
+
+    def of(self, word: str) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float64]]:
+        """Find the documents that have a word.
+
+        Parameters
+        ----------
+        word
+            Word in lower case.
+
+        Returns
+        -------
+        tuple of ndarray
+            Numbers of the documents, and what the word adds to their scores.
+
+        """
+        found = self._slices.get(word, slice(0))
+        return self._document_n[found], self._weight_n[found]
 
 
 class TileFacts:
@@ -111,17 +137,17 @@ class TileFacts:
             for name in OPEN:
                 self._database.execute(read_sql(name))
             self._database.unregister("indexed")
+            self._postings = Postings(self._database.sql(read_sql("word_weights")).to_arrow_table())
         except duckdb.Error as error:
             self.close()
             raise CatalogError(f"{layout.catalog} cannot be searched ({str(error).splitlines()[0]})") from error
         found = self._fetch(FACTS, NUMBERS, [])
         self.row_n: npt.NDArray[np.int64] = found["row"]
         """Rows whose tiles the catalog has, ascending."""
-        self.proposal_group_n: npt.NDArray[np.int64] = np.full(len(tile_ids), -1)
+        self.proposal_group_n, self._target_n = np.full((2, len(tile_ids)), -1)
         """Number of each row's proposal; -1 for a tile that the catalog no longer has."""
-        self.proposal_group_n[self.row_n] = found["proposal_group"]
-        self._target_n = np.full(len(tile_ids), -1)
-        self._target_n[self.row_n] = found["target"]
+        self.proposal_group_n[self.row_n], self._target_n[self.row_n] = found["proposal_group"], found["target"]
+        self._num_documents = 1 + max(self.proposal_group_n.max(initial=-1), self._target_n.max(initial=-1))
 
     def close(self) -> None:
         """Close the snapshot; calls that are running in other threads fail."""
@@ -138,8 +164,9 @@ class TileFacts:
         """Run a query as `_fetch` does, and return its rows."""
         with self._database.cursor() as cursor:
             cursor.execute(f"USE {database}")
-            rows: list[dict[str, Any]] = cursor.sql(sql, params=list(parameters)).to_arrow_table().to_pylist()
-            return rows
+            rows = cursor.execute(sql, list(parameters)).fetchall()
+            names = [column[0] for column in cursor.description]
+            return [dict(zip(names, row, strict=True)) for row in rows]
 
     def admitted(self, conditions: Sequence[Condition]) -> npt.NDArray[np.int64]:
         """Find the rows that fulfil all conditions.
@@ -164,28 +191,29 @@ class TileFacts:
         )["row"]
         return row_n
 
-    def word_scores(self, text: str) -> RowScores:
-        """Score the tiles whose proposal's title or abstract, target name or keywords hold a word of a text.
+    def word_scores(self, texts: Iterable[tuple[str, float]]) -> npt.NDArray[np.float64]:
+        """Score all tiles by the words of their proposal's title and abstract and of their target's name and keywords.
 
         Parameters
         ----------
-        text
-            Text of any length.
+        texts
+            Texts of any length, and their weights.
 
         Returns
         -------
-        RowScores
-            Sum of the BM25 score of title and abstract and of that of target name and keywords.
+        ndarray
+            For each row, the sum over the texts of weight times score. The score is the sum of the BM25 score of title
+            and abstract and of that of target name and keywords. Many tiles share these, so they get them last.
 
         """
-        sum_n = np.zeros(len(self.proposal_group_n))
-        for database, number_n in ((CATALOG, self.proposal_group_n), (FACTS, self._target_n)):
-            found = self._fetch(database, WORD_SCORES[database], [text])
-            scores = np.zeros(number_n.max(initial=-1) + 2)  # the last one is that of the number -1
-            scores[found["number"]] = found["score"]
-            sum_n += scores[number_n]
-        row_n = np.flatnonzero(sum_n)
-        return RowScores(row_n, sum_n[row_n].round(9))
+        scores = np.zeros(self._num_documents + 1)  # the last one is that of the number -1
+        for text, weight in texts:
+            (row,) = self._rows(FACTS, WORDS_OF, [text])
+            for word in dict.fromkeys(row["words"]):
+                document_n, weight_n = self._postings.of(word)
+                scores[document_n] += weight * weight_n
+        score_n: npt.NDArray[np.float64] = scores[self.proposal_group_n] + scores[self._target_n]
+        return score_n
 
     def facts(self, rows: Sequence[int]) -> list[dict[str, Any]]:
         """Read what is known of tiles.

@@ -170,8 +170,11 @@ def find_rows(layout: Layout, text: str, wanted: SearchOptions) -> list[dict[str
     if server:
         return ask_for_rows(server, text, wanted)
     from hubbleclip.search.engine import Search
+    from hubbleclip.training.models.libraries import hide_unused_libraries
+    from hubbleclip.training.runs import read_model_settings
 
     engine = Search(layout)
+    hide_unused_libraries(read_model_settings(layout.absolute(engine.current.run)))
     return [hit_row(hit) for hit in engine.run(wanted.query(text, engine)).hits]
 
 

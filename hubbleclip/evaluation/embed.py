@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 
-from hubbleclip.dataset.build import DatasetInfo
-from hubbleclip.dataset.loader import open_split
 from hubbleclip.training.embeddings import Floats, embed_open_tiles, embed_short_texts, embed_texts
 from hubbleclip.training.models.builder import LoadedModel
+
+if TYPE_CHECKING:
+    from hubbleclip.dataset.build import DatasetInfo
 
 __all__ = [
     "embed_open_tiles", "embed_short_texts", "embed_texts", "embed_tiles", "native_precision", "prepare_for_embedding",
@@ -97,5 +100,7 @@ def embed_tiles(loaded: LoadedModel, info: DatasetInfo, split: str, batch_size: 
         The n tile ids in ascending order, and the features (n, d) of the tiles; each row has length 1.
 
     """
+    from hubbleclip.dataset.loader import open_split  # noqa: PLC0415 - a search, which embeds a text, needs no tiles
+
     tiles = open_split(info, split)
     return tiles.rows["tile_id"].to_pylist(), embed_open_tiles(loaded, tiles, batch_size)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,11 +58,11 @@ class QueryModel:
             The model, on the GPU if there is one.
 
         """
-        from hubbleclip.evaluation.embed import prepare_for_embedding  # noqa: PLC0415 - imports torch: seconds
-        from hubbleclip.training.checkpoints import load_run_model  # noqa: PLC0415
-
-        with self._lock:
+        with self._lock, _without_collection():
             if self._loaded is None:
+                from hubbleclip.evaluation.embed import prepare_for_embedding  # noqa: PLC0415 - imports torch: seconds
+                from hubbleclip.training.checkpoints import load_run_model  # noqa: PLC0415
+
                 self._loaded = prepare_for_embedding(load_run_model(self.run_dir), self.precision)
             return self._loaded
 
@@ -157,6 +159,18 @@ class QueryModel:
             raise SearchError(f"{path.name} is no readable PNG, JPEG or FITS file ({detail})") from error
         feature_d: Floats = unit(self.embed_images(images).astype(np.float64).sum(axis=0)).astype(np.float32)
         return feature_d
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """Collect no garbage in a block that imports libraries: their objects stay, and looking at them takes 0.7 s."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _pictures(path: Path, settings: TileSettings) -> list[bytes]:

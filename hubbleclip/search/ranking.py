@@ -28,8 +28,10 @@ NUM_EXAMPLES = 3
 `MODEL_WEIGHT` were chosen by `experiments/short_queries`."""
 SCORE_DECIMALS = 9
 """Decimals of a fused score; beyond them, the order of a sum would decide between equal tiles."""
+SORTED_DEPTH = 4096
+"""Smallest number of rows that are sorted where all rows have their scores already; sorting them takes 1 ms."""
 WORD_DECIMALS = 6
-"""Decimals of a weighted sum of scores by words; the scores have 9, so that equal sums may differ in the last ones."""
+"""Decimals of a sum of scores by words; beyond them, the order of the sum would decide between equal tiles."""
 NEAR_DUPLICATE = 0.97
 """Cosine similarity from which two tiles of the same piece of sky count as near-duplicates."""
 SAME_SKY_SHARE = 0.25
@@ -50,60 +52,87 @@ class Ranking:
     is_complete: bool
 
 
-def dense_ranks(score_n: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+def dense_ranks(score_n: npt.NDArray[np.float64], wanted_n: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     """Rank scores from 1, the highest first; equal scores have the same rank, and the next score has the next rank.
 
     Parameters
     ----------
     score_n
-        Scores. Tiles of one target have equal scores by words; ranks of single tiles would let the size of a proposal
-        decide how far the next proposal falls behind.
+        All scores. Tiles of one target have equal scores by words; ranks of single tiles would let the size of a
+        proposal decide how far the next proposal falls behind.
+    wanted_n
+        Scores whose ranks are wanted; each is one of `score_n`.
 
     Returns
     -------
     ndarray
-        Rank of each score.
+        Rank of each score of `wanted_n`.
 
     """
-    sorted_n = np.sort(-score_n)  # faster than np.unique with its inverse
+    sorted_n = np.sort(-score_n)  # faster than np.unique
     distinct = sorted_n[np.diff(sorted_n, prepend=-np.inf) > 0]
-    return np.searchsorted(distinct, -score_n) + 1
+    return np.searchsorted(distinct, -wanted_n) + 1
 
 
-def fuse(words: Scored, model_row_n: Rows, compared_n: Rows, similarity_n: npt.NDArray[np.float64]) -> Ranking:
+def best_of_many(scored: Scored, k: int) -> Scored:
+    """Find the best rows; only those that can be among them are sorted.
+
+    Parameters
+    ----------
+    scored
+        Rows in any order, and their scores.
+    k
+        Maximum number of rows.
+
+    Returns
+    -------
+    Scored
+        The best `k` rows, best first; equal scores are in order of row.
+
+    """
+    if len(scored.row_n) <= k:
+        return best_rows(*scored, k)
+    is_high_n = scored.score_n >= np.partition(scored.score_n, -k)[-k]
+    return best_rows(scored.row_n[is_high_n], scored.score_n[is_high_n], k)
+
+
+def fuse(
+    words: Scored, model_row_n: Rows, compared_n: Rows, similarity_n: npt.NDArray[np.float64], depth: int
+) -> Ranking:
     """Add the scores by words and by the model.
 
     Parameters
     ----------
     words
-        Rows by words, in any order, and their scores.
+        Rows by words, in any order, and their scores, which are above 0.
     model_row_n
         Rows by the model, best first.
     compared_n
         Rows whose similarity is known, ascending: all rows of `model_row_n`, and the best rows of `words`.
     similarity_n
         Their similarities.
+    depth
+        Maximum number of rows to return.
 
     Returns
     -------
     Ranking
-        All rows of both, by BM25 plus `MODEL_WEIGHT` times the similarity. Equal scores are in order of row.
+        The best rows of both, by BM25 plus `MODEL_WEIGHT` times the similarity. Equal scores are in order of row.
 
     """
     size = int(max(words.row_n.max(initial=-1), compared_n.max(initial=-1))) + 1
-    rank_2n = np.zeros((2, size), np.int64)  # by row of the index, which is faster than a search for each row
-    rank_2n[0, model_row_n] = np.arange(1, len(model_row_n) + 1)
-    rank_2n[1, words.row_n] = dense_ranks(words.score_n)
-    sum_n = np.zeros(size)
-    sum_n[words.row_n] = words.score_n
+    by_words_n, model_rank_n = np.zeros(size), np.zeros(size, np.int64)  # by row of the index: faster than searches
+    by_words_n[words.row_n] = words.score_n
+    model_rank_n[model_row_n] = np.arange(1, len(model_row_n) + 1)
+    sum_n = by_words_n.copy()
     sum_n[compared_n] += MODEL_WEIGHT * similarity_n
-    row_n = np.flatnonzero(rank_2n.any(axis=0))
-    score_n = sum_n[row_n].round(SCORE_DECIMALS)
-    order = np.argsort(-score_n, kind="stable")
-    row_n = row_n[order]
+    row_n = np.flatnonzero((by_words_n > 0) | (model_rank_n > 0))
+    best = best_of_many(Scored(row_n, sum_n[row_n].round(SCORE_DECIMALS)), depth)
+    best_by_words_n = by_words_n[best.row_n]
     return Ranking(
-        row_n=row_n, score_n=score_n[order], model_rank_n=rank_2n[0, row_n], words_rank_n=rank_2n[1, row_n],
-        is_complete=True,
+        row_n=best.row_n, score_n=best.score_n, model_rank_n=model_rank_n[best.row_n],
+        words_rank_n=np.where(best_by_words_n > 0, dense_ranks(words.score_n, best_by_words_n), 0),
+        is_complete=depth >= len(row_n),
     )  # fmt: skip
 
 
@@ -256,40 +285,34 @@ class Ranker:
             found = self.opened.store.scan(self._query_d, depth, self.mask_n)
             rank_n = np.arange(1, len(found.row_n) + 1)
             return _ranking(found.row_n, found.score_n, model_rank_n=rank_n, is_complete=depth >= self.num_admitted)
-        words = self._words()
+        depth = max(depth, SORTED_DEPTH)
         if self.mode is Mode.BOTH:
-            return self._fused(words)
-        words = best_rows(*words, len(words.row_n))
-        return _ranking(*words, words_rank_n=dense_ranks(words.score_n), is_complete=True)
+            return fuse(self._words, *self._similar, depth)
+        words = best_of_many(self._words, depth)
+        words_rank_n = dense_ranks(self._words.score_n, words.score_n)
+        return _ranking(*words, words_rank_n=words_rank_n, is_complete=depth >= len(self._words.row_n))
 
-    def _fused(self, words: Scored) -> Ranking:
-        """Rank by words and by the model, which looks for what the query and the best tiles by words look like."""
+    @cached_property
+    def _similar(self) -> tuple[Rows, Rows, npt.NDArray[np.float64]]:
+        """Find the rows that look like the query and the best rows by words: the arguments of `fuse` after `words`."""
         if not self.num_admitted:
-            return _ranking(*words, is_complete=True)
+            none = np.empty(0, np.int64)
+            return none, none, np.empty(0)
+        words = self._words
         model_row_n = self.opened.store.scan(self._query_d, FUSED_DEPTH, self.mask_n).row_n
-        best = _best_of_many(words, FUSED_DEPTH)
+        best = best_of_many(words, FUSED_DEPTH)
         compared_n = np.union1d(model_row_n, best.row_n)
         examples_d = best.score_n[:NUM_EXAMPLES] @ self.opened.store.features(best.row_n[:NUM_EXAMPLES])
         sought_d = unit(self._query_d.astype(np.float64)) + unit(examples_d)
-        return fuse(words, model_row_n, compared_n, self.opened.store.features(compared_n) @ sought_d)
+        return model_row_n, compared_n, self.opened.store.features(compared_n) @ sought_d
 
+    @cached_property
     def _words(self) -> Scored:
         """Score the admitted rows by words: the sum over all texts by their weights; only positive sums count."""
-        sum_n = np.zeros(self.opened.num_rows)
-        for term, text in self.texts:
-            scores = self.opened.facts.word_scores(text)
-            sum_n[scores.row_n] += term.weight * scores.score_n
-        sum_n = sum_n.round(WORD_DECIMALS)
+        weighted = [(text, term.weight) for term, text in self.texts]
+        sum_n = self.opened.facts.word_scores(weighted).round(WORD_DECIMALS)
         row_n = np.flatnonzero((sum_n > 0) & self.mask_n)
         return Scored(row_n, sum_n[row_n])
-
-
-def _best_of_many(scored: Scored, k: int) -> Scored:
-    """Return the best `k` rows, best first; only those that can be among them are sorted."""
-    if len(scored.row_n) <= k:
-        return best_rows(*scored, k)
-    is_high_n = scored.score_n >= np.partition(scored.score_n, -k)[-k]
-    return best_rows(scored.row_n[is_high_n], scored.score_n[is_high_n], k)
 
 
 def _ranking(

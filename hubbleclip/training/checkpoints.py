@@ -81,11 +81,14 @@ def read_checkpoint(run_dir: Path, step: int) -> dict[str, Any]:
     return _read_state(run_dir / FOLDER / checkpoint_name(step))
 
 
-def _read_state(path: Path) -> dict[str, Any]:
-    """Load a file of tensors and plain values. Raises TrainingError if the file is missing or damaged."""
+def _read_state(path: Path, *, is_mapped: bool = False) -> dict[str, Any]:
+    """Load a file of tensors and plain values. Raises TrainingError if the file is missing or damaged.
+
+    Of a file that is mapped into memory, only the tensors that are used are read.
+    """
     try:
         # weights_only=True, because loading a checkpoint from an untrusted source must not execute code
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=is_mapped)
     except (OSError, RuntimeError, pickle.UnpicklingError) as error:
         raise TrainingError(f"the checkpoint {path} cannot be read: delete the file and train again") from error
     return state
@@ -251,6 +254,6 @@ def load_run_model(run_dir: Path) -> LoadedModel:
         The run has no checkpoint, or the file is damaged.
 
     """
-    state = _read_state(best_weights(run_dir))
+    state = _read_state(best_weights(run_dir), is_mapped=True)  # the optimizer's state, twice the weights, is not used
     settings = read_train_settings(run_dir)
     return rebuild_model(read_model_settings(run_dir), state["state_dict"], lambda loaded: apply_mode(loaded, settings))

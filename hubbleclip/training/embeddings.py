@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -23,8 +24,10 @@ from torch import Tensor
 from hubbleclip.core.errors import TrainingError
 from hubbleclip.core.vectors import first_non_finite_row, unit
 from hubbleclip.dataset.captions import split_to_fit
-from hubbleclip.dataset.loader import SplitTiles, iterate_eval_images
 from hubbleclip.training.models.builder import LoadedModel
+
+if TYPE_CHECKING:
+    from hubbleclip.dataset.loader import SplitTiles
 
 Floats = npt.NDArray[np.float64]
 MAX_NAME = 60
@@ -54,6 +57,8 @@ def embed_open_tiles(loaded: LoadedModel, tiles: SplitTiles, batch_size: int) ->
         If a feature is not finite; the message names the first such tile.
 
     """
+    from hubbleclip.dataset.loader import iterate_eval_images  # noqa: PLC0415 - a search, which embeds a text, needs none
+
     batches = [loaded.encode_images(batch) for batch in iterate_eval_images(tiles, loaded.image_size, batch_size)]
     return _finite_features(batches, [f"tile {tile_id}" for tile_id in tiles.rows["tile_id"].to_pylist()])
 

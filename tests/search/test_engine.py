@@ -132,11 +132,12 @@ def test_a_proposal_stands_for_its_abstract(search: Search) -> None:
 def test_both_shows_both_ranks_and_adds_what_looks_like_the_best_tiles_by_words(search: Search) -> None:
     store, query_d = search._opened.store, search._opened.model.embed_text("spiral galaxy")
     hits = search.run(Query(terms=(term("spiral galaxy"),), **EVERY)).hits
-    words = search._opened.facts.word_scores("spiral galaxy")
-    best = sorted(zip(words.score_n, -words.row_n, strict=True))[::-1][:3]
+    word_score_n = search._opened.facts.word_scores([("spiral galaxy", 1.0)])
+    by_words = {row: score for row, score in enumerate(word_score_n) if score}
+    best = sorted((score, -row) for row, score in by_words.items())[::-1][:3]
     examples_d = sum(score * store.features([-row])[0] for score, row in best)
     sought_d = query_d / np.linalg.norm(query_d) + examples_d / np.linalg.norm(examples_d)
-    by_model, by_words = by_hand(search, (1.0, query_d)), dict(zip(words.row_n, words.score_n, strict=True))
+    by_model = by_hand(search, (1.0, query_d))
     for hit in hits:
         row = store.tile_ids.to_pylist().index(hit.tile_id)
         assert hit.model_rank == by_model.index(hit.tile_id) + 1

@@ -15,17 +15,19 @@ def test_fast_functions_equal_the_obvious_ones(num: int) -> None:
         _, first_n = np.unique(group_n, return_index=True)
         assert first_of_groups(group_n).tolist() == np.union1d(first_n, np.flatnonzero(group_n < 0)).tolist()
         score_n = rng.integers(0, 50, num) / 7
-        assert dense_ranks(score_n).tolist() == (np.unique(-score_n, return_inverse=True)[1] + 1).tolist()
+        assert dense_ranks(score_n, score_n).tolist() == (np.unique(-score_n, return_inverse=True)[1] + 1).tolist()
         model_n, words_n = (rng.permutation(900)[:some].astype(np.int64) for some in (num, num // 2))
         scored = Scored(words_n, rng.integers(1, 9, num // 2) / 4)
         compared_n = np.union1d(model_n, words_n[: num // 3])
         similarity_n = rng.integers(-4, 9, len(compared_n)) / 8
         by_words, similar = (dict(zip(*pair, strict=True)) for pair in (scored, (compared_n, similarity_n)))
         sums = {row: by_words.get(row, 0) + 2 * similar.get(row, 0) for row in {*words_n, *model_n}}
-        fused = fuse(scored, model_n, compared_n, similarity_n)
-        assert fused.row_n.tolist() == sorted(sums, key=lambda row: (-sums[row], row))
+        depth = rng.integers(1, max(2, 2 * len(sums)))
+        fused = fuse(scored, model_n, compared_n, similarity_n, depth)
+        assert fused.row_n.tolist() == sorted(sums, key=lambda row: (-sums[row], row))[:depth]
+        assert fused.is_complete == (depth >= len(sums))
         assert fused.score_n.tolist() == [sums[row] for row in fused.row_n]
         model_rank = {row: rank for rank, row in enumerate(model_n, 1)}
-        words_rank = dict(zip(words_n, dense_ranks(scored.score_n), strict=True))
+        words_rank = dict(zip(words_n, dense_ranks(scored.score_n, scored.score_n), strict=True))
         assert fused.model_rank_n.tolist() == [model_rank.get(row, 0) for row in fused.row_n]
         assert fused.words_rank_n.tolist() == [words_rank.get(row, 0) for row in fused.row_n]

@@ -159,11 +159,12 @@ def test_a_damaged_file_is_one_clear_line(tmp_path: Path, suffix: str, damage: s
     assert "\n" not in str(error.value)
 
 
-def test_a_file_of_features_that_is_truncated_while_it_is_open_is_one_clear_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", ["f16", "i8"])
+def test_a_file_that_is_truncated_while_it_is_open_is_one_clear_line(tmp_path: Path, suffix: str) -> None:
     store = embedded(tmp_path)
-    (path,) = tmp_path.glob("*.f16")
+    (path,) = tmp_path.glob(f"*.{suffix}")
     os.truncate(path, 1000)
-    with pytest.raises(SearchError, match="rows-.*f16 is damaged.*hubbleclip index"):
+    with pytest.raises(SearchError, match=f"rows-.*{suffix} is damaged.*hubbleclip index"):
         store.scan(features(1)[0], 5)
 
 

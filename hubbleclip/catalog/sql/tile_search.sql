@@ -11,6 +11,7 @@ LEFT JOIN catalog.observation o USING (obs_id)
 LEFT JOIN catalog.proposal p ON p.proposal_id = t.proposal_id
 LEFT JOIN catalog.split s ON s.tile_id = t.tile_id
 ORDER BY i.row;
+CREATE UNIQUE INDEX tile_row ON tile_fact ("row");
 -- Targets as the documents of a word index of their own: the same tables as those of abstracts, so that the same scripts fill and
 -- search them. The text of a target is its name and its keywords.
 CREATE TABLE proposal (proposal_id VARCHAR, title VARCHAR, abstract VARCHAR, "cycle" BIGINT, pi VARCHAR);
@@ -19,6 +20,7 @@ SELECT DISTINCT text, text FROM (SELECT concat_ws(' ', target_name, target_class
 CREATE TABLE abstract_word (word VARCHAR NOT NULL, proposal_id VARCHAR NOT NULL, num BIGINT NOT NULL);
 CREATE TABLE abstract_length (proposal_id VARCHAR NOT NULL, num_words BIGINT NOT NULL);
 CREATE TABLE abstract_summary (abstract_sha256 VARCHAR, writer VARCHAR, summary VARCHAR, search_phrases VARCHAR[], answered_at TIMESTAMP);
--- Numbers by which rows get the score of their proposal and of their target.
+-- Numbers by which rows get the score of their proposal and of their target; those of targets follow those of proposals.
 CREATE TABLE proposal_number AS SELECT DISTINCT proposal_id, proposal_group AS number FROM tile_fact;
-CREATE TABLE target_number AS SELECT proposal_id, row_number() OVER (ORDER BY proposal_id) - 1 AS number FROM proposal;
+CREATE TABLE target_number AS
+SELECT proposal_id, (SELECT count(*) FROM proposal_number) + row_number() OVER (ORDER BY proposal_id) - 1 AS number FROM proposal;

@@ -175,6 +175,8 @@ class EmbeddedStore:
 
     def _candidates(self, query_d: Floats, k: int, mask_n: Mask | None) -> Rows:
         """Find the admitted rows that can be among the best `k` by the bounds of their similarities."""
+        for segment in self._segments.values():
+            segment.check_codes()
         query = quantise(query_d[None])
         jobs = [
             self._pool.submit(_bounds, segment, slice(first, first + BLOCK_ROWS), query, k, mask_n)

@@ -2,7 +2,7 @@
 
 A segment is a range of rows in three files: `.parquet` (columns `tile_id`, `model_digest`, `feature` as float16) for
 any reader, `.f16` with the same features row after row, and `.i8` with their codes, steps and errors, which is mapped
-into memory. Nothing but the manifest is ever replaced, so a reader's open files stay valid.
+into memory. Nothing but the manifest is ever replaced, and no file is changed in place, so that open files stay valid.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -87,12 +88,26 @@ class Segment:
     start: int
     tile_ids: pa.Array
     floats: BinaryIO
+    coded: mmap
     codes: Codes
 
     @property
     def num_rows(self) -> int:
         """Number of rows."""
         return len(self.tile_ids)
+
+    def check_codes(self) -> None:
+        """Refuse codes whose file was truncated meanwhile: to read the mapped pages would kill the process (SIGBUS).
+
+        Raises
+        ------
+        SearchError
+            If the file is shorter than it was.
+
+        """
+        if self.coded.size() < len(self.coded):
+            path = Path(self.floats.name).with_suffix(CODES)
+            raise SearchError(f"{path} is damaged: {rebuild_hint(path.parent)}")
 
     def read(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float16]:
         """Read features.
@@ -276,17 +291,20 @@ def _open_segment(folder: Path, facts: SegmentFacts, num_dims: int) -> Segment:
             if sha256_file(paths[suffix]) != facts.sha256[suffix]:
                 raise SearchError(f"{paths[suffix]} is damaged: {rebuild_hint(folder)}")
         ids = pq.read_table(paths[PARQUET], columns=["tile_id"], page_checksum_verification=True, memory_map=False)
-        floats, coded = paths[FLOATS].open("rb"), np.memmap(paths[CODES], np.uint8, "r")
+        floats = paths[FLOATS].open("rb")
+        with paths[CODES].open("rb") as file:
+            coded = mmap(file.fileno(), 0, access=ACCESS_READ)
     except FileNotFoundError as error:
         raise SearchError(f"{error.filename or paths[PARQUET]} is missing: {rebuild_hint(folder)}") from error
     except (OSError, pa.ArrowException) as error:
         raise SearchError(f"{paths[PARQUET]} is damaged: {rebuild_hint(folder)}") from error
     shape, num_codes = (facts.num_rows, num_dims), facts.num_rows * num_dims
-    codes, steps, errors = np.split(coded, [num_codes, num_codes + 4 * facts.num_rows])
+    codes, steps, errors = np.split(np.frombuffer(coded, np.uint8), [num_codes, num_codes + 4 * facts.num_rows])
     return Segment(
         start=facts.start,
         tile_ids=ids["tile_id"].cast(ID_TYPE).combine_chunks(),
         floats=floats,
+        coded=coded,
         codes=Codes(codes.view(np.int8).reshape(shape), steps.view(np.float32), errors.view(np.float32)),
     )
 

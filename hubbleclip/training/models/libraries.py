@@ -1,0 +1,34 @@
+"""Keep a short command from importing the optional libraries of open_clip that its model does not use."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+from hubbleclip.config.settings import ModelSettings
+
+USED_BY = {"timm": '"timm_', "transformers": '"hf_'}
+"""Start of the keys of a model's configuration that need a library, by library."""
+
+
+def hide_unused_libraries(settings: ModelSettings) -> None:
+    """Make this process, from now on, unable to import those of timm and transformers that a model does not use.
+
+    open_clip imports both where they are installed, which takes 1 s. It is made to work without them.
+
+    Parameters
+    ----------
+    settings
+        Settings of the only model that this process loads. Nothing is hidden if its configuration is not a file of
+        open_clip or of this package.
+
+    """
+    open_clip = importlib.util.find_spec("open_clip")
+    folders = [Path(one) / "model_configs" for one in (open_clip and open_clip.submodule_search_locations) or ()]
+    files = (folder / f"{settings.name.replace('/', '-')}.json" for folder in (Path(__file__).parent, *folders))
+    config = next((path.read_text(encoding="utf-8") for path in files if path.is_file()), "".join(USED_BY.values()))
+    for name, key in USED_BY.items():
+        if key not in config:
+            # Python raises ModuleNotFoundError for a module that is None here.
+            sys.modules.setdefault(name, None)  # type: ignore[arg-type]
