@@ -169,6 +169,22 @@ class Layout:
         """Path of the file that names the model, the run and the vector store that answer searches."""
         return self.index / "current.json"
 
+    def feature_map(self, digest: str) -> Path:
+        """Path of the map of the features of an index.
+
+        Parameters
+        ----------
+        digest
+            Digest of the file, 32 hex digits.
+
+        Returns
+        -------
+        Path
+            Path of the form `index/map-<digest>.parquet`.
+
+        """
+        return self.index / f"map-{parse_digest(digest)}.parquet"
+
     def model_index(self, model_digest: str) -> Path:
         """Folder of the features by one model.
 

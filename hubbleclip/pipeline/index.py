@@ -30,6 +30,7 @@ from hubbleclip.pipeline.promotion import promoted, read_promoted
 from hubbleclip.pipeline.remote_store import local_files, pull_folder, push_folder
 from hubbleclip.search.current import CurrentIndex, open_store, write_current
 from hubbleclip.search.embedding import QueryModel
+from hubbleclip.search.feature_map import make_map, remove_other_maps, write_map
 from hubbleclip.search.stores.base import VectorStore
 from hubbleclip.training.checkpoints import model_digest
 
@@ -88,14 +89,16 @@ def index(settings: Settings, execution: Execution = PLAIN) -> None:
         try:
             embed_pending(stage, store, run_dir)
             num_tiles = len(store.tile_ids)
+            map_digest = write_map(stage.layout, make_map(store))
         finally:
             store.close()
         push_folder(stage.layout, stage.layout.model_index(digest))
         current = CurrentIndex(
             model_digest=digest, run=stage.layout.relative(run_dir), store=wanted.store, url=wanted.url,
-            tiles=settings.tiles.model_dump(mode="json"), num_tiles=num_tiles,
+            tiles=settings.tiles.model_dump(mode="json"), num_tiles=num_tiles, map_digest=map_digest,
         )  # fmt: skip
         write_current(stage.layout, current)
+        remove_other_maps(stage.layout, map_digest)
 
 
 def index_promoted(settings: Settings, execution: Execution = PLAIN) -> None:

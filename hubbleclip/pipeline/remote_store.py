@@ -19,8 +19,10 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
+from hashlib import file_digest, md5
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from hubbleclip.catalog.catalog import catalog_lock
 from hubbleclip.core.errors import CatalogError, CatalogLockedError, DatasetError
@@ -29,6 +31,8 @@ from hubbleclip.core.layout import Layout
 from hubbleclip.dataset.storage import RemoteStorage, service_errors
 
 SHARDS = "*.tar"
+PART_BYTES = 50 * 2**20
+"""Size of the parts in which s3fs sends a large file."""
 
 
 def push(layout: Layout, stored: Iterable[str]) -> None:
@@ -52,7 +56,7 @@ def push(layout: Layout, stored: Iterable[str]) -> None:
 
 
 def push_folder(layout: Layout, folder: Path) -> None:
-    """Send those files of a folder that are not yet in the store.
+    """Send those files of a folder that the store does not have with the same content.
 
     JSON files are sent last, because the JSON description of a folder tells a reader that all other files exist.
 
@@ -66,10 +70,10 @@ def push_folder(layout: Layout, folder: Path) -> None:
     """
     if not layout.store:
         return
-    there = _sizes(layout, folder)
+    there = _listed(layout, folder)
     new = [
         path for path in sorted(folder.rglob("*"))
-        if path.is_file() and _is_ours(layout, path) and there.get(layout.relative(path)) != path.stat().st_size
+        if path.is_file() and _is_ours(layout, path) and not _is_sent(layout, path, there.get(layout.relative(path)))
     ]  # fmt: skip
     _put(layout, [path for path in new if path.suffix != ".json"])
     _put(layout, [path for path in new if path.suffix == ".json"])
@@ -99,7 +103,7 @@ def pull(layout: Layout, stored: Iterable[str]) -> list[Path]:
     try:
         _get(layout, missing)
     except FileNotFoundError:
-        there = {name for folder in {path.parent for path in missing} for name in _sizes(layout, folder)}
+        there = {name for folder in {path.parent for path in missing} for name in _listed(layout, folder)}
         missing = [path for path in missing if layout.relative(path) in there]
         _get(layout, missing)
     return missing
@@ -180,7 +184,7 @@ def pull_folder(layout: Layout, folder: Path, pattern: str = "*", without: str =
 
     """
     if layout.store:
-        names = map(Path, _sizes(layout, folder))
+        names = map(Path, _listed(layout, folder))
         pull(layout, [str(name) for name in names if name.match(pattern) and not (without and name.match(without))])
 
 
@@ -359,13 +363,35 @@ def _get(layout: Layout, paths: Sequence[Path]) -> None:
             part.unlink(missing_ok=True)
 
 
-def _sizes(layout: Layout, folder: Path) -> dict[str, int]:
-    """Return the size in bytes of each file below a folder of the store, by the path that the catalog uses."""
+def _is_sent(layout: Layout, path: Path, there: dict[str, Any] | None) -> bool:
+    """Whether a file of the store has the content of a local file; to send a file twice is harmless.
+
+    S3 keeps an MD5 digest as the ETag of a file, and of a file sent in parts the digest of the parts' digests. In other
+    stores the file is read.
+    """
+    if there is None or there["size"] != path.stat().st_size:
+        return False
+    etag = str(there.get("ETag", "")).strip('"')
+    with path.open("rb") as file:
+        if etag:
+            return etag == (_digest_of_parts(file) if "-" in etag else file_digest(file, "md5").hexdigest())
+        with _files(layout).open(_address(layout, path)) as other:
+            return file_digest(file, "sha256").digest() == file_digest(other, "sha256").digest()
+
+
+def _digest_of_parts(file: BinaryIO) -> str:
+    """Compute the ETag that S3 gives a file which s3fs has sent in parts."""
+    digests = [md5(part, usedforsecurity=False).digest() for part in iter(partial(file.read, PART_BYTES), b"")]
+    return f"{md5(b''.join(digests), usedforsecurity=False).hexdigest()}-{len(digests)}"
+
+
+def _listed(layout: Layout, folder: Path) -> dict[str, dict[str, Any]]:
+    """Return what the store says of each file below one of its folders, by the path that the catalog uses."""
     files, root = _files(layout), _address(layout, folder)
     with service_errors(root):
         found = files.find(root, detail=True)
     skipped = len(_path_in(files, layout.store)) + 1
-    return {_path_in(files, address)[skipped:]: info["size"] for address, info in found.items()}
+    return {_path_in(files, address)[skipped:]: info for address, info in found.items()}
 
 
 def _path_in(files: Any, address: str) -> str:

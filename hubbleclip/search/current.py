@@ -33,7 +33,8 @@ class CurrentIndex:
 
     `run` is the path of the run in the form in which the catalog stores paths. `store` and `url` are the settings of
     the vector store. `tiles` holds the settings of the tiles, so that a FITS file is cut as the archive's files are.
-    `num_tiles` is the number of tiles in the finished index: a store with fewer is being rebuilt.
+    `num_tiles` is the number of tiles in the finished index: a store with fewer is being rebuilt. `map_digest` names
+    the map of the features.
     """
 
     model_digest: str
@@ -42,6 +43,7 @@ class CurrentIndex:
     url: str
     tiles: dict[str, Any]
     num_tiles: int = 1
+    map_digest: str = ""
 
 
 def read_current(layout: Layout) -> CurrentIndex:
@@ -69,10 +71,10 @@ def read_current(layout: Layout) -> CurrentIndex:
         if not is_intact(text):
             raise ValueError("its hash is wrong")
         facts = json.loads(text)
-        return CurrentIndex(**{one.name: facts[one.name] for one in fields(CurrentIndex)})
+        return CurrentIndex(**{one.name: facts[one.name] for one in fields(CurrentIndex) if one.name in facts})
     except FileNotFoundError as error:
         raise SearchError(NO_INDEX) from error
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise SearchError(f"{path} is damaged: delete it and run `hubbleclip index`") from error
 
 

@@ -16,6 +16,7 @@ from hubbleclip.core.layout import Layout
 from hubbleclip.evaluation.metrics.vocabulary import find_nearest, read_vocabulary
 from hubbleclip.search.current import Opened
 from hubbleclip.search.engine import Search
+from hubbleclip.search.feature_map import read_map
 from hubbleclip.search.query import Query
 from hubbleclip.search.server.occlusion import Occlusion, cover_squares, occlusion_of
 from hubbleclip.search.server.protocol import Answer, IndexStatus, Points, TileRecord
@@ -26,8 +27,6 @@ FACETS = ("instrument", "band", "category", "cycle", "split")
 LABELS = ("instrument", "category")
 """Facts by which the map of the features colours its points."""
 NUM_PHRASES, PHRASE_BATCH = 5, 64
-MAX_MAPPED, MAX_FITTED, CHUNK_ROWS = 50_000, 5_000, 4_096
-"""Tiles that have principal components, tiles from which these are computed, and rows that are read at once."""
 
 
 def once_per_state(function: Callable[[Opened], Result]) -> Callable[[Opened], Result]:
@@ -65,7 +64,7 @@ class Explorer(Search):
     """
 
     def __init__(self, layout: Layout, *, asks_sesame: bool = False) -> None:
-        self._status_of = once_per_state(self._read_status)
+        self._status_of, self._points_of = once_per_state(self._read_status), once_per_state(self._read_points)
         super().__init__(layout, asks_sesame=asks_sesame)
 
     def tile(self, tile_id: str) -> TileRecord:
@@ -87,7 +86,7 @@ class Explorer(Search):
 
     def points(self) -> Points:
         """See `SearchEngine.points`."""
-        return _points(self._now())
+        return self._points_of(self._now())
 
     def facets(self) -> Mapping[str, Sequence[tuple[Any, int]]]:
         """See `SearchEngine.facets`."""
@@ -132,6 +131,15 @@ class Explorer(Search):
             indexed_at=datetime.fromtimestamp(indexed_s, UTC), **(row | {"model": row["model"] or "unknown model"}),
         )  # fmt: skip
 
+    def _read_points(self, opened: Opened) -> Points:
+        """Read the positions of the tiles of a state on both maps."""
+        ra_deg, dec_deg, _ = opened.facts.positions()
+        return Points(
+            tile_ids=opened.store.tile_ids.to_pylist(), ra_deg=ra_deg, dec_deg=dec_deg,
+            pca_n2=read_map(self._layout, opened.current.map_digest, opened.store),
+            labels={name: opened.facts.labels(name).tolist() for name in LABELS},
+        )  # fmt: skip
+
 
 @once_per_state
 def _facets(opened: Opened) -> Mapping[str, Sequence[tuple[Any, int]]]:
@@ -147,31 +155,3 @@ def _vocabularies(opened: Opened) -> Mapping[str, tuple[Sequence[str], npt.NDArr
     lists = {"objects": vocabulary["object_classes"], "hypotheses": vocabulary["science_hypotheses"]}
     model = opened.model.load()
     return {name: (texts, embed_texts(model, list(texts), PHRASE_BATCH)) for name, texts in lists.items()}
-
-
-@once_per_state
-def _points(opened: Opened) -> Points:
-    """Project evenly spaced rows on their first two principal components; the other rows have NaN."""
-    num = opened.num_rows
-    pca_n2 = np.full((num, 2), np.nan)
-    fitted = _evenly(num, MAX_FITTED)
-    if len(fitted) > 2:
-        feat_nd = opened.store.features(fitted).astype(np.float64)
-        mean_d = feat_nd.mean(axis=0)
-        axes_2d = np.linalg.svd(feat_nd - mean_d, full_matrices=False)[2][:2]
-        # The sign of an axis is arbitrary; this choice is the same each time.
-        axes_2d *= np.sign(axes_2d[np.arange(2), np.abs(axes_2d).argmax(axis=1)])[:, None]
-        mapped = _evenly(num, MAX_MAPPED)
-        for start in range(0, len(mapped), CHUNK_ROWS):
-            rows = mapped[start : start + CHUNK_ROWS]
-            pca_n2[rows] = (opened.store.features(rows).astype(np.float64) - mean_d) @ axes_2d.T
-    ra_deg, dec_deg, _ = opened.facts.positions()
-    labels = {name: opened.facts.labels(name).tolist() for name in LABELS}
-    return Points(
-        tile_ids=opened.store.tile_ids.to_pylist(), ra_deg=ra_deg, dec_deg=dec_deg, pca_n2=pca_n2, labels=labels
-    )
-
-
-def _evenly(num: int, most: int) -> npt.NDArray[np.int64]:
-    """Return at most `most` of `num` rows, evenly spaced."""
-    return np.arange(0, num, max(1, -(-num // most)))

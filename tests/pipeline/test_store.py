@@ -1,6 +1,7 @@
 """Files behind a URL: a machine with an empty disk goes on from the store, and two writers never undo each other."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hubbleclip.catalog.catalog import read_catalog, writing_catalog
 from hubbleclip.core.errors import CatalogError, DatasetError
 from hubbleclip.core.io import write_text
 from hubbleclip.core.layout import Layout
+from hubbleclip.pipeline import remote_store
 from hubbleclip.pipeline.remote_store import local_files, pull, pull_folder, push, push_folder, synchronised_catalog
 from tests.archives.s3_servers import BUCKET, s3_of_the_environment
 
@@ -129,6 +131,31 @@ def test_a_folder_comes_back_as_it_was_without_unfinished_files(tmp_path: Path) 
         "r1/deep/step.pt",
     }
     assert (other.runs / "r1/run.json").read_bytes() == (one.runs / "r1/run.json").read_bytes()
+
+
+@pytest.mark.parametrize("scheme", ["file", "s3"])
+def test_a_file_of_the_same_size_with_other_content_is_sent_and_an_unchanged_one_is_not(
+    s3, tmp_path: Path, scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"s3://{BUCKET}/{tmp_path.name}" if scheme == "s3" else f"file://{tmp_path}/store"
+    one, other = (replace(machine(tmp_path, name), store=url) for name in ("one", "other"))
+    folder, large = one.index / ("a" * 32), bytearray(101 * 2**20)  # s3fs sends files of 100 MiB in parts
+    folder.mkdir(parents=True)
+
+    for name, content in (("rows.f16", large), ("rows.i8", b"old"), ("same.parquet", b"x")):
+        (folder / name).write_bytes(content)
+    push_folder(one, folder)
+    large[7] = 1
+    (folder / "rows.f16").write_bytes(large)
+    (folder / "rows.i8").write_bytes(b"new")
+    push_folder(one, folder)
+    pull_folder(other, other.index)
+    for name in ("rows.f16", "rows.i8", "same.parquet"):
+        assert (other.index / folder.name / name).read_bytes() == (folder / name).read_bytes(), name
+    sends: list[list[Path]] = []
+    monkeypatch.setattr(remote_store, "_put", lambda _, paths: sends.append(list(paths)))
+    push_folder(one, folder)
+    assert sends == [[], []]
 
 
 def test_files_that_stand_outside_the_root_are_neither_sent_nor_dropped(tmp_path: Path) -> None:

@@ -1,13 +1,18 @@
 """What the server shows beside hits, on a real index: values of filters, map of the features, occlusion map."""
 
+import json
+
 import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
-from search_site import INSTRUMENTS, NUM_PROPOSALS, TILES_EACH, tile_id_of
+from search_site import INSTRUMENTS, NUM_PROPOSALS, TILES_EACH, add_tiles, tile_id_of
 
 from hubbleclip.catalog.catalog import writing_catalog
 from hubbleclip.config.settings import Settings
 from hubbleclip.core.errors import SearchError
 from hubbleclip.core.layout import Layout
+from hubbleclip.dataset.manifest import description_bytes
 from hubbleclip.pipeline.index import index
 from hubbleclip.search.explorer import FACETS, Explorer
 from hubbleclip.search.query import Filters, Query
@@ -61,6 +66,42 @@ def test_the_map_has_each_tile_with_what_it_is(explorer: Explorer) -> None:
         assert labels["instrument"][tile_id] == INSTRUMENTS[number % 3]
         assert labels["category"][tile_id] == ("GALAXIES", "STARS")[proposal % 2]
     assert len(labels["instrument"]) == NUM_TILES
+
+
+def test_the_map_is_made_by_the_index_and_a_damaged_one_again(
+    own_site: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    index(own_site)
+    layout = Layout(own_site.root)
+    (path,) = layout.index.glob("*.parquet")
+    explorer = Explorer.open(own_site)
+    centred_nd = (feat_nd := explorer._opened.store.features(range(NUM_TILES)).astype(np.float64)) - feat_nd.mean(
+        axis=0
+    )
+    axes_2d = np.linalg.svd(centred_nd)[2][:2]
+    expected = explorer.points().pca_n2
+    np.testing.assert_allclose(np.abs(expected), np.abs(centred_nd @ axes_2d.T), atol=1e-6)
+    table = pq.read_table(path)
+    pq.write_table(table.set_column(1, "x", pc.negate(table["x"])), path)
+    assert np.array_equal(Explorer.open(own_site).points().pca_n2, expected)
+    assert "the map of the features is damaged" in caplog.text
+    path.unlink()
+    assert np.array_equal(Explorer.open(own_site).points().pca_n2, expected)
+    caplog.clear()
+    add_tiles(own_site, range(2), range(6, 7))
+    index(own_site)
+    assert len(list(layout.index.glob("*.parquet"))) == 1
+    assert len(Explorer.open(own_site).points().pca_n2) == NUM_TILES + 2
+    assert not caplog.messages
+
+
+def test_an_index_of_before_the_map_has_one_too(own_site: Settings) -> None:
+    index(own_site)
+    layout = Layout(own_site.root)
+    facts = json.loads(layout.current_index.read_bytes())
+    del facts["map_digest"], facts["self_sha256"]
+    layout.current_index.write_bytes(description_bytes(facts))
+    assert np.isfinite(Explorer.open(own_site).points().pca_n2).all()
 
 
 def test_the_occlusion_map_is_the_drop_of_the_similarity_square_by_square(explorer: Explorer, site: Settings) -> None:

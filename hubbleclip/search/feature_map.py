@@ -1,0 +1,128 @@
+"""The map of the features: evenly spaced tiles by their first two principal components, made by the stage `index`."""
+
+from __future__ import annotations
+
+import io
+import logging
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hubbleclip.core.io import sha256_bytes, write_bytes
+from hubbleclip.core.layout import Layout
+from hubbleclip.search.stores.base import VectorStore
+
+log = logging.getLogger(__name__)
+MAX_MAPPED, MAX_FITTED, CHUNK_ROWS = 50_000, 5_000, 4_096
+"""Tiles that are mapped, tiles from which the components are computed, and rows that are read at once."""
+DECIMALS = 6
+"""Decimals of a coordinate."""
+DIGEST_LENGTH = 32
+
+
+def make_map(store: VectorStore) -> pa.Table:
+    """Project evenly spaced rows of a store on the first two principal components of its features.
+
+    Parameters
+    ----------
+    store
+        The store.
+
+    Returns
+    -------
+    pyarrow.Table
+        Columns `row`, `x` and `y`; empty for fewer than three rows.
+
+    """
+    num = len(store.tile_ids)
+    fitted, mapped = _evenly(num, MAX_FITTED), _evenly(num, MAX_MAPPED)
+    if len(fitted) < 3:
+        return pa.table({"row": np.empty(0, np.int64), "x": np.empty(0), "y": np.empty(0)})
+    feat_nd = store.features(fitted).astype(np.float64)
+    mean_d = feat_nd.mean(axis=0)
+    axes_2d = np.linalg.svd(feat_nd - mean_d, full_matrices=False)[2][:2]
+    # The sign of an axis is arbitrary; this choice is the same each time.
+    axes_2d *= np.sign(axes_2d[np.arange(2), np.abs(axes_2d).argmax(axis=1)])[:, None]
+    parts = [
+        (store.features(mapped[start : start + CHUNK_ROWS]).astype(np.float64) - mean_d) @ axes_2d.T
+        for start in range(0, len(mapped), CHUNK_ROWS)
+    ]
+    x, y = np.concatenate(parts).round(DECIMALS).T
+    return pa.table({"row": mapped, "x": x, "y": y})
+
+
+def write_map(layout: Layout, table: pa.Table) -> str:
+    """Write a map under the name of its digest. It counts once the file `current.json` names it.
+
+    Parameters
+    ----------
+    layout
+        Paths of the profile's files and folders.
+    table
+        Table of `make_map`.
+
+    Returns
+    -------
+    str
+        Digest of the file.
+
+    """
+    content = io.BytesIO()
+    pq.write_table(table, content, compression="zstd")
+    digest = sha256_bytes(content.getvalue())[:DIGEST_LENGTH]
+    write_bytes(layout.feature_map(digest), content.getvalue())
+    return digest
+
+
+def read_map(layout: Layout, digest: str, store: VectorStore) -> npt.NDArray[np.float64]:
+    """Read the map that an index has, or make it if the file is missing or damaged.
+
+    Parameters
+    ----------
+    layout
+        Paths of the profile's files and folders.
+    digest
+        Digest of the file; empty for an index without one.
+    store
+        The store of the index.
+
+    Returns
+    -------
+    ndarray
+        Coordinates of each row (n, 2); NaN for a row that is not mapped.
+
+    """
+    content = b""
+    if digest and (path := layout.feature_map(digest)).is_file():
+        content = path.read_bytes()
+    is_intact = bool(content) and sha256_bytes(content)[:DIGEST_LENGTH] == digest
+    if digest and not is_intact:
+        log.warning("the map of the features is damaged and made again: run `hubbleclip index`")
+    table = pq.read_table(pa.BufferReader(content)) if is_intact else make_map(store)
+    xy_n2 = np.full((len(store.tile_ids), 2), np.nan)
+    xy_n2[table["row"].to_numpy()] = np.stack([table["x"].to_numpy(), table["y"].to_numpy()], axis=1)
+    return xy_n2
+
+
+def remove_other_maps(layout: Layout, digest: str) -> None:
+    """Delete the maps of former indexes.
+
+    Parameters
+    ----------
+    layout
+        Paths of the profile's files and folders.
+    digest
+        Digest of the map that is kept.
+
+    """
+    kept = layout.feature_map(digest)
+    for path in layout.index.glob(f"*{kept.suffix}"):
+        if path != kept:
+            path.unlink(missing_ok=True)
+
+
+def _evenly(num: int, most: int) -> npt.NDArray[np.int64]:
+    """Return at most `most` of `num` rows, evenly spaced."""
+    return np.arange(0, num, max(1, -(-num // most)))
