@@ -169,12 +169,14 @@ def find_rows(layout: Layout, text: str, wanted: SearchOptions) -> list[dict[str
     server = None if wanted.image else find_server(layout.search_server)
     if server:
         return ask_for_rows(server, text, wanted)
+    from hubbleclip.search.ahead import embed_ahead
+
+    ahead = embed_ahead(layout, [text] if text.strip() and wanted.mode is not Mode.WORDS and not wanted.image else [])
     from hubbleclip.search.engine import Search
-    from hubbleclip.training.models.libraries import hide_unused_libraries
-    from hubbleclip.training.runs import read_model_settings
 
     engine = Search(layout)
-    hide_unused_libraries(read_model_settings(layout.absolute(engine.current.run)))
+    if ahead:
+        engine.expect(ahead)
     return [hit_row(hit) for hit in engine.run(wanted.query(text, engine)).hits]
 
 

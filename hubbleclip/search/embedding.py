@@ -21,6 +21,7 @@ from hubbleclip.core.vectors import unit
 from hubbleclip.search.stores.base import Floats
 
 if TYPE_CHECKING:
+    from hubbleclip.search.ahead import TextsAhead
     from hubbleclip.training.models.builder import LoadedModel
 
 TEXT_BATCH = 64
@@ -47,6 +48,7 @@ class QueryModel:
         self.precision = precision
         self._lock = threading.Lock()
         self._loaded: LoadedModel | None = None
+        self._ahead: TextsAhead | None = None
         self._embed_once = lru_cache(CACHED_TEXTS)(self._embed_text)
 
     def load(self) -> LoadedModel:
@@ -66,6 +68,17 @@ class QueryModel:
                 self._loaded = prepare_for_embedding(load_run_model(self.run_dir), self.precision)
             return self._loaded
 
+    def expect(self, ahead: TextsAhead) -> None:
+        """Take the features of texts from another process.
+
+        Parameters
+        ----------
+        ahead
+            Texts that it embeds with the same model.
+
+        """
+        self._ahead = ahead
+
     def embed_text(self, text: str) -> Floats:
         """Embed a text of any length.
 
@@ -84,6 +97,8 @@ class QueryModel:
 
     def _embed_text(self, text: str) -> Floats:
         """Embed a text; see `embed_text`."""
+        if self._ahead and text in (known := self._ahead.features()):
+            return known[text]
         from hubbleclip.evaluation.embed import embed_texts  # noqa: PLC0415 - imports torch: seconds
 
         feature_d: Floats = embed_texts(self.load(), [text], TEXT_BATCH)[0].astype(np.float32)

@@ -28,6 +28,7 @@ from hubbleclip.search.stores.base import Mask
 
 if TYPE_CHECKING:
     from hubbleclip.config.settings import Settings
+    from hubbleclip.search.ahead import TextsAhead
     from hubbleclip.search.tables import HitTable
 
 log = logging.getLogger(__name__)
@@ -134,6 +135,19 @@ class Search:
     def load_model(self) -> None:
         """Load the model now, so that the first query need not wait."""
         self._now().model.load()
+
+    def expect(self, ahead: TextsAhead) -> None:
+        """Take the features of texts from another process, if it has the model that answers.
+
+        Parameters
+        ----------
+        ahead
+            Texts that it embeds.
+
+        """
+        opened = self._now()
+        if opened.current.run == ahead.run:
+            opened.model.expect(ahead)
 
     def run(self, query: Query) -> Hits:
         """Answer a query.

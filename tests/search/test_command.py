@@ -5,14 +5,19 @@ import io
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from astropy.io.votable import parse_single_table
 from commands import Outcome, run
 from search_site import tile_id_of
 
 from hubbleclip.config.settings import Settings
+from hubbleclip.core.layout import Layout
+from hubbleclip.search.ahead import embed_ahead
+from hubbleclip.search.engine import Search
 
 
 @pytest.fixture
@@ -70,6 +75,32 @@ def test_mistakes_are_one_line(search, arguments: tuple[str, ...], word: str) ->
     assert found.code == 2
     (line,) = found.err.strip().splitlines()
     assert word in line
+
+
+def test_another_process_embeds_the_text_with_the_same_model_and_a_killed_one_changes_no_hit(site: Settings) -> None:
+    text = "spiral galaxy"
+    ahead = embed_ahead(Layout(site.root), [text])
+    assert ahead
+    search = Search.open(site)
+    expected = search._opened.model.embed_text(text)
+    assert np.array_equal(ahead.features()[text], expected)
+    for run_path, is_killed, is_loaded in (
+        (ahead.run, False, False),
+        (ahead.run, True, True),
+        ("runs/other", False, True),
+    ):
+        search, one = Search.open(site), replace(embed_ahead(Layout(site.root), [text]), run=run_path)
+        if is_killed:
+            one.process.kill()
+        search.expect(one)
+        assert np.array_equal(search._opened.model.embed_text(text), expected)
+        assert (search._opened.model._loaded is not None) == is_loaded
+        one.process.communicate()
+
+
+def test_nothing_is_embedded_without_an_index_or_a_text(site: Settings, tmp_path: Path) -> None:
+    assert embed_ahead(Layout(tmp_path), ["galaxy"]) is None
+    assert embed_ahead(Layout(site.root), []) is None
 
 
 def test_a_search_by_words_or_like_a_tile_does_not_load_the_model(site: Settings, tmp_path: Path) -> None:

@@ -1,0 +1,94 @@
+"""Embed the texts of one command in a process of its own, while the command opens index and catalog.
+
+To import torch and open_clip takes most of the time of a search without a server, and another process can do it
+meanwhile on another core. As this process loads one model and nothing else, it imports less, too.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hubbleclip.core.layout import Layout
+
+if TYPE_CHECKING:
+    from hubbleclip.search.stores.base import Floats
+
+
+@dataclass(slots=True)
+class TextsAhead:
+    """Texts that another process embeds with the model of a run."""
+
+    run: str
+    texts: Sequence[str]
+    process: subprocess.Popen[bytes]
+
+    def features(self) -> dict[str, Floats]:
+        """Wait for the other process.
+
+        Returns
+        -------
+        dict
+            Feature (d,) of each text; empty if the process failed, whose error the caller will meet itself.
+
+        """
+        import numpy as np  # noqa: PLC0415 - the process starts before this one imports anything slow
+
+        written, _ = self.process.communicate()
+        return {} if self.process.returncode else dict(zip(self.texts, np.load(io.BytesIO(written)), strict=True))
+
+
+def embed_ahead(layout: Layout, texts: Sequence[str]) -> TextsAhead | None:
+    """Start to embed texts with the model that answers searches.
+
+    Parameters
+    ----------
+    layout
+        Paths of the profile's files and folders.
+    texts
+        Texts of a query.
+
+    Returns
+    -------
+    TextsAhead or None
+        The running process; None if there is nothing to embed, or no index.
+
+    """
+    try:
+        run = json.loads(layout.current_index.read_bytes())["run"]
+    except (OSError, ValueError, KeyError):
+        return None
+    if not texts:
+        return None
+    line = [sys.executable, "-P", "-m", "hubbleclip.search.ahead", str(layout.absolute(run))]
+    process = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    if process.stdin:
+        process.stdin.write(json.dumps(list(texts)).encode())
+        process.stdin.close()
+        process.stdin = None
+    return TextsAhead(run, texts, process)
+
+
+def main() -> None:
+    """Embed the texts on standard input, and write their features to standard output."""
+    texts = json.load(sys.stdin)
+    import numpy as np  # noqa: PLC0415
+
+    from hubbleclip.search.embedding import QueryModel  # noqa: PLC0415
+    from hubbleclip.training.models.libraries import hide_unused_libraries  # noqa: PLC0415
+    from hubbleclip.training.runs import read_model_settings  # noqa: PLC0415
+
+    run_dir = Path(sys.argv[1])
+    hide_unused_libraries(read_model_settings(run_dir))
+    model = QueryModel(run_dir)
+    np.save(sys.stdout.buffer, np.stack([model.embed_text(text) for text in texts]))
+
+
+if __name__ == "__main__":
+    main()
