@@ -69,10 +69,13 @@ def write_map(layout: Layout, table: pa.Table) -> str:
         Digest of the file.
 
     """
-    content = io.BytesIO()
-    pq.write_table(table, content, compression="zstd")
-    digest = sha256_bytes(content.getvalue())[:DIGEST_LENGTH]
-    write_bytes(layout.feature_map(digest), content.getvalue())
+    written = io.BytesIO()
+    pq.write_table(table, written, compression="zstd")
+    content = written.getvalue()
+    digest = sha256_bytes(content)[:DIGEST_LENGTH]
+    path = layout.feature_map(digest)
+    if not path.is_file() or path.read_bytes() != content:
+        write_bytes(path, content)
     return digest
 
 
