@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from hubbleclip.search.stores.base import Floats
 
 
-@dataclass(slots=True)
+@dataclass(kw_only=True)
 class TextsAhead:
     """Texts that another process embeds with the model of a run."""
 
@@ -29,15 +30,9 @@ class TextsAhead:
     texts: Sequence[str]
     process: subprocess.Popen[bytes]
 
+    @cached_property
     def features(self) -> dict[str, Floats]:
-        """Wait for the other process.
-
-        Returns
-        -------
-        dict
-            Feature (d,) of each text; empty if the process failed, whose error the caller will meet itself.
-
-        """
+        """Feature (d,) of each text, for which this waits; empty if the process failed."""
         import numpy as np  # noqa: PLC0415 - the process starts before this one imports anything slow
 
         written, _ = self.process.communicate()
@@ -72,7 +67,7 @@ def embed_ahead(layout: Layout, texts: Sequence[str]) -> TextsAhead | None:
         process.stdin.write(json.dumps(list(texts)).encode())
         process.stdin.close()
         process.stdin = None
-    return TextsAhead(run, texts, process)
+    return TextsAhead(run=run, texts=texts, process=process)
 
 
 def main() -> None:

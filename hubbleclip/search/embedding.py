@@ -97,7 +97,7 @@ class QueryModel:
 
     def _embed_text(self, text: str) -> Floats:
         """Embed a text; see `embed_text`."""
-        if self._ahead and text in (known := self._ahead.features()):
+        if self._ahead and text in (known := self._ahead.features):
             return known[text]
         from hubbleclip.evaluation.embed import embed_texts  # noqa: PLC0415 - imports torch: seconds
 

@@ -83,7 +83,7 @@ def test_another_process_embeds_the_text_with_the_same_model_and_a_killed_one_ch
     assert ahead
     search = Search.open(site)
     expected = search._opened.model.embed_text(text)
-    assert np.array_equal(ahead.features()[text], expected)
+    assert np.array_equal(ahead.features[text], expected)
     for run_path, is_killed, is_loaded in (
         (ahead.run, False, False),
         (ahead.run, True, True),
@@ -95,7 +95,7 @@ def test_another_process_embeds_the_text_with_the_same_model_and_a_killed_one_ch
         search.expect(one)
         assert np.array_equal(search._opened.model.embed_text(text), expected)
         assert (search._opened.model._loaded is not None) == is_loaded
-        one.process.communicate()
+        one.process.wait()
 
 
 def test_nothing_is_embedded_without_an_index_or_a_text(site: Settings, tmp_path: Path) -> None:

@@ -34,10 +34,12 @@ GROUPS = {GroupBy.PROPOSAL: "one per programme", GroupBy.SKY: "one per patch of 
 CHIP_NAMES = {
     "q": "", "not": "not", "like": "like tile", "unlike": "unlike tile", "abstract_of": "abstract of",
     "image": "picture", "place": "near", "band": "filter", "pi": "PI", "moving": "moving target",
-    "observed_from": "from", "observed_to": "until", "exposure_min": "exposure ≥ (s)", "exposure_max": "exposure ≤ (s)",
-    "scale_min": "scale ≥ (″/px)", "scale_max": "scale ≤ (″/px)",
+    "observed_from": "from", "observed_to": "until", "exposure_min": "exposure ≥", "exposure_max": "exposure ≤",
+    "scale_min": "scale ≥", "scale_max": "scale ≤",
 }  # fmt: skip
 """What a part of a search is called on the page; others have the names of their parameters."""
+CHIP_UNITS = {"exposure_min": " s", "exposure_max": " s", "scale_min": "″ per pixel", "scale_max": "″ per pixel"}
+CHIP_VALUES = {"true": "yes", "false": "no"}
 
 
 def exposure(seconds: float | None) -> str:
@@ -99,8 +101,9 @@ ENVIRONMENT = Environment(
     undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
 )  # fmt: skip
 ENVIRONMENT.filters.update(exposure=exposure, day=day, object_class=object_class)
-ENVIRONMENT.globals.update(version=__version__, chip_names=CHIP_NAMES, modes=MODES, groups=GROUPS, facet_names=FACETS,
-                           ungrouped=GroupBy.NONE, num_squares=NUM_SQUARES)  # fmt: skip
+ENVIRONMENT.globals.update(version=__version__, chip_names=CHIP_NAMES, chip_units=CHIP_UNITS, chip_values=CHIP_VALUES,
+                           modes=MODES, groups=GROUPS, facet_names=FACETS, ungrouped=GroupBy.NONE,
+                           num_squares=NUM_SQUARES)  # fmt: skip
 
 
 def wants_page(request: Request) -> bool:
