@@ -28,6 +28,7 @@ class Vocabulary:
     objects: Mapping[str, Term]
     phenomena: Mapping[str, Term]
     modifiers: frozenset[str]
+    solar_system: frozenset[str]
     target_names: Sequence[str]
     target_prefixes: Sequence[str]
 
@@ -50,9 +51,11 @@ def read_vocabulary() -> Vocabulary:
     """
     found = _file()
     objects, phenomena = (_spellings(found[table]) for table in ("objects", "phenomena"))
+    targets = found["targets"]
     return Vocabulary(
         objects=objects, phenomena=phenomena, modifiers=frozenset(found["modifiers"]["words"]),
-        target_names=found["targets"]["names"], target_prefixes=found["targets"]["prefixes"],
+        solar_system=frozenset(targets["solar_system"]), target_names=[*targets["solar_system"], *targets["names"]],
+        target_prefixes=targets["prefixes"],
     )  # fmt: skip
 
 

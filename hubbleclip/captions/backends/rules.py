@@ -19,7 +19,7 @@ RULES_VERSION = 1
 TITLE_WEIGHT = 3
 MAX_TERM_WORDS = 4
 MAX_MODIFIERS = 3
-MAX_AIM_WORDS = 16
+MAX_AIM_WORDS = 20
 TYPE = re.compile(r"I{1,3}[abcnLP/]*$|I?V$")
 """The type of a supernova, or a luminosity class."""
 CATEGORIES: tuple[str, ...] = get_args(Category)
@@ -177,7 +177,7 @@ def find_aims(text: str) -> list[str]:
             continue
         clause = CLAUSE_END.split(" ".join(match[1].split()), maxsplit=1)[0]
         words = clause.split()[:MAX_AIM_WORDS]
-        while words and words[-1].lower() in LAST_WORDS:
+        while words and (words[-1].lower() in LAST_WORDS or not words[-1].strip("-–—")):
             words.pop()
         if len(words) > 2:
             aims.setdefault(" ".join([words[0].lower(), *words[1:]])[:160], None)
@@ -327,12 +327,17 @@ class Rules:
         words = read_vocabulary()
         things = [find_terms(text, words.objects, words.modifiers) for text in (source.title, source.abstract)]
         events = [find_terms(text, words.phenomena) for text in (source.title, source.abstract)]
-        category = classify(source, [*things[0] * TITLE_WEIGHT, *things[1], *events[0] * TITLE_WEIGHT, *events[1]])
+        targets = find_targets(source.text)
+        targets.sort(key=lambda name: -source.abstract.count(name) - TITLE_WEIGHT * source.title.count(name))
+        targets = targets[:5]
+        planets = [Found(name, "Solar System") for name in targets if name in words.solar_system]
+        category = classify(
+            source, [*things[0] * TITLE_WEIGHT, *things[1], *events[0] * TITLE_WEIGHT, *events[1], *planets]
+        )
         objects, phenomena = (
             [found.name for found in rank(*terms) if category == CALIBRATION or found.category != CALIBRATION]
             for terms in (things, events)
         )
-        targets = find_targets(source.text)[:5]
         objects = objects[:6] or list(filter(None, [*targets[:1], title_phrase(source.title or source.abstract)]))[:1]
         if not objects:
             raise AnswerError("no_object", "the text names no object")
