@@ -2,6 +2,7 @@
 
 import pytest
 
+from benchmarks import real_archive
 from benchmarks.bench_scaling import BEGIN, END, PAGE, Archive, Line, lines, read_costs, simulate_fetch, table
 from hubbleclip.config.settings import FetchSettings
 
@@ -37,3 +38,8 @@ def test_every_line_comes_from_existing_results() -> None:
 
 def test_the_page_has_a_place_for_the_figures() -> None:
     assert [PAGE.read_text(encoding="utf-8").count(mark) for mark in (BEGIN, END)] == [1, 1]
+
+
+def test_the_tables_of_real_figures_are_those_of_the_arithmetic() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert page.partition(real_archive.BEGIN)[2].partition(real_archive.END)[0] == real_archive.tables()

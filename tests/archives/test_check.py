@@ -129,13 +129,13 @@ def test_time_files_tiles_and_disk_follow_from_the_measured_figures() -> None:
     assert made.num_files == 1_000 * 20  # the limit per proposal, since the sample would give 50,000
     assert made.fetched_bytes == 20_000 * 100e6
     assert made.files_s == pytest.approx(20_000 * 100e6 / (8 * 2e6))
-    assert made.metadata_s == 20 * 10.0 + 1_000 * 2.0
+    assert made.metadata_s == 20 * 10.0 + 1_000 * 2.0 / 8
     assert made.num_tiles == 20_000 * (8**2 / 2 + 1)  # a grid of 8 by 8, half of it kept, and one overview
     assert estimate(Measured(), 1_000, archive, fetch, tiles) is None
 
 
 def test_a_request_takes_no_less_than_the_rate_limit_allows() -> None:
-    assert metadata_s(1_000, 100, 0.0, 0.0, 10) == pytest.approx((10 + 10) / 10)
+    assert metadata_s(1_000, 100, 0.0, 0.0, FetchSettings(requests_per_s=10)) == pytest.approx((10 + 10) / 10)
 
 
 def test_a_preview_of_the_size_of_the_recorded_one_has_81_tiles_in_its_grid() -> None:

@@ -64,8 +64,7 @@ def estimate(
     Notes
     -----
     The number of files is that of the sample times the number of observations, at most
-    `archive.max_products_per_proposal` per proposal. Product lists are requested one after the other, and all
-    connections have the measured speed.
+    `archive.max_products_per_proposal` per proposal. All connections have the measured speed.
 
     """
     needed = measured.num_observations, measured.file_bytes, measured.bytes_per_pixel
@@ -82,13 +81,13 @@ def estimate(
         num_observations=round(num_observations), num_files=round(num_files), num_tiles=round(num_tiles),
         fetched_bytes=arriving, file_bytes=arriving if fetch.keep_fits else 0.0,
         tile_bytes=num_tiles * BYTES_PER_TILE * (tiles.size_px / 512) ** 2,
-        metadata_s=metadata_s(num_observations, archive.page_size, rows_s, list_s, fetch.requests_per_s),
+        metadata_s=metadata_s(num_observations, archive.page_size, rows_s, list_s, fetch),
         files_s=max(arriving / (bytes_per_s * fetch.connections), num_files / fetch.requests_per_s),
     )  # fmt: skip
 
 
-def metadata_s(num_observations: float, page_size: int, rows_s: float, list_s: float, requests_per_s: float) -> float:
-    """Compute the time of all pages of observations and all lists of products, one after the other.
+def metadata_s(num_observations: float, page_size: int, rows_s: float, list_s: float, fetch: FetchSettings) -> float:
+    """Compute the time of all pages of observations, one after the other, and of all lists of products.
 
     Parameters
     ----------
@@ -98,8 +97,8 @@ def metadata_s(num_observations: float, page_size: int, rows_s: float, list_s: f
         Number of observations per page.
     rows_s, list_s
         Seconds per page, and per list of `OBSIDS_PER_REQUEST` observations.
-    requests_per_s
-        Rate limit.
+    fetch
+        `fetch` section of the settings: `connections` lists are requested at a time, under the rate limit.
 
     Returns
     -------
@@ -108,8 +107,8 @@ def metadata_s(num_observations: float, page_size: int, rows_s: float, list_s: f
 
     """
     pages, lists = math.ceil(num_observations / page_size), math.ceil(num_observations / OBSIDS_PER_REQUEST)
-    shortest_s = 1 / requests_per_s
-    return pages * max(rows_s, shortest_s) + lists * max(list_s, shortest_s)
+    shortest_s = 1 / fetch.requests_per_s
+    return pages * max(rows_s, shortest_s) + lists * max(list_s / fetch.connections, shortest_s)
 
 
 def tiles_per_file(num_pixels: float, tiles: TileSettings) -> float:

@@ -1,0 +1,85 @@
+"""Time, tiles and disk of the profiles `hubble` and `paper`, computed from figures that were measured at MAST.
+
+The tables between the markers of `docs/scaling.md` are replaced, so that no figure is typed by hand. The arithmetic is
+that of `hubbleclip check-archive`, which measures the same figures anew.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from benchmarks.bench_scaling import PAGE
+from hubbleclip.archives.check.estimate import amount, duration, estimate, metadata_s
+from hubbleclip.archives.check.findings import Measured
+from hubbleclip.config.settings import ArchiveSettings, FetchSettings, read_settings
+from hubbleclip.missions import MISSIONS
+
+BEGIN, END = "<!-- real figures: python -m benchmarks.real_archive -->\n", "<!-- end of real figures -->\n"
+BYTES_PER_S = 46.0e9 / 19_032
+"""Speed of one connection: 46.0 GB in 19,032 s, in December 2025."""
+DRIZZLED_BYTES = (214_300_800, 214_352_640, 214_404_480, 214_352_640, 214_300_800, 214_352_640, *[15_963_840] * 6)
+"""Sizes in a product list of NGC 6543: drizzled images of ACS/WFC and ACS/HRC."""
+PREVIEW_BYTES, PREVIEW_PIXELS = 2_305_486, 4543 * 4423
+"""Preview of visit 01 of GO-15354, all filters."""
+NUM_OBSERVATIONS = 1_700_000
+NUM_PREVIEWS, NUM_PREVIEW_PROPOSALS = 31_859, 4_438
+"""Size of the reference's dataset (arXiv 2403.08851)."""
+SECONDS_PER_LIST = (0.5, 2.0, 10.0, 30.0, 60.0)
+HUBBLE = Measured(
+    num_observations=NUM_OBSERVATIONS, rows_s=0.0, list_s=0.0, bytes_per_s=BYTES_PER_S,
+    num_sampled=30, num_files=12,  # observations of GO-17301, and the files that are chosen of them
+    file_bytes=sum(DRIZZLED_BYTES) / len(DRIZZLED_BYTES), bytes_per_pixel=12.0, read_share=2 / 3,
+)  # fmt: skip
+"""A drizzled image has SCI, WHT and CTX of four bytes per pixel each, and CTX is not fetched."""
+PAPER = Measured(
+    num_observations=NUM_PREVIEWS, rows_s=0.0, list_s=0.0, bytes_per_s=BYTES_PER_S, num_sampled=1, num_files=1,
+    file_bytes=PREVIEW_BYTES, bytes_per_pixel=PREVIEW_BYTES / PREVIEW_PIXELS,
+)  # fmt: skip
+
+
+def profile_table() -> str:
+    """Format the table of the profiles."""
+    names = "profile", "files", "to fetch", "8 connections", "whole files", "tiles", "disk of files", "disk of tiles"
+    rows = [f"| {' | '.join(names)} |", f"|---|{'---:|' * (len(names) - 1)}"]
+    proposals = {"hubble": MISSIONS["hst"].pins.num_proposals, "paper": NUM_PREVIEW_PROPOSALS}
+    for profile, measured in (("hubble", HUBBLE), ("paper", PAPER)):
+        settings = read_settings(profile)
+        made, whole = (
+            estimate(one, proposals[profile], settings.archive, settings.fetch, settings.tiles)
+            for one in (measured, replace(measured, read_share=1.0))
+        )
+        assert made is not None and whole is not None
+        times = duration(made.files_s), duration(whole.files_s)
+        disk = amount(made.file_bytes), amount(made.tile_bytes)
+        cells = f"`{profile}`", f"{made.num_files:,}", amount(made.fetched_bytes), *times, f"{made.num_tiles:,}", *disk
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows) + "\n"
+
+
+def metadata_table() -> str:
+    """Format the time of all metadata as a function of the seconds per request."""
+    archive, fetch = ArchiveSettings(), FetchSettings()
+    times = [metadata_s(NUM_OBSERVATIONS, archive.page_size, each, each, fetch) for each in SECONDS_PER_LIST]
+    head = " | ".join(f"{each:g} s" for each in SECONDS_PER_LIST)
+    return (
+        f"| seconds per page and per list | {head} |\n|---|{'---:|' * len(times)}\n"
+        f"| metadata of {NUM_OBSERVATIONS / 1e6:g} M observations | {' | '.join(map(duration, times))} |\n"
+    )
+
+
+def tables() -> str:
+    """Format both tables."""
+    return f"{profile_table()}\n{metadata_table()}"
+
+
+def main() -> None:
+    """Print the tables, and write them into the page."""
+    text = tables()
+    print(text)
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+    _, _, after = rest.partition(END)
+    PAGE.write_text(f"{before}{BEGIN}{text}{END}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
