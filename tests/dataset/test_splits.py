@@ -13,7 +13,7 @@ from hubbleclip.dataset.splits.assign import GROUP_CONFLICT, assign_splits, draw
 from hubbleclip.dataset.splits.late_links import LATE_LINK
 from hubbleclip.dataset.splits.moving_targets import normalise_target_name
 from hubbleclip.dataset.splits.near_duplicates import group_id
-from hubbleclip.dataset.splits.sky_guard import guard_sky, locate_tiles
+from hubbleclip.dataset.splits.sky_guard import find_conflicts, guard_sky, locate_tiles
 
 SETTINGS = SplitSettings(val_share=0.2, test_share=0.2, guard_arcsec=2.0, field_share=0.0)
 
@@ -217,6 +217,17 @@ def test_a_tile_without_wcs_or_with_a_broken_one_has_no_place():
     tiles += [tile("c", drawn_home("train"), []), *(tile(i, f"q{i}") for i in range(4))]
     plans = assign_splits(material(tiles, {}, proposals_of(tiles)), {}, SETTINGS)
     assert all(plan.split != "excluded" for plan in plans)
+
+
+@pytest.mark.parametrize(("apart_arcsec", "is_near"), [(200, True), (400, False)])
+def test_without_a_footprint_the_widest_field_of_a_camera_is_guarded(apart_arcsec, is_near):
+    observations = {
+        name: replace(observation(name), ra_deg=5.0, dec_deg=dec_deg)
+        for name, dec_deg in (("a", 5.0), ("b", 5.0 + apart_arcsec / 3600))
+    }
+    tiles = [tile(name, name, obs_id=name) for name in observations]
+    positions = locate_tiles(material(tiles, observations, proposals_of(tiles)))
+    assert bool(find_conflicts(positions, np.array([0]), np.array([1]), 2.0)) == is_near
 
 
 def test_near_duplicate_abstracts_share_group_and_split():

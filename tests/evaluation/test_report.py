@@ -1,6 +1,7 @@
 import base64
 import io
 import json
+import math
 import re
 from dataclasses import replace
 from types import SimpleNamespace
@@ -14,8 +15,14 @@ from hubbleclip.config.settings import EvaluationSettings
 from hubbleclip.core.errors import EvaluationError, TrainingError
 from hubbleclip.dataset.build import read_dataset
 from hubbleclip.evaluation import embed
+from hubbleclip.evaluation.compare import val_estimate
+from hubbleclip.evaluation.estimates import FINE_TUNED, all_scores
+from hubbleclip.evaluation.features import embed_test_set
+from hubbleclip.evaluation.metrics.baselines import bm25_scores, metadata_text
 from hubbleclip.evaluation.metrics.protocols import Estimate
 from hubbleclip.evaluation.report import write as report
+from hubbleclip.evaluation.report.write import read_samples
+from hubbleclip.evaluation.test_set import make_test_set
 from hubbleclip.training.checkpoints import load_run_model
 
 SETTINGS = EvaluationSettings(bootstrap=200, num_example_tiles=3)
@@ -36,6 +43,33 @@ def evaluation(trained):
     path = root / "reports/a"
     metrics = report.evaluate(dataset_dir, run_dir, shuffled_dir, path, SETTINGS, code_version="1.2.3+gabc")
     return SimpleNamespace(path=path, metrics=metrics)
+
+
+@pytest.fixture(scope="module")
+def embedded(trained):
+    """The test set, the model and its features of the test set."""
+    info, loaded = read_dataset(trained[1]), load_run_model(trained[2])
+    test_set = make_test_set(read_samples(info))
+    return test_set, loaded, embed_test_set(loaded, embed.embed_tiles(loaded, info, "test", 8), test_set, {}, 8)
+
+
+def test_the_scale_of_the_logits_is_the_exponential_of_the_parameter(embedded):
+    _, loaded, features = embedded
+    assert features.logit_scale == pytest.approx(math.exp(loaded.model.logit_scale.item()))
+
+
+def test_captions_are_the_queries_of_text_search_from_text_to_image(embedded):
+    test_set, _, features = embedded
+    (bm25,) = (scores for scores in all_scores(test_set, {FINE_TUNED: features}) if scores.scorer == "bm25")
+    metadata = [metadata_text(sample) for sample in test_set.samples]
+    np.testing.assert_array_equal(bm25.t2i_ct, bm25_scores(test_set.captions_c, metadata))
+    assert not np.array_equal(bm25.t2i_ct, bm25.i2t_tc.T)
+
+
+def test_a_promotion_is_decided_on_val(trained):
+    _, dataset_dir, run_dir, _ = trained
+    estimate = val_estimate(read_dataset(dataset_dir), run_dir, SETTINGS)
+    assert estimate.num_groups == 2  # the test split has 10 groups
 
 
 def test_every_scorer_has_every_figure_with_its_interval(evaluation):

@@ -48,6 +48,11 @@ def test_three_parts_are_spread_from_red_to_blue(wavelengths):
     assert red == max(wavelengths.values()) and blue == min(wavelengths.values()) and blue < middle < red
 
 
+def test_green_is_the_middle_in_logarithmic_wavelength():
+    assert pick_parts({"F275W": 275, "F475W": 475, "F814W": 814, "F160W": 1600}) == ("F160W", "F475W", "F275W")
+    assert pick_parts({"F225W": 225, "F606W": 606, "F814W": 814, "F160W": 1600}) == ("F160W", "F606W", "F225W")
+
+
 def write(path, roll_deg, stars, scale_arcsec=0.05, shape_yx=(200, 220), hole=False):
     """Stars of a height each at the same places of the sky, whatever the roll and scale."""
     from astropy.wcs import WCS

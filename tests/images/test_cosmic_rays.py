@@ -46,6 +46,14 @@ def test_hot_pixels_and_tracks_are_taken_for_cosmic_rays():
     assert rays[struck].all() and rays[~struck].sum() <= 5
 
 
+def test_pixels_are_kept_where_too_many_of_an_image_look_like_rays():
+    data = np.random.default_rng(0).normal(5, 1, (200, 200)).astype(np.float32)
+    data[1::2, 1::2] += 300  # a quarter of the pixels, none of which the background is sampled from
+    valid = np.ones(data.shape, bool)
+    rows, _ = reject_cosmic_rays(data, valid, CONTRAST)
+    assert rows.size == 0 and valid.all()
+
+
 @pytest.mark.parametrize("mean", [0.005, 0.02])
 def test_sparse_photons_are_not_taken_for_cosmic_rays(mean):
     assert not rays_of(np.random.default_rng(0).poisson(mean, (200, 200)).astype(np.float32)).any()

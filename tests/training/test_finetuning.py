@@ -11,7 +11,7 @@ from hubbleclip.training.distributed import World
 from hubbleclip.training.finetuning import MODES, LowRankUpdate, apply_mode, frozen_modules, is_projection, tower_of
 from hubbleclip.training.loop import _initial_model, _open_batches, train
 from hubbleclip.training.models.builder import load_model
-from hubbleclip.training.optimizer import make_optimizer, rate_shares
+from hubbleclip.training.optimizer import make_optimizer, rate_shares, set_learning_rate
 from hubbleclip.training.trainer import Trainer, make_trainer
 
 ALONE = World(rank=0, size=1, device=torch.device("cpu"))
@@ -170,6 +170,13 @@ def test_optimizer_takes_each_trained_parameter_once_and_decays_matrices_only() 
     assert sorted(id(p) for group in groups for p in group["params"]) == sorted(id(p) for p in model.parameters())
     assert all((p.ndim >= 2) == (group["weight_decay"] > 0) for group in groups for p in group["params"])
     assert len({group["rate_share"] for group in groups}) > 2
+
+
+def test_each_group_of_parameters_gets_its_share_of_the_rate() -> None:
+    settings = TRAIN.model_copy(update={"layer_decay": 0.7})
+    optimizer = make_optimizer(_initial_model(MODEL, settings).model, settings)
+    set_learning_rate(optimizer, 0.2)
+    assert all(group["lr"] == pytest.approx(0.2 * group["rate_share"]) for group in optimizer.param_groups)
 
 
 def test_a_fixed_scale_stays_and_is_the_factor_itself(info) -> None:

@@ -184,3 +184,17 @@ def test_a_compiled_model_keeps_the_names_of_its_weights(dataset_dir) -> None:
     compiled, _ = opened(dataset_dir, compile=True)
     assert compiled.gradients.wrapped is not compiled.gradients.model
     assert compiled.evaluation_model.model.state_dict().keys() == load_model(MODEL, 1).model.state_dict().keys()
+
+
+def test_a_resumed_run_continues_its_moving_average(dataset_dir, tmp_path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    trainer, batches = opened(dataset_dir, ema=0.9)
+    trainer.run_dir = tmp_path
+    for step in range(2):
+        trainer.train_step(batches[step])
+    trainer.save()
+    resumed, _ = opened(dataset_dir, ema=0.9)
+    resumed.run_dir = tmp_path
+    resumed.restore()
+    averages = [one.train_step(batches[2]) and one.evaluation_model.model.state_dict() for one in (trainer, resumed)]
+    assert all(torch.equal(weight, averages[1][name]) for name, weight in averages[0].items())
